@@ -1,0 +1,1 @@
+//! Statistics of samples: mean, standard error, median and spread, paired differences.

@@ -1,0 +1,1 @@
+//! Result records: the environment they were made in, their schema, and writing them atomically.

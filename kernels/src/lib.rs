@@ -1,0 +1,6 @@
+//! Block-scaled number formats: their definitions, the scalar reference that is the law,
+//! and the CPU kernels that must equal it bit for bit.
+
+pub mod cpu;
+pub mod format;
+pub mod reference;

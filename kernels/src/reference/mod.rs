@@ -1,0 +1,1 @@
+//! The scalar definition of every operation: plain loops, no SIMD, no unsafe.

@@ -1,0 +1,1 @@
+//! Model directories: `config.json`, safetensors weights, `tokenizer.json`, and the hub.

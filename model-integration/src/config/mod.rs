@@ -1,0 +1,1 @@
+//! Which operand is quantised how: named configurations, TOML files, command-line flags.

@@ -1,0 +1,1 @@
+//! The generated stories that the embedded model is trained and judged on.

@@ -1,0 +1,1 @@
+//! Evaluation: batching, resuming, statistics, records and the table.

@@ -1,0 +1,22 @@
+//! From kernel speed to model accuracy: Llama checkpoints, tasks, evaluation under any
+//! block-scaled configuration, and the command line that ties them together.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
+//! | [`config`] | which operand is quantised how: named configurations, TOML files, flags |
+//! | [`llama`] | the one forward pass and the engines that run it |
+//! | [`task`] | examples and how they become scored token sequences |
+//! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
+//! | [`corpus`] | the generated stories of the embedded model and task |
+//! | [`train`] | how the embedded model was trained |
+//! | [`cli`] | the `mxlab` command line |
+
+pub mod checkpoint;
+pub mod cli;
+pub mod config;
+pub mod corpus;
+pub mod eval;
+pub mod llama;
+pub mod task;
+pub mod train;

@@ -1,0 +1,1 @@
+//! The one Llama forward pass, and the engines that run it.

@@ -1,0 +1,1 @@
+//! Tasks: examples, and how each becomes a scored token sequence.
