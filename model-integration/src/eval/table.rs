@@ -109,17 +109,25 @@ fn aligned(rows: &[Row]) -> String {
     for (index, column) in table.column_iter_mut().enumerate() {
         column.set_padding((0, u16::from(index != last)));
     }
-    let mut text = table.to_string();
-    text.push('\n');
-    let width = rows
-        .iter()
-        .map(|(result, _)| result.config.len())
+    table.to_string() + "\n"
+}
+
+/// What each configuration is.
+fn legend(results: &[TaskResult]) -> String {
+    let first_task = results.first().map(|result| &result.task);
+    let each_once = || {
+        results
+            .iter()
+            .filter(|result| Some(&result.task) == first_task)
+    };
+    let width = each_once()
+        .map(|result| result.config.len())
         .max()
         .unwrap_or(0);
-    for (result, _) in rows {
-        let _ = write!(text, "\n{:width$}  {}", result.config, result.description);
+    let mut text = String::new();
+    for result in each_once() {
+        let _ = writeln!(text, "{:width$}  {}", result.config, result.description);
     }
-    text.push('\n');
     text
 }
 
