@@ -1,1 +1,6 @@
 //! The generated stories that the embedded model is trained and judged on.
+
+pub mod story;
+mod words;
+
+pub use story::{Difficulty, Story};
