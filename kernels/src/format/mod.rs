@@ -1,2 +1,39 @@
 //! Element formats, scale formats, scale rules, roundings, dialects and packing:
 //! types and scalar codecs, no loops over tensors.
+//!
+//! | to add | edit |
+//! |---|---|
+//! | an element format | [`ElementFormat::ALL`] in `element.rs` |
+//! | a scale format | [`ScaleFormat`] in `scale.rs` |
+//! | a scale rule | [`ScaleRule`] in `rule.rs` |
+//! | a rounding | [`Rounding`] in `rounding.rs` |
+//! | a dialect | [`Dialect`] in `dialect.rs` |
+//!
+//! A [`BlockFormat`] joins one of each with a block size k; it can only be built from parts
+//! that fit together. A [`PackedTensor`] holds the codes and shared scales it describes.
+
+mod block;
+mod dialect;
+mod element;
+mod error;
+mod float_type;
+mod ggml;
+mod grid;
+mod packed;
+mod packing;
+mod rounding;
+mod rule;
+mod scale;
+
+pub use block::{BlockFormat, BlockFormatBuilder};
+pub use dialect::{Dialect, NegativeZero};
+pub use element::ElementFormat;
+pub use error::FormatError;
+pub use float_type::FloatType;
+pub use ggml::ggml_mxfp4_blocks;
+pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
+pub use packed::PackedTensor;
+pub use packing::{pack_row, packed_row_bytes, unpack_code, unpack_row};
+pub use rounding::{Rounding, random_at};
+pub use rule::ScaleRule;
+pub use scale::ScaleFormat;

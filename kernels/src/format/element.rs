@@ -1,0 +1,226 @@
+//! Element formats P_i: what the codes of a block stand for before scaling.
+
+use super::error::{list, serde_as_name};
+use super::grid::{FloatGrid, Grid, IntGrid, Specials, encode_in_table, exponent, pow2};
+use super::{FormatError, Rounding};
+use std::fmt;
+use std::str::FromStr;
+
+/// An element format. Two are equal if their names are.
+#[derive(Clone, Copy)]
+pub struct ElementFormat {
+    name: &'static str,
+    grid: Grid,
+}
+
+/// The 16 values of NormalFloat4: quantiles of N(0, 1) scaled to [-1, 1] with an exact zero
+/// (Dettmers et al., QLoRA, appendix E).
+const NF4: [f32; 16] = [
+    -1.0,
+    -0.696_192_8,
+    -0.525_073_05,
+    -0.394_917_5,
+    -0.284_441_38,
+    -0.184_773_43,
+    -0.091_050_036,
+    0.0,
+    0.079_580_3,
+    0.160_930_2,
+    0.246_112_3,
+    0.337_915_24,
+    0.440_709_83,
+    0.562_617,
+    0.722_956_84,
+    1.0,
+];
+
+impl ElementFormat {
+    /// OCP E2M1, the element of MXFP4 and NVFP4.
+    pub const FP4_E2M1: Self = Self::float("fp4_e2m1", 2, 1, 1, Specials::None);
+    /// OCP E2M3.
+    pub const FP6_E2M3: Self = Self::float("fp6_e2m3", 2, 3, 1, Specials::None);
+    /// OCP E3M2.
+    pub const FP6_E3M2: Self = Self::float("fp6_e3m2", 3, 2, 3, Specials::None);
+    /// OCP FP8 E4M3: no infinity, NaN 0x7F.
+    pub const FP8_E4M3: Self = Self::float("fp8_e4m3", 4, 3, 7, Specials::Fn);
+    /// OCP FP8 E5M2.
+    pub const FP8_E5M2: Self = Self::float("fp8_e5m2", 5, 2, 15, Specials::Ieee);
+    /// MXINT8: code / 64.
+    pub const INT8: Self = Self::int("int8", 8);
+    /// Symmetric INT4: code / 4, -7..7.
+    pub const INT4: Self = Self::int("int4", 4);
+    /// NormalFloat4.
+    pub const NF4: Self = Self {
+        name: "nf4",
+        grid: Grid::Table(&NF4),
+    };
+
+    /// Every element format there is. A format is added by adding its line above and here.
+    pub const ALL: &'static [Self] = &[
+        Self::FP4_E2M1,
+        Self::FP6_E2M3,
+        Self::FP6_E3M2,
+        Self::FP8_E4M3,
+        Self::FP8_E5M2,
+        Self::INT8,
+        Self::INT4,
+        Self::NF4,
+    ];
+
+    const fn float(name: &'static str, e: u32, m: u32, bias: i32, specials: Specials) -> Self {
+        let grid = FloatGrid {
+            exponent_bits: e,
+            mantissa_bits: m,
+            bias,
+            specials,
+        };
+        Self {
+            name,
+            grid: Grid::Float(grid),
+        }
+    }
+
+    /// One sign bit, one bit before the point, the rest behind it, as MXINT8.
+    const fn int(name: &'static str, bits: u32) -> Self {
+        Self {
+            name,
+            grid: Grid::Int(IntGrid {
+                bits,
+                fraction_bits: bits - 2,
+            }),
+        }
+    }
+
+    /// The name, as in `fp4_e2m1`.
+    pub const fn name(self) -> &'static str {
+        self.name
+    }
+
+    /// The values.
+    pub const fn grid(self) -> Grid {
+        self.grid
+    }
+
+    /// Bits of a code.
+    pub const fn bits(self) -> u32 {
+        match self.grid {
+            Grid::Float(grid) => 1 + grid.exponent_bits + grid.mantissa_bits,
+            Grid::Int(grid) => grid.bits,
+            Grid::Table(table) => table.len().ilog2(),
+        }
+    }
+
+    /// Every code, finite or not.
+    pub fn codes(self) -> impl Iterator<Item = u8> {
+        0..=(u8::MAX >> (8 - self.bits()))
+    }
+
+    /// The largest finite value.
+    pub fn max_normal(self) -> f32 {
+        match self.grid {
+            Grid::Float(grid) => grid.decode(grid.max_code()) as f32,
+            Grid::Int(grid) => grid.decode(grid.max_code()) as f32,
+            Grid::Table(table) => table
+                .iter()
+                .fold(0.0, |max: f32, value| max.max(value.abs())),
+        }
+    }
+
+    /// `floor(log2 max_normal)`: what the `floor` scale rule subtracts.
+    pub fn emax(self) -> i32 {
+        exponent(f64::from(self.max_normal()))
+    }
+
+    /// Bits behind the leading one in the top binade, or `None` for a table.
+    pub const fn mantissa_bits(self) -> Option<u32> {
+        match self.grid {
+            Grid::Float(grid) => Some(grid.mantissa_bits),
+            Grid::Int(grid) => Some(grid.fraction_bits),
+            Grid::Table(_) => None,
+        }
+    }
+
+    /// The value of a code; bits above [`ElementFormat::bits`] are ignored.
+    pub fn decode(self, code: u8) -> f32 {
+        let code = u32::from(code) & (u32::MAX >> (32 - self.bits()));
+        match self.grid {
+            Grid::Float(grid) => {
+                let sign_bit = 1 << (self.bits() - 1);
+                let magnitude = grid.decode(code & (sign_bit - 1)) as f32;
+                if code & sign_bit == 0 {
+                    magnitude
+                } else {
+                    -magnitude
+                }
+            }
+            Grid::Int(grid) => grid.decode(code) as f32,
+            Grid::Table(table) => table[code as usize],
+        }
+    }
+
+    /// The code that `t` rounds to, saturating (infinities too); float formats keep the sign
+    /// of zero. NaN becomes the NaN code 0x7F, or the largest value in a format without NaN,
+    /// or zero in an integer format or table. `random` is the number that a stochastic
+    /// rounding draws, [`Rounding::random`].
+    pub fn encode(self, t: f64, rounding: Rounding, random: u32) -> u8 {
+        match self.grid {
+            Grid::Float(grid) if t.is_nan() => grid.nan_code().unwrap_or(grid.max_code()) as u8,
+            Grid::Float(grid) => self.with_sign(grid.encode(t.abs(), rounding, random), t),
+            Grid::Int(_) if t.is_nan() => 0,
+            Grid::Int(grid) => {
+                let steps = rounding.round(t.abs() * pow2(grid.fraction_bits as i32), random);
+                grid.code_of_steps(steps, t.is_sign_negative()) as u8
+            }
+            Grid::Table(table) => {
+                let t = if t.is_nan() { 0.0 } else { t };
+                encode_in_table(table, t, rounding, random) as u8
+            }
+        }
+    }
+
+    /// Puts the sign of `t` above the code of a float magnitude.
+    pub(crate) fn with_sign(self, magnitude: u32, t: f64) -> u8 {
+        let sign = u32::from(t.is_sign_negative()) << (self.bits() - 1);
+        (sign | magnitude) as u8
+    }
+}
+
+impl PartialEq for ElementFormat {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for ElementFormat {}
+
+impl std::hash::Hash for ElementFormat {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
+impl fmt::Debug for ElementFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+impl fmt::Display for ElementFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name)
+    }
+}
+
+impl FromStr for ElementFormat {
+    type Err = FormatError;
+
+    fn from_str(name: &str) -> Result<Self, FormatError> {
+        let found = Self::ALL.iter().copied().find(|known| known.name == name);
+        found.ok_or_else(|| FormatError::UnknownElement {
+            name: name.to_owned(),
+            known: list(Self::ALL),
+        })
+    }
+}
+
+serde_as_name!(ElementFormat);

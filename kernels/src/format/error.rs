@@ -1,0 +1,93 @@
+//! Everything that can be wrong with a description of a format, or with the buffers it describes.
+
+use super::{Dialect, ElementFormat, FloatType, ScaleFormat, ScaleRule};
+
+/// A format that cannot be named, built or applied. `known` lists the names that exist.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum FormatError {
+    /// No such element format.
+    #[error("unknown element format `{name}`; known: {known}")]
+    UnknownElement { name: String, known: String },
+    /// No such scale format.
+    #[error("unknown scale format `{name}`; known: {known}")]
+    UnknownScale { name: String, known: String },
+    /// No such scale rule.
+    #[error("unknown scale rule `{name}`; known: {known}")]
+    UnknownRule { name: String, known: String },
+    /// No such rounding.
+    #[error("unknown rounding `{name}`; known: {known}")]
+    UnknownRounding { name: String, known: String },
+    /// No such dialect.
+    #[error("unknown dialect `{name}`; known: {known}")]
+    UnknownDialect { name: String, known: String },
+    /// No such floating-point type.
+    #[error("unknown float type `{name}`; known: {known}")]
+    UnknownFloatType { name: String, known: String },
+    /// Power-of-two rules choose an exponent, `nearest` rounds a fraction: each fits one kind of scale.
+    #[error("scale rule `{rule}` does not fit scale format `{scale}`; fitting: {fitting}")]
+    RuleScale {
+        rule: ScaleRule,
+        scale: ScaleFormat,
+        fitting: String,
+    },
+    /// The rule needs a property that the element format lacks.
+    #[error(
+        "scale rule `{rule}` is not defined for element format `{element}`: it has no mantissa"
+    )]
+    RuleElement {
+        rule: ScaleRule,
+        element: ElementFormat,
+    },
+    /// k = 0.
+    #[error("block size must be at least 1")]
+    BlockSize,
+    /// A second, per-tensor scale only makes sense over a scale of small range.
+    #[error("scale format `{scale}` takes no tensor scale; only ue*m* and fp16 do")]
+    TensorScale { scale: ScaleFormat },
+    /// The original that the dialect imitates has no such combination.
+    #[error("dialect `{dialect}` is defined for {needs} only")]
+    Dialect {
+        dialect: Dialect,
+        needs: &'static str,
+    },
+    /// The original's arithmetic in this tensor type gives garbage.
+    #[error("dialect `{dialect}` is not defined for {source_type} tensors")]
+    DialectSource {
+        dialect: Dialect,
+        source_type: FloatType,
+    },
+    /// A buffer does not have the length that rows, columns and format ask for.
+    #[error("{what}: {got} entries, expected {expected}")]
+    Length {
+        what: &'static str,
+        got: usize,
+        expected: usize,
+    },
+    /// rows * cols (or the bytes they need) does not fit the address space.
+    #[error("a tensor of {rows} x {cols} is too large")]
+    TooLarge { rows: usize, cols: usize },
+}
+
+/// Implements what every named type shares: `Display`, `FromStr`, and serde as that name.
+macro_rules! serde_as_name {
+    ($type:ty) => {
+        impl serde::Serialize for $type {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+        impl<'de> serde::Deserialize<'de> for $type {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let name = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+                name.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(super) use serde_as_name;
+
+/// `a, b, c` for the `known` field of an error.
+pub(super) fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    names.join(", ")
+}

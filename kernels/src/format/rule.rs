@@ -1,0 +1,129 @@
+//! Scale rules: how the shared scale of a block follows from its amax.
+
+use super::error::{list, serde_as_name};
+use super::grid::{exponent, pow2};
+use super::{ElementFormat, FormatError, Rounding, ScaleFormat};
+use std::fmt;
+use std::str::FromStr;
+
+/// A scale rule. The first five choose the exponent s of X = 2^s, the last two a fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ScaleRule {
+    /// `s = floor(log2 amax) - emax` (OCP MX): the largest elements may saturate.
+    Floor,
+    /// `s = ceil(log2 amax) - emax`.
+    Ceil,
+    /// The smallest s with `amax <= max_normal * 2^s`, exactly: nothing saturates.
+    Rceil,
+    /// `floor` of amax after rounding it to the element's mantissa, half to even.
+    Even,
+    /// That of `floor`'s s - 1, s, s + 1 with the least sum of squared errors. Errors are those
+    /// of this format's own rounding and saturation, `x - RN_f32(code * 2^s)`, squared and summed
+    /// in f64 in element order. s below -L counts as -L; s above L is left out (if all are,
+    /// the block is NaN). Equal sums: the smaller s.
+    Mse,
+    /// `X = RNE_X(RN_f32(amax / max_normal))`, saturating; an X that rounds to zero is raised to
+    /// the smallest scale unless the block is all zero.
+    Nearest,
+    /// As `nearest`, but an X that rounds to zero stays zero and all elements with it.
+    NearestFlush,
+}
+
+impl ScaleRule {
+    /// Every rule there is.
+    pub const ALL: [Self; 7] = [
+        Self::Floor,
+        Self::Ceil,
+        Self::Rceil,
+        Self::Even,
+        Self::Mse,
+        Self::Nearest,
+        Self::NearestFlush,
+    ];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Floor => "floor",
+            Self::Ceil => "ceil",
+            Self::Rceil => "rceil",
+            Self::Even => "even",
+            Self::Mse => "mse",
+            Self::Nearest => "nearest",
+            Self::NearestFlush => "nearest-flush",
+        }
+    }
+
+    /// Whether the rule can choose a scale of this format.
+    pub const fn fits(self, scale: ScaleFormat) -> bool {
+        let is_fractional = matches!(self, Self::Nearest | Self::NearestFlush);
+        is_fractional != scale.is_power_of_two()
+    }
+
+    /// Checks that the rule fits scale and element format.
+    ///
+    /// # Errors
+    /// [`FormatError::RuleScale`], or [`FormatError::RuleElement`] for `even` on a table.
+    pub fn check(self, scale: ScaleFormat, element: ElementFormat) -> Result<(), FormatError> {
+        if !self.fits(scale) {
+            let fitting = list(Self::ALL.into_iter().filter(|rule| rule.fits(scale)));
+            return Err(FormatError::RuleScale {
+                rule: self,
+                scale,
+                fitting,
+            });
+        }
+        if self == Self::Even && element.mantissa_bits().is_none() {
+            return Err(FormatError::RuleElement {
+                rule: self,
+                element,
+            });
+        }
+        Ok(())
+    }
+
+    /// The exponent s for a finite `amax > 0`, before the limits of the scale format.
+    ///
+    /// `floor_log2` is what the dialect takes for floor(log2 amax); [`ScaleRule::Floor`] and
+    /// [`ScaleRule::Mse`] (its middle candidate) use it, the others are exact. `None` for a rule
+    /// that chooses no exponent.
+    pub fn exponent(self, amax: f32, floor_log2: i32, element: ElementFormat) -> Option<i32> {
+        let emax = element.emax();
+        let amax = f64::from(amax);
+        let e = exponent(amax);
+        match self {
+            Self::Floor | Self::Mse => Some(floor_log2 - emax),
+            Self::Ceil => Some(e + i32::from(amax > pow2(e)) - emax),
+            Self::Rceil => {
+                let fits = amax <= f64::from(element.max_normal()) * pow2(e - emax);
+                Some(e - emax + i32::from(!fits))
+            }
+            Self::Even => {
+                let step = pow2(e - element.mantissa_bits()? as i32);
+                let rounded = Rounding::Even.round(amax / step, 0) * step;
+                Some(exponent(rounded) - emax)
+            }
+            Self::Nearest | Self::NearestFlush => None,
+        }
+    }
+}
+
+impl fmt::Display for ScaleRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+impl FromStr for ScaleRule {
+    type Err = FormatError;
+
+    fn from_str(name: &str) -> Result<Self, FormatError> {
+        let found = Self::ALL.into_iter().find(|known| known.name() == name);
+        found.ok_or_else(|| FormatError::UnknownRule {
+            name: name.to_owned(),
+            known: list(Self::ALL),
+        })
+    }
+}
+
+serde_as_name!(ScaleRule);
