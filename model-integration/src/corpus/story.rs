@@ -3,14 +3,14 @@
 //! A story introduces a few people, states facts about them (who has which toy, who lives
 //! where, whose animal came along, who likes which food), lets time pass, and then speaks of
 //! some of them again. Those later sentences end on a word that only the matching fact can
-//! tell: the right relation of the right person, many words before.
+//! tell, many words before: the value of a person, or the person of a value.
 //!
-//! | relation | a fact | its recall |
-//! |---|---|---|
-//! | toy | Mia had a red kite. | Mia went to find the *kite* |
-//! | home | Mia lived near the old mill. | Mia walked home to the *mill* |
-//! | animal | Mia came with a small goat. | Mia called the *goat* |
-//! | food | Mia liked to eat soup. | Mia asked for some *soup* |
+//! | relation | a fact | recall of the value | recall of the person |
+//! |---|---|---|---|
+//! | toy | Mia had a red kite. | Mia went to find the *kite* | The kite belonged to *Mia* |
+//! | home | Mia lived near the old mill. | Mia walked home to the *mill* | The road to the mill was known to *Mia* |
+//! | animal | Mia came with a small goat. | Mia called the *goat* | The goat ran to *Mia* |
+//! | food | Mia liked to eat soup. | Mia asked for some *soup* | The soup was made by *Mia* |
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -47,7 +47,9 @@ struct Relation {
     /// `{p}` person, `{a}` adjective, `{v}` value.
     facts: &'static [&'static str],
     /// `{p}` person; the value follows.
-    recalls: &'static [&'static str],
+    value_recalls: &'static [&'static str],
+    /// `{v}` value; the person follows.
+    person_recalls: &'static [&'static str],
 }
 
 const RELATIONS: [Relation; 4] = [
@@ -58,11 +60,12 @@ const RELATIONS: [Relation; 4] = [
             "{p} carried a {a} {v}.",
             "{p} found a {a} {v}.",
         ],
-        recalls: &[
+        value_recalls: &[
             "{p} went to find the",
             "{p} played with the",
             "{p} put away the",
         ],
+        person_recalls: &["the {v} belonged to", "the {v} was taken by"],
     },
     Relation {
         values: PLACES,
@@ -71,7 +74,8 @@ const RELATIONS: [Relation; 4] = [
             "{p} had a house by the {v}.",
             "{p} came from the {a} {v}.",
         ],
-        recalls: &["{p} walked home to the", "{p} went back to the"],
+        value_recalls: &["{p} walked home to the", "{p} went back to the"],
+        person_recalls: &["the road to the {v} was known to"],
     },
     Relation {
         values: ANIMALS,
@@ -80,7 +84,8 @@ const RELATIONS: [Relation; 4] = [
             "{p} had a pet, a {a} {v}.",
             "{p} took care of a {v}.",
         ],
-        recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
+        value_recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
+        person_recalls: &["the {v} ran to", "the {v} was fed by"],
     },
     Relation {
         values: FOODS,
@@ -89,7 +94,8 @@ const RELATIONS: [Relation; 4] = [
             "{p} brought some {v}.",
             "{p} always ate {v}.",
         ],
-        recalls: &["{p} asked for some", "{p} wanted more"],
+        value_recalls: &["{p} asked for some", "{p} wanted more"],
+        person_recalls: &["the {v} was made by", "the {v} was eaten by"],
     },
 ];
 
@@ -145,19 +151,32 @@ impl Story {
     }
 
     fn recall(&mut self, rng: &mut impl Rng, fact: &Fact) {
-        let question = pick(rng, RELATIONS[fact.relation].recalls).replace("{p}", fact.person);
-        let scene = if rng.random_bool(0.5) {
-            format!("{} {question}", pick(rng, TIMES))
+        let relation = &RELATIONS[fact.relation];
+        let (question, answer) = if rng.random_bool(0.5) {
+            let question = pick(rng, relation.value_recalls).replace("{p}", fact.person);
+            (question, fact.value)
         } else {
-            question
+            let question = pick(rng, relation.person_recalls).replace("{v}", fact.value);
+            (question, fact.person)
         };
-        self.say(&scene);
+        if rng.random_bool(0.5) {
+            self.say(&format!("{} {question}", pick(rng, TIMES)));
+        } else {
+            self.say(&capitalise(&question));
+        }
         self.text.push(' ');
         let start = self.text.len();
-        self.text.push_str(fact.value);
+        self.text.push_str(answer);
         self.recalled.push(start..self.text.len());
         self.text.push('.');
     }
+}
+
+fn capitalise(sentence: &str) -> String {
+    let mut rest = sentence.chars();
+    rest.next()
+        .map(|first| first.to_uppercase().chain(rest).collect())
+        .unwrap_or_default()
 }
 
 fn pick(rng: &mut impl Rng, words: &[&'static str]) -> &'static str {

@@ -78,13 +78,16 @@ pub trait Backend {
         &self,
         x: &Self::Activation,
         head_dim: usize,
+        length: usize,
         format: &BlockFormat,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// Quantises and dequantises `x` in blocks along all its features.
+    /// Quantises and dequantises the input of a projection in blocks along all its features.
+    /// `length` is the positions per sequence.
     fn quantize_features(
         &self,
         x: &Self::Activation,
+        length: usize,
         format: &BlockFormat,
     ) -> Result<Self::Activation, Self::Error>;
 

@@ -80,7 +80,7 @@ impl<B: Backend> Llama<B> {
         let mut x = backend.embed(&self.embedding, &batch.tokens)?;
         for layer in &self.layers {
             x = self.attend(backend, layer, &x, batch)?;
-            x = self.transform(backend, layer, &x)?;
+            x = self.transform(backend, layer, &x, batch.length)?;
         }
         let x = backend.select(&x, rows)?;
         let x = backend.rms_norm(&x, &self.norm, self.eps)?;
@@ -97,11 +97,11 @@ impl<B: Backend> Llama<B> {
     ) -> Result<B::Activation, B::Error> {
         let length = batch.length;
         let normed = backend.rms_norm(x, &layer.input_norm, self.eps)?;
-        let [q, k, v] = project(backend, &normed, [&layer.q, &layer.k, &layer.v])?;
+        let [q, k, v] = project(backend, &normed, length, [&layer.q, &layer.k, &layer.v])?;
         let q = backend.rope(&q, &self.rope, self.heads, length)?;
         let k = backend.rope(&k, &self.rope, self.kv_heads, length)?;
-        let k = self.store(backend, k, layer.keys.as_ref())?;
-        let v = self.store(backend, v, layer.values.as_ref())?;
+        let k = self.store(backend, k, length, layer.keys.as_ref())?;
+        let v = self.store(backend, v, length, layer.values.as_ref())?;
         let shape = AttentionShape {
             sequences: batch.sequences,
             length,
@@ -110,7 +110,7 @@ impl<B: Backend> Llama<B> {
             head_dim: self.head_dim,
         };
         let context = backend.attention(&q, &k, &v, shape)?;
-        let [out] = project(backend, &context, [&layer.o])?;
+        let [out] = project(backend, &context, length, [&layer.o])?;
         backend.add(x, &out)
     }
 
@@ -119,10 +119,11 @@ impl<B: Backend> Llama<B> {
         &self,
         backend: &B,
         x: B::Activation,
+        length: usize,
         format: Option<&BlockFormat>,
     ) -> Result<B::Activation, B::Error> {
         match format {
-            Some(format) => backend.quantize_heads(&x, self.head_dim, format),
+            Some(format) => backend.quantize_heads(&x, self.head_dim, length, format),
             None => Ok(x),
         }
     }
@@ -133,11 +134,12 @@ impl<B: Backend> Llama<B> {
         backend: &B,
         layer: &Layer<B>,
         x: &B::Activation,
+        length: usize,
     ) -> Result<B::Activation, B::Error> {
         let normed = backend.rms_norm(x, &layer.post_attention_norm, self.eps)?;
-        let [gate, up] = project(backend, &normed, [&layer.gate, &layer.up])?;
+        let [gate, up] = project(backend, &normed, length, [&layer.gate, &layer.up])?;
         let inner = backend.swiglu(&gate, &up)?;
-        let [out] = project(backend, &inner, [&layer.down])?;
+        let [out] = project(backend, &inner, length, [&layer.down])?;
         backend.add(x, &out)
     }
 }
@@ -146,6 +148,7 @@ impl<B: Backend> Llama<B> {
 fn project<B: Backend, const N: usize>(
     backend: &B,
     x: &B::Activation,
+    length: usize,
     linears: [&Linear<B>; N],
 ) -> Result<[B::Activation; N], B::Error> {
     let mut quantized: Option<(&BlockFormat, B::Activation)> = None;
@@ -156,7 +159,7 @@ fn project<B: Backend, const N: usize>(
             Some(format) => {
                 let input = match quantized.take() {
                     Some((made_for, input)) if made_for == format => input,
-                    _ => backend.quantize_features(x, format)?,
+                    _ => backend.quantize_features(x, length, format)?,
                 };
                 let output = backend.linear(&input, &linear.weight, linear.bias.as_ref())?;
                 quantized = Some((format, input));

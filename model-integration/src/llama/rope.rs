@@ -1,5 +1,7 @@
 //! Rotary position tables, with the frequency scaling of Llama 3.
 
+use mxlab_kernels::format::FloatType;
+
 use crate::checkpoint::RopeScaling;
 
 /// Cosines and sines of every position and frequency, `[positions, head_dim / 2]` each.
@@ -38,6 +40,23 @@ impl RopeTable {
             })
             .unzip();
         Self { head_dim, cos, sin }
+    }
+
+    /// The tables rounded to a type, for models that compute in it.
+    pub fn rounded(mut self, dtype: FloatType) -> Self {
+        for value in self.cos.iter_mut().chain(&mut self.sin) {
+            *value = dtype.round(*value);
+        }
+        self
+    }
+
+    /// The tables of the rotation back.
+    pub fn inverse(&self) -> Self {
+        Self {
+            head_dim: self.head_dim,
+            cos: self.cos.clone(),
+            sin: self.sin.iter().map(|sin| -sin).collect(),
+        }
     }
 
     /// Number of positions in the tables.

@@ -26,11 +26,17 @@ impl Backend for Autograd {
         x.apply_op2(gain, RmsNorm { eps })
     }
 
-    fn quantize_features(&self, _: &Tensor, format: &BlockFormat) -> Result<Tensor> {
+    fn quantize_features(&self, _: &Tensor, _: usize, format: &BlockFormat) -> Result<Tensor> {
         candle_core::bail!("training runs unquantised, not in {format}")
     }
 
-    fn quantize_heads(&self, _: &Tensor, _: usize, format: &BlockFormat) -> Result<Tensor> {
+    fn quantize_heads(
+        &self,
+        _: &Tensor,
+        _: usize,
+        _: usize,
+        format: &BlockFormat,
+    ) -> Result<Tensor> {
         candle_core::bail!("training runs unquantised, not in {format}")
     }
 
@@ -46,7 +52,6 @@ impl Backend for Autograd {
         x.apply_op1(Rope {
             table: table.clone(),
             length,
-            inverse: false,
         })
     }
 

@@ -3,6 +3,8 @@
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 
+use mxlab_kernels::format::FloatType;
+
 use crate::llama::ops::{self, attention::Head};
 use crate::llama::{AttentionShape, RopeTable};
 
@@ -80,7 +82,6 @@ impl CustomOp2 for RmsNorm {
 pub struct Rope {
     pub table: RopeTable,
     pub length: usize,
-    pub inverse: bool,
 }
 
 impl CustomOp1 for Rope {
@@ -94,16 +95,15 @@ impl CustomOp1 for Rope {
         let mut y = vec![0.0; x.len()];
         let rows = y.chunks_exact_mut(features).zip(x.chunks_exact(features));
         for (token, (y, x)) in rows.enumerate() {
-            ops::rotate(y, x, &self.table, token % self.length, self.inverse);
+            ops::rotate(y, x, &self.table, token % self.length, FloatType::F32);
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
 
     fn bwd(&self, _: &Tensor, _: &Tensor, d_y: &Tensor) -> Result<Option<Tensor>> {
         let back = Rope {
-            table: self.table.clone(),
+            table: self.table.inverse(),
             length: self.length,
-            inverse: !self.inverse,
         };
         d_y.contiguous()?.apply_op1_no_bwd(&back).map(Some)
     }
@@ -163,7 +163,7 @@ impl CustomOp3 for Attention {
         let mut out = vec![0.0; q.len()];
         let mut weights = vec![0.0; head.length * head.length];
         for (at_q, at_k) in self.offsets() {
-            head.weights(&mut weights, &q[at_q..], &k[at_k..]);
+            head.weights(&mut weights, &q[at_q..], &k[at_k..], FloatType::F32);
             head.mix(&mut out[at_q..], &weights, &v[at_k..]);
         }
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
@@ -184,7 +184,7 @@ impl CustomOp3 for Attention {
         let mut weights = vec![0.0; head.length * head.length];
         let mut scratch = weights.clone();
         for (at_q, at_k) in self.offsets() {
-            head.weights(&mut weights, &qs[at_q..], &ks[at_k..]);
+            head.weights(&mut weights, &qs[at_q..], &ks[at_k..], FloatType::F32);
             head.backward(
                 &qs[at_q..],
                 &ks[at_k..],

@@ -1,6 +1,8 @@
 //! Causal softmax attention of one head of one sequence, forward and backward.
 
-use super::{Matrix, multiply};
+use mxlab_kernels::format::FloatType;
+
+use super::{Matrix, multiply, narrow};
 
 /// One head of one sequence inside `[tokens, features]` matrices.
 #[derive(Clone, Copy, Debug)]
@@ -29,19 +31,20 @@ impl Head {
     }
 
     /// `weights = softmax(query key^T / sqrt(head_dim))`, causal: row = query position.
-    pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32]) {
-        let scale = 1.0 / (self.head_dim as f64).sqrt();
-        multiply(
-            weights,
-            self.length,
-            self.query(query),
-            self.key(key).t(),
-            scale as f32,
-            false,
-        );
+    /// Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
+    pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
+        let (query, key) = (self.query(query), self.key(key).t());
+        multiply(weights, self.length, query, key, 1.0, false);
+        narrow(weights, dtype);
+        let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
         for (position, row) in weights.chunks_exact_mut(self.length).enumerate() {
             let (seen, unseen) = row.split_at_mut(position + 1);
+            for x in seen.iter_mut() {
+                *x *= scale;
+            }
+            narrow(seen, dtype);
             softmax(seen);
+            narrow(seen, dtype);
             unseen.fill(0.0);
         }
     }

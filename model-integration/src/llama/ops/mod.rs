@@ -7,5 +7,5 @@ pub mod attention;
 mod elementwise;
 mod matrix;
 
-pub use elementwise::{rms, rms_norm, rotate, silu, swiglu};
+pub use elementwise::{narrow, rms, rms_norm, rotate, silu, swiglu};
 pub use matrix::{Matrix, multiply};
