@@ -1,1 +1,42 @@
-//! Result records: the environment they were made in, their schema, and writing them atomically.
+//! Result records: the environment they were made in, and files that are never half-written.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`write_atomic`] | a file that is either the old one or the new one, never a part |
+//! | [`AppendLog`] | an append-only JSON-lines log that survives being killed |
+//! | [`Environment`] | machine, build and command line |
+//! | [`float`] | JSON for floats that may be NaN or infinite |
+
+mod append_log;
+mod atomic;
+mod environment;
+pub mod float;
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+pub use append_log::{AppendLog, LogError, Resumed};
+pub use atomic::write_atomic;
+pub use environment::{Environment, Machine, build_version, utc_now};
+
+/// A file could not be read or written.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`: {source}", path.display())]
+pub struct FileError {
+    /// What was attempted: `create`, `write`, `read`, ...
+    pub action: &'static str,
+    /// The file it was attempted on.
+    pub path: PathBuf,
+    /// The system's answer.
+    pub source: io::Error,
+}
+
+impl FileError {
+    fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self {
+            action,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}

@@ -1,1 +1,328 @@
 //! Which operand is quantised how: named configurations, TOML files, command-line flags.
+//!
+//! | module | what |
+//! |---|---|
+//! | `named.toml` | every named configuration; **a new one is a table there** |
+//! | [`named`] | finds a configuration by name or file |
+//! | [`file`](mod@file) | what such a table may say |
+//! | [`format_spec`] | a format of which some parts are given and the rest inherited |
+//! | [`flags`] | the same from the command line, on top of any configuration |
+//! | [`layers`] | sets of layers, `0-3,7` |
+
+pub mod file;
+pub mod flags;
+pub mod format_spec;
+pub mod layers;
+pub mod named;
+
+use std::fmt;
+use std::str::FromStr;
+
+use mxlab_kernels::format::{BlockFormat, Rounding};
+use serde::{Deserialize, Serialize};
+
+pub use file::ConfigFile;
+pub use flags::FormatFlags;
+pub use format_spec::FormatSpec;
+pub use layers::LayerSet;
+pub use named::{NAMED_CONFIGS, load};
+
+/// One of the linear projections of a transformer block. Its weights, and the activations that
+/// enter it, are quantised along the input dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+#[allow(
+    missing_docs,
+    reason = "the names are those of the checkpoints, `q_proj` and so on"
+)]
+pub enum Projection {
+    Q,
+    K,
+    V,
+    O,
+    Gate,
+    Up,
+    Down,
+}
+
+impl Projection {
+    /// Every projection, in the order of the forward pass.
+    pub const ALL: [Self; 7] = [
+        Self::Q,
+        Self::K,
+        Self::V,
+        Self::O,
+        Self::Gate,
+        Self::Up,
+        Self::Down,
+    ];
+}
+
+/// A configuration: the format of each operand, `None` where it is not quantised.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct QuantConfig {
+    /// Its name in tables, records and file names.
+    pub name: String,
+    /// Weights of the projections.
+    pub weights: Option<BlockFormat>,
+    /// Inputs of the projections.
+    pub activations: Option<BlockFormat>,
+    /// Keys, after rotation, along head_dim.
+    pub keys: Option<BlockFormat>,
+    /// Values, along head_dim.
+    pub values: Option<BlockFormat>,
+    /// Exceptions; a later one wins over an earlier one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub overrides: Vec<Override>,
+}
+
+/// Other formats for some layers and projections. The outer `None` leaves an operand as it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Override {
+    /// The layers; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerSet>,
+    /// The projections; `None` for all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub projections: Option<Vec<Projection>>,
+    /// Weights of these projections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub weights: Option<Option<BlockFormat>>,
+    /// Inputs of these projections.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub activations: Option<Option<BlockFormat>>,
+    /// Keys of these layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub keys: Option<Option<BlockFormat>>,
+    /// Values of these layers.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub values: Option<Option<BlockFormat>>,
+}
+
+/// A configuration names a layer that the model does not have.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("configuration `{config}`: override {number}: field `layers`: the model has layers 0-{}, not {layer}", layers - 1)]
+pub struct NoSuchLayer {
+    config: String,
+    number: usize,
+    layer: usize,
+    layers: usize,
+}
+
+impl QuantConfig {
+    /// The configuration in which nothing is quantised.
+    pub fn unquantised(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            weights: None,
+            activations: None,
+            keys: None,
+            values: None,
+            overrides: Vec::new(),
+        }
+    }
+
+    /// The formats of a projection's weights and of its input.
+    pub fn for_projection(
+        &self,
+        layer: usize,
+        projection: Projection,
+    ) -> (Option<BlockFormat>, Option<BlockFormat>) {
+        let mut formats = (self.weights, self.activations);
+        for change in self.overrides.iter().filter(|change| change.covers(layer)) {
+            if !change
+                .projections
+                .as_ref()
+                .is_none_or(|some| some.contains(&projection))
+            {
+                continue;
+            }
+            formats = (
+                change.weights.unwrap_or(formats.0),
+                change.activations.unwrap_or(formats.1),
+            );
+        }
+        formats
+    }
+
+    /// The formats of a layer's keys and values.
+    pub fn for_kv(&self, layer: usize) -> (Option<BlockFormat>, Option<BlockFormat>) {
+        let mut formats = (self.keys, self.values);
+        for change in self.overrides.iter().filter(|change| change.covers(layer)) {
+            formats = (
+                change.keys.unwrap_or(formats.0),
+                change.values.unwrap_or(formats.1),
+            );
+        }
+        formats
+    }
+
+    /// Whether nothing is quantised anywhere: the baseline that others are compared with.
+    pub fn is_unquantised(&self) -> bool {
+        self.formats().next().is_none()
+    }
+
+    /// Every format that occurs, overrides included.
+    pub fn formats(&self) -> impl Iterator<Item = &BlockFormat> {
+        let base = [&self.weights, &self.activations, &self.keys, &self.values];
+        let changed = self.overrides.iter().flat_map(|change| {
+            [
+                &change.weights,
+                &change.activations,
+                &change.keys,
+                &change.values,
+            ]
+            .into_iter()
+            .flatten()
+        });
+        base.into_iter().chain(changed).flatten()
+    }
+
+    /// Checks that every layer an override names exists in a model of `layers` layers.
+    ///
+    /// # Errors
+    /// [`NoSuchLayer`] for the first that does not.
+    pub fn check_layers(&self, layers: usize) -> Result<(), NoSuchLayer> {
+        for (index, change) in self.overrides.iter().enumerate() {
+            let largest = change.layers.as_ref().map(LayerSet::largest);
+            if let Some(layer) = largest.filter(|&layer| layer >= layers) {
+                return Err(NoSuchLayer {
+                    config: self.name.clone(),
+                    number: index + 1,
+                    layer,
+                    layers,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Moves every stochastic rounding to the stream of random numbers that `seed` chooses.
+    #[must_use]
+    pub fn with_seed(mut self, seed: u32) -> Self {
+        let base = [
+            &mut self.weights,
+            &mut self.activations,
+            &mut self.keys,
+            &mut self.values,
+        ];
+        let changed = self.overrides.iter_mut().flat_map(|change| {
+            [
+                &mut change.weights,
+                &mut change.activations,
+                &mut change.keys,
+                &mut change.values,
+            ]
+            .into_iter()
+            .flatten()
+        });
+        for format in base.into_iter().chain(changed).flatten() {
+            if let Rounding::Stochastic { seed: own } = format.rounding() {
+                let seed = own.wrapping_add(seed);
+                *format = format
+                    .to_builder()
+                    .rounding(Rounding::Stochastic { seed })
+                    .build()
+                    .expect("only the seed changed");
+            }
+        }
+        self
+    }
+
+    /// The operands with a format in one line: elements first, then what they share.
+    pub fn describe(&self) -> String {
+        let operands = [
+            ("W", self.weights),
+            ("A", self.activations),
+            ("K", self.keys),
+            ("V", self.values),
+        ];
+        let quantised: Vec<_> = operands
+            .into_iter()
+            .filter_map(|(operand, format)| Some((operand, format?)))
+            .collect();
+        let mut text = match quantised.split_first() {
+            None => "nothing quantised".to_owned(),
+            Some(((_, first), rest)) => {
+                let shared = beyond_element(first);
+                let separate = rest
+                    .iter()
+                    .any(|(_, format)| beyond_element(format) != shared);
+                let words: Vec<String> = quantised
+                    .iter()
+                    .map(|(operand, format)| match separate {
+                        true => format!("{operand} {format}"),
+                        false => format!("{operand} {}", format.element()),
+                    })
+                    .collect();
+                match separate {
+                    true => words.join("; "),
+                    false => format!("{}; {shared}", words.join(", ")),
+                }
+            }
+        };
+        if !self.overrides.is_empty() {
+            let count = self.overrides.len();
+            text.push_str(&format!(
+                "; {count} override{}",
+                if count == 1 { "" } else { "s" }
+            ));
+        }
+        text
+    }
+}
+
+/// What a format says besides its element: `e8m0 k32 floor/even ocp`.
+fn beyond_element(format: &BlockFormat) -> String {
+    let whole = format.to_string();
+    let rest = whole.split_once(' ').map(|(_, rest)| rest.to_owned());
+    rest.unwrap_or(whole)
+}
+
+impl Override {
+    fn covers(&self, layer: usize) -> bool {
+        self.layers
+            .as_ref()
+            .is_none_or(|layers| layers.contains(layer))
+    }
+}
+
+/// An operand as files and flags name it: a format, or `none`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum OperandSpec {
+    /// Not quantised.
+    None,
+    /// Quantised; what is not said is inherited.
+    Format(FormatSpec),
+}
+
+impl FromStr for OperandSpec {
+    type Err = String;
+
+    /// The name of an element format, or `none`.
+    fn from_str(name: &str) -> Result<Self, String> {
+        if name == "none" {
+            return Ok(Self::None);
+        }
+        match name.parse() {
+            Ok(element) => Ok(Self::Format(FormatSpec {
+                element: Some(element),
+                ..FormatSpec::default()
+            })),
+            Err(error) => Err(format!("{error}, or `none`")),
+        }
+    }
+}
+
+impl fmt::Display for OperandSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Format(FormatSpec {
+                element: Some(element),
+                ..
+            }) => write!(f, "{element}"),
+            Self::Format(_) => f.write_str("inherited"),
+            Self::None => f.write_str("none"),
+        }
+    }
+}

@@ -1,1 +1,3 @@
 //! Evaluation: batching, resuming, statistics, records and the table.
+
+pub mod model;

@@ -1,0 +1,341 @@
+//! What a configuration file may say.
+//!
+//! ```toml
+//! default = { scale = "e8m0", block_size = 32 }            # what operands inherit
+//! weights = "fp4_e2m1"                                      # an element, the rest inherited
+//! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
+//! kv = "fp8_e4m3"                                           # or `keys` and `values`
+//!
+//! [[override]]                                              # exceptions, later ones win
+//! layers = "0-3,7"
+//! projections = ["down"]
+//! weights = "none"
+//! ```
+
+use std::fmt;
+use std::path::Path;
+
+use mxlab_kernels::format::BlockFormat;
+use serde::Deserialize;
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, Deserializer, MapAccess, Visitor};
+use toml::Spanned;
+
+use super::{FormatFlags, FormatSpec, LayerSet, OperandSpec, Override, Projection, QuantConfig};
+
+/// A configuration as it is written down, before anything is inherited.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConfigFile {
+    #[serde(default)]
+    default: FormatSpec,
+    weights: Operand,
+    activations: Operand,
+    keys: Operand,
+    values: Operand,
+    kv: Operand,
+    #[serde(default, rename = "override")]
+    overrides: Vec<Spanned<OverrideFile>>,
+}
+
+type Operand = Option<Spanned<OperandSpec>>;
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct OverrideFile {
+    layers: Option<LayerSet>,
+    projections: Option<Vec<Projection>>,
+    weights: Operand,
+    activations: Operand,
+    keys: Operand,
+    values: Operand,
+    kv: Operand,
+}
+
+/// Why a configuration cannot be used. Every variant names the file, the line and the field.
+#[derive(Debug, thiserror::Error)]
+#[allow(missing_docs, reason = "the messages say what the fields are")]
+pub enum ConfigError {
+    #[error("unknown configuration `{name}`: no such file, and the named ones are {known}")]
+    Unknown { name: String, known: String },
+    #[error("cannot read `{file}`: {source}")]
+    Read {
+        file: String,
+        source: std::io::Error,
+    },
+    #[error("`{file}`: {message}")]
+    Syntax { file: String, message: String },
+    #[error("`{file}` line {line}: `{field}`: {message}")]
+    Field {
+        file: String,
+        line: usize,
+        field: &'static str,
+        message: String,
+    },
+    #[error("{file}: `{field}`: {message}")]
+    Flag {
+        file: String,
+        field: &'static str,
+        message: String,
+    },
+}
+
+/// Where a configuration was written down, for errors.
+#[derive(Clone, Copy, Debug)]
+pub struct Source<'a> {
+    /// Name of the file.
+    pub file: &'a str,
+    /// Its text.
+    pub text: &'a str,
+}
+
+impl<'a> Source<'a> {
+    /// Parses a whole file.
+    ///
+    /// # Errors
+    /// [`ConfigError::Syntax`] with line, column and the line's text.
+    pub fn parse<T: Deserialize<'a>>(self) -> Result<T, ConfigError> {
+        toml::from_str(self.text).map_err(|error| ConfigError::Syntax {
+            file: self.file.to_owned(),
+            message: error.to_string().trim_end().to_owned(),
+        })
+    }
+
+    fn fault<T>(self, at: &Spanned<T>, field: &'static str, message: String) -> ConfigError {
+        let before = self.text.get(..at.span().start).unwrap_or_default();
+        ConfigError::Field {
+            file: self.file.to_owned(),
+            line: 1 + before.matches('\n').count(),
+            field,
+            message,
+        }
+    }
+}
+
+/// Reads a configuration file; its name is the file's stem.
+///
+/// # Errors
+/// [`ConfigError`].
+pub fn read(path: &Path, flags: &FormatFlags) -> Result<QuantConfig, ConfigError> {
+    let file = path.to_string_lossy();
+    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+        file: file.clone().into_owned(),
+        source,
+    })?;
+    let source = Source {
+        file: &file,
+        text: &text,
+    };
+    let config: ConfigFile = source.parse()?;
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    let name = crate::task::jsonl::file_name(&stem.to_string_lossy());
+    config.under(&name, source, flags)
+}
+
+impl ConfigFile {
+    /// The configuration under flags, renamed if they change it: its results must not be taken
+    /// for those of the configuration itself.
+    ///
+    /// # Errors
+    /// See [`ConfigFile::resolve`].
+    pub fn under(
+        &self,
+        name: &str,
+        source: Source,
+        flags: &FormatFlags,
+    ) -> Result<QuantConfig, ConfigError> {
+        let own = self.resolve(name, source, &FormatFlags::default())?;
+        let mut changed = self.resolve(name, source, flags)?;
+        if changed != own {
+            changed.name.push_str(&flags.suffix());
+        }
+        Ok(changed)
+    }
+
+    /// Lets every operand inherit, and lays the flags on top.
+    ///
+    /// # Errors
+    /// [`ConfigError`] naming the operand whose parts do not fit together.
+    pub fn resolve(
+        &self,
+        name: &str,
+        source: Source,
+        flags: &FormatFlags,
+    ) -> Result<QuantConfig, ConfigError> {
+        let layers = Layers {
+            source,
+            common: flags.common(),
+            default: self.default,
+        };
+        let kv = &self.kv;
+        let base = Operands {
+            weights: operand("weights", &self.weights, &None),
+            activations: operand("activations", &self.activations, &None),
+            keys: operand("keys", &self.keys, kv),
+            values: operand("values", &self.values, kv),
+        };
+        let overrides = self.overrides.iter();
+        Ok(QuantConfig {
+            name: name.to_owned(),
+            weights: layers.base(&base.weights, flags.weights.as_ref())?,
+            activations: layers.base(&base.activations, flags.activations.as_ref())?,
+            keys: layers.base(&base.keys, flags.keys())?,
+            values: layers.base(&base.values, flags.values())?,
+            overrides: overrides
+                .map(|change| layers.change(change, &base))
+                .collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// An operand and the name of the field that describes it.
+struct Named<'a> {
+    field: &'static str,
+    operand: Option<&'a Spanned<OperandSpec>>,
+}
+
+struct Operands<'a> {
+    weights: Named<'a>,
+    activations: Named<'a>,
+    keys: Named<'a>,
+    values: Named<'a>,
+}
+
+/// `kv` stands for `keys` and `values` where these are not given.
+fn operand<'a>(field: &'static str, own: &'a Operand, kv: &'a Operand) -> Named<'a> {
+    match (own, kv) {
+        (None, Some(kv)) => Named {
+            field: "kv",
+            operand: Some(kv),
+        },
+        _ => Named {
+            field,
+            operand: own.as_ref(),
+        },
+    }
+}
+
+/// What lies above and below every operand of a file.
+struct Layers<'a> {
+    source: Source<'a>,
+    common: FormatSpec,
+    default: FormatSpec,
+}
+
+impl Layers<'_> {
+    fn base(
+        &self,
+        named: &Named,
+        flag: Option<&OperandSpec>,
+    ) -> Result<Option<BlockFormat>, ConfigError> {
+        let own = named.operand.map(Spanned::get_ref);
+        let spec = match (flag, own) {
+            (Some(OperandSpec::None), _) | (None, None | Some(OperandSpec::None)) => {
+                return Ok(None);
+            }
+            (Some(OperandSpec::Format(flag)), Some(OperandSpec::Format(own))) => flag.over(*own),
+            (Some(OperandSpec::Format(spec)), _) | (None, Some(OperandSpec::Format(spec))) => *spec,
+        };
+        self.build(named, spec, spec_below(None)).map(Some)
+    }
+
+    fn change(
+        &self,
+        change: &Spanned<OverrideFile>,
+        base: &Operands,
+    ) -> Result<Override, ConfigError> {
+        let this = change.get_ref();
+        let own = Operands {
+            weights: operand("weights", &this.weights, &None),
+            activations: operand("activations", &this.activations, &None),
+            keys: operand("keys", &this.keys, &this.kv),
+            values: operand("values", &this.values, &this.kv),
+        };
+        let fault = |message: &str| self.source.fault(change, "override", message.to_owned());
+        let has_kv = own.keys.operand.or(own.values.operand).is_some();
+        let has_linear = own.weights.operand.or(own.activations.operand).is_some();
+        if !has_kv && !has_linear {
+            return Err(fault(
+                "changes nothing: give weights, activations, keys, values or kv",
+            ));
+        }
+        if this.projections.is_some() && has_kv {
+            return Err(fault(
+                "keys and values belong to a layer, not to projections",
+            ));
+        }
+        if this.projections.as_ref().is_some_and(Vec::is_empty) {
+            return Err(fault("`projections` is empty"));
+        }
+        Ok(Override {
+            layers: this.layers.clone(),
+            projections: this.projections.clone(),
+            weights: self.changed(&own.weights, &base.weights)?,
+            activations: self.changed(&own.activations, &base.activations)?,
+            keys: self.changed(&own.keys, &base.keys)?,
+            values: self.changed(&own.values, &base.values)?,
+        })
+    }
+
+    fn changed(
+        &self,
+        own: &Named,
+        base: &Named,
+    ) -> Result<Option<Option<BlockFormat>>, ConfigError> {
+        match own.operand.map(Spanned::get_ref) {
+            None => Ok(None),
+            Some(OperandSpec::None) => Ok(Some(None)),
+            Some(OperandSpec::Format(spec)) => self
+                .build(own, *spec, spec_below(base.operand))
+                .map(|format| Some(Some(format))),
+        }
+    }
+
+    fn build(
+        &self,
+        named: &Named,
+        spec: FormatSpec,
+        below: FormatSpec,
+    ) -> Result<BlockFormat, ConfigError> {
+        let whole = self.common.over(spec).over(below).over(self.default);
+        whole.build().map_err(|message| match named.operand {
+            Some(at) => self.source.fault(at, named.field, message),
+            None => ConfigError::Flag {
+                file: self.source.file.to_owned(),
+                field: named.field,
+                message,
+            },
+        })
+    }
+}
+
+fn spec_below(operand: Option<&Spanned<OperandSpec>>) -> FormatSpec {
+    match operand.map(Spanned::get_ref) {
+        Some(OperandSpec::Format(spec)) => *spec,
+        _ => FormatSpec::default(),
+    }
+}
+
+impl<'de> Deserialize<'de> for OperandSpec {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(OperandVisitor)
+    }
+}
+
+struct OperandVisitor;
+
+impl<'de> Visitor<'de> for OperandVisitor {
+    type Value = OperandSpec;
+
+    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("the name of an element format, \"none\", or a table with `element`")
+    }
+
+    fn visit_str<E: de::Error>(self, name: &str) -> Result<OperandSpec, E> {
+        name.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OperandSpec, A::Error> {
+        FormatSpec::deserialize(MapAccessDeserializer::new(map)).map(OperandSpec::Format)
+    }
+}

@@ -1,0 +1,148 @@
+//! Formats from the command line, on top of any configuration.
+
+use std::fmt::Write;
+
+use clap::Args;
+use mxlab_kernels::format::{Dialect, Rounding, ScaleFormat, ScaleRule};
+
+use super::file::{ConfigError, Source};
+use super::{ConfigFile, FormatSpec, OperandSpec, QuantConfig};
+
+/// Flags that describe formats. Alone they make a configuration of their own; together with
+/// `--config` they replace the parts they name in every operand of it.
+#[derive(Args, Clone, Debug, Default)]
+#[command(
+    next_help_heading = "Formats (alone: a configuration of their own; with --config: \
+                               on top of every operand of it)"
+)]
+pub struct FormatFlags {
+    /// Element format of the weights, or `none` (`mxlab formats` lists all)
+    #[arg(long, value_name = "ELEMENT")]
+    pub weights: Option<OperandSpec>,
+    /// Element format of the inputs of the projections, or `none`
+    #[arg(long, value_name = "ELEMENT")]
+    pub activations: Option<OperandSpec>,
+    /// Element format of keys and values, or `none`
+    #[arg(long, value_name = "ELEMENT")]
+    pub kv: Option<OperandSpec>,
+    /// Element format of the keys alone
+    #[arg(long, value_name = "ELEMENT")]
+    pub keys: Option<OperandSpec>,
+    /// Element format of the values alone
+    #[arg(long, value_name = "ELEMENT")]
+    pub values: Option<OperandSpec>,
+    /// Scale format [default: e8m0]
+    #[arg(long, value_name = "FORMAT")]
+    pub scale: Option<ScaleFormat>,
+    /// Bits of an e8m0 scale, 2 to 8 [default: 8]
+    #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(2..=8))]
+    pub scale_bits: Option<u8>,
+    /// Consecutive elements that share a scale [default: 32]
+    #[arg(long, value_name = "K", value_parser = block_size)]
+    pub block_size: Option<usize>,
+    /// How a scale is chosen: floor, ceil, rceil, even, mse; nearest for fractional scales
+    #[arg(long, value_name = "RULE")]
+    pub scale_rule: Option<ScaleRule>,
+    /// How elements are rounded: even, away, toward-zero, stochastic, ...
+    #[arg(long, value_name = "ROUNDING")]
+    pub rounding: Option<Rounding>,
+    /// One more f32 scale for the whole tensor
+    #[arg(long, value_name = "BOOL")]
+    pub tensor_scale: Option<bool>,
+    /// Whose quantiser is followed: ocp, microxcaling-cuda, nvidia, ... [default: ocp]
+    #[arg(long, value_name = "DIALECT")]
+    pub dialect: Option<Dialect>,
+}
+
+fn block_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("a block has at least one element".into()),
+        Ok(k) => Ok(k),
+        Err(_) => Err("not a whole number".into()),
+    }
+}
+
+impl FormatFlags {
+    /// Whether no flag was given.
+    pub fn is_empty(&self) -> bool {
+        !self.names_operand() && self.common() == FormatSpec::default()
+    }
+
+    /// Whether an element format was given, so that the flags alone quantise something.
+    pub fn names_operand(&self) -> bool {
+        self.operands().iter().any(|(_, operand)| operand.is_some())
+    }
+
+    /// The configuration that the flags alone make, named after them.
+    ///
+    /// # Errors
+    /// [`ConfigError`] if they do not fit together.
+    pub fn config(&self) -> Result<QuantConfig, ConfigError> {
+        let source = Source {
+            file: "command line",
+            text: "",
+        };
+        let name = self.suffix();
+        let name = name.trim_start_matches('+');
+        ConfigFile::default().resolve(name, source, self)
+    }
+
+    pub(super) fn keys(&self) -> Option<&OperandSpec> {
+        self.keys.as_ref().or(self.kv.as_ref())
+    }
+
+    pub(super) fn values(&self) -> Option<&OperandSpec> {
+        self.values.as_ref().or(self.kv.as_ref())
+    }
+
+    /// The parts that go to every operand.
+    pub(super) fn common(&self) -> FormatSpec {
+        FormatSpec {
+            element: None,
+            scale: self.scale,
+            scale_bits: self.scale_bits,
+            block_size: self.block_size,
+            rule: self.scale_rule,
+            rounding: self.rounding,
+            tensor_scale: self.tensor_scale,
+            dialect: self.dialect,
+        }
+    }
+
+    /// What the flags add to the name of a configuration that they change, as in
+    /// `+w-fp4_e2m1+ue5m3+k16`.
+    pub fn suffix(&self) -> String {
+        let mut suffix = String::new();
+        let mut add = |prefix: &str, value: Option<&dyn std::fmt::Display>| {
+            if let Some(value) = value {
+                // A stochastic rounding's seed is set off by a colon, which file names avoid.
+                let value = value.to_string().replace(':', "-");
+                let _ = write!(suffix, "+{prefix}{value}");
+            }
+        };
+        for (prefix, operand) in self.operands() {
+            add(prefix, operand.map(|operand| operand as _));
+        }
+        add("", self.scale.as_ref().map(|part| part as _));
+        add("s", self.scale_bits.as_ref().map(|part| part as _));
+        add("k", self.block_size.as_ref().map(|part| part as _));
+        add("", self.scale_rule.as_ref().map(|part| part as _));
+        add("round-", self.rounding.as_ref().map(|part| part as _));
+        add(
+            "tensor-scale-",
+            self.tensor_scale.as_ref().map(|part| part as _),
+        );
+        add("", self.dialect.as_ref().map(|part| part as _));
+        suffix
+    }
+
+    fn operands(&self) -> [(&'static str, Option<&OperandSpec>); 5] {
+        [
+            ("w-", self.weights.as_ref()),
+            ("a-", self.activations.as_ref()),
+            ("kv-", self.kv.as_ref()),
+            ("k-", self.keys.as_ref()),
+            ("v-", self.values.as_ref()),
+        ]
+    }
+}

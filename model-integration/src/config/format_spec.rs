@@ -1,0 +1,89 @@
+//! A format of which some parts are given and the rest inherited.
+
+use mxlab_kernels::format::{
+    BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule,
+};
+use serde::Deserialize;
+
+/// Parts of a block format. Each layer of a description (flags, an override, an operand, the
+/// file's defaults) is one of these; [`FormatSpec::over`] lays them on top of each other.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FormatSpec {
+    /// Element format.
+    pub element: Option<ElementFormat>,
+    /// Scale format; E8M0 if nobody says.
+    pub scale: Option<ScaleFormat>,
+    /// Bits of a power-of-two scale, 2 to 8.
+    pub scale_bits: Option<u8>,
+    /// Consecutive elements that share a scale; 32 if nobody says.
+    pub block_size: Option<usize>,
+    /// How the scale is chosen; if nobody says, as the dialect does.
+    pub rule: Option<ScaleRule>,
+    /// How elements are rounded; if nobody says, as the dialect does.
+    pub rounding: Option<Rounding>,
+    /// One more f32 scale for the whole tensor.
+    pub tensor_scale: Option<bool>,
+    /// Whose quantiser is followed; `ocp` if nobody says.
+    pub dialect: Option<Dialect>,
+}
+
+impl FormatSpec {
+    /// These parts, and those of `below` where these say nothing. Bits, rule and tensor scale
+    /// belong to the scale they were given for: another scale does not inherit them.
+    #[must_use]
+    pub fn over(self, below: Self) -> Self {
+        let of_scale = match self.scale {
+            Some(_) => Self::default(),
+            None => below,
+        };
+        Self {
+            element: self.element.or(below.element),
+            scale: self.scale.or(below.scale),
+            scale_bits: self.scale_bits.or(of_scale.scale_bits),
+            block_size: self.block_size.or(below.block_size),
+            rule: self.rule.or(of_scale.rule),
+            rounding: self.rounding.or(below.rounding),
+            tensor_scale: self.tensor_scale.or(of_scale.tensor_scale),
+            dialect: self.dialect.or(below.dialect),
+        }
+    }
+
+    /// The format, if its parts fit together.
+    ///
+    /// # Errors
+    /// A message that names the part which is missing or does not fit.
+    pub fn build(self) -> Result<BlockFormat, String> {
+        let element = self.element.ok_or("field `element`: missing")?;
+        let scale = match (self.scale.unwrap_or(ScaleFormat::E8M0), self.scale_bits) {
+            (scale, None) => scale,
+            (ScaleFormat::E8M0 { bits: 8 }, Some(bits @ 2..=8)) => ScaleFormat::E8M0 { bits },
+            (ScaleFormat::E8M0 { bits }, Some(same)) if bits == same => ScaleFormat::E8M0 { bits },
+            (ScaleFormat::E8M0 { .. }, Some(bits)) => {
+                return Err(format!(
+                    "field `scale_bits`: {bits} is not in 2..8 or not the scale's"
+                ));
+            }
+            (scale, Some(_)) => {
+                return Err(format!("field `scale_bits`: fits e8m0 only, not {scale}"));
+            }
+        };
+        let mut builder = BlockFormat::new(element).scale(scale);
+        if let Some(dialect) = self.dialect {
+            builder = builder.dialect(dialect);
+        }
+        if let Some(block_size) = self.block_size {
+            builder = builder.block_size(block_size);
+        }
+        if let Some(rule) = self.rule {
+            builder = builder.rule(rule);
+        }
+        if let Some(rounding) = self.rounding {
+            builder = builder.rounding(rounding);
+        }
+        if let Some(tensor_scale) = self.tensor_scale {
+            builder = builder.tensor_scale(tensor_scale);
+        }
+        builder.build().map_err(|error| error.to_string())
+    }
+}

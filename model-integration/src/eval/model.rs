@@ -1,0 +1,91 @@
+//! What an evaluation asks of a model. Whoever runs one implements these traits; nothing else
+//! of the evaluation knows what a model is made of.
+
+use anyhow::Result;
+use serde::{Deserialize, Serialize};
+
+use crate::config::QuantConfig;
+use crate::task::Tokenize;
+
+/// One sequence to score. The model's input is all tokens but the last; scored are the last
+/// `targets` tokens, each given all before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Context and target; at least two tokens.
+    pub tokens: Vec<u32>,
+    /// How many of the last tokens are the target; at least one, fewer than `tokens.len()`.
+    pub targets: usize,
+}
+
+/// How likely a target is.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Score {
+    /// Log-likelihood of the whole target in nats; NaN if the logits were.
+    pub loglikelihood: f64,
+    /// Whether every target token has the greatest logit of its position.
+    pub is_greedy: bool,
+}
+
+/// A model under one configuration, ready to score.
+pub trait CausalModel {
+    /// Scores a batch; one score for each request, in order. The sequences are of similar length
+    /// and the longest comes first.
+    ///
+    /// # Errors
+    /// If the model cannot be run. Logits that are not finite are no error: they are NaN scores.
+    fn score(&mut self, batch: &[Request]) -> Result<Vec<Score>>;
+}
+
+/// A checkpoint that can be loaded under any number of configurations.
+pub trait Engine {
+    /// The checkpoint, for the head of the table and the records.
+    fn info(&self) -> &ModelInfo;
+
+    /// Its tokenizer.
+    fn tokenizer(&self) -> &dyn Tokenize;
+
+    /// Checks that `config` fits the model, without loading it: layers that exist, formats that
+    /// the engine has.
+    ///
+    /// # Errors
+    /// Naming the configuration, the layer and the field.
+    fn check(&self, config: &QuantConfig) -> Result<()>;
+
+    /// Quantises the weights and makes the model ready to score.
+    ///
+    /// # Errors
+    /// If it cannot be loaded under this configuration.
+    fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>>;
+
+    /// What the model takes in memory under a configuration, from packed sizes.
+    ///
+    /// # Errors
+    /// As [`Engine::check`].
+    fn footprint(&self, config: &QuantConfig) -> Result<Footprint>;
+}
+
+/// What records say about a checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ModelInfo {
+    /// Directory, hub name, or `embedded`.
+    pub name: String,
+    /// What identifies its weights, configuration and tokenizer: a hash in hexadecimal.
+    pub fingerprint: String,
+    /// Number of parameters.
+    pub parameters: u64,
+    /// Type of the unquantised arithmetic: `float32`, `bfloat16` or `float16`.
+    pub dtype: String,
+    /// Type in which log-softmax is taken.
+    pub softmax_dtype: String,
+    /// Tokens that it takes.
+    pub max_length: usize,
+}
+
+/// Bytes in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Footprint {
+    /// All weights: packed where they are quantised, as stored where not.
+    pub weight_bytes: u64,
+    /// Keys and values of one token over all layers.
+    pub kv_bytes_per_token: u64,
+}

@@ -1,0 +1,78 @@
+//! Solved examples before the one that is scored.
+//!
+//! They are rendered as lm-evaluation-harness does with `sampler: first_n`: each is its context,
+//! a space, its target and a blank line. A target that brings its own leading space is preceded
+//! by two spaces; that is how the harness writes it too.
+
+use anyhow::ensure;
+
+use super::{Example, Task};
+
+const TARGET_DELIMITER: &str = " ";
+const EXAMPLE_DELIMITER: &str = "\n\n";
+
+/// How many solved examples come first, and where they are taken from.
+#[derive(Clone, Debug, Default)]
+pub struct FewShot {
+    /// How many.
+    pub count: usize,
+    /// The task whose first examples they are; `None` for the scored task itself, without
+    /// the example that is scored.
+    pub pool: Option<Task>,
+}
+
+impl FewShot {
+    /// Checks that there are enough examples to take from.
+    ///
+    /// # Errors
+    /// If there are not.
+    pub fn check(&self, task: &Task) -> anyhow::Result<()> {
+        let pool = self.pool.as_ref().unwrap_or(task);
+        // Of the task itself the scored example must be left out, and so must its duplicates.
+        let needed = self.count + usize::from(self.pool.is_none() && self.count > 0);
+        ensure!(
+            needed <= pool.examples.len(),
+            "--num-fewshot {}: `{}` has only {} examples{}",
+            self.count,
+            pool.source,
+            pool.examples.len(),
+            if self.pool.is_none() {
+                ", and the scored one is left out"
+            } else {
+                ""
+            }
+        );
+        Ok(())
+    }
+
+    /// The context of an example of `task`, after the solved ones.
+    ///
+    /// # Errors
+    /// If the task has too few examples that differ from this one.
+    pub fn context(&self, task: &Task, example: &Example) -> anyhow::Result<String> {
+        let pool = self.pool.as_ref().unwrap_or(task);
+        let shots: Vec<&Example> = pool
+            .examples
+            .iter()
+            .filter(|shot| self.pool.is_some() || shot.doc != example.doc)
+            .take(self.count)
+            .collect();
+        ensure!(
+            shots.len() == self.count,
+            "--num-fewshot {}: `{}` has only {} examples that differ from line {}",
+            self.count,
+            pool.source,
+            shots.len(),
+            example.line
+        );
+        let mut context = String::new();
+        for shot in shots {
+            context.push_str(&shot.context);
+            context.push_str(TARGET_DELIMITER);
+            context.push_str(&shot.target);
+            context.push_str(EXAMPLE_DELIMITER);
+        }
+        context.push_str(&example.context);
+        Ok(context)
+    }
+}
