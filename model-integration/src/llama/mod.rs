@@ -11,6 +11,7 @@ mod error;
 pub mod forward;
 pub mod ops;
 pub mod rope;
+pub mod score;
 
 pub use backend::{AttentionShape, Backend, Batch};
 pub use error::LlamaError;

@@ -1,7 +1,7 @@
 //! From a checkpoint and a configuration to a model that can run.
 
 use super::{Cpu, Matrix};
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, LlamaConfig};
 use crate::checkpoint::layout::layer_tensor;
 use crate::config::{Projection, QuantConfig};
 use crate::llama::ops::narrow;
@@ -83,18 +83,13 @@ impl Loader<'_> {
 
     fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<Cpu>, LlamaError> {
         let config = self.checkpoint.config();
-        let [outputs, inputs] = projection.shape(config);
-        let name = |tensor| layer_tensor(layer, &format!("{}.{tensor}", projection.module()));
+        let (module, [outputs, inputs], has_bias) = place(projection, config);
+        let name = |tensor| layer_tensor(layer, &format!("{module}.{tensor}"));
         let view = self.checkpoint.tensor(&name("weight"), &[outputs, inputs])?;
         let (weights, activations) = self.config.for_projection(layer, projection);
         let weight = match weights {
             Some(format) => Matrix::pack(&view, &format, self.engine.dtype())?,
             None => Matrix::Dense(view),
-        };
-        let has_bias = if projection.is_attention() {
-            config.attention_bias
-        } else {
-            config.mlp_bias
         };
         let bias = has_bias
             .then(|| self.vector(&name("bias"), outputs))
@@ -112,5 +107,27 @@ impl Loader<'_> {
         view.read_f32(0..length, &mut values);
         narrow(&mut values, self.engine.dtype());
         Ok(values)
+    }
+}
+
+/// Where a projection is in a checkpoint: its module, the shape of its weight, whether it has
+/// a bias.
+pub(super) fn place(
+    projection: Projection,
+    config: &LlamaConfig,
+) -> (&'static str, [usize; 2], bool) {
+    let hidden = config.hidden_size;
+    let inner = config.intermediate_size;
+    let query = config.num_attention_heads * config.head_dim;
+    let key = config.num_key_value_heads * config.head_dim;
+    let (attention, mlp) = (config.attention_bias, config.mlp_bias);
+    match projection {
+        Projection::Q => ("self_attn.q_proj", [query, hidden], attention),
+        Projection::K => ("self_attn.k_proj", [key, hidden], attention),
+        Projection::V => ("self_attn.v_proj", [key, hidden], attention),
+        Projection::O => ("self_attn.o_proj", [hidden, query], attention),
+        Projection::Gate => ("mlp.gate_proj", [inner, hidden], mlp),
+        Projection::Up => ("mlp.up_proj", [inner, hidden], mlp),
+        Projection::Down => ("mlp.down_proj", [hidden, inner], mlp),
     }
 }

@@ -9,12 +9,14 @@
 //!
 //! Nothing of a row depends on the rows beside it: scores do not change with the batch.
 
+mod engine;
 mod load;
 mod matrix;
 mod operations;
 
 use mxlab_kernels::format::FloatType;
 
+pub use engine::CpuEngine;
 pub use load::load;
 pub use matrix::Matrix;
 

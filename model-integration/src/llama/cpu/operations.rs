@@ -1,8 +1,9 @@
 //! The operations of the forward pass, parallel over rows, heads or panels.
 
 use candle_core::{Device, Shape, Storage, Tensor};
-use mxlab_kernels::cpu;
+use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::reference;
 use rayon::prelude::*;
 
 use super::{Cpu, Matrix};
@@ -219,9 +220,9 @@ impl Cpu {
         tensor(out, x.shape())
     }
 
-    /// Quantises and dequantises rows of `row` values. A token is a tensor of its own: what
-    /// it becomes depends on itself and its position (which numbers a stochastic rounding
-    /// draws), never on the batch; a tensor scale is one per row.
+    /// Quantises and dequantises rows of `row` values. A row is a tensor of its own: what it
+    /// becomes depends on itself and its position in the sequence (which chooses the numbers
+    /// that a stochastic rounding draws), never on the batch; a tensor scale is one per row.
     fn quantize_rows(
         &self,
         x: &Tensor,
@@ -229,15 +230,18 @@ impl Cpu {
         length: usize,
         format: &BlockFormat,
     ) -> Result<Tensor, LlamaError> {
-        format.dialect().check_source(self.dtype)?;
         let (_, features) = x.dims2()?;
-        let dtype = self.dtype;
+        let pieces = features / row;
+        let quantizer = Quantizer::new(*format, self.dtype)?;
         self.by_rows(x, features, |token, out, x| {
-            let first = (token % length) * features;
-            let pieces = out.chunks_exact_mut(row).zip(x.chunks_exact(row));
-            for (piece, (out, x)) in pieces.enumerate() {
-                let index = (first + piece * row) as u64;
-                cpu::fake_quantize_row(out, x, format, dtype, index);
+            out.copy_from_slice(x);
+            let first = token % length * pieces;
+            for (piece, out) in out.chunks_exact_mut(row).enumerate() {
+                let scale = reference::tensor_scale(out, format);
+                let quantizer = quantizer.clone().with_tensor_scale(scale);
+                quantizer
+                    .fake_quantize_rows(out, row, first + piece)
+                    .expect("a piece is one whole row");
             }
         })
     }
@@ -295,7 +299,7 @@ fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor, LlamaErro
 }
 
 /// Calls `reader` with the contiguous values of a tensor.
-fn with_values<T>(
+pub(super) fn with_values<T>(
     x: &Tensor,
     reader: impl FnOnce(&[f32]) -> T,
 ) -> Result<T, LlamaError> {
