@@ -101,8 +101,10 @@ impl BlockFormatBuilder {
     /// [`FormatError`] naming the part that does not fit.
     pub fn build(self) -> Result<BlockFormat, FormatError> {
         let rule = self.rule.unwrap_or(self.dialect.default_rule(self.scale));
-        if self.block_size == 0 {
-            return Err(FormatError::BlockSize);
+        if !(1..=1 << 30).contains(&self.block_size) {
+            return Err(FormatError::BlockSize {
+                block_size: self.block_size,
+            });
         }
         if !ScaleFormat::all().any(|known| known == self.scale) {
             return Err(FormatError::UnknownScale {

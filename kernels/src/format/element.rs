@@ -111,7 +111,7 @@ impl ElementFormat {
     }
 
     /// Every code, finite or not.
-    pub fn codes(self) -> impl Iterator<Item = u8> {
+    pub fn codes(self) -> std::ops::RangeInclusive<u8> {
         0..=(u8::MAX >> (8 - self.bits()))
     }
 

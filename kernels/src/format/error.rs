@@ -38,9 +38,9 @@ pub enum FormatError {
         rule: ScaleRule,
         element: ElementFormat,
     },
-    /// k = 0.
-    #[error("block size must be at least 1")]
-    BlockSize,
+    /// k is zero or absurd.
+    #[error("block size {block_size} is not in 1..=2^30")]
+    BlockSize { block_size: usize },
     /// A second, per-tensor scale only makes sense over a scale of small range.
     #[error("scale format `{scale}` takes no tensor scale; only ue*m* and fp16 do")]
     TensorScale { scale: ScaleFormat },

@@ -13,6 +13,7 @@
 //! that fit together. A [`PackedTensor`] holds the codes and shared scales it describes.
 
 mod block;
+mod conversion;
 mod dialect;
 mod element;
 mod error;
@@ -33,6 +34,7 @@ pub use float_type::FloatType;
 pub use ggml::ggml_mxfp4_blocks;
 pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
 pub use packed::PackedTensor;
+pub(crate) use packed::{read_scale, write_scale};
 pub use packing::{pack_row, packed_row_bytes, unpack_code, unpack_row};
 pub use rounding::{Rounding, random_at};
 pub use rule::ScaleRule;

@@ -1,1 +1,131 @@
 //! The scalar definition of every operation: plain loops, no SIMD, no unsafe.
+//!
+//! This is the law: every other implementation must equal it, bit for bit where it rounds to
+//! a format and within a derived bound where it sums.
+
+mod attention;
+mod block;
+mod matmul;
+
+pub use attention::{AttentionShape, attention};
+pub use matmul::{Operand, matmul};
+
+pub(crate) use block::{BlockContext, quantize_block};
+
+use crate::format::{
+    BlockFormat, FloatType, FormatError, PackedTensor, pack_row, packed_row_bytes,
+};
+
+/// Checks that `x` is [rows, cols] and the format's dialect works on its type.
+pub(crate) fn check(
+    len: usize,
+    rows: usize,
+    cols: usize,
+    format: &BlockFormat,
+    source: FloatType,
+) -> Result<(), FormatError> {
+    format.dialect().check_source(source)?;
+    let expected = rows.checked_mul(cols);
+    let expected = expected.ok_or(FormatError::TooLarge { rows, cols })?;
+    if len == expected {
+        Ok(())
+    } else {
+        Err(FormatError::Length {
+            what: "elements",
+            got: len,
+            expected,
+        })
+    }
+}
+
+/// The scale of a tensor as a whole: `RN(amax / RN(largest X * largest element))` over its
+/// finite elements, at least 2^-126; 1 for a tensor of zeros or a format that has none.
+pub fn tensor_scale(x: &[f32], format: &BlockFormat) -> f32 {
+    if !format.has_tensor_scale() {
+        return 1.0;
+    }
+    let finite = x.iter().filter(|x| x.is_finite());
+    let amax = finite.fold(0.0, |amax: f32, x| amax.max(x.abs()));
+    if amax == 0.0 {
+        return 1.0;
+    }
+    let largest = format.scale().max() * format.element().max_normal();
+    (amax / largest).max(f32::MIN_POSITIVE)
+}
+
+/// Quantises a row-major [rows, cols] matrix, blocks of k along the rows.
+///
+/// `source` is the type the values came from (all are representable in it); only dialects
+/// that compute in it look at it.
+///
+/// # Errors
+/// [`FormatError::Length`] if `x` is not rows * cols long, [`FormatError::DialectSource`] if the
+/// dialect is not defined for `source`.
+pub fn quantize(
+    x: &[f32],
+    rows: usize,
+    cols: usize,
+    format: &BlockFormat,
+    source: FloatType,
+) -> Result<PackedTensor, FormatError> {
+    check(x.len(), rows, cols, format, source)?;
+    let mut packed = PackedTensor::zeroed(*format, rows, cols)?;
+    let context = BlockContext {
+        format,
+        source,
+        tensor_scale: tensor_scale(x, format),
+    };
+    let bits = format.element().bits();
+    let scale_bytes = format.scale().storage_bytes();
+    let (packed_codes, scales, packed_tensor_scale) = packed.parts_mut();
+    *packed_tensor_scale = context.tensor_scale;
+
+    let mut codes = vec![0; cols];
+    let mut scales = scales.chunks_mut(scale_bytes);
+    for row in 0..rows {
+        for first in (0..cols).step_by(format.block_size()) {
+            let end = cols.min(first + format.block_size());
+            let index = row * cols + first;
+            let block = &x[index..row * cols + end];
+            let scale = quantize_block(block, index as u64, &context, &mut codes[first..end]);
+            if let Some(bytes) = scales.next() {
+                crate::format::write_scale(scale, bytes);
+            }
+        }
+        let row_bytes = packed_row_bytes(bits, cols);
+        pack_row(
+            bits,
+            &codes,
+            &mut packed_codes[row * row_bytes..][..row_bytes],
+        );
+    }
+    Ok(packed)
+}
+
+/// The values of a packed tensor, row-major: `RN(RN(value(code) * X) * tensor scale)`.
+pub fn dequantize(packed: &PackedTensor) -> Vec<f32> {
+    let mut values = Vec::with_capacity(packed.rows() * packed.cols());
+    for row in 0..packed.rows() {
+        for col in 0..packed.cols() {
+            let block = col / packed.format().block_size();
+            let scale = packed.scale().decode(packed.scale_code(row, block));
+            let element = packed.element().decode(packed.code(row, col));
+            values.push(element * scale * packed.tensor_scale());
+        }
+    }
+    values
+}
+
+/// [`quantize`], then [`dequantize`].
+///
+/// # Errors
+/// As [`quantize`].
+pub fn fake_quantize(
+    x: &[f32],
+    rows: usize,
+    cols: usize,
+    format: &BlockFormat,
+    source: FloatType,
+) -> Result<Vec<f32>, FormatError> {
+    Ok(dequantize(&quantize(x, rows, cols, format, source)?))
+}

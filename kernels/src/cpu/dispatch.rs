@@ -1,0 +1,132 @@
+//! The kernel bodies compiled for each instruction set, and the choice of one at run time.
+
+use super::body;
+use super::isa::Isa;
+use super::lanes::{AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO};
+use super::plan::{Kernel, Plan};
+use crate::format::PackedTensor;
+use std::ops::Range;
+
+/// Compiles the bodies in `super::body` under the given target features.
+macro_rules! compile_for {
+    ($isa:ident $(, $features:literal)?) => {
+        mod $isa {
+            use super::*;
+
+            $(#[target_feature(enable = $features)])?
+            pub fn quantize<const ROUNDING: u8, const SIGNED: bool>(
+                plan: &Plan,
+                x: &[f32],
+                cols: usize,
+                first_row: usize,
+                codes: &mut [u8],
+                scales: &mut [u8],
+            ) {
+                body::quantize_rows::<ROUNDING, SIGNED>(plan, x, cols, first_row, codes, scales);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub fn fake_quantize<const ROUNDING: u8, const SIGNED: bool>(
+                plan: &Plan,
+                x: &mut [f32],
+                cols: usize,
+                first_row: usize,
+            ) {
+                body::fake_rows::<ROUNDING, SIGNED>(plan, x, cols, first_row);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub fn dequantize(packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
+                body::dequantize_rows(packed, rows, out);
+            }
+        }
+    };
+}
+
+compile_for!(portable);
+#[cfg(target_arch = "x86_64")]
+compile_for!(avx2, "avx2,bmi2");
+#[cfg(target_arch = "x86_64")]
+compile_for!(avx512, "avx512f,avx512bw,avx512dq,avx512vl,bmi2");
+
+/// Calls `$name` compiled for `$isa`, after checking once more that the CPU has it.
+macro_rules! call {
+    ($isa:expr, $name:ident $(::<$rounding:ident, $signed:literal>)?, $($argument:expr),*) => {{
+        let isa: Isa = $isa;
+        assert!(isa.is_available(), "this CPU has no {isa}");
+        match isa {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the assertion above found the features on this CPU.
+            Isa::Avx512 => unsafe { avx512::$name$(::<$rounding, $signed>)?($($argument),*) },
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: the assertion above found the features on this CPU.
+            Isa::Avx2 => unsafe { avx2::$name$(::<$rounding, $signed>)?($($argument),*) },
+            _ => portable::$name$(::<$rounding, $signed>)?($($argument),*),
+        }
+    }};
+}
+
+/// Calls `$name` with the rounding that the plan's kernel stands for, or `$scalar`.
+macro_rules! call_kernel {
+    ($isa:expr, $kernel:expr, $name:ident, $scalar:path, $arguments:tt) => {
+        match $kernel {
+            Kernel::EvenSigned => call_kernel!(@ $isa, $name, EVEN, true, $arguments),
+            Kernel::Even => call_kernel!(@ $isa, $name, EVEN, false, $arguments),
+            Kernel::Away => call_kernel!(@ $isa, $name, AWAY, false, $arguments),
+            Kernel::HalfToZero => call_kernel!(@ $isa, $name, HALF_TO_ZERO, false, $arguments),
+            Kernel::TowardZero => call_kernel!(@ $isa, $name, TOWARD_ZERO, false, $arguments),
+            Kernel::Stochastic => call_kernel!(@ $isa, $name, STOCHASTIC, false, $arguments),
+            Kernel::TorchEven => call_kernel!(@ $isa, $name, TORCH_EVEN, false, $arguments),
+            Kernel::TorchAway => call_kernel!(@ $isa, $name, TORCH_AWAY, false, $arguments),
+            Kernel::Scalar => $scalar $arguments,
+        }
+    };
+    (@ $isa:expr, $name:ident, $rounding:ident, $signed:literal, ($($argument:expr),*)) => {
+        call!($isa, $name::<$rounding, $signed>, $($argument),*)
+    };
+}
+
+/// Rows to packed codes and scales.
+pub(super) fn quantize(
+    isa: Isa,
+    plan: &Plan,
+    x: &[f32],
+    cols: usize,
+    first_row: usize,
+    codes: &mut [u8],
+    scales: &mut [u8],
+) {
+    let block_size = plan.format.block_size();
+    let block_bits = block_size * plan.format.element().bits() as usize;
+    let is_aligned = block_bits.is_multiple_of(8) || cols <= block_size;
+    let kernel = if is_aligned {
+        plan.kernel
+    } else {
+        Kernel::Scalar
+    };
+    let scalar = body::quantize_rows_scalar;
+    call_kernel!(
+        isa,
+        kernel,
+        quantize,
+        scalar,
+        (plan, x, cols, first_row, codes, scales)
+    );
+}
+
+/// Rows quantised and dequantised in place.
+pub(super) fn fake_quantize(isa: Isa, plan: &Plan, x: &mut [f32], cols: usize, first_row: usize) {
+    let scalar = body::fake_rows_scalar;
+    call_kernel!(
+        isa,
+        plan.kernel,
+        fake_quantize,
+        scalar,
+        (plan, x, cols, first_row)
+    );
+}
+
+/// Some rows of a packed tensor to values.
+pub(super) fn dequantize(isa: Isa, packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
+    call!(isa, dequantize, packed, rows, out);
+}

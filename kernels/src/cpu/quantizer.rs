@@ -1,0 +1,155 @@
+//! The entry point for quantising all or some rows of a tensor.
+
+use super::plan::Plan;
+use super::{Isa, dispatch};
+use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor, packed_row_bytes};
+use crate::reference;
+
+/// A format made ready to quantise a tensor, as a whole or rows at a time.
+///
+/// Parts of a tensor come out as the whole would, provided that they share the tensor's scale
+/// and are told their first row, which seeds stochastic rounding.
+#[derive(Clone, Debug)]
+pub struct Quantizer {
+    isa: Isa,
+    plan: Plan,
+}
+
+impl Quantizer {
+    /// For tensors of `source` elements, with a tensor scale of 1 and the best instruction set.
+    ///
+    /// # Errors
+    /// [`FormatError::DialectSource`] if the dialect is not defined for `source`.
+    pub fn new(format: BlockFormat, source: FloatType) -> Result<Self, FormatError> {
+        format.dialect().check_source(source)?;
+        Ok(Self {
+            isa: Isa::best(),
+            plan: Plan::new(format, source),
+        })
+    }
+
+    /// As [`Quantizer::new`], with the tensor scale that `x`, the whole tensor, asks for.
+    ///
+    /// # Errors
+    /// As [`Quantizer::new`].
+    pub fn for_tensor(
+        format: BlockFormat,
+        source: FloatType,
+        x: &[f32],
+    ) -> Result<Self, FormatError> {
+        let quantizer = Self::new(format, source)?;
+        Ok(quantizer.with_tensor_scale(reference::tensor_scale(x, &format)))
+    }
+
+    /// Sets the instruction set.
+    ///
+    /// # Panics
+    /// If this CPU lacks it.
+    #[must_use]
+    pub fn with_isa(mut self, isa: Isa) -> Self {
+        assert!(isa.is_available(), "this CPU has no {isa}");
+        self.isa = isa;
+        self
+    }
+
+    /// Sets the tensor scale, for a format that has one.
+    #[must_use]
+    pub fn with_tensor_scale(mut self, tensor_scale: f32) -> Self {
+        if self.plan.format.has_tensor_scale() {
+            self.plan.tensor_scale = tensor_scale;
+        }
+        self
+    }
+
+    /// The format.
+    pub const fn format(&self) -> &BlockFormat {
+        &self.plan.format
+    }
+
+    /// Quantises the whole row-major [rows, cols] matrix.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] if `x` is not rows * cols long.
+    pub fn quantize(
+        &self,
+        x: &[f32],
+        rows: usize,
+        cols: usize,
+    ) -> Result<PackedTensor, FormatError> {
+        reference::check(x.len(), rows, cols, self.format(), self.plan.source)?;
+        let mut packed = PackedTensor::zeroed(*self.format(), rows, cols)?;
+        let (codes, scales, tensor_scale) = packed.parts_mut();
+        *tensor_scale = self.plan.tensor_scale;
+        self.quantize_rows(x, cols, 0, codes, scales)?;
+        Ok(packed)
+    }
+
+    /// Quantises rows of `cols` columns into the codes and scales of those rows of a
+    /// [`PackedTensor`]. `first_row` is the position of the first in the whole tensor.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] unless `x` is a whole number of rows and both buffers fit them.
+    pub fn quantize_rows(
+        &self,
+        x: &[f32],
+        cols: usize,
+        first_row: usize,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<(), FormatError> {
+        let rows = whole_rows(x.len(), cols)?;
+        let format = self.format();
+        let code_bytes = rows * packed_row_bytes(format.element().bits(), cols);
+        let scale_bytes = rows * format.blocks_per_row(cols) * format.scale().storage_bytes();
+        for (what, got, expected) in [
+            ("code bytes", codes.len(), code_bytes),
+            ("scale bytes", scales.len(), scale_bytes),
+        ] {
+            if got != expected {
+                return Err(FormatError::Length {
+                    what,
+                    got,
+                    expected,
+                });
+            }
+        }
+        if rows > 0 {
+            dispatch::quantize(self.isa, &self.plan, x, cols, first_row, codes, scales);
+        }
+        Ok(())
+    }
+
+    /// Quantises and dequantises rows of `cols` columns in place. `first_row` is the position of
+    /// the first in the whole tensor.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] unless `x` is a whole number of rows.
+    pub fn fake_quantize_rows(
+        &self,
+        x: &mut [f32],
+        cols: usize,
+        first_row: usize,
+    ) -> Result<(), FormatError> {
+        let rows = whole_rows(x.len(), cols)?;
+        if rows > 0 {
+            dispatch::fake_quantize(self.isa, &self.plan, x, cols, first_row);
+        }
+        Ok(())
+    }
+}
+
+/// How many rows of `cols` columns `len` elements are.
+fn whole_rows(len: usize, cols: usize) -> Result<usize, FormatError> {
+    if len == 0 {
+        Ok(0)
+    } else if cols == 0 || !len.is_multiple_of(cols) {
+        let expected = len.checked_div(cols).unwrap_or(0) * cols;
+        Err(FormatError::Length {
+            what: "elements in whole rows",
+            got: len,
+            expected,
+        })
+    } else {
+        Ok(len / cols)
+    }
+}

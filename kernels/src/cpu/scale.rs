@@ -1,0 +1,123 @@
+//! The scale of one block, from its amax.
+
+use super::lanes::EVEN;
+use super::plan::{Plan, ScalePlan};
+use crate::format::{ScaleFormat, pow2};
+
+const INFINITY_BITS: u32 = 0x7F80_0000;
+
+/// A block's scale code and what its elements are scaled by.
+#[derive(Clone, Copy)]
+pub(super) enum BlockScale {
+    /// X = 2^s: multiply by 2^-s.
+    Power { code: u32, x: f32, inverse: f32 },
+    /// Divide by `divisor`, RN(X * tensor scale).
+    Fraction { code: u32, x: f32, divisor: f32 },
+    /// Scale code 0 and elements zero.
+    Zero,
+    /// The NaN code and codes 0.
+    NaN,
+    /// A NaN that the dialect ignores: left to the scalar definition.
+    Special,
+}
+
+/// The scale of a block whose largest magnitude has these bits (NaN above infinity).
+#[inline(always)]
+pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
+    if amax_bits >= INFINITY_BITS {
+        let is_left_out = plan.format.dialect().ignores_nan();
+        return if is_left_out {
+            BlockScale::Special
+        } else {
+            BlockScale::NaN
+        };
+    }
+    let amax = f32::from_bits(amax_bits);
+    match &plan.scale {
+        ScalePlan::Floor { emax, limit } => {
+            // Zero and subnormals land at -127 - emax, below any limit.
+            power(
+                plan.format.scale(),
+                (amax_bits >> 23) as i32 - 127 - emax,
+                *limit,
+            )
+        }
+        ScalePlan::Power { limit } => power_by_rule(plan, amax, *limit),
+        ScalePlan::Fraction {
+            lanes,
+            max_normal,
+            lifts_zero,
+        } => {
+            let ideal = ideal(plan, amax, *max_normal).min(lanes.max);
+            let (value, code) = lanes.round::<EVEN>(ideal, 0);
+            fraction(plan, amax, value, code, *lifts_zero)
+        }
+        ScalePlan::Wide {
+            max_normal,
+            lifts_zero,
+        } => {
+            let scale = plan.format.scale();
+            let code = scale.encode_nearest(ideal(plan, amax, *max_normal));
+            fraction(plan, amax, scale.decode(code), code, *lifts_zero)
+        }
+    }
+}
+
+#[inline(always)]
+fn power(scale: ScaleFormat, s: i32, limit: i32) -> BlockScale {
+    debug_assert!(scale.is_power_of_two());
+    if s > limit {
+        return BlockScale::NaN;
+    }
+    let s = s.max(-limit);
+    BlockScale::Power {
+        code: (s + limit) as u32,
+        x: pow2(s) as f32,
+        inverse: pow2(-s) as f32,
+    }
+}
+
+/// A rule other than plain `floor`, as the definition has it.
+#[inline(never)]
+fn power_by_rule(plan: &Plan, amax: f32, limit: i32) -> BlockScale {
+    let (format, dialect) = (&plan.format, plan.format.dialect());
+    let amax = if amax == 0.0 {
+        dialect.amax_of_zeros()
+    } else {
+        amax
+    };
+    if amax == 0.0 {
+        return power(format.scale(), -limit, limit);
+    }
+    let floor_log2 = dialect.floor_log2(f64::from(amax), plan.source);
+    let s = format.rule().exponent(amax, floor_log2, format.element());
+    power(format.scale(), s.unwrap_or(-limit), limit)
+}
+
+#[inline(always)]
+fn ideal(plan: &Plan, amax: f32, max_normal: f32) -> f32 {
+    let ideal = amax / max_normal;
+    if plan.format.has_tensor_scale() {
+        ideal / plan.tensor_scale
+    } else {
+        ideal
+    }
+}
+
+#[inline(always)]
+fn fraction(plan: &Plan, amax: f32, value: f32, code: u32, lifts_zero: bool) -> BlockScale {
+    let (x, code) = if code == 0 && lifts_zero && amax > 0.0 {
+        (
+            plan.format.scale().smallest(),
+            plan.format.scale().smallest_code(),
+        )
+    } else {
+        (value, code)
+    };
+    let divisor = x * plan.tensor_scale;
+    if divisor == 0.0 {
+        BlockScale::Zero
+    } else {
+        BlockScale::Fraction { code, x, divisor }
+    }
+}

@@ -1,0 +1,66 @@
+//! What can be wrong with a folder of golden vectors.
+
+use crate::format::FormatError;
+use std::path::PathBuf;
+
+/// A folder that cannot be verified because something in it is broken. Mismatches are no
+/// errors: they are counted in the report.
+#[derive(Debug, thiserror::Error)]
+pub enum GoldenError {
+    /// A file or folder cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    Io {
+        path: PathBuf,
+        source: std::io::Error,
+    },
+    /// Not a safetensors file.
+    #[error("{file}: not a valid safetensors file: {source}")]
+    Safetensors {
+        file: String,
+        source: safetensors::SafeTensorError,
+    },
+    /// Not a JSON file, or not of the expected structure.
+    #[error("{file}: not valid JSON: {source}")]
+    Json {
+        file: String,
+        source: serde_json::Error,
+    },
+    /// A code table that is no list of numbers.
+    #[error("{file}: {format}.{field}: {problem}")]
+    CodeTable {
+        file: String,
+        format: String,
+        field: &'static str,
+        problem: String,
+    },
+    /// A tensor of a type that its role does not allow.
+    #[error("{file}: {tensor}: expected {expected} elements, found {found}")]
+    Dtype {
+        file: String,
+        tensor: String,
+        expected: &'static str,
+        found: String,
+    },
+    /// A tensor whose shape does not follow from its input.
+    #[error("{file}: {tensor}: expected shape {expected:?}, found {found:?}")]
+    Shape {
+        file: String,
+        tensor: String,
+        expected: Vec<usize>,
+        found: Vec<usize>,
+    },
+    /// An expected result without the input it was computed from.
+    #[error("{file}: {tensor}: its input {input} is missing")]
+    MissingInput {
+        file: String,
+        tensor: String,
+        input: String,
+    },
+    /// A tensor that asks for a format which cannot be built.
+    #[error("{file}: {tensor}: {source}")]
+    Format {
+        file: String,
+        tensor: String,
+        source: FormatError,
+    },
+}

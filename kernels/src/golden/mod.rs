@@ -1,0 +1,107 @@
+//! Verification against a folder of golden vectors, through the reference and the CPU kernels.
+//!
+//! A folder holds any of these, each with whatever cases, sizes and parameters its names say:
+//!
+//! | file | tensors |
+//! |---|---|
+//! | `mx_<element>.safetensors` | `in.<case>.<type>`, `out.<case>.<T or C><type>.b<k>.s<scale bits>.<nearest, floor, even>`, `scale.` and `code.<case>.<type>.b<k>` |
+//! | `def_<element>_<scale>.safetensors` | the same with `.b<k>.<min or flush>` |
+//! | `convert.safetensors` | `elem.<element>.{in,rne_sat}`, `scale.<scale>.{in,rne_sat,rne_nan,floor,ceil}` |
+//! | `codes.json` | `formats.<name>.{values,rne_boundaries}` |
+//!
+//! Path T is microxcaling's PyTorch code, C its C++ code. What cannot be interpreted is listed
+//! in [`Report::unknown`].
+
+mod archive;
+mod blocks;
+mod codes;
+mod convert;
+mod error;
+mod report;
+
+pub use error::GoldenError;
+pub use report::{Engine, Report, Section};
+
+use crate::cpu::Isa;
+use archive::Archive;
+use std::path::{Path, PathBuf};
+
+/// Verifies every file of the folder and its subfolders with the reference and each ISA.
+///
+/// # Errors
+/// [`GoldenError`] if the folder or a file in it is unreadable or broken. A mismatch is no error.
+///
+/// # Panics
+/// If an ISA is not available on this CPU.
+pub fn verify_dir(path: &Path, isas: &[Isa]) -> Result<Report, GoldenError> {
+    let mut report = Report::default();
+    for file in files(path)? {
+        let name = file
+            .strip_prefix(path)
+            .unwrap_or(&file)
+            .display()
+            .to_string();
+        verify_file(&file, &name, isas, &mut report)?;
+    }
+    Ok(report)
+}
+
+fn verify_file(
+    path: &Path,
+    name: &str,
+    isas: &[Isa],
+    report: &mut Report,
+) -> Result<(), GoldenError> {
+    let file_name = path
+        .file_name()
+        .map(|name| name.to_string_lossy().into_owned());
+    let file_name = file_name.unwrap_or_default();
+    let read = || {
+        let error = |source| GoldenError::Io {
+            path: path.to_owned(),
+            source,
+        };
+        std::fs::read(path).map_err(error)
+    };
+    if file_name == "codes.json" {
+        return codes::verify(name, &read()?, isas, report);
+    }
+    let stem = file_name.strip_suffix(".safetensors");
+    match stem {
+        Some("convert") => convert::verify(&Archive::parse(name, &read()?)?, isas, report),
+        Some(stem) => match blocks::Subject::of_file(stem) {
+            Some(subject) => {
+                blocks::verify(&Archive::parse(name, &read()?)?, subject, isas, report)
+            }
+            None => unknown(name, report),
+        },
+        None => unknown(name, report),
+    }
+}
+
+fn unknown(name: &str, report: &mut Report) -> Result<(), GoldenError> {
+    report.unknown.push(name.to_owned());
+    Ok(())
+}
+
+/// Every file under `path`, in the order of names.
+fn files(path: &Path) -> Result<Vec<PathBuf>, GoldenError> {
+    let error = |source| GoldenError::Io {
+        path: path.to_owned(),
+        source,
+    };
+    let mut entries = Vec::new();
+    for entry in std::fs::read_dir(path).map_err(error)? {
+        entries.push(entry.map_err(error)?.path());
+    }
+    entries.sort();
+    let mut found = Vec::new();
+    for entry in entries {
+        if entry.is_dir() {
+            found.extend(files(&entry)?);
+        } else {
+            found.push(entry);
+        }
+    }
+    Ok(found)
+}
