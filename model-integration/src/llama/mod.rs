@@ -1,1 +1,19 @@
 //! The one Llama forward pass, and the engines that run it.
+//!
+//! [`forward`] spells the model out once, over the operations of [`backend::Backend`].
+//! An engine implements the operations: [`cpu`] here, and the differentiable one that
+//! [`crate::train`] keeps to itself. [`ops`] is their common arithmetic on plain slices,
+//! [`rope`] the rotary tables, [`score`] turns logits into log-likelihoods.
+
+pub mod backend;
+pub mod cpu;
+mod error;
+pub mod forward;
+pub mod ops;
+pub mod rope;
+pub mod score;
+
+pub use backend::{AttentionShape, Backend, Batch};
+pub use error::LlamaError;
+pub use forward::{Layer, Linear, Llama};
+pub use rope::RopeTable;

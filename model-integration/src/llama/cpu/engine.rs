@@ -1,0 +1,197 @@
+//! The CPU engine as an evaluation sees it: a checkpoint that scores token sequences under
+//! any configuration.
+
+use anyhow::{Context, Result};
+use mxlab_kernels::format::FloatType;
+use rayon::prelude::*;
+
+use super::load::{load, place};
+use super::operations::with_values;
+use super::{Cpu, Matrix};
+use crate::checkpoint::{Checkpoint, Tokenizer, layout};
+use crate::config::{Projection, QuantConfig};
+use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
+use crate::llama::score::score;
+use crate::llama::{Batch, Llama, RopeTable};
+use crate::task::Tokenize;
+
+/// Positions that rotary tables are first made for; they grow with longer sequences.
+const FIRST_POSITIONS: usize = 512;
+
+/// A checkpoint on the CPU.
+pub struct CpuEngine {
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    engine: Cpu,
+    softmax_dtype: FloatType,
+    info: ModelInfo,
+}
+
+impl CpuEngine {
+    /// Runs `checkpoint` in `dtype` (its own if `None`), and takes log-softmax in
+    /// `softmax_dtype`.
+    ///
+    /// # Errors
+    /// When the tokenizer is broken or does not fit the model.
+    pub fn new(
+        checkpoint: Checkpoint,
+        dtype: Option<FloatType>,
+        softmax_dtype: Option<FloatType>,
+    ) -> Result<Self> {
+        let tokenizer = checkpoint.tokenizer()?;
+        let dtype = dtype.unwrap_or(checkpoint.config().dtype);
+        let softmax_dtype = softmax_dtype.unwrap_or(FloatType::F32);
+        let parameters = layout::tensors(checkpoint.config())
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum();
+        let info = ModelInfo {
+            name: checkpoint.label().to_owned(),
+            fingerprint: checkpoint.fingerprint(),
+            parameters,
+            dtype: dtype.to_string(),
+            softmax_dtype: softmax_dtype.to_string(),
+            max_length: checkpoint.config().max_position_embeddings,
+        };
+        Ok(Self {
+            checkpoint,
+            tokenizer,
+            engine: Cpu::new(dtype),
+            softmax_dtype,
+            info,
+        })
+    }
+}
+
+impl Engine for CpuEngine {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn tokenizer(&self) -> &dyn Tokenize {
+        &self.tokenizer
+    }
+
+    fn check(&self, config: &QuantConfig) -> Result<()> {
+        config.check_layers(self.checkpoint.config().num_hidden_layers)?;
+        for format in config.formats() {
+            format
+                .dialect()
+                .check_source(self.engine.dtype())
+                .with_context(|| format!("configuration `{}`: format {format}", config.name))?;
+        }
+        Ok(())
+    }
+
+    fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>> {
+        self.check(config)?;
+        let llama = load(&self.engine, &self.checkpoint, config, FIRST_POSITIONS)
+            .with_context(|| format!("loading {} as `{}`", self.info.name, config.name))?;
+        Ok(Box::new(CpuModel { owner: self, llama }))
+    }
+
+    fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
+        self.check(config)?;
+        let shape = self.checkpoint.config();
+        let mut weight_bytes = 0;
+        for (name, shape) in layout::tensors(shape) {
+            weight_bytes += self.checkpoint.tensor(&name, &shape)?.bytes().len();
+        }
+        let mut kv_bytes_per_token = 0;
+        for layer in 0..shape.num_hidden_layers {
+            for projection in Projection::ALL {
+                let (module, [rows, cols], _) = place(projection, shape);
+                if let (Some(format), _) = config.for_projection(layer, projection) {
+                    let name = layout::layer_tensor(layer, &format!("{module}.weight"));
+                    weight_bytes -= self.checkpoint.tensor(&name, &[rows, cols])?.bytes().len();
+                    let (codes, scales) = format.packed_bytes(rows, cols);
+                    weight_bytes += codes + scales;
+                }
+            }
+            let (keys, values) = config.for_kv(layer);
+            for format in [keys, values] {
+                // Every head of a token is a row of its own.
+                kv_bytes_per_token += shape.num_key_value_heads
+                    * format.map_or(shape.head_dim * self.engine.dtype().bytes(), |format| {
+                        let (codes, scales) = format.packed_bytes(1, shape.head_dim);
+                        codes + scales
+                    });
+            }
+        }
+        Ok(Footprint {
+            weight_bytes: weight_bytes as u64,
+            kv_bytes_per_token: kv_bytes_per_token as u64,
+        })
+    }
+}
+
+/// A model under one configuration.
+struct CpuModel<'a> {
+    owner: &'a CpuEngine,
+    llama: Llama<Cpu>,
+}
+
+impl CausalModel for CpuModel<'_> {
+    fn score(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
+        let inputs = requests
+            .iter()
+            .map(|request| &request.tokens[..request.tokens.len() - 1]);
+        let batch = Batch::pad(inputs, 0);
+        self.make_room(batch.length);
+        let mut rows = Vec::new();
+        let mut spans = Vec::with_capacity(requests.len());
+        for (index, request) in requests.iter().enumerate() {
+            let end = index * batch.length + request.tokens.len() - 1;
+            let start = rows.len();
+            rows.extend((end - request.targets..end).map(|row| row as u32));
+            spans.push(start..rows.len());
+        }
+        let logits = self.llama.logits(&self.owner.engine, &batch, &rows)?;
+        let (_, vocabulary) = logits.dims2()?;
+        let scores = with_values(&logits, |logits| {
+            requests
+                .par_iter()
+                .zip(spans)
+                .map(|(request, span)| {
+                    let targets = &request.tokens[request.tokens.len() - request.targets..];
+                    let logits = &logits[span.start * vocabulary..span.end * vocabulary];
+                    let (loglikelihood, is_greedy) =
+                        score(logits, targets, self.owner.softmax_dtype);
+                    Score {
+                        loglikelihood,
+                        is_greedy,
+                    }
+                })
+                .collect()
+        })?;
+        Ok(scores)
+    }
+}
+
+impl CpuModel<'_> {
+    /// Makes the rotary tables reach to `length` positions.
+    fn make_room(&mut self, length: usize) {
+        if length > self.llama.rope.positions() {
+            let shape = self.owner.checkpoint.config();
+            self.llama.rope = RopeTable::new(
+                length.next_power_of_two(),
+                shape.head_dim,
+                shape.rope_theta,
+                shape.rope_scaling.as_ref(),
+            )
+            .rounded(self.owner.engine.dtype());
+        }
+    }
+}
+
+/// Bytes that the weights of a loaded model really take.
+#[cfg(test)]
+fn allocated_bytes(llama: &Llama<Cpu>, dense_vector_bytes: usize) -> usize {
+    let matrices = llama.layers.iter().flat_map(|layer| {
+        [
+            &layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down,
+        ]
+    });
+    let linears: usize = matrices.map(|linear| linear.weight.bytes()).sum();
+    let head = llama.head.as_ref().map_or(0, Matrix::bytes);
+    linears + llama.embedding.bytes() + head + dense_vector_bytes
+}

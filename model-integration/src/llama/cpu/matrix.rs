@@ -1,0 +1,96 @@
+//! A weight as it is stored: dense in the file's type, or packed.
+
+use std::ops::Range;
+
+use mxlab_kernels::cpu;
+use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
+use rayon::prelude::*;
+
+use crate::checkpoint::TensorView;
+use crate::llama::LlamaError;
+use crate::llama::ops::narrow;
+
+/// Rows widened by one task.
+const ROWS_PER_TASK: usize = 64;
+
+/// A weight matrix `[rows, cols]`.
+pub enum Matrix {
+    /// As in the file.
+    Dense(TensorView),
+    /// Block-scaled.
+    Packed(PackedTensor),
+}
+
+impl Matrix {
+    /// Packs a weight along its rows. The values are first rounded to `dtype`, the type that the
+    /// model computes in.
+    ///
+    /// # Errors
+    /// When the format does not take values of `dtype`.
+    pub fn pack(
+        view: &TensorView,
+        format: &BlockFormat,
+        dtype: FloatType,
+    ) -> Result<Self, LlamaError> {
+        let [rows, cols] = size(view);
+        let mut values = vec![0.0; rows * cols];
+        view.read_f32(0..values.len(), &mut values);
+        narrow(&mut values, dtype);
+        Ok(Self::Packed(cpu::quantize(
+            &values, rows, cols, format, dtype,
+        )?))
+    }
+
+    /// Rows: outputs of the projection.
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Dense(view) => size(view)[0],
+            Self::Packed(packed) => packed.rows(),
+        }
+    }
+
+    /// Columns: inputs of the projection.
+    pub fn cols(&self) -> usize {
+        match self {
+            Self::Dense(view) => size(view)[1],
+            Self::Packed(packed) => packed.cols(),
+        }
+    }
+
+    /// Bytes in memory.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Dense(view) => view.bytes().len(),
+            Self::Packed(packed) => packed.bytes(),
+        }
+    }
+
+    /// The values of some rows, rounded to `dtype`.
+    pub fn widen(&self, rows: Range<usize>, out: &mut [f32], dtype: FloatType) {
+        match self {
+            Self::Dense(view) => {
+                let cols = self.cols();
+                view.read_f32(rows.start * cols..rows.end * cols, out);
+            }
+            Self::Packed(packed) => cpu::dequantize_rows(packed, rows, out)
+                .expect("callers ask for rows that exist"),
+        }
+        narrow(out, dtype);
+    }
+
+    /// The values of as many rows from `first` on as `out` holds, in parallel.
+    pub fn widen_parallel(&self, first: usize, out: &mut [f32], dtype: FloatType) {
+        let cols = self.cols();
+        out.par_chunks_mut(ROWS_PER_TASK * cols)
+            .enumerate()
+            .for_each(|(task, out)| {
+                let start = first + task * ROWS_PER_TASK;
+                self.widen(start..start + out.len() / cols, out, dtype);
+            });
+    }
+}
+
+/// Rows and columns; the checkpoint only hands out matrices under this type.
+fn size(view: &TensorView) -> [usize; 2] {
+    [view.shape()[0], view.shape()[1]]
+}

@@ -1,0 +1,39 @@
+//! The CPU engine: the forward pass on candle tensors, one custom operation per step.
+//!
+//! Tensors hold `f32`; under a 16-bit dtype every operation rounds its result to that type,
+//! in the places where the models' own eager code does, so that a value always is one the
+//! type can hold. Sums accumulate in `f32` under every dtype.
+//!
+//! Weights stay as they are stored (mapped from the file, or packed) and are widened a panel
+//! at a time when they are used, so a model is never in memory twice.
+//!
+//! Nothing of a row depends on the rows beside it: scores do not change with the batch.
+
+mod engine;
+mod load;
+mod matrix;
+mod operations;
+
+use mxlab_kernels::format::FloatType;
+
+pub use engine::CpuEngine;
+pub use load::load;
+pub use matrix::Matrix;
+
+/// The CPU engine.
+#[derive(Clone, Copy, Debug)]
+pub struct Cpu {
+    dtype: FloatType,
+}
+
+impl Cpu {
+    /// An engine whose values are all of `dtype`.
+    pub fn new(dtype: FloatType) -> Self {
+        Self { dtype }
+    }
+
+    /// The type of every value.
+    pub fn dtype(&self) -> FloatType {
+        self.dtype
+    }
+}

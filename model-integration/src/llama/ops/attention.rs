@@ -1,0 +1,117 @@
+//! Causal softmax attention of one head of one sequence, forward and backward.
+
+use mxlab_kernels::format::FloatType;
+
+use super::{Matrix, multiply, narrow};
+
+/// One head of one sequence inside `[tokens, features]` matrices.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// Positions.
+    pub length: usize,
+    /// Features of the head.
+    pub head_dim: usize,
+    /// Distance between tokens in the query and in the output.
+    pub query_stride: usize,
+    /// Distance between tokens in keys and values.
+    pub key_stride: usize,
+}
+
+impl Head {
+    fn query<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
+        Matrix::new(data, self.length, self.head_dim, self.query_stride)
+    }
+
+    fn key<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
+        Matrix::new(data, self.length, self.head_dim, self.key_stride)
+    }
+
+    fn square<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
+        Matrix::new(data, self.length, self.length, self.length)
+    }
+
+    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal: row = query position.
+    /// Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
+    pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
+        let (query, key) = (self.query(query), self.key(key).t());
+        multiply(weights, self.length, query, key, 1.0, false);
+        narrow(weights, dtype);
+        let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
+        for (position, row) in weights.chunks_exact_mut(self.length).enumerate() {
+            let (seen, unseen) = row.split_at_mut(position + 1);
+            for x in seen.iter_mut() {
+                *x *= scale;
+            }
+            narrow(seen, dtype);
+            softmax(seen);
+            narrow(seen, dtype);
+            unseen.fill(0.0);
+        }
+    }
+
+    /// `out = weights value`.
+    pub fn mix(&self, out: &mut [f32], weights: &[f32], value: &[f32]) {
+        multiply(
+            out,
+            self.query_stride,
+            self.square(weights),
+            self.key(value),
+            1.0,
+            false,
+        );
+    }
+
+    /// Gradients of one head: writes `d_query`, adds to `d_key` and `d_value`
+    /// (query heads that share a key head add up). `scratch` is another `[length, length]`.
+    #[expect(clippy::too_many_arguments, reason = "three operands, their gradients, two buffers")]
+    pub fn backward(
+        &self,
+        query: &[f32],
+        key: &[f32],
+        value: &[f32],
+        d_out: &[f32],
+        d_query: &mut [f32],
+        d_key: &mut [f32],
+        d_value: &mut [f32],
+        weights: &[f32],
+        scratch: &mut [f32],
+    ) {
+        let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
+        let key_stride = self.key_stride;
+        let weights_view = self.square(weights);
+        multiply(d_value, key_stride, weights_view.t(), self.query(d_out), 1.0, true);
+        multiply(
+            scratch,
+            self.length,
+            self.query(d_out),
+            self.key(value).t(),
+            1.0,
+            false,
+        );
+        let rows = scratch
+            .chunks_exact_mut(self.length)
+            .zip(weights.chunks_exact(self.length));
+        for (d_row, row) in rows {
+            let dot: f32 = d_row.iter().zip(row).map(|(d, w)| d * w).sum();
+            for (d, &w) in d_row.iter_mut().zip(row) {
+                *d = w * (*d - dot);
+            }
+        }
+        let d_scores = self.square(scratch);
+        multiply(d_query, self.query_stride, d_scores, self.key(key), scale, false);
+        multiply(d_key, key_stride, d_scores.t(), self.query(query), scale, true);
+    }
+}
+
+/// Softmax of one row in place.
+fn softmax(row: &mut [f32]) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sum = 0.0;
+    for x in row.iter_mut() {
+        *x = (*x - max).exp();
+        sum += *x;
+    }
+    for x in row.iter_mut() {
+        *x /= sum;
+    }
+}

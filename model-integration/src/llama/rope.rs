@@ -1,0 +1,96 @@
+//! Rotary position tables, with the frequency scaling of Llama 3.
+
+use mxlab_kernels::format::FloatType;
+
+use crate::checkpoint::RopeScaling;
+
+/// Cosines and sines of every position and frequency, `[positions, head_dim / 2]` each.
+#[derive(Clone, Debug)]
+pub struct RopeTable {
+    /// Features per head.
+    pub head_dim: usize,
+    /// Cosines, row per position.
+    pub cos: Vec<f32>,
+    /// Sines, row per position.
+    pub sin: Vec<f32>,
+}
+
+impl RopeTable {
+    /// Tables for `positions` positions. Angles are products of f32 position and f32 frequency,
+    /// as in the models' own code, so that they agree to the last bit of the angle.
+    pub fn new(
+        positions: usize,
+        head_dim: usize,
+        theta: f64,
+        scaling: Option<&RopeScaling>,
+    ) -> Self {
+        let frequencies: Vec<f32> = (0..head_dim / 2)
+            .map(|i| {
+                let exponent = (2 * i) as f32 / head_dim as f32;
+                let frequency = 1.0 / (theta.powf(f64::from(exponent)) as f32);
+                scale_frequency(frequency, scaling)
+            })
+            .collect();
+        let angles = (0..positions)
+            .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
+        let (cos, sin) = angles
+            .map(|angle| {
+                let (sin, cos) = f64::from(angle).sin_cos();
+                (cos as f32, sin as f32)
+            })
+            .unzip();
+        Self { head_dim, cos, sin }
+    }
+
+    /// The tables rounded to a type, for models that compute in it.
+    pub fn rounded(mut self, dtype: FloatType) -> Self {
+        for value in self.cos.iter_mut().chain(&mut self.sin) {
+            *value = dtype.round(*value);
+        }
+        self
+    }
+
+    /// The tables of the rotation back.
+    pub fn inverse(&self) -> Self {
+        Self {
+            head_dim: self.head_dim,
+            cos: self.cos.clone(),
+            sin: self.sin.iter().map(|sin| -sin).collect(),
+        }
+    }
+
+    /// Number of positions in the tables.
+    pub fn positions(&self) -> usize {
+        2 * self.cos.len() / self.head_dim
+    }
+}
+
+/// One frequency under a scaling rule.
+///
+/// `llama3` leaves wavelengths shorter than `original / high_freq_factor` alone, divides those
+/// longer than `original / low_freq_factor` by `factor`, and blends linearly in between.
+fn scale_frequency(frequency: f32, scaling: Option<&RopeScaling>) -> f32 {
+    match scaling {
+        None => frequency,
+        Some(RopeScaling::Linear { factor }) => frequency / *factor as f32,
+        Some(RopeScaling::Llama3 {
+            factor,
+            low_freq_factor,
+            high_freq_factor,
+            original_max_position_embeddings,
+        }) => {
+            let original = *original_max_position_embeddings as f64;
+            let wavelength = 2.0 * std::f64::consts::PI / f64::from(frequency);
+            if wavelength < original / high_freq_factor {
+                frequency
+            } else if wavelength > original / low_freq_factor {
+                frequency / *factor as f32
+            } else {
+                let smooth = (original / wavelength - low_freq_factor)
+                    / (high_freq_factor - low_freq_factor);
+                let frequency = f64::from(frequency);
+                ((1.0 - smooth) * frequency / factor + smooth * frequency) as f32
+            }
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! Fused differentiable operations: one pass forward, one pass back, instead of the chain of
+//! element-wise tensors that candle's own ops would build.
+
+use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
+
+use mxlab_kernels::format::FloatType;
+
+use crate::llama::ops::{self, attention::Head};
+use crate::llama::{AttentionShape, RopeTable};
+
+/// The contiguous `f32` values behind a tensor.
+fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
+    match layout.contiguous_offsets() {
+        Some((start, end)) => Ok(&storage.as_slice::<f32>()?[start..end]),
+        None => candle_core::bail!("a fused operation takes contiguous tensors"),
+    }
+}
+
+fn to_vec(tensor: &Tensor) -> Result<Vec<f32>> {
+    tensor.flatten_all()?.to_vec1()
+}
+
+fn like(data: Vec<f32>, tensor: &Tensor) -> Result<Option<Tensor>> {
+    Tensor::from_vec(data, tensor.shape(), tensor.device()).map(Some)
+}
+
+/// RMS norm with gain: `y = x r g`, `r = 1 / sqrt(mean(x^2) + eps)`.
+pub struct RmsNorm {
+    pub eps: f64,
+}
+
+impl CustomOp2 for RmsNorm {
+    fn name(&self) -> &'static str {
+        "rms-norm"
+    }
+
+    fn cpu_fwd(
+        &self,
+        x: &CpuStorage,
+        x_layout: &Layout,
+        gain: &CpuStorage,
+        gain_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, x_layout)?;
+        let mut y = vec![0.0; x.len()];
+        ops::rms_norm(&mut y, x, values(gain, gain_layout)?, self.eps);
+        Ok((CpuStorage::F32(y), x_layout.shape().clone()))
+    }
+
+    /// `dx = r (g dy) - x r^3 mean(x g dy)`, `dg = sum(x r dy)`.
+    fn bwd(
+        &self,
+        x: &Tensor,
+        gain: &Tensor,
+        _: &Tensor,
+        d_y: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (xs, gains, d_ys) = (to_vec(x)?, to_vec(gain)?, to_vec(d_y)?);
+        let features = gains.len();
+        let mut d_x = vec![0.0; xs.len()];
+        let mut d_gain = vec![0.0; features];
+        let rows = d_x
+            .chunks_exact_mut(features)
+            .zip(xs.chunks_exact(features).zip(d_ys.chunks_exact(features)));
+        for (d_x, (x, d_y)) in rows {
+            let r = ops::rms(x, self.eps);
+            let mut dot = 0.0;
+            for i in 0..features {
+                dot += x[i] * gains[i] * d_y[i];
+                d_gain[i] += x[i] * r * d_y[i];
+            }
+            let shrink = r * r * r * dot / features as f32;
+            for i in 0..features {
+                d_x[i] = r * gains[i] * d_y[i] - x[i] * shrink;
+            }
+        }
+        Ok((like(d_x, x)?, like(d_gain, gain)?))
+    }
+}
+
+/// Rotary position embedding; its gradient is the rotation back.
+pub struct Rope {
+    pub table: RopeTable,
+    pub length: usize,
+}
+
+impl CustomOp1 for Rope {
+    fn name(&self) -> &'static str {
+        "rope"
+    }
+
+    fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let x = values(x, layout)?;
+        let (_, features) = layout.shape().dims2()?;
+        let mut y = vec![0.0; x.len()];
+        let rows = y.chunks_exact_mut(features).zip(x.chunks_exact(features));
+        for (token, (y, x)) in rows.enumerate() {
+            ops::rotate(y, x, &self.table, token % self.length, FloatType::F32);
+        }
+        Ok((CpuStorage::F32(y), layout.shape().clone()))
+    }
+
+    fn bwd(&self, _: &Tensor, _: &Tensor, d_y: &Tensor) -> Result<Option<Tensor>> {
+        let back = Rope {
+            table: self.table.inverse(),
+            length: self.length,
+        };
+        d_y.contiguous()?.apply_op1_no_bwd(&back).map(Some)
+    }
+}
+
+/// Causal grouped-query attention. The backward pass computes the weights again.
+pub struct Attention {
+    pub shape: AttentionShape,
+}
+
+impl Attention {
+    fn head(&self) -> Head {
+        Head {
+            length: self.shape.length,
+            head_dim: self.shape.head_dim,
+            query_stride: self.shape.heads * self.shape.head_dim,
+            key_stride: self.shape.kv_heads * self.shape.head_dim,
+        }
+    }
+
+    /// Offsets into query and key of every head of every sequence.
+    fn offsets(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let (shape, head) = (self.shape, self.head());
+        let group = shape.heads / shape.kv_heads;
+        (0..shape.sequences).flat_map(move |sequence| {
+            let token = sequence * shape.length;
+            (0..shape.heads).map(move |h| {
+                (
+                    token * head.query_stride + h * shape.head_dim,
+                    token * head.key_stride + h / group * shape.head_dim,
+                )
+            })
+        })
+    }
+}
+
+impl CustomOp3 for Attention {
+    fn name(&self) -> &'static str {
+        "attention"
+    }
+
+    fn cpu_fwd(
+        &self,
+        q: &CpuStorage,
+        q_layout: &Layout,
+        k: &CpuStorage,
+        k_layout: &Layout,
+        v: &CpuStorage,
+        v_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let (q, k, v) = (
+            values(q, q_layout)?,
+            values(k, k_layout)?,
+            values(v, v_layout)?,
+        );
+        let head = self.head();
+        let mut out = vec![0.0; q.len()];
+        let mut weights = vec![0.0; head.length * head.length];
+        for (at_q, at_k) in self.offsets() {
+            head.weights(&mut weights, &q[at_q..], &k[at_k..], FloatType::F32);
+            head.mix(&mut out[at_q..], &weights, &v[at_k..]);
+        }
+        Ok((CpuStorage::F32(out), q_layout.shape().clone()))
+    }
+
+    fn bwd(
+        &self,
+        q: &Tensor,
+        k: &Tensor,
+        v: &Tensor,
+        _: &Tensor,
+        d_out: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
+        let (qs, ks, vs, d_outs) = (to_vec(q)?, to_vec(k)?, to_vec(v)?, to_vec(d_out)?);
+        let (mut d_q, mut d_k, mut d_v) =
+            (vec![0.0; qs.len()], vec![0.0; ks.len()], vec![0.0; vs.len()]);
+        let head = self.head();
+        let mut weights = vec![0.0; head.length * head.length];
+        let mut scratch = weights.clone();
+        for (at_q, at_k) in self.offsets() {
+            head.weights(&mut weights, &qs[at_q..], &ks[at_k..], FloatType::F32);
+            head.backward(
+                &qs[at_q..],
+                &ks[at_k..],
+                &vs[at_k..],
+                &d_outs[at_q..],
+                &mut d_q[at_q..],
+                &mut d_k[at_k..],
+                &mut d_v[at_k..],
+                &weights,
+                &mut scratch,
+            );
+        }
+        Ok((like(d_q, q)?, like(d_k, k)?, like(d_v, v)?))
+    }
+}
+
+/// `silu(gate) * up`.
+pub struct SwiGlu;
+
+impl CustomOp2 for SwiGlu {
+    fn name(&self) -> &'static str {
+        "swiglu"
+    }
+
+    fn cpu_fwd(
+        &self,
+        gate: &CpuStorage,
+        gate_layout: &Layout,
+        up: &CpuStorage,
+        up_layout: &Layout,
+    ) -> Result<(CpuStorage, Shape)> {
+        let gate = values(gate, gate_layout)?;
+        let mut y = vec![0.0; gate.len()];
+        ops::swiglu(&mut y, gate, values(up, up_layout)?);
+        Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
+    }
+
+    /// With `s = sigmoid(g)`: `dg = dy u s (1 + g (1 - s))`, `du = dy g s`.
+    fn bwd(
+        &self,
+        gate: &Tensor,
+        up: &Tensor,
+        _: &Tensor,
+        d_y: &Tensor,
+    ) -> Result<(Option<Tensor>, Option<Tensor>)> {
+        let (mut gates, mut ups, d_ys) = (to_vec(gate)?, to_vec(up)?, to_vec(d_y)?);
+        for ((g, u), &d) in gates.iter_mut().zip(&mut ups).zip(&d_ys) {
+            let s = 1.0 / (1.0 + (-*g).exp());
+            let d_gate = d * *u * s * (1.0 + *g * (1.0 - s));
+            *u = d * *g * s;
+            *g = d_gate;
+        }
+        Ok((like(gates, gate)?, like(ups, up)?))
+    }
+}
+
+/// Weighted negative log-likelihood of one target per row, summed over the rows.
+pub struct CrossEntropy {
+    pub targets: Vec<u32>,
+    pub weights: Vec<f32>,
+}
+
+impl CustomOp1 for CrossEntropy {
+    fn name(&self) -> &'static str {
+        "cross-entropy"
+    }
+
+    fn cpu_fwd(&self, logits: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
+        let logits = values(logits, layout)?;
+        let (_, vocab) = layout.shape().dims2()?;
+        let rows = logits.chunks_exact(vocab).zip(&self.targets);
+        let sum: f64 = rows
+            .zip(&self.weights)
+            .map(|((row, &target), &weight)| {
+                let (max, sum) = max_and_sum(row);
+                f64::from(weight * (max + sum.ln() - row[target as usize]))
+            })
+            .sum();
+        Ok((CpuStorage::F32(vec![sum as f32]), Shape::from(())))
+    }
+
+    /// `weight * (softmax - one_hot)` per row.
+    fn bwd(&self, logits: &Tensor, _: &Tensor, d_sum: &Tensor) -> Result<Option<Tensor>> {
+        let mut values = to_vec(logits)?;
+        let (_, vocab) = logits.dims2()?;
+        let d_sum = d_sum.to_scalar::<f32>()?;
+        let rows = values.chunks_exact_mut(vocab).zip(&self.targets);
+        for ((row, &target), &weight) in rows.zip(&self.weights) {
+            let (max, sum) = max_and_sum(row);
+            let scale = d_sum * weight;
+            for x in row.iter_mut() {
+                *x = scale * ((*x - max).exp() / sum);
+            }
+            row[target as usize] -= scale;
+        }
+        like(values, logits)
+    }
+}
+
+/// The largest value of a row, and the sum of `exp(x - max)`.
+fn max_and_sum(row: &[f32]) -> (f32, f32) {
+    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    (max, row.iter().map(|x| (x - max).exp()).sum())
+}
