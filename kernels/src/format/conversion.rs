@@ -20,7 +20,7 @@ impl ScaleFormat {
     /// The power of two at or below |x|, saturating; zero becomes the smallest scale.
     /// `None` if this is no power-of-two scale.
     pub fn encode_floor(self, x: f32) -> Option<u32> {
-        self.encode_power(x, |x| exponent(x))
+        self.encode_power(x, exponent)
     }
 
     /// The power of two at or above |x|, saturating; zero becomes the smallest scale.
