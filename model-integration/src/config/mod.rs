@@ -229,6 +229,23 @@ impl QuantConfig {
         self
     }
 
+    /// The bits of the elements of each quantised operand, as in `W4A6KV4`; an override that
+    /// says otherwise shows as a `*`. Empty if nothing is quantised.
+    pub fn operands(&self) -> String {
+        let operand = |name: &str, format: Option<BlockFormat>| {
+            format.map_or_else(String::new, |format| {
+                format!("{name}{}", format.element().bits())
+            })
+        };
+        let bits = |format: BlockFormat| format.element().bits();
+        let kv = match (self.keys, self.values) {
+            (Some(keys), Some(values)) if bits(keys) == bits(values) => operand("KV", self.keys),
+            _ => operand("K", self.keys) + &operand("V", self.values),
+        };
+        let overrides = if self.overrides.is_empty() { "" } else { "*" };
+        operand("W", self.weights) + &operand("A", self.activations) + &kv + overrides
+    }
+
     /// The operands with a format in one line: elements first, then what they share.
     pub fn describe(&self) -> String {
         let operands = [

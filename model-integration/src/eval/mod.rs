@@ -1,3 +1,317 @@
-//! Evaluation: batching, resuming, statistics, records and the table.
+//! Evaluation: tasks over configurations of one model, with everything between the model's
+//! scores and the user's terminal.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`model`] | what is asked of a model |
+//! | [`plan`] | which prompts, in which order and batches |
+//! | [`log`] | the log that an interrupted run goes on from |
+//! | [`runner`] | batch after batch |
+//! | [`result`](mod@result) | statistics |
+//! | [`lm_eval`] | results and samples in lm-evaluation-harness' schema |
+//! | [`record`] | the record of the whole run |
+//! | [`table`] | what is printed |
+//! | [`progress`] | the bar on stderr |
+//!
+//! # Files
+//! Without an output directory nothing is written at all. With one, it holds
+//! - `log/<task>.<config>.jsonl`: every score, written batch by batch; the same command goes on
+//!   from there, and a finished log is not evaluated again;
+//! - `results_<config>.json`, and on request `samples_<task>_<config>.jsonl`, in
+//!   lm-evaluation-harness' schema, written when the configuration is done;
+//! - `run.json`: the record of the whole run, written at its end.
 
+pub mod lm_eval;
+pub mod log;
 pub mod model;
+pub mod plan;
+pub mod progress;
+pub mod record;
+pub mod result;
+pub mod runner;
+pub mod table;
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, ensure};
+use mxlab_harness::record::Environment;
+
+use self::log::{RunKey, SampleLog};
+use self::model::{Engine, Footprint};
+use self::plan::{Limit, Plan};
+use self::progress::Progress;
+use self::record::Timing;
+use self::result::{Columns, TaskResult};
+use self::runner::{LazyModel, Scores};
+use crate::config::QuantConfig;
+use crate::task::{FewShot, PromptEncoder, Task};
+
+/// How an evaluation is done.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Examples that go through the model together; at least 1.
+    pub batch_size: usize,
+    /// How many examples of each task; `None` for all.
+    pub limit: Option<Limit>,
+    /// Solved examples before each.
+    pub fewshot: FewShot,
+    /// Whether a context begins with BOS; `None` for what the tokenizer does by itself.
+    pub add_bos_token: Option<bool>,
+    /// Seed of stochastic rounding.
+    pub seed: u32,
+    /// Where files go; `None` for no files.
+    pub output: Option<PathBuf>,
+    /// Whether logs that are there are thrown away.
+    pub overwrite: bool,
+    /// Whether samples are written in lm-evaluation-harness' schema too.
+    pub log_samples: bool,
+}
+
+/// Tasks, configurations and a model that fit together.
+pub struct Evaluation<'a> {
+    engine: &'a dyn Engine,
+    tasks: Vec<(Task, Plan)>,
+    configs: Vec<(QuantConfig, Footprint)>,
+    settings: Settings,
+}
+
+/// What an evaluation gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// One result for each configuration and task that was finished, by configuration.
+    pub results: Vec<TaskResult>,
+    /// How long each took.
+    pub timings: Vec<Timing>,
+    /// Whether it was stopped before the end.
+    pub is_interrupted: bool,
+}
+
+impl<'a> Evaluation<'a> {
+    /// Checks that everything fits together and encodes the prompts; loads no model yet.
+    ///
+    /// # Errors
+    /// If something does not fit: a name that occurs twice, a configuration that the engine
+    /// cannot run, an example that cannot be encoded.
+    pub fn new(
+        engine: &'a dyn Engine,
+        tasks: Vec<Task>,
+        configs: Vec<QuantConfig>,
+        settings: Settings,
+    ) -> Result<Self> {
+        ensure!(settings.batch_size > 0, "the batch size is 0");
+        check_unique("task", tasks.iter().map(|task| task.name.as_str()))?;
+        let names = configs.iter().map(|config| config.name.as_str());
+        check_unique("configuration", names)?;
+        let configs = configs
+            .into_iter()
+            .map(|config| {
+                let config = config.with_seed(settings.seed);
+                let fits = engine
+                    .check(&config)
+                    .and_then(|()| engine.footprint(&config));
+                let footprint = fits.with_context(|| format!("configuration `{}`", config.name))?;
+                Ok((config, footprint))
+            })
+            .collect::<Result<_>>()?;
+        let encoder = PromptEncoder {
+            tokenizer: engine.tokenizer(),
+            add_bos_token: settings.add_bos_token,
+            max_length: engine.info().max_length,
+        };
+        let tasks = tasks
+            .into_iter()
+            .map(|task| {
+                let Settings {
+                    fewshot,
+                    limit,
+                    batch_size,
+                    ..
+                } = &settings;
+                let plan = Plan::new(&task, &encoder, fewshot, *limit, *batch_size)?;
+                Ok((task, plan))
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            engine,
+            tasks,
+            configs,
+            settings,
+        })
+    }
+
+    /// The model.
+    pub fn engine(&self) -> &dyn Engine {
+        self.engine
+    }
+
+    /// Tasks and their prompts.
+    pub fn tasks(&self) -> &[(Task, Plan)] {
+        &self.tasks
+    }
+
+    /// How it is done.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// Tokens that go through the model in all, and examples.
+    pub fn size(&self) -> (u64, usize) {
+        let plans = || self.tasks.iter().map(|(_, plan)| plan);
+        let tokens: u64 = plans().map(|plan| plan.tokens(plan.order())).sum();
+        let examples: usize = plans().map(|plan| plan.prompts.len()).sum();
+        let configs = self.configs.len();
+        (tokens * configs as u64, examples * configs)
+    }
+
+    /// Evaluates every task under every configuration, and writes the files if there is an
+    /// output directory. Setting `stop` ends it after the batch in progress.
+    ///
+    /// # Errors
+    /// If a model cannot be run or a file not written. What was written before stays.
+    pub fn run(&self, stop: &AtomicBool, progress: &dyn Progress) -> Result<Outcome> {
+        let environment = Environment::capture();
+        let (mut finished, mut is_interrupted) = (Vec::new(), false);
+        for (config, _) in &self.configs {
+            progress.begin(&config.name);
+            match self.run_config(config, stop, progress)? {
+                Some(scores) => finished.push(scores),
+                None => {
+                    is_interrupted = true;
+                    break;
+                }
+            }
+            if let (Some(output), Some(scores)) = (&self.settings.output, finished.last()) {
+                lm_eval::write(self, output, config, scores, &environment)?;
+            }
+        }
+        progress.end();
+        let outcome = Outcome {
+            results: self.results(&finished),
+            timings: self.timings(&finished),
+            is_interrupted,
+        };
+        if let (Some(output), false) = (&self.settings.output, is_interrupted) {
+            record::write(self, output, &outcome, environment)?;
+        }
+        Ok(outcome)
+    }
+
+    /// The scores of each task; `None` if it was stopped.
+    fn run_config(
+        &self,
+        config: &QuantConfig,
+        stop: &AtomicBool,
+        progress: &dyn Progress,
+    ) -> Result<Option<Vec<Scores>>> {
+        let mut model = LazyModel::new(|| {
+            let model = self.engine.load(config);
+            model.with_context(|| format!("configuration `{}`", config.name))
+        });
+        let mut all = Vec::new();
+        for (task, plan) in &self.tasks {
+            let (mut log, done) = match &self.settings.output {
+                None => (SampleLog::none(), Vec::new()),
+                Some(output) => self.open_log(output, config, task, plan)?,
+            };
+            let run = runner::run(plan, &mut model, &mut log, done, stop, progress);
+            match run.with_context(|| format!("task `{}` under `{}`", task.name, config.name))? {
+                Some(scores) => all.push(scores),
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(all))
+    }
+
+    fn open_log(
+        &self,
+        output: &Path,
+        config: &QuantConfig,
+        task: &Task,
+        plan: &Plan,
+    ) -> Result<(SampleLog, Vec<log::Entry>)> {
+        let Settings {
+            fewshot,
+            add_bos_token,
+            batch_size,
+            overwrite,
+            ..
+        } = &self.settings;
+        let info = self.engine.info();
+        let key = RunKey::new(
+            info,
+            config,
+            task,
+            plan,
+            fewshot,
+            *add_bos_token,
+            *batch_size,
+        );
+        let path = log::path(output, &task.name, &config.name);
+        SampleLog::open(&path, &key, plan, *overwrite)
+    }
+
+    fn results(&self, finished: &[Vec<Scores>]) -> Vec<TaskResult> {
+        let columns: Vec<Vec<Columns>> = finished
+            .iter()
+            .map(|tasks| {
+                tasks
+                    .iter()
+                    .map(|scores| Columns::new(&scores.scores))
+                    .collect()
+            })
+            .collect();
+        let configs = || self.configs.iter().zip(&columns);
+        let baseline = configs().find(|((config, _), _)| config.is_unquantised());
+        let mut results = Vec::new();
+        for ((config, footprint), columns) in configs() {
+            for (index, (task, plan)) in self.tasks.iter().enumerate() {
+                let own = &columns[index];
+                let from_baseline = baseline
+                    .filter(|_| !config.is_unquantised())
+                    .map(|((baseline, _), base)| own.difference(&baseline.name, &base[index]));
+                results.push(TaskResult {
+                    task: task.name.clone(),
+                    config: config.name.clone(),
+                    description: config.describe(),
+                    operands: config.operands(),
+                    examples: plan.prompts.len(),
+                    truncated: plan.truncated(),
+                    accuracy: own.accuracy(),
+                    perplexity: own.perplexity(),
+                    mean_loglikelihood: own.mean_loglikelihood(),
+                    from_baseline,
+                    footprint: *footprint,
+                });
+            }
+        }
+        results
+    }
+
+    fn timings(&self, finished: &[Vec<Scores>]) -> Vec<Timing> {
+        let mut timings = Vec::new();
+        for ((config, _), scores) in self.configs.iter().zip(finished) {
+            for ((task, plan), scores) in self.tasks.iter().zip(scores) {
+                timings.push(Timing {
+                    task: task.name.clone(),
+                    config: config.name.clone(),
+                    seconds: scores.seconds,
+                    examples_per_second: plan.prompts.len() as f64 / scores.seconds,
+                });
+            }
+        }
+        timings
+    }
+}
+
+fn check_unique<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Result<()> {
+    // Names become file names, and some file systems do not tell upper from lower case.
+    let mut seen = HashSet::new();
+    for name in names {
+        let is_new = seen.insert(name.to_ascii_lowercase());
+        ensure!(is_new, "{what} `{name}` is given twice");
+    }
+    ensure!(!seen.is_empty(), "no {what} is given");
+    Ok(())
+}

@@ -1,6 +1,13 @@
 //! Stand-ins for a tokenizer and a model, small enough to know every number of.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::cell::{Cell, RefCell};
+use std::collections::hash_map::DefaultHasher;
+use std::hash::{Hash, Hasher};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use mxlab::config::QuantConfig;
+use mxlab::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
 use mxlab::task::Tokenize;
 
 /// The token of `<s>`.
@@ -57,5 +64,104 @@ impl Tokenize for Hf {
 
     fn prefix_token(&self) -> Option<(u32, String)> {
         Some((BOS, "<s>".into()))
+    }
+}
+
+/// An engine whose scores are a hash of tokens, configuration and the *whole batch*: a batch
+/// that is put together in another way gives other scores.
+pub struct ToyEngine {
+    info: ModelInfo,
+    tokenizer: CharTokenizer,
+    /// Every sequence that was scored, in order.
+    pub scored: RefCell<Vec<Vec<u32>>>,
+    /// Sequences after which `stop` is set, as Ctrl-C would.
+    pub stop_after: Cell<usize>,
+    /// What an evaluation is to be given as `stop`.
+    pub stop: AtomicBool,
+}
+
+impl ToyEngine {
+    /// An engine that takes `max_length` tokens.
+    pub fn new(max_length: usize) -> Self {
+        Self {
+            info: ModelInfo {
+                name: "toy/model".into(),
+                fingerprint: "f00d".into(),
+                parameters: 42,
+                dtype: "float32".into(),
+                softmax_dtype: "float32".into(),
+                max_length,
+            },
+            tokenizer: CharTokenizer::default(),
+            scored: RefCell::new(Vec::new()),
+            stop_after: Cell::new(usize::MAX),
+            stop: AtomicBool::new(false),
+        }
+    }
+
+    /// Changes what the engine says about itself.
+    pub fn with_info(mut self, change: impl FnOnce(&mut ModelInfo)) -> Self {
+        change(&mut self.info);
+        self
+    }
+}
+
+impl Engine for ToyEngine {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn tokenizer(&self) -> &dyn Tokenize {
+        &self.tokenizer
+    }
+
+    fn check(&self, config: &QuantConfig) -> anyhow::Result<()> {
+        Ok(config.check_layers(2)?)
+    }
+
+    fn load(&self, config: &QuantConfig) -> anyhow::Result<Box<dyn CausalModel + '_>> {
+        Ok(Box::new(ToyModel {
+            engine: self,
+            config: config.describe(),
+        }))
+    }
+
+    fn footprint(&self, config: &QuantConfig) -> anyhow::Result<Footprint> {
+        Ok(Footprint {
+            weight_bytes: if config.weights.is_some() {
+                1 << 19
+            } else {
+                1 << 21
+            },
+            kv_bytes_per_token: if config.keys.is_some() { 136 } else { 512 },
+        })
+    }
+}
+
+struct ToyModel<'a> {
+    engine: &'a ToyEngine,
+    config: String,
+}
+
+impl CausalModel for ToyModel<'_> {
+    fn score(&mut self, batch: &[Request]) -> anyhow::Result<Vec<Score>> {
+        let mut scored = self.engine.scored.borrow_mut();
+        let score = |request: &Request| {
+            let mut hasher = DefaultHasher::new();
+            (&request.tokens, &self.config).hash(&mut hasher);
+            for other in batch {
+                other.tokens.hash(&mut hasher);
+            }
+            let hash = hasher.finish();
+            Score {
+                loglikelihood: -((hash >> 40) as f64) / 1e6,
+                is_greedy: hash % 3 != 0,
+            }
+        };
+        scored.extend(batch.iter().map(|request| request.tokens.clone()));
+        if scored.len() >= self.engine.stop_after.get() {
+            self.engine.stop.store(true, Ordering::Relaxed);
+        }
+        Ok(batch.iter().map(score).collect())
     }
 }

@@ -1,0 +1,242 @@
+//! Results and samples in the schema that lm-evaluation-harness 0.4 writes, so that scripts made
+//! for it read them. What has no meaning here is `null` or `"N/A"`, as it is there.
+
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result};
+use mxlab_harness::measure::Estimate;
+use mxlab_harness::record::{Environment, write_atomic};
+use serde_json::{Map, Value, json};
+use sha2::{Digest, Sha256};
+
+use super::Evaluation;
+use super::model::Score;
+use super::plan::{Limit, Plan, Prompt};
+use super::result::Columns;
+use super::runner::Scores;
+use crate::config::QuantConfig;
+use crate::task::{Example, Task};
+
+/// Writes `results_<config>.json`, and the samples if they are asked for.
+pub(super) fn write(
+    evaluation: &Evaluation,
+    output: &Path,
+    config: &QuantConfig,
+    scores: &[Scores],
+    environment: &Environment,
+) -> Result<()> {
+    let mut task_hashes = Map::new();
+    for ((task, plan), scores) in evaluation.tasks.iter().zip(scores) {
+        let (lines, hash) = samples(task, plan, &scores.scores)?;
+        task_hashes.insert(task.name.clone(), hash.into());
+        if evaluation.settings.log_samples {
+            let name = format!("samples_{}_{}.jsonl", task.name, config.name);
+            write_atomic(&output.join(name), lines.as_bytes())?;
+        }
+    }
+    let results = results(evaluation, config, scores, task_hashes, environment);
+    let mut json = serde_json::to_string_pretty(&results).context("results are plain data")?;
+    json.push('\n');
+    let name = format!("results_{}.json", config.name);
+    Ok(write_atomic(&output.join(name), json.as_bytes())?)
+}
+
+fn results(
+    evaluation: &Evaluation,
+    config: &QuantConfig,
+    scores: &[Scores],
+    task_hashes: Map<String, Value>,
+    environment: &Environment,
+) -> Value {
+    let by_task = |value: &dyn Fn(&Task, &Plan, &Scores) -> Value| -> Value {
+        let tasks = evaluation.tasks.iter().zip(scores);
+        let entry = |((task, plan), scores): (&(Task, Plan), &Scores)| {
+            (task.name.clone(), value(task, plan, scores))
+        };
+        Value::Object(tasks.map(entry).collect())
+    };
+    let settings = &evaluation.settings;
+    let info = evaluation.engine.info();
+    let seconds: f64 = scores.iter().map(|scores| scores.seconds).sum();
+    let date = SystemTime::now().duration_since(UNIX_EPOCH);
+    let machine = &environment.machine;
+    json!({
+        "results": by_task(&|task, plan, scores| metrics(task, plan, scores)),
+        "group_subtasks": {},
+        "configs": by_task(&|task, _, _| task_config(task, settings.fewshot.count)),
+        "versions": by_task(&|_, _, _| json!(1.0)),
+        "n-shot": by_task(&|_, _, _| json!(settings.fewshot.count)),
+        "higher_is_better": by_task(&|_, _, _| json!({"perplexity": false, "acc": true})),
+        "n-samples": by_task(&|task, plan, _| json!({
+            "original": task.examples.len(),
+            "effective": plan.prompts.len(),
+        })),
+        "config": {
+            "model": "mxlab",
+            "model_args": {
+                "pretrained": info.name,
+                "dtype": info.dtype,
+                "softmax_dtype": info.softmax_dtype,
+                "add_bos_token": settings.add_bos_token,
+                "quantization": config,
+            },
+            "model_num_parameters": info.parameters,
+            "model_dtype": info.dtype,
+            "model_revision": "",
+            "model_sha": info.fingerprint,
+            "batch_size": settings.batch_size,
+            "batch_sizes": [],
+            "device": "cpu",
+            "use_cache": null,
+            "limit": match settings.limit {
+                None => Value::Null,
+                Some(Limit::Count(count)) => json!(count),
+                Some(Limit::Fraction(fraction)) => json!(fraction),
+            },
+            "bootstrap_iters": 0,
+            "gen_kwargs": null,
+            "random_seed": settings.seed,
+            "numpy_seed": settings.seed,
+            "torch_seed": settings.seed,
+            "fewshot_seed": settings.seed,
+        },
+        "git_hash": environment.commit,
+        "date": date.map_or(0.0, |elapsed| elapsed.as_secs_f64()),
+        "pretty_env_info": format!(
+            "mxlab {}, {}, {}, {} cores, {}",
+            environment.version,
+            environment.rustc.as_deref().unwrap_or("unknown compiler"),
+            machine.cpu.as_deref().unwrap_or("unknown CPU"),
+            machine.cores.unwrap_or(0),
+            machine.os,
+        ),
+        "transformers_version": "N/A",
+        "lm_eval_version": "N/A",
+        "upper_git_hash": null,
+        "task_hashes": task_hashes,
+        "model_source": "mxlab",
+        "model_name": info.name,
+        "model_name_sanitized": sanitize_model_name(&info.name),
+        "system_instruction": null,
+        "system_instruction_sha": null,
+        "fewshot_as_multiturn": false,
+        "chat_template": null,
+        "chat_template_sha": null,
+        "max_length": info.max_length,
+        "total_evaluation_time_seconds": format!("{seconds:?}"),
+    })
+}
+
+fn metrics(task: &Task, plan: &Plan, scores: &Scores) -> Value {
+    let columns = Columns::new(&scores.scores);
+    let (acc, perplexity) = (columns.accuracy(), columns.perplexity());
+    json!({
+        "name": task.name,
+        "alias": task.name,
+        "sample_len": plan.prompts.len(),
+        "perplexity,none": number(perplexity.value),
+        "perplexity_stderr,none": stderr(perplexity),
+        "acc,none": number(acc.value),
+        "acc_stderr,none": stderr(acc),
+    })
+}
+
+/// JSON has no NaN and no infinity; they are written by name.
+fn number(value: f64) -> Value {
+    serde_json::Number::from_f64(value).map_or_else(|| json!(value.to_string()), Value::Number)
+}
+
+fn stderr(estimate: Estimate) -> Value {
+    estimate.stderr.map_or_else(|| json!("N/A"), number)
+}
+
+/// The task as the harness' own configuration would say it.
+fn task_config(task: &Task, num_fewshot: usize) -> Value {
+    let is_split = task.examples[0].doc.contains_key("target");
+    let (doc_to_text, doc_to_target) = match is_split {
+        true => ("{{context}}", "{{target}}"),
+        false => (
+            "{{text.split(' ')[:-1]|join(' ')}}",
+            "{{' '+text.split(' ')[-1]}}",
+        ),
+    };
+    json!({
+        "task": task.name,
+        "dataset_path": "json",
+        "dataset_kwargs": {"data_files": {"test": task.source}},
+        "test_split": "test",
+        "doc_to_text": doc_to_text,
+        "doc_to_target": doc_to_target,
+        "unsafe_code": false,
+        "description": "",
+        "target_delimiter": " ",
+        "fewshot_delimiter": "\n\n",
+        "fewshot_config": {"sampler": "first_n", "split": "test"},
+        "num_fewshot": num_fewshot,
+        "metric_list": [
+            {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": false},
+            {"metric": "acc", "aggregation": "mean", "higher_is_better": true},
+        ],
+        "output_type": "loglikelihood",
+        "repeats": 1,
+        "should_decontaminate": false,
+        "metadata": {"version": 1.0, "sha256": task.sha256},
+    })
+}
+
+/// Lines of samples, and the hash of all documents, prompts and targets.
+fn samples(task: &Task, plan: &Plan, scores: &[Score]) -> Result<(String, String)> {
+    let (mut lines, mut hashes) = (String::new(), String::new());
+    let examples = task.examples.iter().zip(&plan.prompts).zip(scores);
+    for (index, ((example, prompt), score)) in examples.enumerate() {
+        let sample = sample(index, example, prompt, score)?;
+        for hash in ["doc_hash", "prompt_hash", "target_hash"] {
+            hashes.push_str(sample[hash].as_str().unwrap_or_default());
+        }
+        lines.push_str(&sample.to_string());
+        lines.push('\n');
+    }
+    Ok((lines, sha256(&hashes)))
+}
+
+fn sample(index: usize, example: &Example, prompt: &Prompt, score: &Score) -> Result<Value> {
+    let doc = serde_json::to_string_pretty(&example.doc).context("a document is JSON")?;
+    let is_greedy = if score.is_greedy { "True" } else { "False" };
+    let response = json!([format!("{:?}", score.loglikelihood), is_greedy]);
+    Ok(json!({
+        "doc_id": index,
+        "doc": example.doc,
+        "target": example.target,
+        "arguments": {"gen_args_0": {"arg_0": prompt.context, "arg_1": example.target}},
+        "resps": [[response]],
+        "filtered_resps": [response],
+        "filter": "none",
+        "metrics": ["perplexity", "acc"],
+        "doc_hash": sha256(&doc),
+        "prompt_hash": sha256(&prompt.context),
+        "target_hash": sha256(&example.target),
+        "perplexity": number(score.loglikelihood),
+        "acc": u8::from(score.is_greedy),
+    }))
+}
+
+fn sha256(text: &str) -> String {
+    format!("{:x}", Sha256::digest(text.as_bytes()))
+}
+
+/// Runs of characters that are unfit for file names become `__`.
+fn sanitize_model_name(name: &str) -> String {
+    let mut sanitized = String::new();
+    let mut in_run = false;
+    for character in name.chars() {
+        let is_unfit = "\"<>:/|\\?*[]".contains(character);
+        match (is_unfit, in_run) {
+            (true, false) => sanitized.push_str("__"),
+            (true, true) => {}
+            (false, _) => sanitized.push(character),
+        }
+        in_run = is_unfit;
+    }
+    sanitized
+}

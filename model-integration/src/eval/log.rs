@@ -1,0 +1,182 @@
+//! The log of one task under one configuration: what makes an interrupted run go on where it
+//! stopped. Its header holds everything that determines the results, so that results of
+//! different runs are never mixed.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use mxlab_harness::record::{AppendLog, LogError, build_version, float};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::model::{ModelInfo, Score};
+use super::plan::Plan;
+use crate::config::QuantConfig;
+use crate::task::{FewShot, Task};
+
+/// Everything that determines a result. Two runs with equal keys give equal results.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunKey {
+    mxlab: String,
+    model: String,
+    dtype: String,
+    softmax_dtype: String,
+    max_length: usize,
+    config: QuantConfig,
+    task: String,
+    task_sha256: String,
+    examples: usize,
+    num_fewshot: usize,
+    fewshot_sha256: Option<String>,
+    add_bos_token: Option<bool>,
+    batch_size: usize,
+}
+
+impl RunKey {
+    /// The key of a task under a configuration.
+    pub fn new(
+        model: &ModelInfo,
+        config: &QuantConfig,
+        task: &Task,
+        plan: &Plan,
+        fewshot: &FewShot,
+        add_bos_token: Option<bool>,
+        batch_size: usize,
+    ) -> Self {
+        let pool = fewshot.pool.as_ref().filter(|_| fewshot.count > 0);
+        Self {
+            mxlab: build_version(),
+            model: model.fingerprint.clone(),
+            dtype: model.dtype.clone(),
+            softmax_dtype: model.softmax_dtype.clone(),
+            max_length: model.max_length,
+            config: config.clone(),
+            task: task.name.clone(),
+            task_sha256: task.sha256.clone(),
+            examples: plan.prompts.len(),
+            num_fewshot: fewshot.count,
+            fewshot_sha256: pool.map(|pool| pool.sha256.clone()),
+            add_bos_token,
+            batch_size,
+        }
+    }
+}
+
+/// One line of a log: the score of one example.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Index of the example in the task.
+    pub example: usize,
+    /// See [`Score::loglikelihood`].
+    #[serde(with = "float")]
+    pub loglikelihood: f64,
+    /// See [`Score::is_greedy`].
+    pub is_greedy: bool,
+    /// Its share of the time its batch took.
+    pub seconds: f64,
+}
+
+impl Entry {
+    /// The score.
+    pub fn score(&self) -> Score {
+        Score {
+            loglikelihood: self.loglikelihood,
+            is_greedy: self.is_greedy,
+        }
+    }
+}
+
+/// Where entries go: to a log, or nowhere.
+pub struct SampleLog(Option<AppendLog>);
+
+impl SampleLog {
+    /// Keeps nothing.
+    pub const fn none() -> Self {
+        Self(None)
+    }
+
+    /// Opens the log at `path` and returns the entries that it holds already: whole batches of
+    /// the plan, in its order. With `overwrite`, or if there is none, it starts empty.
+    ///
+    /// # Errors
+    /// If the log is of a run with another key, damaged, in use, or cannot be written.
+    pub fn open(
+        path: &Path,
+        key: &RunKey,
+        plan: &Plan,
+        overwrite: bool,
+    ) -> Result<(Self, Vec<Entry>)> {
+        let key = serde_json::to_value(key).context("the key of a run is plain data")?;
+        let resumed = match overwrite {
+            true => None,
+            false => AppendLog::resume::<Value, Entry>(path)?,
+        };
+        let Some(mut resumed) = resumed else {
+            let log = AppendLog::create(path, &key)?;
+            return Ok((Self(Some(log)), Vec::new()));
+        };
+        if let Some(difference) = difference(&resumed.header, &key) {
+            bail!(
+                "`{}` is of another run: {difference}; continue with the same settings, or use \
+                 --overwrite or another --output-path",
+                path.display()
+            );
+        }
+        for (number, (entry, &example)) in resumed.entries.iter().zip(plan.order()).enumerate() {
+            ensure!(
+                entry.example == example,
+                "`{}` line {}: example {} where {example} was evaluated",
+                path.display(),
+                number + 2,
+                entry.example
+            );
+        }
+        // How a batch is put together may show in the last bits of its scores: a batch of
+        // which only a part was written is evaluated again as a whole.
+        resumed.keep(plan.whole_batches(resumed.entries.len()))?;
+        Ok((Self(Some(resumed.log)), resumed.entries))
+    }
+
+    /// Adds a batch.
+    ///
+    /// # Errors
+    /// If it cannot be written; what was there before is kept.
+    pub fn append(&mut self, batch: &[Entry]) -> Result<(), LogError> {
+        match &mut self.0 {
+            Some(log) => log.append(batch),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes sure that all of it is on the disk.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn sync(&self) -> Result<(), LogError> {
+        self.0.as_ref().map_or(Ok(()), AppendLog::sync)
+    }
+}
+
+/// The log of a task under a configuration in an output directory.
+pub fn path(output: &Path, task: &str, config: &str) -> PathBuf {
+    output.join("log").join(format!("{task}.{config}.jsonl"))
+}
+
+/// The first setting in which two keys differ.
+fn difference(there: &Value, here: &Value) -> Option<String> {
+    if there == here {
+        return None;
+    }
+    let fields = here.as_object()?.iter();
+    let differs = |(field, here): (&String, &Value)| {
+        let there = there.get(field).unwrap_or(&Value::Null);
+        (there != here).then(|| format!("its {field} is {there}, not {here}"))
+    };
+    Some(
+        fields
+            .filter_map(differs)
+            .next()
+            .unwrap_or_else(|| "it says more".into()),
+    )
+}

@@ -1,0 +1,110 @@
+//! Runs the batches of a plan and keeps what they gave.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Result, ensure};
+
+use super::log::{Entry, SampleLog};
+use super::model::{CausalModel, Request, Score};
+use super::plan::Plan;
+use super::progress::Progress;
+
+/// The scores of a task under a configuration.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// The score of each example, in the order of the task.
+    pub scores: Vec<Score>,
+    /// Seconds the model took, over all the runs it took.
+    pub seconds: f64,
+}
+
+/// A model that is loaded when the first batch needs it: a run that only reads its logs
+/// loads none.
+pub struct LazyModel<'a> {
+    load: Box<dyn FnMut() -> Result<Box<dyn CausalModel + 'a>> + 'a>,
+    model: Option<Box<dyn CausalModel + 'a>>,
+}
+
+impl<'a> LazyModel<'a> {
+    /// A model that `load` loads.
+    pub fn new(load: impl FnMut() -> Result<Box<dyn CausalModel + 'a>> + 'a) -> Self {
+        Self {
+            load: Box::new(load),
+            model: None,
+        }
+    }
+
+    fn get(&mut self) -> Result<&mut (dyn CausalModel + 'a)> {
+        if self.model.is_none() {
+            self.model = Some((self.load)()?);
+        }
+        Ok(self.model.as_deref_mut().expect("loaded above"))
+    }
+}
+
+/// Evaluates what `done` does not hold yet, logging batch by batch. `None` if `stop` was set
+/// before the end; the log then holds every batch that was finished.
+///
+/// # Errors
+/// If the model cannot be loaded or run, or the log not written.
+pub fn run(
+    plan: &Plan,
+    model: &mut LazyModel,
+    log: &mut SampleLog,
+    done: Vec<Entry>,
+    stop: &AtomicBool,
+    progress: &dyn Progress,
+) -> Result<Option<Scores>> {
+    let mut entries = done;
+    progress.advance(plan.tokens(&plan.order()[..entries.len()]), entries.len());
+    let mut position = 0;
+    for batch in plan.batches() {
+        position += batch.len();
+        if position <= entries.len() {
+            continue;
+        }
+        if stop.load(Ordering::Relaxed) {
+            log.sync()?;
+            return Ok(None);
+        }
+        let finished = run_batch(plan, model.get()?, batch)?;
+        log.append(&finished)?;
+        entries.extend(finished);
+        progress.advance(plan.tokens(batch), batch.len());
+    }
+    log.sync()?;
+    Ok(Some(in_task_order(&entries)))
+}
+
+fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Result<Vec<Entry>> {
+    let requests: Vec<Request> = batch
+        .iter()
+        .map(|&example| plan.prompts[example].request.clone())
+        .collect();
+    let start = Instant::now();
+    let scores = model.score(&requests)?;
+    let seconds = start.elapsed().as_secs_f64() / batch.len() as f64;
+    ensure!(
+        scores.len() == batch.len(),
+        "the model gave {} scores for {} requests",
+        scores.len(),
+        batch.len()
+    );
+    let entry = |(&example, score): (&usize, Score)| Entry {
+        example,
+        loglikelihood: score.loglikelihood,
+        is_greedy: score.is_greedy,
+        seconds,
+    };
+    Ok(batch.iter().zip(scores).map(entry).collect())
+}
+
+fn in_task_order(entries: &[Entry]) -> Scores {
+    let mut sorted: Vec<&Entry> = entries.iter().collect();
+    sorted.sort_by_key(|entry| entry.example);
+    Scores {
+        scores: sorted.iter().map(|entry| entry.score()).collect(),
+        seconds: entries.iter().map(|entry| entry.seconds).sum(),
+    }
+}

@@ -1,0 +1,265 @@
+//! The table of an evaluation, in one of several formats.
+
+use std::fmt::Write;
+
+use comfy_table::{Cell, CellAlignment, Table, TableComponent, presets};
+use mxlab_harness::measure::Estimate;
+use serde_json::json;
+
+use super::record::Timing;
+use super::result::TaskResult;
+
+/// How the table is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TableFormat {
+    /// Aligned columns, 100 characters wide with the usual names.
+    #[default]
+    Table,
+    /// Markdown.
+    Md,
+    /// Comma-separated values, unrounded, one line for each configuration and task.
+    Csv,
+    /// A JSON array of results with their timings.
+    Json,
+}
+
+/// What a cell says that has no number: never a guess.
+const NOT_MEASURED: &str = "not measured";
+
+const NOTE: &str = "\
+±: standard error. Δ: difference from the baseline on the same examples, with its paired error.
+Δ log-lik: of the mean log-likelihood. ex/s: examples a second. MiB: weights, packed where
+quantised. KV B: bytes of keys and values a token.
+";
+
+const HEADER: [&str; 9] = [
+    "config",
+    "format",
+    "acc %",
+    "Δ acc %",
+    "perplexity",
+    "Δ log-lik",
+    "ex/s",
+    "MiB",
+    "KV B",
+];
+
+/// Writes the results of a run, `timings` in the same order.
+pub fn render(format: TableFormat, results: &[TaskResult], timings: &[Timing]) -> String {
+    match format {
+        TableFormat::Table => {
+            let tables = by_task(results, timings, aligned);
+            format!("{tables}\n{}\n{NOTE}", legend(results))
+        }
+        TableFormat::Md => {
+            let tables = by_task(results, timings, markdown);
+            format!("{tables}\n```\n{}```\n\n{NOTE}", legend(results))
+        }
+        TableFormat::Csv => csv(results, timings),
+        TableFormat::Json => json(results, timings),
+    }
+}
+
+type Row<'a> = (&'a TaskResult, &'a Timing);
+
+/// A heading and a table for each task.
+fn by_task(results: &[TaskResult], timings: &[Timing], table: fn(&[Row]) -> String) -> String {
+    let mut tasks: Vec<&str> = Vec::new();
+    for result in results {
+        if !tasks.contains(&result.task.as_str()) {
+            tasks.push(&result.task);
+        }
+    }
+    let mut text = String::new();
+    for task in tasks {
+        let rows = results.iter().zip(timings);
+        let rows: Vec<Row> = rows.filter(|(result, _)| result.task == task).collect();
+        let first = rows[0].0;
+        let truncated = match first.truncated {
+            0 => String::new(),
+            count => format!(", {count} of them truncated from the left"),
+        };
+        let separator = if text.is_empty() { "" } else { "\n" };
+        let _ = write!(
+            text,
+            "{separator}{task}: {} examples{truncated}\n\n{}",
+            first.examples,
+            table(&rows)
+        );
+    }
+    text
+}
+
+fn aligned(rows: &[Row]) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_style(TableComponent::HeaderLines, '─');
+    table.set_style(TableComponent::MiddleHeaderIntersections, '─');
+    table.set_header(
+        HEADER
+            .iter()
+            .enumerate()
+            .map(|(index, name)| aligned_cell(index, name)),
+    );
+    for row in rows {
+        let cells = cells(row).into_iter().enumerate();
+        table.add_row(cells.map(|(index, cell)| aligned_cell(index, &cell)));
+    }
+    let last = HEADER.len() - 1;
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, u16::from(index != last)));
+    }
+    table.to_string() + "\n"
+}
+
+/// What each configuration is.
+fn legend(results: &[TaskResult]) -> String {
+    let first_task = results.first().map(|result| &result.task);
+    let each_once = || {
+        results
+            .iter()
+            .filter(|result| Some(&result.task) == first_task)
+    };
+    let width = each_once()
+        .map(|result| result.config.len())
+        .max()
+        .unwrap_or(0);
+    let mut text = String::new();
+    for result in each_once() {
+        let _ = writeln!(text, "{:width$}  {}", result.config, result.description);
+    }
+    text
+}
+
+fn aligned_cell(column: usize, text: &str) -> Cell {
+    Cell::new(text).set_alignment(match column {
+        0 | 1 => CellAlignment::Left,
+        _ => CellAlignment::Right,
+    })
+}
+
+fn markdown(rows: &[Row]) -> String {
+    let mut text = format!("| {} |\n|---|---|", HEADER.join(" | "));
+    text.push_str(&"---:|".repeat(HEADER.len() - 2));
+    for row in rows {
+        let _ = write!(text, "\n| {} |", cells(row).join(" | "));
+    }
+    text.push('\n');
+    text
+}
+
+fn cells((result, timing): &Row) -> [String; 9] {
+    let difference = result.from_baseline.as_ref();
+    let is_baseline = difference.is_none() && result.operands.is_empty();
+    let changed = |text: Option<String>| match text {
+        Some(text) => text,
+        None if is_baseline => "-".to_owned(),
+        None => NOT_MEASURED.to_owned(),
+    };
+    [
+        result.config.clone(),
+        match is_baseline {
+            true => "-".to_owned(),
+            false => result.operands.clone(),
+        },
+        percent(result.accuracy, 1),
+        changed(difference.map(|difference| signed(&percent(difference.accuracy, 2)))),
+        perplexity(result.perplexity),
+        changed(difference.map(|difference| signed(&plain(difference.mean_loglikelihood, 4)))),
+        significant(timing.examples_per_second, 3),
+        significant(result.footprint.weight_bytes as f64 / f64::from(1 << 20), 3),
+        result.footprint.kv_bytes_per_token.to_string(),
+    ]
+}
+
+fn plain(estimate: Estimate, decimals: usize) -> String {
+    let mut text = format!("{:.decimals$}", estimate.value);
+    if let Some(stderr) = estimate.stderr {
+        let _ = write!(text, "±{stderr:.decimals$}");
+    }
+    text
+}
+
+fn percent(estimate: Estimate, decimals: usize) -> String {
+    let scaled = Estimate {
+        value: 100.0 * estimate.value,
+        stderr: estimate.stderr.map(|stderr| 100.0 * stderr),
+    };
+    plain(scaled, decimals)
+}
+
+/// A perplexity to four significant digits, its error to as many decimals.
+fn perplexity(estimate: Estimate) -> String {
+    if !(estimate.value < 1e5) {
+        let stderr = estimate.stderr.map(|stderr| format!("±{stderr:.1e}"));
+        return format!("{:.3e}{}", estimate.value, stderr.unwrap_or_default());
+    }
+    plain(estimate, decimals(estimate.value, 4))
+}
+
+/// A number that has a sign even where it is positive; no sign for a rounded zero.
+fn signed(text: &str) -> String {
+    let value = text.split('±').next().unwrap_or(text);
+    let is_zero = value.chars().all(|c| "-0.".contains(c));
+    match text.strip_prefix('-') {
+        Some(magnitude) if is_zero => magnitude.to_owned(),
+        None if !is_zero && !text.starts_with("NaN") => format!("+{text}"),
+        _ => text.to_owned(),
+    }
+}
+
+fn significant(value: f64, digits: usize) -> String {
+    format!("{value:.*}", decimals(value, digits))
+}
+
+/// Decimals that show `digits` significant digits of a number of at least 0.01.
+fn decimals(value: f64, digits: usize) -> usize {
+    let before_point = value.abs().max(0.01).log10().floor() as isize + 1;
+    usize::try_from(digits as isize - before_point).unwrap_or(0)
+}
+
+fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
+    let mut text = String::from(
+        "task,config,examples,truncated,acc,acc_stderr,perplexity,perplexity_stderr,\
+         mean_loglikelihood,mean_loglikelihood_stderr,delta_acc,delta_acc_stderr,\
+         delta_mean_loglikelihood,delta_mean_loglikelihood_stderr,examples_per_second,\
+         weight_bytes,kv_bytes_per_token",
+    );
+    for (result, timing) in results.iter().zip(timings) {
+        let difference = result.from_baseline.as_ref();
+        let pair = |estimate: Option<Estimate>| match estimate {
+            None => ",".to_owned(),
+            Some(Estimate { value, stderr }) => {
+                let stderr = stderr.map(|stderr| stderr.to_string());
+                format!("{value},{}", stderr.unwrap_or_default())
+            }
+        };
+        // Names have neither commas nor quotes: they are fit for file names.
+        let _ = write!(
+            text,
+            "\n{},{},{},{},{},{},{},{},{},{},{},{}",
+            result.task,
+            result.config,
+            result.examples,
+            result.truncated,
+            pair(Some(result.accuracy)),
+            pair(Some(result.perplexity)),
+            pair(Some(result.mean_loglikelihood)),
+            pair(difference.map(|difference| difference.accuracy)),
+            pair(difference.map(|difference| difference.mean_loglikelihood)),
+            timing.examples_per_second,
+            result.footprint.weight_bytes,
+            result.footprint.kv_bytes_per_token,
+        );
+    }
+    text.push('\n');
+    text
+}
+
+fn json(results: &[TaskResult], timings: &[Timing]) -> String {
+    let rows = results.iter().zip(timings);
+    let rows: Vec<_> = rows
+        .map(|(result, timing)| json!({"result": result, "timing": timing}))
+        .collect();
+    format!("{:#}\n", serde_json::Value::Array(rows))
+}
