@@ -1,15 +1,21 @@
 //! The kernel bodies compiled for each instruction set, and the choice of one at run time.
 
-use super::body;
+use super::dequantize::dequantize_rows;
 use super::isa::Isa;
-use super::lanes::{AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO};
+use super::lanes::{
+    AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
+};
 use super::plan::{Kernel, Plan};
+use super::quantize::{fake_rows, fake_rows_scalar, quantize_rows, quantize_rows_scalar};
+use super::simd::Portable;
+#[cfg(target_arch = "x86_64")]
+use super::simd::{Avx2, Avx512};
 use crate::format::PackedTensor;
 use std::ops::Range;
 
-/// Compiles the bodies in `super::body` under the given target features.
+/// Compiles the bodies for a vector type, under the target features that it stands for.
 macro_rules! compile_for {
-    ($isa:ident $(, $features:literal)?) => {
+    ($isa:ident, $simd:expr $(, $features:literal)?) => {
         mod $isa {
             use super::*;
 
@@ -22,7 +28,7 @@ macro_rules! compile_for {
                 codes: &mut [u8],
                 scales: &mut [u8],
             ) {
-                body::quantize_rows::<ROUNDING, SIGNED>(plan, x, cols, first_row, codes, scales);
+                quantize_rows::<_, ROUNDING, SIGNED>($simd, plan, x, cols, first_row, codes, scales);
             }
 
             $(#[target_feature(enable = $features)])?
@@ -32,22 +38,32 @@ macro_rules! compile_for {
                 cols: usize,
                 first_row: usize,
             ) {
-                body::fake_rows::<ROUNDING, SIGNED>(plan, x, cols, first_row);
+                fake_rows::<_, ROUNDING, SIGNED>($simd, plan, x, cols, first_row);
             }
 
             $(#[target_feature(enable = $features)])?
             pub fn dequantize(packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
-                body::dequantize_rows(packed, rows, out);
+                dequantize_rows($simd, packed, rows, out);
             }
         }
     };
 }
 
-compile_for!(portable);
+compile_for!(portable, Portable::<8>);
 #[cfg(target_arch = "x86_64")]
-compile_for!(avx2, "avx2,bmi2");
+compile_for!(
+    avx2,
+    // SAFETY: the function enables the features, so it only runs where the CPU has them.
+    unsafe { Avx2::new() },
+    "avx2,bmi2"
+);
 #[cfg(target_arch = "x86_64")]
-compile_for!(avx512, "avx512f,avx512bw,avx512dq,avx512vl,bmi2");
+compile_for!(
+    avx512,
+    // SAFETY: the function enables the features, so it only runs where the CPU has them.
+    unsafe { Avx512::new() },
+    "avx512f,avx512bw,avx512dq,avx512vl,bmi2"
+);
 
 /// Calls `$name` compiled for `$isa`, after checking once more that the CPU has it.
 macro_rules! call {
@@ -78,6 +94,7 @@ macro_rules! call_kernel {
             Kernel::Stochastic => call_kernel!(@ $isa, $name, STOCHASTIC, false, $arguments),
             Kernel::TorchEven => call_kernel!(@ $isa, $name, TORCH_EVEN, false, $arguments),
             Kernel::TorchAway => call_kernel!(@ $isa, $name, TORCH_AWAY, false, $arguments),
+            Kernel::Table => call_kernel!(@ $isa, $name, TABLE, true, $arguments),
             Kernel::Scalar => $scalar $arguments,
         }
     };
@@ -104,7 +121,7 @@ pub(super) fn quantize(
     } else {
         Kernel::Scalar
     };
-    let scalar = body::quantize_rows_scalar;
+    let scalar = quantize_rows_scalar;
     call_kernel!(
         isa,
         kernel,
@@ -116,7 +133,7 @@ pub(super) fn quantize(
 
 /// Rows quantised and dequantised in place.
 pub(super) fn fake_quantize(isa: Isa, plan: &Plan, x: &mut [f32], cols: usize, first_row: usize) {
-    let scalar = body::fake_rows_scalar;
+    let scalar = fake_rows_scalar;
     call_kernel!(
         isa,
         plan.kernel,

@@ -1,8 +1,8 @@
 //! SIMD kernels with run-time dispatch, bitwise equal to [`crate::reference`].
 //!
-//! There is one body per operation, in plain Rust over fixed-size arrays, compiled once per
-//! instruction set (`dispatch.rs`): what differs between formats are numbers in a `Plan`,
-//! so a new element format needs no new kernel.
+//! There is one body per operation, written in a handful of vector operations (`simd/`) and
+//! compiled once per instruction set (`dispatch.rs`). What differs between formats are numbers
+//! in a `Plan`, so a new element format needs no new kernel.
 //!
 //! How an element is rounded without a table (`lanes.rs`): a magnitude a in [2^e, 2^(e+1)) has
 //! neighbours 2^(e-M) apart, and so have the f32 numbers from c = 2^(e-M+23) on. So the sum
@@ -13,14 +13,16 @@
 //!
 //! Every call is single-threaded; to share a tensor, split its rows.
 
-mod body;
+mod dequantize;
 mod dispatch;
 mod isa;
 mod lanes;
 mod pack;
 mod plan;
+mod quantize;
 mod quantizer;
 mod scale;
+mod simd;
 
 pub use isa::Isa;
 pub use quantizer::Quantizer;

@@ -10,55 +10,32 @@ pub(super) const fn chunk_bytes(bits: u32) -> usize {
     CHUNK * bits as usize / 8
 }
 
-/// Packs a chunk into exactly [`chunk_bytes`] bytes.
+/// Packs a chunk, one code a byte, into exactly [`chunk_bytes`] bytes. Codes of four and eight
+/// bits are stored from registers instead, without coming by here.
 #[inline(always)]
 pub(super) fn pack_chunk(bits: u32, codes: &[u8; CHUNK], packed: &mut [u8]) {
-    match bits {
-        8 => packed.copy_from_slice(codes),
-        4 => {
-            let mut bytes = [0; CHUNK / 2];
-            for (byte, pair) in bytes.iter_mut().zip(codes.as_chunks::<2>().0) {
-                let pair = u16::from_le_bytes(*pair);
-                *byte = (pair | pair >> 4) as u8;
-            }
-            packed.copy_from_slice(&bytes);
+    if bits == 6 {
+        for (packed, codes) in packed.chunks_exact_mut(6).zip(codes.as_chunks::<8>().0) {
+            packed.copy_from_slice(&close_gaps(u64::from_le_bytes(*codes)).to_le_bytes()[..6]);
         }
-        6 => {
-            for (bytes, codes) in packed.chunks_exact_mut(6).zip(codes.as_chunks::<8>().0) {
-                bytes.copy_from_slice(&close_gaps(u64::from_le_bytes(*codes)).to_le_bytes()[..6]);
-            }
-        }
-        _ => pack_row(bits, codes, packed),
+    } else {
+        pack_row(bits, codes, packed);
     }
 }
 
-/// Unpacks a chunk from exactly [`chunk_bytes`] bytes.
+/// One code a byte from exactly [`chunk_bytes`] bytes.
 #[inline(always)]
 pub(super) fn unpack_chunk(bits: u32, packed: &[u8]) -> [u8; CHUNK] {
     let mut codes = [0; CHUNK];
-    match bits {
-        8 => codes.copy_from_slice(packed),
-        4 => {
-            let mut bytes = [0; CHUNK / 2];
-            bytes.copy_from_slice(packed);
-            for (pair, byte) in codes.as_chunks_mut::<2>().0.iter_mut().zip(bytes) {
-                let byte = u16::from(byte);
-                *pair = ((byte | byte << 4) & 0x0F0F).to_le_bytes();
-            }
+    if bits == 6 {
+        let words = codes.as_chunks_mut::<8>().0.iter_mut();
+        for (codes, bytes) in words.zip(packed.chunks_exact(6)) {
+            let mut word = [0; 8];
+            word[..6].copy_from_slice(bytes);
+            *codes = open_gaps(u64::from_le_bytes(word)).to_le_bytes();
         }
-        6 => {
-            for (codes, bytes) in codes
-                .as_chunks_mut::<8>()
-                .0
-                .iter_mut()
-                .zip(packed.chunks_exact(6))
-            {
-                let mut word = [0; 8];
-                word[..6].copy_from_slice(bytes);
-                *codes = open_gaps(u64::from_le_bytes(word)).to_le_bytes();
-            }
-        }
-        _ => unpack_row(bits, packed, &mut codes),
+    } else {
+        unpack_row(bits, packed, &mut codes);
     }
     codes
 }

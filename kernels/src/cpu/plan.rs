@@ -1,6 +1,6 @@
 //! A format as the numbers that the kernels compute with.
 
-use super::lanes::{CodeLanes, Signs};
+use super::lanes::Codec;
 use crate::format::{
     BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat, ScaleRule,
 };
@@ -13,10 +13,13 @@ pub(super) struct Plan {
     pub source: FloatType,
     pub tensor_scale: f32,
     pub kernel: Kernel,
-    pub lanes: CodeLanes,
-    pub signs: Signs,
+    pub codec: Codec,
     pub scale: ScalePlan,
+    /// Of stochastic rounding.
     pub seed: u32,
+    /// What a packed zero repeats. Only tables, which have four bits, have a zero with another
+    /// code than 0.
+    pub zero_byte: u8,
 }
 
 /// Which instance of the kernel body rounds the elements.
@@ -32,6 +35,8 @@ pub(super) enum Kernel {
     /// As microxcaling's PyTorch code: just below a half is a half.
     TorchEven,
     TorchAway,
+    /// To a table of values, by thresholds.
+    Table,
     /// Block by block through the scalar definition.
     Scalar,
 }
@@ -45,7 +50,7 @@ pub(super) enum ScalePlan {
     Power { limit: i32 },
     /// A fraction that lies on a small float grid.
     Fraction {
-        lanes: CodeLanes,
+        codec: Codec,
         max_normal: f32,
         lifts_zero: bool,
     },
@@ -55,25 +60,21 @@ pub(super) enum ScalePlan {
 
 impl Plan {
     pub fn new(format: BlockFormat, source: FloatType) -> Self {
-        let element = format.element();
-        let dialect = format.dialect();
-        let is_int = matches!(element.grid(), Grid::Int(_));
-        let signs = match dialect.negative_zero() {
-            _ if is_int => Signs::DROPPED,
-            NegativeZero::Kept => Signs::KEPT,
-            NegativeZero::Rounded => Signs::of_nonzero(source),
-            NegativeZero::Dropped => Signs::DROPPED,
-        };
+        let (element, rounding) = (format.element(), format.rounding());
+        let codec = Codec::of_element(element, source, sign_lost_up_to(&format, source));
         Self {
             format,
             source,
             tensor_scale: 1.0,
-            kernel: kernel(&format, signs),
-            lanes: CodeLanes::of_element(element, source),
-            signs,
+            kernel: kernel(&format),
+            codec: codec.with_thresholds(element, rounding),
             scale: ScalePlan::new(&format, source),
-            seed: match format.rounding() {
+            seed: match rounding {
                 Rounding::Stochastic { seed } => seed,
+                _ => 0,
+            },
+            zero_byte: match element.grid() {
+                Grid::Table(_) => element.encode(0.0, Rounding::Even, 0) * 0x11,
                 _ => 0,
             },
         }
@@ -89,22 +90,40 @@ impl Plan {
     }
 }
 
-fn kernel(format: &BlockFormat, signs: Signs) -> Kernel {
-    let is_torch = format.dialect() == Dialect::MicroxcalingTorch;
-    if format.rule() == ScaleRule::Mse || matches!(format.element().grid(), Grid::Table(_)) {
-        return Kernel::Scalar;
+/// A result of zero loses its minus sign if the scaled element's magnitude was at most this.
+fn sign_lost_up_to(format: &BlockFormat, source: FloatType) -> f32 {
+    // Integers have one zero.
+    if matches!(format.element().grid(), Grid::Int(_)) {
+        return f32::INFINITY;
     }
-    match format.rounding() {
-        Rounding::Even if is_torch => Kernel::TorchEven,
-        Rounding::Away if is_torch => Kernel::TorchAway,
+    match (format.dialect().negative_zero(), source) {
+        (NegativeZero::Kept, _) => -1.0,
+        (NegativeZero::Dropped, _) => f32::INFINITY,
+        // Half of the type's smallest number still rounds to zero, which is even.
+        (NegativeZero::Rounded, FloatType::F32) => 0.0,
+        (NegativeZero::Rounded, FloatType::Bf16) => f32::from_bits(1 << 15),
+        (NegativeZero::Rounded, FloatType::F16) => f32::from_bits((127 - 25) << 23),
+    }
+}
+
+fn kernel(format: &BlockFormat) -> Kernel {
+    let is_torch = format.dialect() == Dialect::MicroxcalingTorch;
+    let keeps_signs = format.dialect().negative_zero() == NegativeZero::Kept;
+    match (format.element().grid(), format.rounding()) {
+        _ if format.rule() == ScaleRule::Mse => Kernel::Scalar,
+        (Grid::Table(_), Rounding::Stochastic { .. }) => Kernel::Scalar,
+        (Grid::Table(table), _) if table.len() == 16 => Kernel::Table,
+        (Grid::Table(_), _) => Kernel::Scalar,
+        (_, Rounding::Even) if is_torch => Kernel::TorchEven,
+        (_, Rounding::Away) if is_torch => Kernel::TorchAway,
         // The dialect's element exponents matter to the other roundings.
         _ if is_torch => Kernel::Scalar,
-        Rounding::Even if signs == Signs::KEPT => Kernel::EvenSigned,
-        Rounding::Even => Kernel::Even,
-        Rounding::Away => Kernel::Away,
-        Rounding::HalfToZero => Kernel::HalfToZero,
-        Rounding::TowardZero => Kernel::TowardZero,
-        Rounding::Stochastic { .. } => Kernel::Stochastic,
+        (Grid::Float(_), Rounding::Even) if keeps_signs => Kernel::EvenSigned,
+        (_, Rounding::Even) => Kernel::Even,
+        (_, Rounding::Away) => Kernel::Away,
+        (_, Rounding::HalfToZero) => Kernel::HalfToZero,
+        (_, Rounding::TowardZero) => Kernel::TowardZero,
+        (_, Rounding::Stochastic { .. }) => Kernel::Stochastic,
     }
 }
 
@@ -130,7 +149,7 @@ impl ScalePlan {
                 lifts_zero,
             },
             scale => Self::Fraction {
-                lanes: CodeLanes::of_scale(scale),
+                codec: Codec::of_scale(scale),
                 max_normal,
                 lifts_zero,
             },

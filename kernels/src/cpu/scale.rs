@@ -1,6 +1,5 @@
 //! The scale of one block, from its amax.
 
-use super::lanes::EVEN;
 use super::plan::{Plan, ScalePlan};
 use crate::format::{ScaleFormat, pow2};
 
@@ -44,12 +43,11 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
         }
         ScalePlan::Power { limit } => power_by_rule(plan, amax, *limit),
         ScalePlan::Fraction {
-            lanes,
+            codec,
             max_normal,
             lifts_zero,
         } => {
-            let ideal = ideal(plan, amax, *max_normal).min(lanes.max);
-            let (value, code) = lanes.round::<EVEN>(ideal, 0);
+            let (value, code) = codec.round_scale(ideal(plan, amax, *max_normal));
             fraction(plan, amax, value, code, *lifts_zero)
         }
         ScalePlan::Wide {

@@ -24,12 +24,16 @@ use super::words::{
 pub struct Difficulty {
     /// People in the story.
     pub people: usize,
-    /// Facts about each of them, at most one per relation.
-    pub facts_each: usize,
-    /// Sentences in which nothing happens between the facts and the last recall.
-    pub pause: usize,
+    /// Relations that the story tells of each of them.
+    pub relations: usize,
+    /// Facts stated a second time, word for word.
+    pub reminders: usize,
+    /// Sentences in which nothing happens, anywhere after the introduction.
+    pub pauses: usize,
     /// Recalls in all; the last one ends the story.
     pub recalls: usize,
+    /// Names, and words of each kind, to choose from: the first so many of each list.
+    pub vocabulary: usize,
 }
 
 /// A story, and where in it the words stand that only an earlier fact can tell.
@@ -56,9 +60,9 @@ const RELATIONS: [Relation; 4] = [
     Relation {
         values: TOYS,
         facts: &[
-            "{p} had a {a} {v}.",
-            "{p} carried a {a} {v}.",
-            "{p} found a {a} {v}.",
+            "{p} had a {a} {v}",
+            "{p} carried a {a} {v}",
+            "{p} found a {a} {v}",
         ],
         value_recalls: &[
             "{p} went to find the",
@@ -70,9 +74,9 @@ const RELATIONS: [Relation; 4] = [
     Relation {
         values: PLACES,
         facts: &[
-            "{p} lived near the {a} {v}.",
-            "{p} had a house by the {v}.",
-            "{p} came from the {a} {v}.",
+            "{p} lived near the {a} {v}",
+            "{p} had a house by the {v}",
+            "{p} came from the {a} {v}",
         ],
         value_recalls: &["{p} walked home to the", "{p} went back to the"],
         person_recalls: &["the road to the {v} was known to"],
@@ -80,9 +84,9 @@ const RELATIONS: [Relation; 4] = [
     Relation {
         values: ANIMALS,
         facts: &[
-            "{p} came with a {a} {v}.",
-            "{p} had a pet, a {a} {v}.",
-            "{p} took care of a {v}.",
+            "{p} came with a {a} {v}",
+            "{p} had a pet, a {a} {v}",
+            "{p} took care of a {v}",
         ],
         value_recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
         person_recalls: &["the {v} ran to", "the {v} was fed by"],
@@ -90,14 +94,28 @@ const RELATIONS: [Relation; 4] = [
     Relation {
         values: FOODS,
         facts: &[
-            "{p} liked to eat {v}.",
-            "{p} brought some {v}.",
-            "{p} always ate {v}.",
+            "{p} liked to eat {v}",
+            "{p} brought some {v}",
+            "{p} always ate {v}",
         ],
         value_recalls: &["{p} asked for some", "{p} wanted more"],
-        person_recalls: &["the {v} was made by", "the {v} was eaten by"],
+        person_recalls: &["the {v} tasted good to", "the {v} came from"],
     },
 ];
+
+/// What may follow a fact. Naming the person again ties the fact to them.
+const AFTERTHOUGHTS: &[&str] = &[
+    ", and {p} was glad",
+    ", and {p} smiled",
+    ", which {p} liked",
+    ", as {p} told them",
+];
+
+/// What happens next in a story.
+enum Event {
+    Say(String),
+    Recall(usize),
+}
 
 /// A fact of the story: what `RELATIONS[relation]` says of a person.
 struct Fact {
@@ -109,44 +127,41 @@ struct Fact {
 impl Story {
     /// Writes a story. The same generator state gives the same story.
     pub fn write(rng: &mut impl Rng, difficulty: Difficulty) -> Self {
-        let people: Vec<&str> = NAMES
+        let people: Vec<&str> = first(NAMES, difficulty.vocabulary)
             .choose_multiple(rng, difficulty.people)
             .copied()
             .collect();
-        let mut facts = invent_facts(rng, &people, difficulty.facts_each);
+        let facts = invent_facts(rng, &people, difficulty);
+        let stated: Vec<String> = facts.iter().map(|fact| state(rng, fact)).collect();
+        let reminders = stated.choose_multiple(rng, difficulty.reminders).cloned();
+
+        // Everything after the introduction, in order: facts, reminders, recalls.
+        let mut events: Vec<Event> = stated.iter().cloned().map(Event::Say).collect();
+        events.extend(reminders.map(Event::Say));
+        let recalls = recall_order(rng, facts.len(), difficulty.recalls);
+        events.extend(recalls.into_iter().map(Event::Recall));
+        for _ in 0..difficulty.pauses {
+            // The last event stays last: it is the question.
+            let place = rng.random_range(0..events.len());
+            events.insert(place, Event::Say(pass_time(rng)));
+        }
 
         let mut story = Self {
-            text: String::new(),
+            text: introduce(rng, &people),
             recalled: Vec::new(),
         };
-        story.say(&introduce(rng, &people));
-        for fact in &facts {
-            story.say(&state(rng, fact));
-            if rng.random_bool(0.2) {
-                story.say(&pass_time(rng));
+        for event in events {
+            match event {
+                Event::Say(sentence) => story.say(&sentence),
+                Event::Recall(fact) => story.recall(rng, &facts[fact]),
             }
-        }
-        facts.shuffle(rng);
-        facts.truncate(difficulty.recalls);
-        // The pause stands before the last recall, or is spread before all of them.
-        let mut pauses = vec![0; facts.len()];
-        for _ in 0..difficulty.pause {
-            pauses[rng.random_range(0..facts.len())] += 1;
-        }
-        for (fact, pause) in facts.iter().zip(pauses) {
-            for _ in 0..pause {
-                story.say(&pass_time(rng));
-            }
-            story.recall(rng, fact);
         }
         story.text.pop();
         story
     }
 
     fn say(&mut self, sentence: &str) {
-        if !self.text.is_empty() {
-            self.text.push(' ');
-        }
+        self.text.push(' ');
         self.text.push_str(sentence);
     }
 
@@ -194,39 +209,53 @@ fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
 }
 
 /// Facts in random order; within a relation no two people share a value.
-fn invent_facts(rng: &mut impl Rng, people: &[&'static str], facts_each: usize) -> Vec<Fact> {
-    let mut values: Vec<Vec<&'static str>> = RELATIONS
-        .iter()
-        .map(|relation| {
-            relation
-                .values
-                .choose_multiple(rng, people.len())
-                .copied()
-                .collect()
-        })
-        .collect();
+fn invent_facts(
+    rng: &mut impl Rng,
+    people: &[&'static str],
+    difficulty: Difficulty,
+) -> Vec<Fact> {
     let mut facts = Vec::new();
-    for &person in people {
-        let relations =
-            rand::seq::index::sample(rng, RELATIONS.len(), facts_each.min(RELATIONS.len()));
-        for relation in relations {
-            let value = values[relation].pop().expect("one value per person");
-            facts.push(Fact {
-                person,
-                relation,
-                value,
-            });
-        }
+    for relation in rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations) {
+        let values = first(RELATIONS[relation].values, difficulty.vocabulary)
+            .choose_multiple(rng, people.len());
+        facts.extend(people.iter().zip(values).map(|(&person, &value)| Fact {
+            person,
+            relation,
+            value,
+        }));
     }
     facts.shuffle(rng);
     facts
 }
 
+/// Which facts are recalled: each once before any twice.
+fn recall_order(
+    rng: &mut impl Rng,
+    facts: usize,
+    recalls: usize,
+) -> Vec<usize> {
+    let mut order: Vec<usize> = Vec::new();
+    while order.len() < recalls {
+        let mut round: Vec<usize> = (0..facts).collect();
+        round.shuffle(rng);
+        order.extend(round);
+    }
+    order.truncate(recalls);
+    order
+}
+
+fn first<T>(list: &[T], count: usize) -> &[T] {
+    &list[..count.min(list.len())]
+}
+
 fn state(rng: &mut impl Rng, fact: &Fact) -> String {
-    pick(rng, RELATIONS[fact.relation].facts)
-        .replace("{p}", fact.person)
+    let mut sentence = pick(rng, RELATIONS[fact.relation].facts)
         .replace("{a}", pick(rng, ADJECTIVES))
-        .replace("{v}", fact.value)
+        .replace("{v}", fact.value);
+    if rng.random_bool(0.5) {
+        sentence += pick(rng, AFTERTHOUGHTS);
+    }
+    (sentence + ".").replace("{p}", fact.person)
 }
 
 fn pass_time(rng: &mut impl Rng) -> String {

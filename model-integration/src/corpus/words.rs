@@ -4,8 +4,6 @@
 pub const NAMES: &[&str] = &[
     "Ada", "Ben", "Cora", "Dan", "Ella", "Finn", "Gus", "Hana", "Ivan", "Jack", "Kira", "Leo",
     "Mia", "Nils", "Olga", "Paul", "Rosa", "Sam", "Tess", "Umar", "Vera", "Will", "Yara", "Zoe",
-    "Anton", "Bella", "Carl", "Dora", "Emil", "Flora", "Greta", "Hugo", "Irma", "Jonas", "Klara",
-    "Lars", "Marta", "Noah", "Otto", "Petra",
 ];
 
 /// Things to carry and play with.

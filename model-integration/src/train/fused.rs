@@ -292,3 +292,93 @@ fn max_and_sum(row: &[f32]) -> (f32, f32) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     (max, row.iter().map(|x| (x - max).exp()).sum())
 }
+
+#[cfg(test)]
+mod tests {
+    use candle_core::{Device, Var};
+    use rand::{Rng, SeedableRng};
+    use rand_chacha::ChaCha8Rng;
+
+    use super::*;
+
+    fn random(rng: &mut ChaCha8Rng, shape: (usize, usize)) -> Var {
+        let values: Vec<f32> = (0..shape.0 * shape.1)
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        Var::from_vec(values, shape, &Device::Cpu).expect("a tensor")
+    }
+
+    /// Compares the gradient of `sum(op(inputs) * weights)` with central differences.
+    fn check(inputs: &[Var], op: impl Fn(&[Var]) -> Result<Tensor>) {
+        let mut rng = ChaCha8Rng::seed_from_u64(7);
+        let shape = op(inputs).expect("forward").shape().clone();
+        let weights: Vec<f32> = (0..shape.elem_count())
+            .map(|_| rng.random_range(-1.0..1.0))
+            .collect();
+        let weights = Tensor::from_vec(weights, shape, &Device::Cpu).expect("a tensor");
+        let loss = || -> Result<Tensor> { (op(inputs)? * &weights)?.sum_all() };
+        let value = || f64::from(loss().expect("forward").to_scalar::<f32>().expect("scalar"));
+        let gradients = loss().expect("forward").backward().expect("backward");
+        for input in inputs {
+            let analytic = to_vec(gradients.get(input).expect("a gradient")).expect("values");
+            let start = to_vec(input).expect("values");
+            for index in 0..start.len() {
+                let at = |step: f32| {
+                    let mut moved = start.clone();
+                    moved[index] += step;
+                    let moved = Tensor::from_vec(moved, input.shape(), &Device::Cpu);
+                    input.set(&moved.expect("a tensor")).expect("same shape");
+                    value()
+                };
+                let step = 1e-2;
+                let numeric = (at(step) - at(-step)) / (2.0 * f64::from(step));
+                at(0.0);
+                let difference = (numeric - f64::from(analytic[index])).abs();
+                assert!(
+                    difference < 2e-3 * (1.0 + numeric.abs()),
+                    "element {index}: {numeric} by differences, {} by the backward pass",
+                    analytic[index]
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_equal_finite_differences() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let x = random(&mut rng, (6, 8));
+        let gain = Var::from_vec(vec![0.5f32, 1.0, 1.5, -1.0, 2.0, 0.3, 0.7, 1.1], 8, &Device::Cpu)
+            .expect("a tensor");
+        check(&[x.clone(), gain], |v| v[0].apply_op2(&v[1], RmsNorm { eps: 1e-5 }));
+
+        let table = RopeTable::new(3, 4, 10_000.0, None);
+        check(std::slice::from_ref(&x), |v| {
+            v[0].apply_op1(Rope {
+                table: table.clone(),
+                length: 3,
+            })
+        });
+
+        let shape = AttentionShape {
+            sequences: 2,
+            length: 3,
+            heads: 4,
+            kv_heads: 2,
+            head_dim: 2,
+        };
+        let (k, v) = (random(&mut rng, (6, 4)), random(&mut rng, (6, 4)));
+        check(&[x.clone(), k, v], |v| {
+            v[0].apply_op3(&v[1], &v[2], Attention { shape })
+        });
+
+        let up = random(&mut rng, (6, 8));
+        check(&[x.clone(), up], |v| v[0].apply_op2(&v[1], SwiGlu));
+
+        check(&[x], |v| {
+            v[0].apply_op1(CrossEntropy {
+                targets: vec![0, 7, 3, 3, 1, 2],
+                weights: vec![1.0, 2.0, 1.0, 0.5, 1.0, 1.0],
+            })
+        });
+    }
+}

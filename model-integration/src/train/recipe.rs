@@ -27,8 +27,8 @@ pub struct Recipe {
     pub seed: u64,
     /// Optimiser steps.
     pub steps: usize,
-    /// Stories per step.
-    pub stories: usize,
+    /// Tokens per step, about.
+    pub tokens: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Threads; the result does not depend on them.
@@ -42,7 +42,7 @@ impl Default for Recipe {
         Self {
             seed: 20_241,
             steps: 3000,
-            stories: 48,
+            tokens: 4600,
             learning_rate: 2e-3,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
             report_every: 50,
@@ -113,17 +113,16 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     for step in 0..recipe.steps {
         let progress = step as f64 / recipe.steps as f64;
         optimizer.set_learning_rate(recipe.learning_rate * schedule(progress));
-        let mut samples: Vec<Sample> = (0..recipe.stories)
-            .map(|_| {
-                let difficulty = difficulty(&mut rng, progress);
-                sample(&tokenizer, &Story::write(&mut rng, difficulty))
-            })
-            .collect::<Result<_>>()?;
+        let mut samples: Vec<Sample> = Vec::new();
+        while samples.iter().map(|s| s.tokens.len()).sum::<usize>() < recipe.tokens {
+            let difficulty = difficulty(&mut rng, progress);
+            samples.push(sample(&tokenizer, &Story::write(&mut rng, difficulty))?);
+        }
         // Neighbours in length share a shard, so that little of a shard is padding; the longest
         // go first, so that no thread is left alone with one at the end.
         samples.sort_by_key(|sample| std::cmp::Reverse(sample.tokens.len()));
         let total: f32 = samples.iter().flat_map(|sample| &sample.weights).sum();
-        let shards: Vec<&[Sample]> = samples.chunks(recipe.stories.div_ceil(SHARDS)).collect();
+        let shards: Vec<&[Sample]> = samples.chunks(samples.len().div_ceil(SHARDS)).collect();
         let results = in_parallel(&pools, shards.len(), |index| {
             gradient(&model, shards[index], total)
         });
@@ -158,16 +157,20 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
 
 /// How hard stories are: a mixture that grows with training, then stays.
 ///
-/// Telling two people apart is the step that takes longest to learn, so stories stay small
-/// until a quarter of the way.
+/// Telling people apart is what takes longest to learn, so stories begin with two people, one
+/// relation and a handful of words, where nothing else can be learnt.
 fn difficulty(rng: &mut impl Rng, progress: f64) -> Difficulty {
-    let ramp = ((progress - 0.25) / 0.25).clamp(0.0, 1.0);
-    let most = 3 + (2.0 * ramp).round() as usize;
+    let ramp = |from: f64, to: f64| ((progress - from) / (to - from)).clamp(0.0, 1.0);
+    let upto = |most: f64, ramp: f64| (most * ramp).round() as usize;
+    let people = rng.random_range(2..=2 + upto(3.0, ramp(0.15, 0.5)));
+    let relations = rng.random_range(1..=1 + upto(1.0, ramp(0.1, 0.3)));
     Difficulty {
-        people: rng.random_range(2..=most),
-        facts_each: rng.random_range(2..=3),
-        pause: rng.random_range(0..=(3.0 * ramp).round() as usize),
-        recalls: rng.random_range(4..=8),
+        people,
+        relations,
+        reminders: rng.random_range(0..=upto(2.0, ramp(0.1, 0.2))),
+        pauses: rng.random_range(0..=upto(4.0, ramp(0.1, 0.3))),
+        recalls: (people * relations).max(4),
+        vocabulary: 4 + upto(26.0, ramp(0.05, 0.2)),
     }
 }
 

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::load::{load, place};
 use super::operations::with_values;
-use super::{Cpu, Matrix};
+use super::Cpu;
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
@@ -183,15 +183,14 @@ impl CpuModel<'_> {
     }
 }
 
-/// Bytes that the weights of a loaded model really take.
-#[cfg(test)]
-fn allocated_bytes(llama: &Llama<Cpu>, dense_vector_bytes: usize) -> usize {
-    let matrices = llama.layers.iter().flat_map(|layer| {
-        [
-            &layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down,
-        ]
-    });
-    let linears: usize = matrices.map(|linear| linear.weight.bytes()).sum();
-    let head = llama.head.as_ref().map_or(0, Matrix::bytes);
-    linears + llama.embedding.bytes() + head + dense_vector_bytes
+impl Tokenize for Tokenizer {
+    fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>> {
+        Ok(Tokenizer::encode(self, text, add_special_tokens)?)
+    }
+
+    fn prefix_token(&self) -> Option<(u32, String)> {
+        let id = Tokenizer::prefix_token(self)?;
+        let text = self.decode(&[id], false).ok()?;
+        Some((id, text))
+    }
 }

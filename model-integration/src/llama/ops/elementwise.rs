@@ -5,20 +5,67 @@ use mxlab_kernels::format::FloatType;
 use crate::llama::RopeTable;
 
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
+///
+/// Squares are added in the order in which PyTorch's CPU kernel adds a contiguous row (see
+/// [`sum_squares`]): a norm that is off by one unit in the last place moves elements over
+/// rounding boundaries of the quantiser behind it, and comparing with PyTorch is then comparing
+/// noise.
 pub fn rms(x: &[f32], eps: f64) -> f32 {
-    // Sixteen partial sums keep the order fixed and let the loop run on vector registers.
-    let mut sums = [0f32; 16];
-    let chunks = x.chunks_exact(16);
-    for (i, &v) in chunks.remainder().iter().enumerate() {
-        sums[i] += v * v;
+    let mean = sum_squares(x) / x.len() as f32;
+    1.0 / (mean + eps as f32).sqrt()
+}
+
+const LANES: usize = 8;
+const CHAINS: usize = 4;
+const STRIPE: usize = LANES * CHAINS;
+const LEVELS: usize = 4;
+
+/// The sum of squares as a cascade: four chains of eight lanes; every 2^p stripes a chain's sum
+/// moves to the next of four levels, with `p = max(4, ceil(log2 stripes) / 4)`.
+fn sum_squares(x: &[f32]) -> f32 {
+    let stripes = x.len() / STRIPE;
+    let power = (stripes.next_power_of_two().ilog2() as usize / LEVELS).max(4);
+    let mask = (1 << power) - 1;
+    let mut levels = [[0f32; STRIPE]; LEVELS];
+    for (index, stripe) in x.chunks_exact(STRIPE).enumerate() {
+        for (sum, &v) in levels[0].iter_mut().zip(stripe) {
+            *sum += v * v;
+        }
+        let done = index + 1;
+        if done & mask == 0 {
+            for level in 1..LEVELS {
+                let lower = std::mem::replace(&mut levels[level - 1], [0.0; STRIPE]);
+                for (sum, lower) in levels[level].iter_mut().zip(lower) {
+                    *sum += lower;
+                }
+                if done & (mask << (level * power)) != 0 {
+                    break;
+                }
+            }
+        }
     }
-    for chunk in chunks {
+    let [mut sums, upper @ ..] = levels;
+    for level in upper {
+        for (sum, upper) in sums.iter_mut().zip(level) {
+            *sum += upper;
+        }
+    }
+    // What fills no stripe goes to the first chain, what fills no chain to the total.
+    let rest = x.chunks_exact(STRIPE).remainder().chunks_exact(LANES);
+    let tail = rest.remainder();
+    for chunk in rest {
         for (sum, &v) in sums.iter_mut().zip(chunk) {
             *sum += v * v;
         }
     }
-    let mean = sums.iter().sum::<f32>() / x.len() as f32;
-    1.0 / (mean + eps as f32).sqrt()
+    let (first, chains) = sums.split_at_mut(LANES);
+    for chain in chains.chunks_exact(LANES) {
+        for (sum, &chain) in first.iter_mut().zip(chain) {
+            *sum += chain;
+        }
+    }
+    let tail = tail.iter().fold(0.0, |sum, &v| sum + v * v);
+    first.iter().fold(tail, |sum, &lane| sum + lane)
 }
 
 /// `out = x * rms(x) * gain` for every row of `gain.len()` features.

@@ -1,0 +1,308 @@
+//! Rows to packed codes and scales, or to the values that those stand for.
+//!
+//! The bodies are `inline(always)` so that they take on the target features of their caller.
+
+use super::lanes::{Lanes, STOCHASTIC, magnitude_bits, random_from};
+use super::pack::{CHUNK, chunk_bytes, pack_chunk};
+use super::plan::Plan;
+use super::scale::{BlockScale, block_scale};
+use super::simd::Simd;
+use crate::format::{pack_row, packed_row_bytes, write_scale};
+use crate::reference::quantize_block;
+
+/// What one call works with.
+struct Kernel<'a, S: Simd> {
+    s: S,
+    plan: &'a Plan,
+    lanes: Lanes<'a, S>,
+}
+
+impl<'a, S: Simd> Kernel<'a, S> {
+    #[inline(always)]
+    fn new(s: S, plan: &'a Plan) -> Self {
+        Self {
+            s,
+            plan,
+            lanes: plan.codec.spread(s),
+        }
+    }
+
+    /// The bits of a block's largest magnitude; NaN is above infinity.
+    #[inline(always)]
+    fn amax_bits(&self, x: &[f32]) -> u32 {
+        let s = self.s;
+        let mut amax = s.splat_bits(0);
+        let chunks = x.chunks_exact(S::LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks {
+            amax = s.max_bits(amax, magnitude_bits(s, s.load(chunk)));
+        }
+        let mut largest = s.largest(amax);
+        for x in rest {
+            largest = largest.max(x.abs().to_bits());
+        }
+        largest
+    }
+
+    /// Elements divided by their block's scale.
+    #[inline(always)]
+    fn scaled(&self, x: S::F, scale: BlockScale) -> S::F {
+        match scale {
+            BlockScale::Power { inverse, .. } => self.s.mul(x, self.s.splat(inverse)),
+            BlockScale::Fraction { divisor, .. } => self.s.div(x, self.s.splat(divisor)),
+            _ => x,
+        }
+    }
+
+    #[inline(always)]
+    fn random<const ROUNDING: u8>(&self, index: u64) -> S::U {
+        if ROUNDING == STOCHASTIC {
+            random_from(self.s, self.plan.seed, index)
+        } else {
+            self.s.splat_bits(0)
+        }
+    }
+
+    #[inline(always)]
+    fn encode_chunk<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        x: &[f32; CHUNK],
+        scale: BlockScale,
+        index: u64,
+        packed: &mut [u8],
+    ) {
+        let s = self.s;
+        let bits = self.plan.format.element().bits();
+        let mut bytes = [0; CHUNK];
+        for first in (0..CHUNK).step_by(S::LANES) {
+            let x = s.load(&x[first..]);
+            let random = self.random::<ROUNDING>(index + first as u64);
+            let codes = self
+                .lanes
+                .encode::<ROUNDING, SIGNED>(x, self.scaled(x, scale), random);
+            match bits {
+                4 => s.store_nibbles(codes, &mut packed[first / 2..]),
+                8 => s.store_bytes(codes, &mut packed[first..]),
+                _ => s.store_bytes(codes, &mut bytes[first..]),
+            }
+        }
+        if !matches!(bits, 4 | 8) {
+            pack_chunk(bits, &bytes, packed);
+        }
+    }
+
+    #[inline(always)]
+    fn encode_block<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        x: &[f32],
+        scale: BlockScale,
+        mut index: u64,
+        packed: &mut [u8],
+    ) {
+        let bytes = chunk_bytes(self.plan.format.element().bits());
+        let (chunks, rest) = x.as_chunks::<CHUNK>();
+        let (whole, packed_rest) = packed.split_at_mut(chunks.len() * bytes);
+        for (x, packed) in chunks.iter().zip(whole.chunks_exact_mut(bytes)) {
+            self.encode_chunk::<ROUNDING, SIGNED>(x, scale, index, packed);
+            index += CHUNK as u64;
+        }
+        if !rest.is_empty() {
+            let mut padded = [0.0; CHUNK];
+            padded[..rest.len()].copy_from_slice(rest);
+            let mut packed = [0; CHUNK];
+            self.encode_chunk::<ROUNDING, SIGNED>(&padded, scale, index, &mut packed[..bytes]);
+            packed_rest.copy_from_slice(&packed[..packed_rest.len()]);
+            self.clear_padding(rest.len(), packed_rest);
+        }
+    }
+
+    /// Zeroes what the last byte holds beyond `codes` codes.
+    #[inline(always)]
+    fn clear_padding(&self, codes: usize, packed: &mut [u8]) {
+        let used = codes % 8 * self.plan.format.element().bits() as usize % 8;
+        if used > 0
+            && let Some(last) = packed.last_mut()
+        {
+            *last &= u8::MAX >> (8 - used);
+        }
+    }
+
+    #[inline(always)]
+    fn fake_chunk<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        x: &mut [f32; CHUNK],
+        scale: BlockScale,
+        block_x: f32,
+        index: u64,
+    ) {
+        let s = self.s;
+        for first in (0..CHUNK).step_by(S::LANES) {
+            let element = s.load(&x[first..]);
+            let random = self.random::<ROUNDING>(index + first as u64);
+            let scaled = self.scaled(element, scale);
+            let value = self.lanes.fake::<ROUNDING, SIGNED>(element, scaled, random);
+            let value = s.mul(
+                s.mul(value, s.splat(block_x)),
+                s.splat(self.plan.tensor_scale),
+            );
+            s.store(value, &mut x[first..]);
+        }
+    }
+
+    #[inline(always)]
+    fn fake_block<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        x: &mut [f32],
+        scale: BlockScale,
+        block_x: f32,
+        mut index: u64,
+    ) {
+        let (chunks, rest) = x.as_chunks_mut::<CHUNK>();
+        for x in chunks {
+            self.fake_chunk::<ROUNDING, SIGNED>(x, scale, block_x, index);
+            index += CHUNK as u64;
+        }
+        if !rest.is_empty() {
+            let mut padded = [0.0; CHUNK];
+            padded[..rest.len()].copy_from_slice(rest);
+            self.fake_chunk::<ROUNDING, SIGNED>(&mut padded, scale, block_x, index);
+            rest.copy_from_slice(&padded[..rest.len()]);
+        }
+    }
+}
+
+/// Rows to packed codes and scales. Blocks must start at byte boundaries.
+#[inline(always)]
+pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
+    s: S,
+    plan: &Plan,
+    x: &[f32],
+    cols: usize,
+    first_row: usize,
+    codes: &mut [u8],
+    scales: &mut [u8],
+) {
+    let kernel = Kernel::new(s, plan);
+    let bits = plan.format.element().bits();
+    let block_size = plan.format.block_size();
+    let row_bytes = packed_row_bytes(bits, cols);
+    let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
+    let rows = x.chunks_exact(cols).zip(codes.chunks_exact_mut(row_bytes));
+    for (row, (x, mut codes)) in rows.enumerate() {
+        let mut index = (first_row + row) as u64 * cols as u64;
+        for x in x.chunks(block_size) {
+            let (block_codes, rest) = codes.split_at_mut(packed_row_bytes(bits, x.len()));
+            codes = rest;
+            let scale = block_scale(plan, kernel.amax_bits(x));
+            let scale_code = match scale {
+                BlockScale::Power { code, .. } | BlockScale::Fraction { code, .. } => {
+                    kernel.encode_block::<ROUNDING, SIGNED>(x, scale, index, block_codes);
+                    code
+                }
+                BlockScale::Zero => {
+                    block_codes.fill(plan.zero_byte);
+                    kernel.clear_padding(x.len(), block_codes);
+                    0
+                }
+                BlockScale::NaN => {
+                    block_codes.fill(0);
+                    plan.format.scale().nan_code()
+                }
+                BlockScale::Special => quantize_special(plan, x, index, block_codes),
+            };
+            if let Some(bytes) = scales.next() {
+                if let [byte] = bytes {
+                    *byte = scale_code as u8;
+                } else {
+                    write_scale(scale_code, bytes);
+                }
+            }
+            index += x.len() as u64;
+        }
+    }
+}
+
+/// Rows quantised and dequantised in place.
+#[inline(always)]
+pub(super) fn fake_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
+    s: S,
+    plan: &Plan,
+    x: &mut [f32],
+    cols: usize,
+    first_row: usize,
+) {
+    let kernel = Kernel::new(s, plan);
+    for (row, x) in x.chunks_exact_mut(cols).enumerate() {
+        let mut index = (first_row + row) as u64 * cols as u64;
+        for x in x.chunks_mut(plan.format.block_size()) {
+            let scale = block_scale(plan, kernel.amax_bits(x));
+            match scale {
+                BlockScale::Power { x: block_x, .. } | BlockScale::Fraction { x: block_x, .. } => {
+                    kernel.fake_block::<ROUNDING, SIGNED>(x, scale, block_x, index);
+                }
+                BlockScale::Zero => x.fill(0.0),
+                BlockScale::NaN => x.fill(f32::NAN),
+                BlockScale::Special => fake_special(plan, x, index),
+            }
+            index += x.len() as u64;
+        }
+    }
+}
+
+/// A block by the scalar definition.
+#[inline(never)]
+fn quantize_special(plan: &Plan, x: &[f32], index: u64, packed: &mut [u8]) -> u32 {
+    let mut codes = vec![0; x.len()];
+    let scale = quantize_block(x, index, &plan.context(), &mut codes);
+    pack_row(plan.format.element().bits(), &codes, packed);
+    scale
+}
+
+/// A block by the scalar definition, in place.
+#[inline(never)]
+fn fake_special(plan: &Plan, x: &mut [f32], index: u64) {
+    let mut codes = vec![0; x.len()];
+    let scale = quantize_block(x, index, &plan.context(), &mut codes);
+    let scale = plan.format.scale().decode(scale);
+    for (x, code) in x.iter_mut().zip(codes) {
+        *x = plan.format.element().decode(code) * scale * plan.tensor_scale;
+    }
+}
+
+/// [`quantize_rows`] for any format, block by block through the scalar definition.
+pub(super) fn quantize_rows_scalar(
+    plan: &Plan,
+    x: &[f32],
+    cols: usize,
+    first_row: usize,
+    codes: &mut [u8],
+    scales: &mut [u8],
+) {
+    let bits = plan.format.element().bits();
+    let block_size = plan.format.block_size();
+    let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
+    let mut row_codes = vec![0; cols];
+    let packed = codes.chunks_exact_mut(packed_row_bytes(bits, cols));
+    for (row, (x, packed)) in x.chunks_exact(cols).zip(packed).enumerate() {
+        let mut index = (first_row + row) as u64 * cols as u64;
+        for (x, codes) in x.chunks(block_size).zip(row_codes.chunks_mut(block_size)) {
+            let scale = quantize_block(x, index, &plan.context(), codes);
+            if let Some(bytes) = scales.next() {
+                write_scale(scale, bytes);
+            }
+            index += x.len() as u64;
+        }
+        pack_row(bits, &row_codes, packed);
+    }
+}
+
+/// [`fake_rows`] for any format, block by block through the scalar definition.
+pub(super) fn fake_rows_scalar(plan: &Plan, x: &mut [f32], cols: usize, first_row: usize) {
+    for (row, x) in x.chunks_exact_mut(cols).enumerate() {
+        let mut index = (first_row + row) as u64 * cols as u64;
+        for x in x.chunks_mut(plan.format.block_size()) {
+            fake_special(plan, x, index);
+            index += x.len() as u64;
+        }
+    }
+}

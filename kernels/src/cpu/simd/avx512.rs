@@ -1,0 +1,239 @@
+//! AVX-512: 16 lanes.
+
+use super::Simd;
+use std::arch::x86_64::*;
+
+/// Proof that the CPU has the features named in [`Avx512::new`].
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Avx512(());
+
+impl Avx512 {
+    /// # Safety
+    /// The CPU must have AVX-512 F, BW, DQ and VL.
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+/// Calls an intrinsic.
+macro_rules! op {
+    ($($call:tt)*) => {{
+        // SAFETY: a value of this type exists only where the CPU has the features, and loads
+        // and stores stay inside the slices whose lengths were checked.
+        unsafe { $($call)* }
+    }};
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    type F = __m512;
+    type U = __m512i;
+    type M = __mmask16;
+    type Table = __m512;
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> __m512 {
+        let x = &x[..Self::LANES];
+        op!(_mm512_loadu_ps(x.as_ptr()))
+    }
+
+    #[inline(always)]
+    fn store(self, x: __m512, to: &mut [f32]) {
+        let to = &mut to[..Self::LANES];
+        op!(_mm512_storeu_ps(to.as_mut_ptr(), x))
+    }
+
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8]) -> __m512i {
+        let x = &x[..Self::LANES];
+        op!(_mm512_cvtepu8_epi32(_mm_loadu_si128(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn load_nibbles(self, x: &[u8]) -> __m512i {
+        let mut bytes = [0; 8];
+        bytes[..Self::LANES / 2].copy_from_slice(&x[..Self::LANES / 2]);
+        let bytes = i64::from_le_bytes(bytes);
+        // Each byte in 64 bits; its high nibble moves to the odd lane.
+        let pairs = op!(_mm512_cvtepu8_epi64(_mm_cvtsi64_si128(bytes)));
+        let spread = op!(_mm512_or_si512(pairs, _mm512_slli_epi64::<28>(pairs)));
+        op!(_mm512_and_si512(spread, _mm512_set1_epi32(15)))
+    }
+
+    #[inline(always)]
+    fn store_bytes(self, x: __m512i, to: &mut [u8]) {
+        let to = &mut to[..Self::LANES];
+        op!(_mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            _mm512_cvtepi32_epi8(x)
+        ))
+    }
+
+    #[inline(always)]
+    fn store_nibbles(self, x: __m512i, to: &mut [u8]) {
+        let to = &mut to[..Self::LANES / 2];
+        // Bits 28.. of a 64-bit pair of lanes hold the odd code once shifted to bit 4.
+        op!(_mm_storel_epi64(
+            to.as_mut_ptr().cast(),
+            _mm512_cvtepi64_epi8(_mm512_or_si512(x, _mm512_srli_epi64::<28>(x)))
+        ))
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> __m512 {
+        op!(_mm512_set1_ps(x))
+    }
+
+    #[inline(always)]
+    fn splat_bits(self, x: u32) -> __m512i {
+        op!(_mm512_set1_epi32(x as i32))
+    }
+
+    #[inline(always)]
+    fn iota(self) -> __m512i {
+        op!(_mm512_setr_epi32(
+            0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15
+        ))
+    }
+
+    #[inline(always)]
+    fn bits(self, x: __m512) -> __m512i {
+        op!(_mm512_castps_si512(x))
+    }
+
+    #[inline(always)]
+    fn float(self, x: __m512i) -> __m512 {
+        op!(_mm512_castsi512_ps(x))
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_add_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_sub_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_mul_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        op!(_mm512_min_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn convert(self, x: __m512i) -> __m512 {
+        op!(_mm512_cvtepi32_ps(x))
+    }
+
+    #[inline(always)]
+    fn add_bits(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_add_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn sub_bits(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_sub_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn mul_bits(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_mullo_epi32(a, b))
+    }
+
+    #[inline(always)]
+    fn and(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_and_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn or(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_or_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn xor(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_xor_si512(a, b))
+    }
+
+    #[inline(always)]
+    fn max_bits(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_max_epu32(a, b))
+    }
+
+    #[inline(always)]
+    fn shift_left(self, x: __m512i, count: u32) -> __m512i {
+        op!(_mm512_sll_epi32(x, _mm_cvtsi32_si128(count as i32)))
+    }
+
+    #[inline(always)]
+    fn shift_right(self, x: __m512i, count: u32) -> __m512i {
+        op!(_mm512_srl_epi32(x, _mm_cvtsi32_si128(count as i32)))
+    }
+
+    #[inline(always)]
+    fn largest(self, x: __m512i) -> u32 {
+        op!(_mm512_reduce_max_epu32(x))
+    }
+
+    #[inline(always)]
+    fn equal(self, a: __m512, b: __m512) -> __mmask16 {
+        op!(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b))
+    }
+
+    #[inline(always)]
+    fn at_most(self, a: __m512, b: __m512) -> __mmask16 {
+        op!(_mm512_cmp_ps_mask::<_CMP_LE_OQ>(a, b))
+    }
+
+    #[inline(always)]
+    fn exceeds(self, a: __m512i, b: __m512i) -> __mmask16 {
+        op!(_mm512_cmpgt_epi32_mask(a, b))
+    }
+
+    #[inline(always)]
+    fn both(self, a: __mmask16, b: __mmask16) -> __mmask16 {
+        a & b
+    }
+
+    #[inline(always)]
+    fn either(self, a: __mmask16, b: __mmask16) -> __mmask16 {
+        a | b
+    }
+
+    #[inline(always)]
+    fn not(self, a: __mmask16) -> __mmask16 {
+        !a
+    }
+
+    #[inline(always)]
+    fn keep_if(self, condition: __mmask16, x: __m512i) -> __m512i {
+        op!(_mm512_maskz_mov_epi32(condition, x))
+    }
+
+    #[inline(always)]
+    fn keep_unless(self, condition: __mmask16, x: __m512i) -> __m512i {
+        op!(_mm512_maskz_mov_epi32(!condition, x))
+    }
+
+    #[inline(always)]
+    fn table(self, values: &[f32; 16]) -> __m512 {
+        self.load(values)
+    }
+
+    #[inline(always)]
+    fn look_up(self, table: __m512, index: __m512i) -> __m512 {
+        op!(_mm512_permutexvar_ps(index, table))
+    }
+}

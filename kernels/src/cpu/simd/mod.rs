@@ -1,0 +1,88 @@
+//! The vector operations that the kernels are written in, per instruction set.
+//!
+//! A value of a type that implements [`Simd`] proves that the CPU has its instruction set, so
+//! its methods are safe. All are `inline(always)`, to take on the features of the kernel.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod portable;
+
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx2::Avx2;
+#[cfg(target_arch = "x86_64")]
+pub(super) use avx512::Avx512;
+pub(super) use portable::Portable;
+
+/// Lanes of f32 and u32. Arithmetic is IEEE, round to nearest; integers wrap.
+pub(super) trait Simd: Copy {
+    /// Lanes in a vector; divides [`super::pack::CHUNK`], or is 1.
+    const LANES: usize;
+    /// f32 lanes.
+    type F: Copy;
+    /// u32 lanes.
+    type U: Copy;
+    /// A condition per lane.
+    type M: Copy;
+    /// Sixteen f32 to look up.
+    type Table: Copy;
+
+    /// The first [`Simd::LANES`] elements.
+    fn load(self, x: &[f32]) -> Self::F;
+    /// Overwrites the first [`Simd::LANES`] elements.
+    fn store(self, x: Self::F, to: &mut [f32]);
+    /// The first [`Simd::LANES`] bytes, widened.
+    fn load_bytes(self, x: &[u8]) -> Self::U;
+    /// The nibbles of the first [`Simd::LANES`] / 2 bytes, low first, widened.
+    fn load_nibbles(self, x: &[u8]) -> Self::U;
+    /// The lanes, each below 256, as bytes.
+    fn store_bytes(self, x: Self::U, to: &mut [u8]);
+    /// The lanes, each below 16, as nibbles, low first; [`Simd::LANES`] is even.
+    fn store_nibbles(self, x: Self::U, to: &mut [u8]);
+
+    fn splat(self, x: f32) -> Self::F;
+    fn splat_bits(self, x: u32) -> Self::U;
+    /// 0, 1, 2, ...
+    fn iota(self) -> Self::U;
+    fn bits(self, x: Self::F) -> Self::U;
+    fn float(self, x: Self::U) -> Self::F;
+
+    fn add(self, a: Self::F, b: Self::F) -> Self::F;
+    fn sub(self, a: Self::F, b: Self::F) -> Self::F;
+    fn mul(self, a: Self::F, b: Self::F) -> Self::F;
+    fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// The smaller; neither is NaN.
+    fn min(self, a: Self::F, b: Self::F) -> Self::F;
+    /// A signed integer as a float.
+    fn convert(self, x: Self::U) -> Self::F;
+
+    fn add_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    fn sub_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    fn mul_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    fn and(self, a: Self::U, b: Self::U) -> Self::U;
+    fn or(self, a: Self::U, b: Self::U) -> Self::U;
+    fn xor(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The larger, unsigned.
+    fn max_bits(self, a: Self::U, b: Self::U) -> Self::U;
+    fn shift_left(self, x: Self::U, count: u32) -> Self::U;
+    fn shift_right(self, x: Self::U, count: u32) -> Self::U;
+    /// The largest lane, unsigned.
+    fn largest(self, x: Self::U) -> u32;
+
+    fn equal(self, a: Self::F, b: Self::F) -> Self::M;
+    fn at_most(self, a: Self::F, b: Self::F) -> Self::M;
+    /// Signed comparison of integers.
+    fn exceeds(self, a: Self::U, b: Self::U) -> Self::M;
+    fn both(self, a: Self::M, b: Self::M) -> Self::M;
+    fn either(self, a: Self::M, b: Self::M) -> Self::M;
+    fn not(self, a: Self::M) -> Self::M;
+    /// x where the condition holds, else 0.
+    fn keep_if(self, condition: Self::M, x: Self::U) -> Self::U;
+    /// x where the condition does not hold, else 0.
+    fn keep_unless(self, condition: Self::M, x: Self::U) -> Self::U;
+
+    fn table(self, values: &[f32; 16]) -> Self::Table;
+    /// The entry of each lane's index, below 16.
+    fn look_up(self, table: Self::Table, index: Self::U) -> Self::F;
+}

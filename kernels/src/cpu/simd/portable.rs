@@ -1,0 +1,213 @@
+//! N lanes as an array: what every target has.
+
+use super::Simd;
+
+/// N lanes. With N = 1, the scalar form of the same arithmetic.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Portable<const N: usize>;
+
+#[inline(always)]
+fn each<const N: usize, A: Copy, B: Copy + Default>(a: [A; N], f: impl Fn(A) -> B) -> [B; N] {
+    let mut out = [B::default(); N];
+    for i in 0..N {
+        out[i] = f(a[i]);
+    }
+    out
+}
+
+#[inline(always)]
+fn pairs<const N: usize, A: Copy, B: Copy + Default>(
+    a: [A; N],
+    b: [A; N],
+    f: impl Fn(A, A) -> B,
+) -> [B; N] {
+    let mut out = [B::default(); N];
+    for i in 0..N {
+        out[i] = f(a[i], b[i]);
+    }
+    out
+}
+
+/// All ones where `x`.
+#[inline(always)]
+const fn mask(x: bool) -> u32 {
+    (x as u32).wrapping_neg()
+}
+
+impl<const N: usize> Simd for Portable<N> {
+    const LANES: usize = N;
+    type F = [f32; N];
+    type U = [u32; N];
+    type M = [u32; N];
+    type Table = [f32; 16];
+
+    #[inline(always)]
+    fn load(self, x: &[f32]) -> [f32; N] {
+        let mut out = [0.0; N];
+        out.copy_from_slice(&x[..N]);
+        out
+    }
+    #[inline(always)]
+    fn store(self, x: [f32; N], to: &mut [f32]) {
+        to[..N].copy_from_slice(&x);
+    }
+    #[inline(always)]
+    fn load_bytes(self, x: &[u8]) -> [u32; N] {
+        let mut bytes = [0u8; N];
+        bytes.copy_from_slice(&x[..N]);
+        each(bytes, u32::from)
+    }
+    #[inline(always)]
+    fn load_nibbles(self, x: &[u8]) -> [u32; N] {
+        let mut out = [0; N];
+        for (pair, &byte) in out.as_chunks_mut::<2>().0.iter_mut().zip(&x[..N / 2]) {
+            *pair = [u32::from(byte & 15), u32::from(byte >> 4)];
+        }
+        out
+    }
+    #[inline(always)]
+    fn store_bytes(self, x: [u32; N], to: &mut [u8]) {
+        to[..N].copy_from_slice(&each(x, |x| x as u8));
+    }
+    #[inline(always)]
+    fn store_nibbles(self, x: [u32; N], to: &mut [u8]) {
+        for (byte, pair) in to[..N / 2].iter_mut().zip(x.as_chunks::<2>().0) {
+            *byte = (pair[0] | pair[1] << 4) as u8;
+        }
+    }
+
+    #[inline(always)]
+    fn splat(self, x: f32) -> [f32; N] {
+        [x; N]
+    }
+    #[inline(always)]
+    fn splat_bits(self, x: u32) -> [u32; N] {
+        [x; N]
+    }
+    #[inline(always)]
+    fn iota(self) -> [u32; N] {
+        let mut out = [0; N];
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = i as u32;
+        }
+        out
+    }
+    #[inline(always)]
+    fn bits(self, x: [f32; N]) -> [u32; N] {
+        each(x, f32::to_bits)
+    }
+    #[inline(always)]
+    fn float(self, x: [u32; N]) -> [f32; N] {
+        each(x, f32::from_bits)
+    }
+
+    #[inline(always)]
+    fn add(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        pairs(a, b, |a, b| a + b)
+    }
+    #[inline(always)]
+    fn sub(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        pairs(a, b, |a, b| a - b)
+    }
+    #[inline(always)]
+    fn mul(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        pairs(a, b, |a, b| a * b)
+    }
+    #[inline(always)]
+    fn div(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        pairs(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn min(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
+        pairs(a, b, |a, b| if a < b { a } else { b })
+    }
+    #[inline(always)]
+    fn convert(self, x: [u32; N]) -> [f32; N] {
+        each(x, |x| x as i32 as f32)
+    }
+
+    #[inline(always)]
+    fn add_bits(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, u32::wrapping_add)
+    }
+    #[inline(always)]
+    fn sub_bits(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, u32::wrapping_sub)
+    }
+    #[inline(always)]
+    fn mul_bits(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, u32::wrapping_mul)
+    }
+    #[inline(always)]
+    fn and(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| a & b)
+    }
+    #[inline(always)]
+    fn or(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| a | b)
+    }
+    #[inline(always)]
+    fn xor(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| a ^ b)
+    }
+    #[inline(always)]
+    fn max_bits(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| if a > b { a } else { b })
+    }
+    #[inline(always)]
+    fn shift_left(self, x: [u32; N], count: u32) -> [u32; N] {
+        each(x, |x| x.wrapping_shl(count))
+    }
+    #[inline(always)]
+    fn shift_right(self, x: [u32; N], count: u32) -> [u32; N] {
+        each(x, |x| x.wrapping_shr(count))
+    }
+    #[inline(always)]
+    fn largest(self, x: [u32; N]) -> u32 {
+        x.into_iter()
+            .fold(0, |largest, x| if x > largest { x } else { largest })
+    }
+
+    #[inline(always)]
+    fn equal(self, a: [f32; N], b: [f32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| mask(a == b))
+    }
+    #[inline(always)]
+    fn at_most(self, a: [f32; N], b: [f32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| mask(a <= b))
+    }
+    #[inline(always)]
+    fn exceeds(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| mask(a as i32 > b as i32))
+    }
+    #[inline(always)]
+    fn both(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| a & b)
+    }
+    #[inline(always)]
+    fn either(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| a | b)
+    }
+    #[inline(always)]
+    fn not(self, a: [u32; N]) -> [u32; N] {
+        each(a, |a| !a)
+    }
+
+    #[inline(always)]
+    fn keep_if(self, condition: [u32; N], x: [u32; N]) -> [u32; N] {
+        pairs(condition, x, |condition, x| condition & x)
+    }
+    #[inline(always)]
+    fn keep_unless(self, condition: [u32; N], x: [u32; N]) -> [u32; N] {
+        pairs(condition, x, |condition, x| !condition & x)
+    }
+
+    #[inline(always)]
+    fn table(self, values: &[f32; 16]) -> [f32; 16] {
+        *values
+    }
+    #[inline(always)]
+    fn look_up(self, table: [f32; 16], index: [u32; N]) -> [f32; N] {
+        each(index, |index| table[(index & 15) as usize])
+    }
+}
