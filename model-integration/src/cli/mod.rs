@@ -38,7 +38,7 @@ enum Command {
     /// List number formats, or every code of one
     Formats(formats::FormatsArgs),
     /// Quantise the tensors of a safetensors file and say what it cost
-    Quantize(quantize::QuantizeArgs),
+    Quantize(Box<quantize::QuantizeArgs>),
     /// Compare every kernel with a folder of golden vectors
     Verify(verify::VerifyArgs),
 }

@@ -145,7 +145,16 @@ impl ConfigFile {
         flags: &FormatFlags,
     ) -> Result<QuantConfig, ConfigError> {
         let own = self.resolve(name, source, &FormatFlags::default())?;
-        let mut changed = self.resolve(name, source, flags)?;
+        // What fits by itself and no longer with the flags is the flags' fault.
+        let blame_flags = |error| match error {
+            ConfigError::Field { field, message, .. } => ConfigError::Flag {
+                file: format!("configuration `{name}` under the flags"),
+                field,
+                message,
+            },
+            error => error,
+        };
+        let mut changed = self.resolve(name, source, flags).map_err(blame_flags)?;
         if changed != own {
             changed.name.push_str(&flags.suffix());
         }

@@ -209,11 +209,7 @@ fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
 }
 
 /// Facts in random order; within a relation no two people share a value.
-fn invent_facts(
-    rng: &mut impl Rng,
-    people: &[&'static str],
-    difficulty: Difficulty,
-) -> Vec<Fact> {
+fn invent_facts(rng: &mut impl Rng, people: &[&'static str], difficulty: Difficulty) -> Vec<Fact> {
     let mut facts = Vec::new();
     for relation in rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations) {
         let values = first(RELATIONS[relation].values, difficulty.vocabulary)
@@ -229,11 +225,7 @@ fn invent_facts(
 }
 
 /// Which facts are recalled: each once before any twice.
-fn recall_order(
-    rng: &mut impl Rng,
-    facts: usize,
-    recalls: usize,
-) -> Vec<usize> {
+fn recall_order(rng: &mut impl Rng, facts: usize, recalls: usize) -> Vec<usize> {
     let mut order: Vec<usize> = Vec::new();
     while order.len() < recalls {
         let mut round: Vec<usize> = (0..facts).collect();
