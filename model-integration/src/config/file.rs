@@ -58,10 +58,10 @@ struct OverrideFile {
 pub enum ConfigError {
     #[error("unknown configuration `{name}`: no such file, and the named ones are {known}")]
     Unknown { name: String, known: String },
-    #[error("cannot read `{file}`: {source}")]
+    #[error("cannot read `{file}`: {reason}")]
     Read {
         file: String,
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     #[error("`{file}`: {message}")]
     Syntax { file: String, message: String },
@@ -118,9 +118,9 @@ impl<'a> Source<'a> {
 /// [`ConfigError`].
 pub fn read(path: &Path, flags: &FormatFlags) -> Result<QuantConfig, ConfigError> {
     let file = path.to_string_lossy();
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    let text = std::fs::read_to_string(path).map_err(|reason| ConfigError::Read {
         file: file.clone().into_owned(),
-        source,
+        reason,
     })?;
     let source = Source {
         file: &file,
