@@ -611,4 +611,19 @@ fn files_have_the_schema_of_lm_evaluation_harness() {
     ] {
         assert_eq!(sample[hash], expected, "{hash}");
     }
+
+    // The log is in the order of evaluation, the samples in that of the task.
+    let samples: Vec<Value> = samples
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    let entries: Vec<log::Entry> = read("log/one.mxfp8.jsonl")
+        .lines()
+        .skip(1)
+        .map(|line| serde_json::from_str(line).expect("an entry"))
+        .collect();
+    assert!(!entries.is_sorted_by_key(|entry| entry.example));
+    for entry in entries {
+        assert_eq!(samples[entry.example]["perplexity"], entry.loglikelihood);
+    }
 }
