@@ -1,39 +1,38 @@
 //! The grammar of the stories.
 //!
 //! A story introduces a few people, states facts about them (who has which toy, who lives
-//! where, whose animal came along, who likes which food), lets time pass, and then speaks of
-//! some of them again. Those later sentences end on a word that only the matching fact can
-//! tell, many words before: the value of a person, or the person of a value.
+//! where, whose animal came along), lets time pass, and then comes back to some of the facts. A
+//! sentence that comes back ends on a word that only its fact can tell, many words before. Where
+//! two people have a fact of the same kind, the person decides.
 //!
-//! | relation | a fact | recall of the value | recall of the person |
-//! |---|---|---|---|
-//! | toy | Mia had a red kite. | Mia went to find the *kite* | The kite belonged to *Mia* |
-//! | home | Mia lived near the old mill. | Mia walked home to the *mill* | The road to the mill was known to *Mia* |
-//! | animal | Mia came with a small goat. | Mia called the *goat* | The goat ran to *Mia* |
-//! | food | Mia liked to eat soup. | Mia asked for some *soup* | The soup was made by *Mia* |
+//! | relation | a fact | its recall |
+//! |---|---|---|
+//! | toy | Mia had a red kite. | Mia went to find the *kite* |
+//! | home | Mia lived near the old mill. | Mia walked home to the *mill* |
+//! | animal | Mia came with a small goat. | Mia called the *goat* |
+//! | ... | | |
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::words::{
-    ADJECTIVES, ANIMALS, FOODS, NAMES, PASTIMES, PLACES, SCENERY, TIMES, TOYS, WEATHER,
+    ANIMALS, CLOTHES, FOODS, FURNITURE, INSTRUMENTS, LOOKS, NAMES, PASTIMES, PLACES, PLANTS, SCENERY,
+    TIMES, TOOLS, TOYS, VEHICLES, WEATHER,
 };
 
 /// How hard a story is to follow.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Difficulty {
-    /// People in the story.
+    /// People in the story, at least two.
     pub people: usize,
-    /// Relations that the story tells of each of them.
+    /// Relations that the story tells of, at most ten.
     pub relations: usize,
-    /// Facts stated a second time, word for word.
-    pub reminders: usize,
+    /// Probability that a relation is told of two people instead of one.
+    pub rivalry: f64,
     /// Sentences in which nothing happens, anywhere after the introduction.
     pub pauses: usize,
-    /// Recalls in all; the last one ends the story.
+    /// Facts that are recalled; the last one ends the story.
     pub recalls: usize,
-    /// Names, and words of each kind, to choose from: the first so many of each list.
-    pub vocabulary: usize,
 }
 
 /// A story, and where in it the words stand that only an earlier fact can tell.
@@ -46,60 +45,68 @@ pub struct Story {
 }
 
 /// A relation between a person and a word: how a fact states it, how a recall asks for it.
+/// `{p}` stands for the person, `{l}` for the look, `{v}` for the value.
 struct Relation {
     values: &'static [&'static str],
-    /// `{p}` person, `{a}` adjective, `{v}` value.
     facts: &'static [&'static str],
-    /// `{p}` person; the value follows.
-    value_recalls: &'static [&'static str],
-    /// `{v}` value; the person follows.
-    person_recalls: &'static [&'static str],
+    /// The value follows.
+    recalls: &'static [&'static str],
 }
 
-const RELATIONS: [Relation; 4] = [
+const RELATIONS: [Relation; 10] = [
     Relation {
         values: TOYS,
-        facts: &[
-            "{p} had a {a} {v}",
-            "{p} carried a {a} {v}",
-            "{p} found a {a} {v}",
-        ],
-        value_recalls: &[
-            "{p} went to find the",
-            "{p} played with the",
-            "{p} put away the",
-        ],
-        person_recalls: &["the {v} belonged to", "the {v} was taken by"],
+        facts: &["{p} had a {l} {v}", "{p} carried a {l} {v}", "{p} found a {l} {v}"],
+        recalls: &["{p} went to find the", "{p} played with the", "{p} put away the"],
     },
     Relation {
         values: PLACES,
         facts: &[
-            "{p} lived near the {a} {v}",
-            "{p} had a house by the {v}",
-            "{p} came from the {a} {v}",
+            "{p} lived near the {l} {v}",
+            "{p} had a house by the {l} {v}",
+            "{p} came from the {l} {v}",
         ],
-        value_recalls: &["{p} walked home to the", "{p} went back to the"],
-        person_recalls: &["the road to the {v} was known to"],
+        recalls: &["{p} walked home to the", "{p} went back to the"],
     },
     Relation {
         values: ANIMALS,
-        facts: &[
-            "{p} came with a {a} {v}",
-            "{p} had a pet, a {a} {v}",
-            "{p} took care of a {v}",
-        ],
-        value_recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
-        person_recalls: &["the {v} ran to", "the {v} was fed by"],
+        facts: &["{p} came with a {l} {v}", "{p} had a pet, a {l} {v}", "{p} owned a {l} {v}"],
+        recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
     },
     Relation {
         values: FOODS,
-        facts: &[
-            "{p} liked to eat {v}",
-            "{p} brought some {v}",
-            "{p} always ate {v}",
-        ],
-        value_recalls: &["{p} asked for some", "{p} wanted more"],
-        person_recalls: &["the {v} tasted good to", "the {v} came from"],
+        facts: &["{p} brought some {l} {v}", "{p} liked to eat {l} {v}", "{p} cooked {l} {v}"],
+        recalls: &["{p} asked for the", "{p} tasted the"],
+    },
+    Relation {
+        values: VEHICLES,
+        facts: &["{p} arrived in a {l} {v}", "{p} travelled by {l} {v}", "{p} drove a {l} {v}"],
+        recalls: &["{p} left again in the", "{p} waited for the"],
+    },
+    Relation {
+        values: CLOTHES,
+        facts: &["{p} wore a {l} {v}", "{p} put on a {l} {v}", "{p} was dressed in a {l} {v}"],
+        recalls: &["{p} took off the", "{p} washed the"],
+    },
+    Relation {
+        values: TOOLS,
+        facts: &["{p} used a {l} {v}", "{p} borrowed a {l} {v}", "{p} worked with a {l} {v}"],
+        recalls: &["{p} gave back the", "{p} repaired the"],
+    },
+    Relation {
+        values: PLANTS,
+        facts: &["{p} planted a {l} {v}", "{p} grew a {l} {v}", "{p} stood by a {l} {v}"],
+        recalls: &["{p} watered the", "{p} cut the"],
+    },
+    Relation {
+        values: INSTRUMENTS,
+        facts: &["{p} learned the {l} {v}", "{p} heard a {l} {v}", "{p} tuned a {l} {v}"],
+        recalls: &["{p} made music on the", "{p} listened to the"],
+    },
+    Relation {
+        values: FURNITURE,
+        facts: &["{p} bought a {l} {v}", "{p} built a {l} {v}", "{p} painted a {l} {v}"],
+        recalls: &["{p} sat down by the", "{p} dusted the"],
     },
 ];
 
@@ -121,25 +128,25 @@ enum Event {
 struct Fact {
     person: &'static str,
     relation: usize,
+    look: &'static str,
     value: &'static str,
 }
 
 impl Story {
     /// Writes a story. The same generator state gives the same story.
     pub fn write(rng: &mut impl Rng, difficulty: Difficulty) -> Self {
-        let people: Vec<&str> = first(NAMES, difficulty.vocabulary)
+        let people: Vec<&str> = NAMES
             .choose_multiple(rng, difficulty.people)
             .copied()
             .collect();
         let facts = invent_facts(rng, &people, difficulty);
-        let stated: Vec<String> = facts.iter().map(|fact| state(rng, fact)).collect();
-        let reminders = stated.choose_multiple(rng, difficulty.reminders).cloned();
+        let recalled = rand::seq::index::sample(rng, facts.len(), difficulty.recalls);
 
-        // Everything after the introduction, in order: facts, reminders, recalls.
-        let mut events: Vec<Event> = stated.iter().cloned().map(Event::Say).collect();
-        events.extend(reminders.map(Event::Say));
-        let recalls = recall_order(rng, facts.len(), difficulty.recalls);
-        events.extend(recalls.into_iter().map(Event::Recall));
+        let mut events: Vec<Event> = facts
+            .iter()
+            .map(|fact| Event::Say(state(rng, fact)))
+            .collect();
+        events.extend(recalled.into_iter().map(Event::Recall));
         for _ in 0..difficulty.pauses {
             // The last event stays last: it is the question.
             let place = rng.random_range(0..events.len());
@@ -166,32 +173,27 @@ impl Story {
     }
 
     fn recall(&mut self, rng: &mut impl Rng, fact: &Fact) {
-        let relation = &RELATIONS[fact.relation];
-        let (question, answer) = if rng.random_bool(0.5) {
-            let question = pick(rng, relation.value_recalls).replace("{p}", fact.person);
-            (question, fact.value)
-        } else {
-            let question = pick(rng, relation.person_recalls).replace("{v}", fact.value);
-            (question, fact.person)
-        };
+        let question = fact.fill(pick(rng, RELATIONS[fact.relation].recalls));
         if rng.random_bool(0.5) {
             self.say(&format!("{} {question}", pick(rng, TIMES)));
         } else {
-            self.say(&capitalise(&question));
+            self.say(&question);
         }
         self.text.push(' ');
         let start = self.text.len();
-        self.text.push_str(answer);
+        self.text.push_str(fact.value);
         self.recalled.push(start..self.text.len());
         self.text.push('.');
     }
 }
 
-fn capitalise(sentence: &str) -> String {
-    let mut rest = sentence.chars();
-    rest.next()
-        .map(|first| first.to_uppercase().chain(rest).collect())
-        .unwrap_or_default()
+impl Fact {
+    fn fill(&self, template: &str) -> String {
+        template
+            .replace("{p}", self.person)
+            .replace("{l}", self.look)
+            .replace("{v}", self.value)
+    }
 }
 
 fn pick(rng: &mut impl Rng, words: &[&'static str]) -> &'static str {
@@ -209,53 +211,31 @@ fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
 }
 
 /// Facts in random order; within a relation no two people share a value.
-fn invent_facts(
-    rng: &mut impl Rng,
-    people: &[&'static str],
-    difficulty: Difficulty,
-) -> Vec<Fact> {
+fn invent_facts(rng: &mut impl Rng, people: &[&'static str], difficulty: Difficulty) -> Vec<Fact> {
     let mut facts = Vec::new();
     for relation in rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations) {
-        let values = first(RELATIONS[relation].values, difficulty.vocabulary)
-            .choose_multiple(rng, people.len());
-        facts.extend(people.iter().zip(values).map(|(&person, &value)| Fact {
-            person,
-            relation,
-            value,
-        }));
+        let rivals = if rng.random_bool(difficulty.rivalry) { 2 } else { 1 };
+        let people: Vec<&str> = people.choose_multiple(rng, rivals).copied().collect();
+        let values = RELATIONS[relation].values.choose_multiple(rng, rivals);
+        for (person, &value) in people.into_iter().zip(values) {
+            facts.push(Fact {
+                person,
+                relation,
+                look: pick(rng, LOOKS),
+                value,
+            });
+        }
     }
     facts.shuffle(rng);
     facts
 }
 
-/// Which facts are recalled: each once before any twice.
-fn recall_order(
-    rng: &mut impl Rng,
-    facts: usize,
-    recalls: usize,
-) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::new();
-    while order.len() < recalls {
-        let mut round: Vec<usize> = (0..facts).collect();
-        round.shuffle(rng);
-        order.extend(round);
-    }
-    order.truncate(recalls);
-    order
-}
-
-fn first<T>(list: &[T], count: usize) -> &[T] {
-    &list[..count.min(list.len())]
-}
-
 fn state(rng: &mut impl Rng, fact: &Fact) -> String {
-    let mut sentence = pick(rng, RELATIONS[fact.relation].facts)
-        .replace("{a}", pick(rng, ADJECTIVES))
-        .replace("{v}", fact.value);
-    if rng.random_bool(0.5) {
-        sentence += pick(rng, AFTERTHOUGHTS);
+    let mut sentence = fact.fill(pick(rng, RELATIONS[fact.relation].facts));
+    if rng.random_bool(0.3) {
+        sentence += &fact.fill(pick(rng, AFTERTHOUGHTS));
     }
-    (sentence + ".").replace("{p}", fact.person)
+    sentence + "."
 }
 
 fn pass_time(rng: &mut impl Rng) -> String {
