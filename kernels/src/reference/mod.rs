@@ -3,6 +3,8 @@
 //! This is the law: every other implementation must equal it, bit for bit where it rounds to
 //! a format and within a derived bound where it sums.
 
+#![forbid(unsafe_code)]
+
 mod attention;
 mod block;
 mod matmul;
