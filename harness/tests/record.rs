@@ -26,7 +26,7 @@ fn failed_writes_name_the_file_and_keep_the_old_one() {
     let error = write_atomic(&below_a_file, b"new").expect_err("a file is no directory");
     assert!(error.to_string().contains("run.json"), "{error}");
     let error = write_atomic(directory.path(), b"new").expect_err("a directory is no file");
-    assert!(error.to_string().contains("directory"), "{error}");
+    assert!(error.to_string().contains("no regular file"), "{error}");
     assert_eq!(fs::read(&path).expect("readable"), b"old");
 
     if Path::new("/dev/full").exists() {

@@ -10,10 +10,12 @@
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | how the embedded model was trained |
+//! | [`columns`] | tables in plain text |
 //! | [`cli`] | the `mxlab` command line |
 
 pub mod checkpoint;
 pub mod cli;
+pub mod columns;
 pub mod config;
 pub mod corpus;
 pub mod eval;

@@ -1,12 +1,12 @@
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use tempfile::NamedTempFile;
 
 use super::FileError;
 
-/// Replaces `path` by `contents` in one step: they are written and synced to a temporary file
-/// in the same directory, which is then renamed. Whatever goes wrong, a file that was there
-/// before stays whole. Missing parent directories are created.
+/// Replaces `path` by `contents` in one step: see [`AtomicFile`].
 ///
 /// A `path` that exists and is no regular file (`/dev/stdout`, a pipe) is written to directly:
 /// renaming would replace the device.
@@ -15,14 +15,14 @@ use super::FileError;
 /// Names the file and the step that failed.
 pub fn write_atomic(path: &Path, contents: &[u8]) -> Result<(), FileError> {
     match fs::metadata(path) {
-        Ok(metadata) if metadata.is_dir() => {
-            let source = io::Error::from(io::ErrorKind::IsADirectory);
-            Err(FileError::new("write", path)(source))
-        }
-        Ok(metadata) if !metadata.is_file() => {
+        Ok(metadata) if !metadata.is_file() && !metadata.is_dir() => {
             write_directly(path, contents).map_err(FileError::new("write", path))
         }
-        _ => write_renamed(path, contents),
+        _ => {
+            let mut file = AtomicFile::create(path)?;
+            file.write(|file| file.write_all(contents))?;
+            file.commit()
+        }
     }
 }
 
@@ -32,25 +32,69 @@ fn write_directly(path: &Path, contents: &[u8]) -> io::Result<()> {
     file.flush()
 }
 
-fn write_renamed(path: &Path, contents: &[u8]) -> Result<(), FileError> {
-    let directory = match path.parent() {
+/// A file that appears at its path all at once: it is written as a temporary file in the same
+/// directory, synced, then renamed. Whatever goes wrong before, a file that was there stays
+/// whole, and nothing else is left behind.
+pub struct AtomicFile {
+    path: PathBuf,
+    temporary: NamedTempFile,
+}
+
+impl AtomicFile {
+    /// Begins a file. Missing parent directories are created.
+    ///
+    /// # Errors
+    /// If the directory is not writable, or `path` is there and is no regular file.
+    pub fn create(path: &Path) -> Result<Self, FileError> {
+        if let Ok(metadata) = fs::metadata(path)
+            && !metadata.is_file()
+        {
+            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is no regular file");
+            return Err(FileError::new("write", path)(source));
+        }
+        let directory = directory_of(path);
+        fs::create_dir_all(directory).map_err(FileError::new("create directory", directory))?;
+        let temporary = new_temporary(directory).map_err(FileError::new("create", path))?;
+        let path = path.to_owned();
+        Ok(Self { path, temporary })
+    }
+
+    /// Writes by `write`, which may seek.
+    ///
+    /// # Errors
+    /// What `write` met, with the name of the file.
+    pub fn write<T>(
+        &mut self,
+        write: impl FnOnce(&mut File) -> io::Result<T>,
+    ) -> Result<T, FileError> {
+        write(self.temporary.as_file_mut()).map_err(FileError::new("write", &self.path))
+    }
+
+    /// Makes the file appear.
+    ///
+    /// # Errors
+    /// If it cannot be synced or renamed.
+    pub fn commit(self) -> Result<(), FileError> {
+        let Self { path, temporary } = self;
+        let commit = || {
+            temporary.as_file().sync_all()?;
+            temporary.persist(&path).map_err(|error| error.error)?;
+            sync_directory(directory_of(&path))
+        };
+        commit().map_err(FileError::new("write", &path))
+    }
+}
+
+fn directory_of(path: &Path) -> &Path {
+    match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
-    };
-    fs::create_dir_all(directory).map_err(FileError::new("create directory", directory))?;
-    let write = || {
-        let mut temporary = new_temporary(directory)?;
-        temporary.write_all(contents)?;
-        temporary.as_file().sync_all()?;
-        temporary.persist(path).map_err(|error| error.error)?;
-        sync_directory(directory)
-    };
-    write().map_err(FileError::new("write", path))
+    }
 }
 
 /// The permissions of a file that the user creates, not the private ones of a temporary file.
 #[cfg(unix)]
-fn new_temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn new_temporary(directory: &Path) -> io::Result<NamedTempFile> {
     use std::os::unix::fs::PermissionsExt;
     tempfile::Builder::new()
         .prefix(".mxlab-")
@@ -59,8 +103,8 @@ fn new_temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
 }
 
 #[cfg(not(unix))]
-fn new_temporary(directory: &Path) -> io::Result<tempfile::NamedTempFile> {
-    tempfile::NamedTempFile::new_in(directory)
+fn new_temporary(directory: &Path) -> io::Result<NamedTempFile> {
+    NamedTempFile::new_in(directory)
 }
 
 /// Makes the rename itself survive a power failure.

@@ -2,7 +2,7 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`write_atomic`] | a file that is either the old one or the new one, never a part |
+//! | [`write_atomic`], [`AtomicFile`] | a file that is either the old one or the new one, never a part |
 //! | [`AppendLog`] | an append-only JSON-lines log that survives being killed |
 //! | [`Environment`] | machine, build and command line |
 //! | [`float`] | JSON for floats that may be NaN or infinite |
@@ -16,7 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use append_log::{AppendLog, LogError, Resumed};
-pub use atomic::write_atomic;
+pub use atomic::{AtomicFile, write_atomic};
 pub use environment::{Environment, Machine, build_version, utc_now};
 
 /// A file could not be read or written.

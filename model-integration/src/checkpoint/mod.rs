@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`LlamaConfig`] |
 //! | `layout.rs` | which tensors a Llama has |
+//! | `tensor_file.rs` | one safetensors file by itself |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
 //! | `tokenizer.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |
@@ -26,6 +27,7 @@ pub mod hub;
 pub mod layout;
 mod rope_scaling;
 mod tensor;
+mod tensor_file;
 mod tokenizer;
 mod weight_file;
 mod weights;
@@ -39,6 +41,7 @@ pub use config::LlamaConfig;
 pub use error::CheckpointError;
 pub use rope_scaling::RopeScaling;
 pub use tensor::TensorView;
+pub use tensor_file::{StoredTensor, TensorFile};
 pub use tokenizer::{Tokenizer, TokenizerConfig};
 
 use mxlab_kernels::format::FloatType;

@@ -1,8 +1,87 @@
 //! The `mxlab` command line: one file per subcommand.
+//!
+//! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
+
+mod embedded;
+mod eval;
+mod formats;
+mod model;
+mod output;
+mod quantize;
+mod verify;
 
 use std::process::ExitCode;
 
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+use crate::config::file::ConfigError;
+use crate::task::TaskError;
+
+/// Block-scaled number formats, from kernel speed to Llama accuracy.
+///
+/// Without a subcommand it evaluates, as `mxlab eval` does: without any argument the embedded
+/// model on the embedded task, at full precision and under every named configuration.
+#[derive(Parser)]
+#[command(name = "mxlab", version, args_conflicts_with_subcommands = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    eval: eval::EvalArgs,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Score a model on tasks under block-scaled configurations
+    Eval(Box<eval::EvalArgs>),
+    /// List number formats, or every code of one
+    Formats(formats::FormatsArgs),
+    /// Quantise the tensors of a safetensors file and say what it cost
+    Quantize(quantize::QuantizeArgs),
+    /// Compare every kernel with a folder of golden vectors
+    Verify(verify::VerifyArgs),
+}
+
+/// What a command that did not fail came to.
+enum Done {
+    Well,
+    /// It found what it looks for, such as mismatches.
+    WithFindings,
+    Interrupted,
+}
+
 /// Runs the command line and returns the exit code.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = Cli::parse();
+    let done = match cli.command {
+        None => eval::run(&cli.eval),
+        Some(Command::Eval(args)) => eval::run(&args),
+        Some(Command::Formats(args)) => formats::run(&args),
+        Some(Command::Quantize(args)) => quantize::run(&args),
+        Some(Command::Verify(args)) => verify::run(&args),
+    };
+    exit_code(done)
+}
+
+fn exit_code(done: Result<Done>) -> ExitCode {
+    match done {
+        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::WithFindings) => ExitCode::FAILURE,
+        Ok(Done::Interrupted) => ExitCode::from(130),
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::from(if is_usage(&error) { 2 } else { 1 })
+        }
+    }
+}
+
+/// Whether the arguments are at fault, rather than what they name.
+fn is_usage(error: &anyhow::Error) -> bool {
+    use ConfigError as Config;
+    matches!(
+        error.downcast_ref(),
+        Some(Config::Unknown { .. } | Config::Flag { .. })
+    ) || matches!(error.downcast_ref(), Some(TaskError::Unknown { .. }))
+        || error.is::<output::Usage>()
 }

@@ -73,6 +73,12 @@ impl FormatFlags {
         self.operands().iter().any(|(_, operand)| operand.is_some())
     }
 
+    /// Whether an operand other than the weights was given.
+    pub fn names_beyond_weights(&self) -> bool {
+        let [_, others @ ..] = self.operands();
+        others.iter().any(|(_, operand)| operand.is_some())
+    }
+
     /// The configuration that the flags alone make, named after them.
     ///
     /// # Errors

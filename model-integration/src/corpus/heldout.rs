@@ -9,7 +9,11 @@ use super::{Difficulty, Story};
 const STREAM: u64 = 0x4845_4c44;
 
 /// Writes `count` held-out stories as lines of `{"text": ...}`.
-pub fn write(seed: u64, count: usize, difficulty: impl Fn(&mut ChaCha8Rng) -> Difficulty) -> String {
+pub fn write(
+    seed: u64,
+    count: usize,
+    difficulty: impl Fn(&mut ChaCha8Rng) -> Difficulty,
+) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(STREAM);
     (0..count)

@@ -74,8 +74,16 @@ pub const LOOKS: &[&str] = &[
 
 /// Times of day that open a scene.
 pub const TIMES: &[&str] = &[
-    "In the morning", "At noon", "In the evening", "After lunch", "Before dinner", "Later",
-    "At last", "Then", "That night", "The next day",
+    "In the morning",
+    "At noon",
+    "In the evening",
+    "After lunch",
+    "Before dinner",
+    "Later",
+    "At last",
+    "Then",
+    "That night",
+    "The next day",
 ];
 
 /// Subjects of scenery.
@@ -90,7 +98,14 @@ pub const WEATHER: &[&str] = &[
 
 /// What a group does while nothing happens.
 pub const PASTIMES: &[&str] = &[
-    "sang a song", "told jokes", "walked along the road", "sat under a tree", "looked at the clouds",
-    "ran and laughed", "rested for a while", "talked about the weather", "waited for the sun",
+    "sang a song",
+    "told jokes",
+    "walked along the road",
+    "sat under a tree",
+    "looked at the clouds",
+    "ran and laughed",
+    "rested for a while",
+    "talked about the weather",
+    "waited for the sun",
     "made a fire",
 ];

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use comfy_table::{Cell, CellAlignment, Table, TableComponent, presets};
 use mxlab_harness::measure::Estimate;
 use serde_json::json;
 
 use super::record::Timing;
 use super::result::TaskResult;
+use crate::columns;
 
 /// How the table is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -91,25 +91,8 @@ fn by_task(results: &[TaskResult], timings: &[Timing], table: fn(&[Row]) -> Stri
 }
 
 fn aligned(rows: &[Row]) -> String {
-    let mut table = Table::new();
-    table.load_preset(presets::NOTHING);
-    table.set_style(TableComponent::HeaderLines, '─');
-    table.set_style(TableComponent::MiddleHeaderIntersections, '─');
-    table.set_header(
-        HEADER
-            .iter()
-            .enumerate()
-            .map(|(index, name)| aligned_cell(index, name)),
-    );
-    for row in rows {
-        let cells = cells(row).into_iter().enumerate();
-        table.add_row(cells.map(|(index, cell)| aligned_cell(index, &cell)));
-    }
-    let last = HEADER.len() - 1;
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((0, u16::from(index != last)));
-    }
-    table.to_string() + "\n"
+    let cells: Vec<_> = rows.iter().map(|row| cells(row).to_vec()).collect();
+    columns::aligned(2, &HEADER, &cells)
 }
 
 /// What each configuration is.
@@ -129,13 +112,6 @@ fn legend(results: &[TaskResult]) -> String {
         let _ = writeln!(text, "{:width$}  {}", result.config, result.description);
     }
     text
-}
-
-fn aligned_cell(column: usize, text: &str) -> Cell {
-    Cell::new(text).set_alignment(match column {
-        0 | 1 => CellAlignment::Left,
-        _ => CellAlignment::Right,
-    })
 }
 
 fn markdown(rows: &[Row]) -> String {

@@ -125,8 +125,11 @@ pub trait Backend {
     ) -> Result<Self::Activation, Self::Error>;
 
     /// `a + b`: the residual stream.
-    fn add(&self, a: &Self::Activation, b: &Self::Activation)
-    -> Result<Self::Activation, Self::Error>;
+    fn add(
+        &self,
+        a: &Self::Activation,
+        b: &Self::Activation,
+    ) -> Result<Self::Activation, Self::Error>;
 
     /// The given rows of `x`, in that order.
     fn select(&self, x: &Self::Activation, rows: &[u32]) -> Result<Self::Activation, Self::Error>;

@@ -178,8 +178,11 @@ impl CustomOp3 for Attention {
         d_out: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>, Option<Tensor>)> {
         let (qs, ks, vs, d_outs) = (to_vec(q)?, to_vec(k)?, to_vec(v)?, to_vec(d_out)?);
-        let (mut d_q, mut d_k, mut d_v) =
-            (vec![0.0; qs.len()], vec![0.0; ks.len()], vec![0.0; vs.len()]);
+        let (mut d_q, mut d_k, mut d_v) = (
+            vec![0.0; qs.len()],
+            vec![0.0; ks.len()],
+            vec![0.0; vs.len()],
+        );
         let head = self.head();
         let mut weights = vec![0.0; head.length * head.length];
         let mut scratch = weights.clone();

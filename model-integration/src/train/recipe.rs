@@ -333,10 +333,7 @@ fn clip(mut gradients: GradStore, parameters: &[Var]) -> Result<GradStore> {
 
 /// Names of the tensors as in a Hugging Face checkpoint, with their shapes, in a fixed order.
 fn tensors() -> Vec<(String, Vec<usize>)> {
-    let mut all = vec![(
-        "model.embed_tokens.weight".to_string(),
-        vec![VOCAB, HIDDEN],
-    )];
+    let mut all = vec![("model.embed_tokens.weight".to_string(), vec![VOCAB, HIDDEN])];
     for layer in 0..LAYERS {
         let mut push = |name: &str, shape: Vec<usize>| {
             all.push((format!("model.layers.{layer}.{name}.weight"), shape));
@@ -373,7 +370,9 @@ fn initialise(rng: &mut impl Rng) -> Result<(Vec<String>, Vec<Var>)> {
             if name.contains("o_proj") || name.contains("down_proj") {
                 deviation /= (2.0 * LAYERS as f64).sqrt();
             }
-            (0..count).map(|_| (normal(rng) * deviation) as f32).collect()
+            (0..count)
+                .map(|_| (normal(rng) * deviation) as f32)
+                .collect()
         };
         parameters.push(Var::from_vec(values, shape, &Device::Cpu)?);
         names.push(name);
@@ -425,7 +424,12 @@ fn assemble(parameters: &[Var]) -> Result<Llama<Autograd>> {
     })
 }
 
-fn save(directory: &Path, names: &[String], parameters: &[Var], tokenizer: &Tokenizer) -> Result<()> {
+fn save(
+    directory: &Path,
+    names: &[String],
+    parameters: &[Var],
+    tokenizer: &Tokenizer,
+) -> Result<()> {
     std::fs::create_dir_all(directory)
         .with_context(|| format!("creating {}", directory.display()))?;
     let tensors: Vec<(String, Tensor)> = names

@@ -1,8 +1,8 @@
 //! From a checkpoint and a configuration to a model that can run.
 
 use super::{Cpu, Matrix};
-use crate::checkpoint::{Checkpoint, LlamaConfig};
 use crate::checkpoint::layout::layer_tensor;
+use crate::checkpoint::{Checkpoint, LlamaConfig};
 use crate::config::{Projection, QuantConfig};
 use crate::llama::ops::narrow;
 use crate::llama::{Layer, Linear, Llama, LlamaError, RopeTable};
@@ -85,7 +85,9 @@ impl Loader<'_> {
         let config = self.checkpoint.config();
         let (module, [outputs, inputs], has_bias) = place(projection, config);
         let name = |tensor| layer_tensor(layer, &format!("{module}.{tensor}"));
-        let view = self.checkpoint.tensor(&name("weight"), &[outputs, inputs])?;
+        let view = self
+            .checkpoint
+            .tensor(&name("weight"), &[outputs, inputs])?;
         let (weights, activations) = self.config.for_projection(layer, projection);
         let weight = match weights {
             Some(format) => Matrix::pack(&view, &format, self.engine.dtype())?,

@@ -72,8 +72,9 @@ impl Matrix {
                 let cols = self.cols();
                 view.read_f32(rows.start * cols..rows.end * cols, out);
             }
-            Self::Packed(packed) => cpu::dequantize_rows(packed, rows, out)
-                .expect("callers ask for rows that exist"),
+            Self::Packed(packed) => {
+                cpu::dequantize_rows(packed, rows, out).expect("callers ask for rows that exist")
+            }
         }
         narrow(out, dtype);
     }

@@ -135,12 +135,7 @@ impl Backend for Cpu {
                         for h in 0..shape.heads {
                             let at_query = h * shape.head_dim;
                             let at_key = keys + h / group * shape.head_dim;
-                            head.weights(
-                                &mut weights,
-                                &query[at_query..],
-                                &key[at_key..],
-                                dtype,
-                            );
+                            head.weights(&mut weights, &query[at_query..], &key[at_key..], dtype);
                             head.mix(&mut out[at_query..], &weights, &value[at_key..]);
                         }
                         narrow(out, dtype);
@@ -207,9 +202,7 @@ impl Cpu {
                 .zip(x.par_chunks(task))
                 .enumerate()
                 .for_each(|(index, (out, x))| {
-                    let rows = out
-                        .chunks_exact_mut(features)
-                        .zip(x.chunks_exact(features));
+                    let rows = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
                     for (row, (out, x)) in rows.enumerate() {
                         operation(index * ROWS_PER_TASK + row, out, x);
                     }

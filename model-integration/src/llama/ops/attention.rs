@@ -63,7 +63,10 @@ impl Head {
 
     /// Gradients of one head: writes `d_query`, adds to `d_key` and `d_value`
     /// (query heads that share a key head add up). `scratch` is another `[length, length]`.
-    #[expect(clippy::too_many_arguments, reason = "three operands, their gradients, two buffers")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "three operands, their gradients, two buffers"
+    )]
     pub fn backward(
         &self,
         query: &[f32],
@@ -79,7 +82,14 @@ impl Head {
         let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
         let key_stride = self.key_stride;
         let weights_view = self.square(weights);
-        multiply(d_value, key_stride, weights_view.t(), self.query(d_out), 1.0, true);
+        multiply(
+            d_value,
+            key_stride,
+            weights_view.t(),
+            self.query(d_out),
+            1.0,
+            true,
+        );
         multiply(
             scratch,
             self.length,
@@ -98,8 +108,22 @@ impl Head {
             }
         }
         let d_scores = self.square(scratch);
-        multiply(d_query, self.query_stride, d_scores, self.key(key), scale, false);
-        multiply(d_key, key_stride, d_scores.t(), self.query(query), scale, true);
+        multiply(
+            d_query,
+            self.query_stride,
+            d_scores,
+            self.key(key),
+            scale,
+            false,
+        );
+        multiply(
+            d_key,
+            key_stride,
+            d_scores.t(),
+            self.query(query),
+            scale,
+            true,
+        );
     }
 }
 

@@ -1,0 +1,75 @@
+//! One safetensors file by itself, whatever model it belongs to.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use safetensors::Dtype;
+
+use super::weight_file::WeightFile;
+use super::{CheckpointError, TensorView};
+
+/// A safetensors file, mapped into memory, its header checked.
+pub struct TensorFile(Arc<WeightFile>);
+
+/// A tensor of any type in a [`TensorFile`].
+pub struct StoredTensor {
+    file: Arc<WeightFile>,
+    index: usize,
+}
+
+impl TensorFile {
+    /// Opens the file at `path`.
+    ///
+    /// # Errors
+    /// `MissingFile`, or what is wrong with its header.
+    pub fn open(path: &Path) -> Result<Self, CheckpointError> {
+        let file = WeightFile::open(path)?.ok_or_else(|| CheckpointError::MissingFile {
+            file: path.to_owned(),
+            purpose: "it is the safetensors file to read",
+        })?;
+        Ok(Self(Arc::new(file)))
+    }
+
+    /// Its tensors, in the order in which they lie in the file.
+    pub fn tensors(&self) -> impl Iterator<Item = StoredTensor> + '_ {
+        (0..self.0.tensors().len()).map(|index| StoredTensor {
+            file: Arc::clone(&self.0),
+            index,
+        })
+    }
+}
+
+impl StoredTensor {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.file.tensors()[self.index].0
+    }
+
+    /// Its sizes, slowest axis first; row-major.
+    pub fn shape(&self) -> &[usize] {
+        &self.file.tensors()[self.index].1.shape
+    }
+
+    /// The type of its elements.
+    pub fn dtype(&self) -> Dtype {
+        self.file.tensors()[self.index].1.dtype
+    }
+
+    /// Its elements as they are stored.
+    pub fn bytes(&self) -> &[u8] {
+        &self.file.bytes()[self.file.tensors()[self.index].2.clone()]
+    }
+
+    /// The tensor as floats; `None` if it is of another type.
+    ///
+    /// # Errors
+    /// `NonFinite` if it has NaN or infinite elements; reads all of it to see that.
+    pub fn floats(&self) -> Result<Option<TensorView>, CheckpointError> {
+        if !matches!(self.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) {
+            return Ok(None);
+        }
+        let view = TensorView::new(Arc::clone(&self.file), self.index)?;
+        view.check_finite()?;
+        Ok(Some(view))
+    }
+}

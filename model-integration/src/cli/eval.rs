@@ -1,0 +1,228 @@
+//! `mxlab eval`: tasks over configurations.
+
+use std::path::PathBuf;
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+use clap::Args;
+
+use super::model::ModelArgs;
+use super::output::{Usage, print};
+use super::{Done, embedded};
+use crate::checkpoint::hub;
+use crate::config::{FormatFlags, QuantConfig, load, named};
+use crate::eval::model::{Engine, ModelInfo};
+use crate::eval::plan::Limit;
+use crate::eval::progress::{Bar, Progress, Silent};
+use crate::eval::table::{TableFormat, render};
+use crate::eval::{Evaluation, Outcome, Settings};
+use crate::task::{self, DataSources, FewShot, Task};
+
+/// Padding stays short because examples of a batch are of similar length.
+const DEFAULT_BATCH_SIZE: usize = 16;
+
+#[derive(Args)]
+pub struct EvalArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Named configuration or TOML file; repeat, or separate by commas [default: every named
+    /// one; with format flags: baseline and what the flags say]
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        value_delimiter = ',',
+        help_heading = "Formats"
+    )]
+    config: Vec<String>,
+    #[command(flatten)]
+    formats: FormatFlags,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Tasks")]
+struct TaskArgs {
+    /// Task name (embedded, lambada_openai) or file of JSON lines with `text`, or `context` and
+    /// `target`; repeat, or separate by commas
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        value_delimiter = ',',
+        default_value = "embedded"
+    )]
+    tasks: Vec<String>,
+    /// Only the first N examples of each task, or that part of them if below 1
+    #[arg(long, value_name = "N|FRACTION")]
+    limit: Option<Limit>,
+    /// Examples that go through the model together, or `auto`
+    #[arg(long, value_name = "N", value_parser = batch_size, default_value = "auto")]
+    batch_size: usize,
+    /// Solved examples before each
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    num_fewshot: usize,
+    /// Take them from this file [default: the task's first examples but the scored one]
+    #[arg(long, value_name = "FILE", requires = "num_fewshot")]
+    fewshot_file: Option<PathBuf>,
+    /// Whether contexts begin with BOS [default: as the tokenizer does]
+    #[arg(long, value_name = "BOOL")]
+    add_bos_token: Option<bool>,
+    /// Where lambada_test.jsonl is; without, the hub is asked
+    #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
+    data_dir: Option<PathBuf>,
+    /// Seed of stochastic rounding
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u32,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// Keep results here, and every score as it comes: the same command goes on where it was
+    /// stopped. Without, nothing is written
+    #[arg(long, value_name = "DIR")]
+    output_path: Option<PathBuf>,
+    /// Write each sample in lm-evaluation-harness' schema too
+    #[arg(long, requires = "output_path")]
+    log_samples: bool,
+    /// Throw away the scores that are in the output directory, and start anew
+    #[arg(long, requires = "output_path")]
+    overwrite: bool,
+    /// How the table is printed
+    #[arg(long, value_enum, default_value_t)]
+    format: TableFormat,
+    /// No progress bar
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn batch_size(text: &str) -> Result<usize, String> {
+    match (text, text.parse()) {
+        ("auto", _) => Ok(DEFAULT_BATCH_SIZE),
+        (_, Ok(0)) => Err("a batch has at least one example".into()),
+        (_, Ok(size)) => Ok(size),
+        _ => Err("neither a whole number nor `auto`".into()),
+    }
+}
+
+/// Evaluates and prints the table.
+pub fn run(args: &EvalArgs) -> Result<Done> {
+    // What is cheap to check comes before what takes time.
+    let configs = args.configs()?;
+    let tasks = args.task.load()?;
+    let fewshot = args.task.fewshot()?;
+    let engine = args.model.open()?;
+    let settings = Settings {
+        batch_size: args.task.batch_size,
+        limit: args.task.limit,
+        fewshot,
+        add_bos_token: args.task.add_bos_token,
+        seed: args.task.seed,
+        output: args.output.output_path.clone(),
+        overwrite: args.output.overwrite,
+        log_samples: args.output.log_samples,
+    };
+    let evaluation = Evaluation::new(&engine, tasks, configs, settings)?;
+
+    let stop = stop_on_ctrl_c()?;
+    let outcome = evaluation.run(&stop, &*args.output.progress(&evaluation))?;
+    args.output.print(engine.info(), &outcome)?;
+    if !outcome.is_interrupted {
+        return Ok(Done::Well);
+    }
+    match &args.output.output_path {
+        Some(path) => eprintln!(
+            "interrupted: what is done is in `{}`, and the same command goes on from there",
+            path.display()
+        ),
+        None => eprintln!("interrupted: nothing was kept; --output-path keeps what is done"),
+    }
+    Ok(Done::Interrupted)
+}
+
+impl EvalArgs {
+    fn configs(&self) -> Result<Vec<QuantConfig>> {
+        let flags = &self.formats;
+        if !self.config.is_empty() {
+            let configs = self.config.iter().map(|name| load(name, flags));
+            return Ok(configs.collect::<Result<_, _>>()?);
+        }
+        if flags.names_operand() {
+            let baseline = load("baseline", &FormatFlags::default())?;
+            let own = flags.config()?;
+            return Ok(match own.is_unquantised() {
+                true => vec![baseline],
+                false => vec![baseline, own],
+            });
+        }
+        Ok(named::all(flags)?)
+    }
+}
+
+impl TaskArgs {
+    fn load(&self) -> Result<Vec<Task>> {
+        let sources = DataSources {
+            data_dir: self.data_dir.as_deref(),
+            embedded: embedded::TASK,
+            hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
+        };
+        self.tasks
+            .iter()
+            .map(|name| task::load(name, &sources))
+            .collect()
+    }
+
+    fn fewshot(&self) -> Result<FewShot> {
+        let count = self.num_fewshot;
+        if count == 0 && self.fewshot_file.is_some() {
+            return Err(Usage("--fewshot-file: --num-fewshot is 0".into()).into());
+        }
+        let pool = self.fewshot_file.as_deref().map(task::jsonl::read);
+        let pool = pool.transpose().context("--fewshot-file")?;
+        Ok(FewShot { count, pool })
+    }
+}
+
+impl OutputArgs {
+    fn progress(&self, evaluation: &Evaluation) -> Box<dyn Progress> {
+        if self.quiet {
+            return Box::new(Silent);
+        }
+        let (tokens, examples) = evaluation.size();
+        Box::new(Bar::new(tokens, examples))
+    }
+
+    fn print(&self, model: &ModelInfo, outcome: &Outcome) -> Result<()> {
+        if outcome.results.is_empty() {
+            return Ok(());
+        }
+        let table = render(self.format, &outcome.results, &outcome.timings);
+        let head = match self.format {
+            TableFormat::Csv | TableFormat::Json => String::new(),
+            TableFormat::Table | TableFormat::Md => format!(
+                "{}: {} parameters, {}, log-softmax in {}\n\n",
+                model.name, model.parameters, model.dtype, model.softmax_dtype
+            ),
+        };
+        print(&(head + &table))
+    }
+}
+
+/// Set by the first Ctrl-C; the second one ends the program at once, which loses at most the
+/// batch in progress.
+fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        eprintln!("\nstopping after this batch; Ctrl-C again to leave at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}

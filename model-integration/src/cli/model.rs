@@ -1,0 +1,87 @@
+//! Which model, and how it computes.
+
+use anyhow::{Context, Result};
+use clap::Args;
+use mxlab_kernels::format::FloatType;
+
+use super::embedded;
+use crate::checkpoint::{Checkpoint, hub};
+use crate::llama::cpu::CpuEngine;
+
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct ModelArgs {
+    /// Model directory, hub name (`org/name`, `org/name@revision`), or `embedded`
+    #[arg(long, value_name = "DIR|NAME", default_value = "embedded")]
+    pub model: String,
+    /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
+    #[arg(long, value_name = "DTYPE", default_value = "auto")]
+    pub dtype: Dtype,
+    /// Type in which log-softmax is taken: float32, or model for that of the arithmetic, as
+    /// lm-evaluation-harness does
+    #[arg(long, value_name = "DTYPE", default_value = "float32")]
+    pub softmax_dtype: SoftmaxDtype,
+    /// Threads that compute [default: all processors]
+    #[arg(long, value_name = "N", value_parser = threads)]
+    pub threads: Option<usize>,
+}
+
+/// A type, or the checkpoint's own.
+#[derive(Clone, Copy, Debug)]
+pub struct Dtype(Option<FloatType>);
+
+/// A type, or that of the arithmetic.
+#[derive(Clone, Copy, Debug)]
+pub struct SoftmaxDtype(Option<FloatType>);
+
+impl std::str::FromStr for Dtype {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        or_word(name, "auto").map(Self)
+    }
+}
+
+impl std::str::FromStr for SoftmaxDtype {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        or_word(name, "model").map(Self)
+    }
+}
+
+fn or_word(name: &str, word: &str) -> Result<Option<FloatType>, String> {
+    if name == word {
+        return Ok(None);
+    }
+    let dtype = name.parse::<FloatType>();
+    dtype
+        .map(Some)
+        .map_err(|error| format!("{error}, or `{word}`"))
+}
+
+fn threads(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least one thread is needed".into()),
+        Ok(threads) if threads <= 4096 => Ok(threads),
+        _ => Err("not a number of threads, 1 to 4096".into()),
+    }
+}
+
+impl ModelArgs {
+    /// Opens the model; nothing is loaded yet.
+    pub fn open(&self) -> Result<CpuEngine> {
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+            pool.build_global().context("--threads")?;
+        }
+        let checkpoint = match self.model.as_str() {
+            "embedded" => embedded::checkpoint()?,
+            name => Checkpoint::open(&hub::resolve(name)?)?,
+        };
+        let own = checkpoint.config().dtype;
+        let dtype = self.dtype.0.unwrap_or(own);
+        let softmax_dtype = self.softmax_dtype.0.unwrap_or(dtype);
+        CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))
+    }
+}

@@ -1,0 +1,173 @@
+//! A safetensors file of packed tensors.
+//!
+//! A quantised tensor `t` of shape `[.., cols]` becomes
+//! - `t.codes`, U8 `[rows, bytes of a row]`: the packed codes of each row;
+//! - `t.scales`, U8 `[rows, ceil(cols / k), bytes of a scale]`, little-endian;
+//! - `t.tensor_scale`, F32 `[1]`, where the format has one.
+//!
+//! The metadata say the block format as JSON (`mxlab.format`) and the shape of each quantised
+//! tensor (`mxlab.shape.t`). All other tensors are as they were.
+
+use std::collections::HashMap;
+use std::io::{Seek, SeekFrom, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use mxlab_harness::record::{AtomicFile, build_version};
+use mxlab_kernels::format::{BlockFormat, FloatType};
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use crate::checkpoint::StoredTensor;
+
+/// A tensor of the file that is written.
+pub struct Part {
+    name: String,
+    dtype: Dtype,
+    shape: Vec<usize>,
+    bytes: usize,
+    /// Where it comes from, if it is a part of a quantised tensor.
+    original: Option<(String, Vec<usize>)>,
+}
+
+impl Part {
+    /// A tensor that stays as it is.
+    pub fn copied(tensor: &StoredTensor) -> Self {
+        Self {
+            name: tensor.name().to_owned(),
+            dtype: tensor.dtype(),
+            shape: tensor.shape().to_vec(),
+            bytes: tensor.bytes().len(),
+            original: None,
+        }
+    }
+
+    /// The parts that a tensor is packed into.
+    pub fn packed(
+        tensor: &StoredTensor,
+        rows: usize,
+        cols: usize,
+        format: &BlockFormat,
+    ) -> Vec<Self> {
+        let (codes, _) = format.packed_bytes(rows, cols);
+        let (blocks, width) = (format.blocks_per_row(cols), format.scale().storage_bytes());
+        let part = |suffix: &str, dtype, shape: Vec<usize>, bytes| Self {
+            name: format!("{}.{suffix}", tensor.name()),
+            dtype,
+            shape,
+            bytes,
+            original: Some((tensor.name().to_owned(), tensor.shape().to_vec())),
+        };
+        let scale_bytes = rows * blocks * width;
+        let mut parts = vec![
+            part("codes", Dtype::U8, vec![rows, codes / rows], codes),
+            part("scales", Dtype::U8, vec![rows, blocks, width], scale_bytes),
+        ];
+        if format.has_tensor_scale() {
+            parts.push(part("tensor_scale", Dtype::F32, vec![1], 4));
+        }
+        parts
+    }
+}
+
+/// A file that is written part by part, in any order, and appears when all are there.
+pub struct PackedFile {
+    file: AtomicFile,
+    /// Where each part goes that is not written yet: offset and length in bytes.
+    places: HashMap<String, (u64, usize)>,
+}
+
+impl PackedFile {
+    /// Begins a file of these parts.
+    ///
+    /// # Errors
+    /// If two have the same name, or the file cannot be written.
+    pub fn create(path: &Path, parts: &[Part], format: &BlockFormat) -> Result<Self> {
+        let mut order: Vec<&Part> = parts.iter().collect();
+        // As safetensors orders them: wide types first, so that every tensor is aligned.
+        order.sort_by(|a, b| (b.dtype, &a.name).cmp(&(a.dtype, &b.name)));
+
+        let mut metadata = Map::new();
+        metadata.insert("mxlab.version".into(), build_version().into());
+        let format = serde_json::to_string(format).context("a format is plain data")?;
+        metadata.insert("mxlab.format".into(), format.into());
+        for (name, shape) in parts.iter().filter_map(|part| part.original.as_ref()) {
+            metadata.insert(
+                format!("mxlab.shape.{name}"),
+                json!(shape).to_string().into(),
+            );
+        }
+        let mut header = Map::new();
+        header.insert("__metadata__".into(), Value::Object(metadata));
+        let mut end = 0;
+        for part in &order {
+            let start = end;
+            end += part.bytes;
+            let entry = json!({
+                "dtype": part.dtype,
+                "shape": part.shape,
+                "data_offsets": [start, end],
+            });
+            let earlier = header.insert(part.name.clone(), entry);
+            ensure!(
+                earlier.is_none(),
+                "`{}`: two tensors would be named `{}`",
+                path.display(),
+                part.name
+            );
+        }
+        let mut header = Value::Object(header).to_string().into_bytes();
+        header.resize(header.len().next_multiple_of(8), b' ');
+
+        let mut file = AtomicFile::create(path)?;
+        file.write(|file| {
+            file.write_all(&(header.len() as u64).to_le_bytes())?;
+            file.write_all(&header)
+        })?;
+        let mut offset = 8 + header.len() as u64;
+        let mut places = HashMap::new();
+        for part in order {
+            places.insert(part.name.clone(), (offset, part.bytes));
+            offset += part.bytes as u64;
+        }
+        Ok(Self { file, places })
+    }
+
+    /// Writes a part.
+    ///
+    /// # Errors
+    /// If the file has no such part or one of another size, or cannot be written.
+    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
+        let place = self.places.remove(name);
+        let (offset, length) = place.with_context(|| format!("there is no part `{name}`"))?;
+        ensure!(
+            length == bytes.len(),
+            "`{name}` has {} bytes, not {length}",
+            bytes.len()
+        );
+        Ok(self.file.write(|file| {
+            file.seek(SeekFrom::Start(offset))?;
+            file.write_all(bytes)
+        })?)
+    }
+
+    /// Makes the file appear.
+    ///
+    /// # Errors
+    /// If a part is missing, or the file cannot be written.
+    pub fn commit(self) -> Result<()> {
+        if let Some(name) = self.places.keys().next() {
+            anyhow::bail!("part `{name}` was not written");
+        }
+        Ok(self.file.commit()?)
+    }
+}
+
+/// The stored type of floats.
+pub fn dtype_of(dtype: FloatType) -> Dtype {
+    match dtype {
+        FloatType::F32 => Dtype::F32,
+        FloatType::Bf16 => Dtype::BF16,
+        FloatType::F16 => Dtype::F16,
+    }
+}

@@ -1,0 +1,202 @@
+//! What quantising did to a tensor.
+
+use std::cmp::Ordering;
+
+use anyhow::Result;
+use mxlab_harness::record::float;
+use mxlab_kernels::cpu;
+use mxlab_kernels::format::PackedTensor;
+use rayon::prelude::*;
+use serde::Serialize;
+
+/// Rows that a thread looks at together.
+const ROWS: usize = 64;
+
+/// Errors and counts of a tensor.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Statistics {
+    /// Elements.
+    pub elements: u64,
+    /// `10 log10(sum x^2 / sum (x - x')^2)` in dB; infinite if nothing was lost.
+    #[serde(with = "float")]
+    pub sqnr_db: f64,
+    /// Elements above the largest value of their block's scale, which they became.
+    pub saturated: u64,
+    /// Elements that became zero without being it.
+    pub to_zero: u64,
+    /// The blocks with the least SQNR, the worst first.
+    pub worst_blocks: Vec<WorstBlock>,
+}
+
+/// A block and its error.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WorstBlock {
+    /// Its row.
+    pub row: usize,
+    /// Its place in the row.
+    pub block: usize,
+    /// Its largest magnitude.
+    pub amax: f32,
+    /// Its shared scale, the tensor's scale included.
+    pub scale: f32,
+    /// Its SQNR in dB.
+    #[serde(with = "float")]
+    pub sqnr_db: f64,
+}
+
+/// Sums over some rows.
+#[derive(Default)]
+struct Part {
+    signal: f64,
+    noise: f64,
+    saturated: u64,
+    to_zero: u64,
+    worst_blocks: Vec<WorstBlock>,
+}
+
+/// Compares a row-major matrix with what it was packed to.
+pub fn measure(values: &[f32], packed: &PackedTensor, worst: usize) -> Result<Statistics> {
+    let (rows, cols) = (packed.rows(), packed.cols());
+    let parts: Vec<Part> = (0..rows.div_ceil(ROWS))
+        .into_par_iter()
+        .map(|chunk| {
+            let rows = chunk * ROWS..rows.min((chunk + 1) * ROWS);
+            let mut restored = vec![0.0; rows.len() * cols];
+            cpu::dequantize_rows(packed, rows.clone(), &mut restored)?;
+            let mut part = Part::default();
+            for (row, restored) in rows.zip(restored.chunks(cols)) {
+                part.add_row(&values[row * cols..][..cols], restored, packed, row, worst);
+            }
+            Ok(part)
+        })
+        .collect::<Result<_>>()?;
+    // Parts are added in the order of the rows, whatever the threads did.
+    let mut all = Part::default();
+    for part in parts {
+        all.signal += part.signal;
+        all.noise += part.noise;
+        all.saturated += part.saturated;
+        all.to_zero += part.to_zero;
+        all.worst_blocks.extend(part.worst_blocks);
+        all.keep(worst);
+    }
+    Ok(Statistics {
+        elements: values.len() as u64,
+        sqnr_db: decibels(all.signal, all.noise),
+        saturated: all.saturated,
+        to_zero: all.to_zero,
+        worst_blocks: all.worst_blocks,
+    })
+}
+
+impl Part {
+    fn add_row(
+        &mut self,
+        values: &[f32],
+        restored: &[f32],
+        packed: &PackedTensor,
+        row: usize,
+        worst: usize,
+    ) {
+        let k = packed.format().block_size();
+        let largest = f64::from(packed.element().max_normal());
+        for (block, (values, restored)) in values.chunks(k).zip(restored.chunks(k)).enumerate() {
+            let scale =
+                packed.scale().decode(packed.scale_code(row, block)) * packed.tensor_scale();
+            let (mut signal, mut noise, mut amax) = (0.0, 0.0, 0.0_f32);
+            for (&x, &y) in values.iter().zip(restored) {
+                let (x, y) = (f64::from(x), f64::from(y));
+                signal += x * x;
+                noise += (x - y) * (x - y);
+                amax = amax.max(x.abs() as f32);
+                self.saturated += u64::from(x.abs() > largest * f64::from(scale));
+                self.to_zero += u64::from(x != 0.0 && y == 0.0);
+            }
+            self.signal += signal;
+            self.noise += noise;
+            let sqnr_db = decibels(signal, noise);
+            let is_worse = |other: &WorstBlock| by_sqnr(sqnr_db, other.sqnr_db).is_lt();
+            if self.worst_blocks.len() < worst || self.worst_blocks.last().is_some_and(is_worse) {
+                self.worst_blocks.push(WorstBlock {
+                    row,
+                    block,
+                    amax,
+                    scale,
+                    sqnr_db,
+                });
+                self.keep(worst);
+            }
+        }
+    }
+
+    fn keep(&mut self, worst: usize) {
+        self.worst_blocks
+            .sort_by(|a, b| by_sqnr(a.sqnr_db, b.sqnr_db));
+        self.worst_blocks.truncate(worst);
+    }
+}
+
+/// NaN, of a block that became NaN, is worse than every number.
+fn by_sqnr(a: f64, b: f64) -> Ordering {
+    (!a.is_nan()).cmp(&!b.is_nan()).then(a.total_cmp(&b))
+}
+
+fn decibels(signal: f64, noise: f64) -> f64 {
+    match noise == 0.0 {
+        true => f64::INFINITY,
+        false => 10.0 * (signal / noise).log10(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
+
+    use super::*;
+
+    fn statistics(values: &[f32], cols: usize, worst: usize) -> Statistics {
+        let format = BlockFormat::new(ElementFormat::FP4_E2M1).block_size(4);
+        let format = format.build().expect("a format");
+        let rows = values.len() / cols;
+        let packed = cpu::quantize(values, rows, cols, &format, FloatType::F32).expect("fits");
+        measure(values, &packed, worst).expect("fits")
+    }
+
+    #[test]
+    fn counts_and_errors_by_hand() {
+        // amax 7: scale 2^(2 - 2) = 1, so 7 saturates to 6 and 0.2 becomes 0; then an exact
+        // block; then a short one, amax 0.75: scale 2^(-1 - 2), and 0.75 is 6 * 2^-3.
+        let values = [7.0, 0.2, 3.0, 0.0, 4.0, 2.0, 1.0, 0.5, 0.75, 0.0];
+        let found = statistics(&values, 10, 2);
+        assert_eq!((found.elements, found.saturated, found.to_zero), (10, 1, 1));
+        let signal: f64 = values.iter().map(|&x| f64::from(x).powi(2)).sum();
+        let noise = 1.0 + f64::from(0.2_f32).powi(2);
+        assert!((found.sqnr_db - 10.0 * (signal / noise).log10()).abs() < 1e-12);
+
+        let [first, second] = &found.worst_blocks[..] else {
+            panic!("two blocks");
+        };
+        let block = 49.0 + 9.0 + f64::from(0.2_f32).powi(2);
+        assert_eq!(
+            (first.row, first.block, first.amax, first.scale),
+            (0, 0, 7.0, 1.0)
+        );
+        assert!((first.sqnr_db - 10.0 * (block / noise).log10()).abs() < 1e-12);
+        assert_eq!(second.sqnr_db, f64::INFINITY);
+    }
+
+    #[test]
+    fn the_worst_blocks_are_found_wherever_they_are() {
+        let mut values = vec![1.0; 4 * 300];
+        for (row, error) in [(3, 0.2), (130, 0.24), (299, 0.22)] {
+            values[4 * row] += error;
+        }
+        let rows: Vec<usize> = statistics(&values, 4, 3)
+            .worst_blocks
+            .iter()
+            .map(|b| b.row)
+            .collect();
+        assert_eq!(rows, [130, 299, 3]);
+        assert!(statistics(&values, 4, 0).worst_blocks.is_empty());
+    }
+}

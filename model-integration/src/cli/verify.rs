@@ -1,0 +1,77 @@
+//! `mxlab verify`: every kernel against golden vectors.
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use mxlab_kernels::cpu::Isa;
+use mxlab_kernels::golden::{Report, verify_dir};
+
+use super::Done;
+use super::output::print;
+use crate::columns::aligned;
+
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Folder of golden vectors; its files may hold whatever cases and sizes
+    #[arg(long, value_name = "DIR")]
+    golden: PathBuf,
+}
+
+/// Compares, and prints elements and mismatches of each path.
+pub fn run(args: &VerifyArgs) -> Result<Done> {
+    let report = verify_dir(&args.golden, &Isa::available())?;
+    print(&text(&report))?;
+    ensure!(
+        !report.sections.is_empty(),
+        "`{}` holds nothing to compare",
+        args.golden.display()
+    );
+    Ok(match report.mismatches() {
+        0 => Done::Well,
+        _ => Done::WithFindings,
+    })
+}
+
+fn text(report: &Report) -> String {
+    let row = |section: &mxlab_kernels::golden::Section| {
+        vec![
+            section.file.clone(),
+            section.path.clone(),
+            section.engine.to_string(),
+            section.tensors.to_string(),
+            section.elements.to_string(),
+            section.mismatches.to_string(),
+        ]
+    };
+    let rows: Vec<_> = report.sections.iter().map(row).collect();
+    let header = [
+        "file",
+        "path",
+        "engine",
+        "tensors",
+        "elements",
+        "mismatches",
+    ];
+    let mut text = aligned(3, &header, &rows);
+    text.push('\n');
+    for section in &report.sections {
+        if let Some(first) = &section.first_mismatch {
+            let place = format!("{} {} {}", section.file, section.path, section.engine);
+            text.push_str(&format!("first mismatch of {place}: {first}\n"));
+        }
+    }
+    for unknown in &report.unknown {
+        text.push_str(&format!("not verified, of no known layout: {unknown}\n"));
+    }
+    let missing = Isa::ALL.into_iter().filter(|isa| !isa.is_available());
+    for isa in missing {
+        text.push_str(&format!("not run: this processor has no {isa}\n"));
+    }
+    text.push_str(&format!(
+        "{} elements compared, {} mismatches\n",
+        report.elements(),
+        report.mismatches()
+    ));
+    text
+}

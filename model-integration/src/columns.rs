@@ -1,0 +1,33 @@
+//! Tables of aligned columns in plain text.
+
+use comfy_table::{Cell, CellAlignment, Table, TableComponent, presets};
+
+/// A header, a line and the rows; the first `left` columns to the left, the rest to the right.
+pub fn aligned(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
+    let align = |column: usize, text: &str| {
+        Cell::new(text).set_alignment(match column < left {
+            true => CellAlignment::Left,
+            false => CellAlignment::Right,
+        })
+    };
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING);
+    table.set_style(TableComponent::HeaderLines, '─');
+    table.set_style(TableComponent::MiddleHeaderIntersections, '─');
+    let names = header.iter().enumerate();
+    table.set_header(names.map(|(column, name)| align(column, name)));
+    for row in rows {
+        let cells = row.iter().enumerate();
+        table.add_row(cells.map(|(column, text)| align(column, text)));
+    }
+    let last = header.len().saturating_sub(1);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, u16::from(index != last)));
+    }
+    let mut text = String::new();
+    for line in table.lines() {
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
