@@ -1,9 +1,9 @@
 //! The grammar of the stories.
 //!
-//! A story introduces a few people, states facts about them (who has which toy, who lives
-//! where, whose animal came along), lets time pass, and then comes back to some of the facts. A
-//! sentence that comes back ends on a word that only its fact can tell, many words before. Where
-//! two people have a fact of the same kind, the person decides.
+//! A story introduces a few people and tells of one of them: what they carry, where they live,
+//! what they wear. Things change as it goes on: the kite is followed by a ball, the mill by a
+//! lake. Now and then the story comes back to what was said, and ends so. Such a sentence
+//! ends on a word that can only be told from what was said last of its kind, many words before.
 //!
 //! | relation | a fact | its recall |
 //! |---|---|---|
@@ -16,22 +16,20 @@ use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::words::{
-    ANIMALS, CLOTHES, FOODS, FURNITURE, INSTRUMENTS, LOOKS, NAMES, PASTIMES, PLACES, PLANTS, SCENERY,
-    TIMES, TOOLS, TOYS, VEHICLES, WEATHER,
+    ANIMALS, CLOTHES, FOODS, FURNITURE, INSTRUMENTS, LOOKS, NAMES, PASTIMES, PLACES, PLANTS,
+    SCENERY, TIMES, TOOLS, TOYS, VEHICLES, WEATHER,
 };
 
 /// How hard a story is to follow.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difficulty {
-    /// People in the story, at least two.
-    pub people: usize,
     /// Relations that the story tells of, at most ten.
     pub relations: usize,
-    /// Probability that a relation is told of two people instead of one.
-    pub rivalry: f64,
+    /// Changes of each relation, at most.
+    pub changes: usize,
     /// Sentences in which nothing happens, anywhere after the introduction.
     pub pauses: usize,
-    /// Facts that are recalled; the last one ends the story.
+    /// Recalls in all, anywhere in the story; the last one ends it.
     pub recalls: usize,
 }
 
@@ -44,7 +42,7 @@ pub struct Story {
     pub recalled: Vec<std::ops::Range<usize>>,
 }
 
-/// A relation between a person and a word: how a fact states it, how a recall asks for it.
+/// A relation between the hero and a word: how a fact states it, how a recall asks for it.
 /// `{p}` stands for the person, `{l}` for the look, `{v}` for the value.
 struct Relation {
     values: &'static [&'static str],
@@ -56,8 +54,16 @@ struct Relation {
 const RELATIONS: [Relation; 10] = [
     Relation {
         values: TOYS,
-        facts: &["{p} had a {l} {v}", "{p} carried a {l} {v}", "{p} found a {l} {v}"],
-        recalls: &["{p} went to find the", "{p} played with the", "{p} put away the"],
+        facts: &[
+            "{p} had a {l} {v}",
+            "{p} carried a {l} {v}",
+            "{p} found a {l} {v}",
+        ],
+        recalls: &[
+            "{p} went to find the",
+            "{p} played with the",
+            "{p} put away the",
+        ],
     },
     Relation {
         values: PLACES,
@@ -70,47 +76,79 @@ const RELATIONS: [Relation; 10] = [
     },
     Relation {
         values: ANIMALS,
-        facts: &["{p} came with a {l} {v}", "{p} had a pet, a {l} {v}", "{p} owned a {l} {v}"],
+        facts: &[
+            "{p} came with a {l} {v}",
+            "{p} had a pet, a {l} {v}",
+            "{p} owned a {l} {v}",
+        ],
         recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
     },
     Relation {
         values: FOODS,
-        facts: &["{p} brought some {l} {v}", "{p} liked to eat {l} {v}", "{p} cooked {l} {v}"],
+        facts: &[
+            "{p} brought some {l} {v}",
+            "{p} liked to eat {l} {v}",
+            "{p} cooked {l} {v}",
+        ],
         recalls: &["{p} asked for the", "{p} tasted the"],
     },
     Relation {
         values: VEHICLES,
-        facts: &["{p} arrived in a {l} {v}", "{p} travelled by {l} {v}", "{p} drove a {l} {v}"],
+        facts: &[
+            "{p} arrived in a {l} {v}",
+            "{p} travelled by {l} {v}",
+            "{p} drove a {l} {v}",
+        ],
         recalls: &["{p} left again in the", "{p} waited for the"],
     },
     Relation {
         values: CLOTHES,
-        facts: &["{p} wore a {l} {v}", "{p} put on a {l} {v}", "{p} was dressed in a {l} {v}"],
+        facts: &[
+            "{p} wore a {l} {v}",
+            "{p} put on a {l} {v}",
+            "{p} was dressed in a {l} {v}",
+        ],
         recalls: &["{p} took off the", "{p} washed the"],
     },
     Relation {
         values: TOOLS,
-        facts: &["{p} used a {l} {v}", "{p} borrowed a {l} {v}", "{p} worked with a {l} {v}"],
+        facts: &[
+            "{p} used a {l} {v}",
+            "{p} borrowed a {l} {v}",
+            "{p} worked with a {l} {v}",
+        ],
         recalls: &["{p} gave back the", "{p} repaired the"],
     },
     Relation {
         values: PLANTS,
-        facts: &["{p} planted a {l} {v}", "{p} grew a {l} {v}", "{p} stood by a {l} {v}"],
+        facts: &[
+            "{p} planted a {l} {v}",
+            "{p} grew a {l} {v}",
+            "{p} stood by a {l} {v}",
+        ],
         recalls: &["{p} watered the", "{p} cut the"],
     },
     Relation {
         values: INSTRUMENTS,
-        facts: &["{p} learned the {l} {v}", "{p} heard a {l} {v}", "{p} tuned a {l} {v}"],
+        facts: &[
+            "{p} learned the {l} {v}",
+            "{p} heard a {l} {v}",
+            "{p} tuned a {l} {v}",
+        ],
         recalls: &["{p} made music on the", "{p} listened to the"],
     },
     Relation {
         values: FURNITURE,
-        facts: &["{p} bought a {l} {v}", "{p} built a {l} {v}", "{p} painted a {l} {v}"],
+        facts: &[
+            "{p} bought a {l} {v}",
+            "{p} built a {l} {v}",
+            "{p} painted a {l} {v}",
+        ],
         recalls: &["{p} sat down by the", "{p} dusted the"],
     },
 ];
 
-/// What may follow a fact. Naming the person again ties the fact to them.
+/// What may follow a fact.
 const AFTERTHOUGHTS: &[&str] = &[
     ", and {p} was glad",
     ", and {p} smiled",
@@ -120,47 +158,34 @@ const AFTERTHOUGHTS: &[&str] = &[
 
 /// What happens next in a story.
 enum Event {
-    Say(String),
+    /// The hero's relation, an index into [`RELATIONS`], is now this value.
+    Fact(usize, &'static str),
+    /// The story comes back to a relation.
     Recall(usize),
-}
-
-/// A fact of the story: what `RELATIONS[relation]` says of a person.
-struct Fact {
-    person: &'static str,
-    relation: usize,
-    look: &'static str,
-    value: &'static str,
+    Pause,
 }
 
 impl Story {
     /// Writes a story. The same generator state gives the same story.
     pub fn write(rng: &mut impl Rng, difficulty: Difficulty) -> Self {
-        let people: Vec<&str> = NAMES
-            .choose_multiple(rng, difficulty.people)
-            .copied()
-            .collect();
-        let facts = invent_facts(rng, &people, difficulty);
-        let recalled = rand::seq::index::sample(rng, facts.len(), difficulty.recalls);
-
-        let mut events: Vec<Event> = facts
-            .iter()
-            .map(|fact| Event::Say(state(rng, fact)))
-            .collect();
-        events.extend(recalled.into_iter().map(Event::Recall));
-        for _ in 0..difficulty.pauses {
-            // The last event stays last: it is the question.
-            let place = rng.random_range(0..events.len());
-            events.insert(place, Event::Say(pass_time(rng)));
-        }
-
+        let people: Vec<&str> = NAMES.choose_multiple(rng, 3).copied().collect();
+        let hero = people[rng.random_range(0..people.len())];
         let mut story = Self {
             text: introduce(rng, &people),
             recalled: Vec::new(),
         };
-        for event in events {
+        let mut current = [None; RELATIONS.len()];
+        for event in plot(rng, difficulty) {
             match event {
-                Event::Say(sentence) => story.say(&sentence),
-                Event::Recall(fact) => story.recall(rng, &facts[fact]),
+                Event::Fact(relation, value) => {
+                    let is_change = current[relation].replace(value).is_some();
+                    story.say(&state(rng, hero, relation, value, is_change));
+                }
+                Event::Recall(relation) => {
+                    let value = current[relation].expect("the plot recalls what was said");
+                    story.recall(rng, hero, relation, value);
+                }
+                Event::Pause => story.say(&pass_time(rng)),
             }
         }
         story.text.pop();
@@ -172,8 +197,8 @@ impl Story {
         self.text.push_str(sentence);
     }
 
-    fn recall(&mut self, rng: &mut impl Rng, fact: &Fact) {
-        let question = fact.fill(pick(rng, RELATIONS[fact.relation].recalls));
+    fn recall(&mut self, rng: &mut impl Rng, hero: &str, relation: usize, value: &str) {
+        let question = pick(rng, RELATIONS[relation].recalls).replace("{p}", hero);
         if rng.random_bool(0.5) {
             self.say(&format!("{} {question}", pick(rng, TIMES)));
         } else {
@@ -181,23 +206,14 @@ impl Story {
         }
         self.text.push(' ');
         let start = self.text.len();
-        self.text.push_str(fact.value);
+        self.text.push_str(value);
         self.recalled.push(start..self.text.len());
         self.text.push('.');
     }
 }
 
-impl Fact {
-    fn fill(&self, template: &str) -> String {
-        template
-            .replace("{p}", self.person)
-            .replace("{l}", self.look)
-            .replace("{v}", self.value)
-    }
-}
-
-fn pick(rng: &mut impl Rng, words: &[&'static str]) -> &'static str {
-    words.choose(rng).expect("the word lists are not empty")
+fn pick<T: Copy>(rng: &mut impl Rng, choices: &[T]) -> T {
+    *choices.choose(rng).expect("the lists are not empty")
 }
 
 fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
@@ -210,32 +226,48 @@ fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
     }
 }
 
-/// Facts in random order; within a relation no two people share a value.
-fn invent_facts(rng: &mut impl Rng, people: &[&'static str], difficulty: Difficulty) -> Vec<Fact> {
+/// Facts of each relation in an order of their own, interleaved; recalls of what was said
+/// before; pauses. The last event is a recall.
+fn plot(rng: &mut impl Rng, difficulty: Difficulty) -> Vec<Event> {
+    let relations: Vec<usize> =
+        rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations).into_vec();
     let mut facts = Vec::new();
-    for relation in rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations) {
-        let rivals = if rng.random_bool(difficulty.rivalry) { 2 } else { 1 };
-        let people: Vec<&str> = people.choose_multiple(rng, rivals).copied().collect();
-        let values = RELATIONS[relation].values.choose_multiple(rng, rivals);
-        for (person, &value) in people.into_iter().zip(values) {
-            facts.push(Fact {
-                person,
-                relation,
-                look: pick(rng, LOOKS),
-                value,
-            });
-        }
+    for &relation in &relations {
+        let count = 1 + rng.random_range(0..=difficulty.changes);
+        let values = RELATIONS[relation].values.choose_multiple(rng, count);
+        facts.extend(values.map(|&value| (relation, value)));
     }
     facts.shuffle(rng);
-    facts
+    let mut events: Vec<Event> = facts
+        .iter()
+        .map(|&(relation, value)| Event::Fact(relation, value))
+        .collect();
+    for _ in 1..difficulty.recalls {
+        let (relation, _) = facts[rng.random_range(0..facts.len())];
+        let is_fact = |event: &Event| matches!(event, Event::Fact(known, _) if *known == relation);
+        let first = events.iter().position(is_fact).expect("it is one of them");
+        let place = rng.random_range(first + 1..=events.len());
+        events.insert(place, Event::Recall(relation));
+    }
+    for _ in 0..difficulty.pauses {
+        let place = rng.random_range(0..=events.len());
+        events.insert(place, Event::Pause);
+    }
+    events.push(Event::Recall(pick(rng, &relations)));
+    events
 }
 
-fn state(rng: &mut impl Rng, fact: &Fact) -> String {
-    let mut sentence = fact.fill(pick(rng, RELATIONS[fact.relation].facts));
-    if rng.random_bool(0.3) {
-        sentence += &fact.fill(pick(rng, AFTERTHOUGHTS));
+fn state(rng: &mut impl Rng, hero: &str, relation: usize, value: &str, is_change: bool) -> String {
+    let mut sentence = pick(rng, RELATIONS[relation].facts)
+        .replace("{l}", pick(rng, LOOKS))
+        .replace("{v}", value);
+    if is_change && rng.random_bool(0.5) {
+        sentence = format!("{} {sentence}", pick(rng, TIMES));
     }
-    sentence + "."
+    if rng.random_bool(0.3) {
+        sentence += pick(rng, AFTERTHOUGHTS);
+    }
+    (sentence + ".").replace("{p}", hero)
 }
 
 fn pass_time(rng: &mut impl Rng) -> String {

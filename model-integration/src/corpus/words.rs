@@ -38,8 +38,8 @@ pub const VEHICLES: &[&str] = &[
 
 /// Things to wear.
 pub const CLOTHES: &[&str] = &[
-    "coat", "scarf", "cap", "shirt", "sweater", "jacket", "dress", "belt", "apron", "cloak", "vest",
-    "shawl", "helmet", "hat", "skirt", "robe", "suit", "tie", "hood", "gown",
+    "coat", "scarf", "cap", "shirt", "sweater", "jacket", "dress", "belt", "apron", "cloak",
+    "vest", "shawl", "helmet", "hat", "skirt", "robe", "suit", "tie", "hood", "gown",
 ];
 
 /// Things to work with.
@@ -50,14 +50,50 @@ pub const TOOLS: &[&str] = &[
 
 /// Things to grow.
 pub const PLANTS: &[&str] = &[
-    "rose", "tulip", "lily", "daisy", "violet", "orchid", "poppy", "sunflower", "fern", "iris",
-    "cactus", "bush", "vine", "palm", "pine", "birch", "willow", "cedar", "clover", "maple",
+    "rose",
+    "tulip",
+    "lily",
+    "daisy",
+    "violet",
+    "orchid",
+    "poppy",
+    "sunflower",
+    "fern",
+    "iris",
+    "cactus",
+    "bush",
+    "vine",
+    "palm",
+    "pine",
+    "birch",
+    "willow",
+    "cedar",
+    "clover",
+    "maple",
 ];
 
 /// Things to make music on.
 pub const INSTRUMENTS: &[&str] = &[
-    "violin", "piano", "trumpet", "guitar", "harp", "cello", "horn", "banjo", "organ", "fiddle",
-    "drum", "flute", "tuba", "lute", "gong", "bass", "pipe", "accordion", "clarinet", "trombone",
+    "violin",
+    "piano",
+    "trumpet",
+    "guitar",
+    "harp",
+    "cello",
+    "horn",
+    "banjo",
+    "organ",
+    "fiddle",
+    "drum",
+    "flute",
+    "tuba",
+    "lute",
+    "gong",
+    "bass",
+    "pipe",
+    "accordion",
+    "clarinet",
+    "trombone",
 ];
 
 /// Things to sit at or sleep in.

@@ -347,9 +347,15 @@ mod tests {
     fn gradients_equal_finite_differences() {
         let mut rng = ChaCha8Rng::seed_from_u64(3);
         let x = random(&mut rng, (6, 8));
-        let gain = Var::from_vec(vec![0.5f32, 1.0, 1.5, -1.0, 2.0, 0.3, 0.7, 1.1], 8, &Device::Cpu)
-            .expect("a tensor");
-        check(&[x.clone(), gain], |v| v[0].apply_op2(&v[1], RmsNorm { eps: 1e-5 }));
+        let gain = Var::from_vec(
+            vec![0.5f32, 1.0, 1.5, -1.0, 2.0, 0.3, 0.7, 1.1],
+            8,
+            &Device::Cpu,
+        )
+        .expect("a tensor");
+        check(&[x.clone(), gain], |v| {
+            v[0].apply_op2(&v[1], RmsNorm { eps: 1e-5 })
+        });
 
         let table = RopeTable::new(3, 4, 10_000.0, None);
         check(std::slice::from_ref(&x), |v| {

@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
+use super::Cpu;
 use super::load::{load, place};
 use super::operations::with_values;
-use super::Cpu;
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
