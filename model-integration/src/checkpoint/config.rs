@@ -1,0 +1,349 @@
+//! `config.json` of a Llama, checked field by field.
+//!
+//! The fields and their defaults are those of `LlamaConfig` in Hugging Face transformers,
+//! in the spelling of version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) and of
+//! version 5 (`dtype`, `rope_parameters`).
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::fields::{Fields, parse_object};
+use super::rope_scaling::{self, RopeScaling};
+use super::{CheckpointError, FloatType};
+
+// Bounds far above any Llama: products of two of them stay below 2^63, and a corrupt
+// config is named as such instead of failing as an allocation.
+const MAX_VOCABULARY: usize = 1 << 24;
+const MAX_WIDTH: usize = 1 << 22;
+const MAX_LAYERS: usize = 1 << 12;
+const MAX_HEADS: usize = 1 << 14;
+const MAX_HEAD_DIM: usize = 1 << 14;
+const MAX_POSITIONS: usize = 1 << 30;
+
+/// The shape of a Llama and the constants of its forward pass.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LlamaConfig {
+    /// Rows of the embedding and of the output head.
+    pub vocab_size: usize,
+    /// Width of the residual stream.
+    pub hidden_size: usize,
+    /// Width between up/gate and down projection.
+    pub intermediate_size: usize,
+    /// Decoder layers.
+    pub num_hidden_layers: usize,
+    /// Query heads.
+    pub num_attention_heads: usize,
+    /// Key and value heads; divides `num_attention_heads`.
+    pub num_key_value_heads: usize,
+    /// Width of one head, even. `num_attention_heads * head_dim` need not be
+    /// `hidden_size`.
+    pub head_dim: usize,
+    /// Longest sequence, in tokens.
+    pub max_position_embeddings: usize,
+    /// Added to the mean square in RMSNorm.
+    pub rms_norm_eps: f64,
+    /// Base of the rotary frequencies.
+    pub rope_theta: f64,
+    /// How the rotary frequencies are stretched, if they are.
+    pub rope_scaling: Option<RopeScaling>,
+    /// Whether the output head is the embedding. A `lm_head.weight` in the file is then
+    /// ignored.
+    pub tie_word_embeddings: bool,
+    /// Whether q, k, v and o projections have a bias.
+    pub attention_bias: bool,
+    /// Whether gate, up and down projections have a bias.
+    pub mlp_bias: bool,
+    /// Begin-of-text token.
+    pub bos_token_id: Option<u32>,
+    /// Tokens that end a text; may be none.
+    pub eos_token_ids: Vec<u32>,
+    /// Type in which the model was trained and wants to be computed. Where the config does
+    /// not say, the type in which the embedding is stored.
+    pub dtype: FloatType,
+}
+
+impl LlamaConfig {
+    /// Reads `json`; `file` is for messages. `dtype` is `None` where the config does not
+    /// declare it, and then [`LlamaConfig::dtype`] is to be set by the caller.
+    ///
+    /// # Errors
+    /// `Json`, `MissingField` and `Field`, for anything that is not a supported Llama.
+    pub(super) fn parse(
+        json: &[u8],
+        file: &Path,
+    ) -> Result<(Self, Option<FloatType>), CheckpointError> {
+        let object = parse_object(json, file)?;
+        let fields = Fields::new(file, &object);
+        check_supported(fields)?;
+
+        let vocab_size = fields.required_size("vocab_size", MAX_VOCABULARY)?;
+        let hidden_size = fields.required_size("hidden_size", MAX_WIDTH)?;
+        let num_attention_heads = fields.required_size("num_attention_heads", MAX_HEADS)?;
+        let (rope_theta, rope_scaling) = rope_scaling::parse(fields)?;
+        let dtype = dtype(fields)?;
+        let config = Self {
+            vocab_size,
+            hidden_size,
+            intermediate_size: fields.required_size("intermediate_size", MAX_WIDTH)?,
+            num_hidden_layers: fields.required_size("num_hidden_layers", MAX_LAYERS)?,
+            num_attention_heads,
+            num_key_value_heads: key_value_heads(fields, num_attention_heads)?,
+            head_dim: head_dim(fields, hidden_size, num_attention_heads)?,
+            max_position_embeddings: fields
+                .size("max_position_embeddings", MAX_POSITIONS)?
+                .unwrap_or(2048),
+            rms_norm_eps: fields.positive("rms_norm_eps", 1.0)?.unwrap_or(1e-6),
+            rope_theta,
+            rope_scaling,
+            tie_word_embeddings: fields.flag("tie_word_embeddings", false)?,
+            attention_bias: fields.flag("attention_bias", false)?,
+            mlp_bias: fields.flag("mlp_bias", false)?,
+            bos_token_id: bos_token_id(fields, vocab_size)?,
+            eos_token_ids: eos_token_ids(fields, vocab_size)?,
+            dtype: dtype.unwrap_or(FloatType::F32),
+        };
+        Ok((config, dtype))
+    }
+
+    /// The config as a `config.json` that this crate and transformers read back.
+    pub fn to_json(&self) -> Value {
+        json!({
+            "architectures": ["LlamaForCausalLM"],
+            "model_type": "llama",
+            "vocab_size": self.vocab_size,
+            "hidden_size": self.hidden_size,
+            "intermediate_size": self.intermediate_size,
+            "num_hidden_layers": self.num_hidden_layers,
+            "num_attention_heads": self.num_attention_heads,
+            "num_key_value_heads": self.num_key_value_heads,
+            "head_dim": self.head_dim,
+            "hidden_act": "silu",
+            "max_position_embeddings": self.max_position_embeddings,
+            "rms_norm_eps": self.rms_norm_eps,
+            "rope_theta": self.rope_theta,
+            "rope_scaling": self.rope_scaling.as_ref().map(RopeScaling::to_json),
+            "tie_word_embeddings": self.tie_word_embeddings,
+            "attention_bias": self.attention_bias,
+            "mlp_bias": self.mlp_bias,
+            "bos_token_id": self.bos_token_id,
+            "eos_token_id": match self.eos_token_ids.as_slice() {
+                [] => Value::Null,
+                [one] => json!(one),
+                several => json!(several),
+            },
+            "torch_dtype": self.dtype.name(),
+        })
+    }
+}
+
+/// Refuses what is not a plain Llama: computing it as one would be silently wrong.
+fn check_supported(fields: Fields) -> Result<(), CheckpointError> {
+    let model_type = "\"llama\" (Llama 1 to 3.3 and models of the same architecture)";
+    match (fields.text("model_type")?, fields.get("architectures")) {
+        (Some("llama"), _) => {}
+        (None, Some(Value::Array(names)))
+            if names.iter().any(|name| name == "LlamaForCausalLM") => {}
+        _ => return Err(fields.error("model_type", model_type)),
+    }
+    if let Some(architectures) = fields.get("architectures") {
+        let is_causal = architectures
+            .as_array()
+            .is_some_and(|names| names.iter().any(|name| name == "LlamaForCausalLM"));
+        if !is_causal {
+            return Err(fields.error("architectures", "a list with \"LlamaForCausalLM\""));
+        }
+    }
+    if fields.text("hidden_act")?.is_some_and(|act| act != "silu") {
+        return Err(fields.error("hidden_act", "\"silu\""));
+    }
+    if fields
+        .get("pretraining_tp")
+        .is_some_and(|tp| !matches!(tp.as_u64(), Some(0 | 1)))
+    {
+        return Err(fields.error(
+            "pretraining_tp",
+            "1 (tensor-parallel slicing is not supported)",
+        ));
+    }
+    if fields.get("quantization_config").is_some() {
+        return Err(fields.error(
+            "quantization_config",
+            "no such field (weights must be plain F32, BF16 or F16)",
+        ));
+    }
+    Ok(())
+}
+
+fn key_value_heads(fields: Fields, heads: usize) -> Result<usize, CheckpointError> {
+    let key_value_heads = fields
+        .size("num_key_value_heads", MAX_HEADS)?
+        .unwrap_or(heads);
+    if !heads.is_multiple_of(key_value_heads) {
+        let expected = format!("a divisor of num_attention_heads = {heads}");
+        return Err(fields.error("num_key_value_heads", expected));
+    }
+    Ok(key_value_heads)
+}
+
+fn head_dim(fields: Fields, hidden: usize, heads: usize) -> Result<usize, CheckpointError> {
+    let head_dim = match fields.size("head_dim", MAX_HEAD_DIM)? {
+        Some(head_dim) => head_dim,
+        None if hidden.is_multiple_of(heads) => hidden / heads,
+        None => {
+            let expected = format!("a divisor of hidden_size = {hidden}, as head_dim is not given");
+            return Err(fields.error("num_attention_heads", expected));
+        }
+    };
+    // Rotary embedding turns pairs.
+    if !head_dim.is_multiple_of(2) {
+        let expected =
+            format!("an even number (hidden_size / num_attention_heads = {hidden} / {heads})");
+        return Err(fields.error("head_dim", expected));
+    }
+    Ok(head_dim)
+}
+
+fn token_id(value: &Value, vocab_size: usize) -> Option<u32> {
+    let id = u32::try_from(value.as_u64()?).ok()?;
+    ((id as usize) < vocab_size).then_some(id)
+}
+
+/// Null means none; transformers' default for an absent key is 1.
+fn bos_token_id(fields: Fields, vocab_size: usize) -> Result<Option<u32>, CheckpointError> {
+    match fields.get("bos_token_id") {
+        Some(value) => token_id(value, vocab_size).map(Some).ok_or_else(|| {
+            let expected = format!("a token id below vocab_size = {vocab_size}, or null");
+            fields.error("bos_token_id", expected)
+        }),
+        None if fields.has_key("bos_token_id") => Ok(None),
+        None => Ok(Some(1).filter(|_| vocab_size > 1)),
+    }
+}
+
+/// Null means none; transformers' default for an absent key is 2.
+fn eos_token_ids(fields: Fields, vocab_size: usize) -> Result<Vec<u32>, CheckpointError> {
+    let ids = match fields.get("eos_token_id") {
+        Some(Value::Array(values)) => values
+            .iter()
+            .map(|value| token_id(value, vocab_size))
+            .collect(),
+        Some(value) => token_id(value, vocab_size).map(|id| vec![id]),
+        None if fields.has_key("eos_token_id") => Some(Vec::new()),
+        None => Some(if vocab_size > 2 { vec![2] } else { Vec::new() }),
+    };
+    ids.ok_or_else(|| {
+        let expected =
+            format!("a token id below vocab_size = {vocab_size}, a list of such, or null");
+        fields.error("eos_token_id", expected)
+    })
+}
+
+/// `dtype` (transformers 5) or `torch_dtype` (4); both only if they agree.
+fn dtype(fields: Fields) -> Result<Option<FloatType>, CheckpointError> {
+    let read = |name: &str| -> Result<Option<FloatType>, CheckpointError> {
+        let Some(text) = fields.text(name)? else {
+            return Ok(None);
+        };
+        let plain = text.strip_prefix("torch.").unwrap_or(text);
+        let known = FloatType::ALL
+            .into_iter()
+            .find(|dtype| dtype.name() == plain);
+        known.map(Some).ok_or_else(|| {
+            fields.error(
+                name,
+                format!("one of {}", FloatType::ALL.map(FloatType::name).join(", ")),
+            )
+        })
+    };
+    match (read("dtype")?, read("torch_dtype")?) {
+        (Some(new), Some(old)) if new != old => {
+            Err(fields.error("torch_dtype", "the same as `dtype`"))
+        }
+        (new, old) => Ok(new.or(old)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(config: Value) -> (LlamaConfig, Option<FloatType>) {
+        LlamaConfig::parse(config.to_string().as_bytes(), Path::new("config.json")).unwrap()
+    }
+
+    /// The fields of a first-generation config; all others have their defaults.
+    fn bare() -> Value {
+        json!({"architectures": ["LlamaForCausalLM"], "vocab_size": 32000, "hidden_size": 4096,
+               "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32})
+    }
+
+    #[test]
+    fn absent_fields_have_the_defaults_of_transformers() {
+        let (config, dtype) = parse(bare());
+        assert_eq!((config.head_dim, config.num_key_value_heads), (128, 32));
+        assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-6, 10_000.0));
+        assert_eq!(
+            (config.max_position_embeddings, config.rope_scaling),
+            (2048, None)
+        );
+        assert_eq!(
+            (config.bos_token_id, config.eos_token_ids),
+            (Some(1), vec![2])
+        );
+        assert!(!config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias);
+        assert_eq!(dtype, None);
+    }
+
+    #[test]
+    fn llama_3_2_in_the_spellings_of_transformers_4_and_5() {
+        let mut four = json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 128000,
+            "eos_token_id": [128001, 128008, 128009], "head_dim": 64, "hidden_act": "silu",
+            "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 8192,
+            "max_position_embeddings": 131072, "mlp_bias": false, "num_attention_heads": 32,
+            "num_hidden_layers": 16, "num_key_value_heads": 8, "pretraining_tp": 1,
+            "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true,
+            "torch_dtype": "bfloat16", "use_cache": true, "vocab_size": 128256,
+            "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+        });
+        let (config, dtype) = parse(four.clone());
+        assert_eq!(dtype, Some(FloatType::Bf16));
+        assert_eq!(config.eos_token_ids, [128001, 128008, 128009]);
+        let scaling = RopeScaling::Llama3 {
+            factor: 32.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        assert_eq!(
+            (config.rope_theta, &config.rope_scaling),
+            (500_000.0, &Some(scaling))
+        );
+
+        let fields = four.as_object_mut().unwrap();
+        let theta = fields.remove("rope_theta").unwrap();
+        let mut parameters = fields.remove("rope_scaling").unwrap();
+        parameters["rope_theta"] = theta;
+        fields.insert("rope_parameters".to_owned(), parameters);
+        let dtype = fields.remove("torch_dtype").unwrap();
+        fields.insert("dtype".to_owned(), dtype);
+        assert_eq!(parse(four), (config, Some(FloatType::Bf16)));
+    }
+
+    #[test]
+    fn linear_and_default_rope() {
+        let mut config = bare();
+        config["rope_scaling"] = json!({"type": "linear", "factor": 2});
+        assert_eq!(
+            parse(config.clone()).0.rope_scaling,
+            Some(RopeScaling::Linear { factor: 2.0 })
+        );
+        config["rope_scaling"] = Value::Null;
+        config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 5e5});
+        let (config, _) = parse(config);
+        assert_eq!((config.rope_theta, config.rope_scaling), (5e5, None));
+    }
+}

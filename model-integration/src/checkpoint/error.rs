@@ -1,0 +1,342 @@
+//! Everything that can be wrong with a model, one variant per malformation. A message
+//! names the file, the field or tensor, and what was expected there.
+
+use std::io;
+use std::path::PathBuf;
+
+use safetensors::tensor::SafeTensorError;
+use thiserror::Error;
+
+use super::hub::HubError;
+
+/// Why a model directory, one of its files, or a model on the hub cannot be used.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum CheckpointError {
+    // Files and directories.
+    /// A name that looks like a path, and nothing is there.
+    #[error(
+        "{}: no such directory (a model is a directory, or a hub name of the form org/name)",
+        path.display()
+    )]
+    NoSuchDirectory {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A path to something that is not a directory.
+    #[error("{}: not a directory; a model is a directory with config.json, tokenizer.json and safetensors weights", path.display())]
+    NotADirectory {
+        /// The path as given.
+        path: PathBuf,
+    },
+    /// A required file of the model directory is absent.
+    #[error("{}: no such file; {purpose}", file.display())]
+    MissingFile {
+        /// Where it should be.
+        file: PathBuf,
+        /// What the file is for.
+        purpose: &'static str,
+    },
+    /// A directory, pipe or device where a regular file should be.
+    #[error("{}: not a regular file", file.display())]
+    NotAFile {
+        /// The path.
+        file: PathBuf,
+    },
+    /// A file of length zero.
+    #[error("{}: the file is empty", file.display())]
+    EmptyFile {
+        /// The file.
+        file: PathBuf,
+    },
+    /// A JSON file far beyond any real one.
+    #[error("{}: {bytes} bytes; at most {limit} are read", file.display())]
+    FileTooLarge {
+        /// The file.
+        file: PathBuf,
+        /// Its length.
+        bytes: u64,
+        /// The longest accepted.
+        limit: u64,
+    },
+    /// The operating system refuses to open, read, map or write a file.
+    #[error("{}: {source}", file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the operating system said.
+        source: io::Error,
+    },
+
+    // JSON and its fields.
+    /// Not JSON at all.
+    #[error("{}: not valid JSON: {source}", file.display())]
+    Json {
+        /// The file.
+        file: PathBuf,
+        /// Line, column and reason.
+        source: serde_json::Error,
+    },
+    /// A required field is absent or null.
+    #[error("{}: `{field}` is missing; expected {expected}", file.display())]
+    MissingField {
+        /// The file.
+        file: PathBuf,
+        /// Dotted path of the field.
+        field: String,
+        /// What belongs there.
+        expected: String,
+    },
+    /// A field holds something else than it may.
+    #[error("{}: `{field}` is {found}; expected {expected}", file.display())]
+    Field {
+        /// The file.
+        file: PathBuf,
+        /// Dotted path of the field.
+        field: String,
+        /// What belongs there.
+        expected: String,
+        /// What is there, shortened.
+        found: String,
+    },
+
+    // The safetensors container.
+    /// Shorter than the 8-byte header length.
+    #[error("{}: {bytes} bytes; a safetensors file starts with an 8-byte header length", file.display())]
+    NoHeader {
+        /// The file.
+        file: PathBuf,
+        /// Its length.
+        bytes: usize,
+    },
+    /// The header length is beyond any real file's.
+    #[error("{}: header length {declared}; at most {limit} is accepted", file.display())]
+    HeaderTooLarge {
+        /// The file.
+        file: PathBuf,
+        /// The length that the file declares.
+        declared: u64,
+        /// The longest accepted.
+        limit: u64,
+    },
+    /// The header would end behind the end of the file.
+    #[error("{}: header length {declared}, but only {available} bytes follow; truncated?", file.display())]
+    HeaderTruncated {
+        /// The file.
+        file: PathBuf,
+        /// The length that the file declares.
+        declared: u64,
+        /// Bytes after the length field.
+        available: usize,
+    },
+    /// The header is not UTF-8.
+    #[error("{}: the header is not UTF-8: {source}", file.display())]
+    HeaderNotUtf8 {
+        /// The file.
+        file: PathBuf,
+        /// Where.
+        source: std::str::Utf8Error,
+    },
+    /// The header is not the JSON that safetensors prescribes.
+    #[error("{}: malformed header: {source}", file.display())]
+    HeaderJson {
+        /// The file.
+        file: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// Offsets that overlap, leave a hole, or run backwards.
+    #[error(
+        "{}: tensor `{tensor}`: data_offsets [{}, {}] overlap or leave a hole; expected to start at {expected_start}",
+        file.display(), offsets.0, offsets.1
+    )]
+    TensorOffsets {
+        /// The file.
+        file: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// Its offsets.
+        offsets: (usize, usize),
+        /// Where the tensor before it ends.
+        expected_start: usize,
+    },
+    /// Offsets that do not span what shape and dtype need.
+    #[error(
+        "{}: tensor `{tensor}`: data_offsets [{}, {}] do not span {dtype} {shape:?}",
+        file.display(), offsets.0, offsets.1
+    )]
+    TensorSize {
+        /// The file.
+        file: PathBuf,
+        /// The first such tensor.
+        tensor: String,
+        /// Its offsets.
+        offsets: (usize, usize),
+        /// Its dtype.
+        dtype: String,
+        /// Its shape.
+        shape: Vec<usize>,
+    },
+    /// The `safetensors` crate rejects the header for another reason.
+    #[error("{}: malformed header: {source}", file.display())]
+    Header {
+        /// The file.
+        file: PathBuf,
+        /// The crate's reason.
+        source: SafeTensorError,
+    },
+    /// The tensors end somewhere else than the file.
+    #[error("{}: the header describes {described} bytes of tensors, the file has {present}; truncated or corrupt", file.display())]
+    DataLength {
+        /// The file.
+        file: PathBuf,
+        /// End of the last tensor.
+        described: usize,
+        /// Bytes after the header.
+        present: usize,
+    },
+
+    // The index and its shards.
+    /// The index names a shard that is absent.
+    #[error("{}: shard `{shard}` is missing from the directory", index.display())]
+    MissingShard {
+        /// The index file.
+        index: PathBuf,
+        /// The shard's file name.
+        shard: String,
+    },
+    /// The index names a shard outside the model directory.
+    #[error("{}: `weight_map.{tensor}` is `{shard}`; a shard is a file inside the model directory", index.display())]
+    ShardPath {
+        /// The index file.
+        index: PathBuf,
+        /// The tensor that the index places there.
+        tensor: String,
+        /// The offending path.
+        shard: String,
+    },
+    /// The index places a tensor in a shard that lacks it.
+    #[error("{}: `weight_map` places tensor `{tensor}` in `{shard}`, which does not contain it", index.display())]
+    NotInShard {
+        /// The index file.
+        index: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        shard: String,
+    },
+    /// Two files, or one header twice, hold a tensor of the same name.
+    #[error("tensor `{tensor}` occurs twice: in {} and in {}", first.display(), second.display())]
+    DuplicateTensor {
+        /// The tensor.
+        tensor: String,
+        /// The file that had it first.
+        first: PathBuf,
+        /// The file that has it again.
+        second: PathBuf,
+    },
+
+    // Tensors against the config.
+    /// A tensor that the config asks for is absent.
+    #[error("{}: tensor `{tensor}` is missing; expected shape {expected:?}", file.display())]
+    MissingTensor {
+        /// The weight file or the index.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that the config gives it.
+        expected: Vec<usize>,
+    },
+    /// A tensor has another shape than the config gives it.
+    #[error("{}: tensor `{tensor}` has shape {found:?}; expected {expected:?}", file.display())]
+    Shape {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The shape that was asked for.
+        expected: Vec<usize>,
+        /// The shape in the file.
+        found: Vec<usize>,
+    },
+    /// A weight that is not stored as a supported float.
+    #[error("{}: tensor `{tensor}` has dtype {dtype}; expected F32, BF16 or F16", file.display())]
+    Dtype {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The dtype in the file.
+        dtype: String,
+    },
+    /// A weight that is NaN or infinite.
+    #[error("{}: tensor `{tensor}` is {value} at flat index {index}; weights must be finite", file.display())]
+    NonFinite {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// First such element, counted row-major.
+        index: usize,
+        /// NaN or an infinity.
+        value: f32,
+    },
+
+    // The tokenizer.
+    /// The `tokenizers` crate cannot build a tokenizer from the file.
+    #[error("{}: not a usable tokenizer: {reason}", file.display())]
+    Tokenizer {
+        /// The file.
+        file: PathBuf,
+        /// The crate's reason.
+        reason: String,
+    },
+    /// A token without a row in the embedding.
+    #[error("{}: token `{token}` has id {id}, but config.json says vocab_size {vocab_size}", file.display())]
+    TokenBeyondVocabulary {
+        /// The file.
+        file: PathBuf,
+        /// The token with the largest id.
+        token: String,
+        /// Its id.
+        id: u32,
+        /// Rows of the embedding.
+        vocab_size: usize,
+    },
+    /// A special token that the tokenizer does not know.
+    #[error("{}: `{field}` is `{token}`, which tokenizer.json does not contain", file.display())]
+    UnknownSpecialToken {
+        /// `tokenizer_config.json`.
+        file: PathBuf,
+        /// `bos_token` or `eos_token`.
+        field: &'static str,
+        /// Its content.
+        token: String,
+    },
+    /// Text that cannot be tokenised, or ids that cannot be turned into text.
+    #[error("{}: {action} failed: {reason}", file.display())]
+    Tokenize {
+        /// The tokenizer file.
+        file: PathBuf,
+        /// `encoding` or `decoding`.
+        action: &'static str,
+        /// The crate's reason.
+        reason: String,
+    },
+
+    /// The hub does not provide the model or file.
+    #[error(transparent)]
+    Hub(#[from] HubError),
+
+    // Writing.
+    /// A value that would make the written checkpoint unreadable.
+    #[error("{}: refusing to write tensor `{tensor}`: {reason}", file.display())]
+    Unwritable {
+        /// The destination.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+}

@@ -1,0 +1,165 @@
+//! Typed access to the fields of a JSON object, with errors that name file and field.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::CheckpointError;
+
+/// Parses `json` and insists on an object at the top.
+pub(super) fn parse_object(
+    json: &[u8],
+    file: &Path,
+) -> Result<Map<String, Value>, CheckpointError> {
+    match serde_json::from_slice(json) {
+        Ok(Value::Object(object)) => Ok(object),
+        Ok(other) => Err(CheckpointError::Field {
+            file: file.to_owned(),
+            field: "(top level)".to_owned(),
+            expected: "a JSON object".to_owned(),
+            found: shortened(&other),
+        }),
+        Err(source) => Err(CheckpointError::Json {
+            file: file.to_owned(),
+            source,
+        }),
+    }
+}
+
+/// A JSON object together with where it came from. Null counts as absent throughout.
+#[derive(Clone, Copy)]
+pub(super) struct Fields<'a> {
+    file: &'a Path,
+    /// Name of the enclosing field, for messages; empty at the top level.
+    parent: &'a str,
+    object: &'a Map<String, Value>,
+}
+
+impl<'a> Fields<'a> {
+    pub(super) fn new(file: &'a Path, object: &'a Map<String, Value>) -> Self {
+        Self {
+            file,
+            parent: "",
+            object,
+        }
+    }
+
+    /// The field's value, unless it is absent or null.
+    pub(super) fn get(&self, name: &str) -> Option<&'a Value> {
+        self.object.get(name).filter(|value| !value.is_null())
+    }
+
+    /// Whether the key is there at all, be it with null.
+    pub(super) fn has_key(&self, name: &str) -> bool {
+        self.object.contains_key(name)
+    }
+
+    /// The error for a field that is absent or holds the wrong thing.
+    pub(super) fn error(&self, name: &str, expected: impl Into<String>) -> CheckpointError {
+        let file = self.file.to_owned();
+        let expected = expected.into();
+        let field = if self.parent.is_empty() {
+            name.to_owned()
+        } else {
+            format!("{}.{name}", self.parent)
+        };
+        match self.get(name) {
+            None => CheckpointError::MissingField {
+                file,
+                field,
+                expected,
+            },
+            Some(value) => CheckpointError::Field {
+                file,
+                field,
+                expected,
+                found: shortened(value),
+            },
+        }
+    }
+
+    /// A nested object.
+    pub(super) fn object(&self, name: &'a str) -> Result<Option<Fields<'a>>, CheckpointError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::Object(object)) => Ok(Some(Fields {
+                file: self.file,
+                parent: name,
+                object,
+            })),
+            Some(_) => Err(self.error(name, "an object or null")),
+        }
+    }
+
+    /// An integer in `1..=max`.
+    pub(super) fn size(&self, name: &str, max: usize) -> Result<Option<usize>, CheckpointError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        value
+            .as_u64()
+            .and_then(|value| usize::try_from(value).ok())
+            .filter(|value| (1..=max).contains(value))
+            .map(Some)
+            .ok_or_else(|| self.error(name, format!("an integer from 1 to {max}")))
+    }
+
+    /// An integer in `1..=max` that must be there.
+    pub(super) fn required_size(&self, name: &str, max: usize) -> Result<usize, CheckpointError> {
+        self.size(name, max)?
+            .ok_or_else(|| self.error(name, format!("an integer from 1 to {max}")))
+    }
+
+    /// A number above zero and at most `max`.
+    pub(super) fn positive(&self, name: &str, max: f64) -> Result<Option<f64>, CheckpointError> {
+        let Some(value) = self.get(name) else {
+            return Ok(None);
+        };
+        value
+            .as_f64()
+            .filter(|value| *value > 0.0 && *value <= max)
+            .map(Some)
+            .ok_or_else(|| self.error(name, format!("a number above 0 and at most {max:e}")))
+    }
+
+    /// A number from `min` to `max` that must be there.
+    pub(super) fn required_between(
+        &self,
+        name: &str,
+        min: f64,
+        max: f64,
+    ) -> Result<f64, CheckpointError> {
+        self.get(name)
+            .and_then(Value::as_f64)
+            .filter(|value| (min..=max).contains(value))
+            .ok_or_else(|| self.error(name, format!("a number from {min} to {max:e}")))
+    }
+
+    /// `true` or `false`, `default` where absent.
+    pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, CheckpointError> {
+        match self.get(name) {
+            None => Ok(default),
+            Some(Value::Bool(flag)) => Ok(*flag),
+            Some(_) => Err(self.error(name, "true or false")),
+        }
+    }
+
+    /// A string.
+    pub(super) fn text(&self, name: &str) -> Result<Option<&'a str>, CheckpointError> {
+        match self.get(name) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text)),
+            Some(_) => Err(self.error(name, "a string")),
+        }
+    }
+}
+
+/// A value as it appears in a message: its first 60 characters.
+fn shortened(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    let text = value.to_string();
+    match text.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}...", &text[..end]),
+        None => text,
+    }
+}

@@ -1,0 +1,225 @@
+//! One safetensors file: mapped into memory, its header checked.
+//!
+//! Layout: header length (u64, little-endian), header (JSON: name -> dtype, shape, offsets
+//! into the data), data. Shape, dtype and offsets are checked against each other by the
+//! `safetensors` crate; what surrounds them is read here, with arithmetic that cannot
+//! overflow and errors that name the tensor.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use memmap2::Mmap;
+use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
+
+use super::CheckpointError;
+use super::file::{io_error, open_if_present};
+
+/// Bytes of the header length at the start of the file.
+const LENGTH_BYTES: usize = 8;
+/// Longest header accepted: the limit of the safetensors format.
+const MAX_HEADER_BYTES: u64 = 100_000_000;
+
+/// Content of a safetensors file and where its tensors are.
+pub(super) struct WeightFile {
+    path: PathBuf,
+    content: Content,
+    /// Name, dtype and shape, and the tensor's bytes within `content`, by offset.
+    tensors: Vec<(String, TensorInfo, Range<usize>)>,
+}
+
+enum Content {
+    Mapped(Mmap),
+    Static(&'static [u8]),
+}
+
+impl WeightFile {
+    /// Maps the file at `path`; `Ok(None)` if there is none.
+    pub(super) fn open(path: &Path) -> Result<Option<Self>, CheckpointError> {
+        let Some((file, _)) = open_if_present(path)? else {
+            return Ok(None);
+        };
+        // SAFETY: the mapping is private, read-only and lives as long as any view of it.
+        // Nobody may truncate the file meanwhile, which no program can enforce on Linux:
+        // that is the condition of every mapped model. Overwritten contents only change
+        // the numbers read, as every access is a copy of plain bytes within the length
+        // fixed here. This crate replaces files by renaming, never in place.
+        let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(path, error))?;
+        Self::parse(path.to_owned(), Content::Mapped(map)).map(Some)
+    }
+
+    /// A safetensors file that is part of the program; `path` is for messages.
+    pub(super) fn from_static(
+        path: PathBuf,
+        bytes: &'static [u8],
+    ) -> Result<Self, CheckpointError> {
+        Self::parse(path, Content::Static(bytes))
+    }
+
+    fn parse(path: PathBuf, content: Content) -> Result<Self, CheckpointError> {
+        let tensors = parse_header(&path, content.bytes())?;
+        Ok(Self {
+            path,
+            content,
+            tensors,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The whole file.
+    pub(super) fn bytes(&self) -> &[u8] {
+        self.content.bytes()
+    }
+
+    /// Name, dtype and shape, and place in [`WeightFile::bytes`] of every tensor.
+    pub(super) fn tensors(&self) -> &[(String, TensorInfo, Range<usize>)] {
+        &self.tensors
+    }
+}
+
+impl Content {
+    fn bytes(&self) -> &[u8] {
+        match self {
+            Content::Mapped(map) => map,
+            Content::Static(bytes) => bytes,
+        }
+    }
+}
+
+fn parse_header(
+    path: &Path,
+    bytes: &[u8],
+) -> Result<Vec<(String, TensorInfo, Range<usize>)>, CheckpointError> {
+    let file = || path.to_owned();
+    let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
+        return Err(CheckpointError::NoHeader {
+            file: file(),
+            bytes: bytes.len(),
+        });
+    };
+    let declared = u64::from_le_bytes(*length);
+    if declared > MAX_HEADER_BYTES {
+        return Err(CheckpointError::HeaderTooLarge {
+            file: file(),
+            declared,
+            limit: MAX_HEADER_BYTES,
+        });
+    }
+    let Some((header, data)) = rest.split_at_checked(declared as usize) else {
+        return Err(CheckpointError::HeaderTruncated {
+            file: file(),
+            declared,
+            available: rest.len(),
+        });
+    };
+    let header = std::str::from_utf8(header).map_err(|source| CheckpointError::HeaderNotUtf8 {
+        file: file(),
+        source,
+    })?;
+    let Header(mut tensors) =
+        serde_json::from_str(header).map_err(|source| CheckpointError::HeaderJson {
+            file: file(),
+            source,
+        })?;
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
+    let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
+    names.sort_unstable();
+    if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+        return Err(CheckpointError::DuplicateTensor {
+            tensor: twice[0].to_owned(),
+            first: file(),
+            second: file(),
+        });
+    }
+    let metadata =
+        Metadata::new(None, tensors.clone()).map_err(|source| describe(path, &tensors, source))?;
+    if metadata.data_len() != data.len() {
+        return Err(CheckpointError::DataLength {
+            file: file(),
+            described: metadata.data_len(),
+            present: data.len(),
+        });
+    }
+    let start = bytes.len() - data.len();
+    Ok(tensors
+        .into_iter()
+        .map(|(name, info)| {
+            let (begin, end) = info.data_offsets;
+            (name, info, start + begin..start + end)
+        })
+        .collect())
+}
+
+/// The crate's verdict, with the first tensor that earned it.
+fn describe(
+    path: &Path,
+    tensors: &[(String, TensorInfo)],
+    source: SafeTensorError,
+) -> CheckpointError {
+    let mut expected_start = 0;
+    for (tensor, info) in tensors {
+        let (begin, end) = info.data_offsets;
+        if begin != expected_start || end < begin {
+            return CheckpointError::TensorOffsets {
+                file: path.to_owned(),
+                tensor: tensor.clone(),
+                offsets: info.data_offsets,
+                expected_start,
+            };
+        }
+        let needed = info
+            .shape
+            .iter()
+            .try_fold(info.dtype.bitsize(), |bits, &size| bits.checked_mul(size));
+        if needed.is_none_or(|bits| bits % 8 != 0 || bits / 8 != end - begin) {
+            return CheckpointError::TensorSize {
+                file: path.to_owned(),
+                tensor: tensor.clone(),
+                offsets: info.data_offsets,
+                dtype: info.dtype.to_string(),
+                shape: info.shape.clone(),
+            };
+        }
+        expected_start = end;
+    }
+    CheckpointError::Header {
+        file: path.to_owned(),
+        source,
+    }
+}
+
+/// The header's tensors in file order. Unlike a map, it keeps a name that occurs twice.
+struct Header(Vec<(String, TensorInfo)>);
+
+impl<'de> Deserialize<'de> for Header {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct HeaderVisitor;
+
+        impl<'de> Visitor<'de> for HeaderVisitor {
+            type Value = Header;
+
+            fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+                f.write_str("an object of tensor descriptions")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
+                let mut tensors = Vec::new();
+                while let Some(name) = map.next_key::<String>()? {
+                    if name == "__metadata__" {
+                        map.next_value::<HashMap<String, String>>()?;
+                    } else {
+                        tensors.push((name, map.next_value()?));
+                    }
+                }
+                Ok(Header(tensors))
+            }
+        }
+
+        deserializer.deserialize_map(HeaderVisitor)
+    }
+}

@@ -1,0 +1,156 @@
+//! The weights of a model directory: one safetensors file, or an index and its shards, as
+//! one table of tensors.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::CheckpointError;
+use super::fields::{Fields, parse_object};
+use super::file::{MAX_INDEX_BYTES, read_if_present};
+use super::weight_file::WeightFile;
+
+/// The only file of weights that are not sharded.
+pub(super) const SINGLE_FILE: &str = "model.safetensors";
+/// Says which shard holds which tensor.
+pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
+
+/// Where a tensor is: a file, and its place in [`WeightFile::tensors`].
+#[derive(Clone, Copy)]
+struct Place {
+    file: usize,
+    tensor: usize,
+}
+
+/// All weight files of a model and the table of their tensors.
+pub(super) struct Weights {
+    /// What a message about an absent tensor names: the single file, or the index.
+    listing: PathBuf,
+    files: Vec<Arc<WeightFile>>,
+    places: HashMap<String, Place>,
+}
+
+impl Weights {
+    /// Opens `model.safetensors`, or else the index and its shards (the order of
+    /// transformers).
+    pub(super) fn open(dir: &Path) -> Result<Self, CheckpointError> {
+        let single = dir.join(SINGLE_FILE);
+        if let Some(file) = WeightFile::open(&single)? {
+            return Self::collect(single, vec![file]);
+        }
+        let index = dir.join(INDEX_FILE);
+        let Some(json) = read_if_present(&index, MAX_INDEX_BYTES)? else {
+            return Err(CheckpointError::MissingFile {
+                file: single,
+                purpose: "weights are read from it, or from model.safetensors.index.json and its shards (no other format)",
+            });
+        };
+        let weight_map = parse_index(&json, &index)?;
+        let mut shards: BTreeMap<&str, Option<WeightFile>> = weight_map
+            .values()
+            .map(|shard| (shard.as_str(), None))
+            .collect();
+        for (shard, file) in &mut shards {
+            *file = Some(WeightFile::open(&dir.join(shard))?.ok_or_else(|| {
+                CheckpointError::MissingShard {
+                    index: index.clone(),
+                    shard: (*shard).to_owned(),
+                }
+            })?);
+        }
+        let weights = Self::collect(index.clone(), shards.into_values().flatten().collect())?;
+        for (tensor, shard) in weight_map {
+            let in_shard = weights
+                .find(&tensor)
+                .is_some_and(|(file, _)| file.path() == dir.join(&shard));
+            if !in_shard {
+                return Err(CheckpointError::NotInShard {
+                    index,
+                    tensor,
+                    shard,
+                });
+            }
+        }
+        Ok(weights)
+    }
+
+    /// One file that is part of the program.
+    pub(super) fn from_static(
+        path: PathBuf,
+        bytes: &'static [u8],
+    ) -> Result<Self, CheckpointError> {
+        let file = WeightFile::from_static(path.clone(), bytes)?;
+        Self::collect(path, vec![file])
+    }
+
+    fn collect(listing: PathBuf, files: Vec<WeightFile>) -> Result<Self, CheckpointError> {
+        let mut places: HashMap<String, Place> = HashMap::new();
+        for (file, weight_file) in files.iter().enumerate() {
+            for (tensor, (name, ..)) in weight_file.tensors().iter().enumerate() {
+                if let Some(first) = places.insert(name.clone(), Place { file, tensor }) {
+                    return Err(CheckpointError::DuplicateTensor {
+                        tensor: name.clone(),
+                        first: files[first.file].path().to_owned(),
+                        second: weight_file.path().to_owned(),
+                    });
+                }
+            }
+        }
+        Ok(Self {
+            listing,
+            files: files.into_iter().map(Arc::new).collect(),
+            places,
+        })
+    }
+
+    /// The file that holds the tensor, and its place in [`WeightFile::tensors`].
+    pub(super) fn find(&self, name: &str) -> Option<(&Arc<WeightFile>, usize)> {
+        let place = self.places.get(name)?;
+        Some((&self.files[place.file], place.tensor))
+    }
+
+    pub(super) fn listing(&self) -> &Path {
+        &self.listing
+    }
+
+    pub(super) fn files(&self) -> &[Arc<WeightFile>] {
+        &self.files
+    }
+}
+
+/// Tensor -> shard of a `model.safetensors.index.json`; `file` is for messages. Every
+/// shard path stays inside the model directory.
+pub(super) fn parse_index(
+    json: &[u8],
+    file: &Path,
+) -> Result<BTreeMap<String, String>, CheckpointError> {
+    let object = parse_object(json, file)?;
+    let fields = Fields::new(file, &object);
+    let expected = "an object of tensor name -> shard file name";
+    let Some(Value::Object(map)) = fields.get("weight_map") else {
+        return Err(fields.error("weight_map", expected));
+    };
+    if map.is_empty() {
+        return Err(fields.error("weight_map", "at least one tensor"));
+    }
+    map.iter()
+        .map(|(tensor, shard)| {
+            let Some(shard) = shard.as_str() else {
+                return Err(fields.error("weight_map", expected));
+            };
+            let mut components = Path::new(shard).components().peekable();
+            let stays_inside = components.peek().is_some()
+                && components.all(|component| matches!(component, Component::Normal(_)));
+            if !stays_inside || shard.contains(['\\', '\0']) {
+                return Err(CheckpointError::ShardPath {
+                    index: file.to_owned(),
+                    tensor: tensor.clone(),
+                    shard: shard.to_owned(),
+                });
+            }
+            Ok((tensor.clone(), shard.to_owned()))
+        })
+        .collect()
+}
