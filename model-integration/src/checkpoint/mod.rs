@@ -11,7 +11,6 @@
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`LlamaConfig`] |
 //! | `layout.rs` | which tensors a Llama has |
-//! | `tensor_file.rs` | one safetensors file by itself |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |

@@ -74,10 +74,8 @@ fn check_post_processor(value: &Value) -> Result<(), String> {
     if let Some(Value::Array(processors)) = value.get("processors") {
         return processors.iter().try_for_each(check_post_processor);
     }
-    if value
-        .get("type")
-        .is_none_or(|kind| kind != "TemplateProcessing")
-    {
+    // Told by its fields and not by `type`: the crate recognises it without one.
+    if value.get("single").is_none() {
         return Ok(());
     }
     let template =

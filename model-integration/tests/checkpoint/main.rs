@@ -3,6 +3,7 @@
 
 mod corruption;
 mod hub;
+mod local_hub;
 mod malformed;
 mod opening;
 mod tiny;
