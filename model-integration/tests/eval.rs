@@ -399,6 +399,7 @@ fn an_unwritable_output_is_named_before_anything_runs() {
     let error = evaluate_with(&engine, settings(Some(&file))).expect_err("a file");
     let error = format!("{error:#}");
     assert!(error.contains(&format!("{}", file.display())), "{error}");
+    assert_eq!(error.matches("os error").count(), 1, "said once: {error}");
     assert_eq!(engine.scored.borrow().len(), 0);
     assert_eq!(fs::read_to_string(&file).expect("readable"), "mine");
 }

@@ -49,8 +49,8 @@ impl AtomicFile {
         if let Ok(metadata) = fs::metadata(path)
             && !metadata.is_file()
         {
-            let source = io::Error::new(io::ErrorKind::AlreadyExists, "it is no regular file");
-            return Err(FileError::new("write", path)(source));
+            let reason = io::Error::new(io::ErrorKind::AlreadyExists, "it is no regular file");
+            return Err(FileError::new("write", path)(reason));
         }
         let directory = directory_of(path);
         fs::create_dir_all(directory).map_err(FileError::new("create directory", directory))?;

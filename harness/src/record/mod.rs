@@ -21,22 +21,22 @@ pub use environment::{Environment, Machine, build_version, utc_now};
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot {action} `{}`: {source}", path.display())]
+#[error("cannot {action} `{}`: {reason}", path.display())]
 pub struct FileError {
     /// What was attempted: `create`, `write`, `read`, ...
     pub action: &'static str,
     /// The file it was attempted on.
     pub path: PathBuf,
     /// The system's answer.
-    pub source: io::Error,
+    pub reason: io::Error,
 }
 
 impl FileError {
     fn new(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
-        move |source| Self {
+        move |reason| Self {
             action,
             path: path.to_owned(),
-            source,
+            reason,
         }
     }
 }

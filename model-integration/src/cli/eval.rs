@@ -114,8 +114,8 @@ fn batch_size(text: &str) -> Result<usize, String> {
 pub fn run(args: &EvalArgs) -> Result<Done> {
     // What is cheap to check comes before what takes time.
     let configs = args.configs()?;
-    let tasks = args.task.load()?;
     let fewshot = args.task.fewshot()?;
+    let tasks = args.task.load()?;
     let engine = args.model.open()?;
     let settings = Settings {
         batch_size: args.task.batch_size,

@@ -38,7 +38,7 @@ enum Command {
     /// List number formats, or every code of one
     Formats(formats::FormatsArgs),
     /// Quantise the tensors of a safetensors file and say what it cost
-    Quantize(quantize::QuantizeArgs),
+    Quantize(Box<quantize::QuantizeArgs>),
     /// Train the embedded model and write its held-out task
     Train(train::TrainArgs),
     /// Compare every kernel with a folder of golden vectors

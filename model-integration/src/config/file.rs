@@ -58,10 +58,10 @@ struct OverrideFile {
 pub enum ConfigError {
     #[error("unknown configuration `{name}`: no such file, and the named ones are {known}")]
     Unknown { name: String, known: String },
-    #[error("cannot read `{file}`: {source}")]
+    #[error("cannot read `{file}`: {reason}")]
     Read {
         file: String,
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     #[error("`{file}`: {message}")]
     Syntax { file: String, message: String },
@@ -118,9 +118,9 @@ impl<'a> Source<'a> {
 /// [`ConfigError`].
 pub fn read(path: &Path, flags: &FormatFlags) -> Result<QuantConfig, ConfigError> {
     let file = path.to_string_lossy();
-    let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Read {
+    let text = std::fs::read_to_string(path).map_err(|reason| ConfigError::Read {
         file: file.clone().into_owned(),
-        source,
+        reason,
     })?;
     let source = Source {
         file: &file,
@@ -145,7 +145,16 @@ impl ConfigFile {
         flags: &FormatFlags,
     ) -> Result<QuantConfig, ConfigError> {
         let own = self.resolve(name, source, &FormatFlags::default())?;
-        let mut changed = self.resolve(name, source, flags)?;
+        // What fits by itself and no longer with the flags is the flags' fault.
+        let blame_flags = |error| match error {
+            ConfigError::Field { field, message, .. } => ConfigError::Flag {
+                file: format!("configuration `{name}` under the flags"),
+                field,
+                message,
+            },
+            error => error,
+        };
+        let mut changed = self.resolve(name, source, flags).map_err(blame_flags)?;
         if changed != own {
             changed.name.push_str(&flags.suffix());
         }

@@ -40,6 +40,7 @@ impl Bar {
         let style = ProgressStyle::with_template(template).expect("a well-formed template");
         let bar = ProgressBar::with_draw_target(Some(tokens), ProgressDrawTarget::stderr());
         bar.set_style(style.progress_chars("=> "));
+        bar.set_message(format!("0/{examples}"));
         Self {
             bar,
             examples: Cell::new(0),

@@ -166,7 +166,7 @@ fn percent(estimate: Estimate, decimals: usize) -> String {
 
 /// A perplexity to four significant digits, its error to as many decimals.
 fn perplexity(estimate: Estimate) -> String {
-    if !(estimate.value < 1e5) {
+    if estimate.value.is_nan() || estimate.value >= 1e5 {
         let stderr = estimate.stderr.map(|stderr| format!("±{stderr:.1e}"));
         return format!("{:.3e}{}", estimate.value, stderr.unwrap_or_default());
     }

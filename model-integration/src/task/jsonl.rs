@@ -16,9 +16,9 @@ use super::{Example, Task, TaskError};
 /// # Errors
 /// [`TaskError`] naming the file and the line.
 pub fn read(path: &Path) -> Result<Task, TaskError> {
-    let bytes = std::fs::read(path).map_err(|source| TaskError::Read {
+    let bytes = std::fs::read(path).map_err(|reason| TaskError::Read {
         path: path.to_owned(),
-        source,
+        reason,
     })?;
     let stem = path.file_stem().unwrap_or(path.as_os_str());
     parse(

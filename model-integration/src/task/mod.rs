@@ -59,10 +59,10 @@ pub enum TaskError {
         name: String,
         known: Vec<&'static str>,
     },
-    #[error("cannot read `{}`: {source}", path.display())]
+    #[error("cannot read `{}`: {reason}", path.display())]
     Read {
         path: PathBuf,
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     #[error("`{file}` line {line}: not UTF-8")]
     NotUtf8 { file: String, line: usize },

@@ -155,7 +155,7 @@ impl CausalModel for ToyModel<'_> {
             let hash = hasher.finish();
             Score {
                 loglikelihood: -((hash >> 40) as f64) / 1e6,
-                is_greedy: hash % 3 != 0,
+                is_greedy: !hash.is_multiple_of(3),
             }
         };
         scored.extend(batch.iter().map(|request| request.tokens.clone()));

@@ -1,0 +1,457 @@
+//! The binary: what it says about wrong arguments, and the commands that need no model.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor};
+use mxlab_kernels::reference;
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensors};
+
+fn mxlab(line: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command
+        .args(line.split_whitespace())
+        .env("HF_HUB_OFFLINE", "1");
+    command.env_remove("MXLAB_DATA");
+    command
+}
+
+fn run(line: &str) -> Output {
+    mxlab(line).output().expect("runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).expect("UTF-8")
+}
+
+/// Everything is refused with a message that says what is wrong, and nothing panics.
+fn assert_refused(line: &str, code: i32, expected: &str) {
+    let output = run(line);
+    let error = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{line}: {error}");
+    assert!(
+        error.contains(expected),
+        "{line} should say {expected:?}: {error}"
+    );
+    assert!(!error.contains("panicked"), "{line}: {error}");
+    assert_eq!(stdout(&output), "", "{line}");
+}
+
+#[test]
+fn wrong_usage_is_exit_code_two() {
+    for (line, expected) in [
+        ("eval --limit 0", "neither a count of at least 1"),
+        ("--limit -3", "unexpected argument '-3'"),
+        ("eval --limit 1.5", "neither a count"),
+        ("eval --batch-size 0", "at least one example"),
+        ("eval --batch-size many", "`auto`"),
+        ("eval --threads 0", "at least one thread"),
+        ("eval --threads 9999999", "1 to 4096"),
+        ("eval --block-size 0", "at least one element"),
+        ("eval --scale-bits 9", "9 is not in 2..=8"),
+        (
+            "eval --weights fp5",
+            "unknown element format `fp5`; known: fp4_e2m1",
+        ),
+        ("eval --kv none,", "unknown element format"),
+        (
+            "eval --scale e9m9",
+            "unknown scale format `e9m9`; known: e8m0",
+        ),
+        ("eval --rounding up", "unknown rounding `up`; known: even"),
+        (
+            "eval --scale-rule best",
+            "unknown scale rule `best`; known: floor",
+        ),
+        ("eval --dialect amd", "unknown dialect `amd`; known: ocp"),
+        (
+            "eval --dtype fp8",
+            "unknown float type `fp8`; known: float32",
+        ),
+        ("eval --softmax-dtype auto", "or `model`"),
+        ("eval --config mxfp5", "unknown configuration `mxfp5`"),
+        (
+            "eval --config mxfp8 --scale ue5m3 --scale-rule floor",
+            "`weights`: scale rule `floor`",
+        ),
+        (
+            "eval --weights int8 --dialect ggml",
+            "`weights`: dialect `ggml`",
+        ),
+        (
+            "eval --tasks lambada",
+            "named tasks are embedded, lambada_openai",
+        ),
+        ("eval --log-samples", "--output-path"),
+        ("eval --overwrite", "--output-path"),
+        (
+            "eval --fewshot-file x.jsonl --num-fewshot 0",
+            "--num-fewshot is 0",
+        ),
+        ("eval --num-fewshot -1", "unexpected argument '-1'"),
+        ("eval --seed x", "invalid digit"),
+        (
+            "eval --add-bos-token maybe",
+            "[possible values: true, false]",
+        ),
+        (
+            "eval --format html",
+            "[possible values: table, md, csv, json]",
+        ),
+        ("evaluate", "unrecognized subcommand 'evaluate'"),
+        ("formats fp5", "unknown format `fp5`; known: fp4_e2m1"),
+        ("formats fp32", "2^32 codes"),
+        ("quantize", "<FILE>"),
+        (
+            "quantize x.safetensors --config mx-kv",
+            "`mx-kv` has no weight format",
+        ),
+        (
+            "quantize x.safetensors --kv int8",
+            "--weights says their format",
+        ),
+        (
+            "quantize x.safetensors --config mxfp8 --weights int8",
+            "cannot be used with",
+        ),
+        ("verify", "--golden <DIR>"),
+    ] {
+        assert_refused(line, 2, expected);
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_named_with_exit_code_one() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let write = |name: &str, content: &[u8]| {
+        fs::write(directory.path().join(name), content).expect("writable");
+        path(name)
+    };
+    let config = write("c.toml", b"weights = 'fp5'");
+    let task = write("t.jsonl", b"{\"text\": 1}");
+    let good_task = write("g.jsonl", b"{\"text\": \"a b\"}");
+    let header = write("h.safetensors", b"\xff\xff\xff\xff\xff\xff\xff\x7f{}");
+    let short = write("s.safetensors", b"\x08\x00");
+    let missing = path("gone");
+    for (line, expected) in [
+        (
+            format!("eval --config {config}"),
+            "c.toml`: TOML parse error at line 1",
+        ),
+        (format!("eval --config {missing}.toml"), "gone.toml`"),
+        (
+            format!("eval --tasks {task}"),
+            "t.jsonl` line 1: field `text`",
+        ),
+        (format!("eval --tasks {missing}.jsonl"), "gone.jsonl`"),
+        (
+            format!("eval --tasks {good_task} --model {missing}"),
+            "gone",
+        ),
+        (
+            format!("eval --tasks {good_task} --model {good_task}"),
+            "g.jsonl",
+        ),
+        (
+            format!("eval --tasks {good_task} --num-fewshot 1 --fewshot-file {missing}.jsonl"),
+            "--fewshot-file: cannot read",
+        ),
+        ("eval --tasks lambada_openai".into(), "--data-dir"),
+        (
+            format!("quantize {missing}.safetensors"),
+            "gone.safetensors",
+        ),
+        (format!("quantize {header}"), "h.safetensors"),
+        (format!("quantize {short}"), "s.safetensors"),
+        (format!("verify --golden {missing}"), "gone"),
+    ] {
+        assert_refused(&line, 1, expected);
+    }
+    let empty = tempfile::tempdir().expect("temporary directory");
+    let output = run(&format!("verify --golden {}", empty.path().display()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stderr(&output).contains("nothing to compare"));
+}
+
+#[test]
+fn help_names_every_flag_that_harness_users_know() {
+    let help = stdout(&run("eval --help"));
+    for flag in [
+        "--model",
+        "--tasks",
+        "--config",
+        "--weights",
+        "--activations",
+        "--kv",
+        "--scale",
+        "--block-size",
+        "--scale-bits",
+        "--rounding",
+        "--dialect",
+        "--limit",
+        "--batch-size",
+        "--num-fewshot",
+        "--dtype",
+        "--output-path",
+        "--log-samples",
+        "--seed",
+        "--threads",
+    ] {
+        assert!(help.contains(flag), "{flag}");
+    }
+    assert!(stdout(&run("--help")).contains("quantize"));
+    assert!(run("--version").status.success());
+}
+
+#[test]
+fn formats_lists_every_format_and_every_code() {
+    let tables = stdout(&run("formats"));
+    for format in ElementFormat::ALL {
+        assert!(tables.contains(format.name()), "{format}");
+        let codes = stdout(&run(&format!("formats {format}")));
+        assert_eq!(codes.lines().count(), 1 << format.bits(), "{format}");
+    }
+    let codes = stdout(&run("formats fp4_e2m1"));
+    let last: Vec<&str> = codes
+        .lines()
+        .last()
+        .expect("codes")
+        .split_whitespace()
+        .collect();
+    assert_eq!(last, ["0xF", "1111", "-6"]);
+    assert_eq!(stdout(&run("formats ue5m3")).lines().count(), 256);
+    for part in [
+        "114688",
+        "2^-127",
+        "2×NaN",
+        "microxcaling-torch",
+        "nearest",
+        "toward-zero",
+    ] {
+        assert!(tables.contains(part), "{part}: {tables}");
+    }
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
+    let mut command = mxlab("formats ue5m10");
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("runs");
+    drop(child.stdout.take());
+    let output = child.wait_with_output().expect("ends");
+    assert!(output.status.success(), "{}", stderr(&output));
+
+    let Ok(full) = fs::File::options().write(true).open("/dev/full") else {
+        println!("not run: there is no /dev/full");
+        return;
+    };
+    let output = mxlab("formats").stdout(full).output().expect("runs");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stderr(&output).contains("standard output"),
+        "{}",
+        stderr(&output)
+    );
+}
+
+/// A file with tensors of several types and shapes.
+fn weights(path: &Path) -> (Vec<f32>, Vec<u8>) {
+    let wave = |i: usize| ((i * 37 % 101) as f32 - 50.0) / 7.0 * 1.3_f32.powi((i % 19) as i32 - 9);
+    let matrix: Vec<f32> = (0..6 * 40).map(wave).collect();
+    let matrix_bytes: Vec<u8> = matrix.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let half: Vec<u8> = matrix[..80]
+        .iter()
+        .flat_map(|&x| half::bf16::from_f32(x).to_le_bytes())
+        .collect();
+    let integers = vec![7_u8; 12];
+    let view = |dtype, shape: &[usize], bytes| {
+        TensorView::new(dtype, shape.to_vec(), bytes).expect("a tensor")
+    };
+    let tensors: HashMap<String, TensorView> = [
+        (
+            "a.proj".to_owned(),
+            view(Dtype::F32, &[6, 40], &matrix_bytes),
+        ),
+        ("b.proj".to_owned(), view(Dtype::BF16, &[2, 2, 20], &half)),
+        ("norm".to_owned(), view(Dtype::BF16, &[80], &half)),
+        ("ids".to_owned(), view(Dtype::U8, &[3, 4], &integers)),
+    ]
+    .into();
+    let bytes = safetensors::serialize(tensors, None).expect("tensors");
+    fs::write(path, bytes).expect("writable");
+    (matrix, half)
+}
+
+#[test]
+fn quantize_packs_what_the_reference_packs() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let (input, output) = (
+        directory.path().join("in.safetensors"),
+        directory.path().join("out.safetensors"),
+    );
+    let (matrix, half) = weights(&input);
+    for (flags, format) in [
+        ("", BlockFormat::new(ElementFormat::FP4_E2M1)),
+        ("--config nvfp4", BlockFormat::NVFP4.to_builder()),
+        (
+            "--weights fp6_e3m2 --block-size 16",
+            BlockFormat::new(ElementFormat::FP6_E3M2).block_size(16),
+        ),
+    ] {
+        let format = format.build().expect("a format");
+        let line = format!(
+            "quantize {} --output {} {flags}",
+            input.display(),
+            output.display()
+        );
+        let done = run(&line);
+        assert!(done.status.success(), "{}", stderr(&done));
+        assert!(
+            stdout(&done).contains("2 tensors, 1120 bytes ->"),
+            "{}",
+            stdout(&done)
+        );
+        assert!(
+            stdout(&done).contains("2 other tensors"),
+            "{}",
+            stdout(&done)
+        );
+
+        let bytes = fs::read(&output).expect("written");
+        let packed = SafeTensors::deserialize(&bytes).expect("a safetensors file");
+        let part = |name: &str| packed.tensor(name).expect(name).data().to_vec();
+        let expected = reference::quantize(&matrix, 6, 40, &format, FloatType::F32).expect("fits");
+        let scale = match format.has_tensor_scale() {
+            true => f32::from_le_bytes(part("a.proj.tensor_scale").try_into().expect("one f32")),
+            false => 1.0,
+        };
+        let found = PackedTensor::new(
+            format,
+            6,
+            40,
+            part("a.proj.codes"),
+            part("a.proj.scales"),
+            scale,
+        );
+        assert_eq!(found.expect("fits"), expected, "{flags}");
+        assert_eq!(part("norm"), half);
+        assert_eq!(part("ids"), [7; 12]);
+        // Blocks run along the last axis, rows are all the others.
+        assert_eq!(packed.tensor("b.proj.codes").expect("packed").shape()[0], 4);
+
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
+        let metadata = metadata.metadata().clone().expect("metadata");
+        let stored: BlockFormat =
+            serde_json::from_str(&metadata["mxlab.format"]).expect("a format");
+        assert_eq!(stored, format);
+        assert_eq!(metadata["mxlab.shape.b.proj"], "[2,2,20]");
+    }
+}
+
+#[test]
+fn quantize_selects_reports_and_refuses() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let input = directory.path().join("in.safetensors");
+    let (matrix, _) = weights(&input);
+    let file = input.display();
+
+    let json = stdout(&run(&format!(
+        "quantize {file} --include *proj --exclude b* --json --worst 3"
+    )));
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    let tensors = json["tensors"].as_array().expect("tensors");
+    assert_eq!(tensors.len(), 1);
+    assert_eq!(tensors[0]["tensor"], "a.proj");
+    assert_eq!(
+        (&tensors[0]["bytes_before"], &tensors[0]["bytes_after"]),
+        (&960.into(), &(120 + 12).into())
+    );
+    assert_eq!(tensors[0]["worst_blocks"].as_array().map(Vec::len), Some(3));
+    let format = BlockFormat::new(ElementFormat::FP4_E2M1)
+        .build()
+        .expect("a format");
+    let restored = reference::fake_quantize(&matrix, 6, 40, &format, FloatType::F32).expect("fits");
+    let square = |x: f64| x * x;
+    let signal: f64 = matrix.iter().map(|&x| square(f64::from(x))).sum();
+    let pairs = matrix.iter().zip(&restored);
+    let noise: f64 = pairs
+        .map(|(&x, &y)| square(f64::from(x) - f64::from(y)))
+        .sum();
+    let sqnr = tensors[0]["sqnr_db"].as_f64().expect("a number");
+    assert!(
+        (sqnr - 10.0 * (signal / noise).log10()).abs() < 1e-9,
+        "{sqnr}"
+    );
+
+    assert_refused(
+        &format!("quantize {file} --include nothing*"),
+        1,
+        "no float tensor",
+    );
+    assert_refused(
+        &format!("quantize {file} --output {file}/x"),
+        1,
+        "in.safetensors",
+    );
+    assert_refused(
+        &format!("quantize {file} --weights none"),
+        2,
+        "has no weight format",
+    );
+    let unwritable = format!("quantize {file} --output {}", directory.path().display());
+    assert_refused(&unwritable, 1, "no regular file");
+
+    let mut bytes = fs::read(&input).expect("readable");
+    let nan = f32::NAN.to_le_bytes();
+    let start = bytes.len() - 12 - 160 - 160 - 960;
+    bytes[start..start + 4].copy_from_slice(&nan);
+    fs::write(&input, &bytes).expect("writable");
+    let output = directory.path().join("out.safetensors");
+    let line = format!("quantize {file} --output {}", output.display());
+    assert_refused(&line, 1, "a.proj");
+    assert!(!output.exists(), "nothing half-written appears");
+    let left: Vec<_> = fs::read_dir(directory.path()).expect("readable").collect();
+    assert_eq!(left.len(), 1, "no temporary file stays behind");
+}
+
+#[test]
+fn verify_compares_the_golden_vectors() {
+    let shared = std::env::var_os("MXLAB_SHARED").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
+        Into::into,
+    );
+    let golden = shared.join("golden");
+    if !golden.exists() {
+        println!("not run: no {}", golden.display());
+        return;
+    }
+    let output = run(&format!("verify --golden {}", golden.display()));
+    assert!(output.status.success(), "{}", stderr(&output));
+    let text = stdout(&output);
+    assert!(
+        text.ends_with("elements compared, 0 mismatches\n"),
+        "{text}"
+    );
+
+    // One wrong element is found, named, and an exit code.
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let mut bytes = fs::read(golden.join("mx_int4.safetensors")).expect("readable");
+    let last = bytes.len() - 1;
+    bytes[last] ^= 1;
+    fs::write(directory.path().join("mx_int4.safetensors"), bytes).expect("writable");
+    let output = run(&format!("verify --golden {}", directory.path().display()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(
+        stdout(&output).contains("first mismatch of mx_int4.safetensors"),
+        "{}",
+        stdout(&output)
+    );
+}
