@@ -104,7 +104,7 @@ pub const FURNITURE: &[&str] = &[
 
 /// What a thing, a place, an animal or a dish looks like.
 pub const LOOKS: &[&str] = &[
-    "red", "blue", "green", "old", "new", "small", "big", "yellow", "brown", "white", "black",
+    "red", "blue", "green", "grey", "new", "small", "big", "yellow", "brown", "white", "black",
     "heavy", "pretty", "strange", "tiny", "golden", "silver", "striped", "clean", "dusty",
 ];
 
