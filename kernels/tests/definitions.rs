@@ -3,7 +3,7 @@
 use mxlab_kernels::cpu::{Isa, Quantizer};
 use mxlab_kernels::format::{
     BlockFormat, BlockFormatBuilder, Dialect, ElementFormat, FloatType, FormatError, PackedTensor,
-    Rounding, ScaleFormat, ScaleRule, ggml_mxfp4_blocks, random_at,
+    Rounding, ScaleFormat, ScaleRule, ggml_mxfp4_blocks, random_at, unpack_row,
 };
 use mxlab_kernels::reference::{
     AttentionShape, Operand, attention, dequantize, fake_quantize, matmul, quantize,
@@ -143,6 +143,42 @@ fn stochastic_rounding_goes_up_iff_the_fraction_beats_the_random_number() {
                 "{element} {isa}"
             );
         }
+    }
+}
+
+#[test]
+fn stochastic_rounding_counts_positions_beyond_32_bits() {
+    // The first row starts four positions before 2^32.
+    let (cols, first_row) = (21, 204_522_252);
+    let rounding = Rounding::Stochastic { seed: 5 };
+    let element = ElementFormat::FP4_E2M1;
+    let format = fp4()
+        .scale(ScaleFormat::Fp32)
+        .block_size(cols)
+        .rounding(rounding);
+    let mut x = vec![0.3; cols];
+    x[0] = 6.0;
+    let first_index = (first_row * cols) as u64;
+    assert_eq!(first_index, (1 << 32) - 4);
+    let expected: Vec<u8> = (0..cols)
+        .map(|i| {
+            element.encode(
+                f64::from(x[i]),
+                rounding,
+                rounding.random(first_index + i as u64),
+            )
+        })
+        .collect();
+    for isa in Isa::available() {
+        let quantizer = Quantizer::new(format.build().unwrap(), FloatType::F32).unwrap();
+        let (mut codes, mut scale) = (vec![0; 11], [0; 4]);
+        let quantizer = quantizer.with_isa(isa);
+        quantizer
+            .quantize_rows(&x, cols, first_row, &mut codes, &mut scale)
+            .unwrap();
+        let mut unpacked = vec![0; cols];
+        unpack_row(4, &codes, &mut unpacked);
+        assert_eq!(unpacked, expected, "{isa}");
     }
 }
 

@@ -143,11 +143,14 @@ fn bits(values: &[f32]) -> Vec<u32> {
     values.iter().map(bits).collect()
 }
 
-fn config(cases: u32) -> ProptestConfig {
+/// PROPTEST_CASES asks for more than these.
+fn config(at_least: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
     ProptestConfig {
-        cases,
+        cases: default.cases.max(at_least),
+        max_local_rejects: u32::MAX,
         failure_persistence: None,
-        ..ProptestConfig::default()
+        ..default
     }
 }
 

@@ -6,6 +6,7 @@
 //! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
 //! | [`config`] | which operand is quantised how: named configurations, TOML files, flags |
 //! | [`llama`] | the one forward pass and the engines that run it |
+//! | [`embedded`] | the model and the task in the binary |
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`corpus`] | the generated stories of the embedded model and task |
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod corpus;
+pub mod embedded;
 pub mod eval;
 pub mod llama;
 pub mod task;

@@ -107,7 +107,7 @@ impl Codec {
         let bias = (1 << (exponent_bits - 1)) - 1;
         Self {
             max: scale.max(),
-            emin: (1 - bias + 127) << 23,
+            emin: (128 - bias) << 23,
             shift: 23 - mantissa_bits,
             bits: scale.bits(),
             is_int: false,

@@ -101,8 +101,10 @@ impl<'a, S: Simd> Kernel<'a, S> {
     ) {
         let bytes = chunk_bytes(self.plan.format.element().bits());
         let (chunks, rest) = x.as_chunks::<CHUNK>();
-        let (whole, packed_rest) = packed.split_at_mut(chunks.len() * bytes);
-        for (x, packed) in chunks.iter().zip(whole.chunks_exact_mut(bytes)) {
+        let mut packed_rest = packed;
+        for x in chunks {
+            let (packed, behind) = packed_rest.split_at_mut(bytes);
+            packed_rest = behind;
             self.encode_chunk::<ROUNDING, SIGNED>(x, scale, index, packed);
             index += CHUNK as u64;
         }
@@ -186,12 +188,13 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     let bits = plan.format.element().bits();
     let block_size = plan.format.block_size();
     let row_bytes = packed_row_bytes(bits, cols);
+    let block_bytes = packed_row_bytes(bits, block_size);
     let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
     let rows = x.chunks_exact(cols).zip(codes.chunks_exact_mut(row_bytes));
     for (row, (x, mut codes)) in rows.enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
         for x in x.chunks(block_size) {
-            let (block_codes, rest) = codes.split_at_mut(packed_row_bytes(bits, x.len()));
+            let (block_codes, rest) = codes.split_at_mut(block_bytes.min(codes.len()));
             codes = rest;
             let scale = block_scale(plan, kernel.amax_bits(x));
             let scale_code = match scale {

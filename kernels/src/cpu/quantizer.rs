@@ -38,7 +38,11 @@ impl Quantizer {
         x: &[f32],
     ) -> Result<Self, FormatError> {
         let quantizer = Self::new(format, source)?;
-        Ok(quantizer.with_tensor_scale(reference::tensor_scale(x, &format)))
+        if !format.has_tensor_scale() {
+            return Ok(quantizer);
+        }
+        let scale = reference::tensor_scale_of(finite_amax(x), &format);
+        Ok(quantizer.with_tensor_scale(scale))
     }
 
     /// Sets the instruction set.
@@ -136,6 +140,14 @@ impl Quantizer {
         }
         Ok(())
     }
+}
+
+/// The largest finite magnitude, or 0. On integers, which order alike and vectorise as they are.
+fn finite_amax(x: &[f32]) -> f32 {
+    const INFINITY: u32 = f32::INFINITY.to_bits();
+    let magnitudes = x.iter().map(|x| x.abs().to_bits());
+    let finite = magnitudes.map(|bits| if bits < INFINITY { bits } else { 0 });
+    f32::from_bits(finite.fold(0, u32::max))
 }
 
 /// How many rows of `cols` columns `len` elements are.

@@ -12,6 +12,8 @@
 //! A [`BlockFormat`] joins one of each with a block size k; it can only be built from parts
 //! that fit together. A [`PackedTensor`] holds the codes and shared scales it describes.
 
+#![forbid(unsafe_code)]
+
 mod block;
 mod conversion;
 mod dialect;

@@ -55,10 +55,11 @@ struct Expectation {
     source: FloatType,
     /// The name of the section it counts in.
     path: String,
-    format: Result<BlockFormat, FormatError>,
+    format: BlockFormat,
 }
 
 impl Expectation {
+    /// `None` for a name of another pattern, or of a format that cannot be built.
     fn of_tensor(name: &str, subject: Subject) -> Option<Self> {
         let words: Vec<&str> = name.split('.').collect();
         let (&kind, &case, &path) = (words.first()?, words.get(1)?, words.get(2)?);
@@ -106,12 +107,15 @@ impl Expectation {
             }
             _ => return None,
         };
+        let input = format!("in.{case}.{source}");
+        let source = float_type(source)?;
+        let has_source = |format: &BlockFormat| format.dialect().check_source(source).is_ok();
         Some(Self {
             content,
-            input: format!("in.{case}.{source}"),
-            source: float_type(source)?,
+            input,
+            source,
             path: section,
-            format: builder.build(),
+            format: builder.build().ok().filter(has_source)?,
         })
     }
 }
@@ -143,7 +147,7 @@ pub(super) fn verify(
             tensor: name.clone(),
             source,
         };
-        let format = expectation.format.clone().map_err(format_error)?;
+        let format = expectation.format;
         let input = archive.input(name, &expectation.input)?;
         let x = archive.floats(&expectation.input, input)?;
         let &[rows, cols] = input.shape.as_slice() else {

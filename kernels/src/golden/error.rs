@@ -56,7 +56,7 @@ pub enum GoldenError {
         tensor: String,
         input: String,
     },
-    /// A tensor that asks for a format which cannot be built.
+    /// A tensor that cannot be quantised in the format that its name asks for.
     #[error("{file}: {tensor}: {source}")]
     Format {
         file: String,

@@ -12,6 +12,8 @@
 //! Path T is microxcaling's PyTorch code, C its C++ code. What cannot be interpreted is listed
 //! in [`Report::unknown`].
 
+#![forbid(unsafe_code)]
+
 mod archive;
 mod blocks;
 mod codes;

@@ -3,6 +3,8 @@
 //! This is the law: every other implementation must equal it, bit for bit where it rounds to
 //! a format and within a derived bound where it sums.
 
+#![forbid(unsafe_code)]
+
 mod attention;
 mod block;
 mod matmul;
@@ -41,12 +43,13 @@ pub(crate) fn check(
 /// The scale of a tensor as a whole: `RN(amax / RN(largest X * largest element))` over its
 /// finite elements, at least 2^-126; 1 for a tensor of zeros or a format that has none.
 pub fn tensor_scale(x: &[f32], format: &BlockFormat) -> f32 {
-    if !format.has_tensor_scale() {
-        return 1.0;
-    }
     let finite = x.iter().filter(|x| x.is_finite());
-    let amax = finite.fold(0.0, |amax: f32, x| amax.max(x.abs()));
-    if amax == 0.0 {
+    tensor_scale_of(finite.fold(0.0, |amax: f32, x| amax.max(x.abs())), format)
+}
+
+/// [`tensor_scale`] of a tensor whose largest finite magnitude is `amax`.
+pub(crate) fn tensor_scale_of(amax: f32, format: &BlockFormat) -> f32 {
+    if !format.has_tensor_scale() || amax == 0.0 {
         return 1.0;
     }
     let largest = format.scale().max() * format.element().max_normal();

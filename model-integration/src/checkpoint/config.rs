@@ -263,3 +263,87 @@ fn dtype(fields: Fields) -> Result<Option<FloatType>, CheckpointError> {
         (new, old) => Ok(new.or(old)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(config: Value) -> (LlamaConfig, Option<FloatType>) {
+        LlamaConfig::parse(config.to_string().as_bytes(), Path::new("config.json")).unwrap()
+    }
+
+    /// The fields of a first-generation config; all others have their defaults.
+    fn bare() -> Value {
+        json!({"architectures": ["LlamaForCausalLM"], "vocab_size": 32000, "hidden_size": 4096,
+               "intermediate_size": 11008, "num_hidden_layers": 32, "num_attention_heads": 32})
+    }
+
+    #[test]
+    fn absent_fields_have_the_defaults_of_transformers() {
+        let (config, dtype) = parse(bare());
+        assert_eq!((config.head_dim, config.num_key_value_heads), (128, 32));
+        assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-6, 10_000.0));
+        assert_eq!(
+            (config.max_position_embeddings, config.rope_scaling),
+            (2048, None)
+        );
+        assert_eq!(
+            (config.bos_token_id, config.eos_token_ids),
+            (Some(1), vec![2])
+        );
+        assert!(!config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias);
+        assert_eq!(dtype, None);
+    }
+
+    #[test]
+    fn llama_3_2_in_the_spellings_of_transformers_4_and_5() {
+        let mut four = json!({
+            "architectures": ["LlamaForCausalLM"], "model_type": "llama",
+            "attention_bias": false, "attention_dropout": 0.0, "bos_token_id": 128000,
+            "eos_token_id": [128001, 128008, 128009], "head_dim": 64, "hidden_act": "silu",
+            "hidden_size": 2048, "initializer_range": 0.02, "intermediate_size": 8192,
+            "max_position_embeddings": 131072, "mlp_bias": false, "num_attention_heads": 32,
+            "num_hidden_layers": 16, "num_key_value_heads": 8, "pretraining_tp": 1,
+            "rms_norm_eps": 1e-05, "rope_theta": 500000.0, "tie_word_embeddings": true,
+            "torch_dtype": "bfloat16", "use_cache": true, "vocab_size": 128256,
+            "rope_scaling": {"factor": 32.0, "high_freq_factor": 4.0, "low_freq_factor": 1.0,
+                "original_max_position_embeddings": 8192, "rope_type": "llama3"},
+        });
+        let (config, dtype) = parse(four.clone());
+        assert_eq!(dtype, Some(FloatType::Bf16));
+        assert_eq!(config.eos_token_ids, [128001, 128008, 128009]);
+        let scaling = RopeScaling::Llama3 {
+            factor: 32.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 8192,
+        };
+        assert_eq!(
+            (config.rope_theta, &config.rope_scaling),
+            (500_000.0, &Some(scaling))
+        );
+
+        let fields = four.as_object_mut().unwrap();
+        let theta = fields.remove("rope_theta").unwrap();
+        let mut parameters = fields.remove("rope_scaling").unwrap();
+        parameters["rope_theta"] = theta;
+        fields.insert("rope_parameters".to_owned(), parameters);
+        let dtype = fields.remove("torch_dtype").unwrap();
+        fields.insert("dtype".to_owned(), dtype);
+        assert_eq!(parse(four), (config, Some(FloatType::Bf16)));
+    }
+
+    #[test]
+    fn linear_and_default_rope() {
+        let mut config = bare();
+        config["rope_scaling"] = json!({"type": "linear", "factor": 2});
+        assert_eq!(
+            parse(config.clone()).0.rope_scaling,
+            Some(RopeScaling::Linear { factor: 2.0 })
+        );
+        config["rope_scaling"] = Value::Null;
+        config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 5e5});
+        let (config, _) = parse(config);
+        assert_eq!((config.rope_theta, config.rope_scaling), (5e5, None));
+    }
+}

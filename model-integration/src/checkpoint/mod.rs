@@ -11,9 +11,8 @@
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`LlamaConfig`] |
 //! | `layout.rs` | which tensors a Llama has |
-//! | `tensor_file.rs` | one safetensors file by itself |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
-//! | `tokenizer.rs` | tokenizer.json -> [`Tokenizer`] |
+//! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |
 //! | `write.rs` | writing weights |
 //! | `error.rs` | all that can be wrong |
@@ -29,6 +28,7 @@ mod rope_scaling;
 mod tensor;
 mod tensor_file;
 mod tokenizer;
+mod tokenizer_json;
 mod weight_file;
 mod weights;
 pub mod write;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::CheckpointError;
 use super::fields::{Fields, parse_object};
+use super::tokenizer_json::{self, contain};
 
 /// What `tokenizer_config.json` says beyond `tokenizer.json`; all absent if there is no
 /// such file.
@@ -89,8 +90,7 @@ impl Tokenizer {
             file: file.to_owned(),
             reason,
         };
-        let mut inner =
-            tokenizers::Tokenizer::from_bytes(json).map_err(|error| unusable(error.to_string()))?;
+        let mut inner = tokenizer_json::build(json).map_err(unusable)?;
         inner
             .with_truncation(None)
             .map_err(|error| unusable(error.to_string()))?
@@ -150,10 +150,8 @@ impl Tokenizer {
         text: &str,
         add_special_tokens: bool,
     ) -> Result<Vec<u32>, CheckpointError> {
-        let encoding = self
-            .inner
-            .encode_fast(text, add_special_tokens)
-            .map_err(|error| self.failed("encoding", error.to_string()))?;
+        let encoding = contain(|| self.inner.encode_fast(text, add_special_tokens))
+            .map_err(|reason| self.failed("encoding", reason))?;
         let ids = encoding.get_ids();
         if let Some(id) = ids.iter().find(|&&id| id as usize >= self.vocab_size) {
             let reason = format!("token id {id} is not below vocab_size {}", self.vocab_size);
@@ -171,9 +169,8 @@ impl Tokenizer {
         ids: &[u32],
         skip_special_tokens: bool,
     ) -> Result<String, CheckpointError> {
-        self.inner
-            .decode(ids, skip_special_tokens)
-            .map_err(|error| self.failed("decoding", error.to_string()))
+        contain(|| self.inner.decode(ids, skip_special_tokens))
+            .map_err(|reason| self.failed("decoding", reason))
     }
 
     /// Rows of the embedding; every id is below it.

@@ -126,7 +126,7 @@ fn parse_header(
             file: file(),
             source,
         })?;
-    tensors.sort_by(|(_, a), (_, b)| a.data_offsets.cmp(&b.data_offsets));
+    tensors.sort_by_key(|(_, info)| info.data_offsets);
     let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
     if let Some(twice) = names.windows(2).find(|pair| pair[0] == pair[1]) {

@@ -8,11 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use clap::Args;
 
+use super::Done;
 use super::model::ModelArgs;
 use super::output::{Usage, print};
-use super::{Done, embedded};
 use crate::checkpoint::hub;
 use crate::config::{FormatFlags, QuantConfig, load, named};
+use crate::embedded;
 use crate::eval::model::{Engine, ModelInfo};
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};

@@ -2,12 +2,12 @@
 //!
 //! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
 
-mod embedded;
 mod eval;
 mod formats;
 mod model;
 mod output;
 mod quantize;
+mod train;
 mod verify;
 
 use std::process::ExitCode;
@@ -39,6 +39,8 @@ enum Command {
     Formats(formats::FormatsArgs),
     /// Quantise the tensors of a safetensors file and say what it cost
     Quantize(Box<quantize::QuantizeArgs>),
+    /// Train the embedded model and write its held-out task
+    Train(train::TrainArgs),
     /// Compare every kernel with a folder of golden vectors
     Verify(verify::VerifyArgs),
 }
@@ -59,6 +61,7 @@ pub fn main() -> ExitCode {
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
+        Some(Command::Train(args)) => train::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
     };
     exit_code(done)

@@ -4,8 +4,8 @@ use anyhow::{Context, Result};
 use clap::Args;
 use mxlab_kernels::format::FloatType;
 
-use super::embedded;
 use crate::checkpoint::{Checkpoint, hub};
+use crate::embedded;
 use crate::llama::cpu::CpuEngine;
 
 #[derive(Args, Clone, Debug)]
@@ -60,7 +60,8 @@ fn or_word(name: &str, word: &str) -> Result<Option<FloatType>, String> {
         .map_err(|error| format!("{error}, or `{word}`"))
 }
 
-fn threads(text: &str) -> Result<usize, String> {
+/// A sensible number of threads.
+pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one thread is needed".into()),
         Ok(threads) if threads <= 4096 => Ok(threads),

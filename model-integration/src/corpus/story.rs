@@ -1,39 +1,36 @@
 //! The grammar of the stories.
 //!
-//! A story introduces a few people, states facts about them (who has which toy, who lives
-//! where, whose animal came along, who likes which food), lets time pass, and then speaks of
-//! some of them again. Those later sentences end on a word that only the matching fact can
-//! tell, many words before: the value of a person, or the person of a value.
+//! A story introduces a few people and tells of one of them: what they carry, where they live,
+//! what they wear. Things change as it goes on: the kite is followed by a ball, the mill by a
+//! lake. Now and then the story comes back to what was said, and ends so. Such a sentence
+//! ends on a word that can only be told from what was said last of its kind, many words before.
 //!
-//! | relation | a fact | recall of the value | recall of the person |
-//! |---|---|---|---|
-//! | toy | Mia had a red kite. | Mia went to find the *kite* | The kite belonged to *Mia* |
-//! | home | Mia lived near the old mill. | Mia walked home to the *mill* | The road to the mill was known to *Mia* |
-//! | animal | Mia came with a small goat. | Mia called the *goat* | The goat ran to *Mia* |
-//! | food | Mia liked to eat soup. | Mia asked for some *soup* | The soup was made by *Mia* |
+//! | relation | a fact | its recall |
+//! |---|---|---|
+//! | toy | Mia had a red kite. | Mia went to find the *kite* |
+//! | home | Mia lived near the old mill. | Mia walked home to the *mill* |
+//! | animal | Mia came with a small goat. | Mia called the *goat* |
+//! | ... | | |
 
 use rand::Rng;
 use rand::seq::{IndexedRandom, SliceRandom};
 
 use super::words::{
-    ADJECTIVES, ANIMALS, FOODS, NAMES, PASTIMES, PLACES, SCENERY, TIMES, TOYS, WEATHER,
+    ANIMALS, CLOTHES, FOODS, FURNITURE, INSTRUMENTS, LOOKS, NAMES, PASTIMES, PLACES, PLANTS,
+    SCENERY, TIMES, TOOLS, TOYS, VEHICLES, WEATHER,
 };
 
 /// How hard a story is to follow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difficulty {
-    /// People in the story.
-    pub people: usize,
-    /// Relations that the story tells of each of them.
+    /// Relations that the story tells of, at most ten.
     pub relations: usize,
-    /// Facts stated a second time, word for word.
-    pub reminders: usize,
+    /// Changes of each relation, at most.
+    pub changes: usize,
     /// Sentences in which nothing happens, anywhere after the introduction.
     pub pauses: usize,
-    /// Recalls in all; the last one ends the story.
+    /// Recalls in all, anywhere in the story; the last one ends it.
     pub recalls: usize,
-    /// Names, and words of each kind, to choose from: the first so many of each list.
-    pub vocabulary: usize,
 }
 
 /// A story, and where in it the words stand that only an earlier fact can tell.
@@ -45,65 +42,113 @@ pub struct Story {
     pub recalled: Vec<std::ops::Range<usize>>,
 }
 
-/// A relation between a person and a word: how a fact states it, how a recall asks for it.
+/// A relation between the hero and a word: how a fact states it, how a recall asks for it.
+/// `{p}` stands for the person, `{l}` for the look, `{v}` for the value.
 struct Relation {
     values: &'static [&'static str],
-    /// `{p}` person, `{a}` adjective, `{v}` value.
     facts: &'static [&'static str],
-    /// `{p}` person; the value follows.
-    value_recalls: &'static [&'static str],
-    /// `{v}` value; the person follows.
-    person_recalls: &'static [&'static str],
+    /// The value follows.
+    recalls: &'static [&'static str],
 }
 
-const RELATIONS: [Relation; 4] = [
+const RELATIONS: [Relation; 10] = [
     Relation {
         values: TOYS,
         facts: &[
-            "{p} had a {a} {v}",
-            "{p} carried a {a} {v}",
-            "{p} found a {a} {v}",
+            "{p} had a {l} {v}",
+            "{p} carried a {l} {v}",
+            "{p} found a {l} {v}",
         ],
-        value_recalls: &[
+        recalls: &[
             "{p} went to find the",
             "{p} played with the",
             "{p} put away the",
         ],
-        person_recalls: &["the {v} belonged to", "the {v} was taken by"],
     },
     Relation {
         values: PLACES,
         facts: &[
-            "{p} lived near the {a} {v}",
-            "{p} had a house by the {v}",
-            "{p} came from the {a} {v}",
+            "{p} lived near the {l} {v}",
+            "{p} had a house by the {l} {v}",
+            "{p} came from the {l} {v}",
         ],
-        value_recalls: &["{p} walked home to the", "{p} went back to the"],
-        person_recalls: &["the road to the {v} was known to"],
+        recalls: &["{p} walked home to the", "{p} went back to the"],
     },
     Relation {
         values: ANIMALS,
         facts: &[
-            "{p} came with a {a} {v}",
-            "{p} had a pet, a {a} {v}",
-            "{p} took care of a {v}",
+            "{p} came with a {l} {v}",
+            "{p} had a pet, a {l} {v}",
+            "{p} owned a {l} {v}",
         ],
-        value_recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
-        person_recalls: &["the {v} ran to", "the {v} was fed by"],
+        recalls: &["{p} called the", "{p} fed the", "{p} slept beside the"],
     },
     Relation {
         values: FOODS,
         facts: &[
-            "{p} liked to eat {v}",
-            "{p} brought some {v}",
-            "{p} always ate {v}",
+            "{p} brought some {l} {v}",
+            "{p} liked to eat {l} {v}",
+            "{p} cooked {l} {v}",
         ],
-        value_recalls: &["{p} asked for some", "{p} wanted more"],
-        person_recalls: &["the {v} tasted good to", "the {v} came from"],
+        recalls: &["{p} asked for the", "{p} tasted the"],
+    },
+    Relation {
+        values: VEHICLES,
+        facts: &[
+            "{p} arrived in a {l} {v}",
+            "{p} travelled by {l} {v}",
+            "{p} drove a {l} {v}",
+        ],
+        recalls: &["{p} left again in the", "{p} waited for the"],
+    },
+    Relation {
+        values: CLOTHES,
+        facts: &[
+            "{p} wore a {l} {v}",
+            "{p} put on a {l} {v}",
+            "{p} was dressed in a {l} {v}",
+        ],
+        recalls: &["{p} took off the", "{p} washed the"],
+    },
+    Relation {
+        values: TOOLS,
+        facts: &[
+            "{p} used a {l} {v}",
+            "{p} borrowed a {l} {v}",
+            "{p} worked with a {l} {v}",
+        ],
+        recalls: &["{p} gave back the", "{p} repaired the"],
+    },
+    Relation {
+        values: PLANTS,
+        facts: &[
+            "{p} planted a {l} {v}",
+            "{p} grew a {l} {v}",
+            "{p} stood by a {l} {v}",
+        ],
+        recalls: &["{p} watered the", "{p} cut the"],
+    },
+    Relation {
+        values: INSTRUMENTS,
+        facts: &[
+            "{p} learned the {l} {v}",
+            "{p} heard a {l} {v}",
+            "{p} tuned a {l} {v}",
+        ],
+        recalls: &["{p} made music on the", "{p} listened to the"],
+    },
+    Relation {
+        values: FURNITURE,
+        facts: &[
+            "{p} bought a {l} {v}",
+            "{p} built a {l} {v}",
+            "{p} painted a {l} {v}",
+        ],
+        recalls: &["{p} sat down by the", "{p} dusted the"],
     },
 ];
 
-/// What may follow a fact. Naming the person again ties the fact to them.
+/// What may follow a fact.
 const AFTERTHOUGHTS: &[&str] = &[
     ", and {p} was glad",
     ", and {p} smiled",
@@ -113,47 +158,34 @@ const AFTERTHOUGHTS: &[&str] = &[
 
 /// What happens next in a story.
 enum Event {
-    Say(String),
+    /// The hero's relation, an index into [`RELATIONS`], is now this value.
+    Fact(usize, &'static str),
+    /// The story comes back to a relation.
     Recall(usize),
-}
-
-/// A fact of the story: what `RELATIONS[relation]` says of a person.
-struct Fact {
-    person: &'static str,
-    relation: usize,
-    value: &'static str,
+    Pause,
 }
 
 impl Story {
     /// Writes a story. The same generator state gives the same story.
     pub fn write(rng: &mut impl Rng, difficulty: Difficulty) -> Self {
-        let people: Vec<&str> = first(NAMES, difficulty.vocabulary)
-            .choose_multiple(rng, difficulty.people)
-            .copied()
-            .collect();
-        let facts = invent_facts(rng, &people, difficulty);
-        let stated: Vec<String> = facts.iter().map(|fact| state(rng, fact)).collect();
-        let reminders = stated.choose_multiple(rng, difficulty.reminders).cloned();
-
-        // Everything after the introduction, in order: facts, reminders, recalls.
-        let mut events: Vec<Event> = stated.iter().cloned().map(Event::Say).collect();
-        events.extend(reminders.map(Event::Say));
-        let recalls = recall_order(rng, facts.len(), difficulty.recalls);
-        events.extend(recalls.into_iter().map(Event::Recall));
-        for _ in 0..difficulty.pauses {
-            // The last event stays last: it is the question.
-            let place = rng.random_range(0..events.len());
-            events.insert(place, Event::Say(pass_time(rng)));
-        }
-
+        let people: Vec<&str> = NAMES.choose_multiple(rng, 3).copied().collect();
+        let hero = people[rng.random_range(0..people.len())];
         let mut story = Self {
             text: introduce(rng, &people),
             recalled: Vec::new(),
         };
-        for event in events {
+        let mut current = [None; RELATIONS.len()];
+        for event in plot(rng, difficulty) {
             match event {
-                Event::Say(sentence) => story.say(&sentence),
-                Event::Recall(fact) => story.recall(rng, &facts[fact]),
+                Event::Fact(relation, value) => {
+                    let is_change = current[relation].replace(value).is_some();
+                    story.say(&state(rng, hero, relation, value, is_change));
+                }
+                Event::Recall(relation) => {
+                    let value = current[relation].expect("the plot recalls what was said");
+                    story.recall(rng, hero, relation, value);
+                }
+                Event::Pause => story.say(&pass_time(rng)),
             }
         }
         story.text.pop();
@@ -165,37 +197,23 @@ impl Story {
         self.text.push_str(sentence);
     }
 
-    fn recall(&mut self, rng: &mut impl Rng, fact: &Fact) {
-        let relation = &RELATIONS[fact.relation];
-        let (question, answer) = if rng.random_bool(0.5) {
-            let question = pick(rng, relation.value_recalls).replace("{p}", fact.person);
-            (question, fact.value)
-        } else {
-            let question = pick(rng, relation.person_recalls).replace("{v}", fact.value);
-            (question, fact.person)
-        };
+    fn recall(&mut self, rng: &mut impl Rng, hero: &str, relation: usize, value: &str) {
+        let question = pick(rng, RELATIONS[relation].recalls).replace("{p}", hero);
         if rng.random_bool(0.5) {
             self.say(&format!("{} {question}", pick(rng, TIMES)));
         } else {
-            self.say(&capitalise(&question));
+            self.say(&question);
         }
         self.text.push(' ');
         let start = self.text.len();
-        self.text.push_str(answer);
+        self.text.push_str(value);
         self.recalled.push(start..self.text.len());
         self.text.push('.');
     }
 }
 
-fn capitalise(sentence: &str) -> String {
-    let mut rest = sentence.chars();
-    rest.next()
-        .map(|first| first.to_uppercase().chain(rest).collect())
-        .unwrap_or_default()
-}
-
-fn pick(rng: &mut impl Rng, words: &[&'static str]) -> &'static str {
-    words.choose(rng).expect("the word lists are not empty")
+fn pick<T: Copy>(rng: &mut impl Rng, choices: &[T]) -> T {
+    *choices.choose(rng).expect("the lists are not empty")
 }
 
 fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
@@ -208,46 +226,48 @@ fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
     }
 }
 
-/// Facts in random order; within a relation no two people share a value.
-fn invent_facts(rng: &mut impl Rng, people: &[&'static str], difficulty: Difficulty) -> Vec<Fact> {
+/// Facts of each relation in an order of their own, interleaved; recalls of what was said
+/// before; pauses. The last event is a recall.
+fn plot(rng: &mut impl Rng, difficulty: Difficulty) -> Vec<Event> {
+    let relations: Vec<usize> =
+        rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations).into_vec();
     let mut facts = Vec::new();
-    for relation in rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations) {
-        let values = first(RELATIONS[relation].values, difficulty.vocabulary)
-            .choose_multiple(rng, people.len());
-        facts.extend(people.iter().zip(values).map(|(&person, &value)| Fact {
-            person,
-            relation,
-            value,
-        }));
+    for &relation in &relations {
+        let count = 1 + rng.random_range(0..=difficulty.changes);
+        let values = RELATIONS[relation].values.choose_multiple(rng, count);
+        facts.extend(values.map(|&value| (relation, value)));
     }
     facts.shuffle(rng);
-    facts
-}
-
-/// Which facts are recalled: each once before any twice.
-fn recall_order(rng: &mut impl Rng, facts: usize, recalls: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = Vec::new();
-    while order.len() < recalls {
-        let mut round: Vec<usize> = (0..facts).collect();
-        round.shuffle(rng);
-        order.extend(round);
+    let mut events: Vec<Event> = facts
+        .iter()
+        .map(|&(relation, value)| Event::Fact(relation, value))
+        .collect();
+    for _ in 1..difficulty.recalls {
+        let (relation, _) = facts[rng.random_range(0..facts.len())];
+        let is_fact = |event: &Event| matches!(event, Event::Fact(known, _) if *known == relation);
+        let first = events.iter().position(is_fact).expect("it is one of them");
+        let place = rng.random_range(first + 1..=events.len());
+        events.insert(place, Event::Recall(relation));
     }
-    order.truncate(recalls);
-    order
+    for _ in 0..difficulty.pauses {
+        let place = rng.random_range(0..=events.len());
+        events.insert(place, Event::Pause);
+    }
+    events.push(Event::Recall(pick(rng, &relations)));
+    events
 }
 
-fn first<T>(list: &[T], count: usize) -> &[T] {
-    &list[..count.min(list.len())]
-}
-
-fn state(rng: &mut impl Rng, fact: &Fact) -> String {
-    let mut sentence = pick(rng, RELATIONS[fact.relation].facts)
-        .replace("{a}", pick(rng, ADJECTIVES))
-        .replace("{v}", fact.value);
-    if rng.random_bool(0.5) {
+fn state(rng: &mut impl Rng, hero: &str, relation: usize, value: &str, is_change: bool) -> String {
+    let mut sentence = pick(rng, RELATIONS[relation].facts)
+        .replace("{l}", pick(rng, LOOKS))
+        .replace("{v}", value);
+    if is_change && rng.random_bool(0.5) {
+        sentence = format!("{} {sentence}", pick(rng, TIMES));
+    }
+    if rng.random_bool(0.3) {
         sentence += pick(rng, AFTERTHOUGHTS);
     }
-    (sentence + ".").replace("{p}", fact.person)
+    (sentence + ".").replace("{p}", hero)
 }
 
 fn pass_time(rng: &mut impl Rng) -> String {

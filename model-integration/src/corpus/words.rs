@@ -8,35 +8,103 @@ pub const NAMES: &[&str] = &[
 
 /// Things to carry and play with.
 pub const TOYS: &[&str] = &[
-    "kite", "drum", "ball", "doll", "boat", "book", "lamp", "rope", "flute", "hat", "coin", "ring",
-    "bell", "cup", "box", "key", "map", "mask", "top", "wagon", "whistle", "puzzle", "brush",
-    "basket", "blanket", "candle", "mirror", "shell", "stone", "feather",
+    "kite", "ball", "doll", "boat", "book", "lamp", "rope", "coin", "ring", "bell", "cup", "box",
+    "key", "map", "mask", "whistle", "puzzle", "mirror", "shell", "feather",
 ];
 
 /// Where people live.
 pub const PLACES: &[&str] = &[
     "river", "forest", "market", "bridge", "harbor", "mill", "lake", "hill", "school", "garden",
     "church", "station", "meadow", "tower", "beach", "farm", "castle", "valley", "island", "cave",
-    "inn", "bakery", "pond", "well", "orchard", "gate", "mountain", "desert", "village", "canal",
 ];
 
 /// Animals that follow people about.
 pub const ANIMALS: &[&str] = &[
     "dog", "cat", "goat", "horse", "duck", "rabbit", "parrot", "turtle", "mouse", "fox", "sheep",
-    "owl", "pony", "frog", "hen", "lizard", "crow", "donkey", "goose", "hamster", "otter", "snail",
-    "badger", "pigeon", "squirrel", "beetle", "swan", "monkey", "lamb", "hedgehog",
+    "pony", "frog", "hen", "crow", "donkey", "goose", "swan", "monkey", "lamb",
 ];
 
 /// Things to eat.
 pub const FOODS: &[&str] = &[
     "bread", "soup", "cheese", "rice", "honey", "cake", "fish", "apples", "plums", "nuts", "milk",
-    "beans", "eggs", "pie", "jam", "corn", "pears", "pasta", "butter", "grapes", "carrots",
-    "cherries", "cookies", "onions", "porridge", "melons", "lemons", "peas", "berries", "salad",
+    "beans", "eggs", "pie", "jam", "corn", "pears", "pasta", "butter", "grapes",
 ];
 
-/// Looks of a thing or an animal.
-pub const ADJECTIVES: &[&str] = &[
-    "red", "blue", "green", "old", "new", "small", "big", "yellow", "brown", "white", "black",
+/// Things to travel in or on.
+pub const VEHICLES: &[&str] = &[
+    "bus", "train", "sled", "canoe", "tractor", "carriage", "truck", "ferry", "bicycle", "scooter",
+    "van", "raft", "wagon", "tram", "ship", "balloon", "cart", "taxi", "rocket", "coach",
+];
+
+/// Things to wear.
+pub const CLOTHES: &[&str] = &[
+    "coat", "scarf", "cap", "shirt", "sweater", "jacket", "dress", "belt", "apron", "cloak",
+    "vest", "shawl", "helmet", "hat", "skirt", "robe", "suit", "tie", "hood", "gown",
+];
+
+/// Things to work with.
+pub const TOOLS: &[&str] = &[
+    "hammer", "saw", "shovel", "rake", "needle", "broom", "bucket", "ladder", "axe", "spade",
+    "wrench", "pencil", "brush", "knife", "hoe", "drill", "file", "pump", "chisel", "spoon",
+];
+
+/// Things to grow.
+pub const PLANTS: &[&str] = &[
+    "rose",
+    "tulip",
+    "lily",
+    "daisy",
+    "violet",
+    "orchid",
+    "poppy",
+    "sunflower",
+    "fern",
+    "iris",
+    "cactus",
+    "bush",
+    "vine",
+    "palm",
+    "pine",
+    "birch",
+    "willow",
+    "cedar",
+    "clover",
+    "maple",
+];
+
+/// Things to make music on.
+pub const INSTRUMENTS: &[&str] = &[
+    "violin",
+    "piano",
+    "trumpet",
+    "guitar",
+    "harp",
+    "cello",
+    "horn",
+    "banjo",
+    "organ",
+    "fiddle",
+    "drum",
+    "flute",
+    "tuba",
+    "lute",
+    "gong",
+    "bass",
+    "pipe",
+    "accordion",
+    "clarinet",
+    "trombone",
+];
+
+/// Things to sit at or sleep in.
+pub const FURNITURE: &[&str] = &[
+    "chair", "table", "bench", "sofa", "desk", "shelf", "stool", "cradle", "wardrobe", "cupboard",
+    "bed", "chest", "carpet", "couch", "dresser", "cabinet", "hammock", "pillow", "clock", "stove",
+];
+
+/// What a thing, a place, an animal or a dish looks like.
+pub const LOOKS: &[&str] = &[
+    "red", "blue", "green", "grey", "new", "small", "big", "yellow", "brown", "white", "black",
     "heavy", "pretty", "strange", "tiny", "golden", "silver", "striped", "clean", "dusty",
 ];
 

@@ -6,7 +6,9 @@
 
 mod autograd;
 mod fused;
+mod model;
 mod recipe;
+mod step;
 mod tokenizer;
 
 pub use recipe::{Recipe, train};

@@ -1,0 +1,10 @@
+//! Model directories: valid ones open with the right contents, malformed ones fail with
+//! their message, and nothing panics.
+
+mod corruption;
+mod hub;
+mod local_hub;
+mod malformed;
+mod opening;
+mod tiny;
+mod writing;

@@ -1,0 +1,92 @@
+//! Written weights read back, and a refused write leaves the old file.
+
+use std::fs;
+
+use half::bf16;
+use mxlab::checkpoint::write::{NamedTensor, replace_file, save_bf16};
+use mxlab::checkpoint::{Checkpoint, layout};
+use mxlab_kernels::format::FloatType;
+use tempfile::tempdir;
+
+use crate::tiny::{TinyModel, write};
+
+#[test]
+fn written_weights_open_as_a_checkpoint() {
+    let dir = tempdir().unwrap();
+    let mut files = TinyModel::new(FloatType::Bf16).files();
+    write(dir.path(), &files);
+    files.remove("model.safetensors");
+    let config = Checkpoint::open(dir.path()).unwrap().config().clone();
+
+    let irrational = |index: usize| ((index + 2) as f32).sqrt() - 2.0;
+    let weights: Vec<(String, Vec<usize>, Vec<f32>)> = layout::tensors(&config)
+        .map(|(name, shape)| {
+            let values = (0..shape.iter().product()).map(irrational).collect();
+            (name, shape, values)
+        })
+        .collect();
+    let tensors: Vec<NamedTensor> = weights
+        .iter()
+        .map(|(name, shape, values)| NamedTensor {
+            name,
+            shape,
+            values,
+        })
+        .collect();
+    let path = dir.path().join("model.safetensors");
+    save_bf16(&path, &tensors).unwrap();
+    let first = fs::read(&path).unwrap();
+    save_bf16(&path, &tensors).unwrap();
+    assert_eq!(
+        fs::read(&path).unwrap(),
+        first,
+        "the same tensors give the same bytes"
+    );
+
+    let checkpoint = Checkpoint::open(dir.path()).unwrap();
+    for tensor in &tensors {
+        let view = checkpoint.tensor(tensor.name, tensor.shape).unwrap();
+        let mut read = vec![0.0; view.len()];
+        view.read_f32(0..view.len(), &mut read);
+        let rounded: Vec<f32> = tensor
+            .values
+            .iter()
+            .map(|&x| bf16::from_f32(x).to_f32())
+            .collect();
+        assert_eq!((view.dtype(), read), (FloatType::Bf16, rounded));
+    }
+}
+
+#[test]
+fn a_refused_write_leaves_the_old_file() {
+    let dir = tempdir().unwrap();
+    let path = dir.path().join("model.safetensors");
+    replace_file(&path, b"old").unwrap();
+    let tensor = |shape, values| NamedTensor {
+        name: "w",
+        shape,
+        values,
+    };
+    let fine = tensor(&[2], &[1.0, 2.0]);
+    for (tensors, reason) in [
+        (vec![tensor(&[3], &[1.0])], "1 values for shape [3]"),
+        (vec![tensor(&[2], &[1.0, f32::NAN])], "NaN at flat index 1"),
+        (vec![tensor(&[1], &[3.4e38])], "is not finite in bf16"),
+        (vec![fine, fine], "occurs twice"),
+    ] {
+        let message = save_bf16(&path, &tensors).unwrap_err().to_string();
+        assert!(
+            message.contains(reason) && message.contains("`w`"),
+            "{message}"
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+    }
+    let nowhere = dir.path().join("absent/model.safetensors");
+    let message = save_bf16(&nowhere, &[fine]).unwrap_err().to_string();
+    assert!(message.contains("absent/model.safetensors"), "{message}");
+    assert_eq!(
+        fs::read_dir(dir.path()).unwrap().count(),
+        1,
+        "no temporary file is left"
+    );
+}
