@@ -85,25 +85,33 @@ pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64) {
 /// pairs with its second half. Both products are rounded to `dtype` before they are added;
 /// rounding the sum is left to the caller.
 pub fn rotate(out: &mut [f32], x: &[f32], table: &RopeTable, position: usize, dtype: FloatType) {
+    match dtype {
+        FloatType::F32 => rotate_heads(out, x, table, position, |product| product),
+        FloatType::Bf16 => rotate_heads(out, x, table, position, round_to_bf16),
+        FloatType::F16 => rotate_heads(out, x, table, position, |product| dtype.round(product)),
+    }
+}
+
+#[inline(always)]
+fn rotate_heads(
+    out: &mut [f32],
+    x: &[f32],
+    table: &RopeTable,
+    position: usize,
+    round: impl Fn(f32) -> f32,
+) {
     let half = table.head_dim / 2;
     let cos = &table.cos[position * half..][..half];
     let sin = &table.sin[position * half..][..half];
-    for (out, x) in out
+    let heads = out
         .chunks_exact_mut(table.head_dim)
-        .zip(x.chunks_exact(table.head_dim))
-    {
+        .zip(x.chunks_exact(table.head_dim));
+    for (out, x) in heads {
         let (low, high) = x.split_at(half);
         let (out_low, out_high) = out.split_at_mut(half);
-        if dtype == FloatType::F32 {
-            for i in 0..half {
-                out_low[i] = low[i] * cos[i] - high[i] * sin[i];
-                out_high[i] = high[i] * cos[i] + low[i] * sin[i];
-            }
-        } else {
-            for i in 0..half {
-                out_low[i] = dtype.round(low[i] * cos[i]) - dtype.round(high[i] * sin[i]);
-                out_high[i] = dtype.round(high[i] * cos[i]) + dtype.round(low[i] * sin[i]);
-            }
+        for i in 0..half {
+            out_low[i] = round(low[i] * cos[i]) - round(high[i] * sin[i]);
+            out_high[i] = round(high[i] * cos[i]) + round(low[i] * sin[i]);
         }
     }
 }
@@ -122,9 +130,42 @@ pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32]) {
 
 /// Rounds values to a type.
 pub fn narrow(values: &mut [f32], dtype: FloatType) {
-    if dtype != FloatType::F32 {
-        for value in values {
-            *value = dtype.round(*value);
+    match dtype {
+        FloatType::F32 => {}
+        FloatType::Bf16 => {
+            for value in values {
+                *value = round_to_bf16(*value);
+            }
+        }
+        FloatType::F16 => {
+            for value in values {
+                *value = dtype.round(*value);
+            }
+        }
+    }
+}
+
+/// [`FloatType::round`] to bf16 without a branch, for loops that run on vector registers.
+#[inline(always)]
+fn round_to_bf16(x: f32) -> f32 {
+    let bits = x.to_bits();
+    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
+    let quiet_nan = bits | 0x0040_0000;
+    f32::from_bits(if x.is_nan() { quiet_nan } else { nearest } & 0xffff_0000)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fast_rounding_to_bf16_equals_the_definition() {
+        for high in 0..=u32::from(u16::MAX) {
+            for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
+                let x = f32::from_bits(high << 16 | low);
+                let (fast, law) = (round_to_bf16(x), FloatType::Bf16.round(x));
+                assert_eq!(fast.to_bits(), law.to_bits(), "{x:e}");
+            }
         }
     }
 }
