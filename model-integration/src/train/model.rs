@@ -18,15 +18,16 @@ use crate::llama::{Layer, Linear, Llama, RopeTable};
 /// Tokens of the vocabulary.
 pub const VOCABULARY: usize = 896;
 
-/// The shape of the embedded model.
+/// The shape of the embedded model: narrow and deep, so that what quantisation does to a layer
+/// adds up over many, as in a large model.
 pub fn shape() -> LlamaConfig {
     LlamaConfig {
         vocab_size: VOCABULARY,
-        hidden_size: 256,
+        hidden_size: 128,
         intermediate_size: 512,
-        num_hidden_layers: 4,
-        num_attention_heads: 4,
-        num_key_value_heads: 2,
+        num_hidden_layers: 10,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
         head_dim: 64,
         max_position_embeddings: 512,
         rms_norm_eps: 1e-5,
