@@ -21,8 +21,8 @@ pub fn write(seed: u64, count: usize) -> String {
     let mut lines = String::new();
     while stories.len() < count {
         let difficulty = Difficulty {
-            relations: rng.random_range(3..=5),
-            changes: 2,
+            relations: rng.random_range(4..=6),
+            changes: 3,
             pauses: rng.random_range(2..=5),
             recalls: rng.random_range(2..=3),
         };

@@ -36,7 +36,7 @@ impl Default for Recipe {
     fn default() -> Self {
         Self {
             seed: 20_241,
-            steps: 550,
+            steps: 700,
             tokens: 4600,
             learning_rate: 1.5e-3,
             threads: std::thread::available_parallelism().map_or(1, usize::from),

@@ -226,15 +226,19 @@ impl Cpu {
         let (_, features) = x.dims2()?;
         let pieces = features / row;
         let quantizer = Quantizer::new(*format, self.dtype)?;
+        let scaled = |row: &[f32]| {
+            let scale = reference::tensor_scale(row, format);
+            quantizer.clone().with_tensor_scale(scale)
+        };
         self.by_rows(x, features, |token, out, x| {
             out.copy_from_slice(x);
             let first = token % length * pieces;
-            for (piece, out) in out.chunks_exact_mut(row).enumerate() {
-                let scale = reference::tensor_scale(out, format);
-                let quantizer = quantizer.clone().with_tensor_scale(scale);
-                quantizer
-                    .fake_quantize_rows(out, row, first + piece)
-                    .expect("a piece is one whole row");
+            if format.has_tensor_scale() {
+                for (piece, out) in out.chunks_exact_mut(row).enumerate() {
+                    quantize_whole_rows(&scaled(out), out, row, first + piece);
+                }
+            } else {
+                quantize_whole_rows(&quantizer, out, row, first);
             }
         })
     }
@@ -285,6 +289,13 @@ impl Cpu {
         });
         out
     }
+}
+
+/// `first` is the row's number, which seeds a stochastic rounding.
+fn quantize_whole_rows(quantizer: &Quantizer, values: &mut [f32], row: usize, first: usize) {
+    quantizer
+        .fake_quantize_rows(values, row, first)
+        .expect("head_dim divides the features");
 }
 
 fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor, LlamaError> {

@@ -7,7 +7,7 @@ use crate::llama::RopeTable;
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
 ///
 /// Squares are added in the order in which PyTorch's CPU kernel adds a contiguous row (see
-/// [`sum_squares`]): a norm that is off by one unit in the last place moves elements over
+/// `sum_squares`): a norm that is off by one unit in the last place moves elements over
 /// rounding boundaries of the quantiser behind it, and comparing with PyTorch is then comparing
 /// noise.
 pub fn rms(x: &[f32], eps: f64) -> f32 {
