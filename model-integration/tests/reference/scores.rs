@@ -11,7 +11,7 @@ use mxlab::task::PromptEncoder;
 use mxlab_kernels::format::FloatType;
 use serde_json::Value;
 
-use super::{config, models, say};
+use super::{config, models};
 
 /// What is compared of one reference file.
 struct Comparison {
@@ -19,6 +19,8 @@ struct Comparison {
     examples: usize,
     accuracy: [f64; 2],
     mean_shift: f64,
+    /// Standard error of the mean shift.
+    shift_error: f64,
     /// Absolute differences of log-likelihoods, ascending.
     differences: Vec<f64>,
 }
@@ -30,12 +32,13 @@ impl Comparison {
 
     fn print(&self) {
         println!(
-            "{:70} n {:4}  accuracy {:.4} / {:.4}  mean {:+.6}  median {:.6}  p99 {:.6}  max {:.6}",
+            "{:70} n {:4}  accuracy {:.4} / {:.4}  mean {:+.6} +- {:.6}  median {:.6}  p99 {:.6}  max {:.6}",
             self.name,
             self.examples,
             self.accuracy[0],
             self.accuracy[1],
             self.mean_shift,
+            self.shift_error,
             self.quantile(0.5),
             self.quantile(0.99),
             self.quantile(1.0),
@@ -98,7 +101,10 @@ fn compare(
         .iter()
         .zip(&expected)
         .map(|(s, e)| s.loglikelihood - e);
-    let mut absolute: Vec<f64> = differences.clone().map(f64::abs).collect();
+    let mean_shift = differences.clone().sum::<f64>() / n;
+    let square = |difference: f64| (difference - mean_shift).powi(2);
+    let variance = differences.clone().map(square).sum::<f64>() / (n - 1.0);
+    let mut absolute: Vec<f64> = differences.map(f64::abs).collect();
     absolute.sort_by(f64::total_cmp);
     Comparison {
         name: file.display().to_string(),
@@ -107,7 +113,8 @@ fn compare(
             right as f64 / n,
             reference["summary"]["acc"].as_f64().expect("an accuracy"),
         ],
-        mean_shift: differences.sum::<f64>() / n,
+        mean_shift,
+        shift_error: (variance / n).sqrt(),
         differences: absolute,
     }
 }
@@ -122,12 +129,14 @@ fn requests(
 ) -> Vec<Request> {
     let file = task.trim_end_matches("_nobos");
     let file = file.split("_first").next().unwrap_or(file);
-    let own = model.join(format!("{file}.jsonl"));
-    let path = if own.is_file() {
-        own
-    } else {
-        model.join("../../data").join(format!("{file}.jsonl"))
-    };
+    let file = format!("{file}.jsonl");
+    // A task is beside its model, or beside the model that it was made for, or data.
+    let places = [".", "../stories260k", "../../data"];
+    let path = places
+        .map(|place| model.join(place).join(&file))
+        .into_iter()
+        .find(|path| path.is_file())
+        .unwrap_or_else(|| panic!("no {file}"));
     let encoder = PromptEncoder {
         tokenizer: engine.tokenizer(),
         add_bos_token,
@@ -168,10 +177,13 @@ fn score(
         .collect()
 }
 
-/// Unquantised: every example within 1e-3 (they are within 1e-4), the same accuracy. Quantised:
-/// one unit in the last place of an input can move an element over a rounding boundary, so
-/// accuracy within 1.5 % of the examples and the mean log-likelihood within 0.006. A cache in
-/// FP4 with heads of 8 multiplies such a disturbance: there 0.012, see `noise_floor.json`.
+/// Unquantised: every example within 1e-3 (they are within 3e-5), the same accuracy.
+///
+/// Quantised: PyTorch's cos, exp and silu differ from the nearest f32 in one to five of a hundred
+/// results, and a last bit can move an element over a rounding boundary. Weights alone are not
+/// touched by that and agree to 3e-5; the rest is to agree in accuracy within 1.5 % of
+/// the examples, and in the mean log-likelihood within 0.006 or three standard errors of
+/// what those disturbances do to it (with a cache in FP4 single examples move by up to 5).
 #[test]
 fn float32_scores() {
     for model in models() {
@@ -182,11 +194,9 @@ fn float32_scores() {
                 assert!(comparison.quantile(1.0) < 1e-3);
                 assert_eq!(ours, theirs);
             } else {
-                let bound = if comparison.name.contains("kv") {
-                    0.012
-                } else {
-                    0.006
-                };
+                let is_exact = comparison.name.contains("wonly");
+                let noise = (3.0 * comparison.shift_error).max(0.006);
+                let bound = if is_exact { 3e-5 } else { noise };
                 assert!((ours - theirs).abs() <= 0.015);
                 assert!(
                     comparison.mean_shift.abs() <= bound,
@@ -215,5 +225,4 @@ fn bfloat16_scores() {
             assert!(comparison.quantile(0.5) <= 0.2);
         }
     }
-    say("bfloat16 scores compared where the reference models are");
 }
