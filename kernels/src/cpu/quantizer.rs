@@ -37,12 +37,7 @@ impl Quantizer {
         source: FloatType,
         x: &[f32],
     ) -> Result<Self, FormatError> {
-        let quantizer = Self::new(format, source)?;
-        if !format.has_tensor_scale() {
-            return Ok(quantizer);
-        }
-        let scale = reference::tensor_scale_of(finite_amax(x), &format);
-        Ok(quantizer.with_tensor_scale(scale))
+        Ok(Self::new(format, source)?.with_scale_of(x))
     }
 
     /// Sets the instruction set.
@@ -63,6 +58,16 @@ impl Quantizer {
             self.plan.tensor_scale = tensor_scale;
         }
         self
+    }
+
+    /// Sets the tensor scale that `x`, the whole tensor, asks for, if the format has one.
+    #[must_use]
+    pub fn with_scale_of(self, x: &[f32]) -> Self {
+        if !self.format().has_tensor_scale() {
+            return self;
+        }
+        let scale = reference::tensor_scale_of(finite_amax(x), self.format());
+        self.with_tensor_scale(scale)
     }
 
     /// The format.

@@ -12,7 +12,7 @@ use crate::corpus::heldout;
 use crate::train::{Recipe, train};
 
 /// Held-out stories that are written beside the model.
-const EXAMPLES: usize = 1500;
+const EXAMPLES: usize = 1200;
 
 #[derive(Args)]
 pub struct TrainArgs {

@@ -12,7 +12,7 @@ pub const LEAST_DISTANCE: usize = 20;
 
 /// Writes `count` held-out stories as lines of `{"text": ...}`, all different.
 ///
-/// They are of the harder kinds that training ends with. The last word stands in just one other
+/// They are harder than the hardest of training. The last word stands in just one other
 /// place, at least [`LEAST_DISTANCE`] words before.
 pub fn write(seed: u64, count: usize) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
@@ -21,8 +21,8 @@ pub fn write(seed: u64, count: usize) -> String {
     let mut lines = String::new();
     while stories.len() < count {
         let difficulty = Difficulty {
-            relations: rng.random_range(4..=6),
-            changes: 3,
+            relations: rng.random_range(5..=7),
+            changes: 4,
             pauses: rng.random_range(2..=5),
             recalls: rng.random_range(2..=3),
         };

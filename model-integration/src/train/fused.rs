@@ -2,7 +2,7 @@
 //! element-wise tensors that candle's own ops would build.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
-
+use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
 use crate::llama::ops::{self, attention::Head};
@@ -43,7 +43,8 @@ impl CustomOp2 for RmsNorm {
     ) -> Result<(CpuStorage, Shape)> {
         let x = values(x, x_layout)?;
         let mut y = vec![0.0; x.len()];
-        ops::rms_norm(&mut y, x, values(gain, gain_layout)?, self.eps);
+        let gain = values(gain, gain_layout)?;
+        ops::rms_norm(&mut y, x, gain, self.eps, FloatType::F32);
         Ok((CpuStorage::F32(y), x_layout.shape().clone()))
     }
 
@@ -221,7 +222,7 @@ impl CustomOp2 for SwiGlu {
     ) -> Result<(CpuStorage, Shape)> {
         let gate = values(gate, gate_layout)?;
         let mut y = vec![0.0; gate.len()];
-        ops::swiglu(&mut y, gate, values(up, up_layout)?);
+        ops::swiglu(&mut y, gate, values(up, up_layout)?, FloatType::F32);
         Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
     }
 
@@ -234,13 +235,19 @@ impl CustomOp2 for SwiGlu {
         d_y: &Tensor,
     ) -> Result<(Option<Tensor>, Option<Tensor>)> {
         let (mut gates, mut ups, d_ys) = (to_vec(gate)?, to_vec(up)?, to_vec(d_y)?);
-        for ((g, u), &d) in gates.iter_mut().zip(&mut ups).zip(&d_ys) {
-            let s = 1.0 / (1.0 + (-*g).exp());
-            let d_gate = d * *u * s * (1.0 + *g * (1.0 - s));
-            *u = d * *g * s;
-            *g = d_gate;
-        }
+        swiglu_backward(&mut gates, &mut ups, &d_ys);
         Ok((like(gates, gate)?, like(ups, up)?))
+    }
+}
+
+/// Turns gates and ups into their gradients.
+#[multiversion(targets = "simd")]
+fn swiglu_backward(gates: &mut [f32], ups: &mut [f32], d_ys: &[f32]) {
+    for ((g, u), &d) in gates.iter_mut().zip(ups).zip(d_ys) {
+        let s = 1.0 / (1.0 + ops::exp(-*g));
+        let d_gate = d * *u * s * (1.0 + *g * (1.0 - s));
+        *u = d * *g * s;
+        *g = d_gate;
     }
 }
 
@@ -276,11 +283,8 @@ impl CustomOp1 for CrossEntropy {
         let d_sum = d_sum.to_scalar::<f32>()?;
         let rows = values.chunks_exact_mut(vocab).zip(&self.targets);
         for ((row, &target), &weight) in rows.zip(&self.weights) {
-            let (max, sum) = max_and_sum(row);
             let scale = d_sum * weight;
-            for x in row.iter_mut() {
-                *x = scale * ((*x - max).exp() / sum);
-            }
+            scaled_softmax(row, scale);
             row[target as usize] -= scale;
         }
         like(values, logits)
@@ -288,9 +292,19 @@ impl CustomOp1 for CrossEntropy {
 }
 
 /// The largest value of a row, and the sum of `exp(x - max)`.
+#[multiversion(targets = "simd")]
 fn max_and_sum(row: &[f32]) -> (f32, f32) {
     let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    (max, row.iter().map(|x| (x - max).exp()).sum())
+    (max, row.iter().map(|x| ops::exp(x - max)).sum())
+}
+
+/// `scale * softmax(row)` in place.
+#[multiversion(targets = "simd")]
+fn scaled_softmax(row: &mut [f32], scale: f32) {
+    let (max, sum) = max_and_sum(row);
+    for x in row {
+        *x = scale * (ops::exp(*x - max) / sum);
+    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 use candle_core::{Device, Shape, Storage, Tensor};
 use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::BlockFormat;
-use mxlab_kernels::reference;
 use rayon::prelude::*;
 
 use super::{Cpu, Matrix};
@@ -38,16 +37,8 @@ impl Backend for Cpu {
     }
 
     fn rms_norm(&self, x: &Tensor, gain: &Vec<f32>, eps: f64) -> Result<Tensor, LlamaError> {
-        let dtype = self.dtype;
         self.by_rows(x, gain.len(), |_, out, x| {
-            let scale = ops::rms(x, eps);
-            for (out, &x) in out.iter_mut().zip(x) {
-                *out = x * scale;
-            }
-            narrow(out, dtype);
-            for (out, &gain) in out.iter_mut().zip(gain) {
-                *out *= gain;
-            }
+            ops::rms_norm(out, x, gain, eps, self.dtype);
         })
     }
 
@@ -102,9 +93,11 @@ impl Backend for Cpu {
         length: usize,
     ) -> Result<Tensor, LlamaError> {
         let (_, features) = x.dims2()?;
-        let dtype = self.dtype;
-        self.by_rows(x, features, |token, out, x| {
-            ops::rotate(out, x, table, token % length, dtype);
+        self.by_rows(x, features, |first, out, x| {
+            let tokens = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
+            for (token, (out, x)) in (first..).zip(tokens) {
+                ops::rotate(out, x, table, token % length, self.dtype);
+            }
         })
     }
 
@@ -149,16 +142,9 @@ impl Backend for Cpu {
 
     fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor, LlamaError> {
         let (_, features) = gate.dims2()?;
-        let dtype = self.dtype;
         with_values(up, |up| {
-            self.by_rows(gate, features, |row, out, gate| {
-                for (out, &gate) in out.iter_mut().zip(gate) {
-                    *out = ops::silu(gate);
-                }
-                narrow(out, dtype);
-                for (out, &up) in out.iter_mut().zip(&up[row * features..]) {
-                    *out *= up;
-                }
+            self.by_rows(gate, features, |first, out, gate| {
+                ops::swiglu(out, gate, &up[first * features..], self.dtype);
             })
         })?
     }
@@ -166,10 +152,8 @@ impl Backend for Cpu {
     fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, LlamaError> {
         let (_, features) = a.dims2()?;
         with_values(b, |b| {
-            self.by_rows(a, features, |row, out, a| {
-                for ((out, &a), &b) in out.iter_mut().zip(a).zip(&b[row * features..]) {
-                    *out = a + b;
-                }
+            self.by_rows(a, features, |first, out, a| {
+                ops::add(out, a, &b[first * features..], self.dtype);
             })
         })?
     }
@@ -188,7 +172,7 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
-    /// `operation(row, out, x)` for every row, in parallel; results are rounded to the dtype.
+    /// `operation(first row, out, x)` for runs of rows, in parallel.
     fn by_rows(
         &self,
         x: &Tensor,
@@ -201,13 +185,7 @@ impl Cpu {
             out.par_chunks_mut(task)
                 .zip(x.par_chunks(task))
                 .enumerate()
-                .for_each(|(index, (out, x))| {
-                    let rows = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
-                    for (row, (out, x)) in rows.enumerate() {
-                        operation(index * ROWS_PER_TASK + row, out, x);
-                    }
-                    narrow(out, self.dtype);
-                });
+                .for_each(|(index, (out, x))| operation(index * ROWS_PER_TASK, out, x));
             out
         })?;
         tensor(out, x.shape())
@@ -226,20 +204,20 @@ impl Cpu {
         let (_, features) = x.dims2()?;
         let pieces = features / row;
         let quantizer = Quantizer::new(*format, self.dtype)?;
-        let scaled = |row: &[f32]| {
-            let scale = reference::tensor_scale(row, format);
-            quantizer.clone().with_tensor_scale(scale)
-        };
-        self.by_rows(x, features, |token, out, x| {
+        self.by_rows(x, features, |first, out, x| {
             out.copy_from_slice(x);
-            let first = token % length * pieces;
-            if format.has_tensor_scale() {
-                for (piece, out) in out.chunks_exact_mut(row).enumerate() {
-                    quantize_whole_rows(&scaled(out), out, row, first + piece);
+            for (token, out) in (first..).zip(out.chunks_exact_mut(features)) {
+                let first = token % length * pieces;
+                if format.has_tensor_scale() {
+                    for (piece, out) in out.chunks_exact_mut(row).enumerate() {
+                        let quantizer = quantizer.clone().with_scale_of(out);
+                        quantize_whole_rows(&quantizer, out, row, first + piece);
+                    }
+                } else {
+                    quantize_whole_rows(&quantizer, out, row, first);
                 }
-            } else {
-                quantize_whole_rows(&quantizer, out, row, first);
             }
+            narrow(out, self.dtype);
         })
     }
 
@@ -279,11 +257,7 @@ impl Cpu {
         }
         out.par_chunks_mut(ROWS_PER_TASK * outputs).for_each(|out| {
             if let Some(bias) = bias {
-                for row in out.chunks_exact_mut(outputs) {
-                    for (out, bias) in row.iter_mut().zip(bias) {
-                        *out += bias;
-                    }
-                }
+                ops::add_bias(out, bias);
             }
             narrow(out, self.dtype);
         });

@@ -1,8 +1,9 @@
 //! Causal softmax attention of one head of one sequence, forward and backward.
 
+use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
-use super::{Matrix, multiply, narrow};
+use super::{Matrix, exp, multiply, narrow_inline};
 
 /// One head of one sequence inside `[tokens, features]` matrices.
 #[derive(Clone, Copy, Debug)]
@@ -35,18 +36,8 @@ impl Head {
     pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
         let (query, key) = (self.query(query), self.key(key).t());
         multiply(weights, self.length, query, key, 1.0, false);
-        narrow(weights, dtype);
         let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
-        for (position, row) in weights.chunks_exact_mut(self.length).enumerate() {
-            let (seen, unseen) = row.split_at_mut(position + 1);
-            for x in seen.iter_mut() {
-                *x *= scale;
-            }
-            narrow(seen, dtype);
-            softmax(seen);
-            narrow(seen, dtype);
-            unseen.fill(0.0);
-        }
+        causal_softmax(weights, self.length, scale, dtype);
     }
 
     /// `out = weights value`.
@@ -127,15 +118,51 @@ impl Head {
     }
 }
 
-/// Softmax of one row in place.
-fn softmax(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for x in row.iter_mut() {
-        *x = (*x - max).exp();
-        sum += *x;
+/// Partial results of a row: as many as the widest vector has elements.
+const LANES: usize = 16;
+
+/// Causal softmax of `scale` times every row of a `[length, length]` square, in place.
+#[multiversion(targets = "simd")]
+fn causal_softmax(square: &mut [f32], length: usize, scale: f32, dtype: FloatType) {
+    for (position, row) in square.chunks_exact_mut(length).enumerate() {
+        let (seen, unseen) = row.split_at_mut(position + 1);
+        narrow_inline(seen, dtype);
+        for x in seen.iter_mut() {
+            *x *= scale;
+        }
+        narrow_inline(seen, dtype);
+        softmax(seen);
+        narrow_inline(seen, dtype);
+        unseen.fill(0.0);
     }
+}
+
+/// Softmax of one row in place.
+#[inline(always)]
+fn softmax(row: &mut [f32]) {
+    let max = reduce(row, f32::NEG_INFINITY, f32::max);
+    for x in row.iter_mut() {
+        *x = exp(*x - max);
+    }
+    let sum = reduce(row, 0.0, |sum, x| sum + x);
     for x in row.iter_mut() {
         *x /= sum;
     }
+}
+
+/// Combines the values of a row, lane by lane.
+#[inline(always)]
+fn reduce(row: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [start; LANES];
+    let chunks = row.chunks_exact(LANES);
+    let rest = chunks.remainder();
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = combine(*lane, x);
+        }
+    }
+    for (lane, &x) in lanes.iter_mut().zip(rest) {
+        *lane = combine(*lane, x);
+    }
+    lanes.into_iter().fold(start, combine)
 }

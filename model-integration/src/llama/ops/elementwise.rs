@@ -1,7 +1,9 @@
 //! Norm, rotation and gate: operations on one row at a time.
 
+use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
+use super::exp;
 use crate::llama::RopeTable;
 
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
@@ -10,6 +12,7 @@ use crate::llama::RopeTable;
 /// `sum_squares`): a norm that is off by one unit in the last place moves elements over
 /// rounding boundaries of the quantiser behind it, and comparing with PyTorch is then comparing
 /// noise.
+#[inline(always)]
 pub fn rms(x: &[f32], eps: f64) -> f32 {
     let mean = sum_squares(x) / x.len() as f32;
     1.0 / (mean + eps as f32).sqrt()
@@ -22,6 +25,7 @@ const LEVELS: usize = 4;
 
 /// The sum of squares as a cascade: four chains of eight lanes; every 2^p stripes a chain's sum
 /// moves to the next of four levels, with `p = max(4, ceil(log2 stripes) / 4)`.
+#[inline(always)]
 fn sum_squares(x: &[f32]) -> f32 {
     let stripes = x.len() / STRIPE;
     let power = (stripes.next_power_of_two().ilog2() as usize / LEVELS).max(4);
@@ -68,28 +72,36 @@ fn sum_squares(x: &[f32]) -> f32 {
     first.iter().fold(tail, |sum, &lane| sum + lane)
 }
 
-/// `out = x * rms(x) * gain` for every row of `gain.len()` features.
-pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64) {
-    for (out, x) in out
+/// `out = x * rms(x) * gain` for every row of `gain.len()` features; the normed row and the
+/// result are rounded to `dtype`.
+#[multiversion(targets = "simd")]
+pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64, dtype: FloatType) {
+    let rows = out
         .chunks_exact_mut(gain.len())
-        .zip(x.chunks_exact(gain.len()))
-    {
+        .zip(x.chunks_exact(gain.len()));
+    for (out, x) in rows {
         let scale = rms(x, eps);
-        for ((out, &x), &gain) in out.iter_mut().zip(x).zip(gain) {
-            *out = gain * (x * scale);
+        for (out, &x) in out.iter_mut().zip(x) {
+            *out = x * scale;
         }
+        narrow_inline(out, dtype);
+        for (out, &gain) in out.iter_mut().zip(gain) {
+            *out *= gain;
+        }
+        narrow_inline(out, dtype);
     }
 }
 
 /// Rotates every head of a token at `position` by the table's angles. The first half of a head
-/// pairs with its second half. Both products are rounded to `dtype` before they are added;
-/// rounding the sum is left to the caller.
+/// pairs with its second half. Both products, and their sum, are rounded to `dtype`.
+#[multiversion(targets = "simd")]
 pub fn rotate(out: &mut [f32], x: &[f32], table: &RopeTable, position: usize, dtype: FloatType) {
     match dtype {
         FloatType::F32 => rotate_heads(out, x, table, position, |product| product),
         FloatType::Bf16 => rotate_heads(out, x, table, position, round_to_bf16),
         FloatType::F16 => rotate_heads(out, x, table, position, |product| dtype.round(product)),
     }
+    narrow_inline(out, dtype);
 }
 
 #[inline(always)]
@@ -116,20 +128,48 @@ fn rotate_heads(
     }
 }
 
-/// `x / (1 + exp(-x))`.
-pub fn silu(x: f32) -> f32 {
-    x / (1.0 + (-x).exp())
+/// `out = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`; the gate's value and the product
+/// are rounded to `dtype`.
+#[multiversion(targets = "simd")]
+pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32], dtype: FloatType) {
+    for (out, &gate) in out.iter_mut().zip(gate) {
+        *out = gate / (1.0 + exp(-gate));
+    }
+    narrow_inline(out, dtype);
+    for (out, &up) in out.iter_mut().zip(up) {
+        *out *= up;
+    }
+    narrow_inline(out, dtype);
 }
 
-/// `out = silu(gate) * up`.
-pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32]) {
-    for ((out, &gate), &up) in out.iter_mut().zip(gate).zip(up) {
-        *out = silu(gate) * up;
+/// `out = a + b`, rounded to `dtype`.
+#[multiversion(targets = "simd")]
+pub fn add(out: &mut [f32], a: &[f32], b: &[f32], dtype: FloatType) {
+    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
+        *out = a + b;
+    }
+    narrow_inline(out, dtype);
+}
+
+/// `row += bias` for every row of `bias.len()` features.
+#[multiversion(targets = "simd")]
+pub fn add_bias(rows: &mut [f32], bias: &[f32]) {
+    for row in rows.chunks_exact_mut(bias.len()) {
+        for (value, &bias) in row.iter_mut().zip(bias) {
+            *value += bias;
+        }
     }
 }
 
 /// Rounds values to a type.
+#[multiversion(targets = "simd")]
 pub fn narrow(values: &mut [f32], dtype: FloatType) {
+    narrow_inline(values, dtype);
+}
+
+/// [`narrow`] as a part of a loop that is itself compiled for vectors.
+#[inline(always)]
+pub(super) fn narrow_inline(values: &mut [f32], dtype: FloatType) {
     match dtype {
         FloatType::F32 => {}
         FloatType::Bf16 => {

@@ -1,11 +1,16 @@
 //! The arithmetic of a Llama on plain `f32` slices: what engines and training share.
 //!
 //! Activations are `[tokens, features]` row-major. Each function computes whole rows and
-//! nothing of a row depends on its neighbours, so results do not depend on batching.
+//! nothing of a row depends on its neighbours, so results do not depend on batching. The loops
+//! are compiled for several vector widths, one of which is chosen at run time; they never
+//! reorder or fuse operations, so their results do not depend on the CPU either.
 
 pub mod attention;
 mod elementwise;
+mod exponential;
 mod matrix;
 
-pub use elementwise::{narrow, rms, rms_norm, rotate, silu, swiglu};
+use elementwise::narrow_inline;
+pub use elementwise::{add, add_bias, narrow, rms, rms_norm, rotate, swiglu};
+pub use exponential::exp;
 pub use matrix::{Matrix, multiply};
