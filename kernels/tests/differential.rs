@@ -163,7 +163,7 @@ proptest! {
         let packed = reference::quantize(x, *rows, *cols, format, *source).unwrap();
         let values = reference::dequantize(&packed);
         for isa in Isa::available() {
-            let quantizer = Quantizer::for_tensor(*format, *source, x).unwrap().with_isa(isa);
+            let quantizer = Quantizer::new(*format, *source).unwrap().with_isa(isa).with_scale_of(x);
             prop_assert_eq!(quantizer.quantize(x, *rows, *cols).unwrap(), packed.clone());
             let mut fake = x.clone();
             quantizer.fake_quantize_rows(&mut fake, *cols, 0).unwrap();

@@ -7,6 +7,7 @@ use super::lanes::{
 };
 use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, fake_rows_scalar, quantize_rows, quantize_rows_scalar};
+use super::scale;
 use super::simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::simd::{Avx2, Avx512};
@@ -44,6 +45,11 @@ macro_rules! compile_for {
             $(#[target_feature(enable = $features)])?
             pub fn dequantize(packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
                 dequantize_rows($simd, packed, rows, out);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub fn finite_amax(x: &[f32]) -> f32 {
+                scale::finite_amax(x)
             }
         }
     };
@@ -146,4 +152,9 @@ pub(super) fn fake_quantize(isa: Isa, plan: &Plan, x: &mut [f32], cols: usize, f
 /// Some rows of a packed tensor to values.
 pub(super) fn dequantize(isa: Isa, packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
     call!(isa, dequantize, packed, rows, out);
+}
+
+/// The largest finite magnitude of a tensor, or 0.
+pub(super) fn finite_amax(isa: Isa, x: &[f32]) -> f32 {
+    call!(isa, finite_amax, x)
 }

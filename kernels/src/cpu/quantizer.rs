@@ -66,7 +66,7 @@ impl Quantizer {
         if !self.format().has_tensor_scale() {
             return self;
         }
-        let scale = reference::tensor_scale_of(finite_amax(x), self.format());
+        let scale = reference::tensor_scale_of(dispatch::finite_amax(self.isa, x), self.format());
         self.with_tensor_scale(scale)
     }
 
@@ -145,14 +145,6 @@ impl Quantizer {
         }
         Ok(())
     }
-}
-
-/// The largest finite magnitude, or 0. On integers, which order alike and vectorise as they are.
-fn finite_amax(x: &[f32]) -> f32 {
-    const INFINITY: u32 = f32::INFINITY.to_bits();
-    let magnitudes = x.iter().map(|x| x.abs().to_bits());
-    let finite = magnitudes.map(|bits| if bits < INFINITY { bits } else { 0 });
-    f32::from_bits(finite.fold(0, u32::max))
 }
 
 /// How many rows of `cols` columns `len` elements are.

@@ -119,3 +119,12 @@ fn fraction(plan: &Plan, amax: f32, value: f32, code: u32, lifts_zero: bool) -> 
         BlockScale::Fraction { code, x, divisor }
     }
 }
+
+/// The largest finite magnitude, or 0. On integers, which order alike and vectorise as they are.
+#[inline(always)]
+pub(super) fn finite_amax(x: &[f32]) -> f32 {
+    const INFINITY: u32 = f32::INFINITY.to_bits();
+    let magnitudes = x.iter().map(|x| x.abs().to_bits());
+    let finite = magnitudes.map(|bits| if bits < INFINITY { bits } else { 0 });
+    f32::from_bits(finite.fold(0, u32::max))
+}

@@ -101,9 +101,8 @@ pub struct Override {
 
 /// A configuration names a layer that the model does not have.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("configuration `{config}`: override {number}: field `layers`: the model has layers 0-{}, not {layer}", layers - 1)]
+#[error("override {number}: field `layers`: the model has layers 0-{}, not {layer}", layers - 1)]
 pub struct NoSuchLayer {
-    config: String,
     number: usize,
     layer: usize,
     layers: usize,
@@ -187,7 +186,6 @@ impl QuantConfig {
             let largest = change.layers.as_ref().map(LayerSet::largest);
             if let Some(layer) = largest.filter(|&layer| layer >= layers) {
                 return Err(NoSuchLayer {
-                    config: self.name.clone(),
                     number: index + 1,
                     layer,
                     layers,

@@ -77,7 +77,7 @@ impl Engine for CpuEngine {
             format
                 .dialect()
                 .check_source(self.engine.dtype())
-                .with_context(|| format!("configuration `{}`: format {format}", config.name))?;
+                .with_context(|| format!("format {format}"))?;
         }
         Ok(())
     }

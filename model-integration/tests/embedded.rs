@@ -1,0 +1,156 @@
+//! The embedded model on the CPU engine, and the files it is made of.
+
+use std::collections::HashSet;
+
+use mxlab::checkpoint::Checkpoint;
+use mxlab::config::{FormatFlags, QuantConfig, load};
+use mxlab::corpus::heldout;
+use mxlab::embedded;
+use mxlab::eval::model::{Engine, Request};
+use mxlab::llama::cpu::{self, Cpu, CpuEngine, Matrix};
+use mxlab::train::{Recipe, train};
+use mxlab_kernels::format::FloatType;
+
+fn checkpoint() -> Checkpoint {
+    embedded::checkpoint().expect("the embedded model")
+}
+
+fn config(name: &str) -> QuantConfig {
+    load(name, &FormatFlags::default()).expect(name)
+}
+
+/// Activations and caches rounded with random numbers, whose seed must not follow the batch.
+fn stochastic() -> QuantConfig {
+    let mut config = config("mx-linear-kv");
+    for format in [
+        &mut config.activations,
+        &mut config.keys,
+        &mut config.values,
+    ] {
+        let builder = format.expect("a format").to_builder();
+        let rounding = "stochastic".parse().expect("a rounding");
+        *format = Some(builder.rounding(rounding).build().expect("a format"));
+    }
+    config
+}
+
+#[test]
+fn scores_do_not_depend_on_the_batch_or_the_threads() {
+    for dtype in [FloatType::Bf16, FloatType::F32] {
+        let engine = CpuEngine::new(checkpoint(), Some(dtype), None).expect("an engine");
+        let mut requests: Vec<Request> = embedded::TASK
+            .lines()
+            .take(7)
+            .map(|line| {
+                let line: serde_json::Value = serde_json::from_str(line).expect("json");
+                let text = line["text"].as_str().expect("a text");
+                let tokens = engine.tokenizer().encode(text, true).expect("tokens");
+                Request { tokens, targets: 1 }
+            })
+            .collect();
+        requests.sort_by_key(|request| std::cmp::Reverse(request.tokens.len()));
+        for config in [config("baseline"), config("nvfp4"), stochastic()] {
+            let score = |batch: usize, threads: usize| -> Vec<u64> {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                pool.expect("threads").install(|| {
+                    let mut model = engine.load(&config).expect("a model");
+                    let batches = requests.chunks(batch);
+                    batches
+                        .flat_map(|batch| model.score(batch).expect("scores"))
+                        .map(|score| score.loglikelihood.to_bits())
+                        .collect()
+                })
+            };
+            let alone = score(1, 1);
+            assert!(alone.iter().collect::<HashSet<_>>().len() == alone.len());
+            for (batch, threads) in [(1, 3), (3, 1), (3, 2), (7, 2)] {
+                assert_eq!(
+                    score(batch, threads),
+                    alone,
+                    "{} in {dtype}: batches of {batch} on {threads} threads",
+                    config.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn footprints_are_the_bytes_that_a_loaded_model_holds() {
+    let engine = CpuEngine::new(checkpoint(), None, None).expect("an engine");
+    for name in ["baseline", "mx-linear", "fp4-e5m3", "mxfp8", "nvfp4"] {
+        let config = config(name);
+        let model = cpu::load(&Cpu::new(FloatType::Bf16), &checkpoint(), &config, 8).expect(name);
+        let matrix = |matrix: &Matrix| matrix.bytes();
+        let mut bytes = matrix(&model.embedding) + model.head.as_ref().map_or(0, matrix);
+        // Norms are widened on loading; they count as they are stored, two bytes an element.
+        bytes += 2 * model.norm.len();
+        for layer in &model.layers {
+            bytes += 2 * (layer.input_norm.len() + layer.post_attention_norm.len());
+            for linear in [
+                &layer.q,
+                &layer.k,
+                &layer.v,
+                &layer.o,
+                &layer.gate,
+                &layer.up,
+                &layer.down,
+            ] {
+                bytes += matrix(&linear.weight);
+            }
+        }
+        let footprint = engine.footprint(&config).expect(name);
+        assert_eq!(footprint.weight_bytes, bytes as u64, "{name}");
+    }
+}
+
+#[test]
+fn the_task_is_what_the_generator_writes_and_needs_the_whole_story() {
+    let count = embedded::TASK.lines().count();
+    assert!(count >= 1000);
+    assert_eq!(
+        embedded::TASK,
+        heldout::write(Recipe::default().seed, count)
+    );
+    let mut stories = HashSet::new();
+    for line in embedded::TASK.lines() {
+        assert!(stories.insert(line), "twice: {line}");
+        let line: serde_json::Value = serde_json::from_str(line).expect("json");
+        let text = line["text"].as_str().expect("a text");
+        let words: Vec<&str> = text
+            .split([' ', '.', ','])
+            .filter(|w| !w.is_empty())
+            .collect();
+        let (last, before) = words.split_last().expect("words");
+        let places: Vec<usize> = (0..before.len()).filter(|&i| before[i] == *last).collect();
+        assert_eq!(places.len(), 1, "{text}");
+        assert!(
+            before.len() - places[0] >= heldout::LEAST_DISTANCE,
+            "{text}"
+        );
+    }
+}
+
+#[test]
+fn training_depends_on_the_seed_alone() {
+    let train = |seed: u64, threads: usize| {
+        let directory = tempfile::tempdir().expect("a directory");
+        let recipe = Recipe {
+            seed,
+            steps: 2,
+            tokens: 600,
+            threads,
+            ..Recipe::default()
+        };
+        train(&recipe, directory.path()).expect("a training");
+        ["config.json", "tokenizer.json", "model.safetensors"]
+            .map(|file| std::fs::read(directory.path().join(file)).expect(file))
+    };
+    let [config, tokenizer, weights] = train(Recipe::default().seed, 1);
+    assert!(
+        [config.clone(), tokenizer.clone(), weights.clone()] == train(Recipe::default().seed, 2)
+    );
+    assert!(weights != train(7, 2)[2]);
+    assert!(config == include_bytes!("../embedded/config.json"));
+    assert!(tokenizer == include_bytes!("../embedded/tokenizer.json"));
+}
