@@ -1,9 +1,14 @@
 //! Causal softmax attention of one head of one sequence, forward and backward.
 
+use std::ops::Range;
+
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
 use super::{Matrix, exp, multiply, narrow_inline};
+
+/// Query positions whose products with the keys are computed together.
+const ROW_BLOCK: usize = 64;
 
 /// One head of one sequence inside `[tokens, features]` matrices.
 #[derive(Clone, Copy, Debug)]
@@ -34,22 +39,48 @@ impl Head {
     /// `weights = softmax(query key^T / sqrt(head_dim))`, causal: row = query position.
     /// Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
     pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
-        let (query, key) = (self.query(query), self.key(key).t());
-        multiply(weights, self.length, query, key, 1.0, false);
+        for rows in self.row_blocks() {
+            multiply(
+                &mut weights[rows.start * self.length..],
+                self.length,
+                self.query(query).rows(rows.clone()),
+                self.key(key).rows(0..rows.end).t(),
+                1.0,
+                false,
+            );
+        }
         let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
         causal_softmax(weights, self.length, scale, dtype);
     }
 
     /// `out = weights value`.
     pub fn mix(&self, out: &mut [f32], weights: &[f32], value: &[f32]) {
-        multiply(
-            out,
-            self.query_stride,
-            self.square(weights),
-            self.key(value),
-            1.0,
-            false,
-        );
+        for rows in self.row_blocks() {
+            multiply(
+                &mut out[rows.start * self.query_stride..],
+                self.query_stride,
+                self.square(weights).rows(rows.clone()).cols(0..rows.end),
+                self.key(value).rows(0..rows.end),
+                1.0,
+                false,
+            );
+        }
+    }
+
+    /// Query positions in blocks, each of which needs no key beyond its own end. None is a
+    /// single row of a longer sequence: the product adds that up in another order.
+    fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> {
+        let length = self.length;
+        let blocks = (length.saturating_sub(2) / ROW_BLOCK + 1).min(length);
+        (0..blocks).map(move |block| {
+            let start = block * ROW_BLOCK;
+            let end = if block + 1 == blocks {
+                length
+            } else {
+                start + ROW_BLOCK
+            };
+            start..end
+        })
     }
 
     /// Gradients of one head: writes `d_query`, adds to `d_key` and `d_value`

@@ -1,5 +1,7 @@
 //! A strided view of a matrix, and the safe way into the `gemm` crate.
 
+use std::ops::Range;
+
 use gemm::Parallelism;
 
 /// A strided view of an `f32` matrix.
@@ -26,6 +28,27 @@ impl<'a> Matrix<'a> {
             row_stride,
             col_stride: 1,
         }
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    pub fn rows(self, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.rows);
+        Self {
+            data: &self.data[(rows.start * self.row_stride).min(self.data.len())..],
+            rows: rows.len(),
+            ..self
+        }
+    }
+
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// When there are not as many.
+    pub fn cols(self, cols: Range<usize>) -> Self {
+        self.t().rows(cols).t()
     }
 
     /// The transposed view.
