@@ -95,11 +95,11 @@ impl Access {
 ///
 /// | family | u64 | u32 |
 /// |---|---|---|
-/// | scale | dst_scales, src, [src_tensor_scale] | rows, cols, src_stride, [first_row, seed] |
-/// | round | dst_codes, src, src_scales, [src_tensor_scale] | rows, cols, src_stride, [first_row, seed] |
-/// | quantize | dst_codes, dst_scales, src, [src_tensor_scale] | rows, cols, src_stride, [first_row, seed] |
-/// | dequantize | dst, src_codes, src_scales, [src_tensor_scale] | rows, cols, dst_stride |
-/// | fake_quantize | dst, src, [src_tensor_scale] | rows, cols, dst_stride, src_stride, [first_row, seed] |
+/// | scale | dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
+/// | round | dst_codes, src, src_scales, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
+/// | quantize | dst_codes, dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
+/// | dequantize | dst, src_codes, src_scales, \[src_tensor_scale\] | rows, cols, dst_stride |
+/// | fake_quantize | dst, src, \[src_tensor_scale\] | rows, cols, dst_stride, src_stride, \[first_row, seed\] |
 ///
 /// Codes and scales lie as in [`crate::format::PackedTensor`], scales aligned to their width.
 /// `src_tensor_scale` points to the f32 that [`crate::reference::tensor_scale`] defines.
