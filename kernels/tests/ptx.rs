@@ -1,33 +1,76 @@
 //! The PTX kernels as text: every one renders, names are unique, launches fit, and ptxas takes a
 //! sample for each SM version without spills.
 
-use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, FloatType, Rounding};
+use mxlab_kernels::format::{
+    BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
+};
 use mxlab_kernels::ptx::{Access, Family, Variant, VariantError, render};
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 
+/// Checks what must hold of any kernel's text.
+fn check_text(variant: &Variant) {
+    let (id, text) = (variant.id(), render(variant));
+    assert!(
+        id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
+        "{id} is no PTX name"
+    );
+    assert_eq!(text.matches(".visible .entry ").count(), 1, "{id}");
+    assert!(text.contains(&format!(".visible .entry {id}(")), "{id}");
+    for inexact in ["approx", "ftz", ".full"] {
+        assert!(!text.contains(inexact), "{id} uses {inexact}");
+    }
+    let parameters: Vec<&str> = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("    .param ."))
+        .filter_map(|line| Some(line.split_once(' ')?.1.trim_end_matches(',')))
+        .collect();
+    for read in text.lines().filter(|line| line.contains("ld.param")) {
+        let name = read.split(['[', ']']).nth(1).unwrap();
+        assert!(parameters.contains(&name), "{id} has no {name}");
+    }
+}
+
 #[test]
 fn every_kernel_renders_to_one_entry_named_after_it() {
     let mut ids = HashSet::new();
     let mut families: HashMap<Family, usize> = HashMap::new();
     for variant in Variant::all() {
-        let (id, text) = (variant.id(), render(&variant));
-        assert!(
-            id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
-            "{id} is no PTX name"
-        );
-        assert_eq!(text.matches(".visible .entry ").count(), 1, "{id}");
-        assert!(text.contains(&format!(".visible .entry {id}(")), "{id}");
-        for inexact in ["approx", "ftz", ".full"] {
-            assert!(!text.contains(inexact), "{id} uses {inexact}");
-        }
-        assert!(text.lines().all(|line| !line.ends_with(' ')), "{id}");
-        assert!(ids.insert(id), "{variant} occurs twice");
+        check_text(&variant);
+        assert!(ids.insert(variant.id()), "{variant} occurs twice");
         *families.entry(variant.family()).or_default() += 1;
     }
     assert_eq!(families.len(), Family::ALL.len());
+}
+
+#[test]
+fn formats_that_the_list_leaves_out_render_too() {
+    let mut rendered = 0;
+    for &element in ElementFormat::ALL {
+        for (scale, rule) in ScaleFormat::all()
+            .flat_map(|scale| ScaleRule::ALL.into_iter().map(move |rule| (scale, rule)))
+        {
+            for (dialect, rounding) in Dialect::ALL
+                .into_iter()
+                .flat_map(|d| Rounding::ALL.into_iter().map(move |r| (d, r)))
+            {
+                let format = BlockFormat::new(element).scale(scale).rule(rule);
+                let Ok(format) = format.dialect(dialect).rounding(rounding).build() else {
+                    continue;
+                };
+                for family in Family::ALL {
+                    let variant = Variant::new(family, format, FloatType::Bf16, Access::Aligned);
+                    if let Ok(variant) = variant {
+                        check_text(&variant);
+                        rendered += 1;
+                    }
+                }
+            }
+        }
+    }
+    assert!(rendered > 1000, "{rendered}");
 }
 
 #[test]
