@@ -1,0 +1,11 @@
+//! A PTX emulator that is also a sanitizer.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`syntax`] | PTX text to a syntax tree |
+//! | [`registers`] | the registers of a warp |
+//! | [`alu`] | instructions that compute each lane's result from its own registers |
+
+pub mod alu;
+pub mod registers;
+pub mod syntax;
