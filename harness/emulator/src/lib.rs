@@ -7,5 +7,6 @@
 //! | [`alu`] | instructions that compute each lane's result from its own registers |
 
 pub mod alu;
+pub mod memory;
 pub mod registers;
 pub mod syntax;
