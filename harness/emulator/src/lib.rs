@@ -7,6 +7,9 @@
 //! | [`alu`] | instructions that compute each lane's result from its own registers |
 
 pub mod alu;
+pub mod lower;
 pub mod memory;
+pub mod program;
 pub mod registers;
+pub mod report;
 pub mod syntax;
