@@ -233,7 +233,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Takes the first of some modifiers that is there.
-    fn take_any(&mut self, modifiers: &[&'a str]) -> Option<&'a str> {
+    fn take_any(&mut self, modifiers: &[&str]) -> Option<&'a str> {
         let index = self.rest.iter().position(|part| modifiers.contains(part))?;
         Some(self.rest.remove(index))
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 /// Where the first allocation lies.
 const FIRST_ADDRESS: u64 = 0x1000_0000;
@@ -278,6 +279,18 @@ impl Allocation {
         let word = &self.words[((address - self.base) / 4) as usize];
         let updated = word.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |old| Some(f(old)));
         updated.unwrap_or_else(|old| old)
+    }
+
+    /// As [`Allocation::update`], for an aligned double word. Its halves are two words, so one
+    /// update at a time is made of any.
+    pub fn update_double(&self, address: u64, f: impl FnOnce(u64) -> u64) -> u64 {
+        static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+        let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = u64::from(self.load(address, 4)) | u64::from(self.load(address + 4, 4)) << 32;
+        let new = f(old);
+        self.store(address, 4, new as u32);
+        self.store(address + 4, 4, (new >> 32) as u32);
+        old
     }
 
     /// Whether the host or an earlier launch wrote all of `bytes` at `address`.
