@@ -180,21 +180,31 @@ fn check_geometry(program: &Program, geometry: Geometry) -> Result<(), LaunchErr
         return wrong(format!("a grid of {:?} blocks is too large", geometry.grid));
     }
     if threads > u64::from(MAX_THREADS) {
-        return wrong(format!("{threads} threads a block, at most {MAX_THREADS} are possible"));
+        return wrong(format!(
+            "{threads} threads a block, at most {MAX_THREADS} are possible"
+        ));
     }
     if let Some(required) = program.required_threads
         && required != geometry.block
     {
-        return wrong(format!("it requires blocks of {required:?}, not {:?}", geometry.block));
+        return wrong(format!(
+            "it requires blocks of {required:?}, not {:?}",
+            geometry.block
+        ));
     }
     if let Some(maximum) = program.maximum_threads
         && threads > product(maximum)
     {
-        return wrong(format!("it takes at most {maximum:?} threads, not {:?}", geometry.block));
+        return wrong(format!(
+            "it takes at most {maximum:?} threads, not {:?}",
+            geometry.block
+        ));
     }
     let shared = u64::from(program.static_shared) + u64::from(geometry.dynamic_shared);
     if shared > u64::from(MAX_SHARED) {
-        return wrong(format!("{shared} bytes of shared memory, at most {MAX_SHARED} are possible"));
+        return wrong(format!(
+            "{shared} bytes of shared memory, at most {MAX_SHARED} are possible"
+        ));
     }
     Ok(())
 }

@@ -7,9 +7,12 @@
 //! | [`alu`] | instructions that compute each lane's result from its own registers |
 
 pub mod alu;
+mod exec;
+pub mod launch;
 pub mod lower;
 pub mod memory;
 pub mod program;
 pub mod registers;
 pub mod report;
+pub mod statistics;
 pub mod syntax;

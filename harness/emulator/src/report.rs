@@ -126,7 +126,9 @@ pub enum Violation {
         other: Other,
     },
     /// Two blocks at one byte of global memory.
-    #[error("race between blocks at {address:#x} in {allocation}: {touch:?} here, {other_touch:?} by {other}")]
+    #[error(
+        "race between blocks at {address:#x} in {allocation}: {touch:?} here, {other_touch:?} by {other}"
+    )]
     GlobalRace {
         /// Address.
         address: u64,
@@ -140,7 +142,9 @@ pub enum Violation {
         other: Other,
     },
     /// A read or write of the target of an unfinished asynchronous copy.
-    #[error("shared memory at {address:#x} is the target of a cp.async of thread {owner} that was not waited for")]
+    #[error(
+        "shared memory at {address:#x} is the target of a cp.async of thread {owner} that was not waited for"
+    )]
     PendingCopy {
         /// Address in shared memory.
         address: u64,
@@ -156,7 +160,9 @@ pub enum Violation {
         expected: u32,
     },
     /// A barrier that can never complete.
-    #[error("barrier {barrier} never completes: {arrived} of {expected} threads arrived, the others {others}")]
+    #[error(
+        "barrier {barrier} never completes: {arrived} of {expected} threads arrived, the others {others}"
+    )]
     StuckBarrier {
         /// Its number.
         barrier: u32,

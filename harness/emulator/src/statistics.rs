@@ -64,7 +64,7 @@ impl Statistics {
 /// 32-byte sectors that accesses of `bytes` at some addresses touch.
 pub(crate) fn sectors(addresses: impl Iterator<Item = u64>, bytes: u64) -> u64 {
     let mut list = [0u64; 64];
-    let mut count = 0;
+    let mut count = 0usize;
     let mut is_sorted = true;
     for address in addresses {
         for sector in address / 32..=(address + bytes - 1) / 32 {
@@ -81,7 +81,10 @@ pub(crate) fn sectors(addresses: impl Iterator<Item = u64>, bytes: u64) -> u64 {
         return count as u64;
     }
     list[..count].sort_unstable();
-    1 + list[..count].windows(2).filter(|pair| pair[0] != pair[1]).count() as u64
+    1 + list[..count]
+        .windows(2)
+        .filter(|pair| pair[0] != pair[1])
+        .count() as u64
 }
 
 /// Passes that a request to shared memory takes: a quarter of a warp at a time for 16 bytes a

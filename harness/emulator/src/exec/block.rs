@@ -178,10 +178,12 @@ impl<'a> Block<'a> {
             }
         }
         let waiting = self.warps.iter().find_map(|warp| {
-            warp.fragments.iter().find_map(|fragment| match fragment.state {
-                State::WaitsAtBarrier(barrier) => Some((warp, fragment, barrier)),
-                _ => None,
-            })
+            warp.fragments
+                .iter()
+                .find_map(|fragment| match fragment.state {
+                    State::WaitsAtBarrier(barrier) => Some((warp, fragment, barrier)),
+                    _ => None,
+                })
         });
         let (warp, fragment, barrier) = waiting.expect("a block that is not finished waits");
         let state = self.barriers[barrier as usize];
@@ -203,7 +205,11 @@ impl<'a> Block<'a> {
             expected: state.expected,
             others,
         };
-        self.report(fragment.pc, warp.thread(Warp::first(fragment.lanes)), violation)
+        self.report(
+            fragment.pc,
+            warp.thread(Warp::first(fragment.lanes)),
+            violation,
+        )
     }
 
     /// A report about an instruction and a thread.

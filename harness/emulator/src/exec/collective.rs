@@ -37,7 +37,9 @@ impl Block<'_> {
             };
             if group & !mask != 0 {
                 let lane = Warp::first(group & !mask);
-                return Err(wrong(format!("lane {lane} runs the instruction but is not in it")));
+                return Err(wrong(format!(
+                    "lane {lane} runs the instruction but is not in it"
+                )));
             }
             let gone = mask & !self.warps[warp].live();
             if gone != 0 {

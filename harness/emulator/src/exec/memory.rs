@@ -5,9 +5,7 @@ use super::lanes_of;
 use super::step::Next;
 use crate::memory::log::{Interval, Touch};
 use crate::memory::shared::{Access, Fault, Moment};
-use crate::memory::{
-    CONST_WINDOW, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES,
-};
+use crate::memory::{CONST_WINDOW, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::program::{AtomicOp, Move, Operation, Space};
 use crate::registers::{Class, LANES, Register};
 use crate::report::{Index3, Other, Report, Violation};
@@ -31,7 +29,9 @@ fn place(space: Space, address: u64) -> (Space, u64) {
     let found = windows
         .into_iter()
         .find(|(start, _)| address.wrapping_sub(*start) < WINDOW_BYTES);
-    found.map_or((Space::Global, address), |(start, space)| (space, address - start))
+    found.map_or((Space::Global, address), |(start, space)| {
+        (space, address - start)
+    })
 }
 
 impl Block<'_> {
@@ -56,17 +56,24 @@ impl Block<'_> {
                     self.load_global(pc, thread, address, value, moved.is_atomic)?;
                 }
                 Space::Shared => {
-                    let access = if moved.is_atomic { Access::Atomic } else { Access::Read };
+                    let access = if moved.is_atomic {
+                        Access::Atomic
+                    } else {
+                        Access::Read
+                    };
                     self.touch_shared(warp, pc, lane, address, bytes, access)?;
                     self.shared.load(address, value);
                 }
                 Space::Local => {
                     let local = &self.warps[warp].local;
                     let range = local.range(lane, address, bytes);
-                    let range = range.ok_or_else(|| self.outside(pc, thread, space, address, bytes))?;
+                    let range =
+                        range.ok_or_else(|| self.outside(pc, thread, space, address, bytes))?;
                     match local.load(range) {
                         Some(bytes) => value.copy_from_slice(bytes),
-                        None => return Err(self.unwritten(pc, thread, address, bytes, "local memory")),
+                        None => {
+                            return Err(self.unwritten(pc, thread, address, bytes, "local memory"));
+                        }
                     }
                 }
                 Space::Param | Space::Const => {
@@ -83,7 +90,11 @@ impl Block<'_> {
                 }
             }
             let registers = &mut self.warps[warp].registers;
-            for (register, piece) in moved.registers.iter().zip(value.chunks(moved.bytes as usize)) {
+            for (register, piece) in moved
+                .registers
+                .iter()
+                .zip(value.chunks(moved.bytes as usize))
+            {
                 let mut word = [0u8; 8];
                 word[..piece.len()].copy_from_slice(piece);
                 let mut word = u64::from_le_bytes(word);
@@ -133,13 +144,18 @@ impl Block<'_> {
                     self.store_global(pc, thread, address, value, moved.is_atomic)?;
                 }
                 Space::Shared => {
-                    let access = if moved.is_atomic { Access::Atomic } else { Access::Write };
+                    let access = if moved.is_atomic {
+                        Access::Atomic
+                    } else {
+                        Access::Write
+                    };
                     self.touch_shared(warp, pc, lane, address, bytes, access)?;
                     self.shared.store(address, value);
                 }
                 Space::Local => {
                     let range = self.warps[warp].local.range(lane, address, bytes);
-                    let range = range.ok_or_else(|| self.outside(pc, thread, space, address, bytes))?;
+                    let range =
+                        range.ok_or_else(|| self.outside(pc, thread, space, address, bytes))?;
                     self.warps[warp].local.store(range, value);
                 }
                 Space::Param | Space::Const => {
@@ -200,7 +216,8 @@ impl Block<'_> {
                     self.shared.load(address, &mut old[..bytes as usize]);
                     let old = u64::from_le_bytes(old);
                     let new = apply(*op, *ty, old, &operands);
-                    self.shared.store(address, &new.to_le_bytes()[..bytes as usize]);
+                    self.shared
+                        .store(address, &new.to_le_bytes()[..bytes as usize]);
                     old
                 }
                 _ => return Err(self.outside(pc, thread, space, address, bytes)),
@@ -226,7 +243,11 @@ impl Block<'_> {
         out: &mut [u8],
         is_atomic: bool,
     ) -> Result<(), Box<Report>> {
-        let touch = if is_atomic { Touch::Atomic } else { Touch::Read };
+        let touch = if is_atomic {
+            Touch::Atomic
+        } else {
+            Touch::Read
+        };
         let bytes = out.len() as u32;
         let memory = self.environment.memory;
         self.check_global(pc, thread, address, bytes, touch, true)?;
@@ -255,7 +276,11 @@ impl Block<'_> {
         value: &[u8],
         is_atomic: bool,
     ) -> Result<(), Box<Report>> {
-        let touch = if is_atomic { Touch::Atomic } else { Touch::Write };
+        let touch = if is_atomic {
+            Touch::Atomic
+        } else {
+            Touch::Write
+        };
         let bytes = value.len() as u32;
         let memory = self.environment.memory;
         self.check_global(pc, thread, address, bytes, touch, false)?;
@@ -383,7 +408,14 @@ impl Block<'_> {
     }
 
     #[cold]
-    fn unwritten(&self, pc: u32, thread: u32, address: u64, bytes: u32, nearest: &str) -> Box<Report> {
+    fn unwritten(
+        &self,
+        pc: u32,
+        thread: u32,
+        address: u64,
+        bytes: u32,
+        nearest: &str,
+    ) -> Box<Report> {
         let violation = Violation::UnwrittenMemory {
             address,
             bytes,
@@ -395,11 +427,11 @@ impl Block<'_> {
     #[cold]
     fn outside(&self, pc: u32, thread: u32, space: Space, address: u64, bytes: u32) -> Box<Report> {
         let freed = match space {
-            Space::Generic | Space::Global => self
-                .environment
-                .memory
-                .nearest(address)
-                .filter(|a| a.is_freed() && address >= a.base() && address - a.base() < a.bytes()),
+            Space::Generic | Space::Global => {
+                self.environment.memory.nearest(address).filter(|a| {
+                    a.is_freed() && address >= a.base() && address - a.base() < a.bytes()
+                })
+            }
             _ => None,
         };
         let violation = match freed {
@@ -424,7 +456,10 @@ impl Block<'_> {
             Space::Shared => size("shared memory", self.shared.len()),
             Space::Local => size("local memory", self.environment.program.local as usize),
             Space::Param => size("the parameter block", self.environment.parameters.len()),
-            Space::Const => size("constant memory", self.environment.program.constant_bank.len()),
+            Space::Const => size(
+                "constant memory",
+                self.environment.program.constant_bank.len(),
+            ),
             Space::Generic | Space::Global => match self.environment.memory.nearest(address) {
                 None => "nothing is allocated".to_owned(),
                 Some(near) if near.holds(address, 0) => format!("in {near}"),
@@ -434,7 +469,14 @@ impl Block<'_> {
     }
 
     /// Counts a request.
-    fn count(&mut self, active: u32, space: Space, addresses: &[u64; LANES], bytes: u32, is_load: bool) {
+    fn count(
+        &mut self,
+        active: u32,
+        space: Space,
+        addresses: &[u64; LANES],
+        bytes: u32,
+        is_load: bool,
+    ) {
         let first = addresses[active.trailing_zeros() as usize & 31];
         match place(space, first).0 {
             Space::Generic | Space::Global => self.count_global(active, addresses, bytes, is_load),
@@ -485,16 +527,46 @@ fn apply(op: AtomicOp, ty: Type, old: u64, operands: &[u64]) -> u64 {
         }
         (AtomicOp::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
         (AtomicOp::Add, _) => old.wrapping_add(a),
-        (AtomicOp::Min, Type::S32 | Type::S64) => if signed(a) < signed(old) { a } else { old },
-        (AtomicOp::Max, Type::S32 | Type::S64) => if signed(a) > signed(old) { a } else { old },
+        (AtomicOp::Min, Type::S32 | Type::S64) => {
+            if signed(a) < signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        (AtomicOp::Max, Type::S32 | Type::S64) => {
+            if signed(a) > signed(old) {
+                a
+            } else {
+                old
+            }
+        }
         (AtomicOp::Min, _) => old.min(a),
         (AtomicOp::Max, _) => old.max(a),
         (AtomicOp::And, _) => old & a,
         (AtomicOp::Or, _) => old | a,
         (AtomicOp::Xor, _) => old ^ a,
         (AtomicOp::Exch, _) => a,
-        (AtomicOp::Cas, _) => if old == a { operands[1] } else { old },
-        (AtomicOp::Inc, _) => if old >= a { 0 } else { old + 1 },
-        (AtomicOp::Dec, _) => if old == 0 || old > a { a } else { old - 1 },
+        (AtomicOp::Cas, _) => {
+            if old == a {
+                operands[1]
+            } else {
+                old
+            }
+        }
+        (AtomicOp::Inc, _) => {
+            if old >= a {
+                0
+            } else {
+                old + 1
+            }
+        }
+        (AtomicOp::Dec, _) => {
+            if old == 0 || old > a {
+                a
+            } else {
+                old - 1
+            }
+        }
     }
 }

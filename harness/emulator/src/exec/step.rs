@@ -263,7 +263,9 @@ impl Block<'_> {
         }
         let expected = threads.unwrap_or(all);
         if threads.is_some() && (expected == 0 || !expected.is_multiple_of(32)) {
-            return Err(wrong(format!("{expected} threads are no whole number of warps")));
+            return Err(wrong(format!(
+                "{expected} threads are no whole number of warps"
+            )));
         }
         let barrier = self.barriers[number as usize];
         if barrier.arrived > 0 && barrier.expected != expected {

@@ -85,7 +85,9 @@ impl Warp {
 
     /// Lanes that have not exited.
     pub fn live(&self) -> u32 {
-        self.fragments.iter().fold(0, |all, fragment| all | fragment.lanes)
+        self.fragments
+            .iter()
+            .fold(0, |all, fragment| all | fragment.lanes)
     }
 
     /// The addresses that an operand stands for, lane by lane.

@@ -49,9 +49,11 @@ fn space(reader: &mut Reader) -> Result<Space, LowerError> {
 
 /// Takes what orders an access; whether it is more than a plain one.
 fn ordering(reader: &mut Reader) -> bool {
-    let is_atomic = ["volatile", "relaxed", "acquire", "release", "acq_rel", "mmio"]
-        .map(|word| reader.take(word))
-        .contains(&true);
+    let is_atomic = [
+        "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio",
+    ]
+    .map(|word| reader.take(word))
+    .contains(&true);
     for scope in ["cta", "gpu", "sys", "cluster"] {
         reader.take(scope);
     }
@@ -73,10 +75,11 @@ fn address(
     names: &mut Names,
     number: usize,
     operand: &Operand,
+    space: Space,
 ) -> Result<Address, LowerError> {
     match operand {
         Operand::Address { base, offset } => names
-            .address(base.as_deref(), *offset)
+            .address(base.as_deref(), *offset, space)
             .map_err(|reason| reader.operand(number, reason)),
         _ => Err(reader.operand(number, "an address is expected")),
     }
@@ -130,9 +133,7 @@ fn wide(
         }
     };
     match resolve(ty) {
-        Err(narrow) if class_of(ty) == Some(Class::Word) => {
-            resolve(Type::B64).map_err(|_| narrow)
-        }
+        Err(narrow) if class_of(ty) == Some(Class::Word) => resolve(Type::B64).map_err(|_| narrow),
         resolved => resolved,
     }
 }
@@ -161,7 +162,7 @@ fn moved(
     } else {
         (first, second, [1, 2])
     };
-    let address = address(&reader, names, numbers[0], place)?;
+    let address = address(&reader, names, numbers[0], place, space)?;
     let registers = elements(&reader, numbers[1], value, count)?
         .iter()
         .map(|operand| wide(names, operand, ty, is_load))
@@ -197,11 +198,7 @@ fn store(reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     })
 }
 
-fn atomic(
-    mut reader: Reader,
-    names: &mut Names,
-    returns: bool,
-) -> Result<Lowered, LowerError> {
+fn atomic(mut reader: Reader, names: &mut Names, returns: bool) -> Result<Lowered, LowerError> {
     let ty = reader.ty()?;
     ordering(&mut reader);
     let space = space(&mut reader)?;
@@ -227,11 +224,17 @@ fn atomic(
     let is_known = match ty {
         Type::F32 | Type::F64 => op == AtomicOp::Add,
         Type::B32 | Type::B64 => {
-            matches!(op, AtomicOp::And | AtomicOp::Or | AtomicOp::Xor | AtomicOp::Exch | AtomicOp::Cas)
+            matches!(
+                op,
+                AtomicOp::And | AtomicOp::Or | AtomicOp::Xor | AtomicOp::Exch | AtomicOp::Cas
+            )
         }
         Type::U32 => !matches!(op, AtomicOp::And | AtomicOp::Or | AtomicOp::Xor),
         Type::S32 | Type::U64 | Type::S64 => {
-            matches!(op, AtomicOp::Add | AtomicOp::Min | AtomicOp::Max | AtomicOp::Exch | AtomicOp::Cas)
+            matches!(
+                op,
+                AtomicOp::Add | AtomicOp::Min | AtomicOp::Max | AtomicOp::Exch | AtomicOp::Cas
+            )
         }
         _ => false,
     };
@@ -249,7 +252,7 @@ fn atomic(
         true => Some(names.destination(&operands[0], ty)?),
         false => None,
     };
-    let address = address(&reader, names, first + 1, &operands[first])?;
+    let address = address(&reader, names, first + 1, &operands[first], space)?;
     let sources = operands[first + 1..]
         .iter()
         .map(|operand| names.source(operand, ty))
@@ -288,9 +291,12 @@ fn convert_address(mut reader: Reader, names: &mut Names) -> Result<Lowered, Low
         run: |alu, registers, active| {
             let source = *registers.double(alu.sources[0]);
             let lanes = registers.double_mut(alu.destinations[0]);
-            for (lane, value) in lanes.iter_mut().zip(source).enumerate().filter_map(|(i, pair)| {
-                (active >> i & 1 == 1).then_some(pair)
-            }) {
+            for (lane, value) in lanes
+                .iter_mut()
+                .zip(source)
+                .enumerate()
+                .filter_map(|(i, pair)| (active >> i & 1 == 1).then_some(pair))
+            {
                 *lane = value.wrapping_add(alu.immediate);
             }
         },
@@ -334,14 +340,20 @@ fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     }
     reader.done()?;
     let operands = reader.instruction.operands.as_slice();
-    let [to, from, Operand::Immediate(Immediate::Integer(bytes)), rest @ ..] = operands else {
+    let [
+        to,
+        from,
+        Operand::Immediate(Immediate::Integer(bytes)),
+        rest @ ..,
+    ] = operands
+    else {
         return Err(reader.wrong("it takes two addresses and a constant size"));
     };
     if !matches!(bytes, 4 | 8 | 16) {
         return Err(reader.operand(3, format!("{bytes} is not 4, 8 or 16")));
     }
-    let destination = address(&reader, names, 1, to)?;
-    let source = address(&reader, names, 2, from)?;
+    let destination = address(&reader, names, 1, to, Space::Shared)?;
+    let source = address(&reader, names, 2, from, Space::Global)?;
     let read = match rest {
         [] => None,
         [size] => Some(names.source(size, Type::U32)?),
@@ -391,7 +403,7 @@ fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Result<Lowere
         .iter()
         .map(|operand| wide(names, operand, Type::B32, is_load))
         .collect::<Result<Vec<_>, _>>()?;
-    let address = address(&reader, names, numbers[1], place)?;
+    let address = address(&reader, names, numbers[1], place, Space::Shared)?;
     let mut reads = reads_of(address);
     Ok(if is_load {
         Lowered {

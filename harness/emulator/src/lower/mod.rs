@@ -42,7 +42,11 @@ pub fn lower(module: &Module) -> Result<Vec<Program>, ProgramError> {
         .collect()
 }
 
-fn kernel(module: &Module, function: &Function, body: &[Statement]) -> Result<Program, ProgramError> {
+fn kernel(
+    module: &Module,
+    function: &Function,
+    body: &[Statement],
+) -> Result<Program, ProgramError> {
     let mut lowering = Lowering {
         names: Names::new(module, function)?,
         instructions: Vec::new(),
@@ -57,7 +61,9 @@ fn kernel(module: &Module, function: &Function, body: &[Statement]) -> Result<Pr
         ..
     } = lowering;
     instructions.push(Instruction {
-        position: instructions.last().map_or(function.position, |last| last.position),
+        position: instructions
+            .last()
+            .map_or(function.position, |last| last.position),
         text: "exit".to_owned(),
         guard: None,
         operation: Operation::Exit,
@@ -91,7 +97,10 @@ impl Lowering {
                     let here = self.instructions.len() as u32;
                     let scope = scopes[scopes.len() - 1];
                     if self.labels[scope].insert(name.clone(), here).is_some() {
-                        return Err(error(*position, format!("label `{name}` stands here again")));
+                        return Err(error(
+                            *position,
+                            format!("label `{name}` stands here again"),
+                        ));
                     }
                 }
                 Statement::Registers { ty, names } => {
@@ -134,7 +143,12 @@ impl Lowering {
             let [Operand::Name(label)] = instruction.operands.as_slice() else {
                 return Err(error(position, format!("`{text}` takes a label")));
             };
-            let branch = (self.instructions.len(), label.clone(), position, scopes.to_vec());
+            let branch = (
+                self.instructions.len(),
+                label.clone(),
+                position,
+                scopes.to_vec(),
+            );
             self.branches.push(branch);
             Lowered::new(Operation::Branch { target: 0 })
         } else if let Some(lowered) =
@@ -166,7 +180,10 @@ impl Lowering {
 
     fn resolve_branches(&mut self) -> Result<(), ProgramError> {
         for (index, label, position, scopes) in &self.branches {
-            let found = scopes.iter().rev().find_map(|&scope| self.labels[scope].get(label));
+            let found = scopes
+                .iter()
+                .rev()
+                .find_map(|&scope| self.labels[scope].get(label));
             let Some(&target) = found else {
                 return Err(error(*position, format!("there is no label `{label}`")));
             };

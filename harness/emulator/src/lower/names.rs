@@ -5,17 +5,16 @@ use std::collections::HashMap;
 use super::{ProgramError, class_of, error};
 use crate::alu::{LowerError, Operands};
 use crate::memory::{CONST_WINDOW, SHARED_WINDOW};
-use crate::program::{Address, Instruction, Parameter, Program, Special};
+use crate::program::{self, Address, Instruction, Parameter, Program, Special};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{
-    Function, Immediate, Module, Operand, Position, Space, Statement, Type,
-    Variable,
+    Function, Immediate, Module, Operand, Position, Space, Statement, Type, Variable,
 };
 
 /// Where a variable lies.
 #[derive(Clone, Copy, Debug)]
 struct Place {
-    space: Space,
+    space: program::Space,
     offset: u64,
 }
 
@@ -95,13 +94,16 @@ impl Names {
         ty: Type,
         position: Position,
     ) -> Result<(), ProgramError> {
-        let class = class_of(ty)
-            .ok_or_else(|| error(position, "128-bit registers are not supported"))?;
+        let class =
+            class_of(ty).ok_or_else(|| error(position, "128-bit registers are not supported"))?;
         let register = self.fresh(class, name);
         let scope = self.scopes.len() - 1;
         match self.scopes[scope].insert(name.to_owned(), (register, ty)) {
             None => Ok(()),
-            Some(_) => Err(error(position, format!("register `{name}` is declared again"))),
+            Some(_) => Err(error(
+                position,
+                format!("register `{name}` is declared again"),
+            )),
         }
     }
 
@@ -132,7 +134,10 @@ impl Names {
                 offset
             }
             Space::Global | Space::Param => {
-                let reason = format!("`{}`: variables of this space are not supported here", variable.name);
+                let reason = format!(
+                    "`{}`: variables of this space are not supported here",
+                    variable.name
+                );
                 return Err(error(variable.position, reason));
             }
         };
@@ -141,6 +146,13 @@ impl Names {
     }
 
     fn place(&mut self, name: &str, space: Space, offset: u64) {
+        let space = match space {
+            Space::Const => program::Space::Const,
+            Space::Global => program::Space::Global,
+            Space::Local => program::Space::Local,
+            Space::Param => program::Space::Param,
+            Space::Shared => program::Space::Shared,
+        };
         let scope = self.variables.len() - 1;
         self.variables[scope].insert(name.to_owned(), Place { space, offset });
     }
@@ -165,21 +177,34 @@ impl Names {
     }
 
     fn register(&self, name: &str) -> Option<(Register, Type)> {
-        self.scopes.iter().rev().find_map(|scope| scope.get(name)).copied()
+        self.scopes
+            .iter()
+            .rev()
+            .find_map(|scope| scope.get(name))
+            .copied()
     }
 
     fn variable(&self, name: &str) -> Option<Place> {
         if self.dynamic_shared.iter().any(|known| known == name) {
             return Some(Place {
-                space: Space::Shared,
+                space: program::Space::Shared,
                 offset: self.dynamic_base,
             });
         }
-        self.variables.iter().rev().find_map(|scope| scope.get(name)).copied()
+        self.variables
+            .iter()
+            .rev()
+            .find_map(|scope| scope.get(name))
+            .copied()
     }
 
     /// The address operand of an instruction on `space`.
-    pub fn address(&mut self, base: Option<&str>, offset: i64) -> Result<Address, String> {
+    pub fn address(
+        &mut self,
+        base: Option<&str>,
+        offset: i64,
+        space: program::Space,
+    ) -> Result<Address, String> {
         let Some(base) = base else {
             return Ok(Address {
                 base: None,
@@ -196,10 +221,14 @@ impl Names {
             };
         }
         match self.variable(base) {
-            Some(place) => Ok(Address {
+            Some(place) if place.space == space => Ok(Address {
                 base: None,
                 offset: place.offset.wrapping_add(offset as u64),
             }),
+            Some(place) => Err(format!(
+                "`{base}` is in {:?} memory, the instruction reaches {space:?}",
+                place.space
+            )),
             None => Err(format!("`{base}` is not declared")),
         }
     }
@@ -222,7 +251,9 @@ impl Names {
                     return if register.class == class {
                         Ok(register)
                     } else {
-                        Err(format!("`{name}` is {declared:?}, the instruction takes {ty:?}"))
+                        Err(format!(
+                            "`{name}` is {declared:?}, the instruction takes {ty:?}"
+                        ))
                     };
                 }
                 if let Some(special) = special(name) {
@@ -230,11 +261,15 @@ impl Names {
                     return if class == Class::Word {
                         Ok(register)
                     } else {
-                        Err(format!("`{name}` has 32 bits, the instruction takes {ty:?}"))
+                        Err(format!(
+                            "`{name}` has 32 bits, the instruction takes {ty:?}"
+                        ))
                     };
                 }
                 match self.variable(name) {
-                    Some(place) if class != Class::Predicate => Ok(self.constant(class, place.offset)),
+                    Some(place) if class != Class::Predicate => {
+                        Ok(self.constant(class, place.offset))
+                    }
                     _ => Err(format!("`{name}` is not declared")),
                 }
             }
@@ -271,24 +306,25 @@ impl Names {
     }
 
     /// What a `cvta` of this space adds to an address.
-    pub fn window(space: crate::program::Space) -> u64 {
+    pub fn window(space: program::Space) -> u64 {
         match space {
-            crate::program::Space::Shared => SHARED_WINDOW,
-            crate::program::Space::Local => crate::memory::LOCAL_WINDOW,
-            crate::program::Space::Param => crate::memory::PARAM_WINDOW,
-            crate::program::Space::Const => CONST_WINDOW,
-            crate::program::Space::Global | crate::program::Space::Generic => 0,
+            program::Space::Shared => SHARED_WINDOW,
+            program::Space::Local => crate::memory::LOCAL_WINDOW,
+            program::Space::Param => crate::memory::PARAM_WINDOW,
+            program::Space::Const => CONST_WINDOW,
+            program::Space::Global | program::Space::Generic => 0,
         }
     }
 }
 
 impl Operands for Names {
     fn source(&mut self, operand: &Operand, ty: Type) -> Result<Register, LowerError> {
-        self.resolve(operand, ty).map_err(|reason| LowerError::Operand {
-            instruction: format!("{operand:?}"),
-            number: 0,
-            reason,
-        })
+        self.resolve(operand, ty)
+            .map_err(|reason| LowerError::Operand {
+                instruction: format!("{operand:?}"),
+                number: 0,
+                reason,
+            })
     }
 
     fn destination(&mut self, operand: &Operand, ty: Type) -> Result<Register, LowerError> {
@@ -300,7 +336,8 @@ impl Operands for Names {
         match operand {
             Operand::Sink => {
                 let class = class_of(ty);
-                let class = class.ok_or_else(|| wrong("128-bit operands are not supported".into()))?;
+                let class =
+                    class.ok_or_else(|| wrong("128-bit operands are not supported".into()))?;
                 Ok(self.fresh(class, "_"))
             }
             Operand::Name(name) if self.register(name).is_some() => self.source(operand, ty),
@@ -335,23 +372,34 @@ fn variables(body: &[Statement]) -> Vec<Variable> {
 
 /// Bytes of a variable.
 fn size(variable: &Variable) -> Result<u64, ProgramError> {
-    let bytes = variable.elements.checked_mul(u64::from(variable.ty.bytes()));
-    bytes
-        .filter(|&bytes| bytes <= 1 << 30)
-        .ok_or_else(|| error(variable.position, format!("`{}` is too large", variable.name)))
+    let bytes = variable
+        .elements
+        .checked_mul(u64::from(variable.ty.bytes()));
+    bytes.filter(|&bytes| bytes <= 1 << 30).ok_or_else(|| {
+        error(
+            variable.position,
+            format!("`{}` is too large", variable.name),
+        )
+    })
 }
 
 /// The bits of a constant as a value of a type.
 fn bits(immediate: Immediate, ty: Type) -> Result<u64, String> {
-    let mask = if ty.bits() == 64 { u64::MAX } else { (1 << ty.bits()) - 1 };
+    let mask = if ty.bits() == 64 {
+        u64::MAX
+    } else {
+        (1 << ty.bits()) - 1
+    };
     match (immediate, ty) {
-        (Immediate::Integer(value), Type::F32 | Type::F64 | Type::F16 | Type::Bf16) => Err(format!(
-            "{value} is an integer, the instruction takes {ty:?}"
-        )),
+        (Immediate::Integer(value), Type::F32 | Type::F64 | Type::F16 | Type::Bf16) => Err(
+            format!("{value} is an integer, the instruction takes {ty:?}"),
+        ),
         (Immediate::Integer(value), _) => Ok(value & mask),
         (Immediate::Single(bits), Type::F64) => Ok(f64::from(f32::from_bits(bits)).to_bits()),
         (Immediate::Single(bits), _) if ty.bits() == 32 => Ok(u64::from(bits)),
-        (Immediate::Double(bits), Type::F32) => Ok(u64::from((f64::from_bits(bits) as f32).to_bits())),
+        (Immediate::Double(bits), Type::F32) => {
+            Ok(u64::from((f64::from_bits(bits) as f32).to_bits()))
+        }
         (Immediate::Double(bits), _) if ty.bits() == 64 => Ok(bits),
         _ => Err(format!("a floating-point constant is no {ty:?}")),
     }

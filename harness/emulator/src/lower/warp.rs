@@ -59,7 +59,9 @@ fn barrier(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError>
         other => return Err(reader.wrong(format!("it does not take {} operands", other.len()))),
     };
     let barrier = names.source(barrier, Type::U32)?;
-    let threads = threads.map(|threads| names.source(threads, Type::U32)).transpose()?;
+    let threads = threads
+        .map(|threads| names.source(threads, Type::U32))
+        .transpose()?;
     let mut reads = vec![barrier];
     reads.extend(threads);
     Ok(Lowered {
@@ -219,7 +221,11 @@ fn redux(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     let [result, value, mask] = reader.operands()?;
     let result = names.destination(result, ty)?;
     let sources = vec![names.source(value, ty)?, names.source(mask, Type::B32)?];
-    Ok(collective(Collective::Redux(op, ty), [Some(result), None], sources))
+    Ok(collective(
+        Collective::Redux(op, ty),
+        [Some(result), None],
+        sources,
+    ))
 }
 
 fn elect(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
@@ -307,10 +313,18 @@ fn mma(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
             single => std::slice::from_ref(single),
         };
         if list.len() != counts[index] {
-            let reason = format!("{} registers are expected, not {}", counts[index], list.len());
+            let reason = format!(
+                "{} registers are expected, not {}",
+                counts[index],
+                list.len()
+            );
             return Err(reader.operand(index + 1, reason));
         }
-        let ty = if matches!(index, 1 | 2) { Type::B32 } else { value_type };
+        let ty = if matches!(index, 1 | 2) {
+            Type::B32
+        } else {
+            value_type
+        };
         lists[index] = list
             .iter()
             .map(|operand| match index {

@@ -190,7 +190,9 @@ impl GlobalMemory {
     /// The allocation, freed or not, whose bytes contain `address` or that ends last before it.
     pub fn nearest(&self, address: u64) -> Option<&Allocation> {
         let below = self.allocations.range(..=address).next_back();
-        below.or_else(|| self.allocations.iter().next()).map(|(_, a)| a)
+        below
+            .or_else(|| self.allocations.iter().next())
+            .map(|(_, a)| a)
     }
 
     /// The allocation that holds all of `bytes` at `address`, unless it was freed.
@@ -342,16 +344,25 @@ impl Allocation {
 
 impl fmt::Display for Allocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` ({} bytes at {:#x})", self.label, self.bytes, self.base)
+        write!(
+            f,
+            "`{}` ({} bytes at {:#x})",
+            self.label, self.bytes, self.base
+        )
     }
 }
 
 /// Pieces of `bytes` that lie in one word each, with the offset of each from `offset` on.
 fn split(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
-    let head = bytes.len().min((offset.next_multiple_of(4) - offset) as usize);
+    let head = bytes
+        .len()
+        .min((offset.next_multiple_of(4) - offset) as usize);
     let (head, body) = bytes.split_at(head);
     let start = offset + head.len() as u64;
     let body = body.chunks(4).enumerate();
     let body = body.map(move |(i, chunk)| (start + 4 * i as u64, chunk));
-    (!head.is_empty()).then_some((offset, head)).into_iter().chain(body)
+    (!head.is_empty())
+        .then_some((offset, head))
+        .into_iter()
+        .chain(body)
 }

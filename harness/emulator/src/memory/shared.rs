@@ -113,7 +113,11 @@ impl Record {
     fn fault(self, access: Access) -> Fault {
         Fault::Race {
             thread: self.thread(),
-            access: if self.is_atomic() { Access::Atomic } else { access },
+            access: if self.is_atomic() {
+                Access::Atomic
+            } else {
+                access
+            },
             instruction: self.instruction(),
         }
     }
@@ -274,7 +278,9 @@ impl SharedMemory {
                     shadow.is_split = true;
                 }
                 let bytes = self.split.entry(word).or_default();
-                bytes[skip..skip + part].iter_mut().try_for_each(&mut visit)?;
+                bytes[skip..skip + part]
+                    .iter_mut()
+                    .try_for_each(&mut visit)?;
             }
             at += part;
         }
