@@ -78,6 +78,11 @@ fn samples_parse() {
 }
 
 #[test]
+fn debugging_leaves_no_trace() {
+    assert_eq!(sample("compiled").target, ["sm_80"]);
+}
+
+#[test]
 fn variables() {
     let module = sample("declarations");
     assert_eq!(
