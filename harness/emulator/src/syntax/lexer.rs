@@ -30,8 +30,6 @@ pub(super) struct Lexeme<'a> {
     pub(super) position: Position,
     /// As written.
     pub(super) text: &'a str,
-    /// Whether it follows the token before it without a gap.
-    pub(super) is_joined: bool,
 }
 
 /// Longer marks first, so that the first match is the longest.
@@ -49,8 +47,8 @@ pub(super) const fn is_name_character(c: char) -> bool {
 pub(super) struct Lexer<'a> {
     rest: &'a str,
     position: Position,
-    /// Whether the last token was a word or directive that ended just before `rest`: a dot then
-    /// starts a modifier, even before a digit (`.1d`), and elsewhere a number (`.5`).
+    /// Whether the last token was a word or directive: `.1` then starts a modifier (`.1d`), and
+    /// elsewhere a number.
     follows_name: bool,
 }
 
@@ -106,30 +104,27 @@ impl<'a> Lexer<'a> {
 
     /// The next token.
     pub(super) fn next(&mut self) -> Result<Lexeme<'a>, ParseError> {
-        let before = self.rest.len();
         self.skip()?;
-        let is_joined = before == self.rest.len();
         let position = self.position;
-        let (token, length) = self.scan(is_joined && self.follows_name)?;
+        let (token, length) = self.scan()?;
         self.follows_name = matches!(token, Token::Word(_) | Token::Directive(_));
         Ok(Lexeme {
             token,
             position,
             text: self.take(length),
-            is_joined,
         })
     }
 
     /// The token that `rest` starts with and its length in bytes.
-    fn scan(&self, follows_name: bool) -> Result<(Token<'a>, usize), ParseError> {
+    fn scan(&self) -> Result<(Token<'a>, usize), ParseError> {
         let rest = self.rest;
         let mut characters = rest.chars();
         let Some(first) = characters.next() else {
             return Ok((Token::End, 0));
         };
         let second = characters.next().unwrap_or('\0');
-        let starts_number =
-            first.is_ascii_digit() || (first == '.' && second.is_ascii_digit() && !follows_name);
+        let starts_number = first.is_ascii_digit()
+            || (first == '.' && second.is_ascii_digit() && !self.follows_name);
         if starts_number {
             let text = &rest[..number::length(rest)];
             return match number::value(text) {

@@ -64,7 +64,11 @@ impl Parser<'_> {
         }
         let mut target = vec![self.word("an architecture such as `sm_90`")?.to_owned()];
         while self.accept(",")? {
-            target.push(self.word("a target option")?.to_owned());
+            let option = self.word("a target option")?;
+            // The tree has no debugging information, without which `debug` is an error.
+            if option != "debug" {
+                target.push(option.to_owned());
+            }
         }
         Ok(target)
     }

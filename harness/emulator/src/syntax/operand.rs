@@ -73,12 +73,10 @@ impl Parser<'_> {
         }
     }
 
-    /// A name and the component glued to it, as in `%tid.x`.
+    /// A name and its component, as in `%tid.x`.
     fn dotted_name(&mut self) -> Parsed<String> {
         let (mut name, _) = self.name("a name")?;
-        if self.current.is_joined
-            && let Some(component) = self.directive()
-        {
+        if let Some(component) = self.directive() {
             name.push('.');
             name.push_str(component);
             self.advance()?;

@@ -73,21 +73,14 @@ fn names_that_look_like_sequences_survive() {
         "a<12>, a<2>",
         "%r9, %r<11>, %r11",
         "a0",
-        "_<2>x",
         "a<1>",
     ] {
-        if let Ok(module) = parse(&with_body(&format!(".reg .b32 {names};"))) {
-            assert_survives(module);
-        } else {
-            assert_eq!(names, "_<2>x");
-        }
+        assert_survives(parse(&with_body(&format!(".reg .b32 {names};"))).expect(names));
     }
 }
 
 #[test]
 fn instructions_are_printed_canonically() {
-    let text = "@!p   ld . global";
-    assert!(parse(&with_body(text)).is_err());
     let text = "@!p ld .global.L1::evict_first.v2.b32{a,_},[ b - 4 ] ;";
     let printed = super::instruction(text).to_string();
     assert_eq!(
