@@ -89,7 +89,8 @@ fn races_in_shared_memory() {
     // The other warp has not written yet: it is the missing value that shows first.
     assert!(matches!(violation, Violation::UnwrittenMemory { .. }), "{violation}");
     let ordered = format!("{start}st.shared.u32 [%r1], %tid;\nbar.sync 0;\nld.shared.u32 %r4, [%r3];\nst.shared.u32 [%r1], %r4;");
-    assert!(matches!(on_line(&ordered, 5, 1), Violation::SharedRace { .. }));
+    // Warps run one after the other: it is the second that finds the word overwritten.
+    assert!(matches!(on_line(&ordered, 4, 1), Violation::SharedRace { .. }));
     // Within a warp.
     let start = ".shared .b32 tile[64];\nmov.u32 %r0, tile; mad.lo.u32 %r1, %tid, 4, %r0; xor.b32 %r2, %tid, 1; mad.lo.u32 %r3, %r2, 4, %r0;\n";
     let body = format!("{start}st.shared.u32 [%r1], %tid;\nld.shared.u32 %r4, [%r3];");
@@ -125,7 +126,7 @@ fn barriers() {
     assert!(matches!(
         on_line(body, 2, 1),
         Violation::StuckBarrier { arrived: 32, expected: 64, .. }
-    ) || matches!(on_line(body, 3, 1), Violation::StuckBarrier { .. }));
+    ));
     let body = "setp.lt.u32 %p0, %tid, 32;\n@%p0 bra OTHER;\nbar.sync 1, 64;\nret;\nOTHER: bar.sync 1, 32;\nbar.sync 1, 96;";
     assert!(matches!(report(body, 1).violation, Violation::BarrierCount { .. } | Violation::StuckBarrier { .. }));
     let body = "bar.sync 1, 48;";

@@ -345,6 +345,13 @@ impl Operands for Names {
         }
     }
 
+    fn width(&self, operand: &Operand) -> Option<u32> {
+        match operand {
+            Operand::Name(name) => self.register(name).map(|(_, ty)| ty.bits()),
+            _ => None,
+        }
+    }
+
     fn carry(&mut self) -> Register {
         match self.carry {
             Some(register) => register,
