@@ -1,5 +1,7 @@
 //! Launching a kernel: checks of its geometry, its blocks over the cores of the host, its result.
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use rayon::prelude::*;
 
 use crate::exec::{Block, Environment};
@@ -126,9 +128,19 @@ impl Kernels {
             budget,
         };
         let blocks = geometry.grid.iter().product::<u32>();
+        // Blocks after one that broke a rule need not run; those before it decide what is told.
+        let failed = AtomicU32::new(u32::MAX);
         let run = |linear: u32| {
-            let finished = Block::new(&environment, linear).run()?;
-            Ok((finished.log.finish(), finished.statistics))
+            if linear > failed.load(Ordering::Relaxed) {
+                return Ok(Default::default());
+            }
+            match Block::new(&environment, linear).run() {
+                Ok(finished) => Ok((finished.log.finish(), finished.statistics)),
+                Err(report) => {
+                    failed.fetch_min(linear, Ordering::Relaxed);
+                    Err(report)
+                }
+            }
         };
         // Atomics make results depend on the order of blocks; then that is one after the other.
         let results: Vec<Result<_, Box<Report>>> = if has_global_atomics(program) {
@@ -155,10 +167,14 @@ impl Kernels {
     }
 }
 
+/// Whether blocks may see what others do: through atomics, or volatile and ordered accesses.
 fn has_global_atomics(program: &Program) -> bool {
     let mut operations = program.instructions.iter().map(|i| &i.operation);
     operations.any(|operation| match operation {
         Operation::Atomic { space, .. } => matches!(space, Space::Global | Space::Generic),
+        Operation::Load(moved) | Operation::Store(moved) => {
+            moved.is_atomic && matches!(moved.space, Space::Global | Space::Generic)
+        }
         _ => false,
     })
 }
@@ -170,16 +186,16 @@ fn check_geometry(program: &Program, geometry: Geometry) -> Result<(), LaunchErr
             reason,
         })
     };
-    let product = |size: [u32; 3]| size.into_iter().map(u64::from).product::<u64>();
+    let product = |size: [u32; 3]| size.into_iter().fold(1, |all, n| all * u128::from(n));
     let (blocks, threads) = (product(geometry.grid), product(geometry.block));
     if blocks == 0 || threads == 0 {
         return wrong("the grid or the block is empty".to_owned());
     }
     let [_, y, z] = geometry.grid;
-    if y > 65_535 || z > 65_535 || blocks > u64::from(i32::MAX as u32) {
+    if y > 65_535 || z > 65_535 || blocks > i32::MAX as u128 {
         return wrong(format!("a grid of {:?} blocks is too large", geometry.grid));
     }
-    if threads > u64::from(MAX_THREADS) {
+    if threads > u128::from(MAX_THREADS) {
         return wrong(format!(
             "{threads} threads a block, at most {MAX_THREADS} are possible"
         ));

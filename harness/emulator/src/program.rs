@@ -111,6 +111,8 @@ pub struct Move {
     pub bytes: u32,
     /// Whether an element's sign fills a wider register.
     pub is_signed: bool,
+    /// The bits that the registers have, for signs to fill.
+    pub register_mask: u64,
     /// A register for each element.
     pub registers: Vec<Register>,
     /// Place of the first element.

@@ -10,7 +10,9 @@ fn words(body: &str) -> Vec<u32> {
     let input: Vec<u32> = (0..128).map(|i| 1000 + 3 * i).collect();
     let mut machine = Machine::new(128, &input);
     let source = kernel(&format!("{OFFSET}{body}\nst.global.u32 [%rd2], %r0;"));
-    machine.run(&source, 2, 64).unwrap_or_else(|error| panic!("{error}"));
+    machine
+        .run(&source, 2, 64)
+        .unwrap_or_else(|error| panic!("{error}"));
     machine.output()
 }
 
@@ -41,7 +43,12 @@ fn shared_memory_and_barriers() {
         ".shared .b32 tile[64];\nmov.u32 %r10, tile; mov.u32 %r11, %tid.x; mad.lo.u32 %r12, %r11, 4, %r10; sub.u32 %r13, 63, %r11; mad.lo.u32 %r13, %r13, 4, %r10;\n\
          st.shared.u32 [%r12], %tid;\nbar.sync 0;\nld.shared.u32 %r0, [%r13];",
     );
-    assert_eq!(got, (0..128).map(|i| i / 64 * 64 + 63 - i % 64).collect::<Vec<_>>());
+    assert_eq!(
+        got,
+        (0..128)
+            .map(|i| i / 64 * 64 + 63 - i % 64)
+            .collect::<Vec<_>>()
+    );
     // The same through a generic address and cp.async.
     let got = words(
         ".shared .align 4 .b32 tile[64];\nmov.u64 %rd5, tile; cvta.shared.u64 %rd5, %rd5; mov.u32 %r10, tile; mov.u32 %r11, %tid.x; mad.lo.u32 %r12, %r11, 4, %r10; sub.u32 %r13, 63, %r11; mul.wide.u32 %rd6, %r13, 4; add.u64 %rd5, %rd5, %rd6;\n\
@@ -61,39 +68,72 @@ fn shuffles_in_every_mode() {
     let lane = |i: u32| i % 32;
     let base = |i: u32| i / 32 * 32;
     let expect = |f: &dyn Fn(u32) -> u32| (0..128).map(f).collect::<Vec<u32>>();
-    assert_eq!(shuffle("bfly", 5, 31), expect(&|i| 1000 + base(i) + (lane(i) ^ 5)));
+    assert_eq!(
+        shuffle("bfly", 5, 31),
+        expect(&|i| 1000 + base(i) + (lane(i) ^ 5))
+    );
     assert_eq!(shuffle("idx", 9, 31), expect(&|i| 1000 + base(i) + 9));
-    assert_eq!(shuffle("up", 3, 0), expect(&|i| match lane(i) {
-        0..3 => i,
-        _ => 1000 + i - 3,
-    }));
-    assert_eq!(shuffle("down", 3, 31), expect(&|i| match lane(i) {
-        29.. => i,
-        _ => 1000 + i + 3,
-    }));
+    assert_eq!(
+        shuffle("up", 3, 0),
+        expect(&|i| match lane(i) {
+            0..3 => i,
+            _ => 1000 + i - 3,
+        })
+    );
+    assert_eq!(
+        shuffle("down", 3, 31),
+        expect(&|i| match lane(i) {
+            29.. => i,
+            _ => 1000 + i + 3,
+        })
+    );
     // Segments of 8: clamp 31, segment mask 24.
-    assert_eq!(shuffle("down", 3, 24 << 8 | 31), expect(&|i| match i % 8 {
-        5.. => i,
-        _ => 1000 + i + 3,
-    }));
-    assert_eq!(shuffle("idx", 2, 24 << 8 | 31), expect(&|i| 1000 + i / 8 * 8 + 2));
+    assert_eq!(
+        shuffle("down", 3, 24 << 8 | 31),
+        expect(&|i| match i % 8 {
+            5.. => i,
+            _ => 1000 + i + 3,
+        })
+    );
+    assert_eq!(
+        shuffle("idx", 2, 24 << 8 | 31),
+        expect(&|i| 1000 + i / 8 * 8 + 2)
+    );
 }
 
 #[test]
 fn votes_matches_and_reductions() {
     let got = words("shr.u32 %r1, %tid, 2; match.any.sync.b32 %r0, %r1, 0xffffffff;");
-    assert_eq!(got, (0..128).map(|i| 0xf << (i % 32 / 4 * 4)).collect::<Vec<u32>>());
+    assert_eq!(
+        got,
+        (0..128)
+            .map(|i| 0xf << (i % 32 / 4 * 4))
+            .collect::<Vec<u32>>()
+    );
     let got = words("redux.sync.add.u32 %r0, %tid, 0xffffffff;");
-    assert_eq!(got, (0..128).map(|i| (0..32).map(|j| i / 32 * 32 + j).sum()).collect::<Vec<u32>>());
+    assert_eq!(
+        got,
+        (0..128)
+            .map(|i| (0..32).map(|j| i / 32 * 32 + j).sum())
+            .collect::<Vec<u32>>()
+    );
     let got = words("sub.u32 %r1, %tid, 40; redux.sync.min.s32 %r0, %r1, 0xffffffff;");
-    assert_eq!(got, (0..128).map(|i: u32| (i / 32 * 32).wrapping_sub(40)).collect::<Vec<u32>>());
+    assert_eq!(
+        got,
+        (0..128)
+            .map(|i: u32| (i / 32 * 32).wrapping_sub(40))
+            .collect::<Vec<u32>>()
+    );
     let got = words("activemask.b32 %r0;");
     assert_eq!(got, vec![u32::MAX; 128]);
     // Halves of a warp, each under its own mask.
     let got = words(
         "and.b32 %r1, %tid, 16; setp.eq.u32 %p0, %r1, 0; selp.b32 %r2, 0xffff, 0xffff0000, %p0; redux.sync.max.u32 %r0, %tid, %r2;",
     );
-    assert_eq!(got, (0..128).map(|i| i / 16 * 16 + 15).collect::<Vec<u32>>());
+    assert_eq!(
+        got,
+        (0..128).map(|i| i / 16 * 16 + 15).collect::<Vec<u32>>()
+    );
 }
 
 #[test]
@@ -102,7 +142,9 @@ fn atomics() {
     let mut machine = Machine::new(1, &input);
     machine.memory.write(machine.out, &[0; 4]).expect("inside");
     let source = kernel("atom.global.add.u32 %r0, [%out], %tid;\nred.global.max.u32 [%out], 5;");
-    machine.run(&source, 3, 64).unwrap_or_else(|error| panic!("{error}"));
+    machine
+        .run(&source, 3, 64)
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(machine.output(), [3 * 64 * 63 / 2]);
 }
 
@@ -134,7 +176,9 @@ fn a_product_of_matrices() {
         ]);
     }
     let mut machine = Machine::new(128, &input);
-    machine.run(&source, 1, 32).unwrap_or_else(|error| panic!("{error}"));
+    machine
+        .run(&source, 1, 32)
+        .unwrap_or_else(|error| panic!("{error}"));
     let output = machine.output();
     for row in 0..16 {
         for column in 0..8 {
@@ -150,9 +194,13 @@ fn a_product_of_matrices() {
 #[test]
 fn launches_are_deterministic_and_counted() {
     let input: Vec<u32> = (0..4096).collect();
-    let source = kernel(&format!("{OFFSET}ld.global.u32 %r1, [%rd1]; add.u32 %r0, %r1, 7;\nst.global.u32 [%rd2], %r0;"));
+    let source = kernel(&format!(
+        "{OFFSET}ld.global.u32 %r1, [%rd1]; add.u32 %r0, %r1, 7;\nst.global.u32 [%rd2], %r0;"
+    ));
     let mut machine = Machine::new(4096, &input);
-    let first = machine.run(&source, 64, 64).unwrap_or_else(|error| panic!("{error}"));
+    let first = machine
+        .run(&source, 64, 64)
+        .unwrap_or_else(|error| panic!("{error}"));
     assert_eq!(first, machine.run(&source, 64, 64).expect("again"));
     assert_eq!(first.global_load_bytes, 4 * 4096);
     assert_eq!(first.global_store_bytes, 4 * 4096);

@@ -3,10 +3,14 @@
 use super::block::Block;
 use super::lanes_of;
 use super::step::Next;
+use crate::memory::log::Touch;
 use crate::memory::shared::{Access, Moment};
 use crate::program::{Address, Space};
 use crate::registers::{LANES, Register};
 use crate::report::{Report, Violation};
+
+/// Most bytes of a copy.
+const WIDEST: usize = 16;
 
 /// The copies of a warp that have not arrived.
 #[derive(Debug, Default)]
@@ -23,7 +27,8 @@ struct Pending {
     /// Groups of the lane that were committed before it.
     group: u32,
     destination: u64,
-    bytes: Vec<u8>,
+    bytes: [u8; WIDEST],
+    count: u32,
     instruction: u32,
 }
 
@@ -37,23 +42,23 @@ impl Block<'_> {
         bytes: u32,
         read: Option<Register>,
     ) -> Result<Next, Box<Report>> {
+        let counts = match read {
+            Some(register) => *self.warps[warp].registers.word(register),
+            None => [bytes; LANES],
+        };
+        let wrong = lanes_of(active).find(|&lane| counts[lane] > bytes);
+        if let Some(lane) = wrong {
+            let reason = format!(
+                "{} bytes are more than the {bytes} that it copies",
+                counts[lane]
+            );
+            let thread = self.warps[warp].thread(lane);
+            return Err(self.report(pc, thread, Violation::Operand(reason)));
+        }
+        let copied = self.copy_sources(warp, pc, active, source, bytes, &counts)?;
         let destinations = self.warps[warp].addresses(destination);
-        let sources = self.warps[warp].addresses(source);
-        let reads = read.map(|register| *self.warps[warp].registers.word(register));
-        self.count_global(active, &sources, bytes, true);
         for lane in lanes_of(active) {
             let thread = self.warps[warp].thread(lane);
-            let count = reads.map_or(bytes, |reads| reads[lane]);
-            if count > bytes {
-                let reason = format!("{count} bytes are more than the {bytes} that it copies");
-                return Err(self.report(pc, thread, Violation::Operand(reason)));
-            }
-            let mut copied = vec![0u8; bytes as usize];
-            self.check_alignment(pc, thread, Space::Global, sources[lane], bytes)?;
-            if count > 0 {
-                let piece = &mut copied[..count as usize];
-                self.load_global(pc, thread, sources[lane], piece, false)?;
-            }
             let to = destinations[lane];
             self.check_alignment(pc, thread, Space::Shared, to, bytes)?;
             self.touch_shared(warp, pc, lane, to, bytes, Access::Write)?;
@@ -63,11 +68,52 @@ impl Block<'_> {
                 lane,
                 group: copies.committed[lane],
                 destination: to,
-                bytes: copied,
+                bytes: copied[lane],
+                count: bytes,
                 instruction: pc,
             });
         }
         Ok(Next::Following)
+    }
+
+    /// The bytes that each lane copies; zeros follow the first `counts` of them.
+    fn copy_sources(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        active: u32,
+        source: Address,
+        bytes: u32,
+        counts: &[u32; LANES],
+    ) -> Result<[[u8; WIDEST]; LANES], Box<Report>> {
+        let mut copied = [[0u8; WIDEST]; LANES];
+        let mut rest = self.requests(warp, pc, Space::Global, source, active, bytes, true)?;
+        // Lanes of which fewer bytes are read are not held to all of them.
+        let partial = lanes_of(active).filter(|&lane| counts[lane] < bytes);
+        let partial = partial.fold(0u32, |lanes, lane| lanes | 1 << lane);
+        rest.leave_out(partial);
+        while let Some(request) = self.next_request(&mut rest) {
+            self.check_global(warp, pc, &request, Touch::Read, true)?;
+            if let Some(allocation) = request.allocation {
+                for lane in lanes_of(request.lanes) {
+                    let pieces = copied[lane].chunks_exact_mut(4).take(bytes as usize / 4);
+                    for (at, piece) in (request.addresses[lane]..).step_by(4).zip(pieces) {
+                        piece.copy_from_slice(&allocation.load(at, 4).to_le_bytes());
+                    }
+                }
+            }
+        }
+        let addresses = self.warps[warp].addresses(source);
+        for lane in lanes_of(partial) {
+            for (at, byte) in (addresses[lane]..).zip(&mut copied[lane][..counts[lane] as usize]) {
+                let request = self.single_byte(lane, at);
+                self.check_global(warp, pc, &request, Touch::Read, true)?;
+                if let Some(allocation) = request.allocation {
+                    *byte = allocation.load(at, 1) as u8;
+                }
+            }
+        }
+        Ok(copied)
     }
 
     pub(super) fn copy_commit(&mut self, warp: usize, active: u32) -> Next {
@@ -93,7 +139,8 @@ impl Block<'_> {
                     warp_epoch,
                     thread: first + copy.lane as u32,
                 };
-                shared.end_copy(copy.destination, &copy.bytes, moment, copy.instruction);
+                let bytes = &copy.bytes[..copy.count as usize];
+                shared.end_copy(copy.destination, bytes, moment, copy.instruction);
             }
             !arrives
         });

@@ -6,7 +6,7 @@ use crate::memory::global::GlobalMemory;
 use crate::memory::local::LocalMemory;
 use crate::memory::log::TouchLog;
 use crate::memory::shared::SharedMemory;
-use crate::program::{Program, Special};
+use crate::program::{Operation, Program, Special};
 use crate::registers::{Class, LANES, Register, Registers};
 use crate::report::{Index3, Report, Violation};
 use crate::statistics::Statistics;
@@ -169,9 +169,16 @@ impl<'a> Block<'a> {
             let waiting = warp.fragments.iter();
             let mut waiting = waiting.filter(|fragment| fragment.state == State::WaitsForLanes);
             if let Some(fragment) = waiting.next() {
-                let violation = Violation::LaneMask {
-                    mask: fragment.lanes,
-                    reason: "these lanes wait for others of their mask, which never come".into(),
+                let instruction = &self.environment.program.instructions[fragment.pc as usize];
+                let violation = match instruction.operation {
+                    Operation::Barrier { .. } => Violation::DivergentBarrier {
+                        arrived: fragment.lanes,
+                        expected: warp.lanes,
+                    },
+                    _ => Violation::LaneMask {
+                        mask: fragment.lanes,
+                        reason: "these lanes wait for others, which never come".into(),
+                    },
                 };
                 let lane = Warp::first(fragment.lanes);
                 return self.report(fragment.pc, warp.thread(lane), violation);
@@ -194,7 +201,8 @@ impl<'a> Block<'a> {
             .find(|fragment| fragment.state != State::WaitsAtBarrier(barrier));
         let others = match elsewhere {
             Some(fragment) => {
-                let place = self.environment.program.instructions[fragment.pc as usize].position;
+                let instructions = &self.environment.program.instructions;
+                let place = instructions[fragment.stands_at() as usize].position;
                 format!("wait at line {place}")
             }
             None => "have exited".to_owned(),
@@ -206,7 +214,7 @@ impl<'a> Block<'a> {
             others,
         };
         self.report(
-            fragment.pc,
+            fragment.stands_at(),
             warp.thread(Warp::first(fragment.lanes)),
             violation,
         )

@@ -4,6 +4,7 @@ use super::block::Block;
 use super::lanes_of;
 use super::step::Next;
 use super::warp::{State, Warp};
+use crate::memory::shared::Moment;
 use crate::program::{AtomicOp, Collective, ShuffleMode, VoteMode};
 use crate::registers::{Class, LANES, Register};
 use crate::report::{Report, Violation};
@@ -74,6 +75,12 @@ impl Block<'_> {
     ) -> Result<(), Box<Report>> {
         if what == Collective::Barrier {
             self.warps[warp].epoch += 1;
+            if self.warps[warp].epoch > Moment::LAST_WARP_EPOCH {
+                let last = Moment::LAST_WARP_EPOCH;
+                let reason = format!("more than {last} warp barriers between two of the block");
+                let thread = self.warps[warp].thread(Warp::first(group));
+                return Err(self.report(pc, thread, Violation::Operand(reason)));
+            }
             return Ok(());
         }
         if let Collective::Shuffle(mode) = what {

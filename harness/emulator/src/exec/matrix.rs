@@ -14,7 +14,7 @@ use half::{bf16, f16};
 use super::block::Block;
 use super::lanes_of;
 use super::step::Next;
-use super::warp::Warp;
+use super::warp::{State, Warp};
 use crate::memory::shared::Access;
 use crate::program::{Address, Mma, MmaType, Space};
 use crate::registers::{LANES, Register};
@@ -26,10 +26,13 @@ use crate::syntax::ast::Type;
 const ROW: u32 = 16;
 
 impl Block<'_> {
-    /// Checks that all lanes take part, as `.sync.aligned` asks.
-    fn require_all(&self, warp: usize, pc: u32, active: u32) -> Result<(), Box<Report>> {
+    /// Whether all lanes are here, as `.sync.aligned` asks; false if they may still come.
+    fn are_all_here(&self, warp: usize, pc: u32, active: u32) -> Result<bool, Box<Report>> {
         if active == u32::MAX {
-            return Ok(());
+            return Ok(true);
+        }
+        if self.warps[warp].live() == u32::MAX {
+            return Ok(false);
         }
         let violation = Violation::LaneMask {
             mask: active,
@@ -47,7 +50,9 @@ impl Block<'_> {
         address: Address,
         is_transposed: bool,
     ) -> Result<Next, Box<Report>> {
-        self.require_all(warp, pc, active)?;
+        if !self.are_all_here(warp, pc, active)? {
+            return Ok(Next::Wait(active, State::WaitsForLanes));
+        }
         let addresses = self.warps[warp].addresses(address);
         for (matrix, &destination) in destinations.iter().enumerate() {
             let mut rows = [[0u16; 8]; 8];
@@ -88,7 +93,9 @@ impl Block<'_> {
         address: Address,
         is_transposed: bool,
     ) -> Result<Next, Box<Report>> {
-        self.require_all(warp, pc, active)?;
+        if !self.are_all_here(warp, pc, active)? {
+            return Ok(Next::Wait(active, State::WaitsForLanes));
+        }
         let addresses = self.warps[warp].addresses(address);
         for (matrix, &source) in sources.iter().enumerate() {
             let lanes = *self.warps[warp].registers.word(source);
@@ -133,10 +140,12 @@ impl Block<'_> {
         active: u32,
         mma: &Mma,
     ) -> Result<Next, Box<Report>> {
-        self.require_all(warp, pc, active)?;
+        if !self.are_all_here(warp, pc, active)? {
+            return Ok(Next::Wait(active, State::WaitsForLanes));
+        }
         let registers = &mut self.warps[warp].registers;
         let mut a = [[0f64; 32]; 16];
-        let mut b = [[0f64; 32]; 8];
+        let mut b = [[0f64; 8]; 32];
         let bits = element_bits(mma.a);
         let per_register = (32 / bits) as usize;
         let mask = (1u32 << bits) - 1;
@@ -153,14 +162,19 @@ impl Block<'_> {
             for (lane, &word) in registers.word(register).iter().enumerate() {
                 let first = 4 * per_register * r + per_register * (lane % 4);
                 for i in 0..per_register {
-                    b[lane / 4][first + i] = decode(mma.b, word >> (i as u32 * bits) & mask);
+                    b[first + i][lane / 4] = decode(mma.b, word >> (i as u32 * bits) & mask);
                 }
             }
         }
-        let dot = |row: usize, column: usize| -> f64 {
-            let pairs = a[row][..mma.k].iter().zip(&b[column][..mma.k]);
-            pairs.map(|(a, b)| a * b).sum()
-        };
+        let mut dots = [[0f64; 8]; 16];
+        for (dots, a) in dots.iter_mut().zip(&a) {
+            for (a, b) in a.iter().zip(&b).take(mma.k) {
+                for (dot, b) in dots.iter_mut().zip(b) {
+                    *dot += a * b;
+                }
+            }
+        }
+        let dot = |row: usize, column: usize| dots[row][column];
         let mut results: Vec<[u32; LANES]> = Vec::with_capacity(mma.c_registers.len());
         for (r, &register) in mma.c_registers.iter().enumerate() {
             let c = *registers.word(register);

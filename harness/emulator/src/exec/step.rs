@@ -3,8 +3,9 @@
 use super::block::{BARRIERS, Block};
 use super::lanes_of;
 use super::warp::{Fragment, State, Warp};
+use crate::memory::shared::Moment;
 use crate::program::Operation;
-use crate::registers::{Class, Register};
+use crate::registers::{Class, LANES, Register};
 use crate::report::{Report, Violation};
 
 /// Where the lanes of a fragment go after an instruction.
@@ -15,15 +16,22 @@ pub(super) enum Next {
     Wait(u32, State),
 }
 
+/// Instructions that a warp runs before the next one's turn: those that wait for a value from
+/// another warp get it.
+const TURN: u64 = 1 << 16;
+
 impl Block<'_> {
-    /// Runs a warp until none of its lanes can go on. Tells whether any did.
+    /// Runs a warp until none of its lanes can go on, or its turn is over. Tells whether any did.
     pub(super) fn run_warp(&mut self, warp: usize) -> Result<bool, Box<Report>> {
         let mut has_moved = false;
-        while let Some(index) = self.warps[warp].next() {
+        let end = self.spent + TURN;
+        while self.spent < end
+            && let Some(index) = self.warps[warp].next()
+        {
             has_moved = true;
             let index = self.warps[warp].join(index);
             if self.warps[warp].fragments.len() == 1 {
-                self.run_alone(warp)?;
+                self.run_alone(warp, end)?;
             } else {
                 self.step(warp, index)?;
             }
@@ -32,8 +40,9 @@ impl Block<'_> {
     }
 
     /// Runs a warp whose lanes are all at one place for as long as they are.
-    fn run_alone(&mut self, warp: usize) -> Result<(), Box<Report>> {
-        while let [fragment] = self.warps[warp].fragments.as_slice()
+    fn run_alone(&mut self, warp: usize, end: u64) -> Result<(), Box<Report>> {
+        while self.spent < end
+            && let [fragment] = self.warps[warp].fragments.as_slice()
             && fragment.state == State::Running
         {
             self.step(warp, 0)?;
@@ -98,15 +107,12 @@ impl Block<'_> {
                     Some(threads) => Some(self.uniform(warp, pc, *threads, active)?),
                     None => None,
                 };
-                if *is_aligned && active != self.warps[warp].lanes {
-                    let violation = Violation::DivergentBarrier {
-                        arrived: active,
-                        expected: self.warps[warp].lanes,
-                    };
-                    let thread = self.warps[warp].thread(Warp::first(active));
-                    return Err(self.report(pc, thread, violation));
+                // Other lanes may be on their way from further down: nothing is wrong until
+                // nobody can go on.
+                if !*is_aligned || active == self.warps[warp].lanes {
+                    return self.arrive(warp, index, active, number, threads, *is_arrival);
                 }
-                return self.arrive(warp, index, active, number, threads, *is_arrival);
+                Next::Wait(active, State::WaitsForLanes)
             }
             Operation::Collective {
                 what,
@@ -149,7 +155,10 @@ impl Block<'_> {
                 state.fragments[index].pc += 1;
             }
             Next::Wait(waiting, why) => {
+                // They come back, and are counted then.
                 let done = active & !waiting;
+                self.statistics.executed[pc as usize] -= u64::from(done == 0);
+                self.statistics.lanes[pc as usize] -= u64::from(waiting.count_ones());
                 for &register in &instruction.writes {
                     state.registers.mark_written(register, done);
                 }
@@ -276,10 +285,10 @@ impl Block<'_> {
             };
             return Err(self.report(pc, thread, violation));
         }
-        // A count given in the instruction counts warps whole.
+        // A count given in the instruction counts warps whole, the last one too.
         let arriving = match threads {
-            Some(_) => 32,
-            None => active.count_ones(),
+            Some(_) if active == self.warps[warp].lanes => LANES as u32,
+            _ => active.count_ones(),
         };
         let barrier = &mut self.barriers[number as usize];
         barrier.expected = expected;
@@ -304,7 +313,12 @@ impl Block<'_> {
         if is_complete {
             *barrier = Default::default();
             self.epoch += 1;
+            if self.epoch > Moment::LAST_BLOCK_EPOCH {
+                let reason = format!("more than {} barriers", Moment::LAST_BLOCK_EPOCH);
+                return Err(self.report(pc, thread, Violation::Operand(reason)));
+            }
             for warp in &mut self.warps {
+                warp.epoch = 0;
                 for fragment in &mut warp.fragments {
                     if fragment.state == State::WaitsAtBarrier(number) {
                         fragment.state = State::Running;

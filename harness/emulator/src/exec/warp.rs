@@ -18,6 +18,16 @@ pub struct Fragment {
     pub state: State,
 }
 
+impl Fragment {
+    /// The instruction that it runs or waits at: a barrier of the block is passed when left.
+    pub fn stands_at(&self) -> u32 {
+        match self.state {
+            State::WaitsAtBarrier(_) => self.pc - 1,
+            _ => self.pc,
+        }
+    }
+}
+
 /// Whether a fragment can go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {

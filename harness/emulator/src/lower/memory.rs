@@ -3,6 +3,7 @@
 use super::names::Names;
 use super::{Lowered, Reader, class_of};
 use crate::alu::{Alu, LowerError, Operands};
+use crate::exec::WIDEST;
 use crate::program::{Address, AtomicOp, Move, Operation, Space};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{Immediate, Instruction, Operand, Type};
@@ -167,10 +168,18 @@ fn moved(
         .iter()
         .map(|operand| wide(names, operand, ty, is_load))
         .collect::<Result<Vec<_>, _>>()?;
+    if ty.bytes() * count as u32 > WIDEST {
+        return Err(reader.wrong(format!("more than {WIDEST} bytes are not moved at once")));
+    }
+    let bits = elements(&reader, numbers[1], value, count)?
+        .iter()
+        .filter_map(|operand| names.width(operand))
+        .min();
     let moved = Move {
         space,
         bytes: ty.bytes(),
         is_signed: ty.is_signed(),
+        register_mask: u64::MAX >> (64 - bits.unwrap_or(64).clamp(1, 64)),
         registers,
         address,
         is_atomic,

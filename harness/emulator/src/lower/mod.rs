@@ -73,6 +73,7 @@ fn kernel(
     if instructions.len() > usize::from(u16::MAX) {
         return Err(error(function.position, "more than 65535 instructions"));
     }
+    names.check_sizes(function.position)?;
     Ok(names.into_program(function, instructions))
 }
 
@@ -138,7 +139,7 @@ impl Lowering {
                 Some((register, guard.is_negated))
             }
         };
-        let text = full_opcode(instruction);
+        let text = instruction.full_opcode();
         let mut lowered = if instruction.opcode == "bra" {
             let [Operand::Name(label)] = instruction.operands.as_slice() else {
                 return Err(error(position, format!("`{text}` takes a label")));
@@ -166,6 +167,8 @@ impl Lowering {
         } else {
             return Err(error(position, format!("unknown instruction `{text}`")));
         };
+        let key = |register: &Register| (register.class as u8, register.index);
+        lowered.reads.sort_unstable_by_key(key);
         lowered.reads.dedup();
         self.instructions.push(Instruction {
             position,
@@ -208,16 +211,6 @@ impl Lowered {
             writes: Vec::new(),
         }
     }
-}
-
-/// Opcode and modifiers as written.
-fn full_opcode(instruction: &ast::Instruction) -> String {
-    let mut text = instruction.opcode.clone();
-    for modifier in &instruction.modifiers {
-        text.push('.');
-        text.push_str(modifier);
-    }
-    text
 }
 
 /// The class of the registers that hold values of a type.
@@ -270,7 +263,7 @@ impl<'a> Reader<'a> {
     /// An error about the modifiers.
     fn wrong(&self, reason: impl Into<String>) -> LowerError {
         LowerError::Modifier {
-            instruction: full_opcode(self.instruction),
+            instruction: self.instruction.full_opcode(),
             reason: reason.into(),
         }
     }
@@ -294,7 +287,7 @@ impl<'a> Reader<'a> {
     /// An error about an operand, counted from 1.
     fn operand(&self, number: usize, reason: impl Into<String>) -> LowerError {
         LowerError::Operand {
-            instruction: full_opcode(self.instruction),
+            instruction: self.instruction.full_opcode(),
             number,
             reason: reason.into(),
         }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use super::{ProgramError, class_of, error};
 use crate::alu::{LowerError, Operands};
+use crate::launch::MAX_SHARED;
 use crate::memory::{CONST_WINDOW, SHARED_WINDOW};
 use crate::program::{self, Address, Instruction, Parameter, Program, Special};
 use crate::registers::{Class, Register};
@@ -59,7 +60,14 @@ impl Names {
                 *base += size(variable)?;
             }
         }
-        names.dynamic_base = names.dynamic_base.next_multiple_of(16);
+        let dynamic = module
+            .variables
+            .iter()
+            .filter(|variable| variable.is_extern);
+        let alignment = dynamic.map(|variable| u64::from(variable.alignment)).max();
+        names.dynamic_base = names
+            .dynamic_base
+            .next_multiple_of(alignment.unwrap_or(1).max(16));
         for variable in &module.variables {
             names.declare_variable(variable)?;
         }
@@ -275,6 +283,33 @@ impl Names {
             }
             Operand::Immediate(immediate) => Ok(self.constant(class, bits(*immediate, ty)?)),
             _ => Err("a register or a constant is expected".to_owned()),
+        }
+    }
+
+    /// Checks that what is declared fits where it goes.
+    pub fn check_sizes(&self, position: Position) -> Result<(), ProgramError> {
+        let registers = self.names.iter().map(Vec::len).max().unwrap_or(0) as u64;
+        let sizes = [
+            ("registers and constants of a class", registers, 1 << 16),
+            ("bytes of shared memory", self.shared, u64::from(MAX_SHARED)),
+            (
+                "bytes of shared memory",
+                self.dynamic_base,
+                u64::from(MAX_SHARED),
+            ),
+            ("bytes of local memory", self.local, 512 << 10),
+            (
+                "bytes of constant memory",
+                self.constant_bank.len() as u64,
+                64 << 10,
+            ),
+        ];
+        match sizes.into_iter().find(|(_, size, most)| size > most) {
+            None => Ok(()),
+            Some((what, size, most)) => Err(error(
+                position,
+                format!("{size} {what}, at most {most} are possible"),
+            )),
         }
     }
 

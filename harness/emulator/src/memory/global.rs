@@ -259,6 +259,25 @@ impl Allocation {
         }
     }
 
+    /// Loads an aligned double word that it holds.
+    #[inline(always)]
+    pub fn load_double(&self, address: u64) -> u64 {
+        u64::from(self.load(address, 4)) | u64::from(self.load(address + 4, 4)) << 32
+    }
+
+    /// Stores an aligned double word that it holds.
+    #[inline(always)]
+    pub fn store_double(&self, address: u64, value: u64) {
+        self.store(address, 4, value as u32);
+        self.store(address + 4, 4, (value >> 32) as u32);
+    }
+
+    /// Some aligned words that it holds.
+    #[inline(always)]
+    pub(crate) fn words(&self, address: u64, count: usize) -> &[AtomicU32] {
+        &self.words[((address - self.base) / 4) as usize..][..count]
+    }
+
     /// Stores `bytes` (1, 2 or 4, aligned) that it holds.
     #[inline(always)]
     pub fn store(&self, address: u64, bytes: u32, value: u32) {
@@ -288,10 +307,8 @@ impl Allocation {
     pub fn update_double(&self, address: u64, f: impl FnOnce(u64) -> u64) -> u64 {
         static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
         let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-        let old = u64::from(self.load(address, 4)) | u64::from(self.load(address + 4, 4)) << 32;
-        let new = f(old);
-        self.store(address, 4, new as u32);
-        self.store(address + 4, 4, (new >> 32) as u32);
+        let old = self.load_double(address);
+        self.store_double(address, f(old));
         old
     }
 

@@ -34,23 +34,29 @@ pub struct Interval {
 /// The intervals of a block.
 #[derive(Debug, Default)]
 pub struct TouchLog {
+    /// The first `compacted` in order and joined, the rest as they came.
     intervals: Vec<Interval>,
+    compacted: usize,
     compact_at: usize,
 }
 
 /// Intervals from which on a log is compacted first.
 const COMPACT_FROM: usize = 1 << 14;
 
+/// Intervals that may be searched one by one.
+const UNSORTED: usize = 64;
+
 impl TouchLog {
     /// Notes an interval.
     #[inline]
     pub fn push(&mut self, interval: Interval) {
-        if let Some(last) = self.intervals.last_mut()
+        if let Some(last) = self.intervals[self.compacted..].last_mut()
             && last.touch == interval.touch
-            && last.end == interval.start
             && last.instruction == interval.instruction
+            && last.start <= interval.start
+            && last.end >= interval.start
         {
-            last.end = interval.end;
+            last.end = last.end.max(interval.end);
             return;
         }
         self.intervals.push(interval);
@@ -62,18 +68,32 @@ impl TouchLog {
 
     /// Whether this block wrote all bytes from `start` to `end` itself.
     pub fn has_written(&mut self, start: u64, end: u64) -> bool {
+        if self.intervals.len() - self.compacted > UNSORTED.max(self.compacted / 8) {
+            self.compact();
+        }
         let mut at = start;
         // Every pass reaches further or ends; an access spans few intervals.
         while at < end {
-            let covering = self.intervals.iter().filter(|interval| {
-                interval.touch != Touch::Read && interval.start <= at && at < interval.end
-            });
-            match covering.map(|interval| interval.end).max() {
+            match self.written_until(at) {
                 Some(reached) => at = reached,
                 None => return false,
             }
         }
         true
+    }
+
+    /// How far an interval that holds `at` and was written reaches.
+    fn written_until(&self, at: u64) -> Option<u64> {
+        let (compacted, rest) = self.intervals.split_at(self.compacted);
+        let holds = |interval: &&Interval| interval.start <= at && at < interval.end;
+        let mut recent = rest.iter().rev();
+        let found = recent.find(|interval| interval.touch != Touch::Read && holds(interval));
+        let sorted = [Touch::Write, Touch::Atomic].into_iter().find_map(|touch| {
+            let key = |interval: &Interval| (interval.touch, interval.start) <= (touch, at);
+            let last = compacted[..compacted.partition_point(key)].last();
+            last.filter(|interval| interval.touch == touch && holds(interval))
+        });
+        found.or(sorted).map(|interval| interval.end)
     }
 
     /// The intervals in order, those of one kind that overlap or touch joined.
@@ -92,6 +112,7 @@ impl TouchLog {
             }
             joins
         });
+        self.compacted = self.intervals.len();
     }
 }
 

@@ -6,8 +6,6 @@
 //! barriers. Accesses are ordered when the block's epochs differ, or the threads share a warp
 //! and its epochs differ.
 
-use std::collections::HashMap;
-
 use crate::registers::LANES;
 
 /// When and by whom an access is made.
@@ -15,10 +13,17 @@ use crate::registers::LANES;
 pub struct Moment {
     /// Barriers that the block has passed; less than 2^20.
     pub block_epoch: u32,
-    /// Warp barriers that the warp has passed.
+    /// Warp barriers that the warp has passed since the last one of the block.
     pub warp_epoch: u32,
     /// Thread of the block; less than 1024.
     pub thread: u32,
+}
+
+impl Moment {
+    /// The most barriers that are told from each other.
+    pub const LAST_BLOCK_EPOCH: u32 = (1 << 20) - 1;
+    /// The most warp barriers, between two of the block, that are told from each other.
+    pub const LAST_WARP_EPOCH: u32 = (1 << 16) - 1;
 }
 
 /// What an access does.
@@ -55,10 +60,8 @@ pub enum Fault {
 /// Last accesses to a word, or to a byte of a word that was not always accessed as a whole.
 #[derive(Clone, Copy, Debug, Default)]
 struct Shadow {
-    write: Record,
-    read: Record,
-    /// A second reader of the same epochs: with it, whoever writes meets another thread.
-    other_read: Record,
+    writes: Latest,
+    reads: Latest,
     /// The thread, from 1, whose `cp.async` into the bytes is under way.
     pending: u16,
     /// Whether the bytes of this word have shadows of their own.
@@ -130,42 +133,57 @@ impl Shadow {
         if self.pending != 0 {
             return Err(Fault::Pending(u32::from(self.pending) - 1));
         }
-        if access != Access::Write && self.write.is_none() {
+        if access != Access::Write && self.writes.is_none() {
             return Err(Fault::NeverWritten);
         }
-        if self.write.races(now) && !(now.is_atomic() && self.write.is_atomic()) {
-            return Err(self.write.fault(Access::Write));
+        for write in self.writes.0 {
+            if write.races(now) && !(now.is_atomic() && write.is_atomic()) {
+                return Err(write.fault(Access::Write));
+            }
         }
         if access == Access::Read {
-            self.remember_reader(now);
+            self.reads.remember(now);
         } else {
-            for read in [self.read, self.other_read] {
+            for read in self.reads.0 {
                 if read.races(now) {
                     return Err(read.fault(Access::Read));
                 }
             }
-            self.write = now;
+            self.writes.remember(now);
         }
         Ok(())
     }
+}
 
-    /// Keeps the last reader and one of another thread that is not ordered with it. A later
-    /// writer races with one of all readers exactly if it races with one of these: unordered
-    /// readers are two threads, of which it is at most one; and between readers of its own warp
-    /// and of another, one of the other is kept.
+/// The last access of a kind, and one more of another thread that is not ordered with it.
+///
+/// A later access is unordered with one of all that were made exactly if it is with one of
+/// these: two accesses that are not ordered are of two threads, of which it is at most one; and
+/// between one of the same warp and one of another, that of the other is kept.
+#[derive(Clone, Copy, Debug, Default)]
+struct Latest([Record; 2]);
+
+impl Latest {
+    fn is_none(self) -> bool {
+        self.0[0].is_none()
+    }
+
     #[inline(always)]
-    fn remember_reader(&mut self, now: Record) {
-        if self.read.races(now) {
-            let keeps_other = self.other_read.races(now)
-                && self.other_read.warp() != now.warp()
-                && self.read.warp() == now.warp();
-            if !keeps_other {
-                self.other_read = self.read;
+    fn remember(&mut self, now: Record) {
+        let [last, other] = self.0;
+        // Most accesses find none that they are unordered with.
+        let kept = if last.races(now) {
+            if other.races(now) && other.warp() != now.warp() && last.warp() == now.warp() {
+                other
+            } else {
+                last
             }
-        } else if !self.other_read.races(now) {
-            self.other_read = Record::default();
-        }
-        self.read = now;
+        } else if other.races(now) {
+            other
+        } else {
+            Record::default()
+        };
+        self.0 = [now, kept];
     }
 }
 
@@ -174,7 +192,8 @@ impl Shadow {
 pub struct SharedMemory {
     bytes: Vec<u8>,
     words: Vec<Shadow>,
-    split: HashMap<usize, [Shadow; 4]>,
+    /// Those of the bytes of words that are split; none before the first is.
+    split: Vec<Shadow>,
 }
 
 impl SharedMemory {
@@ -183,7 +202,7 @@ impl SharedMemory {
         Self {
             bytes: vec![0; bytes],
             words: vec![Shadow::default(); bytes.div_ceil(4)],
-            split: HashMap::new(),
+            split: Vec::new(),
         }
     }
 
@@ -238,7 +257,7 @@ impl SharedMemory {
         let now = Record::new(moment, instruction, false);
         let ended = self.each(offset, bytes.len() as u32, |shadow| {
             shadow.pending = 0;
-            shadow.write = now;
+            shadow.writes = Latest([now, Record::default()]);
             Ok(())
         });
         debug_assert!(ended.is_ok());
@@ -266,6 +285,7 @@ impl SharedMemory {
     ) -> Result<(), Fault> {
         let end = offset as usize + count as usize;
         let mut at = offset as usize;
+        let size = 4 * self.words.len();
         while at < end {
             let (word, skip) = (at / 4, at % 4);
             let part = (end - at).min(4 - skip);
@@ -273,11 +293,14 @@ impl SharedMemory {
             if part == 4 && !shadow.is_split {
                 visit(shadow)?;
             } else {
+                if self.split.is_empty() {
+                    self.split = vec![Shadow::default(); size];
+                }
+                let bytes = &mut self.split[4 * word..4 * word + 4];
                 if !shadow.is_split {
-                    self.split.insert(word, [*shadow; 4]);
+                    bytes.fill(*shadow);
                     shadow.is_split = true;
                 }
-                let bytes = self.split.entry(word).or_default();
                 bytes[skip..skip + part]
                     .iter_mut()
                     .try_for_each(&mut visit)?;

@@ -31,8 +31,12 @@ pub struct Machine {
 impl Machine {
     pub fn new(out_words: usize, input: &[u32]) -> Self {
         let mut memory = GlobalMemory::new(1 << 30);
-        let out = memory.allocate(4 * out_words as u64, "out").expect("memory");
-        let place = memory.allocate(4 * input.len() as u64, "in").expect("memory");
+        let out = memory
+            .allocate(4 * out_words as u64, "out")
+            .expect("memory");
+        let place = memory
+            .allocate(4 * input.len() as u64, "in")
+            .expect("memory");
         let bytes: Vec<u8> = input.iter().flat_map(|word| word.to_le_bytes()).collect();
         memory.write(place, &bytes).expect("inside");
         Self {
