@@ -57,11 +57,15 @@ fn run<D: Lane, const N: usize>(
 }
 
 fn sum<D: Carrying>(alu: &Alu, registers: &mut Registers, active: u32) {
-    run(alu, registers, active, |[a, b]: [D; 2], carry| a.add(b, carry));
+    run(alu, registers, active, |[a, b]: [D; 2], carry| {
+        a.add(b, carry)
+    });
 }
 
 fn difference<D: Carrying>(alu: &Alu, registers: &mut Registers, active: u32) {
-    run(alu, registers, active, |[a, b]: [D; 2], borrow| a.subtract(b, borrow));
+    run(alu, registers, active, |[a, b]: [D; 2], borrow| {
+        a.subtract(b, borrow)
+    });
 }
 
 macro_rules! multiply_add {
@@ -77,8 +81,10 @@ multiply_add!(low32, u32, u32::wrapping_mul);
 multiply_add!(low64, u64, u64::wrapping_mul);
 multiply_add!(high32, u32, u32::high_product);
 multiply_add!(high64, u64, u64::high_product);
-multiply_add!(signed_high32, u32, |a, b| (a as i32).high_product(b as i32) as u32);
-multiply_add!(signed_high64, u64, |a, b| (a as i64).high_product(b as i64) as u64);
+multiply_add!(signed_high32, u32, |a, b| (a as i32).high_product(b as i32)
+    as u32);
+multiply_add!(signed_high64, u64, |a, b| (a as i64).high_product(b as i64)
+    as u64);
 
 pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
     let (last, rest) = modifiers.split_last()?;

@@ -136,7 +136,11 @@ fn combine(alu: &Alu, registers: &Registers, outcome: u32) -> u32 {
         return outcome;
     }
     let c = registers.predicate(alu.sources[2]);
-    let c = if alu.immediate >> NEGATED & 1 == 1 { !c } else { c };
+    let c = if alu.immediate >> NEGATED & 1 == 1 {
+        !c
+    } else {
+        c
+    };
     match alu.immediate & COMBINE {
         AND => outcome & c,
         OR => outcome | c,
@@ -164,12 +168,7 @@ fn to_predicates<A: Lane>(
 }
 
 #[inline(always)]
-fn to_value<A: Lane>(
-    alu: &Alu,
-    registers: &mut Registers,
-    active: u32,
-    f: impl Fn(A, A) -> bool,
-) {
+fn to_value<A: Lane>(alu: &Alu, registers: &mut Registers, active: u32, f: impl Fn(A, A) -> bool) {
     let a = A::load(registers, alu.sources[0]);
     let b = A::load(registers, alu.sources[1]);
     let outcome = lanes::collect(std::array::from_fn(|i| f(a[i], b[i])));
@@ -205,7 +204,11 @@ fn packed<H: Lane>(
             let is_true = (alu.immediate >> TRUE) as u32;
             let d: [u32; LANES] = std::array::from_fn(|i| {
                 let low = if outcomes[0] >> i & 1 == 1 { 0xffff } else { 0 };
-                let high = if outcomes[1] >> i & 1 == 1 { 0xffff_0000 } else { 0 };
+                let high = if outcomes[1] >> i & 1 == 1 {
+                    0xffff_0000
+                } else {
+                    0
+                };
                 is_true & (low | high)
             });
             Lane::store(registers, alu.destinations[0], d, active);

@@ -95,7 +95,12 @@ fn store_float<D: Float + Lane>(
 ) {
     match destination.class {
         Class::Double => u64::store(registers, destination, values.map(D::code), active),
-        _ => u32::store(registers, destination, values.map(|v| v.code() as u32), active),
+        _ => u32::store(
+            registers,
+            destination,
+            values.map(|v| v.code() as u32),
+            active,
+        ),
     }
 }
 
@@ -118,7 +123,11 @@ fn from_integer<A: Integer, D: Float + Lane>(alu: &Alu, registers: &mut Register
     } else {
         a.map(|x| D::round(Number::from_integer(x.to_i128()), rounding))
     };
-    let d = if alu.immediate & SATURATES != 0 { d.map(D::saturated) } else { d };
+    let d = if alu.immediate & SATURATES != 0 {
+        d.map(D::saturated)
+    } else {
+        d
+    };
     store_float(registers, alu.destinations[0], d, active);
 }
 
@@ -143,7 +152,11 @@ fn to_integer<A: Float + Lane + FromLow, D: Integer>(
     let rounding = Rounding::from_bits(alu.immediate);
     let flushes = alu.immediate & FLUSHES != 0;
     let is_wide = D::BITS == 64 || A::FORMAT.bits() == 64;
-    let nan = if is_wide { D::chopped(1 << (D::BITS - 1)) } else { D::chopped(0) };
+    let nan = if is_wide {
+        D::chopped(1 << (D::BITS - 1))
+    } else {
+        D::chopped(0)
+    };
     let d = a.map(|x| {
         let x = if flushes { x.flushed() } else { x };
         if x.is_nan() {

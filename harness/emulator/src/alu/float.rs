@@ -74,9 +74,8 @@ fn arithmetic(opcode: &str, mut modifiers: Modifiers) -> Option<Form> {
         _ => return None,
     };
     let ty = Type::from_name(last).unwrap_or(B64);
-    let immediate = rounding as u64
-        | if flushes { FLUSHES } else { 0 }
-        | if saturates { SATURATES } else { 0 };
+    let immediate =
+        rounding as u64 | if flushes { FLUSHES } else { 0 } | if saturates { SATURATES } else { 0 };
     Some(Form::new([ty], vec![ty; sources], run).with(immediate))
 }
 
@@ -168,17 +167,29 @@ fn rounded<F: Float, const N: usize>(
     f: impl Fn([Number; N], Rounding) -> Number,
 ) -> F {
     let rounding = Rounding::from_bits(immediate);
-    let flush = |x: F| if immediate & FLUSHES != 0 { x.flushed() } else { x };
+    let flush = |x: F| {
+        if immediate & FLUSHES != 0 {
+            x.flushed()
+        } else {
+            x
+        }
+    };
     let exact = f(operands.map(|x| flush(x).number()), rounding);
     let result = flush(F::round(exact, rounding));
-    if immediate & SATURATES != 0 { result.saturated() } else { result }
+    if immediate & SATURATES != 0 {
+        result.saturated()
+    } else {
+        result
+    }
 }
 
 fn directed<F: Float + Lane>(opcode: &str) -> Option<LaneFunction> {
     macro_rules! unary {
         ($f:expr) => {
             |alu, registers, active| {
-                lanes::unary(alu, registers, active, |a: F| rounded(alu.immediate, [a], $f));
+                lanes::unary(alu, registers, active, |a: F| {
+                    rounded(alu.immediate, [a], $f)
+                });
             }
         };
     }
@@ -305,11 +316,15 @@ fn extremum_form(opcode: &str, mut modifiers: Modifiers) -> Option<Form> {
         (F32, IS_MAX) => run!(binary, |a: f32, b: f32| extremum_by(IS_MAX, a, b)),
         (F32, _) => |alu, registers, active| {
             let how = alu.immediate;
-            lanes::binary(alu, registers, active, |a: f32, b: f32| extremum_by(how, a, b));
+            lanes::binary(alu, registers, active, |a: f32, b: f32| {
+                extremum_by(how, a, b)
+            });
         },
         (F64, 0 | IS_MAX) => |alu, registers, active| {
             let how = alu.immediate;
-            lanes::binary(alu, registers, active, |a: f64, b: f64| extremum_by(how, a, b));
+            lanes::binary(alu, registers, active, |a: f64, b: f64| {
+                extremum_by(how, a, b)
+            });
         },
         _ => return None,
     };

@@ -72,8 +72,12 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
     let two = [ty; 2];
     let three = [ty; 3];
     match (opcode, rest) {
-        ("add", []) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, T::wrapping_add))),
-        ("sub", []) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, T::wrapping_sub))),
+        ("add", []) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, T::wrapping_add)))
+        }
+        ("sub", []) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, T::wrapping_sub)))
+        }
         ("add", ["sat"]) if ty == S32 => {
             Some(Form::new([ty], two, run!(binary, i32::saturating_add)))
         }
@@ -81,8 +85,12 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
             Some(Form::new([ty], two, run!(binary, i32::saturating_sub)))
         }
         ("mul" | "mad", ["wide"]) => wide(opcode, ty),
-        ("mul", ["lo"]) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, T::wrapping_mul))),
-        ("mul", ["hi"]) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, multiply_high::<T>))),
+        ("mul", ["lo"]) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, T::wrapping_mul)))
+        }
+        ("mul", ["hi"]) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, multiply_high::<T>)))
+        }
         ("mad", ["lo"]) => by_type!(ty, T in integers, Form::new([ty], three,
             run!(ternary, |a: T, b: T, c: T| a.wrapping_mul(b).wrapping_add(c)))),
         ("mad", ["hi"]) => by_type!(ty, T in integers, Form::new([ty], three,
@@ -90,23 +98,38 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
         ("mad", ["hi", "sat"]) if ty == S32 => Some(Form::new(
             [ty],
             three,
-            run!(ternary, |a: i32, b: i32, c: i32| multiply_high(a, b).saturating_add(c)),
+            run!(ternary, |a: i32, b: i32, c: i32| multiply_high(a, b)
+                .saturating_add(c)),
         )),
         ("mul24" | "mad24", _) => twenty_four(opcode, rest, ty),
         ("sad", []) => by_type!(ty, T in integers, Form::new([ty], three,
             run!(ternary, |a: T, b: T, c: T| c.wrapping_add(a.abs_diff(b) as T)))),
         ("div", []) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, divide!(T)))),
-        ("rem", []) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, remainder!(T)))),
-        ("abs", []) => by_type!(ty, T in signed, Form::new([ty], [ty], run!(unary, T::wrapping_abs))),
-        ("neg", []) => by_type!(ty, T in signed, Form::new([ty], [ty], run!(unary, T::wrapping_neg))),
-        ("min", []) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, <T as Ord>::min))),
-        ("max", []) => by_type!(ty, T in integers, Form::new([ty], two, run!(binary, <T as Ord>::max))),
-        ("min", ["relu"]) if ty == S32 => {
-            Some(Form::new([ty], two, run!(binary, |a: i32, b: i32| a.min(b).max(0))))
+        ("rem", []) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, remainder!(T))))
         }
-        ("max", ["relu"]) if ty == S32 => {
-            Some(Form::new([ty], two, run!(binary, |a: i32, b: i32| a.max(b).max(0))))
+        ("abs", []) => {
+            by_type!(ty, T in signed, Form::new([ty], [ty], run!(unary, T::wrapping_abs)))
         }
+        ("neg", []) => {
+            by_type!(ty, T in signed, Form::new([ty], [ty], run!(unary, T::wrapping_neg)))
+        }
+        ("min", []) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, <T as Ord>::min)))
+        }
+        ("max", []) => {
+            by_type!(ty, T in integers, Form::new([ty], two, run!(binary, <T as Ord>::max)))
+        }
+        ("min", ["relu"]) if ty == S32 => Some(Form::new(
+            [ty],
+            two,
+            run!(binary, |a: i32, b: i32| a.min(b).max(0)),
+        )),
+        ("max", ["relu"]) if ty == S32 => Some(Form::new(
+            [ty],
+            two,
+            run!(binary, |a: i32, b: i32| a.max(b).max(0)),
+        )),
         ("dp4a" | "dp2a", _) => dot(opcode, rest, ty),
         _ => bit_fields(opcode, rest, ty),
     }
@@ -115,7 +138,10 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
 fn packed(opcode: &str, rest: &[&str], is_signed: bool) -> Option<Form> {
     macro_rules! halves {
         ($ty:ty, $f:expr) => {
-            run!(binary, |a: [$ty; 2], b: [$ty; 2]| [$f(a[0], b[0]), $f(a[1], b[1])])
+            run!(binary, |a: [$ty; 2], b: [$ty; 2]| [
+                $f(a[0], b[0]),
+                $f(a[1], b[1])
+            ])
         };
     }
     let run: super::LaneFunction = match (opcode, rest, is_signed) {
@@ -135,12 +161,17 @@ fn wide(opcode: &str, ty: Type) -> Option<Form> {
     macro_rules! wide {
         ($wide:expr, $ty:ty) => {
             if opcode == "mul" {
-                Form::new([$wide], [ty; 2], run!(binary, |a: $ty, b: $ty| a.widen() * b.widen()))
+                Form::new(
+                    [$wide],
+                    [ty; 2],
+                    run!(binary, |a: $ty, b: $ty| a.widen() * b.widen()),
+                )
             } else {
                 Form::new(
                     [$wide],
                     [ty, ty, $wide],
-                    run!(ternary, |a: $ty, b: $ty, c| (a.widen() * b.widen()).wrapping_add(c)),
+                    run!(ternary, |a: $ty, b: $ty, c| (a.widen() * b.widen())
+                        .wrapping_add(c)),
                 )
             }
         };
@@ -171,19 +202,26 @@ fn twenty_four(opcode: &str, rest: &[&str], ty: Type) -> Option<Form> {
         ("mul24", ["lo"], S32) => run!(binary, |a, b| signed_product24(a, b) as i32),
         ("mul24", ["hi"], S32) => run!(binary, |a, b| (signed_product24(a, b) >> 16) as i32),
         ("mad24", ["lo"], U32) => {
-            run!(ternary, |a, b, c: u32| (product24(a, b) as u32).wrapping_add(c))
+            run!(ternary, |a, b, c: u32| (product24(a, b) as u32)
+                .wrapping_add(c))
         }
         ("mad24", ["hi"], U32) => {
-            run!(ternary, |a, b, c: u32| ((product24(a, b) >> 16) as u32).wrapping_add(c))
+            run!(ternary, |a, b, c: u32| ((product24(a, b) >> 16) as u32)
+                .wrapping_add(c))
         }
         ("mad24", ["lo"], S32) => {
-            run!(ternary, |a, b, c: i32| (signed_product24(a, b) as i32).wrapping_add(c))
+            run!(ternary, |a, b, c: i32| (signed_product24(a, b) as i32)
+                .wrapping_add(c))
         }
         ("mad24", ["hi"], S32) => {
-            run!(ternary, |a, b, c: i32| ((signed_product24(a, b) >> 16) as i32).wrapping_add(c))
+            run!(ternary, |a, b, c: i32| ((signed_product24(a, b) >> 16)
+                as i32)
+                .wrapping_add(c))
         }
         ("mad24", ["hi", "sat"], S32) => {
-            run!(ternary, |a, b, c: i32| ((signed_product24(a, b) >> 16) as i32).saturating_add(c))
+            run!(ternary, |a, b, c: i32| ((signed_product24(a, b) >> 16)
+                as i32)
+                .saturating_add(c))
         }
         _ => return None,
     };
@@ -272,9 +310,10 @@ fn bit_fields(opcode: &str, rest: &[&str], ty: Type) -> Option<Form> {
         ("bmsk", ["clamp"], B32) => {
             form(&[U32, U32], run!(binary, |a, b| bits::bit_mask(a, b, true)))
         }
-        ("bmsk", ["wrap"], B32) => {
-            form(&[U32, U32], run!(binary, |a, b| bits::bit_mask(a, b, false)))
-        }
+        ("bmsk", ["wrap"], B32) => form(
+            &[U32, U32],
+            run!(binary, |a, b| bits::bit_mask(a, b, false)),
+        ),
         ("szext", ["clamp"], U32) => form(
             &[ty, U32],
             run!(binary, |a, b| bits::extend_low(a, b, false, true)),

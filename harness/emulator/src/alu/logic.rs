@@ -26,9 +26,15 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
     let ty = Type::from_name(last)?;
     match (opcode, rest) {
         ("and" | "or" | "xor" | "not", []) if ty == Pred => predicate(opcode),
-        ("and", []) => by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a & b))),
-        ("or", []) => by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a | b))),
-        ("xor", []) => by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a ^ b))),
+        ("and", []) => {
+            by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a & b)))
+        }
+        ("or", []) => {
+            by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a | b)))
+        }
+        ("xor", []) => {
+            by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a ^ b)))
+        }
         ("not", []) => by_type!(ty, T in bits, Form::new([ty], [ty], run!(unary, |a: T| !a))),
         ("shl", []) => by_type!(ty, T in bits, Form::new([ty], [ty, U32],
             run!(binary, |a: T, b: u32| if b < T::BITS { a << b } else { 0 }))),
@@ -49,12 +55,13 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
             };
             Some(Form::new([B32], [B32, B32, U32], run))
         }
-        ("prmt", []) if ty == B32 => {
-            Some(Form::new([B32], [B32; 3], run!(ternary, bits::permute)))
-        }
+        ("prmt", []) if ty == B32 => Some(Form::new([B32], [B32; 3], run!(ternary, bits::permute))),
         ("prmt", [mode]) if ty == B32 => {
             let selectors = bits::permute_mode(mode)?;
-            let packed = selectors.iter().rev().fold(0, |all, &s| all << 16 | u64::from(s));
+            let packed = selectors
+                .iter()
+                .rev()
+                .fold(0, |all, &s| all << 16 | u64::from(s));
             let run: LaneFunction = |alu, registers, active| {
                 let selectors = alu.immediate;
                 lanes::ternary(alu, registers, active, |a, b, c: u32| {
@@ -116,10 +123,18 @@ fn run_logic3_predicate(alu: &Alu, registers: &mut Registers, active: u32) {
     let table = alu.immediate as u8;
     let [a, b, c] = std::array::from_fn(|k| *registers.word(alu.sources[k]));
     let q = registers.predicate(alu.sources[3]);
-    let q = if alu.immediate >> NEGATED & 1 == 1 { !q } else { q };
+    let q = if alu.immediate >> NEGATED & 1 == 1 {
+        !q
+    } else {
+        q
+    };
     let d: [u32; 32] = std::array::from_fn(|i| bits::logic3(a[i], b[i], c[i], table));
     let is_nonzero = lanes::collect(d.map(|value| value != 0));
-    let p = if alu.immediate & OR != 0 { is_nonzero | q } else { is_nonzero & q };
+    let p = if alu.immediate & OR != 0 {
+        is_nonzero | q
+    } else {
+        is_nonzero & q
+    };
     lanes::Lane::store(registers, alu.destinations[0], d, active);
     registers.set_predicate(alu.destinations[1], p, active);
 }

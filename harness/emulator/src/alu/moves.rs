@@ -11,7 +11,10 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: &[Operand]) -> O
         ("mov", [ty], [Operand::Vector(parts), _]) => {
             let ty = Type::from_name(ty)?;
             let part = part_type(ty, parts.len())?;
-            Some(vector(Form::new(vec![part; parts.len()], [ty], unpack), part))
+            Some(vector(
+                Form::new(vec![part; parts.len()], [ty], unpack),
+                part,
+            ))
         }
         ("mov", [ty], [_, Operand::Vector(parts)]) => {
             let ty = Type::from_name(ty)?;
@@ -25,7 +28,13 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: &[Operand]) -> O
         ("cvta", ["to", space, "u64"] | [space, "u64"], _) => {
             let is_space = matches!(
                 *space,
-                "const" | "global" | "local" | "shared" | "shared::cta" | "shared::cluster" | "param"
+                "const"
+                    | "global"
+                    | "local"
+                    | "shared"
+                    | "shared::cta"
+                    | "shared::cluster"
+                    | "param"
             );
             is_space.then(|| Form::new([Type::U64], [Type::U64], run!(unary, |a: u64| a)))
         }
@@ -76,7 +85,12 @@ fn pack(alu: &Alu, registers: &mut Registers, active: u32) {
     }
     match alu.destinations[0].class {
         Class::Double => u64::store(registers, alu.destinations[0], whole, active),
-        _ => u32::store(registers, alu.destinations[0], whole.map(|w| w as u32), active),
+        _ => u32::store(
+            registers,
+            alu.destinations[0],
+            whole.map(|w| w as u32),
+            active,
+        ),
     }
 }
 

@@ -76,7 +76,11 @@ impl Conversion {
     fn widen(self, code: u32) -> F16 {
         let number = self.format.decode(u64::from(code));
         let half = F16::round(number, Rounding::NearestEven);
-        if self.rectifies { half.rectified() } else { half }
+        if self.rectifies {
+            half.rectified()
+        } else {
+            half
+        }
     }
 }
 
@@ -91,12 +95,16 @@ macro_rules! nearest_pair {
 
 const ONE_NUMBER: LaneFunction = |alu, registers, active| {
     let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::unary(alu, registers, active, |a: f32| conversion.encode(a.number()));
+    lanes::unary(alu, registers, active, |a: f32| {
+        conversion.encode(a.number())
+    });
 };
 
 const TF32: LaneFunction = |alu, registers, active| {
     let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::unary(alu, registers, active, |a: f32| conversion.encode(a.number()) << 13);
+    lanes::unary(alu, registers, active, |a: f32| {
+        conversion.encode(a.number()) << 13
+    });
 };
 
 const TWO_NUMBERS: LaneFunction = |alu, registers, active| {
@@ -140,11 +148,19 @@ const SCALES_OF_BF16: LaneFunction = |alu, registers, active| {
 pub(super) fn lower(modifiers: &[&str]) -> Option<Form> {
     let mut taken = Modifiers(modifiers);
     let is_away = taken.take("rna");
-    let rounding = if is_away { Rounding::NearestAway } else { taken.rounding()? };
+    let rounding = if is_away {
+        Rounding::NearestAway
+    } else {
+        taken.rounding()?
+    };
     // PTX writes these two in either order.
     let (mut saturates, mut rectifies) = (false, false);
     while let Some(flag) = taken.choose(&["satfinite", "relu"]) {
-        let seen = if flag == "relu" { &mut rectifies } else { &mut saturates };
+        let seen = if flag == "relu" {
+            &mut rectifies
+        } else {
+            &mut saturates
+        };
         if std::mem::replace(seen, true) {
             return None;
         }
@@ -191,8 +207,9 @@ pub(super) fn lower(modifiers: &[&str]) -> Option<Form> {
                 }
             }
             ("bf16x2", "ue8m0x2") if is_nearest && !saturates && !rectifies => {
-                let run: LaneFunction =
-                    run!(unary, |a: u16| a.to_le_bytes().map(|code| Bf16(from_e8m0(code))));
+                let run: LaneFunction = run!(unary, |a: u16| a
+                    .to_le_bytes()
+                    .map(|code| Bf16(from_e8m0(code))));
                 (B32, vec![B16], run, 0)
             }
             (to, "f32") if is_nearest && saturates => {

@@ -13,7 +13,8 @@ use crate::syntax::ast::Type::{self, Bf16x2, F16x2, F32, F64};
 macro_rules! single {
     ($flushes:expr, $f:expr) => {
         if $flushes {
-            run!(unary, |a: f32| f32::nearest($f(f64::from(a.flushed()))).flushed())
+            run!(unary, |a: f32| f32::nearest($f(f64::from(a.flushed())))
+                .flushed())
         } else {
             run!(unary, |a: f32| f32::nearest($f(f64::from(a))))
         }
@@ -23,7 +24,8 @@ macro_rules! single {
 /// The same of a half or a pair of them.
 macro_rules! half {
     (pair $ty:ty, $f:expr) => {
-        run!(unary, |a: [$ty; 2]| a.map(|x| <$ty>::nearest($f(x.to_f64()))))
+        run!(unary, |a: [$ty; 2]| a
+            .map(|x| <$ty>::nearest($f(x.to_f64()))))
     };
     ($ty:ty, $f:expr) => {
         run!(unary, |a: $ty| <$ty>::nearest($f(a.to_f64())))
@@ -37,7 +39,10 @@ macro_rules! quotient {
                 f32::nearest($f(f64::from(a.flushed()), f64::from(b.flushed()))).flushed()
             })
         } else {
-            run!(binary, |a: f32, b: f32| f32::nearest($f(f64::from(a), f64::from(b))))
+            run!(binary, |a: f32, b: f32| f32::nearest($f(
+                f64::from(a),
+                f64::from(b)
+            )))
         }
     };
 }
@@ -70,7 +75,8 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
         ("ex2", "approx", Type::F16) if !flushes => half!(F16, f64::exp2),
         ("ex2", "approx", F16x2) if !flushes => half!(pair F16, f64::exp2),
         ("ex2", "approx", Type::Bf16) if flushes => {
-            run!(unary, |a: Bf16| Bf16::nearest(a.flushed().to_f64().exp2()).flushed())
+            run!(unary, |a: Bf16| Bf16::nearest(a.flushed().to_f64().exp2())
+                .flushed())
         }
         ("ex2", "approx", Bf16x2) if flushes => {
             run!(unary, |a: [Bf16; 2]| {

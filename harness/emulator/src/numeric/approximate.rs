@@ -13,12 +13,18 @@ pub const DOCUMENTED_ERROR: [(&str, &str); 15] = [
     ("rsqrt.approx.f64", "2^-20.9 relative"),
     ("sin.approx.f32", "2^-20.5 absolute for |a| <= 2 pi"),
     ("cos.approx.f32", "2^-20.5 absolute for |a| <= 2 pi"),
-    ("lg2.approx.f32", "2^-22 absolute for 0.5 < a < 2, else 2^-22 relative"),
+    (
+        "lg2.approx.f32",
+        "2^-22 absolute for 0.5 < a < 2, else 2^-22 relative",
+    ),
     ("ex2.approx.f32", "2^-22.5 relative"),
     ("ex2.approx.f16", "2^-9.9 relative"),
     ("ex2.approx.ftz.bf16", "2^-7 relative"),
     ("tanh.approx.f32", "2^-11 relative"),
-    ("tanh.approx.f16, .bf16", "2^-10.987 (f16), 2^-8 (bf16) absolute"),
+    (
+        "tanh.approx.f16, .bf16",
+        "2^-10.987 (f16), 2^-8 (bf16) absolute",
+    ),
 ];
 
 /// `div.approx`: as `div`, but zero for a finite `a` and NaN for an infinite one when

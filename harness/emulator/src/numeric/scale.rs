@@ -13,9 +13,17 @@ pub fn to_e8m0(x: f32, rounding: Rounding, saturating: bool) -> u8 {
     let exponent = magnitude >> 23;
     // 2^-127, the smallest power, is the subnormal with only the top mantissa bit.
     let mantissa = magnitude & 0x7f_ffff;
-    let is_above = if exponent == 0 { mantissa > 1 << 22 } else { mantissa != 0 };
+    let is_above = if exponent == 0 {
+        mantissa > 1 << 22
+    } else {
+        mantissa != 0
+    };
     let code = exponent + u32::from(rounding == Rounding::Up && is_above);
-    if code > 254 && saturating { 254 } else { code as u8 }
+    if code > 254 && saturating {
+        254
+    } else {
+        code as u8
+    }
 }
 
 /// The `bf16` code of a scale.

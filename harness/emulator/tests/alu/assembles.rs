@@ -96,7 +96,10 @@ pub fn accepted() -> Vec<(String, Vec<(String, Type)>)> {
         for operands in OPERANDS {
             let text = format!("{head} {operands}");
             if let Ok(Some((_, names))) = lower(&text) {
-                let registers = names.named.iter().filter(|named| !matches!(&*named.0, "_" | "carry"));
+                let registers = names
+                    .named
+                    .iter()
+                    .filter(|named| !matches!(&*named.0, "_" | "carry"));
                 let registers = registers.map(|named| (named.0.clone(), named.1)).collect();
                 accepted.push((text, registers));
             }
@@ -136,19 +139,29 @@ fn every_accepted_form_assembles() {
         .output();
     let _ = std::fs::remove_file(&path);
     let Ok(run) = run else {
-        let _ = writeln!(std::io::stderr(), "not run: every_accepted_form_assembles (no ptxas)");
+        let _ = writeln!(
+            std::io::stderr(),
+            "not run: every_accepted_form_assembles (no ptxas)"
+        );
         return;
     };
     let messages = String::from_utf8_lossy(&run.stderr);
     let mut refused = String::new();
     for message in messages.lines().filter(|line| line.contains("error")) {
-        let line = message.split("line ").nth(1).and_then(|rest| rest.split(';').next());
+        let line = message
+            .split("line ")
+            .nth(1)
+            .and_then(|rest| rest.split(';').next());
         let form = line
             .and_then(|line| line.trim().parse::<usize>().ok())
             .and_then(|line| accepted.get(line.checked_sub(header + 1)?));
         let text = form.map_or("", |form| form.0.as_str());
         let _ = writeln!(refused, "{text:40} {message}");
     }
-    assert!(run.status.success(), "{refused}{}", messages.lines().take(3).collect::<String>());
+    assert!(
+        run.status.success(),
+        "{refused}{}",
+        messages.lines().take(3).collect::<String>()
+    );
     let _ = writeln!(std::io::stderr(), "{} forms assemble", accepted.len());
 }

@@ -14,16 +14,28 @@ fn assemble(width: u32, f: impl Fn(u32) -> u64) -> u64 {
 
 /// PTX ISA, `bfe`.
 fn extract(a: u64, position: u32, length: u32, width: u32, is_signed: bool) -> u64 {
-    let sign = if is_signed && length > 0 { bit(a, (position + length - 1).min(width - 1)) } else { 0 };
+    let sign = if is_signed && length > 0 {
+        bit(a, (position + length - 1).min(width - 1))
+    } else {
+        0
+    };
     assemble(width, |i| {
-        if i < length && position + i < width { bit(a, position + i) } else { sign }
+        if i < length && position + i < width {
+            bit(a, position + i)
+        } else {
+            sign
+        }
     })
 }
 
 /// PTX ISA, `bfi`.
 fn insert(a: u64, b: u64, position: u32, length: u32, width: u32) -> u64 {
     assemble(width, |i| {
-        if i >= position && i - position < length { bit(a, i - position) } else { bit(b, i) }
+        if i >= position && i - position < length {
+            bit(a, i - position)
+        } else {
+            bit(b, i)
+        }
     })
 }
 
@@ -145,24 +157,35 @@ fn logic_of_three_for_every_table() {
     for table in 0..=255u64 {
         let d = evaluate_one(&format!("lop3.b32 d, a, b, c, {table:#x}"), row);
         let [a, b, c] = row;
-        let expected =
-            assemble(32, |i| bit(table, (4 * bit(a, i) + 2 * bit(b, i) + bit(c, i)) as u32));
+        let expected = assemble(32, |i| {
+            bit(table, (4 * bit(a, i) + 2 * bit(b, i) + bit(c, i)) as u32)
+        });
         assert_eq!(d, expected, "{table:#x}");
     }
 }
 
 #[test]
 fn counts_and_places() {
-    let rows: Vec<[u64; 1]> =
-        [0, 1, 0x8000_0000, 0xffff_ffff, 0x0012_3400, 0x7fff_ffff].map(|x| [x]).to_vec();
+    let rows: Vec<[u64; 1]> = [0, 1, 0x8000_0000, 0xffff_ffff, 0x0012_3400, 0x7fff_ffff]
+        .map(|x| [x])
+        .to_vec();
     for [x] in &rows {
         let one = |text: &str| evaluate(text, &[[*x]])[0];
         let places: Vec<u32> = (0..32).filter(|&i| bit(*x, i) == 1).collect();
         let none = u64::from(u32::MAX);
         assert_eq!(one("popc.b32 d, a"), places.len() as u64);
-        assert_eq!(one("clz.b32 d, a"), places.last().map_or(32, |&i| 31 - u64::from(i)));
-        assert_eq!(one("bfind.u32 d, a"), places.last().map_or(none, |&i| u64::from(i)));
-        assert_eq!(one("bfind.shiftamt.u32 d, a"), places.last().map_or(none, |&i| 31 - u64::from(i)));
+        assert_eq!(
+            one("clz.b32 d, a"),
+            places.last().map_or(32, |&i| 31 - u64::from(i))
+        );
+        assert_eq!(
+            one("bfind.u32 d, a"),
+            places.last().map_or(none, |&i| u64::from(i))
+        );
+        assert_eq!(
+            one("bfind.shiftamt.u32 d, a"),
+            places.last().map_or(none, |&i| 31 - u64::from(i))
+        );
         let sign = bit(*x, 31);
         let differs = (0..32).rev().find(|&i| bit(*x, i) != sign);
         assert_eq!(one("bfind.s32 d, a"), differs.map_or(none, u64::from));

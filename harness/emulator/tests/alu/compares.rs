@@ -58,13 +58,22 @@ fn every_operator_of_every_type() {
             }
         }
     }
-    let floats = [0.0f32, -0.0, 1.0, -2.0, f32::INFINITY, f32::NEG_INFINITY, f32::NAN];
+    let floats = [
+        0.0f32,
+        -0.0,
+        1.0,
+        -2.0,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        f32::NAN,
+    ];
     for a in floats {
         for b in floats {
             for operator in ORDERED.into_iter().chain(UNORDERED) {
                 let expected = u64::from(holds(operator, a.partial_cmp(&b)));
                 let row = [a, b].map(|x| u64::from(x.to_bits()));
-                let one = |ty: &str, row| evaluate_one(&format!("setp.{operator}.{ty} d, a, b"), row);
+                let one =
+                    |ty: &str, row| evaluate_one(&format!("setp.{operator}.{ty} d, a, b"), row);
                 assert_eq!(one("f32", row), expected, "{a} {operator} {b}");
                 assert_eq!(one("f64", [a, b].map(|x| f64::from(x).to_bits())), expected);
                 assert_eq!(one("bf16", row.map(|x| x >> 16)), expected);
@@ -124,11 +133,23 @@ fn flushing_and_selection() {
     assert_eq!(evaluate_one("setp.gt.ftz.f16 d, a, b", [tiny, 0]), 0);
     assert_eq!(evaluate_one("selp.b32 d, a, b, c", [7, 8, 1]), 7);
     assert_eq!(evaluate_one("selp.f64 d, a, b, c", [7, 8, 0]), 8);
-    assert_eq!(evaluate_one("slct.u64.s32 d, a, b, c", [7, 8, 0xffff_ffff]), 8);
+    assert_eq!(
+        evaluate_one("slct.u64.s32 d, a, b, c", [7, 8, 0xffff_ffff]),
+        8
+    );
     assert_eq!(evaluate_one("slct.b16.s32 d, a, b, c", [7, 8, 0]), 7);
     let f = |x: f32| u64::from(x.to_bits());
     assert_eq!(evaluate_one("slct.f32.f32 d, a, b, c", [7, 8, f(-0.0)]), 7);
-    assert_eq!(evaluate_one("slct.f32.f32 d, a, b, c", [7, 8, f(f32::NAN)]), 8);
-    assert_eq!(evaluate_one("slct.f32.f32 d, a, b, c", [7, 8, 0x8000_0001]), 8);
-    assert_eq!(evaluate_one("slct.ftz.f32.f32 d, a, b, c", [7, 8, 0x8000_0001]), 7);
+    assert_eq!(
+        evaluate_one("slct.f32.f32 d, a, b, c", [7, 8, f(f32::NAN)]),
+        8
+    );
+    assert_eq!(
+        evaluate_one("slct.f32.f32 d, a, b, c", [7, 8, 0x8000_0001]),
+        8
+    );
+    assert_eq!(
+        evaluate_one("slct.ftz.f32.f32 d, a, b, c", [7, 8, 0x8000_0001]),
+        7
+    );
 }

@@ -8,8 +8,18 @@ use half::{bf16, f16};
 type Kind = (&'static str, Shape, fn(u16) -> f64, fn(f64) -> u16);
 
 const KINDS: [Kind; 2] = [
-    ("f16", F16, |x| f16::from_bits(x).to_f64(), |x| f16::from_f64(x).to_bits()),
-    ("bf16", BF16, |x| bf16::from_bits(x).to_f64(), |x| bf16::from_f64(x).to_bits()),
+    (
+        "f16",
+        F16,
+        |x| f16::from_bits(x).to_f64(),
+        |x| f16::from_f64(x).to_bits(),
+    ),
+    (
+        "bf16",
+        BF16,
+        |x| bf16::from_bits(x).to_f64(),
+        |x| bf16::from_f64(x).to_bits(),
+    ),
 ];
 
 /// The result that arithmetic on finite numbers must have; `None` where it is zero.
@@ -76,12 +86,24 @@ fn pairs(rows: &[[u64; 3]]) -> Vec<[u64; 2]> {
 #[test]
 fn packed_halves_are_two_scalars() {
     let mut random = Random(6);
-    let rows: Vec<[u64; 3]> =
-        (0..20_000).map(|_| [0; 3].map(|_| random.bits() & 0xffff_ffff)).collect();
+    let rows: Vec<[u64; 3]> = (0..20_000)
+        .map(|_| [0; 3].map(|_| random.bits() & 0xffff_ffff))
+        .collect();
     for (operation, operands) in [
-        ("add", 2), ("sub", 2), ("mul", 2), ("fma.rn", 3), ("fma.rn.relu", 3), ("min", 2),
-        ("max", 2), ("max.NaN", 2), ("min.xorsign.abs", 2), ("add.sat", 2), ("fma.rn.ftz", 3),
-        ("neg", 1), ("abs", 1), ("tanh.approx", 1),
+        ("add", 2),
+        ("sub", 2),
+        ("mul", 2),
+        ("fma.rn", 3),
+        ("fma.rn.relu", 3),
+        ("min", 2),
+        ("max", 2),
+        ("max.NaN", 2),
+        ("min.xorsign.abs", 2),
+        ("add.sat", 2),
+        ("fma.rn.ftz", 3),
+        ("neg", 1),
+        ("abs", 1),
+        ("tanh.approx", 1),
     ] {
         for ty in ["f16", "bf16"] {
             if ty == "bf16" && (operation.contains("sat") || operation.contains("ftz")) {
@@ -93,14 +115,25 @@ fn packed_halves_are_two_scalars() {
                 let at = |x: u64| x >> shift & mask;
                 match operands {
                     1 => evaluate(&text, &rows.iter().map(|r| [at(r[0])]).collect::<Vec<_>>()),
-                    2 => evaluate(&text, &rows.iter().map(|r| [at(r[0]), at(r[1])]).collect::<Vec<_>>()),
+                    2 => evaluate(
+                        &text,
+                        &rows
+                            .iter()
+                            .map(|r| [at(r[0]), at(r[1])])
+                            .collect::<Vec<_>>(),
+                    ),
                     _ => evaluate(&text, &rows.iter().map(|r| r.map(at)).collect::<Vec<_>>()),
                 }
             };
             let packed = run(&format!("{ty}x2"), 0, 0xffff_ffff);
             let (low, high) = (run(ty, 0, 0xffff), run(ty, 16, 0xffff));
             for i in 0..rows.len() {
-                assert_eq!(packed[i], high[i] << 16 | low[i], "{operation}.{ty}x2 {:x?}", rows[i]);
+                assert_eq!(
+                    packed[i],
+                    high[i] << 16 | low[i],
+                    "{operation}.{ty}x2 {:x?}",
+                    rows[i]
+                );
             }
         }
     }
@@ -121,5 +154,8 @@ fn half_special_values() {
     assert_eq!(one("max.NaN.bf16 d, a, b", 0x3f80, 0x7fc0), 0x7fff);
     assert_eq!(one("max.bf16 d, a, b", 0x3f80, 0x7fc0), 0x3f80);
     assert_eq!(one("min.f16 d, a, b", 0x0000, 0x8000), 0x8000);
-    assert_eq!(evaluate_one("fma.rn.relu.f16 d, a, b, c", [0x7e00, 0, 0]), 0x7fff);
+    assert_eq!(
+        evaluate_one("fma.rn.relu.f16 d, a, b, c", [0x7e00, 0, 0]),
+        0x7fff
+    );
 }

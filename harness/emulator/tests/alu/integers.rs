@@ -4,8 +4,12 @@ use crate::machine::{Machine, evaluate_one};
 use proptest::prelude::*;
 
 const TYPES: [(&str, u32, bool); 6] = [
-    ("u16", 16, false), ("u32", 32, false), ("u64", 64, false),
-    ("s16", 16, true), ("s32", 32, true), ("s64", 64, true),
+    ("u16", 16, false),
+    ("u32", 32, false),
+    ("u64", 64, false),
+    ("s16", 16, true),
+    ("s32", 32, true),
+    ("s64", 64, true),
 ];
 
 /// The bits of a number in a width.
@@ -16,7 +20,11 @@ fn wrap(x: i128, width: u32) -> u64 {
 /// The number that bits stand for.
 fn number(bits: u64, width: u32, is_signed: bool) -> i128 {
     let x = i128::from(bits) & ((1 << width) - 1);
-    if is_signed && x >> (width - 1) == 1 { x - (1 << width) } else { x }
+    if is_signed && x >> (width - 1) == 1 {
+        x - (1 << width)
+    } else {
+        x
+    }
 }
 
 fn operand() -> impl Strategy<Value = u64> {

@@ -45,8 +45,12 @@ fn inactive_lanes_keep_their_values() {
             let mut full = Machine::new(&text);
             let mut masked = Machine::new(&text);
             for machine in [&mut full, &mut masked] {
-                let names: Vec<String> =
-                    machine.names.named.iter().map(|named| named.0.clone()).collect();
+                let names: Vec<String> = machine
+                    .names
+                    .named
+                    .iter()
+                    .map(|named| named.0.clone())
+                    .collect();
                 for (k, name) in names.iter().enumerate() {
                     let value = |i: usize| {
                         (i as u64 + 1 + k as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (k % 7)
@@ -58,8 +62,16 @@ fn inactive_lanes_keep_their_values() {
             full.run(u32::MAX);
             masked.run(active);
             for i in 0..32 {
-                let from = if active >> i & 1 == 1 { full.read(looked_at) } else { before };
-                assert_eq!(masked.read(looked_at)[i], from[i], "{text} lane {i} of {active:#x}");
+                let from = if active >> i & 1 == 1 {
+                    full.read(looked_at)
+                } else {
+                    before
+                };
+                assert_eq!(
+                    masked.read(looked_at)[i],
+                    from[i],
+                    "{text} lane {i} of {active:#x}"
+                );
             }
         }
     }
@@ -91,7 +103,10 @@ fn what_is_not_ptx_is_refused() {
         "mov.f16 d, a",
         "mov.b128 d, {a, b}",
     ] {
-        assert!(matches!(lower(text), Err(LowerError::Modifier { .. })), "{text}");
+        assert!(
+            matches!(lower(text), Err(LowerError::Modifier { .. })),
+            "{text}"
+        );
     }
     for text in [
         "add.u32 d, a",
@@ -103,9 +118,17 @@ fn what_is_not_ptx_is_refused() {
         "lop3.b32 d, a, b, c, e",
         "lop3.b32 d, a, b, c, 0x100",
     ] {
-        assert!(matches!(lower(text), Err(LowerError::Operand { .. })), "{text}");
+        assert!(
+            matches!(lower(text), Err(LowerError::Operand { .. })),
+            "{text}"
+        );
     }
-    for text in ["ld.global.u32 d, a", "bar.sync a", "shfl.sync.bfly.b32 d, a, b, c", "bra a"] {
+    for text in [
+        "ld.global.u32 d, a",
+        "bar.sync a",
+        "shfl.sync.bfly.b32 d, a, b, c",
+        "bra a",
+    ] {
         assert!(matches!(lower(text), Ok(None)), "{text}");
     }
 }

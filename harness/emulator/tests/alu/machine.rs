@@ -22,11 +22,18 @@ impl Names {
         };
         let count = &mut self.counts[class as usize];
         *count += 1;
-        Register { class, index: *count - 1 }
+        Register {
+            class,
+            index: *count - 1,
+        }
     }
 
     pub fn register(&self, name: &str) -> Register {
-        self.named.iter().find(|named| named.0 == name).expect(name).2
+        self.named
+            .iter()
+            .find(|named| named.0 == name)
+            .expect(name)
+            .2
     }
 }
 
@@ -60,11 +67,13 @@ impl Operands for Names {
         let Operand::Name(name) = operand else {
             return None;
         };
-        name.split_once('_').and_then(|(_, width)| width.parse().ok())
+        name.split_once('_')
+            .and_then(|(_, width)| width.parse().ok())
     }
 
     fn carry(&mut self) -> Register {
-        self.destination(&Operand::Name("carry".into()), Type::Pred).expect("a predicate")
+        self.destination(&Operand::Name("carry".into()), Type::Pred)
+            .expect("a predicate")
     }
 }
 

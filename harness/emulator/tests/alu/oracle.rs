@@ -10,8 +10,12 @@ pub enum Mode {
     Rp,
 }
 
-pub const MODES: [(Mode, &str); 4] =
-    [(Mode::Rn, "rn"), (Mode::Rz, "rz"), (Mode::Rm, "rm"), (Mode::Rp, "rp")];
+pub const MODES: [(Mode, &str); 4] = [
+    (Mode::Rn, "rn"),
+    (Mode::Rz, "rz"),
+    (Mode::Rm, "rm"),
+    (Mode::Rp, "rp"),
+];
 
 /// Mantissa bits without the leading one, exponents of the smallest normal and largest binade.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +25,31 @@ pub struct Shape {
     pub highest: i32,
 }
 
-pub const F64: Shape = Shape { mantissa: 52, lowest: -1022, highest: 1023 };
-pub const F32: Shape = Shape { mantissa: 23, lowest: -126, highest: 127 };
-pub const F16: Shape = Shape { mantissa: 10, lowest: -14, highest: 15 };
-pub const BF16: Shape = Shape { mantissa: 7, lowest: -126, highest: 127 };
-pub const TF32: Shape = Shape { mantissa: 10, lowest: -126, highest: 127 };
+pub const F64: Shape = Shape {
+    mantissa: 52,
+    lowest: -1022,
+    highest: 1023,
+};
+pub const F32: Shape = Shape {
+    mantissa: 23,
+    lowest: -126,
+    highest: 127,
+};
+pub const F16: Shape = Shape {
+    mantissa: 10,
+    lowest: -14,
+    highest: 15,
+};
+pub const BF16: Shape = Shape {
+    mantissa: 7,
+    lowest: -126,
+    highest: 127,
+};
+pub const TF32: Shape = Shape {
+    mantissa: 10,
+    lowest: -126,
+    highest: 127,
+};
 
 /// `integer * 2^exponent` in steps that are each exact when the result is.
 pub fn scale(integer: f64, exponent: i32) -> f64 {
@@ -56,14 +80,35 @@ pub fn round(n: i128, unit: i32, shape: Shape, mode: Mode) -> f64 {
                 Mode::Rn if is_capped || rest < half => below,
                 Mode::Rn if rest > half => above,
                 Mode::Rn => below + below % 2,
-                Mode::Rna => if !is_capped && rest >= half { above } else { below },
+                Mode::Rna => {
+                    if !is_capped && rest >= half {
+                        above
+                    } else {
+                        below
+                    }
+                }
                 Mode::Rz => below,
-                Mode::Rm => if is_negative { above } else { below },
-                Mode::Rp => if is_negative { below } else { above },
+                Mode::Rm => {
+                    if is_negative {
+                        above
+                    } else {
+                        below
+                    }
+                }
+                Mode::Rp => {
+                    if is_negative {
+                        below
+                    } else {
+                        above
+                    }
+                }
             }
         }
     };
-    let largest = scale((2f64.powi(shape.mantissa + 1)) - 1.0, shape.highest - shape.mantissa);
+    let largest = scale(
+        (2f64.powi(shape.mantissa + 1)) - 1.0,
+        shape.highest - shape.mantissa,
+    );
     let value = scale(steps as f64, quantum);
     let value = if value <= largest {
         value
@@ -81,21 +126,33 @@ pub fn split(x: f64) -> (i128, i32) {
     let bits = x.to_bits();
     let field = (bits >> 52 & 0x7ff) as i32;
     let mantissa = i128::from(bits & ((1 << 52) - 1));
-    let (magnitude, unit) =
-        if field == 0 { (mantissa, -1074) } else { (mantissa | 1 << 52, field - 1075) };
+    let (magnitude, unit) = if field == 0 {
+        (mantissa, -1074)
+    } else {
+        (mantissa | 1 << 52, field - 1075)
+    };
     let zeros = magnitude.trailing_zeros().min(60);
-    let (magnitude, unit) =
-        if magnitude == 0 { (0, 0) } else { (magnitude >> zeros, unit + zeros as i32) };
+    let (magnitude, unit) = if magnitude == 0 {
+        (0, 0)
+    } else {
+        (magnitude >> zeros, unit + zeros as i32)
+    };
     (if x < 0.0 { -magnitude } else { magnitude }, unit)
 }
 
 /// The exact sum of `n * 2^unit` pairs.
 pub fn sum(a: (i128, i32), b: (i128, i32)) -> (i128, i32) {
+    if a.0 == 0 || b.0 == 0 {
+        return if a.0 == 0 { b } else { a };
+    }
     let unit = a.1.min(b.1);
     let at = |x: (i128, i32)| {
         let shift = (x.1 - unit) as u32;
-        assert!(x.0 == 0 || shift < x.0.unsigned_abs().leading_zeros() - 2, "{a:?} {b:?}");
-        if x.0 == 0 { 0 } else { x.0 << shift }
+        assert!(
+            shift < x.0.unsigned_abs().leading_zeros() - 2,
+            "{a:?} {b:?}"
+        );
+        x.0 << shift
     };
     (at(a) + at(b), unit)
 }
@@ -129,7 +186,11 @@ impl Random {
         let single = self.single(0..=0);
         let span = (exponents.end() - exponents.start() + 1) as u64;
         let exponent = exponents.start() + (self.bits() % span) as i32;
-        let low = if self.bits() % 2 == 0 { self.bits() & ((1 << 29) - 1) } else { 0 };
+        let low = if self.bits() % 2 == 0 {
+            self.bits() & ((1 << 29) - 1)
+        } else {
+            0
+        };
         let bits = f64::from(single).to_bits() & 0x800f_ffff_ffff_ffff;
         f64::from_bits(bits | low | ((exponent + 1023) as u64) << 52)
     }
