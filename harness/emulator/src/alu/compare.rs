@@ -82,7 +82,8 @@ fn setp(mut modifiers: Modifiers, operands: &[Operand]) -> Option<Form> {
     let flushes = modifiers.take("ftz");
     let ty = modifiers.last_type()?;
     let is_pair = matches!(operands.first(), Some(Operand::Pair(..)));
-    if is_packed(ty) && !is_pair {
+    // One predicate for each half, and only one for a half.
+    if is_packed(ty) && !is_pair || matches!(ty, Type::F16 | Type::Bf16) && is_pair {
         return None;
     }
     let destinations = vec![Type::Pred; 1 + usize::from(is_pair)];

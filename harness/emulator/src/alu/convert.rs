@@ -20,7 +20,6 @@ pub(super) const WIDTH: u32 = 8;
 /// An integer type as a destination and as a source.
 trait Integer: Lane + FromLow {
     const BITS: u32;
-    const IS_SIGNED: bool;
     fn to_i128(self) -> i128;
     /// Chopped.
     fn chopped(value: i128) -> Self;
@@ -36,7 +35,6 @@ macro_rules! integer {
     ($($ty:ty),*) => {
         $(impl Integer for $ty {
             const BITS: u32 = <$ty>::BITS;
-            const IS_SIGNED: bool = <$ty>::MIN != 0;
 
             #[inline(always)]
             fn to_i128(self) -> i128 {
@@ -205,6 +203,15 @@ fn is_exact(from: Type, to: Type) -> bool {
     from.bits() < to.bits() || from == to
 }
 
+/// Whether an integer of the one type may be none of the other.
+fn can_overflow(from: Type, to: Type) -> bool {
+    match (from.is_signed(), to.is_signed()) {
+        (true, false) => true,
+        (false, true) => to.bits() <= from.bits(),
+        _ => to.bits() < from.bits(),
+    }
+}
+
 pub(super) fn lower(modifiers: &[&str]) -> Option<Form> {
     let mut taken = Modifiers(modifiers);
     let rounding = taken.rounding();
@@ -222,6 +229,11 @@ pub(super) fn lower(modifiers: &[&str]) -> Option<Form> {
     };
     let (to, from) = (Type::from_name(to)?, Type::from_name(from)?);
     if flushes && from != Type::F32 && to != Type::F32 {
+        return None;
+    }
+    // PTX has saturation only where it can matter, and not for `bf16`.
+    let widens = !is_float(from) && !is_float(to) && !can_overflow(from, to);
+    if saturates && (widens || from == Type::Bf16 || to == Type::Bf16) {
         return None;
     }
     let mode = match (is_float(from), is_float(to)) {
