@@ -4,4 +4,5 @@
 pub mod cpu;
 pub mod format;
 pub mod golden;
+pub mod ptx;
 pub mod reference;

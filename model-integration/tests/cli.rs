@@ -6,7 +6,9 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use mxlab::task::named::NAMED;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor};
+use mxlab_kernels::format::{Dialect, ScaleRule};
 use mxlab_kernels::reference;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -43,6 +45,48 @@ fn assert_refused(line: &str, code: i32, expected: &str) {
     );
     assert!(!error.contains("panicked"), "{line}: {error}");
     assert_eq!(stdout(&output), "", "{line}");
+}
+
+#[test]
+fn reasons_are_told_once() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    fs::write(path("config.json"), "{").expect("writable");
+    fs::write(path("mx_int4.safetensors"), "short").expect("writable");
+    for (line, expected) in [
+        (
+            format!("verify --golden {}", path("absent")),
+            format!(
+                "error: cannot read {}: No such file or directory (os error 2)",
+                path("absent")
+            ),
+        ),
+        (
+            format!("verify --golden {}", directory.path().display()),
+            "error: mx_int4.safetensors: not a valid safetensors file: header too small".to_owned(),
+        ),
+        (
+            format!("eval --model {}", directory.path().display()),
+            format!(
+                "error: {}: not valid JSON: EOF while parsing an object at line 1 column 1",
+                path("config.json")
+            ),
+        ),
+    ] {
+        assert_eq!(stderr(&run(&line)).trim_end(), expected, "{line}");
+    }
+}
+
+#[test]
+fn help_names_everything_that_an_option_takes() {
+    let help = stdout(&run("eval --help"));
+    let words: Vec<&str> = help.split([' ', ',', ':', '\n']).collect();
+    let names = (ScaleRule::ALL.iter().map(ToString::to_string))
+        .chain(Dialect::ALL.iter().map(ToString::to_string))
+        .chain(NAMED.iter().map(|task| task.name.to_owned()));
+    for name in names {
+        assert!(words.contains(&name.as_str()), "{name}");
+    }
 }
 
 #[test]
@@ -443,6 +487,18 @@ fn verify_compares_the_golden_vectors() {
         text.ends_with("elements compared, 0 mismatches\n"),
         "{text}"
     );
+
+    // Vectors that nobody looked at are no success.
+    let directory = tempfile::tempdir().expect("temporary directory");
+    for (from, to) in [
+        ("codes.json", "codes.json"),
+        ("convert.safetensors", "other.safetensors"),
+    ] {
+        fs::copy(golden.join(from), directory.path().join(to)).expect("copied");
+    }
+    let output = run(&format!("verify --golden {}", directory.path().display()));
+    assert_eq!(output.status.code(), Some(1));
+    assert!(stdout(&output).contains("not verified, of no known layout: other.safetensors"));
 
     // One wrong element is found, named, and an exit code.
     let directory = tempfile::tempdir().expect("temporary directory");

@@ -185,6 +185,16 @@ fn flags_make_a_configuration_of_their_own() {
         "w-fp4_e2m1+a-fp6_e2m3+kv-fp4_e2m1+v-fp8_e4m3+s6+k16+ceil+round-away"
     );
     assert!(flags("").is_empty() && !flags("--dialect ocp").is_empty());
+
+    // A scale's own width may be said of any.
+    let line = "--weights fp4_e2m1 --activations fp6_e2m3 --kv fp4_e2m1 --scale ue5m3 \
+                --block-size 16 --scale-bits 8 --rounding even --dialect ocp";
+    let config = flags(line).config().expect("fits");
+    assert!(
+        config
+            .formats()
+            .all(|f| f.scale() == ScaleFormat::UE5M3 && f.block_size() == 16)
+    );
 }
 
 #[test]
@@ -227,6 +237,25 @@ fn flags_replace_their_part_of_every_operand() {
     let changed = load_text(text, &flags("--block-size 8")).expect("fits");
     assert!(changed.formats().all(|format| format.block_size() == 8));
     assert_eq!(changed.name, "my_config+k8");
+
+    // An element flag replaces the element of overrides, too, but quantises none that are `none`.
+    let text = "weights = 'fp4_e2m1'\n[[override]]\nlayers = 0\nweights = { block_size = 16 }\n\
+                [[override]]\nlayers = 1\nweights = 'none'\n\
+                [[override]]\nlayers = 2\nweights = 'int8'";
+    let changed = load_text(text, &flags("--weights fp8_e4m3")).expect("fits");
+    let weights = |config: &QuantConfig, layer| {
+        let (weights, _) = config.for_projection(layer, Projection::Q);
+        weights.map(|format| (format.element(), format.block_size()))
+    };
+    assert_eq!(weights(&changed, 0), Some((ElementFormat::FP8_E4M3, 16)));
+    assert_eq!(weights(&changed, 1), None);
+    assert_eq!(weights(&changed, 2), Some((ElementFormat::FP8_E4M3, 32)));
+    assert_eq!(weights(&changed, 3), Some((ElementFormat::FP8_E4M3, 32)));
+    let changed = load_text(text, &flags("--weights none --block-size 64")).expect("fits");
+    assert_eq!(
+        [0, 1, 2, 3].map(|layer| weights(&changed, layer)),
+        [None; 4]
+    );
 }
 
 #[test]
@@ -330,10 +359,17 @@ fn malformed_files_are_named_with_line_and_field() {
             "scale_bits = 300",
         ),
         (
-            "default = { scale = 'ue5m3', scale_bits = 8 }\n\nvalues = 'int8'",
+            "default = { scale = 'ue5m3', scale_bits = 6 }\n\nvalues = 'int8'",
             "line 3",
-            "e8m0 only",
+            "`scale_bits`: 6, but ue5m3 has 8 bits",
         ),
+        (
+            "default = { element = 'fp4_e2m1' }\nweights = { block_size = 16 }",
+            "`default`",
+            "does not belong here",
+        ),
+        ("default = { block_size = 16 }", "quantises nothing", "kv"),
+        ("", "quantises nothing", "\"none\""),
         (
             "weights = { element = 'nf4', rule = 'even' }",
             "line 1",

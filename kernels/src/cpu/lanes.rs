@@ -21,27 +21,27 @@ pub(super) const TABLE: u8 = 7;
 
 /// A grid as numbers to compute with.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Codec {
+pub(crate) struct Codec {
     /// The largest value.
-    max: f32,
+    pub(crate) max: f32,
     /// 2^emin, as f32 bits; for integers emin = 0.
-    emin: u32,
+    pub(crate) emin: u32,
     /// 23 - M: what separates the place of a step from that of an f32's last bit.
-    shift: u32,
+    pub(crate) shift: u32,
     /// Bits of a code.
-    bits: u32,
-    is_int: bool,
+    pub(crate) bits: u32,
+    pub(crate) is_int: bool,
     /// The code of the largest magnitude; above are infinities and NaN.
-    max_code: u32,
+    pub(crate) max_code: u32,
     /// The magnitude just below half the smallest step that counts as half; see
     /// [`crate::format::Dialect::lifts_to_one_step`].
-    just_below_half: f32,
+    pub(crate) just_below_half: f32,
     /// A result of zero loses its minus sign if the scaled element's magnitude was at most this.
-    sign_lost_up_to: f32,
+    pub(crate) sign_lost_up_to: f32,
     /// Value by code, for formats of at most four bits.
-    values: [f32; 16],
+    pub(crate) values: [f32; 16],
     /// The smallest numbers that round to code 1, 2, ... of a table.
-    thresholds: [f32; 15],
+    pub(crate) thresholds: [f32; 15],
 }
 
 impl Codec {
@@ -129,7 +129,7 @@ impl Codec {
 
     /// The same in every lane.
     #[inline(always)]
-    pub fn spread<S: Simd>(&self, s: S) -> Lanes<'_, S> {
+    pub(super) fn spread<S: Simd>(&self, s: S) -> Lanes<'_, S> {
         Lanes {
             s,
             codec: self,

@@ -16,9 +16,9 @@
 mod dequantize;
 mod dispatch;
 mod isa;
-mod lanes;
+pub(crate) mod lanes;
 mod pack;
-mod plan;
+pub(crate) mod plan;
 mod quantize;
 mod quantizer;
 mod scale;

@@ -8,7 +8,7 @@ use crate::reference::BlockContext;
 
 /// Everything a kernel needs to know.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(crate) struct Plan {
     pub format: BlockFormat,
     pub source: FloatType,
     pub tensor_scale: f32,
@@ -24,7 +24,7 @@ pub(super) struct Plan {
 
 /// Which instance of the kernel body rounds the elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kernel {
+pub(crate) enum Kernel {
     /// Half to even, every sign kept: the common case.
     EvenSigned,
     Even,
@@ -43,7 +43,7 @@ pub(super) enum Kernel {
 
 /// How a block's scale follows from its amax.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum ScalePlan {
+pub(crate) enum ScalePlan {
     /// 2^(floor(log2 amax) - emax), from the exponent field.
     Floor { emax: i32, limit: i32 },
     /// 2^s with another rule or logarithm.

@@ -27,9 +27,9 @@ pub(super) enum Data {
 impl Archive {
     pub fn parse(file: &str, bytes: &[u8]) -> Result<Self, GoldenError> {
         let parsed =
-            SafeTensors::deserialize(bytes).map_err(|source| GoldenError::Safetensors {
+            SafeTensors::deserialize(bytes).map_err(|reason| GoldenError::Safetensors {
                 file: file.to_owned(),
-                source,
+                reason,
             })?;
         let tensors = parsed.iter().map(|(name, view)| {
             let data = decode(view.dtype(), view.data());

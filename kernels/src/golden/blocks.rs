@@ -142,10 +142,10 @@ pub(super) fn verify(
             report.unknown.push(format!("{}: {name}", archive.file));
             continue;
         };
-        let format_error = |source| GoldenError::Format {
+        let format_error = |reason| GoldenError::Format {
             file: archive.file.clone(),
             tensor: name.clone(),
-            source,
+            reason,
         };
         let format = expectation.format;
         let input = archive.input(name, &expectation.input)?;

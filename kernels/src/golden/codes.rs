@@ -22,9 +22,9 @@ pub(super) fn verify(
     isas: &[Isa],
     report: &mut Report,
 ) -> Result<(), GoldenError> {
-    let parsed: File = serde_json::from_slice(bytes).map_err(|source| GoldenError::Json {
+    let parsed: File = serde_json::from_slice(bytes).map_err(|reason| GoldenError::Json {
         file: file.to_owned(),
-        source,
+        reason,
     })?;
     for (name, fields) in &parsed.formats {
         let numbers = |field| numbers(file, name, field, fields.get(field));
@@ -53,10 +53,10 @@ pub(super) fn verify(
             report.record_values(&place("values", Engine::Reference), &expected, &got);
             for &isa in isas {
                 let packed =
-                    dequantized_codes(element, isa).map_err(|source| GoldenError::Format {
+                    dequantized_codes(element, isa).map_err(|reason| GoldenError::Format {
                         file: file.to_owned(),
                         tensor: name.clone(),
-                        source,
+                        reason,
                     })?;
                 let got = &packed[..expected.len()];
                 report.record_values(&place("values", Engine::Packed(isa)), &expected, got);

@@ -80,10 +80,10 @@ pub(super) fn verify(
         if let Conversion::Element(element) = conversion {
             for &isa in isas {
                 let pinned =
-                    through_blocks(element, &x, isa).map_err(|source| GoldenError::Format {
+                    through_blocks(element, &x, isa).map_err(|reason| GoldenError::Format {
                         file: archive.file.clone(),
                         tensor: name.clone(),
-                        source,
+                        reason,
                     })?;
                 let (at, got): (Vec<usize>, Vec<u32>) = pinned.into_iter().unzip();
                 let expected: Vec<u32> = at.into_iter().map(|at| expected[at]).collect();

@@ -8,22 +8,22 @@ use std::path::PathBuf;
 #[derive(Debug, thiserror::Error)]
 pub enum GoldenError {
     /// A file or folder cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {reason}", path.display())]
     Io {
         path: PathBuf,
-        source: std::io::Error,
+        reason: std::io::Error,
     },
     /// Not a safetensors file.
-    #[error("{file}: not a valid safetensors file: {source}")]
+    #[error("{file}: not a valid safetensors file: {reason}")]
     Safetensors {
         file: String,
-        source: safetensors::SafeTensorError,
+        reason: safetensors::SafeTensorError,
     },
     /// Not a JSON file, or not of the expected structure.
-    #[error("{file}: not valid JSON: {source}")]
+    #[error("{file}: not valid JSON: {reason}")]
     Json {
         file: String,
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// A code table that is no list of numbers.
     #[error("{file}: {format}.{field}: {problem}")]
@@ -57,10 +57,10 @@ pub enum GoldenError {
         input: String,
     },
     /// A tensor that cannot be quantised in the format that its name asks for.
-    #[error("{file}: {tensor}: {source}")]
+    #[error("{file}: {tensor}: {reason}")]
     Format {
         file: String,
         tensor: String,
-        source: FormatError,
+        reason: FormatError,
     },
 }

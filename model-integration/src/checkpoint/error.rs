@@ -60,22 +60,22 @@ pub enum CheckpointError {
         limit: u64,
     },
     /// The operating system refuses to open, read, map or write a file.
-    #[error("{}: {source}", file.display())]
+    #[error("{}: {reason}", file.display())]
     Io {
         /// The file.
         file: PathBuf,
         /// What the operating system said.
-        source: io::Error,
+        reason: io::Error,
     },
 
     // JSON and its fields.
     /// Not JSON at all.
-    #[error("{}: not valid JSON: {source}", file.display())]
+    #[error("{}: not valid JSON: {reason}", file.display())]
     Json {
         /// The file.
         file: PathBuf,
         /// Line, column and reason.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// A required field is absent or null.
     #[error("{}: `{field}` is missing; expected {expected}", file.display())]
@@ -130,20 +130,20 @@ pub enum CheckpointError {
         available: usize,
     },
     /// The header is not UTF-8.
-    #[error("{}: the header is not UTF-8: {source}", file.display())]
+    #[error("{}: the header is not UTF-8: {reason}", file.display())]
     HeaderNotUtf8 {
         /// The file.
         file: PathBuf,
         /// Where.
-        source: std::str::Utf8Error,
+        reason: std::str::Utf8Error,
     },
     /// The header is not the JSON that safetensors prescribes.
-    #[error("{}: malformed header: {source}", file.display())]
+    #[error("{}: malformed header: {reason}", file.display())]
     HeaderJson {
         /// The file.
         file: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        reason: serde_json::Error,
     },
     /// Offsets that overlap, leave a hole, or run backwards.
     #[error(
@@ -178,12 +178,12 @@ pub enum CheckpointError {
         shape: Vec<usize>,
     },
     /// The `safetensors` crate rejects the header for another reason.
-    #[error("{}: malformed header: {source}", file.display())]
+    #[error("{}: malformed header: {reason}", file.display())]
     Header {
         /// The file.
         file: PathBuf,
         /// The crate's reason.
-        source: SafeTensorError,
+        reason: SafeTensorError,
     },
     /// The tensors end somewhere else than the file.
     #[error("{}: the header describes {described} bytes of tensors, the file has {present}; truncated or corrupt", file.display())]

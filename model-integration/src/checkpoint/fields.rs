@@ -19,9 +19,9 @@ pub(super) fn parse_object(
             expected: "a JSON object".to_owned(),
             found: shortened(&other),
         }),
-        Err(source) => Err(CheckpointError::Json {
+        Err(reason) => Err(CheckpointError::Json {
             file: file.to_owned(),
-            source,
+            reason,
         }),
     }
 }

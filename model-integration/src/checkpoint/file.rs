@@ -15,10 +15,10 @@ pub(super) const MAX_INDEX_BYTES: u64 = 64 << 20;
 pub(super) const MAX_TOKENIZER_BYTES: u64 = 512 << 20;
 
 /// The error of a failed system call on `file`.
-pub(super) fn io_error(file: &Path, source: io::Error) -> CheckpointError {
+pub(super) fn io_error(file: &Path, reason: io::Error) -> CheckpointError {
     CheckpointError::Io {
         file: file.to_owned(),
-        source,
+        reason,
     }
 }
 

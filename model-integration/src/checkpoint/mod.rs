@@ -210,8 +210,11 @@ impl Checkpoint {
         Ok(tokenizer.with_default_special_tokens(self.config.bos_token_id, eos))
     }
 
-    /// The tensor `name`, checked by its header only.
-    fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
+    /// The tensor `name`, checked by its header only: its elements may not be finite.
+    ///
+    /// # Errors
+    /// `MissingTensor`, `Shape`, `Dtype`.
+    pub fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
         let Some((file, tensor)) = self.weights.find(name) else {
             return Err(CheckpointError::MissingTensor {
                 file: self.weights.listing().to_owned(),

@@ -117,14 +117,14 @@ fn parse_header(
             available: rest.len(),
         });
     };
-    let header = std::str::from_utf8(header).map_err(|source| CheckpointError::HeaderNotUtf8 {
+    let header = std::str::from_utf8(header).map_err(|reason| CheckpointError::HeaderNotUtf8 {
         file: file(),
-        source,
+        reason,
     })?;
     let Header(mut tensors) =
-        serde_json::from_str(header).map_err(|source| CheckpointError::HeaderJson {
+        serde_json::from_str(header).map_err(|reason| CheckpointError::HeaderJson {
             file: file(),
-            source,
+            reason,
         })?;
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
@@ -189,7 +189,7 @@ fn describe(
     }
     CheckpointError::Header {
         file: path.to_owned(),
-        source,
+        reason: source,
     }
 }
 

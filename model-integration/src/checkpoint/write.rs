@@ -1,10 +1,10 @@
 //! Writing weights, so that a reader sees the old file or the new one and nothing between.
 
 use std::borrow::Cow;
-use std::io::Write;
 use std::path::Path;
 
 use half::bf16;
+use mxlab_harness::record::write_atomic;
 use safetensors::Dtype;
 use safetensors::tensor::{View, serialize};
 
@@ -63,34 +63,7 @@ pub fn save_bf16(path: &Path, tensors: &[NamedTensor]) -> Result<(), CheckpointE
     }
     let views = tensors.iter().map(|tensor| (tensor.name, AsBf16(tensor)));
     let bytes = serialize(views, None).map_err(|error| refuse("(header)", error.to_string()))?;
-    replace_file(path, &bytes)
-}
-
-/// Makes `bytes` the content of `path`: written to a temporary file beside it, flushed to
-/// the disk, and renamed.
-///
-/// # Errors
-/// `Io`; `path` is untouched then.
-pub fn replace_file(path: &Path, bytes: &[u8]) -> Result<(), CheckpointError> {
-    let dir = match path.parent() {
-        Some(dir) if !dir.as_os_str().is_empty() => dir,
-        _ => Path::new("."),
-    };
-    let write = || {
-        let mut builder = tempfile::Builder::new();
-        #[cfg(unix)]
-        {
-            // Temporary files are private by default; this one is to be an ordinary file.
-            use std::os::unix::fs::PermissionsExt;
-            builder.permissions(std::fs::Permissions::from_mode(0o666));
-        }
-        let mut file = builder.tempfile_in(dir)?;
-        file.write_all(bytes)?;
-        file.as_file().sync_all()?;
-        file.persist(path)?;
-        Ok(())
-    };
-    write().map_err(|error: std::io::Error| io_error(path, error))
+    write_atomic(path, &bytes).map_err(|error| io_error(&error.path, error.reason))
 }
 
 /// Rounds one tensor at a time while it is written.

@@ -19,6 +19,7 @@ use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::eval::table::{TableFormat, render};
 use crate::eval::{Evaluation, Outcome, Settings};
+use crate::task::named::NAMED;
 use crate::task::{self, DataSources, FewShot, Task};
 
 /// Padding stays short because examples of a batch are of similar length.
@@ -45,13 +46,22 @@ pub struct EvalArgs {
     output: OutputArgs,
 }
 
+/// Every named task, and what a file holds.
+fn tasks_help() -> String {
+    let mut help = "Tasks; repeat, or separate by commas:\n".to_owned();
+    for task in NAMED {
+        help += &format!("  {}: {}\n", task.name, task.about);
+    }
+    help + "  a file of JSON lines with `text`, or `context` and `target`"
+}
+
 #[derive(Args)]
 #[command(next_help_heading = "Tasks")]
 struct TaskArgs {
-    /// Task name (embedded, lambada_openai) or file of JSON lines with `text`, or `context` and
-    /// `target`; repeat, or separate by commas
+    /// Task names or files; repeat, or separate by commas
     #[arg(
         long,
+        help = tasks_help(),
         value_name = "NAME|FILE",
         value_delimiter = ',',
         default_value = "embedded"

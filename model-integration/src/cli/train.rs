@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::Args;
+use mxlab_harness::record::write_atomic;
 
 use super::Done;
-use crate::checkpoint::write::replace_file;
 use crate::corpus::heldout;
 use crate::train::{Recipe, train};
 
@@ -40,7 +40,7 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
     // A directory that cannot be written is found out before the training, not after.
     fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
     let task = heldout::write(args.seed, EXAMPLES);
-    replace_file(&directory.join("task.jsonl"), task.as_bytes())?;
+    write_atomic(&directory.join("task.jsonl"), task.as_bytes())?;
     let mut recipe = Recipe {
         seed: args.seed,
         steps: args.steps as usize,

@@ -127,12 +127,46 @@ pub fn read(path: &Path, flags: &FormatFlags) -> Result<QuantConfig, ConfigError
         text: &text,
     };
     let config: ConfigFile = source.parse()?;
+    config.check(&file, flags)?;
     let stem = path.file_stem().unwrap_or(path.as_os_str());
     let name = crate::task::jsonl::file_name(&stem.to_string_lossy());
     config.under(&name, source, flags)
 }
 
 impl ConfigFile {
+    /// Refuses a file that looks as if it quantised something, and does not.
+    fn check(&self, file: &str, flags: &FormatFlags) -> Result<(), ConfigError> {
+        let fault = |message: &str| {
+            Err(ConfigError::Syntax {
+                file: file.to_owned(),
+                message: message.to_owned(),
+            })
+        };
+        if self.default.element.is_some() {
+            return fault(
+                "`default`: `element` does not belong here: name it for weights, activations, \
+                 keys, values or kv",
+            );
+        }
+        let operands = [
+            &self.weights,
+            &self.activations,
+            &self.keys,
+            &self.values,
+            &self.kv,
+        ];
+        let says_something = operands.iter().any(|operand| operand.is_some())
+            || !self.overrides.is_empty()
+            || flags.names_operand();
+        match says_something {
+            true => Ok(()),
+            false => fault(
+                "quantises nothing: name an element for weights, activations, keys, values or kv \
+                 (or \"none\", if that is meant)",
+            ),
+        }
+    }
+
     /// The configuration under flags, renamed if they change it: its results must not be taken
     /// for those of the configuration itself.
     ///
@@ -191,7 +225,7 @@ impl ConfigFile {
             keys: layers.base(&base.keys, flags.keys())?,
             values: layers.base(&base.values, flags.values())?,
             overrides: overrides
-                .map(|change| layers.change(change, &base))
+                .map(|change| layers.change(change, &base, flags))
                 .collect::<Result<_, _>>()?,
         })
     }
@@ -252,6 +286,7 @@ impl Layers<'_> {
         &self,
         change: &Spanned<OverrideFile>,
         base: &Operands,
+        flags: &FormatFlags,
     ) -> Result<Override, ConfigError> {
         let this = change.get_ref();
         let own = Operands {
@@ -279,25 +314,33 @@ impl Layers<'_> {
         Ok(Override {
             layers: this.layers.clone(),
             projections: this.projections.clone(),
-            weights: self.changed(&own.weights, &base.weights)?,
-            activations: self.changed(&own.activations, &base.activations)?,
-            keys: self.changed(&own.keys, &base.keys)?,
-            values: self.changed(&own.values, &base.values)?,
+            weights: self.changed(&own.weights, &base.weights, flags.weights.as_ref())?,
+            activations: self.changed(
+                &own.activations,
+                &base.activations,
+                flags.activations.as_ref(),
+            )?,
+            keys: self.changed(&own.keys, &base.keys, flags.keys())?,
+            values: self.changed(&own.values, &base.values, flags.values())?,
         })
     }
 
+    /// What an override makes of an operand. A flag that names its element replaces the
+    /// override's, too; where the override says `none`, that stays.
     fn changed(
         &self,
         own: &Named,
         base: &Named,
+        flag: Option<&OperandSpec>,
     ) -> Result<Option<Option<BlockFormat>>, ConfigError> {
-        match own.operand.map(Spanned::get_ref) {
-            None => Ok(None),
-            Some(OperandSpec::None) => Ok(Some(None)),
-            Some(OperandSpec::Format(spec)) => self
-                .build(own, *spec, spec_below(base.operand))
-                .map(|format| Some(Some(format))),
-        }
+        let spec = match (own.operand.map(Spanned::get_ref), flag) {
+            (None, _) | (_, Some(OperandSpec::None)) => return Ok(None),
+            (Some(OperandSpec::None), _) => return Ok(Some(None)),
+            (Some(OperandSpec::Format(own)), Some(OperandSpec::Format(flag))) => flag.over(*own),
+            (Some(OperandSpec::Format(own)), None) => *own,
+        };
+        let format = self.build(own, spec, spec_below(base.operand))?;
+        Ok(Some(Some(format)))
     }
 
     fn build(

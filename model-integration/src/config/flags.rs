@@ -40,18 +40,24 @@ pub struct FormatFlags {
     /// Consecutive elements that share a scale [default: 32]
     #[arg(long, value_name = "K", value_parser = block_size)]
     pub block_size: Option<usize>,
-    /// How a scale is chosen: floor, ceil, rceil, even, mse; nearest for fractional scales
-    #[arg(long, value_name = "RULE")]
+    /// How a scale is chosen
+    #[arg(long, value_name = "RULE", help = one_of("How a scale is chosen", ScaleRule::ALL))]
     pub scale_rule: Option<ScaleRule>,
-    /// How elements are rounded: even, away, toward-zero, stochastic, ...
-    #[arg(long, value_name = "ROUNDING")]
+    /// How elements are rounded
+    #[arg(long, value_name = "ROUNDING", help = one_of("How elements are rounded", Rounding::ALL))]
     pub rounding: Option<Rounding>,
     /// One more f32 scale for the whole tensor
     #[arg(long, value_name = "BOOL")]
     pub tensor_scale: Option<bool>,
-    /// Whose quantiser is followed: ocp, microxcaling-cuda, nvidia, ... [default: ocp]
-    #[arg(long, value_name = "DIALECT")]
+    /// Whose quantiser is followed
+    #[arg(long, value_name = "DIALECT", help = one_of("Whose quantiser is followed", Dialect::ALL))]
     pub dialect: Option<Dialect>,
+}
+
+/// A line of help with the names that an option takes.
+fn one_of<T: std::fmt::Display>(what: &str, names: impl IntoIterator<Item = T>) -> String {
+    let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
+    format!("{what}: {}", names.join(", "))
 }
 
 fn block_size(text: &str) -> Result<usize, String> {

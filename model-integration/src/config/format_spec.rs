@@ -59,13 +59,15 @@ impl FormatSpec {
             (scale, None) => scale,
             (ScaleFormat::E8M0 { bits: 8 }, Some(bits @ 2..=8)) => ScaleFormat::E8M0 { bits },
             (ScaleFormat::E8M0 { bits }, Some(same)) if bits == same => ScaleFormat::E8M0 { bits },
-            (ScaleFormat::E8M0 { .. }, Some(bits)) => {
-                return Err(format!(
-                    "field `scale_bits`: {bits} is not in 2..8 or not the scale's"
-                ));
+            (scale, Some(bits)) if u32::from(bits) == scale.bits() => scale,
+            (ScaleFormat::E8M0 { .. }, Some(bits)) if !(2..=8).contains(&bits) => {
+                return Err(format!("field `scale_bits`: {bits} is not in 2..8"));
             }
-            (scale, Some(_)) => {
-                return Err(format!("field `scale_bits`: fits e8m0 only, not {scale}"));
+            (scale, Some(bits)) => {
+                return Err(format!(
+                    "field `scale_bits`: {bits}, but {scale} has {} bits",
+                    scale.bits()
+                ));
             }
         };
         let mut builder = BlockFormat::new(element).scale(scale);

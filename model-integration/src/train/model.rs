@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use candle_core::{Device, Tensor, Var};
+use mxlab_harness::record::write_atomic;
 use mxlab_kernels::format::FloatType;
 use rand::Rng;
 use tokenizers::Tokenizer;
@@ -12,7 +13,7 @@ use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::LlamaConfig;
 use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, layer_tensor, tensors};
-use crate::checkpoint::write::{NamedTensor, replace_file, save_bf16};
+use crate::checkpoint::write::{NamedTensor, save_bf16};
 use crate::llama::{Layer, Linear, Llama, RopeTable};
 
 /// Tokens of the vocabulary.
@@ -168,11 +169,11 @@ impl Parameters {
             .collect();
         save_bf16(&directory.join("model.safetensors"), &views)?;
         let json = serde_json::to_string_pretty(&config.to_json())? + "\n";
-        replace_file(&directory.join("config.json"), json.as_bytes())?;
+        write_atomic(&directory.join("config.json"), json.as_bytes())?;
         let json = tokenizer
             .to_string(false)
             .map_err(|error| anyhow::anyhow!("the tokenizer has no JSON form: {error}"))?;
-        replace_file(&directory.join("tokenizer.json"), json.as_bytes())?;
+        write_atomic(&directory.join("tokenizer.json"), json.as_bytes())?;
         Ok(())
     }
 }

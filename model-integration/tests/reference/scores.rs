@@ -11,7 +11,7 @@ use mxlab::task::PromptEncoder;
 use mxlab_kernels::format::FloatType;
 use serde_json::Value;
 
-use super::{config, models};
+use super::{config, models, say};
 
 /// What is compared of one reference file.
 struct Comparison {
@@ -46,8 +46,9 @@ impl Comparison {
     }
 }
 
-/// Scores every reference file of `model` whose configuration ends in `dtype`.
-fn compare_all(model: &Path, suffix: &str, dtype: FloatType) -> Vec<Comparison> {
+/// Scores every reference file of `model` whose configuration ends in `suffix`, with the weights
+/// of the directory `weights` in `dtype`.
+fn compare_all(model: &Path, suffix: &str, weights: &str, dtype: FloatType) -> Vec<Comparison> {
     let mut files: Vec<_> = fs::read_dir(model.join("reference"))
         .expect("reference results")
         .map(|entry| entry.expect("an entry").path())
@@ -62,11 +63,11 @@ fn compare_all(model: &Path, suffix: &str, dtype: FloatType) -> Vec<Comparison> 
         let Some(name) = name.strip_suffix(suffix) else {
             continue;
         };
-        if task.starts_with("lambada") && std::env::var_os("MXLAB_LONG").is_none() {
+        if task == "lambada_test" && std::env::var_os("MXLAB_LONG").is_none() {
+            say(&format!("not run: {stem} (set MXLAB_LONG)"));
             continue;
         }
         let config = config::named(name).unwrap_or_else(|| panic!("configuration {name}"));
-        let weights = if suffix == "_f32" { "f32" } else { "." };
         comparisons.push(compare(model, weights, dtype, task, &config, &file));
     }
     assert!(!comparisons.is_empty());
@@ -177,33 +178,69 @@ fn score(
         .collect()
 }
 
-/// Unquantised: every example within 1e-3 (they are within 3e-5), the same accuracy.
+/// How far the mean log-likelihood of a quantised float32 configuration may be off.
 ///
-/// Quantised: PyTorch's cos, exp and silu differ from the nearest f32 in one to five of a hundred
-/// results, and a last bit can move an element over a rounding boundary. Weights alone are not
-/// touched by that and agree to 3e-5; the rest is to agree in accuracy within 1.5 % of
-/// the examples, and in the mean log-likelihood within 0.006 or three standard errors of
-/// what those disturbances do to it (with a cache in FP4 single examples move by up to 5).
+/// PyTorch's cos, exp and silu differ from the nearest f32 in one to five of a hundred results,
+/// and a last bit can move an element over a rounding boundary. Most examples never meet one:
+/// the median difference is 2e-6 or less everywhere. Those that do move by 0.03 (median) to 0.5
+/// (99 %) under FP6 activations, by up to 3 where activations are FP4, and by up to 5 where an
+/// FP4 cache follows them: there one of 747 examples moves the mean by 0.006 alone.
+fn mean_bound(name: &str) -> f64 {
+    if name.contains("wonly") {
+        3e-5
+    } else if name.contains("ex1kv") {
+        0.02
+    } else if name.contains("mxfp4_w4a4") {
+        0.009
+    } else {
+        0.006
+    }
+}
+
+/// How far 99 of 100 examples of a quantised float32 configuration may be off.
+fn tail_bound(name: &str) -> f64 {
+    if name.contains("wonly") {
+        1e-4
+    } else if name.contains("ex1kv") {
+        2.0
+    } else {
+        0.6
+    }
+}
+
+fn check_float32(comparison: &Comparison) {
+    comparison.print();
+    let [ours, theirs] = comparison.accuracy;
+    if comparison.name.contains(".base_") {
+        assert!(comparison.quantile(1.0) < 1e-3);
+        assert_eq!(ours, theirs);
+        return;
+    }
+    let name = &comparison.name;
+    let mean = comparison.mean_shift;
+    assert!((ours - theirs).abs() <= 0.015, "{name}: {ours}, {theirs}");
+    assert!(mean.abs() <= mean_bound(name), "{name}: {mean}");
+    assert!(comparison.quantile(0.5) <= 1e-4, "{name}");
+    assert!(comparison.quantile(0.99) <= tail_bound(name), "{name}");
+}
+
+/// Unquantised: every example within 1e-3 (they are within 3e-5), the same accuracy. Quantised:
+/// accuracy within 1.5 % of the examples, log-likelihoods within the bounds above.
 #[test]
 fn float32_scores() {
     for model in models() {
-        for comparison in compare_all(&model, "_f32", FloatType::F32) {
-            comparison.print();
-            let [ours, theirs] = comparison.accuracy;
-            if comparison.name.contains(".base_") {
-                assert!(comparison.quantile(1.0) < 1e-3);
-                assert_eq!(ours, theirs);
-            } else {
-                let is_exact = comparison.name.contains("wonly");
-                let noise = (3.0 * comparison.shift_error).max(0.006);
-                let bound = if is_exact { 3e-5 } else { noise };
-                assert!((ours - theirs).abs() <= 0.015);
-                assert!(
-                    comparison.mean_shift.abs() <= bound,
-                    "{}",
-                    comparison.mean_shift
-                );
-            }
+        for comparison in compare_all(&model, "_f32", "f32", FloatType::F32) {
+            check_float32(&comparison);
+        }
+    }
+}
+
+/// Weights rounded to bf16, arithmetic in float32: as float32.
+#[test]
+fn float32_scores_of_bfloat16_weights() {
+    for model in models() {
+        for comparison in compare_all(&model, "_f32_w16", ".", FloatType::F32) {
+            check_float32(&comparison);
         }
     }
 }
@@ -213,7 +250,7 @@ fn float32_scores() {
 #[test]
 fn bfloat16_scores() {
     for model in models() {
-        for comparison in compare_all(&model, "_bf16", FloatType::Bf16) {
+        for comparison in compare_all(&model, "_bf16", ".", FloatType::Bf16) {
             comparison.print();
             let [ours, theirs] = comparison.accuracy;
             assert!((ours - theirs).abs() <= 0.015);

@@ -95,7 +95,7 @@ impl HubOptions {
     /// else the hub repository `org/name` or `org/name@revision`.
     ///
     /// # Errors
-    /// `NoSuchDirectory` and `NotADirectory` for what can only be a path, and and [`HubError`]; `Json`, `Field` and `ShardPath` for a broken index in the repository.
+    /// `NoSuchDirectory` and `NotADirectory` for what can only be a path, and [`HubError`]; `Json`, `Field` and `ShardPath` for a broken index in the repository.
     pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf, CheckpointError> {
         let path = PathBuf::from(name_or_path);
         match fs::metadata(&path) {

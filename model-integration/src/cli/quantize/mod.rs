@@ -135,6 +135,14 @@ impl QuantizeArgs {
             None if self.formats.weights.is_some() => self.formats.config()?,
             None => load("mxfp4-weights", &self.formats)?,
         };
+        if !config.overrides.is_empty() {
+            let message = format!(
+                "configuration `{}` has overrides, which say layers and projections of a model; \
+                 quantize takes one format for all tensors of a file (see --include)",
+                config.name
+            );
+            return Err(Usage(message).into());
+        }
         let none = || {
             Usage(format!(
                 "configuration `{}` has no weight format",

@@ -109,7 +109,8 @@ impl Part {
                 signal += x * x;
                 noise += (x - y) * (x - y);
                 amax = amax.max(x.abs() as f32);
-                self.saturated += u64::from(x.abs() > largest * f64::from(scale));
+                // A block that was flushed to zero is beyond no range.
+                self.saturated += u64::from(scale != 0.0 && x.abs() > largest * f64::from(scale));
                 self.to_zero += u64::from(x != 0.0 && y == 0.0);
             }
             self.signal += signal;

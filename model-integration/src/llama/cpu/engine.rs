@@ -98,7 +98,7 @@ impl Engine for CpuEngine {
         let shape = self.checkpoint.config();
         let mut weight_bytes = 0;
         for (name, shape) in layout::tensors(shape) {
-            weight_bytes += self.checkpoint.tensor(&name, &shape)?.bytes().len();
+            weight_bytes += self.checkpoint.view(&name, &shape)?.bytes().len();
         }
         let mut kv_bytes_per_token = 0;
         for layer in 0..shape.num_hidden_layers {
@@ -106,7 +106,7 @@ impl Engine for CpuEngine {
                 let (module, [rows, cols], _) = place(projection, shape);
                 if let (Some(format), _) = config.for_projection(layer, projection) {
                     let name = layout::layer_tensor(layer, &format!("{module}.weight"));
-                    weight_bytes -= self.checkpoint.tensor(&name, &[rows, cols])?.bytes().len();
+                    weight_bytes -= self.checkpoint.view(&name, &[rows, cols])?.bytes().len();
                     let (codes, scales) = format.packed_bytes(rows, cols);
                     weight_bytes += codes + scales;
                 }

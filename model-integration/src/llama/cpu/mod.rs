@@ -1,4 +1,6 @@
-//! The CPU engine: the forward pass on candle tensors, one custom operation per step.
+//! The CPU engine. candle's tensors carry the activations; the products go to `gemm`, the crate
+//! under candle's own, and every other operation to the loops of [`super::ops`]: candle's would
+//! round in other places than the models' own code, and its products depend on the batch.
 //!
 //! Tensors hold `f32`; under a 16-bit dtype every operation rounds its result to that type,
 //! in the places where the models' own eager code does, so that a value always is one the

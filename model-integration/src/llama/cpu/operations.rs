@@ -124,12 +124,12 @@ impl Backend for Cpu {
                     sequences.enumerate().for_each(|(sequence, out)| {
                         let query = &query[sequence * shape.length * head.query_stride..];
                         let keys = sequence * shape.length * head.key_stride;
-                        let mut weights = vec![0.0; shape.length * shape.length];
+                        let mut scratch = Vec::new();
                         for h in 0..shape.heads {
                             let at_query = h * shape.head_dim;
                             let at_key = keys + h / group * shape.head_dim;
-                            head.weights(&mut weights, &query[at_query..], &key[at_key..], dtype);
-                            head.mix(&mut out[at_query..], &weights, &value[at_key..]);
+                            let operands = [&query[at_query..], &key[at_key..], &value[at_key..]];
+                            head.attend(&mut out[at_query..], operands, dtype, &mut scratch);
                         }
                         narrow(out, dtype);
                     });

@@ -40,17 +40,55 @@ impl Head {
     /// Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
     pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
         for rows in self.row_blocks() {
+            let block = &mut weights[rows.start * self.length..rows.end * self.length];
+            self.block_weights(block, self.length, rows, query, key, dtype);
+        }
+    }
+
+    /// `out = weights value` without the whole of the weights: a block of rows at a time, in
+    /// `scratch`, which grows to what that takes.
+    pub fn attend(
+        &self,
+        out: &mut [f32],
+        [query, key, value]: [&[f32]; 3],
+        dtype: FloatType,
+        scratch: &mut Vec<f32>,
+    ) {
+        for rows in self.row_blocks() {
+            let seen = rows.end;
+            scratch.resize(rows.len() * seen, 0.0);
+            self.block_weights(scratch, seen, rows.clone(), query, key, dtype);
             multiply(
-                &mut weights[rows.start * self.length..],
-                self.length,
-                self.query(query).rows(rows.clone()),
-                self.key(key).rows(0..rows.end).t(),
+                &mut out[rows.start * self.query_stride..],
+                self.query_stride,
+                Matrix::new(scratch, rows.len(), seen, seen),
+                self.key(value).rows(0..seen),
                 1.0,
                 false,
             );
         }
+    }
+
+    /// The rows of [`Head::weights`] for a block of positions, `stride` apart.
+    fn block_weights(
+        &self,
+        block: &mut [f32],
+        stride: usize,
+        rows: Range<usize>,
+        query: &[f32],
+        key: &[f32],
+        dtype: FloatType,
+    ) {
+        multiply(
+            block,
+            stride,
+            self.query(query).rows(rows.clone()),
+            self.key(key).rows(0..rows.end).t(),
+            1.0,
+            false,
+        );
         let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
-        causal_softmax(weights, self.length, scale, dtype);
+        causal_softmax(block, stride, rows.start, scale, dtype);
     }
 
     /// `out = weights value`.
@@ -152,10 +190,11 @@ impl Head {
 /// Partial results of a row: as many as the widest vector has elements.
 const LANES: usize = 16;
 
-/// Causal softmax of `scale` times every row of a `[length, length]` square, in place.
+/// Causal softmax of `scale` times every row, in place. Rows are `stride` apart; the first is
+/// that of query position `first`.
 #[multiversion(targets = "simd")]
-fn causal_softmax(square: &mut [f32], length: usize, scale: f32, dtype: FloatType) {
-    for (position, row) in square.chunks_exact_mut(length).enumerate() {
+fn causal_softmax(rows: &mut [f32], stride: usize, first: usize, scale: f32, dtype: FloatType) {
+    for (position, row) in (first..).zip(rows.chunks_exact_mut(stride)) {
         let (seen, unseen) = row.split_at_mut(position + 1);
         narrow_inline(seen, dtype);
         for x in seen.iter_mut() {

@@ -1,0 +1,357 @@
+//! A variant as the numbers that the templates write into PTX. Floats are given as their bits.
+
+use super::{Access, Family, Variant};
+use crate::cpu::plan::{Kernel, Plan};
+use crate::format::{
+    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat, ScaleRule, pow2,
+};
+use half::bf16;
+use serde::Serialize;
+
+/// What templates know as `v`.
+#[derive(Serialize)]
+pub(super) struct Context {
+    id: String,
+    description: String,
+    alignment: &'static str,
+    version: &'static str,
+    target: String,
+    family: &'static str,
+    threads: u32,
+    k: usize,
+    k_log2: u32,
+    lanes: u32,
+    lanes_log2: u32,
+    /// The `c` operand that keeps an indexed shuffle within a block's lanes.
+    shuffle_segment: u32,
+    is_ragged: bool,
+    is_random: bool,
+    /// Two bf16 elements an instruction; see `pairs.j2`.
+    is_paired: bool,
+    tensor_scale: bool,
+    ignores_nan: bool,
+    negative_zero: &'static str,
+    rounding: &'static str,
+    /// Just below half a step is half; see [`Dialect::lifts_to_one_step`].
+    lifts_half: bool,
+    dense: Dense,
+    element: Element,
+    scale: Scale,
+    rule: Rule,
+}
+
+#[derive(Serialize)]
+struct Dense {
+    name: &'static str,
+    bytes: usize,
+}
+
+#[derive(Serialize)]
+struct Element {
+    bits: u32,
+    is_int: bool,
+    is_table: bool,
+    has_specials: bool,
+    mask: u32,
+    sign_bit: u32,
+    max: u32,
+    max_code: u32,
+    nan_code: u32,
+    emax: i32,
+    emin: u32,
+    shift: u32,
+    to_c: u32,
+    decode_factor: u32,
+    just_below_half: u32,
+    sign_lost_up_to: u32,
+    words: u32,
+    zero_word: u32,
+    table: Vec<u32>,
+    thresholds: Vec<u32>,
+    pieces: Vec<Piece>,
+    largest_pair: u32,
+}
+
+/// A straight piece of the code as a function of the magnitude, twice in a register; see `pairs.j2`.
+#[derive(Serialize)]
+struct Piece {
+    factor: u32,
+    addend: u32,
+}
+
+#[derive(Serialize)]
+struct Scale {
+    name: String,
+    bytes: usize,
+    is_power: bool,
+    is_unsigned: bool,
+    limit: i32,
+    nan_code: u32,
+    max_code: u32,
+    /// The bits in use, if not all that are stored.
+    mask: Option<u32>,
+    max: u32,
+    emin: u32,
+    shift: u32,
+    to_c: u32,
+    decode_factor: u32,
+}
+
+#[derive(Serialize)]
+struct Rule {
+    is_mse: bool,
+    lifts_zero: bool,
+    /// Whether s can be above L for a finite amax.
+    can_exceed: bool,
+    /// What carries into the exponent where the rule adds one.
+    carry: u32,
+    has_window: bool,
+    windows: [u32; 2],
+    window_shift: u32,
+    /// The amax bits that an all-zero block is taken to have, or 0.
+    zero_amax: u32,
+}
+
+const MANTISSA_BITS: u32 = 23;
+const MANTISSA: u32 = (1 << MANTISSA_BITS) - 1;
+
+/// The name of a float type in ids and instructions.
+pub(super) const fn type_name(dense: FloatType) -> &'static str {
+    match dense {
+        FloatType::F32 => "f32",
+        FloatType::Bf16 => "bf16",
+        FloatType::F16 => "f16",
+    }
+}
+
+impl Context {
+    pub fn new(variant: &Variant) -> Self {
+        let format = variant.format();
+        let plan = Plan::new(*format, variant.dense());
+        let dialect = format.dialect();
+        let lanes = variant.lanes_per_block();
+        let element = Element::new(&plan);
+        Self {
+            id: variant.id(),
+            description: format.to_string(),
+            alignment: match variant.access() {
+                Access::Aligned => {
+                    "dense pointers 16 bytes, code pointers 8, rows contiguous, k divides cols."
+                }
+                Access::Ragged => "elements and scales at their natural alignment, codes any.",
+            },
+            version: "7.0",
+            target: format!("sm_{}", variant.min_sm()),
+            family: variant.family().name(),
+            threads: variant.block_threads(),
+            k: format.block_size(),
+            k_log2: format.block_size().ilog2(),
+            lanes,
+            lanes_log2: lanes.ilog2(),
+            shuffle_segment: (32 - lanes) << 8 | 31,
+            is_ragged: variant.access() == Access::Ragged,
+            is_random: variant.is_random(),
+            is_paired: is_paired(variant, &plan, &element),
+            tensor_scale: format.has_tensor_scale(),
+            ignores_nan: dialect.ignores_nan() && variant.family() != Family::Dequantize,
+            negative_zero: match dialect.negative_zero() {
+                NegativeZero::Kept => "kept",
+                NegativeZero::Rounded => "rounded",
+                NegativeZero::Dropped => "dropped",
+            },
+            rounding: match format.rounding() {
+                Rounding::Even => "even",
+                Rounding::Away => "away",
+                Rounding::HalfToZero => "half-to-zero",
+                Rounding::TowardZero => "toward-zero",
+                Rounding::Stochastic { .. } => "stochastic",
+            },
+            lifts_half: matches!(plan.kernel, Kernel::TorchEven | Kernel::TorchAway)
+                || (dialect == Dialect::MicroxcalingTorch && format.rule() == ScaleRule::Mse),
+            dense: Dense {
+                name: type_name(variant.dense()),
+                bytes: variant.dense().bytes(),
+            },
+            element,
+            scale: Scale::new(format.scale()),
+            rule: Rule::new(format, variant.dense()),
+        }
+    }
+}
+
+/// Whether the kernel works on pairs of bf16.
+fn is_paired(variant: &Variant, plan: &Plan, element: &Element) -> bool {
+    let format = variant.format();
+    let is_vector = variant.dense() == FloatType::Bf16 && variant.access() == Access::Aligned;
+    let is_plain = format.rule() != ScaleRule::Mse && !format.dialect().ignores_nan();
+    let rounds_in_pieces = match (plan.kernel, element.pieces.len()) {
+        (Kernel::EvenSigned, 1..) => true,
+        (Kernel::Even, 1..) => element.is_int,
+        _ => false,
+    };
+    let family = match variant.family() {
+        Family::Scale => true,
+        Family::Quantize => rounds_in_pieces && format.scale().is_power_of_two(),
+        Family::Round | Family::Dequantize | Family::FakeQuantize => false,
+    };
+    is_vector && is_plain && family
+}
+
+impl Element {
+    fn new(plan: &Plan) -> Self {
+        let (format, codec) = (plan.format.element(), &plan.codec);
+        let bits = format.bits();
+        let (is_table, has_specials, nan_code) = match format.grid() {
+            Grid::Float(grid) => {
+                let nan_code = grid.nan_code();
+                (
+                    false,
+                    nan_code.is_some(),
+                    nan_code.unwrap_or(grid.max_code()),
+                )
+            }
+            Grid::Int(_) => (false, false, 0),
+            Grid::Table(_) => (true, false, u32::from(plan.zero_byte & 0xF)),
+        };
+        let decode_factor = match format.grid() {
+            Grid::Float(grid) => pow2(127 - grid.bias),
+            Grid::Int(grid) => pow2(-(grid.fraction_bits as i32)),
+            Grid::Table(_) => 1.0,
+        };
+        let float_bits = |values: &[f32]| values.iter().map(|x| x.to_bits()).collect();
+        let (table, thresholds) = if is_table {
+            (float_bits(&codec.values), float_bits(&codec.thresholds))
+        } else {
+            (Vec::new(), Vec::new())
+        };
+        Self {
+            bits,
+            is_int: codec.is_int,
+            is_table,
+            has_specials,
+            mask: u32::MAX >> (32 - bits),
+            sign_bit: 1 << (bits - 1),
+            max: codec.max.to_bits(),
+            max_code: codec.max_code,
+            nan_code,
+            emax: format.emax(),
+            emin: codec.emin,
+            shift: codec.shift,
+            to_c: codec.shift << MANTISSA_BITS,
+            decode_factor: (decode_factor as f32).to_bits(),
+            just_below_half: codec.just_below_half.to_bits(),
+            sign_lost_up_to: codec.sign_lost_up_to.to_bits(),
+            words: bits.div_ceil(4),
+            zero_word: u32::from(plan.zero_byte) * 0x0101_0101,
+            table,
+            thresholds,
+            pieces: pieces(format.grid()),
+            largest_pair: largest_pair(format.grid()),
+        }
+    }
+}
+
+/// M, the number of binades, and u = 2^-(M - emin) of a grid whose codes have at most the seven
+/// bits behind bf16's leading one.
+fn piece_grid(grid: Grid) -> Option<(u32, i32, f64)> {
+    match grid {
+        Grid::Float(grid) if grid.exponent_bits + grid.mantissa_bits <= 5 => {
+            let mantissa_bits = grid.mantissa_bits;
+            let u = pow2(grid.emin() - mantissa_bits as i32);
+            Some((mantissa_bits, grid.emax() - grid.emin() + 1, u))
+        }
+        Grid::Int(grid) => Some((0, 1, pow2(-(grid.fraction_bits as i32)))),
+        Grid::Float(_) | Grid::Table(_) => None,
+    }
+}
+
+fn pieces(grid: Grid) -> Vec<Piece> {
+    let Some((mantissa_bits, count, u)) = piece_grid(grid) else {
+        return Vec::new();
+    };
+    let piece = |b: i32| Piece {
+        factor: bf16_pair(pow2(-b)),
+        addend: bf16_pair(u * (128.0 + f64::from(b << mantissa_bits))),
+    };
+    (0..count).map(piece).collect()
+}
+
+fn largest_pair(grid: Grid) -> u32 {
+    let largest = match grid {
+        Grid::Float(grid) => grid.max_code(),
+        Grid::Int(grid) => grid.max_code(),
+        Grid::Table(_) => 0,
+    };
+    piece_grid(grid).map_or(0, |(_, _, u)| bf16_pair(u * (128.0 + f64::from(largest))))
+}
+
+/// Twice the same bf16, which must hold `x` exactly.
+fn bf16_pair(x: f64) -> u32 {
+    let rounded = bf16::from_f64(x);
+    debug_assert_eq!(rounded.to_f64(), x);
+    u32::from(rounded.to_bits()) * 0x1_0001
+}
+
+impl Scale {
+    fn new(scale: ScaleFormat) -> Self {
+        let (exponent_bits, mantissa_bits) = match scale {
+            ScaleFormat::Unsigned {
+                exponent_bits,
+                mantissa_bits,
+            } => (u32::from(exponent_bits), u32::from(mantissa_bits)),
+            // The others are converted by instructions or shifts.
+            _ => (5, 10),
+        };
+        let bias = (1 << (exponent_bits - 1)) - 1;
+        let shift = MANTISSA_BITS - mantissa_bits;
+        Self {
+            name: scale.to_string(),
+            bytes: scale.storage_bytes(),
+            is_power: scale.is_power_of_two(),
+            is_unsigned: matches!(scale, ScaleFormat::Unsigned { .. }),
+            limit: scale.exponent_limit().unwrap_or(0),
+            nan_code: scale.nan_code(),
+            max_code: scale.max_code(),
+            mask: (!scale.bits().is_multiple_of(8)).then(|| u32::MAX >> (32 - scale.bits())),
+            max: scale.max().to_bits(),
+            emin: (128 - bias) << MANTISSA_BITS,
+            shift,
+            to_c: shift << MANTISSA_BITS,
+            decode_factor: (pow2(127 - bias as i32) as f32).to_bits(),
+        }
+    }
+}
+
+impl Rule {
+    fn new(format: &BlockFormat, source: FloatType) -> Self {
+        let (rule, dialect) = (format.rule(), format.dialect());
+        let follows_log2 = matches!(rule, ScaleRule::Floor | ScaleRule::Mse);
+        let rounded_log2 = dialect.rounded_log2(source).filter(|_| follows_log2);
+        // Bytes by binade, as in the dialect's definition of a rounded logarithm.
+        let (windows, window_shift) = match rounded_log2 {
+            Some(FloatType::F32) => ([0x0502_0100, 0x002C_160B], 0),
+            Some(FloatType::Bf16) => ([0x0502_0100, 0x0028_150A], MANTISSA_BITS - 7),
+            Some(FloatType::F16) | None => ([0; 2], 0),
+        };
+        let is_exact_floor = rule == ScaleRule::Floor && rounded_log2.is_none();
+        let largest_s = 128 - i32::from(is_exact_floor) - format.element().emax();
+        let limit = format.scale().exponent_limit();
+        Self {
+            can_exceed: rule == ScaleRule::Mse || limit.is_some_and(|limit| largest_s > limit),
+            is_mse: rule == ScaleRule::Mse,
+            lifts_zero: rule == ScaleRule::Nearest,
+            carry: match rule {
+                ScaleRule::Ceil => MANTISSA,
+                ScaleRule::Rceil => MANTISSA - (format.element().max_normal().to_bits() & MANTISSA),
+                ScaleRule::Even => {
+                    1 << (MANTISSA_BITS - 1 - format.element().mantissa_bits().unwrap_or(0))
+                }
+                _ => 0,
+            },
+            has_window: windows != [0; 2],
+            windows,
+            window_shift,
+            zero_amax: dialect.amax_of_zeros().to_bits(),
+        }
+    }
+}

@@ -1,0 +1,36 @@
+//! What can be wrong with the choice of a kernel or of its launch.
+
+use crate::format::{Dialect, FormatError, Rounding};
+
+/// A kernel that does not exist, or a tensor that it cannot take in one launch.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum VariantError {
+    /// Lanes of a warp share a block, 8 elements each.
+    #[error("no kernel for block size {block_size}; there are kernels for 16, 32, 64, 128")]
+    BlockSize {
+        /// The k that was asked for.
+        block_size: usize,
+    },
+    /// The dialect's element exponents come from rounded logarithms, which only decide
+    /// roundings that nobody uses with it.
+    #[error(
+        "no kernel for dialect `{dialect}` with rounding `{rounding}`; there are `even`, `away`"
+    )]
+    Rounding {
+        /// The dialect.
+        dialect: Dialect,
+        /// The rounding that has no kernel under it.
+        rounding: Rounding,
+    },
+    /// The format is not defined for this float type.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// More threads than one launch can number.
+    #[error("{rows} x {cols} is too large for one launch; split the rows")]
+    TooLarge {
+        /// Rows of the tensor.
+        rows: usize,
+        /// Columns of the tensor.
+        cols: usize,
+    },
+}

@@ -1,0 +1,65 @@
+//! Variant to PTX text.
+
+use super::{Variant, context};
+use minijinja::syntax::SyntaxConfig;
+use minijinja::value::Serde;
+use minijinja::{Environment, Value};
+use std::sync::LazyLock;
+
+macro_rules! templates {
+    ($($name:literal),* $(,)?) => {
+        [$(($name, include_str!(concat!("../../ptx/", $name)))),*]
+    };
+}
+
+/// Every template, by its path under `kernels/ptx/`.
+static TEMPLATES: &[(&str, &str)] = &templates![
+    "macros/amax.j2",
+    "macros/codes.j2",
+    "macros/dense.j2",
+    "macros/element.j2",
+    "macros/kernel.j2",
+    "macros/pairs.j2",
+    "macros/random.j2",
+    "macros/scale.j2",
+    "scale/scale.ptx.j2",
+    "round/round.ptx.j2",
+    "quantize/quantize.ptx.j2",
+    "dequantize/dequantize.ptx.j2",
+    "fake_quantize/fake_quantize.ptx.j2",
+];
+
+static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
+    let mut environment = Environment::new();
+    let syntax = SyntaxConfig::builder()
+        .trim_blocks(true)
+        .lstrip_blocks(true)
+        .build();
+    environment.set_syntax(syntax.unwrap_or_else(|error| panic!("template syntax: {error:#}")));
+    environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.add_filter("hex", |bits: u32| format!("0x{bits:08X}"));
+    environment.add_filter("float", |bits: u32| format!("0f{bits:08X}"));
+    for (name, source) in TEMPLATES {
+        environment
+            .add_template(name, source)
+            .unwrap_or_else(|error| panic!("template {name}: {error:#}"));
+    }
+    environment
+});
+
+/// The PTX of a kernel: one module with one entry, named as [`Variant::id`] says.
+///
+/// # Panics
+/// If a template is broken; templates are part of this crate and every family is rendered by its tests.
+pub fn render(variant: &Variant) -> String {
+    let family = variant.family().name();
+    let name = format!("{family}/{family}.ptx.j2");
+    let context = Value::from(Serde(context::Context::new(variant)));
+    let rendered = ENVIRONMENT
+        .get_template(&name)
+        .and_then(|template| template.render(minijinja::context! { v => context }));
+    match rendered {
+        Ok(text) => text,
+        Err(error) => panic!("template {name} for {variant}: {error:#}"),
+    }
+}

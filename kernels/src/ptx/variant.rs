@@ -1,0 +1,323 @@
+//! The kernels there are: their names and launch geometry.
+
+use super::VariantError;
+use crate::format::{
+    BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
+};
+use std::fmt;
+
+/// What a kernel does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Dense to scales.
+    Scale,
+    /// Dense and scales to codes.
+    Round,
+    /// Dense to codes and scales, in one pass.
+    Quantize,
+    /// Codes and scales to dense.
+    Dequantize,
+    /// Dense to what `Dequantize` makes of `Quantize`, in one pass; in place if wanted.
+    FakeQuantize,
+}
+
+impl Family {
+    /// Every family there is.
+    pub const ALL: [Self; 5] = [
+        Self::Scale,
+        Self::Round,
+        Self::Quantize,
+        Self::Dequantize,
+        Self::FakeQuantize,
+    ];
+
+    /// The name; also that of its template and its directory.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scale => "scale",
+            Self::Round => "round",
+            Self::Quantize => "quantize",
+            Self::Dequantize => "dequantize",
+            Self::FakeQuantize => "fake_quantize",
+        }
+    }
+
+    /// Whether the kernel chooses scales, so that its text depends on the scale rule.
+    pub const fn chooses_scales(self) -> bool {
+        matches!(self, Self::Scale | Self::Quantize | Self::FakeQuantize)
+    }
+
+    /// Whether the kernel rounds elements.
+    pub const fn rounds(self) -> bool {
+        matches!(self, Self::Round | Self::Quantize | Self::FakeQuantize)
+    }
+}
+
+impl fmt::Display for Family {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// How a kernel reaches its elements.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Access {
+    /// Vectors: cols a multiple of k, rows contiguous, dense pointers 16-byte aligned, code
+    /// pointers 8-byte aligned.
+    Aligned,
+    /// One element or byte at a time: any shape, any stride, elements at their natural alignment.
+    Ragged,
+}
+
+impl Access {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Aligned, Self::Ragged];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Aligned => "aligned",
+            Self::Ragged => "ragged",
+        }
+    }
+}
+
+/// One kernel: a family, a format, the type of its dense tensor, how it reaches its elements.
+///
+/// # Launch
+/// One-dimensional blocks of [`Variant::block_threads`] threads, [`Variant::grid`] of them, no
+/// dynamic shared memory. A thread has 8 consecutive elements of one block of k, so k/8
+/// neighbouring lanes share a block and k/8 divides a warp.
+///
+/// Parameters, in this order, those in brackets only where the format has or the rounding needs
+/// them; `src_stride` and `dst_stride` count elements from row to row and are not read by
+/// [`Access::Aligned`]; `first_row` is the row of the whole tensor that the launch starts at:
+///
+/// | family | u64 | u32 |
+/// |---|---|---|
+/// | scale | dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
+/// | round | dst_codes, src, src_scales, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
+/// | quantize | dst_codes, dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
+/// | dequantize | dst, src_codes, src_scales, \[src_tensor_scale\] | rows, cols, dst_stride |
+/// | fake_quantize | dst, src, \[src_tensor_scale\] | rows, cols, dst_stride, src_stride, \[first_row, seed\] |
+///
+/// Codes and scales lie as in [`crate::format::PackedTensor`], scales aligned to their width.
+/// `src_tensor_scale` points to the f32 that [`crate::reference::tensor_scale`] defines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Variant {
+    family: Family,
+    format: BlockFormat,
+    dense: FloatType,
+    access: Access,
+}
+
+const BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
+const ELEMENTS_PER_THREAD: usize = 8;
+
+impl Variant {
+    /// The kernel of a family for a format. `dense` is the type of the tensor that is not packed:
+    /// read by all families but `Dequantize`, which writes it; `FakeQuantize` does both.
+    ///
+    /// # Errors
+    /// [`VariantError`] if there is none.
+    pub fn new(
+        family: Family,
+        format: BlockFormat,
+        dense: FloatType,
+        access: Access,
+    ) -> Result<Self, VariantError> {
+        let block_size = format.block_size();
+        if !BLOCK_SIZES.contains(&block_size) {
+            return Err(VariantError::BlockSize { block_size });
+        }
+        let (dialect, rounding) = (format.dialect(), format.rounding());
+        if family != Family::Dequantize {
+            dialect.check_source(dense)?;
+            let is_torch = dialect == Dialect::MicroxcalingTorch;
+            if is_torch && !matches!(rounding, Rounding::Even | Rounding::Away) {
+                return Err(VariantError::Rounding { dialect, rounding });
+            }
+        }
+        Ok(Self {
+            family,
+            format,
+            dense,
+            access,
+        })
+    }
+
+    /// The family.
+    pub const fn family(&self) -> Family {
+        self.family
+    }
+
+    /// The format.
+    pub const fn format(&self) -> &BlockFormat {
+        &self.format
+    }
+
+    /// The type of the dense tensor; see [`Variant::new`].
+    pub const fn dense(&self) -> FloatType {
+        self.dense
+    }
+
+    /// How the kernel reaches its elements.
+    pub const fn access(&self) -> Access {
+        self.access
+    }
+
+    /// The lowest SM that the kernel assembles for, as in `sm_80`.
+    pub const fn min_sm(&self) -> u32 {
+        80
+    }
+
+    /// Whether the last two parameters are `first_row` and `seed`.
+    pub fn is_random(&self) -> bool {
+        let is_stochastic = matches!(self.format.rounding(), Rounding::Stochastic { .. });
+        let is_mse = self.format.rule() == ScaleRule::Mse;
+        is_stochastic && (self.family.rounds() || (self.family == Family::Scale && is_mse))
+    }
+
+    /// The name of the entry, `<family>_<element>_<scale>_..._<type>_k<k>_<access>__sm<cc>`, with
+    /// rule, rounding and dialect where the family's results depend on them. The seed of a
+    /// stochastic rounding is a parameter, not part of the name.
+    pub fn id(&self) -> String {
+        let Self { family, format, .. } = self;
+        let mut id = format!("{family}_{}_{}", format.element(), format.scale());
+        if format.has_tensor_scale() {
+            id.push_str("_tensor");
+        }
+        let rounds = family.rounds() || format.rule() == ScaleRule::Mse;
+        if family.chooses_scales() {
+            id = format!("{id}_{}", format.rule());
+        }
+        if rounds && *family != Family::Dequantize {
+            id = match format.rounding() {
+                Rounding::Stochastic { .. } => format!("{id}_stochastic"),
+                rounding => format!("{id}_{rounding}"),
+            };
+        }
+        if *family != Family::Dequantize {
+            id = format!("{id}_{}", format.dialect());
+        }
+        let (dense, k) = (super::context::type_name(self.dense), format.block_size());
+        let (access, sm) = (self.access.name(), self.min_sm());
+        format!("{id}_{dense}_k{k}_{access}__sm{sm}").replace('-', "_")
+    }
+
+    /// Lanes that share a block of k.
+    pub const fn lanes_per_block(&self) -> u32 {
+        (self.format.block_size() / ELEMENTS_PER_THREAD) as u32
+    }
+
+    /// Threads of a thread block.
+    pub const fn block_threads(&self) -> u32 {
+        256
+    }
+
+    /// Thread blocks for a [rows, cols] tensor; 0 for an empty one, which needs no launch.
+    ///
+    /// # Errors
+    /// [`VariantError::TooLarge`] if rows or cols exceed 2^31 - 1, or if a launch would need 2^32 - 256
+    /// threads or more, which kernels number in 32 bits: a little below 2^35 elements.
+    pub fn grid(&self, rows: usize, cols: usize) -> Result<u32, VariantError> {
+        let too_large = || VariantError::TooLarge { rows, cols };
+        let limit = i32::MAX as usize;
+        if rows > limit || cols > limit {
+            return Err(too_large());
+        }
+        let blocks = rows as u64 * self.format.blocks_per_row(cols) as u64;
+        let block_threads = u64::from(self.block_threads());
+        let threads = blocks * u64::from(self.lanes_per_block());
+        if threads >= (1 << 32) - block_threads {
+            return Err(too_large());
+        }
+        u32::try_from(threads.div_ceil(block_threads)).map_err(|_| too_large())
+    }
+
+    /// Every kernel that a registry walks, each id once: for all families, elements, k, dense types and
+    /// both accesses, the product of
+    ///
+    /// - E8M0 with each scale rule, UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
+    ///   (families that choose no scale: each scale format once);
+    /// - the roundings even, away, toward-zero and stochastic (families that do not round: even);
+    ///
+    /// under the `ocp` dialect, and of the others what they are by default: microxcaling's two over
+    /// E8M0, ggml's MXFP4. Every other format that [`Variant::new`] takes renders as well.
+    pub fn all() -> impl Iterator<Item = Self> {
+        Family::ALL.into_iter().flat_map(|family| {
+            formats(family).flat_map(move |format| {
+                FloatType::ALL.into_iter().flat_map(move |dense| {
+                    Access::ALL
+                        .into_iter()
+                        .filter_map(move |access| Self::new(family, format, dense, access).ok())
+                })
+            })
+        })
+    }
+}
+
+/// The formats of [`Variant::all`] for a family.
+fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
+    let elements = ElementFormat::ALL.iter().copied();
+    elements.flat_map(move |element| {
+        let plain = scales(family).flat_map(move |(scale, rule)| {
+            let builder = BlockFormat::new(element)
+                .scale(scale)
+                .tensor_scale(scale == ScaleFormat::UE4M3);
+            roundings(family, rule)
+                .filter_map(move |rounding| builder.rule(rule).rounding(rounding).build().ok())
+        });
+        let dialects = [
+            Dialect::MicroxcalingCuda,
+            Dialect::MicroxcalingTorch,
+            Dialect::Ggml,
+        ];
+        let others = dialects
+            .into_iter()
+            .filter(move |_| family != Family::Dequantize)
+            .filter_map(move |dialect| BlockFormat::new(element).dialect(dialect).build().ok());
+        plain.chain(others).flat_map(|format| {
+            BLOCK_SIZES
+                .into_iter()
+                .filter_map(move |k| format.to_builder().block_size(k).build().ok())
+        })
+    })
+}
+
+/// The scale formats and rules of [`Variant::all`] for a family.
+fn scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
+    let ue5m5 = ScaleFormat::Unsigned {
+        exponent_bits: 5,
+        mantissa_bits: 5,
+    };
+    let powers = ScaleRule::ALL
+        .into_iter()
+        .filter(|rule| rule.fits(ScaleFormat::E8M0))
+        .filter(move |rule| family.chooses_scales() || *rule == ScaleRule::Floor)
+        .map(|rule| (ScaleFormat::E8M0, rule));
+    let fractions = [
+        ScaleFormat::UE4M3,
+        ScaleFormat::UE5M3,
+        ue5m5,
+        ScaleFormat::Fp16,
+        ScaleFormat::Bf16,
+        ScaleFormat::Fp32,
+    ];
+    powers.chain(fractions.map(|scale| (scale, ScaleRule::Nearest)))
+}
+
+/// The roundings of [`Variant::all`] for a family and rule.
+fn roundings(family: Family, rule: ScaleRule) -> impl Iterator<Item = Rounding> {
+    let matters = family.rounds() || (family == Family::Scale && rule == ScaleRule::Mse);
+    Rounding::ALL
+        .into_iter()
+        .filter(move |rounding| *rounding != Rounding::HalfToZero)
+        .filter(move |rounding| matters || *rounding == Rounding::Even)
+}
+
+impl fmt::Display for Variant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.id())
+    }
+}
