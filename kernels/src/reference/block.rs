@@ -154,7 +154,7 @@ fn encode(t: f64, index: u64, context: &BlockContext) -> u8 {
         t
     };
     let random = rounding.random(index);
-    let code = if dialect == Dialect::MicroxcalingTorch && !t.is_nan() {
+    let code = if dialect == Dialect::MicroxcalingTorch && t.is_finite() {
         encode_as_torch(t, random, context)
     } else {
         element.encode(t, rounding, random)
