@@ -76,9 +76,11 @@ const ENOUGH: usize = 20;
 pub fn case_seed(campaign: u64, kernel: &str, n: u32) -> u64 {
     // FNV-1a, so that a problem depends neither on the list of kernels nor on its order.
     let bytes = campaign.to_le_bytes().into_iter().chain(kernel.bytes());
-    bytes.chain(n.to_le_bytes()).fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
-    })
+    bytes
+        .chain(n.to_le_bytes())
+        .fold(0xCBF2_9CE4_8422_2325, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01B3)
+        })
 }
 
 /// The problem of a seed.
@@ -105,7 +107,11 @@ pub fn run(
     let outcome = Mutex::new(Outcome::default());
     let elements = AtomicU64::new(0);
     // Poisoned only if a worker panicked, which ends the campaign anyway.
-    let lock = || outcome.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let lock = || {
+        outcome
+            .lock()
+            .unwrap_or_else(|poisoned| poisoned.into_inner())
+    };
     for round in 0u32.. {
         let needs_more = |entry: &dyn Entry| match plan.until {
             Until::Elements(enough) => {
@@ -122,7 +128,10 @@ pub fn run(
         let visit = |worker: &mut Result<Worker, DeviceError>, entry: &Box<dyn Entry>| {
             let worker = worker.as_ref().map_err(Clone::clone)?;
             let is_known = |outcome: &Outcome| {
-                outcome.findings.iter().any(|finding| finding.kernel == entry.id())
+                outcome
+                    .findings
+                    .iter()
+                    .any(|finding| finding.kernel == entry.id())
             };
             let is_done = is_over() || !needs_more(&**entry);
             if is_done || lock().findings.len() >= ENOUGH || is_known(&lock()) {
@@ -152,7 +161,9 @@ pub fn run(
             break;
         }
     }
-    let mut outcome = outcome.into_inner().unwrap_or_else(|poisoned| poisoned.into_inner());
+    let mut outcome = outcome
+        .into_inner()
+        .unwrap_or_else(|poisoned| poisoned.into_inner());
     outcome.findings.sort_by(|a, b| a.kernel.cmp(&b.kernel));
     Ok(outcome)
 }

@@ -20,7 +20,7 @@ pub struct Regression {
 /// A file that is no regression, or could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegressionError {
-    /// Reading or writing failed.
+    /// Reading failed.
     #[error("{}: {reason}", path.display())]
     Io {
         /// The file or folder.
@@ -28,6 +28,9 @@ pub enum RegressionError {
         /// Why.
         reason: io::Error,
     },
+    /// Writing failed.
+    #[error(transparent)]
+    Write(#[from] mxlab_harness::record::FileError),
     /// It is not JSON of that layout.
     #[error("{}: {reason}", path.display())]
     Json {
@@ -64,12 +67,18 @@ impl Regression {
         let mut paths = Vec::new();
         for entry in std::fs::read_dir(folder).map_err(error)? {
             let path = entry.map_err(error)?.path();
-            if path.extension().is_some_and(|extension| extension == "json") {
+            if path
+                .extension()
+                .is_some_and(|extension| extension == "json")
+            {
                 paths.push(path);
             }
         }
         paths.sort();
-        paths.into_iter().map(|path| Ok((path.clone(), Self::read(&path)?))).collect()
+        paths
+            .into_iter()
+            .map(|path| Ok((path.clone(), Self::read(&path)?)))
+            .collect()
     }
 
     /// Writes it into a folder as `<kernel>.json`, or `<kernel>-2.json` and so on; the path.
@@ -90,8 +99,12 @@ impl Regression {
             1 => format!("{}.json", self.kernel),
             _ => format!("{}-{n}.json", self.kernel),
         };
-        let mut free = (1..).map(|n| folder.join(name(n))).filter(|path| !path.exists());
-        let path = free.next().unwrap_or_else(|| folder.join("regression.json"));
+        let mut free = (1..)
+            .map(|n| folder.join(name(n)))
+            .filter(|path| !path.exists());
+        let path = free
+            .next()
+            .unwrap_or_else(|| folder.join("regression.json"));
         mxlab_harness::record::write_atomic(&path, &json)?;
         Ok(path)
     }

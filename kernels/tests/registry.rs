@@ -30,7 +30,9 @@ fn probe() {
                 break;
             }
         }
-        if bad > 400 { break; }
+        if bad > 400 {
+            break;
+        }
     }
     println!("{n} kernels, {bad} bad, {:?}", begun.elapsed());
     assert_eq!(bad, 0);

@@ -71,7 +71,12 @@ impl Equivalents {
                 reason: line.reason,
             })
         };
-        Ok(Self(file.mutant.into_iter().map(rule).collect::<Result<_, EquivalentsError>>()?))
+        Ok(Self(
+            file.mutant
+                .into_iter()
+                .map(rule)
+                .collect::<Result<_, EquivalentsError>>()?,
+        ))
     }
 
     /// Why a mutant computes the same, if it is in the list.

@@ -123,7 +123,11 @@ fn replace(module: &mut Module, index: usize, planted: Option<Instruction>) {
                     return true;
                 }
                 Statement::Instruction(_) => *left -= 1,
-                Statement::Block(body) if visit(body, left, planted) => return true,
+                Statement::Block(body) => {
+                    if visit(body, left, planted) {
+                        return true;
+                    }
+                }
                 _ => {}
             }
         }
@@ -173,7 +177,10 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
         plant(Fault::Opcode, &|planted| planted.opcode = to.to_owned());
     }
     let has_lane_mask = instruction.modifiers.iter().any(|m| m == "sync")
-        && matches!(instruction.opcode.as_str(), "shfl" | "vote" | "match" | "redux" | "bar");
+        && matches!(
+            instruction.opcode.as_str(),
+            "shfl" | "vote" | "match" | "redux" | "bar"
+        );
     let last = instruction.operands.len().wrapping_sub(1);
     for (i, operand) in instruction.operands.iter().enumerate() {
         match operand {
@@ -199,20 +206,25 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
                         base: base.clone(),
                         offset: offset + i64::from(access_bytes(instruction)),
                     };
-                    plant(Fault::Address, &|planted| planted.operands[i] = further.clone());
+                    plant(Fault::Address, &|planted| {
+                        planted.operands[i] = further.clone()
+                    });
                 }
             }
             _ => {}
         }
     }
-    for (a, b) in ordered_pairs(instruction) {
+    for &(a, b) in ordered_pairs(instruction) {
         let operands = &instruction.operands;
         if operands[a] != operands[b] {
             plant(Fault::Operands, &|planted| planted.operands.swap(a, b));
         }
     }
-    let waits = matches!(instruction.opcode.as_str(), "bar" | "barrier" | "membar" | "fence")
-        || (instruction.opcode == "cp" && instruction.modifiers.iter().any(|m| m.starts_with("wait")));
+    let waits = matches!(
+        instruction.opcode.as_str(),
+        "bar" | "barrier" | "membar" | "fence"
+    ) || (instruction.opcode == "cp"
+        && instruction.modifiers.iter().any(|m| m.starts_with("wait")));
     if waits {
         found.push((Fault::Barrier, None));
     }
@@ -228,7 +240,12 @@ const NEGATIONS: [(&str, &str); 5] = [
     ("ls", "hi"),
 ];
 const BOUNDS: [(&str, &str); 4] = [("lt", "le"), ("gt", "ge"), ("lo", "ls"), ("hi", "hs")];
-const OPCODES: [(&str, &str); 4] = [("min", "max"), ("add", "sub"), ("and", "or"), ("shl", "shr")];
+const OPCODES: [(&str, &str); 4] = [
+    ("min", "max"),
+    ("add", "sub"),
+    ("and", "or"),
+    ("shl", "shr"),
+];
 
 /// The other one of a pair.
 fn partner<'a>(word: &str, pairs: &[(&'a str, &'a str)]) -> Option<&'a str> {
@@ -257,9 +274,10 @@ fn neighbours(immediate: Immediate) -> [Immediate; 2] {
 /// Pairs of sources whose order matters.
 fn ordered_pairs(instruction: &Instruction) -> &'static [(usize, usize)] {
     match (instruction.opcode.as_str(), instruction.operands.len()) {
-        ("sub" | "div" | "rem" | "shl" | "shr" | "setp" | "set" | "selp" | "prmt" | "copysign", 3..) => {
-            &[(1, 2)]
-        }
+        (
+            "sub" | "div" | "rem" | "shl" | "shr" | "setp" | "set" | "selp" | "prmt" | "copysign",
+            3..,
+        ) => &[(1, 2)],
         ("fma" | "mad", 4..) => &[(2, 3)],
         ("cvt", 3) => &[(1, 2)],
         ("bfe" | "bfi" | "shf", 4..) => &[(1, 2)],
@@ -271,7 +289,10 @@ fn ordered_pairs(instruction: &Instruction) -> &'static [(usize, usize)] {
 fn access_bytes(instruction: &Instruction) -> u32 {
     use ptx_emulator::syntax::ast::Type;
     let types = instruction.modifiers.iter().rev();
-    let bytes = types.filter_map(|m| Type::from_name(m)).map(Type::bytes).next();
+    let bytes = types
+        .filter_map(|m| Type::from_name(m))
+        .map(Type::bytes)
+        .next();
     let vector = instruction.modifiers.iter().find_map(|m| match m.as_str() {
         "v2" => Some(2),
         "v4" => Some(4),

@@ -50,7 +50,11 @@ impl Score {
     /// Caught of those that could be, in percent.
     pub fn percent(&self) -> f64 {
         let all = f64::from(self.caught()) + self.survivors.len() as f64;
-        if all == 0.0 { 100.0 } else { 100.0 * f64::from(self.caught()) / all }
+        if all == 0.0 {
+            100.0
+        } else {
+            100.0 * f64::from(self.caught()) / all
+        }
     }
 }
 
@@ -106,7 +110,9 @@ pub fn score(
     };
     let device = Device::emulator_with(options);
     let stream = device.stream().map_err(|error| wrong(error.to_string()))?;
-    let runner = entry.load(&device, &ptx).map_err(|error| wrong(error.to_string()))?;
+    let runner = entry
+        .load(&device, &ptx)
+        .map_err(|error| wrong(error.to_string()))?;
     let mut cases: Vec<(Problem, Outputs)> = Vec::new();
     for n in 0..problems {
         let problem = problem_of(entry, case_seed(seed, &kernel, n), elements);
