@@ -58,6 +58,8 @@ pub struct Tally {
 pub struct Finding {
     /// The kernel.
     pub kernel: String,
+    /// Its family.
+    pub family: &'static str,
     /// The seed of the problem that showed it, for [`problem_of`]; `None` if it does not load.
     pub seed: Option<u64>,
     /// The smallest problem that shows it.
@@ -196,6 +198,7 @@ impl Worker {
             Err(error) => {
                 let finding = Finding {
                     kernel,
+                    family: entry.family(),
                     seed: None,
                     problem: None,
                     failure: error.to_string(),
@@ -212,6 +215,7 @@ impl Worker {
                 let (problem, failure) = self.shrink(entry, &*runner, problem, failure);
                 let finding = Finding {
                     kernel,
+                    family: entry.family(),
                     seed: Some(seed),
                     problem: Some(problem),
                     failure: failure.to_string(),
