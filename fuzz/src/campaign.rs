@@ -3,6 +3,7 @@
 use crate::shrink::shrink;
 use mxlab_harness::device::{Device, DeviceError, Stream};
 use mxlab_kernels::registry::{Entry, Failure, Problem, Runner, verify};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
@@ -85,9 +86,15 @@ pub fn case_seed(campaign: u64, kernel: &str, n: u32) -> u64 {
         })
 }
 
-/// The problem of a seed.
+/// The problem of a seed: of about `elements` elements, one in eight of eight times as many, so
+/// that several thread blocks work on it.
 pub fn problem_of(entry: &dyn Entry, seed: u64, elements: usize) -> Problem {
-    entry.problem(&mut ChaCha8Rng::seed_from_u64(seed), elements)
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let elements = match rng.random_ratio(1, 8) {
+        true => 8 * elements,
+        false => elements,
+    };
+    entry.problem(&mut rng, elements)
 }
 
 /// Runs a campaign over `entries`. Each worker thread has a device of its own from `open`;

@@ -124,7 +124,8 @@ fn replace(module: &mut Module, index: usize, planted: Option<Instruction>) {
                 }
                 Statement::Instruction(_) => *left -= 1,
                 Statement::Block(body) => {
-                    if visit(body, left, planted) {
+                    let is_found = visit(body, left, planted);
+                    if is_found {
                         return true;
                     }
                 }

@@ -323,12 +323,20 @@ macro_rules! float_comparisons {
         Some(match $name {
             "eq" => with!(a, b, a == b),
             // NaN is not unequal to anything but for `neu`.
-            "ne" => with!(a, b, a < b || a > b),
+            "ne" => with!(
+                a,
+                b,
+                a.partial_cmp(&b).is_some_and(std::cmp::Ordering::is_ne)
+            ),
             "lt" => with!(a, b, a < b),
             "le" => with!(a, b, a <= b),
             "gt" => with!(a, b, a > b),
             "ge" => with!(a, b, a >= b),
-            "equ" => with!(a, b, !(a < b || a > b)),
+            "equ" => with!(
+                a,
+                b,
+                a.partial_cmp(&b).is_none_or(std::cmp::Ordering::is_eq)
+            ),
             "neu" => with!(a, b, a != b),
             "ltu" => with!(a, b, !(a >= b)),
             "leu" => with!(a, b, !(a > b)),
