@@ -1,7 +1,8 @@
 //! Loops over the lanes of a warp.
 
 use super::Alu;
-use crate::registers::{LANES, Register, Registers};
+use crate::numeric::half::{Bf16, F16};
+use crate::registers::{Class, LANES, Register, Registers};
 
 /// A type that a register can hold, 32 lanes at a time.
 pub trait Lane: Copy {
@@ -11,23 +12,139 @@ pub trait Lane: Copy {
     fn store(registers: &mut Registers, register: Register, values: [Self; LANES], active: u32);
 }
 
-impl Lane for u32 {
+const BITS: [u32; LANES] = {
+    let mut bits = [0; LANES];
+    let mut i = 0;
+    while i < LANES {
+        bits[i] = 1 << i;
+        i += 1;
+    }
+    bits
+};
+
+macro_rules! integer_lane {
+    ($ty:ty, $read:ident, $write:ident) => {
+        impl Lane for $ty {
+            #[inline(always)]
+            fn load(registers: &Registers, register: Register) -> [Self; LANES] {
+                *registers.$read(register)
+            }
+
+            #[inline(always)]
+            fn store(
+                registers: &mut Registers,
+                register: Register,
+                values: [Self; LANES],
+                active: u32,
+            ) {
+                let lanes = registers.$write(register);
+                if active == u32::MAX {
+                    *lanes = values;
+                } else {
+                    for i in 0..LANES {
+                        if active & BITS[i] != 0 {
+                            lanes[i] = values[i];
+                        }
+                    }
+                }
+            }
+        }
+    };
+}
+integer_lane!(u32, word, word_mut);
+integer_lane!(u64, double, double_mut);
+
+/// A type that lies in the low bits of another.
+macro_rules! lane_within {
+    ($ty:ty, $raw:ty, $read:expr, $write:expr) => {
+        impl Lane for $ty {
+            #[inline(always)]
+            fn load(registers: &Registers, register: Register) -> [Self; LANES] {
+                <$raw>::load(registers, register).map($read)
+            }
+
+            #[inline(always)]
+            fn store(
+                registers: &mut Registers,
+                register: Register,
+                values: [Self; LANES],
+                active: u32,
+            ) {
+                <$raw>::store(registers, register, values.map($write), active);
+            }
+        }
+    };
+}
+lane_within!(u8, u32, |w| w as u8, u32::from);
+lane_within!(u16, u32, |w| w as u16, u32::from);
+lane_within!(i8, u32, |w| w as i8, |v| u32::from(v as u8));
+lane_within!(i16, u32, |w| w as i16, |v| u32::from(v as u16));
+lane_within!(i32, u32, |w| w as i32, |v| v as u32);
+lane_within!(i64, u64, |d| d as i64, |v| v as u64);
+lane_within!(f32, u32, f32::from_bits, f32::to_bits);
+lane_within!(f64, u64, f64::from_bits, f64::to_bits);
+lane_within!(F16, u32, |w| F16(w as u16), |v| u32::from(v.0));
+lane_within!(Bf16, u32, |w| Bf16(w as u16), |v| u32::from(v.0));
+
+/// Two 16-bit values, the lower half first.
+macro_rules! pair_lane {
+    ($ty:ty, $read:expr, $write:expr) => {
+        lane_within!(
+            [$ty; 2],
+            u32,
+            |w| [$read(w as u16), $read((w >> 16) as u16)],
+            |v| u32::from($write(v[0])) | u32::from($write(v[1])) << 16
+        );
+    };
+}
+pair_lane!(u16, |h| h, |v| v);
+pair_lane!(i16, |h| h as i16, |v| v as u16);
+pair_lane!(F16, F16, |v: F16| v.0);
+pair_lane!(Bf16, Bf16, |v: Bf16| v.0);
+lane_within!(
+    [f32; 2],
+    u64,
+    |d| [f32::from_bits(d as u32), f32::from_bits((d >> 32) as u32)],
+    |v| u64::from(v[0].to_bits()) | u64::from(v[1].to_bits()) << 32
+);
+
+impl Lane for bool {
     #[inline(always)]
     fn load(registers: &Registers, register: Register) -> [Self; LANES] {
-        *registers.word(register)
+        let lanes = registers.predicate(register);
+        BITS.map(|bit| lanes & bit != 0)
     }
 
     #[inline(always)]
     fn store(registers: &mut Registers, register: Register, values: [Self; LANES], active: u32) {
-        let lanes = registers.word_mut(register);
-        if active == u32::MAX {
-            *lanes = values;
-        } else {
-            for (i, (lane, value)) in lanes.iter_mut().zip(values).enumerate() {
-                *lane = if active >> i & 1 == 1 { value } else { *lane };
-            }
-        }
+        registers.set_predicate(register, collect(values), active);
     }
+}
+
+/// Bit i is lane i.
+#[inline(always)]
+pub fn collect(values: [bool; LANES]) -> u32 {
+    let mut lanes = 0;
+    for (i, group) in values.as_chunks::<8>().0.iter().enumerate() {
+        // Each byte is 0 or 1: the product gathers them in the top byte.
+        let bytes = u64::from_le_bytes(group.map(u8::from));
+        let byte = bytes.wrapping_mul(0x0102_0408_1020_4080) >> 56;
+        lanes |= (byte as u32) << (8 * i);
+    }
+    lanes
+}
+
+/// `d = f(a)`.
+#[inline(always)]
+pub fn unary<A: Lane, D: Lane>(
+    alu: &Alu,
+    registers: &mut Registers,
+    active: u32,
+    f: impl Fn(A) -> D,
+) {
+    let a = A::load(registers, alu.sources[0]);
+    let d = std::array::from_fn(|i| f(a[i]));
+    D::store(registers, alu.destinations[0], d, active);
 }
 
 /// `d = f(a, b)`.
@@ -43,3 +160,96 @@ pub fn binary<A: Lane, B: Lane, D: Lane>(
     let d = std::array::from_fn(|i| f(a[i], b[i]));
     D::store(registers, alu.destinations[0], d, active);
 }
+
+/// `d = f(a, b, c)`.
+#[inline(always)]
+pub fn ternary<A: Lane, B: Lane, C: Lane, D: Lane>(
+    alu: &Alu,
+    registers: &mut Registers,
+    active: u32,
+    f: impl Fn(A, B, C) -> D,
+) {
+    let a = A::load(registers, alu.sources[0]);
+    let b = B::load(registers, alu.sources[1]);
+    let c = C::load(registers, alu.sources[2]);
+    let d = std::array::from_fn(|i| f(a[i], b[i], c[i]));
+    D::store(registers, alu.destinations[0], d, active);
+}
+
+/// `d = f(a, b, c, e)`.
+#[inline(always)]
+pub fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
+    alu: &Alu,
+    registers: &mut Registers,
+    active: u32,
+    f: impl Fn(A, B, C, E) -> D,
+) {
+    let a = A::load(registers, alu.sources[0]);
+    let b = B::load(registers, alu.sources[1]);
+    let c = C::load(registers, alu.sources[2]);
+    let e = E::load(registers, alu.sources[3]);
+    let d = std::array::from_fn(|i| f(a[i], b[i], c[i], e[i]));
+    D::store(registers, alu.destinations[0], d, active);
+}
+
+/// Runs a loop over lanes compiled for the widest vectors that the host has. Worth its code
+/// for long arithmetic, and for fused multiply-add, which is a call elsewhere.
+#[inline(always)]
+pub fn vectorised(run: impl FnOnce()) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx2,fma")]
+        fn wide(run: impl FnOnce()) {
+            run();
+        }
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            // SAFETY: the processor has the features.
+            return unsafe { wide(run) };
+        }
+    }
+    run();
+}
+
+/// Reads registers of either class as a type of up to their width.
+#[inline(always)]
+pub fn load_low<A: Lane + FromLow>(registers: &Registers, register: Register) -> [A; LANES] {
+    match register.class {
+        Class::Double => registers.double(register).map(A::from_low),
+        _ => A::load(registers, register),
+    }
+}
+
+/// A type that can be read from the low bits of 64.
+pub trait FromLow {
+    /// The low bits.
+    fn from_low(bits: u64) -> Self;
+}
+
+macro_rules! from_low {
+    ($($ty:ty),*) => {
+        $(impl FromLow for $ty {
+            #[inline(always)]
+            fn from_low(bits: u64) -> Self {
+                bits as Self
+            }
+        })*
+    };
+}
+from_low!(u8, u16, u32, u64, i8, i16, i32, i64);
+
+macro_rules! from_low_bits {
+    ($($ty:ty, $from:expr);*) => {
+        $(impl FromLow for $ty {
+            #[inline(always)]
+            fn from_low(bits: u64) -> Self {
+                $from(bits)
+            }
+        })*
+    };
+}
+from_low_bits!(
+    f32, |bits| f32::from_bits(bits as u32);
+    f64, f64::from_bits;
+    F16, |bits| F16(bits as u16);
+    Bf16, |bits| Bf16(bits as u16)
+);

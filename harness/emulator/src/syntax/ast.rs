@@ -22,7 +22,7 @@ impl fmt::Display for Position {
 pub struct Module {
     /// `.version major.minor`.
     pub version: (u32, u32),
-    /// `.target`: the first is the architecture, such as `sm_90a`.
+    /// `.target` without `debug`: the first is the architecture, such as `sm_90a`.
     pub target: Vec<String>,
     /// Variables of module scope, in order.
     pub variables: Vec<Variable>,

@@ -1,0 +1,108 @@
+//! `mov`, with packing and unpacking, and `cvta`. PTX ISA 9.7.9.
+
+use super::Alu;
+use super::form::{Form, run};
+use super::lanes::Lane;
+use crate::registers::{Class, LANES, Registers};
+use crate::syntax::ast::{Operand, Type};
+
+pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: &[Operand]) -> Option<Form> {
+    match (opcode, modifiers, operands) {
+        ("mov", [ty], [Operand::Vector(parts), _]) => {
+            let ty = Type::from_name(ty)?;
+            let part = part_type(ty, parts.len())?;
+            Some(vector(
+                Form::new(vec![part; parts.len()], [ty], unpack),
+                part,
+            ))
+        }
+        ("mov", [ty], [_, Operand::Vector(parts)]) => {
+            let ty = Type::from_name(ty)?;
+            let part = part_type(ty, parts.len())?;
+            Some(vector(Form::new([ty], vec![part; parts.len()], pack), part))
+        }
+        ("mov", [ty], _) => {
+            let ty = Type::from_name(ty)?;
+            Some(Form::new([ty], [ty], copy(ty)?))
+        }
+        ("cvta", ["to", space, "u64"] | [space, "u64"], _) => {
+            let is_space = matches!(
+                *space,
+                "const"
+                    | "global"
+                    | "local"
+                    | "shared"
+                    | "shared::cta"
+                    | "shared::cluster"
+                    | "param"
+            );
+            is_space.then(|| Form::new([Type::U64], [Type::U64], run!(unary, |a: u64| a)))
+        }
+        _ => None,
+    }
+}
+
+fn copy(ty: Type) -> Option<super::LaneFunction> {
+    match ty {
+        Type::Pred => Some(|alu, registers, active| {
+            let a = registers.predicate(alu.sources[0]);
+            registers.set_predicate(alu.destinations[0], a, active);
+        }),
+        Type::B16 | Type::U16 | Type::S16 | Type::B32 | Type::U32 | Type::S32 | Type::F32 => {
+            Some(run!(unary, |a: u32| a))
+        }
+        Type::B64 | Type::U64 | Type::S64 | Type::F64 => Some(run!(unary, |a: u64| a)),
+        _ => None,
+    }
+}
+
+/// The type of the parts of a vector that is moved as one value.
+fn part_type(ty: Type, parts: usize) -> Option<Type> {
+    match (ty, parts) {
+        (Type::B16, 2) | (Type::B32, 4) => Some(Type::B8),
+        (Type::B32, 2) | (Type::B64, 4) => Some(Type::B16),
+        (Type::B64, 2) => Some(Type::B32),
+        _ => None,
+    }
+}
+
+/// The immediate is the width of a part.
+fn vector(form: Form, part: Type) -> Form {
+    let mut form = form.with(u64::from(part.bits()));
+    form.has_vectors = true;
+    form
+}
+
+/// The first part is the lowest.
+fn pack(alu: &Alu, registers: &mut Registers, active: u32) {
+    let mut whole = [0u64; LANES];
+    for (k, &source) in alu.sources.iter().enumerate() {
+        let shift = alu.immediate * k as u64;
+        let part = u32::load(registers, source);
+        for i in 0..LANES {
+            whole[i] |= u64::from(part[i]) << shift;
+        }
+    }
+    match alu.destinations[0].class {
+        Class::Double => u64::store(registers, alu.destinations[0], whole, active),
+        _ => u32::store(
+            registers,
+            alu.destinations[0],
+            whole.map(|w| w as u32),
+            active,
+        ),
+    }
+}
+
+fn unpack(alu: &Alu, registers: &mut Registers, active: u32) {
+    let whole = match alu.sources[0].class {
+        Class::Double => u64::load(registers, alu.sources[0]),
+        _ => u32::load(registers, alu.sources[0]).map(u64::from),
+    };
+    let mask = (1u64 << alu.immediate) - 1;
+    for (k, &destination) in alu.destinations.iter().enumerate() {
+        let shift = alu.immediate * k as u64;
+        let part = whole.map(|w| (w >> shift & mask) as u32);
+        u32::store(registers, destination, part, active);
+    }
+}

@@ -1,0 +1,145 @@
+//! Atomic operations. PTX ISA 9.7.13.
+
+use super::block::Block;
+use super::lanes_of;
+use super::step::Next;
+use crate::memory::log::Touch;
+use crate::memory::shared::Access;
+use crate::program::{AtomicOp, Operation, Space};
+use crate::registers::Class;
+use crate::report::Report;
+use crate::syntax::ast::Type;
+
+impl Block<'_> {
+    /// One lane after the other, the lowest first. `add.f32` flushes subnormal numbers in global
+    /// memory and keeps them in shared memory, as the hardware does.
+    pub(super) fn atomic(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        active: u32,
+        operation: &Operation,
+    ) -> Result<Next, Box<Report>> {
+        let Operation::Atomic {
+            space,
+            op,
+            ty,
+            destination,
+            address,
+            sources,
+        } = operation
+        else {
+            return Ok(Next::Following);
+        };
+        let bytes = ty.bytes();
+        let mut rest = self.requests(warp, pc, *space, *address, active, bytes, false)?;
+        while let Some(request) = self.next_request(&mut rest) {
+            if request.space == Space::Global {
+                self.check_global(warp, pc, &request, Touch::Atomic, true)?;
+            }
+            for lane in lanes_of(request.lanes) {
+                let address = request.addresses[lane];
+                let mut operands = [0u64; 2];
+                for (operand, &register) in operands.iter_mut().zip(sources) {
+                    let registers = &self.warps[warp].registers;
+                    *operand = match register.class {
+                        Class::Double => registers.double(register)[lane],
+                        _ => u64::from(registers.word(register)[lane]),
+                    };
+                }
+                let new = |flushes, old| apply(*op, *ty, flushes, old, operands);
+                let old = match (request.space, request.allocation) {
+                    (Space::Global, Some(allocation)) if bytes == 8 => {
+                        allocation.update_double(address, |old| new(true, old))
+                    }
+                    (Space::Global, Some(allocation)) => u64::from(
+                        allocation.update(address, |old| new(true, u64::from(old)) as u32),
+                    ),
+                    (Space::Shared, _) => {
+                        self.touch_shared(warp, pc, lane, address, bytes, Access::Atomic)?;
+                        let mut old = [0u8; 8];
+                        self.shared.load(address, &mut old[..bytes as usize]);
+                        let old = u64::from_le_bytes(old);
+                        let new = new(false, old).to_le_bytes();
+                        self.shared.store(address, &new[..bytes as usize]);
+                        old
+                    }
+                    (space, _) => {
+                        let thread = self.warps[warp].thread(lane);
+                        return Err(self.outside(pc, thread, space, address, bytes));
+                    }
+                };
+                if let Some(destination) = destination {
+                    let registers = &mut self.warps[warp].registers;
+                    match destination.class {
+                        Class::Double => registers.double_mut(*destination)[lane] = old,
+                        _ => registers.word_mut(*destination)[lane] = old as u32,
+                    }
+                }
+            }
+        }
+        Ok(Next::Following)
+    }
+}
+
+/// The new value of an atomic operation; `flushes` tells whether subnormal `f32` count as zero.
+fn apply(op: AtomicOp, ty: Type, flushes: bool, old: u64, operands: [u64; 2]) -> u64 {
+    let a = operands[0];
+    let signed = |value: u64| match ty {
+        Type::S32 => i64::from(value as u32 as i32),
+        _ => value as i64,
+    };
+    match (op, ty) {
+        (AtomicOp::Add, Type::F32) => {
+            let flush = |value: f32| match flushes && value.is_subnormal() {
+                true => 0f32.copysign(value),
+                false => value,
+            };
+            let [old, a] = [old, a].map(|bits| flush(f32::from_bits(bits as u32)));
+            u64::from(flush(old + a).to_bits())
+        }
+        (AtomicOp::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
+        (AtomicOp::Add, _) => old.wrapping_add(a),
+        (AtomicOp::Min, Type::S32 | Type::S64) => {
+            if signed(a) < signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        (AtomicOp::Max, Type::S32 | Type::S64) => {
+            if signed(a) > signed(old) {
+                a
+            } else {
+                old
+            }
+        }
+        (AtomicOp::Min, _) => old.min(a),
+        (AtomicOp::Max, _) => old.max(a),
+        (AtomicOp::And, _) => old & a,
+        (AtomicOp::Or, _) => old | a,
+        (AtomicOp::Xor, _) => old ^ a,
+        (AtomicOp::Exch, _) => a,
+        (AtomicOp::Cas, _) => {
+            if old == a {
+                operands[1]
+            } else {
+                old
+            }
+        }
+        (AtomicOp::Inc, _) => {
+            if old >= a {
+                0
+            } else {
+                old + 1
+            }
+        }
+        (AtomicOp::Dec, _) => {
+            if old == 0 || old > a {
+                a
+            } else {
+                old - 1
+            }
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The checks before an access to memory, and the reports of those that fail.
+
+use super::block::Block;
+use super::lanes_of;
+use super::request::Request;
+use crate::memory::log::{Interval, Touch};
+use crate::memory::shared::{Access, Fault, Moment};
+use crate::program::Space;
+use crate::registers::LANES;
+use crate::report::{Index3, Other, Report, Violation};
+
+impl Block<'_> {
+    /// Checks an access of several lanes to global memory and notes it.
+    pub(super) fn check_global(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        request: &Request,
+        touch: Touch,
+        is_read: bool,
+    ) -> Result<(), Box<Report>> {
+        let bytes = u64::from(request.bytes);
+        let first = self.warps[warp].thread(0);
+        let Some(allocation) = request.allocation else {
+            let lane = request.first();
+            let address = request.addresses[lane];
+            let thread = first + lane as u32;
+            return Err(self.outside(pc, thread, Space::Global, address, request.bytes));
+        };
+        if request.is_contiguous {
+            let (start, count) = (request.addresses[0], bytes * LANES as u64);
+            if !is_read || allocation.is_written(start, count) {
+                self.log.push(Interval {
+                    start,
+                    end: start + count,
+                    touch,
+                    instruction: pc,
+                    thread: first,
+                });
+                return Ok(());
+            }
+        }
+        for lane in lanes_of(request.lanes) {
+            let start = request.addresses[lane];
+            let (end, thread) = (start + bytes, first + lane as u32);
+            if is_read && !allocation.is_written(start, bytes) && !self.log.has_written(start, end)
+            {
+                let name = allocation.to_string();
+                return Err(self.unwritten(pc, thread, start, request.bytes, &name));
+            }
+            self.log.push(Interval {
+                start,
+                end,
+                touch,
+                instruction: pc,
+                thread,
+            });
+        }
+        Ok(())
+    }
+
+    /// Checks an access to shared memory and remembers it.
+    pub(super) fn touch_shared(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        lane: usize,
+        address: u64,
+        bytes: u32,
+        access: Access,
+    ) -> Result<(), Box<Report>> {
+        let thread = self.warps[warp].thread(lane);
+        let moment = Moment {
+            block_epoch: self.epoch,
+            warp_epoch: self.warps[warp].epoch,
+            thread,
+        };
+        match self.shared.touch(address, bytes, access, moment, pc) {
+            Ok(()) => Ok(()),
+            Err(fault) => Err(self.shared_fault(pc, thread, address, bytes, access, fault)),
+        }
+    }
+
+    #[cold]
+    fn shared_fault(
+        &self,
+        pc: u32,
+        thread: u32,
+        address: u64,
+        bytes: u32,
+        access: Access,
+        fault: Fault,
+    ) -> Box<Report> {
+        let block = self.environment.block;
+        let violation = match fault {
+            Fault::OutOfBounds => return self.outside(pc, thread, Space::Shared, address, bytes),
+            Fault::NeverWritten => {
+                return self.unwritten(pc, thread, address, bytes, "shared memory");
+            }
+            Fault::Pending(owner) => Violation::PendingCopy {
+                address,
+                owner: Index3::of(owner, block),
+            },
+            Fault::Race {
+                thread: other,
+                access: other_access,
+                instruction,
+            } => Violation::SharedRace {
+                address,
+                access,
+                other_access,
+                other: Other {
+                    block: None,
+                    thread: Index3::of(other, block),
+                    position: self.environment.program.instructions[instruction as usize].position,
+                },
+            },
+        };
+        self.report(pc, thread, violation)
+    }
+
+    pub(super) fn check_alignment(
+        &self,
+        pc: u32,
+        thread: u32,
+        space: Space,
+        address: u64,
+        bytes: u32,
+    ) -> Result<(), Box<Report>> {
+        if address & u64::from(bytes - 1) == 0 {
+            return Ok(());
+        }
+        let violation = Violation::Misaligned {
+            address,
+            bytes,
+            nearest: self.nearest(space, address),
+        };
+        Err(self.report(pc, thread, violation))
+    }
+
+    #[cold]
+    pub(super) fn unwritten(
+        &self,
+        pc: u32,
+        thread: u32,
+        address: u64,
+        bytes: u32,
+        nearest: &str,
+    ) -> Box<Report> {
+        let violation = Violation::UnwrittenMemory {
+            address,
+            bytes,
+            nearest: nearest.to_owned(),
+        };
+        self.report(pc, thread, violation)
+    }
+
+    #[cold]
+    pub(super) fn outside(
+        &self,
+        pc: u32,
+        thread: u32,
+        space: Space,
+        address: u64,
+        bytes: u32,
+    ) -> Box<Report> {
+        let freed = match space {
+            Space::Generic | Space::Global => {
+                self.environment.memory.nearest(address).filter(|a| {
+                    a.is_freed() && address >= a.base() && address - a.base() < a.bytes()
+                })
+            }
+            _ => None,
+        };
+        let violation = match freed {
+            Some(allocation) => Violation::Freed {
+                address,
+                bytes,
+                allocation: allocation.to_string(),
+            },
+            None => Violation::OutOfBounds {
+                address,
+                bytes,
+                nearest: self.nearest(space, address),
+            },
+        };
+        self.report(pc, thread, violation)
+    }
+
+    /// What is near an address, in words.
+    fn nearest(&self, space: Space, address: u64) -> String {
+        let size = |name: &str, bytes: usize| format!("{name} has {bytes} bytes");
+        match space {
+            Space::Shared => size("shared memory", self.shared.len()),
+            Space::Local => size("local memory", self.environment.program.local as usize),
+            Space::Param => size("the parameter block", self.environment.parameters.len()),
+            Space::Const => size(
+                "constant memory",
+                self.environment.program.constant_bank.len(),
+            ),
+            Space::Generic | Space::Global => match self.environment.memory.nearest(address) {
+                None => "nothing is allocated".to_owned(),
+                Some(near) if near.holds(address, 0) => format!("in {near}"),
+                Some(near) => format!("the nearest allocation is {near}"),
+            },
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Running a program: warps in lockstep, blocks of warps, grids of blocks.
+
+mod asynchronous;
+mod atomics;
+mod block;
+mod checks;
+mod collective;
+mod matrix;
+mod moves;
+mod request;
+mod step;
+mod warp;
+
+pub(crate) use block::{Block, Environment};
+pub(crate) use moves::WIDEST;
+
+/// The lanes of a mask, lowest first.
+pub(crate) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
+    let mut rest = mask;
+    std::iter::from_fn(move || {
+        (rest != 0).then(|| {
+            let lane = rest.trailing_zeros() as usize;
+            rest &= rest - 1;
+            lane
+        })
+    })
+}

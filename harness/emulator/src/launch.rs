@@ -1,0 +1,254 @@
+//! Launching a kernel: checks of its geometry, its blocks over the cores of the host, its result.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use rayon::prelude::*;
+
+use crate::exec::{Block, Environment};
+use crate::lower::{ProgramError, lower};
+use crate::memory::global::GlobalMemory;
+use crate::memory::log::first_conflict;
+use crate::program::{Operation, Program, Space};
+use crate::report::{Index3, Other, Report, Violation};
+use crate::statistics::Statistics;
+use crate::syntax::{ParseError, parse};
+
+/// Threads of a block, at most.
+pub const MAX_THREADS: u32 = 1024;
+/// Bytes of shared memory of a block, at most: what a kernel may opt in to on sm_90.
+pub const MAX_SHARED: u32 = 227 * 1024;
+/// Warp instructions that a block may run unless a launch says otherwise.
+pub const DEFAULT_BUDGET: u64 = 1 << 32;
+
+/// The kernels of a module.
+#[derive(Clone, Debug)]
+pub struct Kernels {
+    programs: Vec<Program>,
+}
+
+/// Why PTX text cannot be loaded.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum LoadError {
+    /// It is not PTX.
+    #[error(transparent)]
+    Syntax(#[from] ParseError),
+    /// It is PTX that the emulator cannot run.
+    #[error(transparent)]
+    Program(#[from] ProgramError),
+}
+
+/// The size of a launch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Geometry {
+    /// Blocks.
+    pub grid: [u32; 3],
+    /// Threads of a block.
+    pub block: [u32; 3],
+    /// Bytes of dynamic shared memory of a block.
+    pub dynamic_shared: u32,
+}
+
+/// Why a kernel did not run to its end.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum LaunchError {
+    /// It broke a rule.
+    #[error(transparent)]
+    Violation(#[from] Box<Report>),
+    /// There is no such kernel.
+    #[error("there is no kernel `{0}`")]
+    NoKernel(String),
+    /// The grid or the block is empty, too large, or not what the kernel requires.
+    #[error("{kernel}: {reason}")]
+    Geometry {
+        /// Kernel.
+        kernel: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// The parameters do not fill the kernel's parameter block.
+    #[error("{kernel}: its parameters have {expected} bytes, not {given}")]
+    Parameters {
+        /// Kernel.
+        kernel: String,
+        /// Bytes that the kernel declares.
+        expected: usize,
+        /// Bytes that are given.
+        given: usize,
+    },
+}
+
+impl Kernels {
+    /// Loads PTX text.
+    ///
+    /// # Errors
+    /// With the place of the first thing that is not PTX, or that the emulator does not know.
+    pub fn load(source: &str) -> Result<Self, LoadError> {
+        Ok(Self {
+            programs: lower(&parse(source)?)?,
+        })
+    }
+
+    /// The kernels, in the order of the text.
+    pub fn programs(&self) -> &[Program] {
+        &self.programs
+    }
+
+    /// Runs a kernel to its end, with every check on. `parameters` is its parameter block.
+    ///
+    /// # Errors
+    /// What it broke, where blocks are told by the lowest number, whatever the order in which
+    /// they ran.
+    pub fn launch(
+        &self,
+        kernel: &str,
+        geometry: Geometry,
+        parameters: &[u8],
+        memory: &mut GlobalMemory,
+        budget: u64,
+    ) -> Result<Statistics, LaunchError> {
+        let program = self.programs.iter().find(|program| program.name == kernel);
+        let program = program.ok_or_else(|| LaunchError::NoKernel(kernel.to_owned()))?;
+        check_geometry(program, geometry)?;
+        let expected = program.parameters.last();
+        let expected = expected.map_or(0, |last| (last.offset + last.bytes) as usize);
+        if parameters.len() != expected {
+            return Err(LaunchError::Parameters {
+                kernel: kernel.to_owned(),
+                expected,
+                given: parameters.len(),
+            });
+        }
+        let environment = Environment {
+            program,
+            memory,
+            parameters,
+            grid: geometry.grid,
+            block: geometry.block,
+            dynamic_shared: geometry.dynamic_shared,
+            budget,
+        };
+        let blocks = geometry.grid.iter().product::<u32>();
+        // Blocks after one that broke a rule need not run; those before it decide what is told.
+        let failed = AtomicU32::new(u32::MAX);
+        let run = |linear: u32| {
+            if linear > failed.load(Ordering::Relaxed) {
+                return Ok(Default::default());
+            }
+            match Block::new(&environment, linear).run() {
+                Ok(finished) => Ok((finished.log.finish(), finished.statistics)),
+                Err(report) => {
+                    failed.fetch_min(linear, Ordering::Relaxed);
+                    Err(report)
+                }
+            }
+        };
+        // Atomics make results depend on the order of blocks; then that is one after the other.
+        let results: Vec<Result<_, Box<Report>>> = if has_global_atomics(program) {
+            (0..blocks).map(run).collect()
+        } else {
+            (0..blocks).into_par_iter().map(run).collect()
+        };
+        let mut statistics = Statistics::new(program.instructions.len());
+        let mut logs = Vec::with_capacity(results.len());
+        for (block, result) in (0..).zip(results) {
+            let (log, counts) = result?;
+            statistics.add(&counts);
+            logs.push((block, log));
+        }
+        if let Some(conflict) = first_conflict(&logs) {
+            return Err(global_race(program, geometry, memory, conflict).into());
+        }
+        for interval in logs.iter().flat_map(|(_, log)| log) {
+            if interval.touch != crate::memory::log::Touch::Read {
+                memory.mark_written(interval.start, interval.end);
+            }
+        }
+        Ok(statistics)
+    }
+}
+
+/// Whether blocks may see what others do: through atomics, or volatile and ordered accesses.
+fn has_global_atomics(program: &Program) -> bool {
+    let mut operations = program.instructions.iter().map(|i| &i.operation);
+    operations.any(|operation| match operation {
+        Operation::Atomic { space, .. } => matches!(space, Space::Global | Space::Generic),
+        Operation::Load(moved) | Operation::Store(moved) => {
+            moved.is_atomic && matches!(moved.space, Space::Global | Space::Generic)
+        }
+        _ => false,
+    })
+}
+
+fn check_geometry(program: &Program, geometry: Geometry) -> Result<(), LaunchError> {
+    let wrong = |reason: String| {
+        Err(LaunchError::Geometry {
+            kernel: program.name.clone(),
+            reason,
+        })
+    };
+    let product = |size: [u32; 3]| size.into_iter().fold(1, |all, n| all * u128::from(n));
+    let (blocks, threads) = (product(geometry.grid), product(geometry.block));
+    if blocks == 0 || threads == 0 {
+        return wrong("the grid or the block is empty".to_owned());
+    }
+    let [_, y, z] = geometry.grid;
+    if y > 65_535 || z > 65_535 || blocks > i32::MAX as u128 {
+        return wrong(format!("a grid of {:?} blocks is too large", geometry.grid));
+    }
+    if threads > u128::from(MAX_THREADS) {
+        return wrong(format!(
+            "{threads} threads a block, at most {MAX_THREADS} are possible"
+        ));
+    }
+    if let Some(required) = program.required_threads
+        && required != geometry.block
+    {
+        return wrong(format!(
+            "it requires blocks of {required:?}, not {:?}",
+            geometry.block
+        ));
+    }
+    if let Some(maximum) = program.maximum_threads
+        && threads > product(maximum)
+    {
+        return wrong(format!(
+            "it takes at most {maximum:?} threads, not {:?}",
+            geometry.block
+        ));
+    }
+    let shared = u64::from(program.static_shared) + u64::from(geometry.dynamic_shared);
+    if shared > u64::from(MAX_SHARED) {
+        return wrong(format!(
+            "{shared} bytes of shared memory, at most {MAX_SHARED} are possible"
+        ));
+    }
+    Ok(())
+}
+
+fn global_race(
+    program: &Program,
+    geometry: Geometry,
+    memory: &GlobalMemory,
+    conflict: crate::memory::log::Conflict,
+) -> Box<Report> {
+    let [(first_block, first), (second_block, second)] = conflict.sides;
+    let place = |instruction: u32| program.instructions[instruction as usize].position;
+    let allocation = memory.nearest(conflict.address);
+    Box::new(Report {
+        kernel: program.name.clone(),
+        position: place(second.instruction),
+        block: Index3::of(second_block, geometry.grid),
+        thread: Index3::of(second.thread, geometry.block),
+        violation: Violation::GlobalRace {
+            address: conflict.address,
+            allocation: allocation.map_or_else(String::new, ToString::to_string),
+            touch: second.touch,
+            other_touch: first.touch,
+            other: Other {
+                block: Some(Index3::of(first_block, geometry.grid)),
+                thread: Index3::of(first.thread, geometry.block),
+                position: place(first.instruction),
+            },
+        },
+    })
+}

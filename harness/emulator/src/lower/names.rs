@@ -1,0 +1,476 @@
+//! What the names in a kernel stand for.
+
+use std::collections::HashMap;
+
+use super::{ProgramError, class_of, error};
+use crate::alu::{LowerError, Operands};
+use crate::launch::MAX_SHARED;
+use crate::memory::{CONST_WINDOW, SHARED_WINDOW};
+use crate::program::{self, Address, Instruction, Parameter, Program, Special};
+use crate::registers::{Class, Register};
+use crate::syntax::ast::{
+    Function, Immediate, Module, Operand, Position, Space, Statement, Type, Variable,
+};
+
+/// Where a variable lies.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    space: program::Space,
+    offset: u64,
+}
+
+/// The declarations of a kernel, and the registers made for its constants.
+pub(super) struct Names {
+    scopes: Vec<HashMap<String, (Register, Type)>>,
+    variables: Vec<HashMap<String, Place>>,
+    names: [Vec<String>; 3],
+    constants: HashMap<(Class, u64), Register>,
+    specials: Vec<(Register, Special)>,
+    carry: Option<Register>,
+    parameters: Vec<Parameter>,
+    shared: u64,
+    dynamic_shared: Vec<String>,
+    /// Where dynamic shared memory starts: behind everything that is static.
+    dynamic_base: u64,
+    local: u64,
+    constant_bank: Vec<u8>,
+}
+
+impl Names {
+    pub fn new(module: &Module, function: &Function) -> Result<Self, ProgramError> {
+        let mut names = Self {
+            scopes: vec![HashMap::new()],
+            variables: vec![HashMap::new()],
+            names: Default::default(),
+            constants: HashMap::new(),
+            specials: Vec::new(),
+            carry: None,
+            parameters: Vec::new(),
+            shared: 0,
+            dynamic_shared: Vec::new(),
+            dynamic_base: 0,
+            local: 0,
+            constant_bank: Vec::new(),
+        };
+        let body = function.body.as_deref().unwrap_or_default();
+        for variable in module.variables.iter().chain(&variables(body)) {
+            if variable.space == Space::Shared && !variable.is_extern {
+                let base = &mut names.dynamic_base;
+                *base = base.next_multiple_of(u64::from(variable.alignment.max(1)));
+                *base += size(variable)?;
+            }
+        }
+        let dynamic = module
+            .variables
+            .iter()
+            .filter(|variable| variable.is_extern);
+        let alignment = dynamic.map(|variable| u64::from(variable.alignment)).max();
+        names.dynamic_base = names
+            .dynamic_base
+            .next_multiple_of(alignment.unwrap_or(1).max(16));
+        for variable in &module.variables {
+            names.declare_variable(variable)?;
+        }
+        let mut offset = 0u64;
+        for parameter in &function.parameters {
+            let bytes = size(parameter)?;
+            offset = offset.next_multiple_of(u64::from(parameter.alignment.max(1)));
+            names.parameters.push(Parameter {
+                name: parameter.name.clone(),
+                offset: offset as u32,
+                bytes: bytes as u32,
+            });
+            names.place(&parameter.name, Space::Param, offset);
+            offset += bytes;
+        }
+        Ok(names)
+    }
+
+    pub fn enter(&mut self) {
+        self.scopes.push(HashMap::new());
+        self.variables.push(HashMap::new());
+    }
+
+    pub fn leave(&mut self) {
+        self.scopes.pop();
+        self.variables.pop();
+    }
+
+    pub fn declare_register(
+        &mut self,
+        name: &str,
+        ty: Type,
+        position: Position,
+    ) -> Result<(), ProgramError> {
+        let class =
+            class_of(ty).ok_or_else(|| error(position, "128-bit registers are not supported"))?;
+        let register = self.fresh(class, name);
+        let scope = self.scopes.len() - 1;
+        match self.scopes[scope].insert(name.to_owned(), (register, ty)) {
+            None => Ok(()),
+            Some(_) => Err(error(
+                position,
+                format!("register `{name}` is declared again"),
+            )),
+        }
+    }
+
+    pub fn declare_variable(&mut self, variable: &Variable) -> Result<(), ProgramError> {
+        let bytes = size(variable)?;
+        let alignment = u64::from(variable.alignment.max(1));
+        let offset = match variable.space {
+            Space::Shared if variable.is_extern => {
+                self.dynamic_shared.push(variable.name.clone());
+                return Ok(());
+            }
+            Space::Shared => {
+                let offset = self.shared.next_multiple_of(alignment);
+                self.shared = offset + bytes;
+                offset
+            }
+            Space::Local => {
+                let offset = self.local.next_multiple_of(alignment);
+                self.local = offset + bytes;
+                offset
+            }
+            Space::Const => {
+                let offset = (self.constant_bank.len() as u64).next_multiple_of(alignment);
+                self.constant_bank.resize((offset + bytes) as usize, 0);
+                if let Some(initial) = &variable.initial {
+                    self.constant_bank[offset as usize..][..initial.len()].copy_from_slice(initial);
+                }
+                offset
+            }
+            Space::Global | Space::Param => {
+                let reason = format!(
+                    "`{}`: variables of this space are not supported here",
+                    variable.name
+                );
+                return Err(error(variable.position, reason));
+            }
+        };
+        self.place(&variable.name, variable.space, offset);
+        Ok(())
+    }
+
+    fn place(&mut self, name: &str, space: Space, offset: u64) {
+        let space = match space {
+            Space::Const => program::Space::Const,
+            Space::Global => program::Space::Global,
+            Space::Local => program::Space::Local,
+            Space::Param => program::Space::Param,
+            Space::Shared => program::Space::Shared,
+        };
+        let scope = self.variables.len() - 1;
+        self.variables[scope].insert(name.to_owned(), Place { space, offset });
+    }
+
+    fn fresh(&mut self, class: Class, name: &str) -> Register {
+        let names = &mut self.names[class as usize];
+        names.push(name.to_owned());
+        Register {
+            class,
+            index: (names.len() - 1) as u16,
+        }
+    }
+
+    /// The register that holds a constant.
+    pub fn constant(&mut self, class: Class, value: u64) -> Register {
+        if let Some(&register) = self.constants.get(&(class, value)) {
+            return register;
+        }
+        let register = self.fresh(class, &format!("{value:#x}"));
+        self.constants.insert((class, value), register);
+        register
+    }
+
+    fn register(&self, name: &str) -> Option<(Register, Type)> {
+        self.scopes
+            .iter()
+            .rev()
+            .find_map(|scope| scope.get(name))
+            .copied()
+    }
+
+    fn variable(&self, name: &str) -> Option<Place> {
+        if self.dynamic_shared.iter().any(|known| known == name) {
+            return Some(Place {
+                space: program::Space::Shared,
+                offset: self.dynamic_base,
+            });
+        }
+        self.variables
+            .iter()
+            .rev()
+            .find_map(|scope| scope.get(name))
+            .copied()
+    }
+
+    /// The address operand of an instruction on `space`.
+    pub fn address(
+        &mut self,
+        base: Option<&str>,
+        offset: i64,
+        space: program::Space,
+    ) -> Result<Address, String> {
+        let Some(base) = base else {
+            return Ok(Address {
+                base: None,
+                offset: offset as u64,
+            });
+        };
+        if let Some((register, _)) = self.register(base) {
+            return match register.class {
+                Class::Predicate => Err(format!("`{base}` is a predicate, not an address")),
+                Class::Word | Class::Double => Ok(Address {
+                    base: Some(register),
+                    offset: offset as u64,
+                }),
+            };
+        }
+        match self.variable(base) {
+            Some(place) if place.space == space => Ok(Address {
+                base: None,
+                offset: place.offset.wrapping_add(offset as u64),
+            }),
+            Some(place) => Err(format!(
+                "`{base}` is in {:?} memory, the instruction reaches {space:?}",
+                place.space
+            )),
+            None => Err(format!("`{base}` is not declared")),
+        }
+    }
+
+    fn special(&mut self, special: Special) -> Register {
+        let known = self.specials.iter().find(|(_, known)| *known == special);
+        if let Some((register, _)) = known {
+            return *register;
+        }
+        let register = self.fresh(Class::Word, "special");
+        self.specials.push((register, special));
+        register
+    }
+
+    fn resolve(&mut self, operand: &Operand, ty: Type) -> Result<Register, String> {
+        let class = class_of(ty).ok_or("128-bit operands are not supported")?;
+        match operand {
+            Operand::Name(name) => {
+                if let Some((register, declared)) = self.register(name) {
+                    return if register.class == class {
+                        Ok(register)
+                    } else {
+                        Err(format!(
+                            "`{name}` is {declared:?}, the instruction takes {ty:?}"
+                        ))
+                    };
+                }
+                if let Some(special) = special(name) {
+                    let register = self.special(special);
+                    return if class == Class::Word {
+                        Ok(register)
+                    } else {
+                        Err(format!(
+                            "`{name}` has 32 bits, the instruction takes {ty:?}"
+                        ))
+                    };
+                }
+                match self.variable(name) {
+                    Some(place) if class != Class::Predicate => {
+                        Ok(self.constant(class, place.offset))
+                    }
+                    _ => Err(format!("`{name}` is not declared")),
+                }
+            }
+            Operand::Immediate(immediate) => Ok(self.constant(class, bits(*immediate, ty)?)),
+            _ => Err("a register or a constant is expected".to_owned()),
+        }
+    }
+
+    /// Checks that what is declared fits where it goes.
+    pub fn check_sizes(&self, position: Position) -> Result<(), ProgramError> {
+        let registers = self.names.iter().map(Vec::len).max().unwrap_or(0) as u64;
+        let sizes = [
+            ("registers and constants of a class", registers, 1 << 16),
+            ("bytes of shared memory", self.shared, u64::from(MAX_SHARED)),
+            (
+                "bytes of shared memory",
+                self.dynamic_base,
+                u64::from(MAX_SHARED),
+            ),
+            ("bytes of local memory", self.local, 512 << 10),
+            (
+                "bytes of constant memory",
+                self.constant_bank.len() as u64,
+                64 << 10,
+            ),
+        ];
+        match sizes.into_iter().find(|(_, size, most)| size > most) {
+            None => Ok(()),
+            Some((what, size, most)) => Err(error(
+                position,
+                format!("{size} {what}, at most {most} are possible"),
+            )),
+        }
+    }
+
+    pub fn into_program(self, function: &Function, instructions: Vec<Instruction>) -> Program {
+        let mut constants: Vec<(Register, u64)> = self
+            .constants
+            .into_iter()
+            .map(|((_, value), register)| (register, value))
+            .collect();
+        constants.sort_by_key(|(register, _)| (register.class as usize, register.index));
+        Program {
+            name: function.name.clone(),
+            instructions,
+            registers: [0, 1, 2].map(|class| self.names[class].len()),
+            names: self.names,
+            constants,
+            specials: self.specials,
+            parameters: self.parameters,
+            static_shared: if self.dynamic_shared.is_empty() {
+                self.shared as u32
+            } else {
+                self.dynamic_base as u32
+            },
+            local: self.local as u32,
+            constant_bank: self.constant_bank,
+            required_threads: function.required_threads,
+            maximum_threads: function.maximum_threads,
+        }
+    }
+
+    /// What a `cvta` of this space adds to an address.
+    pub fn window(space: program::Space) -> u64 {
+        match space {
+            program::Space::Shared => SHARED_WINDOW,
+            program::Space::Local => crate::memory::LOCAL_WINDOW,
+            program::Space::Param => crate::memory::PARAM_WINDOW,
+            program::Space::Const => CONST_WINDOW,
+            program::Space::Global | program::Space::Generic => 0,
+        }
+    }
+}
+
+impl Operands for Names {
+    fn source(&mut self, operand: &Operand, ty: Type) -> Result<Register, LowerError> {
+        self.resolve(operand, ty)
+            .map_err(|reason| LowerError::Operand {
+                instruction: format!("{operand:?}"),
+                number: 0,
+                reason,
+            })
+    }
+
+    fn destination(&mut self, operand: &Operand, ty: Type) -> Result<Register, LowerError> {
+        let wrong = |reason: String| LowerError::Operand {
+            instruction: format!("{operand:?}"),
+            number: 0,
+            reason,
+        };
+        match operand {
+            Operand::Sink => {
+                let class = class_of(ty);
+                let class =
+                    class.ok_or_else(|| wrong("128-bit operands are not supported".into()))?;
+                Ok(self.fresh(class, "_"))
+            }
+            Operand::Name(name) if self.register(name).is_some() => self.source(operand, ty),
+            _ => Err(wrong("a register is expected".to_owned())),
+        }
+    }
+
+    fn width(&self, operand: &Operand) -> Option<u32> {
+        match operand {
+            Operand::Name(name) => self.register(name).map(|(_, ty)| ty.bits()),
+            _ => None,
+        }
+    }
+
+    fn carry(&mut self) -> Register {
+        match self.carry {
+            Some(register) => register,
+            None => {
+                let register = self.fresh(Class::Predicate, "carry");
+                self.carry = Some(register);
+                register
+            }
+        }
+    }
+}
+
+/// The variables that a body declares, at any depth.
+fn variables(body: &[Statement]) -> Vec<Variable> {
+    let mut found = Vec::new();
+    for statement in body {
+        match statement {
+            Statement::Variable(variable) => found.push(variable.clone()),
+            Statement::Block(inner) => found.extend(variables(inner)),
+            _ => {}
+        }
+    }
+    found
+}
+
+/// Bytes of a variable.
+fn size(variable: &Variable) -> Result<u64, ProgramError> {
+    let bytes = variable
+        .elements
+        .checked_mul(u64::from(variable.ty.bytes()));
+    bytes.filter(|&bytes| bytes <= 1 << 30).ok_or_else(|| {
+        error(
+            variable.position,
+            format!("`{}` is too large", variable.name),
+        )
+    })
+}
+
+/// The bits of a constant as a value of a type.
+fn bits(immediate: Immediate, ty: Type) -> Result<u64, String> {
+    let mask = if ty.bits() == 64 {
+        u64::MAX
+    } else {
+        (1 << ty.bits()) - 1
+    };
+    match (immediate, ty) {
+        (Immediate::Integer(value), Type::F32 | Type::F64 | Type::F16 | Type::Bf16) => Err(
+            format!("{value} is an integer, the instruction takes {ty:?}"),
+        ),
+        (Immediate::Integer(value), _) => Ok(value & mask),
+        (Immediate::Single(bits), Type::F64) => Ok(f64::from(f32::from_bits(bits)).to_bits()),
+        (Immediate::Single(bits), _) if ty.bits() == 32 => Ok(u64::from(bits)),
+        (Immediate::Double(bits), Type::F32) => {
+            Ok(u64::from((f64::from_bits(bits) as f32).to_bits()))
+        }
+        (Immediate::Double(bits), _) if ty.bits() == 64 => Ok(bits),
+        _ => Err(format!("a floating-point constant is no {ty:?}")),
+    }
+}
+
+/// The special register of a name.
+fn special(name: &str) -> Option<Special> {
+    let axis = |suffix: &str| ["x", "y", "z"].iter().position(|axis| *axis == suffix);
+    if let Some((base, suffix)) = name.split_once('.') {
+        let axis = axis(suffix)?;
+        return Some(match base {
+            "%tid" => Special::Tid(axis),
+            "%ntid" => Special::NTid(axis),
+            "%ctaid" => Special::CtaId(axis),
+            "%nctaid" => Special::NCtaId(axis),
+            _ => return None,
+        });
+    }
+    Some(match name {
+        "%laneid" => Special::LaneId,
+        "%warpid" => Special::WarpId,
+        "%nwarpid" => Special::NWarpId,
+        "%lanemask_eq" => Special::LaneMaskEq,
+        "%lanemask_lt" => Special::LaneMaskLt,
+        "%lanemask_le" => Special::LaneMaskLe,
+        "%lanemask_gt" => Special::LaneMaskGt,
+        "%lanemask_ge" => Special::LaneMaskGe,
+        "%dynamic_smem_size" => Special::DynamicSharedBytes,
+        "%total_smem_size" => Special::TotalSharedBytes,
+        _ => return None,
+    })
+}

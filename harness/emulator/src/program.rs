@@ -1,0 +1,304 @@
+//! A kernel made ready to run: instructions with registers and targets in place of names.
+
+use crate::alu::Alu;
+use crate::registers::Register;
+use crate::syntax::ast::{Position, Type};
+
+/// A kernel.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its name.
+    pub name: String,
+    /// Instructions; the last one is an exit.
+    pub instructions: Vec<Instruction>,
+    /// How many registers of each class there are.
+    pub registers: [usize; 3],
+    /// Names of the registers of each class, for reports.
+    pub names: [Vec<String>; 3],
+    /// Registers that hold a constant, and the constant.
+    pub constants: Vec<(Register, u64)>,
+    /// Registers that hold a special register.
+    pub specials: Vec<(Register, Special)>,
+    /// Parameters, in order: name, offset and bytes.
+    pub parameters: Vec<Parameter>,
+    /// Bytes of static shared memory; dynamic memory follows.
+    pub static_shared: u32,
+    /// Bytes of local memory of a thread.
+    pub local: u32,
+    /// Constant memory.
+    pub constant_bank: Vec<u8>,
+    /// `.reqntid`.
+    pub required_threads: Option<[u32; 3]>,
+    /// `.maxntid`.
+    pub maximum_threads: Option<[u32; 3]>,
+}
+
+/// A kernel's parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameter {
+    /// Name.
+    pub name: String,
+    /// Offset in the parameter block.
+    pub offset: u32,
+    /// Size.
+    pub bytes: u32,
+}
+
+/// An instruction, its operation and what the checks need.
+#[derive(Clone, Debug)]
+pub struct Instruction {
+    /// Where it stands.
+    pub position: Position,
+    /// Opcode and modifiers.
+    pub text: String,
+    /// Predicate, and whether it is negated.
+    pub guard: Option<(Register, bool)>,
+    /// What it does.
+    pub operation: Operation,
+    /// Registers that it reads.
+    pub reads: Vec<Register>,
+    /// Registers that it writes.
+    pub writes: Vec<Register>,
+}
+
+/// Special registers. PTX ISA 10.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[allow(missing_docs, reason = "the names are those of PTX")]
+pub enum Special {
+    Tid(usize),
+    NTid(usize),
+    CtaId(usize),
+    NCtaId(usize),
+    LaneId,
+    WarpId,
+    NWarpId,
+    LaneMaskEq,
+    LaneMaskLt,
+    LaneMaskLe,
+    LaneMaskGt,
+    LaneMaskGe,
+    DynamicSharedBytes,
+    TotalSharedBytes,
+}
+
+/// A place in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    /// Register, if there is one.
+    pub base: Option<Register>,
+    /// Bytes added to it.
+    pub offset: u64,
+}
+
+/// State spaces of an access.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of PTX")]
+pub enum Space {
+    Generic,
+    Global,
+    Shared,
+    Local,
+    Param,
+    Const,
+}
+
+/// A load or store.
+#[derive(Clone, Debug)]
+pub struct Move {
+    /// Where.
+    pub space: Space,
+    /// Bytes of an element.
+    pub bytes: u32,
+    /// Whether an element's sign fills a wider register.
+    pub is_signed: bool,
+    /// The bits that the registers have, for signs to fill.
+    pub register_mask: u64,
+    /// A register for each element.
+    pub registers: Vec<Register>,
+    /// Place of the first element.
+    pub address: Address,
+    /// Volatile, relaxed, acquire or release: does not race with its like.
+    pub is_atomic: bool,
+}
+
+/// An atomic operation. PTX ISA 9.7.13.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of PTX")]
+pub enum AtomicOp {
+    And,
+    Or,
+    Xor,
+    Add,
+    Min,
+    Max,
+    Inc,
+    Dec,
+    Exch,
+    Cas,
+}
+
+/// How a shuffle finds its source lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of PTX")]
+pub enum ShuffleMode {
+    Up,
+    Down,
+    Bfly,
+    Idx,
+}
+
+/// What a vote tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of PTX")]
+pub enum VoteMode {
+    All,
+    Any,
+    Uni,
+    Ballot,
+}
+
+/// What is done over the lanes of a warp.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Collective {
+    /// `shfl.sync d|p, a, b, c, mask`
+    Shuffle(ShuffleMode),
+    /// `vote.sync d, {!}p, mask`; whether the predicate is negated.
+    Vote(VoteMode, bool),
+    /// `match.any.sync d, a, mask`
+    MatchAny,
+    /// `match.all.sync d|p, a, mask`
+    MatchAll,
+    /// `redux.sync d, a, mask`
+    Redux(AtomicOp, Type),
+    /// `bar.warp.sync mask`
+    Barrier,
+    /// `elect.sync d|p, mask`
+    Elect,
+}
+
+/// What an instruction does.
+#[derive(Clone, Debug)]
+pub enum Operation {
+    /// Each lane's result from its own registers.
+    Alu(Alu),
+    /// `ld`
+    Load(Move),
+    /// `st`
+    Store(Move),
+    /// `atom`, `red`
+    Atomic {
+        /// Where.
+        space: Space,
+        /// What.
+        op: AtomicOp,
+        /// Type of the value.
+        ty: Type,
+        /// Old value.
+        destination: Option<Register>,
+        /// Place.
+        address: Address,
+        /// Operands.
+        sources: Vec<Register>,
+    },
+    /// `bra`
+    Branch {
+        /// Instruction.
+        target: u32,
+    },
+    /// `exit`, `ret`
+    Exit,
+    /// `trap`
+    Trap,
+    /// What orders or hints: `membar`, `fence`, `prefetch`, `nanosleep`.
+    Nothing,
+    /// `bar.sync`, `barrier.sync`, `bar.arrive`.
+    Barrier {
+        /// Its number.
+        barrier: Register,
+        /// How many threads; all of the block if `None`.
+        threads: Option<Register>,
+        /// Whether the thread goes on at once.
+        is_arrival: bool,
+        /// Whether all threads of a warp must be there together.
+        is_aligned: bool,
+    },
+    /// An operation over the lanes of a warp, with its mask (the last of the sources).
+    Collective {
+        /// What.
+        what: Collective,
+        /// Result, and a predicate with it.
+        destinations: [Option<Register>; 2],
+        /// Operands; the last is the mask.
+        sources: Vec<Register>,
+    },
+    /// `activemask`
+    ActiveMask(Register),
+    /// `cp.async`
+    CopyAsync {
+        /// In shared memory.
+        destination: Address,
+        /// In global memory.
+        source: Address,
+        /// Bytes written.
+        bytes: u32,
+        /// Bytes read, if fewer; the rest is zero.
+        read: Option<Register>,
+    },
+    /// `cp.async.commit_group`
+    CopyCommit,
+    /// `cp.async.wait_group n`; `None` is `wait_all`.
+    CopyWait(Option<u32>),
+    /// `ldmatrix`
+    LoadMatrix {
+        /// A register for each 8x8 matrix.
+        destinations: Vec<Register>,
+        /// Row addresses.
+        address: Address,
+        /// Whether each matrix is transposed.
+        is_transposed: bool,
+    },
+    /// `stmatrix`
+    StoreMatrix {
+        /// A register for each 8x8 matrix.
+        sources: Vec<Register>,
+        /// Row addresses.
+        address: Address,
+        /// Whether each matrix is transposed.
+        is_transposed: bool,
+    },
+    /// `mma.sync`
+    Mma(Mma),
+}
+
+/// Operand types of a matrix product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names are those of PTX")]
+pub enum MmaType {
+    F16,
+    Bf16,
+    E4m3,
+    E5m2,
+    S8,
+    U8,
+}
+
+/// `mma.sync.aligned.m16n8k{16,32}.row.col`.
+#[derive(Clone, Debug)]
+pub struct Mma {
+    /// Depth.
+    pub k: usize,
+    /// Type of A.
+    pub a: MmaType,
+    /// Type of B.
+    pub b: MmaType,
+    /// Type of C and D: `f32`, `f16` or `s32`.
+    pub accumulator: Type,
+    /// D.
+    pub d_registers: Vec<Register>,
+    /// A.
+    pub a_registers: Vec<Register>,
+    /// B.
+    pub b_registers: Vec<Register>,
+    /// C.
+    pub c_registers: Vec<Register>,
+}
