@@ -20,7 +20,7 @@ pub enum DeviceError {
         reason: String,
     },
     /// The driver has no such device.
-    #[error("no CUDA device {ordinal}: the driver has {count}, counted from 0")]
+    #[error("no CUDA device {ordinal}: the driver has {count}, numbered from 0")]
     NoDevice {
         /// The number that was asked for.
         ordinal: usize,

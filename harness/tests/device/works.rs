@@ -1,7 +1,7 @@
 //! What works, on every device there is.
 
 use crate::bench::{devices, kernel, line, run, says};
-use mxlab_harness::device::{Argument, DeviceKind, Geometry, Staging};
+use mxlab_harness::device::{Argument, DeviceError, DeviceKind, Geometry, Staging};
 
 #[test]
 fn a_kernel_runs() {
@@ -66,13 +66,14 @@ fn all_of_shared_memory_can_be_had() {
         };
         let arguments = [Argument::Buffer(&target), Argument::U32(4)];
         let limit = device.properties().max_shared;
-        says(
+        let error = says(
             stream.launch(&kernel, size, &arguments),
             &[
                 "shared: ",
                 &format!("{} bytes of shared memory, at most {limit}", limit + 1),
             ],
         );
+        assert!(matches!(error, DeviceError::Geometry { .. }), "{error:?}");
     }
 }
 
