@@ -22,14 +22,45 @@ pub(crate) fn quantize_block(
     context: &BlockContext,
     codes: &mut [u8],
 ) -> u32 {
-    let Some(amax) = amax(x, context.format.dialect()) else {
-        codes.fill(0);
-        return context.format.scale().nan_code();
+    let scale = match amax(x, context.format.dialect()) {
+        None => context.format.scale().nan_code(),
+        Some(amax) if context.format.scale().is_power_of_two() => {
+            power_of_two_scale(x, amax, first_index, context)
+        }
+        Some(amax) => fractional_scale(amax, context),
     };
-    if context.format.scale().is_power_of_two() {
-        quantize_by_exponent(x, amax, first_index, context, codes)
-    } else {
-        quantize_by_fraction(x, amax, first_index, context, codes)
+    round_block(x, scale, first_index, context, codes);
+    scale
+}
+
+/// Writes the codes of a block under the scale whose code is given, one a byte.
+pub(crate) fn round_block(
+    x: &[f32],
+    scale: u32,
+    first_index: u64,
+    context: &BlockContext,
+    codes: &mut [u8],
+) {
+    let format = context.format;
+    let scale = format.scale().decode(scale);
+    if scale.is_nan() {
+        codes.fill(0);
+        return;
+    }
+    let divisor = scale * context.tensor_scale;
+    if divisor == 0.0 {
+        // Nothing is ever divided by zero: the block is stored as zero.
+        codes.fill(format.element().encode(0.0, Rounding::Even, 0));
+        return;
+    }
+    let is_power = format.scale().is_power_of_two();
+    for ((x, index), code) in x.iter().zip(first_index..).zip(codes) {
+        let t = if is_power {
+            f64::from(*x) / f64::from(scale)
+        } else {
+            f64::from(x / divisor)
+        };
+        *code = encode(t, index, context);
     }
 }
 
@@ -41,14 +72,8 @@ fn amax(x: &[f32], dialect: Dialect) -> Option<f32> {
     (!is_special).then_some(amax)
 }
 
-/// X = 2^s.
-fn quantize_by_exponent(
-    x: &[f32],
-    amax: f32,
-    first_index: u64,
-    context: &BlockContext,
-    codes: &mut [u8],
-) -> u32 {
+/// The code of X = 2^s.
+fn power_of_two_scale(x: &[f32], amax: f32, first_index: u64, context: &BlockContext) -> u32 {
     let format = context.format;
     let limit = format.scale().exponent_limit().unwrap_or(0);
     let amax = if amax == 0.0 {
@@ -69,12 +94,7 @@ fn quantize_by_exponent(
         s
     };
     if s > limit {
-        codes.fill(0);
         return format.scale().nan_code();
-    }
-    for (i, (x, code)) in x.iter().zip(codes).enumerate() {
-        let t = f64::from(*x) / pow2(s);
-        *code = encode(t, first_index + i as u64, context);
     }
     (s + limit) as u32
 }
@@ -108,14 +128,8 @@ fn least_error_exponent(
     best.1
 }
 
-/// X is a fraction, and with it perhaps a scale of the tensor.
-fn quantize_by_fraction(
-    x: &[f32],
-    amax: f32,
-    first_index: u64,
-    context: &BlockContext,
-    codes: &mut [u8],
-) -> u32 {
+/// The code of an X that is a fraction, and with it perhaps a scale of the tensor.
+fn fractional_scale(amax: f32, context: &BlockContext) -> u32 {
     let format = context.format;
     let ideal = amax / format.element().max_normal() / context.tensor_scale;
     let mut scale = format.scale().encode_nearest(ideal);
@@ -123,15 +137,7 @@ fn quantize_by_fraction(
         scale = format.scale().smallest_code();
     }
     let divisor = format.scale().decode(scale) * context.tensor_scale;
-    if divisor == 0.0 {
-        // Nothing is ever divided by zero: the block is stored as zero.
-        codes.fill(format.element().encode(0.0, Rounding::Even, 0));
-        return 0;
-    }
-    for (i, (x, code)) in x.iter().zip(codes).enumerate() {
-        *code = encode(f64::from(x / divisor), first_index + i as u64, context);
-    }
-    scale
+    if divisor == 0.0 { 0 } else { scale }
 }
 
 /// The code of a scaled element under the format's rounding and the dialect's peculiarities.
@@ -144,7 +150,7 @@ fn encode(t: f64, index: u64, context: &BlockContext) -> u8 {
         t
     };
     let random = rounding.random(index);
-    let code = if dialect == Dialect::MicroxcalingTorch {
+    let code = if dialect == Dialect::MicroxcalingTorch && t.is_finite() {
         encode_as_torch(t, random, context)
     } else {
         element.encode(t, rounding, random)

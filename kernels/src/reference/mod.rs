@@ -12,6 +12,7 @@ mod matmul;
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};
 
+use block::round_block;
 pub(crate) use block::{BlockContext, quantize_block};
 
 use crate::format::{
@@ -103,6 +104,44 @@ pub fn quantize(
         );
     }
     Ok(packed)
+}
+
+/// Codes of `x` under scales that are given: those of `scales`, its tensor scale included. Its own
+/// codes are not read.
+///
+/// A NaN or infinite element under a finite scale is what [`crate::format::ElementFormat::encode`]
+/// makes of it (zero, for a NaN that the dialect ignores); every code under a NaN is 0.
+///
+/// # Errors
+/// As [`quantize`], for rows and cols of `scales`.
+pub fn round(
+    x: &[f32],
+    scales: &PackedTensor,
+    source: FloatType,
+) -> Result<PackedTensor, FormatError> {
+    let (rows, cols, format) = (scales.rows(), scales.cols(), scales.format());
+    check(x.len(), rows, cols, format, source)?;
+    let context = BlockContext {
+        format,
+        source,
+        tensor_scale: scales.tensor_scale(),
+    };
+    let mut rounded = scales.clone();
+    let row_bytes = rounded.row_code_bytes();
+    let (packed_codes, _, _) = rounded.parts_mut();
+    let mut codes = vec![0; cols];
+    for row in 0..rows {
+        for (block, first) in (0..cols).step_by(format.block_size()).enumerate() {
+            let end = cols.min(first + format.block_size());
+            let index = row * cols;
+            let x = &x[index + first..index + end];
+            let (scale, index) = (scales.scale_code(row, block), (index + first) as u64);
+            round_block(x, scale, index, &context, &mut codes[first..end]);
+        }
+        let packed = &mut packed_codes[row * row_bytes..][..row_bytes];
+        pack_row(format.element().bits(), &codes, packed);
+    }
+    Ok(rounded)
 }
 
 /// The values of a packed tensor, row-major: `RN(RN(value(code) * X) * tensor scale)`.
