@@ -22,18 +22,22 @@ pub(crate) fn quantize_block(
     context: &BlockContext,
     codes: &mut [u8],
 ) -> u32 {
-    let scale = match amax(x, context.format.dialect()) {
-        None => context.format.scale().nan_code(),
-        Some(amax) if context.format.scale().is_power_of_two() => {
-            power_of_two_scale(x, amax, first_index, context)
-        }
-        Some(amax) => fractional_scale(amax, context),
-    };
+    let scale = choose_scale(x, first_index, context);
     round_block(x, scale, first_index, context, codes);
     scale
 }
 
-/// Writes the codes of a block under the scale whose code is given, one a byte.
+/// The code of a block's scale: NaN if the block has an infinity or a NaN that counts.
+fn choose_scale(x: &[f32], first_index: u64, context: &BlockContext) -> u32 {
+    let scale = context.format.scale();
+    match amax(x, context.format.dialect()) {
+        None => scale.nan_code(),
+        Some(amax) if scale.is_power_of_two() => choose_exponent(x, amax, first_index, context),
+        Some(amax) => choose_fraction(amax, context),
+    }
+}
+
+/// Writes the codes of a block under a scale, one a byte; zeros under a scale that is NaN.
 pub(crate) fn round_block(
     x: &[f32],
     scale: u32,
@@ -42,25 +46,24 @@ pub(crate) fn round_block(
     codes: &mut [u8],
 ) {
     let format = context.format;
-    let scale = format.scale().decode(scale);
-    if scale.is_nan() {
+    let decoded = format.scale().decode(scale);
+    if decoded.is_nan() {
         codes.fill(0);
         return;
     }
-    let divisor = scale * context.tensor_scale;
+    let divisor = decoded * context.tensor_scale;
     if divisor == 0.0 {
         // Nothing is ever divided by zero: the block is stored as zero.
         codes.fill(format.element().encode(0.0, Rounding::Even, 0));
         return;
     }
-    let is_power = format.scale().is_power_of_two();
-    for ((x, index), code) in x.iter().zip(first_index..).zip(codes) {
-        let t = if is_power {
-            f64::from(*x) / f64::from(scale)
+    for (i, (x, code)) in x.iter().zip(codes).enumerate() {
+        let t = if format.scale().is_power_of_two() {
+            f64::from(*x) / f64::from(decoded)
         } else {
             f64::from(x / divisor)
         };
-        *code = encode(t, index, context);
+        *code = encode(t, first_index + i as u64, context);
     }
 }
 
@@ -72,8 +75,8 @@ fn amax(x: &[f32], dialect: Dialect) -> Option<f32> {
     (!is_special).then_some(amax)
 }
 
-/// The code of X = 2^s.
-fn power_of_two_scale(x: &[f32], amax: f32, first_index: u64, context: &BlockContext) -> u32 {
+/// X = 2^s.
+fn choose_exponent(x: &[f32], amax: f32, first_index: u64, context: &BlockContext) -> u32 {
     let format = context.format;
     let limit = format.scale().exponent_limit().unwrap_or(0);
     let amax = if amax == 0.0 {
@@ -94,9 +97,10 @@ fn power_of_two_scale(x: &[f32], amax: f32, first_index: u64, context: &BlockCon
         s
     };
     if s > limit {
-        return format.scale().nan_code();
+        format.scale().nan_code()
+    } else {
+        (s + limit) as u32
     }
-    (s + limit) as u32
 }
 
 /// The candidate around the floor exponent s that [`ScaleRule::Mse`] takes.
@@ -128,8 +132,8 @@ fn least_error_exponent(
     best.1
 }
 
-/// The code of an X that is a fraction, and with it perhaps a scale of the tensor.
-fn fractional_scale(amax: f32, context: &BlockContext) -> u32 {
+/// X is a fraction, and with it perhaps a scale of the tensor.
+fn choose_fraction(amax: f32, context: &BlockContext) -> u32 {
     let format = context.format;
     let ideal = amax / format.element().max_normal() / context.tensor_scale;
     let mut scale = format.scale().encode_nearest(ideal);

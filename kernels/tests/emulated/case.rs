@@ -2,14 +2,13 @@
 
 use crate::inputs::{Draws, elements};
 use half::{bf16, f16};
-use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::{FloatType, PackedTensor, Rounding};
 use mxlab_kernels::ptx::{Access, Family, Variant, render};
-use mxlab_kernels::reference;
+use mxlab_kernels::reference::{self, Part};
 use ptx_emulator::launch::{DEFAULT_BUDGET, Geometry, Kernels};
 use ptx_emulator::memory::global::GlobalMemory;
 
-/// The shape of a launch. Rows before `first_row` belong to the tensor but not to the launch.
+/// The shape of a launch, whose rows are those from `first_row` on of a tensor.
 #[derive(Clone, Copy, Debug)]
 pub struct Shape {
     pub rows: usize,
@@ -33,29 +32,9 @@ pub fn check(variant: &Variant, shape: Shape, seed: u32) -> Result<(), String> {
         .map_err(|what| format!("{variant} {shape:?} seed {seed}: {what}"))
 }
 
-/// [`check`] of rows that start at `row` of a tensor too large to have, against the CPU's kernel.
-pub fn check_far(variant: &Variant, shape: Shape, row: u32, seed: u32) -> Result<(), String> {
-    let kernels = Kernels::load(&render(variant)).map_err(|error| error.to_string())?;
-    let mut case = Case::new(variant, shape, seed);
-    let quantizer = Quantizer::new(*case.packed.format(), variant.dense()).unwrap();
-    let mut codes = vec![0; case.packed.codes().len()];
-    let mut scales = vec![0; case.packed.scales().len()];
-    quantizer
-        .quantize_rows(&case.x, shape.cols, row as usize, &mut codes, &mut scales)
-        .unwrap();
-    let format = *case.packed.format();
-    case.packed = PackedTensor::new(format, shape.rows, shape.cols, codes, scales, 1.0).unwrap();
-    case.first_row = row;
-    case.check(&kernels)
-        .map_err(|what| format!("{variant} {shape:?} row {row} seed {seed}: {what}"))
-}
-
 struct Case {
     variant: Variant,
     shape: Shape,
-    /// The parameter.
-    first_row: u32,
-    /// The whole tensor, rows before the launch's too.
     x: Vec<f32>,
     packed: PackedTensor,
     seed: u32,
@@ -69,11 +48,18 @@ impl Case {
             let rounding = Rounding::Stochastic { seed };
             format = format.to_builder().rounding(rounding).build().unwrap();
         }
-        let (rows, cols) = (shape.first_row + shape.rows, shape.cols);
+        let (rows, cols) = (shape.rows, shape.cols);
         let x = elements(&mut draws, rows * cols, &format, dense);
-        let quantized = reference::quantize(&x, rows, cols, &format, dense).unwrap();
-        let parts = |codes, scales, tensor_scale| {
-            PackedTensor::new(format, rows, cols, codes, scales, tensor_scale).unwrap()
+        let part = Part {
+            rows,
+            cols,
+            first_row: shape.first_row,
+            tensor_scale: reference::tensor_scale(&x, &format),
+            source: dense,
+        };
+        let quantized = reference::quantize_part(&x, part, &format).unwrap();
+        let packed = |codes, scales| {
+            PackedTensor::new(format, rows, cols, codes, scales, part.tensor_scale).unwrap()
         };
         let packed = match variant.family() {
             Family::Scale | Family::Quantize | Family::FakeQuantize => quantized,
@@ -86,21 +72,18 @@ impl Case {
                         scale.copy_from_slice(&draws.bytes(width));
                     }
                 }
-                let codes = quantized.codes().to_vec();
-                let scales = parts(codes, scales, quantized.tensor_scale());
-                reference::round(&x, &scales, dense).unwrap()
+                let codes = reference::round_part(&x, &scales, part, &format).unwrap();
+                packed(codes, scales)
             }
             Family::Dequantize => {
                 let codes = draws.bytes(quantized.codes().len());
-                let scales = draws.bytes(quantized.scales().len());
-                parts(codes, scales, quantized.tensor_scale())
+                packed(codes, draws.bytes(quantized.scales().len()))
             }
         };
         let variant = *variant;
         Self {
             variant,
             shape,
-            first_row: shape.first_row as u32,
             x,
             packed,
             seed,
@@ -114,19 +97,11 @@ impl Case {
             return Ok(());
         }
         let mut device = Device::new();
-        let (family, first) = (self.variant.family(), self.shape.first_row);
-        let row_codes = first * self.packed.row_code_bytes();
-        let row_scales = first * self.packed.row_scale_bytes();
-        let (codes, scales) = (
-            &self.packed.codes()[row_codes..],
-            &self.packed.scales()[row_scales..],
-        );
+        let family = self.variant.family();
+        let (codes, scales) = (self.packed.codes(), self.packed.scales());
         let dense = Dense::new(self.variant.dense(), self.shape);
-        let source = dense.bytes(&self.x[first * cols..]);
-        let values = || {
-            let values = reference::dequantize(&self.packed);
-            dense.bytes(&values[first * cols..])
-        };
+        let source = dense.bytes(&self.x);
+        let values = || dense.bytes(&reference::dequantize(&self.packed));
         // Codes may lie anywhere, scales and elements at their own alignment.
         let is_ragged = self.variant.access() == Access::Ragged;
         let code_offset = if is_ragged { self.shape.offset } else { 0 };
@@ -166,7 +141,7 @@ impl Case {
             device.numbers(&[stride]);
         }
         if self.variant.is_random() {
-            device.numbers(&[self.first_row, self.seed]);
+            device.numbers(&[self.shape.first_row as u32, self.seed]);
         }
         let geometry = Geometry {
             grid: [blocks, 1, 1],
@@ -210,12 +185,7 @@ impl Case {
         let Some(byte) = at.checked_sub(output.offset) else {
             return Err(format!("{} is written before its start", output.name));
         };
-        let Shape {
-            cols,
-            gap,
-            first_row,
-            ..
-        } = self.shape;
+        let Shape { cols, gap, .. } = self.shape;
         let k = self.packed.format().block_size();
         let (row, col) = match output.name {
             "dst_codes" => {
@@ -235,9 +205,9 @@ impl Case {
                 (element / (cols + gap), element % (cols + gap))
             }
         };
-        let index = (first_row + row) * cols + col;
-        let block = (first_row + row) * cols + col / k * k;
-        let end = (block + k).min((first_row + row + 1) * cols);
+        let index = row * cols + col;
+        let block = row * cols + col / k * k;
+        let end = (block + k).min((row + 1) * cols);
         let bits = |x: &[f32]| {
             x.iter()
                 .map(|x| format!("{:08x}", x.to_bits()))

@@ -20,7 +20,7 @@ impl Draws {
 
     /// In 0..n.
     pub fn below(&mut self, n: u32) -> u32 {
-        (u64::from(self.word()) * u64::from(n) >> 32) as u32
+        ((u64::from(self.word()) * u64::from(n)) >> 32) as u32
     }
 
     pub fn bytes(&mut self, count: usize) -> Vec<u8> {
