@@ -28,7 +28,9 @@ pub(super) struct Context {
     is_random: bool,
     /// Two bf16 elements an instruction; see `pairs.j2`.
     is_paired: bool,
-    tensor_scale: bool,
+    reads_tensor_scale: bool,
+    /// The largest X times the largest element, which the tensor scale brings amax to.
+    largest: u32,
     ignores_nan: bool,
     negative_zero: &'static str,
     rounding: &'static str,
@@ -152,7 +154,9 @@ impl Context {
             is_ragged: variant.access() == Access::Ragged,
             is_random: variant.is_random(),
             is_paired: is_paired(variant, &plan, &element),
-            tensor_scale: format.has_tensor_scale(),
+            reads_tensor_scale: format.has_tensor_scale()
+                && variant.family() != Family::TensorScale,
+            largest: (format.scale().max() * format.element().max_normal()).to_bits(),
             ignores_nan: dialect.ignores_nan() && variant.family() != Family::Dequantize,
             negative_zero: match dialect.negative_zero() {
                 NegativeZero::Kept => "kept",
@@ -192,7 +196,7 @@ fn is_paired(variant: &Variant, plan: &Plan, element: &Element) -> bool {
     let family = match variant.family() {
         Family::Scale => true,
         Family::Quantize => rounds_in_pieces && format.scale().is_power_of_two(),
-        Family::Round | Family::Dequantize | Family::FakeQuantize => false,
+        Family::TensorScale | Family::Round | Family::Dequantize | Family::FakeQuantize => false,
     };
     is_vector && is_plain && family
 }

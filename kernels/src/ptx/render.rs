@@ -22,6 +22,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/pairs.j2",
     "macros/random.j2",
     "macros/scale.j2",
+    "tensor_scale/tensor_scale.ptx.j2",
     "scale/scale.ptx.j2",
     "round/round.ptx.j2",
     "quantize/quantize.ptx.j2",

@@ -62,7 +62,9 @@ impl Case {
             PackedTensor::new(format, rows, cols, codes, scales, part.tensor_scale).unwrap()
         };
         let packed = match variant.family() {
-            Family::Scale | Family::Quantize | Family::FakeQuantize => quantized,
+            Family::TensorScale | Family::Scale | Family::Quantize | Family::FakeQuantize => {
+                quantized
+            }
             // Scales that fit, and among them any.
             Family::Round => {
                 let mut scales = quantized.scales().to_vec();
@@ -106,7 +108,13 @@ impl Case {
         let is_ragged = self.variant.access() == Access::Ragged;
         let code_offset = if is_ragged { self.shape.offset } else { 0 };
         let scale_offset = code_offset * self.packed.scale().storage_bytes();
+        let tensor_scale = self.packed.tensor_scale().to_le_bytes();
         match family {
+            Family::TensorScale => {
+                device.output("dst_tensor_scale", &tensor_scale, 0);
+                device.workspace(2);
+                device.input("src", &source, dense.offset());
+            }
             Family::Scale => {
                 device.output("dst_scales", scales, scale_offset);
                 device.input("src", &source, dense.offset());
@@ -131,9 +139,8 @@ impl Case {
                 device.input("src", &source, dense.offset());
             }
         }
-        if self.packed.format().has_tensor_scale() {
-            let bytes = self.packed.tensor_scale().to_le_bytes();
-            device.input("src_tensor_scale", &bytes, 0);
+        if self.packed.format().has_tensor_scale() && family != Family::TensorScale {
+            device.input("src_tensor_scale", &tensor_scale, 0);
         }
         let stride = (cols + self.shape.gap) as u32;
         device.numbers(&[rows as u32, cols as u32, stride]);
@@ -200,6 +207,7 @@ impl Case {
                 let width = self.packed.scale().storage_bytes();
                 (byte / row_bytes, byte % row_bytes / width * k)
             }
+            "dst_tensor_scale" | "workspace" => (0, 0),
             _ => {
                 let element = byte / dense.float.bytes();
                 (element / (cols + gap), element % (cols + gap))
@@ -326,6 +334,18 @@ impl Device {
             name,
             address,
             offset,
+            expected,
+        });
+    }
+
+    /// Zeros that are to be zeros again.
+    fn workspace(&mut self, words: usize) {
+        let expected = vec![0; 4 * words];
+        let address = self.place("workspace", &expected, 0);
+        self.outputs.push(Output {
+            name: "workspace",
+            address,
+            offset: 0,
             expected,
         });
     }

@@ -38,16 +38,20 @@ pub fn elements(
     source: FloatType,
 ) -> Vec<f32> {
     let (element, k) = (format.element(), format.block_size());
-    // One block in four is at an end of f32's range, the others where most scale formats are.
+    let (is_zero, is_calm) = (draws.below(8) == 0, draws.below(2) == 0);
     let exponent = |draws: &mut Draws| match draws.below(4) {
-        0 => draws.below(277) as i32 - 149,
+        0 if !is_calm => draws.below(277) as i32 - 149,
         _ => draws.below(40) as i32 - 20,
     };
     let (mut kind, mut e, mut special) = (0, 0, 0);
     let mut x = Vec::with_capacity(len);
     for i in 0..len {
         if i % k == 0 {
-            (kind, e, special) = (draws.below(10), exponent(draws), draws.below(k as u32));
+            (kind, e, special) = (
+                draws.below(if is_calm { 8 } else { 10 }),
+                exponent(draws),
+                draws.below(k as u32),
+            );
         }
         let sign = if draws.below(2) == 0 { 1.0 } else { -1.0 };
         let unit = f64::from(draws.word()) / f64::from(u32::MAX);
@@ -58,18 +62,19 @@ pub fn elements(
             scaled((low + high) / 2.0)
         };
         let value = match kind {
+            _ if is_zero => 0.0 * sign as f32,
             0 | 1 => scaled(unit),
             2 => scaled(unit * 2f64.powi(-(draws.below(40) as i32))),
             3 | 4 => beside(midpoint(draws), source, draws),
             5 => beside(scaled(2f64.powi(-(draws.below(6) as i32))), source, draws),
             6 if draws.below(3) == 0 => scaled(unit),
             6 => 0.0 * sign as f32,
-            7 => f32::from_bits(draws.word() & 0x807F_FFFF),
-            8 if i % k == special as usize => match draws.below(3) {
+            7 if i % k == special as usize => match draws.below(3) {
                 0 => f32::NAN,
                 _ => f32::INFINITY * sign as f32,
             },
-            8 => scaled(unit),
+            7 => scaled(unit),
+            8 => f32::from_bits(draws.word() & 0x807F_FFFF),
             _ => f32::from_bits(draws.word()),
         };
         x.push(source.round(value));

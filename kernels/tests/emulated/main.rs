@@ -81,8 +81,12 @@ fn every_family_equals_the_reference() {
     assert_eq!(families.len(), Family::ALL.len());
     let (next, failures) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let work = || {
-        while let Some(variant) = sample.get(next.fetch_add(1, Ordering::Relaxed)) {
-            for (seed, shape) in (1..).zip(shapes(variant)) {
+        loop {
+            let n = next.fetch_add(1, Ordering::Relaxed);
+            let Some(variant) = sample.get(n) else {
+                break;
+            };
+            for (seed, shape) in (8 * n as u32..).zip(shapes(variant)) {
                 if let Err(what) = check(variant, shape, seed) {
                     failures.lock().unwrap().push(what);
                 }
@@ -122,6 +126,25 @@ fn random_numbers_follow_the_index_beyond_32_bits() {
                 offset: 0,
             };
             check(&variant, shape, 5).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_scale_of_a_tensor_larger_than_the_grid_sees_all_of_it() {
+    let format = BlockFormat::NVFP4;
+    for access in Access::ALL {
+        let variant = Variant::new(Family::TensorScale, format, FloatType::Bf16, access).unwrap();
+        let shape = Shape {
+            rows: 3,
+            cols: 1 << 20,
+            first_row: 0,
+            gap: 0,
+            offset: 0,
+        };
+        assert_eq!(variant.grid(shape.rows, shape.cols), Ok(1024));
+        for seed in 0..4 {
+            check(&variant, shape, seed).unwrap();
         }
     }
 }
