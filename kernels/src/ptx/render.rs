@@ -18,6 +18,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/codes.j2",
     "macros/dense.j2",
     "macros/element.j2",
+    "macros/hardware.j2",
     "macros/kernel.j2",
     "macros/pairs.j2",
     "macros/random.j2",

@@ -1,6 +1,6 @@
 //! The kernels there are: their names and launch geometry.
 
-use super::VariantError;
+use super::{Target, VariantError};
 use crate::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
@@ -116,6 +116,7 @@ pub struct Variant {
     format: BlockFormat,
     dense: FloatType,
     access: Access,
+    target: Target,
 }
 
 const BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
@@ -155,6 +156,7 @@ impl Variant {
             format,
             dense,
             access,
+            target: Target::Sm80,
         })
     }
 
@@ -177,6 +179,7 @@ impl Variant {
             format,
             dense,
             access,
+            target: Target::Sm80,
         })
     }
 
@@ -200,9 +203,21 @@ impl Variant {
         self.access
     }
 
-    /// The lowest SM that the kernel assembles for, as in `sm_80`.
+    /// The chip that the kernel is written for.
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The lowest SM that runs the kernel; see [`Target::runs_on`].
     pub const fn min_sm(&self) -> u32 {
-        80
+        self.target.sm()
+    }
+
+    /// The same kernel by the conversions of a target, if that has any that the kernel can use. The
+    /// results are the same.
+    pub fn with_conversions(self, target: Target) -> Option<Self> {
+        let has_any = target.has_conversions(self.family, &self.format);
+        has_any.then_some(Self { target, ..self })
     }
 
     /// Whether the last two parameters are `first_row` and `seed`.
@@ -219,7 +234,7 @@ impl Variant {
         let Self { family, format, .. } = self;
         let mut id = format!("{family}_{}_{}", format.element(), format.scale());
         let (dense, access) = (super::context::type_name(self.dense), self.access.name());
-        let sm = self.min_sm();
+        let sm = self.target.name();
         if *family == Family::TensorScale {
             return format!("{id}_{dense}_{access}__sm{sm}");
         }
@@ -286,9 +301,9 @@ impl Variant {
     /// - the roundings even, away, toward-zero and stochastic (families that do not round: even);
     ///
     /// under the `ocp` dialect, and of the others what they are by default: microxcaling's two over
-    /// E8M0, ggml's MXFP4. Every other format that [`Variant::new`] takes renders as well.
+    /// E8M0, ggml's MXFP4; and each of these once more for every target with conversions for it. Every other format that [`Variant::new`] takes renders as well.
     pub fn all() -> impl Iterator<Item = Self> {
-        Family::ALL.into_iter().flat_map(|family| {
+        let portable = Family::ALL.into_iter().flat_map(|family| {
             formats(family).flat_map(move |format| {
                 FloatType::ALL.into_iter().flat_map(move |dense| {
                     Access::ALL
@@ -296,6 +311,12 @@ impl Variant {
                         .filter_map(move |access| Self::new(family, format, dense, access).ok())
                 })
             })
+        });
+        portable.flat_map(|variant| {
+            let converting = Target::ALL
+                .into_iter()
+                .filter_map(move |target| variant.with_conversions(target));
+            std::iter::once(variant).chain(converting)
         })
     }
 }

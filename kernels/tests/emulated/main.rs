@@ -13,7 +13,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// What a kernel's text depends on.
-fn axes(variant: &Variant) -> [String; 8] {
+fn axes(variant: &Variant) -> [String; 9] {
     let format = variant.format();
     let rounding = match format.rounding() {
         Rounding::Stochastic { .. } => "stochastic".to_owned(),
@@ -28,6 +28,7 @@ fn axes(variant: &Variant) -> [String; 8] {
         variant.dense().to_string(),
         variant.access().name().to_owned(),
         format.dialect().to_string(),
+        variant.target().to_string(),
     ]
 }
 
