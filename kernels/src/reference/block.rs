@@ -22,14 +22,48 @@ pub(crate) fn quantize_block(
     context: &BlockContext,
     codes: &mut [u8],
 ) -> u32 {
-    let Some(amax) = amax(x, context.format.dialect()) else {
+    let scale = choose_scale(x, first_index, context);
+    round_block(x, scale, first_index, context, codes);
+    scale
+}
+
+/// The code of a block's scale: NaN if the block has an infinity or a NaN that counts.
+fn choose_scale(x: &[f32], first_index: u64, context: &BlockContext) -> u32 {
+    let scale = context.format.scale();
+    match amax(x, context.format.dialect()) {
+        None => scale.nan_code(),
+        Some(amax) if scale.is_power_of_two() => choose_exponent(x, amax, first_index, context),
+        Some(amax) => choose_fraction(amax, context),
+    }
+}
+
+/// Writes the codes of a block under a scale, one a byte; zeros under a scale that is NaN.
+pub(crate) fn round_block(
+    x: &[f32],
+    scale: u32,
+    first_index: u64,
+    context: &BlockContext,
+    codes: &mut [u8],
+) {
+    let format = context.format;
+    let decoded = format.scale().decode(scale);
+    if decoded.is_nan() {
         codes.fill(0);
-        return context.format.scale().nan_code();
-    };
-    if context.format.scale().is_power_of_two() {
-        quantize_by_exponent(x, amax, first_index, context, codes)
-    } else {
-        quantize_by_fraction(x, amax, first_index, context, codes)
+        return;
+    }
+    let divisor = decoded * context.tensor_scale;
+    if divisor == 0.0 {
+        // Nothing is ever divided by zero: the block is stored as zero.
+        codes.fill(format.element().encode(0.0, Rounding::Even, 0));
+        return;
+    }
+    for (i, (x, code)) in x.iter().zip(codes).enumerate() {
+        let t = if format.scale().is_power_of_two() {
+            f64::from(*x) / f64::from(decoded)
+        } else {
+            f64::from(x / divisor)
+        };
+        *code = encode(t, first_index + i as u64, context);
     }
 }
 
@@ -42,13 +76,7 @@ fn amax(x: &[f32], dialect: Dialect) -> Option<f32> {
 }
 
 /// X = 2^s.
-fn quantize_by_exponent(
-    x: &[f32],
-    amax: f32,
-    first_index: u64,
-    context: &BlockContext,
-    codes: &mut [u8],
-) -> u32 {
+fn choose_exponent(x: &[f32], amax: f32, first_index: u64, context: &BlockContext) -> u32 {
     let format = context.format;
     let limit = format.scale().exponent_limit().unwrap_or(0);
     let amax = if amax == 0.0 {
@@ -69,14 +97,10 @@ fn quantize_by_exponent(
         s
     };
     if s > limit {
-        codes.fill(0);
-        return format.scale().nan_code();
+        format.scale().nan_code()
+    } else {
+        (s + limit) as u32
     }
-    for (i, (x, code)) in x.iter().zip(codes).enumerate() {
-        let t = f64::from(*x) / pow2(s);
-        *code = encode(t, first_index + i as u64, context);
-    }
-    (s + limit) as u32
 }
 
 /// The candidate around the floor exponent s that [`ScaleRule::Mse`] takes.
@@ -109,13 +133,7 @@ fn least_error_exponent(
 }
 
 /// X is a fraction, and with it perhaps a scale of the tensor.
-fn quantize_by_fraction(
-    x: &[f32],
-    amax: f32,
-    first_index: u64,
-    context: &BlockContext,
-    codes: &mut [u8],
-) -> u32 {
+fn choose_fraction(amax: f32, context: &BlockContext) -> u32 {
     let format = context.format;
     let ideal = amax / format.element().max_normal() / context.tensor_scale;
     let mut scale = format.scale().encode_nearest(ideal);
@@ -123,15 +141,7 @@ fn quantize_by_fraction(
         scale = format.scale().smallest_code();
     }
     let divisor = format.scale().decode(scale) * context.tensor_scale;
-    if divisor == 0.0 {
-        // Nothing is ever divided by zero: the block is stored as zero.
-        codes.fill(format.element().encode(0.0, Rounding::Even, 0));
-        return 0;
-    }
-    for (i, (x, code)) in x.iter().zip(codes).enumerate() {
-        *code = encode(f64::from(x / divisor), first_index + i as u64, context);
-    }
-    scale
+    if divisor == 0.0 { 0 } else { scale }
 }
 
 /// The code of a scaled element under the format's rounding and the dialect's peculiarities.
@@ -144,7 +154,7 @@ fn encode(t: f64, index: u64, context: &BlockContext) -> u8 {
         t
     };
     let random = rounding.random(index);
-    let code = if dialect == Dialect::MicroxcalingTorch {
+    let code = if dialect == Dialect::MicroxcalingTorch && t.is_finite() {
         encode_as_torch(t, random, context)
     } else {
         element.encode(t, rounding, random)

@@ -12,6 +12,7 @@ mod matmul;
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};
 
+use block::round_block;
 pub(crate) use block::{BlockContext, quantize_block};
 
 use crate::format::{
@@ -71,38 +72,125 @@ pub fn quantize(
     format: &BlockFormat,
     source: FloatType,
 ) -> Result<PackedTensor, FormatError> {
-    check(x.len(), rows, cols, format, source)?;
-    let mut packed = PackedTensor::zeroed(*format, rows, cols)?;
-    let context = BlockContext {
-        format,
-        source,
+    let part = Part {
+        rows,
+        cols,
+        first_row: 0,
         tensor_scale: tensor_scale(x, format),
+        source,
     };
-    let bits = format.element().bits();
-    let scale_bytes = format.scale().storage_bytes();
-    let (packed_codes, scales, packed_tensor_scale) = packed.parts_mut();
-    *packed_tensor_scale = context.tensor_scale;
+    quantize_part(x, part, format)
+}
 
-    let mut codes = vec![0; cols];
-    let mut scales = scales.chunks_mut(scale_bytes);
-    for row in 0..rows {
-        for first in (0..cols).step_by(format.block_size()) {
-            let end = cols.min(first + format.block_size());
-            let index = row * cols + first;
-            let block = &x[index..row * cols + end];
-            let scale = quantize_block(block, index as u64, &context, &mut codes[first..end]);
+/// Rows of a tensor that is quantised in parts.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Rows of this part.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Where the part begins in the tensor: what a stochastic rounding draws depends on it.
+    pub first_row: usize,
+    /// That of the whole tensor, [`tensor_scale`]; 1 where the format has none.
+    pub tensor_scale: f32,
+    /// The tensor's own type.
+    pub source: FloatType,
+}
+
+/// [`quantize`] for a part of a tensor.
+///
+/// # Errors
+/// As [`quantize`].
+pub fn quantize_part(
+    x: &[f32],
+    part: Part,
+    format: &BlockFormat,
+) -> Result<PackedTensor, FormatError> {
+    check(x.len(), part.rows, part.cols, format, part.source)?;
+    let mut packed = PackedTensor::zeroed(*format, part.rows, part.cols)?;
+    let (packed_codes, scales, packed_tensor_scale) = packed.parts_mut();
+    *packed_tensor_scale = part.tensor_scale;
+    let mut scales = scales.chunks_mut(format.scale().storage_bytes());
+    visit_blocks(
+        x,
+        part,
+        format,
+        packed_codes,
+        |block, index, context, codes| {
+            let scale = quantize_block(block, index, context, codes);
             if let Some(bytes) = scales.next() {
                 crate::format::write_scale(scale, bytes);
             }
-        }
-        let row_bytes = packed_row_bytes(bits, cols);
-        pack_row(
-            bits,
-            &codes,
-            &mut packed_codes[row * row_bytes..][..row_bytes],
-        );
-    }
+        },
+    );
     Ok(packed)
+}
+
+/// Rounds the elements of a part of a tensor to the scales that its blocks have: the codes,
+/// packed. `scales` lie as those of a [`PackedTensor`]. Under a scale that is NaN codes are zero.
+///
+/// # Errors
+/// [`FormatError::Length`] also if there are more or fewer scales than blocks.
+pub fn round_part(
+    x: &[f32],
+    scales: &[u8],
+    part: Part,
+    format: &BlockFormat,
+) -> Result<Vec<u8>, FormatError> {
+    check(x.len(), part.rows, part.cols, format, part.source)?;
+    let zero = PackedTensor::zeroed(*format, part.rows, part.cols)?;
+    let mut codes = zero.codes().to_vec();
+    let zero = PackedTensor::new(
+        *format,
+        part.rows,
+        part.cols,
+        codes.clone(),
+        scales.to_vec(),
+        1.0,
+    )?;
+    let mut scales = zero.scales().chunks(format.scale().storage_bytes());
+    visit_blocks(
+        x,
+        part,
+        format,
+        &mut codes,
+        |block, index, context, codes| {
+            if let Some(bytes) = scales.next() {
+                let scale = crate::format::read_scale(bytes);
+                round_block(block, scale, index, context, codes);
+            }
+        },
+    );
+    Ok(codes)
+}
+
+/// Calls `visit` for each block with its elements, the position of the first one in the whole
+/// tensor, and its codes, one a byte, to write; packs those.
+fn visit_blocks(
+    x: &[f32],
+    part: Part,
+    format: &BlockFormat,
+    packed_codes: &mut [u8],
+    mut visit: impl FnMut(&[f32], u64, &BlockContext, &mut [u8]),
+) {
+    let context = BlockContext {
+        format,
+        source: part.source,
+        tensor_scale: part.tensor_scale,
+    };
+    let bits = format.element().bits();
+    let row_bytes = packed_row_bytes(bits, part.cols);
+    let mut codes = vec![0; part.cols];
+    for row in 0..part.rows {
+        for first in (0..part.cols).step_by(format.block_size()) {
+            let end = part.cols.min(first + format.block_size());
+            let block = &x[row * part.cols + first..row * part.cols + end];
+            let index = (part.first_row + row) as u64 * part.cols as u64 + first as u64;
+            visit(block, index, &context, &mut codes[first..end]);
+        }
+        let packed = &mut packed_codes[row * row_bytes..][..row_bytes];
+        pack_row(bits, &codes, packed);
+    }
 }
 
 /// The values of a packed tensor, row-major: `RN(RN(value(code) * X) * tensor scale)`.
