@@ -4,5 +4,7 @@
 pub mod cpu;
 pub mod format;
 pub mod golden;
+pub mod launch;
 pub mod ptx;
 pub mod reference;
+pub mod registry;

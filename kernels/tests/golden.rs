@@ -1,5 +1,6 @@
 //! The golden vectors, through the reference and every instruction set of this CPU.
 
+use mxlab_harness::device::Device;
 use mxlab_kernels::cpu::Isa;
 use mxlab_kernels::golden::verify_dir;
 use std::io::Write;
@@ -23,7 +24,7 @@ fn golden_vectors_have_no_mismatch() {
         );
         return;
     };
-    let report = verify_dir(&dir, &Isa::available()).unwrap();
+    let report = verify_dir(&dir, &Isa::available(), Some(&Device::emulator())).unwrap();
     for section in &report.sections {
         let (tensors, elements) = (section.tensors, section.elements);
         println!(

@@ -20,7 +20,7 @@ fn archive(tensors: &[(&str, Dtype, &[usize])]) -> Vec<u8> {
 fn verify(file: &str, bytes: &[u8]) -> Result<Report, GoldenError> {
     let dir = tempfile::tempdir().unwrap();
     std::fs::write(dir.path().join(file), bytes).unwrap();
-    verify_dir(dir.path(), &[Isa::Portable])
+    verify_dir(dir.path(), &[Isa::Portable], None)
 }
 
 const MX: &str = "mx_fp4_e2m1.safetensors";
@@ -28,7 +28,7 @@ const IN: (&str, Dtype, &[usize]) = ("in.a.f32", Dtype::F32, &[2, 40]);
 
 #[test]
 fn broken_files_are_errors_that_name_them() {
-    let missing = verify_dir("no/such/folder".as_ref(), &[]);
+    let missing = verify_dir("no/such/folder".as_ref(), &[], None);
     assert!(matches!(missing, Err(GoldenError::Io { .. })));
     for bytes in [
         &b""[..],

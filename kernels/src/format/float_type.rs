@@ -45,6 +45,24 @@ impl FloatType {
             Self::F16 => half::f16::from_f32(x).to_f32(),
         }
     }
+
+    /// The bits of `x` rounded to this type, in the low end.
+    pub fn to_bits(self, x: f32) -> u32 {
+        match self {
+            Self::F32 => x.to_bits(),
+            Self::Bf16 => u32::from(half::bf16::from_f32(x).to_bits()),
+            Self::F16 => u32::from(half::f16::from_f32(x).to_bits()),
+        }
+    }
+
+    /// The value of such bits; those above the type's width are ignored.
+    pub fn from_bits(self, bits: u32) -> f32 {
+        match self {
+            Self::F32 => f32::from_bits(bits),
+            Self::Bf16 => half::bf16::from_bits(bits as u16).to_f32(),
+            Self::F16 => half::f16::from_bits(bits as u16).to_f32(),
+        }
+    }
 }
 
 impl fmt::Display for FloatType {

@@ -2,12 +2,14 @@
 
 use super::GoldenError;
 use super::archive::{Archive, float_type};
+use super::ptx::{Matrix, Ptx};
 use super::report::{Engine, Place, Report};
 use crate::cpu::{Isa, Quantizer, dequantize_with};
 use crate::format::{
-    BlockFormat, Dialect, ElementFormat, FloatType, FormatError, PackedTensor, Rounding,
-    ScaleFormat, ScaleRule,
+    BlockFormat, Dialect, ElementFormat, FloatType, PackedTensor, Rounding, ScaleFormat, ScaleRule,
 };
+use crate::launch::LaunchError;
+use crate::ptx::VariantError;
 use crate::reference;
 
 /// The formats that a file is about.
@@ -125,9 +127,13 @@ pub(super) fn verify(
     archive: &Archive,
     subject: Subject,
     isas: &[Isa],
+    ptx: Option<&Ptx>,
     report: &mut Report,
 ) -> Result<(), GoldenError> {
     let mut engines = vec![Engine::Reference];
+    if ptx.is_some() {
+        engines.extend([Engine::PtxPacked, Engine::PtxFused]);
+    }
     engines.extend(
         isas.iter()
             .flat_map(|&isa| [Engine::Packed(isa), Engine::Fused(isa)]),
@@ -142,10 +148,10 @@ pub(super) fn verify(
             report.unknown.push(format!("{}: {name}", archive.file));
             continue;
         };
-        let format_error = |reason| GoldenError::Format {
+        let error = |reason| GoldenError::Launch {
             file: archive.file.clone(),
             tensor: name.clone(),
-            reason,
+            reason: Box::new(reason),
         };
         let format = expectation.format;
         let input = archive.input(name, &expectation.input)?;
@@ -173,10 +179,16 @@ pub(super) fn verify(
                 cols,
                 source: expectation.source,
             };
+            let run = Run { engine, ptx };
             if expectation.content == Content::Values {
-                let got = matrix.values(&format, engine).map_err(format_error)?;
-                report.record_values(&place, &archive.floats(name, tensor)?, &got);
-            } else if let Some(packed) = matrix.packed(&format, engine).map_err(format_error)? {
+                let got = run.values(matrix, &format).map_err(&error)?;
+                match got {
+                    Some(got) => {
+                        report.record_values(&place, &archive.floats(name, tensor)?, &got);
+                    }
+                    None => report.without_kernel(&format),
+                }
+            } else if let Some(packed) = run.packed(matrix, &format).map_err(&error)? {
                 let got = if expectation.content == Content::Codes {
                     all_codes(&packed)
                 } else {
@@ -189,62 +201,61 @@ pub(super) fn verify(
     Ok(())
 }
 
-/// An input.
-struct Matrix<'a> {
-    x: &'a [f32],
-    rows: usize,
-    cols: usize,
-    source: FloatType,
+/// An engine, and what it runs on.
+struct Run<'a> {
+    engine: Engine,
+    ptx: Option<&'a Ptx<'a>>,
 }
 
-impl Matrix<'_> {
-    /// Quantised and dequantised again, in the input's type.
-    fn values(&self, format: &BlockFormat, engine: Engine) -> Result<Vec<f32>, FormatError> {
-        let values = match engine {
+impl Run<'_> {
+    /// Quantised and dequantised again, in the input's type; `None` without a kernel for it.
+    fn values(&self, x: Matrix, format: &BlockFormat) -> Result<Option<Vec<f32>>, LaunchError> {
+        let values = match self.engine {
             Engine::Fused(isa) => {
-                let mut x = self.x.to_vec();
-                let quantizer = Quantizer::for_tensor(*format, self.source, self.x)?;
-                quantizer
-                    .with_isa(isa)
-                    .fake_quantize_rows(&mut x, self.cols, 0)?;
-                x
+                let mut values = x.x.to_vec();
+                let quantizer = Quantizer::for_tensor(*format, x.source, x.x);
+                let quantizer = quantizer.map_err(VariantError::from)?.with_isa(isa);
+                let quantized = quantizer.fake_quantize_rows(&mut values, x.cols, 0);
+                quantized.map_err(VariantError::from)?;
+                values
             }
-            Engine::Packed(isa) => {
-                let mut x = vec![0.0; self.x.len()];
-                if let Some(packed) = self.packed(format, engine)? {
-                    dequantize_with(isa, &packed, 0..self.rows, &mut x)?;
+            Engine::PtxFused => match self.ptx {
+                Some(ptx) => return ptx.fake_quantize(x, format),
+                None => return Ok(None),
+            },
+            Engine::Packed(isa) => match self.packed(x, format)? {
+                Some(packed) => {
+                    let mut values = vec![0.0; x.x.len()];
+                    let expanded = dequantize_with(isa, &packed, 0..x.rows, &mut values);
+                    expanded.map_err(VariantError::from)?;
+                    values
                 }
-                x
-            }
-            Engine::Reference => {
-                reference::fake_quantize(self.x, self.rows, self.cols, format, self.source)?
-            }
+                None => return Ok(None),
+            },
+            Engine::PtxPacked => match self.packed(x, format)? {
+                Some(packed) => reference::dequantize(&packed),
+                None => return Ok(None),
+            },
+            Engine::Reference => reference::fake_quantize(x.x, x.rows, x.cols, format, x.source)
+                .map_err(VariantError::from)?,
         };
-        Ok(values
-            .into_iter()
-            .map(|value| self.source.round(value))
-            .collect())
+        let round = |value| x.source.round(value);
+        Ok(Some(values.into_iter().map(round).collect()))
     }
 
-    /// Quantised; `None` for an engine that has no packed form.
-    fn packed(
-        &self,
-        format: &BlockFormat,
-        engine: Engine,
-    ) -> Result<Option<PackedTensor>, FormatError> {
-        match engine {
-            Engine::Fused(_) => Ok(None),
-            Engine::Packed(isa) => {
-                let quantizer = Quantizer::for_tensor(*format, self.source, self.x)?;
-                quantizer
-                    .with_isa(isa)
-                    .quantize(self.x, self.rows, self.cols)
-                    .map(Some)
-            }
-            Engine::Reference => {
-                reference::quantize(self.x, self.rows, self.cols, format, self.source).map(Some)
-            }
-        }
+    /// Quantised; `None` for an engine that has no packed form, or no kernel for it.
+    fn packed(&self, x: Matrix, format: &BlockFormat) -> Result<Option<PackedTensor>, LaunchError> {
+        let packed = match self.engine {
+            Engine::Fused(_) | Engine::PtxFused => return Ok(None),
+            Engine::PtxPacked => match self.ptx {
+                Some(ptx) => return ptx.quantize(x, format),
+                None => return Ok(None),
+            },
+            Engine::Packed(isa) => Quantizer::for_tensor(*format, x.source, x.x)
+                .and_then(|quantizer| quantizer.with_isa(isa).quantize(x.x, x.rows, x.cols)),
+            Engine::Reference => reference::quantize(x.x, x.rows, x.cols, format, x.source),
+        };
+        Ok(Some(packed.map_err(VariantError::from)?))
     }
 }
 

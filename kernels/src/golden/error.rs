@@ -1,6 +1,7 @@
 //! What can be wrong with a folder of golden vectors.
 
 use crate::format::FormatError;
+use crate::launch::LaunchError;
 use std::path::PathBuf;
 
 /// A folder that cannot be verified because something in it is broken. Mismatches are no
@@ -63,4 +64,14 @@ pub enum GoldenError {
         tensor: String,
         reason: FormatError,
     },
+    /// A tensor on which an engine fails.
+    #[error("{file}: {tensor}: {reason}")]
+    Launch {
+        file: String,
+        tensor: String,
+        reason: Box<LaunchError>,
+    },
+    /// The device gives no stream.
+    #[error("{reason}")]
+    Device { reason: Box<LaunchError> },
 }

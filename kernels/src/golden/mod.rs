@@ -1,4 +1,5 @@
-//! Verification against a folder of golden vectors, through the reference and the CPU kernels.
+//! Verification against a folder of golden vectors, through the reference, the CPU kernels and the
+//! PTX kernels.
 //!
 //! A folder holds any of these, each with whatever cases, sizes and parameters its names say:
 //!
@@ -19,6 +20,7 @@ mod blocks;
 mod codes;
 mod convert;
 mod error;
+mod ptx;
 mod report;
 
 pub use error::GoldenError;
@@ -26,24 +28,35 @@ pub use report::{Engine, Report, Section};
 
 use crate::cpu::Isa;
 use archive::Archive;
+use mxlab_harness::device::Device;
+use ptx::Ptx;
 use std::path::{Path, PathBuf};
 
-/// Verifies every file of the folder and its subfolders with the reference and each ISA.
+/// Verifies every file of the folder and its subfolders with the reference, each ISA, and the
+/// PTX kernels on `device` if there is one.
 ///
 /// # Errors
 /// [`GoldenError`] if the folder or a file in it is unreadable or broken. A mismatch is no error.
 ///
 /// # Panics
 /// If an ISA is not available on this CPU.
-pub fn verify_dir(path: &Path, isas: &[Isa]) -> Result<Report, GoldenError> {
+pub fn verify_dir(
+    path: &Path,
+    isas: &[Isa],
+    device: Option<&Device>,
+) -> Result<Report, GoldenError> {
     let mut report = Report::default();
+    let ptx = device.map(Ptx::new).transpose();
+    let ptx = ptx.map_err(|reason| GoldenError::Device {
+        reason: Box::new(reason),
+    })?;
     for file in files(path)? {
         let name = file
             .strip_prefix(path)
             .unwrap_or(&file)
             .display()
             .to_string();
-        verify_file(&file, &name, isas, &mut report)?;
+        verify_file(&file, &name, isas, ptx.as_ref(), &mut report)?;
     }
     Ok(report)
 }
@@ -52,6 +65,7 @@ fn verify_file(
     path: &Path,
     name: &str,
     isas: &[Isa],
+    ptx: Option<&Ptx>,
     report: &mut Report,
 ) -> Result<(), GoldenError> {
     let file_name = path
@@ -73,7 +87,7 @@ fn verify_file(
         Some("convert") => convert::verify(&Archive::parse(name, &read()?)?, isas, report),
         Some(stem) => match blocks::Subject::of_file(stem) {
             Some(subject) => {
-                blocks::verify(&Archive::parse(name, &read()?)?, subject, isas, report)
+                blocks::verify(&Archive::parse(name, &read()?)?, subject, isas, ptx, report)
             }
             None => unknown(name, report),
         },

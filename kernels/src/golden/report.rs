@@ -1,6 +1,8 @@
 //! What a verification found.
 
 use crate::cpu::Isa;
+use crate::format::BlockFormat;
+use std::collections::BTreeSet;
 use std::fmt;
 
 /// Who computed what was compared with the golden vectors.
@@ -12,6 +14,10 @@ pub enum Engine {
     Packed(Isa),
     /// A CPU kernel that quantises and dequantises in one pass.
     Fused(Isa),
+    /// The PTX kernel that quantises to packed form.
+    PtxPacked,
+    /// The PTX kernel that quantises and dequantises in one pass.
+    PtxFused,
 }
 
 impl fmt::Display for Engine {
@@ -20,6 +26,8 @@ impl fmt::Display for Engine {
             Self::Reference => f.pad("reference"),
             Self::Packed(isa) => f.pad(&format!("{isa} packed")),
             Self::Fused(isa) => f.pad(&format!("{isa} fused")),
+            Self::PtxPacked => f.pad("ptx packed"),
+            Self::PtxFused => f.pad("ptx fused"),
         }
     }
 }
@@ -51,6 +59,8 @@ pub struct Report {
     pub sections: Vec<Section>,
     /// Files and tensors that could not be interpreted, and so were not verified.
     pub unknown: Vec<String>,
+    /// Formats that have no PTX kernel, where there was a device; not verified with it.
+    pub without_kernel: BTreeSet<String>,
 }
 
 impl Report {
@@ -92,6 +102,10 @@ impl Report {
         self.record(place, expected, got, |a, b| {
             a == b || (a.is_nan() && b.is_nan())
         });
+    }
+
+    pub(super) fn without_kernel(&mut self, format: &BlockFormat) {
+        self.without_kernel.insert(format.to_string());
     }
 
     fn section(&mut self, place: &Place) -> &mut Section {

@@ -166,8 +166,7 @@ impl Context {
             is_paired,
             widens: !(is_paired || pairs_amax && variant.family() == Family::Scale),
             is_hardware: variant.target() != Target::Sm80,
-            reads_tensor_scale: format.has_tensor_scale()
-                && variant.family() != Family::TensorScale,
+            reads_tensor_scale: variant.reads_tensor_scale(),
             largest: (format.scale().max() * format.element().max_normal()).to_bits(),
             ignores_nan: dialect.ignores_nan() && variant.family() != Family::Dequantize,
             negative_zero: match dialect.negative_zero() {

@@ -172,7 +172,7 @@ impl Variant {
         let format = BlockFormat::new(format.element())
             .scale(format.scale())
             .tensor_scale(true)
-            .block_size(128)
+            .block_size(16)
             .build()?;
         Ok(Self {
             family: Family::TensorScale,
@@ -218,6 +218,11 @@ impl Variant {
     pub fn with_conversions(self, target: Target) -> Option<Self> {
         let has_any = target.has_conversions(self.family, &self.format);
         has_any.then_some(Self { target, ..self })
+    }
+
+    /// Whether `src_tensor_scale` is a parameter.
+    pub fn reads_tensor_scale(&self) -> bool {
+        self.format.has_tensor_scale() && self.family != Family::TensorScale
     }
 
     /// Whether the last two parameters are `first_row` and `seed`.

@@ -139,7 +139,7 @@ impl Case {
                 device.input("src", &source, dense.offset());
             }
         }
-        if self.packed.format().has_tensor_scale() && family != Family::TensorScale {
+        if self.variant.reads_tensor_scale() {
             device.input("src_tensor_scale", &tensor_scale, 0);
         }
         let stride = (cols + self.shape.gap) as u32;

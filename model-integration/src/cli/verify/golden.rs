@@ -1,31 +1,28 @@
-//! `mxlab verify`: every kernel against golden vectors.
+//! `mxlab verify --golden`: every kernel against golden vectors.
 
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::cpu::Isa;
 use mxlab_kernels::golden::{Report, verify_dir};
 
-use super::Done;
-use super::output::print;
+use crate::cli::Done;
+use crate::cli::output::print;
 use crate::columns::aligned;
 
-#[derive(Args)]
-pub struct VerifyArgs {
-    /// Folder of golden vectors; its files may hold whatever cases and sizes
-    #[arg(long, value_name = "DIR")]
-    golden: PathBuf,
-}
-
 /// Compares, and prints elements and mismatches of each path.
-pub fn run(args: &VerifyArgs) -> Result<Done> {
-    let report = verify_dir(&args.golden, &Isa::available())?;
-    print(&text(&report))?;
+pub fn run(golden: &Path, choice: DeviceChoice) -> Result<Done> {
+    let device = match choice {
+        DeviceChoice::Cpu => None,
+        _ => Some(Device::open(choice)?),
+    };
+    let report = verify_dir(golden, &Isa::available(), device.as_ref())?;
+    print(&text(&report, device.as_ref()))?;
     ensure!(
         !report.sections.is_empty(),
         "`{}` holds nothing to compare",
-        args.golden.display()
+        golden.display()
     );
     // What nobody looked at is no success either.
     Ok(
@@ -36,7 +33,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     )
 }
 
-fn text(report: &Report) -> String {
+fn text(report: &Report, device: Option<&Device>) -> String {
     let row = |section: &mxlab_kernels::golden::Section| {
         vec![
             section.file.clone(),
@@ -70,6 +67,13 @@ fn text(report: &Report) -> String {
     let missing = Isa::ALL.into_iter().filter(|isa| !isa.is_available());
     for isa in missing {
         text.push_str(&format!("not run: this processor has no {isa}\n"));
+    }
+    match device {
+        Some(device) => text.push_str(&format!("ptx: on {}\n", device.properties().name)),
+        None => text.push_str("not run: ptx, on device cpu\n"),
+    }
+    for format in &report.without_kernel {
+        text.push_str(&format!("not run: {format} has no PTX kernel\n"));
     }
     text.push_str(&format!(
         "{} elements compared, {} mismatches\n",

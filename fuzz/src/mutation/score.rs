@@ -1,0 +1,157 @@
+//! Which mutants verification catches.
+
+use super::{Equivalents, Fault, mutants};
+use crate::campaign::{case_seed, problem_of};
+use mxlab_harness::device::{Device, EmulatorOptions};
+use mxlab_kernels::registry::{Entry, EntryError, Outputs, Problem, verify, verify_against};
+use ptx_emulator::syntax::{ParseError, parse};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// What became of the mutants of one kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct Score {
+    /// The kernel.
+    pub kernel: String,
+    /// Its family.
+    pub family: &'static str,
+    /// Caught, by fault.
+    pub caught: BTreeMap<Fault, u32>,
+    /// Not PTX, or not loadable: no fault that could ever ship.
+    pub invalid: u32,
+    /// Known to compute the same.
+    pub equivalent: Vec<Survivor>,
+    /// Not caught.
+    pub survivors: Vec<Survivor>,
+}
+
+/// A mutant that lives.
+#[derive(Clone, Debug, Serialize)]
+pub struct Survivor {
+    /// What was done.
+    pub fault: Fault,
+    /// Line of the kernel's rendered text.
+    pub line: u32,
+    /// The instruction as it was.
+    pub original: String,
+    /// The instruction as it is; empty if it was left out.
+    pub planted: String,
+    /// Why it computes the same, where that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+impl Score {
+    /// Mutants that were caught.
+    pub fn caught(&self) -> u32 {
+        self.caught.values().sum()
+    }
+
+    /// Caught of those that could be, in percent.
+    pub fn percent(&self) -> f64 {
+        let all = f64::from(self.caught()) + self.survivors.len() as f64;
+        if all == 0.0 {
+            100.0
+        } else {
+            100.0 * f64::from(self.caught()) / all
+        }
+    }
+}
+
+/// Why a kernel has no score.
+#[derive(Debug, thiserror::Error)]
+pub enum ScoreError {
+    /// Its own text does not parse.
+    #[error("{kernel}: {reason}")]
+    Parse {
+        /// The kernel.
+        kernel: String,
+        /// Where and why.
+        reason: ParseError,
+    },
+    /// The kernel is wrong without any fault.
+    #[error("{kernel} is wrong as it is: {reason}")]
+    Wrong {
+        /// The kernel.
+        kernel: String,
+        /// What verification says.
+        reason: String,
+    },
+}
+
+/// Warp instructions that a block of a mutant may run: far more than any problem here needs.
+const BUDGET: u64 = 1 << 20;
+
+/// Plants every fault into a kernel and verifies each mutant on up to `problems` problems of about
+/// `elements` elements, on an emulator of its own.
+///
+/// # Errors
+/// If the kernel does not pass its own verification.
+pub fn score(
+    entry: &dyn Entry,
+    equivalents: &Equivalents,
+    seed: u64,
+    problems: u32,
+    elements: usize,
+) -> Result<Score, ScoreError> {
+    let kernel = entry.id();
+    let wrong = |reason: String| ScoreError::Wrong {
+        kernel: kernel.clone(),
+        reason,
+    };
+    let ptx = entry.ptx();
+    let module = parse(&ptx).map_err(|reason| ScoreError::Parse {
+        kernel: kernel.clone(),
+        reason,
+    })?;
+    let options = EmulatorOptions {
+        budget: BUDGET,
+        ..EmulatorOptions::default()
+    };
+    let device = Device::emulator_with(options);
+    let stream = device.stream().map_err(|error| wrong(error.to_string()))?;
+    let runner = entry
+        .load(&device, &ptx)
+        .map_err(|error| wrong(error.to_string()))?;
+    let mut cases: Vec<(Problem, Outputs)> = Vec::new();
+    for n in 0..problems {
+        let problem = problem_of(entry, case_seed(seed, &kernel, n), elements);
+        verify(entry, &*runner, &stream, &problem).map_err(|failure| wrong(failure.to_string()))?;
+        let expected = entry.reference(&problem);
+        let expected = expected.map_err(|error: EntryError| wrong(error.to_string()))?;
+        cases.push((problem, expected));
+    }
+    let mut score = Score {
+        kernel: kernel.clone(),
+        family: entry.family(),
+        caught: BTreeMap::new(),
+        invalid: 0,
+        equivalent: Vec::new(),
+        survivors: Vec::new(),
+    };
+    for mutant in mutants(&module) {
+        let Ok(runner) = entry.load(&device, &mutant.ptx) else {
+            score.invalid += 1;
+            continue;
+        };
+        let lives = |(problem, expected): &(Problem, Outputs)| {
+            verify_against(expected, &*runner, &stream, problem).is_ok()
+        };
+        if !cases.iter().all(lives) {
+            *score.caught.entry(mutant.fault).or_default() += 1;
+            continue;
+        }
+        let survivor = Survivor {
+            fault: mutant.fault,
+            line: mutant.position.line,
+            reason: equivalents.reason(&score.kernel, &mutant),
+            original: mutant.original,
+            planted: mutant.planted,
+        };
+        match survivor.reason {
+            Some(_) => score.equivalent.push(survivor),
+            None => score.survivors.push(survivor),
+        }
+    }
+    Ok(score)
+}

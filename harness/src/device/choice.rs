@@ -1,0 +1,49 @@
+//! The `--device` option.
+
+use super::DeviceError;
+use std::fmt;
+use std::str::FromStr;
+
+/// Where to run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum DeviceChoice {
+    /// The first GPU, or the emulator where there is none.
+    #[default]
+    Auto,
+    /// A GPU, the first unless numbered.
+    Cuda(Option<usize>),
+    /// The PTX emulator.
+    Emulator,
+    /// The CPU's own kernels; runs no PTX.
+    Cpu,
+}
+
+impl fmt::Display for DeviceChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Auto => f.write_str("auto"),
+            Self::Cuda(None) => f.write_str("cuda"),
+            Self::Cuda(Some(ordinal)) => write!(f, "cuda:{ordinal}"),
+            Self::Emulator => f.write_str("emulator"),
+            Self::Cpu => f.write_str("cpu"),
+        }
+    }
+}
+
+impl FromStr for DeviceChoice {
+    type Err = DeviceError;
+
+    fn from_str(text: &str) -> Result<Self, DeviceError> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "cuda" => Ok(Self::Cuda(None)),
+            "emulator" => Ok(Self::Emulator),
+            "cpu" => Ok(Self::Cpu),
+            _ => {
+                let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                let unknown = || DeviceError::UnknownChoice(text.to_owned());
+                ordinal.map(|n| Self::Cuda(Some(n))).ok_or_else(unknown)
+            }
+        }
+    }
+}

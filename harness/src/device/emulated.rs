@@ -1,0 +1,196 @@
+//! The emulator as a machine.
+
+use super::machine::{Copy, Launch, Machine};
+use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Statistics};
+use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, MAX_SHARED, MAX_THREADS};
+use ptx_emulator::memory::global::{GlobalMemory, MemoryError};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// Limits of an emulator.
+#[derive(Clone, Copy, Debug)]
+pub struct EmulatorOptions {
+    /// Bytes of global memory.
+    pub memory_bytes: u64,
+    /// Warp instructions that a block may run before it counts as hanging.
+    pub budget: u64,
+}
+
+impl Default for EmulatorOptions {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 4 << 30,
+            budget: DEFAULT_BUDGET,
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Emulator {
+    properties: Properties,
+    budget: u64,
+    memory: Mutex<GlobalMemory>,
+    modules: Mutex<Modules>,
+}
+
+#[derive(Debug, Default)]
+struct Modules {
+    loaded: BTreeMap<u64, Arc<Kernels>>,
+    next: u64,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A launch that panicked has left bytes half written, which are bytes still.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Emulator {
+    pub fn new(options: EmulatorOptions) -> Self {
+        Self {
+            properties: Properties {
+                kind: DeviceKind::Emulator,
+                name: "PTX emulator".to_owned(),
+                sm: 120,
+                memory_bytes: options.memory_bytes,
+                max_threads: MAX_THREADS,
+                max_shared: MAX_SHARED,
+                multiprocessors: None,
+                shared_per_multiprocessor: None,
+                registers_per_multiprocessor: None,
+                l2_bytes: None,
+                clock_khz: None,
+                memory_clock_khz: None,
+                memory_bus_bits: None,
+                driver_version: None,
+            },
+            budget: options.budget,
+            memory: Mutex::new(GlobalMemory::new(options.memory_bytes)),
+            modules: Mutex::default(),
+        }
+    }
+}
+
+impl Machine for Emulator {
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError> {
+        let mut memory = lock(&self.memory);
+        memory
+            .allocate(bytes as u64, name)
+            .map_err(|error| match error {
+                MemoryError::OutOfMemory {
+                    asked,
+                    free,
+                    capacity,
+                } => DeviceError::OutOfMemory {
+                    name: name.to_owned(),
+                    asked,
+                    free,
+                    total: capacity,
+                },
+                error => error.into(),
+            })
+    }
+
+    fn free(&self, address: u64) {
+        // It was allocated and is freed once: by its buffer.
+        let _ = lock(&self.memory).free(address);
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        Ok(lock(&self.memory).write(address, bytes)?)
+    }
+
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        Ok(lock(&self.memory).read(address, bytes)?)
+    }
+
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+        Ok(Box::into_raw(vec![0u8; bytes].into_boxed_slice()).cast())
+    }
+
+    fn free_pinned(&self, pointer: *mut u8, bytes: usize) {
+        // SAFETY: from `allocate_pinned`, with that size.
+        drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer, bytes)) });
+    }
+
+    fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
+        let kernels = Kernels::load(ptx).map_err(|reason| DeviceError::Unsupported {
+            module: name.to_owned(),
+            reason,
+        })?;
+        let mut modules = lock(&self.modules);
+        let handle = modules.next;
+        modules.next += 1;
+        modules.loaded.insert(handle, Arc::new(kernels));
+        Ok(handle)
+    }
+
+    fn unload(&self, module: u64) {
+        lock(&self.modules).loaded.remove(&module);
+    }
+
+    /// The handle is the kernel's bytes of static shared memory: all that is asked of it later.
+    fn kernel(&self, module: u64, entry: &str) -> Result<u64, DeviceError> {
+        let modules = lock(&self.modules);
+        let kernels = modules.loaded.get(&module);
+        let program =
+            kernels.and_then(|kernels| kernels.programs().iter().find(|p| p.name == entry));
+        Ok(program.map_or(0, |program| u64::from(program.static_shared)))
+    }
+
+    fn attributes(&self, kernel: u64) -> KernelAttributes {
+        KernelAttributes {
+            registers: None,
+            static_shared: kernel as u32,
+            local: None,
+            max_threads: None,
+        }
+    }
+
+    fn stream(&self) -> Result<u64, DeviceError> {
+        Ok(0)
+    }
+
+    fn end_stream(&self, _stream: u64) {}
+
+    fn launch(&self, _stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError> {
+        let kernels = lock(&self.modules).loaded.get(&launch.module).cloned();
+        let Some(kernels) = kernels else {
+            return Err(DeviceError::Driver {
+                call: "launch",
+                reason: "the module is not loaded".to_owned(),
+            });
+        };
+        let memory = &mut lock(&self.memory);
+        let (geometry, parameters) = (launch.geometry, launch.parameters);
+        let statistics = kernels.launch(launch.entry, geometry, parameters, memory, self.budget)?;
+        Ok(Some(statistics))
+    }
+
+    unsafe fn copy(&self, _stream: u64, copy: Copy) -> Result<(), DeviceError> {
+        // SAFETY: by the contract of this method.
+        let host = unsafe { std::slice::from_raw_parts_mut(copy.host, copy.bytes) };
+        match copy.is_to_device {
+            true => self.write(copy.device, host),
+            false => self.read(copy.device, host),
+        }
+    }
+
+    fn synchronize(&self, _: u64, _: &str, _: Duration) -> Result<(), DeviceError> {
+        Ok(())
+    }
+
+    fn record(&self, _stream: u64) -> Result<u64, DeviceError> {
+        Ok(0)
+    }
+
+    fn end_event(&self, _event: u64) {}
+
+    fn milliseconds(&self, _earlier: u64, _later: u64) -> Result<f32, DeviceError> {
+        Err(DeviceError::NoClock)
+    }
+}

@@ -1,0 +1,145 @@
+//! What can go wrong with a device.
+
+use ptx_emulator::launch::{LaunchError, LoadError};
+use ptx_emulator::memory::global::MemoryError;
+use ptx_emulator::syntax::ParseError;
+
+/// Why a device did not do something.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum DeviceError {
+    /// Not the name of a device.
+    #[error("unknown device `{0}`; there are auto, cuda, cuda:N, emulator, cpu")]
+    UnknownChoice(String),
+    /// The CPU was asked to run a kernel.
+    #[error("device `cpu` runs no PTX; take `emulator` or `cuda`")]
+    RunsNoPtx,
+    /// There is no driver, or none that can be used.
+    #[error("no CUDA: {reason}")]
+    NoDriver {
+        /// What was looked for.
+        reason: String,
+    },
+    /// The driver has no such device.
+    #[error("no CUDA device {ordinal}: the driver has {count}")]
+    NoDevice {
+        /// The number that was asked for.
+        ordinal: usize,
+        /// How many there are.
+        count: usize,
+    },
+    /// Memory of the device is used up.
+    #[error("device out of memory: {asked} bytes for {name}, {free} of {total} are free")]
+    OutOfMemory {
+        /// For what.
+        name: String,
+        /// Bytes that were asked for.
+        asked: u64,
+        /// Bytes that are free.
+        free: u64,
+        /// Bytes that there are.
+        total: u64,
+    },
+    /// A copy does not lie inside its buffer.
+    #[error("bytes {first}..{end} are not inside a buffer of {bytes} bytes")]
+    OutsideBuffer {
+        /// First byte.
+        first: usize,
+        /// Byte after the last.
+        end: usize,
+        /// Of the buffer.
+        bytes: usize,
+    },
+    /// The text is not PTX.
+    #[error("{module}:{reason}")]
+    Syntax {
+        /// The module.
+        module: String,
+        /// Where and why.
+        reason: ParseError,
+    },
+    /// The emulator does not know something in it.
+    #[error("{module}:{reason}")]
+    Unsupported {
+        /// The module.
+        module: String,
+        /// Where and why.
+        reason: LoadError,
+    },
+    /// The module is for another chip.
+    #[error("{module} is for {target}, the device is sm_{sm}")]
+    Target {
+        /// The module.
+        module: String,
+        /// `.target` of the module.
+        target: String,
+        /// The device's.
+        sm: u32,
+    },
+    /// The driver's compiler refuses the text.
+    #[error("{module}: the driver does not take it: {log}")]
+    Compile {
+        /// The module.
+        module: String,
+        /// What it says.
+        log: String,
+    },
+    /// The module has no such kernel.
+    #[error("{module} has no kernel `{entry}`; it has {known}")]
+    NoKernel {
+        /// The module.
+        module: String,
+        /// The name that was asked for.
+        entry: String,
+        /// The names it has.
+        known: String,
+    },
+    /// The arguments are not those that the kernel declares.
+    #[error("{kernel}: {reason}")]
+    Arguments {
+        /// The kernel.
+        kernel: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Too many threads, blocks or bytes of shared memory, or none.
+    #[error("{kernel}: {reason}")]
+    Geometry {
+        /// The kernel.
+        kernel: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// The sanitizer stopped the kernel.
+    #[error(transparent)]
+    Sanitizer(#[from] LaunchError),
+    /// The host used memory of the emulator wrongly.
+    #[error(transparent)]
+    Memory(#[from] MemoryError),
+    /// A kernel did not come to its end in time.
+    #[error("{kernel} did not end within {seconds} s; the device may be lost to this process")]
+    Watchdog {
+        /// The kernel launched last.
+        kernel: String,
+        /// The limit.
+        seconds: f32,
+    },
+    /// A kernel broke the context: nothing more can be done on the device.
+    #[error("{kernel} failed and the device is lost to this process: {reason}")]
+    Lost {
+        /// The kernel launched last.
+        kernel: String,
+        /// What the driver says.
+        reason: String,
+    },
+    /// Another answer of the driver.
+    #[error("CUDA driver: {call}: {reason}")]
+    Driver {
+        /// What was asked of it.
+        call: &'static str,
+        /// What it says.
+        reason: String,
+    },
+    /// The emulator has no clock of the device.
+    #[error("the emulator has no device time")]
+    NoClock,
+}

@@ -1,0 +1,289 @@
+//! Modules and the kernels in them.
+
+use super::machine::Machine;
+use super::{Buffer, DeviceError, Geometry};
+use ptx_emulator::syntax::ast::Module as Tree;
+use ptx_emulator::syntax::parse;
+use serde::Serialize;
+use std::sync::Arc;
+
+/// PTX, loaded.
+#[derive(Clone, Debug)]
+pub struct Module(Arc<Loaded>);
+
+#[derive(Debug)]
+struct Loaded {
+    machine: Arc<dyn Machine>,
+    handle: u64,
+    name: String,
+    entries: Vec<Signature>,
+}
+
+/// What a kernel declares of itself.
+#[derive(Clone, Debug)]
+struct Signature {
+    entry: String,
+    /// Offset and size of each parameter.
+    parameters: Vec<(usize, usize)>,
+    required_threads: Option<[u32; 3]>,
+    maximum_threads: Option<[u32; 3]>,
+}
+
+/// A kernel of a module; keeps that loaded.
+#[derive(Clone, Debug)]
+pub struct Kernel {
+    module: Arc<Loaded>,
+    handle: u64,
+    signature: Signature,
+    attributes: KernelAttributes,
+}
+
+/// What a kernel takes of a multiprocessor. What is not known is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct KernelAttributes {
+    /// Registers of a thread.
+    pub registers: Option<u32>,
+    /// Bytes of static shared memory of a block.
+    pub static_shared: u32,
+    /// Bytes of local memory of a thread: spills, and arrays in local memory.
+    pub local: Option<u32>,
+    /// Threads of a block, at most.
+    pub max_threads: Option<u32>,
+}
+
+/// An argument of a launch.
+#[derive(Clone, Copy, Debug)]
+pub enum Argument<'a> {
+    /// The address of a buffer.
+    Buffer(&'a Buffer),
+    /// The address of a byte of a buffer.
+    BufferAt(&'a Buffer, usize),
+    /// 32 bits.
+    U32(u32),
+    /// 64 bits.
+    U64(u64),
+    /// A float.
+    F32(f32),
+}
+
+impl Module {
+    pub(super) fn load(
+        machine: Arc<dyn Machine>,
+        name: &str,
+        ptx: &str,
+    ) -> Result<Self, DeviceError> {
+        let tree = parse(ptx).map_err(|reason| DeviceError::Syntax {
+            module: name.to_owned(),
+            reason,
+        })?;
+        check_target(&tree, name, machine.properties())?;
+        let entries = tree.functions.iter().filter(|function| function.is_entry);
+        let entries = entries.map(|function| Signature {
+            entry: function.name.clone(),
+            parameters: layout(&function.parameters),
+            required_threads: function.required_threads,
+            maximum_threads: function.maximum_threads,
+        });
+        let handle = machine.load(name, ptx)?;
+        Ok(Self(Arc::new(Loaded {
+            machine,
+            handle,
+            name: name.to_owned(),
+            entries: entries.collect(),
+        })))
+    }
+
+    /// A kernel by the name of its entry.
+    ///
+    /// # Errors
+    /// If there is none of that name.
+    pub fn kernel(&self, entry: &str) -> Result<Kernel, DeviceError> {
+        let mut entries = self.0.entries.iter();
+        let Some(signature) = entries.find(|signature| signature.entry == entry) else {
+            let known: Vec<&str> = self.0.entries.iter().map(|s| s.entry.as_str()).collect();
+            return Err(DeviceError::NoKernel {
+                module: self.0.name.clone(),
+                entry: entry.to_owned(),
+                known: known.join(", "),
+            });
+        };
+        let handle = self.0.machine.kernel(self.0.handle, entry)?;
+        Ok(Kernel {
+            module: self.0.clone(),
+            handle,
+            signature: signature.clone(),
+            attributes: self.0.machine.attributes(handle),
+        })
+    }
+}
+
+impl Drop for Loaded {
+    fn drop(&mut self) {
+        self.machine.unload(self.handle);
+    }
+}
+
+/// Whether the device can run what the module is for: sm_90 runs on 9.0 and later, sm_90a on 9.0
+/// only, sm_100f on 10.0 and later of the family.
+fn check_target(
+    tree: &Tree,
+    module: &str,
+    properties: &super::Properties,
+) -> Result<(), DeviceError> {
+    let target = tree.target.first().map_or("", String::as_str);
+    let number = target.trim_start_matches("sm_");
+    let digits = number.trim_end_matches(['a', 'f']);
+    let fits = digits.parse::<u32>().is_ok_and(|needed| {
+        let sm = properties.sm;
+        match (properties.kind, number.strip_prefix(digits)) {
+            // It knows instructions, not chips: one it does not know is an error of its own.
+            (super::DeviceKind::Emulator, _) => true,
+            (_, Some("a")) => sm == needed,
+            (_, Some("f")) => sm / 10 == needed / 10 && sm >= needed,
+            _ => sm >= needed,
+        }
+    });
+    match fits {
+        true => Ok(()),
+        false => Err(DeviceError::Target {
+            module: module.to_owned(),
+            target: target.to_owned(),
+            sm: properties.sm,
+        }),
+    }
+}
+
+/// Offsets and sizes of parameters, each aligned as it declares.
+fn layout(parameters: &[ptx_emulator::syntax::ast::Variable]) -> Vec<(usize, usize)> {
+    let mut end = 0usize;
+    let mut place = |parameter: &ptx_emulator::syntax::ast::Variable| {
+        let bytes = parameter.ty.bytes() as usize * parameter.elements.max(1) as usize;
+        let offset = end.next_multiple_of(parameter.alignment.max(1) as usize);
+        end = offset + bytes;
+        (offset, bytes)
+    };
+    parameters.iter().map(&mut place).collect()
+}
+
+impl Kernel {
+    /// The name of its entry.
+    pub fn entry(&self) -> &str {
+        &self.signature.entry
+    }
+
+    /// What it takes of a multiprocessor.
+    pub const fn attributes(&self) -> &KernelAttributes {
+        &self.attributes
+    }
+
+    pub(super) fn machine(&self) -> &Arc<dyn Machine> {
+        &self.module.machine
+    }
+
+    pub(super) fn handles(&self) -> (u64, u64) {
+        (self.module.handle, self.handle)
+    }
+
+    /// Where each parameter begins in the parameter block.
+    pub(super) fn offsets(&self) -> Vec<usize> {
+        let parameters = self.signature.parameters.iter();
+        parameters.map(|&(offset, _)| offset).collect()
+    }
+
+    /// The parameter block of these arguments.
+    pub(super) fn parameters(&self, arguments: &[Argument]) -> Result<Vec<u8>, DeviceError> {
+        let wrong = |reason: String| DeviceError::Arguments {
+            kernel: self.entry().to_owned(),
+            reason,
+        };
+        let parameters = &self.signature.parameters;
+        if arguments.len() != parameters.len() {
+            let (given, declared) = (arguments.len(), parameters.len());
+            return Err(wrong(format!(
+                "{given} arguments given, {declared} declared"
+            )));
+        }
+        let mut block = Vec::new();
+        for (i, (argument, &(offset, bytes))) in arguments.iter().zip(parameters).enumerate() {
+            let value = match *argument {
+                Argument::Buffer(buffer) | Argument::BufferAt(buffer, _)
+                    if !buffer.is_of(self.machine()) =>
+                {
+                    return Err(wrong(format!("argument {i} is a buffer of another device")));
+                }
+                Argument::Buffer(buffer) => buffer.address().to_le_bytes().to_vec(),
+                Argument::BufferAt(buffer, offset) => {
+                    buffer.check(offset, 0)?;
+                    (buffer.address() + offset as u64).to_le_bytes().to_vec()
+                }
+                Argument::U32(value) => value.to_le_bytes().to_vec(),
+                Argument::U64(value) => value.to_le_bytes().to_vec(),
+                Argument::F32(value) => value.to_le_bytes().to_vec(),
+            };
+            if value.len() != bytes {
+                let given = value.len();
+                return Err(wrong(format!(
+                    "argument {i} has {given} bytes, the parameter {bytes}"
+                )));
+            }
+            block.resize(offset, 0);
+            block.extend(value);
+        }
+        Ok(block)
+    }
+
+    /// Checks what any device would refuse.
+    pub(super) fn check(&self, geometry: Geometry) -> Result<(), DeviceError> {
+        let wrong = |reason: String| {
+            Err(DeviceError::Geometry {
+                kernel: self.entry().to_owned(),
+                reason,
+            })
+        };
+        let properties = self.machine().properties();
+        let product = |size: [u32; 3]| size.into_iter().fold(1, |all, n| all * u128::from(n));
+        let (blocks, threads) = (product(geometry.grid), product(geometry.block));
+        let most = self
+            .attributes
+            .max_threads
+            .unwrap_or(properties.max_threads);
+        let signature = &self.signature;
+        let shared = u64::from(self.attributes.static_shared) + u64::from(geometry.dynamic_shared);
+        let [x, y, z] = geometry.grid;
+        let [_, _, depth] = geometry.block;
+        if blocks == 0 || threads == 0 {
+            return wrong("the grid or the block is empty".to_owned());
+        }
+        if x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
+            return wrong(format!("a grid of {:?} blocks is too large", geometry.grid));
+        }
+        if threads > u128::from(most) {
+            return wrong(format!(
+                "{threads} threads a block, at most {most} are possible"
+            ));
+        }
+        if depth > 64 {
+            return wrong(format!(
+                "a block {depth} threads deep, at most 64 are possible"
+            ));
+        }
+        if let Some(required) = signature.required_threads.filter(|r| *r != geometry.block) {
+            return wrong(format!(
+                "it requires blocks of {required:?}, not {:?}",
+                geometry.block
+            ));
+        }
+        if let Some(maximum) = signature.maximum_threads.filter(|m| threads > product(*m)) {
+            return wrong(format!(
+                "{threads} threads a block, it takes at most {maximum:?}"
+            ));
+        }
+        if shared > u64::from(properties.max_shared) {
+            return wrong(format!(
+                "{shared} bytes of shared memory, at most {} are possible",
+                properties.max_shared
+            ));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,61 @@
+//! What the two machines have in common.
+
+use super::{DeviceError, Geometry, KernelAttributes, Properties, Statistics};
+use std::fmt;
+use std::time::Duration;
+
+/// A machine. Handles are the machine's own: the driver's pointers, or numbers.
+///
+/// Only the types of this module call it; they keep each handle until everything made from it is
+/// gone, use it with the machine that made it, and check sizes and arguments.
+pub(super) trait Machine: Send + Sync + fmt::Debug {
+    fn properties(&self) -> &Properties;
+
+    fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError>;
+    fn free(&self, address: u64);
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError>;
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError>;
+
+    /// Host memory for asynchronous copies; freed by `free_pinned`.
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError>;
+    fn free_pinned(&self, pointer: *mut u8, bytes: usize);
+
+    fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError>;
+    fn unload(&self, module: u64);
+    fn kernel(&self, module: u64, entry: &str) -> Result<u64, DeviceError>;
+    fn attributes(&self, kernel: u64) -> KernelAttributes;
+
+    fn stream(&self) -> Result<u64, DeviceError>;
+    fn end_stream(&self, stream: u64);
+    fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError>;
+    /// # Safety
+    /// `host` is pinned memory of `bytes` bytes that nobody else uses until the stream was
+    /// synchronised; the device memory stays allocated as long.
+    unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<(), DeviceError>;
+    /// `kernel` was launched last.
+    fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<(), DeviceError>;
+
+    fn record(&self, stream: u64) -> Result<u64, DeviceError>;
+    fn end_event(&self, event: u64);
+    fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError>;
+}
+
+/// A launch whose arguments and geometry fit the kernel.
+pub(super) struct Launch<'a> {
+    pub module: u64,
+    pub kernel: u64,
+    pub entry: &'a str,
+    pub geometry: Geometry,
+    /// The parameter block.
+    pub parameters: &'a [u8],
+    /// Where each parameter begins in it.
+    pub offsets: &'a [usize],
+}
+
+/// An asynchronous copy.
+pub(super) struct Copy {
+    pub host: *mut u8,
+    pub device: u64,
+    pub bytes: usize,
+    pub is_to_device: bool,
+}

@@ -1,0 +1,46 @@
+//! What a device is.
+
+use serde::Serialize;
+
+/// Which of the two machines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// An NVIDIA GPU.
+    Cuda,
+    /// The PTX emulator.
+    Emulator,
+}
+
+/// What a device is and what its limits are. What is not known is `None`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Properties {
+    /// Which machine.
+    pub kind: DeviceKind,
+    /// The name of the chip.
+    pub name: String,
+    /// Compute capability, as 90 for 9.0; the highest that the emulator knows instructions of.
+    pub sm: u32,
+    /// Bytes of global memory.
+    pub memory_bytes: u64,
+    /// Threads of a block, at most.
+    pub max_threads: u32,
+    /// Bytes of shared memory of a block, at most, static and dynamic.
+    pub max_shared: u32,
+    /// Streaming multiprocessors.
+    pub multiprocessors: Option<u32>,
+    /// Bytes of shared memory of a multiprocessor.
+    pub shared_per_multiprocessor: Option<u32>,
+    /// Registers of a multiprocessor.
+    pub registers_per_multiprocessor: Option<u32>,
+    /// Bytes of L2.
+    pub l2_bytes: Option<u32>,
+    /// Highest clock of the multiprocessors, kHz.
+    pub clock_khz: Option<u32>,
+    /// Highest clock of the memory, kHz.
+    pub memory_clock_khz: Option<u32>,
+    /// Width of the memory bus, bits.
+    pub memory_bus_bits: Option<u32>,
+    /// The CUDA version that the driver supports, as 13000 for 13.0.
+    pub driver_version: Option<u32>,
+}

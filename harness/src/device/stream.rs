@@ -1,0 +1,212 @@
+//! Streams: launches and copies in order; events: where in a stream, and when.
+
+use super::buffer::PinnedMemory;
+use super::machine::{Copy, Launch, Machine};
+use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Statistics};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long [`Stream::synchronize`] waits unless told otherwise.
+pub const WATCHDOG: Duration = Duration::from_secs(60);
+
+/// What is launched on it runs in order.
+#[derive(Debug)]
+pub struct Stream {
+    machine: Arc<dyn Machine>,
+    handle: u64,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    /// The kernel launched last, for reports.
+    last: String,
+    statistics: Option<Statistics>,
+    /// What copies under way need.
+    copied: Vec<Arc<PinnedMemory>>,
+    /// Kernels under way: their modules stay loaded.
+    launched: Vec<Kernel>,
+}
+
+impl Stream {
+    pub(super) fn new(machine: Arc<dyn Machine>) -> Result<Self, DeviceError> {
+        let handle = machine.stream()?;
+        Ok(Self {
+            machine,
+            handle,
+            state: Mutex::default(),
+        })
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is inside is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Launches a kernel.
+    ///
+    /// # Errors
+    /// [`DeviceError`] if arguments or geometry do not fit the kernel or the device; on the
+    /// emulator also what the kernel did wrong.
+    pub fn launch(
+        &self,
+        kernel: &Kernel,
+        geometry: Geometry,
+        arguments: &[Argument],
+    ) -> Result<(), DeviceError> {
+        kernel.check(geometry)?;
+        if !Arc::ptr_eq(kernel.machine(), &self.machine) {
+            return Err(DeviceError::Arguments {
+                kernel: kernel.entry().to_owned(),
+                reason: "the stream is of another device".to_owned(),
+            });
+        }
+        let parameters = kernel.parameters(arguments)?;
+        let (module, handle) = kernel.handles();
+        let launch = Launch {
+            module,
+            kernel: handle,
+            entry: kernel.entry(),
+            geometry,
+            parameters: &parameters,
+            offsets: &kernel.offsets(),
+        };
+        let statistics = self.machine.launch(self.handle, &launch)?;
+        let mut state = self.state();
+        kernel.entry().clone_into(&mut state.last);
+        let is_under_way = statistics.is_none();
+        state.statistics = statistics;
+        let is_held = |held: &Kernel| held.handles() == kernel.handles();
+        if is_under_way && !state.launched.iter().any(is_held) {
+            state.launched.push(kernel.clone());
+        }
+        Ok(())
+    }
+
+    /// Starts to copy all of `source` to byte `offset` of a buffer.
+    ///
+    /// # Errors
+    /// If it does not fit.
+    pub fn copy_in(
+        &self,
+        buffer: &Buffer,
+        offset: usize,
+        source: &Pinned,
+    ) -> Result<(), DeviceError> {
+        self.copy(buffer, offset, source, true)
+    }
+
+    /// Starts to copy from byte `offset` of a buffer until `target` is full.
+    ///
+    /// # Errors
+    /// If there are not so many.
+    pub fn copy_out(
+        &self,
+        buffer: &Buffer,
+        offset: usize,
+        target: &Pinned,
+    ) -> Result<(), DeviceError> {
+        self.copy(buffer, offset, target, false)
+    }
+
+    fn copy(
+        &self,
+        buffer: &Buffer,
+        offset: usize,
+        pinned: &Pinned,
+        is_to_device: bool,
+    ) -> Result<(), DeviceError> {
+        buffer.check(offset, pinned.len())?;
+        let memory = pinned.share();
+        let copy = Copy {
+            host: memory.pointer(),
+            device: buffer.address() + offset as u64,
+            bytes: pinned.len(),
+            is_to_device,
+        };
+        // First, so that it outlives the copy whatever happens.
+        self.state().copied.push(memory);
+        // SAFETY: the host cannot reach the memory until `copied` lets it go after a
+        // synchronisation, and it is as long as the copy. Freeing device memory waits for the
+        // device.
+        unsafe { self.machine.copy(self.handle, copy) }
+    }
+
+    /// Waits until everything before is done, for [`WATCHDOG`] at most.
+    ///
+    /// # Errors
+    /// What went wrong in a kernel before, or that one did not end in time.
+    pub fn synchronize(&self) -> Result<(), DeviceError> {
+        self.synchronize_within(WATCHDOG)
+    }
+
+    /// Waits until everything before is done, for `limit` at most.
+    ///
+    /// # Errors
+    /// As [`Stream::synchronize`].
+    pub fn synchronize_within(&self, limit: Duration) -> Result<(), DeviceError> {
+        let mut state = self.state();
+        self.machine.synchronize(self.handle, &state.last, limit)?;
+        state.copied.clear();
+        state.launched.clear();
+        Ok(())
+    }
+
+    /// Counts of the last launch; the emulator has them, a GPU does not.
+    pub fn statistics(&self) -> Option<Statistics> {
+        self.state().statistics.clone()
+    }
+
+    /// An event that happens when everything before is done.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn record(&self) -> Result<Event, DeviceError> {
+        let handle = self.machine.record(self.handle)?;
+        Ok(Event {
+            machine: self.machine.clone(),
+            handle,
+        })
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let is_idle = state.copied.is_empty() && state.launched.is_empty();
+        if !is_idle
+            && self
+                .machine
+                .synchronize(self.handle, &state.last, WATCHDOG)
+                .is_err()
+        {
+            // The device may still write there: never given back.
+            std::mem::forget(std::mem::take(&mut state.copied));
+            std::mem::forget(std::mem::take(&mut state.launched));
+        }
+        self.machine.end_stream(self.handle);
+    }
+}
+
+/// A place in a stream.
+#[derive(Debug)]
+pub struct Event {
+    machine: Arc<dyn Machine>,
+    handle: u64,
+}
+
+impl Event {
+    /// Device time between two events that have happened.
+    ///
+    /// # Errors
+    /// If one has not happened; [`DeviceError::NoClock`] on the emulator.
+    pub fn milliseconds_since(&self, earlier: &Self) -> Result<f32, DeviceError> {
+        self.machine.milliseconds(earlier.handle, self.handle)
+    }
+}
+
+impl Drop for Event {
+    fn drop(&mut self) {
+        self.machine.end_event(self.handle);
+    }
+}

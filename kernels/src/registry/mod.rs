@@ -1,0 +1,109 @@
+//! The registry: every kernel, what it must equal, and the problems it is given.
+//!
+//! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. A kernel is
+//! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
+
+mod block;
+#[doc = include_str!("../../ADD_A_KERNEL.md")]
+pub mod guide {}
+mod problem;
+mod tensor;
+mod values;
+mod verify;
+
+pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
+pub use tensor::{ElementType, Tensor};
+pub use verify::{Failure, Mismatch, verify, verify_against};
+
+use crate::format::FormatError;
+use crate::launch::LaunchError;
+use crate::ptx::Variant;
+use mxlab_harness::device::{Device, Stream};
+use rand_chacha::ChaCha8Rng;
+
+/// One kernel.
+pub trait Entry: Send + Sync {
+    /// The name of the kernel, which is that of its PTX entry; unique.
+    fn id(&self) -> String;
+
+    /// The family.
+    fn family(&self) -> &'static str;
+
+    /// The lowest SM that it assembles for, as 80 for sm_80.
+    fn min_sm(&self) -> u32 {
+        80
+    }
+
+    /// Its PTX.
+    fn ptx(&self) -> String;
+
+    /// Threads of a thread block.
+    fn block_threads(&self) -> u32 {
+        256
+    }
+
+    /// Elements that a thread handles.
+    fn elements_per_thread(&self) -> u32 {
+        1
+    }
+
+    /// A problem of about `elements` elements, at least one.
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem;
+
+    /// Elements of a problem.
+    fn elements(&self, problem: &Problem) -> u64;
+
+    /// What must come out, by the scalar reference; bit for bit, NaN equal to NaN.
+    ///
+    /// # Errors
+    /// If this is no problem for this kernel.
+    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError>;
+
+    /// Loads `ptx`, which stands for [`Entry::ptx`].
+    ///
+    /// # Errors
+    /// If the device does not take it.
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError>;
+
+    /// Smaller problems of the same kind, the smallest first.
+    fn smaller(&self, _problem: &Problem) -> Vec<Problem> {
+        Vec::new()
+    }
+
+    /// Bytes that must move for a problem of [rows, cols], read and written once.
+    fn bytes(&self, rows: usize, cols: usize) -> u64;
+}
+
+/// A kernel on a device.
+pub trait Runner {
+    /// Runs it on a problem.
+    ///
+    /// # Errors
+    /// If the problem does not fit, or the device stops the kernel.
+    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError>;
+}
+
+/// Why a kernel, or its reference, has no result.
+#[derive(Debug, thiserror::Error)]
+pub enum EntryError {
+    /// The problem is none for this kernel.
+    #[error(transparent)]
+    Problem(#[from] ProblemError),
+    /// The reference refuses.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// The launch failed.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+}
+
+impl From<mxlab_harness::device::DeviceError> for EntryError {
+    fn from(error: mxlab_harness::device::DeviceError) -> Self {
+        Self::Launch(error.into())
+    }
+}
+
+/// Every kernel.
+pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
+    Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>)
+}

@@ -1,0 +1,116 @@
+//! Tensors as bits: what problems are made of and results are compared as.
+
+use crate::format::FloatType;
+use serde::{Deserialize, Serialize};
+
+/// What the bits of an element mean.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ElementType {
+    /// Codes or bytes.
+    U8,
+    /// Two bytes.
+    U16,
+    /// Four bytes.
+    U32,
+    /// IEEE binary32.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE binary16.
+    F16,
+}
+
+impl ElementType {
+    /// Bytes of an element.
+    pub const fn bytes(self) -> usize {
+        match self {
+            Self::U8 => 1,
+            Self::U16 | Self::Bf16 | Self::F16 => 2,
+            Self::U32 | Self::F32 => 4,
+        }
+    }
+
+    /// The number that a float type's bits stand for; `None` for integers.
+    pub const fn float_type(self) -> Option<FloatType> {
+        match self {
+            Self::F32 => Some(FloatType::F32),
+            Self::Bf16 => Some(FloatType::Bf16),
+            Self::F16 => Some(FloatType::F16),
+            Self::U8 | Self::U16 | Self::U32 => None,
+        }
+    }
+}
+
+impl From<FloatType> for ElementType {
+    fn from(float: FloatType) -> Self {
+        match float {
+            FloatType::F32 => Self::F32,
+            FloatType::Bf16 => Self::Bf16,
+            FloatType::F16 => Self::F16,
+        }
+    }
+}
+
+/// A tensor, each element in the low end of a word.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tensor {
+    /// What the bits mean.
+    pub element: ElementType,
+    /// The elements.
+    pub bits: Vec<u32>,
+}
+
+impl Tensor {
+    /// A tensor of bytes.
+    pub fn of_bytes(bytes: &[u8]) -> Self {
+        Self {
+            element: ElementType::U8,
+            bits: bytes.iter().copied().map(u32::from).collect(),
+        }
+    }
+
+    /// A tensor of numbers, rounded to `float`.
+    pub fn of_values(values: &[f32], float: FloatType) -> Self {
+        Self {
+            element: float.into(),
+            bits: values.iter().map(|&x| float.to_bits(x)).collect(),
+        }
+    }
+
+    /// As it lies in memory, little-endian.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let width = self.element.bytes();
+        let bytes = |bits: &u32| bits.to_le_bytes().into_iter().take(width);
+        self.bits.iter().flat_map(bytes).collect()
+    }
+
+    /// From how it lies in memory.
+    pub fn from_bytes(element: ElementType, bytes: &[u8]) -> Self {
+        let word = |bytes: &[u8]| {
+            let mut word = [0; 4];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u32::from_le_bytes(word)
+        };
+        let bits = bytes.chunks(element.bytes()).map(word).collect();
+        Self { element, bits }
+    }
+
+    /// The numbers of a tensor of floats; of integers, as they are.
+    pub fn values(&self) -> Vec<f32> {
+        let value = |&bits: &u32| match self.element.float_type() {
+            Some(float) => float.from_bits(bits),
+            None => bits as f32,
+        };
+        self.bits.iter().map(value).collect()
+    }
+
+    /// Whether two elements of a tensor are the same: the same bits, or NaN both.
+    pub fn is_same(&self, expected: u32, got: u32) -> bool {
+        let is_nan = |bits| {
+            let float = self.element.float_type();
+            float.is_some_and(|float| float.from_bits(bits).is_nan())
+        };
+        expected == got || (is_nan(expected) && is_nan(got))
+    }
+}

@@ -1,0 +1,174 @@
+//! Numbers biased to where quantisers err.
+
+use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
+use rand::Rng;
+
+/// What the elements of a block have in common.
+#[derive(Clone, Copy)]
+enum Style {
+    /// One binade.
+    Uniform,
+    /// Many binades below the largest.
+    HeavyTail,
+    /// Halfway between two values of the grid, or a unit in the last place beside, under a power
+    /// of two.
+    Ties,
+    /// The same, scaled by a fraction that a scale of few bits rounds.
+    ScaledTies,
+    /// Powers of two and their neighbours.
+    Powers,
+    /// Signed zeros, and now and then something else.
+    Sparse,
+    /// Zeros only.
+    Zeros,
+    /// Any bits: every NaN, infinity and subnormal.
+    AnyBits,
+    /// Numbers, and one that is not.
+    OneSpecial,
+    /// Subnormals of the dense type and the smallest normals.
+    Tiny,
+    /// What is next to the largest of the dense type.
+    Huge,
+}
+
+const STYLES: [Style; 14] = [
+    Style::Uniform,
+    Style::HeavyTail,
+    Style::Ties,
+    Style::Ties,
+    Style::Ties,
+    Style::ScaledTies,
+    Style::Powers,
+    Style::Powers,
+    Style::Sparse,
+    Style::Zeros,
+    Style::AnyBits,
+    Style::OneSpecial,
+    Style::Tiny,
+    Style::Huge,
+];
+
+/// Bits of `len` elements in rows of blocks, each block of one style.
+pub(super) fn dense_bits(
+    rng: &mut impl Rng,
+    len: usize,
+    format: &BlockFormat,
+    dense: FloatType,
+) -> Vec<u32> {
+    let mut bits = Vec::with_capacity(len);
+    while bits.len() < len {
+        let count = (len - bits.len()).min(format.block_size());
+        let style = STYLES[rng.random_range(0..STYLES.len())];
+        block(rng, style, count, format, dense, &mut bits);
+    }
+    bits
+}
+
+fn block(
+    rng: &mut impl Rng,
+    style: Style,
+    count: usize,
+    format: &BlockFormat,
+    dense: FloatType,
+    bits: &mut Vec<u32>,
+) {
+    let e = block_exponent(rng, format, dense);
+    let fraction = f64::from(rng.random_range(1.0f32..2.0));
+    let special = rng.random_range(0..count);
+    let mask = u32::MAX >> (32 - 8 * dense.bytes());
+    let sign_bit = 1 << (8 * dense.bytes() - 1);
+    // The bits below those of infinity are those of the largest finite number.
+    let largest = dense.to_bits(f32::INFINITY) - 1;
+    for i in 0..count {
+        let sign = if rng.random() { 1.0 } else { -1.0 };
+        let scaled = |x: f64| dense.to_bits((sign * x * 2f64.powi(e)) as f32);
+        let unit = rng.random_range(0.0..2.0);
+        let element = match style {
+            Style::Uniform => scaled(unit),
+            Style::HeavyTail => scaled(unit * 2f64.powi(-rng.random_range(0..24))),
+            Style::Ties => {
+                let tie = scaled(tie(rng, format.element()));
+                beside(rng, tie, mask)
+            }
+            Style::ScaledTies => {
+                let tie = scaled(fraction * tie(rng, format.element()));
+                beside(rng, tie, mask)
+            }
+            Style::Powers => {
+                let power = scaled(2f64.powi(-rng.random_range(0..8)));
+                beside(rng, power, mask)
+            }
+            Style::Sparse if rng.random_ratio(1, 4) => scaled(unit),
+            Style::Sparse | Style::Zeros => dense.to_bits(sign as f32 * 0.0),
+            Style::AnyBits => rng.random::<u32>() & mask,
+            Style::OneSpecial if i == special => {
+                let infinity = dense.to_bits(f32::INFINITY);
+                let nan = infinity | rng.random_range(1..=!infinity & mask & !sign_bit);
+                let chosen = if rng.random() { infinity } else { nan };
+                chosen | if rng.random() { sign_bit } else { 0 }
+            }
+            Style::OneSpecial => scaled(unit),
+            Style::Tiny => {
+                let bits = rng.random_range(1..8 * dense.bytes() - 4);
+                rng.random_range(0..1u32 << bits) | if rng.random() { sign_bit } else { 0 }
+            }
+            Style::Huge => {
+                let bits = rng.random_range(0..8 * dense.bytes() - 6);
+                (largest - rng.random_range(0..1u32 << bits))
+                    | if rng.random() { sign_bit } else { 0 }
+            }
+        };
+        bits.push(element);
+    }
+}
+
+/// The binade of a block: mostly common ones, often those at which the scale ends.
+fn block_exponent(rng: &mut impl Rng, format: &BlockFormat, dense: FloatType) -> i32 {
+    let range = match dense {
+        FloatType::F16 => -24..16,
+        FloatType::Bf16 | FloatType::F32 => -149..128,
+    };
+    let (scale, emax) = (format.scale(), format.element().emax());
+    let e = match rng.random_range(0..4) {
+        0 => rng.random_range(range.clone()),
+        1 => {
+            let smallest = scale.smallest().log2().floor() as i32;
+            let largest = scale.max().log2().floor() as i32;
+            let end = if rng.random() { smallest } else { largest };
+            end + emax + rng.random_range(-2..=2)
+        }
+        _ => rng.random_range(-6..6),
+    };
+    e.clamp(range.start, range.end - 1)
+}
+
+/// Halfway between two neighbours of the grid.
+fn tie(rng: &mut impl Rng, element: ElementFormat) -> f64 {
+    let codes = element.codes();
+    let value = |code| f64::from(element.decode(code));
+    let code = rng.random_range(*codes.start()..*codes.end());
+    let (a, b) = (value(code), value(code + 1));
+    let tie = (a + b) / 2.0;
+    if tie.is_finite() {
+        tie
+    } else {
+        f64::from(element.max_normal())
+    }
+}
+
+/// The number, or one a unit in the last place away.
+fn beside(rng: &mut impl Rng, bits: u32, mask: u32) -> u32 {
+    bits.wrapping_add(rng.random_range(0..3)).wrapping_sub(1) & mask
+}
+
+/// A scale code: mostly common ones, the ends, and NaN.
+pub(super) fn scale_code(rng: &mut impl Rng, scale: ScaleFormat) -> u32 {
+    let max = scale.max_code();
+    match rng.random_range(0..8) {
+        0 => rng.random_range(0..=max),
+        1 => rng.random_range(0..4).min(max),
+        2 => max - rng.random_range(0..4).min(max),
+        3 if rng.random_ratio(1, 4) => scale.nan_code(),
+        _ => scale.encode_nearest(2f32.powi(rng.random_range(-8..8)) * rng.random_range(1.0..2.0)),
+    }
+}

@@ -1,0 +1,65 @@
+//! `mxlab verify`: kernels against the scalar reference, or everything against golden vectors.
+
+mod golden;
+mod kernels;
+mod replay;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+use mxlab_harness::device::DeviceChoice;
+
+use super::Done;
+
+pub use kernels::chosen;
+
+/// Run every PTX kernel on random problems and compare each byte with the scalar reference; or
+/// compare every kernel with a folder of golden vectors
+#[derive(Args)]
+pub struct VerifyArgs {
+    /// Only kernels whose id matches, such as 'quantize_fp4_*'
+    #[arg(long, value_name = "GLOB")]
+    kernel: Vec<glob::Pattern>,
+    /// Where kernels run: auto, cuda, cuda:N or emulator; with --golden also cpu, which runs none
+    #[arg(long, value_name = "DEVICE", default_value_t)]
+    device: DeviceChoice,
+    /// Chooses the problems
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Problems for each kernel [default: 4]
+    #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "elements"])]
+    problems: Option<u32>,
+    /// Go on with new problems for so long
+    #[arg(long, value_name = "M", conflicts_with = "elements")]
+    minutes: Option<f64>,
+    /// Go on with new problems until each family has had so many elements
+    #[arg(long, value_name = "N")]
+    elements: Option<u64>,
+    /// About how many elements a problem has
+    #[arg(long, value_name = "N", default_value_t = 600)]
+    problem_size: usize,
+    /// Keep the smallest problem of each failure as a file there
+    #[arg(long, value_name = "DIR")]
+    save: Option<PathBuf>,
+    /// Write a record of the run there
+    #[arg(long, value_name = "FILE")]
+    output_path: Option<PathBuf>,
+    /// Run one problem again: a file of --save, or KERNEL:SEED as a failure names it
+    #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
+    replay: Option<String>,
+    /// Folder of golden vectors; its files may hold whatever cases and sizes
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path"])]
+    golden: Option<PathBuf>,
+}
+
+/// Verifies what the arguments say.
+pub fn run(args: &VerifyArgs) -> Result<Done> {
+    if let Some(golden) = &args.golden {
+        return golden::run(golden, args.device);
+    }
+    match &args.replay {
+        Some(problem) => replay::run(problem, args.device, args.problem_size),
+        None => kernels::run(args),
+    }
+}

@@ -1,0 +1,60 @@
+//! `mxlab verify --replay`: one problem again, and what differs.
+
+use std::path::Path;
+
+use anyhow::{Result, bail};
+use mxlab_fuzz::campaign::problem_of;
+use mxlab_fuzz::regression::Regression;
+use mxlab_harness::device::{Device, DeviceChoice};
+use mxlab_kernels::registry::{Entry, Problem, kernels, verify};
+
+use crate::cli::Done;
+use crate::cli::output::{Usage, print};
+
+/// Runs the problem of a file, or of `KERNEL:SEED`.
+pub fn run(what: &str, choice: DeviceChoice, problem_size: usize) -> Result<Done> {
+    let (entry, problem) = find(what, problem_size)?;
+    let device = Device::open(choice)?;
+    let runner = entry.load(&device, &entry.ptx())?;
+    let stream = device.stream()?;
+    let sizes: Vec<String> = problem
+        .sizes
+        .iter()
+        .map(|(name, n)| format!("{name} {n}"))
+        .collect();
+    print(&format!("{} on {}\n", entry.id(), device.properties().name))?;
+    print(&format!("{}\n", sizes.join(", ")))?;
+    match verify(&*entry, &*runner, &stream, &problem) {
+        Ok(()) => {
+            print("right\n")?;
+            Ok(Done::Well)
+        }
+        Err(failure) => {
+            print(&format!("wrong: {failure}\n"))?;
+            Ok(Done::WithFindings)
+        }
+    }
+}
+
+fn find(what: &str, problem_size: usize) -> Result<(Box<dyn Entry>, Problem)> {
+    let kernel = |id: &str| {
+        let unknown = || Usage(format!("--replay: no kernel is called `{id}`"));
+        kernels().find(|entry| entry.id() == id).ok_or_else(unknown)
+    };
+    let path = Path::new(what);
+    if path.exists() {
+        let regression = Regression::read(path)?;
+        return Ok((kernel(&regression.kernel)?, regression.problem));
+    }
+    let Some((id, seed)) = what.rsplit_once(':') else {
+        bail!(Usage(format!(
+            "--replay: `{what}` is neither a file nor KERNEL:SEED"
+        )));
+    };
+    let Ok(seed) = seed.parse() else {
+        bail!(Usage(format!("--replay: `{seed}` is no seed")));
+    };
+    let entry = kernel(id)?;
+    let problem = problem_of(&*entry, seed, problem_size);
+    Ok((entry, problem))
+}
