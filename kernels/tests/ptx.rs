@@ -4,7 +4,7 @@
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
-use mxlab_kernels::ptx::{Access, Family, Variant, VariantError, render};
+use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 use std::path::PathBuf;
@@ -152,23 +152,33 @@ fn ptxas_assembles_a_sample_without_spills() {
         .unwrap_or(STRIDE);
     let folder = tempfile::tempdir().unwrap();
     let (source, cubin) = (folder.path().join("k.ptx"), folder.path().join("k.cubin"));
-    for (n, sm) in ["sm_80", "sm_86", "sm_89", "sm_90"].into_iter().enumerate() {
-        let sample = Variant::all().skip(n * stride / 4).step_by(stride);
-        for variant in sample.chain([flagship()]) {
+    for (n, sm) in ["80", "86", "89", "90", "100a", "120a"]
+        .into_iter()
+        .enumerate()
+    {
+        let number = sm.trim_end_matches('a').parse().unwrap();
+        let fits = |variant: &Variant| variant.target().runs_on(number);
+        let sample = Variant::all().filter(fits).skip(n * stride / 6);
+        let sample = sample.step_by(stride).chain([flagship(), tensor_scale()]);
+        let conversions = Target::ALL.into_iter().flat_map(conversions).filter(fits);
+        for variant in sample.chain(conversions) {
             std::fs::write(&source, render(&variant)).unwrap();
             let out = Command::new(&ptxas)
                 .args(["-v", "-warn-spills", "-warn-lmem-usage", "-Werror"])
-                .arg(format!("-arch={sm}"))
+                .arg(format!("-arch=sm_{sm}"))
                 .arg(&source)
                 .arg("-o")
                 .arg(&cubin)
                 .output()
                 .unwrap();
             let log = String::from_utf8_lossy(&out.stderr);
-            assert!(out.status.success(), "{variant} for {sm}:\n{log}");
+            assert!(out.status.success(), "{variant} for sm_{sm}:\n{log}");
             let registers = registers(&log);
             if variant == flagship() {
-                assert!(registers <= 32, "{variant} for {sm}: {registers} registers");
+                assert!(
+                    registers <= 32,
+                    "{variant} for sm_{sm}: {registers} registers"
+                );
             }
         }
     }
@@ -178,6 +188,25 @@ fn ptxas_assembles_a_sample_without_spills() {
 fn flagship() -> Variant {
     let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
     Variant::new(Family::Quantize, format, FloatType::Bf16, Access::Aligned).unwrap()
+}
+
+/// The tensor scale of NVFP4.
+fn tensor_scale() -> Variant {
+    let (family, format) = (Family::TensorScale, BlockFormat::NVFP4);
+    Variant::new(family, format, FloatType::Bf16, Access::Ragged).unwrap()
+}
+
+/// One kernel for each conversion of a target, either way.
+fn conversions(target: Target) -> impl Iterator<Item = Variant> {
+    let elements = ElementFormat::ALL.iter();
+    elements.flat_map(move |&element| {
+        let format = BlockFormat::new(element).build().unwrap();
+        let families = [Family::Quantize, Family::Dequantize, Family::FakeQuantize];
+        families.into_iter().filter_map(move |family| {
+            let variant = Variant::new(family, format, FloatType::Bf16, Access::Aligned);
+            variant.unwrap().with_conversions(target)
+        })
+    })
 }
 
 /// From `ptxas info : Used 25 registers, ...`.

@@ -3,9 +3,7 @@
 use ptx_emulator::launch::LaunchError;
 use ptx_emulator::report::{Report, Violation};
 
-#[allow(dead_code, reason = "each test file uses a part")]
-mod run;
-use run::{BODY_LINE, Machine, kernel};
+use crate::launched::{BODY_LINE, Machine, kernel};
 
 /// Runs a body over 64 threads of each of `grid` blocks; it must break a rule.
 fn report(body: &str, grid: u32) -> Report {
