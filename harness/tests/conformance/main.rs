@@ -10,13 +10,17 @@
 //! | `assemble` | every row is legal PTX |
 //! | the others | the rows of a chapter of PTX ISA |
 
+mod approximate;
 mod assemble;
+mod compare;
+mod convert;
 mod float;
 mod half;
 mod inputs;
 mod integer;
 mod logic;
 mod numbers;
+mod packed;
 mod runner;
 mod suite;
 
@@ -34,4 +38,4 @@ macro_rules! chapters {
         }
     };
 }
-chapters!(integer, logic, float, half);
+chapters!(integer, logic, float, half, compare, convert, packed, approximate);
