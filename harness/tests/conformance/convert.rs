@@ -18,10 +18,17 @@ const INTEGRAL: [(&str, Mode); 4] = [
 
 /// The register that holds a type: the narrowest, of at least 16 bits.
 fn register(ty: &str) -> String {
-    match ty {
-        "u8" | "s8" | "f16" | "bf16" => "b16".into(),
-        other => format!("b{}", width(other)),
-    }
+    format!("b{}", crate::suite::register_bits(ty).max(16))
+}
+
+/// The registers of a row from and to a type. `bf16` goes only with bytes in registers of
+/// 8 bits.
+fn registers(from: &str, to: &str) -> String {
+    let [from, to] = [[from, to], [to, from]].map(|[ty, other]| match (ty, other) {
+        ("u8" | "s8", "bf16") => "b8".into(),
+        _ => register(ty),
+    });
+    format!("{from} -> {to}")
 }
 
 /// Registers that a result may go to, which are as wide or wider.
@@ -130,7 +137,7 @@ fn to_float(suite: &mut Suite, from: &'static str, to: &'static str) {
                 }
                 suite.lanes(
                     format!("{} d, a;", head(name, flushes, saturates, to, from)),
-                    &format!("{} -> {}", register(from), register(to)),
+                    &registers(from, to),
                     &rows,
                     move |[a]| {
                         let code = format.encode(integer(value(from, a)), mode);
@@ -180,7 +187,7 @@ fn from_float(suite: &mut Suite, from: &'static str, to: &'static str) {
                 }
                 suite.lanes(
                     format!("{} d, a;", head(name, flushes, saturates, to, from)),
-                    &format!("{} -> {}", register(from), register(to)),
+                    &registers(from, to),
                     &rows,
                     move |[a]| {
                         let code = if flushes { format.flushed(a) } else { a };
@@ -238,7 +245,7 @@ fn between_floats(suite: &mut Suite, from: &'static str, to: &'static str) {
                 }
                 suite.lanes(
                     format!("{} d, a;", head(name, flushes, saturates, to, from)),
-                    &format!("{} -> {}", register(from), register(to)),
+                    &registers(from, to),
                     &rows,
                     move |[a]| {
                         let a = if flushes && source == F32 { F32.flushed(a) } else { a };

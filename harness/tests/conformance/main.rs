@@ -12,6 +12,7 @@
 
 mod approximate;
 mod assemble;
+mod atomics;
 mod compare;
 mod convert;
 mod float;
@@ -19,6 +20,7 @@ mod half;
 mod inputs;
 mod integer;
 mod logic;
+mod memory;
 mod numbers;
 mod packed;
 mod runner;
@@ -38,4 +40,4 @@ macro_rules! chapters {
         }
     };
 }
-chapters!(integer, logic, float, half, compare, convert, packed, approximate);
+chapters!(integer, logic, float, half, compare, convert, packed, approximate, memory, atomics);

@@ -146,9 +146,12 @@ impl Row {
     }
 }
 
-/// A module of some kernels, one after the other.
+/// A module of some kernels, one after the other, and a table in constant memory.
 pub fn module(target: &str, entries: impl IntoIterator<Item = String>) -> String {
-    let mut text = format!(".version 8.8\n.target {target}\n.address_size 64\n");
+    let mut text = format!(
+        ".version 8.8\n.target {target}\n.address_size 64\n\
+         .const .align 16 .b32 table[4] = {{ 11, 22, 33, 44 }};\n"
+    );
     text.extend(entries);
     text
 }
