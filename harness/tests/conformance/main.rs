@@ -13,13 +13,16 @@
 mod approximate;
 mod assemble;
 mod atomics;
+mod collective;
 mod compare;
+mod control;
 mod convert;
 mod float;
 mod half;
 mod inputs;
 mod integer;
 mod logic;
+mod matrix;
 mod memory;
 mod numbers;
 mod packed;
@@ -40,4 +43,4 @@ macro_rules! chapters {
         }
     };
 }
-chapters!(integer, logic, float, half, compare, convert, packed, approximate, memory, atomics);
+chapters!(integer, logic, float, half, compare, convert, packed, approximate, memory, atomics, collective, matrix, control);
