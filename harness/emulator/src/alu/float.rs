@@ -120,7 +120,8 @@ macro_rules! native {
 
             #[inline(always)]
             fn root(self) -> Self {
-                self.sqrt()
+                // The compiler may give any NaN for the root of a negative number.
+                if self < 0.0 { Self::nan() } else { self.sqrt() }
             }
         })*
     };

@@ -131,7 +131,7 @@ impl Block<'_> {
         match space {
             Space::Shared => {
                 let access = if moved.is_atomic {
-                    Access::Atomic
+                    Access::AtomicRead
                 } else {
                     Access::Read
                 };
@@ -237,7 +237,7 @@ impl Block<'_> {
         match space {
             Space::Shared => {
                 let access = if moved.is_atomic {
-                    Access::Atomic
+                    Access::AtomicWrite
                 } else {
                     Access::Write
                 };

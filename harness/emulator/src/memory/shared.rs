@@ -35,6 +35,24 @@ pub enum Access {
     Write,
     /// Reads and writes at once; atomic accesses do not race with each other.
     Atomic,
+    /// Reads, by an atomic load: volatile, relaxed or acquire.
+    AtomicRead,
+    /// Writes, by an atomic store: volatile, relaxed or release.
+    AtomicWrite,
+}
+
+impl Access {
+    const fn is_atomic(self) -> bool {
+        !matches!(self, Self::Read | Self::Write)
+    }
+
+    const fn reads(self) -> bool {
+        !matches!(self, Self::Write | Self::AtomicWrite)
+    }
+
+    const fn writes(self) -> bool {
+        !matches!(self, Self::Read | Self::AtomicRead)
+    }
 }
 
 /// Why an access is wrong.
@@ -133,7 +151,7 @@ impl Shadow {
         if self.pending != 0 {
             return Err(Fault::Pending(u32::from(self.pending) - 1));
         }
-        if access != Access::Write && self.writes.is_none() {
+        if access.reads() && self.writes.is_none() {
             return Err(Fault::NeverWritten);
         }
         for write in self.writes.0 {
@@ -141,15 +159,15 @@ impl Shadow {
                 return Err(write.fault(Access::Write));
             }
         }
-        if access == Access::Read {
-            self.reads.remember(now);
-        } else {
+        if access.writes() {
             for read in self.reads.0 {
-                if read.races(now) {
+                if read.races(now) && !(now.is_atomic() && read.is_atomic()) {
                     return Err(read.fault(Access::Read));
                 }
             }
             self.writes.remember(now);
+        } else {
+            self.reads.remember(now);
         }
         Ok(())
     }
@@ -238,7 +256,7 @@ impl SharedMemory {
         if offset.saturating_add(u64::from(count)) > self.bytes.len() as u64 {
             return Err(Fault::OutOfBounds);
         }
-        let now = Record::new(moment, instruction, access == Access::Atomic);
+        let now = Record::new(moment, instruction, access.is_atomic());
         self.each(offset, count, |shadow| shadow.touch(access, now))
     }
 

@@ -1,0 +1,46 @@
+//! The conformance suite: a tiny program for each instruction and type of PTX that the emulator
+//! knows, with values that follow from the definitions of PTX ISA and IEEE 754 and not from the
+//! emulator's code. It runs on the emulator, and on a GPU where there is one.
+//!
+//! | module | what |
+//! |---|---|
+//! | `suite` | rows, and the kernels that they become |
+//! | `runner` | runs rows on a device and compares |
+//! | `inputs`, `numbers` | edges of the types; exact arithmetic, rounded by definition |
+//! | `assemble` | every row is legal PTX |
+//! | the others | the rows of a chapter of PTX ISA |
+
+mod approximate;
+mod assemble;
+mod atomics;
+mod collective;
+mod compare;
+mod control;
+mod convert;
+mod float;
+mod half;
+mod inputs;
+mod integer;
+mod logic;
+mod matrix;
+mod memory;
+mod numbers;
+mod packed;
+mod runner;
+mod suite;
+
+/// The chapters: a test for each.
+macro_rules! chapters {
+    ($($name:ident),*) => {
+        $(#[test]
+        fn $name() {
+            runner::check(stringify!($name), &$name::rows().rows);
+        })*
+
+        /// All rows.
+        fn suites() -> Vec<(&'static str, suite::Suite)> {
+            vec![$((stringify!($name), $name::rows())),*]
+        }
+    };
+}
+chapters!(integer, logic, float, half, compare, convert, packed, approximate, memory, atomics, collective, matrix, control);

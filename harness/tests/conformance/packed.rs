@@ -1,0 +1,242 @@
+//! `cvt` to and from halves with `.relu` and `.satfinite`, packed pairs, and the formats of
+//! tensor cores. PTX ISA 9.7.9: of two sources the first becomes the upper part.
+
+use crate::float::{any_nan, both};
+use crate::inputs::{floats, grid, low, random, singles};
+use crate::numbers::{BF16, E2M1, E2M3, E3M2, E4M3, E5M2, F16, F32, Format, Mode, TF32};
+use crate::suite::{Expected, Suite};
+
+/// Name, format, `.target`.
+const SMALL: [(&str, Format, &str); 5] = [
+    ("e4m3", E4M3, "sm_89"),
+    ("e5m2", E5M2, "sm_89"),
+    ("e2m3", E2M3, "sm_100a"),
+    ("e3m2", E3M2, "sm_100a"),
+    ("e2m1", E2M1, "sm_100a"),
+];
+
+pub fn rows() -> Suite {
+    let mut suite = Suite::new();
+    for (ty, format) in [("f16", F16), ("bf16", BF16)] {
+        halves(&mut suite, ty, format);
+    }
+    tf32(&mut suite);
+    for (ty, format, target) in SMALL {
+        suite.target(target);
+        down(&mut suite, ty, format);
+        up(&mut suite, ty, format);
+    }
+    scales(&mut suite);
+    suite
+}
+
+/// Codes of `f32`: its edges, and all codes of a format with what lies between two of them.
+fn around(format: Format) -> Vec<u64> {
+    let mut codes = floats(F32);
+    let all = format.largest();
+    // Every code of a small format; of a larger one its ends and some in between.
+    let step = (all / 300).max(1);
+    let edges = (0..all).step_by(step as usize).chain(all.saturating_sub(3)..=all);
+    for code in edges.chain(0..4).chain(format.smallest_normal() - 2..format.smallest_normal() + 2) {
+        let (x, y) = (format.value(code), format.value((code + 1).min(all)));
+        for value in [x, (x + y) / 2.0] {
+            let code = F32.nearest(value);
+            for code in [code.saturating_sub(1), code, code + 1] {
+                codes.extend([code, code | F32.sign()]);
+            }
+        }
+    }
+    for factor in [1.0, 1.03, 1.0625, 1.125, 1.25, 1.5, 2.0] {
+        let code = F32.nearest(format.value(all) * factor);
+        codes.extend([code - 1, code, code + 1, code | F32.sign()]);
+    }
+    codes
+}
+
+/// The flags of a conversion.
+#[derive(Clone, Copy)]
+struct Conversion {
+    format: Format,
+    mode: Mode,
+    is_finite: bool,
+    rectifies: bool,
+}
+
+impl Conversion {
+    /// The code for a number given as a code of another format.
+    fn of(self, from: Format, code: u64) -> u64 {
+        let number = from.decode(code);
+        if self.rectifies && !from.is_nan(code) && from.is_negative(code) {
+            return 0;
+        }
+        self.format.encode_to(number, self.mode, self.is_finite)
+    }
+}
+
+const FLAGS: [(&str, bool, bool); 4] = [
+    ("", false, false),
+    (".relu", false, true),
+    (".satfinite", true, false),
+    (".relu.satfinite", true, true),
+];
+
+fn pairs_of(codes: &[u64]) -> Vec<[u64; 2]> {
+    codes.iter().zip(codes.iter().cycle().skip(11)).map(|(&a, &b)| [a, b]).collect()
+}
+
+fn halves(suite: &mut Suite, ty: &str, format: Format) {
+    let codes = around(format);
+    for (name, mode) in [("rn", Mode::Rn), ("rz", Mode::Rz)] {
+        for (flags, is_finite, rectifies) in FLAGS {
+            let conversion = Conversion { format, mode, is_finite, rectifies };
+            suite.target(if is_finite { "sm_90" } else { "sm_80" });
+            if !flags.is_empty() {
+                let text = format!("cvt.{name}{flags}.{ty}.f32 d, a;");
+                suite.lanes(text, "f32 -> b16", &singles(&codes), move |[a]| conversion.of(F32, a));
+            }
+            let text = format!("cvt.{name}{flags}.{ty}x2.f32 d, a, b;");
+            suite.lanes(text, "f32 f32 -> b32", &pairs_of(&codes), move |[a, b]| {
+                conversion.of(F32, a) << 16 | conversion.of(F32, b)
+            });
+        }
+    }
+}
+
+fn tf32(suite: &mut Suite) {
+    let codes = singles(&around(TF32));
+    for (name, mode) in [("rn", Mode::Rn), ("rz", Mode::Rz), ("rna", Mode::Rna)] {
+        for (flags, is_finite, rectifies) in FLAGS {
+            if name == "rna" && rectifies {
+                continue;
+            }
+            suite.target(match (name, is_finite) {
+                ("rna", false) => "sm_80",
+                (_, true) => "sm_100a",
+                _ => "sm_90",
+            });
+            let conversion = Conversion { format: TF32, mode, is_finite, rectifies };
+            suite.lanes(format!("cvt.{name}{flags}.tf32.f32 d, a;"), "f32 -> b32", &codes, move |[a]| {
+                // The upper 19 bits; what is below them is not defined.
+                let code = conversion.of(F32, a);
+                match TF32.is_nan(code) {
+                    true => any_nan(F32),
+                    false => Expected::matching(format!("{:#x}", code << 13), move |d| d >> 13 == code),
+                }
+            });
+        }
+    }
+}
+
+/// `f32` and `f16` to the codes of a format.
+fn down(suite: &mut Suite, ty: &str, format: Format) {
+    let codes = around(format);
+    let (register, place) = if ty == "e2m1" { ("b8", 4) } else { ("b16", 8) };
+    for (flags, rectifies) in [("", false), (".relu", true)] {
+        let conversion = Conversion { format, mode: Mode::Rn, is_finite: true, rectifies };
+        suite.lanes(
+            format!("cvt.rn.satfinite{flags}.{ty}x2.f32 d, a, b;"),
+            &format!("f32 f32 -> {register}"),
+            &pairs_of(&codes),
+            move |[a, b]| conversion.of(F32, a) << place | conversion.of(F32, b),
+        );
+        if matches!(ty, "e4m3" | "e5m2") {
+            // All of f16, in both places.
+            let rows: Vec<[u64; 1]> = (0..1 << 16)
+                .step_by(if cfg!(debug_assertions) { 7 } else { 1 })
+                .map(|code| [code << 16 | (code ^ 0x5555)])
+                .collect();
+            suite.lanes(
+                format!("cvt.rn.satfinite{flags}.{ty}x2.f16x2 d, a;"),
+                "b32 -> b16",
+                &rows,
+                move |[a]| conversion.of(F16, a >> 16) << 8 | conversion.of(F16, a & 0xffff),
+            );
+        }
+    }
+}
+
+/// Every code of a format to `f16`, which holds them all.
+fn up(suite: &mut Suite, ty: &str, format: Format) {
+    let (register, place) = if ty == "e2m1" { ("b8", 4) } else { ("b16", 8) };
+    let count = 1u64 << format.bits();
+    let all: Vec<u64> = (0..count).collect();
+    let rows: Vec<[u64; 1]> = if format.bits() == 4 {
+        grid(&all, &all).iter().map(|&[a, b]| [a << 4 | b]).collect()
+    } else {
+        all.iter().map(|&code| [code << place | (count - 1 - code)]).collect()
+    };
+    for (flags, rectifies) in [("", false), (".relu", true)] {
+        suite.lanes(
+            format!("cvt.rn{flags}.f16x2.{ty}x2 d, a;"),
+            &format!("{register} -> b32"),
+            &rows,
+            move |[a]| {
+                let half = |code: u64| {
+                    let conversion = Conversion { format: F16, mode: Mode::Rn, is_finite: false, rectifies };
+                    Expected::Bits(conversion.of(format, low(code, format.bits())))
+                };
+                both(half(a), half(a >> place), 16)
+            },
+        );
+    }
+}
+
+/// E8M0: code `c` is `2^(c - 127)`, 255 is NaN.
+fn scales(suite: &mut Suite) {
+    suite.target("sm_100a");
+    let codes: Vec<u64> = (0..=254u64)
+        .flat_map(|exponent| [0, 1, 0x40_0000, 0x40_0001, 0x7f_ffff].map(|m| exponent << 23 | m))
+        .chain(floats(F32))
+        .collect();
+    // The nearest power of two at or above (`.rp`), or at or below (`.rz`), the magnitude.
+    let scale = |magnitude: f64, is_up: bool, is_finite: bool| -> u64 {
+        if magnitude.is_nan() {
+            return 255;
+        }
+        let power = |code: u64| 2f64.powi(code as i32 - 127);
+        let above = (0..=254).find(|&code| power(code) >= magnitude);
+        let below = (0..=254).rev().find(|&code| power(code) <= magnitude);
+        let limit = if is_finite { 254 } else { 255 };
+        match (is_up, magnitude.is_infinite()) {
+            (_, true) => limit,
+            (true, _) => above.unwrap_or(limit),
+            (false, _) => below.unwrap_or(0),
+        }
+    };
+    for (name, is_up) in [("rz", false), ("rp", true)] {
+        for (flags, is_finite) in [("", false), (".satfinite", true)] {
+            suite.lanes(
+                format!("cvt.{name}{flags}.ue8m0x2.f32 d, a, b;"),
+                "f32 f32 -> b16",
+                &pairs_of(&codes),
+                move |[a, b]| {
+                    let [a, b] = [a, b].map(|x| scale(F32.value(x).abs(), is_up, is_finite));
+                    a << 8 | b
+                },
+            );
+            let halves: Vec<[u64; 1]> = codes
+                .iter()
+                .zip(codes.iter().skip(3))
+                .map(|(a, b)| [a >> 16 << 16 | b >> 16])
+                .collect();
+            suite.lanes(
+                format!("cvt.{name}{flags}.ue8m0x2.bf16x2 d, a;"),
+                "b32 -> b16",
+                &halves,
+                move |[a]| {
+                    let code = |x| scale(BF16.value(x).abs(), is_up, is_finite);
+                    code(a >> 16) << 8 | code(a & 0xffff)
+                },
+            );
+        }
+    }
+    let mut rows: Vec<[u64; 1]> = (0..256).map(|code| [code << 8 | (255 - code)]).collect();
+    rows.extend(random::<1>(18, 64, 16));
+    suite.lanes("cvt.rn.bf16x2.ue8m0x2 d, a;", "b16 -> b32", &rows, |[a]| {
+        let half = |code: u64| match code {
+            255 => any_nan(BF16),
+            code => Expected::Bits(BF16.nearest(2f64.powi(code as i32 - 127))),
+        };
+        both(half(a & 255), half(a >> 8), 16)
+    });
+}
