@@ -6,4 +6,5 @@ pub mod assemble;
 pub mod device;
 pub mod measure;
 pub mod record;
+pub mod roofline;
 pub mod sass;
