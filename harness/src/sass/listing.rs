@@ -41,8 +41,9 @@ pub fn parse(listing: &str) -> Result<Vec<Function>, SassError> {
     let mut is_code = false;
     for (number, line) in listing.lines().enumerate() {
         let text = line.trim();
-        if let Some(section) = text.strip_prefix(".section") {
-            is_code = section.trim_start().starts_with(".text.");
+        let mut words = text.split_whitespace();
+        if words.next() == Some(".section") {
+            is_code = words.next().is_some_and(|name| name.starts_with(".text."));
             continue;
         }
         if text.starts_with("//---") {
