@@ -43,6 +43,17 @@ fn ids_are_unique_and_name_the_family() {
 }
 
 #[test]
+fn every_folder_of_ptx_belongs_to_a_family() {
+    let families: HashSet<&str> = kernels().map(|entry| entry.family()).collect();
+    let ptx = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/ptx");
+    for folder in std::fs::read_dir(ptx).unwrap() {
+        let name = folder.unwrap().file_name().into_string().unwrap();
+        let is_known = families.contains(name.as_str()) || name == "macros";
+        assert!(is_known, "kernels/ptx/{name}: no entry has this family");
+    }
+}
+
+#[test]
 fn what_failed_once_is_right_now() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("regressions");
     for (path, regression) in Regression::read_all(&folder).unwrap() {

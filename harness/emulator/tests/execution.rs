@@ -1,5 +1,6 @@
 //! Programs that must run, with results computed by hand.
 
+#[allow(dead_code, reason = "each test file uses a part")]
 mod run;
 use run::{Machine, kernel};
 

@@ -3,6 +3,7 @@
 use ptx_emulator::launch::LaunchError;
 use ptx_emulator::report::{Report, Violation};
 
+#[allow(dead_code, reason = "each test file uses a part")]
 mod run;
 use run::{BODY_LINE, Machine, kernel};
 

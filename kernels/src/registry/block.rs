@@ -220,10 +220,7 @@ impl Entry for Variant {
             ("seed", seed as usize),
             ("in_place", usize::from(is_in_place)),
         ];
-        let mut problem = Problem::default();
-        for (name, size) in sizes {
-            problem.sizes.insert(name.to_owned(), size as u64);
-        }
+        let mut problem = Problem::new(sizes, []);
         let view = View {
             offset: src_offset,
             stride: src_stride,

@@ -4,6 +4,7 @@
 
 mod eval;
 mod formats;
+mod list;
 mod model;
 mod mutate;
 mod output;
@@ -38,6 +39,8 @@ enum Command {
     Eval(Box<eval::EvalArgs>),
     /// List number formats, or every code of one
     Formats(formats::FormatsArgs),
+    /// List the PTX kernels and what an element costs
+    List(list::ListArgs),
     /// Count how many faults planted into kernels verification catches
     Mutate(mutate::MutateArgs),
     /// Quantise the tensors of a safetensors file and say what it cost
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
         None => eval::run(&cli.eval),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
+        Some(Command::List(args)) => list::run(&args),
         Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Train(args)) => train::run(&args),
