@@ -43,4 +43,18 @@ macro_rules! chapters {
         }
     };
 }
-chapters!(integer, logic, float, half, compare, convert, packed, approximate, memory, atomics, collective, matrix, control);
+chapters!(
+    integer,
+    logic,
+    float,
+    half,
+    compare,
+    convert,
+    packed,
+    approximate,
+    memory,
+    atomics,
+    collective,
+    matrix,
+    control
+);

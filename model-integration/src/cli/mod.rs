@@ -4,6 +4,7 @@
 
 mod eval;
 mod formats;
+mod inspect;
 mod list;
 mod model;
 mod mutate;
@@ -39,6 +40,8 @@ enum Command {
     Eval(Box<eval::EvalArgs>),
     /// List number formats, or every code of one
     Formats(formats::FormatsArgs),
+    /// Say what a kernel takes and issues, and what time that predicts on a chip
+    Inspect(inspect::InspectArgs),
     /// List the PTX kernels and what an element costs
     List(list::ListArgs),
     /// Count how many faults planted into kernels verification catches
@@ -66,6 +69,7 @@ pub fn main() -> ExitCode {
         None => eval::run(&cli.eval),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::List(args)) => list::run(&args),
         Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
