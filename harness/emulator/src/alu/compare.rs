@@ -323,12 +323,12 @@ macro_rules! float_comparisons {
         Some(match $name {
             "eq" => with!(a, b, a == b),
             // NaN is not unequal to anything but for `neu`.
-            "ne" => with!(a, b, a < b || a > b),
+            "ne" => with!(a, b, a < b || b < a),
             "lt" => with!(a, b, a < b),
             "le" => with!(a, b, a <= b),
             "gt" => with!(a, b, a > b),
             "ge" => with!(a, b, a >= b),
-            "equ" => with!(a, b, !(a < b || a > b)),
+            "equ" => with!(a, b, !(a < b || b < a)),
             "neu" => with!(a, b, a != b),
             "ltu" => with!(a, b, !(a >= b)),
             "leu" => with!(a, b, !(a > b)),
