@@ -1,5 +1,6 @@
 //! From the syntax tree of a kernel to a [`Program`].
 
+mod matrix;
 mod memory;
 mod names;
 mod warp;
@@ -157,6 +158,10 @@ impl Lowering {
         {
             lowered
         } else if let Some(lowered) = warp::lower(instruction, &mut self.names).map_err(explain)? {
+            lowered
+        } else if let Some(lowered) =
+            matrix::lower(instruction, &mut self.names).map_err(explain)?
+        {
             lowered
         } else if let Some(alu) = alu::lower(instruction, &mut self.names).map_err(explain)? {
             Lowered {
