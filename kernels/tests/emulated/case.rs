@@ -25,9 +25,22 @@ const PATTERN: u8 = 0xA5;
 
 /// Runs `variant` once. `Err` says in one line what is not as the reference has it.
 pub fn check(variant: &Variant, shape: Shape, seed: u32) -> Result<(), String> {
+    let mut draws = Draws::new(seed);
+    let len = shape.rows * shape.cols;
+    let x = elements(&mut draws, len, variant.format(), variant.dense());
+    check_elements(variant, shape, x, seed)
+}
+
+/// [`check`] on elements that are given.
+pub fn check_elements(
+    variant: &Variant,
+    shape: Shape,
+    x: Vec<f32>,
+    seed: u32,
+) -> Result<(), String> {
     let text = render(variant);
     let kernels = Kernels::load(&text).map_err(|error| format!("{variant}: {error}"))?;
-    Case::new(variant, shape, seed)
+    Case::new(variant, shape, x, seed)
         .check(&kernels)
         .map_err(|what| format!("{variant} {shape:?} seed {seed}: {what}"))
 }
@@ -41,15 +54,14 @@ struct Case {
 }
 
 impl Case {
-    fn new(variant: &Variant, shape: Shape, seed: u32) -> Self {
-        let mut draws = Draws::new(seed);
+    fn new(variant: &Variant, shape: Shape, x: Vec<f32>, seed: u32) -> Self {
+        let mut draws = Draws::new(!seed);
         let (dense, mut format) = (variant.dense(), *variant.format());
         if matches!(format.rounding(), Rounding::Stochastic { .. }) {
             let rounding = Rounding::Stochastic { seed };
             format = format.to_builder().rounding(rounding).build().unwrap();
         }
         let (rows, cols) = (shape.rows, shape.cols);
-        let x = elements(&mut draws, rows * cols, &format, dense);
         let part = Part {
             rows,
             cols,
