@@ -198,6 +198,7 @@ fn what_is_not_understood_is_an_error() {
         SassError::Indirect { address: 16, .. }
     ));
     assert_eq!(parse("").unwrap().len(), 0);
+    assert_eq!(function("").body().slots(), 0);
 }
 
 /// A kernel around `body`, whose first line is line 8 of the text.

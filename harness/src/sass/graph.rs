@@ -96,7 +96,8 @@ impl Graph {
             let own = self.blocks[block].instructions.len();
             best.insert(block, (own + rest, next.map(|(_, next)| next)));
         }
-        std::iter::successors(Some(start), |block| best.get(block)?.1).collect()
+        let start = Some(start).filter(|start| best.contains_key(start));
+        std::iter::successors(start, |block| best.get(block)?.1).collect()
     }
 
     /// Every block that can be reached.

@@ -181,7 +181,7 @@ impl Instruction {
         let (Some(first), Some(access)) = (first, self.access()) else {
             return 0..0;
         };
-        first..first + access.bits.div_ceil(32)
+        first..first.saturating_add(access.bits.div_ceil(32))
     }
 }
 
