@@ -1,5 +1,5 @@
-//! The PTX emulator on one core, every check on: arithmetic, a quantise kernel, a tile in shared
-//! memory, products on tensor cores.
+//! The PTX emulator on one core, every check on: arithmetic, kernels that quantise, with vectors
+//! and one element at a time, a tile in shared memory, products on tensor cores.
 //!
 //! Throughput is thread instructions per second: 32 for each instruction that a whole warp runs.
 //! A kernel is measured only after its results equalled what the host computes, in this process;
@@ -7,7 +7,7 @@
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use half::bf16;
-use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, random_at};
+use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleRule, random_at};
 use mxlab_kernels::ptx::{Access, Family, Variant, render};
 use mxlab_kernels::reference;
 use ptx_emulator::launch::{DEFAULT_BUDGET, Geometry, Kernels};
@@ -107,34 +107,47 @@ fn arithmetic() -> Launch {
     launch
 }
 
-/// bf16 to FP4 with E8M0 scales, k = 32.
-fn quantize() -> Launch {
-    let (rows, cols) = (128, 2048);
-    let format = BlockFormat::new(ElementFormat::FP4_E2M1);
-    let format = format.build().expect("the parts fit together");
-    let variant = Variant::new(Family::Quantize, format, FloatType::Bf16, Access::Aligned);
-    let variant = variant.expect("there is such a kernel");
+/// Uniform bf16 values whose range changes from block to block.
+fn matrix(rows: usize, cols: usize) -> Vec<bf16> {
     let value = |i: u64| {
         let uniform = f64::from(random_at(1, i)) / f64::from(u32::MAX) - 0.5;
         let scale = (random_at(2, i / 32) % 16) as i32 - 8;
         bf16::from_f64(uniform * 2f64.powi(scale))
     };
-    let x: Vec<bf16> = (0..(rows * cols) as u64).map(value).collect();
+    (0..(rows * cols) as u64).map(value).collect()
+}
+
+/// bf16 to FP4 with E8M0 scales, k = 32: codes and scales in one pass, or codes by given scales.
+fn encode(name: &'static str, family: Family, access: Access, rule: ScaleRule) -> Launch {
+    let (rows, cols) = (128, 2048);
+    let format = BlockFormat::new(ElementFormat::FP4_E2M1).rule(rule);
+    let format = format.build().expect("the parts fit together");
+    let variant = Variant::new(family, format, FloatType::Bf16, access);
+    let variant = variant.expect("there is such a kernel");
+    let x = matrix(rows, cols);
     let wide: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
     let packed = reference::quantize(&wide, rows, cols, &format, FloatType::Bf16);
     let packed = packed.expect("the matrix has whole rows");
+    let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
 
     let grid = variant.grid(rows, cols).expect("the matrix is small");
-    let mut launch = Launch::new("quantize", &render(&variant), grid, variant.block_threads());
+    let mut launch = Launch::new(name, &render(&variant), grid, variant.block_threads());
     let codes = launch.output(packed.codes().len());
-    let scales = launch.output(packed.scales().len());
-    let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let scales = match family {
+        Family::Quantize => Some(launch.output(packed.scales().len())),
+        _ => None,
+    };
     launch.input(&bytes);
+    if scales.is_none() {
+        launch.input(packed.scales());
+    }
     for number in [rows, cols, cols] {
         launch.number(number as u32);
     }
     launch.verify(codes, packed.codes());
-    launch.verify(scales, packed.scales());
+    if let Some(scales) = scales {
+        launch.verify(scales, packed.scales());
+    }
     launch
 }
 
@@ -185,7 +198,25 @@ fn main() {
     group.sampling_mode(SamplingMode::Flat);
     let one_core = rayon::ThreadPoolBuilder::new().num_threads(1).build();
     let one_core = one_core.expect("a thread can be started");
-    for mut launch in [arithmetic(), quantize(), tile(), product()] {
+    let launches = [
+        arithmetic(),
+        encode(
+            "quantize",
+            Family::Quantize,
+            Access::Aligned,
+            ScaleRule::Floor,
+        ),
+        encode(
+            "quantize_mse",
+            Family::Quantize,
+            Access::Ragged,
+            ScaleRule::Mse,
+        ),
+        encode("round", Family::Round, Access::Ragged, ScaleRule::Floor),
+        tile(),
+        product(),
+    ];
+    for mut launch in launches {
         let instructions = launch.run().thread_instructions();
         group.throughput(Throughput::Elements(instructions));
         group.bench_function(launch.name, |bencher| {
