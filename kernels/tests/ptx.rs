@@ -9,6 +9,7 @@ use mxlab_kernels::format::{
 };
 use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
 use mxlab_kernels::registry::Entry;
+use ptx_emulator::launch::Kernels;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
 
@@ -45,6 +46,41 @@ fn every_kernel_renders_to_one_entry_named_after_it() {
         *families.entry(variant.family()).or_default() += 1;
     }
     assert_eq!(families.len(), Family::ALL.len());
+}
+
+/// Instructions whose results nothing that can be seen depends on.
+fn dead(variant: &Variant) -> Vec<String> {
+    let kernels = Kernels::load(&render(variant)).unwrap();
+    let instructions = &kernels.programs()[0].instructions;
+    let mut needed = HashSet::new();
+    let mut is_live = vec![false; instructions.len()];
+    loop {
+        let before = needed.len();
+        for (instruction, is_live) in instructions.iter().zip(&mut is_live) {
+            // Stores, branches, barriers: what they do is not in their registers.
+            let is_seen = instruction.writes.is_empty();
+            *is_live |= is_seen || instruction.writes.iter().any(|r| needed.contains(r));
+            if *is_live {
+                needed.extend(&instruction.reads);
+                needed.extend(instruction.guard.map(|(register, _)| register));
+            }
+        }
+        if needed.len() == before {
+            break;
+        }
+    }
+    let dead = instructions
+        .iter()
+        .zip(is_live)
+        .filter(|(_, is_live)| !is_live);
+    dead.map(|(i, _)| format!("{variant}:{} {}", i.position, i.text))
+        .collect()
+}
+
+#[test]
+fn no_instruction_is_dead() {
+    let dead: Vec<String> = Variant::all().step_by(89).flat_map(|v| dead(&v)).collect();
+    assert!(dead.is_empty(), "{} dead:\n{}", dead.len(), dead.join("\n"));
 }
 
 #[test]

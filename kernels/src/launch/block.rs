@@ -2,7 +2,7 @@
 
 use super::LaunchError;
 use crate::format::{BlockFormat, FloatType};
-use crate::ptx::{Access, Family, Variant, VariantError, render};
+use crate::ptx::{Access, Family, Target, Variant, VariantError, render};
 use mxlab_harness::device::{Argument, Buffer, Device, Geometry, Kernel, Stream};
 use std::sync::OnceLock;
 
@@ -262,8 +262,8 @@ fn address(slice: Slice) -> u64 {
     slice.buffer.address() + slice.offset as u64
 }
 
-/// The kernels of a family for a format: the fast one where the operands allow it, else the
-/// one for any layout. Each is loaded when it is first needed.
+/// The kernels of a family for a format, by the conversions that the device has: the fast one where
+/// the operands allow it, else the one for any layout. Each is loaded when it is first needed.
 #[derive(Debug)]
 pub struct BlockLauncher {
     device: Device,
@@ -282,7 +282,13 @@ impl BlockLauncher {
         format: BlockFormat,
         dense: FloatType,
     ) -> Result<Self, VariantError> {
-        let variant = |access| Variant::new(family, format, dense, access);
+        let sm = device.properties().sm;
+        let variant = |access| {
+            let portable = Variant::new(family, format, dense, access)?;
+            let targets = Target::ALL.into_iter().filter(|target| target.runs_on(sm));
+            let mut converting = targets.filter_map(|target| portable.with_conversions(target));
+            Ok::<_, VariantError>(converting.next_back().unwrap_or(portable))
+        };
         Ok(Self {
             device: device.clone(),
             variants: [variant(Access::Aligned)?, variant(Access::Ragged)?],

@@ -35,6 +35,11 @@ pub(super) struct Context {
     /// Elements by the target's conversions; see `hardware.j2`.
     is_hardware: bool,
     reads_tensor_scale: bool,
+    stores_scales: bool,
+    reads_scales: bool,
+    rounds: bool,
+    /// Codes to values.
+    decodes: bool,
     /// The largest X times the largest element, which the tensor scale brings amax to.
     largest: u32,
     ignores_nan: bool,
@@ -167,6 +172,10 @@ impl Context {
             widens: !(is_paired || pairs_amax && variant.family() == Family::Scale),
             is_hardware: variant.target() != Target::Sm80,
             reads_tensor_scale: variant.reads_tensor_scale(),
+            stores_scales: variant.family().stores_scales(),
+            reads_scales: variant.family().reads_scales(),
+            rounds: variant.family().rounds(),
+            decodes: matches!(variant.family(), Family::Dequantize | Family::FakeQuantize),
             largest: (format.scale().max() * format.element().max_normal()).to_bits(),
             ignores_nan: dialect.ignores_nan() && variant.family() != Family::Dequantize,
             negative_zero: match dialect.negative_zero() {

@@ -55,6 +55,16 @@ impl Family {
     pub const fn rounds(self) -> bool {
         matches!(self, Self::Round | Self::Quantize | Self::FakeQuantize)
     }
+
+    /// Whether the kernel writes scales.
+    pub const fn stores_scales(self) -> bool {
+        matches!(self, Self::Scale | Self::Quantize)
+    }
+
+    /// Whether the kernel is given scales.
+    pub const fn reads_scales(self) -> bool {
+        matches!(self, Self::Round | Self::Dequantize)
+    }
 }
 
 impl fmt::Display for Family {

@@ -101,14 +101,6 @@ impl Variant {
         matches!(self.family(), Family::Round | Family::Quantize)
     }
 
-    fn writes_scales(&self) -> bool {
-        matches!(self.family(), Family::Scale | Family::Quantize)
-    }
-
-    fn reads_scales(&self) -> bool {
-        matches!(self.family(), Family::Round | Family::Dequantize)
-    }
-
     /// The elements that are read.
     fn source(&self, sizes: &Sizes, problem: &Problem) -> Result<Vec<f32>, ProblemError> {
         let buffer = problem.tensor("src")?.values();
@@ -175,6 +167,10 @@ impl Entry for Variant {
 
     fn min_sm(&self) -> u32 {
         Self::min_sm(self)
+    }
+
+    fn runs_on(&self, sm: u32) -> bool {
+        self.target().runs_on(sm)
     }
 
     fn ptx(&self) -> String {
@@ -258,7 +254,7 @@ impl Entry for Variant {
             bytes.extend_from_slice(packed.codes());
             outputs.insert("codes", Tensor::of_bytes(&bytes));
         }
-        if self.writes_scales() {
+        if self.family().stores_scales() {
             let element = self.scale_element();
             outputs.insert("scales", Tensor::from_bytes(element, packed.scales()));
         }
@@ -390,7 +386,7 @@ impl Variant {
             let bytes: Vec<u8> = (0..code_bytes).map(|_| rng.random()).collect();
             insert("codes", Tensor::of_bytes(&bytes));
         }
-        if self.reads_scales() {
+        if self.family().reads_scales() {
             let scales = Tensor {
                 element: self.scale_element(),
                 bits: (0..blocks)
@@ -512,9 +508,11 @@ impl Runner for BlockRunner {
             }
             _ => None,
         };
-        let scales = match variant.reads_scales() {
+        let scales = match variant.family().reads_scales() {
             true => Some(self.input(problem, "scales")?),
-            false if variant.writes_scales() => Some(self.untouched("scales", scale_bytes)?),
+            false if variant.family().stores_scales() => {
+                Some(self.untouched("scales", scale_bytes)?)
+            }
             false => None,
         };
         let dst = (variant.writes_dense() && !sizes.is_in_place)
@@ -553,7 +551,7 @@ impl Runner for BlockRunner {
         if let (true, Some(codes)) = (variant.writes_codes(), &codes) {
             outputs.insert("codes", self.output(codes, ElementType::U8)?);
         }
-        if let (true, Some(scales)) = (variant.writes_scales(), &scales) {
+        if let (true, Some(scales)) = (variant.family().stores_scales(), &scales) {
             outputs.insert("scales", self.output(scales, variant.scale_element())?);
         }
         if let (true, Some(dst)) = (variant.writes_dense(), written) {

@@ -34,6 +34,11 @@ pub trait Entry: Send + Sync {
         80
     }
 
+    /// Whether a chip of that compute capability runs it.
+    fn runs_on(&self, sm: u32) -> bool {
+        sm >= self.min_sm()
+    }
+
     /// Its PTX.
     fn ptx(&self) -> String;
 

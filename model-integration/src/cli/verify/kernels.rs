@@ -6,7 +6,7 @@ use anyhow::{Context, Result, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_fuzz::campaign::{Finding, Outcome, Plan, Until, run as run_campaign};
 use mxlab_fuzz::regression::Regression;
-use mxlab_harness::device::{Device, Properties};
+use mxlab_harness::device::{Device, DeviceKind, Properties};
 use mxlab_harness::record::{Environment, write_atomic};
 use mxlab_kernels::registry::{Entry, kernels};
 use serde::Serialize;
@@ -27,6 +27,7 @@ struct Record<'a> {
     problem_size: usize,
     seconds: f64,
     families: Vec<Family<'a>>,
+    not_run: usize,
     findings: Vec<String>,
 }
 
@@ -41,7 +42,7 @@ struct Family<'a> {
 /// Runs the campaign, prints what it did, and keeps what it found.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     let environment = Environment::capture();
-    let entries = chosen(&args.kernel)?;
+    let mut entries = chosen(&args.kernel)?;
     let is_positive = args
         .minutes
         .is_none_or(|minutes| minutes > 0.0 && minutes.is_finite());
@@ -61,6 +62,17 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         until,
     };
     let device = Device::open(args.device)?;
+    let properties = device.properties();
+    let all = entries.len();
+    // The emulator knows the instructions of every chip.
+    entries.retain(|entry| properties.kind == DeviceKind::Emulator || entry.runs_on(properties.sm));
+    let left_out = all - entries.len();
+    ensure!(
+        !entries.is_empty(),
+        "none of the {all} kernels runs on {} (sm_{})",
+        properties.name,
+        properties.sm
+    );
     let bar = progress_bar();
     let begun = Instant::now();
     let open = || Device::open(args.device);
@@ -69,6 +81,9 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     bar.finish_and_clear();
 
     print(&text(&outcome, &device, args, seconds))?;
+    if left_out > 0 {
+        print(&format!("not run: {left_out} kernels for other chips\n"))?;
+    }
     for finding in &outcome.findings {
         if let (Some(folder), Some(problem)) = (&args.save, &finding.problem) {
             let regression = Regression {
@@ -90,6 +105,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
             problem_size: args.problem_size,
             seconds,
             families: families(&outcome),
+            not_run: left_out,
             findings: outcome.findings.iter().map(|f| f.failure.clone()).collect(),
         };
         let json = serde_json::to_vec_pretty(&record).context("cannot write the record as JSON")?;
