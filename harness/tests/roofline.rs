@@ -20,6 +20,8 @@ fn occupancy_by_hand() {
         // 33 x 32 = 1056 is rounded up to 1280: 12 warps a scheduler, 48 / 8.
         ("H200", 256, 33, 0, 6, Limit::Registers),
         ("H200", 256, 64, 0, 4, Limit::Registers),
+        // 12 warps a scheduler, 48 in all, though 51 x 1280 registers would fit the four together.
+        ("H200", 64, 40, 0, 24, Limit::Registers),
         // 255 x 32 = 8160 is rounded up to 8192: two warps a scheduler.
         ("A100", 256, 255, 0, 1, Limit::Registers),
         // One warp each: 32 thread blocks before 64 warps.
