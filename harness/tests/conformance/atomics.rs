@@ -157,7 +157,7 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
         _ => "0",
     };
     suite.block(64);
-    for (space, place) in [(".global", "base"), (".shared", "tile")] {
+    for (space, place) in [(".global", "base"), (".shared", "tile"), (".shared::cta", "tile")] {
         suite.blocks(
             format!(
                 ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n@first st{space}.{ty} [{place}], {zero};\n\

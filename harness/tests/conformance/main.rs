@@ -17,6 +17,7 @@ mod collective;
 mod compare;
 mod control;
 mod convert;
+mod coverage;
 mod float;
 mod half;
 mod inputs;
@@ -28,6 +29,12 @@ mod numbers;
 mod packed;
 mod runner;
 mod suite;
+
+#[path = "../../emulator/tests/alu/forms.rs"]
+mod forms;
+#[allow(dead_code, reason = "only what lowers an instruction is used")]
+#[path = "../../emulator/tests/alu/machine.rs"]
+mod machine;
 
 /// The chapters: a test for each.
 macro_rules! chapters {

@@ -2,7 +2,7 @@
 
 use crate::inputs::{low, random};
 use crate::integer::value;
-use crate::suite::{INPUTS, OUTPUTS, Suite};
+use crate::suite::{Expected, INPUTS, OUTPUTS, Outcome, Suite};
 
 const TYPES: [&str; 14] = [
     "b8", "u8", "s8", "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
@@ -63,7 +63,9 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
         load(format!("ldu.global.{ty} d, [src];"));
         load(format!("ld.global.L1::no_allocate.{ty} d, [src];"));
         load(format!("ld.global.nc.L1::evict_last.L2::128B.{ty} d, [src];"));
-        load(format!("st.shared.b64 [cell], a;\nld.shared.{ty} d, [cell];"));
+        for space in ["shared", "shared::cta"] {
+            load(format!("st.{space}.b64 [cell], a;\nld.{space}.{ty} d, [cell];"));
+        }
         load(format!("st.volatile.shared.b64 [cell], a;\nld.volatile.shared.{ty} d, [cell];"));
         load(format!(".local .align 8 .b8 mine[8];\nst.local.b64 [mine], a;\nld.local.{ty} d, [mine];"));
 
@@ -83,7 +85,11 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
                 "st{first}.global.b64 [tmp], b;\nst{middle}.{ty} [tmp], a;\nld{last}.global.b64 d, [tmp];"
             ));
         }
-        store(format!("st.shared.b64 [cell], b;\nst.shared.{ty} [cell], a;\nld.shared.b64 d, [cell];"));
+        for space in ["shared", "shared::cta"] {
+            store(format!(
+                "st.{space}.b64 [cell], b;\nst.{space}.{ty} [cell], a;\nld.{space}.b64 d, [cell];"
+            ));
+        }
         store(format!(
             ".local .align 8 .b8 mine[8];\nst.local.b64 [mine], b;\nst.local.{ty} [mine], a;\n\
              ld.local.b64 d, [mine];"
@@ -104,6 +110,9 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
             let whole = u128::from(words[0]) | u128::from(words[1]) << 64;
             extended(ty, (whole >> (8 * bytes * k)) as u64)
         };
+        let elements = move |words| {
+            Outcome((0..count).map(|k| Expected::Bits(element(words, k))).collect())
+        };
         let list = |names: &[&str]| names[..count].join(", ");
         let rows = random::<2>(22, 32, 64);
         let results = vec![register.as_str(); count].join(" ");
@@ -112,19 +121,46 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
                 format!("ld{middle}.v{count}.{ty} {{{}}}, [src];", list(&OUTPUTS)),
                 &format!("b64 b64 -> {results}"),
                 &rows,
-                move |words| crate::suite::Outcome(
-                    (0..count).map(|k| crate::suite::Expected::Bits(element(words, k))).collect(),
-                ),
+                move |words| elements(words),
             );
         }
+        let (mine, loads) = (".local .align 16 .b8 mine[16];", list(&OUTPUTS));
+        for (space, place, prepare) in [
+            ("shared", "cell", ""),
+            ("shared::cta", "cell", ""),
+            ("local", "mine", mine),
+        ] {
+            suite.lanes(
+                format!(
+                    "{prepare}st.{space}.v2.b64 [{place}], {{a, b}};\n\
+                     ld.{space}.v{count}.{ty} {{{loads}}}, [{place}];"
+                ),
+                &format!("b64 b64 -> {results}"),
+                &rows,
+                move |words| elements(words),
+            );
+        }
+        let table = [11 | 22 << 32, 33 | 44 << 32];
+        suite.lanes(
+            format!("ld.const.v{count}.{ty} {{{loads}}}, [table];"),
+            &format!("-> {results}"),
+            &[[]; 32],
+            move |[]| elements(table),
+        );
         // Stores: four elements from as many registers, over what was there.
         let rows = random::<4>(23, 32, 64);
         let sources = vec![register.as_str(); 4].join(" ");
-        for (space, place) in [(".global", "tmp"), (".shared", "cell"), ("", "tmp")] {
+        for (space, place, prepare) in [
+            (".global", "tmp", ""),
+            (".shared", "cell", ""),
+            (".shared::cta", "cell", ""),
+            (".local", "mine", mine),
+            ("", "tmp", ""),
+        ] {
             let other = if space.is_empty() { ".global" } else { space };
             suite.lanes(
                 format!(
-                    "st{other}.b64 [{place}], 0;\nst{other}.b64 [{place}+8], 0;\n\
+                    "{prepare}st{other}.b64 [{place}], 0;\nst{other}.b64 [{place}+8], 0;\n\
                      st{space}.v{count}.{ty} [{place}], {{{}}};\n\
                      ld{other}.v2.b64 {{d, g}}, [{place}];",
                     list(&INPUTS)
@@ -170,24 +206,32 @@ fn variables(suite: &mut Suite, ty: &'static str) {
 fn wide_vectors(suite: &mut Suite) {
     suite.target("sm_100a");
     let rows = random::<4>(24, 32, 64);
-    suite.lanes(
-        "ld.global.v4.b64 {d, g, h, i}, [src];",
-        "b64 b64 b64 b64 -> b64 b64 b64 b64",
-        &rows,
-        |row| row,
-    );
-    suite.lanes(
-        ".reg .b32 w<4>;\nld.global.v8.b32 {w0, d, w1, g, w2, h, w3, i}, [src];",
-        "b64 b64 b64 b64 -> b32 b32 b32 b32",
-        &rows,
-        |row| row.map(|x| x >> 32),
-    );
-    suite.lanes(
-        "st.global.v4.b64 [tmp], {e, c, b, a};\nld.global.v4.b64 {d, g, h, i}, [tmp];",
-        "b64 b64 b64 b64 -> b64 b64 b64 b64",
-        &rows,
-        |[a, b, c, e]| [e, c, b, a],
-    );
+    let words = ".reg .b32 w<4>;\nmov.b64 {w0, w1}, a;\nmov.b64 {w2, w3}, e;";
+    for middle in ["", ".global"] {
+        for ty in ["b64", "u64", "s64", "f64"] {
+            suite.lanes(
+                format!(
+                    "st{middle}.v4.{ty} [tmp], {{e, c, b, a}};\n\
+                     ld{middle}.v4.{ty} {{d, g, h, i}}, [tmp];"
+                ),
+                &format!("{ty} {ty} {ty} {ty} -> {ty} {ty} {ty} {ty}"),
+                &rows,
+                |[a, b, c, e]| [e, c, b, a],
+            );
+        }
+        for ty in ["b32", "u32", "s32", "f32"] {
+            let declared = words.replace("b32", ty);
+            suite.lanes(
+                format!(
+                    "{declared}\nst{middle}.v8.{ty} [tmp], {{w0, w1, w2, w3, w3, w2, w1, w0}};\n\
+                     ld{middle}.v8.{ty} {{w0, d, w1, g, w2, h, w3, i}}, [tmp];"
+                ),
+                &format!("b64 b64 b64 b64 -> {ty} {ty} {ty} {ty}"),
+                &rows,
+                |[a, _, _, e]| [a >> 32, e >> 32, e, a],
+            );
+        }
+    }
     suite.target("sm_80");
 }
 
@@ -209,17 +253,45 @@ fn orders(suite: &mut Suite) {
     suite.target("sm_80");
 }
 
-/// A parameter is what the launch gives: here the place of the inputs.
+/// A parameter is what the launch gives: here the place of the inputs, of which each type sees a
+/// part. It is compared with what a store to memory makes of the same bits.
 fn parameters(suite: &mut Suite) {
     let rows = random::<1>(26, 32, 64);
-    for space in ["param", "param::entry"] {
-        let text = format!(
-            ".reg .b64 first;\n.reg .b32 parts<2>;\nld.{space}.v2.b32 {{parts0, parts1}}, [p_src];\n\
-             mov.b64 first, {{parts0, parts1}};\nmad.wide.u32 first, tid, 8, first;\n\
-             ld.global.b64 d, [first];\nld.{space}.b32 g, [p_src];\nld.{space}.b32 h, [p_src+4];\n\
-             sub.u32 g, g, parts0;\nsub.u32 h, h, parts1;"
-        );
-        suite.lanes(text, "b64 -> b64 b32 b32", &rows, |[a]| [a, 0, 0]);
+    suite.lanes(
+        ".reg .b64 first;\nld.param::entry.b64 first, [p_src];\n\
+         mad.wide.u32 first, at, 8, first;\nld.global.b64 d, [first];",
+        "b64 -> b64",
+        &rows,
+        |[a]| a,
+    );
+    for ty in TYPES {
+        let register = match bits(ty) {
+            8 => "b16".to_owned(),
+            _ => ty.to_owned(),
+        };
+        for count in [1, 2, 4].into_iter().filter(|count| count * bits(ty) <= 64) {
+            let stored: Vec<String> = (0..count).map(|k| format!("x{k}")).collect();
+            let (vector, stored) = match count {
+                1 => (String::new(), stored[0].clone()),
+                _ => (format!(".v{count}"), format!("{{{}}}", stored.join(", "))),
+            };
+            let mut text = format!(
+                ".reg .b64 whole;\n.reg .{register} x<4>;\n\
+                 ld.param.b64 whole, [p_src];\nst.global.b64 [tmp], whole;\n\
+                 ld.global{vector}.{ty} {stored}, [tmp];\n\
+                 .reg .{register} y<4>;\nld.param{vector}.{ty} {}, [p_src];\n",
+                stored.replace('x', "y")
+            );
+            let compared = if ty.starts_with('f') { ty.to_owned() } else { format!("b{}", bits(ty).max(16)) };
+            for k in 0..count as usize {
+                let equal = if ty.starts_with('f') { "equ" } else { "eq" };
+                text.push_str(&format!("setp.{equal}.{compared} {}, x{k}, y{k};\n", OUTPUTS[k]));
+            }
+            let signature = format!("b64 -> {}", vec!["pred"; count as usize].join(" "));
+            suite.lanes(text, &signature, &rows, move |_| {
+                Outcome((0..count).map(|_| Expected::Bits(1)).collect())
+            });
+        }
     }
 }
 
@@ -252,6 +324,22 @@ fn addresses(suite: &mut Suite) {
         "b64 -> b64 b64",
         &rows,
         |[a]| [a, 0],
+    );
+    // The inputs lie where a parameter says, whose address is a generic one too.
+    suite.lanes(
+        ".reg .b64 place, back;\ncvta.param.u64 place, p_src;\nld.b64 back, [place];\n\
+         cvta.to.param.u64 place, place;\nld.param.b64 place, [place];\nsub.s64 g, back, place;\n\
+         mad.wide.u32 back, at, 8, back;\nld.b64 d, [back];",
+        "b64 -> b64 b64",
+        &rows,
+        |[a]| [a, 0],
+    );
+    suite.lanes(
+        ".reg .b64 at64, back;\nmov.u64 at64, table;\ncvta.const.u64 back, at64;\n\
+         cvta.to.const.u64 back, back;\nsub.s64 d, back, at64;",
+        "b64 -> b64",
+        &rows,
+        |_| 0,
     );
     suite.lanes(
         ".reg .b64 at64;\nmov.u64 at64, table;\ncvta.const.u64 at64, at64;\nld.b32 d, [at64+4];\n\
