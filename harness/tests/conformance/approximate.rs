@@ -63,23 +63,54 @@ const ANYWHERE: fn(f64) -> bool = |_| true;
 const IN_TWO_PI: fn(f64) -> bool = |x| x.abs() <= std::f64::consts::TAU || !x.is_finite();
 
 const SINGLE: [Function; 7] = [
-    Function { name: "rcp", truth: |x| 1.0 / x, error: |_| Ulps(1.0), holds: ANYWHERE },
-    Function { name: "sqrt", truth: f64::sqrt, error: |_| Relative(1.0 / 8_388_608.0), holds: ANYWHERE },
+    Function {
+        name: "rcp",
+        truth: |x| 1.0 / x,
+        error: |_| Ulps(1.0),
+        holds: ANYWHERE,
+    },
+    Function {
+        name: "sqrt",
+        truth: f64::sqrt,
+        error: |_| Relative(1.0 / 8_388_608.0),
+        holds: ANYWHERE,
+    },
     Function {
         name: "rsqrt",
         truth: |x| if x == 0.0 { 1.0 / x } else { 1.0 / x.sqrt() },
         error: |_| Relative(1.28e-7),
         holds: ANYWHERE,
     },
-    Function { name: "sin", truth: f64::sin, error: |_| Absolute(6.75e-7), holds: IN_TWO_PI },
-    Function { name: "cos", truth: f64::cos, error: |_| Absolute(6.75e-7), holds: IN_TWO_PI },
+    Function {
+        name: "sin",
+        truth: f64::sin,
+        error: |_| Absolute(6.75e-7),
+        holds: IN_TWO_PI,
+    },
+    Function {
+        name: "cos",
+        truth: f64::cos,
+        error: |_| Absolute(6.75e-7),
+        holds: IN_TWO_PI,
+    },
     Function {
         name: "lg2",
         truth: f64::log2,
-        error: |x| if x > 0.5 && x < 2.0 { Absolute(2.4e-7) } else { Relative(2.4e-7) },
+        error: |x| {
+            if x > 0.5 && x < 2.0 {
+                Absolute(2.4e-7)
+            } else {
+                Relative(2.4e-7)
+            }
+        },
         holds: ANYWHERE,
     },
-    Function { name: "ex2", truth: f64::exp2, error: |_| Relative(1.69e-7), holds: ANYWHERE },
+    Function {
+        name: "ex2",
+        truth: f64::exp2,
+        error: |_| Relative(1.69e-7),
+        holds: ANYWHERE,
+    },
 ];
 
 /// Edges, and numbers of all sizes with more of them near one.
@@ -101,7 +132,12 @@ pub fn rows() -> Suite {
     for function in &SINGLE {
         for flushes in [false, true] {
             let ftz = if flushes { ".ftz" } else { "" };
-            let Function { name, truth, error, holds } = *function;
+            let Function {
+                name,
+                truth,
+                error,
+                holds,
+            } = *function;
             let text = format!("{name}.approx{ftz}.f32 d, a;");
             suite.lanes(text, "f32 -> f32", &rows, move |[a]| {
                 let x = F32.value(if flushes { F32.flushed(a) } else { a });
@@ -123,12 +159,47 @@ pub fn rows() -> Suite {
 }
 
 fn halves(suite: &mut Suite) {
-    type Half = (&'static str, &'static str, Format, fn(f64) -> f64, Error, bool);
+    type Half = (
+        &'static str,
+        &'static str,
+        Format,
+        fn(f64) -> f64,
+        Error,
+        bool,
+    );
     let functions: [Half; 4] = [
-        ("ex2.approx", "f16", F16, f64::exp2, Relative(0.001_046), false),
-        ("ex2.approx.ftz", "bf16", BF16, f64::exp2, Relative(0.007_813), true),
-        ("tanh.approx", "f16", F16, f64::tanh, Absolute(0.000_493), false),
-        ("tanh.approx", "bf16", BF16, f64::tanh, Absolute(0.003_907), false),
+        (
+            "ex2.approx",
+            "f16",
+            F16,
+            f64::exp2,
+            Relative(0.001_046),
+            false,
+        ),
+        (
+            "ex2.approx.ftz",
+            "bf16",
+            BF16,
+            f64::exp2,
+            Relative(0.007_813),
+            true,
+        ),
+        (
+            "tanh.approx",
+            "f16",
+            F16,
+            f64::tanh,
+            Absolute(0.000_493),
+            false,
+        ),
+        (
+            "tanh.approx",
+            "bf16",
+            BF16,
+            f64::tanh,
+            Absolute(0.003_907),
+            false,
+        ),
     ];
     for (name, ty, format, truth, error, flushes) in functions {
         suite.target(if ty == "bf16" { "sm_90" } else { "sm_80" });
@@ -137,11 +208,19 @@ fn halves(suite: &mut Suite) {
             near(format, truth(format.value(code)), error, flushes)
         };
         let codes: Vec<u64> = (0..1 << 16).step_by(3).collect();
-        suite.lanes(format!("{name}.{ty} d, a;"), "b16 -> b16", &singles(&codes), move |[a]| half(a));
+        suite.lanes(
+            format!("{name}.{ty} d, a;"),
+            "b16 -> b16",
+            &singles(&codes),
+            move |[a]| half(a),
+        );
         let rows: Vec<[u64; 1]> = codes.iter().map(|&a| [a << 16 | (a ^ 0x3ff)]).collect();
-        suite.lanes(format!("{name}.{ty}x2 d, a;"), "b32 -> b32", &rows, move |[a]| {
-            both(half(a & 0xffff), half(a >> 16), 16)
-        });
+        suite.lanes(
+            format!("{name}.{ty}x2 d, a;"),
+            "b32 -> b32",
+            &rows,
+            move |[a]| both(half(a & 0xffff), half(a >> 16), 16),
+        );
     }
     suite.target("sm_80");
 }
@@ -149,7 +228,12 @@ fn halves(suite: &mut Suite) {
 fn quotients(suite: &mut Suite) {
     let codes = samples(F32);
     let mut rows = grid(&floats(F32), &floats(F32));
-    rows.extend(codes.iter().zip(codes.iter().skip(1)).map(|(&a, &b)| [a, b]));
+    rows.extend(
+        codes
+            .iter()
+            .zip(codes.iter().skip(1))
+            .map(|(&a, &b)| [a, b]),
+    );
     for kind in ["approx", "full"] {
         for flushes in [false, true] {
             let ftz = if flushes { ".ftz" } else { "" };
@@ -178,20 +262,28 @@ fn doubles(suite: &mut Suite) {
         near(F64, truth, Relative(2f64.powf(-20.9)), true)
     });
     for name in ["rcp", "rsqrt"] {
-        suite.lanes(format!("{name}.approx.ftz.f64 d, a;"), "f64 -> f64", &rows, move |[a]| {
-            let x = F64.value(F64.flushed(a));
-            let truth = match (name, x == 0.0) {
-                ("rcp", _) | (_, true) => 1.0 / x,
-                _ => 1.0 / x.sqrt(),
-            };
-            // The upper word alone has 20 bits of mantissa; the lower one is zero.
-            let near = near(F64, truth, Relative(2f64.powi(-19)), true);
-            match near {
-                Expected::Where(what, holds) => Expected::Where(what, Box::new(move |code| {
-                    holds(code) && (F64.is_nan(code) || code & 0xffff_ffff == 0)
-                })),
-                bits => bits,
-            }
-        });
+        suite.lanes(
+            format!("{name}.approx.ftz.f64 d, a;"),
+            "f64 -> f64",
+            &rows,
+            move |[a]| {
+                let x = F64.value(F64.flushed(a));
+                let truth = match (name, x == 0.0) {
+                    ("rcp", _) | (_, true) => 1.0 / x,
+                    _ => 1.0 / x.sqrt(),
+                };
+                // The upper word alone has 20 bits of mantissa; the lower one is zero.
+                let near = near(F64, truth, Relative(2f64.powi(-19)), true);
+                match near {
+                    Expected::Where(what, holds) => Expected::Where(
+                        what,
+                        Box::new(move |code| {
+                            holds(code) && (F64.is_nan(code) || code & 0xffff_ffff == 0)
+                        }),
+                    ),
+                    bits => bits,
+                }
+            },
+        );
     }
 }

@@ -29,7 +29,10 @@ fn every_row_assembles() {
             }
             let messages = String::from_utf8_lossy(&run.stderr);
             for message in messages.lines().filter(|line| line.contains("line ")) {
-                let number = message.split("line ").nth(1).and_then(|m| m.split(';').next());
+                let number = message
+                    .split("line ")
+                    .nth(1)
+                    .and_then(|m| m.split(';').next());
                 let number = number.and_then(|n| n.trim().parse::<usize>().ok());
                 let line = number.and_then(|n| text.lines().nth(n.saturating_sub(1)));
                 refused.push_str(&format!("{}: {message}\n", line.unwrap_or("")));

@@ -65,12 +65,35 @@ fn ty_of(ty: &str) -> &str {
 fn cases(ty: &str) -> Vec<[u64; 3]> {
     let bits = crate::suite::register_bits(ty);
     let values = match ty {
-        "f32" => [0, 1 << 31, 1, 0x7f_ffff, 0x80_0000, 0x3f80_0000, 0xbf80_0000, 0x7f7f_ffff, 0x0080_0001, 0x8080_0000].to_vec(),
-        "f64" => [0, 1 << 63, 1, 0x3ff0_0000_0000_0000, 0xbff0_0000_0000_0001, 0x7fef_ffff_ffff_ffff].to_vec(),
+        "f32" => [
+            0,
+            1 << 31,
+            1,
+            0x7f_ffff,
+            0x80_0000,
+            0x3f80_0000,
+            0xbf80_0000,
+            0x7f7f_ffff,
+            0x0080_0001,
+            0x8080_0000,
+        ]
+        .to_vec(),
+        "f64" => [
+            0,
+            1 << 63,
+            1,
+            0x3ff0_0000_0000_0000,
+            0xbff0_0000_0000_0001,
+            0x7fef_ffff_ffff_ffff,
+        ]
+        .to_vec(),
         _ => integers(bits),
     };
     let mut random = Random(30);
-    pairs(&values).iter().map(|&[a, b]| [a, b, low(random.bits(), bits)]).collect()
+    pairs(&values)
+        .iter()
+        .map(|&[a, b]| [a, b, low(random.bits(), bits)])
+        .collect()
 }
 
 pub fn rows() -> Suite {
@@ -97,7 +120,13 @@ fn alone(suite: &mut Suite, op: &'static str, ty: &'static str) {
     for (space, place) in places {
         let is_global = place == "tmp";
         let memory = if is_global { ".global" } else { ".shared" };
-        for order in ["", ".relaxed.gpu", ".acq_rel.cta", ".acquire.sys", ".release.gpu"] {
+        for order in [
+            "",
+            ".relaxed.gpu",
+            ".acq_rel.cta",
+            ".acquire.sys",
+            ".release.gpu",
+        ] {
             suite.lanes(
                 format!(
                     "st{memory}.{ty} [{place}], a;\natom{order}{space}.{op}.{ty} d, [{place}], {operands};\n\
@@ -157,7 +186,11 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
         _ => "0",
     };
     suite.block(64);
-    for (space, place) in [(".global", "base"), (".shared", "tile"), (".shared::cta", "tile")] {
+    for (space, place) in [
+        (".global", "base"),
+        (".shared", "tile"),
+        (".shared::cta", "tile"),
+    ] {
         suite.blocks(
             format!(
                 ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n@first st{space}.{ty} [{place}], {zero};\n\

@@ -42,7 +42,10 @@ fn shuffles(suite: &mut Suite) {
                             "bfly" => Some(own ^ distance).filter(|&from| from < first + width),
                             _ => Some(first + distance % width),
                         };
-                        [warp[from.unwrap_or(own) as usize][0], u64::from(from.is_some())]
+                        [
+                            warp[from.unwrap_or(own) as usize][0],
+                            u64::from(from.is_some()),
+                        ]
                     },
                 );
             }
@@ -67,16 +70,26 @@ fn shuffles(suite: &mut Suite) {
             },
         );
         suite.blocks(
-            format!("mov.b32 d, a;\nshfl.sync.{mode}.b32 d, a, 1, 0x1c1f, 0xffffffff;").replace(
-                "0x1c1f",
-                if mode == "up" { "0x1c00" } else { "0x1c1f" },
-            ),
+            format!("mov.b32 d, a;\nshfl.sync.{mode}.b32 d, a, 1, 0x1c1f, 0xffffffff;")
+                .replace("0x1c1f", if mode == "up" { "0x1c00" } else { "0x1c1f" }),
             "b32 b32 -> b32",
             &rows,
             move |warp, lane| {
                 let from = match mode {
-                    "up" => if lane % 4 == 0 { lane } else { lane - 1 },
-                    "down" => if lane % 4 == 3 { lane } else { lane + 1 },
+                    "up" => {
+                        if lane % 4 == 0 {
+                            lane
+                        } else {
+                            lane - 1
+                        }
+                    }
+                    "down" => {
+                        if lane % 4 == 3 {
+                            lane
+                        } else {
+                            lane + 1
+                        }
+                    }
                     "bfly" => lane ^ 1,
                     _ => lane / 4 * 4 + 1,
                 };
@@ -152,8 +165,9 @@ fn matches(suite: &mut Suite) {
         for kinds in [1, 3, 32] {
             let mut random = Random(43);
             // Values that differ in their upper bits alone.
-            let rows: Vec<[u64; 1]> =
-                (0..32).map(|_| [low(5 | random.below(kinds) << (bits - 6), bits)]).collect();
+            let rows: Vec<[u64; 1]> = (0..32)
+                .map(|_| [low(5 | random.below(kinds) << (bits - 6), bits)])
+                .collect();
             for mask in MASKS {
                 let equal = move |warp: &[[u64; 1]], lane: usize| {
                     let same = lanes_of(mask).filter(|&other| warp[other] == warp[lane]);
@@ -162,7 +176,11 @@ fn matches(suite: &mut Suite) {
                 let text = format!("match.any.sync.{ty} d, a, {mask:#x};");
                 let text = masked(mask, &text, "mov.b32 d, 7;");
                 suite.blocks(text, &format!("{ty} -> b32"), &rows, move |warp, lane| {
-                    if mask >> lane & 1 == 1 { equal(warp, lane) } else { 7 }
+                    if mask >> lane & 1 == 1 {
+                        equal(warp, lane)
+                    } else {
+                        7
+                    }
                 });
                 for (result, signature) in [("d|g", "b32 pred"), ("d", "b32 b32")] {
                     let prepare = match result {
@@ -208,7 +226,11 @@ fn reductions(suite: &mut Suite) {
                 suite.blocks(text, &format!("{ty} -> {ty}"), &rows, move |warp, lane| {
                     let values = lanes_of(mask).map(|lane| value(number, warp[lane][0]));
                     let reduced = values.reduce(reduce).expect("some lanes");
-                    if mask >> lane & 1 == 1 { reduced as u64 } else { 7 }
+                    if mask >> lane & 1 == 1 {
+                        reduced as u64
+                    } else {
+                        7
+                    }
                 });
             }
         }
@@ -222,7 +244,11 @@ fn elections(suite: &mut Suite) {
         let text = format!(
             "elect.sync d|g, {mask:#x};\n.reg .b32 votes;\nvote.sync.ballot.b32 h, g, {mask:#x};"
         );
-        let text = masked(mask, &text, "mov.b32 d, 7;\nsetp.ne.b32 g, 0, 0;\nmov.b32 h, 0;");
+        let text = masked(
+            mask,
+            &text,
+            "mov.b32 d, 7;\nsetp.ne.b32 g, 0, 0;\nmov.b32 h, 0;",
+        );
         suite.blocks(text, "-> b32 pred b32", &[[]; 32], move |_, lane| {
             let is_inside = mask >> lane & 1 == 1;
             // PTX leaves open which one it is.
@@ -264,19 +290,32 @@ fn barriers(suite: &mut Suite) {
         "barrier.cta.sync.aligned 5, 128;",
     ] {
         let text = format!("{}\n{wait}\nld.shared.b32 d, [other];", next(33));
-        suite.blocks(text, "b32 -> b32", &rows, |block, thread| block[(thread + 33) % 128][0]);
+        suite.blocks(text, "b32 -> b32", &rows, |block, thread| {
+            block[(thread + 33) % 128][0]
+        });
     }
     // The first two warps write and arrive; the others wait and read.
-    for arrive in ["bar.arrive", "barrier.arrive", "barrier.cta.arrive", "barrier.arrive.aligned"] {
-        let wait = if arrive.contains("aligned") || arrive == "bar.arrive" { "bar.sync" } else { "barrier.sync" };
+    for arrive in [
+        "bar.arrive",
+        "barrier.arrive",
+        "barrier.cta.arrive",
+        "barrier.arrive.aligned",
+    ] {
+        let wait = if arrive.contains("aligned") || arrive == "bar.arrive" {
+            "bar.sync"
+        } else {
+            "barrier.sync"
+        };
         let text = format!(
             "{}\n.reg .pred first;\nsetp.lt.u32 first, tid, 64;\nmov.b32 d, 0;\n@first bra arrives;\n\
              {wait} 6, 128;\nld.shared.b32 d, [other];\nbra.uni after;\narrives:\n{arrive} 6, 128;\nafter:",
             next(64)
         );
-        suite.blocks(text, "b32 -> b32", &rows, |block, thread| match thread < 64 {
-            true => 0,
-            false => block[thread - 64][0],
+        suite.blocks(text, "b32 -> b32", &rows, |block, thread| {
+            match thread < 64 {
+                true => 0,
+                false => block[thread - 64][0],
+            }
         });
     }
     suite.block(32);

@@ -6,7 +6,6 @@ use crate::numbers::{BF16, F16, F32, F64, Format};
 use crate::suite::Suite;
 use std::cmp::Ordering;
 
-
 const ORDERED: [&str; 6] = ["eq", "ne", "lt", "le", "gt", "ge"];
 const UNSIGNED: [&str; 6] = ["eq", "ne", "lo", "ls", "hi", "hs"];
 const UNORDERED: [&str; 8] = ["equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
@@ -145,18 +144,26 @@ pub fn rows() -> Suite {
                 let f = outcome.clone();
                 if is_half {
                     let text = format!("setp.{operator}.{combination}.{name} d, a, b, !c;");
-                    suite.lanes(text, &format!("{three} pred"), &with_predicate, move |[a, b, c]| {
-                        combine(f(a, b), c == 0)
-                    });
+                    suite.lanes(
+                        text,
+                        &format!("{three} pred"),
+                        &with_predicate,
+                        move |[a, b, c]| combine(f(a, b), c == 0),
+                    );
                     continue;
                 }
                 for (sign, is_negated) in [("", false), ("!", true)] {
                     let f = outcome.clone();
                     let text = format!("setp.{operator}.{combination}.{name} d|g, a, b, {sign}c;");
-                    suite.lanes(text, &format!("{three} pred pred"), &with_predicate, move |[a, b, c]| {
-                        let c = (c == 1) != is_negated;
-                        [combine(f(a, b), c), combine(!f(a, b), c)].map(u64::from)
-                    });
+                    suite.lanes(
+                        text,
+                        &format!("{three} pred pred"),
+                        &with_predicate,
+                        move |[a, b, c]| {
+                            let c = (c == 1) != is_negated;
+                            [combine(f(a, b), c), combine(!f(a, b), c)].map(u64::from)
+                        },
+                    );
                 }
             }
             let results: &[&str] = match scalar {
@@ -170,9 +177,14 @@ pub fn rows() -> Suite {
                 let text = format!("set.{operator}.{to}.{name} d, a, b;")
                     .replace(&format!("{to}.ftz."), &format!("ftz.{to}."));
                 let bits = true_of(to);
-                suite.lanes(text, &format!("{two} {to_register}"), &rows, move |[a, b]| {
-                    if f(a, b) { bits } else { 0 }
-                });
+                suite.lanes(
+                    text,
+                    &format!("{two} {to_register}"),
+                    &rows,
+                    move |[a, b]| {
+                        if f(a, b) { bits } else { 0 }
+                    },
+                );
                 for (combination, combine) in COMBINED {
                     let f = outcome.clone();
                     let text = format!("set.{operator}.{combination}.{to}.{name} d, a, b, !c;")
@@ -218,7 +230,11 @@ fn packed(suite: &mut Suite) {
                     outcomes(a, b).map(u64::from)
                 });
                 let to_value = "b32 b32 pred -> b32";
-                let results = [(format!("{ty}x2"), true_of(ty)), ("u32".into(), 0xffff), ("s32".into(), 0xffff)];
+                let results = [
+                    (format!("{ty}x2"), true_of(ty)),
+                    ("u32".into(), 0xffff),
+                    ("s32".into(), 0xffff),
+                ];
                 for (to, bits) in &results {
                     let bits = *bits;
                     let text = format!("set.{operator}{ftz}.{to}.{ty}x2 d, a, b;");
@@ -234,7 +250,8 @@ fn packed(suite: &mut Suite) {
                     });
                     for (to, bits) in &results {
                         let bits = *bits;
-                        let text = format!("set.{operator}.{combination}{ftz}.{to}.{ty}x2 d, a, b, c;");
+                        let text =
+                            format!("set.{operator}.{combination}{ftz}.{to}.{ty}x2 d, a, b, c;");
                         suite.lanes(text, to_value, &rows, move |[a, b, c]| {
                             let value = |x| if combine(x, c == 1) { bits } else { 0 };
                             let [low, high] = outcomes(a, b).map(value);
@@ -250,26 +267,41 @@ fn packed(suite: &mut Suite) {
 
 /// `slct`: the first where the third is not negative.
 fn select(suite: &mut Suite) {
-    for ty in ["b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
+    for ty in [
+        "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
+    ] {
         let signature = |third: &str| format!("{ty} {ty} {third} -> {ty}");
         let rows = |third: &[u64]| -> Vec<[u64; 3]> {
             let both = random::<2>(13, third.len(), width(ty));
-            both.iter().zip(third).map(|(&[a, b], &c)| [a, b, c]).collect()
+            both.iter()
+                .zip(third)
+                .map(|(&[a, b], &c)| [a, b, c])
+                .collect()
         };
         let row = rows(&integers(32));
-        suite.lanes(format!("slct.{ty}.s32 d, a, b, c;"), &signature("s32"), &row, |[a, b, c]| {
-            if value("s32", c) >= 0 { a } else { b }
-        });
+        suite.lanes(
+            format!("slct.{ty}.s32 d, a, b, c;"),
+            &signature("s32"),
+            &row,
+            |[a, b, c]| {
+                if value("s32", c) >= 0 { a } else { b }
+            },
+        );
         for flushes in [false, true] {
             let ftz = if flushes { ".ftz" } else { "" };
             let text = format!("slct{ftz}.{ty}.f32 d, a, b, c;");
-            suite.lanes(text, &signature("f32"), &rows(&floats(F32)), move |[a, b, c]| {
-                // NaN selects the second.
-                match by_value(F32, flushes, c, 0) {
-                    Some(Ordering::Greater | Ordering::Equal) => a,
-                    _ => b,
-                }
-            });
+            suite.lanes(
+                text,
+                &signature("f32"),
+                &rows(&floats(F32)),
+                move |[a, b, c]| {
+                    // NaN selects the second.
+                    match by_value(F32, flushes, c, 0) {
+                        Some(Ordering::Greater | Ordering::Equal) => a,
+                        _ => b,
+                    }
+                },
+            );
         }
     }
 }

@@ -72,13 +72,19 @@ fn copies(suite: &mut Suite) {
     let forms = [("ca", 4), ("ca", 8), ("ca", 16), ("cg", 16)];
     for (cache, bytes) in forms {
         let load = match bytes {
-            4 => "mov.b64 g, 0;\n.reg .b32 half;\nld.shared.b32 half, [cell];\ncvt.u64.u32 d, half;",
+            4 => {
+                "mov.b64 g, 0;\n.reg .b32 half;\nld.shared.b32 half, [cell];\ncvt.u64.u32 d, half;"
+            }
             8 => "mov.b64 g, 0;\nld.shared.b64 d, [cell];",
             _ => "ld.shared.v2.b64 {d, g}, [cell];",
         };
         let kept = move |[a, b]: [u64; 2], count: u32| {
             let whole = u128::from(a) | u128::from(b) << 64;
-            let whole = if count == 16 { whole } else { whole & ((1 << (8 * count)) - 1) };
+            let whole = if count == 16 {
+                whole
+            } else {
+                whole & ((1 << (8 * count)) - 1)
+            };
             [whole as u64, (whole >> 64) as u64]
         };
         for (space, hint) in [("shared", ""), ("shared::cta", ".L2::128B")] {
@@ -88,9 +94,12 @@ fn copies(suite: &mut Suite) {
                 "cp.async.commit_group;\ncp.async.wait_group 0;",
                 "cp.async.commit_group;\ncp.async.commit_group;\ncp.async.wait_group 1;",
             ] {
-                suite.lanes(format!("{copy};\n{wait}\n{load}"), "b64 b64 -> b64 b64", &rows, move |row| {
-                    kept(row, bytes)
-                });
+                suite.lanes(
+                    format!("{copy};\n{wait}\n{load}"),
+                    "b64 b64 -> b64 b64",
+                    &rows,
+                    move |row| kept(row, bytes),
+                );
             }
             // Of fewer bytes the rest is zeros; of none nothing is read.
             for count in [0, 1, bytes / 2, bytes] {

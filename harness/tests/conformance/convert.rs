@@ -1,10 +1,10 @@
 //! `cvt` between scalar types. PTX ISA 9.7.9.
 
+use crate::float::any_nan;
 use crate::inputs::{floats, integers, low, random, singles};
 use crate::integer::{range, value, width};
 use crate::numbers::{F32, F64, Format, MODES, Mode, Number, format_of, integer, to_integer};
 use crate::suite::{Expected, Suite};
-use crate::float::any_nan;
 
 const INTEGERS: [&str; 8] = ["u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64"];
 const FLOATS: [&str; 4] = ["f16", "bf16", "f32", "f64"];
@@ -34,7 +34,10 @@ fn registers(from: &str, to: &str) -> String {
 /// Registers that a result may go to, which are as wide or wider.
 fn wider(ty: &str) -> Vec<&'static str> {
     let bits = crate::suite::register_bits(ty);
-    ["b16", "b32", "b64"].into_iter().filter(|r| width(r) >= bits).collect()
+    ["b16", "b32", "b64"]
+        .into_iter()
+        .filter(|r| width(r) >= bits)
+        .collect()
 }
 
 pub fn rows() -> Suite {
@@ -58,7 +61,11 @@ pub fn rows() -> Suite {
 
 /// Modifiers of a row: rounding, `.ftz` and `.sat`.
 fn head(rounding: &str, flushes: bool, saturates: bool, to: &str, from: &str) -> String {
-    let rounding = if rounding.is_empty() { String::new() } else { format!(".{rounding}") };
+    let rounding = if rounding.is_empty() {
+        String::new()
+    } else {
+        format!(".{rounding}")
+    };
     let flags = [(flushes, ".ftz"), (saturates, ".sat")];
     let flags: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
     format!("cvt{rounding}{flags}.{to}.{from}")
@@ -66,7 +73,11 @@ fn head(rounding: &str, flushes: bool, saturates: bool, to: &str, from: &str) ->
 
 /// `bf16` is a type of `cvt` in general since sm_90.
 fn target(types: [&str; 2]) -> &'static str {
-    if types.contains(&"bf16") { "sm_90" } else { "sm_80" }
+    if types.contains(&"bf16") {
+        "sm_90"
+    } else {
+        "sm_80"
+    }
 }
 
 fn between_integers(suite: &mut Suite, from: &'static str, to: &'static str) {
@@ -87,7 +98,11 @@ fn between_integers(suite: &mut Suite, from: &'static str, to: &'static str) {
                 &rows,
                 move |[a]| {
                     let x = value(from, a);
-                    let x = if saturates { x.clamp(range(to).0, range(to).1) } else { x };
+                    let x = if saturates {
+                        x.clamp(range(to).0, range(to).1)
+                    } else {
+                        x
+                    };
                     // Chopped, then extended to the register as the type's sign says.
                     value(to, x as u64) as u64
                 },
@@ -96,11 +111,20 @@ fn between_integers(suite: &mut Suite, from: &'static str, to: &'static str) {
         // The source is the low bits of a wider register.
         if from != "u64" && from != "s64" {
             let rows = random::<1>(15, 64, 64);
-            suite.lanes(format!("{head} d, a;"), &format!("b64 -> {}", register(to)), &rows, move |[a]| {
-                let x = value(from, a);
-                let x = if saturates { x.clamp(range(to).0, range(to).1) } else { x };
-                value(to, x as u64) as u64
-            });
+            suite.lanes(
+                format!("{head} d, a;"),
+                &format!("b64 -> {}", register(to)),
+                &rows,
+                move |[a]| {
+                    let x = value(from, a);
+                    let x = if saturates {
+                        x.clamp(range(to).0, range(to).1)
+                    } else {
+                        x
+                    };
+                    value(to, x as u64) as u64
+                },
+            );
         }
     }
 }
@@ -126,7 +150,14 @@ fn to_float(suite: &mut Suite, from: &'static str, to: &'static str) {
     for place in 1..bits {
         let edge = 1u64 << place;
         let unit = edge >> format.mantissa.min(place);
-        values.extend([edge, edge - 1, edge + 1, edge + unit / 2, edge + unit / 2 + 1, edge + unit + unit / 2]);
+        values.extend([
+            edge,
+            edge - 1,
+            edge + 1,
+            edge + unit / 2,
+            edge + unit / 2 + 1,
+            edge + unit + unit / 2,
+        ]);
     }
     let rows = singles(&values.iter().map(|&x| low(x, bits)).collect::<Vec<_>>());
     for (name, mode) in MODES {
@@ -141,7 +172,11 @@ fn to_float(suite: &mut Suite, from: &'static str, to: &'static str) {
                     &rows,
                     move |[a]| {
                         let code = format.encode(integer(value(from, a)), mode);
-                        if saturates { clamped(format, code) } else { code }
+                        if saturates {
+                            clamped(format, code)
+                        } else {
+                            code
+                        }
                     },
                 );
             }
@@ -161,10 +196,19 @@ fn clamped(format: Format, code: u64) -> u64 {
 /// Codes around integers, halves and the ends of integer types.
 fn around_integers(format: Format) -> Vec<u64> {
     let mut codes = floats(format);
-    let mut values = vec![0.25, 0.5, 0.75, 1.5, 2.5, 3.5, 100.49, 127.5, 128.5, 255.5, 1e6, 1e18, 1e20];
+    let mut values = vec![
+        0.25, 0.5, 0.75, 1.5, 2.5, 3.5, 100.49, 127.5, 128.5, 255.5, 1e6, 1e18, 1e20,
+    ];
     for place in [7, 8, 15, 16, 31, 32, 63, 64] {
         let edge = 2f64.powi(place);
-        values.extend([edge, edge - 0.5, edge - 1.0, edge + 0.5, edge + 1.0, edge * 1.5]);
+        values.extend([
+            edge,
+            edge - 0.5,
+            edge - 1.0,
+            edge + 0.5,
+            edge + 1.0,
+            edge * 1.5,
+        ]);
     }
     for x in values {
         let code = format.nearest(x);
@@ -222,7 +266,14 @@ fn between_floats(suite: &mut Suite, from: &'static str, to: &'static str) {
         for code in floats(result) {
             let near = source.nearest(result.value(code));
             let half = 1u64 << source.mantissa.saturating_sub(result.mantissa + 1);
-            codes.extend([near, near + 1, near.wrapping_sub(1), near + half, near + half + 1, near + half - 1]);
+            codes.extend([
+                near,
+                near + 1,
+                near.wrapping_sub(1),
+                near + half,
+                near + half + 1,
+                near + half - 1,
+            ]);
         }
     }
     let codes: Vec<u64> = codes.into_iter().map(|x| low(x, source.bits())).collect();
@@ -231,7 +282,10 @@ fn between_floats(suite: &mut Suite, from: &'static str, to: &'static str) {
         let integral = INTEGRAL.iter().map(|&(name, mode)| (name, mode, true));
         integral.chain([("", Mode::Rn, false)]).collect()
     } else if is_narrower {
-        MODES.iter().map(|&(name, mode)| (name, mode, false)).collect()
+        MODES
+            .iter()
+            .map(|&(name, mode)| (name, mode, false))
+            .collect()
     } else {
         vec![("", Mode::Rn, false)]
     };
@@ -248,16 +302,26 @@ fn between_floats(suite: &mut Suite, from: &'static str, to: &'static str) {
                     &registers(from, to),
                     &rows,
                     move |[a]| {
-                        let a = if flushes && source == F32 { F32.flushed(a) } else { a };
+                        let a = if flushes && source == F32 {
+                            F32.flushed(a)
+                        } else {
+                            a
+                        };
                         let number = match source.decode(a) {
                             number @ Number::Finite { negative, .. } if is_integral => {
                                 let whole = to_integer(number, mode).expect("it is finite");
                                 match integer(whole) {
                                     // Numbers beyond 127 bits are integers already.
                                     _ if whole.unsigned_abs() > 1 << 126 => number,
-                                    Number::Finite { magnitude, exponent, .. } => {
-                                        Number::Finite { negative, magnitude, exponent }
-                                    }
+                                    Number::Finite {
+                                        magnitude,
+                                        exponent,
+                                        ..
+                                    } => Number::Finite {
+                                        negative,
+                                        magnitude,
+                                        exponent,
+                                    },
                                     other => other,
                                 }
                             }

@@ -28,8 +28,14 @@ fn covered() -> BTreeSet<String> {
 fn every_opcode_has_a_row() {
     assert!(INSTRUCTIONS.is_sorted());
     let heads = covered();
-    let opcodes: BTreeSet<&str> = heads.iter().filter_map(|head| head.split('.').next()).collect();
-    let missing: Vec<_> = INSTRUCTIONS.iter().filter(|opcode| !opcodes.contains(*opcode)).collect();
+    let opcodes: BTreeSet<&str> = heads
+        .iter()
+        .filter_map(|head| head.split('.').next())
+        .collect();
+    let missing: Vec<_> = INSTRUCTIONS
+        .iter()
+        .filter(|opcode| !opcodes.contains(*opcode))
+        .collect();
     assert!(missing.is_empty(), "no row for {missing:?}");
 }
 
@@ -53,19 +59,43 @@ fn every_form_of_lane_local_instructions_has_a_row() {
 
 /// Opcodes with slots of modifiers, as in [`forms`], and operands that are tried with them.
 const OTHERS: &[(&str, &str)] = &[
-    ("ld ?.global.shared.shared::cta.local.const ?.v2.v4.v8 T", "LOAD"),
+    (
+        "ld ?.global.shared.shared::cta.local.const ?.v2.v4.v8 T",
+        "LOAD",
+    ),
     ("ld param T", "LOAD"),
-    ("st ?.global.shared.shared::cta.local.const.param ?.v2.v4.v8 T", "STORE"),
-    ("atom ?.global.shared.shared::cta and.or.xor.add.min.max.inc.dec.exch.cas T", "ATOM"),
-    ("red ?.global.shared.shared::cta and.or.xor.add.min.max.inc.dec.exch.cas T", "RED"),
-    ("cvta ?.to global.shared.shared::cta.local.const.param u32.u64", "w, w"),
+    (
+        "st ?.global.shared.shared::cta.local.const.param ?.v2.v4.v8 T",
+        "STORE",
+    ),
+    (
+        "atom ?.global.shared.shared::cta and.or.xor.add.min.max.inc.dec.exch.cas T",
+        "ATOM",
+    ),
+    (
+        "red ?.global.shared.shared::cta and.or.xor.add.min.max.inc.dec.exch.cas T",
+        "RED",
+    ),
+    (
+        "cvta ?.to global.shared.shared::cta.local.const.param u32.u64",
+        "w, w",
+    ),
     ("shfl sync up.down.bfly.idx T", "r, r, r, r, r"),
     ("vote sync all.any.uni.ballot T", "VOTE"),
     ("match any.all sync T", "MATCH"),
     ("redux sync add.min.max.and.or.xor T", "r, r, r"),
-    ("ldmatrix sync aligned m8n8 ?.x1.x2.x4 ?.trans shared.shared::cta b8.b16.b32", "LOAD"),
-    ("stmatrix sync aligned m8n8 ?.x1.x2.x4 ?.trans shared.shared::cta b8.b16.b32", "STORE"),
-    ("mma sync aligned m16n8k4.m16n8k8.m16n8k16.m16n8k32 row col f16.f32.s32 M M f16.f32.s32", "MMA"),
+    (
+        "ldmatrix sync aligned m8n8 ?.x1.x2.x4 ?.trans shared.shared::cta b8.b16.b32",
+        "LOAD",
+    ),
+    (
+        "stmatrix sync aligned m8n8 ?.x1.x2.x4 ?.trans shared.shared::cta b8.b16.b32",
+        "STORE",
+    ),
+    (
+        "mma sync aligned m16n8k4.m16n8k8.m16n8k16.m16n8k32 row col f16.f32.s32 M M f16.f32.s32",
+        "MMA",
+    ),
 ];
 
 const MMA_TYPES: &str = "f16.bf16.tf32.e4m3.e5m2.s8.u8.s4.u4";
@@ -82,12 +112,23 @@ fn operands(kind: &str) -> Vec<String> {
     match kind {
         "LOAD" => each(&|list| format!("{list}, [w]")),
         "STORE" => each(&|list| format!("[w], {list}")),
-        "ATOM" => ["r, [w], r", "r, [w], r, r", "w, [w], w", "w, [w], w, w"].map(String::from).into(),
-        "RED" => ["[w], r", "[w], r, r", "[w], w", "[w], w, w"].map(String::from).into(),
+        "ATOM" => ["r, [w], r", "r, [w], r, r", "w, [w], w", "w, [w], w, w"]
+            .map(String::from)
+            .into(),
+        "RED" => ["[w], r", "[w], r, r", "[w], w", "[w], w, w"]
+            .map(String::from)
+            .into(),
         "VOTE" => ["p, p, r", "r, p, r"].map(String::from).into(),
         "MATCH" => ["r, r, r", "r, w, r"].map(String::from).into(),
         "MMA" => {
-            let of = |d, a, b| format!("{0}, {1}, {2}, {0}", list("r", d), list("r", a), list("r", b));
+            let of = |d, a, b| {
+                format!(
+                    "{0}, {1}, {2}, {0}",
+                    list("r", d),
+                    list("r", a),
+                    list("r", b)
+                )
+            };
             [2, 4]
                 .into_iter()
                 .flat_map(|d| [(2, 1), (4, 2), (1, 1)].map(|(a, b)| of(d, a, b)))

@@ -1,7 +1,10 @@
 //! `f32`, pairs of `f32`, and `f64`. PTX ISA 9.7.3.
 
 use crate::inputs::{float_pairs, float_triples, floats, singles};
-use crate::numbers::{F32, F64, Format, MODES, Mode, Number, add, divide, format_of, integer, multiply, negate, square_root};
+use crate::numbers::{
+    F32, F64, Format, MODES, Mode, Number, add, divide, format_of, integer, multiply, negate,
+    square_root,
+};
 use crate::suite::{Expected, Suite};
 
 /// What may be done beside arithmetic.
@@ -15,12 +18,24 @@ pub struct Flags {
 impl Flags {
     /// What follows the rounding in the instruction's name.
     pub fn suffix(self) -> String {
-        let parts = [(self.flushes, ".ftz"), (self.saturates, ".sat"), (self.rectifies, ".relu")];
-        parts.iter().filter(|part| part.0).map(|part| part.1).collect()
+        let parts = [
+            (self.flushes, ".ftz"),
+            (self.saturates, ".sat"),
+            (self.rectifies, ".relu"),
+        ];
+        parts
+            .iter()
+            .filter(|part| part.0)
+            .map(|part| part.1)
+            .collect()
     }
 
     pub fn input(self, format: Format, code: u64) -> Number {
-        format.decode(if self.flushes { format.flushed(code) } else { code })
+        format.decode(if self.flushes {
+            format.flushed(code)
+        } else {
+            code
+        })
     }
 
     /// The result as bits; a subnormal one that `.ftz` meets after it was rounded up to the
@@ -69,7 +84,14 @@ pub fn any_nan(format: Format) -> Expected {
 }
 
 /// Adds the rows of the arithmetic instructions of a type with one set of modifiers.
-pub fn arithmetic(suite: &mut Suite, names: &[&str], ty: &str, rounding: &str, mode: Mode, flags: Flags) {
+pub fn arithmetic(
+    suite: &mut Suite,
+    names: &[&str],
+    ty: &str,
+    rounding: &str,
+    mode: Mode,
+    flags: Flags,
+) {
     let format = format_of(ty);
     let register = if format.bits() == 16 { "b16" } else { ty };
     let number = move |code| flags.input(format, code);
@@ -126,21 +148,31 @@ pub fn signs(suite: &mut Suite, ty: &'static str, flushes: &[bool], propagates: 
         let input = move |code| if flushes { format.flushed(code) } else { code };
         for name in ["abs", "neg"] {
             let rows = singles(&floats(format));
-            suite.lanes(format!("{name}{ftz}.{ty} d, a;"), &one, &rows, move |[a]| {
-                if format.is_nan(a) {
-                    // Its sign and payload are not defined.
-                    return any_nan(format);
-                }
-                Expected::Bits(match name {
-                    "abs" => input(a) & !format.sign(),
-                    _ => input(a) ^ format.sign(),
-                })
-            });
+            suite.lanes(
+                format!("{name}{ftz}.{ty} d, a;"),
+                &one,
+                &rows,
+                move |[a]| {
+                    if format.is_nan(a) {
+                        // Its sign and payload are not defined.
+                        return any_nan(format);
+                    }
+                    Expected::Bits(match name {
+                        "abs" => input(a) & !format.sign(),
+                        _ => input(a) ^ format.sign(),
+                    })
+                },
+            );
         }
         for is_max in [false, true] {
             let name = if is_max { "max" } else { "min" };
             let variants: &[(&str, bool, bool)] = match propagates {
-                true => &[("", false, false), (".NaN", true, false), (".xorsign.abs", false, true), (".NaN.xorsign.abs", true, true)],
+                true => &[
+                    ("", false, false),
+                    (".NaN", true, false),
+                    (".xorsign.abs", false, true),
+                    (".NaN.xorsign.abs", true, true),
+                ],
                 false => &[("", false, false)],
             };
             for &(modifiers, keeps_nan, is_xor) in variants {
@@ -158,7 +190,13 @@ pub fn signs(suite: &mut Suite, ty: &'static str, flushes: &[bool], propagates: 
 }
 
 /// The smaller or larger of two codes; -0 is below +0.
-pub fn extremum(format: Format, is_max: bool, keeps_nan: bool, is_xor: bool, [a, b]: [u64; 2]) -> Expected {
+pub fn extremum(
+    format: Format,
+    is_max: bool,
+    keeps_nan: bool,
+    is_xor: bool,
+    [a, b]: [u64; 2],
+) -> Expected {
     let sign = (a ^ b) & format.sign();
     let (is_nan_a, is_nan_b) = (format.is_nan(a), format.is_nan(b));
     if is_nan_a && is_nan_b || keeps_nan && (is_nan_a || is_nan_b) {
@@ -182,7 +220,11 @@ pub fn extremum(format: Format, is_max: bool, keeps_nan: bool, is_xor: bool, [a,
     } else {
         b
     };
-    Expected::Bits(if is_xor { chosen & !format.sign() | sign } else { chosen })
+    Expected::Bits(if is_xor {
+        chosen & !format.sign() | sign
+    } else {
+        chosen
+    })
 }
 
 pub fn rows() -> Suite {
@@ -190,8 +232,14 @@ pub fn rows() -> Suite {
     for (name, mode) in MODES {
         let rounding = format!(".{name}");
         for flushes in [false, true] {
-            let flags = Flags { flushes, ..Flags::default() };
-            let saturated = Flags { saturates: true, ..flags };
+            let flags = Flags {
+                flushes,
+                ..Flags::default()
+            };
+            let saturated = Flags {
+                saturates: true,
+                ..flags
+            };
             let all = ["add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt"];
             arithmetic(&mut suite, &all, "f32", &rounding, mode, flags);
             arithmetic(&mut suite, &all[..5], "f32", &rounding, mode, saturated);
@@ -235,7 +283,9 @@ fn properties(suite: &mut Suite, ty: &'static str) {
     test("number", |format, x| x <= format.infinity());
     test("notanumber", |format, x| x > format.infinity());
     // Zeros count as normal.
-    test("normal", |f, x| x == 0 || x >= f.smallest_normal() && x < f.infinity());
+    test("normal", |f, x| {
+        x == 0 || x >= f.smallest_normal() && x < f.infinity()
+    });
     test("subnormal", |f, x| x > 0 && x < f.smallest_normal());
 }
 
@@ -247,9 +297,16 @@ fn pairs_of_f32(suite: &mut Suite) {
         .collect();
     for (name, mode) in MODES {
         for flushes in [false, true] {
-            let flags = Flags { flushes, ..Flags::default() };
+            let flags = Flags {
+                flushes,
+                ..Flags::default()
+            };
             for operation in ["add", "sub", "mul", "fma"] {
-                let operands = if operation == "fma" { "d, a, b, c" } else { "d, a, b" };
+                let operands = if operation == "fma" {
+                    "d, a, b, c"
+                } else {
+                    "d, a, b"
+                };
                 let mut forms = vec![format!("{operation}.{name}{}", flags.suffix())];
                 if name == "rn" && operation != "fma" {
                     forms.push(format!("{operation}{}", flags.suffix()));
@@ -261,7 +318,8 @@ fn pairs_of_f32(suite: &mut Suite) {
                         &rows,
                         move |row| {
                             let half = |shift: u32| {
-                                let [a, b, c] = row.map(|x| flags.input(F32, x >> shift & 0xffff_ffff));
+                                let [a, b, c] =
+                                    row.map(|x| flags.input(F32, x >> shift & 0xffff_ffff));
                                 let exact = match operation {
                                     "add" => add(a, b, mode),
                                     "sub" => add(a, negate(b), mode),

@@ -24,15 +24,23 @@ fn add_row<const N: usize>(
 ) {
     let operands = ["d, a", "d, a, b", "d, a, b, c"][N - 1];
     let signature = |register: &str| format!("{} -> {register}", vec![register; N].join(" "));
-    suite.lanes(format!("{head}.{ty} {operands};"), &signature("b16"), rows, f.clone());
+    suite.lanes(
+        format!("{head}.{ty} {operands};"),
+        &signature("b16"),
+        rows,
+        f.clone(),
+    );
     let pairs: Vec<[u64; N]> = rows
         .iter()
         .zip(rows.iter().cycle().skip(7))
         .map(|(lower, upper)| std::array::from_fn(|k| lower[k] | upper[k] << 16))
         .collect();
-    suite.lanes(format!("{head}.{ty}x2 {operands};"), &signature("b32"), &pairs, move |row| {
-        both(f(row.map(|x| x & 0xffff)), f(row.map(|x| x >> 16)), 16)
-    });
+    suite.lanes(
+        format!("{head}.{ty}x2 {operands};"),
+        &signature("b32"),
+        &pairs,
+        move |row| both(f(row.map(|x| x & 0xffff)), f(row.map(|x| x >> 16)), 16),
+    );
 }
 
 fn arithmetic(suite: &mut Suite, ty: &str, format: Format) {
@@ -41,21 +49,41 @@ fn arithmetic(suite: &mut Suite, ty: &str, format: Format) {
     let flags_of = |name: &str| -> Vec<Flags> {
         let mut all = vec![plain];
         if ty == "f16" {
-            all.push(Flags { flushes: true, ..plain });
-            all.push(Flags { saturates: true, ..plain });
-            all.push(Flags { flushes: true, saturates: true, ..plain });
+            all.push(Flags {
+                flushes: true,
+                ..plain
+            });
+            all.push(Flags {
+                saturates: true,
+                ..plain
+            });
+            all.push(Flags {
+                flushes: true,
+                saturates: true,
+                ..plain
+            });
         }
         if name == "fma" {
-            all.push(Flags { rectifies: true, ..plain });
+            all.push(Flags {
+                rectifies: true,
+                ..plain
+            });
             if ty == "f16" {
-                all.push(Flags { flushes: true, rectifies: true, ..plain });
+                all.push(Flags {
+                    flushes: true,
+                    rectifies: true,
+                    ..plain
+                });
             }
         }
         all
     };
     // `add`, `sub` and `mul` of bf16 are newer than those of f16.
     for (name, f) in [
-        ("add", (|a, b| add(a, b, Mode::Rn)) as fn(Number, Number) -> Number),
+        (
+            "add",
+            (|a, b| add(a, b, Mode::Rn)) as fn(Number, Number) -> Number,
+        ),
         ("sub", |a, b| add(a, negate(b), Mode::Rn)),
         ("mul", multiply),
     ] {
@@ -82,7 +110,11 @@ fn arithmetic(suite: &mut Suite, ty: &str, format: Format) {
 
 fn signs(suite: &mut Suite, ty: &str, format: Format) {
     let (one, two) = (singles(&floats(format)), float_pairs(format));
-    let flushing: &[bool] = if ty == "f16" { &[false, true] } else { &[false] };
+    let flushing: &[bool] = if ty == "f16" {
+        &[false, true]
+    } else {
+        &[false]
+    };
     for &flushes in flushing {
         let ftz = if flushes { ".ftz" } else { "" };
         let input = move |code: u64| if flushes { format.flushed(code) } else { code };
@@ -91,12 +123,16 @@ fn signs(suite: &mut Suite, ty: &str, format: Format) {
                 "abs" => input(a) & !format.sign(),
                 _ => input(a) ^ format.sign(),
             };
-            add_row(suite, &format!("{name}{ftz}"), ty, &one, move |[a]| {
-                match format.is_nan(a) {
+            add_row(
+                suite,
+                &format!("{name}{ftz}"),
+                ty,
+                &one,
+                move |[a]| match format.is_nan(a) {
                     true => any_nan(format),
                     false => Expected::Bits(change(a)),
-                }
-            });
+                },
+            );
         }
         for (name, is_max) in [("min", false), ("max", true)] {
             for (modifiers, keeps_nan, is_xor) in [

@@ -28,7 +28,18 @@ pub fn low(bits: u64, width: u32) -> u64 {
 pub fn integers(width: u32) -> Vec<u64> {
     let mut random = Random(u64::from(width));
     let top = 1u64 << (width - 1);
-    let edges = [0, 1, 2, 3, 10, top - 1, top, top + 1, u64::MAX, u64::MAX - 1];
+    let edges = [
+        0,
+        1,
+        2,
+        3,
+        10,
+        top - 1,
+        top,
+        top + 1,
+        u64::MAX,
+        u64::MAX - 1,
+    ];
     let patterns = [0x5555_5555_5555_5555, 0x0123_4567_89ab_cdef];
     edges
         .into_iter()

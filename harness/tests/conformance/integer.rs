@@ -78,7 +78,10 @@ fn arithmetic(suite: &mut Suite, ty: &'static str) {
     );
     // Division by zero and of the smallest number by -1 are not defined.
     let divides = move |a: u64, b: u64| v(b) != 0 && !(v(a) == range(ty).0 && v(b) == -1);
-    for (name, f) in [("div", (|a, b| a / b) as fn(i128, i128) -> i128), ("rem", |a, b| a % b)] {
+    for (name, f) in [
+        ("div", (|a, b| a / b) as fn(i128, i128) -> i128),
+        ("rem", |a, b| a % b),
+    ] {
         let text = format!("{name}.{ty} d, a, b;");
         suite.lanes(text, &two, &rows, move |[a, b]| match divides(a, b) {
             true => Expected::Bits(f(v(a), v(b)) as u64),
@@ -88,21 +91,34 @@ fn arithmetic(suite: &mut Suite, ty: &'static str) {
     if ty.starts_with('s') {
         let one = format!("{ty} -> {ty}");
         let rows = singles(&integers(width));
-        suite.lanes(format!("abs.{ty} d, a;"), &one, &rows, move |[a]| v(a).abs() as u64);
-        suite.lanes(format!("neg.{ty} d, a;"), &one, &rows, move |[a]| -v(a) as u64);
+        suite.lanes(format!("abs.{ty} d, a;"), &one, &rows, move |[a]| {
+            v(a).abs() as u64
+        });
+        suite.lanes(format!("neg.{ty} d, a;"), &one, &rows, move |[a]| {
+            -v(a) as u64
+        });
     }
 
     let rows = three(width);
     let signature = format!("{ty} {ty} {ty} -> {ty}");
-    suite.lanes(format!("mad.lo.{ty} d, a, b, c;"), &signature, &rows, move |[a, b, c]| {
-        product(v(a), v(b)).wrapping_add(v(c) as u128) as u64
-    });
-    suite.lanes(format!("mad.hi.{ty} d, a, b, c;"), &signature, &rows, move |[a, b, c]| {
-        (product(v(a), v(b)) >> width).wrapping_add(v(c) as u128) as u64
-    });
-    suite.lanes(format!("sad.{ty} d, a, b, c;"), &signature, &rows, move |[a, b, c]| {
-        (v(c) + (v(a) - v(b)).abs()) as u64
-    });
+    suite.lanes(
+        format!("mad.lo.{ty} d, a, b, c;"),
+        &signature,
+        &rows,
+        move |[a, b, c]| product(v(a), v(b)).wrapping_add(v(c) as u128) as u64,
+    );
+    suite.lanes(
+        format!("mad.hi.{ty} d, a, b, c;"),
+        &signature,
+        &rows,
+        move |[a, b, c]| (product(v(a), v(b)) >> width).wrapping_add(v(c) as u128) as u64,
+    );
+    suite.lanes(
+        format!("sad.{ty} d, a, b, c;"),
+        &signature,
+        &rows,
+        move |[a, b, c]| (v(c) + (v(a) - v(b)).abs()) as u64,
+    );
     let wide = match ty {
         "u16" => "u32",
         "s16" => "s32",
@@ -131,15 +147,26 @@ fn saturating(suite: &mut Suite) {
     let v = |x: u64| value("s32", x);
     let clamp = |x: i128| x.clamp(range("s32").0, range("s32").1) as u64;
     let (rows, two) = (pairs(&integers(32)), "s32 s32 -> s32");
-    suite.lanes("add.sat.s32 d, a, b;", two, &rows, move |[a, b]| clamp(v(a) + v(b)));
-    suite.lanes("sub.sat.s32 d, a, b;", two, &rows, move |[a, b]| clamp(v(a) - v(b)));
-    let signature = "s32 s32 s32 -> s32";
-    suite.lanes("mad.hi.sat.s32 d, a, b, c;", signature, &three(32), move |[a, b, c]| {
-        clamp(((v(a) * v(b)) >> 32) + v(c))
+    suite.lanes("add.sat.s32 d, a, b;", two, &rows, move |[a, b]| {
+        clamp(v(a) + v(b))
     });
+    suite.lanes("sub.sat.s32 d, a, b;", two, &rows, move |[a, b]| {
+        clamp(v(a) - v(b))
+    });
+    let signature = "s32 s32 s32 -> s32";
+    suite.lanes(
+        "mad.hi.sat.s32 d, a, b, c;",
+        signature,
+        &three(32),
+        move |[a, b, c]| clamp(((v(a) * v(b)) >> 32) + v(c)),
+    );
     suite.target("sm_90");
-    suite.lanes("min.relu.s32 d, a, b;", two, &rows, move |[a, b]| v(a).min(v(b)).max(0) as u64);
-    suite.lanes("max.relu.s32 d, a, b;", two, &rows, move |[a, b]| v(a).max(v(b)).max(0) as u64);
+    suite.lanes("min.relu.s32 d, a, b;", two, &rows, move |[a, b]| {
+        v(a).min(v(b)).max(0) as u64
+    });
+    suite.lanes("max.relu.s32 d, a, b;", two, &rows, move |[a, b]| {
+        v(a).max(v(b)).max(0) as u64
+    });
     suite.target("sm_80");
 }
 
@@ -155,14 +182,20 @@ fn low24(ty: &str, bits: u64) -> i128 {
 
 fn twenty_four(suite: &mut Suite) {
     for ty in ["u32", "s32"] {
-        let (two, signature) = (format!("{ty} {ty} -> {ty}"), format!("{ty} {ty} {ty} -> {ty}"));
+        let (two, signature) = (
+            format!("{ty} {ty} -> {ty}"),
+            format!("{ty} {ty} {ty} -> {ty}"),
+        );
         let mut rows = pairs(&integers(24));
         rows.extend(random::<2>(24, 128, 32));
         for (half, shift) in [("lo", 0), ("hi", 16)] {
             let product = move |a, b| (low24(ty, a) * low24(ty, b)) >> shift;
-            suite.lanes(format!("mul24.{half}.{ty} d, a, b;"), &two, &rows, move |[a, b]| {
-                product(a, b) as u64
-            });
+            suite.lanes(
+                format!("mul24.{half}.{ty} d, a, b;"),
+                &two,
+                &rows,
+                move |[a, b]| product(a, b) as u64,
+            );
             suite.lanes(
                 format!("mad24.{half}.{ty} d, a, b, c;"),
                 &signature,
@@ -171,11 +204,16 @@ fn twenty_four(suite: &mut Suite) {
             );
         }
     }
-    suite.lanes("mad24.hi.sat.s32 d, a, b, c;", "s32 s32 s32 -> s32", &three(32), |[a, b, c]| {
-        // The upper 32 of 48 bits.
-        let sum = ((low24("s32", a) * low24("s32", b)) >> 16) + value("s32", c);
-        sum.clamp(range("s32").0, range("s32").1) as u64
-    });
+    suite.lanes(
+        "mad24.hi.sat.s32 d, a, b, c;",
+        "s32 s32 s32 -> s32",
+        &three(32),
+        |[a, b, c]| {
+            // The upper 32 of 48 bits.
+            let sum = ((low24("s32", a) * low24("s32", b)) >> 16) + value("s32", c);
+            sum.clamp(range("s32").0, range("s32").1) as u64
+        },
+    );
 }
 
 fn dot_products(suite: &mut Suite) {
@@ -188,7 +226,11 @@ fn dot_products(suite: &mut Suite) {
             let sum = if a_type == b_type { a_type } else { "s32" };
             let signature = format!("{a_type} {b_type} {sum} -> {sum}");
             let mut rows = random::<3>(4, 256, 32);
-            rows.extend(cube(&integers(32), &integers(32), &[0, u64::from(u32::MAX)]));
+            rows.extend(cube(
+                &integers(32),
+                &integers(32),
+                &[0, u64::from(u32::MAX)],
+            ));
             suite.lanes(
                 format!("dp4a.{a_type}.{b_type} d, a, b, c;"),
                 &signature,
@@ -204,8 +246,7 @@ fn dot_products(suite: &mut Suite) {
                     &signature,
                     &rows,
                     move |[a, b, c]| {
-                        let product =
-                            |i| field(a_type, a, 16, i) * field(b_type, b, 8, first + i);
+                        let product = |i| field(a_type, a, 16, i) * field(b_type, b, 8, first + i);
                         (value(sum, c) + product(0) + product(1)) as u64
                     },
                 );
@@ -231,7 +272,11 @@ fn packed(suite: &mut Suite) {
         for (name, f) in operations {
             let mut rows = random::<2>(16, 128, 32);
             let edges = integers(16);
-            rows.extend(pairs(&edges).into_iter().map(|[a, b]| [a << 16 | b, b << 16 | a]));
+            rows.extend(
+                pairs(&edges)
+                    .into_iter()
+                    .map(|[a, b]| [a << 16 | b, b << 16 | a]),
+            );
             rows.extend(edges.iter().map(|&x| [x << 16 | 0xffff, x << 16 | 1]));
             suite.lanes(
                 format!("{name}.{ty}x2 d, a, b;"),
@@ -265,7 +310,11 @@ fn carries(suite: &mut Suite) {
             ("sub", "subc", u128::wrapping_sub),
         ] {
             // The flag that the upper word leaves is looked at too.
-            let last = if first == "add" { ("addc", 1) } else { ("subc", -1i64 as u64) };
+            let last = if first == "add" {
+                ("addc", 1)
+            } else {
+                ("subc", -1i64 as u64)
+            };
             suite.lanes(
                 format!(
                     "{first}.cc.{ty} d, a, c;\n{second}.cc.{ty} g, b, e;\n{}.{ty} h, 0, 0;",
@@ -302,7 +351,11 @@ fn carries(suite: &mut Suite) {
                     };
                     let first = part(a, b) + u128::from(c);
                     let second = part(a, e) + u128::from(c) + (first >> width);
-                    [low(first as u64, width), low(second as u64, width), (second >> width) as u64]
+                    [
+                        low(first as u64, width),
+                        low(second as u64, width),
+                        (second >> width) as u64,
+                    ]
                 },
             );
         }

@@ -28,27 +28,61 @@ fn logic(suite: &mut Suite, width: u32) {
     let mut rows = pairs(&integers(width));
     rows.extend(random::<2>(6, 64, width));
     let mut binary = |name: &str, f: fn(u64, u64) -> u64| {
-        suite.lanes(format!("{name}.b{width} d, a, b;"), &two, &rows, move |[a, b]| f(a, b));
+        suite.lanes(
+            format!("{name}.b{width} d, a, b;"),
+            &two,
+            &rows,
+            move |[a, b]| f(a, b),
+        );
     };
     binary("and", |a, b| a & b);
     binary("or", |a, b| a | b);
     binary("xor", |a, b| a ^ b);
     let rows = singles(&integers(width));
     suite.lanes(format!("not.b{width} d, a;"), &one, &rows, |[a]| !a);
-    suite.lanes(format!("cnot.b{width} d, a;"), &one, &rows, |[a]| u64::from(a == 0));
+    suite.lanes(format!("cnot.b{width} d, a;"), &one, &rows, |[a]| {
+        u64::from(a == 0)
+    });
 
     // Shifts by more than the width clear the register, or leave only signs.
-    let amounts = [0, 1, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 255, 256, 1 << 31, u32::MAX.into()];
+    let amounts = [
+        0,
+        1,
+        5,
+        15,
+        16,
+        17,
+        31,
+        32,
+        33,
+        63,
+        64,
+        65,
+        255,
+        256,
+        1 << 31,
+        u32::MAX.into(),
+    ];
     let rows = grid(&integers(width), &amounts);
     let signature = |ty: char| format!("{ty}{width} b32 -> {ty}{width}");
-    suite.lanes(format!("shl.b{width} d, a, b;"), &signature('b'), &rows, |[a, b]| {
-        if b > 63 { 0 } else { a << b }
-    });
+    suite.lanes(
+        format!("shl.b{width} d, a, b;"),
+        &signature('b'),
+        &rows,
+        |[a, b]| {
+            if b > 63 { 0 } else { a << b }
+        },
+    );
     for ty in ['b', 'u', 's'] {
-        suite.lanes(format!("shr.{ty}{width} d, a, b;"), &signature(ty), &rows, move |[a, b]| {
-            let name = format!("{}{width}", if ty == 's' { 's' } else { 'u' });
-            (value(&name, a) >> b.min(100)) as u64
-        });
+        suite.lanes(
+            format!("shr.{ty}{width} d, a, b;"),
+            &signature(ty),
+            &rows,
+            move |[a, b]| {
+                let name = format!("{}{width}", if ty == 's' { 's' } else { 'u' });
+                (value(&name, a) >> b.min(100)) as u64
+            },
+        );
     }
     for ty in ['b', 'u', 's'] {
         let rows = random::<3>(7, 64, width).map_third(|x| x & 1);
@@ -80,12 +114,18 @@ fn counts(suite: &mut Suite, width: u32) {
     let signature = format!("b{width} -> b32");
     // The bits, the lowest first.
     let bits = move |x: u64| (0..width).map(move |i| x >> i & 1);
-    suite.lanes(format!("popc.b{width} d, a;"), &signature, &rows, move |[a]| {
-        bits(a).sum::<u64>()
-    });
-    suite.lanes(format!("clz.b{width} d, a;"), &signature, &rows, move |[a]| {
-        bits(a).rev().take_while(|&bit| bit == 0).count() as u64
-    });
+    suite.lanes(
+        format!("popc.b{width} d, a;"),
+        &signature,
+        &rows,
+        move |[a]| bits(a).sum::<u64>(),
+    );
+    suite.lanes(
+        format!("clz.b{width} d, a;"),
+        &signature,
+        &rows,
+        move |[a]| bits(a).rev().take_while(|&bit| bit == 0).count() as u64,
+    );
     suite.lanes(
         format!("brev.b{width} d, a;"),
         &format!("b{width} -> b{width}"),
@@ -99,12 +139,18 @@ fn counts(suite: &mut Suite, width: u32) {
             (0..width).rev().find(|&i| a >> i & 1 != sign)
         };
         let signature = format!("{ty}{width} -> u32");
-        suite.lanes(format!("bfind.{ty}{width} d, a;"), &signature, &rows, move |[a]| {
-            place(a).map_or(u64::MAX, u64::from)
-        });
-        suite.lanes(format!("bfind.shiftamt.{ty}{width} d, a;"), &signature, &rows, move |[a]| {
-            place(a).map_or(u64::MAX, |i| u64::from(width - 1 - i))
-        });
+        suite.lanes(
+            format!("bfind.{ty}{width} d, a;"),
+            &signature,
+            &rows,
+            move |[a]| place(a).map_or(u64::MAX, u64::from),
+        );
+        suite.lanes(
+            format!("bfind.shiftamt.{ty}{width} d, a;"),
+            &signature,
+            &rows,
+            move |[a]| place(a).map_or(u64::MAX, |i| u64::from(width - 1 - i)),
+        );
     }
 }
 
@@ -129,7 +175,11 @@ fn fields(suite: &mut Suite, width: u32) {
                 };
                 (0..=top).fold(0, |d, i| {
                     let inside = i < length && position + i <= top;
-                    let bit = if inside { a >> (position + i) & 1 } else { sign };
+                    let bit = if inside {
+                        a >> (position + i) & 1
+                    } else {
+                        sign
+                    };
                     d | bit << i
                 })
             },
@@ -165,7 +215,10 @@ fn masks(suite: &mut Suite) {
             &pairs(&places),
             move |[a, b]| {
                 let (first, count) = (limit(a), limit(b));
-                (0..32).filter(|i| (first..first + count).contains(i)).map(|i| 1u64 << i).sum::<u64>()
+                (0..32)
+                    .filter(|i| (first..first + count).contains(i))
+                    .map(|i| 1u64 << i)
+                    .sum::<u64>()
             },
         );
         for ty in ["u32", "s32"] {
@@ -178,7 +231,11 @@ fn masks(suite: &mut Suite) {
                     // The sign of no bits at all is bit 31, as the ISA's index of -1 & 31 says.
                     let sign = ty == "s32" && a >> (count.wrapping_sub(1) & 31) & 1 == 1;
                     (0..32).fold(0, |d, i| {
-                        let bit = if i < count { a >> i & 1 } else { u64::from(sign) };
+                        let bit = if i < count {
+                            a >> i & 1
+                        } else {
+                            u64::from(sign)
+                        };
                         d | bit << i
                     })
                 },
@@ -196,7 +253,10 @@ fn masks(suite: &mut Suite) {
             let found = match c as i32 {
                 0 => Some(b).filter(is_one),
                 n if n > 0 => (b..32).filter(is_one).nth(n as usize - 1),
-                n => (0..=b).rev().filter(is_one).nth(n.unsigned_abs() as usize - 1),
+                n => (0..=b)
+                    .rev()
+                    .filter(is_one)
+                    .nth(n.unsigned_abs() as usize - 1),
             };
             found.unwrap_or(u64::MAX)
         },
@@ -205,10 +265,21 @@ fn masks(suite: &mut Suite) {
 
 fn predicates(suite: &mut Suite) {
     let rows = pairs(&[0, 1]);
-    suite.lanes("and.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| a & b);
-    suite.lanes("or.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| a | b);
-    suite.lanes("xor.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| a ^ b);
-    suite.lanes("not.pred d, a;", "pred -> pred", &singles(&[0, 1]), |[a]| a ^ 1);
+    suite.lanes("and.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| {
+        a & b
+    });
+    suite.lanes("or.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| {
+        a | b
+    });
+    suite.lanes("xor.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| {
+        a ^ b
+    });
+    suite.lanes(
+        "not.pred d, a;",
+        "pred -> pred",
+        &singles(&[0, 1]),
+        |[a]| a ^ 1,
+    );
     suite.lanes("mov.pred d, a;", "pred -> pred", &singles(&[0, 1]), |[a]| a);
 }
 
@@ -221,13 +292,26 @@ fn tables(suite: &mut Suite) {
         })
     };
     let mut rows = random::<3>(8, 28, 32);
-    rows.extend([[0; 3], [0xffff_ffff; 3], [0xf0, 0xcc, 0xaa], [0xf0f0_f0f0, 0xcccc_cccc, 0xaaaa_aaaa]]);
+    rows.extend([
+        [0; 3],
+        [0xffff_ffff; 3],
+        [0xf0, 0xcc, 0xaa],
+        [0xf0f0_f0f0, 0xcccc_cccc, 0xaaaa_aaaa],
+    ]);
     for table in 0..256 {
         let text = format!("lop3.b32 d, a, b, c, {table:#x};");
-        suite.lanes(text, "b32 b32 b32 -> b32", &rows, move |[a, b, c]| apply(table, a, b, c));
+        suite.lanes(text, "b32 b32 b32 -> b32", &rows, move |[a, b, c]| {
+            apply(table, a, b, c)
+        });
     }
-    let rows: Vec<[u64; 4]> = rows.iter().flat_map(|&[a, b, c]| [[a, b, c, 0], [a, b, c, 1]]).collect();
-    for (operation, combine) in [("or", (|p, q| p | q) as fn(bool, bool) -> bool), ("and", |p, q| p & q)] {
+    let rows: Vec<[u64; 4]> = rows
+        .iter()
+        .flat_map(|&[a, b, c]| [[a, b, c, 0], [a, b, c, 1]])
+        .collect();
+    for (operation, combine) in [
+        ("or", (|p, q| p | q) as fn(bool, bool) -> bool),
+        ("and", |p, q| p & q),
+    ] {
         for (sign, is_negated) in [("", false), ("!", true)] {
             for table in [0x00, 0x01, 0x80, 0x96, 0xe8, 0xff] {
                 suite.target("sm_80");
@@ -269,14 +353,23 @@ fn permutations(suite: &mut Suite) {
     rows.extend((0..16).map(|i| [0x8070_6050, 0x0403_8201, i * 0x1111]));
     let signature = "b32 b32 b32 -> b32";
     let byte = |a: u64, b: u64, i: u64| (b << 32 | a) >> (8 * i) & 0xff;
-    suite.lanes("prmt.b32 d, a, b, c;", signature, &rows, move |[a, b, c]| {
-        (0..4).fold(0, |d, i| {
-            let selector = c >> (4 * i) & 15;
-            let chosen = byte(a, b, selector & 7);
-            let filled = if selector & 8 == 0 { chosen } else { 0xff * (chosen >> 7) };
-            d | filled << (8 * i)
-        })
-    });
+    suite.lanes(
+        "prmt.b32 d, a, b, c;",
+        signature,
+        &rows,
+        move |[a, b, c]| {
+            (0..4).fold(0, |d, i| {
+                let selector = c >> (4 * i) & 15;
+                let chosen = byte(a, b, selector & 7);
+                let filled = if selector & 8 == 0 {
+                    chosen
+                } else {
+                    0xff * (chosen >> 7)
+                };
+                d | filled << (8 * i)
+            })
+        },
+    );
     // The byte that goes to place `i` when the low bits of c are `s`.
     type Mode = fn(u64, u64) -> u64;
     let modes: [(&str, Mode); 6] = [
@@ -292,14 +385,19 @@ fn permutations(suite: &mut Suite) {
         ("rc16", |s, i| 2 * (s % 2) + i % 2),
     ];
     for (name, place) in modes {
-        suite.lanes(format!("prmt.b32.{name} d, a, b, c;"), signature, &rows, move |[a, b, c]| {
-            (0..4).fold(0, |d, i| d | byte(a, b, place(c & 3, i)) << (8 * i))
-        });
+        suite.lanes(
+            format!("prmt.b32.{name} d, a, b, c;"),
+            signature,
+            &rows,
+            move |[a, b, c]| (0..4).fold(0, |d, i| d | byte(a, b, place(c & 3, i)) << (8 * i)),
+        );
     }
 }
 
 fn moves(suite: &mut Suite) {
-    for ty in ["b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64"] {
+    for ty in [
+        "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
+    ] {
         let signature = format!("{ty} -> {ty}");
         let rows = singles(&integers(crate::integer::width(ty)));
         suite.lanes(format!("mov.{ty} d, a;"), &signature, &rows, |[a]| a);
@@ -320,10 +418,18 @@ fn moves(suite: &mut Suite) {
         ("mov.u32 d, 017;", "u32", 15),
         ("mov.u32 d, 0b1011;", "u32", 11),
         ("mov.u32 d, 42U;", "u32", 42),
-        ("mov.u64 d, 0x0123456789abcdef;", "u64", 0x0123_4567_89ab_cdef),
+        (
+            "mov.u64 d, 0x0123456789abcdef;",
+            "u64",
+            0x0123_4567_89ab_cdef,
+        ),
         ("mov.f32 d, 0f3f800000;", "f32", 0x3f80_0000),
         ("mov.f32 d, 1.5;", "f32", 0x3fc0_0000),
-        ("mov.f64 d, 0d3ff0000000000000;", "f64", 0x3ff0_0000_0000_0000),
+        (
+            "mov.f64 d, 0d3ff0000000000000;",
+            "f64",
+            0x3ff0_0000_0000_0000,
+        ),
         ("mov.f64 d, -2.5e-1;", "f64", 0xbfd0_0000_0000_0000),
         ("mov.b32 d, (1 << 4) + 3 * 2;", "b32", 22),
     ] {
@@ -332,29 +438,66 @@ fn moves(suite: &mut Suite) {
     // Packing: the first part is the lowest.
     let rows = random::<4>(11, 64, 64);
     let halves = |[a, b, c, e]: [u64; 4]| [a, b, c, e].map(|x| low(x, 16));
-    suite.lanes("mov.b32 d, {a, b};", "b16 b16 b16 b16 -> b32", &rows, move |row| {
-        let [a, b, ..] = halves(row);
-        a | b << 16
-    });
-    suite.lanes("mov.b64 d, {a, b, c, e};", "b16 b16 b16 b16 -> b64", &rows, move |row| {
-        let [a, b, c, e] = halves(row);
-        a | b << 16 | c << 32 | e << 48
-    });
+    suite.lanes(
+        "mov.b32 d, {a, b};",
+        "b16 b16 b16 b16 -> b32",
+        &rows,
+        move |row| {
+            let [a, b, ..] = halves(row);
+            a | b << 16
+        },
+    );
+    suite.lanes(
+        "mov.b64 d, {a, b, c, e};",
+        "b16 b16 b16 b16 -> b64",
+        &rows,
+        move |row| {
+            let [a, b, c, e] = halves(row);
+            a | b << 16 | c << 32 | e << 48
+        },
+    );
     let rows = random::<2>(12, 64, 64);
-    suite.lanes("mov.b64 d, {a, b};", "b32 b32 -> b64", &rows, |[a, b]| low(a, 32) | b << 32);
-    suite.lanes("mov.b64 {d, g}, a;", "b64 b64 -> b32 b32", &rows, |[a, _]| [a, a >> 32]);
-    suite.lanes("mov.b64 {_, d}, a;", "b64 b64 -> b32", &rows, |[a, _]| a >> 32);
-    suite.lanes("mov.b32 {d, g}, a;", "b32 b64 -> b16 b16", &rows, |[a, _]| [a, a >> 16]);
-    suite.lanes("mov.b64 {d, g, h, i}, a;", "b64 b64 -> b16 b16 b16 b16", &rows, |[a, _]| {
-        [0, 16, 32, 48].map(|shift| a >> shift)
+    suite.lanes("mov.b64 d, {a, b};", "b32 b32 -> b64", &rows, |[a, b]| {
+        low(a, 32) | b << 32
     });
+    suite.lanes(
+        "mov.b64 {d, g}, a;",
+        "b64 b64 -> b32 b32",
+        &rows,
+        |[a, _]| [a, a >> 32],
+    );
+    suite.lanes("mov.b64 {_, d}, a;", "b64 b64 -> b32", &rows, |[a, _]| {
+        a >> 32
+    });
+    suite.lanes(
+        "mov.b32 {d, g}, a;",
+        "b32 b64 -> b16 b16",
+        &rows,
+        |[a, _]| [a, a >> 16],
+    );
+    suite.lanes(
+        "mov.b64 {d, g, h, i}, a;",
+        "b64 b64 -> b16 b16 b16 b16",
+        &rows,
+        |[a, _]| [0, 16, 32, 48].map(|shift| a >> shift),
+    );
     // Bytes lie in registers of 8 bits, which only conversions and memory reach otherwise.
-    suite.lanes("mov.b32 d, {a, b, a, b};", "b8 b8 -> b32", &rows, |[a, b]| {
-        (low(a, 8) | low(b, 8) << 8) * 0x1_0001
+    suite.lanes(
+        "mov.b32 d, {a, b, a, b};",
+        "b8 b8 -> b32",
+        &rows,
+        |[a, b]| (low(a, 8) | low(b, 8) << 8) * 0x1_0001,
+    );
+    suite.lanes(
+        "mov.b32 {d, g, h, i}, a;",
+        "b32 b64 -> b8 b8 b8 b8",
+        &rows,
+        |[a, _]| [0, 8, 16, 24].map(|shift| a >> shift),
+    );
+    suite.lanes("mov.b16 d, {a, b};", "b8 b8 -> b16", &rows, |[a, b]| {
+        low(a, 8) | low(b, 8) << 8
     });
-    suite.lanes("mov.b32 {d, g, h, i}, a;", "b32 b64 -> b8 b8 b8 b8", &rows, |[a, _]| {
-        [0, 8, 16, 24].map(|shift| a >> shift)
+    suite.lanes("mov.b16 {d, g}, a;", "b16 b64 -> b8 b8", &rows, |[a, _]| {
+        [a, a >> 8]
     });
-    suite.lanes("mov.b16 d, {a, b};", "b8 b8 -> b16", &rows, |[a, b]| low(a, 8) | low(b, 8) << 8);
-    suite.lanes("mov.b16 {d, g}, a;", "b16 b64 -> b8 b8", &rows, |[a, _]| [a, a >> 8]);
 }

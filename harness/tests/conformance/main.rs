@@ -27,6 +27,7 @@ mod matrix;
 mod memory;
 mod numbers;
 mod packed;
+mod refused;
 mod runner;
 mod suite;
 
@@ -50,4 +51,18 @@ macro_rules! chapters {
         }
     };
 }
-chapters!(integer, logic, float, half, compare, convert, packed, approximate, memory, atomics, collective, matrix, control);
+chapters!(
+    integer,
+    logic,
+    float,
+    half,
+    compare,
+    convert,
+    packed,
+    approximate,
+    memory,
+    atomics,
+    collective,
+    matrix,
+    control
+);

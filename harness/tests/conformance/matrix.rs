@@ -24,7 +24,8 @@ fn matrices(suite: &mut Suite) {
                 let list = |names: &[&str]| names[..count].join(", ");
                 // Each thread has written its 16 bytes: eight elements.
                 let rows = random::<2>(50, 32, 64);
-                let half = |row: &[u64; 2], column: usize| row[column / 4] >> (16 * (column % 4)) & 0xffff;
+                let half =
+                    |row: &[u64; 2], column: usize| row[column / 4] >> (16 * (column % 4)) & 0xffff;
                 // Element (i, j) of a fragment is in lane 4 i + j / 2, in its half j % 2.
                 let place = move |lane: usize, k: usize| match is_transposed {
                     false => (lane / 4, 2 * (lane % 4) + k),
@@ -96,7 +97,13 @@ struct Product {
     target: &'static str,
 }
 
-const fn product(k: usize, a: &'static str, b: &'static str, c: &'static str, target: &'static str) -> Product {
+const fn product(
+    k: usize,
+    a: &'static str,
+    b: &'static str,
+    c: &'static str,
+    target: &'static str,
+) -> Product {
     Product { k, a, b, c, target }
 }
 
@@ -148,7 +155,11 @@ fn number(ty: &str, code: u64) -> f64 {
 /// Registers of A, B and C in a lane.
 fn counts(p: Product) -> [usize; 3] {
     let bits = element_bits(p.a);
-    [16 * p.k * bits / 1024, 8 * p.k * bits / 1024, if p.c == "f16" { 2 } else { 4 }]
+    [
+        16 * p.k * bits / 1024,
+        8 * p.k * bits / 1024,
+        if p.c == "f16" { 2 } else { 4 },
+    ]
 }
 
 /// The matrices that the lanes of a warp hold, by the figures of the ISA: a group of four lanes
@@ -163,7 +174,11 @@ fn gather(p: Product, warp: &[[u64; 10]]) -> Operands {
     let [in_a, in_b, in_c] = counts(p);
     let bits = element_bits(p.a);
     let each = 32 / bits;
-    let mut all = Operands { a: vec![[0.0; 32]; 16], b: vec![[0.0; 32]; 8], c: vec![[0.0; 8]; 16] };
+    let mut all = Operands {
+        a: vec![[0.0; 32]; 16],
+        b: vec![[0.0; 32]; 8],
+        c: vec![[0.0; 8]; 16],
+    };
     for (lane, words) in warp.iter().enumerate() {
         let (group, thread) = (lane / 4, lane % 4);
         for i in 0..in_a * each {
@@ -182,7 +197,11 @@ fn gather(p: Product, warp: &[[u64; 10]]) -> Operands {
         for i in 0..4 {
             let (row, column) = (group + 8 * (i / 2), 2 * thread + i % 2);
             let word = words[in_a + in_b + if in_c == 2 { i / 2 } else { i }];
-            let code = if in_c == 2 { word >> (16 * (i % 2)) & 0xffff } else { word };
+            let code = if in_c == 2 {
+                word >> (16 * (i % 2)) & 0xffff
+            } else {
+                word
+            };
             all.c[row][column] = number(p.c, code);
         }
     }
@@ -194,13 +213,19 @@ fn operands(p: Product, seed: u64) -> Vec<[u64; 10]> {
     let mut random = Random(seed);
     let mut code = |ty: &str| match format(ty) {
         Some(format) => {
-            let limit = if format == E4M3 || format == E5M2 { 4.0 } else { 16.0 };
+            let limit = if format == E4M3 || format == E5M2 {
+                4.0
+            } else {
+                16.0
+            };
             format.nearest((random.below(1 << 16) as f64 / 32768.0 - 1.0) * limit)
         }
         None => random.bits(),
     };
     let mut word = |ty: &str, bits: usize| {
-        (0..32 / bits).fold(0, |word, i| word | (code(ty) & (u64::MAX >> (64 - bits))) << (bits * i))
+        (0..32 / bits).fold(0, |word, i| {
+            word | (code(ty) & (u64::MAX >> (64 - bits))) << (bits * i)
+        })
     };
     let [in_a, in_b, in_c] = counts(p);
     (0..32)
@@ -227,8 +252,15 @@ fn multiply(suite: &mut Suite, p: Product) {
     let (b, rest) = rest.split_at(in_b);
     let text = format!(
         "mma.sync.aligned.m16n8k{}.row.col.{}.{}.{}.{} {{{}}}, {{{}}}, {{{}}}, {{{}}};",
-        p.k, p.c, p.a, p.b, p.c,
-        list(&crate::suite::OUTPUTS[..in_c]), list(a), list(b), list(&rest[..in_c])
+        p.k,
+        p.c,
+        p.a,
+        p.b,
+        p.c,
+        list(&crate::suite::OUTPUTS[..in_c]),
+        list(a),
+        list(b),
+        list(&rest[..in_c])
     );
     let register = match p.c {
         "f32" => "f32",
@@ -244,15 +276,20 @@ fn multiply(suite: &mut Suite, p: Product) {
         let at = |i: usize| {
             let (row, column) = (lane / 4 + 8 * (i / 2), 2 * (lane % 4) + i % 2);
             let terms = (0..p.k).map(|k| all.a[row][k] * all.b[column][k]);
-            let magnitude: f64 = terms.clone().map(f64::abs).sum::<f64>() + all.c[row][column].abs();
+            let magnitude: f64 =
+                terms.clone().map(f64::abs).sum::<f64>() + all.c[row][column].abs();
             (terms.sum::<f64>() + all.c[row][column], magnitude)
         };
         let results: Vec<Expected> = match p.c {
             // Modulo 2^32; the sum is exact in f64.
-            "s32" => (0..4).map(|i| Expected::Bits(at(i).0 as i64 as u64)).collect(),
+            "s32" => (0..4)
+                .map(|i| Expected::Bits(at(i).0 as i64 as u64))
+                .collect(),
             "f32" => (0..4).map(|i| near(F32, at(i), p)).collect(),
             _ => (0..2)
-                .map(|r| crate::float::both(near(F16, at(2 * r), p), near(F16, at(2 * r + 1), p), 16))
+                .map(|r| {
+                    crate::float::both(near(F16, at(2 * r), p), near(F16, at(2 * r + 1), p), 16)
+                })
                 .collect(),
         };
         Outcome(results)

@@ -54,7 +54,15 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
             suite.lanes(text, &signature, &rows, move |[a]| extended(ty, a));
         };
         // Each of the spaces and the cache operators.
-        for middle in ["", ".global", ".global.nc", ".volatile.global", ".relaxed.gpu.global", ".acquire.sys.global", ".weak.global"] {
+        for middle in [
+            "",
+            ".global",
+            ".global.nc",
+            ".volatile.global",
+            ".relaxed.gpu.global",
+            ".acquire.sys.global",
+            ".weak.global",
+        ] {
             load(format!("ld{middle}.{ty} d, [src];"));
         }
         for hint in ["ca", "cg", "cs", "lu", "cv"] {
@@ -62,12 +70,20 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
         }
         load(format!("ldu.global.{ty} d, [src];"));
         load(format!("ld.global.L1::no_allocate.{ty} d, [src];"));
-        load(format!("ld.global.nc.L1::evict_last.L2::128B.{ty} d, [src];"));
+        load(format!(
+            "ld.global.nc.L1::evict_last.L2::128B.{ty} d, [src];"
+        ));
         for space in ["shared", "shared::cta"] {
-            load(format!("st.{space}.b64 [cell], a;\nld.{space}.{ty} d, [cell];"));
+            load(format!(
+                "st.{space}.b64 [cell], a;\nld.{space}.{ty} d, [cell];"
+            ));
         }
-        load(format!("st.volatile.shared.b64 [cell], a;\nld.volatile.shared.{ty} d, [cell];"));
-        load(format!(".local .align 8 .b8 mine[8];\nst.local.b64 [mine], a;\nld.local.{ty} d, [mine];"));
+        load(format!(
+            "st.volatile.shared.b64 [cell], a;\nld.volatile.shared.{ty} d, [cell];"
+        ));
+        load(format!(
+            ".local .align 8 .b8 mine[8];\nst.local.b64 [mine], a;\nld.local.{ty} d, [mine];"
+        ));
 
         // A store changes its own bytes only.
         let signature = format!("{register} b64 -> b64");
@@ -78,7 +94,19 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
                 b & !mask | a & mask
             });
         };
-        for middle in ["", ".global", ".volatile.global", ".relaxed.gpu.global", ".release.gpu.global", ".weak.global", ".global.wb", ".global.cg", ".global.cs", ".global.wt", ".global.L1::evict_first"] {
+        for middle in [
+            "",
+            ".global",
+            ".volatile.global",
+            ".relaxed.gpu.global",
+            ".release.gpu.global",
+            ".weak.global",
+            ".global.wb",
+            ".global.cg",
+            ".global.cs",
+            ".global.wt",
+            ".global.L1::evict_first",
+        ] {
             let ordered = middle.contains("re");
             let [first, last] = [if ordered { ".relaxed.gpu" } else { "" }; 2];
             store(format!(
@@ -111,12 +139,22 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
             extended(ty, (whole >> (8 * bytes * k)) as u64)
         };
         let elements = move |words| {
-            Outcome((0..count).map(|k| Expected::Bits(element(words, k))).collect())
+            Outcome(
+                (0..count)
+                    .map(|k| Expected::Bits(element(words, k)))
+                    .collect(),
+            )
         };
         let list = |names: &[&str]| names[..count].join(", ");
         let rows = random::<2>(22, 32, 64);
         let results = vec![register.as_str(); count].join(" ");
-        for middle in [".global", ".global.nc", ".global.cg", ".volatile.global", ""] {
+        for middle in [
+            ".global",
+            ".global.nc",
+            ".global.cg",
+            ".volatile.global",
+            "",
+        ] {
             suite.lanes(
                 format!("ld{middle}.v{count}.{ty} {{{}}}, [src];", list(&OUTPUTS)),
                 &format!("b64 b64 -> {results}"),
@@ -170,7 +208,8 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
                 move |row| {
                     let all = row[..count].iter().rev();
                     let whole = all.fold(0u128, |whole, &x| {
-                        whole.checked_shl(8 * bytes as u32).unwrap_or(0) | u128::from(low(x, bits(ty)))
+                        whole.checked_shl(8 * bytes as u32).unwrap_or(0)
+                            | u128::from(low(x, bits(ty)))
                     });
                     [whole as u64, (whole >> 64) as u64]
                 },
@@ -182,7 +221,10 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
 /// Constants with initial values, and addresses of variables with offsets.
 fn variables(suite: &mut Suite, ty: &'static str) {
     // The table holds 11, 22, 33 and 44 as words of 32 bits.
-    let bytes: Vec<u8> = [11u32, 22, 33, 44].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let bytes: Vec<u8> = [11u32, 22, 33, 44]
+        .iter()
+        .flat_map(|x| x.to_le_bytes())
+        .collect();
     let size = bits(ty) as usize / 8;
     let element = move |at: usize| {
         let bytes = bytes[at..at + size].iter().rev();
@@ -239,16 +281,32 @@ fn wide_vectors(suite: &mut Suite) {
 fn orders(suite: &mut Suite) {
     let rows = random::<1>(25, 32, 32);
     for fence in [
-        "membar.cta", "membar.gl", "membar.sys", "fence.acq_rel.cta", "fence.acq_rel.gpu", "fence.acq_rel.sys",
-        "fence.sc.cta", "fence.sc.gpu", "fence.sc.sys", "nanosleep.u32 20",
-        "prefetch.global.L1 [src]", "prefetch.global.L2 [src]", "prefetch.L1 [src]", "prefetchu.L1 [src]",
+        "membar.cta",
+        "membar.gl",
+        "membar.sys",
+        "fence.acq_rel.cta",
+        "fence.acq_rel.gpu",
+        "fence.acq_rel.sys",
+        "fence.sc.cta",
+        "fence.sc.gpu",
+        "fence.sc.sys",
+        "nanosleep.u32 20",
+        "prefetch.global.L1 [src]",
+        "prefetch.global.L2 [src]",
+        "prefetch.L1 [src]",
+        "prefetchu.L1 [src]",
     ] {
         let text = format!("st.global.b32 [tmp], a;\n{fence};\nld.global.b32 d, [tmp];");
         suite.lanes(text, "b32 -> b32", &rows, |[a]| a);
     }
     suite.target("sm_90");
     for wait in ["griddepcontrol.wait", "griddepcontrol.launch_dependents"] {
-        suite.lanes(format!("{wait};\nmov.b32 d, a;"), "b32 -> b32", &rows, |[a]| a);
+        suite.lanes(
+            format!("{wait};\nmov.b32 d, a;"),
+            "b32 -> b32",
+            &rows,
+            |[a]| a,
+        );
     }
     suite.target("sm_80");
 }
@@ -282,10 +340,17 @@ fn parameters(suite: &mut Suite) {
                  .reg .{register} y<4>;\nld.param{vector}.{ty} {}, [p_src];\n",
                 stored.replace('x', "y")
             );
-            let compared = if ty.starts_with('f') { ty.to_owned() } else { format!("b{}", bits(ty).max(16)) };
+            let compared = if ty.starts_with('f') {
+                ty.to_owned()
+            } else {
+                format!("b{}", bits(ty).max(16))
+            };
             for k in 0..count as usize {
                 let equal = if ty.starts_with('f') { "equ" } else { "eq" };
-                text.push_str(&format!("setp.{equal}.{compared} {}, x{k}, y{k};\n", OUTPUTS[k]));
+                text.push_str(&format!(
+                    "setp.{equal}.{compared} {}, x{k}, y{k};\n",
+                    OUTPUTS[k]
+                ));
             }
             let signature = format!("b64 -> {}", vec!["pred"; count as usize].join(" "));
             suite.lanes(text, &signature, &rows, move |_| {

@@ -449,7 +449,9 @@ pub fn to_integer(number: Number, mode: Mode) -> Option<i128> {
         return None;
     };
     if exponent >= 0 {
-        let large = magnitude.checked_shl(exponent as u32).filter(|x| x >> exponent == magnitude);
+        let large = magnitude
+            .checked_shl(exponent as u32)
+            .filter(|x| x >> exponent == magnitude);
         let value = large.map_or(i128::MAX, |x| i128::try_from(x).unwrap_or(i128::MAX));
         return Some(if negative { -value } else { value });
     }
@@ -479,7 +481,10 @@ fn the_definitions_agree_with_the_host() {
     use crate::inputs::{float_pairs, float_triples};
     let same = |format: Format, ours: u64, host: u64, what: &str| {
         let both_nan = format.is_nan(ours) && format.is_nan(host);
-        assert!(both_nan || ours == host, "{what}: {ours:#x}, host {host:#x}");
+        assert!(
+            both_nan || ours == host,
+            "{what}: {ours:#x}, host {host:#x}"
+        );
     };
     macro_rules! check {
         ($format:expr, $float:ty, $bits:ty) => {

@@ -36,8 +36,13 @@ fn around(format: Format) -> Vec<u64> {
     let all = format.largest();
     // Every code of a small format; of a larger one its ends and some in between.
     let step = (all / 300).max(1);
-    let edges = (0..all).step_by(step as usize).chain(all.saturating_sub(3)..=all);
-    for code in edges.chain(0..4).chain(format.smallest_normal() - 2..format.smallest_normal() + 2) {
+    let edges = (0..all)
+        .step_by(step as usize)
+        .chain(all.saturating_sub(3)..=all);
+    for code in edges
+        .chain(0..4)
+        .chain(format.smallest_normal() - 2..format.smallest_normal() + 2)
+    {
         let (x, y) = (format.value(code), format.value((code + 1).min(all)));
         for value in [x, (x + y) / 2.0] {
             let code = F32.nearest(value);
@@ -81,18 +86,29 @@ const FLAGS: [(&str, bool, bool); 4] = [
 ];
 
 fn pairs_of(codes: &[u64]) -> Vec<[u64; 2]> {
-    codes.iter().zip(codes.iter().cycle().skip(11)).map(|(&a, &b)| [a, b]).collect()
+    codes
+        .iter()
+        .zip(codes.iter().cycle().skip(11))
+        .map(|(&a, &b)| [a, b])
+        .collect()
 }
 
 fn halves(suite: &mut Suite, ty: &str, format: Format) {
     let codes = around(format);
     for (name, mode) in [("rn", Mode::Rn), ("rz", Mode::Rz)] {
         for (flags, is_finite, rectifies) in FLAGS {
-            let conversion = Conversion { format, mode, is_finite, rectifies };
+            let conversion = Conversion {
+                format,
+                mode,
+                is_finite,
+                rectifies,
+            };
             suite.target(if is_finite { "sm_90" } else { "sm_80" });
             if !flags.is_empty() {
                 let text = format!("cvt.{name}{flags}.{ty}.f32 d, a;");
-                suite.lanes(text, "f32 -> b16", &singles(&codes), move |[a]| conversion.of(F32, a));
+                suite.lanes(text, "f32 -> b16", &singles(&codes), move |[a]| {
+                    conversion.of(F32, a)
+                });
             }
             let text = format!("cvt.{name}{flags}.{ty}x2.f32 d, a, b;");
             suite.lanes(text, "f32 f32 -> b32", &pairs_of(&codes), move |[a, b]| {
@@ -114,15 +130,27 @@ fn tf32(suite: &mut Suite) {
                 (_, true) => "sm_100a",
                 _ => "sm_90",
             });
-            let conversion = Conversion { format: TF32, mode, is_finite, rectifies };
-            suite.lanes(format!("cvt.{name}{flags}.tf32.f32 d, a;"), "f32 -> b32", &codes, move |[a]| {
-                // The upper 19 bits; what is below them is not defined.
-                let code = conversion.of(F32, a);
-                match TF32.is_nan(code) {
-                    true => any_nan(F32),
-                    false => Expected::matching(format!("{:#x}", code << 13), move |d| d >> 13 == code),
-                }
-            });
+            let conversion = Conversion {
+                format: TF32,
+                mode,
+                is_finite,
+                rectifies,
+            };
+            suite.lanes(
+                format!("cvt.{name}{flags}.tf32.f32 d, a;"),
+                "f32 -> b32",
+                &codes,
+                move |[a]| {
+                    // The upper 19 bits; what is below them is not defined.
+                    let code = conversion.of(F32, a);
+                    match TF32.is_nan(code) {
+                        true => any_nan(F32),
+                        false => Expected::matching(format!("{:#x}", code << 13), move |d| {
+                            d >> 13 == code
+                        }),
+                    }
+                },
+            );
         }
     }
 }
@@ -132,7 +160,12 @@ fn down(suite: &mut Suite, ty: &str, format: Format) {
     let codes = around(format);
     let (register, place) = if ty == "e2m1" { ("b8", 4) } else { ("b16", 8) };
     for (flags, rectifies) in [("", false), (".relu", true)] {
-        let conversion = Conversion { format, mode: Mode::Rn, is_finite: true, rectifies };
+        let conversion = Conversion {
+            format,
+            mode: Mode::Rn,
+            is_finite: true,
+            rectifies,
+        };
         suite.lanes(
             format!("cvt.rn.satfinite{flags}.{ty}x2.f32 d, a, b;"),
             &format!("f32 f32 -> {register}"),
@@ -161,9 +194,14 @@ fn up(suite: &mut Suite, ty: &str, format: Format) {
     let count = 1u64 << format.bits();
     let all: Vec<u64> = (0..count).collect();
     let rows: Vec<[u64; 1]> = if format.bits() == 4 {
-        grid(&all, &all).iter().map(|&[a, b]| [a << 4 | b]).collect()
+        grid(&all, &all)
+            .iter()
+            .map(|&[a, b]| [a << 4 | b])
+            .collect()
     } else {
-        all.iter().map(|&code| [code << place | (count - 1 - code)]).collect()
+        all.iter()
+            .map(|&code| [code << place | (count - 1 - code)])
+            .collect()
     };
     for (flags, rectifies) in [("", false), (".relu", true)] {
         suite.lanes(
@@ -172,7 +210,12 @@ fn up(suite: &mut Suite, ty: &str, format: Format) {
             &rows,
             move |[a]| {
                 let half = |code: u64| {
-                    let conversion = Conversion { format: F16, mode: Mode::Rn, is_finite: false, rectifies };
+                    let conversion = Conversion {
+                        format: F16,
+                        mode: Mode::Rn,
+                        is_finite: false,
+                        rectifies,
+                    };
                     Expected::Bits(conversion.of(format, low(code, format.bits())))
                 };
                 both(half(a), half(a >> place), 16)

@@ -47,7 +47,10 @@ fn run(name: &str, rows: &[Row], device: &Device) {
                 continue;
             }
             Err(error) => {
-                let lines = text.lines().enumerate().map(|(i, l)| format!("{:5} {l}\n", i + 1));
+                let lines = text
+                    .lines()
+                    .enumerate()
+                    .map(|(i, l)| format!("{:5} {l}\n", i + 1));
                 panic!("{error}\n{}", lines.collect::<String>());
             }
         };
@@ -66,7 +69,10 @@ fn run(name: &str, rows: &[Row], device: &Device) {
     let summary = format!("{name} on {on}: {} rows, {compared} threads", rows.len());
     let _ = writeln!(std::io::stderr(), "{summary}");
     if left_out > 0 {
-        let _ = writeln!(std::io::stderr(), "not run: {left_out} rows of {name} on {on} (newer target)");
+        let _ = writeln!(
+            std::io::stderr(),
+            "not run: {left_out} rows of {name} on {on} (newer target)"
+        );
     }
     let shown = &mismatches[..mismatches.len().min(SHOWN)];
     assert!(

@@ -205,9 +205,8 @@ impl Suite {
     ) {
         let text = text.into();
         let (from, to) = signature.split_once("->").expect("an arrow");
-        let types = |list: &str| -> Vec<String> {
-            list.split_whitespace().map(String::from).collect()
-        };
+        let types =
+            |list: &str| -> Vec<String> { list.split_whitespace().map(String::from).collect() };
         let (from, to) = (types(from), types(to));
         assert_eq!(from.len(), N, "{text}");
         // Blocks are full: the first inputs come again.

@@ -34,7 +34,9 @@ fn nothing(reader: Reader) -> Result<Lowered, LowerError> {
         ("membar", ["cta" | "gl" | "sys"])
         | ("fence", ["sc" | "acq_rel", "cta" | "cluster" | "gpu" | "sys"])
         | ("griddepcontrol", ["wait" | "launch_dependents"]) => 0,
-        ("prefetch", ["L1" | "L2"] | ["global" | "local", "L1" | "L2"]) | ("prefetchu", ["L1"]) => 1,
+        ("prefetch", ["L1" | "L2"] | ["global" | "local", "L1" | "L2"]) | ("prefetchu", ["L1"]) => {
+            1
+        }
         _ => return Err(reader.wrong("no such combination of modifiers")),
     };
     match reader.instruction.operands.as_slice() {
@@ -215,7 +217,9 @@ fn moved(
         _ => 16,
     };
     if ty.bytes() * count as u32 > widest || count == 8 && ty.bytes() != 4 {
-        return Err(reader.wrong(format!("such a vector is not moved; {widest} bytes are at most")));
+        return Err(reader.wrong(format!(
+            "such a vector is not moved; {widest} bytes are at most"
+        )));
     }
     let bits = elements(&reader, numbers[1], value, count)?
         .iter()

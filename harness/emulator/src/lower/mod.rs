@@ -148,7 +148,10 @@ impl Lowering {
         }
         let mut lowered = if opcode == "bra" {
             if text != "bra" && text != "bra.uni" {
-                return Err(error(position, format!("`{text}` is not known, only `bra.uni`")));
+                return Err(error(
+                    position,
+                    format!("`{text}` is not known, only `bra.uni`"),
+                ));
             }
             let [Operand::Name(label)] = instruction.operands.as_slice() else {
                 return Err(error(position, format!("`{text}` takes a label")));
