@@ -1,8 +1,9 @@
 //! `atom` and `red`. PTX ISA 9.7.13.
 
+use crate::arithmetic::add;
 use crate::inputs::{Random, integers, low, pairs};
 use crate::integer::value;
-use crate::numbers::{F32, F64, Mode, add, format_of};
+use crate::numbers::{F32, F64, Mode, format_of};
 use crate::suite::{Expected, Outcome, Suite};
 
 /// Operations with their types.
