@@ -3,6 +3,7 @@
 use crate::shrink::shrink;
 use mxlab_harness::device::{Device, DeviceError, Stream};
 use mxlab_kernels::registry::{Entry, Failure, Problem, Runner, verify};
+use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
 use rayon::prelude::*;
@@ -85,9 +86,15 @@ pub fn case_seed(campaign: u64, kernel: &str, n: u32) -> u64 {
         })
 }
 
-/// The problem of a seed.
+/// The problem of a seed: of about `elements` elements, one in eight of eight times as many, so
+/// that several thread blocks work on it.
 pub fn problem_of(entry: &dyn Entry, seed: u64, elements: usize) -> Problem {
-    entry.problem(&mut ChaCha8Rng::seed_from_u64(seed), elements)
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let elements = match rng.random_ratio(1, 8) {
+        true => 8 * elements,
+        false => elements,
+    };
+    entry.problem(&mut rng, elements)
 }
 
 /// Runs a campaign over `entries`. Each worker thread has a device of its own from `open`;
@@ -102,6 +109,9 @@ pub fn run(
     progress: impl Fn(u64) + Sync,
 ) -> Result<Outcome, DeviceError> {
     let begun = Instant::now();
+    // So that a limit that is reached early has seen kernels of all kinds.
+    let mut entries: Vec<&dyn Entry> = entries.iter().map(|entry| &**entry).collect();
+    entries.sort_by_cached_key(|entry| case_seed(plan.seed, &entry.id(), 0));
     let is_over = || match plan.until {
         Until::Time(limit) => begun.elapsed() >= limit,
         Until::Problems(_) | Until::Elements(_) => false,
@@ -127,7 +137,7 @@ pub fn run(
             Until::Problems(count) => (0, count),
             _ => (round * PROBLEMS_PER_ROUND, PROBLEMS_PER_ROUND),
         };
-        let visit = |worker: &mut Result<Worker, DeviceError>, entry: &Box<dyn Entry>| {
+        let visit = |worker: &mut Result<Worker, DeviceError>, entry: &&dyn Entry| {
             let worker = worker.as_ref().map_err(Clone::clone)?;
             let is_known = |outcome: &Outcome| {
                 outcome
@@ -135,11 +145,11 @@ pub fn run(
                     .iter()
                     .any(|finding| finding.kernel == entry.id())
             };
-            let is_done = is_over() || !needs_more(&**entry);
+            let is_done = is_over() || !needs_more(*entry);
             if is_done || lock().findings.len() >= ENOUGH || is_known(&lock()) {
                 return Ok(());
             }
-            let (tally, finding) = worker.visit(&**entry, plan, first, count);
+            let (tally, finding) = worker.visit(*entry, plan, first, count);
             let mut outcome = lock();
             let family = outcome.families.entry(entry.family()).or_default();
             family.kernels += u64::from(round == 0);
@@ -157,7 +167,7 @@ pub fn run(
         let is_enough = match plan.until {
             Until::Problems(_) => true,
             Until::Time(_) => is_over(),
-            Until::Elements(_) => !entries.iter().any(|entry| needs_more(&**entry)),
+            Until::Elements(_) => !entries.iter().any(|entry| needs_more(*entry)),
         };
         if is_enough || entries.is_empty() || lock().findings.len() >= ENOUGH {
             break;

@@ -1,6 +1,10 @@
-//! What a kernel is strapped into: statistics of measurements, the capture of the
-//! environment they were taken in, and the records they are kept as.
+//! What a kernel is strapped into: devices that run it, the tools that assemble and read it, a
+//! static model of what it costs, statistics of measurements, the capture of the environment they
+//! were taken in, and the records they are kept as.
 
+pub mod assemble;
 pub mod device;
 pub mod measure;
 pub mod record;
+pub mod roofline;
+pub mod sass;

@@ -1,14 +1,16 @@
 //! The PTX kernels as text: every one renders, names are unique, launches fit, and ptxas takes a
 //! sample for each SM version without spills.
 
+use mxlab_harness::assemble::{Assembler, Disassembler, Job, ToolError};
+use mxlab_harness::roofline::{Chip, Limiter, Occupancy, Work, predict};
+use mxlab_harness::sass::{Direction, Function, Space, parse};
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
-use mxlab_kernels::ptx::{Access, Family, Variant, VariantError, render};
+use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
+use mxlab_kernels::registry::Entry;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
-use std::path::PathBuf;
-use std::process::Command;
 
 /// Checks what must hold of any kernel's text.
 fn check_text(variant: &Variant) {
@@ -124,13 +126,17 @@ fn grids_cover_every_element_and_never_wrap() {
     }
 }
 
-/// ptxas, from `$PTXAS` or the path.
-fn ptxas() -> Option<PathBuf> {
-    let ptxas = std::env::var_os("PTXAS").map_or_else(|| PathBuf::from("ptxas"), PathBuf::from);
-    let answers = Command::new(&ptxas).arg("--version").output();
-    answers
-        .is_ok_and(|out| out.status.success())
-        .then_some(ptxas)
+/// Says why a test did not run.
+fn not_run(test: &str, error: &ToolError) {
+    let _ = writeln!(std::io::stderr(), "{test}: not run, {error}");
+}
+
+fn job(variant: &Variant, sm: &str) -> Job {
+    Job {
+        module: variant.id(),
+        ptx: render(variant),
+        target: sm.parse().unwrap(),
+    }
 }
 
 /// One kernel in `STRIDE`, another one for each SM version; a prime, so that no axis is skipped.
@@ -139,39 +145,89 @@ const STRIDE: usize = 709;
 
 #[test]
 fn ptxas_assembles_a_sample_without_spills() {
-    let Some(ptxas) = ptxas() else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "ptxas_assembles_a_sample_without_spills: not run, neither $PTXAS nor ptxas is there"
-        );
-        return;
+    let assembler = match Assembler::find() {
+        Ok(assembler) => assembler,
+        Err(error) => return not_run("ptxas_assembles_a_sample_without_spills", &error),
     };
     let stride = std::env::var("MXLAB_PTXAS_STRIDE").ok();
     let stride = stride
         .and_then(|stride| stride.parse().ok())
         .unwrap_or(STRIDE);
-    let folder = tempfile::tempdir().unwrap();
-    let (source, cubin) = (folder.path().join("k.ptx"), folder.path().join("k.cubin"));
-    for (n, sm) in ["sm_80", "sm_86", "sm_89", "sm_90"].into_iter().enumerate() {
-        let sample = Variant::all().skip(n * stride / 4).step_by(stride);
-        for variant in sample.chain([flagship()]) {
-            std::fs::write(&source, render(&variant)).unwrap();
-            let out = Command::new(&ptxas)
-                .args(["-v", "-warn-spills", "-warn-lmem-usage", "-Werror"])
-                .arg(format!("-arch={sm}"))
-                .arg(&source)
-                .arg("-o")
-                .arg(&cubin)
-                .output()
-                .unwrap();
-            let log = String::from_utf8_lossy(&out.stderr);
-            assert!(out.status.success(), "{variant} for {sm}:\n{log}");
-            let registers = registers(&log);
-            if variant == flagship() {
-                assert!(registers <= 32, "{variant} for {sm}: {registers} registers");
-            }
+    let sms = ["80", "86", "89", "90", "100a", "120a"];
+    let jobs = sms.into_iter().enumerate().flat_map(|(n, sm)| {
+        let number = sm.trim_end_matches('a').parse().unwrap();
+        let fits = move |variant: &Variant| variant.target().runs_on(number);
+        let sample = Variant::all().filter(fits).skip(n * stride / 6);
+        let sample = sample.step_by(stride).chain([flagship(), tensor_scale()]);
+        let conversions = Target::ALL.into_iter().flat_map(conversions).filter(fits);
+        sample
+            .chain(conversions)
+            .map(move |variant| job(&variant, sm))
+    });
+    let flagship = flagship().id();
+    let failures = assembler.assemble_all(jobs, |job, assembled| match assembled {
+        Ok(assembled) if job.module == flagship && assembled.resources.registers > 32 => Some(
+            format!("{flagship} for {}: {:?}", job.target, assembled.resources),
+        ),
+        Ok(_) => None,
+        Err(error) => Some(error.to_string()),
+    });
+    let failed: Vec<&String> = failures.iter().flatten().collect();
+    assert!(failures.len() > 4 && failed.is_empty(), "{failed:#?}");
+}
+
+#[test]
+fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
+    let tools = Assembler::find().and_then(|a| Ok((Disassembler::find(&a)?, a)));
+    let (disassembler, assembler) = match tools {
+        Ok(tools) => tools,
+        Err(error) => {
+            return not_run("the_flagship_is_predicted_at_the_speed_of_a_copy", &error);
         }
-    }
+    };
+    let (variant, id) = (flagship(), flagship().id());
+    let assembled = assembler.assemble(&job(&variant, "90")).unwrap();
+    let listing = disassembler.listing(&id, &assembled.cubin).unwrap();
+    let functions = parse(&listing).unwrap();
+    let function = Function::named(&functions, &id).unwrap();
+    let in_local = |i: &mxlab_harness::sass::Instruction| {
+        i.access()
+            .is_some_and(|access| access.space == Space::Local)
+    };
+    assert!(
+        !functions
+            .iter()
+            .flat_map(|f| f.graph.instructions())
+            .any(in_local)
+    );
+
+    let body = function.body();
+    assert!(!body.is_loop && body.inner_loops == 0 && body.calls == 0);
+    let bits = |direction| {
+        let accesses = body.accesses().filter(move |a| a.space == Space::Global);
+        let chosen = accesses.filter(move |a| a.direction == direction);
+        chosen.map(|a| a.bits).collect::<Vec<_>>()
+    };
+    // Eight bf16, eight FP4 codes, and of one lane in four the scale.
+    assert_eq!(bits(Direction::Load), [128]);
+    assert_eq!(bits(Direction::Store), [32, 8]);
+
+    let chip: Chip = "H200".parse().unwrap();
+    let threads = Variant::block_threads(&variant);
+    let occupancy = Occupancy::new(&chip, threads, assembled.resources.registers, 0).unwrap();
+    assert_eq!(occupancy.fraction(), 1.0);
+    let (rows, cols) = (8192, 8192);
+    let work = Work {
+        bytes: Entry::bytes(&variant, rows, cols),
+        elements: (rows * cols) as u64,
+        elements_per_pass: f64::from(variant.elements_per_thread()),
+    };
+    // 2 bytes read; half a byte and a 32nd of a byte written.
+    assert_eq!(work.bytes, 67_108_864 * 81 / 32);
+    let predicted = predict(&chip, &occupancy, &body, &work);
+    assert!(predicted.slots_per_element <= 17.0, "{predicted:?}");
+    assert_eq!(predicted.limiter, Limiter::Memory, "{predicted:?}");
+    assert!(predicted.copy_fraction >= 0.9, "{predicted:?}");
 }
 
 /// bf16 to MXFP4, aligned.
@@ -180,9 +236,21 @@ fn flagship() -> Variant {
     Variant::new(Family::Quantize, format, FloatType::Bf16, Access::Aligned).unwrap()
 }
 
-/// From `ptxas info : Used 25 registers, ...`.
-fn registers(log: &str) -> u32 {
-    let (_, rest) = log.split_once("Used ").expect("a count of registers");
-    let (count, _) = rest.split_once(' ').expect("a count of registers");
-    count.parse().expect("a number")
+/// The tensor scale of NVFP4.
+fn tensor_scale() -> Variant {
+    let (family, format) = (Family::TensorScale, BlockFormat::NVFP4);
+    Variant::new(family, format, FloatType::Bf16, Access::Ragged).unwrap()
+}
+
+/// One kernel for each conversion of a target, either way.
+fn conversions(target: Target) -> impl Iterator<Item = Variant> {
+    let elements = ElementFormat::ALL.iter();
+    elements.flat_map(move |&element| {
+        let format = BlockFormat::new(element).build().unwrap();
+        let families = [Family::Quantize, Family::Dequantize, Family::FakeQuantize];
+        families.into_iter().filter_map(move |family| {
+            let variant = Variant::new(family, format, FloatType::Bf16, Access::Aligned);
+            variant.unwrap().with_conversions(target)
+        })
+    })
 }

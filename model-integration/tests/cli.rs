@@ -166,7 +166,22 @@ fn wrong_usage_is_exit_code_two() {
             "quantize x.safetensors --config mxfp8 --weights int8",
             "cannot be used with",
         ),
-        ("verify", "--golden <DIR>"),
+        ("verify --kernel absent*", "no kernel matches absent*"),
+        ("verify --device gpu", "auto, cuda, cuda:N, emulator, cpu"),
+        ("verify --minutes 1 --elements 5", "cannot be used with"),
+        ("verify --minutes -1", "unexpected argument"),
+        ("verify --minutes=0", "--minutes: not a time"),
+        (
+            "verify --problem-size 0",
+            "--problem-size: must be positive",
+        ),
+        ("verify --golden x --kernel y", "cannot be used with"),
+        ("verify --replay nothing", "neither a file nor KERNEL:SEED"),
+        ("verify --replay nothing:5", "no kernel is called `nothing`"),
+        ("verify --kernel a[", "Pattern syntax error"),
+        ("mutate --kernel absent*", "no kernel matches absent*"),
+        ("mutate --problems 0", "--problems: must be positive"),
+        ("list absent*", "no kernel matches absent*"),
     ] {
         assert_refused(line, 2, expected);
     }

@@ -1,6 +1,6 @@
 //! The mutation score: how many planted faults does verification catch?
 //!
-//! [`plant`] makes the mutants of a kernel, [`score`] runs each on the problems that verification
+//! [`mutants`] plants the faults, [`score`] runs each on the problems that verification
 //! would give it until one goes wrong. A mutant that computes the same as the kernel on every
 //! input, an *equivalent* one, cannot be caught; those that are understood are listed with the
 //! reason in `equivalent.toml`, and do not count. All others that live are survivors.

@@ -124,7 +124,8 @@ fn replace(module: &mut Module, index: usize, planted: Option<Instruction>) {
                 }
                 Statement::Instruction(_) => *left -= 1,
                 Statement::Block(body) => {
-                    if visit(body, left, planted) {
+                    let is_found = visit(body, left, planted);
+                    if is_found {
                         return true;
                     }
                 }
@@ -273,11 +274,14 @@ fn neighbours(immediate: Immediate) -> [Immediate; 2] {
 
 /// Pairs of sources whose order matters.
 fn ordered_pairs(instruction: &Instruction) -> &'static [(usize, usize)] {
+    let is_equality = || {
+        let comparison = instruction.modifiers.first().map_or("", String::as_str);
+        matches!(comparison, "eq" | "ne" | "equ" | "neu")
+    };
     match (instruction.opcode.as_str(), instruction.operands.len()) {
-        (
-            "sub" | "div" | "rem" | "shl" | "shr" | "setp" | "set" | "selp" | "prmt" | "copysign",
-            3..,
-        ) => &[(1, 2)],
+        ("setp" | "set", 3..) if is_equality() => &[],
+        ("sub" | "div" | "rem" | "shl" | "shr", 3..) => &[(1, 2)],
+        ("setp" | "set" | "selp" | "prmt" | "copysign", 3..) => &[(1, 2)],
         ("fma" | "mad", 4..) => &[(2, 3)],
         ("cvt", 3) => &[(1, 2)],
         ("bfe" | "bfi" | "shf", 4..) => &[(1, 2)],

@@ -89,28 +89,72 @@ pub(crate) fn sectors(addresses: impl Iterator<Item = u64>, bytes: u64) -> u64 {
 
 /// Passes that a request to shared memory takes: a quarter of a warp at a time for 16 bytes a
 /// lane, half for 8, all for less; in each, as many as the busiest of 32 banks has words.
-pub(crate) fn bank_passes(lanes: &[(usize, u64)], bytes: u64) -> u64 {
+pub(crate) fn bank_passes(lanes: impl Iterator<Item = (usize, u64)>, bytes: u64) -> u64 {
     let lanes_at_once = match bytes {
         16.. => 8,
         8.. => 16,
         _ => 32,
     };
     let mut passes = 0;
-    for group in 0..32 / lanes_at_once {
-        let mut words: Vec<u64> = lanes
-            .iter()
-            .filter(|(lane, _)| lane / lanes_at_once == group)
-            .flat_map(|&(_, offset)| offset / 4..=(offset + bytes - 1) / 4)
-            .collect();
-        words.sort_unstable();
-        words.dedup();
-        let mut banks = [0u64; 32];
-        for word in words {
-            banks[(word % 32) as usize] += 1;
+    let mut banks = Banks {
+        first: [0; 32],
+        used: 0,
+        others: [0; 64],
+        count: 0,
+    };
+    let mut group = 0;
+    for (lane, offset) in lanes {
+        if lane / lanes_at_once != group {
+            passes += banks.passes();
+            (banks.used, banks.count) = (0, 0);
+            group = lane / lanes_at_once;
         }
-        passes += banks.into_iter().max().unwrap_or(0);
+        for word in offset / 4..=(offset + bytes - 1) / 4 {
+            banks.add(word);
+        }
     }
-    passes
+    passes + banks.passes()
+}
+
+/// The words that are wanted at once of each bank.
+struct Banks {
+    /// The first word of each bank in `used`.
+    first: [u64; 32],
+    used: u32,
+    /// Other words, some perhaps more than once.
+    others: [u64; 64],
+    count: usize,
+}
+
+impl Banks {
+    #[inline(always)]
+    fn add(&mut self, word: u64) {
+        let bank = (word % 32) as usize;
+        if self.used >> bank & 1 == 0 {
+            self.used |= 1 << bank;
+            self.first[bank] = word;
+        } else if self.first[bank] != word {
+            self.others[self.count] = word;
+            self.count += 1;
+        }
+    }
+
+    fn passes(&mut self) -> u64 {
+        let others = &mut self.others[..self.count];
+        others.sort_unstable_by_key(|word| (word % 32, *word));
+        let mut most = u64::from(self.used != 0);
+        let mut words = most;
+        for (i, &word) in others.iter().enumerate() {
+            let before = i.checked_sub(1).map(|before| others[before]);
+            words = match before {
+                Some(before) if before == word => continue,
+                Some(before) if before % 32 == word % 32 => words + 1,
+                _ => 2,
+            };
+            most = most.max(words);
+        }
+        most
+    }
 }
 
 #[cfg(test)]
@@ -124,14 +168,18 @@ mod tests {
         assert_eq!(sectors((0..32).rev().map(|lane| 4 * lane), 4), 4);
         assert_eq!(sectors((0..32).map(|lane| 16 * lane), 16), 16);
         assert_eq!(sectors(std::iter::once(28), 8), 2);
-        let every = |stride: u64| -> Vec<(usize, u64)> {
-            (0..32).map(|lane| (lane, stride * lane as u64)).collect()
-        };
-        assert_eq!(bank_passes(&every(4), 4), 1);
-        assert_eq!(bank_passes(&every(8), 4), 2);
-        assert_eq!(bank_passes(&every(128), 4), 32);
-        assert_eq!(bank_passes(&every(0), 4), 1);
-        assert_eq!(bank_passes(&every(16), 16), 4);
-        assert_eq!(bank_passes(&every(1), 1), 1);
+        let every = |stride: u64| (0..32).map(move |lane| (lane, stride * lane as u64));
+        assert_eq!(bank_passes(every(4), 4), 1);
+        assert_eq!(bank_passes(every(8), 4), 2);
+        assert_eq!(bank_passes(every(128), 4), 32);
+        assert_eq!(bank_passes(every(0), 4), 1);
+        assert_eq!(bank_passes(every(16), 16), 4);
+        assert_eq!(bank_passes(every(1), 1), 1);
+        // Words 0, 32 and 64 of bank 0, the first two twice; word 1 and 33 of bank 1.
+        let words = [32, 0, 1, 64, 32, 33, 0].into_iter().enumerate();
+        assert_eq!(
+            bank_passes(words.map(|(lane, word)| (lane, 4 * word)), 4),
+            3
+        );
     }
 }

@@ -1,13 +1,14 @@
 //! Memory: of the device, and of the host for asynchronous copies.
 
-use super::DeviceError;
 use super::machine::Machine;
+use super::{Argument, DeviceError};
 use std::sync::Arc;
 
 /// Memory of a device; freed when dropped.
 #[derive(Debug)]
 pub struct Buffer {
     machine: Arc<dyn Machine>,
+    name: String,
     address: u64,
     bytes: usize,
 }
@@ -21,9 +22,15 @@ impl Buffer {
         let address = machine.allocate(name, bytes)?;
         Ok(Self {
             machine,
+            name: name.to_owned(),
             address,
             bytes,
         })
+    }
+
+    /// What reports call it.
+    pub fn name(&self) -> &str {
+        &self.name
     }
 
     /// Its size.
@@ -36,10 +43,15 @@ impl Buffer {
         self.address
     }
 
-    /// Copies host data to byte `offset` and waits.
+    /// The address of byte `offset`, to launch with.
+    pub const fn at(&self, offset: usize) -> Argument<'_> {
+        Argument::BufferAt(self, offset)
+    }
+
+    /// Copies host data to byte `offset`, after all launches before, and waits.
     ///
     /// # Errors
-    /// If it does not fit.
+    /// If it does not fit, or a launch before went wrong.
     pub fn write<T: bytemuck::NoUninit>(
         &self,
         offset: usize,
@@ -50,14 +62,25 @@ impl Buffer {
         self.machine.write(address, bytemuck::cast_slice(data))
     }
 
-    /// Copies all of it to the host; bytes behind the last whole `T` are left.
+    /// Copies from byte `offset` on to the host, after all launches before.
     ///
     /// # Errors
-    /// On the emulator, if some of it was never written.
+    /// If there are not so many, or a launch before went wrong; on the emulator, if some were never
+    /// written.
+    pub fn read<T: bytemuck::Pod>(&self, offset: usize, data: &mut [T]) -> Result<(), DeviceError> {
+        self.check(offset, size_of_val(data))?;
+        let address = self.address + offset as u64;
+        self.machine.read(address, bytemuck::cast_slice_mut(data))
+    }
+
+    /// Copies all of it to the host, but for bytes behind the last whole `T`.
+    ///
+    /// # Errors
+    /// As [`Buffer::read`].
     pub fn download<T: bytemuck::Pod>(&self) -> Result<Vec<T>, DeviceError> {
+        const { assert!(size_of::<T>() > 0) };
         let mut data = vec![T::zeroed(); self.bytes / size_of::<T>()];
-        let bytes = bytemuck::cast_slice_mut(&mut data);
-        self.machine.read(self.address, bytes)?;
+        self.read(0, &mut data)?;
         Ok(data)
     }
 
@@ -67,6 +90,7 @@ impl Buffer {
             return Ok(());
         }
         Err(DeviceError::OutsideBuffer {
+            name: self.name.clone(),
             first,
             end,
             bytes: self.bytes,
@@ -131,12 +155,19 @@ impl Pinned {
         self.0.bytes == 0
     }
 
-    /// Its bytes; `None` until the streams that copy from or to it are synchronised.
-    pub fn bytes(&mut self) -> Option<&mut [u8]> {
-        let memory = Arc::get_mut(&mut self.0)?;
+    /// Its bytes.
+    ///
+    /// # Errors
+    /// [`DeviceError::UnderWay`] until the streams that copy from or to it are synchronised.
+    pub fn bytes(&mut self) -> Result<&mut [u8], DeviceError> {
+        let memory = Arc::get_mut(&mut self.0).ok_or(DeviceError::UnderWay)?;
         // SAFETY: allocated and zeroed with that size, and no copy is under way: a stream would
         // hold the other reference.
-        Some(unsafe { std::slice::from_raw_parts_mut(memory.pointer, memory.bytes) })
+        Ok(unsafe { std::slice::from_raw_parts_mut(memory.pointer, memory.bytes) })
+    }
+
+    pub(super) fn is_of(&self, machine: &Arc<dyn Machine>) -> bool {
+        Arc::ptr_eq(&self.0.machine, machine)
     }
 
     pub(super) fn share(&self) -> Arc<PinnedMemory> {

@@ -40,7 +40,10 @@ impl FromStr for DeviceChoice {
             "emulator" => Ok(Self::Emulator),
             "cpu" => Ok(Self::Cpu),
             _ => {
-                let ordinal = text.strip_prefix("cuda:").and_then(|n| n.parse().ok());
+                // Digits alone: the parser of integers takes a sign too.
+                let digits = |n: &&str| n.bytes().all(|byte| byte.is_ascii_digit());
+                let ordinal = text.strip_prefix("cuda:").filter(digits);
+                let ordinal = ordinal.and_then(|n| n.parse().ok());
                 let unknown = || DeviceError::UnknownChoice(text.to_owned());
                 ordinal.map(|n| Self::Cuda(Some(n))).ok_or_else(unknown)
             }

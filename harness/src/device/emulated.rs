@@ -2,11 +2,14 @@
 
 use super::machine::{Copy, Launch, Machine};
 use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Statistics};
-use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, MAX_SHARED, MAX_THREADS};
+use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, LaunchError, MAX_SHARED, MAX_THREADS};
 use ptx_emulator::memory::global::{GlobalMemory, MemoryError};
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+
+/// The newest compute capability that the emulator knows instructions of.
+const NEWEST_SM: u32 = 121;
 
 /// Limits of an emulator.
 #[derive(Clone, Copy, Debug)]
@@ -51,7 +54,7 @@ impl Emulator {
             properties: Properties {
                 kind: DeviceKind::Emulator,
                 name: "PTX emulator".to_owned(),
-                sm: 120,
+                sm: NEWEST_SM,
                 memory_bytes: options.memory_bytes,
                 max_threads: MAX_THREADS,
                 max_shared: MAX_SHARED,
@@ -68,6 +71,14 @@ impl Emulator {
             memory: Mutex::new(GlobalMemory::new(options.memory_bytes)),
             modules: Mutex::default(),
         }
+    }
+
+    fn kernels(&self, module: u64) -> Result<Arc<Kernels>, DeviceError> {
+        let kernels = lock(&self.modules).loaded.get(&module).cloned();
+        kernels.ok_or_else(|| DeviceError::Driver {
+            call: "find a module",
+            reason: "it is not loaded".to_owned(),
+        })
     }
 }
 
@@ -133,22 +144,26 @@ impl Machine for Emulator {
         lock(&self.modules).loaded.remove(&module);
     }
 
-    /// The handle is the kernel's bytes of static shared memory: all that is asked of it later.
-    fn kernel(&self, module: u64, entry: &str) -> Result<u64, DeviceError> {
-        let modules = lock(&self.modules);
-        let kernels = modules.loaded.get(&module);
-        let program =
-            kernels.and_then(|kernels| kernels.programs().iter().find(|p| p.name == entry));
-        Ok(program.map_or(0, |program| u64::from(program.static_shared)))
+    /// A launch finds the kernel by its name: the handle says nothing.
+    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError> {
+        let kernels = self.kernels(module)?;
+        let program = kernels.programs().iter().find(|p| p.name == entry);
+        let program = program.ok_or_else(|| LaunchError::NoKernel(entry.to_owned()))?;
+        let attributes = KernelAttributes {
+            static_shared: program.static_shared,
+            ..KernelAttributes::default()
+        };
+        Ok((0, attributes))
     }
 
-    fn attributes(&self, kernel: u64) -> KernelAttributes {
-        KernelAttributes {
-            registers: None,
-            static_shared: kernel as u32,
-            local: None,
-            max_threads: None,
-        }
+    fn blocks_per_multiprocessor(
+        &self,
+        _kernel: u64,
+        _attributes: &KernelAttributes,
+        _threads: u32,
+        _dynamic_shared: u32,
+    ) -> Result<Option<u32>, DeviceError> {
+        Ok(None)
     }
 
     fn stream(&self) -> Result<u64, DeviceError> {
@@ -158,13 +173,7 @@ impl Machine for Emulator {
     fn end_stream(&self, _stream: u64) {}
 
     fn launch(&self, _stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError> {
-        let kernels = lock(&self.modules).loaded.get(&launch.module).cloned();
-        let Some(kernels) = kernels else {
-            return Err(DeviceError::Driver {
-                call: "launch",
-                reason: "the module is not loaded".to_owned(),
-            });
-        };
+        let kernels = self.kernels(launch.module)?;
         let memory = &mut lock(&self.memory);
         let (geometry, parameters) = (launch.geometry, launch.parameters);
         let statistics = kernels.launch(launch.entry, geometry, parameters, memory, self.budget)?;

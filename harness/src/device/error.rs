@@ -20,7 +20,7 @@ pub enum DeviceError {
         reason: String,
     },
     /// The driver has no such device.
-    #[error("no CUDA device {ordinal}: the driver has {count}")]
+    #[error("no CUDA device {ordinal}: the driver has {count}, numbered from 0")]
     NoDevice {
         /// The number that was asked for.
         ordinal: usize,
@@ -28,7 +28,7 @@ pub enum DeviceError {
         count: usize,
     },
     /// Memory of the device is used up.
-    #[error("device out of memory: {asked} bytes for {name}, {free} of {total} are free")]
+    #[error("device out of memory: {asked} bytes asked for `{name}`, {free} of {total} are free")]
     OutOfMemory {
         /// For what.
         name: String,
@@ -40,8 +40,10 @@ pub enum DeviceError {
         total: u64,
     },
     /// A copy does not lie inside its buffer.
-    #[error("bytes {first}..{end} are not inside a buffer of {bytes} bytes")]
+    #[error("bytes {first}..{end} are not inside `{name}`, which has {bytes}")]
     OutsideBuffer {
+        /// The buffer.
+        name: String,
         /// First byte.
         first: usize,
         /// Byte after the last.
@@ -101,6 +103,12 @@ pub enum DeviceError {
         /// What does not fit.
         reason: String,
     },
+    /// Two things that belong to different devices were used together.
+    #[error("{0} is of another device")]
+    OtherDevice(String),
+    /// The host asked for pinned memory that a copy is using.
+    #[error("a copy of this pinned memory is under way; synchronise its stream first")]
+    UnderWay,
     /// Too many threads, blocks or bytes of shared memory, or none.
     #[error("{kernel}: {reason}")]
     Geometry {
@@ -115,16 +123,20 @@ pub enum DeviceError {
     /// The host used memory of the emulator wrongly.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// A kernel did not come to its end in time.
-    #[error("{kernel} did not end within {seconds} s; the device may be lost to this process")]
+    /// A kernel did not come to its end in time. Every later call gets this error again.
+    #[error(
+        "`{kernel}`, launched last, did not end within {seconds} s; the device is lost to this process"
+    )]
     Watchdog {
         /// The kernel launched last.
         kernel: String,
         /// The limit.
         seconds: f32,
     },
-    /// A kernel broke the context: nothing more can be done on the device.
-    #[error("{kernel} failed and the device is lost to this process: {reason}")]
+    /// A kernel broke the context. Every later call gets this error again.
+    #[error(
+        "a kernel failed, `{kernel}` was launched last; the context and with it the device are lost to this process: {reason}"
+    )]
     Lost {
         /// The kernel launched last.
         kernel: String,

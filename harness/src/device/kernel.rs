@@ -107,12 +107,12 @@ impl Module {
                 known: known.join(", "),
             });
         };
-        let handle = self.0.machine.kernel(self.0.handle, entry)?;
+        let (handle, attributes) = self.0.machine.kernel(self.0.handle, entry)?;
         Ok(Kernel {
             module: self.0.clone(),
             handle,
             signature: signature.clone(),
-            attributes: self.0.machine.attributes(handle),
+            attributes,
         })
     }
 }
@@ -136,8 +136,8 @@ fn check_target(
     let fits = digits.parse::<u32>().is_ok_and(|needed| {
         let sm = properties.sm;
         match (properties.kind, number.strip_prefix(digits)) {
-            // It knows instructions, not chips: one it does not know is an error of its own.
-            (super::DeviceKind::Emulator, _) => true,
+            // It knows the instructions of all before; one it does not is an error of its own.
+            (super::DeviceKind::Emulator, _) => sm >= needed,
             (_, Some("a")) => sm == needed,
             (_, Some("f")) => sm / 10 == needed / 10 && sm >= needed,
             _ => sm >= needed,
@@ -176,6 +176,19 @@ impl Kernel {
         &self.attributes
     }
 
+    /// How many blocks of it a multiprocessor runs at once; `None` on the emulator.
+    ///
+    /// # Errors
+    /// If the driver refuses.
+    pub fn blocks_per_multiprocessor(
+        &self,
+        threads: u32,
+        dynamic_shared: u32,
+    ) -> Result<Option<u32>, DeviceError> {
+        let machine = self.machine();
+        machine.blocks_per_multiprocessor(self.handle, &self.attributes, threads, dynamic_shared)
+    }
+
     pub(super) fn machine(&self) -> &Arc<dyn Machine> {
         &self.module.machine
     }
@@ -209,7 +222,8 @@ impl Kernel {
                 Argument::Buffer(buffer) | Argument::BufferAt(buffer, _)
                     if !buffer.is_of(self.machine()) =>
                 {
-                    return Err(wrong(format!("argument {i} is a buffer of another device")));
+                    let what = format!("`{}`, an argument of `{}`,", buffer.name(), self.entry());
+                    return Err(DeviceError::OtherDevice(what));
                 }
                 Argument::Buffer(buffer) => buffer.address().to_le_bytes().to_vec(),
                 Argument::BufferAt(buffer, offset) => {

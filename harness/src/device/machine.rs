@@ -22,8 +22,15 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
 
     fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError>;
     fn unload(&self, module: u64);
-    fn kernel(&self, module: u64, entry: &str) -> Result<u64, DeviceError>;
-    fn attributes(&self, kernel: u64) -> KernelAttributes;
+    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError>;
+    /// `None` where there are no multiprocessors.
+    fn blocks_per_multiprocessor(
+        &self,
+        kernel: u64,
+        attributes: &KernelAttributes,
+        threads: u32,
+        dynamic_shared: u32,
+    ) -> Result<Option<u32>, DeviceError>;
 
     fn stream(&self) -> Result<u64, DeviceError>;
     fn end_stream(&self, stream: u64);
@@ -46,6 +53,8 @@ pub(super) struct Launch<'a> {
     pub kernel: u64,
     pub entry: &'a str,
     pub geometry: Geometry,
+    /// Bytes of static shared memory of a block.
+    pub static_shared: u32,
     /// The parameter block.
     pub parameters: &'a [u8],
     /// Where each parameter begins in it.

@@ -9,8 +9,9 @@
 //! |---|---|---|
 //! | found | at run time, by the driver library | always |
 //! | launches | in the order of a stream, beside the host | at once |
-//! | errors of a kernel | from [`Stream::synchronize`] | from [`Stream::launch`], by the sanitizer |
-//! | a kernel that hangs | stopped waiting for after [`WATCHDOG`] | stopped by a budget of instructions |
+//! | errors of a kernel | from [`Stream::synchronize`], or the next copy | from [`Stream::launch`], by the sanitizer |
+//! | a kernel that hangs | not waited for longer than [`WATCHDOG`] | stopped by a budget of instructions |
+//! | after a fault | the device is lost to the process: each call gets the fault again | as before |
 //! | device time | [`Event`] | none |
 //! | [`Statistics`] | none | of each launch |
 
@@ -22,6 +23,7 @@ mod error;
 mod kernel;
 mod machine;
 mod properties;
+mod staging;
 mod stream;
 
 pub use buffer::{Buffer, Pinned};
@@ -32,6 +34,7 @@ pub use kernel::{Argument, Kernel, KernelAttributes, Module};
 pub use properties::{DeviceKind, Properties};
 pub use ptx_emulator::launch::Geometry;
 pub use ptx_emulator::statistics::Statistics;
+pub use staging::Staging;
 pub use stream::{Event, Stream, WATCHDOG};
 
 use machine::Machine;
@@ -61,7 +64,8 @@ impl Device {
         }
     }
 
-    /// An emulator of its own.
+    /// An emulator of its own. It runs one launch at a time, over all cores by rayon: tasks of a
+    /// rayon pool must not share one, each opens its own.
     pub fn emulator() -> Self {
         Self::emulator_with(EmulatorOptions::default())
     }

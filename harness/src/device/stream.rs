@@ -6,7 +6,7 @@ use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Statistics}
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long [`Stream::synchronize`] waits unless told otherwise.
+/// How long a synchronisation waits unless told otherwise: by [`Stream::synchronize_within`].
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// What is launched on it runs in order.
@@ -54,13 +54,11 @@ impl Stream {
         geometry: Geometry,
         arguments: &[Argument],
     ) -> Result<(), DeviceError> {
-        kernel.check(geometry)?;
         if !Arc::ptr_eq(kernel.machine(), &self.machine) {
-            return Err(DeviceError::Arguments {
-                kernel: kernel.entry().to_owned(),
-                reason: "the stream is of another device".to_owned(),
-            });
+            let what = format!("kernel `{}`", kernel.entry());
+            return Err(DeviceError::OtherDevice(what));
         }
+        kernel.check(geometry)?;
         let parameters = kernel.parameters(arguments)?;
         let (module, handle) = kernel.handles();
         let launch = Launch {
@@ -68,11 +66,14 @@ impl Stream {
             kernel: handle,
             entry: kernel.entry(),
             geometry,
+            static_shared: kernel.attributes().static_shared,
             parameters: &parameters,
             offsets: &kernel.offsets(),
         };
-        let statistics = self.machine.launch(self.handle, &launch)?;
+        // Held over the launch, as over a copy: a synchronisation in between would let go of what
+        // has just begun.
         let mut state = self.state();
+        let statistics = self.machine.launch(self.handle, &launch)?;
         kernel.entry().clone_into(&mut state.last);
         let is_under_way = statistics.is_none();
         state.statistics = statistics;
@@ -117,6 +118,12 @@ impl Stream {
         is_to_device: bool,
     ) -> Result<(), DeviceError> {
         buffer.check(offset, pinned.len())?;
+        if !buffer.is_of(&self.machine) {
+            return Err(DeviceError::OtherDevice(format!("`{}`", buffer.name())));
+        }
+        if !pinned.is_of(&self.machine) {
+            return Err(DeviceError::OtherDevice("pinned memory".to_owned()));
+        }
         let memory = pinned.share();
         let copy = Copy {
             host: memory.pointer(),
@@ -124,8 +131,9 @@ impl Stream {
             bytes: pinned.len(),
             is_to_device,
         };
+        let mut state = self.state();
         // First, so that it outlives the copy whatever happens.
-        self.state().copied.push(memory);
+        state.copied.push(memory);
         // SAFETY: the host cannot reach the memory until `copied` lets it go after a
         // synchronisation, and it is as long as the copy. Freeing device memory waits for the
         // device.
@@ -201,6 +209,9 @@ impl Event {
     /// # Errors
     /// If one has not happened; [`DeviceError::NoClock`] on the emulator.
     pub fn milliseconds_since(&self, earlier: &Self) -> Result<f32, DeviceError> {
+        if !Arc::ptr_eq(&self.machine, &earlier.machine) {
+            return Err(DeviceError::OtherDevice("the earlier event".to_owned()));
+        }
         self.machine.milliseconds(earlier.handle, self.handle)
     }
 }

@@ -80,11 +80,11 @@ fn parameters(suite: &mut Suite) {
             } else {
                 format!("b{}", bits(ty).max(16))
             };
-            for k in 0..count as usize {
+            for (k, output) in OUTPUTS.iter().enumerate().take(count as usize) {
                 let equal = if ty.starts_with('f') { "equ" } else { "eq" };
                 text.push_str(&format!(
                     "setp.{equal}.{compared} {}, x{k}, y{k};\n",
-                    OUTPUTS[k]
+                    output
                 ));
             }
             let signature = format!("b64 -> {}", vec!["pred"; count as usize].join(" "));

@@ -156,7 +156,7 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
                 format!("ld{middle}.v{count}.{ty} {{{}}}, [src];", list(&OUTPUTS)),
                 &format!("b64 b64 -> {results}"),
                 &rows,
-                move |words| elements(words),
+                elements,
             );
         }
         let (mine, loads) = (".local .align 16 .b8 mine[16];", list(&OUTPUTS));
@@ -172,7 +172,7 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
                 ),
                 &format!("b64 b64 -> {results}"),
                 &rows,
-                move |words| elements(words),
+                elements,
             );
         }
         let table = [11 | 22 << 32, 33 | 44 << 32];
@@ -184,7 +184,7 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
         );
         // Stores: four elements from as many registers, over what was there.
         let rows = random::<4>(23, 32, 64);
-        let sources = vec![register.as_str(); 4].join(" ");
+        let sources = [register.as_str(); 4].join(" ");
         for (space, place, prepare) in [
             (".global", "tmp", ""),
             (".shared", "cell", ""),

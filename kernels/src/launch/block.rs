@@ -1,4 +1,4 @@
-//! Launcher of the block families: scale, round, quantize, dequantize, fake_quantize.
+//! Launcher of the block families: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
 
 use super::LaunchError;
 use crate::format::{BlockFormat, FloatType};
@@ -42,8 +42,10 @@ pub struct BlockOperands<'a> {
     pub codes: Option<Slice<'a>>,
     /// Scales, as in [`crate::format::PackedTensor`].
     pub scales: Option<Slice<'a>>,
-    /// The f32 that scales the tensor, where the format has one.
+    /// The f32 that scales the tensor, where the format has one; `TensorScale` writes it.
     pub tensor_scale: Option<&'a Buffer>,
+    /// Of `TensorScale`: 8 bytes of zeros, which they are again afterwards.
+    pub workspace: Option<&'a Buffer>,
     /// The row of the whole tensor that these rows start at, for stochastic rounding.
     pub first_row: usize,
     /// Chooses the random numbers of stochastic rounding.
@@ -125,18 +127,24 @@ impl BlockKernel {
         let scales = || self.slice("scales", operands.scales, scales_bytes, scale_bytes);
         let src = || self.dense("src", operands.src, operands);
         let dst = || self.dense("dst", operands.dst, operands);
+        let whole = |name, buffer: Option<&'a Buffer>, bytes| {
+            let slice = buffer.map(|buffer| Slice { buffer, offset: 0 });
+            self.slice(name, slice, bytes, 4)
+        };
+        let tensor_scale = || whole("tensor_scale", operands.tensor_scale, 4);
         let mut arguments = match family {
+            Family::TensorScale => {
+                let workspace = whole("workspace", operands.workspace, 8)?;
+                vec![tensor_scale()?, workspace, src()?]
+            }
             Family::Scale => vec![scales()?, src()?],
             Family::Round => vec![codes()?, src()?, scales()?],
             Family::Quantize => vec![codes()?, scales()?, src()?],
             Family::Dequantize => vec![dst()?, codes()?, scales()?],
             Family::FakeQuantize => vec![dst()?, src()?],
         };
-        if format.has_tensor_scale() {
-            let slice = operands
-                .tensor_scale
-                .map(|buffer| Slice { buffer, offset: 0 });
-            arguments.push(self.slice("tensor_scale", slice, 4, 4)?);
+        if self.variant.reads_tensor_scale() {
+            arguments.push(tensor_scale()?);
         }
         let stride = |what, dense: Option<Dense>| {
             let stride = dense.map_or(0, |dense| dense.stride);

@@ -1,6 +1,6 @@
 //! A variant as the numbers that the templates write into PTX. Floats are given as their bits.
 
-use super::{Access, Family, Variant};
+use super::{Access, Family, Target, Variant};
 use crate::cpu::plan::{Kernel, Plan};
 use crate::format::{
     BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat, ScaleRule, pow2,
@@ -26,9 +26,17 @@ pub(super) struct Context {
     shuffle_segment: u32,
     is_ragged: bool,
     is_random: bool,
-    /// Two bf16 elements an instruction; see `pairs.j2`.
+    /// Bf16 magnitudes two an instruction; see `pairs.j2`.
+    pairs_amax: bool,
+    /// Bf16 elements two an instruction; see `pairs.j2`.
     is_paired: bool,
-    tensor_scale: bool,
+    /// Elements are used as f32, not only as pairs of bf16.
+    widens: bool,
+    /// Elements by the target's conversions; see `hardware.j2`.
+    is_hardware: bool,
+    reads_tensor_scale: bool,
+    /// The largest X times the largest element, which the tensor scale brings amax to.
+    largest: u32,
     ignores_nan: bool,
     negative_zero: &'static str,
     rounding: &'static str,
@@ -48,6 +56,8 @@ struct Dense {
 
 #[derive(Serialize)]
 struct Element {
+    /// The packed type of its conversions, as in `e2m1x2`.
+    conversion: String,
     bits: u32,
     is_int: bool,
     is_table: bool,
@@ -131,6 +141,7 @@ impl Context {
         let dialect = format.dialect();
         let lanes = variant.lanes_per_block();
         let element = Element::new(&plan);
+        let (pairs_amax, is_paired) = (pairs_amax(variant), is_paired(variant, &plan, &element));
         Self {
             id: variant.id(),
             description: format.to_string(),
@@ -140,8 +151,8 @@ impl Context {
                 }
                 Access::Ragged => "elements and scales at their natural alignment, codes any.",
             },
-            version: "7.0",
-            target: format!("sm_{}", variant.min_sm()),
+            version: variant.target().ptx_version(),
+            target: variant.target().to_string(),
             family: variant.family().name(),
             threads: variant.block_threads(),
             k: format.block_size(),
@@ -151,8 +162,12 @@ impl Context {
             shuffle_segment: (32 - lanes) << 8 | 31,
             is_ragged: variant.access() == Access::Ragged,
             is_random: variant.is_random(),
-            is_paired: is_paired(variant, &plan, &element),
-            tensor_scale: format.has_tensor_scale(),
+            pairs_amax,
+            is_paired,
+            widens: !(is_paired || pairs_amax && variant.family() == Family::Scale),
+            is_hardware: variant.target() != Target::Sm80,
+            reads_tensor_scale: variant.reads_tensor_scale(),
+            largest: (format.scale().max() * format.element().max_normal()).to_bits(),
             ignores_nan: dialect.ignores_nan() && variant.family() != Family::Dequantize,
             negative_zero: match dialect.negative_zero() {
                 NegativeZero::Kept => "kept",
@@ -179,22 +194,28 @@ impl Context {
     }
 }
 
-/// Whether the kernel works on pairs of bf16.
-fn is_paired(variant: &Variant, plan: &Plan, element: &Element) -> bool {
+/// Whether amax is taken over pairs of bf16.
+fn pairs_amax(variant: &Variant) -> bool {
     let format = variant.format();
-    let is_vector = variant.dense() == FloatType::Bf16 && variant.access() == Access::Aligned;
-    let is_plain = format.rule() != ScaleRule::Mse && !format.dialect().ignores_nan();
+    variant.family().chooses_scales()
+        && variant.dense() == FloatType::Bf16
+        && variant.access() == Access::Aligned
+        && format.rule() != ScaleRule::Mse
+        && !format.dialect().ignores_nan()
+}
+
+/// Whether elements are rounded in pairs of bf16.
+fn is_paired(variant: &Variant, plan: &Plan, element: &Element) -> bool {
     let rounds_in_pieces = match (plan.kernel, element.pieces.len()) {
         (Kernel::EvenSigned, 1..) => true,
         (Kernel::Even, 1..) => element.is_int,
         _ => false,
     };
-    let family = match variant.family() {
-        Family::Scale => true,
-        Family::Quantize => rounds_in_pieces && format.scale().is_power_of_two(),
-        Family::Round | Family::Dequantize | Family::FakeQuantize => false,
-    };
-    is_vector && is_plain && family
+    variant.family() == Family::Quantize
+        && variant.target() == Target::Sm80
+        && pairs_amax(variant)
+        && rounds_in_pieces
+        && plan.format.scale().is_power_of_two()
 }
 
 impl Element {
@@ -224,7 +245,9 @@ impl Element {
         } else {
             (Vec::new(), Vec::new())
         };
+        let (_, short_name) = format.name().split_once('_').unwrap_or_default();
         Self {
+            conversion: format!("{short_name}x2"),
             bits,
             is_int: codec.is_int,
             is_table,

@@ -1,6 +1,6 @@
 //! What can be wrong with the choice of a kernel or of its launch.
 
-use crate::format::{Dialect, FormatError, Rounding};
+use crate::format::{BlockFormat, Dialect, FormatError, Rounding};
 
 /// A kernel that does not exist, or a tensor that it cannot take in one launch.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -21,6 +21,12 @@ pub enum VariantError {
         dialect: Dialect,
         /// The rounding that has no kernel under it.
         rounding: Rounding,
+    },
+    /// The scale of a tensor is computed for a format that has one.
+    #[error("format `{format}` has no scale of the tensor as a whole")]
+    NoTensorScale {
+        /// The format.
+        format: BlockFormat,
     },
     /// The format is not defined for this float type.
     #[error(transparent)]

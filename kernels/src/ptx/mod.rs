@@ -8,7 +8,7 @@
 //!
 //! | to change | edit |
 //! |---|---|
-//! | how an element is rounded or decoded | `ptx/macros/element.j2` (f32), `pairs.j2` (bf16, two at a time) |
+//! | how an element is rounded or decoded | `ptx/macros/element.j2` (f32), `pairs.j2` (bf16, two at a time), `hardware.j2` (the chip's conversions) |
 //! | how a scale follows from amax | `ptx/macros/scale.j2` |
 //! | a number that a template needs | `context.rs` |
 //! | which kernels there are | [`Variant::all`] |
@@ -16,8 +16,10 @@
 mod context;
 mod error;
 mod render;
+mod target;
 mod variant;
 
 pub use error::VariantError;
 pub use render::render;
+pub use target::Target;
 pub use variant::{Access, Family, Variant};

@@ -1,6 +1,6 @@
 //! The kernels there are: their names and launch geometry.
 
-use super::VariantError;
+use super::{Target, VariantError};
 use crate::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
@@ -9,6 +9,8 @@ use std::fmt;
 /// What a kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Family {
+    /// Dense to the one scale of the tensor as a whole.
+    TensorScale,
     /// Dense to scales.
     Scale,
     /// Dense and scales to codes.
@@ -23,7 +25,8 @@ pub enum Family {
 
 impl Family {
     /// Every family there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
+        Self::TensorScale,
         Self::Scale,
         Self::Round,
         Self::Quantize,
@@ -34,6 +37,7 @@ impl Family {
     /// The name; also that of its template and its directory.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::TensorScale => "tensor_scale",
             Self::Scale => "scale",
             Self::Round => "round",
             Self::Quantize => "quantize",
@@ -95,6 +99,7 @@ impl Access {
 ///
 /// | family | u64 | u32 |
 /// |---|---|---|
+/// | tensor_scale | dst_tensor_scale, workspace, src | rows, cols, src_stride |
 /// | scale | dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
 /// | round | dst_codes, src, src_scales, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
 /// | quantize | dst_codes, dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
@@ -102,17 +107,22 @@ impl Access {
 /// | fake_quantize | dst, src, \[src_tensor_scale\] | rows, cols, dst_stride, src_stride, \[first_row, seed\] |
 ///
 /// Codes and scales lie as in [`crate::format::PackedTensor`], scales aligned to their width.
-/// `src_tensor_scale` points to the f32 that [`crate::reference::tensor_scale`] defines.
+/// `src_tensor_scale` points to the f32 that [`crate::reference::tensor_scale`] defines and `tensor_scale`
+/// writes, all on the device. `workspace` is two u32 that must be zero before the first launch and are
+/// zero after each; launches that may run at once need one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Variant {
     family: Family,
     format: BlockFormat,
     dense: FloatType,
     access: Access,
+    target: Target,
 }
 
 const BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
 const ELEMENTS_PER_THREAD: usize = 8;
+/// Thread blocks of a kernel that walks over its tensor: about what the largest chips hold at once.
+const MAX_STEPPING_BLOCKS: u32 = 1024;
 
 impl Variant {
     /// The kernel of a family for a format. `dense` is the type of the tensor that is not packed:
@@ -131,6 +141,9 @@ impl Variant {
             return Err(VariantError::BlockSize { block_size });
         }
         let (dialect, rounding) = (format.dialect(), format.rounding());
+        if family == Family::TensorScale {
+            return Self::of_tensor_scale(format, dense, access);
+        }
         if family != Family::Dequantize {
             dialect.check_source(dense)?;
             let is_torch = dialect == Dialect::MicroxcalingTorch;
@@ -143,6 +156,30 @@ impl Variant {
             format,
             dense,
             access,
+            target: Target::Sm80,
+        })
+    }
+
+    /// The tensor scale depends on element and scale format only: of the other parts, any will do.
+    fn of_tensor_scale(
+        format: BlockFormat,
+        dense: FloatType,
+        access: Access,
+    ) -> Result<Self, VariantError> {
+        if !format.has_tensor_scale() {
+            return Err(VariantError::NoTensorScale { format });
+        }
+        let format = BlockFormat::new(format.element())
+            .scale(format.scale())
+            .tensor_scale(true)
+            .block_size(16)
+            .build()?;
+        Ok(Self {
+            family: Family::TensorScale,
+            format,
+            dense,
+            access,
+            target: Target::Sm80,
         })
     }
 
@@ -166,9 +203,26 @@ impl Variant {
         self.access
     }
 
-    /// The lowest SM that the kernel assembles for, as in `sm_80`.
+    /// The chip that the kernel is written for.
+    pub const fn target(&self) -> Target {
+        self.target
+    }
+
+    /// The lowest SM that runs the kernel; see [`Target::runs_on`].
     pub const fn min_sm(&self) -> u32 {
-        80
+        self.target.sm()
+    }
+
+    /// The same kernel by the conversions of a target, if that has any that the kernel can use. The
+    /// results are the same.
+    pub fn with_conversions(self, target: Target) -> Option<Self> {
+        let has_any = target.has_conversions(self.family, &self.format);
+        has_any.then_some(Self { target, ..self })
+    }
+
+    /// Whether `src_tensor_scale` is a parameter.
+    pub fn reads_tensor_scale(&self) -> bool {
+        self.format.has_tensor_scale() && self.family != Family::TensorScale
     }
 
     /// Whether the last two parameters are `first_row` and `seed`.
@@ -184,6 +238,11 @@ impl Variant {
     pub fn id(&self) -> String {
         let Self { family, format, .. } = self;
         let mut id = format!("{family}_{}_{}", format.element(), format.scale());
+        let (dense, access) = (super::context::type_name(self.dense), self.access.name());
+        let sm = self.target.name();
+        if *family == Family::TensorScale {
+            return format!("{id}_{dense}_{access}__sm{sm}");
+        }
         if format.has_tensor_scale() {
             id.push_str("_tensor");
         }
@@ -200,8 +259,7 @@ impl Variant {
         if *family != Family::Dequantize {
             id = format!("{id}_{}", format.dialect());
         }
-        let (dense, k) = (super::context::type_name(self.dense), format.block_size());
-        let (access, sm) = (self.access.name(), self.min_sm());
+        let k = format.block_size();
         format!("{id}_{dense}_k{k}_{access}__sm{sm}").replace('-', "_")
     }
 
@@ -232,7 +290,11 @@ impl Variant {
         if threads >= (1 << 32) - block_threads {
             return Err(too_large());
         }
-        u32::try_from(threads.div_ceil(block_threads)).map_err(|_| too_large())
+        let blocks = u32::try_from(threads.div_ceil(block_threads)).map_err(|_| too_large())?;
+        Ok(match self.family {
+            Family::TensorScale => blocks.min(MAX_STEPPING_BLOCKS),
+            _ => blocks,
+        })
     }
 
     /// Every kernel that a registry walks, each id once: for all families, elements, k, dense types and
@@ -240,12 +302,13 @@ impl Variant {
     ///
     /// - E8M0 with each scale rule, UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
     ///   (families that choose no scale: each scale format once);
+    /// - (the scale of a tensor: UE4M3 only, once for all k;)
     /// - the roundings even, away, toward-zero and stochastic (families that do not round: even);
     ///
     /// under the `ocp` dialect, and of the others what they are by default: microxcaling's two over
-    /// E8M0, ggml's MXFP4. Every other format that [`Variant::new`] takes renders as well.
+    /// E8M0, ggml's MXFP4; and each of these once more for every target with conversions for it. Every other format that [`Variant::new`] takes renders as well.
     pub fn all() -> impl Iterator<Item = Self> {
-        Family::ALL.into_iter().flat_map(|family| {
+        let portable = Family::ALL.into_iter().flat_map(|family| {
             formats(family).flat_map(move |format| {
                 FloatType::ALL.into_iter().flat_map(move |dense| {
                     Access::ALL
@@ -253,6 +316,12 @@ impl Variant {
                         .filter_map(move |access| Self::new(family, format, dense, access).ok())
                 })
             })
+        });
+        portable.flat_map(|variant| {
+            let converting = Target::ALL
+                .into_iter()
+                .filter_map(move |target| variant.with_conversions(target));
+            std::iter::once(variant).chain(converting)
         })
     }
 }
@@ -275,11 +344,12 @@ fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
         ];
         let others = dialects
             .into_iter()
-            .filter(move |_| family != Family::Dequantize)
+            .filter(move |_| !matches!(family, Family::TensorScale | Family::Dequantize))
             .filter_map(move |dialect| BlockFormat::new(element).dialect(dialect).build().ok());
-        plain.chain(others).flat_map(|format| {
+        plain.chain(others).flat_map(move |format| {
             BLOCK_SIZES
                 .into_iter()
+                .filter(move |&k| family != Family::TensorScale || k == 16)
                 .filter_map(move |k| format.to_builder().block_size(k).build().ok())
         })
     })
@@ -304,7 +374,8 @@ fn scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
         ScaleFormat::Bf16,
         ScaleFormat::Fp32,
     ];
-    powers.chain(fractions.map(|scale| (scale, ScaleRule::Nearest)))
+    let all = powers.chain(fractions.map(|scale| (scale, ScaleRule::Nearest)));
+    all.filter(move |(scale, _)| family != Family::TensorScale || *scale == ScaleFormat::UE4M3)
 }
 
 /// The roundings of [`Variant::all`] for a family and rule.

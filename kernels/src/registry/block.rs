@@ -1,4 +1,4 @@
-//! The block families as entries: scale, round, quantize, dequantize, fake_quantize.
+//! The block families as entries: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
 //!
 //! Sizes of a problem: rows, cols, src_stride and dst_stride in elements, src_offset and dst_offset
 //! in elements and codes_offset in bytes from the start of the buffer, first_row, seed, and
@@ -15,6 +15,9 @@ use crate::reference::{Part, dequantize, quantize_part, round_part, tensor_scale
 use mxlab_harness::device::{Buffer, Device, Stream};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+
+/// What the workspace of a tensor scale holds before and after.
+const WORKSPACE: [u8; 8] = [0; 8];
 
 /// The sizes of a problem, read once.
 struct Sizes {
@@ -106,6 +109,17 @@ impl Variant {
         matches!(self.family(), Family::Round | Family::Dequantize)
     }
 
+    /// The elements that are read.
+    fn source(&self, sizes: &Sizes, problem: &Problem) -> Result<Vec<f32>, ProblemError> {
+        let buffer = problem.tensor("src")?.values();
+        let at = |i| buffer.get(i).copied();
+        let x: Option<Vec<f32>> = sizes.positions(sizes.src).map(at).collect();
+        x.ok_or_else(|| ProblemError::Unfit {
+            name: "src".to_owned(),
+            reason: format!("{} elements are too few", buffer.len()),
+        })
+    }
+
     /// The problem's packed tensor, or what the reference makes of its dense one.
     fn packed(&self, sizes: &Sizes, problem: &Problem) -> Result<PackedTensor, EntryError> {
         let format = self.seeded_format(sizes.seed)?;
@@ -126,13 +140,7 @@ impl Variant {
                 tensor_scale,
             )?);
         }
-        let buffer = problem.tensor("src")?.values();
-        let at = |i| buffer.get(i).copied();
-        let x: Option<Vec<f32>> = sizes.positions(sizes.src).map(at).collect();
-        let x = x.ok_or_else(|| ProblemError::Unfit {
-            name: "src".to_owned(),
-            reason: format!("{} elements are too few", buffer.len()),
-        })?;
+        let x = self.source(sizes, problem)?;
         let part = Part {
             rows,
             cols,
@@ -220,10 +228,7 @@ impl Entry for Variant {
             ("seed", seed as usize),
             ("in_place", usize::from(is_in_place)),
         ];
-        let mut problem = Problem::default();
-        for (name, size) in sizes {
-            problem.sizes.insert(name.to_owned(), size as u64);
-        }
+        let mut problem = Problem::new(sizes, []);
         let view = View {
             offset: src_offset,
             stride: src_stride,
@@ -239,8 +244,15 @@ impl Entry for Variant {
 
     fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
         let sizes = Sizes::of(problem)?;
-        let packed = self.packed(&sizes, problem)?;
         let mut outputs = Outputs::new();
+        if Self::family(self) == Family::TensorScale {
+            let scale = tensor_scale(&self.source(&sizes, problem)?, self.format());
+            let f32s = |bytes: &[u8]| Tensor::from_bytes(ElementType::F32, bytes);
+            outputs.insert("tensor_scale", f32s(&scale.to_le_bytes()));
+            outputs.insert("workspace", f32s(&WORKSPACE));
+            return Ok(outputs);
+        }
+        let packed = self.packed(&sizes, problem)?;
         if self.writes_codes() {
             let mut bytes = vec![UNTOUCHED; sizes.codes_offset];
             bytes.extend_from_slice(packed.codes());
@@ -328,6 +340,7 @@ impl Entry for Variant {
         let (codes, scales) = format.packed_bytes(rows, cols);
         let (codes, scales) = (codes as u64, scales as u64);
         match Self::family(self) {
+            Family::TensorScale => dense + 4,
             Family::Scale => dense + scales,
             Family::Round | Family::Quantize | Family::Dequantize => dense + codes + scales,
             Family::FakeQuantize => 2 * dense,
@@ -386,7 +399,7 @@ impl Variant {
             };
             insert("scales", scales);
         }
-        if format.has_tensor_scale() {
+        if self.reads_tensor_scale() {
             let own = tensor_scale(&values, format);
             let scale = match rng.random_range(0..4) {
                 0 => 1.0,
@@ -478,7 +491,13 @@ impl Runner for BlockRunner {
         let dense = ElementType::from(variant.dense());
         let input = |is_read: bool, name| is_read.then(|| self.input(problem, name)).transpose();
         let src = input(variant.reads_dense(), "src")?;
-        let tensor_scale = input(format.has_tensor_scale(), "tensor_scale")?;
+        let (tensor_scale, workspace) = match variant.family() {
+            Family::TensorScale => {
+                let workspace = self.device.upload("workspace", &WORKSPACE)?;
+                (Some(self.untouched("tensor_scale", 4)?), Some(workspace))
+            }
+            _ => (input(variant.reads_tensor_scale(), "tensor_scale")?, None),
+        };
         let (code_bytes, _) = format.packed_bytes(sizes.rows, sizes.cols);
         let blocks = sizes.rows * format.blocks_per_row(sizes.cols);
         let scale_bytes = blocks * format.scale().storage_bytes();
@@ -520,12 +539,17 @@ impl Runner for BlockRunner {
                 .map(|buffer| slice(buffer, sizes.codes_offset)),
             scales: scales.as_ref().map(|buffer| slice(buffer, 0)),
             tensor_scale: tensor_scale.as_ref(),
+            workspace: workspace.as_ref(),
             first_row: sizes.first_row,
             seed: sizes.seed,
         };
         self.kernel.launch(stream, &operands)?;
         stream.synchronize()?;
         let mut outputs = Outputs::new();
+        if let (Some(workspace), Some(scale)) = (&workspace, &tensor_scale) {
+            outputs.insert("tensor_scale", self.output(scale, ElementType::F32)?);
+            outputs.insert("workspace", self.output(workspace, ElementType::F32)?);
+        }
         if let (true, Some(codes)) = (variant.writes_codes(), &codes) {
             outputs.insert("codes", self.output(codes, ElementType::U8)?);
         }

@@ -1,9 +1,11 @@
 //! The registry: every kernel, what it must equal, and the problems it is given.
 //!
 //! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. A kernel is
-//! added by one implementation of [`Entry`] and one line in [`kernels`].
+//! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
 
 mod block;
+#[doc = include_str!("../../ADD_A_KERNEL.md")]
+pub mod guide {}
 mod problem;
 mod tensor;
 mod values;
@@ -28,16 +30,22 @@ pub trait Entry: Send + Sync {
     fn family(&self) -> &'static str;
 
     /// The lowest SM that it assembles for, as 80 for sm_80.
-    fn min_sm(&self) -> u32;
+    fn min_sm(&self) -> u32 {
+        80
+    }
 
     /// Its PTX.
     fn ptx(&self) -> String;
 
     /// Threads of a thread block.
-    fn block_threads(&self) -> u32;
+    fn block_threads(&self) -> u32 {
+        256
+    }
 
     /// Elements that a thread handles.
-    fn elements_per_thread(&self) -> u32;
+    fn elements_per_thread(&self) -> u32 {
+        1
+    }
 
     /// A problem of about `elements` elements, at least one.
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem;
@@ -58,7 +66,9 @@ pub trait Entry: Send + Sync {
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError>;
 
     /// Smaller problems of the same kind, the smallest first.
-    fn smaller(&self, problem: &Problem) -> Vec<Problem>;
+    fn smaller(&self, _problem: &Problem) -> Vec<Problem> {
+        Vec::new()
+    }
 
     /// Bytes that must move for a problem of [rows, cols], read and written once.
     fn bytes(&self, rows: usize, cols: usize) -> u64;

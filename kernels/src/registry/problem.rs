@@ -31,6 +31,19 @@ pub enum ProblemError {
 }
 
 impl Problem {
+    /// A problem of these parts.
+    pub fn new<const S: usize, const T: usize>(
+        sizes: [(&str, usize); S],
+        tensors: [(&str, Tensor); T],
+    ) -> Self {
+        let size = |(name, size): (&str, usize)| (name.to_owned(), size as u64);
+        let tensor = |(name, tensor): (&str, Tensor)| (name.to_owned(), tensor);
+        Self {
+            sizes: sizes.into_iter().map(size).collect(),
+            tensors: tensors.into_iter().map(tensor).collect(),
+        }
+    }
+
     /// A size.
     ///
     /// # Errors

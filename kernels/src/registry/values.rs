@@ -13,8 +13,10 @@ enum Style {
     /// Halfway between two values of the grid, or a unit in the last place beside, under a power
     /// of two.
     Ties,
-    /// The same, scaled by a fraction that a scale of few bits rounds.
+    /// The same under a scale that the scale format has: one element makes the block choose it.
     ScaledTies,
+    /// The largest where the choice of the scale turns, or a unit in the last place beside.
+    ScaleEdge,
     /// Powers of two and their neighbours.
     Powers,
     /// Signed zeros, and now and then something else.
@@ -31,13 +33,15 @@ enum Style {
     Huge,
 }
 
-const STYLES: [Style; 14] = [
+const STYLES: [Style; 16] = [
     Style::Uniform,
     Style::HeavyTail,
     Style::Ties,
     Style::Ties,
     Style::Ties,
     Style::ScaledTies,
+    Style::ScaledTies,
+    Style::ScaleEdge,
     Style::Powers,
     Style::Powers,
     Style::Sparse,
@@ -73,7 +77,10 @@ fn block(
     bits: &mut Vec<u32>,
 ) {
     let e = block_exponent(rng, format, dense);
-    let fraction = f64::from(rng.random_range(1.0f32..2.0));
+    let scale = f64::from(format.scale().decode(scale_code(rng, format.scale())));
+    let scale = if scale.is_finite() { scale } else { 1.0 };
+    let edge = scale_edge(rng, format, scale);
+    // The one element that is not like the others.
     let special = rng.random_range(0..count);
     let mask = u32::MAX >> (32 - 8 * dense.bytes());
     let sign_bit = 1 << (8 * dense.bytes() - 1);
@@ -90,10 +97,17 @@ fn block(
                 let tie = scaled(tie(rng, format.element()));
                 beside(rng, tie, mask)
             }
-            Style::ScaledTies => {
-                let tie = scaled(fraction * tie(rng, format.element()));
-                beside(rng, tie, mask)
+            Style::ScaledTies if i == special => {
+                dense.to_bits((sign * scale * f64::from(format.element().max_normal())) as f32)
             }
+            Style::ScaledTies => {
+                let tie = sign * scale * tie(rng, format.element());
+                beside(rng, dense.to_bits(tie as f32), mask)
+            }
+            Style::ScaleEdge if i == special => {
+                beside(rng, dense.to_bits((sign * edge) as f32), mask)
+            }
+            Style::ScaleEdge => dense.to_bits((sign * edge * rng.random_range(0.0..0.99)) as f32),
             Style::Powers => {
                 let power = scaled(2f64.powi(-rng.random_range(0..8)));
                 beside(rng, power, mask)
@@ -140,6 +154,29 @@ fn block_exponent(rng: &mut impl Rng, format: &BlockFormat, dense: FloatType) ->
         _ => rng.random_range(-6..6),
     };
     e.clamp(range.start, range.end - 1)
+}
+
+/// An amax at which the choice of the scale turns: where X would be halfway between two scales, and
+/// for powers of two where a rule of its own goes up.
+fn scale_edge(rng: &mut impl Rng, format: &BlockFormat, scale: f64) -> f64 {
+    let element = format.element();
+    let max_normal = f64::from(element.max_normal());
+    if format.scale().is_power_of_two() {
+        let mantissa_bits = element.mantissa_bits().unwrap_or(3) as i32;
+        let turn = match rng.random_range(0..3) {
+            0 => 1.0,
+            1 => max_normal / 2f64.powi(element.emax()),
+            _ => 2.0 - 2f64.powi(-mantissa_bits - 1),
+        };
+        return scale * turn * 2f64.powi(element.emax());
+    }
+    let code = format.scale().encode_nearest(scale as f32);
+    let next = f64::from(
+        format
+            .scale()
+            .decode((code + 1).min(format.scale().max_code())),
+    );
+    (scale + next) / 2.0 * max_normal
 }
 
 /// Halfway between two neighbours of the grid.

@@ -4,7 +4,10 @@
 
 mod eval;
 mod formats;
+mod inspect;
+mod list;
 mod model;
+mod mutate;
 mod output;
 mod quantize;
 mod train;
@@ -37,11 +40,17 @@ enum Command {
     Eval(Box<eval::EvalArgs>),
     /// List number formats, or every code of one
     Formats(formats::FormatsArgs),
+    /// Say what a kernel takes and issues, and what time that predicts on a chip
+    Inspect(inspect::InspectArgs),
+    /// List the PTX kernels and what an element costs
+    List(list::ListArgs),
+    /// Count how many faults planted into kernels verification catches
+    Mutate(mutate::MutateArgs),
     /// Quantise the tensors of a safetensors file and say what it cost
     Quantize(Box<quantize::QuantizeArgs>),
     /// Train the embedded model and write its held-out task
     Train(train::TrainArgs),
-    /// Compare every kernel with a folder of golden vectors
+    /// Compare kernels with the scalar reference, or with golden vectors
     Verify(verify::VerifyArgs),
 }
 
@@ -60,6 +69,9 @@ pub fn main() -> ExitCode {
         None => eval::run(&cli.eval),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
+        Some(Command::Inspect(args)) => inspect::run(&args),
+        Some(Command::List(args)) => list::run(&args),
+        Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),

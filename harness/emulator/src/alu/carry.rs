@@ -2,9 +2,9 @@
 
 use super::form::Form;
 use super::integer::HighProduct;
-use super::lanes::Lane;
+use super::lanes::{Lane, each};
 use super::{Alu, LaneFunction};
-use crate::registers::{LANES, Registers};
+use crate::registers::Registers;
 use crate::syntax::ast::Type;
 
 /// An unsigned word that carries.
@@ -43,16 +43,23 @@ fn run<D: Lane, const N: usize>(
     active: u32,
     f: impl Fn([D; N], bool) -> (D, bool),
 ) {
-    let operands: [[D; LANES]; N] = std::array::from_fn(|k| D::load(registers, alu.sources[k]));
-    let carry = match alu.sources.get(N) {
-        Some(&flag) => bool::load(registers, flag),
-        None => [false; LANES],
-    };
-    let results: [(D, bool); LANES] =
-        std::array::from_fn(|i| f(std::array::from_fn(|k| operands[k][i]), carry[i]));
-    D::store(registers, alu.destinations[0], results.map(|r| r.0), active);
+    let operands: [D::Lanes<'_>; N] = std::array::from_fn(|k| D::lanes(registers, alu.sources[k]));
+    let carry = alu
+        .sources
+        .get(N)
+        .map_or(0, |&flag| registers.predicate(flag));
+    let results = each(|i| {
+        let operands = operands.map(|lanes| D::at(lanes, i));
+        f(operands, bool::at(carry, i))
+    });
+    D::store(
+        registers,
+        alu.destinations[0],
+        each(|i| results[i].0),
+        active,
+    );
     if let Some(&flag) = alu.destinations.get(1) {
-        bool::store(registers, flag, results.map(|r| r.1), active);
+        bool::store(registers, flag, each(|i| results[i].1), active);
     }
 }
 

@@ -1,11 +1,11 @@
 //! Comparison and selection. PTX ISA 9.7.6 and 9.7.7.
 
 use super::form::{Form, Modifiers, by_type, run};
-use super::lanes::{self, Lane};
+use super::lanes::{self, Lane, each};
 use super::{Alu, LaneFunction};
 use crate::numeric::float::Float;
 use crate::numeric::half::{Bf16, F16};
-use crate::registers::{LANES, Registers};
+use crate::registers::Registers;
 use crate::syntax::ast::{Operand, Type};
 
 /// The immediate: what combines the comparison with the predicate, whether that is negated, and
@@ -148,6 +148,13 @@ fn combine(alu: &Alu, registers: &Registers, outcome: u32) -> u32 {
     }
 }
 
+/// Bit i is the outcome in lane i.
+#[inline(always)]
+fn compared<A: Lane>(alu: &Alu, registers: &Registers, f: impl Fn(A, A) -> bool) -> u32 {
+    let [a, b] = [0, 1].map(|k| A::lanes(registers, alu.sources[k]));
+    lanes::collect(each(|i| f(A::at(a, i), A::at(b, i))))
+}
+
 /// `p` is the outcome and `q` that of the opposite comparison, both combined with `c`.
 #[inline(always)]
 fn to_predicates<A: Lane>(
@@ -156,9 +163,7 @@ fn to_predicates<A: Lane>(
     active: u32,
     f: impl Fn(A, A) -> bool,
 ) {
-    let a = A::load(registers, alu.sources[0]);
-    let b = A::load(registers, alu.sources[1]);
-    let outcome = lanes::collect(std::array::from_fn(|i| f(a[i], b[i])));
+    let outcome = compared(alu, registers, f);
     let p = combine(alu, registers, outcome);
     let q = combine(alu, registers, !outcome);
     registers.set_predicate(alu.destinations[0], p, active);
@@ -169,13 +174,11 @@ fn to_predicates<A: Lane>(
 
 #[inline(always)]
 fn to_value<A: Lane>(alu: &Alu, registers: &mut Registers, active: u32, f: impl Fn(A, A) -> bool) {
-    let a = A::load(registers, alu.sources[0]);
-    let b = A::load(registers, alu.sources[1]);
-    let outcome = lanes::collect(std::array::from_fn(|i| f(a[i], b[i])));
+    let outcome = compared(alu, registers, f);
     let outcome = combine(alu, registers, outcome);
     let is_true = (alu.immediate >> TRUE) as u32;
-    let d: [u32; LANES] = std::array::from_fn(|i| if outcome >> i & 1 == 1 { is_true } else { 0 });
-    Lane::store(registers, alu.destinations[0], d, active);
+    let d = each(|i| if bool::at(outcome, i) { is_true } else { 0 });
+    u32::store(registers, alu.destinations[0], d, active);
 }
 
 /// The two halves' outcomes, each combined with `c`: two predicates, or two halves of a value.
@@ -189,10 +192,8 @@ fn packed<H: Lane>(
 ) where
     [H; 2]: Lane,
 {
-    let a = <[H; 2]>::load(registers, alu.sources[0]);
-    let b = <[H; 2]>::load(registers, alu.sources[1]);
-    let outcomes: [u32; 2] = std::array::from_fn(|half| {
-        let outcome = lanes::collect(std::array::from_fn(|i| f(a[i][half], b[i][half])));
+    let outcomes = [0, 1].map(|half| {
+        let outcome = compared(alu, registers, |a: [H; 2], b: [H; 2]| f(a[half], b[half]));
         combine(alu, registers, outcome)
     });
     match sink {
@@ -202,16 +203,11 @@ fn packed<H: Lane>(
         }
         Sink::Value => {
             let is_true = (alu.immediate >> TRUE) as u32;
-            let d: [u32; LANES] = std::array::from_fn(|i| {
-                let low = if outcomes[0] >> i & 1 == 1 { 0xffff } else { 0 };
-                let high = if outcomes[1] >> i & 1 == 1 {
-                    0xffff_0000
-                } else {
-                    0
-                };
-                is_true & (low | high)
+            let d = each(|i| {
+                let [low, high] = outcomes.map(|lanes| if bool::at(lanes, i) { 0xffff } else { 0 });
+                is_true & (low | high << 16)
             });
-            Lane::store(registers, alu.destinations[0], d, active);
+            u32::store(registers, alu.destinations[0], d, active);
         }
     }
 }
@@ -323,12 +319,12 @@ macro_rules! float_comparisons {
         Some(match $name {
             "eq" => with!(a, b, a == b),
             // NaN is not unequal to anything but for `neu`.
-            "ne" => with!(a, b, a < b || a > b),
+            "ne" => with!(a, b, a < b || b < a),
             "lt" => with!(a, b, a < b),
             "le" => with!(a, b, a <= b),
             "gt" => with!(a, b, a > b),
             "ge" => with!(a, b, a >= b),
-            "equ" => with!(a, b, !(a < b || a > b)),
+            "equ" => with!(a, b, !(a < b || b < a)),
             "neu" => with!(a, b, a != b),
             "ltu" => with!(a, b, !(a >= b)),
             "leu" => with!(a, b, !(a > b)),

@@ -1,7 +1,7 @@
 //! `cvt` between scalar types. PTX ISA 9.7.9.
 
 use super::form::{Form, Modifiers};
-use super::lanes::{self, FromLow, Lane};
+use super::lanes::{self, FromLow, Lane, each};
 use super::{Alu, LaneFunction};
 use crate::numeric::exact::{Number, Rounding};
 use crate::numeric::float::Float;
@@ -76,10 +76,15 @@ fn store_extended<D: Integer>(
     let destination = alu.destinations[0];
     let width = alu.immediate >> WIDTH & 0xff;
     match destination.class {
-        Class::Double => u64::store(registers, destination, values.map(D::extended), active),
+        Class::Double => u64::store(
+            registers,
+            destination,
+            each(|i| values[i].extended()),
+            active,
+        ),
         _ => {
             let mask = u32::MAX >> (32 - width);
-            let words = values.map(|v| v.extended() as u32 & mask);
+            let words = each(|i| values[i].extended() as u32 & mask);
             u32::store(registers, destination, words, active);
         }
     }
@@ -94,11 +99,11 @@ fn store_float<D: Float + Lane>(
     active: u32,
 ) {
     match destination.class {
-        Class::Double => u64::store(registers, destination, values.map(D::code), active),
+        Class::Double => u64::store(registers, destination, each(|i| values[i].code()), active),
         _ => u32::store(
             registers,
             destination,
-            values.map(|v| v.code() as u32),
+            each(|i| values[i].code() as u32),
             active,
         ),
     }
@@ -107,9 +112,9 @@ fn store_float<D: Float + Lane>(
 fn integers<A: Integer, D: Integer>(alu: &Alu, registers: &mut Registers, active: u32) {
     let a = lanes::load_low::<A>(registers, alu.sources[0]);
     let d = if alu.immediate & SATURATES != 0 {
-        a.map(|x| D::clamped(x.to_i128()))
+        each(|i| D::clamped(a[i].to_i128()))
     } else {
-        a.map(|x| D::chopped(x.to_i128()))
+        each(|i| D::chopped(a[i].to_i128()))
     };
     store_extended(alu, registers, d, active);
 }
@@ -119,12 +124,12 @@ fn from_integer<A: Integer, D: Float + Lane>(alu: &Alu, registers: &mut Register
     let rounding = Rounding::from_bits(alu.immediate);
     let d = if A::BITS <= 32 && rounding == Rounding::NearestEven {
         // Exact in `f64`.
-        a.map(|x| D::nearest(x.to_i128() as f64))
+        each(|i| D::nearest(a[i].to_i128() as f64))
     } else {
-        a.map(|x| D::round(Number::from_integer(x.to_i128()), rounding))
+        each(|i| D::round(Number::from_integer(a[i].to_i128()), rounding))
     };
     let d = if alu.immediate & SATURATES != 0 {
-        d.map(D::saturated)
+        each(|i| d[i].saturated())
     } else {
         d
     };
@@ -157,7 +162,8 @@ fn to_integer<A: Float + Lane + FromLow, D: Integer>(
     } else {
         D::chopped(0)
     };
-    let d = a.map(|x| {
+    let d = each(|i| {
+        let x = a[i];
         let x = if flushes { x.flushed() } else { x };
         if x.is_nan() {
             nan
@@ -179,7 +185,8 @@ fn floats<A: Float + Lane + FromLow, D: Float + Lane>(
     let (flushes, saturates, integral) = (is(FLUSHES), is(SATURATES), is(INTEGRAL));
     let flushes_input = flushes && A::FORMAT == f32::FORMAT;
     let flushes_output = flushes && D::FORMAT == f32::FORMAT;
-    let d = a.map(|x| {
+    let d = each(|i| {
+        let x = a[i];
         let x = if flushes_input { x.flushed() } else { x };
         let d = if integral {
             D::nearest(to_integral(x.to_f64(), rounding))

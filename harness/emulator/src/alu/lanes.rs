@@ -5,11 +5,54 @@ use crate::numeric::half::{Bf16, F16};
 use crate::registers::{Class, LANES, Register, Registers};
 
 /// A type that a register can hold, 32 lanes at a time.
-pub trait Lane: Copy {
-    /// Reads the lanes of a register.
-    fn load(registers: &Registers, register: Register) -> [Self; LANES];
+///
+/// Loops over lanes read each lane where it lies and gather results as [`Lane::Bits`]: arrays of
+/// converted values in between would be copied through memory.
+pub trait Lane: Copy + Default {
+    /// The lanes of a register as they lie there.
+    type Lanes<'a>: Copy;
+    /// A lane as it lies there.
+    type Bits: Copy + Default;
+
+    /// The lanes of a register.
+    fn lanes(registers: &Registers, register: Register) -> Self::Lanes<'_>;
+    /// One of them.
+    fn at(lanes: Self::Lanes<'_>, lane: usize) -> Self;
+    /// As it lies in a register.
+    fn bits(self) -> Self::Bits;
     /// Changes the active lanes of a register.
-    fn store(registers: &mut Registers, register: Register, values: [Self; LANES], active: u32);
+    fn set(registers: &mut Registers, register: Register, bits: [Self::Bits; LANES], active: u32);
+
+    /// Reads the lanes of a register.
+    #[inline(always)]
+    fn load(registers: &Registers, register: Register) -> [Self; LANES] {
+        let lanes = Self::lanes(registers, register);
+        each(
+            #[inline(always)]
+            |i| Self::at(lanes, i),
+        )
+    }
+
+    /// Changes the active lanes of a register to values.
+    #[inline(always)]
+    fn store(registers: &mut Registers, register: Register, values: [Self; LANES], active: u32) {
+        let bits = each(
+            #[inline(always)]
+            |i| values[i].bits(),
+        );
+        Self::set(registers, register, bits, active);
+    }
+}
+
+/// `f` of every lane. A plain loop, unlike `array::from_fn`, becomes vector instructions however
+/// long `f` is.
+#[inline(always)]
+pub fn each<D: Copy + Default>(f: impl Fn(usize) -> D) -> [D; LANES] {
+    let mut lanes = [D::default(); LANES];
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = f(i);
+    }
+    lanes
 }
 
 const BITS: [u32; LANES] = {
@@ -22,59 +65,57 @@ const BITS: [u32; LANES] = {
     bits
 };
 
-macro_rules! integer_lane {
-    ($ty:ty, $read:ident, $write:ident) => {
+/// A type that lies in the low bits of a register of 32 or 64.
+macro_rules! lane_within {
+    ($ty:ty, $raw:ty, $read_lanes:ident, $write_lanes:ident, $read:expr, $write:expr) => {
         impl Lane for $ty {
+            type Lanes<'a> = &'a [$raw; LANES];
+            type Bits = $raw;
+
             #[inline(always)]
-            fn load(registers: &Registers, register: Register) -> [Self; LANES] {
-                *registers.$read(register)
+            fn lanes(registers: &Registers, register: Register) -> Self::Lanes<'_> {
+                registers.$read_lanes(register)
             }
 
             #[inline(always)]
-            fn store(
+            fn at(lanes: Self::Lanes<'_>, lane: usize) -> Self {
+                $read(lanes[lane])
+            }
+
+            #[inline(always)]
+            fn bits(self) -> $raw {
+                $write(self)
+            }
+
+            #[inline(always)]
+            fn set(
                 registers: &mut Registers,
                 register: Register,
-                values: [Self; LANES],
+                bits: [$raw; LANES],
                 active: u32,
             ) {
-                let lanes = registers.$write(register);
+                let lanes = registers.$write_lanes(register);
                 if active == u32::MAX {
-                    *lanes = values;
+                    *lanes = bits;
                 } else {
                     for i in 0..LANES {
                         if active & BITS[i] != 0 {
-                            lanes[i] = values[i];
+                            lanes[i] = bits[i];
                         }
                     }
                 }
             }
         }
     };
-}
-integer_lane!(u32, word, word_mut);
-integer_lane!(u64, double, double_mut);
-
-/// A type that lies in the low bits of another.
-macro_rules! lane_within {
-    ($ty:ty, $raw:ty, $read:expr, $write:expr) => {
-        impl Lane for $ty {
-            #[inline(always)]
-            fn load(registers: &Registers, register: Register) -> [Self; LANES] {
-                <$raw>::load(registers, register).map($read)
-            }
-
-            #[inline(always)]
-            fn store(
-                registers: &mut Registers,
-                register: Register,
-                values: [Self; LANES],
-                active: u32,
-            ) {
-                <$raw>::store(registers, register, values.map($write), active);
-            }
-        }
+    ($ty:ty, u32, $read:expr, $write:expr) => {
+        lane_within!($ty, u32, word, word_mut, $read, $write);
+    };
+    ($ty:ty, u64, $read:expr, $write:expr) => {
+        lane_within!($ty, u64, double, double_mut, $read, $write);
     };
 }
+lane_within!(u32, u32, |w| w, |v| v);
+lane_within!(u64, u64, |d| d, |v| v);
 lane_within!(u8, u32, |w| w as u8, u32::from);
 lane_within!(u16, u32, |w| w as u16, u32::from);
 lane_within!(i8, u32, |w| w as i8, |v| u32::from(v as u8));
@@ -83,8 +124,8 @@ lane_within!(i32, u32, |w| w as i32, |v| v as u32);
 lane_within!(i64, u64, |d| d as i64, |v| v as u64);
 lane_within!(f32, u32, f32::from_bits, f32::to_bits);
 lane_within!(f64, u64, f64::from_bits, f64::to_bits);
-lane_within!(F16, u32, |w| F16(w as u16), |v| u32::from(v.0));
-lane_within!(Bf16, u32, |w| Bf16(w as u16), |v| u32::from(v.0));
+lane_within!(F16, u32, |w| F16(w as u16), |v: F16| u32::from(v.0));
+lane_within!(Bf16, u32, |w| Bf16(w as u16), |v: Bf16| u32::from(v.0));
 
 /// Two 16-bit values, the lower half first.
 macro_rules! pair_lane {
@@ -92,8 +133,8 @@ macro_rules! pair_lane {
         lane_within!(
             [$ty; 2],
             u32,
-            |w| [$read(w as u16), $read((w >> 16) as u16)],
-            |v| u32::from($write(v[0])) | u32::from($write(v[1])) << 16
+            |w: u32| [$read(w as u16), $read((w >> 16) as u16)],
+            |v: [$ty; 2]| u32::from($write(v[0])) | u32::from($write(v[1])) << 16
         );
     };
 }
@@ -104,20 +145,32 @@ pair_lane!(Bf16, Bf16, |v: Bf16| v.0);
 lane_within!(
     [f32; 2],
     u64,
-    |d| [f32::from_bits(d as u32), f32::from_bits((d >> 32) as u32)],
-    |v| u64::from(v[0].to_bits()) | u64::from(v[1].to_bits()) << 32
+    |d: u64| [f32::from_bits(d as u32), f32::from_bits((d >> 32) as u32)],
+    |v: [f32; 2]| u64::from(v[0].to_bits()) | u64::from(v[1].to_bits()) << 32
 );
 
 impl Lane for bool {
+    type Lanes<'a> = u32;
+    type Bits = bool;
+
     #[inline(always)]
-    fn load(registers: &Registers, register: Register) -> [Self; LANES] {
-        let lanes = registers.predicate(register);
-        BITS.map(|bit| lanes & bit != 0)
+    fn lanes(registers: &Registers, register: Register) -> u32 {
+        registers.predicate(register)
     }
 
     #[inline(always)]
-    fn store(registers: &mut Registers, register: Register, values: [Self; LANES], active: u32) {
-        registers.set_predicate(register, collect(values), active);
+    fn at(lanes: u32, lane: usize) -> Self {
+        lanes & BITS[lane] != 0
+    }
+
+    #[inline(always)]
+    fn bits(self) -> bool {
+        self
+    }
+
+    #[inline(always)]
+    fn set(registers: &mut Registers, register: Register, bits: [bool; LANES], active: u32) {
+        registers.set_predicate(register, collect(bits), active);
     }
 }
 
@@ -142,9 +195,12 @@ pub fn unary<A: Lane, D: Lane>(
     active: u32,
     f: impl Fn(A) -> D,
 ) {
-    let a = A::load(registers, alu.sources[0]);
-    let d = std::array::from_fn(|i| f(a[i]));
-    D::store(registers, alu.destinations[0], d, active);
+    let a = A::lanes(registers, alu.sources[0]);
+    let d = each(
+        #[inline(always)]
+        |i| f(A::at(a, i)).bits(),
+    );
+    D::set(registers, alu.destinations[0], d, active);
 }
 
 /// `d = f(a, b)`.
@@ -155,10 +211,13 @@ pub fn binary<A: Lane, B: Lane, D: Lane>(
     active: u32,
     f: impl Fn(A, B) -> D,
 ) {
-    let a = A::load(registers, alu.sources[0]);
-    let b = B::load(registers, alu.sources[1]);
-    let d = std::array::from_fn(|i| f(a[i], b[i]));
-    D::store(registers, alu.destinations[0], d, active);
+    let a = A::lanes(registers, alu.sources[0]);
+    let b = B::lanes(registers, alu.sources[1]);
+    let d = each(
+        #[inline(always)]
+        |i| f(A::at(a, i), B::at(b, i)).bits(),
+    );
+    D::set(registers, alu.destinations[0], d, active);
 }
 
 /// `d = f(a, b, c)`.
@@ -169,11 +228,14 @@ pub fn ternary<A: Lane, B: Lane, C: Lane, D: Lane>(
     active: u32,
     f: impl Fn(A, B, C) -> D,
 ) {
-    let a = A::load(registers, alu.sources[0]);
-    let b = B::load(registers, alu.sources[1]);
-    let c = C::load(registers, alu.sources[2]);
-    let d = std::array::from_fn(|i| f(a[i], b[i], c[i]));
-    D::store(registers, alu.destinations[0], d, active);
+    let a = A::lanes(registers, alu.sources[0]);
+    let b = B::lanes(registers, alu.sources[1]);
+    let c = C::lanes(registers, alu.sources[2]);
+    let d = each(
+        #[inline(always)]
+        |i| f(A::at(a, i), B::at(b, i), C::at(c, i)).bits(),
+    );
+    D::set(registers, alu.destinations[0], d, active);
 }
 
 /// `d = f(a, b, c, e)`.
@@ -184,12 +246,15 @@ pub fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
     active: u32,
     f: impl Fn(A, B, C, E) -> D,
 ) {
-    let a = A::load(registers, alu.sources[0]);
-    let b = B::load(registers, alu.sources[1]);
-    let c = C::load(registers, alu.sources[2]);
-    let e = E::load(registers, alu.sources[3]);
-    let d = std::array::from_fn(|i| f(a[i], b[i], c[i], e[i]));
-    D::store(registers, alu.destinations[0], d, active);
+    let a = A::lanes(registers, alu.sources[0]);
+    let b = B::lanes(registers, alu.sources[1]);
+    let c = C::lanes(registers, alu.sources[2]);
+    let e = E::lanes(registers, alu.sources[3]);
+    let d = each(
+        #[inline(always)]
+        |i| f(A::at(a, i), B::at(b, i), C::at(c, i), E::at(e, i)).bits(),
+    );
+    D::set(registers, alu.destinations[0], d, active);
 }
 
 /// Runs a loop over lanes compiled for the widest vectors that the host has. Worth its code
@@ -214,7 +279,13 @@ pub fn vectorised(run: impl FnOnce()) {
 #[inline(always)]
 pub fn load_low<A: Lane + FromLow>(registers: &Registers, register: Register) -> [A; LANES] {
     match register.class {
-        Class::Double => registers.double(register).map(A::from_low),
+        Class::Double => {
+            let lanes = registers.double(register);
+            each(
+                #[inline(always)]
+                |i| A::from_low(lanes[i]),
+            )
+        }
         _ => A::load(registers, register),
     }
 }

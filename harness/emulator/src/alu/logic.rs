@@ -121,21 +121,21 @@ fn run_logic3(alu: &Alu, registers: &mut Registers, active: u32) {
 /// `lop3.or` and `lop3.and`: the predicate is whether the result is nonzero, combined with `q`.
 fn run_logic3_predicate(alu: &Alu, registers: &mut Registers, active: u32) {
     let table = alu.immediate as u8;
-    let [a, b, c] = std::array::from_fn(|k| *registers.word(alu.sources[k]));
+    let [a, b, c] = [0, 1, 2].map(|k| registers.word(alu.sources[k]));
     let q = registers.predicate(alu.sources[3]);
     let q = if alu.immediate >> NEGATED & 1 == 1 {
         !q
     } else {
         q
     };
-    let d: [u32; 32] = std::array::from_fn(|i| bits::logic3(a[i], b[i], c[i], table));
-    let is_nonzero = lanes::collect(d.map(|value| value != 0));
+    let d = lanes::each(|i| bits::logic3(a[i], b[i], c[i], table));
+    let is_nonzero = lanes::collect(lanes::each(|i| d[i] != 0));
     let p = if alu.immediate & OR != 0 {
         is_nonzero | q
     } else {
         is_nonzero & q
     };
-    lanes::Lane::store(registers, alu.destinations[0], d, active);
+    <u32 as lanes::Lane>::store(registers, alu.destinations[0], d, active);
     registers.set_predicate(alu.destinations[1], p, active);
 }
 

@@ -2,7 +2,7 @@
 
 use super::Alu;
 use super::form::{Form, run};
-use super::lanes::Lane;
+use super::lanes::{Lane, each};
 use crate::registers::{Class, LANES, Registers};
 use crate::syntax::ast::{Operand, Type};
 
@@ -61,7 +61,7 @@ fn pack(alu: &Alu, registers: &mut Registers, active: u32) {
     let mut whole = [0u64; LANES];
     for (k, &source) in alu.sources.iter().enumerate() {
         let shift = alu.immediate * k as u64;
-        let part = u32::load(registers, source);
+        let part = registers.word(source);
         for i in 0..LANES {
             whole[i] |= u64::from(part[i]) << shift;
         }
@@ -71,7 +71,7 @@ fn pack(alu: &Alu, registers: &mut Registers, active: u32) {
         _ => u32::store(
             registers,
             alu.destinations[0],
-            whole.map(|w| w as u32),
+            each(|i| whole[i] as u32),
             active,
         ),
     }
@@ -80,12 +80,15 @@ fn pack(alu: &Alu, registers: &mut Registers, active: u32) {
 fn unpack(alu: &Alu, registers: &mut Registers, active: u32) {
     let whole = match alu.sources[0].class {
         Class::Double => u64::load(registers, alu.sources[0]),
-        _ => u32::load(registers, alu.sources[0]).map(u64::from),
+        _ => {
+            let words = registers.word(alu.sources[0]);
+            each(|i| u64::from(words[i]))
+        }
     };
     let mask = (1u64 << alu.immediate) - 1;
     for (k, &destination) in alu.destinations.iter().enumerate() {
         let shift = alu.immediate * k as u64;
-        let part = whole.map(|w| (w >> shift & mask) as u32);
+        let part = each(|i| (whole[i] >> shift & mask) as u32);
         u32::store(registers, destination, part, active);
     }
 }

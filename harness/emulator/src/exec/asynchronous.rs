@@ -2,9 +2,10 @@
 
 use super::block::Block;
 use super::lanes_of;
+use super::request::Accesses;
 use super::step::Next;
 use crate::memory::log::Touch;
-use crate::memory::shared::{Access, Moment};
+use crate::memory::shared::Access;
 use crate::program::{Address, Space};
 use crate::registers::{LANES, Register};
 use crate::report::{Report, Violation};
@@ -61,7 +62,7 @@ impl Block<'_> {
             let thread = self.warps[warp].thread(lane);
             let to = destinations[lane];
             self.check_alignment(pc, thread, Space::Shared, to, bytes)?;
-            self.touch_shared(warp, pc, lane, to, bytes, Access::Write)?;
+            self.touch_shared_lane(warp, pc, lane, to, bytes, Access::Write)?;
             self.shared.begin_copy(to, bytes, thread);
             let copies = &mut self.warps[warp].copies;
             copies.pending.push(Pending {
@@ -87,7 +88,7 @@ impl Block<'_> {
         counts: &[u32; LANES],
     ) -> Result<[[u8; WIDEST]; LANES], Box<Report>> {
         let mut copied = [[0u8; WIDEST]; LANES];
-        let mut rest = self.requests(warp, pc, Space::Global, source, active, bytes, true)?;
+        let mut rest = self.accesses(warp, pc, Space::Global, source, active, bytes, true)?;
         // Lanes of which fewer bytes are read are not held to all of them.
         let partial = lanes_of(active).filter(|&lane| counts[lane] < bytes);
         let partial = partial.fold(0u32, |lanes, lane| lanes | 1 << lane);
@@ -97,7 +98,7 @@ impl Block<'_> {
             if let Some(allocation) = request.allocation {
                 for lane in lanes_of(request.lanes) {
                     let pieces = copied[lane].chunks_exact_mut(4).take(bytes as usize / 4);
-                    for (at, piece) in (request.addresses[lane]..).step_by(4).zip(pieces) {
+                    for (at, piece) in (request.address(lane)..).step_by(4).zip(pieces) {
                         piece.copy_from_slice(&allocation.load(at, 4).to_le_bytes());
                     }
                 }
@@ -106,10 +107,12 @@ impl Block<'_> {
         let addresses = self.warps[warp].addresses(source);
         for lane in lanes_of(partial) {
             for (at, byte) in (addresses[lane]..).zip(&mut copied[lane][..counts[lane] as usize]) {
-                let request = self.single_byte(lane, at);
-                self.check_global(warp, pc, &request, Touch::Read, true)?;
-                if let Some(allocation) = request.allocation {
-                    *byte = allocation.load(at, 1) as u8;
+                let mut single = Accesses::single_byte(lane, at);
+                while let Some(request) = self.next_request(&mut single) {
+                    self.check_global(warp, pc, &request, Touch::Read, true)?;
+                    if let Some(allocation) = request.allocation {
+                        *byte = allocation.load(at, 1) as u8;
+                    }
                 }
             }
         }
@@ -125,8 +128,7 @@ impl Block<'_> {
 
     /// Waits until at most `groups` groups of each lane, or nothing at all, is under way.
     pub(super) fn copy_wait(&mut self, warp: usize, active: u32, groups: Option<u32>) -> Next {
-        let (block_epoch, warp_epoch) = (self.epoch, self.warps[warp].epoch);
-        let first = self.warps[warp].thread(0);
+        let first = self.shared_record(warp, 0);
         let copies = &mut self.warps[warp].copies;
         let committed = copies.committed;
         let shared = &mut self.shared;
@@ -134,13 +136,9 @@ impl Block<'_> {
             let arrives = active >> copy.lane & 1 == 1
                 && groups.is_none_or(|groups| copy.group + groups < committed[copy.lane]);
             if arrives {
-                let moment = Moment {
-                    block_epoch,
-                    warp_epoch,
-                    thread: first + copy.lane as u32,
-                };
                 let bytes = &copy.bytes[..copy.count as usize];
-                shared.end_copy(copy.destination, bytes, moment, copy.instruction);
+                let now = first.of_lane(copy.lane).of_instruction(copy.instruction);
+                shared.end_copy(copy.destination, bytes, now);
             }
             !arrives
         });

@@ -32,13 +32,13 @@ impl Block<'_> {
             return Ok(Next::Following);
         };
         let bytes = ty.bytes();
-        let mut rest = self.requests(warp, pc, *space, *address, active, bytes, false)?;
+        let mut rest = self.accesses(warp, pc, *space, *address, active, bytes, false)?;
         while let Some(request) = self.next_request(&mut rest) {
             if request.space == Space::Global {
                 self.check_global(warp, pc, &request, Touch::Atomic, true)?;
             }
             for lane in lanes_of(request.lanes) {
-                let address = request.addresses[lane];
+                let address = request.address(lane);
                 let mut operands = [0u64; 2];
                 for (operand, &register) in operands.iter_mut().zip(sources) {
                     let registers = &self.warps[warp].registers;
@@ -56,12 +56,9 @@ impl Block<'_> {
                         allocation.update(address, |old| new(true, u64::from(old)) as u32),
                     ),
                     (Space::Shared, _) => {
-                        self.touch_shared(warp, pc, lane, address, bytes, Access::Atomic)?;
-                        let mut old = [0u8; 8];
-                        self.shared.load(address, &mut old[..bytes as usize]);
-                        let old = u64::from_le_bytes(old);
-                        let new = new(false, old).to_le_bytes();
-                        self.shared.store(address, &new[..bytes as usize]);
+                        self.touch_shared_lane(warp, pc, lane, address, bytes, Access::Atomic)?;
+                        let old = self.shared.load(address, bytes);
+                        self.shared.store(address, bytes, new(false, old));
                         old
                     }
                     (space, _) => {

@@ -2,7 +2,7 @@
 
 use super::asynchronous::Copies;
 use super::warp::{Fragment, State, Warp};
-use crate::memory::global::GlobalMemory;
+use crate::memory::global::{Allocation, GlobalMemory};
 use crate::memory::local::LocalMemory;
 use crate::memory::log::TouchLog;
 use crate::memory::shared::SharedMemory;
@@ -42,6 +42,7 @@ pub(crate) struct Block<'a> {
     pub(super) barriers: [Barrier; BARRIERS],
     pub(super) epoch: u32,
     pub(super) log: TouchLog,
+    pub(super) recent_allocation: Option<&'a Allocation>,
     pub(super) statistics: Statistics,
     pub(super) spent: u64,
 }
@@ -80,6 +81,7 @@ impl<'a> Block<'a> {
             barriers: [Barrier::default(); BARRIERS],
             epoch: 0,
             log: TouchLog::default(),
+            recent_allocation: None,
             statistics: Statistics::new(program.instructions.len()),
             spent: 0,
         };

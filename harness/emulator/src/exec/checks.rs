@@ -4,7 +4,7 @@ use super::block::Block;
 use super::lanes_of;
 use super::request::Request;
 use crate::memory::log::{Interval, Touch};
-use crate::memory::shared::{Access, Fault, Moment};
+use crate::memory::shared::{Access, Fault, Moment, Record};
 use crate::program::Space;
 use crate::registers::LANES;
 use crate::report::{Index3, Other, Report, Violation};
@@ -23,12 +23,12 @@ impl Block<'_> {
         let first = self.warps[warp].thread(0);
         let Some(allocation) = request.allocation else {
             let lane = request.first();
-            let address = request.addresses[lane];
+            let address = request.address(lane);
             let thread = first + lane as u32;
             return Err(self.outside(pc, thread, Space::Global, address, request.bytes));
         };
         if request.is_contiguous {
-            let (start, count) = (request.addresses[0], bytes * LANES as u64);
+            let (start, count) = (request.address(0), bytes * LANES as u64);
             if !is_read || allocation.is_written(start, count) {
                 self.log.push(Interval {
                     start,
@@ -41,7 +41,7 @@ impl Block<'_> {
             }
         }
         for lane in lanes_of(request.lanes) {
-            let start = request.addresses[lane];
+            let start = request.address(lane);
             let (end, thread) = (start + bytes, first + lane as u32);
             if is_read && !allocation.is_written(start, bytes) && !self.log.has_written(start, end)
             {
@@ -59,8 +59,28 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// Checks an access to shared memory and remembers it.
+    /// Checks accesses of several lanes to shared memory and remembers them.
+    #[inline(always)]
     pub(super) fn touch_shared(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        request: &Request,
+        access: Access,
+    ) -> Result<(), Box<Report>> {
+        let first = self.shared_record(warp, pc);
+        for lane in lanes_of(request.lanes) {
+            let (address, bytes) = (request.address(lane), request.bytes);
+            let now = first.of_lane(lane);
+            if let Err(fault) = self.shared.touch(address, bytes, access, now) {
+                return Err(self.shared_fault(warp, pc, lane, address, bytes, access, fault));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks a lane's access to shared memory and remembers it.
+    pub(super) fn touch_shared_lane(
         &mut self,
         warp: usize,
         pc: u32,
@@ -69,29 +89,36 @@ impl Block<'_> {
         bytes: u32,
         access: Access,
     ) -> Result<(), Box<Report>> {
-        let thread = self.warps[warp].thread(lane);
+        let now = self.shared_record(warp, pc).of_lane(lane);
+        let touched = self.shared.touch(address, bytes, access, now);
+        touched.map_err(|fault| self.shared_fault(warp, pc, lane, address, bytes, access, fault))
+    }
+
+    /// An access to shared memory, now, by the first thread of a warp.
+    #[inline(always)]
+    pub(super) fn shared_record(&self, warp: usize, pc: u32) -> Record {
         let moment = Moment {
             block_epoch: self.epoch,
             warp_epoch: self.warps[warp].epoch,
-            thread,
+            thread: self.warps[warp].thread(0),
         };
-        match self.shared.touch(address, bytes, access, moment, pc) {
-            Ok(()) => Ok(()),
-            Err(fault) => Err(self.shared_fault(pc, thread, address, bytes, access, fault)),
-        }
+        Record::new(moment, pc)
     }
 
     #[cold]
+    #[allow(clippy::too_many_arguments, reason = "all of an access")]
     fn shared_fault(
         &self,
+        warp: usize,
         pc: u32,
-        thread: u32,
+        lane: usize,
         address: u64,
         bytes: u32,
         access: Access,
         fault: Fault,
     ) -> Box<Report> {
         let block = self.environment.block;
+        let thread = self.warps[warp].thread(lane);
         let violation = match fault {
             Fault::OutOfBounds => return self.outside(pc, thread, Space::Shared, address, bytes),
             Fault::NeverWritten => {

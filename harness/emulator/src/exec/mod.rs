@@ -6,6 +6,7 @@ mod block;
 mod checks;
 mod collective;
 mod matrix;
+mod mma;
 mod moves;
 mod request;
 mod step;

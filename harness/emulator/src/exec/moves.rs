@@ -4,6 +4,8 @@ use super::block::Block;
 use super::lanes_of;
 use super::request::Request;
 use super::step::Next;
+use std::sync::atomic::Ordering;
+
 use crate::memory::log::Touch;
 use crate::memory::shared::Access;
 use crate::program::{Move, Space};
@@ -36,6 +38,32 @@ fn get(registers: &Registers, register: Register, lane: usize) -> u64 {
     }
 }
 
+/// The number that up to eight bytes are.
+#[inline(always)]
+fn number(bytes: &[u8]) -> u64 {
+    match *bytes {
+        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
+        _ => {
+            let mut word = [0u8; 8];
+            word[..bytes.len()].copy_from_slice(bytes);
+            u64::from_le_bytes(word)
+        }
+    }
+}
+
+impl Move {
+    /// Registers, each with the distance of its element from the first.
+    fn elements(&self) -> impl Iterator<Item = (u64, Register)> {
+        let distances = (0..).step_by(self.bytes as usize);
+        distances.zip(self.registers.iter().copied())
+    }
+
+    /// Whether it moves whole registers of 32 bits.
+    fn moves_words(&self) -> bool {
+        self.bytes == 4 && self.registers.iter().all(|r| r.class == Class::Word)
+    }
+}
+
 impl Block<'_> {
     pub(super) fn load(
         &mut self,
@@ -45,29 +73,12 @@ impl Block<'_> {
         moved: &Move,
     ) -> Result<Next, Box<Report>> {
         let bytes = moved.bytes * moved.registers.len() as u32;
-        let mut rest = self.requests(warp, pc, moved.space, moved.address, active, bytes, true)?;
+        let mut rest = self.accesses(warp, pc, moved.space, moved.address, active, bytes, true)?;
         while let Some(request) = self.next_request(&mut rest) {
-            if request.space == Space::Global {
-                self.load_global(warp, pc, moved, &request)?;
-                continue;
-            }
-            for lane in lanes_of(request.lanes) {
-                let mut value = [0u8; WIDEST as usize];
-                let value = &mut value[..bytes as usize];
-                self.load_lane(warp, pc, lane, moved, &request, value)?;
-                let registers = &mut self.warps[warp].registers;
-                let pieces = value.chunks_exact(moved.bytes as usize);
-                for (&register, piece) in moved.registers.iter().zip(pieces) {
-                    let bits = match *piece {
-                        [a, b, c, d] => u64::from(u32::from_le_bytes([a, b, c, d])),
-                        _ => {
-                            let mut word = [0u8; 8];
-                            word[..piece.len()].copy_from_slice(piece);
-                            u64::from_le_bytes(word)
-                        }
-                    };
-                    put(registers, moved, register, lane, bits);
-                }
+            match request.space {
+                Space::Global => self.load_global(warp, pc, moved, &request)?,
+                Space::Shared => self.load_shared(warp, pc, moved, &request)?,
+                _ => self.load_own(warp, pc, moved, &request)?,
             }
         }
         Ok(Next::Following)
@@ -90,21 +101,20 @@ impl Block<'_> {
             return Ok(());
         };
         let registers = &mut self.warps[warp].registers;
-        let are_words = moved.registers.iter().all(|r| r.class == Class::Word);
-        if request.is_contiguous && moved.bytes == 4 && are_words {
+        if request.is_contiguous && moved.moves_words() {
             let count = moved.registers.len();
-            let words = allocation.words(request.addresses[0], LANES * count);
+            let words = allocation.words(request.address(0), LANES * count);
             for (element, &register) in moved.registers.iter().enumerate() {
                 let lanes = registers.word_mut(register).iter_mut();
                 for (lane, words) in lanes.zip(words.chunks_exact(count)) {
-                    *lane = words[element].load(std::sync::atomic::Ordering::Relaxed);
+                    *lane = words[element].load(Ordering::Relaxed);
                 }
             }
             return Ok(());
         }
-        for (element, &register) in (0..).zip(&moved.registers) {
+        for (distance, register) in moved.elements() {
             for lane in lanes_of(request.lanes) {
-                let at = request.addresses[lane] + element * u64::from(moved.bytes);
+                let at = request.address(lane) + distance;
                 let bits = match moved.bytes {
                     8 => allocation.load_double(at),
                     bytes => u64::from(allocation.load(at, bytes)),
@@ -115,49 +125,82 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// Loads the bytes of a lane from any space but global memory.
-    #[inline(always)]
-    fn load_lane(
+    fn load_shared(
         &mut self,
         warp: usize,
         pc: u32,
-        lane: usize,
         moved: &Move,
         request: &Request,
-        value: &mut [u8],
     ) -> Result<(), Box<Report>> {
-        let (space, address, bytes) = (request.space, request.addresses[lane], request.bytes);
-        let thread = self.warps[warp].thread(lane);
-        match space {
-            Space::Shared => {
-                let access = if moved.is_atomic {
-                    Access::AtomicRead
-                } else {
-                    Access::Read
-                };
-                self.touch_shared(warp, pc, lane, address, bytes, access)?;
-                self.shared.load(address, value);
-            }
-            Space::Local => {
-                let local = &self.warps[warp].local;
-                let range = local.range(lane, address, bytes);
-                let range = range.ok_or_else(|| self.outside(pc, thread, space, address, bytes))?;
-                match local.load(range) {
-                    Some(bytes) => value.copy_from_slice(bytes),
-                    None => return Err(self.unwritten(pc, thread, address, bytes, "local memory")),
+        let access = if moved.is_atomic {
+            Access::AtomicRead
+        } else {
+            Access::Read
+        };
+        self.touch_shared(warp, pc, request, access)?;
+        let (registers, shared) = (&mut self.warps[warp].registers, &self.shared);
+        for (distance, register) in moved.elements() {
+            if moved.bytes == 4 && register.class == Class::Word {
+                let lanes = registers.word_mut(register);
+                for lane in lanes_of(request.lanes) {
+                    lanes[lane] = shared.word(request.address(lane) + distance);
                 }
+                continue;
             }
-            Space::Param | Space::Const | Space::Generic | Space::Global => {
+            for lane in lanes_of(request.lanes) {
+                let bits = shared.load(request.address(lane) + distance, moved.bytes);
+                put(registers, moved, register, lane, bits);
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads from the spaces that other threads cannot write.
+    fn load_own(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        moved: &Move,
+        request: &Request,
+    ) -> Result<(), Box<Report>> {
+        let (space, bytes) = (request.space, request.bytes);
+        for lane in lanes_of(request.lanes) {
+            let address = request.address(lane);
+            let outside = || {
+                let thread = self.warps[warp].thread(lane);
+                self.outside(pc, thread, space, address, bytes)
+            };
+            let mut value = [0u8; WIDEST as usize];
+            let value = &mut value[..bytes as usize];
+            if space == Space::Local {
+                let local = &self.warps[warp].local;
+                let range = local.range(lane, address, bytes).ok_or_else(outside)?;
+                let Some(found) = local.load(range) else {
+                    let thread = self.warps[warp].thread(lane);
+                    return Err(self.unwritten(pc, thread, address, bytes, "local memory"));
+                };
+                value.copy_from_slice(found);
+            } else {
                 let bank = match space {
                     Space::Param => self.environment.parameters,
                     _ => &self.environment.program.constant_bank,
                 };
                 let end = address.checked_add(u64::from(bytes));
                 let range = end.and_then(|end| bank.get(address as usize..end as usize));
-                match range {
-                    Some(found) => value.copy_from_slice(found),
-                    None => return Err(self.outside(pc, thread, space, address, bytes)),
+                value.copy_from_slice(range.ok_or_else(outside)?);
+            }
+            // Parameters are the same for all lanes.
+            let is_uniform = space == Space::Param && moved.address.base.is_none();
+            let registers = &mut self.warps[warp].registers;
+            for (distance, register) in moved.elements() {
+                let bits = number(&value[distance as usize..][..moved.bytes as usize]);
+                let lanes = if is_uniform { request.lanes } else { 1 << lane };
+                for lane in lanes_of(lanes) {
+                    put(registers, moved, register, lane, bits);
                 }
+            }
+            if is_uniform {
+                break;
             }
         }
         Ok(())
@@ -171,21 +214,12 @@ impl Block<'_> {
         moved: &Move,
     ) -> Result<Next, Box<Report>> {
         let bytes = moved.bytes * moved.registers.len() as u32;
-        let mut rest = self.requests(warp, pc, moved.space, moved.address, active, bytes, false)?;
+        let mut rest = self.accesses(warp, pc, moved.space, moved.address, active, bytes, false)?;
         while let Some(request) = self.next_request(&mut rest) {
-            if request.space == Space::Global {
-                self.store_global(warp, pc, moved, &request)?;
-                continue;
-            }
-            for lane in lanes_of(request.lanes) {
-                let mut value = [0u8; WIDEST as usize];
-                let registers = &self.warps[warp].registers;
-                let pieces = value.chunks_exact_mut(moved.bytes as usize);
-                for (&register, piece) in moved.registers.iter().zip(pieces) {
-                    let bits = get(registers, register, lane).to_le_bytes();
-                    piece.copy_from_slice(&bits[..moved.bytes as usize]);
-                }
-                self.store_lane(warp, pc, lane, moved, &request, &value[..bytes as usize])?;
+            match request.space {
+                Space::Global => self.store_global(warp, pc, moved, &request)?,
+                Space::Shared => self.store_shared(warp, pc, moved, &request)?,
+                _ => self.store_own(warp, pc, moved, &request)?,
             }
         }
         Ok(Next::Following)
@@ -208,9 +242,20 @@ impl Block<'_> {
             return Ok(());
         };
         let registers = &self.warps[warp].registers;
-        for (element, &register) in (0..).zip(&moved.registers) {
+        if request.is_contiguous && moved.moves_words() {
+            let count = moved.registers.len();
+            let words = allocation.words(request.address(0), LANES * count);
+            for (element, &register) in moved.registers.iter().enumerate() {
+                let lanes = registers.word(register);
+                for (lane, words) in lanes.iter().zip(words.chunks_exact(count)) {
+                    words[element].store(*lane, Ordering::Relaxed);
+                }
+            }
+            return Ok(());
+        }
+        for (distance, register) in moved.elements() {
             for lane in lanes_of(request.lanes) {
-                let at = request.addresses[lane] + element * u64::from(moved.bytes);
+                let at = request.address(lane) + distance;
                 let bits = get(registers, register, lane);
                 match moved.bytes {
                     8 => allocation.store_double(at, bits),
@@ -221,37 +266,65 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// Stores the bytes of a lane to any space but global memory.
-    #[inline(always)]
-    fn store_lane(
+    fn store_shared(
         &mut self,
         warp: usize,
         pc: u32,
-        lane: usize,
         moved: &Move,
         request: &Request,
-        value: &[u8],
     ) -> Result<(), Box<Report>> {
-        let (space, address, bytes) = (request.space, request.addresses[lane], request.bytes);
-        let thread = self.warps[warp].thread(lane);
-        match space {
-            Space::Shared => {
-                let access = if moved.is_atomic {
-                    Access::AtomicWrite
-                } else {
-                    Access::Write
-                };
-                self.touch_shared(warp, pc, lane, address, bytes, access)?;
-                self.shared.store(address, value);
+        let access = if moved.is_atomic {
+            Access::AtomicWrite
+        } else {
+            Access::Write
+        };
+        self.touch_shared(warp, pc, request, access)?;
+        let (registers, shared) = (&self.warps[warp].registers, &mut self.shared);
+        for (distance, register) in moved.elements() {
+            if moved.bytes == 4 && register.class == Class::Word {
+                let lanes = registers.word(register);
+                for lane in lanes_of(request.lanes) {
+                    shared.set_word(request.address(lane) + distance, lanes[lane]);
+                }
+                continue;
             }
-            Space::Local => {
-                let range = self.warps[warp].local.range(lane, address, bytes);
-                let range = range.ok_or_else(|| self.outside(pc, thread, space, address, bytes))?;
-                self.warps[warp].local.store(range, value);
+            for lane in lanes_of(request.lanes) {
+                let bits = get(registers, register, lane);
+                shared.store(request.address(lane) + distance, moved.bytes, bits);
             }
-            Space::Param | Space::Const | Space::Generic | Space::Global => {
+        }
+        Ok(())
+    }
+
+    /// Stores to local memory; the other spaces that other threads cannot write, nobody can.
+    fn store_own(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        moved: &Move,
+        request: &Request,
+    ) -> Result<(), Box<Report>> {
+        let (space, bytes) = (request.space, request.bytes);
+        for lane in lanes_of(request.lanes) {
+            let address = request.address(lane);
+            let local = &mut self.warps[warp].local;
+            let range = match space {
+                Space::Local => local.range(lane, address, bytes),
+                _ => None,
+            };
+            let Some(range) = range else {
+                let thread = self.warps[warp].thread(lane);
                 return Err(self.outside(pc, thread, space, address, bytes));
+            };
+            let mut value = [0u8; WIDEST as usize];
+            let registers = &self.warps[warp].registers;
+            for (distance, register) in moved.elements() {
+                let bits = get(registers, register, lane).to_le_bytes();
+                let (piece, count) = (&mut value[distance as usize..], moved.bytes as usize);
+                piece[..count].copy_from_slice(&bits[..count]);
             }
+            let value = &value[..bytes as usize];
+            self.warps[warp].local.store(range, value);
         }
         Ok(())
     }

@@ -28,14 +28,26 @@ fn place(space: Space, address: u64) -> (Space, u64) {
     })
 }
 
+/// What the lanes of an instruction reach.
+pub(super) struct Accesses {
+    space: Space,
+    /// Lanes whose accesses have not been taken as part of a [`Request`].
+    rest: u32,
+    addresses: [u64; LANES],
+    bytes: u32,
+    /// Whether all 32 lanes follow each other without gaps.
+    is_contiguous: bool,
+}
+
 /// Accesses of some lanes to one space, and there to one allocation. Never to
 /// [`Space::Generic`].
-pub(super) struct Request<'a> {
+pub(super) struct Request<'a, 'b> {
     pub space: Space,
     /// The lanes.
     pub lanes: u32,
-    /// For each lane, the address in the space, a multiple of `bytes`.
-    pub addresses: [u64; LANES],
+    addresses: &'b [u64; LANES],
+    /// Where the space starts, if the addresses are generic.
+    start: u64,
     /// Bytes of each lane.
     pub bytes: u32,
     /// Whether all 32 lanes follow each other without gaps.
@@ -44,46 +56,49 @@ pub(super) struct Request<'a> {
     pub allocation: Option<&'a Allocation>,
 }
 
-impl Request<'_> {
+impl Request<'_, '_> {
     /// The first lane.
     pub fn first(&self) -> usize {
         self.lanes.trailing_zeros() as usize & 31
     }
+
+    /// The address in the space that a lane reaches, a multiple of `bytes`.
+    #[inline(always)]
+    pub fn address(&self, lane: usize) -> u64 {
+        self.addresses[lane] - self.start
+    }
 }
 
-/// What is left of an instruction's accesses.
-pub(super) struct Requests {
-    space: Space,
-    rest: u32,
-    addresses: [u64; LANES],
-    bytes: u32,
-    is_contiguous: bool,
-}
+impl Accesses {
+    /// A lane's access to one byte of global memory.
+    pub fn single_byte(lane: usize, address: u64) -> Self {
+        Self {
+            space: Space::Global,
+            rest: 1 << lane,
+            addresses: [address; LANES],
+            bytes: 1,
+            is_contiguous: false,
+        }
+    }
 
-impl Requests {
     /// Leaves lanes to somebody else.
     pub fn leave_out(&mut self, lanes: u32) {
         self.is_contiguous &= self.rest & lanes == 0;
         self.rest &= !lanes;
     }
+
+    /// The lanes of a mask whose address `is_kept` accepts.
+    fn lanes_where(&self, mask: u32, is_kept: impl Fn(u64) -> bool) -> u32 {
+        let kept = lanes_of(mask).filter(|&lane| is_kept(self.addresses[lane]));
+        kept.fold(0, |lanes, lane| lanes | 1 << lane)
+    }
 }
 
 impl<'a> Block<'a> {
-    /// A lane's access to one byte of global memory.
-    pub(super) fn single_byte(&self, lane: usize, address: u64) -> Request<'a> {
-        Request {
-            space: Space::Global,
-            lanes: 1 << lane,
-            addresses: [address; LANES],
-            bytes: 1,
-            is_contiguous: false,
-            allocation: self.environment.memory.find(address, 1),
-        }
-    }
-
     /// Checks the alignment of an instruction's accesses, and counts them.
     #[allow(clippy::too_many_arguments, reason = "all of an access")]
-    pub(super) fn requests(
+    #[inline(always)]
+    pub(super) fn accesses(
         &mut self,
         warp: usize,
         pc: u32,
@@ -92,7 +107,7 @@ impl<'a> Block<'a> {
         active: u32,
         bytes: u32,
         is_load: bool,
-    ) -> Result<Requests, Box<Report>> {
+    ) -> Result<Accesses, Box<Report>> {
         let addresses = self.warps[warp].addresses(address);
         let mask = u64::from(bytes) - 1;
         if addresses.iter().fold(0, |all, address| all | address) & mask != 0 {
@@ -104,7 +119,7 @@ impl<'a> Block<'a> {
         let (first, step) = (addresses[0], u64::from(bytes));
         let following = |lane: usize| first.wrapping_add(lane as u64 * step);
         let gaps = (0..LANES).fold(0, |gaps, lane| gaps | (addresses[lane] ^ following(lane)));
-        let requests = Requests {
+        let accesses = Accesses {
             space,
             rest: active,
             addresses,
@@ -113,63 +128,86 @@ impl<'a> Block<'a> {
                 && gaps == 0
                 && first.checked_add(LANES as u64 * step).is_some(),
         };
-        self.count(&requests, is_load);
-        Ok(requests)
+        self.count(&accesses, is_load);
+        Ok(accesses)
     }
 
     /// Takes those accesses that go where the first of the rest goes.
     #[inline]
-    pub(super) fn next_request(&self, requests: &mut Requests) -> Option<Request<'a>> {
-        if requests.rest == 0 {
+    pub(super) fn next_request<'b>(
+        &mut self,
+        accesses: &'b mut Accesses,
+    ) -> Option<Request<'a, 'b>> {
+        let Accesses {
+            mut space,
+            rest: mut lanes,
+            bytes,
+            ..
+        } = *accesses;
+        if lanes == 0 {
             return None;
         }
-        let mut request = Request {
-            space: requests.space,
-            lanes: requests.rest,
-            addresses: requests.addresses,
-            bytes: requests.bytes,
-            is_contiguous: requests.is_contiguous,
-            allocation: None,
-        };
-        if request.space == Space::Generic {
-            let places = requests.addresses.map(|a| place(Space::Generic, a));
-            request.space = places[request.first()].0;
-            request.addresses = places.map(|(_, address)| address);
-            let space = request.space;
-            request.retain(|lane| places[lane].0 == space);
+        let first = accesses.addresses[lanes.trailing_zeros() as usize];
+        let mut start = 0;
+        if space == Space::Generic {
+            let (own, offset) = place(Space::Generic, first);
+            (space, start) = (own, first - offset);
+            let is_own = |address| place(Space::Generic, address).0 == own;
+            lanes = accesses.lanes_where(lanes, is_own);
         }
-        if request.space == Space::Global {
-            let bytes = u64::from(request.bytes);
-            let memory = self.environment.memory;
-            let first = request.first();
-            request.allocation = memory.find(request.addresses[first], bytes);
-            let (base, end) = match request.allocation {
+        let mut allocation = None;
+        if space == Space::Global {
+            let bytes = u64::from(bytes);
+            allocation = self.allocation_of(first, bytes);
+            let (base, end) = match allocation {
                 Some(allocation) => (allocation.base(), allocation.base() + allocation.bytes()),
                 None => (0, 0),
             };
             // Aligned as they are, addresses are too far from the end to overflow.
             let is_held = |address: u64| address >= base && address.wrapping_add(bytes - 1) < end;
-            let addresses = request.addresses;
-            let are_held = addresses
-                .iter()
-                .fold(true, |all, &address| all & is_held(address));
-            if !are_held {
-                request.retain(|lane| lane == first || is_held(addresses[lane]));
+            let are_held = accesses.addresses.iter();
+            if !are_held.fold(true, |all, &address| all & is_held(address)) {
+                let held = accesses.lanes_where(lanes, is_held);
+                lanes = held | 1 << lanes.trailing_zeros();
             }
         }
-        requests.rest &= !request.lanes;
-        Some(request)
+        let is_contiguous = accesses.is_contiguous && lanes == accesses.rest;
+        accesses.rest &= !lanes;
+        Some(Request {
+            space,
+            lanes,
+            addresses: &accesses.addresses,
+            start,
+            bytes,
+            is_contiguous,
+            allocation,
+        })
+    }
+
+    /// The allocation that holds all of `bytes` at `address`; most often that of the last time.
+    #[inline(always)]
+    pub(super) fn allocation_of(&mut self, address: u64, bytes: u64) -> Option<&'a Allocation> {
+        let recent = self.recent_allocation;
+        recent
+            .filter(|allocation| allocation.holds(address, bytes))
+            .or_else(|| {
+                let found = self.environment.memory.find(address, bytes);
+                self.recent_allocation = found.or(recent);
+                found
+            })
     }
 
     /// Counts the accesses of an instruction.
-    fn count(&mut self, requests: &Requests, is_load: bool) {
-        let Requests {
+    #[inline(always)]
+    fn count(&mut self, accesses: &Accesses, is_load: bool) {
+        let Accesses {
             space,
             rest: active,
-            addresses,
-            ..
-        } = *requests;
-        let bytes = u64::from(requests.bytes);
+            ref addresses,
+            is_contiguous,
+            bytes,
+        } = *accesses;
+        let bytes = u64::from(bytes);
         let first = addresses[active.trailing_zeros() as usize & 31];
         let statistics = &mut self.statistics;
         match place(space, first).0 {
@@ -181,7 +219,7 @@ impl<'a> Block<'a> {
                     statistics.global_store_bytes += moved;
                 }
                 statistics.global_requests += 1;
-                statistics.global_sectors += if requests.is_contiguous {
+                statistics.global_sectors += if is_contiguous {
                     (first + (moved - 1)) / 32 - first / 32 + 1
                 } else {
                     sectors(lanes_of(active).map(|lane| addresses[lane]), bytes)
@@ -189,29 +227,14 @@ impl<'a> Block<'a> {
             }
             Space::Shared => {
                 statistics.shared_requests += 1;
-                statistics.shared_passes += if requests.is_contiguous {
+                statistics.shared_passes += if is_contiguous {
                     (bytes / 4).max(1)
                 } else {
-                    let mut lanes = [(0usize, 0u64); LANES];
-                    let mut count = 0;
-                    for lane in lanes_of(active) {
-                        lanes[count] = (lane, place(space, addresses[lane]).1);
-                        count += 1;
-                    }
-                    bank_passes(&lanes[..count], bytes)
+                    let offset = |lane: usize| place(space, addresses[lane]).1;
+                    bank_passes(lanes_of(active).map(|lane| (lane, offset(lane))), bytes)
                 };
             }
             Space::Local | Space::Param | Space::Const => {}
         }
-    }
-}
-
-impl Request<'_> {
-    /// Keeps some of the lanes.
-    fn retain(&mut self, keeps: impl Fn(usize) -> bool) {
-        let all = self.lanes;
-        let kept = lanes_of(all).filter(|&lane| keeps(lane));
-        self.lanes = kept.fold(0, |lanes, lane| lanes | 1 << lane);
-        self.is_contiguous &= self.lanes == all;
     }
 }

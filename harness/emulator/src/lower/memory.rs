@@ -20,8 +20,6 @@ pub(super) fn lower(
         "red" => atomic(reader, names, false)?,
         "cvta" => convert_address(reader, names)?,
         "cp" => copy(reader, names)?,
-        "ldmatrix" => matrix(reader, names, true)?,
-        "stmatrix" => matrix(reader, names, false)?,
         "membar" | "fence" | "prefetch" | "prefetchu" | "griddepcontrol" => nothing(reader)?,
         _ => return Ok(None),
     };
@@ -97,7 +95,7 @@ fn hints(reader: &mut Reader, operators: &[&str]) -> bool {
     reader.take("L2::cache_hint")
 }
 
-fn address(
+pub(super) fn address(
     reader: &Reader,
     names: &mut Names,
     number: usize,
@@ -112,7 +110,7 @@ fn address(
     }
 }
 
-fn reads_of(address: Address) -> Vec<Register> {
+pub(super) fn reads_of(address: Address) -> Vec<Register> {
     address.base.into_iter().collect()
 }
 
@@ -127,7 +125,7 @@ fn vector(reader: &mut Reader) -> usize {
 }
 
 /// The operands of a vector access, as many as it has elements.
-fn elements<'a>(
+pub(super) fn elements<'a>(
     reader: &Reader,
     number: usize,
     operand: &'a Operand,
@@ -146,7 +144,7 @@ fn elements<'a>(
 }
 
 /// The register of a loaded or stored value, which may be wider than its type.
-fn wide(
+pub(super) fn wide(
     names: &mut Names,
     operand: &Operand,
     ty: Type,
@@ -450,60 +448,5 @@ fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
             bytes: *bytes as u32,
             read,
         },
-    })
-}
-
-/// `ldmatrix` and `stmatrix` of 8x8 matrices of 16-bit elements.
-fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Result<Lowered, LowerError> {
-    if reader.ty()? != Type::B16 {
-        return Err(reader.wrong("only .b16 matrices are known"));
-    }
-    if !(reader.take("sync") && reader.take("aligned") && reader.take("m8n8")) {
-        return Err(reader.wrong("`.sync.aligned.m8n8` is expected"));
-    }
-    let count = match reader.take_any(&["x1", "x2", "x4"]) {
-        Some("x1") => 1,
-        Some("x2") => 2,
-        Some(_) => 4,
-        None => return Err(reader.wrong("`.x1`, `.x2` or `.x4` is expected")),
-    };
-    let is_transposed = reader.take("trans");
-    if !(reader.take("shared") || reader.take("shared::cta")) {
-        return Err(reader.wrong("only matrices in .shared are known"));
-    }
-    reader.done()?;
-    let [first, second] = reader.operands()?;
-    let (list, place, numbers) = if is_load {
-        (first, second, [1, 2])
-    } else {
-        (second, first, [2, 1])
-    };
-    let registers = elements(&reader, numbers[0], list, count)?
-        .iter()
-        .map(|operand| wide(names, operand, Type::B32, is_load))
-        .collect::<Result<Vec<_>, _>>()?;
-    let address = address(&reader, names, numbers[1], place, Space::Shared)?;
-    let mut reads = reads_of(address);
-    Ok(if is_load {
-        Lowered {
-            reads,
-            writes: registers.clone(),
-            operation: Operation::LoadMatrix {
-                destinations: registers,
-                address,
-                is_transposed,
-            },
-        }
-    } else {
-        reads.extend(&registers);
-        Lowered {
-            reads,
-            writes: Vec::new(),
-            operation: Operation::StoreMatrix {
-                sources: registers,
-                address,
-                is_transposed,
-            },
-        }
     })
 }

@@ -1,6 +1,7 @@
 //! From the syntax tree of a kernel to a [`Program`].
 
 mod instructions;
+mod matrix;
 mod memory;
 mod names;
 mod warp;
@@ -169,6 +170,10 @@ impl Lowering {
         {
             lowered
         } else if let Some(lowered) = warp::lower(instruction, &mut self.names).map_err(explain)? {
+            lowered
+        } else if let Some(lowered) =
+            matrix::lower(instruction, &mut self.names).map_err(explain)?
+        {
             lowered
         } else if let Some(alu) = alu::lower(instruction, &mut self.names).map_err(explain)? {
             Lowered {

@@ -3,7 +3,7 @@
 use super::names::Names;
 use super::{Lowered, Reader};
 use crate::alu::{LowerError, Operands};
-use crate::program::{AtomicOp, Collective, Mma, MmaType, Operation, ShuffleMode, VoteMode};
+use crate::program::{AtomicOp, Collective, Operation, ShuffleMode, VoteMode};
 use crate::registers::Register;
 use crate::syntax::ast::{Instruction, Operand, Type};
 
@@ -23,7 +23,6 @@ pub(super) fn lower(
         "redux" => redux(reader, names)?,
         "elect" => elect(reader, names)?,
         "activemask" => active_mask(reader, names)?,
-        "mma" => mma(reader, names)?,
         _ => return Ok(None),
     };
     Ok(Some(lowered))
@@ -264,109 +263,5 @@ fn active_mask(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerEr
         reads: Vec::new(),
         writes: vec![result],
         operation: Operation::ActiveMask(result),
-    })
-}
-
-fn mma(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
-    let parts = reader.rest.clone();
-    reader.rest.clear();
-    let ["sync", "aligned", shape, "row", "col", types @ ..] = parts.as_slice() else {
-        return Err(reader.wrong("`.sync.aligned.<shape>.row.col` is expected"));
-    };
-    let types = match types {
-        ["satfinite", ..] => return Err(reader.wrong("saturation is not known")),
-        types => types,
-    };
-    let [d, a, b, c] = types else {
-        return Err(reader.wrong("four types are expected"));
-    };
-    let operand = |name: &str| match name {
-        "f16" => Some(MmaType::F16),
-        "bf16" => Some(MmaType::Bf16),
-        "e4m3" => Some(MmaType::E4m3),
-        "e5m2" => Some(MmaType::E5m2),
-        "s8" => Some(MmaType::S8),
-        "u8" => Some(MmaType::U8),
-        _ => None,
-    };
-    let (Some(a), Some(b)) = (operand(a), operand(b)) else {
-        return Err(reader.wrong("its operand types are not known"));
-    };
-    let accumulator = match (*d, *c) {
-        ("f32", "f32") => Type::F32,
-        ("s32", "s32") => Type::S32,
-        ("f16", "f16") => Type::F16,
-        _ => return Err(reader.wrong("C and D are both .f32, .s32 or .f16")),
-    };
-    use MmaType as T;
-    let k = match (*shape, a, b, accumulator) {
-        ("m16n8k8", T::F16, T::F16, Type::F32 | Type::F16) => 8,
-        ("m16n8k8", T::Bf16, T::Bf16, Type::F32) => 8,
-        ("m16n8k16", T::F16, T::F16, Type::F32 | Type::F16) => 16,
-        ("m16n8k16", T::Bf16, T::Bf16, Type::F32) => 16,
-        ("m16n8k16", T::S8 | T::U8, T::S8 | T::U8, Type::S32) => 16,
-        ("m16n8k32", T::S8 | T::U8, T::S8 | T::U8, Type::S32) => 32,
-        ("m16n8k32", T::E4m3 | T::E5m2, T::E4m3 | T::E5m2, Type::F32) => 32,
-        _ => return Err(reader.wrong("this shape does not go with these types")),
-    };
-    let element_bytes = if matches!(a, T::F16 | T::Bf16) { 2 } else { 1 };
-    let per_register = 4 / element_bytes;
-    let counts = [
-        if accumulator == Type::F16 { 2 } else { 4 },
-        16 * k / 32 / per_register,
-        8 * k / 32 / per_register,
-        if accumulator == Type::F16 { 2 } else { 4 },
-    ];
-    let operands: &[Operand; 4] = reader.operands()?;
-    let value_type = match accumulator {
-        Type::F16 => Type::B32,
-        other => other,
-    };
-    let mut lists: [Vec<Register>; 4] = Default::default();
-    for (index, operand) in operands.iter().enumerate() {
-        let list = match operand {
-            Operand::Vector(list) => list.as_slice(),
-            single => std::slice::from_ref(single),
-        };
-        if list.len() != counts[index] {
-            let reason = format!(
-                "{} registers are expected, not {}",
-                counts[index],
-                list.len()
-            );
-            return Err(reader.operand(index + 1, reason));
-        }
-        let ty = if matches!(index, 1 | 2) {
-            Type::B32
-        } else {
-            value_type
-        };
-        lists[index] = list
-            .iter()
-            .map(|operand| match index {
-                0 => names.destination(operand, ty),
-                _ => names.source(operand, ty),
-            })
-            .collect::<Result<_, _>>()?;
-    }
-    let [d_registers, a_registers, b_registers, c_registers] = lists;
-    let reads = [&a_registers, &b_registers, &c_registers]
-        .into_iter()
-        .flatten()
-        .copied()
-        .collect();
-    Ok(Lowered {
-        reads,
-        writes: d_registers.clone(),
-        operation: Operation::Mma(Mma {
-            k,
-            a,
-            b,
-            accumulator,
-            d_registers,
-            a_registers,
-            b_registers,
-            c_registers,
-        }),
     })
 }

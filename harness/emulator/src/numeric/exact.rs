@@ -204,7 +204,7 @@ impl Number {
                 Self::Finite {
                     is_negative: negative,
                     exponent: a_exponent - b_exponent,
-                    significand: a / b | u128::from(a % b != 0),
+                    significand: (a / b) | u128::from(a % b != 0),
                 }
             }
         }

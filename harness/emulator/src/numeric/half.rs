@@ -1,11 +1,11 @@
 //! `f16` and `bf16`, written so that loops over lanes become vector instructions.
 
 /// IEEE 754 binary16, by its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct F16(pub u16);
 
 /// The upper half of binary32, by its code.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Bf16(pub u16);
 
 impl F16 {

@@ -186,7 +186,7 @@ impl Random {
         let single = self.single(0..=0);
         let span = (exponents.end() - exponents.start() + 1) as u64;
         let exponent = exponents.start() + (self.bits() % span) as i32;
-        let low = if self.bits() % 2 == 0 {
+        let low = if self.bits().is_multiple_of(2) {
             self.bits() & ((1 << 29) - 1)
         } else {
             0

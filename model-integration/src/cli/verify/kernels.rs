@@ -106,11 +106,11 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
 /// # Errors
 /// If there are none.
 pub fn chosen(patterns: &[glob::Pattern]) -> Result<Vec<Box<dyn Entry>>> {
-    let is_chosen = |entry: &Box<dyn Entry>| {
+    let mut entries: Vec<_> = kernels().collect();
+    entries.retain(|entry| {
         let id = entry.id();
         patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&id))
-    };
-    let entries: Vec<_> = kernels().filter(is_chosen).collect();
+    });
     let named = || {
         let patterns: Vec<&str> = patterns.iter().map(glob::Pattern::as_str).collect();
         Usage(format!(

@@ -12,6 +12,8 @@ use mxlab_harness::device::DeviceChoice;
 
 use super::Done;
 
+pub use kernels::chosen;
+
 /// Run every PTX kernel on random problems and compare each byte with the scalar reference; or
 /// compare every kernel with a folder of golden vectors
 #[derive(Args)]

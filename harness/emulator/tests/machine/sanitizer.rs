@@ -3,8 +3,7 @@
 use ptx_emulator::launch::LaunchError;
 use ptx_emulator::report::{Report, Violation};
 
-mod run;
-use run::{BODY_LINE, Machine, kernel};
+use crate::launched::{BODY_LINE, Machine, kernel};
 
 /// Runs a body over 64 threads of each of `grid` blocks; it must break a rule.
 fn report(body: &str, grid: u32) -> Report {

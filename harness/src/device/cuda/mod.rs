@@ -1,0 +1,343 @@
+//! An NVIDIA GPU as a machine, through the driver alone.
+//!
+//! The driver library is opened at run time. Streams synchronise with the default stream, on which
+//! copies without a stream run, so that a launch always sees what was written before.
+//!
+//! | module | what |
+//! |---|---|
+//! | `open` | finding the driver and a device |
+//! | `fault` | kernels that crash or hang |
+
+mod fault;
+mod open;
+
+use super::machine::{Copy, Launch, Machine};
+use super::{DeviceError, KernelAttributes, Properties, Statistics, WATCHDOG};
+use cudarc::driver::CudaContext;
+use cudarc::driver::result;
+use cudarc::driver::sys::{self, CUresult};
+use fault::Faults;
+use std::ffi::{CString, c_uint, c_void};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Shared memory that a block may have without asking for more, static and dynamic.
+const SHARED_UNASKED: u32 = 48 * 1024;
+/// Bytes of the log of the driver's compiler that are kept.
+const LOG_BYTES: usize = 8192;
+
+#[derive(Debug)]
+pub(super) struct Cuda {
+    context: Arc<CudaContext>,
+    properties: Properties,
+    faults: Faults,
+}
+
+impl Cuda {
+    pub fn open(ordinal: usize) -> Result<Self, DeviceError> {
+        let (context, properties) = open::open(ordinal)?;
+        Ok(Self {
+            context,
+            properties,
+            faults: Faults::default(),
+        })
+    }
+
+    /// Makes the context that of this thread, as every call of the driver needs.
+    fn bind(&self) -> Result<(), DeviceError> {
+        self.faults.check()?;
+        let bound = self.context.bind_to_thread();
+        bound.map_err(self.faults.failed("bind the context"))
+    }
+
+    /// Waits for all that was launched, as the driver would in the call that follows, but not for
+    /// ever.
+    fn settle(&self) -> Result<(), DeviceError> {
+        // An event of the default stream happens when all streams have come so far.
+        let event = self.record(0)?;
+        let ask = || {
+            // SAFETY: the event exists.
+            unsafe { sys::cuEventQuery(event as sys::CUevent) }
+        };
+        let done = self.faults.wait(&self.faults.last(), WATCHDOG, ask);
+        self.end_event(event);
+        done
+    }
+
+    /// Asks for more shared memory than a block may have unasked: always all there is, so that
+    /// threads that launch one kernel with different sizes do not take it from each other.
+    fn opt_in(
+        &self,
+        function: sys::CUfunction,
+        static_shared: u32,
+        dynamic: u32,
+    ) -> Result<(), DeviceError> {
+        use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
+        if static_shared.saturating_add(dynamic) <= SHARED_UNASKED {
+            return Ok(());
+        }
+        let most = self.properties.max_shared.saturating_sub(static_shared);
+        // SAFETY: the kernel's module is loaded.
+        unsafe { result::function::set_function_attribute(function, MOST, most as i32) }
+            .map_err(self.faults.failed("ask for dynamic shared memory"))
+    }
+}
+
+impl Drop for Cuda {
+    fn drop(&mut self) {
+        if self.faults.check().is_err() {
+            // To give it back would wait for a kernel that hangs.
+            std::mem::forget(self.context.clone());
+        }
+    }
+}
+
+impl Machine for Cuda {
+    fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError> {
+        self.bind()?;
+        // The driver refuses to allocate nothing.
+        // SAFETY: what it holds is never read as a type that has invalid values.
+        unsafe { result::malloc_sync(bytes.max(1)) }.map_err(|error| {
+            if error.0 != CUresult::CUDA_ERROR_OUT_OF_MEMORY {
+                return self.faults.failed("allocate memory")(error);
+            }
+            match result::mem_get_info() {
+                Err(error) => self.faults.failed("ask for free memory")(error),
+                Ok((free, total)) => DeviceError::OutOfMemory {
+                    name: name.to_owned(),
+                    asked: bytes as u64,
+                    free: free as u64,
+                    total: total as u64,
+                },
+            }
+        })
+    }
+
+    fn free(&self, address: u64) {
+        // An error here is one of a kernel before, which the next call tells.
+        if self.settle().is_ok() {
+            // SAFETY: allocated by `allocate`, freed once by its buffer.
+            let _ = unsafe { result::free_sync(address) };
+        }
+    }
+
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.settle()?;
+        // SAFETY: the buffer checked that the bytes lie inside it.
+        unsafe { result::memcpy_htod_sync(address, bytes) }
+            .map_err(self.faults.failed("copy to the device"))
+    }
+
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        self.settle()?;
+        // SAFETY: the buffer checked that the bytes lie inside it.
+        unsafe { result::memcpy_dtoh_sync(bytes, address) }
+            .map_err(self.faults.failed("copy from the device"))
+    }
+
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+        self.bind()?;
+        // SAFETY: freed by `free_pinned`.
+        let pointer = unsafe { result::malloc_host(bytes.max(1), 0) };
+        Ok(pointer
+            .map_err(self.faults.failed("allocate pinned memory"))?
+            .cast())
+    }
+
+    fn free_pinned(&self, pointer: *mut u8, _bytes: usize) {
+        if self.settle().is_ok() {
+            // SAFETY: from `allocate_pinned`, freed once.
+            let _ = unsafe { result::free_host(pointer.cast()) };
+        }
+    }
+
+    fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
+        self.bind()?;
+        let refused = |log: String| DeviceError::Compile {
+            module: name.to_owned(),
+            log,
+        };
+        let text = CString::new(ptx).map_err(|_| refused("it contains a zero byte".to_owned()))?;
+        let mut log = vec![0u8; LOG_BYTES];
+        let mut options = [
+            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
+            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
+        ];
+        // The size is the value itself, in the place of a pointer.
+        let mut values = [log.as_mut_ptr().cast(), LOG_BYTES as *mut c_void];
+        let mut module = std::ptr::null_mut();
+        // SAFETY: the text ends with a zero; options and values are as many as told, and the log
+        // outlives the call.
+        let loaded = unsafe {
+            sys::cuModuleLoadDataEx(
+                &raw mut module,
+                text.as_ptr().cast(),
+                options.len() as c_uint,
+                options.as_mut_ptr(),
+                values.as_mut_ptr(),
+            )
+        };
+        loaded.result().map_err(|error| {
+            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
+            let said = String::from_utf8_lossy(&log[..end]);
+            match self.faults.failed("load a module")(error) {
+                DeviceError::Driver { reason, .. } => refused(format!("{reason}\n{said}")),
+                fault => fault,
+            }
+        })?;
+        Ok(module as u64)
+    }
+
+    fn unload(&self, module: u64) {
+        if self.settle().is_ok() {
+            // SAFETY: loaded by `load`, unloaded once, when no kernel of it is used any more.
+            let _ = unsafe { result::module::unload(module as sys::CUmodule) };
+        }
+    }
+
+    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError> {
+        use sys::CUfunction_attribute_enum as A;
+        self.bind()?;
+        let name = CString::new(entry).unwrap_or_default();
+        // SAFETY: the module is loaded.
+        let kernel = unsafe { result::module::get_function(module as sys::CUmodule, name) }
+            .map_err(self.faults.failed("find a kernel"))?;
+        let ask = |attribute| -> Result<u32, DeviceError> {
+            // SAFETY: the kernel's module is loaded.
+            let value = unsafe { result::function::get_function_attribute(kernel, attribute) };
+            let value = value.map_err(self.faults.failed("ask for attributes of a kernel"))?;
+            Ok(value.cast_unsigned())
+        };
+        let attributes = KernelAttributes {
+            registers: Some(ask(A::CU_FUNC_ATTRIBUTE_NUM_REGS)?),
+            static_shared: ask(A::CU_FUNC_ATTRIBUTE_SHARED_SIZE_BYTES)?,
+            local: Some(ask(A::CU_FUNC_ATTRIBUTE_LOCAL_SIZE_BYTES)?),
+            max_threads: Some(ask(A::CU_FUNC_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?),
+        };
+        Ok((kernel as u64, attributes))
+    }
+
+    fn blocks_per_multiprocessor(
+        &self,
+        kernel: u64,
+        attributes: &KernelAttributes,
+        threads: u32,
+        dynamic_shared: u32,
+    ) -> Result<Option<u32>, DeviceError> {
+        self.bind()?;
+        let function = kernel as sys::CUfunction;
+        self.opt_in(function, attributes.static_shared, dynamic_shared)?;
+        // SAFETY: the kernel's module is loaded.
+        let blocks = unsafe {
+            result::occupancy::max_active_block_per_multiprocessor(
+                function,
+                threads.cast_signed(),
+                dynamic_shared as usize,
+            )
+        };
+        let blocks = blocks.map_err(self.faults.failed("ask for the occupancy"))?;
+        Ok(Some(blocks.cast_unsigned()))
+    }
+
+    fn stream(&self) -> Result<u64, DeviceError> {
+        self.bind()?;
+        let stream = result::stream::create(result::stream::StreamKind::Default);
+        Ok(stream.map_err(self.faults.failed("create a stream"))? as u64)
+    }
+
+    fn end_stream(&self, stream: u64) {
+        if self.bind().is_ok() {
+            // SAFETY: created by `stream`, ended once.
+            let _ = unsafe { result::stream::destroy(stream as sys::CUstream) };
+        }
+    }
+
+    fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError> {
+        self.bind()?;
+        let function = launch.kernel as sys::CUfunction;
+        let dynamic = launch.geometry.dynamic_shared;
+        self.opt_in(function, launch.static_shared, dynamic)?;
+        let at = |&offset: &usize| launch.parameters[offset..].as_ptr().cast_mut().cast();
+        let mut parameters: Vec<*mut c_void> = launch.offsets.iter().map(at).collect();
+        let [[gx, gy, gz], [bx, by, bz]] = [launch.geometry.grid, launch.geometry.block];
+        // SAFETY: the kernel's module is loaded, the driver copies the parameters during the call,
+        // and their number and sizes are those that the kernel declares.
+        let launched = unsafe {
+            result::launch_kernel(
+                function,
+                (gx, gy, gz),
+                (bx, by, bz),
+                dynamic,
+                stream as sys::CUstream,
+                &mut parameters,
+            )
+        };
+        launched.map_err(self.faults.failed("launch a kernel"))?;
+        self.faults.launched(launch.entry);
+        Ok(None)
+    }
+
+    unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<(), DeviceError> {
+        self.bind()?;
+        if copy.bytes == 0 {
+            return Ok(());
+        }
+        let stream = stream as sys::CUstream;
+        // SAFETY: by the contract of this method.
+        let host = unsafe { std::slice::from_raw_parts_mut(copy.host, copy.bytes) };
+        // SAFETY: by the contract of this method the host memory lives until the copy is done.
+        let started = unsafe {
+            match copy.is_to_device {
+                true => result::memcpy_htod_async(copy.device, host, stream),
+                false => result::memcpy_dtoh_async(host, copy.device, stream),
+            }
+        };
+        started.map_err(self.faults.failed("start a copy"))
+    }
+
+    fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<(), DeviceError> {
+        self.bind()?;
+        let ask = || {
+            // SAFETY: the stream exists.
+            unsafe { sys::cuStreamQuery(stream as sys::CUstream) }
+        };
+        self.faults.wait(kernel, limit, ask)
+    }
+
+    fn record(&self, stream: u64) -> Result<u64, DeviceError> {
+        self.bind()?;
+        let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
+            .map_err(self.faults.failed("create an event"))?;
+        // SAFETY: both exist; stream 0 is the default stream.
+        let recorded = unsafe { result::event::record(event, stream as sys::CUstream) };
+        recorded.map_err(|error| {
+            self.end_event(event as u64);
+            self.faults.failed("record an event")(error)
+        })?;
+        Ok(event as u64)
+    }
+
+    fn end_event(&self, event: u64) {
+        if self.bind().is_ok() {
+            // SAFETY: created by `record`, ended once.
+            let _ = unsafe { result::event::destroy(event as sys::CUevent) };
+        }
+    }
+
+    fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError> {
+        self.bind()?;
+        // SAFETY: both exist and were recorded.
+        unsafe { result::event::elapsed(earlier as sys::CUevent, later as sys::CUevent) }
+            .map_err(self.faults.failed("compare events"))
+    }
+}

@@ -1,0 +1,85 @@
+//! Finding the driver and a device, without the panics of cudarc where they are absent.
+
+use super::super::{DeviceError, DeviceKind, Properties};
+use super::fault::describe;
+use cudarc::driver::result::{self, DriverError};
+use cudarc::driver::{CudaContext, sys};
+use std::sync::Arc;
+
+/// The oldest driver that has every function called here: `cuEventElapsedTime_v2` came with
+/// CUDA 12.8, and cudarc panics at a function that the library lacks.
+const OLDEST_DRIVER: u32 = 12_080;
+
+/// The context of a device, and what it is.
+pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Properties), DeviceError> {
+    let no_driver = |reason: String| DeviceError::NoDriver { reason };
+    // SAFETY: opens and closes the driver library, whose start has no other effect.
+    if !unsafe { sys::is_culib_present() } {
+        return Err(no_driver(
+            "no driver library (libcuda.so.1, libcuda.so) was found by the system's loader"
+                .to_owned(),
+        ));
+    }
+    let unusable = |error: DriverError| match error.0 {
+        sys::CUresult::CUDA_ERROR_NO_DEVICE => DeviceError::NoDevice { ordinal, count: 0 },
+        _ => no_driver(format!("the driver does not start: {}", describe(error))),
+    };
+    let mut version = 0;
+    // SAFETY: writes one integer; may be called before the driver is started.
+    let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
+    asked.result().map_err(unusable)?;
+    let version = version as u32;
+    if version < OLDEST_DRIVER {
+        let text = |version: u32| format!("{}.{}", version / 1000, version % 1000 / 10);
+        return Err(no_driver(format!(
+            "the driver is too old: it supports CUDA {}, {} is needed",
+            text(version),
+            text(OLDEST_DRIVER)
+        )));
+    }
+    result::init().map_err(unusable)?;
+    let count = result::device::get_count().map_err(unusable)? as usize;
+    if ordinal >= count {
+        return Err(DeviceError::NoDevice { ordinal, count });
+    }
+    let failed = |call| {
+        move |error| DeviceError::Driver {
+            call,
+            reason: describe(error),
+        }
+    };
+    let context = CudaContext::new(ordinal).map_err(failed("open the device"))?;
+    let properties = properties(&context, version).map_err(failed("ask for properties"))?;
+    Ok((context, properties))
+}
+
+fn properties(context: &CudaContext, version: u32) -> Result<Properties, DriverError> {
+    use sys::CUdevice_attribute_enum as A;
+    let known = |attribute| {
+        let value = context.attribute(attribute).ok()?;
+        u32::try_from(value).ok().filter(|&value| value > 0)
+    };
+    let (major, minor) = context.compute_capability()?;
+    let max_threads = context.attribute(A::CU_DEVICE_ATTRIBUTE_MAX_THREADS_PER_BLOCK)?;
+    let max_shared = context.attribute(A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_BLOCK_OPTIN)?;
+    Ok(Properties {
+        kind: DeviceKind::Cuda,
+        name: context.name()?,
+        sm: (10 * major + minor) as u32,
+        memory_bytes: context.total_mem()? as u64,
+        max_threads: max_threads as u32,
+        max_shared: max_shared as u32,
+        multiprocessors: known(A::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT),
+        shared_per_multiprocessor: known(
+            A::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR,
+        ),
+        registers_per_multiprocessor: known(
+            A::CU_DEVICE_ATTRIBUTE_MAX_REGISTERS_PER_MULTIPROCESSOR,
+        ),
+        l2_bytes: known(A::CU_DEVICE_ATTRIBUTE_L2_CACHE_SIZE),
+        clock_khz: known(A::CU_DEVICE_ATTRIBUTE_CLOCK_RATE),
+        memory_clock_khz: known(A::CU_DEVICE_ATTRIBUTE_MEMORY_CLOCK_RATE),
+        memory_bus_bits: known(A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH),
+        driver_version: Some(version),
+    })
+}

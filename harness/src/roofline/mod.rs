@@ -1,0 +1,35 @@
+//! What a kernel would take on a named chip, predicted from its machine code without running it.
+//!
+//! # The model
+//! The predicted time is the longest of what each limit alone would take, plus what it takes until
+//! the first thread blocks are done:
+//!
+//! | limit | time |
+//! |---|---|
+//! | memory | bytes that must move, each once / bandwidth of a copy |
+//! | issue | issue slots / 4 warp instructions a clock and multiprocessor |
+//! | pipe | for each pipe, its instructions' threads / the threads that it takes a clock |
+//! | latency | Little's law: the time of one thread / the threads that are resident |
+//! | fill | the time of one thread, once |
+//!
+//! # What it assumes
+//! - Buffers are in device memory, not in L2: cold, or rotated through more than L2 holds.
+//! - A copy reaches [`COPY_FRACTION`] of the datasheet's bandwidth.
+//! - Accesses of a warp are coalesced and free of bank conflicts; the lanes of a warp go one way.
+//! - Clocks stay at boost. Schedulers and pipes are busy at most [`BUSY_FRACTION`] of the time.
+//! - A load takes [`MEMORY_LATENCY_NS`]; every instruction waits for the one before
+//!   ([`ARITHMETIC_LATENCY`] clocks, [`EXCHANGE_LATENCY`] for shuffles, shared memory and XU).
+//! - Memory, issue and pipes overlap entirely. Launch overhead is not part of the time.
+//!
+//! None of it was measured for the kernel at hand: every figure is called predicted.
+
+mod chip;
+mod occupancy;
+mod predict;
+
+pub use chip::{CHIPS, COPY_FRACTION, Chip, Rates, UnknownChip};
+pub use occupancy::{Occupancy, OccupancyError, OccupancyLimit};
+pub use predict::{
+    ARITHMETIC_LATENCY, BUSY_FRACTION, EXCHANGE_LATENCY, Limiter, MEMORY_LATENCY_NS, Prediction,
+    Work, predict,
+};

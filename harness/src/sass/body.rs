@@ -1,0 +1,125 @@
+//! The part of a kernel that does its work.
+
+use super::{Access, Direction, Function, Graph, Instruction, Mix, SassError, Space};
+use std::collections::BTreeSet;
+
+/// The longest way through the main loop, or through a kernel without one.
+///
+/// The main loop is, of the loops that access global memory and hold no other such loop, the one that
+/// moves most bytes a trip.
+#[derive(Clone, Debug)]
+pub struct Body<'a> {
+    /// What is issued, in order.
+    pub instructions: Vec<&'a Instruction>,
+    /// Whether it is a loop's, and so gone through many times.
+    pub is_loop: bool,
+    /// Loops inside that were gone through once, for want of a count of trips.
+    pub inner_loops: usize,
+    /// Subroutines called on the way, which were not followed.
+    pub calls: usize,
+}
+
+impl Function {
+    /// The function of that name.
+    ///
+    /// # Errors
+    /// [`SassError::NoFunction`].
+    pub fn named<'a>(functions: &'a [Self], name: &str) -> Result<&'a Self, SassError> {
+        let function = functions.iter().find(|function| function.name == name);
+        function.ok_or_else(|| SassError::NoFunction(name.to_owned()))
+    }
+
+    /// The part that does the work.
+    pub fn body(&self) -> Body<'_> {
+        let graph = &self.graph;
+        let traffic = |blocks: &BTreeSet<usize>| -> u32 {
+            let code = blocks.iter().flat_map(|&block| graph.code(block));
+            code.filter_map(global_bits).sum()
+        };
+        let loops = graph.loops().iter();
+        let moving: Vec<_> = loops.filter(|l| traffic(&l.blocks) > 0).collect();
+        let innermost = moving.iter().filter(|outer| {
+            let is_inside =
+                |l: &&super::Loop| l.head != outer.head && outer.blocks.contains(&l.head);
+            !moving.iter().copied().any(|l| is_inside(&l))
+        });
+        let main = innermost.max_by_key(|l| (traffic(&l.blocks), std::cmp::Reverse(l.head)));
+        match main {
+            Some(main) => Body::of(graph, main.head, &main.blocks, true),
+            None => Body::of(graph, 0, &graph.reachable_blocks(), false),
+        }
+    }
+}
+
+impl<'a> Body<'a> {
+    fn of(graph: &'a Graph, start: usize, blocks: &BTreeSet<usize>, is_loop: bool) -> Self {
+        let path = graph.longest_path(start, blocks);
+        let is_inner = |head: usize| path.contains(&head) && !(is_loop && head == start);
+        let inner_loops = graph.loops().iter().filter(|l| is_inner(l.head)).count();
+        let instructions: Vec<_> = path.iter().flat_map(|&block| graph.code(block)).collect();
+        let calls = instructions.iter().filter(|i| i.mnemonic() == "CALL");
+        Self {
+            calls: calls.count(),
+            instructions,
+            is_loop,
+            inner_loops,
+        }
+    }
+
+    /// Issue slots: instructions of a warp.
+    pub fn slots(&self) -> usize {
+        self.instructions.len()
+    }
+
+    /// How many instructions of each class.
+    pub fn mix(&self) -> Mix {
+        Mix::of(self.instructions.iter().copied())
+    }
+
+    /// The accesses to memory, in order.
+    pub fn accesses(&self) -> impl Iterator<Item = Access> {
+        self.instructions.iter().filter_map(|i| i.access())
+    }
+
+    /// Bytes of global memory that a thread reads and writes.
+    pub fn global_bytes(&self) -> f64 {
+        let bits: u32 = self
+            .instructions
+            .iter()
+            .copied()
+            .filter_map(global_bits)
+            .sum();
+        f64::from(bits) / 8.0
+    }
+
+    /// How often a thread waits for global memory: once for all loads that are issued before the first
+    /// of their results is used.
+    pub fn waits(&self) -> usize {
+        let mut waits = 0;
+        let mut pending: BTreeSet<u32> = BTreeSet::new();
+        let mut copies = 0;
+        for instruction in &self.instructions {
+            let is_used = instruction.registers().any(|r| pending.contains(&r));
+            let is_awaited = copies > 0 && matches!(instruction.mnemonic(), "DEPBAR" | "SYNCS");
+            if is_used || is_awaited {
+                waits += 1;
+                pending.clear();
+                copies = 0;
+            }
+            match instruction.access() {
+                Some(access) if access.space != Space::Global => {}
+                Some(_) if instruction.mnemonic() == "LDGSTS" => copies += 1,
+                Some(access) if access.direction == Direction::Load => {
+                    pending.extend(instruction.loaded_registers());
+                }
+                _ => {}
+            }
+        }
+        waits
+    }
+}
+
+fn global_bits(instruction: &Instruction) -> Option<u32> {
+    let access = instruction.access()?;
+    (access.space == Space::Global).then_some(access.bits)
+}

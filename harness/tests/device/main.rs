@@ -1,0 +1,6 @@
+//! The device interface, on the emulator and on a GPU if there is one.
+
+mod bench;
+mod faults;
+mod refusals;
+mod works;

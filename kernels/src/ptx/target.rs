@@ -1,0 +1,85 @@
+//! The chips that kernels are written for.
+
+use super::Family;
+use crate::format::{BlockFormat, Grid, NegativeZero, Rounding, ScaleRule};
+use std::fmt;
+
+/// A chip, by the conversions of elements that a kernel for it uses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// None: every kernel, on every chip from Ampere on.
+    Sm80,
+    /// FP8; on every chip from Ada on.
+    Sm89,
+    /// FP4 and FP6; on data-centre Blackwell only.
+    Sm100a,
+    /// FP4 and FP6; on consumer Blackwell only.
+    Sm120a,
+}
+
+impl Target {
+    /// Every target there is.
+    pub const ALL: [Self; 4] = [Self::Sm80, Self::Sm89, Self::Sm100a, Self::Sm120a];
+
+    /// What follows `sm_`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Sm80 => "80",
+            Self::Sm89 => "89",
+            Self::Sm100a => "100a",
+            Self::Sm120a => "120a",
+        }
+    }
+
+    /// The number in it.
+    pub const fn sm(self) -> u32 {
+        match self {
+            Self::Sm80 => 80,
+            Self::Sm89 => 89,
+            Self::Sm100a => 100,
+            Self::Sm120a => 120,
+        }
+    }
+
+    /// Whether a chip of compute capability `sm` runs it: those named with an `a` run on no other.
+    pub const fn runs_on(self, sm: u32) -> bool {
+        match self {
+            Self::Sm80 | Self::Sm89 => sm >= self.sm(),
+            Self::Sm100a | Self::Sm120a => sm == self.sm(),
+        }
+    }
+
+    /// The lowest PTX version that has the target and its conversions (PTX ISA, cvt).
+    pub const fn ptx_version(self) -> &'static str {
+        match self {
+            Self::Sm80 => "7.0",
+            Self::Sm89 => "8.1",
+            Self::Sm100a => "8.6",
+            Self::Sm120a => "8.7",
+        }
+    }
+
+    /// Whether the target converts the elements of a kernel: they are floats of its kind, and what is
+    /// rounded is rounded half to even and keeps the sign of zero.
+    pub(super) fn has_conversions(self, family: Family, format: &BlockFormat) -> bool {
+        let Grid::Float(_) = format.element().grid() else {
+            return false;
+        };
+        let has_element = match self {
+            Self::Sm80 => return false,
+            Self::Sm89 => format.element().bits() == 8,
+            Self::Sm100a | Self::Sm120a => format.element().bits() < 8,
+        };
+        let is_plain = format.rounding() == Rounding::Even
+            && format.dialect().negative_zero() == NegativeZero::Kept
+            && format.rule() != ScaleRule::Mse;
+        has_element && (family == Family::Dequantize || family.rounds() && is_plain)
+    }
+}
+
+impl fmt::Display for Target {
+    /// As in `sm_100a`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("sm_{}", self.name()))
+    }
+}

@@ -1,0 +1,248 @@
+//! `mxlab inspect`: what one kernel costs on a chip, from its machine code.
+
+use std::fmt::Write as _;
+use std::str::FromStr;
+
+use anyhow::Result;
+use clap::Args;
+use mxlab_harness::assemble::{Assembler, Disassembler, Job, Resources, Target};
+use mxlab_harness::roofline::{CHIPS, Chip, Limiter, Occupancy, Prediction, Work, predict};
+use mxlab_harness::sass::{Body, Direction, Function, Space, parse};
+use mxlab_kernels::registry::{Entry, kernels};
+
+use super::Done;
+use super::output::{Usage, print};
+use crate::columns::aligned;
+
+/// Say what a kernel takes and issues, and what time that predicts on a chip
+///
+/// The kernel is assembled with ptxas and read back with nvdisasm; nothing runs. Predicted times are
+/// those of a roofline with stated assumptions: boost clocks, coalesced accesses, data in device memory.
+#[derive(Args)]
+pub struct InspectArgs {
+    /// The kernel's id, as `mxlab list` shows it
+    kernel: String,
+    /// Assemble for this compute capability, such as 90 or 90a [default: the chip's]
+    #[arg(long, value_name = "SM")]
+    sm: Option<Target>,
+    /// Predict for this chip [default: H200, or the first that runs code for --sm]
+    #[arg(long, value_name = "CHIP")]
+    chip: Option<Chip>,
+    /// Predict for a tensor of so many rows and columns
+    #[arg(long, value_name = "ROWSxCOLS", default_value = "8192x8192")]
+    shape: Shape,
+}
+
+/// Rows and columns.
+#[derive(Clone, Copy)]
+struct Shape {
+    rows: usize,
+    cols: usize,
+}
+
+impl FromStr for Shape {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let error = || format!("`{text}` is no shape; write ROWSxCOLS, as 8192x8192");
+        let (rows, cols) = text.split_once('x').ok_or_else(error)?;
+        // A launcher takes no more of either, and products fit 64 bits.
+        let size = |text: &str| {
+            text.parse()
+                .ok()
+                .filter(|n| (1..=i32::MAX as usize).contains(n))
+        };
+        Ok(Self {
+            rows: size(rows).ok_or_else(error)?,
+            cols: size(cols).ok_or_else(error)?,
+        })
+    }
+}
+
+/// Prints everything about one kernel.
+pub fn run(args: &InspectArgs) -> Result<Done> {
+    let entry = find(&args.kernel)?;
+    let (id, ptx) = (entry.id(), entry.ptx());
+    let (target, chip) = choose(args, &ptx)?;
+    if target.sm() < entry.min_sm() {
+        let min = entry.min_sm();
+        return Err(Usage(format!("--sm: {id} needs sm_{min}, not {target}")).into());
+    }
+    let assembler = Assembler::find()?;
+    let disassembler = Disassembler::find(&assembler)?;
+    let job = Job {
+        module: id.clone(),
+        ptx,
+        target,
+    };
+    let assembled = assembler.assemble(&job)?;
+    let functions = parse(&disassembler.listing(&id, &assembled.cubin)?)?;
+    let body = Function::named(&functions, &id)?.body();
+    let resources = assembled.resources;
+    let occupancy = Occupancy::new(
+        &chip,
+        entry.block_threads(),
+        resources.registers,
+        resources.static_shared_bytes,
+    )?;
+    let work = work(&*entry, &body, args.shape);
+    let prediction = predict(&chip, &occupancy, &body, &work);
+
+    let Shape { rows, cols } = args.shape;
+    let mut text = format!(
+        "{id}\nassembled for {target}, predicted for {}\n\n",
+        chip.name
+    );
+    text.push_str(&taken(&*entry, &resources, &occupancy));
+    text.push_str(&issued(&body));
+    let _ = writeln!(text, "\npredicted for {rows} x {cols} on {}:", chip.name);
+    text.push_str(&predicted(&work, &prediction));
+    print(&text)?;
+    Ok(Done::Well)
+}
+
+/// The kernel of that id.
+///
+/// # Errors
+/// If there is none: with those of similar names.
+fn find(id: &str) -> Result<Box<dyn Entry>> {
+    if let Some(entry) = kernels().find(|entry| entry.id() == id) {
+        return Ok(entry);
+    }
+    let mut ids: Vec<(bool, usize, String)> = kernels()
+        .map(|entry| entry.id())
+        .map(|known| (!known.contains(id), strsim::levenshtein(&known, id), known))
+        .collect();
+    ids.sort_unstable();
+    let near: Vec<&str> = ids.iter().take(3).map(|(.., id)| id.as_str()).collect();
+    let near = near.join("\n  ");
+    Err(Usage(format!(
+        "no kernel `{id}`; near it are\n  {near}\n`mxlab list` shows all"
+    ))
+    .into())
+}
+
+/// What to assemble for and what to predict for: each from the other where only one is given.
+fn choose(args: &InspectArgs, ptx: &str) -> Result<(Target, Chip), Usage> {
+    // A kernel for one chip's own instructions is only assembled for that one.
+    let own = |sm| Target::of_ptx(ptx).filter(|own| own.sm() == sm);
+    let of_chip = |chip: Chip| (own(chip.sm).unwrap_or(Target::new(chip.sm)), chip);
+    match (args.sm, args.chip) {
+        (None, None) => Ok(of_chip(CHIPS[0])),
+        (None, Some(chip)) => Ok(of_chip(chip)),
+        (Some(target), Some(chip)) if target.runs_on(chip.sm) => Ok((target, chip)),
+        (Some(target), Some(chip)) => Err(Usage(format!(
+            "--chip: {} is sm_{}, which runs no code for {target}",
+            chip.name, chip.sm
+        ))),
+        (Some(target), None) => {
+            let chip = CHIPS.into_iter().find(|chip| target.runs_on(chip.sm));
+            let unknown = || Usage(format!("--sm: no chip known to run code for {target}"));
+            Ok((target, chip.ok_or_else(unknown)?))
+        }
+    }
+}
+
+/// The launch. A loop's pass handles as many elements as have the bytes that it moves.
+fn work(entry: &dyn Entry, body: &Body, Shape { rows, cols }: Shape) -> Work {
+    let (bytes, elements) = (entry.bytes(rows, cols), rows as u64 * cols as u64);
+    let elements_per_pass = match body.is_loop {
+        true => body.global_bytes() * elements as f64 / bytes as f64,
+        false => f64::from(entry.elements_per_thread()),
+    };
+    Work {
+        bytes,
+        elements,
+        elements_per_pass,
+    }
+}
+
+fn taken(entry: &dyn Entry, resources: &Resources, occupancy: &Occupancy) -> String {
+    format!(
+        "registers      {}\n\
+         spills         {} bytes\n\
+         local memory   {} bytes\n\
+         shared memory  {} bytes\n\
+         barriers       {}\n\
+         occupancy      {:.0} %: {} of {} warps, {} thread blocks of {}, limited by {}\n",
+        resources.registers,
+        resources.spill_store_bytes + resources.spill_load_bytes,
+        resources.stack_bytes,
+        resources.static_shared_bytes,
+        resources.barriers,
+        100.0 * occupancy.fraction(),
+        occupancy.warps,
+        occupancy.max_warps,
+        occupancy.blocks,
+        entry.block_threads(),
+        occupancy.limit,
+    )
+}
+
+fn issued(body: &Body) -> String {
+    let what = if body.is_loop {
+        "main loop"
+    } else {
+        "whole body"
+    };
+    let mut text = format!("\n{what}: {} instructions", body.slots());
+    let notes = [
+        (body.inner_loops, "inner loops gone through once"),
+        (body.calls, "calls of subroutines not followed"),
+    ];
+    for (count, note) in notes.into_iter().filter(|(count, _)| *count > 0) {
+        let _ = write!(text, ", {count} {note}");
+    }
+    text.push('\n');
+    let row = |(class, count): (mxlab_harness::sass::Class, usize)| {
+        let share = 100.0 * count as f64 / body.slots() as f64;
+        vec![
+            class.pipe().to_string(),
+            class.to_string(),
+            count.to_string(),
+            format!("{share:.0} %"),
+        ]
+    };
+    let rows: Vec<_> = body.mix().present().map(row).collect();
+    text.push_str(&aligned(
+        2,
+        &["pipe", "class", "instructions", "share"],
+        &rows,
+    ));
+    let global = |direction| {
+        let accesses = body
+            .accesses()
+            .filter(|access| access.space == Space::Global);
+        let bits = accesses.filter(|access| access.direction == direction);
+        let bits: Vec<String> = bits.map(|access| access.bits.to_string()).collect();
+        if bits.is_empty() {
+            "none".to_owned()
+        } else {
+            bits.join(", ")
+        }
+    };
+    let _ = writeln!(text, "\nglobal loads   {} bits", global(Direction::Load));
+    let _ = writeln!(text, "global stores  {} bits", global(Direction::Store));
+    text
+}
+
+fn predicted(work: &Work, prediction: &Prediction) -> String {
+    let us = |seconds: f64| format!("{:.1}", seconds * 1e6);
+    let row = |&(limit, seconds): &(Limiter, f64)| vec![limit.to_string(), us(seconds)];
+    let mut rows: Vec<_> = prediction.limits.iter().map(row).collect();
+    rows.push(vec!["fill".to_owned(), us(prediction.fill_s)]);
+    let mut text = aligned(1, &["limit", "predicted us"], &rows);
+    let _ = write!(
+        text,
+        "\nbytes an element        {:.3}\n\
+         issue slots an element  {:.2}\n\
+         predicted time          {} us, limited by {}\n\
+         predicted bandwidth     {:.0} % of a copy's\n",
+        work.bytes as f64 / work.elements as f64,
+        prediction.slots_per_element,
+        us(prediction.time_s),
+        prediction.limiter,
+        100.0 * prediction.copy_fraction,
+    );
+    text
+}

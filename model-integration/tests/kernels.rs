@@ -1,0 +1,135 @@
+//! The commands about PTX kernels, through the binary.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+fn run(line: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_mxlab"))
+        .args(line.split_whitespace())
+        .output()
+        .expect("runs")
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).expect("UTF-8")
+}
+
+/// The output of a command that succeeds.
+fn done(line: &str) -> String {
+    let output = run(line);
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        output.status.success(),
+        "{line}: {error}{}",
+        stdout(&output)
+    );
+    stdout(&output)
+}
+
+fn json(path: &std::path::Path) -> Value {
+    serde_json::from_slice(&fs::read(path).expect("written")).expect("JSON")
+}
+
+const FEW: &str = "*_fp4_e2m1_ue5m3_*even_ocp_bf16_k16_*";
+
+#[test]
+fn verify_walks_the_kernels_of_a_pattern_and_records_it() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let record = folder.path().join("verify.json");
+    let line = format!("verify --device emulator --kernel {FEW} --seed 3 --problems 5");
+    let text = done(&format!("{line} --output-path {}", record.display()));
+    assert!(
+        text.contains("quantize") && text.contains("0 kernels wrong"),
+        "{text}"
+    );
+    let record = json(&record);
+    assert_eq!(record["kind"], "verify");
+    assert_eq!(record["device"]["kind"], "emulator");
+    assert_eq!(record["seed"], 3);
+    let families = record["families"].as_array().expect("a list");
+    assert!(
+        families
+            .iter()
+            .all(|family| family["elements"].as_u64() > Some(0))
+    );
+    assert_eq!(record["findings"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn a_problem_is_run_again_from_its_seed_and_from_a_file() {
+    let kernel = "scale_fp4_e2m1_e8m0_floor_ocp_f32_k32_ragged__sm80";
+    let again = done(&format!(
+        "verify --device emulator --replay {kernel}:77 --problem-size 50"
+    ));
+    assert!(
+        again.contains(kernel) && again.ends_with("right\n"),
+        "{again}"
+    );
+
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let path = folder.path().join("kept.json");
+    let bits = "1065353216, 3212836864, 0";
+    let sizes = "\"rows\": 1, \"cols\": 3, \"src_stride\": 3, \"src_offset\": 0, \"dst_stride\": 3, \
+                 \"dst_offset\": 0, \"codes_offset\": 0, \"first_row\": 0, \"seed\": 0, \"in_place\": 0";
+    let problem = |bits: &str| {
+        format!(
+            "{{\"kernel\": \"{kernel}\", \"was\": \"x\", \"problem\": {{\"sizes\": {{{sizes}}}, \
+             \"tensors\": {{\"src\": {{\"element\": \"f32\", \"bits\": [{bits}]}}}}}}}}"
+        )
+    };
+    fs::write(&path, problem(bits)).expect("writable");
+    let line = format!("verify --device emulator --replay {}", path.display());
+    assert!(done(&line).ends_with("right\n"));
+    // A problem that is none says what it lacks.
+    fs::write(&path, problem("0")).expect("writable");
+    let output = run(&line);
+    assert!(!output.status.success());
+    assert!(
+        stdout(&output).contains("`src` does not fit"),
+        "{}",
+        stdout(&output)
+    );
+    fs::write(&path, "{\"kernel\": 3}").expect("writable");
+    let output = run(&line);
+    assert_eq!(output.status.code(), Some(1));
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        error.contains("kept.json") && error.contains("line 1"),
+        "{error}"
+    );
+}
+
+#[test]
+fn list_shows_what_an_element_costs() {
+    let text = done("list quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned*");
+    let mut rows = text.lines().filter(|line| line.starts_with("quantize_"));
+    let cells: Vec<&str> = rows.next().expect("a row").split_whitespace().collect();
+    // bf16 in, half a byte and a thirty-second out.
+    let bytes: f64 = cells[3].parse().expect("a number");
+    assert!((bytes - 2.53).abs() < 0.01, "{text}");
+    assert!(done("list --count").contains("fake_quantize"));
+}
+
+#[test]
+fn mutants_are_planted_caught_and_listed() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let record = folder.path().join("mutate.json");
+    let kernel = "dequantize_fp8_e4m3_e8m0_f32_k32_aligned*";
+    let line = format!(
+        "mutate --kernel {kernel} --problems 20 --output-path {}",
+        record.display()
+    );
+    let text = stdout(&run(&line));
+    assert!(
+        text.contains("constant") && text.contains("dequantize"),
+        "{text}"
+    );
+    let record = json(&record);
+    let score = &record["kernels"][0];
+    assert!(score["caught"]["operands"].as_u64() > Some(0), "{score}");
+    for survivor in score["survivors"].as_array().expect("a list") {
+        assert_ne!(survivor["original"], survivor["planted"]);
+    }
+}
