@@ -1,8 +1,9 @@
 //! `atom` and `red`. PTX ISA 9.7.13.
 
+use crate::arithmetic::add;
 use crate::inputs::{Random, integers, low, pairs};
 use crate::integer::value;
-use crate::numbers::{F32, F64, Mode, add, format_of};
+use crate::numbers::{F32, F64, Mode, format_of};
 use crate::suite::{Expected, Outcome, Suite};
 
 /// Operations with their types.
@@ -186,7 +187,11 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
         _ => "0",
     };
     suite.block(64);
-    for (space, place) in [(".global", "base"), (".shared", "tile")] {
+    for (space, place) in [
+        (".global", "base"),
+        (".shared", "tile"),
+        (".shared::cta", "tile"),
+    ] {
         suite.blocks(
             format!(
                 ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n@first st{space}.{ty} [{place}], {zero};\n\

@@ -91,8 +91,10 @@ fn compared() -> Vec<Compared> {
     all
 }
 
+type Combine = fn(bool, bool) -> bool;
+
 /// How the outcome is combined with a predicate.
-const COMBINED: [(&str, fn(bool, bool) -> bool); 3] = [
+const COMBINED: [(&str, Combine); 3] = [
     ("and", |x, c| x && c),
     ("or", |x, c| x || c),
     ("xor", |x, c| x != c),

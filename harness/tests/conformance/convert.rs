@@ -1,9 +1,10 @@
 //! `cvt` between scalar types. PTX ISA 9.7.9.
 
+use crate::arithmetic::{integer, to_integer};
 use crate::float::any_nan;
 use crate::inputs::{floats, integers, low, random, singles};
 use crate::integer::{range, value, width};
-use crate::numbers::{F32, F64, Format, MODES, Mode, Number, format_of, integer, to_integer};
+use crate::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
 use crate::suite::{Expected, Suite};
 
 const INTEGERS: [&str; 8] = ["u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64"];

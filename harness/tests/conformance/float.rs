@@ -1,10 +1,8 @@
 //! `f32`, pairs of `f32`, and `f64`. PTX ISA 9.7.3.
 
+use crate::arithmetic::{add, divide, integer, multiply, negate, square_root};
 use crate::inputs::{float_pairs, float_triples, floats, singles};
-use crate::numbers::{
-    F32, F64, Format, MODES, Mode, Number, add, divide, format_of, integer, multiply, negate,
-    square_root,
-};
+use crate::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
 use crate::suite::{Expected, Suite};
 
 /// What may be done beside arithmetic.

@@ -1,8 +1,9 @@
 //! `f16`, `bf16` and pairs of them. PTX ISA 9.7.4.
 
+use crate::arithmetic::{add, multiply, negate};
 use crate::float::{Flags, any_nan, both, extremum};
 use crate::inputs::{float_pairs, float_triples, floats, singles};
-use crate::numbers::{BF16, F16, Format, Mode, Number, add, multiply, negate};
+use crate::numbers::{BF16, F16, Format, Mode, Number};
 use crate::suite::{Expected, Suite};
 
 pub fn rows() -> Suite {

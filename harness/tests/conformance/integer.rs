@@ -92,7 +92,7 @@ fn arithmetic(suite: &mut Suite, ty: &'static str) {
         let one = format!("{ty} -> {ty}");
         let rows = singles(&integers(width));
         suite.lanes(format!("abs.{ty} d, a;"), &one, &rows, move |[a]| {
-            v(a).abs() as u64
+            v(a).unsigned_abs() as u64
         });
         suite.lanes(format!("neg.{ty} d, a;"), &one, &rows, move |[a]| {
             -v(a) as u64

@@ -6,17 +6,23 @@
 //! |---|---|
 //! | `suite` | rows, and the kernels that they become |
 //! | `runner` | runs rows on a device and compares |
-//! | `inputs`, `numbers` | edges of the types; exact arithmetic, rounded by definition |
-//! | `assemble` | every row is legal PTX |
+//! | `inputs` | the edges of the types |
+//! | `numbers`, `arithmetic` | floating-point formats and exact arithmetic, by definition |
+//! | `assemble`, `refused` | every row is legal PTX; what is not is an error |
+//! | `coverage` | nothing that the emulator accepts is without a row |
 //! | the others | the rows of a chapter of PTX ISA |
 
+mod addresses;
 mod approximate;
+mod arithmetic;
 mod assemble;
 mod atomics;
+mod bits;
 mod collective;
 mod compare;
 mod control;
 mod convert;
+mod coverage;
 mod float;
 mod half;
 mod inputs;
@@ -26,8 +32,15 @@ mod matrix;
 mod memory;
 mod numbers;
 mod packed;
+mod refused;
 mod runner;
 mod suite;
+
+#[path = "../../emulator/tests/alu/forms.rs"]
+mod forms;
+#[allow(dead_code, reason = "only what lowers an instruction is used")]
+#[path = "../../emulator/tests/alu/machine.rs"]
+mod machine;
 
 /// The chapters: a test for each.
 macro_rules! chapters {
@@ -46,6 +59,7 @@ macro_rules! chapters {
 chapters!(
     integer,
     logic,
+    bits,
     float,
     half,
     compare,
@@ -53,6 +67,7 @@ chapters!(
     packed,
     approximate,
     memory,
+    addresses,
     atomics,
     collective,
     matrix,

@@ -267,7 +267,7 @@ fn multiply(suite: &mut Suite, p: Product) {
         "s32" => "s32",
         _ => "b32",
     };
-    let mut types = vec!["b32"; 10];
+    let mut types = ["b32"; 10];
     types[in_a + in_b..in_a + in_b + in_c].fill(register);
     let signature = format!("{} -> {}", types.join(" "), vec![register; in_c].join(" "));
     let rows: Vec<[u64; 10]> = (0..16).flat_map(|seed| operands(p, 60 + seed)).collect();

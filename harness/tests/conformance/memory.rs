@@ -2,13 +2,13 @@
 
 use crate::inputs::{low, random};
 use crate::integer::value;
-use crate::suite::{INPUTS, OUTPUTS, Suite};
+use crate::suite::{Expected, INPUTS, OUTPUTS, Outcome, Suite};
 
-const TYPES: [&str; 14] = [
+pub const TYPES: [&str; 14] = [
     "b8", "u8", "s8", "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
 ];
 
-fn bits(ty: &str) -> u32 {
+pub fn bits(ty: &str) -> u32 {
     crate::suite::register_bits(ty)
 }
 
@@ -19,10 +19,7 @@ pub fn rows() -> Suite {
         vectors(&mut suite, ty);
         variables(&mut suite, ty);
     }
-    orders(&mut suite);
     wide_vectors(&mut suite);
-    parameters(&mut suite);
-    addresses(&mut suite);
     suite
 }
 
@@ -73,9 +70,11 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
         load(format!(
             "ld.global.nc.L1::evict_last.L2::128B.{ty} d, [src];"
         ));
-        load(format!(
-            "st.shared.b64 [cell], a;\nld.shared.{ty} d, [cell];"
-        ));
+        for space in ["shared", "shared::cta"] {
+            load(format!(
+                "st.{space}.b64 [cell], a;\nld.{space}.{ty} d, [cell];"
+            ));
+        }
         load(format!(
             "st.volatile.shared.b64 [cell], a;\nld.volatile.shared.{ty} d, [cell];"
         ));
@@ -111,9 +110,11 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
                 "st{first}.global.b64 [tmp], b;\nst{middle}.{ty} [tmp], a;\nld{last}.global.b64 d, [tmp];"
             ));
         }
-        store(format!(
-            "st.shared.b64 [cell], b;\nst.shared.{ty} [cell], a;\nld.shared.b64 d, [cell];"
-        ));
+        for space in ["shared", "shared::cta"] {
+            store(format!(
+                "st.{space}.b64 [cell], b;\nst.{space}.{ty} [cell], a;\nld.{space}.b64 d, [cell];"
+            ));
+        }
         store(format!(
             ".local .align 8 .b8 mine[8];\nst.local.b64 [mine], b;\nst.local.{ty} [mine], a;\n\
              ld.local.b64 d, [mine];"
@@ -134,6 +135,13 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
             let whole = u128::from(words[0]) | u128::from(words[1]) << 64;
             extended(ty, (whole >> (8 * bytes * k)) as u64)
         };
+        let elements = move |words| {
+            Outcome(
+                (0..count)
+                    .map(|k| Expected::Bits(element(words, k)))
+                    .collect(),
+            )
+        };
         let list = |names: &[&str]| names[..count].join(", ");
         let rows = random::<2>(22, 32, 64);
         let results = vec![register.as_str(); count].join(" ");
@@ -148,23 +156,46 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
                 format!("ld{middle}.v{count}.{ty} {{{}}}, [src];", list(&OUTPUTS)),
                 &format!("b64 b64 -> {results}"),
                 &rows,
-                move |words| {
-                    crate::suite::Outcome(
-                        (0..count)
-                            .map(|k| crate::suite::Expected::Bits(element(words, k)))
-                            .collect(),
-                    )
-                },
+                elements,
             );
         }
+        let (mine, loads) = (".local .align 16 .b8 mine[16];", list(&OUTPUTS));
+        for (space, place, prepare) in [
+            ("shared", "cell", ""),
+            ("shared::cta", "cell", ""),
+            ("local", "mine", mine),
+        ] {
+            suite.lanes(
+                format!(
+                    "{prepare}st.{space}.v2.b64 [{place}], {{a, b}};\n\
+                     ld.{space}.v{count}.{ty} {{{loads}}}, [{place}];"
+                ),
+                &format!("b64 b64 -> {results}"),
+                &rows,
+                elements,
+            );
+        }
+        let table = [11 | 22 << 32, 33 | 44 << 32];
+        suite.lanes(
+            format!("ld.const.v{count}.{ty} {{{loads}}}, [table];"),
+            &format!("-> {results}"),
+            &[[]; 32],
+            move |[]| elements(table),
+        );
         // Stores: four elements from as many registers, over what was there.
         let rows = random::<4>(23, 32, 64);
-        let sources = vec![register.as_str(); 4].join(" ");
-        for (space, place) in [(".global", "tmp"), (".shared", "cell"), ("", "tmp")] {
+        let sources = [register.as_str(); 4].join(" ");
+        for (space, place, prepare) in [
+            (".global", "tmp", ""),
+            (".shared", "cell", ""),
+            (".shared::cta", "cell", ""),
+            (".local", "mine", mine),
+            ("", "tmp", ""),
+        ] {
             let other = if space.is_empty() { ".global" } else { space };
             suite.lanes(
                 format!(
-                    "st{other}.b64 [{place}], 0;\nst{other}.b64 [{place}+8], 0;\n\
+                    "{prepare}st{other}.b64 [{place}], 0;\nst{other}.b64 [{place}+8], 0;\n\
                      st{space}.v{count}.{ty} [{place}], {{{}}};\n\
                      ld{other}.v2.b64 {{d, g}}, [{place}];",
                     list(&INPUTS)
@@ -214,111 +245,31 @@ fn variables(suite: &mut Suite, ty: &'static str) {
 fn wide_vectors(suite: &mut Suite) {
     suite.target("sm_100a");
     let rows = random::<4>(24, 32, 64);
-    suite.lanes(
-        "ld.global.v4.b64 {d, g, h, i}, [src];",
-        "b64 b64 b64 b64 -> b64 b64 b64 b64",
-        &rows,
-        |row| row,
-    );
-    suite.lanes(
-        ".reg .b32 w<4>;\nld.global.v8.b32 {w0, d, w1, g, w2, h, w3, i}, [src];",
-        "b64 b64 b64 b64 -> b32 b32 b32 b32",
-        &rows,
-        |row| row.map(|x| x >> 32),
-    );
-    suite.lanes(
-        "st.global.v4.b64 [tmp], {e, c, b, a};\nld.global.v4.b64 {d, g, h, i}, [tmp];",
-        "b64 b64 b64 b64 -> b64 b64 b64 b64",
-        &rows,
-        |[a, b, c, e]| [e, c, b, a],
-    );
-    suite.target("sm_80");
-}
-
-/// What orders accesses changes no value.
-fn orders(suite: &mut Suite) {
-    let rows = random::<1>(25, 32, 32);
-    for fence in [
-        "membar.cta",
-        "membar.gl",
-        "membar.sys",
-        "fence.acq_rel.cta",
-        "fence.acq_rel.gpu",
-        "fence.acq_rel.sys",
-        "fence.sc.cta",
-        "fence.sc.gpu",
-        "fence.sc.sys",
-        "nanosleep.u32 20",
-        "prefetch.global.L1 [src]",
-        "prefetch.global.L2 [src]",
-        "prefetch.L1 [src]",
-        "prefetchu.L1 [src]",
-    ] {
-        let text = format!("st.global.b32 [tmp], a;\n{fence};\nld.global.b32 d, [tmp];");
-        suite.lanes(text, "b32 -> b32", &rows, |[a]| a);
-    }
-    suite.target("sm_90");
-    for wait in ["griddepcontrol.wait", "griddepcontrol.launch_dependents"] {
-        suite.lanes(
-            format!("{wait};\nmov.b32 d, a;"),
-            "b32 -> b32",
-            &rows,
-            |[a]| a,
-        );
+    let words = ".reg .b32 w<4>;\nmov.b64 {w0, w1}, a;\nmov.b64 {w2, w3}, e;";
+    for middle in ["", ".global"] {
+        for ty in ["b64", "u64", "s64", "f64"] {
+            suite.lanes(
+                format!(
+                    "st{middle}.v4.{ty} [tmp], {{e, c, b, a}};\n\
+                     ld{middle}.v4.{ty} {{d, g, h, i}}, [tmp];"
+                ),
+                &format!("{ty} {ty} {ty} {ty} -> {ty} {ty} {ty} {ty}"),
+                &rows,
+                |[a, b, c, e]| [e, c, b, a],
+            );
+        }
+        for ty in ["b32", "u32", "s32", "f32"] {
+            let declared = words.replace("b32", ty);
+            suite.lanes(
+                format!(
+                    "{declared}\nst{middle}.v8.{ty} [tmp], {{w0, w1, w2, w3, w3, w2, w1, w0}};\n\
+                     ld{middle}.v8.{ty} {{w0, d, w1, g, w2, h, w3, i}}, [tmp];"
+                ),
+                &format!("b64 b64 b64 b64 -> {ty} {ty} {ty} {ty}"),
+                &rows,
+                |[a, _, _, e]| [a >> 32, e >> 32, e, a],
+            );
+        }
     }
     suite.target("sm_80");
-}
-
-/// A parameter is what the launch gives: here the place of the inputs.
-fn parameters(suite: &mut Suite) {
-    let rows = random::<1>(26, 32, 64);
-    for space in ["param", "param::entry"] {
-        let text = format!(
-            ".reg .b64 first;\n.reg .b32 parts<2>;\nld.{space}.v2.b32 {{parts0, parts1}}, [p_src];\n\
-             mov.b64 first, {{parts0, parts1}};\nmad.wide.u32 first, tid, 8, first;\n\
-             ld.global.b64 d, [first];\nld.{space}.b32 g, [p_src];\nld.{space}.b32 h, [p_src+4];\n\
-             sub.u32 g, g, parts0;\nsub.u32 h, h, parts1;"
-        );
-        suite.lanes(text, "b64 -> b64 b32 b32", &rows, |[a]| [a, 0, 0]);
-    }
-}
-
-/// Generic addresses of each space, and back.
-fn addresses(suite: &mut Suite) {
-    let rows = random::<1>(27, 32, 64);
-    suite.lanes(
-        ".reg .b64 at64, back;\ncvta.to.global.u64 at64, tmp;\nst.global.b64 [at64], a;\n\
-         cvta.global.u64 back, at64;\nld.b64 d, [back];\nsub.s64 g, back, tmp;",
-        "b64 -> b64 b64",
-        &rows,
-        |[a]| [a, 0],
-    );
-    for space in ["shared", "shared::cta"] {
-        suite.lanes(
-            format!(
-                ".reg .b64 at64, back;\ncvt.u64.u32 at64, cell;\ncvta.{space}.u64 back, at64;\n\
-                 st.b64 [back+8], a;\nld.{space}.b64 d, [cell+8];\ncvta.to.{space}.u64 back, back;\n\
-                 sub.s64 g, back, at64;"
-            ),
-            "b64 -> b64 b64",
-            &rows,
-            |[a]| [a, 0],
-        );
-    }
-    suite.lanes(
-        ".local .align 8 .b8 mine[16];\n.reg .b64 at64, back;\nmov.u64 at64, mine;\n\
-         cvta.local.u64 back, at64;\nst.b64 [back+8], a;\nld.local.b64 d, [mine+8];\n\
-         cvta.to.local.u64 back, back;\nsub.s64 g, back, at64;",
-        "b64 -> b64 b64",
-        &rows,
-        |[a]| [a, 0],
-    );
-    suite.lanes(
-        ".reg .b64 at64;\nmov.u64 at64, table;\ncvta.const.u64 at64, at64;\nld.b32 d, [at64+4];\n\
-         ld.const.b32 g, [table+8];\nld.const.v4.u32 {d, g, h, i}, [table];\n\
-         ld.b32 d, [at64+4];",
-        "b64 -> b32 b32 b32 b32",
-        &rows,
-        |_| [22, 22, 33, 44],
-    );
 }

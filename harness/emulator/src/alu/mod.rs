@@ -119,7 +119,7 @@ fn find(opcode: &str, modifiers: &[&str], instruction: &Instruction) -> Option<O
             logic::lower(opcode, modifiers)
         }
         "setp" | "set" | "selp" | "slct" => compare::lower(opcode, modifiers, operands),
-        "mov" | "cvta" => moves::lower(opcode, modifiers, operands),
+        "mov" => moves::lower(modifiers, operands),
         "cvt" => packed_convert::lower(modifiers).or_else(|| convert::lower(modifiers)),
         _ => return None,
     })

@@ -1,4 +1,4 @@
-//! `mov`, with packing and unpacking, and `cvta`. PTX ISA 9.7.9.
+//! `mov`, with packing and unpacking. PTX ISA 9.7.9.
 
 use super::Alu;
 use super::form::{Form, run};
@@ -6,39 +6,22 @@ use super::lanes::{Lane, each};
 use crate::registers::{Class, LANES, Registers};
 use crate::syntax::ast::{Operand, Type};
 
-pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: &[Operand]) -> Option<Form> {
-    match (opcode, modifiers, operands) {
-        ("mov", [ty], [Operand::Vector(parts), _]) => {
-            let ty = Type::from_name(ty)?;
+pub(super) fn lower(modifiers: &[&str], operands: &[Operand]) -> Option<Form> {
+    let [ty] = modifiers else {
+        return None;
+    };
+    let ty = Type::from_name(ty)?;
+    match operands {
+        [Operand::Vector(parts), _] => {
             let part = part_type(ty, parts.len())?;
-            Some(vector(
-                Form::new(vec![part; parts.len()], [ty], unpack),
-                part,
-            ))
+            let destinations = vec![part; parts.len()];
+            Some(vector(Form::new(destinations, [ty], unpack), part))
         }
-        ("mov", [ty], [_, Operand::Vector(parts)]) => {
-            let ty = Type::from_name(ty)?;
+        [_, Operand::Vector(parts)] => {
             let part = part_type(ty, parts.len())?;
             Some(vector(Form::new([ty], vec![part; parts.len()], pack), part))
         }
-        ("mov", [ty], _) => {
-            let ty = Type::from_name(ty)?;
-            Some(Form::new([ty], [ty], copy(ty)?))
-        }
-        ("cvta", ["to", space, "u64"] | [space, "u64"], _) => {
-            let is_space = matches!(
-                *space,
-                "const"
-                    | "global"
-                    | "local"
-                    | "shared"
-                    | "shared::cta"
-                    | "shared::cluster"
-                    | "param"
-            );
-            is_space.then(|| Form::new([Type::U64], [Type::U64], run!(unary, |a: u64| a)))
-        }
-        _ => None,
+        _ => Some(Form::new([ty], [ty], copy(ty)?)),
     }
 }
 

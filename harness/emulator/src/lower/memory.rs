@@ -20,12 +20,29 @@ pub(super) fn lower(
         "red" => atomic(reader, names, false)?,
         "cvta" => convert_address(reader, names)?,
         "cp" => copy(reader, names)?,
-        "membar" | "fence" | "prefetch" | "prefetchu" | "griddepcontrol" => {
-            Lowered::new(Operation::Nothing)
-        }
+        "membar" | "fence" | "prefetch" | "prefetchu" | "griddepcontrol" => nothing(reader)?,
         _ => return Ok(None),
     };
     Ok(Some(lowered))
+}
+
+/// What orders memory or hints at caches, and so changes nothing here.
+fn nothing(reader: Reader) -> Result<Lowered, LowerError> {
+    let addresses = match (reader.instruction.opcode.as_str(), reader.rest.as_slice()) {
+        ("membar", ["cta" | "gl" | "sys"])
+        | ("fence", ["sc" | "acq_rel", "cta" | "cluster" | "gpu" | "sys"])
+        | ("griddepcontrol", ["wait" | "launch_dependents"]) => 0,
+        ("prefetch", ["L1" | "L2"] | ["global" | "local", "L1" | "L2"]) | ("prefetchu", ["L1"]) => {
+            1
+        }
+        _ => return Err(reader.wrong("no such combination of modifiers")),
+    };
+    match reader.instruction.operands.as_slice() {
+        [] if addresses == 0 => {}
+        [Operand::Address { .. }] if addresses == 1 => {}
+        _ => return Err(reader.wrong(format!("it takes {addresses} addresses"))),
+    }
+    Ok(Lowered::new(Operation::Nothing))
 }
 
 /// The state space that a modifier names; generic if none does.
@@ -47,26 +64,35 @@ fn space(reader: &mut Reader) -> Result<Space, LowerError> {
 }
 
 /// Takes what orders an access; whether it is more than a plain one.
-fn ordering(reader: &mut Reader) -> bool {
-    let is_atomic = [
-        "volatile", "relaxed", "acquire", "release", "acq_rel", "mmio",
-    ]
-    .map(|word| reader.take(word))
-    .contains(&true);
-    for scope in ["cta", "gpu", "sys", "cluster"] {
-        reader.take(scope);
+fn ordering(reader: &mut Reader, orders: &[&str]) -> Result<bool, LowerError> {
+    let is_mmio = reader.take("mmio");
+    let is_volatile = reader.take("volatile");
+    let is_weak = reader.take("weak");
+    let order = reader.take_any(orders);
+    let scope = reader.take_any(&["cta", "cluster", "gpu", "sys"]);
+    let count = usize::from(is_volatile) + usize::from(is_weak) + usize::from(order.is_some());
+    if count > 1 || order.is_some() != scope.is_some() {
+        return Err(reader.wrong("an order goes with one scope, and no other order"));
     }
-    reader.take("weak");
-    is_atomic
+    if is_mmio && (order, scope) != (Some("relaxed"), Some("sys")) {
+        return Err(reader.wrong("`.mmio` goes with `.relaxed.sys`"));
+    }
+    Ok(is_volatile || order.is_some())
 }
 
-/// Takes hints to caches.
-fn hints(reader: &mut Reader) {
-    reader.skip(|part| {
-        matches!(part, "ca" | "cg" | "cs" | "lu" | "cv" | "wb" | "wt" | "nc")
-            || part.starts_with("L1::")
-            || part.starts_with("L2::")
-    });
+/// Takes hints to caches; whether a cache policy is among them.
+fn hints(reader: &mut Reader, operators: &[&str]) -> bool {
+    reader.take_any(operators);
+    reader.take_any(&[
+        "L1::evict_normal",
+        "L1::evict_unchanged",
+        "L1::evict_first",
+        "L1::evict_last",
+        "L1::no_allocate",
+    ]);
+    reader.take_any(&["L2::evict_normal", "L2::evict_first", "L2::evict_last"]);
+    reader.take_any(&["L2::64B", "L2::128B", "L2::256B"]);
+    reader.take("L2::cache_hint")
 }
 
 pub(super) fn address(
@@ -143,18 +169,36 @@ fn moved(
     is_load: bool,
 ) -> Result<(Move, Address), LowerError> {
     let ty = reader.ty()?;
-    if matches!(ty, Type::Pred | Type::B128) {
+    let is_half = matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2);
+    if is_half || matches!(ty, Type::Pred | Type::B128) {
         return Err(reader.wrong("values of this type are not moved"));
     }
-    let is_atomic = ordering(&mut reader);
+    let orders = if is_load {
+        ["relaxed", "acquire"]
+    } else {
+        ["relaxed", "release"]
+    };
+    let is_atomic = ordering(&mut reader, &orders)?;
     let space = space(&mut reader)?;
-    hints(&mut reader);
+    check_space(&reader, space, is_load, is_atomic)?;
+    let is_read_only = is_load && space == Space::Global && reader.take("nc");
+    let has_policy = hints(
+        &mut reader,
+        match (is_load, is_atomic, is_read_only) {
+            (_, true, _) | (_, _, true) => &[],
+            (true, ..) => &["ca", "cg", "cs", "lu", "cv"],
+            (false, ..) => &["wb", "cg", "cs", "wt"],
+        },
+    );
     let count = vector(&mut reader);
     reader.done()?;
-    let policy = usize::from(reader.instruction.operands.len() == 3);
     let (first, second) = match reader.instruction.operands.as_slice() {
-        [first, second] | [first, second, _] if policy <= 1 => (first, second),
-        other => return Err(reader.wrong(format!("it takes 2 operands, not {}", other.len()))),
+        [first, second] if !has_policy => (first, second),
+        [first, second, policy] if has_policy => {
+            names.source(policy, Type::B64)?;
+            (first, second)
+        }
+        other => return Err(reader.wrong(format!("it does not take {} operands", other.len()))),
     };
     let (place, value, numbers) = if is_load {
         (second, first, [2, 1])
@@ -166,8 +210,14 @@ fn moved(
         .iter()
         .map(|operand| wide(names, operand, ty, is_load))
         .collect::<Result<Vec<_>, _>>()?;
-    if ty.bytes() * count as u32 > WIDEST {
-        return Err(reader.wrong(format!("more than {WIDEST} bytes are not moved at once")));
+    let widest = match space {
+        Space::Global | Space::Generic => WIDEST,
+        _ => 16,
+    };
+    if ty.bytes() * count as u32 > widest || count == 8 && ty.bytes() != 4 {
+        return Err(reader.wrong(format!(
+            "such a vector is not moved; {widest} bytes are at most"
+        )));
     }
     let bits = elements(&reader, numbers[1], value, count)?
         .iter()
@@ -183,6 +233,27 @@ fn moved(
         is_atomic,
     };
     Ok((moved, address))
+}
+
+/// Checks that an instruction reaches a space.
+fn check_space(
+    reader: &Reader,
+    space: Space,
+    is_load: bool,
+    is_atomic: bool,
+) -> Result<(), LowerError> {
+    let is_allowed = match space {
+        Space::Global | Space::Generic => true,
+        _ if reader.instruction.opcode == "ldu" => false,
+        Space::Shared => true,
+        Space::Local => !is_atomic || reader.instruction.modifiers.iter().any(|m| m == "volatile"),
+        Space::Param | Space::Const => is_load && !is_atomic,
+    };
+    if is_allowed {
+        Ok(())
+    } else {
+        Err(reader.wrong("it does not reach this state space"))
+    }
 }
 
 fn load(reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
@@ -207,10 +278,12 @@ fn store(reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
 
 fn atomic(mut reader: Reader, names: &mut Names, returns: bool) -> Result<Lowered, LowerError> {
     let ty = reader.ty()?;
-    ordering(&mut reader);
+    reader.take_any(&["relaxed", "acquire", "release", "acq_rel"]);
+    reader.take_any(&["cta", "cluster", "gpu", "sys"]);
     let space = space(&mut reader)?;
-    hints(&mut reader);
-    reader.take("noftz");
+    if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
+        return Err(reader.wrong("it does not reach this state space"));
+    }
     let ops = [
         ("and", AtomicOp::And),
         ("or", AtomicOp::Or),
@@ -228,22 +301,16 @@ fn atomic(mut reader: Reader, names: &mut Names, returns: bool) -> Result<Lowere
         return Err(reader.wrong("its operation is not known"));
     };
     reader.done()?;
-    let is_known = match ty {
-        Type::F32 | Type::F64 => op == AtomicOp::Add,
-        Type::B32 | Type::B64 => {
-            matches!(
-                op,
-                AtomicOp::And | AtomicOp::Or | AtomicOp::Xor | AtomicOp::Exch | AtomicOp::Cas
-            )
-        }
-        Type::U32 => !matches!(op, AtomicOp::And | AtomicOp::Or | AtomicOp::Xor),
-        Type::S32 | Type::U64 | Type::S64 => {
-            matches!(
-                op,
-                AtomicOp::Add | AtomicOp::Min | AtomicOp::Max | AtomicOp::Exch | AtomicOp::Cas
-            )
-        }
-        _ => false,
+    use AtomicOp as Op;
+    let is_known = match op {
+        Op::Exch | Op::Cas => returns && matches!(ty, Type::B32 | Type::B64),
+        Op::And | Op::Or | Op::Xor => matches!(ty, Type::B32 | Type::B64),
+        Op::Inc | Op::Dec => ty == Type::U32,
+        Op::Min | Op::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
+        Op::Add => matches!(
+            ty,
+            Type::U32 | Type::S32 | Type::U64 | Type::F32 | Type::F64
+        ),
     };
     if !is_known {
         return Err(reader.wrong("it does not take this type"));
@@ -340,7 +407,8 @@ fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
             _ => Err(reader.operand(1, "a constant is expected")),
         };
     }
-    hints(&mut reader);
+    let operator = reader.take_any(&["ca", "cg"]);
+    reader.take_any(&["L2::64B", "L2::128B", "L2::256B"]);
     let is_shared = reader.take("shared") || reader.take("shared::cta");
     if !is_shared || !reader.take("global") {
         return Err(reader.wrong("it copies from .global to .shared"));
@@ -356,8 +424,10 @@ fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     else {
         return Err(reader.wrong("it takes two addresses and a constant size"));
     };
-    if !matches!(bytes, 4 | 8 | 16) {
-        return Err(reader.operand(3, format!("{bytes} is not 4, 8 or 16")));
+    match (operator, bytes) {
+        (Some("ca"), 4 | 8 | 16) | (Some("cg"), 16) => {}
+        (None, _) => return Err(reader.wrong("`.ca` or `.cg` is expected")),
+        _ => return Err(reader.operand(3, format!("{bytes} bytes are not copied at once"))),
     }
     let destination = address(&reader, names, 1, to, Space::Shared)?;
     let source = address(&reader, names, 2, from, Space::Global)?;

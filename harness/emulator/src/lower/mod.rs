@@ -1,5 +1,6 @@
 //! From the syntax tree of a kernel to a [`Program`].
 
+mod instructions;
 mod matrix;
 mod memory;
 mod names;
@@ -12,6 +13,7 @@ use crate::program::{Instruction, Operation, Program};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{self, Function, Module, Operand, Position, Statement, Type};
 
+pub use instructions::INSTRUCTIONS;
 use names::Names;
 
 /// Why a kernel cannot be run.
@@ -141,7 +143,17 @@ impl Lowering {
             }
         };
         let text = instruction.full_opcode();
-        let mut lowered = if instruction.opcode == "bra" {
+        let opcode = instruction.opcode.as_str();
+        if INSTRUCTIONS.binary_search(&opcode).is_err() {
+            return Err(error(position, format!("unknown instruction `{text}`")));
+        }
+        let mut lowered = if opcode == "bra" {
+            if text != "bra" && text != "bra.uni" {
+                return Err(error(
+                    position,
+                    format!("`{text}` is not known, only `bra.uni`"),
+                ));
+            }
             let [Operand::Name(label)] = instruction.operands.as_slice() else {
                 return Err(error(position, format!("`{text}` takes a label")));
             };
@@ -251,11 +263,6 @@ impl<'a> Reader<'a> {
     fn take_any(&mut self, modifiers: &[&str]) -> Option<&'a str> {
         let index = self.rest.iter().position(|part| modifiers.contains(part))?;
         Some(self.rest.remove(index))
-    }
-
-    /// Takes all modifiers that `is_hint` accepts: cache hints do not change what is computed.
-    fn skip(&mut self, is_hint: impl Fn(&str) -> bool) {
-        self.rest.retain(|part| !is_hint(part));
     }
 
     /// Takes the last modifier as a type.

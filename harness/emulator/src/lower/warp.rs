@@ -15,7 +15,7 @@ pub(super) fn lower(
     let lowered = match instruction.opcode.as_str() {
         "exit" | "ret" => plain(reader, Operation::Exit)?,
         "trap" => plain(reader, Operation::Trap)?,
-        "nanosleep" => Lowered::new(Operation::Nothing),
+        "nanosleep" => sleep(reader, names)?,
         "bar" | "barrier" => barrier(reader, names)?,
         "shfl" => shuffle(reader, names)?,
         "vote" => vote(reader, names)?,
@@ -29,10 +29,25 @@ pub(super) fn lower(
 }
 
 fn plain(mut reader: Reader, operation: Operation) -> Result<Lowered, LowerError> {
-    reader.take("uni");
+    if reader.instruction.opcode == "ret" {
+        reader.take("uni");
+    }
     reader.done()?;
     reader.operands::<0>()?;
     Ok(Lowered::new(operation))
+}
+
+/// There is no time to let pass.
+fn sleep(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+    if reader.ty()? != Type::U32 {
+        return Err(reader.wrong("it takes .u32"));
+    }
+    reader.done()?;
+    let [time] = reader.operands()?;
+    Ok(Lowered {
+        reads: vec![names.source(time, Type::U32)?],
+        ..Lowered::new(Operation::Nothing)
+    })
 }
 
 fn barrier(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
@@ -50,7 +65,8 @@ fn barrier(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError>
     if !is_arrival && !reader.take("sync") {
         return Err(reader.wrong("only `.sync` and `.arrive` are known"));
     }
-    let is_aligned = reader.take("aligned") || reader.instruction.opcode == "bar";
+    let is_bar = reader.instruction.opcode == "bar";
+    let is_aligned = is_bar || reader.take("aligned");
     reader.done()?;
     let (barrier, threads) = match reader.instruction.operands.as_slice() {
         [barrier] if !is_arrival => (barrier, None),

@@ -284,8 +284,4 @@ fn moves_pack_the_first_part_lowest() {
     machine.run(u32::MAX);
     assert_eq!(machine.read("d")[31], 0x1234_5678);
     assert_eq!(evaluate_one("mov.pred d, a", [1]), 1);
-    assert_eq!(
-        evaluate_one("cvta.to.global.u64 d, a", [u64::MAX]),
-        u64::MAX
-    );
 }

@@ -6,6 +6,7 @@ mod compares;
 mod conversions;
 mod floats;
 mod formats;
+mod forms;
 mod halves;
 mod integers;
 mod lanes;
