@@ -154,3 +154,39 @@ fn a_tensor_without_elements_needs_no_launch() {
     let none = BlockLauncher::new(&bench.device, Family::Scale, odd, FloatType::F32);
     assert!(none.is_err_and(|error| error.to_string().contains("block size 48")));
 }
+
+#[test]
+fn the_scale_of_a_tensor_larger_than_the_grid_sees_all_of_it() {
+    let (rows, cols) = (3, 1 << 20);
+    let device = Device::emulator();
+    let stream = device.stream().unwrap();
+    let (family, format) = (Family::TensorScale, BlockFormat::NVFP4);
+    let launcher = BlockLauncher::new(&device, family, format, FloatType::F32).unwrap();
+    let tensor_scale = device.upload("tensor_scale", &[0.0f32]).unwrap();
+    let workspace = device.upload("workspace", &[0u32; 2]).unwrap();
+    // In the grid's first step, at the start of its second one, and last of all.
+    for at in [7, 1024 * 256 * 8, rows * cols - 1] {
+        let mut x = vec![0.5f32; rows * cols];
+        x[at] = -3.0;
+        let src = device.upload("src", &x).unwrap();
+        let operands = BlockOperands {
+            rows,
+            cols,
+            src: Some(Dense {
+                first: Slice {
+                    buffer: &src,
+                    offset: 0,
+                },
+                stride: cols,
+            }),
+            tensor_scale: Some(&tensor_scale),
+            workspace: Some(&workspace),
+            ..BlockOperands::default()
+        };
+        launcher.launch(&stream, &operands).unwrap();
+        let expected = reference::tensor_scale(&x, &format);
+        assert_eq!(tensor_scale.download::<f32>().unwrap(), [expected]);
+        // Ready for the next launch.
+        assert_eq!(workspace.download::<u32>().unwrap(), [0, 0]);
+    }
+}
