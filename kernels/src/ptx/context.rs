@@ -118,6 +118,8 @@ struct Rule {
     lifts_zero: bool,
     /// Whether s can be above L for a finite amax.
     can_exceed: bool,
+    /// Whether s can be 127.
+    reaches_127: bool,
     /// What carries into the exponent where the rule adds one.
     carry: u32,
     has_window: bool,
@@ -370,6 +372,8 @@ impl Rule {
         let limit = format.scale().exponent_limit();
         Self {
             can_exceed: rule == ScaleRule::Mse || limit.is_some_and(|limit| largest_s > limit),
+            reaches_127: rule == ScaleRule::Mse
+                || limit.is_some_and(|limit| largest_s.min(limit) >= 127),
             is_mse: rule == ScaleRule::Mse,
             lifts_zero: rule == ScaleRule::Nearest,
             carry: match rule {
