@@ -200,12 +200,24 @@ fn ptxas_assembles_a_sample_without_spills() {
             .chain(conversions)
             .map(move |variant| job(&variant, sm))
     });
+    // Their listings are read too, where that tool is there.
+    let disassembler = Disassembler::find(&assembler)
+        .inspect_err(|error| not_run("reading the listings of a sample", error))
+        .ok();
+    let read = |job: &Job, cubin: &[u8]| {
+        let disassembler = disassembler.as_ref()?;
+        let listing = disassembler.listing(&job.module, cubin).unwrap();
+        let functions = parse(&listing).map_err(|error| format!("{}: {error}", job.module));
+        functions
+            .map(|f| Function::named(&f, &job.module).unwrap().body().slots())
+            .map_or_else(Some, |slots| (slots < 10).then(|| job.module.clone()))
+    };
     let flagship = flagship().id();
     let failures = assembler.assemble_all(jobs, |job, assembled| match assembled {
         Ok(assembled) if job.module == flagship && assembled.resources.registers > 32 => Some(
             format!("{flagship} for {}: {:?}", job.target, assembled.resources),
         ),
-        Ok(_) => None,
+        Ok(assembled) => read(job, &assembled.cubin),
         Err(error) => Some(error.to_string()),
     });
     let failed: Vec<&String> = failures.iter().flatten().collect();

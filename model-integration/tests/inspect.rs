@@ -24,7 +24,7 @@ fn wrong_arguments_are_refused() {
         (FLAGSHIP.replace("bf16", "bf17"), FLAGSHIP.to_owned()),
         (
             format!("{FLAGSHIP} --sm 75"),
-            "--sm: no chip known".to_owned(),
+            "needs sm_80, not sm_75".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --sm hopper"),

@@ -41,6 +41,15 @@ impl Target {
             _ => sm / 10 == self.sm / 10 && sm >= self.sm,
         }
     }
+
+    /// Whether PTX for this target can be assembled for a chip of compute capability `sm`: any later
+    /// one; with `a` or `f` as [`Target::runs_on`] (PTX ISA, `.target`).
+    pub const fn takes(self, sm: u32) -> bool {
+        match self.suffix {
+            None => sm >= self.sm,
+            Some(_) => self.runs_on(sm),
+        }
+    }
 }
 
 impl FromStr for Target {
@@ -82,6 +91,9 @@ mod tests {
         let runs = |text, sm| target(text).unwrap().runs_on(sm);
         assert!(runs("80", 80) && runs("80", 89) && !runs("80", 90) && !runs("89", 86));
         assert!(runs("90a", 90) && runs("100f", 103) && !runs("100a", 103));
+        let takes = |text, sm| target(text).unwrap().takes(sm);
+        assert!(takes("80", 120) && !takes("90", 89));
+        assert!(takes("100a", 100) && !takes("100a", 103) && takes("100f", 103));
         let ptx = ".version 8.6\n.target sm_100a, texmode_independent\n";
         assert_eq!(Target::of_ptx(ptx), Some(target("100a").unwrap()));
     }

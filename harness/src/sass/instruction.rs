@@ -140,12 +140,13 @@ impl Instruction {
     }
 
     /// What follows. A subroutine returns: a call is followed by the next instruction. A `BRA.DIV` is
-    /// taken by a warp whose lanes have gone apart, which is not followed.
+    /// taken by a warp whose lanes have gone apart, which is not followed. `BREAK` only takes lanes off a
+    /// barrier.
     pub(super) fn flow(&self) -> Flow<'_> {
         let is_guarded = self.guard.as_deref().is_some_and(|guard| guard != "@PT");
         match self.mnemonic() {
             "BRA" if self.has("DIV") => Flow::Next,
-            "BRA" | "JMP" | "BREAK" => match self.label() {
+            "BRA" | "JMP" => match self.label() {
                 Some(label) => Flow::Branch {
                     label,
                     is_conditional: is_guarded || self.operands.len() > 1,
@@ -243,6 +244,7 @@ mod tests {
             ("@P2 BRA `(.L_x_0)", branch(true)),
             ("BRA P1, `(.L_x_0)", branch(true)),
             ("BRA.DIV UR4, `(.L_x_0)", Flow::Next),
+            ("@P1 BREAK.RELIABLE B1", Flow::Next),
             ("BRX R4 -0x1a0", Flow::Unknown),
             (
                 "EXIT",

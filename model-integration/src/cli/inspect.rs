@@ -63,11 +63,7 @@ impl FromStr for Shape {
 pub fn run(args: &InspectArgs) -> Result<Done> {
     let entry = find(&args.kernel)?;
     let (id, ptx) = (entry.id(), entry.ptx());
-    let (target, chip) = choose(args, &ptx)?;
-    if target.sm() < entry.min_sm() {
-        let min = entry.min_sm();
-        return Err(Usage(format!("--sm: {id} needs sm_{min}, not {target}")).into());
-    }
+    let (target, chip) = choose(args, &*entry, &ptx)?;
     let assembler = Assembler::find()?;
     let disassembler = Disassembler::find(&assembler)?;
     let job = Job {
@@ -111,7 +107,13 @@ fn find(id: &str) -> Result<Box<dyn Entry>> {
     }
     let mut ids: Vec<(bool, usize, String)> = kernels()
         .map(|entry| entry.id())
-        .map(|known| (!known.contains(id), strsim::levenshtein(&known, id), known))
+        .map(|known| {
+            (
+                !known.starts_with(id),
+                strsim::levenshtein(&known, id),
+                known,
+            )
+        })
         .collect();
     ids.sort_unstable();
     let near: Vec<&str> = ids.iter().take(3).map(|(.., id)| id.as_str()).collect();
@@ -122,20 +124,32 @@ fn find(id: &str) -> Result<Box<dyn Entry>> {
     .into())
 }
 
-/// What to assemble for and what to predict for: each from the other where only one is given.
-fn choose(args: &InspectArgs, ptx: &str) -> Result<(Target, Chip), Usage> {
-    // A kernel for one chip's own instructions is only assembled for that one.
-    let own = |sm| Target::of_ptx(ptx).filter(|own| own.sm() == sm);
-    let of_chip = |chip: Chip| (own(chip.sm).unwrap_or(Target::new(chip.sm)), chip);
-    match (args.sm, args.chip) {
-        (None, None) => Ok(of_chip(CHIPS[0])),
-        (None, Some(chip)) => Ok(of_chip(chip)),
-        (Some(target), Some(chip)) if target.runs_on(chip.sm) => Ok((target, chip)),
-        (Some(target), Some(chip)) => Err(Usage(format!(
+/// What to assemble for and what to predict for: each from the other where only one is given, and
+/// without either the first chip that takes the kernel.
+fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, Chip), Usage> {
+    let own = Target::of_ptx(ptx).unwrap_or(Target::new(entry.min_sm()));
+    let default = || CHIPS.into_iter().find(|chip| own.takes(chip.sm));
+    let given = args.sm.or_else(|| {
+        let chip = args.chip.or_else(default)?;
+        // A kernel for one chip's own instructions is only assembled for that one.
+        Some(if own.sm() == chip.sm {
+            own
+        } else {
+            Target::new(chip.sm)
+        })
+    });
+    let target = given.unwrap_or(own);
+    if target.sm() < entry.min_sm() {
+        let (id, min) = (entry.id(), entry.min_sm());
+        return Err(Usage(format!("{id} needs sm_{min}, not {target}")));
+    }
+    match args.chip {
+        Some(chip) if target.runs_on(chip.sm) => Ok((target, chip)),
+        Some(chip) => Err(Usage(format!(
             "--chip: {} is sm_{}, which runs no code for {target}",
             chip.name, chip.sm
         ))),
-        (Some(target), None) => {
+        None => {
             let chip = CHIPS.into_iter().find(|chip| target.runs_on(chip.sm));
             let unknown = || Usage(format!("--sm: no chip known to run code for {target}"));
             Ok((target, chip.ok_or_else(unknown)?))
