@@ -1,10 +1,11 @@
 //! Instructions that reach memory.
 
+use super::atomic;
 use super::names::Names;
 use super::{Lowered, Reader, class_of};
 use crate::alu::{Alu, LowerError, Operands};
 use crate::exec::WIDEST;
-use crate::program::{Address, AtomicOp, Move, Operation, Space};
+use crate::program::{Address, Move, Operation, Space};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{Immediate, Instruction, Operand, Type};
 
@@ -16,8 +17,8 @@ pub(super) fn lower(
     let lowered = match instruction.opcode.as_str() {
         "ld" | "ldu" => load(reader, names)?,
         "st" => store(reader, names)?,
-        "atom" => atomic(reader, names, true)?,
-        "red" => atomic(reader, names, false)?,
+        "atom" => atomic::lower(reader, names, true)?,
+        "red" => atomic::lower(reader, names, false)?,
         "cvta" => convert_address(reader, names)?,
         "cp" => copy(reader, names)?,
         "membar" | "fence" | "prefetch" | "prefetchu" | "griddepcontrol" => nothing(reader)?,
@@ -46,7 +47,7 @@ fn nothing(reader: Reader) -> Result<Lowered, LowerError> {
 }
 
 /// The state space that a modifier names; generic if none does.
-fn space(reader: &mut Reader) -> Result<Space, LowerError> {
+pub(super) fn space(reader: &mut Reader) -> Result<Space, LowerError> {
     let spaces = [
         ("global", Space::Global),
         ("shared", Space::Shared),
@@ -273,77 +274,6 @@ fn store(reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
         reads,
         writes: Vec::new(),
         operation: Operation::Store(moved),
-    })
-}
-
-fn atomic(mut reader: Reader, names: &mut Names, returns: bool) -> Result<Lowered, LowerError> {
-    let ty = reader.ty()?;
-    reader.take_any(&["relaxed", "acquire", "release", "acq_rel"]);
-    reader.take_any(&["cta", "cluster", "gpu", "sys"]);
-    let space = space(&mut reader)?;
-    if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
-        return Err(reader.wrong("it does not reach this state space"));
-    }
-    let ops = [
-        ("and", AtomicOp::And),
-        ("or", AtomicOp::Or),
-        ("xor", AtomicOp::Xor),
-        ("add", AtomicOp::Add),
-        ("min", AtomicOp::Min),
-        ("max", AtomicOp::Max),
-        ("inc", AtomicOp::Inc),
-        ("dec", AtomicOp::Dec),
-        ("exch", AtomicOp::Exch),
-        ("cas", AtomicOp::Cas),
-    ];
-    let found = ops.into_iter().find(|(name, _)| reader.take(name));
-    let Some((_, op)) = found else {
-        return Err(reader.wrong("its operation is not known"));
-    };
-    reader.done()?;
-    use AtomicOp as Op;
-    let is_known = match op {
-        Op::Exch | Op::Cas => returns && matches!(ty, Type::B32 | Type::B64),
-        Op::And | Op::Or | Op::Xor => matches!(ty, Type::B32 | Type::B64),
-        Op::Inc | Op::Dec => ty == Type::U32,
-        Op::Min | Op::Max => matches!(ty, Type::U32 | Type::S32 | Type::U64 | Type::S64),
-        Op::Add => matches!(
-            ty,
-            Type::U32 | Type::S32 | Type::U64 | Type::F32 | Type::F64
-        ),
-    };
-    if !is_known {
-        return Err(reader.wrong("it does not take this type"));
-    }
-    let operands = reader.instruction.operands.as_slice();
-    let values = if op == AtomicOp::Cas { 2 } else { 1 };
-    let first = usize::from(returns);
-    if operands.len() != first + 1 + values {
-        let count = first + 1 + values;
-        return Err(reader.wrong(format!("it takes {count} operands, not {}", operands.len())));
-    }
-    let destination = match returns {
-        true => Some(names.destination(&operands[0], ty)?),
-        false => None,
-    };
-    let address = address(&reader, names, first + 1, &operands[first], space)?;
-    let sources = operands[first + 1..]
-        .iter()
-        .map(|operand| names.source(operand, ty))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut reads = reads_of(address);
-    reads.extend(&sources);
-    Ok(Lowered {
-        reads,
-        writes: destination.into_iter().collect(),
-        operation: Operation::Atomic {
-            space,
-            op,
-            ty,
-            destination,
-            address,
-            sources,
-        },
     })
 }
 

@@ -1,5 +1,6 @@
 //! From the syntax tree of a kernel to a [`Program`].
 
+mod atomic;
 mod instructions;
 mod matrix;
 mod memory;
