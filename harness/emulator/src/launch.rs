@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use crate::exec::{Block, Environment};
 use crate::lower::{ProgramError, lower};
 use crate::memory::global::GlobalMemory;
-use crate::memory::log::first_conflict;
+use crate::memory::log::{Interval, Touch, first_conflict};
 use crate::program::{Operation, Program, Space};
 use crate::report::{Index3, Other, Report, Violation};
 use crate::statistics::Statistics;
@@ -130,40 +130,102 @@ impl Kernels {
         let blocks = geometry.grid.iter().product::<u32>();
         // Blocks after one that broke a rule need not run; those before it decide what is told.
         let failed = AtomicU32::new(u32::MAX);
-        let run = |linear: u32| {
-            if linear > failed.load(Ordering::Relaxed) {
-                return Ok(Default::default());
-            }
-            match Block::new(&environment, linear).run() {
-                Ok(finished) => Ok((finished.log.finish(), finished.statistics)),
-                Err(report) => {
-                    failed.fetch_min(linear, Ordering::Relaxed);
-                    Err(report)
-                }
-            }
-        };
+        let start = || Worker::new(&environment);
         // Atomics make results depend on the order of blocks; then that is one after the other.
-        let results: Vec<Result<_, Box<Report>>> = if has_global_atomics(program) {
-            (0..blocks).map(run).collect()
+        let done = if has_global_atomics(program) {
+            (0..blocks)
+                .fold(start(), |worker, block| worker.run(block, &failed))
+                .finish()
         } else {
-            (0..blocks).into_par_iter().map(run).collect()
+            let workers = (0..blocks).into_par_iter();
+            let workers = workers.fold(start, |worker, block| worker.run(block, &failed));
+            let nothing = || Done::new(program);
+            workers.map(Worker::finish).reduce(nothing, Done::with)
         };
-        let mut statistics = Statistics::new(program.instructions.len());
-        let mut logs = Vec::with_capacity(results.len());
-        for (block, result) in (0..).zip(results) {
-            let (log, counts) = result?;
-            statistics.add(&counts);
-            logs.push((block, log));
+        let Done {
+            logs,
+            statistics,
+            failure,
+        } = done;
+        if let Some((_, report)) = failure {
+            return Err(report.into());
         }
         if let Some(conflict) = first_conflict(&logs) {
             return Err(global_race(program, geometry, memory, conflict).into());
         }
         for interval in logs.iter().flat_map(|(_, log)| log) {
-            if interval.touch != crate::memory::log::Touch::Read {
+            if interval.touch != Touch::Read {
                 memory.mark_written(interval.start, interval.end);
             }
         }
         Ok(statistics)
+    }
+}
+
+/// Runs blocks, one after the other.
+struct Worker<'a> {
+    block: Block<'a>,
+    logs: Vec<(u32, Vec<Interval>)>,
+    failure: Option<(u32, Box<Report>)>,
+}
+
+impl<'a> Worker<'a> {
+    fn new(environment: &'a Environment<'a>) -> Self {
+        Self {
+            block: Block::new(environment),
+            logs: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// Runs a block unless a lower one has `failed`.
+    fn run(mut self, linear: u32, failed: &AtomicU32) -> Self {
+        if linear > failed.load(Ordering::Relaxed) {
+            return self;
+        }
+        match self.block.run(linear) {
+            Ok(log) => self.logs.push((linear, log)),
+            Err(report) => {
+                failed.fetch_min(linear, Ordering::Relaxed);
+                self.failure = Some((linear, report));
+            }
+        }
+        self
+    }
+
+    fn finish(self) -> Done {
+        Done {
+            logs: self.logs,
+            statistics: self.block.into_statistics(),
+            failure: self.failure,
+        }
+    }
+}
+
+/// What some blocks did.
+struct Done {
+    /// What each touched in global memory.
+    logs: Vec<(u32, Vec<Interval>)>,
+    statistics: Statistics,
+    /// The lowest block that broke a rule.
+    failure: Option<(u32, Box<Report>)>,
+}
+
+impl Done {
+    fn new(program: &Program) -> Self {
+        Self {
+            logs: Vec::new(),
+            statistics: Statistics::new(program.instructions.len()),
+            failure: None,
+        }
+    }
+
+    fn with(mut self, other: Self) -> Self {
+        self.logs.extend(other.logs);
+        self.statistics.add(&other.statistics);
+        let failures = self.failure.into_iter().chain(other.failure);
+        self.failure = failures.min_by_key(|(block, _)| *block);
+        self
     }
 }
 

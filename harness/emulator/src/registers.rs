@@ -47,6 +47,13 @@ impl Registers {
         }
     }
 
+    /// Makes every register unwritten.
+    pub fn forget(&mut self) {
+        for written in &mut self.written {
+            written.fill(0);
+        }
+    }
+
     /// Lanes in which a register has a value.
     #[inline(always)]
     pub fn written(&self, register: Register) -> u32 {

@@ -90,68 +90,69 @@ pub(crate) fn sectors(addresses: impl Iterator<Item = u64>, bytes: u64) -> u64 {
 /// Passes that a request to shared memory takes: a quarter of a warp at a time for 16 bytes a
 /// lane, half for 8, all for less; in each, as many as the busiest of 32 banks has words.
 pub(crate) fn bank_passes(lanes: impl Iterator<Item = (usize, u64)>, bytes: u64) -> u64 {
-    let lanes_at_once = match bytes {
-        16.. => 8,
-        8.. => 16,
-        _ => 32,
-    };
+    // Lanes move multiples of a unit, which neighbouring banks hold that nothing tells apart.
+    let unit = bytes.clamp(4, 16).next_power_of_two();
+    let lanes_at_once = 128 / unit as usize;
     let mut passes = 0;
     let mut banks = Banks {
+        count: 128 / unit,
         first: [0; 32],
         used: 0,
-        others: [0; 64],
-        count: 0,
+        others: [0; 32],
+        more: 0,
     };
     let mut group = 0;
     for (lane, offset) in lanes {
         if lane / lanes_at_once != group {
             passes += banks.passes();
-            (banks.used, banks.count) = (0, 0);
+            (banks.used, banks.more) = (0, 0);
             group = lane / lanes_at_once;
         }
-        for word in offset / 4..=(offset + bytes - 1) / 4 {
-            banks.add(word);
+        for at in offset / unit..=(offset + bytes - 1) / unit {
+            banks.add(at);
         }
     }
     passes + banks.passes()
 }
 
-/// The words that are wanted at once of each bank.
+/// The units that are wanted at once of each bank.
 struct Banks {
-    /// The first word of each bank in `used`.
+    /// How many banks there are, a power of two.
+    count: u64,
+    /// The first unit of each bank in `used`.
     first: [u64; 32],
     used: u32,
-    /// Other words, some perhaps more than once.
-    others: [u64; 64],
-    count: usize,
+    /// Other units, some perhaps more than once.
+    others: [u64; 32],
+    more: usize,
 }
 
 impl Banks {
     #[inline(always)]
-    fn add(&mut self, word: u64) {
-        let bank = (word % 32) as usize;
+    fn add(&mut self, unit: u64) {
+        let bank = (unit & (self.count - 1)) as usize;
         if self.used >> bank & 1 == 0 {
             self.used |= 1 << bank;
-            self.first[bank] = word;
-        } else if self.first[bank] != word {
-            self.others[self.count] = word;
-            self.count += 1;
+            self.first[bank] = unit;
+        } else if self.first[bank] != unit {
+            self.others[self.more] = unit;
+            self.more += 1;
         }
     }
 
     fn passes(&mut self) -> u64 {
-        let others = &mut self.others[..self.count];
-        others.sort_unstable_by_key(|word| (word % 32, *word));
+        let others = &mut self.others[..self.more];
+        others.sort_unstable_by_key(|unit| (unit & (self.count - 1), *unit));
         let mut most = u64::from(self.used != 0);
-        let mut words = most;
-        for (i, &word) in others.iter().enumerate() {
+        let mut units = most;
+        for (i, &unit) in others.iter().enumerate() {
             let before = i.checked_sub(1).map(|before| others[before]);
-            words = match before {
-                Some(before) if before == word => continue,
-                Some(before) if before % 32 == word % 32 => words + 1,
+            units = match before {
+                Some(before) if before == unit => continue,
+                Some(before) if before & (self.count - 1) == unit & (self.count - 1) => units + 1,
                 _ => 2,
             };
-            most = most.max(words);
+            most = most.max(units);
         }
         most
     }

@@ -274,8 +274,36 @@ fn sign(opcode: &str, mut modifiers: Modifiers) -> Option<Form> {
 /// The immediate of `min` and `max`.
 pub(super) const IS_MAX: u64 = 1;
 pub(super) const PROPAGATES_NAN: u64 = 2;
+pub(super) const BOTH: u64 = IS_MAX | PROPAGATES_NAN;
 pub(super) const IS_XOR_SIGN: u64 = 4;
 pub(super) const EXTREMUM_FLUSHES: u64 = 8;
+
+/// The function of a `min` or `max`: those that most programs use, each by itself, and one for
+/// all others.
+macro_rules! by_extremum {
+    ($immediate:expr, |$how:ident, $a:ident: $A:ty, $b:ident: $B:ty| $f:expr) => {{
+        macro_rules! constant {
+                                    ($value:expr) => {
+                                        run!(vectorised binary, #[inline(always)] |$a: $A, $b: $B| {
+                                            let $how = $value;
+                                            $f
+                                        })
+                                    };
+                                }
+        let run: crate::alu::LaneFunction = match $immediate {
+            0 => constant!(0),
+            IS_MAX => constant!(IS_MAX),
+            PROPAGATES_NAN => constant!(PROPAGATES_NAN),
+            BOTH => constant!(BOTH),
+            _ => |alu, registers, active| {
+                let $how = alu.immediate;
+                crate::alu::lanes::binary(alu, registers, active, |$a: $A, $b: $B| $f);
+            },
+        };
+        run
+    }};
+}
+pub(super) use by_extremum;
 
 /// Reads the modifiers of `min` and `max` but for the type.
 pub(super) fn extremum_immediate(opcode: &str, modifiers: &mut Modifiers) -> Option<u64> {
@@ -311,22 +339,11 @@ pub(super) fn extremum_by<F: Float>(immediate: u64, a: F, b: F) -> F {
 fn extremum_form(opcode: &str, mut modifiers: Modifiers) -> Option<Form> {
     let immediate = extremum_immediate(opcode, &mut modifiers)?;
     let ty = modifiers.last_type()?;
-    let run: LaneFunction = match (ty, immediate) {
-        // Those that most programs use, by themselves.
-        (F32, 0) => run!(binary, |a: f32, b: f32| extremum_by(0, a, b)),
-        (F32, IS_MAX) => run!(binary, |a: f32, b: f32| extremum_by(IS_MAX, a, b)),
-        (F32, _) => |alu, registers, active| {
-            let how = alu.immediate;
-            lanes::binary(alu, registers, active, |a: f32, b: f32| {
-                extremum_by(how, a, b)
-            });
-        },
-        (F64, 0 | IS_MAX) => |alu, registers, active| {
-            let how = alu.immediate;
-            lanes::binary(alu, registers, active, |a: f64, b: f64| {
-                extremum_by(how, a, b)
-            });
-        },
+    let run = match (ty, immediate) {
+        (F32, _) => by_extremum!(immediate, |how, a: f32, b: f32| extremum_by(how, a, b)),
+        (F64, 0 | IS_MAX) => {
+            by_extremum!(immediate, |how, a: f64, b: f64| extremum_by(how, a, b))
+        }
         _ => return None,
     };
     Some(Form::new([ty], [ty; 2], run).with(immediate))

@@ -1,7 +1,7 @@
 //! Arithmetic on `f16`, `bf16` and pairs of them, each rounded once. PTX ISA 9.7.4.
 
 use super::LaneFunction;
-use super::float::{extremum_by, extremum_immediate};
+use super::float::{BOTH, IS_MAX, PROPAGATES_NAN, by_extremum, extremum_by, extremum_immediate};
 use super::form::{Form, Modifiers, run};
 use super::lanes::Lane;
 use crate::numeric::exact::Rounding;
@@ -150,15 +150,8 @@ fn scalar<H: Float + Lane>(opcode: &str, mut modifiers: Modifiers, ty: Type) -> 
         }
         "min" | "max" => {
             let immediate = extremum(opcode, &mut modifiers, is_bf16)?;
-            Some(
-                Form::new([ty], [ty; 2], |alu, registers, active| {
-                    let how = alu.immediate;
-                    super::lanes::binary(alu, registers, active, |a: H, b: H| {
-                        extremum_by(how, a, b)
-                    });
-                })
-                .with(immediate),
-            )
+            let run = by_extremum!(immediate, |how, a: H, b: H| extremum_by(how, a, b));
+            Some(Form::new([ty], [ty; 2], run).with(immediate))
         }
         _ => None,
     }
@@ -204,15 +197,10 @@ where
         }
         "min" | "max" => {
             let immediate = extremum(opcode, &mut modifiers, is_bf16)?;
-            Some(
-                Form::new([ty], [ty; 2], |alu, registers, active| {
-                    let how = alu.immediate;
-                    super::lanes::binary(alu, registers, active, |a: [H; 2], b: [H; 2]| {
-                        [extremum_by(how, a[0], b[0]), extremum_by(how, a[1], b[1])]
-                    });
-                })
-                .with(immediate),
-            )
+            let run = by_extremum!(immediate, |how, a: [H; 2], b: [H; 2]| {
+                [extremum_by(how, a[0], b[0]), extremum_by(how, a[1], b[1])]
+            });
+            Some(Form::new([ty], [ty; 2], run).with(immediate))
         }
         _ => None,
     }

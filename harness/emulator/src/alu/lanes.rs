@@ -263,9 +263,24 @@ pub fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
 pub fn vectorised(run: impl FnOnce()) {
     #[cfg(target_arch = "x86_64")]
     {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
+        fn widest(run: impl FnOnce()) {
+            run();
+        }
+
         #[target_feature(enable = "avx2,fma")]
         fn wide(run: impl FnOnce()) {
             run();
+        }
+
+        if is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bw")
+            && is_x86_feature_detected!("avx512dq")
+            && is_x86_feature_detected!("avx512vl")
+            && is_x86_feature_detected!("fma")
+        {
+            // SAFETY: the processor has the features.
+            return unsafe { widest(run) };
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             // SAFETY: the processor has the features.

@@ -88,7 +88,8 @@ impl Block<'_> {
         counts: &[u32; LANES],
     ) -> Result<[[u8; WIDEST]; LANES], Box<Report>> {
         let mut copied = [[0u8; WIDEST]; LANES];
-        let mut rest = self.accesses(warp, pc, Space::Global, source, active, bytes, true)?;
+        let mut rest = Accesses::new(&self.warps[warp], Space::Global, source, active, bytes);
+        self.admit(warp, pc, &rest, true)?;
         // Lanes of which fewer bytes are read are not held to all of them.
         let partial = lanes_of(active).filter(|&lane| counts[lane] < bytes);
         let partial = partial.fold(0u32, |lanes, lane| lanes | 1 << lane);

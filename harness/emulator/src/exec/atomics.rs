@@ -2,6 +2,7 @@
 
 use super::block::Block;
 use super::lanes_of;
+use super::request::Accesses;
 use super::step::Next;
 use crate::memory::log::Touch;
 use crate::memory::shared::Access;
@@ -32,7 +33,8 @@ impl Block<'_> {
             return Ok(Next::Following);
         };
         let bytes = ty.bytes();
-        let mut rest = self.accesses(warp, pc, *space, *address, active, bytes, false)?;
+        let mut rest = Accesses::new(&self.warps[warp], *space, *address, active, bytes);
+        self.admit(warp, pc, &rest, false)?;
         while let Some(request) = self.next_request(&mut rest) {
             if request.space == Space::Global {
                 self.check_global(warp, pc, &request, Touch::Atomic, true)?;

@@ -4,7 +4,7 @@ use super::asynchronous::Copies;
 use super::warp::{Fragment, State, Warp};
 use crate::memory::global::{Allocation, GlobalMemory};
 use crate::memory::local::LocalMemory;
-use crate::memory::log::TouchLog;
+use crate::memory::log::{Interval, TouchLog};
 use crate::memory::shared::SharedMemory;
 use crate::program::{Operation, Program, Special};
 use crate::registers::{Class, LANES, Register, Registers};
@@ -33,7 +33,7 @@ pub(super) struct Barrier {
 /// Barriers of a block. PTX ISA 9.7.13.1.
 pub(super) const BARRIERS: usize = 16;
 
-/// A block on its way.
+/// A block on its way, after others.
 pub(crate) struct Block<'a> {
     pub(super) environment: &'a Environment<'a>,
     pub(super) index: Index3,
@@ -47,18 +47,11 @@ pub(crate) struct Block<'a> {
     pub(super) spent: u64,
 }
 
-/// What a block leaves behind.
-pub(crate) struct Finished {
-    pub log: TouchLog,
-    pub statistics: Statistics,
-}
-
 impl<'a> Block<'a> {
-    /// Block number `linear` of the grid, before its first instruction.
-    pub fn new(environment: &'a Environment<'a>, linear: u32) -> Self {
+    /// The room for a block: one after the other runs in it.
+    pub fn new(environment: &'a Environment<'a>) -> Self {
         let program = environment.program;
         let threads = environment.block.iter().product::<u32>();
-        let index = Index3::of(linear, environment.grid);
         let [words, doubles, predicates] = program.registers;
         let mut registers = Registers::new(words, doubles, predicates);
         for &(register, value) in &program.constants {
@@ -69,44 +62,63 @@ impl<'a> Block<'a> {
                     registers.set_predicate(register, 0u32.wrapping_sub(value as u32 & 1), !0);
                 }
             }
-            registers.mark_written(register, u32::MAX);
         }
-        let mut block = Self {
+        let warps = (0..threads.div_ceil(LANES as u32)).map(|number| {
+            let count = (threads - number * LANES as u32).min(LANES as u32);
+            Warp {
+                number,
+                lanes: (u64::MAX >> (64 - count)) as u32,
+                registers: registers.clone(),
+                local: LocalMemory::new(program.local as usize),
+                fragments: Vec::new(),
+                epoch: 0,
+                copies: Copies::default(),
+            }
+        });
+        let shared = program.static_shared + environment.dynamic_shared;
+        Self {
             environment,
-            index,
-            warps: Vec::new(),
-            shared: SharedMemory::new(
-                (program.static_shared + environment.dynamic_shared) as usize,
-            ),
+            index: Index3::default(),
+            warps: warps.collect(),
+            shared: SharedMemory::new(shared as usize),
             barriers: [Barrier::default(); BARRIERS],
             epoch: 0,
             log: TouchLog::default(),
             recent_allocation: None,
             statistics: Statistics::new(program.instructions.len()),
             spent: 0,
-        };
-        for number in 0..threads.div_ceil(LANES as u32) {
-            let count = (threads - number * LANES as u32).min(LANES as u32);
-            let lanes = (u64::MAX >> (64 - count)) as u32;
-            let mut registers = registers.clone();
-            for &(register, special) in &program.specials {
-                block.set_special(&mut registers, register, special, number);
-            }
-            block.warps.push(Warp {
-                number,
-                lanes,
-                registers,
-                local: LocalMemory::new(program.local as usize),
-                fragments: vec![Fragment {
-                    pc: 0,
-                    lanes,
-                    state: State::Running,
-                }],
-                epoch: 0,
-                copies: Copies::default(),
-            });
         }
-        block
+    }
+
+    /// Makes everything as it is before the first instruction of block number `linear`.
+    fn begin(&mut self, linear: u32) {
+        let program = self.environment.program;
+        self.index = Index3::of(linear, self.environment.grid);
+        self.shared.reset();
+        self.barriers = [Barrier::default(); BARRIERS];
+        self.epoch = 0;
+        self.log = TouchLog::default();
+        self.spent = 0;
+        let mut warps = std::mem::take(&mut self.warps);
+        for warp in &mut warps {
+            warp.registers.forget();
+            for &(register, _) in &program.constants {
+                warp.registers.mark_written(register, u32::MAX);
+            }
+            for &(register, special) in &program.specials {
+                self.set_special(&mut warp.registers, register, special, warp.number);
+            }
+            warp.local.reset();
+            warp.fragments.clear();
+            warp.fragments.push(Fragment {
+                pc: 0,
+                lanes: warp.lanes,
+                state: State::Running,
+            });
+            warp.epoch = 0;
+            warp.copies = Copies::default();
+        }
+        self.warps = warps;
     }
 
     fn set_special(
@@ -143,26 +155,29 @@ impl<'a> Block<'a> {
         registers.mark_written(register, u32::MAX);
     }
 
-    /// Runs it to its end.
+    /// Runs block number `linear` of the grid to its end; what it touched in global memory.
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn run(mut self) -> Result<Finished, Box<Report>> {
+    pub fn run(&mut self, linear: u32) -> Result<Vec<Interval>, Box<Report>> {
+        self.begin(linear);
         loop {
             let mut has_moved = false;
             for warp in 0..self.warps.len() {
                 has_moved |= self.run_warp(warp)?;
             }
             if self.warps.iter().all(|warp| warp.fragments.is_empty()) {
-                return Ok(Finished {
-                    log: self.log,
-                    statistics: self.statistics,
-                });
+                return Ok(std::mem::take(&mut self.log).finish());
             }
             if !has_moved {
                 return Err(self.stuck());
             }
         }
+    }
+
+    /// What the blocks that ran did, counted.
+    pub fn into_statistics(self) -> Statistics {
+        self.statistics
     }
 
     /// Why nobody can go on.

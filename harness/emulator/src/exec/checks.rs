@@ -69,7 +69,14 @@ impl Block<'_> {
         access: Access,
     ) -> Result<(), Box<Report>> {
         let first = self.shared_record(warp, pc);
-        for lane in lanes_of(request.lanes) {
+        let mut rest = request.lanes;
+        if rest == u32::MAX && request.bytes == 4 {
+            let done = self
+                .shared
+                .touch_words(|lane| request.address(lane), access, first);
+            rest = rest.checked_shl(done as u32).unwrap_or(0);
+        }
+        for lane in lanes_of(rest) {
             let (address, bytes) = (request.address(lane), request.bytes);
             let now = first.of_lane(lane);
             if let Err(fault) = self.shared.touch(address, bytes, access, now) {
@@ -107,7 +114,7 @@ impl Block<'_> {
 
     #[cold]
     #[allow(clippy::too_many_arguments, reason = "all of an access")]
-    fn shared_fault(
+    pub(super) fn shared_fault(
         &self,
         warp: usize,
         pc: u32,

@@ -5,10 +5,9 @@
 use super::block::Block;
 use super::step::Next;
 use super::warp::{State, Warp};
-use crate::alu::each;
 use crate::memory::shared::Access;
 use crate::program::{Address, Space};
-use crate::registers::Register;
+use crate::registers::{LANES, Register};
 use crate::report::{Report, Violation};
 use crate::statistics::bank_passes;
 
@@ -48,45 +47,59 @@ impl Block<'_> {
         if !self.are_all_here(warp, pc, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
-        for (matrix, &destination) in destinations.iter().enumerate() {
-            let rows = self.rows(warp, pc, address, matrix, Access::Read)?;
+        let addresses = self.warps[warp].addresses(address);
+        let matrices = addresses.as_chunks().0.iter().enumerate();
+        for (&destination, (matrix, rows)) in destinations.iter().zip(matrices) {
+            self.touch_rows(warp, pc, matrix, rows, Access::Read)?;
             let shared = &self.shared;
-            // A lane has two neighbours of a row, which are a word, or of a column.
-            let word = |lane: usize| shared.word(rows[lane / 4] + 4 * (lane % 4) as u64);
-            let element =
-                |row: usize, column: usize| shared.load(rows[row] + 2 * column as u64, 2) as u32;
-            let pair = |lane: usize| {
-                let (column, row) = (lane / 4, 2 * (lane % 4));
-                element(row, column) | element(row + 1, column) << 16
-            };
-            let lanes = match is_transposed {
-                false => each(word),
-                true => each(pair),
-            };
+            let mut lanes = [0; LANES];
+            if is_transposed {
+                let element = |row: usize, column: usize| {
+                    shared.load(rows[row] + 2 * column as u64, 2) as u32
+                };
+                for (lane, pair) in lanes.iter_mut().enumerate() {
+                    let (column, row) = (lane / 4, 2 * (lane % 4));
+                    *pair = element(row, column) | element(row + 1, column) << 16;
+                }
+            } else {
+                for (lanes, &row) in lanes.as_chunks_mut().0.iter_mut().zip(rows) {
+                    *lanes = shared.words(row);
+                }
+            }
             *self.warps[warp].registers.word_mut(destination) = lanes;
         }
         Ok(Next::Following)
     }
 
-    /// Addresses of the rows of an 8x8 matrix, checked and counted.
-    fn rows(
+    /// Checks and counts the accesses to the rows of an 8x8 matrix.
+    #[inline(always)]
+    fn touch_rows(
         &mut self,
         warp: usize,
         pc: u32,
-        address: Address,
         matrix: usize,
+        rows: &[u64; 8],
         access: Access,
-    ) -> Result<[u64; 8], Box<Report>> {
-        let addresses = self.warps[warp].addresses(address);
-        let rows: [u64; 8] = std::array::from_fn(|row| addresses[8 * matrix + row]);
-        for (lane, row) in (8 * matrix..).zip(rows) {
+    ) -> Result<(), Box<Report>> {
+        let first = self.shared_record(warp, pc);
+        for (lane, &row) in (8 * matrix..).zip(rows) {
             let thread = self.warps[warp].thread(lane);
             self.check_alignment(pc, thread, Space::Shared, row, ROW)?;
-            self.touch_shared_lane(warp, pc, lane, row, ROW, access)?;
+            let now = first.of_lane(lane);
+            if let Err(fault) = self.shared.touch(row, ROW, access, now) {
+                return Err(self.shared_fault(warp, pc, lane, row, ROW, access, fault));
+            }
         }
         self.statistics.shared_requests += 1;
-        self.statistics.shared_passes += bank_passes(rows.into_iter().enumerate(), u64::from(ROW));
-        Ok(rows)
+        let mut banks = 0u32;
+        for row in rows {
+            banks |= 1 << (row / u64::from(ROW) % 8);
+        }
+        self.statistics.shared_passes += match banks.count_ones() {
+            8 => 1,
+            _ => bank_passes(rows.iter().copied().enumerate(), u64::from(ROW)),
+        };
+        Ok(())
     }
 
     pub(super) fn store_matrix(
@@ -101,8 +114,10 @@ impl Block<'_> {
         if !self.are_all_here(warp, pc, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
-        for (matrix, &source) in sources.iter().enumerate() {
-            let rows = self.rows(warp, pc, address, matrix, Access::Write)?;
+        let addresses = self.warps[warp].addresses(address);
+        let matrices = addresses.as_chunks().0.iter().enumerate();
+        for (&source, (matrix, rows)) in sources.iter().zip(matrices) {
+            self.touch_rows(warp, pc, matrix, rows, Access::Write)?;
             let lanes = self.warps[warp].registers.word(source);
             for (lane, &value) in lanes.iter().enumerate() {
                 let (group, pair) = (lane / 4, 2 * (lane % 4));

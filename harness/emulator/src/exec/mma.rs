@@ -15,9 +15,9 @@ use super::block::Block;
 use super::step::Next;
 use super::warp::State;
 use crate::alu::{each, vectorised};
-use crate::numeric::half::F16;
+use crate::numeric::half::{Bf16, F16};
 use crate::program::{Mma, MmaType};
-use crate::registers::{LANES, Register, Registers};
+use crate::registers::{LANES, Registers};
 use crate::report::Report;
 use crate::syntax::ast::Type;
 
@@ -25,8 +25,6 @@ use crate::syntax::ast::Type;
 const M: usize = 16;
 /// Columns of B, C and D.
 const N: usize = 8;
-/// Columns of A and rows of B, at most.
-const K: usize = 32;
 /// Rows of C whose sums are formed together, so that none waits for the one before.
 const ROWS: usize = 4;
 
@@ -46,75 +44,87 @@ impl Block<'_> {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
         let registers = &mut self.warps[warp].registers;
-        vectorised(
-            #[inline(always)]
-            || {
-                let mut a = [[0f64; K]; M];
-                let mut b = [[0f64; N]; K];
-                decode(
-                    mma.a,
-                    registers,
-                    &mma.a_registers,
-                    |lane, r, first, i, value| {
-                        a[lane / 4 + 8 * (r % 2)][first * (r / 2) + i] = value;
-                    },
-                );
-                decode(
-                    mma.b,
-                    registers,
-                    &mma.b_registers,
-                    |lane, r, first, i, value| {
-                        b[first * r + i][lane / 4] = value;
-                    },
-                );
-                let dots = products(&a, &b, mma.k);
-                add(&dots, registers, mma);
-            },
-        );
+        match (mma.k, element_bytes(mma.a)) {
+            (8, _) => multiply_add::<8, 8>(mma, registers),
+            (16, 2) => multiply_add::<16, 8>(mma, registers),
+            (16, _) => multiply_add::<16, 16>(mma, registers),
+            _ => multiply_add::<32, 16>(mma, registers),
+        }
         Ok(Next::Following)
     }
 }
 
-/// Calls `put(lane, r, 4 p, p t + i, value)` for each element of a matrix.
-#[inline(always)]
-fn decode(
-    ty: MmaType,
-    registers: &Registers,
-    list: &[Register],
-    mut put: impl FnMut(usize, usize, usize, usize, f64),
-) {
-    for (r, &register) in list.iter().enumerate() {
-        let words = registers.word(register);
-        let mut halves = |value: fn(u32) -> f32| {
-            for (lane, word) in words.iter().enumerate() {
-                for (i, half) in [word & 0xffff, word >> 16].into_iter().enumerate() {
-                    put(lane, r, 8, 2 * (lane % 4) + i, f64::from(value(half)));
+/// `D = A B + C`; `K` is the depth, and `P` how many elements 16 bytes are.
+fn multiply_add<const K: usize, const P: usize>(mma: &Mma, registers: &mut Registers) {
+    vectorised(
+        #[inline(always)]
+        || {
+            let mut a = [[0f64; K]; M];
+            let mut b = [[0f64; N]; K];
+            for (r, &register) in mma.a_registers.iter().enumerate() {
+                let rows: [[f64; P]; 8] = decode(mma.a, registers.word(register));
+                for (a, row) in a[8 * (r % 2)..].iter_mut().zip(rows) {
+                    a.as_chunks_mut::<P>().0[r / 2] = row;
                 }
             }
-        };
-        match ty {
-            MmaType::Bf16 => halves(|half| f32::from_bits(half << 16)),
-            MmaType::F16 => halves(|half| F16(half as u16).to_f32()),
-            MmaType::S8 | MmaType::U8 | MmaType::E4m3 | MmaType::E5m2 => {
-                let values = &BYTES[ty as usize];
-                for (lane, word) in words.iter().enumerate() {
-                    for (i, byte) in word.to_le_bytes().into_iter().enumerate() {
-                        let value = values[usize::from(byte)];
-                        put(lane, r, 16, 4 * (lane % 4) + i, value);
+            for (r, &register) in mma.b_registers.iter().enumerate() {
+                let columns: [[f64; P]; 8] = decode(mma.b, registers.word(register));
+                for (k, row) in b[P * r..][..P].iter_mut().enumerate() {
+                    for (value, column) in row.iter_mut().zip(&columns) {
+                        *value = column[k];
                     }
                 }
             }
+            add(&products(&a, &b), registers, mma);
+        },
+    );
+}
+
+fn element_bytes(ty: MmaType) -> usize {
+    match ty {
+        MmaType::F16 | MmaType::Bf16 => 2,
+        MmaType::E4m3 | MmaType::E5m2 | MmaType::S8 | MmaType::U8 => 1,
+    }
+}
+
+/// The elements of a register: of each group `P` of a row of A, or of a column of B.
+#[inline(always)]
+fn decode<const P: usize>(ty: MmaType, words: &[u32; LANES]) -> [[f64; P]; 8] {
+    let mut values = [[0f64; P]; 8];
+    let flat = values.as_flattened_mut();
+    match ty {
+        MmaType::Bf16 => halves(flat, words, |half| Bf16(half).to_f32()),
+        MmaType::F16 => halves(flat, words, |half| F16(half).to_f32()),
+        MmaType::S8 | MmaType::U8 | MmaType::E4m3 | MmaType::E5m2 => {
+            let table = &BYTES[ty as usize];
+            for (values, word) in flat.chunks_exact_mut(4).zip(words) {
+                for (value, byte) in values.iter_mut().zip(word.to_le_bytes()) {
+                    *value = table[usize::from(byte)];
+                }
+            }
         }
+    }
+    values
+}
+
+#[inline(always)]
+fn halves(values: &mut [f64], words: &[u32; LANES], value: impl Fn(u16) -> f32) {
+    let mut halves = [0u16; 2 * LANES];
+    for (pair, word) in halves.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+        *pair = [*word as u16, (word >> 16) as u16];
+    }
+    for (to, half) in values.iter_mut().zip(halves) {
+        *to = f64::from(value(half));
     }
 }
 
 /// The dot products of the rows of A and the columns of B.
 #[inline(always)]
-fn products(a: &[[f64; K]; M], b: &[[f64; N]; K], k: usize) -> [[f64; N]; M] {
+fn products<const K: usize>(a: &[[f64; K]; M], b: &[[f64; N]; K]) -> [[f64; N]; M] {
     let mut dots = [[0f64; N]; M];
     for (dots, a) in dots.chunks_exact_mut(ROWS).zip(a.chunks_exact(ROWS)) {
         let mut sums = [[0f64; N]; ROWS];
-        for (at, b) in b[..k].iter().enumerate() {
+        for (at, b) in b.iter().enumerate() {
             for (sums, a) in sums.iter_mut().zip(a) {
                 for (sum, b) in sums.iter_mut().zip(b) {
                     // As `a * b + sum`, for the product is exact.

@@ -2,7 +2,7 @@
 
 use super::block::Block;
 use super::lanes_of;
-use super::request::Request;
+use super::request::{Accesses, Request};
 use super::step::Next;
 use std::sync::atomic::Ordering;
 
@@ -73,7 +73,8 @@ impl Block<'_> {
         moved: &Move,
     ) -> Result<Next, Box<Report>> {
         let bytes = moved.bytes * moved.registers.len() as u32;
-        let mut rest = self.accesses(warp, pc, moved.space, moved.address, active, bytes, true)?;
+        let mut rest = Accesses::new(&self.warps[warp], moved.space, moved.address, active, bytes);
+        self.admit(warp, pc, &rest, true)?;
         while let Some(request) = self.next_request(&mut rest) {
             match request.space {
                 Space::Global => self.load_global(warp, pc, moved, &request)?,
@@ -142,6 +143,12 @@ impl Block<'_> {
         for (distance, register) in moved.elements() {
             if moved.bytes == 4 && register.class == Class::Word {
                 let lanes = registers.word_mut(register);
+                if request.lanes == u32::MAX {
+                    for (lane, value) in lanes.iter_mut().enumerate() {
+                        *value = shared.word(request.address(lane) + distance);
+                    }
+                    continue;
+                }
                 for lane in lanes_of(request.lanes) {
                     lanes[lane] = shared.word(request.address(lane) + distance);
                 }
@@ -214,7 +221,8 @@ impl Block<'_> {
         moved: &Move,
     ) -> Result<Next, Box<Report>> {
         let bytes = moved.bytes * moved.registers.len() as u32;
-        let mut rest = self.accesses(warp, pc, moved.space, moved.address, active, bytes, false)?;
+        let mut rest = Accesses::new(&self.warps[warp], moved.space, moved.address, active, bytes);
+        self.admit(warp, pc, &rest, false)?;
         while let Some(request) = self.next_request(&mut rest) {
             match request.space {
                 Space::Global => self.store_global(warp, pc, moved, &request)?,
@@ -283,6 +291,12 @@ impl Block<'_> {
         for (distance, register) in moved.elements() {
             if moved.bytes == 4 && register.class == Class::Word {
                 let lanes = registers.word(register);
+                if request.lanes == u32::MAX {
+                    for (lane, &value) in lanes.iter().enumerate() {
+                        shared.set_word(request.address(lane) + distance, value);
+                    }
+                    continue;
+                }
                 for lane in lanes_of(request.lanes) {
                     shared.set_word(request.address(lane) + distance, lanes[lane]);
                 }

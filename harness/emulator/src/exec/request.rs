@@ -2,6 +2,7 @@
 
 use super::block::Block;
 use super::lanes_of;
+use super::warp::Warp;
 use crate::memory::global::Allocation;
 use crate::memory::{CONST_WINDOW, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::program::{Address, Space};
@@ -70,6 +71,26 @@ impl Request<'_, '_> {
 }
 
 impl Accesses {
+    /// `bytes` of each active lane.
+    #[inline(always)]
+    pub fn new(warp: &Warp, space: Space, address: Address, active: u32, bytes: u32) -> Self {
+        let addresses = warp.addresses(address);
+        let (first, step) = (addresses[0], u64::from(bytes));
+        let mut gaps = 0;
+        for (lane, address) in addresses.iter().enumerate() {
+            gaps |= address ^ first.wrapping_add(lane as u64 * step);
+        }
+        Self {
+            space,
+            rest: active,
+            addresses,
+            bytes,
+            is_contiguous: active == u32::MAX
+                && gaps == 0
+                && first.checked_add(LANES as u64 * step).is_some(),
+        }
+    }
+
     /// A lane's access to one byte of global memory.
     pub fn single_byte(lane: usize, address: u64) -> Self {
         Self {
@@ -96,40 +117,27 @@ impl Accesses {
 
 impl<'a> Block<'a> {
     /// Checks the alignment of an instruction's accesses, and counts them.
-    #[allow(clippy::too_many_arguments, reason = "all of an access")]
     #[inline(always)]
-    pub(super) fn accesses(
+    pub(super) fn admit(
         &mut self,
         warp: usize,
         pc: u32,
-        space: Space,
-        address: Address,
-        active: u32,
-        bytes: u32,
+        accesses: &Accesses,
         is_load: bool,
-    ) -> Result<Accesses, Box<Report>> {
-        let addresses = self.warps[warp].addresses(address);
-        let mask = u64::from(bytes) - 1;
-        if addresses.iter().fold(0, |all, address| all | address) & mask != 0 {
-            for lane in lanes_of(active) {
-                let (space, address) = place(space, addresses[lane]);
-                self.check_alignment(pc, self.warps[warp].thread(lane), space, address, bytes)?;
+    ) -> Result<(), Box<Report>> {
+        let mut all = 0;
+        for address in &accesses.addresses {
+            all |= address;
+        }
+        if all & (u64::from(accesses.bytes) - 1) != 0 {
+            for lane in lanes_of(accesses.rest) {
+                let (space, address) = place(accesses.space, accesses.addresses[lane]);
+                let thread = self.warps[warp].thread(lane);
+                self.check_alignment(pc, thread, space, address, accesses.bytes)?;
             }
         }
-        let (first, step) = (addresses[0], u64::from(bytes));
-        let following = |lane: usize| first.wrapping_add(lane as u64 * step);
-        let gaps = (0..LANES).fold(0, |gaps, lane| gaps | (addresses[lane] ^ following(lane)));
-        let accesses = Accesses {
-            space,
-            rest: active,
-            addresses,
-            bytes,
-            is_contiguous: active == u32::MAX
-                && gaps == 0
-                && first.checked_add(LANES as u64 * step).is_some(),
-        };
-        self.count(&accesses, is_load);
-        Ok(accesses)
+        self.count(accesses, is_load);
+        Ok(())
     }
 
     /// Takes those accesses that go where the first of the rest goes.
@@ -165,8 +173,11 @@ impl<'a> Block<'a> {
             };
             // Aligned as they are, addresses are too far from the end to overflow.
             let is_held = |address: u64| address >= base && address.wrapping_add(bytes - 1) < end;
-            let are_held = accesses.addresses.iter();
-            if !are_held.fold(true, |all, &address| all & is_held(address)) {
+            let mut are_held = true;
+            for &address in &accesses.addresses {
+                are_held &= is_held(address);
+            }
+            if !are_held {
                 let held = accesses.lanes_where(lanes, is_held);
                 lanes = held | 1 << lanes.trailing_zeros();
             }
@@ -229,6 +240,8 @@ impl<'a> Block<'a> {
                 statistics.shared_requests += 1;
                 statistics.shared_passes += if is_contiguous {
                     (bytes / 4).max(1)
+                } else if bytes == 4 && are_in_different_banks(addresses, active) {
+                    1
                 } else {
                     let offset = |lane: usize| place(space, addresses[lane]).1;
                     bank_passes(lanes_of(active).map(|lane| (lane, offset(lane))), bytes)
@@ -237,4 +250,14 @@ impl<'a> Block<'a> {
             Space::Local | Space::Param | Space::Const => {}
         }
     }
+}
+
+/// Whether no two active lanes reach the same bank of shared memory. Windows start at bank 0.
+#[inline(always)]
+fn are_in_different_banks(addresses: &[u64; LANES], active: u32) -> bool {
+    let mut banks = 0u32;
+    for (lane, address) in addresses.iter().enumerate() {
+        banks |= (active >> lane & 1) << (address / 4 % 32);
+    }
+    banks.count_ones() == active.count_ones()
 }

@@ -1,6 +1,7 @@
 //! A warp: registers, and its lanes in groups that stand at the same instruction.
 
 use super::lanes_of;
+use crate::alu::each;
 use crate::memory::local::LocalMemory;
 use crate::program::Address;
 use crate::registers::{Class, LANES, Registers};
@@ -105,14 +106,14 @@ impl Warp {
     pub fn addresses(&self, address: Address) -> [u64; LANES] {
         match address.base {
             None => [address.offset; LANES],
-            Some(base) if base.class == Class::Double => self
-                .registers
-                .double(base)
-                .map(|base| base.wrapping_add(address.offset)),
-            Some(base) => self
-                .registers
-                .word(base)
-                .map(|base| u64::from(base.wrapping_add(address.offset as u32))),
+            Some(base) if base.class == Class::Double => {
+                let bases = self.registers.double(base);
+                each(|lane| bases[lane].wrapping_add(address.offset))
+            }
+            Some(base) => {
+                let bases = self.registers.word(base);
+                each(|lane| u64::from(bases[lane].wrapping_add(address.offset as u32)))
+            }
         }
     }
 

@@ -20,6 +20,11 @@ impl LocalMemory {
         }
     }
 
+    /// Makes everything unwritten again.
+    pub fn reset(&mut self) {
+        self.written.fill(false);
+    }
+
     /// The bytes of a lane at `offset`; `None` outside.
     pub fn range(&self, lane: usize, offset: u64, count: u32) -> Option<std::ops::Range<usize>> {
         let end = offset.checked_add(u64::from(count))?;

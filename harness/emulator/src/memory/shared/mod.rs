@@ -9,7 +9,9 @@
 mod shadow;
 
 pub use shadow::Record;
-use shadow::{SPLIT, Shadows};
+use shadow::Shadows;
+
+use crate::registers::LANES;
 
 /// When and by whom an access is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +26,7 @@ pub struct Moment {
 
 impl Moment {
     /// The most barriers that are told from each other.
-    pub const LAST_BLOCK_EPOCH: u32 = (1 << 20) - 2;
+    pub const LAST_BLOCK_EPOCH: u32 = (1 << 20) - 3;
     /// The most warp barriers, between two of the block, that are told from each other.
     pub const LAST_WARP_EPOCH: u32 = (1 << 16) - 1;
 }
@@ -136,12 +138,39 @@ impl SharedMemory {
         if !(start | end).is_multiple_of(4) {
             return self.touch_each(start, end, access, now);
         }
-        for word in start / 4..end / 4 {
-            if !self.words.renew(word, access, now) {
-                self.touch_each(4 * word, 4 * word + 4, access, now)?;
+        let (first, last) = (start / 4, end / 4);
+        for word in first..last {
+            if !self.words.last[word].renew(access, now) {
+                return self.touch_each(4 * word, end, access, now);
             }
         }
         Ok(())
+    }
+
+    /// As [`SharedMemory::touch`] for a word of each lane, from the first to the last or until
+    /// the first that it would have to look into: how many were touched. Atomic accesses are left
+    /// to [`SharedMemory::touch`].
+    #[inline(always)]
+    pub fn touch_words(
+        &mut self,
+        offset: impl Fn(usize) -> u64,
+        access: Access,
+        first: Record,
+    ) -> usize {
+        let whole = self.bytes.len() / 4;
+        let words = &mut self.words.last[..whole];
+        let mut touch_all = |access| {
+            (0..LANES).find(|&lane| match words.get_mut((offset(lane) / 4) as usize) {
+                Some(word) => !word.renew(access, first.of_lane(lane)),
+                None => true,
+            })
+        };
+        let stopped = match access {
+            Access::Read => touch_all(Access::Read),
+            Access::Write => touch_all(Access::Write),
+            Access::Atomic | Access::AtomicRead | Access::AtomicWrite => Some(0),
+        };
+        stopped.unwrap_or(LANES)
     }
 
     #[inline(never)]
@@ -162,7 +191,7 @@ impl SharedMemory {
     pub fn begin_copy(&mut self, offset: u64, count: u32, thread: u32) {
         let (start, end) = (offset as usize, offset as usize + count as usize);
         let begun = self.each(start, end, |shadows, place| {
-            shadows.marks[place] = thread as u16 + 1;
+            shadows.last[place].write = Record::pending(thread);
             Ok(())
         });
         debug_assert!(begun.is_ok());
@@ -173,8 +202,8 @@ impl SharedMemory {
         let (start, end) = (offset as usize, offset as usize + bytes.len());
         self.bytes[start..end].copy_from_slice(bytes);
         let ended = self.each(start, end, |shadows, place| {
-            shadows.marks[place] = 0;
-            shadows.writes.set(place, [now, Record::default()]);
+            shadows.last[place].write = now;
+            shadows.other[place].write = Record::default();
             Ok(())
         });
         debug_assert!(ended.is_ok());
@@ -185,6 +214,20 @@ impl SharedMemory {
     pub fn word(&self, offset: u64) -> u32 {
         let bytes = &self.bytes[offset as usize..][..4];
         u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])
+    }
+
+    /// Four words as [`SharedMemory::word`] reads them.
+    #[inline(always)]
+    pub fn words(&self, offset: u64) -> [u32; 4] {
+        let bytes = &self.bytes[offset as usize..][..16];
+        std::array::from_fn(|i| {
+            u32::from_le_bytes([
+                bytes[4 * i],
+                bytes[4 * i + 1],
+                bytes[4 * i + 2],
+                bytes[4 * i + 3],
+            ])
+        })
     }
 
     /// The number that lies in `count` (1, 2, 4 or 8) bytes that [`SharedMemory::touch`] has
@@ -222,7 +265,7 @@ impl SharedMemory {
         while at < end {
             let word = at / 4;
             let stop = end.min(4 * word + 4);
-            if stop - at == 4 && self.words.marks[word] != SPLIT {
+            if stop - at == 4 && self.words.last[word].write != Record::SPLIT {
                 visit(&mut self.words, word)?;
             } else {
                 self.split(word);
@@ -237,17 +280,15 @@ impl SharedMemory {
 
     /// Gives the bytes of a word shadows of their own.
     fn split(&mut self, word: usize) {
-        if self.words.marks[word] == SPLIT {
+        let (last, other) = (self.words.last[word], self.words.other[word]);
+        if last.write == Record::SPLIT {
             return;
         }
-        if self.split.marks.is_empty() {
-            self.split = Shadows::new(4 * self.words.marks.len());
+        if self.split.last.is_empty() {
+            self.split = Shadows::new(4 * self.words.last.len());
         }
-        for byte in 4 * word..4 * word + 4 {
-            self.split.writes.set(byte, self.words.writes.at(word));
-            self.split.reads.set(byte, self.words.reads.at(word));
-            self.split.marks[byte] = self.words.marks[word];
-        }
-        self.words.marks[word] = SPLIT;
+        self.split.last[4 * word..4 * word + 4].fill(last);
+        self.split.other[4 * word..4 * word + 4].fill(other);
+        self.words.last[word].write = Record::SPLIT;
     }
 }

@@ -10,6 +10,12 @@ pub struct Record(u64);
 
 impl Record {
     const ATOMIC: u64 = 1 << 11;
+    const INSTRUCTION: u64 = 0xffff << 12;
+    const EPOCH: u64 = !0 << 44;
+    /// Marks have an epoch that no access has.
+    const MARKS: u64 = Self::EPOCH;
+    /// A word whose bytes have shadows of their own, instead of its last write.
+    pub(super) const SPLIT: Self = Self(u64::MAX);
 
     /// The same access, atomic.
     #[inline(always)]
@@ -36,8 +42,7 @@ impl Record {
 
     /// The same access by another instruction.
     pub fn of_instruction(self, instruction: u32) -> Self {
-        let others = self.0 & !(0xffff << 12);
-        Self(others | u64::from(instruction & 0xffff) << 12)
+        Self(self.0 & !Self::INSTRUCTION | u64::from(instruction & 0xffff) << 12)
     }
 
     fn is_none(self) -> bool {
@@ -60,16 +65,45 @@ impl Record {
         (self.0 >> 12 & 0xffff) as u32
     }
 
-    /// Whether a barrier of the block is between this access, or none, and `now`.
+    /// A word or byte that a `cp.async` of a thread is under way to, instead of its last write.
+    pub(super) fn pending(thread: u32) -> Self {
+        Self(Self::MARKS | u64::from(thread + 1))
+    }
+
+    /// Whether it is no access but a mark.
     #[inline(always)]
-    fn is_past(self, now: Self) -> bool {
-        (self.0 ^ now.0) >> 44 != 0
+    fn is_mark(self) -> bool {
+        self.0 >= Self::MARKS
+    }
+
+    /// The thread whose `cp.async` is under way.
+    fn pending_thread(self) -> Option<u32> {
+        self.is_mark().then(|| self.thread())
+    }
+
+    /// The first of all accesses that no barrier of the block separates from this one.
+    #[inline(always)]
+    pub(super) fn floor(self) -> Self {
+        Self(self.0 & Self::EPOCH)
+    }
+
+    /// Whether this access is over before that of which `floor` is the floor; never if it is a
+    /// mark.
+    #[inline(always)]
+    fn is_below(self, floor: Self) -> bool {
+        self.0 < floor.0
+    }
+
+    /// Whether `now` is of the same thread, with no barrier in between.
+    #[inline(always)]
+    fn is_repeated(self, now: Self) -> bool {
+        (self.0 ^ now.0) & !Self::INSTRUCTION == 0
     }
 
     /// Whether this access and `now`, which is later, are of different threads and not ordered.
     #[inline(always)]
     fn races(self, now: Self) -> bool {
-        !self.is_past(now)
+        (self.0 ^ now.0) & Self::EPOCH == 0
             && self.thread() != now.thread()
             && (self.warp() != now.warp() || (self.0 ^ now.0) >> 28 & 0xffff == 0)
     }
@@ -87,127 +121,117 @@ impl Record {
     }
 }
 
-/// The last access of a kind to each place, and one more of another thread that is not ordered
-/// with it.
+/// The last write and the last read.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Accessed {
+    /// Or a mark: [`Record::SPLIT`] or [`Record::pending`].
+    pub write: Record,
+    pub read: Record,
+}
+
+impl Accessed {
+    /// Remembers an access with which nothing can be wrong: the first since the last barrier of
+    /// the block, or one more read by the thread that read last. Tells whether it is one.
+    #[inline(always)]
+    pub fn renew(&mut self, access: Access, now: Record) -> bool {
+        let floor = now.floor();
+        let is_first = self.write.is_below(floor) && self.read.is_below(floor);
+        match access {
+            Access::Read => {
+                if is_first && !self.write.is_none() {
+                    self.read = now;
+                    return true;
+                }
+                // Writes between the two reads were ordered with the first one.
+                self.read.is_repeated(now) && !self.write.is_mark()
+            }
+            Access::Write | Access::AtomicWrite => {
+                if is_first {
+                    self.write = now;
+                }
+                is_first
+            }
+            // A repeated read that is atomic may follow one that was not.
+            Access::AtomicRead => {
+                let is_harmless = is_first && !self.write.is_none();
+                if is_harmless {
+                    self.read = now;
+                }
+                is_harmless
+            }
+            Access::Atomic => {
+                let is_harmless = is_first && !self.write.is_none();
+                if is_harmless {
+                    self.write = now;
+                }
+                is_harmless
+            }
+        }
+    }
+}
+
+/// What is known of each word, or of each byte of words that were not always accessed whole: the
+/// last access of either kind, and one more of another thread that is not ordered with it.
 ///
 /// A later access is unordered with one of all that were made exactly if it is with one of
 /// these: two accesses that are not ordered are of two threads, of which it is at most one; and
 /// between one of the same warp and one of another, that of the other is kept.
-#[derive(Debug, Default)]
-pub(super) struct Latest {
-    last: Vec<Record>,
-    /// Only of use as long as no barrier of the block has passed since.
-    other: Vec<Record>,
-}
-
-impl Latest {
-    pub fn new(places: usize) -> Self {
-        Self {
-            last: vec![Record::default(); places],
-            other: vec![Record::default(); places],
-        }
-    }
-
-    pub fn reset(&mut self) {
-        self.last.fill(Record::default());
-        self.other.fill(Record::default());
-    }
-
-    pub fn at(&self, place: usize) -> [Record; 2] {
-        [self.last[place], self.other[place]]
-    }
-
-    pub fn set(&mut self, place: usize, [last, other]: [Record; 2]) {
-        self.last[place] = last;
-        self.other[place] = other;
-    }
-
-    fn remember(&mut self, place: usize, now: Record) {
-        let [last, other] = self.at(place);
-        let kept = if last.races(now) {
-            if other.races(now) && other.warp() != now.warp() && last.warp() == now.warp() {
-                other
-            } else {
-                last
-            }
-        } else if other.races(now) {
-            other
-        } else {
-            Record::default()
-        };
-        self.set(place, [now, kept]);
-    }
-}
-
-/// What is known of each word, or of each byte of words that were not always accessed whole.
 #[derive(Debug)]
 pub(super) struct Shadows {
-    pub writes: Latest,
-    pub reads: Latest,
-    /// 0, or the thread + 1 whose `cp.async` is under way, or [`SPLIT`].
-    pub marks: Vec<u16>,
+    pub last: Vec<Accessed>,
+    /// Only of use as long as no barrier of the block has passed since.
+    pub other: Vec<Accessed>,
 }
 
-/// Marks a word whose bytes have shadows of their own.
-pub(super) const SPLIT: u16 = u16::MAX;
+/// The last two of a kind after one more access.
+fn remember([last, other]: [Record; 2], now: Record) -> [Record; 2] {
+    let is_first_kept =
+        !other.races(now) || other.warp() == now.warp() || last.warp() != now.warp();
+    let kept = match (last.races(now), other.races(now)) {
+        (true, _) if is_first_kept => last,
+        (_, true) => other,
+        _ => Record::default(),
+    };
+    [now, kept]
+}
 
 impl Shadows {
     pub fn new(places: usize) -> Self {
         Self {
-            writes: Latest::new(places),
-            reads: Latest::new(places),
-            marks: vec![0; places],
+            last: vec![Accessed::default(); places],
+            other: vec![Accessed::default(); places],
         }
     }
 
     pub fn reset(&mut self) {
-        self.writes.reset();
-        self.reads.reset();
-        self.marks.fill(0);
-    }
-
-    /// Remembers an access if it is the first since a barrier of the block, so that nothing can
-    /// be wrong with it; tells whether it was.
-    #[inline(always)]
-    pub fn renew(&mut self, place: usize, access: Access, now: Record) -> bool {
-        let (write, read) = (self.writes.last[place], self.reads.last[place]);
-        let is_first = self.marks[place] == 0 && write.is_past(now) && read.is_past(now);
-        let is_defined = !access.reads() || !write.is_none();
-        if is_first && is_defined {
-            let kind = if access.writes() {
-                &mut self.writes
-            } else {
-                &mut self.reads
-            };
-            kind.last[place] = now;
-        }
-        is_first && is_defined
+        self.last.fill(Accessed::default());
+        self.other.fill(Accessed::default());
     }
 
     /// Checks an access and remembers it.
     pub fn touch(&mut self, place: usize, access: Access, now: Record) -> Result<(), Fault> {
-        if self.marks[place] != 0 {
-            return Err(Fault::Pending(u32::from(self.marks[place]) - 1));
+        let (last, other) = (&mut self.last[place], &mut self.other[place]);
+        if let Some(thread) = last.write.pending_thread() {
+            return Err(Fault::Pending(thread));
         }
-        let writes = self.writes.at(place);
-        if access.reads() && writes[0].is_none() {
+        if access.reads() && last.write.is_none() {
             return Err(Fault::NeverWritten);
         }
-        for write in writes {
+        for write in [last.write, other.write] {
             if write.races(now) && !(now.is_atomic() && write.is_atomic()) {
                 return Err(write.fault(Access::Write));
             }
         }
         if !access.writes() {
-            self.reads.remember(place, now);
+            [last.read, other.read] = remember([last.read, other.read], now);
             return Ok(());
         }
-        for read in self.reads.at(place) {
+        for read in [last.read, other.read] {
             if read.races(now) && !(now.is_atomic() && read.is_atomic()) {
                 return Err(read.fault(Access::Read));
             }
         }
-        self.writes.remember(place, now);
+        [last.write, other.write] = remember([last.write, other.write], now);
         Ok(())
     }
 }
