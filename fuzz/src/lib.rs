@@ -1,5 +1,5 @@
-//! What proves the kernels: differential fuzzing against the scalar reference, faults planted on
-//! purpose to see whether that would notice, and entry points that fuzz every parser.
+//! What proves the kernels: differential fuzzing against the scalar reference, and faults planted on
+//! purpose to see whether that would notice. `fuzz/parsers` fuzzes what reads files.
 //!
 //! | module | what |
 //! |---|---|

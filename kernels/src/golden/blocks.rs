@@ -165,6 +165,10 @@ pub(super) fn verify(
             _ => cols,
         };
         archive.check_shape(name, &tensor.shape, &[rows, width])?;
+        if x.is_empty() {
+            // Rows without elements may be any number.
+            continue;
+        }
 
         for &engine in &engines {
             let place = Place {

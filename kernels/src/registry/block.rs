@@ -19,6 +19,9 @@ use rand_chacha::ChaCha8Rng;
 /// What the workspace of a tensor scale holds before and after.
 const WORKSPACE: [u8; 8] = [0; 8];
 
+/// Elements of a buffer, at most: sizes in a file must not ask for any amount of memory.
+const MAX_EXTENT: usize = 1 << 26;
+
 /// The sizes of a problem, read once.
 struct Sizes {
     rows: usize,
@@ -47,7 +50,7 @@ impl Sizes {
                 stride: size(stride)?.max(size("cols")?),
             })
         };
-        Ok(Self {
+        let sizes = Self {
             rows: size("rows")?,
             cols: size("cols")?,
             src: view("src_offset", "src_stride")?,
@@ -56,7 +59,20 @@ impl Sizes {
             first_row: size("first_row")?,
             seed: size("seed")? as u32,
             is_in_place: size("in_place")? == 1,
-        })
+        };
+        let extents = [
+            ("rows", sizes.rows),
+            ("src_stride", sizes.len(sizes.src)),
+            ("dst_stride", sizes.len(sizes.dst)),
+            ("codes_offset", sizes.codes_offset),
+        ];
+        match extents.into_iter().find(|(_, size)| *size > MAX_EXTENT) {
+            None => Ok(sizes),
+            Some((name, size)) => Err(ProblemError::Unfit {
+                name: name.to_owned(),
+                reason: format!("a buffer of {size} elements, at most {MAX_EXTENT} are possible"),
+            }),
+        }
     }
 
     /// Elements of a buffer up to the end of the last row.
@@ -235,7 +251,7 @@ impl Entry for Variant {
 
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
-        size("rows") * size("cols")
+        size("rows").saturating_mul(size("cols"))
     }
 
     fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
@@ -268,7 +284,11 @@ impl Entry for Variant {
                 }
             };
             for (position, value) in sizes.positions(sizes.dst).zip(dequantize(&packed)) {
-                dst.bits[position] = self.dense().to_bits(value);
+                let bits = dst.bits.get_mut(position);
+                *bits.ok_or_else(|| ProblemError::Unfit {
+                    name: "in_place".to_owned(),
+                    reason: "src is too short for the rows of dst".to_owned(),
+                })? = self.dense().to_bits(value);
             }
             outputs.insert("dst", dst);
         }

@@ -30,6 +30,38 @@ pub struct Module {
     pub functions: Vec<Function>,
 }
 
+impl Module {
+    /// The same module with every position at the same place, to compare what two texts say.
+    #[must_use]
+    pub fn without_positions(mut self) -> Self {
+        let here = Position::default();
+        for variable in &mut self.variables {
+            variable.position = here;
+        }
+        for function in &mut self.functions {
+            function.position = here;
+            for variable in function.returns.iter_mut().chain(&mut function.parameters) {
+                variable.position = here;
+            }
+            clear_positions(function.body.as_deref_mut().unwrap_or_default());
+        }
+        self
+    }
+}
+
+fn clear_positions(statements: &mut [Statement]) {
+    let here = Position::default();
+    for statement in statements {
+        match statement {
+            Statement::Label(_, position) => *position = here,
+            Statement::Registers { names, .. } => names.iter_mut().for_each(|name| name.1 = here),
+            Statement::Variable(variable) => variable.position = here,
+            Statement::Instruction(instruction) => instruction.position = here,
+            Statement::Block(inner) => clear_positions(inner),
+        }
+    }
+}
+
 /// A kernel (`.entry`) or function (`.func`).
 #[derive(Clone, Debug, PartialEq)]
 pub struct Function {

@@ -181,14 +181,19 @@ impl Display for Variable {
         let Some(bytes) = &self.initial else {
             return Ok(());
         };
-        let values: Vec<Immediate> = bytes
-            .chunks_exact(self.ty.bytes() as usize)
-            .map(|bytes| element(self.ty, bytes))
-            .collect();
-        match values.as_slice() {
-            [value] => write!(f, " = {value}"),
-            values => write!(f, " = {{{}}}", Separated(values)),
+        let size = self.ty.bytes() as usize;
+        if self.elements == 1 {
+            return write!(f, " = {}", element(self.ty, bytes));
         }
+        // What the braces leave out is zero: a large array that is mostly empty stays short.
+        let count = bytes.iter().rposition(|&byte| byte != 0);
+        let count = count.map_or(0, |last| last / size + 1);
+        f.write_str(" = {")?;
+        for (i, bytes) in bytes.chunks_exact(size).take(count).enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{}", element(self.ty, bytes))?;
+        }
+        f.write_char('}')
     }
 }
 

@@ -2,42 +2,11 @@
 
 use proptest::prelude::*;
 use ptx_emulator::syntax::{
-    ast::{Guard, Immediate, Instruction, Module, Operand, Position, Statement, Variable},
+    ast::{Guard, Immediate, Instruction, Module, Operand, Position, Statement},
     parse,
 };
 
 use super::{samples::SAMPLES, with_body};
-
-/// The same tree with every position at the same place.
-pub(super) fn without_positions(mut module: Module) -> Module {
-    let here = Position::default();
-    let clear = |variables: &mut Vec<Variable>| {
-        variables
-            .iter_mut()
-            .for_each(|variable| variable.position = here);
-    };
-    clear(&mut module.variables);
-    for function in &mut module.functions {
-        function.position = here;
-        clear(&mut function.returns);
-        clear(&mut function.parameters);
-        clear_statements(function.body.as_deref_mut().unwrap_or_default());
-    }
-    module
-}
-
-fn clear_statements(statements: &mut [Statement]) {
-    let here = Position::default();
-    for statement in statements {
-        match statement {
-            Statement::Label(_, position) => *position = here,
-            Statement::Registers { names, .. } => names.iter_mut().for_each(|name| name.1 = here),
-            Statement::Variable(variable) => variable.position = here,
-            Statement::Instruction(instruction) => instruction.position = here,
-            Statement::Block(inner) => clear_statements(inner),
-        }
-    }
-}
 
 /// Fails unless `module` survives being printed.
 #[track_caller]
@@ -45,8 +14,8 @@ pub(super) fn assert_survives(module: Module) {
     let printed = module.to_string();
     let again = parse(&printed).unwrap_or_else(|error| panic!("{error}\n{printed}"));
     assert_eq!(
-        without_positions(again),
-        without_positions(module),
+        again.without_positions(),
+        module.without_positions(),
         "{printed}"
     );
 }

@@ -10,6 +10,11 @@ use crate::program::{self, Instruction, Parameter, Program, Special};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{Function, Module, Position, Space, Statement, Type, Variable};
 
+/// Bytes of constant memory of a module, at most. PTX ISA 5.1.3.
+const MAX_CONSTANT: u64 = 64 << 10;
+/// Bytes of parameters of a kernel, at most. PTX ISA 5.1.6.2.
+const MAX_PARAMETERS: u64 = 32_764;
+
 /// Where a variable lies.
 #[derive(Clone, Copy, Debug)]
 struct Place {
@@ -80,6 +85,12 @@ impl Names {
             });
             names.place(&parameter.name, Space::Param, offset);
             offset += bytes;
+            check_size(
+                "bytes of parameters",
+                offset,
+                MAX_PARAMETERS,
+                parameter.position,
+            )?;
         }
         Ok(names)
     }
@@ -133,6 +144,12 @@ impl Names {
             }
             Space::Const => {
                 let offset = (self.constant_bank.len() as u64).next_multiple_of(alignment);
+                check_size(
+                    "bytes of constant memory",
+                    offset + bytes,
+                    MAX_CONSTANT,
+                    variable.position,
+                )?;
                 self.constant_bank.resize((offset + bytes) as usize, 0);
                 if let Some(initial) = &variable.initial {
                     self.constant_bank[offset as usize..][..initial.len()].copy_from_slice(initial);
@@ -216,19 +233,10 @@ impl Names {
                 u64::from(MAX_SHARED),
             ),
             ("bytes of local memory", self.local, 512 << 10),
-            (
-                "bytes of constant memory",
-                self.constant_bank.len() as u64,
-                64 << 10,
-            ),
         ];
-        match sizes.into_iter().find(|(_, size, most)| size > most) {
-            None => Ok(()),
-            Some((what, size, most)) => Err(error(
-                position,
-                format!("{size} {what}, at most {most} are possible"),
-            )),
-        }
+        sizes
+            .into_iter()
+            .try_for_each(|(what, size, most)| check_size(what, size, most, position))
     }
 
     pub fn into_program(self, function: &Function, instructions: Vec<Instruction>) -> Program {
@@ -270,6 +278,14 @@ fn variables(body: &[Statement]) -> Vec<Variable> {
         }
     }
     found
+}
+
+fn check_size(what: &str, size: u64, most: u64, position: Position) -> Result<(), ProgramError> {
+    if size <= most {
+        return Ok(());
+    }
+    let reason = format!("{size} {what}, at most {most} are possible");
+    Err(error(position, reason))
 }
 
 /// Bytes of a variable.
