@@ -97,6 +97,16 @@ pub enum Violation {
         /// The allocation nearby, or the space.
         nearest: String,
     },
+    /// A write where nobody may write.
+    #[error("{bytes} bytes at {address:#x} cannot be written: kernels only read {space}")]
+    ReadOnly {
+        /// First byte.
+        address: u64,
+        /// How many.
+        bytes: u32,
+        /// The space.
+        space: &'static str,
+    },
     /// A read of memory without a value.
     #[error("{bytes} bytes at {address:#x} were never written; {nearest}")]
     UnwrittenMemory {

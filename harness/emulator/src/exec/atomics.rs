@@ -8,7 +8,7 @@ use crate::memory::log::Touch;
 use crate::memory::shared::Access;
 use crate::program::{AtomicOp, Operation, Space};
 use crate::registers::Class;
-use crate::report::Report;
+use crate::report::{Report, Violation};
 use crate::syntax::ast::Type;
 
 impl Block<'_> {
@@ -63,9 +63,14 @@ impl Block<'_> {
                         self.shared.store(address, bytes, new(false, old));
                         old
                     }
+                    (Space::Local, _) => {
+                        let thread = self.warps[warp].thread(lane);
+                        let reason = "atomic operations do not reach local memory".to_owned();
+                        return Err(self.report(pc, thread, Violation::Operand(reason)));
+                    }
                     (space, _) => {
                         let thread = self.warps[warp].thread(lane);
-                        return Err(self.outside(pc, thread, space, address, bytes));
+                        return Err(self.read_only(pc, thread, space, address, bytes));
                     }
                 };
                 if let Some(destination) = destination {

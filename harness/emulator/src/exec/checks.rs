@@ -190,6 +190,27 @@ impl Block<'_> {
     }
 
     #[cold]
+    pub(super) fn read_only(
+        &self,
+        pc: u32,
+        thread: u32,
+        space: Space,
+        address: u64,
+        bytes: u32,
+    ) -> Box<Report> {
+        let space = match space {
+            Space::Param => "parameters",
+            _ => "constant memory",
+        };
+        let violation = Violation::ReadOnly {
+            address,
+            bytes,
+            space,
+        };
+        self.report(pc, thread, violation)
+    }
+
+    #[cold]
     pub(super) fn outside(
         &self,
         pc: u32,
@@ -234,7 +255,7 @@ impl Block<'_> {
             ),
             Space::Generic | Space::Global => match self.environment.memory.nearest(address) {
                 None => "nothing is allocated".to_owned(),
-                Some(near) if near.holds(address, 0) => format!("in {near}"),
+                Some(near) if near.holds(address, 1) => format!("in {near}"),
                 Some(near) => format!("the nearest allocation is {near}"),
             },
         }

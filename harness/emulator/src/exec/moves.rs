@@ -310,7 +310,7 @@ impl Block<'_> {
         Ok(())
     }
 
-    /// Stores to local memory; the other spaces that other threads cannot write, nobody can.
+    /// Stores to the spaces that other threads cannot write.
     fn store_own(
         &mut self,
         warp: usize,
@@ -321,13 +321,12 @@ impl Block<'_> {
         let (space, bytes) = (request.space, request.bytes);
         for lane in lanes_of(request.lanes) {
             let address = request.address(lane);
+            let thread = self.warps[warp].thread(lane);
+            if space != Space::Local {
+                return Err(self.read_only(pc, thread, space, address, bytes));
+            }
             let local = &mut self.warps[warp].local;
-            let range = match space {
-                Space::Local => local.range(lane, address, bytes),
-                _ => None,
-            };
-            let Some(range) = range else {
-                let thread = self.warps[warp].thread(lane);
+            let Some(range) = local.range(lane, address, bytes) else {
                 return Err(self.outside(pc, thread, space, address, bytes));
             };
             let mut value = [0u8; WIDEST as usize];
