@@ -232,11 +232,11 @@ fn issued(body: &Body) -> String {
         if bits.is_empty() {
             "none".to_owned()
         } else {
-            bits.join(", ")
+            format!("{} bits", bits.join(", "))
         }
     };
-    let _ = writeln!(text, "\nglobal loads   {} bits", global(Direction::Load));
-    let _ = writeln!(text, "global stores  {} bits", global(Direction::Store));
+    let _ = writeln!(text, "\nglobal loads   {}", global(Direction::Load));
+    let _ = writeln!(text, "global stores  {}", global(Direction::Store));
     text
 }
 
