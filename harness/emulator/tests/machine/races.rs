@@ -75,6 +75,8 @@ impl Step {
             Access::Read => format!("ld.shared{vector}.{ty} {registers}, [%r0];"),
             Access::Write => format!("st.shared{vector}.{ty} [%r0], {registers};"),
             Access::Atomic => "atom.shared.add.u32 %r8, [%r0], 1;".to_owned(),
+            Access::AtomicRead => format!("ld.relaxed.cta.shared.{ty} {registers}, [%r0];"),
+            Access::AtomicWrite => format!("st.relaxed.cta.shared.{ty} [%r0], {registers};"),
         };
         format!(
             "mad.lo.u32 %r0, %tid, {stride}, {start}; and.b32 %r0, %r0, {mask}; \
@@ -127,10 +129,9 @@ fn race(a: &Event, b: &Event) -> bool {
         || a.block_epoch != b.block_epoch
         || a.thread / 32 == b.thread / 32 && a.warp_epoch != b.warp_epoch;
     let meet = a.bytes[0] < b.bytes[1] && b.bytes[0] < a.bytes[1];
-    let is_harmless = match (a.access, b.access) {
-        (Access::Read, Access::Read) | (Access::Atomic, Access::Atomic) => true,
-        _ => false,
-    };
+    let is_read = |event: &Event| matches!(event.access, Access::Read | Access::AtomicRead);
+    let is_atomic = |event: &Event| !matches!(event.access, Access::Read | Access::Write);
+    let is_harmless = is_read(a) && is_read(b) || is_atomic(a) && is_atomic(b);
     !are_ordered && meet && !is_harmless
 }
 
@@ -138,7 +139,9 @@ fn accesses() -> impl Strategy<Value = Step> {
     let kinds = prop_oneof![
         3 => Just(Access::Read),
         2 => Just(Access::Write),
-        1 => Just(Access::Atomic)
+        1 => Just(Access::Atomic),
+        1 => Just(Access::AtomicRead),
+        1 => Just(Access::AtomicWrite)
     ];
     // Strides that give each thread a place of its own, and others.
     let strides = prop_oneof![4 => Just(1), 1 => Just(0), 1 => Just(3), 1 => Just(2)];
@@ -153,8 +156,8 @@ fn accesses() -> impl Strategy<Value = Step> {
         |(access, size, stride, start, (first, count))| Step::Access {
             access,
             size: match access {
-                Access::Atomic => 4,
-                _ => 1 << size,
+                Access::Read | Access::Write => 1 << size,
+                _ => 4,
             },
             stride,
             start,
@@ -209,7 +212,12 @@ proptest! {
                     is_side(event, report.position.line, report.thread.0[0], *access)
                 });
                 let there = events.iter().find(|event| {
-                    is_side(event, other.position.line, other.thread.0[0], *other_access)
+                    // Of an earlier one is only known whether it was atomic.
+                    let access = match event.access {
+                        Access::AtomicWrite => Access::Atomic,
+                        known => known,
+                    };
+                    is_side(&Event { access, ..*event }, other.position.line, other.thread.0[0], *other_access)
                 });
                 let (Some(here), Some(there)) = (here, there) else {
                     return Err(TestCaseError::fail(format!("no such accesses: {report}")));

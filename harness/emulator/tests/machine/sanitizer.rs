@@ -145,7 +145,9 @@ const DEFECTS: &[Defect] = &[
     },
     Defect {
         rule: "parameters are only read",
-        body: "st.param.u32 [p_n], %tid; // here",
+        body: "mov.u64 %rd3, p_n;
+               cvta.param.u64 %rd3, %rd3;
+               st.u32 [%rd3], %tid; // here",
         grid: 1,
         block: 0,
         thread: 0,

@@ -108,14 +108,11 @@ impl Record {
             && (self.warp() != now.warp() || (self.0 ^ now.0) >> 28 & 0xffff == 0)
     }
 
-    fn fault(self, access: Access) -> Fault {
+    /// `atomic` is what an atomic access of its kind is called.
+    fn fault(self, plain: Access, atomic: Access) -> Fault {
         Fault::Race {
             thread: self.thread(),
-            access: if self.is_atomic() {
-                Access::Atomic
-            } else {
-                access
-            },
+            access: if self.is_atomic() { atomic } else { plain },
             instruction: self.instruction(),
         }
     }
@@ -219,7 +216,7 @@ impl Shadows {
         }
         for write in [last.write, other.write] {
             if write.races(now) && !(now.is_atomic() && write.is_atomic()) {
-                return Err(write.fault(Access::Write));
+                return Err(write.fault(Access::Write, Access::Atomic));
             }
         }
         if !access.writes() {
@@ -228,7 +225,7 @@ impl Shadows {
         }
         for read in [last.read, other.read] {
             if read.races(now) && !(now.is_atomic() && read.is_atomic()) {
-                return Err(read.fault(Access::Read));
+                return Err(read.fault(Access::Read, Access::AtomicRead));
             }
         }
         [last.write, other.write] = remember([last.write, other.write], now);
