@@ -212,7 +212,7 @@ fn bind(
                 alu.immediate |= 1 << bit;
                 operands.source(&Operand::Name(name.clone()), ty)?
             }
-            (Operand::Name(_) | Operand::Immediate(_), _) => {
+            (Operand::Name(_) | Operand::Offset { .. } | Operand::Immediate(_), _) => {
                 operands.source(operand, widened(instruction, &*operands, operand, ty))?
             }
             _ => return Err(wrong(i + 2, "a register or constant expected")),

@@ -1,6 +1,6 @@
 //! Global memory: allocations, their bytes, and which of these were ever written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -12,10 +12,16 @@ const ALIGNMENT: u64 = 256;
 /// Bytes between two allocations that belong to nobody.
 const GUARD: u64 = 4096;
 
-/// All allocations. Addresses are never used twice, so that what was freed stays known.
+/// Freed allocations that are remembered, for reports.
+const REMEMBERED: usize = 4096;
+
+/// All allocations. Addresses are never used twice, so that an access to what was freed is known
+/// as one: by name for the last few thousand, as out of bounds for those before.
 #[derive(Debug)]
 pub struct GlobalMemory {
     allocations: BTreeMap<u64, Allocation>,
+    /// Those of them that were freed, the oldest first.
+    freed: VecDeque<u64>,
     next: u64,
     capacity: u64,
     used: u64,
@@ -78,6 +84,7 @@ impl GlobalMemory {
     pub fn new(capacity: u64) -> Self {
         Self {
             allocations: BTreeMap::new(),
+            freed: VecDeque::new(),
             next: FIRST_ADDRESS,
             capacity,
             used: 0,
@@ -139,6 +146,12 @@ impl GlobalMemory {
                 allocation.words = Vec::new();
                 allocation.written = Vec::new();
                 self.used -= allocation.bytes;
+                self.freed.push_back(address);
+                if self.freed.len() > REMEMBERED
+                    && let Some(oldest) = self.freed.pop_front()
+                {
+                    self.allocations.remove(&oldest);
+                }
                 Ok(())
             }
             _ => Err(MemoryError::NotAllocated { address }),
@@ -382,4 +395,30 @@ fn split(offset: u64, bytes: &[u8]) -> impl Iterator<Item = (u64, &[u8])> {
         .then_some((offset, head))
         .into_iter()
         .chain(body)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn freed_memory_is_remembered_for_a_while_and_its_addresses_never_used_again() {
+        let mut memory = GlobalMemory::new(64);
+        let first = memory.allocate(16, "first").expect("free");
+        memory.free(first).expect("allocated");
+        let mut last = first;
+        for _ in 0..REMEMBERED {
+            let nearest = memory.nearest(first).map(ToString::to_string);
+            assert!(nearest.is_some_and(|near| near.starts_with("`first`")));
+            let address = memory.allocate(64, "later").expect("free");
+            assert!(address > last);
+            last = address;
+            memory.free(address).expect("allocated");
+        }
+        assert_eq!(memory.allocations.len(), REMEMBERED);
+        assert_eq!(memory.used(), 0);
+        assert!(memory.find(first, 1).is_none());
+        let gone = MemoryError::NotAllocated { address: first };
+        assert_eq!(memory.free(first), Err(gone));
+    }
 }

@@ -246,6 +246,13 @@ pub struct Guard {
 pub enum Operand {
     /// A register, special register (`%tid.x`), label, variable or function.
     Name(String),
+    /// `name+4`: an address in a variable.
+    Offset {
+        /// Variable.
+        base: String,
+        /// Bytes added to its address.
+        offset: i64,
+    },
     /// `!p`.
     Not(String),
     /// A constant.

@@ -227,6 +227,8 @@ impl Display for Operand {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(name) => f.write_str(name),
+            // As of addresses below.
+            Self::Offset { base, offset } => write!(f, "{base}+{offset}"),
             Self::Not(name) => write!(f, "!{name}"),
             Self::Immediate(value) => value.fmt(f),
             Self::Address { base: None, offset } => write!(f, "[{offset}]"),

@@ -47,14 +47,21 @@ impl Parser<'_> {
         Ok(elements)
     }
 
-    /// A name, `!p`, `_` or a constant.
+    /// A name, `name+4`, `!p`, `_` or a constant.
     fn simple(&mut self, expected: &str) -> Parsed<Operand> {
         match self.current.token {
             Token::Word("_") => {
                 self.advance()?;
                 Ok(Operand::Sink)
             }
-            Token::Word(word) if word != "WARP_SZ" => Ok(Operand::Name(self.dotted_name()?)),
+            Token::Word(word) if word != "WARP_SZ" => {
+                let base = self.dotted_name()?;
+                if !(self.is_at("+") || self.is_at("-")) {
+                    return Ok(Operand::Name(base));
+                }
+                let offset = self.offset()?;
+                Ok(Operand::Offset { base, offset })
+            }
             Token::Mark("!") => {
                 let position = self.advance()?.position;
                 match self.current.token {

@@ -24,6 +24,15 @@ fn each_thread_has_its_own_registers_and_memory() {
 }
 
 #[test]
+fn a_variable_with_an_offset_is_an_operand() {
+    let got = words(
+        ".local .b32 own[4];\nst.local.u32 [own+8], %tid; mov.u64 %rd3, own+16-8; \
+         ld.local.u32 %r0, [%rd3];",
+    );
+    assert_eq!(got, (0..128).collect::<Vec<_>>());
+}
+
+#[test]
 fn lanes_part_and_meet_again() {
     // As many turns as the lane's number says; then all vote together.
     let got = words(

@@ -84,6 +84,14 @@ impl Names {
                     _ => Err(format!("`{name}` is not declared")),
                 }
             }
+            Operand::Offset { base, offset } => match self.variable(base) {
+                Some(place) if class != Class::Predicate => {
+                    Ok(self.constant(class, place.offset.wrapping_add(*offset as u64)))
+                }
+                _ => Err(format!(
+                    "`{base}` is not a variable, so nothing is added to it"
+                )),
+            },
             Operand::Immediate(immediate) => Ok(self.constant(class, bits(*immediate, ty)?)),
             _ => Err("a register or a constant is expected".to_owned()),
         }
