@@ -38,6 +38,7 @@ pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
 pub use packed::PackedTensor;
 pub(crate) use packed::{read_scale, write_scale};
 pub use packing::{pack_row, packed_row_bytes, unpack_code, unpack_row};
+pub(crate) use rounding::seed_drawing;
 pub use rounding::{Rounding, random_at};
 pub use rule::ScaleRule;
 pub use scale::ScaleFormat;

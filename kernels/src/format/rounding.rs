@@ -85,6 +85,22 @@ const fn mix(mut h: u32) -> u32 {
     h ^ (h >> 16)
 }
 
+/// The seed of the stream in which the random number of position `index` is `random`.
+pub(crate) const fn seed_drawing(index: u64, random: u32) -> u32 {
+    let low = unmix(random).wrapping_sub((index >> 32) as u32);
+    let stream = unmix(low).wrapping_sub(index as u32);
+    unmix(stream).wrapping_sub(0x9E37_79B9)
+}
+
+/// What [`mix`] makes `h` of: its steps backwards, with the inverses of its factors.
+const fn unmix(mut h: u32) -> u32 {
+    h ^= h >> 16;
+    h = h.wrapping_mul(0x7ED1_B41D);
+    h ^= h >> 13 ^ h >> 26;
+    h = h.wrapping_mul(0xA5CB_9243);
+    h ^ (h >> 16)
+}
+
 impl fmt::Display for Rounding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -122,3 +138,16 @@ impl FromStr for Rounding {
 }
 
 serde_as_name!(Rounding);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_stream_draws_what_it_was_chosen_for(index: u64, random: u32) {
+            prop_assert_eq!(random_at(seed_drawing(index, random), index), random);
+        }
+    }
+}

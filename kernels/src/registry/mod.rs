@@ -8,7 +8,6 @@ mod block;
 pub mod guide {}
 mod problem;
 mod tensor;
-mod values;
 mod verify;
 
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};

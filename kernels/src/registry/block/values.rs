@@ -21,6 +21,8 @@ enum Style {
     Powers,
     /// Signed zeros, and now and then something else.
     Sparse,
+    /// Two numbers, of which the errors decide between scales, and zeros.
+    Pair,
     /// Zeros only.
     Zeros,
     /// Any bits: every NaN, infinity and subnormal.
@@ -33,7 +35,7 @@ enum Style {
     Huge,
 }
 
-const STYLES: [Style; 16] = [
+const STYLES: [Style; 18] = [
     Style::Uniform,
     Style::HeavyTail,
     Style::Ties,
@@ -45,6 +47,8 @@ const STYLES: [Style; 16] = [
     Style::Powers,
     Style::Powers,
     Style::Sparse,
+    Style::Pair,
+    Style::Pair,
     Style::Zeros,
     Style::AnyBits,
     Style::OneSpecial,
@@ -52,18 +56,22 @@ const STYLES: [Style; 16] = [
     Style::Huge,
 ];
 
-/// Bits of `len` elements in rows of blocks, each block of one style.
+/// Bits of the `len` elements of a row, each block of one style. `divisors` has what each block is
+/// divided by, where that is given.
 pub(super) fn dense_bits(
     rng: &mut impl Rng,
     len: usize,
+    divisors: &[Option<f64>],
     format: &BlockFormat,
     dense: FloatType,
 ) -> Vec<u32> {
     let mut bits = Vec::with_capacity(len);
-    while bits.len() < len {
+    for divisor in divisors {
         let count = (len - bits.len()).min(format.block_size());
         let style = STYLES[rng.random_range(0..STYLES.len())];
-        block(rng, style, count, format, dense, &mut bits);
+        let scale = divisor
+            .unwrap_or_else(|| f64::from(format.scale().decode(scale_code(rng, format.scale()))));
+        block(rng, style, scale, count, format, dense, &mut bits);
     }
     bits
 }
@@ -71,17 +79,18 @@ pub(super) fn dense_bits(
 fn block(
     rng: &mut impl Rng,
     style: Style,
+    scale: f64,
     count: usize,
     format: &BlockFormat,
     dense: FloatType,
     bits: &mut Vec<u32>,
 ) {
     let e = block_exponent(rng, format, dense);
-    let scale = f64::from(format.scale().decode(scale_code(rng, format.scale())));
     let scale = if scale.is_finite() { scale } else { 1.0 };
     let edge = scale_edge(rng, format, scale);
     // The one element that is not like the others.
     let special = rng.random_range(0..count);
+    let other = rng.random_range(0..count);
     let mask = u32::MAX >> (32 - 8 * dense.bytes());
     let sign_bit = 1 << (8 * dense.bytes() - 1);
     // The bits below those of infinity are those of the largest finite number.
@@ -112,8 +121,10 @@ fn block(
                 let power = scaled(2f64.powi(-rng.random_range(0..8)));
                 beside(rng, power, mask)
             }
+            Style::Pair if i == special => scaled(unit),
+            Style::Pair if i == other => scaled(unit * 2f64.powi(-rng.random_range(0..6))),
             Style::Sparse if rng.random_ratio(1, 4) => scaled(unit),
-            Style::Sparse | Style::Zeros => dense.to_bits(sign as f32 * 0.0),
+            Style::Sparse | Style::Pair | Style::Zeros => dense.to_bits(sign as f32 * 0.0),
             Style::AnyBits => rng.random::<u32>() & mask,
             Style::OneSpecial if i == special => {
                 let infinity = dense.to_bits(f32::INFINITY);

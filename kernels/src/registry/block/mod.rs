@@ -1,0 +1,221 @@
+//! The block families as entries: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
+//!
+//! Sizes of a problem: rows, cols, src_stride and dst_stride in elements, src_offset and dst_offset
+//! in elements and codes_offset in bytes from the start of the buffer, first_row, seed, and
+//! in_place = 1 where dst is src. Tensors: src or codes, scales where they are read, tensor_scale.
+
+mod cut;
+mod draw;
+mod edges;
+mod runner;
+mod sizes;
+mod values;
+
+use self::runner::BlockRunner;
+use self::sizes::Sizes;
+use super::{
+    ElementType, Entry, EntryError, Outputs, Problem, ProblemError, Runner, Tensor, UNTOUCHED,
+};
+use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
+use crate::launch::{BlockKernel, LaunchError};
+use crate::ptx::{Family, Variant, render};
+use crate::reference::{Part, dequantize, quantize_part, round_part, tensor_scale};
+use mxlab_harness::device::Device;
+use rand_chacha::ChaCha8Rng;
+
+/// What the workspace of a tensor scale holds before and after.
+const WORKSPACE: [u8; 8] = [0; 8];
+
+impl Variant {
+    /// The format under the problem's seed.
+    fn seeded_format(&self, seed: u32) -> Result<BlockFormat, FormatError> {
+        match self.format().rounding() {
+            Rounding::Stochastic { .. } => {
+                let rounding = Rounding::Stochastic { seed };
+                self.format().to_builder().rounding(rounding).build()
+            }
+            _ => Ok(*self.format()),
+        }
+    }
+
+    fn reads_dense(&self) -> bool {
+        self.family() != Family::Dequantize
+    }
+
+    fn writes_dense(&self) -> bool {
+        matches!(self.family(), Family::Dequantize | Family::FakeQuantize)
+    }
+
+    fn writes_codes(&self) -> bool {
+        matches!(self.family(), Family::Round | Family::Quantize)
+    }
+
+    /// The elements that are read.
+    fn source(&self, sizes: &Sizes, problem: &Problem) -> Result<Vec<f32>, ProblemError> {
+        let buffer = problem.tensor("src")?.values();
+        let at = |i| buffer.get(i).copied();
+        let x: Option<Vec<f32>> = sizes.positions(sizes.src).map(at).collect();
+        x.ok_or_else(|| ProblemError::Unfit {
+            name: "src".to_owned(),
+            reason: format!("{} elements are too few", buffer.len()),
+        })
+    }
+
+    /// The problem's packed tensor, or what the reference makes of its dense one.
+    fn packed(&self, sizes: &Sizes, problem: &Problem) -> Result<PackedTensor, EntryError> {
+        let format = self.seeded_format(sizes.seed)?;
+        let tensor_scale = match problem.tensor("tensor_scale") {
+            Ok(tensor) => tensor.values().first().copied().unwrap_or(1.0),
+            Err(_) => 1.0,
+        };
+        let (rows, cols) = (sizes.rows, sizes.cols);
+        if self.family() == Family::Dequantize {
+            let codes = problem.tensor("codes")?.to_bytes();
+            let scales = problem.tensor("scales")?.to_bytes();
+            return Ok(PackedTensor::new(
+                format,
+                rows,
+                cols,
+                codes,
+                scales,
+                tensor_scale,
+            )?);
+        }
+        let x = self.source(sizes, problem)?;
+        let part = Part {
+            rows,
+            cols,
+            first_row: sizes.first_row,
+            tensor_scale,
+            source: self.dense(),
+        };
+        if self.family() == Family::Round {
+            let scales = problem.tensor("scales")?.to_bytes();
+            let codes = round_part(&x, &scales, part, &format)?;
+            return Ok(PackedTensor::new(
+                format,
+                rows,
+                cols,
+                codes,
+                scales,
+                tensor_scale,
+            )?);
+        }
+        Ok(quantize_part(&x, part, &format)?)
+    }
+}
+
+impl Entry for Variant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        Self::family(self).name()
+    }
+
+    fn min_sm(&self) -> u32 {
+        Self::min_sm(self)
+    }
+
+    fn runs_on(&self, sm: u32) -> bool {
+        self.target().runs_on(sm)
+    }
+
+    fn ptx(&self) -> String {
+        render(self)
+    }
+
+    fn block_threads(&self) -> u32 {
+        Self::block_threads(self)
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        self.format().block_size() as u32 / self.lanes_per_block()
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        draw::problem(self, rng, elements)
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        size("rows").saturating_mul(size("cols"))
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
+        let sizes = Sizes::of(problem)?;
+        let mut outputs = Outputs::new();
+        if Self::family(self) == Family::TensorScale {
+            let scale = tensor_scale(&self.source(&sizes, problem)?, self.format());
+            let f32s = |bytes: &[u8]| Tensor::from_bytes(ElementType::F32, bytes);
+            outputs.insert("tensor_scale", f32s(&scale.to_le_bytes()));
+            outputs.insert("workspace", f32s(&WORKSPACE));
+            return Ok(outputs);
+        }
+        let packed = self.packed(&sizes, problem)?;
+        if self.writes_codes() {
+            let mut bytes = vec![UNTOUCHED; sizes.codes_offset];
+            bytes.extend_from_slice(packed.codes());
+            outputs.insert("codes", Tensor::of_bytes(&bytes));
+        }
+        if self.family().stores_scales() {
+            let element = self.scale_element();
+            outputs.insert("scales", Tensor::from_bytes(element, packed.scales()));
+        }
+        if self.writes_dense() {
+            let element = ElementType::from(self.dense());
+            let mut dst = match sizes.is_in_place {
+                true => problem.tensor("src")?.clone(),
+                false => {
+                    let bytes = vec![UNTOUCHED; sizes.len(sizes.dst) * element.bytes()];
+                    Tensor::from_bytes(element, &bytes)
+                }
+            };
+            for (position, value) in sizes.positions(sizes.dst).zip(dequantize(&packed)) {
+                let bits = dst.bits.get_mut(position);
+                *bits.ok_or_else(|| ProblemError::Unfit {
+                    name: "in_place".to_owned(),
+                    reason: "src is too short for the rows of dst".to_owned(),
+                })? = self.dense().to_bits(value);
+            }
+            outputs.insert("dst", dst);
+        }
+        Ok(outputs)
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        let kernel = BlockKernel::of_text(device, *self, ptx)?;
+        Ok(Box::new(BlockRunner {
+            variant: *self,
+            device: device.clone(),
+            kernel,
+        }))
+    }
+
+    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
+        cut::smaller(self, problem)
+    }
+
+    fn bytes(&self, rows: usize, cols: usize) -> u64 {
+        let (format, dense) = (self.format(), (rows * cols * self.dense().bytes()) as u64);
+        let (codes, scales) = format.packed_bytes(rows, cols);
+        let (codes, scales) = (codes as u64, scales as u64);
+        match Self::family(self) {
+            Family::TensorScale => dense + 4,
+            Family::Scale => dense + scales,
+            Family::Round | Family::Quantize | Family::Dequantize => dense + codes + scales,
+            Family::FakeQuantize => 2 * dense,
+        }
+    }
+}
+
+impl Variant {
+    fn scale_element(&self) -> ElementType {
+        match self.format().scale().storage_bytes() {
+            1 => ElementType::U8,
+            2 => ElementType::U16,
+            _ => ElementType::U32,
+        }
+    }
+}
