@@ -10,11 +10,10 @@ enum Style {
     Uniform,
     /// Many binades below the largest.
     HeavyTail,
-    /// Halfway between two values of the grid, or a unit in the last place beside, under a power
-    /// of two.
-    Ties,
+    /// Where the rounding turns or a unit in the last place beside, under a power of two.
+    Turns,
     /// The same under a scale that the scale format has: one element makes the block choose it.
-    ScaledTies,
+    ScaledTurns,
     /// The largest where the choice of the scale turns, or a unit in the last place beside.
     ScaleEdge,
     /// Powers of two and their neighbours.
@@ -38,11 +37,11 @@ enum Style {
 const STYLES: [Style; 18] = [
     Style::Uniform,
     Style::HeavyTail,
-    Style::Ties,
-    Style::Ties,
-    Style::Ties,
-    Style::ScaledTies,
-    Style::ScaledTies,
+    Style::Turns,
+    Style::Turns,
+    Style::Turns,
+    Style::ScaledTurns,
+    Style::ScaledTurns,
     Style::ScaleEdge,
     Style::Powers,
     Style::Powers,
@@ -102,16 +101,16 @@ fn block(
         let element = match style {
             Style::Uniform => scaled(unit),
             Style::HeavyTail => scaled(unit * 2f64.powi(-rng.random_range(0..24))),
-            Style::Ties => {
-                let tie = scaled(tie(rng, format.element()));
-                beside(rng, tie, mask)
+            Style::Turns => {
+                let turn = scaled(turn(rng, format.element()));
+                beside(rng, turn, mask)
             }
-            Style::ScaledTies if i == special => {
+            Style::ScaledTurns if i == special => {
                 dense.to_bits((sign * scale * f64::from(format.element().max_normal())) as f32)
             }
-            Style::ScaledTies => {
-                let tie = sign * scale * tie(rng, format.element());
-                beside(rng, dense.to_bits(tie as f32), mask)
+            Style::ScaledTurns => {
+                let turn = sign * scale * turn(rng, format.element());
+                beside(rng, dense.to_bits(turn as f32), mask)
             }
             Style::ScaleEdge if i == special => {
                 beside(rng, dense.to_bits((sign * edge) as f32), mask)
@@ -190,15 +189,19 @@ fn scale_edge(rng: &mut impl Rng, format: &BlockFormat, scale: f64) -> f64 {
     (scale + next) / 2.0 * max_normal
 }
 
-/// Halfway between two neighbours of the grid.
-fn tie(rng: &mut impl Rng, element: ElementFormat) -> f64 {
+/// A number of the grid, or halfway between two: where a rounding turns.
+fn turn(rng: &mut impl Rng, element: ElementFormat) -> f64 {
     let codes = element.codes();
     let value = |code| f64::from(element.decode(code));
     let code = rng.random_range(*codes.start()..*codes.end());
-    let (a, b) = (value(code), value(code + 1));
-    let tie = (a + b) / 2.0;
-    if tie.is_finite() {
-        tie
+    let next = if rng.random_ratio(1, 4) {
+        code
+    } else {
+        code + 1
+    };
+    let turn = (value(code) + value(next)) / 2.0;
+    if turn.is_finite() {
+        turn
     } else {
         f64::from(element.max_normal())
     }
