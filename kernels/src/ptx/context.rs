@@ -118,8 +118,12 @@ struct Rule {
     lifts_zero: bool,
     /// Whether s can be above L for a finite amax.
     can_exceed: bool,
+    /// Whether `mse` can try an s above L for a finite amax.
+    tries_too_large: bool,
     /// Whether s can be 127.
     reaches_127: bool,
+    /// Whether the exponent of a subnormal amax matters.
+    normalises: bool,
     /// What carries into the exponent where the rule adds one.
     carry: u32,
     has_window: bool,
@@ -367,23 +371,30 @@ impl Rule {
             Some(FloatType::Bf16) => ([0x0502_0100, 0x0028_150A], MANTISSA_BITS - 7),
             Some(FloatType::F16) | None => ([0; 2], 0),
         };
-        let is_exact_floor = rule == ScaleRule::Floor && rounded_log2.is_none();
-        let largest_s = 128 - i32::from(is_exact_floor) - format.element().emax();
-        let limit = format.scale().exponent_limit();
+        let is_mse = rule == ScaleRule::Mse;
+        let carry = match rule {
+            ScaleRule::Ceil => MANTISSA,
+            ScaleRule::Rceil => MANTISSA - (format.element().max_normal().to_bits() & MANTISSA),
+            ScaleRule::Even => {
+                1 << (MANTISSA_BITS - 1 - format.element().mantissa_bits().unwrap_or(0))
+            }
+            _ => 0,
+        };
+        let emax = format.element().emax();
+        let goes_up = carry != 0 || rounded_log2.is_some();
+        let largest_log2 = if source == FloatType::F16 { 15 } else { 127 };
+        let largest_s = largest_log2 + i32::from(goes_up) - emax;
+        // Those that `mse` tries: the first decides whether there is any.
+        let (first, last) = (largest_s - i32::from(is_mse), largest_s + i32::from(is_mse));
+        let limit = format.scale().exponent_limit().unwrap_or(i32::MAX);
         Self {
-            can_exceed: rule == ScaleRule::Mse || limit.is_some_and(|limit| largest_s > limit),
-            reaches_127: rule == ScaleRule::Mse
-                || limit.is_some_and(|limit| largest_s.min(limit) >= 127),
-            is_mse: rule == ScaleRule::Mse,
+            can_exceed: first > limit,
+            tries_too_large: last > limit,
+            reaches_127: last.min(limit) >= 127,
+            normalises: goes_up && emax == 0 && source != FloatType::F16,
+            is_mse,
             lifts_zero: rule == ScaleRule::Nearest,
-            carry: match rule {
-                ScaleRule::Ceil => MANTISSA,
-                ScaleRule::Rceil => MANTISSA - (format.element().max_normal().to_bits() & MANTISSA),
-                ScaleRule::Even => {
-                    1 << (MANTISSA_BITS - 1 - format.element().mantissa_bits().unwrap_or(0))
-                }
-                _ => 0,
-            },
+            carry,
             has_window: windows != [0; 2],
             windows,
             window_shift,
