@@ -115,7 +115,10 @@ struct Scale {
 #[derive(Serialize)]
 struct Rule {
     is_mse: bool,
+    /// Whether an amax above zero can have a fraction of zero, which is raised to the smallest.
     lifts_zero: bool,
+    /// Whether a finite amax can have a fraction above the largest scale.
+    saturates: bool,
     /// Whether s can be above L for a finite amax.
     can_exceed: bool,
     /// Whether `mse` can try an s above L for a finite amax.
@@ -380,6 +383,17 @@ impl Rule {
             }
             _ => 0,
         };
+        let (smallest, largest) = (
+            source.from_bits(1),
+            source.from_bits(source.to_bits(f32::INFINITY) - 1),
+        );
+        let scale = format.scale();
+        let fraction = |amax: f32| amax / format.element().max_normal();
+        // A tensor scale may bring any fraction anywhere.
+        let fraction_code = |amax| match format.has_tensor_scale() {
+            true => 0,
+            false => scale.encode_nearest(fraction(amax)),
+        };
         let emax = format.element().emax();
         let goes_up = carry != 0 || rounded_log2.is_some();
         let largest_log2 = if source == FloatType::F16 { 15 } else { 127 };
@@ -393,7 +407,8 @@ impl Rule {
             reaches_127: last.min(limit) >= 127,
             normalises: goes_up && emax == 0 && source != FloatType::F16,
             is_mse,
-            lifts_zero: rule == ScaleRule::Nearest,
+            lifts_zero: rule == ScaleRule::Nearest && fraction_code(smallest) == 0,
+            saturates: format.has_tensor_scale() || fraction(largest) > scale.max() as f32,
             carry,
             has_window: windows != [0; 2],
             windows,

@@ -14,6 +14,8 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
     let k = variant.format().block_size();
     let is_ragged = variant.access() == Access::Ragged;
     let cols = match is_ragged {
+        // Often about where a row has one block more.
+        true if rng.random() => k * rng.random_range(1..=3) + rng.random_range(0..3) - 1,
         true => rng.random_range(1..=elements.clamp(1, 5 * k)),
         false => k * rng.random_range(1..=(elements / k).clamp(1, 8)),
     };

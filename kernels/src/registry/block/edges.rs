@@ -1,8 +1,9 @@
 //! Sizes and scales that bring one result of a problem to where it turns.
 
 use super::sizes::Sizes;
+use super::values::turn;
 use crate::format::{FloatType, PackedTensor, Rounding, seed_drawing};
-use crate::ptx::{Family, Variant};
+use crate::ptx::Variant;
 use crate::registry::{ElementType, Problem};
 use rand::Rng;
 
@@ -38,11 +39,16 @@ impl Site {
             packed,
         })
     }
+
+    /// The dense element.
+    fn element(&self, variant: &Variant, problem: &Problem) -> Option<f32> {
+        let x = variant.source(&Sizes::of(problem).ok()?, problem).ok()?;
+        x.get(self.row * self.packed.cols() + self.col).copied()
+    }
 }
 
-/// Changes the tensor scale, or a given scale of 32 bits, so that one result is halfway between
-/// two numbers, or a unit in the last place beside: of the dense type if the kernel writes that,
-/// else of the shared scale.
+/// Changes the tensor scale, or a given scale of 32 bits, so that one rounding is just about to
+/// turn: that of an element, of a result to the dense type or of the shared scale.
 pub(super) fn scale_on_edge(variant: &Variant, rng: &mut impl Rng, problem: &mut Problem) {
     if let Some((tensor, i, bits)) = edge_scale(variant, rng, problem)
         && let Some(tensor) = problem.tensors.get_mut(tensor)
@@ -59,13 +65,20 @@ fn edge_scale(
 ) -> Option<(&'static str, usize, u32)> {
     let has_tensor_scale = variant.reads_tensor_scale();
     let has_wide_scale =
-        variant.family() == Family::Dequantize && variant.scale_element() == ElementType::U32;
+        variant.family().reads_scales() && variant.scale_element() == ElementType::U32;
     if !has_tensor_scale && !has_wide_scale {
         return None;
     }
     let format = variant.format();
     let site = Site::any(variant, rng, problem)?;
-    let edge = if variant.writes_dense() {
+    let edge = if variant.reads_dense() && (variant.family().reads_scales() || rng.random()) {
+        let x = site.element(variant, problem)?;
+        let factor = match has_tensor_scale {
+            true => site.scale,
+            false => 1.0,
+        };
+        f64::from(x.abs()) / (turn(rng, format.element()).abs() * factor)
+    } else if variant.writes_dense() {
         let code = site.packed.code(site.row, site.col);
         let value = f64::from(format.element().decode(code)).abs();
         let factor = match has_tensor_scale {
@@ -115,12 +128,14 @@ fn edge_seed(variant: &Variant, rng: &mut impl Rng, problem: &Problem) -> Option
         return None;
     }
     let sizes = Sizes::of(problem).ok()?;
-    let x = variant.source(&sizes, problem).ok()?;
     // An element that is not zero, if a few draws find one.
-    let mut sites = (0..4).filter_map(|_| Site::any(variant, rng, problem));
-    let site = sites.find(|site| x[site.row * sizes.cols + site.col] != 0.0)?;
+    let (site, x) = (0..4).find_map(|_| {
+        let site = Site::any(variant, rng, problem)?;
+        let x = site.element(variant, problem)?;
+        (x != 0.0).then_some((site, x))
+    })?;
     let divisor = site.scale * f64::from(site.packed.tensor_scale());
-    let t = f64::from((f64::from(x[site.row * sizes.cols + site.col]) / divisor) as f32);
+    let t = f64::from((f64::from(x) / divisor) as f32);
     let rounding = variant.format().rounding();
     let code = |r: u32| variant.format().element().encode(t, rounding, r << 8);
     // It goes up under the draws 0 .. ups.

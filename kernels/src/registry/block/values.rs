@@ -190,7 +190,7 @@ fn scale_edge(rng: &mut impl Rng, format: &BlockFormat, scale: f64) -> f64 {
 }
 
 /// A number of the grid, or halfway between two: where a rounding turns.
-fn turn(rng: &mut impl Rng, element: ElementFormat) -> f64 {
+pub(super) fn turn(rng: &mut impl Rng, element: ElementFormat) -> f64 {
     let codes = element.codes();
     let value = |code| f64::from(element.decode(code));
     let code = rng.random_range(*codes.start()..*codes.end());
