@@ -177,11 +177,13 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
     if let Some(to) = partner(&instruction.opcode, &OPCODES) {
         plant(Fault::Opcode, &|planted| planted.opcode = to.to_owned());
     }
-    let has_lane_mask = instruction.modifiers.iter().any(|m| m == "sync")
-        && matches!(
-            instruction.opcode.as_str(),
-            "shfl" | "vote" | "match" | "redux" | "bar"
-        );
+    // The operand of `bar.sync` is a barrier, that of `bar.warp.sync` a mask.
+    let has = |name: &str| instruction.modifiers.iter().any(|m| m == name);
+    let has_lane_mask = match instruction.opcode.as_str() {
+        "shfl" | "vote" | "match" | "redux" => has("sync"),
+        "bar" => has("warp"),
+        _ => false,
+    };
     let last = instruction.operands.len().wrapping_sub(1);
     for (i, operand) in instruction.operands.iter().enumerate() {
         match operand {

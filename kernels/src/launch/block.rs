@@ -4,6 +4,7 @@ use super::LaunchError;
 use crate::format::{BlockFormat, FloatType};
 use crate::ptx::{Access, Family, Target, Variant, VariantError, render};
 use mxlab_harness::device::{Argument, Buffer, Device, Geometry, Kernel, Stream};
+use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
 /// Bytes of a buffer, from an offset on.
@@ -46,6 +47,9 @@ pub struct BlockOperands<'a> {
     pub tensor_scale: Option<&'a Buffer>,
     /// Of `TensorScale`: 8 bytes of zeros, which they are again afterwards.
     pub workspace: Option<&'a Buffer>,
+    /// Of `TensorScale`, which walks over the tensor: thread blocks at most, if fewer than it would
+    /// take.
+    pub max_blocks: Option<NonZeroU32>,
     /// The row of the whole tensor that these rows start at, for stochastic rounding.
     pub first_row: usize,
     /// Chooses the random numbers of stochastic rounding.
@@ -94,7 +98,10 @@ impl BlockKernel {
     /// [`LaunchError`] if an operand is missing, too small or not laid out as the kernel needs.
     pub fn launch(&self, stream: &Stream, operands: &BlockOperands) -> Result<(), LaunchError> {
         let (variant, rows, cols) = (&self.variant, operands.rows, operands.cols);
-        let blocks = variant.grid(rows, cols)?;
+        let mut blocks = variant.grid(rows, cols)?;
+        if let (Family::TensorScale, Some(most)) = (variant.family(), operands.max_blocks) {
+            blocks = blocks.min(most.get());
+        }
         if blocks == 0 {
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Random problems, biased to where kernels err.
 
 use super::edges::{scale_on_edge, seed_on_edge};
-use super::sizes::View;
+use super::sizes::{Sizes, View};
 use super::values::{dense_bits, scale_code};
 use crate::ptx::{Access, Family, Variant};
 use crate::reference::tensor_scale;
@@ -33,6 +33,10 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
     let codes_offset = up_to(5);
     // Products with cols on both sides of 2^32.
     let first_row = rng.random::<u32>() as usize >> rng.random_range(4..32);
+    let max_blocks = match variant.family() {
+        Family::TensorScale => rng.random_range(0..4),
+        _ => 0,
+    };
     let sizes = [
         ("rows", rows),
         ("cols", cols),
@@ -43,6 +47,7 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
         ("codes_offset", codes_offset),
         ("first_row", first_row),
         ("seed", rng.random::<u32>() as usize),
+        ("max_blocks", max_blocks),
         ("in_place", usize::from(is_in_place)),
     ];
     let mut problem = Problem::new(sizes, []);
@@ -51,6 +56,9 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
         stride: src_stride,
     };
     fill(variant, rng, &mut problem, rows, cols, src);
+    if variant.family() == Family::TensorScale && rng.random() {
+        leave_one(variant, rng, &mut problem);
+    }
     if rng.random() {
         scale_on_edge(variant, rng, &mut problem);
     }
@@ -129,5 +137,28 @@ fn fill(
             bits: vec![scale.to_bits()],
         };
         insert("tensor_scale", scale);
+    }
+}
+
+/// Makes all elements of a tensor as small as they can be or zero, but for one, if any, so that its
+/// scale depends on that alone.
+fn leave_one(variant: &Variant, rng: &mut ChaCha8Rng, problem: &mut Problem) {
+    let Ok(sizes) = Sizes::of(problem) else {
+        return;
+    };
+    let (dense, most) = (variant.dense(), rng.random_range(1..6));
+    let sign = |rng: &mut ChaCha8Rng| dense.to_bits(if rng.random() { 0.0 } else { -0.0 });
+    let positions: Vec<usize> = sizes.positions(sizes.src).collect();
+    let one = match rng.random_range(0..4) {
+        0 => None,
+        1 => positions.last().copied(),
+        _ => Some(positions[rng.random_range(0..positions.len())]),
+    };
+    if let Some(src) = problem.tensors.get_mut("src") {
+        for i in positions {
+            if Some(i) != one {
+                src.bits[i] = sign(rng) | rng.random_range(0..most);
+            }
+        }
     }
 }

@@ -90,6 +90,7 @@ impl Runner for BlockRunner {
             workspace: workspace.as_ref(),
             first_row: sizes.first_row,
             seed: sizes.seed,
+            max_blocks: sizes.max_blocks,
         };
         self.kernel.launch(stream, &operands)?;
         stream.synchronize()?;

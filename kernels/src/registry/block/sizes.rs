@@ -1,6 +1,7 @@
 //! The sizes of a problem, read once.
 
 use crate::registry::{Problem, ProblemError};
+use std::num::NonZeroU32;
 
 /// Elements of a buffer, at most: sizes in a file must not ask for any amount of memory.
 const MAX_EXTENT: usize = 1 << 26;
@@ -14,6 +15,7 @@ pub(super) struct Sizes {
     pub codes_offset: usize,
     pub first_row: usize,
     pub seed: u32,
+    pub max_blocks: Option<NonZeroU32>,
     pub is_in_place: bool,
 }
 
@@ -41,6 +43,8 @@ impl Sizes {
             codes_offset: size("codes_offset")?,
             first_row: size("first_row")?,
             seed: size("seed")? as u32,
+            // 0 and older problems have no limit.
+            max_blocks: NonZeroU32::new(size("max_blocks").unwrap_or(0) as u32),
             is_in_place: size("in_place")? == 1,
         };
         let extents = [
