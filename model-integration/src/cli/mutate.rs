@@ -34,7 +34,7 @@ pub struct MutateArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Problems that a mutant must survive
-    #[arg(long, value_name = "N", default_value_t = 48)]
+    #[arg(long, value_name = "N", default_value_t = 200)]
     problems: u32,
     /// About how many elements a problem has
     #[arg(long, value_name = "N", default_value_t = 600)]

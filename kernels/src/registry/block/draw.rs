@@ -140,24 +140,40 @@ fn fill(
     }
 }
 
-/// Makes all elements of a tensor as small as they can be or zero, but for one, if any, so that its
-/// scale depends on that alone.
+/// Makes all elements of a tensor as small as they can be, zero or not finite, but for one, if
+/// any, so that its scale depends on that alone.
 fn leave_one(variant: &Variant, rng: &mut ChaCha8Rng, problem: &mut Problem) {
     let Ok(sizes) = Sizes::of(problem) else {
         return;
     };
-    let (dense, most) = (variant.dense(), rng.random_range(1..6));
-    let sign = |rng: &mut ChaCha8Rng| dense.to_bits(if rng.random() { 0.0 } else { -0.0 });
+    let dense = variant.dense();
+    let chunks_per_row =
+        variant.format().blocks_per_row(sizes.cols) as u32 * variant.lanes_per_block();
     let positions: Vec<usize> = sizes.positions(sizes.src).collect();
-    let one = match rng.random_range(0..4) {
+    // Elements of the first and last threads of blocks.
+    let mut outer = Vec::new();
+    for (n, &position) in positions.iter().enumerate() {
+        let (row, col) = ((n / sizes.cols) as u32, (n % sizes.cols) as u32);
+        let thread = (row * chunks_per_row + col / 8 + 1) % variant.block_threads();
+        if thread <= 1 {
+            outer.push(position);
+        }
+    }
+    let any = |rng: &mut ChaCha8Rng, of: &[usize]| of[rng.random_range(0..of.len())];
+    let one = match rng.random_range(0..8) {
         0 => None,
         1 => positions.last().copied(),
-        _ => Some(positions[rng.random_range(0..positions.len())]),
+        2..5 if !outer.is_empty() => Some(any(rng, &outer)),
+        _ => Some(any(rng, &positions)),
     };
+    let most = rng.random_range(1..6);
+    let infinity = dense.to_bits(f32::INFINITY);
+    let smallest = if rng.random_ratio(1, 4) { infinity } else { 0 };
     if let Some(src) = problem.tensors.get_mut("src") {
         for i in positions {
             if Some(i) != one {
-                src.bits[i] = sign(rng) | rng.random_range(0..most);
+                let sign = dense.to_bits(if rng.random() { 0.0 } else { -0.0 });
+                src.bits[i] = sign | smallest + rng.random_range(0..most);
             }
         }
     }
