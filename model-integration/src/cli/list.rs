@@ -1,11 +1,12 @@
 //! `mxlab list`: the kernels of the registry.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_fuzz::campaign::problem_of;
+use mxlab_harness::assemble::{Assembler, Job, Target, ToolError};
 use mxlab_harness::device::{Device, Statistics};
-use mxlab_kernels::registry::{Entry, EntryError};
+use mxlab_kernels::registry::Entry;
 use rayon::prelude::*;
 
 use super::Done;
@@ -13,10 +14,11 @@ use super::output::print;
 use super::verify::chosen;
 use crate::columns::aligned;
 
-/// List the kernels: family, variant, lowest SM, and what an element costs
+/// List the kernels: variant, lowest SM, what a thread takes and what an element costs
 ///
 /// Instructions and bytes of global memory are those that threads execute and move on the
-/// emulator, on one problem of a few thousand elements.
+/// emulator, on one problem of a few thousand elements. Registers, spilled bytes and static shared
+/// memory are ptxas's, if there is one: all kernels then take minutes.
 #[derive(Args)]
 pub struct ListArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
@@ -25,6 +27,13 @@ pub struct ListArgs {
     /// Only how many there are of each family
     #[arg(long)]
     count: bool,
+    /// Assemble for this compute capability, such as 90; kernels that it cannot run are left out
+    /// [default: each kernel's lowest]
+    #[arg(long, value_name = "SM")]
+    sm: Option<Target>,
+    /// Without registers, spills and shared memory
+    #[arg(long, conflicts_with = "sm")]
+    no_ptxas: bool,
 }
 
 /// Elements of the problem that is counted.
@@ -32,11 +41,23 @@ const ELEMENTS: usize = 4096;
 
 /// Prints the table.
 pub fn run(args: &ListArgs) -> Result<Done> {
-    let entries = chosen(&args.kernel)?;
+    let mut entries = chosen(&args.kernel)?;
+    if let Some(target) = args.sm {
+        entries.retain(|entry| entry.runs_on(target.sm()));
+    }
     if args.count {
         print(&counts(&entries))?;
         return Ok(Done::Well);
     }
+    let assembler = match Assembler::find() {
+        _ if args.no_ptxas => None,
+        Ok(assembler) => Some(assembler),
+        Err(error @ ToolError::Missing { .. }) if args.sm.is_none() => {
+            eprintln!("without registers, spills and shared memory: {error}");
+            None
+        }
+        Err(error) => return Err(error.into()),
+    };
     let bar =
         ProgressBar::with_draw_target(Some(entries.len() as u64), ProgressDrawTarget::stderr());
     let template = "[{bar:30}] {pos}/{len} kernels, {eta} left";
@@ -45,9 +66,13 @@ pub fn run(args: &ListArgs) -> Result<Done> {
     let rows = entries
         .par_iter()
         .progress_with(bar)
-        .map(|entry| row(&**entry))
-        .collect::<Result<Vec<_>, EntryError>>()?;
-    let header = ["kernel", "sm", "instr/el", "bytes/el", "sectors/req"];
+        .map(|entry| row(&**entry, assembler.as_ref(), args.sm))
+        .collect::<Result<Vec<_>>>()?;
+    let mut header = vec!["kernel", "sm"];
+    if assembler.is_some() {
+        header.extend(["registers", "spilled", "shared"]);
+    }
+    header.extend(["instr/el", "bytes/el", "sectors/req"]);
     print(&aligned(1, &header, &rows))?;
     print(&format!("{} kernels\n", rows.len()))?;
     Ok(Done::Well)
@@ -70,11 +95,38 @@ fn counts(entries: &[Box<dyn Entry>]) -> String {
     format!("{table}{} kernels\n", entries.len())
 }
 
-fn row(entry: &dyn Entry) -> Result<Vec<String>, EntryError> {
+fn row(
+    entry: &dyn Entry,
+    assembler: Option<&Assembler>,
+    target: Option<Target>,
+) -> Result<Vec<String>> {
+    let (id, ptx) = (entry.id(), entry.ptx());
+    let mut row = vec![id.clone(), entry.min_sm().to_string()];
+    if let Some(assembler) = assembler {
+        let own = Target::of_ptx(&ptx).unwrap_or(Target::new(entry.min_sm()));
+        let job = Job {
+            module: id,
+            ptx: ptx.clone(),
+            // A kernel for one chip's own instructions is only assembled for that one.
+            target: target
+                .filter(|target| target.sm() != own.sm())
+                .unwrap_or(own),
+        };
+        let taken = assembler.assemble(&job)?.resources;
+        row.push(taken.registers.to_string());
+        row.push((taken.spill_store_bytes + taken.spill_load_bytes).to_string());
+        row.push(taken.static_shared_bytes.to_string());
+    }
+    row.extend(executed(entry, &ptx).with_context(|| entry.id())?);
+    Ok(row)
+}
+
+/// What the emulator counts.
+fn executed(entry: &dyn Entry, ptx: &str) -> Result<[String; 3]> {
     let device = Device::emulator();
     let stream = device.stream()?;
     let problem = problem_of(entry, 0, ELEMENTS);
-    let runner = entry.load(&device, &entry.ptx())?;
+    let runner = entry.load(&device, ptx)?;
     runner.run(&stream, &problem)?;
     let counts = stream.statistics().unwrap_or_default();
     let elements = entry.elements(&problem).max(1) as f64;
@@ -86,9 +138,7 @@ fn row(entry: &dyn Entry) -> Result<Vec<String>, EntryError> {
         ..
     } = counts;
     let bytes = (global_load_bytes + global_store_bytes) as f64;
-    Ok(vec![
-        entry.id(),
-        entry.min_sm().to_string(),
+    Ok([
         format!("{:.1}", counts.thread_instructions() as f64 / elements),
         format!("{:.2}", bytes / elements),
         format!(
