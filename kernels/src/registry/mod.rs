@@ -7,10 +7,12 @@ mod block;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
 mod problem;
+mod substitute;
 mod tensor;
 mod verify;
 
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
+pub use substitute::Substitute;
 pub use tensor::{ElementType, Tensor};
 pub use verify::{Failure, Mismatch, verify, verify_against};
 

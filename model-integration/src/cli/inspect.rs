@@ -1,6 +1,7 @@
 //! `mxlab inspect`: what one kernel costs on a chip, from its machine code.
 
 use std::fmt::Write as _;
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Result;
@@ -12,6 +13,7 @@ use mxlab_kernels::registry::{Entry, kernels};
 
 use super::Done;
 use super::output::{Usage, print};
+use super::verify::of_file;
 use crate::columns::aligned;
 
 /// Say what a kernel takes and issues, and what time that predicts on a chip
@@ -21,7 +23,11 @@ use crate::columns::aligned;
 #[derive(Args)]
 pub struct InspectArgs {
     /// The kernel's id, as `mxlab list` shows it
-    kernel: String,
+    #[arg(required_unless_present = "ptx")]
+    kernel: Option<String>,
+    /// Inspect the kernel of this PTX file in place of that of the same name
+    #[arg(long, value_name = "FILE")]
+    ptx: Option<PathBuf>,
     /// Assemble for this compute capability, such as 90 or 90a [default: the chip's]
     #[arg(long, value_name = "SM")]
     sm: Option<Target>,
@@ -61,7 +67,7 @@ impl FromStr for Shape {
 
 /// Prints everything about one kernel.
 pub fn run(args: &InspectArgs) -> Result<Done> {
-    let entry = find(&args.kernel)?;
+    let entry = entry(args)?;
     let (id, ptx) = (entry.id(), entry.ptx());
     let (target, chip) = choose(args, &*entry, &ptx)?;
     let assembler = Assembler::find()?;
@@ -95,6 +101,23 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     text.push_str(&predicted(&work, &prediction));
     print(&text)?;
     Ok(Done::Well)
+}
+
+/// The kernel that is asked for, with the text that is.
+fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
+    let entries = args.ptx.as_deref().map(of_file).transpose()?;
+    match (&args.kernel, entries) {
+        (None, Some(mut entries)) if entries.len() == 1 => Ok(entries.remove(0)),
+        (None, entries) => {
+            let ids: Vec<String> = entries.iter().flatten().map(|entry| entry.id()).collect();
+            Err(Usage(format!("which of {}?", ids.join(", "))).into())
+        }
+        (Some(id), None) => find(id),
+        (Some(id), Some(entries)) => {
+            let same = entries.into_iter().find(|entry| entry.id() == *id);
+            same.ok_or_else(|| Usage(format!("--ptx: the file has no `.entry {id}`")).into())
+        }
+    }
 }
 
 /// The kernel of that id.

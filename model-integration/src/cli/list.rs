@@ -1,11 +1,15 @@
 //! `mxlab list`: the kernels of the registry.
 
+use std::fs;
+use std::path::{Path, PathBuf};
+
 use anyhow::{Context, Result};
 use clap::Args;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_fuzz::campaign::problem_of;
 use mxlab_harness::assemble::{Assembler, Job, Target, ToolError};
 use mxlab_harness::device::{Device, Statistics};
+use mxlab_harness::record::write_atomic;
 use mxlab_kernels::registry::Entry;
 use rayon::prelude::*;
 
@@ -27,6 +31,9 @@ pub struct ListArgs {
     /// Only how many there are of each family
     #[arg(long)]
     count: bool,
+    /// Only write the PTX of each into this folder
+    #[arg(long, value_name = "DIR", conflicts_with = "count")]
+    save_ptx: Option<PathBuf>,
     /// Assemble for this compute capability, such as 90; kernels that it cannot run are left out
     /// [default: each kernel's lowest]
     #[arg(long, value_name = "SM")]
@@ -48,6 +55,9 @@ pub fn run(args: &ListArgs) -> Result<Done> {
     if args.count {
         print(&counts(&entries))?;
         return Ok(Done::Well);
+    }
+    if let Some(folder) = &args.save_ptx {
+        return save(&entries, folder);
     }
     let assembler = match Assembler::find() {
         _ if args.no_ptxas => None,
@@ -75,6 +85,18 @@ pub fn run(args: &ListArgs) -> Result<Done> {
     header.extend(["instr/el", "bytes/el", "sectors/req"]);
     print(&aligned(1, &header, &rows))?;
     print(&format!("{} kernels\n", rows.len()))?;
+    Ok(Done::Well)
+}
+
+/// Writes a file for each kernel.
+fn save(entries: &[Box<dyn Entry>], folder: &Path) -> Result<Done> {
+    fs::create_dir_all(folder).with_context(|| format!("`{}`", folder.display()))?;
+    for entry in entries {
+        let path = folder.join(entry.id()).with_extension("ptx");
+        write_atomic(&path, entry.ptx().as_bytes())?;
+    }
+    let count = entries.len();
+    print(&format!("{count} kernels in {}\n", folder.display()))?;
     Ok(Done::Well)
 }
 

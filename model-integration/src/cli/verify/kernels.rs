@@ -1,5 +1,7 @@
 //! `mxlab verify` without `--golden`: a campaign over the registry.
 
+use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -8,10 +10,10 @@ use mxlab_fuzz::campaign::{Finding, Outcome, Plan, Until, run as run_campaign};
 use mxlab_fuzz::regression::Regression;
 use mxlab_harness::device::{Device, DeviceKind, Properties};
 use mxlab_harness::record::{Environment, write_atomic};
-use mxlab_kernels::registry::{Entry, kernels};
+use mxlab_kernels::registry::{Entry, Substitute, kernels};
 use serde::Serialize;
 
-use super::VerifyArgs;
+use super::{VerifyArgs, open};
 use crate::cli::Done;
 use crate::cli::output::{Usage, print};
 use crate::columns::aligned;
@@ -42,7 +44,10 @@ struct Family<'a> {
 /// Runs the campaign, prints what it did, and keeps what it found.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     let environment = Environment::capture();
-    let mut entries = chosen(&args.kernel)?;
+    let mut entries = match &args.ptx {
+        Some(path) => select(of_file(path)?, &args.kernel)?,
+        None => chosen(&args.kernel)?,
+    };
     let is_positive = args
         .minutes
         .is_none_or(|minutes| minutes > 0.0 && minutes.is_finite());
@@ -61,7 +66,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         elements: args.problem_size,
         until,
     };
-    let device = Device::open(args.device)?;
+    let device = open(args.device)?;
     let properties = device.properties();
     let all = entries.len();
     // The emulator knows the instructions of every chip.
@@ -75,7 +80,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     );
     let bar = progress_bar();
     let begun = Instant::now();
-    let open = || Device::open(args.device);
+    let open = || open(args.device);
     let outcome = run_campaign(&entries, plan, open, |elements| bar.set_position(elements))?;
     let seconds = begun.elapsed().as_secs_f64();
     bar.finish_and_clear();
@@ -122,7 +127,31 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
 /// # Errors
 /// If there are none.
 pub fn chosen(patterns: &[glob::Pattern]) -> Result<Vec<Box<dyn Entry>>> {
-    let mut entries: Vec<_> = kernels().collect();
+    select(kernels().collect(), patterns)
+}
+
+/// The kernels of the registry that a PTX file has entries for, with its text.
+///
+/// # Errors
+/// If it cannot be read or there are none.
+pub fn of_file(path: &Path) -> Result<Vec<Box<dyn Entry>>> {
+    let ptx = fs::read_to_string(path).with_context(|| format!("`{}`", path.display()))?;
+    let entries = Substitute::all(&ptx).into_iter();
+    let entries: Vec<_> = entries
+        .map(|entry| Box::new(entry) as Box<dyn Entry>)
+        .collect();
+    ensure!(
+        !entries.is_empty(),
+        "`{}` has no `.entry` of the name of a kernel; `mxlab list` shows them",
+        path.display()
+    );
+    Ok(entries)
+}
+
+fn select(
+    mut entries: Vec<Box<dyn Entry>>,
+    patterns: &[glob::Pattern],
+) -> Result<Vec<Box<dyn Entry>>> {
     entries.retain(|entry| {
         let id = entry.id();
         patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(&id))
@@ -178,11 +207,17 @@ fn text(outcome: &Outcome, device: &Device, args: &VerifyArgs, seconds: f64) -> 
     let mut text = aligned(1, &header, &rows);
     text.push('\n');
     for finding in &outcome.findings {
-        text.push_str(&format!("{}: {}\n", finding.kernel, finding.failure));
+        // A text that does not load is named by its own error.
+        if !finding.failure.starts_with(&finding.kernel) {
+            text.push_str(&format!("{}: ", finding.kernel));
+        }
+        text.push_str(&format!("{}\n", finding.failure));
         if let Some(seed) = finding.seed {
             let size = args.problem_size;
+            let ptx = args.ptx.as_ref();
+            let ptx = ptx.map_or_else(String::new, |path| format!(" --ptx {}", path.display()));
             text.push_str(&format!(
-                "  again: mxlab verify --replay {}:{seed} --problem-size {size}\n",
+                "  again: mxlab verify --replay {}:{seed} --problem-size {size}{ptx}\n",
                 finding.kernel
             ));
         }
@@ -190,8 +225,11 @@ fn text(outcome: &Outcome, device: &Device, args: &VerifyArgs, seconds: f64) -> 
     let elements: u64 = outcome.families.values().map(|tally| tally.elements).sum();
     let name = &device.properties().name;
     text.push_str(&format!(
-        "{elements} elements on {name} in {seconds:.1} s, {} kernels wrong\n",
-        outcome.findings.len()
+        "{elements} elements on {name} in {seconds:.1} s, {} wrong\n",
+        match outcome.findings.len() {
+            1 => "1 kernel".to_owned(),
+            n => format!("{n} kernels"),
+        }
     ));
     text
 }

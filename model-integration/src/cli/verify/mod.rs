@@ -8,11 +8,11 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::Args;
-use mxlab_harness::device::DeviceChoice;
+use mxlab_harness::device::{Device, DeviceChoice, DeviceError, DeviceKind, EmulatorOptions};
 
 use super::Done;
 
-pub use kernels::chosen;
+pub use kernels::{chosen, of_file};
 
 /// Run every PTX kernel on random problems and compare each byte with the scalar reference; or
 /// compare every kernel with a folder of golden vectors
@@ -21,6 +21,10 @@ pub struct VerifyArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
+    /// Verify the kernels of this PTX file in place of those of the same names; `mxlab list
+    /// --save-ptx` writes such files
+    #[arg(long, value_name = "FILE")]
+    ptx: Option<PathBuf>,
     /// Where kernels run: auto, cuda, cuda:N or emulator; with --golden also cpu, which runs none
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
@@ -49,7 +53,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
     replay: Option<String>,
     /// Folder of golden vectors; its files may hold whatever cases and sizes
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx"])]
     golden: Option<PathBuf>,
 }
 
@@ -59,7 +63,22 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         return golden::run(golden, args.device);
     }
     match &args.replay {
-        Some(problem) => replay::run(problem, args.device, args.problem_size),
+        Some(problem) => replay::run(problem, args),
         None => kernels::run(args),
     }
+}
+
+/// Warp instructions that a block may run on the emulator: hundreds of millions of elements, and a
+/// kernel that hangs is told within seconds.
+const BUDGET: u64 = 1 << 26;
+
+fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
+    let device = Device::open(choice)?;
+    Ok(match device.properties().kind {
+        DeviceKind::Emulator => Device::emulator_with(EmulatorOptions {
+            budget: BUDGET,
+            ..EmulatorOptions::default()
+        }),
+        _ => device,
+    })
 }

@@ -2,19 +2,24 @@
 
 use std::path::Path;
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 use mxlab_fuzz::campaign::problem_of;
 use mxlab_fuzz::regression::Regression;
-use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::registry::{Entry, Problem, kernels, verify};
 
+use super::{VerifyArgs, of_file, open};
 use crate::cli::Done;
 use crate::cli::output::{Usage, print};
 
 /// Runs the problem of a file, or of `KERNEL:SEED`.
-pub fn run(what: &str, choice: DeviceChoice, problem_size: usize) -> Result<Done> {
-    let (entry, problem) = find(what, problem_size)?;
-    let device = Device::open(choice)?;
+pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
+    let (mut entry, problem) = find(what, args.problem_size)?;
+    if let Some(path) = &args.ptx {
+        let id = entry.id();
+        let same = of_file(path)?.into_iter().find(|other| other.id() == id);
+        entry = same.with_context(|| format!("`{}` has no `.entry {id}`", path.display()))?;
+    }
+    let device = open(args.device)?;
     let runner = entry.load(&device, &entry.ptx())?;
     let stream = device.stream()?;
     let sizes: Vec<String> = problem

@@ -1,0 +1,87 @@
+//! A kernel of the registry with another text: what a kernel engineer has just edited.
+
+use super::{Entry, EntryError, Outputs, Problem, Runner, kernels};
+use crate::launch::LaunchError;
+use mxlab_harness::device::Device;
+use rand_chacha::ChaCha8Rng;
+
+/// An entry whose PTX is another one.
+pub struct Substitute {
+    entry: Box<dyn Entry>,
+    ptx: String,
+}
+
+impl Substitute {
+    /// `entry` with `ptx` for its own text.
+    pub fn new(entry: Box<dyn Entry>, ptx: String) -> Self {
+        Self { entry, ptx }
+    }
+
+    /// The kernels of the registry that are entries of `ptx`, with that text.
+    pub fn all(ptx: &str) -> Vec<Self> {
+        let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
+        let name = |rest: &str| {
+            let rest = rest.trim_start();
+            rest[..rest.find(|c| !is_of_name(c)).unwrap_or(rest.len())].to_owned()
+        };
+        let names: Vec<String> = ptx.split(".entry").skip(1).map(name).collect();
+        kernels()
+            .filter(|entry| names.contains(&entry.id()))
+            .map(|entry| Self::new(entry, ptx.to_owned()))
+            .collect()
+    }
+}
+
+impl Entry for Substitute {
+    fn ptx(&self) -> String {
+        self.ptx.clone()
+    }
+
+    fn id(&self) -> String {
+        self.entry.id()
+    }
+
+    fn family(&self) -> &'static str {
+        self.entry.family()
+    }
+
+    fn min_sm(&self) -> u32 {
+        self.entry.min_sm()
+    }
+
+    fn runs_on(&self, sm: u32) -> bool {
+        self.entry.runs_on(sm)
+    }
+
+    fn block_threads(&self) -> u32 {
+        self.entry.block_threads()
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        self.entry.elements_per_thread()
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        self.entry.problem(rng, elements)
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        self.entry.elements(problem)
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
+        self.entry.reference(problem)
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        self.entry.load(device, ptx)
+    }
+
+    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
+        self.entry.smaller(problem)
+    }
+
+    fn bytes(&self, rows: usize, cols: usize) -> u64 {
+        self.entry.bytes(rows, cols)
+    }
+}
