@@ -2,7 +2,7 @@
 
 use super::sizes::Sizes;
 use super::values::turn;
-use crate::format::{FloatType, PackedTensor, Rounding, seed_drawing};
+use crate::format::{FloatType, PackedTensor, Rounding, ScaleRule, seed_drawing};
 use crate::ptx::Variant;
 use crate::registry::{ElementType, Problem};
 use rand::Rng;
@@ -12,6 +12,8 @@ struct Site {
     packed: PackedTensor,
     row: usize,
     col: usize,
+    /// The element as it is read.
+    element: f32,
     /// Number of its block in the problem.
     block: usize,
     /// X.
@@ -21,29 +23,33 @@ struct Site {
 }
 
 impl Site {
+    /// Any element, one that is not zero if a few draws find one.
     fn any(variant: &Variant, rng: &mut impl Rng, problem: &Problem) -> Option<Self> {
         let sizes = Sizes::of(problem).ok()?;
+        let x = match variant.reads_dense() {
+            true => variant.source(&sizes, problem).ok()?,
+            false => Vec::new(),
+        };
+        let mut at = 0;
+        for _ in 0..32 {
+            at = rng.random_range(0..sizes.rows * sizes.cols);
+            if x.get(at).is_none_or(|&x| x != 0.0) {
+                break;
+            }
+        }
+        let (row, col) = (at / sizes.cols, at % sizes.cols);
         let packed = variant.packed(&sizes, problem).ok()?;
-        let (row, col) = (
-            rng.random_range(0..sizes.rows),
-            rng.random_range(0..sizes.cols),
-        );
         let (format, k) = (variant.format(), variant.format().block_size());
         let scale_code = packed.scale_code(row, col / k);
         Some(Self {
             row,
             col,
+            element: x.get(at).copied().unwrap_or(0.0),
             block: row * format.blocks_per_row(sizes.cols) + col / k,
             scale: f64::from(format.scale().decode(scale_code)),
             scale_code,
             packed,
         })
-    }
-
-    /// The dense element.
-    fn element(&self, variant: &Variant, problem: &Problem) -> Option<f32> {
-        let x = variant.source(&Sizes::of(problem).ok()?, problem).ok()?;
-        x.get(self.row * self.packed.cols() + self.col).copied()
     }
 }
 
@@ -72,12 +78,11 @@ fn edge_scale(
     let format = variant.format();
     let site = Site::any(variant, rng, problem)?;
     let edge = if variant.reads_dense() && (variant.family().reads_scales() || rng.random()) {
-        let x = site.element(variant, problem)?;
         let factor = match has_tensor_scale {
             true => site.scale,
             false => 1.0,
         };
-        f64::from(x.abs()) / (turn(rng, format.element()).abs() * factor)
+        f64::from(site.element.abs()) / (turn(rng, format.element()).abs() * factor)
     } else if variant.writes_dense() {
         let code = site.packed.code(site.row, site.col);
         let value = f64::from(format.element().decode(code)).abs();
@@ -128,14 +133,13 @@ fn edge_seed(variant: &Variant, rng: &mut impl Rng, problem: &Problem) -> Option
         return None;
     }
     let sizes = Sizes::of(problem).ok()?;
-    // An element that is not zero, if a few draws find one.
-    let (site, x) = (0..4).find_map(|_| {
-        let site = Site::any(variant, rng, problem)?;
-        let x = site.element(variant, problem)?;
-        (x != 0.0).then_some((site, x))
-    })?;
-    let divisor = site.scale * f64::from(site.packed.tensor_scale());
-    let t = f64::from((f64::from(x) / divisor) as f32);
+    let site = Site::any(variant, rng, problem)?;
+    let mut divisor = site.scale * f64::from(site.packed.tensor_scale());
+    if variant.format().rule() == ScaleRule::Mse {
+        // Under any of the scales that are tried.
+        divisor *= [0.5, 1.0, 2.0][rng.random_range(0..3)];
+    }
+    let t = f64::from((f64::from(site.element) / divisor) as f32);
     let rounding = variant.format().rounding();
     let code = |r: u32| variant.format().element().encode(t, rounding, r << 8);
     // It goes up under the draws 0 .. ups.

@@ -1,6 +1,6 @@
 //! Numbers biased to where quantisers err.
 
-use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
+use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat, ScaleRule};
 use rand::Rng;
 
 /// What the elements of a block have in common.
@@ -65,9 +65,14 @@ pub(super) fn dense_bits(
     dense: FloatType,
 ) -> Vec<u32> {
     let mut bits = Vec::with_capacity(len);
+    // An error of one element decides only where there are few.
+    let is_sparse = format.rule() == ScaleRule::Mse && rng.random_ratio(1, 3);
     for divisor in divisors {
         let count = (len - bits.len()).min(format.block_size());
-        let style = STYLES[rng.random_range(0..STYLES.len())];
+        let style = match is_sparse {
+            true => Style::Pair,
+            false => STYLES[rng.random_range(0..STYLES.len())],
+        };
         let scale = divisor
             .unwrap_or_else(|| f64::from(format.scale().decode(scale_code(rng, format.scale()))));
         block(rng, style, scale, count, format, dense, &mut bits);
