@@ -133,3 +133,36 @@ fn mutants_are_planted_caught_and_listed() {
         assert_ne!(survivor["original"], survivor["planted"]);
     }
 }
+
+#[test]
+fn an_edited_kernel_is_verified_in_place_of_its_own() {
+    let folder = tempfile::tempdir().expect("temporary directory");
+    let id = "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned__sm80";
+    done(&format!("list {id} --save-ptx {}", folder.path().display()));
+    let ptx = std::fs::read_to_string(folder.path().join(id).with_extension("ptx")).expect("PTX");
+    let verify = |change: &str, to: &str| {
+        assert!(ptx.contains(change));
+        let path = folder.path().join("edited.ptx");
+        std::fs::write(&path, ptx.replace(change, to)).expect("writes");
+        let output = run(&format!("verify --problems 8 --ptx {}", path.display()));
+        (output.status.code(), stdout(&output))
+    };
+    let (code, text) = verify("// -- amax --", "// another comment");
+    assert!(
+        code == Some(0) && text.contains("0 kernels wrong"),
+        "{text}"
+    );
+    let (code, text) = verify("0x7FFF7FFF", "0x7FFE7FFF");
+    assert!(
+        code == Some(1) && text.contains("by the reference"),
+        "{text}"
+    );
+    assert!(text.contains("--ptx"), "{text}");
+    let (code, text) = verify("ret;", "rett;");
+    let says = text.contains("unknown instruction `rett`");
+    assert!(code == Some(1) && says, "{text}");
+    let (code, text) = verify("ret;", "$again: bra $again;");
+    assert!(code == Some(1) && text.contains("loop for ever"), "{text}");
+    let (code, text) = verify(&format!(".entry {id}"), ".entry another");
+    assert_eq!((code, text.as_str()), (Some(1), ""));
+}
