@@ -387,6 +387,9 @@ fn quantize_packs_what_the_reference_packs() {
         );
 
         let bytes = fs::read(&output).expect("written");
+        let on_device = run(&format!("{line} --device emulator"));
+        assert_eq!(stdout(&on_device), stdout(&done), "{}", stderr(&on_device));
+        assert_eq!(fs::read(&output).expect("written"), bytes);
         let packed = SafeTensors::deserialize(&bytes).expect("a safetensors file");
         let part = |name: &str| packed.tensor(name).expect(name).data().to_vec();
         let expected = reference::quantize(&matrix, 6, 40, &format, FloatType::F32).expect("fits");

@@ -1,6 +1,7 @@
 //! `mxlab quantize`: what a format costs each tensor of a safetensors file.
 
 mod glob;
+mod on_device;
 mod packed_file;
 mod statistics;
 
@@ -8,14 +9,16 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
+use mxlab_harness::device::DeviceChoice;
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
+use self::on_device::OnDevice;
 use self::packed_file::{PackedFile, Part};
 use self::statistics::{Statistics, WorstBlock};
 use super::Done;
 use super::output::{Usage, print};
-use crate::checkpoint::{StoredTensor, TensorFile, TensorView};
+use crate::checkpoint::{StoredTensor, TensorFile};
 use crate::columns::aligned;
 use crate::config::{FormatFlags, load};
 
@@ -35,6 +38,9 @@ pub struct QuantizeArgs {
     /// How many of the blocks that lose most are shown for each tensor
     #[arg(long, value_name = "N", default_value_t = 1)]
     worst: usize,
+    /// What quantises: cpu, or the PTX kernels of auto, cuda, cuda:N or emulator; the same bytes
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    device: DeviceChoice,
     /// Print JSON, unrounded
     #[arg(long)]
     json: bool,
@@ -71,6 +77,7 @@ struct Report {
 /// Quantises tensor after tensor, so that only one is in memory at a time.
 pub fn run(args: &QuantizeArgs) -> Result<Done> {
     let format = args.format()?;
+    let device = OnDevice::open(args.device)?;
     let file = TensorFile::open(&args.file)?;
     let plans: Vec<Plan> = file.tensors().map(|tensor| args.plan(tensor)).collect();
     if plans.iter().all(|plan| plan.matrix.is_none()) {
@@ -95,8 +102,19 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
         let Some(floats) = plan.tensor.floats()? else {
             continue;
         };
-        let (packed, statistics) = quantize(&floats, rows, cols, &format, args.worst)
-            .with_context(|| format!("`{}`: tensor `{name}`", args.file.display()))?;
+        let mut values = vec![0.0; floats.len()];
+        floats.read_f32(0..floats.len(), &mut values);
+        let packed = match &device {
+            Some(device) => {
+                let bytes = plan.tensor.bytes();
+                device.quantize(bytes, rows, cols, &format, floats.dtype())
+            }
+            None => cpu::quantize(&values, rows, cols, &format, floats.dtype()).map_err(Into::into),
+        };
+        let of_tensor = || format!("`{}`: tensor `{name}`", args.file.display());
+        let packed: PackedTensor = packed.with_context(of_tensor)?;
+        let statistics =
+            statistics::measure(&values, &packed, args.worst).with_context(of_tensor)?;
         if let Some(output) = &mut output {
             output.write(&format!("{name}.codes"), packed.codes())?;
             output.write(&format!("{name}.scales"), packed.scales())?;
@@ -180,20 +198,6 @@ fn parts(plans: &[Plan], format: &BlockFormat) -> Vec<Part> {
         }
     }
     parts
-}
-
-fn quantize(
-    tensor: &TensorView,
-    rows: usize,
-    cols: usize,
-    format: &BlockFormat,
-    worst: usize,
-) -> Result<(PackedTensor, Statistics)> {
-    let mut values = vec![0.0; tensor.len()];
-    tensor.read_f32(0..tensor.len(), &mut values);
-    let packed = cpu::quantize(&values, rows, cols, format, tensor.dtype())?;
-    let statistics = statistics::measure(&values, &packed, worst)?;
-    Ok((packed, statistics))
 }
 
 fn json(format: &BlockFormat, reports: &[Report]) -> Result<String> {
