@@ -408,7 +408,7 @@ impl Rule {
             normalises: goes_up && emax == 0 && source != FloatType::F16,
             is_mse,
             lifts_zero: rule == ScaleRule::Nearest && fraction_code(smallest) == 0,
-            saturates: format.has_tensor_scale() || fraction(largest) > scale.max() as f32,
+            saturates: format.has_tensor_scale() || fraction(largest) > scale.max(),
             carry,
             has_window: windows != [0; 2],
             windows,

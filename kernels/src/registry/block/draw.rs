@@ -173,7 +173,7 @@ fn leave_one(variant: &Variant, rng: &mut ChaCha8Rng, problem: &mut Problem) {
         for i in positions {
             if Some(i) != one {
                 let sign = dense.to_bits(if rng.random() { 0.0 } else { -0.0 });
-                src.bits[i] = sign | smallest + rng.random_range(0..most);
+                src.bits[i] = sign | (smallest + rng.random_range(0..most));
             }
         }
     }
