@@ -14,6 +14,7 @@ struct Rule {
     fault: Fault,
     original: Regex,
     planted: Regex,
+    step: Option<i8>,
     reason: String,
 }
 
@@ -44,6 +45,7 @@ struct Line {
     original: String,
     #[serde(default)]
     planted: String,
+    step: Option<i8>,
     reason: String,
 }
 
@@ -68,6 +70,7 @@ impl Equivalents {
                 fault: line.fault,
                 original: Regex::new(&line.original)?,
                 planted: Regex::new(&line.planted)?,
+                step: line.step,
                 reason: line.reason,
             })
         };
@@ -83,6 +86,7 @@ impl Equivalents {
     pub fn reason(&self, kernel: &str, mutant: &Mutant) -> Option<String> {
         let is_it = |rule: &&Rule| {
             rule.fault == mutant.fault
+                && rule.step.is_none_or(|step| step == mutant.step)
                 && rule.kernel.is_match(kernel)
                 && rule.original.is_match(&mutant.original)
                 && rule.planted.is_match(&mutant.planted)

@@ -64,6 +64,8 @@ impl fmt::Display for Fault {
 pub struct Mutant {
     /// What was done.
     pub fault: Fault,
+    /// What was added to a constant, 1 or -1, or 0 for other faults.
+    pub step: i8,
     /// Where the instruction stands in the kernel's own text.
     pub position: Position,
     /// The instruction as it was.
@@ -78,11 +80,12 @@ pub struct Mutant {
 pub fn mutants(module: &Module) -> Vec<Mutant> {
     let mut found = Vec::new();
     for (index, instruction) in instructions(module).into_iter().enumerate() {
-        for (fault, planted) in faults(instruction) {
+        for (fault, step, planted) in faults(instruction) {
             let mut text = module.clone();
             replace(&mut text, index, planted.clone());
             found.push(Mutant {
                 fault,
+                step,
                 position: instruction.position,
                 original: instruction.to_string(),
                 planted: planted.map_or_else(String::new, |planted| planted.to_string()),
@@ -143,16 +146,16 @@ fn replace(module: &mut Module, index: usize, planted: Option<Instruction>) {
 }
 
 /// The faults that an instruction can have; `None` leaves it out.
-fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
+fn faults(instruction: &Instruction) -> Vec<(Fault, i8, Option<Instruction>)> {
     let mut found = Vec::new();
-    let mut plant = |fault, change: &dyn Fn(&mut Instruction)| {
+    let mut plant = |fault, step, change: &dyn Fn(&mut Instruction)| {
         let mut planted = instruction.clone();
         change(&mut planted);
-        found.push((fault, Some(planted)));
+        found.push((fault, step, Some(planted)));
     };
     for (i, modifier) in instruction.modifiers.iter().enumerate() {
         let mut change = |fault, to: &str| {
-            plant(fault, &|planted| planted.modifiers[i] = to.to_owned());
+            plant(fault, 0, &|planted| planted.modifiers[i] = to.to_owned());
         };
         if let Some(to) = partner(modifier, &ROUNDINGS) {
             change(Fault::Rounding, to);
@@ -168,14 +171,22 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
         }
     }
     if instruction.guard.is_some() {
-        plant(Fault::Predicate, &|planted| {
+        plant(Fault::Predicate, 0, &|planted| {
             if let Some(guard) = &mut planted.guard {
                 guard.is_negated = !guard.is_negated;
             }
         });
     }
     if let Some(to) = partner(&instruction.opcode, &OPCODES) {
-        plant(Fault::Opcode, &|planted| planted.opcode = to.to_owned());
+        plant(Fault::Opcode, 0, &|planted| {
+            planted.opcode = to.to_owned();
+            // Shifts to the left know no signs.
+            if to == "shl"
+                && let Some(ty) = planted.modifiers.last_mut()
+            {
+                ty.replace_range(..1, "b");
+            }
+        });
     }
     // The operand of `bar.sync` is a barrier, that of `bar.warp.sync` a mask.
     let has = |name: &str| instruction.modifiers.iter().any(|m| m == name);
@@ -191,13 +202,13 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
                 // The highest lane of the mask.
                 let lane = 63 - (*mask as u32 as u64 | 1).leading_zeros();
                 let without = Immediate::Integer(mask & !(1 << lane));
-                plant(Fault::LaneMask, &|planted| {
+                plant(Fault::LaneMask, 0, &|planted| {
                     planted.operands[i] = Operand::Immediate(without);
                 });
             }
             Operand::Immediate(immediate) => {
-                for neighbour in neighbours(*immediate) {
-                    plant(Fault::Constant, &|planted| {
+                for (neighbour, step) in neighbours(*immediate).into_iter().zip([-1, 1]) {
+                    plant(Fault::Constant, step, &|planted| {
                         planted.operands[i] = Operand::Immediate(neighbour);
                     });
                 }
@@ -209,7 +220,7 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
                         base: base.clone(),
                         offset: offset + i64::from(access_bytes(instruction)),
                     };
-                    plant(Fault::Address, &|planted| {
+                    plant(Fault::Address, 0, &|planted| {
                         planted.operands[i] = further.clone()
                     });
                 }
@@ -220,7 +231,7 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
     for &(a, b) in ordered_pairs(instruction) {
         let operands = &instruction.operands;
         if operands[a] != operands[b] {
-            plant(Fault::Operands, &|planted| planted.operands.swap(a, b));
+            plant(Fault::Operands, 0, &|planted| planted.operands.swap(a, b));
         }
     }
     let waits = matches!(
@@ -229,7 +240,7 @@ fn faults(instruction: &Instruction) -> Vec<(Fault, Option<Instruction>)> {
     ) || (instruction.opcode == "cp"
         && instruction.modifiers.iter().any(|m| m.starts_with("wait")));
     if waits {
-        found.push((Fault::Barrier, None));
+        found.push((Fault::Barrier, 0, None));
     }
     found
 }

@@ -23,6 +23,8 @@ pub struct Score {
     pub equivalent: Vec<Survivor>,
     /// Not caught.
     pub survivors: Vec<Survivor>,
+    /// Caught, though held for equivalent: the list is wrong there.
+    pub refuted: Vec<Survivor>,
 }
 
 /// A mutant that lives.
@@ -128,6 +130,7 @@ pub fn score(
         invalid: 0,
         equivalent: Vec::new(),
         survivors: Vec::new(),
+        refuted: Vec::new(),
     };
     for mutant in mutants(&module) {
         let Ok(runner) = entry.load(&device, &mutant.ptx) else {
@@ -137,9 +140,9 @@ pub fn score(
         let lives = |(problem, expected): &(Problem, Outputs)| {
             verify_against(expected, &*runner, &stream, problem).is_ok()
         };
-        if !cases.iter().all(lives) {
+        let is_caught = !cases.iter().all(lives);
+        if is_caught {
             *score.caught.entry(mutant.fault).or_default() += 1;
-            continue;
         }
         let survivor = Survivor {
             fault: mutant.fault,
@@ -148,9 +151,11 @@ pub fn score(
             original: mutant.original,
             planted: mutant.planted,
         };
-        match survivor.reason {
-            Some(_) => score.equivalent.push(survivor),
-            None => score.survivors.push(survivor),
+        match (is_caught, &survivor.reason) {
+            (true, None) => {}
+            (true, Some(_)) => score.refuted.push(survivor),
+            (false, Some(_)) => score.equivalent.push(survivor),
+            (false, None) => score.survivors.push(survivor),
         }
     }
     Ok(score)

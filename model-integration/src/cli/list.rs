@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::Args;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_fuzz::campaign::problem_of;
@@ -14,13 +14,13 @@ use mxlab_kernels::registry::Entry;
 use rayon::prelude::*;
 
 use super::Done;
-use super::output::print;
+use super::output::{Usage, print};
 use super::verify::chosen;
 use crate::columns::aligned;
 
 /// List the kernels: variant, lowest SM, what a thread takes and what an element costs
 ///
-/// Instructions and bytes of global memory are those that threads execute and move on the
+/// PTX instructions and bytes of global memory are those that threads execute and move on the
 /// emulator, on one problem of a few thousand elements. Registers, spilled bytes and static shared
 /// memory are ptxas's, if there is one: all kernels then take minutes.
 #[derive(Args)]
@@ -51,6 +51,10 @@ pub fn run(args: &ListArgs) -> Result<Done> {
     let mut entries = chosen(&args.kernel)?;
     if let Some(target) = args.sm {
         entries.retain(|entry| entry.runs_on(target.sm()));
+        ensure!(
+            !entries.is_empty(),
+            Usage(format!("--sm: none of the kernels runs on {target}"))
+        );
     }
     if args.count {
         print(&counts(&entries))?;

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 use super::Done;
 use super::output::{Usage, print};
-use super::verify::chosen;
+use super::verify::{check_problem_size, chosen};
 use crate::columns::aligned;
 
 /// Plant faults into the PTX of kernels, one at a time, and count how many verification catches
@@ -64,9 +64,10 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
         args.problems > 0,
         Usage("--problems: must be positive".to_owned())
     );
+    check_problem_size(args.problem_size)?;
     ensure!(
-        args.problem_size > 0,
-        Usage("--problem-size: must be positive".to_owned())
+        args.sample > 0,
+        Usage("--sample: must be positive".to_owned())
     );
     let environment = Environment::capture();
     let equivalents = Equivalents::shipped()?;
@@ -102,7 +103,8 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
         .collect();
     let scores = scores?;
     print(&text(&scores, args.equivalent))?;
-    let is_clean = scores.iter().all(|score| score.survivors.is_empty());
+    let is_clean = |score: &Score| score.survivors.is_empty() && score.refuted.is_empty();
+    let is_clean = scores.iter().all(is_clean);
     if let Some(path) = &args.output_path {
         let record = Record {
             schema_version: 1,
@@ -144,6 +146,10 @@ fn text(scores: &[Score], lists_equivalent: bool) -> String {
             equivalent.to_string(),
             invalid.to_string(),
             format!("{percent:.2}"),
+            format!(
+                "{:.2}",
+                scores.iter().map(|s| s.percent()).fold(100.0, f64::min)
+            ),
         ]);
     }
     let header = [
@@ -155,11 +161,23 @@ fn text(scores: &[Score], lists_equivalent: bool) -> String {
         "equivalent",
         "invalid",
         "score %",
+        "lowest",
     ];
     let mut text = aligned(1, &header, &rows);
     text.push('\n');
     text.push_str(&by_fault(scores));
     for score in scores {
+        for wrong in &score.refuted {
+            text.push_str(&format!(
+                "{}:{} {}: caught, but listed as equivalent: {} -> {}\n    {}\n",
+                score.kernel,
+                wrong.line,
+                wrong.fault,
+                wrong.original,
+                wrong.planted,
+                wrong.reason.as_deref().unwrap_or_default()
+            ));
+        }
         let known = score.equivalent.iter().filter(|_| lists_equivalent);
         for survivor in score.survivors.iter().chain(known) {
             let planted = match survivor.planted.as_str() {

@@ -53,8 +53,8 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         .is_none_or(|minutes| minutes > 0.0 && minutes.is_finite());
     ensure!(is_positive, Usage("--minutes: not a time".to_owned()));
     ensure!(
-        args.problem_size > 0,
-        Usage("--problem-size: must be positive".to_owned())
+        args.problems != Some(0) && args.elements != Some(0),
+        Usage("--problems and --elements: must be positive".to_owned())
     );
     let until = match (args.minutes, args.elements) {
         (Some(minutes), _) => Until::Time(Duration::from_secs_f64(60.0 * minutes)),

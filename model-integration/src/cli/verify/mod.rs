@@ -6,16 +6,17 @@ mod replay;
 
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::Args;
 use mxlab_harness::device::{Device, DeviceChoice, DeviceError, DeviceKind, EmulatorOptions};
 
 use super::Done;
+use super::output::Usage;
 
 pub use kernels::{chosen, of_file};
 
-/// Run every PTX kernel on random problems and compare each byte with the scalar reference; or
-/// compare every kernel with a folder of golden vectors
+/// Run every PTX kernel on random problems and compare each byte with the scalar reference (any NaN
+/// is equal to any other); or compare every kernel with a folder of golden vectors
 #[derive(Args)]
 pub struct VerifyArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
@@ -62,10 +63,26 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     if let Some(golden) = &args.golden {
         return golden::run(golden, args.device);
     }
+    check_problem_size(args.problem_size)?;
     match &args.replay {
         Some(problem) => replay::run(problem, args),
         None => kernels::run(args),
     }
+}
+
+/// Elements of a problem, at most: buffers of it are held several times.
+const MAX_PROBLEM_SIZE: usize = 1 << 24;
+
+/// Checks `--problem-size`.
+///
+/// # Errors
+/// If no problem can be so small or large.
+pub fn check_problem_size(size: usize) -> Result<()> {
+    ensure!(
+        (1..=MAX_PROBLEM_SIZE).contains(&size),
+        Usage(format!("--problem-size: from 1 to {MAX_PROBLEM_SIZE}"))
+    );
+    Ok(())
 }
 
 /// Warp instructions that a block may run on the emulator: hundreds of millions of elements, and a
