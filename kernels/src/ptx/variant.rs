@@ -315,8 +315,10 @@ impl Variant {
     /// - (the scale of a tensor: UE4M3 only, once for all k;)
     /// - the roundings even, away, toward-zero and stochastic (families that do not round: even);
     ///
-    /// under the `ocp` dialect, and of the others what they are by default: microxcaling's two over
-    /// E8M0, ggml's MXFP4; and each of these once more for every target with conversions for it. Every other format that [`Variant::new`] takes renders as well.
+    /// under the `ocp` dialect; of the others what they are by default: microxcaling's two over E8M0,
+    /// ggml's MXFP4; with k = 32 and rounding even, E8M0 in 2 to 7 bits with each rule and the
+    /// UE5Mx from none to 10 mantissa bits; and each of these once more for every target with conversions
+    /// for it. Every other format that [`Variant::new`] takes renders as well.
     pub fn all() -> impl Iterator<Item = Self> {
         let portable = Family::ALL.into_iter().flat_map(|family| {
             formats(family).flat_map(move |format| {
@@ -356,13 +358,35 @@ fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
             .into_iter()
             .filter(move |_| !matches!(family, Family::TensorScale | Family::Dequantize))
             .filter_map(move |dialect| BlockFormat::new(element).dialect(dialect).build().ok());
-        plain.chain(others).flat_map(move |format| {
+        let all_sizes = plain.chain(others).flat_map(move |format| {
             BLOCK_SIZES
                 .into_iter()
                 .filter(move |&k| family != Family::TensorScale || k == 16)
                 .filter_map(move |k| format.to_builder().block_size(k).build().ok())
-        })
+        });
+        let unusual = unusual_scales(family).filter_map(move |(scale, rule)| {
+            let builder = BlockFormat::new(element).scale(scale).rule(rule);
+            builder.block_size(32).build().ok()
+        });
+        all_sizes.chain(unusual)
     })
+}
+
+/// The scale formats of other widths than those of [`scales`], and their rules.
+fn unusual_scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
+    let rules = ScaleRule::ALL
+        .into_iter()
+        .filter(|rule| rule.fits(ScaleFormat::E8M0))
+        .filter(move |rule| family.chooses_scales() || *rule == ScaleRule::Floor);
+    let powers = rules.flat_map(|rule| (2..8).map(move |bits| (ScaleFormat::E8M0 { bits }, rule)));
+    let mantissas = (0..=10).filter(|bits| ![3, 5].contains(bits));
+    let fractions = mantissas.map(|mantissa_bits| ScaleFormat::Unsigned {
+        exponent_bits: 5,
+        mantissa_bits,
+    });
+    powers
+        .chain(fractions.map(|scale| (scale, ScaleRule::Nearest)))
+        .filter(move |_| family != Family::TensorScale)
 }
 
 /// The scale formats and rules of [`Variant::all`] for a family.

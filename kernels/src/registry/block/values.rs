@@ -92,6 +92,7 @@ fn block(
     let e = block_exponent(rng, format, dense);
     let scale = if scale.is_finite() { scale } else { 1.0 };
     let edge = scale_edge(rng, format, scale);
+    let rounds_log2 = format.dialect().rounded_log2(dense).is_some();
     // The one element that is not like the others.
     let special = rng.random_range(0..count);
     let other = rng.random_range(0..count);
@@ -116,6 +117,11 @@ fn block(
             Style::ScaledTurns => {
                 let turn = sign * scale * turn(rng, format.element());
                 beside(rng, dense.to_bits(turn as f32), mask)
+            }
+            Style::ScaleEdge if i == special && rounds_log2 && rng.random() => {
+                // What a rounded logarithm takes for the next power of two is just below it.
+                let power = dense.to_bits(2f32.powi(rng.random_range(-70..70)));
+                power.wrapping_sub(rng.random_range(0..64)) & (mask >> 1)
             }
             Style::ScaleEdge if i == special => {
                 beside(rng, dense.to_bits((sign * edge) as f32), mask)
