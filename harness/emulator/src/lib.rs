@@ -16,6 +16,25 @@
 //! | [`launch`] | the way in |
 //! | [`report`] | what stops a launch, and where |
 //! | [`statistics`] | what a launch did, counted |
+//!
+//! # What it models, and what it does not
+//!
+//! - Results are those that PTX defines, bit for bit. Where PTX leaves room, in `.approx`
+//!   instructions, they are the function rounded once; [`numeric::approximate`] lists the error that
+//!   hardware may have instead. Products of matrices sum in f64 and
+//!   are rounded once: chips sum in other orders with fewer bits, so tests of them need a bound.
+//! - The lanes of a warp that are together stay together, and the warps of a block take turns
+//!   between barriers: one order of many that a chip may have. A program that depends on it has a
+//!   race, which the sanitizer looks for; two blocks that wait for each other never end but by the
+//!   instruction budget. Atomic operations of blocks on other host cores come in any order.
+//! - Memory is sequentially consistent; fences are checked for nothing. Racing accesses of two blocks
+//!   are found if both happen in one launch, those of two threads of a block in shared memory
+//!   only, and lanes of one store that overlap are not found.
+//! - It knows every instruction whatever `.target` says, and none of the limits that depend on the
+//!   chip but those of [`launch`]. Instructions that it does not know are errors at load time, as
+//!   are calls of functions.
+//! - There is no time: sleeping returns at once. What a kernel costs is in [`statistics`], for a
+//!   model of a chip to use.
 
 pub mod alu;
 mod exec;

@@ -19,6 +19,10 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
         let same = of_file(path)?.into_iter().find(|other| other.id() == id);
         entry = same.with_context(|| format!("`{}` has no `.entry {id}`", path.display()))?;
     }
+    // So that a problem that is none is not taken for a kernel that is wrong.
+    entry
+        .reference(&problem)
+        .with_context(|| format!("--replay: this is no problem of {}", entry.id()))?;
     let device = open(args.device)?;
     let runner = entry.load(&device, &entry.ptx())?;
     let stream = device.stream()?;
