@@ -173,7 +173,7 @@ fn wrong_usage_is_exit_code_two() {
         ("verify --minutes=0", "--minutes: not a time"),
         (
             "verify --problem-size 0",
-            "--problem-size: must be positive",
+            "--problem-size: from 1 to 16777216",
         ),
         ("verify --golden x --kernel y", "cannot be used with"),
         ("verify --replay nothing", "neither a file nor KERNEL:SEED"),
@@ -181,6 +181,16 @@ fn wrong_usage_is_exit_code_two() {
         ("verify --kernel a[", "Pattern syntax error"),
         ("mutate --kernel absent*", "no kernel matches absent*"),
         ("mutate --problems 0", "--problems: must be positive"),
+        ("mutate --sample 0", "--sample: must be positive"),
+        (
+            "verify --problems 0",
+            "--problems and --elements: must be positive",
+        ),
+        (
+            "verify --problem-size 99999999999",
+            "--problem-size: from 1",
+        ),
+        ("list --sm 70", "none of the kernels runs on sm_70"),
         ("list absent*", "no kernel matches absent*"),
     ] {
         assert_refused(line, 2, expected);
