@@ -177,7 +177,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(1500))]
+    #![proptest_config(ProptestConfig::with_cases(6000))]
     #[test]
     fn the_detector_agrees_with_the_definition(steps in steps()) {
         // All of the memory is written first.

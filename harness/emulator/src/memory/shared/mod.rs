@@ -204,6 +204,9 @@ impl SharedMemory {
         let ended = self.each(start, end, |shadows, place| {
             shadows.last[place].write = now;
             shadows.other[place].write = Record::default();
+            for plain in &mut shadows.plain[place] {
+                plain.write = Record::default();
+            }
             Ok(())
         });
         debug_assert!(ended.is_ok());
@@ -289,6 +292,7 @@ impl SharedMemory {
         }
         self.split.last[4 * word..4 * word + 4].fill(last);
         self.split.other[4 * word..4 * word + 4].fill(other);
+        self.split.plain[4 * word..4 * word + 4].fill(self.words.plain[word]);
         self.words.last[word].write = Record::SPLIT;
     }
 }

@@ -173,11 +173,16 @@ impl Accessed {
 /// A later access is unordered with one of all that were made exactly if it is with one of
 /// these: two accesses that are not ordered are of two threads, of which it is at most one; and
 /// between one of the same warp and one of another, that of the other is kept.
+///
+/// An atomic access races only with those that are not. These are kept too, where others have
+/// come after them: of them the same holds.
 #[derive(Debug)]
 pub(super) struct Shadows {
     pub last: Vec<Accessed>,
-    /// Only of use as long as no barrier of the block has passed since.
+    /// All but `last` are only of use as long as no barrier of the block has passed since.
     pub other: Vec<Accessed>,
+    /// The last that are not atomic, before `last`.
+    pub plain: Vec<[Accessed; 2]>,
 }
 
 /// The last two of a kind after one more access.
@@ -192,42 +197,57 @@ fn remember([last, other]: [Record; 2], now: Record) -> [Record; 2] {
     [now, kept]
 }
 
+/// The last two that are not atomic, where `displaced` is no longer the last of all.
+fn remember_plain(plain: [Record; 2], displaced: Record) -> [Record; 2] {
+    match displaced.is_none() || displaced.is_mark() || displaced.is_atomic() {
+        true => plain,
+        false => remember(plain, displaced),
+    }
+}
+
 impl Shadows {
     pub fn new(places: usize) -> Self {
         Self {
             last: vec![Accessed::default(); places],
             other: vec![Accessed::default(); places],
+            plain: vec![Default::default(); places],
         }
     }
 
     pub fn reset(&mut self) {
         self.last.fill(Accessed::default());
         self.other.fill(Accessed::default());
+        self.plain.fill(Default::default());
     }
 
     /// Checks an access and remembers it.
     pub fn touch(&mut self, place: usize, access: Access, now: Record) -> Result<(), Fault> {
         let (last, other) = (&mut self.last[place], &mut self.other[place]);
+        let [plain, plain_other] = &mut self.plain[place];
         if let Some(thread) = last.write.pending_thread() {
             return Err(Fault::Pending(thread));
         }
         if access.reads() && last.write.is_none() {
             return Err(Fault::NeverWritten);
         }
-        for write in [last.write, other.write] {
+        for write in [last.write, other.write, plain.write, plain_other.write] {
             if write.races(now) && !(now.is_atomic() && write.is_atomic()) {
                 return Err(write.fault(Access::Write, Access::Atomic));
             }
         }
         if !access.writes() {
+            [plain.read, plain_other.read] =
+                remember_plain([plain.read, plain_other.read], last.read);
             [last.read, other.read] = remember([last.read, other.read], now);
             return Ok(());
         }
-        for read in [last.read, other.read] {
+        for read in [last.read, other.read, plain.read, plain_other.read] {
             if read.races(now) && !(now.is_atomic() && read.is_atomic()) {
                 return Err(read.fault(Access::Read, Access::AtomicRead));
             }
         }
+        [plain.write, plain_other.write] =
+            remember_plain([plain.write, plain_other.write], last.write);
         [last.write, other.write] = remember([last.write, other.write], now);
         Ok(())
     }
