@@ -4,9 +4,7 @@
 use mxlab_fuzz::campaign::{Plan, Until, run};
 use mxlab_fuzz::regression::Regression;
 use mxlab_harness::device::{Device, Stream};
-use mxlab_kernels::launch::LaunchError;
-use mxlab_kernels::registry::{Entry, EntryError, Outputs, Problem, Runner, kernels, verify};
-use rand_chacha::ChaCha8Rng;
+use mxlab_kernels::registry::{Entry, Substitute, kernels, verify};
 use std::collections::HashSet;
 use std::path::Path;
 
@@ -68,57 +66,12 @@ fn what_failed_once_is_right_now() {
 }
 
 /// A kernel with one line of its PTX changed.
-struct Broken {
-    entry: Box<dyn Entry>,
-    from: &'static str,
-    to: &'static str,
-}
-
-impl Entry for Broken {
-    fn id(&self) -> String {
-        self.entry.id()
-    }
-    fn family(&self) -> &'static str {
-        self.entry.family()
-    }
-    fn min_sm(&self) -> u32 {
-        self.entry.min_sm()
-    }
-    fn ptx(&self) -> String {
-        let ptx = self.entry.ptx();
-        assert!(ptx.contains(self.from), "no `{}` in\n{ptx}", self.from);
-        ptx.replace(self.from, self.to)
-    }
-    fn block_threads(&self) -> u32 {
-        self.entry.block_threads()
-    }
-    fn elements_per_thread(&self) -> u32 {
-        self.entry.elements_per_thread()
-    }
-    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
-        self.entry.problem(rng, elements)
-    }
-    fn elements(&self, problem: &Problem) -> u64 {
-        self.entry.elements(problem)
-    }
-    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
-        self.entry.reference(problem)
-    }
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        self.entry.load(device, ptx)
-    }
-    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
-        self.entry.smaller(problem)
-    }
-    fn bytes(&self, rows: usize, cols: usize) -> u64 {
-        self.entry.bytes(rows, cols)
-    }
-}
-
-fn broken(id: &str, from: &'static str, to: &'static str) -> Box<dyn Entry> {
+fn broken(id: &str, from: &str, to: &str) -> Box<dyn Entry> {
     let entry = kernels().find(|entry| entry.id() == id);
     let entry = entry.unwrap_or_else(|| panic!("no kernel {id}"));
-    Box::new(Broken { entry, from, to })
+    let ptx = entry.ptx();
+    assert!(ptx.contains(from), "no `{from}` in\n{ptx}");
+    Box::new(Substitute::new(entry, ptx.replace(from, to)))
 }
 
 const ROUND: &str = "quantize_fp6_e2m3_e8m0_floor_even_ocp_f32_k32_ragged__sm80";

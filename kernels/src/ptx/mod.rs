@@ -11,10 +11,11 @@
 //! | how an element is rounded or decoded | `ptx/macros/element.j2` (f32), `pairs.j2` (bf16, two at a time), `hardware.j2` (the chip's conversions) |
 //! | how a scale follows from amax | `ptx/macros/scale.j2` |
 //! | a number that a template needs | `context.rs` |
-//! | which kernels there are | [`Variant::all`] |
+//! | which kernels there are | [`Variant::all`], `formats.rs` |
 
 mod context;
 mod error;
+mod formats;
 mod render;
 mod target;
 mod variant;

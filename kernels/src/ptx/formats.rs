@@ -1,0 +1,88 @@
+//! The formats of the kernels that a registry walks.
+
+use super::Family;
+use super::variant::BLOCK_SIZES;
+use crate::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule};
+
+/// The formats of [`Variant::all`](super::Variant::all) for a family.
+pub(super) fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
+    let elements = ElementFormat::ALL.iter().copied();
+    elements.flat_map(move |element| {
+        let plain = scales(family).flat_map(move |(scale, rule)| {
+            let builder = BlockFormat::new(element)
+                .scale(scale)
+                .tensor_scale(scale == ScaleFormat::UE4M3);
+            roundings(family, rule)
+                .filter_map(move |rounding| builder.rule(rule).rounding(rounding).build().ok())
+        });
+        let dialects = [
+            Dialect::MicroxcalingCuda,
+            Dialect::MicroxcalingTorch,
+            Dialect::Ggml,
+        ];
+        let others = dialects
+            .into_iter()
+            .filter(move |_| !matches!(family, Family::TensorScale | Family::Dequantize))
+            .filter_map(move |dialect| BlockFormat::new(element).dialect(dialect).build().ok());
+        let all_sizes = plain.chain(others).flat_map(move |format| {
+            BLOCK_SIZES
+                .into_iter()
+                .filter(move |&k| family != Family::TensorScale || k == 16)
+                .filter_map(move |k| format.to_builder().block_size(k).build().ok())
+        });
+        let unusual = unusual_scales(family).filter_map(move |(scale, rule)| {
+            let builder = BlockFormat::new(element).scale(scale).rule(rule);
+            builder.block_size(32).build().ok()
+        });
+        all_sizes.chain(unusual)
+    })
+}
+
+/// The scale formats of other widths than those of [`scales`], and their rules.
+fn unusual_scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
+    let rules = ScaleRule::ALL
+        .into_iter()
+        .filter(|rule| rule.fits(ScaleFormat::E8M0))
+        .filter(move |rule| family.chooses_scales() || *rule == ScaleRule::Floor);
+    let powers = rules.flat_map(|rule| (2..8).map(move |bits| (ScaleFormat::E8M0 { bits }, rule)));
+    let mantissas = (0..=10).filter(|bits| ![3, 5].contains(bits));
+    let fractions = mantissas.map(|mantissa_bits| ScaleFormat::Unsigned {
+        exponent_bits: 5,
+        mantissa_bits,
+    });
+    powers
+        .chain(fractions.map(|scale| (scale, ScaleRule::Nearest)))
+        .filter(move |_| family != Family::TensorScale)
+}
+
+/// The scale formats and rules of [`Variant::all`](super::Variant::all) for a family.
+fn scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
+    let ue5m5 = ScaleFormat::Unsigned {
+        exponent_bits: 5,
+        mantissa_bits: 5,
+    };
+    let powers = ScaleRule::ALL
+        .into_iter()
+        .filter(|rule| rule.fits(ScaleFormat::E8M0))
+        .filter(move |rule| family.chooses_scales() || *rule == ScaleRule::Floor)
+        .map(|rule| (ScaleFormat::E8M0, rule));
+    let fractions = [
+        ScaleFormat::UE4M3,
+        ScaleFormat::UE5M3,
+        ue5m5,
+        ScaleFormat::Fp16,
+        ScaleFormat::Bf16,
+        ScaleFormat::Fp32,
+    ];
+    let all = powers.chain(fractions.map(|scale| (scale, ScaleRule::Nearest)));
+    all.filter(move |(scale, _)| family != Family::TensorScale || *scale == ScaleFormat::UE4M3)
+}
+
+/// The roundings of [`Variant::all`](super::Variant::all) for a family and rule.
+fn roundings(family: Family, rule: ScaleRule) -> impl Iterator<Item = Rounding> {
+    let matters = family.rounds() || (family == Family::Scale && rule == ScaleRule::Mse);
+    Rounding::ALL
+        .into_iter()
+        .filter(move |rounding| *rounding != Rounding::HalfToZero)
+        .filter(move |rounding| matters || *rounding == Rounding::Even)
+}
