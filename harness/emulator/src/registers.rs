@@ -26,11 +26,16 @@ pub struct Register {
     pub index: u16,
 }
 
+/// Begins where a cache line does: no vector of the host's lies in two.
+#[derive(Clone, Copy, Debug)]
+#[repr(align(64))]
+pub(crate) struct Aligned<T>(pub T);
+
 /// The registers of a warp. An inactive lane of a register may be computed on, never changed.
 #[derive(Clone, Debug, Default)]
 pub struct Registers {
-    words: Vec<[u32; LANES]>,
-    doubles: Vec<[u64; LANES]>,
+    words: Vec<Aligned<[u32; LANES]>>,
+    doubles: Vec<Aligned<[u64; LANES]>>,
     predicates: Vec<u32>,
     /// Lanes that hold a value, for the registers of each class.
     written: [Vec<u32>; 3],
@@ -40,8 +45,8 @@ impl Registers {
     /// As many registers of each class, none of them written.
     pub fn new(words: usize, doubles: usize, predicates: usize) -> Self {
         Self {
-            words: vec![[0; LANES]; words],
-            doubles: vec![[0; LANES]; doubles],
+            words: vec![Aligned([0; LANES]); words],
+            doubles: vec![Aligned([0; LANES]); doubles],
             predicates: vec![0; predicates],
             written: [vec![0; words], vec![0; doubles], vec![0; predicates]],
         }
@@ -70,28 +75,28 @@ impl Registers {
     #[inline(always)]
     pub fn word(&self, register: Register) -> &[u32; LANES] {
         debug_assert_eq!(register.class, Class::Word);
-        &self.words[usize::from(register.index)]
+        &self.words[usize::from(register.index)].0
     }
 
     /// The lanes of a [`Class::Word`] register, to be changed.
     #[inline(always)]
     pub fn word_mut(&mut self, register: Register) -> &mut [u32; LANES] {
         debug_assert_eq!(register.class, Class::Word);
-        &mut self.words[usize::from(register.index)]
+        &mut self.words[usize::from(register.index)].0
     }
 
     /// The lanes of a [`Class::Double`] register.
     #[inline(always)]
     pub fn double(&self, register: Register) -> &[u64; LANES] {
         debug_assert_eq!(register.class, Class::Double);
-        &self.doubles[usize::from(register.index)]
+        &self.doubles[usize::from(register.index)].0
     }
 
     /// The lanes of a [`Class::Double`] register, to be changed.
     #[inline(always)]
     pub fn double_mut(&mut self, register: Register) -> &mut [u64; LANES] {
         debug_assert_eq!(register.class, Class::Double);
-        &mut self.doubles[usize::from(register.index)]
+        &mut self.doubles[usize::from(register.index)].0
     }
 
     /// A predicate: bit i is lane i.

@@ -260,17 +260,17 @@ pub fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
 /// Runs a loop over lanes compiled for the widest vectors that the host has. Worth its code
 /// for long arithmetic, and for fused multiply-add, which is a call elsewhere.
 #[inline(always)]
-pub fn vectorised(run: impl FnOnce()) {
+pub fn vectorised<R>(run: impl FnOnce() -> R) -> R {
     #[cfg(target_arch = "x86_64")]
     {
         #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,fma")]
-        fn widest(run: impl FnOnce()) {
-            run();
+        fn widest<R>(run: impl FnOnce() -> R) -> R {
+            run()
         }
 
         #[target_feature(enable = "avx2,fma")]
-        fn wide(run: impl FnOnce()) {
-            run();
+        fn wide<R>(run: impl FnOnce() -> R) -> R {
+            run()
         }
 
         if is_x86_feature_detected!("avx512f")
@@ -287,7 +287,7 @@ pub fn vectorised(run: impl FnOnce()) {
             return unsafe { wide(run) };
         }
     }
-    run();
+    run()
 }
 
 /// Reads registers of either class as a type of up to their width.

@@ -60,7 +60,7 @@ impl Block<'_> {
         let destinations = self.warps[warp].addresses(destination);
         for lane in lanes_of(active) {
             let thread = self.warps[warp].thread(lane);
-            let to = destinations[lane];
+            let to = destinations.0[lane];
             self.check_alignment(pc, thread, Space::Shared, to, bytes)?;
             self.touch_shared_lane(warp, pc, lane, to, bytes, Access::Write)?;
             self.shared.begin_copy(to, bytes, thread);
@@ -107,7 +107,8 @@ impl Block<'_> {
         }
         let addresses = self.warps[warp].addresses(source);
         for lane in lanes_of(partial) {
-            for (at, byte) in (addresses[lane]..).zip(&mut copied[lane][..counts[lane] as usize]) {
+            for (at, byte) in (addresses.0[lane]..).zip(&mut copied[lane][..counts[lane] as usize])
+            {
                 let mut single = Accesses::single_byte(lane, at);
                 while let Some(request) = self.next_request(&mut single) {
                     self.check_global(warp, pc, &request, Touch::Read, true)?;

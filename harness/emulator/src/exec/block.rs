@@ -1,6 +1,7 @@
 //! A block: its warps, its shared memory, its barriers.
 
 use super::asynchronous::Copies;
+use super::mma::Workspace;
 use super::warp::{Fragment, State, Warp};
 use crate::memory::global::{Allocation, GlobalMemory};
 use crate::memory::local::LocalMemory;
@@ -45,6 +46,7 @@ pub(crate) struct Block<'a> {
     pub(super) recent_allocation: Option<&'a Allocation>,
     pub(super) statistics: Statistics,
     pub(super) spent: u64,
+    pub(super) workspace: Box<Workspace>,
 }
 
 impl<'a> Block<'a> {
@@ -87,6 +89,7 @@ impl<'a> Block<'a> {
             recent_allocation: None,
             statistics: Statistics::new(program.instructions.len()),
             spent: 0,
+            workspace: Box::new(Workspace::new()),
         }
     }
 

@@ -5,9 +5,10 @@
 use super::block::Block;
 use super::step::Next;
 use super::warp::{State, Warp};
+use crate::alu::vectorised;
 use crate::memory::shared::Access;
 use crate::program::{Address, Space};
-use crate::registers::{LANES, Register};
+use crate::registers::Register;
 use crate::report::{Report, Violation};
 use crate::statistics::bank_passes;
 
@@ -47,12 +48,28 @@ impl Block<'_> {
         if !self.are_all_here(warp, pc, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
+        vectorised(
+            #[inline(always)]
+            || self.load_rows(warp, pc, destinations, address, is_transposed),
+        )?;
+        Ok(Next::Following)
+    }
+
+    #[inline(always)]
+    fn load_rows(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        destinations: &[Register],
+        address: Address,
+        is_transposed: bool,
+    ) -> Result<(), Box<Report>> {
         let addresses = self.warps[warp].addresses(address);
-        let matrices = addresses.as_chunks().0.iter().enumerate();
+        let matrices = addresses.0.as_chunks().0.iter().enumerate();
         for (&destination, (matrix, rows)) in destinations.iter().zip(matrices) {
             self.touch_rows(warp, pc, matrix, rows, Access::Read)?;
             let shared = &self.shared;
-            let mut lanes = [0; LANES];
+            let lanes = self.warps[warp].registers.word_mut(destination);
             if is_transposed {
                 let element = |row: usize, column: usize| {
                     shared.load(rows[row] + 2 * column as u64, 2) as u32
@@ -66,9 +83,8 @@ impl Block<'_> {
                     *lanes = shared.words(row);
                 }
             }
-            *self.warps[warp].registers.word_mut(destination) = lanes;
         }
-        Ok(Next::Following)
+        Ok(())
     }
 
     /// Checks and counts the accesses to the rows of an 8x8 matrix.
@@ -82,12 +98,20 @@ impl Block<'_> {
         access: Access,
     ) -> Result<(), Box<Report>> {
         let first = self.shared_record(warp, pc);
-        for (lane, &row) in (8 * matrix..).zip(rows) {
-            let thread = self.warps[warp].thread(lane);
-            self.check_alignment(pc, thread, Space::Shared, row, ROW)?;
-            let now = first.of_lane(lane);
-            if let Err(fault) = self.shared.touch(row, ROW, access, now) {
-                return Err(self.shared_fault(warp, pc, lane, row, ROW, access, fault));
+        let mut all = 0;
+        for row in rows {
+            all |= row;
+        }
+        let is_aligned = all % u64::from(ROW) == 0;
+        if !is_aligned
+            || !self
+                .shared
+                .touch_rows(rows, access, first.of_lane(8 * matrix))
+        {
+            for (lane, &row) in (8 * matrix..).zip(rows) {
+                let thread = self.warps[warp].thread(lane);
+                self.check_alignment(pc, thread, Space::Shared, row, ROW)?;
+                self.touch_shared_lane(warp, pc, lane, row, ROW, access)?;
             }
         }
         self.statistics.shared_requests += 1;
@@ -95,8 +119,8 @@ impl Block<'_> {
         for row in rows {
             banks |= 1 << (row / u64::from(ROW) % 8);
         }
-        self.statistics.shared_passes += match banks.count_ones() {
-            8 => 1,
+        self.statistics.shared_passes += match banks {
+            0xff => 1,
             _ => bank_passes(rows.iter().copied().enumerate(), u64::from(ROW)),
         };
         Ok(())
@@ -115,7 +139,7 @@ impl Block<'_> {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
         let addresses = self.warps[warp].addresses(address);
-        let matrices = addresses.as_chunks().0.iter().enumerate();
+        let matrices = addresses.0.as_chunks().0.iter().enumerate();
         for (&source, (matrix, rows)) in sources.iter().zip(matrices) {
             self.touch_rows(warp, pc, matrix, rows, Access::Write)?;
             let lanes = self.warps[warp].registers.word(source);

@@ -14,7 +14,7 @@ use std::sync::LazyLock;
 use super::block::Block;
 use super::step::Next;
 use super::warp::State;
-use crate::alu::{each, vectorised};
+use crate::alu::vectorised;
 use crate::numeric::half::{Bf16, F16};
 use crate::program::{Mma, MmaType};
 use crate::registers::{LANES, Registers};
@@ -25,8 +25,10 @@ use crate::syntax::ast::Type;
 const M: usize = 16;
 /// Columns of B, C and D.
 const N: usize = 8;
+/// Most elements that four registers of a group hold.
+const WIDEST: usize = 16;
 /// Rows of C whose sums are formed together, so that none waits for the one before.
-const ROWS: usize = 4;
+const ROWS: usize = 8;
 
 impl Block<'_> {
     /// `D = A B + C`. Products are exact; a dot product is added in `f64`, from the lowest k to
@@ -44,38 +46,58 @@ impl Block<'_> {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
         let registers = &mut self.warps[warp].registers;
-        match (mma.k, element_bytes(mma.a)) {
-            (8, _) => multiply_add::<8, 8>(mma, registers),
-            (16, 2) => multiply_add::<16, 8>(mma, registers),
-            (16, _) => multiply_add::<16, 16>(mma, registers),
-            _ => multiply_add::<32, 16>(mma, registers),
+        let work = &mut *self.workspace;
+        match element_bytes(mma.a) {
+            2 => multiply_add::<8>(mma, registers, work),
+            _ => multiply_add::<16>(mma, registers, work),
         }
         Ok(Next::Following)
     }
 }
 
-/// `D = A B + C`; `K` is the depth, and `P` how many elements 16 bytes are.
-fn multiply_add<const K: usize, const P: usize>(mma: &Mma, registers: &mut Registers) {
+/// What a product is computed in, aligned to the host's vectors.
+#[derive(Clone, Debug)]
+#[repr(align(64))]
+pub(super) struct Workspace {
+    /// Of each row of A the elements that two registers hold.
+    a: [f64; M * WIDEST],
+    /// A register of B, ordered by number in the group, then by group.
+    columns: [u32; LANES],
+    dots: [[f64; N]; M],
+    /// The elements of D of each lane, by half of the rows, then by column.
+    sums: [[[f64; LANES]; 2]; 2],
+}
+
+impl Workspace {
+    pub fn new() -> Self {
+        Self {
+            a: [0.0; M * WIDEST],
+            columns: [0; LANES],
+            dots: [[0.0; N]; M],
+            sums: [[[0.0; LANES]; 2]; 2],
+        }
+    }
+}
+
+/// `D = A B + C`, where four registers of a group hold `P` elements.
+fn multiply_add<const P: usize>(mma: &Mma, registers: &mut Registers, work: &mut Workspace) {
     vectorised(
         #[inline(always)]
         || {
-            let mut a = [[0f64; K]; M];
-            let mut b = [[0f64; N]; K];
-            for (r, &register) in mma.a_registers.iter().enumerate() {
-                let rows: [[f64; P]; 8] = decode(mma.a, registers.word(register));
-                for (a, row) in a[8 * (r % 2)..].iter_mut().zip(rows) {
-                    a.as_chunks_mut::<P>().0[r / 2] = row;
+            let a = &mut work.a.as_chunks_mut::<P>().0[..M];
+            let mut b = [[0.0; N]; P];
+            work.dots = [[0.0; N]; M];
+            let halves = mma.a_registers.as_chunks::<2>().0;
+            for (halves, &columns) in halves.iter().zip(&mma.b_registers) {
+                for (a, &rows) in a.chunks_exact_mut(M / 2).zip(halves) {
+                    decode(mma.a, registers.word(rows), a.as_flattened_mut());
                 }
+                order_by_number(registers.word(columns), &mut work.columns);
+                decode_columns(mma.b, &work.columns, &mut b);
+                add_products(&mut work.dots, a, &b);
             }
-            for (r, &register) in mma.b_registers.iter().enumerate() {
-                let columns: [[f64; P]; 8] = decode(mma.b, registers.word(register));
-                for (k, row) in b[P * r..][..P].iter_mut().enumerate() {
-                    for (value, column) in row.iter_mut().zip(&columns) {
-                        *value = column[k];
-                    }
-                }
-            }
-            add(&products(&a, &b), registers, mma);
+            add_c(mma, registers, &work.dots, &mut work.sums);
+            write_d(mma, registers, &work.sums);
         },
     );
 }
@@ -87,87 +109,161 @@ fn element_bytes(ty: MmaType) -> usize {
     }
 }
 
-/// The elements of a register: of each group `P` of a row of A, or of a column of B.
+/// The elements of words, from the low bits of each up.
 #[inline(always)]
-fn decode<const P: usize>(ty: MmaType, words: &[u32; LANES]) -> [[f64; P]; 8] {
-    let mut values = [[0f64; P]; 8];
-    let flat = values.as_flattened_mut();
+fn decode(ty: MmaType, words: &[u32], values: &mut [f64]) {
     match ty {
-        MmaType::Bf16 => halves(flat, words, |half| Bf16(half).to_f32()),
-        MmaType::F16 => halves(flat, words, |half| F16(half).to_f32()),
+        MmaType::Bf16 => halves(words, values, |half| Bf16(half).to_f32()),
+        MmaType::F16 => halves(words, values, |half| F16(half).to_f32()),
         MmaType::S8 | MmaType::U8 | MmaType::E4m3 | MmaType::E5m2 => {
             let table = &BYTES[ty as usize];
-            for (values, word) in flat.chunks_exact_mut(4).zip(words) {
+            for (values, word) in values.chunks_exact_mut(4).zip(words) {
                 for (value, byte) in values.iter_mut().zip(word.to_le_bytes()) {
                     *value = table[usize::from(byte)];
                 }
             }
         }
     }
-    values
 }
 
 #[inline(always)]
-fn halves(values: &mut [f64], words: &[u32; LANES], value: impl Fn(u16) -> f32) {
-    let mut halves = [0u16; 2 * LANES];
-    for (pair, word) in halves.as_chunks_mut::<2>().0.iter_mut().zip(words) {
-        *pair = [*word as u16, (word >> 16) as u16];
-    }
-    for (to, half) in values.iter_mut().zip(halves) {
-        *to = f64::from(value(half));
+fn halves(words: &[u32], values: &mut [f64], value: impl Fn(u16) -> f32) {
+    for (values, word) in values.as_chunks_mut::<2>().0.iter_mut().zip(words) {
+        *values = [*word as u16, (word >> 16) as u16].map(|half| f64::from(value(half)));
     }
 }
 
-/// The dot products of the rows of A and the columns of B.
+/// The elements of words of columns, of the same place in each, as rows.
 #[inline(always)]
-fn products<const K: usize>(a: &[[f64; K]; M], b: &[[f64; N]; K]) -> [[f64; N]; M] {
-    let mut dots = [[0f64; N]; M];
-    for (dots, a) in dots.chunks_exact_mut(ROWS).zip(a.chunks_exact(ROWS)) {
-        let mut sums = [[0f64; N]; ROWS];
-        for (at, b) in b.iter().enumerate() {
-            for (sums, a) in sums.iter_mut().zip(a) {
-                for (sum, b) in sums.iter_mut().zip(b) {
-                    // As `a * b + sum`, for the product is exact.
-                    *sum = a[at].mul_add(*b, *sum);
+fn decode_columns<const P: usize>(ty: MmaType, words: &[u32; LANES], rows: &mut [[f64; N]; P]) {
+    let in_word = P * N / LANES;
+    for (rows, words) in rows.chunks_exact_mut(in_word).zip(words.chunks_exact(N)) {
+        for (i, row) in rows.iter_mut().enumerate() {
+            let places = words.iter().map(|word| word >> (i * 32 / in_word));
+            match ty {
+                MmaType::Bf16 => {
+                    for (to, word) in row.iter_mut().zip(places) {
+                        *to = Bf16(word as u16).to_f32().into();
+                    }
+                }
+                MmaType::F16 => {
+                    for (to, word) in row.iter_mut().zip(places) {
+                        *to = F16(word as u16).to_f32().into();
+                    }
+                }
+                MmaType::S8 | MmaType::U8 | MmaType::E4m3 | MmaType::E5m2 => {
+                    let table = &BYTES[ty as usize];
+                    for (to, word) in row.iter_mut().zip(places) {
+                        *to = table[usize::from(word as u8)];
+                    }
                 }
             }
         }
-        dots.copy_from_slice(&sums);
     }
-    dots
 }
 
-/// Adds C and writes D.
+/// Orders lanes by their number in the group, then by group.
 #[inline(always)]
-fn add(dots: &[[f64; N]; M], registers: &mut Registers, mma: &Mma) {
-    let dots = dots.as_flattened();
-    let mut results = [[0u32; LANES]; 4];
-    for (r, (&register, result)) in mma.c_registers.iter().zip(&mut results).enumerate() {
-        let c = registers.word(register);
-        // Where row g + 8 (r / 2), column 2 t + r % 2 of lane 0 lies; lane l's is 2 l further.
-        let first = 64 * (r / 2) + r % 2;
-        *result = match mma.accumulator {
-            Type::F16 => each(|lane| {
-                let half = |i: usize| {
-                    let c = F16((c[lane] >> (16 * i)) as u16).to_f32();
-                    let sum = dots[64 * r + 2 * lane + i] + f64::from(c);
-                    u32::from(half::f16::from_f64(sum).to_bits())
-                };
-                half(0) | half(1) << 16
-            }),
-            // Exact in f64: at most 32 products of 16 bits.
-            Type::S32 => each(|lane| {
-                let product = dots[first + 2 * lane] as i64;
-                (product + i64::from(c[lane] as i32)) as u32
-            }),
-            _ => each(|lane| {
-                let c = f64::from(f32::from_bits(c[lane]));
-                ((dots[first + 2 * lane] + c) as f32).to_bits()
-            }),
-        };
+fn order_by_number(lanes: &[u32; LANES], ordered: &mut [u32; LANES]) {
+    let mut even_first = [0; LANES];
+    take_even_first(lanes, &mut even_first);
+    take_even_first(&even_first, ordered);
+}
+
+#[inline(always)]
+fn take_even_first(lanes: &[u32; LANES], taken: &mut [u32; LANES]) {
+    let (even, odd) = taken.split_at_mut(LANES / 2);
+    for ((pair, even), odd) in lanes.as_chunks::<2>().0.iter().zip(even).zip(odd) {
+        [*even, *odd] = *pair;
     }
-    for (&register, result) in mma.d_registers.iter().zip(results) {
-        *registers.word_mut(register) = result;
+}
+
+/// Adds the products of the rows of A and the columns of B.
+#[inline(always)]
+fn add_products<const P: usize>(dots: &mut [[f64; N]; M], a: &[[f64; P]], b: &[[f64; N]; P]) {
+    for (dots, a) in dots
+        .as_chunks_mut::<ROWS>()
+        .0
+        .iter_mut()
+        .zip(a.chunks_exact(ROWS))
+    {
+        let mut sums = *dots;
+        for (k, b) in b.iter().enumerate() {
+            for (sums, a) in sums.iter_mut().zip(a) {
+                for (sum, b) in sums.iter_mut().zip(b) {
+                    // As `a * b + sum`, for the product is exact.
+                    *sum = a[k].mul_add(*b, *sum);
+                }
+            }
+        }
+        *dots = sums;
+    }
+}
+
+/// The dot products plus C.
+#[inline(always)]
+fn add_c(
+    mma: &Mma,
+    registers: &Registers,
+    dots: &[[f64; N]; M],
+    sums: &mut [[[f64; LANES]; 2]; 2],
+) {
+    let dots = dots.as_flattened().as_chunks::<2>().0.as_chunks().0;
+    for (half, (dots, sums)) in dots.iter().zip(sums).enumerate() {
+        let c = |i: usize| registers.word(mma.c_registers[i]);
+        let pair = || [c(2 * half), c(2 * half + 1)];
+        match mma.accumulator {
+            Type::F16 => add_pairs(dots, [c(half); 2], sums, |column, word| {
+                F16((word >> (16 * column)) as u16).to_f32().into()
+            }),
+            Type::S32 => add_pairs(dots, pair(), sums, |_, word| (word as i32).into()),
+            _ => add_pairs(dots, pair(), sums, |_, word| f32::from_bits(word).into()),
+        }
+    }
+}
+
+/// The two dot products of each lane plus `value` of the column and a register of C.
+#[inline(always)]
+fn add_pairs(
+    dots: &[[f64; 2]; LANES],
+    [left, right]: [&[u32; LANES]; 2],
+    [left_sums, right_sums]: &mut [[f64; LANES]; 2],
+    value: impl Fn(usize, u32) -> f64,
+) {
+    for lane in 0..LANES {
+        let [left_dot, right_dot] = dots[lane];
+        let (left, right) = (value(0, left[lane]), value(1, right[lane]));
+        left_sums[lane] = left_dot + left;
+        right_sums[lane] = right_dot + right;
+    }
+}
+
+/// The sums, rounded.
+#[inline(always)]
+fn write_d(mma: &Mma, registers: &mut Registers, sums: &[[[f64; LANES]; 2]; 2]) {
+    let half = |sum: f64| u32::from(half::f16::from_f64(sum).to_bits());
+    for (i, &register) in mma.d_registers.iter().enumerate() {
+        let lanes = registers.word_mut(register);
+        let column = &sums[i / 2][i % 2];
+        match mma.accumulator {
+            Type::F16 => {
+                let [left, right] = &sums[i];
+                for lane in 0..LANES {
+                    lanes[lane] = half(left[lane]) | half(right[lane]) << 16;
+                }
+            }
+            Type::S32 => {
+                for lane in 0..LANES {
+                    // Exact in f64: at most 32 products of 16 bits, and C.
+                    lanes[lane] = column[lane] as i64 as u32;
+                }
+            }
+            _ => {
+                for lane in 0..LANES {
+                    lanes[lane] = (column[lane] as f32).to_bits();
+                }
+            }
+        }
     }
 }
 

@@ -26,3 +26,13 @@ pub(crate) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {
         })
     })
 }
+
+/// How many lanes a mask has: most often all.
+#[inline(always)]
+pub(crate) fn count_of(mask: u32) -> u32 {
+    // The baseline of x86-64 has no instruction that counts bits.
+    match mask {
+        u32::MAX => u32::BITS,
+        _ => mask.count_ones(),
+    }
+}

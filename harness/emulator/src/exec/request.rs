@@ -1,12 +1,12 @@
 //! The accesses that the lanes of a warp make together, sorted by where they go.
 
 use super::block::Block;
-use super::lanes_of;
 use super::warp::Warp;
+use super::{count_of, lanes_of};
 use crate::memory::global::Allocation;
 use crate::memory::{CONST_WINDOW, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::program::{Address, Space};
-use crate::registers::LANES;
+use crate::registers::{Aligned, LANES};
 use crate::report::Report;
 use crate::statistics::{bank_passes, sectors};
 
@@ -34,7 +34,7 @@ pub(super) struct Accesses {
     space: Space,
     /// Lanes whose accesses have not been taken as part of a [`Request`].
     rest: u32,
-    addresses: [u64; LANES],
+    addresses: Aligned<[u64; LANES]>,
     bytes: u32,
     /// Whether all 32 lanes follow each other without gaps.
     is_contiguous: bool,
@@ -75,9 +75,9 @@ impl Accesses {
     #[inline(always)]
     pub fn new(warp: &Warp, space: Space, address: Address, active: u32, bytes: u32) -> Self {
         let addresses = warp.addresses(address);
-        let (first, step) = (addresses[0], u64::from(bytes));
+        let (first, step) = (addresses.0[0], u64::from(bytes));
         let mut gaps = 0;
-        for (lane, address) in addresses.iter().enumerate() {
+        for (lane, address) in addresses.0.iter().enumerate() {
             gaps |= address ^ first.wrapping_add(lane as u64 * step);
         }
         Self {
@@ -96,7 +96,7 @@ impl Accesses {
         Self {
             space: Space::Global,
             rest: 1 << lane,
-            addresses: [address; LANES],
+            addresses: Aligned([address; LANES]),
             bytes: 1,
             is_contiguous: false,
         }
@@ -110,7 +110,7 @@ impl Accesses {
 
     /// The lanes of a mask whose address `is_kept` accepts.
     fn lanes_where(&self, mask: u32, is_kept: impl Fn(u64) -> bool) -> u32 {
-        let kept = lanes_of(mask).filter(|&lane| is_kept(self.addresses[lane]));
+        let kept = lanes_of(mask).filter(|&lane| is_kept(self.addresses.0[lane]));
         kept.fold(0, |lanes, lane| lanes | 1 << lane)
     }
 }
@@ -126,12 +126,12 @@ impl<'a> Block<'a> {
         is_load: bool,
     ) -> Result<(), Box<Report>> {
         let mut all = 0;
-        for address in &accesses.addresses {
+        for address in &accesses.addresses.0 {
             all |= address;
         }
         if all & (u64::from(accesses.bytes) - 1) != 0 {
             for lane in lanes_of(accesses.rest) {
-                let (space, address) = place(accesses.space, accesses.addresses[lane]);
+                let (space, address) = place(accesses.space, accesses.addresses.0[lane]);
                 let thread = self.warps[warp].thread(lane);
                 self.check_alignment(pc, thread, space, address, accesses.bytes)?;
             }
@@ -155,7 +155,7 @@ impl<'a> Block<'a> {
         if lanes == 0 {
             return None;
         }
-        let first = accesses.addresses[lanes.trailing_zeros() as usize];
+        let first = accesses.addresses.0[lanes.trailing_zeros() as usize];
         let mut start = 0;
         if space == Space::Generic {
             let (own, offset) = place(Space::Generic, first);
@@ -174,7 +174,7 @@ impl<'a> Block<'a> {
             // Aligned as they are, addresses are too far from the end to overflow.
             let is_held = |address: u64| address >= base && address.wrapping_add(bytes - 1) < end;
             let mut are_held = true;
-            for &address in &accesses.addresses {
+            for &address in &accesses.addresses.0 {
                 are_held &= is_held(address);
             }
             if !are_held {
@@ -187,7 +187,7 @@ impl<'a> Block<'a> {
         Some(Request {
             space,
             lanes,
-            addresses: &accesses.addresses,
+            addresses: &accesses.addresses.0,
             start,
             bytes,
             is_contiguous,
@@ -214,7 +214,7 @@ impl<'a> Block<'a> {
         let Accesses {
             space,
             rest: active,
-            ref addresses,
+            addresses: Aligned(ref addresses),
             is_contiguous,
             bytes,
         } = *accesses;
@@ -223,7 +223,7 @@ impl<'a> Block<'a> {
         let statistics = &mut self.statistics;
         match place(space, first).0 {
             Space::Generic | Space::Global => {
-                let moved = u64::from(active.count_ones()) * bytes;
+                let moved = u64::from(count_of(active)) * bytes;
                 if is_load {
                     statistics.global_load_bytes += moved;
                 } else {
@@ -259,5 +259,5 @@ fn are_in_different_banks(addresses: &[u64; LANES], active: u32) -> bool {
     for (lane, address) in addresses.iter().enumerate() {
         banks |= (active >> lane & 1) << (address / 4 % 32);
     }
-    banks.count_ones() == active.count_ones()
+    count_of(banks) == count_of(active)
 }

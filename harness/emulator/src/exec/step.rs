@@ -1,8 +1,8 @@
 //! One instruction after another, until a warp can go no further.
 
 use super::block::{BARRIERS, Block};
-use super::lanes_of;
 use super::warp::{Fragment, State, Warp};
+use super::{count_of, lanes_of};
 use crate::memory::shared::Moment;
 use crate::program::Operation;
 use crate::registers::{Class, LANES, Register};
@@ -67,7 +67,7 @@ impl Block<'_> {
             active &= if is_negated { !predicate } else { predicate };
         }
         self.statistics.executed[pc as usize] += 1;
-        self.statistics.lanes[pc as usize] += u64::from(active.count_ones());
+        self.statistics.lanes[pc as usize] += u64::from(count_of(active));
         if let Operation::Branch { target } = instruction.operation {
             self.branch(warp, index, active, target);
             return Ok(());
@@ -288,7 +288,7 @@ impl Block<'_> {
         // A count given in the instruction counts warps whole, the last one too.
         let arriving = match threads {
             Some(_) if active == self.warps[warp].lanes => LANES as u32,
-            _ => active.count_ones(),
+            _ => count_of(active),
         };
         let barrier = &mut self.barriers[number as usize];
         barrier.expected = expected;

@@ -4,7 +4,7 @@ use super::lanes_of;
 use crate::alu::each;
 use crate::memory::local::LocalMemory;
 use crate::program::Address;
-use crate::registers::{Class, LANES, Registers};
+use crate::registers::{Aligned, Class, LANES, Registers};
 
 use super::asynchronous::Copies;
 
@@ -103,8 +103,8 @@ impl Warp {
 
     /// The addresses that an operand stands for, lane by lane.
     #[inline(always)]
-    pub fn addresses(&self, address: Address) -> [u64; LANES] {
-        match address.base {
+    pub(super) fn addresses(&self, address: Address) -> Aligned<[u64; LANES]> {
+        Aligned(match address.base {
             None => [address.offset; LANES],
             Some(base) if base.class == Class::Double => {
                 let bases = self.registers.double(base);
@@ -114,7 +114,7 @@ impl Warp {
                 let bases = self.registers.word(base);
                 each(|lane| u64::from(bases[lane].wrapping_add(address.offset as u32)))
             }
-        }
+        })
     }
 
     /// The thread of the block that a lane is.

@@ -4,4 +4,5 @@ mod divergence;
 mod execution;
 mod launched;
 mod races;
+mod rows;
 mod sanitizer;

@@ -9,7 +9,7 @@
 mod shadow;
 
 pub use shadow::Record;
-use shadow::Shadows;
+use shadow::{Renewal, Rows, Shadows};
 
 use crate::registers::LANES;
 
@@ -145,6 +145,39 @@ impl SharedMemory {
             }
         }
         Ok(())
+    }
+
+    /// As [`SharedMemory::touch`] for 16 bytes of each of eight lanes, at multiples of 16, unless
+    /// it would have to look into one of them: whether they were touched.
+    #[inline(always)]
+    pub fn touch_rows(&mut self, rows: &[u64; 8], access: Access, first: Record) -> bool {
+        let whole = self.bytes.len() / 4;
+        let words = self.words.last[..whole].as_chunks_mut::<4>().0;
+        let mut known = Rows::default();
+        let mut places = 0u32;
+        for (known, row) in known.iter_mut().zip(rows) {
+            match words.get((row / 16) as usize) {
+                Some(words) => *known = *words,
+                None => return false,
+            }
+            places |= 1 << (row / 16 % 8);
+        }
+        match Renewal::of_rows(&known, access, first) {
+            Renewal::Repeated => true,
+            // Only of rows that are surely not the same each lane's access is the first.
+            Renewal::First if places == 0xff => {
+                for (lane, row) in rows.iter().enumerate() {
+                    for word in &mut words[(row / 16) as usize] {
+                        match access {
+                            Access::Read => word.read = first.of_lane(lane),
+                            _ => word.write = first.of_lane(lane),
+                        }
+                    }
+                }
+                true
+            }
+            _ => false,
+        }
     }
 
     /// As [`SharedMemory::touch`] for a word of each lane, from the first to the last or until

@@ -167,6 +167,43 @@ impl Accessed {
     }
 }
 
+/// What is known of the places of accesses of 16 bytes by eight lanes, in the order of the lanes.
+pub(super) type Rows = [[Accessed; 4]; 8];
+
+/// Whether [`Accessed::renew`] would do the same in all places: remember the access, which is the
+/// first of each, or nothing, for they are reads that are repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Renewal {
+    First,
+    Repeated,
+    Other,
+}
+
+impl Renewal {
+    /// Of an access by eight lanes from that of `first` on.
+    #[inline(always)]
+    pub fn of_rows(rows: &Rows, access: Access, first: Record) -> Self {
+        let places = rows.as_flattened();
+        let (mut oldest_write, mut newest_write) = (u64::MAX, 0);
+        let (mut newest_read, mut changed) = (0, 0);
+        for (i, &Accessed { write, read }) in places.iter().enumerate() {
+            oldest_write = write.0.min(oldest_write);
+            newest_write = write.0.max(newest_write);
+            newest_read = read.0.max(newest_read);
+            changed |= read.0 ^ (first.0 + i as u64 / 4);
+        }
+        let is_written = oldest_write != 0;
+        let is_first = Record(newest_write.max(newest_read)).is_below(first.floor());
+        let is_repeated = changed & !Record::INSTRUCTION == 0;
+        match access {
+            Access::Read if is_repeated && !Record(newest_write).is_mark() => Self::Repeated,
+            Access::Read if is_first && is_written => Self::First,
+            Access::Write if is_first => Self::First,
+            _ => Self::Other,
+        }
+    }
+}
+
 /// What is known of each word, or of each byte of words that were not always accessed whole: the
 /// last access of either kind, and one more of another thread that is not ordered with it.
 ///
