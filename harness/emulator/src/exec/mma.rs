@@ -15,6 +15,7 @@ use super::block::Block;
 use super::step::Next;
 use super::warp::State;
 use crate::alu::vectorised;
+use crate::numeric::float::Float;
 use crate::numeric::half::{Bf16, F16};
 use crate::program::{Mma, MmaType};
 use crate::registers::{LANES, Registers};
@@ -238,10 +239,10 @@ fn add_pairs(
     }
 }
 
-/// The sums, rounded.
+/// The sums, rounded; the NaN of the accumulator's type for any NaN.
 #[inline(always)]
 fn write_d(mma: &Mma, registers: &mut Registers, sums: &[[[f64; LANES]; 2]; 2]) {
-    let half = |sum: f64| u32::from(half::f16::from_f64(sum).to_bits());
+    let half = |sum: f64| u32::from(F16::nearest(sum).0);
     for (i, &register) in mma.d_registers.iter().enumerate() {
         let lanes = registers.word_mut(register);
         let column = &sums[i / 2][i % 2];
@@ -260,7 +261,7 @@ fn write_d(mma: &Mma, registers: &mut Registers, sums: &[[[f64; LANES]; 2]; 2]) 
             }
             _ => {
                 for lane in 0..LANES {
-                    lanes[lane] = (column[lane] as f32).to_bits();
+                    lanes[lane] = f32::nearest(column[lane]).to_bits();
                 }
             }
         }
