@@ -5,6 +5,8 @@
 //! finished, one sweep over all intervals finds the conflict at the lowest address. What is
 //! found does not depend on the order in which the host happened to run the blocks.
 
+use crate::registers::LANES;
+
 /// What was done to some bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touch {
@@ -34,10 +36,19 @@ pub struct Interval {
 /// The intervals of a block.
 #[derive(Debug, Default)]
 pub struct TouchLog {
+    /// By [`Touch`].
+    kinds: [Intervals; 3],
+}
+
+/// The intervals of one kind.
+#[derive(Debug, Default)]
+struct Intervals {
     /// The first `compacted` in order and joined, the rest as they came.
     intervals: Vec<Interval>,
     compacted: usize,
     compact_at: usize,
+    /// Which of the rest was pushed or extended last.
+    recent: usize,
 }
 
 /// Intervals from which on a log is compacted first.
@@ -50,31 +61,16 @@ impl TouchLog {
     /// Notes an interval.
     #[inline]
     pub fn push(&mut self, interval: Interval) {
-        if let Some(last) = self.intervals[self.compacted..].last_mut()
-            && last.touch == interval.touch
-            && last.instruction == interval.instruction
-            && last.start <= interval.start
-            && last.end >= interval.start
-        {
-            last.end = last.end.max(interval.end);
-            return;
-        }
-        self.intervals.push(interval);
-        if self.intervals.len() >= self.compact_at.max(COMPACT_FROM) {
-            self.compact();
-            self.compact_at = 2 * self.intervals.len();
-        }
+        self.kinds[interval.touch as usize].push(interval);
     }
 
     /// Whether this block wrote all bytes from `start` to `end` itself.
     pub fn has_written(&mut self, start: u64, end: u64) -> bool {
-        if self.intervals.len() - self.compacted > UNSORTED.max(self.compacted / 8) {
-            self.compact();
-        }
+        let [_, writes, atomics] = &mut self.kinds;
         let mut at = start;
         // Every pass reaches further or ends; an access spans few intervals.
         while at < end {
-            match self.written_until(at) {
+            match writes.until(at).or_else(|| atomics.until(at)) {
                 Some(reached) => at = reached,
                 None => return false,
             }
@@ -82,31 +78,61 @@ impl TouchLog {
         true
     }
 
-    /// How far an interval that holds `at` and was written reaches.
-    fn written_until(&self, at: u64) -> Option<u64> {
-        let (compacted, rest) = self.intervals.split_at(self.compacted);
-        let holds = |interval: &&Interval| interval.start <= at && at < interval.end;
-        let mut recent = rest.iter().rev();
-        let found = recent.find(|interval| interval.touch != Touch::Read && holds(interval));
-        let sorted = [Touch::Write, Touch::Atomic].into_iter().find_map(|touch| {
-            let key = |interval: &Interval| (interval.touch, interval.start) <= (touch, at);
-            let last = compacted[..compacted.partition_point(key)].last();
-            last.filter(|interval| interval.touch == touch && holds(interval))
-        });
-        found.or(sorted).map(|interval| interval.end)
+    /// The intervals by kind, each in order, those that overlap or touch joined.
+    pub fn finish(mut self) -> Vec<Interval> {
+        self.kinds.iter_mut().for_each(Intervals::compact);
+        let [reads, writes, atomics] = self.kinds.map(|kind| kind.intervals);
+        [reads, writes, atomics].concat()
+    }
+}
+
+impl Intervals {
+    /// Notes an interval, as part of an earlier one where that is at hand: the last, or that of
+    /// the same lane of a warp whose lanes each walk along bytes of their own.
+    #[inline]
+    fn push(&mut self, interval: Interval) {
+        let rest = self.intervals.len();
+        for place in [self.recent, self.recent + 1, rest.wrapping_sub(LANES)] {
+            if place < self.compacted {
+                continue;
+            }
+            if let Some(earlier) = self.intervals.get_mut(place)
+                && (earlier.end == interval.start
+                    || earlier.instruction == interval.instruction
+                        && earlier.start <= interval.start
+                        && earlier.end >= interval.start)
+            {
+                earlier.end = earlier.end.max(interval.end);
+                self.recent = place;
+                return;
+            }
+        }
+        self.recent = rest;
+        self.intervals.push(interval);
+        if self.intervals.len() >= self.compact_at.max(COMPACT_FROM) {
+            self.compact();
+            self.compact_at = 2 * self.intervals.len();
+        }
     }
 
-    /// The intervals in order, those of one kind that overlap or touch joined.
-    pub fn finish(mut self) -> Vec<Interval> {
-        self.compact();
-        self.intervals
+    /// How far an interval that holds `at` reaches.
+    fn until(&mut self, at: u64) -> Option<u64> {
+        if self.intervals.len() - self.compacted > UNSORTED.max(self.compacted / 8) {
+            self.compact();
+        }
+        let (compacted, rest) = self.intervals.split_at(self.compacted);
+        let holds = |interval: &&Interval| interval.start <= at && at < interval.end;
+        let before = compacted.partition_point(|interval| interval.start <= at);
+        let sorted = compacted[..before].last().filter(holds);
+        let found = sorted.or_else(|| rest.iter().rev().find(holds));
+        found.map(|interval| interval.end)
     }
 
     fn compact(&mut self) {
         self.intervals
-            .sort_by_key(|interval| (interval.touch, interval.start, interval.instruction));
+            .sort_by_key(|interval| (interval.start, interval.instruction));
         self.intervals.dedup_by(|next, last| {
-            let joins = next.touch == last.touch && next.start <= last.end;
+            let joins = next.start <= last.end;
             if joins {
                 last.end = last.end.max(next.end);
             }
@@ -196,17 +222,31 @@ mod tests {
         prop_oneof![Just(Touch::Read), Just(Touch::Write), Just(Touch::Atomic)]
     }
 
+    /// Few in each other's way; or warps whose lanes walk along rows, most of them their own.
+    fn touched() -> impl Strategy<Value = Vec<(u32, u64, u64, Touch)>> {
+        let few = prop::collection::vec((0u32..4, 0u64..24, 1u64..6, touches()), 0..12);
+        let walk = (0u32..4, 0u64..4, 1u64..9, 1u64..4, touches());
+        let walks = prop::collection::vec(walk, 0..5).prop_map(|walks| {
+            let steps = walks
+                .into_iter()
+                .flat_map(|(block, row, pitch, bytes, touch)| {
+                    let lane = move |i: u64| (i % 32) * pitch + i / 32 * bytes;
+                    (0..96).map(move |i| (block, 400 * row + lane(i), bytes, touch))
+                });
+            steps.collect()
+        });
+        prop_oneof![few, walks]
+    }
+
     proptest! {
         #[test]
-        fn the_sweep_finds_what_comparing_every_pair_of_bytes_finds(
-            touched in prop::collection::vec((0u32..4, 0u64..24, 1u64..6, touches()), 0..12)
-        ) {
+        fn the_sweep_finds_what_comparing_every_pair_of_bytes_finds(touched in touched()) {
             let mut logs: Vec<(u32, TouchLog)> = (0..4).map(|b| (b, TouchLog::default())).collect();
             for &(block, start, bytes, touch) in &touched {
                 logs[block as usize].1.push(interval(start, start + bytes, touch));
             }
             let logs: Vec<_> = logs.into_iter().map(|(b, log)| (b, log.finish())).collect();
-            let lowest = (0u64..32).find(|byte| {
+            let lowest = (0u64..2000).find(|byte| {
                 let on: Vec<_> = touched.iter().filter(|(_, s, n, _)| (*s..s + n).contains(byte)).collect();
                 on.iter().any(|a| on.iter().any(|b| {
                     a.0 != b.0 && (a.3 == Touch::Write || b.3 == Touch::Write || a.3 != b.3)
