@@ -19,7 +19,7 @@ pub enum Until {
     Problems(u32),
     /// Round after round, until this time.
     Time(Duration),
-    /// Round after round, until each family has had that many elements.
+    /// One round, and more until each family has had that many elements.
     Elements(u64),
 }
 
@@ -126,12 +126,12 @@ pub fn run(
     };
     for round in 0u32.. {
         let needs_more = |entry: &dyn Entry| match plan.until {
-            Until::Elements(enough) => {
+            Until::Elements(enough) if round > 0 => {
                 let outcome = lock();
                 let family = outcome.families.get(entry.family());
                 family.is_none_or(|tally| tally.elements < enough)
             }
-            Until::Problems(_) | Until::Time(_) => true,
+            _ => true,
         };
         let (first, count) = match plan.until {
             Until::Problems(count) => (0, count),
