@@ -3,6 +3,7 @@
 
 pub mod cpu;
 pub mod format;
+pub mod fragment;
 pub mod golden;
 pub mod launch;
 pub mod ptx;

@@ -3,7 +3,7 @@
 use super::{Equivalents, Fault, mutants};
 use crate::campaign::{case_seed, problem_of};
 use mxlab_harness::device::{Device, EmulatorOptions};
-use mxlab_kernels::registry::{Entry, EntryError, Outputs, Problem, verify, verify_against};
+use mxlab_kernels::registry::{Entry, EntryError, Expected, Problem, verify, verify_against};
 use ptx_emulator::syntax::{ParseError, parse};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -115,7 +115,7 @@ pub fn score(
     let runner = entry
         .load(&device, &ptx)
         .map_err(|error| wrong(error.to_string()))?;
-    let mut cases: Vec<(Problem, Outputs)> = Vec::new();
+    let mut cases: Vec<(Problem, Expected)> = Vec::new();
     for n in 0..problems {
         let problem = problem_of(entry, case_seed(seed, &kernel, n), elements);
         verify(entry, &*runner, &stream, &problem).map_err(|failure| wrong(failure.to_string()))?;
@@ -137,7 +137,7 @@ pub fn score(
             score.invalid += 1;
             continue;
         };
-        let lives = |(problem, expected): &(Problem, Outputs)| {
+        let lives = |(problem, expected): &(Problem, Expected)| {
             verify_against(expected, &*runner, &stream, problem).is_ok()
         };
         let is_caught = !cases.iter().all(lives);

@@ -1,20 +1,11 @@
 //! Launcher of the block families: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
 
-use super::LaunchError;
+use super::{LaunchError, Slice};
 use crate::format::{BlockFormat, FloatType};
 use crate::ptx::{Access, Family, Target, Variant, VariantError, render};
 use mxlab_harness::device::{Argument, Buffer, Device, Geometry, Kernel, Stream};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
-
-/// Bytes of a buffer, from an offset on.
-#[derive(Clone, Copy, Debug)]
-pub struct Slice<'a> {
-    /// The buffer.
-    pub buffer: &'a Buffer,
-    /// Where the operand begins, in bytes.
-    pub offset: usize,
-}
 
 /// A dense tensor in a buffer, rows `stride` elements apart.
 #[derive(Clone, Copy, Debug)]
@@ -188,29 +179,13 @@ impl BlockKernel {
         bytes: usize,
         alignment: usize,
     ) -> Result<Argument<'a>, LaunchError> {
-        let kernel = || self.id.clone();
         let missing = || LaunchError::Missing {
-            kernel: kernel(),
+            kernel: self.id.clone(),
             operand,
         };
-        let Slice { buffer, offset } = slice.ok_or_else(missing)?;
-        if !offset.is_multiple_of(alignment) {
-            return Err(LaunchError::Layout {
-                kernel: kernel(),
-                reason: format!("{operand} is not aligned to {alignment} bytes"),
-            });
-        }
-        let end = offset.saturating_add(bytes);
-        if end > buffer.bytes() {
-            return Err(LaunchError::TooSmall {
-                kernel: kernel(),
-                operand,
-                first: offset,
-                end,
-                got: buffer.bytes(),
-            });
-        }
-        Ok(Argument::BufferAt(buffer, offset))
+        slice
+            .ok_or_else(missing)?
+            .argument(&self.id, operand, bytes, alignment)
     }
 
     fn dense<'a>(

@@ -3,6 +3,10 @@
 
 mod block;
 mod error;
+mod matmul;
+mod slice;
 
-pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense, Slice};
+pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
+pub use matmul::{Activations, MatmulKernel, MatmulOperands, Split, Weights};
+pub use slice::Slice;

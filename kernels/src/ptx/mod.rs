@@ -16,11 +16,13 @@
 mod context;
 mod error;
 mod formats;
+mod matmul;
 mod render;
 mod target;
 mod variant;
 
 pub use error::VariantError;
+pub use matmul::{MatmulVariant, Regime, Shape};
 pub use render::render;
 pub use target::Target;
 pub use variant::{Access, Family, Variant};

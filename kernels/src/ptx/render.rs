@@ -4,6 +4,7 @@ use super::{Variant, context};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value};
+use serde::Serialize;
 use std::sync::LazyLock;
 
 macro_rules! templates {
@@ -18,17 +19,22 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/codes.j2",
     "macros/dense.j2",
     "macros/element.j2",
+    "macros/fragments.j2",
     "macros/hardware.j2",
     "macros/kernel.j2",
     "macros/pairs.j2",
+    "macros/products.j2",
     "macros/random.j2",
     "macros/scale.j2",
+    "macros/stages.j2",
     "tensor_scale/tensor_scale.ptx.j2",
     "scale/scale.ptx.j2",
     "round/round.ptx.j2",
     "quantize/quantize.ptx.j2",
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
+    "matmul/gemv.ptx.j2",
+    "matmul/tile.ptx.j2",
 ];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -56,12 +62,17 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
 pub fn render(variant: &Variant) -> String {
     let family = variant.family().name();
     let name = format!("{family}/{family}.ptx.j2");
-    let context = Value::from(Serde(context::Context::new(variant)));
+    render_template(&name, &context::Context::new(variant))
+}
+
+/// A template with what it knows as `v`.
+pub(super) fn render_template(name: &str, context: &impl Serialize) -> String {
+    let context = Value::from(Serde(context));
     let rendered = ENVIRONMENT
-        .get_template(&name)
+        .get_template(name)
         .and_then(|template| template.render(minijinja::context! { v => context }));
     match rendered {
         Ok(text) => text,
-        Err(error) => panic!("template {name} for {variant}: {error:#}"),
+        Err(error) => panic!("template {name}: {error:#}"),
     }
 }

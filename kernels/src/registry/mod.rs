@@ -4,6 +4,8 @@
 //! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
 
 mod block;
+mod expected;
+mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
 mod problem;
@@ -11,14 +13,16 @@ mod substitute;
 mod tensor;
 mod verify;
 
+pub use expected::{Expectation, Expected, Range, exactly};
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
 pub use substitute::Substitute;
 pub use tensor::{ElementType, Tensor};
 pub use verify::{Failure, Mismatch, verify, verify_against};
 
 use crate::format::FormatError;
+use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::Variant;
+use crate::ptx::{MatmulVariant, Variant};
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
 
@@ -59,11 +63,11 @@ pub trait Entry: Send + Sync {
     /// Elements of a problem.
     fn elements(&self, problem: &Problem) -> u64;
 
-    /// What must come out, by the scalar reference; bit for bit, NaN equal to NaN.
+    /// What must come out, by the scalar reference.
     ///
     /// # Errors
     /// If this is no problem for this kernel.
-    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError>;
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError>;
 
     /// Loads `ptx`, which stands for [`Entry::ptx`].
     ///
@@ -98,6 +102,9 @@ pub enum EntryError {
     /// The reference refuses.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// The weights have no fragment order.
+    #[error(transparent)]
+    Fragment(#[from] FragmentError),
     /// The launch failed.
     #[error(transparent)]
     Launch(#[from] LaunchError),
@@ -111,5 +118,6 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 
 /// Every kernel.
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
-    Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>)
+    let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    blocks.chain(MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>))
 }

@@ -1,6 +1,6 @@
 //! A kernel of the registry with another text: what a kernel engineer has just edited.
 
-use super::{Entry, EntryError, Outputs, Problem, Runner, kernels};
+use super::{Entry, EntryError, Expected, Problem, Runner, kernels};
 use crate::launch::LaunchError;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
@@ -69,7 +69,7 @@ impl Entry for Substitute {
         self.entry.elements(problem)
     }
 
-    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         self.entry.reference(problem)
     }
 

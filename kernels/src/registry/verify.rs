@@ -1,6 +1,6 @@
 //! A kernel against its reference, on one problem.
 
-use super::{Entry, EntryError, Outputs, Problem, Runner};
+use super::{ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner};
 use mxlab_harness::device::Stream;
 use std::fmt;
 
@@ -22,10 +22,12 @@ pub struct Mismatch {
     pub output: &'static str,
     /// Position in its buffer, in elements.
     pub index: usize,
-    /// Bits by the reference.
-    pub expected: u32,
+    /// What it may be by the reference.
+    pub expected: String,
     /// Bits by the kernel.
     pub got: u32,
+    /// What they mean.
+    pub element: ElementType,
     /// Elements of the output that differ.
     pub count: usize,
     /// Elements of the output.
@@ -39,13 +41,15 @@ impl fmt::Display for Mismatch {
             index,
             expected,
             got,
+            element,
             count,
             of,
         } = self;
-        write!(
-            f,
-            "{output}[{index}] is {got:#x}, by the reference {expected:#x}; {count} of {of} differ"
-        )
+        write!(f, "{output}[{index}] is {got:#x}")?;
+        if let Some(float) = element.float_type() {
+            write!(f, " ({:e})", float.from_bits(*got))?;
+        }
+        write!(f, ", by the reference {expected}; {count} of {of} differ")
     }
 }
 
@@ -67,7 +71,7 @@ pub fn verify(
 /// # Errors
 /// As [`verify`].
 pub fn verify_against(
-    expected: &Outputs,
+    expected: &Expected,
     runner: &dyn Runner,
     stream: &Stream,
     problem: &Problem,
@@ -79,19 +83,20 @@ pub fn verify_against(
     }
 }
 
-fn first_mismatch(expected: &Outputs, got: &Outputs) -> Option<Mismatch> {
+fn first_mismatch(expected: &Expected, got: &Outputs) -> Option<Mismatch> {
     debug_assert!(expected.keys().eq(got.keys()));
     expected.iter().find_map(|(&output, expected)| {
         let got = &got.get(output)?.bits;
-        debug_assert_eq!(expected.bits.len(), got.len());
-        let pairs = expected.bits.iter().zip(got).enumerate();
-        let mut differing = pairs.filter(|(_, (a, b))| !expected.is_same(**a, **b));
-        let (index, (&expected_bits, &got_bits)) = differing.next()?;
+        debug_assert_eq!(expected.len(), got.len());
+        let results = got.iter().enumerate();
+        let mut differing = results.filter(|&(i, &bits)| !expected.accepts(i, bits));
+        let (index, &bits) = differing.next()?;
         Some(Mismatch {
             output,
             index,
-            expected: expected_bits,
-            got: got_bits,
+            expected: expected.describe(index).to_string(),
+            got: bits,
+            element: expected.element(),
             count: 1 + differing.count(),
             of: got.len(),
         })

@@ -14,7 +14,8 @@ mod values;
 use self::runner::BlockRunner;
 use self::sizes::Sizes;
 use super::{
-    ElementType, Entry, EntryError, Outputs, Problem, ProblemError, Runner, Tensor, UNTOUCHED,
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Tensor,
+    UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
 use crate::launch::{BlockKernel, LaunchError};
@@ -143,7 +144,7 @@ impl Entry for Variant {
         size("rows").saturating_mul(size("cols"))
     }
 
-    fn reference(&self, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         let sizes = Sizes::of(problem)?;
         let mut outputs = Outputs::new();
         if Self::family(self) == Family::TensorScale {
@@ -151,7 +152,7 @@ impl Entry for Variant {
             let f32s = |bytes: &[u8]| Tensor::from_bytes(ElementType::F32, bytes);
             outputs.insert("tensor_scale", f32s(&scale.to_le_bytes()));
             outputs.insert("workspace", f32s(&WORKSPACE));
-            return Ok(outputs);
+            return Ok(exactly(outputs));
         }
         let packed = self.packed(&sizes, problem)?;
         if self.writes_codes() {
@@ -181,7 +182,7 @@ impl Entry for Variant {
             }
             outputs.insert("dst", dst);
         }
-        Ok(outputs)
+        Ok(exactly(outputs))
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

@@ -1,0 +1,34 @@
+//! Why there is no fragment order for a tensor.
+
+use crate::format::BlockFormat;
+
+/// A tensor that tensor cores cannot take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FragmentError {
+    /// The block size.
+    #[error("{format}: tensor cores take blocks of 16, 32, 64 or 128 elements, not {}", format.block_size())]
+    BlockSize {
+        /// The format.
+        format: BlockFormat,
+    },
+    /// A scale that is NaN: of a block that had a NaN or an infinity.
+    #[error("the scale of row {row}, block {block} is NaN")]
+    NanScale {
+        /// Its row.
+        row: usize,
+        /// Its block in the row.
+        block: usize,
+    },
+    /// A code that is NaN, infinite, or the lowest of a two's complement.
+    #[error("the code {code:#x} at row {row}, column {col} is no finite value of {element}")]
+    Code {
+        /// The element's name.
+        element: &'static str,
+        /// The code.
+        code: u8,
+        /// Its row.
+        row: usize,
+        /// Its column.
+        col: usize,
+    },
+}

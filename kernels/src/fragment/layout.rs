@@ -1,0 +1,209 @@
+//! Where codes and scales lie in fragment order.
+
+use super::FragmentError;
+use super::bits::StoredBits;
+use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
+
+/// Rows of a tile.
+pub const TILE: usize = 16;
+/// Columns of a chunk.
+pub const CHUNK: usize = 64;
+/// Lanes of a warp.
+const LANES: usize = 32;
+/// Columns of a chunk that a lane has of a row.
+const LANE_COLUMNS: usize = 16;
+/// Significant bits of a bf16.
+const BF16_BITS: u32 = 8;
+
+/// How a folded scale becomes a bf16, scale * 2^(P - A): the stored code shifted left into the exponent
+/// and mantissa fields, then multiplied by two powers of two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Factor {
+    /// Bits to the left.
+    pub shift: u32,
+    /// Exponents of the powers of two; both 0 where the bits are the number.
+    pub exponents: [i32; 2],
+    /// A: the result is to be multiplied by 2^A; `None` where it is the exponent of the tensor's largest
+    /// scale.
+    pub excess: Option<i32>,
+}
+
+/// What weights are stored as, in fragment order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum WeightFormat {
+    /// bf16.
+    Dense,
+    /// Codes and scales.
+    Packed(FragmentFormat),
+}
+
+impl WeightFormat {
+    /// Words of a lane's 16 weights of a row.
+    pub const fn row_words(&self) -> usize {
+        match self {
+            Self::Dense => LANE_COLUMNS / 2,
+            Self::Packed(format) => format.row_words(),
+        }
+    }
+
+    /// Bytes of the codes of a tile and chunk.
+    pub const fn chunk_bytes(&self) -> usize {
+        2 * self.row_words() * LANES * 4
+    }
+
+    /// L: columns that follow each other in a lane.
+    pub fn run(&self) -> usize {
+        match self {
+            Self::Dense => LANE_COLUMNS,
+            Self::Packed(format) => format.run(),
+        }
+    }
+
+    /// The column in its chunk of a lane's i-th.
+    pub fn column(&self, t: usize, i: usize) -> usize {
+        let run = self.run();
+        4 * run * (i / run) + run * t + i % run
+    }
+
+    /// Bytes of codes and of scales of a [rows, cols] tensor.
+    pub fn bytes(&self, rows: usize, cols: usize) -> (usize, usize) {
+        let tiles = rows.div_ceil(TILE);
+        let codes = tiles * cols.div_ceil(CHUNK) * self.chunk_bytes();
+        let scales = match self {
+            Self::Dense => 0,
+            Self::Packed(format) => tiles * cols.div_ceil(format.slot()) * format.slot_bytes(),
+        };
+        (codes, scales)
+    }
+
+    /// The byte where word `word` of lane `lane` lies in a tile and chunk.
+    pub const fn word_offset(&self, lane: usize, word: usize) -> usize {
+        let words = 2 * self.row_words();
+        let first = word / 4 * 4;
+        let width = if words - first < 4 { words - first } else { 4 };
+        4 * (LANES * first + width * lane + word - first)
+    }
+}
+
+/// The fragment order of a block format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FragmentFormat {
+    element: ElementFormat,
+    scale: ScaleFormat,
+    block_size: usize,
+    has_tensor_scale: bool,
+}
+
+impl FragmentFormat {
+    /// That of a block format.
+    ///
+    /// # Errors
+    /// [`FragmentError::BlockSize`].
+    pub fn new(format: &BlockFormat) -> Result<Self, FragmentError> {
+        if ![16, 32, 64, 128].contains(&format.block_size()) {
+            return Err(FragmentError::BlockSize { format: *format });
+        }
+        Ok(Self {
+            element: format.element(),
+            scale: format.scale(),
+            block_size: format.block_size(),
+            has_tensor_scale: format.has_tensor_scale(),
+        })
+    }
+
+    /// The element format.
+    pub const fn element(&self) -> ElementFormat {
+        self.element
+    }
+
+    /// The scale format.
+    pub const fn scale(&self) -> ScaleFormat {
+        self.scale
+    }
+
+    /// k.
+    pub const fn block_size(&self) -> usize {
+        self.block_size
+    }
+
+    /// Whether there is a scale of the tensor as a whole.
+    pub const fn has_tensor_scale(&self) -> bool {
+        self.has_tensor_scale
+    }
+
+    /// How scales are folded into operands; `None` if they are applied to sums.
+    pub fn factor(&self) -> Option<Factor> {
+        let exponent = StoredBits::of(self.element).exponent();
+        match self.scale {
+            ScaleFormat::E8M0 { .. } => Some(Factor {
+                shift: 7,
+                exponents: [0, 0],
+                excess: None,
+            }),
+            ScaleFormat::Unsigned {
+                exponent_bits,
+                mantissa_bits,
+            } if self.significant_bits()? + u32::from(mantissa_bits) < BF16_BITS => {
+                // The fields of the code, read as those of a bf16, are the scale times 2^(bias - 127).
+                let bias = (1 << (exponent_bits - 1)) - 1;
+                let excess = 1 << (exponent_bits - 1);
+                let total = exponent - excess + 127 - bias;
+                Some(Factor {
+                    shift: 7 - u32::from(mantissa_bits),
+                    exponents: [total.min(127), total - total.min(127)],
+                    excess: Some(excess),
+                })
+            }
+            _ => None,
+        }
+    }
+
+    /// Significant bits of an element; `None` for a table, whose bf16 have all.
+    fn significant_bits(&self) -> Option<u32> {
+        match self.element.grid() {
+            crate::format::Grid::Int(grid) => Some(grid.bits - 1),
+            _ => self.element.mantissa_bits().map(|bits| bits + 1),
+        }
+    }
+
+    /// L: columns that follow each other in a lane.
+    pub fn run(&self) -> usize {
+        match self.factor() {
+            Some(_) => LANE_COLUMNS,
+            None => (self.block_size / 4).min(LANE_COLUMNS),
+        }
+    }
+
+    /// Words of a lane's 16 codes of a row.
+    pub const fn row_words(&self) -> usize {
+        self.element.bits() as usize / 2
+    }
+
+    /// Columns of a slot of scales.
+    pub fn slot(&self) -> usize {
+        self.block_size.max(CHUNK)
+    }
+
+    /// How many lanes t differ in scale.
+    pub fn scale_lanes(&self) -> usize {
+        match self.factor() {
+            Some(_) => (CHUNK / self.block_size).max(1),
+            None => 1,
+        }
+    }
+
+    /// Scales of a row in a slot, for a lane.
+    pub fn scale_runs(&self) -> usize {
+        LANE_COLUMNS / self.run()
+    }
+
+    /// Bytes of a stored scale.
+    pub const fn scale_bytes(&self) -> usize {
+        self.scale.storage_bytes()
+    }
+
+    /// Bytes of the scales of a tile and slot.
+    pub fn slot_bytes(&self) -> usize {
+        8 * self.scale_lanes() * 2 * self.scale_runs() * self.scale_bytes()
+    }
+}

@@ -1,0 +1,200 @@
+//! The shuffle, as a scalar definition.
+
+use super::bits::{StoredBits, store};
+use super::{CHUNK, FragmentError, FragmentFormat, TILE, WeightFormat};
+use crate::format::{PackedTensor, Rounding, ScaleFormat, pow2};
+
+/// Weights in fragment order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FragmentTensor {
+    /// How it lies.
+    pub format: WeightFormat,
+    /// Rows, without padding.
+    pub rows: usize,
+    /// Columns, without padding.
+    pub cols: usize,
+    /// Codes.
+    pub codes: Vec<u8>,
+    /// Scales.
+    pub scales: Vec<u8>,
+    /// What results are multiplied by: the tensor scale times 2^excess.
+    pub alpha: f32,
+    /// A: folded scales are stored over 2^A.
+    pub excess: i32,
+}
+
+impl FragmentTensor {
+    /// Shuffles a packed tensor.
+    ///
+    /// # Errors
+    /// [`FragmentError`] if the block size is none of those, or a scale or code is not finite.
+    pub fn new(packed: &PackedTensor) -> Result<Self, FragmentError> {
+        let format = FragmentFormat::new(packed.format())?;
+        check(packed)?;
+        let excess = excess(packed, &format);
+        Ok(Self {
+            format: WeightFormat::Packed(format),
+            rows: packed.rows(),
+            cols: packed.cols(),
+            codes: codes(packed),
+            scales: scales(packed, &format, excess),
+            alpha: packed.tensor_scale() * pow2(excess) as f32,
+            excess,
+        })
+    }
+
+    /// Shuffles a matrix of bf16, given as their bits.
+    ///
+    /// # Panics
+    /// If there are not rows * cols.
+    pub fn dense(bits: &[u16], rows: usize, cols: usize) -> Self {
+        assert_eq!(bits.len(), rows * cols, "elements of the matrix");
+        let format = WeightFormat::Dense;
+        let codes = place(format, rows, cols, |row, column| {
+            let pair = |i| match row < rows && column(i) < cols {
+                true => u32::from(bits[row * cols + column(i)]),
+                false => 0,
+            };
+            (0..8)
+                .map(|i| pair(2 * i) | pair(2 * i + 1) << 16)
+                .collect()
+        });
+        Self {
+            format,
+            rows,
+            cols,
+            codes,
+            scales: Vec::new(),
+            alpha: 1.0,
+            excess: 0,
+        }
+    }
+
+    /// Bytes of codes, scales and alpha.
+    pub const fn bytes(&self) -> usize {
+        self.codes.len() + self.scales.len() + size_of::<f32>()
+    }
+}
+
+/// Every scale and every code is finite.
+fn check(packed: &PackedTensor) -> Result<(), FragmentError> {
+    let (scale, element) = (packed.scale(), packed.element());
+    for row in 0..packed.rows() {
+        for block in 0..packed.format().blocks_per_row(packed.cols()) {
+            if scale.decode(packed.scale_code(row, block)).is_nan() {
+                return Err(FragmentError::NanScale { row, block });
+            }
+        }
+        for col in 0..packed.cols() {
+            let code = packed.code(row, col);
+            let is_known = StoredBits::half(element, code).is_some();
+            if !is_known || !element.decode(code).is_finite() {
+                let element = element.name();
+                return Err(FragmentError::Code {
+                    element,
+                    code,
+                    row,
+                    col,
+                });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A: the power of two that folded scales are divided by.
+fn excess(packed: &PackedTensor, format: &FragmentFormat) -> i32 {
+    let Some(factor) = format.factor() else {
+        return 0;
+    };
+    let largest = || {
+        let codes = packed.scales().iter().copied().max().unwrap_or(0);
+        i32::from(codes) - packed.scale().exponent_limit().unwrap_or(0)
+    };
+    factor.excess.unwrap_or_else(largest)
+}
+
+fn codes(packed: &PackedTensor) -> Vec<u8> {
+    let (rows, cols, element) = (packed.rows(), packed.cols(), packed.element());
+    let zero = element.encode(0.0, Rounding::Even, 0);
+    let format = FragmentFormat::new(packed.format()).map(WeightFormat::Packed);
+    let format = format.expect("checked by the caller");
+    place(format, rows, cols, |row, column| {
+        let code = |i| match row < rows && column(i) < cols {
+            true => packed.code(row, column(i)),
+            false => zero,
+        };
+        store(element, &(0..16).map(code).collect::<Vec<u8>>())
+    })
+}
+
+/// Puts words where they belong: `words(row, column)` are those of 16 weights, the i-th of them at
+/// `column(i)`.
+fn place(
+    format: WeightFormat,
+    rows: usize,
+    cols: usize,
+    words: impl Fn(usize, &dyn Fn(usize) -> usize) -> Vec<u32>,
+) -> Vec<u8> {
+    let mut bytes = vec![0; format.bytes(rows, cols).0];
+    let chunks = cols.div_ceil(CHUNK);
+    for (index, bytes) in bytes.chunks_mut(format.chunk_bytes()).enumerate() {
+        let (tile, chunk) = (index / chunks, index % chunks);
+        for lane in 0..32 {
+            let column = |i| CHUNK * chunk + format.column(lane % 4, i);
+            for half in 0..2 {
+                let words = words(TILE * tile + lane / 4 + 8 * half, &column);
+                for (word, place) in words.into_iter().zip(half * format.row_words()..) {
+                    let offset = format.word_offset(lane, place);
+                    bytes[offset..offset + 4].copy_from_slice(&word.to_le_bytes());
+                }
+            }
+        }
+    }
+    bytes
+}
+
+fn scales(packed: &PackedTensor, format: &FragmentFormat, excess: i32) -> Vec<u8> {
+    let (rows, cols) = (packed.rows(), packed.cols());
+    let weights = WeightFormat::Packed(*format);
+    let mut bytes = vec![0; weights.bytes(rows, cols).1];
+    let (slot, width) = (format.slot(), format.scale_bytes());
+    let slots = cols.div_ceil(slot);
+    let (lanes, runs) = (format.scale_lanes(), format.scale_runs());
+    let blocks = packed.format().blocks_per_row(cols);
+    for (index, bytes) in bytes.chunks_mut(width).enumerate() {
+        let (run, rest) = (index % runs, index / runs);
+        let (half, rest) = (rest % 2, rest / 2);
+        let (q, rest) = (rest % lanes, rest / lanes);
+        let (g, rest) = (rest % 8, rest / 8);
+        let row = TILE * (rest / slots) + g + 8 * half;
+        // The first column of lane t's run: of the lanes that share a scale, any.
+        let first = weights.column(q * 4 / lanes, run * format.run());
+        let block = (rest % slots * slot + first) / format.block_size();
+        if row < rows && block < blocks {
+            let code = stored(packed, row, block, format, excess);
+            bytes.copy_from_slice(&code.to_le_bytes()[..width]);
+        }
+    }
+    bytes
+}
+
+/// The stored form of a scale.
+fn stored(
+    packed: &PackedTensor,
+    row: usize,
+    block: usize,
+    format: &FragmentFormat,
+    excess: i32,
+) -> u32 {
+    let code = packed.scale_code(row, block);
+    let limit = packed.scale().exponent_limit();
+    match packed.scale() {
+        ScaleFormat::E8M0 { .. } => {
+            let exponent = StoredBits::of(format.element()).exponent();
+            let s = code as i32 - limit.unwrap_or(0);
+            (127 + exponent - excess + s).max(0) as u32
+        }
+        _ => code,
+    }
+}

@@ -1,0 +1,256 @@
+//! Launcher of the matmul kernels.
+
+use super::{LaunchError, Slice};
+use crate::fragment::{CHUNK, FragmentTensor, WeightFormat};
+use crate::ptx::MatmulVariant;
+use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Kernel, Stream};
+
+/// A weight matrix in fragment order, on a device.
+#[derive(Debug)]
+pub struct Weights {
+    format: WeightFormat,
+    rows: usize,
+    cols: usize,
+    codes: Buffer,
+    scales: Option<Buffer>,
+    alpha: f32,
+}
+
+impl Weights {
+    /// Copies weights to a device; `name` is what reports call them.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn upload(
+        device: &Device,
+        name: &str,
+        tensor: &FragmentTensor,
+    ) -> Result<Self, DeviceError> {
+        let scales = (!tensor.scales.is_empty())
+            .then(|| device.upload(&format!("{name} (scales)"), &tensor.scales));
+        Ok(Self {
+            format: tensor.format,
+            rows: tensor.rows,
+            cols: tensor.cols,
+            codes: device.upload(name, &tensor.codes)?,
+            scales: scales.transpose()?,
+            alpha: tensor.alpha,
+        })
+    }
+
+    /// How they lie.
+    pub const fn format(&self) -> &WeightFormat {
+        &self.format
+    }
+
+    /// Rows: features of y.
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns: features of x.
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.codes.bytes() + self.scales.as_ref().map_or(0, Buffer::bytes)
+    }
+}
+
+/// A matrix of activations, row-major.
+#[derive(Clone, Copy, Debug)]
+pub struct Activations<'a> {
+    /// Where element (0, 0) lies.
+    pub first: Slice<'a>,
+    /// Elements from row to row.
+    pub stride: usize,
+}
+
+/// What thread blocks need that share the chunks of a product.
+#[derive(Clone, Copy, Debug)]
+pub struct Split<'a> {
+    /// Thread blocks that share them.
+    pub parts: usize,
+    /// [`MatmulVariant::sums_bytes`] for each thread block.
+    pub workspace: &'a Buffer,
+    /// Zeros, which they are again afterwards: four bytes for each thread block of one part.
+    pub arrivals: &'a Buffer,
+}
+
+/// What a matmul works on: y [tokens, rows] = x [tokens, cols] W^T.
+#[derive(Clone, Copy, Debug)]
+pub struct MatmulOperands<'a> {
+    /// W.
+    pub weights: &'a Weights,
+    /// Tokens.
+    pub tokens: usize,
+    /// x, bf16: its rows must be readable, and finite, up to a whole chunk of columns; and where the regime
+    /// has stages, there must be rows, of whatever, up to whole groups of tokens.
+    pub src: Activations<'a>,
+    /// y.
+    pub dst: Activations<'a>,
+    /// bf16 \[rows\], added.
+    pub bias: Option<Slice<'a>>,
+    /// bf16, laid out as y, added to the rounded result; may be y. For bf16 results only.
+    pub residual: Option<Slice<'a>>,
+    /// For regimes that can: over how many thread blocks chunks are split, if over more than one.
+    pub split: Option<Split<'a>>,
+}
+
+/// One kernel, loaded.
+#[derive(Debug)]
+pub struct MatmulKernel {
+    variant: MatmulVariant,
+    id: String,
+    kernel: Kernel,
+}
+
+impl MatmulKernel {
+    /// Renders a kernel and loads it.
+    ///
+    /// # Errors
+    /// If the device does not take it.
+    pub fn load(device: &Device, variant: MatmulVariant) -> Result<Self, LaunchError> {
+        Self::of_text(device, variant, &variant.render())
+    }
+
+    /// Loads a kernel from a text that stands for [`MatmulVariant::render`]'s.
+    ///
+    /// # Errors
+    /// If the device does not take it, or the text has no entry of that name.
+    pub fn of_text(
+        device: &Device,
+        variant: MatmulVariant,
+        ptx: &str,
+    ) -> Result<Self, LaunchError> {
+        let id = variant.id();
+        let kernel = device.load(&id, ptx)?.kernel(&id)?;
+        Ok(Self {
+            variant,
+            id,
+            kernel,
+        })
+    }
+
+    /// Launches it; nothing happens without tokens.
+    ///
+    /// # Errors
+    /// [`LaunchError`] if an operand is too small or not laid out as the kernel needs.
+    pub fn launch(&self, stream: &Stream, operands: &MatmulOperands) -> Result<(), LaunchError> {
+        let weights = operands.weights;
+        if operands.tokens == 0 {
+            return Ok(());
+        }
+        if weights.format != *self.variant.weights() {
+            return Err(self.layout("the weights are of another format".to_owned()));
+        }
+        let (src, dst) = (operands.src, operands.dst);
+        let chunks = weights.cols.div_ceil(CHUNK);
+        if src.stride < chunks * CHUNK || !src.stride.is_multiple_of(8) {
+            let stride = src.stride;
+            return Err(self.layout(format!(
+                "rows of x are {stride} elements apart, which are no multiple of 8 or less than {}",
+                chunks * CHUNK
+            )));
+        }
+        if dst.stride < weights.rows {
+            return Err(self.layout(format!(
+                "rows of y are {} elements apart, less than {}",
+                dst.stride, weights.rows
+            )));
+        }
+        let elements = |stride: usize, cols: usize| (operands.tokens - 1) * stride + cols;
+        let output = self.variant.output().bytes();
+        let y = elements(dst.stride, weights.rows);
+        let shape = self.variant.regime().shape();
+        let blocks = weights.rows.div_ceil(shape.rows() as usize);
+        let groups = operands.tokens.div_ceil(shape.tokens() as usize);
+        // Tokens that do not exist are read too where they come through shared memory.
+        let read_tokens = match shape.stages {
+            0 => operands.tokens,
+            _ => groups * shape.tokens() as usize,
+        };
+        let parts = operands.split.map_or(1, |split| split.parts.max(1));
+        if parts > 1 && !self.variant.regime().splits() {
+            return Err(self.layout("its chunks cannot be split".to_owned()));
+        }
+        let mut arguments = vec![
+            dst.first.argument(&self.id, "dst", y * output, output)?,
+            Argument::Buffer(&weights.codes),
+            weights
+                .scales
+                .as_ref()
+                .map_or(Argument::U64(0), Argument::Buffer),
+            src.first.argument(
+                &self.id,
+                "src",
+                2 * ((read_tokens - 1) * src.stride + chunks * CHUNK),
+                16,
+            )?,
+            self.optional("bias", operands.bias, 2 * weights.rows, 2)?,
+            self.optional("residual", operands.residual, 2 * y, 2)?,
+        ];
+        if self.variant.regime().splits() {
+            let split = operands.split.filter(|_| parts > 1);
+            let whole = |buffer| Slice { buffer, offset: 0 };
+            let (sums, arrivals) = (
+                split.map(|split| whole(split.workspace)),
+                split.map(|split| whole(split.arrivals)),
+            );
+            let sums_bytes = blocks * groups * parts * self.variant.sums_bytes();
+            arguments.push(self.optional("workspace", sums, sums_bytes, 16)?);
+            arguments.push(self.optional("arrivals", arrivals, 4 * blocks * groups, 4)?);
+        }
+        arguments.extend([
+            Argument::F32(weights.alpha),
+            self.number("rows", weights.rows)?,
+            self.number("chunks", chunks)?,
+            self.number("tokens", operands.tokens)?,
+            self.number("src_stride", src.stride)?,
+            self.number("dst_stride", dst.stride)?,
+        ]);
+        if self.variant.regime().splits() {
+            arguments.push(self.number("split_chunks", chunks.div_ceil(parts))?);
+        }
+        let geometry = Geometry {
+            grid: [
+                self.grid("rows", blocks)?,
+                self.grid("tokens", groups)?,
+                self.grid("parts", parts)?,
+            ],
+            block: [self.variant.block_threads(), 1, 1],
+            dynamic_shared: self.variant.shared_bytes(),
+        };
+        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+    }
+
+    fn layout(&self, reason: String) -> LaunchError {
+        LaunchError::Layout {
+            kernel: self.id.clone(),
+            reason,
+        }
+    }
+
+    fn grid(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
+        u32::try_from(n).map_err(|_| self.layout(format!("too many {what}")))
+    }
+
+    fn number<'a>(&self, what: &str, n: usize) -> Result<Argument<'a>, LaunchError> {
+        self.grid(what, n).map(Argument::U32)
+    }
+
+    /// A pointer, or 0.
+    fn optional<'a>(
+        &self,
+        operand: &'static str,
+        slice: Option<Slice<'a>>,
+        bytes: usize,
+        alignment: usize,
+    ) -> Result<Argument<'a>, LaunchError> {
+        slice.map_or(Ok(Argument::U64(0)), |slice| {
+            slice.argument(&self.id, operand, bytes, alignment)
+        })
+    }
+}

@@ -1,0 +1,43 @@
+//! Operands in buffers.
+
+use super::LaunchError;
+use mxlab_harness::device::{Argument, Buffer};
+
+/// Bytes of a buffer, from an offset on.
+#[derive(Clone, Copy, Debug)]
+pub struct Slice<'a> {
+    /// The buffer.
+    pub buffer: &'a Buffer,
+    /// Where the operand begins, in bytes.
+    pub offset: usize,
+}
+
+impl<'a> Slice<'a> {
+    /// A pointer to `bytes` bytes, aligned to `alignment`, for parameter `operand` of `kernel`.
+    pub(super) fn argument(
+        self,
+        kernel: &str,
+        operand: &'static str,
+        bytes: usize,
+        alignment: usize,
+    ) -> Result<Argument<'a>, LaunchError> {
+        let Self { buffer, offset } = self;
+        if !offset.is_multiple_of(alignment) {
+            return Err(LaunchError::Layout {
+                kernel: kernel.to_owned(),
+                reason: format!("{operand} is not aligned to {alignment} bytes"),
+            });
+        }
+        let end = offset.saturating_add(bytes);
+        if end > buffer.bytes() {
+            return Err(LaunchError::TooSmall {
+                kernel: kernel.to_owned(),
+                operand,
+                first: offset,
+                end,
+                got: buffer.bytes(),
+            });
+        }
+        Ok(Argument::BufferAt(buffer, offset))
+    }
+}

@@ -1,0 +1,337 @@
+//! A matmul variant as the numbers that its template writes into PTX.
+
+use super::MatmulVariant;
+use crate::format::{FloatType, ScaleFormat, pow2};
+use crate::fragment::bits::{StoredBits, Term};
+use crate::fragment::{FragmentFormat, WeightFormat};
+use half::bf16;
+use serde::Serialize;
+
+const LANES: usize = 32;
+
+/// What templates know as `v`.
+#[derive(Serialize)]
+pub(super) struct Context {
+    id: String,
+    description: String,
+    version: &'static str,
+    target: &'static str,
+    threads: u32,
+    warps: u32,
+    /// Chunks that a warp has under way at once.
+    unroll: usize,
+    /// Tiles of 8 tokens of a warp.
+    token_tiles: u32,
+    /// Tiles of 16 rows of a warp.
+    row_tiles: u32,
+    row_warps: u32,
+    block_rows: u32,
+    block_rows_log2: u32,
+    block_tokens: u32,
+    stages: u32,
+    stage_bytes: u32,
+    /// Bytes of x in a stage.
+    x_bytes: u32,
+    /// Loads of x by a lane, of a chunk and token.
+    x_loads: usize,
+    /// Pieces of 16 bytes of codes that a thread copies.
+    code_copies: usize,
+    is_dense: bool,
+    /// The output is f32.
+    is_wide: bool,
+    output_bytes: usize,
+    run: usize,
+    x_pieces: Vec<Vector>,
+    words: usize,
+    row_words: usize,
+    vectors: Vec<Vector>,
+    /// Bytes of a lane in the vectors of either width.
+    lane_bytes: Vec<usize>,
+    lane_widths: usize,
+    chunk_bytes: usize,
+    #[serde(flatten)]
+    codes: Codes,
+    #[serde(flatten)]
+    scales: Scales,
+}
+
+/// A load of some words.
+#[derive(Serialize)]
+struct Vector {
+    #[serde(rename = "type")]
+    ty: &'static str,
+    words: usize,
+    first: usize,
+    offset: usize,
+    /// Which of the lane widths its pointer has.
+    lane: usize,
+}
+
+/// How operands are made of codes.
+#[derive(Default, Serialize)]
+struct Codes {
+    is_table: bool,
+    /// bf16 by code: the low bytes, then the high bytes, of four codes a word.
+    table: Vec<u32>,
+    pairs: Vec<Vec<Extraction>>,
+    group_codes: usize,
+    group_words: usize,
+    /// Pairs are multiplied: by the folded scale, or by `unit`.
+    has_factor: bool,
+    /// 2^P, twice as bf16.
+    unit: u32,
+}
+
+#[derive(Serialize)]
+struct Extraction {
+    word: usize,
+    rotate: u32,
+    mask: u32,
+    instruction: &'static str,
+    is_rotation: bool,
+    amount: u32,
+}
+
+#[derive(Default, Serialize)]
+struct Scales {
+    is_folded: bool,
+    scale_name: String,
+    scale_bytes: usize,
+    scale_words: usize,
+    scale_vectors: Vec<Vector>,
+    scale_runs: usize,
+    scale_lanes: usize,
+    /// The lanes that share a scale, as a shift of the lane.
+    scale_lane_shift: u32,
+    lane_scale_bytes: usize,
+    slot_bytes: usize,
+    slot_chunks: usize,
+    factor_shift: u32,
+    factor_powers: Vec<u32>,
+    /// From the code to the scale in f32: shifted, then multiplied.
+    scale_shift: u32,
+    scale_factor: u32,
+}
+
+impl Context {
+    pub fn new(variant: &MatmulVariant) -> Self {
+        let weights = variant.weights();
+        let shape = variant.regime().shape();
+        let token_tiles = shape.token_tiles;
+        let words = 2 * weights.row_words();
+        let (description, codes, scales) = match weights {
+            WeightFormat::Dense => {
+                let scales = Scales {
+                    slot_chunks: 1,
+                    scale_runs: 1,
+                    ..Scales::default()
+                };
+                ("W bf16".to_owned(), Codes::default(), scales)
+            }
+            WeightFormat::Packed(format) => {
+                let (element, scale) = (format.element(), format.scale());
+                let description = format!("W {element}, X {scale}, k = {}", format.block_size());
+                (description, Codes::new(format), Scales::new(format))
+            }
+        };
+        let vectors = vectors(words);
+        let lane_bytes: Vec<usize> = if words.is_multiple_of(4) {
+            vec![16]
+        } else {
+            vec![16, 4 * (words % 4)]
+        };
+        Self {
+            id: variant.id(),
+            description,
+            version: "7.4",
+            target: "sm_80",
+            threads: variant.block_threads(),
+            warps: shape.warps,
+            unroll: if words <= 6 && token_tiles == 1 { 4 } else { 2 },
+            token_tiles,
+            row_tiles: shape.row_tiles,
+            row_warps: shape.row_warps,
+            block_rows: shape.rows(),
+            block_rows_log2: shape.rows().ilog2(),
+            block_tokens: shape.tokens(),
+            stages: shape.stages,
+            stage_bytes: variant
+                .shared_bytes()
+                .checked_div(shape.stages)
+                .unwrap_or(0),
+            x_bytes: shape.tokens() * 128,
+            x_loads: if weights.run() == 4 { 4 } else { 2 },
+            code_copies: (shape.rows() as usize / 16 * weights.chunk_bytes() / 16)
+                .div_ceil(variant.block_threads() as usize),
+            is_dense: matches!(weights, WeightFormat::Dense),
+            output_bytes: variant.output().bytes(),
+            is_wide: variant.output() == FloatType::F32,
+            run: weights.run(),
+            x_pieces: x_pieces(weights.run()),
+            words,
+            row_words: weights.row_words(),
+            vectors,
+            lane_widths: lane_bytes.len(),
+            lane_bytes,
+            chunk_bytes: weights.chunk_bytes(),
+            codes,
+            scales,
+        }
+    }
+}
+
+/// Loads of a lane's words of a chunk, four at a time.
+fn vectors(words: usize) -> Vec<Vector> {
+    let vector = |first: usize| {
+        let count = (words - first).min(4);
+        Vector {
+            ty: vector_type(count),
+            words: count,
+            first,
+            offset: 4 * LANES * first,
+            lane: usize::from(count < 4),
+        }
+    };
+    (0..words).step_by(4).map(vector).collect()
+}
+
+/// Loads of a lane's 16 columns of x, by runs.
+fn x_pieces(run: usize) -> Vec<Vector> {
+    let words = run.min(8) / 2;
+    let piece = |first: usize| {
+        let column = 2 * first;
+        let offset = 4 * run * (column / run) + column % run;
+        Vector {
+            ty: vector_type(words),
+            words,
+            first,
+            offset: 2 * offset,
+            lane: 0,
+        }
+    };
+    (0..8).step_by(words).map(piece).collect()
+}
+
+const fn vector_type(words: usize) -> &'static str {
+    match words {
+        1 => "b32",
+        2 => "v2.b32",
+        _ => "v4.b32",
+    }
+}
+
+/// A power of two, twice as bf16.
+fn pair_of(exponent: i32) -> u32 {
+    let bits = u32::from(bf16::from_f64(pow2(exponent)).to_bits());
+    bits << 16 | bits
+}
+
+impl Codes {
+    fn new(format: &FragmentFormat) -> Self {
+        let is_folded = format.factor().is_some();
+        match StoredBits::of(format.element()) {
+            StoredBits::Nibbles(values) => {
+                let bits = |code: usize| bf16::from_f32(values[code]).to_bits().to_le_bytes();
+                let word = |byte: usize, first: usize| {
+                    u32::from_le_bytes(std::array::from_fn(|i| bits(first + i)[byte]))
+                };
+                let words = [0, 1].into_iter();
+                let words = words.flat_map(|byte| (0..16).step_by(4).map(move |i| (byte, i)));
+                Self {
+                    is_table: true,
+                    table: words.map(|(byte, first)| word(byte, first)).collect(),
+                    has_factor: is_folded,
+                    ..Self::default()
+                }
+            }
+            StoredBits::Pairs {
+                group, exponent, ..
+            } => {
+                let pairs = group.pairs.iter();
+                let pairs = pairs.map(|terms| terms.iter().map(Extraction::new).collect());
+                Self {
+                    pairs: pairs.collect(),
+                    group_codes: 2 * group.pairs.len(),
+                    group_words: group.words,
+                    has_factor: true,
+                    unit: pair_of(exponent),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+}
+
+impl Extraction {
+    /// A rotation, or a shift where that brings the same bits of the mask.
+    fn new(term: &Term) -> Self {
+        let (instruction, is_rotation, amount) = match term.rotate {
+            left if term.mask.trailing_zeros() >= left => ("shl.b32        ", false, left),
+            left if term.mask.leading_zeros() >= 32 - left => ("shr.u32        ", false, 32 - left),
+            left => ("shf.l.wrap.b32 ", true, left),
+        };
+        Self {
+            word: term.word,
+            rotate: term.rotate,
+            mask: term.mask,
+            instruction,
+            is_rotation,
+            amount,
+        }
+    }
+}
+
+impl Scales {
+    fn new(format: &FragmentFormat) -> Self {
+        let (bytes, runs) = (format.scale_bytes(), format.scale_runs());
+        let lane_bytes = 2 * runs * bytes;
+        let words = lane_bytes / 4;
+        let vectors = if words == 0 {
+            vec![Vector {
+                ty: "u16",
+                words: 0,
+                first: 0,
+                offset: 0,
+                lane: 0,
+            }]
+        } else {
+            let vector = |first: usize| Vector {
+                ty: vector_type((words - first).min(4)),
+                words: (words - first).min(4),
+                first,
+                offset: 4 * first,
+                lane: 0,
+            };
+            (0..words).step_by(4).map(vector).collect()
+        };
+        let factor = format.factor();
+        let (scale_shift, scale_factor) = match format.scale() {
+            ScaleFormat::Unsigned {
+                exponent_bits,
+                mantissa_bits,
+            } => {
+                let bias = (1 << (exponent_bits - 1)) - 1;
+                (23 - u32::from(mantissa_bits), pow2(127 - bias) as f32)
+            }
+            _ => (0, 1.0),
+        };
+        let powers = factor.into_iter().flat_map(|factor| factor.exponents);
+        Self {
+            is_folded: factor.is_some(),
+            scale_name: format.scale().to_string(),
+            scale_bytes: bytes,
+            scale_words: words.max(1),
+            scale_vectors: vectors,
+            scale_runs: runs,
+            scale_lanes: format.scale_lanes(),
+            scale_lane_shift: 2 - format.scale_lanes().ilog2(),
+            lane_scale_bytes: lane_bytes,
+            slot_bytes: format.slot_bytes(),
+            slot_chunks: format.slot() / crate::fragment::CHUNK,
+            factor_shift: factor.map_or(0, |factor| factor.shift),
+            factor_powers: powers.filter(|&power| power != 0).map(pair_of).collect(),
+            scale_shift,
+            scale_factor: scale_factor.to_bits(),
+        }
+    }
+}

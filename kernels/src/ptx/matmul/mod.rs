@@ -1,0 +1,245 @@
+//! The matmul kernels: y = x W^T, x bf16, W in fragment order.
+
+mod context;
+
+use super::render::render_template;
+use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
+use crate::fragment::{FragmentFormat, WeightFormat};
+use std::fmt;
+
+/// What number of tokens a kernel is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Regime {
+    /// At most 8: decode.
+    Gemv8,
+    /// At most 16.
+    Gemv16,
+    /// At most 64: a batch.
+    Tile64,
+    /// Any number: prefill.
+    Tile128,
+}
+
+/// What a thread block of a regime has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Warps.
+    pub warps: u32,
+    /// Warps of different rows; the rest differ in tokens.
+    pub row_warps: u32,
+    /// Tiles of 16 rows of a warp.
+    pub row_tiles: u32,
+    /// Tiles of 8 tokens of a warp.
+    pub token_tiles: u32,
+    /// Stages of shared memory; 0 if operands come straight from memory.
+    pub stages: u32,
+}
+
+impl Shape {
+    /// Rows of a thread block.
+    pub const fn rows(&self) -> u32 {
+        16 * self.row_tiles * self.row_warps
+    }
+
+    /// Tokens of a thread block.
+    pub const fn tokens(&self) -> u32 {
+        let token_warps = if self.stages == 0 {
+            1
+        } else {
+            self.warps / self.row_warps
+        };
+        8 * self.token_tiles * token_warps
+    }
+}
+
+impl Regime {
+    /// Every regime there is.
+    pub const ALL: [Self; 4] = [Self::Gemv8, Self::Gemv16, Self::Tile64, Self::Tile128];
+
+    /// What a thread block has.
+    pub const fn shape(self) -> Shape {
+        let gemv = Shape {
+            warps: 8,
+            row_warps: 1,
+            row_tiles: 1,
+            token_tiles: 1,
+            stages: 0,
+        };
+        let token_tiles = match self {
+            Self::Gemv8 => return gemv,
+            Self::Gemv16 => 2,
+            Self::Tile64 | Self::Tile128 => 8,
+        };
+        let (warps, row_warps, row_tiles, stages) = match self {
+            Self::Gemv8 | Self::Gemv16 => (8, 1, 1, 0),
+            Self::Tile64 => (4, 4, 2, 4),
+            Self::Tile128 => (8, 4, 2, 3),
+        };
+        Shape {
+            warps,
+            row_warps,
+            row_tiles,
+            token_tiles,
+            stages,
+        }
+    }
+
+    /// Tokens of a thread block.
+    pub const fn tokens(self) -> u32 {
+        self.shape().tokens()
+    }
+
+    /// Whether chunks can be split over thread blocks.
+    pub const fn splits(self) -> bool {
+        self.shape().stages > 0
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gemv8 => "gemv8",
+            Self::Gemv16 => "gemv16",
+            Self::Tile64 => "tile64",
+            Self::Tile128 => "tile128",
+        }
+    }
+
+    const fn template(self) -> &'static str {
+        match self {
+            Self::Gemv8 | Self::Gemv16 => "matmul/gemv.ptx.j2",
+            Self::Tile64 | Self::Tile128 => "matmul/tile.ptx.j2",
+        }
+    }
+}
+
+/// One matmul kernel.
+///
+/// # Launch
+/// [`MatmulVariant::block_threads`] threads, [`MatmulVariant::shared_bytes`] of dynamic shared memory; a grid
+/// of [`Shape::rows`] by [`Shape::tokens`] by splits of the chunks. Parameters: dst, codes, scales, src, bias,
+/// residual (u64; the last two may be 0), \[workspace, arrivals (u64)\], alpha (f32), rows, chunks (of 64 columns),
+/// tokens, src_stride, dst_stride (u32; strides in elements), \[split_chunks (u32)\]; those in brackets where
+/// [`Regime::splits`]. W as in [`crate::fragment`]. `workspace` is [`MatmulVariant::sums_bytes`] for each thread block and
+/// `arrivals` a u32 for each of a split, zero before the first launch and zero after each.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct MatmulVariant {
+    weights: WeightFormat,
+    regime: Regime,
+    output: FloatType,
+}
+
+impl MatmulVariant {
+    /// The kernel for weights of a format. `output` is bf16 or f32; with f32 there is no residual.
+    pub const fn new(weights: WeightFormat, regime: Regime, output: FloatType) -> Self {
+        Self {
+            weights,
+            regime,
+            output,
+        }
+    }
+
+    /// What the weights are stored as.
+    pub const fn weights(&self) -> &WeightFormat {
+        &self.weights
+    }
+
+    /// What number of tokens it is for.
+    pub const fn regime(&self) -> Regime {
+        self.regime
+    }
+
+    /// The type of y.
+    pub const fn output(&self) -> FloatType {
+        self.output
+    }
+
+    /// Threads of a thread block.
+    pub const fn block_threads(&self) -> u32 {
+        32 * self.regime.shape().warps
+    }
+
+    /// Bytes of dynamic shared memory.
+    pub fn shared_bytes(&self) -> u32 {
+        let shape = self.regime.shape();
+        let tiles = shape.rows() as usize / 16;
+        let slot_bytes = match &self.weights {
+            WeightFormat::Dense => 0,
+            WeightFormat::Packed(format) => format.slot_bytes(),
+        };
+        let x = shape.tokens() * 128;
+        let stage = x + (tiles * (self.weights.chunk_bytes() + slot_bytes)) as u32;
+        shape.stages * stage
+    }
+
+    /// Bytes of the sums of a thread block, in the workspace of a split.
+    pub const fn sums_bytes(&self) -> usize {
+        let shape = self.regime.shape();
+        4 * (shape.rows() * shape.tokens()) as usize
+    }
+
+    /// The name of the entry, `matmul_<regime>_<element>_<scale>_k<k>_<output>__sm<cc>`.
+    pub fn id(&self) -> String {
+        let (regime, output) = (self.regime.name(), super::context::type_name(self.output));
+        let weights = match &self.weights {
+            WeightFormat::Dense => "bf16".to_owned(),
+            WeightFormat::Packed(format) => {
+                let (element, scale) = (format.element(), format.scale());
+                let tensor = if format.has_tensor_scale() {
+                    "_tensor"
+                } else {
+                    ""
+                };
+                format!("{element}_{scale}{tensor}_k{}", format.block_size())
+            }
+        };
+        format!("matmul_{regime}_{weights}_{output}__sm80")
+    }
+
+    /// Its PTX: one module with one entry, named as [`MatmulVariant::id`] says.
+    pub fn render(&self) -> String {
+        let context = context::Context::new(self);
+        render_template(self.regime.template(), &context)
+    }
+
+    /// Every kernel that a registry walks: bf16 weights, and every element with E8M0, UE4M3 and a tensor
+    /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let ue5m5 = ScaleFormat::Unsigned {
+            exponent_bits: 5,
+            mantissa_bits: 5,
+        };
+        let scales = [
+            (ScaleFormat::E8M0, false),
+            (ScaleFormat::UE4M3, true),
+            (ScaleFormat::UE5M3, false),
+            (ue5m5, false),
+            (ScaleFormat::Fp16, false),
+            (ScaleFormat::Bf16, false),
+            (ScaleFormat::Fp32, false),
+        ];
+        let elements = ElementFormat::ALL.iter();
+        let packed = elements.flat_map(move |&element| {
+            scales.into_iter().flat_map(move |(scale, tensor_scale)| {
+                [16, 32, 64, 128].into_iter().filter_map(move |k| {
+                    let format = BlockFormat::new(element).scale(scale);
+                    let format = format.tensor_scale(tensor_scale).block_size(k).build();
+                    let fragments = FragmentFormat::new(&format.ok()?).ok()?;
+                    Some(WeightFormat::Packed(fragments))
+                })
+            })
+        });
+        let weights = std::iter::once(WeightFormat::Dense).chain(packed);
+        weights.flat_map(|weights| {
+            Regime::ALL.into_iter().flat_map(move |regime| {
+                let outputs = [FloatType::Bf16, FloatType::F32].into_iter();
+                outputs.map(move |output| Self::new(weights, regime, output))
+            })
+        })
+    }
+}
+
+impl fmt::Display for MatmulVariant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.id())
+    }
+}

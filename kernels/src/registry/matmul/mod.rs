@@ -1,0 +1,148 @@
+//! The matmul kernels as entries.
+//!
+//! Sizes of a problem: rows and cols of W, tokens, src_stride and dst_stride in elements, parts
+//! that the chunks are split into, in_place = 1 where the residual is y itself. Tensors: codes, scales and tensor_scale of W as they lie in a packed tensor,
+//! or weights in bf16; src; bias and residual, if there are any.
+
+mod draw;
+mod reference;
+mod runner;
+
+use self::runner::MatmulRunner;
+use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner};
+use crate::format::{BlockFormat, PackedTensor};
+use crate::fragment::{FragmentTensor, WeightFormat};
+use crate::launch::{LaunchError, MatmulKernel};
+use crate::ptx::MatmulVariant;
+use mxlab_harness::device::Device;
+use rand_chacha::ChaCha8Rng;
+
+/// Sizes of a problem.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    rows: usize,
+    cols: usize,
+    tokens: usize,
+    src_stride: usize,
+    dst_stride: usize,
+    is_in_place: bool,
+    parts: usize,
+}
+
+impl Sizes {
+    fn of(problem: &Problem) -> Result<Self, ProblemError> {
+        Ok(Self {
+            rows: problem.size("rows")?,
+            cols: problem.size("cols")?,
+            tokens: problem.size("tokens")?,
+            src_stride: problem.size("src_stride")?,
+            dst_stride: problem.size("dst_stride")?,
+            is_in_place: problem.size("in_place")? != 0,
+            parts: problem.size("parts")?,
+        })
+    }
+
+    /// Elements of y's buffer.
+    const fn dst_len(&self) -> usize {
+        (self.tokens - 1) * self.dst_stride + self.rows
+    }
+}
+
+impl MatmulVariant {
+    /// The format of the weights; `None` if they are bf16.
+    fn format(&self) -> Option<BlockFormat> {
+        match self.weights() {
+            WeightFormat::Dense => None,
+            WeightFormat::Packed(fragments) => {
+                let format = BlockFormat::new(fragments.element())
+                    .scale(fragments.scale())
+                    .tensor_scale(fragments.has_tensor_scale())
+                    .block_size(fragments.block_size())
+                    .build();
+                Some(format.expect("a fragment format is that of a block format"))
+            }
+        }
+    }
+
+    /// W as it lies packed; `None` if it is bf16.
+    fn packed(&self, sizes: &Sizes, problem: &Problem) -> Result<Option<PackedTensor>, EntryError> {
+        let Some(format) = self.format() else {
+            return Ok(None);
+        };
+        let tensor_scale = match format.has_tensor_scale() {
+            true => problem.tensor("tensor_scale")?.values()[0],
+            false => 1.0,
+        };
+        Ok(Some(PackedTensor::new(
+            format,
+            sizes.rows,
+            sizes.cols,
+            problem.tensor("codes")?.to_bytes(),
+            problem.tensor("scales")?.to_bytes(),
+            tensor_scale,
+        )?))
+    }
+
+    /// W in fragment order.
+    fn fragments(&self, sizes: &Sizes, problem: &Problem) -> Result<FragmentTensor, EntryError> {
+        match self.packed(sizes, problem)? {
+            Some(packed) => Ok(FragmentTensor::new(&packed)?),
+            None => {
+                let bits = problem.tensor("weights")?.bits.iter();
+                let bits: Vec<u16> = bits.map(|&bits| bits as u16).collect();
+                Ok(FragmentTensor::dense(&bits, sizes.rows, sizes.cols))
+            }
+        }
+    }
+}
+
+impl Entry for MatmulVariant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        "matmul"
+    }
+
+    fn ptx(&self) -> String {
+        self.render()
+    }
+
+    fn block_threads(&self) -> u32 {
+        Self::block_threads(self)
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        draw::problem(self, rng, elements)
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        size("rows").saturating_mul(size("cols"))
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
+        reference::expected(self, problem)
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        let kernel = MatmulKernel::of_text(device, *self, ptx)?;
+        Ok(Box::new(MatmulRunner {
+            variant: *self,
+            device: device.clone(),
+            kernel,
+        }))
+    }
+
+    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
+        draw::smaller(self, problem)
+    }
+
+    /// Weights once, and x and y of as many tokens as a thread block has.
+    fn bytes(&self, rows: usize, cols: usize) -> u64 {
+        let (codes, scales) = self.weights().bytes(rows, cols);
+        let tokens = self.regime().tokens() as usize;
+        (codes + scales + tokens * (2 * cols + self.output().bytes() * rows)) as u64
+    }
+}

@@ -1,0 +1,127 @@
+//! What a matmul may give: the exact sum of its products, give or take what adding them in f32 in any order
+//! can lose, through the roundings that follow.
+//!
+//! The sum of n products p_i, added in any order, each addition off by at most 2^-23 of its result (tensor
+//! cores cut rather than round), is off by at most `n 2^-23 sum |p_i|`, to first order; where all p_i are
+//! multiples of a q and `sum |p_i| <= 2^24 q` every partial sum is an f32, and nothing is lost. (Higham, Accuracy
+//! and Stability of Numerical Algorithms, 4.2.) What comes after a sum grows with it, so the ends of the
+//! range go through the same roundings.
+
+use super::Sizes;
+use crate::format::{FloatType, PackedTensor, pow2};
+use crate::fragment::bits::StoredBits;
+use crate::fragment::{FragmentFormat, WeightFormat};
+use crate::ptx::MatmulVariant;
+use crate::registry::{
+    ElementType, EntryError, Expectation, Expected, Problem, Range, Tensor, UNTOUCHED,
+};
+
+/// What y may be.
+pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Expected, EntryError> {
+    let sizes = Sizes::of(problem)?;
+    let fragments = variant.fragments(&sizes, problem)?;
+    let packed = variant.packed(&sizes, problem)?;
+    let weights: Vec<f64> = match (&packed, variant.weights()) {
+        (Some(packed), WeightFormat::Packed(format)) => {
+            operands(packed, format, pow2(fragments.excess))
+        }
+        _ => problem
+            .tensor("weights")?
+            .values()
+            .into_iter()
+            .map(f64::from)
+            .collect(),
+    };
+    let x = problem.tensor("src")?.values();
+    let vector = |name| problem.tensors.get(name).map(|tensor| tensor.values());
+    let (bias, residual) = (vector("bias"), vector("residual"));
+    let output = variant.output();
+    let untouched = match (problem.tensors.get("residual"), sizes.is_in_place) {
+        (Some(residual), true) => residual.bits.clone(),
+        _ => {
+            let bits = u32::from_le_bytes([UNTOUCHED; 4]) >> (32 - 8 * output.bytes());
+            vec![bits; sizes.dst_len()]
+        }
+    };
+    let mut ranges: Vec<Range> = untouched.into_iter().map(Range::Bits).collect();
+    for token in 0..sizes.tokens {
+        let x = &x[token * sizes.src_stride..][..sizes.cols];
+        for row in 0..sizes.rows {
+            let place = token * sizes.dst_stride + row;
+            let w = &weights[row * sizes.cols..][..sizes.cols];
+            let (low, high) = sum(w, x);
+            let finish = |sum: f64| {
+                let y = sum as f32 * fragments.alpha + bias.as_ref().map_or(-0.0, |b| b[row]);
+                match (output, &residual) {
+                    (FloatType::F32, _) => y,
+                    (_, None) => output.round(y),
+                    (_, Some(residual)) => output.round(residual[place] + output.round(y)),
+                }
+            };
+            ranges[place] = Range::Between(finish(low), finish(high));
+        }
+    }
+    let element = output.into();
+    let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
+    if sizes.parts > 1 {
+        let shape = variant.regime().shape();
+        let blocks = sizes.rows.div_ceil(shape.rows() as usize)
+            * sizes.tokens.div_ceil(shape.tokens() as usize);
+        let arrivals = Tensor {
+            element: ElementType::U32,
+            bits: vec![0; blocks],
+        };
+        expected.insert("arrivals", Expectation::Exactly(arrivals));
+    }
+    Ok(expected)
+}
+
+/// The operands of the tensor core times the scales that are applied to sums: elements times scales, over
+/// `unit`, the power of two that alpha makes up for.
+fn operands(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f64> {
+    let element = packed.element();
+    // The values of a table as the tensor core takes them; the others are bf16.
+    let value = |code| FloatType::Bf16.round(element.decode(code));
+    let exponent = StoredBits::of(element).exponent();
+    let mut operands = Vec::with_capacity(packed.rows() * packed.cols());
+    for row in 0..packed.rows() {
+        for col in 0..packed.cols() {
+            let scale = packed.scale_code(row, col / format.block_size());
+            let scale = f64::from(packed.scale().decode(scale));
+            let product = f64::from(value(packed.code(row, col))) * scale / unit;
+            operands.push(match format.factor() {
+                None => product,
+                // Exact but for what is far below the largest scale of the tensor.
+                Some(_) if scale / unit < pow2(-126 - exponent) => 0.0,
+                Some(_) => f64::from(FloatType::Bf16.round(product as f32)),
+            });
+        }
+    }
+    operands
+}
+
+/// The least and the most that adding the products can give.
+fn sum(w: &[f64], x: &[f32]) -> (f64, f64) {
+    let products: Vec<f64> = w.iter().zip(x).map(|(w, &x)| w * f64::from(x)).collect();
+    let exact: f64 = products.iter().sum();
+    let magnitude: f64 = products.iter().map(|p| p.abs()).sum();
+    let nonzero = products.iter().filter(|p| **p != 0.0);
+    let unit = nonzero
+        .map(|p| lowest_bit(*p))
+        .fold(f64::INFINITY, f64::min);
+    if magnitude <= unit * pow2(24) && unit >= pow2(-149) {
+        return (exact, exact);
+    }
+    // An addition for each product and each step of 16, one a warp or part, and scales applied to sums.
+    let additions = (products.len() + products.len() / 8 + 32) as f64;
+    let bound = additions * (pow2(-23) * magnitude + pow2(-149));
+    (exact - bound, exact + bound)
+}
+
+/// The power of two that the lowest set bit of `p` stands for.
+fn lowest_bit(p: f64) -> f64 {
+    let bits = p.to_bits();
+    let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
+    let exponent = (bits >> 52 & 0x7FF) as i32 - 1075;
+    pow2(exponent + mantissa.trailing_zeros() as i32)
+}
