@@ -25,6 +25,7 @@ pub(super) struct Context {
     /// Tiles of 16 rows of a warp.
     row_tiles: u32,
     row_warps: u32,
+    row_warps_log2: u32,
     block_rows: u32,
     block_rows_log2: u32,
     block_tokens: u32,
@@ -89,6 +90,8 @@ struct Extraction {
     mask: u32,
     instruction: &'static str,
     is_rotation: bool,
+    /// Zeros come in from the right.
+    is_left: bool,
     amount: u32,
 }
 
@@ -151,6 +154,7 @@ impl Context {
             token_tiles,
             row_tiles: shape.row_tiles,
             row_warps: shape.row_warps,
+            row_warps_log2: shape.row_warps.ilog2(),
             block_rows: shape.rows(),
             block_rows_log2: shape.rows().ilog2(),
             block_tokens: shape.tokens(),
@@ -276,6 +280,7 @@ impl Extraction {
             mask: term.mask,
             instruction,
             is_rotation,
+            is_left: instruction.starts_with("shl"),
             amount,
         }
     }

@@ -33,29 +33,31 @@ enum Style {
 
 /// A problem of about `elements` weights.
 pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
-    // Sometimes long enough that every warp goes through the main loop and has chunks left.
+    let shape = variant.regime().shape();
+    let (block_rows, block_tokens) = (shape.rows() as usize, shape.tokens() as usize);
     let cols = match rng.random_range(0..8) {
-        0 => rng.random_range(1..=4096),
-        1 | 2 => CHUNK * rng.random_range(1..=8),
+        // Every warp goes through the main loop and has chunks left.
+        0 => CHUNK * 32 * rng.random_range(1..=2) + rng.random_range(1..=5 * CHUNK),
+        1 => rng.random_range(1..=4096),
+        2 | 3 => CHUNK * rng.random_range(1..=8),
         _ => rng.random_range(1..=5 * CHUNK),
     };
-    let shape = variant.regime().shape();
-    let most = (2 * elements / cols).clamp(1, 40);
-    let rows = match rng.random_range(0..16) {
-        0 => rng.random_range(1..=2 * shape.rows() as usize),
-        _ => rng.random_range(1..=most),
+    // Few at a time, or about what a thread block or two have.
+    let is_large = cols <= 5 * CHUNK && rng.random_ratio(1, 3);
+    let rows = match is_large {
+        true => rng.random_range(1..=block_rows + 16),
+        false => rng.random_range(1..=(2 * elements / cols).clamp(1, 40)),
     };
-    let tokens = match rng.random_range(0..4) {
-        0 => rng.random_range(1..=2 * shape.tokens() as usize),
-        _ => rng.random_range(1..=8),
+    let tokens = match is_large || shape.stages == 0 {
+        true => rng.random_range(1..=block_tokens + 8),
+        false => rng.random_range(1..=8),
     };
-    let is_wide = variant.output() == FloatType::F32;
     let parts = match variant.regime().splits() {
         true => [1, 1, 2, 3, 5][rng.random_range(0..5)],
         false => 1,
     };
     let has_bias = rng.random_ratio(1, 3);
-    let has_residual = !is_wide && rng.random_ratio(1, 3);
+    let has_residual = variant.output() == FloatType::Bf16 && rng.random_ratio(1, 3);
     let src_stride = cols.next_multiple_of(CHUNK) + 8 * rng.random_range(0..3);
     let dst_stride = rows + rng.random_range(0..3);
     let mut problem = Problem::new(
