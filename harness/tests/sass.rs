@@ -70,7 +70,6 @@ fn straight_code_is_all_body() {
     let body = function.body();
     assert!(!body.is_loop);
     assert_eq!((body.slots(), body.inner_loops, body.calls), (14, 0, 0));
-    assert_eq!(body.waits(), 2);
     // 16 + 8 + 1 read, 4 + 1 written.
     assert_eq!(body.global_bytes(), 30.0);
     let mix = body.mix();

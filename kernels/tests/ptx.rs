@@ -8,7 +8,7 @@ use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
 use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
-use mxlab_kernels::registry::Entry;
+use mxlab_kernels::registry::{Entry, Shape};
 use ptx_emulator::launch::Kernels;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -265,8 +265,13 @@ fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
     let occupancy = Occupancy::new(&chip, threads, assembled.resources.registers, 0).unwrap();
     assert_eq!(occupancy.fraction(), 1.0);
     let (rows, cols) = (8192, 8192);
+    let shape = Shape {
+        rows,
+        cols,
+        tokens: None,
+    };
     let work = Work {
-        bytes: Entry::bytes(&variant, rows, cols),
+        bytes: Entry::bytes(&variant, shape),
         elements: (rows * cols) as u64,
         elements_per_pass: f64::from(variant.elements_per_thread()),
     };

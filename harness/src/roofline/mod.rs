@@ -17,19 +17,21 @@
 //! - A copy reaches [`COPY_FRACTION`] of the datasheet's bandwidth.
 //! - Accesses of a warp are coalesced and free of bank conflicts; the lanes of a warp go one way.
 //! - Clocks stay at boost. Schedulers and pipes are busy at most [`BUSY_FRACTION`] of the time.
-//! - A load takes [`MEMORY_LATENCY_NS`]; every instruction waits for the one before
-//!   ([`ARITHMETIC_LATENCY`] clocks, [`EXCHANGE_LATENCY`] for shuffles, shared memory and XU).
+//! - A warp issues in order, one instruction a clock, each when its operands are there: results of a
+//!   load after [`MEMORY_LATENCY_NS`], others after [`ARITHMETIC_LATENCY`] clocks, [`EXCHANGE_LATENCY`] for
+//!   shuffles, shared memory and XU, [`PRODUCT_LATENCY`] for products on tensor cores.
 //! - Memory, issue and pipes overlap entirely. Launch overhead is not part of the time.
 //!
 //! None of it was measured for the kernel at hand: every figure is called predicted.
 
 mod chip;
 mod occupancy;
+mod pass;
 mod predict;
 
 pub use chip::{CHIPS, COPY_FRACTION, Chip, Rates, UnknownChip};
 pub use occupancy::{Occupancy, OccupancyError, OccupancyLimit};
 pub use predict::{
-    ARITHMETIC_LATENCY, BUSY_FRACTION, EXCHANGE_LATENCY, Limiter, MEMORY_LATENCY_NS, Prediction,
-    Work, predict,
+    ARITHMETIC_LATENCY, BUSY_FRACTION, EXCHANGE_LATENCY, Limiter, MEMORY_LATENCY_NS,
+    PRODUCT_LATENCY, Prediction, Work, predict,
 };

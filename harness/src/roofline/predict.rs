@@ -1,5 +1,6 @@
 //! The prediction.
 
+use super::pass::pass_seconds;
 use super::{Chip, Occupancy};
 use crate::sass::{Body, Class, Instruction, Pipe};
 use std::fmt;
@@ -16,6 +17,10 @@ pub const ARITHMETIC_LATENCY: f64 = 4.0;
 /// The same of shuffles, shared memory and XU: 20 clocks of shared memory in the same table, taken half
 /// as long again for queues.
 pub const EXCHANGE_LATENCY: f64 = 30.0;
+
+/// The same of a matrix product: 33 clocks of m16n8k16 (doi:10.48550/arXiv.2402.13499, mma instructions on an
+/// H800: 32 to 33).
+pub const PRODUCT_LATENCY: f64 = 33.0;
 
 const WARP: f64 = 32.0;
 /// Warp instructions that a multiprocessor issues a clock, one a scheduler.
@@ -105,16 +110,6 @@ pub fn predict(chip: &Chip, occupancy: &Occupancy, body: &Body, work: &Work) -> 
         copy_fraction: memory / time,
         slots_per_element: body.slots() as f64 / work.elements_per_pass,
     }
-}
-
-/// How long a warp that is alone takes for the body.
-fn pass_seconds(chip: &Chip, body: &Body) -> f64 {
-    let latency = |instruction: &&Instruction| match Class::of(instruction) {
-        Class::Shuffle | Class::Shared | Class::Conversion | Class::Mufu => EXCHANGE_LATENCY,
-        _ => ARITHMETIC_LATENCY,
-    };
-    let clocks: f64 = body.instructions.iter().map(latency).sum();
-    clocks / (chip.clock_ghz * 1e9) + body.waits() as f64 * MEMORY_LATENCY_NS * 1e-9
 }
 
 /// Clocks for which a warp's instruction occupies its pipe.

@@ -1,12 +1,12 @@
 //! The part of a kernel that does its work.
 
-use super::{Access, Direction, Function, Graph, Instruction, Mix, SassError, Space};
+use super::{Access, Class, Function, Graph, Instruction, Mix, SassError, Space};
 use std::collections::BTreeSet;
 
 /// The longest way through the main loop, or through a kernel without one.
 ///
-/// The main loop is, of the loops that access global memory and hold no other such loop, the one that
-/// moves most bytes a trip.
+/// The main loop is, of the loops that access global memory and hold no other such loop, the one with
+/// most products on tensor cores a trip, and of those with as many the one that moves most bytes.
 #[derive(Clone, Debug)]
 pub struct Body<'a> {
     /// What is issued, in order.
@@ -36,6 +36,10 @@ impl Function {
             let code = blocks.iter().flat_map(|&block| graph.code(block));
             code.filter_map(global_bits).sum()
         };
+        let products = |blocks: &BTreeSet<usize>| {
+            let code = blocks.iter().flat_map(|&block| graph.code(block));
+            code.filter(|i| Class::of(i) == Class::Mma).count()
+        };
         let loops = graph.loops().iter();
         let moving: Vec<_> = loops.filter(|l| traffic(&l.blocks) > 0).collect();
         let innermost = moving.iter().filter(|outer| {
@@ -43,7 +47,10 @@ impl Function {
                 |l: &&super::Loop| l.head != outer.head && outer.blocks.contains(&l.head);
             !moving.iter().copied().any(|l| is_inside(&l))
         });
-        let main = innermost.max_by_key(|l| (traffic(&l.blocks), std::cmp::Reverse(l.head)));
+        let main = innermost.max_by_key(|l| {
+            let first = std::cmp::Reverse(l.head);
+            (products(&l.blocks), traffic(&l.blocks), first)
+        });
         match main {
             Some(main) => Body::of(graph, main.head, &main.blocks, true),
             None => Body::of(graph, 0, &graph.reachable_blocks(), false),
@@ -90,32 +97,6 @@ impl<'a> Body<'a> {
             .filter_map(global_bits)
             .sum();
         f64::from(bits) / 8.0
-    }
-
-    /// How often a thread waits for global memory: once for all loads that are issued before the first
-    /// of their results is used.
-    pub fn waits(&self) -> usize {
-        let mut waits = 0;
-        let mut pending: BTreeSet<u32> = BTreeSet::new();
-        let mut copies = 0;
-        for instruction in &self.instructions {
-            let is_used = instruction.registers().any(|r| pending.contains(&r));
-            let is_awaited = copies > 0 && matches!(instruction.mnemonic(), "DEPBAR" | "SYNCS");
-            if is_used || is_awaited {
-                waits += 1;
-                pending.clear();
-                copies = 0;
-            }
-            match instruction.access() {
-                Some(access) if access.space != Space::Global => {}
-                Some(_) if instruction.mnemonic() == "LDGSTS" => copies += 1,
-                Some(access) if access.direction == Direction::Load => {
-                    pending.extend(instruction.loaded_registers());
-                }
-                _ => {}
-            }
-        }
-        waits
     }
 }
 

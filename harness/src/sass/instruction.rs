@@ -168,27 +168,18 @@ impl Instruction {
         operand.strip_prefix("`(")?.strip_suffix(')')
     }
 
-    /// Vector registers that the operands name, the first of each; not those of the uniform datapath,
-    /// and not the zero register.
-    pub(super) fn registers(&self) -> impl Iterator<Item = u32> {
-        self.operands
-            .iter()
-            .flat_map(|operand| registers_of(operand))
+    /// Whether it waits for all asynchronous copies begun before. Where some may stay under way it does
+    /// not count: what is waited for was begun trips before.
+    pub(crate) fn waits_for_copies(&self) -> bool {
+        let leaves_some = self.operands.last().is_some_and(|last| {
+            let count = last.strip_prefix("0x").unwrap_or(last);
+            u32::from_str_radix(count, 16).is_ok_and(|count| count > 0)
+        });
+        match self.mnemonic() {
+            "DEPBAR" => !leaves_some,
+            mnemonic => mnemonic == "SYNCS",
+        }
     }
-
-    /// Registers that a load writes.
-    pub(super) fn loaded_registers(&self) -> std::ops::Range<u32> {
-        let first = self.operands.first().and_then(|o| registers_of(o).next());
-        let (Some(first), Some(access)) = (first, self.access()) else {
-            return 0..0;
-        };
-        first..first.saturating_add(access.bits.div_ceil(32))
-    }
-}
-
-fn registers_of(operand: &str) -> impl Iterator<Item = u32> {
-    let words = operand.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    words.filter_map(|word| word.strip_prefix('R')?.parse().ok())
 }
 
 #[cfg(test)]
@@ -268,17 +259,6 @@ mod tests {
         ] {
             assert_eq!(instruction(text).flow(), flow, "{text}");
         }
-    }
-
-    #[test]
-    fn registers_are_told_from_uniform_and_special_ones() {
-        let load = instruction("LDG.E.128 R4, desc[UR6][R12.64+0x10]");
-        assert_eq!(load.registers().collect::<Vec<_>>(), [4, 12]);
-        assert_eq!(load.loaded_registers(), 4..8);
-        let special = instruction("S2R R3, SR_CTAID.X");
-        assert_eq!(special.registers().collect::<Vec<_>>(), [3]);
-        let zero = instruction("IADD3 R13, -R11.reuse, 0x7f, RZ");
-        assert_eq!(zero.registers().collect::<Vec<_>>(), [13, 11]);
     }
 
     #[test]

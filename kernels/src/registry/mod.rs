@@ -80,8 +80,30 @@ pub trait Entry: Send + Sync {
         Vec::new()
     }
 
-    /// Bytes that must move for a problem of [rows, cols], read and written once.
-    fn bytes(&self, rows: usize, cols: usize) -> u64;
+    /// Bytes that must move for a problem of that shape, read and written once.
+    fn bytes(&self, shape: Shape) -> u64;
+
+    /// Elements that a thread handles each time it goes through its main loop, where each is handled once in all;
+    /// `None` for as many as have the bytes that the loop moves.
+    fn elements_per_pass(&self, _shape: Shape) -> Option<f64> {
+        None
+    }
+
+    /// Bytes of dynamic shared memory of a thread block.
+    fn shared_bytes(&self) -> u32 {
+        0
+    }
+}
+
+/// The size of a problem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Rows of the tensor, or of the weights.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Tokens that weights are multiplied by; `None` for as many as a thread block has.
+    pub tokens: Option<usize>,
 }
 
 /// A kernel on a device.

@@ -1,6 +1,6 @@
 //! A kernel of the registry with another text: what a kernel engineer has just edited.
 
-use super::{Entry, EntryError, Expected, Problem, Runner, kernels};
+use super::{Entry, EntryError, Expected, Problem, Runner, Shape, kernels};
 use crate::launch::LaunchError;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
@@ -81,7 +81,15 @@ impl Entry for Substitute {
         self.entry.smaller(problem)
     }
 
-    fn bytes(&self, rows: usize, cols: usize) -> u64 {
-        self.entry.bytes(rows, cols)
+    fn bytes(&self, shape: Shape) -> u64 {
+        self.entry.bytes(shape)
+    }
+
+    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
+        self.entry.elements_per_pass(shape)
+    }
+
+    fn shared_bytes(&self) -> u32 {
+        self.entry.shared_bytes()
     }
 }

@@ -1,15 +1,18 @@
 //! `mxlab inspect`: what one kernel costs on a chip, from its machine code.
 
 use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use anyhow::Result;
 use clap::Args;
 use mxlab_harness::assemble::{Assembler, Disassembler, Job, Resources, Target};
-use mxlab_harness::roofline::{CHIPS, Chip, Limiter, Occupancy, Prediction, Work, predict};
-use mxlab_harness::sass::{Body, Direction, Function, Space, parse};
-use mxlab_kernels::registry::{Entry, kernels};
+use mxlab_harness::roofline::{
+    BUSY_FRACTION, CHIPS, Chip, Limiter, Occupancy, Prediction, Work, predict,
+};
+use mxlab_harness::sass::{Body, Direction, Function, Pipe, Space, parse};
+use mxlab_kernels::registry::{Entry, Shape, kernels};
 
 use super::Done;
 use super::output::{Usage, print};
@@ -34,19 +37,22 @@ pub struct InspectArgs {
     /// Predict for this chip [default: H200, or the first that runs code for --sm]
     #[arg(long, value_name = "CHIP")]
     chip: Option<Chip>,
-    /// Predict for a tensor of so many rows and columns
+    /// Predict for a tensor, or weights, of so many rows and columns
     #[arg(long, value_name = "ROWSxCOLS", default_value = "8192x8192")]
-    shape: Shape,
+    shape: Size,
+    /// Predict a product with so many tokens [default: those of a thread block]
+    #[arg(long, value_name = "N")]
+    tokens: Option<NonZeroU32>,
 }
 
 /// Rows and columns.
 #[derive(Clone, Copy)]
-struct Shape {
+struct Size {
     rows: usize,
     cols: usize,
 }
 
-impl FromStr for Shape {
+impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -85,12 +91,14 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
         &chip,
         entry.block_threads(),
         resources.registers,
-        resources.static_shared_bytes,
+        resources.static_shared_bytes + entry.shared_bytes(),
     )?;
-    let work = work(&*entry, &body, args.shape);
+    let Size { rows, cols } = args.shape;
+    let tokens = args.tokens.map(|tokens| tokens.get() as usize);
+    let shape = Shape { rows, cols, tokens };
+    let work = work(&*entry, &body, shape);
     let prediction = predict(&chip, &occupancy, &body, &work);
 
-    let Shape { rows, cols } = args.shape;
     let mut text = format!(
         "{id}\nassembled for {target}, predicted for {}\n\n",
         chip.name
@@ -99,6 +107,14 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     text.push_str(&issued(&body));
     let _ = writeln!(text, "\npredicted for {rows} x {cols} on {}:", chip.name);
     text.push_str(&predicted(&work, &prediction));
+    if let Some(tensor) = Some(prediction.limit_s(Limiter::Pipe(Pipe::Tensor))).filter(|s| *s > 0.0)
+    {
+        let _ = writeln!(
+            text,
+            "tensor cores busy       {:.0} % of the time",
+            100.0 * tensor * BUSY_FRACTION / prediction.time_s
+        );
+    }
     print(&text)?;
     Ok(Done::Well)
 }
@@ -180,12 +196,14 @@ fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, C
     }
 }
 
-/// The launch. A loop's pass handles as many elements as have the bytes that it moves.
-fn work(entry: &dyn Entry, body: &Body, Shape { rows, cols }: Shape) -> Work {
-    let (bytes, elements) = (entry.bytes(rows, cols), rows as u64 * cols as u64);
-    let elements_per_pass = match body.is_loop {
-        true => body.global_bytes() * elements as f64 / bytes as f64,
-        false => f64::from(entry.elements_per_thread()),
+/// The launch. A loop's pass handles as many elements as have the bytes that it moves, unless the kernel
+/// says otherwise.
+fn work(entry: &dyn Entry, body: &Body, shape: Shape) -> Work {
+    let (bytes, elements) = (entry.bytes(shape), shape.rows as u64 * shape.cols as u64);
+    let elements_per_pass = match (entry.elements_per_pass(shape), body.is_loop) {
+        (Some(elements), _) => elements,
+        (None, true) => body.global_bytes() * elements as f64 / bytes as f64,
+        (None, false) => f64::from(entry.elements_per_thread()),
     };
     Work {
         bytes,
@@ -205,7 +223,7 @@ fn taken(entry: &dyn Entry, resources: &Resources, occupancy: &Occupancy) -> Str
         resources.registers,
         resources.spill_store_bytes + resources.spill_load_bytes,
         resources.stack_bytes,
-        resources.static_shared_bytes,
+        resources.static_shared_bytes + entry.shared_bytes(),
         resources.barriers,
         100.0 * occupancy.fraction(),
         occupancy.warps,
@@ -274,12 +292,13 @@ fn predicted(work: &Work, prediction: &Prediction) -> String {
         "\nbytes an element        {:.3}\n\
          issue slots an element  {:.2}\n\
          predicted time          {} us, limited by {}\n\
-         predicted bandwidth     {:.0} % of a copy's\n",
+         predicted bandwidth     {:.0} % of a copy's, {:.0} % when many follow each other\n",
         work.bytes as f64 / work.elements as f64,
         prediction.slots_per_element,
         us(prediction.time_s),
         prediction.limiter,
         100.0 * prediction.copy_fraction,
+        100.0 * prediction.limit_s(Limiter::Memory) / (prediction.time_s - prediction.fill_s),
     );
     text
 }

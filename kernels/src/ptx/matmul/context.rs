@@ -150,7 +150,7 @@ impl Context {
             target: "sm_80",
             threads: variant.block_threads(),
             warps: shape.warps,
-            unroll: if words <= 6 && token_tiles == 1 { 4 } else { 2 },
+            unroll: variant.unroll(),
             token_tiles,
             row_tiles: shape.row_tiles,
             row_warps: shape.row_warps,

@@ -158,6 +158,14 @@ impl MatmulVariant {
         32 * self.regime.shape().warps
     }
 
+    /// Chunks that a warp of a regime without stages has under way at once.
+    pub const fn unroll(&self) -> usize {
+        match (self.weights.row_words(), self.regime) {
+            (0..=3, Regime::Gemv8) => 4,
+            _ => 2,
+        }
+    }
+
     /// Bytes of dynamic shared memory.
     pub fn shared_bytes(&self) -> u32 {
         let shape = self.regime.shape();

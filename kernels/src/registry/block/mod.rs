@@ -14,8 +14,8 @@ mod values;
 use self::runner::BlockRunner;
 use self::sizes::Sizes;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Tensor,
-    UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
+    Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
 use crate::launch::{BlockKernel, LaunchError};
@@ -198,7 +198,8 @@ impl Entry for Variant {
         cut::smaller(self, problem)
     }
 
-    fn bytes(&self, rows: usize, cols: usize) -> u64 {
+    fn bytes(&self, shape: Shape) -> u64 {
+        let Shape { rows, cols, .. } = shape;
         let (format, dense) = (self.format(), (rows * cols * self.dense().bytes()) as u64);
         let (codes, scales) = format.packed_bytes(rows, cols);
         let (codes, scales) = (codes as u64, scales as u64);

@@ -9,7 +9,7 @@ mod reference;
 mod runner;
 
 use self::runner::MatmulRunner;
-use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner};
+use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
 use crate::format::{BlockFormat, PackedTensor};
 use crate::fragment::{FragmentTensor, WeightFormat};
 use crate::launch::{LaunchError, MatmulKernel};
@@ -139,10 +139,30 @@ impl Entry for MatmulVariant {
         draw::smaller(self, problem)
     }
 
-    /// Weights once, and x and y of as many tokens as a thread block has.
-    fn bytes(&self, rows: usize, cols: usize) -> u64 {
+    /// Weights, x and y once each.
+    fn bytes(&self, shape: Shape) -> u64 {
+        let Shape { rows, cols, tokens } = shape;
         let (codes, scales) = self.weights().bytes(rows, cols);
-        let tokens = self.regime().tokens() as usize;
+        let tokens = tokens.unwrap_or(self.regime().tokens() as usize);
         (codes + scales + tokens * (2 * cols + self.output().bytes() * rows)) as u64
+    }
+
+    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
+        let block = self.regime().shape();
+        let groups = shape
+            .tokens
+            .map_or(1, |n| n.div_ceil(block.tokens() as usize));
+        // Of a tile and chunk a lane has 32 weights.
+        Some(match block.stages {
+            0 => 32.0 * self.unroll() as f64 / groups as f64,
+            _ => {
+                let token_warps = block.warps / block.row_warps;
+                32.0 * f64::from(block.row_tiles) / f64::from(token_warps) / groups as f64
+            }
+        })
+    }
+
+    fn shared_bytes(&self) -> u32 {
+        Self::shared_bytes(self)
     }
 }
