@@ -7,8 +7,8 @@ use mxlab_harness::sass::{Direction, Function, Space, parse};
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
-use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
-use mxlab_kernels::registry::{Entry, Shape};
+use mxlab_kernels::ptx::{Access, Family, MatmulVariant, Target, Variant, VariantError, render};
+use mxlab_kernels::registry::{Entry, Shape, kernels};
 use ptx_emulator::launch::Kernels;
 use std::collections::{HashMap, HashSet};
 use std::io::Write;
@@ -167,10 +167,10 @@ fn not_run(test: &str, error: &ToolError) {
     let _ = writeln!(std::io::stderr(), "{test}: not run, {error}");
 }
 
-fn job(variant: &Variant, sm: &str) -> Job {
+fn job(entry: &dyn Entry, sm: &str) -> Job {
     Job {
-        module: variant.id(),
-        ptx: render(variant),
+        module: entry.id(),
+        ptx: entry.ptx(),
         target: sm.parse().unwrap(),
     }
 }
@@ -178,6 +178,8 @@ fn job(variant: &Variant, sm: &str) -> Job {
 /// One kernel in `STRIDE`, another one for each SM version; a prime, so that no axis is skipped.
 /// `MXLAB_PTXAS_STRIDE=1` assembles all.
 const STRIDE: usize = 709;
+/// The same of matmul.
+const MATMUL_STRIDE: usize = 97;
 
 #[test]
 fn ptxas_assembles_a_sample_without_spills() {
@@ -192,13 +194,19 @@ fn ptxas_assembles_a_sample_without_spills() {
     let sms = ["80", "86", "89", "90", "100a", "120a"];
     let jobs = sms.into_iter().enumerate().flat_map(|(n, sm)| {
         let number = sm.trim_end_matches('a').parse().unwrap();
+        let boxed = |variant: Variant| Box::new(variant) as Box<dyn Entry>;
+        let sample = kernels().filter(move |entry| entry.runs_on(number));
+        let sample = sample.skip(n * stride / 6).step_by(stride);
         let fits = move |variant: &Variant| variant.target().runs_on(number);
-        let sample = Variant::all().filter(fits).skip(n * stride / 6);
-        let sample = sample.step_by(stride).chain([flagship(), tensor_scale()]);
         let conversions = Target::ALL.into_iter().flat_map(conversions).filter(fits);
+        let always = [flagship(), tensor_scale()].into_iter().chain(conversions);
+        // Few of the registry, and large: more of them.
+        let matmuls = MatmulVariant::all().skip(n * MATMUL_STRIDE / 6);
+        let matmuls = matmuls.step_by(MATMUL_STRIDE.min(stride));
         sample
-            .chain(conversions)
-            .map(move |variant| job(&variant, sm))
+            .chain(always.map(boxed))
+            .chain(matmuls.map(|variant| Box::new(variant) as Box<dyn Entry>))
+            .map(move |entry| job(&*entry, sm))
     });
     // Their listings are read too, where that tool is there.
     let disassembler = Disassembler::find(&assembler)
