@@ -4,9 +4,11 @@
 mod block;
 mod error;
 mod matmul;
+mod rows;
 mod slice;
 
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
 pub use matmul::{Activations, MatmulKernel, MatmulOperands, Split, Weights};
+pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use slice::Slice;

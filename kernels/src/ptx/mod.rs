@@ -18,11 +18,13 @@ mod error;
 mod formats;
 mod matmul;
 mod render;
+mod rows;
 mod target;
 mod variant;
 
 pub use error::VariantError;
 pub use matmul::{MatmulVariant, Regime, Shape};
 pub use render::render;
+pub use rows::{RowOperation, RowVariant};
 pub use target::Target;
 pub use variant::{Access, Family, Variant};

@@ -25,6 +25,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/pairs.j2",
     "macros/products.j2",
     "macros/random.j2",
+    "macros/rows.j2",
     "macros/scale.j2",
     "macros/stages.j2",
     "tensor_scale/tensor_scale.ptx.j2",
@@ -33,6 +34,8 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "quantize/quantize.ptx.j2",
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
+    "norm/norm.ptx.j2",
+    "swiglu/swiglu.ptx.j2",
     "matmul/gemv.ptx.j2",
     "matmul/tile.ptx.j2",
 ];
@@ -46,6 +49,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.set_syntax(syntax.unwrap_or_else(|error| panic!("template syntax: {error:#}")));
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
     environment.add_filter("hex", |bits: u32| format!("0x{bits:08X}"));
+    environment.add_filter("double", |bits: u64| format!("0d{bits:016X}"));
     environment.add_filter("float", |bits: u32| format!("0f{bits:08X}"));
     for (name, source) in TEMPLATES {
         environment

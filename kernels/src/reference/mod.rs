@@ -7,10 +7,13 @@
 
 mod attention;
 mod block;
+pub mod exponential;
 mod matmul;
+mod rows;
 
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};
+pub use rows::{norm, swiglu};
 
 use block::round_block;
 pub(crate) use block::{BlockContext, quantize_block};

@@ -9,6 +9,7 @@ mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
 mod problem;
+mod rows;
 mod substitute;
 mod tensor;
 mod verify;
@@ -22,7 +23,7 @@ pub use verify::{Failure, Mismatch, verify, verify_against};
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{MatmulVariant, Variant};
+use crate::ptx::{MatmulVariant, RowVariant, Variant};
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
 
@@ -141,5 +142,7 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 /// Every kernel.
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    blocks.chain(MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>))
+    let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    blocks.chain(matmuls).chain(rows)
 }

@@ -1,0 +1,155 @@
+//! Launcher of the kernels that make rows: norm, swiglu.
+
+use super::{Activations, LaunchError, Slice};
+use crate::ptx::{RowOperation, RowVariant};
+use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+
+/// What a row kernel works on: matrices of bf16 [rows, cols], rows padded with zeros to a multiple of 8
+/// columns.
+#[derive(Clone, Copy, Debug)]
+pub struct RowOperands<'a> {
+    /// Rows: tokens.
+    pub rows: usize,
+    /// Columns, without padding.
+    pub cols: usize,
+    /// What is written.
+    pub dst: Activations<'a>,
+    /// x of norm, gate of swiglu.
+    pub src: Activations<'a>,
+    /// What the sources are combined with.
+    pub by: RowFactor<'a>,
+    /// The position of each row's token, u32 \[rows\], for stochastic rounding.
+    pub positions: Option<Slice<'a>>,
+    /// Chooses the random numbers of stochastic rounding.
+    pub seed: u32,
+}
+
+/// What rows are multiplied by.
+#[derive(Clone, Copy, Debug)]
+pub enum RowFactor<'a> {
+    /// Of norm: bf16 \[cols\], padded with zeros to a multiple of 8; and epsilon.
+    Gain(Slice<'a>, f32),
+    /// Of swiglu: `up`.
+    Up(Activations<'a>),
+}
+
+/// One kernel, loaded.
+#[derive(Debug)]
+pub struct RowKernel {
+    variant: RowVariant,
+    id: String,
+    kernel: Kernel,
+}
+
+impl RowKernel {
+    /// Renders a kernel and loads it.
+    ///
+    /// # Errors
+    /// If the device does not take it.
+    pub fn load(device: &Device, variant: RowVariant) -> Result<Self, LaunchError> {
+        Self::of_text(device, variant, &variant.render())
+    }
+
+    /// Loads a kernel from a text that stands for [`RowVariant::render`]'s.
+    ///
+    /// # Errors
+    /// If the device does not take it, or the text has no entry of that name.
+    pub fn of_text(device: &Device, variant: RowVariant, ptx: &str) -> Result<Self, LaunchError> {
+        let id = variant.id();
+        let kernel = device.load(&id, ptx)?.kernel(&id)?;
+        Ok(Self {
+            variant,
+            id,
+            kernel,
+        })
+    }
+
+    /// Launches it; nothing happens without rows or columns.
+    ///
+    /// # Errors
+    /// [`LaunchError`] if an operand is missing, too small or not laid out as the kernel needs.
+    pub fn launch(&self, stream: &Stream, operands: &RowOperands) -> Result<(), LaunchError> {
+        let (rows, cols) = (operands.rows, operands.cols);
+        if rows == 0 || cols == 0 {
+            return Ok(());
+        }
+        let padded = cols.next_multiple_of(8);
+        let pointer = Pointer {
+            kernel: self,
+            rows,
+            padded,
+        };
+        let mut arguments = vec![pointer.to("dst", operands.dst)?];
+        let mut strides = vec![operands.dst.stride, operands.src.stride];
+        let mut floats = Vec::new();
+        match (self.variant.operation(), operands.by) {
+            (RowOperation::Norm, RowFactor::Gain(gain, eps)) => {
+                arguments.push(pointer.to("src", operands.src)?);
+                arguments.push(gain.argument(&self.id, "gain", 2 * padded, 16)?);
+                floats.push(Argument::F32(eps));
+            }
+            (RowOperation::Swiglu, RowFactor::Up(up)) => {
+                arguments.push(pointer.to("src_gate", operands.src)?);
+                arguments.push(pointer.to("src_up", up)?);
+                strides.push(up.stride);
+            }
+            _ => return Err(self.layout("a norm takes a gain, swiglu takes up".to_owned())),
+        }
+        if self.variant.is_random() {
+            let positions = operands.positions.ok_or_else(|| LaunchError::Missing {
+                kernel: self.id.clone(),
+                operand: "positions",
+            })?;
+            arguments.push(positions.argument(&self.id, "positions", 4 * rows, 4)?);
+            arguments.push(Argument::U32(operands.seed));
+        }
+        arguments.extend(floats);
+        arguments.push(Argument::U32(self.number("columns", cols)?));
+        for stride in strides {
+            arguments.push(Argument::U32(
+                self.number("elements from row to row", stride)?,
+            ));
+        }
+        let geometry = Geometry {
+            grid: [self.number("rows", rows)?, 1, 1],
+            block: [256, 1, 1],
+            dynamic_shared: 0,
+        };
+        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+    }
+
+    fn layout(&self, reason: String) -> LaunchError {
+        LaunchError::Layout {
+            kernel: self.id.clone(),
+            reason,
+        }
+    }
+
+    fn number(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
+        u32::try_from(n).map_err(|_| self.layout(format!("too many {what}")))
+    }
+}
+
+/// Makes pointers to matrices of so many rows and columns.
+struct Pointer<'k> {
+    kernel: &'k RowKernel,
+    rows: usize,
+    padded: usize,
+}
+
+impl Pointer<'_> {
+    fn to<'a>(
+        &self,
+        operand: &'static str,
+        matrix: Activations<'a>,
+    ) -> Result<Argument<'a>, LaunchError> {
+        let (stride, padded) = (matrix.stride, self.padded);
+        if stride < padded || !stride.is_multiple_of(8) {
+            return Err(self.kernel.layout(format!(
+                "rows of {operand} are {stride} elements apart, which are no multiple of 8 or less than {padded}"
+            )));
+        }
+        let bytes = 2 * ((self.rows - 1) * stride + padded);
+        matrix.first.argument(&self.kernel.id, operand, bytes, 16)
+    }
+}

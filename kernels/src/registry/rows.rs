@@ -1,0 +1,257 @@
+//! The row kernels as entries: norm, swiglu.
+//!
+//! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
+//! or src (gate) and up; positions where the format rounds stochastically.
+
+use super::{
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
+    exactly,
+};
+use crate::format::{BlockFormat, FloatType, Rounding};
+use crate::launch::{Activations, LaunchError, RowFactor, RowKernel, RowOperands, Slice};
+use crate::ptx::{RowOperation, RowVariant};
+use crate::reference::{Part, dequantize, norm, quantize_part, swiglu, tensor_scale};
+use mxlab_harness::device::{Buffer, Device, Stream};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+impl RowVariant {
+    /// The format under the problem's seed.
+    fn seeded_format(&self, seed: u32) -> Option<BlockFormat> {
+        let format = *self.format()?;
+        let seeded = format.to_builder().rounding(Rounding::Stochastic { seed });
+        match format.rounding() {
+            Rounding::Stochastic { .. } => seeded.build().ok(),
+            _ => Some(format),
+        }
+    }
+}
+
+/// Elements of a matrix whose rows are padded to whole chunks.
+fn len(rows: usize, cols: usize, stride: usize) -> usize {
+    (rows - 1) * stride + cols.next_multiple_of(8)
+}
+
+/// A matrix of bf16 with zeros behind each row.
+fn draw(rng: &mut ChaCha8Rng, rows: usize, cols: usize, stride: usize) -> Tensor {
+    let mut values = vec![0.0; len(rows, cols, stride)];
+    for row in values.chunks_mut(stride) {
+        let spread = rng.random_range(0..6);
+        for x in &mut row[..cols] {
+            let exponent = match rng.random_range(0..40) {
+                0 => rng.random_range(-140..127),
+                _ => rng.random_range(-spread..=0),
+            };
+            *x = 2f32.powi(exponent) * rng.random_range(-2.0..2.0);
+        }
+        if rng.random_ratio(1, 16) {
+            row[rng.random_range(0..cols)] =
+                [f32::NAN, f32::INFINITY, -0.0][rng.random_range(0..3)];
+        }
+        if rng.random_ratio(1, 16) {
+            row[..cols].fill(0.0);
+        }
+    }
+    Tensor::of_values(&values, FloatType::Bf16)
+}
+
+impl Entry for RowVariant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        self.operation().name()
+    }
+
+    fn ptx(&self) -> String {
+        self.render()
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        let most = 2 * elements.max(1);
+        let cols = match rng.random_range(0..8) {
+            // More than a thread block takes at once.
+            0 => rng.random_range(2049..=5000),
+            1 | 2 => 8 * rng.random_range(1..=80),
+            _ => rng.random_range(1..=most.min(700)),
+        };
+        let rows = rng.random_range(1..=(most / cols).clamp(1, 20));
+        let mut stride = || cols.next_multiple_of(8) + 8 * rng.random_range(0..3);
+        let [dst, src, up] = [stride(), stride(), stride()];
+        let mut problem = Problem::new(
+            [
+                ("rows", rows),
+                ("cols", cols),
+                ("dst_stride", dst),
+                ("src_stride", src),
+                ("up_stride", up),
+                ("seed", rng.random::<u32>() as usize),
+            ],
+            [("src", draw(rng, rows, cols, src))],
+        );
+        let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+        match self.operation() {
+            RowOperation::Norm => {
+                insert("gain", draw(rng, 1, cols, cols.next_multiple_of(8)));
+                let eps = 10f32.powi(rng.random_range(-12..2));
+                insert("eps", Tensor::of_values(&[eps], FloatType::F32));
+            }
+            RowOperation::Swiglu => {
+                insert("up", draw(rng, rows, cols, up));
+            }
+        }
+        let position = |_| rng.random::<u32>() >> rng.random_range(12..32);
+        let bits = (0..rows).map(position).collect();
+        let element = ElementType::U32;
+        insert("positions", Tensor { element, bits });
+        problem
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        size("rows").saturating_mul(size("cols"))
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let src = problem.tensor("src")?.values();
+        let row =
+            |values: &[f32], row: usize, stride: usize| values[row * stride..][..cols].to_vec();
+        let dst_stride = problem.size("dst_stride")?;
+        let element = ElementType::Bf16;
+        let bytes = vec![UNTOUCHED; 2 * len(rows, cols, dst_stride)];
+        let mut dst = Tensor::from_bytes(element, &bytes);
+        let format = self.seeded_format(problem.size("seed")? as u32);
+        for index in 0..rows {
+            let x = row(&src, index, problem.size("src_stride")?);
+            let mut y = match self.operation() {
+                RowOperation::Norm => {
+                    let eps = problem.tensor("eps")?.values()[0];
+                    norm(&x, &problem.tensor("gain")?.values()[..cols], eps)
+                }
+                RowOperation::Swiglu => {
+                    let up = problem.tensor("up")?.values();
+                    swiglu(&x, &row(&up, index, problem.size("up_stride")?))
+                }
+            };
+            if let Some(format) = &format {
+                let part = Part {
+                    rows: 1,
+                    cols,
+                    first_row: problem.tensor("positions")?.bits[index] as usize,
+                    tensor_scale: tensor_scale(&y, format),
+                    source: FloatType::Bf16,
+                };
+                y = dequantize(&quantize_part(&y, part, format)?);
+            }
+            // Padding is zero; but where a norm, or a block, is NaN as a whole, so is its padding.
+            let is_nan = match &format {
+                Some(format) => y[(cols - 1) / format.block_size() * format.block_size()].is_nan(),
+                None => self.operation() == RowOperation::Norm && x.iter().any(|x| x.is_nan()),
+            };
+            let padding = if is_nan { f32::NAN } else { 0.0 };
+            y.resize(cols.next_multiple_of(8), padding);
+            for (bits, y) in dst.bits[index * dst_stride..].iter_mut().zip(y) {
+                *bits = FloatType::Bf16.to_bits(y);
+            }
+        }
+        Ok(exactly(Outputs::from([("dst", dst)])))
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        let kernel = RowKernel::of_text(device, *self, ptx)?;
+        Ok(Box::new(RowRunner {
+            variant: *self,
+            device: device.clone(),
+            kernel,
+        }))
+    }
+
+    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
+        let Ok(rows) = problem.size("rows") else {
+            return Vec::new();
+        };
+        // One row of many.
+        let row = |index: usize| {
+            let mut smaller = problem.clone();
+            smaller.sizes.insert("rows".to_owned(), 1);
+            for (name, stride) in [("src", "src_stride"), ("up", "up_stride")] {
+                let stride = problem.size(stride).ok()?;
+                if let Some(tensor) = smaller.tensors.get_mut(name) {
+                    let end = index * stride + problem.size("cols").ok()?.next_multiple_of(8);
+                    tensor.bits = tensor.bits.get(index * stride..end)?.to_vec();
+                }
+            }
+            let positions = smaller.tensors.get_mut("positions")?;
+            positions.bits = vec![*positions.bits.get(index)?];
+            Some(smaller)
+        };
+        match rows {
+            0 | 1 => Vec::new(),
+            _ => (0..rows.min(8)).filter_map(row).collect(),
+        }
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let dense = (2 * shape.rows * shape.cols) as u64;
+        match self.operation() {
+            RowOperation::Norm => 2 * dense,
+            RowOperation::Swiglu => 3 * dense,
+        }
+    }
+}
+
+/// A row kernel on a device.
+struct RowRunner {
+    variant: RowVariant,
+    device: Device,
+    kernel: RowKernel,
+}
+
+impl Runner for RowRunner {
+    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let upload = |name: &'static str| -> Result<Buffer, EntryError> {
+            Ok(self
+                .device
+                .upload(name, &problem.tensor(name)?.to_bytes())?)
+        };
+        let (src, positions) = (upload("src")?, upload("positions")?);
+        let factor = upload(match self.variant.operation() {
+            RowOperation::Norm => "gain",
+            RowOperation::Swiglu => "up",
+        })?;
+        let dst_stride = problem.size("dst_stride")?;
+        let bytes = vec![UNTOUCHED; 2 * len(rows, cols, dst_stride)];
+        let dst = self.device.upload("dst", &bytes)?;
+        fn whole(buffer: &Buffer, stride: usize) -> Activations<'_> {
+            let first = Slice { buffer, offset: 0 };
+            Activations { first, stride }
+        }
+        let by = match self.variant.operation() {
+            RowOperation::Norm => {
+                let eps = problem.tensor("eps")?.values()[0];
+                RowFactor::Gain(whole(&factor, cols).first, eps)
+            }
+            RowOperation::Swiglu => RowFactor::Up(whole(&factor, problem.size("up_stride")?)),
+        };
+        let operands = RowOperands {
+            rows,
+            cols,
+            dst: whole(&dst, dst_stride),
+            src: whole(&src, problem.size("src_stride")?),
+            by,
+            positions: Some(whole(&positions, rows).first),
+            seed: problem.size("seed")? as u32,
+        };
+        self.kernel.launch(stream, &operands)?;
+        stream.synchronize()?;
+        let dst = Tensor::from_bytes(ElementType::Bf16, &dst.download::<u8>()?);
+        Ok(Outputs::from([("dst", dst)]))
+    }
+}
