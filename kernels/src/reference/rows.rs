@@ -12,11 +12,9 @@ fn bf16(x: f32) -> f32 {
     FloatType::Bf16.round(x)
 }
 
-/// `bf16(bf16(x / sqrt(mean(x^2) + eps)) gain)`.
-///
-/// Squares are added by fused multiply-adds, the columns 8 i .. 8 i + 7 of every 2048 by one of 256; the sums of 32
-/// are added in pairs 16, 8, 4, 2, 1 apart, and those of the eight groups of 32 in order.
-pub fn norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
+/// The sum of squares of a row, by fused multiply-adds: the columns 8 i .. 8 i + 7 of every 2048 by one of 256; the
+/// sums of 32 are added in pairs 16, 8, 4, 2, 1 apart, and those of the eight groups of 32 in order.
+pub fn sum_of_squares(x: &[f32]) -> f32 {
     let mut sums = [0f32; THREADS];
     for (i, chunk) in x.chunks(CHUNK).enumerate() {
         let sum = &mut sums[i % THREADS];
@@ -30,8 +28,12 @@ pub fn norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
         }
         lanes[0]
     });
-    let sum = warps.reduce(|sum, warp| sum + warp).unwrap_or(0.0);
-    let scale = 1.0 / (sum / x.len() as f32 + eps).sqrt();
+    warps.reduce(|sum, warp| sum + warp).unwrap_or(0.0)
+}
+
+/// `bf16(bf16(x / sqrt(mean(x^2) + eps)) gain)`, the squares added as by [`sum_of_squares`].
+pub fn norm(x: &[f32], gain: &[f32], eps: f32) -> Vec<f32> {
+    let scale = 1.0 / (sum_of_squares(x) / x.len() as f32 + eps).sqrt();
     let normed = x.iter().zip(gain);
     normed
         .map(|(&x, &gain)| bf16(bf16(x * scale) * gain))

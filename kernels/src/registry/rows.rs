@@ -10,7 +10,9 @@ use super::{
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::launch::{Activations, LaunchError, RowFactor, RowKernel, RowOperands, Slice};
 use crate::ptx::{RowOperation, RowVariant};
-use crate::reference::{Part, dequantize, norm, quantize_part, swiglu, tensor_scale};
+use crate::reference::{
+    Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
+};
 use mxlab_harness::device::{Buffer, Device, Stream};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -53,6 +55,47 @@ fn draw(rng: &mut ChaCha8Rng, rows: usize, cols: usize, stride: usize) -> Tensor
         }
     }
     Tensor::of_values(&values, FloatType::Bf16)
+}
+
+/// Makes the first row one whose elements are 1 and less, and chooses epsilon so that 1 times the scale is just on
+/// the middle between two bf16, or a unit in the last place beside: any other sum of squares rounds to the
+/// other side.
+fn scale_on_edge(rng: &mut ChaCha8Rng, problem: &mut Problem, cols: usize) {
+    let Some(src) = problem.tensors.get_mut("src") else {
+        return;
+    };
+    let mut x = vec![0.0; cols];
+    for x in &mut x {
+        let size = match rng.random_range(0..8) {
+            0 => 0.0,
+            1..4 => 1.0,
+            // Small enough that sums are rounded.
+            _ => 2f32.powi(rng.random_range(-14..0)) * rng.random_range(1.0..2.0),
+        };
+        *x = FloatType::Bf16.round(size) * if rng.random() { 1.0 } else { -1.0 };
+    }
+    for (bits, &x) in src.bits.iter_mut().zip(&x) {
+        *bits = FloatType::Bf16.to_bits(x);
+    }
+    // 1 + 2^-8 (2 i + 1) is such a middle; its square, and what is next to it, are tried.
+    let middle = 1.0 + f32::from(2 * rng.random_range(0..8u8) + 1) / 256.0;
+    let sum = sum_of_squares(&x);
+    let mean = sum / cols as f32;
+    let scale = |eps: f32| 1.0 / (mean + eps).sqrt();
+    let target = (1.0 / (f64::from(middle) * f64::from(middle))) as f32;
+    if mean >= target {
+        return;
+    }
+    let near = (target - mean).to_bits();
+    let found = (near.saturating_sub(64)..near + 64)
+        .map(f32::from_bits)
+        .find(|&eps| {
+            scale(eps).to_bits().abs_diff(middle.to_bits()) <= 1 && rng.random_ratio(1, 3)
+        });
+    if let Some(eps) = found {
+        let eps = Tensor::of_values(&[eps], FloatType::F32);
+        problem.tensors.insert("eps".to_owned(), eps);
+    }
 }
 
 impl Entry for RowVariant {
@@ -109,6 +152,9 @@ impl Entry for RowVariant {
         let bits = (0..rows).map(position).collect();
         let element = ElementType::U32;
         insert("positions", Tensor { element, bits });
+        if self.operation() == RowOperation::Norm && rng.random() {
+            scale_on_edge(rng, &mut problem, cols);
+        }
         problem
     }
 
