@@ -3,12 +3,14 @@
 
 mod block;
 mod error;
+mod log_probs;
 mod matmul;
 mod rows;
 mod slice;
 
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
+pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{Activations, MatmulKernel, MatmulOperands, Split, Weights};
 pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use slice::Slice;

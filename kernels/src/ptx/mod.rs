@@ -16,6 +16,7 @@
 mod context;
 mod error;
 mod formats;
+mod log_probs;
 mod matmul;
 mod render;
 mod rows;
@@ -23,6 +24,7 @@ mod target;
 mod variant;
 
 pub use error::VariantError;
+pub use log_probs::LogProbsVariant;
 pub use matmul::{MatmulVariant, Regime, Shape};
 pub use render::render;
 pub use rows::{RowOperation, RowVariant};

@@ -1,7 +1,8 @@
 //! Rows of activations in bf16: RMSNorm and SwiGLU.
 
-use super::exponential::exp;
+use super::exponential::{exp, power};
 use crate::format::FloatType;
+use std::ops::Add;
 
 /// Threads that share a row.
 const THREADS: usize = 256;
@@ -12,13 +13,13 @@ fn bf16(x: f32) -> f32 {
     FloatType::Bf16.round(x)
 }
 
-/// The sum of squares of a row, by fused multiply-adds: the columns 8 i .. 8 i + 7 of every 2048 by one of 256; the
-/// sums of 32 are added in pairs 16, 8, 4, 2, 1 apart, and those of the eight groups of 32 in order.
-pub fn sum_of_squares(x: &[f32]) -> f32 {
-    let mut sums = [0f32; THREADS];
+/// A sum over a row as 256 threads make it: the columns 8 i .. 8 i + 7 of every 2048 by one of them, by `step`; the sums
+/// of 32 are added in pairs 16, 8, 4, 2, 1 apart, and those of the eight groups of 32 in order.
+fn sum_by_threads<T: Copy + Default + Add<Output = T>>(x: &[f32], step: impl Fn(T, f32) -> T) -> T {
+    let mut sums = [T::default(); THREADS];
     for (i, chunk) in x.chunks(CHUNK).enumerate() {
         let sum = &mut sums[i % THREADS];
-        *sum = chunk.iter().fold(*sum, |sum, &x| x.mul_add(x, sum));
+        *sum = chunk.iter().fold(*sum, |sum, &x| step(sum, x));
     }
     let warps = sums.chunks(32).map(|lanes| {
         let mut lanes = lanes.to_vec();
@@ -28,7 +29,33 @@ pub fn sum_of_squares(x: &[f32]) -> f32 {
         }
         lanes[0]
     });
-    warps.reduce(|sum, warp| sum + warp).unwrap_or(0.0)
+    warps.reduce(|sum, warp| sum + warp).unwrap_or_default()
+}
+
+/// The sum of squares of a row, by fused multiply-adds, as 256 threads make it.
+pub fn sum_of_squares(x: &[f32]) -> f32 {
+    sum_by_threads(x, |sum: f32, x| x.mul_add(x, sum))
+}
+
+/// What the log-probability of a token takes of a row of logits.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct LogProbs {
+    /// The greatest logit.
+    pub max: f32,
+    /// The first token that has it.
+    pub argmax: usize,
+    /// `sum e^(x - max)`.
+    pub sum: f64,
+}
+
+/// Greatest logit and sum of exponentials of a row without NaN.
+pub fn log_probs(x: &[f32]) -> LogProbs {
+    let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max) + 0.0;
+    LogProbs {
+        max,
+        argmax: x.iter().position(|&x| x == max).unwrap_or(0),
+        sum: sum_by_threads(x, |sum: f64, x| sum + power(x - max)),
+    }
 }
 
 /// `bf16(bf16(x / sqrt(mean(x^2) + eps)) gain)`, the squares added as by [`sum_of_squares`].

@@ -5,6 +5,7 @@
 
 mod block;
 mod expected;
+mod log_probs;
 mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
@@ -23,7 +24,7 @@ pub use verify::{Failure, Mismatch, verify, verify_against};
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{MatmulVariant, RowVariant, Variant};
+use crate::ptx::{LogProbsVariant, MatmulVariant, RowVariant, Variant};
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
 
@@ -144,5 +145,6 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    blocks.chain(matmuls).chain(rows)
+    let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
+    blocks.chain(matmuls).chain(rows).chain(log_probs)
 }

@@ -1,0 +1,182 @@
+//! The log_probs kernel as an entry.
+//!
+//! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, targets.
+
+use super::{
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
+    exactly,
+};
+use crate::format::FloatType;
+use crate::launch::{Activations, LaunchError, LogProbsKernel, LogProbsOperands, Slice};
+use crate::ptx::LogProbsVariant;
+use crate::reference::log_probs;
+use mxlab_harness::device::{Buffer, Device, Stream};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+impl Entry for LogProbsVariant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        "log_probs"
+    }
+
+    fn ptx(&self) -> String {
+        self.render()
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        let cols = match rng.random_range(0..4) {
+            // More than a thread block takes at once.
+            0 => rng.random_range(2049..=5000),
+            _ => rng.random_range(1..=2 * elements.max(1)),
+        };
+        let rows = rng.random_range(1..=5);
+        let src_stride = cols.next_multiple_of(8) + 8 * rng.random_range(0..2);
+        let len = (rows - 1) * src_stride + cols.next_multiple_of(8);
+        let mut values = vec![f32::INFINITY; len];
+        for row in values.chunks_mut(src_stride) {
+            let spread = 2f32.powi(rng.random_range(-4..8));
+            // Few values, so that the greatest occurs often.
+            let is_coarse = rng.random();
+            for x in &mut row[..cols] {
+                let value = spread * rng.random_range(-1.0f32..1.0);
+                *x = if is_coarse { value.round() } else { value };
+                if rng.random_ratio(1, 64) {
+                    *x = f32::NEG_INFINITY;
+                }
+            }
+            // One finite, or the sum is of no numbers.
+            row[rng.random_range(0..cols)] = spread * rng.random_range(-1.0f32..1.0);
+        }
+        let target = |_| rng.random_range(0..cols as u32);
+        let bits = (0..rows).map(target).collect();
+        let element = ElementType::U32;
+        Problem::new(
+            [("rows", rows), ("cols", cols), ("src_stride", src_stride)],
+            [
+                ("src", Tensor::of_values(&values, FloatType::Bf16)),
+                ("targets", Tensor { element, bits }),
+            ],
+        )
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        size("rows").saturating_mul(size("cols"))
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let src = problem.tensor("src")?.values();
+        let [mut max, mut argmax, mut sum, mut target] = [const { Vec::<u32>::new() }; 4];
+        for row in 0..rows {
+            let x = &src[row * problem.size("src_stride")?..][..cols];
+            let of = log_probs(x);
+            max.push(of.max.to_bits());
+            argmax.push(of.argmax as u32);
+            let bits = of.sum.to_bits();
+            sum.extend([bits as u32, (bits >> 32) as u32]);
+            target.push(x[problem.tensor("targets")?.bits[row] as usize].to_bits());
+        }
+        let tensor = |bits| Tensor {
+            element: ElementType::U32,
+            bits,
+        };
+        Ok(exactly(Outputs::from([
+            ("max", tensor(max)),
+            ("argmax", tensor(argmax)),
+            ("sum", tensor(sum)),
+            ("target", tensor(target)),
+        ])))
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        Ok(Box::new(LogProbsRunner {
+            device: device.clone(),
+            kernel: LogProbsKernel::of_text(device, ptx)?,
+        }))
+    }
+
+    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
+        let Ok(rows) = problem.size("rows") else {
+            return Vec::new();
+        };
+        let row = |index: usize| {
+            let mut smaller = problem.clone();
+            smaller.sizes.insert("rows".to_owned(), 1);
+            let start = index * problem.size("src_stride").ok()?;
+            let end = start + problem.size("cols").ok()?.next_multiple_of(8);
+            let src = smaller.tensors.get_mut("src")?;
+            src.bits = src.bits.get(start..end)?.to_vec();
+            let targets = smaller.tensors.get_mut("targets")?;
+            targets.bits = vec![*targets.bits.get(index)?];
+            Some(smaller)
+        };
+        match rows {
+            0 | 1 => Vec::new(),
+            _ => (0..rows).filter_map(row).collect(),
+        }
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        (shape.rows * (2 * shape.cols + 24)) as u64
+    }
+}
+
+/// The kernel on a device.
+struct LogProbsRunner {
+    device: Device,
+    kernel: LogProbsKernel,
+}
+
+impl Runner for LogProbsRunner {
+    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+        let rows = problem.size("rows")?;
+        let input = |name: &'static str| -> Result<Buffer, EntryError> {
+            Ok(self
+                .device
+                .upload(name, &problem.tensor(name)?.to_bytes())?)
+        };
+        let output = |name: &'static str, bytes: usize| {
+            self.device.upload(name, &vec![UNTOUCHED; rows * bytes])
+        };
+        let (src, targets) = (input("src")?, input("targets")?);
+        let (max, argmax) = (output("max", 4)?, output("argmax", 4)?);
+        let (sum, target) = (output("sum", 8)?, output("target", 4)?);
+        fn whole(buffer: &Buffer) -> Slice<'_> {
+            Slice { buffer, offset: 0 }
+        }
+        let operands = LogProbsOperands {
+            rows,
+            cols: problem.size("cols")?,
+            src: Activations {
+                first: whole(&src),
+                stride: problem.size("src_stride")?,
+            },
+            targets: whole(&targets),
+            max: whole(&max),
+            argmax: whole(&argmax),
+            sum: whole(&sum),
+            target: whole(&target),
+        };
+        self.kernel.launch(stream, &operands)?;
+        stream.synchronize()?;
+        let words = |buffer: &Buffer| -> Result<Tensor, EntryError> {
+            let bytes = buffer.download::<u8>()?;
+            Ok(Tensor::from_bytes(ElementType::U32, &bytes))
+        };
+        Ok(Outputs::from([
+            ("max", words(&max)?),
+            ("argmax", words(&argmax)?),
+            ("sum", words(&sum)?),
+            ("target", words(&target)?),
+        ]))
+    }
+}
