@@ -56,6 +56,11 @@ const ILLEGAL: &[&str] = &[
     "sin.f32 x0, x1;",
     "tanh.approx.ftz.f32 x0, x1;",
     "min.ftz.f64 y0, y1, y2;",
+    // Constants of types that have none.
+    "add.f16 h0, h1, 0x3C00;",
+    "fma.rn.bf16x2 r0, r1, r2, 0x80008000;",
+    "setp.lt.bf16 p0, h0, 0x3F80;",
+    "cvt.f32.f16 x0, 0x3C00;",
     // Conversions.
     "cvt.f16.f32 h0, x0;",
     "cvt.rn.f32.f16 x0, h0;",

@@ -92,6 +92,9 @@ impl Names {
                     "`{base}` is not a variable, so nothing is added to it"
                 )),
             },
+            Operand::Immediate(_) if is_half(ty) => Err(format!(
+                "there are no constants of type {ty:?}: a register is expected, which `mov` fills"
+            )),
             Operand::Immediate(immediate) => Ok(self.constant(class, bits(*immediate, ty)?)),
             _ => Err("a register or a constant is expected".to_owned()),
         }
@@ -107,6 +110,11 @@ impl Names {
             program::Space::Global | program::Space::Generic => 0,
         }
     }
+}
+
+/// Types whose instructions take registers only, as ptxas has it.
+const fn is_half(ty: Type) -> bool {
+    matches!(ty, Type::F16 | Type::F16x2 | Type::Bf16 | Type::Bf16x2)
 }
 
 impl Operands for Names {
