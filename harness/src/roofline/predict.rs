@@ -18,8 +18,7 @@ pub const ARITHMETIC_LATENCY: f64 = 4.0;
 /// as long again for queues.
 pub const EXCHANGE_LATENCY: f64 = 30.0;
 
-/// The same of a matrix product: 33 clocks of m16n8k16 (doi:10.48550/arXiv.2402.13499, mma instructions on an
-/// H800: 32 to 33).
+/// The same of a matrix product. Assumed, for want of a figure for each chip.
 pub const PRODUCT_LATENCY: f64 = 33.0;
 
 const WARP: f64 = 32.0;

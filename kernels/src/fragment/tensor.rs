@@ -36,7 +36,7 @@ impl FragmentTensor {
             format: WeightFormat::Packed(format),
             rows: packed.rows(),
             cols: packed.cols(),
-            codes: codes(packed),
+            codes: codes(packed, WeightFormat::Packed(format)),
             scales: scales(packed, &format, excess),
             alpha: packed.tensor_scale() * pow2(excess) as f32,
             excess,
@@ -68,11 +68,6 @@ impl FragmentTensor {
             alpha: 1.0,
             excess: 0,
         }
-    }
-
-    /// Bytes of codes, scales and alpha.
-    pub const fn bytes(&self) -> usize {
-        self.codes.len() + self.scales.len() + size_of::<f32>()
     }
 }
 
@@ -114,11 +109,9 @@ fn excess(packed: &PackedTensor, format: &FragmentFormat) -> i32 {
     factor.excess.unwrap_or_else(largest)
 }
 
-fn codes(packed: &PackedTensor) -> Vec<u8> {
+fn codes(packed: &PackedTensor, format: WeightFormat) -> Vec<u8> {
     let (rows, cols, element) = (packed.rows(), packed.cols(), packed.element());
     let zero = element.encode(0.0, Rounding::Even, 0);
-    let format = FragmentFormat::new(packed.format()).map(WeightFormat::Packed);
-    let format = format.expect("checked by the caller");
     place(format, rows, cols, |row, column| {
         let code = |i| match row < rows && column(i) < cols {
             true => packed.code(row, column(i)),

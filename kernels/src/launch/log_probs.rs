@@ -1,6 +1,6 @@
 //! Launcher of the log_probs kernel.
 
-use super::{Activations, LaunchError, Slice};
+use super::{Dense, LaunchError, Slice};
 use crate::ptx::LogProbsVariant;
 use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
 
@@ -12,7 +12,7 @@ pub struct LogProbsOperands<'a> {
     /// Columns: the vocabulary.
     pub cols: usize,
     /// Logits, bf16, rows readable up to a multiple of 8 columns.
-    pub src: Activations<'a>,
+    pub src: Dense<'a>,
     /// The token whose logit is wanted, u32 \[rows\], each below `cols`.
     pub targets: Slice<'a>,
     /// f32 \[rows\]: the greatest logit.

@@ -1,6 +1,7 @@
 //! Launcher of the matmul kernels.
 
-use super::{LaunchError, Slice};
+use super::{Dense, LaunchError, Slice};
+use crate::format::FloatType;
 use crate::fragment::{CHUNK, FragmentTensor, WeightFormat};
 use crate::ptx::MatmulVariant;
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Kernel, Stream};
@@ -59,15 +60,6 @@ impl Weights {
     }
 }
 
-/// A matrix of activations, row-major.
-#[derive(Clone, Copy, Debug)]
-pub struct Activations<'a> {
-    /// Where element (0, 0) lies.
-    pub first: Slice<'a>,
-    /// Elements from row to row.
-    pub stride: usize,
-}
-
 /// What thread blocks need that share the chunks of a product.
 #[derive(Clone, Copy, Debug)]
 pub struct Split<'a> {
@@ -88,9 +80,9 @@ pub struct MatmulOperands<'a> {
     pub tokens: usize,
     /// x, bf16: its rows must be readable, and finite, up to a whole chunk of columns; and where the regime
     /// has stages, there must be rows, of whatever, up to whole groups of tokens.
-    pub src: Activations<'a>,
+    pub src: Dense<'a>,
     /// y.
-    pub dst: Activations<'a>,
+    pub dst: Dense<'a>,
     /// bf16 \[rows\], added.
     pub bias: Option<Slice<'a>>,
     /// bf16, laid out as y, added to the rounded result; may be y. For bf16 results only.
@@ -134,13 +126,13 @@ impl MatmulKernel {
         })
     }
 
-    /// Launches it; nothing happens without tokens.
+    /// Launches it; nothing happens without tokens or rows.
     ///
     /// # Errors
     /// [`LaunchError`] if an operand is too small or not laid out as the kernel needs.
     pub fn launch(&self, stream: &Stream, operands: &MatmulOperands) -> Result<(), LaunchError> {
         let weights = operands.weights;
-        if operands.tokens == 0 {
+        if operands.tokens == 0 || weights.rows == 0 {
             return Ok(());
         }
         if weights.format != *self.variant.weights() {
@@ -175,6 +167,9 @@ impl MatmulKernel {
         let parts = operands.split.map_or(1, |split| split.parts.max(1));
         if parts > 1 && !self.variant.regime().splits() {
             return Err(self.layout("its chunks cannot be split".to_owned()));
+        }
+        if operands.residual.is_some() && self.variant.output() == FloatType::F32 {
+            return Err(self.layout("f32 results take no residual".to_owned()));
         }
         let mut arguments = vec![
             dst.first.argument(&self.id, "dst", y * output, output)?,

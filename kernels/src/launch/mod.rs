@@ -11,6 +11,6 @@ mod slice;
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};
-pub use matmul::{Activations, MatmulKernel, MatmulOperands, Split, Weights};
+pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};
 pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use slice::Slice;

@@ -1,6 +1,6 @@
 //! Launcher of the kernels that make rows: norm, swiglu.
 
-use super::{Activations, LaunchError, Slice};
+use super::{Dense, LaunchError, Slice};
 use crate::ptx::{RowOperation, RowVariant};
 use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
 
@@ -13,9 +13,9 @@ pub struct RowOperands<'a> {
     /// Columns, without padding.
     pub cols: usize,
     /// What is written.
-    pub dst: Activations<'a>,
+    pub dst: Dense<'a>,
     /// x of norm, gate of swiglu.
-    pub src: Activations<'a>,
+    pub src: Dense<'a>,
     /// What the sources are combined with.
     pub by: RowFactor<'a>,
     /// The position of each row's token, u32 \[rows\], for stochastic rounding.
@@ -30,7 +30,7 @@ pub enum RowFactor<'a> {
     /// Of norm: bf16 \[cols\], padded with zeros to a multiple of 8; and epsilon.
     Gain(Slice<'a>, f32),
     /// Of swiglu: `up`.
-    Up(Activations<'a>),
+    Up(Dense<'a>),
 }
 
 /// One kernel, loaded.
@@ -141,7 +141,7 @@ impl Pointer<'_> {
     fn to<'a>(
         &self,
         operand: &'static str,
-        matrix: Activations<'a>,
+        matrix: Dense<'a>,
     ) -> Result<Argument<'a>, LaunchError> {
         let (stride, padded) = (matrix.stride, self.padded);
         if stride < padded || !stride.is_multiple_of(8) {

@@ -7,7 +7,7 @@ use super::{
     exactly,
 };
 use crate::format::FloatType;
-use crate::launch::{Activations, LaunchError, LogProbsKernel, LogProbsOperands, Slice};
+use crate::launch::{Dense, LaunchError, LogProbsKernel, LogProbsOperands, Slice};
 use crate::ptx::LogProbsVariant;
 use crate::reference::log_probs;
 use mxlab_harness::device::{Buffer, Device, Stream};
@@ -156,7 +156,7 @@ impl Runner for LogProbsRunner {
         let operands = LogProbsOperands {
             rows,
             cols: problem.size("cols")?,
-            src: Activations {
+            src: Dense {
                 first: whole(&src),
                 stride: problem.size("src_stride")?,
             },

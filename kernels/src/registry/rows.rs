@@ -8,7 +8,7 @@ use super::{
     exactly,
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
-use crate::launch::{Activations, LaunchError, RowFactor, RowKernel, RowOperands, Slice};
+use crate::launch::{Dense, LaunchError, RowFactor, RowKernel, RowOperands, Slice};
 use crate::ptx::{RowOperation, RowVariant};
 use crate::reference::{
     Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
@@ -77,7 +77,7 @@ fn scale_on_edge(rng: &mut ChaCha8Rng, problem: &mut Problem, cols: usize) {
     for (bits, &x) in src.bits.iter_mut().zip(&x) {
         *bits = FloatType::Bf16.to_bits(x);
     }
-    // 1 + 2^-8 (2 i + 1) is such a middle; its square, and what is next to it, are tried.
+    // 1 + 2^-8 (2 i + 1) is such a middle. Epsilons about 1 / middle^2 - mean are tried.
     let middle = 1.0 + f32::from(2 * rng.random_range(0..8u8) + 1) / 256.0;
     let sum = sum_of_squares(&x);
     let mean = sum / cols as f32;
@@ -275,9 +275,9 @@ impl Runner for RowRunner {
         let dst_stride = problem.size("dst_stride")?;
         let bytes = vec![UNTOUCHED; 2 * len(rows, cols, dst_stride)];
         let dst = self.device.upload("dst", &bytes)?;
-        fn whole(buffer: &Buffer, stride: usize) -> Activations<'_> {
+        fn whole(buffer: &Buffer, stride: usize) -> Dense<'_> {
             let first = Slice { buffer, offset: 0 };
-            Activations { first, stride }
+            Dense { first, stride }
         }
         let by = match self.variant.operation() {
             RowOperation::Norm => {

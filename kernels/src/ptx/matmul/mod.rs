@@ -3,6 +3,7 @@
 mod context;
 
 use super::render::render_template;
+use super::variant::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
 use crate::fragment::{FragmentFormat, WeightFormat};
 use std::fmt;
@@ -228,7 +229,7 @@ impl MatmulVariant {
         let elements = ElementFormat::ALL.iter();
         let packed = elements.flat_map(move |&element| {
             scales.into_iter().flat_map(move |(scale, tensor_scale)| {
-                [16, 32, 64, 128].into_iter().filter_map(move |k| {
+                BLOCK_SIZES.into_iter().filter_map(move |k| {
                     let format = BlockFormat::new(element).scale(scale);
                     let format = format.tensor_scale(tensor_scale).block_size(k).build();
                     let fragments = FragmentFormat::new(&format.ok()?).ok()?;

@@ -1,7 +1,7 @@
 //! Running a matmul kernel on a problem.
 
 use super::Sizes;
-use crate::launch::{Activations, MatmulKernel, MatmulOperands, Slice, Split, Weights};
+use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, Split, Weights};
 use crate::ptx::MatmulVariant;
 use crate::registry::{ElementType, EntryError, Outputs, Problem, Runner, Tensor, UNTOUCHED};
 use mxlab_harness::device::{Buffer, Device, Stream};
@@ -65,11 +65,11 @@ impl Runner for MatmulRunner {
             split,
             weights: &weights,
             tokens: sizes.tokens,
-            src: Activations {
+            src: Dense {
                 first: whole(&src),
                 stride: sizes.src_stride,
             },
-            dst: Activations {
+            dst: Dense {
                 first: whole(written),
                 stride: sizes.dst_stride,
             },
