@@ -1,6 +1,7 @@
 //! Host launchers: one file a family or group of families. A launcher picks the variant that
 //! the operands allow, checks that buffers hold what the kernel will touch, and launches.
 
+mod append;
 mod block;
 mod error;
 mod log_probs;
@@ -8,6 +9,7 @@ mod matmul;
 mod rows;
 mod slice;
 
+pub use append::{AppendKernel, AppendOperands};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};

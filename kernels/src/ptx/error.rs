@@ -22,6 +22,12 @@ pub enum VariantError {
         /// The rounding that has no kernel under it.
         rounding: Rounding,
     },
+    /// Rows of the cache have no scale of their own.
+    #[error("no kernel for a cache in `{format}`: its rows would need a scale each")]
+    RowScale {
+        /// The format.
+        format: BlockFormat,
+    },
     /// The scale of a tensor is computed for a format that has one.
     #[error("format `{format}` has no scale of the tensor as a whole")]
     NoTensorScale {

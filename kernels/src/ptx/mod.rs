@@ -13,6 +13,7 @@
 //! | a number that a template needs | `context.rs` |
 //! | which kernels there are | [`Variant::all`], `formats.rs` |
 
+mod append;
 mod context;
 mod error;
 mod formats;
@@ -23,6 +24,7 @@ mod rows;
 mod target;
 mod variant;
 
+pub use append::AppendVariant;
 pub use error::VariantError;
 pub use log_probs::LogProbsVariant;
 pub use matmul::{MatmulVariant, Regime, Shape};

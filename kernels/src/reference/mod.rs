@@ -13,7 +13,7 @@ mod rows;
 
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};
-pub use rows::{LogProbs, log_probs, norm, sum_of_squares, swiglu};
+pub use rows::{LogProbs, log_probs, norm, rotate, sum_of_squares, swiglu};
 
 use block::round_block;
 pub(crate) use block::{BlockContext, quantize_block};

@@ -75,3 +75,16 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
         .map(|(&gate, &up)| bf16(silu(gate) * up))
         .collect()
 }
+
+/// A head turned by its position's angles: the first half of its features pairs with the second. Both products, and
+/// their sum, are bf16.
+pub fn rotate(x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f32> {
+    let (low, high) = x.split_at(x.len() / 2);
+    let turned = |a: f32, b: f32, (cos, sin): (&f32, &f32)| bf16(bf16(a * cos) + bf16(b * sin));
+    let angles = || cos.iter().zip(sin);
+    let lows = low.iter().zip(high).zip(angles());
+    let highs = high.iter().zip(low).zip(angles());
+    let lows = lows.map(|((&low, &high), angle)| turned(low, -high, angle));
+    let highs = highs.map(|((&high, &low), angle)| turned(high, low, angle));
+    lows.chain(highs).collect()
+}

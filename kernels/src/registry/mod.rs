@@ -3,6 +3,7 @@
 //! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. A kernel is
 //! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
 
+mod append;
 mod block;
 mod expected;
 mod log_probs;
@@ -24,7 +25,7 @@ pub use verify::{Failure, Mismatch, verify, verify_against};
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{LogProbsVariant, MatmulVariant, RowVariant, Variant};
+use crate::ptx::{AppendVariant, LogProbsVariant, MatmulVariant, RowVariant, Variant};
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
 
@@ -146,5 +147,10 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
-    blocks.chain(matmuls).chain(rows).chain(log_probs)
+    let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    blocks
+        .chain(matmuls)
+        .chain(rows)
+        .chain(log_probs)
+        .chain(appends)
 }

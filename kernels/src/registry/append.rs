@@ -1,0 +1,273 @@
+//! The append kernels as entries.
+//!
+//! Sizes of a problem: tokens, heads, head_dim, src_stride in elements, slots, capacity, seed. Tensors: src, cos, sin,
+//! positions, slot_of.
+
+use super::{
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
+    exactly,
+};
+use crate::format::{BlockFormat, FloatType, Rounding};
+use crate::fragment::bits::store;
+use crate::launch::{Activations, AppendKernel, AppendOperands, LaunchError, Slice};
+use crate::ptx::AppendVariant;
+use crate::reference::{Part, quantize_part, rotate};
+use mxlab_harness::device::{Buffer, Device, Stream};
+use rand::Rng;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+
+impl AppendVariant {
+    fn seeded_format(&self, seed: u32) -> Option<BlockFormat> {
+        let format = *self.format()?;
+        let seeded = format.to_builder().rounding(Rounding::Stochastic { seed });
+        match format.rounding() {
+            Rounding::Stochastic { .. } => seeded.build().ok(),
+            _ => Some(format),
+        }
+    }
+
+    /// What codes are compared as: of a cache in bf16, numbers.
+    fn stored(&self) -> ElementType {
+        match self.format() {
+            Some(_) => ElementType::U8,
+            None => ElementType::Bf16,
+        }
+    }
+
+    /// A row of the cache: codes and scales.
+    fn row(
+        &self,
+        x: &[f32],
+        row: usize,
+        format: Option<&BlockFormat>,
+    ) -> Result<(Vec<u8>, Vec<u8>), EntryError> {
+        let Some(format) = format else {
+            let mut bits: Vec<u16> = x
+                .iter()
+                .map(|&x| FloatType::Bf16.to_bits(x) as u16)
+                .collect();
+            bits.resize(x.len().next_multiple_of(16), 0);
+            return Ok((
+                bits.into_iter().flat_map(u16::to_le_bytes).collect(),
+                Vec::new(),
+            ));
+        };
+        let part = Part {
+            rows: 1,
+            cols: x.len(),
+            first_row: row,
+            tensor_scale: 1.0,
+            source: FloatType::Bf16,
+        };
+        let packed = quantize_part(x, part, format)?;
+        let element = format.element();
+        let zero = element.encode(0.0, Rounding::Even, 0);
+        let code = |col: usize| match col < x.len() {
+            true => packed.code(0, col),
+            // Of a block that is NaN as a whole, all codes are 0.
+            false => {
+                let block = packed.scale_code(0, (x.len() - 1) / format.block_size());
+                let is_nan = packed.scale().decode(block).is_nan();
+                let is_of_it = col / format.block_size() == (x.len() - 1) / format.block_size();
+                if is_nan && is_of_it { 0 } else { zero }
+            }
+        };
+        let codes: Vec<u8> = (0..x.len().next_multiple_of(16)).map(code).collect();
+        let words = store(element, &codes);
+        let bytes = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        Ok((bytes, packed.scales().to_vec()))
+    }
+}
+
+impl Entry for AppendVariant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        "append"
+    }
+
+    fn ptx(&self) -> String {
+        self.render()
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        let head_dim = match rng.random_range(0..3) {
+            0 => [8, 64, 80, 96, 128][rng.random_range(0..5)],
+            _ => 2 * rng.random_range(1..=72),
+        };
+        let heads = rng.random_range(1..=4);
+        let tokens = rng.random_range(1..=(elements / (heads * head_dim)).clamp(1, 40));
+        let src_stride = heads * head_dim + rng.random_range(0..5);
+        let slots = rng.random_range(1..=3);
+        let capacity = rng.random_range(tokens.div_ceil(slots)..=tokens + 5);
+        // No two tokens at one place.
+        let places = sample(rng, slots * capacity, tokens).into_vec();
+        let word = |n: usize| n as u32;
+        let u32s = |bits| Tensor {
+            element: ElementType::U32,
+            bits,
+        };
+        let spread = rng.random_range(0..8);
+        let len = (tokens - 1) * src_stride + heads * head_dim;
+        let mut value = || match rng.random_range(0..300) {
+            0 => [f32::NAN, f32::INFINITY, -0.0][rng.random_range(0..3)],
+            1..20 => 0.0,
+            _ => 2f32.powi(rng.random_range(-spread..=0)) * rng.random_range(-2.0..2.0),
+        };
+        let values: Vec<f32> = (0..len).map(|_| value()).collect();
+        let turn = |rng: &mut ChaCha8Rng| {
+            let count = capacity * (head_dim / 2);
+            let values: Vec<f32> = (0..count).map(|_| rng.random_range(-1.0f32..1.0)).collect();
+            let values: Vec<f32> = values.iter().map(|&x| FloatType::Bf16.round(x)).collect();
+            Tensor::of_values(&values, FloatType::F32)
+        };
+        let (cos, sin) = (turn(rng), turn(rng));
+        Problem::new(
+            [
+                ("tokens", tokens),
+                ("heads", heads),
+                ("head_dim", head_dim),
+                ("src_stride", src_stride),
+                ("slots", slots),
+                ("capacity", capacity),
+                ("seed", rng.random::<u32>() as usize),
+            ],
+            [
+                ("src", Tensor::of_values(&values, FloatType::Bf16)),
+                ("cos", cos),
+                ("sin", sin),
+                (
+                    "positions",
+                    u32s(places.iter().map(|place| word(place % capacity)).collect()),
+                ),
+                (
+                    "slot_of",
+                    u32s(places.iter().map(|place| word(place / capacity)).collect()),
+                ),
+            ],
+        )
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        ["tokens", "heads", "head_dim"].map(size).iter().product()
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
+        let size = |name| problem.size(name);
+        let (heads, head_dim, capacity) = (size("heads")?, size("head_dim")?, size("capacity")?);
+        let rows = size("slots")? * heads * capacity;
+        let (row_bytes, scale_bytes) = (self.row_bytes(head_dim), self.row_scale_bytes(head_dim));
+        let mut codes = vec![UNTOUCHED; rows * row_bytes];
+        let mut scales = vec![UNTOUCHED; rows * scale_bytes];
+        let src = problem.tensor("src")?.values();
+        let (cos, sin) = (
+            problem.tensor("cos")?.values(),
+            problem.tensor("sin")?.values(),
+        );
+        let format = self.seeded_format(size("seed")? as u32);
+        let half = head_dim / 2;
+        for token in 0..size("tokens")? {
+            let position = problem.tensor("positions")?.bits[token] as usize;
+            let slot = problem.tensor("slot_of")?.bits[token] as usize;
+            for head in 0..heads {
+                let start = token * size("src_stride")? + head * head_dim;
+                let mut x = src[start..][..head_dim].to_vec();
+                if self.rotates() {
+                    let angle = position * half;
+                    x = rotate(&x, &cos[angle..][..half], &sin[angle..][..half]);
+                }
+                let drawn = position * heads + head;
+                let (row_codes, row_scales) = self.row(&x, drawn, format.as_ref())?;
+                let row = (slot * heads + head) * capacity + position;
+                codes[row * row_bytes..][..row_bytes].copy_from_slice(&row_codes);
+                scales[row * scale_bytes..][..scale_bytes].copy_from_slice(&row_scales);
+            }
+        }
+        let mut outputs = Outputs::from([("codes", Tensor::from_bytes(self.stored(), &codes))]);
+        if self.format().is_some() {
+            outputs.insert("scales", Tensor::of_bytes(&scales));
+        }
+        Ok(exactly(outputs))
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        let kernel = AppendKernel::of_text(device, *self, ptx)?;
+        Ok(Box::new(AppendRunner {
+            variant: *self,
+            device: device.clone(),
+            kernel,
+        }))
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let head = self.row_bytes(shape.cols) + self.row_scale_bytes(shape.cols);
+        (shape.rows * (2 * shape.cols + head)) as u64
+    }
+}
+
+/// An append kernel on a device.
+struct AppendRunner {
+    variant: AppendVariant,
+    device: Device,
+    kernel: AppendKernel,
+}
+
+impl Runner for AppendRunner {
+    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+        let size = |name| problem.size(name);
+        let (heads, head_dim, capacity) = (size("heads")?, size("head_dim")?, size("capacity")?);
+        let (slots, tokens) = (size("slots")?, size("tokens")?);
+        let rows = slots * heads * capacity;
+        let input = |name: &'static str| -> Result<Buffer, EntryError> {
+            Ok(self
+                .device
+                .upload(name, &problem.tensor(name)?.to_bytes())?)
+        };
+        let output = |name: &'static str, bytes: usize| {
+            self.device.upload(name, &vec![UNTOUCHED; rows * bytes])
+        };
+        let (src, positions, slot_of) = (input("src")?, input("positions")?, input("slot_of")?);
+        let (cos, sin) = (input("cos")?, input("sin")?);
+        let codes = output("codes", self.variant.row_bytes(head_dim))?;
+        let scales = output("scales", self.variant.row_scale_bytes(head_dim).max(1))?;
+        fn whole(buffer: &Buffer) -> Slice<'_> {
+            Slice { buffer, offset: 0 }
+        }
+        let operands = AppendOperands {
+            tokens,
+            heads,
+            head_dim,
+            src: Activations {
+                first: whole(&src),
+                stride: size("src_stride")?,
+            },
+            rope: Some([whole(&cos), whole(&sin)]),
+            positions: whole(&positions),
+            slot_of: whole(&slot_of),
+            slots,
+            capacity,
+            codes: whole(&codes),
+            scales: Some(whole(&scales)),
+            seed: size("seed")? as u32,
+        };
+        self.kernel.launch(stream, &operands)?;
+        stream.synchronize()?;
+        let bytes = |buffer: &Buffer| -> Result<Tensor, EntryError> {
+            Ok(Tensor::of_bytes(&buffer.download::<u8>()?))
+        };
+        let stored = Tensor::from_bytes(self.variant.stored(), &codes.download::<u8>()?);
+        let mut outputs = Outputs::from([("codes", stored)]);
+        if self.variant.format().is_some() {
+            outputs.insert("scales", bytes(&scales)?);
+        }
+        Ok(outputs)
+    }
+}
