@@ -1,6 +1,6 @@
 //! Launcher of the kernels that put keys and values into the cache.
 
-use super::{Activations, LaunchError, Slice};
+use super::{Dense, LaunchError, Slice};
 use crate::ptx::AppendVariant;
 use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
 
@@ -14,7 +14,7 @@ pub struct AppendOperands<'a> {
     /// Features of a head; even where heads are rotated.
     pub head_dim: usize,
     /// bf16 [tokens, heads * head_dim].
-    pub src: Activations<'a>,
+    pub src: Dense<'a>,
     /// Cosines and sines, f32 [positions, head_dim / 2] each, of all positions that occur; for kernels that rotate.
     pub rope: Option<[Slice<'a>; 2]>,
     /// The position of each token, u32; below `capacity`.

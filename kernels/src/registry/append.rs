@@ -9,7 +9,7 @@ use super::{
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::bits::store;
-use crate::launch::{Activations, AppendKernel, AppendOperands, LaunchError, Slice};
+use crate::launch::{AppendKernel, AppendOperands, Dense, LaunchError, Slice};
 use crate::ptx::AppendVariant;
 use crate::reference::{Part, quantize_part, rotate};
 use mxlab_harness::device::{Buffer, Device, Stream};
@@ -245,7 +245,7 @@ impl Runner for AppendRunner {
             tokens,
             heads,
             head_dim,
-            src: Activations {
+            src: Dense {
                 first: whole(&src),
                 stride: size("src_stride")?,
             },
