@@ -266,6 +266,13 @@ pub enum Operation {
         /// Whether each matrix is transposed.
         is_transposed: bool,
     },
+    /// `movmatrix`: an 8x8 matrix of 16-bit elements, transposed.
+    MoveMatrix {
+        /// The matrix's columns.
+        destination: Register,
+        /// Its rows.
+        source: Register,
+    },
     /// `mma.sync`
     Mma(Mma),
 }

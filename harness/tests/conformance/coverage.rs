@@ -92,6 +92,7 @@ const OTHERS: &[(&str, &str)] = &[
         "stmatrix sync aligned m8n8 ?.x1.x2.x4 ?.trans shared.shared::cta b8.b16.b32",
         "STORE",
     ),
+    ("movmatrix sync aligned m8n8 ?.trans b8.b16.b32", "r, r"),
     (
         "mma sync aligned m16n8k4.m16n8k8.m16n8k16.m16n8k32 row col f16.f32.s32 M M f16.f32.s32",
         "MMA",

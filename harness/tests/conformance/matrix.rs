@@ -1,4 +1,4 @@
-//! Tensor cores: `ldmatrix`, `stmatrix`, `mma`. PTX ISA 9.7.14.5.
+//! Tensor cores: `ldmatrix`, `stmatrix`, `movmatrix`, `mma`. PTX ISA 9.7.14.5.
 
 use crate::inputs::{Random, random};
 use crate::integer::value;
@@ -8,6 +8,7 @@ use crate::suite::{Expected, Outcome, Suite};
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
     matrices(&mut suite);
+    transposed(&mut suite);
     for product in PRODUCTS {
         suite.target(product.target);
         multiply(&mut suite, product);
@@ -84,6 +85,23 @@ fn matrices(suite: &mut Suite) {
         }
     }
     suite.target("sm_80");
+}
+
+/// Rows become columns among registers.
+fn transposed(suite: &mut Suite) {
+    suite.target("sm_80");
+    suite.blocks(
+        "movmatrix.sync.aligned.m8n8.trans.b16 d, a;",
+        "b32 -> b32",
+        &random::<1>(52, 32, 32),
+        |warp, lane| {
+            let half = |row: usize, column: usize| {
+                warp[4 * row + column / 2][0] >> (16 * (column % 2)) & 0xffff
+            };
+            let (row, column) = (2 * (lane % 4), lane / 4);
+            [half(row, column) | half(row + 1, column) << 16]
+        },
+    );
 }
 
 /// A shape of `mma` with its types.

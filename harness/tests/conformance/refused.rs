@@ -101,6 +101,8 @@ const ILLEGAL: &[&str] = &[
     "cp.async.wait_group r0;",
     "ldmatrix.sync.aligned.m8n8.x3.shared.b16 {r0, r1, r2}, [tile];",
     "ldmatrix.sync.aligned.m8n8.x2.shared.b16 {r0}, [tile];",
+    "movmatrix.sync.aligned.m8n8.b16 r0, r1;",
+    "movmatrix.sync.aligned.m8n8.trans.b32 r0, r1;",
     // Warps.
     "shfl.sync.left.b32 r0, r1, r2, r3, r4;",
     "shfl.sync.up.u32 r0, r1, r2, r3, r4;",

@@ -1,4 +1,5 @@
-//! 8x8 matrices of 16-bit elements between shared memory and registers. PTX ISA 9.7.14.
+//! 8x8 matrices of 16-bit elements: between shared memory and registers, and transposed among
+//! registers. PTX ISA 9.7.14.
 //!
 //! Lane `l` holds elements `2 (l % 4)` and the next of row `l / 4`; transposed, of column `l / 4`.
 
@@ -154,6 +155,28 @@ impl Block<'_> {
                     self.shared.set_word(rows[group] + 2 * pair as u64, value);
                 }
             }
+        }
+        Ok(Next::Following)
+    }
+
+    pub(super) fn move_matrix(
+        &mut self,
+        warp: usize,
+        pc: u32,
+        active: u32,
+        destination: Register,
+        source: Register,
+    ) -> Result<Next, Box<Report>> {
+        if !self.are_all_here(warp, pc, active)? {
+            return Ok(Next::Wait(active, State::WaitsForLanes));
+        }
+        let registers = &mut self.warps[warp].registers;
+        let rows = *registers.word(source);
+        let element =
+            |row: usize, column: usize| rows[4 * row + column / 2] >> (16 * (column % 2)) & 0xffff;
+        for (lane, pair) in registers.word_mut(destination).iter_mut().enumerate() {
+            let (column, row) = (lane / 4, 2 * (lane % 4));
+            *pair = element(row, column) | element(row + 1, column) << 16;
         }
         Ok(Next::Following)
     }

@@ -144,6 +144,10 @@ impl Block<'_> {
                 address,
                 is_transposed,
             } => self.store_matrix(warp, pc, active, sources, *address, *is_transposed)?,
+            Operation::MoveMatrix {
+                destination,
+                source,
+            } => self.move_matrix(warp, pc, active, *destination, *source)?,
             Operation::Mma(mma) => self.mma(warp, pc, active, mma)?,
         };
         let state = &mut self.warps[warp];

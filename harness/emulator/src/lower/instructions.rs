@@ -2,7 +2,7 @@
 //! the other modules say, so that tests can ask for something of each.
 
 /// Every opcode that the emulator knows, in the order of the alphabet.
-pub const INSTRUCTIONS: [&str; 82] = [
+pub const INSTRUCTIONS: [&str; 83] = [
     "abs",
     "activemask",
     "add",
@@ -48,6 +48,7 @@ pub const INSTRUCTIONS: [&str; 82] = [
     "min",
     "mma",
     "mov",
+    "movmatrix",
     "mul",
     "mul24",
     "nanosleep",

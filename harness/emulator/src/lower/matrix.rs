@@ -1,4 +1,4 @@
-//! Matrices spread over the lanes of a warp: `ldmatrix`, `stmatrix`, `mma`. PTX ISA 9.7.14.
+//! Matrices spread over the lanes of a warp: `ldmatrix`, `stmatrix`, `movmatrix`, `mma`. PTX ISA 9.7.14.
 
 use super::memory::{address, elements, reads_of, wide};
 use super::names::Names;
@@ -16,6 +16,7 @@ pub(super) fn lower(
     let lowered = match instruction.opcode.as_str() {
         "ldmatrix" => matrix(reader, names, true)?,
         "stmatrix" => matrix(reader, names, false)?,
+        "movmatrix" => transposed(reader, names)?,
         "mma" => mma(reader, names)?,
         _ => return Ok(None),
     };
@@ -74,6 +75,29 @@ fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Result<Lowere
                 is_transposed,
             },
         }
+    })
+}
+
+/// `movmatrix` of an 8x8 matrix of 16-bit elements.
+fn transposed(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+    if reader.ty()? != Type::B16 {
+        return Err(reader.wrong("only .b16 matrices are known"));
+    }
+    let parts = ["sync", "aligned", "m8n8", "trans"];
+    if !parts.into_iter().all(|part| reader.take(part)) {
+        return Err(reader.wrong("`.sync.aligned.m8n8.trans` is expected"));
+    }
+    reader.done()?;
+    let [to, from] = reader.operands()?;
+    let destination = names.destination(to, Type::B32)?;
+    let source = names.source(from, Type::B32)?;
+    Ok(Lowered {
+        reads: vec![source],
+        writes: vec![destination],
+        operation: Operation::MoveMatrix {
+            destination,
+            source,
+        },
     })
 }
 
