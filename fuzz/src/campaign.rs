@@ -244,7 +244,11 @@ impl Worker {
         problem: Problem,
         failure: Failure,
     ) -> (Problem, Failure) {
-        let fails = |problem: &Problem| verify(entry, runner, &self.stream, problem).is_err();
+        // What the reference does not take is no smaller problem.
+        let fails = |problem: &Problem| {
+            entry.reference(problem).is_ok()
+                && verify(entry, runner, &self.stream, problem).is_err()
+        };
         let smallest = shrink(entry, problem, fails);
         match verify(entry, runner, &self.stream, &smallest) {
             Err(failure) => (smallest, failure),

@@ -39,6 +39,7 @@
 //! [`FragmentTensor::alpha`].
 
 pub mod bits;
+pub mod cache;
 mod error;
 mod layout;
 mod tensor;

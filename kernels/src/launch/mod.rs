@@ -2,14 +2,18 @@
 //! the operands allow, checks that buffers hold what the kernel will touch, and launches.
 
 mod append;
+mod attention;
 mod block;
 mod error;
+mod loaded;
 mod log_probs;
 mod matmul;
 mod rows;
 mod slice;
 
 pub use append::{AppendKernel, AppendOperands};
+pub(crate) use attention::score_factor;
+pub use attention::{AttentionKernel, AttentionOperands, Cache};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};

@@ -28,6 +28,18 @@ pub enum VariantError {
         /// The format.
         format: BlockFormat,
     },
+    /// The scale, or its product with an element, is no operand of a tensor core.
+    #[error("no kernel reads a cache in `{format}`: its scales have more bits than bf16")]
+    CacheScale {
+        /// The format.
+        format: BlockFormat,
+    },
+    /// Heads longer than a warp has registers for.
+    #[error("no kernel for heads of {head_dim} features; there are kernels up to 128")]
+    HeadDim {
+        /// Features of a head.
+        head_dim: usize,
+    },
     /// The scale of a tensor is computed for a format that has one.
     #[error("format `{format}` has no scale of the tensor as a whole")]
     NoTensorScale {

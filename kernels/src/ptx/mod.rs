@@ -14,6 +14,8 @@
 //! | which kernels there are | [`Variant::all`], `formats.rs` |
 
 mod append;
+mod attention;
+mod codes;
 mod context;
 mod error;
 mod formats;
@@ -25,6 +27,7 @@ mod target;
 mod variant;
 
 pub use append::AppendVariant;
+pub use attention::{AttentionRegime, AttentionVariant};
 pub use error::VariantError;
 pub use log_probs::LogProbsVariant;
 pub use matmul::{MatmulVariant, Regime, Shape};

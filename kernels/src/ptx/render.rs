@@ -16,6 +16,7 @@ macro_rules! templates {
 /// Every template, by its path under `kernels/ptx/`.
 static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/amax.j2",
+    "macros/cache.j2",
     "macros/codes.j2",
     "macros/dense.j2",
     "macros/element.j2",
@@ -24,10 +25,12 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/hardware.j2",
     "macros/kernel.j2",
     "macros/pairs.j2",
+    "macros/partials.j2",
     "macros/products.j2",
     "macros/random.j2",
     "macros/rows.j2",
     "macros/scale.j2",
+    "macros/softmax.j2",
     "macros/stages.j2",
     "macros/stored.j2",
     "tensor_scale/tensor_scale.ptx.j2",
@@ -37,6 +40,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
     "append/append.ptx.j2",
+    "attention/attention.ptx.j2",
     "log_probs/log_probs.ptx.j2",
     "norm/norm.ptx.j2",
     "swiglu/swiglu.ptx.j2",

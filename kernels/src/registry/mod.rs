@@ -4,6 +4,7 @@
 //! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
 
 mod append;
+mod attention;
 mod block;
 mod expected;
 mod log_probs;
@@ -13,6 +14,7 @@ pub mod guide {}
 mod problem;
 mod rows;
 mod substitute;
+mod sums;
 mod tensor;
 mod verify;
 
@@ -25,7 +27,9 @@ pub use verify::{Failure, Mismatch, verify, verify_against};
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{AppendVariant, LogProbsVariant, MatmulVariant, RowVariant, Variant};
+use crate::ptx::{
+    AppendVariant, AttentionVariant, LogProbsVariant, MatmulVariant, RowVariant, Variant,
+};
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
 
@@ -148,9 +152,11 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    let attentions = AttentionVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     blocks
         .chain(matmuls)
         .chain(rows)
         .chain(log_probs)
         .chain(appends)
+        .chain(attentions)
 }

@@ -1,17 +1,14 @@
 //! What a matmul may give: the exact sum of its products, give or take what adding them in f32 in any order
 //! can lose, through the roundings that follow.
 //!
-//! The sum of n products p_i, added in any order, each addition off by at most 2^-23 of its result (tensor
-//! cores cut rather than round), is off by at most `n 2^-23 sum |p_i|`, to first order; where all p_i are
-//! multiples of a q and `sum |p_i| <= 2^24 q` every partial sum is an f32, and nothing is lost. (Higham, Accuracy
-//! and Stability of Numerical Algorithms, 4.2.) What comes after a sum grows with it, so the ends of the
-//! range go through the same roundings.
+//! What comes after a sum grows with it, so the ends of the range go through the same roundings.
 
 use super::Sizes;
 use crate::format::{FloatType, PackedTensor, pow2};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentFormat, WeightFormat};
 use crate::ptx::MatmulVariant;
+use crate::registry::sums::sum;
 use crate::registry::{
     ElementType, EntryError, Expectation, Expected, Problem, Range, Tensor, UNTOUCHED,
 };
@@ -49,7 +46,11 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
         for row in 0..sizes.rows {
             let place = token * sizes.dst_stride + row;
             let w = &weights[row * sizes.cols..][..sizes.cols];
-            let (low, high) = sum(w, x);
+            let products: Vec<f64> = w.iter().zip(x).map(|(w, &x)| w * f64::from(x)).collect();
+            // One for each product and each step of 16, one a warp or part, and scales applied to sums.
+            let additions = products.len() + products.len() / 8 + 32;
+            let (exact, error) = sum(&products, additions);
+            let (low, high) = (exact - error, exact + error);
             let finish = |sum: f64| {
                 let y = sum as f32 * fragments.alpha + bias.as_ref().map_or(-0.0, |b| b[row]);
                 match (output, &residual) {
@@ -98,30 +99,4 @@ fn operands(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f6
         }
     }
     operands
-}
-
-/// The least and the most that adding the products can give.
-fn sum(w: &[f64], x: &[f32]) -> (f64, f64) {
-    let products: Vec<f64> = w.iter().zip(x).map(|(w, &x)| w * f64::from(x)).collect();
-    let exact: f64 = products.iter().sum();
-    let magnitude: f64 = products.iter().map(|p| p.abs()).sum();
-    let nonzero = products.iter().filter(|p| **p != 0.0);
-    let unit = nonzero
-        .map(|p| lowest_bit(*p))
-        .fold(f64::INFINITY, f64::min);
-    if magnitude <= unit * pow2(24) && unit >= pow2(-149) {
-        return (exact, exact);
-    }
-    // An addition for each product and each step of 16, one a warp or part, and scales applied to sums.
-    let additions = (products.len() + products.len() / 8 + 32) as f64;
-    let bound = additions * (pow2(-23) * magnitude + pow2(-149));
-    (exact - bound, exact + bound)
-}
-
-/// The power of two that the lowest set bit of `p` stands for.
-fn lowest_bit(p: f64) -> f64 {
-    let bits = p.to_bits();
-    let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
-    let exponent = (bits >> 52 & 0x7FF) as i32 - 1075;
-    pow2(exponent + mantissa.trailing_zeros() as i32)
 }

@@ -1,0 +1,100 @@
+//! Stored codes as the numbers that `macros/fragments.j2` makes operands with.
+
+use crate::format::{ElementFormat, pow2};
+use crate::fragment::bits::{StoredBits, Term};
+use half::bf16;
+use serde::Serialize;
+
+/// How operands are made of codes.
+#[derive(Default, Serialize)]
+pub(super) struct Codes {
+    is_table: bool,
+    /// bf16 by code: the low bytes, then the high bytes, of four codes a word.
+    table: Vec<u32>,
+    pairs: Vec<Vec<Extraction>>,
+    group_codes: usize,
+    group_words: usize,
+    /// Pairs are multiplied: by the folded scale, or by `unit`.
+    has_factor: bool,
+    /// 2^P, twice as bf16.
+    unit: u32,
+}
+
+#[derive(Serialize)]
+struct Extraction {
+    word: usize,
+    rotate: u32,
+    mask: u32,
+    instruction: &'static str,
+    is_rotation: bool,
+    /// Zeros come in from the right.
+    is_left: bool,
+    amount: u32,
+}
+
+/// A power of two, twice as bf16.
+pub(super) fn pair_of(exponent: i32) -> u32 {
+    let bits = u32::from(bf16::from_f64(pow2(exponent)).to_bits());
+    bits << 16 | bits
+}
+
+impl Codes {
+    /// Whether codes are looked up.
+    pub const fn is_table(&self) -> bool {
+        self.is_table
+    }
+
+    /// Those of an element; `is_folded` if the scale comes with the factor.
+    pub fn new(element: ElementFormat, is_folded: bool) -> Self {
+        match StoredBits::of(element) {
+            StoredBits::Nibbles(values) => {
+                let bits = |code: usize| bf16::from_f32(values[code]).to_bits().to_le_bytes();
+                let word = |byte: usize, first: usize| {
+                    u32::from_le_bytes(std::array::from_fn(|i| bits(first + i)[byte]))
+                };
+                let words = [0, 1].into_iter();
+                let words = words.flat_map(|byte| (0..16).step_by(4).map(move |i| (byte, i)));
+                Self {
+                    is_table: true,
+                    table: words.map(|(byte, first)| word(byte, first)).collect(),
+                    has_factor: is_folded,
+                    ..Self::default()
+                }
+            }
+            StoredBits::Pairs {
+                group, exponent, ..
+            } => {
+                let pairs = group.pairs.iter();
+                let pairs = pairs.map(|terms| terms.iter().map(Extraction::new).collect());
+                Self {
+                    pairs: pairs.collect(),
+                    group_codes: 2 * group.pairs.len(),
+                    group_words: group.words,
+                    has_factor: true,
+                    unit: pair_of(exponent),
+                    ..Self::default()
+                }
+            }
+        }
+    }
+}
+
+impl Extraction {
+    /// A rotation, or a shift where that brings the same bits of the mask.
+    fn new(term: &Term) -> Self {
+        let (instruction, is_rotation, amount) = match term.rotate {
+            left if term.mask.trailing_zeros() >= left => ("shl.b32        ", false, left),
+            left if term.mask.leading_zeros() >= 32 - left => ("shr.u32        ", false, 32 - left),
+            left => ("shf.l.wrap.b32 ", true, left),
+        };
+        Self {
+            word: term.word,
+            rotate: term.rotate,
+            mask: term.mask,
+            instruction,
+            is_rotation,
+            is_left: instruction.starts_with("shl"),
+            amount,
+        }
+    }
+}

@@ -1,0 +1,286 @@
+//! Random problems: most with weights of 1 or nothing, where a single wrong key or value shows.
+
+use super::{Sequence, Side, Sizes};
+use crate::format::{ElementFormat, FloatType, ScaleFormat};
+use crate::fragment::bits::StoredBits;
+use crate::fragment::cache::CacheFormat;
+use crate::launch::score_factor;
+use crate::ptx::{AttentionRegime, AttentionVariant};
+use crate::registry::sums::lowest_bit;
+use crate::registry::{ElementType, Problem, Tensor};
+use rand::Rng;
+use rand::seq::IndexedRandom;
+use rand::seq::index::sample;
+use rand_chacha::ChaCha8Rng;
+
+/// What queries are like.
+#[derive(Clone, Copy)]
+enum Style {
+    /// Scores so far apart that only the greatest count.
+    Sharp,
+    /// The same score for all keys.
+    Flat,
+    /// Weights of any size.
+    Soft,
+}
+
+/// A problem of about `elements` keys and values, or of as many as take several steps.
+pub(super) fn problem(
+    variant: &AttentionVariant,
+    rng: &mut ChaCha8Rng,
+    elements: usize,
+) -> Problem {
+    let most = variant.max_head_dim();
+    let head_dim = match rng.random_range(0..3) {
+        0 => 2 * rng.random_range(1..=most / 2),
+        1 => most - 16 * rng.random_range(0..=3),
+        _ => most,
+    };
+    let is_decode = variant.regime() == AttentionRegime::Decode;
+    // Every warp goes round its loop; some tens of keys; or few.
+    let is_long = is_decode && rng.random_ratio(1, 8);
+    let is_short = !is_long && rng.random_ratio(3, 4);
+    let count = if is_long { 1 } else { rng.random_range(1..=3) };
+    let kv_heads = rng.random_range(1..=if is_short { 2 } else { 1 });
+    let group = *[1, 2, 3, 4, 7, 8, 9].choose(rng).expect("a choice");
+    let longest = match (is_long, is_short) {
+        (true, _) => rng.random_range(256..600),
+        (_, true) => rng.random_range(1..=(elements / (head_dim * kv_heads * count)).clamp(2, 40)),
+        _ => rng.random_range(1..=100),
+    };
+    let mut sequences: Vec<Sequence> = Vec::new();
+    let slots = count + rng.random_range(0..2);
+    for slot in sample(rng, slots, count) {
+        let keys = rng.random_range(if is_long { 256 } else { 1 }..=longest);
+        let tokens = match is_decode {
+            true => rng.random_range(1..=keys.min(2)),
+            false => rng.random_range(1..=keys.min(40)),
+        };
+        sequences.push(Sequence {
+            first: sequences.iter().map(|sequence| sequence.tokens).sum(),
+            tokens,
+            slot,
+            past: keys - tokens,
+        });
+    }
+    let tokens = sequences.iter().map(|sequence| sequence.tokens).sum();
+    let keys = sequences
+        .iter()
+        .map(|s| s.past + s.tokens)
+        .max()
+        .unwrap_or(1);
+    let sizes = Sizes {
+        tokens,
+        kv_heads,
+        group,
+        head_dim,
+        slots,
+        capacity: keys + rng.random_range(0..3),
+        splits: match is_decode {
+            true => *[1, 1, 2, 3, 5, 9, 17].choose(rng).expect("a choice"),
+            false => 1,
+        },
+        dst_stride: kv_heads * group * head_dim + 2 * rng.random_range(0..3),
+        scale: match rng.random_range(0..3) {
+            0 => 1.0,
+            _ => 1.0 / (head_dim as f32).sqrt(),
+        },
+    };
+    let mut problem = Problem::new(
+        [
+            ("tokens", tokens),
+            ("kv_heads", kv_heads),
+            ("group", group),
+            ("head_dim", head_dim),
+            ("slots", slots),
+            ("capacity", sizes.capacity),
+            ("splits", sizes.splits),
+            ("dst_stride", sizes.dst_stride),
+            ("scale_bits", sizes.scale.to_bits() as usize),
+        ],
+        [],
+    );
+    let words = sequences
+        .iter()
+        .flat_map(|s| [s.first, s.tokens, s.slot, s.past].map(|n| n as u32));
+    let table = Tensor {
+        element: ElementType::U32,
+        bits: words.collect(),
+    };
+    problem.tensors.insert("sequences".to_owned(), table);
+    let exists = |row: usize| {
+        let (slot, position) = (row / sizes.capacity / kv_heads, row % sizes.capacity);
+        let mut sequences = sequences.iter();
+        sequences.any(|s| s.slot == slot && position < s.past + s.tokens)
+    };
+    let mut known = [Vec::new(), Vec::new()];
+    for (side, known) in variant.sides().into_iter().zip(&mut known) {
+        side.draw(rng, &sizes, exists, &mut problem);
+        let operands = side.operands(&problem, head_dim).unwrap_or_default();
+        let rows = operands.chunks(head_dim).enumerate();
+        *known = rows
+            .filter(|(row, _)| exists(*row))
+            .flat_map(|(_, row)| row.to_vec())
+            .collect();
+    }
+    let factor = score_factor(variant, sizes.scale);
+    let src = queries(rng, &sizes, &known[0], f64::from(factor), variant);
+    problem.tensors.insert("src".to_owned(), src);
+    problem
+}
+
+impl Side {
+    /// Rows of the cache: those that exist within a few binades, the others NaN where the format has one.
+    fn draw(
+        &self,
+        rng: &mut ChaCha8Rng,
+        sizes: &Sizes,
+        exists: impl Fn(usize) -> bool,
+        problem: &mut Problem,
+    ) {
+        let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+        let CacheFormat::Packed {
+            element,
+            scale,
+            block_size,
+        } = self.format
+        else {
+            let unit = 2f32.powi(rng.random_range(-20..20));
+            let mut row = |row| match exists(row) {
+                true => unit * rng.random_range(-15i32..=15) as f32,
+                false => f32::NAN,
+            };
+            let values = (0..sizes.rows() * sizes.head_dim).map(|i| row(i / sizes.head_dim));
+            let values: Vec<f32> = values.collect();
+            insert(self.codes, Tensor::of_values(&values, FloatType::Bf16));
+            return;
+        };
+        // Within eight binades: sums are exact.
+        let known = element.codes().filter(|&code| is_known(element, code));
+        let known: Vec<u8> = known.collect();
+        let largest = known
+            .choose(rng)
+            .map_or(0.0, |&code| element.decode(code).abs());
+        let is_near = |value: f32| value <= largest && value >= largest / 256.0;
+        let is_drawn = |code: &u8| {
+            let value = element.decode(*code).abs();
+            value == 0.0 || is_near(value)
+        };
+        let known: Vec<u8> = known.into_iter().filter(is_drawn).collect();
+        let codes = (0..sizes.rows() * sizes.head_dim).map(|_| *known.choose(rng).unwrap_or(&0));
+        let codes: Vec<u8> = codes.collect();
+        insert(self.codes, Tensor::of_bytes(&codes));
+        let center = rng.random_range(0.0..1.0);
+        let blocks = sizes.head_dim.div_ceil(block_size);
+        let mut code = |row| match exists(row) {
+            true => scale_code(rng, scale, center),
+            false => ((1u64 << scale.bits()) - 1) as u32,
+        };
+        let bits = (0..sizes.rows() * blocks)
+            .map(|i| code(i / blocks))
+            .collect();
+        let element = match scale.storage_bytes() {
+            1 => ElementType::U8,
+            _ => ElementType::U16,
+        };
+        insert(self.scales, Tensor { element, bits });
+    }
+}
+
+/// Whether a cache may have the code: a finite value that quantisers make.
+fn is_known(element: ElementFormat, code: u8) -> bool {
+    StoredBits::half(element, code).is_some() && element.decode(code).is_finite()
+}
+
+/// A scale within a binade or two of that at `center`, 0..1, of what tensor cores see without loss.
+fn scale_code(rng: &mut ChaCha8Rng, scale: ScaleFormat, center: f64) -> u32 {
+    let (least, most, width) = match scale {
+        ScaleFormat::E8M0 { .. } => {
+            let limit = scale.exponent_limit().unwrap_or(0);
+            (
+                (limit - limit.min(40)) as u32,
+                (limit + limit.min(40)) as u32,
+                2,
+            )
+        }
+        ScaleFormat::Unsigned { mantissa_bits, .. } => (1, scale.max_code(), 1 << mantissa_bits),
+        _ => ((127 - 40) << 7, (127 + 40) << 7, 1 << 7),
+    };
+    let center = least + ((most - least) as f64 * center) as u32;
+    (center + rng.random_range(0..=width)).min(most)
+}
+
+/// Queries against keys, whose values are `keys`.
+fn queries(
+    rng: &mut ChaCha8Rng,
+    sizes: &Sizes,
+    keys: &[f64],
+    factor: f64,
+    variant: &AttentionVariant,
+) -> Tensor {
+    let factor = factor * crate::format::pow2(-variant.keys().excess());
+    let style = *[
+        Style::Sharp,
+        Style::Sharp,
+        Style::Sharp,
+        Style::Flat,
+        Style::Soft,
+    ]
+    .choose(rng)
+    .expect("a choice");
+    let nonzero = keys.iter().filter(|key| **key != 0.0);
+    let unit = nonzero
+        .clone()
+        .map(|&key| lowest_bit(key))
+        .fold(1.0, f64::min);
+    let magnitude = nonzero.map(|key| key.abs()).fold(unit, f64::max);
+    let mut values = Vec::new();
+    for _ in 0..sizes.tokens * sizes.heads() {
+        let start = values.len();
+        values.resize(start + sizes.padded(), 0.0f32);
+        let query = &mut values[start..][..sizes.head_dim];
+        match style {
+            Style::Flat => {}
+            Style::Sharp => {
+                // Scores are multiples of 256 and more.
+                let q = (256.0 / (unit * factor)).log2().ceil().exp2() as f32;
+                for _ in 0..rng.random_range(1..=3) {
+                    let at = rng.random_range(0..query.len());
+                    query[at] = q * rng.random_range(-3i32..=3) as f32;
+                }
+            }
+            Style::Soft => {
+                let spread = 8.0 / (magnitude * factor * (query.len() as f64).sqrt());
+                for q in query {
+                    *q = (spread * rng.random_range(-1.0..1.0)) as f32;
+                }
+            }
+        }
+    }
+    Tensor::of_values(&values, FloatType::Bf16)
+}
+
+/// Fewer sequences, or fewer parts.
+pub(super) fn smaller(problem: &Problem) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    if let Some(table) = problem.tensors.get("sequences") {
+        let count = table.bits.len() / 4;
+        for sequence in (0..count).filter(|_| count > 1) {
+            let mut less = problem.clone();
+            if let Some(table) = less.tensors.get_mut("sequences") {
+                table.bits.drain(4 * sequence..4 * sequence + 4);
+            }
+            problems.push(less);
+        }
+    }
+    if problem
+        .sizes
+        .get("splits")
+        .is_some_and(|&splits| splits > 1)
+    {
+        let mut whole = problem.clone();
+        whole.sizes.insert("splits".to_owned(), 1);
+        problems.push(whole);
+    }
+    problems
+}

@@ -1,0 +1,217 @@
+//! The attention kernels as entries.
+//!
+//! Sizes of a problem: tokens, kv_heads, group, head_dim, slots, capacity, splits, dst_stride in elements,
+//! scale_bits: those of the f32 that scores are multiplied by.
+//! Tensors: src, queries padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
+//! without padding; key_scales and value_scales, their codes; sequences, four u32 each.
+
+mod draw;
+mod reference;
+mod runner;
+
+use self::runner::AttentionRunner;
+use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
+use crate::format::FloatType;
+use crate::fragment::bits::StoredBits;
+use crate::fragment::cache::{CacheFormat, RUN};
+use crate::launch::{AttentionKernel, LaunchError};
+use crate::ptx::{AttentionRegime, AttentionVariant};
+use mxlab_harness::device::Device;
+use rand_chacha::ChaCha8Rng;
+
+/// Sizes of a problem.
+#[derive(Clone, Copy, Debug)]
+struct Sizes {
+    tokens: usize,
+    kv_heads: usize,
+    group: usize,
+    head_dim: usize,
+    slots: usize,
+    capacity: usize,
+    splits: usize,
+    dst_stride: usize,
+    scale: f32,
+}
+
+impl Sizes {
+    fn of(problem: &Problem) -> Result<Self, ProblemError> {
+        Ok(Self {
+            tokens: problem.size("tokens")?,
+            kv_heads: problem.size("kv_heads")?,
+            group: problem.size("group")?,
+            head_dim: problem.size("head_dim")?,
+            slots: problem.size("slots")?,
+            capacity: problem.size("capacity")?,
+            splits: problem.size("splits")?,
+            dst_stride: problem.size("dst_stride")?,
+            scale: f32::from_bits(problem.size("scale_bits")? as u32),
+        })
+    }
+
+    const fn heads(&self) -> usize {
+        self.kv_heads * self.group
+    }
+
+    /// Rows of the cache.
+    const fn rows(&self) -> usize {
+        self.slots * self.kv_heads * self.capacity
+    }
+
+    /// Features of a query's row.
+    const fn padded(&self) -> usize {
+        self.head_dim.next_multiple_of(RUN)
+    }
+
+    /// Elements of dst's buffer.
+    const fn dst_len(&self) -> usize {
+        (self.tokens - 1) * self.dst_stride + self.heads() * self.head_dim
+    }
+}
+
+/// Some tokens of a sequence.
+#[derive(Clone, Copy, Debug)]
+struct Sequence {
+    first: usize,
+    tokens: usize,
+    slot: usize,
+    past: usize,
+}
+
+impl Sequence {
+    fn all(problem: &Problem) -> Result<Vec<Self>, ProblemError> {
+        let words = &problem.tensor("sequences")?.bits;
+        let (sequences, _) = words.as_chunks::<4>();
+        let sequence = |words: &[u32; 4]| {
+            let [first, tokens, slot, past] = words.map(|word| word as usize);
+            Self {
+                first,
+                tokens,
+                slot,
+                past,
+            }
+        };
+        Ok(sequences.iter().map(sequence).collect())
+    }
+}
+
+/// Keys or values of a problem, by their names.
+#[derive(Clone, Copy, Debug)]
+struct Side {
+    codes: &'static str,
+    scales: &'static str,
+    format: CacheFormat,
+}
+
+impl AttentionVariant {
+    fn sides(&self) -> [Side; 2] {
+        let side = |codes, scales, format| Side {
+            codes,
+            scales,
+            format,
+        };
+        [
+            side("keys", "key_scales", *self.keys()),
+            side("values", "value_scales", *self.values()),
+        ]
+    }
+}
+
+impl Side {
+    /// What the tensor core sees of the cache, [rows, head_dim].
+    fn operands(&self, problem: &Problem, head_dim: usize) -> Result<Vec<f64>, ProblemError> {
+        let codes = problem.tensor(self.codes)?;
+        let CacheFormat::Packed {
+            element,
+            scale,
+            block_size,
+        } = self.format
+        else {
+            return Ok(codes.values().into_iter().map(f64::from).collect());
+        };
+        let scales = &problem.tensor(self.scales)?.bits;
+        let blocks = head_dim.div_ceil(block_size);
+        let is_table = matches!(StoredBits::of(element), StoredBits::Nibbles(_));
+        let operand = |(index, &code): (usize, &u32)| {
+            let (row, col) = (index / head_dim, index % head_dim);
+            let value = element.decode(code as u8);
+            // The values of a table as the tensor core takes them; the others are bf16.
+            let value = if is_table {
+                FloatType::Bf16.round(value)
+            } else {
+                value
+            };
+            let scale = scale.decode(scales[row * blocks + col / block_size]);
+            f64::from(FloatType::Bf16.round(value * scale))
+        };
+        Ok(codes.bits.iter().enumerate().map(operand).collect())
+    }
+}
+
+impl Entry for AttentionVariant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        "attention"
+    }
+
+    fn ptx(&self) -> String {
+        self.render()
+    }
+
+    fn block_threads(&self) -> u32 {
+        Self::block_threads(self)
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        draw::problem(self, rng, elements)
+    }
+
+    /// Keys and values of the cache.
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        2 * ["slots", "kv_heads", "capacity", "head_dim"]
+            .map(size)
+            .iter()
+            .product::<u64>()
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
+        reference::expected(self, problem)
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        let kernel = AttentionKernel::of_text(device, *self, ptx)?;
+        Ok(Box::new(AttentionRunner {
+            variant: *self,
+            device: device.clone(),
+            kernel,
+        }))
+    }
+
+    fn smaller(&self, problem: &Problem) -> Vec<Problem> {
+        draw::smaller(problem)
+    }
+
+    /// Keys and values once each: of `rows` positions of heads of `cols` features.
+    fn bytes(&self, shape: Shape) -> u64 {
+        let [keys, values] = self.sides().map(|side| {
+            side.format.row_bytes(shape.cols) + side.format.row_scale_bytes(shape.cols)
+        });
+        (shape.rows * (keys + values)) as u64
+    }
+
+    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
+        let rows = match self.regime() {
+            AttentionRegime::Decode => 1.0,
+            AttentionRegime::Prefill => (self.block_threads() / 32) as f64,
+        };
+        let groups = shape
+            .tokens
+            .map_or(1, |n| n.div_ceil(self.block_rows()).max(1));
+        // Of a step each lane has as many as any, of keys alone.
+        let step = self.step_keys() * shape.cols;
+        Some(step as f64 / 32.0 / rows / groups as f64)
+    }
+}
