@@ -172,9 +172,8 @@ impl AttentionVariant {
     }
 
     /// Tiles of 16 keys of a warp at a time.
-    fn key_tiles(&self) -> usize {
-        let words = self.chunks * (run_words(&self.keys) + run_words(&self.values));
-        if words <= 16 { 2 } else { 1 }
+    const fn key_tiles(&self) -> usize {
+        2 / self.chunks
     }
 
     /// Rows of a thread block.
@@ -186,7 +185,7 @@ impl AttentionVariant {
     }
 
     /// Keys that a thread block takes at a time; a split has whole ones.
-    pub fn step_keys(&self) -> usize {
+    pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()
     }
 
