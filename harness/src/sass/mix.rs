@@ -128,7 +128,7 @@ impl Class {
                 Self::Conversion
             }
             "MUFU" => Self::Mufu,
-            "SHFL" | "S2R" | "MATCH" | "REDUX" => Self::Shuffle,
+            "SHFL" | "MOVM" | "S2R" | "MATCH" | "REDUX" => Self::Shuffle,
             "HMMA" | "IMMA" | "BMMA" | "DMMA" | "QMMA" | "OMMA" | "HGMMA" | "IGMMA" | "QGMMA"
             | "BGMMA" => Self::Mma,
             "LDC" | "LDCU" | "ULDC" => Self::Constant,

@@ -8,6 +8,8 @@ use crate::fragment::cache::{CacheFormat, RUN};
 use serde::Serialize;
 use std::fmt;
 
+/// Warps of a thread block.
+const WARPS: usize = 4;
 /// Features that a warp has at a time: a run in each of four lanes.
 const CHUNK: usize = 4 * RUN;
 
@@ -23,14 +25,6 @@ pub enum AttentionRegime {
 impl AttentionRegime {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Decode, Self::Prefill];
-
-    /// Warps of a thread block.
-    const fn warps(self) -> usize {
-        match self {
-            Self::Decode => 8,
-            Self::Prefill => 4,
-        }
-    }
 
     /// The name.
     pub const fn name(self) -> &'static str {
@@ -70,8 +64,14 @@ struct AttentionContext {
     id: String,
     description: String,
     splits: bool,
+    /// A lane has many words under way.
+    is_wide: bool,
     warps: usize,
     chunks: usize,
+    /// Pairs of features of a query that a thread adds up.
+    passes: usize,
+    /// Parts of a split that are added at a time.
+    parts: usize,
     /// Tiles of 8 queries of a warp.
     query_tiles: usize,
     /// Tiles of 16 keys that a warp has under way at once.
@@ -160,7 +160,7 @@ impl AttentionVariant {
 
     /// Threads of a thread block.
     pub const fn block_threads(&self) -> u32 {
-        32 * self.regime.warps() as u32
+        32 * WARPS as u32
     }
 
     /// Tiles of 8 queries of a warp.
@@ -180,7 +180,7 @@ impl AttentionVariant {
     pub const fn block_rows(&self) -> usize {
         match self.regime {
             AttentionRegime::Decode => 8,
-            AttentionRegime::Prefill => self.regime.warps() * 8 * self.query_tiles(),
+            AttentionRegime::Prefill => WARPS * 8 * self.query_tiles(),
         }
     }
 
@@ -216,8 +216,11 @@ impl AttentionVariant {
                 self.max_head_dim()
             ),
             splits: self.regime == AttentionRegime::Decode,
-            warps: self.regime.warps(),
+            is_wide: self.chunks == 2 && key_words + value_words >= 32,
+            warps: WARPS,
             chunks: self.chunks,
+            passes: 8 * self.chunks / WARPS,
+            parts: 8 / self.chunks,
             query_tiles: self.query_tiles(),
             key_tiles: self.key_tiles(),
             has_table: keys.codes.is_table() || values.codes.is_table(),
