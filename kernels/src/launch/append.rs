@@ -1,8 +1,10 @@
-//! Launcher of the kernels that put keys and values into the cache.
+//! Launcher of the kernels that put keys and values into the cache, and rotate queries.
 
-use super::{Dense, LaunchError, Slice};
-use crate::ptx::AppendVariant;
-use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+use super::loaded::Loaded;
+use super::{Cache, Dense, LaunchError, Slice};
+use crate::fragment::cache::CacheFormat;
+use crate::ptx::{AppendVariant, HeadKind};
+use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What an append works on: heads of tokens, and where they go.
 #[derive(Clone, Copy, Debug)]
@@ -15,30 +17,40 @@ pub struct AppendOperands<'a> {
     pub head_dim: usize,
     /// bf16 [tokens, heads * head_dim].
     pub src: Dense<'a>,
-    /// Cosines and sines, f32 [positions, head_dim / 2] each, of all positions that occur; for kernels that rotate.
+    /// Cosines and sines, f32 [positions, head_dim / 2] each, of all positions that occur;
+    /// for kernels that rotate.
     pub rope: Option<[Slice<'a>; 2]>,
-    /// The position of each token, u32; below `capacity`.
+    /// The position of each token, u32; below the capacity of a cache.
     pub positions: Slice<'a>,
-    /// The slot of each token's sequence, u32; below `slots`.
-    pub slot_of: Slice<'a>,
-    /// Sequences that the cache holds.
-    pub slots: usize,
-    /// Positions of a sequence that the cache holds.
-    pub capacity: usize,
-    /// Codes: [`AppendVariant::row_bytes`] for each of [slots, heads, capacity].
-    pub codes: Slice<'a>,
-    /// Scales: [`AppendVariant::row_scale_bytes`] for each; none for a cache in bf16.
-    pub scales: Option<Slice<'a>>,
+    /// Where rows go.
+    pub dst: Destination<'a>,
     /// Chooses the random numbers of stochastic rounding.
     pub seed: u32,
+}
+
+/// Where the rows of heads go.
+#[derive(Clone, Copy, Debug)]
+pub enum Destination<'a> {
+    /// Queries: bf16 [tokens, heads, head_dim padded to runs of 16].
+    Rows(Slice<'a>),
+    /// Keys or values.
+    Cache {
+        /// The rows.
+        cache: Cache<'a>,
+        /// The slot of each token's sequence, u32; below `slots`.
+        slot_of: Slice<'a>,
+        /// Sequences that the cache holds.
+        slots: usize,
+        /// Positions of a sequence that the cache holds.
+        capacity: usize,
+    },
 }
 
 /// One kernel, loaded.
 #[derive(Debug)]
 pub struct AppendKernel {
     variant: AppendVariant,
-    id: String,
-    kernel: Kernel,
+    loaded: Loaded,
 }
 
 impl AppendKernel {
@@ -59,13 +71,8 @@ impl AppendKernel {
         variant: AppendVariant,
         ptx: &str,
     ) -> Result<Self, LaunchError> {
-        let id = variant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self {
-            variant,
-            id,
-            kernel,
-        })
+        let loaded = Loaded::of_text(device, variant.id(), ptx)?;
+        Ok(Self { variant, loaded })
     }
 
     /// Launches it; nothing happens without tokens.
@@ -77,77 +84,86 @@ impl AppendKernel {
             tokens,
             heads,
             head_dim,
-            capacity,
             ..
         } = *operands;
+        let loaded = &self.loaded;
         if tokens == 0 || heads == 0 || head_dim == 0 {
             return Ok(());
         }
         if self.variant.rotates() && head_dim % 2 == 1 {
-            return Err(self.layout(format!("heads of {head_dim} features have no halves")));
+            return Err(loaded.layout(format!("heads of {head_dim} features have no halves")));
         }
         let stride = operands.src.stride;
         if stride < heads * head_dim {
-            return Err(self.layout(format!("rows of src are {stride} elements apart")));
+            return Err(loaded.layout(format!("rows of src are {stride} elements apart")));
         }
-        let rows = operands.slots * heads * capacity;
-        let missing = |operand| LaunchError::Missing {
-            kernel: self.id.clone(),
-            operand,
-        };
-        let mut arguments = vec![operands.codes.argument(
-            &self.id,
-            "codes",
-            rows * self.variant.row_bytes(head_dim),
-            16,
-        )?];
-        if let Some(format) = self.variant.format() {
-            let scales = operands.scales.ok_or_else(|| missing("scales"))?;
-            let bytes = rows * self.variant.row_scale_bytes(head_dim);
-            let alignment = format.scale().storage_bytes();
-            arguments.push(scales.argument(&self.id, "scales", bytes, alignment)?);
+        let format = self.variant.cache();
+        let mut arguments = Vec::new();
+        match operands.dst {
+            Destination::Rows(rows) => {
+                let bytes = tokens * heads * format.row_bytes(head_dim);
+                arguments.push(loaded.pointer("dst", rows, bytes, 16)?);
+            }
+            Destination::Cache {
+                cache,
+                slots,
+                capacity,
+                ..
+            } => {
+                let rows = slots * heads * capacity;
+                let bytes = rows * format.row_bytes(head_dim);
+                arguments.push(loaded.pointer("codes", cache.codes, bytes, 16)?);
+                if let CacheFormat::Packed { scale, .. } = format {
+                    let scales = loaded.required("scales", cache.scales)?;
+                    let bytes = rows * format.row_scale_bytes(head_dim);
+                    arguments.push(loaded.pointer(
+                        "scales",
+                        scales,
+                        bytes,
+                        scale.storage_bytes(),
+                    )?);
+                }
+            }
         }
         let src = 2 * ((tokens - 1) * stride + heads * head_dim);
-        arguments.push(operands.src.first.argument(&self.id, "src", src, 2)?);
+        arguments.push(loaded.pointer("src", operands.src.first, src, 2)?);
         if self.variant.rotates() {
-            let [cos, sin] = operands.rope.ok_or_else(|| missing("rope"))?;
+            let [cos, sin] = loaded.required("rope", operands.rope)?;
             let bytes = 4 * (head_dim / 2);
-            arguments.push(cos.argument(&self.id, "cos", bytes, 4)?);
-            arguments.push(sin.argument(&self.id, "sin", bytes, 4)?);
+            arguments.push(loaded.pointer("cos", cos, bytes, 4)?);
+            arguments.push(loaded.pointer("sin", sin, bytes, 4)?);
         }
-        arguments.push(
-            operands
-                .positions
-                .argument(&self.id, "positions", 4 * tokens, 4)?,
-        );
-        arguments.push(
-            operands
-                .slot_of
-                .argument(&self.id, "slots", 4 * tokens, 4)?,
-        );
-        for n in [tokens, heads, head_dim, stride, capacity] {
-            arguments.push(Argument::U32(self.number(n)?));
+        let mut numbers = vec![tokens, heads, head_dim, stride];
+        arguments.push(loaded.pointer("positions", operands.positions, 4 * tokens, 4)?);
+        match (self.variant.kind(), operands.dst) {
+            (HeadKind::Queries, Destination::Rows(_)) => {}
+            (
+                HeadKind::Keys | HeadKind::Values,
+                Destination::Cache {
+                    slot_of, capacity, ..
+                },
+            ) => {
+                arguments.push(loaded.pointer("slots", slot_of, 4 * tokens, 4)?);
+                numbers.push(capacity);
+            }
+            _ => {
+                return Err(
+                    loaded.layout("queries go to rows, keys and values to a cache".to_owned())
+                );
+            }
+        }
+        for n in numbers {
+            arguments.push(Argument::U32(loaded.number("elements", n)?));
         }
         if self.variant.is_random() {
             arguments.push(Argument::U32(operands.seed));
         }
         let threads = tokens * heads * self.variant.head_threads(head_dim);
         let geometry = Geometry {
-            grid: [self.number(threads.div_ceil(256))?, 1, 1],
+            grid: [loaded.number("threads", threads.div_ceil(256))?, 1, 1],
             block: [256, 1, 1],
             dynamic_shared: 0,
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
-    }
-
-    fn layout(&self, reason: String) -> LaunchError {
-        LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        }
-    }
-
-    fn number(&self, n: usize) -> Result<u32, LaunchError> {
-        u32::try_from(n).map_err(|_| self.layout(format!("{n} is too many")))
+        Ok(stream.launch(&loaded.kernel, geometry, &arguments)?)
     }
 }

@@ -11,7 +11,7 @@ mod matmul;
 mod rows;
 mod slice;
 
-pub use append::{AppendKernel, AppendOperands};
+pub use append::{AppendKernel, AppendOperands, Destination};
 pub(crate) use attention::score_factor;
 pub use attention::{AttentionKernel, AttentionOperands, Cache};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};

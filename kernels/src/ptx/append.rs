@@ -1,4 +1,4 @@
-//! The kernels that put keys and values into the cache: rotated, quantised, packed.
+//! The kernels that put keys and values into the cache, and queries before attention: rotated, quantised, packed.
 
 use super::context::Context;
 use super::formats::formats;
@@ -6,22 +6,33 @@ use super::render::render_template;
 use super::{Access, Family, Variant, VariantError};
 use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleRule};
 use crate::fragment::bits::StoredBits;
+use crate::fragment::cache::CacheFormat;
 use serde::Serialize;
 use std::fmt;
 
-/// One kernel: whether heads are rotated, and the format of the cache.
+/// What heads are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum HeadKind {
+    /// Rotated and appended.
+    Keys,
+    /// Appended.
+    Values,
+    /// Rotated: rows [token, head] of no cache.
+    Queries,
+}
+
+/// One kernel: what heads are, and the format of the cache.
 ///
 /// # Launch
 /// Blocks of 256 threads, 8 features a thread, whole blocks of k a head. Parameters, those in brackets where the
-/// format has or the kernel needs them: dst, \[dst_scales\], src, \[cos, sin\], positions, slots (u64); tokens, heads,
-/// head_dim, src_stride, capacity, \[seed\] (u32). `cos` and `sin` are f32 [positions, head_dim / 2]; `positions` and `slots`
+/// format has or the kernel needs them: dst, \[dst_scales\], src, \[cos, sin\], positions, \[slots\] (u64); tokens, heads,
+/// head_dim, src_stride, \[capacity, seed\] (u32). `cos` and `sin` are f32 [positions, head_dim / 2]; `positions` and `slots`
 /// say where each token goes, u32 each.
 ///
-/// The cache has rows [slot, head, position]. A row of codes is runs of 16, stored as [`crate::fragment::bits`]
-/// has it, [`AppendVariant::row_bytes`] in all; of scales, one for each block of k, as they are.
+/// The cache is as [`crate::fragment::cache`] has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AppendVariant {
-    rotates: bool,
+    kind: HeadKind,
     /// Of the quantising kernel whose steps the rows go through.
     quantizer: Option<Variant>,
 }
@@ -35,6 +46,8 @@ struct AppendContext {
     description: String,
     is_quantized: bool,
     rotates: bool,
+    /// There is a cache.
+    appends: bool,
     /// Elements are rounded stochastically.
     draws: bool,
     /// Bits of a stored feature.
@@ -64,11 +77,12 @@ struct StoredTerm {
 }
 
 impl AppendVariant {
-    /// The kernel for a cache in `format`, or in bf16.
+    /// The kernel for a cache in `format`, or in bf16, as queries are.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
-    pub fn new(rotates: bool, format: Option<BlockFormat>) -> Result<Self, VariantError> {
+    pub fn new(kind: HeadKind, format: Option<BlockFormat>) -> Result<Self, VariantError> {
+        let format = format.filter(|_| kind != HeadKind::Queries);
         let quantizer = format.map(|format| {
             if format.has_tensor_scale() {
                 return Err(VariantError::RowScale { format });
@@ -77,14 +91,19 @@ impl AppendVariant {
             Variant::new(family, format, FloatType::Bf16, access)
         });
         Ok(Self {
-            rotates,
+            kind,
             quantizer: quantizer.transpose()?,
         })
     }
 
-    /// Whether heads are rotated: keys are, values are not.
+    /// What heads are.
+    pub const fn kind(&self) -> HeadKind {
+        self.kind
+    }
+
+    /// Whether heads are rotated.
     pub const fn rotates(&self) -> bool {
-        self.rotates
+        !matches!(self.kind, HeadKind::Values)
     }
 
     /// The format of the cache; `None` for bf16.
@@ -97,21 +116,13 @@ impl AppendVariant {
         self.quantizer.is_some_and(|variant| variant.is_random())
     }
 
-    /// Bits of a stored feature.
-    pub fn bits(&self) -> u32 {
-        self.format().map_or(16, |format| format.element().bits())
+    /// How the cache's rows lie.
+    pub fn cache(&self) -> CacheFormat {
+        CacheFormat::new(self.format())
     }
 
-    /// Bytes of codes of a row of the cache.
-    pub fn row_bytes(&self, head_dim: usize) -> usize {
-        head_dim.div_ceil(16) * 2 * self.bits() as usize
-    }
-
-    /// Bytes of scales of a row of the cache.
-    pub fn row_scale_bytes(&self, head_dim: usize) -> usize {
-        self.format().map_or(0, |format| {
-            format.blocks_per_row(head_dim) * format.scale().storage_bytes()
-        })
+    fn bits(&self) -> u32 {
+        self.cache().bits()
     }
 
     /// Threads that a head takes.
@@ -125,10 +136,10 @@ impl AppendVariant {
 
     /// The name of the entry.
     pub fn id(&self) -> String {
-        let kind = if self.rotates {
-            "append_rotated"
-        } else {
-            "append"
+        let kind = match self.kind {
+            HeadKind::Keys => "append_rotated",
+            HeadKind::Values => "append",
+            HeadKind::Queries => "rotate",
         };
         match &self.quantizer {
             None => format!("{kind}_bf16__sm80"),
@@ -168,11 +179,13 @@ impl AppendVariant {
             quantizer: self.quantizer.as_ref().map(Context::new),
             kernel: self.id(),
             description: match format {
+                None if self.kind == HeadKind::Queries => "rows in bf16".to_owned(),
                 None => "cache in bf16".to_owned(),
                 Some(format) => format!("cache in {format}"),
             },
             is_quantized: format.is_some(),
-            rotates: self.rotates,
+            rotates: self.rotates(),
+            appends: self.kind != HeadKind::Queries,
             draws: self.is_random(),
             bits: self.bits(),
             head_step: self.head_step(),
@@ -191,7 +204,7 @@ impl AppendVariant {
         render_template("append/append.ptx.j2", &context)
     }
 
-    /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] without a tensor scale, with
+    /// Every kernel that a registry walks: that of queries; bf16, and the formats of [`Variant::all`] without a tensor scale, with
     /// the rule `floor`, `even` or that of fractions, rounded half to even or stochastically.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_chosen = |format: &BlockFormat| {
@@ -205,11 +218,15 @@ impl AppendVariant {
             );
             rule && rounding
         };
-        [true, false].into_iter().flat_map(move |rotates| {
+        let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
+        let appends = appends.flat_map(move |kind| {
             let quantized = formats(Family::Quantize).filter(is_chosen).map(Some);
             let formats = std::iter::once(None).chain(quantized);
-            formats.filter_map(move |format| Self::new(rotates, format).ok())
-        })
+            formats.filter_map(move |format| Self::new(kind, format).ok())
+        });
+        Self::new(HeadKind::Queries, None)
+            .into_iter()
+            .chain(appends)
     }
 }
 

@@ -26,7 +26,7 @@ mod rows;
 mod target;
 mod variant;
 
-pub use append::AppendVariant;
+pub use append::{AppendVariant, HeadKind};
 pub use attention::{AttentionRegime, AttentionVariant};
 pub use error::VariantError;
 pub use log_probs::LogProbsVariant;

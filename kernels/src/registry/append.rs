@@ -1,7 +1,7 @@
 //! The append kernels as entries.
 //!
 //! Sizes of a problem: tokens, heads, head_dim, src_stride in elements, slots, capacity, seed. Tensors: src, cos, sin,
-//! positions, slot_of.
+//! positions, slot_of. Queries have no slots: their rows are those of tokens and heads.
 
 use super::{
     ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
@@ -9,8 +9,8 @@ use super::{
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::bits::store;
-use crate::launch::{AppendKernel, AppendOperands, Dense, LaunchError, Slice};
-use crate::ptx::AppendVariant;
+use crate::launch::{AppendKernel, AppendOperands, Cache, Dense, Destination, LaunchError, Slice};
+use crate::ptx::{AppendVariant, HeadKind};
 use crate::reference::{Part, quantize_part, rotate};
 use mxlab_harness::device::{Buffer, Device, Stream};
 use rand::Rng;
@@ -25,6 +25,17 @@ impl AppendVariant {
             Rounding::Stochastic { .. } => seeded.build().ok(),
             _ => Some(format),
         }
+    }
+
+    /// Rows that are written, of a problem.
+    fn rows(&self, problem: &Problem) -> Result<usize, EntryError> {
+        let places = match self.kind() {
+            HeadKind::Queries => problem.size("tokens")?,
+            HeadKind::Keys | HeadKind::Values => {
+                problem.size("slots")? * problem.size("capacity")?
+            }
+        };
+        Ok(places * problem.size("heads")?)
     }
 
     /// What codes are compared as: of a cache in bf16, numbers.
@@ -163,8 +174,8 @@ impl Entry for AppendVariant {
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         let size = |name| problem.size(name);
         let (heads, head_dim, capacity) = (size("heads")?, size("head_dim")?, size("capacity")?);
-        let rows = size("slots")? * heads * capacity;
-        let (row_bytes, scale_bytes) = (self.row_bytes(head_dim), self.row_scale_bytes(head_dim));
+        let (rows, cache) = (self.rows(problem)?, self.cache());
+        let (row_bytes, scale_bytes) = (cache.row_bytes(head_dim), cache.row_scale_bytes(head_dim));
         let mut codes = vec![UNTOUCHED; rows * row_bytes];
         let mut scales = vec![UNTOUCHED; rows * scale_bytes];
         let src = problem.tensor("src")?.values();
@@ -186,7 +197,12 @@ impl Entry for AppendVariant {
                 }
                 let drawn = position * heads + head;
                 let (row_codes, row_scales) = self.row(&x, drawn, format.as_ref())?;
-                let row = (slot * heads + head) * capacity + position;
+                let row = match self.kind() {
+                    HeadKind::Queries => token * heads + head,
+                    HeadKind::Keys | HeadKind::Values => {
+                        (slot * heads + head) * capacity + position
+                    }
+                };
                 codes[row * row_bytes..][..row_bytes].copy_from_slice(&row_codes);
                 scales[row * scale_bytes..][..scale_bytes].copy_from_slice(&row_scales);
             }
@@ -208,7 +224,8 @@ impl Entry for AppendVariant {
     }
 
     fn bytes(&self, shape: Shape) -> u64 {
-        let head = self.row_bytes(shape.cols) + self.row_scale_bytes(shape.cols);
+        let cache = self.cache();
+        let head = cache.row_bytes(shape.cols) + cache.row_scale_bytes(shape.cols);
         (shape.rows * (2 * shape.cols + head)) as u64
     }
 }
@@ -225,7 +242,7 @@ impl Runner for AppendRunner {
         let size = |name| problem.size(name);
         let (heads, head_dim, capacity) = (size("heads")?, size("head_dim")?, size("capacity")?);
         let (slots, tokens) = (size("slots")?, size("tokens")?);
-        let rows = slots * heads * capacity;
+        let (rows, cache) = (self.variant.rows(problem)?, self.variant.cache());
         let input = |name: &'static str| -> Result<Buffer, EntryError> {
             Ok(self
                 .device
@@ -236,11 +253,23 @@ impl Runner for AppendRunner {
         };
         let (src, positions, slot_of) = (input("src")?, input("positions")?, input("slot_of")?);
         let (cos, sin) = (input("cos")?, input("sin")?);
-        let codes = output("codes", self.variant.row_bytes(head_dim))?;
-        let scales = output("scales", self.variant.row_scale_bytes(head_dim).max(1))?;
+        let codes = output("codes", cache.row_bytes(head_dim))?;
+        let scales = output("scales", cache.row_scale_bytes(head_dim).max(1))?;
         fn whole(buffer: &Buffer) -> Slice<'_> {
             Slice { buffer, offset: 0 }
         }
+        let dst = match self.variant.kind() {
+            HeadKind::Queries => Destination::Rows(whole(&codes)),
+            HeadKind::Keys | HeadKind::Values => Destination::Cache {
+                cache: Cache {
+                    codes: whole(&codes),
+                    scales: Some(whole(&scales)),
+                },
+                slot_of: whole(&slot_of),
+                slots,
+                capacity,
+            },
+        };
         let operands = AppendOperands {
             tokens,
             heads,
@@ -251,11 +280,7 @@ impl Runner for AppendRunner {
             },
             rope: Some([whole(&cos), whole(&sin)]),
             positions: whole(&positions),
-            slot_of: whole(&slot_of),
-            slots,
-            capacity,
-            codes: whole(&codes),
-            scales: Some(whole(&scales)),
+            dst,
             seed: size("seed")? as u32,
         };
         self.kernel.launch(stream, &operands)?;
