@@ -7,6 +7,7 @@ mod error;
 mod log_probs;
 mod matmul;
 mod rows;
+mod sample;
 mod slice;
 
 pub use append::{AppendKernel, AppendOperands};
@@ -15,4 +16,5 @@ pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};
 pub use rows::{RowFactor, RowKernel, RowOperands};
+pub use sample::{SampleKernel, SampleOperands};
 pub use slice::Slice;

@@ -21,6 +21,7 @@ mod log_probs;
 mod matmul;
 mod render;
 mod rows;
+mod sample;
 mod target;
 mod variant;
 
@@ -30,5 +31,6 @@ pub use log_probs::LogProbsVariant;
 pub use matmul::{MatmulVariant, Regime, Shape};
 pub use render::render;
 pub use rows::{RowOperation, RowVariant};
+pub use sample::SampleVariant;
 pub use target::Target;
 pub use variant::{Access, Family, Variant};

@@ -38,6 +38,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "fake_quantize/fake_quantize.ptx.j2",
     "append/append.ptx.j2",
     "log_probs/log_probs.ptx.j2",
+    "sample/sample.ptx.j2",
     "norm/norm.ptx.j2",
     "swiglu/swiglu.ptx.j2",
     "matmul/gemv.ptx.j2",

@@ -10,7 +10,7 @@ mod block;
 pub mod exponential;
 mod matmul;
 mod rows;
-mod sample;
+pub(crate) mod sample;
 
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};

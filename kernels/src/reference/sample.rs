@@ -3,7 +3,7 @@
 use super::exponential::power;
 
 /// A weight of 1, as an integer: sums of [`MOST_LOGITS`] weights fit 64 bits.
-const ONE: f64 = (1u64 << 40) as f64;
+pub(crate) const ONE: f64 = (1u64 << 40) as f64;
 /// The largest vocabulary.
 pub const MOST_LOGITS: usize = 1 << 20;
 

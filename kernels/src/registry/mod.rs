@@ -12,6 +12,7 @@ mod matmul;
 pub mod guide {}
 mod problem;
 mod rows;
+mod sample;
 mod substitute;
 mod tensor;
 mod verify;
@@ -25,7 +26,9 @@ pub use verify::{Failure, Mismatch, verify, verify_against};
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{AppendVariant, LogProbsVariant, MatmulVariant, RowVariant, Variant};
+use crate::ptx::{
+    AppendVariant, LogProbsVariant, MatmulVariant, RowVariant, SampleVariant, Variant,
+};
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
 
@@ -148,9 +151,11 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    let samples = std::iter::once(Box::new(SampleVariant) as Box<dyn Entry>);
     blocks
         .chain(matmuls)
         .chain(rows)
         .chain(log_probs)
         .chain(appends)
+        .chain(samples)
 }
