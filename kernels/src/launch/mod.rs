@@ -3,6 +3,7 @@
 
 mod append;
 mod block;
+mod embed;
 mod error;
 mod log_probs;
 mod matmul;
@@ -12,6 +13,7 @@ mod slice;
 
 pub use append::{AppendKernel, AppendOperands};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
+pub use embed::{EmbedKernel, EmbedOperands};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};

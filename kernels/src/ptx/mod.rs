@@ -15,6 +15,7 @@
 
 mod append;
 mod context;
+mod embed;
 mod error;
 mod formats;
 mod log_probs;
@@ -26,6 +27,7 @@ mod target;
 mod variant;
 
 pub use append::AppendVariant;
+pub use embed::EmbedVariant;
 pub use error::VariantError;
 pub use log_probs::LogProbsVariant;
 pub use matmul::{MatmulVariant, Regime, Shape};

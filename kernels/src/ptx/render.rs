@@ -37,6 +37,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
     "append/append.ptx.j2",
+    "embed/embed.ptx.j2",
     "log_probs/log_probs.ptx.j2",
     "sample/sample.ptx.j2",
     "norm/norm.ptx.j2",

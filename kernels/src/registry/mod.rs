@@ -5,6 +5,7 @@
 
 mod append;
 mod block;
+mod embed;
 mod expected;
 mod log_probs;
 mod matmul;
@@ -27,7 +28,7 @@ use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
 use crate::ptx::{
-    AppendVariant, LogProbsVariant, MatmulVariant, RowVariant, SampleVariant, Variant,
+    AppendVariant, EmbedVariant, LogProbsVariant, MatmulVariant, RowVariant, SampleVariant, Variant,
 };
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
@@ -152,10 +153,12 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let samples = std::iter::once(Box::new(SampleVariant) as Box<dyn Entry>);
+    let embeds = std::iter::once(Box::new(EmbedVariant) as Box<dyn Entry>);
     blocks
         .chain(matmuls)
         .chain(rows)
         .chain(log_probs)
         .chain(appends)
         .chain(samples)
+        .chain(embeds)
 }
