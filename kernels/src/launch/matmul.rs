@@ -39,6 +39,24 @@ impl Weights {
         })
     }
 
+    /// Weights that lie in these buffers.
+    pub(super) const fn of_parts(
+        format: WeightFormat,
+        [rows, cols]: [usize; 2],
+        codes: Buffer,
+        scales: Option<Buffer>,
+        alpha: f32,
+    ) -> Self {
+        Self {
+            format,
+            rows,
+            cols,
+            codes,
+            scales,
+            alpha,
+        }
+    }
+
     /// How they lie.
     pub const fn format(&self) -> &WeightFormat {
         &self.format

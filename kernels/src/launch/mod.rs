@@ -9,6 +9,7 @@ mod log_probs;
 mod matmul;
 mod rows;
 mod sample;
+mod shuffle;
 mod slice;
 
 pub use append::{AppendKernel, AppendOperands};
@@ -19,4 +20,7 @@ pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};
 pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use sample::{SampleKernel, SampleOperands};
+pub use shuffle::{
+    PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands,
+};
 pub use slice::Slice;

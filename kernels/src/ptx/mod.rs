@@ -23,6 +23,7 @@ mod matmul;
 mod render;
 mod rows;
 mod sample;
+mod shuffle;
 mod target;
 mod variant;
 
@@ -34,5 +35,6 @@ pub use matmul::{MatmulVariant, Regime, Shape};
 pub use render::render;
 pub use rows::{RowOperation, RowVariant};
 pub use sample::SampleVariant;
+pub use shuffle::ShuffleVariant;
 pub use target::Target;
 pub use variant::{Access, Family, Variant};

@@ -14,6 +14,7 @@ pub mod guide {}
 mod problem;
 mod rows;
 mod sample;
+mod shuffle;
 mod substitute;
 mod tensor;
 mod verify;
@@ -28,7 +29,8 @@ use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
 use crate::ptx::{
-    AppendVariant, EmbedVariant, LogProbsVariant, MatmulVariant, RowVariant, SampleVariant, Variant,
+    AppendVariant, EmbedVariant, LogProbsVariant, MatmulVariant, RowVariant, SampleVariant,
+    ShuffleVariant, Variant,
 };
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
@@ -154,6 +156,7 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let samples = std::iter::once(Box::new(SampleVariant) as Box<dyn Entry>);
     let embeds = std::iter::once(Box::new(EmbedVariant) as Box<dyn Entry>);
+    let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     blocks
         .chain(matmuls)
         .chain(rows)
@@ -161,4 +164,5 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
         .chain(appends)
         .chain(samples)
         .chain(embeds)
+        .chain(shuffles)
 }
