@@ -45,6 +45,13 @@ impl ShuffleVariant {
             })
     }
 
+    /// Bytes that it writes, or would if it wrote any.
+    fn dst_bytes(&self, problem: &Problem) -> Result<usize, ProblemError> {
+        let format = self.format(problem)?;
+        let (codes, scales) = format.bytes(problem.size("rows")?, problem.size("cols")?);
+        Ok(if self.is_codes() { codes } else { scales })
+    }
+
     const fn is_codes(&self) -> bool {
         matches!(self, Self::Codes(..))
     }
@@ -195,9 +202,9 @@ impl Entry for ShuffleVariant {
             .max()
             .unwrap_or(0);
         let dst = match (self, fragments) {
-            (Self::Scan(_), _) | (_, Err(_)) => Vec::new(),
-            (Self::Codes(..), Ok(tensor)) => tensor.codes,
+            (_, Err(_)) => vec![UNTOUCHED; self.dst_bytes(problem)?],
             (Self::Scales(_), Ok(tensor)) => tensor.scales,
+            (_, Ok(tensor)) => tensor.codes,
         };
         let fault = fault.unwrap_or(ShuffleFault::NONE);
         Ok(exactly(outputs(self, dst, fault, largest)))
@@ -280,12 +287,7 @@ impl Runner for ShuffleRunner {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
         let format = self.variant.format(problem)?;
         let src = problem.tensor("src")?;
-        let (codes, scales) = format.bytes(rows, cols);
-        let bytes = if self.variant.is_codes() {
-            codes
-        } else {
-            scales
-        };
+        let bytes = self.variant.dst_bytes(problem)?;
         let dst = self.device.upload("dst", &vec![UNTOUCHED; bytes])?;
         // That of all scales, which a scan finds.
         let is_scan = matches!(self.variant, ShuffleVariant::Scan(_));
@@ -311,7 +313,7 @@ impl Runner for ShuffleRunner {
         let fault = ShuffleFault(fault.download::<u64>()?[0]);
         let dst = match fault == ShuffleFault::NONE {
             true => dst.download::<u8>()?,
-            false => Vec::new(),
+            false => vec![UNTOUCHED; bytes],
         };
         let largest = largest.download::<u32>()?[0];
         Ok(outputs(&self.variant, dst, fault, largest))
