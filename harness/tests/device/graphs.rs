@@ -121,5 +121,11 @@ fn a_graph_holds_its_buffers_and_belongs_to_its_device() {
     let graph = stream.record_graph(|stream| add(stream, &add_kernel, [&out, &missing], 1));
     let graph = graph.expect("it fits");
     says(stream.replay(&graph), &["never written", "`never`"]);
-    run(&device, "fixed_block", line(1, 64), &[Argument::Buffer(&out)]).expect("it is as before");
+    run(
+        &device,
+        "fixed_block",
+        line(1, 64),
+        &[Argument::Buffer(&out)],
+    )
+    .expect("it is as before");
 }

@@ -72,6 +72,21 @@ impl Weights {
         self.cols
     }
 
+    /// Codes, as of [`FragmentTensor::codes`].
+    pub const fn codes(&self) -> &Buffer {
+        &self.codes
+    }
+
+    /// Scales, as of [`FragmentTensor::scales`]; weights in bf16 have none.
+    pub const fn scales(&self) -> Option<&Buffer> {
+        self.scales.as_ref()
+    }
+
+    /// What results are multiplied by.
+    pub const fn alpha(&self) -> f32 {
+        self.alpha
+    }
+
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         self.codes.bytes() + self.scales.as_ref().map_or(0, Buffer::bytes)

@@ -74,7 +74,11 @@ impl Cuda {
         let mut before = None;
         for launch in launches {
             let function = launch.kernel as sys::CUfunction;
-            self.opt_in(function, launch.static_shared, launch.geometry.dynamic_shared)?;
+            self.opt_in(
+                function,
+                launch.static_shared,
+                launch.geometry.dynamic_shared,
+            )?;
             before = Some(nodes.add(launch, before).map_err(failed())?);
         }
         let mut graph = std::ptr::null_mut();
