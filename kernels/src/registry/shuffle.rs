@@ -139,11 +139,12 @@ impl Entry for ShuffleVariant {
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let formats = self.formats();
         let index = rng.random_range(0..formats.len());
-        let cols = match rng.random_range(0..3) {
-            0 => 64 * rng.random_range(1..=6),
-            _ => rng.random_range(1..=400),
+        let cols = match rng.random_range(0..4) {
+            0 => 64 * rng.random_range(1..=3),
+            1 => rng.random_range(1..=400),
+            _ => rng.random_range(1..=130),
         };
-        let rows = rng.random_range(1..=(2 * elements.max(1) / cols).clamp(1, 50));
+        let rows = rng.random_range(1..=(6 * elements.max(1) / cols).clamp(1, 50));
         let mut stride = 0;
         let src = match (&formats[index], self) {
             (WeightFormat::Dense, _) => {
@@ -231,7 +232,7 @@ impl Entry for ShuffleVariant {
 
 /// Bytes of codes, seldom with one that is no finite value.
 fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
-    let faults = [0, 1, 3][rng.random_range(0..3)];
+    let faults = [0, 0, 0, 1, 1, 1, 3, len.div_ceil(8)][rng.random_range(0..8)];
     let is_byte = element.bits() == 8;
     let is_known = |code: u8| {
         let half = crate::fragment::bits::StoredBits::half(element, code);
