@@ -4,9 +4,12 @@ use super::machine::Machine;
 use super::{Argument, DeviceError};
 use std::sync::Arc;
 
-/// Memory of a device; freed when dropped.
+/// Memory of a device; freed when dropped, and with the last [`Graph`](super::Graph) that launches with it.
 #[derive(Debug)]
-pub struct Buffer {
+pub struct Buffer(Arc<Memory>);
+
+#[derive(Debug)]
+pub(super) struct Memory {
     machine: Arc<dyn Machine>,
     name: String,
     address: u64,
@@ -20,27 +23,27 @@ impl Buffer {
         bytes: usize,
     ) -> Result<Self, DeviceError> {
         let address = machine.allocate(name, bytes)?;
-        Ok(Self {
+        Ok(Self(Arc::new(Memory {
             machine,
             name: name.to_owned(),
             address,
             bytes,
-        })
+        })))
     }
 
     /// What reports call it.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.0.name
     }
 
     /// Its size.
-    pub const fn bytes(&self) -> usize {
-        self.bytes
+    pub fn bytes(&self) -> usize {
+        self.0.bytes
     }
 
     /// Where it lies in the device's memory.
-    pub const fn address(&self) -> u64 {
-        self.address
+    pub fn address(&self) -> u64 {
+        self.0.address
     }
 
     /// The address of byte `offset`, to launch with.
@@ -58,8 +61,8 @@ impl Buffer {
         data: &[T],
     ) -> Result<(), DeviceError> {
         self.check(offset, size_of_val(data))?;
-        let address = self.address + offset as u64;
-        self.machine.write(address, bytemuck::cast_slice(data))
+        let address = self.address() + offset as u64;
+        self.0.machine.write(address, bytemuck::cast_slice(data))
     }
 
     /// Copies from byte `offset` on to the host, after all launches before.
@@ -69,8 +72,8 @@ impl Buffer {
     /// written.
     pub fn read<T: bytemuck::Pod>(&self, offset: usize, data: &mut [T]) -> Result<(), DeviceError> {
         self.check(offset, size_of_val(data))?;
-        let address = self.address + offset as u64;
-        self.machine.read(address, bytemuck::cast_slice_mut(data))
+        let address = self.address() + offset as u64;
+        self.0.machine.read(address, bytemuck::cast_slice_mut(data))
     }
 
     /// Copies all of it to the host, but for bytes behind the last whole `T`.
@@ -79,30 +82,34 @@ impl Buffer {
     /// As [`Buffer::read`].
     pub fn download<T: bytemuck::Pod>(&self) -> Result<Vec<T>, DeviceError> {
         const { assert!(size_of::<T>() > 0) };
-        let mut data = vec![T::zeroed(); self.bytes / size_of::<T>()];
+        let mut data = vec![T::zeroed(); self.bytes() / size_of::<T>()];
         self.read(0, &mut data)?;
         Ok(data)
     }
 
     pub(super) fn check(&self, first: usize, bytes: usize) -> Result<(), DeviceError> {
         let end = first.saturating_add(bytes);
-        if end <= self.bytes {
+        if end <= self.bytes() {
             return Ok(());
         }
         Err(DeviceError::OutsideBuffer {
-            name: self.name.clone(),
+            name: self.name().to_owned(),
             first,
             end,
-            bytes: self.bytes,
+            bytes: self.bytes(),
         })
     }
 
     pub(super) fn is_of(&self, machine: &Arc<dyn Machine>) -> bool {
-        Arc::ptr_eq(&self.machine, machine)
+        Arc::ptr_eq(&self.0.machine, machine)
+    }
+
+    pub(super) fn share(&self) -> Arc<Memory> {
+        self.0.clone()
     }
 }
 
-impl Drop for Buffer {
+impl Drop for Memory {
     fn drop(&mut self) {
         self.machine.free(self.address);
     }

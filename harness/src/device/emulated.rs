@@ -180,6 +180,23 @@ impl Machine for Emulator {
         Ok(Some(statistics))
     }
 
+    /// There is nothing to prepare: the handle says nothing.
+    fn graph(&self, _launches: &[Launch]) -> Result<u64, DeviceError> {
+        Ok(0)
+    }
+
+    fn end_graph(&self, _graph: u64) {}
+
+    fn replay(
+        &self,
+        stream: u64,
+        _graph: u64,
+        launches: &[Launch],
+    ) -> Result<Option<Statistics>, DeviceError> {
+        let mut launches = launches.iter();
+        launches.try_fold(None, |_, launch| self.launch(stream, launch))
+    }
+
     unsafe fn copy(&self, _stream: u64, copy: Copy) -> Result<(), DeviceError> {
         // SAFETY: by the contract of this method.
         let host = unsafe { std::slice::from_raw_parts_mut(copy.host, copy.bytes) };

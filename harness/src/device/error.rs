@@ -109,6 +109,9 @@ pub enum DeviceError {
     /// The host asked for pinned memory that a copy is using.
     #[error("a copy of this pinned memory is under way; synchronise its stream first")]
     UnderWay,
+    /// Only launches are recorded.
+    #[error("a stream whose launches are being recorded cannot {0}")]
+    Recording(&'static str),
     /// Too many threads, blocks or bytes of shared memory, or none.
     #[error("{kernel}: {reason}")]
     Geometry {

@@ -35,6 +35,16 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn stream(&self) -> Result<u64, DeviceError>;
     fn end_stream(&self, stream: u64);
     fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError>;
+    /// Launches in order, to be made again and again; ended by `end_graph`.
+    fn graph(&self, launches: &[Launch]) -> Result<u64, DeviceError>;
+    fn end_graph(&self, graph: u64);
+    /// Makes the launches of a graph, which are these.
+    fn replay(
+        &self,
+        stream: u64,
+        graph: u64,
+        launches: &[Launch],
+    ) -> Result<Option<Statistics>, DeviceError>;
     /// # Safety
     /// `host` is pinned memory of `bytes` bytes that nobody else uses until the stream was
     /// synchronised; the device memory stays allocated as long.

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | found | at run time, by the driver library | always |
 //! | launches | in the order of a stream, beside the host | at once |
+//! | a [`Graph`] of launches | one call of the driver | one after the other |
 //! | errors of a kernel | from [`Stream::synchronize`], or the next copy | from [`Stream::launch`], by the sanitizer |
 //! | a kernel that hangs | not waited for longer than [`WATCHDOG`] | stopped by a budget of instructions |
 //! | after a fault | the device is lost to the process: each call gets the fault again | as before |
@@ -20,6 +21,7 @@ mod choice;
 mod cuda;
 mod emulated;
 mod error;
+mod graph;
 mod kernel;
 mod machine;
 mod properties;
@@ -30,6 +32,7 @@ pub use buffer::{Buffer, Pinned};
 pub use choice::DeviceChoice;
 pub use emulated::EmulatorOptions;
 pub use error::DeviceError;
+pub use graph::Graph;
 pub use kernel::{Argument, Kernel, KernelAttributes, Module};
 pub use properties::{DeviceKind, Properties};
 pub use ptx_emulator::launch::Geometry;

@@ -1,7 +1,8 @@
 //! Streams: launches and copies in order; events: where in a stream, and when.
 
 use super::buffer::PinnedMemory;
-use super::machine::{Copy, Launch, Machine};
+use super::graph::{Graph, Launches, Prepared};
+use super::machine::{Copy, Machine};
 use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Statistics};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -26,6 +27,30 @@ struct State {
     copied: Vec<Arc<PinnedMemory>>,
     /// Kernels under way: their modules stay loaded.
     launched: Vec<Kernel>,
+    /// Graphs under way.
+    replayed: Vec<Arc<Launches>>,
+    /// What was launched since a recording began.
+    recorded: Option<Vec<Prepared>>,
+}
+
+impl State {
+    /// # Errors
+    /// While launches are recorded.
+    fn check_idle(&self, what: &'static str) -> Result<(), DeviceError> {
+        match self.recorded {
+            Some(_) => Err(DeviceError::Recording(what)),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Ends a recording, however it ends.
+struct Recording<'s>(&'s Stream);
+
+impl Drop for Recording<'_> {
+    fn drop(&mut self) {
+        self.0.state().recorded = None;
+    }
 }
 
 impl Stream {
@@ -43,7 +68,7 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Launches a kernel.
+    /// Launches a kernel; or only notes it, see [`Stream::record_graph`].
     ///
     /// # Errors
     /// [`DeviceError`] if arguments or geometry do not fit the kernel or the device; on the
@@ -58,28 +83,65 @@ impl Stream {
             let what = format!("kernel `{}`", kernel.entry());
             return Err(DeviceError::OtherDevice(what));
         }
-        kernel.check(geometry)?;
-        let parameters = kernel.parameters(arguments)?;
-        let (module, handle) = kernel.handles();
-        let launch = Launch {
-            module,
-            kernel: handle,
-            entry: kernel.entry(),
-            geometry,
-            static_shared: kernel.attributes().static_shared,
-            parameters: &parameters,
-            offsets: &kernel.offsets(),
-        };
+        let prepared = Prepared::new(kernel, geometry, arguments)?;
         // Held over the launch, as over a copy: a synchronisation in between would let go of what
         // has just begun.
         let mut state = self.state();
-        let statistics = self.machine.launch(self.handle, &launch)?;
+        if let Some(recorded) = &mut state.recorded {
+            recorded.push(prepared);
+            return Ok(());
+        }
+        let statistics = self.machine.launch(self.handle, &prepared.launch())?;
         kernel.entry().clone_into(&mut state.last);
         let is_under_way = statistics.is_none();
         state.statistics = statistics;
         let is_held = |held: &Kernel| held.handles() == kernel.handles();
         if is_under_way && !state.launched.iter().any(is_held) {
             state.launched.push(kernel.clone());
+        }
+        Ok(())
+    }
+
+    /// A graph of what `launch` launches on this stream, none of which runs now. Nothing else is done on the
+    /// stream meanwhile: neither a copy, nor an event, nor waiting.
+    ///
+    /// # Errors
+    /// That of `launch`, after which the stream is as before; if the driver refuses.
+    pub fn record_graph<E: From<DeviceError>>(
+        &self,
+        launch: impl FnOnce(&Self) -> Result<(), E>,
+    ) -> Result<Graph, E> {
+        let mut state = self.state();
+        state.check_idle("record a graph")?;
+        state.recorded = Some(Vec::new());
+        drop(state);
+        let recording = Recording(self);
+        launch(self)?;
+        let recorded = self.state().recorded.take().unwrap_or_default();
+        drop(recording);
+        Ok(Graph::new(self.machine.clone(), recorded)?)
+    }
+
+    /// Makes the launches of a graph, on the buffers as they are now.
+    ///
+    /// # Errors
+    /// As [`Stream::launch`].
+    pub fn replay(&self, graph: &Graph) -> Result<(), DeviceError> {
+        if !graph.is_of(&self.machine) {
+            return Err(DeviceError::OtherDevice("the graph".to_owned()));
+        }
+        let mut state = self.state();
+        state.check_idle("replay another graph")?;
+        let launches = graph.share();
+        let statistics = launches.replay(self.handle)?;
+        if let Some(last) = launches.last() {
+            last.clone_into(&mut state.last);
+        }
+        let is_under_way = statistics.is_none();
+        state.statistics = statistics;
+        let is_held = |held: &Arc<Launches>| Arc::ptr_eq(held, &launches);
+        if is_under_way && !state.replayed.iter().any(is_held) {
+            state.replayed.push(launches);
         }
         Ok(())
     }
@@ -132,6 +194,7 @@ impl Stream {
             is_to_device,
         };
         let mut state = self.state();
+        state.check_idle("copy")?;
         // First, so that it outlives the copy whatever happens.
         state.copied.push(memory);
         // SAFETY: the host cannot reach the memory until `copied` lets it go after a
@@ -154,9 +217,11 @@ impl Stream {
     /// As [`Stream::synchronize`].
     pub fn synchronize_within(&self, limit: Duration) -> Result<(), DeviceError> {
         let mut state = self.state();
+        state.check_idle("be waited for")?;
         self.machine.synchronize(self.handle, &state.last, limit)?;
         state.copied.clear();
         state.launched.clear();
+        state.replayed.clear();
         Ok(())
     }
 
@@ -170,6 +235,7 @@ impl Stream {
     /// # Errors
     /// If the driver refuses.
     pub fn record(&self) -> Result<Event, DeviceError> {
+        self.state().check_idle("have an event")?;
         let handle = self.machine.record(self.handle)?;
         Ok(Event {
             machine: self.machine.clone(),
@@ -181,7 +247,8 @@ impl Stream {
 impl Drop for Stream {
     fn drop(&mut self) {
         let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let is_idle = state.copied.is_empty() && state.launched.is_empty();
+        let is_idle =
+            state.copied.is_empty() && state.launched.is_empty() && state.replayed.is_empty();
         if !is_idle
             && self
                 .machine
@@ -191,6 +258,7 @@ impl Drop for Stream {
             // The device may still write there: never given back.
             std::mem::forget(std::mem::take(&mut state.copied));
             std::mem::forget(std::mem::take(&mut state.launched));
+            std::mem::forget(std::mem::take(&mut state.replayed));
         }
         self.machine.end_stream(self.handle);
     }

@@ -2,5 +2,6 @@
 
 mod bench;
 mod faults;
+mod graphs;
 mod refusals;
 mod works;

@@ -39,6 +39,24 @@ impl Weights {
         })
     }
 
+    /// Weights that lie in these buffers.
+    pub(super) const fn of_parts(
+        format: WeightFormat,
+        [rows, cols]: [usize; 2],
+        codes: Buffer,
+        scales: Option<Buffer>,
+        alpha: f32,
+    ) -> Self {
+        Self {
+            format,
+            rows,
+            cols,
+            codes,
+            scales,
+            alpha,
+        }
+    }
+
     /// How they lie.
     pub const fn format(&self) -> &WeightFormat {
         &self.format
@@ -52,6 +70,21 @@ impl Weights {
     /// Columns: features of x.
     pub const fn cols(&self) -> usize {
         self.cols
+    }
+
+    /// Codes, as of [`FragmentTensor::codes`].
+    pub const fn codes(&self) -> &Buffer {
+        &self.codes
+    }
+
+    /// Scales, as of [`FragmentTensor::scales`]; weights in bf16 have none.
+    pub const fn scales(&self) -> Option<&Buffer> {
+        self.scales.as_ref()
+    }
+
+    /// What results are multiplied by.
+    pub const fn alpha(&self) -> f32 {
+        self.alpha
     }
 
     /// Bytes allocated.

@@ -4,19 +4,27 @@
 mod append;
 mod attention;
 mod block;
+mod embed;
 mod error;
 mod loaded;
 mod log_probs;
 mod matmul;
 mod rows;
+mod sample;
+mod shuffle;
 mod slice;
 
 pub use append::{AppendKernel, AppendOperands, Destination};
 pub(crate) use attention::score_factor;
 pub use attention::{AttentionKernel, AttentionOperands, Cache};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
+pub use embed::{EmbedKernel, EmbedOperands};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};
 pub use rows::{RowFactor, RowKernel, RowOperands};
+pub use sample::{SampleKernel, SampleOperands};
+pub use shuffle::{
+    PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands,
+};
 pub use slice::Slice;

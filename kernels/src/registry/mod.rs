@@ -6,6 +6,7 @@
 mod append;
 mod attention;
 mod block;
+mod embed;
 mod expected;
 mod log_probs;
 mod matmul;
@@ -13,6 +14,8 @@ mod matmul;
 pub mod guide {}
 mod problem;
 mod rows;
+mod sample;
+mod shuffle;
 mod substitute;
 mod sums;
 mod tensor;
@@ -28,7 +31,8 @@ use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
 use crate::ptx::{
-    AppendVariant, AttentionVariant, LogProbsVariant, MatmulVariant, RowVariant, Variant,
+    AppendVariant, AttentionVariant, EmbedVariant, LogProbsVariant, MatmulVariant, RowVariant,
+    SampleVariant, ShuffleVariant, Variant,
 };
 use mxlab_harness::device::{Device, Stream};
 use rand_chacha::ChaCha8Rng;
@@ -153,10 +157,16 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let attentions = AttentionVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    let samples = std::iter::once(Box::new(SampleVariant) as Box<dyn Entry>);
+    let embeds = std::iter::once(Box::new(EmbedVariant) as Box<dyn Entry>);
+    let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     blocks
         .chain(matmuls)
         .chain(rows)
         .chain(log_probs)
         .chain(appends)
         .chain(attentions)
+        .chain(samples)
+        .chain(embeds)
+        .chain(shuffles)
 }

@@ -7,8 +7,10 @@
 //! |---|---|
 //! | `open` | finding the driver and a device |
 //! | `fault` | kernels that crash or hang |
+//! | `graph` | launches of a graph |
 
 mod fault;
+mod graph;
 mod open;
 
 use super::machine::{Copy, Launch, Machine};
@@ -81,6 +83,12 @@ impl Cuda {
         unsafe { result::function::set_function_attribute(function, MOST, most as i32) }
             .map_err(self.faults.failed("ask for dynamic shared memory"))
     }
+}
+
+/// Where each parameter of a launch lies, as the driver asks for it.
+fn parameters(launch: &Launch) -> Vec<*mut c_void> {
+    let at = |&offset: &usize| launch.parameters[offset..].as_ptr().cast_mut().cast();
+    launch.offsets.iter().map(at).collect()
 }
 
 impl Drop for Cuda {
@@ -267,8 +275,7 @@ impl Machine for Cuda {
         let function = launch.kernel as sys::CUfunction;
         let dynamic = launch.geometry.dynamic_shared;
         self.opt_in(function, launch.static_shared, dynamic)?;
-        let at = |&offset: &usize| launch.parameters[offset..].as_ptr().cast_mut().cast();
-        let mut parameters: Vec<*mut c_void> = launch.offsets.iter().map(at).collect();
+        let mut parameters = parameters(launch);
         let [[gx, gy, gz], [bx, by, bz]] = [launch.geometry.grid, launch.geometry.block];
         // SAFETY: the kernel's module is loaded, the driver copies the parameters during the call,
         // and their number and sizes are those that the kernel declares.
@@ -284,6 +291,34 @@ impl Machine for Cuda {
         };
         launched.map_err(self.faults.failed("launch a kernel"))?;
         self.faults.launched(launch.entry);
+        Ok(None)
+    }
+
+    fn graph(&self, launches: &[Launch]) -> Result<u64, DeviceError> {
+        self.instantiate(launches)
+    }
+
+    fn end_graph(&self, graph: u64) {
+        if self.bind().is_ok() {
+            // SAFETY: from `graph`, ended once, after its launches.
+            let _ = unsafe { result::graph::exec_destroy(graph as sys::CUgraphExec) };
+        }
+    }
+
+    fn replay(
+        &self,
+        stream: u64,
+        graph: u64,
+        launches: &[Launch],
+    ) -> Result<Option<Statistics>, DeviceError> {
+        self.bind()?;
+        let (graph, stream) = (graph as sys::CUgraphExec, stream as sys::CUstream);
+        // SAFETY: both exist; what the launches need lives as long as the graph.
+        let launched = unsafe { result::graph::launch(graph, stream) };
+        launched.map_err(self.faults.failed("launch a graph"))?;
+        if let Some(last) = launches.last() {
+            self.faults.launched(last.entry);
+        }
         Ok(None)
     }
 

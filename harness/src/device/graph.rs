@@ -1,0 +1,119 @@
+//! Graphs: launches that are checked once and made again and again.
+
+use super::buffer::Memory;
+use super::machine::{Launch, Machine};
+use super::{Argument, DeviceError, Geometry, Kernel, Statistics};
+use std::sync::Arc;
+
+/// A launch that was checked, with all that has to be there when it is made.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    kernel: Kernel,
+    geometry: Geometry,
+    parameters: Vec<u8>,
+    offsets: Vec<usize>,
+    _buffers: Vec<Arc<Memory>>,
+}
+
+impl Prepared {
+    /// # Errors
+    /// If arguments or geometry do not fit the kernel.
+    pub fn new(
+        kernel: &Kernel,
+        geometry: Geometry,
+        arguments: &[Argument],
+    ) -> Result<Self, DeviceError> {
+        kernel.check(geometry)?;
+        let memory = |argument: &Argument| match argument {
+            Argument::Buffer(buffer) | Argument::BufferAt(buffer, _) => Some(buffer.share()),
+            Argument::U32(_) | Argument::U64(_) | Argument::F32(_) => None,
+        };
+        Ok(Self {
+            kernel: kernel.clone(),
+            geometry,
+            parameters: kernel.parameters(arguments)?,
+            offsets: kernel.offsets(),
+            _buffers: arguments.iter().filter_map(memory).collect(),
+        })
+    }
+
+    /// As machines take it.
+    pub fn launch(&self) -> Launch<'_> {
+        let (module, kernel) = self.kernel.handles();
+        Launch {
+            module,
+            kernel,
+            entry: self.kernel.entry(),
+            geometry: self.geometry,
+            static_shared: self.kernel.attributes().static_shared,
+            parameters: &self.parameters,
+            offsets: &self.offsets,
+        }
+    }
+}
+
+/// Launches in order, recorded by [`Stream::record_graph`](super::Stream::record_graph), to be made by
+/// [`Stream::replay`](super::Stream::replay) with little work of the host.
+///
+/// Their kernels stay loaded and their buffers allocated as long as it lives; an address given as a number is not known
+/// to be one. What buffers hold is read anew each time.
+#[derive(Debug)]
+pub struct Graph(Arc<Launches>);
+
+#[derive(Debug)]
+pub(super) struct Launches {
+    machine: Arc<dyn Machine>,
+    handle: u64,
+    recorded: Vec<Prepared>,
+}
+
+impl Graph {
+    pub(super) fn new(
+        machine: Arc<dyn Machine>,
+        recorded: Vec<Prepared>,
+    ) -> Result<Self, DeviceError> {
+        let launches: Vec<Launch> = recorded.iter().map(Prepared::launch).collect();
+        let handle = machine.graph(&launches)?;
+        Ok(Self(Arc::new(Launches {
+            machine,
+            handle,
+            recorded,
+        })))
+    }
+
+    /// Launches of it.
+    pub fn len(&self) -> usize {
+        self.0.recorded.len()
+    }
+
+    /// Whether nothing was launched.
+    pub fn is_empty(&self) -> bool {
+        self.0.recorded.is_empty()
+    }
+
+    pub(super) fn is_of(&self, machine: &Arc<dyn Machine>) -> bool {
+        Arc::ptr_eq(&self.0.machine, machine)
+    }
+
+    pub(super) fn share(&self) -> Arc<Launches> {
+        self.0.clone()
+    }
+}
+
+impl Launches {
+    pub fn replay(&self, stream: u64) -> Result<Option<Statistics>, DeviceError> {
+        let launches: Vec<Launch> = self.recorded.iter().map(Prepared::launch).collect();
+        self.machine.replay(stream, self.handle, &launches)
+    }
+
+    /// The kernel launched last.
+    pub fn last(&self) -> Option<&str> {
+        self.recorded.last().map(|prepared| prepared.kernel.entry())
+    }
+}
+
+impl Drop for Launches {
+    fn drop(&mut self) {
+        self.machine.end_graph(self.handle);
+    }
+}

@@ -1,0 +1,322 @@
+//! The shuffle kernels as entries.
+//!
+//! Sizes of a problem: rows, cols, src_stride in bytes, of codes; format, which of those that the kernel is for. Tensors: src,
+//! codes or scales. What is written counts only where there is no fault, as for its user.
+
+use super::{
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
+    Tensor, UNTOUCHED, exactly,
+};
+use crate::format::{
+    BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
+};
+use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, WeightFormat};
+use crate::launch::{LaunchError, ShuffleFault, ShuffleKernel, ShuffleOperands, Slice};
+use crate::ptx::{MatmulVariant, ShuffleVariant};
+use mxlab_harness::device::{Buffer, Device, Stream};
+use rand::Rng;
+use rand_chacha::ChaCha8Rng;
+
+impl ShuffleVariant {
+    /// The formats that the kernel is for, once each.
+    fn formats(&self) -> Vec<WeightFormat> {
+        let is_its = |format: &WeightFormat| match (self, format) {
+            (Self::Codes(..), format) => *self == Self::codes(format),
+            (_, WeightFormat::Dense) => false,
+            (Self::Scan(_), WeightFormat::Packed(format)) => *self == Self::scan(format),
+            (Self::Scales(_), WeightFormat::Packed(format)) => *self == Self::scales(format),
+        };
+        let all = MatmulVariant::all().map(|variant| *variant.weights());
+        let mut formats: Vec<WeightFormat> = all.filter(is_its).collect();
+        formats.dedup();
+        formats
+    }
+
+    /// The problem's format.
+    fn format(&self, problem: &Problem) -> Result<WeightFormat, ProblemError> {
+        let formats = self.formats();
+        let index = problem.size("format")?;
+        formats
+            .get(index)
+            .copied()
+            .ok_or_else(|| ProblemError::Unfit {
+                name: "format".to_owned(),
+                reason: format!("there are {}", formats.len()),
+            })
+    }
+
+    /// Bytes that it writes, or would if it wrote any.
+    fn dst_bytes(&self, problem: &Problem) -> Result<usize, ProblemError> {
+        let format = self.format(problem)?;
+        let (codes, scales) = format.bytes(problem.size("rows")?, problem.size("cols")?);
+        Ok(if self.is_codes() { codes } else { scales })
+    }
+
+    const fn is_codes(&self) -> bool {
+        matches!(self, Self::Codes(..))
+    }
+}
+
+/// A block format of the fragment format.
+fn block_format(format: &FragmentFormat) -> Result<BlockFormat, EntryError> {
+    let builder = BlockFormat::new(format.element()).scale(format.scale());
+    let builder = builder.block_size(format.block_size());
+    Ok(builder.tensor_scale(format.has_tensor_scale()).build()?)
+}
+
+/// The type of scales.
+const fn scale_type(scale: ScaleFormat) -> ElementType {
+    match scale.storage_bytes() {
+        1 => ElementType::U8,
+        2 => ElementType::U16,
+        _ => ElementType::U32,
+    }
+}
+
+/// The fragment tensor of a problem, whose other part is of zeros.
+fn fragments(
+    variant: &ShuffleVariant,
+    problem: &Problem,
+) -> Result<Result<FragmentTensor, FragmentError>, EntryError> {
+    let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+    let src = problem.tensor("src")?;
+    let stride = problem.size("src_stride")?;
+    let bytes = src.to_bytes();
+    let tight = |row_bytes: usize| -> Vec<u8> {
+        let rows = (0..rows).flat_map(|row| &bytes[row * stride..][..row_bytes]);
+        rows.copied().collect()
+    };
+    let WeightFormat::Packed(format) = variant.format(problem)? else {
+        let values = Tensor::from_bytes(ElementType::Bf16, &tight(2 * cols));
+        let bits: Vec<u16> = values.bits.iter().map(|&bits| bits as u16).collect();
+        return Ok(Ok(FragmentTensor::dense(&bits, rows, cols)));
+    };
+    let block = block_format(&format)?;
+    let zero = PackedTensor::zeroed(block, rows, cols)?;
+    let (codes, scales) = match variant.is_codes() {
+        true => {
+            let row_bytes = packed_row_bytes(format.element().bits(), cols);
+            (tight(row_bytes), zero.scales().to_vec())
+        }
+        false => (zero.codes().to_vec(), bytes),
+    };
+    let packed = PackedTensor::new(block, rows, cols, codes, scales, 1.0)?;
+    Ok(FragmentTensor::new(&packed))
+}
+
+/// The code of a scale: few from a middle, or any; seldom NaN.
+fn scale_code(rng: &mut ChaCha8Rng, scale: ScaleFormat, middle: u32, nan_in: u32) -> u32 {
+    let any = |rng: &mut ChaCha8Rng| rng.random_range(0..=scale.max_code());
+    match rng.random_range(0..nan_in.max(8)) {
+        0 if nan_in > 0 => scale.nan_code() | rng.random_range(0..2),
+        1 => any(rng),
+        _ => middle
+            .saturating_add(rng.random_range(0..9))
+            .min(scale.max_code()),
+    }
+}
+
+impl Entry for ShuffleVariant {
+    fn id(&self) -> String {
+        Self::id(self)
+    }
+
+    fn family(&self) -> &'static str {
+        "shuffle"
+    }
+
+    fn ptx(&self) -> String {
+        self.render()
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        match self {
+            Self::Codes(..) => 32,
+            _ => 1,
+        }
+    }
+
+    fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+        let formats = self.formats();
+        let index = rng.random_range(0..formats.len());
+        let cols = match rng.random_range(0..4) {
+            0 => 64 * rng.random_range(1..=3),
+            1 => rng.random_range(1..=400),
+            _ => rng.random_range(1..=130),
+        };
+        let rows = rng.random_range(1..=(6 * elements.max(1) / cols).clamp(1, 50));
+        let mut stride = 0;
+        let src = match (&formats[index], self) {
+            (WeightFormat::Dense, _) => {
+                stride = 2 * (cols + rng.random_range(0..3));
+                let value = |_| FloatType::Bf16.to_bits(rng.random_range(-2.0..2.0));
+                let bits = (0..rows * stride / 2).map(value).collect();
+                let element = ElementType::Bf16;
+                Tensor { element, bits }
+            }
+            (WeightFormat::Packed(format), Self::Codes(..)) => {
+                let row_bytes = packed_row_bytes(format.element().bits(), cols);
+                stride = row_bytes + rng.random_range(0..3);
+                let len = rows * stride;
+                Tensor::of_bytes(&codes(rng, format.element(), len))
+            }
+            (WeightFormat::Packed(format), _) => {
+                let (scale, blocks) = (format.scale(), cols.div_ceil(format.block_size()));
+                let middle = rng.random_range(0..=scale.max_code());
+                let count = (rows * blocks) as u32;
+                let nan_in = [0, 2 * count, count / 2][rng.random_range(0..3)];
+                let nan_in = if matches!(self, Self::Scan(_)) {
+                    nan_in
+                } else {
+                    0
+                };
+                let code = |_| scale_code(rng, scale, middle, nan_in);
+                let bits = (0..count).map(code).collect();
+                let element = scale_type(scale);
+                Tensor { element, bits }
+            }
+        };
+        Problem::new(
+            [
+                ("rows", rows),
+                ("cols", cols),
+                ("src_stride", stride),
+                ("format", index),
+            ],
+            [("src", src)],
+        )
+    }
+
+    fn elements(&self, problem: &Problem) -> u64 {
+        let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
+        size("rows").saturating_mul(size("cols"))
+    }
+
+    fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
+        let fragments = fragments(self, problem)?;
+        let fault = fragments.as_ref().err().and_then(ShuffleFault::of);
+        let largest = problem
+            .tensor("src")?
+            .bits
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0);
+        let dst = match (self, fragments) {
+            (_, Err(_)) => vec![UNTOUCHED; self.dst_bytes(problem)?],
+            (Self::Scales(_), Ok(tensor)) => tensor.scales,
+            (_, Ok(tensor)) => tensor.codes,
+        };
+        let fault = fault.unwrap_or(ShuffleFault::NONE);
+        Ok(exactly(outputs(self, dst, fault, largest)))
+    }
+
+    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
+        Ok(Box::new(ShuffleRunner {
+            variant: *self,
+            device: device.clone(),
+            kernel: ShuffleKernel::of_text(device, *self, ptx)?,
+        }))
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let formats = self.formats();
+        let (codes, scales) = formats[0].bytes(shape.rows, shape.cols);
+        match self {
+            Self::Codes(..) => 2 * codes as u64,
+            Self::Scan(_) => scales as u64,
+            Self::Scales(_) => 2 * scales as u64,
+        }
+    }
+}
+
+/// Bytes of codes, seldom with one that is no finite value.
+fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
+    let faults = [0, 0, 0, 1, 1, 1, 3, len.div_ceil(8)][rng.random_range(0..8)];
+    let is_byte = element.bits() == 8;
+    let is_known = |code: u8| {
+        let half = crate::fragment::bits::StoredBits::half(element, code);
+        half.is_some() && element.decode(code).is_finite()
+    };
+    let known: Vec<u8> = element.codes().filter(|&code| is_known(code)).collect();
+    let unknown: Vec<u8> = element.codes().filter(|&code| !is_known(code)).collect();
+    let mut bytes = vec![0; len];
+    for byte in &mut bytes {
+        let mut code = || known[rng.random_range(0..known.len())];
+        *byte = match element.bits() {
+            4 => code() | code() << 4,
+            _ if is_byte => code(),
+            _ => rng.random(),
+        };
+    }
+    if !unknown.is_empty() {
+        for _ in 0..faults {
+            bytes[rng.random_range(0..len)] = unknown[rng.random_range(0..unknown.len())];
+        }
+    }
+    bytes
+}
+
+/// What a kernel writes, by name.
+fn outputs(variant: &ShuffleVariant, dst: Vec<u8>, fault: ShuffleFault, largest: u32) -> Outputs {
+    let words = |bits| Tensor {
+        element: ElementType::U32,
+        bits,
+    };
+    let mut outputs = Outputs::new();
+    if !matches!(variant, ShuffleVariant::Scan(_)) {
+        outputs.insert("dst", Tensor::of_bytes(&dst));
+    }
+    if variant.has_fault() {
+        outputs.insert("fault", words(vec![fault.0 as u32, (fault.0 >> 32) as u32]));
+    }
+    if matches!(variant, ShuffleVariant::Scan(_)) {
+        outputs.insert("largest", words(vec![largest]));
+    }
+    outputs
+}
+
+/// A shuffle kernel on a device.
+struct ShuffleRunner {
+    variant: ShuffleVariant,
+    device: Device,
+    kernel: ShuffleKernel,
+}
+
+impl Runner for ShuffleRunner {
+    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let format = self.variant.format(problem)?;
+        let src = problem.tensor("src")?;
+        let bytes = self.variant.dst_bytes(problem)?;
+        let dst = self.device.upload("dst", &vec![UNTOUCHED; bytes])?;
+        // That of all scales, which a scan finds.
+        let is_scan = matches!(self.variant, ShuffleVariant::Scan(_));
+        let largest = src.bits.iter().copied().max().filter(|_| !is_scan);
+        let largest = self.device.upload("largest", &[largest.unwrap_or(0)])?;
+        let fault = self.device.upload("fault", &[ShuffleFault::NONE.0])?;
+        let src = self.device.upload("src", &src.to_bytes())?;
+        fn whole(buffer: &Buffer) -> Slice<'_> {
+            Slice { buffer, offset: 0 }
+        }
+        let operands = ShuffleOperands {
+            format,
+            rows,
+            cols,
+            src: whole(&src),
+            src_stride: problem.size("src_stride")?,
+            dst: Some(whole(&dst)),
+            fault: Some(whole(&fault)),
+            largest: Some(whole(&largest)),
+        };
+        self.kernel.launch(stream, &operands)?;
+        stream.synchronize()?;
+        let fault = ShuffleFault(fault.download::<u64>()?[0]);
+        let dst = match fault == ShuffleFault::NONE {
+            true => dst.download::<u8>()?,
+            false => vec![UNTOUCHED; bytes],
+        };
+        let largest = largest.download::<u32>()?[0];
+        Ok(outputs(&self.variant, dst, fault, largest))
+    }
+}
