@@ -10,10 +10,12 @@ mod block;
 pub mod exponential;
 mod matmul;
 mod rows;
+mod sample;
 
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};
 pub use rows::{LogProbs, log_probs, norm, rotate, sum_of_squares, swiglu};
+pub use sample::{MOST_LOGITS, SampleError, Sampling, sample};
 
 use block::round_block;
 pub(crate) use block::{BlockContext, quantize_block};
