@@ -1,8 +1,8 @@
-//! A strided view of a matrix, and the safe way into the `gemm` crate.
+//! A strided view of a matrix, and the safe way into the kernels of the `gemm` crate.
 
 use std::ops::Range;
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
 /// A strided view of an `f32` matrix.
 #[derive(Clone, Copy)]
@@ -63,8 +63,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Products that one chain of fused multiply-adds takes: what `gemm` itself never splits.
+const CHAIN: usize = 512;
+
 /// `out = alpha * a b`, or `out += alpha * a b` if `accumulate`; rows of `out` are
 /// `out_stride` apart. Runs on the calling thread.
+///
+/// Every element is summed in the order of the inner axis, in chains of [`CHAIN`] products that
+/// are then added up: it depends on its own row and column alone, never on the size of the product.
 ///
 /// # Panics
 /// When the inner sizes differ or the result does not fit `out`.
@@ -82,30 +88,39 @@ pub fn multiply(
         return;
     }
     assert!((m - 1) * out_stride + n <= out.len() && n <= out_stride);
-    // SAFETY: `Matrix::new` checked that every element of `a` and `b` lies in its slice
-    // (transposing swaps sizes and strides together), and the assertion above that every
-    // element of the result lies in `out`. `out` is borrowed mutably, so nothing overlaps it.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            out_stride as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+    for start in (0..k.max(1)).step_by(CHAIN) {
+        let inner = start..k.min(start + CHAIN);
+        let (a, b) = (a.cols(inner.clone()), b.rows(inner.clone()));
+        let accumulate = accumulate || start > 0;
+        // The kernels prefer results by columns, which the transposed product is. Conjugation
+        // changes nothing of reals, but without it small products would take short cuts that add
+        // in another order.
+        // SAFETY: `Matrix::new` checked that every element of `a` and `b` lies in its slice
+        // (transposing swaps sizes and strides together, `rows` and `cols` only narrow), and the
+        // assertion above that every element of the result lies in `out`. `out` is borrowed
+        // mutably, so nothing overlaps it.
+        unsafe {
+            gemm_f32::gemm::f32::get_gemm_fn()(
+                n,
+                m,
+                inner.len(),
+                out.as_mut_ptr(),
+                out_stride as isize,
+                1,
+                accumulate,
+                b.data.as_ptr(),
+                b.row_stride as isize,
+                b.col_stride as isize,
+                a.data.as_ptr(),
+                a.row_stride as isize,
+                a.col_stride as isize,
+                1.0,
+                alpha,
+                true,
+                true,
+                true,
+                Parallelism::None,
+            );
+        }
     }
 }
