@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
-use super::Cpu;
 use super::load::{load, place};
 use super::operations::with_values;
+use super::{Cache, Cpu};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
@@ -153,16 +153,19 @@ impl CpuModel<'_> {
         let inputs = requests
             .iter()
             .map(|request| &request.tokens[..request.tokens.len() - 1]);
-        let batch = Batch::pad(inputs, 0);
+        let batch = Batch::whole(inputs);
         let mut rows = Vec::new();
         let mut spans = Vec::with_capacity(requests.len());
-        for (index, request) in requests.iter().enumerate() {
-            let end = index * batch.length + request.tokens.len() - 1;
+        let mut end = 0;
+        for request in requests {
+            end += request.tokens.len() - 1;
             let start = rows.len();
             rows.extend((end - request.targets..end).map(|row| row as u32));
             spans.push(start..rows.len());
         }
-        let logits = self.llama.logits(&self.owner.engine, &batch, &rows)?;
+        let mut cache = Cache::none();
+        let engine = &self.owner.engine;
+        let logits = self.llama.logits(engine, &batch, &mut cache, &rows)?;
         let (_, vocabulary) = logits.dims2()?;
         let scores = with_values(&logits, |logits| {
             requests

@@ -124,3 +124,37 @@ pub fn multiply(
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_does_not_depend_on_the_size_of_the_product() {
+        let values = |seed: u32, count: usize| -> Vec<f32> {
+            let random = |i| mxlab_kernels::format::random_at(seed, i) as i32;
+            (0..count as u64).map(|i| random(i) as f32).collect()
+        };
+        for k in [1, 2, 3, 64, 512, 513, 1300] {
+            let (m, n) = (70, 90);
+            let (a, b) = (values(1, m * k), values(2, n * k));
+            let part = |rows: Range<usize>, cols: Range<usize>| {
+                let mut out = vec![0.0; rows.len() * cols.len()];
+                let a = Matrix::new(&a, m, k, k).rows(rows);
+                let b = Matrix::new(&b, n, k, k).rows(cols.clone());
+                multiply(&mut out, cols.len(), a, b.t(), 1.0, false);
+                out
+            };
+            let whole = part(0..m, 0..n);
+            for (rows, cols) in [(1, 1), (1, n), (2, 9), (m, 1), (15, 17), (65, 64)] {
+                let first = m - rows;
+                let some = part(first..m, 0..cols);
+                for (index, x) in some.iter().enumerate() {
+                    let (row, col) = (first + index / cols, index % cols);
+                    let expected = whole[row * n + col];
+                    assert_eq!(x.to_bits(), expected.to_bits(), "{rows} x {cols} x {k}");
+                }
+            }
+        }
+    }
+}
