@@ -14,6 +14,7 @@
 
 mod cache;
 mod engine;
+mod generator;
 mod load;
 mod matrix;
 mod operations;
