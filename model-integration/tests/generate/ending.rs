@@ -71,11 +71,11 @@ impl Generator for Reader<'_> {
 
     fn step(&mut self, running: &[usize]) -> Result<Vec<u32>> {
         self.engine.steps.borrow_mut().push(running.to_vec());
-        let mut next = |&index: &usize| {
+        let next = |&index: &usize| {
             self.read[index] += 1;
             self.engine.script[index][self.read[index] - 1]
         };
-        Ok(running.iter().map(|index| next(index)).collect())
+        Ok(running.iter().map(next).collect())
     }
 }
 
