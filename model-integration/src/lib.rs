@@ -9,6 +9,7 @@
 //! | [`embedded`] | the model and the task in the binary |
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
+//! | [`generate`] | continuing prompts: streaming text, timings, records |
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | how the embedded model was trained |
 //! | [`columns`] | tables in plain text |
@@ -21,6 +22,7 @@ pub mod config;
 pub mod corpus;
 pub mod embedded;
 pub mod eval;
+pub mod generate;
 pub mod llama;
 pub mod task;
 pub mod train;

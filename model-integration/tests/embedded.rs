@@ -7,7 +7,8 @@ use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
-use mxlab::llama::cpu::{self, Cpu, CpuEngine, Matrix};
+use mxlab::llama::cpu::{self, Cache, Cpu, CpuEngine, Matrix};
+use mxlab::llama::{Batch, Llama};
 use mxlab::train::{Recipe, train};
 use mxlab_kernels::format::FloatType;
 
@@ -70,6 +71,91 @@ fn scores_do_not_depend_on_the_batch_or_the_threads() {
                     "{} in {dtype}: batches of {batch} on {threads} threads",
                     config.name
                 );
+            }
+        }
+    }
+}
+
+/// The logits of every token of a batch, row after row.
+fn logits(llama: &Llama<Cpu>, engine: &Cpu, batch: &Batch, cache: &mut Cache) -> Vec<f32> {
+    let rows: Vec<u32> = (0..batch.tokens.len() as u32).collect();
+    let logits = llama.logits(engine, batch, cache, &rows).expect("logits");
+    let logits = logits.flatten_all().and_then(|logits| logits.to_vec1());
+    logits.expect("values")
+}
+
+#[test]
+fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
+    const VOCABULARY: usize = 896;
+    let tokenizer = checkpoint().tokenizer().expect("a tokenizer");
+    let sequences: Vec<Vec<u32>> = embedded::TASK
+        .lines()
+        .take(3)
+        .map(|line| tokenizer.encode(line, true).expect("tokens"))
+        .collect();
+    for dtype in [FloatType::Bf16, FloatType::F32] {
+        let engine = Cpu::new(dtype);
+        for config in [config("baseline"), config("mx-linear-kv"), stochastic()] {
+            let llama = cpu::load(&engine, &checkpoint(), &config, 512).expect("a model");
+            let whole = Batch::whole(sequences.iter().map(Vec::as_slice));
+            let mut expected = logits(&llama, &engine, &whole, &mut Cache::none()).into_iter();
+            let expected: Vec<Vec<f32>> = sequences
+                .iter()
+                .map(|tokens| expected.by_ref().take(tokens.len() * VOCABULARY).collect())
+                .collect();
+
+            // Prompts of unequal length, then pieces; sequences end one after the other.
+            let slots = [2, 0, 1];
+            let capacity = sequences.iter().map(Vec::len).max().expect("sequences");
+            let mut cache = Cache::new(llama.layers.len(), 3, capacity, 64);
+            let mut past = [0; 3];
+            let mut piece = [1, 9, 70];
+            while past
+                .iter()
+                .zip(&sequences)
+                .any(|(&past, all)| past < all.len())
+            {
+                let mut batch = Batch::default();
+                let mut pieces = Vec::new();
+                for (index, tokens) in sequences.iter().enumerate() {
+                    let end = tokens.len().min(past[index] + piece[index]);
+                    if past[index] < end {
+                        batch.push(slots[index], past[index], &tokens[past[index]..end]);
+                        pieces.push((index, past[index]..end));
+                    }
+                    past[index] = end;
+                }
+                let mut got = logits(&llama, &engine, &batch, &mut cache).into_iter();
+                for (index, range) in pieces {
+                    for position in range {
+                        let row: Vec<f32> = got.by_ref().take(VOCABULARY).collect();
+                        let expected = &expected[index][position * VOCABULARY..][..VOCABULARY];
+                        assert!(
+                            row.iter()
+                                .map(|x| x.to_bits())
+                                .eq(expected.iter().map(|x| x.to_bits())),
+                            "{} in {dtype}: position {position} of sequence {index}",
+                            config.name
+                        );
+                    }
+                }
+                piece = [1, 1, 2];
+            }
+
+            let cached = sequences[1].len();
+            for (past, length, expected) in [
+                (
+                    cached,
+                    capacity + 1 - cached,
+                    format!("holds {capacity} of each"),
+                ),
+                (cached + 1, 1, format!("holds {cached} of it")),
+            ] {
+                let mut over = Batch::default();
+                over.push(0, past, &vec![1; length]);
+                let error = llama.logits(&engine, &over, &mut cache, &[0]).err();
+                let error = error.expect("no room").to_string();
+                assert!(error.contains(&expected), "{error}");
             }
         }
     }

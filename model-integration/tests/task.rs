@@ -439,6 +439,10 @@ fn a_tokenizer_without_bos_is_told_of_where_one_is_needed() {
         fn encode(&self, text: &str, _: bool) -> anyhow::Result<Vec<u32>> {
             Ok(text.bytes().map(u32::from).collect())
         }
+        fn decode(&self, _: &[u32]) -> anyhow::Result<String> {
+            anyhow::bail!("not asked for")
+        }
+
         fn prefix_token(&self) -> Option<(u32, String)> {
             None
         }

@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::Done;
-use super::model::ModelArgs;
+use super::configuration::ConfigurationArgs;
+use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
 use crate::checkpoint::hub;
-use crate::config::{FormatFlags, QuantConfig, load, named};
 use crate::embedded;
-use crate::eval::model::{Engine, ModelInfo};
+use crate::eval::model::ModelInfo;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::eval::table::{TableFormat, render};
@@ -22,26 +22,25 @@ use crate::eval::{Evaluation, Outcome, Settings};
 use crate::task::named::NAMED;
 use crate::task::{self, DataSources, FewShot, Task};
 
-/// Padding stays short because examples of a batch are of similar length.
 const DEFAULT_BATCH_SIZE: usize = 16;
 
 #[derive(Args)]
 pub struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
-    #[command(flatten)]
-    task: TaskArgs,
-    /// Named configuration or TOML file; repeat, or separate by commas [default: every named
-    /// one; with format flags: baseline and what the flags say]
+    /// Type in which log-softmax is taken: float32, or model for that of the arithmetic, as
+    /// lm-evaluation-harness does
     #[arg(
         long,
-        value_name = "NAME|FILE",
-        value_delimiter = ',',
-        help_heading = "Formats"
+        value_name = "DTYPE",
+        default_value = "float32",
+        help_heading = "Model"
     )]
-    config: Vec<String>,
+    softmax_dtype: SoftmaxDtype,
     #[command(flatten)]
-    formats: FormatFlags,
+    task: TaskArgs,
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -123,10 +122,10 @@ fn batch_size(text: &str) -> Result<usize, String> {
 /// Evaluates and prints the table.
 pub fn run(args: &EvalArgs) -> Result<Done> {
     // What is cheap to check comes before what takes time.
-    let configs = args.configs()?;
+    let configs = args.configuration.all()?;
     let fewshot = args.task.fewshot()?;
     let tasks = args.task.load()?;
-    let engine = args.model.open()?;
+    let engine = args.model.open(args.softmax_dtype)?;
     let settings = Settings {
         batch_size: args.task.batch_size,
         limit: args.task.limit,
@@ -137,7 +136,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         overwrite: args.output.overwrite,
         log_samples: args.output.log_samples,
     };
-    let evaluation = Evaluation::new(&engine, tasks, configs, settings)?;
+    let evaluation = Evaluation::new(&*engine, tasks, configs, settings)?;
 
     let stop = stop_on_ctrl_c()?;
     let outcome = evaluation.run(&stop, &*args.output.progress(&evaluation))?;
@@ -153,25 +152,6 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         None => eprintln!("interrupted: nothing was kept; --output-path keeps what is done"),
     }
     Ok(Done::Interrupted)
-}
-
-impl EvalArgs {
-    fn configs(&self) -> Result<Vec<QuantConfig>> {
-        let flags = &self.formats;
-        if !self.config.is_empty() {
-            let configs = self.config.iter().map(|name| load(name, flags));
-            return Ok(configs.collect::<Result<_, _>>()?);
-        }
-        if flags.names_operand() {
-            let baseline = load("baseline", &FormatFlags::default())?;
-            let own = flags.config()?;
-            return Ok(match own.is_unquantised() {
-                true => vec![baseline],
-                false => vec![baseline, own],
-            });
-        }
-        Ok(named::all(flags)?)
-    }
 }
 
 impl TaskArgs {

@@ -2,8 +2,10 @@
 //!
 //! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
 
+mod configuration;
 mod eval;
 mod formats;
+mod generate;
 mod inspect;
 mod list;
 mod model;
@@ -40,6 +42,8 @@ enum Command {
     Eval(Box<eval::EvalArgs>),
     /// List number formats, or every code of one
     Formats(formats::FormatsArgs),
+    /// Continue prompts under a block-scaled configuration
+    Generate(Box<generate::GenerateArgs>),
     /// Say what a kernel takes and issues, and what time that predicts on a chip
     Inspect(inspect::InspectArgs),
     /// List the PTX kernels and what an element costs
@@ -69,6 +73,7 @@ pub fn main() -> ExitCode {
         None => eval::run(&cli.eval),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
+        Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::List(args)) => list::run(&args),
         Some(Command::Mutate(args)) => mutate::run(&args),

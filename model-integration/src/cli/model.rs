@@ -2,10 +2,13 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
+use mxlab_harness::device::DeviceChoice;
 use mxlab_kernels::format::FloatType;
 
+use super::output::Usage;
 use crate::checkpoint::{Checkpoint, hub};
 use crate::embedded;
+use crate::eval::model::Engine;
 use crate::llama::cpu::CpuEngine;
 
 #[derive(Args, Clone, Debug)]
@@ -17,10 +20,9 @@ pub struct ModelArgs {
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: Dtype,
-    /// Type in which log-softmax is taken: float32, or model for that of the arithmetic, as
-    /// lm-evaluation-harness does
-    #[arg(long, value_name = "DTYPE", default_value = "float32")]
-    pub softmax_dtype: SoftmaxDtype,
+    /// What runs the model: cpu
+    #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
+    pub device: DeviceChoice,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -33,6 +35,11 @@ pub struct Dtype(Option<FloatType>);
 /// A type, or that of the arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxDtype(Option<FloatType>);
+
+impl SoftmaxDtype {
+    /// Whatever the arithmetic is.
+    pub const F32: Self = Self(Some(FloatType::F32));
+}
 
 impl std::str::FromStr for Dtype {
     type Err = String;
@@ -70,8 +77,9 @@ pub fn threads(text: &str) -> Result<usize, String> {
 }
 
 impl ModelArgs {
-    /// Opens the model; nothing is loaded yet.
-    pub fn open(&self) -> Result<CpuEngine> {
+    /// Opens the model on its device; nothing is loaded yet. Log-softmax is taken in
+    /// `softmax_dtype`.
+    pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build_global().context("--threads")?;
@@ -82,7 +90,23 @@ impl ModelArgs {
         };
         let own = checkpoint.config().dtype;
         let dtype = self.dtype.0.unwrap_or(own);
-        let softmax_dtype = self.softmax_dtype.0.unwrap_or(dtype);
-        CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))
+        let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
+        open(self.device, checkpoint, dtype, softmax_dtype)
+    }
+}
+
+/// The engine that runs a checkpoint on a device.
+fn open(
+    device: DeviceChoice,
+    checkpoint: Checkpoint,
+    dtype: FloatType,
+    softmax_dtype: FloatType,
+) -> Result<Box<dyn Engine>> {
+    match device {
+        DeviceChoice::Cpu => {
+            let engine = CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))?;
+            Ok(Box::new(engine))
+        }
+        other => Err(Usage(format!("--device {other}: models run on `cpu` alone")).into()),
     }
 }

@@ -1,10 +1,12 @@
-//! What an evaluation asks of a model. Whoever runs one implements these traits; nothing else
+//! What an evaluation asks of a model, and the engine that makes models ready for that and for
+//! generation. Whoever runs one implements these traits; nothing else
 //! of the evaluation knows what a model is made of.
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};
 
 use crate::config::QuantConfig;
+use crate::generate::model::{Generator, Room};
 use crate::task::Tokenize;
 
 /// One sequence to score. The model's input is all tokens but the last; scored are the last
@@ -56,6 +58,15 @@ pub trait Engine {
     /// # Errors
     /// If it cannot be loaded under this configuration.
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>>;
+
+    /// The tokens that end a text.
+    fn eos_tokens(&self) -> &[u32];
+
+    /// Quantises the weights and makes the model ready to continue prompts.
+    ///
+    /// # Errors
+    /// As [`Engine::load`], and if there is no such room.
+    fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>>;
 
     /// What the model takes in memory under a configuration, from packed sizes.
     ///

@@ -64,7 +64,7 @@ pub struct Prompt {
 impl Plan {
     /// Encodes the examples that `limit` leaves and orders them as lm-evaluation-harness does:
     /// the longest first, equally long ones by their tokens. So memory runs out at once or not
-    /// at all, padding is short, and the remaining time is not underestimated.
+    /// at all, examples of a batch are alike, and the remaining time is not underestimated.
     ///
     /// # Errors
     /// Naming the file and line of an example that cannot be encoded.

@@ -5,130 +5,155 @@ use mxlab_kernels::format::BlockFormat;
 
 use super::RopeTable;
 
-/// A batch of token sequences, padded on the right to one length.
-///
-/// Padding needs no mask of its own: attention is causal, so no real position sees it.
-#[derive(Clone, Debug)]
+/// Tokens of any number of sequences, one sequence after another. Row `i` of an activation is
+/// token `i`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
-    /// Token ids, `[sequences, length]` row-major.
+    /// Token ids.
     pub tokens: Vec<u32>,
-    /// Number of sequences.
-    pub sequences: usize,
-    /// Positions per sequence, padding included.
+    /// The sequences that they belong to, in order.
+    pub sequences: Vec<Sequence>,
+}
+
+/// Some consecutive tokens of a sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sequence {
+    /// Its place in the cache.
+    pub slot: usize,
+    /// Positions before these tokens: keys and values of them are in the cache.
+    pub past: usize,
+    /// Number of these tokens.
     pub length: usize,
 }
 
+impl Sequence {
+    /// Positions up to the end of these tokens.
+    pub fn end(&self) -> usize {
+        self.past + self.length
+    }
+}
+
 impl Batch {
-    /// Lays `sequences` out side by side, filling the shorter ones up with `padding`.
-    pub fn pad<'a>(sequences: impl IntoIterator<Item = &'a [u32]>, padding: u32) -> Self {
-        let rows: Vec<&[u32]> = sequences.into_iter().collect();
-        let length = rows.iter().map(|row| row.len()).max().unwrap_or(0);
-        let mut tokens = Vec::with_capacity(rows.len() * length);
-        for row in &rows {
-            tokens.extend_from_slice(row);
-            tokens.resize(tokens.len() + length - row.len(), padding);
+    /// Sequences from their beginnings on, in slots 0, 1 and so on.
+    pub fn whole<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
+        let mut batch = Self::default();
+        for (slot, tokens) in sequences.into_iter().enumerate() {
+            batch.push(slot, 0, tokens);
         }
+        batch
+    }
+
+    /// Adds tokens of the sequence in `slot`, of which `past` positions are in the cache.
+    pub fn push(&mut self, slot: usize, past: usize, tokens: &[u32]) {
+        let length = tokens.len();
+        self.tokens.extend_from_slice(tokens);
+        self.sequences.push(Sequence { slot, past, length });
+    }
+
+    /// The position of every token in its sequence.
+    pub fn positions(&self) -> impl Iterator<Item = usize> {
+        self.sequences
+            .iter()
+            .flat_map(|sequence| sequence.past..sequence.end())
+    }
+
+    /// The given tokens alone, each where it is in its sequence.
+    pub fn select(&self, rows: &[u32]) -> Self {
+        let of_tokens: Vec<Sequence> = self
+            .sequences
+            .iter()
+            .flat_map(|&Sequence { slot, past, length }| {
+                (past..past + length).map(move |past| Sequence {
+                    slot,
+                    past,
+                    length: 1,
+                })
+            })
+            .collect();
         Self {
-            tokens,
-            sequences: rows.len(),
-            length,
+            tokens: rows.iter().map(|&row| self.tokens[row as usize]).collect(),
+            sequences: rows.iter().map(|&row| of_tokens[row as usize]).collect(),
         }
     }
 }
 
-/// The shape of one attention: grouped-query, causal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AttentionShape {
-    /// Number of sequences in the batch.
-    pub sequences: usize,
-    /// Positions per sequence.
-    pub length: usize,
+/// What the attention of one layer is, beside its operands: grouped-query, causal, with rotated
+/// queries and keys.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// Number of the layer, from 0.
+    pub layer: usize,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads; divides `heads`.
     pub kv_heads: usize,
     /// Features per head.
     pub head_dim: usize,
+    /// Angles of the rotation.
+    pub rope: &'a RopeTable,
+    /// Format of the keys in the cache, `None` for as they are.
+    pub keys: Option<&'a BlockFormat>,
+    /// Format of the values in the cache, `None` for as they are.
+    pub values: Option<&'a BlockFormat>,
 }
 
-/// The operations of a Llama. Activations are `[tokens, features]`, sequence after sequence.
+/// The operations of a Llama. Activations are `[tokens, features]`.
+///
+/// An operation that makes the input of a projection takes the `format` that the projection
+/// wants it in, `None` for as it is. Each token is quantised on its own, in blocks along all its
+/// features; a stochastic rounding is seeded by the position of the token in its sequence.
 pub trait Backend {
     /// An activation matrix.
-    type Activation: Clone;
+    type Activation;
     /// A weight matrix `[out, in]` in whatever form it is stored: dense or packed.
     type Matrix;
     /// A norm's gain or a bias.
     type Vector;
+    /// Keys and values of the positions before a batch.
+    type Cache;
     /// What can go wrong.
     type Error;
 
     /// Rows of the embedding table, one per token.
     fn embed(&self, table: &Self::Matrix, tokens: &[u32]) -> Result<Self::Activation, Self::Error>;
 
-    /// `x / rms(x) * gain` along the features.
+    /// `x / rms(x) * gain` along the features, in `format`.
     fn rms_norm(
         &self,
         x: &Self::Activation,
         gain: &Self::Vector,
         eps: f64,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// Quantises and dequantises keys or values in blocks along each head's `head_dim` features.
-    fn quantize_heads(
-        &self,
-        x: &Self::Activation,
-        head_dim: usize,
-        length: usize,
-        format: &BlockFormat,
-    ) -> Result<Self::Activation, Self::Error>;
-
-    /// Quantises and dequantises the input of a projection in blocks along all its features.
-    /// `length` is the positions per sequence.
-    fn quantize_features(
-        &self,
-        x: &Self::Activation,
-        length: usize,
-        format: &BlockFormat,
-    ) -> Result<Self::Activation, Self::Error>;
-
-    /// `x weight^T + bias`.
+    /// `x weight^T + bias`, rounded; then added to `residual` if there is one, and rounded again.
     fn linear(
         &self,
         x: &Self::Activation,
         weight: &Self::Matrix,
         bias: Option<&Self::Vector>,
+        residual: Option<&Self::Activation>,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// Rotates `heads` heads of every token by its position in its sequence.
-    fn rope(
+    /// Rotates queries and keys by their positions, quantises keys and values along each head and
+    /// appends them to `cache`; then the causal softmax attention of every query to all of its
+    /// sequence, `[tokens, heads * head_dim]` in `format`.
+    fn attend(
         &self,
-        x: &Self::Activation,
-        table: &RopeTable,
-        heads: usize,
-        length: usize,
+        query_key_value: [Self::Activation; 3],
+        attention: Attention,
+        cache: &mut Self::Cache,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// Causal softmax attention; `[tokens, heads * head_dim]`.
-    fn attention(
-        &self,
-        query: &Self::Activation,
-        key: &Self::Activation,
-        value: &Self::Activation,
-        shape: AttentionShape,
-    ) -> Result<Self::Activation, Self::Error>;
-
-    /// `silu(gate) * up`.
+    /// `silu(gate) * up` in `format`.
     fn swiglu(
         &self,
-        gate: &Self::Activation,
-        up: &Self::Activation,
-    ) -> Result<Self::Activation, Self::Error>;
-
-    /// `a + b`: the residual stream.
-    fn add(
-        &self,
-        a: &Self::Activation,
-        b: &Self::Activation,
+        gate_up: [Self::Activation; 2],
+        batch: &Batch,
+        format: Option<&BlockFormat>,
     ) -> Result<Self::Activation, Self::Error>;
 
     /// The given rows of `x`, in that order.

@@ -24,6 +24,24 @@ pub enum LlamaError {
         /// Rows of the embedding.
         vocabulary: usize,
     },
+    /// A sequence outgrows the cache.
+    #[error(
+        "a sequence of {positions} tokens does not fit the cache, which holds {capacity} of each"
+    )]
+    CacheFull {
+        /// Positions of the sequence.
+        positions: usize,
+        /// Positions that there is room for.
+        capacity: usize,
+    },
+    /// A sequence goes on from positions that are not in the cache.
+    #[error("a sequence goes on at position {past}, but the cache holds {cached} of it")]
+    NotCached {
+        /// Positions before the batch.
+        past: usize,
+        /// Positions in the cache.
+        cached: usize,
+    },
     /// A tensor is not on the CPU, or not contiguous.
     #[error("the CPU engine takes contiguous tensors on the CPU")]
     Layout,

@@ -6,7 +6,7 @@
 
 use mxlab_kernels::format::BlockFormat;
 
-use super::{AttentionShape, Backend, Batch, RopeTable};
+use super::{Attention, Backend, Batch, RopeTable};
 
 /// A projection: its weight, and the format its input is quantised to.
 pub struct Linear<B: Backend> {
@@ -67,7 +67,8 @@ pub struct Llama<B: Backend> {
 }
 
 impl<B: Backend> Llama<B> {
-    /// Logits `[rows, vocab]` at the given rows of the token grid (`sequence * length + position`).
+    /// Logits `[rows, vocab]` at the given tokens of the batch, whose keys and values are added to
+    /// `cache`.
     ///
     /// # Errors
     /// Whatever the backend's operations return.
@@ -75,98 +76,87 @@ impl<B: Backend> Llama<B> {
         &self,
         backend: &B,
         batch: &Batch,
+        cache: &mut B::Cache,
         rows: &[u32],
     ) -> Result<B::Activation, B::Error> {
         let mut x = backend.embed(&self.embedding, &batch.tokens)?;
-        for layer in &self.layers {
-            x = self.attend(backend, layer, &x, batch)?;
-            x = self.transform(backend, layer, &x, batch.length)?;
+        for index in 0..self.layers.len() {
+            x = self.attend(backend, index, &x, batch, cache)?;
+            x = self.transform(backend, index, &x, batch)?;
         }
         let x = backend.select(&x, rows)?;
-        let x = backend.rms_norm(&x, &self.norm, self.eps)?;
-        backend.linear(&x, self.head.as_ref().unwrap_or(&self.embedding), None)
+        let x = backend.rms_norm(&x, &self.norm, self.eps, &batch.select(rows), None)?;
+        let head = self.head.as_ref().unwrap_or(&self.embedding);
+        backend.linear(&x, head, None, None)
     }
 
     /// `x + o(attention(norm(x)))`.
     fn attend(
         &self,
         backend: &B,
-        layer: &Layer<B>,
+        index: usize,
         x: &B::Activation,
         batch: &Batch,
+        cache: &mut B::Cache,
     ) -> Result<B::Activation, B::Error> {
-        let length = batch.length;
-        let normed = backend.rms_norm(x, &layer.input_norm, self.eps)?;
-        let [q, k, v] = project(backend, &normed, length, [&layer.q, &layer.k, &layer.v])?;
-        let q = backend.rope(&q, &self.rope, self.heads, length)?;
-        let k = backend.rope(&k, &self.rope, self.kv_heads, length)?;
-        let k = self.store(backend, k, length, layer.keys.as_ref())?;
-        let v = self.store(backend, v, length, layer.values.as_ref())?;
-        let shape = AttentionShape {
-            sequences: batch.sequences,
-            length,
+        let layer = &self.layers[index];
+        let normed = |format: Option<&BlockFormat>| {
+            backend.rms_norm(x, &layer.input_norm, self.eps, batch, format)
+        };
+        let qkv = project(backend, normed, [&layer.q, &layer.k, &layer.v])?;
+        let attention = Attention {
+            layer: index,
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
+            rope: &self.rope,
+            keys: layer.keys.as_ref(),
+            values: layer.values.as_ref(),
         };
-        let context = backend.attention(&q, &k, &v, shape)?;
-        let [out] = project(backend, &context, length, [&layer.o])?;
-        backend.add(x, &out)
-    }
-
-    /// What the KV cache gives back for `x`: quantised along `head_dim`.
-    fn store(
-        &self,
-        backend: &B,
-        x: B::Activation,
-        length: usize,
-        format: Option<&BlockFormat>,
-    ) -> Result<B::Activation, B::Error> {
-        match format {
-            Some(format) => backend.quantize_heads(&x, self.head_dim, length, format),
-            None => Ok(x),
-        }
+        let o = &layer.o;
+        let context = backend.attend(qkv, attention, cache, batch, o.activations.as_ref())?;
+        backend.linear(&context, &o.weight, o.bias.as_ref(), Some(x))
     }
 
     /// `x + down(swiglu(gate(norm(x)), up(norm(x))))`.
     fn transform(
         &self,
         backend: &B,
-        layer: &Layer<B>,
+        index: usize,
         x: &B::Activation,
-        length: usize,
+        batch: &Batch,
     ) -> Result<B::Activation, B::Error> {
-        let normed = backend.rms_norm(x, &layer.post_attention_norm, self.eps)?;
-        let [gate, up] = project(backend, &normed, length, [&layer.gate, &layer.up])?;
-        let inner = backend.swiglu(&gate, &up)?;
-        let [out] = project(backend, &inner, length, [&layer.down])?;
-        backend.add(x, &out)
+        let layer = &self.layers[index];
+        let normed = |format: Option<&BlockFormat>| {
+            backend.rms_norm(x, &layer.post_attention_norm, self.eps, batch, format)
+        };
+        let gate_up = project(backend, normed, [&layer.gate, &layer.up])?;
+        let down = &layer.down;
+        let inner = backend.swiglu(gate_up, batch, down.activations.as_ref())?;
+        backend.linear(&inner, &down.weight, down.bias.as_ref(), Some(x))
     }
 }
 
-/// Runs projections that share an input, quantising it once per distinct format.
+/// Runs projections that share an input, which `input` makes once per distinct format.
 fn project<B: Backend, const N: usize>(
     backend: &B,
-    x: &B::Activation,
-    length: usize,
+    input: impl Fn(Option<&BlockFormat>) -> Result<B::Activation, B::Error>,
     linears: [&Linear<B>; N],
 ) -> Result<[B::Activation; N], B::Error> {
-    let mut quantized: Option<(&BlockFormat, B::Activation)> = None;
+    let mut inputs: Vec<(Option<&BlockFormat>, B::Activation)> = Vec::with_capacity(1);
     let mut outputs = Vec::with_capacity(N);
     for linear in linears {
-        let output = match &linear.activations {
-            None => backend.linear(x, &linear.weight, linear.bias.as_ref())?,
-            Some(format) => {
-                let input = match quantized.take() {
-                    Some((made_for, input)) if made_for == format => input,
-                    _ => backend.quantize_features(x, length, format)?,
-                };
-                let output = backend.linear(&input, &linear.weight, linear.bias.as_ref())?;
-                quantized = Some((format, input));
-                output
+        let format = linear.activations.as_ref();
+        let made = inputs.iter().position(|(made_for, _)| *made_for == format);
+        let made = match made {
+            Some(made) => made,
+            None => {
+                inputs.push((format, input(format)?));
+                inputs.len() - 1
             }
         };
-        outputs.push(output);
+        let x = &inputs[made].1;
+        outputs.push(backend.linear(x, &linear.weight, linear.bias.as_ref(), None)?);
     }
     Ok(outputs
         .try_into()

@@ -13,7 +13,7 @@ pub mod ops;
 pub mod rope;
 pub mod score;
 
-pub use backend::{AttentionShape, Backend, Batch};
+pub use backend::{Attention, Backend, Batch, Sequence};
 pub use error::LlamaError;
 pub use forward::{Layer, Linear, Llama};
 pub use rope::RopeTable;

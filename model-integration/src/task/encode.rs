@@ -13,6 +13,12 @@ pub trait Tokenize {
     /// If the text cannot be encoded.
     fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>>;
 
+    /// The text of tokens, special ones left out.
+    ///
+    /// # Errors
+    /// If they cannot be decoded.
+    fn decode(&self, tokens: &[u32]) -> Result<String>;
+
     /// The token that stands for an empty context: BOS, or else EOS, as id and text.
     fn prefix_token(&self) -> Option<(u32, String)>;
 }

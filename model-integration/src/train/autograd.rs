@@ -3,11 +3,11 @@
 //! Products, gathers and sums are candle's own. Norm, rotation, attention, gate and loss are
 //! fused operations with the gradients spelt out in [`super::fused`].
 
-use candle_core::{Result, Tensor};
+use candle_core::{Result, Tensor, bail};
 use mxlab_kernels::format::BlockFormat;
 
-use super::fused::{Attention, RmsNorm, Rope, SwiGlu};
-use crate::llama::{AttentionShape, Backend, RopeTable};
+use super::fused::{self, RmsNorm, Rope, SwiGlu};
+use crate::llama::{Attention, Backend, Batch};
 
 /// The differentiable engine.
 pub struct Autograd;
@@ -16,64 +16,94 @@ impl Backend for Autograd {
     type Activation = Tensor;
     type Matrix = Tensor;
     type Vector = Tensor;
+    type Cache = ();
     type Error = candle_core::Error;
 
     fn embed(&self, table: &Tensor, tokens: &[u32]) -> Result<Tensor> {
         table.index_select(&Tensor::new(tokens, table.device())?, 0)
     }
 
-    fn rms_norm(&self, x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
+    fn rms_norm(
+        &self,
+        x: &Tensor,
+        gain: &Tensor,
+        eps: f64,
+        _: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Tensor> {
+        unquantised(format)?;
         x.apply_op2(gain, RmsNorm { eps })
     }
 
-    fn quantize_features(&self, _: &Tensor, _: usize, format: &BlockFormat) -> Result<Tensor> {
-        candle_core::bail!("training runs unquantised, not in {format}")
-    }
-
-    fn quantize_heads(
+    fn linear(
         &self,
-        _: &Tensor,
-        _: usize,
-        _: usize,
-        format: &BlockFormat,
+        x: &Tensor,
+        weight: &Tensor,
+        bias: Option<&Tensor>,
+        residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        candle_core::bail!("training runs unquantised, not in {format}")
-    }
-
-    fn linear(&self, x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
-        let y = x.matmul(&weight.t()?)?;
-        match bias {
-            Some(bias) => y.broadcast_add(bias),
+        let mut y = x.matmul(&weight.t()?)?;
+        if let Some(bias) = bias {
+            y = y.broadcast_add(bias)?;
+        }
+        match residual {
+            Some(residual) => residual + y,
             None => Ok(y),
         }
     }
 
-    fn rope(&self, x: &Tensor, table: &RopeTable, _: usize, length: usize) -> Result<Tensor> {
-        x.apply_op1(Rope {
-            table: table.clone(),
-            length,
-        })
-    }
-
-    fn attention(
+    fn attend(
         &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        shape: AttentionShape,
+        [query, key, value]: [Tensor; 3],
+        attention: Attention,
+        (): &mut (),
+        batch: &Batch,
+        format: Option<&BlockFormat>,
     ) -> Result<Tensor> {
-        query.apply_op3(key, value, Attention { shape })
+        for format in [attention.keys, attention.values, format] {
+            unquantised(format)?;
+        }
+        let length = batch.sequences.first().map_or(0, |first| first.length);
+        if batch
+            .sequences
+            .iter()
+            .any(|s| s.past > 0 || s.length != length)
+        {
+            bail!("training takes whole sequences of one length");
+        }
+        let rope = || Rope {
+            table: attention.rope.clone(),
+            length,
+        };
+        let (query, key) = (query.apply_op1(rope())?, key.apply_op1(rope())?);
+        let own = fused::Attention {
+            sequences: batch.sequences.len(),
+            length,
+            heads: attention.heads,
+            kv_heads: attention.kv_heads,
+            head_dim: attention.head_dim,
+        };
+        query.apply_op3(&key, &value, own)
     }
 
-    fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor> {
-        gate.apply_op2(up, SwiGlu)
-    }
-
-    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor> {
-        a + b
+    fn swiglu(
+        &self,
+        [gate, up]: [Tensor; 2],
+        _: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Tensor> {
+        unquantised(format)?;
+        gate.apply_op2(&up, SwiGlu)
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         x.index_select(&Tensor::new(rows, x.device())?, 0)
+    }
+}
+
+fn unquantised(format: Option<&BlockFormat>) -> Result<()> {
+    match format {
+        Some(format) => bail!("training runs unquantised, not in {format}"),
+        None => Ok(()),
     }
 }

@@ -5,8 +5,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
+use crate::llama::RopeTable;
 use crate::llama::ops::{self, attention::Head};
-use crate::llama::{AttentionShape, RopeTable};
 
 /// The contiguous `f32` values behind a tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -110,31 +110,38 @@ impl CustomOp1 for Rope {
     }
 }
 
-/// Causal grouped-query attention. The backward pass computes the weights again.
+/// Causal grouped-query attention of sequences of one length. The backward pass computes the weights
+/// again.
 pub struct Attention {
-    pub shape: AttentionShape,
+    pub sequences: usize,
+    /// Positions per sequence.
+    pub length: usize,
+    pub heads: usize,
+    pub kv_heads: usize,
+    /// Features per head.
+    pub head_dim: usize,
 }
 
 impl Attention {
     fn head(&self) -> Head {
         Head {
-            length: self.shape.length,
-            head_dim: self.shape.head_dim,
-            query_stride: self.shape.heads * self.shape.head_dim,
-            key_stride: self.shape.kv_heads * self.shape.head_dim,
+            past: 0,
+            length: self.length,
+            head_dim: self.head_dim,
+            query_stride: self.heads * self.head_dim,
+            key_stride: self.kv_heads * self.head_dim,
         }
     }
 
     /// Offsets into query and key of every head of every sequence.
-    fn offsets(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
-        let (shape, head) = (self.shape, self.head());
-        let group = shape.heads / shape.kv_heads;
-        (0..shape.sequences).flat_map(move |sequence| {
-            let token = sequence * shape.length;
-            (0..shape.heads).map(move |h| {
+    fn offsets(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (head, group) = (self.head(), self.heads / self.kv_heads);
+        (0..self.sequences).flat_map(move |sequence| {
+            let token = sequence * head.length;
+            (0..self.heads).map(move |h| {
                 (
-                    token * head.query_stride + h * shape.head_dim,
-                    token * head.key_stride + h / group * shape.head_dim,
+                    token * head.query_stride + h * head.head_dim,
+                    token * head.key_stride + h / group * head.head_dim,
                 )
             })
         })
@@ -379,16 +386,16 @@ mod tests {
             })
         });
 
-        let shape = AttentionShape {
-            sequences: 2,
-            length: 3,
-            heads: 4,
-            kv_heads: 2,
-            head_dim: 2,
-        };
         let (k, v) = (random(&mut rng, (6, 4)), random(&mut rng, (6, 4)));
         check(&[x.clone(), k, v], |v| {
-            v[0].apply_op3(&v[1], &v[2], Attention { shape })
+            let attention = Attention {
+                sequences: 2,
+                length: 3,
+                heads: 4,
+                kv_heads: 2,
+                head_dim: 2,
+            };
+            v[0].apply_op3(&v[1], &v[2], attention)
         });
 
         let up = random(&mut rng, (6, 8));

@@ -87,27 +87,38 @@ impl Tally {
     }
 }
 
+/// The inputs of a shard, filled up on the right to one length, and that length. No real position
+/// sees the filling, because attention is causal.
+fn padded(shard: &[Sample]) -> (Batch, usize) {
+    let length = shard.iter().map(|sample| sample.tokens.len() - 1).max();
+    let length = length.unwrap_or(0);
+    let mut batch = Batch::default();
+    for (slot, sample) in shard.iter().enumerate() {
+        let mut tokens = sample.tokens[..sample.tokens.len() - 1].to_vec();
+        tokens.resize(length, EOS_ID);
+        batch.push(slot, 0, &tokens);
+    }
+    (batch, length)
+}
+
 /// Loss and gradient of one shard. `total` is the weight of the whole batch.
 ///
 /// # Errors
 /// When a tensor operation fails.
 pub fn gradient(model: &Llama<Autograd>, shard: &[Sample], total: f32) -> Result<ShardResult> {
-    let inputs = shard
-        .iter()
-        .map(|sample| &sample.tokens[..sample.tokens.len() - 1]);
-    let batch = Batch::pad(inputs, EOS_ID);
+    let (batch, length) = padded(shard);
     let mut rows = Vec::new();
     let mut targets = Vec::new();
     let mut weights = Vec::new();
     let mut ends = Vec::new();
     for (index, sample) in shard.iter().enumerate() {
-        let first = (index * batch.length) as u32;
+        let first = (index * length) as u32;
         rows.extend((first..).take(sample.weights.len()));
         targets.extend_from_slice(&sample.tokens[1..]);
         weights.extend_from_slice(&sample.weights);
         ends.push(rows.len() - 1);
     }
-    let logits = model.logits(&Autograd, &batch, &rows)?;
+    let logits = model.logits(&Autograd, &batch, &mut (), &rows)?;
     let loss = (logits.apply_op1(CrossEntropy {
         targets: targets.clone(),
         weights: weights.clone(),

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use mxlab::config::QuantConfig;
 use mxlab::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
+use mxlab::generate::model::{Generator, Room};
 use mxlab::task::Tokenize;
 
 /// The token of `<s>`.
@@ -45,6 +46,10 @@ impl Tokenize for CharTokenizer {
         Ok(tokens)
     }
 
+    fn decode(&self, _: &[u32]) -> anyhow::Result<String> {
+        anyhow::bail!("the toy does not decode")
+    }
+
     fn prefix_token(&self) -> Option<(u32, String)> {
         Some((BOS, "<s>".into()))
     }
@@ -60,6 +65,11 @@ impl Tokenize for Hf {
             .map_err(anyhow::Error::from_boxed)?
             .get_ids()
             .to_vec())
+    }
+
+    fn decode(&self, tokens: &[u32]) -> anyhow::Result<String> {
+        let text = self.0.decode(tokens, true);
+        text.map_err(anyhow::Error::from_boxed)
     }
 
     fn prefix_token(&self) -> Option<(u32, String)> {
@@ -124,6 +134,14 @@ impl Engine for ToyEngine {
             engine: self,
             config: config.describe(),
         }))
+    }
+
+    fn eos_tokens(&self) -> &[u32] {
+        &[]
+    }
+
+    fn generator(&self, _: &QuantConfig, _: Room) -> anyhow::Result<Box<dyn Generator + '_>> {
+        anyhow::bail!("the toy does not generate")
     }
 
     fn footprint(&self, config: &QuantConfig) -> anyhow::Result<Footprint> {

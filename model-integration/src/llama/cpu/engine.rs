@@ -1,16 +1,18 @@
-//! The CPU engine as an evaluation sees it: a checkpoint that scores token sequences under
-//! any configuration.
+//! The CPU engine as evaluation and generation see it: a checkpoint that scores and continues
+//! token sequences under any configuration.
 
 use anyhow::{Context, Result};
 use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
-use super::Cpu;
+use super::generator::CpuGenerator;
 use super::load::{load, place};
 use super::operations::with_values;
+use super::{Cache, Cpu};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
+use crate::generate::model::{Generator, Room};
 use crate::llama::score::score;
 use crate::llama::{Batch, Llama, RopeTable};
 use crate::task::Tokenize;
@@ -66,6 +68,15 @@ impl CpuEngine {
     }
 }
 
+impl CpuEngine {
+    /// The model under a configuration, with rotary tables for that many positions.
+    fn llama(&self, config: &QuantConfig, positions: usize) -> Result<Llama<Cpu>> {
+        self.check(config)?;
+        load(&self.engine, &self.checkpoint, config, positions)
+            .with_context(|| format!("loading {} as `{}`", self.info.name, config.name))
+    }
+}
+
 impl Engine for CpuEngine {
     fn info(&self) -> &ModelInfo {
         &self.info
@@ -87,10 +98,17 @@ impl Engine for CpuEngine {
     }
 
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>> {
-        self.check(config)?;
-        let llama = load(&self.engine, &self.checkpoint, config, FIRST_POSITIONS)
-            .with_context(|| format!("loading {} as `{}`", self.info.name, config.name))?;
+        let llama = self.llama(config, FIRST_POSITIONS)?;
         Ok(Box::new(CpuModel { owner: self, llama }))
+    }
+
+    fn eos_tokens(&self) -> &[u32] {
+        &self.checkpoint.config().eos_token_ids
+    }
+
+    fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
+        let llama = self.llama(config, room.tokens)?;
+        Ok(Box::new(CpuGenerator::new(self.engine, llama, room)))
     }
 
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
@@ -153,16 +171,19 @@ impl CpuModel<'_> {
         let inputs = requests
             .iter()
             .map(|request| &request.tokens[..request.tokens.len() - 1]);
-        let batch = Batch::pad(inputs, 0);
+        let batch = Batch::whole(inputs);
         let mut rows = Vec::new();
         let mut spans = Vec::with_capacity(requests.len());
-        for (index, request) in requests.iter().enumerate() {
-            let end = index * batch.length + request.tokens.len() - 1;
+        let mut end = 0;
+        for request in requests {
+            end += request.tokens.len() - 1;
             let start = rows.len();
             rows.extend((end - request.targets..end).map(|row| row as u32));
             spans.push(start..rows.len());
         }
-        let logits = self.llama.logits(&self.owner.engine, &batch, &rows)?;
+        let mut cache = Cache::none();
+        let engine = &self.owner.engine;
+        let logits = self.llama.logits(engine, &batch, &mut cache, &rows)?;
         let (_, vocabulary) = logits.dims2()?;
         let scores = with_values(&logits, |logits| {
             requests
@@ -203,9 +224,13 @@ impl Tokenize for Tokenizer {
         Ok(Tokenizer::encode(self, text, add_special_tokens)?)
     }
 
+    fn decode(&self, tokens: &[u32]) -> Result<String> {
+        Ok(Tokenizer::decode(self, tokens, true)?)
+    }
+
     fn prefix_token(&self) -> Option<(u32, String)> {
         let id = Tokenizer::prefix_token(self)?;
-        let text = self.decode(&[id], false).ok()?;
+        let text = Tokenizer::decode(self, &[id], false).ok()?;
         Some((id, text))
     }
 }

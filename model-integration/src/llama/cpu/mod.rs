@@ -9,15 +9,20 @@
 //! Weights stay as they are stored (mapped from the file, or packed) and are widened a panel
 //! at a time when they are used, so a model is never in memory twice.
 //!
-//! Nothing of a row depends on the rows beside it: scores do not change with the batch.
+//! Nothing of a row depends on the rows beside it, and every sum has one order: scores change
+//! neither with the batch nor with what of a sequence is in the cache already.
 
+mod cache;
 mod engine;
+mod generator;
 mod load;
 mod matrix;
 mod operations;
+mod rounding;
 
 use mxlab_kernels::format::FloatType;
 
+pub use cache::Cache;
 pub use engine::CpuEngine;
 pub use load::load;
 pub use matrix::Matrix;

@@ -1,13 +1,13 @@
-//! The operations of the forward pass, parallel over rows, heads or panels.
+//! The operations of the forward pass, parallel over rows, sequences or panels.
 
 use candle_core::{Device, Shape, Storage, Tensor};
-use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::BlockFormat;
 use rayon::prelude::*;
 
-use super::{Cpu, Matrix};
+use super::rounding::Rounding;
+use super::{Cache, Cpu, Matrix};
 use crate::llama::ops::{self, attention::Head, narrow};
-use crate::llama::{AttentionShape, Backend, LlamaError, RopeTable};
+use crate::llama::{Attention, Backend, Batch, LlamaError};
 
 /// Weight elements widened at a time: few enough to stay near the cores.
 const PANEL: usize = 1 << 20;
@@ -18,6 +18,7 @@ impl Backend for Cpu {
     type Activation = Tensor;
     type Matrix = Matrix;
     type Vector = Vec<f32>;
+    type Cache = Cache;
     type Error = LlamaError;
 
     fn embed(&self, table: &Matrix, tokens: &[u32]) -> Result<Tensor, LlamaError> {
@@ -36,30 +37,19 @@ impl Backend for Cpu {
         tensor(out, (tokens.len(), features))
     }
 
-    fn rms_norm(&self, x: &Tensor, gain: &Vec<f32>, eps: f64) -> Result<Tensor, LlamaError> {
-        self.by_rows(x, gain.len(), |_, out, x| {
+    fn rms_norm(
+        &self,
+        x: &Tensor,
+        gain: &Vec<f32>,
+        eps: f64,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Tensor, LlamaError> {
+        let input = self.input(format, gain.len(), batch)?;
+        self.by_rows(x, gain.len(), |first, out, x| {
             ops::rms_norm(out, x, gain, eps, self.dtype);
+            input.apply(first, out);
         })
-    }
-
-    fn quantize_features(
-        &self,
-        x: &Tensor,
-        length: usize,
-        format: &BlockFormat,
-    ) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        self.quantize_rows(x, features, length, format)
-    }
-
-    fn quantize_heads(
-        &self,
-        x: &Tensor,
-        head_dim: usize,
-        length: usize,
-        format: &BlockFormat,
-    ) -> Result<Tensor, LlamaError> {
-        self.quantize_rows(x, head_dim, length, format)
     }
 
     fn linear(
@@ -67,93 +57,88 @@ impl Backend for Cpu {
         x: &Tensor,
         weight: &Matrix,
         bias: Option<&Vec<f32>>,
+        residual: Option<&Tensor>,
     ) -> Result<Tensor, LlamaError> {
         let (tokens, inputs) = x.dims2()?;
         let outputs = weight.rows();
-        let out = with_values(x, |x| {
-            // A single row would take the product's own path for vectors, which adds in another
-            // order; as one of two rows it gives the same bits as within any batch.
-            if tokens == 1 {
-                let twice = [x, x].concat();
-                let mut out = self.product(&twice, 2, inputs, weight, bias);
-                out.truncate(outputs);
-                out
-            } else {
-                self.product(x, tokens, inputs, weight, bias)
+        let mut out = with_values(x, |x| self.product(x, tokens, inputs, weight))?;
+        let round = |out: &mut [f32]| {
+            if let Some(bias) = bias {
+                ops::add_bias(out, bias);
             }
-        })?;
+            narrow(out, self.dtype);
+        };
+        let task = ROWS_PER_TASK * outputs;
+        match residual {
+            None => out.par_chunks_mut(task).for_each(round),
+            Some(residual) => with_values(residual, |residual| {
+                let rows = out.par_chunks_mut(task).zip(residual.par_chunks(task));
+                rows.for_each(|(out, residual)| {
+                    round(out);
+                    ops::add(out, residual, self.dtype);
+                });
+            })?,
+        }
         tensor(out, (tokens, outputs))
     }
 
-    fn rope(
+    fn attend(
         &self,
-        x: &Tensor,
-        table: &RopeTable,
-        _heads: usize,
-        length: usize,
+        [query, key, value]: [Tensor; 3],
+        attention: Attention,
+        cache: &mut Cache,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
     ) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        self.by_rows(x, features, |first, out, x| {
+        let Attention { head_dim, rope, .. } = attention;
+        let positions: Vec<usize> = batch.positions().collect();
+        let rotate = |first: usize, out: &mut [f32], x: &[f32], features: usize| {
             let tokens = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
-            for (token, (out, x)) in (first..).zip(tokens) {
-                ops::rotate(out, x, table, token % length, self.dtype);
+            for (&position, (out, x)) in positions[first..].iter().zip(tokens) {
+                ops::rotate(out, x, rope, position, self.dtype);
             }
-        })
-    }
-
-    fn attention(
-        &self,
-        query: &Tensor,
-        key: &Tensor,
-        value: &Tensor,
-        shape: AttentionShape,
-    ) -> Result<Tensor, LlamaError> {
-        let head = Head {
-            length: shape.length,
-            head_dim: shape.head_dim,
-            query_stride: shape.heads * shape.head_dim,
-            key_stride: shape.kv_heads * shape.head_dim,
         };
-        let group = shape.heads / shape.kv_heads;
-        let dtype = self.dtype;
-        let out = with_values(query, |query| {
-            with_values(key, |key| {
-                with_values(value, |value| {
+        let query_features = attention.heads * head_dim;
+        let features = attention.kv_heads * head_dim;
+        let query = self.by_rows(&query, query_features, |first, out, x| {
+            rotate(first, out, x, query_features);
+        })?;
+        let keys = Rounding::new(self, attention.keys, [features, head_dim], batch)?;
+        let key = self.by_rows(&key, features, |first, out, x| {
+            rotate(first, out, x, features);
+            keys.apply(first, out);
+        })?;
+        let values = Rounding::new(self, attention.values, [features, head_dim], batch)?;
+        let value = self.by_rows(&value, features, |first, out, x| {
+            out.copy_from_slice(x);
+            values.apply(first, out);
+        })?;
+        let input = self.input(format, query_features, batch)?;
+        let out = with_values(&query, |query| {
+            with_values(&key, |key| {
+                with_values(&value, |value| {
+                    let kept = cache.append(attention.layer, &batch.sequences, [key, value])?;
                     let mut out = vec![0.0; query.len()];
-                    let sequences = out.par_chunks_mut(shape.length * head.query_stride);
-                    sequences.enumerate().for_each(|(sequence, out)| {
-                        let query = &query[sequence * shape.length * head.query_stride..];
-                        let keys = sequence * shape.length * head.key_stride;
-                        let mut scratch = Vec::new();
-                        for h in 0..shape.heads {
-                            let at_query = h * shape.head_dim;
-                            let at_key = keys + h / group * shape.head_dim;
-                            let operands = [&query[at_query..], &key[at_key..], &value[at_key..]];
-                            head.attend(&mut out[at_query..], operands, dtype, &mut scratch);
-                        }
-                        narrow(out, dtype);
-                    });
-                    out
+                    self.attend_sequences(&mut out, query, &kept, &attention, batch, &input);
+                    Ok::<_, LlamaError>(out)
                 })
             })
-        })???;
+        })????;
         tensor(out, query.shape())
     }
 
-    fn swiglu(&self, gate: &Tensor, up: &Tensor) -> Result<Tensor, LlamaError> {
+    fn swiglu(
+        &self,
+        [gate, up]: [Tensor; 2],
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Tensor, LlamaError> {
         let (_, features) = gate.dims2()?;
-        with_values(up, |up| {
-            self.by_rows(gate, features, |first, out, gate| {
+        let input = self.input(format, features, batch)?;
+        with_values(&up, |up| {
+            self.by_rows(&gate, features, |first, out, gate| {
                 ops::swiglu(out, gate, &up[first * features..], self.dtype);
-            })
-        })?
-    }
-
-    fn add(&self, a: &Tensor, b: &Tensor) -> Result<Tensor, LlamaError> {
-        let (_, features) = a.dims2()?;
-        with_values(b, |b| {
-            self.by_rows(a, features, |first, out, a| {
-                ops::add(out, a, &b[first * features..], self.dtype);
+                input.apply(first, out);
             })
         })?
     }
@@ -191,52 +176,70 @@ impl Cpu {
         tensor(out, x.shape())
     }
 
-    /// Quantises and dequantises rows of `row` values. A row is a tensor of its own: what it
-    /// becomes depends on itself and its position in the sequence (which chooses the numbers
-    /// that a stochastic rounding draws), never on the batch; a tensor scale is one per row.
-    fn quantize_rows(
+    /// How the input of a projection is quantised.
+    fn input(
         &self,
-        x: &Tensor,
-        row: usize,
-        length: usize,
-        format: &BlockFormat,
-    ) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        let pieces = features / row;
-        let quantizer = Quantizer::new(*format, self.dtype)?;
-        self.by_rows(x, features, |first, out, x| {
-            out.copy_from_slice(x);
-            for (token, out) in (first..).zip(out.chunks_exact_mut(features)) {
-                let first = token % length * pieces;
-                if format.has_tensor_scale() {
-                    for (piece, out) in out.chunks_exact_mut(row).enumerate() {
-                        let quantizer = quantizer.clone().with_scale_of(out);
-                        quantize_whole_rows(&quantizer, out, row, first + piece);
-                    }
-                } else {
-                    quantize_whole_rows(&quantizer, out, row, first);
-                }
-            }
-            narrow(out, self.dtype);
-        })
+        format: Option<&BlockFormat>,
+        features: usize,
+        batch: &Batch,
+    ) -> Result<Rounding, LlamaError> {
+        Rounding::new(self, format, [features, features], batch)
     }
 
-    /// `x weight^T + bias`, panel by panel of the weight's rows.
-    fn product(
+    /// Attention of every sequence to its own keys and values, `kept`, in parallel.
+    fn attend_sequences(
         &self,
-        x: &[f32],
-        tokens: usize,
-        inputs: usize,
-        weight: &Matrix,
-        bias: Option<&Vec<f32>>,
-    ) -> Vec<f32> {
+        out: &mut [f32],
+        query: &[f32],
+        kept: &[[&[f32]; 2]],
+        attention: &Attention,
+        batch: &Batch,
+        input: &Rounding,
+    ) {
+        let &Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = attention;
+        let query_stride = heads * head_dim;
+        let mut tasks = Vec::with_capacity(kept.len());
+        let (mut first, mut rest) = (0, out);
+        for (sequence, &kept) in batch.sequences.iter().zip(kept) {
+            let (own, others) = rest.split_at_mut(sequence.length * query_stride);
+            tasks.push((first, sequence, kept, own));
+            (first, rest) = (first + sequence.length, others);
+        }
+        tasks
+            .into_par_iter()
+            .for_each(|(first, sequence, [keys, values], out)| {
+                let head = Head {
+                    past: sequence.past,
+                    length: sequence.length,
+                    head_dim,
+                    query_stride,
+                    key_stride: kv_heads * head_dim,
+                };
+                let query = &query[first * query_stride..];
+                let mut scratch = Vec::new();
+                for h in 0..heads {
+                    let at_query = h * head_dim;
+                    let at_key = h / (heads / kv_heads) * head_dim;
+                    let operands = [&query[at_query..], &keys[at_key..], &values[at_key..]];
+                    head.attend(&mut out[at_query..], operands, self.dtype, &mut scratch);
+                }
+                narrow(out, self.dtype);
+                input.apply(first, out);
+            });
+    }
+
+    /// `x weight^T`, panel by panel of the weight's rows; not rounded yet.
+    fn product(&self, x: &[f32], tokens: usize, inputs: usize, weight: &Matrix) -> Vec<f32> {
         let outputs = weight.rows();
         let mut out = vec![0.0; tokens * outputs];
         let panel_rows = (PANEL / inputs).clamp(1, outputs);
         let mut panel = vec![0.0; panel_rows * inputs];
-        // At least two tokens a task, see `linear`.
-        let task = tokens.div_ceil(rayon::current_num_threads()).max(2);
-        let task = if tokens % task == 1 { task + 1 } else { task };
+        let task = tokens.div_ceil(rayon::current_num_threads());
         for first in (0..outputs).step_by(panel_rows) {
             let rows = panel_rows.min(outputs - first);
             let panel = &mut panel[..rows * inputs];
@@ -255,21 +258,8 @@ impl Cpu {
                     );
                 });
         }
-        out.par_chunks_mut(ROWS_PER_TASK * outputs).for_each(|out| {
-            if let Some(bias) = bias {
-                ops::add_bias(out, bias);
-            }
-            narrow(out, self.dtype);
-        });
         out
     }
-}
-
-/// `first` is the row's number, which seeds a stochastic rounding.
-fn quantize_whole_rows(quantizer: &Quantizer, values: &mut [f32], row: usize, first: usize) {
-    quantizer
-        .fake_quantize_rows(values, row, first)
-        .expect("head_dim divides the features");
 }
 
 fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor, LlamaError> {

@@ -10,10 +10,13 @@ use super::{Matrix, exp, multiply, narrow_inline};
 /// Query positions whose products with the keys are computed together.
 const ROW_BLOCK: usize = 64;
 
-/// One head of one sequence inside `[tokens, features]` matrices.
+/// One head of one sequence inside `[tokens, features]` matrices. Queries are those of its last
+/// positions, keys and values those of all.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// Positions.
+    /// Positions before the first query.
+    pub past: usize,
+    /// Positions of the queries.
     pub length: usize,
     /// Features of the head.
     pub head_dim: usize,
@@ -29,15 +32,20 @@ impl Head {
     }
 
     fn key<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
-        Matrix::new(data, self.length, self.head_dim, self.key_stride)
+        Matrix::new(
+            data,
+            self.past + self.length,
+            self.head_dim,
+            self.key_stride,
+        )
     }
 
     fn square<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
         Matrix::new(data, self.length, self.length, self.length)
     }
 
-    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal: row = query position.
-    /// Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
+    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal, of a head without past: row = query
+    /// position. Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
     pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
         for rows in self.row_blocks() {
             let block = &mut weights[rows.start * self.length..rows.end * self.length];
@@ -55,7 +63,7 @@ impl Head {
         scratch: &mut Vec<f32>,
     ) {
         for rows in self.row_blocks() {
-            let seen = rows.end;
+            let seen = self.past + rows.end;
             scratch.resize(rows.len() * seen, 0.0);
             self.block_weights(scratch, seen, rows.clone(), query, key, dtype);
             multiply(
@@ -83,15 +91,15 @@ impl Head {
             block,
             stride,
             self.query(query).rows(rows.clone()),
-            self.key(key).rows(0..rows.end).t(),
+            self.key(key).rows(0..self.past + rows.end).t(),
             1.0,
             false,
         );
         let scale = (1.0 / (self.head_dim as f64).sqrt()) as f32;
-        causal_softmax(block, stride, rows.start, scale, dtype);
+        causal_softmax(block, stride, self.past + rows.start, scale, dtype);
     }
 
-    /// `out = weights value`.
+    /// `out = weights value`, of a head without past.
     pub fn mix(&self, out: &mut [f32], weights: &[f32], value: &[f32]) {
         for rows in self.row_blocks() {
             multiply(
@@ -105,23 +113,14 @@ impl Head {
         }
     }
 
-    /// Query positions in blocks, each of which needs no key beyond its own end. None is a
-    /// single row of a longer sequence: the product adds that up in another order.
+    /// Queries in blocks, each of which needs no key beyond its own end.
     fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> {
         let length = self.length;
-        let blocks = (length.saturating_sub(2) / ROW_BLOCK + 1).min(length);
-        (0..blocks).map(move |block| {
-            let start = block * ROW_BLOCK;
-            let end = if block + 1 == blocks {
-                length
-            } else {
-                start + ROW_BLOCK
-            };
-            start..end
-        })
+        let starts = (0..length).step_by(ROW_BLOCK);
+        starts.map(move |start| start..length.min(start + ROW_BLOCK))
     }
 
-    /// Gradients of one head: writes `d_query`, adds to `d_key` and `d_value`
+    /// Gradients of one head without past: writes `d_query`, adds to `d_key` and `d_value`
     /// (query heads that share a key head add up). `scratch` is another `[length, length]`.
     #[expect(
         clippy::too_many_arguments,

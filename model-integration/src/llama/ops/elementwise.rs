@@ -142,11 +142,11 @@ pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32], dtype: FloatType) {
     narrow_inline(out, dtype);
 }
 
-/// `out = a + b`, rounded to `dtype`.
+/// `out += x`, rounded to `dtype`.
 #[multiversion(targets = "simd")]
-pub fn add(out: &mut [f32], a: &[f32], b: &[f32], dtype: FloatType) {
-    for ((out, &a), &b) in out.iter_mut().zip(a).zip(b) {
-        *out = a + b;
+pub fn add(out: &mut [f32], x: &[f32], dtype: FloatType) {
+    for (out, &x) in out.iter_mut().zip(x) {
+        *out += x;
     }
     narrow_inline(out, dtype);
 }

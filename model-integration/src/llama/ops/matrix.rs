@@ -1,8 +1,8 @@
-//! A strided view of a matrix, and the safe way into the `gemm` crate.
+//! A strided view of a matrix, and the safe way into the kernels of the `gemm` crate.
 
 use std::ops::Range;
 
-use gemm::Parallelism;
+use gemm_common::Parallelism;
 
 /// A strided view of an `f32` matrix.
 #[derive(Clone, Copy)]
@@ -63,8 +63,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Products that one chain of fused multiply-adds takes: what `gemm` itself never splits.
+const CHAIN: usize = 512;
+
 /// `out = alpha * a b`, or `out += alpha * a b` if `accumulate`; rows of `out` are
 /// `out_stride` apart. Runs on the calling thread.
+///
+/// Every element is summed in the order of the inner axis, in chains of [`CHAIN`] products that
+/// are then added up: it depends on its own row and column alone, never on the size of the product.
 ///
 /// # Panics
 /// When the inner sizes differ or the result does not fit `out`.
@@ -82,30 +88,73 @@ pub fn multiply(
         return;
     }
     assert!((m - 1) * out_stride + n <= out.len() && n <= out_stride);
-    // SAFETY: `Matrix::new` checked that every element of `a` and `b` lies in its slice
-    // (transposing swaps sizes and strides together), and the assertion above that every
-    // element of the result lies in `out`. `out` is borrowed mutably, so nothing overlaps it.
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            out_stride as isize,
-            accumulate,
-            a.data.as_ptr(),
-            a.col_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.col_stride as isize,
-            b.row_stride as isize,
-            1.0,
-            alpha,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
+    for start in (0..k.max(1)).step_by(CHAIN) {
+        let inner = start..k.min(start + CHAIN);
+        let (a, b) = (a.cols(inner.clone()), b.rows(inner.clone()));
+        let accumulate = accumulate || start > 0;
+        // The kernels prefer results by columns, which the transposed product is. Conjugation
+        // changes nothing of reals, but without it small products would take short cuts that add
+        // in another order.
+        // SAFETY: `Matrix::new` checked that every element of `a` and `b` lies in its slice
+        // (transposing swaps sizes and strides together, `rows` and `cols` only narrow), and the
+        // assertion above that every element of the result lies in `out`. `out` is borrowed
+        // mutably, so nothing overlaps it.
+        unsafe {
+            gemm_f32::gemm::f32::get_gemm_fn()(
+                n,
+                m,
+                inner.len(),
+                out.as_mut_ptr(),
+                out_stride as isize,
+                1,
+                accumulate,
+                b.data.as_ptr(),
+                b.row_stride as isize,
+                b.col_stride as isize,
+                a.data.as_ptr(),
+                a.row_stride as isize,
+                a.col_stride as isize,
+                1.0,
+                alpha,
+                true,
+                true,
+                true,
+                Parallelism::None,
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_element_does_not_depend_on_the_size_of_the_product() {
+        let values = |seed: u32, count: usize| -> Vec<f32> {
+            let random = |i| mxlab_kernels::format::random_at(seed, i) as i32;
+            (0..count as u64).map(|i| random(i) as f32).collect()
+        };
+        for k in [1, 2, 3, 64, 512, 513, 1300] {
+            let (m, n) = (70, 90);
+            let (a, b) = (values(1, m * k), values(2, n * k));
+            let part = |rows: Range<usize>, cols: Range<usize>| {
+                let mut out = vec![0.0; rows.len() * cols.len()];
+                let a = Matrix::new(&a, m, k, k).rows(rows);
+                let b = Matrix::new(&b, n, k, k).rows(cols.clone());
+                multiply(&mut out, cols.len(), a, b.t(), 1.0, false);
+                out
+            };
+            let whole = part(0..m, 0..n);
+            for (rows, cols) in [(1, 1), (1, n), (2, 9), (m, 1), (15, 17), (65, 64)] {
+                let first = m - rows;
+                let some = part(first..m, 0..cols);
+                for (index, x) in some.iter().enumerate() {
+                    let (row, col) = (first + index / cols, index % cols);
+                    let expected = whole[row * n + col];
+                    assert_eq!(x.to_bits(), expected.to_bits(), "{rows} x {cols} x {k}");
+                }
+            }
+        }
     }
 }

@@ -1,0 +1,272 @@
+//! `mxlab generate`: prompts in, text out.
+
+use std::fmt::Write;
+use std::fs;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use clap::{Args, ValueEnum};
+use mxlab_harness::record::write_atomic;
+use mxlab_kernels::reference::{SampleError, Sampling};
+
+use super::Done;
+use super::configuration::ConfigurationArgs;
+use super::model::{ModelArgs, SoftmaxDtype};
+use super::output::{Usage, print};
+use crate::eval::model::{Engine, Footprint};
+use crate::generate::model::Sampler;
+use crate::generate::text::TextStream;
+use crate::generate::{self, Listener, Prompt, Settings, Timings, record};
+
+#[derive(Args)]
+pub struct GenerateArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    prompt: PromptArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+    #[command(flatten)]
+    output: OutputArgs,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Prompts")]
+#[group(required = true, multiple = true)]
+struct PromptArgs {
+    /// A text to continue; repeat for several, which go through the model together
+    #[arg(long, value_name = "TEXT")]
+    prompt: Vec<String>,
+    /// A file whose whole text is a prompt, `-` for standard input; repeat for several
+    #[arg(long, value_name = "FILE")]
+    prompt_file: Vec<PathBuf>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Sampling")]
+struct SamplingArgs {
+    /// Most tokens that each prompt is continued with
+    #[arg(long, value_name = "N", default_value_t = 64,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    max_tokens: u32,
+    /// What logits are divided by; 0 always takes the likeliest token
+    #[arg(
+        long,
+        value_name = "T",
+        default_value_t = 0.0,
+        allow_negative_numbers = true
+    )]
+    temperature: f32,
+    /// Choose among the likeliest tokens that have this share of the probability
+    #[arg(
+        long,
+        value_name = "P",
+        default_value_t = 1.0,
+        allow_negative_numbers = true
+    )]
+    top_p: f32,
+    /// Seed of sampling and of stochastic rounding
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u32,
+    /// Go on after a token that ends a text
+    #[arg(long)]
+    ignore_eos: bool,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Output")]
+struct OutputArgs {
+    /// How the continuations are printed: text as it comes, or the JSON record at the end
+    #[arg(long, value_enum, default_value_t)]
+    format: OutputFormat,
+    /// Write the JSON record here too
+    #[arg(long, value_name = "FILE")]
+    output_path: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+enum OutputFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// Generates, prints and says how long it took.
+pub fn run(args: &GenerateArgs) -> Result<Done> {
+    // What is cheap to check comes before what takes time.
+    let settings = args.sampling.settings()?;
+    let seed = settings.sampler.seed;
+    let config = args.configuration.one()?.with_seed(seed);
+    let texts = args.prompt.texts()?;
+    let engine = args.model.open(SoftmaxDtype::F32)?;
+    let footprint = engine
+        .footprint(&config)
+        .with_context(|| format!("configuration `{}`", config.name))?;
+    let encode = |(source, text): (String, String)| {
+        let tokens = engine.tokenizer().encode(&text, true);
+        let tokens = tokens.with_context(|| source.clone())?;
+        Ok(Prompt { source, tokens })
+    };
+    let prompts: Vec<Prompt> = texts.into_iter().map(encode).collect::<Result<_>>()?;
+
+    let mut printer = Printer::new(&*engine, &prompts, args.output.format);
+    let (continuations, timings) =
+        generate::run(&*engine, &config, &prompts, &settings, &mut printer)?;
+    eprint!("{}", statistics(&prompts, &timings, footprint));
+    if args.output.format == OutputFormat::Json || args.output.output_path.is_some() {
+        let device = args.model.device.to_string();
+        let made = (continuations.as_slice(), &timings);
+        let json = record::to_json(&*engine, &device, &config, &settings, &prompts, made)?;
+        if let Some(path) = &args.output.output_path {
+            write_atomic(path, json.as_bytes())?;
+        }
+        if args.output.format == OutputFormat::Json {
+            print(&json)?;
+        }
+    }
+    Ok(Done::Well)
+}
+
+impl PromptArgs {
+    /// Where each prompt is from, and its text.
+    fn texts(&self) -> Result<Vec<(String, String)>> {
+        let given = self.prompt.iter().enumerate().map(|(index, text)| {
+            let source = match self.prompt.len() {
+                1 => "--prompt".to_owned(),
+                _ => format!("--prompt number {}", index + 1),
+            };
+            Ok((source, text.clone()))
+        });
+        let files = self.prompt_file.iter().map(|path| {
+            let source = format!("--prompt-file {}", path.display());
+            let text = read(path).with_context(|| source.clone())?;
+            Ok((source, text))
+        });
+        let texts: Vec<(String, String)> = given.chain(files).collect::<Result<_>>()?;
+        match texts.iter().find(|(_, text)| text.is_empty()) {
+            Some((source, _)) => Err(Usage(format!("{source}: the prompt is empty")).into()),
+            None => Ok(texts),
+        }
+    }
+}
+
+/// The whole text of a file, or of standard input for `-`.
+fn read(path: &Path) -> Result<String> {
+    if path != Path::new("-") {
+        return Ok(fs::read_to_string(path)?);
+    }
+    let mut text = String::new();
+    io::stdin().read_to_string(&mut text)?;
+    Ok(text)
+}
+
+impl SamplingArgs {
+    fn settings(&self) -> Result<Settings> {
+        let sampling = Sampling {
+            temperature: self.temperature,
+            top_p: self.top_p,
+        };
+        sampling.check().map_err(|error| {
+            let flag = match error {
+                SampleError::Temperature { .. } => "--temperature",
+                _ => "--top-p",
+            };
+            Usage(format!("{flag}: {error}"))
+        })?;
+        Ok(Settings {
+            max_tokens: self.max_tokens as usize,
+            sampler: Sampler {
+                sampling,
+                seed: self.seed,
+            },
+            ignore_eos: self.ignore_eos,
+        })
+    }
+}
+
+/// Prints texts as they come, one after the other: of several sequences the first that has not
+/// ended streams, those behind it wait.
+struct Printer<'a> {
+    format: OutputFormat,
+    /// The text of each sequence until it has ended.
+    streams: Vec<Option<TextStream<'a>>>,
+    /// What waits to be printed.
+    waiting: Vec<String>,
+    /// The sequence that streams.
+    current: usize,
+}
+
+impl<'a> Printer<'a> {
+    fn new(engine: &'a dyn Engine, prompts: &[Prompt], format: OutputFormat) -> Self {
+        let stream = |prompt: &Prompt| Some(TextStream::new(engine.tokenizer(), &prompt.tokens));
+        Self {
+            format,
+            streams: prompts.iter().map(stream).collect(),
+            waiting: vec![String::new(); prompts.len()],
+            current: 0,
+        }
+    }
+
+    /// Prints what need not wait any longer.
+    fn flush(&mut self) -> Result<()> {
+        let mut text = String::new();
+        while let Some(waiting) = self.waiting.get_mut(self.current) {
+            text += &std::mem::take(waiting);
+            if self.streams[self.current].is_some() {
+                break;
+            }
+            self.current += 1;
+            let is_last = self.current == self.waiting.len();
+            text += if is_last { "\n" } else { "\n\n" };
+        }
+        match self.format == OutputFormat::Text && !text.is_empty() {
+            true => print(&text),
+            false => Ok(()),
+        }
+    }
+}
+
+impl Listener for Printer<'_> {
+    fn token(&mut self, sequence: usize, token: u32) -> Result<()> {
+        if let Some(stream) = &mut self.streams[sequence] {
+            self.waiting[sequence] += &stream.push(token)?;
+        }
+        self.flush()
+    }
+
+    fn end(&mut self, sequence: usize) -> Result<()> {
+        if let Some(stream) = self.streams[sequence].take() {
+            self.waiting[sequence] += &stream.finish()?;
+        }
+        self.flush()
+    }
+}
+
+/// How much went in, how long what came out took, and what the model takes in memory.
+fn statistics(prompts: &[Prompt], timings: &Timings, footprint: Footprint) -> String {
+    let tokens: usize = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
+    let plural = if prompts.len() == 1 { "" } else { "s" };
+    let mut text = format!(
+        "{} prompt{plural}, {tokens} tokens: first token after {:.1} ms (model loaded in {:.2} s)\n",
+        prompts.len(),
+        timings.first_token * 1e3,
+        timings.load,
+    );
+    if let (Some(token), Some(speed)) = (timings.token(), timings.tokens_per_second()) {
+        let _ = writeln!(
+            text,
+            "then {:.2} ms per token (median of {}), {speed:.1} tokens/s",
+            token * 1e3,
+            timings.steps.len(),
+        );
+    }
+    let _ = writeln!(
+        text,
+        "weights {} bytes, keys and values {} bytes per token",
+        footprint.weight_bytes, footprint.kv_bytes_per_token
+    );
+    text
+}

@@ -1,0 +1,202 @@
+//! Generation: prompts in, text out.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`model`] | what is asked of a model |
+//! | [`text`] | tokens to text as they come |
+//! | [`record`] | the record of a generation |
+
+pub mod model;
+pub mod record;
+pub mod text;
+
+use std::time::Instant;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use self::model::{Room, Sampler};
+use crate::config::QuantConfig;
+use crate::eval::model::Engine;
+
+/// How a generation is done.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// Most tokens that each prompt gets; at least 1.
+    pub max_tokens: usize,
+    /// How they are chosen.
+    pub sampler: Sampler,
+    /// Whether a sequence goes on after a token that ends texts.
+    pub ignore_eos: bool,
+}
+
+/// A prompt.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prompt {
+    /// Where it is from, for messages.
+    pub source: String,
+    /// Its tokens.
+    pub tokens: Vec<u32>,
+}
+
+/// Why a sequence ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// The model ended it.
+    Eos,
+    /// It has as many tokens as were asked for.
+    Length,
+}
+
+/// What a prompt was continued with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Continuation {
+    /// The tokens, without the one that ended it.
+    pub tokens: Vec<u32>,
+    /// Why there are no more.
+    pub end: End,
+}
+
+/// How long it took, in seconds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Timings {
+    /// Loading and quantising the model.
+    pub load: f64,
+    /// All prompts, up to the first token of each.
+    pub first_token: f64,
+    /// Each step after it, in which every sequence that goes on gets one token.
+    pub steps: Vec<f64>,
+    /// Tokens that the steps gave.
+    pub step_tokens: usize,
+}
+
+impl Timings {
+    /// The median time of a step; `None` if there was none.
+    pub fn token(&self) -> Option<f64> {
+        let mut steps = self.steps.clone();
+        steps.sort_by(f64::total_cmp);
+        let middle = steps.len() / 2;
+        match steps.len() {
+            0 => None,
+            count if count.is_multiple_of(2) => Some((steps[middle - 1] + steps[middle]) / 2.0),
+            _ => Some(steps[middle]),
+        }
+    }
+
+    /// Tokens of all sequences a second, after the first of each; `None` if there were none.
+    pub fn tokens_per_second(&self) -> Option<f64> {
+        let seconds: f64 = self.steps.iter().sum();
+        (seconds > 0.0).then(|| self.step_tokens as f64 / seconds)
+    }
+}
+
+/// Is told of tokens as they come.
+pub trait Listener {
+    /// A sequence got a token.
+    ///
+    /// # Errors
+    /// Whatever ends the generation.
+    fn token(&mut self, sequence: usize, token: u32) -> Result<()>;
+
+    /// A sequence has ended.
+    ///
+    /// # Errors
+    /// Whatever ends the generation.
+    fn end(&mut self, sequence: usize) -> Result<()>;
+}
+
+/// Checks, without loading the model, that each prompt has tokens and that what is asked for
+/// fits the model.
+///
+/// # Errors
+/// Naming the prompt and the sizes.
+pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Result<Room> {
+    let max_length = engine.info().max_length;
+    for Prompt { source, tokens } in prompts {
+        let length = tokens.len();
+        ensure!(length > 0, "{source}: the prompt is empty");
+        ensure!(
+            length < max_length,
+            "{source}: the prompt has {length} tokens; the model takes {max_length}, one or more of \
+             them to generate"
+        );
+        ensure!(
+            max_tokens <= max_length - length,
+            "{source}: the prompt has {length} tokens, which leaves {} of the {max_length} that the \
+             model takes; --max-tokens {max_tokens} are more",
+            max_length - length
+        );
+    }
+    let longest = prompts.iter().map(|prompt| prompt.tokens.len()).max();
+    Ok(Room {
+        sequences: prompts.len(),
+        tokens: longest.unwrap_or(0) + max_tokens,
+    })
+}
+
+/// Continues the prompts, all together.
+///
+/// # Errors
+/// As [`check`]; if the model cannot be loaded or run; what the listener returns.
+pub fn run(
+    engine: &dyn Engine,
+    config: &QuantConfig,
+    prompts: &[Prompt],
+    settings: &Settings,
+    listener: &mut dyn Listener,
+) -> Result<(Vec<Continuation>, Timings)> {
+    let room = check(engine, prompts, settings.max_tokens)?;
+    let begin = Instant::now();
+    let mut generator = engine
+        .generator(config, room)
+        .with_context(|| format!("configuration `{}`", config.name))?;
+    let mut timings = Timings {
+        load: begin.elapsed().as_secs_f64(),
+        ..Timings::default()
+    };
+
+    let mut sequences = vec![
+        Continuation {
+            tokens: Vec::new(),
+            end: End::Length,
+        };
+        prompts.len()
+    ];
+    let mut running: Vec<usize> = (0..prompts.len()).collect();
+    let inputs: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
+    let begin = Instant::now();
+    let mut chosen = generator.start(&inputs, &settings.sampler)?;
+    timings.first_token = begin.elapsed().as_secs_f64();
+    loop {
+        ensure!(
+            chosen.len() == running.len(),
+            "the model chose {} tokens for {} sequences",
+            chosen.len(),
+            running.len()
+        );
+        let mut going = Vec::with_capacity(running.len());
+        for (&index, &token) in running.iter().zip(&chosen) {
+            let sequence = &mut sequences[index];
+            if !settings.ignore_eos && engine.eos_tokens().contains(&token) {
+                sequence.end = End::Eos;
+                listener.end(index)?;
+                continue;
+            }
+            sequence.tokens.push(token);
+            listener.token(index, token)?;
+            match sequence.tokens.len() < settings.max_tokens {
+                true => going.push(index),
+                false => listener.end(index)?,
+            }
+        }
+        running = going;
+        if running.is_empty() {
+            return Ok((sequences, timings));
+        }
+        let begin = Instant::now();
+        chosen = generator.step(&running)?;
+        timings.steps.push(begin.elapsed().as_secs_f64());
+        timings.step_tokens += chosen.len();
+    }
+}

@@ -1,0 +1,100 @@
+//! Continuing prompts on the CPU.
+
+use anyhow::{Context, Result};
+use mxlab_kernels::reference::sample;
+use rayon::prelude::*;
+
+use super::operations::with_values;
+use super::{Cache, Cpu};
+use crate::generate::model::{Generator, Room, Sampler};
+use crate::llama::{Batch, Llama};
+
+/// A model and the sequences that it continues.
+pub(super) struct CpuGenerator {
+    engine: Cpu,
+    llama: Llama<Cpu>,
+    room: Room,
+    cache: Cache,
+    continuing: Option<Continuing>,
+}
+
+/// What goes on from step to step.
+struct Continuing {
+    sampler: Sampler,
+    /// Of each sequence, the positions in the cache and the token that follows them.
+    sequences: Vec<(usize, u32)>,
+}
+
+impl CpuGenerator {
+    /// A generator that runs `llama`, whose rotary tables reach as far as the room does.
+    pub(super) fn new(engine: Cpu, llama: Llama<Cpu>, room: Room) -> Self {
+        Self {
+            engine,
+            llama,
+            room,
+            cache: Cache::none(),
+            continuing: None,
+        }
+    }
+
+    /// Runs a batch and chooses the token after each of its sequences.
+    fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
+        let ends = batch.sequences.iter().scan(0, |end, sequence| {
+            *end += sequence.length as u32;
+            Some(*end - 1)
+        });
+        let rows: Vec<u32> = ends.collect();
+        let logits = self
+            .llama
+            .logits(&self.engine, batch, &mut self.cache, &rows)?;
+        let (_, vocabulary) = logits.dims2()?;
+        with_values(&logits, |logits| {
+            let rows = logits.par_chunks_exact(vocabulary).zip(&batch.sequences);
+            rows.map(|(logits, sequence)| {
+                let random = sampler.random(sequence.slot, sequence.end());
+                sample(logits, &sampler.sampling, random).with_context(|| {
+                    let (number, position) = (sequence.slot + 1, sequence.end());
+                    format!("after {position} tokens of sequence {number}")
+                })
+            })
+            .collect()
+        })?
+    }
+}
+
+impl Generator for CpuGenerator {
+    fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
+        let Llama {
+            layers,
+            kv_heads,
+            head_dim,
+            ..
+        } = &self.llama;
+        let Room { sequences, tokens } = self.room;
+        self.cache = Cache::new(layers.len(), sequences, tokens, kv_heads * head_dim);
+        let batch = Batch::whole(prompts.iter().map(Vec::as_slice));
+        let chosen = self.choose(&batch, sampler)?;
+        let lengths = prompts.iter().map(Vec::len);
+        self.continuing = Some(Continuing {
+            sampler: *sampler,
+            sequences: lengths.zip(chosen.iter().copied()).collect(),
+        });
+        Ok(chosen)
+    }
+
+    fn step(&mut self, running: &[usize]) -> Result<Vec<u32>> {
+        let mut continuing = self.continuing.take().context("no prompt was taken in")?;
+        let mut batch = Batch::default();
+        for &index in running {
+            let (past, token) = continuing.sequences[index];
+            batch.push(index, past, &[token]);
+        }
+        let chosen = self.choose(&batch, &continuing.sampler)?;
+        for (&index, &token) in running.iter().zip(&chosen) {
+            let (past, _) = continuing.sequences[index];
+            continuing.sequences[index] = (past + 1, token);
+        }
+        self.continuing = Some(continuing);
+        Ok(chosen)
+    }
+}
