@@ -1,4 +1,4 @@
-//! Launcher of the kernels that make rows: norm, swiglu.
+//! Launcher of the kernels that make rows: norm, swiglu, copy.
 
 use super::{Dense, LaunchError, Slice};
 use crate::ptx::{RowOperation, RowVariant};
@@ -14,7 +14,7 @@ pub struct RowOperands<'a> {
     pub cols: usize,
     /// What is written.
     pub dst: Dense<'a>,
-    /// x of norm, gate of swiglu.
+    /// x of norm and copy, gate of swiglu.
     pub src: Dense<'a>,
     /// What the sources are combined with.
     pub by: RowFactor<'a>,
@@ -31,6 +31,8 @@ pub enum RowFactor<'a> {
     Gain(Slice<'a>, f32),
     /// Of swiglu: `up`.
     Up(Dense<'a>),
+    /// Of copy: nothing.
+    One,
 }
 
 /// One kernel, loaded.
@@ -93,7 +95,13 @@ impl RowKernel {
                 arguments.push(pointer.to("src_up", up)?);
                 strides.push(up.stride);
             }
-            _ => return Err(self.layout("a norm takes a gain, swiglu takes up".to_owned())),
+            (RowOperation::Copy, RowFactor::One) => {
+                arguments.push(pointer.to("src", operands.src)?);
+            }
+            _ => {
+                let reason = "a norm takes a gain, swiglu takes up, copy nothing";
+                return Err(self.layout(reason.to_owned()));
+            }
         }
         if self.variant.is_random() {
             let positions = operands.positions.ok_or_else(|| LaunchError::Missing {

@@ -41,6 +41,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "fake_quantize/fake_quantize.ptx.j2",
     "append/append.ptx.j2",
     "attention/attention.ptx.j2",
+    "copy/copy.ptx.j2",
     "embed/embed.ptx.j2",
     "log_probs/log_probs.ptx.j2",
     "sample/sample.ptx.j2",

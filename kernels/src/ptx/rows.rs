@@ -1,4 +1,4 @@
-//! The kernels that make rows of activations and quantise them on the way out: norm, swiglu.
+//! The kernels that make rows of activations and quantise them on the way out: norm, swiglu, copy.
 
 use super::context::Context;
 use super::formats::formats;
@@ -17,17 +17,20 @@ pub enum RowOperation {
     Norm,
     /// `silu(gate) * up`.
     Swiglu,
+    /// The rows themselves.
+    Copy,
 }
 
 impl RowOperation {
     /// Every operation there is.
-    pub const ALL: [Self; 2] = [Self::Norm, Self::Swiglu];
+    pub const ALL: [Self; 3] = [Self::Norm, Self::Swiglu, Self::Copy];
 
     /// The name; also that of its template and directory.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Norm => "norm",
             Self::Swiglu => "swiglu",
+            Self::Copy => "copy",
         }
     }
 }
@@ -42,6 +45,7 @@ impl RowOperation {
 /// |---|---|---|---|
 /// | norm | dst, src, gain, \[positions, seed (u32)\] | eps | cols, dst_stride, src_stride |
 /// | swiglu | dst, src_gate, src_up, \[positions, seed (u32)\] | | cols, dst_stride, gate_stride, up_stride |
+/// | copy | dst, src, \[positions, seed (u32)\] | | cols, dst_stride, src_stride |
 ///
 /// Rows are bf16, 16-byte aligned, padded with zeros to a multiple of 8 columns; `positions` has the position
 /// of each row's token, a u32 each, which with the seed chooses the random numbers. A tensor scale is one a

@@ -1,4 +1,4 @@
-//! The row kernels as entries: norm, swiglu.
+//! The row kernels as entries: norm, swiglu, copy.
 //!
 //! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
 //! or src (gate) and up; positions where the format rounds stochastically.
@@ -147,6 +147,7 @@ impl Entry for RowVariant {
             RowOperation::Swiglu => {
                 insert("up", draw(rng, rows, cols, up));
             }
+            RowOperation::Copy => {}
         }
         let position = |_| rng.random::<u32>() >> rng.random_range(12..32);
         let bits = (0..rows).map(position).collect();
@@ -184,6 +185,7 @@ impl Entry for RowVariant {
                     let up = problem.tensor("up")?.values();
                     swiglu(&x, &row(&up, index, problem.size("up_stride")?))
                 }
+                RowOperation::Copy => x.clone(),
             };
             if let Some(format) = &format {
                 let part = Part {
@@ -246,7 +248,7 @@ impl Entry for RowVariant {
     fn bytes(&self, shape: Shape) -> u64 {
         let dense = (2 * shape.rows * shape.cols) as u64;
         match self.operation() {
-            RowOperation::Norm => 2 * dense,
+            RowOperation::Norm | RowOperation::Copy => 2 * dense,
             RowOperation::Swiglu => 3 * dense,
         }
     }
@@ -271,6 +273,7 @@ impl Runner for RowRunner {
         let factor = upload(match self.variant.operation() {
             RowOperation::Norm => "gain",
             RowOperation::Swiglu => "up",
+            RowOperation::Copy => "src",
         })?;
         let dst_stride = problem.size("dst_stride")?;
         let bytes = vec![UNTOUCHED; 2 * len(rows, cols, dst_stride)];
@@ -285,6 +288,7 @@ impl Runner for RowRunner {
                 RowFactor::Gain(whole(&factor, cols).first, eps)
             }
             RowOperation::Swiglu => RowFactor::Up(whole(&factor, problem.size("up_stride")?)),
+            RowOperation::Copy => RowFactor::One,
         };
         let operands = RowOperands {
             rows,
