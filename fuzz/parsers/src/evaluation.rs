@@ -159,6 +159,14 @@ impl Tokenize for Bytes {
         Ok(text.bytes().map(u32::from).collect())
     }
 
+    fn decode(&self, tokens: &[u32]) -> anyhow::Result<String> {
+        let bytes: Vec<u8> = tokens
+            .iter()
+            .filter_map(|&token| token.try_into().ok())
+            .collect();
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    }
+
     fn prefix_token(&self) -> Option<(u32, String)> {
         Some((0, String::new()))
     }

@@ -13,6 +13,19 @@ use super::hub::HubError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
+    /// A synthetic model that there is not.
+    #[error(
+        "synthetic:{name}: there are {known}, each with or without a seed below 2^32 (`{first}:7`)"
+    )]
+    Synthetic {
+        /// Name and seed as given.
+        name: String,
+        /// The models that there are.
+        known: String,
+        /// The first of them.
+        first: &'static str,
+    },
+
     // Files and directories.
     /// A name that looks like a path, and nothing is there.
     #[error(

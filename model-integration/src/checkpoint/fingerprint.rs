@@ -12,7 +12,7 @@ const PAGE_BYTES: usize = 4096;
 
 /// SHA-256, in hex, over config.json, tokenizer.json, the table of tensors (name, dtype,
 /// shape), file sizes, and the weights: all of them up to 64 MiB, beyond that 16 pages of
-/// 4 KiB from each tensor. So a changed weight in a large model may go unnoticed; another
+/// 4 KiB from each tensor; of weights that are made, their seed. So a changed weight in a large model may go unnoticed; another
 /// checkpoint of the same training run will not.
 pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &Weights) -> String {
     let mut hash = Sha256::new();
@@ -25,6 +25,9 @@ pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &W
     let mut total = 0;
     for file in weights.files() {
         field(&(file.bytes().len() as u64).to_le_bytes());
+        if let Some(maker) = file.maker() {
+            field(&maker.seed().to_le_bytes());
+        }
         for (name, info, range) in file.tensors() {
             field(name.as_bytes());
             field(info.dtype.to_string().as_bytes());
@@ -34,7 +37,8 @@ pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &W
             total += range.len();
         }
     }
-    for file in weights.files() {
+    let stored = weights.files().iter().filter(|file| file.maker().is_none());
+    for file in stored {
         for (_, _, range) in file.tensors() {
             let tensor = &file.bytes()[range.clone()];
             if total <= WHOLE_BELOW_BYTES || tensor.len() <= PAGES_PER_TENSOR * PAGE_BYTES {

@@ -27,6 +27,21 @@ pub fn tensors(config: &LlamaConfig) -> impl Iterator<Item = (String, Vec<usize>
     first.into_iter().chain(layers).chain(norm).chain(head)
 }
 
+/// Standard deviation of a matrix's normal first weights: variance 1 / inputs, scaled down by the
+/// number of writes for those that write to the residual stream. `None` for a gain, which starts at 1.
+pub fn initial_deviation(config: &LlamaConfig, name: &str, shape: &[usize]) -> Option<f64> {
+    let writes = 2.0 * config.num_hidden_layers as f64;
+    if shape.len() == 1 {
+        None
+    } else if name == EMBEDDING {
+        Some(0.04)
+    } else if name.contains("o_proj") || name.contains("down_proj") {
+        Some(1.0 / (shape[1] as f64).sqrt() / writes.sqrt())
+    } else {
+        Some(1.0 / (shape[1] as f64).sqrt())
+    }
+}
+
 fn layer_tensors(config: &LlamaConfig, layer: usize) -> Vec<(String, Vec<usize>)> {
     let hidden = config.hidden_size;
     let queries = config.num_attention_heads * config.head_dim;

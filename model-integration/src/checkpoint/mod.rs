@@ -14,6 +14,7 @@
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |
+//! | `synthetic.rs` | models of real shapes with random weights |
 //! | `write.rs` | writing weights |
 //! | `error.rs` | all that can be wrong |
 
@@ -25,6 +26,7 @@ mod fingerprint;
 pub mod hub;
 pub mod layout;
 mod rope_scaling;
+pub mod synthetic;
 mod tensor;
 mod tensor_file;
 mod tokenizer;
@@ -138,6 +140,26 @@ impl Checkpoint {
             dir,
         }
         .checked(parsed.1)
+    }
+
+    /// A model whose weights are made when they are read.
+    fn made(
+        config: &LlamaConfig,
+        tokenizer_json: Vec<u8>,
+        weights: synthetic::Weights,
+        label: String,
+    ) -> Result<Self, CheckpointError> {
+        let dir = PathBuf::from(&label);
+        Self {
+            config: config.clone(),
+            config_json: config.to_json().to_string().into_bytes(),
+            tokenizer_json,
+            tokenizer_config: TokenizerConfig::default(),
+            weights: Weights::made(dir.clone(), weights)?,
+            dir,
+            label,
+        }
+        .checked(Some(config.dtype))
     }
 
     fn checked(mut self, declared: Option<FloatType>) -> Result<Self, CheckpointError> {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -14,7 +14,8 @@ use super::{CheckpointError, FloatType};
 /// Bytes that one task of the finiteness check looks at.
 const CHECK_BYTES: usize = 1 << 20;
 
-/// A cheap, clonable handle to a tensor in a mapped file. Weights are never copied: what
+/// A cheap, clonable handle to a tensor in a mapped file, or to one that is made when it is first
+/// read and kept as long as the handle and its clones. Weights are never copied: what
 /// needs them as f32 reads the part it needs with [`TensorView::read_f32`].
 #[derive(Clone)]
 pub struct TensorView {
@@ -22,6 +23,8 @@ pub struct TensorView {
     /// Place in [`WeightFile::tensors`].
     tensor: usize,
     dtype: FloatType,
+    /// The elements, once they were read, of a tensor that is made.
+    made: Arc<OnceLock<Vec<u8>>>,
 }
 
 impl TensorView {
@@ -47,6 +50,7 @@ impl TensorView {
             file,
             tensor,
             dtype,
+            made: Arc::default(),
         })
     }
 
@@ -68,18 +72,28 @@ impl TensorView {
     /// The stored elements, little-endian, row-major. Not necessarily aligned to the
     /// element size: a header may have any length.
     pub fn bytes(&self) -> &[u8] {
-        let (_, _, range) = &self.file.tensors()[self.tensor];
-        &self.file.bytes()[range.clone()]
+        let (name, info, range) = &self.file.tensors()[self.tensor];
+        match self.file.maker() {
+            None => &self.file.bytes()[range.clone()],
+            Some(maker) => self
+                .made
+                .get_or_init(|| maker.make(self.tensor, name, &info.shape)),
+        }
+    }
+
+    /// Bytes that the elements take.
+    pub fn byte_len(&self) -> usize {
+        self.file.tensors()[self.tensor].2.len()
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.bytes().len() / self.dtype.bytes()
+        self.byte_len() / self.dtype.bytes()
     }
 
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
-        self.bytes().is_empty()
+        self.byte_len() == 0
     }
 
     /// Widens `elements`, counted row-major, into `out`. Exact for every dtype.

@@ -1,4 +1,4 @@
-//! One safetensors file: mapped into memory, its header checked.
+//! One safetensors file: mapped into memory, its header checked; or weights that are made instead.
 //!
 //! Layout: header length (u64, little-endian), header (JSON: name -> dtype, shape, offsets
 //! into the data), data. Shape, dtype and offsets are checked against each other by the
@@ -11,11 +11,12 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use memmap2::Mmap;
+use safetensors::Dtype;
 use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
-use super::CheckpointError;
 use super::file::{io_error, open_if_present};
+use super::{CheckpointError, synthetic};
 
 /// Bytes of the header length at the start of the file.
 const LENGTH_BYTES: usize = 8;
@@ -33,6 +34,7 @@ pub(super) struct WeightFile {
 enum Content {
     Mapped(Mmap),
     Static(&'static [u8]),
+    Made(synthetic::Weights),
 }
 
 impl WeightFile {
@@ -58,6 +60,34 @@ impl WeightFile {
         Self::parse(path, Content::Static(bytes))
     }
 
+    /// Weights that are made when they are read; `path` is for messages.
+    pub(super) fn made(path: PathBuf, weights: synthetic::Weights) -> Self {
+        let mut start = 0;
+        let tensors = weights.tensors().map(|(name, shape)| {
+            let range = start..start + shape.iter().product::<usize>() * 2;
+            start = range.end;
+            let info = TensorInfo {
+                dtype: Dtype::BF16,
+                shape,
+                data_offsets: (range.start, range.end),
+            };
+            (name, info, range)
+        });
+        Self {
+            path,
+            tensors: tensors.collect(),
+            content: Content::Made(weights),
+        }
+    }
+
+    /// What makes the weights, if they are made.
+    pub(super) fn maker(&self) -> Option<&synthetic::Weights> {
+        match &self.content {
+            Content::Made(weights) => Some(weights),
+            _ => None,
+        }
+    }
+
     fn parse(path: PathBuf, content: Content) -> Result<Self, CheckpointError> {
         let tensors = parse_header(&path, content.bytes())?;
         Ok(Self {
@@ -71,12 +101,13 @@ impl WeightFile {
         &self.path
     }
 
-    /// The whole file.
+    /// The whole file; nothing of weights that are made.
     pub(super) fn bytes(&self) -> &[u8] {
         self.content.bytes()
     }
 
-    /// Name, dtype and shape, and place in [`WeightFile::bytes`] of every tensor.
+    /// Name, dtype and shape, and place in [`WeightFile::bytes`] of every tensor (where they are
+    /// made: the place they would have).
     pub(super) fn tensors(&self) -> &[(String, TensorInfo, Range<usize>)] {
         &self.tensors
     }
@@ -87,6 +118,7 @@ impl Content {
         match self {
             Content::Mapped(map) => map,
             Content::Static(bytes) => bytes,
+            Content::Made(_) => &[],
         }
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::CheckpointError;
 use super::fields::{Fields, parse_object};
 use super::file::{MAX_INDEX_BYTES, read_if_present};
 use super::weight_file::WeightFile;
+use super::{CheckpointError, synthetic};
 
 /// The only file of weights that are not sharded.
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
@@ -82,6 +82,15 @@ impl Weights {
         bytes: &'static [u8],
     ) -> Result<Self, CheckpointError> {
         let file = WeightFile::from_static(path.clone(), bytes)?;
+        Self::collect(path, vec![file])
+    }
+
+    /// Weights that are made when they are read.
+    pub(super) fn made(
+        path: PathBuf,
+        weights: synthetic::Weights,
+    ) -> Result<Self, CheckpointError> {
+        let file = WeightFile::made(path.clone(), weights);
         Self::collect(path, vec![file])
     }
 

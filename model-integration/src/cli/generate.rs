@@ -43,6 +43,11 @@ struct PromptArgs {
     /// A file whose whole text is a prompt, `-` for standard input; repeat for several
     #[arg(long, value_name = "FILE")]
     prompt_file: Vec<PathBuf>,
+    /// A prompt of so many random tokens, chosen by the seed; what follows is printed as token ids.
+    /// Repeat, or separate by commas
+    #[arg(long, value_name = "N", value_delimiter = ',',
+          value_parser = clap::value_parser!(u32).range(1..))]
+    prompt_tokens: Vec<u32>,
 }
 
 #[derive(Args)]
@@ -108,9 +113,22 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
     let encode = |(source, text): (String, String)| {
         let tokens = engine.tokenizer().encode(&text, true);
         let tokens = tokens.with_context(|| source.clone())?;
-        Ok(Prompt { source, tokens })
+        Ok(Prompt {
+            source,
+            tokens,
+            is_text: true,
+        })
     };
-    let prompts: Vec<Prompt> = texts.into_iter().map(encode).collect::<Result<_>>()?;
+    let mut prompts: Vec<Prompt> = texts.into_iter().map(encode).collect::<Result<_>>()?;
+    for &length in &args.prompt.prompt_tokens {
+        let source = format!("--prompt-tokens {length}");
+        let (vocabulary, sequence) = (engine.vocabulary(), prompts.len());
+        let sampler = &settings.sampler;
+        let length = length as usize;
+        prompts.push(Prompt::random(
+            source, length, vocabulary, sampler, sequence,
+        ));
+    }
 
     let mut printer = Printer::new(&*engine, &prompts, args.output.format);
     let (continuations, timings) =
@@ -187,12 +205,19 @@ impl SamplingArgs {
     }
 }
 
+/// How the tokens of a sequence are printed.
+enum Stream<'a> {
+    Text(TextStream<'a>),
+    /// With what comes before the next.
+    Ids(&'static str),
+}
+
 /// Prints texts as they come, one after the other: of several sequences the first that has not
 /// ended streams, those behind it wait.
 struct Printer<'a> {
     format: OutputFormat,
     /// The text of each sequence until it has ended.
-    streams: Vec<Option<TextStream<'a>>>,
+    streams: Vec<Option<Stream<'a>>>,
     /// What waits to be printed.
     waiting: Vec<String>,
     /// The sequence that streams.
@@ -201,7 +226,12 @@ struct Printer<'a> {
 
 impl<'a> Printer<'a> {
     fn new(engine: &'a dyn Engine, prompts: &[Prompt], format: OutputFormat) -> Self {
-        let stream = |prompt: &Prompt| Some(TextStream::new(engine.tokenizer(), &prompt.tokens));
+        let stream = |prompt: &Prompt| {
+            Some(match prompt.is_text {
+                true => Stream::Text(TextStream::new(engine.tokenizer(), &prompt.tokens)),
+                false => Stream::Ids(""),
+            })
+        };
         Self {
             format,
             streams: prompts.iter().map(stream).collect(),
@@ -231,14 +261,19 @@ impl<'a> Printer<'a> {
 
 impl Listener for Printer<'_> {
     fn token(&mut self, sequence: usize, token: u32) -> Result<()> {
-        if let Some(stream) = &mut self.streams[sequence] {
-            self.waiting[sequence] += &stream.push(token)?;
+        match &mut self.streams[sequence] {
+            Some(Stream::Text(stream)) => self.waiting[sequence] += &stream.push(token)?,
+            Some(Stream::Ids(before)) => {
+                self.waiting[sequence] += &format!("{before}{token}");
+                *before = " ";
+            }
+            None => {}
         }
         self.flush()
     }
 
     fn end(&mut self, sequence: usize) -> Result<()> {
-        if let Some(stream) = self.streams[sequence].take() {
+        if let Some(Stream::Text(stream)) = self.streams[sequence].take() {
             self.waiting[sequence] += &stream.finish()?;
         }
         self.flush()

@@ -6,16 +6,26 @@ use mxlab_harness::device::DeviceChoice;
 use mxlab_kernels::format::FloatType;
 
 use super::output::Usage;
-use crate::checkpoint::{Checkpoint, hub};
+use crate::checkpoint::{Checkpoint, hub, synthetic};
 use crate::embedded;
 use crate::eval::model::Engine;
 use crate::llama::cpu::CpuEngine;
 
+/// What names a model.
+fn model_help() -> String {
+    format!(
+        "Model directory, hub name (`org/name`, `org/name@revision`), `embedded`, or \
+         `{}NAME[:SEED]`, random weights in the shape of {}",
+        synthetic::PREFIX,
+        synthetic::names()
+    )
+}
+
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// Model directory, hub name (`org/name`, `org/name@revision`), or `embedded`
-    #[arg(long, value_name = "DIR|NAME", default_value = "embedded")]
+    /// The model
+    #[arg(long, help = model_help(), value_name = "DIR|NAME", default_value = "embedded")]
     pub model: String,
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
@@ -86,7 +96,10 @@ impl ModelArgs {
         }
         let checkpoint = match self.model.as_str() {
             "embedded" => embedded::checkpoint()?,
-            name => Checkpoint::open(&hub::resolve(name)?)?,
+            name => match name.strip_prefix(synthetic::PREFIX) {
+                Some(name) => synthetic::open(name)?,
+                None => Checkpoint::open(&hub::resolve(name)?)?,
+            },
         };
         let own = checkpoint.config().dtype;
         let dtype = self.dtype.0.unwrap_or(own);

@@ -59,6 +59,9 @@ pub trait Engine {
     /// If it cannot be loaded under this configuration.
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>>;
 
+    /// How many tokens the model knows.
+    fn vocabulary(&self) -> usize;
+
     /// The tokens that end a text.
     fn eos_tokens(&self) -> &[u32];
 

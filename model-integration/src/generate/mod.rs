@@ -13,6 +13,7 @@ pub mod text;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use mxlab_kernels::format::random_at;
 use serde::Serialize;
 
 use self::model::{Room, Sampler};
@@ -37,6 +38,29 @@ pub struct Prompt {
     pub source: String,
     /// Its tokens.
     pub tokens: Vec<u32>,
+    /// Whether it is a text, as its continuation then is.
+    pub is_text: bool,
+}
+
+impl Prompt {
+    /// A prompt of `length` random tokens for sequence number `sequence`.
+    pub fn random(
+        source: String,
+        length: usize,
+        vocabulary: usize,
+        sampler: &Sampler,
+        sequence: usize,
+    ) -> Self {
+        let stream = sampler.stream(sequence);
+        // From its other end on than the tokens that follow.
+        let random = (0..length as u64).map(|index| random_at(stream, u64::MAX - index));
+        let below = |random: u32| ((u64::from(random) * vocabulary as u64) >> 32) as u32;
+        Self {
+            source,
+            tokens: random.map(below).collect(),
+            is_text: false,
+        }
+    }
 }
 
 /// Why a sequence ended.
@@ -113,7 +137,7 @@ pub trait Listener {
 /// Naming the prompt and the sizes.
 pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Result<Room> {
     let max_length = engine.info().max_length;
-    for Prompt { source, tokens } in prompts {
+    for Prompt { source, tokens, .. } in prompts {
         let length = tokens.len();
         ensure!(length > 0, "{source}: the prompt is empty");
         ensure!(

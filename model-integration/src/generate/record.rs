@@ -41,7 +41,8 @@ struct SequenceRecord<'a> {
     source: &'a str,
     prompt_tokens: &'a [u32],
     tokens: &'a [u32],
-    text: String,
+    /// `None` where the prompt was no text.
+    text: Option<String>,
     end: End,
 }
 
@@ -102,11 +103,12 @@ fn sequence<'a>(
     prompt: &'a Prompt,
     continuation: &'a Continuation,
 ) -> Result<SequenceRecord<'a>> {
+    let text = || text::of(tokenizer, &prompt.tokens, &continuation.tokens);
     Ok(SequenceRecord {
         source: &prompt.source,
         prompt_tokens: &prompt.tokens,
         tokens: &continuation.tokens,
-        text: text::of(tokenizer, &prompt.tokens, &continuation.tokens)?,
+        text: prompt.is_text.then(text).transpose()?,
         end: continuation.end,
     })
 }

@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::LlamaConfig;
-use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, layer_tensor, tensors};
+use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, initial_deviation, layer_tensor, tensors};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
 use crate::llama::{Layer, Linear, Llama, RopeTable};
 
@@ -51,32 +51,22 @@ pub struct Parameters {
 }
 
 impl Parameters {
-    /// Gains start at one; matrices are normal with variance 1 / inputs, those that write to the
-    /// residual stream scaled down by the number of writes.
+    /// Gains start at one, matrices are normal: see [`initial_deviation`].
     ///
     /// # Errors
     /// When a tensor cannot be made.
     pub fn initialise(config: &LlamaConfig, rng: &mut impl Rng) -> Result<Self> {
-        let writes = 2.0 * config.num_hidden_layers as f64;
         let mut parameters = Self {
             names: Vec::new(),
             variables: Vec::new(),
         };
         for (name, shape) in tensors(config) {
             let count: usize = shape.iter().product();
-            let values: Vec<f32> = if shape.len() == 1 {
-                vec![1.0; count]
-            } else {
-                let deviation = if name == EMBEDDING {
-                    0.04
-                } else if name.contains("o_proj") || name.contains("down_proj") {
-                    1.0 / (shape[1] as f64).sqrt() / writes.sqrt()
-                } else {
-                    1.0 / (shape[1] as f64).sqrt()
-                };
-                (0..count)
+            let values: Vec<f32> = match initial_deviation(config, &name, &shape) {
+                None => vec![1.0; count],
+                Some(deviation) => (0..count)
                     .map(|_| (normal(rng) * deviation) as f32)
-                    .collect()
+                    .collect(),
             };
             let variable = Var::from_vec(values, shape, &Device::Cpu)?;
             parameters.variables.push(variable);

@@ -42,6 +42,10 @@ impl Engine for Scripted {
         bail!("this one generates")
     }
 
+    fn vocabulary(&self) -> usize {
+        10
+    }
+
     fn eos_tokens(&self) -> &[u32] {
         &[EOS]
     }
@@ -106,6 +110,7 @@ fn sequences_leave_the_batch_when_they_end() {
     let prompt = |tokens: &[u32]| Prompt {
         source: "a test".to_owned(),
         tokens: tokens.to_vec(),
+        is_text: false,
     };
     let prompts = [[3].as_slice(), &[3, 3], &[3, 3, 3], &[4]].map(prompt);
     let run = |ignore_eos: bool, max_tokens: usize| {

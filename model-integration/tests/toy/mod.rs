@@ -136,6 +136,10 @@ impl Engine for ToyEngine {
         }))
     }
 
+    fn vocabulary(&self) -> usize {
+        0x0040_0000
+    }
+
     fn eos_tokens(&self) -> &[u32] {
         &[]
     }

@@ -102,6 +102,10 @@ impl Engine for CpuEngine {
         Ok(Box::new(CpuModel { owner: self, llama }))
     }
 
+    fn vocabulary(&self) -> usize {
+        self.checkpoint.config().vocab_size
+    }
+
     fn eos_tokens(&self) -> &[u32] {
         &self.checkpoint.config().eos_token_ids
     }
@@ -116,7 +120,7 @@ impl Engine for CpuEngine {
         let shape = self.checkpoint.config();
         let mut weight_bytes = 0;
         for (name, shape) in layout::tensors(shape) {
-            weight_bytes += self.checkpoint.view(&name, &shape)?.bytes().len();
+            weight_bytes += self.checkpoint.view(&name, &shape)?.byte_len();
         }
         let mut kv_bytes_per_token = 0;
         for layer in 0..shape.num_hidden_layers {
@@ -124,7 +128,7 @@ impl Engine for CpuEngine {
                 let (module, [rows, cols], _) = place(projection, shape);
                 if let (Some(format), _) = config.for_projection(layer, projection) {
                     let name = layout::layer_tensor(layer, &format!("{module}.weight"));
-                    weight_bytes -= self.checkpoint.view(&name, &[rows, cols])?.bytes().len();
+                    weight_bytes -= self.checkpoint.view(&name, &[rows, cols])?.byte_len();
                     let (codes, scales) = format.packed_bytes(rows, cols);
                     weight_bytes += codes + scales;
                 }

@@ -60,7 +60,7 @@ impl Matrix {
     /// Bytes in memory.
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Dense(view) => view.bytes().len(),
+            Self::Dense(view) => view.byte_len(),
             Self::Packed(packed) => packed.bytes(),
         }
     }

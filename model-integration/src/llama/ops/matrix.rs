@@ -69,7 +69,7 @@ const CHAIN: usize = 512;
 /// `out = alpha * a b`, or `out += alpha * a b` if `accumulate`; rows of `out` are
 /// `out_stride` apart. Runs on the calling thread.
 ///
-/// Every element is summed in the order of the inner axis, in chains of [`CHAIN`] products that
+/// Every element is summed in the order of the inner axis, in chains of 512 products that
 /// are then added up: it depends on its own row and column alone, never on the size of the product.
 ///
 /// # Panics
