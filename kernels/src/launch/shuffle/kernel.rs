@@ -23,7 +23,7 @@ pub struct ShuffleOperands<'a> {
     pub src_stride: usize,
     /// Codes or scales in the order of [`crate::fragment`].
     pub dst: Option<Slice<'a>>,
-    /// One u64, [`ShuffleFault::NONE`] before.
+    /// One u64, [`ShuffleFault::NONE`](super::ShuffleFault::NONE) before.
     pub fault: Option<Slice<'a>>,
     /// One u32, 0 before the scan: the largest scale code.
     pub largest: Option<Slice<'a>>,
