@@ -1,5 +1,7 @@
-//! What `sample` chooses, against probabilities in f64.
+//! What `sample` chooses, against probabilities in f64; launches of its kernel that are refused.
 
+use mxlab_harness::device::{Buffer, Device};
+use mxlab_kernels::launch::{Dense, SampleKernel, SampleOperands, Slice};
 use mxlab_kernels::reference::{MOST_LOGITS, SampleError, Sampling, sample};
 use proptest::prelude::*;
 
@@ -162,4 +164,44 @@ fn the_longest_row_is_sampled_evenly() {
     row.push(1.0);
     let error = sample(&row, &ALL, 0).unwrap_err();
     assert!(matches!(error, SampleError::TooMany { .. }), "{error}");
+}
+
+/// The kernel launches nothing that it could not sample.
+#[test]
+fn a_launch_that_is_none_is_refused() {
+    let device = Device::emulator();
+    let stream = device.stream().unwrap();
+    let kernel = SampleKernel::load(&device).unwrap();
+    let src = device.upload("src", &[0u16; 16]).unwrap();
+    let [random, tokens] = ["random", "tokens"].map(|name| device.upload(name, &[7u32]).unwrap());
+    fn whole(buffer: &Buffer) -> Slice<'_> {
+        Slice { buffer, offset: 0 }
+    }
+    let operands = |cols, stride, sampling| SampleOperands {
+        rows: 1,
+        cols,
+        src: Dense {
+            first: whole(&src),
+            stride,
+        },
+        random: whole(&random),
+        sampling,
+        tokens: whole(&tokens),
+    };
+    let refused = |operands, part: &str| {
+        let error = kernel.launch(&stream, &operands).unwrap_err().to_string();
+        assert!(error.contains(part), "{error}");
+    };
+    let hot = Sampling {
+        temperature: f32::NAN,
+        ..ALL
+    };
+    refused(operands(16, 16, hot), "temperature is NaN");
+    refused(operands(0, 16, ALL), "rows of 0 logits");
+    refused(operands(16, 8, ALL), "8 elements apart");
+    refused(operands(12, 12, ALL), "12 elements apart");
+    refused(operands(MOST_LOGITS + 1, 1 << 21, ALL), "1048577 logits");
+    refused(operands(17, 24, ALL), "src needs bytes 0..48");
+    kernel.launch(&stream, &operands(13, 16, ALL)).unwrap();
+    assert_eq!(tokens.download::<u32>().unwrap(), [0]);
 }

@@ -1,0 +1,203 @@
+//! Packed weights on a device to the order that matmuls take.
+
+mod fault;
+mod kernel;
+
+pub use fault::ShuffleFault;
+pub use kernel::{ShuffleKernel, ShuffleOperands};
+
+use super::{Dense, LaunchError, Slice, Weights};
+use crate::format::{BlockFormat, packed_row_bytes, pow2};
+use crate::fragment::{Factor, FragmentError, FragmentFormat, WeightFormat};
+use crate::ptx::ShuffleVariant;
+use mxlab_harness::device::{Device, DeviceError, Stream};
+
+/// Why there are no weights.
+#[derive(Debug, thiserror::Error)]
+pub enum ShuffleError {
+    /// The format has no fragment order, or a scale or code is not finite.
+    #[error(transparent)]
+    Fragment(#[from] FragmentError),
+    /// A launch failed.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+}
+
+impl From<DeviceError> for ShuffleError {
+    fn from(error: DeviceError) -> Self {
+        Self::Launch(error.into())
+    }
+}
+
+/// Packed weights on a device.
+#[derive(Clone, Copy, Debug)]
+pub struct PackedOperand<'a> {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub cols: usize,
+    /// Codes, as in [`crate::format::PackedTensor`].
+    pub codes: Slice<'a>,
+    /// Scales, as in [`crate::format::PackedTensor`].
+    pub scales: Slice<'a>,
+    /// The f32 that scales the tensor, where the format has one.
+    pub tensor_scale: Option<Slice<'a>>,
+}
+
+/// The kernels for weights of one format.
+#[derive(Debug)]
+pub struct Shuffle {
+    device: Device,
+    format: WeightFormat,
+    codes: ShuffleKernel,
+    /// That look through scales, and that place them.
+    scales: Option<[ShuffleKernel; 2]>,
+}
+
+impl Shuffle {
+    /// Loads the kernels for weights in `format`, or in bf16.
+    ///
+    /// # Errors
+    /// If the format has no fragment order, or the device does not take a kernel.
+    pub fn load(device: &Device, format: Option<&BlockFormat>) -> Result<Self, ShuffleError> {
+        let fragments = format.map(FragmentFormat::new).transpose()?;
+        let load = |variant| ShuffleKernel::load(device, variant);
+        let scales = |format: FragmentFormat| -> Result<_, LaunchError> {
+            let [scan, scales] = [
+                ShuffleVariant::scan(&format),
+                ShuffleVariant::scales(&format),
+            ];
+            Ok([load(scan)?, load(scales)?])
+        };
+        let format = fragments.map_or(WeightFormat::Dense, WeightFormat::Packed);
+        Ok(Self {
+            device: device.clone(),
+            format,
+            codes: load(ShuffleVariant::codes(&format))?,
+            scales: fragments.map(scales).transpose()?,
+        })
+    }
+
+    /// Weights of the packed ones, in buffers of their own; `name` is what reports call them. Waits until they are
+    /// there.
+    ///
+    /// # Errors
+    /// [`ShuffleError::Fragment`] as of [`crate::fragment::FragmentTensor::new`]; [`ShuffleError::Launch`] if the format is bf16, an
+    /// operand is too small, or there is no room.
+    pub fn packed(
+        &self,
+        stream: &Stream,
+        name: &str,
+        packed: &PackedOperand,
+    ) -> Result<Weights, ShuffleError> {
+        let (WeightFormat::Packed(format), Some([scan, scales])) = (&self.format, &self.scales)
+        else {
+            return Err(self
+                .codes
+                .layout("the weights are of another format".to_owned())
+                .into());
+        };
+        let (rows, cols) = (packed.rows, packed.cols);
+        let (code_bytes, scale_bytes) = self.format.bytes(rows, cols);
+        let dst_codes = self.device.allocate(name, code_bytes)?;
+        let dst_scales = self
+            .device
+            .allocate(&format!("{name} (scales)"), scale_bytes)?;
+        let fault = self.device.upload("fault", &[ShuffleFault::NONE.0])?;
+        let largest = self.device.upload("largest scale", &[0u32])?;
+        let whole = |buffer| Some(Slice { buffer, offset: 0 });
+        let of_codes = ShuffleOperands {
+            format: self.format,
+            rows,
+            cols,
+            src: packed.codes,
+            src_stride: packed_row_bytes(format.element().bits(), cols),
+            dst: whole(&dst_codes),
+            fault: whole(&fault),
+            largest: whole(&largest),
+        };
+        let of_scales = ShuffleOperands {
+            src: packed.scales,
+            dst: whole(&dst_scales),
+            ..of_codes
+        };
+        self.codes.launch(stream, &of_codes)?;
+        scan.launch(stream, &of_scales)?;
+        scales.launch(stream, &of_scales)?;
+        let tensor_scale = match packed.tensor_scale.filter(|_| format.has_tensor_scale()) {
+            None if format.has_tensor_scale() => {
+                return Err(LaunchError::Missing {
+                    kernel: scales.id().to_owned(),
+                    operand: "tensor_scale",
+                }
+                .into());
+            }
+            None => 1.0,
+            Some(Slice { buffer, offset }) => {
+                let mut scale = [0f32];
+                buffer.read(offset, &mut scale)?;
+                scale[0]
+            }
+        };
+        stream.synchronize()?;
+        let fault = ShuffleFault(fault.download::<u64>()?[0]);
+        if let Some(error) = fault.error(format) {
+            return Err(error.into());
+        }
+        let largest = largest.download::<u32>()?[0];
+        let excess = excess(format, largest);
+        let alpha = tensor_scale * pow2(excess) as f32;
+        Ok(Weights::of_parts(
+            self.format,
+            [rows, cols],
+            dst_codes,
+            Some(dst_scales),
+            alpha,
+        ))
+    }
+
+    /// Weights of a matrix of bf16, as [`Shuffle::packed`].
+    ///
+    /// # Errors
+    /// [`ShuffleError::Launch`] if the format is not bf16, an operand is too small, or there is no room.
+    pub fn dense(
+        &self,
+        stream: &Stream,
+        name: &str,
+        [rows, cols]: [usize; 2],
+        src: Dense,
+    ) -> Result<Weights, ShuffleError> {
+        let dst = self
+            .device
+            .allocate(name, self.format.bytes(rows, cols).0)?;
+        if self.format != WeightFormat::Dense {
+            return Err(self
+                .codes
+                .layout("the weights are of another format".to_owned())
+                .into());
+        }
+        let operands = ShuffleOperands {
+            format: self.format,
+            rows,
+            cols,
+            src: src.first,
+            src_stride: 2 * src.stride,
+            dst: Some(Slice {
+                buffer: &dst,
+                offset: 0,
+            }),
+            fault: None,
+            largest: None,
+        };
+        self.codes.launch(stream, &operands)?;
+        stream.synchronize()?;
+        Ok(Weights::of_parts(self.format, [rows, cols], dst, None, 1.0))
+    }
+}
+
+/// A: what folded scales are divided by, where the largest scale code is that.
+fn excess(format: &FragmentFormat, largest: u32) -> i32 {
+    let relative = largest.cast_signed() - format.scale().exponent_limit().unwrap_or(0);
+    let excess = |factor: Factor| factor.excess.unwrap_or(relative);
+    format.factor().map_or(0, excess)
+}
