@@ -24,6 +24,14 @@ pub enum Rounding {
 }
 
 impl Rounding {
+    /// What chooses the random numbers of stochastic rounding; 0 of the others.
+    pub const fn seed(self) -> u32 {
+        match self {
+            Self::Stochastic { seed } => seed,
+            _ => 0,
+        }
+    }
+
     /// The deterministic roundings, and the stochastic one with seed 0.
     pub const ALL: [Self; 5] = [
         Self::Even,

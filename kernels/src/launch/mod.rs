@@ -9,6 +9,7 @@ mod error;
 mod loaded;
 mod log_probs;
 mod matmul;
+mod pack;
 mod rows;
 mod sample;
 mod shuffle;
@@ -22,6 +23,7 @@ pub use embed::{EmbedKernel, EmbedOperands};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};
+pub use pack::{PackedBuffers, Packer};
 pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use sample::{SampleKernel, SampleOperands};
 pub use shuffle::{

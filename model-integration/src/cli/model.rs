@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use clap::Args;
-use mxlab_harness::device::DeviceChoice;
+use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::format::FloatType;
 
 use super::output::Usage;
@@ -10,6 +10,7 @@ use crate::checkpoint::{Checkpoint, hub, synthetic};
 use crate::embedded;
 use crate::eval::model::Engine;
 use crate::llama::cpu::CpuEngine;
+use crate::llama::device::DeviceEngine;
 
 /// What names a model.
 fn model_help() -> String {
@@ -30,7 +31,7 @@ pub struct ModelArgs {
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: Dtype,
-    /// What runs the model: cpu
+    /// What runs the model: cpu, or PTX kernels on auto, cuda, cuda:N or emulator
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
     /// Threads that compute [default: all processors]
@@ -102,24 +103,29 @@ impl ModelArgs {
             },
         };
         let own = checkpoint.config().dtype;
-        let dtype = self.dtype.0.unwrap_or(own);
-        let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
-        open(self.device, checkpoint, dtype, softmax_dtype)
-    }
-}
-
-/// The engine that runs a checkpoint on a device.
-fn open(
-    device: DeviceChoice,
-    checkpoint: Checkpoint,
-    dtype: FloatType,
-    softmax_dtype: FloatType,
-) -> Result<Box<dyn Engine>> {
-    match device {
-        DeviceChoice::Cpu => {
+        if self.device == DeviceChoice::Cpu {
+            let dtype = self.dtype.0.unwrap_or(own);
+            let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
             let engine = CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))?;
-            Ok(Box::new(engine))
+            return Ok(Box::new(engine));
         }
-        other => Err(Usage(format!("--device {other}: models run on `cpu` alone")).into()),
+        let device = self.device;
+        match self.dtype.0 {
+            None if own != FloatType::Bf16 => {
+                eprintln!("the model is {own}; --device {device} computes in bfloat16");
+            }
+            None | Some(FloatType::Bf16) => {}
+            Some(dtype) => {
+                let message = format!("--dtype {dtype}: --device {device} computes in bfloat16");
+                return Err(Usage(message).into());
+            }
+        }
+        let softmax_dtype = softmax_dtype.0.unwrap_or(FloatType::Bf16);
+        let device = Device::open(device).with_context(|| format!("--device {device}"))?;
+        Ok(Box::new(DeviceEngine::new(
+            device,
+            checkpoint,
+            softmax_dtype,
+        )?))
     }
 }

@@ -1,6 +1,8 @@
 //! What can go wrong when a model is loaded or run.
 
+use mxlab_harness::device::DeviceError;
 use mxlab_kernels::format::FormatError;
+use mxlab_kernels::launch::{LaunchError, ShuffleError};
 
 use crate::checkpoint::CheckpointError;
 
@@ -41,6 +43,45 @@ pub enum LlamaError {
         past: usize,
         /// Positions in the cache.
         cached: usize,
+    },
+    /// A device cannot keep a weight.
+    #[error("{tensor}: {error}")]
+    Weight {
+        /// The tensor's name.
+        tensor: String,
+        /// Why not.
+        error: ShuffleError,
+    },
+    /// A kernel was not launched.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// A device refuses.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A model and what it works with do not fit a device.
+    #[error(
+        "the model does not fit the device: weights {weights} MiB, keys and values {cache} MiB, \
+         activations {activations} MiB, {available} MiB are there"
+    )]
+    Room {
+        /// MiB of weights.
+        weights: u64,
+        /// MiB of keys and values.
+        cache: u64,
+        /// MiB of activations and workspaces.
+        activations: u64,
+        /// MiB of the device.
+        available: u64,
+    },
+    /// More tokens at once than the device's buffers are for.
+    #[error("{tokens} tokens in {sequences} sequences at once; there is room for {most}")]
+    Batch {
+        /// Tokens.
+        tokens: usize,
+        /// Sequences.
+        sequences: usize,
+        /// Tokens and sequences that there is room for.
+        most: usize,
     },
     /// A tensor is not on the CPU, or not contiguous.
     #[error("the CPU engine takes contiguous tensors on the CPU")]

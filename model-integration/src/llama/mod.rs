@@ -1,14 +1,17 @@
 //! The one Llama forward pass, and the engines that run it.
 //!
 //! [`forward`] spells the model out once, over the operations of [`backend::Backend`].
-//! An engine implements the operations: [`cpu`] here, and the differentiable one that
-//! [`crate::train`] keeps to itself. [`ops`] is their common arithmetic on plain slices,
-//! [`rope`] the rotary tables, [`score`] turns logits into log-likelihoods.
+//! An engine implements the operations: [`cpu`] and [`device`] here, and the differentiable one that
+//! [`crate::train`] keeps to itself. [`load`] is how parameters come from a checkpoint, [`ops`]
+//! the common arithmetic on plain slices, [`rope`] the rotary tables, [`score`] turns logits into
+//! log-likelihoods.
 
 pub mod backend;
 pub mod cpu;
+pub mod device;
 mod error;
 pub mod forward;
+pub mod load;
 pub mod ops;
 pub mod rope;
 pub mod score;

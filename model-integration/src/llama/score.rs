@@ -2,6 +2,19 @@
 
 use mxlab_kernels::format::FloatType;
 
+/// What a target token's log-probability follows from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct TargetLogit {
+    /// Its logit.
+    pub logit: f32,
+    /// The greatest of its row.
+    pub greatest: f32,
+    /// `sum e^(x - greatest)` over the row.
+    pub exponentials: f64,
+    /// Whether it is the first that has the greatest logit.
+    pub is_greedy: bool,
+}
+
 /// Log-likelihood and greediness of target tokens, one row of `logits` each.
 ///
 /// The log-softmax is taken in `f32`. With a 16-bit `dtype` each token's log-probability, and
@@ -9,15 +22,31 @@ use mxlab_kernels::format::FloatType;
 /// A token is greedy when no logit is greater and none before it is equal.
 pub fn score(logits: &[f32], targets: &[u32], dtype: FloatType) -> (f64, bool) {
     let vocabulary = logits.len() / targets.len();
-    let mut sum = 0.0;
-    let mut is_greedy = true;
-    for (row, &target) in logits.chunks_exact(vocabulary).zip(targets) {
+    let rows = logits.chunks_exact(vocabulary).zip(targets);
+    let targets = rows.map(|(row, &target)| {
         let target = target as usize;
         let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let exponentials: f64 = row.iter().map(|x| f64::from(x - greatest).exp()).sum();
-        let log_probability = f64::from(row[target] - greatest) - exponentials.ln();
+        TargetLogit {
+            logit: row[target],
+            greatest,
+            exponentials: row.iter().map(|x| f64::from(x - greatest).exp()).sum(),
+            is_greedy: row.iter().position(|&x| x == greatest) == Some(target),
+        }
+    });
+    score_targets(targets, dtype)
+}
+
+/// The same from what rows of logits come down to.
+pub fn score_targets(
+    targets: impl IntoIterator<Item = TargetLogit>,
+    dtype: FloatType,
+) -> (f64, bool) {
+    let mut sum = 0.0;
+    let mut is_greedy = true;
+    for target in targets {
+        let log_probability = f64::from(target.logit - target.greatest) - target.exponentials.ln();
         sum += f64::from(dtype.round(log_probability as f32));
-        is_greedy &= row.iter().position(|&x| x == greatest) == Some(target);
+        is_greedy &= target.is_greedy;
     }
     let sum = match dtype {
         FloatType::F32 => sum,

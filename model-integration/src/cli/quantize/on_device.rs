@@ -1,10 +1,9 @@
 //! Quantising by the PTX kernels of a device.
 
 use anyhow::{Context, Result};
-use mxlab_harness::device::{Buffer, Device, DeviceChoice, Stream};
+use mxlab_harness::device::{Device, DeviceChoice, Stream};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
-use mxlab_kernels::launch::{BlockLauncher, BlockOperands, Dense, Slice};
-use mxlab_kernels::ptx::Family;
+use mxlab_kernels::launch::{Dense, Packer, Slice};
 
 /// A device that quantises tensors, one after another.
 pub struct OnDevice {
@@ -38,46 +37,20 @@ impl OnDevice {
         format: &BlockFormat,
         dtype: FloatType,
     ) -> Result<PackedTensor> {
-        let launcher = |family| {
-            BlockLauncher::new(&self.device, family, *format, dtype)
-                .context("no PTX kernel for this format; `--device cpu` takes all")
-        };
-        let whole = |buffer| Slice { buffer, offset: 0 };
-        let sizes = PackedTensor::zeroed(*format, rows, cols)?;
+        let packer = Packer::new(&self.device, *format, dtype)
+            .context("no PTX kernel for this format; `--device cpu` takes all")?;
         let src = self.device.upload("src", bytes)?;
-        let tensor_scale: Buffer = self.device.upload("tensor_scale", &[1.0f32])?;
-        let first = whole(&src);
-        let shape = BlockOperands {
-            rows,
-            cols,
-            src: Some(Dense {
-                first,
-                stride: cols,
-            }),
-            tensor_scale: Some(&tensor_scale),
-            ..BlockOperands::default()
+        let first = Slice {
+            buffer: &src,
+            offset: 0,
         };
-        if format.has_tensor_scale() {
-            let workspace = self.device.upload("workspace", &[0u32; 2])?;
-            let operands = BlockOperands {
-                workspace: Some(&workspace),
-                ..shape
-            };
-            launcher(Family::TensorScale)?.launch(&self.stream, &operands)?;
-            // The workspace is free afterwards.
-            self.stream.synchronize()?;
-        }
-        let codes = self.device.allocate("codes", sizes.codes().len())?;
-        let scales = self.device.allocate("scales", sizes.scales().len())?;
-        let operands = BlockOperands {
-            codes: Some(whole(&codes)),
-            scales: Some(whole(&scales)),
-            ..shape
+        let src = Dense {
+            first,
+            stride: cols,
         };
-        launcher(Family::Quantize)?.launch(&self.stream, &operands)?;
-        self.stream.synchronize()?;
-        let tensor_scale = tensor_scale.download::<f32>()?[0];
-        let (codes, scales) = (codes.download()?, scales.download()?);
+        let packed = packer.pack(&self.stream, src, [rows, cols])?;
+        let tensor_scale = packed.tensor_scale.download::<f32>()?[0];
+        let (codes, scales) = (packed.codes.download()?, packed.scales.download()?);
         Ok(PackedTensor::new(
             *format,
             rows,

@@ -6,13 +6,13 @@ use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
 use super::generator::CpuGenerator;
-use super::load::{load, place};
 use super::operations::with_values;
 use super::{Cache, Cpu};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
 use crate::generate::model::{Generator, Room};
+use crate::llama::load::{load, place};
 use crate::llama::score::score;
 use crate::llama::{Batch, Llama, RopeTable};
 use crate::task::Tokenize;

@@ -15,16 +15,18 @@
 mod cache;
 mod engine;
 mod generator;
-mod load;
 mod matrix;
 mod operations;
 mod rounding;
 
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::format::{BlockFormat, FloatType};
+
+use super::LlamaError;
+use super::load::{Role, Store};
+use crate::checkpoint::TensorView;
 
 pub use cache::Cache;
 pub use engine::CpuEngine;
-pub use load::load;
 pub use matrix::Matrix;
 
 /// The CPU engine.
@@ -42,5 +44,27 @@ impl Cpu {
     /// The type of every value.
     pub fn dtype(&self) -> FloatType {
         self.dtype
+    }
+}
+
+impl Store for Cpu {
+    fn dtype(&self) -> FloatType {
+        self.dtype
+    }
+
+    fn matrix(
+        &self,
+        view: &TensorView,
+        _role: Role,
+        format: Option<&BlockFormat>,
+    ) -> Result<Matrix, LlamaError> {
+        match format {
+            Some(format) => Matrix::pack(view, format, self.dtype),
+            None => Ok(Matrix::Dense(view.clone())),
+        }
+    }
+
+    fn vector(&self, _name: &str, values: Vec<f32>) -> Result<Vec<f32>, LlamaError> {
+        Ok(values)
     }
 }

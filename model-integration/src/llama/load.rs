@@ -1,24 +1,59 @@
 //! From a checkpoint and a configuration to a model that can run.
 
-use super::{Cpu, Matrix};
+use mxlab_kernels::format::{BlockFormat, FloatType};
+
+use super::ops::narrow;
+use super::{Backend, Layer, Linear, Llama, LlamaError, RopeTable};
 use crate::checkpoint::layout::layer_tensor;
-use crate::checkpoint::{Checkpoint, LlamaConfig};
+use crate::checkpoint::{Checkpoint, LlamaConfig, TensorView};
 use crate::config::{Projection, QuantConfig};
-use crate::llama::ops::narrow;
-use crate::llama::{Layer, Linear, Llama, LlamaError, RopeTable};
+
+/// What a matrix is used for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Its rows are looked up by token.
+    Embedding,
+    /// That, and it is multiplied by.
+    EmbeddingAndHead,
+    /// It is multiplied by.
+    Product,
+}
+
+/// A backend that keeps parameters of a checkpoint.
+pub trait Store: Backend<Error = LlamaError> {
+    /// The type that the model computes in.
+    fn dtype(&self) -> FloatType;
+
+    /// Keeps a matrix, in `format` if there is one, else as it is. Values are rounded to the dtype
+    /// first.
+    ///
+    /// # Errors
+    /// If the format cannot be used here, or there is no room.
+    fn matrix(
+        &self,
+        view: &TensorView,
+        role: Role,
+        format: Option<&BlockFormat>,
+    ) -> Result<Self::Matrix, LlamaError>;
+
+    /// Keeps a gain or a bias, already rounded.
+    ///
+    /// # Errors
+    /// If there is no room.
+    fn vector(&self, name: &str, values: Vec<f32>) -> Result<Self::Vector, LlamaError>;
+}
 
 /// Loads `checkpoint` for `engine`, quantising it as `config` says. Rotary tables reach to
 /// `positions`.
 ///
 /// # Errors
-/// A tensor that is missing, misshapen or not finite, or a format that does not take the
-/// engine's dtype.
-pub fn load(
-    engine: &Cpu,
+/// A tensor that is missing, misshapen or not finite; what the engine cannot keep.
+pub fn load<B: Store>(
+    engine: &B,
     checkpoint: &Checkpoint,
     config: &QuantConfig,
     positions: usize,
-) -> Result<Llama<Cpu>, LlamaError> {
+) -> Result<Llama<B>, LlamaError> {
     let loader = Loader {
         engine,
         checkpoint,
@@ -30,13 +65,16 @@ pub fn load(
         .collect::<Result<_, _>>()?;
     let hidden = shape.hidden_size;
     let table = [shape.vocab_size, hidden];
-    let head = if shape.tie_word_embeddings {
-        None
+    let (role, head) = if shape.tie_word_embeddings {
+        (Role::EmbeddingAndHead, None)
     } else {
-        Some(Matrix::Dense(checkpoint.tensor("lm_head.weight", &table)?))
+        let head = checkpoint.tensor("lm_head.weight", &table)?;
+        let head = engine.matrix(&head, Role::Product, None)?;
+        (Role::Embedding, Some(head))
     };
+    let embedding = checkpoint.tensor("model.embed_tokens.weight", &table)?;
     Ok(Llama {
-        embedding: Matrix::Dense(checkpoint.tensor("model.embed_tokens.weight", &table)?),
+        embedding: engine.matrix(&embedding, role, None)?,
         layers,
         norm: loader.vector("model.norm.weight", hidden)?,
         head,
@@ -54,14 +92,14 @@ pub fn load(
     })
 }
 
-struct Loader<'a> {
-    engine: &'a Cpu,
+struct Loader<'a, B> {
+    engine: &'a B,
     checkpoint: &'a Checkpoint,
     config: &'a QuantConfig,
 }
 
-impl Loader<'_> {
-    fn layer(&self, layer: usize) -> Result<Layer<Cpu>, LlamaError> {
+impl<B: Store> Loader<'_, B> {
+    fn layer(&self, layer: usize) -> Result<Layer<B>, LlamaError> {
         let (keys, values) = self.config.for_kv(layer);
         let hidden = self.checkpoint.config().hidden_size;
         let norm = |name| self.vector(&layer_tensor(layer, name), hidden);
@@ -81,7 +119,7 @@ impl Loader<'_> {
         })
     }
 
-    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<Cpu>, LlamaError> {
+    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, LlamaError> {
         let config = self.checkpoint.config();
         let (module, [outputs, inputs], has_bias) = place(projection, config);
         let name = |tensor| layer_tensor(layer, &format!("{module}.{tensor}"));
@@ -89,10 +127,7 @@ impl Loader<'_> {
             .checkpoint
             .tensor(&name("weight"), &[outputs, inputs])?;
         let (weights, activations) = self.config.for_projection(layer, projection);
-        let weight = match weights {
-            Some(format) => Matrix::pack(&view, &format, self.engine.dtype())?,
-            None => Matrix::Dense(view),
-        };
+        let weight = self.engine.matrix(&view, Role::Product, weights.as_ref())?;
         let bias = has_bias
             .then(|| self.vector(&name("bias"), outputs))
             .transpose()?;
@@ -103,21 +138,18 @@ impl Loader<'_> {
         })
     }
 
-    fn vector(&self, name: &str, length: usize) -> Result<Vec<f32>, LlamaError> {
+    fn vector(&self, name: &str, length: usize) -> Result<B::Vector, LlamaError> {
         let view = self.checkpoint.tensor(name, &[length])?;
         let mut values = vec![0.0; length];
         view.read_f32(0..length, &mut values);
         narrow(&mut values, self.engine.dtype());
-        Ok(values)
+        self.engine.vector(name, values)
     }
 }
 
 /// Where a projection is in a checkpoint: its module, the shape of its weight, whether it has
 /// a bias.
-pub(super) fn place(
-    projection: Projection,
-    config: &LlamaConfig,
-) -> (&'static str, [usize; 2], bool) {
+pub fn place(projection: Projection, config: &LlamaConfig) -> (&'static str, [usize; 2], bool) {
     let hidden = config.hidden_size;
     let inner = config.intermediate_size;
     let query = config.num_attention_heads * config.head_dim;

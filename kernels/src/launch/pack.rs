@@ -1,0 +1,87 @@
+//! Packing a tensor on a device: by the quantize kernels, those of the tensor scale first.
+
+use super::{BlockLauncher, BlockOperands, Dense, LaunchError, Slice};
+use crate::format::{BlockFormat, FloatType};
+use crate::ptx::{Family, VariantError};
+use mxlab_harness::device::{Buffer, Device, Stream};
+
+/// The kernels that pack tensors into one format.
+#[derive(Debug)]
+pub struct Packer {
+    device: Device,
+    format: BlockFormat,
+    tensor_scale: Option<BlockLauncher>,
+    quantize: BlockLauncher,
+}
+
+/// A packed tensor on a device, laid out as [`crate::format::PackedTensor`].
+#[derive(Debug)]
+pub struct PackedBuffers {
+    /// Codes.
+    pub codes: Buffer,
+    /// Scales.
+    pub scales: Buffer,
+    /// One f32: what the tensor as a whole is scaled by; 1 where the format has no such scale.
+    pub tensor_scale: Buffer,
+}
+
+impl Packer {
+    /// The kernels for tensors of `dense`.
+    ///
+    /// # Errors
+    /// [`VariantError`] if there are none for the format.
+    pub fn new(
+        device: &Device,
+        format: BlockFormat,
+        dense: FloatType,
+    ) -> Result<Self, VariantError> {
+        let launcher = |family| BlockLauncher::new(device, family, format, dense);
+        let tensor_scale = format.has_tensor_scale();
+        Ok(Self {
+            device: device.clone(),
+            format,
+            tensor_scale: tensor_scale
+                .then(|| launcher(Family::TensorScale))
+                .transpose()?,
+            quantize: launcher(Family::Quantize)?,
+        })
+    }
+
+    /// Packs a [rows, cols] tensor and waits until that is done.
+    ///
+    /// # Errors
+    /// [`LaunchError`] if `src` is too small or there is no room.
+    pub fn pack(
+        &self,
+        stream: &Stream,
+        src: Dense,
+        [rows, cols]: [usize; 2],
+    ) -> Result<PackedBuffers, LaunchError> {
+        let (codes, scales) = self.format.packed_bytes(rows, cols);
+        let of_tensor = if self.tensor_scale.is_some() { 4 } else { 0 };
+        let packed = PackedBuffers {
+            codes: self.device.allocate("codes", codes)?,
+            scales: self.device.allocate("scales", scales - of_tensor)?,
+            tensor_scale: self.device.upload("tensor scale", &[1.0f32])?,
+        };
+        let workspace = self.device.upload("workspace", &[0u32; 2])?;
+        let whole = |buffer| Some(Slice { buffer, offset: 0 });
+        let operands = BlockOperands {
+            rows,
+            cols,
+            src: Some(src),
+            codes: whole(&packed.codes),
+            scales: whole(&packed.scales),
+            tensor_scale: Some(&packed.tensor_scale),
+            workspace: Some(&workspace),
+            seed: self.format.rounding().seed(),
+            ..BlockOperands::default()
+        };
+        if let Some(launcher) = &self.tensor_scale {
+            launcher.launch(stream, &operands)?;
+        }
+        self.quantize.launch(stream, &operands)?;
+        stream.synchronize()?;
+        Ok(packed)
+    }
+}

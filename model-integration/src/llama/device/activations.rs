@@ -1,0 +1,109 @@
+//! Activations and the buffers they live in, which are used again and again.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+
+use mxlab_harness::device::{Buffer, Device, DeviceError};
+use mxlab_kernels::fragment::CHUNK;
+use mxlab_kernels::launch::{Dense, Slice};
+
+/// Rows that matmuls read at a time: buffers have whole ones.
+const ROWS: usize = 128;
+
+/// Elements from row to row of activations of `cols` features: matmuls read whole chunks.
+pub(super) const fn stride(cols: usize) -> usize {
+    cols.next_multiple_of(CHUNK)
+}
+
+/// Bytes of a buffer for so many tokens of `cols` features.
+pub(super) const fn bytes(tokens: usize, cols: usize) -> usize {
+    2 * tokens.next_multiple_of(ROWS) * stride(cols)
+}
+
+/// Buffers by their number of features. What is behind the features of a row is zero, and nothing
+/// else is ever written there.
+pub(super) struct Pool {
+    device: Device,
+    /// Tokens of each buffer.
+    tokens: usize,
+    free: Rc<RefCell<HashMap<usize, Vec<Buffer>>>>,
+}
+
+impl Pool {
+    /// Buffers for so many tokens, allocated as they are first needed.
+    pub fn new(device: &Device, tokens: usize) -> Self {
+        Self {
+            device: device.clone(),
+            tokens,
+            free: Rc::default(),
+        }
+    }
+
+    /// An activation of unknown values.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn take(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
+        let free = self.free.borrow_mut().get_mut(&cols).and_then(Vec::pop);
+        let buffer = match free {
+            Some(buffer) => buffer,
+            None => {
+                let bytes = bytes(self.tokens, cols);
+                let name = format!("activations of {cols} features");
+                self.device.upload(&name, &vec![0u8; bytes])?
+            }
+        };
+        Ok(Activation {
+            buffer: Some(buffer),
+            free: self.free.clone(),
+            rows,
+            cols,
+        })
+    }
+}
+
+/// bf16 [rows, cols]; its buffer goes back to the pool with it.
+pub struct Activation {
+    /// There until it is dropped.
+    buffer: Option<Buffer>,
+    free: Rc<RefCell<HashMap<usize, Vec<Buffer>>>>,
+    rows: usize,
+    cols: usize,
+}
+
+impl Activation {
+    /// Tokens.
+    pub const fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Features.
+    pub const fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub(super) fn slice(&self) -> Slice<'_> {
+        let buffer = self.buffer.as_ref();
+        Slice {
+            buffer: buffer.unwrap_or_else(|| unreachable!("there until dropped")),
+            offset: 0,
+        }
+    }
+
+    pub(super) fn dense(&self) -> Dense<'_> {
+        Dense {
+            first: self.slice(),
+            stride: stride(self.cols),
+        }
+    }
+}
+
+impl Drop for Activation {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            let mut free = self.free.borrow_mut();
+            free.entry(self.cols).or_default().push(buffer);
+        }
+    }
+}

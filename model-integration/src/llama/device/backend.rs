@@ -1,0 +1,495 @@
+//! The operations of the forward pass by kernels.
+
+use half::bf16;
+use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
+use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::fragment::CHUNK;
+use mxlab_kernels::fragment::cache::RUN;
+use mxlab_kernels::launch::{
+    AppendOperands, AttentionOperands, Destination, EmbedOperands, LogProbsOperands,
+    MatmulOperands, RowFactor, RowOperands, SampleOperands, Slice, Split,
+};
+use mxlab_kernels::ptx::{
+    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulVariant, Regime,
+    RowOperation, RowVariant,
+};
+use mxlab_kernels::reference::Sampling;
+
+use super::activations::{Activation, Pool};
+use super::kernels::Kernels;
+use super::plan::Limits;
+use super::staging::Staging;
+use super::{DeviceCache, DeviceMatrix};
+use crate::checkpoint::TensorView;
+use crate::llama::load::{Role, Store};
+use crate::llama::score::TargetLogit;
+use crate::llama::{Attention, Backend, Batch, LlamaError, RopeTable};
+
+/// A gain or a bias: bf16, padded with zeros to 8.
+pub type DeviceVector = Buffer;
+
+/// Keys that a thread block of a split attention has at least.
+const SPLIT_KEYS: usize = 256;
+/// Chunks that a thread block of a split product has at least.
+const SPLIT_CHUNKS: usize = 4;
+
+/// A device and what an engine keeps there beside weights, keys and values.
+pub struct DeviceBackend {
+    device: Device,
+    stream: Stream,
+    kernels: Kernels,
+    pool: Pool,
+    staging: Staging,
+    limits: Limits,
+    /// Cosines and sines.
+    rope: [Buffer; 2],
+    /// Sums of split products and attentions.
+    workspace: Buffer,
+    arrivals: Buffer,
+    /// What scoring and sampling give, a word or two a row.
+    results: [Buffer; 5],
+}
+
+fn whole(buffer: &Buffer) -> Slice<'_> {
+    Slice { buffer, offset: 0 }
+}
+
+impl DeviceBackend {
+    /// Buffers for so much at once, and rotary tables.
+    ///
+    /// # Errors
+    /// If the device has no room.
+    pub fn new(device: &Device, limits: Limits, rope: &RopeTable) -> Result<Self, DeviceError> {
+        let tokens = limits.tokens.max(1);
+        let results = ["max", "argmax", "sum", "target", "random"];
+        let results: Vec<Buffer> = results
+            .into_iter()
+            .map(|name| device.upload(name, &vec![0u64; tokens]))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            device: device.clone(),
+            stream: device.stream()?,
+            kernels: Kernels::new(device),
+            pool: Pool::new(device, limits.tokens),
+            staging: Staging::new(device, limits.tokens)?,
+            rope: [
+                device.upload("cosines", &rope.cos)?,
+                device.upload("sines", &rope.sin)?,
+            ],
+            workspace: device.upload("workspace", &vec![0u8; limits.workspace])?,
+            arrivals: device.upload("arrivals", &vec![0u32; limits.arrivals])?,
+            results: results
+                .try_into()
+                .unwrap_or_else(|_| unreachable!("one each")),
+            limits,
+        })
+    }
+
+    /// The device.
+    pub const fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// How many thread blocks share the work of so many, each with at least one of `pieces`.
+    fn parts(&self, blocks: usize, pieces: usize, part_bytes: usize) -> usize {
+        let parts = (self.limits.thread_blocks / blocks.max(1)).clamp(1, pieces.max(1));
+        let room = self.limits.workspace / (blocks * part_bytes).max(1);
+        match blocks <= self.limits.arrivals {
+            true => parts.min(room.max(1)),
+            false => 1,
+        }
+    }
+
+    fn split(&self, parts: usize) -> Option<Split<'_>> {
+        (parts > 1).then_some(Split {
+            parts,
+            workspace: &self.workspace,
+            arrivals: &self.arrivals,
+        })
+    }
+
+    /// A row operation, its rows left in `format`.
+    fn make_rows(
+        &self,
+        operation: RowOperation,
+        src: &Activation,
+        by: RowFactor,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Activation, LlamaError> {
+        let variant = RowVariant::new(operation, format.copied());
+        let variant = variant.map_err(mxlab_kernels::launch::LaunchError::from)?;
+        let positions = match variant.is_random() {
+            true => Some(self.staging.places(batch)?[0]),
+            false => None,
+        };
+        let dst = self.pool.take(src.rows(), src.cols())?;
+        let operands = RowOperands {
+            rows: src.rows(),
+            cols: src.cols(),
+            dst: dst.dense(),
+            src: src.dense(),
+            by,
+            positions,
+            seed: format.map_or(0, |format| format.rounding().seed()),
+        };
+        let kernel = self.kernels.rows(variant)?;
+        kernel.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+
+    /// Rotates queries, or rotates, quantises and appends keys or values.
+    fn place_heads(
+        &self,
+        kind: HeadKind,
+        src: &Activation,
+        heads: usize,
+        attention: &Attention,
+        batch: &Batch,
+        dst: Destination,
+        format: Option<&BlockFormat>,
+    ) -> Result<(), LlamaError> {
+        let variant = AppendVariant::new(kind, format.copied());
+        let variant = variant.map_err(mxlab_kernels::launch::LaunchError::from)?;
+        let [positions, _, _] = self.staging.places(batch)?;
+        let operands = AppendOperands {
+            tokens: src.rows(),
+            heads,
+            head_dim: attention.head_dim,
+            src: src.dense(),
+            rope: variant.rotates().then(|| {
+                let [cos, sin] = &self.rope;
+                [whole(cos), whole(sin)]
+            }),
+            positions,
+            dst,
+            seed: format.map_or(0, |format| format.rounding().seed()),
+        };
+        let kernel = self.kernels.append(variant)?;
+        Ok(kernel.launch(&self.stream, &operands)?)
+    }
+
+    /// Waits for what was launched.
+    pub(super) fn synchronize(&self) -> Result<(), LlamaError> {
+        Ok(self.stream.synchronize()?)
+    }
+
+    /// A graph of what `launch` launches.
+    pub(super) fn record(
+        &self,
+        launch: impl FnOnce() -> Result<(), LlamaError>,
+    ) -> Result<Graph, LlamaError> {
+        self.stream.record_graph(|_| launch())
+    }
+
+    /// Launches a graph again.
+    pub(super) fn replay(&self, graph: &Graph) -> Result<(), LlamaError> {
+        Ok(self.stream.replay(graph)?)
+    }
+
+    /// Puts what a batch asks of kernels where they look for it.
+    pub(super) fn stage(&self, batch: &Batch, rows: &[u32]) -> Result<(), LlamaError> {
+        self.staging.tokens(&batch.tokens)?;
+        self.staging.places(batch)?;
+        self.staging.rows(rows)?;
+        Ok(())
+    }
+
+    /// What the log-probabilities of target tokens follow from, one row of logits each.
+    pub(super) fn target_logits(
+        &self,
+        logits: &Activation,
+        targets: &[u32],
+    ) -> Result<Vec<TargetLogit>, LlamaError> {
+        let [max, argmax, sum, target, ids] = &self.results;
+        ids.write(0, targets)?;
+        let operands = LogProbsOperands {
+            rows: targets.len(),
+            cols: logits.cols(),
+            src: logits.dense(),
+            targets: whole(ids),
+            max: whole(max),
+            argmax: whole(argmax),
+            sum: whole(sum),
+            target: whole(target),
+        };
+        let kernel = self.kernels.log_probs()?;
+        kernel.launch(&self.stream, &operands)?;
+        self.stream.synchronize()?;
+        let count = targets.len();
+        let (mut greatest, mut chosen) = (vec![0f32; count], vec![0u32; count]);
+        let (mut sums, mut logits) = (vec![0f64; count], vec![0f32; count]);
+        max.read(0, &mut greatest)?;
+        argmax.read(0, &mut chosen)?;
+        sum.read(0, &mut sums)?;
+        target.read(0, &mut logits)?;
+        let of_row = |row: usize| TargetLogit {
+            logit: logits[row],
+            greatest: greatest[row],
+            exponentials: sums[row],
+            is_greedy: chosen[row] == targets[row],
+        };
+        Ok((0..count).map(of_row).collect())
+    }
+
+    /// Writes the random numbers that [`DeviceBackend::sample`] takes.
+    pub(super) fn stage_random(&self, random: &[u32]) -> Result<(), LlamaError> {
+        Ok(self.results[4].write(0, random)?)
+    }
+
+    /// Launches the choice of a token for each row of logits.
+    pub(super) fn sample(&self, logits: &Activation, sampling: Sampling) -> Result<(), LlamaError> {
+        let operands = SampleOperands {
+            rows: logits.rows(),
+            cols: logits.cols(),
+            src: logits.dense(),
+            random: whole(&self.results[4]),
+            sampling,
+            tokens: whole(&self.results[1]),
+        };
+        Ok(self.kernels.sample()?.launch(&self.stream, &operands)?)
+    }
+
+    /// The tokens chosen last.
+    pub(super) fn chosen(&self, count: usize) -> Result<Vec<u32>, LlamaError> {
+        self.stream.synchronize()?;
+        let mut tokens = vec![0u32; count];
+        self.results[1].read(0, &mut tokens)?;
+        Ok(tokens)
+    }
+}
+
+impl Store for DeviceBackend {
+    fn dtype(&self) -> FloatType {
+        FloatType::Bf16
+    }
+
+    fn matrix(
+        &self,
+        view: &TensorView,
+        role: Role,
+        format: Option<&BlockFormat>,
+    ) -> Result<DeviceMatrix, LlamaError> {
+        DeviceMatrix::load(
+            &self.device,
+            &self.stream,
+            &self.kernels,
+            view,
+            role,
+            format,
+        )
+    }
+
+    fn vector(&self, name: &str, values: Vec<f32>) -> Result<Buffer, LlamaError> {
+        let bits = values.iter().map(|&x| bf16::from_f32(x).to_bits());
+        let mut bits: Vec<u16> = bits.collect();
+        bits.resize(values.len().next_multiple_of(8), 0);
+        Ok(self.device.upload(name, &bits)?)
+    }
+}
+
+impl Backend for DeviceBackend {
+    type Activation = Activation;
+    type Matrix = DeviceMatrix;
+    type Vector = DeviceVector;
+    type Cache = DeviceCache;
+    type Error = LlamaError;
+
+    fn embed(&self, table: &DeviceMatrix, tokens: &[u32]) -> Result<Activation, LlamaError> {
+        let vocabulary = table.rows;
+        if let Some(&token) = tokens.iter().find(|&&token| token as usize >= vocabulary) {
+            return Err(LlamaError::Token { token, vocabulary });
+        }
+        let rows = table.table.as_ref().ok_or(LlamaError::Layout)?;
+        let dst = self.pool.take(tokens.len(), table.cols)?;
+        let operands = EmbedOperands {
+            tokens: self.staging.tokens(tokens)?,
+            rows: tokens.len(),
+            vocabulary,
+            cols: table.cols,
+            padded: dst.dense().stride,
+            table: mxlab_kernels::launch::Dense {
+                first: whole(rows),
+                stride: table.cols,
+            },
+            dst: dst.dense(),
+            status: self.staging.status(),
+        };
+        self.kernels.embed()?.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+
+    fn rms_norm(
+        &self,
+        x: &Activation,
+        gain: &Buffer,
+        eps: f64,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Activation, LlamaError> {
+        let by = RowFactor::Gain(whole(gain), eps as f32);
+        self.make_rows(RowOperation::Norm, x, by, batch, format)
+    }
+
+    fn linear(
+        &self,
+        x: &Activation,
+        weight: &DeviceMatrix,
+        bias: Option<&Buffer>,
+        residual: Option<&Activation>,
+    ) -> Result<Activation, LlamaError> {
+        let weights = weight.weights.as_ref().ok_or(LlamaError::Layout)?;
+        let tokens = x.rows();
+        let regime = match tokens {
+            0..=8 => Regime::Gemv8,
+            9..=16 => Regime::Gemv16,
+            17..=64 => Regime::Tile64,
+            _ => Regime::Tile128,
+        };
+        let variant = MatmulVariant::new(*weights.format(), regime, FloatType::Bf16);
+        let shape = regime.shape();
+        let blocks =
+            weight.rows.div_ceil(shape.rows() as usize) * tokens.div_ceil(shape.tokens() as usize);
+        let parts = match regime.splits() {
+            true => {
+                let pieces = weight.cols.div_ceil(CHUNK) / SPLIT_CHUNKS;
+                self.parts(blocks, pieces, variant.sums_bytes())
+            }
+            false => 1,
+        };
+        let dst = self.pool.take(tokens, weight.rows)?;
+        let operands = MatmulOperands {
+            weights,
+            tokens,
+            src: x.dense(),
+            dst: dst.dense(),
+            bias: bias.map(whole),
+            residual: residual.map(Activation::slice),
+            split: self.split(parts),
+        };
+        let kernel = self.kernels.matmul(variant)?;
+        kernel.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+
+    fn attend(
+        &self,
+        [query, key, value]: [Activation; 3],
+        attention: Attention,
+        cache: &mut DeviceCache,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Activation, LlamaError> {
+        let Attention {
+            layer,
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = attention;
+        cache.check(&batch.sequences)?;
+        let [_, slot_of, table] = self.staging.places(batch)?;
+        let tokens = query.rows();
+        let rotated = self
+            .pool
+            .take(tokens, heads * head_dim.next_multiple_of(RUN))?;
+        let [keys, values] = cache.layer(layer);
+        let place = |cache_of| Destination::Cache {
+            cache: cache_of,
+            slot_of,
+            slots: cache.slots(),
+            capacity: cache.capacity(),
+        };
+        let rows = Destination::Rows(rotated.slice());
+        self.place_heads(
+            HeadKind::Queries,
+            &query,
+            heads,
+            &attention,
+            batch,
+            rows,
+            None,
+        )?;
+        let (to, of) = (place(keys), attention.keys);
+        self.place_heads(HeadKind::Keys, &key, kv_heads, &attention, batch, to, of)?;
+        let (to, of) = (place(values), attention.values);
+        self.place_heads(
+            HeadKind::Values,
+            &value,
+            kv_heads,
+            &attention,
+            batch,
+            to,
+            of,
+        )?;
+        drop([query, key, value]);
+
+        let longest = batch.sequences.iter().map(|sequence| sequence.length).max();
+        let (longest, group) = (longest.unwrap_or(0), heads / kv_heads);
+        let regime = match longest {
+            0..=2 => AttentionRegime::Decode,
+            _ => AttentionRegime::Prefill,
+        };
+        let variant = AttentionVariant::new([attention.keys, attention.values], head_dim, regime);
+        let variant = variant.map_err(mxlab_kernels::launch::LaunchError::from)?;
+        let kernel = self.kernels.attention(variant)?;
+        let sequences = batch.sequences.len();
+        let parts = match regime {
+            AttentionRegime::Decode => {
+                let blocks = kernel.blocks(sequences, longest, kv_heads, group);
+                let pieces = cache.capacity().div_ceil(SPLIT_KEYS);
+                self.parts(blocks, pieces, variant.partial_bytes())
+            }
+            AttentionRegime::Prefill => 1,
+        };
+        let dst = self.pool.take(tokens, heads * head_dim)?;
+        let operands = AttentionOperands {
+            sequences,
+            longest,
+            tokens,
+            kv_heads,
+            group,
+            head_dim,
+            scale: (1.0 / (head_dim as f64).sqrt()) as f32,
+            src: rotated.slice(),
+            dst: dst.dense(),
+            slots: cache.slots(),
+            capacity: cache.capacity(),
+            keys,
+            values,
+            table,
+            split: self.split(parts),
+        };
+        kernel.launch(&self.stream, &operands)?;
+        match format {
+            None => Ok(dst),
+            Some(_) => self.make_rows(RowOperation::Copy, &dst, RowFactor::One, batch, format),
+        }
+    }
+
+    fn swiglu(
+        &self,
+        [gate, up]: [Activation; 2],
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+    ) -> Result<Activation, LlamaError> {
+        let by = RowFactor::Up(up.dense());
+        self.make_rows(RowOperation::Swiglu, &gate, by, batch, format)
+    }
+
+    fn select(&self, x: &Activation, rows: &[u32]) -> Result<Activation, LlamaError> {
+        let dst = self.pool.take(rows.len(), x.cols())?;
+        let operands = EmbedOperands {
+            tokens: self.staging.rows(rows)?,
+            rows: rows.len(),
+            vocabulary: x.rows(),
+            cols: x.cols(),
+            padded: dst.dense().stride,
+            table: x.dense(),
+            dst: dst.dense(),
+            status: self.staging.status(),
+        };
+        self.kernels.embed()?.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+}

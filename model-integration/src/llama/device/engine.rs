@@ -1,0 +1,272 @@
+//! The device engine as evaluation and generation see it.
+
+use anyhow::{Context, Result};
+use mxlab_harness::device::Device;
+use mxlab_kernels::format::{BlockFormat, FloatType};
+
+use super::generator::DeviceGenerator;
+use super::plan::{Limits, Plan};
+use super::{DeviceBackend, DeviceCache};
+use crate::checkpoint::{Checkpoint, Tokenizer, layout};
+use crate::config::QuantConfig;
+use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
+use crate::generate::model::{Generator, Room};
+use crate::llama::load::load;
+use crate::llama::score::score_targets;
+use crate::llama::{Batch, Llama, RopeTable};
+use crate::task::Tokenize;
+
+/// Tokens that go through a model at once.
+const BATCH_TOKENS: usize = 4096;
+
+/// A checkpoint on a device.
+pub struct DeviceEngine {
+    device: Device,
+    checkpoint: Checkpoint,
+    tokenizer: Tokenizer,
+    softmax_dtype: FloatType,
+    info: ModelInfo,
+}
+
+/// A loaded model and what it runs on.
+pub(super) struct Loaded {
+    pub backend: DeviceBackend,
+    pub llama: Llama<DeviceBackend>,
+    pub cache: DeviceCache,
+    pub limits: Limits,
+}
+
+impl DeviceEngine {
+    /// Runs `checkpoint` on `device` in bf16, and takes log-softmax in `softmax_dtype`.
+    ///
+    /// # Errors
+    /// When the tokenizer is broken or does not fit the model.
+    pub fn new(device: Device, checkpoint: Checkpoint, softmax_dtype: FloatType) -> Result<Self> {
+        let tokenizer = checkpoint.tokenizer()?;
+        let parameters = layout::tensors(checkpoint.config())
+            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
+            .sum();
+        let info = ModelInfo {
+            name: checkpoint.label().to_owned(),
+            fingerprint: checkpoint.fingerprint(),
+            parameters,
+            dtype: FloatType::Bf16.to_string(),
+            softmax_dtype: softmax_dtype.to_string(),
+            max_length: checkpoint.config().max_position_embeddings,
+        };
+        Ok(Self {
+            device,
+            checkpoint,
+            tokenizer,
+            softmax_dtype,
+            info,
+        })
+    }
+
+    /// What scoring takes at once: keys and values for the longest sequence, or for a batch of
+    /// short ones.
+    fn scoring_limits(&self) -> Limits {
+        let longest = self.info.max_length;
+        let tokens = BATCH_TOKENS.min(longest.max(512));
+        Limits::new(self.device.properties(), tokens, (2 * tokens).max(longest))
+    }
+
+    fn plan(&self, config: &QuantConfig, limits: &Limits, positions: usize) -> Result<Plan> {
+        Ok(Plan::new(
+            self.checkpoint.config(),
+            config,
+            limits,
+            positions,
+        )?)
+    }
+
+    /// The model under a configuration, with room as `limits` say and rotary tables for so many
+    /// positions.
+    fn model(&self, config: &QuantConfig, limits: Limits, positions: usize) -> Result<Loaded> {
+        self.check(config)?;
+        let shape = self.checkpoint.config();
+        let loading = || format!("loading {} as `{}`", self.info.name, config.name);
+        let plan = self.plan(config, &limits, positions)?;
+        plan.check(self.device.properties()).with_context(loading)?;
+        let rope = RopeTable::new(
+            positions,
+            shape.head_dim,
+            shape.rope_theta,
+            shape.rope_scaling.as_ref(),
+        );
+        let rope = rope.rounded(FloatType::Bf16);
+        let backend = DeviceBackend::new(&self.device, limits, &rope).with_context(loading)?;
+        let llama = load(&backend, &self.checkpoint, config, positions).with_context(loading)?;
+        let formats: Vec<[Option<BlockFormat>; 2]> = (llama.layers.iter())
+            .map(|layer| [layer.keys, layer.values])
+            .collect();
+        let heads = [shape.num_key_value_heads, shape.head_dim];
+        let cache = DeviceCache::new(&self.device, &formats, heads, limits.positions)
+            .with_context(loading)?;
+        Ok(Loaded {
+            backend,
+            llama,
+            cache,
+            limits,
+        })
+    }
+}
+
+impl Engine for DeviceEngine {
+    fn info(&self) -> &ModelInfo {
+        &self.info
+    }
+
+    fn tokenizer(&self) -> &dyn Tokenize {
+        &self.tokenizer
+    }
+
+    fn check(&self, config: &QuantConfig) -> Result<()> {
+        config.check_layers(self.checkpoint.config().num_hidden_layers)?;
+        for format in config.formats() {
+            format
+                .dialect()
+                .check_source(FloatType::Bf16)
+                .with_context(|| format!("format {format}"))?;
+        }
+        // What no kernel takes is known without the weights.
+        self.plan(config, &self.scoring_limits(), 0)?;
+        Ok(())
+    }
+
+    fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>> {
+        let loaded = self.model(config, self.scoring_limits(), self.info.max_length)?;
+        Ok(Box::new(DeviceModel {
+            owner: self,
+            loaded,
+        }))
+    }
+
+    fn vocabulary(&self) -> usize {
+        self.checkpoint.config().vocab_size
+    }
+
+    fn eos_tokens(&self) -> &[u32] {
+        &self.checkpoint.config().eos_token_ids
+    }
+
+    fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
+        let positions = room.sequences * room.tokens;
+        let tokens = BATCH_TOKENS.min(positions.max(1));
+        let limits = Limits::new(self.device.properties(), tokens, positions);
+        let loaded = self.model(config, limits, room.tokens)?;
+        Ok(Box::new(DeviceGenerator::new(loaded, room)?))
+    }
+
+    fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
+        self.check(config)?;
+        let plan = self.plan(config, &self.scoring_limits(), 0)?;
+        Ok(Footprint {
+            weight_bytes: plan.weights as u64,
+            kv_bytes_per_token: plan.position as u64,
+        })
+    }
+}
+
+/// A model under one configuration.
+struct DeviceModel<'a> {
+    owner: &'a DeviceEngine,
+    loaded: Loaded,
+}
+
+impl CausalModel for DeviceModel<'_> {
+    fn score(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
+        let mut scores = Vec::with_capacity(requests.len());
+        let mut rest = requests;
+        while !rest.is_empty() {
+            let (part, others) = rest.split_at(self.fitting(rest));
+            scores.extend(self.score_part(part)?);
+            rest = others;
+        }
+        Ok(scores)
+    }
+}
+
+impl DeviceModel<'_> {
+    /// How many of the requests go through the model together; at least one.
+    fn fitting(&self, requests: &[Request]) -> usize {
+        let limits = &self.loaded.limits;
+        let (mut tokens, mut longest, mut count) = (0, 0, 0);
+        for request in requests {
+            tokens += request.tokens.len() - 1;
+            longest = longest.max(request.tokens.len() - 1);
+            if tokens > limits.tokens || (count + 1) * longest > limits.positions {
+                break;
+            }
+            count += 1;
+        }
+        count.max(1)
+    }
+
+    /// Scores a part of a batch: in one forward pass, or a sequence that is longer than one in
+    /// pieces.
+    fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
+        let Loaded {
+            backend,
+            llama,
+            cache,
+            limits,
+        } = &mut self.loaded;
+        let inputs: Vec<&[u32]> = requests
+            .iter()
+            .map(|request| &request.tokens[..request.tokens.len() - 1])
+            .collect();
+        let longest = inputs.iter().map(|input| input.len()).max().unwrap_or(0);
+        cache.divide(inputs.len(), longest)?;
+        let mut batches = Vec::new();
+        match inputs.as_slice() {
+            [input] if input.len() > limits.tokens => {
+                for (piece, tokens) in input.chunks(limits.tokens).enumerate() {
+                    let mut batch = Batch::default();
+                    batch.push(0, piece * limits.tokens, tokens);
+                    batches.push(batch);
+                }
+            }
+            _ => batches.push(Batch::whole(inputs.iter().copied())),
+        }
+        let mut targets: Vec<Vec<_>> = requests.iter().map(|_| Vec::new()).collect();
+        for batch in batches {
+            let (mut rows, mut wanted, mut of) = (Vec::new(), Vec::new(), Vec::new());
+            let mut first = 0;
+            for sequence in &batch.sequences {
+                let request = &requests[sequence.slot];
+                // The token at a position is what the row of the position before it predicts.
+                let scored = request.tokens.len() - request.targets;
+                for position in sequence.past..sequence.end() {
+                    if position + 1 >= scored {
+                        rows.push((first + position - sequence.past) as u32);
+                        wanted.push(request.tokens[position + 1]);
+                        of.push(sequence.slot);
+                    }
+                }
+                first += sequence.length;
+            }
+            if rows.is_empty() {
+                // Only keys and values are wanted; the last row stands for all.
+                rows.push(first.saturating_sub(1) as u32);
+                llama.logits(backend, &batch, cache, &rows)?;
+                backend.synchronize()?;
+                continue;
+            }
+            let logits = llama.logits(backend, &batch, cache, &rows)?;
+            let scored = backend.target_logits(&logits, &wanted)?;
+            for (slot, target) in of.into_iter().zip(scored) {
+                targets[slot].push(target);
+            }
+        }
+        let dtype = self.owner.softmax_dtype;
+        let score = |targets| {
+            let (loglikelihood, is_greedy) = score_targets(targets, dtype);
+            Score {
+                loglikelihood,
+                is_greedy,
+            }
+        };
+        Ok(targets.into_iter().map(score).collect())
+    }
+}

@@ -1,0 +1,143 @@
+//! Continuing prompts on a device. A step is recorded once as a graph and launched again for every
+//! token, as long as as many sequences go on.
+
+use anyhow::{Context, Result, bail};
+use mxlab_harness::device::Graph;
+use mxlab_kernels::launch::SampleKernel;
+
+use super::engine::Loaded;
+use crate::generate::model::{Generator, Room, Sampler};
+use crate::llama::{Batch, LlamaError};
+
+/// A model and the sequences that it continues.
+pub(super) struct DeviceGenerator {
+    loaded: Loaded,
+    room: Room,
+    continuing: Option<Continuing>,
+    /// A step of so many sequences.
+    graph: Option<(usize, Graph)>,
+}
+
+/// What goes on from step to step.
+struct Continuing {
+    sampler: Sampler,
+    /// Of each sequence, the positions in the cache and the token that follows them.
+    sequences: Vec<(usize, u32)>,
+}
+
+impl DeviceGenerator {
+    pub fn new(mut loaded: Loaded, room: Room) -> Result<Self, LlamaError> {
+        loaded.cache.divide(room.sequences, room.tokens)?;
+        Ok(Self {
+            loaded,
+            room,
+            continuing: None,
+            graph: None,
+        })
+    }
+
+    /// The last row of each sequence of a batch.
+    fn ends(batch: &Batch) -> Vec<u32> {
+        let ends = batch.sequences.iter().scan(0, |end, sequence| {
+            *end += sequence.length as u32;
+            Some(*end - 1)
+        });
+        ends.collect()
+    }
+
+    /// Runs a batch and chooses the token after each of its sequences.
+    fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
+        let Loaded {
+            backend,
+            llama,
+            cache,
+            ..
+        } = &mut self.loaded;
+        let rows = Self::ends(batch);
+        let count = rows.len();
+        let random = batch.sequences.iter();
+        let random: Vec<u32> = random
+            .map(|sequence| sampler.random(sequence.slot, sequence.end()))
+            .collect();
+        backend.stage_random(&random)?;
+        backend.stage(batch, &rows)?;
+        let mut run = || -> Result<(), LlamaError> {
+            let logits = llama.logits(backend, batch, cache, &rows)?;
+            backend.sample(&logits, sampler.sampling)
+        };
+        let is_step = batch.sequences.iter().all(|sequence| sequence.length == 1);
+        match (&self.graph, is_step) {
+            (Some((steps, graph)), true) if *steps == count => backend.replay(graph)?,
+            (_, true) => {
+                // The kernels are loaded by a run of their own, which the recorded one repeats.
+                run()?;
+                let graph = backend.record(&mut run)?;
+                self.graph = Some((count, graph));
+            }
+            (_, false) => run()?,
+        }
+        let chosen = backend.chosen(count)?;
+        for (sequence, &token) in batch.sequences.iter().zip(&chosen) {
+            if token == SampleKernel::NO_TOKEN {
+                let (number, position) = (sequence.slot + 1, sequence.end());
+                bail!(
+                    "after {position} tokens of sequence {number}: a logit is NaN or infinite, or none is finite"
+                );
+            }
+        }
+        Ok(chosen)
+    }
+}
+
+impl Generator for DeviceGenerator {
+    fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
+        let most = self.loaded.limits.tokens;
+        self.loaded
+            .cache
+            .divide(self.room.sequences, self.room.tokens)?;
+        self.graph = None;
+        let mut chosen = vec![0; prompts.len()];
+        // As many prompts at once as there is room for; one that is longer goes in in pieces.
+        let mut batch = Batch::default();
+        for (slot, prompt) in prompts.iter().enumerate() {
+            let mut past = 0;
+            while past < prompt.len() {
+                let free = most - batch.tokens.len();
+                let piece = &prompt[past..prompt.len().min(past + free)];
+                batch.push(slot, past, piece);
+                past += piece.len();
+                let is_last = slot + 1 == prompts.len() && past == prompt.len();
+                if batch.tokens.len() == most || is_last {
+                    let tokens = self.choose(&batch, sampler)?;
+                    // The token after a piece that is not the last is overwritten.
+                    for (sequence, token) in batch.sequences.iter().zip(tokens) {
+                        chosen[sequence.slot] = token;
+                    }
+                    batch = Batch::default();
+                }
+            }
+        }
+        let lengths = prompts.iter().map(Vec::len);
+        self.continuing = Some(Continuing {
+            sampler: *sampler,
+            sequences: lengths.zip(chosen.iter().copied()).collect(),
+        });
+        Ok(chosen)
+    }
+
+    fn step(&mut self, running: &[usize]) -> Result<Vec<u32>> {
+        let mut continuing = self.continuing.take().context("no prompt was taken in")?;
+        let mut batch = Batch::default();
+        for &index in running {
+            let (past, token) = continuing.sequences[index];
+            batch.push(index, past, &[token]);
+        }
+        let chosen = self.choose(&batch, &continuing.sampler)?;
+        for (&index, &token) in running.iter().zip(&chosen) {
+            let (past, _) = continuing.sequences[index];
+            continuing.sequences[index] = (past + 1, token);
+        }
+        self.continuing = Some(continuing);
+        Ok(chosen)
+    }
+}

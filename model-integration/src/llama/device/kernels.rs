@@ -1,0 +1,121 @@
+//! Kernels that are loaded when they are first needed.
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::rc::Rc;
+
+use mxlab_harness::device::Device;
+use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::launch::{
+    AppendKernel, AttentionKernel, EmbedKernel, LaunchError, LogProbsKernel, MatmulKernel, Packer,
+    RowKernel, SampleKernel, Shuffle, ShuffleError,
+};
+use mxlab_kernels::ptx::{AppendVariant, AttentionVariant, MatmulVariant, RowVariant};
+
+/// One family.
+struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);
+
+impl<V, K> Default for Family<V, K> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
+
+impl<V: Eq + Hash, K> Family<V, K> {
+    fn get<E>(&self, variant: V, load: impl FnOnce() -> Result<K, E>) -> Result<Rc<K>, E> {
+        if let Some(kernel) = self.0.borrow().get(&variant) {
+            return Ok(kernel.clone());
+        }
+        let kernel = Rc::new(load()?);
+        self.0.borrow_mut().insert(variant, kernel.clone());
+        Ok(kernel)
+    }
+}
+
+/// All kernels of an engine.
+pub(super) struct Kernels {
+    device: Device,
+    matmul: Family<MatmulVariant, MatmulKernel>,
+    rows: Family<RowVariant, RowKernel>,
+    append: Family<AppendVariant, AppendKernel>,
+    attention: Family<AttentionVariant, AttentionKernel>,
+    packers: Family<BlockFormat, Packer>,
+    shuffles: Family<Option<BlockFormat>, Shuffle>,
+    embed: OnceCell<EmbedKernel>,
+    log_probs: OnceCell<LogProbsKernel>,
+    sample: OnceCell<SampleKernel>,
+}
+
+impl Kernels {
+    pub fn new(device: &Device) -> Self {
+        Self {
+            device: device.clone(),
+            matmul: Family::default(),
+            rows: Family::default(),
+            append: Family::default(),
+            attention: Family::default(),
+            packers: Family::default(),
+            shuffles: Family::default(),
+            embed: OnceCell::new(),
+            log_probs: OnceCell::new(),
+            sample: OnceCell::new(),
+        }
+    }
+
+    pub fn matmul(&self, variant: MatmulVariant) -> Result<Rc<MatmulKernel>, LaunchError> {
+        self.matmul
+            .get(variant, || MatmulKernel::load(&self.device, variant))
+    }
+
+    pub fn rows(&self, variant: RowVariant) -> Result<Rc<RowKernel>, LaunchError> {
+        self.rows
+            .get(variant, || RowKernel::load(&self.device, variant))
+    }
+
+    pub fn append(&self, variant: AppendVariant) -> Result<Rc<AppendKernel>, LaunchError> {
+        self.append
+            .get(variant, || AppendKernel::load(&self.device, variant))
+    }
+
+    pub fn attention(&self, variant: AttentionVariant) -> Result<Rc<AttentionKernel>, LaunchError> {
+        self.attention
+            .get(variant, || AttentionKernel::load(&self.device, variant))
+    }
+
+    /// What packs weights, given in bf16.
+    pub fn packer(&self, format: BlockFormat) -> Result<Rc<Packer>, LaunchError> {
+        self.packers.get(format, || {
+            Ok(Packer::new(&self.device, format, FloatType::Bf16)?)
+        })
+    }
+
+    /// What brings weights of a format, or of bf16, into fragment order.
+    pub fn shuffle(&self, format: Option<BlockFormat>) -> Result<Rc<Shuffle>, ShuffleError> {
+        self.shuffles
+            .get(format, || Shuffle::load(&self.device, format.as_ref()))
+    }
+
+    pub fn embed(&self) -> Result<&EmbedKernel, LaunchError> {
+        once(&self.embed, || EmbedKernel::load(&self.device))
+    }
+
+    pub fn log_probs(&self) -> Result<&LogProbsKernel, LaunchError> {
+        once(&self.log_probs, || LogProbsKernel::load(&self.device))
+    }
+
+    pub fn sample(&self) -> Result<&SampleKernel, LaunchError> {
+        once(&self.sample, || SampleKernel::load(&self.device))
+    }
+}
+
+fn once<K>(
+    cell: &OnceCell<K>,
+    load: impl FnOnce() -> Result<K, LaunchError>,
+) -> Result<&K, LaunchError> {
+    if cell.get().is_none() {
+        // Nobody else sets it: cells are not shared over threads.
+        let _ = cell.set(load()?);
+    }
+    cell.get().map_or_else(|| unreachable!("just set"), Ok)
+}

@@ -1,0 +1,158 @@
+//! What an engine takes of a device's memory, before any of it is allocated.
+
+use mxlab_harness::device::Properties;
+use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::fragment::cache::RUN;
+
+use super::{activations, cache, matrix, staging::Staging};
+use crate::checkpoint::LlamaConfig;
+use crate::config::{Projection, QuantConfig};
+use crate::llama::LlamaError;
+use crate::llama::load::{Role, place};
+use mxlab_kernels::launch::ShuffleError;
+
+/// Multiprocessors of a device that does not say.
+const MULTIPROCESSORS: usize = 4;
+/// Thread blocks of a product or attention that a multiprocessor runs at once.
+const BLOCKS: usize = 2;
+/// Bytes of sums of a thread block, at most: 128 rows and 64 tokens.
+const SUMS: usize = 4 * 128 * 64;
+/// Bytes of a MiB.
+const MIB: u64 = 1 << 20;
+
+/// What is done at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Tokens, and sequences, of a batch.
+    pub tokens: usize,
+    /// Positions of all sequences together whose keys and values are kept.
+    pub positions: usize,
+    /// Thread blocks that fill the device.
+    pub thread_blocks: usize,
+    /// Bytes of sums of thread blocks that share work.
+    pub workspace: usize,
+    /// Thread blocks that others share the work of.
+    pub arrivals: usize,
+}
+
+impl Limits {
+    /// For so many tokens and positions on a device.
+    pub fn new(properties: &Properties, tokens: usize, positions: usize) -> Self {
+        let multiprocessors = properties.multiprocessors;
+        let multiprocessors = multiprocessors.map_or(MULTIPROCESSORS, |n| n as usize);
+        let thread_blocks = BLOCKS * multiprocessors;
+        Self {
+            tokens,
+            positions,
+            thread_blocks,
+            workspace: 2 * thread_blocks * SUMS,
+            arrivals: 2 * thread_blocks,
+        }
+    }
+}
+
+/// Bytes of a model and of what it works with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Plan {
+    /// Weights, gains and biases.
+    pub weights: usize,
+    /// Keys and values of one position.
+    pub position: usize,
+    /// Keys and values of all positions.
+    pub cache: usize,
+    /// Activations, workspaces, rotary tables.
+    pub activations: usize,
+}
+
+impl Plan {
+    /// The plan for a model under a configuration.
+    ///
+    /// # Errors
+    /// [`LlamaError::Weight`] if a weight's format has no fragment order.
+    pub fn new(
+        model: &LlamaConfig,
+        config: &QuantConfig,
+        limits: &Limits,
+        rope_positions: usize,
+    ) -> Result<Self, LlamaError> {
+        let matrix = |name: &str, shape, role, format: Option<&BlockFormat>| {
+            matrix::bytes(shape, role, format).map_err(|error| LlamaError::Weight {
+                tensor: name.to_owned(),
+                error: ShuffleError::from(error),
+            })
+        };
+        let vector = |length: usize| 2 * length.next_multiple_of(8);
+        let hidden = model.hidden_size;
+        let table = [model.vocab_size, hidden];
+        let mut weights = vector(hidden);
+        weights += match model.tie_word_embeddings {
+            true => matrix("model.embed_tokens", table, Role::EmbeddingAndHead, None)?,
+            false => {
+                matrix("model.embed_tokens", table, Role::Embedding, None)?
+                    + matrix("lm_head", table, Role::Product, None)?
+            }
+        };
+        let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
+        let head_dim = model.head_dim;
+        let mut position = 0;
+        for layer in 0..model.num_hidden_layers {
+            weights += 2 * vector(hidden);
+            for projection in Projection::ALL {
+                let (module, shape, has_bias) = place(projection, model);
+                let (format, _) = config.for_projection(layer, projection);
+                let name = format!("model.layers.{layer}.{module}.weight");
+                weights += matrix(&name, shape, Role::Product, format.as_ref())?;
+                weights += if has_bias { vector(shape[0]) } else { 0 };
+            }
+            let (keys, values) = config.for_kv(layer);
+            for format in [keys, values] {
+                let bytes = cache::position_bytes(format.as_ref(), kv_heads, head_dim);
+                position += bytes.iter().sum::<usize>();
+            }
+        }
+        let tokens = limits.tokens;
+        // The most that are there at once, of each number of features: a norm and what it is
+        // made of, beside queries, keys, values, gates, and what follows from them.
+        let (query, rotated) = (heads * head_dim, heads * head_dim.next_multiple_of(RUN));
+        let widths = [
+            (hidden, 4),
+            (query, 3),
+            (rotated, 1),
+            (kv_heads * head_dim, 2),
+            (model.intermediate_size, 3),
+            (model.vocab_size, 1),
+        ];
+        let buffers = widths.iter();
+        let buffers = buffers.map(|&(cols, count)| count * activations::bytes(tokens, cols));
+        let activations = buffers.sum::<usize>()
+            + limits.workspace
+            + 4 * limits.arrivals
+            + Staging::bytes(tokens)
+            + 5 * 8 * tokens
+            + 4 * rope_positions * head_dim;
+        Ok(Self {
+            weights,
+            position,
+            cache: position * limits.positions,
+            activations,
+        })
+    }
+
+    /// Checks that it fits the device.
+    ///
+    /// # Errors
+    /// [`LlamaError::Room`] with the sizes.
+    pub fn check(&self, properties: &Properties) -> Result<(), LlamaError> {
+        let needed = self.weights + self.cache + self.activations;
+        let mib = |bytes: usize| (bytes as u64).div_ceil(MIB);
+        match needed as u64 <= properties.memory_bytes {
+            true => Ok(()),
+            false => Err(LlamaError::Room {
+                weights: mib(self.weights),
+                cache: mib(self.cache),
+                activations: mib(self.activations),
+                available: properties.memory_bytes / MIB,
+            }),
+        }
+    }
+}
