@@ -40,6 +40,12 @@ impl Pool {
         }
     }
 
+    /// Bytes of the buffers that are free, which are all once nothing else holds one.
+    pub fn free_bytes(&self) -> usize {
+        let free = self.free.borrow();
+        free.values().flatten().map(Buffer::bytes).sum()
+    }
+
     /// An activation of unknown values.
     ///
     /// # Errors

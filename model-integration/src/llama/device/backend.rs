@@ -6,8 +6,8 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::CHUNK;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::launch::{
-    AppendOperands, AttentionOperands, Destination, EmbedOperands, LogProbsOperands,
-    MatmulOperands, RowFactor, RowOperands, SampleOperands, Slice, Split,
+    AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError,
+    LogProbsOperands, MatmulOperands, RowFactor, RowOperands, SampleOperands, Slice, Split,
 };
 use mxlab_kernels::ptx::{
     AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulVariant, Regime,
@@ -85,6 +85,14 @@ impl DeviceBackend {
         })
     }
 
+    /// Bytes allocated beside weights, keys and values.
+    pub fn bytes(&self) -> usize {
+        let buffers = self.rope.iter().chain(&self.results);
+        let buffers = buffers.chain([&self.workspace, &self.arrivals]);
+        let buffers: usize = buffers.map(Buffer::bytes).sum();
+        buffers + self.pool.free_bytes() + Staging::bytes(self.limits.tokens)
+    }
+
     /// The device.
     pub const fn device(&self) -> &Device {
         &self.device
@@ -118,7 +126,7 @@ impl DeviceBackend {
         format: Option<&BlockFormat>,
     ) -> Result<Activation, LlamaError> {
         let variant = RowVariant::new(operation, format.copied());
-        let variant = variant.map_err(mxlab_kernels::launch::LaunchError::from)?;
+        let variant = variant.map_err(LaunchError::from)?;
         let positions = match variant.is_random() {
             true => Some(self.staging.places(batch)?[0]),
             false => None,
@@ -150,7 +158,7 @@ impl DeviceBackend {
         format: Option<&BlockFormat>,
     ) -> Result<(), LlamaError> {
         let variant = AppendVariant::new(kind, format.copied());
-        let variant = variant.map_err(mxlab_kernels::launch::LaunchError::from)?;
+        let variant = variant.map_err(LaunchError::from)?;
         let [positions, _, _] = self.staging.places(batch)?;
         let operands = AppendOperands {
             tokens: src.rows(),
@@ -169,8 +177,27 @@ impl DeviceBackend {
         Ok(kernel.launch(&self.stream, &operands)?)
     }
 
+    /// The values of an activation, row after row, when all is done that was launched.
+    ///
+    /// # Errors
+    /// What went wrong in a launch before.
+    pub fn values(&self, x: &Activation) -> Result<Vec<f32>, LlamaError> {
+        self.stream.synchronize()?;
+        let Dense { first, stride } = x.dense();
+        let mut values = Vec::with_capacity(x.rows() * x.cols());
+        let mut row = vec![0u16; x.cols()];
+        for index in 0..x.rows() {
+            first.buffer.read(2 * index * stride, &mut row)?;
+            values.extend(row.iter().map(|&bits| bf16::from_bits(bits).to_f32()));
+        }
+        Ok(values)
+    }
+
     /// Waits for what was launched.
-    pub(super) fn synchronize(&self) -> Result<(), LlamaError> {
+    ///
+    /// # Errors
+    /// What went wrong in it.
+    pub fn synchronize(&self) -> Result<(), LlamaError> {
         Ok(self.stream.synchronize()?)
     }
 
@@ -308,7 +335,7 @@ impl Backend for DeviceBackend {
             vocabulary,
             cols: table.cols,
             padded: dst.dense().stride,
-            table: mxlab_kernels::launch::Dense {
+            table: Dense {
                 first: whole(rows),
                 stride: table.cols,
             },
@@ -431,7 +458,7 @@ impl Backend for DeviceBackend {
             _ => AttentionRegime::Prefill,
         };
         let variant = AttentionVariant::new([attention.keys, attention.values], head_dim, regime);
-        let variant = variant.map_err(mxlab_kernels::launch::LaunchError::from)?;
+        let variant = variant.map_err(LaunchError::from)?;
         let kernel = self.kernels.attention(variant)?;
         let sequences = batch.sequences.len();
         let parts = match regime {

@@ -29,10 +29,14 @@ pub struct DeviceEngine {
 }
 
 /// A loaded model and what it runs on.
-pub(super) struct Loaded {
+pub struct Loaded {
+    /// What runs it.
     pub backend: DeviceBackend,
+    /// The model.
     pub llama: Llama<DeviceBackend>,
+    /// Keys and values.
     pub cache: DeviceCache,
+    /// What is done at once.
     pub limits: Limits,
 }
 
@@ -71,7 +75,11 @@ impl DeviceEngine {
         Limits::new(self.device.properties(), tokens, (2 * tokens).max(longest))
     }
 
-    fn plan(&self, config: &QuantConfig, limits: &Limits, positions: usize) -> Result<Plan> {
+    /// The plan for a model under a configuration.
+    ///
+    /// # Errors
+    /// If no kernel takes a format.
+    pub fn plan(&self, config: &QuantConfig, limits: &Limits, positions: usize) -> Result<Plan> {
         Ok(Plan::new(
             self.checkpoint.config(),
             config,
@@ -82,7 +90,10 @@ impl DeviceEngine {
 
     /// The model under a configuration, with room as `limits` say and rotary tables for so many
     /// positions.
-    fn model(&self, config: &QuantConfig, limits: Limits, positions: usize) -> Result<Loaded> {
+    ///
+    /// # Errors
+    /// As [`Engine::load`].
+    pub fn model(&self, config: &QuantConfig, limits: Limits, positions: usize) -> Result<Loaded> {
         self.check(config)?;
         let shape = self.checkpoint.config();
         let loading = || format!("loading {} as `{}`", self.info.name, config.name);

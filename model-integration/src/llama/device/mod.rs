@@ -16,7 +16,8 @@ mod matrix;
 pub mod plan;
 mod staging;
 
-pub use backend::DeviceBackend;
+pub use activations::Activation;
+pub use backend::{DeviceBackend, DeviceVector};
 pub use cache::DeviceCache;
-pub use engine::DeviceEngine;
+pub use engine::{DeviceEngine, Loaded};
 pub use matrix::DeviceMatrix;
