@@ -64,7 +64,7 @@ struct AttentionContext {
     id: String,
     description: String,
     splits: bool,
-    /// A lane has many words under way.
+    /// Many registers: two thread blocks a multiprocessor are all that fit.
     is_wide: bool,
     warps: usize,
     chunks: usize,
@@ -216,7 +216,10 @@ impl AttentionVariant {
                 self.max_head_dim()
             ),
             splits: self.regime == AttentionRegime::Decode,
-            is_wide: self.chunks == 2 && key_words + value_words >= 32,
+            is_wide: match self.regime {
+                AttentionRegime::Decode => self.chunks == 2 && key_words + value_words >= 32,
+                AttentionRegime::Prefill => true,
+            },
             warps: WARPS,
             chunks: self.chunks,
             passes: 8 * self.chunks / WARPS,
