@@ -85,11 +85,10 @@ pub(super) fn problem(
         head_dim,
         slots,
         capacity: keys + rng.random_range(0..3),
-        splits: match (is_decode, rng.random_range(0..4)) {
-            (false, _) => 1,
-            (true, 0) => 1,
-            (true, 1) => 2,
-            (true, 2) => 17,
+        splits: match (is_decode, rng.random_range(0..8)) {
+            (false, _) | (true, 0 | 1) => 1,
+            (true, 2 | 3) => 2,
+            (true, 4) => 17,
             // One or two rounds of parts, whole and not.
             (true, _) => rng.random_range(3..=9),
         },
