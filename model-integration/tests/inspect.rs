@@ -99,4 +99,10 @@ fn the_flagship_is_inspected() {
         stdout.contains("assembled for sm_86, predicted for L40S"),
         "{stdout}"
     );
+    // Rows and columns are the family's.
+    let (_, stdout, _) = run(&mut inspect("attention_decode_h64_bf16_bf16__sm80"));
+    assert!(
+        stdout.contains("predicted for 262144 positions of key heads x 64 features on H200"),
+        "{stdout}"
+    );
 }

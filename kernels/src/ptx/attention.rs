@@ -64,8 +64,8 @@ struct AttentionContext {
     id: String,
     description: String,
     splits: bool,
-    /// A lane has many words under way.
-    is_wide: bool,
+    /// Thread blocks that a multiprocessor must have registers for; `None` leaves it to the assembler.
+    min_blocks: Option<u32>,
     warps: usize,
     chunks: usize,
     /// Pairs of features of a query that a thread adds up.
@@ -195,6 +195,16 @@ impl AttentionVariant {
         4 * 8 * (self.max_head_dim() + 2)
     }
 
+    /// Thread blocks that a multiprocessor must have registers for, with so many words under way. Without them the
+    /// assembler aims at one more and spills, or leaves loads until they are needed.
+    fn min_blocks(&self, words: usize) -> Option<u32> {
+        match self.regime {
+            AttentionRegime::Decode => (self.chunks == 2 && words >= 32).then_some(2),
+            AttentionRegime::Prefill if self.chunks == 2 || self.values.bits() == 8 => Some(2),
+            AttentionRegime::Prefill => Some(3),
+        }
+    }
+
     /// The name of the entry.
     pub fn id(&self) -> String {
         let (regime, dim) = (self.regime.name(), self.max_head_dim());
@@ -216,7 +226,7 @@ impl AttentionVariant {
                 self.max_head_dim()
             ),
             splits: self.regime == AttentionRegime::Decode,
-            is_wide: self.chunks == 2 && key_words + value_words >= 32,
+            min_blocks: self.min_blocks(key_words + value_words),
             warps: WARPS,
             chunks: self.chunks,
             passes: 8 * self.chunks / WARPS,

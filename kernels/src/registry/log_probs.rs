@@ -125,6 +125,19 @@ impl Entry for LogProbsVariant {
         }
     }
 
+    /// Some tokens, and the vocabulary of Llama 3.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 1024,
+            cols: 128256,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "words"]
+    }
+
     fn bytes(&self, shape: Shape) -> u64 {
         (shape.rows * (2 * shape.cols + 24)) as u64
     }

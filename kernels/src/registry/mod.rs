@@ -91,6 +91,20 @@ pub trait Entry: Send + Sync {
         Vec::new()
     }
 
+    /// The shape whose cost is of interest, where none is named.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 8192,
+            cols: 8192,
+            tokens: None,
+        }
+    }
+
+    /// What the rows and the columns of a [`Shape`] are.
+    fn axes(&self) -> [&'static str; 2] {
+        ["rows", "columns"]
+    }
+
     /// Bytes that must move for a problem of that shape, read and written once.
     fn bytes(&self, shape: Shape) -> u64;
 

@@ -245,6 +245,23 @@ impl Entry for RowVariant {
         }
     }
 
+    /// As many tokens as fill a chip, of Llama 3 8B.
+    fn shape(&self) -> Shape {
+        let cols = match self.operation() {
+            RowOperation::Norm => 4096,
+            RowOperation::Swiglu => 14336,
+        };
+        Shape {
+            rows: 8192,
+            cols,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "features"]
+    }
+
     fn bytes(&self, shape: Shape) -> u64 {
         let dense = (2 * shape.rows * shape.cols) as u64;
         match self.operation() {

@@ -81,6 +81,14 @@ impl Entry for Substitute {
         self.entry.smaller(problem)
     }
 
+    fn shape(&self) -> Shape {
+        self.entry.shape()
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        self.entry.axes()
+    }
+
     fn bytes(&self, shape: Shape) -> u64 {
         self.entry.bytes(shape)
     }

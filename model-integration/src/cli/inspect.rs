@@ -37,9 +37,9 @@ pub struct InspectArgs {
     /// Predict for this chip [default: H200, or the first that runs code for --sm]
     #[arg(long, value_name = "CHIP")]
     chip: Option<Chip>,
-    /// Predict for a tensor, or weights, of so many rows and columns
-    #[arg(long, value_name = "ROWSxCOLS", default_value = "8192x8192")]
-    shape: Size,
+    /// Predict for a tensor, weights or a cache of so many rows and columns [default: what the kernel is for]
+    #[arg(long, value_name = "ROWSxCOLS")]
+    shape: Option<Size>,
     /// Predict a product with so many tokens [default: those of a thread block]
     #[arg(long, value_name = "N")]
     tokens: Option<NonZeroU32>,
@@ -93,9 +93,13 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
         resources.registers,
         resources.static_shared_bytes + entry.shared_bytes(),
     )?;
-    let Size { rows, cols } = args.shape;
-    let tokens = args.tokens.map(|tokens| tokens.get() as usize);
-    let shape = Shape { rows, cols, tokens };
+    let mut shape = entry.shape();
+    if let Some(Size { rows, cols }) = args.shape {
+        (shape.rows, shape.cols) = (rows, cols);
+    }
+    if let Some(tokens) = args.tokens {
+        shape.tokens = Some(tokens.get() as usize);
+    }
     let work = work(&*entry, &body, shape);
     let prediction = predict(&chip, &occupancy, &body, &work);
 
@@ -105,7 +109,9 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     );
     text.push_str(&taken(&*entry, &resources, &occupancy));
     text.push_str(&issued(&body));
-    let _ = writeln!(text, "\npredicted for {rows} x {cols} on {}:", chip.name);
+    let [rows, cols] = entry.axes();
+    let (m, n, chip) = (shape.rows, shape.cols, chip.name);
+    let _ = writeln!(text, "\npredicted for {m} {rows} x {n} {cols} on {chip}:");
     text.push_str(&predicted(&work, &prediction));
     if let Some(tensor) = Some(prediction.limit_s(Limiter::Pipe(Pipe::Tensor))).filter(|s| *s > 0.0)
     {

@@ -31,28 +31,37 @@ pub(super) fn problem(
     elements: usize,
 ) -> Problem {
     let most = variant.max_head_dim();
-    let head_dim = match rng.random_range(0..3) {
-        0 => 2 * rng.random_range(1..=most / 2),
-        1 => most - 16 * rng.random_range(0..=3),
+    let head_dim = match rng.random_range(0..4) {
+        0 | 1 => 2 * rng.random_range(1..=most / 2),
+        2 => most - 16 * rng.random_range(0..=3),
         _ => most,
     };
     let is_decode = variant.regime() == AttentionRegime::Decode;
-    // Every warp goes round its loop; some tens of keys; or few.
-    let is_long = is_decode && rng.random_ratio(1, 8);
+    // Warps go round their loop, or many parts have keys; some tens of keys; or few.
+    let is_long = is_decode && rng.random_ratio(1, 4);
     let is_short = !is_long && rng.random_ratio(3, 4);
     let count = if is_long { 1 } else { rng.random_range(1..=3) };
     let kv_heads = rng.random_range(1..=if is_short { 2 } else { 1 });
     let group = *[1, 2, 3, 4, 7, 8, 9].choose(rng).expect("a choice");
     let longest = match (is_long, is_short) {
-        (true, _) => rng.random_range(256..600),
+        (true, _) => rng.random_range(8..=19) * variant.step_keys(),
         (_, true) => rng.random_range(1..=(elements / (head_dim * kv_heads * count)).clamp(2, 40)),
         _ => rng.random_range(1..=100),
     };
     let mut sequences: Vec<Sequence> = Vec::new();
     let slots = count + rng.random_range(0..2);
     for slot in sample(rng, slots, count) {
-        let keys = rng.random_range(if is_long { 256 } else { 1 }..=longest);
+        let keys = match is_long {
+            true => longest,
+            false => rng.random_range(1..=longest),
+        };
+        // Half of them end with a step of the kernel, or beside its end.
+        let keys = match rng.random() {
+            true => keys.next_multiple_of(variant.step_keys()) + rng.random_range(0..3) - 1,
+            false => keys,
+        };
         let tokens = match is_decode {
+            _ if !sequences.is_empty() && rng.random_ratio(1, 8) => 0,
             true => rng.random_range(1..=keys.min(2)),
             false => rng.random_range(1..=keys.min(40)),
         };
@@ -76,9 +85,12 @@ pub(super) fn problem(
         head_dim,
         slots,
         capacity: keys + rng.random_range(0..3),
-        splits: match is_decode {
-            true => *[1, 1, 2, 3, 5, 9, 17].choose(rng).expect("a choice"),
-            false => 1,
+        splits: match (is_decode, rng.random_range(0..8)) {
+            (false, _) | (true, 0 | 1) => 1,
+            (true, 2 | 3) => 2,
+            (true, 4) => 17,
+            // One or two rounds of parts, whole and not.
+            (true, _) => rng.random_range(3..=9),
         },
         dst_stride: kv_heads * group * head_dim + 2 * rng.random_range(0..3),
         scale: match rng.random_range(0..3) {
@@ -116,6 +128,9 @@ pub(super) fn problem(
     let mut known = [Vec::new(), Vec::new()];
     for (side, known) in variant.sides().into_iter().zip(&mut known) {
         side.draw(rng, &sizes, exists, &mut problem);
+        if side.codes == "keys" && rng.random() {
+            side.repeat(rng, &sizes, exists, &mut problem);
+        }
         let operands = side.operands(&problem, head_dim).unwrap_or_default();
         let rows = operands.chunks(head_dim).enumerate();
         *known = rows
@@ -139,6 +154,8 @@ impl Side {
         problem: &mut Problem,
     ) {
         let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+        // Nothing cancels in means of them: roundings of weights show.
+        let is_positive = rng.random_ratio(1, 3);
         let CacheFormat::Packed {
             element,
             scale,
@@ -146,8 +163,9 @@ impl Side {
         } = self.format
         else {
             let unit = 2f32.powi(rng.random_range(-20..20));
+            let least = if is_positive { 0 } else { -15i32 };
             let mut row = |row| match exists(row) {
-                true => unit * rng.random_range(-15i32..=15) as f32,
+                true => unit * rng.random_range(least..=15) as f32,
                 false => f32::NAN,
             };
             let values = (0..sizes.rows() * sizes.head_dim).map(|i| row(i / sizes.head_dim));
@@ -163,8 +181,8 @@ impl Side {
             .map_or(0.0, |&code| element.decode(code).abs());
         let is_near = |value: f32| value <= largest && value >= largest / 256.0;
         let is_drawn = |code: &u8| {
-            let value = element.decode(*code).abs();
-            value == 0.0 || is_near(value)
+            let value = element.decode(*code);
+            value == 0.0 || is_near(value.abs()) && !(is_positive && value < 0.0)
         };
         let known: Vec<u8> = known.into_iter().filter(is_drawn).collect();
         let codes = (0..sizes.rows() * sizes.head_dim).map(|_| *known.choose(rng).unwrap_or(&0));
@@ -184,6 +202,31 @@ impl Side {
             _ => ElementType::U16,
         };
         insert(self.scales, Tensor { element, bits });
+    }
+
+    /// Makes of most rows copies of a few: scores are the same wherever a key is, and so must weights be.
+    fn repeat(
+        &self,
+        rng: &mut ChaCha8Rng,
+        sizes: &Sizes,
+        exists: impl Fn(usize) -> bool,
+        problem: &mut Problem,
+    ) {
+        let rows: Vec<usize> = (0..sizes.rows()).filter(|&row| exists(row)).collect();
+        let few = sample(rng, rows.len(), rows.len().min(3)).into_vec();
+        let copies = rows
+            .iter()
+            .map(|&row| (rows[*few.choose(rng).unwrap_or(&0)], row));
+        let copies: Vec<(usize, usize)> = copies.collect();
+        for name in [self.codes, self.scales] {
+            if let Some(tensor) = problem.tensors.get_mut(name) {
+                let len = tensor.bits.len() / sizes.rows();
+                for &(from, to) in &copies {
+                    let row = from * len..(from + 1) * len;
+                    tensor.bits.copy_within(row, to * len);
+                }
+            }
+        }
     }
 }
 
@@ -244,9 +287,14 @@ fn queries(
             Style::Sharp => {
                 // Scores are multiples of 256 and more.
                 let q = (256.0 / (unit * factor)).log2().ceil().exp2() as f32;
-                for _ in 0..rng.random_range(1..=3) {
+                // Some features, or most.
+                let (count, most): (usize, i32) = match rng.random_ratio(1, 3) {
+                    true => (query.len(), 1),
+                    false => (rng.random_range(1..=3), 3),
+                };
+                for _ in 0..count {
                     let at = rng.random_range(0..query.len());
-                    query[at] = q * rng.random_range(-3i32..=3) as f32;
+                    query[at] = q * rng.random_range(-most..=most) as f32;
                 }
             }
             Style::Soft => {

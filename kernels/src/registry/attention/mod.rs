@@ -194,6 +194,19 @@ impl Entry for AttentionVariant {
         draw::smaller(problem)
     }
 
+    /// 32768 positions of 8 key heads.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 8 * 32768,
+            cols: self.max_head_dim(),
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["positions of key heads", "features"]
+    }
+
     /// Keys and values once each: of `rows` positions of heads of `cols` features.
     fn bytes(&self, shape: Shape) -> u64 {
         let [keys, values] = self.sides().map(|side| {

@@ -87,8 +87,8 @@ fn unfit(name: &str, reason: &str) -> EntryError {
 
 /// The weights of the keys that a query sees, the greatest 1, and how far off they may be.
 struct Weights {
-    /// (weight, relative error).
-    keys: Vec<(f64, f64)>,
+    /// (key, weight, relative error) of those that may count.
+    keys: Vec<(usize, f64, f64)>,
     /// Sum of weights.
     total: f64,
     /// Mean of the relative errors.
@@ -99,12 +99,9 @@ struct Weights {
 
 fn weights(query: &[f32], keys: &[f64], factor: f64, steps: usize) -> Weights {
     let score = |key: &[f64]| {
-        let products: Vec<f64> = query
-            .iter()
-            .zip(key)
-            .map(|(&q, k)| f64::from(q) * k)
-            .collect();
-        let (exact, error) = sum(&products, products.len() + products.len() / 8 + 4);
+        let products = query.iter().zip(key).filter(|(q, _)| **q != 0.0);
+        let products: Vec<f64> = products.map(|(&q, k)| f64::from(q) * k).collect();
+        let (exact, error) = sum(&products, query.len() + query.len() / 8 + 4);
         (exact * factor, error * factor.abs())
     };
     let scores: Vec<(f64, f64)> = keys.chunks(query.len()).map(score).collect();
@@ -118,21 +115,18 @@ fn weights(query: &[f32], keys: &[f64], factor: f64, steps: usize) -> Weights {
     let is_exact = |&(x, error): &(f64, f64)| error == 0.0 && (x == 0.0 || x > UNDERFLOW);
     let distances: Vec<(f64, f64)> = scores.iter().map(below).collect();
     let are_exact = distances.iter().all(is_exact);
-    let weight = |&(x, error): &(f64, f64)| {
+    let weight = |(key, &(x, error)): (usize, &(f64, f64))| {
         // The same score has the same exponent.
         let exponent = match x == 0.0 && error == 0.0 {
             true => 0.0,
             false => error + pow2(-22) * (x + error + greatest.abs()),
         };
-        if x - exponent > UNDERFLOW {
-            return (0.0, 0.0);
-        }
         let relative = (exponent * LN_2).exp_m1() + steps as f64 * pow2(-22);
-        ((-x).exp2(), relative)
+        (x - exponent <= UNDERFLOW).then(|| (key, (-x).exp2(), relative))
     };
-    let keys: Vec<(f64, f64)> = distances.iter().map(weight).collect();
-    let total: f64 = keys.iter().map(|(w, _)| w).sum();
-    let error = keys.iter().map(|(w, e)| w * e).sum::<f64>() / total;
+    let keys: Vec<(usize, f64, f64)> = distances.iter().enumerate().filter_map(weight).collect();
+    let total: f64 = keys.iter().map(|(_, w, _)| w).sum();
+    let error = keys.iter().map(|(_, w, e)| w * e).sum::<f64>() / total;
     Weights {
         keys,
         total,
@@ -144,10 +138,8 @@ fn weights(query: &[f32], keys: &[f64], factor: f64, steps: usize) -> Weights {
 impl Weights {
     /// What the mean of a feature of the values may be, rounded to bf16.
     fn mean(&self, values: &[f64], feature: usize, head_dim: usize, steps: usize) -> Range {
-        let weighted = self.keys.iter().enumerate().filter(|(_, (w, _))| *w > 0.0);
-        let products = weighted
-            .clone()
-            .map(|(j, (w, _))| w * values[j * head_dim + feature]);
+        let value = |key: usize| values[key * head_dim + feature];
+        let products = self.keys.iter().map(|(key, w, _)| w * value(*key));
         let products: Vec<f64> = products.collect();
         let additions = products.len() + products.len() / 8 + 2 * steps;
         let (exact, lost) = sum(&products, additions);
@@ -160,18 +152,18 @@ impl Weights {
                 (pow2(-8), lost.max(any))
             }
         };
-        if self.keys.iter().any(|(_, error)| *error > 1.0) {
+        if self.keys.iter().any(|(.., error)| *error > 1.0) {
             // Nobody knows which keys count: it is a mean of some.
-            let values = weighted.map(|(j, _)| values[j * head_dim + feature]);
+            let values = self.keys.iter().map(|(key, ..)| value(*key));
             let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), |(low, high), v| {
                 (low.min(v), high.max(v))
             });
             let slack = pow2(-8) * low.abs().max(high.abs());
             return Range::Between((low - slack) as f32, (high + slack) as f32);
         }
+        let weighted = self.keys.iter().zip(&products);
         let weights: f64 = weighted
-            .zip(&products)
-            .map(|((_, (_, error)), product)| product.abs() * (error + operand + self.error))
+            .map(|((.., error), product)| product.abs() * (error + operand + self.error))
             .sum();
         // Sums of weights, scaling, the quotient and its product.
         let rest = exact.abs() * (additions as f64 * pow2(-23) + pow2(-21));
