@@ -248,7 +248,7 @@ impl Entry for RowVariant {
     /// As many tokens as fill a chip, of Llama 3 8B.
     fn shape(&self) -> Shape {
         let cols = match self.operation() {
-            RowOperation::Norm => 4096,
+            RowOperation::Norm | RowOperation::Copy => 4096,
             RowOperation::Swiglu => 14336,
         };
         Shape {
