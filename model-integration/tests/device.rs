@@ -1,6 +1,6 @@
 //! The device engine on the emulator, beside the CPU engine.
 
-use mxlab::checkpoint::Checkpoint;
+use mxlab::checkpoint::{Checkpoint, synthetic};
 use mxlab::config::{FormatFlags, Projection, QuantConfig, load, named};
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
@@ -22,7 +22,11 @@ fn config(name: &str) -> QuantConfig {
 }
 
 fn engine() -> DeviceEngine {
-    DeviceEngine::new(Device::emulator(), checkpoint(), FloatType::F32).expect("an engine")
+    engine_of(checkpoint())
+}
+
+fn engine_of(checkpoint: Checkpoint) -> DeviceEngine {
+    DeviceEngine::new(Device::emulator(), checkpoint, FloatType::F32).expect("an engine")
 }
 
 /// Tokens of an example of the embedded task.
@@ -36,8 +40,13 @@ fn tokens(example: usize) -> Vec<u32> {
 
 /// Logits of the last positions of a prefix of `prefill` tokens and of 8 steps after it, on a device: two
 /// sequences of unequal length at a time, the second not looked at.
-fn device_logits(config: &QuantConfig, tokens: &[u32], prefill: usize) -> Vec<Vec<f32>> {
-    let engine = engine();
+fn device_logits(
+    checkpoint: Checkpoint,
+    config: &QuantConfig,
+    tokens: &[u32],
+    prefill: usize,
+) -> Vec<Vec<f32>> {
+    let engine = engine_of(checkpoint);
     let limits = Limits::new(Device::emulator().properties(), 128, 256);
     let Loaded {
         backend,
@@ -62,33 +71,63 @@ fn device_logits(config: &QuantConfig, tokens: &[u32], prefill: usize) -> Vec<Ve
     logits
 }
 
-fn cpu_logits(config: &QuantConfig, tokens: &[u32], prefill: usize) -> Vec<Vec<f32>> {
+fn cpu_logits(
+    checkpoint: &Checkpoint,
+    config: &QuantConfig,
+    tokens: &[u32],
+    prefill: usize,
+) -> Vec<Vec<f32>> {
     let engine = Cpu::new(FloatType::Bf16);
-    let llama = load_llama::load(&engine, &checkpoint(), config, 128).expect("a model");
+    let llama = load_llama::load(&engine, checkpoint, config, 128).expect("a model");
     let batch = Batch::whole([&tokens[..prefill + 8]]);
     let rows: Vec<u32> = (prefill - 1..prefill + 8).map(|row| row as u32).collect();
     let logits = llama.logits(&engine, &batch, &mut cpu::Cache::none(), &rows);
     logits.expect("logits").to_vec2().expect("rows")
 }
 
-/// Prefill and 8 steps of decoding under every configuration that has a name: the root of the mean square of the
-/// differences, over that of the logits, is that of bf16 sums in two orders; where activations, keys or values are
-/// rounded to few bits, some round to the other side.
+/// The root of the mean square of the differences of logits, prefill and 8 steps of decoding, over that of the logits.
+fn difference(checkpoint: Checkpoint, config: &QuantConfig, tokens: &[u32]) -> f64 {
+    let theirs = cpu_logits(&checkpoint, config, tokens, 40);
+    let ours = device_logits(checkpoint, config, tokens, 40);
+    let pairs = || ours.iter().flatten().zip(theirs.iter().flatten());
+    let square: f64 = pairs().map(|(_, y)| f64::from(y * y)).sum();
+    let error: f64 = pairs().map(|(x, y)| f64::from((x - y) * (x - y))).sum();
+    (error / square).sqrt()
+}
+
+/// What bf16 sums in two orders differ by; where activations, keys or values are rounded to few bits, some round to
+/// the other side.
+fn bound(config: &QuantConfig) -> f64 {
+    match config.activations.is_some() || config.keys.is_some() {
+        true => 0.1,
+        false => 0.01,
+    }
+}
+
 #[test]
-fn logits_are_those_of_the_cpu_engine() {
+fn logits_are_those_of_the_cpu_engine_in_every_configuration() {
     let tokens = tokens(3);
     for config in named::all(&FormatFlags::default()).expect("configurations") {
-        let name = &config.name;
-        let rounds = config.activations.is_some() || config.keys.is_some();
-        let bound = if rounds { 0.1 } else { 0.01 };
-        let ours = device_logits(&config, &tokens, 40);
-        let theirs = cpu_logits(&config, &tokens, 40);
-        let pairs = || ours.iter().flatten().zip(theirs.iter().flatten());
-        let square: f64 = pairs().map(|(_, y)| f64::from(y * y)).sum();
-        let error: f64 = pairs().map(|(x, y)| f64::from((x - y) * (x - y))).sum();
-        let relative = (error / square).sqrt();
-        eprintln!("{name}: {relative:.4}");
-        assert!(relative <= bound, "{name}: {relative}");
+        let difference = difference(checkpoint(), &config, &tokens);
+        eprintln!("{}: {difference:.4}", config.name);
+        assert!(
+            difference <= bound(&config),
+            "{}: {difference}",
+            config.name
+        );
+    }
+}
+
+/// Widths, heads and a vocabulary that are no multiples of anything, and biases.
+#[test]
+fn odd_sizes_work() {
+    let tokens: Vec<u32> = (0..48).map(|i| i * 11 % 517).collect();
+    for name in ["baseline", "mx-linear-kv", "nvfp4"] {
+        let config = config(name);
+        let odd = synthetic::open("odd").expect("a model");
+        let difference = difference(odd, &config, &tokens);
+        eprintln!("odd, {name}: {difference:.4}");
+        assert!(difference <= bound(&config), "{name}: {difference}");
     }
 }
 

@@ -25,11 +25,13 @@ const TASK: usize = 1 << 16;
 
 /// The name, and vocabulary, width, inner width, layers, query heads, key heads, head size and
 /// factor of the rotary scaling (1 for none) of each model that there is.
-const MODELS: [(&str, [usize; 8]); 4] = [
+const MODELS: [(&str, [usize; 8]); 5] = [
     ("llama-3.2-1b", [128_256, 2048, 8192, 16, 32, 8, 64, 32]),
     ("llama-3.2-3b", [128_256, 3072, 8192, 28, 24, 8, 128, 32]),
     ("llama-3.1-8b", [128_256, 4096, 14_336, 32, 32, 8, 128, 8]),
     ("tiny", [512, 64, 160, 2, 4, 2, 16, 1]),
+    // No size that fits a kernel's tiles, and biases.
+    ("odd", [517, 77, 131, 2, 6, 2, 22, 1]),
 ];
 
 /// The names of all.
@@ -75,6 +77,7 @@ fn config(sizes: [usize; 8]) -> LlamaConfig {
         factor,
     ] = sizes;
     let is_small = factor == 1;
+    let is_odd = hidden % 2 == 1;
     LlamaConfig {
         vocab_size: vocabulary,
         hidden_size: hidden,
@@ -94,8 +97,8 @@ fn config(sizes: [usize; 8]) -> LlamaConfig {
         }),
         // The larger Llamas have a head of their own.
         tie_word_embeddings: hidden < 4096,
-        attention_bias: false,
-        mlp_bias: false,
+        attention_bias: is_odd,
+        mlp_bias: is_odd,
         bos_token_id: Some(BOS),
         eos_token_ids: vec![EOS],
         dtype: FloatType::Bf16,
