@@ -263,3 +263,76 @@ fn what_does_not_fit_is_said_with_the_sizes() {
     let message = cache.divide(2, 9).expect_err("no room").to_string();
     assert!(message.contains('9') && message.contains('8'), "{message}");
 }
+
+/// `mxlab` with these arguments.
+fn mxlab(arguments: &[&str]) -> std::process::Output {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args(arguments).output().expect("mxlab runs")
+}
+
+/// The command line as a user types it: evaluation and generation by kernels give what the CPU gives.
+#[test]
+fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let paths = ["cpu", "emulator"].map(|device| {
+        let path = folder.path().join(device);
+        let path = path.to_str().expect("a path").to_owned();
+        let output = mxlab(&[
+            "eval",
+            "--device",
+            device,
+            "--limit",
+            "2",
+            "--config",
+            "baseline,mx-linear-kv",
+            "--output-path",
+            &path,
+        ]);
+        assert!(output.status.success(), "{output:?}");
+        let table = String::from_utf8(output.stdout).expect("text");
+        assert!(table.contains("mx-linear-kv  W4A6KV4"), "{table}");
+        path
+    });
+    let compared = mxlab(&["compare", &paths[0], &paths[1], "--at-least", "100"]);
+    assert!(compared.status.success(), "{compared:?}");
+
+    // A run is not resumed on another device.
+    let other = mxlab(&[
+        "eval",
+        "--limit",
+        "2",
+        "--config",
+        "baseline,mx-linear-kv",
+        "--output-path",
+        &paths[1],
+    ]);
+    assert!(!other.status.success());
+    let message = String::from_utf8_lossy(&other.stderr).into_owned();
+    assert!(message.contains("device"), "{message}");
+
+    let [cpu, emulator] = ["cpu", "emulator"].map(|device| {
+        let prompts = ["--prompt", "Tom had a red", "--prompt", "The"];
+        let output = mxlab(
+            &[
+                &["generate", "--device", device, "--max-tokens", "8"],
+                &prompts[..],
+            ]
+            .concat(),
+        );
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    });
+    assert_eq!(emulator, cpu);
+
+    let refused = mxlab(&["eval", "--device", "emulator", "--dtype", "float32"]);
+    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    let refused = mxlab(&[
+        "generate", "--device", "emulator", "--prompt", "a", "--kv", "int4", "--scale", "fp32",
+    ]);
+    assert!(!refused.status.success());
+    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(
+        message.contains("fp32") && message.contains("cache"),
+        "{message}"
+    );
+}

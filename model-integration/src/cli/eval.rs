@@ -195,8 +195,8 @@ impl OutputArgs {
         let head = match self.format {
             TableFormat::Csv | TableFormat::Json => String::new(),
             TableFormat::Table | TableFormat::Md => format!(
-                "{}: {} parameters, {}, log-softmax in {}\n\n",
-                model.name, model.parameters, model.dtype, model.softmax_dtype
+                "{}: {} parameters, {} on {}, log-softmax in {}\n\n",
+                model.name, model.parameters, model.dtype, model.device, model.softmax_dtype
             ),
         };
         print(&(head + &table))

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
 
+mod compare;
 mod configuration;
 mod eval;
 mod formats;
@@ -38,6 +39,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Compare the answers of two evaluations, example by example
+    Compare(compare::CompareArgs),
     /// Score a model on tasks under block-scaled configurations
     Eval(Box<eval::EvalArgs>),
     /// List number formats, or every code of one
@@ -71,6 +74,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => eval::run(&cli.eval),
+        Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
         Some(Command::Generate(args)) => generate::run(&args),

@@ -76,6 +76,7 @@ fn results(
             "model": "mxlab",
             "model_args": {
                 "pretrained": info.name,
+                "device": info.device,
                 "dtype": info.dtype,
                 "softmax_dtype": info.softmax_dtype,
                 "add_bos_token": settings.add_bos_token,
@@ -218,6 +219,7 @@ fn sample(index: usize, example: &Example, prompt: &Prompt, score: &Score) -> Re
         "target_hash": sha256(&example.target),
         "perplexity": number(score.loglikelihood),
         "acc": u8::from(score.is_greedy),
+        "shortfall": number(score.shortfall),
     }))
 }
 

@@ -19,6 +19,7 @@ use crate::task::{FewShot, Task};
 pub struct RunKey {
     mxlab: String,
     model: String,
+    device: String,
     dtype: String,
     softmax_dtype: String,
     max_length: usize,
@@ -47,6 +48,7 @@ impl RunKey {
         Self {
             mxlab: build_version(),
             model: model.fingerprint.clone(),
+            device: model.device.clone(),
             dtype: model.dtype.clone(),
             softmax_dtype: model.softmax_dtype.clone(),
             max_length: model.max_length,
@@ -73,6 +75,9 @@ pub struct Entry {
     pub loglikelihood: f64,
     /// See [`Score::is_greedy`].
     pub is_greedy: bool,
+    /// See [`Score::shortfall`].
+    #[serde(with = "float")]
+    pub shortfall: f64,
     /// Its share of the time its batch took.
     pub seconds: f64,
 }
@@ -83,6 +88,7 @@ impl Entry {
         Score {
             loglikelihood: self.loglikelihood,
             is_greedy: self.is_greedy,
+            shortfall: self.shortfall,
         }
     }
 }

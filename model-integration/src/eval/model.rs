@@ -26,6 +26,8 @@ pub struct Score {
     pub loglikelihood: f64,
     /// Whether every target token has the greatest logit of its position.
     pub is_greedy: bool,
+    /// By how much the logit of a target token falls short of the greatest of its position, at most.
+    pub shortfall: f64,
 }
 
 /// A model under one configuration, ready to score.
@@ -81,6 +83,8 @@ pub trait Engine {
 /// What records say about a checkpoint.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
+    /// What runs it: `cpu`, or the name of the device.
+    pub device: String,
     /// Directory, hub name, or `embedded`.
     pub name: String,
     /// What identifies its weights, configuration and tokenizer: a hash in hexadecimal.

@@ -95,6 +95,7 @@ fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Resul
         example,
         loglikelihood: score.loglikelihood,
         is_greedy: score.is_greedy,
+        shortfall: score.shortfall,
         seconds,
     };
     Ok(batch.iter().zip(scores).map(entry).collect())

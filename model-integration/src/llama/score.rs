@@ -2,6 +2,8 @@
 
 use mxlab_kernels::format::FloatType;
 
+use crate::eval::model::Score;
+
 /// What a target token's log-probability follows from.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TargetLogit {
@@ -20,7 +22,7 @@ pub struct TargetLogit {
 /// The log-softmax is taken in `f32`. With a 16-bit `dtype` each token's log-probability, and
 /// then their sum, is rounded to it, which is what comes out where a model's own type is kept.
 /// A token is greedy when no logit is greater and none before it is equal.
-pub fn score(logits: &[f32], targets: &[u32], dtype: FloatType) -> (f64, bool) {
+pub fn score(logits: &[f32], targets: &[u32], dtype: FloatType) -> Score {
     let vocabulary = logits.len() / targets.len();
     let rows = logits.chunks_exact(vocabulary).zip(targets);
     let targets = rows.map(|(row, &target)| {
@@ -37,20 +39,27 @@ pub fn score(logits: &[f32], targets: &[u32], dtype: FloatType) -> (f64, bool) {
 }
 
 /// The same from what rows of logits come down to.
-pub fn score_targets(
-    targets: impl IntoIterator<Item = TargetLogit>,
-    dtype: FloatType,
-) -> (f64, bool) {
+pub fn score_targets(targets: impl IntoIterator<Item = TargetLogit>, dtype: FloatType) -> Score {
     let mut sum = 0.0;
     let mut is_greedy = true;
+    let mut shortfall = 0.0f64;
     for target in targets {
         let log_probability = f64::from(target.logit - target.greatest) - target.exponentials.ln();
         sum += f64::from(dtype.round(log_probability as f32));
         is_greedy &= target.is_greedy;
+        let short = f64::from(target.greatest - target.logit);
+        shortfall = if short.is_nan() {
+            short
+        } else {
+            shortfall.max(short)
+        };
     }
-    let sum = match dtype {
-        FloatType::F32 => sum,
-        _ => f64::from(dtype.round(sum as f32)),
-    };
-    (sum, is_greedy)
+    Score {
+        loglikelihood: match dtype {
+            FloatType::F32 => sum,
+            _ => f64::from(dtype.round(sum as f32)),
+        },
+        is_greedy,
+        shortfall,
+    }
 }

@@ -95,6 +95,7 @@ impl ToyEngine {
     pub fn new(max_length: usize) -> Self {
         Self {
             info: ModelInfo {
+                device: "toy".to_owned(),
                 name: "toy/model".into(),
                 fingerprint: "f00d".into(),
                 parameters: 42,
@@ -178,6 +179,7 @@ impl CausalModel for ToyModel<'_> {
             Score {
                 loglikelihood: -((hash >> 40) as f64) / 1e6,
                 is_greedy: !hash.is_multiple_of(3),
+                shortfall: f64::from(u8::from(hash.is_multiple_of(3))),
             }
         };
         scored.extend(batch.iter().map(|request| request.tokens.clone()));

@@ -51,6 +51,7 @@ impl CpuEngine {
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
         let info = ModelInfo {
+            device: "cpu".to_owned(),
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters,
@@ -196,12 +197,7 @@ impl CpuModel<'_> {
                 .map(|(request, span)| {
                     let targets = &request.tokens[request.tokens.len() - request.targets..];
                     let logits = &logits[span.start * vocabulary..span.end * vocabulary];
-                    let (loglikelihood, is_greedy) =
-                        score(logits, targets, self.owner.softmax_dtype);
-                    Score {
-                        loglikelihood,
-                        is_greedy,
-                    }
+                    score(logits, targets, self.owner.softmax_dtype)
                 })
                 .collect()
         })?;

@@ -3,12 +3,15 @@
 use anyhow::{Context, Result};
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::ptx::{
+    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, RowOperation, RowVariant,
+};
 
 use super::generator::DeviceGenerator;
 use super::plan::{Limits, Plan};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
-use crate::config::QuantConfig;
+use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
 use crate::generate::model::{Generator, Room};
 use crate::llama::load::load;
@@ -51,6 +54,7 @@ impl DeviceEngine {
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
         let info = ModelInfo {
+            device: device.properties().name.clone(),
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters,
@@ -142,6 +146,21 @@ impl Engine for DeviceEngine {
         }
         // What no kernel takes is known without the weights.
         self.plan(config, &self.scoring_limits(), 0)?;
+        let shape = self.checkpoint.config();
+        for layer in 0..shape.num_hidden_layers {
+            let (keys, values) = config.for_kv(layer);
+            let formats = [keys.as_ref(), values.as_ref()];
+            let attention = AttentionVariant::new(formats, shape.head_dim, AttentionRegime::Decode);
+            attention.with_context(|| format!("layer {layer}"))?;
+            for (kind, format) in [(HeadKind::Keys, keys), (HeadKind::Values, values)] {
+                AppendVariant::new(kind, format).with_context(|| format!("layer {layer}"))?;
+            }
+            for projection in Projection::ALL {
+                let (_, activations) = config.for_projection(layer, projection);
+                let rows = RowVariant::new(RowOperation::Copy, activations);
+                rows.with_context(|| format!("layer {layer}, {projection}"))?;
+            }
+        }
         Ok(())
     }
 
@@ -271,13 +290,9 @@ impl DeviceModel<'_> {
             }
         }
         let dtype = self.owner.softmax_dtype;
-        let score = |targets| {
-            let (loglikelihood, is_greedy) = score_targets(targets, dtype);
-            Score {
-                loglikelihood,
-                is_greedy,
-            }
-        };
-        Ok(targets.into_iter().map(score).collect())
+        let targets = targets.into_iter();
+        Ok(targets
+            .map(|targets| score_targets(targets, dtype))
+            .collect())
     }
 }

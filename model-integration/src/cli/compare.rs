@@ -1,0 +1,172 @@
+//! `mxlab compare`: the answers of two evaluations, example by example.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use clap::Args;
+use serde_json::Value;
+
+use super::Done;
+use super::output::{Usage, print};
+use crate::columns::aligned;
+use crate::eval::log::Entry;
+
+#[derive(Args)]
+pub struct CompareArgs {
+    /// What an evaluation wrote: its --output-path
+    #[arg(value_name = "DIR")]
+    first: PathBuf,
+    /// What the other wrote
+    #[arg(value_name = "DIR")]
+    second: PathBuf,
+    /// Fail if fewer answers than this are the same, in percent
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    at_least: Option<f64>,
+}
+
+fn percent(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
+        _ => Err("not a percentage, 0 to 100".into()),
+    }
+}
+
+/// One task under one configuration.
+struct Log {
+    /// What determines its results.
+    key: Value,
+    /// By example.
+    entries: BTreeMap<usize, Entry>,
+}
+
+/// Compares and prints.
+pub fn run(args: &CompareArgs) -> Result<Done> {
+    let (first, second) = (logs(&args.first)?, logs(&args.second)?);
+    let mut rows = Vec::new();
+    let mut differences = String::new();
+    let mut is_enough = true;
+    for (name, one) in &first {
+        let Some(other) = second.get(name) else {
+            continue;
+        };
+        check(name, one, other)?;
+        let pairs: Vec<(&Entry, &Entry)> = one
+            .entries
+            .iter()
+            .filter_map(|(example, entry)| Some((entry, other.entries.get(example)?)))
+            .collect();
+        let differing: Vec<&(&Entry, &Entry)> = pairs
+            .iter()
+            .filter(|(one, other)| one.is_greedy != other.is_greedy)
+            .collect();
+        let same = 100.0 * (pairs.len() - differing.len()) as f64 / pairs.len().max(1) as f64;
+        is_enough &= args.at_least.is_none_or(|least| same >= least);
+        let apart = pairs
+            .iter()
+            .map(|(one, other)| (one.loglikelihood - other.loglikelihood).abs())
+            .fold(0.0, f64::max);
+        let shortest = differing
+            .iter()
+            .map(|(one, other)| one.shortfall.max(other.shortfall))
+            .fold(0.0, f64::max);
+        rows.push(vec![
+            name.clone(),
+            pairs.len().to_string(),
+            format!("{same:.2}"),
+            format!("{shortest:.3}"),
+            format!("{apart:.3}"),
+        ]);
+        for (one, other) in differing {
+            let right = |entry: &Entry| match entry.is_greedy {
+                true => "right".to_owned(),
+                false => format!("short by {:.3}", entry.shortfall),
+            };
+            writeln!(
+                differences,
+                "{name}, example {}: {} and {}",
+                one.example,
+                right(one),
+                right(other)
+            )?;
+        }
+    }
+    if rows.is_empty() {
+        let message = format!(
+            "{} and {} have no task under one configuration in common",
+            args.first.display(),
+            args.second.display()
+        );
+        return Err(Usage(message).into());
+    }
+    let header = [
+        "task.configuration",
+        "examples",
+        "same %",
+        "short",
+        "log-lik",
+    ];
+    print(&aligned(1, &header, &rows))?;
+    print(
+        "\nsame: answers that are right in both, or wrong in both. short: by how much the target's logit falls\n\
+         short of the greatest, at most, where one is wrong. log-lik: the greatest difference of two.\n",
+    )?;
+    if !differences.is_empty() {
+        print(&format!("\n{differences}"))?;
+    }
+    Ok(match is_enough {
+        true => Done::Well,
+        false => Done::WithFindings,
+    })
+}
+
+/// The logs under a folder, by task and configuration.
+fn logs(folder: &Path) -> Result<BTreeMap<String, Log>> {
+    let place = folder.join("log");
+    let files = fs::read_dir(&place).with_context(|| format!("`{}`", place.display()))?;
+    let mut logs = BTreeMap::new();
+    for file in files {
+        let path = file
+            .with_context(|| format!("`{}`", place.display()))?
+            .path();
+        let name = path
+            .file_stem()
+            .map(|name| name.to_string_lossy().into_owned());
+        if let Some(name) = name.filter(|_| path.extension().is_some_and(|e| e == "jsonl")) {
+            let log = read(&path).with_context(|| format!("`{}`", path.display()))?;
+            logs.insert(name, log);
+        }
+    }
+    Ok(logs)
+}
+
+fn read(path: &Path) -> Result<Log> {
+    let text = fs::read_to_string(path)?;
+    let mut lines = text.lines().enumerate();
+    let (_, header) = lines.next().context("it is empty")?;
+    let key = serde_json::from_str(header).context("line 1")?;
+    let mut entries = BTreeMap::new();
+    for (index, line) in lines {
+        let entry: Entry =
+            serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;
+        entries.insert(entry.example, entry);
+    }
+    Ok(Log { key, entries })
+}
+
+/// Checks that both answered the same questions.
+fn check(name: &str, one: &Log, other: &Log) -> Result<()> {
+    for field in [
+        "model",
+        "task_sha256",
+        "config",
+        "num_fewshot",
+        "fewshot_sha256",
+    ] {
+        let (one, other) = (&one.key[field], &other.key[field]);
+        ensure!(one == other, "{name}: `{field}` differs: {one} and {other}");
+    }
+    Ok(())
+}
