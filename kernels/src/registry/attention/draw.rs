@@ -43,8 +43,21 @@ pub(super) fn problem(
     let count = if is_long { 1 } else { rng.random_range(1..=3) };
     let kv_heads = rng.random_range(1..=if is_short { 2 } else { 1 });
     let group = *[1, 2, 3, 4, 7, 8, 9].choose(rng).expect("a choice");
+    let splits: usize = match (is_decode, rng.random_range(0..8)) {
+        (false, _) | (true, 0 | 1) => 1,
+        (true, 2 | 3) => 2,
+        (true, 4) => 17,
+        // One or two rounds of parts, whole and not.
+        (true, _) => rng.random_range(3..=9),
+    };
+    let step = variant.step_keys();
     let longest = match (is_long, is_short) {
-        (true, _) => rng.random_range(8..=19) * variant.step_keys(),
+        (true, _) => {
+            // Every part has keys.
+            let steps = (19 / splits).max(1);
+            let steps = splits * rng.random_range(steps.div_ceil(2)..=steps);
+            steps * step - rng.random_range(0..step)
+        }
         (_, true) => rng.random_range(1..=(elements / (head_dim * kv_heads * count)).clamp(2, 40)),
         _ => rng.random_range(1..=100),
     };
@@ -57,7 +70,7 @@ pub(super) fn problem(
         };
         // Half of them end with a step of the kernel, or beside its end.
         let keys = match rng.random() {
-            true => keys.next_multiple_of(variant.step_keys()) + rng.random_range(0..3) - 1,
+            true => keys.next_multiple_of(step) + rng.random_range(0..3) - 1,
             false => keys,
         };
         let tokens = match is_decode {
@@ -85,13 +98,7 @@ pub(super) fn problem(
         head_dim,
         slots,
         capacity: keys + rng.random_range(0..3),
-        splits: match (is_decode, rng.random_range(0..8)) {
-            (false, _) | (true, 0 | 1) => 1,
-            (true, 2 | 3) => 2,
-            (true, 4) => 17,
-            // One or two rounds of parts, whole and not.
-            (true, _) => rng.random_range(3..=9),
-        },
+        splits,
         dst_stride: kv_heads * group * head_dim + 2 * rng.random_range(0..3),
         scale: match rng.random_range(0..3) {
             0 => 1.0,
