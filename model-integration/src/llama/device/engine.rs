@@ -158,7 +158,7 @@ impl Engine for DeviceEngine {
             for projection in Projection::ALL {
                 let (_, activations) = config.for_projection(layer, projection);
                 let rows = RowVariant::new(RowOperation::Copy, activations);
-                rows.with_context(|| format!("layer {layer}, {projection}"))?;
+                rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
             }
         }
         Ok(())
