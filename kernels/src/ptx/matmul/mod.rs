@@ -17,8 +17,10 @@ pub enum Regime {
     Gemv16,
     /// At most 64: a batch.
     Tile64,
-    /// Any number: prefill.
+    /// At most 128.
     Tile128,
+    /// Any number: prefill.
+    Tile256,
 }
 
 /// What a thread block of a regime has.
@@ -55,7 +57,13 @@ impl Shape {
 
 impl Regime {
     /// Every regime there is.
-    pub const ALL: [Self; 4] = [Self::Gemv8, Self::Gemv16, Self::Tile64, Self::Tile128];
+    pub const ALL: [Self; 5] = [
+        Self::Gemv8,
+        Self::Gemv16,
+        Self::Tile64,
+        Self::Tile128,
+        Self::Tile256,
+    ];
 
     /// What a thread block has.
     pub const fn shape(self) -> Shape {
@@ -69,12 +77,13 @@ impl Regime {
         let token_tiles = match self {
             Self::Gemv8 => return gemv,
             Self::Gemv16 => 2,
-            Self::Tile64 | Self::Tile128 => 8,
+            Self::Tile64 | Self::Tile128 | Self::Tile256 => 8,
         };
         let (warps, row_warps, row_tiles, stages) = match self {
             Self::Gemv8 | Self::Gemv16 => (8, 1, 1, 0),
             Self::Tile64 => (4, 4, 2, 4),
             Self::Tile128 => (8, 4, 2, 3),
+            Self::Tile256 => (8, 2, 4, 3),
         };
         Shape {
             warps,
@@ -102,13 +111,14 @@ impl Regime {
             Self::Gemv16 => "gemv16",
             Self::Tile64 => "tile64",
             Self::Tile128 => "tile128",
+            Self::Tile256 => "tile256",
         }
     }
 
     const fn template(self) -> &'static str {
         match self {
             Self::Gemv8 | Self::Gemv16 => "matmul/gemv.ptx.j2",
-            Self::Tile64 | Self::Tile128 => "matmul/tile.ptx.j2",
+            Self::Tile64 | Self::Tile128 | Self::Tile256 => "matmul/tile.ptx.j2",
         }
     }
 }
@@ -136,6 +146,36 @@ impl MatmulVariant {
             weights,
             regime,
             output,
+        }
+    }
+
+    /// The kernel for so many tokens, on a device whose thread blocks have at most `max_shared` bytes of shared
+    /// memory.
+    pub fn for_tokens(
+        weights: WeightFormat,
+        tokens: usize,
+        output: FloatType,
+        max_shared: u32,
+    ) -> Self {
+        let regime = match tokens {
+            0..=8 => Regime::Gemv8,
+            9..=16 => Regime::Gemv16,
+            17..=64 => Regime::Tile64,
+            _ => Regime::Tile128,
+        };
+        let large = Self::new(weights, Regime::Tile256, output);
+        match tokens > 128 && large.fits_registers() && large.shared_bytes() <= max_shared {
+            true => large,
+            false => Self::new(weights, regime, output),
+        }
+    }
+
+    /// Whether a thread has registers enough: with the sums of 64 rows by 64 tokens a warp, there are none left
+    /// for sums that scales are yet to be applied to.
+    fn fits_registers(&self) -> bool {
+        match (&self.weights, self.regime) {
+            (WeightFormat::Packed(format), Regime::Tile256) => format.factor().is_some(),
+            _ => true,
         }
     }
 
@@ -211,7 +251,8 @@ impl MatmulVariant {
     }
 
     /// Every kernel that a registry walks: bf16 weights, and every element with E8M0, UE4M3 and a tensor
-    /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs.
+    /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs; the largest regime for scales
+    /// that are folded into operands.
     pub fn all() -> impl Iterator<Item = Self> {
         let ue5m5 = ScaleFormat::Unsigned {
             exponent_bits: 5,
@@ -241,7 +282,8 @@ impl MatmulVariant {
         weights.flat_map(|weights| {
             Regime::ALL.into_iter().flat_map(move |regime| {
                 let outputs = [FloatType::Bf16, FloatType::F32].into_iter();
-                outputs.map(move |output| Self::new(weights, regime, output))
+                let variants = outputs.map(move |output| Self::new(weights, regime, output));
+                variants.filter(Self::fits_registers)
             })
         })
     }

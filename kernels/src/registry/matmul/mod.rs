@@ -96,6 +96,16 @@ impl MatmulVariant {
     }
 }
 
+/// Bytes of shared memory that a thread block can have, by compute capability: CUDA C++ Programming Guide, Technical
+/// Specifications per Compute Capability.
+const fn max_shared(sm: u32) -> u32 {
+    match sm {
+        80 | 87 => 163 << 10,
+        90..=110 => 227 << 10,
+        _ => 99 << 10,
+    }
+}
+
 impl Entry for MatmulVariant {
     fn id(&self) -> String {
         Self::id(self)
@@ -103,6 +113,10 @@ impl Entry for MatmulVariant {
 
     fn family(&self) -> &'static str {
         "matmul"
+    }
+
+    fn runs_on(&self, sm: u32) -> bool {
+        sm >= self.min_sm() && Self::shared_bytes(self) <= max_shared(sm)
     }
 
     fn ptx(&self) -> String {

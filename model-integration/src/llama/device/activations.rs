@@ -9,7 +9,7 @@ use mxlab_kernels::fragment::CHUNK;
 use mxlab_kernels::launch::{Dense, Slice};
 
 /// Rows that matmuls read at a time: buffers have whole ones.
-const ROWS: usize = 128;
+const ROWS: usize = 256;
 
 /// Elements from row to row of activations of `cols` features: matmuls read whole chunks.
 pub(super) const fn stride(cols: usize) -> usize {

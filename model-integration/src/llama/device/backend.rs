@@ -10,8 +10,8 @@ use mxlab_kernels::launch::{
     LogProbsOperands, MatmulOperands, RowFactor, RowOperands, SampleOperands, Slice, Split,
 };
 use mxlab_kernels::ptx::{
-    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulVariant, Regime,
-    RowOperation, RowVariant,
+    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulVariant, RowOperation,
+    RowVariant,
 };
 use mxlab_kernels::reference::Sampling;
 
@@ -367,13 +367,10 @@ impl Backend for DeviceBackend {
     ) -> Result<Activation, LlamaError> {
         let weights = weight.weights.as_ref().ok_or(LlamaError::Layout)?;
         let tokens = x.rows();
-        let regime = match tokens {
-            0..=8 => Regime::Gemv8,
-            9..=16 => Regime::Gemv16,
-            17..=64 => Regime::Tile64,
-            _ => Regime::Tile128,
-        };
-        let variant = MatmulVariant::new(*weights.format(), regime, FloatType::Bf16);
+        let max_shared = self.device.properties().max_shared;
+        let variant =
+            MatmulVariant::for_tokens(*weights.format(), tokens, FloatType::Bf16, max_shared);
+        let regime = variant.regime();
         let shape = regime.shape();
         let blocks =
             weight.rows.div_ceil(shape.rows() as usize) * tokens.div_ceil(shape.tokens() as usize);
