@@ -182,6 +182,7 @@ fn task() -> Task {
 
 fn model() -> ModelInfo {
     ModelInfo {
+        device: "cpu".to_owned(),
         name: "embedded".to_owned(),
         fingerprint: "0123".to_owned(),
         parameters: 1,
@@ -196,6 +197,7 @@ fn entry(example: usize) -> Entry {
         example,
         loglikelihood: -1.5,
         is_greedy: true,
+        shortfall: 0.5,
         seconds: 0.25,
     }
 }

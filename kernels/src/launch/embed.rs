@@ -1,8 +1,9 @@
 //! Launcher of the embed kernel.
 
+use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
 use crate::ptx::EmbedVariant;
-use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What the kernel works on: a row of a table for each token.
 #[derive(Clone, Copy, Debug)]
@@ -29,8 +30,7 @@ pub struct EmbedOperands<'a> {
 /// The kernel, loaded.
 #[derive(Debug)]
 pub struct EmbedKernel {
-    id: String,
-    kernel: Kernel,
+    loaded: Loaded,
 }
 
 impl EmbedKernel {
@@ -50,9 +50,9 @@ impl EmbedKernel {
     /// # Errors
     /// If the device does not take it, or the text has no entry of that name.
     pub fn of_text(device: &Device, ptx: &str) -> Result<Self, LaunchError> {
-        let id = EmbedVariant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self { id, kernel })
+        Ok(Self {
+            loaded: Loaded::of_text(device, EmbedVariant.id(), ptx)?,
+        })
     }
 
     /// Launches it; nothing happens without rows or columns.
@@ -72,10 +72,7 @@ impl EmbedKernel {
         if rows == 0 || padded == 0 {
             return Ok(());
         }
-        let layout = |reason| LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        };
+        let layout = |reason| self.loaded.layout(reason);
         if padded < cols || !padded.is_multiple_of(8) {
             return Err(layout(format!(
                 "{padded} columns are written, which are no multiple of 8 or less than {cols}"
@@ -93,7 +90,7 @@ impl EmbedKernel {
                 table.stride
             )));
         }
-        let number = |n: usize| u32::try_from(n).map_err(|_| layout(format!("{n} is too many")));
+        let number = |n| self.loaded.number("elements", n);
         let bytes = |rows: usize, stride: usize, cols: usize| match rows {
             0 => 0,
             rows => 2 * ((rows - 1) * stride + cols),
@@ -104,10 +101,10 @@ impl EmbedKernel {
         );
         let (status, tokens) = (operands.status, operands.tokens);
         let arguments = [
-            dst.first.argument(&self.id, "dst", dst_bytes, 16)?,
-            status.argument(&self.id, "status", 4, 4)?,
-            table.first.argument(&self.id, "table", table_bytes, 2)?,
-            tokens.argument(&self.id, "tokens", 4 * rows, 4)?,
+            self.loaded.pointer("dst", dst.first, dst_bytes, 16)?,
+            self.loaded.pointer("status", status, 4, 4)?,
+            self.loaded.pointer("table", table.first, table_bytes, 2)?,
+            self.loaded.pointer("tokens", tokens, 4 * rows, 4)?,
             Argument::U32(number(vocabulary)?),
             Argument::U32(number(cols)?),
             Argument::U32(number(padded)?),
@@ -119,6 +116,6 @@ impl EmbedKernel {
             block: [256, 1, 1],
             dynamic_shared: 0,
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+        Ok(stream.launch(&self.loaded.kernel, geometry, &arguments)?)
     }
 }

@@ -1,8 +1,9 @@
 //! Launcher of the log_probs kernel.
 
+use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
 use crate::ptx::LogProbsVariant;
-use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What the kernel works on: a row of logits for each target.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +29,7 @@ pub struct LogProbsOperands<'a> {
 /// The kernel, loaded.
 #[derive(Debug)]
 pub struct LogProbsKernel {
-    id: String,
-    kernel: Kernel,
+    loaded: Loaded,
 }
 
 impl LogProbsKernel {
@@ -46,9 +46,9 @@ impl LogProbsKernel {
     /// # Errors
     /// If the device does not take it, or the text has no entry of that name.
     pub fn of_text(device: &Device, ptx: &str) -> Result<Self, LaunchError> {
-        let id = LogProbsVariant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self { id, kernel })
+        Ok(Self {
+            loaded: Loaded::of_text(device, LogProbsVariant.id(), ptx)?,
+        })
     }
 
     /// Launches it; nothing happens without rows.
@@ -61,33 +61,25 @@ impl LogProbsKernel {
             return Ok(());
         }
         let padded = cols.next_multiple_of(8);
-        let layout = |reason| LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        };
+        let layout = |reason| self.loaded.layout(reason);
         if cols == 0 || stride < padded || !stride.is_multiple_of(8) {
             return Err(layout(format!(
                 "rows of {cols} logits are {stride} elements apart, which are none, no multiple of 8 or too few"
             )));
         }
-        let number = |n: usize| u32::try_from(n).map_err(|_| layout(format!("{n} is too many")));
+        let number = |n| self.loaded.number("elements", n);
         let src_bytes = 2 * ((rows - 1) * stride + padded);
         let arguments = [
-            operands.max.argument(&self.id, "dst_max", 4 * rows, 4)?,
-            operands
-                .argmax
-                .argument(&self.id, "dst_argmax", 4 * rows, 4)?,
-            operands.sum.argument(&self.id, "dst_sum", 8 * rows, 8)?,
-            operands
-                .target
-                .argument(&self.id, "dst_target", 4 * rows, 4)?,
-            operands
-                .src
-                .first
-                .argument(&self.id, "src", src_bytes, 16)?,
-            operands
-                .targets
-                .argument(&self.id, "targets", 4 * rows, 4)?,
+            self.loaded.pointer("dst_max", operands.max, 4 * rows, 4)?,
+            self.loaded
+                .pointer("dst_argmax", operands.argmax, 4 * rows, 4)?,
+            self.loaded.pointer("dst_sum", operands.sum, 8 * rows, 8)?,
+            self.loaded
+                .pointer("dst_target", operands.target, 4 * rows, 4)?,
+            self.loaded
+                .pointer("src", operands.src.first, src_bytes, 16)?,
+            self.loaded
+                .pointer("targets", operands.targets, 4 * rows, 4)?,
             Argument::U32(number(cols)?),
             Argument::U32(number(stride)?),
         ];
@@ -96,6 +88,6 @@ impl LogProbsKernel {
             block: [256, 1, 1],
             dynamic_shared: 0,
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+        Ok(stream.launch(&self.loaded.kernel, geometry, &arguments)?)
     }
 }

@@ -1,10 +1,11 @@
 //! Launcher of the matmul kernels.
 
+use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
 use crate::format::FloatType;
 use crate::fragment::{CHUNK, FragmentTensor, WeightFormat};
 use crate::ptx::MatmulVariant;
-use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Kernel, Stream};
+use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Stream};
 
 /// A weight matrix in fragment order, on a device.
 #[derive(Debug)]
@@ -128,8 +129,7 @@ pub struct MatmulOperands<'a> {
 #[derive(Debug)]
 pub struct MatmulKernel {
     variant: MatmulVariant,
-    id: String,
-    kernel: Kernel,
+    loaded: Loaded,
 }
 
 impl MatmulKernel {
@@ -150,13 +150,8 @@ impl MatmulKernel {
         variant: MatmulVariant,
         ptx: &str,
     ) -> Result<Self, LaunchError> {
-        let id = variant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self {
-            variant,
-            id,
-            kernel,
-        })
+        let loaded = Loaded::of_text(device, variant.id(), ptx)?;
+        Ok(Self { variant, loaded })
     }
 
     /// Launches it; nothing happens without tokens or rows.
@@ -169,19 +164,21 @@ impl MatmulKernel {
             return Ok(());
         }
         if weights.format != *self.variant.weights() {
-            return Err(self.layout("the weights are of another format".to_owned()));
+            return Err(self
+                .loaded
+                .layout("the weights are of another format".to_owned()));
         }
         let (src, dst) = (operands.src, operands.dst);
         let chunks = weights.cols.div_ceil(CHUNK);
         if src.stride < chunks * CHUNK || !src.stride.is_multiple_of(8) {
             let stride = src.stride;
-            return Err(self.layout(format!(
+            return Err(self.loaded.layout(format!(
                 "rows of x are {stride} elements apart, which are no multiple of 8 or less than {}",
                 chunks * CHUNK
             )));
         }
         if dst.stride < weights.rows {
-            return Err(self.layout(format!(
+            return Err(self.loaded.layout(format!(
                 "rows of y are {} elements apart, less than {}",
                 dst.stride, weights.rows
             )));
@@ -199,26 +196,30 @@ impl MatmulKernel {
         };
         let parts = operands.split.map_or(1, |split| split.parts.max(1));
         if parts > 1 && !self.variant.regime().splits() {
-            return Err(self.layout("its chunks cannot be split".to_owned()));
+            return Err(self.loaded.layout("its chunks cannot be split".to_owned()));
         }
         if operands.residual.is_some() && self.variant.output() == FloatType::F32 {
-            return Err(self.layout("f32 results take no residual".to_owned()));
+            return Err(self
+                .loaded
+                .layout("f32 results take no residual".to_owned()));
         }
         let mut arguments = vec![
-            dst.first.argument(&self.id, "dst", y * output, output)?,
+            self.loaded.pointer("dst", dst.first, y * output, output)?,
             Argument::Buffer(&weights.codes),
             weights
                 .scales
                 .as_ref()
                 .map_or(Argument::U64(0), Argument::Buffer),
-            src.first.argument(
-                &self.id,
+            self.loaded.pointer(
                 "src",
+                src.first,
                 2 * ((read_tokens - 1) * src.stride + chunks * CHUNK),
                 16,
             )?,
-            self.optional("bias", operands.bias, 2 * weights.rows, 2)?,
-            self.optional("residual", operands.residual, 2 * y, 2)?,
+            self.loaded
+                .optional("bias", operands.bias, 2 * weights.rows, 2)?,
+            self.loaded
+                .optional("residual", operands.residual, 2 * y, 2)?,
         ];
         if self.variant.regime().splits() {
             let split = operands.split.filter(|_| parts > 1);
@@ -228,57 +229,34 @@ impl MatmulKernel {
                 split.map(|split| whole(split.arrivals)),
             );
             let sums_bytes = blocks * groups * parts * self.variant.sums_bytes();
-            arguments.push(self.optional("workspace", sums, sums_bytes, 16)?);
-            arguments.push(self.optional("arrivals", arrivals, 4 * blocks * groups, 4)?);
+            arguments.push(self.loaded.optional("workspace", sums, sums_bytes, 16)?);
+            arguments.push(
+                self.loaded
+                    .optional("arrivals", arrivals, 4 * blocks * groups, 4)?,
+            );
         }
         arguments.extend([
             Argument::F32(weights.alpha),
-            self.number("rows", weights.rows)?,
-            self.number("chunks", chunks)?,
-            self.number("tokens", operands.tokens)?,
-            self.number("src_stride", src.stride)?,
-            self.number("dst_stride", dst.stride)?,
+            Argument::U32(self.loaded.number("rows", weights.rows)?),
+            Argument::U32(self.loaded.number("chunks", chunks)?),
+            Argument::U32(self.loaded.number("tokens", operands.tokens)?),
+            Argument::U32(self.loaded.number("src_stride", src.stride)?),
+            Argument::U32(self.loaded.number("dst_stride", dst.stride)?),
         ]);
         if self.variant.regime().splits() {
-            arguments.push(self.number("split_chunks", chunks.div_ceil(parts))?);
+            arguments.push(Argument::U32(
+                self.loaded.number("split_chunks", chunks.div_ceil(parts))?,
+            ));
         }
         let geometry = Geometry {
             grid: [
-                self.grid("rows", blocks)?,
-                self.grid("tokens", groups)?,
-                self.grid("parts", parts)?,
+                self.loaded.number("rows", blocks)?,
+                self.loaded.number("tokens", groups)?,
+                self.loaded.number("parts", parts)?,
             ],
             block: [self.variant.block_threads(), 1, 1],
             dynamic_shared: self.variant.shared_bytes(),
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
-    }
-
-    fn layout(&self, reason: String) -> LaunchError {
-        LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        }
-    }
-
-    fn grid(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
-        u32::try_from(n).map_err(|_| self.layout(format!("too many {what}")))
-    }
-
-    fn number<'a>(&self, what: &str, n: usize) -> Result<Argument<'a>, LaunchError> {
-        self.grid(what, n).map(Argument::U32)
-    }
-
-    /// A pointer, or 0.
-    fn optional<'a>(
-        &self,
-        operand: &'static str,
-        slice: Option<Slice<'a>>,
-        bytes: usize,
-        alignment: usize,
-    ) -> Result<Argument<'a>, LaunchError> {
-        slice.map_or(Ok(Argument::U64(0)), |slice| {
-            slice.argument(&self.id, operand, bytes, alignment)
-        })
+        Ok(stream.launch(&self.loaded.kernel, geometry, &arguments)?)
     }
 }

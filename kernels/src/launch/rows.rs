@@ -1,8 +1,9 @@
 //! Launcher of the kernels that make rows: norm, swiglu, copy.
 
+use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
 use crate::ptx::{RowOperation, RowVariant};
-use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What a row kernel works on: matrices of bf16 [rows, cols], rows padded with zeros to a multiple of 8
 /// columns.
@@ -39,8 +40,7 @@ pub enum RowFactor<'a> {
 #[derive(Debug)]
 pub struct RowKernel {
     variant: RowVariant,
-    id: String,
-    kernel: Kernel,
+    loaded: Loaded,
 }
 
 impl RowKernel {
@@ -57,13 +57,8 @@ impl RowKernel {
     /// # Errors
     /// If the device does not take it, or the text has no entry of that name.
     pub fn of_text(device: &Device, variant: RowVariant, ptx: &str) -> Result<Self, LaunchError> {
-        let id = variant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self {
-            variant,
-            id,
-            kernel,
-        })
+        let loaded = Loaded::of_text(device, variant.id(), ptx)?;
+        Ok(Self { variant, loaded })
     }
 
     /// Launches it; nothing happens without rows or columns.
@@ -87,7 +82,7 @@ impl RowKernel {
         match (self.variant.operation(), operands.by) {
             (RowOperation::Norm, RowFactor::Gain(gain, eps)) => {
                 arguments.push(pointer.to("src", operands.src)?);
-                arguments.push(gain.argument(&self.id, "gain", 2 * padded, 16)?);
+                arguments.push(gain.argument(&self.loaded.id, "gain", 2 * padded, 16)?);
                 floats.push(Argument::F32(eps));
             }
             (RowOperation::Swiglu, RowFactor::Up(up)) => {
@@ -100,41 +95,30 @@ impl RowKernel {
             }
             _ => {
                 let reason = "a norm takes a gain, swiglu takes up, copy nothing";
-                return Err(self.layout(reason.to_owned()));
+                return Err(self.loaded.layout(reason.to_owned()));
             }
         }
         if self.variant.is_random() {
             let positions = operands.positions.ok_or_else(|| LaunchError::Missing {
-                kernel: self.id.clone(),
+                kernel: self.loaded.id.clone(),
                 operand: "positions",
             })?;
-            arguments.push(positions.argument(&self.id, "positions", 4 * rows, 4)?);
+            arguments.push(positions.argument(&self.loaded.id, "positions", 4 * rows, 4)?);
             arguments.push(Argument::U32(operands.seed));
         }
         arguments.extend(floats);
-        arguments.push(Argument::U32(self.number("columns", cols)?));
+        arguments.push(Argument::U32(self.loaded.number("columns", cols)?));
         for stride in strides {
             arguments.push(Argument::U32(
-                self.number("elements from row to row", stride)?,
+                self.loaded.number("elements from row to row", stride)?,
             ));
         }
         let geometry = Geometry {
-            grid: [self.number("rows", rows)?, 1, 1],
+            grid: [self.loaded.number("rows", rows)?, 1, 1],
             block: [256, 1, 1],
             dynamic_shared: 0,
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
-    }
-
-    fn layout(&self, reason: String) -> LaunchError {
-        LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        }
-    }
-
-    fn number(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
-        u32::try_from(n).map_err(|_| self.layout(format!("too many {what}")))
+        Ok(stream.launch(&self.loaded.kernel, geometry, &arguments)?)
     }
 }
 
@@ -153,11 +137,13 @@ impl Pointer<'_> {
     ) -> Result<Argument<'a>, LaunchError> {
         let (stride, padded) = (matrix.stride, self.padded);
         if stride < padded || !stride.is_multiple_of(8) {
-            return Err(self.kernel.layout(format!(
+            return Err(self.kernel.loaded.layout(format!(
                 "rows of {operand} are {stride} elements apart, which are no multiple of 8 or less than {padded}"
             )));
         }
         let bytes = 2 * ((self.rows - 1) * stride + padded);
-        matrix.first.argument(&self.kernel.id, operand, bytes, 16)
+        matrix
+            .first
+            .argument(&self.kernel.loaded.id, operand, bytes, 16)
     }
 }

@@ -1,9 +1,10 @@
 //! Launcher of the sample kernel.
 
+use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
 use crate::ptx::SampleVariant;
 use crate::reference::{MOST_LOGITS, Sampling};
-use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What the kernel works on: a row of logits for each token to choose.
 #[derive(Clone, Copy, Debug)]
@@ -26,8 +27,7 @@ pub struct SampleOperands<'a> {
 /// The kernel, loaded.
 #[derive(Debug)]
 pub struct SampleKernel {
-    id: String,
-    kernel: Kernel,
+    loaded: Loaded,
 }
 
 impl SampleKernel {
@@ -47,9 +47,9 @@ impl SampleKernel {
     /// # Errors
     /// If the device does not take it, or the text has no entry of that name.
     pub fn of_text(device: &Device, ptx: &str) -> Result<Self, LaunchError> {
-        let id = SampleVariant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self { id, kernel })
+        Ok(Self {
+            loaded: Loaded::of_text(device, SampleVariant.id(), ptx)?,
+        })
     }
 
     /// Launches it; nothing happens without rows.
@@ -58,10 +58,7 @@ impl SampleKernel {
     /// [`LaunchError`] if an operand is too small or not laid out as the kernel needs, or the sampling is none.
     pub fn launch(&self, stream: &Stream, operands: &SampleOperands) -> Result<(), LaunchError> {
         let (rows, cols, stride) = (operands.rows, operands.cols, operands.src.stride);
-        let layout = |reason| LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        };
+        let layout = |reason| self.loaded.layout(reason);
         let sampling = operands.sampling;
         sampling
             .check()
@@ -76,13 +73,13 @@ impl SampleKernel {
                  a multiple of 8, are needed"
             )));
         }
-        let number = |n: usize| u32::try_from(n).map_err(|_| layout(format!("{n} is too many")));
+        let number = |n| self.loaded.number("elements", n);
         let src_bytes = 2 * ((rows - 1) * stride + padded);
         let (src, random) = (operands.src.first, operands.random);
         let arguments = [
-            operands.tokens.argument(&self.id, "dst", 4 * rows, 4)?,
-            src.argument(&self.id, "src", src_bytes, 16)?,
-            random.argument(&self.id, "random", 4 * rows, 4)?,
+            self.loaded.pointer("dst", operands.tokens, 4 * rows, 4)?,
+            self.loaded.pointer("src", src, src_bytes, 16)?,
+            self.loaded.pointer("random", random, 4 * rows, 4)?,
             Argument::F32(sampling.temperature),
             Argument::F32(sampling.top_p),
             Argument::U32(number(cols)?),
@@ -93,6 +90,6 @@ impl SampleKernel {
             block: [SampleVariant.block_threads(), 1, 1],
             dynamic_shared: 0,
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+        Ok(stream.launch(&self.loaded.kernel, geometry, &arguments)?)
     }
 }

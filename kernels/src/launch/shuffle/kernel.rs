@@ -1,12 +1,13 @@
 //! Launcher of one shuffle kernel.
 
+use super::super::loaded::Loaded;
 use super::fault::{PLACE_BITS, ROW_BITS};
 use crate::format::{ScaleFormat, packed_row_bytes};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, FragmentFormat, TILE, WeightFormat};
 use crate::launch::{LaunchError, Slice};
 use crate::ptx::ShuffleVariant;
-use mxlab_harness::device::{Argument, Device, Geometry, Kernel, Stream};
+use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What a kernel works on; it takes the parts that the table of [`ShuffleVariant`] names.
 #[derive(Clone, Copy, Debug)]
@@ -33,8 +34,7 @@ pub struct ShuffleOperands<'a> {
 #[derive(Debug)]
 pub struct ShuffleKernel {
     variant: ShuffleVariant,
-    id: String,
-    kernel: Kernel,
+    pub(super) loaded: Loaded,
 }
 
 impl ShuffleKernel {
@@ -55,18 +55,13 @@ impl ShuffleKernel {
         variant: ShuffleVariant,
         ptx: &str,
     ) -> Result<Self, LaunchError> {
-        let id = variant.id();
-        let kernel = device.load(&id, ptx)?.kernel(&id)?;
-        Ok(Self {
-            variant,
-            id,
-            kernel,
-        })
+        let loaded = Loaded::of_text(device, variant.id(), ptx)?;
+        Ok(Self { variant, loaded })
     }
 
     /// The name of its entry.
     pub(super) fn id(&self) -> &str {
-        &self.id
+        &self.loaded.id
     }
 
     /// Launches it; nothing happens without rows or columns.
@@ -79,7 +74,9 @@ impl ShuffleKernel {
             return Ok(());
         }
         if rows > 1 << ROW_BITS || cols > 1 << PLACE_BITS {
-            return Err(self.layout(format!("{rows} rows of {cols} columns are too many")));
+            return Err(self
+                .loaded
+                .layout(format!("{rows} rows of {cols} columns are too many")));
         }
         let (dst_codes, dst_scales) = operands.format.bytes(rows, cols);
         let fault = || self.given("fault", operands.fault, 8, 8);
@@ -95,12 +92,14 @@ impl ShuffleKernel {
                 };
                 let stride = operands.src_stride;
                 if stride < row_bytes || !stride.is_multiple_of(alignment) {
-                    return Err(
-                        self.layout(format!("rows of {row_bytes} bytes are {stride} apart"))
-                    );
+                    return Err(self
+                        .loaded
+                        .layout(format!("rows of {row_bytes} bytes are {stride} apart")));
                 }
                 let bytes = (rows - 1) * stride + row_bytes;
-                let src = operands.src.argument(&self.id, "src", bytes, alignment)?;
+                let src = operands
+                    .src
+                    .argument(&self.loaded.id, "src", bytes, alignment)?;
                 let mut arguments = vec![dst(dst_codes, 16)?];
                 if self.variant.has_fault() {
                     arguments.push(fault()?);
@@ -139,17 +138,24 @@ impl ShuffleKernel {
                 }
                 (arguments, dst_scales / width)
             }
-            _ => return Err(self.layout("the weights are of another format".to_owned())),
+            _ => {
+                return Err(self
+                    .loaded
+                    .layout("the weights are of another format".to_owned()));
+            }
         };
         // Threads are counted in 32 bits.
         let blocks = u32::try_from(threads.next_multiple_of(256)).map(|threads| threads / 256);
-        let too_many = |_| self.layout(format!("{rows} rows of {cols} columns are too many"));
+        let too_many = |_| {
+            self.loaded
+                .layout(format!("{rows} rows of {cols} columns are too many"))
+        };
         let geometry = Geometry {
             grid: [blocks.map_err(too_many)?, 1, 1],
             block: [256, 1, 1],
             dynamic_shared: 0,
         };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+        Ok(stream.launch(&self.loaded.kernel, geometry, &arguments)?)
     }
 
     /// The scales that are read.
@@ -160,7 +166,7 @@ impl ShuffleKernel {
         blocks: usize,
     ) -> Result<Argument<'a>, LaunchError> {
         let bytes = operands.rows * blocks * width;
-        operands.src.argument(&self.id, "src", bytes, width)
+        operands.src.argument(&self.loaded.id, "src", bytes, width)
     }
 
     fn given<'a>(
@@ -171,28 +177,22 @@ impl ShuffleKernel {
         alignment: usize,
     ) -> Result<Argument<'a>, LaunchError> {
         let slice = slice.ok_or_else(|| LaunchError::Missing {
-            kernel: self.id.clone(),
+            kernel: self.loaded.id.clone(),
             operand,
         })?;
-        slice.argument(&self.id, operand, bytes, alignment)
+        slice.argument(&self.loaded.id, operand, bytes, alignment)
     }
 
     fn numbers<const N: usize>(
         &self,
         numbers: [usize; N],
     ) -> Result<Vec<Argument<'static>>, LaunchError> {
-        let number = |n| u32::try_from(n).map_err(|_| self.layout(format!("{n} is too many")));
+        let number =
+            |n| u32::try_from(n).map_err(|_| self.loaded.layout(format!("{n} is too many")));
         numbers
             .into_iter()
             .map(|n| number(n).map(Argument::U32))
             .collect()
-    }
-
-    pub(super) fn layout(&self, reason: String) -> LaunchError {
-        LaunchError::Layout {
-            kernel: self.id.clone(),
-            reason,
-        }
     }
 }
 

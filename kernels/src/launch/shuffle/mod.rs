@@ -94,6 +94,7 @@ impl Shuffle {
         else {
             return Err(self
                 .codes
+                .loaded
                 .layout("the weights are of another format".to_owned())
                 .into());
         };
@@ -173,6 +174,7 @@ impl Shuffle {
         if self.format != WeightFormat::Dense {
             return Err(self
                 .codes
+                .loaded
                 .layout("the weights are of another format".to_owned())
                 .into());
         }

@@ -151,7 +151,6 @@ impl DeviceBackend {
         &self,
         kind: HeadKind,
         src: &Activation,
-        heads: usize,
         attention: &Attention,
         batch: &Batch,
         dst: Destination,
@@ -162,7 +161,7 @@ impl DeviceBackend {
         let [positions, _, _] = self.staging.places(batch)?;
         let operands = AppendOperands {
             tokens: src.rows(),
-            heads,
+            heads: src.cols() / attention.head_dim,
             head_dim: attention.head_dim,
             src: src.dense(),
             rope: variant.rotates().then(|| {
@@ -425,27 +424,11 @@ impl Backend for DeviceBackend {
             capacity: cache.capacity(),
         };
         let rows = Destination::Rows(rotated.slice());
-        self.place_heads(
-            HeadKind::Queries,
-            &query,
-            heads,
-            &attention,
-            batch,
-            rows,
-            None,
-        )?;
+        self.place_heads(HeadKind::Queries, &query, &attention, batch, rows, None)?;
         let (to, of) = (place(keys), attention.keys);
-        self.place_heads(HeadKind::Keys, &key, kv_heads, &attention, batch, to, of)?;
+        self.place_heads(HeadKind::Keys, &key, &attention, batch, to, of)?;
         let (to, of) = (place(values), attention.values);
-        self.place_heads(
-            HeadKind::Values,
-            &value,
-            kv_heads,
-            &attention,
-            batch,
-            to,
-            of,
-        )?;
+        self.place_heads(HeadKind::Values, &value, &attention, batch, to, of)?;
         drop([query, key, value]);
 
         let longest = batch.sequences.iter().map(|sequence| sequence.length).max();
