@@ -1,6 +1,7 @@
 //! The device engine on the emulator, beside the CPU engine.
 
-use mxlab::checkpoint::{Checkpoint, synthetic};
+use mxlab::checkpoint::write::{NamedTensor, save_bf16};
+use mxlab::checkpoint::{Checkpoint, layout, synthetic};
 use mxlab::config::{FormatFlags, Projection, QuantConfig, load, named};
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
@@ -335,4 +336,46 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
         message.contains("fp32") && message.contains("cache"),
         "{message}"
     );
+}
+
+/// A model whose products overflow is told by the part that did, on the CPU and by kernels.
+#[test]
+fn what_is_not_finite_is_named() {
+    let checkpoint = checkpoint();
+    let shapes: Vec<(String, Vec<usize>)> = layout::tensors(checkpoint.config()).collect();
+    let values = shapes.iter().map(|(name, shape)| {
+        let view = checkpoint.tensor(name, shape).expect("a tensor");
+        let mut values = vec![0.0; view.len()];
+        view.read_f32(0..view.len(), &mut values);
+        if name == "model.layers.4.mlp.up_proj.weight" {
+            values.iter_mut().for_each(|x| *x = 3e38f32.copysign(*x));
+        }
+        values
+    });
+    let values: Vec<Vec<f32>> = values.collect();
+    let tensors = shapes.iter().zip(&values);
+    let tensors: Vec<NamedTensor> = tensors
+        .map(|((name, shape), values)| NamedTensor {
+            name,
+            shape,
+            values,
+        })
+        .collect();
+    let folder = tempfile::tempdir().expect("a folder");
+    let embedded = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("embedded");
+    for file in ["config.json", "tokenizer.json"] {
+        std::fs::copy(embedded.join(file), folder.path().join(file)).expect("a file");
+    }
+    save_bf16(&folder.path().join("model.safetensors"), &tensors).expect("weights");
+    let model = folder.path().to_str().expect("a path");
+    for device in ["cpu", "emulator"] {
+        let output = mxlab(&[
+            "generate", "--model", model, "--device", device, "--prompt", "The",
+        ]);
+        assert!(!output.status.success(), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let names = ["model.layers.4.mlp.up_proj", "feature"];
+        assert!(names.iter().all(|name| message.contains(name)), "{message}");
+    }
 }

@@ -156,6 +156,19 @@ pub trait Backend {
         format: Option<&BlockFormat>,
     ) -> Result<Self::Activation, Self::Error>;
 
+    /// Looks at what a part of the model gave, whose name `what` says: a backend that is told to
+    /// fails at the first value that is not finite.
+    ///
+    /// # Errors
+    /// Naming the part, the row and the feature.
+    fn watch(
+        &self,
+        _x: &Self::Activation,
+        _what: impl FnOnce() -> String,
+    ) -> Result<(), Self::Error> {
+        Ok(())
+    }
+
     /// The given rows of `x`, in that order.
     fn select(&self, x: &Self::Activation, rows: &[u32]) -> Result<Self::Activation, Self::Error>;
 }

@@ -73,6 +73,18 @@ pub enum LlamaError {
         /// MiB of the device.
         available: u64,
     },
+    /// A part of the model gave a value that is not finite.
+    #[error("`{part}` gives {value} for token {row} of the batch, feature {feature}")]
+    NonFinite {
+        /// The module.
+        part: String,
+        /// The token's row.
+        row: usize,
+        /// The feature.
+        feature: usize,
+        /// The value.
+        value: f32,
+    },
     /// More tokens at once than the device's buffers are for.
     #[error("{tokens} tokens in {sequences} sequences at once; there is room for {most}")]
     Batch {
@@ -86,4 +98,24 @@ pub enum LlamaError {
     /// A tensor is not on the CPU, or not contiguous.
     #[error("the CPU engine takes contiguous tensors on the CPU")]
     Layout,
+}
+
+/// The first of `values`, rows of `cols`, that is not finite, as an error of `part`.
+///
+/// # Errors
+/// [`LlamaError::NonFinite`].
+pub(super) fn check_finite(
+    values: &[f32],
+    cols: usize,
+    part: impl FnOnce() -> String,
+) -> Result<(), LlamaError> {
+    match values.iter().position(|x| !x.is_finite()) {
+        None => Ok(()),
+        Some(index) => Err(LlamaError::NonFinite {
+            part: part(),
+            row: index / cols,
+            feature: index % cols,
+            value: values[index],
+        }),
+    }
 }

@@ -7,6 +7,7 @@
 use mxlab_kernels::format::BlockFormat;
 
 use super::{Attention, Backend, Batch, RopeTable};
+use crate::checkpoint::layout::layer_tensor;
 
 /// A projection: its weight, and the format its input is quantised to.
 pub struct Linear<B: Backend> {
@@ -80,6 +81,7 @@ impl<B: Backend> Llama<B> {
         rows: &[u32],
     ) -> Result<B::Activation, B::Error> {
         let mut x = backend.embed(&self.embedding, &batch.tokens)?;
+        backend.watch(&x, || "model.embed_tokens".to_owned())?;
         for index in 0..self.layers.len() {
             x = self.attend(backend, index, &x, batch, cache)?;
             x = self.transform(backend, index, &x, batch)?;
@@ -87,7 +89,9 @@ impl<B: Backend> Llama<B> {
         let x = backend.select(&x, rows)?;
         let x = backend.rms_norm(&x, &self.norm, self.eps, &batch.select(rows), None)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
-        backend.linear(&x, head, None, None)
+        let logits = backend.linear(&x, head, None, None)?;
+        backend.watch(&logits, || "lm_head".to_owned())?;
+        Ok(logits)
     }
 
     /// `x + o(attention(norm(x)))`.
@@ -103,7 +107,9 @@ impl<B: Backend> Llama<B> {
         let normed = |format: Option<&BlockFormat>| {
             backend.rms_norm(x, &layer.input_norm, self.eps, batch, format)
         };
-        let qkv = project(backend, normed, [&layer.q, &layer.k, &layer.v])?;
+        let linears = [&layer.q, &layer.k, &layer.v];
+        let names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
+        let qkv = project(backend, normed, linears, names.map(|name| (index, name)))?;
         let attention = Attention {
             layer: index,
             heads: self.heads,
@@ -115,7 +121,10 @@ impl<B: Backend> Llama<B> {
         };
         let o = &layer.o;
         let context = backend.attend(qkv, attention, cache, batch, o.activations.as_ref())?;
-        backend.linear(&context, &o.weight, o.bias.as_ref(), Some(x))
+        backend.watch(&context, || layer_tensor(index, "self_attn"))?;
+        let out = backend.linear(&context, &o.weight, o.bias.as_ref(), Some(x))?;
+        backend.watch(&out, || layer_tensor(index, "self_attn.o_proj"))?;
+        Ok(out)
     }
 
     /// `x + down(swiglu(gate(norm(x)), up(norm(x))))`.
@@ -130,10 +139,14 @@ impl<B: Backend> Llama<B> {
         let normed = |format: Option<&BlockFormat>| {
             backend.rms_norm(x, &layer.post_attention_norm, self.eps, batch, format)
         };
-        let gate_up = project(backend, normed, [&layer.gate, &layer.up])?;
+        let names = ["mlp.gate_proj", "mlp.up_proj"].map(|name| (index, name));
+        let gate_up = project(backend, normed, [&layer.gate, &layer.up], names)?;
         let down = &layer.down;
         let inner = backend.swiglu(gate_up, batch, down.activations.as_ref())?;
-        backend.linear(&inner, &down.weight, down.bias.as_ref(), Some(x))
+        backend.watch(&inner, || layer_tensor(index, "mlp.act_fn"))?;
+        let out = backend.linear(&inner, &down.weight, down.bias.as_ref(), Some(x))?;
+        backend.watch(&out, || layer_tensor(index, "mlp.down_proj"))?;
+        Ok(out)
     }
 }
 
@@ -142,10 +155,11 @@ fn project<B: Backend, const N: usize>(
     backend: &B,
     input: impl Fn(Option<&BlockFormat>) -> Result<B::Activation, B::Error>,
     linears: [&Linear<B>; N],
+    names: [(usize, &str); N],
 ) -> Result<[B::Activation; N], B::Error> {
     let mut inputs: Vec<(Option<&BlockFormat>, B::Activation)> = Vec::with_capacity(1);
     let mut outputs = Vec::with_capacity(N);
-    for linear in linears {
+    for (linear, (layer, name)) in linears.into_iter().zip(names) {
         let format = linear.activations.as_ref();
         let made = inputs.iter().position(|(made_for, _)| *made_for == format);
         let made = match made {
@@ -156,7 +170,9 @@ fn project<B: Backend, const N: usize>(
             }
         };
         let x = &inputs[made].1;
-        outputs.push(backend.linear(x, &linear.weight, linear.bias.as_ref(), None)?);
+        let output = backend.linear(x, &linear.weight, linear.bias.as_ref(), None)?;
+        backend.watch(&output, || layer_tensor(layer, name))?;
+        outputs.push(output);
     }
     Ok(outputs
         .try_into()

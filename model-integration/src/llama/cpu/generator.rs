@@ -48,6 +48,13 @@ impl CpuGenerator {
             .llama
             .logits(&self.engine, batch, &mut self.cache, &rows)?;
         let (_, vocabulary) = logits.dims2()?;
+        let is_finite = with_values(&logits, |logits| logits.iter().all(|x| x.is_finite()))?;
+        if !is_finite {
+            // Which part of the model it was.
+            let watching = self.engine.watching();
+            self.llama
+                .logits(&watching, batch, &mut self.cache, &rows)?;
+        }
         with_values(&logits, |logits| {
             let rows = logits.par_chunks_exact(vocabulary).zip(&batch.sequences);
             rows.map(|(logits, sequence)| {

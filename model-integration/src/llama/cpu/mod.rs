@@ -33,12 +33,25 @@ pub use matrix::Matrix;
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     dtype: FloatType,
+    /// Fails at the first value that is not finite.
+    watches: bool,
 }
 
 impl Cpu {
     /// An engine whose values are all of `dtype`.
     pub fn new(dtype: FloatType) -> Self {
-        Self { dtype }
+        Self {
+            dtype,
+            watches: false,
+        }
+    }
+
+    /// The same, which fails at the first value that is not finite.
+    pub fn watching(self) -> Self {
+        Self {
+            watches: true,
+            ..self
+        }
     }
 
     /// The type of every value.

@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::rounding::Rounding;
 use super::{Cache, Cpu, Matrix};
+use crate::llama::error::check_finite;
 use crate::llama::ops::{self, attention::Head, narrow};
 use crate::llama::{Attention, Backend, Batch, LlamaError};
 
@@ -141,6 +142,14 @@ impl Backend for Cpu {
                 input.apply(first, out);
             })
         })?
+    }
+
+    fn watch(&self, x: &Tensor, what: impl FnOnce() -> String) -> Result<(), LlamaError> {
+        if !self.watches {
+            return Ok(());
+        }
+        let (_, features) = x.dims2()?;
+        with_values(x, |values| check_finite(values, features, what))?
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor, LlamaError> {

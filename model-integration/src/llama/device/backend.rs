@@ -1,5 +1,7 @@
 //! The operations of the forward pass by kernels.
 
+use std::cell::Cell;
+
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::format::{BlockFormat, FloatType};
@@ -21,6 +23,7 @@ use super::plan::Limits;
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix};
 use crate::checkpoint::TensorView;
+use crate::llama::error::check_finite;
 use crate::llama::load::{Role, Store};
 use crate::llama::score::TargetLogit;
 use crate::llama::{Attention, Backend, Batch, LlamaError, RopeTable};
@@ -48,6 +51,8 @@ pub struct DeviceBackend {
     arrivals: Buffer,
     /// What scoring and sampling give, a word or two a row.
     results: [Buffer; 5],
+    /// Fails at the first value that is not finite.
+    watches: Cell<bool>,
 }
 
 fn whole(buffer: &Buffer) -> Slice<'_> {
@@ -82,6 +87,7 @@ impl DeviceBackend {
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("one each")),
             limits,
+            watches: Cell::new(false),
         })
     }
 
@@ -190,6 +196,11 @@ impl DeviceBackend {
             values.extend(row.iter().map(|&bits| bf16::from_bits(bits).to_f32()));
         }
         Ok(values)
+    }
+
+    /// From now on, whether it fails at the first value that is not finite.
+    pub fn set_watching(&self, watches: bool) {
+        self.watches.set(watches);
     }
 
     /// Waits for what was launched.
@@ -482,6 +493,13 @@ impl Backend for DeviceBackend {
     ) -> Result<Activation, LlamaError> {
         let by = RowFactor::Up(up.dense());
         self.make_rows(RowOperation::Swiglu, &gate, by, batch, format)
+    }
+
+    fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {
+        match self.watches.get() {
+            true => check_finite(&self.values(x)?, x.cols(), what),
+            false => Ok(()),
+        }
     }
 
     fn select(&self, x: &Activation, rows: &[u32]) -> Result<Activation, LlamaError> {

@@ -79,7 +79,13 @@ impl DeviceGenerator {
         let chosen = backend.chosen(count)?;
         for (sequence, &token) in batch.sequences.iter().zip(&chosen) {
             if token == SampleKernel::NO_TOKEN {
+                backend.set_watching(true);
+                let found = llama.logits(backend, batch, cache, &rows);
+                backend.set_watching(false);
                 let (number, position) = (sequence.slot + 1, sequence.end());
+                found
+                    .map(|_| ())
+                    .with_context(|| format!("after {position} tokens of sequence {number}"))?;
                 bail!(
                     "after {position} tokens of sequence {number}: a logit is NaN or infinite, or none is finite"
                 );
