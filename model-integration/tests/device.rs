@@ -7,7 +7,7 @@ use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
 use mxlab::generate::model::{Room, Sampler};
 use mxlab::llama::cpu::{self, Cpu, CpuEngine};
-use mxlab::llama::device::plan::Limits;
+use mxlab::llama::device::plan::{Limits, Storage};
 use mxlab::llama::device::{DeviceEngine, DeviceMatrix, Loaded};
 use mxlab::llama::{Batch, Linear, load as load_llama};
 use mxlab_harness::device::{Device, EmulatorOptions};
@@ -27,7 +27,11 @@ fn engine() -> DeviceEngine {
 }
 
 fn engine_of(checkpoint: Checkpoint) -> DeviceEngine {
-    DeviceEngine::new(Device::emulator(), checkpoint, FloatType::F32).expect("an engine")
+    stored(checkpoint, Storage::Packed)
+}
+
+fn stored(checkpoint: Checkpoint, storage: Storage) -> DeviceEngine {
+    DeviceEngine::new(Device::emulator(), checkpoint, FloatType::F32, storage).expect("an engine")
 }
 
 /// Tokens of an example of the embedded task.
@@ -42,12 +46,11 @@ fn tokens(example: usize) -> Vec<u32> {
 /// Logits of the last positions of a prefix of `prefill` tokens and of 8 steps after it, on a device: two
 /// sequences of unequal length at a time, the second not looked at.
 fn device_logits(
-    checkpoint: Checkpoint,
+    engine: &DeviceEngine,
     config: &QuantConfig,
     tokens: &[u32],
     prefill: usize,
 ) -> Vec<Vec<f32>> {
-    let engine = engine_of(checkpoint);
     let limits = Limits::new(Device::emulator().properties(), 128, 256);
     let Loaded {
         backend,
@@ -89,7 +92,12 @@ fn cpu_logits(
 /// The root of the mean square of the differences of logits, prefill and 8 steps of decoding, over that of the logits.
 fn difference(checkpoint: Checkpoint, config: &QuantConfig, tokens: &[u32]) -> f64 {
     let theirs = cpu_logits(&checkpoint, config, tokens, 40);
-    let ours = device_logits(checkpoint, config, tokens, 40);
+    let ours = device_logits(&engine_of(checkpoint), config, tokens, 40);
+    relative(&ours, &theirs)
+}
+
+/// The root of the mean square of the differences over that of the second.
+fn relative(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
     let pairs = || ours.iter().flatten().zip(theirs.iter().flatten());
     let square: f64 = pairs().map(|(_, y)| f64::from(y * y)).sum();
     let error: f64 = pairs().map(|(x, y)| f64::from((x - y) * (x - y))).sum();
@@ -116,6 +124,21 @@ fn logits_are_those_of_the_cpu_engine_in_every_configuration() {
             "{}: {difference}",
             config.name
         );
+    }
+}
+
+/// Packed weights, keys and values give the logits of the bf16 that they stand for, to the bit: the same products are
+/// added in the same order.
+#[test]
+fn packed_gives_what_it_stands_for() {
+    let tokens = tokens(5);
+    for name in ["mx-linear-kv", "fp4-e5m3", "mxfp8"] {
+        let config = config(name);
+        let logits = [Storage::Packed, Storage::Fake]
+            .map(|storage| device_logits(&stored(checkpoint(), storage), &config, &tokens, 40));
+        let difference = relative(&logits[0], &logits[1]);
+        eprintln!("{name}, packed and not: {difference:e}");
+        assert_eq!(difference, 0.0, "{name}");
     }
 }
 
@@ -249,7 +272,8 @@ fn what_does_not_fit_is_said_with_the_sizes() {
         memory_bytes: 6 << 20,
         ..EmulatorOptions::default()
     });
-    let engine = DeviceEngine::new(small, checkpoint(), FloatType::F32).expect("an engine");
+    let engine =
+        DeviceEngine::new(small, checkpoint(), FloatType::F32, Storage::Packed).expect("an engine");
     let error = engine.load(&config("baseline")).err().expect("an error");
     let message = format!("{error:#}");
     assert!(message.contains("weights 6 MiB"), "{message}");

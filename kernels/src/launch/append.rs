@@ -159,6 +159,8 @@ impl AppendKernel {
             arguments.push(Argument::U32(operands.seed));
         }
         let threads = tokens * heads * self.variant.head_threads(head_dim);
+        // Threads are numbered in 32 bits.
+        loaded.number("threads", threads)?;
         let geometry = Geometry {
             grid: [loaded.number("threads", threads.div_ceil(256))?, 1, 1],
             block: [256, 1, 1],

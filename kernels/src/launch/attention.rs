@@ -109,6 +109,9 @@ impl AttentionKernel {
         if sequences == 0 || longest == 0 || heads == 0 || head_dim == 0 {
             return Ok(());
         }
+        if longest > tokens {
+            return Err(loaded.layout(format!("{longest} of {tokens} tokens in one sequence")));
+        }
         if head_dim % 2 == 1 || head_dim > self.variant.max_head_dim() {
             let most = self.variant.max_head_dim();
             return Err(loaded.layout(format!(

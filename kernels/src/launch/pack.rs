@@ -12,6 +12,7 @@ pub struct Packer {
     format: BlockFormat,
     tensor_scale: Option<BlockLauncher>,
     quantize: BlockLauncher,
+    dequantize: BlockLauncher,
 }
 
 /// A packed tensor on a device, laid out as [`crate::format::PackedTensor`].
@@ -44,6 +45,7 @@ impl Packer {
                 .then(|| launcher(Family::TensorScale))
                 .transpose()?,
             quantize: launcher(Family::Quantize)?,
+            dequantize: launcher(Family::Dequantize)?,
         })
     }
 
@@ -83,5 +85,30 @@ impl Packer {
         self.quantize.launch(stream, &operands)?;
         stream.synchronize()?;
         Ok(packed)
+    }
+
+    /// Writes what a packed [rows, cols] tensor stands for to `dst`, and waits until that is done.
+    ///
+    /// # Errors
+    /// [`LaunchError`] if `dst` is too small.
+    pub fn unpack(
+        &self,
+        stream: &Stream,
+        packed: &PackedBuffers,
+        dst: Dense,
+        [rows, cols]: [usize; 2],
+    ) -> Result<(), LaunchError> {
+        let whole = |buffer| Some(Slice { buffer, offset: 0 });
+        let operands = BlockOperands {
+            rows,
+            cols,
+            dst: Some(dst),
+            codes: whole(&packed.codes),
+            scales: whole(&packed.scales),
+            tensor_scale: Some(&packed.tensor_scale),
+            ..BlockOperands::default()
+        };
+        self.dequantize.launch(stream, &operands)?;
+        Ok(stream.synchronize()?)
     }
 }

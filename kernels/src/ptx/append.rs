@@ -4,7 +4,7 @@ use super::context::Context;
 use super::formats::formats;
 use super::render::render_template;
 use super::{Access, Family, Variant, VariantError};
-use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleRule};
+use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub struct AppendVariant {
     kind: HeadKind,
     /// Of the quantising kernel whose steps the rows go through.
     quantizer: Option<Variant>,
+    /// The cache has the bf16 that codes and scales stand for.
+    is_fake: bool,
 }
 
 /// What the template knows as `v`: of the quantising part, and of this.
@@ -45,6 +47,7 @@ struct AppendContext {
     kernel: String,
     description: String,
     is_quantized: bool,
+    is_fake: bool,
     rotates: bool,
     /// There is a cache.
     appends: bool,
@@ -93,6 +96,22 @@ impl AppendVariant {
         Ok(Self {
             kind,
             quantizer: quantizer.transpose()?,
+            is_fake: false,
+        })
+    }
+
+    /// The kernel for a cache of bf16, those that keys or values in `format` stand for.
+    ///
+    /// # Errors
+    /// [`VariantError`] if there is none.
+    pub fn fake(kind: HeadKind, format: BlockFormat) -> Result<Self, VariantError> {
+        let packed = Self::new(kind, Some(format))?;
+        let (family, access) = (Family::FakeQuantize, Access::Aligned);
+        let fake = |_| Variant::new(family, format, FloatType::Bf16, access);
+        Ok(Self {
+            kind,
+            quantizer: packed.quantizer.map(fake).transpose()?,
+            is_fake: packed.quantizer.is_some(),
         })
     }
 
@@ -106,7 +125,12 @@ impl AppendVariant {
         !matches!(self.kind, HeadKind::Values)
     }
 
-    /// The format of the cache; `None` for bf16.
+    /// Whether what is quantised is stored as bf16.
+    pub const fn is_fake(&self) -> bool {
+        self.is_fake
+    }
+
+    /// The format of keys or values; `None` for bf16.
     pub fn format(&self) -> Option<&BlockFormat> {
         self.quantizer.as_ref().map(Variant::format)
     }
@@ -118,7 +142,7 @@ impl AppendVariant {
 
     /// How the cache's rows lie.
     pub fn cache(&self) -> CacheFormat {
-        CacheFormat::new(self.format())
+        CacheFormat::new(self.format().filter(|_| !self.is_fake))
     }
 
     fn bits(&self) -> u32 {
@@ -139,14 +163,17 @@ impl AppendVariant {
         let kind = match self.kind {
             HeadKind::Keys => "append_rotated",
             HeadKind::Values => "append",
-            HeadKind::Queries => "rotate",
+            HeadKind::Queries => "append_queries",
         };
         match &self.quantizer {
             None => format!("{kind}_bf16__sm80"),
             Some(variant) => {
                 let id = variant.id();
-                let id = id.strip_prefix("quantize").unwrap_or(&id);
-                format!("{kind}{}", id.replace("_aligned", ""))
+                let fake = if self.is_fake { "_fake" } else { "" };
+                let id = id
+                    .trim_start_matches("fake_")
+                    .trim_start_matches("quantize");
+                format!("{kind}{fake}{}", id.replace("_aligned", ""))
             }
         }
     }
@@ -181,9 +208,11 @@ impl AppendVariant {
             description: match format {
                 None if self.kind == HeadKind::Queries => "rows in bf16".to_owned(),
                 None => "cache in bf16".to_owned(),
+                Some(format) if self.is_fake => format!("cache in bf16, of {format}"),
                 Some(format) => format!("cache in {format}"),
             },
             is_quantized: format.is_some(),
+            is_fake: self.is_fake,
             rotates: self.rotates(),
             appends: self.kind != HeadKind::Queries,
             draws: self.is_random(),
@@ -205,7 +234,8 @@ impl AppendVariant {
     }
 
     /// Every kernel that a registry walks: that of queries; bf16, and the formats of [`Variant::all`] without a tensor scale, with
-    /// the rule `floor`, `even` or that of fractions, rounded half to even or stochastically.
+    /// the rule `floor`, `even` or that of fractions, rounded half to even or stochastically; those with E8M0 and UE5M3 and
+    /// k = 32 also as the bf16 that they stand for.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_chosen = |format: &BlockFormat| {
             let rule = matches!(
@@ -224,9 +254,23 @@ impl AppendVariant {
             let formats = std::iter::once(None).chain(quantized);
             formats.filter_map(move |format| Self::new(kind, format).ok())
         });
+        let is_chosen_fake = |format: &BlockFormat| {
+            format.block_size() == 32
+                && matches!(
+                    format.scale(),
+                    ScaleFormat::E8M0 { bits: 8 } | ScaleFormat::UE5M3
+                )
+        };
+        let kinds = [HeadKind::Keys, HeadKind::Values].into_iter();
+        let fakes = kinds.flat_map(move |kind| {
+            let formats = formats(Family::FakeQuantize).filter(is_chosen);
+            let formats = formats.filter(is_chosen_fake);
+            formats.filter_map(move |format| Self::fake(kind, format).ok())
+        });
         Self::new(HeadKind::Queries, None)
             .into_iter()
             .chain(appends)
+            .chain(fakes)
     }
 }
 

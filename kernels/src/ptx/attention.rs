@@ -4,6 +4,7 @@ use super::VariantError;
 use super::codes::{Codes, pair_of};
 use super::render::render_template;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
+use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
 use serde::Serialize;
 use std::fmt;
@@ -80,7 +81,6 @@ struct AttentionContext {
     values: CacheContext,
     /// Words of keys and values that a lane has under way.
     words: usize,
-    key_words: usize,
     has_table: bool,
 }
 
@@ -103,6 +103,8 @@ struct CacheContext {
     /// Makes two bf16 of a scale's code.
     factor_multiplier: u32,
     factor_powers: Vec<u32>,
+    /// The scale's code that is NaN, where its fields are not those of a bf16 that is.
+    nan_code: Option<u32>,
 }
 
 impl AttentionVariant {
@@ -184,7 +186,7 @@ impl AttentionVariant {
         }
     }
 
-    /// Keys that a thread block takes at a time; a split has whole ones.
+    /// Keys that a warp takes at a time; a split has whole such steps.
     pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()
     }
@@ -237,7 +239,6 @@ impl AttentionVariant {
             keys,
             values,
             words: key_words + value_words,
-            key_words,
         };
         render_template("attention/attention.ptx.j2", &context)
     }
@@ -292,6 +293,19 @@ fn run_words(cache: &CacheFormat) -> usize {
     cache.bits() as usize / 2
 }
 
+/// The code of a scale that has to be told to be NaN: an infinity times a code of 0 is NaN by itself.
+fn nan_code(cache: &CacheFormat) -> Option<u32> {
+    let CacheFormat::Packed { element, scale, .. } = cache else {
+        return None;
+    };
+    let is_table = matches!(StoredBits::of(*element), StoredBits::Nibbles(_));
+    match scale {
+        ScaleFormat::E8M0 { bits: 8 } if !is_table => None,
+        ScaleFormat::E8M0 { .. } | ScaleFormat::Unsigned { .. } => Some(scale.nan_code()),
+        _ => None,
+    }
+}
+
 /// A cache's format in names.
 fn name(cache: &CacheFormat) -> String {
     match cache {
@@ -332,6 +346,7 @@ impl CacheContext {
             block_log2: block_size.ilog2(),
             factor_multiplier: factor.map_or(0, |factor| 0x10001 << factor.shift),
             factor_powers: powers.filter(|&power| power != 0).map(pair_of).collect(),
+            nan_code: nan_code(cache),
         }
     }
 }

@@ -7,11 +7,12 @@ use super::{
     ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
     exactly,
 };
-use crate::format::{BlockFormat, FloatType, Rounding};
+use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
 use crate::fragment::bits::store;
+use crate::fragment::cache::CacheFormat;
 use crate::launch::{AppendKernel, AppendOperands, Cache, Dense, Destination, LaunchError, Slice};
 use crate::ptx::{AppendVariant, HeadKind};
-use crate::reference::{Part, quantize_part, rotate};
+use crate::reference::{Part, dequantize, quantize_part, rotate};
 use mxlab_harness::device::{Buffer, Device, Stream};
 use rand::Rng;
 use rand::seq::index::sample;
@@ -40,9 +41,9 @@ impl AppendVariant {
 
     /// What codes are compared as: of a cache in bf16, numbers.
     fn stored(&self) -> ElementType {
-        match self.format() {
-            Some(_) => ElementType::U8,
-            None => ElementType::Bf16,
+        match self.cache() {
+            CacheFormat::Packed { .. } => ElementType::U8,
+            CacheFormat::Dense => ElementType::Bf16,
         }
     }
 
@@ -72,6 +73,9 @@ impl AppendVariant {
             source: FloatType::Bf16,
         };
         let packed = quantize_part(x, part, format)?;
+        if self.is_fake() {
+            return Ok((fake_row(&packed, format.block_size()), Vec::new()));
+        }
         let element = format.element();
         let zero = element.encode(0.0, Rounding::Even, 0);
         let code = |col: usize| match col < x.len() {
@@ -89,6 +93,19 @@ impl AppendVariant {
         let bytes = words.into_iter().flat_map(u32::to_le_bytes).collect();
         Ok((bytes, packed.scales().to_vec()))
     }
+}
+
+/// The bf16 that a packed row stands for, padded with zeros to runs; but where a block is NaN as a whole, so is its
+/// padding.
+fn fake_row(packed: &PackedTensor, k: usize) -> Vec<u8> {
+    let mut values = dequantize(packed);
+    let cols = values.len();
+    let is_nan = values[(cols - 1) / k * k].is_nan();
+    let end = cols.next_multiple_of(k);
+    let padding = |col: usize| if is_nan && col < end { f32::NAN } else { 0.0 };
+    values.extend((cols..cols.next_multiple_of(16)).map(padding));
+    let bits = values.iter().map(|&x| FloatType::Bf16.to_bits(x) as u16);
+    bits.flat_map(u16::to_le_bytes).collect()
 }
 
 impl Entry for AppendVariant {
@@ -208,7 +225,7 @@ impl Entry for AppendVariant {
             }
         }
         let mut outputs = Outputs::from([("codes", Tensor::from_bytes(self.stored(), &codes))]);
-        if self.format().is_some() {
+        if self.cache() != CacheFormat::Dense {
             outputs.insert("scales", Tensor::of_bytes(&scales));
         }
         Ok(exactly(outputs))
@@ -290,7 +307,7 @@ impl Runner for AppendRunner {
         };
         let stored = Tensor::from_bytes(self.variant.stored(), &codes.download::<u8>()?);
         let mut outputs = Outputs::from([("codes", stored)]);
-        if self.variant.format().is_some() {
+        if self.variant.cache() != CacheFormat::Dense {
             outputs.insert("scales", bytes(&scales)?);
         }
         Ok(outputs)

@@ -26,7 +26,7 @@ pub enum Expectation {
 pub enum Range {
     /// These bits: what no kernel may touch.
     Bits(u32),
-    /// From the first to the second, both included.
+    /// From the first to the second, both included; or NaN, if they are.
     Between(f32, f32),
 }
 
@@ -64,7 +64,8 @@ impl Expectation {
                 Range::Between(low, high) => {
                     let float = element.float_type();
                     let value = float.map_or(f32::NAN, |float| float.from_bits(bits));
-                    (low..=high).contains(&value)
+                    let is_nan = low.is_nan() && value.is_nan();
+                    is_nan || (low..=high).contains(&value)
                 }
             },
         }

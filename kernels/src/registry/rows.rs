@@ -197,13 +197,7 @@ impl Entry for RowVariant {
                 };
                 y = dequantize(&quantize_part(&y, part, format)?);
             }
-            // Padding is zero; but where a norm, or a block, is NaN as a whole, so is its padding.
-            let is_nan = match &format {
-                Some(format) => y[(cols - 1) / format.block_size() * format.block_size()].is_nan(),
-                None => self.operation() == RowOperation::Norm && x.iter().any(|x| x.is_nan()),
-            };
-            let padding = if is_nan { f32::NAN } else { 0.0 };
-            y.resize(cols.next_multiple_of(8), padding);
+            y.resize(cols.next_multiple_of(8), 0.0);
             for (bits, y) in dst.bits[index * dst_stride..].iter_mut().zip(y) {
                 *bits = FloatType::Bf16.to_bits(y);
             }

@@ -1,6 +1,6 @@
 //! `mxlab compare`: the answers of two evaluations, example by example.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -22,7 +22,7 @@ pub struct CompareArgs {
     /// What the other wrote
     #[arg(value_name = "DIR")]
     second: PathBuf,
-    /// Fail if fewer answers than this are the same, in percent
+    /// Fail if fewer answers than this, in percent, are the same in any row, or something is only in one
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     at_least: Option<f64>,
 }
@@ -31,6 +31,14 @@ fn percent(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(percent) if (0.0..=100.0).contains(&percent) => Ok(percent),
         _ => Err("not a percentage, 0 to 100".into()),
+    }
+}
+
+/// The greater; NaN if either is.
+fn greater(a: f64, b: f64) -> f64 {
+    match a.is_nan() || a > b {
+        true => a,
+        false => b,
     }
 }
 
@@ -48,8 +56,11 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     let mut rows = Vec::new();
     let mut differences = String::new();
     let mut is_enough = true;
-    for (name, one) in &first {
-        let Some(other) = second.get(name) else {
+    let names = first.keys().chain(second.keys()).collect::<BTreeSet<_>>();
+    for name in names {
+        let (Some(one), Some(other)) = (first.get(name), second.get(name)) else {
+            writeln!(differences, "{name}: only one of the two has it")?;
+            is_enough &= args.at_least.is_none();
             continue;
         };
         check(name, one, other)?;
@@ -58,6 +69,14 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             .iter()
             .filter_map(|(example, entry)| Some((entry, other.entries.get(example)?)))
             .collect();
+        let alone = one.entries.len() + other.entries.len() - 2 * pairs.len();
+        if alone > 0 {
+            writeln!(
+                differences,
+                "{name}: {alone} examples are only in one of the two"
+            )?;
+            is_enough &= args.at_least.is_none();
+        }
         let differing: Vec<&(&Entry, &Entry)> = pairs
             .iter()
             .filter(|(one, other)| one.is_greedy != other.is_greedy)
@@ -67,11 +86,11 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
         let apart = pairs
             .iter()
             .map(|(one, other)| (one.loglikelihood - other.loglikelihood).abs())
-            .fold(0.0, f64::max);
+            .fold(0.0, greater);
         let shortest = differing
             .iter()
-            .map(|(one, other)| one.shortfall.max(other.shortfall))
-            .fold(0.0, f64::max);
+            .map(|(one, other)| greater(one.shortfall, other.shortfall))
+            .fold(0.0, greater);
         rows.push(vec![
             name.clone(),
             pairs.len().to_string(),

@@ -11,6 +11,7 @@ use crate::embedded;
 use crate::eval::model::Engine;
 use crate::llama::cpu::CpuEngine;
 use crate::llama::device::DeviceEngine;
+use crate::llama::device::plan::Storage;
 
 /// What names a model.
 fn model_help() -> String {
@@ -34,6 +35,10 @@ pub struct ModelArgs {
     /// What runs the model: cpu, or PTX kernels on auto, cuda, cuda:N or emulator
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
+    /// Keep what is quantised as the bf16 that codes and scales stand for: the same answers without
+    /// packed kernels. With PTX kernels
+    #[arg(long)]
+    pub fake_quantize: bool,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -104,6 +109,10 @@ impl ModelArgs {
         };
         let own = checkpoint.config().dtype;
         if self.device == DeviceChoice::Cpu {
+            if self.fake_quantize {
+                let message = "--fake-quantize is for PTX kernels: the CPU engine always does";
+                return Err(Usage(message.to_owned()).into());
+            }
             let dtype = self.dtype.0.unwrap_or(own);
             let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
             let engine = CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))?;
@@ -126,6 +135,10 @@ impl ModelArgs {
             device,
             checkpoint,
             softmax_dtype,
+            match self.fake_quantize {
+                true => Storage::Fake,
+                false => Storage::Packed,
+            },
         )?))
     }
 }

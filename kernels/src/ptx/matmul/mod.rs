@@ -17,9 +17,9 @@ pub enum Regime {
     Gemv16,
     /// At most 64: a batch.
     Tile64,
-    /// At most 128.
+    /// At most 128, and more where the next does not go.
     Tile128,
-    /// Any number: prefill.
+    /// Any number: prefill. Not for scales that are applied to sums.
     Tile256,
 }
 

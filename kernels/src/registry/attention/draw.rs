@@ -148,6 +148,13 @@ pub(super) fn problem(
     let factor = score_factor(variant, sizes.scale);
     let src = queries(rng, &sizes, &known[0], f64::from(factor), variant);
     problem.tensors.insert("src".to_owned(), src);
+    if rng.random_ratio(1, 8) {
+        let [keys, _] = variant.sides();
+        let seen: Vec<usize> = (0..sizes.rows()).filter(|&row| exists(row)).collect();
+        if let Some(&row) = seen.choose(rng) {
+            keys.spoil(rng, row, head_dim, &mut problem);
+        }
+    }
     problem
 }
 
@@ -209,6 +216,25 @@ impl Side {
             _ => ElementType::U16,
         };
         insert(self.scales, Tensor { element, bits });
+    }
+
+    /// Makes a block of a row one that was NaN: codes of 0 under a scale that is NaN.
+    fn spoil(&self, rng: &mut ChaCha8Rng, row: usize, head_dim: usize, problem: &mut Problem) {
+        let CacheFormat::Packed {
+            scale, block_size, ..
+        } = self.format
+        else {
+            return;
+        };
+        let blocks = head_dim.div_ceil(block_size);
+        let block = rng.random_range(0..blocks);
+        if let Some(scales) = problem.tensors.get_mut(self.scales) {
+            scales.bits[row * blocks + block] = scale.nan_code();
+        }
+        if let Some(codes) = problem.tensors.get_mut(self.codes) {
+            let cols = block * block_size..head_dim.min((block + 1) * block_size);
+            codes.bits[row * head_dim..][cols].fill(0);
+        }
     }
 
     /// Makes of most rows copies of a few: scores are the same wherever a key is, and so must weights be.

@@ -52,13 +52,18 @@ pub(super) fn expected(
                 let rows = first * sizes.head_dim..(first + seen) * sizes.head_dim;
                 let keys = &keys[rows.clone()];
                 let values = &values[rows];
-                if keys.iter().chain(values).any(|x| !x.is_finite()) {
-                    return Err(unfit("keys", "one that is seen is not finite"));
+                if values.iter().any(|x| !x.is_finite()) {
+                    return Err(unfit("values", "one that is seen is not finite"));
                 }
                 // A maximum for each step of keys, each warp and each part.
                 let steps = seen / variant.step_keys() + sizes.splits + 16;
-                let weights = weights(query, keys, factor, steps);
                 let place = (sequence.first + token) * sizes.dst_stride + head * sizes.head_dim;
+                if keys.iter().any(|x| !x.is_finite()) {
+                    // So is its score, and the sum of weights.
+                    ranges[place..][..sizes.head_dim].fill(Range::Between(f32::NAN, f32::NAN));
+                    continue;
+                }
+                let weights = weights(query, keys, factor, steps);
                 for feature in 0..sizes.head_dim {
                     ranges[place + feature] = weights.mean(values, feature, sizes.head_dim, steps);
                 }

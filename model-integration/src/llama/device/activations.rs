@@ -21,13 +21,17 @@ pub(super) const fn bytes(tokens: usize, cols: usize) -> usize {
     2 * tokens.next_multiple_of(ROWS) * stride(cols)
 }
 
-/// Buffers by their number of features. What is behind the features of a row is zero, and nothing
+/// What buffers are told apart by: features of a row, and whether rows follow each other without
+/// space between.
+type Width = (usize, bool);
+
+/// Buffers by their width. What is behind the features of a row is zero, and nothing
 /// else is ever written there.
 pub(super) struct Pool {
     device: Device,
     /// Tokens of each buffer.
     tokens: usize,
-    free: Rc<RefCell<HashMap<usize, Vec<Buffer>>>>,
+    free: Rc<RefCell<HashMap<Width, Vec<Buffer>>>>,
 }
 
 impl Pool {
@@ -51,7 +55,20 @@ impl Pool {
     /// # Errors
     /// If the device has no room.
     pub fn take(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
-        let free = self.free.borrow_mut().get_mut(&cols).and_then(Vec::pop);
+        self.take_width(rows, (cols, false))
+    }
+
+    /// One whose rows are written without space between them.
+    ///
+    /// # Errors
+    /// As [`Pool::take`].
+    pub fn take_close(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
+        self.take_width(rows, (cols, true))
+    }
+
+    fn take_width(&self, rows: usize, width: Width) -> Result<Activation, DeviceError> {
+        let (cols, _) = width;
+        let free = self.free.borrow_mut().get_mut(&width).and_then(Vec::pop);
         let buffer = match free {
             Some(buffer) => buffer,
             None => {
@@ -64,7 +81,7 @@ impl Pool {
             buffer: Some(buffer),
             free: self.free.clone(),
             rows,
-            cols,
+            width,
         })
     }
 }
@@ -73,9 +90,9 @@ impl Pool {
 pub struct Activation {
     /// There until it is dropped.
     buffer: Option<Buffer>,
-    free: Rc<RefCell<HashMap<usize, Vec<Buffer>>>>,
+    free: Rc<RefCell<HashMap<Width, Vec<Buffer>>>>,
     rows: usize,
-    cols: usize,
+    width: Width,
 }
 
 impl Activation {
@@ -86,7 +103,7 @@ impl Activation {
 
     /// Features.
     pub const fn cols(&self) -> usize {
-        self.cols
+        self.width.0
     }
 
     pub(super) fn slice(&self) -> Slice<'_> {
@@ -100,7 +117,7 @@ impl Activation {
     pub(super) fn dense(&self) -> Dense<'_> {
         Dense {
             first: self.slice(),
-            stride: stride(self.cols),
+            stride: stride(self.cols()),
         }
     }
 }
@@ -109,7 +126,7 @@ impl Drop for Activation {
     fn drop(&mut self) {
         if let Some(buffer) = self.buffer.take() {
             let mut free = self.free.borrow_mut();
-            free.entry(self.cols).or_default().push(buffer);
+            free.entry(self.width).or_default().push(buffer);
         }
     }
 }

@@ -19,7 +19,7 @@ use mxlab_kernels::reference::Sampling;
 
 use super::activations::{Activation, Pool};
 use super::kernels::Kernels;
-use super::plan::Limits;
+use super::plan::{Limits, Storage};
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix};
 use crate::checkpoint::TensorView;
@@ -44,6 +44,7 @@ pub struct DeviceBackend {
     pool: Pool,
     staging: Staging,
     limits: Limits,
+    storage: Storage,
     /// Cosines and sines.
     rope: [Buffer; 2],
     /// Sums of split products and attentions.
@@ -64,7 +65,12 @@ impl DeviceBackend {
     ///
     /// # Errors
     /// If the device has no room.
-    pub fn new(device: &Device, limits: Limits, rope: &RopeTable) -> Result<Self, DeviceError> {
+    pub fn new(
+        device: &Device,
+        limits: Limits,
+        rope: &RopeTable,
+        storage: Storage,
+    ) -> Result<Self, DeviceError> {
         let tokens = limits.tokens.max(1);
         let results = ["max", "argmax", "sum", "target", "random"];
         let results: Vec<Buffer> = results
@@ -87,6 +93,7 @@ impl DeviceBackend {
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("one each")),
             limits,
+            storage,
             watches: Cell::new(false),
         })
     }
@@ -162,7 +169,10 @@ impl DeviceBackend {
         dst: Destination,
         format: Option<&BlockFormat>,
     ) -> Result<(), LlamaError> {
-        let variant = AppendVariant::new(kind, format.copied());
+        let variant = match (format, self.storage) {
+            (Some(format), Storage::Fake) => AppendVariant::fake(kind, *format),
+            _ => AppendVariant::new(kind, format.copied()),
+        };
         let variant = variant.map_err(LaunchError::from)?;
         let [positions, _, _] = self.staging.places(batch)?;
         let operands = AppendOperands {
@@ -313,7 +323,7 @@ impl Store for DeviceBackend {
             &self.kernels,
             view,
             role,
-            format,
+            format.map(|format| (format, self.storage)),
         )
     }
 
@@ -426,7 +436,7 @@ impl Backend for DeviceBackend {
         let tokens = query.rows();
         let rotated = self
             .pool
-            .take(tokens, heads * head_dim.next_multiple_of(RUN))?;
+            .take_close(tokens, heads * head_dim.next_multiple_of(RUN))?;
         let [keys, values] = cache.layer(layer);
         let place = |cache_of| Destination::Cache {
             cache: cache_of,
@@ -448,7 +458,8 @@ impl Backend for DeviceBackend {
             0..=2 => AttentionRegime::Decode,
             _ => AttentionRegime::Prefill,
         };
-        let variant = AttentionVariant::new([attention.keys, attention.values], head_dim, regime);
+        let kept = [attention.keys, attention.values].map(|format| self.storage.keeps(format));
+        let variant = AttentionVariant::new(kept, head_dim, regime);
         let variant = variant.map_err(LaunchError::from)?;
         let kernel = self.kernels.attention(variant)?;
         let sequences = batch.sequences.len();

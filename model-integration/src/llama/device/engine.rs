@@ -8,7 +8,7 @@ use mxlab_kernels::ptx::{
 };
 
 use super::generator::DeviceGenerator;
-use super::plan::{Limits, Plan};
+use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
@@ -28,6 +28,7 @@ pub struct DeviceEngine {
     checkpoint: Checkpoint,
     tokenizer: Tokenizer,
     softmax_dtype: FloatType,
+    storage: Storage,
     info: ModelInfo,
 }
 
@@ -44,17 +45,26 @@ pub struct Loaded {
 }
 
 impl DeviceEngine {
-    /// Runs `checkpoint` on `device` in bf16, and takes log-softmax in `softmax_dtype`.
+    /// Runs `checkpoint` on `device` in bf16, takes log-softmax in `softmax_dtype`, and keeps what is
+    /// quantised as `storage` says.
     ///
     /// # Errors
     /// When the tokenizer is broken or does not fit the model.
-    pub fn new(device: Device, checkpoint: Checkpoint, softmax_dtype: FloatType) -> Result<Self> {
+    pub fn new(
+        device: Device,
+        checkpoint: Checkpoint,
+        softmax_dtype: FloatType,
+        storage: Storage,
+    ) -> Result<Self> {
         let tokenizer = checkpoint.tokenizer()?;
         let parameters = layout::tensors(checkpoint.config())
             .map(|(_, shape)| shape.iter().product::<usize>() as u64)
             .sum();
         let info = ModelInfo {
-            device: device.properties().name.clone(),
+            device: match storage {
+                Storage::Packed => device.properties().name.clone(),
+                Storage::Fake => format!("{}, fake-quantised", device.properties().name),
+            },
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters,
@@ -67,16 +77,26 @@ impl DeviceEngine {
             checkpoint,
             tokenizer,
             softmax_dtype,
+            storage,
             info,
         })
     }
 
-    /// What scoring takes at once: keys and values for the longest sequence, or for a batch of
-    /// short ones.
-    fn scoring_limits(&self) -> Limits {
+    /// What scoring takes at once: keys and values for the longest sequence that the model takes,
+    /// or half of it, and so on, as there is room; for a batch of short ones at least.
+    fn scoring_limits(&self, config: &QuantConfig) -> Result<Limits> {
+        let properties = self.device.properties();
         let longest = self.info.max_length;
         let tokens = BATCH_TOKENS.min(longest.max(512));
-        Limits::new(self.device.properties(), tokens, (2 * tokens).max(longest))
+        let mut positions = (2 * tokens).max(longest);
+        loop {
+            let limits = Limits::new(properties, tokens, positions);
+            let fits = self.plan(config, &limits, longest)?.check(properties);
+            if fits.is_ok() || positions == 2 * tokens {
+                return Ok(limits);
+            }
+            positions = (positions / 2).max(2 * tokens);
+        }
     }
 
     /// The plan for a model under a configuration.
@@ -89,6 +109,7 @@ impl DeviceEngine {
             config,
             limits,
             positions,
+            self.storage,
         )?)
     }
 
@@ -110,10 +131,11 @@ impl DeviceEngine {
             shape.rope_scaling.as_ref(),
         );
         let rope = rope.rounded(FloatType::Bf16);
-        let backend = DeviceBackend::new(&self.device, limits, &rope).with_context(loading)?;
+        let backend =
+            DeviceBackend::new(&self.device, limits, &rope, self.storage).with_context(loading)?;
         let llama = load(&backend, &self.checkpoint, config, positions).with_context(loading)?;
         let formats: Vec<[Option<BlockFormat>; 2]> = (llama.layers.iter())
-            .map(|layer| [layer.keys, layer.values])
+            .map(|layer| [layer.keys, layer.values].map(|format| self.storage.keeps(format)))
             .collect();
         let heads = [shape.num_key_value_heads, shape.head_dim];
         let cache = DeviceCache::new(&self.device, &formats, heads, limits.positions)
@@ -145,7 +167,7 @@ impl Engine for DeviceEngine {
                 .with_context(|| format!("format {format}"))?;
         }
         // What no kernel takes is known without the weights.
-        self.plan(config, &self.scoring_limits(), 0)?;
+        self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
         for layer in 0..shape.num_hidden_layers {
             let (keys, values) = config.for_kv(layer);
@@ -165,7 +187,7 @@ impl Engine for DeviceEngine {
     }
 
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>> {
-        let loaded = self.model(config, self.scoring_limits(), self.info.max_length)?;
+        let loaded = self.model(config, self.scoring_limits(config)?, self.info.max_length)?;
         Ok(Box::new(DeviceModel {
             owner: self,
             loaded,
@@ -182,7 +204,8 @@ impl Engine for DeviceEngine {
 
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
         let positions = room.sequences * room.tokens;
-        let tokens = BATCH_TOKENS.min(positions.max(1));
+        // A step has a token of each sequence.
+        let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.sequences);
         let limits = Limits::new(self.device.properties(), tokens, positions);
         let loaded = self.model(config, limits, room.tokens)?;
         Ok(Box::new(DeviceGenerator::new(loaded, room)?))
@@ -190,7 +213,7 @@ impl Engine for DeviceEngine {
 
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
         self.check(config)?;
-        let plan = self.plan(config, &self.scoring_limits(), 0)?;
+        let plan = self.plan(config, &self.scoring_limits(config)?, 0)?;
         Ok(Footprint {
             weight_bytes: plan.weights as u64,
             kv_bytes_per_token: plan.position as u64,

@@ -7,6 +7,7 @@ use mxlab_kernels::fragment::{FragmentError, FragmentFormat, WeightFormat};
 use mxlab_kernels::launch::{Dense, PackedOperand, ShuffleError, Slice, Weights};
 
 use super::kernels::Kernels;
+use super::plan::Storage;
 use crate::checkpoint::TensorView;
 use crate::llama::LlamaError;
 use crate::llama::load::Role;
@@ -58,7 +59,7 @@ impl DeviceMatrix {
         kernels: &Kernels,
         view: &TensorView,
         role: Role,
-        format: Option<&BlockFormat>,
+        format: Option<(&BlockFormat, Storage)>,
     ) -> Result<Self, LlamaError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
         let name = view.name();
@@ -83,11 +84,21 @@ impl DeviceMatrix {
             stride: cols,
         };
         let order = || -> Result<Weights, ShuffleError> {
-            let shuffle = kernels.shuffle(format.copied())?;
-            let Some(format) = format else {
-                return shuffle.dense(stream, name, [rows, cols], src);
+            let dense = || {
+                kernels
+                    .shuffle(None)?
+                    .dense(stream, name, [rows, cols], src)
             };
-            let packed = kernels.packer(*format)?.pack(stream, src, [rows, cols])?;
+            let Some((format, storage)) = format else {
+                return dense();
+            };
+            let packer = kernels.packer(*format)?;
+            let packed = packer.pack(stream, src, [rows, cols])?;
+            if storage == Storage::Fake {
+                packer.unpack(stream, &packed, src, [rows, cols])?;
+                return dense();
+            }
+            let shuffle = kernels.shuffle(Some(*format))?;
             let whole = |buffer| Slice { buffer, offset: 0 };
             let operand = PackedOperand {
                 rows,

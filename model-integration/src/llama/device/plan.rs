@@ -13,12 +13,30 @@ use mxlab_kernels::launch::ShuffleError;
 
 /// Multiprocessors of a device that does not say.
 const MULTIPROCESSORS: usize = 4;
-/// Thread blocks of a product or attention that a multiprocessor runs at once.
+/// Thread blocks, for each multiprocessor, that a product or attention is split into, about: some
+/// kernels run one there at once, some more.
 const BLOCKS: usize = 2;
-/// Bytes of sums of a thread block, at most: 128 rows and 64 tokens.
+/// Bytes of sums of a thread block, about: 128 rows and 64 tokens. Of larger ones there are fewer.
 const SUMS: usize = 4 * 128 * 64;
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
+
+/// How what is quantised is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Storage {
+    /// As codes and scales.
+    #[default]
+    Packed,
+    /// As the bf16 that codes and scales stand for.
+    Fake,
+}
+
+impl Storage {
+    /// The format that a tensor in `format` is kept in; `None` for bf16.
+    pub fn keeps<F>(self, format: Option<F>) -> Option<F> {
+        format.filter(|_| self == Self::Packed)
+    }
+}
 
 /// What is done at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +92,7 @@ impl Plan {
         config: &QuantConfig,
         limits: &Limits,
         rope_positions: usize,
+        storage: Storage,
     ) -> Result<Self, LlamaError> {
         let matrix = |name: &str, shape, role, format: Option<&BlockFormat>| {
             matrix::bytes(shape, role, format).map_err(|error| LlamaError::Weight {
@@ -101,12 +120,13 @@ impl Plan {
                 let (module, shape, has_bias) = place(projection, model);
                 let (format, _) = config.for_projection(layer, projection);
                 let name = format!("model.layers.{layer}.{module}.weight");
-                weights += matrix(&name, shape, Role::Product, format.as_ref())?;
+                weights += matrix(&name, shape, Role::Product, storage.keeps(format.as_ref()))?;
                 weights += if has_bias { vector(shape[0]) } else { 0 };
             }
             let (keys, values) = config.for_kv(layer);
             for format in [keys, values] {
-                let bytes = cache::position_bytes(format.as_ref(), kv_heads, head_dim);
+                let bytes =
+                    cache::position_bytes(storage.keeps(format.as_ref()), kv_heads, head_dim);
                 position += bytes.iter().sum::<usize>();
             }
         }

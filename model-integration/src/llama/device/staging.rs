@@ -81,7 +81,7 @@ impl Staging {
 
     /// Token ids.
     pub fn tokens(&self, tokens: &[u32]) -> Result<Slice<'_>, LlamaError> {
-        self.check(tokens.len(), 0)?;
+        self.check(tokens.len(), 1)?;
         if self.tokens.changes(tokens) {
             self.tokens.buffer.write(0, tokens)?;
         }
@@ -90,7 +90,7 @@ impl Staging {
 
     /// Numbers of rows.
     pub fn rows(&self, rows: &[u32]) -> Result<Slice<'_>, LlamaError> {
-        self.check(rows.len(), 0)?;
+        self.check(rows.len(), 1)?;
         if self.rows.changes(rows) {
             self.rows.buffer.write(0, rows)?;
         }
