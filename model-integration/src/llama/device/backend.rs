@@ -9,23 +9,19 @@ use mxlab_kernels::fragment::CHUNK;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::launch::{
     AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError,
-    LogProbsOperands, MatmulOperands, RowFactor, RowOperands, SampleOperands, Slice, Split,
+    MatmulOperands, RowFactor, RowOperands, Slice, Split,
 };
 use mxlab_kernels::ptx::{
     AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulVariant, RowOperation,
     RowVariant,
 };
-use mxlab_kernels::reference::Sampling;
 
 use super::activations::{Activation, Pool};
 use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix};
-use crate::checkpoint::TensorView;
 use crate::llama::error::check_finite;
-use crate::llama::load::{Role, Store};
-use crate::llama::score::TargetLogit;
 use crate::llama::{Attention, Backend, Batch, LlamaError, RopeTable};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
@@ -38,25 +34,25 @@ const SPLIT_CHUNKS: usize = 4;
 
 /// A device and what an engine keeps there beside weights, keys and values.
 pub struct DeviceBackend {
-    device: Device,
-    stream: Stream,
-    kernels: Kernels,
+    pub(super) device: Device,
+    pub(super) stream: Stream,
+    pub(super) kernels: Kernels,
     pool: Pool,
     staging: Staging,
     limits: Limits,
-    storage: Storage,
+    pub(super) storage: Storage,
     /// Cosines and sines.
     rope: [Buffer; 2],
     /// Sums of split products and attentions.
     workspace: Buffer,
     arrivals: Buffer,
     /// What scoring and sampling give, a word or two a row.
-    results: [Buffer; 5],
+    pub(super) results: [Buffer; 5],
     /// Fails at the first value that is not finite.
     watches: Cell<bool>,
 }
 
-fn whole(buffer: &Buffer) -> Slice<'_> {
+pub(super) fn whole(buffer: &Buffer) -> Slice<'_> {
     Slice { buffer, offset: 0 }
 }
 
@@ -240,98 +236,6 @@ impl DeviceBackend {
         self.staging.places(batch)?;
         self.staging.rows(rows)?;
         Ok(())
-    }
-
-    /// What the log-probabilities of target tokens follow from, one row of logits each.
-    pub(super) fn target_logits(
-        &self,
-        logits: &Activation,
-        targets: &[u32],
-    ) -> Result<Vec<TargetLogit>, LlamaError> {
-        let [max, argmax, sum, target, ids] = &self.results;
-        ids.write(0, targets)?;
-        let operands = LogProbsOperands {
-            rows: targets.len(),
-            cols: logits.cols(),
-            src: logits.dense(),
-            targets: whole(ids),
-            max: whole(max),
-            argmax: whole(argmax),
-            sum: whole(sum),
-            target: whole(target),
-        };
-        let kernel = self.kernels.log_probs()?;
-        kernel.launch(&self.stream, &operands)?;
-        self.stream.synchronize()?;
-        let count = targets.len();
-        let (mut greatest, mut chosen) = (vec![0f32; count], vec![0u32; count]);
-        let (mut sums, mut logits) = (vec![0f64; count], vec![0f32; count]);
-        max.read(0, &mut greatest)?;
-        argmax.read(0, &mut chosen)?;
-        sum.read(0, &mut sums)?;
-        target.read(0, &mut logits)?;
-        let of_row = |row: usize| TargetLogit {
-            logit: logits[row],
-            greatest: greatest[row],
-            exponentials: sums[row],
-            is_greedy: chosen[row] == targets[row],
-        };
-        Ok((0..count).map(of_row).collect())
-    }
-
-    /// Writes the random numbers that [`DeviceBackend::sample`] takes.
-    pub(super) fn stage_random(&self, random: &[u32]) -> Result<(), LlamaError> {
-        Ok(self.results[4].write(0, random)?)
-    }
-
-    /// Launches the choice of a token for each row of logits.
-    pub(super) fn sample(&self, logits: &Activation, sampling: Sampling) -> Result<(), LlamaError> {
-        let operands = SampleOperands {
-            rows: logits.rows(),
-            cols: logits.cols(),
-            src: logits.dense(),
-            random: whole(&self.results[4]),
-            sampling,
-            tokens: whole(&self.results[1]),
-        };
-        Ok(self.kernels.sample()?.launch(&self.stream, &operands)?)
-    }
-
-    /// The tokens chosen last.
-    pub(super) fn chosen(&self, count: usize) -> Result<Vec<u32>, LlamaError> {
-        self.stream.synchronize()?;
-        let mut tokens = vec![0u32; count];
-        self.results[1].read(0, &mut tokens)?;
-        Ok(tokens)
-    }
-}
-
-impl Store for DeviceBackend {
-    fn dtype(&self) -> FloatType {
-        FloatType::Bf16
-    }
-
-    fn matrix(
-        &self,
-        view: &TensorView,
-        role: Role,
-        format: Option<&BlockFormat>,
-    ) -> Result<DeviceMatrix, LlamaError> {
-        DeviceMatrix::load(
-            &self.device,
-            &self.stream,
-            &self.kernels,
-            view,
-            role,
-            format.map(|format| (format, self.storage)),
-        )
-    }
-
-    fn vector(&self, name: &str, values: Vec<f32>) -> Result<Buffer, LlamaError> {
-        let bits = values.iter().map(|&x| bf16::from_f32(x).to_bits());
-        let mut bits: Vec<u16> = bits.collect();
-        bits.resize(values.len().next_multiple_of(8), 0);
-        Ok(self.device.upload(name, &bits)?)
     }
 }
 

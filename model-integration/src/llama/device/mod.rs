@@ -14,7 +14,9 @@ mod generator;
 mod kernels;
 mod matrix;
 pub mod plan;
+mod results;
 mod staging;
+mod store;
 
 pub use activations::Activation;
 pub use backend::{DeviceBackend, DeviceVector};

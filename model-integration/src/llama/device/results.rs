@@ -1,0 +1,74 @@
+//! What rows of logits come down to on the device: log-probabilities of targets, chosen tokens.
+
+use mxlab_kernels::launch::{LogProbsOperands, SampleOperands};
+use mxlab_kernels::reference::Sampling;
+
+use super::backend::whole;
+use super::{Activation, DeviceBackend};
+use crate::llama::LlamaError;
+use crate::llama::score::TargetLogit;
+
+impl DeviceBackend {
+    /// What the log-probabilities of target tokens follow from, one row of logits each.
+    pub(super) fn target_logits(
+        &self,
+        logits: &Activation,
+        targets: &[u32],
+    ) -> Result<Vec<TargetLogit>, LlamaError> {
+        let [max, argmax, sum, target, ids] = &self.results;
+        ids.write(0, targets)?;
+        let operands = LogProbsOperands {
+            rows: targets.len(),
+            cols: logits.cols(),
+            src: logits.dense(),
+            targets: whole(ids),
+            max: whole(max),
+            argmax: whole(argmax),
+            sum: whole(sum),
+            target: whole(target),
+        };
+        let kernel = self.kernels.log_probs()?;
+        kernel.launch(&self.stream, &operands)?;
+        self.stream.synchronize()?;
+        let count = targets.len();
+        let (mut greatest, mut chosen) = (vec![0f32; count], vec![0u32; count]);
+        let (mut sums, mut logits) = (vec![0f64; count], vec![0f32; count]);
+        max.read(0, &mut greatest)?;
+        argmax.read(0, &mut chosen)?;
+        sum.read(0, &mut sums)?;
+        target.read(0, &mut logits)?;
+        let of_row = |row: usize| TargetLogit {
+            logit: logits[row],
+            greatest: greatest[row],
+            exponentials: sums[row],
+            is_greedy: chosen[row] == targets[row],
+        };
+        Ok((0..count).map(of_row).collect())
+    }
+
+    /// Writes the random numbers that [`DeviceBackend::sample`] takes.
+    pub(super) fn stage_random(&self, random: &[u32]) -> Result<(), LlamaError> {
+        Ok(self.results[4].write(0, random)?)
+    }
+
+    /// Launches the choice of a token for each row of logits.
+    pub(super) fn sample(&self, logits: &Activation, sampling: Sampling) -> Result<(), LlamaError> {
+        let operands = SampleOperands {
+            rows: logits.rows(),
+            cols: logits.cols(),
+            src: logits.dense(),
+            random: whole(&self.results[4]),
+            sampling,
+            tokens: whole(&self.results[1]),
+        };
+        Ok(self.kernels.sample()?.launch(&self.stream, &operands)?)
+    }
+
+    /// The tokens chosen last.
+    pub(super) fn chosen(&self, count: usize) -> Result<Vec<u32>, LlamaError> {
+        self.stream.synchronize()?;
+        let mut tokens = vec![0u32; count];
+        self.results[1].read(0, &mut tokens)?;
+        Ok(tokens)
+    }
+}
