@@ -57,6 +57,15 @@ impl Batch {
             .flat_map(|sequence| sequence.past..sequence.end())
     }
 
+    /// The row of each sequence's last token.
+    pub fn ends(&self) -> Vec<u32> {
+        let ends = self.sequences.iter().scan(0, |end, sequence| {
+            *end += sequence.length as u32;
+            Some(*end - 1)
+        });
+        ends.collect()
+    }
+
     /// The given tokens alone, each where it is in its sequence.
     pub fn select(&self, rows: &[u32]) -> Self {
         let of_tokens: Vec<Sequence> = self

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::operations::with_values;
 use super::{Cache, Cpu};
-use crate::generate::model::{Generator, Room, Sampler};
+use crate::generate::model::{Continuing, Generator, Room, Sampler};
 use crate::llama::{Batch, Llama};
 
 /// A model and the sequences that it continues.
@@ -16,13 +16,6 @@ pub(super) struct CpuGenerator {
     room: Room,
     cache: Cache,
     continuing: Option<Continuing>,
-}
-
-/// What goes on from step to step.
-struct Continuing {
-    sampler: Sampler,
-    /// Of each sequence, the positions in the cache and the token that follows them.
-    sequences: Vec<(usize, u32)>,
 }
 
 impl CpuGenerator {
@@ -39,11 +32,7 @@ impl CpuGenerator {
 
     /// Runs a batch and chooses the token after each of its sequences.
     fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
-        let ends = batch.sequences.iter().scan(0, |end, sequence| {
-            *end += sequence.length as u32;
-            Some(*end - 1)
-        });
-        let rows: Vec<u32> = ends.collect();
+        let rows = batch.ends();
         let logits = self
             .llama
             .logits(&self.engine, batch, &mut self.cache, &rows)?;
@@ -81,26 +70,14 @@ impl Generator for CpuGenerator {
         self.cache = Cache::new(layers.len(), sequences, tokens, kv_heads * head_dim);
         let batch = Batch::whole(prompts.iter().map(Vec::as_slice));
         let chosen = self.choose(&batch, sampler)?;
-        let lengths = prompts.iter().map(Vec::len);
-        self.continuing = Some(Continuing {
-            sampler: *sampler,
-            sequences: lengths.zip(chosen.iter().copied()).collect(),
-        });
+        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen));
         Ok(chosen)
     }
 
     fn step(&mut self, running: &[usize]) -> Result<Vec<u32>> {
         let mut continuing = self.continuing.take().context("no prompt was taken in")?;
-        let mut batch = Batch::default();
-        for &index in running {
-            let (past, token) = continuing.sequences[index];
-            batch.push(index, past, &[token]);
-        }
-        let chosen = self.choose(&batch, &continuing.sampler)?;
-        for (&index, &token) in running.iter().zip(&chosen) {
-            let (past, _) = continuing.sequences[index];
-            continuing.sequences[index] = (past + 1, token);
-        }
+        let chosen = self.choose(&continuing.batch(running), &continuing.sampler)?;
+        continuing.append(running, &chosen);
         self.continuing = Some(continuing);
         Ok(chosen)
     }

@@ -6,7 +6,7 @@ use mxlab_harness::device::Graph;
 use mxlab_kernels::launch::SampleKernel;
 
 use super::engine::Loaded;
-use crate::generate::model::{Generator, Room, Sampler};
+use crate::generate::model::{Continuing, Generator, Room, Sampler};
 use crate::llama::{Batch, LlamaError};
 
 /// A model and the sequences that it continues.
@@ -16,13 +16,6 @@ pub(super) struct DeviceGenerator {
     continuing: Option<Continuing>,
     /// A step of so many sequences.
     graph: Option<(usize, Graph)>,
-}
-
-/// What goes on from step to step.
-struct Continuing {
-    sampler: Sampler,
-    /// Of each sequence, the positions in the cache and the token that follows them.
-    sequences: Vec<(usize, u32)>,
 }
 
 impl DeviceGenerator {
@@ -36,15 +29,6 @@ impl DeviceGenerator {
         })
     }
 
-    /// The last row of each sequence of a batch.
-    fn ends(batch: &Batch) -> Vec<u32> {
-        let ends = batch.sequences.iter().scan(0, |end, sequence| {
-            *end += sequence.length as u32;
-            Some(*end - 1)
-        });
-        ends.collect()
-    }
-
     /// Runs a batch and chooses the token after each of its sequences.
     fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
         let Loaded {
@@ -53,7 +37,7 @@ impl DeviceGenerator {
             cache,
             ..
         } = &mut self.loaded;
-        let rows = Self::ends(batch);
+        let rows = batch.ends();
         let count = rows.len();
         let random = batch.sequences.iter();
         let random: Vec<u32> = random
@@ -123,26 +107,14 @@ impl Generator for DeviceGenerator {
                 }
             }
         }
-        let lengths = prompts.iter().map(Vec::len);
-        self.continuing = Some(Continuing {
-            sampler: *sampler,
-            sequences: lengths.zip(chosen.iter().copied()).collect(),
-        });
+        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen));
         Ok(chosen)
     }
 
     fn step(&mut self, running: &[usize]) -> Result<Vec<u32>> {
         let mut continuing = self.continuing.take().context("no prompt was taken in")?;
-        let mut batch = Batch::default();
-        for &index in running {
-            let (past, token) = continuing.sequences[index];
-            batch.push(index, past, &[token]);
-        }
-        let chosen = self.choose(&batch, &continuing.sampler)?;
-        for (&index, &token) in running.iter().zip(&chosen) {
-            let (past, _) = continuing.sequences[index];
-            continuing.sequences[index] = (past + 1, token);
-        }
+        let chosen = self.choose(&continuing.batch(running), &continuing.sampler)?;
+        continuing.append(running, &chosen);
         self.continuing = Some(continuing);
         Ok(chosen)
     }
