@@ -253,9 +253,21 @@ fn generation_goes_on_where_the_prompt_ends() {
         sampling: Sampling::GREEDY,
         seed: 0,
     };
+    let other = Sampler {
+        sampling: Sampling {
+            temperature: 5.0,
+            ..Sampling::GREEDY
+        },
+        seed: 1,
+    };
     let config = config("baseline");
     let generate = |engine: &dyn Engine| {
         let mut generator = engine.generator(&config, room).expect("a generator");
+        // From the start again: nothing of a generation before is left.
+        for sampler in [other, sampler] {
+            generator.start(&prompts, &sampler).expect("tokens");
+            generator.step(&[0, 1]).expect("tokens");
+        }
         let mut chosen = vec![generator.start(&prompts, &sampler).expect("tokens")];
         for step in 0..6 {
             let running: &[usize] = if step < 4 { &[0, 1] } else { &[1] };
@@ -277,7 +289,7 @@ fn what_does_not_fit_is_said_with_the_sizes() {
     let error = engine.load(&config("baseline")).err().expect("an error");
     let message = format!("{error:#}");
     assert!(message.contains("weights 6 MiB"), "{message}");
-    assert!(message.contains("6 MiB are there"), "{message}");
+    assert!(message.contains("6 MiB are free"), "{message}");
 
     let loaded = engine.model(
         &config("mx-linear"),
@@ -401,5 +413,27 @@ fn what_is_not_finite_is_named() {
         let message = String::from_utf8_lossy(&output.stderr).into_owned();
         let names = ["model.layers.4.mlp.up_proj", "feature"];
         assert!(names.iter().all(|name| message.contains(name)), "{message}");
+
+        let record = folder.path().join(format!("record-{device}"));
+        let path = record.to_str().expect("a path");
+        let output = mxlab(&[
+            "eval",
+            "--model",
+            model,
+            "--device",
+            device,
+            "--config",
+            "baseline",
+            "--limit",
+            "2",
+            "--output-path",
+            path,
+        ]);
+        assert!(!output.status.success(), "{output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        let names = ["example ", "model.layers.4.mlp.up_proj", "feature"];
+        assert!(names.iter().all(|name| message.contains(name)), "{message}");
+        assert!(!record.join("results_baseline.json").exists());
     }
 }

@@ -81,8 +81,11 @@ pub enum ScoreError {
     },
 }
 
-/// Warp instructions that a block of a mutant may run: far more than any problem here needs.
+/// Warp instructions that a block of the kernel may run: far more than any problem here needs.
 const BUDGET: u64 = 1 << 20;
+
+/// A mutant hangs if a block of it runs so many times the instructions of the whole kernel.
+const HANGING: u64 = 4;
 
 /// Plants every fault into a kernel and verifies each mutant on up to `problems` problems of about
 /// `elements` elements, on an emulator of its own.
@@ -116,12 +119,29 @@ pub fn score(
         .load(&device, &ptx)
         .map_err(|error| wrong(error.to_string()))?;
     let mut cases: Vec<(Problem, Expected)> = Vec::new();
+    let mut most = 0;
     for n in 0..problems {
         let problem = problem_of(entry, case_seed(seed, &kernel, n), elements);
         verify(entry, &*runner, &stream, &problem).map_err(|failure| wrong(failure.to_string()))?;
+        let statistics = stream.statistics();
+        most = most.max(statistics.map_or(BUDGET, |last| last.executed.iter().sum()));
         let expected = entry.reference(&problem);
         let expected = expected.map_err(|error: EntryError| wrong(error.to_string()))?;
         cases.push((problem, expected));
+    }
+    let options = EmulatorOptions {
+        budget: BUDGET.min(HANGING * most),
+        ..options
+    };
+    let device = Device::emulator_with(options);
+    let stream = device.stream().map_err(|error| wrong(error.to_string()))?;
+    // What runs out of this budget as it is would let every mutant seem caught.
+    let runner = entry
+        .load(&device, &ptx)
+        .map_err(|error| wrong(error.to_string()))?;
+    for (problem, expected) in &cases {
+        let verified = verify_against(expected, &*runner, &stream, problem);
+        verified.map_err(|failure| wrong(failure.to_string()))?;
     }
     let mut score = Score {
         kernel: kernel.clone(),

@@ -111,6 +111,11 @@ impl Machine for Emulator {
         let _ = lock(&self.memory).free(address);
     }
 
+    fn free_memory(&self) -> Result<u64, DeviceError> {
+        let memory = lock(&self.memory);
+        Ok(memory.capacity() - memory.used())
+    }
+
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
         Ok(lock(&self.memory).write(address, bytes)?)
     }

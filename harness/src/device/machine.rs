@@ -32,6 +32,8 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
         dynamic_shared: u32,
     ) -> Result<Option<u32>, DeviceError>;
 
+    fn free_memory(&self) -> Result<u64, DeviceError>;
+
     fn stream(&self) -> Result<u64, DeviceError>;
     fn end_stream(&self, stream: u64);
     fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError>;

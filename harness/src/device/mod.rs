@@ -91,6 +91,14 @@ impl Device {
         self.0.properties()
     }
 
+    /// Bytes of global memory that nobody has, other processes included.
+    ///
+    /// # Errors
+    /// If the driver does not say.
+    pub fn free_memory(&self) -> Result<u64, DeviceError> {
+        self.0.free_memory()
+    }
+
     /// Allocates bytes that nobody has written, aligned to 256. `name` is what reports call them.
     ///
     /// # Errors

@@ -79,6 +79,9 @@ struct SamplingArgs {
     /// Go on after a token that ends a text
     #[arg(long)]
     ignore_eos: bool,
+    /// Run the prompts and a step once before time is taken, so that no kernel is loaded meanwhile
+    #[arg(long)]
+    warm_up: bool,
 }
 
 #[derive(Args)]
@@ -201,6 +204,7 @@ impl SamplingArgs {
                 seed: self.seed,
             },
             ignore_eos: self.ignore_eos,
+            warm_up: self.warm_up,
         })
     }
 }

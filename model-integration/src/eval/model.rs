@@ -36,8 +36,16 @@ pub trait CausalModel {
     /// and the longest comes first.
     ///
     /// # Errors
-    /// If the model cannot be run. Logits that are not finite are no error: they are NaN scores.
+    /// If the model cannot be run. Logits that are not finite are no error: they are scores that
+    /// are not finite.
     fn score(&mut self, batch: &[Request]) -> Result<Vec<Score>>;
+
+    /// Runs one sequence again, alone and slowly.
+    ///
+    /// # Errors
+    /// At the first value that is not finite, naming the part of the model, the position and the
+    /// feature; if the model cannot be run.
+    fn trace(&mut self, request: &Request) -> Result<()>;
 }
 
 /// A checkpoint that can be loaded under any number of configurations.

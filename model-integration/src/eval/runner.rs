@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::log::{Entry, SampleLog};
 use super::model::{CausalModel, Request, Score};
@@ -47,7 +47,8 @@ impl<'a> LazyModel<'a> {
 /// before the end; the log then holds every batch that was finished.
 ///
 /// # Errors
-/// If the model cannot be loaded or run, or the log not written.
+/// If the model cannot be loaded or run, or the log not written; if a score is not finite, naming
+/// the example and the part of the model that it comes from.
 pub fn run(
     plan: &Plan,
     model: &mut LazyModel,
@@ -91,6 +92,13 @@ fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Resul
         scores.len(),
         batch.len()
     );
+    let is_finite = |score: &Score| score.loglikelihood.is_finite();
+    if let Some(index) = scores.iter().position(|score| !is_finite(score)) {
+        let (example, value) = (batch[index], scores[index].loglikelihood);
+        let traced = model.trace(&requests[index]);
+        traced.with_context(|| format!("example {example}"))?;
+        bail!("example {example}: the log-likelihood of its target is {value}");
+    }
     let entry = |(&example, score): (&usize, Score)| Entry {
         example,
         loglikelihood: score.loglikelihood,

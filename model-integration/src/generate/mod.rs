@@ -29,6 +29,8 @@ pub struct Settings {
     pub sampler: Sampler,
     /// Whether a sequence goes on after a token that ends texts.
     pub ignore_eos: bool,
+    /// Whether the prompts and a step are run once before time is taken.
+    pub warm_up: bool,
 }
 
 /// A prompt.
@@ -85,7 +87,7 @@ pub struct Continuation {
 /// How long it took, in seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timings {
-    /// Loading and quantising the model.
+    /// Loading and quantising the model, and warming up.
     pub load: f64,
     /// All prompts, up to the first token of each.
     pub first_token: f64,
@@ -175,6 +177,14 @@ pub fn run(
     let mut generator = engine
         .generator(config, room)
         .with_context(|| format!("configuration `{}`", config.name))?;
+    let inputs: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
+    let mut running: Vec<usize> = (0..prompts.len()).collect();
+    if settings.warm_up {
+        generator.start(&inputs, &settings.sampler)?;
+        if settings.max_tokens > 1 {
+            generator.step(&running)?;
+        }
+    }
     let mut timings = Timings {
         load: begin.elapsed().as_secs_f64(),
         ..Timings::default()
@@ -187,8 +197,6 @@ pub fn run(
         };
         prompts.len()
     ];
-    let mut running: Vec<usize> = (0..prompts.len()).collect();
-    let inputs: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
     let begin = Instant::now();
     let mut chosen = generator.start(&inputs, &settings.sampler)?;
     timings.first_token = begin.elapsed().as_secs_f64();

@@ -33,6 +33,7 @@ struct SettingsRecord {
     top_p: f32,
     seed: u32,
     ignore_eos: bool,
+    warm_up: bool,
     threads: usize,
 }
 
@@ -83,6 +84,7 @@ pub fn to_json(
             top_p: settings.sampler.sampling.top_p,
             seed: settings.sampler.seed,
             ignore_eos: settings.ignore_eos,
+            warm_up: settings.warm_up,
             threads: rayon::current_num_threads(),
         },
         sequences: sequences.map(sequence).collect::<Result<_>>()?,

@@ -61,7 +61,7 @@ pub enum LlamaError {
     /// A model and what it works with do not fit a device.
     #[error(
         "the model does not fit the device: weights {weights} MiB, keys and values {cache} MiB, \
-         activations {activations} MiB, {available} MiB are there"
+         activations {activations} MiB; {available} MiB are free"
     )]
     Room {
         /// MiB of weights.
@@ -70,7 +70,7 @@ pub enum LlamaError {
         cache: u64,
         /// MiB of activations and workspaces.
         activations: u64,
-        /// MiB of the device.
+        /// MiB of the device that are free.
         available: u64,
     },
     /// A part of the model gave a value that is not finite.

@@ -121,6 +121,7 @@ fn sequences_leave_the_batch_when_they_end() {
                 seed: 0,
             },
             ignore_eos,
+            warm_up: false,
         };
         let mut heard = Heard::default();
         let config = QuantConfig::unquantised("baseline");

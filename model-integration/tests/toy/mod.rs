@@ -188,4 +188,8 @@ impl CausalModel for ToyModel<'_> {
         }
         Ok(batch.iter().map(score).collect())
     }
+
+    fn trace(&mut self, _request: &Request) -> anyhow::Result<()> {
+        Ok(())
+    }
 }

@@ -125,6 +125,13 @@ impl Machine for Cuda {
         })
     }
 
+    fn free_memory(&self) -> Result<u64, DeviceError> {
+        self.bind()?;
+        let failed = self.faults.failed("ask for free memory");
+        let (free, _) = result::mem_get_info().map_err(failed)?;
+        Ok(free as u64)
+    }
+
     fn free(&self, address: u64) {
         // An error here is one of a kernel before, which the next call tells.
         if self.settle().is_ok() {

@@ -168,6 +168,16 @@ impl CausalModel for CpuModel<'_> {
             .collect::<Result<_>>()?;
         Ok(parts.concat())
     }
+
+    fn trace(&mut self, request: &Request) -> Result<()> {
+        self.make_room(request.tokens.len());
+        let input = &request.tokens[..request.tokens.len() - 1];
+        let batch = Batch::whole([input]);
+        let watching = self.owner.engine.watching();
+        let rows = batch.ends();
+        (self.llama).logits(&watching, &batch, &mut Cache::none(), &rows)?;
+        Ok(())
+    }
 }
 
 impl CpuModel<'_> {

@@ -29,6 +29,8 @@ pub struct DeviceEngine {
     tokenizer: Tokenizer,
     softmax_dtype: FloatType,
     storage: Storage,
+    /// Bytes that were free when it was opened.
+    free: u64,
     info: ModelInfo,
 }
 
@@ -72,12 +74,14 @@ impl DeviceEngine {
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
         };
+        let free = device.free_memory()?;
         Ok(Self {
             device,
             checkpoint,
             tokenizer,
             softmax_dtype,
             storage,
+            free,
             info,
         })
     }
@@ -91,7 +95,7 @@ impl DeviceEngine {
         let mut positions = (2 * tokens).max(longest);
         loop {
             let limits = Limits::new(properties, tokens, positions);
-            let fits = self.plan(config, &limits, longest)?.check(properties);
+            let fits = self.plan(config, &limits, longest)?.check(self.free);
             if fits.is_ok() || positions == 2 * tokens {
                 return Ok(limits);
             }
@@ -123,7 +127,8 @@ impl DeviceEngine {
         let shape = self.checkpoint.config();
         let loading = || format!("loading {} as `{}`", self.info.name, config.name);
         let plan = self.plan(config, &limits, positions)?;
-        plan.check(self.device.properties()).with_context(loading)?;
+        let free = self.device.free_memory().with_context(loading)?;
+        plan.check(free).with_context(loading)?;
         let rope = RopeTable::new(
             positions,
             shape.head_dim,
@@ -237,6 +242,13 @@ impl CausalModel for DeviceModel<'_> {
             rest = others;
         }
         Ok(scores)
+    }
+
+    fn trace(&mut self, request: &Request) -> Result<()> {
+        self.loaded.backend.set_watching(true);
+        let traced = self.score_part(std::slice::from_ref(request));
+        self.loaded.backend.set_watching(false);
+        traced.map(|_| ())
     }
 }
 

@@ -4,6 +4,7 @@
 use anyhow::{Context, Result, bail};
 use mxlab_harness::device::Graph;
 use mxlab_kernels::launch::SampleKernel;
+use mxlab_kernels::reference::Sampling;
 
 use super::engine::Loaded;
 use crate::generate::model::{Continuing, Generator, Room, Sampler};
@@ -12,10 +13,9 @@ use crate::llama::{Batch, LlamaError};
 /// A model and the sequences that it continues.
 pub(super) struct DeviceGenerator {
     loaded: Loaded,
-    room: Room,
     continuing: Option<Continuing>,
-    /// A step of so many sequences.
-    graph: Option<(usize, Graph)>,
+    /// A step of so many sequences, their tokens so chosen.
+    graph: Option<(usize, Sampling, Graph)>,
 }
 
 impl DeviceGenerator {
@@ -23,7 +23,6 @@ impl DeviceGenerator {
         loaded.cache.divide(room.sequences, room.tokens)?;
         Ok(Self {
             loaded,
-            room,
             continuing: None,
             graph: None,
         })
@@ -51,12 +50,14 @@ impl DeviceGenerator {
         };
         let is_step = batch.sequences.iter().all(|sequence| sequence.length == 1);
         match (&self.graph, is_step) {
-            (Some((steps, graph)), true) if *steps == count => backend.replay(graph)?,
+            (Some((steps, by, graph)), true) if (*steps, *by) == (count, sampler.sampling) => {
+                backend.replay(graph)?;
+            }
             (_, true) => {
                 // The kernels are loaded by a run of their own, which the recorded one repeats.
                 run()?;
                 let graph = backend.record(&mut run)?;
-                self.graph = Some((count, graph));
+                self.graph = Some((count, sampler.sampling, graph));
             }
             (_, false) => run()?,
         }
@@ -82,10 +83,6 @@ impl DeviceGenerator {
 impl Generator for DeviceGenerator {
     fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
         let most = self.loaded.limits.tokens;
-        self.loaded
-            .cache
-            .divide(self.room.sequences, self.room.tokens)?;
-        self.graph = None;
         let mut chosen = vec![0; prompts.len()];
         // As many prompts at once as there is room for; one that is longer goes in in pieces.
         let mut batch = Batch::default();

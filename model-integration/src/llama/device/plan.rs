@@ -158,20 +158,20 @@ impl Plan {
         })
     }
 
-    /// Checks that it fits the device.
+    /// Checks that it fits into so many bytes.
     ///
     /// # Errors
     /// [`LlamaError::Room`] with the sizes.
-    pub fn check(&self, properties: &Properties) -> Result<(), LlamaError> {
+    pub fn check(&self, free: u64) -> Result<(), LlamaError> {
         let needed = self.weights + self.cache + self.activations;
         let mib = |bytes: usize| (bytes as u64).div_ceil(MIB);
-        match needed as u64 <= properties.memory_bytes {
+        match needed as u64 <= free {
             true => Ok(()),
             false => Err(LlamaError::Room {
                 weights: mib(self.weights),
                 cache: mib(self.cache),
                 activations: mib(self.activations),
-                available: properties.memory_bytes / MIB,
+                available: free / MIB,
             }),
         }
     }
