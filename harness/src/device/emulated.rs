@@ -54,6 +54,7 @@ impl Emulator {
             properties: Properties {
                 kind: DeviceKind::Emulator,
                 name: "PTX emulator".to_owned(),
+                uuid: None,
                 sm: NEWEST_SM,
                 memory_bytes: options.memory_bytes,
                 max_threads: MAX_THREADS,

@@ -19,6 +19,8 @@ pub struct Properties {
     pub kind: DeviceKind,
     /// The name of the chip.
     pub name: String,
+    /// What NVML knows it by, `GPU-...`.
+    pub uuid: Option<String>,
     /// Compute capability, as 90 for 9.0; the highest that the emulator knows instructions of.
     pub sm: u32,
     /// Bytes of global memory.

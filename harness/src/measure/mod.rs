@@ -1,6 +1,22 @@
-//! Statistics of samples: means with their standard errors, perplexity, and differences
-//! paired on the same examples.
+//! Measurement: times and what they say about each other, energy, the state of a GPU meanwhile,
+//! and statistics of samples.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`Timed`], [`Sampling`], [`Timing`] | times in samples and rounds |
+//! | [`Comparison`] | faster, slower, same, or not to be told |
+//! | [`Energy`], [`EnergyMeter`] | joules, by counters or by power |
+//! | [`GpuMonitor`], [`GpuState`] | clocks, throttling, others on the same GPU |
+//! | [`Estimate`] | means with standard errors, paired differences |
 
+mod energy;
+mod gpu;
 mod statistics;
+mod timing;
+mod verdict;
 
+pub use energy::{Energy, EnergyMeter, EnergySource, Metering};
+pub use gpu::{GpuMonitor, GpuState};
 pub use statistics::{Estimate, mean, paired_difference, perplexity};
+pub use timing::{Sampling, Timed, Timing};
+pub use verdict::{Comparison, Verdict};

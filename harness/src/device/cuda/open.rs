@@ -65,6 +65,10 @@ fn properties(context: &CudaContext, version: u32) -> Result<Properties, DriverE
     Ok(Properties {
         kind: DeviceKind::Cuda,
         name: context.name()?,
+        uuid: context
+            .uuid()
+            .ok()
+            .map(|uuid| uuid_name(&uuid.bytes.map(|byte| byte as u8))),
         sm: (10 * major + minor) as u32,
         memory_bytes: context.total_mem()? as u64,
         max_threads: max_threads as u32,
@@ -82,4 +86,24 @@ fn properties(context: &CudaContext, version: u32) -> Result<Properties, DriverE
         memory_bus_bits: known(A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH),
         driver_version: Some(version),
     })
+}
+
+/// As NVML writes it.
+fn uuid_name(bytes: &[u8; 16]) -> String {
+    let hexadecimal = |part: &[u8]| -> String {
+        let digits = part.iter().map(|byte| format!("{byte:02x}"));
+        digits.collect()
+    };
+    let parts = [0..4, 4..6, 6..8, 8..10, 10..16].map(|part| hexadecimal(&bytes[part]));
+    format!("GPU-{}", parts.join("-"))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn uuids_are_written_as_nvml_does() {
+        let bytes = std::array::from_fn(|i| 16 * i as u8 + 15 - i as u8);
+        let name = "GPU-0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0";
+        assert_eq!(super::uuid_name(&bytes), name);
+    }
 }
