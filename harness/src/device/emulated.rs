@@ -1,6 +1,6 @@
 //! The emulator as a machine.
 
-use super::machine::{Copy, Launch, Machine};
+use super::machine::{Copy, Launch, Machine, Product};
 use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Statistics};
 use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, LaunchError, MAX_SHARED, MAX_THREADS};
 use ptx_emulator::memory::global::{GlobalMemory, MemoryError};
@@ -110,6 +110,14 @@ impl Machine for Emulator {
     fn free(&self, address: u64) {
         // It was allocated and is freed once: by its buffer.
         let _ = lock(&self.memory).free(address);
+    }
+
+    fn products_graph(
+        &self,
+        _products: &[Product],
+        _workspace: (u64, usize),
+    ) -> Result<Option<u64>, DeviceError> {
+        Ok(None)
     }
 
     fn free_memory(&self) -> Result<u64, DeviceError> {

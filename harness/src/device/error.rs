@@ -112,6 +112,16 @@ pub enum DeviceError {
     /// Only launches are recorded.
     #[error("a stream whose launches are being recorded cannot {0}")]
     Recording(&'static str),
+    /// A product that the vendor's library does not take.
+    #[error("a product of {rows} rows, {cols} columns, {tokens} tokens: sizes are 1 to 2^31 - 1")]
+    Product {
+        /// Of W.
+        rows: usize,
+        /// Of both.
+        cols: usize,
+        /// Of x.
+        tokens: usize,
+    },
     /// Too many threads, blocks or bytes of shared memory, or none.
     #[error("{kernel}: {reason}")]
     Geometry {

@@ -1,8 +1,8 @@
 //! Graphs: launches that are checked once and made again and again.
 
 use super::buffer::Memory;
-use super::machine::{Launch, Machine};
-use super::{Argument, DeviceError, Geometry, Kernel, Statistics};
+use super::machine::{Launch, Machine, Product};
+use super::{Argument, Buffer, DeviceError, DeviceKind, Geometry, Kernel, Statistics};
 use std::sync::Arc;
 
 /// A launch that was checked, with all that has to be there when it is made.
@@ -65,9 +65,70 @@ pub(super) struct Launches {
     machine: Arc<dyn Machine>,
     handle: u64,
     recorded: Vec<Prepared>,
+    /// What else it works on.
+    _buffers: Vec<Arc<Memory>>,
+}
+
+/// Workspace of products, bytes: cuBLAS asks for 32 MiB on Hopper (its documentation, `cublasSetWorkspace`).
+const WORKSPACE: usize = 64 << 20;
+
+/// y = x W^T in bf16 by the vendor's library, row after row.
+#[derive(Clone, Copy, Debug)]
+pub struct VendorProduct<'b> {
+    /// [rows, cols].
+    pub w: &'b Buffer,
+    /// [tokens, cols].
+    pub x: &'b Buffer,
+    /// [tokens, rows].
+    pub y: &'b Buffer,
 }
 
 impl Graph {
+    /// Products of these sizes by the vendor's library; `None` if the device has none.
+    pub(super) fn of_products(
+        machine: Arc<dyn Machine>,
+        [rows, cols, tokens]: [usize; 3],
+        products: &[VendorProduct],
+    ) -> Result<Option<Self>, DeviceError> {
+        if machine.properties().kind == DeviceKind::Emulator {
+            return Ok(None);
+        }
+        let size = |size: usize| {
+            let size = i32::try_from(size).ok().filter(|&size| size > 0);
+            size.ok_or(DeviceError::Product { rows, cols, tokens })
+        };
+        let mut addressed = Vec::with_capacity(products.len());
+        let mut buffers = Vec::new();
+        for VendorProduct { w, x, y } in products {
+            for (buffer, elements) in [(w, rows * cols), (x, tokens * cols), (y, tokens * rows)] {
+                buffer.check(0, 2 * elements)?;
+                if !buffer.is_of(&machine) {
+                    return Err(DeviceError::OtherDevice(format!("`{}`", buffer.name())));
+                }
+                buffers.push(buffer.share());
+            }
+            addressed.push(Product {
+                w: w.address(),
+                x: x.address(),
+                y: y.address(),
+                rows: size(rows)?,
+                cols: size(cols)?,
+                tokens: size(tokens)?,
+            });
+        }
+        let workspace = Buffer::allocate(machine.clone(), "workspace of products", WORKSPACE)?;
+        let handle =
+            machine.products_graph(&addressed, (workspace.address(), workspace.bytes()))?;
+        buffers.push(workspace.share());
+        Ok(handle.map(|handle| {
+            Self(Arc::new(Launches {
+                machine,
+                handle,
+                recorded: Vec::new(),
+                _buffers: buffers,
+            }))
+        }))
+    }
     pub(super) fn new(
         machine: Arc<dyn Machine>,
         recorded: Vec<Prepared>,
@@ -78,6 +139,7 @@ impl Graph {
             machine,
             handle,
             recorded,
+            _buffers: Vec::new(),
         })))
     }
 

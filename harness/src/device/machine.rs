@@ -39,6 +39,13 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError>;
     /// Launches in order, to be made again and again; ended by `end_graph`.
     fn graph(&self, launches: &[Launch]) -> Result<u64, DeviceError>;
+    /// The same of products by the vendor's library, which works in `workspace`, an address and bytes; `None` if there
+    /// is none.
+    fn products_graph(
+        &self,
+        products: &[Product],
+        workspace: (u64, usize),
+    ) -> Result<Option<u64>, DeviceError>;
     fn end_graph(&self, graph: u64);
     /// Makes the launches of a graph, which are these.
     fn replay(
@@ -57,6 +64,17 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn record(&self, stream: u64) -> Result<u64, DeviceError>;
     fn end_event(&self, event: u64);
     fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError>;
+}
+
+/// y = x W^T in bf16: W [rows, cols], x [tokens, cols] and y [tokens, rows] by their addresses, row after row.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Product {
+    pub w: u64,
+    pub x: u64,
+    pub y: u64,
+    pub rows: i32,
+    pub cols: i32,
+    pub tokens: i32,
 }
 
 /// A launch whose arguments and geometry fit the kernel.

@@ -32,7 +32,7 @@ pub use buffer::{Buffer, Pinned};
 pub use choice::DeviceChoice;
 pub use emulated::EmulatorOptions;
 pub use error::DeviceError;
-pub use graph::Graph;
+pub use graph::{Graph, VendorProduct};
 pub use kernel::{Argument, Kernel, KernelAttributes, Module};
 pub use properties::{DeviceKind, Properties};
 pub use ptx_emulator::launch::Geometry;

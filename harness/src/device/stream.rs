@@ -1,7 +1,7 @@
 //! Streams: launches and copies in order; events: where in a stream, and when.
 
 use super::buffer::PinnedMemory;
-use super::graph::{Graph, Launches, Prepared};
+use super::graph::{Graph, Launches, Prepared, VendorProduct};
 use super::machine::{Copy, Machine};
 use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Statistics};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -120,6 +120,19 @@ impl Stream {
         let recorded = self.state().recorded.take().unwrap_or_default();
         drop(recording);
         Ok(Graph::new(self.machine.clone(), recorded)?)
+    }
+
+    /// A graph of products of these sizes (rows, columns, tokens) by the vendor's library; `None` where there is
+    /// none: kernels are measured against it, nothing else uses it.
+    ///
+    /// # Errors
+    /// If a buffer is smaller than the sizes say; what the library says.
+    pub fn vendor_products(
+        &self,
+        sizes: [usize; 3],
+        products: &[VendorProduct],
+    ) -> Result<Option<Graph>, DeviceError> {
+        Graph::of_products(self.machine.clone(), sizes, products)
     }
 
     /// Makes the launches of a graph, on the buffers as they are now.

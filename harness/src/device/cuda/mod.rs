@@ -8,12 +8,14 @@
 //! | `open` | finding the driver and a device |
 //! | `fault` | kernels that crash or hang |
 //! | `graph` | launches of a graph |
+//! | `blas` | products by cuBLAS |
 
+mod blas;
 mod fault;
 mod graph;
 mod open;
 
-use super::machine::{Copy, Launch, Machine};
+use super::machine::{Copy, Launch, Machine, Product};
 use super::{DeviceError, KernelAttributes, Properties, Statistics, WATCHDOG};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result;
@@ -303,6 +305,14 @@ impl Machine for Cuda {
 
     fn graph(&self, launches: &[Launch]) -> Result<u64, DeviceError> {
         self.instantiate(launches)
+    }
+
+    fn products_graph(
+        &self,
+        products: &[Product],
+        workspace: (u64, usize),
+    ) -> Result<Option<u64>, DeviceError> {
+        blas::graph(self, products, workspace)
     }
 
     fn end_graph(&self, graph: u64) {
