@@ -31,3 +31,31 @@ pub fn aligned(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
     }
     text
 }
+
+/// The same as a table of Markdown.
+pub fn markdown(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let cells: Vec<String> = cells.map(|cell| cell.replace('|', "\\|")).collect();
+        format!("| {} |\n", cells.join(" | "))
+    };
+    let mut text = line(&mut header.iter().copied());
+    let rule = |column| if column < left { "---" } else { "---:" };
+    text.push_str(&line(&mut (0..header.len()).map(rule)));
+    for row in rows {
+        text.push_str(&line(&mut row.iter().map(String::as_str)));
+    }
+    text
+}
+
+/// The same as comma-separated values.
+///
+/// # Errors
+/// If rows are not of one length.
+pub fn csv(header: &[&str], rows: &[Vec<String>]) -> anyhow::Result<String> {
+    let mut writer = ::csv::Writer::from_writer(Vec::new());
+    writer.write_record(header)?;
+    for row in rows {
+        writer.write_record(row)?;
+    }
+    Ok(String::from_utf8(writer.into_inner()?)?)
+}

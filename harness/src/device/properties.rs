@@ -1,9 +1,9 @@
 //! What a device is.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// Which of the two machines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum DeviceKind {
     /// An NVIDIA GPU.
@@ -13,7 +13,7 @@ pub enum DeviceKind {
 }
 
 /// What a device is and what its limits are. What is not known is `None`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Properties {
     /// Which machine.
     pub kind: DeviceKind,

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
 
+mod bench;
 mod compare;
 mod configuration;
 mod eval;
@@ -39,6 +40,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Time kernels, or compare what two runs took
+    Bench(Box<bench::BenchArgs>),
     /// Compare the answers of two evaluations, example by example
     Compare(compare::CompareArgs),
     /// Score a model on tasks under block-scaled configurations
@@ -74,6 +77,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match cli.command {
         None => eval::run(&cli.eval),
+        Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),

@@ -1,0 +1,122 @@
+//! Two records: what became faster, slower, stayed the same, or cannot be told.
+
+use crate::record::{BenchMachine, BenchRecord, Measured, RoofRecord};
+use crate::Case;
+use mxlab_harness::measure::{Comparison, Verdict};
+use serde::Serialize;
+
+/// A case in two records.
+#[derive(Clone, Debug, Serialize)]
+pub struct Compared {
+    /// What.
+    pub case: Case,
+    /// Seconds before and after, medians.
+    pub seconds: [f64; 2],
+    /// What follows.
+    #[serde(flatten)]
+    pub comparison: Comparison,
+}
+
+/// What two records say of each other.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Cases in both, in the order of the first.
+    pub compared: Vec<Compared>,
+    /// How the machine's copy and product themselves changed, where both records have them.
+    pub roof: Vec<Compared>,
+    /// Cases of the first alone.
+    pub only_before: Vec<Case>,
+    /// Cases of the second alone.
+    pub only_after: Vec<Case>,
+    /// Why the two may not be comparable at all.
+    pub caveats: Vec<String>,
+}
+
+/// Compares two records; a time within `threshold` of the other, as a part of it, is the same.
+pub fn compare(before: &BenchRecord, after: &BenchRecord, threshold: f64) -> Report {
+    let pair = |before: &Measured, after: &Measured, drift: f64| Compared {
+        case: after.case.clone(),
+        seconds: [before.timing.median(), after.timing.median()],
+        comparison: Comparison::new(&before.timing, &after.timing, drift, threshold),
+    };
+    let mut roof = Vec::new();
+    if let (Some(before), Some(after)) = (&before.roof, &after.roof) {
+        roof.push(pair(&before.copy, &after.copy, 1.0));
+        if let (Some(before), Some(after)) = (&before.product, &after.product)
+            && before.case.is_like(&after.case)
+        {
+            roof.push(pair(before, after, 1.0));
+        }
+    }
+    let mut compared = Vec::new();
+    let mut only_before = Vec::new();
+    for old in &before.measured {
+        let new = after.measured.iter().find(|new| new.case.is_like(&old.case));
+        match new {
+            None => only_before.push(old.case.clone()),
+            Some(new) => compared.push(pair(old, new, drift(&roof, before.roof.as_ref(), old))),
+        }
+    }
+    let is_old = |case: &Case| before.measured.iter().any(|old| old.case.is_like(case));
+    let new = after.measured.iter().map(|new| &new.case);
+    Report {
+        compared,
+        roof,
+        only_before,
+        only_after: new.filter(|case| !is_old(case)).cloned().collect(),
+        caveats: caveats(before, after),
+    }
+}
+
+impl Report {
+    /// Whether anything became slower.
+    pub fn has_slower(&self) -> bool {
+        let mut compared = self.compared.iter();
+        compared.any(|compared| compared.comparison.verdict == Verdict::Slower)
+    }
+}
+
+/// How the machine changed in what bounds a case: 1 where that is known to be the same.
+fn drift(roof: &[Compared], record: Option<&RoofRecord>, measured: &Measured) -> f64 {
+    let Some(record) = record else { return 1.0 };
+    let copy = measured.case.bytes as f64 / record.copy.bandwidth();
+    let product = record.product.as_ref().and_then(Measured::rate);
+    let product = product.map_or(0.0, |rate| measured.case.operations as f64 / rate);
+    let bound = roof.get(usize::from(product > copy)).or(roof.first());
+    match bound {
+        Some(bound) if bound.comparison.verdict != Verdict::Same => bound.comparison.ratio,
+        _ => 1.0,
+    }
+}
+
+fn caveats(before: &BenchRecord, after: &BenchRecord) -> Vec<String> {
+    let mut caveats = Vec::new();
+    let mut differ = |what: &str, before: String, after: String| {
+        if before != after {
+            caveats.push(format!("{what}: {before} before, {after} after"));
+        }
+    };
+    let name = |record: &BenchRecord| match &record.machine {
+        BenchMachine::Cpu { .. } => {
+            let cpu = record.environment.machine.cpu.clone();
+            cpu.unwrap_or_else(|| "an unknown CPU".to_owned())
+        }
+        BenchMachine::Device { properties, .. } => properties.name.clone(),
+    };
+    differ("machine", name(before), name(after));
+    let threads = |record: &BenchRecord| match &record.machine {
+        BenchMachine::Cpu { threads, .. } => threads.to_string(),
+        BenchMachine::Device { .. } => "none".to_owned(),
+    };
+    differ("threads", threads(before), threads(after));
+    let driver = |record: &BenchRecord| match &record.machine {
+        BenchMachine::Cpu { .. } => "none".to_owned(),
+        BenchMachine::Device { driver, .. } => driver.clone().unwrap_or_default(),
+    };
+    differ("driver", driver(before), driver(after));
+    for (when, record) in [("before", before), ("after", after)] {
+        let marks = record.marks();
+        caveats.extend(marks.into_iter().map(|mark| format!("{when}: {mark}")));
+    }
+    caveats
+}

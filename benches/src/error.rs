@@ -1,0 +1,50 @@
+//! Why something could not be timed.
+
+use mxlab_harness::device::DeviceError;
+use mxlab_harness::record::FileError;
+use mxlab_kernels::format::FormatError;
+use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::registry::{EntryError, Failure};
+use std::path::PathBuf;
+
+/// Why something could not be timed, or a record not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// A kernel is not what its reference says, so its time means nothing.
+    #[error("refused: it differs from the reference: {0}")]
+    Wrong(String),
+    /// A kernel could not be run or verified.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+    /// A problem, or a launch of it, failed.
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    /// A kernel could not be loaded.
+    #[error(transparent)]
+    Launch(#[from] LaunchError),
+    /// The device failed.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
+    /// A format does not go with a matrix.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+    /// A shape that a kernel does not have.
+    #[error("{kernel}: {reason}")]
+    Shape {
+        /// The kernel.
+        kernel: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A file could not be read.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// A file is no record of a bench.
+    #[error("`{}` is no record of a bench: {reason}", path.display())]
+    Record {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        reason: String,
+    },
+}

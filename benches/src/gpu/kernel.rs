@@ -1,0 +1,92 @@
+//! A kernel of the registry on a shape.
+
+use super::{Gpu, Launches, case};
+use crate::{BenchError, Case, Opened, Target};
+use mxlab_fuzz::campaign::{case_seed, problem_of};
+use mxlab_kernels::registry::{Entry, Failure, Shape, Task, verify};
+use rand_chacha::ChaCha8Rng;
+use rand_chacha::rand_core::SeedableRng;
+use std::rc::Rc;
+
+/// Random problems that a kernel is verified on before it is timed.
+const PROBLEMS: u32 = 12;
+/// Their elements, about.
+const ELEMENTS: usize = 4096;
+/// Multiplications, or elements, of the timed problem up to which it is verified itself.
+const VERIFIED: u64 = 1 << 26;
+
+/// A kernel on a device.
+pub struct KernelTarget {
+    gpu: Rc<Gpu>,
+    entry: Rc<dyn Entry>,
+    shape: Shape,
+    seed: u64,
+    case: Case,
+}
+
+impl KernelTarget {
+    /// The kernel on that shape; `seed` chooses what is in its tensors.
+    pub fn new(gpu: Rc<Gpu>, entry: Rc<dyn Entry>, shape: Shape, seed: u64) -> Self {
+        let costs = [entry.bytes(shape), entry.operations(shape)];
+        let case = case(entry.id(), entry.family(), shape, costs);
+        Self {
+            gpu,
+            entry,
+            shape,
+            seed,
+            case,
+        }
+    }
+}
+
+impl Target for KernelTarget {
+    fn case(&self) -> &Case {
+        &self.case
+    }
+
+    fn memory(&self) -> u64 {
+        self.case.bytes * self.gpu.copies(self.case.bytes) as u64
+    }
+
+    fn open(&self) -> Result<Box<dyn Opened + '_>, BenchError> {
+        let Gpu { device, stream } = &*self.gpu;
+        let entry = &*self.entry;
+        let sm = device.properties().sm;
+        if !self.gpu.is_emulator() && !entry.runs_on(sm) {
+            return Err(BenchError::Shape {
+                kernel: entry.id(),
+                reason: format!("it does not run on sm_{sm}"),
+            });
+        }
+        let wrong = |failure| match failure {
+            Failure::Mismatch(mismatch) => BenchError::Wrong(mismatch.to_string()),
+            failure => failure.into(),
+        };
+        let runner = entry.load(device, &entry.ptx())?;
+        for number in 0..PROBLEMS {
+            let seed = case_seed(self.seed, &entry.id(), number);
+            let problem = problem_of(entry, seed, ELEMENTS);
+            verify(entry, &*runner, stream, &problem).map_err(wrong)?;
+        }
+        let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
+        let problem = entry.problem_of(&mut rng, self.shape, self.gpu.thread_blocks())?;
+        if entry.elements(&problem).max(self.case.operations / 2) <= VERIFIED {
+            verify(entry, &*runner, stream, &problem).map_err(wrong)?;
+        }
+        let copies = self.gpu.copies(self.case.bytes);
+        let prepared = runner.prepare(&problem)?;
+        let tasks: Vec<Box<dyn Task>> = (0..copies)
+            .map(|_| prepared.copy())
+            .collect::<Result<_, _>>()?;
+        drop(prepared);
+        let launches = Launches::new(&self.gpu, copies, |count| {
+            let record = |stream: &_| -> Result<(), BenchError> {
+                let tasks = tasks.iter().cycle().take(count);
+                Ok(tasks.map(|task| task.launch(stream)).collect::<Result<_, _>>()?)
+            };
+            stream.record_graph(record)
+        })?;
+        // The graph keeps the buffers.
+        Ok(Box::new(launches))
+    }
+}

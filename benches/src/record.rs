@@ -1,0 +1,210 @@
+//! What is kept of a bench: one JSON file, read by whoever compares or reports.
+
+use crate::{BenchError, Case};
+use mxlab_harness::device::Properties;
+use mxlab_harness::measure::{Energy, GpuState, Sampling, Timing};
+use mxlab_harness::record::{Environment, FileError, write_atomic};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// Version of the schema; a change that breaks readers raises it.
+pub const SCHEMA_VERSION: u32 = 1;
+/// What the records are called.
+pub const KIND: &str = "bench";
+
+/// A run of the bench.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BenchRecord {
+    /// [`SCHEMA_VERSION`].
+    pub schema_version: u32,
+    /// [`KIND`].
+    pub kind: String,
+    /// Machine, build, command.
+    pub environment: Environment,
+    /// What the kernels ran on.
+    pub machine: BenchMachine,
+    /// How time was taken.
+    pub sampling: Sampling,
+    /// Rounds.
+    pub rounds: u32,
+    /// What chose the values of tensors.
+    pub seed: u64,
+    /// Whether the run came to its end.
+    pub is_complete: bool,
+    /// What bounds kernels here.
+    pub roof: Option<RoofRecord>,
+    /// What was timed.
+    pub measured: Vec<Measured>,
+    /// What was not, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// What kernels ran on.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
+pub enum BenchMachine {
+    /// The CPU of the environment.
+    Cpu {
+        /// Threads that shared the work.
+        threads: usize,
+        /// Processes that wanted to run, over a minute, before the run began; by the system.
+        load: Option<f64>,
+    },
+    /// A GPU, or the emulator in its place, whose times say nothing of a GPU.
+    Device {
+        /// What it is.
+        properties: Box<Properties>,
+        /// Version of the driver.
+        driver: Option<String>,
+        /// As it was before each round and at the end, by NVML.
+        states: Vec<GpuState>,
+    },
+}
+
+/// What bounds kernels, timed in the same rounds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RoofRecord {
+    /// A copy.
+    pub copy: Measured,
+    /// A product of matrices.
+    pub product: Option<Measured>,
+}
+
+/// A case and its times.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Measured {
+    /// What.
+    pub case: Case,
+    /// Seconds of a run.
+    pub timing: Timing,
+    /// Joules of a run; `None` is not measured.
+    pub energy: Option<RunEnergy>,
+}
+
+/// Energy of one of many runs in a row.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RunEnergy {
+    /// Runs.
+    pub runs: u64,
+    /// Of all of them.
+    pub energy: Energy,
+}
+
+impl RunEnergy {
+    /// Joules of a run.
+    pub fn joules(&self) -> f64 {
+        self.energy.joules / self.runs as f64
+    }
+}
+
+/// A case that was not timed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Refused {
+    /// What.
+    pub case: Case,
+    /// Why.
+    pub reason: String,
+}
+
+impl Measured {
+    /// Bytes a second.
+    pub fn bandwidth(&self) -> f64 {
+        self.case.bytes as f64 / self.timing.median()
+    }
+
+    /// Operations a second; `None` of a kernel without products.
+    pub fn rate(&self) -> Option<f64> {
+        let operations = self.case.operations;
+        (operations > 0).then(|| operations as f64 / self.timing.median())
+    }
+}
+
+impl RoofRecord {
+    /// What a copy and a product need at least for a case, as a part of the time that it takes.
+    pub fn fraction(&self, measured: &Measured) -> f64 {
+        let case = &measured.case;
+        let memory = case.bytes as f64 / self.copy.bandwidth();
+        let product = self.product.as_ref().and_then(Measured::rate);
+        let product = product.map_or(0.0, |rate| case.operations as f64 / rate);
+        memory.max(product) / measured.timing.median()
+    }
+}
+
+impl BenchRecord {
+    /// Writes it; the file is whole at any time.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), BenchError> {
+        let json = serde_json::to_vec(self).map_err(|error| BenchError::Record {
+            path: path.to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(write_atomic(path, &json)?)
+    }
+
+    /// Reads one.
+    ///
+    /// # Errors
+    /// [`BenchError::Record`] if it is cut off, of another kind or of another version of the schema.
+    pub fn read(path: &Path) -> Result<Self, BenchError> {
+        #[derive(Deserialize)]
+        struct Head {
+            schema_version: Option<u32>,
+            kind: Option<String>,
+        }
+        let wrong = |reason: String| BenchError::Record {
+            path: path.to_owned(),
+            reason,
+        };
+        let text = std::fs::read(path).map_err(|reason| FileError {
+            action: "read",
+            path: path.to_owned(),
+            reason,
+        })?;
+        let head: Head = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
+        match (head.kind.as_deref(), head.schema_version) {
+            (Some(KIND), Some(SCHEMA_VERSION)) => {}
+            (Some(KIND), Some(version)) => {
+                return Err(wrong(format!(
+                    "its schema has version {version}, this program reads {SCHEMA_VERSION}"
+                )));
+            }
+            (Some(kind), _) => return Err(wrong(format!("its kind is `{kind}`"))),
+            (None, _) => return Err(wrong("it has no `kind`".to_owned())),
+        }
+        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
+    }
+
+    /// What disturbed the run, each once.
+    pub fn marks(&self) -> Vec<String> {
+        let mut marks = Vec::new();
+        match &self.machine {
+            BenchMachine::Cpu { threads, load } => {
+                let cores = self.environment.machine.cores;
+                if let (Some(load), Some(cores)) = (load, cores)
+                    && load + *threads as f64 > cores as f64 + 0.5
+                {
+                    marks.push(format!("{load:.1} others ran on {cores} processors"));
+                }
+            }
+            BenchMachine::Device { states, .. } => {
+                marks.extend(states.iter().flat_map(GpuState::marks));
+            }
+        }
+        if !self.is_complete {
+            marks.push("the run was cut short".to_owned());
+        }
+        if self.environment.dirty == Some(true) {
+            marks.push("built from a tree that differs from its commit".to_owned());
+        }
+        marks.sort();
+        marks.dedup();
+        marks
+    }
+}

@@ -1,0 +1,300 @@
+//! Rounds: in each, what bounds the machine and then every target has its turn, so that what lasts for seconds
+//! falls on all of them, and shows as noise between rounds rather than as a difference between kernels.
+
+use crate::record::{Measured, Refused, RoofRecord, RunEnergy};
+use crate::{BenchError, Case, Opened, Roof, Target};
+use mxlab_harness::measure::{EnergyMeter, Sampling, Timing};
+
+/// How targets are timed.
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// Samples of a round.
+    pub sampling: Sampling,
+    /// Rounds.
+    pub rounds: u32,
+    /// Seconds over which the energy of a target is measured; 0 for not at all.
+    pub energy_s: f64,
+    /// Bytes that open targets may hold; those that do not fit wait for the next group.
+    pub memory: u64,
+}
+
+/// Is told what is going on.
+pub trait Observer {
+    /// A target is verified, made ready or timed.
+    fn working_on(&mut self, case: &Case, round: Option<u32>);
+
+    /// A round begins.
+    fn round(&mut self) {}
+
+    /// A group of targets is done. What it returns stops the run.
+    ///
+    /// # Errors
+    /// Whatever ends the run.
+    fn done(&mut self, found: &Found) -> Result<(), BenchError>;
+}
+
+/// What a run has found so far.
+#[derive(Clone, Debug, Default)]
+pub struct Found {
+    /// The bounds.
+    pub roof: Option<RoofRecord>,
+    /// What was timed.
+    pub measured: Vec<Measured>,
+    /// What was not, and why.
+    pub refused: Vec<Refused>,
+}
+
+/// A target at work.
+struct Work<'t> {
+    case: &'t Case,
+    opened: Box<dyn Opened + 't>,
+    timing: Timing,
+}
+
+impl<'t> Work<'t> {
+    fn open(target: &'t dyn Target, plan: &Plan) -> Result<Self, BenchError> {
+        let mut opened = target.open()?;
+        let runs = plan.sampling.runs(&mut *opened)?;
+        Ok(Self {
+            case: target.case(),
+            opened,
+            timing: Timing {
+                runs,
+                rounds: Vec::new(),
+            },
+        })
+    }
+
+    fn round(&mut self, plan: &Plan) -> Result<(), BenchError> {
+        let round = plan.sampling.round(&mut *self.opened, self.timing.runs)?;
+        self.timing.rounds.push(round);
+        Ok(())
+    }
+
+    fn energy(&mut self, meter: &EnergyMeter, seconds: f64) -> Result<Option<RunEnergy>, BenchError> {
+        let once = self.timing.median().max(1e-9);
+        let runs = (seconds / once).ceil().clamp(1.0, 1e9) as u64;
+        let metering = meter.start();
+        let mut left = runs;
+        while left > 0 {
+            let part = left.min(u64::from(self.timing.runs.max(1)) * 16);
+            self.opened.time(part as u32)?;
+            left -= part;
+        }
+        let energy = metering.stop();
+        Ok(energy.map(|energy| RunEnergy { runs, energy }))
+    }
+
+    fn measured(&self, energy: Option<RunEnergy>) -> Measured {
+        Measured {
+            case: self.case.clone(),
+            timing: self.timing.clone(),
+            energy,
+        }
+    }
+}
+
+/// Times targets, one group after the other. A target that is wrong or fails is left out, and told.
+///
+/// # Errors
+/// If what bounds the machine cannot be timed; what the observer returns.
+pub fn run(
+    targets: &[Box<dyn Target + '_>],
+    roof: &Roof,
+    plan: &Plan,
+    meter: Option<&EnergyMeter>,
+    observer: &mut dyn Observer,
+) -> Result<Found, BenchError> {
+    let mut found = Found::default();
+    observer.working_on(roof.copy.case(), None);
+    let mut copy = Work::open(&*roof.copy, plan)?;
+    let mut product = match &roof.product {
+        None => None,
+        Some(product) => {
+            observer.working_on(product.case(), None);
+            Some(Work::open(&**product, plan)?)
+        }
+    };
+    for group in groups(targets, plan.memory) {
+        let mut works = Vec::with_capacity(group.len());
+        for target in group {
+            observer.working_on(target.case(), None);
+            match Work::open(&**target, plan) {
+                Ok(work) => works.push(Some(work)),
+                Err(error) => found.refused.push(refused(target.case(), &error)),
+            }
+        }
+        for round in 0..plan.rounds {
+            observer.round();
+            for roof in [Some(&mut copy), product.as_mut()].into_iter().flatten() {
+                observer.working_on(roof.case, Some(round));
+                roof.round(plan)?;
+            }
+            for place in &mut works {
+                let Some(work) = place else { continue };
+                observer.working_on(work.case, Some(round));
+                if let Err(error) = work.round(plan) {
+                    found.refused.push(refused(work.case, &error));
+                    *place = None;
+                }
+            }
+        }
+        for mut work in works.into_iter().flatten() {
+            let energy = match meter.filter(|_| plan.energy_s > 0.0) {
+                Some(meter) => work.energy(meter, plan.energy_s),
+                None => Ok(None),
+            };
+            match energy {
+                Ok(energy) => found.measured.push(work.measured(energy)),
+                Err(error) => found.refused.push(refused(work.case, &error)),
+            }
+        }
+        found.roof = Some(RoofRecord {
+            copy: copy.measured(None),
+            product: product.as_ref().map(|product| product.measured(None)),
+        });
+        observer.done(&found)?;
+    }
+    Ok(found)
+}
+
+fn refused(case: &Case, error: &BenchError) -> Refused {
+    Refused {
+        case: case.clone(),
+        reason: error.to_string(),
+    }
+}
+
+/// Neighbouring targets that fit into the memory together, one at least.
+fn groups<'t, 'a>(
+    targets: &'t [Box<dyn Target + 'a>],
+    memory: u64,
+) -> impl Iterator<Item = &'t [Box<dyn Target + 'a>]> {
+    let mut rest = targets;
+    std::iter::from_fn(move || {
+        let mut used = 0u64;
+        let fits = |target: &&Box<dyn Target + 'a>| {
+            used = used.saturating_add(target.memory());
+            used <= memory
+        };
+        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let (group, others) = rest.split_at(count);
+        rest = others;
+        (!group.is_empty()).then_some(group)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mxlab_harness::measure::Timed;
+    use std::cell::Cell;
+    use std::rc::Rc;
+
+    struct Fake {
+        case: Case,
+        seconds: f64,
+        is_wrong: bool,
+        open: Rc<Cell<u32>>,
+        most_open: Rc<Cell<u32>>,
+    }
+
+    struct Open<'f>(&'f Fake);
+
+    impl Timed for Open<'_> {
+        type Error = BenchError;
+
+        fn time(&mut self, runs: u32) -> Result<f64, BenchError> {
+            Ok(self.0.seconds * f64::from(runs))
+        }
+    }
+
+    impl Drop for Open<'_> {
+        fn drop(&mut self) {
+            self.0.open.set(self.0.open.get() - 1);
+        }
+    }
+
+    impl Target for Fake {
+        fn case(&self) -> &Case {
+            &self.case
+        }
+
+        fn memory(&self) -> u64 {
+            10
+        }
+
+        fn open(&self) -> Result<Box<dyn Opened + '_>, BenchError> {
+            if self.is_wrong {
+                return Err(BenchError::Wrong("codes[3]".to_owned()));
+            }
+            self.open.set(self.open.get() + 1);
+            self.most_open.set(self.most_open.get().max(self.open.get()));
+            Ok(Box::new(Open(self)))
+        }
+    }
+
+    struct Silent(u32);
+
+    impl Observer for Silent {
+        fn working_on(&mut self, _case: &Case, _round: Option<u32>) {}
+
+        fn done(&mut self, _found: &Found) -> Result<(), BenchError> {
+            self.0 += 1;
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn targets_are_timed_in_groups_and_wrong_ones_left_out() {
+        let (open, most_open) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
+        let target = |kernel: &str, seconds: f64, is_wrong: bool| -> Box<dyn Target> {
+            Box::new(Fake {
+                case: Case {
+                    kernel: kernel.to_owned(),
+                    family: "fake".to_owned(),
+                    rows: 1,
+                    cols: 1,
+                    tokens: None,
+                    bytes: 1000,
+                    operations: 0,
+                },
+                seconds,
+                is_wrong,
+                open: open.clone(),
+                most_open: most_open.clone(),
+            })
+        };
+        let roof = Roof {
+            copy: target("copy", 1e-6, false),
+            product: None,
+        };
+        let targets = [
+            target("a", 2e-6, false),
+            target("b", 4e-6, true),
+            target("c", 8e-6, false),
+            target("d", 1e-6, false),
+        ];
+        let plan = Plan {
+            sampling: Sampling {
+                warm_up_s: 1e-4,
+                sample_s: 1e-4,
+                samples: 3,
+            },
+            rounds: 2,
+            energy_s: 0.0,
+            memory: 20,
+        };
+        let mut observer = Silent(0);
+        let found = run(&targets, &roof, &plan, None, &mut observer).expect("a run");
+        assert_eq!(observer.0, 2, "two groups of two");
+        assert_eq!((open.get(), most_open.get()), (0, 3), "two and the copy");
+        let names: Vec<&str> = found.measured.iter().map(|m| m.case.kernel.as_str()).collect();
+        assert_eq!(names, ["a", "c", "d"]);
+        assert_eq!(found.refused.len(), 1);
+        assert!(found.refused[0].reason.contains("codes[3]"));
+        let roof = found.roof.expect("a roof");
+        assert_eq!(roof.copy.timing.rounds.len(), 4, "in every round of both groups");
+        assert!((roof.fraction(&found.measured[1]) - 0.125).abs() < 1e-9);
+    }
+}

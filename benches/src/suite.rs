@@ -1,0 +1,257 @@
+//! What is timed unless something is named: the operations of models, in the formats that they are asked for in.
+
+use crate::BenchError;
+use crate::cpu::{BlockOperation, BlockTarget};
+use crate::gpu::{Gpu, KernelTarget, VendorTarget};
+use crate::target::Target;
+use mxlab_kernels::cpu::Isa;
+use mxlab_kernels::format::{
+    BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat,
+};
+use mxlab_kernels::fragment::{FragmentFormat, WeightFormat};
+use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulVariant};
+use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
+use std::rc::Rc;
+
+/// Rows and columns of weights: of Llama 3.2 1B, 3.1 8B and 70B.
+pub const WEIGHTS: [[usize; 2]; 5] = [
+    [2048, 2048],
+    [8192, 2048],
+    [4096, 4096],
+    [14336, 4096],
+    [8192, 8192],
+];
+/// Tokens that they are multiplied by.
+pub const TOKENS: [usize; 4] = [1, 16, 64, 4096];
+/// Positions of a cache.
+pub const POSITIONS: [usize; 3] = [2048, 8192, 32768];
+/// Matrices that are quantised: of 64 MiB in f32, and one that a core's L2 holds.
+pub const TENSORS: [[usize; 2]; 2] = [[16384, 1024], [64, 1024]];
+
+/// Shapes and kernels that were asked for; what is empty is as the suite has it.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Kernels by name.
+    pub kernels: Vec<glob::Pattern>,
+    /// Rows and columns.
+    pub shapes: Vec<[usize; 2]>,
+    /// Tokens.
+    pub tokens: Vec<usize>,
+    /// Seed of what is in tensors.
+    pub seed: u64,
+}
+
+impl Selection {
+    fn has(&self, kernel: &str) -> bool {
+        self.kernels.iter().any(|pattern| pattern.matches(kernel))
+    }
+
+    fn shapes_or<'s>(&'s self, usual: &'s [[usize; 2]]) -> &'s [[usize; 2]] {
+        match self.shapes.is_empty() {
+            true => usual,
+            false => &self.shapes,
+        }
+    }
+
+    fn tokens_or<'s>(&'s self, usual: &'s [usize]) -> &'s [usize] {
+        match self.tokens.is_empty() {
+            true => usual,
+            false => &self.tokens,
+        }
+    }
+}
+
+fn built(builder: mxlab_kernels::format::BlockFormatBuilder) -> BlockFormat {
+    builder.build().expect("the parts fit together")
+}
+
+/// Every element under E8M0; and scales, roundings and dialects under E2M1.
+fn block_formats() -> Vec<BlockFormat> {
+    let fp4 = BlockFormat::new(ElementFormat::FP4_E2M1);
+    let elements = ElementFormat::ALL.iter();
+    let elements = elements.map(|&element| BlockFormat::new(element));
+    let others = [
+        fp4.block_size(16),
+        fp4.scale(ScaleFormat::UE5M3).block_size(16),
+        BlockFormat::NVFP4.to_builder(),
+        fp4.dialect(Dialect::MicroxcalingCuda),
+        fp4.dialect(Dialect::MicroxcalingTorch),
+        fp4.dialect(Dialect::Nvidia),
+        fp4.rounding(Rounding::Stochastic { seed: 1 }),
+    ];
+    elements.chain(others).map(built).collect()
+}
+
+/// Formats of the named configurations' tensors.
+fn model_formats() -> [BlockFormat; 5] {
+    let fp4 = BlockFormat::new(ElementFormat::FP4_E2M1);
+    [
+        built(fp4),
+        built(fp4.scale(ScaleFormat::UE5M3).block_size(16)),
+        BlockFormat::NVFP4,
+        built(BlockFormat::new(ElementFormat::FP6_E2M3)),
+        built(BlockFormat::new(ElementFormat::FP8_E4M3)),
+    ]
+}
+
+/// The SIMD kernels: those asked for, in every format and instruction set of this CPU; or those of models, in its best.
+pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
+    let is_usual = selection.kernels.is_empty();
+    let (formats, isas) = match is_usual {
+        true => (model_formats().to_vec(), vec![Isa::best()]),
+        false => (block_formats(), Isa::available().collect()),
+    };
+    let mut targets: Vec<Box<dyn Target>> = Vec::new();
+    let usual = if is_usual { &TENSORS[..1] } else { &TENSORS };
+    for &shape in selection.shapes_or(usual) {
+        for operation in BlockOperation::ALL {
+            for &format in &formats {
+                for &isa in &isas {
+                    let target = BlockTarget::new(operation, format, isa, shape);
+                    if is_usual || selection.has(&target.case().kernel) {
+                        targets.push(Box::new(target));
+                    }
+                }
+            }
+        }
+    }
+    targets
+}
+
+/// The kernels of the registry: those asked for, on the shapes asked for or their own; or those of models, with cuBLAS
+/// beside the products where it is there.
+///
+/// # Errors
+/// If cuBLAS is there but does not work, or a kernel cannot be had.
+pub fn gpu(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>, BenchError> {
+    if !selection.kernels.is_empty() {
+        let named = kernels().filter(|entry| selection.has(&entry.id()));
+        return Ok(named
+            .flat_map(|entry| on_shapes(gpu, entry.into(), selection))
+            .collect());
+    }
+    let mut targets = products(gpu, selection)?;
+    for positions in POSITIONS {
+        for entry in attentions()? {
+            let shape = Shape {
+                rows: positions,
+                ..entry.shape()
+            };
+            targets.push(target(gpu, Rc::new(entry), shape, selection));
+        }
+    }
+    let is_usual = |entry: &dyn Entry| {
+        let id = entry.id();
+        entry.runs_on(gpu.properties().sm) && ROWS.iter().any(|start| id.starts_with(start))
+    };
+    for entry in kernels().filter(|entry| is_usual(&**entry)) {
+        let shape = entry.shape();
+        targets.push(target(gpu, entry.into(), shape, selection));
+    }
+    Ok(targets)
+}
+
+/// How the kernels of models begin that are neither products nor attention.
+const ROWS: [&str; 16] = [
+    "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned",
+    "quantize_fp4_e2m1_ue5m3_floor_even_ocp_bf16_k16_aligned",
+    "quantize_fp4_e2m1_ue4m3_tensor_floor_even_ocp_bf16_k16_aligned",
+    "quantize_fp6_e2m3_e8m0_floor_even_ocp_bf16_k32_aligned",
+    "quantize_fp8_e4m3_e8m0_floor_even_ocp_bf16_k32_aligned",
+    "dequantize_fp4_e2m1_e8m0_bf16_k32_aligned",
+    "dequantize_fp8_e4m3_e8m0_bf16_k32_aligned",
+    "norm_bf16",
+    "norm_fp6_e2m3_e8m0_floor_even_ocp_bf16_k32",
+    "swiglu_bf16",
+    "swiglu_fp6_e2m3_e8m0_floor_even_ocp_bf16_k32",
+    "append_queries_bf16",
+    "append_rotated_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32",
+    "embed",
+    "log_probs",
+    "sample",
+];
+
+fn target(
+    gpu: &Rc<Gpu>,
+    entry: Rc<dyn Entry>,
+    shape: Shape,
+    selection: &Selection,
+) -> Box<dyn Target> {
+    Box::new(KernelTarget::new(gpu.clone(), entry, shape, selection.seed))
+}
+
+/// A kernel on the shapes that were asked for.
+fn on_shapes(
+    gpu: &Rc<Gpu>,
+    entry: Rc<dyn Entry>,
+    selection: &Selection,
+) -> Vec<Box<dyn Target>> {
+    let own = entry.shape();
+    let mut targets = Vec::new();
+    for &[rows, cols] in selection.shapes_or(&[[own.rows, own.cols]]) {
+        let tokens = selection.tokens.iter().map(|&tokens| Some(tokens));
+        let mut tokens: Vec<Option<usize>> = tokens.collect();
+        if tokens.is_empty() {
+            tokens.push(own.tokens);
+        }
+        for tokens in tokens {
+            let shape = Shape { rows, cols, tokens };
+            targets.push(target(gpu, entry.clone(), shape, selection));
+        }
+    }
+    targets
+}
+
+/// Products with weights of models in every regime, with bf16 weights and by cuBLAS beside them.
+fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>, BenchError> {
+    let int4 = BlockFormat::new(ElementFormat::INT4).scale(ScaleFormat::Fp16);
+    let nf4 = BlockFormat::new(ElementFormat::NF4).scale(ScaleFormat::Fp32);
+    let others = [
+        built(BlockFormat::new(ElementFormat::INT8)),
+        built(int4.block_size(128)),
+        built(nf4.block_size(64)),
+    ];
+    let packed = model_formats().into_iter().chain(others);
+    let packed = packed.map(|format| FragmentFormat::new(&format).map(WeightFormat::Packed));
+    let packed: Vec<WeightFormat> = packed.collect::<Result<_, _>>().map_err(EntryError::from)?;
+    let has_vendor = VendorTarget::is_there(gpu)?;
+    let mut targets: Vec<Box<dyn Target>> = Vec::new();
+    for &[rows, cols] in selection.shapes_or(&WEIGHTS) {
+        for &tokens in selection.tokens_or(&TOKENS) {
+            if has_vendor {
+                let vendor = VendorTarget::new(gpu.clone(), [rows, cols, tokens]);
+                targets.push(Box::new(vendor));
+            }
+            for &weights in std::iter::once(&WeightFormat::Dense).chain(&packed) {
+                let max_shared = gpu.properties().max_shared;
+                let entry =
+                    MatmulVariant::for_tokens(weights, tokens, FloatType::Bf16, max_shared);
+                let shape = Shape {
+                    rows,
+                    cols,
+                    tokens: Some(tokens),
+                };
+                targets.push(target(gpu, Rc::new(entry), shape, selection));
+            }
+        }
+    }
+    Ok(targets)
+}
+
+/// Attention of a step over caches in bf16 and packed, with heads of 128 features.
+fn attentions() -> Result<Vec<AttentionVariant>, BenchError> {
+    let fp4 = BlockFormat::new(ElementFormat::FP4_E2M1);
+    let formats = [
+        None,
+        Some(built(fp4)),
+        Some(built(fp4.scale(ScaleFormat::UE5M3).block_size(16))),
+        Some(built(BlockFormat::new(ElementFormat::FP8_E4M3))),
+        Some(built(BlockFormat::new(ElementFormat::INT8))),
+    ];
+    let variant = |format: &Option<BlockFormat>| {
+        AttentionVariant::new([format.as_ref(); 2], 128, AttentionRegime::Decode)
+    };
+    let variants: Result<_, _> = formats.iter().map(variant).collect();
+    variants.map_err(|error| BenchError::Launch(LaunchError::from(error)))
+}
