@@ -47,7 +47,7 @@ pub enum Destination<'a> {
 }
 
 /// One kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AppendKernel {
     variant: AppendVariant,
     loaded: Loaded,

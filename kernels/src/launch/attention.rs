@@ -54,7 +54,7 @@ pub struct AttentionOperands<'a> {
 }
 
 /// One kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct AttentionKernel {
     variant: AttentionVariant,
     loaded: Loaded,

@@ -48,7 +48,7 @@ pub struct BlockOperands<'a> {
 }
 
 /// One kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct BlockKernel {
     variant: Variant,
     id: String,

@@ -28,7 +28,7 @@ pub struct EmbedOperands<'a> {
 }
 
 /// The kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct EmbedKernel {
     loaded: Loaded,
 }

@@ -4,7 +4,7 @@ use super::{LaunchError, Slice};
 use mxlab_harness::device::{Argument, Device, Kernel};
 
 /// A kernel by its id.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Loaded {
     pub id: String,
     pub kernel: Kernel,

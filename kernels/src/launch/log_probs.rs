@@ -27,7 +27,7 @@ pub struct LogProbsOperands<'a> {
 }
 
 /// The kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct LogProbsKernel {
     loaded: Loaded,
 }

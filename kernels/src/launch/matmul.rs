@@ -126,7 +126,7 @@ pub struct MatmulOperands<'a> {
 }
 
 /// One kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct MatmulKernel {
     variant: MatmulVariant,
     loaded: Loaded,

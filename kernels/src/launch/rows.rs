@@ -37,7 +37,7 @@ pub enum RowFactor<'a> {
 }
 
 /// One kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct RowKernel {
     variant: RowVariant,
     loaded: Loaded,

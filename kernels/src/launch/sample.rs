@@ -25,7 +25,7 @@ pub struct SampleOperands<'a> {
 }
 
 /// The kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct SampleKernel {
     loaded: Loaded,
 }

@@ -13,6 +13,11 @@ pub struct Slice<'a> {
 }
 
 impl<'a> Slice<'a> {
+    /// All of a buffer.
+    pub const fn whole(buffer: &'a Buffer) -> Self {
+        Self { buffer, offset: 0 }
+    }
+
     /// A pointer to `bytes` bytes, aligned to `alignment`, for parameter `operand` of `kernel`.
     pub(super) fn argument(
         self,

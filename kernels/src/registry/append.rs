@@ -3,9 +3,10 @@
 //! Sizes of a problem: tokens, heads, head_dim, src_stride in elements, slots, capacity, seed. Tensors: src, cos, sin,
 //! positions, slot_of. Queries have no slots: their rows are those of tokens and heads.
 
+use super::task::{Image, download};
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
-    exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
+    Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
 use crate::fragment::bits::store;
@@ -255,60 +256,105 @@ struct AppendRunner {
 }
 
 impl Runner for AppendRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let size = |name| problem.size(name);
-        let (heads, head_dim, capacity) = (size("heads")?, size("head_dim")?, size("capacity")?);
-        let (slots, tokens) = (size("slots")?, size("tokens")?);
+        let head_dim = size("head_dim")?;
         let (rows, cache) = (self.variant.rows(problem)?, self.variant.cache());
-        let input = |name: &'static str| -> Result<Buffer, EntryError> {
-            Ok(self
-                .device
-                .upload(name, &problem.tensor(name)?.to_bytes())?)
+        let sizes = Sizes {
+            tokens: size("tokens")?,
+            heads: size("heads")?,
+            head_dim,
+            src_stride: size("src_stride")?,
+            slots: size("slots")?,
+            capacity: size("capacity")?,
+            seed: size("seed")? as u32,
         };
-        let output = |name: &'static str, bytes: usize| {
-            self.device.upload(name, &vec![UNTOUCHED; rows * bytes])
-        };
-        let (src, positions, slot_of) = (input("src")?, input("positions")?, input("slot_of")?);
-        let (cos, sin) = (input("cos")?, input("sin")?);
-        let codes = output("codes", cache.row_bytes(head_dim))?;
-        let scales = output("scales", cache.row_scale_bytes(head_dim).max(1))?;
-        fn whole(buffer: &Buffer) -> Slice<'_> {
-            Slice { buffer, offset: 0 }
-        }
+        let (src, positions) = (Image::of(problem, "src")?, Image::of(problem, "positions")?);
+        let slot_of = Image::of(problem, "slot_of")?;
+        let (cos, sin) = (Image::of(problem, "cos")?, Image::of(problem, "sin")?);
+        let codes = Image::untouched("codes", rows * cache.row_bytes(head_dim));
+        let scales = Image::untouched("scales", rows * cache.row_scale_bytes(head_dim).max(1));
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            Ok(AppendTask {
+                variant: self.variant,
+                kernel: self.kernel.clone(),
+                sizes,
+                src: upload(&src)?,
+                rope: [upload(&cos)?, upload(&sin)?],
+                positions: upload(&positions)?,
+                slot_of: upload(&slot_of)?,
+                codes: upload(&codes)?,
+                scales: upload(&scales)?,
+            })
+        }))
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Sizes {
+    tokens: usize,
+    heads: usize,
+    head_dim: usize,
+    src_stride: usize,
+    slots: usize,
+    capacity: usize,
+    seed: u32,
+}
+
+/// An append kernel and its buffers.
+struct AppendTask {
+    variant: AppendVariant,
+    kernel: AppendKernel,
+    sizes: Sizes,
+    src: Buffer,
+    /// Cosines and sines.
+    rope: [Buffer; 2],
+    positions: Buffer,
+    slot_of: Buffer,
+    codes: Buffer,
+    scales: Buffer,
+}
+
+impl Task for AppendTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
+        let Sizes {
+            slots, capacity, ..
+        } = self.sizes;
+        let codes = Slice::whole(&self.codes);
         let dst = match self.variant.kind() {
-            HeadKind::Queries => Destination::Rows(whole(&codes)),
+            HeadKind::Queries => Destination::Rows(codes),
             HeadKind::Keys | HeadKind::Values => Destination::Cache {
                 cache: Cache {
-                    codes: whole(&codes),
-                    scales: Some(whole(&scales)),
+                    codes,
+                    scales: Some(Slice::whole(&self.scales)),
                 },
-                slot_of: whole(&slot_of),
+                slot_of: Slice::whole(&self.slot_of),
                 slots,
                 capacity,
             },
         };
         let operands = AppendOperands {
-            tokens,
-            heads,
-            head_dim,
+            tokens: self.sizes.tokens,
+            heads: self.sizes.heads,
+            head_dim: self.sizes.head_dim,
             src: Dense {
-                first: whole(&src),
-                stride: size("src_stride")?,
+                first: Slice::whole(&self.src),
+                stride: self.sizes.src_stride,
             },
-            rope: Some([whole(&cos), whole(&sin)]),
-            positions: whole(&positions),
+            rope: Some(self.rope.each_ref().map(Slice::whole)),
+            positions: Slice::whole(&self.positions),
             dst,
-            seed: size("seed")? as u32,
+            seed: self.sizes.seed,
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let bytes = |buffer: &Buffer| -> Result<Tensor, EntryError> {
-            Ok(Tensor::of_bytes(&buffer.download::<u8>()?))
-        };
-        let stored = Tensor::from_bytes(self.variant.stored(), &codes.download::<u8>()?);
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let stored = download(&self.codes, self.variant.stored())?;
         let mut outputs = Outputs::from([("codes", stored)]);
         if self.variant.cache() != CacheFormat::Dense {
-            outputs.insert("scales", bytes(&scales)?);
+            outputs.insert("scales", download(&self.scales, ElementType::U8)?);
         }
         Ok(outputs)
     }

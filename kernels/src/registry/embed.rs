@@ -3,9 +3,10 @@
 //! Sizes of a problem: rows, vocabulary, cols, padded, dst_stride, table_stride and table_offset in elements, status.
 //! Tensors: table, tokens.
 
+use super::task::{Image, download};
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
-    exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
+    Tensor, UNTOUCHED, exactly,
 };
 use crate::launch::{Dense, EmbedKernel, EmbedOperands, LaunchError, Slice};
 use crate::ptx::EmbedVariant;
@@ -82,7 +83,8 @@ impl Entry for EmbedVariant {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
         let (padded, stride) = (problem.size("padded")?, problem.size("dst_stride")?);
         let (vocabulary, table) = (problem.size("vocabulary")?, problem.tensor("table")?);
-        let mut dst = Tensor::from_bytes(ElementType::U16, &untouched(rows, padded, stride));
+        let untouched = vec![UNTOUCHED; dst_bytes(rows, padded, stride)];
+        let mut dst = Tensor::from_bytes(ElementType::U16, &untouched);
         let mut status = problem.size("status")?;
         let tokens = &problem.tensor("tokens")?.bits;
         for (row, &token) in tokens.iter().enumerate() {
@@ -116,9 +118,9 @@ impl Entry for EmbedVariant {
     }
 }
 
-/// What dst is before.
-fn untouched(rows: usize, padded: usize, stride: usize) -> Vec<u8> {
-    vec![UNTOUCHED; 2 * ((rows - 1) * stride + padded)]
+/// Bytes of dst's buffer.
+const fn dst_bytes(rows: usize, padded: usize, stride: usize) -> usize {
+    2 * ((rows - 1) * stride + padded)
 }
 
 /// The kernel on a device.
@@ -128,46 +130,79 @@ struct EmbedRunner {
 }
 
 impl Runner for EmbedRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let size = |name| problem.size(name);
-        let (rows, padded, stride) = (size("rows")?, size("padded")?, size("dst_stride")?);
-        let input = |name: &'static str| -> Result<Buffer, EntryError> {
-            Ok(self
-                .device
-                .upload(name, &problem.tensor(name)?.to_bytes())?)
-        };
-        let (table, tokens) = (input("table")?, input("tokens")?);
-        let dst = self
-            .device
-            .upload("dst", &untouched(rows, padded, stride))?;
-        let status = self.device.upload("status", &[size("status")? as u32])?;
-        fn from(buffer: &Buffer, offset: usize) -> Slice<'_> {
-            Slice { buffer, offset }
-        }
+        let (rows, vocabulary, cols) = (size("rows")?, size("vocabulary")?, size("cols")?);
+        let (padded, dst_stride) = (size("padded")?, size("dst_stride")?);
+        let (table_stride, table_offset) = (size("table_stride")?, size("table_offset")?);
+        let (table, tokens) = (Image::of(problem, "table")?, Image::of(problem, "tokens")?);
+        let dst = Image::untouched("dst", dst_bytes(rows, padded, dst_stride));
+        let status = (size("status")? as u32).to_le_bytes().to_vec();
+        let status = Image::new("status", status);
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            Ok(EmbedTask {
+                kernel: self.kernel.clone(),
+                rows,
+                vocabulary,
+                cols,
+                padded,
+                dst_stride,
+                table_stride,
+                table_offset,
+                table: upload(&table)?,
+                tokens: upload(&tokens)?,
+                dst: upload(&dst)?,
+                status: upload(&status)?,
+            })
+        }))
+    }
+}
+
+/// The kernel and its buffers.
+struct EmbedTask {
+    kernel: EmbedKernel,
+    rows: usize,
+    vocabulary: usize,
+    cols: usize,
+    padded: usize,
+    dst_stride: usize,
+    table_stride: usize,
+    table_offset: usize,
+    table: Buffer,
+    tokens: Buffer,
+    dst: Buffer,
+    status: Buffer,
+}
+
+impl Task for EmbedTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
         let operands = EmbedOperands {
-            tokens: from(&tokens, 0),
-            rows,
-            vocabulary: size("vocabulary")?,
-            cols: size("cols")?,
-            padded,
+            tokens: Slice::whole(&self.tokens),
+            rows: self.rows,
+            vocabulary: self.vocabulary,
+            cols: self.cols,
+            padded: self.padded,
             table: Dense {
-                first: from(&table, 2 * size("table_offset")?),
-                stride: size("table_stride")?,
+                first: Slice {
+                    buffer: &self.table,
+                    offset: 2 * self.table_offset,
+                },
+                stride: self.table_stride,
             },
             dst: Dense {
-                first: from(&dst, 0),
-                stride,
+                first: Slice::whole(&self.dst),
+                stride: self.dst_stride,
             },
-            status: from(&status, 0),
+            status: Slice::whole(&self.status),
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let read = |element, buffer: &Buffer| -> Result<Tensor, EntryError> {
-            Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?))
-        };
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
         Ok(Outputs::from([
-            ("dst", read(ElementType::U16, &dst)?),
-            ("status", read(ElementType::U32, &status)?),
+            ("dst", download(&self.dst, ElementType::U16)?),
+            ("status", download(&self.status, ElementType::U32)?),
         ]))
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, targets.
 
+use super::task::{Image, download};
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
-    exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
+    Tensor, exactly,
 };
 use crate::format::FloatType;
 use crate::launch::{Dense, LaunchError, LogProbsKernel, LogProbsOperands, Slice};
@@ -150,46 +151,71 @@ struct LogProbsRunner {
 }
 
 impl Runner for LogProbsRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
-        let rows = problem.size("rows")?;
-        let input = |name: &'static str| -> Result<Buffer, EntryError> {
-            Ok(self
-                .device
-                .upload(name, &problem.tensor(name)?.to_bytes())?)
-        };
-        let output = |name: &'static str, bytes: usize| {
-            self.device.upload(name, &vec![UNTOUCHED; rows * bytes])
-        };
-        let (src, targets) = (input("src")?, input("targets")?);
-        let (max, argmax) = (output("max", 4)?, output("argmax", 4)?);
-        let (sum, target) = (output("sum", 8)?, output("target", 4)?);
-        fn whole(buffer: &Buffer) -> Slice<'_> {
-            Slice { buffer, offset: 0 }
-        }
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let src_stride = problem.size("src_stride")?;
+        let src = Image::of(problem, "src")?;
+        let targets = Image::of(problem, "targets")?;
+        let [max, argmax] = ["max", "argmax"].map(|name| Image::untouched(name, 4 * rows));
+        let sum = Image::untouched("sum", 8 * rows);
+        let target = Image::untouched("target", 4 * rows);
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            Ok(LogProbsTask {
+                kernel: self.kernel.clone(),
+                rows,
+                cols,
+                src_stride,
+                src: upload(&src)?,
+                targets: upload(&targets)?,
+                max: upload(&max)?,
+                argmax: upload(&argmax)?,
+                sum: upload(&sum)?,
+                target: upload(&target)?,
+            })
+        }))
+    }
+}
+
+/// The kernel and its buffers.
+struct LogProbsTask {
+    kernel: LogProbsKernel,
+    rows: usize,
+    cols: usize,
+    src_stride: usize,
+    src: Buffer,
+    targets: Buffer,
+    max: Buffer,
+    argmax: Buffer,
+    sum: Buffer,
+    target: Buffer,
+}
+
+impl Task for LogProbsTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
         let operands = LogProbsOperands {
-            rows,
-            cols: problem.size("cols")?,
+            rows: self.rows,
+            cols: self.cols,
             src: Dense {
-                first: whole(&src),
-                stride: problem.size("src_stride")?,
+                first: Slice::whole(&self.src),
+                stride: self.src_stride,
             },
-            targets: whole(&targets),
-            max: whole(&max),
-            argmax: whole(&argmax),
-            sum: whole(&sum),
-            target: whole(&target),
+            targets: Slice::whole(&self.targets),
+            max: Slice::whole(&self.max),
+            argmax: Slice::whole(&self.argmax),
+            sum: Slice::whole(&self.sum),
+            target: Slice::whole(&self.target),
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let words = |buffer: &Buffer| -> Result<Tensor, EntryError> {
-            let bytes = buffer.download::<u8>()?;
-            Ok(Tensor::from_bytes(ElementType::U32, &bytes))
-        };
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let words = |buffer| download(buffer, ElementType::U32);
         Ok(Outputs::from([
-            ("max", words(&max)?),
-            ("argmax", words(&argmax)?),
-            ("sum", words(&sum)?),
-            ("target", words(&target)?),
+            ("max", words(&self.max)?),
+            ("argmax", words(&self.argmax)?),
+            ("sum", words(&self.sum)?),
+            ("target", words(&self.target)?),
         ]))
     }
 }

@@ -18,12 +18,14 @@ mod sample;
 mod shuffle;
 mod substitute;
 mod sums;
+mod task;
 mod tensor;
 mod verify;
 
 pub use expected::{Expectation, Expected, Range, exactly};
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
 pub use substitute::Substitute;
+pub use task::{Prepared, Runner, Task};
 pub use tensor::{ElementType, Tensor};
 pub use verify::{Failure, Mismatch, verify, verify_against};
 
@@ -34,7 +36,7 @@ use crate::ptx::{
     AppendVariant, AttentionVariant, EmbedVariant, LogProbsVariant, MatmulVariant, RowVariant,
     SampleVariant, ShuffleVariant, Variant,
 };
-use mxlab_harness::device::{Device, Stream};
+use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
 /// One kernel.
@@ -129,15 +131,6 @@ pub struct Shape {
     pub cols: usize,
     /// Tokens that weights are multiplied by; `None` for as many as a thread block has.
     pub tokens: Option<usize>,
-}
-
-/// A kernel on a device.
-pub trait Runner {
-    /// Runs it on a problem.
-    ///
-    /// # Errors
-    /// If the problem does not fit, or the device stops the kernel.
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError>;
 }
 
 /// Why a kernel, or its reference, has no result.

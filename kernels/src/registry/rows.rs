@@ -3,9 +3,10 @@
 //! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
 //! or src (gate) and up; positions where the format rounds stochastically.
 
+use super::task::{Image, download};
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
-    exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
+    Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::launch::{Dense, LaunchError, RowFactor, RowKernel, RowOperands, Slice};
@@ -273,46 +274,84 @@ struct RowRunner {
 }
 
 impl Runner for RowRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
-        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let upload = |name: &'static str| -> Result<Buffer, EntryError> {
-            Ok(self
-                .device
-                .upload(name, &problem.tensor(name)?.to_bytes())?)
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
+        let size = |name| problem.size(name);
+        let (rows, cols, seed) = (size("rows")?, size("cols")?, size("seed")? as u32);
+        let strides = [size("dst_stride")?, size("src_stride")?, size("up_stride")?];
+        let operation = self.variant.operation();
+        let src = Image::of(problem, "src")?;
+        let positions = Image::of(problem, "positions")?;
+        let factor = match operation {
+            RowOperation::Norm => Some(Image::of(problem, "gain")?),
+            RowOperation::Swiglu => Some(Image::of(problem, "up")?),
+            RowOperation::Copy => None,
         };
-        let (src, positions) = (upload("src")?, upload("positions")?);
-        let factor = upload(match self.variant.operation() {
-            RowOperation::Norm => "gain",
-            RowOperation::Swiglu => "up",
-            RowOperation::Copy => "src",
-        })?;
-        let dst_stride = problem.size("dst_stride")?;
-        let bytes = vec![UNTOUCHED; 2 * len(rows, cols, dst_stride)];
-        let dst = self.device.upload("dst", &bytes)?;
-        fn whole(buffer: &Buffer, stride: usize) -> Dense<'_> {
-            let first = Slice { buffer, offset: 0 };
-            Dense { first, stride }
-        }
-        let by = match self.variant.operation() {
-            RowOperation::Norm => {
-                let eps = problem.tensor("eps")?.values()[0];
-                RowFactor::Gain(whole(&factor, cols).first, eps)
-            }
-            RowOperation::Swiglu => RowFactor::Up(whole(&factor, problem.size("up_stride")?)),
-            RowOperation::Copy => RowFactor::One,
+        let eps = match operation {
+            RowOperation::Norm => problem.tensor("eps")?.values()[0],
+            RowOperation::Swiglu | RowOperation::Copy => 0.0,
+        };
+        let dst = Image::untouched("dst", 2 * len(rows, cols, strides[0]));
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            Ok(RowTask {
+                kernel: self.kernel.clone(),
+                operation,
+                rows,
+                cols,
+                strides,
+                seed,
+                eps,
+                dst: upload(&dst)?,
+                src: upload(&src)?,
+                factor: factor.as_ref().map(upload).transpose()?,
+                positions: upload(&positions)?,
+            })
+        }))
+    }
+}
+
+/// A row kernel and its buffers.
+struct RowTask {
+    kernel: RowKernel,
+    operation: RowOperation,
+    rows: usize,
+    cols: usize,
+    /// Of dst, src and up.
+    strides: [usize; 3],
+    seed: u32,
+    eps: f32,
+    dst: Buffer,
+    src: Buffer,
+    factor: Option<Buffer>,
+    positions: Buffer,
+}
+
+impl Task for RowTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
+        let matrix = |buffer, stride| Dense {
+            first: Slice::whole(buffer),
+            stride,
+        };
+        let [dst, src, up] = self.strides;
+        let by = match (self.operation, &self.factor) {
+            (RowOperation::Norm, Some(gain)) => RowFactor::Gain(Slice::whole(gain), self.eps),
+            (RowOperation::Swiglu, Some(factor)) => RowFactor::Up(matrix(factor, up)),
+            _ => RowFactor::One,
         };
         let operands = RowOperands {
-            rows,
-            cols,
-            dst: whole(&dst, dst_stride),
-            src: whole(&src, problem.size("src_stride")?),
+            rows: self.rows,
+            cols: self.cols,
+            dst: matrix(&self.dst, dst),
+            src: matrix(&self.src, src),
             by,
-            positions: Some(whole(&positions, rows).first),
-            seed: problem.size("seed")? as u32,
+            positions: Some(Slice::whole(&self.positions)),
+            seed: self.seed,
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let dst = Tensor::from_bytes(ElementType::Bf16, &dst.download::<u8>()?);
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let dst = download(&self.dst, ElementType::Bf16)?;
         Ok(Outputs::from([("dst", dst)]))
     }
 }

@@ -2,9 +2,10 @@
 //!
 //! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, random, temperature, top_p.
 
+use super::task::{Image, download};
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
-    Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, ProblemError, Runner,
+    Shape, Task, Tensor, exactly,
 };
 use crate::format::FloatType;
 use crate::launch::{Dense, LaunchError, SampleKernel, SampleOperands, Slice};
@@ -229,33 +230,57 @@ struct SampleRunner {
 }
 
 impl Runner for SampleRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
-        let rows = problem.size("rows")?;
-        let input = |name: &'static str| -> Result<Buffer, EntryError> {
-            Ok(self
-                .device
-                .upload(name, &problem.tensor(name)?.to_bytes())?)
-        };
-        let (src, random) = (input("src")?, input("random")?);
-        let tokens = self.device.upload("tokens", &vec![UNTOUCHED; 4 * rows])?;
-        fn whole(buffer: &Buffer) -> Slice<'_> {
-            Slice { buffer, offset: 0 }
-        }
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let (src_stride, sampling) = (problem.size("src_stride")?, sampling(problem)?);
+        let (src, random) = (Image::of(problem, "src")?, Image::of(problem, "random")?);
+        let tokens = Image::untouched("tokens", 4 * rows);
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            Ok(SampleTask {
+                kernel: self.kernel.clone(),
+                rows,
+                cols,
+                src_stride,
+                sampling,
+                src: upload(&src)?,
+                random: upload(&random)?,
+                tokens: upload(&tokens)?,
+            })
+        }))
+    }
+}
+
+/// The kernel and its buffers.
+struct SampleTask {
+    kernel: SampleKernel,
+    rows: usize,
+    cols: usize,
+    src_stride: usize,
+    sampling: Sampling,
+    src: Buffer,
+    random: Buffer,
+    tokens: Buffer,
+}
+
+impl Task for SampleTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
         let operands = SampleOperands {
-            rows,
-            cols: problem.size("cols")?,
+            rows: self.rows,
+            cols: self.cols,
             src: Dense {
-                first: whole(&src),
-                stride: problem.size("src_stride")?,
+                first: Slice::whole(&self.src),
+                stride: self.src_stride,
             },
-            random: whole(&random),
-            sampling: sampling(problem)?,
-            tokens: whole(&tokens),
+            random: Slice::whole(&self.random),
+            sampling: self.sampling,
+            tokens: Slice::whole(&self.tokens),
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let bytes = tokens.download::<u8>()?;
-        let tokens = Tensor::from_bytes(ElementType::U32, &bytes);
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let tokens = download(&self.tokens, ElementType::U32)?;
         Ok(Outputs::from([("tokens", tokens)]))
     }
 }

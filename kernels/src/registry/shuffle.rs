@@ -3,9 +3,10 @@
 //! Sizes of a problem: rows, cols, src_stride in bytes, of codes; format, which of those that the kernel is for. Tensors: src,
 //! codes or scales. What is written counts only where there is no fault, as for its user.
 
+use super::task::Image;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
-    Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, ProblemError, Runner,
+    Shape, Task, Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{
     BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
@@ -284,39 +285,70 @@ struct ShuffleRunner {
 }
 
 impl Runner for ShuffleRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let format = self.variant.format(problem)?;
-        let src = problem.tensor("src")?;
-        let bytes = self.variant.dst_bytes(problem)?;
-        let dst = self.device.upload("dst", &vec![UNTOUCHED; bytes])?;
+        let (format, src_stride) = (self.variant.format(problem)?, problem.size("src_stride")?);
+        let dst = Image::untouched("dst", self.variant.dst_bytes(problem)?);
         // That of all scales, which a scan finds.
-        let is_scan = matches!(self.variant, ShuffleVariant::Scan(_));
-        let largest = src.bits.iter().copied().max().filter(|_| !is_scan);
-        let largest = self.device.upload("largest", &[largest.unwrap_or(0)])?;
-        let fault = self.device.upload("fault", &[ShuffleFault::NONE.0])?;
-        let src = self.device.upload("src", &src.to_bytes())?;
-        fn whole(buffer: &Buffer) -> Slice<'_> {
-            Slice { buffer, offset: 0 }
-        }
+        let scales = problem.tensor("src")?.bits.iter().copied();
+        let largest = match self.variant {
+            ShuffleVariant::Scan(_) => 0,
+            _ => scales.max().unwrap_or(0),
+        };
+        let src = Image::of(problem, "src")?;
+        Ok(Prepared::new(move || {
+            Ok(ShuffleTask {
+                variant: self.variant,
+                kernel: self.kernel.clone(),
+                format,
+                rows,
+                cols,
+                src_stride,
+                src: src.upload(&self.device)?,
+                dst: dst.upload(&self.device)?,
+                fault: self.device.upload("fault", &[ShuffleFault::NONE.0])?,
+                largest: self.device.upload("largest", &[largest])?,
+            })
+        }))
+    }
+}
+
+/// A shuffle kernel and its buffers.
+struct ShuffleTask {
+    variant: ShuffleVariant,
+    kernel: ShuffleKernel,
+    format: WeightFormat,
+    rows: usize,
+    cols: usize,
+    src_stride: usize,
+    src: Buffer,
+    dst: Buffer,
+    fault: Buffer,
+    largest: Buffer,
+}
+
+impl Task for ShuffleTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
         let operands = ShuffleOperands {
-            format,
-            rows,
-            cols,
-            src: whole(&src),
-            src_stride: problem.size("src_stride")?,
-            dst: Some(whole(&dst)),
-            fault: Some(whole(&fault)),
-            largest: Some(whole(&largest)),
+            format: self.format,
+            rows: self.rows,
+            cols: self.cols,
+            src: Slice::whole(&self.src),
+            src_stride: self.src_stride,
+            dst: Some(Slice::whole(&self.dst)),
+            fault: Some(Slice::whole(&self.fault)),
+            largest: Some(Slice::whole(&self.largest)),
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let fault = ShuffleFault(fault.download::<u64>()?[0]);
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let fault = ShuffleFault(self.fault.download::<u64>()?[0]);
         let dst = match fault == ShuffleFault::NONE {
-            true => dst.download::<u8>()?,
-            false => vec![UNTOUCHED; bytes],
+            true => self.dst.download::<u8>()?,
+            false => vec![UNTOUCHED; self.dst.bytes()],
         };
-        let largest = largest.download::<u32>()?[0];
+        let largest = self.largest.download::<u32>()?[0];
         Ok(outputs(&self.variant, dst, fault, largest))
     }
 }

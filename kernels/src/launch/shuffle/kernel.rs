@@ -31,7 +31,7 @@ pub struct ShuffleOperands<'a> {
 }
 
 /// One kernel, loaded.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct ShuffleKernel {
     variant: ShuffleVariant,
     pub(super) loaded: Loaded,

@@ -5,8 +5,9 @@ use crate::fragment::bits::store;
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::launch::{AttentionKernel, AttentionOperands, Cache, Dense, Slice, Split};
 use crate::ptx::{AttentionRegime, AttentionVariant};
+use crate::registry::task::{Image, download};
 use crate::registry::{
-    ElementType, EntryError, Outputs, Problem, ProblemError, Runner, Tensor, UNTOUCHED,
+    ElementType, EntryError, Outputs, Prepared, Problem, ProblemError, Runner, Task,
 };
 use mxlab_harness::device::{Buffer, Device, Stream};
 
@@ -40,83 +41,116 @@ impl Side {
     }
 }
 
-impl AttentionRunner {
-    fn upload(&self, problem: &Problem, name: &'static str) -> Result<Buffer, EntryError> {
-        Ok(self
-            .device
-            .upload(name, &problem.tensor(name)?.to_bytes())?)
+impl Runner for AttentionRunner {
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
+        let sizes = Sizes::of(problem)?;
+        let all = Sequence::all(problem)?;
+        let (sequences, longest) = (all.len(), all.iter().map(|s| s.tokens).max().unwrap_or(0));
+        let src = Image::of(problem, "src")?;
+        let table = Image::of(problem, "sequences")?;
+        let dst = Image::untouched("dst", 2 * sizes.dst_len());
+        let cache = |side: Side| -> Result<_, EntryError> {
+            let codes = Image::new(side.codes, side.stored(problem, sizes.head_dim)?);
+            let scales = match side.format {
+                CacheFormat::Dense => None,
+                CacheFormat::Packed { .. } => Some(Image::of(problem, side.scales)?),
+            };
+            Ok((codes, scales))
+        };
+        let [keys, values] = self.variant.sides().map(cache);
+        let (keys, values) = (keys?, values?);
+        let blocks = self
+            .kernel
+            .blocks(sequences, longest, sizes.kv_heads, sizes.group);
+        let sums = blocks * sizes.splits * self.variant.partial_bytes();
+        let is_split = self.variant.regime() == AttentionRegime::Decode;
+        let split = is_split.then(|| {
+            let arrivals = Image::new("arrivals", vec![0; 4 * blocks.max(1)]);
+            [Image::untouched("workspace", sums.max(16)), arrivals]
+        });
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            let cache = |(codes, scales): &(Image, Option<Image>)| {
+                let scales = scales.as_ref().map(upload).transpose()?;
+                Ok::<_, EntryError>((upload(codes)?, scales))
+            };
+            let split = split.as_ref().map(|[workspace, arrivals]| {
+                Ok::<_, EntryError>([upload(workspace)?, upload(arrivals)?])
+            });
+            Ok(AttentionTask {
+                kernel: self.kernel.clone(),
+                sizes,
+                sequences,
+                longest,
+                src: upload(&src)?,
+                table: upload(&table)?,
+                dst: upload(&dst)?,
+                keys: cache(&keys)?,
+                values: cache(&values)?,
+                split: split.transpose()?,
+            })
+        }))
     }
 }
 
-impl Runner for AttentionRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
-        let sizes = Sizes::of(problem)?;
-        let sequences = Sequence::all(problem)?;
-        let longest = sequences.iter().map(|s| s.tokens).max().unwrap_or(0);
-        fn whole(buffer: &Buffer) -> Slice<'_> {
-            Slice { buffer, offset: 0 }
+/// An attention kernel and its buffers.
+struct AttentionTask {
+    kernel: AttentionKernel,
+    sizes: Sizes,
+    sequences: usize,
+    /// Tokens of the longest.
+    longest: usize,
+    src: Buffer,
+    table: Buffer,
+    dst: Buffer,
+    /// Codes and scales.
+    keys: (Buffer, Option<Buffer>),
+    values: (Buffer, Option<Buffer>),
+    /// Workspace and arrivals.
+    split: Option<[Buffer; 2]>,
+}
+
+impl Task for AttentionTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
+        fn cache((codes, scales): &(Buffer, Option<Buffer>)) -> Cache<'_> {
+            Cache {
+                codes: Slice::whole(codes),
+                scales: scales.as_ref().map(Slice::whole),
+            }
         }
-        let src = self.upload(problem, "src")?;
-        let table = self.upload(problem, "sequences")?;
-        let dst = self
-            .device
-            .upload("dst", &vec![UNTOUCHED; 2 * sizes.dst_len()])?;
-        let mut caches = Vec::new();
-        for side in self.variant.sides() {
-            let codes = self
-                .device
-                .upload(side.codes, &side.stored(problem, sizes.head_dim)?)?;
-            let scales = match side.format {
-                CacheFormat::Dense => None,
-                CacheFormat::Packed { .. } => Some(self.upload(problem, side.scales)?),
-            };
-            caches.push((codes, scales));
-        }
-        let cache = |index: usize| Cache {
-            codes: whole(&caches[index].0),
-            scales: caches[index].1.as_ref().map(whole),
-        };
-        let blocks = self
-            .kernel
-            .blocks(sequences.len(), longest, sizes.kv_heads, sizes.group);
-        let is_split = self.variant.regime() == AttentionRegime::Decode;
-        let sums = blocks * sizes.splits * self.variant.partial_bytes();
-        let workspace = self
-            .device
-            .upload("workspace", &vec![UNTOUCHED; sums.max(16)])?;
-        let arrivals = self.device.upload("arrivals", &vec![0u32; blocks.max(1)])?;
+        let sizes = self.sizes;
+        let split = self.split.as_ref().map(|[workspace, arrivals]| Split {
+            parts: sizes.splits,
+            workspace,
+            arrivals,
+        });
         let operands = AttentionOperands {
-            sequences: sequences.len(),
-            longest,
+            sequences: self.sequences,
+            longest: self.longest,
             tokens: sizes.tokens,
             kv_heads: sizes.kv_heads,
             group: sizes.group,
             head_dim: sizes.head_dim,
             scale: sizes.scale,
-            src: whole(&src),
+            src: Slice::whole(&self.src),
             dst: Dense {
-                first: whole(&dst),
+                first: Slice::whole(&self.dst),
                 stride: sizes.dst_stride,
             },
             slots: sizes.slots,
             capacity: sizes.capacity,
-            keys: cache(0),
-            values: cache(1),
-            table: whole(&table),
-            split: is_split.then_some(Split {
-                parts: sizes.splits,
-                workspace: &workspace,
-                arrivals: &arrivals,
-            }),
+            keys: cache(&self.keys),
+            values: cache(&self.values),
+            table: Slice::whole(&self.table),
+            split,
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let tensor = |element, buffer: &Buffer| -> Result<Tensor, EntryError> {
-            Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?))
-        };
-        let mut outputs = Outputs::from([("dst", tensor(ElementType::Bf16, &dst)?)]);
-        if is_split {
-            outputs.insert("arrivals", tensor(ElementType::U32, &arrivals)?);
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let mut outputs = Outputs::from([("dst", download(&self.dst, ElementType::Bf16)?)]);
+        if let Some([_, arrivals]) = &self.split {
+            outputs.insert("arrivals", download(arrivals, ElementType::U32)?);
         }
         Ok(outputs)
     }

@@ -4,7 +4,10 @@ use super::WORKSPACE;
 use super::sizes::{Sizes, View};
 use crate::launch::{BlockKernel, BlockOperands, Dense, Slice};
 use crate::ptx::{Family, Variant};
-use crate::registry::{ElementType, EntryError, Outputs, Problem, Runner, Tensor, UNTOUCHED};
+use crate::registry::task::{Image, download};
+use crate::registry::{
+    ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task, UNTOUCHED,
+};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// A kernel of a block family on a device.
@@ -14,99 +17,132 @@ pub(super) struct BlockRunner {
     pub kernel: BlockKernel,
 }
 
-impl BlockRunner {
-    /// A buffer that holds nothing yet, of `bytes` bytes.
-    fn untouched(&self, name: &'static str, bytes: usize) -> Result<Buffer, EntryError> {
-        Ok(self.device.upload(name, &vec![UNTOUCHED; bytes])?)
-    }
-
-    fn input(&self, problem: &Problem, name: &'static str) -> Result<Buffer, EntryError> {
-        let tensor = problem.tensor(name)?;
-        Ok(self.device.upload(name, &tensor.to_bytes())?)
-    }
-
-    fn output(&self, buffer: &Buffer, element: ElementType) -> Result<Tensor, EntryError> {
-        Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?))
-    }
-}
-
 impl Runner for BlockRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let (variant, sizes) = (&self.variant, Sizes::of(problem)?);
-        let format = variant.format();
-        let dense = ElementType::from(variant.dense());
-        let input = |is_read: bool, name| is_read.then(|| self.input(problem, name)).transpose();
+        let (format, family) = (variant.format(), variant.family());
+        let input = |is_read: bool, name| is_read.then(|| Image::of(problem, name)).transpose();
         let src = input(variant.reads_dense(), "src")?;
-        let (tensor_scale, workspace) = match variant.family() {
-            Family::TensorScale => {
-                let workspace = self.device.upload("workspace", &WORKSPACE)?;
-                (Some(self.untouched("tensor_scale", 4)?), Some(workspace))
-            }
+        let (tensor_scale, workspace) = match family {
+            Family::TensorScale => (
+                Some(Image::untouched("tensor_scale", 4)),
+                Some(Image::new("workspace", WORKSPACE.to_vec())),
+            ),
             _ => (input(variant.reads_tensor_scale(), "tensor_scale")?, None),
         };
         let (code_bytes, _) = format.packed_bytes(sizes.rows, sizes.cols);
         let blocks = sizes.rows * format.blocks_per_row(sizes.cols);
-        let scale_bytes = blocks * format.scale().storage_bytes();
-        let codes = match variant.family() {
+        let codes = match family {
             Family::Dequantize => {
                 let mut bytes = vec![UNTOUCHED; sizes.codes_offset];
                 bytes.extend(problem.tensor("codes")?.to_bytes());
-                Some(self.device.upload("codes", &bytes)?)
+                Some(Image::new("codes", bytes))
             }
-            _ if variant.writes_codes() => {
-                Some(self.untouched("codes", sizes.codes_offset + code_bytes)?)
+            _ => {
+                let bytes = sizes.codes_offset + code_bytes;
+                let is_written = variant.writes_codes();
+                is_written.then(|| Image::untouched("codes", bytes))
             }
-            _ => None,
         };
-        let scales = match variant.family().reads_scales() {
-            true => Some(self.input(problem, "scales")?),
-            false if variant.family().stores_scales() => {
-                Some(self.untouched("scales", scale_bytes)?)
+        let scales = match family.reads_scales() {
+            true => Some(Image::of(problem, "scales")?),
+            false => {
+                let bytes = blocks * format.scale().storage_bytes();
+                let is_written = family.stores_scales();
+                is_written.then(|| Image::untouched("scales", bytes))
             }
-            false => None,
         };
-        let dst = (variant.writes_dense() && !sizes.is_in_place)
-            .then(|| self.untouched("dst", sizes.len(sizes.dst) * dense.bytes()))
-            .transpose()?;
-        let written = if sizes.is_in_place { &src } else { &dst };
+        let dst_bytes = sizes.len(sizes.dst) * variant.dense().bytes();
+        let has_dst = variant.writes_dense() && !sizes.is_in_place;
+        let dst = has_dst.then(|| Image::untouched("dst", dst_bytes));
+        Ok(Prepared::new(move || {
+            let upload = |image: &Option<Image>| {
+                let image = image.as_ref();
+                image.map(|image| image.upload(&self.device)).transpose()
+            };
+            Ok(BlockTask {
+                variant: self.variant,
+                kernel: self.kernel.clone(),
+                sizes,
+                src: upload(&src)?,
+                dst: upload(&dst)?,
+                codes: upload(&codes)?,
+                scales: upload(&scales)?,
+                tensor_scale: upload(&tensor_scale)?,
+                workspace: upload(&workspace)?,
+            })
+        }))
+    }
+}
+
+/// A kernel of a block family and its buffers.
+struct BlockTask {
+    variant: Variant,
+    kernel: BlockKernel,
+    sizes: Sizes,
+    src: Option<Buffer>,
+    /// Where it is another buffer than src.
+    dst: Option<Buffer>,
+    codes: Option<Buffer>,
+    scales: Option<Buffer>,
+    tensor_scale: Option<Buffer>,
+    workspace: Option<Buffer>,
+}
+
+impl BlockTask {
+    /// The dense tensor that is written.
+    const fn written(&self) -> Option<&Buffer> {
+        match self.sizes.is_in_place {
+            true => self.src.as_ref(),
+            false => self.dst.as_ref(),
+        }
+    }
+}
+
+impl Task for BlockTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
+        let (sizes, width) = (&self.sizes, self.variant.dense().bytes());
         let view = |buffer, view: View| Dense {
             first: Slice {
                 buffer,
-                offset: view.offset * dense.bytes(),
+                offset: view.offset * width,
             },
             stride: view.stride,
         };
-        let slice = |buffer, offset| Slice { buffer, offset };
+        let codes = self.codes.as_ref().map(|buffer| Slice {
+            buffer,
+            offset: sizes.codes_offset,
+        });
         let operands = BlockOperands {
             rows: sizes.rows,
             cols: sizes.cols,
-            src: src.as_ref().map(|buffer| view(buffer, sizes.src)),
-            dst: written.as_ref().map(|buffer| view(buffer, sizes.dst)),
-            codes: codes
-                .as_ref()
-                .map(|buffer| slice(buffer, sizes.codes_offset)),
-            scales: scales.as_ref().map(|buffer| slice(buffer, 0)),
-            tensor_scale: tensor_scale.as_ref(),
-            workspace: workspace.as_ref(),
+            src: self.src.as_ref().map(|buffer| view(buffer, sizes.src)),
+            dst: self.written().map(|buffer| view(buffer, sizes.dst)),
+            codes,
+            scales: self.scales.as_ref().map(Slice::whole),
+            tensor_scale: self.tensor_scale.as_ref(),
+            workspace: self.workspace.as_ref(),
             first_row: sizes.first_row,
             seed: sizes.seed,
             max_blocks: sizes.max_blocks,
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let mut outputs = Outputs::new();
-        if let (Some(workspace), Some(scale)) = (&workspace, &tensor_scale) {
-            outputs.insert("tensor_scale", self.output(scale, ElementType::F32)?);
-            outputs.insert("workspace", self.output(workspace, ElementType::F32)?);
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let (variant, mut outputs) = (&self.variant, Outputs::new());
+        if let (Some(workspace), Some(scale)) = (&self.workspace, &self.tensor_scale) {
+            outputs.insert("tensor_scale", download(scale, ElementType::F32)?);
+            outputs.insert("workspace", download(workspace, ElementType::F32)?);
         }
-        if let (true, Some(codes)) = (variant.writes_codes(), &codes) {
-            outputs.insert("codes", self.output(codes, ElementType::U8)?);
+        if let (true, Some(codes)) = (variant.writes_codes(), &self.codes) {
+            outputs.insert("codes", download(codes, ElementType::U8)?);
         }
-        if let (true, Some(scales)) = (variant.family().stores_scales(), &scales) {
-            outputs.insert("scales", self.output(scales, variant.scale_element())?);
+        if let (true, Some(scales)) = (variant.family().stores_scales(), &self.scales) {
+            outputs.insert("scales", download(scales, variant.scale_element())?);
         }
-        if let (true, Some(dst)) = (variant.writes_dense(), written) {
-            outputs.insert("dst", self.output(dst, dense)?);
+        if let (true, Some(dst)) = (variant.writes_dense(), self.written()) {
+            outputs.insert("dst", download(dst, variant.dense().into())?);
         }
         Ok(outputs)
     }

@@ -7,6 +7,7 @@ use std::num::NonZeroU32;
 const MAX_EXTENT: usize = 1 << 26;
 
 /// The sizes of a problem.
+#[derive(Clone, Copy)]
 pub(super) struct Sizes {
     pub rows: usize,
     pub cols: usize,

@@ -3,7 +3,8 @@
 use super::Sizes;
 use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, Split, Weights};
 use crate::ptx::MatmulVariant;
-use crate::registry::{ElementType, EntryError, Outputs, Problem, Runner, Tensor, UNTOUCHED};
+use crate::registry::task::{Image, download};
+use crate::registry::{ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// A matmul kernel on a device.
@@ -13,77 +14,104 @@ pub(super) struct MatmulRunner {
     pub kernel: MatmulKernel,
 }
 
-impl MatmulRunner {
-    fn input(&self, problem: &Problem, name: &'static str) -> Result<Option<Buffer>, EntryError> {
-        let tensor = problem.tensors.get(name);
-        let upload = |tensor: &Tensor| self.device.upload(name, &tensor.to_bytes());
-        Ok(tensor.map(upload).transpose()?)
-    }
-}
-
 impl Runner for MatmulRunner {
-    fn run(&self, stream: &Stream, problem: &Problem) -> Result<Outputs, EntryError> {
+    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let sizes = Sizes::of(problem)?;
         let fragments = self.variant.fragments(&sizes, problem)?;
-        let weights = Weights::upload(&self.device, "weights", &fragments)?;
-        let src = self
-            .device
-            .upload("src", &problem.tensor("src")?.to_bytes())?;
-        let bias = self.input(problem, "bias")?;
-        let residual = self.input(problem, "residual")?;
-        let width = self.variant.output().bytes();
-        let dst = match (&residual, sizes.is_in_place) {
-            (Some(_), true) => None,
-            _ => Some(
-                self.device
-                    .upload("dst", &vec![UNTOUCHED; sizes.dst_len() * width])?,
-            ),
+        let given = |name| -> Result<Option<Image>, EntryError> {
+            let is_there = problem.tensors.contains_key(name);
+            Ok(is_there.then(|| Image::of(problem, name)).transpose()?)
         };
-        let written = dst.as_ref().or(residual.as_ref());
-        let written = written.expect("one of the two is there");
-        fn whole(buffer: &Buffer) -> Slice<'_> {
-            Slice { buffer, offset: 0 }
-        }
+        let src = Image::of(problem, "src")?;
+        let (bias, residual) = (given("bias")?, given("residual")?);
+        let is_in_place = sizes.is_in_place && residual.is_some();
+        let output = ElementType::from(self.variant.output());
+        let (dst, residual) = match residual {
+            Some(residual) if is_in_place => (residual, None),
+            residual => {
+                let dst = Image::untouched("dst", sizes.dst_len() * output.bytes());
+                (dst, residual)
+            }
+        };
         let shape = self.variant.regime().shape();
         let blocks = sizes.rows.div_ceil(shape.rows() as usize)
             * sizes.tokens.div_ceil(shape.tokens() as usize);
         let sums = blocks * sizes.parts * self.variant.sums_bytes();
-        let buffers = (sizes.parts > 1).then(|| -> Result<_, EntryError> {
-            let workspace = self.device.upload("workspace", &vec![UNTOUCHED; sums])?;
-            Ok((
-                workspace,
-                self.device.upload("arrivals", &vec![0u32; blocks])?,
-            ))
+        let split = (sizes.parts > 1).then(|| {
+            let arrivals = Image::new("arrivals", vec![0; 4 * blocks]);
+            [Image::untouched("workspace", sums), arrivals]
         });
-        let buffers = buffers.transpose()?;
-        let split = buffers.as_ref().map(|(workspace, arrivals)| Split {
-            parts: sizes.parts,
+        Ok(Prepared::new(move || {
+            let upload = |image: &Image| image.upload(&self.device);
+            let split = split.as_ref().map(|[workspace, arrivals]| {
+                Ok::<_, EntryError>([upload(workspace)?, upload(arrivals)?])
+            });
+            Ok(MatmulTask {
+                kernel: self.kernel.clone(),
+                sizes,
+                output,
+                is_in_place,
+                weights: Weights::upload(&self.device, "weights", &fragments)?,
+                src: upload(&src)?,
+                dst: upload(&dst)?,
+                bias: bias.as_ref().map(upload).transpose()?,
+                residual: residual.as_ref().map(upload).transpose()?,
+                split: split.transpose()?,
+            })
+        }))
+    }
+}
+
+/// A matmul kernel and its buffers.
+struct MatmulTask {
+    kernel: MatmulKernel,
+    sizes: Sizes,
+    /// What y is of.
+    output: ElementType,
+    /// Whether the residual is y.
+    is_in_place: bool,
+    weights: Weights,
+    src: Buffer,
+    dst: Buffer,
+    bias: Option<Buffer>,
+    /// Where it is another buffer than y.
+    residual: Option<Buffer>,
+    /// Workspace and arrivals.
+    split: Option<[Buffer; 2]>,
+}
+
+impl Task for MatmulTask {
+    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
+        let residual = self.residual.as_ref();
+        let split = self.split.as_ref().map(|[workspace, arrivals]| Split {
+            parts: self.sizes.parts,
             workspace,
             arrivals,
         });
         let operands = MatmulOperands {
-            split,
-            weights: &weights,
-            tokens: sizes.tokens,
+            weights: &self.weights,
+            tokens: self.sizes.tokens,
             src: Dense {
-                first: whole(&src),
-                stride: sizes.src_stride,
+                first: Slice::whole(&self.src),
+                stride: self.sizes.src_stride,
             },
             dst: Dense {
-                first: whole(written),
-                stride: sizes.dst_stride,
+                first: Slice::whole(&self.dst),
+                stride: self.sizes.dst_stride,
             },
-            bias: bias.as_ref().map(whole),
-            residual: residual.as_ref().map(whole),
+            bias: self.bias.as_ref().map(Slice::whole),
+            residual: residual
+                .or(self.is_in_place.then_some(&self.dst))
+                .map(Slice::whole),
+            split,
         };
-        self.kernel.launch(stream, &operands)?;
-        stream.synchronize()?;
-        let bytes = written.download::<u8>()?;
-        let output = Tensor::from_bytes(self.variant.output().into(), &bytes);
-        let mut outputs = Outputs::from([("dst", output)]);
-        if let Some((_, arrivals)) = &buffers {
-            let bytes = arrivals.download::<u8>()?;
-            outputs.insert("arrivals", Tensor::from_bytes(ElementType::U32, &bytes));
+        Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn outputs(&self) -> Result<Outputs, EntryError> {
+        let mut outputs = Outputs::from([("dst", download(&self.dst, self.output)?)]);
+        if let Some([_, arrivals]) = &self.split {
+            outputs.insert("arrivals", download(arrivals, ElementType::U32)?);
         }
         Ok(outputs)
     }
