@@ -1,7 +1,7 @@
 //! Two records: what became faster, slower, stayed the same, or cannot be told.
 
-use crate::record::{BenchMachine, BenchRecord, Measured, RoofRecord};
 use crate::Case;
+use crate::record::{BenchMachine, BenchRecord, Measured, RoofRecord};
 use mxlab_harness::measure::{Comparison, Verdict};
 use serde::Serialize;
 
@@ -51,7 +51,10 @@ pub fn compare(before: &BenchRecord, after: &BenchRecord, threshold: f64) -> Rep
     let mut compared = Vec::new();
     let mut only_before = Vec::new();
     for old in &before.measured {
-        let new = after.measured.iter().find(|new| new.case.is_like(&old.case));
+        let new = after
+            .measured
+            .iter()
+            .find(|new| new.case.is_like(&old.case));
         match new {
             None => only_before.push(old.case.clone()),
             Some(new) => compared.push(pair(old, new, drift(&roof, before.roof.as_ref(), old))),

@@ -36,6 +36,14 @@ pub enum BenchError {
         /// What does not fit.
         reason: String,
     },
+    /// A program beside ours did not do what it should.
+    #[error("{name}: {reason}")]
+    Peer {
+        /// The program.
+        name: String,
+        /// What it said, or did not.
+        reason: String,
+    },
     /// A file could not be read.
     #[error(transparent)]
     File(#[from] FileError),

@@ -10,6 +10,7 @@
 //! | [`target`] | what is timed |
 //! | [`cpu`] | the SIMD kernels |
 //! | [`gpu`] | the PTX kernels of the registry, and cuBLAS beside them |
+//! | [`peer`] | programs that time other people's |
 //! | [`mod@run`] | rounds |
 //! | [`record`] | what is kept |
 //! | [`compare`] | faster, slower, same, or not to be told |
@@ -19,6 +20,7 @@ pub mod compare;
 pub mod cpu;
 mod error;
 pub mod gpu;
+pub mod peer;
 pub mod record;
 pub mod run;
 pub mod suite;

@@ -5,6 +5,7 @@ use mxlab_harness::device::Properties;
 use mxlab_harness::measure::{Energy, GpuState, Sampling, Timing};
 use mxlab_harness::record::{Environment, FileError, write_atomic};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Version of the schema; a change that breaks readers raises it.
@@ -32,6 +33,8 @@ pub struct BenchRecord {
     pub seed: u64,
     /// Whether the run came to its end.
     pub is_complete: bool,
+    /// Other people's programs that were timed beside.
+    pub peers: Vec<PeerRecord>,
     /// What bounds kernels here.
     pub roof: Option<RoofRecord>,
     /// What was timed.
@@ -60,6 +63,18 @@ pub enum BenchMachine {
         /// As it was before each round and at the end, by NVML.
         states: Vec<GpuState>,
     },
+}
+
+/// A program that timed other people's kernels.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PeerRecord {
+    /// The file.
+    pub program: String,
+    /// What it calls itself.
+    pub name: String,
+    /// Versions of what it uses.
+    pub versions: BTreeMap<String, String>,
 }
 
 /// What bounds kernels, timed in the same rounds.

@@ -71,7 +71,11 @@ impl<'t> Work<'t> {
         Ok(())
     }
 
-    fn energy(&mut self, meter: &EnergyMeter, seconds: f64) -> Result<Option<RunEnergy>, BenchError> {
+    fn energy(
+        &mut self,
+        meter: &EnergyMeter,
+        seconds: f64,
+    ) -> Result<Option<RunEnergy>, BenchError> {
         let once = self.timing.median().max(1e-9);
         let runs = (seconds / once).ceil().clamp(1.0, 1e9) as u64;
         let metering = meter.start();
@@ -229,7 +233,8 @@ mod tests {
                 return Err(BenchError::Wrong("codes[3]".to_owned()));
             }
             self.open.set(self.open.get() + 1);
-            self.most_open.set(self.most_open.get().max(self.open.get()));
+            self.most_open
+                .set(self.most_open.get().max(self.open.get()));
             Ok(Box::new(Open(self)))
         }
     }
@@ -289,12 +294,20 @@ mod tests {
         let found = run(&targets, &roof, &plan, None, &mut observer).expect("a run");
         assert_eq!(observer.0, 2, "two groups of two");
         assert_eq!((open.get(), most_open.get()), (0, 3), "two and the copy");
-        let names: Vec<&str> = found.measured.iter().map(|m| m.case.kernel.as_str()).collect();
+        let names: Vec<&str> = found
+            .measured
+            .iter()
+            .map(|m| m.case.kernel.as_str())
+            .collect();
         assert_eq!(names, ["a", "c", "d"]);
         assert_eq!(found.refused.len(), 1);
         assert!(found.refused[0].reason.contains("codes[3]"));
         let roof = found.roof.expect("a roof");
-        assert_eq!(roof.copy.timing.rounds.len(), 4, "in every round of both groups");
+        assert_eq!(
+            roof.copy.timing.rounds.len(),
+            4,
+            "in every round of both groups"
+        );
         assert!((roof.fraction(&found.measured[1]) - 0.125).abs() < 1e-9);
     }
 }

@@ -43,7 +43,7 @@ pub struct Selection {
 }
 
 impl Selection {
-    fn has(&self, kernel: &str) -> bool {
+    pub(crate) fn has(&self, kernel: &str) -> bool {
         self.kernels.iter().any(|pattern| pattern.matches(kernel))
     }
 
@@ -100,7 +100,7 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
     let is_usual = selection.kernels.is_empty();
     let (formats, isas) = match is_usual {
         true => (model_formats().to_vec(), vec![Isa::best()]),
-        false => (block_formats(), Isa::available().collect()),
+        false => (block_formats(), Isa::available()),
     };
     let mut targets: Vec<Box<dyn Target>> = Vec::new();
     let usual = if is_usual { &TENSORS[..1] } else { &TENSORS };
@@ -182,11 +182,7 @@ fn target(
 }
 
 /// A kernel on the shapes that were asked for.
-fn on_shapes(
-    gpu: &Rc<Gpu>,
-    entry: Rc<dyn Entry>,
-    selection: &Selection,
-) -> Vec<Box<dyn Target>> {
+fn on_shapes(gpu: &Rc<Gpu>, entry: Rc<dyn Entry>, selection: &Selection) -> Vec<Box<dyn Target>> {
     let own = entry.shape();
     let mut targets = Vec::new();
     for &[rows, cols] in selection.shapes_or(&[[own.rows, own.cols]]) {
@@ -225,8 +221,7 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
             }
             for &weights in std::iter::once(&WeightFormat::Dense).chain(&packed) {
                 let max_shared = gpu.properties().max_shared;
-                let entry =
-                    MatmulVariant::for_tokens(weights, tokens, FloatType::Bf16, max_shared);
+                let entry = MatmulVariant::for_tokens(weights, tokens, FloatType::Bf16, max_shared);
                 let shape = Shape {
                     rows,
                     cols,

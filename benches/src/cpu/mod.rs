@@ -1,6 +1,6 @@
 //! The SIMD kernels as targets, and what bounds them on this CPU.
 //!
-//! Rows are shared among the threads of the rayon pool in which targets are opened and timed.
+//! Rows are shared among the threads of the global pool of rayon.
 
 mod blocks;
 mod roof;

@@ -82,7 +82,9 @@ impl Target for KernelTarget {
         let launches = Launches::new(&self.gpu, copies, |count| {
             let record = |stream: &_| -> Result<(), BenchError> {
                 let tasks = tasks.iter().cycle().take(count);
-                Ok(tasks.map(|task| task.launch(stream)).collect::<Result<_, _>>()?)
+                Ok(tasks
+                    .map(|task| task.launch(stream))
+                    .collect::<Result<_, _>>()?)
             };
             stream.record_graph(record)
         })?;

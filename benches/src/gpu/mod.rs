@@ -14,8 +14,8 @@ pub use vendor::VendorTarget;
 use crate::{BenchError, Case, Roof, Target};
 use mxlab_harness::device::{Device, DeviceKind, Graph, Properties, Stream};
 use mxlab_harness::measure::Timed;
-use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::format::FloatType;
+use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::ptx::{MatmulVariant, RowOperation, RowVariant};
 use mxlab_kernels::registry::Shape;
 use std::rc::Rc;
@@ -63,9 +63,7 @@ impl Gpu {
             return 2;
         }
         let l2 = self.properties().l2_bytes.map_or(L2_BYTES, u64::from);
-        (ROTATION * l2)
-            .div_ceil(bytes.max(1))
-            .clamp(1, MOST_COPIES) as usize
+        (ROTATION * l2).div_ceil(bytes.max(1)).clamp(1, MOST_COPIES) as usize
     }
 
     /// What bounds kernels here: a copy of bf16, and the faster of our product of bf16 and the vendor's.

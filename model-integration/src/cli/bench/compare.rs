@@ -24,7 +24,13 @@ pub fn run(before: &Path, after: &Path, threshold: f64, format: Format) -> Resul
         after.display()
     );
     let header = [
-        "kernel", "shape", "verdict", "before", "after", "ratio", "95 % interval",
+        "kernel",
+        "shape",
+        "verdict",
+        "before",
+        "after",
+        "ratio",
+        "95 % interval",
     ];
     let row = |compared: &Compared| {
         let comparison = &compared.comparison;
@@ -54,7 +60,10 @@ pub fn run(before: &Path, after: &Path, threshold: f64, format: Format) -> Resul
     };
     if matches!(format, Format::Table | Format::Md) {
         text.push('\n');
-        for (which, cases) in [("first", &report.only_before), ("second", &report.only_after)] {
+        for (which, cases) in [
+            ("first", &report.only_before),
+            ("second", &report.only_after),
+        ] {
             for case in cases {
                 let (kernel, shape) = (&case.kernel, case.shape());
                 text.push_str(&format!("only in the {which}: {kernel} {shape}\n"));

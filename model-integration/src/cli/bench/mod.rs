@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_benches::gpu::Gpu;
-use mxlab_benches::record::{BenchMachine, KIND, SCHEMA_VERSION};
+use mxlab_benches::peer::Peer;
+use mxlab_benches::record::{BenchMachine, KIND, PeerRecord, SCHEMA_VERSION};
 use mxlab_benches::run::{Found, Observer};
 use mxlab_benches::suite::{self, Selection};
 use mxlab_benches::{BenchError, BenchRecord, Case, Plan, Roof, Target, cpu, run as time};
@@ -59,6 +60,17 @@ pub struct BenchArgs {
     /// Milliseconds that a kernel runs before its samples, each round
     #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = milliseconds)]
     warm_up_ms: f64,
+    /// A program that times other people's implementations in the same rounds, such as benches/peers/cpu.py
+    #[arg(long, value_name = "FILE")]
+    peer: Vec<PathBuf>,
+    /// The Python that runs peers
+    #[arg(
+        long,
+        value_name = "FILE",
+        env = "MXLAB_PYTHON",
+        default_value = "python3"
+    )]
+    python: PathBuf,
     /// Seconds over which the energy of each kernel is measured, after its times; 0 for not
     #[arg(long, value_name = "S", default_value_t = 0.0)]
     energy: f64,
@@ -116,7 +128,10 @@ fn milliseconds(text: &str) -> Result<f64, String> {
 }
 
 fn percent(text: &str) -> Result<f64, String> {
-    let number = text.parse().ok().filter(|number| (0.0..100.0).contains(number));
+    let number = text
+        .parse()
+        .ok()
+        .filter(|number| (0.0..100.0).contains(number));
     number.ok_or_else(|| "not a percentage, 0 to 100".to_owned())
 }
 
@@ -175,20 +190,28 @@ fn selection(args: &BenchArgs) -> Selection {
 }
 
 fn on_cpu(args: &BenchArgs) -> Result<Done> {
-    let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = args.threads {
-        pool = pool.num_threads(threads);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().context("--threads")?;
     }
-    let pool = pool.build().context("--threads")?;
     let machine = BenchMachine::Cpu {
-        threads: pool.current_num_threads(),
+        threads: rayon::current_num_threads(),
         load: load(),
     };
     let memory = Environment::capture().machine.memory_bytes;
     let memory = memory.map_or(1 << 30, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
-    let targets = suite::cpu(&selection(args));
-    let meter = EnergyMeter::of_cpu();
-    pool.install(|| measure(args, machine, &targets, &cpu::roof(), meter, memory, None))
+    let mut targets = suite::cpu(&selection(args));
+    let peers = add_peers(args, &mut targets)?;
+    let bench = Bench {
+        machine,
+        peers,
+        targets,
+        roof: cpu::roof(),
+        meter: EnergyMeter::of_cpu(),
+        memory,
+        monitor: None,
+    };
+    bench.measure(args)
 }
 
 /// Processes that want to run, over a minute.
@@ -208,75 +231,112 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     };
     let memory = (device.free_memory()? as f64 * MEMORY_SHARE) as u64;
     let gpu = Gpu::new(device)?;
-    let targets = suite::gpu(&gpu, &selection(args))?;
-    let roof = gpu.roof(args.seed)?;
-    let meter = monitor.as_ref().and_then(EnergyMeter::of_gpu);
-    measure(args, machine, &targets, &roof, meter, memory, monitor)
+    let mut targets = suite::gpu(&gpu, &selection(args))?;
+    let peers = add_peers(args, &mut targets)?;
+    let bench = Bench {
+        machine,
+        peers,
+        targets,
+        roof: gpu.roof(args.seed)?,
+        meter: monitor.as_ref().and_then(EnergyMeter::of_gpu),
+        memory,
+        monitor,
+    };
+    bench.measure(args)
 }
 
-fn measure(
-    args: &BenchArgs,
+/// Starts the programs beside ours, and adds what they have.
+fn add_peers(args: &BenchArgs, targets: &mut Vec<Box<dyn Target>>) -> Result<Vec<PeerRecord>> {
+    let mut records = Vec::new();
+    for program in &args.peer {
+        let (theirs, record) = Peer::start(program, &args.python, &selection(args))?;
+        targets.extend(theirs);
+        records.push(record);
+    }
+    Ok(records)
+}
+
+/// What is timed, on what.
+struct Bench {
     machine: BenchMachine,
-    targets: &[Box<dyn Target>],
-    roof: &Roof,
+    peers: Vec<PeerRecord>,
+    targets: Vec<Box<dyn Target>>,
+    roof: Roof,
     meter: Option<EnergyMeter>,
     memory: u64,
     monitor: Option<Arc<GpuMonitor>>,
-) -> Result<Done> {
-    ensure!(
+}
+
+impl Bench {
+    fn measure(self, args: &BenchArgs) -> Result<Done> {
+        let Self {
+            machine,
+            peers,
+            targets,
+            roof,
+            meter,
+            memory,
+            monitor,
+        } = self;
+        ensure!(
         !targets.is_empty(),
-        Usage("--kernel: no kernel has such a name; `mxlab list` and `mxlab bench --list` have them".to_owned())
+        Usage(
+            "--kernel: no kernel has such a name; `mxlab list` and `mxlab bench --list` have them"
+                .to_owned()
+        )
     );
-    if args.list {
-        let cases = targets.iter().map(|target| target.case());
-        let lines = cases.map(|case| format!("{}  {}\n", case.kernel, case.shape()));
-        print(&lines.collect::<String>())?;
-        return Ok(Done::Well);
+        if args.list {
+            let cases = targets.iter().map(|target| target.case());
+            let lines = cases.map(|case| format!("{}  {}\n", case.kernel, case.shape()));
+            print(&lines.collect::<String>())?;
+            return Ok(Done::Well);
+        }
+        let sampling = Sampling {
+            warm_up_s: args.warm_up_ms / 1e3,
+            sample_s: args.sample_ms / 1e3,
+            samples: args.samples,
+        };
+        let plan = Plan {
+            sampling,
+            rounds: args.rounds,
+            energy_s: args.energy,
+            memory,
+        };
+        let record = BenchRecord {
+            schema_version: SCHEMA_VERSION,
+            kind: KIND.to_owned(),
+            environment: Environment::capture(),
+            machine,
+            sampling,
+            rounds: args.rounds,
+            seed: args.seed,
+            peers,
+            is_complete: false,
+            roof: None,
+            measured: Vec::new(),
+            refused: Vec::new(),
+        };
+        let mut recorder = Recorder {
+            record,
+            path: args.output_path.clone(),
+            monitor,
+            bar: bar(),
+        };
+        // A path that cannot be written is told before hours are spent.
+        recorder.write()?;
+        let found = time(&targets, &roof, &plan, meter.as_ref(), &mut recorder);
+        recorder.bar.finish_and_clear();
+        let found = found?;
+        recorder.look();
+        recorder.take(&found);
+        recorder.record.is_complete = true;
+        recorder.write()?;
+        print(&table::text(&recorder.record, args.format)?)?;
+        Ok(match recorder.record.refused.is_empty() {
+            true => Done::Well,
+            false => Done::WithFindings,
+        })
     }
-    let sampling = Sampling {
-        warm_up_s: args.warm_up_ms / 1e3,
-        sample_s: args.sample_ms / 1e3,
-        samples: args.samples,
-    };
-    let plan = Plan {
-        sampling,
-        rounds: args.rounds,
-        energy_s: args.energy,
-        memory,
-    };
-    let record = BenchRecord {
-        schema_version: SCHEMA_VERSION,
-        kind: KIND.to_owned(),
-        environment: Environment::capture(),
-        machine,
-        sampling,
-        rounds: args.rounds,
-        seed: args.seed,
-        is_complete: false,
-        roof: None,
-        measured: Vec::new(),
-        refused: Vec::new(),
-    };
-    let mut recorder = Recorder {
-        record,
-        path: args.output_path.clone(),
-        monitor,
-        bar: bar(),
-    };
-    // A path that cannot be written is told before hours are spent.
-    recorder.write()?;
-    let found = time(targets, roof, &plan, meter.as_ref(), &mut recorder);
-    recorder.bar.finish_and_clear();
-    let found = found?;
-    recorder.look();
-    recorder.take(&found);
-    recorder.record.is_complete = true;
-    recorder.write()?;
-    print(&table::text(&recorder.record, args.format)?)?;
-    Ok(match recorder.record.refused.is_empty() {
-        true => Done::Well,
-        false => Done::WithFindings,
-    })
 }
 
 fn bar() -> ProgressBar {

@@ -20,7 +20,14 @@ pub fn text(record: &BenchRecord, format: Format) -> Result<String> {
             let json = serde_json::to_string_pretty(record).context("a record is plain data")?;
             Ok(json + "\n")
         }
-        Format::Csv => csv(&CSV, &record.measured.iter().map(|m| exact(record, m)).collect::<Vec<_>>()),
+        Format::Csv => csv(
+            &CSV,
+            &record
+                .measured
+                .iter()
+                .map(|m| exact(record, m))
+                .collect::<Vec<_>>(),
+        ),
         Format::Table | Format::Md => Ok(readable(record, format)),
     }
 }
@@ -66,7 +73,13 @@ fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
 fn readable(record: &BenchRecord, format: Format) -> String {
     let has_energy = record.measured.iter().any(|m| m.energy.is_some());
     let mut header = vec![
-        "kernel", "shape", "median", "±%", "GB/s", "Gop/s", "% of roof",
+        "kernel",
+        "shape",
+        "median",
+        "±%",
+        "GB/s",
+        "Gop/s",
+        "% of roof",
     ];
     if has_energy {
         header.push("joules");
@@ -102,7 +115,12 @@ fn readable(record: &BenchRecord, format: Format) -> String {
     text.push('\n');
     for refused in &record.refused {
         let case = &refused.case;
-        text.push_str(&format!("{} {}: {}\n", case.kernel, case.shape(), refused.reason));
+        text.push_str(&format!(
+            "{} {}: {}\n",
+            case.kernel,
+            case.shape(),
+            refused.reason
+        ));
     }
     text.push_str(&machine(record));
     for mark in record.marks() {
@@ -128,7 +146,9 @@ fn machine(record: &BenchRecord) -> String {
             None => properties.name.clone(),
         },
     };
-    format!("{on}; medians of {rounds} rounds of {samples} samples, ± half the distance of quartiles\n")
+    format!(
+        "{on}; medians of {rounds} rounds of {samples} samples, ± half the distance of quartiles\n"
+    )
 }
 
 /// A time with three digits.
@@ -154,6 +174,9 @@ mod tests {
     #[test]
     fn times_have_three_digits() {
         let times = [3.214e-9, 4.5e-8, 1.234e-6, 0.0123, 7.0].map(super::seconds);
-        assert_eq!(times, ["3.21 ns", "45.0 ns", "1.23 µs", "12.3 ms", "7.00 s"]);
+        assert_eq!(
+            times,
+            ["3.21 ns", "45.0 ns", "1.23 µs", "12.3 ms", "7.00 s"]
+        );
     }
 }

@@ -1,0 +1,204 @@
+//! Other people's implementations beside ours: a program of its own, which times what it is told in the same rounds.
+//!
+//! It reads a line of JSON and answers by one:
+//!
+//! | asked | answer |
+//! |---|---|
+//! | `{"list": {"shapes": [[rows, cols], ...], "tokens": [n, ...]}}`, both may be empty | `{"name": "...", "versions": {"torch": "..."}, "cases": [...]}`, a case as in records |
+//! | `{"open": index}` | `{"ok": true}` |
+//! | `{"time": index, "runs": n}` | `{"seconds": s}`, of all runs |
+//! | `{"close": index}` | `{"ok": true}` |
+//!
+//! or `{"error": "..."}`. What it writes to standard error is shown.
+
+use crate::record::PeerRecord;
+use crate::suite::Selection;
+use crate::{BenchError, Case, Opened, Target};
+use mxlab_harness::measure::Timed;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::rc::Rc;
+
+/// A program that times others' kernels.
+pub struct Peer {
+    name: String,
+    process: RefCell<Process>,
+}
+
+struct Process {
+    child: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    name: String,
+    versions: BTreeMap<String, String>,
+    cases: Vec<Case>,
+}
+
+#[derive(Deserialize)]
+struct Done {
+    ok: bool,
+}
+
+#[derive(Deserialize)]
+struct Took {
+    seconds: f64,
+}
+
+impl Peer {
+    /// Starts a program, or a file of Python by `python`, and asks what it has for a selection.
+    ///
+    /// # Errors
+    /// If it cannot be started, or does not answer as it should.
+    pub fn start(
+        program: &Path,
+        python: &Path,
+        selection: &Selection,
+    ) -> Result<(Vec<Box<dyn Target>>, PeerRecord), BenchError> {
+        let name = program.display().to_string();
+        let is_python = program
+            .extension()
+            .is_some_and(|extension| extension == "py");
+        let mut command = match is_python {
+            true => {
+                let mut command = Command::new(python);
+                command.arg(program);
+                command
+            }
+            false => Command::new(program),
+        };
+        let failed = |reason: String| BenchError::Peer {
+            name: name.clone(),
+            reason,
+        };
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // As many threads as ours.
+        command.env("OMP_NUM_THREADS", rayon::current_num_threads().to_string());
+        let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
+        let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
+            return Err(failed("it has no standard input or output".to_owned()));
+        };
+        let peer = Rc::new(Self {
+            name,
+            process: RefCell::new(Process {
+                child,
+                input,
+                output: BufReader::new(output),
+            }),
+        });
+        let Selection { shapes, tokens, .. } = selection;
+        let question = json!({ "list": { "shapes": shapes, "tokens": tokens } });
+        let listed: Listed = peer.ask(&question)?;
+        let record = PeerRecord {
+            program: peer.name.clone(),
+            name: listed.name,
+            versions: listed.versions,
+        };
+        let is_wanted = |case: &Case| {
+            selection.kernels.is_empty() || selection.has(&case.kernel) || case.family == "peer"
+        };
+        let cases = listed.cases.into_iter().enumerate();
+        let cases = cases.filter(|(_, case)| is_wanted(case));
+        let target = |(index, case)| -> Box<dyn Target> {
+            Box::new(PeerTarget {
+                peer: peer.clone(),
+                index,
+                case,
+            })
+        };
+        Ok((cases.map(target).collect(), record))
+    }
+
+    fn ask<T: DeserializeOwned>(&self, question: &Value) -> Result<T, BenchError> {
+        let failed = |reason: String| BenchError::Peer {
+            name: self.name.clone(),
+            reason,
+        };
+        let mut process = self.process.borrow_mut();
+        let mut answer = String::new();
+        let sent = writeln!(process.input, "{question}").and_then(|()| process.input.flush());
+        sent.and_then(|()| process.output.read_line(&mut answer))
+            .map_err(|error| failed(error.to_string()))?;
+        if answer.is_empty() {
+            let ended = process.child.wait();
+            let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
+            return Err(failed(format!("it ended: {ended}")));
+        }
+        let value: Value = serde_json::from_str(&answer)
+            .map_err(|error| failed(format!("{error} in its answer `{}`", answer.trim())))?;
+        if let Some(error) = value.get("error") {
+            let error = error
+                .as_str()
+                .map_or_else(|| error.to_string(), str::to_owned);
+            return Err(failed(error));
+        }
+        serde_json::from_value(value)
+            .map_err(|error| failed(format!("{error} in its answer `{}`", answer.trim())))
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It has no more to do; what it thinks of that does not matter.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+struct PeerTarget {
+    peer: Rc<Peer>,
+    index: usize,
+    case: Case,
+}
+
+/// A case that the program holds ready.
+struct Open<'t>(&'t PeerTarget);
+
+impl Target for PeerTarget {
+    fn case(&self) -> &Case {
+        &self.case
+    }
+
+    fn memory(&self) -> u64 {
+        2 * self.case.bytes
+    }
+
+    fn open(&self) -> Result<Box<dyn Opened + '_>, BenchError> {
+        let Done { ok } = self.peer.ask(&json!({ "open": self.index }))?;
+        match ok {
+            true => Ok(Box::new(Open(self))),
+            false => Err(BenchError::Peer {
+                name: self.peer.name.clone(),
+                reason: "it did not open the case".to_owned(),
+            }),
+        }
+    }
+}
+
+impl Timed for Open<'_> {
+    type Error = BenchError;
+
+    fn time(&mut self, runs: u32) -> Result<f64, BenchError> {
+        let Self(target) = self;
+        let question = json!({ "time": target.index, "runs": runs });
+        let Took { seconds } = target.peer.ask(&question)?;
+        Ok(seconds)
+    }
+}
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        let Self(target) = self;
+        // If it fails, the next question will.
+        let _: Result<Done, _> = target.peer.ask(&json!({ "close": target.index }));
+    }
+}
