@@ -11,12 +11,12 @@ use std::collections::BTreeMap;
 /// Thread blocks of a device that products and attentions are split for.
 const THREAD_BLOCKS: usize = 64;
 
-/// The first, the middle and the last kernel of each kind: of names that begin with the same three words.
+/// The first, the middle and the last kernel of each kind: of names that begin with the same two words.
 fn sample() -> Vec<Box<dyn Entry>> {
     let mut kinds: BTreeMap<String, Vec<Box<dyn Entry>>> = BTreeMap::new();
     for entry in kernels() {
         let id = entry.id();
-        let kind: Vec<&str> = id.split('_').take(3).collect();
+        let kind: Vec<&str> = id.split('_').take(2).collect();
         kinds.entry(kind.join("_")).or_default().push(entry);
     }
     let few = |mut of: Vec<Box<dyn Entry>>| {
@@ -88,7 +88,7 @@ fn problems_of_a_shape_are_right_and_the_same_on_every_launch() {
     }
     let all: BTreeMap<&str, usize> = kernels().map(|entry| (entry.family(), 0)).collect();
     assert!(all.keys().eq(families.keys()), "{families:?}");
-    assert!(shared > 20, "{shared} were shared by thread blocks");
+    assert!(shared > 8, "{shared} were shared by thread blocks");
 }
 
 /// Multiplications and additions of the tensor core instructions of a launch.
