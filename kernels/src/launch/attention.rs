@@ -82,11 +82,6 @@ impl AttentionKernel {
         Ok(Self { variant, loaded })
     }
 
-    /// Thread blocks of one part.
-    pub fn blocks(&self, sequences: usize, longest: usize, kv_heads: usize, group: usize) -> usize {
-        (longest * group).div_ceil(self.variant.block_rows()) * kv_heads * sequences
-    }
-
     /// Launches it; nothing happens without tokens.
     ///
     /// # Errors

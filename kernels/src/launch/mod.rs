@@ -14,6 +14,7 @@ mod rows;
 mod sample;
 mod shuffle;
 mod slice;
+mod split;
 
 pub use append::{AppendKernel, AppendOperands, Destination};
 pub(crate) use attention::score_factor;
@@ -30,3 +31,4 @@ pub use shuffle::{
     PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands,
 };
 pub use slice::Slice;
+pub use split::{SplitLimits, thread_blocks};

@@ -186,6 +186,17 @@ impl AttentionVariant {
         }
     }
 
+    /// Thread blocks of one part, for sequences of at most `longest` tokens.
+    pub const fn blocks(
+        &self,
+        sequences: usize,
+        longest: usize,
+        kv_heads: usize,
+        group: usize,
+    ) -> usize {
+        (longest * group).div_ceil(self.block_rows()) * kv_heads * sequences
+    }
+
     /// Keys that a warp takes at a time; a split has whole such steps.
     pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()

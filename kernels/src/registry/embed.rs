@@ -4,14 +4,17 @@
 //! Tensors: table, tokens.
 
 use super::task::{Image, download};
+use super::typical::Typical;
 use super::{
     ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
     Tensor, UNTOUCHED, exactly,
 };
+use crate::format::FloatType;
 use crate::launch::{Dense, EmbedKernel, EmbedOperands, LaunchError, Slice};
 use crate::ptx::EmbedVariant;
 use mxlab_harness::device::{Buffer, Device, Stream};
 use rand::Rng;
+use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 impl Entry for EmbedVariant {
@@ -74,6 +77,35 @@ impl Entry for EmbedVariant {
         )
     }
 
+    /// Each row of the table once, in any order.
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        let Shape { rows, cols, .. } = shape.check()?;
+        let padded = cols.next_multiple_of(8);
+        let mut table = Typical::draw(rng, rows, cols).dense(FloatType::Bf16, cols);
+        table.element = ElementType::U16;
+        let mut bits: Vec<u32> = (0..rows as u32).collect();
+        bits.shuffle(rng);
+        let element = ElementType::U32;
+        Ok(Problem::new(
+            [
+                ("rows", rows),
+                ("vocabulary", rows),
+                ("cols", cols),
+                ("padded", padded),
+                ("dst_stride", padded),
+                ("table_stride", cols),
+                ("table_offset", 0),
+                ("status", EmbedKernel::ALL_KNOWN as usize),
+            ],
+            [("table", table), ("tokens", Tensor { element, bits })],
+        ))
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
         size("rows").saturating_mul(size("cols"))
@@ -111,6 +143,19 @@ impl Entry for EmbedVariant {
             device: device.clone(),
             kernel: EmbedKernel::of_text(device, ptx)?,
         }))
+    }
+
+    /// As many tokens as fill a chip, of Llama 3 8B.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 8192,
+            cols: 4096,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "features"]
     }
 
     fn bytes(&self, shape: Shape) -> u64 {

@@ -3,6 +3,7 @@
 //! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, targets.
 
 use super::task::{Image, download};
+use super::typical::Typical;
 use super::{
     ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
     Tensor, exactly,
@@ -66,6 +67,24 @@ impl Entry for LogProbsVariant {
                 ("targets", Tensor { element, bits }),
             ],
         )
+    }
+
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        let Shape { rows, cols, .. } = shape.check()?;
+        let src_stride = cols.next_multiple_of(8);
+        let src = Typical::draw(rng, rows, cols).dense(FloatType::Bf16, src_stride);
+        let target = |_| rng.random_range(0..cols as u32);
+        let bits = (0..rows).map(target).collect();
+        let element = ElementType::U32;
+        Ok(Problem::new(
+            [("rows", rows), ("cols", cols), ("src_stride", src_stride)],
+            [("src", src), ("targets", Tensor { element, bits })],
+        ))
     }
 
     fn elements(&self, problem: &Problem) -> u64 {

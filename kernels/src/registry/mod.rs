@@ -20,6 +20,7 @@ mod substitute;
 mod sums;
 mod task;
 mod tensor;
+mod typical;
 mod verify;
 
 pub use expected::{Expectation, Expected, Range, exactly};
@@ -73,6 +74,18 @@ pub trait Entry: Send + Sync {
     /// A problem of about `elements` elements, at least one.
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem;
 
+    /// A problem of that shape as users have it, to be timed: rows close together, normal-like values; what can be split over
+    /// thread blocks is, as for a device that `thread_blocks` fill (see [`SplitLimits`](crate::launch::SplitLimits)).
+    ///
+    /// # Errors
+    /// If the kernel has no problem of that shape.
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        thread_blocks: usize,
+    ) -> Result<Problem, EntryError>;
+
     /// Elements of a problem.
     fn elements(&self, problem: &Problem) -> u64;
 
@@ -110,6 +123,11 @@ pub trait Entry: Send + Sync {
     /// Bytes that must move for a problem of that shape, read and written once.
     fn bytes(&self, shape: Shape) -> u64;
 
+    /// Multiplications and additions that tensor cores do for a problem of that shape, as [`Entry::problem_of`] has it.
+    fn operations(&self, _shape: Shape) -> u64 {
+        0
+    }
+
     /// Elements that a thread handles each time it goes through its main loop, where each is handled once in all;
     /// `None` for as many as have the bytes that the loop moves.
     fn elements_per_pass(&self, _shape: Shape) -> Option<f64> {
@@ -131,6 +149,33 @@ pub struct Shape {
     pub cols: usize,
     /// Tokens that weights are multiplied by; `None` for as many as a thread block has.
     pub tokens: Option<usize>,
+}
+
+impl Shape {
+    /// Itself.
+    ///
+    /// # Errors
+    /// If there is nothing in one direction.
+    fn check(self) -> Result<Self, ProblemError> {
+        let sizes = [
+            ("rows", Some(self.rows)),
+            ("cols", Some(self.cols)),
+            ("tokens", self.tokens),
+        ];
+        match sizes.into_iter().find(|(_, size)| *size == Some(0)) {
+            None => Ok(self),
+            Some((name, _)) => Err(ProblemError::Unfit {
+                name: name.to_owned(),
+                reason: "there are none".to_owned(),
+            }),
+        }
+    }
+
+    /// Key heads that the rows are shared by: 8, or as many less as divide them.
+    fn heads(&self) -> usize {
+        let heads = (1..=8).rev().find(|&n| self.rows.is_multiple_of(n));
+        heads.unwrap_or(1)
+    }
 }
 
 /// Why a kernel, or its reference, has no result.

@@ -3,6 +3,7 @@
 //! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, random, temperature, top_p.
 
 use super::task::{Image, download};
+use super::typical::Typical;
 use super::{
     ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, ProblemError, Runner,
     Shape, Task, Tensor, exactly,
@@ -145,6 +146,30 @@ impl Entry for SampleVariant {
         )
     }
 
+    /// With the temperature and the nucleus that Llama 3 is sampled with.
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        let Shape { rows, cols, .. } = shape.check()?;
+        let src_stride = cols.next_multiple_of(8);
+        let src = Typical::draw(rng, rows, cols).dense(FloatType::Bf16, src_stride);
+        let bits = (0..rows).map(|_| rng.random()).collect();
+        let element = ElementType::U32;
+        let scalar = |x: f32| Tensor::of_values(&[x], FloatType::F32);
+        Ok(Problem::new(
+            [("rows", rows), ("cols", cols), ("src_stride", src_stride)],
+            [
+                ("random", Tensor { element, bits }),
+                ("temperature", scalar(0.6)),
+                ("top_p", scalar(0.9)),
+                ("src", src),
+            ],
+        ))
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
         size("rows").saturating_mul(size("cols"))
@@ -194,6 +219,19 @@ impl Entry for SampleVariant {
             0 | 1 => Vec::new(),
             _ => (0..rows).filter_map(row).collect(),
         }
+    }
+
+    /// A batch of sequences, and the vocabulary of Llama 3.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 64,
+            cols: 128256,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "words"]
     }
 
     fn bytes(&self, shape: Shape) -> u64 {

@@ -65,6 +65,15 @@ impl Entry for Substitute {
         self.entry.problem(rng, elements)
     }
 
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        self.entry.problem_of(rng, shape, thread_blocks)
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         self.entry.elements(problem)
     }
@@ -91,6 +100,10 @@ impl Entry for Substitute {
 
     fn bytes(&self, shape: Shape) -> u64 {
         self.entry.bytes(shape)
+    }
+
+    fn operations(&self, shape: Shape) -> u64 {
+        self.entry.operations(shape)
     }
 
     fn elements_per_pass(&self, shape: Shape) -> Option<f64> {

@@ -1,6 +1,6 @@
 //! Tensors as bits: what problems are made of and results are compared as.
 
-use crate::format::FloatType;
+use crate::format::{FloatType, ScaleFormat};
 use serde::{Deserialize, Serialize};
 
 /// What the bits of an element mean.
@@ -48,6 +48,17 @@ impl From<FloatType> for ElementType {
             FloatType::F32 => Self::F32,
             FloatType::Bf16 => Self::Bf16,
             FloatType::F16 => Self::F16,
+        }
+    }
+}
+
+/// The type of a scale's code.
+impl From<ScaleFormat> for ElementType {
+    fn from(scale: ScaleFormat) -> Self {
+        match scale.storage_bytes() {
+            1 => Self::U8,
+            2 => Self::U16,
+            _ => Self::U32,
         }
     }
 }

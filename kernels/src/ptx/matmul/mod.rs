@@ -220,6 +220,12 @@ impl MatmulVariant {
         shape.stages * stage
     }
 
+    /// Thread blocks of one part.
+    pub const fn blocks(&self, rows: usize, tokens: usize) -> usize {
+        let shape = self.regime.shape();
+        rows.div_ceil(shape.rows() as usize) * tokens.div_ceil(shape.tokens() as usize)
+    }
+
     /// Bytes of the sums of a thread block, in the workspace of a split.
     pub const fn sums_bytes(&self) -> usize {
         let shape = self.regime.shape();

@@ -211,10 +211,7 @@ impl Side {
         let bits = (0..sizes.rows() * blocks)
             .map(|i| code(i / blocks))
             .collect();
-        let element = match scale.storage_bytes() {
-            1 => ElementType::U8,
-            _ => ElementType::U16,
-        };
+        let element = scale.into();
         insert(self.scales, Tensor { element, bits });
     }
 

@@ -8,8 +8,10 @@
 mod draw;
 mod reference;
 mod runner;
+mod shaped;
 
 use self::runner::AttentionRunner;
+use self::shaped::Last;
 use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
 use crate::format::FloatType;
 use crate::fragment::bits::StoredBits;
@@ -168,6 +170,15 @@ impl Entry for AttentionVariant {
         draw::problem(self, rng, elements)
     }
 
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        shaped::problem_of(self, rng, shape, thread_blocks)
+    }
+
     /// Keys and values of the cache.
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
@@ -213,6 +224,12 @@ impl Entry for AttentionVariant {
             side.format.row_bytes(shape.cols) + side.format.row_scale_bytes(shape.cols)
         });
         (shape.rows * (keys + values)) as u64
+    }
+
+    /// Products of queries with the keys that they see, and of weights with values.
+    fn operations(&self, shape: Shape) -> u64 {
+        let pairs = Last::of(self, shape).map_or(0, |last| last.pairs());
+        4 * shape.cols as u64 * pairs
     }
 
     fn elements_per_pass(&self, shape: Shape) -> Option<f64> {

@@ -60,7 +60,7 @@ impl Runner for AttentionRunner {
         let [keys, values] = self.variant.sides().map(cache);
         let (keys, values) = (keys?, values?);
         let blocks = self
-            .kernel
+            .variant
             .blocks(sequences, longest, sizes.kv_heads, sizes.group);
         let sums = blocks * sizes.splits * self.variant.partial_bytes();
         let is_split = self.variant.regime() == AttentionRegime::Decode;

@@ -8,6 +8,7 @@ mod cut;
 mod draw;
 mod edges;
 mod runner;
+mod shaped;
 mod sizes;
 mod values;
 
@@ -139,6 +140,15 @@ impl Entry for Variant {
         draw::problem(self, rng, elements)
     }
 
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        shaped::problem_of(self, rng, shape)
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
         size("rows").saturating_mul(size("cols"))
@@ -214,10 +224,6 @@ impl Entry for Variant {
 
 impl Variant {
     fn scale_element(&self) -> ElementType {
-        match self.format().scale().storage_bytes() {
-            1 => ElementType::U8,
-            2 => ElementType::U16,
-            _ => ElementType::U32,
-        }
+        self.format().scale().into()
     }
 }

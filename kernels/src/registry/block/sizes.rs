@@ -3,8 +3,9 @@
 use crate::registry::{Problem, ProblemError};
 use std::num::NonZeroU32;
 
-/// Elements of a buffer, at most: sizes in a file must not ask for any amount of memory.
-const MAX_EXTENT: usize = 1 << 26;
+/// Elements of a buffer, at most: sizes in a file must not ask for any amount of memory. The largest matrix of Llama 3
+/// 1B, 128256 by 2048, has fewer.
+const MAX_EXTENT: usize = 1 << 28;
 
 /// The sizes of a problem.
 #[derive(Clone, Copy)]

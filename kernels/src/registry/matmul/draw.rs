@@ -5,7 +5,7 @@ use crate::format::{ElementFormat, FloatType, ScaleFormat, pack_row};
 use crate::fragment::CHUNK;
 use crate::fragment::bits::StoredBits;
 use crate::ptx::MatmulVariant;
-use crate::registry::{ElementType, Entry, Problem, Tensor};
+use crate::registry::{Entry, Problem, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -105,7 +105,7 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
 }
 
 /// Elements of x's buffer.
-fn src_len(variant: &MatmulVariant, tokens: usize, stride: usize, cols: usize) -> usize {
+pub(super) fn src_len(variant: &MatmulVariant, tokens: usize, stride: usize, cols: usize) -> usize {
     let shape = variant.regime().shape();
     let read = match shape.stages {
         0 => tokens,
@@ -157,11 +157,7 @@ fn weights(
     let bits = (0..count)
         .map(|_| scale_code(rng, format.scale(), spread, center))
         .collect();
-    let element = match format.scale().storage_bytes() {
-        1 => ElementType::U8,
-        2 => ElementType::U16,
-        _ => ElementType::U32,
-    };
+    let element = format.scale().into();
     insert("scales", Tensor { element, bits });
     if format.has_tensor_scale() {
         let scale = 2f32.powi(rng.random_range(-20..20)) * rng.random_range(1.0..2.0);

@@ -7,6 +7,7 @@
 mod draw;
 mod reference;
 mod runner;
+mod shaped;
 
 use self::runner::MatmulRunner;
 use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
@@ -62,6 +63,11 @@ impl MatmulVariant {
                 Some(format.expect("a fragment format is that of a block format"))
             }
         }
+    }
+
+    /// Tokens of a shape: its own, or as many as a thread block has.
+    fn tokens_of(&self, shape: Shape) -> usize {
+        shape.tokens.unwrap_or(self.regime().tokens() as usize)
     }
 
     /// W as it lies packed; `None` if it is bf16.
@@ -131,6 +137,15 @@ impl Entry for MatmulVariant {
         draw::problem(self, rng, elements)
     }
 
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        shaped::problem_of(self, rng, shape, thread_blocks)
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
         size("rows").saturating_mul(size("cols"))
@@ -155,10 +170,14 @@ impl Entry for MatmulVariant {
 
     /// Weights, x and y once each.
     fn bytes(&self, shape: Shape) -> u64 {
-        let Shape { rows, cols, tokens } = shape;
+        let Shape { rows, cols, .. } = shape;
         let (codes, scales) = self.weights().bytes(rows, cols);
-        let tokens = tokens.unwrap_or(self.regime().tokens() as usize);
+        let tokens = self.tokens_of(shape);
         (codes + scales + tokens * (2 * cols + self.output().bytes() * rows)) as u64
+    }
+
+    fn operations(&self, shape: Shape) -> u64 {
+        2 * (shape.rows * shape.cols * self.tokens_of(shape)) as u64
     }
 
     fn elements_per_pass(&self, shape: Shape) -> Option<f64> {

@@ -65,12 +65,9 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
     let element = output.into();
     let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
     if sizes.parts > 1 {
-        let shape = variant.regime().shape();
-        let blocks = sizes.rows.div_ceil(shape.rows() as usize)
-            * sizes.tokens.div_ceil(shape.tokens() as usize);
         let arrivals = Tensor {
             element: ElementType::U32,
-            bits: vec![0; blocks],
+            bits: vec![0; variant.blocks(sizes.rows, sizes.tokens)],
         };
         expected.insert("arrivals", Expectation::Exactly(arrivals));
     }

@@ -33,9 +33,7 @@ impl Runner for MatmulRunner {
                 (dst, residual)
             }
         };
-        let shape = self.variant.regime().shape();
-        let blocks = sizes.rows.div_ceil(shape.rows() as usize)
-            * sizes.tokens.div_ceil(shape.tokens() as usize);
+        let blocks = self.variant.blocks(sizes.rows, sizes.tokens);
         let sums = blocks * sizes.parts * self.variant.sums_bytes();
         let split = (sizes.parts > 1).then(|| {
             let arrivals = Image::new("arrivals", vec![0; 4 * blocks]);

@@ -5,7 +5,6 @@ use std::cell::Cell;
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::format::{BlockFormat, FloatType};
-use mxlab_kernels::fragment::CHUNK;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::launch::{
     AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError,
@@ -26,11 +25,6 @@ use crate::llama::{Attention, Backend, Batch, LlamaError, RopeTable};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
 pub type DeviceVector = Buffer;
-
-/// Keys that a thread block of a split attention has at least.
-const SPLIT_KEYS: usize = 256;
-/// Chunks that a thread block of a split product has at least.
-const SPLIT_CHUNKS: usize = 4;
 
 /// A device and what an engine keeps there beside weights, keys and values.
 pub struct DeviceBackend {
@@ -83,8 +77,8 @@ impl DeviceBackend {
                 device.upload("cosines", &rope.cos)?,
                 device.upload("sines", &rope.sin)?,
             ],
-            workspace: device.upload("workspace", &vec![0u8; limits.workspace])?,
-            arrivals: device.upload("arrivals", &vec![0u32; limits.arrivals])?,
+            workspace: device.upload("workspace", &vec![0u8; limits.split.workspace])?,
+            arrivals: device.upload("arrivals", &vec![0u32; limits.split.arrivals])?,
             results: results
                 .try_into()
                 .unwrap_or_else(|_| unreachable!("one each")),
@@ -105,16 +99,6 @@ impl DeviceBackend {
     /// The device.
     pub const fn device(&self) -> &Device {
         &self.device
-    }
-
-    /// How many thread blocks share the work of so many, each with at least one of `pieces`.
-    fn parts(&self, blocks: usize, pieces: usize, part_bytes: usize) -> usize {
-        let parts = (self.limits.thread_blocks / blocks.max(1)).clamp(1, pieces.max(1));
-        let room = self.limits.workspace / (blocks * part_bytes).max(1);
-        match blocks <= self.limits.arrivals {
-            true => parts.min(room.max(1)),
-            false => 1,
-        }
     }
 
     fn split(&self, parts: usize) -> Option<Split<'_>> {
@@ -294,17 +278,8 @@ impl Backend for DeviceBackend {
         let max_shared = self.device.properties().max_shared;
         let variant =
             MatmulVariant::for_tokens(*weights.format(), tokens, FloatType::Bf16, max_shared);
-        let regime = variant.regime();
-        let shape = regime.shape();
-        let blocks =
-            weight.rows.div_ceil(shape.rows() as usize) * tokens.div_ceil(shape.tokens() as usize);
-        let parts = match regime.splits() {
-            true => {
-                let pieces = weight.cols.div_ceil(CHUNK) / SPLIT_CHUNKS;
-                self.parts(blocks, pieces, variant.sums_bytes())
-            }
-            false => 1,
-        };
+        let shape = [weight.rows, weight.cols];
+        let parts = self.limits.split.matmul(&variant, shape, tokens);
         let dst = self.pool.take(tokens, weight.rows)?;
         let operands = MatmulOperands {
             weights,
@@ -367,14 +342,11 @@ impl Backend for DeviceBackend {
         let variant = variant.map_err(LaunchError::from)?;
         let kernel = self.kernels.attention(variant)?;
         let sequences = batch.sequences.len();
-        let parts = match regime {
-            AttentionRegime::Decode => {
-                let blocks = kernel.blocks(sequences, longest, kv_heads, group);
-                let pieces = cache.capacity().div_ceil(SPLIT_KEYS);
-                self.parts(blocks, pieces, variant.partial_bytes())
-            }
-            AttentionRegime::Prefill => 1,
-        };
+        let blocks = variant.blocks(sequences, longest, kv_heads, group);
+        let parts = self
+            .limits
+            .split
+            .attention(&variant, blocks, cache.capacity());
         let dst = self.pool.take(tokens, heads * head_dim)?;
         let operands = AttentionOperands {
             sequences,

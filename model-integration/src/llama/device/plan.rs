@@ -9,15 +9,8 @@ use crate::checkpoint::LlamaConfig;
 use crate::config::{Projection, QuantConfig};
 use crate::llama::LlamaError;
 use crate::llama::load::{Role, place};
-use mxlab_kernels::launch::ShuffleError;
+use mxlab_kernels::launch::{ShuffleError, SplitLimits, thread_blocks};
 
-/// Multiprocessors of a device that does not say.
-const MULTIPROCESSORS: usize = 4;
-/// Thread blocks, for each multiprocessor, that a product or attention is split into, about: some
-/// kernels run one there at once, some more.
-const BLOCKS: usize = 2;
-/// Bytes of sums of a thread block, about: 128 rows and 64 tokens. Of larger ones there are fewer.
-const SUMS: usize = 4 * 128 * 64;
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
 
@@ -45,26 +38,17 @@ pub struct Limits {
     pub tokens: usize,
     /// Positions of all sequences together whose keys and values are kept.
     pub positions: usize,
-    /// Thread blocks that fill the device.
-    pub thread_blocks: usize,
-    /// Bytes of sums of thread blocks that share work.
-    pub workspace: usize,
-    /// Thread blocks that others share the work of.
-    pub arrivals: usize,
+    /// For thread blocks that share work.
+    pub split: SplitLimits,
 }
 
 impl Limits {
     /// For so many tokens and positions on a device.
     pub fn new(properties: &Properties, tokens: usize, positions: usize) -> Self {
-        let multiprocessors = properties.multiprocessors;
-        let multiprocessors = multiprocessors.map_or(MULTIPROCESSORS, |n| n as usize);
-        let thread_blocks = BLOCKS * multiprocessors;
         Self {
             tokens,
             positions,
-            thread_blocks,
-            workspace: 2 * thread_blocks * SUMS,
-            arrivals: 2 * thread_blocks,
+            split: SplitLimits::new(thread_blocks(properties)),
         }
     }
 }
@@ -145,8 +129,8 @@ impl Plan {
         let buffers = widths.iter();
         let buffers = buffers.map(|&(cols, count)| count * activations::bytes(tokens, cols));
         let activations = buffers.sum::<usize>()
-            + limits.workspace
-            + 4 * limits.arrivals
+            + limits.split.workspace
+            + 4 * limits.split.arrivals
             + Staging::bytes(tokens)
             + 5 * 8 * tokens
             + 4 * rope_positions * head_dim;

@@ -3,18 +3,21 @@
 //! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
 //! or src (gate) and up; positions where the format rounds stochastically.
 
-use super::task::{Image, download};
+mod runner;
+
+use self::runner::RowRunner;
+use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
-    Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
+    exactly,
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
-use crate::launch::{Dense, LaunchError, RowFactor, RowKernel, RowOperands, Slice};
+use crate::launch::{LaunchError, RowKernel};
 use crate::ptx::{RowOperation, RowVariant};
 use crate::reference::{
     Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
 };
-use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -160,6 +163,45 @@ impl Entry for RowVariant {
         problem
     }
 
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        let Shape { rows, cols, .. } = shape.check()?;
+        let stride = cols.next_multiple_of(8);
+        let mut draw = |rows| Typical::draw(rng, rows, cols).dense(FloatType::Bf16, stride);
+        let mut problem = Problem::new(
+            [
+                ("rows", rows),
+                ("cols", cols),
+                ("dst_stride", stride),
+                ("src_stride", stride),
+                ("up_stride", stride),
+            ],
+            [("src", draw(rows))],
+        );
+        let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+        match self.operation() {
+            RowOperation::Norm => {
+                insert("gain", draw(1));
+                insert("eps", Tensor::of_values(&[1e-5], FloatType::F32));
+            }
+            RowOperation::Swiglu => {
+                insert("up", draw(rows));
+            }
+            RowOperation::Copy => {}
+        }
+        let bits = (0..rows as u32).collect();
+        let element = ElementType::U32;
+        insert("positions", Tensor { element, bits });
+        problem
+            .sizes
+            .insert("seed".to_owned(), rng.random::<u32>().into());
+        Ok(problem)
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
         size("rows").saturating_mul(size("cols"))
@@ -263,95 +305,5 @@ impl Entry for RowVariant {
             RowOperation::Norm | RowOperation::Copy => 2 * dense,
             RowOperation::Swiglu => 3 * dense,
         }
-    }
-}
-
-/// A row kernel on a device.
-struct RowRunner {
-    variant: RowVariant,
-    device: Device,
-    kernel: RowKernel,
-}
-
-impl Runner for RowRunner {
-    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
-        let size = |name| problem.size(name);
-        let (rows, cols, seed) = (size("rows")?, size("cols")?, size("seed")? as u32);
-        let strides = [size("dst_stride")?, size("src_stride")?, size("up_stride")?];
-        let operation = self.variant.operation();
-        let src = Image::of(problem, "src")?;
-        let positions = Image::of(problem, "positions")?;
-        let factor = match operation {
-            RowOperation::Norm => Some(Image::of(problem, "gain")?),
-            RowOperation::Swiglu => Some(Image::of(problem, "up")?),
-            RowOperation::Copy => None,
-        };
-        let eps = match operation {
-            RowOperation::Norm => problem.tensor("eps")?.values()[0],
-            RowOperation::Swiglu | RowOperation::Copy => 0.0,
-        };
-        let dst = Image::untouched("dst", 2 * len(rows, cols, strides[0]));
-        Ok(Prepared::new(move || {
-            let upload = |image: &Image| image.upload(&self.device);
-            Ok(RowTask {
-                kernel: self.kernel.clone(),
-                operation,
-                rows,
-                cols,
-                strides,
-                seed,
-                eps,
-                dst: upload(&dst)?,
-                src: upload(&src)?,
-                factor: factor.as_ref().map(upload).transpose()?,
-                positions: upload(&positions)?,
-            })
-        }))
-    }
-}
-
-/// A row kernel and its buffers.
-struct RowTask {
-    kernel: RowKernel,
-    operation: RowOperation,
-    rows: usize,
-    cols: usize,
-    /// Of dst, src and up.
-    strides: [usize; 3],
-    seed: u32,
-    eps: f32,
-    dst: Buffer,
-    src: Buffer,
-    factor: Option<Buffer>,
-    positions: Buffer,
-}
-
-impl Task for RowTask {
-    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
-        let matrix = |buffer, stride| Dense {
-            first: Slice::whole(buffer),
-            stride,
-        };
-        let [dst, src, up] = self.strides;
-        let by = match (self.operation, &self.factor) {
-            (RowOperation::Norm, Some(gain)) => RowFactor::Gain(Slice::whole(gain), self.eps),
-            (RowOperation::Swiglu, Some(factor)) => RowFactor::Up(matrix(factor, up)),
-            _ => RowFactor::One,
-        };
-        let operands = RowOperands {
-            rows: self.rows,
-            cols: self.cols,
-            dst: matrix(&self.dst, dst),
-            src: matrix(&self.src, src),
-            by,
-            positions: Some(Slice::whole(&self.positions)),
-            seed: self.seed,
-        };
-        Ok(self.kernel.launch(stream, &operands)?)
-    }
-
-    fn outputs(&self) -> Result<Outputs, EntryError> {
-        let dst = download(&self.dst, ElementType::Bf16)?;
-        Ok(Outputs::from([("dst", dst)]))
     }
 }

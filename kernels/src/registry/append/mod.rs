@@ -3,18 +3,21 @@
 //! Sizes of a problem: tokens, heads, head_dim, src_stride in elements, slots, capacity, seed. Tensors: src, cos, sin,
 //! positions, slot_of. Queries have no slots: their rows are those of tokens and heads.
 
-use super::task::{Image, download};
+mod runner;
+
+use self::runner::AppendRunner;
+use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
     Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
 use crate::fragment::bits::store;
 use crate::fragment::cache::CacheFormat;
-use crate::launch::{AppendKernel, AppendOperands, Cache, Dense, Destination, LaunchError, Slice};
+use crate::launch::{AppendKernel, LaunchError};
 use crate::ptx::{AppendVariant, HeadKind};
 use crate::reference::{Part, dequantize, quantize_part, rotate};
-use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_harness::device::Device;
 use rand::Rng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -184,6 +187,56 @@ impl Entry for AppendVariant {
         )
     }
 
+    /// The tokens of one sequence, which fill its slot.
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        let Shape { rows, cols, .. } = shape.check()?;
+        if self.rotates() && cols % 2 == 1 {
+            return Err(EntryError::Problem(ProblemError::Unfit {
+                name: "cols".to_owned(),
+                reason: format!("heads of {cols} features have no halves"),
+            }));
+        }
+        let heads = shape.heads();
+        let (tokens, src_stride) = (rows / heads, heads * cols);
+        let src = Typical::draw(rng, tokens, src_stride).dense(FloatType::Bf16, src_stride);
+        let half = (cols / 2).max(1);
+        let turn = Typical::draw(rng, tokens, half);
+        let turn = |of: fn(f32) -> f32| {
+            let mut turn = turn.dense(FloatType::F32, half);
+            for bits in &mut turn.bits {
+                *bits = FloatType::Bf16.round(of(f32::from_bits(*bits))).to_bits();
+            }
+            turn
+        };
+        let u32s = |bits| Tensor {
+            element: ElementType::U32,
+            bits,
+        };
+        Ok(Problem::new(
+            [
+                ("tokens", tokens),
+                ("heads", heads),
+                ("head_dim", cols),
+                ("src_stride", src_stride),
+                ("slots", 1),
+                ("capacity", tokens),
+                ("seed", rng.random::<u32>() as usize),
+            ],
+            [
+                ("src", src),
+                ("cos", turn(f32::cos)),
+                ("sin", turn(f32::sin)),
+                ("positions", u32s((0..tokens as u32).collect())),
+                ("slot_of", u32s(vec![0; tokens])),
+            ],
+        ))
+    }
+
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
         ["tokens", "heads", "head_dim"].map(size).iter().product()
@@ -241,121 +294,22 @@ impl Entry for AppendVariant {
         }))
     }
 
+    /// 8192 tokens of 8 heads.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 8 * 8192,
+            cols: 128,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["heads of tokens", "features"]
+    }
+
     fn bytes(&self, shape: Shape) -> u64 {
         let cache = self.cache();
         let head = cache.row_bytes(shape.cols) + cache.row_scale_bytes(shape.cols);
         (shape.rows * (2 * shape.cols + head)) as u64
-    }
-}
-
-/// An append kernel on a device.
-struct AppendRunner {
-    variant: AppendVariant,
-    device: Device,
-    kernel: AppendKernel,
-}
-
-impl Runner for AppendRunner {
-    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
-        let size = |name| problem.size(name);
-        let head_dim = size("head_dim")?;
-        let (rows, cache) = (self.variant.rows(problem)?, self.variant.cache());
-        let sizes = Sizes {
-            tokens: size("tokens")?,
-            heads: size("heads")?,
-            head_dim,
-            src_stride: size("src_stride")?,
-            slots: size("slots")?,
-            capacity: size("capacity")?,
-            seed: size("seed")? as u32,
-        };
-        let (src, positions) = (Image::of(problem, "src")?, Image::of(problem, "positions")?);
-        let slot_of = Image::of(problem, "slot_of")?;
-        let (cos, sin) = (Image::of(problem, "cos")?, Image::of(problem, "sin")?);
-        let codes = Image::untouched("codes", rows * cache.row_bytes(head_dim));
-        let scales = Image::untouched("scales", rows * cache.row_scale_bytes(head_dim).max(1));
-        Ok(Prepared::new(move || {
-            let upload = |image: &Image| image.upload(&self.device);
-            Ok(AppendTask {
-                variant: self.variant,
-                kernel: self.kernel.clone(),
-                sizes,
-                src: upload(&src)?,
-                rope: [upload(&cos)?, upload(&sin)?],
-                positions: upload(&positions)?,
-                slot_of: upload(&slot_of)?,
-                codes: upload(&codes)?,
-                scales: upload(&scales)?,
-            })
-        }))
-    }
-}
-
-#[derive(Clone, Copy)]
-struct Sizes {
-    tokens: usize,
-    heads: usize,
-    head_dim: usize,
-    src_stride: usize,
-    slots: usize,
-    capacity: usize,
-    seed: u32,
-}
-
-/// An append kernel and its buffers.
-struct AppendTask {
-    variant: AppendVariant,
-    kernel: AppendKernel,
-    sizes: Sizes,
-    src: Buffer,
-    /// Cosines and sines.
-    rope: [Buffer; 2],
-    positions: Buffer,
-    slot_of: Buffer,
-    codes: Buffer,
-    scales: Buffer,
-}
-
-impl Task for AppendTask {
-    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
-        let Sizes {
-            slots, capacity, ..
-        } = self.sizes;
-        let codes = Slice::whole(&self.codes);
-        let dst = match self.variant.kind() {
-            HeadKind::Queries => Destination::Rows(codes),
-            HeadKind::Keys | HeadKind::Values => Destination::Cache {
-                cache: Cache {
-                    codes,
-                    scales: Some(Slice::whole(&self.scales)),
-                },
-                slot_of: Slice::whole(&self.slot_of),
-                slots,
-                capacity,
-            },
-        };
-        let operands = AppendOperands {
-            tokens: self.sizes.tokens,
-            heads: self.sizes.heads,
-            head_dim: self.sizes.head_dim,
-            src: Dense {
-                first: Slice::whole(&self.src),
-                stride: self.sizes.src_stride,
-            },
-            rope: Some(self.rope.each_ref().map(Slice::whole)),
-            positions: Slice::whole(&self.positions),
-            dst,
-            seed: self.sizes.seed,
-        };
-        Ok(self.kernel.launch(stream, &operands)?)
-    }
-
-    fn outputs(&self) -> Result<Outputs, EntryError> {
-        let stored = download(&self.codes, self.variant.stored())?;
-        let mut outputs = Outputs::from([("codes", stored)]);
-        if self.variant.cache() != CacheFormat::Dense {
-            outputs.insert("scales", download(&self.scales, ElementType::U8)?);
-        }
-        Ok(outputs)
     }
 }

@@ -3,18 +3,21 @@
 //! Sizes of a problem: rows, cols, src_stride in bytes, of codes; format, which of those that the kernel is for. Tensors: src,
 //! codes or scales. What is written counts only where there is no fault, as for its user.
 
-use super::task::Image;
+mod runner;
+
+use self::runner::ShuffleRunner;
+use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, ProblemError, Runner,
-    Shape, Task, Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
+    Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{
     BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
 };
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, WeightFormat};
-use crate::launch::{LaunchError, ShuffleFault, ShuffleKernel, ShuffleOperands, Slice};
+use crate::launch::{LaunchError, ShuffleFault, ShuffleKernel};
 use crate::ptx::{MatmulVariant, ShuffleVariant};
-use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -63,15 +66,6 @@ fn block_format(format: &FragmentFormat) -> Result<BlockFormat, EntryError> {
     let builder = BlockFormat::new(format.element()).scale(format.scale());
     let builder = builder.block_size(format.block_size());
     Ok(builder.tensor_scale(format.has_tensor_scale()).build()?)
-}
-
-/// The type of scales.
-const fn scale_type(scale: ScaleFormat) -> ElementType {
-    match scale.storage_bytes() {
-        1 => ElementType::U8,
-        2 => ElementType::U16,
-        _ => ElementType::U32,
-    }
 }
 
 /// The fragment tensor of a problem, whose other part is of zeros.
@@ -173,7 +167,7 @@ impl Entry for ShuffleVariant {
                 };
                 let code = |_| scale_code(rng, scale, middle, nan_in);
                 let bits = (0..count).map(code).collect();
-                let element = scale_type(scale);
+                let element = scale.into();
                 Tensor { element, bits }
             }
         };
@@ -186,6 +180,37 @@ impl Entry for ShuffleVariant {
             ],
             [("src", src)],
         )
+    }
+
+    /// In the first of its formats.
+    fn problem_of(
+        &self,
+        rng: &mut ChaCha8Rng,
+        shape: Shape,
+        _thread_blocks: usize,
+    ) -> Result<Problem, EntryError> {
+        let Shape { rows, cols, .. } = shape.check()?;
+        let typical = Typical::draw(rng, rows, cols);
+        let (src, src_stride) = match &self.formats()[0] {
+            WeightFormat::Dense => (typical.dense(FloatType::Bf16, cols), 2 * cols),
+            WeightFormat::Packed(format) => {
+                let packed = typical.packed(&block_format(format)?, FloatType::Bf16)?;
+                let row_bytes = packed_row_bytes(format.element().bits(), cols);
+                match self {
+                    Self::Codes(..) => (packed.packed_codes(), row_bytes),
+                    Self::Scan(_) | Self::Scales(_) => (packed.scales(), row_bytes),
+                }
+            }
+        };
+        Ok(Problem::new(
+            [
+                ("rows", rows),
+                ("cols", cols),
+                ("src_stride", src_stride),
+                ("format", 0),
+            ],
+            [("src", src)],
+        ))
     }
 
     fn elements(&self, problem: &Problem) -> u64 {
@@ -275,80 +300,4 @@ fn outputs(variant: &ShuffleVariant, dst: Vec<u8>, fault: ShuffleFault, largest:
         outputs.insert("largest", words(vec![largest]));
     }
     outputs
-}
-
-/// A shuffle kernel on a device.
-struct ShuffleRunner {
-    variant: ShuffleVariant,
-    device: Device,
-    kernel: ShuffleKernel,
-}
-
-impl Runner for ShuffleRunner {
-    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
-        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let (format, src_stride) = (self.variant.format(problem)?, problem.size("src_stride")?);
-        let dst = Image::untouched("dst", self.variant.dst_bytes(problem)?);
-        // That of all scales, which a scan finds.
-        let scales = problem.tensor("src")?.bits.iter().copied();
-        let largest = match self.variant {
-            ShuffleVariant::Scan(_) => 0,
-            _ => scales.max().unwrap_or(0),
-        };
-        let src = Image::of(problem, "src")?;
-        Ok(Prepared::new(move || {
-            Ok(ShuffleTask {
-                variant: self.variant,
-                kernel: self.kernel.clone(),
-                format,
-                rows,
-                cols,
-                src_stride,
-                src: src.upload(&self.device)?,
-                dst: dst.upload(&self.device)?,
-                fault: self.device.upload("fault", &[ShuffleFault::NONE.0])?,
-                largest: self.device.upload("largest", &[largest])?,
-            })
-        }))
-    }
-}
-
-/// A shuffle kernel and its buffers.
-struct ShuffleTask {
-    variant: ShuffleVariant,
-    kernel: ShuffleKernel,
-    format: WeightFormat,
-    rows: usize,
-    cols: usize,
-    src_stride: usize,
-    src: Buffer,
-    dst: Buffer,
-    fault: Buffer,
-    largest: Buffer,
-}
-
-impl Task for ShuffleTask {
-    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
-        let operands = ShuffleOperands {
-            format: self.format,
-            rows: self.rows,
-            cols: self.cols,
-            src: Slice::whole(&self.src),
-            src_stride: self.src_stride,
-            dst: Some(Slice::whole(&self.dst)),
-            fault: Some(Slice::whole(&self.fault)),
-            largest: Some(Slice::whole(&self.largest)),
-        };
-        Ok(self.kernel.launch(stream, &operands)?)
-    }
-
-    fn outputs(&self) -> Result<Outputs, EntryError> {
-        let fault = ShuffleFault(self.fault.download::<u64>()?[0]);
-        let dst = match fault == ShuffleFault::NONE {
-            true => self.dst.download::<u8>()?,
-            false => vec![UNTOUCHED; self.dst.bytes()],
-        };
-        let largest = self.largest.download::<u32>()?[0];
-        Ok(outputs(&self.variant, dst, fault, largest))
-    }
 }

@@ -1,0 +1,50 @@
+//! Problems of a shape, as models have them.
+
+use super::draw::src_len;
+use crate::format::FloatType;
+use crate::fragment::CHUNK;
+use crate::launch::SplitLimits;
+use crate::ptx::MatmulVariant;
+use crate::registry::typical::Typical;
+use crate::registry::{EntryError, Problem, Shape};
+use rand_chacha::ChaCha8Rng;
+
+/// Without bias and residual, split as for a device that `thread_blocks` fill.
+pub(super) fn problem_of(
+    variant: &MatmulVariant,
+    rng: &mut ChaCha8Rng,
+    shape: Shape,
+    thread_blocks: usize,
+) -> Result<Problem, EntryError> {
+    let Shape { rows, cols, .. } = shape.check()?;
+    let tokens = variant.tokens_of(shape);
+    let parts = SplitLimits::new(thread_blocks).matmul(variant, [rows, cols], tokens);
+    let src_stride = cols.next_multiple_of(CHUNK);
+    let read_tokens = src_len(variant, tokens, src_stride, cols) / src_stride;
+    let src = Typical::draw(rng, read_tokens, cols);
+    let mut problem = Problem::new(
+        [
+            ("rows", rows),
+            ("cols", cols),
+            ("tokens", tokens),
+            ("src_stride", src_stride),
+            ("dst_stride", rows),
+            ("in_place", 0),
+            ("parts", parts),
+        ],
+        [("src", src.dense(FloatType::Bf16, src_stride))],
+    );
+    let weights = Typical::draw(rng, rows, cols);
+    let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+    let Some(format) = variant.format() else {
+        insert("weights", weights.dense(FloatType::Bf16, cols));
+        return Ok(problem);
+    };
+    let packed = weights.packed(&format, FloatType::Bf16)?;
+    insert("codes", packed.packed_codes());
+    insert("scales", packed.scales());
+    if format.has_tensor_scale() {
+        insert("tensor_scale", packed.tensor_scale());
+    }
+    Ok(problem)
+}

@@ -1,0 +1,108 @@
+//! Tensors as models have them: normal-like values. Some rows are drawn, the others repeat them, so that large ones
+//! are there at once.
+
+use super::{ElementType, EntryError, Tensor};
+use crate::format::{BlockFormat, FloatType, PackedTensor};
+use crate::reference::quantize;
+use rand::Rng;
+
+/// Rows that are drawn.
+const DRAWN: usize = 32;
+
+/// A matrix of numbers around 0, of variance 1.
+pub(super) struct Typical {
+    rows: usize,
+    cols: usize,
+    /// Of the rows that are drawn.
+    values: Vec<f32>,
+}
+
+/// A quantised one.
+pub(super) struct TypicalPacked {
+    rows: usize,
+    /// The rows that are drawn.
+    drawn: PackedTensor,
+}
+
+impl Typical {
+    /// Draws one.
+    pub fn draw(rng: &mut impl Rng, rows: usize, cols: usize) -> Self {
+        // The sum of twelve numbers from 0 to 1 has a variance of 1.
+        let mut normal = || (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0;
+        let values = (0..rows.min(DRAWN) * cols).map(|_| normal()).collect();
+        Self { rows, cols, values }
+    }
+
+    /// Its elements rounded to `float`, rows `stride` elements apart, zeros between them.
+    pub fn dense(&self, float: FloatType, stride: usize) -> Tensor {
+        let bits = self.values.chunks(self.cols).flat_map(|row| {
+            let padding = std::iter::repeat_n(0, stride - self.cols);
+            row.iter().map(|&x| float.to_bits(x)).chain(padding)
+        });
+        let bits: Vec<u32> = bits.collect();
+        Tensor {
+            element: float.into(),
+            bits: repeated(&bits, self.rows * stride),
+        }
+    }
+
+    /// Its elements, rounded to `source`, in a block format.
+    pub fn packed(
+        &self,
+        format: &BlockFormat,
+        source: FloatType,
+    ) -> Result<TypicalPacked, EntryError> {
+        let x: Vec<f32> = self.values.iter().map(|&x| source.round(x)).collect();
+        let rows = x.len() / self.cols;
+        Ok(TypicalPacked {
+            rows: self.rows,
+            drawn: quantize(&x, rows, self.cols, format, source)?,
+        })
+    }
+}
+
+impl TypicalPacked {
+    /// Codes as they lie in a packed tensor.
+    pub fn packed_codes(&self) -> Tensor {
+        let codes = Tensor::of_bytes(self.drawn.codes());
+        self.all_rows(codes, self.drawn.row_code_bytes())
+    }
+
+    /// A byte for each code.
+    pub fn codes(&self) -> Tensor {
+        let (rows, cols) = (self.drawn.rows(), self.drawn.cols());
+        let row = |row| (0..cols).map(move |col| self.drawn.code(row, col));
+        let codes: Vec<u8> = (0..rows).flat_map(row).collect();
+        self.all_rows(Tensor::of_bytes(&codes), cols)
+    }
+
+    /// Codes of scales.
+    pub fn scales(&self) -> Tensor {
+        let element = ElementType::from(self.drawn.scale());
+        let scales = Tensor::from_bytes(element, self.drawn.scales());
+        let blocks = self.drawn.format().blocks_per_row(self.drawn.cols());
+        self.all_rows(scales, blocks)
+    }
+
+    /// The scale of the tensor as a whole; 1 where the format has none.
+    pub fn tensor_scale(&self) -> Tensor {
+        Tensor::of_values(&[self.drawn.tensor_scale()], FloatType::F32)
+    }
+
+    fn all_rows(&self, drawn: Tensor, row: usize) -> Tensor {
+        Tensor {
+            element: drawn.element,
+            bits: repeated(&drawn.bits, self.rows * row),
+        }
+    }
+}
+
+/// So many words: the drawn ones, again and again.
+fn repeated(drawn: &[u32], len: usize) -> Vec<u32> {
+    let mut bits = Vec::with_capacity(len);
+    while bits.len() < len {
+        let rest = drawn.len().min(len - bits.len());
+        bits.extend_from_slice(&drawn[..rest]);
+    }
+    bits
+}
