@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
@@ -103,11 +103,7 @@ impl Peer {
             name: listed.name,
             versions: listed.versions,
         };
-        let is_wanted = |case: &Case| {
-            selection.kernels.is_empty() || selection.has(&case.kernel) || case.family == "peer"
-        };
         let cases = listed.cases.into_iter().enumerate();
-        let cases = cases.filter(|(_, case)| is_wanted(case));
         let target = |(index, case)| -> Box<dyn Target> {
             Box::new(PeerTarget {
                 peer: peer.clone(),
@@ -126,13 +122,17 @@ impl Peer {
         let mut process = self.process.borrow_mut();
         let mut answer = String::new();
         let sent = writeln!(process.input, "{question}").and_then(|()| process.input.flush());
-        sent.and_then(|()| process.output.read_line(&mut answer))
-            .map_err(|error| failed(error.to_string()))?;
-        if answer.is_empty() {
+        let read = sent.and_then(|()| process.output.read_line(&mut answer));
+        let has_ended = match &read {
+            Ok(bytes) => *bytes == 0,
+            Err(error) => error.kind() == ErrorKind::BrokenPipe,
+        };
+        if has_ended {
             let ended = process.child.wait();
             let ended = ended.map_or_else(|error| error.to_string(), |status| status.to_string());
             return Err(failed(format!("it ended: {ended}")));
         }
+        read.map_err(|error| failed(error.to_string()))?;
         let value: Value = serde_json::from_str(&answer)
             .map_err(|error| failed(format!("{error} in its answer `{}`", answer.trim())))?;
         if let Some(error) = value.get("error") {

@@ -5,6 +5,9 @@ use crate::record::{Measured, Refused, RoofRecord, RunEnergy};
 use crate::{BenchError, Case, Opened, Roof, Target};
 use mxlab_harness::measure::{EnergyMeter, Sampling, Timing};
 
+/// Targets that are open together: what they took is kept before the next are opened.
+const MOST_TOGETHER: usize = 16;
+
 /// How targets are timed.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan {
@@ -181,7 +184,13 @@ fn groups<'t, 'a>(
             used = used.saturating_add(target.memory());
             used <= memory
         };
-        let count = rest.iter().take_while(fits).count().max(1).min(rest.len());
+        let count = rest
+            .iter()
+            .take(MOST_TOGETHER)
+            .take_while(fits)
+            .count()
+            .max(1)
+            .min(rest.len());
         let (group, others) = rest.split_at(count);
         rest = others;
         (!group.is_empty()).then_some(group)

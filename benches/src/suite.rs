@@ -1,9 +1,9 @@
 //! What is timed unless something is named: the operations of models, in the formats that they are asked for in.
 
-use crate::BenchError;
 use crate::cpu::{BlockOperation, BlockTarget};
 use crate::gpu::{Gpu, KernelTarget, VendorTarget};
 use crate::target::Target;
+use crate::{BenchError, Case};
 use mxlab_kernels::cpu::Isa;
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat,
@@ -24,6 +24,8 @@ pub const WEIGHTS: [[usize; 2]; 5] = [
 ];
 /// Tokens that they are multiplied by.
 pub const TOKENS: [usize; 4] = [1, 16, 64, 4096];
+/// Heads of keys and values, of Llama 3.
+const KV_HEADS: usize = 8;
 /// Positions of a cache.
 pub const POSITIONS: [usize; 3] = [2048, 8192, 32768];
 /// Matrices that are quantised: of 64 MiB in f32, and one that a core's L2 holds.
@@ -34,6 +36,8 @@ pub const TENSORS: [[usize; 2]; 2] = [[16384, 1024], [64, 1024]];
 pub struct Selection {
     /// Kernels by name.
     pub kernels: Vec<glob::Pattern>,
+    /// Families, of what the rest of this selects.
+    pub families: Vec<String>,
     /// Rows and columns.
     pub shapes: Vec<[usize; 2]>,
     /// Tokens.
@@ -43,8 +47,13 @@ pub struct Selection {
 }
 
 impl Selection {
-    pub(crate) fn has(&self, kernel: &str) -> bool {
+    fn has(&self, kernel: &str) -> bool {
         self.kernels.iter().any(|pattern| pattern.matches(kernel))
+    }
+
+    /// Whether a case is of a family that was asked for.
+    pub fn has_family(&self, case: &Case) -> bool {
+        self.families.is_empty() || self.families.contains(&case.family)
     }
 
     fn shapes_or<'s>(&'s self, usual: &'s [[usize; 2]]) -> &'s [[usize; 2]] {
@@ -135,7 +144,7 @@ pub fn gpu(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>,
     for positions in POSITIONS {
         for entry in attentions()? {
             let shape = Shape {
-                rows: positions,
+                rows: KV_HEADS * positions,
                 ..entry.shape()
             };
             targets.push(target(gpu, Rc::new(entry), shape, selection));

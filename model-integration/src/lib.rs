@@ -10,6 +10,7 @@
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
+//! | [`report`] | REPORT.md and charts, of records alone |
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | how the embedded model was trained |
 //! | [`columns`] | tables in plain text |
@@ -24,5 +25,6 @@ pub mod embedded;
 pub mod eval;
 pub mod generate;
 pub mod llama;
+pub mod report;
 pub mod task;
 pub mod train;

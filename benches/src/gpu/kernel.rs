@@ -3,6 +3,7 @@
 use super::{Gpu, Launches, case};
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_fuzz::campaign::{case_seed, problem_of};
+use mxlab_kernels::launch::thread_blocks;
 use mxlab_kernels::registry::{Entry, Failure, Shape, Task, verify};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;
@@ -69,7 +70,7 @@ impl Target for KernelTarget {
             verify(entry, &*runner, stream, &problem).map_err(wrong)?;
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
-        let problem = entry.problem_of(&mut rng, self.shape, self.gpu.thread_blocks())?;
+        let problem = entry.problem_of(&mut rng, self.shape, thread_blocks(device.properties()))?;
         if entry.elements(&problem).max(self.case.operations / 2) <= VERIFIED {
             verify(entry, &*runner, stream, &problem).map_err(wrong)?;
         }

@@ -14,6 +14,7 @@ mod model;
 mod mutate;
 mod output;
 mod quantize;
+mod report;
 mod train;
 mod verify;
 
@@ -58,6 +59,8 @@ enum Command {
     Mutate(mutate::MutateArgs),
     /// Quantise the tensors of a safetensors file and say what it cost
     Quantize(Box<quantize::QuantizeArgs>),
+    /// Write a report of the records below a folder
+    Report(report::ReportArgs),
     /// Train the embedded model and write its held-out task
     Train(train::TrainArgs),
     /// Compare kernels with the scalar reference, or with golden vectors
@@ -86,6 +89,7 @@ pub fn main() -> ExitCode {
         Some(Command::List(args)) => list::run(&args),
         Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
+        Some(Command::Report(args)) => report::run(&args),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
     };

@@ -6,9 +6,9 @@ use anyhow::{Context, Result, ensure};
 use mxlab_benches::BenchRecord;
 use mxlab_benches::compare::{Compared, compare};
 
-use super::table::seconds;
 use super::{Done, Format, print};
 use crate::columns::{aligned, csv, markdown};
+use crate::report::timings::seconds;
 
 /// Compares and prints.
 pub fn run(before: &Path, after: &Path, threshold: f64, format: Format) -> Result<Done> {

@@ -1,8 +1,6 @@
 //! `mxlab bench`: how fast kernels are, each verified first; and whether they became faster or slower.
 
 mod compare;
-mod table;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +21,7 @@ use mxlab_harness::record::Environment;
 use super::Done;
 use super::model::threads;
 use super::output::{Usage, print};
+use crate::report::timings;
 
 /// Share of the memory that buffers may take.
 const MEMORY_SHARE: f64 = 0.4;
@@ -36,6 +35,9 @@ pub struct BenchArgs {
     /// Only kernels whose name matches, such as 'matmul_fp4_*' or 'cpu_quantize_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
+    /// Only these families of them, such as matmul,attention; vendor is cuBLAS, peer are those of --peer
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    family: Vec<String>,
     /// Rows and columns, such as 4096x4096
     #[arg(long, value_name = "ROWSxCOLS", value_parser = shape)]
     shape: Vec<[usize; 2]>,
@@ -183,6 +185,7 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
 fn selection(args: &BenchArgs) -> Selection {
     Selection {
         kernels: args.kernel.clone(),
+        families: args.family.clone(),
         shapes: args.shape.clone(),
         tokens: args.tokens.clone(),
         seed: args.seed,
@@ -201,7 +204,7 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
     let memory = Environment::capture().machine.memory_bytes;
     let memory = memory.map_or(1 << 30, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
     let mut targets = suite::cpu(&selection(args));
-    let peers = add_peers(args, &mut targets)?;
+    let peers = complete(args, &mut targets)?;
     let bench = Bench {
         machine,
         peers,
@@ -232,7 +235,7 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     let memory = (device.free_memory()? as f64 * MEMORY_SHARE) as u64;
     let gpu = Gpu::new(device)?;
     let mut targets = suite::gpu(&gpu, &selection(args))?;
-    let peers = add_peers(args, &mut targets)?;
+    let peers = complete(args, &mut targets)?;
     let bench = Bench {
         machine,
         peers,
@@ -245,14 +248,16 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     bench.measure(args)
 }
 
-/// Starts the programs beside ours, and adds what they have.
-fn add_peers(args: &BenchArgs, targets: &mut Vec<Box<dyn Target>>) -> Result<Vec<PeerRecord>> {
+/// Starts the programs beside ours, adds what they have, and leaves out other families than those asked for.
+fn complete(args: &BenchArgs, targets: &mut Vec<Box<dyn Target>>) -> Result<Vec<PeerRecord>> {
     let mut records = Vec::new();
     for program in &args.peer {
         let (theirs, record) = Peer::start(program, &args.python, &selection(args))?;
         targets.extend(theirs);
         records.push(record);
     }
+    let selection = selection(args);
+    targets.retain(|target| selection.has_family(target.case()));
     Ok(records)
 }
 
@@ -281,7 +286,7 @@ impl Bench {
         ensure!(
         !targets.is_empty(),
         Usage(
-            "--kernel: no kernel has such a name; `mxlab list` and `mxlab bench --list` have them"
+            "--kernel, --family: no kernel is of that name and family; `mxlab list` and `mxlab bench --list` have them"
                 .to_owned()
         )
     );
@@ -331,12 +336,24 @@ impl Bench {
         recorder.take(&found);
         recorder.record.is_complete = true;
         recorder.write()?;
-        print(&table::text(&recorder.record, args.format)?)?;
+        print(&printed(&recorder.record, args.format)?)?;
         Ok(match recorder.record.refused.is_empty() {
             true => Done::Well,
             false => Done::WithFindings,
         })
     }
+}
+
+fn printed(record: &BenchRecord, format: Format) -> Result<String> {
+    Ok(match format {
+        Format::Table => timings::aligned(record),
+        Format::Md => timings::markdown(record),
+        Format::Csv => timings::csv(record)?,
+        Format::Json => {
+            let json = serde_json::to_string_pretty(record);
+            json.context("a record is plain data")? + "\n"
+        }
+    })
 }
 
 fn bar() -> ProgressBar {

@@ -1,35 +1,32 @@
-//! A record as a table.
+//! A record of the bench as a table.
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use mxlab_benches::BenchRecord;
 use mxlab_benches::record::{BenchMachine, Measured};
 
-use super::Format;
-use crate::columns::{aligned, csv, markdown};
+use crate::columns;
 
 /// What was not measured.
 pub const NOT_MEASURED: &str = "not measured";
 
-/// The record, so printed.
+/// The record as comma-separated values: numbers as they are, nothing where there is none.
 ///
 /// # Errors
-/// If it cannot be written as JSON or CSV.
-pub fn text(record: &BenchRecord, format: Format) -> Result<String> {
-    match format {
-        Format::Json => {
-            let json = serde_json::to_string_pretty(record).context("a record is plain data")?;
-            Ok(json + "\n")
-        }
-        Format::Csv => csv(
-            &CSV,
-            &record
-                .measured
-                .iter()
-                .map(|m| exact(record, m))
-                .collect::<Vec<_>>(),
-        ),
-        Format::Table | Format::Md => Ok(readable(record, format)),
-    }
+/// If a row cannot be written.
+pub fn csv(record: &BenchRecord) -> Result<String> {
+    let measured = record.measured.iter();
+    let rows: Vec<Vec<String>> = measured.map(|measured| exact(record, measured)).collect();
+    columns::csv(&CSV, &rows)
+}
+
+/// The record as aligned columns, with what was refused, the machine, and what disturbed.
+pub fn aligned(record: &BenchRecord) -> String {
+    readable(record, columns::aligned)
+}
+
+/// The same with a table of Markdown.
+pub fn markdown(record: &BenchRecord) -> String {
+    readable(record, columns::markdown)
 }
 
 const CSV: [&str; 12] = [
@@ -47,7 +44,6 @@ const CSV: [&str; 12] = [
     "joules",
 ];
 
-/// Numbers as they are, empty where there is none.
 fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
     let Measured { case, timing, .. } = measured;
     let or_empty = |number: Option<f64>| number.map(|x| x.to_string()).unwrap_or_default();
@@ -70,7 +66,7 @@ fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
     ]
 }
 
-fn readable(record: &BenchRecord, format: Format) -> String {
+fn readable(record: &BenchRecord, table: fn(usize, &[&str], &[Vec<String>]) -> String) -> String {
     let has_energy = record.measured.iter().any(|m| m.energy.is_some());
     let mut header = vec![
         "kernel",
@@ -108,10 +104,7 @@ fn readable(record: &BenchRecord, format: Format) -> String {
         row
     };
     let rows: Vec<Vec<String>> = roofs.chain(&record.measured).map(row).collect();
-    let mut text = match format {
-        Format::Md => markdown(2, &header, &rows),
-        _ => aligned(2, &header, &rows),
-    };
+    let mut text = table(2, &header, &rows);
     text.push('\n');
     for refused in &record.refused {
         let case = &refused.case;

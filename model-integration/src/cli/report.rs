@@ -1,0 +1,30 @@
+//! `mxlab report`: REPORT.md and charts, of records alone.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Args;
+
+use super::Done;
+use super::output::print;
+use crate::report;
+
+/// Write REPORT.md and charts of the records below a folder
+#[derive(Args)]
+pub struct ReportArgs {
+    /// Where records are
+    #[arg(long, value_name = "DIR", default_value = "results")]
+    records: PathBuf,
+    /// Where the report goes [default: beside the records]
+    #[arg(long, value_name = "DIR")]
+    output_path: Option<PathBuf>,
+}
+
+/// Writes it, and prints the paths.
+pub fn run(args: &ReportArgs) -> Result<Done> {
+    let output = args.output_path.as_ref().unwrap_or(&args.records);
+    for path in report::write(&args.records, output)? {
+        print(&format!("{}\n", path.display()))?;
+    }
+    Ok(Done::Well)
+}
