@@ -159,13 +159,19 @@ fn a_shape_that_is_none_is_refused() {
         cols: 64,
         tokens: Some(2),
     };
-    for (shape, wrong) in [(none, "rows"), (many, "tokens")] {
+    let huge = Shape {
+        rows: usize::MAX,
+        ..many
+    };
+    for (shape, wrong) in [(none, "rows"), (many, "tokens"), (huge, "rows")] {
         match problem_of(&attention, shape) {
             Err(EntryError::Problem(ProblemError::Unfit { name, .. })) => assert_eq!(name, wrong),
             other => panic!("{other:?}"),
         }
     }
     for entry in sample() {
-        assert!(problem_of(&*entry, none).is_err(), "{}", entry.id());
+        for shape in [none, huge] {
+            assert!(problem_of(&*entry, shape).is_err(), "{}", entry.id());
+        }
     }
 }

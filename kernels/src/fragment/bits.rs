@@ -180,7 +180,12 @@ impl StoredBits {
     /// The bf16 of a code, times 2^-P; `None` for a code that no quantiser makes: the lowest of a
     /// two's complement.
     pub fn half(element: ElementFormat, code: u8) -> Option<u16> {
-        let Self::Pairs { shift, .. } = Self::of(element) else {
+        Self::of(element).half_of(element, code)
+    }
+
+    /// [`StoredBits::half`] of an element whose codes are stored so.
+    fn half_of(&self, element: ElementFormat, code: u8) -> Option<u16> {
+        let Self::Pairs { shift, .. } = self else {
             return Some(u16::from(code));
         };
         let bits = element.bits();
@@ -200,11 +205,12 @@ impl StoredBits {
 /// # Panics
 /// If a code is none that [`StoredBits::half`] has.
 pub fn store(element: ElementFormat, codes: &[u8]) -> Vec<u32> {
+    let stored = StoredBits::of(element);
     let half = |code: &u8| {
-        let half = StoredBits::half(element, *code);
+        let half = stored.half_of(element, *code);
         u32::from(half.expect("a code of the element"))
     };
-    match StoredBits::of(element) {
+    match stored {
         StoredBits::Nibbles(_) => {
             let word = |codes: &[u8]| {
                 let places = codes.iter().zip(0..);
@@ -214,17 +220,16 @@ pub fn store(element: ElementFormat, codes: &[u8]) -> Vec<u32> {
         }
         StoredBits::Pairs { group, .. } => {
             let groups = codes.chunks(2 * group.pairs.len());
-            let words = groups.flat_map(|codes| {
-                let mut words = vec![0; group.words];
+            let mut words = vec![0; groups.len() * group.words];
+            for (codes, words) in groups.zip(words.chunks_mut(group.words)) {
                 for (terms, codes) in group.pairs.iter().zip(codes.chunks(2)) {
                     let pair = half(&codes[0]) | half(&codes[1]) << 16;
                     for term in *terms {
                         words[term.word] |= (pair & term.mask).rotate_right(term.rotate);
                     }
                 }
-                words
-            });
-            words.collect()
+            }
+            words
         }
     }
 }

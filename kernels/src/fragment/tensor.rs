@@ -74,6 +74,9 @@ impl FragmentTensor {
 /// Every scale and every code is finite.
 fn check(packed: &PackedTensor) -> Result<(), FragmentError> {
     let (scale, element) = (packed.scale(), packed.element());
+    let is_known =
+        |code| StoredBits::half(element, code).is_some() && element.decode(code).is_finite();
+    let known: Vec<bool> = element.codes().map(is_known).collect();
     for row in 0..packed.rows() {
         for block in 0..packed.format().blocks_per_row(packed.cols()) {
             if scale.decode(packed.scale_code(row, block)).is_nan() {
@@ -82,8 +85,7 @@ fn check(packed: &PackedTensor) -> Result<(), FragmentError> {
         }
         for col in 0..packed.cols() {
             let code = packed.code(row, col);
-            let is_known = StoredBits::half(element, code).is_some();
-            if !is_known || !element.decode(code).is_finite() {
+            if !known[usize::from(code)] {
                 let element = element.name();
                 return Err(FragmentError::Code {
                     element,
@@ -117,7 +119,7 @@ fn codes(packed: &PackedTensor, format: WeightFormat) -> Vec<u8> {
             true => packed.code(row, column(i)),
             false => zero,
         };
-        store(element, &(0..16).map(code).collect::<Vec<u8>>())
+        store(element, &std::array::from_fn::<u8, 16, _>(code))
     })
 }
 
@@ -131,10 +133,12 @@ fn place(
 ) -> Vec<u8> {
     let mut bytes = vec![0; format.bytes(rows, cols).0];
     let chunks = cols.div_ceil(CHUNK);
+    let columns = |t| std::array::from_fn::<usize, 16, _>(|i| format.column(t, i));
+    let columns: [[usize; 16]; 4] = std::array::from_fn(columns);
     for (index, bytes) in bytes.chunks_mut(format.chunk_bytes()).enumerate() {
         let (tile, chunk) = (index / chunks, index % chunks);
         for lane in 0..32 {
-            let column = |i| CHUNK * chunk + format.column(lane % 4, i);
+            let column = |i| CHUNK * chunk + columns[lane % 4][i];
             for half in 0..2 {
                 let words = words(TILE * tile + lane / 4 + 8 * half, &column);
                 for (word, place) in words.into_iter().zip(half * format.row_words()..) {

@@ -24,6 +24,7 @@ mod typical;
 mod verify;
 
 pub use expected::{Expectation, Expected, Range, exactly};
+use problem::check_elements;
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
 pub use substitute::Substitute;
 pub use task::{Prepared, Runner, Task};
@@ -147,7 +148,7 @@ pub struct Shape {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
-    /// Tokens that weights are multiplied by; `None` for as many as a thread block has.
+    /// Tokens that weights are multiplied by, or that attend; `None` for as many as a thread block has, to decode one.
     pub tokens: Option<usize>,
 }
 
@@ -155,20 +156,11 @@ impl Shape {
     /// Itself.
     ///
     /// # Errors
-    /// If there is nothing in one direction.
+    /// If there is nothing in one direction, or more than [`MAX_ELEMENTS`].
     fn check(self) -> Result<Self, ProblemError> {
-        let sizes = [
-            ("rows", Some(self.rows)),
-            ("cols", Some(self.cols)),
-            ("tokens", self.tokens),
-        ];
-        match sizes.into_iter().find(|(_, size)| *size == Some(0)) {
-            None => Ok(self),
-            Some((name, _)) => Err(ProblemError::Unfit {
-                name: name.to_owned(),
-                reason: "there are none".to_owned(),
-            }),
-        }
+        check_elements("rows", self.rows, self.cols)?;
+        check_elements("tokens", self.tokens.unwrap_or(1), self.cols)?;
+        Ok(self)
     }
 
     /// Key heads that the rows are shared by: 8, or as many less as divide them.

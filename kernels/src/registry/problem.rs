@@ -69,6 +69,22 @@ impl Problem {
     }
 }
 
+/// Elements of a tensor, at most: sizes that are given must not ask for any amount of memory. The largest matrix of
+/// Llama 3 1B, 128256 by 2048, has fewer.
+pub(super) const MAX_ELEMENTS: usize = 1 << 28;
+
+/// Checks that a tensor of so many rows and columns has elements, and not too many.
+pub(super) fn check_elements(name: &str, rows: usize, cols: usize) -> Result<(), ProblemError> {
+    let elements = rows.saturating_mul(cols);
+    match (1..=MAX_ELEMENTS).contains(&elements) {
+        true => Ok(()),
+        false => Err(ProblemError::Unfit {
+            name: name.to_owned(),
+            reason: format!("{rows} by {cols} elements, from 1 to {MAX_ELEMENTS} are possible"),
+        }),
+    }
+}
+
 /// What a kernel wrote, or should write: buffers by name, whole, with what lies between rows.
 pub type Outputs = BTreeMap<&'static str, Tensor>;
 

@@ -91,9 +91,12 @@ impl Tensor {
 
     /// As it lies in memory, little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let width = self.element.bytes();
-        let bytes = |bits: &u32| bits.to_le_bytes().into_iter().take(width);
-        self.bits.iter().flat_map(bytes).collect()
+        let bits = self.bits.iter();
+        match self.element.bytes() {
+            1 => bits.map(|&bits| bits as u8).collect(),
+            2 => bits.flat_map(|&bits| (bits as u16).to_le_bytes()).collect(),
+            _ => bits.flat_map(|bits| bits.to_le_bytes()).collect(),
+        }
     }
 
     /// From how it lies in memory.

@@ -1,11 +1,8 @@
 //! The sizes of a problem, read once.
 
+use crate::registry::problem::MAX_ELEMENTS;
 use crate::registry::{Problem, ProblemError};
 use std::num::NonZeroU32;
-
-/// Elements of a buffer, at most: sizes in a file must not ask for any amount of memory. The largest matrix of Llama 3
-/// 1B, 128256 by 2048, has fewer.
-const MAX_EXTENT: usize = 1 << 28;
 
 /// The sizes of a problem.
 #[derive(Clone, Copy)]
@@ -55,11 +52,11 @@ impl Sizes {
             ("dst_stride", sizes.len(sizes.dst)),
             ("codes_offset", sizes.codes_offset),
         ];
-        match extents.into_iter().find(|(_, size)| *size > MAX_EXTENT) {
+        match extents.into_iter().find(|(_, size)| *size > MAX_ELEMENTS) {
             None => Ok(sizes),
             Some((name, size)) => Err(ProblemError::Unfit {
                 name: name.to_owned(),
-                reason: format!("a buffer of {size} elements, at most {MAX_EXTENT} are possible"),
+                reason: format!("a buffer of {size} elements, at most {MAX_ELEMENTS} are possible"),
             }),
         }
     }

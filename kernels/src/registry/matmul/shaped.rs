@@ -5,6 +5,7 @@ use crate::format::FloatType;
 use crate::fragment::CHUNK;
 use crate::launch::SplitLimits;
 use crate::ptx::MatmulVariant;
+use crate::registry::problem::check_elements;
 use crate::registry::typical::Typical;
 use crate::registry::{EntryError, Problem, Shape};
 use rand_chacha::ChaCha8Rng;
@@ -18,6 +19,7 @@ pub(super) fn problem_of(
 ) -> Result<Problem, EntryError> {
     let Shape { rows, cols, .. } = shape.check()?;
     let tokens = variant.tokens_of(shape);
+    check_elements("tokens", tokens, rows)?;
     let parts = SplitLimits::new(thread_blocks).matmul(variant, [rows, cols], tokens);
     let src_stride = cols.next_multiple_of(CHUNK);
     let read_tokens = src_len(variant, tokens, src_stride, cols) / src_stride;

@@ -170,7 +170,7 @@ impl Entry for RowVariant {
         _thread_blocks: usize,
     ) -> Result<Problem, EntryError> {
         let Shape { rows, cols, .. } = shape.check()?;
-        let stride = cols.next_multiple_of(8);
+        let (stride, seed) = (cols.next_multiple_of(8), rng.random::<u32>() as usize);
         let mut draw = |rows| Typical::draw(rng, rows, cols).dense(FloatType::Bf16, stride);
         let mut problem = Problem::new(
             [
@@ -179,6 +179,7 @@ impl Entry for RowVariant {
                 ("dst_stride", stride),
                 ("src_stride", stride),
                 ("up_stride", stride),
+                ("seed", seed),
             ],
             [("src", draw(rows))],
         );
@@ -196,9 +197,6 @@ impl Entry for RowVariant {
         let bits = (0..rows as u32).collect();
         let element = ElementType::U32;
         insert("positions", Tensor { element, bits });
-        problem
-            .sizes
-            .insert("seed".to_owned(), rng.random::<u32>().into());
         Ok(problem)
     }
 
