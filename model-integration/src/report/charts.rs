@@ -9,7 +9,9 @@ use plotters::prelude::*;
 use super::tables::{speed_ups, yardstick};
 
 /// Width and height.
-const SIZE: (u32, u32) = (900, 520);
+const SIZE: (u32, u32) = (1240, 520);
+/// Width of the legend, at the right.
+const LEGEND: u32 = 440;
 /// Most series of a chart: more cannot be told apart.
 const MOST_SERIES: usize = 14;
 
@@ -137,9 +139,15 @@ fn draw(
     mut series: BTreeMap<String, Points>,
     line: Option<(&str, Points)>,
 ) -> Option<Chart> {
+    let count = series.len();
     while series.len() > MOST_SERIES {
         series.pop_last();
     }
+    let title = match count > MOST_SERIES {
+        true => format!("{}; {MOST_SERIES} of {count} kernels", kind.title),
+        false => kind.title,
+    };
+    let kind = Kind { title, ..kind };
     let mut all = series.clone();
     if let Some((name, points)) = &line {
         all.insert((*name).to_owned(), points.clone());
@@ -165,6 +173,7 @@ fn paint(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let area = SVGBackend::with_string(svg, SIZE).into_drawing_area();
     area.fill(&WHITE)?;
+    let (area, legend) = area.split_horizontally(SIZE.0 - LEGEND);
     let mut chart = ChartBuilder::on(&area)
         .caption(&kind.title, ("sans-serif", 18))
         .margin(12)
@@ -185,12 +194,11 @@ fn paint(
         .y_label_formatter(&number)
         .light_line_style(WHITE)
         .draw()?;
+    let mut names = Vec::new();
     if let Some((name, points)) = line {
         let grey = RGBColor(90, 90, 90);
-        let drawn = chart.draw_series(LineSeries::new(points.clone(), grey.stroke_width(2)))?;
-        drawn
-            .label(*name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], grey.stroke_width(2)));
+        chart.draw_series(LineSeries::new(points.clone(), grey.stroke_width(2)))?;
+        names.push((*name, grey.to_rgba()));
     }
     for (index, (name, points)) in series.iter().enumerate() {
         let color = Palette99::pick(index).to_rgba();
@@ -200,20 +208,15 @@ fn paint(
         let circles = points
             .iter()
             .map(|&point| Circle::new(point, 4, color.filled()));
-        let drawn = chart.draw_series(circles)?;
-        let name = name.clone();
-        drawn
-            .label(name)
-            .legend(move |(x, y)| Circle::new((x + 9, y), 4, color.filled()));
+        chart.draw_series(circles)?;
+        names.push((name, color));
     }
-    chart
-        .configure_series_labels()
-        .label_font(("sans-serif", 10))
-        .background_style(WHITE.mix(0.8))
-        .border_style(RGBColor(200, 200, 200))
-        .position(SeriesLabelPosition::LowerRight)
-        .draw()?;
+    for (index, (name, color)) in names.into_iter().enumerate() {
+        let y = 50 + 18 * index as i32;
+        legend.draw(&Circle::new((10, y), 4, color.filled()))?;
+        let text = Text::new(name.to_owned(), (22, y - 6), ("sans-serif", 11));
+        legend.draw(&text)?;
+    }
     area.present()?;
-    drop(chart);
     Ok(())
 }
