@@ -1,10 +1,10 @@
 //! What is timed unless something is named: the operations of models, in the formats that they are asked for in.
 
-use crate::cpu::{BlockOperation, BlockTarget};
+use crate::cpu::{BlockOperation, BlockTarget, ProductTarget};
 use crate::gpu::{Gpu, KernelTarget, VendorTarget};
 use crate::target::Target;
 use crate::{BenchError, Case};
-use mxlab_kernels::cpu::Isa;
+use mxlab_kernels::cpu::{Isa, Path};
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat,
 };
@@ -14,6 +14,9 @@ use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulVariant};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
 use std::rc::Rc;
 
+/// Rows and columns of weights on the CPU, of Llama 3.2 1B, and the tokens that they are multiplied by.
+const CPU_WEIGHTS: [[usize; 2]; 1] = [[8192, 2048]];
+const CPU_TOKENS: [usize; 3] = [1, 16, 512];
 /// Rows and columns of weights: of Llama 3.2 1B, 3.1 8B and 70B.
 pub const WEIGHTS: [[usize; 2]; 5] = [
     [2048, 2048],
@@ -118,6 +121,22 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
             for &format in &formats {
                 for &isa in &isas {
                     let target = BlockTarget::new(operation, format, isa, shape);
+                    if is_usual || selection.has(&target.case().kernel) {
+                        targets.push(Box::new(target));
+                    }
+                }
+            }
+        }
+    }
+    let paths = match is_usual {
+        true => vec![Path::best()],
+        false => Path::available(),
+    };
+    for &shape in selection.shapes_or(&CPU_WEIGHTS) {
+        for &tokens in selection.tokens_or(&CPU_TOKENS) {
+            for &format in &formats {
+                for &path in &paths {
+                    let target = ProductTarget::new(format, path, shape, tokens);
                     if is_usual || selection.has(&target.case().kernel) {
                         targets.push(Box::new(target));
                     }

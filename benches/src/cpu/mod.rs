@@ -3,9 +3,11 @@
 //! Rows are shared among the threads of the global pool of rayon.
 
 mod blocks;
+mod products;
 mod roof;
 
 pub use blocks::{BlockOperation, BlockTarget};
+pub use products::ProductTarget;
 pub use roof::roof;
 
 use crate::BenchError;

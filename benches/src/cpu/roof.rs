@@ -1,16 +1,19 @@
-//! What bounds kernels on this CPU: copying memory, and multiplying matrices of f32.
+//! What bounds kernels on this CPU: copying memory, and fused multiply-adds of f32.
 
 use super::{Timer, matrix, rows_of_part};
 use crate::{BenchError, Case, Opened, Roof, Target};
-use gemm_common::Parallelism;
+use mxlab_kernels::cpu::Isa;
 use rayon::prelude::*;
 
 /// Elements of f32 of the copy: more than caches hold.
 const COPIED: usize = 1 << 25;
-/// Rows, columns and tokens of the product.
-const SIDE: usize = 1024;
+const COLS: usize = 1024;
+/// Independent sums: what hides the latency of 16 vectors of AVX-512.
+const CHAINS: usize = 256;
+/// Multiply-adds of each.
+const STEPS: usize = 1 << 14;
 
-/// The copy and the product.
+/// The copy and the multiply-adds.
 pub fn roof() -> Roof {
     let case = |kernel: &str, rows, cols, tokens, bytes, operations| Case {
         kernel: kernel.to_owned(),
@@ -21,24 +24,23 @@ pub fn roof() -> Roof {
         bytes,
         operations,
     };
-    let cube = (SIDE * SIDE * SIDE) as u64;
-    let bytes = 3 * 4 * (SIDE * SIDE) as u64;
+    let fused = rayon::current_num_threads() * STEPS * CHAINS;
     Roof {
         copy: Box::new(Copy(case(
             "cpu_copy",
-            COPIED / SIDE,
-            SIDE,
+            COPIED / COLS,
+            COLS,
             None,
             8 * COPIED as u64,
             0,
         ))),
         product: Some(Box::new(Product(case(
-            "cpu_gemm_f32",
-            SIDE,
-            SIDE,
-            Some(SIDE),
-            bytes,
-            2 * cube,
+            "cpu_fma_f32",
+            STEPS,
+            CHAINS,
+            None,
+            0,
+            2 * fused as u64,
         )))),
     }
 }
@@ -67,6 +69,7 @@ impl Target for Copy {
     }
 }
 
+/// Fused multiply-adds out of registers.
 struct Product(Case);
 
 impl Target for Product {
@@ -75,44 +78,50 @@ impl Target for Product {
     }
 
     fn memory(&self) -> u64 {
-        self.0.bytes
+        0
     }
 
     fn open(&self) -> Result<Box<dyn Opened + '_>, BenchError> {
-        let (x, w) = (matrix(SIDE * SIDE, 2), matrix(SIDE * SIDE, 3));
-        let mut y = vec![0f32; SIDE * SIDE];
         let threads = rayon::current_num_threads();
-        let side = SIDE as isize;
         Ok(Box::new(Timer(move || {
-            // SAFETY: three matrices of SIDE x SIDE, row after row; y is no part of the others.
-            unsafe {
-                gemm_f32::gemm::f32::get_gemm_fn()(
-                    SIDE,
-                    SIDE,
-                    SIDE,
-                    y.as_mut_ptr(),
-                    1,
-                    side,
-                    false,
-                    x.as_ptr(),
-                    1,
-                    side,
-                    w.as_ptr(),
-                    1,
-                    side,
-                    0.0,
-                    1.0,
-                    false,
-                    false,
-                    false,
-                    match threads {
-                        1 => Parallelism::None,
-                        threads => Parallelism::Rayon(threads),
-                    },
-                );
-            }
-            std::hint::black_box(&mut y);
+            let sums = (0..threads).into_par_iter().map(|_| fused_steps(STEPS));
+            std::hint::black_box(sums.sum::<f32>());
             Ok(())
         })))
     }
+}
+
+/// Sums of fused multiply-adds, in the vectors of this CPU.
+fn fused_steps(steps: usize) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    {
+        #[target_feature(enable = "avx512f")]
+        fn avx512(steps: usize) -> f32 {
+            sums(steps)
+        }
+        #[target_feature(enable = "avx2,fma")]
+        fn avx2(steps: usize) -> f32 {
+            sums(steps)
+        }
+        match Isa::best() {
+            // SAFETY: the CPU has the instruction set.
+            Isa::Avx512 => return unsafe { avx512(steps) },
+            // SAFETY: as above.
+            Isa::Avx2 => return unsafe { avx2(steps) },
+            Isa::Portable => {}
+        }
+    }
+    sums(steps)
+}
+
+#[inline(always)]
+fn sums(steps: usize) -> f32 {
+    let mut sums = [0.0f32; CHAINS];
+    let factor = std::hint::black_box(0.5f32);
+    for _ in 0..steps {
+        for sum in &mut sums {
+            *sum = factor.mul_add(factor, *sum);
+        }
+    }
+    sums.iter().sum()
 }

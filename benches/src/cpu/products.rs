@@ -1,0 +1,95 @@
+//! y = x W^T with W packed, by every path.
+
+use super::{Timer, matrix};
+use crate::{BenchError, Case, Opened, Target};
+use mxlab_kernels::cpu::{self, Matmul, Path};
+use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::reference;
+
+/// Products of one chain, by the definition of [`Matmul`].
+const CHAIN: usize = 512;
+
+/// Activations in bf16 times packed weights.
+pub struct ProductTarget {
+    format: BlockFormat,
+    path: Path,
+    case: Case,
+}
+
+impl ProductTarget {
+    /// The product of weights [rows, cols] and so many tokens.
+    pub fn new(format: BlockFormat, path: Path, [rows, cols]: [usize; 2], tokens: usize) -> Self {
+        let (codes, scales) = format.packed_bytes(rows, cols);
+        let kernel = format!(
+            "cpu_matmul_{}_{}_k{}__{}",
+            format.element(),
+            format.scale(),
+            format.block_size(),
+            path.name()
+        );
+        Self {
+            format,
+            path,
+            case: Case {
+                kernel: kernel.replace('-', "_"),
+                family: "matmul".to_owned(),
+                rows,
+                cols,
+                tokens: Some(tokens),
+                bytes: (codes + scales + 4 * tokens * (rows + cols)) as u64,
+                operations: 2 * (rows * cols) as u64 * tokens as u64,
+            },
+        }
+    }
+}
+
+/// The definition: chains of fused multiply-adds in the order of columns, added up in order.
+fn product(x: &[f32], w: &[f32]) -> f32 {
+    let chain = |(x, w): (&[f32], &[f32])| {
+        let pairs = x.iter().zip(w);
+        pairs.fold(0.0f32, |sum, (x, w)| w.mul_add(*x, sum))
+    };
+    let chains = x.chunks(CHAIN).zip(w.chunks(CHAIN)).map(chain);
+    chains.reduce(|total, sum| total + sum).unwrap_or(0.0)
+}
+
+impl Target for ProductTarget {
+    fn case(&self) -> &Case {
+        &self.case
+    }
+
+    fn memory(&self) -> u64 {
+        self.case.bytes + 4 * (self.case.rows * self.case.cols) as u64
+    }
+
+    fn open(&self) -> Result<Box<dyn Opened + '_>, BenchError> {
+        let Case { rows, cols, .. } = self.case;
+        let tokens = self.case.tokens.unwrap_or(1);
+        let w = matrix(rows * cols, 1);
+        let packed = cpu::quantize(&w, rows, cols, &self.format, FloatType::F32)?;
+        let mut x = matrix(tokens * cols, 2);
+        x.iter_mut().for_each(|x| *x = FloatType::Bf16.round(*x));
+        let mut y = vec![0.0; tokens * rows];
+        Matmul::new(&packed)
+            .with_path(self.path)
+            .multiply(&x, &mut y)?;
+        // All rows for the first and the last token: a tile has both of its ends there.
+        let w = reference::dequantize(&packed);
+        for token in [0, tokens - 1] {
+            let x = &x[token * cols..][..cols];
+            let results = y[token * rows..].iter().zip(w.chunks_exact(cols));
+            for (row, (y, w)) in results.enumerate() {
+                let expected = product(x, w);
+                if y.to_bits() != expected.to_bits() {
+                    let what = format!("token {token} row {row} is {y:e}, not {expected:e}");
+                    return Err(BenchError::Wrong(what));
+                }
+            }
+        }
+        drop(w);
+        Ok(Box::new(Timer(move || {
+            let matmul = Matmul::new(&packed).with_path(self.path);
+            Ok(matmul.multiply(&x, &mut y)?)
+        })))
+    }
+}
