@@ -17,6 +17,7 @@ mod dequantize;
 mod dispatch;
 mod isa;
 pub(crate) mod lanes;
+mod matmul;
 mod pack;
 pub(crate) mod plan;
 mod quantize;
@@ -25,6 +26,7 @@ mod scale;
 mod simd;
 
 pub use isa::Isa;
+pub use matmul::{Matmul, Path};
 pub use quantizer::Quantizer;
 
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};

@@ -62,6 +62,39 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_words(self, bytes: &[u8], at: &[usize]) -> [__m512i; 4] {
+        let at = &at[..Self::LANES];
+        let row = |i: usize| {
+            let bytes = &bytes[at[i]..][..16];
+            op!(_mm_loadu_si128(bytes.as_ptr().cast()))
+        };
+        // Quarter q of vector i has the bytes of row 4 q + i.
+        let rows = |i: usize| {
+            let x = op!(_mm512_castsi128_si512(row(i)));
+            let x = op!(_mm512_inserti32x4::<1>(x, row(4 + i)));
+            let x = op!(_mm512_inserti32x4::<2>(x, row(8 + i)));
+            op!(_mm512_inserti32x4::<3>(x, row(12 + i)))
+        };
+        let rows = [rows(0), rows(1), rows(2), rows(3)];
+        op!({
+            let low = [
+                _mm512_unpacklo_epi32(rows[0], rows[1]),
+                _mm512_unpacklo_epi32(rows[2], rows[3]),
+            ];
+            let high = [
+                _mm512_unpackhi_epi32(rows[0], rows[1]),
+                _mm512_unpackhi_epi32(rows[2], rows[3]),
+            ];
+            [
+                _mm512_unpacklo_epi64(low[0], low[1]),
+                _mm512_unpackhi_epi64(low[0], low[1]),
+                _mm512_unpacklo_epi64(high[0], high[1]),
+                _mm512_unpackhi_epi64(high[0], high[1]),
+            ]
+        })
+    }
+
+    #[inline(always)]
     fn store_bytes(self, x: __m512i, to: &mut [u8]) {
         let to = &mut to[..Self::LANES];
         op!(_mm_storeu_si128(
@@ -125,6 +158,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn div(self, a: __m512, b: __m512) -> __m512 {
         op!(_mm512_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        op!(_mm512_fmadd_ps(a, b, c))
     }
 
     #[inline(always)]

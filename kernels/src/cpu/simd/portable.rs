@@ -66,6 +66,17 @@ impl<const N: usize> Simd for Portable<N> {
         out
     }
     #[inline(always)]
+    fn load_words(self, bytes: &[u8], at: &[usize]) -> [[u32; N]; 4] {
+        let mut words = [[0; N]; 4];
+        for (lane, &at) in at[..N].iter().enumerate() {
+            let row = bytes[at..at + 16].as_chunks().0;
+            for (words, &word) in words.iter_mut().zip(row) {
+                words[lane] = u32::from_le_bytes(word);
+            }
+        }
+        words
+    }
+    #[inline(always)]
     fn store_bytes(self, x: [u32; N], to: &mut [u8]) {
         to[..N].copy_from_slice(&each(x, |x| x as u8));
     }
@@ -116,6 +127,14 @@ impl<const N: usize> Simd for Portable<N> {
     #[inline(always)]
     fn div(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
         pairs(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
+        let mut out = [0.0; N];
+        for i in 0..N {
+            out[i] = a[i].mul_add(b[i], c[i]);
+        }
+        out
     }
     #[inline(always)]
     fn min(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
