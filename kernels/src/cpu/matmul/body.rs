@@ -1,11 +1,12 @@
 //! The products of some rows of W with all tokens. `inline(always)` as in [`super::columns`].
 
-use super::columns::{decode_columns, decode_scales};
+use super::columns::{Sink, decode_columns, decode_scales};
 use super::step::{Fused, Step};
 use super::weights::Reading;
 use super::{CHAIN, Job, TASK_ROWS};
 use crate::cpu::dequantize::dequantize_rows;
 use crate::cpu::simd::Simd;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Vectors of rows whose chains interleave for one token, to hide the latency of a step.
@@ -37,7 +38,7 @@ pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
     let mut scratch = Scratch::default();
     for first in rows.clone().step_by(VECTORS_OF_ONE * S::LANES) {
         let end = rows.end.min(first + VECTORS_OF_ONE * S::LANES);
-        if job.x.tokens() == 1 && body.one_token(first..end, &mut scratch) {
+        if S::DECODES_WORDS && job.x.tokens() == 1 && body.one_token(first..end, &mut scratch) {
             continue;
         }
         for first in (first..end).step_by(VECTORS * S::LANES) {
@@ -66,17 +67,14 @@ impl<S: Simd> Body<'_, S> {
         let (x, cols) = (job.x.rows(), job.weights.cols());
         for start in (0..cols).step_by(CHAIN) {
             let columns = start..cols.min(start + CHAIN);
-            let mut sums = [s.splat(0.0); V];
-            decode_columns::<S, V>(
+            let mut sums = Sums {
                 s,
-                &job.weights,
-                rows.start,
-                columns,
-                scales,
-                #[inline(always)]
-                |v, column, w| sums[v] = s.fma(w, s.splat(x[column]), sums[v]),
-            );
-            self.add::<V>(0, rows.clone(), sums, start == 0);
+                x,
+                step: x,
+                sums: [s.splat(0.0); V],
+            };
+            decode_columns::<S, V>(s, &job.weights, rows.start, columns, scales, &mut sums);
+            self.add::<V>(0, rows.clone(), sums.sums, start == 0);
         }
         true
     }
@@ -87,24 +85,26 @@ impl<S: Simd> Body<'_, S> {
         let scales = &mut scratch.scales;
         let least = decode_scales::<S, VECTORS>(s, &job.weights, rows.start, scales);
         let x_unit = job.x.pairs_unit().filter(|_| P::COLUMNS == 2);
-        match job.weights.reading(least, x_unit) {
-            Reading::Pairs => self.chains(step, rows, scratch, Self::decode::<P>),
-            Reading::Words => self.chains(Fused, rows, scratch, Self::decode::<Fused>),
-            Reading::Rows => {
-                self.dequantize(rows.clone(), &mut scratch.values);
-                self.chains(Fused, rows, scratch, Self::transpose);
-            }
+        let reading = job.weights.reading(least, x_unit);
+        if !S::DECODES_WORDS || reading == Reading::Rows {
+            self.dequantize(rows.clone(), &mut scratch.values);
+            self.chains(Fused, rows, scratch, false);
+        } else if reading == Reading::Pairs {
+            self.chains(step, rows, scratch, true);
+        } else {
+            self.chains(Fused, rows, scratch, true);
         }
     }
 
-    /// Chain by chain: `fill` writes the panel, and every group of tokens is multiplied by it.
+    /// Chain by chain, makes the panel, from codes or from values, and multiplies every group of
+    /// tokens by it.
     #[inline(always)]
     fn chains<P: Step<S>>(
         &self,
         step: P,
         rows: Range<usize>,
         scratch: &mut Scratch,
-        fill: impl Fn(&Self, Range<usize>, Range<usize>, &mut Scratch),
+        from_codes: bool,
     ) {
         let x = &self.job.x;
         let cols = self.job.weights.cols();
@@ -113,7 +113,11 @@ impl<S: Simd> Body<'_, S> {
             let columns = start..cols.min(start + CHAIN);
             let steps = columns.len().div_ceil(P::COLUMNS);
             scratch.panel.resize(steps * VECTORS * S::LANES, 0.0);
-            fill(self, rows.clone(), columns, scratch);
+            if S::DECODES_WORDS && from_codes {
+                self.decode::<P>(rows.clone(), columns, scratch);
+            } else {
+                self.transpose(rows.clone(), columns, scratch);
+            }
             for group in x.groups() {
                 let words = group.words(words, x.tokens(), start, steps, P::COLUMNS);
                 let tile = Tile {
@@ -145,39 +149,34 @@ impl<S: Simd> Body<'_, S> {
     /// A panel from codes.
     #[inline(always)]
     fn decode<P: Step<S>>(&self, rows: Range<usize>, columns: Range<usize>, scratch: &mut Scratch) {
-        let (s, start) = (self.s, columns.start);
-        let width = VECTORS * S::LANES;
-        let has_half = !columns.len().is_multiple_of(P::COLUMNS);
+        let s = self.s;
         let Scratch { scales, panel, .. } = scratch;
-        let mut high = [s.splat_bits(0); VECTORS];
+        let has_half = !columns.len().is_multiple_of(P::COLUMNS);
+        let mut words = Words::<S, P> {
+            s,
+            rest: panel,
+            window: &mut [],
+            high: [s.splat_bits(0); VECTORS],
+            step: PhantomData,
+        };
         decode_columns::<S, VECTORS>(
             s,
             &self.job.weights,
             rows.start,
             columns,
             scales,
-            #[inline(always)]
-            |v, column, w| {
-                let at = (column - start) / P::COLUMNS * width + v * S::LANES;
-                if P::COLUMNS == 1 {
-                    s.store(w, &mut panel[at..]);
-                } else if column % 2 == 0 {
-                    high[v] = s.bits(w);
-                } else {
-                    let pair = s.or(high[v], s.shift_right(s.bits(w), 16));
-                    s.store(s.float(pair), &mut panel[at..]);
-                }
-            },
+            &mut words,
         );
         if has_half {
-            let last = panel.len() - width;
-            for (v, high) in high.into_iter().enumerate() {
-                s.store(s.float(high), &mut panel[last + v * S::LANES..]);
+            let last = words.window.len() - VECTORS * S::LANES;
+            for (v, high) in words.high.into_iter().enumerate() {
+                s.store(s.float(high), &mut words.window[last + v * S::LANES..]);
             }
         }
     }
 
     /// The values of rows, rounded.
+    #[inline(always)]
     fn dequantize(&self, rows: Range<usize>, values: &mut Vec<f32>) {
         let weights = &self.job.weights;
         values.resize(rows.len() * weights.cols(), 0.0);
@@ -247,6 +246,61 @@ impl<S: Simd> Body<'_, S> {
         }
         for (y, value) in y.iter_mut().zip(values) {
             *y = if is_first { value } else { *y + value };
+        }
+    }
+}
+
+/// Adds the products with one token.
+struct Sums<'a, S: Simd, const V: usize> {
+    s: S,
+    x: &'a [f32],
+    /// Of the columns of the step.
+    step: &'a [f32],
+    sums: [S::F; V],
+}
+
+impl<S: Simd, const V: usize> Sink<S> for Sums<'_, S, V> {
+    #[inline(always)]
+    fn step(&mut self, columns: Range<usize>) {
+        self.step = &self.x[columns];
+    }
+
+    #[inline(always)]
+    fn put(&mut self, v: usize, index: usize, w: S::F) {
+        let x = self.s.splat(self.step[index]);
+        self.sums[v] = self.s.fma(w, x, self.sums[v]);
+    }
+}
+
+/// Writes the words of a panel.
+struct Words<'a, S: Simd, P> {
+    s: S,
+    rest: &'a mut [f32],
+    /// Words of the step.
+    window: &'a mut [f32],
+    /// Even columns that wait for the odd ones.
+    high: [S::U; VECTORS],
+    step: PhantomData<P>,
+}
+
+impl<S: Simd, P: Step<S>> Sink<S> for Words<'_, S, P> {
+    #[inline(always)]
+    fn step(&mut self, columns: Range<usize>) {
+        let words = columns.len().div_ceil(P::COLUMNS) * VECTORS * S::LANES;
+        (self.window, self.rest) = std::mem::take(&mut self.rest).split_at_mut(words);
+    }
+
+    #[inline(always)]
+    fn put(&mut self, v: usize, index: usize, w: S::F) {
+        let s = self.s;
+        let at = (index / P::COLUMNS * VECTORS + v) * S::LANES;
+        if P::COLUMNS == 1 {
+            s.store(w, &mut self.window[at..]);
+        } else if index % 2 == 0 {
+            self.high[v] = s.bits(w);
+        } else {
+            let pair = s.or(self.high[v], s.shift_right(s.bits(w), 16));
+            s.store(s.float(pair), &mut self.window[at..]);
         }
     }
 }

@@ -56,10 +56,6 @@ impl<'a> Weights<'a> {
         }
     }
 
-    pub fn rows(&self) -> usize {
-        self.packed.rows()
-    }
-
     pub fn cols(&self) -> usize {
         self.packed.cols()
     }

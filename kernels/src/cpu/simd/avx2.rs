@@ -27,6 +27,7 @@ macro_rules! op {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const DECODES_WORDS: bool = true;
     type F = __m256;
     type U = __m256i;
     type M = __m256i;
@@ -62,15 +63,21 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], at: &[usize]) -> [__m256i; 4] {
-        let at = &at[..Self::LANES];
-        let row = |i: usize| {
-            let bytes = &bytes[at[i]..][..16];
-            op!(_mm_loadu_si128(bytes.as_ptr().cast()))
-        };
+    fn load_words(self, bytes: &[u8], stride: usize) -> [__m256i; 4] {
+        assert!(stride <= bytes.len() && (Self::LANES - 1) * stride + 16 <= bytes.len());
+        let first = bytes.as_ptr();
+        macro_rules! place {
+            ($i:expr) => {
+                // The assertion covers the last place, and so those before.
+                op!(_mm_loadu_si128(first.add($i * stride).cast()))
+            };
+        }
         // Half h of vector i has the bytes of row 4 h + i.
-        let rows = |i: usize| op!(_mm256_set_m128i(row(4 + i), row(i)));
-        let rows = [rows(0), rows(1), rows(2), rows(3)];
+        let mut rows = [self.splat_bits(0); 4];
+        for (i, rows) in rows.iter_mut().enumerate() {
+            let (low, high) = (place!(i), place!(4 + i));
+            *rows = op!(_mm256_set_m128i(high, low));
+        }
         op!({
             let low = [
                 _mm256_unpacklo_epi32(rows[0], rows[1]),

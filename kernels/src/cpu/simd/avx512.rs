@@ -27,6 +27,7 @@ macro_rules! op {
 
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const DECODES_WORDS: bool = true;
     type F = __m512;
     type U = __m512i;
     type M = __mmask16;
@@ -62,20 +63,23 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], at: &[usize]) -> [__m512i; 4] {
-        let at = &at[..Self::LANES];
-        let row = |i: usize| {
-            let bytes = &bytes[at[i]..][..16];
-            op!(_mm_loadu_si128(bytes.as_ptr().cast()))
-        };
+    fn load_words(self, bytes: &[u8], stride: usize) -> [__m512i; 4] {
+        assert!(stride <= bytes.len() && (Self::LANES - 1) * stride + 16 <= bytes.len());
+        let first = bytes.as_ptr();
+        macro_rules! place {
+            ($i:expr) => {
+                // The assertion covers the last place, and so those before.
+                op!(_mm_loadu_si128(first.add($i * stride).cast()))
+            };
+        }
         // Quarter q of vector i has the bytes of row 4 q + i.
-        let rows = |i: usize| {
-            let x = op!(_mm512_castsi128_si512(row(i)));
-            let x = op!(_mm512_inserti32x4::<1>(x, row(4 + i)));
-            let x = op!(_mm512_inserti32x4::<2>(x, row(8 + i)));
-            op!(_mm512_inserti32x4::<3>(x, row(12 + i)))
-        };
-        let rows = [rows(0), rows(1), rows(2), rows(3)];
+        let mut rows = [self.splat_bits(0); 4];
+        for (i, rows) in rows.iter_mut().enumerate() {
+            let x = op!(_mm512_castsi128_si512(place!(i)));
+            let x = op!(_mm512_inserti32x4::<1>(x, place!(4 + i)));
+            let x = op!(_mm512_inserti32x4::<2>(x, place!(8 + i)));
+            *rows = op!(_mm512_inserti32x4::<3>(x, place!(12 + i)));
+        }
         op!({
             let low = [
                 _mm512_unpacklo_epi32(rows[0], rows[1]),

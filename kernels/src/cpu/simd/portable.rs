@@ -36,6 +36,7 @@ const fn mask(x: bool) -> u32 {
 
 impl<const N: usize> Simd for Portable<N> {
     const LANES: usize = N;
+    const DECODES_WORDS: bool = false;
     type F = [f32; N];
     type U = [u32; N];
     type M = [u32; N];
@@ -66,10 +67,10 @@ impl<const N: usize> Simd for Portable<N> {
         out
     }
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], at: &[usize]) -> [[u32; N]; 4] {
+    fn load_words(self, bytes: &[u8], stride: usize) -> [[u32; N]; 4] {
         let mut words = [[0; N]; 4];
-        for (lane, &at) in at[..N].iter().enumerate() {
-            let row = bytes[at..at + 16].as_chunks().0;
+        for lane in 0..N {
+            let row = bytes[lane * stride..][..16].as_chunks().0;
             for (words, &word) in words.iter_mut().zip(row) {
                 words[lane] = u32::from_le_bytes(word);
             }
