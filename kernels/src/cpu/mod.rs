@@ -11,7 +11,7 @@
 //! Clamping e from below to the exponent of the smallest normal covers subnormals and integers.
 //! The other roundings correct this one by a step where a - ((a + c) - c), which is exact, says so.
 //!
-//! Every call is single-threaded; to share a tensor, split its rows.
+//! Every call but a product's ([`Matmul`]) is single-threaded; to share a tensor, split its rows.
 
 mod dequantize;
 mod dispatch;

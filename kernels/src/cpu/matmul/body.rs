@@ -60,7 +60,7 @@ impl<S: Simd> Body<'_, S> {
         const V: usize = VECTORS_OF_ONE;
         let (s, job) = (self.s, self.job);
         let scales = &mut scratch.scales;
-        let least = decode_scales::<S, V>(s, &job.weights, rows.start, scales);
+        let [least, _] = decode_scales::<S, V>(s, &job.weights, rows.start, scales);
         if job.weights.reading(least, None) == Reading::Rows {
             return false;
         }
@@ -83,7 +83,7 @@ impl<S: Simd> Body<'_, S> {
     fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
         let (s, job) = (self.s, self.job);
         let scales = &mut scratch.scales;
-        let least = decode_scales::<S, VECTORS>(s, &job.weights, rows.start, scales);
+        let [least, _] = decode_scales::<S, VECTORS>(s, &job.weights, rows.start, scales);
         let x_unit = job.x.pairs_unit().filter(|_| P::COLUMNS == 2);
         let reading = job.weights.reading(least, x_unit);
         if !S::DECODES_WORDS || reading == Reading::Rows {

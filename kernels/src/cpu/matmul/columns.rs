@@ -24,14 +24,14 @@ pub(super) trait Sink<S: Simd> {
 }
 
 /// The same bytes of several rows, as vectors of words.
-struct RowWords<'a> {
+pub(super) struct RowWords<'a> {
     bytes: &'a [u8],
     row_bytes: usize,
 }
 
 impl<'a> RowWords<'a> {
     /// The rows from `first` on, `row_bytes` apart.
-    fn new(bytes: &'a [u8], row_bytes: usize, first: usize) -> Self {
+    pub fn new(bytes: &'a [u8], row_bytes: usize, first: usize) -> Self {
         Self {
             bytes: &bytes[first * row_bytes..],
             row_bytes,
@@ -40,7 +40,7 @@ impl<'a> RowWords<'a> {
 
     /// Sixteen bytes from byte `at` of every row on; what lies behind the buffer is zero.
     #[inline(always)]
-    fn load<S: Simd, const V: usize>(&self, s: S, at: usize) -> [[S::U; 4]; V] {
+    pub fn load<S: Simd, const V: usize>(&self, s: S, at: usize) -> [[S::U; 4]; V] {
         let copy;
         let (bytes, stride) = if (V * S::LANES - 1) * self.row_bytes + at + 16 <= self.bytes.len() {
             (&self.bytes[at..], self.row_bytes)
@@ -68,14 +68,15 @@ impl<'a> RowWords<'a> {
     }
 }
 
-/// The scales of `V` vectors of rows, decoded: `[blocks, rows]`. Returns the smallest but 0.
+/// The scales of `V` vectors of rows, decoded: `[blocks, rows]`. Returns the smallest magnitude
+/// but 0 and the largest, NaN above all.
 #[inline(always)]
 pub(super) fn decode_scales<S: Simd, const V: usize>(
     s: S,
     weights: &Weights,
     first: usize,
     scales: &mut Vec<f32>,
-) -> f32 {
+) -> [f32; 2] {
     match weights.packed.scale().storage_bytes() {
         1 => decode_scales_of::<S, V, 1>(s, weights, first, scales),
         2 => decode_scales_of::<S, V, 2>(s, weights, first, scales),
@@ -89,13 +90,13 @@ fn decode_scales_of<S: Simd, const V: usize, const BYTES: usize>(
     weights: &Weights,
     first: usize,
     scales: &mut Vec<f32>,
-) -> f32 {
+) -> [f32; 2] {
     let row_bytes = weights.packed.row_scale_bytes();
     let rows = RowWords::new(weights.packed.scales(), row_bytes, first);
     scales.resize(row_bytes / BYTES * V * S::LANES, 0.0);
     let mask = s.splat_bits(u32::MAX >> (32 - weights.packed.scale().bits()));
     let magnitude = s.splat_bits(0x7FFF_FFFF);
-    let mut most = s.splat_bits(0);
+    let (mut least, mut most) = (s.splat_bits(0), s.splat_bits(0));
     for (run, scales) in scales.chunks_mut(16 / BYTES * V * S::LANES).enumerate() {
         let words = rows.load::<S, V>(s, 16 * run);
         for (i, scales) in scales.chunks_exact_mut(V * S::LANES).enumerate() {
@@ -106,12 +107,14 @@ fn decode_scales_of<S: Simd, const V: usize, const BYTES: usize>(
                 // Zero counts as the largest, so that reversed it is the least.
                 let bits = s.and(s.bits(scale), magnitude);
                 let reversed = s.keep_if(s.exceeds(bits, s.splat_bits(0)), s.xor(bits, magnitude));
-                most = s.max_bits(most, reversed);
+                least = s.max_bits(least, reversed);
+                most = s.max_bits(most, bits);
                 s.store(scale, &mut scales[v * S::LANES..]);
             }
         }
     }
-    f32::from_bits((s.largest(most) ^ 0x7FFF_FFFF).min(f32::INFINITY.to_bits()))
+    let least = (s.largest(least) ^ 0x7FFF_FFFF).min(f32::INFINITY.to_bits());
+    [least, s.largest(most)].map(f32::from_bits)
 }
 
 #[inline(always)]

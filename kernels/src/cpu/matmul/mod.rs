@@ -20,6 +20,8 @@
 mod activations;
 mod body;
 mod columns;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod nibbles;
 mod output;
 mod path;
 mod step;
@@ -43,7 +45,7 @@ use weights::Weights;
 const CHAIN: usize = 512;
 
 /// Rows of W of one task, a multiple of the rows that any path takes at a time.
-const TASK_ROWS: usize = 64;
+pub(super) const TASK_ROWS: usize = 64;
 
 /// Products below which sharing costs more than it brings.
 const LEAST_SHARED: usize = 1 << 17;
@@ -61,6 +63,15 @@ pub(super) struct Job<'a> {
     weights: Weights<'a>,
     x: Activations<'a>,
     y: Output<'a>,
+    /// Whether it is one token, as pairs, times codes that [`Weights::is_nibbles`].
+    is_nibbles: bool,
+}
+
+impl Job<'_> {
+    /// Whether [`nibbles`] may take the rows.
+    pub(super) fn is_nibbles(&self) -> bool {
+        self.is_nibbles
+    }
 }
 
 impl<'a> Matmul<'a> {
@@ -114,11 +125,13 @@ impl<'a> Matmul<'a> {
             return Ok(());
         }
         let weights = Weights::new(self.weights, self.value_type);
-        let may_pair = self.path.has_pairs() && tokens > 1 && weights.is_bf16();
+        let is_nibbles = tokens == 1 && weights.is_nibbles();
+        let may_pair = self.path.has_pairs() && (is_nibbles || tokens > 1 && weights.is_bf16());
         let job = Job {
             weights,
             x: Activations::new(x, cols, self.path.tokens(), may_pair),
             y: Output::new(y, rows),
+            is_nibbles,
         };
         self.run(&job, rows, tokens * cols);
         Ok(())

@@ -26,7 +26,7 @@ impl<S: Simd> Step<S> for Fused {
     }
 }
 
-/// bf16 pairs by `vdpbf16ps`. Proof that the CPU has AVX512_BF16.
+/// bf16 pairs by `vdpbf16ps`. Proof that the CPU has AVX512_BF16 and AVX512_VBMI.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Pairs(());
@@ -34,7 +34,7 @@ pub(in crate::cpu) struct Pairs(());
 #[cfg(target_arch = "x86_64")]
 impl Pairs {
     /// # Safety
-    /// The CPU must have AVX512_BF16.
+    /// The CPU must have AVX512_BF16 and AVX512_VBMI.
     #[inline(always)]
     pub unsafe fn new() -> Self {
         Self(())
@@ -59,14 +59,16 @@ impl Step<Avx512> for Pairs {
     }
 }
 
-/// Whether this CPU has `vdpbf16ps` and it rounds as two steps of a chain; asked of itself, once.
+/// Whether this CPU has what [`Pairs`] stands for and `vdpbf16ps` rounds as two steps of a chain;
+/// asked of itself, once.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn has_pairs() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {
         is_x86_feature_detected!("avx512f")
             && is_x86_feature_detected!("avx512bf16")
-            // SAFETY: both features were just found.
+            && is_x86_feature_detected!("avx512vbmi")
+            // SAFETY: the features were just found.
             && unsafe { rounds_twice() }
     })
 }

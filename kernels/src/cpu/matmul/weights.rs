@@ -65,6 +65,17 @@ impl<'a> Weights<'a> {
         self.bits <= 8
     }
 
+    /// Whether codes are bf16 by a table of four bits, and scales powers of two of 32 columns.
+    pub fn is_nibbles(&self) -> bool {
+        let (packed, format) = (self.packed, self.packed.format());
+        self.is_bf16()
+            && packed.element().bits() == 4
+            && packed.element().max_normal() < 8.0
+            && packed.scale().is_power_of_two()
+            && format.block_size().is_multiple_of(32)
+            && packed.cols().is_multiple_of(32)
+    }
+
     /// How rows are read whose smallest scale but 0 is `least`, where x are multiples of
     /// 2^`x_unit`, if that is known.
     pub fn reading(&self, least: f32, x_unit: Option<i32>) -> Reading {

@@ -69,14 +69,13 @@ impl Simd for Avx2 {
         macro_rules! place {
             ($i:expr) => {
                 // The assertion covers the last place, and so those before.
-                op!(_mm_loadu_si128(first.add($i * stride).cast()))
+                _mm_loadu_si128(first.add($i * stride).cast())
             };
         }
         // Half h of vector i has the bytes of row 4 h + i.
         let mut rows = [self.splat_bits(0); 4];
         for (i, rows) in rows.iter_mut().enumerate() {
-            let (low, high) = (place!(i), place!(4 + i));
-            *rows = op!(_mm256_set_m128i(high, low));
+            *rows = op!(_mm256_set_m128i(place!(4 + i), place!(i)));
         }
         op!({
             let low = [

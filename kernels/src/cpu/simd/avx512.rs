@@ -69,7 +69,7 @@ impl Simd for Avx512 {
         macro_rules! place {
             ($i:expr) => {
                 // The assertion covers the last place, and so those before.
-                op!(_mm_loadu_si128(first.add($i * stride).cast()))
+                _mm_loadu_si128(first.add($i * stride).cast())
             };
         }
         // Quarter q of vector i has the bytes of row 4 q + i.
