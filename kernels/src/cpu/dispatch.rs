@@ -5,7 +5,7 @@ use super::isa::Isa;
 use super::lanes::{
     AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
 };
-use super::matmul::{Fused, Job, Path, multiply_rows};
+use super::matmul::{self, Fused, Job, Path, Seen, multiply_rows};
 use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, fake_rows_scalar, quantize_rows, quantize_rows_scalar};
 use super::scale;
@@ -49,6 +49,11 @@ macro_rules! compile_for {
             $(#[target_feature(enable = $features)])?
             pub fn dequantize(packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
                 dequantize_rows($simd, packed, rows, out);
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub fn pack_pairs(x: &[f32], words: &mut [f32], seen: Seen) -> Seen {
+                matmul::pack_pairs(x, words, seen)
             }
 
             $(#[target_feature(enable = $features)])?
@@ -185,6 +190,11 @@ pub(super) fn fake_quantize(isa: Isa, plan: &Plan, x: &mut [f32], cols: usize, f
 /// Some rows of a packed tensor to values.
 pub(super) fn dequantize(isa: Isa, packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
     call!(isa, dequantize, packed, rows, out);
+}
+
+/// A row of x as bf16 pairs.
+pub(super) fn pack_pairs(isa: Isa, x: &[f32], words: &mut [f32], seen: Seen) -> Seen {
+    call!(isa, pack_pairs, x, words, seen)
 }
 
 /// Some rows of W times all tokens.

@@ -1,19 +1,18 @@
-//! x in the order that the tiles read it.
+//! x as the tiles read it.
 
-use super::CHAIN;
+use crate::cpu::Isa;
+use crate::cpu::dispatch;
+use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// x [tokens, cols]: chain by chain, groups of tokens; of a group, a word of every token, then the
-/// next. Words are f32 bits, or bf16 pairs.
+/// x [tokens, cols], in groups of tokens that go through a tile together.
 pub(super) struct Activations<'a> {
     x: &'a [f32],
     cols: usize,
     groups: Vec<Group>,
-    pairs: Option<Vec<u32>>,
+    pairs: Option<Pairs>,
     /// Made when the first rows of W ask for them.
-    singles: OnceLock<Vec<u32>>,
-    /// The smallest exponent of an element other than 0.
-    least_exponent: i32,
+    singles: OnceLock<Words<'a>>,
 }
 
 /// Tokens that go through a tile together.
@@ -23,9 +22,31 @@ pub(super) struct Group {
     pub tokens: usize,
 }
 
+/// Words of every token, rows `stride` apart: f32, or bf16 pairs as f32 bits.
+pub(super) struct Words<'a> {
+    pub words: Cow<'a, [f32]>,
+    pub stride: usize,
+}
+
+/// x as bf16 pairs.
+struct Pairs {
+    words: Words<'static>,
+    /// The smallest exponent of an element other than 0.
+    least_exponent: i32,
+}
+
+/// What was seen of elements that were packed.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Seen {
+    /// Their bits, joined.
+    any: u32,
+    /// The smallest magnitude less 1, so that 0 is the largest.
+    least: u32,
+}
+
 impl<'a> Activations<'a> {
-    /// In groups of at most `most` tokens; with pairs if `may_pair` and every element is bf16.
-    pub fn new(x: &'a [f32], cols: usize, most: usize, may_pair: bool) -> Self {
+    /// In groups of at most `most` tokens; with pairs if `pairs_with` and every element is bf16.
+    pub fn new(x: &'a [f32], cols: usize, most: usize, pairs_with: Option<Isa>) -> Self {
         let tokens = x.len() / cols;
         let count = tokens.div_ceil(most);
         let start = |group: usize| group * tokens / count;
@@ -33,21 +54,12 @@ impl<'a> Activations<'a> {
             first: start(group),
             tokens: start(group + 1) - start(group),
         };
-        let groups: Vec<Group> = (0..count).map(group).collect();
-        let pairs = (may_pair && x.iter().all(|x| x.to_bits() & 0xFFFF == 0))
-            .then(|| pack::<2>(x, cols, &groups));
-        let least_exponent = if pairs.is_some() {
-            least_exponent(x)
-        } else {
-            i32::MIN
-        };
         Self {
             x,
             cols,
-            groups,
-            pairs,
+            groups: (0..count).map(group).collect(),
+            pairs: pairs_with.and_then(|isa| Pairs::new(isa, x, cols)),
             singles: OnceLock::new(),
-            least_exponent,
         }
     }
 
@@ -67,80 +79,97 @@ impl<'a> Activations<'a> {
     /// log2 of a number that all elements are multiples of, if they are there as pairs.
     pub fn pairs_unit(&self) -> Option<i32> {
         // A bf16 has seven bits behind the first.
-        self.pairs.is_some().then(|| self.least_exponent - 7)
+        self.pairs.as_ref().map(|pairs| pairs.least_exponent - 7)
     }
 
-    /// All words with `columns` columns each, which are there if [`Activations::pairs_unit`] said so.
-    pub fn words(&self, columns: usize) -> &[u32] {
+    /// The words with `columns` columns each: two only if [`Activations::pairs_unit`] is there.
+    pub fn words(&self, columns: usize) -> &Words<'_> {
         match &self.pairs {
-            Some(pairs) if columns == 2 => pairs,
-            _ => self
-                .singles
-                .get_or_init(|| pack::<1>(self.x, self.cols, &self.groups)),
+            Some(pairs) if columns == 2 => &pairs.words,
+            _ => self.singles.get_or_init(|| singles(self.x, self.cols)),
         }
     }
 }
 
-impl Group {
-    /// The words of the group of `tokens` in the chain that begins at column `start` and has
-    /// `steps` steps of `columns` columns.
-    pub fn words(
-        self,
-        all: &[u32],
-        tokens: usize,
-        start: usize,
-        steps: usize,
-        columns: usize,
-    ) -> &[u32] {
-        &all[start / columns * tokens + self.first * steps..][..steps * self.tokens]
-    }
-}
-
-/// The words, `COLUMNS` columns in each; zeros behind the last column.
-fn pack<const COLUMNS: usize>(x: &[f32], cols: usize, groups: &[Group]) -> Vec<u32> {
-    let tokens = x.len() / cols;
-    let mut words = vec![0; tokens * cols.div_ceil(COLUMNS)];
-    let mut rest = &mut words[..];
-    for start in (0..cols).step_by(CHAIN) {
-        let end = cols.min(start + CHAIN);
-        for group in groups {
-            let len = (end - start).div_ceil(COLUMNS) * group.tokens;
-            let (words, behind) = rest.split_at_mut(len);
-            rest = behind;
-            for token in 0..group.tokens {
-                let x = &x[(group.first + token) * cols..][start..end];
-                let words = words[token..].iter_mut().step_by(group.tokens);
-                for (word, x) in words.zip(x.chunks(COLUMNS)) {
-                    *word = word_of(x);
-                }
+impl Pairs {
+    /// Or nothing, if an element is not bf16.
+    fn new(isa: Isa, x: &[f32], cols: usize) -> Option<Self> {
+        let stride = stride(cols.div_ceil(2));
+        let mut words = vec![0.0; x.len() / cols * stride];
+        let mut seen = Seen {
+            any: 0,
+            least: u32::MAX,
+        };
+        for (x, words) in x.chunks_exact(cols).zip(words.chunks_exact_mut(stride)) {
+            seen = dispatch::pack_pairs(isa, x, words, seen);
+            if seen.any & 0xFFFF != 0 {
+                return None;
             }
         }
+        Some(Self {
+            words: Words {
+                words: Cow::Owned(words),
+                stride,
+            },
+            least_exponent: seen.least_exponent(),
+        })
     }
-    words
 }
 
-/// One column, or two of bf16, the first high.
+impl Seen {
+    /// The smallest exponent of an element other than 0; that of a subnormal is below all others.
+    fn least_exponent(self) -> i32 {
+        match self.least.wrapping_add(1) {
+            0 => 0,
+            bits if bits < 1 << 23 => i32::MIN / 2,
+            bits => (bits >> 23) as i32 - 127,
+        }
+    }
+}
+
+/// Pairs of a row, the first column high, zero behind the last.
 #[inline(always)]
-fn word_of(x: &[f32]) -> u32 {
-    match *x {
-        [high, low] => high.to_bits() | low.to_bits() >> 16,
-        [x] => x.to_bits(),
-        _ => 0,
+pub(in crate::cpu) fn pack_pairs(x: &[f32], words: &mut [f32], seen: Seen) -> Seen {
+    let Seen { mut any, mut least } = seen;
+    let (pairs, rest) = x.as_chunks::<2>();
+    for (word, pair) in words.iter_mut().zip(pairs) {
+        let [high, low] = [pair[0].to_bits(), pair[1].to_bits()];
+        *word = f32::from_bits(high & 0xFFFF_0000 | low >> 16);
+        any |= high | low;
+        let [high, low] = [high, low].map(|bits| (bits & 0x7FFF_FFFF).wrapping_sub(1));
+        least = least.min(high.min(low));
+    }
+    if let (&[x], Some(word)) = (rest, words.get_mut(pairs.len())) {
+        *word = x;
+        any |= x.to_bits();
+        least = least.min((x.to_bits() & 0x7FFF_FFFF).wrapping_sub(1));
+    }
+    Seen { any, least }
+}
+
+/// x itself, or a copy with rows further apart.
+fn singles(x: &[f32], cols: usize) -> Words<'_> {
+    let stride = stride(cols);
+    if stride == cols {
+        let words = Cow::Borrowed(x);
+        return Words { words, stride };
+    }
+    let mut words = vec![0.0; x.len() / cols * stride];
+    for (x, words) in x.chunks_exact(cols).zip(words.chunks_exact_mut(stride)) {
+        words[..cols].copy_from_slice(x);
+    }
+    Words {
+        words: Cow::Owned(words),
+        stride,
     }
 }
 
-/// The smallest exponent of an element other than 0; that of a subnormal is below all others.
-fn least_exponent(x: &[f32]) -> i32 {
-    let magnitudes = x.iter().map(|x| x.to_bits() & 0x7FFF_FFFF);
-    // Zero wraps to the largest.
-    let least = magnitudes.map(|bits| bits.wrapping_sub(1)).min();
-    let bits = least.unwrap_or(u32::MAX).wrapping_add(1);
-    if bits == 0 {
-        return 0;
-    }
-    if bits < 1 << 23 {
-        i32::MIN / 2
+/// A distance of rows of `len` words that does not put those of a tile into the same few lines of the
+/// first cache, as large powers of two would.
+fn stride(len: usize) -> usize {
+    if len.is_multiple_of(256) {
+        len + 16
     } else {
-        (bits >> 23) as i32 - 127
+        len
     }
 }

@@ -48,12 +48,12 @@ pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
     }
 }
 
-struct Body<'a, S: Simd> {
+struct Body<'j, 'a, S: Simd> {
     s: S,
-    job: &'a Job<'a>,
+    job: &'j Job<'a>,
 }
 
-impl<S: Simd> Body<'_, S> {
+impl<S: Simd> Body<'_, '_, S> {
     /// Multiplies codes as they are decoded, or returns false if they are not read as words.
     #[inline(always)]
     fn one_token(&self, rows: Range<usize>, scratch: &mut Scratch) -> bool {
@@ -119,11 +119,11 @@ impl<S: Simd> Body<'_, S> {
                 self.transpose(rows.clone(), columns, scratch);
             }
             for group in x.groups() {
-                let words = group.words(words, x.tokens(), start, steps, P::COLUMNS);
                 let tile = Tile {
                     step,
                     panel: &scratch.panel,
-                    words,
+                    words: &words.words[group.first * words.stride + start / P::COLUMNS..],
+                    stride: words.stride,
                     token: group.first,
                     rows: rows.clone(),
                     is_first: start == 0,
@@ -204,10 +204,14 @@ impl<S: Simd> Body<'_, S> {
         let s = self.s;
         let mut sums = [[s.splat(0.0); VECTORS]; N];
         let panel = tile.panel.chunks_exact(VECTORS * S::LANES);
-        for (w, x) in panel.zip(tile.words.as_chunks::<N>().0) {
+        let mut x = [&tile.words[..0]; N];
+        for token in 0..N {
+            x[token] = &tile.words[token * tile.stride..][..panel.len()];
+        }
+        for (step, w) in panel.enumerate() {
             let w: [S::U; VECTORS] = [s.bits(s.load(w)), s.bits(s.load(&w[S::LANES..]))];
             for token in 0..N {
-                let x = s.splat_bits(x[token]);
+                let x = s.splat_bits(x[token][step].to_bits());
                 for v in 0..VECTORS {
                     sums[token][v] = tile.step.add(s, sums[token][v], w[v], x);
                 }
@@ -309,7 +313,9 @@ impl<S: Simd, P: Step<S>> Sink<S> for Words<'_, S, P> {
 struct Tile<'a, P> {
     step: P,
     panel: &'a [f32],
-    words: &'a [u32],
+    /// Rows of words, `stride` apart.
+    words: &'a [f32],
+    stride: usize,
     /// The first.
     token: usize,
     rows: Range<usize>,

@@ -27,6 +27,7 @@ mod path;
 mod step;
 mod weights;
 
+pub(super) use activations::{Seen, pack_pairs};
 pub(super) use body::multiply_rows;
 pub use path::Path;
 pub(super) use step::Fused;
@@ -126,10 +127,11 @@ impl<'a> Matmul<'a> {
         }
         let weights = Weights::new(self.weights, self.value_type);
         let is_nibbles = tokens == 1 && weights.is_nibbles();
-        let may_pair = self.path.has_pairs() && (is_nibbles || tokens > 1 && weights.is_bf16());
+        let may_pair = is_nibbles || tokens > 1 && weights.is_bf16();
+        let pairs_with = (self.path.has_pairs() && may_pair).then(|| self.path.isa());
         let job = Job {
             weights,
-            x: Activations::new(x, cols, self.path.tokens(), may_pair),
+            x: Activations::new(x, cols, self.path.tokens(), pairs_with),
             y: Output::new(y, rows),
             is_nibbles,
         };

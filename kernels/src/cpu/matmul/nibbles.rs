@@ -56,7 +56,7 @@ pub(in crate::cpu) fn multiply_rows(
         // SAFETY: `s` proves that the CPU has AVX-512.
         from[pair] = unsafe { _mm512_set1_epi64(sources(pair) as i64) };
     }
-    let x = job.x.words(2);
+    let x = &job.x.words(2).words;
     for start in (0..cols).step_by(CHAIN) {
         let mut sums = [s.splat(0.0); V];
         for column in (start..cols.min(start + CHAIN)).step_by(32) {
@@ -70,7 +70,7 @@ pub(in crate::cpu) fn multiply_rows(
             }
             for (word, x) in x[column / 2..][..16].as_chunks::<4>().0.iter().enumerate() {
                 for pair in 0..4 {
-                    let x = s.splat_bits(x[pair]);
+                    let x = s.splat_bits(x[pair].to_bits());
                     for v in 0..V {
                         // SAFETY: `step` proves that the CPU has VBMI.
                         let w = unsafe {
