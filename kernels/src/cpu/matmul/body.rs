@@ -205,8 +205,8 @@ impl<S: Simd> Body<'_, '_, S> {
         let mut sums = [[s.splat(0.0); VECTORS]; N];
         let panel = tile.panel.chunks_exact(VECTORS * S::LANES);
         let mut x = [&tile.words[..0]; N];
-        for token in 0..N {
-            x[token] = &tile.words[token * tile.stride..][..panel.len()];
+        for (token, x) in x.iter_mut().enumerate() {
+            *x = &tile.words[token * tile.stride..][..panel.len()];
         }
         for (step, w) in panel.enumerate() {
             let w: [S::U; VECTORS] = [s.bits(s.load(w)), s.bits(s.load(&w[S::LANES..]))];
@@ -300,7 +300,7 @@ impl<S: Simd, P: Step<S>> Sink<S> for Words<'_, S, P> {
         let at = (index / P::COLUMNS * VECTORS + v) * S::LANES;
         if P::COLUMNS == 1 {
             s.store(w, &mut self.window[at..]);
-        } else if index % 2 == 0 {
+        } else if index.is_multiple_of(2) {
             self.high[v] = s.bits(w);
         } else {
             let pair = s.or(self.high[v], s.shift_right(s.bits(w), 16));

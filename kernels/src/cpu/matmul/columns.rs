@@ -198,8 +198,8 @@ impl<S: Simd> Decoder<'_, S> {
             // Longer pieces of code would need more registers than there are.
             for word in 0..4 {
                 let mut codes = [[s.splat_bits(0); 4]; V];
-                for v in 0..V {
-                    codes[v][0] = words[v][word];
+                for (codes, words) in codes.iter_mut().zip(&words) {
+                    codes[0] = words[word];
                 }
                 self.codes::<V, BITS, SCALED>(&codes, start + word * (32 / BITS), sink);
             }

@@ -52,9 +52,9 @@ pub(in crate::cpu) fn multiply_rows(
     let codes = RowWords::new(packed.codes(), packed.row_code_bytes(), first);
     let table = s.bits(s.load(&table(&job.weights.codec.values)));
     let mut from = [s.splat_bits(0); 4];
-    for pair in 0..4 {
+    for (pair, from) in from.iter_mut().enumerate() {
         // SAFETY: `s` proves that the CPU has AVX-512.
-        from[pair] = unsafe { _mm512_set1_epi64(sources(pair) as i64) };
+        *from = unsafe { _mm512_set1_epi64(sources(pair) as i64) };
     }
     let x = &job.x.words(2).words;
     for start in (0..cols).step_by(CHAIN) {
