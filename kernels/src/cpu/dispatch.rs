@@ -5,12 +5,16 @@ use super::isa::Isa;
 use super::lanes::{
     AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
 };
+use super::matmul::{self, Fused, Job, Path, Seen, multiply_rows};
 use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, fake_rows_scalar, quantize_rows, quantize_rows_scalar};
 use super::scale;
 use super::simd::Portable;
 #[cfg(target_arch = "x86_64")]
-use super::simd::{Avx2, Avx512};
+use super::{
+    matmul::{Pairs, TASK_ROWS, nibbles},
+    simd::{Avx2, Avx512},
+};
 use crate::format::PackedTensor;
 use std::ops::Range;
 
@@ -48,6 +52,16 @@ macro_rules! compile_for {
             }
 
             $(#[target_feature(enable = $features)])?
+            pub fn pack_pairs(x: &[f32], words: &mut [f32], seen: Seen) -> Seen {
+                matmul::pack_pairs(x, words, seen)
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub fn multiply(job: &Job, rows: Range<usize>) {
+                multiply_rows($simd, Fused, job, rows);
+            }
+
+            $(#[target_feature(enable = $features)])?
             pub fn finite_amax(x: &[f32]) -> f32 {
                 scale::finite_amax(x)
             }
@@ -61,7 +75,7 @@ compile_for!(
     avx2,
     // SAFETY: the function enables the features, so it only runs where the CPU has them.
     unsafe { Avx2::new() },
-    "avx2,bmi2"
+    "avx2,fma,bmi2"
 );
 #[cfg(target_arch = "x86_64")]
 compile_for!(
@@ -70,6 +84,30 @@ compile_for!(
     unsafe { Avx512::new() },
     "avx512f,avx512bw,avx512dq,avx512vl,bmi2"
 );
+
+/// Rows of W with bf16 pairs.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
+fn multiply_pairs(job: &Job, rows: Range<usize>) {
+    // SAFETY: the function enables the features, so it only runs where the CPU has them.
+    let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
+    multiply_rows(s, step, job, rows);
+}
+
+/// Rows of W of four-bit codes with bf16 pairs of one token.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
+fn multiply_nibbles(job: &Job, rows: Range<usize>) {
+    // SAFETY: the function enables the features, so it only runs where the CPU has them.
+    let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
+    let mut scales = Vec::new();
+    for first in rows.clone().step_by(TASK_ROWS) {
+        let rows = first..rows.end.min(first + TASK_ROWS);
+        if !nibbles::multiply_rows(s, step, job, rows.clone(), &mut scales) {
+            multiply_pairs(job, rows);
+        }
+    }
+}
 
 /// Calls `$name` compiled for `$isa`, after checking once more that the CPU has it.
 macro_rules! call {
@@ -152,6 +190,25 @@ pub(super) fn fake_quantize(isa: Isa, plan: &Plan, x: &mut [f32], cols: usize, f
 /// Some rows of a packed tensor to values.
 pub(super) fn dequantize(isa: Isa, packed: &PackedTensor, rows: Range<usize>, out: &mut [f32]) {
     call!(isa, dequantize, packed, rows, out);
+}
+
+/// A row of x as bf16 pairs.
+pub(super) fn pack_pairs(isa: Isa, x: &[f32], words: &mut [f32], seen: Seen) -> Seen {
+    call!(isa, pack_pairs, x, words, seen)
+}
+
+/// Some rows of W times all tokens.
+pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
+    assert!(path.is_available(), "this CPU has no {path}");
+    match path {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the assertion above found the features on this CPU.
+        Path::Avx512Bf16 if job.is_nibbles() => unsafe { multiply_nibbles(job, rows) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Path::Avx512Bf16 => unsafe { multiply_pairs(job, rows) },
+        _ => call!(path.isa(), multiply, job, rows),
+    }
 }
 
 /// The largest finite magnitude of a tensor, or 0.

@@ -7,7 +7,7 @@ use std::fmt;
 pub enum Isa {
     /// AVX-512 F, BW, DQ, VL with BMI2.
     Avx512,
-    /// AVX2 with BMI2.
+    /// AVX2 with FMA and BMI2.
     Avx2,
     /// What every CPU of the target architecture has.
     Portable,
@@ -29,7 +29,11 @@ impl Isa {
                     && is_x86_feature_detected!("bmi2")
             }
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2 => is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi2"),
+            Self::Avx2 => {
+                is_x86_feature_detected!("avx2")
+                    && is_x86_feature_detected!("fma")
+                    && is_x86_feature_detected!("bmi2")
+            }
             #[cfg(not(target_arch = "x86_64"))]
             Self::Avx512 | Self::Avx2 => false,
             Self::Portable => true,

@@ -109,7 +109,8 @@ impl Codec {
             max: scale.max(),
             emin: (128 - bias) << 23,
             shift: 23 - mantissa_bits,
-            bits: scale.bits(),
+            // As if a sign, never set, stood above; fp16 has one.
+            bits: scale.bits() + u32::from(scale != ScaleFormat::Fp16),
             is_int: false,
             max_code: scale.max_code(),
             just_below_half: 0.0,

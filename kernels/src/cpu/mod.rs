@@ -11,12 +11,13 @@
 //! Clamping e from below to the exponent of the smallest normal covers subnormals and integers.
 //! The other roundings correct this one by a step where a - ((a + c) - c), which is exact, says so.
 //!
-//! Every call is single-threaded; to share a tensor, split its rows.
+//! Every call but a product's ([`Matmul`]) is single-threaded; to share a tensor, split its rows.
 
 mod dequantize;
 mod dispatch;
 mod isa;
 pub(crate) mod lanes;
+mod matmul;
 mod pack;
 pub(crate) mod plan;
 mod quantize;
@@ -25,6 +26,7 @@ mod scale;
 mod simd;
 
 pub use isa::Isa;
+pub use matmul::{Matmul, Path};
 pub use quantizer::Quantizer;
 
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};

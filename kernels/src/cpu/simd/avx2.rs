@@ -9,7 +9,7 @@ pub(in crate::cpu) struct Avx2(());
 
 impl Avx2 {
     /// # Safety
-    /// The CPU must have AVX2.
+    /// The CPU must have AVX2 and FMA.
     #[inline(always)]
     pub unsafe fn new() -> Self {
         Self(())
@@ -27,6 +27,7 @@ macro_rules! op {
 
 impl Simd for Avx2 {
     const LANES: usize = 8;
+    const DECODES_WORDS: bool = true;
     type F = __m256;
     type U = __m256i;
     type M = __m256i;
@@ -59,6 +60,39 @@ impl Simd for Avx2 {
         let pairs = op!(_mm256_cvtepu8_epi64(_mm_cvtsi64_si128(bytes)));
         let spread = op!(_mm256_or_si256(pairs, _mm256_slli_epi64::<28>(pairs)));
         op!(_mm256_and_si256(spread, _mm256_set1_epi32(15)))
+    }
+
+    #[inline(always)]
+    fn load_words(self, bytes: &[u8], stride: usize) -> [__m256i; 4] {
+        assert!(stride <= bytes.len() && (Self::LANES - 1) * stride + 16 <= bytes.len());
+        let first = bytes.as_ptr();
+        macro_rules! place {
+            ($i:expr) => {
+                // The assertion covers the last place, and so those before.
+                _mm_loadu_si128(first.add($i * stride).cast())
+            };
+        }
+        // Half h of vector i has the bytes of row 4 h + i.
+        let mut rows = [self.splat_bits(0); 4];
+        for (i, rows) in rows.iter_mut().enumerate() {
+            *rows = op!(_mm256_set_m128i(place!(4 + i), place!(i)));
+        }
+        op!({
+            let low = [
+                _mm256_unpacklo_epi32(rows[0], rows[1]),
+                _mm256_unpacklo_epi32(rows[2], rows[3]),
+            ];
+            let high = [
+                _mm256_unpackhi_epi32(rows[0], rows[1]),
+                _mm256_unpackhi_epi32(rows[2], rows[3]),
+            ];
+            [
+                _mm256_unpacklo_epi64(low[0], low[1]),
+                _mm256_unpackhi_epi64(low[0], low[1]),
+                _mm256_unpacklo_epi64(high[0], high[1]),
+                _mm256_unpackhi_epi64(high[0], high[1]),
+            ]
+        })
     }
 
     #[inline(always)]
@@ -134,6 +168,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn div(self, a: __m256, b: __m256) -> __m256 {
         op!(_mm256_div_ps(a, b))
+    }
+
+    #[inline(always)]
+    fn fma(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        op!(_mm256_fmadd_ps(a, b, c))
     }
 
     #[inline(always)]

@@ -19,6 +19,8 @@ pub(super) use portable::Portable;
 pub(super) trait Simd: Copy {
     /// Lanes in a vector; divides [`super::pack::CHUNK`], or is 1.
     const LANES: usize;
+    /// Whether products decode codes in registers, which pays where a lane is not a number of its own.
+    const DECODES_WORDS: bool;
     /// f32 lanes.
     type F: Copy;
     /// u32 lanes.
@@ -36,6 +38,9 @@ pub(super) trait Simd: Copy {
     fn load_bytes(self, x: &[u8]) -> Self::U;
     /// The nibbles of the first [`Simd::LANES`] / 2 bytes, low first, widened.
     fn load_nibbles(self, x: &[u8]) -> Self::U;
+    /// Sixteen bytes from each of [`Simd::LANES`] places, `stride` apart, as four vectors of
+    /// little-endian words: lane i of vector j is word j of place i.
+    fn load_words(self, bytes: &[u8], stride: usize) -> [Self::U; 4];
     /// The lanes, each below 256, as bytes.
     fn store_bytes(self, x: Self::U, to: &mut [u8]);
     /// The lanes, each below 16, as nibbles, low first; [`Simd::LANES`] is even.
@@ -52,6 +57,8 @@ pub(super) trait Simd: Copy {
     fn sub(self, a: Self::F, b: Self::F) -> Self::F;
     fn mul(self, a: Self::F, b: Self::F) -> Self::F;
     fn div(self, a: Self::F, b: Self::F) -> Self::F;
+    /// a b + c, rounded once.
+    fn fma(self, a: Self::F, b: Self::F, c: Self::F) -> Self::F;
     /// The smaller; neither is NaN.
     fn min(self, a: Self::F, b: Self::F) -> Self::F;
     /// A signed integer as a float.
@@ -83,6 +90,6 @@ pub(super) trait Simd: Copy {
     fn keep_unless(self, condition: Self::M, x: Self::U) -> Self::U;
 
     fn table(self, values: &[f32; 16]) -> Self::Table;
-    /// The entry of each lane's index, below 16.
+    /// The entry that each lane's low four bits say.
     fn look_up(self, table: Self::Table, index: Self::U) -> Self::F;
 }

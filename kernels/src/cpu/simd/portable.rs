@@ -36,6 +36,7 @@ const fn mask(x: bool) -> u32 {
 
 impl<const N: usize> Simd for Portable<N> {
     const LANES: usize = N;
+    const DECODES_WORDS: bool = false;
     type F = [f32; N];
     type U = [u32; N];
     type M = [u32; N];
@@ -64,6 +65,17 @@ impl<const N: usize> Simd for Portable<N> {
             *pair = [u32::from(byte & 15), u32::from(byte >> 4)];
         }
         out
+    }
+    #[inline(always)]
+    fn load_words(self, bytes: &[u8], stride: usize) -> [[u32; N]; 4] {
+        let mut words = [[0; N]; 4];
+        for lane in 0..N {
+            let row = bytes[lane * stride..][..16].as_chunks().0;
+            for (words, &word) in words.iter_mut().zip(row) {
+                words[lane] = u32::from_le_bytes(word);
+            }
+        }
+        words
     }
     #[inline(always)]
     fn store_bytes(self, x: [u32; N], to: &mut [u8]) {
@@ -116,6 +128,14 @@ impl<const N: usize> Simd for Portable<N> {
     #[inline(always)]
     fn div(self, a: [f32; N], b: [f32; N]) -> [f32; N] {
         pairs(a, b, |a, b| a / b)
+    }
+    #[inline(always)]
+    fn fma(self, a: [f32; N], b: [f32; N], c: [f32; N]) -> [f32; N] {
+        let mut out = [0.0; N];
+        for i in 0..N {
+            out[i] = a[i].mul_add(b[i], c[i]);
+        }
+        out
     }
     #[inline(always)]
     fn min(self, a: [f32; N], b: [f32; N]) -> [f32; N] {

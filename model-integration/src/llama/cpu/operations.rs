@@ -1,6 +1,7 @@
 //! The operations of the forward pass, parallel over rows, sequences or panels.
 
 use candle_core::{Device, Shape, Storage, Tensor};
+use mxlab_kernels::cpu::Matmul;
 use mxlab_kernels::format::BlockFormat;
 use rayon::prelude::*;
 
@@ -60,9 +61,9 @@ impl Backend for Cpu {
         bias: Option<&Vec<f32>>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor, LlamaError> {
-        let (tokens, inputs) = x.dims2()?;
+        let (tokens, _) = x.dims2()?;
         let outputs = weight.rows();
-        let mut out = with_values(x, |x| self.product(x, tokens, inputs, weight))?;
+        let mut out = with_values(x, |x| self.product(x, tokens, weight))??;
         let round = |out: &mut [f32]| {
             if let Some(bias) = bias {
                 ops::add_bias(out, bias);
@@ -242,10 +243,22 @@ impl Cpu {
             });
     }
 
-    /// `x weight^T`, panel by panel of the weight's rows; not rounded yet.
-    fn product(&self, x: &[f32], tokens: usize, inputs: usize, weight: &Matrix) -> Vec<f32> {
-        let outputs = weight.rows();
-        let mut out = vec![0.0; tokens * outputs];
+    /// `x weight^T`; not rounded yet. Packed or dense, sums have the same order.
+    fn product(&self, x: &[f32], tokens: usize, weight: &Matrix) -> Result<Vec<f32>, LlamaError> {
+        let mut out = vec![0.0; tokens * weight.rows()];
+        match weight {
+            Matrix::Dense(_) => self.panels(&mut out, x, tokens, weight),
+            Matrix::Packed(packed) => {
+                let matmul = Matmul::new(packed).rounded_to(self.dtype);
+                matmul.multiply(x, &mut out)?;
+            }
+        }
+        Ok(out)
+    }
+
+    /// `out = x weight^T`, panel by panel of the weight's rows.
+    fn panels(&self, out: &mut [f32], x: &[f32], tokens: usize, weight: &Matrix) {
+        let (outputs, inputs) = (weight.rows(), weight.cols());
         let panel_rows = (PANEL / inputs).clamp(1, outputs);
         let mut panel = vec![0.0; panel_rows * inputs];
         let task = tokens.div_ceil(rayon::current_num_threads());
@@ -267,7 +280,6 @@ impl Cpu {
                     );
                 });
         }
-        out
     }
 }
 

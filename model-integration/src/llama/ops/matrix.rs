@@ -128,6 +128,8 @@ pub fn multiply(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use mxlab_kernels::cpu;
+    use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
 
     #[test]
     fn an_element_does_not_depend_on_the_size_of_the_product() {
@@ -154,6 +156,38 @@ mod tests {
                     let expected = whole[row * n + col];
                     assert_eq!(x.to_bits(), expected.to_bits(), "{rows} x {cols} x {k}");
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn dense_and_packed_products_have_the_same_bits() {
+        let values = |seed: u32, count: usize| -> Vec<f32> {
+            let random = |i| mxlab_kernels::format::random_at(seed, i) as i32;
+            (0..count as u64).map(|i| random(i) as f32).collect()
+        };
+        for (element, k) in [
+            (ElementFormat::FP4_E2M1, 1300),
+            (ElementFormat::FP8_E4M3, 96),
+            (ElementFormat::NF4, 513),
+        ] {
+            let (m, n) = (30, 90);
+            let format = BlockFormat::new(element).build().unwrap();
+            let packed = cpu::quantize(&values(2, n * k), n, k, &format, FloatType::F32).unwrap();
+            let mut weights = vec![0.0; n * k];
+            cpu::dequantize(&packed, &mut weights).unwrap();
+            let mut x = values(1, m * k);
+            for kept_bits in [u32::MAX, 0xFFFF_0000] {
+                x.iter_mut()
+                    .for_each(|x| *x = f32::from_bits(x.to_bits() & kept_bits));
+                let (mut dense, mut product) = (vec![0.0; m * n], vec![0.0; m * n]);
+                let (a, b) = (Matrix::new(&x, m, k, k), Matrix::new(&weights, n, k, k));
+                multiply(&mut dense, n, a, b.t(), 1.0, false);
+                cpu::Matmul::new(&packed)
+                    .multiply(&x, &mut product)
+                    .unwrap();
+                let bits = |values: &[f32]| values.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
+                assert_eq!(bits(&dense), bits(&product), "{element} {k}");
             }
         }
     }

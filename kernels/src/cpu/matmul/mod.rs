@@ -1,0 +1,156 @@
+//! y = x W^T with W packed: decoded in registers or a panel at a time, never as a whole.
+//!
+//! **The order of sums.** Every element of y is a chain of fused multiply-adds over its row of W, in the
+//! order of the columns, from zero; a chain takes 512 columns, and the chains are added up in order.
+//! That is the definition: it knows nothing of tokens beside it, rows beside it, threads or vector
+//! lengths, so all paths give the same bits, but for the sign and payload of a NaN. The lanes of a
+//! vector are rows of W, whose chains are independent.
+//!
+//! **Values.** An element of W is what [`super::dequantize`] makes of it, rounded to the model's type where
+//! that has fewer bits; x is taken as it is. Products are exact inside the fused operation.
+//!
+//! **bf16 pairs.** `vdpbf16ps` adds two products of bf16 to an f32, the one of the high halves first, and rounds
+//! to nearest even after each: two steps of the chain in one instruction, once the pairs are stored with the
+//! even column high. Two things differ from f32 and are ruled out before it is used: x or W
+//! must be bf16 already (nothing is rounded to it), and nothing subnormal may occur, which it
+//! would flush. For that, all products are multiples of q, the product of the lowest bits of W
+//! and of x, and then so is every rounded sum: with q >= 2^-126 a sum is zero or normal. Rows of
+//! W for which this does not hold take the f32 steps.
+
+mod activations;
+mod body;
+mod columns;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod nibbles;
+mod output;
+mod path;
+mod step;
+mod weights;
+
+pub(super) use activations::{Seen, pack_pairs};
+pub(super) use body::multiply_rows;
+pub use path::Path;
+pub(super) use step::Fused;
+#[cfg(target_arch = "x86_64")]
+pub(super) use step::Pairs;
+
+use super::dispatch;
+use crate::format::{FloatType, FormatError, PackedTensor};
+use activations::Activations;
+use output::Output;
+use rayon::prelude::*;
+use std::ops::Range;
+use weights::Weights;
+
+/// Products of one chain.
+const CHAIN: usize = 512;
+
+/// Rows of W of one task, a multiple of the rows that any path takes at a time.
+pub(super) const TASK_ROWS: usize = 64;
+
+/// Products below which sharing costs more than it brings.
+const LEAST_SHARED: usize = 1 << 17;
+
+/// Products of activations with a packed matrix; see the head of this module.
+#[derive(Clone, Copy, Debug)]
+pub struct Matmul<'a> {
+    weights: &'a PackedTensor,
+    value_type: FloatType,
+    path: Path,
+}
+
+/// What the tasks of a product share.
+pub(super) struct Job<'a> {
+    weights: Weights<'a>,
+    x: Activations<'a>,
+    y: Output<'a>,
+    /// Whether it is one token, as pairs, times codes that [`Weights::is_nibbles`].
+    is_nibbles: bool,
+}
+
+impl Job<'_> {
+    /// Whether [`nibbles`] may take the rows.
+    pub(super) fn is_nibbles(&self) -> bool {
+        self.is_nibbles
+    }
+}
+
+impl<'a> Matmul<'a> {
+    /// With `weights` [rows, cols], by the fastest path that this CPU has.
+    pub fn new(weights: &'a PackedTensor) -> Self {
+        Self {
+            weights,
+            value_type: FloatType::F32,
+            path: Path::best(),
+        }
+    }
+
+    /// Rounds the values of the weights to the type that a model computes in.
+    #[must_use]
+    pub fn rounded_to(self, value_type: FloatType) -> Self {
+        Self { value_type, ..self }
+    }
+
+    /// Sets the path.
+    ///
+    /// # Panics
+    /// If this CPU lacks it.
+    #[must_use]
+    pub fn with_path(self, path: Path) -> Self {
+        assert!(path.is_available(), "this CPU has no {path}");
+        Self { path, ..self }
+    }
+
+    /// y [tokens, rows] = x [tokens, cols] W^T, rows of W shared among the threads of the current
+    /// rayon pool.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] unless `x` is whole rows of `cols` and `y` as many of `rows`.
+    pub fn multiply(&self, x: &[f32], y: &mut [f32]) -> Result<(), FormatError> {
+        let (rows, cols) = (self.weights.rows(), self.weights.cols());
+        let tokens = y.len().checked_div(rows).unwrap_or(0);
+        for (what, got, expected) in [("y", y.len(), tokens * rows), ("x", x.len(), tokens * cols)]
+        {
+            if got != expected {
+                return Err(FormatError::Length {
+                    what,
+                    got,
+                    expected,
+                });
+            }
+        }
+        if cols == 0 {
+            y.fill(0.0);
+        }
+        if y.is_empty() || cols == 0 {
+            return Ok(());
+        }
+        let weights = Weights::new(self.weights, self.value_type);
+        let is_nibbles = tokens == 1 && weights.is_nibbles();
+        let may_pair = is_nibbles || tokens > 1 && weights.is_bf16();
+        let pairs_with = (self.path.has_pairs() && may_pair).then(|| self.path.isa());
+        let job = Job {
+            weights,
+            x: Activations::new(x, cols, self.path.tokens(), pairs_with),
+            y: Output::new(y, rows),
+            is_nibbles,
+        };
+        self.run(&job, rows, tokens * cols);
+        Ok(())
+    }
+
+    /// Runs all rows of W, `products` a row.
+    fn run(&self, job: &Job, rows: usize, products: usize) {
+        let task = |first: usize| dispatch::multiply(self.path, job, rows_of(first, rows));
+        if rows.saturating_mul(products) < LEAST_SHARED || rayon::current_num_threads() == 1 {
+            dispatch::multiply(self.path, job, 0..rows);
+        } else {
+            (0..rows.div_ceil(TASK_ROWS)).into_par_iter().for_each(task);
+        }
+    }
+}
+
+/// The rows of a task.
+fn rows_of(task: usize, rows: usize) -> Range<usize> {
+    task * TASK_ROWS..rows.min((task + 1) * TASK_ROWS)
+}

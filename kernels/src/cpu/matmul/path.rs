@@ -1,0 +1,83 @@
+//! The ways a product can go, and what the CPU must have.
+
+use crate::cpu::Isa;
+use std::fmt;
+
+/// A way to multiply. All give the same bits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Path {
+    /// AVX-512 with dot products of bf16 pairs where the operands allow it, else f32.
+    Avx512Bf16,
+    /// f32 with fused multiply-adds.
+    F32(Isa),
+}
+
+impl Path {
+    /// Every path, fastest first.
+    pub const ALL: [Self; 4] = [
+        Self::Avx512Bf16,
+        Self::F32(Isa::Avx512),
+        Self::F32(Isa::Avx2),
+        Self::F32(Isa::Portable),
+    ];
+
+    /// Whether this CPU has it, and its dot products round as the chains do.
+    pub fn is_available(self) -> bool {
+        match self {
+            Self::Avx512Bf16 => Isa::Avx512.is_available() && super::step::has_pairs(),
+            Self::F32(isa) => isa.is_available(),
+        }
+    }
+
+    /// Those that this CPU has, fastest first.
+    pub fn available() -> Vec<Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|path| path.is_available())
+            .collect()
+    }
+
+    /// The fastest that this CPU has.
+    pub fn best() -> Self {
+        Self::ALL
+            .into_iter()
+            .find(|path| path.is_available())
+            .unwrap_or(Self::F32(Isa::Portable))
+    }
+
+    /// The instruction set.
+    pub const fn isa(self) -> Isa {
+        match self {
+            Self::Avx512Bf16 => Isa::Avx512,
+            Self::F32(isa) => isa,
+        }
+    }
+
+    /// Tokens of a tile: with two vectors of rows each, what the registers hold.
+    pub(super) const fn tokens(self) -> usize {
+        match self.isa() {
+            Isa::Avx512 => 12,
+            Isa::Avx2 => 5,
+            Isa::Portable => 4,
+        }
+    }
+
+    /// Whether it multiplies bf16 pairs.
+    pub(super) const fn has_pairs(self) -> bool {
+        matches!(self, Self::Avx512Bf16)
+    }
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avx512Bf16 => "avx512-bf16",
+            Self::F32(isa) => isa.name(),
+        }
+    }
+}
+
+impl fmt::Display for Path {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}

@@ -1,0 +1,115 @@
+//! One step of a chain: a product of f32, or two of bf16.
+
+use crate::cpu::simd::Simd;
+#[cfg(target_arch = "x86_64")]
+use {crate::cpu::simd::Avx512, std::arch::x86_64::*, std::sync::OnceLock};
+
+/// Adds products to sums. Words hold an f32, or two bf16 with the first column high.
+pub(in crate::cpu) trait Step<S: Simd>: Copy {
+    /// Columns of a word: 1 or 2.
+    const COLUMNS: usize;
+
+    /// `sum` plus the products of the words' columns, in order, rounded after each.
+    fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F;
+}
+
+/// f32, fused.
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Fused;
+
+impl<S: Simd> Step<S> for Fused {
+    const COLUMNS: usize = 1;
+
+    #[inline(always)]
+    fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F {
+        s.fma(s.float(w), s.float(x), sum)
+    }
+}
+
+/// bf16 pairs by `vdpbf16ps`. Proof that the CPU has AVX512_BF16 and AVX512_VBMI.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct Pairs(());
+
+#[cfg(target_arch = "x86_64")]
+impl Pairs {
+    /// # Safety
+    /// The CPU must have AVX512_BF16 and AVX512_VBMI.
+    #[inline(always)]
+    pub unsafe fn new() -> Self {
+        Self(())
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+impl Step<Avx512> for Pairs {
+    const COLUMNS: usize = 2;
+
+    #[inline(always)]
+    fn add(self, _: Avx512, sum: __m512, w: __m512i, x: __m512i) -> __m512 {
+        // SAFETY: a value of this type exists only where the CPU has the instruction; the two
+        // vector types have the same bits.
+        unsafe {
+            let (w, x) = (
+                std::mem::transmute::<__m512i, __m512bh>(w),
+                std::mem::transmute::<__m512i, __m512bh>(x),
+            );
+            _mm512_dpbf16_ps(sum, w, x)
+        }
+    }
+}
+
+/// Whether this CPU has what [`Pairs`] stands for and `vdpbf16ps` rounds as two steps of a chain;
+/// asked of itself, once.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_pairs() -> bool {
+    static ANSWER: OnceLock<bool> = OnceLock::new();
+    *ANSWER.get_or_init(|| {
+        is_x86_feature_detected!("avx512f")
+            && is_x86_feature_detected!("avx512bf16")
+            && is_x86_feature_detected!("avx512vbmi")
+            // SAFETY: the features were just found.
+            && unsafe { rounds_twice() }
+    })
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+pub(super) fn has_pairs() -> bool {
+    false
+}
+
+/// Multiplies where the other ways to add three numbers (the low product first, or both products
+/// before the sum) would end elsewhere.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn rounds_twice() -> bool {
+    let half_ulp = f32::EPSILON / 2.0;
+    // (sum, high, low): 1 + a half ulp is a tie, to even; ulps of the sums lie in between.
+    [
+        (1.0, half_ulp, half_ulp),
+        (1.0, -half_ulp / 2.0, half_ulp),
+        (1.0, half_ulp, -half_ulp / 2.0),
+        (1.0, 3.0 * half_ulp, half_ulp),
+        (-1.0, 1.0, half_ulp / 256.0),
+        (16_777_216.0, 1.0, -16_777_216.0),
+        (16_777_216.0, -16_777_216.0, 1.0),
+    ]
+    .into_iter()
+    .all(|(sum, high, low): (f32, f32, f32)| {
+        let pair = (high.to_bits() & 0xFFFF_0000) | low.to_bits() >> 16;
+        let (w, x) = (
+            _mm512_set1_epi32(pair as i32),
+            _mm512_set1_epi32(0x3F80_3F80),
+        );
+        // SAFETY: the two vector types have the same bits.
+        let (w, x) = unsafe {
+            (
+                std::mem::transmute::<__m512i, __m512bh>(w),
+                std::mem::transmute::<__m512i, __m512bh>(x),
+            )
+        };
+        let sums = _mm512_dpbf16_ps(_mm512_set1_ps(sum), w, x);
+        let expected = _mm512_set1_ps(sum + high + low);
+        _mm512_cmp_ps_mask::<_CMP_EQ_OQ>(sums, expected) == 0xFFFF
+    })
+}

@@ -1,0 +1,292 @@
+//! Products with packed weights against their definition, the chains, bit for bit on every path; and
+//! that definition against sums in f64.
+
+use mxlab_kernels::cpu::{Matmul, Path};
+use mxlab_kernels::format::{
+    BlockFormat, ElementFormat, FloatType, FormatError, PackedTensor, ScaleFormat, random_at,
+};
+use mxlab_kernels::reference::{self, Operand};
+use proptest::prelude::*;
+use proptest::sample::select;
+
+/// Any element under any scale, with block sizes that are and are not read as words.
+fn formats() -> impl Strategy<Value = BlockFormat> {
+    let scales: Vec<ScaleFormat> = ScaleFormat::all().collect();
+    let sizes = prop_oneof![
+        4 => select(vec![16usize, 32, 48, 64, 128]),
+        1 => 1usize..100,
+    ];
+    let scales = prop_oneof![Just(ScaleFormat::E8M0), select(scales)];
+    let choice = (
+        select(ElementFormat::ALL.to_vec()),
+        scales,
+        sizes,
+        any::<bool>(),
+    );
+    choice.prop_filter_map(
+        "parts do not fit",
+        |(element, scale, size, tensor_scale)| {
+            let base = BlockFormat::new(element).scale(scale).block_size(size);
+            let built = base.tensor_scale(tensor_scale).build();
+            built.or_else(|_| base.build()).ok()
+        },
+    )
+}
+
+/// Columns of parts of a step, of whole steps, of more than a chain.
+fn columns() -> impl Strategy<Value = usize> {
+    prop_oneof![
+        2 => 1usize..200,
+        2 => (1usize..20).prop_map(|steps| 32 * steps),
+        1 => 500usize..1200,
+    ]
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Style {
+    F32,
+    Bf16,
+    /// bf16 of any exponent, subnormals, infinities and NaN among them.
+    AnyBf16,
+}
+
+fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
+    let value = |i: u64| {
+        let bits = random_at(seed, i);
+        let bits = match style {
+            Style::AnyBf16 if random_at(seed ^ 1, i) % 8 == 0 => {
+                return f32::from_bits(bits & 0xFFFF_0000);
+            }
+            // Exponents -8..8, and zeros.
+            _ if bits >> 23 & 15 == 15 => bits & 0x8000_0000,
+            _ => bits & 0x807F_FFFF | (119 + (bits >> 23 & 15)) << 23,
+        };
+        f32::from_bits(if matches!(style, Style::F32) {
+            bits
+        } else {
+            bits & 0xFFFF_0000
+        })
+    };
+    (0..len as u64).map(value).collect()
+}
+
+/// Random codes; random scales, all of them or of few binades.
+fn packed(format: BlockFormat, rows: usize, cols: usize, is_wild: bool, seed: u32) -> PackedTensor {
+    let empty = PackedTensor::zeroed(format, rows, cols).unwrap();
+    let byte = |i: usize| random_at(seed, i as u64) as u8;
+    let codes = (0..empty.codes().len()).map(byte).collect();
+    let scale = format.scale();
+    let one = scale.encode_nearest(1.0);
+    let spread = 1 << scale.bits().saturating_sub(4).min(3);
+    let mut scales = Vec::new();
+    for i in 0..empty.scales().len() / scale.storage_bytes() {
+        let random = random_at(seed ^ 7, i as u64);
+        let code = if is_wild {
+            random
+        } else {
+            one.wrapping_add(random % (2 * spread)) - spread
+        };
+        scales.extend_from_slice(&code.to_le_bytes()[..scale.storage_bytes()]);
+    }
+    let tensor_scale = if format.has_tensor_scale() { 0.37 } else { 1.0 };
+    PackedTensor::new(format, rows, cols, codes, scales, tensor_scale).unwrap()
+}
+
+/// The definition: chains of 512 fused multiply-adds, added up in order.
+fn chains(x: &[f32], w: &[f32]) -> f32 {
+    let chain = |(x, w): (&[f32], &[f32])| {
+        x.iter()
+            .zip(w)
+            .fold(0.0f32, |sum, (x, w)| w.mul_add(*x, sum))
+    };
+    let sums = x.chunks(512).zip(w.chunks(512)).map(chain);
+    sums.reduce(|total, sum| total + sum).unwrap_or(0.0)
+}
+
+fn bits(x: f32) -> u32 {
+    if x.is_nan() {
+        f32::NAN.to_bits()
+    } else {
+        x.to_bits()
+    }
+}
+
+/// Checks every path on one problem.
+fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(), TestCaseError> {
+    let (rows, cols) = (weights.rows(), weights.cols());
+    let mut values = reference::dequantize(weights);
+    values
+        .iter_mut()
+        .for_each(|value| *value = value_type.round(*value));
+    let mut expected = Vec::new();
+    for x in x.chunks_exact(cols) {
+        expected.extend(values.chunks_exact(cols).map(|w| chains(x, w)));
+    }
+    for path in Path::available() {
+        let mut y = vec![7.0; x.len() / cols * rows];
+        let matmul = Matmul::new(weights).rounded_to(value_type).with_path(path);
+        matmul.multiply(x, &mut y).unwrap();
+        for (i, (&y, &expected)) in y.iter().zip(&expected).enumerate() {
+            prop_assert_eq!(
+                bits(y),
+                bits(expected),
+                "{} {} as {:?}: token {} row {}: {:e}, expected {:e}",
+                path,
+                weights.format(),
+                value_type,
+                i / rows,
+                i % rows,
+                y,
+                expected
+            );
+        }
+    }
+    Ok(())
+}
+
+/// PROPTEST_CASES asks for more than these.
+fn config(at_least: u32) -> ProptestConfig {
+    let default = ProptestConfig::default();
+    ProptestConfig {
+        cases: default.cases.max(at_least),
+        max_local_rejects: u32::MAX,
+        failure_persistence: None,
+        ..default
+    }
+}
+
+proptest! {
+    #![proptest_config(config(1500))]
+
+    #[test]
+    fn every_path_adds_the_chains_in_order(
+        format in formats(),
+        (rows, cols) in (1usize..140, columns()),
+        tokens in prop_oneof![Just(1usize), 2usize..30],
+        style in select(vec![Style::F32, Style::Bf16, Style::AnyBf16]),
+        value_type in select(FloatType::ALL.to_vec()),
+        is_wild in any::<bool>(),
+        seed in any::<u32>(),
+    ) {
+        let weights = packed(format, rows, cols, is_wild, seed);
+        check(&activations(tokens * cols, style, seed), &weights, value_type)?;
+    }
+}
+
+/// Every format of the table at a shape that every part of a tile and of a chain sees.
+#[test]
+fn every_format_in_full_tiles() {
+    for &element in ElementFormat::ALL {
+        for scale in [
+            ScaleFormat::E8M0,
+            ScaleFormat::UE4M3,
+            ScaleFormat::UE5M3,
+            ScaleFormat::Fp16,
+            ScaleFormat::Bf16,
+            ScaleFormat::Fp32,
+        ] {
+            for size in [16, 32, 128] {
+                let format = BlockFormat::new(element)
+                    .scale(scale)
+                    .block_size(size)
+                    .build()
+                    .unwrap();
+                let weights = packed(format, 129, 544, false, 3);
+                for (tokens, style) in [(1, Style::F32), (1, Style::Bf16), (25, Style::Bf16)] {
+                    check(
+                        &activations(tokens * 544, style, 5),
+                        &weights,
+                        FloatType::F32,
+                    )
+                    .unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// A sum of n products by fused steps is off by at most n u sum |p|, u = 2^-24; the chains'
+/// additions are among the n. (Higham, Accuracy and Stability of Numerical Algorithms, 3.1.)
+#[test]
+fn chains_lie_within_the_bound_of_exact_sums() {
+    let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
+    let (rows, cols, tokens) = (40, 1500, 13);
+    let weights = packed(format, rows, cols, false, 11);
+    for style in [Style::F32, Style::Bf16] {
+        let x = activations(tokens * cols, style, 17);
+        let mut y = vec![0.0; tokens * rows];
+        Matmul::new(&weights).multiply(&x, &mut y).unwrap();
+        let dense = |values: &[f32]| -> Vec<f64> {
+            let x = Operand::Dense {
+                values,
+                rows: tokens,
+                cols,
+            };
+            reference::matmul(x, Operand::Packed(&weights)).unwrap()
+        };
+        let magnitudes: Vec<f32> = x.iter().map(|x| x.abs()).collect();
+        let positive: Vec<f32> = reference::dequantize(&weights)
+            .iter()
+            .map(|w| w.abs())
+            .collect();
+        let bounds = reference::matmul(
+            Operand::Dense {
+                values: &magnitudes,
+                rows: tokens,
+                cols,
+            },
+            Operand::Dense {
+                values: &positive,
+                rows,
+                cols,
+            },
+        )
+        .unwrap();
+        for ((y, exact), bound) in y.iter().zip(dense(&x)).zip(bounds) {
+            let error = (f64::from(*y) - exact).abs();
+            assert!(
+                error <= (cols + 3) as f64 * 2f64.powi(-24) * bound,
+                "{y:e} {exact:e}"
+            );
+        }
+    }
+}
+
+#[test]
+fn threads_and_tokens_beside_change_nothing() {
+    let format = BlockFormat::new(ElementFormat::FP6_E2M3).build().unwrap();
+    let (rows, cols, tokens) = (300, 700, 41);
+    let weights = packed(format, rows, cols, false, 1);
+    let x = activations(tokens * cols, Style::Bf16, 2);
+    let multiply = |x: &[f32], threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .unwrap();
+        let mut y = vec![0.0; x.len() / cols * rows];
+        pool.install(|| Matmul::new(&weights).multiply(x, &mut y))
+            .unwrap();
+        y
+    };
+    let whole = multiply(&x, 1);
+    assert_eq!(whole, multiply(&x, 3));
+    for (x, y) in x.chunks_exact(cols).zip(whole.chunks_exact(rows)) {
+        assert_eq!(multiply(x, 2), y);
+    }
+    let some = multiply(&x[..7 * cols], 2);
+    assert_eq!(some, whole[..7 * rows]);
+}
+
+#[test]
+fn lengths_that_do_not_fit_are_refused() {
+    let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
+    let weights = packed(format, 3, 40, false, 1);
+    for (x, y) in [(40, 4), (39, 3), (80, 3), (0, 3)] {
+        let product = Matmul::new(&weights).multiply(&vec![0.0; x], &mut vec![0.0; y]);
+        assert!(
+            matches!(product, Err(FormatError::Length { .. })),
+            "{x} {y}"
+        );
+    }
+    assert_eq!(Matmul::new(&weights).multiply(&[], &mut []), Ok(()));
+}
