@@ -108,7 +108,7 @@ impl Context {
                 let description = format!("W {element}, X {scale}, k = {}", format.block_size());
                 (
                     description,
-                    Codes::new(format.element(), format.factor().is_some()),
+                    Codes::new(format.stored(), format.factor().is_some()),
                     Scales::new(format),
                 )
             }

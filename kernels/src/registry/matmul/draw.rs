@@ -171,7 +171,7 @@ fn weights(
 
 /// Whether weights may have the code: a finite value that quantisers make.
 fn is_known(element: ElementFormat, code: u8) -> bool {
-    StoredBits::half(element, code).is_some() && element.decode(code).is_finite()
+    StoredBits::of(element).place(element, code).is_some() && element.decode(code).is_finite()
 }
 
 /// A scale near `center`, or any that keeps results in range.
