@@ -126,11 +126,7 @@ pub(super) const E2M3_AS_E4M3: Group = Group {
         &[bytes(0, 0, 0x9F)],
         &[bytes(1, 0, 0x9F)],
         &[bytes(2, 0, 0x9F)],
-        &[
-            bytes(0, 30, 0x18),
-            bytes(1, 28, 0x06),
-            bytes(2, 2, 0x81),
-        ],
+        &[bytes(0, 30, 0x18), bytes(1, 28, 0x06), bytes(2, 2, 0x81)],
     ],
 };
 
@@ -140,11 +136,7 @@ pub(super) const E3M2_AS_E4M3: Group = Group {
         &[bytes(0, 0, 0xBE)],
         &[bytes(1, 0, 0xBE)],
         &[bytes(2, 0, 0xBE)],
-        &[
-            bytes(0, 1, 0x82),
-            bytes(1, 29, 0x28),
-            bytes(2, 28, 0x14),
-        ],
+        &[bytes(0, 1, 0x82), bytes(1, 29, 0x28), bytes(2, 28, 0x14)],
     ],
 };
 

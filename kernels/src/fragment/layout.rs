@@ -1,7 +1,7 @@
 //! Where codes and scales lie in fragment order.
 
-use super::{FragmentError, OperandType};
 use super::bits::StoredBits;
+use super::{FragmentError, OperandType};
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 
 /// Rows of a tile.
@@ -38,6 +38,14 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
+    /// What weights become.
+    pub const fn operand(&self) -> OperandType {
+        match self {
+            Self::Dense => OperandType::Bf16,
+            Self::Packed(format) => format.operand(),
+        }
+    }
+
     /// Words of a lane's 16 weights of a row.
     pub const fn row_words(&self) -> usize {
         match self {
@@ -108,7 +116,8 @@ impl FragmentFormat {
     /// blocks at least.
     ///
     /// # Errors
-    /// [`FragmentError::BlockSize`]; [`FragmentError::Operand`] for elements that such operands are not made of.
+    /// [`FragmentError::BlockSize`]; [`FragmentError::Operand`] for elements that such operands are not made of, and for
+    /// integers with scales of all 24 bits of an f32, which do not scale sums of them exactly.
     pub fn of_operand(format: &BlockFormat, operand: OperandType) -> Result<Self, FragmentError> {
         let sizes = match operand {
             OperandType::Bf16 => [16, 32, 64, 128].as_slice(),
@@ -120,7 +129,8 @@ impl FragmentFormat {
                 operand,
             });
         }
-        if StoredBits::of_operand(format.element(), operand).is_none() {
+        let has_scale = (operand, format.scale()) != (OperandType::S8, ScaleFormat::Fp32);
+        if StoredBits::of_operand(format.element(), operand).is_none() || !has_scale {
             return Err(FragmentError::Operand {
                 format: *format,
                 operand,

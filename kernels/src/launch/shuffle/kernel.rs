@@ -210,9 +210,7 @@ fn nan(scale: ScaleFormat) -> [u32; 2] {
 /// What the code of a power of two is stored more than, less the largest; 0 for other scales, which are stored as they are.
 fn bias(format: &FragmentFormat) -> u32 {
     match format.scale() {
-        ScaleFormat::E8M0 { .. } => {
-            (127 + format.stored().exponent()).cast_unsigned()
-        }
+        ScaleFormat::E8M0 { .. } => (127 + format.stored().exponent()).cast_unsigned(),
         _ => 0,
     }
 }

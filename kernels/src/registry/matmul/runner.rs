@@ -1,7 +1,7 @@
 //! Running a matmul kernel on a problem.
 
 use super::Sizes;
-use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, Split, Weights};
+use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, SourceScales, Split, Weights};
 use crate::ptx::MatmulVariant;
 use crate::registry::{ElementType, EntryError, Outputs, Problem, Runner, Tensor, UNTOUCHED};
 use mxlab_harness::device::{Buffer, Device, Stream};
@@ -61,8 +61,19 @@ impl Runner for MatmulRunner {
             workspace,
             arrivals,
         });
+        let scales = self.input(problem, "src_scales")?;
+        let src_scales = scales.as_ref().map(|scales| -> Result<_, EntryError> {
+            Ok(SourceScales {
+                scales: Dense {
+                    first: whole(scales),
+                    stride: problem.size("src_scales_stride")?,
+                },
+                factor: problem.tensor("src_factor")?.values()[0],
+            })
+        });
         let operands = MatmulOperands {
             split,
+            src_scales: src_scales.transpose()?,
             weights: &weights,
             tokens: sizes.tokens,
             src: Dense {

@@ -310,6 +310,7 @@ impl Backend for DeviceBackend {
             weights,
             tokens,
             src: x.dense(),
+            src_scales: None,
             dst: dst.dense(),
             bias: bias.map(whole),
             residual: residual.map(Activation::slice),
