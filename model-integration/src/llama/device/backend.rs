@@ -145,6 +145,7 @@ impl DeviceBackend {
             rows: src.rows(),
             cols: src.cols(),
             dst: dst.dense(),
+            dst_scales: None,
             src: src.dense(),
             by,
             positions,
