@@ -84,6 +84,15 @@ impl WeightFormat {
         (codes, scales)
     }
 
+    /// Where among a lane's words word `word` of row g, or of row g + 8, is. Those of operands of 8 bits alternate: so do the
+    /// registers that a product takes, and bytes that are operands as they are stay where they were loaded.
+    pub const fn word_place(&self, half: usize, word: usize) -> usize {
+        match self.operand() {
+            OperandType::Bf16 => half * self.row_words() + word,
+            OperandType::E4m3 | OperandType::S8 => 2 * word + half,
+        }
+    }
+
     /// The byte where word `word` of lane `lane` lies in a tile and chunk.
     pub const fn word_offset(&self, lane: usize, word: usize) -> usize {
         let words = 2 * self.row_words();

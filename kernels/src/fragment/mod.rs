@@ -22,7 +22,7 @@
 //!       x of token g                b0                b1
 //! ```
 //!
-//! The words of [`bits::store`] of row g and then of row g + 8 are cut into vectors of four (the last may
+//! The words of [`bits::StoredBits::store`] of row g and then of row g + 8, or for 8-bit operands in turns, are cut into vectors of four (the last may
 //! be shorter); memory has `[tile][chunk][vector][lane][word of the vector]`.
 //!
 //! The 8-bit operands of `mma.m16n8k32` are dealt alike, in two steps a chunk:

@@ -135,8 +135,8 @@ fn place(
             let column = |i| CHUNK * chunk + format.column(lane % 4, i);
             for half in 0..2 {
                 let words = words(TILE * tile + lane / 4 + 8 * half, &column);
-                for (word, place) in words.into_iter().zip(half * format.row_words()..) {
-                    let offset = format.word_offset(lane, place);
+                for (i, word) in words.into_iter().enumerate() {
+                    let offset = format.word_offset(lane, format.word_place(half, i));
                     bytes[offset..offset + 4].copy_from_slice(&word.to_le_bytes());
                 }
             }

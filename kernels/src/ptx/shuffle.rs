@@ -48,6 +48,9 @@ struct CodesContext {
     /// Column of each of a lane's 16, from its first.
     columns: Vec<usize>,
     row_words: usize,
+    /// From word to word of a row, and from row to row.
+    word_step: usize,
+    row_step: usize,
     chunk_bytes: usize,
     vectors: Vec<Vector>,
     is_dense: bool,
@@ -209,6 +212,12 @@ impl CodesContext {
             run,
             columns: (0..16).map(|i| 4 * run * (i / run) + i % run).collect(),
             row_words,
+            word_step: if operand == OperandType::Bf16 { 1 } else { 2 },
+            row_step: if operand == OperandType::Bf16 {
+                row_words
+            } else {
+                1
+            },
             chunk_bytes: 2 * row_words * 32 * 4,
             vectors: (0..2 * row_words).step_by(4).map(vector).collect(),
             is_dense: element.is_none(),
