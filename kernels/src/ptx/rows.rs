@@ -4,9 +4,7 @@ use super::context::Context;
 use super::formats::formats;
 use super::render::render_template;
 use super::{Access, Family, Variant, VariantError};
-use crate::format::{
-    BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule, pow2,
-};
+use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::OperandType;
 use crate::fragment::bits::StoredBits;
 use crate::reference::exponential::COEFFICIENTS;
@@ -73,9 +71,9 @@ struct RowContext {
     is_quantized: bool,
     /// Rows become operands of 8 bits, with scales apart.
     is_packed: bool,
-    /// Operands are integers: values times `to_integer`.
+    /// Operands are integers: values over the smallest.
     is_integer: bool,
-    to_integer: u32,
+    mantissa_bits: u32,
     /// Of a code, where it becomes the operand by moving bits.
     bits: u32,
     is_int: bool,
@@ -179,7 +177,6 @@ impl RowVariant {
         let name = self.operation.name();
         let element = format.map(|format| format.element());
         let stored = element.and_then(|element| StoredBits::of_operand(element, self.operand));
-        let exponent = element.and_then(|element| self.operand.activation_exponent(element));
         let context = RowContext {
             quantizer: self.quantizer.as_ref().map(Context::new),
             kernel: self.id(),
@@ -192,7 +189,9 @@ impl RowVariant {
             },
             is_packed: self.is_packed(),
             is_integer: self.operand == OperandType::S8,
-            to_integer: (pow2(-exponent.unwrap_or(0)) as f32).to_bits(),
+            mantissa_bits: element
+                .and_then(|element| element.mantissa_bits())
+                .unwrap_or(0),
             bits: element.map_or(0, |element| element.bits()),
             is_int: element.is_some_and(|element| matches!(element.grid(), Grid::Int(_))),
             stored_shift: match stored {
