@@ -44,12 +44,17 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
     };
     // Few at a time, or about what a thread block or two have.
     let is_large = cols <= 5 * CHUNK && rng.random_ratio(1, 3);
+    // One in three has more than one thread block.
+    let about = |rng: &mut ChaCha8Rng, block: usize, more: usize| {
+        let least = if rng.random_ratio(1, 3) { block + 1 } else { 1 };
+        rng.random_range(least..=block + more)
+    };
     let rows = match is_large {
-        true => rng.random_range(1..=block_rows + 16),
+        true => about(rng, block_rows, 16),
         false => rng.random_range(1..=(2 * elements / cols).clamp(1, 40)),
     };
     let tokens = match is_large || shape.stages == 0 {
-        true => rng.random_range(1..=block_tokens + 8),
+        true => about(rng, block_tokens, 8),
         false => rng.random_range(1..=8),
     };
     let parts = match variant.regime().splits() {
