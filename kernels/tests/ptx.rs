@@ -203,6 +203,7 @@ fn ptxas_assembles_a_sample_without_spills() {
         // Few of the registry, and large: more of them.
         let matmuls = MatmulVariant::all().skip(n * MATMUL_STRIDE / 6);
         let matmuls = matmuls.step_by(MATMUL_STRIDE.min(stride));
+        let matmuls = matmuls.filter(move |variant| Entry::runs_on(variant, number));
         sample
             .chain(always.map(boxed))
             .chain(matmuls.map(|variant| Box::new(variant) as Box<dyn Entry>))

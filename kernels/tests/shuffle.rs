@@ -2,7 +2,7 @@
 
 use mxlab_harness::device::{Buffer, Device, Stream};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
-use mxlab_kernels::fragment::{FragmentTensor, WeightFormat};
+use mxlab_kernels::fragment::{FragmentFormat, FragmentTensor, OperandType, WeightFormat};
 use mxlab_kernels::launch::{Dense, PackedOperand, Shuffle, ShuffleError, Slice, Weights};
 use mxlab_kernels::ptx::MatmulVariant;
 use mxlab_kernels::reference::quantize;
@@ -19,18 +19,21 @@ fn shuffled(
     device: &Device,
     stream: &Stream,
     packed: &PackedTensor,
+    operand: OperandType,
 ) -> Result<Weights, ShuffleError> {
     let codes = device.upload("codes", packed.codes())?;
     let scales = device.upload("scales", packed.scales())?;
     let tensor_scale = device.upload("tensor scale", &[packed.tensor_scale()])?;
-    let operand = PackedOperand {
+    let format = FragmentFormat::of_operand(packed.format(), operand)?;
+    let packed_operand = PackedOperand {
         rows: packed.rows(),
         cols: packed.cols(),
         codes: whole(&codes),
         scales: whole(&scales),
         tensor_scale: Some(whole(&tensor_scale)),
     };
-    Shuffle::load(device, Some(packed.format()))?.packed(stream, "w", &operand)
+    let shuffle = Shuffle::of_format(device, WeightFormat::Packed(format))?;
+    shuffle.packed(stream, "w", &packed_operand)
 }
 
 fn assert_is(weights: &Weights, expected: &FragmentTensor) {
@@ -81,8 +84,10 @@ fn weights_of_every_format_are_those_of_the_definition() {
                 .build()
                 .unwrap();
             let packed = quantize(&x, rows, cols, &block, FloatType::F32).unwrap();
-            let expected = FragmentTensor::new(&packed).unwrap();
-            assert_is(&shuffled(&device, &stream, &packed).unwrap(), &expected);
+            let operand = format.operand();
+            let expected = FragmentTensor::of_operand(&packed, operand).unwrap();
+            let weights = shuffled(&device, &stream, &packed, operand).unwrap();
+            assert_is(&weights, &expected);
         }
     }
 }
@@ -126,7 +131,7 @@ fn what_is_not_finite_is_the_error_of_the_definition() {
         let (codes, scales) = (with(right.codes(), codes), with(right.scales(), scales));
         let packed = PackedTensor::new(format, rows, cols, codes, scales, 1.0).unwrap();
         let expected = FragmentTensor::new(&packed).unwrap_err();
-        match shuffled(&device, &stream, &packed) {
+        match shuffled(&device, &stream, &packed, OperandType::Bf16) {
             Err(ShuffleError::Fragment(error)) => assert_eq!(error, expected),
             other => panic!("{format}: {other:?}, not {expected}"),
         }

@@ -1,15 +1,26 @@
 //! Why there is no fragment order for a tensor.
 
+use super::OperandType;
 use crate::format::BlockFormat;
 
 /// A tensor that tensor cores cannot take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FragmentError {
     /// The block size.
-    #[error("{format}: tensor cores take blocks of 16, 32, 64 or 128 elements, not {}", format.block_size())]
+    #[error("{format}: {operand} operands are of blocks of {}32, 64 or 128 elements, not {}", if *operand == OperandType::Bf16 { "16, " } else { "" }, format.block_size())]
     BlockSize {
         /// The format.
         format: BlockFormat,
+        /// The operands.
+        operand: OperandType,
+    },
+    /// Operands that weights are to become.
+    #[error("{format}: no weights for {operand} operands")]
+    Operand {
+        /// The format.
+        format: BlockFormat,
+        /// The operands.
+        operand: OperandType,
     },
     /// A scale that is NaN: of a block that had a NaN or an infinity.
     #[error("the scale of row {row}, block {block} is NaN")]

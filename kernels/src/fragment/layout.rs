@@ -1,7 +1,7 @@
 //! Where codes and scales lie in fragment order.
 
-use super::FragmentError;
 use super::bits::StoredBits;
+use super::{FragmentError, OperandType};
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 
 /// Rows of a tile.
@@ -38,6 +38,14 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
+    /// What weights become.
+    pub const fn operand(&self) -> OperandType {
+        match self {
+            Self::Dense => OperandType::Bf16,
+            Self::Packed(format) => format.operand(),
+        }
+    }
+
     /// Words of a lane's 16 weights of a row.
     pub const fn row_words(&self) -> usize {
         match self {
@@ -76,6 +84,15 @@ impl WeightFormat {
         (codes, scales)
     }
 
+    /// Where among a lane's words word `word` of row g, or of row g + 8, is. Those of operands of 8 bits alternate: so do the
+    /// registers that a product takes, and bytes that are operands as they are stay where they were loaded.
+    pub const fn word_place(&self, half: usize, word: usize) -> usize {
+        match self.operand() {
+            OperandType::Bf16 => half * self.row_words() + word,
+            OperandType::E4m3 | OperandType::S8 => 2 * word + half,
+        }
+    }
+
     /// The byte where word `word` of lane `lane` lies in a tile and chunk.
     pub const fn word_offset(&self, lane: usize, word: usize) -> usize {
         let words = 2 * self.row_words();
@@ -92,22 +109,48 @@ pub struct FragmentFormat {
     scale: ScaleFormat,
     block_size: usize,
     has_tensor_scale: bool,
+    operand: OperandType,
 }
 
 impl FragmentFormat {
-    /// That of a block format.
+    /// That of a block format, for operands of bf16.
     ///
     /// # Errors
     /// [`FragmentError::BlockSize`].
     pub fn new(format: &BlockFormat) -> Result<Self, FragmentError> {
-        if ![16, 32, 64, 128].contains(&format.block_size()) {
-            return Err(FragmentError::BlockSize { format: *format });
+        Self::of_operand(format, OperandType::Bf16)
+    }
+
+    /// That of a block format, for operands of a type. A product of operands of 8 bits has 32 columns, and so have
+    /// blocks at least.
+    ///
+    /// # Errors
+    /// [`FragmentError::BlockSize`]; [`FragmentError::Operand`] for elements that such operands are not made of, and for
+    /// integers with scales of all 24 bits of an f32, which do not scale sums of them exactly.
+    pub fn of_operand(format: &BlockFormat, operand: OperandType) -> Result<Self, FragmentError> {
+        let sizes = match operand {
+            OperandType::Bf16 => [16, 32, 64, 128].as_slice(),
+            OperandType::E4m3 | OperandType::S8 => &[32, 64, 128],
+        };
+        if !sizes.contains(&format.block_size()) {
+            return Err(FragmentError::BlockSize {
+                format: *format,
+                operand,
+            });
+        }
+        let has_scale = (operand, format.scale()) != (OperandType::S8, ScaleFormat::Fp32);
+        if StoredBits::of_operand(format.element(), operand).is_none() || !has_scale {
+            return Err(FragmentError::Operand {
+                format: *format,
+                operand,
+            });
         }
         Ok(Self {
             element: format.element(),
             scale: format.scale(),
             block_size: format.block_size(),
             has_tensor_scale: format.has_tensor_scale(),
+            operand,
         })
     }
 
@@ -131,9 +174,34 @@ impl FragmentFormat {
         self.has_tensor_scale
     }
 
+    /// What codes become.
+    pub const fn operand(&self) -> OperandType {
+        self.operand
+    }
+
+    /// How codes are stored.
+    ///
+    /// # Panics
+    /// Never: an element without such bits has no format.
+    pub fn stored(&self) -> StoredBits {
+        StoredBits::of_operand(self.element, self.operand).expect("the format was built with them")
+    }
+
+    /// A, where the largest code of a scale is that: operands and stored scales together are weights over 2^A.
+    pub fn excess(&self, largest: u32) -> i32 {
+        match (self.scale.exponent_limit(), self.operand) {
+            (Some(limit), _) => largest.cast_signed() - limit,
+            (None, OperandType::Bf16) => self.factor().and_then(|f| f.excess).unwrap_or(0),
+            (None, _) => self.stored().exponent(),
+        }
+    }
+
     /// How scales are folded into operands; `None` if they are applied to sums.
     pub fn factor(&self) -> Option<Factor> {
-        let exponent = StoredBits::of(self.element).exponent();
+        if self.operand != OperandType::Bf16 {
+            return None;
+        }
+        let exponent = self.stored().exponent();
         match self.scale {
             ScaleFormat::E8M0 { .. } => Some(Factor {
                 shift: 7,

@@ -22,28 +22,41 @@
 //!       x of token g                b0                b1
 //! ```
 //!
-//! The words of [`bits::store`] of row g and then of row g + 8 are cut into vectors of four (the last may
+//! The words of [`bits::StoredBits::store`] of row g and then of row g + 8, or for 8-bit operands in turns, are cut into vectors of four (the last may
 //! be shorter); memory has `[tile][chunk][vector][lane][word of the vector]`.
+//!
+//! The 8-bit operands of `mma.m16n8k32` are dealt alike, in two steps a chunk:
+//!
+//! ```text
+//!     step j of 2 (one mma)    i = 8j .. 8j+3    i = 8j+4 .. 8j+7
+//!       row g                       a0                a2
+//!       row g + 8                   a1                a3
+//!       x of token g                b0                b1
+//! ```
 //!
 //! # Scales
 //! Scales that are *folded* are multiplied into the operand: exact if element and scale together have
 //! no more than the 8 significant bits of a bf16. All others are applied to sums, in f32, and then no step may
-//! span two blocks: L is 16 for k >= 64, 8 for 32, 4 for 16. With folding L is 16.
+//! span two blocks: L is 16 for k >= 64, 8 for 32, 4 for 16. With folding L is 16. For 8-bit operands all scales are
+//! applied to sums.
 //!
 //! A *slot* is the scales of max(k, 64) columns. Memory has `[tile][slot][g][q][row half][run]`: q, the lanes t
 //! that differ in scale, is 64 / k for folded scales and k <= 64, run is 16 / L where L < 16; both are 1
 //! otherwise.
 //!
-//! A folded E8M0 scale 2^s is stored as the exponent field of the bf16 2^(s + P - smax), 0 if there is none,
+//! An E8M0 scale 2^s is stored as the exponent field of the bf16, or f32, 2^(s + P - smax), 0 if there is none,
 //! where smax is the largest s of the tensor; other scales as they are. The result is multiplied by
 //! [`FragmentTensor::alpha`].
 
 pub mod bits;
 pub mod cache;
 mod error;
+mod groups;
 mod layout;
+mod operand;
 mod tensor;
 
 pub use error::FragmentError;
 pub use layout::{CHUNK, Factor, FragmentFormat, TILE, WeightFormat};
+pub use operand::OperandType;
 pub use tensor::FragmentTensor;

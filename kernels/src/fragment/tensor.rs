@@ -1,7 +1,6 @@
 //! The shuffle, as a scalar definition.
 
-use super::bits::{StoredBits, store};
-use super::{CHUNK, FragmentError, FragmentFormat, TILE, WeightFormat};
+use super::{CHUNK, FragmentError, FragmentFormat, OperandType, TILE, WeightFormat};
 use crate::format::{PackedTensor, Rounding, ScaleFormat, pow2};
 
 /// Weights in fragment order.
@@ -19,24 +18,34 @@ pub struct FragmentTensor {
     pub scales: Vec<u8>,
     /// What results are multiplied by: the tensor scale times 2^excess.
     pub alpha: f32,
-    /// A: folded scales are stored over 2^A.
+    /// A: operands and stored scales together are weights over 2^A.
     pub excess: i32,
 }
 
 impl FragmentTensor {
-    /// Shuffles a packed tensor.
+    /// Shuffles a packed tensor, for operands of bf16.
     ///
     /// # Errors
     /// [`FragmentError`] if the block size is none of those, or a scale or code is not finite.
     pub fn new(packed: &PackedTensor) -> Result<Self, FragmentError> {
-        let format = FragmentFormat::new(packed.format())?;
-        check(packed)?;
-        let excess = excess(packed, &format);
+        Self::of_operand(packed, OperandType::Bf16)
+    }
+
+    /// Shuffles a packed tensor, for operands of a type.
+    ///
+    /// # Errors
+    /// As [`FragmentTensor::new`], and if the elements do not become such operands.
+    pub fn of_operand(packed: &PackedTensor, operand: OperandType) -> Result<Self, FragmentError> {
+        let format = FragmentFormat::of_operand(packed.format(), operand)?;
+        check(packed, &format)?;
+        // Of formats whose excess depends on it, codes are bytes.
+        let largest = packed.scales().iter().copied().max().unwrap_or(0);
+        let excess = format.excess(largest.into());
         Ok(Self {
             format: WeightFormat::Packed(format),
             rows: packed.rows(),
             cols: packed.cols(),
-            codes: codes(packed, WeightFormat::Packed(format)),
+            codes: codes(packed, &format),
             scales: scales(packed, &format, excess),
             alpha: packed.tensor_scale() * pow2(excess) as f32,
             excess,
@@ -72,10 +81,9 @@ impl FragmentTensor {
 }
 
 /// Every scale and every code is finite.
-fn check(packed: &PackedTensor) -> Result<(), FragmentError> {
-    let (scale, element) = (packed.scale(), packed.element());
-    let is_known =
-        |code| StoredBits::half(element, code).is_some() && element.decode(code).is_finite();
+fn check(packed: &PackedTensor, format: &FragmentFormat) -> Result<(), FragmentError> {
+    let (scale, element, stored) = (packed.scale(), packed.element(), format.stored());
+    let is_known = |code| stored.place(element, code).is_some() && element.decode(code).is_finite();
     let known: Vec<bool> = element.codes().map(is_known).collect();
     for row in 0..packed.rows() {
         for block in 0..packed.format().blocks_per_row(packed.cols()) {
@@ -99,27 +107,16 @@ fn check(packed: &PackedTensor) -> Result<(), FragmentError> {
     Ok(())
 }
 
-/// A: the power of two that folded scales are divided by.
-fn excess(packed: &PackedTensor, format: &FragmentFormat) -> i32 {
-    let Some(factor) = format.factor() else {
-        return 0;
-    };
-    let largest = || {
-        let codes = packed.scales().iter().copied().max().unwrap_or(0);
-        i32::from(codes) - packed.scale().exponent_limit().unwrap_or(0)
-    };
-    factor.excess.unwrap_or_else(largest)
-}
-
-fn codes(packed: &PackedTensor, format: WeightFormat) -> Vec<u8> {
+fn codes(packed: &PackedTensor, format: &FragmentFormat) -> Vec<u8> {
     let (rows, cols, element) = (packed.rows(), packed.cols(), packed.element());
+    let stored = format.stored();
     let zero = element.encode(0.0, Rounding::Even, 0);
-    place(format, rows, cols, |row, column| {
+    place(WeightFormat::Packed(*format), rows, cols, |row, column| {
         let code = |i| match row < rows && column(i) < cols {
             true => packed.code(row, column(i)),
             false => zero,
         };
-        store(element, &std::array::from_fn::<u8, 16, _>(code))
+        stored.store(element, &std::array::from_fn::<u8, 16, _>(code))
     })
 }
 
@@ -141,8 +138,8 @@ fn place(
             let column = |i| CHUNK * chunk + columns[lane % 4][i];
             for half in 0..2 {
                 let words = words(TILE * tile + lane / 4 + 8 * half, &column);
-                for (word, place) in words.into_iter().zip(half * format.row_words()..) {
-                    let offset = format.word_offset(lane, place);
+                for (i, word) in words.into_iter().enumerate() {
+                    let offset = format.word_offset(lane, format.word_place(half, i));
                     bytes[offset..offset + 4].copy_from_slice(&word.to_le_bytes());
                 }
             }
@@ -188,7 +185,7 @@ fn stored(
     let limit = packed.scale().exponent_limit();
     match packed.scale() {
         ScaleFormat::E8M0 { .. } => {
-            let exponent = StoredBits::of(format.element()).exponent();
+            let exponent = format.stored().exponent();
             let s = code as i32 - limit.unwrap_or(0);
             (127 + exponent - excess + s).max(0) as u32
         }

@@ -3,7 +3,7 @@
 use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
 use crate::format::FloatType;
-use crate::fragment::{CHUNK, FragmentTensor, WeightFormat};
+use crate::fragment::{CHUNK, FragmentTensor, OperandType, WeightFormat};
 use crate::ptx::MatmulVariant;
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Stream};
 
@@ -105,6 +105,15 @@ pub struct Split<'a> {
     pub arrivals: &'a Buffer,
 }
 
+/// Scales of x that is packed, as the row kernels leave them.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceScales<'a> {
+    /// f32 [block of k, token], finite for those of whole chunks of columns; `stride` apart are blocks.
+    pub scales: Dense<'a>,
+    /// What x is to be multiplied by: see [`OperandType::activation_exponent`].
+    pub factor: f32,
+}
+
 /// What a matmul works on: y [tokens, rows] = x [tokens, cols] W^T.
 #[derive(Clone, Copy, Debug)]
 pub struct MatmulOperands<'a> {
@@ -112,9 +121,11 @@ pub struct MatmulOperands<'a> {
     pub weights: &'a Weights,
     /// Tokens.
     pub tokens: usize,
-    /// x, bf16: its rows must be readable, and finite, up to a whole chunk of columns; and where the regime
+    /// x, of the operands that the weights become: its rows must be readable, and finite, up to a whole chunk of columns; and where the regime
     /// has stages, there must be rows, of whatever, up to whole groups of tokens.
     pub src: Dense<'a>,
+    /// For operands of 8 bits: the scales of x, in blocks of the weights' k.
+    pub src_scales: Option<SourceScales<'a>>,
     /// y.
     pub dst: Dense<'a>,
     /// bf16 \[rows\], added.
@@ -170,10 +181,12 @@ impl MatmulKernel {
         }
         let (src, dst) = (operands.src, operands.dst);
         let chunks = weights.cols.div_ceil(CHUNK);
-        if src.stride < chunks * CHUNK || !src.stride.is_multiple_of(8) {
+        let operand = weights.format.operand();
+        let (width, step) = (operand.bits() as usize / 8, 128 / operand.bits() as usize);
+        if src.stride < chunks * CHUNK || !src.stride.is_multiple_of(step) {
             let stride = src.stride;
             return Err(self.loaded.layout(format!(
-                "rows of x are {stride} elements apart, which are no multiple of 8 or less than {}",
+                "rows of x are {stride} elements apart, which are no multiple of {step} or less than {}",
                 chunks * CHUNK
             )));
         }
@@ -213,14 +226,33 @@ impl MatmulKernel {
             self.loaded.pointer(
                 "src",
                 src.first,
-                2 * ((read_tokens - 1) * src.stride + chunks * CHUNK),
+                width * ((read_tokens - 1) * src.stride + chunks * CHUNK),
                 16,
             )?,
+        ];
+        let x_scales = match operand {
+            OperandType::Bf16 => None,
+            OperandType::E4m3 | OperandType::S8 => {
+                Some(self.loaded.required("src_scales", operands.src_scales)?)
+            }
+        };
+        if let Some(SourceScales { scales, .. }) = x_scales {
+            if scales.stride < read_tokens || !scales.stride.is_multiple_of(4) {
+                return Err(self.loaded.layout(format!(
+                    "scales of blocks of x are {} apart, which are no multiple of 4 or less than {read_tokens}",
+                    scales.stride
+                )));
+            }
+            let blocks = self.variant.source_blocks(chunks);
+            let bytes = 4 * ((blocks - 1) * scales.stride + read_tokens);
+            arguments.push(self.loaded.pointer("src_scales", scales.first, bytes, 16)?);
+        }
+        arguments.extend([
             self.loaded
                 .optional("bias", operands.bias, 2 * weights.rows, 2)?,
             self.loaded
                 .optional("residual", operands.residual, 2 * y, 2)?,
-        ];
+        ]);
         if self.variant.regime().splits() {
             let split = operands.split.filter(|_| parts > 1);
             let whole = |buffer| Slice { buffer, offset: 0 };
@@ -236,13 +268,17 @@ impl MatmulKernel {
             );
         }
         arguments.extend([
-            Argument::F32(weights.alpha),
+            Argument::F32(weights.alpha * x_scales.map_or(1.0, |scales| scales.factor)),
             Argument::U32(self.loaded.number("rows", weights.rows)?),
             Argument::U32(self.loaded.number("chunks", chunks)?),
             Argument::U32(self.loaded.number("tokens", operands.tokens)?),
             Argument::U32(self.loaded.number("src_stride", src.stride)?),
-            Argument::U32(self.loaded.number("dst_stride", dst.stride)?),
         ]);
+        if let Some(SourceScales { scales, .. }) = x_scales {
+            let stride = self.loaded.number("src_scales_stride", scales.stride)?;
+            arguments.push(Argument::U32(stride));
+        }
+        arguments.push(Argument::U32(self.loaded.number("dst_stride", dst.stride)?));
         if self.variant.regime().splits() {
             arguments.push(Argument::U32(
                 self.loaded.number("split_chunks", chunks.div_ceil(parts))?,

@@ -23,7 +23,7 @@ pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use embed::{EmbedKernel, EmbedOperands};
 pub use error::LaunchError;
 pub use log_probs::{LogProbsKernel, LogProbsOperands};
-pub use matmul::{MatmulKernel, MatmulOperands, Split, Weights};
+pub use matmul::{MatmulKernel, MatmulOperands, SourceScales, Split, Weights};
 pub use pack::{PackedBuffers, Packer};
 pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use sample::{SampleKernel, SampleOperands};

@@ -2,11 +2,13 @@
 
 use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
+use crate::format::BlockFormat;
+use crate::fragment::CHUNK;
 use crate::ptx::{RowOperation, RowVariant};
 use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What a row kernel works on: matrices of bf16 [rows, cols], rows padded with zeros to a multiple of 8
-/// columns.
+/// columns; packed rows, of operands of 8 bits, to a whole chunk of matmuls.
 #[derive(Clone, Copy, Debug)]
 pub struct RowOperands<'a> {
     /// Rows: tokens.
@@ -15,6 +17,8 @@ pub struct RowOperands<'a> {
     pub cols: usize,
     /// What is written.
     pub dst: Dense<'a>,
+    /// Scales of packed rows that are written, f32 [block of k, row], those of whole chunks.
+    pub dst_scales: Option<Dense<'a>>,
     /// x of norm and copy, gate of swiglu.
     pub src: Dense<'a>,
     /// What the sources are combined with.
@@ -76,8 +80,16 @@ impl RowKernel {
             rows,
             padded,
         };
-        let mut arguments = vec![pointer.to("dst", operands.dst)?];
-        let mut strides = vec![operands.dst.stride, operands.src.stride];
+        let mut strides = vec![operands.dst.stride];
+        let mut arguments = match self.variant.is_packed() {
+            false => vec![pointer.to("dst", operands.dst)?],
+            true => {
+                let scales = self.loaded.required("dst_scales", operands.dst_scales)?;
+                strides.push(scales.stride);
+                pointer.to_packed(operands.dst, scales)?
+            }
+        };
+        strides.push(operands.src.stride);
         let mut floats = Vec::new();
         match (self.variant.operation(), operands.by) {
             (RowOperation::Norm, RowFactor::Gain(gain, eps)) => {
@@ -130,6 +142,38 @@ struct Pointer<'k> {
 }
 
 impl Pointer<'_> {
+    /// Packed rows and their scales.
+    fn to_packed<'a>(
+        &self,
+        rows: Dense<'a>,
+        scales: Dense<'a>,
+    ) -> Result<Vec<Argument<'a>>, LaunchError> {
+        let (loaded, padded) = (&self.kernel.loaded, self.padded.next_multiple_of(CHUNK));
+        if rows.stride < padded || !rows.stride.is_multiple_of(8) {
+            return Err(loaded.layout(format!(
+                "packed rows are {} bytes apart, which are no multiple of 8 or less than {padded}",
+                rows.stride
+            )));
+        }
+        if scales.stride < self.rows {
+            return Err(loaded.layout(format!(
+                "scales of blocks are {} apart, less than {}",
+                scales.stride, self.rows
+            )));
+        }
+        let k = self
+            .kernel
+            .variant
+            .format()
+            .map_or(1, BlockFormat::block_size);
+        let bytes = (self.rows - 1) * rows.stride + padded;
+        let scale_bytes = 4 * ((padded.div_ceil(k) - 1) * scales.stride + self.rows);
+        Ok(vec![
+            loaded.pointer("dst", rows.first, bytes, 8)?,
+            loaded.pointer("dst_scales", scales.first, scale_bytes, 4)?,
+        ])
+    }
+
     fn to<'a>(
         &self,
         operand: &'static str,

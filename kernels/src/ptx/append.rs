@@ -184,14 +184,14 @@ impl AppendVariant {
         let element = format.map(|format| format.element());
         let stored = element.map(StoredBits::of);
         let (mut terms, mut shift) = (Vec::new(), 0);
-        if let Some(StoredBits::Pairs {
+        if let Some(StoredBits::Fields {
             group, shift: at, ..
         }) = stored
         {
             shift = at;
-            let pairs = group.pairs.len();
+            let pairs = group.registers.len();
             for index in 0..pairs.max(4) {
-                for term in group.pairs[index % pairs] {
+                for term in group.registers[index % pairs] {
                     terms.push(StoredTerm {
                         pair: index % 4,
                         word: index / pairs * group.words + term.word,

@@ -339,7 +339,7 @@ impl CacheContext {
                 scale,
                 block_size,
             } => (
-                Codes::new(*element, true),
+                Codes::new(StoredBits::of(*element), true),
                 scale.storage_bytes(),
                 *block_size,
             ),

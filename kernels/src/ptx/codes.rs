@@ -1,6 +1,7 @@
 //! Stored codes as the numbers that `macros/fragments.j2` makes operands with.
 
-use crate::format::{ElementFormat, pow2};
+use crate::format::pow2;
+use crate::fragment::OperandType;
 use crate::fragment::bits::{StoredBits, Term};
 use half::bf16;
 use serde::Serialize;
@@ -11,10 +12,9 @@ pub(super) struct Codes {
     is_table: bool,
     /// bf16 by code: the low bytes, then the high bytes, of four codes a word.
     table: Vec<u32>,
-    pairs: Vec<Vec<Extraction>>,
-    group_codes: usize,
+    registers: Vec<Vec<Extraction>>,
     group_words: usize,
-    /// Pairs are multiplied: by the folded scale, or by `unit`.
+    /// Operands are multiplied: by the folded scale, or by `unit`.
     has_factor: bool,
     /// 2^P, twice as bf16.
     unit: u32,
@@ -44,9 +44,9 @@ impl Codes {
         self.is_table
     }
 
-    /// Those of an element; `is_folded` if the scale comes with the factor.
-    pub fn new(element: ElementFormat, is_folded: bool) -> Self {
-        match StoredBits::of(element) {
+    /// Those of stored bits; `is_folded` if the scale comes with the factor.
+    pub fn new(stored: StoredBits, is_folded: bool) -> Self {
+        match stored {
             StoredBits::Nibbles(values) => {
                 let bits = |code: usize| bf16::from_f32(values[code]).to_bits().to_le_bytes();
                 let word = |byte: usize, first: usize| {
@@ -61,17 +61,22 @@ impl Codes {
                     ..Self::default()
                 }
             }
-            StoredBits::Pairs {
-                group, exponent, ..
+            StoredBits::Fields {
+                group,
+                operand,
+                exponent,
+                ..
             } => {
-                let pairs = group.pairs.iter();
-                let pairs = pairs.map(|terms| terms.iter().map(Extraction::new).collect());
+                let registers = group.registers.iter();
+                let registers = registers.map(|terms| terms.iter().map(Extraction::new).collect());
                 Self {
-                    pairs: pairs.collect(),
-                    group_codes: 2 * group.pairs.len(),
+                    registers: registers.collect(),
                     group_words: group.words,
-                    has_factor: true,
-                    unit: pair_of(exponent),
+                    has_factor: operand == OperandType::Bf16,
+                    unit: match operand {
+                        OperandType::Bf16 => pair_of(exponent),
+                        OperandType::E4m3 | OperandType::S8 => 0,
+                    },
                     ..Self::default()
                 }
             }

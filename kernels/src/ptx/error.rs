@@ -1,6 +1,7 @@
 //! What can be wrong with the choice of a kernel or of its launch.
 
 use crate::format::{BlockFormat, Dialect, FormatError, Rounding};
+use crate::fragment::OperandType;
 
 /// A kernel that does not exist, or a tensor that it cannot take in one launch.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -33,6 +34,15 @@ pub enum VariantError {
     CacheScale {
         /// The format.
         format: BlockFormat,
+    },
+    /// Operands that have not all values of the element, blocks that do not fill a product, rows that need a scale each, or
+    /// random roundings.
+    #[error("no kernel makes {operand} operands of `{format}`")]
+    Operand {
+        /// The format.
+        format: BlockFormat,
+        /// The operands.
+        operand: OperandType,
     },
     /// Heads longer than a warp has registers for.
     #[error("no kernel for heads of {head_dim} features; there are kernels up to 128")]

@@ -16,6 +16,7 @@ macro_rules! templates {
 /// Every template, by its path under `kernels/ptx/`.
 static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/amax.j2",
+    "macros/bytes.j2",
     "macros/cache.j2",
     "macros/codes.j2",
     "macros/dense.j2",
@@ -24,6 +25,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/fragments.j2",
     "macros/hardware.j2",
     "macros/kernel.j2",
+    "macros/output.j2",
     "macros/pairs.j2",
     "macros/partials.j2",
     "macros/products.j2",

@@ -4,7 +4,9 @@ use super::context::Context;
 use super::formats::formats;
 use super::render::render_template;
 use super::{Access, Family, Variant, VariantError};
-use crate::format::{BlockFormat, FloatType, Rounding, ScaleRule};
+use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
+use crate::fragment::OperandType;
+use crate::fragment::bits::StoredBits;
 use crate::reference::exponential::COEFFICIENTS;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
@@ -39,22 +41,24 @@ impl RowOperation {
 ///
 /// # Launch
 /// A thread block of 256 threads for each row. Parameters, those in brackets where the format rounds
-/// stochastically:
+/// stochastically, those in parentheses of packed rows:
 ///
 /// | operation | u64 | f32 | u32 |
 /// |---|---|---|---|
-/// | norm | dst, src, gain, \[positions, seed (u32)\] | eps | cols, dst_stride, src_stride |
-/// | swiglu | dst, src_gate, src_up, \[positions, seed (u32)\] | | cols, dst_stride, gate_stride, up_stride |
-/// | copy | dst, src, \[positions, seed (u32)\] | | cols, dst_stride, src_stride |
+/// | norm | dst, (dst_scales), src, gain, \[positions, seed (u32)\] | eps | cols, dst_stride, (dst_scales_stride), src_stride |
+/// | swiglu | dst, (dst_scales), src_gate, src_up, \[positions, seed (u32)\] | | cols, dst_stride, (dst_scales_stride), gate_stride, up_stride |
+/// | copy | dst, (dst_scales), src, \[positions, seed (u32)\] | | cols, dst_stride, (dst_scales_stride), src_stride |
 ///
 /// Rows are bf16, 16-byte aligned, padded with zeros to a multiple of 8 columns; `positions` has the position
 /// of each row's token, a u32 each, which with the seed chooses the random numbers. A tensor scale is one a
-/// row.
+/// row. Packed rows are operands of 8 bits, padded with zeros to a multiple of 64 columns, and f32 scales [block of k, row].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowVariant {
     operation: RowOperation,
     /// Of the fake-quantising kernel whose steps the rows go through.
     quantizer: Option<Variant>,
+    /// What rows become; of 8 bits with scales apart.
+    operand: OperandType,
 }
 
 /// What templates know as `v`: of the quantising part, and of the operation.
@@ -65,6 +69,15 @@ struct RowContext {
     kernel: String,
     description: String,
     is_quantized: bool,
+    /// Rows become operands of 8 bits, with scales apart.
+    is_packed: bool,
+    /// Operands are integers: values over the smallest.
+    is_integer: bool,
+    mantissa_bits: u32,
+    /// Of a code, where it becomes the operand by moving bits.
+    bits: u32,
+    is_int: bool,
+    stored_shift: u32,
     /// Rows have a tensor scale each.
     scales_rows: bool,
     /// Elements are rounded stochastically.
@@ -91,7 +104,29 @@ impl RowVariant {
         Ok(Self {
             operation,
             quantizer: quantizer.transpose()?,
+            operand: OperandType::Bf16,
         })
+    }
+
+    /// The kernel that leaves rows as operands of 8 bits that stand for `format`, with scales.
+    ///
+    /// # Errors
+    /// [`VariantError`] if there is none.
+    pub fn packed(
+        operation: RowOperation,
+        format: BlockFormat,
+        operand: OperandType,
+    ) -> Result<Self, VariantError> {
+        if operand == OperandType::Bf16
+            || operand.activation_exponent(format.element()).is_none()
+            || format.block_size() < 32
+            || format.has_tensor_scale()
+            || matches!(format.rounding(), Rounding::Stochastic { .. })
+        {
+            return Err(VariantError::Operand { format, operand });
+        }
+        let bf16 = Self::new(operation, Some(format))?;
+        Ok(Self { operand, ..bf16 })
     }
 
     /// What it makes rows of.
@@ -102,6 +137,16 @@ impl RowVariant {
     /// The format of its rows; `None` for bf16.
     pub fn format(&self) -> Option<&BlockFormat> {
         self.quantizer.as_ref().map(Variant::format)
+    }
+
+    /// What rows become: bf16, or operands of 8 bits with scales apart.
+    pub const fn operand(&self) -> OperandType {
+        self.operand
+    }
+
+    /// Whether rows are operands of 8 bits.
+    pub(crate) fn is_packed(&self) -> bool {
+        self.operand != OperandType::Bf16
     }
 
     /// Whether `positions` and `seed` are parameters.
@@ -117,7 +162,11 @@ impl RowVariant {
             Some(variant) => {
                 let id = variant.id();
                 let id = id.strip_prefix("fake_quantize").unwrap_or(&id);
-                format!("{name}{}", id.replace("_aligned", ""))
+                let id = format!("{name}{}", id.replace("_aligned", ""));
+                match self.operand {
+                    OperandType::Bf16 => id,
+                    operand => id.replace("__", &format!("_{operand}__")),
+                }
             }
         }
     }
@@ -126,12 +175,28 @@ impl RowVariant {
     pub fn render(&self) -> String {
         let format = self.format();
         let name = self.operation.name();
+        let element = format.map(|format| format.element());
+        let stored = element.and_then(|element| StoredBits::of_operand(element, self.operand));
         let context = RowContext {
             quantizer: self.quantizer.as_ref().map(Context::new),
             kernel: self.id(),
             description: match format {
                 None => format!("{name} in bf16"),
+                Some(format) if self.is_packed() => {
+                    format!("{name}, rows in {format}, as {} operands", self.operand)
+                }
                 Some(format) => format!("{name}, rows in {format}"),
+            },
+            is_packed: self.is_packed(),
+            is_integer: self.operand == OperandType::S8,
+            mantissa_bits: element
+                .and_then(|element| element.mantissa_bits())
+                .unwrap_or(0),
+            bits: element.map_or(0, |element| element.bits()),
+            is_int: element.is_some_and(|element| matches!(element.grid(), Grid::Int(_))),
+            stored_shift: match stored {
+                Some(StoredBits::Fields { shift, .. }) => shift,
+                _ => 0,
             },
             is_quantized: format.is_some(),
             scales_rows: format.is_some_and(BlockFormat::has_tensor_scale),
@@ -143,7 +208,8 @@ impl RowVariant {
     }
 
     /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule `floor`,
-    /// `even` or that of fractions, rounded half to even or stochastically.
+    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with E8M0 and FP32 scales, `floor` and
+    /// half to even, every element that there are operands for.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_chosen = |format: &BlockFormat| {
             let rule = matches!(
@@ -159,9 +225,25 @@ impl RowVariant {
         RowOperation::ALL.into_iter().flat_map(move |operation| {
             let quantized = formats(Family::FakeQuantize).filter(is_chosen).map(Some);
             let formats = std::iter::once(None).chain(quantized);
-            formats.filter_map(move |format| Self::new(operation, format).ok())
+            let dense = formats.filter_map(move |format| Self::new(operation, format).ok());
+            let packed = [OperandType::E4m3, OperandType::S8].into_iter();
+            let packed = packed.flat_map(move |operand| {
+                let formats = formats_of_packed();
+                formats.filter_map(move |format| Self::packed(operation, format, operand).ok())
+            });
+            dense.chain(packed)
         })
     }
+}
+
+/// The formats of packed rows that a registry walks.
+fn formats_of_packed() -> impl Iterator<Item = BlockFormat> {
+    formats(Family::FakeQuantize).filter(|format| {
+        let scale = matches!(format.scale(), ScaleFormat::E8M0 | ScaleFormat::Fp32);
+        let rule = matches!(format.rule(), ScaleRule::Floor | ScaleRule::Nearest);
+        let rounding = (format.rounding(), format.dialect()) == (Rounding::Even, Dialect::Ocp);
+        scale && rule && rounding
+    })
 }
 
 impl fmt::Display for RowVariant {

@@ -4,7 +4,7 @@ use super::MatmulVariant;
 use super::render::render_template;
 use crate::format::{ElementFormat, Grid, Rounding};
 use crate::fragment::bits::StoredBits;
-use crate::fragment::{FragmentFormat, WeightFormat};
+use crate::fragment::{FragmentFormat, OperandType, WeightFormat};
 use serde::Serialize;
 use std::collections::HashSet;
 
@@ -23,8 +23,8 @@ use std::collections::HashSet;
 /// scale code. Those in brackets are of elements that have codes without a finite value, and of scales of one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShuffleVariant {
-    /// Codes of an element, or bf16, in runs of so many columns.
-    Codes(Option<ElementFormat>, usize),
+    /// Codes of an element for such operands, or bf16, in runs of so many columns.
+    Codes(Option<(ElementFormat, OperandType)>, usize),
     /// Is there NaN among scales of so many bytes, and which is the largest?
     Scan(usize),
     /// Scales of so many bytes.
@@ -48,6 +48,9 @@ struct CodesContext {
     /// Column of each of a lane's 16, from its first.
     columns: Vec<usize>,
     row_words: usize,
+    /// From word to word of a row, and from row to row.
+    word_step: usize,
+    row_step: usize,
     chunk_bytes: usize,
     vectors: Vec<Vector>,
     is_dense: bool,
@@ -55,7 +58,10 @@ struct CodesContext {
     is_int: bool,
     zero_code: u8,
     stored_shift: u32,
-    /// There are codes whose halves are above `limit`, which are no finite value.
+    operand_bits: u32,
+    /// Operands are in two's complement.
+    is_twos: bool,
+    /// There are codes whose operands are above `limit`, or the lowest of a two's complement, which are no finite value.
     has_limit: bool,
     limit: u16,
     terms: Vec<Term>,
@@ -70,10 +76,10 @@ struct Vector {
     offset: usize,
 }
 
-/// Where bits of a pair go.
+/// Where bits of a register of operands go.
 #[derive(Serialize)]
 struct Term {
-    pair: usize,
+    register: usize,
     word: usize,
     mask: u32,
     rotate: u32,
@@ -84,7 +90,7 @@ impl ShuffleVariant {
     pub fn codes(format: &WeightFormat) -> Self {
         let element = match format {
             WeightFormat::Dense => None,
-            WeightFormat::Packed(format) => Some(format.element()),
+            WeightFormat::Packed(format) => Some((format.element(), format.operand())),
         };
         Self::Codes(element, format.run())
     }
@@ -102,7 +108,10 @@ impl ShuffleVariant {
     /// Whether codes can be no finite value: `fault` is a parameter.
     pub fn has_fault(&self) -> bool {
         match self {
-            Self::Codes(element, _) => element.is_some_and(|element| limit(element).is_some()),
+            Self::Codes(codes, _) => codes.is_some_and(|(element, operand)| {
+                StoredBits::of_operand(element, operand)
+                    .is_some_and(|stored| limit(element, &stored).is_some())
+            }),
             Self::Scan(_) => true,
             Self::Scales(_) => false,
         }
@@ -112,7 +121,13 @@ impl ShuffleVariant {
     pub fn id(&self) -> String {
         match self {
             Self::Codes(None, _) => "shuffle_codes_bf16__sm80".to_owned(),
-            Self::Codes(Some(element), run) => format!("shuffle_codes_{element}_run{run}__sm80"),
+            Self::Codes(Some((element, operand)), run) => {
+                let operand = match operand {
+                    OperandType::Bf16 => String::new(),
+                    OperandType::E4m3 | OperandType::S8 => format!("_{operand}"),
+                };
+                format!("shuffle_codes_{element}{operand}_run{run}__sm80")
+            }
             Self::Scan(bytes) => format!("shuffle_scan_u{}__sm80", 8 * bytes),
             Self::Scales(bytes) => format!("shuffle_scales_u{}__sm80", 8 * bytes),
         }
@@ -122,8 +137,8 @@ impl ShuffleVariant {
     pub fn render(&self) -> String {
         let kernel = self.id();
         match *self {
-            Self::Codes(element, run) => {
-                let context = CodesContext::new(kernel, element, run);
+            Self::Codes(codes, run) => {
+                let context = CodesContext::new(kernel, codes, run);
                 render_template("shuffle/codes.ptx.j2", &context)
             }
             Self::Scan(bytes) => render_template("shuffle/scan.ptx.j2", &Context { kernel, bytes }),
@@ -150,27 +165,33 @@ impl ShuffleVariant {
     }
 }
 
-/// The largest half of a finite value, sign apart; `None` if all codes have one.
-fn limit(element: ElementFormat) -> Option<u16> {
-    let half = |code: u8| StoredBits::half(element, code).map(|half| half & 0x7FFF);
-    let is_known = |&code: &u8| half(code).is_some() && element.decode(code).is_finite();
-    let is_table = matches!(element.grid(), Grid::Table(_));
-    let largest = element.codes().filter(is_known).filter_map(half).max();
-    largest.filter(|_| !is_table && !element.codes().all(|code| is_known(&code)))
+/// The largest operand of a finite value, sign apart; `None` if all codes have one.
+fn limit(element: ElementFormat, stored: &StoredBits) -> Option<u16> {
+    let StoredBits::Fields { operand, .. } = stored else {
+        return None;
+    };
+    let magnitude = (1 << (operand.bits() - 1)) - 1;
+    let place = |code: u8| stored.place(element, code).map(|place| place & magnitude);
+    let is_known = |&code: &u8| place(code).is_some() && element.decode(code).is_finite();
+    let largest = element.codes().filter(is_known).filter_map(place).max();
+    largest.filter(|_| !element.codes().all(|code| is_known(&code)))
 }
 
 impl CodesContext {
-    fn new(kernel: String, element: Option<ElementFormat>, run: usize) -> Self {
+    fn new(kernel: String, codes: Option<(ElementFormat, OperandType)>, run: usize) -> Self {
+        let element = codes.map(|(element, _)| element);
+        let operand = codes.map_or(OperandType::Bf16, |(_, operand)| operand);
         let bits = element.map_or(16, |element| element.bits());
         let row_words = bits as usize / 2;
         let (mut terms, mut stored_shift) = (Vec::new(), 0);
-        let stored = element.map(StoredBits::of);
-        if let Some(StoredBits::Pairs { group, shift, .. }) = stored {
+        let stored = codes.and_then(|(element, operand)| StoredBits::of_operand(element, operand));
+        if let Some(StoredBits::Fields { group, shift, .. }) = stored {
             stored_shift = shift;
-            for pair in 0..8 {
-                let (index, place) = (pair / group.pairs.len(), pair % group.pairs.len());
-                terms.extend(group.pairs[place].iter().map(|term| Term {
-                    pair,
+            let count = group.registers.len();
+            for register in 0..16 / operand.per_register() {
+                let (index, place) = (register / count, register % count);
+                terms.extend(group.registers[place].iter().map(|term| Term {
+                    register,
                     word: index * group.words + term.word,
                     mask: term.mask,
                     rotate: term.rotate,
@@ -182,13 +203,21 @@ impl CodesContext {
             words: 4.min(2 * row_words - first),
             offset: 4 * 32 * first,
         };
-        let limit = element.and_then(limit);
+        let limit = element
+            .zip(stored)
+            .and_then(|(element, stored)| limit(element, &stored));
         Self {
             kernel,
             bits,
             run,
             columns: (0..16).map(|i| 4 * run * (i / run) + i % run).collect(),
             row_words,
+            word_step: if operand == OperandType::Bf16 { 1 } else { 2 },
+            row_step: if operand == OperandType::Bf16 {
+                row_words
+            } else {
+                1
+            },
             chunk_bytes: 2 * row_words * 32 * 4,
             vectors: (0..2 * row_words).step_by(4).map(vector).collect(),
             is_dense: element.is_none(),
@@ -196,6 +225,8 @@ impl CodesContext {
             is_int: element.is_some_and(|element| matches!(element.grid(), Grid::Int(_))),
             zero_code: element.map_or(0, |element| element.encode(0.0, Rounding::Even, 0)),
             stored_shift,
+            operand_bits: operand.bits(),
+            is_twos: operand == OperandType::S8,
             has_limit: limit.is_some(),
             limit: limit.unwrap_or(0),
             terms,

@@ -12,6 +12,7 @@ mod log_probs;
 mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
+mod packed_rows;
 mod problem;
 mod rows;
 mod sample;

@@ -46,6 +46,19 @@ impl Typical {
         }
     }
 
+    /// A byte for each element, rows `stride` elements apart, zeros between them.
+    pub fn bytes(&self, byte: impl Fn(f32) -> u8, stride: usize) -> Tensor {
+        let bytes = self.values.chunks(self.cols).flat_map(|row| {
+            let padding = std::iter::repeat_n(0, stride - self.cols);
+            row.iter().map(|&x| byte(x).into()).chain(padding)
+        });
+        let bits: Vec<u32> = bytes.collect();
+        Tensor {
+            element: ElementType::U8,
+            bits: repeated(&bits, self.rows * stride),
+        }
+    }
+
     /// Its elements, rounded to `source`, in a block format.
     pub fn packed(
         &self,

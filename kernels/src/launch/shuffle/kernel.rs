@@ -3,7 +3,6 @@
 use super::super::loaded::Loaded;
 use super::fault::{PLACE_BITS, ROW_BITS};
 use crate::format::{ScaleFormat, packed_row_bytes};
-use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, FragmentFormat, TILE, WeightFormat};
 use crate::launch::{LaunchError, Slice};
 use crate::ptx::ShuffleVariant;
@@ -211,9 +210,7 @@ fn nan(scale: ScaleFormat) -> [u32; 2] {
 /// What the code of a power of two is stored more than, less the largest; 0 for other scales, which are stored as they are.
 fn bias(format: &FragmentFormat) -> u32 {
     match format.scale() {
-        ScaleFormat::E8M0 { .. } => {
-            (127 + StoredBits::of(format.element()).exponent()).cast_unsigned()
-        }
+        ScaleFormat::E8M0 { .. } => (127 + format.stored().exponent()).cast_unsigned(),
         _ => 0,
     }
 }

@@ -8,7 +8,7 @@ pub use kernel::{ShuffleKernel, ShuffleOperands};
 
 use super::{Dense, LaunchError, Slice, Weights};
 use crate::format::{BlockFormat, packed_row_bytes, pow2};
-use crate::fragment::{Factor, FragmentError, FragmentFormat, WeightFormat};
+use crate::fragment::{FragmentError, FragmentFormat, WeightFormat};
 use crate::ptx::ShuffleVariant;
 use mxlab_harness::device::{Device, DeviceError, Stream};
 
@@ -61,6 +61,15 @@ impl Shuffle {
     /// If the format has no fragment order, or the device does not take a kernel.
     pub fn load(device: &Device, format: Option<&BlockFormat>) -> Result<Self, ShuffleError> {
         let fragments = format.map(FragmentFormat::new).transpose()?;
+        let format = fragments.map_or(WeightFormat::Dense, WeightFormat::Packed);
+        Ok(Self::of_format(device, format)?)
+    }
+
+    /// Loads the kernels for weights in that order.
+    ///
+    /// # Errors
+    /// If the device does not take a kernel.
+    pub fn of_format(device: &Device, format: WeightFormat) -> Result<Self, LaunchError> {
         let load = |variant| ShuffleKernel::load(device, variant);
         let scales = |format: FragmentFormat| -> Result<_, LaunchError> {
             let [scan, scales] = [
@@ -69,7 +78,10 @@ impl Shuffle {
             ];
             Ok([load(scan)?, load(scales)?])
         };
-        let format = fragments.map_or(WeightFormat::Dense, WeightFormat::Packed);
+        let fragments = match format {
+            WeightFormat::Dense => None,
+            WeightFormat::Packed(format) => Some(format),
+        };
         Ok(Self {
             device: device.clone(),
             format,
@@ -146,7 +158,7 @@ impl Shuffle {
             return Err(error.into());
         }
         let largest = largest.download::<u32>()?[0];
-        let excess = excess(format, largest);
+        let excess = format.excess(largest);
         let alpha = tensor_scale * pow2(excess) as f32;
         Ok(Weights::of_parts(
             self.format,
@@ -195,11 +207,4 @@ impl Shuffle {
         stream.synchronize()?;
         Ok(Weights::of_parts(self.format, [rows, cols], dst, None, 1.0))
     }
-}
-
-/// A: what folded scales are divided by, where the largest scale code is that.
-fn excess(format: &FragmentFormat, largest: u32) -> i32 {
-    let relative = largest.cast_signed() - format.scale().exponent_limit().unwrap_or(0);
-    let excess = |factor: Factor| factor.excess.unwrap_or(relative);
-    format.factor().map_or(0, excess)
 }

@@ -2,11 +2,13 @@
 
 use super::MatmulVariant;
 use crate::format::{FloatType, ScaleFormat, pow2};
-use crate::fragment::{FragmentFormat, WeightFormat};
+use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
 use crate::ptx::codes::{Codes, pair_of};
 use serde::Serialize;
 
 const LANES: usize = 32;
+/// 1.5 2^23: an f32 whose bits count in integers up and down by 2^22, more than any sum of 64 products.
+const SUM_START: f32 = 12_582_912.0;
 
 /// What templates know as `v`.
 #[derive(Serialize)]
@@ -30,8 +32,24 @@ pub(super) struct Context {
     block_tokens: u32,
     stages: u32,
     stage_bytes: u32,
+    /// What the tensor cores multiply.
+    operand: &'static str,
+    operand_bytes: u32,
+    /// Operands have 8 bits.
+    is_bytes: bool,
+    is_integer: bool,
+    /// Where sums of integers begin, as bits of an f32, and that with a minus; zeros for those of f32.
+    start: u32,
+    minus_start: u32,
+    /// Pieces of 16 bytes of x, of a chunk and token.
+    row_pieces: u32,
+    row_pieces_log2: u32,
     /// Bytes of x in a stage.
     x_bytes: u32,
+    /// Bytes of the scales of x in a stage.
+    x_scale_bytes: u32,
+    /// Blocks of x in a chunk, if they are no longer than that.
+    chunk_blocks: usize,
     /// Loads of x by a lane, of a chunk and token.
     x_loads: usize,
     /// Pieces of 16 bytes of codes that a thread copies.
@@ -94,6 +112,12 @@ impl Context {
         let shape = variant.regime().shape();
         let token_tiles = shape.token_tiles;
         let words = 2 * weights.row_words();
+        let operand = weights.operand();
+        let row_pieces = (CHUNK as u32 * operand.bits() / 8) / 16;
+        let start = match operand {
+            OperandType::S8 => SUM_START,
+            OperandType::Bf16 | OperandType::E4m3 => 0.0,
+        };
         let (description, codes, scales) = match weights {
             WeightFormat::Dense => {
                 let scales = Scales {
@@ -105,10 +129,11 @@ impl Context {
             }
             WeightFormat::Packed(format) => {
                 let (element, scale) = (format.element(), format.scale());
-                let description = format!("W {element}, X {scale}, k = {}", format.block_size());
+                let (k, operand) = (format.block_size(), format.operand());
+                let description = format!("W {element}, X {scale}, k = {k}, {operand} operands");
                 (
                     description,
-                    Codes::new(format.element(), format.factor().is_some()),
+                    Codes::new(format.stored(), format.factor().is_some()),
                     Scales::new(format),
                 )
             }
@@ -122,8 +147,12 @@ impl Context {
         Self {
             id: variant.id(),
             description,
-            version: "7.4",
-            target: "sm_80",
+            version: if variant.min_sm() >= 89 { "8.4" } else { "7.4" },
+            target: if variant.min_sm() >= 89 {
+                "sm_89"
+            } else {
+                "sm_80"
+            },
             threads: variant.block_threads(),
             warps: shape.warps,
             unroll: variant.unroll(),
@@ -139,8 +168,22 @@ impl Context {
                 .shared_bytes()
                 .checked_div(shape.stages)
                 .unwrap_or(0),
-            x_bytes: shape.tokens() * 128,
-            x_loads: if weights.run() == 4 { 4 } else { 2 },
+            operand: operand.name(),
+            operand_bytes: operand.bits() / 8,
+            is_bytes: operand.bits() == 8,
+            is_integer: operand == OperandType::S8,
+            start: start.to_bits(),
+            minus_start: (-start).to_bits(),
+            row_pieces,
+            row_pieces_log2: row_pieces.ilog2(),
+            x_bytes: shape.tokens() * 16 * row_pieces,
+            x_scale_bytes: variant.x_scale_bytes(),
+            chunk_blocks: variant.source_blocks(1),
+            x_loads: match (operand, weights.run()) {
+                (OperandType::Bf16, 4) => 4,
+                (OperandType::E4m3 | OperandType::S8, 16) => 1,
+                _ => 2,
+            },
             code_copies: (shape.rows() as usize / 16 * weights.chunk_bytes() / 16)
                 .div_ceil(variant.block_threads() as usize),
             is_dense: matches!(weights, WeightFormat::Dense),
@@ -232,6 +275,8 @@ impl Scales {
                 let bias = (1 << (exponent_bits - 1)) - 1;
                 (23 - u32::from(mantissa_bits), pow2(127 - bias) as f32)
             }
+            // The stored byte is an exponent field.
+            ScaleFormat::E8M0 { .. } => (23, 1.0),
             _ => (0, 1.0),
         };
         let powers = factor.into_iter().flat_map(|factor| factor.exponents);

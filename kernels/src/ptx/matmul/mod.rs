@@ -1,11 +1,11 @@
-//! The matmul kernels: y = x W^T, x bf16, W in fragment order.
+//! The matmul kernels: y = x W^T, x bf16 or packed, W in fragment order.
 
 mod context;
 
 use super::render::render_template;
 use super::variant::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
-use crate::fragment::{FragmentFormat, WeightFormat};
+use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
 use std::fmt;
 
 /// What number of tokens a kernel is for.
@@ -21,6 +21,8 @@ pub enum Regime {
     Tile128,
     /// Any number: prefill. Not for scales that are applied to sums.
     Tile256,
+    /// Any number: prefill with operands of 8 bits, scales applied to sums.
+    Tile192,
 }
 
 /// What a thread block of a regime has.
@@ -57,12 +59,13 @@ impl Shape {
 
 impl Regime {
     /// Every regime there is.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Gemv8,
         Self::Gemv16,
         Self::Tile64,
         Self::Tile128,
         Self::Tile256,
+        Self::Tile192,
     ];
 
     /// What a thread block has.
@@ -77,13 +80,14 @@ impl Regime {
         let token_tiles = match self {
             Self::Gemv8 => return gemv,
             Self::Gemv16 => 2,
+            Self::Tile192 => 6,
             Self::Tile64 | Self::Tile128 | Self::Tile256 => 8,
         };
         let (warps, row_warps, row_tiles, stages) = match self {
             Self::Gemv8 | Self::Gemv16 => (8, 1, 1, 0),
             Self::Tile64 => (4, 4, 2, 4),
             Self::Tile128 => (8, 4, 2, 3),
-            Self::Tile256 => (8, 2, 4, 3),
+            Self::Tile256 | Self::Tile192 => (8, 2, 4, 3),
         };
         Shape {
             warps,
@@ -112,13 +116,14 @@ impl Regime {
             Self::Tile64 => "tile64",
             Self::Tile128 => "tile128",
             Self::Tile256 => "tile256",
+            Self::Tile192 => "tile192",
         }
     }
 
     const fn template(self) -> &'static str {
         match self {
             Self::Gemv8 | Self::Gemv16 => "matmul/gemv.ptx.j2",
-            Self::Tile64 | Self::Tile128 | Self::Tile256 => "matmul/tile.ptx.j2",
+            Self::Tile64 | Self::Tile128 | Self::Tile256 | Self::Tile192 => "matmul/tile.ptx.j2",
         }
     }
 }
@@ -130,7 +135,8 @@ impl Regime {
 /// of [`Shape::rows`] by [`Shape::tokens`] by splits of the chunks. Parameters: dst, codes, scales, src, bias,
 /// residual (u64; the last two may be 0), \[workspace, arrivals (u64)\], alpha (f32), rows, chunks (of 64 columns),
 /// tokens, src_stride, dst_stride (u32; strides in elements), \[split_chunks (u32)\]; those in brackets where
-/// [`Regime::splits`]. W as in [`crate::fragment`]. `workspace` is [`MatmulVariant::sums_bytes`] for each thread block and
+/// [`Regime::splits`]. For operands of 8 bits src_scales (u64) follows src, and src_scales_stride src_stride: f32 [block of k, token], those
+/// of whole chunks. W as in [`crate::fragment`]. `workspace` is [`MatmulVariant::sums_bytes`] for each thread block and
 /// `arrivals` a u32 for each of a split, zero before the first launch and zero after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulVariant {
@@ -149,7 +155,7 @@ impl MatmulVariant {
         }
     }
 
-    /// The kernel for so many tokens, on a device whose thread blocks have at most `max_shared` bytes of shared
+    /// The kernel for so many tokens, or for operands of 8 bits the only one, on a device whose thread blocks have at most `max_shared` bytes of shared
     /// memory.
     pub fn for_tokens(
         weights: WeightFormat,
@@ -163,17 +169,23 @@ impl MatmulVariant {
             17..=64 => Regime::Tile64,
             _ => Regime::Tile128,
         };
+        if weights.operand() != OperandType::Bf16 {
+            return Self::new(weights, Regime::Tile192, output);
+        }
         let large = Self::new(weights, Regime::Tile256, output);
-        match tokens > 128 && large.fits_registers() && large.shared_bytes() <= max_shared {
+        match tokens > 128 && large.exists() && large.shared_bytes() <= max_shared {
             true => large,
             false => Self::new(weights, regime, output),
         }
     }
 
-    /// Whether a thread has registers enough: with the sums of 64 rows by 64 tokens a warp, there are none left
-    /// for sums that scales are yet to be applied to.
-    fn fits_registers(&self) -> bool {
+    /// Whether there is such a kernel. With the sums of 64 rows by 64 tokens a warp, threads have no registers left
+    /// for sums that scales are yet to be applied to; operands of 8 bits are for prefill alone.
+    fn exists(&self) -> bool {
+        let has_bytes = self.weights.operand() != OperandType::Bf16;
         match (&self.weights, self.regime) {
+            (_, Regime::Tile192) => has_bytes,
+            _ if has_bytes => false,
             (WeightFormat::Packed(format), Regime::Tile256) => format.factor().is_some(),
             _ => true,
         }
@@ -215,8 +227,9 @@ impl MatmulVariant {
             WeightFormat::Dense => 0,
             WeightFormat::Packed(format) => format.slot_bytes(),
         };
-        let x = shape.tokens() * 128;
-        let stage = x + (tiles * (self.weights.chunk_bytes() + slot_bytes)) as u32;
+        let x = shape.tokens() * CHUNK as u32 * self.weights.operand().bits() / 8;
+        let stage =
+            x + self.x_scale_bytes() + (tiles * (self.weights.chunk_bytes() + slot_bytes)) as u32;
         shape.stages * stage
     }
 
@@ -226,13 +239,37 @@ impl MatmulVariant {
         rows.div_ceil(shape.rows() as usize) * tokens.div_ceil(shape.tokens() as usize)
     }
 
+    /// Blocks of x in so many chunks; 0 if x is bf16.
+    pub fn source_blocks(&self, chunks: usize) -> usize {
+        match &self.weights {
+            WeightFormat::Packed(format) if format.operand() != OperandType::Bf16 => {
+                (chunks * CHUNK).div_ceil(format.block_size())
+            }
+            _ => 0,
+        }
+    }
+
+    /// Bytes of the scales of x in a stage.
+    fn x_scale_bytes(&self) -> u32 {
+        4 * self.source_blocks(1) as u32 * self.regime.shape().tokens()
+    }
+
+    /// The lowest SM that it assembles for.
+    pub fn min_sm(&self) -> u32 {
+        match self.weights.operand() {
+            OperandType::Bf16 | OperandType::S8 => 80,
+            OperandType::E4m3 => 89,
+        }
+    }
+
     /// Bytes of the sums of a thread block, in the workspace of a split.
     pub const fn sums_bytes(&self) -> usize {
         let shape = self.regime.shape();
         4 * (shape.rows() * shape.tokens()) as usize
     }
 
-    /// The name of the entry, `matmul_<regime>_<element>_<scale>_k<k>_<output>__sm<cc>`.
+    /// The name of the entry, `matmul_<regime>_<element>_<scale>_k<k>[_<operand>]_<output>__sm<cc>`; operands are bf16
+    /// where there are none.
     pub fn id(&self) -> String {
         let (regime, output) = (self.regime.name(), super::context::type_name(self.output));
         let weights = match &self.weights {
@@ -244,10 +281,17 @@ impl MatmulVariant {
                 } else {
                     ""
                 };
-                format!("{element}_{scale}{tensor}_k{}", format.block_size())
+                let operand = match format.operand() {
+                    OperandType::Bf16 => String::new(),
+                    operand => format!("_{operand}"),
+                };
+                format!(
+                    "{element}_{scale}{tensor}_k{}{operand}",
+                    format.block_size()
+                )
             }
         };
-        format!("matmul_{regime}_{weights}_{output}__sm80")
+        format!("matmul_{regime}_{weights}_{output}__sm{}", self.min_sm())
     }
 
     /// Its PTX: one module with one entry, named as [`MatmulVariant::id`] says.
@@ -258,7 +302,7 @@ impl MatmulVariant {
 
     /// Every kernel that a registry walks: bf16 weights, and every element with E8M0, UE4M3 and a tensor
     /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs; the largest regime for scales
-    /// that are folded into operands.
+    /// that are folded into operands. And those of [`MatmulVariant::bytes`].
     pub fn all() -> impl Iterator<Item = Self> {
         let ue5m5 = ScaleFormat::Unsigned {
             exponent_bits: 5,
@@ -285,11 +329,29 @@ impl MatmulVariant {
             })
         });
         let weights = std::iter::once(WeightFormat::Dense).chain(packed);
+        let weights = weights.chain(Self::bytes());
         weights.flat_map(|weights| {
             Regime::ALL.into_iter().flat_map(move |regime| {
                 let outputs = [FloatType::Bf16, FloatType::F32].into_iter();
                 let variants = outputs.map(move |output| Self::new(weights, regime, output));
-                variants.filter(Self::fits_registers)
+                variants.filter(Self::exists)
+            })
+        })
+    }
+
+    /// Weights for operands of 8 bits that a registry walks: every element that has them, E4M3 with E8M0 and FP32 scales,
+    /// s8 with E8M0 and FP16, for all k.
+    fn bytes() -> impl Iterator<Item = WeightFormat> {
+        let e4m3 = [ScaleFormat::E8M0, ScaleFormat::Fp32].map(|scale| (OperandType::E4m3, scale));
+        let s8 = [ScaleFormat::E8M0, ScaleFormat::Fp16].map(|scale| (OperandType::S8, scale));
+        let kinds = e4m3.into_iter().chain(s8);
+        kinds.flat_map(|(operand, scale)| {
+            ElementFormat::ALL.iter().flat_map(move |&element| {
+                BLOCK_SIZES.into_iter().filter_map(move |k| {
+                    let format = BlockFormat::new(element).scale(scale).block_size(k).build();
+                    let fragments = FragmentFormat::of_operand(&format.ok()?, operand).ok()?;
+                    Some(WeightFormat::Packed(fragments))
+                })
             })
         })
     }

@@ -12,7 +12,7 @@ use super::{
     Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
-use crate::fragment::bits::store;
+use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
 use crate::launch::{AppendKernel, LaunchError};
 use crate::ptx::{AppendVariant, HeadKind};
@@ -93,7 +93,7 @@ impl AppendVariant {
             }
         };
         let codes: Vec<u8> = (0..x.len().next_multiple_of(16)).map(code).collect();
-        let words = store(element, &codes);
+        let words = StoredBits::of(element).store(element, &codes);
         let bytes = words.into_iter().flat_map(u32::to_le_bytes).collect();
         Ok((bytes, packed.scales().to_vec()))
     }

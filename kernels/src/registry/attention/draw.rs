@@ -262,7 +262,7 @@ impl Side {
 
 /// Whether a cache may have the code: a finite value that quantisers make.
 fn is_known(element: ElementFormat, code: u8) -> bool {
-    StoredBits::half(element, code).is_some() && element.decode(code).is_finite()
+    StoredBits::of(element).place(element, code).is_some() && element.decode(code).is_finite()
 }
 
 /// A scale within a binade or two of that at `center`, 0..1, of what tensor cores see without loss.

@@ -1,7 +1,7 @@
 //! Running attention on a problem.
 
 use super::{Sequence, Side, Sizes};
-use crate::fragment::bits::store;
+use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::launch::{AttentionKernel, AttentionOperands, Cache, Dense, Slice, Split};
 use crate::ptx::{AttentionRegime, AttentionVariant};
@@ -32,7 +32,7 @@ impl Side {
                 }
                 CacheFormat::Packed { element, .. } => {
                     let codes: Vec<u8> = row.iter().map(|&code| code as u8).collect();
-                    let words = store(element, &codes).into_iter();
+                    let words = StoredBits::of(element).store(element, &codes).into_iter();
                     bytes.extend(words.flat_map(u32::to_le_bytes));
                 }
             }

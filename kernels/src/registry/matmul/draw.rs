@@ -1,9 +1,9 @@
 //! Random problems: most with exact sums, where a single wrong bit of an operand shows.
 
-use super::Sizes;
+use super::{Sizes, bytes};
 use crate::format::{ElementFormat, FloatType, ScaleFormat, pack_row};
-use crate::fragment::CHUNK;
 use crate::fragment::bits::StoredBits;
+use crate::fragment::{CHUNK, OperandType};
 use crate::ptx::MatmulVariant;
 use crate::registry::{Entry, Problem, Tensor};
 use rand::Rng;
@@ -44,12 +44,17 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
     };
     // Few at a time, or about what a thread block or two have.
     let is_large = cols <= 5 * CHUNK && rng.random_ratio(1, 3);
+    // One in three has more than one thread block.
+    let about = |rng: &mut ChaCha8Rng, block: usize, more: usize| {
+        let least = if rng.random_ratio(1, 3) { block + 1 } else { 1 };
+        rng.random_range(least..=block + more)
+    };
     let rows = match is_large {
-        true => rng.random_range(1..=block_rows + 16),
+        true => about(rng, block_rows, 16),
         false => rng.random_range(1..=(2 * elements / cols).clamp(1, 40)),
     };
     let tokens = match is_large || shape.stages == 0 {
-        true => rng.random_range(1..=block_tokens + 8),
+        true => about(rng, block_tokens, 8),
         false => rng.random_range(1..=8),
     };
     let parts = match variant.regime().splits() {
@@ -58,7 +63,9 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
     };
     let has_bias = rng.random_ratio(1, 3);
     let has_residual = variant.output() == FloatType::Bf16 && rng.random_ratio(1, 3);
-    let src_stride = cols.next_multiple_of(CHUNK) + 8 * rng.random_range(0..3);
+    let operand = variant.weights().operand();
+    let step = 128 / operand.bits() as usize;
+    let src_stride = cols.next_multiple_of(CHUNK) + step * rng.random_range(0..3);
     let dst_stride = rows + rng.random_range(0..3);
     let mut problem = Problem::new(
         [
@@ -72,8 +79,37 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
         ],
         [],
     );
-    let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+    let Problem { sizes, tensors } = &mut problem;
+    let mut insert = |name: &str, tensor| tensors.insert(name.to_owned(), tensor);
     weights(variant, rng, rows, cols, &mut insert);
+    if operand != OperandType::Bf16 {
+        let place = [tokens, cols, src_stride];
+        let stride = bytes::draw(variant, operand, rng, place, &mut insert);
+        sizes.insert("src_scales_stride".to_owned(), stride as u64);
+    } else {
+        bf16_source(variant, rng, [tokens, cols, src_stride], &mut insert);
+    }
+    let dense = |rng: &mut ChaCha8Rng, len: usize| {
+        let value = |_| 2f32.powi(rng.random_range(-8..8)) * rng.random_range(-1.0..1.0);
+        let values: Vec<f32> = (0..len).map(value).collect();
+        Tensor::of_values(&values, FloatType::Bf16)
+    };
+    if has_bias {
+        insert("bias", dense(rng, rows));
+    }
+    if has_residual {
+        insert("residual", dense(rng, (tokens - 1) * dst_stride + rows));
+    }
+    problem
+}
+
+/// Draws x in bf16: [tokens, cols, elements from row to row].
+fn bf16_source(
+    variant: &MatmulVariant,
+    rng: &mut ChaCha8Rng,
+    [tokens, cols, src_stride]: [usize; 3],
+    insert: &mut impl FnMut(&str, Tensor) -> Option<Tensor>,
+) {
     let style = [
         Style::Integers,
         Style::Integers,
@@ -90,18 +126,6 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
         row[cols..].fill(rng.random_range(-100.0..100.0));
     }
     insert("src", Tensor::of_values(&x, FloatType::Bf16));
-    let dense = |rng: &mut ChaCha8Rng, len: usize| {
-        let value = |_| 2f32.powi(rng.random_range(-8..8)) * rng.random_range(-1.0..1.0);
-        let values: Vec<f32> = (0..len).map(value).collect();
-        Tensor::of_values(&values, FloatType::Bf16)
-    };
-    if has_bias {
-        insert("bias", dense(rng, rows));
-    }
-    if has_residual {
-        insert("residual", dense(rng, (tokens - 1) * dst_stride + rows));
-    }
-    problem
 }
 
 /// Elements of x's buffer.
@@ -167,7 +191,7 @@ fn weights(
 
 /// Whether weights may have the code: a finite value that quantisers make.
 fn is_known(element: ElementFormat, code: u8) -> bool {
-    StoredBits::half(element, code).is_some() && element.decode(code).is_finite()
+    StoredBits::of(element).place(element, code).is_some() && element.decode(code).is_finite()
 }
 
 /// A scale near `center`, or any that keeps results in range.
@@ -321,7 +345,13 @@ fn cut(
     }
     let src = &mut smaller.tensors.get_mut("src")?.bits;
     src.drain(..tokens.start * src_stride);
-    let nan = FloatType::Bf16.to_bits(f32::NAN);
+    let nan = match variant.weights().operand() {
+        OperandType::Bf16 => FloatType::Bf16.to_bits(f32::NAN),
+        OperandType::E4m3 | OperandType::S8 => bytes::NAN,
+    };
     src.resize(src_len(variant, tokens.len(), src_stride, cols), nan);
+    if let Some(scales) = smaller.tensors.get_mut("src_scales") {
+        scales.bits.rotate_left(tokens.start);
+    }
     Some(smaller)
 }

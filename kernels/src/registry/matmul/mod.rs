@@ -2,8 +2,10 @@
 //!
 //! Sizes of a problem: rows and cols of W, tokens, src_stride and dst_stride in elements, parts
 //! that the chunks are split into, in_place = 1 where the residual is y itself. Tensors: codes, scales and tensor_scale of W as they lie in a packed tensor,
-//! or weights in bf16; src; bias and residual, if there are any.
+//! or weights in bf16; src; bias and residual, if there are any. For operands of 8 bits also src_scales_stride, and
+//! src_scales and src_factor, which belong to src.
 
+mod bytes;
 mod draw;
 mod reference;
 mod runner;
@@ -12,7 +14,7 @@ mod shaped;
 use self::runner::MatmulRunner;
 use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
 use crate::format::{BlockFormat, PackedTensor};
-use crate::fragment::{FragmentTensor, WeightFormat};
+use crate::fragment::{CHUNK, FragmentTensor, OperandType, WeightFormat};
 use crate::launch::{LaunchError, MatmulKernel};
 use crate::ptx::MatmulVariant;
 use mxlab_harness::device::Device;
@@ -92,7 +94,10 @@ impl MatmulVariant {
     /// W in fragment order.
     fn fragments(&self, sizes: &Sizes, problem: &Problem) -> Result<FragmentTensor, EntryError> {
         match self.packed(sizes, problem)? {
-            Some(packed) => Ok(FragmentTensor::new(&packed)?),
+            Some(packed) => Ok(FragmentTensor::of_operand(
+                &packed,
+                self.weights().operand(),
+            )?),
             None => {
                 let bits = problem.tensor("weights")?.bits.iter();
                 let bits: Vec<u16> = bits.map(|&bits| bits as u16).collect();
@@ -121,8 +126,19 @@ impl Entry for MatmulVariant {
         "matmul"
     }
 
+    fn min_sm(&self) -> u32 {
+        Self::min_sm(self)
+    }
+
     fn runs_on(&self, sm: u32) -> bool {
-        sm >= self.min_sm() && Self::shared_bytes(self) <= max_shared(sm)
+        let multiplies = match self.weights().operand() {
+            OperandType::Bf16 => true,
+            // Elsewhere ptxas makes f16 of E4M3 operands, and threads have no registers for both.
+            OperandType::E4m3 => sm == 89 || sm >= 120,
+            // From 10.0 on integers are slow, and threads short of a few registers.
+            OperandType::S8 => sm <= 90,
+        };
+        multiplies && sm >= self.min_sm() && Self::shared_bytes(self) <= max_shared(sm)
     }
 
     fn ptx(&self) -> String {
@@ -173,7 +189,9 @@ impl Entry for MatmulVariant {
         let Shape { rows, cols, .. } = shape;
         let (codes, scales) = self.weights().bytes(rows, cols);
         let tokens = self.tokens_of(shape);
-        (codes + scales + tokens * (2 * cols + self.output().bytes() * rows)) as u64
+        let x = cols * self.weights().operand().bits() as usize / 8
+            + 4 * self.source_blocks(cols.div_ceil(CHUNK));
+        (codes + scales + tokens * (x + self.output().bytes() * rows)) as u64
     }
 
     fn operations(&self, shape: Shape) -> u64 {

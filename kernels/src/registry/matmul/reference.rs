@@ -3,10 +3,9 @@
 //!
 //! What comes after a sum grows with it, so the ends of the range go through the same roundings.
 
-use super::Sizes;
+use super::{Sizes, bytes};
 use crate::format::{FloatType, PackedTensor, pow2};
-use crate::fragment::bits::StoredBits;
-use crate::fragment::{FragmentFormat, WeightFormat};
+use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
 use crate::ptx::MatmulVariant;
 use crate::registry::sums::sum;
 use crate::registry::{
@@ -29,7 +28,22 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
             .map(f64::from)
             .collect(),
     };
-    let x = problem.tensor("src")?.values();
+    let operand = variant.weights().operand();
+    // Blocks whose sums are scaled, and what y is multiplied by.
+    let (block_size, alpha) = match (operand, variant.weights()) {
+        (OperandType::Bf16, _) | (_, WeightFormat::Dense) => (None, fragments.alpha),
+        (_, WeightFormat::Packed(format)) => {
+            let factor = problem.tensor("src_factor")?.values()[0];
+            (Some(format.block_size()), fragments.alpha * factor)
+        }
+    };
+    let x: Vec<f64> = match block_size {
+        None => {
+            let values = problem.tensor("src")?.values();
+            values.into_iter().map(f64::from).collect()
+        }
+        Some(k) => bytes::source(operand, problem, k, sizes.src_stride)?,
+    };
     let vector = |name| problem.tensors.get(name).map(|tensor| tensor.values());
     let (bias, residual) = (vector("bias"), vector("residual"));
     let output = variant.output();
@@ -46,13 +60,21 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
         for row in 0..sizes.rows {
             let place = token * sizes.dst_stride + row;
             let w = &weights[row * sizes.cols..][..sizes.cols];
-            let products: Vec<f64> = w.iter().zip(x).map(|(w, &x)| w * f64::from(x)).collect();
+            let products: Vec<f64> = w.iter().zip(x).map(|(w, x)| w * x).collect();
             // One for each product and each step of 16, one a warp or part, and scales applied to sums.
             let additions = products.len() + products.len() / 8 + 32;
-            let (exact, error) = sum(&products, additions);
+            let (exact, error) = match block_size {
+                None => sum(&products, additions),
+                Some(k) => {
+                    let (sums, cut) = bytes::block_sums(operand, &products, k.min(CHUNK));
+                    let (exact, error) = sum(&sums, additions);
+                    // What is cut goes through the same additions.
+                    (exact, error + cut * (1.0 + additions as f64 * pow2(-23)))
+                }
+            };
             let (low, high) = (exact - error, exact + error);
             let finish = |sum: f64| {
-                let y = sum as f32 * fragments.alpha + bias.as_ref().map_or(-0.0, |b| b[row]);
+                let y = sum as f32 * alpha + bias.as_ref().map_or(-0.0, |b| b[row]);
                 match (output, &residual) {
                     (FloatType::F32, _) => y,
                     (_, None) => output.round(y),
@@ -80,7 +102,9 @@ fn operands(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f6
     let element = packed.element();
     // The values of a table as the tensor core takes them; the others are bf16.
     let value = |code| FloatType::Bf16.round(element.decode(code));
-    let exponent = StoredBits::of(element).exponent();
+    let exponent = format.stored().exponent();
+    // Scales that are fields of an exponent.
+    let is_field = format.scale().exponent_limit().is_some() || format.factor().is_some();
     let mut operands = Vec::with_capacity(packed.rows() * packed.cols());
     for row in 0..packed.rows() {
         for col in 0..packed.cols() {
@@ -88,9 +112,9 @@ fn operands(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f6
             let scale = f64::from(packed.scale().decode(scale));
             let product = f64::from(value(packed.code(row, col))) * scale / unit;
             operands.push(match format.factor() {
-                None => product,
                 // Exact but for what is far below the largest scale of the tensor.
-                Some(_) if scale / unit < pow2(-126 - exponent) => 0.0,
+                _ if is_field && scale / unit < pow2(-126 - exponent) => 0.0,
+                None => product,
                 Some(_) => f64::from(FloatType::Bf16.round(product as f32)),
             });
         }

@@ -1,7 +1,7 @@
 //! Running a matmul kernel on a problem.
 
 use super::Sizes;
-use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, Split, Weights};
+use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, SourceScales, Split, Weights};
 use crate::ptx::MatmulVariant;
 use crate::registry::task::{Image, download};
 use crate::registry::{ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task};
@@ -24,6 +24,13 @@ impl Runner for MatmulRunner {
         };
         let src = Image::of(problem, "src")?;
         let (bias, residual) = (given("bias")?, given("residual")?);
+        let src_scales = match given("src_scales")? {
+            None => None,
+            Some(scales) => {
+                let factor = problem.tensor("src_factor")?.values()[0];
+                Some((scales, problem.size("src_scales_stride")?, factor))
+            }
+        };
         let is_in_place = sizes.is_in_place && residual.is_some();
         let output = ElementType::from(self.variant.output());
         let (dst, residual) = match residual {
@@ -44,6 +51,13 @@ impl Runner for MatmulRunner {
             let split = split.as_ref().map(|[workspace, arrivals]| {
                 Ok::<_, EntryError>([upload(workspace)?, upload(arrivals)?])
             });
+            let src_scales = src_scales.as_ref().map(|(scales, stride, factor)| {
+                Ok::<_, EntryError>(ScalesBuffer {
+                    scales: upload(scales)?,
+                    stride: *stride,
+                    factor: *factor,
+                })
+            });
             Ok(MatmulTask {
                 kernel: self.kernel.clone(),
                 sizes,
@@ -51,6 +65,7 @@ impl Runner for MatmulRunner {
                 is_in_place,
                 weights: Weights::upload(&self.device, "weights", &fragments)?,
                 src: upload(&src)?,
+                src_scales: src_scales.transpose()?,
                 dst: upload(&dst)?,
                 bias: bias.as_ref().map(upload).transpose()?,
                 residual: residual.as_ref().map(upload).transpose()?,
@@ -58,6 +73,13 @@ impl Runner for MatmulRunner {
             })
         }))
     }
+}
+
+/// Scales of x, blocks `stride` elements apart, and what all are multiplied by.
+struct ScalesBuffer {
+    scales: Buffer,
+    stride: usize,
+    factor: f32,
 }
 
 /// A matmul kernel and its buffers.
@@ -70,6 +92,8 @@ struct MatmulTask {
     is_in_place: bool,
     weights: Weights,
     src: Buffer,
+    /// Of x of 8 bits.
+    src_scales: Option<ScalesBuffer>,
     dst: Buffer,
     bias: Option<Buffer>,
     /// Where it is another buffer than y.
@@ -86,7 +110,15 @@ impl Task for MatmulTask {
             workspace,
             arrivals,
         });
+        let src_scales = self.src_scales.as_ref().map(|source| SourceScales {
+            scales: Dense {
+                first: Slice::whole(&source.scales),
+                stride: source.stride,
+            },
+            factor: source.factor,
+        });
         let operands = MatmulOperands {
+            src_scales,
             weights: &self.weights,
             tokens: self.sizes.tokens,
             src: Dense {

@@ -1,13 +1,14 @@
 //! Problems of a shape, as models have them.
 
+use super::bytes;
 use super::draw::src_len;
 use crate::format::FloatType;
-use crate::fragment::CHUNK;
+use crate::fragment::{CHUNK, OperandType};
 use crate::launch::SplitLimits;
 use crate::ptx::MatmulVariant;
 use crate::registry::problem::check_elements;
 use crate::registry::typical::Typical;
-use crate::registry::{EntryError, Problem, Shape};
+use crate::registry::{EntryError, Problem, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
 
 /// Without bias and residual, split as for a device that `thread_blocks` fill.
@@ -24,6 +25,7 @@ pub(super) fn problem_of(
     let src_stride = cols.next_multiple_of(CHUNK);
     let read_tokens = src_len(variant, tokens, src_stride, cols) / src_stride;
     let src = Typical::draw(rng, read_tokens, cols);
+    let operand = variant.weights().operand();
     let mut problem = Problem::new(
         [
             ("rows", rows),
@@ -34,10 +36,23 @@ pub(super) fn problem_of(
             ("in_place", 0),
             ("parts", parts),
         ],
-        [("src", src.dense(FloatType::Bf16, src_stride))],
+        [],
     );
     let weights = Typical::draw(rng, rows, cols);
+    if operand != OperandType::Bf16 {
+        let stride = read_tokens as u64;
+        problem.sizes.insert("src_scales_stride".to_owned(), stride);
+    }
     let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
+    if operand == OperandType::Bf16 {
+        insert("src", src.dense(FloatType::Bf16, src_stride));
+    } else {
+        insert("src", src.bytes(|x| bytes::operand(operand, x), src_stride));
+        let blocks = variant.source_blocks(cols.div_ceil(CHUNK));
+        let scales = vec![1.0; blocks * read_tokens];
+        insert("src_scales", Tensor::of_values(&scales, FloatType::F32));
+        insert("src_factor", Tensor::of_values(&[1.0], FloatType::F32));
+    }
     let Some(format) = variant.format() else {
         insert("weights", weights.dense(FloatType::Bf16, cols));
         return Ok(problem);

@@ -1,17 +1,17 @@
 //! The row kernels as entries: norm, swiglu, copy.
 //!
 //! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
-//! or src (gate) and up; positions where the format rounds stochastically.
+//! or src (gate) and up; positions where the format rounds stochastically. Of packed rows, dst_scales_stride too.
 
 mod runner;
 
 use self::runner::RowRunner;
 use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, Runner, Shape, Tensor, UNTOUCHED,
-    exactly,
+    ElementType, Entry, EntryError, Expected, Problem, Runner, Shape, Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
+use crate::fragment::CHUNK;
 use crate::launch::{LaunchError, RowKernel};
 use crate::ptx::{RowOperation, RowVariant};
 use crate::reference::{
@@ -34,7 +34,7 @@ impl RowVariant {
 }
 
 /// Elements of a matrix whose rows are padded to whole chunks.
-fn len(rows: usize, cols: usize, stride: usize) -> usize {
+pub(super) fn len(rows: usize, cols: usize, stride: usize) -> usize {
     (rows - 1) * stride + cols.next_multiple_of(8)
 }
 
@@ -128,13 +128,16 @@ impl Entry for RowVariant {
             _ => rng.random_range(1..=most.min(700)),
         };
         let rows = rng.random_range(1..=(most / cols).clamp(1, 20));
-        let mut stride = || cols.next_multiple_of(8) + 8 * rng.random_range(0..3);
-        let [dst, src, up] = [stride(), stride(), stride()];
+        let mut stride = |step| cols.next_multiple_of(step) + 8 * rng.random_range(0..3);
+        let dst = stride(if self.is_packed() { CHUNK } else { 8 });
+        let [src, up] = [stride(8), stride(8)];
+        let dst_scales = rows + rng.random_range(0..3);
         let mut problem = Problem::new(
             [
                 ("rows", rows),
                 ("cols", cols),
                 ("dst_stride", dst),
+                ("dst_scales_stride", dst_scales),
                 ("src_stride", src),
                 ("up_stride", up),
                 ("seed", rng.random::<u32>() as usize),
@@ -176,7 +179,8 @@ impl Entry for RowVariant {
             [
                 ("rows", rows),
                 ("cols", cols),
-                ("dst_stride", stride),
+                ("dst_stride", cols.next_multiple_of(CHUNK)),
+                ("dst_scales_stride", rows),
                 ("src_stride", stride),
                 ("up_stride", stride),
                 ("seed", seed),
@@ -211,9 +215,11 @@ impl Entry for RowVariant {
         let row =
             |values: &[f32], row: usize, stride: usize| values[row * stride..][..cols].to_vec();
         let dst_stride = problem.size("dst_stride")?;
-        let element = ElementType::Bf16;
-        let bytes = vec![UNTOUCHED; 2 * len(rows, cols, dst_stride)];
-        let mut dst = Tensor::from_bytes(element, &bytes);
+        let (element, dst_len) = self.dst(rows, cols, dst_stride);
+        let mut dst = Tensor::from_bytes(element, &vec![UNTOUCHED; dst_len]);
+        let scales_stride = problem.size("dst_scales_stride")?;
+        let untouched = vec![UNTOUCHED; self.scale_bytes(rows, cols, scales_stride)];
+        let mut scales = Tensor::from_bytes(ElementType::F32, &untouched);
         let format = self.seeded_format(problem.size("seed")? as u32);
         for index in 0..rows {
             let x = row(&src, index, problem.size("src_stride")?);
@@ -236,6 +242,16 @@ impl Entry for RowVariant {
                     tensor_scale: tensor_scale(&y, format),
                     source: FloatType::Bf16,
                 };
+                if self.is_packed() {
+                    let row = self.pack(y, part, format)?;
+                    dst.bits[index * dst_stride..][..row.operands.len()]
+                        .copy_from_slice(&row.operands);
+                    let blocks = scales.bits.iter_mut().skip(index).step_by(scales_stride);
+                    blocks
+                        .zip(row.scales)
+                        .for_each(|(bits, scale)| *bits = scale);
+                    continue;
+                }
                 y = dequantize(&quantize_part(&y, part, format)?);
             }
             y.resize(cols.next_multiple_of(8), 0.0);
@@ -243,7 +259,7 @@ impl Entry for RowVariant {
                 *bits = FloatType::Bf16.to_bits(y);
             }
         }
-        Ok(exactly(Outputs::from([("dst", dst)])))
+        Ok(exactly(self.outputs(dst, scales)))
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
@@ -298,10 +314,12 @@ impl Entry for RowVariant {
     }
 
     fn bytes(&self, shape: Shape) -> u64 {
-        let dense = (2 * shape.rows * shape.cols) as u64;
-        match self.operation() {
-            RowOperation::Norm | RowOperation::Copy => 2 * dense,
-            RowOperation::Swiglu => 3 * dense,
-        }
+        let Shape { rows, cols, .. } = shape;
+        let dst = self.dst(rows, cols, cols).1 + self.scale_bytes(rows, cols, rows);
+        let sources = match self.operation() {
+            RowOperation::Norm | RowOperation::Copy => 1,
+            RowOperation::Swiglu => 2,
+        };
+        (2 * sources * rows * cols + dst) as u64
     }
 }

@@ -1,6 +1,5 @@
 //! Running a row kernel on a problem.
 
-use super::len;
 use crate::launch::{Dense, RowFactor, RowKernel, RowOperands, Slice};
 use crate::ptx::{RowOperation, RowVariant};
 use crate::registry::task::{Image, download};
@@ -31,18 +30,25 @@ impl Runner for RowRunner {
             RowOperation::Norm => problem.tensor("eps")?.values()[0],
             RowOperation::Swiglu | RowOperation::Copy => 0.0,
         };
-        let dst = Image::untouched("dst", 2 * len(rows, cols, strides[0]));
+        let (element, dst_len) = self.variant.dst(rows, cols, strides[0]);
+        let dst = Image::untouched("dst", dst_len);
+        let scales_stride = size("dst_scales_stride")?;
+        let scales = self.variant.scale_bytes(rows, cols, scales_stride);
+        let scales = Image::untouched("dst_scales", scales);
         Ok(Prepared::new(move || {
             let upload = |image: &Image| image.upload(&self.device);
             Ok(RowTask {
+                variant: self.variant,
                 kernel: self.kernel.clone(),
-                operation,
+                element,
                 rows,
                 cols,
                 strides,
                 seed,
                 eps,
                 dst: upload(&dst)?,
+                scales: upload(&scales)?,
+                scales_stride,
                 src: upload(&src)?,
                 factor: factor.as_ref().map(upload).transpose()?,
                 positions: upload(&positions)?,
@@ -53,8 +59,10 @@ impl Runner for RowRunner {
 
 /// A row kernel and its buffers.
 struct RowTask {
+    variant: RowVariant,
     kernel: RowKernel,
-    operation: RowOperation,
+    /// What dst is of.
+    element: ElementType,
     rows: usize,
     cols: usize,
     /// Of dst, src and up.
@@ -62,6 +70,9 @@ struct RowTask {
     seed: u32,
     eps: f32,
     dst: Buffer,
+    /// Of packed rows.
+    scales: Buffer,
+    scales_stride: usize,
     src: Buffer,
     factor: Option<Buffer>,
     positions: Buffer,
@@ -74,7 +85,7 @@ impl Task for RowTask {
             stride,
         };
         let [dst, src, up] = self.strides;
-        let by = match (self.operation, &self.factor) {
+        let by = match (self.variant.operation(), &self.factor) {
             (RowOperation::Norm, Some(gain)) => RowFactor::Gain(Slice::whole(gain), self.eps),
             (RowOperation::Swiglu, Some(factor)) => RowFactor::Up(matrix(factor, up)),
             _ => RowFactor::One,
@@ -83,6 +94,8 @@ impl Task for RowTask {
             rows: self.rows,
             cols: self.cols,
             dst: matrix(&self.dst, dst),
+            dst_scales: (self.variant.is_packed())
+                .then(|| matrix(&self.scales, self.scales_stride)),
             src: matrix(&self.src, src),
             by,
             positions: Some(Slice::whole(&self.positions)),
@@ -92,7 +105,8 @@ impl Task for RowTask {
     }
 
     fn outputs(&self) -> Result<Outputs, EntryError> {
-        let dst = download(&self.dst, ElementType::Bf16)?;
-        Ok(Outputs::from([("dst", dst)]))
+        let dst = download(&self.dst, self.element)?;
+        let scales = download(&self.scales, ElementType::F32)?;
+        Ok(self.variant.outputs(dst, scales))
     }
 }

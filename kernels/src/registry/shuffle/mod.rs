@@ -14,6 +14,7 @@ use super::{
 use crate::format::{
     BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
 };
+use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, WeightFormat};
 use crate::launch::{LaunchError, ShuffleFault, ShuffleKernel};
 use crate::ptx::{MatmulVariant, ShuffleVariant};
@@ -96,7 +97,7 @@ fn fragments(
         false => (zero.codes().to_vec(), bytes),
     };
     let packed = PackedTensor::new(block, rows, cols, codes, scales, 1.0)?;
-    Ok(FragmentTensor::new(&packed))
+    Ok(FragmentTensor::of_operand(&packed, format.operand()))
 }
 
 /// The code of a scale: few from a middle, or any; seldom NaN.
@@ -261,8 +262,8 @@ fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
     let faults = [0, 0, 0, 1, 1, 1, 3, len.div_ceil(8)][rng.random_range(0..8)];
     let is_byte = element.bits() == 8;
     let is_known = |code: u8| {
-        let half = crate::fragment::bits::StoredBits::half(element, code);
-        half.is_some() && element.decode(code).is_finite()
+        let place = StoredBits::of(element).place(element, code);
+        place.is_some() && element.decode(code).is_finite()
     };
     let known: Vec<u8> = element.codes().filter(|&code| is_known(code)).collect();
     let unknown: Vec<u8> = element.codes().filter(|&code| !is_known(code)).collect();
