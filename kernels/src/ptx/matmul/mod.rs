@@ -302,7 +302,8 @@ impl MatmulVariant {
 
     /// Every kernel that a registry walks: bf16 weights, and every element with E8M0, UE4M3 and a tensor
     /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs; the largest regime for scales
-    /// that are folded into operands. And those of [`MatmulVariant::bytes`].
+    /// that are folded into operands. For operands of 8 bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with
+    /// E8M0 and FP16, for all k from 32 on.
     pub fn all() -> impl Iterator<Item = Self> {
         let ue5m5 = ScaleFormat::Unsigned {
             exponent_bits: 5,
@@ -339,8 +340,7 @@ impl MatmulVariant {
         })
     }
 
-    /// Weights for operands of 8 bits that a registry walks: every element that has them, E4M3 with E8M0 and FP32 scales,
-    /// s8 with E8M0 and FP16, for all k.
+    /// Weights for operands of 8 bits of [`MatmulVariant::all`].
     fn bytes() -> impl Iterator<Item = WeightFormat> {
         let e4m3 = [ScaleFormat::E8M0, ScaleFormat::Fp32].map(|scale| (OperandType::E4m3, scale));
         let s8 = [ScaleFormat::E8M0, ScaleFormat::Fp16].map(|scale| (OperandType::S8, scale));
