@@ -54,7 +54,7 @@ fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
     let value = |i: u64| {
         let bits = random_at(seed, i);
         let bits = match style {
-            Style::AnyBf16 if random_at(seed ^ 1, i) % 8 == 0 => {
+            Style::AnyBf16 if random_at(seed ^ 1, i).is_multiple_of(8) => {
                 return f32::from_bits(bits & 0xFFFF_0000);
             }
             // Exponents -8..8, and zeros.
