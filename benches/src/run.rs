@@ -180,17 +180,15 @@ fn groups<'t, 'a>(
     let mut rest = targets;
     std::iter::from_fn(move || {
         let mut used = 0u64;
-        let fits = |target: &&Box<dyn Target + 'a>| {
-            used = used.saturating_add(target.memory());
+        let fits = |bytes: &u64| {
+            used = used.saturating_add(*bytes);
             used <= memory
         };
-        let count = rest
+        let sizes = rest
             .iter()
             .take(MOST_TOGETHER)
-            .take_while(fits)
-            .count()
-            .max(1)
-            .min(rest.len());
+            .map(|target| target.memory());
+        let count = sizes.take_while(fits).count().max(1).min(rest.len());
         let (group, others) = rest.split_at(count);
         rest = others;
         (!group.is_empty()).then_some(group)

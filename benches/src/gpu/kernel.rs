@@ -82,10 +82,8 @@ impl Target for KernelTarget {
         drop(prepared);
         let launches = Launches::new(&self.gpu, copies, |count| {
             let record = |stream: &_| -> Result<(), BenchError> {
-                let tasks = tasks.iter().cycle().take(count);
-                Ok(tasks
-                    .map(|task| task.launch(stream))
-                    .collect::<Result<_, _>>()?)
+                let mut tasks = tasks.iter().cycle().take(count);
+                Ok(tasks.try_for_each(|task| task.launch(stream))?)
             };
             stream.record_graph(record)
         })?;
