@@ -91,7 +91,7 @@ impl Peaks {
     fn measure() -> Self {
         let from = vec![1u8; 256 << 20];
         let mut to = vec![0u8; from.len()];
-        let copy = best(|| to.copy_from_slice(black_box(&from)));
+        let copy = best(|| black_box(&mut to).copy_from_slice(black_box(&from)));
         let steps = 1 << 20;
         let fused = best(|| {
             black_box(fused_steps(black_box(steps)));
