@@ -302,6 +302,10 @@ fn statistics(prompts: &[Prompt], timings: &Timings, footprint: Footprint) -> St
             timings.steps.len(),
         );
     }
+    let _ = match timings.joules_per_token() {
+        Some(joules) => writeln!(text, "{joules:.3} J per token"),
+        None => writeln!(text, "energy not measured"),
+    };
     let _ = writeln!(
         text,
         "weights {} bytes, keys and values {} bytes per token",

@@ -209,13 +209,15 @@ impl<'a> Evaluation<'a> {
             let model = self.engine.load(config);
             model.with_context(|| format!("configuration `{}`", config.name))
         });
+        let meter = self.engine.energy_meter();
         let mut all = Vec::new();
         for (task, plan) in &self.tasks {
             let (mut log, done) = match &self.settings.output {
                 None => (SampleLog::none(), Vec::new()),
                 Some(output) => self.open_log(output, config, task, plan)?,
             };
-            let run = runner::run(plan, &mut model, &mut log, done, stop, progress);
+            let meter = meter.as_ref();
+            let run = runner::run(plan, &mut model, &mut log, done, meter, stop, progress);
             match run.with_context(|| format!("task `{}` under `{}`", task.name, config.name))? {
                 Some(scores) => all.push(scores),
                 None => return Ok(None),
@@ -298,6 +300,7 @@ impl<'a> Evaluation<'a> {
                     config: config.name.clone(),
                     seconds: scores.seconds,
                     examples_per_second: plan.prompts.len() as f64 / scores.seconds,
+                    energy: scores.energy,
                 });
             }
         }

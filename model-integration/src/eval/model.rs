@@ -3,6 +3,7 @@
 //! of the evaluation knows what a model is made of.
 
 use anyhow::Result;
+use mxlab_harness::measure::EnergyMeter;
 use serde::{Deserialize, Serialize};
 
 use crate::config::QuantConfig;
@@ -80,6 +81,11 @@ pub trait Engine {
     /// # Errors
     /// As [`Engine::load`], and if there is no such room.
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>>;
+
+    /// What measures the energy of whatever runs the model; `None` where nothing does.
+    fn energy_meter(&self) -> Option<EnergyMeter> {
+        None
+    }
 
     /// What the model takes in memory under a configuration, from packed sizes.
     ///

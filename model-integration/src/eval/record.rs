@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::model::ModelInfo;
 use super::result::TaskResult;
+use super::runner::ExampleEnergy;
 use super::{Evaluation, Outcome};
 use crate::config::QuantConfig;
 
@@ -25,6 +26,8 @@ pub struct Timing {
     pub seconds: f64,
     /// Examples a second.
     pub examples_per_second: f64,
+    /// Of the examples that this run evaluated; `None` is not measured.
+    pub energy: Option<ExampleEnergy>,
 }
 
 /// Everything of a run. `model`, `configs`, `tasks`, `settings` and `results` are the same

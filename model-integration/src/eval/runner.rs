@@ -4,6 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
+use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
+use serde::Serialize;
 
 use super::log::{Entry, SampleLog};
 use super::model::{CausalModel, Request, Score};
@@ -17,6 +19,17 @@ pub struct Scores {
     pub scores: Vec<Score>,
     /// Seconds the model took, over all the runs it took.
     pub seconds: f64,
+    /// Of the examples of this run; `None` is not measured.
+    pub energy: Option<ExampleEnergy>,
+}
+
+/// Energy of some examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct ExampleEnergy {
+    /// How many.
+    pub examples: usize,
+    /// Of all of them.
+    pub energy: Energy,
 }
 
 /// A model that is loaded when the first batch needs it: a run that only reads its logs
@@ -54,12 +67,14 @@ pub fn run(
     model: &mut LazyModel,
     log: &mut SampleLog,
     done: Vec<Entry>,
+    meter: Option<&EnergyMeter>,
     stop: &AtomicBool,
     progress: &dyn Progress,
 ) -> Result<Option<Scores>> {
     let mut entries = done;
     progress.advance(plan.tokens(&plan.order()[..entries.len()]), entries.len());
-    let mut position = 0;
+    let (mut position, known) = (0, entries.len());
+    let mut metering = None;
     for batch in plan.batches() {
         position += batch.len();
         if position <= entries.len() {
@@ -69,13 +84,22 @@ pub fn run(
             log.sync()?;
             return Ok(None);
         }
-        let finished = run_batch(plan, model.get()?, batch)?;
+        let model = model.get()?;
+        if metering.is_none() {
+            metering = meter.map(EnergyMeter::start);
+        }
+        let finished = run_batch(plan, model, batch)?;
         log.append(&finished)?;
         entries.extend(finished);
         progress.advance(plan.tokens(batch), batch.len());
     }
+    let energy = metering.and_then(Metering::stop);
     log.sync()?;
-    Ok(Some(in_task_order(&entries)))
+    let examples = entries.len() - known;
+    Ok(Some(Scores {
+        energy: energy.map(|energy| ExampleEnergy { examples, energy }),
+        ..in_task_order(&entries)
+    }))
 }
 
 fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Result<Vec<Entry>> {
@@ -115,5 +139,6 @@ fn in_task_order(entries: &[Entry]) -> Scores {
     Scores {
         scores: sorted.iter().map(|entry| entry.score()).collect(),
         seconds: entries.iter().map(|entry| entry.seconds).sum(),
+        energy: None,
     }
 }

@@ -13,6 +13,7 @@ pub mod text;
 use std::time::Instant;
 
 use anyhow::{Context, Result, ensure};
+use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
 use mxlab_kernels::format::random_at;
 use serde::Serialize;
 
@@ -95,6 +96,8 @@ pub struct Timings {
     pub steps: Vec<f64>,
     /// Tokens that the steps gave.
     pub step_tokens: usize,
+    /// Of the steps; `None` is not measured.
+    pub energy: Option<Energy>,
 }
 
 impl Timings {
@@ -108,6 +111,12 @@ impl Timings {
             count if count.is_multiple_of(2) => Some((steps[middle - 1] + steps[middle]) / 2.0),
             _ => Some(steps[middle]),
         }
+    }
+
+    /// Joules of a token after the first of each sequence; `None` if that was not measured.
+    pub fn joules_per_token(&self) -> Option<f64> {
+        let energy = self.energy.filter(|_| self.step_tokens > 0)?;
+        Some(energy.joules / self.step_tokens as f64)
     }
 
     /// Tokens of all sequences a second, after the first of each; `None` if there were none.
@@ -200,6 +209,8 @@ pub fn run(
     let begin = Instant::now();
     let mut chosen = generator.start(&inputs, &settings.sampler)?;
     timings.first_token = begin.elapsed().as_secs_f64();
+    let meter = engine.energy_meter();
+    let mut metering = meter.as_ref().map(EnergyMeter::start);
     loop {
         ensure!(
             chosen.len() == running.len(),
@@ -224,6 +235,7 @@ pub fn run(
         }
         running = going;
         if running.is_empty() {
+            timings.energy = metering.take().and_then(Metering::stop);
             return Ok((sequences, timings));
         }
         let begin = Instant::now();

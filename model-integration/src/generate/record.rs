@@ -1,6 +1,7 @@
 //! The record of a generation.
 
 use anyhow::{Context, Result};
+use mxlab_harness::measure::Energy;
 use mxlab_harness::record::Environment;
 use serde::Serialize;
 
@@ -53,6 +54,9 @@ struct TimingsRecord<'a> {
     first_token_seconds: f64,
     median_step_seconds: Option<f64>,
     tokens_per_second: Option<f64>,
+    /// `None` is not measured.
+    joules_per_token: Option<f64>,
+    energy: Option<Energy>,
     step_seconds: &'a [f64],
 }
 
@@ -93,6 +97,8 @@ pub fn to_json(
             first_token_seconds: timings.first_token,
             median_step_seconds: timings.token(),
             tokens_per_second: timings.tokens_per_second(),
+            joules_per_token: timings.joules_per_token(),
+            energy: timings.energy,
             step_seconds: &timings.steps,
         },
     };

@@ -2,6 +2,7 @@
 //! token sequences under any configuration.
 
 use anyhow::{Context, Result};
+use mxlab_harness::measure::EnergyMeter;
 use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
@@ -101,6 +102,10 @@ impl Engine for CpuEngine {
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>> {
         let llama = self.llama(config, FIRST_POSITIONS)?;
         Ok(Box::new(CpuModel { owner: self, llama }))
+    }
+
+    fn energy_meter(&self) -> Option<EnergyMeter> {
+        EnergyMeter::of_cpu()
     }
 
     fn vocabulary(&self) -> usize {

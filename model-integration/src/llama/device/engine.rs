@@ -1,7 +1,10 @@
 //! The device engine as evaluation and generation see it.
 
+use std::sync::Arc;
+
 use anyhow::{Context, Result};
 use mxlab_harness::device::Device;
+use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::ptx::{
     AppendVariant, AttentionRegime, AttentionVariant, HeadKind, RowOperation, RowVariant,
@@ -197,6 +200,11 @@ impl Engine for DeviceEngine {
             owner: self,
             loaded,
         }))
+    }
+
+    fn energy_meter(&self) -> Option<EnergyMeter> {
+        let monitor = GpuMonitor::open(self.device.properties().uuid.as_deref()?)?;
+        EnergyMeter::of_gpu(&Arc::new(monitor))
     }
 
     fn vocabulary(&self) -> usize {
