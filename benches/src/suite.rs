@@ -8,7 +8,7 @@ use mxlab_kernels::cpu::{Isa, Path};
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat,
 };
-use mxlab_kernels::fragment::{FragmentFormat, WeightFormat};
+use mxlab_kernels::fragment::{FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::launch::LaunchError;
 use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulVariant};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
@@ -144,6 +144,13 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
             }
         }
     }
+    // Roundings and dialects of one format are packed by kernels of their own, and unpacked by the same.
+    let mut taken: Vec<Case> = Vec::new();
+    targets.retain(|target| {
+        let is_new = !taken.iter().any(|case| case.is_like(target.case()));
+        taken.extend(is_new.then(|| target.case().clone()));
+        is_new
+    });
     targets
 }
 
@@ -183,8 +190,8 @@ pub fn gpu(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>,
 /// How the kernels of models begin that are neither products nor attention.
 const ROWS: [&str; 16] = [
     "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned",
-    "quantize_fp4_e2m1_ue5m3_floor_even_ocp_bf16_k16_aligned",
-    "quantize_fp4_e2m1_ue4m3_tensor_floor_even_ocp_bf16_k16_aligned",
+    "quantize_fp4_e2m1_ue5m3_nearest_even_ocp_bf16_k16_aligned",
+    "quantize_fp4_e2m1_ue4m3_tensor_nearest_even_ocp_bf16_k16_aligned",
     "quantize_fp6_e2m3_e8m0_floor_even_ocp_bf16_k32_aligned",
     "quantize_fp8_e4m3_e8m0_floor_even_ocp_bf16_k32_aligned",
     "dequantize_fp4_e2m1_e8m0_bf16_k32_aligned",
@@ -239,6 +246,23 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
     let packed = model_formats().into_iter().chain(others);
     let packed = packed.map(|format| FragmentFormat::new(&format).map(WeightFormat::Packed));
     let packed: Vec<WeightFormat> = packed.collect::<Result<_, _>>().map_err(EntryError::from)?;
+    // Both sides in 8 bits, for prompts.
+    let bytes = [
+        (
+            BlockFormat::new(ElementFormat::INT8).block_size(64),
+            OperandType::S8,
+        ),
+        (int4.block_size(128), OperandType::S8),
+        (BlockFormat::new(ElementFormat::FP8_E4M3), OperandType::E4m3),
+        (BlockFormat::new(ElementFormat::FP4_E2M1), OperandType::E4m3),
+    ];
+    let bytes = bytes.map(|(format, operand)| {
+        FragmentFormat::of_operand(&built(format), operand).map(WeightFormat::Packed)
+    });
+    let bytes: Vec<WeightFormat> = bytes
+        .into_iter()
+        .collect::<Result<_, _>>()
+        .map_err(EntryError::from)?;
     let has_vendor = VendorTarget::is_there(gpu)?;
     let mut targets: Vec<Box<dyn Target>> = Vec::new();
     for &[rows, cols] in selection.shapes_or(&WEIGHTS) {
@@ -247,7 +271,11 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
                 let vendor = VendorTarget::new(gpu.clone(), [rows, cols, tokens]);
                 targets.push(Box::new(vendor));
             }
-            for &weights in std::iter::once(&WeightFormat::Dense).chain(&packed) {
+            let bytes = bytes.iter().filter(|_| tokens > 64);
+            for &weights in std::iter::once(&WeightFormat::Dense)
+                .chain(&packed)
+                .chain(bytes)
+            {
                 let max_shared = gpu.properties().max_shared;
                 let entry = MatmulVariant::for_tokens(weights, tokens, FloatType::Bf16, max_shared);
                 let shape = Shape {
@@ -255,6 +283,9 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
                     cols,
                     tokens: Some(tokens),
                 };
+                if !entry.runs_on(gpu.properties().sm) {
+                    continue;
+                }
                 targets.push(target(gpu, Rc::new(entry), shape, selection));
             }
         }
@@ -277,4 +308,17 @@ fn attentions() -> Result<Vec<AttentionVariant>, BenchError> {
     };
     let variants: Result<_, _> = formats.iter().map(variant).collect();
     variants.map_err(|error| BenchError::Launch(LaunchError::from(error)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kernel_of_the_suite_is_there() {
+        let ids: Vec<String> = kernels().map(|entry| entry.id()).collect();
+        for start in ROWS {
+            assert!(ids.iter().any(|id| id.starts_with(start)), "{start}");
+        }
+    }
 }

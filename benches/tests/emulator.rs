@@ -1,6 +1,8 @@
-//! Kernels on the emulator, in a GPU's place: opened, recorded as graphs, timed; and refused where they are wrong.
+//! Kernels on the emulator, in a GPU's place: opened, recorded as graphs, timed; and refused where they are wrong. What
+//! suites have, each once.
 
 use mxlab_benches::gpu::{Gpu, KernelTarget, VendorTarget};
+use mxlab_benches::suite::{self, Selection};
 use mxlab_benches::{BenchError, Target};
 use mxlab_harness::device::Device;
 use mxlab_harness::measure::Sampling;
@@ -67,4 +69,32 @@ fn shapes_that_a_kernel_does_not_have_are_errors() {
     assert!(!VendorTarget::is_there(&gpu).expect("an answer"));
     let vendor = VendorTarget::new(gpu, [16, 16, 1]);
     assert!(matches!(vendor.open(), Err(BenchError::Shape { .. })));
+}
+
+#[test]
+fn suites_have_each_case_once() {
+    let gpu = Gpu::new(Device::emulator()).expect("a stream");
+    let all = Selection {
+        kernels: vec![glob::Pattern::new("*").expect("a pattern")],
+        ..Selection::default()
+    };
+    let usual = Selection::default();
+    let suites = [
+        suite::cpu(&usual),
+        suite::cpu(&all),
+        suite::gpu(&gpu, &usual).expect("kernels"),
+    ];
+    for targets in suites {
+        assert!(targets.len() > 20);
+        let cases = targets.iter().map(|target| target.case());
+        let names = cases.map(|case| {
+            assert!(case.bytes > 0, "{}", case.kernel);
+            format!("{} {}", case.kernel, case.shape())
+        });
+        let mut names: Vec<String> = names.collect();
+        let count = names.len();
+        names.sort();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
 }

@@ -359,3 +359,22 @@ fn a_report_is_made_of_records_alone() {
     fs::create_dir_all(&records).expect("a folder");
     assert!(text(&report("fourth").0.stderr).contains("no record"));
 }
+
+/// The report that is kept beside the records is theirs.
+#[test]
+fn the_report_of_the_results_is_that_of_their_records() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.arg("report").arg("--records").arg(&results);
+    let output = command.arg("--output-path").arg(folder.path()).output();
+    let output = output.expect("mxlab runs");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    for made in text(&output.stdout).lines() {
+        let made = Path::new(made);
+        let below = made.strip_prefix(folder.path()).expect("below the folder");
+        let kept = fs::read_to_string(results.join(below)).unwrap_or_default();
+        let made = fs::read_to_string(made).expect("a file");
+        assert!(made == kept, "{}: run `mxlab report`", below.display());
+    }
+}
