@@ -315,6 +315,49 @@ fn peers_are_timed_beside() {
     }
 }
 
+/// A record that can no longer be written takes nothing of what was timed with it.
+#[test]
+fn what_was_timed_is_printed_though_the_record_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gone = folder.path().join("gone");
+    fs::create_dir(&gone).expect("a folder");
+    // The peer, asked after the first record was written, puts a file in the place of the folder.
+    let listed = r#"{"name":"theirs","versions":{},"cases":[{"kernel":"their_copy","family":"peer","rows":2,"cols":2,"tokens":null,"bytes":32,"operations":0}]}"#;
+    let script = folder.path().join("peer");
+    let answers = format!(
+        "#!/bin/sh\nwhile read line; do case \"$line\" in *list*) echo '{listed}';; *time*) rm -rf {0}; : > {0}; echo '{{\"seconds\":0.001}}';; *) echo '{{\"ok\":true}}';; esac; done\n",
+        gone.display()
+    );
+    fs::write(&script, answers).expect("writable");
+    use std::os::unix::fs::PermissionsExt;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
+    let record = gone.join("run.json");
+    let output = mxlab(&[
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+        "--family",
+        "peer",
+        "--rounds",
+        "2",
+        "--samples",
+        "2",
+        "--sample-ms",
+        "0.2",
+        "--warm-up-ms",
+        "0.2",
+        "--peer",
+        script.to_str().expect("a path"),
+        "--output-path",
+        record.to_str().expect("a path"),
+    ]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("their_copy"));
+    let message = text(&output.stderr);
+    assert!(message.contains("gone"), "{message}");
+}
+
 /// The report has what records have, the same each time, and stops at a record that it cannot read.
 #[test]
 fn a_report_is_made_of_records_alone() {

@@ -331,12 +331,16 @@ impl Bench {
         recorder.write()?;
         let found = time(&targets, &roof, &plan, meter.as_ref(), &mut recorder);
         recorder.bar.finish_and_clear();
-        let found = found?;
         recorder.look();
-        recorder.take(&found);
-        recorder.record.is_complete = true;
-        recorder.write()?;
+        if let Ok(found) = &found {
+            recorder.take(found);
+            recorder.record.is_complete = true;
+        }
+        // What was timed is printed whatever went wrong after, a full disk included.
+        let written = recorder.write();
         print(&printed(&recorder.record, args.format)?)?;
+        found?;
+        written?;
         Ok(match recorder.record.refused.is_empty() {
             true => Done::Well,
             false => Done::WithFindings,
@@ -410,8 +414,12 @@ impl Observer for Recorder {
         self.look();
     }
 
+    /// A record that cannot be written now may be later; what was timed is printed in any case.
     fn done(&mut self, found: &Found) -> Result<(), BenchError> {
         self.take(found);
-        self.write()
+        if let Err(error) = self.write() {
+            self.bar.suspend(|| eprintln!("{error}; the run goes on"));
+        }
+        Ok(())
     }
 }
