@@ -114,11 +114,15 @@ impl Peer {
         Ok((cases.map(target).collect(), record))
     }
 
-    fn ask<T: DeserializeOwned>(&self, question: &Value) -> Result<T, BenchError> {
-        let failed = |reason: String| BenchError::Peer {
+    fn failed(&self, reason: String) -> BenchError {
+        BenchError::Peer {
             name: self.name.clone(),
             reason,
-        };
+        }
+    }
+
+    fn ask<T: DeserializeOwned>(&self, question: &Value) -> Result<T, BenchError> {
+        let failed = |reason: String| self.failed(reason);
         let mut process = self.process.borrow_mut();
         let mut answer = String::new();
         let sent = writeln!(process.input, "{question}").and_then(|()| process.input.flush());
@@ -176,10 +180,7 @@ impl Target for PeerTarget {
         let Done { ok } = self.peer.ask(&json!({ "open": self.index }))?;
         match ok {
             true => Ok(Box::new(Open(self))),
-            false => Err(BenchError::Peer {
-                name: self.peer.name.clone(),
-                reason: "it did not open the case".to_owned(),
-            }),
+            false => Err((self.peer).failed("it did not open the case".to_owned())),
         }
     }
 }
@@ -191,7 +192,10 @@ impl Timed for Open<'_> {
         let Self(target) = self;
         let question = json!({ "time": target.index, "runs": runs });
         let Took { seconds } = target.peer.ask(&question)?;
-        Ok(seconds)
+        match seconds.is_finite() && seconds > 0.0 {
+            true => Ok(seconds),
+            false => Err(target.peer.failed(format!("{seconds} is no time"))),
+        }
     }
 }
 

@@ -28,6 +28,8 @@ pub struct Sampling {
 
 /// Most runs of a sample.
 const MOST_RUNS: u32 = 1 << 20;
+/// What any time counts for at least, seconds.
+const LEAST_S: f64 = 1e-6;
 
 impl Sampling {
     /// How many runs make a sample, found while warming up.
@@ -39,7 +41,8 @@ impl Sampling {
         let mut spent = 0.0;
         loop {
             let seconds = timed.time(runs)?;
-            spent += seconds;
+            // A clock that does not move ends it too.
+            spent += seconds.max(LEAST_S);
             if seconds >= self.sample_s || runs == MOST_RUNS {
                 // The first runs load and map what later ones find there.
                 if spent >= self.warm_up_s {
@@ -60,7 +63,7 @@ impl Sampling {
     pub fn round<T: Timed + ?Sized>(&self, timed: &mut T, runs: u32) -> Result<Vec<f64>, T::Error> {
         let mut spent = 0.0;
         while spent < self.warm_up_s {
-            spent += timed.time(runs)?.max(1e-6);
+            spent += timed.time(runs)?.max(LEAST_S);
         }
         let sample = |_| Ok(timed.time(runs)? / f64::from(runs));
         (0..self.samples).map(sample).collect()

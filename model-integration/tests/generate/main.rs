@@ -174,6 +174,14 @@ fn the_record_is_what_was_printed() {
     let steps = record["timings"]["step_seconds"].as_array().expect("steps");
     assert_eq!(steps.len(), 4);
     assert_eq!(tokens(&sequence["tokens"]).len(), 5);
+
+    // Warmed up, all begins anew: the same tokens, and as many steps whose time was taken.
+    let json = stdout(&[&arguments[..], &["--warm-up", "--format", "json"]].concat());
+    let warm: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(warm["sequences"], record["sequences"]);
+    assert_eq!(warm["settings"]["warm_up"], true);
+    let steps = warm["timings"]["step_seconds"].as_array().expect("steps");
+    assert_eq!(steps.len(), 4);
 }
 
 #[test]

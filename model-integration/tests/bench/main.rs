@@ -1,10 +1,14 @@
-//! `mxlab bench`: records, tables, verdicts, and what is refused.
+//! `mxlab bench`: records, tables, verdicts, peers, what is refused; and `mxlab report` of its records.
+
+mod peer;
+mod report;
 
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
+/// `mxlab bench` with these arguments.
 fn mxlab(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
     command.arg("bench").args(arguments);
@@ -247,177 +251,4 @@ fn the_emulator_stands_in_for_a_gpu() {
             .iter()
             .any(|m| m["case"]["operations"].as_u64() > Some(0))
     );
-}
-
-/// A peer is a program that times what it is told; what it says wrong is told with its name.
-#[test]
-fn peers_are_timed_beside() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let peer = |name: &str, answers: &str| {
-        use std::os::unix::fs::PermissionsExt;
-        let path = folder.path().join(name);
-        fs::write(&path, format!("#!/bin/sh\n{answers}\n")).expect("writable");
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
-        path.to_str().expect("a path").to_owned()
-    };
-    let listed = r#"{"name":"theirs","versions":{"it":"1.2"},"cases":[{"kernel":"their_copy","family":"peer","rows":2,"cols":2,"tokens":null,"bytes":32,"operations":0}]}"#;
-    let good = peer(
-        "good",
-        &format!(
-            "while read line; do case \"$line\" in *list*) echo '{listed}';; *time*) echo '{{\"seconds\":0.001}}';; *) echo '{{\"ok\":true}}';; esac; done"
-        ),
-    );
-    let run = |peer: &str| {
-        mxlab(&[
-            "--device",
-            "cpu",
-            "--threads",
-            "1",
-            "--kernel",
-            "cpu_quantize_fp4_e2m1_e8m0_floor_even_ocp_f32_k32__portable",
-            "--shape",
-            "16x64",
-            "--rounds",
-            "2",
-            "--samples",
-            "2",
-            "--sample-ms",
-            "0.2",
-            "--warm-up-ms",
-            "0.2",
-            "--format",
-            "json",
-            "--peer",
-            peer,
-        ])
-    };
-    let output = run(&good);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!(json["peers"][0]["versions"]["it"], "1.2");
-    assert_eq!(json["measured"][1]["case"]["kernel"], "their_copy");
-    for (name, answers, part) in [
-        ("ends", "exit 3", "it ended"),
-        ("babbles", "echo hello; cat > /dev/null", "hello"),
-        (
-            "fails",
-            r#"echo '{"error":"no torch"}'; cat > /dev/null"#,
-            "no torch",
-        ),
-    ] {
-        let output = run(&peer(name, answers));
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{name}: {message}");
-        assert!(
-            message.contains(part) && message.contains(name),
-            "{message}"
-        );
-    }
-}
-
-/// A record that can no longer be written takes nothing of what was timed with it.
-#[test]
-fn what_was_timed_is_printed_though_the_record_is_lost() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let gone = folder.path().join("gone");
-    fs::create_dir(&gone).expect("a folder");
-    // The peer, asked after the first record was written, puts a file in the place of the folder.
-    let listed = r#"{"name":"theirs","versions":{},"cases":[{"kernel":"their_copy","family":"peer","rows":2,"cols":2,"tokens":null,"bytes":32,"operations":0}]}"#;
-    let script = folder.path().join("peer");
-    let answers = format!(
-        "#!/bin/sh\nwhile read line; do case \"$line\" in *list*) echo '{listed}';; *time*) rm -rf {0}; : > {0}; echo '{{\"seconds\":0.001}}';; *) echo '{{\"ok\":true}}';; esac; done\n",
-        gone.display()
-    );
-    fs::write(&script, answers).expect("writable");
-    use std::os::unix::fs::PermissionsExt;
-    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).expect("executable");
-    let record = gone.join("run.json");
-    let output = mxlab(&[
-        "--device",
-        "cpu",
-        "--threads",
-        "1",
-        "--family",
-        "peer",
-        "--rounds",
-        "2",
-        "--samples",
-        "2",
-        "--sample-ms",
-        "0.2",
-        "--warm-up-ms",
-        "0.2",
-        "--peer",
-        script.to_str().expect("a path"),
-        "--output-path",
-        record.to_str().expect("a path"),
-    ]);
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stdout).contains("their_copy"));
-    let message = text(&output.stderr);
-    assert!(message.contains("gone"), "{message}");
-}
-
-/// The report has what records have, the same each time, and stops at a record that it cannot read.
-#[test]
-fn a_report_is_made_of_records_alone() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let records = folder.path().join("records");
-    fs::create_dir_all(&records).expect("a folder");
-    let run = records.join("run.json");
-    assert!(short(&run, "table").status.success());
-    let report = |to: &str| {
-        let to = folder.path().join(to);
-        let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
-        command.arg("report").arg("--records").arg(&records);
-        let output = command.arg("--output-path").arg(&to).output();
-        (output.expect("mxlab runs"), to)
-    };
-    let (output, first) = report("first");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    let markdown = fs::read_to_string(first.join("REPORT.md")).expect("a report");
-    for part in [
-        "## run",
-        "cpu_quantize_fp4_e2m1_e8m0_floor_even_ocp_f32_k32__portable",
-        "16x64",
-        "1 thread",
-        "](charts/run-bandwidth.svg)",
-    ] {
-        assert!(markdown.contains(part), "{part}: {markdown}");
-    }
-    let chart = |folder: &Path| fs::read(folder.join("charts/run-bandwidth.svg")).expect("a chart");
-    let (_, second) = report("second");
-    assert_eq!(chart(&first), chart(&second));
-    assert_eq!(
-        markdown,
-        fs::read_to_string(second.join("REPORT.md")).expect("a report")
-    );
-
-    fs::write(records.join("cut.json"), "{\"kind\": \"bench\"").expect("writable");
-    let (output, third) = report("third");
-    assert!(!output.status.success());
-    assert!(text(&output.stderr).contains("cut.json"));
-    assert!(!third.join("REPORT.md").exists());
-    fs::remove_dir_all(&records).expect("removed");
-    fs::create_dir_all(&records).expect("a folder");
-    assert!(text(&report("fourth").0.stderr).contains("no record"));
-}
-
-/// The report that is kept beside the records is theirs.
-#[test]
-fn the_report_of_the_results_is_that_of_their_records() {
-    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
-    let folder = tempfile::tempdir().expect("a folder");
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
-    command.arg("report").arg("--records").arg(&results);
-    let output = command.arg("--output-path").arg(folder.path()).output();
-    let output = output.expect("mxlab runs");
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    for made in text(&output.stdout).lines() {
-        let made = Path::new(made);
-        let below = made.strip_prefix(folder.path()).expect("below the folder");
-        let kept = fs::read_to_string(results.join(below)).unwrap_or_default();
-        let made = fs::read_to_string(made).expect("a file");
-        assert!(made == kept, "{}: run `mxlab report`", below.display());
-    }
 }

@@ -1,0 +1,108 @@
+//! Keeps what a bench finds, on disk from group to group, and shows what it is doing.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mxlab_benches::record::BenchMachine;
+use mxlab_benches::run::{Found, Observer};
+use mxlab_benches::{BenchError, BenchRecord, Case};
+use mxlab_harness::measure::GpuMonitor;
+
+fn spinner() -> ProgressBar {
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let style = ProgressStyle::with_template("{spinner} {elapsed} {msg}");
+    bar.set_style(style.expect("a well-formed template"));
+    bar.enable_steady_tick(Duration::from_millis(250));
+    bar
+}
+
+/// Keeps what was found on disk.
+pub struct Recorder {
+    record: BenchRecord,
+    path: Option<PathBuf>,
+    monitor: Option<Arc<GpuMonitor>>,
+    bar: ProgressBar,
+}
+
+impl Recorder {
+    /// Nothing found yet; written to `path` if there is one.
+    pub fn new(
+        record: BenchRecord,
+        path: Option<PathBuf>,
+        monitor: Option<Arc<GpuMonitor>>,
+    ) -> Self {
+        Self {
+            record,
+            path,
+            monitor,
+            bar: spinner(),
+        }
+    }
+
+    /// The record as it is.
+    pub const fn record(&self) -> &BenchRecord {
+        &self.record
+    }
+
+    /// Ends the run, which has found all that it looked for or was cut short.
+    pub fn finish<E>(&mut self, found: Result<&Found, &E>) {
+        self.bar.finish_and_clear();
+        self.look();
+        if let Ok(found) = found {
+            self.take(found);
+            self.record.is_complete = true;
+        }
+    }
+
+    /// Writes the record, if it is to be kept.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn write(&self) -> Result<(), BenchError> {
+        match &self.path {
+            Some(path) => self.record.write(path),
+            None => Ok(()),
+        }
+    }
+
+    fn take(&mut self, found: &Found) {
+        self.record.roof.clone_from(&found.roof);
+        self.record.measured.clone_from(&found.measured);
+        self.record.refused.clone_from(&found.refused);
+    }
+
+    /// Notes the state of the GPU.
+    fn look(&mut self) {
+        if let (BenchMachine::Device { states, .. }, Some(monitor)) =
+            (&mut self.record.machine, &self.monitor)
+        {
+            let state = monitor.state();
+            states.push(state);
+        }
+    }
+}
+
+impl Observer for Recorder {
+    fn working_on(&mut self, case: &Case, round: Option<u32>) {
+        let shape = case.shape();
+        self.bar.set_message(match round {
+            None => format!("verifying {} {shape}", case.kernel),
+            Some(round) => format!("round {}: {} {shape}", round + 1, case.kernel),
+        });
+    }
+
+    fn round(&mut self) {
+        self.look();
+    }
+
+    /// A record that cannot be written now may be later; what was timed is printed in any case.
+    fn done(&mut self, found: &Found) -> Result<(), BenchError> {
+        self.take(found);
+        if let Err(error) = self.write() {
+            self.bar.suspend(|| eprintln!("{error}; the run goes on"));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! Programs that time other people's kernels in the same rounds.
+
+use super::{mxlab, text};
+use serde_json::Value;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::process::Output;
+
+/// What a peer with one case says when it is asked what it has.
+const LISTED: &str = r#"{"name":"theirs","versions":{"it":"1.2"},"cases":[{"kernel":"their_copy","family":"peer","rows":2,"cols":2,"tokens":null,"bytes":32,"operations":0}]}"#;
+
+/// A program of the shell, by its path.
+fn program(folder: &Path, name: &str, script: &str) -> String {
+    let path = folder.join(name);
+    fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("writable");
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).expect("executable");
+    path.to_str().expect("a path").to_owned()
+}
+
+/// The script of a peer that does `timing` when it is asked to time its case.
+fn script(timing: &str) -> String {
+    format!(
+        "while read line; do case \"$line\" in *list*) echo '{LISTED}';; *time*) {timing};; \
+         *) echo '{{\"ok\":true}}';; esac; done"
+    )
+}
+
+/// A short run of the peer alone.
+fn run(peer: &str, more: &[&str]) -> Output {
+    let arguments = "--device cpu --threads 1 --family peer --rounds 2 --samples 2 --sample-ms 0.2 \
+                     --warm-up-ms 0.2 --peer";
+    let arguments: Vec<&str> = arguments.split_whitespace().chain([peer]).collect();
+    mxlab(&[&arguments, more].concat())
+}
+
+const MILLISECOND: &str = r#"echo '{"seconds":0.001}'"#;
+
+#[test]
+fn peers_are_timed_beside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let peer = program(folder.path(), "good", &script(MILLISECOND));
+    let ours = "cpu_quantize_fp4_e2m1_e8m0_floor_even_ocp_f32_k32__portable";
+    let more = [
+        "--family", "quantize", "--kernel", ours, "--shape", "16x64", "--format", "json",
+    ];
+    let output = run(&peer, &more);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!(json["peers"][0]["versions"]["it"], "1.2");
+    assert_eq!(json["measured"][0]["case"]["kernel"], ours);
+    assert_eq!(json["measured"][1]["case"]["kernel"], "their_copy");
+}
+
+#[test]
+fn what_a_peer_does_wrong_is_told_with_its_name() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let no_time = script(r#"echo '{"seconds":0}'"#);
+    for (name, script, part) in [
+        ("ends", "exit 3", "it ended"),
+        ("babbles", "echo hello; cat > /dev/null", "hello"),
+        (
+            "fails",
+            r#"echo '{"error":"no torch"}'; cat > /dev/null"#,
+            "no torch",
+        ),
+        ("stands-still", no_time.as_str(), "0 is no time"),
+    ] {
+        let output = run(&program(folder.path(), name, script), &[]);
+        let message = text(&output.stderr) + &text(&output.stdout);
+        assert_eq!(output.status.code(), Some(1), "{name}: {message}");
+        let is_told = message.contains(part) && message.contains(name);
+        assert!(is_told, "{message}");
+    }
+}
+
+/// A record that can no longer be written takes nothing of what was timed with it.
+#[test]
+fn what_was_timed_is_printed_though_the_record_is_lost() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let gone = folder.path().join("gone");
+    fs::create_dir(&gone).expect("a folder");
+    // The peer, asked after the first record was written, puts a file in the place of the folder.
+    let away = format!("rm -rf {0}; : > {0}; {MILLISECOND}", gone.display());
+    let peer = program(folder.path(), "peer", &script(&away));
+    let record = gone.join("run.json");
+    let output = run(&peer, &["--output-path", record.to_str().expect("a path")]);
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stdout).contains("their_copy"));
+    let message = text(&output.stderr);
+    assert!(message.contains("gone"), "{message}");
+}
