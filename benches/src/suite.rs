@@ -5,12 +5,10 @@ use crate::gpu::{Gpu, KernelTarget, VendorTarget};
 use crate::target::Target;
 use crate::{BenchError, Case};
 use mxlab_kernels::cpu::{Isa, Path};
-use mxlab_kernels::format::{
-    BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat,
-};
+use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat};
 use mxlab_kernels::fragment::{FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::launch::LaunchError;
-use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulVariant};
+use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulOutput, MatmulVariant};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
 use std::rc::Rc;
 
@@ -277,7 +275,8 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
                 .chain(bytes)
             {
                 let max_shared = gpu.properties().max_shared;
-                let entry = MatmulVariant::for_tokens(weights, tokens, FloatType::Bf16, max_shared);
+                let entry =
+                    MatmulVariant::for_tokens(weights, tokens, MatmulOutput::Bf16, max_shared);
                 let shape = Shape {
                     rows,
                     cols,

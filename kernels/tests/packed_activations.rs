@@ -7,7 +7,7 @@ use mxlab_kernels::launch::{
     Dense, LaunchError, MatmulKernel, MatmulOperands, PackedOperand, RowFactor, RowKernel,
     RowOperands, Shuffle, Slice, SourceScales, Weights,
 };
-use mxlab_kernels::ptx::{MatmulVariant, RowOperation, RowVariant, VariantError};
+use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, RowOperation, RowVariant, VariantError};
 use mxlab_kernels::reference::{Operand, matmul, quantize};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -55,7 +55,7 @@ fn multiplied(
     let stream = device.stream().unwrap();
     let fragments = FragmentFormat::of_operand(w.format(), operand).unwrap();
     let weights = shuffled(&device, &stream, w, WeightFormat::Packed(fragments));
-    let variant = MatmulVariant::for_tokens(*weights.format(), TOKENS, FloatType::F32, 0);
+    let variant = MatmulVariant::for_tokens(*weights.format(), TOKENS, MatmulOutput::F32, 0);
     // Whole groups of tokens, whole chunks of columns.
     let tokens = TOKENS.next_multiple_of(variant.regime().tokens() as usize);
     let padded = COLS.next_multiple_of(CHUNK);

@@ -47,7 +47,7 @@ fn assert_is(weights: &Weights, expected: &FragmentTensor) {
         .scales()
         .map(|scales| scales.download::<u8>().unwrap());
     assert_eq!(scales.unwrap_or_default(), expected.scales);
-    assert_eq!(weights.alpha(), expected.alpha);
+    assert_eq!(weights.alphas().download::<f32>().unwrap(), expected.alphas);
 }
 
 #[test]

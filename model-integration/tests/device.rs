@@ -2,14 +2,14 @@
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 use mxlab::checkpoint::{Checkpoint, layout, synthetic};
-use mxlab::config::{FormatFlags, Projection, QuantConfig, load, named};
+use mxlab::config::{FormatFlags, QuantConfig, load, named};
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
 use mxlab::generate::model::{Room, Sampler};
 use mxlab::llama::cpu::{self, Cpu, CpuEngine};
 use mxlab::llama::device::plan::{Limits, Storage};
-use mxlab::llama::device::{DeviceEngine, DeviceMatrix, Loaded};
-use mxlab::llama::{Batch, Linear, load as load_llama};
+use mxlab::llama::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
+use mxlab::llama::{Batch, Linear, Projections, load as load_llama};
 use mxlab_harness::device::{Device, EmulatorOptions};
 use mxlab_kernels::format::FloatType;
 use mxlab_kernels::reference::Sampling;
@@ -155,6 +155,23 @@ fn odd_sizes_work() {
     }
 }
 
+/// Bytes of a matrix and its bias.
+fn linear(linear: &Linear<DeviceBackend>) -> usize {
+    let bias = linear.bias.as_ref().map_or(0, |bias| {
+        let bias: &mxlab_harness::device::Buffer = bias;
+        bias.bytes()
+    });
+    DeviceMatrix::bytes(&linear.weight) + bias
+}
+
+/// Bytes of those that share an input.
+fn projections<const N: usize>(projections: &Projections<DeviceBackend, N>) -> usize {
+    match projections {
+        Projections::Apart(linears) => linears.iter().map(linear).sum(),
+        Projections::Together { stack, .. } => stack.bytes(),
+    }
+}
+
 /// What the engine says it takes is what it allocates.
 #[test]
 fn the_plan_is_what_is_allocated() {
@@ -170,26 +187,10 @@ fn the_plan_is_what_is_allocated() {
             cache,
             ..
         } = &mut loaded;
-        let linear = |linear: &Linear<_>| {
-            let bias = linear.bias.as_ref().map_or(0, |bias| {
-                let bias: &mxlab_harness::device::Buffer = bias;
-                bias.bytes()
-            });
-            DeviceMatrix::bytes(&linear.weight) + bias
-        };
         let layers = llama.layers.iter().map(|layer| {
-            let linears = [
-                &layer.q,
-                &layer.k,
-                &layer.v,
-                &layer.o,
-                &layer.gate,
-                &layer.up,
-                &layer.down,
-            ];
-            assert_eq!(linears.len(), Projection::ALL.len());
             let norms = layer.input_norm.bytes() + layer.post_attention_norm.bytes();
-            norms + linears.into_iter().map(linear).sum::<usize>()
+            let others = linear(&layer.o) + linear(&layer.down);
+            norms + projections(&layer.qkv) + projections(&layer.gate_up) + others
         });
         let head = llama.head.as_ref().map_or(0, DeviceMatrix::bytes);
         let weights = layers.sum::<usize>() + llama.embedding.bytes() + llama.norm.bytes() + head;

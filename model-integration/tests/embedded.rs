@@ -8,7 +8,7 @@ use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
 use mxlab::llama::cpu::{Cache, Cpu, CpuEngine, Matrix};
-use mxlab::llama::{Batch, Llama};
+use mxlab::llama::{Batch, Llama, Projections};
 use mxlab::train::{Recipe, train};
 use mxlab_kernels::format::FloatType;
 
@@ -175,15 +175,12 @@ fn footprints_are_the_bytes_that_a_loaded_model_holds() {
         bytes += 2 * model.norm.len();
         for layer in &model.layers {
             bytes += 2 * (layer.input_norm.len() + layer.post_attention_norm.len());
-            for linear in [
-                &layer.q,
-                &layer.k,
-                &layer.v,
-                &layer.o,
-                &layer.gate,
-                &layer.up,
-                &layer.down,
-            ] {
+            let (Projections::Apart(qkv), Projections::Apart(gate_up)) =
+                (&layer.qkv, &layer.gate_up)
+            else {
+                panic!("this engine has no stacks");
+            };
+            for linear in qkv.iter().chain(gate_up).chain([&layer.o, &layer.down]) {
                 bytes += matrix(&linear.weight);
             }
         }

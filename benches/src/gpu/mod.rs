@@ -14,9 +14,8 @@ pub use vendor::VendorTarget;
 use crate::{BenchError, Case, Roof, Target};
 use mxlab_harness::device::{Device, DeviceKind, Graph, Properties, Stream};
 use mxlab_harness::measure::Timed;
-use mxlab_kernels::format::FloatType;
 use mxlab_kernels::fragment::WeightFormat;
-use mxlab_kernels::ptx::{MatmulVariant, RowOperation, RowVariant};
+use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, RowOperation, RowVariant};
 use mxlab_kernels::registry::Shape;
 use std::rc::Rc;
 use std::time::Instant;
@@ -88,7 +87,7 @@ impl Gpu {
                 let dense = MatmulVariant::for_tokens(
                     WeightFormat::Dense,
                     side,
-                    FloatType::Bf16,
+                    MatmulOutput::Bf16,
                     max_shared,
                 );
                 let shape = Shape {

@@ -16,8 +16,8 @@ pub struct FragmentTensor {
     pub codes: Vec<u8>,
     /// Scales.
     pub scales: Vec<u8>,
-    /// What results are multiplied by: the tensor scale times 2^excess.
-    pub alpha: f32,
+    /// What results are multiplied by, for each tile: the tensor scale times 2^excess.
+    pub alphas: Vec<f32>,
     /// A: operands and stored scales together are weights over 2^A.
     pub excess: i32,
 }
@@ -47,7 +47,7 @@ impl FragmentTensor {
             cols: packed.cols(),
             codes: codes(packed, &format),
             scales: scales(packed, &format, excess),
-            alpha: packed.tensor_scale() * pow2(excess) as f32,
+            alphas: vec![packed.tensor_scale() * pow2(excess) as f32; packed.rows().div_ceil(TILE)],
             excess,
         })
     }
@@ -74,8 +74,36 @@ impl FragmentTensor {
             cols,
             codes,
             scales: Vec::new(),
-            alpha: 1.0,
+            alphas: vec![1.0; rows.div_ceil(TILE)],
             excess: 0,
+        }
+    }
+
+    /// Tiles of two matrices in turns, as SwiGLU takes those of gate and up. The excess is the first's.
+    ///
+    /// # Panics
+    /// If they differ in format or shape, or have a part of a tile.
+    pub fn in_turns(&self, other: &Self) -> Self {
+        assert_eq!(self.format, other.format, "formats");
+        assert_eq!([self.rows, self.cols], [other.rows, other.cols], "shapes");
+        assert!(self.rows.is_multiple_of(TILE), "tiles are whole");
+        let tiles = (self.rows / TILE).max(1);
+        let turns = |first: &[u8], second: &[u8]| -> Vec<u8> {
+            let bytes = (first.len() / tiles).max(1);
+            let pairs = first.chunks(bytes).zip(second.chunks(bytes));
+            pairs
+                .flat_map(|(first, second)| [first, second].concat())
+                .collect()
+        };
+        let alphas = self.alphas.iter().zip(&other.alphas);
+        Self {
+            rows: 2 * self.rows,
+            codes: turns(&self.codes, &other.codes),
+            scales: turns(&self.scales, &other.scales),
+            alphas: alphas
+                .flat_map(|(&first, &second)| [first, second])
+                .collect(),
+            ..*self
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use super::loaded::Loaded;
 use super::{Dense, LaunchError, Slice};
-use crate::format::FloatType;
-use crate::fragment::{CHUNK, FragmentTensor, OperandType, WeightFormat};
-use crate::ptx::MatmulVariant;
+use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
+use crate::ptx::{MatmulOutput, MatmulVariant};
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Stream};
 
 /// A weight matrix in fragment order, on a device.
@@ -15,7 +14,7 @@ pub struct Weights {
     cols: usize,
     codes: Buffer,
     scales: Option<Buffer>,
-    alpha: f32,
+    alphas: Buffer,
 }
 
 impl Weights {
@@ -36,7 +35,7 @@ impl Weights {
             cols: tensor.cols,
             codes: device.upload(name, &tensor.codes)?,
             scales: scales.transpose()?,
-            alpha: tensor.alpha,
+            alphas: device.upload(&format!("{name} (alphas)"), &tensor.alphas)?,
         })
     }
 
@@ -46,7 +45,7 @@ impl Weights {
         [rows, cols]: [usize; 2],
         codes: Buffer,
         scales: Option<Buffer>,
-        alpha: f32,
+        alphas: Buffer,
     ) -> Self {
         Self {
             format,
@@ -54,7 +53,7 @@ impl Weights {
             cols,
             codes,
             scales,
-            alpha,
+            alphas,
         }
     }
 
@@ -83,14 +82,15 @@ impl Weights {
         self.scales.as_ref()
     }
 
-    /// What results are multiplied by.
-    pub const fn alpha(&self) -> f32 {
-        self.alpha
+    /// What results are multiplied by: an f32 for each tile.
+    pub const fn alphas(&self) -> &Buffer {
+        &self.alphas
     }
 
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
-        self.codes.bytes() + self.scales.as_ref().map_or(0, Buffer::bytes)
+        let scales = self.scales.as_ref().map_or(0, Buffer::bytes);
+        self.codes.bytes() + scales + self.alphas.bytes()
     }
 }
 
@@ -114,7 +114,7 @@ pub struct SourceScales<'a> {
     pub factor: f32,
 }
 
-/// What a matmul works on: y [tokens, rows] = x [tokens, cols] W^T.
+/// What a matmul works on: y [tokens, rows] = x [tokens, cols] W^T, or y [tokens, rows / 2] of SwiGLU.
 #[derive(Clone, Copy, Debug)]
 pub struct MatmulOperands<'a> {
     /// W.
@@ -128,9 +128,9 @@ pub struct MatmulOperands<'a> {
     pub src_scales: Option<SourceScales<'a>>,
     /// y.
     pub dst: Dense<'a>,
-    /// bf16 \[rows\], added.
+    /// bf16 \[rows\], added; as rows of W are.
     pub bias: Option<Slice<'a>>,
-    /// bf16, laid out as y, added to the rounded result; may be y. For bf16 results only.
+    /// bf16, laid out as y, added to the rounded result; may be y. Where [`MatmulOutput::takes_residual`].
     pub residual: Option<Slice<'a>>,
     /// For regimes that can: over how many thread blocks chunks are split, if over more than one.
     pub split: Option<Split<'a>>,
@@ -190,17 +190,25 @@ impl MatmulKernel {
                 chunks * CHUNK
             )));
         }
-        if dst.stride < weights.rows {
+        let output = self.variant.output();
+        let features = weights.rows / output.rows_of_feature();
+        if output == MatmulOutput::Swiglu && !weights.rows.is_multiple_of(2 * TILE) {
             return Err(self.loaded.layout(format!(
-                "rows of y are {} elements apart, less than {}",
-                dst.stride, weights.rows
+                "{} rows are not whole tiles of gate and up",
+                weights.rows
+            )));
+        }
+        if dst.stride < features {
+            return Err(self.loaded.layout(format!(
+                "rows of y are {} elements apart, less than {features}",
+                dst.stride
             )));
         }
         let elements = |stride: usize, cols: usize| (operands.tokens - 1) * stride + cols;
-        let output = self.variant.output().bytes();
-        let y = elements(dst.stride, weights.rows);
+        let width_of_y = output.float_type().bytes();
+        let y = elements(dst.stride, features);
         let shape = self.variant.regime().shape();
-        let blocks = weights.rows.div_ceil(shape.rows() as usize);
+        let blocks = weights.rows.div_ceil(self.variant.block_rows() as usize);
         let groups = operands.tokens.div_ceil(shape.tokens() as usize);
         // Tokens that do not exist are read too where they come through shared memory.
         let read_tokens = match shape.stages {
@@ -211,13 +219,13 @@ impl MatmulKernel {
         if parts > 1 && !self.variant.regime().splits() {
             return Err(self.loaded.layout("its chunks cannot be split".to_owned()));
         }
-        if operands.residual.is_some() && self.variant.output() == FloatType::F32 {
-            return Err(self
-                .loaded
-                .layout("f32 results take no residual".to_owned()));
+        if operands.residual.is_some() && !output.takes_residual() {
+            let reason = format!("{} results take no residual", output.name());
+            return Err(self.loaded.layout(reason));
         }
         let mut arguments = vec![
-            self.loaded.pointer("dst", dst.first, y * output, output)?,
+            self.loaded
+                .pointer("dst", dst.first, y * width_of_y, width_of_y)?,
             Argument::Buffer(&weights.codes),
             weights
                 .scales
@@ -248,11 +256,14 @@ impl MatmulKernel {
             arguments.push(self.loaded.pointer("src_scales", scales.first, bytes, 16)?);
         }
         arguments.extend([
+            Argument::Buffer(&weights.alphas),
             self.loaded
                 .optional("bias", operands.bias, 2 * weights.rows, 2)?,
-            self.loaded
-                .optional("residual", operands.residual, 2 * y, 2)?,
         ]);
+        if output.takes_residual() {
+            let residual = operands.residual;
+            arguments.push(self.loaded.optional("residual", residual, 2 * y, 2)?);
+        }
         if self.variant.regime().splits() {
             let split = operands.split.filter(|_| parts > 1);
             let whole = |buffer| Slice { buffer, offset: 0 };
@@ -267,8 +278,10 @@ impl MatmulKernel {
                     .optional("arrivals", arrivals, 4 * blocks * groups, 4)?,
             );
         }
+        if let Some(SourceScales { factor, .. }) = x_scales {
+            arguments.push(Argument::F32(factor));
+        }
         arguments.extend([
-            Argument::F32(weights.alpha * x_scales.map_or(1.0, |scales| scales.factor)),
             Argument::U32(self.loaded.number("rows", weights.rows)?),
             Argument::U32(self.loaded.number("chunks", chunks)?),
             Argument::U32(self.loaded.number("tokens", operands.tokens)?),

@@ -28,7 +28,8 @@ pub use pack::{PackedBuffers, Packer};
 pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use sample::{SampleKernel, SampleOperands};
 pub use shuffle::{
-    PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands,
+    PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands, Stack,
+    Tiles,
 };
 pub use slice::Slice;
 pub use split::{SplitLimits, thread_blocks};

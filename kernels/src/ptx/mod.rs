@@ -34,7 +34,7 @@ pub use attention::{AttentionRegime, AttentionVariant};
 pub use embed::EmbedVariant;
 pub use error::VariantError;
 pub use log_probs::LogProbsVariant;
-pub use matmul::{MatmulVariant, Regime, Shape};
+pub use matmul::{MatmulOutput, MatmulVariant, Regime, Shape};
 pub use render::render;
 pub use rows::{RowOperation, RowVariant};
 pub use sample::SampleVariant;

@@ -15,9 +15,9 @@ use std::collections::HashSet;
 ///
 /// | kernel | threads | parameters |
 /// |---|---|---|
-/// | codes | 32 a tile and chunk | dst, \[fault\], src, rows, cols, src_stride (bytes) |
+/// | codes | 32 a tile and chunk | dst, \[fault\], src, rows, cols, src_stride (bytes), skip (tiles) |
 /// | scan | one a scale | fault, largest, src, rows, blocks, mask, above |
-/// | scales | one a stored scale | dst, src, \[largest\], rows, blocks, slots, slot_cols, k, lanes, runs, run_cols, \[bias\] |
+/// | scales | one a stored scale | dst, src, \[largest\], rows, blocks, slots, slot_cols, k, lanes, runs, run_cols, skip, \[bias\] |
 ///
 /// `fault`, a u64, becomes the least [`ShuffleFault`](crate::launch::ShuffleFault); `largest`, a u32, the largest
 /// scale code. Those in brackets are of elements that have codes without a finite value, and of scales of one byte.

@@ -116,6 +116,9 @@ pub trait Backend {
     type Activation;
     /// A weight matrix `[out, in]` in whatever form it is stored: dense or packed.
     type Matrix;
+    /// Matrices that share an input, with biases, kept so that their products are one;
+    /// [`std::convert::Infallible`] where there are none.
+    type Stack;
     /// A norm's gain or a bias.
     type Vector;
     /// Keys and values of the positions before a batch.
@@ -143,6 +146,24 @@ pub trait Backend {
         weight: &Self::Matrix,
         bias: Option<&Self::Vector>,
         residual: Option<&Self::Activation>,
+    ) -> Result<Self::Activation, Self::Error>;
+
+    /// The [`Backend::linear`] of every matrix of a stack of N.
+    fn linear_stack<const N: usize>(
+        &self,
+        x: &Self::Activation,
+        stack: &Self::Stack,
+    ) -> Result<[Self::Activation; N], Self::Error>;
+
+    /// The [`Backend::swiglu`] of the products with gate and up, which are the stack; `name` says what the two are
+    /// called, for [`Backend::watch`].
+    fn linear_swiglu(
+        &self,
+        x: &Self::Activation,
+        stack: &Self::Stack,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+        name: impl Fn(usize) -> String,
     ) -> Result<Self::Activation, Self::Error>;
 
     /// Rotates queries and keys by their positions, quantises keys and values along each head and

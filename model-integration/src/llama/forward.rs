@@ -19,16 +19,25 @@ pub struct Linear<B: Backend> {
     pub activations: Option<BlockFormat>,
 }
 
+/// Projections of one input.
+pub enum Projections<B: Backend, const N: usize> {
+    /// Each by itself.
+    Apart([Linear<B>; N]),
+    /// All in one product.
+    Together {
+        /// Weights and biases, already in their format.
+        stack: B::Stack,
+        /// Format of the input, `None` for as it is.
+        activations: Option<BlockFormat>,
+    },
+}
+
 /// One decoder block.
 pub struct Layer<B: Backend> {
     /// Gain of the norm before attention.
     pub input_norm: B::Vector,
-    /// Query projection.
-    pub q: Linear<B>,
-    /// Key projection.
-    pub k: Linear<B>,
-    /// Value projection.
-    pub v: Linear<B>,
+    /// Query, key and value projections.
+    pub qkv: Projections<B, 3>,
     /// Output projection.
     pub o: Linear<B>,
     /// Format of the keys in the cache.
@@ -37,10 +46,8 @@ pub struct Layer<B: Backend> {
     pub values: Option<BlockFormat>,
     /// Gain of the norm before the MLP.
     pub post_attention_norm: B::Vector,
-    /// Gate projection.
-    pub gate: Linear<B>,
-    /// Up projection.
-    pub up: Linear<B>,
+    /// Gate and up projections.
+    pub gate_up: Projections<B, 2>,
     /// Down projection.
     pub down: Linear<B>,
 }
@@ -107,9 +114,18 @@ impl<B: Backend> Llama<B> {
         let normed = |format: Option<&BlockFormat>| {
             backend.rms_norm(x, &layer.input_norm, self.eps, batch, format)
         };
-        let linears = [&layer.q, &layer.k, &layer.v];
         let names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-        let qkv = project(backend, normed, linears, names.map(|name| (index, name)))?;
+        let name = |part: usize| layer_tensor(index, names[part]);
+        let qkv = match &layer.qkv {
+            Projections::Apart(linears) => project(backend, normed, linears, name)?,
+            Projections::Together { stack, activations } => {
+                let outputs = backend.linear_stack(&normed(activations.as_ref())?, stack)?;
+                for (part, output) in outputs.iter().enumerate() {
+                    backend.watch(output, || name(part))?;
+                }
+                outputs
+            }
+        };
         let attention = Attention {
             layer: index,
             heads: self.heads,
@@ -139,10 +155,20 @@ impl<B: Backend> Llama<B> {
         let normed = |format: Option<&BlockFormat>| {
             backend.rms_norm(x, &layer.post_attention_norm, self.eps, batch, format)
         };
-        let names = ["mlp.gate_proj", "mlp.up_proj"].map(|name| (index, name));
-        let gate_up = project(backend, normed, [&layer.gate, &layer.up], names)?;
+        let names = ["mlp.gate_proj", "mlp.up_proj"];
+        let name = |part: usize| layer_tensor(index, names[part]);
         let down = &layer.down;
-        let inner = backend.swiglu(gate_up, batch, down.activations.as_ref())?;
+        let format = down.activations.as_ref();
+        let inner = match &layer.gate_up {
+            Projections::Apart(linears) => {
+                let gate_up = project(backend, normed, linears, name)?;
+                backend.swiglu(gate_up, batch, format)?
+            }
+            Projections::Together { stack, activations } => {
+                let x = normed(activations.as_ref())?;
+                backend.linear_swiglu(&x, stack, batch, format, name)?
+            }
+        };
         backend.watch(&inner, || layer_tensor(index, "mlp.act_fn"))?;
         let out = backend.linear(&inner, &down.weight, down.bias.as_ref(), Some(x))?;
         backend.watch(&out, || layer_tensor(index, "mlp.down_proj"))?;
@@ -154,12 +180,12 @@ impl<B: Backend> Llama<B> {
 fn project<B: Backend, const N: usize>(
     backend: &B,
     input: impl Fn(Option<&BlockFormat>) -> Result<B::Activation, B::Error>,
-    linears: [&Linear<B>; N],
-    names: [(usize, &str); N],
+    linears: &[Linear<B>; N],
+    name: impl Fn(usize) -> String,
 ) -> Result<[B::Activation; N], B::Error> {
     let mut inputs: Vec<(Option<&BlockFormat>, B::Activation)> = Vec::with_capacity(1);
     let mut outputs = Vec::with_capacity(N);
-    for (linear, (layer, name)) in linears.into_iter().zip(names) {
+    for (part, linear) in linears.iter().enumerate() {
         let format = linear.activations.as_ref();
         let made = inputs.iter().position(|(made_for, _)| *made_for == format);
         let made = match made {
@@ -171,7 +197,7 @@ fn project<B: Backend, const N: usize>(
         };
         let x = &inputs[made].1;
         let output = backend.linear(x, &linear.weight, linear.bias.as_ref(), None)?;
-        backend.watch(&output, || layer_tensor(layer, name))?;
+        backend.watch(&output, || name(part))?;
         outputs.push(output);
     }
     Ok(outputs

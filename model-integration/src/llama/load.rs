@@ -3,7 +3,7 @@
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::ops::narrow;
-use super::{Backend, Layer, Linear, Llama, LlamaError, RopeTable};
+use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, RopeTable};
 use crate::checkpoint::layout::layer_tensor;
 use crate::checkpoint::{Checkpoint, LlamaConfig, TensorView};
 use crate::config::{Projection, QuantConfig};
@@ -17,6 +17,23 @@ pub enum Role {
     EmbeddingAndHead,
     /// It is multiplied by.
     Product,
+}
+
+/// How the rows of a stack follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrangement {
+    /// Those of one matrix after those of another.
+    InOrder,
+    /// 16 of each in turns: gate and up, whose products meet.
+    InTurns,
+}
+
+/// A matrix of a stack.
+pub struct Member {
+    /// Weight `[out, in]`.
+    pub weight: TensorView,
+    /// Bias `[out]`, already rounded.
+    pub bias: Option<Vec<f32>>,
 }
 
 /// A backend that keeps parameters of a checkpoint.
@@ -35,6 +52,20 @@ pub trait Store: Backend<Error = LlamaError> {
         role: Role,
         format: Option<&BlockFormat>,
     ) -> Result<Self::Matrix, LlamaError>;
+
+    /// Keeps matrices that share an input, in one format, so that their products are one; `None` if this engine
+    /// would rather have each by itself.
+    ///
+    /// # Errors
+    /// As of [`Store::matrix`].
+    fn stack(
+        &self,
+        _members: Vec<Member>,
+        _arrangement: Arrangement,
+        _format: Option<&BlockFormat>,
+    ) -> Result<Option<Self::Stack>, LlamaError> {
+        Ok(None)
+    }
 
     /// Keeps a gain or a bias, already rounded.
     ///
@@ -106,45 +137,100 @@ impl<B: Store> Loader<'_, B> {
         let linear = |projection| self.linear(layer, projection);
         Ok(Layer {
             input_norm: norm("input_layernorm.weight")?,
-            q: linear(Projection::Q)?,
-            k: linear(Projection::K)?,
-            v: linear(Projection::V)?,
+            qkv: self.projections(layer, QKV, Arrangement::InOrder)?,
             o: linear(Projection::O)?,
             keys,
             values,
             post_attention_norm: norm("post_attention_layernorm.weight")?,
-            gate: linear(Projection::Gate)?,
-            up: linear(Projection::Up)?,
+            gate_up: self.projections(layer, GATE_UP, Arrangement::InTurns)?,
             down: linear(Projection::Down)?,
         })
     }
 
+    /// Projections of one input, together if their formats are the same and the engine would have it.
+    fn projections<const N: usize>(
+        &self,
+        layer: usize,
+        projections: [Projection; N],
+        arrangement: Arrangement,
+    ) -> Result<Projections<B, N>, LlamaError> {
+        if let Some((weights, activations)) = shared_formats(self.config, layer, &projections) {
+            let members = projections.iter();
+            let members = members.map(|&projection| self.member(layer, projection));
+            let members = members.collect::<Result<_, _>>()?;
+            let stack = self.engine.stack(members, arrangement, weights.as_ref())?;
+            if let Some(stack) = stack {
+                return Ok(Projections::Together { stack, activations });
+            }
+        }
+        let mut linears = Vec::with_capacity(N);
+        for projection in projections {
+            linears.push(self.linear(layer, projection)?);
+        }
+        let linears = linears.try_into();
+        Ok(Projections::Apart(linears.unwrap_or_else(|_| {
+            unreachable!("one for each projection")
+        })))
+    }
+
     fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, LlamaError> {
-        let config = self.checkpoint.config();
-        let (module, [outputs, inputs], has_bias) = place(projection, config);
-        let name = |tensor| layer_tensor(layer, &format!("{module}.{tensor}"));
-        let view = self
-            .checkpoint
-            .tensor(&name("weight"), &[outputs, inputs])?;
         let (weights, activations) = self.config.for_projection(layer, projection);
-        let weight = self.engine.matrix(&view, Role::Product, weights.as_ref())?;
-        let bias = has_bias
-            .then(|| self.vector(&name("bias"), outputs))
-            .transpose()?;
+        let Member { weight, bias } = self.member(layer, projection)?;
+        let (module, _, _) = place(projection, self.checkpoint.config());
+        let name = layer_tensor(layer, &format!("{module}.bias"));
         Ok(Linear {
-            weight,
-            bias,
+            weight: self
+                .engine
+                .matrix(&weight, Role::Product, weights.as_ref())?,
+            bias: bias
+                .map(|bias| self.engine.vector(&name, bias))
+                .transpose()?,
             activations,
         })
     }
 
+    fn member(&self, layer: usize, projection: Projection) -> Result<Member, LlamaError> {
+        let (module, shape, has_bias) = place(projection, self.checkpoint.config());
+        let name = |tensor| layer_tensor(layer, &format!("{module}.{tensor}"));
+        let bias = has_bias.then(|| self.values(&name("bias"), shape[0]));
+        Ok(Member {
+            weight: self.checkpoint.tensor(&name("weight"), &shape)?,
+            bias: bias.transpose()?,
+        })
+    }
+
     fn vector(&self, name: &str, length: usize) -> Result<B::Vector, LlamaError> {
+        let values = self.values(name, length)?;
+        self.engine.vector(name, values)
+    }
+
+    fn values(&self, name: &str, length: usize) -> Result<Vec<f32>, LlamaError> {
         let view = self.checkpoint.tensor(name, &[length])?;
         let mut values = vec![0.0; length];
         view.read_f32(0..length, &mut values);
         narrow(&mut values, self.engine.dtype());
-        self.engine.vector(name, values)
+        Ok(values)
     }
+}
+
+/// Projections that share the input of attention.
+pub const QKV: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
+
+/// Projections that share the input of the MLP.
+pub const GATE_UP: [Projection; 2] = [Projection::Gate, Projection::Up];
+
+/// The formats of weights and of the input, if they are the same for all these projections.
+pub fn shared_formats(
+    config: &QuantConfig,
+    layer: usize,
+    projections: &[Projection],
+) -> Option<(Option<BlockFormat>, Option<BlockFormat>)> {
+    let mut formats = projections.iter();
+    let mut formats = formats
+        .by_ref()
+        .map(|&projection| config.for_projection(layer, projection));
+    let first = formats.next()?;
+    formats.all(|other| other == first).then_some(first)
 }
 
 /// Where a projection is in a checkpoint: its module, the shape of its weight, whether it has

@@ -18,5 +18,5 @@ pub mod score;
 
 pub use backend::{Attention, Backend, Batch, Sequence};
 pub use error::LlamaError;
-pub use forward::{Layer, Linear, Llama};
+pub use forward::{Layer, Linear, Llama, Projections};
 pub use rope::RopeTable;

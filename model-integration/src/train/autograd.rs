@@ -3,6 +3,8 @@
 //! Products, gathers and sums are candle's own. Norm, rotation, attention, gate and loss are
 //! fused operations with the gradients spelt out in [`super::fused`].
 
+use std::convert::Infallible;
+
 use candle_core::{Result, Tensor, bail};
 use mxlab_kernels::format::BlockFormat;
 
@@ -15,6 +17,7 @@ pub struct Autograd;
 impl Backend for Autograd {
     type Activation = Tensor;
     type Matrix = Tensor;
+    type Stack = Infallible;
     type Vector = Tensor;
     type Cache = ();
     type Error = candle_core::Error;
@@ -50,6 +53,21 @@ impl Backend for Autograd {
             Some(residual) => residual + y,
             None => Ok(y),
         }
+    }
+
+    fn linear_stack<const N: usize>(&self, _: &Tensor, stack: &Infallible) -> Result<[Tensor; N]> {
+        match *stack {}
+    }
+
+    fn linear_swiglu(
+        &self,
+        _: &Tensor,
+        stack: &Infallible,
+        _: &Batch,
+        _: Option<&BlockFormat>,
+        _: impl Fn(usize) -> String,
+    ) -> Result<Tensor> {
+        match *stack {}
     }
 
     fn attend(

@@ -14,7 +14,7 @@ use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::LlamaConfig;
 use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, initial_deviation, layer_tensor, tensors};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
-use crate::llama::{Layer, Linear, Llama, RopeTable};
+use crate::llama::{Layer, Linear, Llama, Projections, RopeTable};
 
 /// Tokens of the vocabulary.
 pub const VOCABULARY: usize = 896;
@@ -112,15 +112,16 @@ impl Parameters {
         };
         Ok(Layer {
             input_norm: tensor("input_layernorm")?,
-            q: linear("self_attn.q_proj")?,
-            k: linear("self_attn.k_proj")?,
-            v: linear("self_attn.v_proj")?,
+            qkv: Projections::Apart([
+                linear("self_attn.q_proj")?,
+                linear("self_attn.k_proj")?,
+                linear("self_attn.v_proj")?,
+            ]),
             o: linear("self_attn.o_proj")?,
             keys: None,
             values: None,
             post_attention_norm: tensor("post_attention_layernorm")?,
-            gate: linear("mlp.gate_proj")?,
-            up: linear("mlp.up_proj")?,
+            gate_up: Projections::Apart([linear("mlp.gate_proj")?, linear("mlp.up_proj")?]),
             down: linear("mlp.down_proj")?,
         })
     }

@@ -23,6 +23,8 @@ pub struct ShuffleOperands<'a> {
     pub src_stride: usize,
     /// Codes or scales in the order of [`crate::fragment`].
     pub dst: Option<Slice<'a>>,
+    /// Tiles of others in dst after each.
+    pub skip: usize,
     /// One u64, [`ShuffleFault::NONE`](super::ShuffleFault::NONE) before.
     pub fault: Option<Slice<'a>>,
     /// One u32, 0 before the scan: the largest scale code.
@@ -78,6 +80,8 @@ impl ShuffleKernel {
                 .layout(format!("{rows} rows of {cols} columns are too many")));
         }
         let (dst_codes, dst_scales) = operands.format.bytes(rows, cols);
+        let tiles = rows.div_ceil(TILE);
+        let spread = |bytes: usize| bytes + (tiles - 1) * operands.skip * (bytes / tiles);
         let fault = || self.given("fault", operands.fault, 8, 8);
         let largest = || self.given("largest", operands.largest, 4, 4);
         let dst = |bytes, alignment| self.given("dst", operands.dst, bytes, alignment);
@@ -99,13 +103,13 @@ impl ShuffleKernel {
                 let src = operands
                     .src
                     .argument(&self.loaded.id, "src", bytes, alignment)?;
-                let mut arguments = vec![dst(dst_codes, 16)?];
+                let mut arguments = vec![dst(spread(dst_codes), 16)?];
                 if self.variant.has_fault() {
                     arguments.push(fault()?);
                 }
                 arguments.push(src);
-                arguments.extend(self.numbers([rows, cols, stride])?);
-                (arguments, rows.div_ceil(TILE) * cols.div_ceil(CHUNK) * 32)
+                arguments.extend(self.numbers([rows, cols, stride, operands.skip])?);
+                (arguments, tiles * cols.div_ceil(CHUNK) * 32)
             }
             (ShuffleVariant::Scan(width), WeightFormat::Packed(format))
                 if width == format.scale_bytes() =>
@@ -123,7 +127,7 @@ impl ShuffleKernel {
             {
                 let blocks = cols.div_ceil(format.block_size());
                 let src = self.scales(operands, width, blocks)?;
-                let mut arguments = vec![dst(dst_scales, width)?, src];
+                let mut arguments = vec![dst(spread(dst_scales), width)?, src];
                 if width == 1 {
                     arguments.push(largest()?);
                 }
@@ -131,7 +135,7 @@ impl ShuffleKernel {
                 let (lanes, runs) = (format.scale_lanes(), format.scale_runs());
                 let sizes = [rows, blocks, cols.div_ceil(slot), slot, k, lanes, runs];
                 arguments.extend(self.numbers(sizes)?);
-                arguments.extend(self.numbers([format.run()])?);
+                arguments.extend(self.numbers([format.run(), operands.skip])?);
                 if width == 1 {
                     arguments.push(Argument::U32(bias(format)));
                 }

@@ -2,9 +2,11 @@
 
 mod fault;
 mod kernel;
+mod stack;
 
 pub use fault::ShuffleFault;
 pub use kernel::{ShuffleKernel, ShuffleOperands};
+pub use stack::{Stack, Tiles};
 
 use super::{Dense, LaunchError, Slice, Weights};
 use crate::format::{BlockFormat, packed_row_bytes, pow2};
@@ -94,44 +96,78 @@ impl Shuffle {
     /// there.
     ///
     /// # Errors
-    /// [`ShuffleError::Fragment`] as of [`crate::fragment::FragmentTensor::new`]; [`ShuffleError::Launch`] if the format is bf16, an
-    /// operand is too small, or there is no room.
+    /// As [`Shuffle::put_packed`], and if there is no room.
     pub fn packed(
         &self,
         stream: &Stream,
         name: &str,
         packed: &PackedOperand,
     ) -> Result<Weights, ShuffleError> {
+        let mut stack = self.stack(name, [packed.rows, packed.cols])?;
+        self.put_packed(stream, &mut stack, Tiles::ALL, packed)?;
+        Ok(stack.weights(&self.device)?)
+    }
+
+    /// Weights of a matrix of bf16, as [`Shuffle::packed`].
+    ///
+    /// # Errors
+    /// As [`Shuffle::put_dense`], and if there is no room.
+    pub fn dense(
+        &self,
+        stream: &Stream,
+        name: &str,
+        shape: [usize; 2],
+        src: Dense,
+    ) -> Result<Weights, ShuffleError> {
+        let mut stack = self.stack(name, shape)?;
+        self.put_dense(stream, &mut stack, Tiles::ALL, shape, src)?;
+        Ok(stack.weights(&self.device)?)
+    }
+
+    /// Room for matrices that have [rows, cols] together.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn stack(&self, name: &str, shape: [usize; 2]) -> Result<Stack, DeviceError> {
+        Stack::new(&self.device, name, self.format, shape)
+    }
+
+    /// Puts a packed matrix into tiles of a stack. Waits until it is there.
+    ///
+    /// # Errors
+    /// [`ShuffleError::Fragment`] as of [`crate::fragment::FragmentTensor::new`]; [`ShuffleError::Launch`] if the stack is of
+    /// another format or too small, or an operand is too small.
+    pub fn put_packed(
+        &self,
+        stream: &Stream,
+        stack: &mut Stack,
+        tiles: Tiles,
+        packed: &PackedOperand,
+    ) -> Result<(), ShuffleError> {
         let (WeightFormat::Packed(format), Some([scan, scales])) = (&self.format, &self.scales)
         else {
-            return Err(self
-                .codes
-                .loaded
-                .layout("the weights are of another format".to_owned())
-                .into());
+            return Err(self.other_format());
         };
+        if *stack.format() != self.format {
+            return Err(self.other_format());
+        }
         let (rows, cols) = (packed.rows, packed.cols);
-        let (code_bytes, scale_bytes) = self.format.bytes(rows, cols);
-        let dst_codes = self.device.allocate(name, code_bytes)?;
-        let dst_scales = self
-            .device
-            .allocate(&format!("{name} (scales)"), scale_bytes)?;
         let fault = self.device.upload("fault", &[ShuffleFault::NONE.0])?;
         let largest = self.device.upload("largest scale", &[0u32])?;
-        let whole = |buffer| Some(Slice { buffer, offset: 0 });
         let of_codes = ShuffleOperands {
             format: self.format,
             rows,
             cols,
             src: packed.codes,
             src_stride: packed_row_bytes(format.element().bits(), cols),
-            dst: whole(&dst_codes),
-            fault: whole(&fault),
-            largest: whole(&largest),
+            dst: Some(stack.codes(tiles.first)),
+            skip: tiles.skip,
+            fault: Some(Slice::whole(&fault)),
+            largest: Some(Slice::whole(&largest)),
         };
         let of_scales = ShuffleOperands {
             src: packed.scales,
-            dst: whole(&dst_scales),
+            dst: stack.scales(tiles.first),
             ..of_codes
         };
         self.codes.launch(stream, &of_codes)?;
@@ -159,36 +195,24 @@ impl Shuffle {
         }
         let largest = largest.download::<u32>()?[0];
         let excess = format.excess(largest);
-        let alpha = tensor_scale * pow2(excess) as f32;
-        Ok(Weights::of_parts(
-            self.format,
-            [rows, cols],
-            dst_codes,
-            Some(dst_scales),
-            alpha,
-        ))
+        stack.set_alpha(tiles, rows, tensor_scale * pow2(excess) as f32);
+        Ok(())
     }
 
-    /// Weights of a matrix of bf16, as [`Shuffle::packed`].
+    /// Puts a matrix of bf16 into tiles of a stack, as [`Shuffle::put_packed`].
     ///
     /// # Errors
-    /// [`ShuffleError::Launch`] if the format is not bf16, an operand is too small, or there is no room.
-    pub fn dense(
+    /// [`ShuffleError::Launch`] if the stack is not bf16 or too small, or an operand is too small.
+    pub fn put_dense(
         &self,
         stream: &Stream,
-        name: &str,
+        stack: &mut Stack,
+        tiles: Tiles,
         [rows, cols]: [usize; 2],
         src: Dense,
-    ) -> Result<Weights, ShuffleError> {
-        let dst = self
-            .device
-            .allocate(name, self.format.bytes(rows, cols).0)?;
-        if self.format != WeightFormat::Dense {
-            return Err(self
-                .codes
-                .loaded
-                .layout("the weights are of another format".to_owned())
-                .into());
+    ) -> Result<(), ShuffleError> {
+        if self.format != WeightFormat::Dense || *stack.format() != self.format {
+            return Err(self.other_format());
         }
         let operands = ShuffleOperands {
             format: self.format,
@@ -196,15 +220,19 @@ impl Shuffle {
             cols,
             src: src.first,
             src_stride: 2 * src.stride,
-            dst: Some(Slice {
-                buffer: &dst,
-                offset: 0,
-            }),
+            dst: Some(stack.codes(tiles.first)),
+            skip: tiles.skip,
             fault: None,
             largest: None,
         };
         self.codes.launch(stream, &operands)?;
         stream.synchronize()?;
-        Ok(Weights::of_parts(self.format, [rows, cols], dst, None, 1.0))
+        stack.set_alpha(tiles, rows, 1.0);
+        Ok(())
+    }
+
+    fn other_format(&self) -> ShuffleError {
+        let reason = "the weights are of another format".to_owned();
+        self.codes.loaded.layout(reason).into()
     }
 }

@@ -1,10 +1,12 @@
 //! A matmul variant as the numbers that its template writes into PTX.
 
-use super::MatmulVariant;
+use super::{MatmulOutput, MatmulVariant};
 use crate::format::{FloatType, ScaleFormat, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
 use crate::ptx::codes::{Codes, pair_of};
+use crate::reference::exponential::COEFFICIENTS;
 use serde::Serialize;
+use std::f64::consts::LOG2_E;
 
 const LANES: usize = 32;
 /// 1.5 2^23: an f32 whose bits count in integers up and down by 2^22, more than any sum of 64 products.
@@ -28,7 +30,12 @@ pub(super) struct Context {
     row_warps: u32,
     row_warps_log2: u32,
     block_rows: u32,
-    block_rows_log2: u32,
+    /// Features of y of a thread block.
+    block_features: u32,
+    block_features_log2: u32,
+    /// Warps that take turns at the chunks of a tile.
+    turns: u32,
+    turns_log2: u32,
     block_tokens: u32,
     stages: u32,
     stage_bytes: u32,
@@ -57,6 +64,10 @@ pub(super) struct Context {
     is_dense: bool,
     /// The output is f32.
     is_wide: bool,
+    is_swiglu: bool,
+    log2_e: u64,
+    /// Of a power of e, the highest first.
+    exp_coefficients: Vec<u64>,
     output_bytes: usize,
     run: usize,
     x_pieces: Vec<Vector>,
@@ -113,6 +124,10 @@ impl Context {
         let token_tiles = shape.token_tiles;
         let words = 2 * weights.row_words();
         let operand = weights.operand();
+        let (output, block_rows) = (variant.output(), variant.block_rows());
+        let block_features = block_rows / output.rows_of_feature() as u32;
+        // A warp has one tile, or a share of all of them.
+        let turns = 16 * shape.warps / block_rows.min(16 * shape.warps);
         let row_pieces = (CHUNK as u32 * operand.bits() / 8) / 16;
         let start = match operand {
             OperandType::S8 => SUM_START,
@@ -160,8 +175,11 @@ impl Context {
             row_tiles: shape.row_tiles,
             row_warps: shape.row_warps,
             row_warps_log2: shape.row_warps.ilog2(),
-            block_rows: shape.rows(),
-            block_rows_log2: shape.rows().ilog2(),
+            block_rows,
+            block_features,
+            block_features_log2: block_features.ilog2(),
+            turns,
+            turns_log2: turns.ilog2(),
             block_tokens: shape.tokens(),
             stages: shape.stages,
             stage_bytes: variant
@@ -187,8 +205,11 @@ impl Context {
             code_copies: (shape.rows() as usize / 16 * weights.chunk_bytes() / 16)
                 .div_ceil(variant.block_threads() as usize),
             is_dense: matches!(weights, WeightFormat::Dense),
-            output_bytes: variant.output().bytes(),
-            is_wide: variant.output() == FloatType::F32,
+            output_bytes: output.float_type().bytes(),
+            is_wide: output.float_type() == FloatType::F32,
+            is_swiglu: output == MatmulOutput::Swiglu,
+            log2_e: LOG2_E.to_bits(),
+            exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
             run: weights.run(),
             x_pieces: x_pieces(weights.run()),
             words,

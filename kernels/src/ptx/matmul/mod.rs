@@ -1,153 +1,39 @@
 //! The matmul kernels: y = x W^T, x bf16 or packed, W in fragment order.
 
 mod context;
+mod output;
+mod regime;
+
+pub use output::MatmulOutput;
+pub use regime::{Regime, Shape};
 
 use super::render::render_template;
 use super::variant::BLOCK_SIZES;
-use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
+use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
 use std::fmt;
-
-/// What number of tokens a kernel is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Regime {
-    /// At most 8: decode.
-    Gemv8,
-    /// At most 16.
-    Gemv16,
-    /// At most 64: a batch.
-    Tile64,
-    /// At most 128, and more where the next does not go.
-    Tile128,
-    /// Any number: prefill. Not for scales that are applied to sums.
-    Tile256,
-    /// Any number: prefill with operands of 8 bits, scales applied to sums.
-    Tile192,
-}
-
-/// What a thread block of a regime has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Warps.
-    pub warps: u32,
-    /// Warps of different rows; the rest differ in tokens.
-    pub row_warps: u32,
-    /// Tiles of 16 rows of a warp.
-    pub row_tiles: u32,
-    /// Tiles of 8 tokens of a warp.
-    pub token_tiles: u32,
-    /// Stages of shared memory; 0 if operands come straight from memory.
-    pub stages: u32,
-}
-
-impl Shape {
-    /// Rows of a thread block.
-    pub const fn rows(&self) -> u32 {
-        16 * self.row_tiles * self.row_warps
-    }
-
-    /// Tokens of a thread block.
-    pub const fn tokens(&self) -> u32 {
-        let token_warps = if self.stages == 0 {
-            1
-        } else {
-            self.warps / self.row_warps
-        };
-        8 * self.token_tiles * token_warps
-    }
-}
-
-impl Regime {
-    /// Every regime there is.
-    pub const ALL: [Self; 6] = [
-        Self::Gemv8,
-        Self::Gemv16,
-        Self::Tile64,
-        Self::Tile128,
-        Self::Tile256,
-        Self::Tile192,
-    ];
-
-    /// What a thread block has.
-    pub const fn shape(self) -> Shape {
-        let gemv = Shape {
-            warps: 8,
-            row_warps: 1,
-            row_tiles: 1,
-            token_tiles: 1,
-            stages: 0,
-        };
-        let token_tiles = match self {
-            Self::Gemv8 => return gemv,
-            Self::Gemv16 => 2,
-            Self::Tile192 => 6,
-            Self::Tile64 | Self::Tile128 | Self::Tile256 => 8,
-        };
-        let (warps, row_warps, row_tiles, stages) = match self {
-            Self::Gemv8 | Self::Gemv16 => (8, 1, 1, 0),
-            Self::Tile64 => (4, 4, 2, 4),
-            Self::Tile128 => (8, 4, 2, 3),
-            Self::Tile256 | Self::Tile192 => (8, 2, 4, 3),
-        };
-        Shape {
-            warps,
-            row_warps,
-            row_tiles,
-            token_tiles,
-            stages,
-        }
-    }
-
-    /// Tokens of a thread block.
-    pub const fn tokens(self) -> u32 {
-        self.shape().tokens()
-    }
-
-    /// Whether chunks can be split over thread blocks.
-    pub const fn splits(self) -> bool {
-        self.shape().stages > 0
-    }
-
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gemv8 => "gemv8",
-            Self::Gemv16 => "gemv16",
-            Self::Tile64 => "tile64",
-            Self::Tile128 => "tile128",
-            Self::Tile256 => "tile256",
-            Self::Tile192 => "tile192",
-        }
-    }
-
-    const fn template(self) -> &'static str {
-        match self {
-            Self::Gemv8 | Self::Gemv16 => "matmul/gemv.ptx.j2",
-            Self::Tile64 | Self::Tile128 | Self::Tile256 | Self::Tile192 => "matmul/tile.ptx.j2",
-        }
-    }
-}
 
 /// One matmul kernel.
 ///
 /// # Launch
 /// [`MatmulVariant::block_threads`] threads, [`MatmulVariant::shared_bytes`] of dynamic shared memory; a grid
-/// of [`Shape::rows`] by [`Shape::tokens`] by splits of the chunks. Parameters: dst, codes, scales, src, bias,
-/// residual (u64; the last two may be 0), \[workspace, arrivals (u64)\], alpha (f32), rows, chunks (of 64 columns),
+/// of [`MatmulVariant::block_rows`] by [`Shape::tokens`] by splits of the chunks. Parameters: dst, codes, scales, src, alphas, bias,
+/// (residual) (u64; the last two may be 0), \[workspace, arrivals (u64)\], rows, chunks (of 64 columns),
 /// tokens, src_stride, dst_stride (u32; strides in elements), \[split_chunks (u32)\]; those in brackets where
-/// [`Regime::splits`]. For operands of 8 bits src_scales (u64) follows src, and src_scales_stride src_stride: f32 [block of k, token], those
-/// of whole chunks. W as in [`crate::fragment`]. `workspace` is [`MatmulVariant::sums_bytes`] for each thread block and
+/// [`Regime::splits`], in parentheses where [`MatmulOutput::takes_residual`]. For operands of 8 bits src_scales (u64) follows src, src_factor (f32)
+/// the pointers, and src_scales_stride src_stride: f32 [block of k, token], those
+/// of whole chunks. `alphas` has an f32 for each tile of 16 rows; bias is as rows of W are, which for SwiGLU are a multiple of 32. W as in [`crate::fragment`]. `workspace` is [`MatmulVariant::sums_bytes`] for each thread block and
 /// `arrivals` a u32 for each of a split, zero before the first launch and zero after each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulVariant {
     weights: WeightFormat,
     regime: Regime,
-    output: FloatType,
+    output: MatmulOutput,
 }
 
 impl MatmulVariant {
-    /// The kernel for weights of a format. `output` is bf16 or f32; with f32 there is no residual.
-    pub const fn new(weights: WeightFormat, regime: Regime, output: FloatType) -> Self {
+    /// The kernel for weights of a format.
+    pub const fn new(weights: WeightFormat, regime: Regime, output: MatmulOutput) -> Self {
         Self {
             weights,
             regime,
@@ -160,7 +46,7 @@ impl MatmulVariant {
     pub fn for_tokens(
         weights: WeightFormat,
         tokens: usize,
-        output: FloatType,
+        output: MatmulOutput,
         max_shared: u32,
     ) -> Self {
         let regime = match tokens {
@@ -201,8 +87,8 @@ impl MatmulVariant {
         self.regime
     }
 
-    /// The type of y.
-    pub const fn output(&self) -> FloatType {
+    /// What y is.
+    pub const fn output(&self) -> MatmulOutput {
         self.output
     }
 
@@ -233,10 +119,18 @@ impl MatmulVariant {
         shape.stages * stage
     }
 
-    /// Thread blocks of one part.
+    /// Rows of W of a thread block: those of the regime, but a tile of gate and one of up at least.
+    pub const fn block_rows(&self) -> u32 {
+        match (self.regime.splits(), self.output) {
+            (false, MatmulOutput::Swiglu) => 2 * self.regime.shape().rows(),
+            _ => self.regime.shape().rows(),
+        }
+    }
+
+    /// Thread blocks of one part, for so many rows of W.
     pub const fn blocks(&self, rows: usize, tokens: usize) -> usize {
-        let shape = self.regime.shape();
-        rows.div_ceil(shape.rows() as usize) * tokens.div_ceil(shape.tokens() as usize)
+        let tokens_of_block = self.regime.tokens() as usize;
+        rows.div_ceil(self.block_rows() as usize) * tokens.div_ceil(tokens_of_block)
     }
 
     /// Blocks of x in so many chunks; 0 if x is bf16.
@@ -271,7 +165,7 @@ impl MatmulVariant {
     /// The name of the entry, `matmul_<regime>_<element>_<scale>_k<k>[_<operand>]_<output>__sm<cc>`; operands are bf16
     /// where there are none.
     pub fn id(&self) -> String {
-        let (regime, output) = (self.regime.name(), super::context::type_name(self.output));
+        let (regime, output) = (self.regime.name(), self.output.name());
         let weights = match &self.weights {
             WeightFormat::Dense => "bf16".to_owned(),
             WeightFormat::Packed(format) => {
@@ -333,7 +227,7 @@ impl MatmulVariant {
         let weights = weights.chain(Self::bytes());
         weights.flat_map(|weights| {
             Regime::ALL.into_iter().flat_map(move |regime| {
-                let outputs = [FloatType::Bf16, FloatType::F32].into_iter();
+                let outputs = MatmulOutput::ALL.into_iter();
                 let variants = outputs.map(move |output| Self::new(weights, regime, output));
                 variants.filter(Self::exists)
             })

@@ -1,9 +1,9 @@
 //! Random problems: most with exact sums, where a single wrong bit of an operand shows.
 
-use super::{Sizes, bytes};
+use super::{Matrix, Sizes, bytes};
 use crate::format::{ElementFormat, FloatType, ScaleFormat, pack_row};
 use crate::fragment::bits::StoredBits;
-use crate::fragment::{CHUNK, OperandType};
+use crate::fragment::{CHUNK, OperandType, TILE};
 use crate::ptx::MatmulVariant;
 use crate::registry::{Entry, Problem, Tensor};
 use rand::Rng;
@@ -34,7 +34,7 @@ enum Style {
 /// A problem of about `elements` weights.
 pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
     let shape = variant.regime().shape();
-    let (block_rows, block_tokens) = (shape.rows() as usize, shape.tokens() as usize);
+    let (block_rows, block_tokens) = (variant.block_rows() as usize, shape.tokens() as usize);
     let cols = match rng.random_range(0..8) {
         // Every warp goes through the main loop and has chunks left.
         0 => CHUNK * 32 * rng.random_range(1..=2) + rng.random_range(1..=5 * CHUNK),
@@ -49,9 +49,15 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
         let least = if rng.random_ratio(1, 3) { block + 1 } else { 1 };
         rng.random_range(least..=block + more)
     };
+    let matrices = variant.matrices();
     let rows = match is_large {
-        true => about(rng, block_rows, 16),
+        true => about(rng, block_rows / matrices.len(), 16),
         false => rng.random_range(1..=(2 * elements / cols).clamp(1, 40)),
+    };
+    // Two matrices have whole tiles.
+    let rows = match matrices.len() {
+        1 => rows,
+        _ => rows.next_multiple_of(TILE),
     };
     let tokens = match is_large || shape.stages == 0 {
         true => about(rng, block_tokens, 8),
@@ -62,7 +68,7 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
         false => 1,
     };
     let has_bias = rng.random_ratio(1, 3);
-    let has_residual = variant.output() == FloatType::Bf16 && rng.random_ratio(1, 3);
+    let has_residual = variant.output().takes_residual() && rng.random_ratio(1, 3);
     let operand = variant.weights().operand();
     let step = 128 / operand.bits() as usize;
     let src_stride = cols.next_multiple_of(CHUNK) + step * rng.random_range(0..3);
@@ -81,7 +87,9 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
     );
     let Problem { sizes, tensors } = &mut problem;
     let mut insert = |name: &str, tensor| tensors.insert(name.to_owned(), tensor);
-    weights(variant, rng, rows, cols, &mut insert);
+    for &matrix in matrices {
+        weights(variant, matrix, rng, [rows, cols], &mut insert);
+    }
     if operand != OperandType::Bf16 {
         let place = [tokens, cols, src_stride];
         let stride = bytes::draw(variant, operand, rng, place, &mut insert);
@@ -94,8 +102,8 @@ pub(super) fn problem(variant: &MatmulVariant, rng: &mut ChaCha8Rng, elements: u
         let values: Vec<f32> = (0..len).map(value).collect();
         Tensor::of_values(&values, FloatType::Bf16)
     };
-    if has_bias {
-        insert("bias", dense(rng, rows));
+    for matrix in matrices.iter().filter(|_| has_bias) {
+        insert(&matrix.name("bias"), dense(rng, rows));
     }
     if has_residual {
         insert("residual", dense(rng, (tokens - 1) * dst_stride + rows));
@@ -138,14 +146,15 @@ pub(super) fn src_len(variant: &MatmulVariant, tokens: usize, stride: usize, col
     (read - 1) * stride + cols.next_multiple_of(CHUNK)
 }
 
-/// Draws W.
+/// Draws a matrix of W.
 fn weights(
     variant: &MatmulVariant,
+    matrix: Matrix,
     rng: &mut ChaCha8Rng,
-    rows: usize,
-    cols: usize,
+    [rows, cols]: [usize; 2],
     insert: &mut impl FnMut(&str, Tensor) -> Option<Tensor>,
 ) {
+    let mut insert = |name, tensor| insert(&matrix.name(name), tensor);
     let Some(format) = variant.format() else {
         let exponents = if rng.random() { -2..3 } else { -40..40 };
         let value = |_| {
@@ -258,7 +267,8 @@ pub(super) fn smaller(variant: &MatmulVariant, problem: &Problem) -> Vec<Problem
     let mut push = |rows: std::ops::Range<usize>, tokens: std::ops::Range<usize>, cols: usize| {
         let is_smaller =
             rows.len() < sizes.rows || tokens.len() < sizes.tokens || cols < sizes.cols;
-        if is_smaller && !rows.is_empty() && !tokens.is_empty() && cols > 0 {
+        let is_whole = variant.matrices().len() == 1 || rows.len().is_multiple_of(TILE);
+        if is_smaller && is_whole && !rows.is_empty() && !tokens.is_empty() && cols > 0 {
             problems.extend(cut(variant, problem, &sizes, rows, tokens, cols));
         }
     };
@@ -272,6 +282,7 @@ pub(super) fn smaller(variant: &MatmulVariant, problem: &Problem) -> Vec<Problem
         (0..rows, 0..tokens, cols.saturating_sub(1) / CHUNK * CHUNK),
         (0..1, 0..tokens, cols),
         (1..rows, 0..tokens, cols),
+        (0..TILE.min(rows), 0..tokens, cols),
         (0..rows, 0..1, cols),
         (0..rows, 1..tokens, cols),
     ] {
@@ -282,9 +293,11 @@ pub(super) fn smaller(variant: &MatmulVariant, problem: &Problem) -> Vec<Problem
         whole.sizes.insert("parts".to_owned(), 1);
         problems.push(whole);
     }
-    for name in ["bias", "residual"] {
+    let biases = variant.matrices().iter().map(|matrix| matrix.name("bias"));
+    for names in [biases.collect(), vec!["residual".to_owned()]] {
         let mut without = problem.clone();
-        if without.tensors.remove(name).is_some() {
+        let removed = names.iter().filter_map(|name| without.tensors.remove(name));
+        if removed.count() > 0 {
             without.sizes.insert("in_place".to_owned(), 0);
             problems.push(without);
         }
@@ -319,21 +332,28 @@ fn cut(
         tensor.bits = bits.collect::<Option<Vec<u32>>>()?;
         Some(())
     };
-    match variant.format() {
-        None => pick("weights", &mut rows.clone().map(|r| r * sizes.cols), cols)?,
-        Some(format) => {
-            let bits = format.element().bits() as usize;
-            let (row, part) = ((sizes.cols * bits).div_ceil(8), (cols * bits).div_ceil(8));
-            pick("codes", &mut rows.clone().map(|r| r * row), part)?;
-            let (row, part) = (
-                format.blocks_per_row(sizes.cols),
-                format.blocks_per_row(cols),
-            );
-            pick("scales", &mut rows.clone().map(|r| r * row), part)?;
+    for matrix in variant.matrices() {
+        let mut pick_rows = |name: &str, row: usize, part: usize| {
+            let mut starts = rows.clone().map(|r| r * row);
+            pick(&matrix.name(name), &mut starts, part)
+        };
+        match variant.format() {
+            None => pick_rows("weights", sizes.cols, cols)?,
+            Some(format) => {
+                let bits = format.element().bits() as usize;
+                let (row, part) = ((sizes.cols * bits).div_ceil(8), (cols * bits).div_ceil(8));
+                pick_rows("codes", row, part)?;
+                let (row, part) = (
+                    format.blocks_per_row(sizes.cols),
+                    format.blocks_per_row(cols),
+                );
+                pick_rows("scales", row, part)?;
+            }
         }
-    }
-    if problem.tensors.contains_key("bias") {
-        pick("bias", &mut std::iter::once(rows.start), rows.len())?;
+        let bias = matrix.name("bias");
+        if problem.tensors.contains_key(&bias) {
+            pick(&bias, &mut std::iter::once(rows.start), rows.len())?;
+        }
     }
     if problem.tensors.contains_key("residual") {
         let first = tokens.start * dst_stride + rows.start;

@@ -2,7 +2,7 @@
 //!
 //! Sizes of a problem: rows and cols of W, tokens, src_stride and dst_stride in elements, parts
 //! that the chunks are split into, in_place = 1 where the residual is y itself. Tensors: codes, scales and tensor_scale of W as they lie in a packed tensor,
-//! or weights in bf16; src; bias and residual, if there are any. For operands of 8 bits also src_scales_stride, and
+//! or weights in bf16; src; bias and residual, if there are any. For SwiGLU these are of gate, and up_codes, up_scales and so on are of up. For operands of 8 bits also src_scales_stride, and
 //! src_scales and src_factor, which belong to src.
 
 mod bytes;
@@ -16,9 +16,20 @@ use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
 use crate::format::{BlockFormat, PackedTensor};
 use crate::fragment::{CHUNK, FragmentTensor, OperandType, WeightFormat};
 use crate::launch::{LaunchError, MatmulKernel};
-use crate::ptx::MatmulVariant;
+use crate::ptx::{MatmulOutput, MatmulVariant};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
+
+/// A matrix of W, by what its tensors begin with.
+#[derive(Clone, Copy, Debug)]
+struct Matrix(&'static str);
+
+impl Matrix {
+    /// The name of one of its tensors.
+    fn name(self, tensor: &str) -> String {
+        format!("{}{tensor}", self.0)
+    }
+}
 
 /// Sizes of a problem.
 #[derive(Clone, Copy, Debug)]
@@ -72,34 +83,52 @@ impl MatmulVariant {
         shape.tokens.unwrap_or(self.regime().tokens() as usize)
     }
 
-    /// W as it lies packed; `None` if it is bf16.
-    fn packed(&self, sizes: &Sizes, problem: &Problem) -> Result<Option<PackedTensor>, EntryError> {
+    /// The matrices that W is of.
+    const fn matrices(&self) -> &'static [Matrix] {
+        match self.output() {
+            MatmulOutput::Bf16 | MatmulOutput::F32 => &[Matrix("")],
+            MatmulOutput::Swiglu => &[Matrix(""), Matrix("up_")],
+        }
+    }
+
+    /// A matrix as it lies packed; `None` if it is bf16.
+    fn packed(
+        &self,
+        matrix: Matrix,
+        sizes: &Sizes,
+        problem: &Problem,
+    ) -> Result<Option<PackedTensor>, EntryError> {
         let Some(format) = self.format() else {
             return Ok(None);
         };
         let tensor_scale = match format.has_tensor_scale() {
-            true => problem.tensor("tensor_scale")?.values()[0],
+            true => problem.tensor(&matrix.name("tensor_scale"))?.values()[0],
             false => 1.0,
         };
         Ok(Some(PackedTensor::new(
             format,
             sizes.rows,
             sizes.cols,
-            problem.tensor("codes")?.to_bytes(),
-            problem.tensor("scales")?.to_bytes(),
+            problem.tensor(&matrix.name("codes"))?.to_bytes(),
+            problem.tensor(&matrix.name("scales"))?.to_bytes(),
             tensor_scale,
         )?))
     }
 
-    /// W in fragment order.
-    fn fragments(&self, sizes: &Sizes, problem: &Problem) -> Result<FragmentTensor, EntryError> {
-        match self.packed(sizes, problem)? {
+    /// A matrix in fragment order.
+    fn fragments(
+        &self,
+        matrix: Matrix,
+        sizes: &Sizes,
+        problem: &Problem,
+    ) -> Result<FragmentTensor, EntryError> {
+        match self.packed(matrix, sizes, problem)? {
             Some(packed) => Ok(FragmentTensor::of_operand(
                 &packed,
                 self.weights().operand(),
             )?),
             None => {
-                let bits = problem.tensor("weights")?.bits.iter();
+                let bits = problem.tensor(&matrix.name("weights"))?.bits.iter();
                 let bits: Vec<u16> = bits.map(|&bits| bits as u16).collect();
                 Ok(FragmentTensor::dense(&bits, sizes.rows, sizes.cols))
             }
@@ -164,7 +193,8 @@ impl Entry for MatmulVariant {
 
     fn elements(&self, problem: &Problem) -> u64 {
         let size = |name| problem.sizes.get(name).copied().unwrap_or(0);
-        size("rows").saturating_mul(size("cols"))
+        let matrices = self.matrices().len() as u64;
+        (matrices * size("rows")).saturating_mul(size("cols"))
     }
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
@@ -187,15 +217,17 @@ impl Entry for MatmulVariant {
     /// Weights, x and y once each.
     fn bytes(&self, shape: Shape) -> u64 {
         let Shape { rows, cols, .. } = shape;
-        let (codes, scales) = self.weights().bytes(rows, cols);
+        let matrices = self.matrices().len();
+        let (codes, scales) = self.weights().bytes(matrices * rows, cols);
         let tokens = self.tokens_of(shape);
         let x = cols * self.weights().operand().bits() as usize / 8
             + 4 * self.source_blocks(cols.div_ceil(CHUNK));
-        (codes + scales + tokens * (x + self.output().bytes() * rows)) as u64
+        (codes + scales + tokens * (x + self.output().float_type().bytes() * rows)) as u64
     }
 
     fn operations(&self, shape: Shape) -> u64 {
-        2 * (shape.rows * shape.cols * self.tokens_of(shape)) as u64
+        let matrices = self.matrices().len();
+        2 * (matrices * shape.rows * shape.cols * self.tokens_of(shape)) as u64
     }
 
     fn elements_per_pass(&self, shape: Shape) -> Option<f64> {

@@ -3,10 +3,11 @@
 //!
 //! What comes after a sum grows with it, so the ends of the range go through the same roundings.
 
-use super::{Sizes, bytes};
+use super::{Matrix, Sizes, bytes};
 use crate::format::{FloatType, PackedTensor, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::MatmulVariant;
+use crate::ptx::{MatmulOutput, MatmulVariant};
+use crate::reference;
 use crate::registry::sums::sum;
 use crate::registry::{
     ElementType, EntryError, Expectation, Expected, Problem, Range, Tensor, UNTOUCHED,
@@ -15,26 +16,75 @@ use crate::registry::{
 /// What y may be.
 pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Expected, EntryError> {
     let sizes = Sizes::of(problem)?;
-    let fragments = variant.fragments(&sizes, problem)?;
-    let packed = variant.packed(&sizes, problem)?;
+    let matrices = variant.matrices().iter();
+    let sums = matrices.map(|&matrix| sums(variant, problem, &sizes, matrix));
+    let sums: Vec<Vec<Ends>> = sums.collect::<Result<_, _>>()?;
+    let residual = problem.tensors.get("residual");
+    let output = variant.output().float_type();
+    let untouched = match (residual, sizes.is_in_place) {
+        (Some(residual), true) => residual.bits.clone(),
+        _ => {
+            let bits = u32::from_le_bytes([UNTOUCHED; 4]) >> (32 - 8 * output.bytes());
+            vec![bits; sizes.dst_len()]
+        }
+    };
+    let residual = residual.map(|tensor| tensor.values());
+    let mut ranges: Vec<Range> = untouched.into_iter().map(Range::Bits).collect();
+    for (index, &sum) in sums[0].iter().enumerate() {
+        let place = index / sizes.rows * sizes.dst_stride + index % sizes.rows;
+        let rounded = sum.map(|y| output.round(y));
+        let [low, high] = match (variant.output(), &residual) {
+            (MatmulOutput::Bf16, Some(residual)) => {
+                rounded.map(|y| output.round(residual[place] + y))
+            }
+            (MatmulOutput::Bf16 | MatmulOutput::F32, _) => rounded,
+            (MatmulOutput::Swiglu, _) => swiglu(rounded, sums[1][index].map(|y| output.round(y))),
+        };
+        ranges[place] = Range::Between(low, high);
+    }
+    let element = output.into();
+    let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
+    if sizes.parts > 1 {
+        let rows = sizes.rows * variant.matrices().len();
+        let arrivals = Tensor {
+            element: ElementType::U32,
+            bits: vec![0; variant.blocks(rows, sizes.tokens)],
+        };
+        expected.insert("arrivals", Expectation::Exactly(arrivals));
+    }
+    Ok(expected)
+}
+
+/// The least and the greatest that something may be.
+type Ends = [f32; 2];
+
+/// alpha times the sums of a matrix, and bias: [tokens, rows].
+fn sums(
+    variant: &MatmulVariant,
+    problem: &Problem,
+    sizes: &Sizes,
+    matrix: Matrix,
+) -> Result<Vec<Ends>, EntryError> {
+    let fragments = variant.fragments(matrix, sizes, problem)?;
+    let packed = variant.packed(matrix, sizes, problem)?;
     let weights: Vec<f64> = match (&packed, variant.weights()) {
         (Some(packed), WeightFormat::Packed(format)) => {
             operands(packed, format, pow2(fragments.excess))
         }
-        _ => problem
-            .tensor("weights")?
-            .values()
-            .into_iter()
-            .map(f64::from)
-            .collect(),
+        _ => {
+            let values = problem.tensor(&matrix.name("weights"))?.values();
+            values.into_iter().map(f64::from).collect()
+        }
     };
     let operand = variant.weights().operand();
+    // One for all tiles.
+    let alpha = fragments.alphas[0];
     // Blocks whose sums are scaled, and what y is multiplied by.
     let (block_size, alpha) = match (operand, variant.weights()) {
-        (OperandType::Bf16, _) | (_, WeightFormat::Dense) => (None, fragments.alpha),
+        (OperandType::Bf16, _) | (_, WeightFormat::Dense) => (None, alpha),
         (_, WeightFormat::Packed(format)) => {
             let factor = problem.tensor("src_factor")?.values()[0];
-            (Some(format.block_size()), fragments.alpha * factor)
+            (Some(format.block_size()), alpha * factor)
         }
     };
     let x: Vec<f64> = match block_size {
@@ -44,21 +94,12 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
         }
         Some(k) => bytes::source(operand, problem, k, sizes.src_stride)?,
     };
-    let vector = |name| problem.tensors.get(name).map(|tensor| tensor.values());
-    let (bias, residual) = (vector("bias"), vector("residual"));
-    let output = variant.output();
-    let untouched = match (problem.tensors.get("residual"), sizes.is_in_place) {
-        (Some(residual), true) => residual.bits.clone(),
-        _ => {
-            let bits = u32::from_le_bytes([UNTOUCHED; 4]) >> (32 - 8 * output.bytes());
-            vec![bits; sizes.dst_len()]
-        }
-    };
-    let mut ranges: Vec<Range> = untouched.into_iter().map(Range::Bits).collect();
+    let bias = problem.tensors.get(&matrix.name("bias"));
+    let bias = bias.map(|tensor| tensor.values());
+    let mut ends = Vec::with_capacity(sizes.tokens * sizes.rows);
     for token in 0..sizes.tokens {
         let x = &x[token * sizes.src_stride..][..sizes.cols];
         for row in 0..sizes.rows {
-            let place = token * sizes.dst_stride + row;
             let w = &weights[row * sizes.cols..][..sizes.cols];
             let products: Vec<f64> = w.iter().zip(x).map(|(w, x)| w * x).collect();
             // One for each product and each step of 16, one a warp or part, and scales applied to sums.
@@ -72,28 +113,26 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
                     (exact, error + cut * (1.0 + additions as f64 * pow2(-23)))
                 }
             };
-            let (low, high) = (exact - error, exact + error);
-            let finish = |sum: f64| {
-                let y = sum as f32 * alpha + bias.as_ref().map_or(-0.0, |b| b[row]);
-                match (output, &residual) {
-                    (FloatType::F32, _) => y,
-                    (_, None) => output.round(y),
-                    (_, Some(residual)) => output.round(residual[place] + output.round(y)),
-                }
-            };
-            ranges[place] = Range::Between(finish(low), finish(high));
+            let bias = bias.as_ref().map_or(-0.0, |bias| bias[row]);
+            ends.push([exact - error, exact + error].map(|sum| sum as f32 * alpha + bias));
         }
     }
-    let element = output.into();
-    let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
-    if sizes.parts > 1 {
-        let arrivals = Tensor {
-            element: ElementType::U32,
-            bits: vec![0; variant.blocks(sizes.rows, sizes.tokens)],
-        };
-        expected.insert("arrivals", Expectation::Exactly(arrivals));
-    }
-    Ok(expected)
+    Ok(ends)
+}
+
+/// Where silu is least, in bf16: it falls up to there and rises from there on.
+const SILU_LEAST: f32 = -1.28125;
+
+/// What `silu(gate) * up` may be.
+fn swiglu([gate_low, gate_high]: Ends, [up_low, up_high]: Ends) -> Ends {
+    let least = SILU_LEAST.clamp(gate_low.min(gate_high), gate_high);
+    let gates = [gate_low, least, gate_high];
+    let corners = gates
+        .iter()
+        .flat_map(|&gate| reference::swiglu(&[gate, gate], &[up_low, up_high]));
+    corners.fold([f32::INFINITY, f32::NEG_INFINITY], |[low, high], y| {
+        [low.min(y), high.max(y)]
+    })
 }
 
 /// The operands of the tensor core times the scales that are applied to sums: elements times scales, over
@@ -120,4 +159,25 @@ fn operands(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f6
         }
     }
     operands
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn silu_falls_and_then_rises() {
+        let finite = |bits: u16| f32::from_bits(u32::from(bits) << 16);
+        let mut values: Vec<f32> = (0..=u16::MAX)
+            .map(finite)
+            .filter(|x| x.is_finite())
+            .collect();
+        values.sort_by(f32::total_cmp);
+        let silu: Vec<f32> = reference::swiglu(&values, &vec![1.0; values.len()]);
+        let least = values.iter().position(|&x| x == SILU_LEAST);
+        let (falls, rises) = silu.split_at(least.expect("a bf16"));
+        assert!(falls.is_sorted_by(|a, b| a >= b));
+        assert!(rises.is_sorted());
+        assert!(falls.last() >= rises.first());
+    }
 }

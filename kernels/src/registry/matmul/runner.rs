@@ -1,10 +1,11 @@
 //! Running a matmul kernel on a problem.
 
 use super::Sizes;
+use crate::fragment::TILE;
 use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, SourceScales, Split, Weights};
 use crate::ptx::MatmulVariant;
 use crate::registry::task::{Image, download};
-use crate::registry::{ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task};
+use crate::registry::{ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task, Tensor};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// A matmul kernel on a device.
@@ -17,13 +18,19 @@ pub(super) struct MatmulRunner {
 impl Runner for MatmulRunner {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let sizes = Sizes::of(problem)?;
-        let fragments = self.variant.fragments(&sizes, problem)?;
+        let matrices = self.variant.matrices().iter();
+        let fragments = matrices.map(|&matrix| self.variant.fragments(matrix, &sizes, problem));
+        let fragments = fragments.collect::<Result<Vec<_>, _>>()?;
+        let fragments = match fragments.as_slice() {
+            [gate, up] => gate.in_turns(up),
+            whole => whole[0].clone(),
+        };
         let given = |name| -> Result<Option<Image>, EntryError> {
             let is_there = problem.tensors.contains_key(name);
             Ok(is_there.then(|| Image::of(problem, name)).transpose()?)
         };
         let src = Image::of(problem, "src")?;
-        let (bias, residual) = (given("bias")?, given("residual")?);
+        let (bias, residual) = (self.bias(problem)?, given("residual")?);
         let src_scales = match given("src_scales")? {
             None => None,
             Some(scales) => {
@@ -32,7 +39,7 @@ impl Runner for MatmulRunner {
             }
         };
         let is_in_place = sizes.is_in_place && residual.is_some();
-        let output = ElementType::from(self.variant.output());
+        let output = ElementType::from(self.variant.output().float_type());
         let (dst, residual) = match residual {
             Some(residual) if is_in_place => (residual, None),
             residual => {
@@ -40,7 +47,7 @@ impl Runner for MatmulRunner {
                 (dst, residual)
             }
         };
-        let blocks = self.variant.blocks(sizes.rows, sizes.tokens);
+        let blocks = self.variant.blocks(fragments.rows, sizes.tokens);
         let sums = blocks * sizes.parts * self.variant.sums_bytes();
         let split = (sizes.parts > 1).then(|| {
             let arrivals = Image::new("arrivals", vec![0; 4 * blocks]);
@@ -72,6 +79,25 @@ impl Runner for MatmulRunner {
                 split: split.transpose()?,
             })
         }))
+    }
+}
+
+impl MatmulRunner {
+    /// The bias as rows of W are: those of two matrices 16 by 16 in turns.
+    fn bias(&self, problem: &Problem) -> Result<Option<Image>, EntryError> {
+        let matrices = self.variant.matrices().iter();
+        let tensors = matrices.filter_map(|matrix| problem.tensors.get(&matrix.name("bias")));
+        let tensors: Vec<&Tensor> = tensors.collect();
+        Ok(match tensors.as_slice() {
+            [] => None,
+            [whole] => Some(Image::new("bias", whole.to_bytes())),
+            [gate, up, ..] => {
+                let tiles = gate.bits.chunks(TILE).zip(up.bits.chunks(TILE));
+                let bits = tiles.flat_map(|(gate, up)| [gate, up].concat()).collect();
+                let element = gate.element;
+                Some(Image::new("bias", Tensor { element, bits }.to_bytes()))
+            }
+        })
     }
 }
 

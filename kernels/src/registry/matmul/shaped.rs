@@ -21,7 +21,9 @@ pub(super) fn problem_of(
     let Shape { rows, cols, .. } = shape.check()?;
     let tokens = variant.tokens_of(shape);
     check_elements("tokens", tokens, rows)?;
-    let parts = SplitLimits::new(thread_blocks).matmul(variant, [rows, cols], tokens);
+    let matrices = variant.matrices();
+    let shape = [matrices.len() * rows, cols];
+    let parts = SplitLimits::new(thread_blocks).matmul(variant, shape, tokens);
     let src_stride = cols.next_multiple_of(CHUNK);
     let read_tokens = src_len(variant, tokens, src_stride, cols) / src_stride;
     let src = Typical::draw(rng, read_tokens, cols);
@@ -38,7 +40,6 @@ pub(super) fn problem_of(
         ],
         [],
     );
-    let weights = Typical::draw(rng, rows, cols);
     if operand != OperandType::Bf16 {
         let stride = read_tokens as u64;
         problem.sizes.insert("src_scales_stride".to_owned(), stride);
@@ -53,15 +54,19 @@ pub(super) fn problem_of(
         insert("src_scales", Tensor::of_values(&scales, FloatType::F32));
         insert("src_factor", Tensor::of_values(&[1.0], FloatType::F32));
     }
-    let Some(format) = variant.format() else {
-        insert("weights", weights.dense(FloatType::Bf16, cols));
-        return Ok(problem);
-    };
-    let packed = weights.packed(&format, FloatType::Bf16)?;
-    insert("codes", packed.packed_codes());
-    insert("scales", packed.scales());
-    if format.has_tensor_scale() {
-        insert("tensor_scale", packed.tensor_scale());
+    for matrix in matrices {
+        let weights = Typical::draw(rng, rows, cols);
+        let mut insert = |name, tensor| insert(&matrix.name(name), tensor);
+        let Some(format) = variant.format() else {
+            insert("weights", weights.dense(FloatType::Bf16, cols));
+            continue;
+        };
+        let packed = weights.packed(&format, FloatType::Bf16)?;
+        insert("codes", packed.packed_codes());
+        insert("scales", packed.scales());
+        if format.has_tensor_scale() {
+            insert("tensor_scale", packed.tensor_scale());
+        }
     }
     Ok(problem)
 }

@@ -1,6 +1,6 @@
 //! The shuffle kernels as entries.
 //!
-//! Sizes of a problem: rows, cols, src_stride in bytes, of codes; format, which of those that the kernel is for. Tensors: src,
+//! Sizes of a problem: rows, cols, src_stride in bytes, of codes; skip, tiles of others after each; format, which of those that the kernel is for. Tensors: src,
 //! codes or scales. What is written counts only where there is no fault, as for its user.
 
 mod runner;
@@ -15,7 +15,7 @@ use crate::format::{
     BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
 };
 use crate::fragment::bits::StoredBits;
-use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, WeightFormat};
+use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, TILE, WeightFormat};
 use crate::launch::{LaunchError, ShuffleFault, ShuffleKernel};
 use crate::ptx::{MatmulVariant, ShuffleVariant};
 use mxlab_harness::device::Device;
@@ -50,11 +50,14 @@ impl ShuffleVariant {
             })
     }
 
-    /// Bytes that it writes, or would if it wrote any.
-    fn dst_bytes(&self, problem: &Problem) -> Result<usize, ProblemError> {
-        let format = self.format(problem)?;
-        let (codes, scales) = format.bytes(problem.size("rows")?, problem.size("cols")?);
-        Ok(if self.is_codes() { codes } else { scales })
+    /// Bytes of the tiles that it writes, or would if it wrote any, and of one of them.
+    fn dst_bytes(&self, problem: &Problem) -> Result<[usize; 2], ProblemError> {
+        let (format, rows) = (self.format(problem)?, problem.size("rows")?);
+        let (codes, scales) = format.bytes(rows, problem.size("cols")?);
+        let bytes = if self.is_codes() { codes } else { scales };
+        let tiles = rows.div_ceil(TILE);
+        let tile = bytes / tiles;
+        Ok([bytes + (tiles - 1) * problem.size("skip")? * tile, tile])
     }
 
     const fn is_codes(&self) -> bool {
@@ -177,6 +180,7 @@ impl Entry for ShuffleVariant {
                 ("rows", rows),
                 ("cols", cols),
                 ("src_stride", stride),
+                ("skip", [0, 0, 1, 2][rng.random_range(0..4)]),
                 ("format", index),
             ],
             [("src", src)],
@@ -208,6 +212,7 @@ impl Entry for ShuffleVariant {
                 ("rows", rows),
                 ("cols", cols),
                 ("src_stride", src_stride),
+                ("skip", 0),
                 ("format", 0),
             ],
             [("src", src)],
@@ -229,11 +234,18 @@ impl Entry for ShuffleVariant {
             .copied()
             .max()
             .unwrap_or(0);
-        let dst = match (self, fragments) {
-            (_, Err(_)) => vec![UNTOUCHED; self.dst_bytes(problem)?],
-            (Self::Scales(_), Ok(tensor)) => tensor.scales,
-            (_, Ok(tensor)) => tensor.codes,
-        };
+        let [bytes, tile] = self.dst_bytes(problem)?;
+        let mut dst = vec![UNTOUCHED; bytes];
+        if let Ok(tensor) = fragments {
+            let written = match self {
+                Self::Scales(_) => tensor.scales,
+                Self::Codes(..) | Self::Scan(_) => tensor.codes,
+            };
+            let places = dst.chunks_mut(tile).step_by(problem.size("skip")? + 1);
+            for (place, written) in places.zip(written.chunks(tile)) {
+                place.copy_from_slice(written);
+            }
+        }
         let fault = fault.unwrap_or(ShuffleFault::NONE);
         Ok(exactly(outputs(self, dst, fault, largest)))
     }

@@ -19,7 +19,9 @@ impl Runner for ShuffleRunner {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
         let (format, src_stride) = (self.variant.format(problem)?, problem.size("src_stride")?);
-        let dst = Image::untouched("dst", self.variant.dst_bytes(problem)?);
+        let [dst_bytes, _] = self.variant.dst_bytes(problem)?;
+        let skip = problem.size("skip")?;
+        let dst = Image::untouched("dst", dst_bytes);
         // That of all scales, which a scan finds.
         let scales = problem.tensor("src")?.bits.iter().copied();
         let largest = match self.variant {
@@ -35,6 +37,7 @@ impl Runner for ShuffleRunner {
                 rows,
                 cols,
                 src_stride,
+                skip,
                 src: src.upload(&self.device)?,
                 dst: dst.upload(&self.device)?,
                 fault: self.device.upload("fault", &[ShuffleFault::NONE.0])?,
@@ -52,6 +55,7 @@ struct ShuffleTask {
     rows: usize,
     cols: usize,
     src_stride: usize,
+    skip: usize,
     src: Buffer,
     dst: Buffer,
     fault: Buffer,
@@ -67,6 +71,7 @@ impl Task for ShuffleTask {
             src: Slice::whole(&self.src),
             src_stride: self.src_stride,
             dst: Some(Slice::whole(&self.dst)),
+            skip: self.skip,
             fault: Some(Slice::whole(&self.fault)),
             largest: Some(Slice::whole(&self.largest)),
         };

@@ -1,5 +1,7 @@
 //! The operations of the forward pass, parallel over rows, sequences or panels.
 
+use std::convert::Infallible;
+
 use candle_core::{Device, Shape, Storage, Tensor};
 use mxlab_kernels::cpu::Matmul;
 use mxlab_kernels::format::BlockFormat;
@@ -19,6 +21,7 @@ const ROWS_PER_TASK: usize = 32;
 impl Backend for Cpu {
     type Activation = Tensor;
     type Matrix = Matrix;
+    type Stack = Infallible;
     type Vector = Vec<f32>;
     type Cache = Cache;
     type Error = LlamaError;
@@ -82,6 +85,25 @@ impl Backend for Cpu {
             })?,
         }
         tensor(out, (tokens, outputs))
+    }
+
+    fn linear_stack<const N: usize>(
+        &self,
+        _: &Tensor,
+        stack: &Infallible,
+    ) -> Result<[Tensor; N], LlamaError> {
+        match *stack {}
+    }
+
+    fn linear_swiglu(
+        &self,
+        _: &Tensor,
+        stack: &Infallible,
+        _: &Batch,
+        _: Option<&BlockFormat>,
+        _: impl Fn(usize) -> String,
+    ) -> Result<Tensor, LlamaError> {
+        match *stack {}
     }
 
     fn attend(

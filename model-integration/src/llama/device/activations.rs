@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::HashMap;
+use std::ops::Range;
 use std::rc::Rc;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError};
@@ -78,21 +79,39 @@ impl Pool {
             }
         };
         Ok(Activation {
-            buffer: Some(buffer),
-            free: self.free.clone(),
+            held: Rc::new(Held {
+                buffer: Some(buffer),
+                free: self.free.clone(),
+                width,
+            }),
             rows,
-            width,
+            features: 0..cols,
         })
     }
 }
 
-/// bf16 [rows, cols]; its buffer goes back to the pool with it.
-pub struct Activation {
+/// A buffer that goes back to its pool.
+struct Held {
     /// There until it is dropped.
     buffer: Option<Buffer>,
     free: Rc<RefCell<HashMap<Width, Vec<Buffer>>>>,
-    rows: usize,
     width: Width,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(buffer) = self.buffer.take() {
+            let mut free = self.free.borrow_mut();
+            free.entry(self.width).or_default().push(buffer);
+        }
+    }
+}
+
+/// bf16 [rows, cols], all features of a buffer or some of them; the buffer goes back to the pool with the last of them.
+pub struct Activation {
+    held: Rc<Held>,
+    rows: usize,
+    features: Range<usize>,
 }
 
 impl Activation {
@@ -102,31 +121,33 @@ impl Activation {
     }
 
     /// Features.
-    pub const fn cols(&self) -> usize {
-        self.width.0
+    pub fn cols(&self) -> usize {
+        self.features.len()
     }
 
     pub(super) fn slice(&self) -> Slice<'_> {
-        let buffer = self.buffer.as_ref();
+        let buffer = self.held.buffer.as_ref();
         Slice {
             buffer: buffer.unwrap_or_else(|| unreachable!("there until dropped")),
-            offset: 0,
+            offset: 2 * self.features.start,
         }
     }
 
     pub(super) fn dense(&self) -> Dense<'_> {
+        let (cols, _) = self.held.width;
         Dense {
             first: self.slice(),
-            stride: stride(self.cols()),
+            stride: stride(cols),
         }
     }
-}
 
-impl Drop for Activation {
-    fn drop(&mut self) {
-        if let Some(buffer) = self.buffer.take() {
-            let mut free = self.free.borrow_mut();
-            free.entry(self.width).or_default().push(buffer);
+    /// Some of its features.
+    pub(super) fn part(&self, features: Range<usize>) -> Self {
+        let first = self.features.start;
+        Self {
+            held: self.held.clone(),
+            rows: self.rows,
+            features: first + features.start..first + features.end,
         }
     }
 }

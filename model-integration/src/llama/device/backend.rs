@@ -4,22 +4,23 @@ use std::cell::Cell;
 
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::fragment::TILE;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::launch::{
     AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError,
-    MatmulOperands, RowFactor, RowOperands, Slice, Split,
+    MatmulOperands, RowFactor, RowOperands, Slice, Split, Weights,
 };
 use mxlab_kernels::ptx::{
-    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulVariant, RowOperation,
-    RowVariant,
+    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput, MatmulVariant,
+    RowOperation, RowVariant,
 };
 
 use super::activations::{Activation, Pool};
 use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
-use super::{DeviceCache, DeviceMatrix};
+use super::{DeviceCache, DeviceMatrix, DeviceStack};
 use crate::llama::error::check_finite;
 use crate::llama::{Attention, Backend, Batch, LlamaError, RopeTable};
 
@@ -140,6 +141,55 @@ impl DeviceBackend {
         Ok(dst)
     }
 
+    /// `x weights^T`, and what becomes of it.
+    fn product(
+        &self,
+        x: &Activation,
+        weights: &Weights,
+        output: MatmulOutput,
+        bias: Option<&Buffer>,
+        residual: Option<&Activation>,
+    ) -> Result<Activation, LlamaError> {
+        let tokens = x.rows();
+        let max_shared = self.device.properties().max_shared;
+        let variant = MatmulVariant::for_tokens(*weights.format(), tokens, output, max_shared);
+        let shape = [weights.rows(), weights.cols()];
+        let parts = self.limits.split.matmul(&variant, shape, tokens);
+        let features = weights.rows() / output.rows_of_feature();
+        let dst = self.pool.take(tokens, features)?;
+        let operands = MatmulOperands {
+            weights,
+            tokens,
+            src: x.dense(),
+            src_scales: None,
+            dst: dst.dense(),
+            bias: bias.map(whole),
+            residual: residual.map(Activation::slice),
+            split: self.split(parts),
+        };
+        let kernel = self.kernels.matmul(variant)?;
+        kernel.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+
+    /// Fails at the first product with gate or up that is not finite: they never are in memory otherwise.
+    fn watch_gate_up(
+        &self,
+        x: &Activation,
+        stack: &DeviceStack,
+        name: impl Fn(usize) -> String,
+    ) -> Result<(), LlamaError> {
+        let bias = stack.bias.as_ref();
+        let both = self.product(x, &stack.weights, MatmulOutput::Bf16, bias, None)?;
+        let (values, parts) = (self.values(&both)?, stack.rows.len());
+        for (part, &rows) in stack.rows.iter().enumerate() {
+            let tiles = values.chunks(TILE).skip(part).step_by(parts);
+            let values: Vec<f32> = tiles.flatten().copied().collect();
+            check_finite(&values, rows, || name(part))?;
+        }
+        Ok(())
+    }
+
     /// Rotates queries, or rotates, quantises and appends keys or values.
     fn place_heads(
         &self,
@@ -180,10 +230,11 @@ impl DeviceBackend {
     pub fn values(&self, x: &Activation) -> Result<Vec<f32>, LlamaError> {
         self.stream.synchronize()?;
         let Dense { first, stride } = x.dense();
+        let Slice { buffer, offset } = first;
         let mut values = Vec::with_capacity(x.rows() * x.cols());
         let mut row = vec![0u16; x.cols()];
         for index in 0..x.rows() {
-            first.buffer.read(2 * index * stride, &mut row)?;
+            buffer.read(offset + 2 * index * stride, &mut row)?;
             values.extend(row.iter().map(|&bits| bf16::from_bits(bits).to_f32()));
         }
         Ok(values)
@@ -227,6 +278,7 @@ impl DeviceBackend {
 impl Backend for DeviceBackend {
     type Activation = Activation;
     type Matrix = DeviceMatrix;
+    type Stack = DeviceStack;
     type Vector = DeviceVector;
     type Cache = DeviceCache;
     type Error = LlamaError;
@@ -275,26 +327,43 @@ impl Backend for DeviceBackend {
         residual: Option<&Activation>,
     ) -> Result<Activation, LlamaError> {
         let weights = weight.weights.as_ref().ok_or(LlamaError::Layout)?;
-        let tokens = x.rows();
-        let max_shared = self.device.properties().max_shared;
-        let variant =
-            MatmulVariant::for_tokens(*weights.format(), tokens, FloatType::Bf16, max_shared);
-        let shape = [weight.rows, weight.cols];
-        let parts = self.limits.split.matmul(&variant, shape, tokens);
-        let dst = self.pool.take(tokens, weight.rows)?;
-        let operands = MatmulOperands {
-            weights,
-            tokens,
-            src: x.dense(),
-            src_scales: None,
-            dst: dst.dense(),
-            bias: bias.map(whole),
-            residual: residual.map(Activation::slice),
-            split: self.split(parts),
-        };
-        let kernel = self.kernels.matmul(variant)?;
-        kernel.launch(&self.stream, &operands)?;
-        Ok(dst)
+        self.product(x, weights, MatmulOutput::Bf16, bias, residual)
+    }
+
+    fn linear_stack<const N: usize>(
+        &self,
+        x: &Activation,
+        stack: &DeviceStack,
+    ) -> Result<[Activation; N], LlamaError> {
+        let bias = stack.bias.as_ref();
+        let outputs = self.product(x, &stack.weights, MatmulOutput::Bf16, bias, None)?;
+        let mut first = 0;
+        let parts = stack.rows.iter().map(|rows| {
+            let features = first..first + rows;
+            first = features.end;
+            outputs.part(features)
+        });
+        let parts: Vec<Activation> = parts.collect();
+        parts.try_into().map_err(|_| LlamaError::Layout)
+    }
+
+    fn linear_swiglu(
+        &self,
+        x: &Activation,
+        stack: &DeviceStack,
+        batch: &Batch,
+        format: Option<&BlockFormat>,
+        name: impl Fn(usize) -> String,
+    ) -> Result<Activation, LlamaError> {
+        if self.watches.get() {
+            self.watch_gate_up(x, stack, name)?;
+        }
+        let bias = stack.bias.as_ref();
+        let inner = self.product(x, &stack.weights, MatmulOutput::Swiglu, bias, None)?;
+        match format {
+            None => Ok(inner),
+            Some(_) => self.make_rows(RowOperation::Copy, &inner, RowFactor::One, batch, format),
+        }
     }
 
     fn attend(

@@ -1,10 +1,10 @@
 //! Weights on a device: in fragment order for products, row after row for looking up.
 
 use half::bf16;
-use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_harness::device::{Buffer, Device, DeviceError, Stream};
 use mxlab_kernels::format::{BlockFormat, FloatType};
-use mxlab_kernels::fragment::{FragmentError, FragmentFormat, WeightFormat};
-use mxlab_kernels::launch::{Dense, PackedOperand, ShuffleError, Slice, Weights};
+use mxlab_kernels::fragment::{FragmentError, FragmentFormat, TILE, WeightFormat};
+use mxlab_kernels::launch::{Dense, PackedOperand, ShuffleError, Slice, Stack, Tiles, Weights};
 
 use super::kernels::Kernels;
 use super::plan::Storage;
@@ -41,10 +41,99 @@ pub(super) fn bytes(
             let format = format.map(FragmentFormat::new).transpose()?;
             let format = format.map_or(WeightFormat::Dense, WeightFormat::Packed);
             let (codes, scales) = format.bytes(rows, cols);
-            codes + scales
+            codes + scales + 4 * rows.div_ceil(TILE)
         }
     };
     Ok(table + weights)
+}
+
+/// What puts tensors on a device.
+pub(super) struct Loader<'a> {
+    pub device: &'a Device,
+    pub stream: &'a Stream,
+    pub kernels: &'a Kernels,
+    /// How what has a format is kept.
+    pub storage: Storage,
+}
+
+impl Loader<'_> {
+    /// A copy of a tensor in bf16, row after row.
+    ///
+    /// # Errors
+    /// If there is no room.
+    pub fn table(&self, view: &TensorView) -> Result<Buffer, DeviceError> {
+        let (rows, cols) = (view.shape()[0], view.shape()[1]);
+        match view.dtype() {
+            FloatType::Bf16 => self.device.upload(view.name(), view.bytes()),
+            FloatType::F32 | FloatType::F16 => {
+                let table = self.device.allocate(view.name(), 2 * rows * cols)?;
+                let mut row = vec![0.0; cols];
+                for index in 0..rows {
+                    view.read_f32(index * cols..(index + 1) * cols, &mut row);
+                    let bits: Vec<u16> = row.iter().map(|&x| bf16::from_f32(x).to_bits()).collect();
+                    table.write(2 * index * cols, &bits)?;
+                }
+                Ok(table)
+            }
+        }
+    }
+
+    /// Room in fragment order for matrices of a format that have [rows, cols] together.
+    ///
+    /// # Errors
+    /// If no kernel takes the format, or there is no room.
+    pub fn stack(
+        &self,
+        name: &str,
+        shape: [usize; 2],
+        format: Option<&BlockFormat>,
+    ) -> Result<Stack, ShuffleError> {
+        let shuffle = self.kernels.shuffle(self.storage.keeps(format.copied()))?;
+        Ok(shuffle.stack(name, shape)?)
+    }
+
+    /// Packs a tensor, of which `table` is a copy, if it has a format, and brings it into fragment order in
+    /// tiles of a stack. Of a tensor that is not kept packed, the copy becomes what its codes stand for.
+    ///
+    /// # Errors
+    /// If no kernel takes the format, or there is no room.
+    pub fn put(
+        &self,
+        stack: &mut Stack,
+        tiles: Tiles,
+        table: &Buffer,
+        view: &TensorView,
+        format: Option<&BlockFormat>,
+    ) -> Result<(), ShuffleError> {
+        let (rows, cols) = (view.shape()[0], view.shape()[1]);
+        let (stream, kernels) = (self.stream, self.kernels);
+        let src = Dense {
+            first: Slice::whole(table),
+            stride: cols,
+        };
+        let dense = |stack: &mut Stack| {
+            let shuffle = kernels.shuffle(None)?;
+            shuffle.put_dense(stream, stack, tiles, [rows, cols], src)
+        };
+        let Some(&format) = format else {
+            return dense(stack);
+        };
+        let packer = kernels.packer(format)?;
+        let packed = packer.pack(stream, src, [rows, cols])?;
+        if self.storage == Storage::Fake {
+            packer.unpack(stream, &packed, src, [rows, cols])?;
+            return dense(stack);
+        }
+        let operand = PackedOperand {
+            rows,
+            cols,
+            codes: Slice::whole(&packed.codes),
+            scales: Slice::whole(&packed.scales),
+            tensor_scale: Some(Slice::whole(&packed.tensor_scale)),
+        };
+        let shuffle = kernels.shuffle(Some(format))?;
+        shuffle.put_packed(stream, stack, tiles, &operand)
+    }
 }
 
 impl DeviceMatrix {
@@ -54,66 +143,23 @@ impl DeviceMatrix {
     /// # Errors
     /// If no kernel takes the format, or there is no room.
     pub(super) fn load(
-        device: &Device,
-        stream: &Stream,
-        kernels: &Kernels,
+        loader: &Loader,
         view: &TensorView,
         role: Role,
-        format: Option<(&BlockFormat, Storage)>,
+        format: Option<&BlockFormat>,
     ) -> Result<Self, LlamaError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
-        let name = view.name();
-        let table = match view.dtype() {
-            FloatType::Bf16 => device.upload(name, view.bytes())?,
-            FloatType::F32 | FloatType::F16 => {
-                let table = device.allocate(name, 2 * rows * cols)?;
-                let mut row = vec![0.0; cols];
-                for index in 0..rows {
-                    view.read_f32(index * cols..(index + 1) * cols, &mut row);
-                    let bits: Vec<u16> = row.iter().map(|&x| bf16::from_f32(x).to_bits()).collect();
-                    table.write(2 * index * cols, &bits)?;
-                }
-                table
-            }
-        };
-        let src = Dense {
-            first: Slice {
-                buffer: &table,
-                offset: 0,
-            },
-            stride: cols,
-        };
+        let table = loader.table(view)?;
         let order = || -> Result<Weights, ShuffleError> {
-            let dense = || {
-                kernels
-                    .shuffle(None)?
-                    .dense(stream, name, [rows, cols], src)
-            };
-            let Some((format, storage)) = format else {
-                return dense();
-            };
-            let packer = kernels.packer(*format)?;
-            let packed = packer.pack(stream, src, [rows, cols])?;
-            if storage == Storage::Fake {
-                packer.unpack(stream, &packed, src, [rows, cols])?;
-                return dense();
-            }
-            let shuffle = kernels.shuffle(Some(*format))?;
-            let whole = |buffer| Slice { buffer, offset: 0 };
-            let operand = PackedOperand {
-                rows,
-                cols,
-                codes: whole(&packed.codes),
-                scales: whole(&packed.scales),
-                tensor_scale: Some(whole(&packed.tensor_scale)),
-            };
-            shuffle.packed(stream, name, &operand)
+            let mut stack = loader.stack(view.name(), [rows, cols], format)?;
+            loader.put(&mut stack, Tiles::ALL, &table, view, format)?;
+            Ok(stack.weights(loader.device)?)
         };
         let weights = match role {
             Role::Embedding => None,
             Role::EmbeddingAndHead | Role::Product => {
                 Some(order().map_err(|error| LlamaError::Weight {
-                    tensor: name.to_owned(),
+                    tensor: view.name().to_owned(),
                     error,
                 })?)
             }

@@ -15,6 +15,7 @@ mod kernels;
 mod matrix;
 pub mod plan;
 mod results;
+mod stack;
 mod staging;
 mod store;
 
@@ -23,3 +24,4 @@ pub use backend::{DeviceBackend, DeviceVector};
 pub use cache::DeviceCache;
 pub use engine::{DeviceEngine, Loaded};
 pub use matrix::DeviceMatrix;
+pub use stack::DeviceStack;

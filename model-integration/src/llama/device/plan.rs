@@ -4,11 +4,12 @@ use mxlab_harness::device::Properties;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
 
+use super::stack::is_stacked;
 use super::{activations, cache, matrix, staging::Staging};
 use crate::checkpoint::LlamaConfig;
 use crate::config::{Projection, QuantConfig};
 use crate::llama::LlamaError;
-use crate::llama::load::{Role, place};
+use crate::llama::load::{GATE_UP, QKV, Role, place, shared_formats};
 use mxlab_kernels::launch::{ShuffleError, SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.
@@ -98,6 +99,8 @@ impl Plan {
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
         let head_dim = model.head_dim;
         let mut position = 0;
+        // Of all layers, whether some have products together, and some apart.
+        let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
         for layer in 0..model.num_hidden_layers {
             weights += 2 * vector(hidden);
             for projection in Projection::ALL {
@@ -107,6 +110,14 @@ impl Plan {
                 weights += matrix(&name, shape, Role::Product, storage.keeps(format.as_ref()))?;
                 weights += if has_bias { vector(shape[0]) } else { 0 };
             }
+            let is_together = |projections: &[Projection]| {
+                let rows = projections
+                    .iter()
+                    .map(|&projection| place(projection, model).1[0]);
+                shared_formats(config, layer, projections).is_some() && is_stacked(rows)
+            };
+            qkv[usize::from(is_together(&QKV))] = true;
+            gate_up[usize::from(is_together(&GATE_UP))] = true;
             let (keys, values) = config.for_kv(layer);
             for format in [keys, values] {
                 let bytes =
@@ -118,12 +129,16 @@ impl Plan {
         // The most that are there at once, of each number of features: a norm and what it is
         // made of, beside queries, keys, values, gates, and what follows from them.
         let (query, rotated) = (heads * head_dim, heads * head_dim.next_multiple_of(RUN));
+        let key = kv_heads * head_dim;
+        let [apart, together] = qkv.map(usize::from);
+        let [gates_apart, _] = gate_up.map(usize::from);
         let widths = [
             (hidden, 4),
-            (query, 3),
+            (query, 2 + apart),
             (rotated, 1),
-            (kv_heads * head_dim, 2),
-            (model.intermediate_size, 3),
+            (key, 2 * apart),
+            (query + 2 * key, together),
+            (model.intermediate_size, 2 + gates_apart),
             (model.vocab_size, 1),
         ];
         let buffers = widths.iter();

@@ -4,10 +4,22 @@ use half::bf16;
 use mxlab_harness::device::Buffer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
-use super::{DeviceBackend, DeviceMatrix};
+use super::matrix::Loader;
+use super::{DeviceBackend, DeviceMatrix, DeviceStack};
 use crate::checkpoint::TensorView;
 use crate::llama::LlamaError;
-use crate::llama::load::{Role, Store};
+use crate::llama::load::{Arrangement, Member, Role, Store};
+
+impl DeviceBackend {
+    const fn loader(&self) -> Loader<'_> {
+        Loader {
+            device: &self.device,
+            stream: &self.stream,
+            kernels: &self.kernels,
+            storage: self.storage,
+        }
+    }
+}
 
 impl Store for DeviceBackend {
     fn dtype(&self) -> FloatType {
@@ -20,14 +32,16 @@ impl Store for DeviceBackend {
         role: Role,
         format: Option<&BlockFormat>,
     ) -> Result<DeviceMatrix, LlamaError> {
-        DeviceMatrix::load(
-            &self.device,
-            &self.stream,
-            &self.kernels,
-            view,
-            role,
-            format.map(|format| (format, self.storage)),
-        )
+        DeviceMatrix::load(&self.loader(), view, role, format)
+    }
+
+    fn stack(
+        &self,
+        members: Vec<Member>,
+        arrangement: Arrangement,
+        format: Option<&BlockFormat>,
+    ) -> Result<Option<DeviceStack>, LlamaError> {
+        DeviceStack::load(&self.loader(), members, arrangement, format)
     }
 
     fn vector(&self, name: &str, values: Vec<f32>) -> Result<Buffer, LlamaError> {

@@ -1,0 +1,103 @@
+//! Matrices that share an input as one, in fragment order.
+
+use half::bf16;
+use mxlab_harness::device::Buffer;
+use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::fragment::TILE;
+use mxlab_kernels::launch::{Tiles, Weights};
+
+use super::matrix::Loader;
+use crate::checkpoint::TensorView;
+use crate::llama::LlamaError;
+use crate::llama::load::{Arrangement, Member};
+
+/// Weights of several matrices, whose products with one input are one.
+pub struct DeviceStack {
+    pub(super) weights: Weights,
+    /// As rows of the weights are.
+    pub(super) bias: Option<Buffer>,
+    /// Rows of each matrix.
+    pub(super) rows: Vec<usize>,
+}
+
+/// Whether matrices with so many rows are stacked: if their tiles are whole.
+pub(super) fn is_stacked(mut rows: impl Iterator<Item = usize>) -> bool {
+    rows.all(|rows| rows.is_multiple_of(TILE))
+}
+
+impl DeviceStack {
+    /// Puts matrices on a device; `None` if they are none to be stacked.
+    ///
+    /// # Errors
+    /// If no kernel takes the format, or there is no room.
+    pub(super) fn load(
+        loader: &Loader,
+        members: Vec<Member>,
+        arrangement: Arrangement,
+        format: Option<&BlockFormat>,
+    ) -> Result<Option<Self>, LlamaError> {
+        let weights = members.iter().map(|member| &member.weight);
+        let rows: Vec<usize> = weights.clone().map(|weight| weight.shape()[0]).collect();
+        if !is_stacked(rows.iter().copied()) {
+            return Ok(None);
+        }
+        let names: Vec<&str> = weights.clone().map(TensorView::name).collect();
+        let names = names.join(", ");
+        let whole = |error| LlamaError::Weight {
+            tensor: names.clone(),
+            error,
+        };
+        let cols = members.first().map_or(0, |member| member.weight.shape()[1]);
+        let shape = [rows.iter().sum(), cols];
+        let mut stack = loader.stack(&names, shape, format).map_err(whole)?;
+        let mut first = 0;
+        for (index, weight) in weights.enumerate() {
+            let tiles = match arrangement {
+                Arrangement::InOrder => Tiles { first, skip: 0 },
+                Arrangement::InTurns => Tiles {
+                    first: index,
+                    skip: rows.len() - 1,
+                },
+            };
+            first += rows[index] / TILE;
+            let table = loader.table(weight)?;
+            let put = loader.put(&mut stack, tiles, &table, weight, format);
+            put.map_err(|error| LlamaError::Weight {
+                tensor: weight.name().to_owned(),
+                error,
+            })?;
+        }
+        let biases: Option<Vec<Vec<f32>>> = members.into_iter().map(|member| member.bias).collect();
+        let bias = biases.map(|biases| {
+            let values = arranged(&biases, arrangement);
+            let bits: Vec<u16> = values
+                .iter()
+                .map(|&x| bf16::from_f32(x).to_bits())
+                .collect();
+            loader.device.upload(&format!("{names} (biases)"), &bits)
+        });
+        Ok(Some(Self {
+            weights: stack.weights(loader.device)?,
+            bias: bias.transpose()?,
+            rows,
+        }))
+    }
+
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.weights.bytes() + self.bias.as_ref().map_or(0, Buffer::bytes)
+    }
+}
+
+/// Values of each row of the matrices, as rows of the stack are.
+fn arranged(values: &[Vec<f32>], arrangement: Arrangement) -> Vec<f32> {
+    match arrangement {
+        Arrangement::InOrder => values.concat(),
+        Arrangement::InTurns => {
+            let rows = values.first().map_or(0, Vec::len);
+            let tiles = (0..rows).step_by(TILE);
+            let turns = tiles.flat_map(|tile| values.iter().map(move |of| &of[tile..tile + TILE]));
+            turns.flatten().copied().collect()
+        }
+    }
+}
