@@ -3,7 +3,7 @@
 use mxlab_harness::device::{Buffer, Device, Stream};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
 use mxlab_kernels::fragment::{FragmentFormat, FragmentTensor, OperandType, WeightFormat};
-use mxlab_kernels::launch::{Dense, PackedOperand, Shuffle, ShuffleError, Slice, Weights};
+use mxlab_kernels::launch::{Dense, PackedOperand, Shuffle, ShuffleError, Slice, Tiles, Weights};
 use mxlab_kernels::ptx::MatmulVariant;
 use mxlab_kernels::reference::quantize;
 use rand::{Rng, SeedableRng};
@@ -89,6 +89,53 @@ fn weights_of_every_format_are_those_of_the_definition() {
             let weights = shuffled(&device, &stream, &packed, operand).unwrap();
             assert_is(&weights, &expected);
         }
+    }
+}
+
+/// Two matrices put into one stack, tile by tile in turns, are those of the definition in turns.
+#[test]
+fn matrices_are_stacked_in_turns() {
+    let device = Device::emulator();
+    let stream = device.stream().unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(2);
+    let (rows, cols) = (48, 200);
+    let formats = [
+        (ElementFormat::FP4_E2M1, ScaleFormat::E8M0, false),
+        (ElementFormat::FP4_E2M1, ScaleFormat::UE4M3, true),
+        (ElementFormat::INT4, ScaleFormat::Fp16, false),
+    ];
+    for (element, scale, has_tensor_scale) in formats {
+        let format = BlockFormat::new(element).scale(scale).block_size(16);
+        let format = format.tensor_scale(has_tensor_scale).build().unwrap();
+        let mut matrix = |spread: f32| {
+            let value = |_| spread * rng.random_range(-1.0f32..1.0);
+            let x: Vec<f32> = (0..rows * cols).map(value).collect();
+            quantize(&x, rows, cols, &format, FloatType::F32).unwrap()
+        };
+        let matrices = [matrix(1.0), matrix(300.0)];
+        let shuffle = Shuffle::load(&device, Some(&format)).unwrap();
+        let mut stack = shuffle.stack("w", [2 * rows, cols]).unwrap();
+        for (first, packed) in matrices.iter().enumerate() {
+            let codes = device.upload("codes", packed.codes()).unwrap();
+            let scales = device.upload("scales", packed.scales()).unwrap();
+            let tensor_scale = device.upload("tensor scale", &[packed.tensor_scale()]);
+            let tensor_scale = tensor_scale.unwrap();
+            let operand = PackedOperand {
+                rows,
+                cols,
+                codes: whole(&codes),
+                scales: whole(&scales),
+                tensor_scale: Some(whole(&tensor_scale)),
+            };
+            let tiles = Tiles { first, skip: 1 };
+            let put = shuffle.put_packed(&stream, &mut stack, tiles, &operand);
+            put.unwrap();
+        }
+        let [gate, up] = matrices.map(|packed| FragmentTensor::new(&packed).unwrap());
+        let expected = gate.in_turns(&up);
+        let has_own = matches!(scale, ScaleFormat::Fp16);
+        assert_eq!(expected.alphas[0] == expected.alphas[1], has_own);
+        assert_is(&stack.weights(&device).unwrap(), &expected);
     }
 }
 

@@ -235,12 +235,13 @@ impl Entry for MatmulVariant {
         let groups = shape
             .tokens
             .map_or(1, |n| n.div_ceil(block.tokens() as usize));
-        // Of a tile and chunk a lane has 32 weights.
+        // Of a tile and chunk a lane has 32 weights, which are counted once for all matrices.
+        let passes = groups * self.matrices().len();
         Some(match block.stages {
-            0 => 32.0 * self.unroll() as f64 / groups as f64,
+            0 => 32.0 * self.unroll() as f64 / passes as f64,
             _ => {
                 let token_warps = block.warps / block.row_warps;
-                32.0 * f64::from(block.row_tiles) / f64::from(token_warps) / groups as f64
+                32.0 * f64::from(block.row_tiles) / f64::from(token_warps) / passes as f64
             }
         })
     }
