@@ -65,6 +65,7 @@ pub(super) struct Context {
     /// The output is f32.
     is_wide: bool,
     is_swiglu: bool,
+    has_residual: bool,
     log2_e: u64,
     /// Of a power of e, the highest first.
     exp_coefficients: Vec<u64>,
@@ -208,6 +209,7 @@ impl Context {
             output_bytes: output.float_type().bytes(),
             is_wide: output.float_type() == FloatType::F32,
             is_swiglu: output == MatmulOutput::Swiglu,
+            has_residual: output.takes_residual(),
             log2_e: LOG2_E.to_bits(),
             exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
             run: weights.run(),
