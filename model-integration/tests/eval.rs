@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mxlab::config::{FormatFlags, QuantConfig, load, named};
+use mxlab::eval::metric::Metric;
 use mxlab::eval::plan::Limit;
 use mxlab::eval::progress::Silent;
+use mxlab::eval::result::TaskResult;
 use mxlab::eval::table::{TableFormat, render};
 use mxlab::eval::{Evaluation, Outcome, Settings, log};
 use mxlab::task::{FewShot, Task, jsonl};
@@ -458,12 +460,17 @@ fn differences_are_paired_with_the_baseline() {
         result.expect(config).clone()
     };
     let (baseline, mxfp8) = (of("baseline"), of("mxfp8"));
-    assert!(baseline.from_baseline.is_none());
-    let difference = mxfp8.from_baseline.clone().expect("a difference");
-    assert_eq!(difference.baseline, "baseline");
-    let expected = mxfp8.mean_loglikelihood.value - baseline.mean_loglikelihood.value;
-    assert!((difference.mean_loglikelihood.value - expected).abs() < 1e-12);
-    assert!((mxfp8.perplexity.value.ln() + mxfp8.mean_loglikelihood.value).abs() < 1e-12);
+    let number = |result: &TaskResult, metric| *result.metric(metric).expect("a number");
+    let likelihood = |result: &TaskResult| number(result, Metric::Loglikelihood);
+    assert!(baseline.baseline.is_none());
+    assert!(likelihood(&baseline).from_baseline.is_none());
+    assert_eq!(mxfp8.baseline.as_deref(), Some("baseline"));
+    let difference = likelihood(&mxfp8).from_baseline.expect("a difference");
+    let own = likelihood(&mxfp8).estimate.value;
+    let expected = own - likelihood(&baseline).estimate.value;
+    assert!((difference.value - expected).abs() < 1e-12);
+    let perplexity = number(&mxfp8, Metric::Perplexity).estimate.value;
+    assert!((perplexity.ln() + own).abs() < 1e-12);
 
     let toy = ToyEngine::new(100);
     let alone = Evaluation::new(&toy, vec![task("one")], configs(&["mxfp8"]), settings(None));
@@ -471,7 +478,7 @@ fn differences_are_paired_with_the_baseline() {
         .expect("fits")
         .run(&toy.stop, &Silent)
         .expect("an evaluation");
-    assert!(alone.results[0].from_baseline.is_none());
+    assert!(alone.results[0].baseline.is_none());
     let table = render(TableFormat::Table, &alone.results, &alone.timings);
     assert!(table.contains("not measured"), "{table}");
 }
@@ -490,14 +497,17 @@ fn tables_are_readable_at_a_hundred_columns() {
         stderr: Some(stderr),
     };
     for (result, timing) in outcome.results.iter_mut().zip(&mut outcome.timings) {
-        result.accuracy = estimate(0.951, 0.0068);
-        result.perplexity = estimate(123.4567, 2.3456);
+        for number in &mut result.metrics {
+            let (value, difference) = match number.metric {
+                Metric::Acc => (estimate(0.951, 0.0068), estimate(-0.0543, 0.0056)),
+                Metric::Perplexity => (estimate(123.4567, 2.3456), estimate(0.0, 0.0)),
+                _ => (estimate(-4.8, 0.1), estimate(-1.23456, 0.01234)),
+            };
+            number.estimate = value;
+            number.from_baseline = number.from_baseline.map(|_| difference);
+        }
         result.footprint.kv_bytes_per_token = 32768;
         timing.examples_per_second = 1234.5;
-        if let Some(difference) = &mut result.from_baseline {
-            difference.accuracy = estimate(-0.0543, 0.0056);
-            difference.mean_loglikelihood = estimate(-1.23456, 0.01234);
-        }
     }
     let table = render(TableFormat::Table, &outcome.results, &outcome.timings);
     println!("{table}");
@@ -525,7 +535,7 @@ fn tables_are_readable_at_a_hundred_columns() {
     }
     let csv = render(TableFormat::Csv, &outcome.results, &outcome.timings);
     let columns = |line: &str| line.split(',').count();
-    assert!(csv.lines().all(|line| columns(line) == 17), "{csv}");
+    assert!(csv.lines().all(|line| columns(line) == 19), "{csv}");
     assert_eq!(csv.lines().count(), 1 + outcome.results.len());
     let json = render(TableFormat::Json, &outcome.results, &outcome.timings);
     let json: Vec<Value> = serde_json::from_str(&json).expect("JSON");
@@ -546,16 +556,13 @@ fn files_have_the_schema_of_lm_evaluation_harness() {
         .iter()
         .find(|r| (r.config.as_str(), r.task.as_str()) == ("mxfp8", "one"));
     let result = result.expect("a result");
-    assert_eq!(one["acc,none"], result.accuracy.value);
-    assert_eq!(
-        one["acc_stderr,none"],
-        result.accuracy.stderr.expect("a standard error")
-    );
-    assert_eq!(one["perplexity,none"], result.perplexity.value);
-    assert_eq!(
-        one["perplexity_stderr,none"],
-        result.perplexity.stderr.expect("a standard error")
-    );
+    for metric in [Metric::Acc, Metric::Perplexity] {
+        let number = result.metric(metric).expect("a number").estimate;
+        let name = metric.name();
+        assert_eq!(one[format!("{name},none")], number.value);
+        let stderr = number.stderr.expect("a standard error");
+        assert_eq!(one[format!("{name}_stderr,none")], stderr);
+    }
     assert_eq!(
         (&one["alias"], &one["sample_len"]),
         (&"one".into(), &EXAMPLES.into())

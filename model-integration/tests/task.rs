@@ -3,7 +3,9 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use mxlab::task::{DataSources, Encoded, FewShot, PromptEncoder, Task, Tokenize, jsonl, load};
+use mxlab::task::{
+    Content, DataSources, Encoded, FewShot, PromptEncoder, Task, Tokenize, jsonl, load,
+};
 
 mod toy;
 use toy::{BOS, CharTokenizer};
@@ -13,8 +15,10 @@ fn parse(content: &str) -> Task {
 }
 
 fn split(content: &str) -> (String, String) {
-    let example = parse(content).examples.remove(0);
-    (example.context, example.target)
+    let Content::Cloze { context, target } = parse(content).examples.remove(0).content else {
+        panic!("{content} is no cloze");
+    };
+    (context, target)
 }
 
 #[test]
@@ -152,7 +156,7 @@ fn tasks_are_found_by_name_by_path_and_on_the_hub() {
 
     let task = load("lambada_openai", &sources(Some(directory.path()), &hub)).expect("hub");
     assert_eq!(task.name, "lambada_openai");
-    assert_eq!(task.examples[0].target, " hub");
+    assert_eq!(task.examples[0].content.solution(), " hub");
 
     let error =
         load("lambada_openai", &sources(Some(directory.path()), &offline)).expect_err("no network");
@@ -164,7 +168,7 @@ fn tasks_are_found_by_name_by_path_and_on_the_hub() {
     let local = directory.path().join("lambada_test.jsonl");
     std::fs::write(&local, r#"{"text": "from the disk"}"#).expect("writable");
     let task = load("lambada_openai", &sources(Some(directory.path()), &offline)).expect("local");
-    assert_eq!(task.examples[0].target, " disk");
+    assert_eq!(task.examples[0].content.solution(), " disk");
 
     let path = downloaded.to_str().expect("UTF-8");
     let task = load(path, &sources(None, &offline)).expect("path");
@@ -411,7 +415,7 @@ fn tokens_equal_those_of_the_reference() {
                 serde_json::from_slice(&std::fs::read(&path).expect("readable")).expect("tokens");
             for (example, reference) in task.examples.iter().zip(&reference) {
                 let encoded = encoder
-                    .encode(&example.context, &example.target)
+                    .encode(example.content.context(), example.content.solution())
                     .expect("encodable");
                 let Encoded { request, .. } = encoded;
                 let (inputs, last) = request.tokens.split_at(request.tokens.len() - 1);

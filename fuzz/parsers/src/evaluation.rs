@@ -5,9 +5,10 @@ use std::sync::LazyLock;
 use mxlab::config::{FormatFlags, NAMED_CONFIGS, QuantConfig, file};
 use mxlab::embedded;
 use mxlab::eval::log::{Entry, RunKey, SampleLog};
+use mxlab::eval::metric::Metric;
 use mxlab::eval::model::{Footprint, ModelInfo};
 use mxlab::eval::plan::Plan;
-use mxlab::eval::result::{Difference, TaskResult};
+use mxlab::eval::result::{MetricResult, TaskResult};
 use mxlab::task::{FewShot, PromptEncoder, Task, Tokenize, jsonl};
 use mxlab_harness::measure::Estimate;
 use mxlab_harness::record::Environment;
@@ -30,10 +31,10 @@ pub fn task_jsonl(data: &[u8]) -> bool {
     let again = again.expect("examples that were read").examples;
     assert_eq!(again.len(), task.examples.len());
     for (example, again) in task.examples.iter().zip(&again) {
-        assert!(!example.target.is_empty());
+        assert!(!example.content.solution().is_empty());
         assert_eq!(
-            (&example.doc, &example.context, &example.target),
-            (&again.doc, &again.context, &again.target)
+            (&example.doc, &example.content),
+            (&again.doc, &again.content)
         );
     }
     true
@@ -195,6 +196,7 @@ fn model() -> ModelInfo {
 fn entry(example: usize) -> Entry {
     Entry {
         example,
+        part: 0,
         loglikelihood: -1.5,
         is_greedy: true,
         shortfall: 0.5,
@@ -209,6 +211,8 @@ pub fn task_seeds() -> Vec<Vec<u8>> {
     vec![
         lines.join("\n").into_bytes(),
         format!("\u{feff}{pair}\r\n\n{pair}").into_bytes(),
+        br#"{"context": "Q:", "choices": ["a b", "c"], "gold": "1"}"#.to_vec(),
+        br#"{"page": " = A title = \n \n Some \" text \" , ( 1 @,@ 000 ) .\n"}"#.to_vec(),
         b"{\"text\": \"a b\\nc\"}".to_vec(),
     ]
 }
@@ -257,14 +261,12 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         operands: "W4A6".to_owned(),
         examples: 5,
         truncated: 0,
-        accuracy: estimate,
-        perplexity: estimate,
-        mean_loglikelihood: estimate,
-        from_baseline: Some(Difference {
-            baseline: "baseline".to_owned(),
-            accuracy: estimate,
-            mean_loglikelihood: estimate,
-        }),
+        metrics: vec![MetricResult {
+            metric: Metric::Acc,
+            estimate,
+            from_baseline: Some(estimate),
+        }],
+        baseline: Some("baseline".to_owned()),
         footprint: Footprint {
             weight_bytes: 1 << 40,
             kv_bytes_per_token: 2560,

@@ -17,6 +17,6 @@ mod verdict;
 
 pub use energy::{Energy, EnergyMeter, EnergySource, Metering};
 pub use gpu::{GpuMonitor, GpuState};
-pub use statistics::{Estimate, mean, paired_difference, perplexity};
+pub use statistics::{Estimate, mean, paired_difference, perplexity, ratio};
 pub use timing::{Sampling, Timed, Timing};
 pub use verdict::{Comparison, Verdict};

@@ -46,6 +46,22 @@ pub fn paired_difference(samples: &[f64], baseline: &[f64]) -> Estimate {
     mean(&differences)
 }
 
+/// The ratio of two sums over the same examples, with the error of its linearisation: `sqrt(n / (n - 1) sum (x - r w)^2) / sum w`.
+///
+/// # Panics
+/// If the lengths differ.
+pub fn ratio(samples: &[f64], weights: &[f64]) -> Estimate {
+    assert_eq!(samples.len(), weights.len(), "samples must have weights");
+    let (n, total) = (samples.len() as f64, weights.iter().sum::<f64>());
+    let value = samples.iter().sum::<f64>() / total;
+    let stderr = (samples.len() > 1).then(|| {
+        let residuals = samples.iter().zip(weights);
+        let squares: f64 = residuals.map(|(x, w)| (x - value * w).powi(2)).sum();
+        (n / (n - 1.0) * squares).sqrt() / total
+    });
+    Estimate { value, stderr }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,6 +99,16 @@ mod tests {
             (1.0_f64 / 12.0).sqrt(),
         );
         assert_close(paired_difference(&samples, &samples), 0.0, 0.0);
+    }
+
+    #[test]
+    fn ratio_by_hand() {
+        // 6 / 4; residuals 1 - 1.5 and 5 - 4.5: 2 * (1/4 + 1/4) = 1, over 4.
+        assert_close(ratio(&[1.0, 5.0], &[1.0, 3.0]), 1.5, 0.25);
+        // Equal weights: the mean.
+        let samples = [1.0, 2.0, 3.0, 4.0];
+        let mean = mean(&samples);
+        assert_close(ratio(&samples, &[1.0; 4]), 2.5, mean.stderr.expect("four"));
     }
 
     #[test]

@@ -13,6 +13,7 @@ use super::Done;
 use super::output::{Usage, print};
 use crate::columns::aligned;
 use crate::eval::log::Entry;
+use crate::eval::metric::likeliest;
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -47,7 +48,61 @@ struct Log {
     /// What determines its results.
     key: Value,
     /// By example.
-    entries: BTreeMap<usize, Entry>,
+    answers: BTreeMap<usize, Answer>,
+}
+
+/// What a model answered to an example.
+struct Answer {
+    /// Whether a cloze is right, or which choice is the likeliest; of a document nothing.
+    chosen: usize,
+    /// By how much the logit of a target falls short of the greatest, or the next choice of the likeliest.
+    short: f64,
+    /// In words.
+    text: String,
+    loglikelihoods: Vec<f64>,
+}
+
+impl Answer {
+    /// Of the entries of an example, in the order of its parts.
+    fn new(output_type: &str, entries: &[Entry]) -> Self {
+        let loglikelihoods: Vec<f64> = entries.iter().map(|entry| entry.loglikelihood).collect();
+        let (chosen, short, text) = match output_type {
+            "multiple_choice" => {
+                let chosen = likeliest(loglikelihoods.iter().copied());
+                let others = loglikelihoods.iter().enumerate();
+                let others = others.filter(|&(choice, _)| choice != chosen);
+                let next = others.fold(f64::NEG_INFINITY, |next, (_, &x)| greater(next, x));
+                let short = loglikelihoods[chosen] - next;
+                (chosen, short, format!("choice {chosen}, by {short:.3}"))
+            }
+            "loglikelihood_rolling" => (0, 0.0, String::new()),
+            _ => {
+                let Entry {
+                    is_greedy,
+                    shortfall,
+                    ..
+                } = entries[0];
+                let text = match is_greedy {
+                    true => "right".to_owned(),
+                    false => format!("short by {shortfall:.3}"),
+                };
+                (usize::from(is_greedy), shortfall, text)
+            }
+        };
+        Self {
+            chosen,
+            short,
+            text,
+            loglikelihoods,
+        }
+    }
+
+    /// The greatest difference of log-likelihoods.
+    fn apart(&self, other: &Self) -> f64 {
+        let pairs = self.loglikelihoods.iter().zip(&other.loglikelihoods);
+        let differences = pairs.map(|(one, other)| (one - other).abs());
+        differences.fold(0.0, greater)
+    }
 }
 
 /// Compares and prints.
@@ -64,12 +119,12 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             continue;
         };
         check(name, one, other)?;
-        let pairs: Vec<(&Entry, &Entry)> = one
-            .entries
+        let pairs: Vec<(usize, &Answer, &Answer)> = one
+            .answers
             .iter()
-            .filter_map(|(example, entry)| Some((entry, other.entries.get(example)?)))
+            .filter_map(|(&example, answer)| Some((example, answer, other.answers.get(&example)?)))
             .collect();
-        let alone = one.entries.len() + other.entries.len() - 2 * pairs.len();
+        let alone = one.answers.len() + other.answers.len() - 2 * pairs.len();
         if alone > 0 {
             writeln!(
                 differences,
@@ -77,19 +132,19 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             )?;
             is_enough &= args.at_least.is_none();
         }
-        let differing: Vec<&(&Entry, &Entry)> = pairs
+        let differing: Vec<&(usize, &Answer, &Answer)> = pairs
             .iter()
-            .filter(|(one, other)| one.is_greedy != other.is_greedy)
+            .filter(|(_, one, other)| one.chosen != other.chosen)
             .collect();
         let same = 100.0 * (pairs.len() - differing.len()) as f64 / pairs.len().max(1) as f64;
         is_enough &= args.at_least.is_none_or(|least| same >= least);
         let apart = pairs
             .iter()
-            .map(|(one, other)| (one.loglikelihood - other.loglikelihood).abs())
+            .map(|(_, one, other)| one.apart(other))
             .fold(0.0, greater);
         let shortest = differing
             .iter()
-            .map(|(one, other)| greater(one.shortfall, other.shortfall))
+            .map(|(_, one, other)| greater(one.short, other.short))
             .fold(0.0, greater);
         rows.push(vec![
             name.clone(),
@@ -98,18 +153,9 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             format!("{shortest:.3}"),
             format!("{apart:.3}"),
         ]);
-        for (one, other) in differing {
-            let right = |entry: &Entry| match entry.is_greedy {
-                true => "right".to_owned(),
-                false => format!("short by {:.3}", entry.shortfall),
-            };
-            writeln!(
-                differences,
-                "{name}, example {}: {} and {}",
-                one.example,
-                right(one),
-                right(other)
-            )?;
+        for (example, one, other) in differing {
+            let (one, other) = (&one.text, &other.text);
+            writeln!(differences, "{name}, example {example}: {one} and {other}")?;
         }
     }
     if rows.is_empty() {
@@ -129,8 +175,9 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     ];
     print(&aligned(1, &header, &rows))?;
     print(
-        "\nsame: answers that are right in both, or wrong in both. short: by how much the target's logit falls\n\
-         short of the greatest, at most, where one is wrong. log-lik: the greatest difference of two.\n",
+        "\nsame: answers that are right in both, or wrong in both; the same choices. short: by how much the target's logit\n\
+         falls short of the greatest, or the next choice of the likeliest, at most, where answers differ. log-lik: the\n\
+         greatest difference of two.\n",
     )?;
     if !differences.is_empty() {
         print(&format!("\n{differences}"))?;
@@ -165,14 +212,20 @@ fn read(path: &Path) -> Result<Log> {
     let text = fs::read_to_string(path)?;
     let mut lines = text.lines().enumerate();
     let (_, header) = lines.next().context("it is empty")?;
-    let key = serde_json::from_str(header).context("line 1")?;
-    let mut entries = BTreeMap::new();
+    let key: Value = serde_json::from_str(header).context("line 1")?;
+    let mut entries: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
     for (index, line) in lines {
         let entry: Entry =
             serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;
-        entries.insert(entry.example, entry);
+        entries.entry(entry.example).or_default().push(entry);
     }
-    Ok(Log { key, entries })
+    let output_type = key["output_type"].as_str().unwrap_or_default();
+    let answers = entries.into_iter().map(|(example, mut entries)| {
+        entries.sort_by_key(|entry| entry.part);
+        (example, Answer::new(output_type, &entries))
+    });
+    let answers = answers.collect();
+    Ok(Log { key, answers })
 }
 
 /// Checks that both answered the same questions.

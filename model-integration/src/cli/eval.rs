@@ -51,7 +51,7 @@ fn tasks_help() -> String {
     for task in NAMED {
         help += &format!("  {}: {}\n", task.name, task.about);
     }
-    help + "  a file of JSON lines with `text`, or `context` and `target`"
+    help + "  a file of JSON lines with `text`, `context` and `target`, `context`, `choices` and `gold`, or `page`"
 }
 
 #[derive(Args)]
@@ -81,7 +81,7 @@ struct TaskArgs {
     /// Whether contexts begin with BOS [default: as the tokenizer does]
     #[arg(long, value_name = "BOOL")]
     add_bos_token: Option<bool>,
-    /// Where lambada_test.jsonl is; without, the hub is asked
+    /// Where the files of named tasks are; without lambada_test.jsonl, the hub is asked
     #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
     data_dir: Option<PathBuf>,
     /// Seed of stochastic rounding

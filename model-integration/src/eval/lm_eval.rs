@@ -11,12 +11,12 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Evaluation;
+use super::metric::{Column, Metric};
 use super::model::Score;
 use super::plan::{Limit, Plan, Prompt};
-use super::result::Columns;
 use super::runner::Scores;
 use crate::config::QuantConfig;
-use crate::task::{Example, Task};
+use crate::task::{Content, Example, Kind, Task};
 
 /// Writes `results_<config>.json`, and the samples if they are asked for.
 pub(super) fn write(
@@ -67,10 +67,17 @@ fn results(
         "configs": by_task(&|task, _, _| task_config(task, settings.fewshot.count)),
         "versions": by_task(&|_, _, _| json!(1.0)),
         "n-shot": by_task(&|_, _, _| json!(settings.fewshot.count)),
-        "higher_is_better": by_task(&|_, _, _| json!({"perplexity": false, "acc": true})),
+        "higher_is_better": by_task(&|task, _, _| {
+            let metrics = harness_metrics(task);
+            let better = metrics.map(|metric| {
+                let is_better = metric.is_higher_better();
+                (metric.name().to_owned(), is_better.into())
+            });
+            Value::Object(better.collect())
+        }),
         "n-samples": by_task(&|task, plan, _| json!({
             "original": task.examples.len(),
-            "effective": plan.prompts.len(),
+            "effective": plan.count(),
         })),
         "config": {
             "model": "mxlab",
@@ -130,17 +137,25 @@ fn results(
 }
 
 fn metrics(task: &Task, plan: &Plan, scores: &Scores) -> Value {
-    let columns = Columns::new(&scores.scores);
-    let (acc, perplexity) = (columns.accuracy(), columns.perplexity());
-    json!({
+    let mut metrics = json!({
         "name": task.name,
         "alias": task.name,
-        "sample_len": plan.prompts.len(),
-        "perplexity,none": number(perplexity.value),
-        "perplexity_stderr,none": stderr(perplexity),
-        "acc,none": number(acc.value),
-        "acc_stderr,none": stderr(acc),
-    })
+        "sample_len": plan.count(),
+    });
+    for column in Column::all(task, plan, &scores.scores) {
+        if column.metric.aggregation().is_some() {
+            let (name, estimate) = (column.metric.name(), column.estimate());
+            metrics[format!("{name},none")] = number(estimate.value);
+            metrics[format!("{name}_stderr,none")] = stderr(estimate);
+        }
+    }
+    metrics
+}
+
+/// The metrics of a task that the harness has too.
+fn harness_metrics(task: &Task) -> impl Iterator<Item = Metric> {
+    let metrics = Metric::of(task.kind()).iter().copied();
+    metrics.filter(|metric| metric.aggregation().is_some())
 }
 
 /// JSON has no NaN and no infinity; they are written by name.
@@ -155,13 +170,22 @@ fn stderr(estimate: Estimate) -> Value {
 /// The task as the harness' own configuration would say it.
 fn task_config(task: &Task, num_fewshot: usize) -> Value {
     let is_split = task.examples[0].doc.contains_key("target");
-    let (doc_to_text, doc_to_target) = match is_split {
-        true => ("{{context}}", "{{target}}"),
-        false => (
+    let (doc_to_text, doc_to_target) = match (task.kind(), is_split) {
+        (Kind::Cloze, true) => ("{{context}}", "{{target}}"),
+        (Kind::Cloze, false) => (
             "{{text.split(' ')[:-1]|join(' ')}}",
             "{{' '+text.split(' ')[-1]}}",
         ),
+        (Kind::Choices, _) => ("{{context}}", "{{gold}}"),
+        (Kind::Document, _) => ("", "{{page}}"),
     };
+    let metrics = harness_metrics(task).map(|metric| {
+        json!({
+            "metric": metric.name(),
+            "aggregation": metric.aggregation(),
+            "higher_is_better": metric.is_higher_better(),
+        })
+    });
     json!({
         "task": task.name,
         "dataset_path": "json",
@@ -175,11 +199,8 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
         "fewshot_delimiter": "\n\n",
         "fewshot_config": {"sampler": "first_n", "split": "test"},
         "num_fewshot": num_fewshot,
-        "metric_list": [
-            {"metric": "perplexity", "aggregation": "perplexity", "higher_is_better": false},
-            {"metric": "acc", "aggregation": "mean", "higher_is_better": true},
-        ],
-        "output_type": "loglikelihood",
+        "metric_list": metrics.collect::<Vec<_>>(),
+        "output_type": task.kind().output_type(),
         "repeats": 1,
         "should_decontaminate": false,
         "metadata": {"version": 1.0, "sha256": task.sha256},
@@ -189,9 +210,13 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
 /// Lines of samples, and the hash of all documents, prompts and targets.
 fn samples(task: &Task, plan: &Plan, scores: &[Score]) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
-    let examples = task.examples.iter().zip(&plan.prompts).zip(scores);
-    for (index, ((example, prompt), score)) in examples.enumerate() {
-        let sample = sample(index, example, prompt, score)?;
+    let columns = Column::all(task, plan, scores);
+    for (index, prompts) in plan.examples().enumerate() {
+        let values = columns
+            .iter()
+            .map(|column| (column.metric, column.values[index]));
+        let (scores, prompts) = (&scores[prompts.clone()], &plan.prompts[prompts]);
+        let sample = sample(index, &task.examples[index], prompts, scores, values)?;
         for hash in ["doc_hash", "prompt_hash", "target_hash"] {
             hashes.push_str(sample[hash].as_str().unwrap_or_default());
         }
@@ -201,26 +226,68 @@ fn samples(task: &Task, plan: &Plan, scores: &[Score]) -> Result<(String, String
     Ok((lines, sha256(&hashes)))
 }
 
-fn sample(index: usize, example: &Example, prompt: &Prompt, score: &Score) -> Result<Value> {
+fn sample(
+    index: usize,
+    example: &Example,
+    prompts: &[Prompt],
+    scores: &[Score],
+    values: impl Iterator<Item = (Metric, f64)>,
+) -> Result<Value> {
     let doc = serde_json::to_string_pretty(&example.doc).context("a document is JSON")?;
-    let is_greedy = if score.is_greedy { "True" } else { "False" };
-    let response = json!([format!("{:?}", score.loglikelihood), is_greedy]);
-    Ok(json!({
+    let kind = example.content.kind();
+    let (target, context) = match &example.content {
+        Content::Choices { gold, .. } => (gold.to_string(), prompts[0].context.as_str()),
+        content => (content.solution().to_owned(), prompts[0].context.as_str()),
+    };
+    let response = |score: &Score| {
+        let is_greedy = if score.is_greedy { "True" } else { "False" };
+        json!([format!("{:?}", score.loglikelihood), is_greedy])
+    };
+    let (arguments, responses) = match kind {
+        Kind::Cloze | Kind::Choices => {
+            let arguments = prompts.iter();
+            let arguments = arguments.map(|p| json!({"arg_0": p.context, "arg_1": p.target}));
+            let responses: Vec<Value> = scores.iter().map(response).collect();
+            (arguments.collect::<Vec<_>>(), responses)
+        }
+        // A document is one request there, whose windows are added up.
+        Kind::Document => {
+            let total: f64 = scores.iter().map(|score| score.loglikelihood).sum();
+            (
+                vec![json!({"arg_0": target})],
+                vec![json!(format!("{total:?}"))],
+            )
+        }
+    };
+    let arguments = arguments.into_iter().enumerate();
+    let arguments = arguments.map(|(i, argument)| (format!("gen_args_{i}"), argument));
+    let resps: Vec<Value> = responses.iter().map(|response| json!([response])).collect();
+    let mut sample = json!({
         "doc_id": index,
         "doc": example.doc,
-        "target": example.target,
-        "arguments": {"gen_args_0": {"arg_0": prompt.context, "arg_1": example.target}},
-        "resps": [[response]],
-        "filtered_resps": [response],
+        "target": target,
+        "arguments": arguments.collect::<Map<_, _>>(),
+        "resps": resps,
+        "filtered_resps": responses,
         "filter": "none",
-        "metrics": ["perplexity", "acc"],
+        "metrics": Metric::of(kind).iter().filter(|metric| metric.aggregation().is_some())
+            .map(|metric| metric.name()).collect::<Vec<_>>(),
         "doc_hash": sha256(&doc),
-        "prompt_hash": sha256(&prompt.context),
-        "target_hash": sha256(&example.target),
-        "perplexity": number(score.loglikelihood),
-        "acc": u8::from(score.is_greedy),
-        "shortfall": number(score.shortfall),
-    }))
+        "prompt_hash": sha256(context),
+        "target_hash": sha256(&target),
+    });
+    for (metric, value) in values {
+        let is_of_harness = metric.aggregation().is_some();
+        sample[metric.name()] = match metric {
+            _ if !is_of_harness => continue,
+            Metric::Acc | Metric::AccNorm => json!(u8::from(value == 1.0)),
+            _ => number(value),
+        };
+    }
+    if kind == Kind::Cloze {
+        sample["shortfall"] = number(scores[0].shortfall);
+    }
+    Ok(sample)
 }
 
 fn sha256(text: &str) -> String {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::model::{ModelInfo, Score};
-use super::plan::Plan;
+use super::plan::{Plan, Prompt};
 use crate::config::QuantConfig;
 use crate::task::{FewShot, Task};
 
@@ -26,6 +26,7 @@ pub struct RunKey {
     config: QuantConfig,
     task: String,
     task_sha256: String,
+    output_type: &'static str,
     examples: usize,
     num_fewshot: usize,
     fewshot_sha256: Option<String>,
@@ -55,7 +56,8 @@ impl RunKey {
             config: config.clone(),
             task: task.name.clone(),
             task_sha256: task.sha256.clone(),
-            examples: plan.prompts.len(),
+            output_type: task.kind().output_type(),
+            examples: plan.count(),
             num_fewshot: fewshot.count,
             fewshot_sha256: pool.map(|pool| pool.sha256.clone()),
             add_bos_token,
@@ -64,12 +66,15 @@ impl RunKey {
     }
 }
 
-/// One line of a log: the score of one example.
+/// One line of a log: the score of one prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
     /// Index of the example in the task.
     pub example: usize,
+    /// Which of its prompts, where it has several: the choice, or the window of a document.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub part: usize,
     /// See [`Score::loglikelihood`].
     #[serde(with = "float")]
     pub loglikelihood: f64,
@@ -80,6 +85,10 @@ pub struct Entry {
     pub shortfall: f64,
     /// Its share of the time its batch took.
     pub seconds: f64,
+}
+
+const fn is_zero(part: &usize) -> bool {
+    *part == 0
 }
 
 impl Entry {
@@ -129,9 +138,10 @@ impl SampleLog {
                 path.display()
             );
         }
-        for (number, (entry, &example)) in resumed.entries.iter().zip(plan.order()).enumerate() {
+        for (number, (entry, &prompt)) in resumed.entries.iter().zip(plan.order()).enumerate() {
+            let Prompt { example, part, .. } = plan.prompts[prompt];
             ensure!(
-                entry.example == example,
+                (entry.example, entry.part) == (example, part),
                 "`{}` line {}: example {} where {example} was evaluated",
                 path.display(),
                 number + 2,

@@ -7,7 +7,8 @@
 //! | [`plan`] | which prompts, in which order and batches |
 //! | [`log`] | the log that an interrupted run goes on from |
 //! | [`runner`] | batch after batch |
-//! | [`result`](mod@result) | statistics |
+//! | [`metric`] | what is said of a task |
+//! | [`result`](mod@result) | and under a configuration |
 //! | [`lm_eval`] | results and samples in lm-evaluation-harness' schema |
 //! | [`record`] | the record of the whole run |
 //! | [`table`] | what is printed |
@@ -23,6 +24,7 @@
 
 pub mod lm_eval;
 pub mod log;
+pub mod metric;
 pub mod model;
 pub mod plan;
 pub mod progress;
@@ -39,11 +41,12 @@ use anyhow::{Context, Result, ensure};
 use mxlab_harness::record::Environment;
 
 use self::log::{RunKey, SampleLog};
+use self::metric::Column;
 use self::model::{Engine, Footprint};
 use self::plan::{Limit, Plan};
 use self::progress::Progress;
 use self::record::Timing;
-use self::result::{Columns, TaskResult};
+use self::result::{MetricResult, TaskResult};
 use self::runner::{LazyModel, Scores};
 use crate::config::QuantConfig;
 use crate::task::{FewShot, PromptEncoder, Task};
@@ -255,35 +258,32 @@ impl<'a> Evaluation<'a> {
     }
 
     fn results(&self, finished: &[Vec<Scores>]) -> Vec<TaskResult> {
-        let columns: Vec<Vec<Columns>> = finished
-            .iter()
-            .map(|tasks| {
-                tasks
-                    .iter()
-                    .map(|scores| Columns::new(&scores.scores))
-                    .collect()
-            })
-            .collect();
+        let columns = finished.iter().map(|scores| {
+            let tasks = self.tasks.iter().zip(scores);
+            let columns =
+                tasks.map(|((task, plan), scores)| Column::all(task, plan, &scores.scores));
+            columns.collect()
+        });
+        let columns: Vec<Vec<Vec<Column>>> = columns.collect();
         let configs = || self.configs.iter().zip(&columns);
         let baseline = configs().find(|((config, _), _)| config.is_unquantised());
         let mut results = Vec::new();
         for ((config, footprint), columns) in configs() {
             for (index, (task, plan)) in self.tasks.iter().enumerate() {
-                let own = &columns[index];
-                let from_baseline = baseline
-                    .filter(|_| !config.is_unquantised())
-                    .map(|((baseline, _), base)| own.difference(&baseline.name, &base[index]));
+                let baseline = baseline.filter(|_| !config.is_unquantised());
+                let metrics = columns[index].iter().enumerate().map(|(metric, column)| {
+                    let base = baseline.map(|(_, columns)| &columns[index][metric]);
+                    MetricResult::new(column, base)
+                });
                 results.push(TaskResult {
                     task: task.name.clone(),
                     config: config.name.clone(),
                     description: config.describe(),
                     operands: config.operands(),
-                    examples: plan.prompts.len(),
+                    examples: plan.count(),
                     truncated: plan.truncated(),
-                    accuracy: own.accuracy(),
-                    perplexity: own.perplexity(),
-                    mean_loglikelihood: own.mean_loglikelihood(),
-                    from_baseline,
+                    metrics: metrics.collect(),
+                    baseline: baseline.map(|((baseline, _), _)| baseline.name.clone()),
                     footprint: *footprint,
                 });
             }
@@ -299,7 +299,7 @@ impl<'a> Evaluation<'a> {
                     task: task.name.clone(),
                     config: config.name.clone(),
                     seconds: scores.seconds,
-                    examples_per_second: plan.prompts.len() as f64 / scores.seconds,
+                    examples_per_second: plan.count() as f64 / scores.seconds,
                     energy: scores.energy,
                 });
             }

@@ -2,12 +2,13 @@
 //! arguments, so that an interrupted run goes on with the very batches of an undisturbed one.
 
 use std::cmp::Reverse;
+use std::ops::Range;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
 use super::model::Request;
-use crate::task::{FewShot, PromptEncoder, Task};
+use crate::task::{Content, FewShot, PromptEncoder, Task};
 
 /// How many examples of a task are evaluated: its first ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -44,17 +45,25 @@ impl FromStr for Limit {
 
 /// The requests of a task.
 pub struct Plan {
-    /// Prompt text and request of each example, in the order of the task.
+    /// Prompt text and request of each part of each example, in the order of the task.
     pub prompts: Vec<Prompt>,
+    /// Where the prompts of each example begin, and the last end.
+    starts: Vec<usize>,
     /// Indices into `prompts`, in the order of evaluation.
     order: Vec<usize>,
     batch_size: usize,
 }
 
-/// One example, ready to be scored.
+/// A part of an example, ready to be scored: of a cloze all of it, else one choice, or one window of a document.
 pub struct Prompt {
-    /// What comes before the target, few-shot examples included.
+    /// Index of the example.
+    pub example: usize,
+    /// Which part.
+    pub part: usize,
+    /// What comes before the target, few-shot examples included; nothing of a document.
     pub context: String,
+    /// What is scored: the target, a choice with a space before it, or the document.
+    pub target: String,
     /// Tokens to score.
     pub request: Request,
     /// Tokens that were dropped from the left because they did not fit.
@@ -77,21 +86,13 @@ impl Plan {
     ) -> Result<Self> {
         fewshot.check(task)?;
         let count = limit.map_or(task.examples.len(), |limit| limit.of(task.examples.len()));
-        let encode = |example: &crate::task::Example| {
-            let context = fewshot.context(task, example)?;
-            let encoded = encoder
-                .encode(&context, &example.target)
-                .with_context(|| format!("`{}` line {}", task.source, example.line))?;
-            Ok(Prompt {
-                context,
-                request: encoded.request,
-                dropped_tokens: encoded.dropped_tokens,
-            })
-        };
-        let prompts: Vec<Prompt> = task.examples[..count]
-            .iter()
-            .map(encode)
-            .collect::<Result<_>>()?;
+        let (mut prompts, mut starts) = (Vec::new(), vec![0]);
+        for (index, example) in task.examples[..count].iter().enumerate() {
+            let parts = parts(task, index, encoder, fewshot);
+            let place = || format!("`{}` line {}", task.source, example.line);
+            prompts.extend(parts.with_context(place)?);
+            starts.push(prompts.len());
+        }
         let mut order: Vec<usize> = (0..prompts.len()).collect();
         // What was dropped counts: the harness sorts before it truncates.
         order.sort_by_key(|&index| {
@@ -103,7 +104,18 @@ impl Plan {
             order,
             batch_size,
             prompts,
+            starts,
         })
+    }
+
+    /// How many examples there are.
+    pub fn count(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The prompts of each example.
+    pub fn examples(&self) -> impl Iterator<Item = Range<usize>> {
+        self.starts.windows(2).map(|ends| ends[0]..ends[1])
     }
 
     /// Batches of indices into [`Self::prompts`], in the order of evaluation.
@@ -116,7 +128,7 @@ impl Plan {
         &self.order
     }
 
-    /// How many of the first `count` examples in the order of evaluation form whole batches.
+    /// How many of the first `count` prompts in the order of evaluation form whole batches.
     pub fn whole_batches(&self, count: usize) -> usize {
         if count >= self.order.len() {
             self.order.len()
@@ -125,15 +137,64 @@ impl Plan {
         }
     }
 
-    /// How many prompts did not fit the model.
+    /// How many examples have a prompt that did not fit the model.
     pub fn truncated(&self) -> usize {
-        let did_not_fit = |prompt: &&Prompt| prompt.dropped_tokens > 0;
-        self.prompts.iter().filter(did_not_fit).count()
+        let did_not_fit = |prompt: &Prompt| prompt.dropped_tokens > 0;
+        let examples = self.examples();
+        examples
+            .filter(|prompts| self.prompts[prompts.clone()].iter().any(did_not_fit))
+            .count()
     }
 
     /// Tokens that go through the model for these prompts.
     pub fn tokens(&self, indices: &[usize]) -> u64 {
         let inputs = |&index: &usize| self.prompts[index].request.tokens.len() as u64 - 1;
         indices.iter().map(inputs).sum()
+    }
+}
+
+/// The prompts of an example.
+fn parts(
+    task: &Task,
+    index: usize,
+    encoder: &PromptEncoder,
+    fewshot: &FewShot,
+) -> Result<Vec<Prompt>> {
+    let example = &task.examples[index];
+    let scored = |context: &str, part: usize, target: String| {
+        let encoded = encoder.encode(context, &target)?;
+        Ok(Prompt {
+            example: index,
+            part,
+            context: context.to_owned(),
+            target,
+            request: encoded.request,
+            dropped_tokens: encoded.dropped_tokens,
+        })
+    };
+    match &example.content {
+        Content::Cloze { target, .. } => {
+            let context = fewshot.context(task, example)?;
+            Ok(vec![scored(&context, 0, target.clone())?])
+        }
+        Content::Choices { choices, .. } => {
+            let context = fewshot.context(task, example)?;
+            let choices = choices.iter().enumerate();
+            choices
+                .map(|(part, choice)| scored(&context, part, format!(" {choice}")))
+                .collect()
+        }
+        Content::Document { text, .. } => {
+            let windows = encoder.windows(text)?.requests.into_iter().enumerate();
+            let window = |(part, request)| Prompt {
+                example: index,
+                part,
+                context: String::new(),
+                target: text.clone(),
+                request,
+                dropped_tokens: 0,
+            };
+            Ok(windows.map(window).collect())
+        }
     }
 }

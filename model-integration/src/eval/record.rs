@@ -13,7 +13,7 @@ use super::{Evaluation, Outcome};
 use crate::config::QuantConfig;
 
 /// Version of the schema of `run.json`; a change that breaks readers raises it.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 
 /// How long a task took under a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -77,7 +77,7 @@ pub(super) fn write(
         source: &task.source,
         sha256: &task.sha256,
         examples_in_file: task.examples.len(),
-        examples: plan.prompts.len(),
+        examples: plan.count(),
         truncated: plan.truncated(),
     });
     let record = RunRecord {

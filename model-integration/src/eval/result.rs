@@ -1,9 +1,10 @@
 //! What the scores of a task under a configuration amount to.
 
-use mxlab_harness::measure::{Estimate, mean, paired_difference, perplexity};
+use mxlab_harness::measure::Estimate;
 use serde::{Deserialize, Serialize};
 
-use super::model::{Footprint, Score};
+use super::metric::{Column, Metric};
+use super::model::Footprint;
 
 /// The result of a task under a configuration. It is determined by the run's settings: how
 /// long it took is kept apart.
@@ -21,63 +22,41 @@ pub struct TaskResult {
     pub examples: usize,
     /// Number of examples whose prompts were cut to fit the model.
     pub truncated: usize,
-    /// Part of the examples in which the target is what greedy decoding gives.
-    pub accuracy: Estimate,
-    /// `exp(-mean log-likelihood)` of the targets.
-    pub perplexity: Estimate,
-    /// Mean log-likelihood of the targets in nats.
-    pub mean_loglikelihood: Estimate,
-    /// Difference from the baseline; `None` where none was evaluated, and of the baseline itself.
-    pub from_baseline: Option<Difference>,
+    /// What is said of it, in the order of [`Metric::of`].
+    pub metrics: Vec<MetricResult>,
+    /// Name of the baseline's configuration; `None` where none was evaluated, and of the baseline itself.
+    pub baseline: Option<String>,
     /// Memory that the model takes.
     pub footprint: Footprint,
 }
 
-/// A difference between two configurations on the same examples, with paired errors.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Difference {
-    /// Name of the baseline's configuration.
-    pub baseline: String,
-    /// Of the accuracies.
-    pub accuracy: Estimate,
-    /// Of the mean log-likelihoods in nats.
-    pub mean_loglikelihood: Estimate,
+/// One number.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MetricResult {
+    /// Which.
+    pub metric: Metric,
+    /// The number.
+    #[serde(flatten)]
+    pub estimate: Estimate,
+    /// That less the baseline's on the same examples, with its paired error; `None` where there is no baseline, and of
+    /// perplexities.
+    pub from_baseline: Option<Estimate>,
 }
 
-/// Log-likelihoods, and accuracies 0 or 1, of the examples.
-pub(super) struct Columns {
-    loglikelihood: Vec<f64>,
-    correct: Vec<f64>,
-}
-
-impl Columns {
-    pub fn new(scores: &[Score]) -> Self {
+impl MetricResult {
+    /// Of a column, and that of the baseline.
+    pub(super) fn new(column: &Column, baseline: Option<&Column>) -> Self {
         Self {
-            loglikelihood: scores.iter().map(|score| score.loglikelihood).collect(),
-            correct: scores
-                .iter()
-                .map(|score| f64::from(u8::from(score.is_greedy)))
-                .collect(),
+            metric: column.metric,
+            estimate: column.estimate(),
+            from_baseline: baseline.and_then(|baseline| column.difference(baseline)),
         }
     }
+}
 
-    pub fn accuracy(&self) -> Estimate {
-        mean(&self.correct)
-    }
-
-    pub fn perplexity(&self) -> Estimate {
-        perplexity(&self.loglikelihood)
-    }
-
-    pub fn mean_loglikelihood(&self) -> Estimate {
-        mean(&self.loglikelihood)
-    }
-
-    pub fn difference(&self, name: &str, baseline: &Self) -> Difference {
-        Difference {
-            baseline: name.to_owned(),
-            accuracy: paired_difference(&self.correct, &baseline.correct),
-            mean_loglikelihood: paired_difference(&self.loglikelihood, &baseline.loglikelihood),
-        }
+impl TaskResult {
+    /// One of its numbers.
+    pub fn metric(&self, metric: Metric) -> Option<&MetricResult> {
+        self.metrics.iter().find(|result| result.metric == metric)
     }
 }

@@ -15,7 +15,7 @@ use super::progress::Progress;
 /// The scores of a task under a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Scores {
-    /// The score of each example, in the order of the task.
+    /// The score of each prompt, in the order of the plan.
     pub scores: Vec<Score>,
     /// Seconds the model took, over all the runs it took.
     pub seconds: f64,
@@ -95,7 +95,8 @@ pub fn run(
     }
     let energy = metering.and_then(Metering::stop);
     log.sync()?;
-    let examples = entries.len() - known;
+    let finished = entries[known..].iter().filter(|entry| entry.part == 0);
+    let examples = finished.count();
     Ok(Some(Scores {
         energy: energy.map(|energy| ExampleEnergy { examples, energy }),
         ..in_task_order(&entries)
@@ -105,7 +106,7 @@ pub fn run(
 fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Result<Vec<Entry>> {
     let requests: Vec<Request> = batch
         .iter()
-        .map(|&example| plan.prompts[example].request.clone())
+        .map(|&prompt| plan.prompts[prompt].request.clone())
         .collect();
     let start = Instant::now();
     let scores = model.score(&requests)?;
@@ -118,13 +119,15 @@ fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Resul
     );
     let is_finite = |score: &Score| score.loglikelihood.is_finite();
     if let Some(index) = scores.iter().position(|score| !is_finite(score)) {
-        let (example, value) = (batch[index], scores[index].loglikelihood);
+        let example = plan.prompts[batch[index]].example;
+        let value = scores[index].loglikelihood;
         let traced = model.trace(&requests[index]);
         traced.with_context(|| format!("example {example}"))?;
         bail!("example {example}: the log-likelihood of its target is {value}");
     }
-    let entry = |(&example, score): (&usize, Score)| Entry {
-        example,
+    let entry = |(&prompt, score): (&usize, Score)| Entry {
+        example: plan.prompts[prompt].example,
+        part: plan.prompts[prompt].part,
         loglikelihood: score.loglikelihood,
         is_greedy: score.is_greedy,
         shortfall: score.shortfall,
@@ -135,7 +138,7 @@ fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Resul
 
 fn in_task_order(entries: &[Entry]) -> Scores {
     let mut sorted: Vec<&Entry> = entries.iter().collect();
-    sorted.sort_by_key(|entry| entry.example);
+    sorted.sort_by_key(|entry| (entry.example, entry.part));
     Scores {
         scores: sorted.iter().map(|entry| entry.score()).collect(),
         seconds: entries.iter().map(|entry| entry.seconds).sum(),

@@ -5,8 +5,9 @@ use std::fmt::Write;
 use mxlab_harness::measure::Estimate;
 use serde_json::json;
 
+use super::metric::{Metric, Unit};
 use super::record::Timing;
-use super::result::TaskResult;
+use super::result::{MetricResult, TaskResult};
 use crate::columns;
 
 /// How the table is written.
@@ -28,21 +29,29 @@ const NOT_MEASURED: &str = "not measured";
 
 const NOTE: &str = "\
 ±: standard error. Δ: difference from the baseline on the same examples, with its paired error.
-Δ log-lik: of the mean log-likelihood. ex/s: examples a second. MiB: weights, packed where
-quantised. KV B: bytes of keys and values a token.
+Δ log-lik: of the mean log-likelihood, of a word where documents are scored. ex/s: examples a
+second. MiB: weights, packed where quantised. KV B: bytes of keys and values a token.
 ";
 
-const HEADER: [&str; 9] = [
-    "config",
-    "format",
-    "acc %",
-    "Δ acc %",
-    "perplexity",
-    "Δ log-lik",
-    "ex/s",
-    "MiB",
-    "KV B",
-];
+/// The heads of the columns of a task's table.
+fn header(rows: &[Row]) -> [String; 9] {
+    let metric = |index: usize| {
+        let metrics = rows.first().map(|(result, _)| &result.metrics);
+        let metric = metrics.and_then(|metrics| metrics.get(index));
+        metric.map_or("", |result| result.metric.title())
+    };
+    [
+        "config".to_owned(),
+        "format".to_owned(),
+        metric(0).to_owned(),
+        format!("Δ {}", metric(0)),
+        metric(1).to_owned(),
+        format!("Δ {}", Metric::Loglikelihood.title()),
+        "ex/s".to_owned(),
+        "MiB".to_owned(),
+        "KV B".to_owned(),
+    ]
+}
 
 /// Writes the results of a run, `timings` in the same order.
 pub fn render(format: TableFormat, results: &[TaskResult], timings: &[Timing]) -> String {
@@ -92,7 +101,7 @@ fn by_task(results: &[TaskResult], timings: &[Timing], table: fn(&[Row]) -> Stri
 
 fn aligned(rows: &[Row]) -> String {
     let cells: Vec<_> = rows.iter().map(|row| cells(row).to_vec()).collect();
-    columns::aligned(2, &HEADER, &cells)
+    columns::aligned(2, &header(rows).each_ref().map(String::as_str), &cells)
 }
 
 /// What each configuration is.
@@ -115,8 +124,9 @@ fn legend(results: &[TaskResult]) -> String {
 }
 
 fn markdown(rows: &[Row]) -> String {
-    let mut text = format!("| {} |\n|---|---|", HEADER.join(" | "));
-    text.push_str(&"---:|".repeat(HEADER.len() - 2));
+    let header = header(rows);
+    let mut text = format!("| {} |\n|---|---|", header.join(" | "));
+    text.push_str(&"---:|".repeat(header.len() - 2));
     for row in rows {
         let _ = write!(text, "\n| {} |", cells(row).join(" | "));
     }
@@ -125,8 +135,21 @@ fn markdown(rows: &[Row]) -> String {
 }
 
 fn cells((result, timing): &Row) -> [String; 9] {
-    let difference = result.from_baseline.as_ref();
-    let is_baseline = difference.is_none() && result.operands.is_empty();
+    let is_baseline = result.baseline.is_none() && result.operands.is_empty();
+    let number = |index: usize| {
+        let metric = result.metrics.get(index);
+        metric.map_or_else(String::new, |result| {
+            written(result.metric, result.estimate)
+        })
+    };
+    let difference = |metric: Option<&MetricResult>| {
+        let metric = metric?;
+        let text = match metric.metric.unit() {
+            Unit::Percent => percent(metric.from_baseline?, 2),
+            Unit::Plain | Unit::Perplexity => plain(metric.from_baseline?, 4),
+        };
+        Some(signed(&text))
+    };
     let changed = |text: Option<String>| match text {
         Some(text) => text,
         None if is_baseline => "-".to_owned(),
@@ -138,14 +161,23 @@ fn cells((result, timing): &Row) -> [String; 9] {
             true => "-".to_owned(),
             false => result.operands.clone(),
         },
-        percent(result.accuracy, 1),
-        changed(difference.map(|difference| signed(&percent(difference.accuracy, 2)))),
-        perplexity(result.perplexity),
-        changed(difference.map(|difference| signed(&plain(difference.mean_loglikelihood, 4)))),
+        number(0),
+        changed(difference(result.metrics.first())),
+        number(1),
+        changed(difference(result.metric(Metric::Loglikelihood))),
         significant(timing.examples_per_second, 3),
         significant(result.footprint.weight_bytes as f64 / f64::from(1 << 20), 3),
         result.footprint.kv_bytes_per_token.to_string(),
     ]
+}
+
+/// A number with its error.
+fn written(metric: Metric, estimate: Estimate) -> String {
+    match metric.unit() {
+        Unit::Percent => percent(estimate, 1),
+        Unit::Perplexity => perplexity(estimate),
+        Unit::Plain => plain(estimate, 4),
+    }
 }
 
 fn plain(estimate: Estimate, decimals: usize) -> String {
@@ -194,35 +226,44 @@ fn decimals(value: f64, digits: usize) -> usize {
     usize::try_from(digits as isize - before_point).unwrap_or(0)
 }
 
+/// A column for each number that any of the tasks has.
 fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
-    let mut text = String::from(
-        "task,config,examples,truncated,acc,acc_stderr,perplexity,perplexity_stderr,\
-         mean_loglikelihood,mean_loglikelihood_stderr,delta_acc,delta_acc_stderr,\
-         delta_mean_loglikelihood,delta_mean_loglikelihood_stderr,examples_per_second,\
-         weight_bytes,kv_bytes_per_token",
-    );
+    let mut metrics: Vec<Metric> = Vec::new();
+    for result in results.iter().flat_map(|result| &result.metrics) {
+        if !metrics.contains(&result.metric) {
+            metrics.push(result.metric);
+        }
+    }
+    let mut text = String::from("task,config,examples,truncated");
+    for (prefix, metrics) in [("", &metrics), ("delta_", &metrics)] {
+        for metric in metrics {
+            let name = metric.name();
+            let _ = write!(text, ",{prefix}{name},{prefix}{name}_stderr");
+        }
+    }
+    text.push_str(",examples_per_second,weight_bytes,kv_bytes_per_token");
+    let pair = |estimate: Option<Estimate>| match estimate {
+        None => ",,".to_owned(),
+        Some(Estimate { value, stderr }) => {
+            let stderr = stderr.map(|stderr| stderr.to_string());
+            format!(",{value},{}", stderr.unwrap_or_default())
+        }
+    };
     for (result, timing) in results.iter().zip(timings) {
-        let difference = result.from_baseline.as_ref();
-        let pair = |estimate: Option<Estimate>| match estimate {
-            None => ",".to_owned(),
-            Some(Estimate { value, stderr }) => {
-                let stderr = stderr.map(|stderr| stderr.to_string());
-                format!("{value},{}", stderr.unwrap_or_default())
-            }
-        };
+        let of = |metric: &Metric| result.metric(*metric);
+        let values = metrics
+            .iter()
+            .map(|metric| of(metric).map(|of| of.estimate));
+        let differences = metrics.iter().map(|metric| of(metric)?.from_baseline);
+        let pairs: String = values.chain(differences).map(pair).collect();
         // Names have neither commas nor quotes: they are fit for file names.
         let _ = write!(
             text,
-            "\n{},{},{},{},{},{},{},{},{},{},{},{}",
+            "\n{},{},{},{}{pairs},{},{},{}",
             result.task,
             result.config,
             result.examples,
             result.truncated,
-            pair(Some(result.accuracy)),
-            pair(Some(result.perplexity)),
-            pair(Some(result.mean_loglikelihood)),
-            pair(difference.map(|difference| difference.accuracy)),
-            pair(difference.map(|difference| difference.mean_loglikelihood)),
             timing.examples_per_second,
             result.footprint.weight_bytes,
             result.footprint.kv_bytes_per_token,

@@ -42,6 +42,13 @@ pub struct Encoded {
     pub dropped_tokens: usize,
 }
 
+/// Requests that together score a text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Windows {
+    /// In the order of the text.
+    pub requests: Vec<Request>,
+}
+
 impl PromptEncoder<'_> {
     /// Encodes the continuation as the tokens that follow the context's own in the encoding of
     /// the whole text, and drops what exceeds the model's length from the left.
@@ -66,6 +73,35 @@ impl PromptEncoder<'_> {
             request: Request { tokens, targets },
             dropped_tokens,
         })
+    }
+
+    /// Requests that together score every token of a text once: the first as many as the model takes, after the prefix token,
+    /// then as many again, each window's first after the token before it, and the last with as much context as
+    /// fits.
+    ///
+    /// # Errors
+    /// If the text has no tokens, there is no prefix token, or the tokenizer fails.
+    pub fn windows(&self, text: &str) -> Result<Windows> {
+        let mut tokens = self.encode_text(text)?;
+        ensure!(!tokens.is_empty(), "the text has no tokens");
+        let prefix = self.tokenizer.prefix_token();
+        let (prefix, _) = prefix.context("the tokenizer has neither BOS nor EOS")?;
+        let total = tokens.len();
+        tokens.insert(0, prefix);
+        let mut requests = Vec::new();
+        let mut scored = 0;
+        while scored < total {
+            let targets = (total - scored).min(self.max_length);
+            let end = scored + targets + 1;
+            // Of the last the model takes all that fits, of the first the prefix token.
+            let first = end.saturating_sub(self.max_length + 1);
+            requests.push(Request {
+                tokens: tokens[first..end].to_vec(),
+                targets,
+            });
+            scored += targets;
+        }
+        Ok(Windows { requests })
     }
 
     /// Context and continuation tokens, and how many of them are the continuation.

@@ -6,7 +6,7 @@
 
 use anyhow::ensure;
 
-use super::{Example, Task};
+use super::{Example, Kind, Task};
 
 const TARGET_DELIMITER: &str = " ";
 const EXAMPLE_DELIMITER: &str = "\n\n";
@@ -27,6 +27,12 @@ impl FewShot {
     /// # Errors
     /// If there are not.
     pub fn check(&self, task: &Task) -> anyhow::Result<()> {
+        ensure!(
+            self.count == 0 || task.kind() != Kind::Document,
+            "--num-fewshot {}: `{}` has documents, which have no context",
+            self.count,
+            task.source
+        );
         let pool = self.pool.as_ref().unwrap_or(task);
         // Of the task itself the scored example must be left out, and so must its duplicates.
         let needed = self.count + usize::from(self.pool.is_none() && self.count > 0);
@@ -67,12 +73,12 @@ impl FewShot {
         );
         let mut context = String::new();
         for shot in shots {
-            context.push_str(&shot.context);
+            context.push_str(shot.content.context());
             context.push_str(TARGET_DELIMITER);
-            context.push_str(&shot.target);
+            context.push_str(shot.content.solution());
             context.push_str(EXAMPLE_DELIMITER);
         }
-        context.push_str(&example.context);
+        context.push_str(example.content.context());
         Ok(context)
     }
 }

@@ -1,13 +1,14 @@
 //! Tasks: examples, and how each becomes a scored token sequence.
 //!
-//! A task is a file of JSON lines. Each line is an example: a context and the target whose
-//! log-likelihood is asked for. All details are those of lm-evaluation-harness' `lambada_openai`,
-//! so that the same file gives the same numbers there.
+//! A task is a file of JSON lines. Each line is an example, of one of the [`Kind`]s of lm-evaluation-harness,
+//! whose details are followed so that the same file gives the same numbers there.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`named`] | the tasks that have a name; **a new one is added here** |
+//! | [`published`] | the lines of published data sets |
 //! | [`jsonl`] | a file of JSON lines becomes examples |
+//! | [`wikitext`] | articles of a text, and the text of an article |
 //! | [`fewshot`] | solved examples before the one that is scored |
 //! | [`encode`] | context and target become tokens |
 
@@ -15,12 +16,14 @@ pub mod encode;
 pub mod fewshot;
 pub mod jsonl;
 pub mod named;
+pub mod published;
+pub mod wikitext;
 
 use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-pub use encode::{Encoded, PromptEncoder, Tokenize};
+pub use encode::{Encoded, PromptEncoder, Tokenize, Windows};
 pub use fewshot::FewShot;
 pub use named::{DataSources, load};
 
@@ -29,12 +32,90 @@ pub use named::{DataSources, load};
 pub struct Example {
     /// The line as it was read.
     pub doc: Map<String, Value>,
-    /// What the model is given.
-    pub context: String,
-    /// What it is asked to continue with, usually with a leading space.
-    pub target: String,
+    /// What is asked.
+    pub content: Content,
     /// Where it stands in the file, from 1.
     pub line: usize,
+}
+
+/// What is asked of a model.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// How likely a target is.
+    Cloze {
+        /// What the model is given.
+        context: String,
+        /// What it is asked to continue with, usually with a leading space.
+        target: String,
+    },
+    /// Which of several ways to go on is the likeliest.
+    Choices {
+        /// What the model is given.
+        context: String,
+        /// The ways, without the space before them.
+        choices: Vec<String>,
+        /// Which of them is right.
+        gold: usize,
+    },
+    /// How likely every token of a text is.
+    Document {
+        /// The text.
+        text: String,
+        /// Words that perplexity is counted in.
+        words: usize,
+        /// Bytes, likewise.
+        bytes: usize,
+    },
+}
+
+/// What the examples of a task are: lm-evaluation-harness calls it the output type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    /// [`Content::Cloze`]
+    Cloze,
+    /// [`Content::Choices`]
+    Choices,
+    /// [`Content::Document`]
+    Document,
+}
+
+impl Kind {
+    /// What lm-evaluation-harness calls it.
+    pub const fn output_type(self) -> &'static str {
+        match self {
+            Self::Cloze => "loglikelihood",
+            Self::Choices => "multiple_choice",
+            Self::Document => "loglikelihood_rolling",
+        }
+    }
+}
+
+impl Content {
+    /// What it is.
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Cloze { .. } => Kind::Cloze,
+            Self::Choices { .. } => Kind::Choices,
+            Self::Document { .. } => Kind::Document,
+        }
+    }
+
+    /// What the model is given: nothing, of a document.
+    pub fn context(&self) -> &str {
+        match self {
+            Self::Cloze { context, .. } | Self::Choices { context, .. } => context,
+            Self::Document { .. } => "",
+        }
+    }
+
+    /// What would be right.
+    pub fn solution(&self) -> &str {
+        match self {
+            Self::Cloze { target, .. } => target,
+            Self::Choices { choices, gold, .. } => &choices[*gold],
+            Self::Document { text, .. } => text,
+        }
+    }
 }
 
 /// A task with at least one example.
@@ -46,8 +127,16 @@ pub struct Task {
     pub source: String,
     /// SHA-256 of its content in hexadecimal.
     pub sha256: String,
-    /// Its examples in the order of the file.
+    /// Its examples in the order of the file, all of a kind.
     pub examples: Vec<Example>,
+}
+
+impl Task {
+    /// What its examples are.
+    pub fn kind(&self) -> Kind {
+        let first = self.examples.first();
+        first.map_or(Kind::Cloze, |example| example.content.kind())
+    }
 }
 
 /// Why a task cannot be used. Every variant names the file, and the line where there is one.
@@ -78,6 +167,13 @@ pub enum TaskError {
         line: usize,
         field: &'static str,
         reason: String,
+    },
+    #[error("`{file}` line {line}: {here}, where the examples before are {before}")]
+    Mixed {
+        file: String,
+        line: usize,
+        here: &'static str,
+        before: &'static str,
     },
     #[error("`{file}` has no examples")]
     Empty { file: String },

@@ -2,9 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 
-use super::{Task, TaskError, jsonl};
+use super::jsonl::Layout;
+use super::{Task, TaskError, jsonl, published, wikitext};
 
 /// A task that can be asked for by name.
 pub struct NamedTask {
@@ -24,6 +25,20 @@ enum Origin {
         hub_repository: &'static str,
         hub_file: &'static str,
     },
+    /// A file in the data directory, in its published form; where it is published.
+    Published {
+        files: &'static [(&'static str, Form)],
+        from: &'static str,
+    },
+}
+
+/// How a published file becomes lines.
+#[derive(Clone, Copy)]
+enum Form {
+    /// Lines of their own layout.
+    Lines(Layout),
+    /// A text of articles.
+    Articles,
 }
 
 /// Every named task.
@@ -40,6 +55,37 @@ pub const NAMED: &[NamedTask] = &[
             file: "lambada_test.jsonl",
             hub_repository: "EleutherAI/lambada_openai",
             hub_file: "data/lambada_test.jsonl",
+        },
+    },
+    NamedTask {
+        name: "hellaswag",
+        about: "HellaSwag, four endings of a scene: acc, acc_norm",
+        origin: Origin::Published {
+            files: &[("hellaswag_val.jsonl", Form::Lines(published::hellaswag))],
+            from: "https://github.com/rowanz/hellaswag, data/hellaswag_val.jsonl",
+        },
+    },
+    NamedTask {
+        name: "arc_challenge",
+        about: "the AI2 reasoning challenge, the harder part: acc, acc_norm",
+        origin: Origin::Published {
+            files: &[
+                ("arc_challenge_test.jsonl", Form::Lines(published::arc)),
+                ("ARC-Challenge-Test.jsonl", Form::Lines(published::arc)),
+            ],
+            from: "https://allenai.org/data/arc, ARC-Challenge-Test.jsonl",
+        },
+    },
+    NamedTask {
+        name: "wikitext",
+        about: "WikiText-2, every token of its articles: perplexity of words and bytes",
+        origin: Origin::Published {
+            files: &[
+                ("wikitext2_test.jsonl", Form::Lines(wikitext::page)),
+                ("wiki.test.raw", Form::Articles),
+                ("wikitext2_test.txt", Form::Articles),
+            ],
+            from: "wikitext-2-raw-v1, wiki.test.raw",
         },
     },
 ];
@@ -73,7 +119,8 @@ pub fn load(name: &str, sources: &DataSources) -> anyhow::Result<Task> {
         }
         return Ok(jsonl::read(path)?);
     };
-    let mut task = match named.origin {
+    let mut task = match &named.origin {
+        Origin::Published { files, from } => published_task(name, files, from, sources)?,
         Origin::Embedded => jsonl::parse(name, "embedded", sources.embedded.as_bytes())?,
         Origin::Dataset {
             file,
@@ -96,4 +143,41 @@ pub fn load(name: &str, sources: &DataSources) -> anyhow::Result<Task> {
     };
     task.name = named.name.to_owned();
     Ok(task)
+}
+
+/// A task of the first of its files that is there.
+fn published_task(
+    name: &str,
+    files: &[(&str, Form)],
+    from: &str,
+    sources: &DataSources,
+) -> anyhow::Result<Task> {
+    let directory = sources.data_dir.unwrap_or(Path::new("."));
+    let paths = files
+        .iter()
+        .map(|(file, form)| (directory.join(file), form));
+    let mut there = paths.filter(|(path, _)| path.exists());
+    let Some((path, form)) = there.next() else {
+        let names: Vec<String> = files.iter().map(|(file, _)| format!("`{file}`")).collect();
+        bail!(
+            "task {name}: no {} in `{}`; --data-dir names the directory that has it, and it is published at {from}",
+            names.join(" or "),
+            directory.display()
+        );
+    };
+    match form {
+        Form::Lines(layout) => Ok(jsonl::read_as(&path, *layout)?),
+        Form::Articles => {
+            let text = std::fs::read_to_string(&path);
+            let text = text.with_context(|| format!("`{}`", path.display()))?;
+            let lines = wikitext::articles(&text);
+            let source = path.to_string_lossy();
+            Ok(jsonl::parse_as(
+                name,
+                &source,
+                lines.as_bytes(),
+                wikitext::page,
+            )?)
+        }
+    }
 }

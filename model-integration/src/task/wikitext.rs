@@ -1,0 +1,111 @@
+//! WikiText: articles, and their text without the marks of its tokenisation.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+use serde_json::json;
+
+use super::Content;
+use super::jsonl::{Fault, Fields};
+
+/// Replaced as they stand, in this order; first those before the patterns, then those after.
+const BEFORE: [(&str, &str); 1] = [("s '", "s'")];
+const MARKS: [(&str, &str); 9] = [
+    (" @-@ ", "-"),
+    (" @,@ ", ","),
+    (" @.@ ", "."),
+    (" : ", ": "),
+    (" ; ", "; "),
+    (" . ", ". "),
+    (" ! ", "! "),
+    (" ? ", "? "),
+    (" , ", ", "),
+];
+const AFTER: [(&str, &str); 8] = [
+    ("= = = =", "===="),
+    ("= = =", "==="),
+    ("= =", "=="),
+    (" \u{b0} ", "\u{b0}"),
+    (" \n", "\n"),
+    ("\n ", "\n"),
+    (" N ", " 1 "),
+    (" 's", "'s"),
+];
+
+/// What stands between brackets or quotes, and the spaces beside it. Spaces are Python's.
+static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
+    [
+        (r"\(S([^\)]*?)S\)", "($1)"),
+        (r"\[S([^\]]*?)S\]", "[$1]"),
+        (r"\{S([^}]*?)S\}", "{$1}"),
+        (r#""S([^"]*?)S""#, "\"$1\""),
+        (r"'S([^']*?)S'", "'$1'"),
+    ]
+    .map(|(pattern, replacement)| {
+        let pattern = pattern.replace('S', r"[\s\x1c-\x1f]*");
+        (Regex::new(&pattern).expect("a pattern"), replacement)
+    })
+    .to_vec()
+});
+
+static SPACES: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"[\s\x1c-\x1f]+").expect("a pattern"));
+static QUOTED_DIGIT: LazyLock<Regex> =
+    LazyLock::new(|| Regex::new(r"/' [0-9]/").expect("a pattern"));
+
+/// The text of an article as it was before it was tokenised.
+pub fn detokenized(page: &str) -> String {
+    let replace = |text: String, pairs: &[(&str, &str)]| {
+        let pairs = pairs.iter();
+        pairs.fold(text, |text, (from, to)| text.replace(from, to))
+    };
+    let text = replace(page.to_owned(), &BEFORE);
+    // As the harness has it: the class is part of the replacement.
+    let text = QUOTED_DIGIT.replace_all(&text, "/'[0-9]/").into_owned();
+    let text = replace(text, &MARKS);
+    let text = PATTERNS.iter().fold(text, |text, (pattern, replacement)| {
+        pattern.replace_all(&text, *replacement).into_owned()
+    });
+    replace(text, &AFTER)
+}
+
+/// What a line with a `page` asks: its text, counted in the words and bytes that it had as tokenised.
+///
+/// # Errors
+/// Naming the field.
+pub fn page(fields: &Fields) -> Result<Content, Fault> {
+    let page = fields.text("page")?;
+    let text = detokenized(page);
+    if text.is_empty() {
+        return Err(Fault::new("page", "empty"));
+    }
+    Ok(Content::Document {
+        words: SPACES.split(page).count(),
+        bytes: page.len(),
+        text,
+    })
+}
+
+/// Lines with the articles of a text, which begin at headings of the first level.
+pub fn articles(text: &str) -> String {
+    let mut lines = String::new();
+    let mut article: Vec<&str> = Vec::new();
+    let mut finish = |article: &mut Vec<&str>| {
+        let page = article.join("\n");
+        article.clear();
+        if !page.trim().is_empty() {
+            lines += &json!({ "page": page }).to_string();
+            lines.push('\n');
+        }
+    };
+    for line in text.split('\n') {
+        let heading = line.replace("= = =", "===").replace("= =", "==");
+        let heading = heading.trim();
+        if heading.starts_with("= ") && heading.ends_with(" =") {
+            finish(&mut article);
+        }
+        article.push(line);
+    }
+    finish(&mut article);
+    lines
+}
