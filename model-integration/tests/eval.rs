@@ -243,7 +243,7 @@ fn results_of_different_runs_are_never_mixed() {
     );
     refused(
         &engine(),
-        changed(|s| s.fewshot.count = 1),
+        changed(|s| s.fewshot.count = Some(1)),
         "its num_fewshot is 0, not 1",
     );
     refused(

@@ -1,23 +1,29 @@
 //! Published data sets: what their lines ask, and what the answers amount to.
 
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
 use mxlab::config::{FormatFlags, load as load_config};
+use mxlab::eval::log::TextEntry;
 use mxlab::eval::metric::{Column, Metric};
 use mxlab::eval::model::Score;
 use mxlab::eval::plan::Plan;
 use mxlab::eval::progress::Silent;
+use mxlab::eval::runner::Given;
 use mxlab::eval::{Evaluation, Settings};
-use mxlab::task::jsonl::{self, Layout};
-use mxlab::task::{Content, FewShot, Kind, PromptEncoder, Task, published, wikitext};
+use mxlab::llama::cpu::CpuEngine;
+use mxlab::task::generation::{Filter, cut, is_match};
+use mxlab::task::{Content, FewShot, Kind, PromptEncoder, Task, jsonl, wikitext};
 
 mod toy;
 use toy::{BOS, CharTokenizer, ToyEngine};
 
-fn parse(layout: Layout, lines: &str) -> Task {
-    jsonl::parse_as("toy", "toy.jsonl", lines.as_bytes(), layout).expect("a task")
+fn parse(lines: &str) -> Task {
+    jsonl::parse("toy", "toy.jsonl", lines.as_bytes()).expect("a task")
 }
 
-fn fault(layout: Layout, line: &str) -> String {
-    let parsed = jsonl::parse_as("toy", "toy.jsonl", line.as_bytes(), layout);
+fn fault(line: &str) -> String {
+    let parsed = jsonl::parse("toy", "toy.jsonl", line.as_bytes());
     parsed.expect_err(line).to_string()
 }
 
@@ -42,7 +48,7 @@ fn arc_is_read_in_both_layouts() {
     let ours = r#"{"id":"a","question":{"stem":"Why?","choices":[{"text":"x y","label":"1"},{"text":"z","label":"2"}]},"answerKey":"2"}"#;
     let hub =
         r#"{"question":"Why?","choices":{"text":["x y","z"],"label":["A","B"]},"answerKey":"B"}"#;
-    let task = parse(published::arc, &format!("{ours}\n{hub}\n"));
+    let task = parse(&format!("{ours}\n{hub}\n"));
     let expected = choices("Question: Why?\nAnswer:", &["x y", "z"], 1);
     assert!(
         task.examples
@@ -63,12 +69,9 @@ fn arc_is_read_in_both_layouts() {
             hub.replace("\"choices\"", "\"options\""),
             "field `choices`: missing",
         ),
-        (
-            r#"{"question":"Why?"}"#.to_owned(),
-            "field `answerKey`: missing",
-        ),
+        (r#"{"question":"Why?"}"#.to_owned(), "field `text`: missing"),
     ] {
-        let error = fault(published::arc, &line);
+        let error = fault(&line);
         assert!(
             error.contains("`toy.jsonl` line 1") && error.contains(reason),
             "{error}"
@@ -79,7 +82,7 @@ fn arc_is_read_in_both_layouts() {
 #[test]
 fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
     let line = r#"{"activity_label":"Cooking","ctx_a":"A man [substeps] stirs.","ctx_b":"he SMILES  and","endings":["sits. [title] Ends","runs  off  ."],"label":"1"}"#;
-    let task = parse(published::hellaswag, line);
+    let task = parse(line);
     // The brackets go, and then two spaces become one; the second part begins large and goes on small.
     let expected = choices(
         "Cooking: A man stirs. He smiles and",
@@ -87,7 +90,7 @@ fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
         1,
     );
     assert_eq!(task.examples[0].content, expected);
-    let error = fault(published::hellaswag, &line.replace("\"1\"", "\"2\""));
+    let error = fault(&line.replace("\"1\"", "\"2\""));
     assert!(error.contains("field `label`: 2 of 2 choices"), "{error}");
 }
 
@@ -96,7 +99,7 @@ fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
 fn articles_are_as_they_were_before_they_were_tokenised() {
     let text = " \n = One = \n \n It 's \" a b \" ( c ) , 1 @,@ 000 @-@ fold ; N = = Two = = \n x . y \n = Three = \n z ' q ' w \n";
     let lines = wikitext::articles(text);
-    let task = parse(wikitext::page, &lines);
+    let task = parse(&lines);
     let texts: Vec<&str> = task.examples.iter().map(|e| e.content.solution()).collect();
     assert_eq!(
         texts,
@@ -196,8 +199,8 @@ fn metrics_by_hand() {
     let columns = |lines: &str, scores: &[f64]| {
         let task = jsonl::parse("toy", "toy.jsonl", lines.as_bytes()).expect("a task");
         let plan = Plan::new(&task, &encoder, &FewShot::default(), None, 2).expect("a plan");
-        let scores: Vec<Score> = scores.iter().map(|&x| score(x)).collect();
-        Column::all(&task, &plan, &scores)
+        let scores = scores.iter().map(|&x| score(x)).collect();
+        Column::all(&task, &plan, &Given::Scores(scores))
     };
     let of = |columns: &[Column], metric| {
         let column = columns.iter().find(|column| column.metric == metric);
@@ -246,7 +249,7 @@ fn choices_are_evaluated_like_any_other_task() {
             batch_size: 2,
             limit: None,
             fewshot: FewShot {
-                count: 1,
+                count: Some(1),
                 pool: None,
             },
             add_bos_token: None,
@@ -280,4 +283,102 @@ fn choices_are_evaluated_like_any_other_task() {
     assert_eq!(sample["arguments"]["gen_args_1"]["arg_1"], " b1");
     assert_eq!(sample["filtered_resps"].as_array().map(Vec::len), Some(3));
     assert_eq!(sample["target"], "2");
+}
+
+/// Expected values are those of the harness' patterns under Python's `re`.
+#[test]
+fn numbers_are_extracted_as_the_harness_does() {
+    for (text, strict, flexible) in [
+        ("so 3 + 4 = 7.\n#### 7", "7", "7"),
+        ("#### 1,234.50 and #### 8", "1,234.50", "8"),
+        ("it is $18.", "[invalid]", "$18."),
+        ("-5 degrees, then 12", "[invalid]", "12"),
+        ("-5 degrees", "[invalid]", "-5"),
+        ("#### -3.", "-3.", "-3."),
+        ("none at all ...", "[invalid]", "..."),
+        ("none at all", "[invalid]", "[invalid]"),
+        ("", "[invalid]", "[invalid]"),
+    ] {
+        assert_eq!(Filter::Strict.extract(text), strict, "{text}");
+        assert_eq!(Filter::Flexible.extract(text), flexible, "{text}");
+    }
+    let solution = "She has 1 + 1 = <<1+1=2>>2.\nThen #### no.\n#### 1,218";
+    for (number, is_right) in [
+        ("1218", true),
+        ("$1,218.", true),
+        ("1218.0", false),
+        ("[invalid]", false),
+        ("", false),
+    ] {
+        assert_eq!(is_match(number, solution), is_right, "{number}");
+    }
+    assert_eq!(cut("7\n\nQuestion: and </s>"), Some("7\n\n"));
+    assert_eq!(cut("7 </s>Question:"), Some("7 "));
+    assert_eq!(cut("7 Question"), None);
+}
+
+/// Problems are continued greedily; whatever the batch, and after an interruption.
+#[test]
+fn problems_are_answered_by_generating() {
+    let lines: String = ["Tom had a red", "The old", "Once upon a time"]
+        .map(|text| format!("{{\"question\": \"{text}\", \"answer\": \"#### 1\"}}\n"))
+        .concat();
+    let task = jsonl::parse("problems", "problems.jsonl", lines.as_bytes()).expect("a task");
+    assert_eq!(task.kind(), Kind::Problem);
+    let checkpoint = mxlab::embedded::checkpoint().expect("the embedded model");
+    let engine = CpuEngine::new(checkpoint, None, None).expect("an engine");
+    let folder = tempfile::tempdir().expect("a folder");
+    let evaluate = |batch_size, output: Option<&Path>| {
+        let settings = Settings {
+            batch_size,
+            limit: None,
+            fewshot: FewShot {
+                count: Some(0),
+                pool: None,
+            },
+            add_bos_token: None,
+            seed: 0,
+            output: output.map(Path::to_owned),
+            overwrite: false,
+            log_samples: output.is_some(),
+        };
+        let config = load_config("baseline", &FormatFlags::default()).expect("a configuration");
+        let evaluation = Evaluation::new(&engine, vec![task.clone()], vec![config], settings);
+        let outcome = evaluation
+            .expect("fits")
+            .run(&AtomicBool::new(false), &Silent);
+        outcome.expect("an evaluation")
+    };
+    let together = evaluate(3, Some(folder.path()));
+    assert_eq!(together.results, evaluate(1, None).results);
+    let log = mxlab::eval::log::path(folder.path(), "problems", "baseline");
+    let whole = std::fs::read_to_string(&log).expect("a log");
+    let texts: Vec<String> = whole
+        .lines()
+        .skip(1)
+        .map(|line| {
+            serde_json::from_str::<TextEntry>(line)
+                .expect("an entry")
+                .text
+        })
+        .collect();
+    assert_eq!(texts.len(), 3);
+    assert!(texts.iter().any(|text| !text.is_empty()), "{texts:?}");
+    // What is in the log is not generated again: a text that the model would not say stays.
+    let said = whole.replacen(
+        &serde_json::to_string(&texts[0]).expect("JSON"),
+        "\"#### 1\"",
+        1,
+    );
+    std::fs::write(&log, said).expect("writable");
+    let resumed = evaluate(3, Some(folder.path()));
+    let number = |metric| {
+        let result = resumed.results[0].metric(metric).expect("a number");
+        result.estimate.value
+    };
+    assert_eq!(number(Metric::StrictMatch), 1.0 / 3.0);
+    let samples = std::fs::read_to_string(folder.path().join("samples_problems_baseline.jsonl"));
+    let samples = samples.expect("samples");
+    assert_eq!(samples.lines().count(), 6);
+    assert!(samples.contains("\"filter\":\"strict-match\""), "{samples}");
 }

@@ -310,7 +310,10 @@ fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
          {\"text\": \"red fish\"}\n",
     );
     let context = |count, index: usize| {
-        let shots = FewShot { count, pool: None };
+        let shots = FewShot {
+            count: Some(count),
+            pool: None,
+        };
         shots.context(&task, &task.examples[index])
     };
     assert_eq!(context(0, 0).expect("none"), "one");
@@ -328,7 +331,7 @@ fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
     );
     assert!(
         FewShot {
-            count: 4,
+            count: Some(4),
             pool: None
         }
         .check(&task)
@@ -336,7 +339,7 @@ fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
     );
     assert!(
         FewShot {
-            count: 3,
+            count: Some(3),
             pool: None
         }
         .check(&task)
@@ -345,7 +348,7 @@ fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
 
     let pool = parse(r#"{"context": "Q", "target": "A"}"#);
     let shots = FewShot {
-        count: 1,
+        count: Some(1),
         pool: Some(pool),
     };
     assert!(shots.check(&task).is_ok());
@@ -353,7 +356,14 @@ fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
         shots.context(&task, &task.examples[0]).expect("one"),
         "Q A\n\none"
     );
-    assert!(FewShot { count: 2, ..shots }.check(&task).is_err());
+    assert!(
+        FewShot {
+            count: Some(2),
+            ..shots
+        }
+        .check(&task)
+        .is_err()
+    );
 }
 
 /// The independent reference gives the tokens of the first fifty prompts of each task.

@@ -12,8 +12,10 @@ use serde_json::Value;
 use super::Done;
 use super::output::{Usage, print};
 use crate::columns::aligned;
-use crate::eval::log::Entry;
+use crate::eval::log::{Entry, TextEntry};
 use crate::eval::metric::likeliest;
+use crate::task::Kind;
+use crate::task::generation::Filter;
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -53,8 +55,8 @@ struct Log {
 
 /// What a model answered to an example.
 struct Answer {
-    /// Whether a cloze is right, or which choice is the likeliest; of a document nothing.
-    chosen: usize,
+    /// Whether a cloze is right, which choice is the likeliest, or the number that a text says; of a document nothing.
+    chosen: String,
     /// By how much the logit of a target falls short of the greatest, or the next choice of the likeliest.
     short: f64,
     /// In words.
@@ -67,15 +69,16 @@ impl Answer {
     fn new(output_type: &str, entries: &[Entry]) -> Self {
         let loglikelihoods: Vec<f64> = entries.iter().map(|entry| entry.loglikelihood).collect();
         let (chosen, short, text) = match output_type {
-            "multiple_choice" => {
+            _ if output_type == Kind::Choices.output_type() => {
                 let chosen = likeliest(loglikelihoods.iter().copied());
                 let others = loglikelihoods.iter().enumerate();
                 let others = others.filter(|&(choice, _)| choice != chosen);
                 let next = others.fold(f64::NEG_INFINITY, |next, (_, &x)| greater(next, x));
                 let short = loglikelihoods[chosen] - next;
-                (chosen, short, format!("choice {chosen}, by {short:.3}"))
+                let text = format!("choice {chosen}, by {short:.3}");
+                (chosen.to_string(), short, text)
             }
-            "loglikelihood_rolling" => (0, 0.0, String::new()),
+            _ if output_type == Kind::Document.output_type() => (String::new(), 0.0, String::new()),
             _ => {
                 let Entry {
                     is_greedy,
@@ -86,7 +89,7 @@ impl Answer {
                     true => "right".to_owned(),
                     false => format!("short by {shortfall:.3}"),
                 };
-                (usize::from(is_greedy), shortfall, text)
+                (is_greedy.to_string(), shortfall, text)
             }
         };
         Self {
@@ -94,6 +97,17 @@ impl Answer {
             short,
             text,
             loglikelihoods,
+        }
+    }
+
+    /// Of a generated text.
+    fn of_text(text: &str) -> Self {
+        let number = Filter::Flexible.extract(text);
+        Self {
+            text: format!("{number:?}"),
+            chosen: number,
+            short: 0.0,
+            loglikelihoods: Vec::new(),
         }
     }
 
@@ -175,7 +189,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     ];
     print(&aligned(1, &header, &rows))?;
     print(
-        "\nsame: answers that are right in both, or wrong in both; the same choices. short: by how much the target's logit\n\
+        "\nsame: answers that are right in both, or wrong in both; the same choices or numbers. short: by how much the target's logit\n\
          falls short of the greatest, or the next choice of the likeliest, at most, where answers differ. log-lik: the\n\
          greatest difference of two.\n",
     )?;
@@ -213,13 +227,21 @@ fn read(path: &Path) -> Result<Log> {
     let mut lines = text.lines().enumerate();
     let (_, header) = lines.next().context("it is empty")?;
     let key: Value = serde_json::from_str(header).context("line 1")?;
+    let output_type = key["output_type"].as_str().unwrap_or_default();
+    let place = |index: usize| format!("line {}", index + 1);
+    if output_type == Kind::Problem.output_type() {
+        let answers = lines.map(|(index, line)| {
+            let entry: TextEntry = serde_json::from_str(line).with_context(|| place(index))?;
+            Ok((entry.example, Answer::of_text(&entry.text)))
+        });
+        let answers = answers.collect::<Result<_>>()?;
+        return Ok(Log { key, answers });
+    }
     let mut entries: BTreeMap<usize, Vec<Entry>> = BTreeMap::new();
     for (index, line) in lines {
-        let entry: Entry =
-            serde_json::from_str(line).with_context(|| format!("line {}", index + 1))?;
+        let entry: Entry = serde_json::from_str(line).with_context(|| place(index))?;
         entries.entry(entry.example).or_default().push(entry);
     }
-    let output_type = key["output_type"].as_str().unwrap_or_default();
     let answers = entries.into_iter().map(|(example, mut entries)| {
         entries.sort_by_key(|entry| entry.part);
         (example, Answer::new(output_type, &entries))

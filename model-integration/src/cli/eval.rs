@@ -72,11 +72,11 @@ struct TaskArgs {
     /// Examples that go through the model together, or `auto`
     #[arg(long, value_name = "N", value_parser = batch_size, default_value = "auto")]
     batch_size: usize,
-    /// Solved examples before each
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    num_fewshot: usize,
+    /// Solved examples before each [default: 5 for gsm8k, else none]
+    #[arg(long, value_name = "N")]
+    num_fewshot: Option<usize>,
     /// Take them from this file [default: the task's first examples but the scored one]
-    #[arg(long, value_name = "FILE", requires = "num_fewshot")]
+    #[arg(long, value_name = "FILE")]
     fewshot_file: Option<PathBuf>,
     /// Whether contexts begin with BOS [default: as the tokenizer does]
     #[arg(long, value_name = "BOOL")]
@@ -169,7 +169,7 @@ impl TaskArgs {
 
     fn fewshot(&self) -> Result<FewShot> {
         let count = self.num_fewshot;
-        if count == 0 && self.fewshot_file.is_some() {
+        if count == Some(0) && self.fewshot_file.is_some() {
             return Err(Usage("--fewshot-file: --num-fewshot is 0".into()).into());
         }
         let pool = self.fewshot_file.as_deref().map(task::jsonl::read);

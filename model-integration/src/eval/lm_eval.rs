@@ -11,11 +11,12 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Evaluation;
-use super::metric::{Column, Metric};
+use super::metric::{Column, Metric, Unit};
 use super::model::Score;
 use super::plan::{Limit, Plan, Prompt};
-use super::runner::Scores;
+use super::runner::{Answers, Given};
 use crate::config::QuantConfig;
+use crate::task::generation::{Filter, UNTIL};
 use crate::task::{Content, Example, Kind, Task};
 
 /// Writes `results_<config>.json`, and the samples if they are asked for.
@@ -23,19 +24,19 @@ pub(super) fn write(
     evaluation: &Evaluation,
     output: &Path,
     config: &QuantConfig,
-    scores: &[Scores],
+    answers: &[Answers],
     environment: &Environment,
 ) -> Result<()> {
     let mut task_hashes = Map::new();
-    for ((task, plan), scores) in evaluation.tasks.iter().zip(scores) {
-        let (lines, hash) = samples(task, plan, &scores.scores)?;
+    for ((task, plan), answers) in evaluation.tasks.iter().zip(answers) {
+        let (lines, hash) = samples(task, plan, &answers.given)?;
         task_hashes.insert(task.name.clone(), hash.into());
         if evaluation.settings.log_samples {
             let name = format!("samples_{}_{}.jsonl", task.name, config.name);
             write_atomic(&output.join(name), lines.as_bytes())?;
         }
     }
-    let results = results(evaluation, config, scores, task_hashes, environment);
+    let results = results(evaluation, config, answers, task_hashes, environment);
     let mut json = serde_json::to_string_pretty(&results).context("results are plain data")?;
     json.push('\n');
     let name = format!("results_{}.json", config.name);
@@ -45,13 +46,13 @@ pub(super) fn write(
 fn results(
     evaluation: &Evaluation,
     config: &QuantConfig,
-    scores: &[Scores],
+    scores: &[Answers],
     task_hashes: Map<String, Value>,
     environment: &Environment,
 ) -> Value {
-    let by_task = |value: &dyn Fn(&Task, &Plan, &Scores) -> Value| -> Value {
+    let by_task = |value: &dyn Fn(&Task, &Plan, &Answers) -> Value| -> Value {
         let tasks = evaluation.tasks.iter().zip(scores);
-        let entry = |((task, plan), scores): (&(Task, Plan), &Scores)| {
+        let entry = |((task, plan), scores): (&(Task, Plan), &Answers)| {
             (task.name.clone(), value(task, plan, scores))
         };
         Value::Object(tasks.map(entry).collect())
@@ -64,9 +65,9 @@ fn results(
     json!({
         "results": by_task(&|task, plan, scores| metrics(task, plan, scores)),
         "group_subtasks": {},
-        "configs": by_task(&|task, _, _| task_config(task, settings.fewshot.count)),
+        "configs": by_task(&|task, _, _| task_config(task, settings.fewshot.count(task))),
         "versions": by_task(&|_, _, _| json!(1.0)),
-        "n-shot": by_task(&|_, _, _| json!(settings.fewshot.count)),
+        "n-shot": by_task(&|task, _, _| json!(settings.fewshot.count(task))),
         "higher_is_better": by_task(&|task, _, _| {
             let metrics = harness_metrics(task);
             let better = metrics.map(|metric| {
@@ -136,17 +137,18 @@ fn results(
     })
 }
 
-fn metrics(task: &Task, plan: &Plan, scores: &Scores) -> Value {
+fn metrics(task: &Task, plan: &Plan, answers: &Answers) -> Value {
     let mut metrics = json!({
         "name": task.name,
         "alias": task.name,
         "sample_len": plan.count(),
     });
-    for column in Column::all(task, plan, &scores.scores) {
+    for column in Column::all(task, plan, &answers.given) {
         if column.metric.aggregation().is_some() {
             let (name, estimate) = (column.metric.name(), column.estimate());
-            metrics[format!("{name},none")] = number(estimate.value);
-            metrics[format!("{name}_stderr,none")] = stderr(estimate);
+            let filter = column.metric.filter().map_or("none", Filter::name);
+            metrics[column.metric.key()] = number(estimate.value);
+            metrics[format!("{name}_stderr,{filter}")] = stderr(estimate);
         }
     }
     metrics
@@ -177,6 +179,7 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
             "{{' '+text.split(' ')[-1]}}",
         ),
         (Kind::Choices, _) => ("{{context}}", "{{gold}}"),
+        (Kind::Problem, _) => ("Question: {{question}}\nAnswer:", "{{answer}}"),
         (Kind::Document, _) => ("", "{{page}}"),
     };
     let metrics = harness_metrics(task).map(|metric| {
@@ -207,87 +210,109 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
     })
 }
 
-/// Lines of samples, and the hash of all documents, prompts and targets.
-fn samples(task: &Task, plan: &Plan, scores: &[Score]) -> Result<(String, String)> {
+/// Lines of samples, and the hash of all documents, prompts and targets. Of generated answers there is a line for each
+/// filter.
+fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
-    let columns = Column::all(task, plan, scores);
-    for (index, prompts) in plan.examples().enumerate() {
-        let values = columns
-            .iter()
-            .map(|column| (column.metric, column.values[index]));
-        let (scores, prompts) = (&scores[prompts.clone()], &plan.prompts[prompts]);
-        let sample = sample(index, &task.examples[index], prompts, scores, values)?;
-        for hash in ["doc_hash", "prompt_hash", "target_hash"] {
-            hashes.push_str(sample[hash].as_str().unwrap_or_default());
+    let columns = Column::all(task, plan, given);
+    let filters = match given {
+        Given::Scores(_) => vec![None],
+        Given::Texts(_) => Filter::ALL.map(Some).to_vec(),
+    };
+    for (index, range) in plan.examples().enumerate() {
+        let example = &task.examples[index];
+        for &filter in &filters {
+            let mut sample = question(index, example, &plan.prompts[range.clone()])?;
+            match given {
+                Given::Scores(scores) => {
+                    answer_scores(&mut sample, example, &scores[range.clone()]);
+                }
+                Given::Texts(texts) => answer_text(&mut sample, filter, &texts[range.start]),
+            }
+            let mut names = Vec::new();
+            for column in &columns {
+                let metric = column.metric;
+                if metric.filter() != filter || metric.aggregation().is_none() {
+                    continue;
+                }
+                let value = column.values[index];
+                names.push(metric.name());
+                sample[metric.name()] = match metric.unit() {
+                    Unit::Percent => json!(u8::from(value == 1.0)),
+                    Unit::Perplexity | Unit::Plain => number(value),
+                };
+            }
+            sample["filter"] = filter.map_or("none", Filter::name).into();
+            sample["metrics"] = json!(names);
+            for hash in ["doc_hash", "prompt_hash", "target_hash"] {
+                hashes.push_str(sample[hash].as_str().unwrap_or_default());
+            }
+            lines.push_str(&sample.to_string());
+            lines.push('\n');
         }
-        lines.push_str(&sample.to_string());
-        lines.push('\n');
     }
     Ok((lines, sha256(&hashes)))
 }
 
-fn sample(
-    index: usize,
-    example: &Example,
-    prompts: &[Prompt],
-    scores: &[Score],
-    values: impl Iterator<Item = (Metric, f64)>,
-) -> Result<Value> {
+/// What was asked.
+fn question(index: usize, example: &Example, prompts: &[Prompt]) -> Result<Value> {
     let doc = serde_json::to_string_pretty(&example.doc).context("a document is JSON")?;
-    let kind = example.content.kind();
-    let (target, context) = match &example.content {
-        Content::Choices { gold, .. } => (gold.to_string(), prompts[0].context.as_str()),
-        content => (content.solution().to_owned(), prompts[0].context.as_str()),
+    let target = match &example.content {
+        Content::Choices { gold, .. } => gold.to_string(),
+        content => content.solution().to_owned(),
     };
-    let response = |score: &Score| {
-        let is_greedy = if score.is_greedy { "True" } else { "False" };
-        json!([format!("{:?}", score.loglikelihood), is_greedy])
-    };
-    let (arguments, responses) = match kind {
+    let context = &prompts[0].context;
+    let arguments: Vec<Value> = match example.content.kind() {
         Kind::Cloze | Kind::Choices => {
             let arguments = prompts.iter();
             let arguments = arguments.map(|p| json!({"arg_0": p.context, "arg_1": p.target}));
-            let responses: Vec<Value> = scores.iter().map(response).collect();
-            (arguments.collect::<Vec<_>>(), responses)
+            arguments.collect()
+        }
+        Kind::Problem => {
+            let settings = json!({"until": UNTIL, "do_sample": false, "temperature": 0.0});
+            vec![json!({"arg_0": context, "arg_1": settings})]
         }
         // A document is one request there, whose windows are added up.
-        Kind::Document => {
-            let total: f64 = scores.iter().map(|score| score.loglikelihood).sum();
-            (
-                vec![json!({"arg_0": target})],
-                vec![json!(format!("{total:?}"))],
-            )
-        }
+        Kind::Document => vec![json!({"arg_0": target})],
     };
     let arguments = arguments.into_iter().enumerate();
     let arguments = arguments.map(|(i, argument)| (format!("gen_args_{i}"), argument));
-    let resps: Vec<Value> = responses.iter().map(|response| json!([response])).collect();
-    let mut sample = json!({
+    Ok(json!({
         "doc_id": index,
         "doc": example.doc,
         "target": target,
         "arguments": arguments.collect::<Map<_, _>>(),
-        "resps": resps,
-        "filtered_resps": responses,
-        "filter": "none",
-        "metrics": Metric::of(kind).iter().filter(|metric| metric.aggregation().is_some())
-            .map(|metric| metric.name()).collect::<Vec<_>>(),
         "doc_hash": sha256(&doc),
         "prompt_hash": sha256(context),
         "target_hash": sha256(&target),
-    });
-    for (metric, value) in values {
-        let is_of_harness = metric.aggregation().is_some();
-        sample[metric.name()] = match metric {
-            _ if !is_of_harness => continue,
-            Metric::Acc | Metric::AccNorm => json!(u8::from(value == 1.0)),
-            _ => number(value),
-        };
-    }
+    }))
+}
+
+fn answer_scores(sample: &mut Value, example: &Example, scores: &[Score]) {
+    let response = |score: &Score| {
+        let is_greedy = if score.is_greedy { "True" } else { "False" };
+        json!([format!("{:?}", score.loglikelihood), is_greedy])
+    };
+    let kind = example.content.kind();
+    let responses: Vec<Value> = match kind {
+        Kind::Document => {
+            let total: f64 = scores.iter().map(|score| score.loglikelihood).sum();
+            vec![json!(format!("{total:?}"))]
+        }
+        Kind::Cloze | Kind::Choices | Kind::Problem => scores.iter().map(response).collect(),
+    };
+    let each = responses.iter().map(|response| json!([response]));
+    sample["resps"] = each.collect();
+    sample["filtered_resps"] = json!(responses);
     if kind == Kind::Cloze {
         sample["shortfall"] = number(scores[0].shortfall);
     }
-    Ok(sample)
+}
+
+fn answer_text(sample: &mut Value, filter: Option<Filter>, text: &str) {
+    sample["resps"] = json!([[text]]);
+    let filtered = filter.map_or_else(|| text.to_owned(), |filter| filter.extract(text));
+    sample["filtered_resps"] = json!([filtered]);
 }
 
 fn sha256(text: &str) -> String {

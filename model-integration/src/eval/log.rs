@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::record::{AppendLog, LogError, build_version, float};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -45,7 +46,8 @@ impl RunKey {
         add_bos_token: Option<bool>,
         batch_size: usize,
     ) -> Self {
-        let pool = fewshot.pool.as_ref().filter(|_| fewshot.count > 0);
+        let count = fewshot.count(task);
+        let pool = fewshot.pool.as_ref().filter(|_| count > 0);
         Self {
             mxlab: build_version(),
             model: model.fingerprint.clone(),
@@ -58,7 +60,7 @@ impl RunKey {
             task_sha256: task.sha256.clone(),
             output_type: task.kind().output_type(),
             examples: plan.count(),
-            num_fewshot: fewshot.count,
+            num_fewshot: count,
             fewshot_sha256: pool.map(|pool| pool.sha256.clone()),
             add_bos_token,
             batch_size,
@@ -66,7 +68,48 @@ impl RunKey {
     }
 }
 
-/// One line of a log: the score of one prompt.
+/// One line of a log: what a model answered to a prompt.
+pub trait Answered: Serialize + DeserializeOwned {
+    /// The example, and which of its prompts.
+    fn place(&self) -> (usize, usize);
+
+    /// The prompt's share of the time its batch took.
+    fn seconds(&self) -> f64;
+}
+
+/// The text that a prompt was continued with.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TextEntry {
+    /// Index of the example in the task.
+    pub example: usize,
+    /// Up to where it ended.
+    pub text: String,
+    /// Its share of the time its batch took.
+    pub seconds: f64,
+}
+
+impl Answered for TextEntry {
+    fn place(&self) -> (usize, usize) {
+        (self.example, 0)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds
+    }
+}
+
+impl Answered for Entry {
+    fn place(&self) -> (usize, usize) {
+        (self.example, self.part)
+    }
+
+    fn seconds(&self) -> f64 {
+        self.seconds
+    }
+}
+
+/// The score of one prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Entry {
@@ -116,16 +159,16 @@ impl SampleLog {
     ///
     /// # Errors
     /// If the log is of a run with another key, damaged, in use, or cannot be written.
-    pub fn open(
+    pub fn open<E: Answered>(
         path: &Path,
         key: &RunKey,
         plan: &Plan,
         overwrite: bool,
-    ) -> Result<(Self, Vec<Entry>)> {
+    ) -> Result<(Self, Vec<E>)> {
         let key = serde_json::to_value(key).context("the key of a run is plain data")?;
         let resumed = match overwrite {
             true => None,
-            false => AppendLog::resume::<Value, Entry>(path)?,
+            false => AppendLog::resume::<Value, E>(path)?,
         };
         let Some(mut resumed) = resumed else {
             let log = AppendLog::create(path, &key)?;
@@ -141,11 +184,11 @@ impl SampleLog {
         for (number, (entry, &prompt)) in resumed.entries.iter().zip(plan.order()).enumerate() {
             let Prompt { example, part, .. } = plan.prompts[prompt];
             ensure!(
-                (entry.example, entry.part) == (example, part),
+                entry.place() == (example, part),
                 "`{}` line {}: example {} where {example} was evaluated",
                 path.display(),
                 number + 2,
-                entry.example
+                entry.place().0
             );
         }
         // How a batch is put together may show in the last bits of its scores: a batch of
@@ -158,7 +201,7 @@ impl SampleLog {
     ///
     /// # Errors
     /// If it cannot be written; what was there before is kept.
-    pub fn append(&mut self, batch: &[Entry]) -> Result<(), LogError> {
+    pub fn append<E: Answered>(&mut self, batch: &[E]) -> Result<(), LogError> {
         match &mut self.0 {
             Some(log) => log.append(batch),
             None => Ok(()),

@@ -5,6 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::model::Score;
 use super::plan::Plan;
+use super::runner::Given;
+use crate::task::generation::{Filter, is_match};
 use crate::task::{Content, Kind, Task};
 
 /// A number that is said of a task.
@@ -15,6 +17,10 @@ pub enum Metric {
     Acc,
     /// Part of the examples whose right choice is the likeliest for its number of characters.
     AccNorm,
+    /// Part of the problems whose answer, the last number of the text, is right.
+    FlexibleMatch,
+    /// Part of the problems whose answer, the number after `#### `, is right.
+    StrictMatch,
     /// `exp(-mean log-likelihood)` of the targets.
     Perplexity,
     /// `exp(-log-likelihood / words)` of all documents.
@@ -45,6 +51,7 @@ impl Metric {
         match kind {
             Kind::Cloze => &[Self::Acc, Self::Perplexity, Self::Loglikelihood],
             Kind::Choices => &[Self::Acc, Self::AccNorm, Self::Loglikelihood],
+            Kind::Problem => &[Self::FlexibleMatch, Self::StrictMatch],
             Kind::Document => &[
                 Self::BitsPerByte,
                 Self::WordPerplexity,
@@ -59,6 +66,7 @@ impl Metric {
         match self {
             Self::Acc => "acc",
             Self::AccNorm => "acc_norm",
+            Self::FlexibleMatch | Self::StrictMatch => "exact_match",
             Self::Perplexity => "perplexity",
             Self::WordPerplexity => "word_perplexity",
             Self::BytePerplexity => "byte_perplexity",
@@ -67,11 +75,28 @@ impl Metric {
         }
     }
 
+    /// What of an answer it looks at; `None` of those that are not generated.
+    pub const fn filter(self) -> Option<Filter> {
+        match self {
+            Self::FlexibleMatch => Some(Filter::Flexible),
+            Self::StrictMatch => Some(Filter::Strict),
+            _ => None,
+        }
+    }
+
+    /// The name and the filter, as lm-evaluation-harness joins them.
+    pub fn key(self) -> String {
+        let filter = self.filter().map_or("none", Filter::name);
+        format!("{},{filter}", self.name())
+    }
+
     /// What a table calls it.
     pub const fn title(self) -> &'static str {
         match self {
             Self::Acc => "acc %",
             Self::AccNorm => "acc_norm %",
+            Self::FlexibleMatch => "flexible %",
+            Self::StrictMatch => "strict %",
             Self::Perplexity => "perplexity",
             Self::WordPerplexity => "word ppl",
             Self::BytePerplexity => "byte ppl",
@@ -83,7 +108,7 @@ impl Metric {
     /// How it is written.
     pub const fn unit(self) -> Unit {
         match self {
-            Self::Acc | Self::AccNorm => Unit::Percent,
+            Self::Acc | Self::AccNorm | Self::FlexibleMatch | Self::StrictMatch => Unit::Percent,
             Self::Perplexity | Self::WordPerplexity | Self::BytePerplexity => Unit::Perplexity,
             Self::BitsPerByte | Self::Loglikelihood => Unit::Plain,
         }
@@ -91,13 +116,13 @@ impl Metric {
 
     /// Whether more is better.
     pub const fn is_higher_better(self) -> bool {
-        matches!(self, Self::Acc | Self::AccNorm | Self::Loglikelihood)
+        matches!(self.unit(), Unit::Percent) || matches!(self, Self::Loglikelihood)
     }
 
     /// How lm-evaluation-harness makes one number of those of examples; `None` where it has no such metric.
     pub const fn aggregation(self) -> Option<&'static str> {
         match self {
-            Self::Acc | Self::AccNorm => Some("mean"),
+            Self::Acc | Self::AccNorm | Self::FlexibleMatch | Self::StrictMatch => Some("mean"),
             Self::Perplexity => Some("perplexity"),
             Self::WordPerplexity | Self::BytePerplexity => Some("weighted_perplexity"),
             Self::BitsPerByte => Some("bits_per_byte"),
@@ -118,14 +143,16 @@ pub struct Column {
 }
 
 impl Column {
-    /// Every metric of a task, of the scores of all prompts in the order of the plan.
-    pub fn all(task: &Task, plan: &Plan, scores: &[Score]) -> Vec<Self> {
+    /// Every metric of a task, of the answers to all prompts in the order of the plan.
+    pub fn all(task: &Task, plan: &Plan, given: &Given) -> Vec<Self> {
         let metrics = Metric::of(task.kind()).iter();
         metrics
             .map(|&metric| {
                 let examples = task.examples.iter().zip(plan.examples());
-                let values = examples
-                    .map(|(example, prompts)| value(metric, &example.content, &scores[prompts]));
+                let values = examples.map(|(example, prompts)| match given {
+                    Given::Scores(scores) => value(metric, &example.content, &scores[prompts]),
+                    Given::Texts(texts) => (right(metric, &example.content, &texts[prompts]), None),
+                });
                 let (values, weights): (Vec<f64>, Vec<Option<f64>>) = values.unzip();
                 Self {
                     metric,
@@ -187,12 +214,21 @@ fn value(metric: Metric, content: &Content, scores: &[Score]) -> (f64, Option<f6
                 _ => (scores[*gold].loglikelihood, None),
             }
         }
+        // Not scored.
+        (Content::Problem { .. }, _) => (f64::NAN, None),
         (Content::Document { words, bytes, .. }, _) => match metric {
             Metric::BitsPerByte => (-total / std::f64::consts::LN_2, Some(*bytes as f64)),
             Metric::BytePerplexity => (total, Some(*bytes as f64)),
             _ => (total, Some(*words as f64)),
         },
     }
+}
+
+/// Whether a generated answer is right.
+fn right(metric: Metric, content: &Content, texts: &[String]) -> f64 {
+    let number = metric.filter().map(|filter| filter.extract(&texts[0]));
+    let is_right = number.is_some_and(|number| is_match(&number, content.solution()));
+    f64::from(u8::from(is_right))
 }
 
 /// The first of the greatest.

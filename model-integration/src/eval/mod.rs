@@ -34,22 +34,22 @@ pub mod runner;
 pub mod table;
 
 use std::collections::HashSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::record::Environment;
 
-use self::log::{RunKey, SampleLog};
+use self::log::{Answered, RunKey, SampleLog};
 use self::metric::Column;
 use self::model::{Engine, Footprint};
 use self::plan::{Limit, Plan};
 use self::progress::Progress;
 use self::record::Timing;
 use self::result::{MetricResult, TaskResult};
-use self::runner::{LazyModel, Scores};
+use self::runner::{Answers, LazyModel, Surroundings};
 use crate::config::QuantConfig;
-use crate::task::{FewShot, PromptEncoder, Task};
+use crate::task::{FewShot, Kind, PromptEncoder, Task};
 
 /// How an evaluation is done.
 #[derive(Clone, Debug)]
@@ -207,7 +207,7 @@ impl<'a> Evaluation<'a> {
         config: &QuantConfig,
         stop: &AtomicBool,
         progress: &dyn Progress,
-    ) -> Result<Option<Vec<Scores>>> {
+    ) -> Result<Option<Vec<Answers>>> {
         let mut model = LazyModel::new(|| {
             let model = self.engine.load(config);
             model.with_context(|| format!("configuration `{}`", config.name))
@@ -215,27 +215,38 @@ impl<'a> Evaluation<'a> {
         let meter = self.engine.energy_meter();
         let mut all = Vec::new();
         for (task, plan) in &self.tasks {
-            let (mut log, done) = match &self.settings.output {
-                None => (SampleLog::none(), Vec::new()),
-                Some(output) => self.open_log(output, config, task, plan)?,
+            let around = Surroundings {
+                meter: meter.as_ref(),
+                stop,
+                progress,
             };
-            let meter = meter.as_ref();
-            let run = runner::run(plan, &mut model, &mut log, done, meter, stop, progress);
+            let run = match task.kind() {
+                Kind::Problem => {
+                    let (mut log, done) = self.open_log(config, task, plan)?;
+                    runner::generate(plan, self.engine, config, &mut log, done, &around)
+                }
+                Kind::Cloze | Kind::Choices | Kind::Document => {
+                    let (mut log, done) = self.open_log(config, task, plan)?;
+                    runner::score(plan, &mut model, &mut log, done, &around)
+                }
+            };
             match run.with_context(|| format!("task `{}` under `{}`", task.name, config.name))? {
-                Some(scores) => all.push(scores),
+                Some(answers) => all.push(answers),
                 None => return Ok(None),
             }
         }
         Ok(Some(all))
     }
 
-    fn open_log(
+    fn open_log<E: Answered>(
         &self,
-        output: &Path,
         config: &QuantConfig,
         task: &Task,
         plan: &Plan,
-    ) -> Result<(SampleLog, Vec<log::Entry>)> {
+    ) -> Result<(SampleLog, Vec<E>)> {
+        let Some(output) = &self.settings.output else {
+            return Ok((SampleLog::none(), Vec::new()));
+        };
         let Settings {
             fewshot,
             add_bos_token,
@@ -257,11 +268,11 @@ impl<'a> Evaluation<'a> {
         SampleLog::open(&path, &key, plan, *overwrite)
     }
 
-    fn results(&self, finished: &[Vec<Scores>]) -> Vec<TaskResult> {
+    fn results(&self, finished: &[Vec<Answers>]) -> Vec<TaskResult> {
         let columns = finished.iter().map(|scores| {
             let tasks = self.tasks.iter().zip(scores);
             let columns =
-                tasks.map(|((task, plan), scores)| Column::all(task, plan, &scores.scores));
+                tasks.map(|((task, plan), scores)| Column::all(task, plan, &scores.given));
             columns.collect()
         });
         let columns: Vec<Vec<Vec<Column>>> = columns.collect();
@@ -291,7 +302,7 @@ impl<'a> Evaluation<'a> {
         results
     }
 
-    fn timings(&self, finished: &[Vec<Scores>]) -> Vec<Timing> {
+    fn timings(&self, finished: &[Vec<Answers>]) -> Vec<Timing> {
         let mut timings = Vec::new();
         for ((config, _), scores) in self.configs.iter().zip(finished) {
             for ((task, plan), scores) in self.tasks.iter().zip(scores) {

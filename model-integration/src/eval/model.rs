@@ -16,7 +16,8 @@ use crate::task::Tokenize;
 pub struct Request {
     /// Context and target; at least two tokens.
     pub tokens: Vec<u32>,
-    /// How many of the last tokens are the target; at least one, fewer than `tokens.len()`.
+    /// How many of the last tokens are the target; at least one, fewer than `tokens.len()`. None of a prompt that is
+    /// to be continued, which is not scored.
     pub targets: usize,
 }
 

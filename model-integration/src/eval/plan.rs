@@ -8,6 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 
 use super::model::Request;
+use crate::task::generation::MAX_TOKENS;
 use crate::task::{Content, FewShot, PromptEncoder, Task};
 
 /// How many examples of a task are evaluated: its first ones.
@@ -62,7 +63,7 @@ pub struct Prompt {
     pub part: usize,
     /// What comes before the target, few-shot examples included; nothing of a document.
     pub context: String,
-    /// What is scored: the target, a choice with a space before it, or the document.
+    /// What is scored: the target, a choice with a space before it, or the document; nothing of a problem.
     pub target: String,
     /// Tokens to score.
     pub request: Request,
@@ -148,7 +149,10 @@ impl Plan {
 
     /// Tokens that go through the model for these prompts.
     pub fn tokens(&self, indices: &[usize]) -> u64 {
-        let inputs = |&index: &usize| self.prompts[index].request.tokens.len() as u64 - 1;
+        let inputs = |&index: &usize| {
+            let Request { tokens, targets } = &self.prompts[index].request;
+            tokens.len() as u64 - u64::from(*targets > 0)
+        };
         indices.iter().map(inputs).sum()
     }
 }
@@ -183,6 +187,18 @@ fn parts(
             choices
                 .map(|(part, choice)| scored(&context, part, format!(" {choice}")))
                 .collect()
+        }
+        Content::Problem { .. } => {
+            let context = fewshot.context(task, example)?;
+            let encoded = encoder.prompt(&context, MAX_TOKENS)?;
+            Ok(vec![Prompt {
+                example: index,
+                part: 0,
+                context,
+                target: String::new(),
+                request: encoded.request,
+                dropped_tokens: encoded.dropped_tokens,
+            }])
         }
         Content::Document { text, .. } => {
             let windows = encoder.windows(text)?.requests.into_iter().enumerate();

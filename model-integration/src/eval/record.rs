@@ -53,12 +53,12 @@ struct TaskRecord<'a> {
     examples_in_file: usize,
     examples: usize,
     truncated: usize,
+    num_fewshot: usize,
 }
 
 #[derive(Serialize)]
 struct SettingsRecord {
     batch_size: usize,
-    num_fewshot: usize,
     fewshot_file: Option<String>,
     add_bos_token: Option<bool>,
     seed: u32,
@@ -79,6 +79,7 @@ pub(super) fn write(
         examples_in_file: task.examples.len(),
         examples: plan.count(),
         truncated: plan.truncated(),
+        num_fewshot: settings.fewshot.count(task),
     });
     let record = RunRecord {
         schema_version: SCHEMA_VERSION,
@@ -93,7 +94,6 @@ pub(super) fn write(
         tasks: tasks.collect(),
         settings: SettingsRecord {
             batch_size: settings.batch_size,
-            num_fewshot: settings.fewshot.count,
             fewshot_file: settings
                 .fewshot
                 .pool

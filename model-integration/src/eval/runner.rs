@@ -5,22 +5,35 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
+use mxlab_kernels::reference::Sampling;
 use serde::Serialize;
 
-use super::log::{Entry, SampleLog};
-use super::model::{CausalModel, Request, Score};
+use super::log::{Answered, Entry, SampleLog, TextEntry};
+use super::model::{CausalModel, Engine, Request, Score};
 use super::plan::Plan;
 use super::progress::Progress;
+use crate::config::QuantConfig;
+use crate::generate::model::{Generator, Room, Sampler};
+use crate::task::generation::{MAX_TOKENS, cut};
 
-/// The scores of a task under a configuration.
+/// What a model answered to a task under a configuration.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Scores {
-    /// The score of each prompt, in the order of the plan.
-    pub scores: Vec<Score>,
+pub struct Answers {
+    /// To each prompt, in the order of the plan.
+    pub given: Given,
     /// Seconds the model took, over all the runs it took.
     pub seconds: f64,
     /// Of the examples of this run; `None` is not measured.
     pub energy: Option<ExampleEnergy>,
+}
+
+/// Answers.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Given {
+    /// How likely targets are.
+    Scores(Vec<Score>),
+    /// Texts that prompts were continued with.
+    Texts(Vec<String>),
 }
 
 /// Energy of some examples.
@@ -56,21 +69,102 @@ impl<'a> LazyModel<'a> {
     }
 }
 
-/// Evaluates what `done` does not hold yet, logging batch by batch. `None` if `stop` was set
+/// What a run has around it.
+pub struct Surroundings<'a> {
+    /// Measures energy, where something does.
+    pub meter: Option<&'a EnergyMeter>,
+    /// Ends it after the batch in progress.
+    pub stop: &'a AtomicBool,
+    /// Is told of every batch.
+    pub progress: &'a dyn Progress,
+}
+
+/// Scores what `done` does not hold yet, logging batch by batch. `None` if it was stopped
 /// before the end; the log then holds every batch that was finished.
 ///
 /// # Errors
 /// If the model cannot be loaded or run, or the log not written; if a score is not finite, naming
 /// the example and the part of the model that it comes from.
-pub fn run(
+pub fn score(
     plan: &Plan,
     model: &mut LazyModel,
     log: &mut SampleLog,
     done: Vec<Entry>,
-    meter: Option<&EnergyMeter>,
-    stop: &AtomicBool,
-    progress: &dyn Progress,
-) -> Result<Option<Scores>> {
+    around: &Surroundings,
+) -> Result<Option<Answers>> {
+    let run = run(plan, log, done, around, |batch| {
+        score_batch(plan, model.get()?, batch)
+    })?;
+    Ok(run.map(|run| {
+        let scores = run.entries.iter().map(Entry::score).collect();
+        run.answers(Given::Scores(scores))
+    }))
+}
+
+/// Continues the prompts that `done` does not hold yet, greedily, as [`score`].
+///
+/// # Errors
+/// If the model cannot be loaded or run, or the log not written.
+pub fn generate(
+    plan: &Plan,
+    engine: &dyn Engine,
+    config: &QuantConfig,
+    log: &mut SampleLog,
+    done: Vec<TextEntry>,
+    around: &Surroundings,
+) -> Result<Option<Answers>> {
+    let longest = plan
+        .prompts
+        .iter()
+        .map(|prompt| prompt.request.tokens.len());
+    let room = Room {
+        sequences: plan.batches().map(<[usize]>::len).max().unwrap_or(1),
+        tokens: longest.max().unwrap_or(0) + MAX_TOKENS,
+    };
+    let mut generator = None;
+    let run = run(plan, log, done, around, |batch| {
+        if generator.is_none() {
+            let loaded = engine.generator(config, room);
+            let name = || format!("configuration `{}`", config.name);
+            generator = Some(loaded.with_context(name)?);
+        }
+        let generator = generator.as_deref_mut().context("loaded above")?;
+        generate_batch(plan, engine, generator, batch)
+    })?;
+    Ok(run.map(|run| {
+        let texts = run.entries.iter().map(|entry| entry.text.clone()).collect();
+        run.answers(Given::Texts(texts))
+    }))
+}
+
+/// A run to its end: its entries in the order of the task.
+struct Run<E> {
+    entries: Vec<E>,
+    energy: Option<ExampleEnergy>,
+}
+
+impl<E: Answered> Run<E> {
+    fn answers(&self, given: Given) -> Answers {
+        Answers {
+            given,
+            seconds: self.entries.iter().map(Answered::seconds).sum(),
+            energy: self.energy,
+        }
+    }
+}
+
+fn run<E: Answered>(
+    plan: &Plan,
+    log: &mut SampleLog,
+    done: Vec<E>,
+    around: &Surroundings,
+    mut answer: impl FnMut(&[usize]) -> Result<Vec<E>>,
+) -> Result<Option<Run<E>>> {
+    let Surroundings {
+        meter,
+        stop,
+        progress,
+    } = around;
     let mut entries = done;
     progress.advance(plan.tokens(&plan.order()[..entries.len()]), entries.len());
     let (mut position, known) = (0, entries.len());
@@ -84,26 +178,26 @@ pub fn run(
             log.sync()?;
             return Ok(None);
         }
-        let model = model.get()?;
         if metering.is_none() {
             metering = meter.map(EnergyMeter::start);
         }
-        let finished = run_batch(plan, model, batch)?;
+        let finished = answer(batch)?;
         log.append(&finished)?;
         entries.extend(finished);
         progress.advance(plan.tokens(batch), batch.len());
     }
     let energy = metering.and_then(Metering::stop);
     log.sync()?;
-    let finished = entries[known..].iter().filter(|entry| entry.part == 0);
+    let finished = entries[known..].iter().filter(|entry| entry.place().1 == 0);
     let examples = finished.count();
-    Ok(Some(Scores {
+    entries.sort_by_key(Answered::place);
+    Ok(Some(Run {
+        entries,
         energy: energy.map(|energy| ExampleEnergy { examples, energy }),
-        ..in_task_order(&entries)
     }))
 }
 
-fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Result<Vec<Entry>> {
+fn score_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Result<Vec<Entry>> {
     let requests: Vec<Request> = batch
         .iter()
         .map(|&prompt| plan.prompts[prompt].request.clone())
@@ -136,12 +230,51 @@ fn run_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Resul
     Ok(batch.iter().zip(scores).map(entry).collect())
 }
 
-fn in_task_order(entries: &[Entry]) -> Scores {
-    let mut sorted: Vec<&Entry> = entries.iter().collect();
-    sorted.sort_by_key(|entry| (entry.example, entry.part));
-    Scores {
-        scores: sorted.iter().map(|entry| entry.score()).collect(),
-        seconds: entries.iter().map(|entry| entry.seconds).sum(),
-        energy: None,
+/// Continues prompts together, each until its text ends or it has as many tokens as an answer may.
+fn generate_batch(
+    plan: &Plan,
+    engine: &dyn Engine,
+    generator: &mut dyn Generator,
+    batch: &[usize],
+) -> Result<Vec<TextEntry>> {
+    let prompts = batch
+        .iter()
+        .map(|&prompt| plan.prompts[prompt].request.tokens.clone());
+    let prompts: Vec<Vec<u32>> = prompts.collect();
+    let greedy = Sampler {
+        sampling: Sampling::GREEDY,
+        seed: 0,
+    };
+    let start = Instant::now();
+    let mut tokens: Vec<Vec<u32>> = vec![Vec::new(); batch.len()];
+    let mut texts = vec![String::new(); batch.len()];
+    let mut running: Vec<usize> = (0..batch.len()).collect();
+    let mut chosen = generator.start(&prompts, &greedy)?;
+    loop {
+        let mut going = Vec::with_capacity(running.len());
+        for (&index, &token) in running.iter().zip(&chosen) {
+            if engine.eos_tokens().contains(&token) {
+                continue;
+            }
+            tokens[index].push(token);
+            let text = engine.tokenizer().decode(&tokens[index])?;
+            let end = cut(&text).map(str::to_owned);
+            if end.is_none() && tokens[index].len() < MAX_TOKENS {
+                going.push(index);
+            }
+            texts[index] = end.unwrap_or(text);
+        }
+        running = going;
+        if running.is_empty() {
+            break;
+        }
+        chosen = generator.step(&running)?;
     }
+    let seconds = start.elapsed().as_secs_f64() / batch.len() as f64;
+    let entry = |(&prompt, text): (&usize, String)| TextEntry {
+        example: plan.prompts[prompt].example,
+        text,
+        seconds,
+    };
+    Ok(batch.iter().zip(texts).map(entry).collect())
 }

@@ -237,7 +237,8 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
     let mut text = String::from("task,config,examples,truncated");
     for (prefix, metrics) in [("", &metrics), ("delta_", &metrics)] {
         for metric in metrics {
-            let name = metric.name();
+            let filter = metric.filter().map(|filter| format!("_{}", filter.name()));
+            let name = metric.name().to_owned() + &filter.unwrap_or_default();
             let _ = write!(text, ",{prefix}{name},{prefix}{name}_stderr");
         }
     }

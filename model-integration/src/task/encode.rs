@@ -75,6 +75,28 @@ impl PromptEncoder<'_> {
         })
     }
 
+    /// The tokens of a text that is to be continued with `room` tokens, and how many of its first do not fit and are
+    /// dropped.
+    ///
+    /// # Errors
+    /// If the model takes no more than the room, the text has no tokens, or the tokenizer fails.
+    pub fn prompt(&self, text: &str, room: usize) -> Result<Encoded> {
+        ensure!(
+            room < self.max_length,
+            "an answer has up to {room} tokens, the model takes {}",
+            self.max_length
+        );
+        let mut tokens = self.encode_text(text)?;
+        ensure!(!tokens.is_empty(), "the text has no tokens");
+        let dropped_tokens = tokens.len().saturating_sub(self.max_length - room);
+        tokens.drain(..dropped_tokens);
+        let request = Request { tokens, targets: 0 };
+        Ok(Encoded {
+            request,
+            dropped_tokens,
+        })
+    }
+
     /// Requests that together score every token of a text once: the first as many as the model takes, after the prefix token,
     /// then as many again, each window's first after the token before it, and the last with as much context as
     /// fits.

@@ -14,32 +14,38 @@ const EXAMPLE_DELIMITER: &str = "\n\n";
 /// How many solved examples come first, and where they are taken from.
 #[derive(Clone, Debug, Default)]
 pub struct FewShot {
-    /// How many.
-    pub count: usize,
+    /// How many; `None` for as many as a task has by itself.
+    pub count: Option<usize>,
     /// The task whose first examples they are; `None` for the scored task itself, without
     /// the example that is scored.
     pub pool: Option<Task>,
 }
 
 impl FewShot {
+    /// How many come before each example of a task.
+    pub fn count(&self, task: &Task) -> usize {
+        self.count.unwrap_or(task.num_fewshot)
+    }
+
     /// Checks that there are enough examples to take from.
     ///
     /// # Errors
     /// If there are not.
     pub fn check(&self, task: &Task) -> anyhow::Result<()> {
+        let count = self.count(task);
         ensure!(
-            self.count == 0 || task.kind() != Kind::Document,
+            count == 0 || task.kind() != Kind::Document,
             "--num-fewshot {}: `{}` has documents, which have no context",
-            self.count,
+            count,
             task.source
         );
         let pool = self.pool.as_ref().unwrap_or(task);
         // Of the task itself the scored example must be left out, and so must its duplicates.
-        let needed = self.count + usize::from(self.pool.is_none() && self.count > 0);
+        let needed = count + usize::from(self.pool.is_none() && count > 0);
         ensure!(
             needed <= pool.examples.len(),
             "--num-fewshot {}: `{}` has only {} examples{}",
-            self.count,
+            count,
             pool.source,
             pool.examples.len(),
             if self.pool.is_none() {
@@ -56,17 +62,17 @@ impl FewShot {
     /// # Errors
     /// If the task has too few examples that differ from this one.
     pub fn context(&self, task: &Task, example: &Example) -> anyhow::Result<String> {
-        let pool = self.pool.as_ref().unwrap_or(task);
+        let (pool, count) = (self.pool.as_ref().unwrap_or(task), self.count(task));
         let shots: Vec<&Example> = pool
             .examples
             .iter()
             .filter(|shot| self.pool.is_some() || shot.doc != example.doc)
-            .take(self.count)
+            .take(count)
             .collect();
         ensure!(
-            shots.len() == self.count,
+            shots.len() == count,
             "--num-fewshot {}: `{}` has only {} examples that differ from line {}",
-            self.count,
+            count,
             pool.source,
             shots.len(),
             example.line

@@ -3,38 +3,31 @@
 //! `{"text": ...}` is split at its last single space, the target keeping that space. It is the
 //! last *space*: where a newline stands inside the last piece, the piece stays whole.
 //! `{"context": ..., "target": ...}` and `{"context": ..., "choices": [...], "gold": 0}` are taken as they are, of
-//! `{"page": ...}` every token is scored.
+//! `{"page": ...}` every token is scored. Lines of data sets as they are published are known by their fields, see
+//! [`published`].
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
-use super::{Content, Example, Task, TaskError, wikitext};
-
-/// What a line asks, of its fields.
-pub type Layout = fn(&Fields) -> Result<Content, Fault>;
+use super::{Content, Example, Task, TaskError, published, wikitext};
 
 /// Reads a task from a file; its name is the file's stem.
 ///
 /// # Errors
 /// [`TaskError`] naming the file and the line.
 pub fn read(path: &Path) -> Result<Task, TaskError> {
-    read_as(path, content)
-}
-
-/// Reads a task whose lines are laid out in their own way.
-///
-/// # Errors
-/// [`TaskError`] naming the file and the line.
-pub fn read_as(path: &Path, layout: Layout) -> Result<Task, TaskError> {
     let bytes = std::fs::read(path).map_err(|reason| TaskError::Read {
         path: path.to_owned(),
         reason,
     })?;
     let stem = path.file_stem().unwrap_or(path.as_os_str());
-    let name = file_name(&stem.to_string_lossy());
-    parse_as(&name, &path.to_string_lossy(), &bytes, layout)
+    parse(
+        &file_name(&stem.to_string_lossy()),
+        &path.to_string_lossy(),
+        &bytes,
+    )
 }
 
 /// Parses the content of a task; `source` is the file that errors name.
@@ -42,14 +35,6 @@ pub fn read_as(path: &Path, layout: Layout) -> Result<Task, TaskError> {
 /// # Errors
 /// [`TaskError`] naming the file and the line.
 pub fn parse(name: &str, source: &str, bytes: &[u8]) -> Result<Task, TaskError> {
-    parse_as(name, source, bytes, content)
-}
-
-/// As [`parse`], of lines that are laid out in their own way.
-///
-/// # Errors
-/// [`TaskError`] naming the file and the line.
-pub fn parse_as(name: &str, source: &str, bytes: &[u8], layout: Layout) -> Result<Task, TaskError> {
     let text = std::str::from_utf8(bytes).map_err(|error| TaskError::NotUtf8 {
         file: source.to_owned(),
         line: 1 + bytes[..error.valid_up_to()]
@@ -62,7 +47,7 @@ pub fn parse_as(name: &str, source: &str, bytes: &[u8], layout: Layout) -> Resul
         .split('\n')
         .enumerate()
         .filter(|(_, line)| !line.trim().is_empty())
-        .map(|(index, line)| example(source, index + 1, line, layout))
+        .map(|(index, line)| example(source, index + 1, line))
         .collect::<Result<Vec<_>, _>>()?;
     let Some(first) = examples.first() else {
         return Err(TaskError::Empty {
@@ -82,17 +67,18 @@ pub fn parse_as(name: &str, source: &str, bytes: &[u8], layout: Layout) -> Resul
         name: name.to_owned(),
         source: source.to_owned(),
         sha256: format!("{:x}", Sha256::digest(bytes)),
+        num_fewshot: 0,
         examples,
     })
 }
 
-fn example(source: &str, line: usize, json: &str, layout: Layout) -> Result<Example, TaskError> {
+fn example(source: &str, line: usize, json: &str) -> Result<Example, TaskError> {
     let doc: Map<String, Value> = serde_json::from_str(json).map_err(|error| TaskError::Json {
         file: source.to_owned(),
         line,
         reason: error.to_string(),
     })?;
-    let content = layout(&Fields(&doc)).map_err(|Fault { field, reason }| TaskError::Field {
+    let content = content(&Fields(&doc)).map_err(|Fault { field, reason }| TaskError::Field {
         file: source.to_owned(),
         line,
         field,
@@ -213,8 +199,17 @@ impl Content {
     }
 }
 
-/// What a line of any file asks.
+/// What a line asks: its fields tell the layout.
 fn content(fields: &Fields) -> Result<Content, Fault> {
+    if fields.has("answerKey") {
+        return published::arc(fields);
+    }
+    if fields.has("endings") {
+        return published::hellaswag(fields);
+    }
+    if fields.has("question") && fields.has("answer") {
+        return published::gsm8k(fields);
+    }
     if fields.has("choices") {
         let (context, choices) = (fields.text("context")?.to_owned(), fields.texts("choices")?);
         return Content::choices(context, choices, fields.index("gold")?, "gold");

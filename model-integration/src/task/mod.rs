@@ -10,10 +10,12 @@
 //! | [`jsonl`] | a file of JSON lines becomes examples |
 //! | [`wikitext`] | articles of a text, and the text of an article |
 //! | [`fewshot`] | solved examples before the one that is scored |
+//! | [`generation`] | when a generated answer ends, and what it says |
 //! | [`encode`] | context and target become tokens |
 
 pub mod encode;
 pub mod fewshot;
+pub mod generation;
 pub mod jsonl;
 pub mod named;
 pub mod published;
@@ -57,6 +59,13 @@ pub enum Content {
         /// Which of them is right.
         gold: usize,
     },
+    /// What is generated after a problem, until another would begin.
+    Problem {
+        /// What the model is given.
+        context: String,
+        /// How it is solved, the answer at its end.
+        solution: String,
+    },
     /// How likely every token of a text is.
     Document {
         /// The text.
@@ -75,6 +84,8 @@ pub enum Kind {
     Cloze,
     /// [`Content::Choices`]
     Choices,
+    /// [`Content::Problem`]
+    Problem,
     /// [`Content::Document`]
     Document,
 }
@@ -85,6 +96,7 @@ impl Kind {
         match self {
             Self::Cloze => "loglikelihood",
             Self::Choices => "multiple_choice",
+            Self::Problem => "generate_until",
             Self::Document => "loglikelihood_rolling",
         }
     }
@@ -96,6 +108,7 @@ impl Content {
         match self {
             Self::Cloze { .. } => Kind::Cloze,
             Self::Choices { .. } => Kind::Choices,
+            Self::Problem { .. } => Kind::Problem,
             Self::Document { .. } => Kind::Document,
         }
     }
@@ -103,7 +116,9 @@ impl Content {
     /// What the model is given: nothing, of a document.
     pub fn context(&self) -> &str {
         match self {
-            Self::Cloze { context, .. } | Self::Choices { context, .. } => context,
+            Self::Cloze { context, .. }
+            | Self::Choices { context, .. }
+            | Self::Problem { context, .. } => context,
             Self::Document { .. } => "",
         }
     }
@@ -113,6 +128,7 @@ impl Content {
         match self {
             Self::Cloze { target, .. } => target,
             Self::Choices { choices, gold, .. } => &choices[*gold],
+            Self::Problem { solution, .. } => solution,
             Self::Document { text, .. } => text,
         }
     }
@@ -127,6 +143,8 @@ pub struct Task {
     pub source: String,
     /// SHA-256 of its content in hexadecimal.
     pub sha256: String,
+    /// Solved examples before each, where nobody says how many.
+    pub num_fewshot: usize,
     /// Its examples in the order of the file, all of a kind.
     pub examples: Vec<Example>,
 }

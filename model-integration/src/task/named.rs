@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, bail};
 
-use super::jsonl::Layout;
-use super::{Task, TaskError, jsonl, published, wikitext};
+use super::{Kind, Task, TaskError, jsonl, wikitext};
 
 /// A task that can be asked for by name.
 pub struct NamedTask {
@@ -25,21 +24,15 @@ enum Origin {
         hub_repository: &'static str,
         hub_file: &'static str,
     },
-    /// A file in the data directory, in its published form; where it is published.
+    /// One of these files in the data directory, of lines or a text of articles; where it is published.
     Published {
-        files: &'static [(&'static str, Form)],
+        files: &'static [&'static str],
         from: &'static str,
     },
 }
 
-/// How a published file becomes lines.
-#[derive(Clone, Copy)]
-enum Form {
-    /// Lines of their own layout.
-    Lines(Layout),
-    /// A text of articles.
-    Articles,
-}
+/// Solved problems before each, as the harness has it.
+const PROBLEM_FEWSHOT: usize = 5;
 
 /// Every named task.
 pub const NAMED: &[NamedTask] = &[
@@ -61,7 +54,7 @@ pub const NAMED: &[NamedTask] = &[
         name: "hellaswag",
         about: "HellaSwag, four endings of a scene: acc, acc_norm",
         origin: Origin::Published {
-            files: &[("hellaswag_val.jsonl", Form::Lines(published::hellaswag))],
+            files: &["hellaswag_val.jsonl"],
             from: "https://github.com/rowanz/hellaswag, data/hellaswag_val.jsonl",
         },
     },
@@ -69,11 +62,16 @@ pub const NAMED: &[NamedTask] = &[
         name: "arc_challenge",
         about: "the AI2 reasoning challenge, the harder part: acc, acc_norm",
         origin: Origin::Published {
-            files: &[
-                ("arc_challenge_test.jsonl", Form::Lines(published::arc)),
-                ("ARC-Challenge-Test.jsonl", Form::Lines(published::arc)),
-            ],
+            files: &["arc_challenge_test.jsonl", "ARC-Challenge-Test.jsonl"],
             from: "https://allenai.org/data/arc, ARC-Challenge-Test.jsonl",
+        },
+    },
+    NamedTask {
+        name: "gsm8k",
+        about: "GSM8K, problems in words, 5 of them solved before: exact match of the answer",
+        origin: Origin::Published {
+            files: &["gsm8k_test.jsonl", "test.jsonl"],
+            from: "https://github.com/openai/grade-school-math, test.jsonl",
         },
     },
     NamedTask {
@@ -81,9 +79,9 @@ pub const NAMED: &[NamedTask] = &[
         about: "WikiText-2, every token of its articles: perplexity of words and bytes",
         origin: Origin::Published {
             files: &[
-                ("wikitext2_test.jsonl", Form::Lines(wikitext::page)),
-                ("wiki.test.raw", Form::Articles),
-                ("wikitext2_test.txt", Form::Articles),
+                "wikitext2_test.jsonl",
+                "wiki.test.raw",
+                "wikitext2_test.txt",
             ],
             from: "wikitext-2-raw-v1, wiki.test.raw",
         },
@@ -142,42 +140,42 @@ pub fn load(name: &str, sources: &DataSources) -> anyhow::Result<Task> {
         },
     };
     task.name = named.name.to_owned();
+    task.num_fewshot = match task.kind() {
+        Kind::Problem => PROBLEM_FEWSHOT,
+        Kind::Cloze | Kind::Choices | Kind::Document => 0,
+    };
     Ok(task)
 }
 
 /// A task of the first of its files that is there.
 fn published_task(
     name: &str,
-    files: &[(&str, Form)],
+    files: &[&str],
     from: &str,
     sources: &DataSources,
 ) -> anyhow::Result<Task> {
     let directory = sources.data_dir.unwrap_or(Path::new("."));
-    let paths = files
-        .iter()
-        .map(|(file, form)| (directory.join(file), form));
-    let mut there = paths.filter(|(path, _)| path.exists());
-    let Some((path, form)) = there.next() else {
-        let names: Vec<String> = files.iter().map(|(file, _)| format!("`{file}`")).collect();
+    let mut paths = files.iter().map(|file| directory.join(file));
+    let Some(path) = paths.find(|path| path.exists()) else {
+        let names: Vec<String> = files.iter().map(|file| format!("`{file}`")).collect();
         bail!(
             "task {name}: no {} in `{}`; --data-dir names the directory that has it, and it is published at {from}",
             names.join(" or "),
             directory.display()
         );
     };
-    match form {
-        Form::Lines(layout) => Ok(jsonl::read_as(&path, *layout)?),
-        Form::Articles => {
-            let text = std::fs::read_to_string(&path);
-            let text = text.with_context(|| format!("`{}`", path.display()))?;
-            let lines = wikitext::articles(&text);
-            let source = path.to_string_lossy();
-            Ok(jsonl::parse_as(
-                name,
-                &source,
-                lines.as_bytes(),
-                wikitext::page,
-            )?)
-        }
+    if path
+        .extension()
+        .is_some_and(|extension| extension == "jsonl")
+    {
+        return Ok(jsonl::read(&path)?);
     }
+    let text = std::fs::read_to_string(&path);
+    let text = text.with_context(|| format!("`{}`", path.display()))?;
+    let lines = wikitext::articles(&text);
+    Ok(jsonl::parse(
+        name,
+        &path.to_string_lossy(),
+        lines.as_bytes(),
+    )?)
 }

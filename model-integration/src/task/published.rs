@@ -70,3 +70,18 @@ fn cleaned(text: &str) -> String {
     let text = text.trim().replace(" [title]", ". ");
     BRACKETS.replace_all(&text, "").replace("  ", " ")
 }
+
+/// GSM8K: "Question: ...\nAnswer:", solved in words that end with `#### ` and the answer.
+///
+/// # Errors
+/// Naming the field.
+pub fn gsm8k(fields: &Fields) -> Result<Content, Fault> {
+    let solution = fields.text("answer")?;
+    if !solution.contains("#### ") {
+        return Err(Fault::new("answer", "has no `#### ` before its result"));
+    }
+    Ok(Content::Problem {
+        context: format!("Question: {}\nAnswer:", fields.text("question")?),
+        solution: solution.to_owned(),
+    })
+}
