@@ -187,7 +187,7 @@ impl AttentionKernel {
                 loaded.number("sequences", sequences * splits)?,
             ],
             block: [self.variant.block_threads(), 1, 1],
-            dynamic_shared: 0,
+            dynamic_shared: self.variant.shared_bytes(),
         };
         Ok(stream.launch(&loaded.kernel, geometry, &arguments)?)
     }

@@ -9,17 +9,19 @@ use crate::fragment::cache::{CacheFormat, RUN};
 use serde::Serialize;
 use std::fmt;
 
-/// Warps of a thread block.
-const WARPS: usize = 4;
 /// Features that a warp has at a time: a run in each of four lanes.
 const CHUNK: usize = 4 * RUN;
+/// Tiles of 16 queries of a warp in prefill: what it reads of a tile of keys or values serves so many products.
+const ROW_TILES: usize = 2;
+/// Tiles of keys and values in shared memory: one is read, the other filled.
+const STAGES: usize = 2;
 
 /// What lengths a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttentionRegime {
     /// Few queries: the warps of a thread block, and thread blocks, share the keys of 8 queries.
     Decode,
-    /// Many: each warp has queries of its own.
+    /// Many: each warp has queries of its own, the keys are those of the thread block.
     Prefill,
 }
 
@@ -64,7 +66,6 @@ pub struct AttentionVariant {
 struct AttentionContext {
     id: String,
     description: String,
-    splits: bool,
     /// Thread blocks that a multiprocessor must have registers for; `None` leaves it to the assembler.
     min_blocks: Option<u32>,
     warps: usize,
@@ -73,10 +74,26 @@ struct AttentionContext {
     passes: usize,
     /// Parts of a split that are added at a time.
     parts: usize,
-    /// Tiles of 8 queries of a warp.
-    query_tiles: usize,
-    /// Tiles of 16 keys that a warp has under way at once.
+    /// Tiles of 16 queries of a warp, in prefill.
+    row_tiles: usize,
+    block_rows: usize,
+    /// Tiles of 16 keys of a step.
     key_tiles: usize,
+    step_keys: usize,
+    /// Keys of which a lane has runs, how many of each, and how far the keys are apart.
+    lane_keys: usize,
+    lane_runs: usize,
+    key_stride: usize,
+    /// Steps of 16 features whose operands of queries stay in registers.
+    held_steps: usize,
+    /// Rows of queries that the thread block copies at a time, and their threads, as a logarithm.
+    copy_rows: usize,
+    copy_shift: u32,
+    /// Bytes of a row in shared memory, of a stage, and of all of them: queries are behind.
+    row_bytes: usize,
+    stage_bytes: usize,
+    queries_at: usize,
+    shared_bytes: u32,
     keys: CacheContext,
     values: CacheContext,
     /// Words of keys and values that a lane has under way.
@@ -93,6 +110,11 @@ struct CacheContext {
     is_folded: bool,
     #[serde(flatten)]
     codes: Codes,
+    /// The parameters.
+    codes_from: &'static str,
+    scales_from: &'static str,
+    /// Where its tile begins in a stage of shared memory.
+    tile_at: usize,
     /// Words of a run.
     run_words: usize,
     /// The first of its words.
@@ -160,29 +182,33 @@ impl AttentionVariant {
         self.chunks * CHUNK
     }
 
-    /// Threads of a thread block.
-    pub const fn block_threads(&self) -> u32 {
-        32 * WARPS as u32
-    }
-
-    /// Tiles of 8 queries of a warp.
-    const fn query_tiles(&self) -> usize {
-        match self.regime {
-            AttentionRegime::Decode => 1,
-            AttentionRegime::Prefill => 2,
+    /// Warps of a thread block.
+    const fn warps(&self) -> usize {
+        match (self.regime, self.chunks) {
+            (AttentionRegime::Decode, _) => 4,
+            // A thread has one run of a step of 32 keys.
+            (AttentionRegime::Prefill, chunks) => 4 * chunks,
         }
     }
 
-    /// Tiles of 16 keys of a warp at a time.
+    /// Threads of a thread block.
+    pub const fn block_threads(&self) -> u32 {
+        32 * self.warps() as u32
+    }
+
+    /// Tiles of 16 keys of a step.
     const fn key_tiles(&self) -> usize {
-        2 / self.chunks
+        match self.regime {
+            AttentionRegime::Decode => 2 / self.chunks,
+            AttentionRegime::Prefill => 4 / self.chunks,
+        }
     }
 
     /// Rows of a thread block.
     pub const fn block_rows(&self) -> usize {
         match self.regime {
             AttentionRegime::Decode => 8,
-            AttentionRegime::Prefill => WARPS * 8 * self.query_tiles(),
+            AttentionRegime::Prefill => self.warps() * 16 * ROW_TILES,
         }
     }
 
@@ -197,9 +223,25 @@ impl AttentionVariant {
         (longest * group).div_ceil(self.block_rows()) * kv_heads * sequences
     }
 
-    /// Keys that a warp takes at a time; a split has whole such steps.
+    /// Keys that a warp, or in prefill the thread block, takes at a time; a split has whole such steps.
     pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()
+    }
+
+    /// Bytes of a row in shared memory, of queries, keys and values as operands.
+    const fn row_bytes(&self) -> usize {
+        2 * self.max_head_dim()
+    }
+
+    /// Bytes of dynamic shared memory: tiles of keys, values and queries.
+    pub const fn shared_bytes(&self) -> u32 {
+        match self.regime {
+            AttentionRegime::Decode => 0,
+            AttentionRegime::Prefill => {
+                let rows = STAGES * 2 * self.step_keys() + self.block_rows();
+                (rows * self.row_bytes()) as u32
+            }
+        }
     }
 
     /// Bytes of the workspace for a thread block and split.
@@ -208,14 +250,23 @@ impl AttentionVariant {
         4 * 8 * (self.max_head_dim() + 2)
     }
 
-    /// Thread blocks that a multiprocessor must have registers for, with so many words under way. Without them the
-    /// assembler aims at one more and spills, or leaves loads until they are needed.
-    fn min_blocks(&self, words: usize) -> Option<u32> {
-        match self.regime {
-            AttentionRegime::Decode => (self.chunks == 2 && words >= 32).then_some(2),
-            AttentionRegime::Prefill if self.chunks == 2 || self.values.bits() == 8 => Some(2),
-            AttentionRegime::Prefill => Some(3),
+    /// Steps of 16 features whose operands of queries stay in registers, in prefill: all of 64 features, of 128 as many
+    /// as leave enough for the words under way.
+    fn held_steps(&self) -> usize {
+        let is_packed = |cache: &&CacheFormat| !matches!(cache, CacheFormat::Dense);
+        let packed = [&self.keys, &self.values].into_iter().filter(is_packed);
+        match (self.chunks, packed.map(run_words).sum()) {
+            (1, _) => 4,
+            (_, 0) => 2,
+            (_, 1..=6) => 1,
+            _ => 0,
         }
+    }
+
+    /// Thread blocks that a multiprocessor must have registers for, to decode with so many words under way. Without
+    /// them the assembler aims at one more and spills, or leaves loads until they are needed.
+    fn min_blocks(&self, words: usize) -> Option<u32> {
+        (self.chunks == 2 && words >= 32).then_some(2)
     }
 
     /// The name of the entry.
@@ -227,31 +278,60 @@ impl AttentionVariant {
 
     /// Its PTX: one module with one entry, named as [`AttentionVariant::id`] says.
     pub fn render(&self) -> String {
-        let key_words = 2 * self.key_tiles() * self.chunks * run_words(&self.keys);
-        let value_words = 2 * self.key_tiles() * self.chunks * run_words(&self.values);
-        let keys = CacheContext::new("k", &self.keys, 0);
-        let values = CacheContext::new("v", &self.values, key_words);
+        let (step_keys, row_bytes) = (self.step_keys(), self.row_bytes());
+        let (key_stride, lane_runs, template) = match self.regime {
+            AttentionRegime::Decode => (8, self.chunks, "attention/decode.ptx.j2"),
+            // Four warps have the runs of a chunk.
+            AttentionRegime::Prefill => (32, 1, "attention/prefill.ptx.j2"),
+        };
+        let lane_keys = step_keys / key_stride;
+        let key_words = lane_keys * lane_runs * run_words(&self.keys);
+        let value_words = lane_keys * lane_runs * run_words(&self.values);
+        let keys = CacheContext {
+            codes_from: "keys",
+            scales_from: "key_scales",
+            ..CacheContext::new("k", &self.keys)
+        };
+        let values = CacheContext {
+            codes_from: "values",
+            scales_from: "value_scales",
+            tile_at: step_keys * row_bytes,
+            first_word: key_words,
+            ..CacheContext::new("v", &self.values)
+        };
         let [key_name, value_name] = [&self.keys, &self.values].map(name);
+        let row_pieces = row_bytes / 16;
         let context = AttentionContext {
             id: self.id(),
             description: format!(
                 "keys {key_name}, values {value_name}, heads up to {}",
                 self.max_head_dim()
             ),
-            splits: self.regime == AttentionRegime::Decode,
             min_blocks: self.min_blocks(key_words + value_words),
-            warps: WARPS,
+            warps: self.warps(),
             chunks: self.chunks,
-            passes: 8 * self.chunks / WARPS,
+            passes: 8 * self.chunks / self.warps(),
             parts: 8 / self.chunks,
-            query_tiles: self.query_tiles(),
+            row_tiles: ROW_TILES,
+            block_rows: self.block_rows(),
             key_tiles: self.key_tiles(),
+            step_keys,
+            lane_keys,
+            lane_runs,
+            key_stride,
+            copy_rows: self.block_threads() as usize / row_pieces,
+            copy_shift: row_pieces.ilog2(),
+            held_steps: self.held_steps(),
+            row_bytes,
+            stage_bytes: 2 * step_keys * row_bytes,
+            queries_at: STAGES * 2 * step_keys * row_bytes,
+            shared_bytes: self.shared_bytes(),
             has_table: keys.codes.is_table() || values.codes.is_table(),
             keys,
             values,
             words: key_words + value_words,
         };
-        render_template("attention/attention.ptx.j2", &context)
+        render_template(template, &context)
     }
 
     /// Every kernel that a registry walks: bf16, and every element with E8M0, UE5M3, UE4M3 and BF16 scales, for keys and
@@ -330,7 +410,7 @@ fn name(cache: &CacheFormat) -> String {
 }
 
 impl CacheContext {
-    fn new(name: &'static str, cache: &CacheFormat, first_word: usize) -> Self {
+    fn new(name: &'static str, cache: &CacheFormat) -> Self {
         let factor = cache.factor();
         let (codes, scale_bytes, block_size) = match cache {
             CacheFormat::Dense => (Codes::default(), 0, RUN),
@@ -351,7 +431,10 @@ impl CacheContext {
             is_folded: factor.is_some(),
             codes,
             run_words: run_words(cache),
-            first_word,
+            codes_from: "",
+            scales_from: "",
+            tile_at: 0,
+            first_word: 0,
             scale_bytes,
             block_size,
             block_log2: block_size.ilog2(),
