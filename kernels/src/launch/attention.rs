@@ -137,6 +137,7 @@ impl AttentionKernel {
             loaded.pointer("src", operands.src, src_bytes, 16)?,
         ];
         let rows = slots * kv_heads * capacity;
+        loaded.number("rows of the cache", rows)?;
         for (names, cache, format) in [
             (["keys", "key_scales"], operands.keys, self.variant.keys()),
             (

@@ -44,7 +44,7 @@ impl AttentionRegime {
 /// `group` being the query heads that share it.
 ///
 /// # Launch
-/// Blocks of [`AttentionVariant::block_threads`]; a grid of [`AttentionVariant::block_rows`] by key heads by sequences (times splits). Parameters:
+/// Blocks of [`AttentionVariant::block_threads`] with [`AttentionVariant::shared_bytes`] of dynamic shared memory; a grid of [`AttentionVariant::block_rows`] by key heads by sequences (times splits). Parameters:
 /// dst, src, keys, key_scales, values, value_scales, sequences, \[workspace, arrivals\] (u64); score_factor, value_factor
 /// (f32); kv_heads, group, head_dim, capacity, dst_stride, \[splits\] (u32); those in brackets in [`AttentionRegime::Decode`].
 ///
