@@ -108,18 +108,20 @@ fn writes(instruction: &Instruction) -> Vec<Name> {
 /// Names that it reads.
 fn reads(instruction: &Instruction) -> Vec<Name> {
     let skipped = usize::from(has_results(instruction));
-    let data_words = match (instruction.access(), Class::of(instruction)) {
-        (Some(access), _) if access.direction == Direction::Store => access.bits.div_ceil(32),
-        (_, Class::Mma) => 4,
+    let data_words = |position| match (instruction.access(), Class::of(instruction), position) {
+        (Some(access), ..) if access.direction == Direction::Store => access.bits.div_ceil(32),
+        // Of A, B and C, 16 rows, 8 columns and both.
+        (_, Class::Mma, 1) => 2,
+        (_, Class::Mma, _) => 4,
         _ => 1,
     };
-    let operands = instruction.operands.iter().skip(skipped);
-    let read = operands.flat_map(|operand| {
+    let operands = instruction.operands.iter().skip(skipped).enumerate();
+    let read = operands.flat_map(|(position, operand)| {
         let words = match operand.contains(".64") {
             true => 2,
             // An address is one word, data may be more.
             false if operand.contains('[') => 1,
-            false => data_words,
+            false => data_words(position),
         };
         names(operand)
             .into_iter()

@@ -137,6 +137,7 @@ impl AttentionKernel {
             loaded.pointer("src", operands.src, src_bytes, 16)?,
         ];
         let rows = slots * kv_heads * capacity;
+        loaded.number("rows of the cache", rows)?;
         for (names, cache, format) in [
             (["keys", "key_scales"], operands.keys, self.variant.keys()),
             (
@@ -187,7 +188,7 @@ impl AttentionKernel {
                 loaded.number("sequences", sequences * splits)?,
             ],
             block: [self.variant.block_threads(), 1, 1],
-            dynamic_shared: 0,
+            dynamic_shared: self.variant.shared_bytes(),
         };
         Ok(stream.launch(&loaded.kernel, geometry, &arguments)?)
     }

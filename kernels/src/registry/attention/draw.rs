@@ -59,6 +59,8 @@ pub(super) fn problem(
             steps * step - rng.random_range(0..step)
         }
         (_, true) => rng.random_range(1..=(elements / (head_dim * kv_heads * count)).clamp(2, 40)),
+        // Some steps that all see, some that some do.
+        _ if !is_decode => rng.random_range(1..=4 * step),
         _ => rng.random_range(1..=100),
     };
     let mut sequences: Vec<Sequence> = Vec::new();
@@ -76,7 +78,8 @@ pub(super) fn problem(
         let tokens = match is_decode {
             _ if !sequences.is_empty() && rng.random_ratio(1, 8) => 0,
             true => rng.random_range(1..=keys.min(2)),
-            false => rng.random_range(1..=keys.min(40)),
+            // Warps whose last keys are some steps apart.
+            false => rng.random_range(1..=keys.min(160 / group.min(4))),
         };
         sequences.push(Sequence {
             first: sequences.iter().map(|sequence| sequence.tokens).sum(),

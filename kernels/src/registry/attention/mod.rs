@@ -233,15 +233,18 @@ impl Entry for AttentionVariant {
     }
 
     fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
-        let rows = match self.regime() {
+        let last = Last::of(self, shape).ok()?;
+        // Of a step each lane has as many as any, of keys alone.
+        let step = (self.step_keys() * shape.cols) as f64 / 32.0;
+        let warps = match self.regime() {
             AttentionRegime::Decode => 1.0,
+            // They share a step.
             AttentionRegime::Prefill => (self.block_threads() / 32) as f64,
         };
-        let groups = shape
-            .tokens
-            .map_or(1, |n| n.div_ceil(self.block_rows()).max(1));
-        // Of a step each lane has as many as any, of keys alone.
-        let step = self.step_keys() * shape.cols;
-        Some(step as f64 / 32.0 / rows / groups as f64)
+        Some(step / warps / last.times_read(self))
+    }
+
+    fn shared_bytes(&self) -> u32 {
+        Self::shared_bytes(self)
     }
 }

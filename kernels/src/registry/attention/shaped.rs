@@ -48,6 +48,13 @@ impl Last {
         let seen = self.tokens * past + self.tokens * (self.tokens + 1) / 2;
         (self.kv_heads * GROUP * seen) as u64
     }
+
+    /// How often a key is read: by all thread blocks that have rows that see it, on average.
+    pub fn times_read(&self, variant: &AttentionVariant) -> f64 {
+        let blocks = variant.blocks(1, self.tokens, 1, GROUP);
+        let rows = self.tokens * GROUP * self.kv_heads * self.positions;
+        blocks as f64 * self.pairs() as f64 / rows as f64
+    }
 }
 
 /// Split as for a device that `thread_blocks` fill.

@@ -1,25 +1,27 @@
 //! The attention kernels: queries against a cache of keys and values, packed or bf16.
 
+mod context;
+
+use self::context::AttentionContext;
 use super::VariantError;
-use super::codes::{Codes, pair_of};
 use super::render::render_template;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
-use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
-use serde::Serialize;
 use std::fmt;
 
-/// Warps of a thread block.
-const WARPS: usize = 4;
 /// Features that a warp has at a time: a run in each of four lanes.
 const CHUNK: usize = 4 * RUN;
+/// Tiles of 16 queries of a warp in prefill: what it reads of a tile of keys or values serves so many products.
+const ROW_TILES: usize = 2;
+/// Tiles of keys and values in shared memory: one is read, the other filled.
+const STAGES: usize = 2;
 
 /// What lengths a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttentionRegime {
     /// Few queries: the warps of a thread block, and thread blocks, share the keys of 8 queries.
     Decode,
-    /// Many: each warp has queries of its own.
+    /// Many: each warp has queries of its own, the keys are those of the thread block.
     Prefill,
 }
 
@@ -42,7 +44,7 @@ impl AttentionRegime {
 /// `group` being the query heads that share it.
 ///
 /// # Launch
-/// Blocks of [`AttentionVariant::block_threads`]; a grid of [`AttentionVariant::block_rows`] by key heads by sequences (times splits). Parameters:
+/// Blocks of [`AttentionVariant::block_threads`] with [`AttentionVariant::shared_bytes`] of dynamic shared memory; a grid of [`AttentionVariant::block_rows`] by key heads by sequences (times splits). Parameters:
 /// dst, src, keys, key_scales, values, value_scales, sequences, \[workspace, arrivals\] (u64); score_factor, value_factor
 /// (f32); kv_heads, group, head_dim, capacity, dst_stride, \[splits\] (u32); those in brackets in [`AttentionRegime::Decode`].
 ///
@@ -57,54 +59,6 @@ pub struct AttentionVariant {
     regime: AttentionRegime,
     /// Chunks of a head: 1 or 2.
     chunks: usize,
-}
-
-/// What the template knows as `v`.
-#[derive(Serialize)]
-struct AttentionContext {
-    id: String,
-    description: String,
-    splits: bool,
-    /// Thread blocks that a multiprocessor must have registers for; `None` leaves it to the assembler.
-    min_blocks: Option<u32>,
-    warps: usize,
-    chunks: usize,
-    /// Pairs of features of a query that a thread adds up.
-    passes: usize,
-    /// Parts of a split that are added at a time.
-    parts: usize,
-    /// Tiles of 8 queries of a warp.
-    query_tiles: usize,
-    /// Tiles of 16 keys that a warp has under way at once.
-    key_tiles: usize,
-    keys: CacheContext,
-    values: CacheContext,
-    /// Words of keys and values that a lane has under way.
-    words: usize,
-    has_table: bool,
-}
-
-/// What macros know of keys or values.
-#[derive(Serialize)]
-struct CacheContext {
-    /// `k` or `v`, in the names of registers.
-    name: &'static str,
-    is_dense: bool,
-    is_folded: bool,
-    #[serde(flatten)]
-    codes: Codes,
-    /// Words of a run.
-    run_words: usize,
-    /// The first of its words.
-    first_word: usize,
-    scale_bytes: usize,
-    block_size: usize,
-    block_log2: u32,
-    /// Makes two bf16 of a scale's code.
-    factor_multiplier: u32,
-    factor_powers: Vec<u32>,
-    /// The scale's code that is NaN, where its fields are not those of a bf16 that is.
-    nan_code: Option<u32>,
 }
 
 impl AttentionVariant {
@@ -160,29 +114,33 @@ impl AttentionVariant {
         self.chunks * CHUNK
     }
 
-    /// Threads of a thread block.
-    pub const fn block_threads(&self) -> u32 {
-        32 * WARPS as u32
-    }
-
-    /// Tiles of 8 queries of a warp.
-    const fn query_tiles(&self) -> usize {
-        match self.regime {
-            AttentionRegime::Decode => 1,
-            AttentionRegime::Prefill => 2,
+    /// Warps of a thread block.
+    const fn warps(&self) -> usize {
+        match (self.regime, self.chunks) {
+            (AttentionRegime::Decode, _) => 4,
+            // A thread has one run of a step of 32 keys.
+            (AttentionRegime::Prefill, chunks) => 4 * chunks,
         }
     }
 
-    /// Tiles of 16 keys of a warp at a time.
+    /// Threads of a thread block.
+    pub const fn block_threads(&self) -> u32 {
+        32 * self.warps() as u32
+    }
+
+    /// Tiles of 16 keys of a step.
     const fn key_tiles(&self) -> usize {
-        2 / self.chunks
+        match self.regime {
+            AttentionRegime::Decode => 2 / self.chunks,
+            AttentionRegime::Prefill => 4 / self.chunks,
+        }
     }
 
     /// Rows of a thread block.
     pub const fn block_rows(&self) -> usize {
         match self.regime {
             AttentionRegime::Decode => 8,
-            AttentionRegime::Prefill => WARPS * 8 * self.query_tiles(),
+            AttentionRegime::Prefill => self.warps() * 16 * ROW_TILES,
         }
     }
 
@@ -197,25 +155,31 @@ impl AttentionVariant {
         (longest * group).div_ceil(self.block_rows()) * kv_heads * sequences
     }
 
-    /// Keys that a warp takes at a time; a split has whole such steps.
+    /// Keys that a warp, or in prefill the thread block, takes at a time; a split has whole such steps.
     pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()
+    }
+
+    /// Bytes of a row in shared memory, of queries, keys and values as operands.
+    const fn row_bytes(&self) -> usize {
+        2 * self.max_head_dim()
+    }
+
+    /// Bytes of dynamic shared memory: tiles of keys, values and queries.
+    pub const fn shared_bytes(&self) -> u32 {
+        match self.regime {
+            AttentionRegime::Decode => 0,
+            AttentionRegime::Prefill => {
+                let rows = STAGES * 2 * self.step_keys() + self.block_rows();
+                (rows * self.row_bytes()) as u32
+            }
+        }
     }
 
     /// Bytes of the workspace for a thread block and split.
     pub const fn partial_bytes(&self) -> usize {
         // Sums of 8 queries, and the maximum and the weight of each.
         4 * 8 * (self.max_head_dim() + 2)
-    }
-
-    /// Thread blocks that a multiprocessor must have registers for, with so many words under way. Without them the
-    /// assembler aims at one more and spills, or leaves loads until they are needed.
-    fn min_blocks(&self, words: usize) -> Option<u32> {
-        match self.regime {
-            AttentionRegime::Decode => (self.chunks == 2 && words >= 32).then_some(2),
-            AttentionRegime::Prefill if self.chunks == 2 || self.values.bits() == 8 => Some(2),
-            AttentionRegime::Prefill => Some(3),
-        }
     }
 
     /// The name of the entry.
@@ -227,31 +191,11 @@ impl AttentionVariant {
 
     /// Its PTX: one module with one entry, named as [`AttentionVariant::id`] says.
     pub fn render(&self) -> String {
-        let key_words = 2 * self.key_tiles() * self.chunks * run_words(&self.keys);
-        let value_words = 2 * self.key_tiles() * self.chunks * run_words(&self.values);
-        let keys = CacheContext::new("k", &self.keys, 0);
-        let values = CacheContext::new("v", &self.values, key_words);
-        let [key_name, value_name] = [&self.keys, &self.values].map(name);
-        let context = AttentionContext {
-            id: self.id(),
-            description: format!(
-                "keys {key_name}, values {value_name}, heads up to {}",
-                self.max_head_dim()
-            ),
-            splits: self.regime == AttentionRegime::Decode,
-            min_blocks: self.min_blocks(key_words + value_words),
-            warps: WARPS,
-            chunks: self.chunks,
-            passes: 8 * self.chunks / WARPS,
-            parts: 8 / self.chunks,
-            query_tiles: self.query_tiles(),
-            key_tiles: self.key_tiles(),
-            has_table: keys.codes.is_table() || values.codes.is_table(),
-            keys,
-            values,
-            words: key_words + value_words,
+        let template = match self.regime {
+            AttentionRegime::Decode => "attention/decode.ptx.j2",
+            AttentionRegime::Prefill => "attention/prefill.ptx.j2",
         };
-        render_template("attention/attention.ptx.j2", &context)
+        render_template(template, &AttentionContext::new(self))
     }
 
     /// Every kernel that a registry walks: bf16, and every element with E8M0, UE5M3, UE4M3 and BF16 scales, for keys and
@@ -299,24 +243,6 @@ impl AttentionVariant {
     }
 }
 
-/// Words of a run.
-fn run_words(cache: &CacheFormat) -> usize {
-    cache.bits() as usize / 2
-}
-
-/// The code of a scale that has to be told to be NaN: an infinity times a code of 0 is NaN by itself.
-fn nan_code(cache: &CacheFormat) -> Option<u32> {
-    let CacheFormat::Packed { element, scale, .. } = cache else {
-        return None;
-    };
-    let is_table = matches!(StoredBits::of(*element), StoredBits::Nibbles(_));
-    match scale {
-        ScaleFormat::E8M0 { bits: 8 } if !is_table => None,
-        ScaleFormat::E8M0 { .. } | ScaleFormat::Unsigned { .. } => Some(scale.nan_code()),
-        _ => None,
-    }
-}
-
 /// A cache's format in names.
 fn name(cache: &CacheFormat) -> String {
     match cache {
@@ -326,39 +252,6 @@ fn name(cache: &CacheFormat) -> String {
             scale,
             block_size,
         } => format!("{element}_{scale}_k{block_size}"),
-    }
-}
-
-impl CacheContext {
-    fn new(name: &'static str, cache: &CacheFormat, first_word: usize) -> Self {
-        let factor = cache.factor();
-        let (codes, scale_bytes, block_size) = match cache {
-            CacheFormat::Dense => (Codes::default(), 0, RUN),
-            CacheFormat::Packed {
-                element,
-                scale,
-                block_size,
-            } => (
-                Codes::new(StoredBits::of(*element), true),
-                scale.storage_bytes(),
-                *block_size,
-            ),
-        };
-        let powers = factor.into_iter().flat_map(|factor| factor.exponents);
-        Self {
-            name,
-            is_dense: matches!(cache, CacheFormat::Dense),
-            is_folded: factor.is_some(),
-            codes,
-            run_words: run_words(cache),
-            first_word,
-            scale_bytes,
-            block_size,
-            block_log2: block_size.ilog2(),
-            factor_multiplier: factor.map_or(0, |factor| 0x10001 << factor.shift),
-            factor_powers: powers.filter(|&power| power != 0).map(pair_of).collect(),
-            nan_code: nan_code(cache),
-        }
     }
 }
 
