@@ -272,6 +272,11 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn all(self, a: __m256i) -> bool {
+        op!(_mm256_movemask_epi8(a)) == -1
+    }
+
+    #[inline(always)]
     fn keep_if(self, condition: __m256i, x: __m256i) -> __m256i {
         op!(_mm256_and_si256(condition, x))
     }

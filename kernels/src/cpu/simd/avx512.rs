@@ -230,6 +230,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn largest_of_each(self, x: &[__m512i; 16]) -> __m512i {
+        // A transposition that keeps only the larger of what it would put side by side.
+        let mut pairs = [x[0]; 8];
+        for (pair, x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
+            *pair = op!(_mm512_max_epu32(
+                _mm512_unpacklo_epi32(x[0], x[1]),
+                _mm512_unpackhi_epi32(x[0], x[1])
+            ));
+        }
+        let mut fours = [x[0]; 4];
+        for (four, x) in fours.iter_mut().zip(pairs.as_chunks::<2>().0) {
+            *four = op!(_mm512_max_epu32(
+                _mm512_unpacklo_epi64(x[0], x[1]),
+                _mm512_unpackhi_epi64(x[0], x[1])
+            ));
+        }
+        // A quarter has what is left of four vectors, of a quarter of their lanes.
+        let quarters = |a, b| {
+            op!(_mm512_max_epu32(
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b)
+            ))
+        };
+        quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]))
+    }
+
+    #[inline(always)]
     fn equal(self, a: __m512, b: __m512) -> __mmask16 {
         op!(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b))
     }
@@ -257,6 +284,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn not(self, a: __mmask16) -> __mmask16 {
         !a
+    }
+
+    #[inline(always)]
+    fn all(self, a: __mmask16) -> bool {
+        a == u16::MAX
     }
 
     #[inline(always)]

@@ -15,6 +15,8 @@ pub(super) use avx2::Avx2;
 pub(super) use avx512::Avx512;
 pub(super) use portable::Portable;
 
+use super::pack::CHUNK;
+
 /// Lanes of f32 and u32. Arithmetic is IEEE, round to nearest; integers wrap.
 pub(super) trait Simd: Copy {
     /// Lanes in a vector; divides [`super::pack::CHUNK`], or is 1.
@@ -76,6 +78,15 @@ pub(super) trait Simd: Copy {
     fn shift_right(self, x: Self::U, count: u32) -> Self::U;
     /// The largest lane, unsigned.
     fn largest(self, x: Self::U) -> u32;
+    /// The largest lane of each of the first [`Simd::LANES`] vectors, unsigned.
+    #[inline(always)]
+    fn largest_of_each(self, x: &[Self::U; CHUNK]) -> Self::U {
+        let mut largest = [0.0; CHUNK];
+        for (largest, &x) in largest.iter_mut().zip(&x[..Self::LANES]) {
+            *largest = f32::from_bits(self.largest(x));
+        }
+        self.bits(self.load(&largest))
+    }
 
     fn equal(self, a: Self::F, b: Self::F) -> Self::M;
     fn at_most(self, a: Self::F, b: Self::F) -> Self::M;
@@ -84,6 +95,8 @@ pub(super) trait Simd: Copy {
     fn both(self, a: Self::M, b: Self::M) -> Self::M;
     fn either(self, a: Self::M, b: Self::M) -> Self::M;
     fn not(self, a: Self::M) -> Self::M;
+    /// Whether the condition holds in every lane.
+    fn all(self, a: Self::M) -> bool;
     /// x where the condition holds, else 0.
     fn keep_if(self, condition: Self::M, x: Self::U) -> Self::U;
     /// x where the condition does not hold, else 0.

@@ -212,6 +212,10 @@ impl<const N: usize> Simd for Portable<N> {
     fn not(self, a: [u32; N]) -> [u32; N] {
         each(a, |a| !a)
     }
+    #[inline(always)]
+    fn all(self, a: [u32; N]) -> bool {
+        a.into_iter().fold(u32::MAX, |all, a| all & a) != 0
+    }
 
     #[inline(always)]
     fn keep_if(self, condition: [u32; N], x: [u32; N]) -> [u32; N] {
