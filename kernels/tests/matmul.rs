@@ -1,7 +1,7 @@
 //! Products with packed weights against their definition, the chains, bit for bit on every path; and
 //! that definition against sums in f64.
 
-use mxlab_kernels::cpu::{Matmul, Path};
+use mxlab_kernels::cpu::{Matmul, Panels, Path};
 use mxlab_kernels::format::{
     BlockFormat, ElementFormat, FloatType, FormatError, PackedTensor, ScaleFormat, random_at,
 };
@@ -122,9 +122,11 @@ fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(),
     for x in x.chunks_exact(cols) {
         expected.extend(values.chunks_exact(cols).map(|w| chains(x, w)));
     }
+    let panels = Panels::new(weights);
+    prop_assert_eq!(&panels.packed_rows(0..rows).unwrap(), weights);
     for path in Path::available() {
         let mut y = vec![7.0; x.len() / cols * rows];
-        let matmul = Matmul::new(weights).rounded_to(value_type).with_path(path);
+        let matmul = Matmul::new(&panels).rounded_to(value_type).with_path(path);
         matmul.multiply(x, &mut y).unwrap();
         for (i, (&y, &expected)) in y.iter().zip(&expected).enumerate() {
             prop_assert_eq!(
@@ -215,7 +217,8 @@ fn chains_lie_within_the_bound_of_exact_sums() {
     for style in [Style::F32, Style::Bf16] {
         let x = activations(tokens * cols, style, 17);
         let mut y = vec![0.0; tokens * rows];
-        Matmul::new(&weights).multiply(&x, &mut y).unwrap();
+        let panels = Panels::new(&weights);
+        Matmul::new(&panels).multiply(&x, &mut y).unwrap();
         let dense = |values: &[f32]| -> Vec<f64> {
             let x = Operand::Dense {
                 values,
@@ -256,7 +259,7 @@ fn chains_lie_within_the_bound_of_exact_sums() {
 fn threads_and_tokens_beside_change_nothing() {
     let format = BlockFormat::new(ElementFormat::FP6_E2M3).build().unwrap();
     let (rows, cols, tokens) = (300, 700, 41);
-    let weights = packed(format, rows, cols, false, 1);
+    let weights = Panels::new(&packed(format, rows, cols, false, 1));
     let x = activations(tokens * cols, Style::Bf16, 2);
     let multiply = |x: &[f32], threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -280,7 +283,7 @@ fn threads_and_tokens_beside_change_nothing() {
 #[test]
 fn lengths_that_do_not_fit_are_refused() {
     let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
-    let weights = packed(format, 3, 40, false, 1);
+    let weights = Panels::new(&packed(format, 3, 40, false, 1));
     for (x, y) in [(40, 4), (39, 3), (80, 3), (0, 3)] {
         let product = Matmul::new(&weights).multiply(&vec![0.0; x], &mut vec![0.0; y]);
         assert!(

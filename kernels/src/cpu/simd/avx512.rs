@@ -63,39 +63,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], stride: usize) -> [__m512i; 4] {
-        assert!(stride <= bytes.len() && (Self::LANES - 1) * stride + 16 <= bytes.len());
-        let first = bytes.as_ptr();
-        macro_rules! place {
-            ($i:expr) => {
-                // The assertion covers the last place, and so those before.
-                _mm_loadu_si128(first.add($i * stride).cast())
-            };
-        }
-        // Quarter q of vector i has the bytes of row 4 q + i.
-        let mut rows = [self.splat_bits(0); 4];
-        for (i, rows) in rows.iter_mut().enumerate() {
-            let x = op!(_mm512_castsi128_si512(place!(i)));
-            let x = op!(_mm512_inserti32x4::<1>(x, place!(4 + i)));
-            let x = op!(_mm512_inserti32x4::<2>(x, place!(8 + i)));
-            *rows = op!(_mm512_inserti32x4::<3>(x, place!(12 + i)));
-        }
-        op!({
-            let low = [
-                _mm512_unpacklo_epi32(rows[0], rows[1]),
-                _mm512_unpacklo_epi32(rows[2], rows[3]),
-            ];
-            let high = [
-                _mm512_unpackhi_epi32(rows[0], rows[1]),
-                _mm512_unpackhi_epi32(rows[2], rows[3]),
-            ];
-            [
-                _mm512_unpacklo_epi64(low[0], low[1]),
-                _mm512_unpackhi_epi64(low[0], low[1]),
-                _mm512_unpacklo_epi64(high[0], high[1]),
-                _mm512_unpackhi_epi64(high[0], high[1]),
-            ]
-        })
+    fn load_bits(self, x: &[u32]) -> __m512i {
+        let x = &x[..Self::LANES];
+        op!(_mm512_loadu_si512(x.as_ptr().cast()))
     }
 
     #[inline(always)]

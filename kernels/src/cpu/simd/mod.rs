@@ -40,9 +40,8 @@ pub(super) trait Simd: Copy {
     fn load_bytes(self, x: &[u8]) -> Self::U;
     /// The nibbles of the first [`Simd::LANES`] / 2 bytes, low first, widened.
     fn load_nibbles(self, x: &[u8]) -> Self::U;
-    /// Sixteen bytes from each of [`Simd::LANES`] places, `stride` apart, as four vectors of
-    /// little-endian words: lane i of vector j is word j of place i.
-    fn load_words(self, bytes: &[u8], stride: usize) -> [Self::U; 4];
+    /// The first [`Simd::LANES`] words.
+    fn load_bits(self, x: &[u32]) -> Self::U;
     /// The lanes, each below 256, as bytes.
     fn store_bytes(self, x: Self::U, to: &mut [u8]);
     /// The lanes, each below 16, as nibbles, low first; [`Simd::LANES`] is even.
