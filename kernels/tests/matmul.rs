@@ -70,10 +70,15 @@ fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
     (0..len as u64).map(value).collect()
 }
 
-/// Random codes; random scales, all of them or of few binades.
+/// Random codes and scales: all of them, or finite elements under scales of few binades.
 fn packed(format: BlockFormat, rows: usize, cols: usize, is_wild: bool, seed: u32) -> PackedTensor {
     let empty = PackedTensor::zeroed(format, rows, cols).unwrap();
-    let byte = |i: usize| random_at(seed, i as u64) as u8;
+    let element = format.element();
+    let byte = |i: usize| {
+        let byte = random_at(seed, i as u64) as u8;
+        let is_special = element.bits() == 8 && !element.decode(byte).is_finite();
+        if is_special && !is_wild { 1 } else { byte }
+    };
     let codes = (0..empty.codes().len()).map(byte).collect();
     let scale = format.scale();
     let one = scale.encode_nearest(1.0);
