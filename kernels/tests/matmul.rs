@@ -212,6 +212,28 @@ fn every_format_in_full_tiles() {
     }
 }
 
+/// An infinity or NaN among finite codes: only its own row has a sum that is not finite.
+#[test]
+fn elements_that_are_not_finite_stay_so() {
+    for (element, special) in [
+        (ElementFormat::FP8_E4M3, 0xFF),
+        (ElementFormat::FP8_E5M2, 0x7C),
+        (ElementFormat::FP8_E5M2, 0xFD),
+    ] {
+        let format = BlockFormat::new(element).build().unwrap();
+        let (rows, cols) = (70, 96);
+        let tame = packed(format, rows, cols, false, 13);
+        let mut codes = tame.codes().to_vec();
+        codes[20 * cols + 33] = special;
+        let scales = tame.scales().to_vec();
+        let weights = PackedTensor::new(format, rows, cols, codes, scales, 1.0).unwrap();
+        for tokens in [1, 5] {
+            let x = activations(tokens * cols, Style::Bf16, 3);
+            check(&x, &weights, FloatType::F32).unwrap();
+        }
+    }
+}
+
 /// A sum of n products by fused steps is off by at most n u sum |p|, u = 2^-24; the chains'
 /// additions are among the n. (Higham, Accuracy and Stability of Numerical Algorithms, 3.1.)
 #[test]
