@@ -4,7 +4,7 @@
 use mxlab_kernels::cpu::{Isa, Quantizer, dequantize_with};
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, PackedTensor, Rounding, ScaleFormat, ScaleRule,
-    pack_row, packed_row_bytes, unpack_code, unpack_row,
+    pack_row, packed_row_bytes, random_at, unpack_code, unpack_row,
 };
 use mxlab_kernels::reference;
 use proptest::prelude::*;
@@ -131,6 +131,82 @@ fn cases() -> impl Strategy<Value = Case> {
     })
 }
 
+/// Groups of blocks whose scales are made together: plain ones, but for perhaps one.
+fn grouped_cases() -> impl Strategy<Value = Case> {
+    let odd = prop_oneof![
+        (-149i32..128).prop_map(|e| 2f64.powi(e) as f32),
+        select(vec![0.0, f32::MAX, f32::INFINITY, f32::NAN]),
+    ];
+    let sizes = (1usize..3, 0usize..40, select(vec![16usize, 32, 48]));
+    let choice = (formats(), sizes, 0usize..40, odd, any::<u32>());
+    choice.prop_filter_map(
+        "parts do not fit",
+        |((format, source), (groups, more, size), at, odd, seed)| {
+            let base = BlockFormat::new(format.element()).rounding(format.rounding());
+            let base = base.scale(format.scale()).rule(format.rule());
+            let base = base.tensor_scale(format.has_tensor_scale());
+            let format = base.block_size(size).build().ok()?;
+            let cols = 16 * size * groups + more;
+            let value = |i: usize| {
+                let unit = f64::from(random_at(seed, i as u64)) / 2f64.powi(31) - 1.0;
+                let block = i / size;
+                let exponent = random_at(!seed, block as u64) as i32 % 20;
+                let scale = if block == at {
+                    f64::from(odd)
+                } else {
+                    2f64.powi(exponent)
+                };
+                source.round((unit * scale) as f32)
+            };
+            let x = (0..2 * cols).map(value).collect();
+            Some(Case {
+                format,
+                source,
+                rows: 2,
+                cols,
+                x,
+            })
+        },
+    )
+}
+
+/// Every instruction set against the reference.
+fn check(case: &Case) -> Result<(), TestCaseError> {
+    let Case {
+        format,
+        source,
+        rows,
+        cols,
+        x,
+    } = case;
+    let packed = reference::quantize(x, *rows, *cols, format, *source).unwrap();
+    let values = reference::dequantize(&packed);
+    for isa in Isa::available() {
+        let quantizer = Quantizer::new(*format, *source).unwrap();
+        let quantizer = quantizer.with_isa(isa).with_scale_of(x);
+        prop_assert_eq!(
+            &quantizer.quantize(x, *rows, *cols).unwrap(),
+            &packed,
+            "{} {}",
+            isa,
+            format
+        );
+        let mut fake = x.clone();
+        quantizer.fake_quantize_rows(&mut fake, *cols, 0).unwrap();
+        prop_assert_eq!(bits(&fake), bits(&values), "{} fused {}", isa, format);
+        let mut expanded = vec![7.0; x.len()];
+        dequantize_with(isa, &packed, 0..*rows, &mut expanded).unwrap();
+        prop_assert_eq!(
+            bits(&expanded),
+            bits(&values),
+            "{} dequantize {}",
+            isa,
+            format
+        );
+    }
+    Ok(())
+}
+
 /// Bits, with all NaN alike.
 fn bits(values: &[f32]) -> Vec<u32> {
     let bits = |x: &f32| {
@@ -159,19 +235,12 @@ proptest! {
 
     #[test]
     fn kernels_equal_the_reference(case in cases()) {
-        let Case { format, source, rows, cols, x } = &case;
-        let packed = reference::quantize(x, *rows, *cols, format, *source).unwrap();
-        let values = reference::dequantize(&packed);
-        for isa in Isa::available() {
-            let quantizer = Quantizer::new(*format, *source).unwrap().with_isa(isa).with_scale_of(x);
-            prop_assert_eq!(quantizer.quantize(x, *rows, *cols).unwrap(), packed.clone());
-            let mut fake = x.clone();
-            quantizer.fake_quantize_rows(&mut fake, *cols, 0).unwrap();
-            prop_assert_eq!(bits(&fake), bits(&values), "{} fused {}", isa, format);
-            let mut expanded = vec![7.0; x.len()];
-            dequantize_with(isa, &packed, 0..*rows, &mut expanded).unwrap();
-            prop_assert_eq!(bits(&expanded), bits(&values), "{} dequantize {}", isa, format);
-        }
+        check(&case)?;
+    }
+
+    #[test]
+    fn scales_of_groups_equal_the_reference(case in grouped_cases()) {
+        check(&case)?;
     }
 
     #[test]

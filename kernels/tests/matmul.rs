@@ -1,7 +1,7 @@
 //! Products with packed weights against their definition, the chains, bit for bit on every path; and
 //! that definition against sums in f64.
 
-use mxlab_kernels::cpu::{Matmul, Path};
+use mxlab_kernels::cpu::{Matmul, Panels, Path};
 use mxlab_kernels::format::{
     BlockFormat, ElementFormat, FloatType, FormatError, PackedTensor, ScaleFormat, random_at,
 };
@@ -70,10 +70,15 @@ fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
     (0..len as u64).map(value).collect()
 }
 
-/// Random codes; random scales, all of them or of few binades.
+/// Random codes and scales: all of them, or finite elements under scales of few binades.
 fn packed(format: BlockFormat, rows: usize, cols: usize, is_wild: bool, seed: u32) -> PackedTensor {
     let empty = PackedTensor::zeroed(format, rows, cols).unwrap();
-    let byte = |i: usize| random_at(seed, i as u64) as u8;
+    let element = format.element();
+    let byte = |i: usize| {
+        let byte = random_at(seed, i as u64) as u8;
+        let is_special = element.bits() == 8 && !element.decode(byte).is_finite();
+        if is_special && !is_wild { 1 } else { byte }
+    };
     let codes = (0..empty.codes().len()).map(byte).collect();
     let scale = format.scale();
     let one = scale.encode_nearest(1.0);
@@ -122,9 +127,11 @@ fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(),
     for x in x.chunks_exact(cols) {
         expected.extend(values.chunks_exact(cols).map(|w| chains(x, w)));
     }
+    let panels = Panels::new(weights);
+    prop_assert_eq!(&panels.packed_rows(0..rows).unwrap(), weights);
     for path in Path::available() {
         let mut y = vec![7.0; x.len() / cols * rows];
-        let matmul = Matmul::new(weights).rounded_to(value_type).with_path(path);
+        let matmul = Matmul::new(&panels).rounded_to(value_type).with_path(path);
         matmul.multiply(x, &mut y).unwrap();
         for (i, (&y, &expected)) in y.iter().zip(&expected).enumerate() {
             prop_assert_eq!(
@@ -205,6 +212,28 @@ fn every_format_in_full_tiles() {
     }
 }
 
+/// An infinity or NaN among finite codes: only its own row has a sum that is not finite.
+#[test]
+fn elements_that_are_not_finite_stay_so() {
+    for (element, special) in [
+        (ElementFormat::FP8_E4M3, 0xFF),
+        (ElementFormat::FP8_E5M2, 0x7C),
+        (ElementFormat::FP8_E5M2, 0xFD),
+    ] {
+        let format = BlockFormat::new(element).build().unwrap();
+        let (rows, cols) = (70, 96);
+        let tame = packed(format, rows, cols, false, 13);
+        let mut codes = tame.codes().to_vec();
+        codes[20 * cols + 33] = special;
+        let scales = tame.scales().to_vec();
+        let weights = PackedTensor::new(format, rows, cols, codes, scales, 1.0).unwrap();
+        for tokens in [1, 5] {
+            let x = activations(tokens * cols, Style::Bf16, 3);
+            check(&x, &weights, FloatType::F32).unwrap();
+        }
+    }
+}
+
 /// A sum of n products by fused steps is off by at most n u sum |p|, u = 2^-24; the chains'
 /// additions are among the n. (Higham, Accuracy and Stability of Numerical Algorithms, 3.1.)
 #[test]
@@ -215,7 +244,8 @@ fn chains_lie_within_the_bound_of_exact_sums() {
     for style in [Style::F32, Style::Bf16] {
         let x = activations(tokens * cols, style, 17);
         let mut y = vec![0.0; tokens * rows];
-        Matmul::new(&weights).multiply(&x, &mut y).unwrap();
+        let panels = Panels::new(&weights);
+        Matmul::new(&panels).multiply(&x, &mut y).unwrap();
         let dense = |values: &[f32]| -> Vec<f64> {
             let x = Operand::Dense {
                 values,
@@ -256,7 +286,7 @@ fn chains_lie_within_the_bound_of_exact_sums() {
 fn threads_and_tokens_beside_change_nothing() {
     let format = BlockFormat::new(ElementFormat::FP6_E2M3).build().unwrap();
     let (rows, cols, tokens) = (300, 700, 41);
-    let weights = packed(format, rows, cols, false, 1);
+    let weights = Panels::new(&packed(format, rows, cols, false, 1));
     let x = activations(tokens * cols, Style::Bf16, 2);
     let multiply = |x: &[f32], threads: usize| {
         let pool = rayon::ThreadPoolBuilder::new()
@@ -280,7 +310,7 @@ fn threads_and_tokens_beside_change_nothing() {
 #[test]
 fn lengths_that_do_not_fit_are_refused() {
     let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
-    let weights = packed(format, 3, 40, false, 1);
+    let weights = Panels::new(&packed(format, 3, 40, false, 1));
     for (x, y) in [(40, 4), (39, 3), (80, 3), (0, 3)] {
         let product = Matmul::new(&weights).multiply(&vec![0.0; x], &mut vec![0.0; y]);
         assert!(

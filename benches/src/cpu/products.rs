@@ -2,7 +2,7 @@
 
 use super::{Timer, matrix};
 use crate::{BenchError, Case, Opened, Target};
-use mxlab_kernels::cpu::{self, Matmul, Path};
+use mxlab_kernels::cpu::{self, Matmul, Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::reference;
 
@@ -70,7 +70,8 @@ impl Target for ProductTarget {
         let mut x = matrix(tokens * cols, 2);
         x.iter_mut().for_each(|x| *x = FloatType::Bf16.round(*x));
         let mut y = vec![0.0; tokens * rows];
-        Matmul::new(&packed)
+        let panels = Panels::new(&packed);
+        Matmul::new(&panels)
             .with_path(self.path)
             .multiply(&x, &mut y)?;
         // All rows for the first and the last token: a tile has both of its ends there.
@@ -86,9 +87,9 @@ impl Target for ProductTarget {
                 }
             }
         }
-        drop(w);
+        drop((w, packed));
         Ok(Box::new(Timer(move || {
-            let matmul = Matmul::new(&packed).with_path(self.path);
+            let matmul = Matmul::new(&panels).with_path(self.path);
             Ok(matmul.multiply(&x, &mut y)?)
         })))
     }

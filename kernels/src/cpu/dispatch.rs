@@ -12,7 +12,7 @@ use super::scale;
 use super::simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::{
-    matmul::{Pairs, TASK_ROWS, nibbles},
+    matmul::Pairs,
     simd::{Avx2, Avx512},
 };
 use crate::format::PackedTensor;
@@ -92,21 +92,6 @@ fn multiply_pairs(job: &Job, rows: Range<usize>) {
     // SAFETY: the function enables the features, so it only runs where the CPU has them.
     let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
     multiply_rows(s, step, job, rows);
-}
-
-/// Rows of W of four-bit codes with bf16 pairs of one token.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
-fn multiply_nibbles(job: &Job, rows: Range<usize>) {
-    // SAFETY: the function enables the features, so it only runs where the CPU has them.
-    let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
-    let mut scales = Vec::new();
-    for first in rows.clone().step_by(TASK_ROWS) {
-        let rows = first..rows.end.min(first + TASK_ROWS);
-        if !nibbles::multiply_rows(s, step, job, rows.clone(), &mut scales) {
-            multiply_pairs(job, rows);
-        }
-    }
 }
 
 /// Calls `$name` compiled for `$isa`, after checking once more that the CPU has it.
@@ -203,9 +188,6 @@ pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
     match path {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the assertion above found the features on this CPU.
-        Path::Avx512Bf16 if job.is_nibbles() => unsafe { multiply_nibbles(job, rows) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
         Path::Avx512Bf16 => unsafe { multiply_pairs(job, rows) },
         _ => call!(path.isa(), multiply, job, rows),
     }

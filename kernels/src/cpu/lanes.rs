@@ -204,6 +204,13 @@ impl<S: Simd> Lanes<'_, S> {
         (rounded.value, rounded.code)
     }
 
+    /// Values and codes of scales >= 0, half to even, saturating.
+    #[inline(always)]
+    pub fn round_scales(self, x: S::F) -> (S::F, S::U) {
+        let s = self.s;
+        self.round::<EVEN>(s.min(x, self.max), s.splat_bits(0))
+    }
+
     /// The table's value and code nearest to t, by counting thresholds.
     #[inline(always)]
     fn round_to_table(self, t: S::F) -> (S::F, S::U) {

@@ -4,8 +4,8 @@
 
 use super::lanes::{Lanes, STOCHASTIC, magnitude_bits, random_from};
 use super::pack::{CHUNK, chunk_bytes, pack_chunk};
-use super::plan::Plan;
-use super::scale::{BlockScale, block_scale};
+use super::plan::{Plan, ScalePlan};
+use super::scale::{BlockScale, block_scale, block_scales};
 use super::simd::Simd;
 use crate::format::{pack_row, packed_row_bytes, write_scale};
 use crate::reference::quantize_block;
@@ -15,6 +15,8 @@ struct Kernel<'a, S: Simd> {
     s: S,
     plan: &'a Plan,
     lanes: Lanes<'a, S>,
+    /// Of scales that are fractions.
+    scales: Option<Lanes<'a, S>>,
 }
 
 impl<'a, S: Simd> Kernel<'a, S> {
@@ -24,12 +26,16 @@ impl<'a, S: Simd> Kernel<'a, S> {
             s,
             plan,
             lanes: plan.codec.spread(s),
+            scales: match &plan.scale {
+                ScalePlan::Fraction { codec, .. } => Some(codec.spread(s)),
+                _ => None,
+            },
         }
     }
 
-    /// The bits of a block's largest magnitude; NaN is above infinity.
+    /// Lane by lane, the largest magnitudes of whole vectors, and the elements behind them; NaN is above infinity.
     #[inline(always)]
-    fn amax_bits(&self, x: &[f32]) -> u32 {
+    fn amax_lanes<'x>(&self, x: &'x [f32]) -> (S::U, &'x [f32]) {
         let s = self.s;
         let mut amax = s.splat_bits(0);
         let chunks = x.chunks_exact(S::LANES);
@@ -37,11 +43,39 @@ impl<'a, S: Simd> Kernel<'a, S> {
         for chunk in chunks {
             amax = s.max_bits(amax, magnitude_bits(s, s.load(chunk)));
         }
-        let mut largest = s.largest(amax);
+        (amax, rest)
+    }
+
+    /// The scale of a block.
+    #[inline(always)]
+    fn scale(&self, x: &[f32]) -> BlockScale {
+        let (amax, rest) = self.amax_lanes(x);
+        let mut largest = self.s.largest(amax);
         for x in rest {
             largest = largest.max(x.abs().to_bits());
         }
-        largest
+        block_scale(self.plan, largest)
+    }
+
+    /// The scales of the blocks of a group.
+    #[inline(always)]
+    fn group_scales(&self, group: &[f32]) -> [BlockScale; CHUNK] {
+        let (s, block_size) = (self.s, self.plan.format.block_size());
+        if group.len() == S::LANES * block_size && block_size.is_multiple_of(S::LANES) {
+            let mut amax = [s.splat_bits(0); CHUNK];
+            for (amax, x) in amax.iter_mut().zip(group.chunks_exact(block_size)) {
+                *amax = self.amax_lanes(x).0;
+            }
+            let amax = s.largest_of_each(&amax);
+            if let Some(scales) = block_scales(s, self.plan, self.scales, amax) {
+                return scales;
+            }
+        }
+        let mut scales = [BlockScale::Zero; CHUNK];
+        for (scale, x) in scales.iter_mut().zip(group.chunks(block_size)) {
+            *scale = self.scale(x);
+        }
+        scales
     }
 
     /// Elements divided by their block's scale.
@@ -193,34 +227,36 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     let rows = x.chunks_exact(cols).zip(codes.chunks_exact_mut(row_bytes));
     for (row, (x, mut codes)) in rows.enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
-        for x in x.chunks(block_size) {
-            let (block_codes, rest) = codes.split_at_mut(block_bytes.min(codes.len()));
-            codes = rest;
-            let scale = block_scale(plan, kernel.amax_bits(x));
-            let scale_code = match scale {
-                BlockScale::Power { code, .. } | BlockScale::Fraction { code, .. } => {
-                    kernel.encode_block::<ROUNDING, SIGNED>(x, scale, index, block_codes);
-                    code
+        for group in x.chunks(S::LANES * block_size) {
+            let block_scales = kernel.group_scales(group);
+            for (x, scale) in group.chunks(block_size).zip(block_scales) {
+                let (block_codes, rest) = codes.split_at_mut(block_bytes.min(codes.len()));
+                codes = rest;
+                let scale_code = match scale {
+                    BlockScale::Power { code, .. } | BlockScale::Fraction { code, .. } => {
+                        kernel.encode_block::<ROUNDING, SIGNED>(x, scale, index, block_codes);
+                        code
+                    }
+                    BlockScale::Zero => {
+                        block_codes.fill(plan.zero_byte);
+                        kernel.clear_padding(x.len(), block_codes);
+                        0
+                    }
+                    BlockScale::NaN => {
+                        block_codes.fill(0);
+                        plan.format.scale().nan_code()
+                    }
+                    BlockScale::Special => quantize_special(plan, x, index, block_codes),
+                };
+                if let Some(bytes) = scales.next() {
+                    if let [byte] = bytes {
+                        *byte = scale_code as u8;
+                    } else {
+                        write_scale(scale_code, bytes);
+                    }
                 }
-                BlockScale::Zero => {
-                    block_codes.fill(plan.zero_byte);
-                    kernel.clear_padding(x.len(), block_codes);
-                    0
-                }
-                BlockScale::NaN => {
-                    block_codes.fill(0);
-                    plan.format.scale().nan_code()
-                }
-                BlockScale::Special => quantize_special(plan, x, index, block_codes),
-            };
-            if let Some(bytes) = scales.next() {
-                if let [byte] = bytes {
-                    *byte = scale_code as u8;
-                } else {
-                    write_scale(scale_code, bytes);
-                }
+                index += x.len() as u64;
             }
-            index += x.len() as u64;
         }
     }
 }
@@ -235,19 +271,23 @@ pub(super) fn fake_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     first_row: usize,
 ) {
     let kernel = Kernel::new(s, plan);
+    let block_size = plan.format.block_size();
     for (row, x) in x.chunks_exact_mut(cols).enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
-        for x in x.chunks_mut(plan.format.block_size()) {
-            let scale = block_scale(plan, kernel.amax_bits(x));
-            match scale {
-                BlockScale::Power { x: block_x, .. } | BlockScale::Fraction { x: block_x, .. } => {
-                    kernel.fake_block::<ROUNDING, SIGNED>(x, scale, block_x, index);
+        for group in x.chunks_mut(S::LANES * block_size) {
+            let scales = kernel.group_scales(group);
+            for (x, scale) in group.chunks_mut(block_size).zip(scales) {
+                match scale {
+                    BlockScale::Power { x: block_x, .. }
+                    | BlockScale::Fraction { x: block_x, .. } => {
+                        kernel.fake_block::<ROUNDING, SIGNED>(x, scale, block_x, index);
+                    }
+                    BlockScale::Zero => x.fill(0.0),
+                    BlockScale::NaN => x.fill(f32::NAN),
+                    BlockScale::Special => fake_special(plan, x, index),
                 }
-                BlockScale::Zero => x.fill(0.0),
-                BlockScale::NaN => x.fill(f32::NAN),
-                BlockScale::Special => fake_special(plan, x, index),
+                index += x.len() as u64;
             }
-            index += x.len() as u64;
         }
     }
 }

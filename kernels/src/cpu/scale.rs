@@ -1,6 +1,9 @@
 //! The scale of one block, from its amax.
 
+use super::lanes::Lanes;
+use super::pack::CHUNK;
 use super::plan::{Plan, ScalePlan};
+use super::simd::Simd;
 use crate::format::{ScaleFormat, pow2};
 
 const INFINITY_BITS: u32 = 0x7F80_0000;
@@ -59,6 +62,82 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
             fraction(plan, amax, scale.decode(code), code, *lifts_zero)
         }
     }
+}
+
+/// The scales of as many blocks as a vector has lanes, by the largest magnitude of each; those behind are zero.
+/// Nothing if one of them is not plain: not finite, at an end of the range, or by another kind of plan.
+/// `codec` is that of fractions.
+#[inline(always)]
+pub(super) fn block_scales<S: Simd>(
+    s: S,
+    plan: &Plan,
+    codec: Option<Lanes<'_, S>>,
+    amax_bits: S::U,
+) -> Option<[BlockScale; CHUNK]> {
+    let is_finite = s.exceeds(s.splat_bits(INFINITY_BITS), amax_bits);
+    let mut scales = [BlockScale::Zero; CHUNK];
+    match (&plan.scale, codec) {
+        (ScalePlan::Floor { emax, limit }, _) => {
+            // Both 2^s and 2^-s are normal.
+            let most = (*limit).min(126);
+            let exponent = s.sub_bits(
+                s.shift_right(amax_bits, 23),
+                s.splat_bits((127 + emax) as u32),
+            );
+            let is_plain = s.both(
+                s.exceeds(exponent, s.splat_bits((-most - 1) as u32)),
+                s.exceeds(s.splat_bits((most + 1) as u32), exponent),
+            );
+            if !s.all(s.both(is_finite, is_plain)) {
+                return None;
+            }
+            let bias = s.splat_bits(127);
+            let codes = lanes_of(s, s.add_bits(exponent, s.splat_bits(*limit as u32)));
+            let xs = lanes_of(s, s.shift_left(s.add_bits(bias, exponent), 23));
+            let inverses = lanes_of(s, s.shift_left(s.sub_bits(bias, exponent), 23));
+            for (i, scale) in scales[..S::LANES].iter_mut().enumerate() {
+                *scale = BlockScale::Power {
+                    code: codes[i].to_bits(),
+                    x: xs[i],
+                    inverse: inverses[i],
+                };
+            }
+        }
+        (ScalePlan::Fraction { max_normal, .. }, Some(codec)) => {
+            let mut ideal = s.div(s.float(amax_bits), s.splat(*max_normal));
+            if plan.format.has_tensor_scale() {
+                ideal = s.div(ideal, s.splat(plan.tensor_scale));
+            }
+            let (x, code) = codec.round_scales(ideal);
+            let divisor = s.mul(x, s.splat(plan.tensor_scale));
+            let is_plain = s.both(
+                s.exceeds(code, s.splat_bits(0)),
+                s.at_most(s.splat(f32::from_bits(1)), divisor),
+            );
+            if !s.all(s.both(is_finite, is_plain)) {
+                return None;
+            }
+            let codes = lanes_of(s, code);
+            let [xs, divisors] = [x, divisor].map(|x| lanes_of(s, s.bits(x)));
+            for (i, scale) in scales[..S::LANES].iter_mut().enumerate() {
+                *scale = BlockScale::Fraction {
+                    code: codes[i].to_bits(),
+                    x: xs[i],
+                    divisor: divisors[i],
+                };
+            }
+        }
+        _ => return None,
+    }
+    Some(scales)
+}
+
+/// The lanes, as f32 bits.
+#[inline(always)]
+fn lanes_of<S: Simd>(s: S, x: S::U) -> [f32; CHUNK] {
+    let mut lanes = [0.0; CHUNK];
+    s.store(s.float(x), &mut lanes);
+    lanes
 }
 
 #[inline(always)]

@@ -67,11 +67,6 @@ impl<'a> Activations<'a> {
         self.x.len() / self.cols
     }
 
-    /// The elements as they came.
-    pub fn rows(&self) -> &[f32] {
-        self.x
-    }
-
     pub fn groups(&self) -> &[Group] {
         &self.groups
     }

@@ -1,12 +1,12 @@
 //! The products of some rows of W with all tokens. `inline(always)` as in [`super::columns`].
 
-use super::columns::{Sink, decode_columns, decode_scales};
+use super::panels::ScaleRange;
 use super::step::{Fused, Step};
 use super::weights::Reading;
+use super::words::WordSink;
 use super::{CHAIN, Job, TASK_ROWS};
 use crate::cpu::dequantize::dequantize_rows;
 use crate::cpu::simd::Simd;
-use std::marker::PhantomData;
 use std::ops::Range;
 
 /// Vectors of rows whose chains interleave for one token, to hide the latency of a step.
@@ -17,8 +17,6 @@ const VECTORS: usize = 2;
 /// What a task allocates once.
 #[derive(Default)]
 struct Scratch {
-    /// `[blocks, rows]`.
-    scales: Vec<f32>,
     /// Words of a chain of some rows of W: `[steps, rows]`.
     panel: Vec<f32>,
     /// `[rows, cols]`, where codes are not read as words.
@@ -38,7 +36,7 @@ pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
     let mut scratch = Scratch::default();
     for first in rows.clone().step_by(VECTORS_OF_ONE * S::LANES) {
         let end = rows.end.min(first + VECTORS_OF_ONE * S::LANES);
-        if S::DECODES_WORDS && job.x.tokens() == 1 && body.one_token(first..end, &mut scratch) {
+        if S::DECODES_WORDS && job.x.tokens() == 1 && body.one_token(step, first..end) {
             continue;
         }
         for first in (first..end).step_by(VECTORS * S::LANES) {
@@ -56,65 +54,78 @@ struct Body<'j, 'a, S: Simd> {
 impl<S: Simd> Body<'_, '_, S> {
     /// Multiplies codes as they are decoded, or returns false if they are not read as words.
     #[inline(always)]
-    fn one_token(&self, rows: Range<usize>, scratch: &mut Scratch) -> bool {
-        const V: usize = VECTORS_OF_ONE;
-        let (s, job) = (self.s, self.job);
-        let scales = &mut scratch.scales;
-        let [least, _] = decode_scales::<S, V>(s, &job.weights, rows.start, scales);
-        if job.weights.reading(least, None) == Reading::Rows {
-            return false;
-        }
-        let (x, cols) = (job.x.rows(), job.weights.cols());
-        for start in (0..cols).step_by(CHAIN) {
-            let columns = start..cols.min(start + CHAIN);
-            let mut sums = Sums {
-                s,
-                x,
-                step: x,
-                sums: [s.splat(0.0); V],
-            };
-            decode_columns::<S, V>(s, &job.weights, rows.start, columns, scales, &mut sums);
-            self.add::<V>(0, rows.clone(), sums.sums, start == 0);
+    fn one_token<P: Step<S>>(&self, step: P, rows: Range<usize>) -> bool {
+        let weights = &self.job.weights;
+        let ScaleRange { least, most } = weights.panels.range(&rows);
+        match weights.reading(least, self.x_unit::<P>()) {
+            Reading::Rows => return false,
+            Reading::Pairs => self.one_token_by(step, rows, most),
+            Reading::Words => self.one_token_by(Fused, rows, most),
         }
         true
     }
 
     #[inline(always)]
-    fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
+    fn one_token_by<P: Step<S>>(&self, step: P, rows: Range<usize>, most: f32) {
+        const V: usize = VECTORS_OF_ONE;
         let (s, job) = (self.s, self.job);
-        let scales = &mut scratch.scales;
-        let [least, _] = decode_scales::<S, VECTORS>(s, &job.weights, rows.start, scales);
-        let x_unit = job.x.pairs_unit().filter(|_| P::COLUMNS == 2);
-        let reading = job.weights.reading(least, x_unit);
-        if !S::DECODES_WORDS || reading == Reading::Rows {
-            self.dequantize(rows.clone(), &mut scratch.values);
-            self.chains(Fused, rows, scratch, false);
-        } else if reading == Reading::Pairs {
-            self.chains(step, rows, scratch, true);
-        } else {
-            self.chains(Fused, rows, scratch, true);
+        let (x, cols) = (&job.x.words(P::COLUMNS).words, job.weights.panels.cols());
+        for start in (0..cols).step_by(CHAIN) {
+            let columns = start..cols.min(start + CHAIN);
+            let mut sums = Sums {
+                s,
+                step,
+                x: &x[start / P::COLUMNS..],
+                sums: [s.splat(0.0); V],
+            };
+            step.decode::<V>(s, job.weights.panels, rows.start, columns, most, &mut sums);
+            self.add::<V>(0, rows.clone(), sums.sums, start == 0);
         }
     }
 
-    /// Chain by chain, makes the panel, from codes or from values, and multiplies every group of
-    /// tokens by it.
+    /// log2 of a number that all x are multiples of, if they are as `P` takes them.
+    #[inline(always)]
+    fn x_unit<P: Step<S>>(&self) -> Option<i32> {
+        self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)
+    }
+
+    #[inline(always)]
+    fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
+        let weights = &self.job.weights;
+        let ScaleRange { least, most } = weights.panels.range(&rows);
+        let reading = weights.reading(least, self.x_unit::<P>());
+        if !S::DECODES_WORDS || reading == Reading::Rows {
+            self.dequantize(rows.clone(), &mut scratch.values);
+            self.chains(Fused, rows, scratch, None);
+        } else if reading == Reading::Pairs {
+            self.chains(step, rows, scratch, Some(most));
+        } else {
+            self.chains(Fused, rows, scratch, Some(most));
+        }
+    }
+
+    /// Chain by chain, makes the panel, from codes whose scales have magnitudes up to `most` or else from values, and
+    /// multiplies every group of tokens by it.
     #[inline(always)]
     fn chains<P: Step<S>>(
         &self,
         step: P,
         rows: Range<usize>,
         scratch: &mut Scratch,
-        from_codes: bool,
+        most: Option<f32>,
     ) {
         let x = &self.job.x;
-        let cols = self.job.weights.cols();
+        let cols = self.job.weights.panels.cols();
         let words = x.words(P::COLUMNS);
         for start in (0..cols).step_by(CHAIN) {
             let columns = start..cols.min(start + CHAIN);
             let steps = columns.len().div_ceil(P::COLUMNS);
             scratch.panel.resize(steps * VECTORS * S::LANES, 0.0);
-            if S::DECODES_WORDS && from_codes {
-                self.decode::<P>(rows.clone(), columns, scratch);
+            if let Some(most) = most.filter(|_| S::DECODES_WORDS) {
+                let panel = &mut scratch.panel;
+                let mut words = Words { s: self.s, panel };
+                let panels = self.job.weights.panels;
+                step.decode::<VECTORS>(self.s, panels, rows.start, columns, most, &mut words);
             } else {
                 self.transpose(rows.clone(), columns, scratch);
             }
@@ -146,41 +157,14 @@ impl<S: Simd> Body<'_, '_, S> {
         }
     }
 
-    /// A panel from codes.
-    #[inline(always)]
-    fn decode<P: Step<S>>(&self, rows: Range<usize>, columns: Range<usize>, scratch: &mut Scratch) {
-        let s = self.s;
-        let Scratch { scales, panel, .. } = scratch;
-        let has_half = !columns.len().is_multiple_of(P::COLUMNS);
-        let mut words = Words::<S, P> {
-            s,
-            rest: panel,
-            window: &mut [],
-            high: [s.splat_bits(0); VECTORS],
-            step: PhantomData,
-        };
-        decode_columns::<S, VECTORS>(
-            s,
-            &self.job.weights,
-            rows.start,
-            columns,
-            scales,
-            &mut words,
-        );
-        if has_half {
-            let last = words.window.len() - VECTORS * S::LANES;
-            for (v, high) in words.high.into_iter().enumerate() {
-                s.store(s.float(high), &mut words.window[last + v * S::LANES..]);
-            }
-        }
-    }
-
     /// The values of rows, rounded.
     #[inline(always)]
     fn dequantize(&self, rows: Range<usize>, values: &mut Vec<f32>) {
         let weights = &self.job.weights;
-        values.resize(rows.len() * weights.cols(), 0.0);
-        dequantize_rows(self.s, weights.packed, rows, values);
+        let packed = weights.panels.packed_rows(rows);
+        let packed = packed.expect("rows of a tensor that is there");
+        values.resize(packed.rows() * packed.cols(), 0.0);
+        dequantize_rows(self.s, &packed, 0..packed.rows(), values);
         for value in values {
             *value = weights.value_type.round(*value);
         }
@@ -189,7 +173,7 @@ impl<S: Simd> Body<'_, '_, S> {
     /// A panel from values; rows that are missing keep what was there.
     fn transpose(&self, rows: Range<usize>, columns: Range<usize>, scratch: &mut Scratch) {
         let width = VECTORS * S::LANES;
-        let values = scratch.values.chunks_exact(self.job.weights.cols());
+        let values = scratch.values.chunks_exact(self.job.weights.panels.cols());
         for (lane, values) in values.take(rows.len()).enumerate() {
             let panel = scratch.panel[lane..].iter_mut().step_by(width);
             for (to, &value) in panel.zip(&values[columns.clone()]) {
@@ -255,57 +239,33 @@ impl<S: Simd> Body<'_, '_, S> {
 }
 
 /// Adds the products with one token.
-struct Sums<'a, S: Simd, const V: usize> {
+struct Sums<'a, S: Simd, P, const V: usize> {
     s: S,
+    step: P,
+    /// Its words.
     x: &'a [f32],
-    /// Of the columns of the step.
-    step: &'a [f32],
     sums: [S::F; V],
 }
 
-impl<S: Simd, const V: usize> Sink<S> for Sums<'_, S, V> {
+impl<S: Simd, P: Step<S>, const V: usize> WordSink<S> for Sums<'_, S, P, V> {
     #[inline(always)]
-    fn step(&mut self, columns: Range<usize>) {
-        self.step = &self.x[columns];
-    }
-
-    #[inline(always)]
-    fn put(&mut self, v: usize, index: usize, w: S::F) {
-        let x = self.s.splat(self.step[index]);
-        self.sums[v] = self.s.fma(w, x, self.sums[v]);
+    fn put(&mut self, step: usize, v: usize, words: S::U) {
+        let x = self.s.splat_bits(self.x[step].to_bits());
+        self.sums[v] = self.step.add(self.s, self.sums[v], words, x);
     }
 }
 
 /// Writes the words of a panel.
-struct Words<'a, S: Simd, P> {
+struct Words<'a, S> {
     s: S,
-    rest: &'a mut [f32],
-    /// Words of the step.
-    window: &'a mut [f32],
-    /// Even columns that wait for the odd ones.
-    high: [S::U; VECTORS],
-    step: PhantomData<P>,
+    panel: &'a mut [f32],
 }
 
-impl<S: Simd, P: Step<S>> Sink<S> for Words<'_, S, P> {
+impl<S: Simd> WordSink<S> for Words<'_, S> {
     #[inline(always)]
-    fn step(&mut self, columns: Range<usize>) {
-        let words = columns.len().div_ceil(P::COLUMNS) * VECTORS * S::LANES;
-        (self.window, self.rest) = std::mem::take(&mut self.rest).split_at_mut(words);
-    }
-
-    #[inline(always)]
-    fn put(&mut self, v: usize, index: usize, w: S::F) {
-        let s = self.s;
-        let at = (index / P::COLUMNS * VECTORS + v) * S::LANES;
-        if P::COLUMNS == 1 {
-            s.store(w, &mut self.window[at..]);
-        } else if index.is_multiple_of(2) {
-            self.high[v] = s.bits(w);
-        } else {
-            let pair = s.or(self.high[v], s.shift_right(s.bits(w), 16));
-            s.store(s.float(pair), &mut self.window[at..]);
-        }
+    fn put(&mut self, step: usize, v: usize, words: S::U) {
+        let at = (step * VECTORS + v) * S::LANES;
+        self.s.store(self.s.float(words), &mut self.panel[at..]);
     }
 }
 

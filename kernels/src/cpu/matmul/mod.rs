@@ -1,4 +1,4 @@
-//! y = x W^T with W packed: decoded in registers or a panel at a time, never as a whole.
+//! y = x W^T with W packed, in the order of [`Panels`]: decoded in registers or some rows at a time, never as a whole.
 //!
 //! **The order of sums.** Every element of y is a chain of fused multiply-adds over its row of W, in the
 //! order of the columns, from zero; a chain takes 512 columns, and the chains are added up in order.
@@ -15,27 +15,31 @@
 //! must be bf16 already (nothing is rounded to it), and nothing subnormal may occur, which it
 //! would flush. For that, all products are multiples of q, the product of the lowest bits of W
 //! and of x, and then so is every rounded sum: with q >= 2^-126 a sum is zero or normal. Rows of
-//! W for which this does not hold take the f32 steps.
+//! W for which this does not hold take the f32 steps. Under scales that are powers of two a table makes the
+//! pairs of the codes (`pairs.rs`).
 
 mod activations;
 mod body;
 mod columns;
-#[cfg(target_arch = "x86_64")]
-pub(super) mod nibbles;
 mod output;
+#[cfg(target_arch = "x86_64")]
+mod pairs;
+mod panels;
 mod path;
 mod step;
 mod weights;
+mod words;
 
 pub(super) use activations::{Seen, pack_pairs};
 pub(super) use body::multiply_rows;
+pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;
 #[cfg(target_arch = "x86_64")]
 pub(super) use step::Pairs;
 
 use super::dispatch;
-use crate::format::{FloatType, FormatError, PackedTensor};
+use crate::format::{FloatType, FormatError};
 use activations::Activations;
 use output::Output;
 use rayon::prelude::*;
@@ -54,7 +58,7 @@ const LEAST_SHARED: usize = 1 << 17;
 /// Products of activations with a packed matrix; see the head of this module.
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul<'a> {
-    weights: &'a PackedTensor,
+    weights: &'a Panels,
     value_type: FloatType,
     path: Path,
 }
@@ -64,20 +68,11 @@ pub(super) struct Job<'a> {
     weights: Weights<'a>,
     x: Activations<'a>,
     y: Output<'a>,
-    /// Whether it is one token, as pairs, times codes that [`Weights::is_nibbles`].
-    is_nibbles: bool,
-}
-
-impl Job<'_> {
-    /// Whether [`nibbles`] may take the rows.
-    pub(super) fn is_nibbles(&self) -> bool {
-        self.is_nibbles
-    }
 }
 
 impl<'a> Matmul<'a> {
     /// With `weights` [rows, cols], by the fastest path that this CPU has.
-    pub fn new(weights: &'a PackedTensor) -> Self {
+    pub fn new(weights: &'a Panels) -> Self {
         Self {
             weights,
             value_type: FloatType::F32,
@@ -125,15 +120,16 @@ impl<'a> Matmul<'a> {
         if y.is_empty() || cols == 0 {
             return Ok(());
         }
-        let weights = Weights::new(self.weights, self.value_type);
-        let is_nibbles = tokens == 1 && weights.is_nibbles();
-        let may_pair = is_nibbles || tokens > 1 && weights.is_bf16();
-        let pairs_with = (self.path.has_pairs() && may_pair).then(|| self.path.isa());
+        let weights = Weights {
+            panels: self.weights,
+            value_type: self.value_type,
+        };
+        let may_pair = self.path.has_pairs() && self.weights.codecs().is_bf16();
+        let pairs_with = may_pair.then(|| self.path.isa());
         let job = Job {
             weights,
             x: Activations::new(x, cols, self.path.tokens(), pairs_with),
             y: Output::new(y, rows),
-            is_nibbles,
         };
         self.run(&job, rows, tokens * cols);
         Ok(())

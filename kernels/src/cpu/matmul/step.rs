@@ -1,8 +1,14 @@
 //! One step of a chain: a product of f32, or two of bf16.
 
+use super::panels::Panels;
+use super::words::{WordSink, decode_words};
 use crate::cpu::simd::Simd;
+use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
-use {crate::cpu::simd::Avx512, std::arch::x86_64::*, std::sync::OnceLock};
+use {
+    super::pairs, super::weights::RUN, crate::cpu::simd::Avx512, std::arch::x86_64::*,
+    std::sync::OnceLock,
+};
 
 /// Adds products to sums. Words hold an f32, or two bf16 with the first column high.
 pub(in crate::cpu) trait Step<S: Simd>: Copy {
@@ -11,6 +17,18 @@ pub(in crate::cpu) trait Step<S: Simd>: Copy {
 
     /// `sum` plus the products of the words' columns, in order, rounded after each.
     fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F;
+
+    /// Decodes `columns` of `V` vectors of rows from `first` on, whose scales have magnitudes up to `most`;
+    /// `columns` begin at a multiple of 32.
+    fn decode<const V: usize>(
+        self,
+        s: S,
+        panels: &Panels,
+        first: usize,
+        columns: Range<usize>,
+        most: f32,
+        sink: &mut impl WordSink<S>,
+    );
 }
 
 /// f32, fused.
@@ -23,6 +41,19 @@ impl<S: Simd> Step<S> for Fused {
     #[inline(always)]
     fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F {
         s.fma(s.float(w), s.float(x), sum)
+    }
+
+    #[inline(always)]
+    fn decode<const V: usize>(
+        self,
+        s: S,
+        panels: &Panels,
+        first: usize,
+        columns: Range<usize>,
+        _most: f32,
+        sink: &mut impl WordSink<S>,
+    ) {
+        decode_words::<S, V, 1>(s, panels, first, columns, sink);
     }
 }
 
@@ -55,6 +86,24 @@ impl Step<Avx512> for Pairs {
                 std::mem::transmute::<__m512i, __m512bh>(x),
             );
             _mm512_dpbf16_ps(sum, w, x)
+        }
+    }
+
+    #[inline(always)]
+    fn decode<const V: usize>(
+        self,
+        s: Avx512,
+        panels: &Panels,
+        first: usize,
+        columns: Range<usize>,
+        most: f32,
+        sink: &mut impl WordSink<Avx512>,
+    ) {
+        match panels.codecs().table(most) {
+            Some(table) if columns.len().is_multiple_of(RUN) => {
+                pairs::decode::<V>(s, self, panels, table, first, columns, sink);
+            }
+            _ => decode_words::<Avx512, V, 2>(s, panels, first, columns, sink),
         }
     }
 }

@@ -1,22 +1,48 @@
-//! A packed matrix as numbers that the decoder computes with, and when bf16 holds its values.
+//! A format as numbers that the decoders compute with, and when bf16 holds its values.
 
+use super::panels::Panels;
 use crate::cpu::lanes::Codec;
-use crate::format::{FloatType, PackedTensor, ScaleFormat};
+use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat, pow2};
 
-/// A packed matrix [rows, cols].
-pub(super) struct Weights<'a> {
-    pub packed: &'a PackedTensor,
-    pub value_type: FloatType,
-    pub codec: Codec,
+/// Columns that have one scale in every format that is decoded in registers.
+pub(super) const RUN: usize = 16;
+
+/// How the codes of a matrix become values, and what those are like.
+#[derive(Clone, Debug)]
+pub(super) struct Codecs {
+    pub element: Codec,
     pub scale: ScaleCodec,
     /// The significant bits that values may have.
     bits: u32,
     /// log2 of what all values are multiples of, under a scale with exponent 0.
     unit: i32,
+    /// Where the format has one.
+    table: Option<PairTable>,
+}
+
+/// Elements as bf16, times a power of two so large that the largest is just finite: scales make them smaller.
+#[cfg_attr(
+    not(target_arch = "x86_64"),
+    expect(dead_code, reason = "no step of pairs")
+)]
+#[derive(Clone, Debug)]
+pub(super) struct PairTable {
+    /// Two in a word, the first low, of 128 codes: again and again if there are fewer, without the sign if there are more.
+    pub values: [u32; 64],
+    /// The code of the scale that would leave them as they are.
+    pub unscaled: u32,
+    /// The value of that scale.
+    largest_scale: f32,
+}
+
+/// A matrix [rows, cols] whose values are rounded to a type.
+pub(super) struct Weights<'a> {
+    pub panels: &'a Panels,
+    pub value_type: FloatType,
 }
 
 /// How the code of a scale becomes its value.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum ScaleCodec {
     /// 2^(code - limit), all ones NaN.
     Power { limit: i32, nan_code: u32 },
@@ -37,70 +63,94 @@ pub(super) enum Reading {
     Rows,
 }
 
-impl<'a> Weights<'a> {
-    pub fn new(packed: &'a PackedTensor, value_type: FloatType) -> Self {
-        let (element, scale) = (packed.element(), packed.scale());
+impl Codecs {
+    pub fn new(format: &BlockFormat, tensor_scale: f32) -> Self {
+        let (element, scale) = (format.element(), format.scale());
         let values = element.codes().map(|code| element.decode(code));
         let (element_bits, element_unit) = values.map(bits_and_unit).fold((1, i32::MAX), widest);
-        let (tensor_bits, tensor_unit) = bits_and_unit(packed.tensor_scale());
+        let (tensor_bits, tensor_unit) = bits_and_unit(tensor_scale);
         let scale_bits = significant_bits(scale);
         Self {
-            packed,
-            value_type,
-            codec: Codec::of_element(element, FloatType::F32, 0.0),
+            element: Codec::of_element(element, FloatType::F32, 0.0),
             scale: ScaleCodec::new(scale),
             bits: product_bits(product_bits(element_bits, scale_bits), tensor_bits),
             unit: element_unit
                 .saturating_add(tensor_unit)
                 .saturating_sub(scale_bits as i32 - 1),
+            table: PairTable::new(format),
         }
     }
 
-    pub fn cols(&self) -> usize {
-        self.packed.cols()
+    /// The table, if it holds for scales of magnitudes up to `most`.
+    pub fn table(&self, most: f32) -> Option<&PairTable> {
+        let table = self.table.as_ref();
+        // False of NaN.
+        table.filter(|table| most <= table.largest_scale)
     }
 
     /// Whether the significant bits of every value fit bf16.
     pub fn is_bf16(&self) -> bool {
         self.bits <= 8
     }
+}
 
-    /// Whether codes are bf16 by a table of four bits, and scales powers of two of 32 columns.
-    pub fn is_nibbles(&self) -> bool {
-        let (packed, format) = (self.packed, self.packed.format());
-        self.is_bf16()
-            && packed.element().bits() == 4
-            && packed.element().max_normal() < 8.0
-            && packed.scale().is_power_of_two()
-            && format.block_size().is_multiple_of(32)
-            && packed.cols().is_multiple_of(32)
-    }
-
+impl Weights<'_> {
     /// How rows are read whose smallest scale but 0 is `least`, where x are multiples of
     /// 2^`x_unit`, if that is known.
     pub fn reading(&self, least: f32, x_unit: Option<i32>) -> Reading {
-        let element = self.packed.element();
-        if !matches!(element.bits(), 4 | 6 | 8)
-            || !self.packed.format().block_size().is_multiple_of(16)
+        let (format, codecs) = (self.panels.format(), self.panels.codecs());
+        if !matches!(format.element().bits(), 4 | 6 | 8) || !format.block_size().is_multiple_of(RUN)
         {
             return Reading::Rows;
         }
-        let unit = self.unit.saturating_add(exponent(least));
+        let unit = codecs.unit.saturating_add(exponent(least));
         let is_exact = match self.value_type {
             FloatType::F32 => true,
             // Subnormals too: multiples of the smallest.
-            FloatType::Bf16 => self.is_bf16() && unit >= -133,
+            FloatType::Bf16 => codecs.is_bf16() && unit >= -133,
             FloatType::F16 => false,
         };
         if !is_exact {
             return Reading::Rows;
         }
         let products = x_unit.map(|x_unit| unit.saturating_add(x_unit));
-        if self.is_bf16() && unit >= -126 && products.is_some_and(|products| products >= -126) {
+        if codecs.is_bf16() && unit >= -126 && products.is_some_and(|products| products >= -126) {
             Reading::Pairs
         } else {
             Reading::Words
         }
+    }
+}
+
+impl PairTable {
+    /// If elements are bf16 of four, six or eight bits, the last a sign, and scales powers of two.
+    fn new(format: &BlockFormat) -> Option<Self> {
+        let element = format.element();
+        let limit = format.scale().exponent_limit()?;
+        let is_bf16 = element
+            .codes()
+            .all(|code| bits_and_unit(element.decode(code)).0 <= 8);
+        let has_sign = matches!(element.grid(), Grid::Float(_));
+        let is_of_bits = matches!(element.bits(), 4 | 6) || element.bits() == 8 && has_sign;
+        if !is_bf16 || !is_of_bits || format.has_tensor_scale() {
+            return None;
+        }
+        let values = element.codes().map(|code| element.decode(code));
+        let largest = values
+            .filter(|value| value.is_finite())
+            .fold(0.0, |largest: f32, value| largest.max(value.abs()));
+        let lift = 127 - exponent(largest);
+        let largest_scale = pow2(lift) as f32;
+        let half = |index: usize| {
+            let code = index as u8 & (u8::MAX >> (8 - element.bits()));
+            // Without -0, which adds as little.
+            (element.decode(code) * largest_scale + 0.0).to_bits() >> 16
+        };
+        Some(Self {
+            values: std::array::from_fn(|word| half(2 * word) | half(2 * word + 1) << 16),
+            unscaled: (lift + limit) as u32,
+            largest_scale,
+        })
     }
 }
 

@@ -63,36 +63,9 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], stride: usize) -> [__m256i; 4] {
-        assert!(stride <= bytes.len() && (Self::LANES - 1) * stride + 16 <= bytes.len());
-        let first = bytes.as_ptr();
-        macro_rules! place {
-            ($i:expr) => {
-                // The assertion covers the last place, and so those before.
-                _mm_loadu_si128(first.add($i * stride).cast())
-            };
-        }
-        // Half h of vector i has the bytes of row 4 h + i.
-        let mut rows = [self.splat_bits(0); 4];
-        for (i, rows) in rows.iter_mut().enumerate() {
-            *rows = op!(_mm256_set_m128i(place!(4 + i), place!(i)));
-        }
-        op!({
-            let low = [
-                _mm256_unpacklo_epi32(rows[0], rows[1]),
-                _mm256_unpacklo_epi32(rows[2], rows[3]),
-            ];
-            let high = [
-                _mm256_unpackhi_epi32(rows[0], rows[1]),
-                _mm256_unpackhi_epi32(rows[2], rows[3]),
-            ];
-            [
-                _mm256_unpacklo_epi64(low[0], low[1]),
-                _mm256_unpackhi_epi64(low[0], low[1]),
-                _mm256_unpacklo_epi64(high[0], high[1]),
-                _mm256_unpackhi_epi64(high[0], high[1]),
-            ]
-        })
+    fn load_bits(self, x: &[u32]) -> __m256i {
+        let x = &x[..Self::LANES];
+        op!(_mm256_loadu_si256(x.as_ptr().cast()))
     }
 
     #[inline(always)]
@@ -269,6 +242,11 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn not(self, a: __m256i) -> __m256i {
         op!(_mm256_xor_si256(a, _mm256_set1_epi32(-1)))
+    }
+
+    #[inline(always)]
+    fn all(self, a: __m256i) -> bool {
+        op!(_mm256_movemask_epi8(a)) == -1
     }
 
     #[inline(always)]

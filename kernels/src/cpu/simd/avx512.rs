@@ -63,39 +63,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], stride: usize) -> [__m512i; 4] {
-        assert!(stride <= bytes.len() && (Self::LANES - 1) * stride + 16 <= bytes.len());
-        let first = bytes.as_ptr();
-        macro_rules! place {
-            ($i:expr) => {
-                // The assertion covers the last place, and so those before.
-                _mm_loadu_si128(first.add($i * stride).cast())
-            };
-        }
-        // Quarter q of vector i has the bytes of row 4 q + i.
-        let mut rows = [self.splat_bits(0); 4];
-        for (i, rows) in rows.iter_mut().enumerate() {
-            let x = op!(_mm512_castsi128_si512(place!(i)));
-            let x = op!(_mm512_inserti32x4::<1>(x, place!(4 + i)));
-            let x = op!(_mm512_inserti32x4::<2>(x, place!(8 + i)));
-            *rows = op!(_mm512_inserti32x4::<3>(x, place!(12 + i)));
-        }
-        op!({
-            let low = [
-                _mm512_unpacklo_epi32(rows[0], rows[1]),
-                _mm512_unpacklo_epi32(rows[2], rows[3]),
-            ];
-            let high = [
-                _mm512_unpackhi_epi32(rows[0], rows[1]),
-                _mm512_unpackhi_epi32(rows[2], rows[3]),
-            ];
-            [
-                _mm512_unpacklo_epi64(low[0], low[1]),
-                _mm512_unpackhi_epi64(low[0], low[1]),
-                _mm512_unpacklo_epi64(high[0], high[1]),
-                _mm512_unpackhi_epi64(high[0], high[1]),
-            ]
-        })
+    fn load_bits(self, x: &[u32]) -> __m512i {
+        let x = &x[..Self::LANES];
+        op!(_mm512_loadu_si512(x.as_ptr().cast()))
     }
 
     #[inline(always)]
@@ -230,6 +200,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn largest_of_each(self, x: &[__m512i; 16]) -> __m512i {
+        // A transposition that keeps only the larger of what it would put side by side.
+        let mut pairs = [x[0]; 8];
+        for (pair, x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
+            *pair = op!(_mm512_max_epu32(
+                _mm512_unpacklo_epi32(x[0], x[1]),
+                _mm512_unpackhi_epi32(x[0], x[1])
+            ));
+        }
+        let mut fours = [x[0]; 4];
+        for (four, x) in fours.iter_mut().zip(pairs.as_chunks::<2>().0) {
+            *four = op!(_mm512_max_epu32(
+                _mm512_unpacklo_epi64(x[0], x[1]),
+                _mm512_unpackhi_epi64(x[0], x[1])
+            ));
+        }
+        // A quarter has what is left of four vectors, of a quarter of their lanes.
+        let quarters = |a, b| {
+            op!(_mm512_max_epu32(
+                _mm512_shuffle_i32x4::<0b10_00_10_00>(a, b),
+                _mm512_shuffle_i32x4::<0b11_01_11_01>(a, b)
+            ))
+        };
+        quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]))
+    }
+
+    #[inline(always)]
     fn equal(self, a: __m512, b: __m512) -> __mmask16 {
         op!(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b))
     }
@@ -257,6 +254,11 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn not(self, a: __mmask16) -> __mmask16 {
         !a
+    }
+
+    #[inline(always)]
+    fn all(self, a: __mmask16) -> bool {
+        a == u16::MAX
     }
 
     #[inline(always)]

@@ -15,6 +15,8 @@ pub(super) use avx2::Avx2;
 pub(super) use avx512::Avx512;
 pub(super) use portable::Portable;
 
+use super::pack::CHUNK;
+
 /// Lanes of f32 and u32. Arithmetic is IEEE, round to nearest; integers wrap.
 pub(super) trait Simd: Copy {
     /// Lanes in a vector; divides [`super::pack::CHUNK`], or is 1.
@@ -38,9 +40,8 @@ pub(super) trait Simd: Copy {
     fn load_bytes(self, x: &[u8]) -> Self::U;
     /// The nibbles of the first [`Simd::LANES`] / 2 bytes, low first, widened.
     fn load_nibbles(self, x: &[u8]) -> Self::U;
-    /// Sixteen bytes from each of [`Simd::LANES`] places, `stride` apart, as four vectors of
-    /// little-endian words: lane i of vector j is word j of place i.
-    fn load_words(self, bytes: &[u8], stride: usize) -> [Self::U; 4];
+    /// The first [`Simd::LANES`] words.
+    fn load_bits(self, x: &[u32]) -> Self::U;
     /// The lanes, each below 256, as bytes.
     fn store_bytes(self, x: Self::U, to: &mut [u8]);
     /// The lanes, each below 16, as nibbles, low first; [`Simd::LANES`] is even.
@@ -76,6 +77,15 @@ pub(super) trait Simd: Copy {
     fn shift_right(self, x: Self::U, count: u32) -> Self::U;
     /// The largest lane, unsigned.
     fn largest(self, x: Self::U) -> u32;
+    /// The largest lane of each of the first [`Simd::LANES`] vectors, unsigned.
+    #[inline(always)]
+    fn largest_of_each(self, x: &[Self::U; CHUNK]) -> Self::U {
+        let mut largest = [0.0; CHUNK];
+        for (largest, &x) in largest.iter_mut().zip(&x[..Self::LANES]) {
+            *largest = f32::from_bits(self.largest(x));
+        }
+        self.bits(self.load(&largest))
+    }
 
     fn equal(self, a: Self::F, b: Self::F) -> Self::M;
     fn at_most(self, a: Self::F, b: Self::F) -> Self::M;
@@ -84,6 +94,8 @@ pub(super) trait Simd: Copy {
     fn both(self, a: Self::M, b: Self::M) -> Self::M;
     fn either(self, a: Self::M, b: Self::M) -> Self::M;
     fn not(self, a: Self::M) -> Self::M;
+    /// Whether the condition holds in every lane.
+    fn all(self, a: Self::M) -> bool;
     /// x where the condition holds, else 0.
     fn keep_if(self, condition: Self::M, x: Self::U) -> Self::U;
     /// x where the condition does not hold, else 0.

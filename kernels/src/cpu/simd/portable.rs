@@ -67,15 +67,10 @@ impl<const N: usize> Simd for Portable<N> {
         out
     }
     #[inline(always)]
-    fn load_words(self, bytes: &[u8], stride: usize) -> [[u32; N]; 4] {
-        let mut words = [[0; N]; 4];
-        for lane in 0..N {
-            let row = bytes[lane * stride..][..16].as_chunks().0;
-            for (words, &word) in words.iter_mut().zip(row) {
-                words[lane] = u32::from_le_bytes(word);
-            }
-        }
-        words
+    fn load_bits(self, x: &[u32]) -> [u32; N] {
+        let mut out = [0; N];
+        out.copy_from_slice(&x[..N]);
+        out
     }
     #[inline(always)]
     fn store_bytes(self, x: [u32; N], to: &mut [u8]) {
@@ -211,6 +206,10 @@ impl<const N: usize> Simd for Portable<N> {
     #[inline(always)]
     fn not(self, a: [u32; N]) -> [u32; N] {
         each(a, |a| !a)
+    }
+    #[inline(always)]
+    fn all(self, a: [u32; N]) -> bool {
+        a.into_iter().fold(u32::MAX, |all, a| all & a) != 0
     }
 
     #[inline(always)]

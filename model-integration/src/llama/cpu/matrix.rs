@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use mxlab_kernels::cpu;
-use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
+use mxlab_kernels::cpu::{self, Panels};
+use mxlab_kernels::format::{BlockFormat, FloatType};
 use rayon::prelude::*;
 
 use crate::checkpoint::TensorView;
@@ -17,8 +17,8 @@ const ROWS_PER_TASK: usize = 64;
 pub enum Matrix {
     /// As in the file.
     Dense(TensorView),
-    /// Block-scaled.
-    Packed(PackedTensor),
+    /// Block-scaled, in the order of products.
+    Packed(Panels),
 }
 
 impl Matrix {
@@ -36,16 +36,15 @@ impl Matrix {
         let mut values = vec![0.0; rows * cols];
         view.read_f32(0..values.len(), &mut values);
         narrow(&mut values, dtype);
-        Ok(Self::Packed(cpu::quantize(
-            &values, rows, cols, format, dtype,
-        )?))
+        let packed = cpu::quantize(&values, rows, cols, format, dtype)?;
+        Ok(Self::Packed(Panels::new(&packed)))
     }
 
     /// Rows: outputs of the projection.
     pub fn rows(&self) -> usize {
         match self {
             Self::Dense(view) => size(view)[0],
-            Self::Packed(packed) => packed.rows(),
+            Self::Packed(panels) => panels.rows(),
         }
     }
 
@@ -53,7 +52,7 @@ impl Matrix {
     pub fn cols(&self) -> usize {
         match self {
             Self::Dense(view) => size(view)[1],
-            Self::Packed(packed) => packed.cols(),
+            Self::Packed(panels) => panels.cols(),
         }
     }
 
@@ -61,7 +60,7 @@ impl Matrix {
     pub fn bytes(&self) -> usize {
         match self {
             Self::Dense(view) => view.byte_len(),
-            Self::Packed(packed) => packed.bytes(),
+            Self::Packed(panels) => panels.bytes(),
         }
     }
 
@@ -72,9 +71,9 @@ impl Matrix {
                 let cols = self.cols();
                 view.read_f32(rows.start * cols..rows.end * cols, out);
             }
-            Self::Packed(packed) => {
-                cpu::dequantize_rows(packed, rows, out).expect("callers ask for rows that exist")
-            }
+            Self::Packed(panels) => panels
+                .dequantize_rows(rows, out)
+                .expect("callers ask for rows that exist"),
         }
         narrow(out, dtype);
     }

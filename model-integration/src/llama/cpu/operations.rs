@@ -270,8 +270,8 @@ impl Cpu {
         let mut out = vec![0.0; tokens * weight.rows()];
         match weight {
             Matrix::Dense(_) => self.panels(&mut out, x, tokens, weight),
-            Matrix::Packed(packed) => {
-                let matmul = Matmul::new(packed).rounded_to(self.dtype);
+            Matrix::Packed(panels) => {
+                let matmul = Matmul::new(panels).rounded_to(self.dtype);
                 matmul.multiply(x, &mut out)?;
             }
         }

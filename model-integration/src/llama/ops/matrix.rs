@@ -183,7 +183,7 @@ mod tests {
                 let (mut dense, mut product) = (vec![0.0; m * n], vec![0.0; m * n]);
                 let (a, b) = (Matrix::new(&x, m, k, k), Matrix::new(&weights, n, k, k));
                 multiply(&mut dense, n, a, b.t(), 1.0, false);
-                cpu::Matmul::new(&packed)
+                cpu::Matmul::new(&cpu::Panels::new(&packed))
                     .multiply(&x, &mut product)
                     .unwrap();
                 let bits = |values: &[f32]| values.iter().map(|y| y.to_bits()).collect::<Vec<_>>();

@@ -1,0 +1,146 @@
+//! Codes to pairs of bf16 by tables, without f32 in between: what AVX-512 with VBMI does best.
+//!
+//! A multishift brings the code of an even column to the high half of every word and that of the odd one
+//! to the low half; a table of bf16 turns both into values, which the scale, a power of
+//! two, makes smaller by a subtraction from their exponents. It saturates, so zero stays zero. Of
+//! codes of eight bits the table has the magnitudes, and the sign is put on in the end.
+
+use super::columns::Vectors;
+use super::panels::Panels;
+use super::step::Pairs;
+use super::weights::{PairTable, RUN};
+use super::words::WordSink;
+use crate::cpu::simd::{Avx512, Simd};
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+/// Decodes `columns`, whole runs, of `V` vectors of rows from `first` on by `table`.
+#[inline(always)]
+pub(super) fn decode<const V: usize>(
+    s: Avx512,
+    step: Pairs,
+    panels: &Panels,
+    table: &PairTable,
+    first: usize,
+    columns: Range<usize>,
+    sink: &mut impl WordSink<Avx512>,
+) {
+    let decoder = Decoder::<V> {
+        s,
+        _step: step,
+        vectors: Vectors::new(s, panels, first),
+        block_size: panels.format().block_size(),
+        values: [0, 1, 2, 3].map(|i| s.load_bits(&table.values[16 * i..])),
+        unscaled: s.splat_bits(table.unscaled),
+    };
+    match panels.format().element().bits() {
+        4 => decoder.run::<4>(columns, sink),
+        6 => decoder.run::<6>(columns, sink),
+        _ => decoder.run::<8>(columns, sink),
+    }
+}
+
+struct Decoder<'a, const V: usize> {
+    s: Avx512,
+    /// Proof of VBMI.
+    _step: Pairs,
+    vectors: Vectors<'a, V>,
+    block_size: usize,
+    /// Of [`PairTable`].
+    values: [__m512i; 4],
+    unscaled: __m512i,
+}
+
+/// Where a multishift takes pair `pair` of a word's codes from, for both words of 64 bits.
+const fn sources(bits: u64, pair: u64) -> u64 {
+    let (even, odd) = (2 * bits * pair, 2 * bits * pair + bits);
+    let word = odd | odd << 8 | even << 16 | even << 24;
+    word | (word + 0x2020_2020) << 32
+}
+
+impl<const V: usize> Decoder<'_, V> {
+    /// For codes of `BITS` bits.
+    #[inline(always)]
+    fn run<const BITS: usize>(&self, columns: Range<usize>, sink: &mut impl WordSink<Avx512>) {
+        let s = self.s;
+        let pairs = if BITS == 4 { 4 } else { 2 };
+        let mut from = [s.splat_bits(0); 4];
+        for (pair, from) in from.iter_mut().enumerate() {
+            // SAFETY: `s` proves that the CPU has AVX-512.
+            *from = unsafe { _mm512_set1_epi64(sources(BITS as u64, pair as u64) as i64) };
+        }
+        let mut lower = [s.splat_bits(0); V];
+        let mut block_end = columns.start;
+        for start in columns.clone().step_by(RUN) {
+            if start == block_end {
+                lower = self.lower(start / self.block_size);
+                block_end = (start / self.block_size + 1) * self.block_size;
+            }
+            let first = (start - columns.start) / 2;
+            for i in 0..RUN / 2 / pairs {
+                let words = self.words::<BITS>(start, i);
+                for (pair, &from) in from[..pairs].iter().enumerate() {
+                    for v in 0..V {
+                        let values = self.values::<BITS>(words[v], from, lower[v]);
+                        sink.put(first + i * pairs + pair, v, values);
+                    }
+                }
+            }
+        }
+    }
+
+    /// What the exponents of values are lowered by in a block, in both halves.
+    #[inline(always)]
+    fn lower(&self, block: usize) -> [__m512i; V] {
+        let s = self.s;
+        let mut lower = self.vectors.scale_codes(s, block);
+        for lower in &mut lower {
+            let less = s.shift_left(s.sub_bits(self.unscaled, *lower), 7);
+            *lower = s.or(less, s.shift_left(less, 16));
+        }
+        lower
+    }
+
+    /// Word `i` of a run: eight codes of four bits, or four of six or eight.
+    #[inline(always)]
+    fn words<const BITS: usize>(&self, start: usize, i: usize) -> [__m512i; V] {
+        let (s, first) = (self.s, start * BITS / 32);
+        if BITS != 6 {
+            return self.vectors.words(s, first + i);
+        }
+        // Four codes have 24 bits.
+        let (at, shift) = (first + i * 24 / 32, (i * 24 % 32) as u32);
+        let mut words = self.vectors.words(s, at);
+        for word in &mut words {
+            *word = s.shift_right(*word, shift);
+        }
+        if shift > 8 {
+            for (word, next) in words.iter_mut().zip(self.vectors.words(s, at + 1)) {
+                *word = s.or(*word, s.shift_left(next, 32 - shift));
+            }
+        }
+        words
+    }
+
+    /// The values of the pair of codes that lies `from` there.
+    #[inline(always)]
+    fn values<const BITS: usize>(&self, words: __m512i, from: __m512i, lower: __m512i) -> __m512i {
+        let [a, b, c, d] = self.values;
+        // SAFETY: `s` proves that the CPU has AVX-512, `_step` that it has VBMI.
+        unsafe {
+            let codes = _mm512_multishift_epi64_epi8(from, words);
+            if BITS == 4 {
+                return _mm512_subs_epu16(_mm512_permutexvar_epi16(codes, a), lower);
+            }
+            let values = _mm512_permutex2var_epi16(a, codes, b);
+            if BITS == 6 {
+                return _mm512_subs_epu16(values, lower);
+            }
+            let others = _mm512_permutex2var_epi16(c, codes, d);
+            let is_other = _mm512_test_epi16_mask(codes, _mm512_set1_epi16(1 << 6));
+            let values = _mm512_mask_mov_epi16(values, is_other, others);
+            let sign = _mm512_and_si512(codes, _mm512_set1_epi16(i16::MIN));
+            _mm512_or_si512(_mm512_subs_epu16(values, lower), sign)
+        }
+    }
+}
