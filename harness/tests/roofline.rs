@@ -133,6 +133,9 @@ fn limits_by_hand() {
     let alone = at("NOP", 1);
     let pass = 600e-9 + 2.0 / 1.98e9;
     assert!((alone.fill_s / pass - 1.0).abs() < 1e-9);
+    // B of a product is R2 and R3 alone: it does not wait for the load.
+    let beside = at("HMMA.16816.F32.BF16 R12, R16, R2, R12", 1);
+    assert!((beside.fill_s / pass - 1.0).abs() < 1e-9);
     let latency = alone.limit_s(Limiter::Latency);
     assert!((latency / (1000.0 / 64.0 * pass) - 1.0).abs() < 1e-9);
     assert_eq!(at("MUFU.EX2 R4, R4", 2000).limiter, Limiter::Pipe(Pipe::Xu));

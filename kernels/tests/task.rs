@@ -131,7 +131,7 @@ fn operations_are_those_of_the_tensor_core_instructions() {
         );
     }
     for variant in AttentionVariant::all().step_by(37) {
-        // The rows of a thread block are all there; what is masked is done nevertheless.
+        // The rows of a warp are all there, or none; what is masked is done nevertheless.
         let shape = Shape {
             rows: 8 * 512,
             cols: variant.max_head_dim(),
