@@ -18,7 +18,7 @@ pub enum Matrix {
     /// As in the file.
     Dense(TensorView),
     /// Block-scaled, in the order of products.
-    Packed(Panels),
+    Packed(Box<Panels>),
 }
 
 impl Matrix {
@@ -37,7 +37,7 @@ impl Matrix {
         view.read_f32(0..values.len(), &mut values);
         narrow(&mut values, dtype);
         let packed = cpu::quantize(&values, rows, cols, format, dtype)?;
-        Ok(Self::Packed(Panels::new(&packed)))
+        Ok(Self::Packed(Box::new(Panels::new(&packed))))
     }
 
     /// Rows: outputs of the projection.
