@@ -46,7 +46,7 @@
 //!
 //! An E8M0 scale 2^s is stored as the exponent field of the bf16, or f32, 2^(s + P - smax), 0 if there is none,
 //! where smax is the largest s of the tensor; other scales as they are. The result is multiplied by
-//! [`FragmentTensor::alpha`].
+//! [`FragmentTensor::alphas`].
 
 pub mod bits;
 pub mod cache;
