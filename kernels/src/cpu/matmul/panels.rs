@@ -17,8 +17,8 @@ const WORD_BYTES: usize = 4;
 /// scales    [panel of 16 rows][byte of a row's scales][row]
 /// ```
 ///
-/// Rows are filled up with zeros to whole words and panels. Beyond that it takes what the packed tensor does,
-/// and eight bytes a panel.
+/// Rows are filled up with zeros to whole words and panels. Beyond that it takes what the packed tensor does, and, of
+/// each panel, eight bytes about its scales.
 #[derive(Clone, Debug)]
 pub struct Panels {
     format: BlockFormat,
@@ -29,7 +29,7 @@ pub struct Panels {
     scales: Vec<u8>,
     /// Of each panel.
     ranges: Vec<ScaleRange>,
-    codecs: Codecs,
+    codecs: Box<Codecs>,
 }
 
 /// The magnitudes of some scales.
@@ -99,7 +99,7 @@ impl Panels {
             codes,
             scales,
             ranges,
-            codecs: Codecs::new(&format, packed.tensor_scale()),
+            codecs: Box::new(Codecs::new(&format, packed.tensor_scale())),
         }
     }
 
@@ -123,13 +123,10 @@ impl Panels {
         self.tensor_scale
     }
 
-    /// Bytes taken by codes, scales, their ranges and the tensor scale.
+    /// Bytes taken by codes, scales and tensor scale; as packed, but for what rows are filled up with.
     pub const fn bytes(&self) -> usize {
         let tensor_scale = if self.format.has_tensor_scale() { 4 } else { 0 };
-        size_of_val(self.codes.as_slice())
-            + self.scales.len()
-            + size_of_val(self.ranges.as_slice())
-            + tensor_scale
+        size_of_val(self.codes.as_slice()) + self.scales.len() + tensor_scale
     }
 
     /// Some rows as they were packed.
@@ -197,7 +194,7 @@ impl Panels {
     }
 
     /// How codes become values.
-    pub(super) const fn codecs(&self) -> &Codecs {
+    pub(super) fn codecs(&self) -> &Codecs {
         &self.codecs
     }
 
