@@ -14,7 +14,7 @@ mod shaped;
 use self::runner::MatmulRunner;
 use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
 use crate::format::{BlockFormat, PackedTensor};
-use crate::fragment::{CHUNK, FragmentTensor, OperandType, WeightFormat};
+use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
 use crate::launch::{LaunchError, MatmulKernel};
 use crate::ptx::{MatmulOutput, MatmulVariant};
 use mxlab_harness::device::Device;
@@ -88,6 +88,18 @@ impl MatmulVariant {
         match self.output() {
             MatmulOutput::Bf16 | MatmulOutput::F32 => &[Matrix("")],
             MatmulOutput::Swiglu => &[Matrix(""), Matrix("up_")],
+        }
+    }
+
+    /// Checks that matrices which share W have whole tiles.
+    fn check_rows(&self, rows: usize) -> Result<(), ProblemError> {
+        match self.matrices().len() {
+            1 => Ok(()),
+            _ if rows.is_multiple_of(TILE) => Ok(()),
+            _ => Err(ProblemError::Unfit {
+                name: "rows".to_owned(),
+                reason: format!("{rows} are not whole tiles of {TILE}"),
+            }),
         }
     }
 

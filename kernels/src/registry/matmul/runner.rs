@@ -18,6 +18,7 @@ pub(super) struct MatmulRunner {
 impl Runner for MatmulRunner {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let sizes = Sizes::of(problem)?;
+        self.variant.check_rows(sizes.rows)?;
         let matrices = self.variant.matrices().iter();
         let fragments = matrices.map(|&matrix| self.variant.fragments(matrix, &sizes, problem));
         let fragments = fragments.collect::<Result<Vec<_>, _>>()?;

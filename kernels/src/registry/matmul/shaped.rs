@@ -21,6 +21,7 @@ pub(super) fn problem_of(
     let Shape { rows, cols, .. } = shape.check()?;
     let tokens = variant.tokens_of(shape);
     check_elements("tokens", tokens, rows)?;
+    variant.check_rows(rows)?;
     let matrices = variant.matrices();
     let shape = [matrices.len() * rows, cols];
     let parts = SplitLimits::new(thread_blocks).matmul(variant, shape, tokens);
