@@ -10,7 +10,9 @@
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
-//! | [`report`] | REPORT.md and charts, of records alone |
+//! | [`study`] | many configurations of many models, by one file |
+//! | [`report`] | REPORT.md, a page and charts, of records alone |
+//! | [`quantization_error`] | what quantising did to a tensor |
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | how the embedded model was trained |
 //! | [`columns`] | tables in plain text |
@@ -25,6 +27,8 @@ pub mod embedded;
 pub mod eval;
 pub mod generate;
 pub mod llama;
+pub mod quantization_error;
 pub mod report;
+pub mod study;
 pub mod task;
 pub mod train;

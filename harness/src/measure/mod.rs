@@ -8,15 +8,21 @@
 //! | [`Energy`], [`EnergyMeter`] | joules, by counters or by power |
 //! | [`GpuMonitor`], [`GpuState`] | clocks, throttling, others on the same GPU |
 //! | [`Estimate`] | means with standard errors, paired differences |
+//! | [`mcnemar`], [`paired_bootstrap`], [`paired_t`], [`holm`] | whether two runs differ by more than chance |
 
 mod energy;
 mod gpu;
+mod paired;
 mod statistics;
 mod timing;
 mod verdict;
 
 pub use energy::{Energy, EnergyMeter, EnergySource, Metering};
 pub use gpu::{GpuMonitor, GpuState};
+pub use paired::{
+    McNemar, PairedT, correlation, holm, mcnemar, paired_bootstrap, paired_t, rank_correlation,
+    student_interval,
+};
 pub use statistics::{Estimate, mean, paired_difference, perplexity, ratio};
 pub use timing::{Sampling, Timed, Timing};
 pub use verdict::{Comparison, Verdict};

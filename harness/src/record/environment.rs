@@ -3,8 +3,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
+use super::Build;
+
 /// Where and from what a record was made. `None` is what could not be found out.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// Start of the run, RFC 3339 in UTC.
     pub date: String,
@@ -25,7 +27,7 @@ pub struct Environment {
 }
 
 /// The machine.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Machine {
     /// Model name of the processor.
     pub cpu: Option<String>,
@@ -42,16 +44,17 @@ pub struct Machine {
 impl Environment {
     /// Asks the system; never fails, what it does not say is `None`.
     pub fn capture() -> Self {
+        let build = Build::declared();
         Self {
             date: utc_now(),
             command: std::env::args_os()
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect(),
             version: env!("CARGO_PKG_VERSION").into(),
-            commit: option_env!("MXLAB_COMMIT").map(str::to_owned),
-            dirty: option_env!("MXLAB_DIRTY").map(|dirty| dirty == "true"),
-            rustc: option_env!("MXLAB_RUSTC").map(str::to_owned),
-            target: option_env!("MXLAB_TARGET").map(str::to_owned),
+            commit: build.commit.map(str::to_owned),
+            dirty: build.is_dirty,
+            rustc: build.rustc.map(str::to_owned),
+            target: build.target.map(str::to_owned),
             machine: Machine::capture(),
         }
     }
@@ -74,11 +77,12 @@ impl Machine {
 /// for two parts of a result to belong together.
 pub fn build_version() -> String {
     let version = env!("CARGO_PKG_VERSION");
-    let dirty = match option_env!("MXLAB_DIRTY") {
-        Some("true") => ", dirty",
+    let build = Build::declared();
+    let dirty = match build.is_dirty {
+        Some(true) => ", dirty",
         _ => "",
     };
-    match option_env!("MXLAB_COMMIT") {
+    match build.commit {
         Some(commit) => format!("{version} ({}{dirty})", &commit[..commit.len().min(10)]),
         None => version.to_owned(),
     }

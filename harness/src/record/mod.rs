@@ -5,10 +5,12 @@
 //! | [`write_atomic`], [`AtomicFile`] | a file that is either the old one or the new one, never a part |
 //! | [`AppendLog`] | an append-only JSON-lines log that survives being killed |
 //! | [`Environment`] | machine, build and command line |
+//! | [`Build`] | what a program says of its own build |
 //! | [`float`] | JSON for floats that may be NaN or infinite |
 
 mod append_log;
 mod atomic;
+mod build;
 mod environment;
 pub mod float;
 
@@ -17,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 pub use append_log::{AppendLog, LogError, Resumed};
 pub use atomic::{AtomicFile, write_atomic};
+pub use build::Build;
 pub use environment::{Environment, Machine, build_version, utc_now};
 
 /// A file could not be read or written.

@@ -205,7 +205,7 @@ impl OutputArgs {
 
 /// Set by the first Ctrl-C; the second one ends the program at once, which loses at most the
 /// batch in progress.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
     ctrlc::set_handler(move || {

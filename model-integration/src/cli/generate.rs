@@ -138,7 +138,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
         generate::run(&*engine, &config, &prompts, &settings, &mut printer)?;
     eprint!("{}", statistics(&prompts, &timings, footprint));
     if args.output.format == OutputFormat::Json || args.output.output_path.is_some() {
-        let device = args.model.device.to_string();
+        let device = args.model.engine.device.to_string();
         let made = (continuations.as_slice(), &timings);
         let json = record::to_json(&*engine, &device, &config, &settings, &prompts, made)?;
         if let Some(path) = &args.output.output_path {

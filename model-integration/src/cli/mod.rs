@@ -15,6 +15,7 @@ mod mutate;
 mod output;
 mod quantize;
 mod report;
+mod study;
 mod train;
 mod verify;
 
@@ -61,6 +62,8 @@ enum Command {
     Quantize(Box<quantize::QuantizeArgs>),
     /// Write a report of the records below a folder
     Report(report::ReportArgs),
+    /// Run studies: every combination that one file names
+    Study(Box<study::StudyArgs>),
     /// Train the embedded model and write its held-out task
     Train(train::TrainArgs),
     /// Compare kernels with the scalar reference, or with golden vectors
@@ -90,6 +93,7 @@ pub fn main() -> ExitCode {
         Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Report(args)) => report::run(&args),
+        Some(Command::Study(args)) => study::run(&args),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),
     };

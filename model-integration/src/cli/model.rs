@@ -29,6 +29,14 @@ pub struct ModelArgs {
     /// The model
     #[arg(long, help = model_help(), value_name = "DIR|NAME", default_value = "embedded")]
     pub model: String,
+    #[command(flatten)]
+    pub engine: EngineArgs,
+}
+
+/// How a model computes.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Model")]
+pub struct EngineArgs {
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: Dtype,
@@ -46,7 +54,7 @@ pub struct ModelArgs {
 
 /// A type, or the checkpoint's own.
 #[derive(Clone, Copy, Debug)]
-pub struct Dtype(Option<FloatType>);
+pub struct Dtype(pub Option<FloatType>);
 
 /// A type, or that of the arithmetic.
 #[derive(Clone, Copy, Debug)]
@@ -96,17 +104,38 @@ impl ModelArgs {
     /// Opens the model on its device; nothing is loaded yet. Log-softmax is taken in
     /// `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
+        self.engine.use_threads()?;
+        self.engine.open(checkpoint(&self.model)?, softmax_dtype)
+    }
+}
+
+/// The checkpoint that a name stands for.
+pub fn checkpoint(name: &str) -> Result<Checkpoint> {
+    Ok(match name {
+        "embedded" => embedded::checkpoint()?,
+        name => match name.strip_prefix(synthetic::PREFIX) {
+            Some(name) => synthetic::open(name)?,
+            None => Checkpoint::open(&hub::resolve(name)?)?,
+        },
+    })
+}
+
+impl EngineArgs {
+    /// Limits the threads of this process, once.
+    pub fn use_threads(&self) -> Result<()> {
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build_global().context("--threads")?;
         }
-        let checkpoint = match self.model.as_str() {
-            "embedded" => embedded::checkpoint()?,
-            name => match name.strip_prefix(synthetic::PREFIX) {
-                Some(name) => synthetic::open(name)?,
-                None => Checkpoint::open(&hub::resolve(name)?)?,
-            },
-        };
+        Ok(())
+    }
+
+    /// Brings a checkpoint to the device. Log-softmax is taken in `softmax_dtype`.
+    pub fn open(
+        &self,
+        checkpoint: Checkpoint,
+        softmax_dtype: SoftmaxDtype,
+    ) -> Result<Box<dyn Engine>> {
         let own = checkpoint.config().dtype;
         if self.device == DeviceChoice::Cpu {
             if self.fake_quantize {

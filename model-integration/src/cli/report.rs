@@ -1,4 +1,4 @@
-//! `mxlab report`: REPORT.md and charts, of records alone.
+//! `mxlab report`: a page, Markdown, tables and charts, of records alone.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::Done;
 use super::output::print;
 use crate::report;
 
-/// Write REPORT.md and charts of the records below a folder
+/// Write a page, Markdown, tables and charts of the records below a folder
 #[derive(Args)]
 pub struct ReportArgs {
     /// Where records are
@@ -18,12 +18,15 @@ pub struct ReportArgs {
     /// Where the report goes [default: beside the records]
     #[arg(long, value_name = "DIR")]
     output_path: Option<PathBuf>,
+    /// A JSON file of published results, for a column of its own
+    #[arg(long, value_name = "FILE")]
+    reference: Option<PathBuf>,
 }
 
 /// Writes it, and prints the paths.
 pub fn run(args: &ReportArgs) -> Result<Done> {
     let output = args.output_path.as_ref().unwrap_or(&args.records);
-    for path in report::write(&args.records, output)? {
+    for path in report::write(&args.records, output, args.reference.as_deref())? {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(Done::Well)

@@ -56,6 +56,19 @@ impl Projection {
         Self::Up,
         Self::Down,
     ];
+
+    /// The name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Q => "q",
+            Self::K => "k",
+            Self::V => "v",
+            Self::O => "o",
+            Self::Gate => "gate",
+            Self::Up => "up",
+            Self::Down => "down",
+        }
+    }
 }
 
 /// A configuration: the format of each operand, `None` where it is not quantised.
@@ -256,35 +269,40 @@ impl QuantConfig {
             .into_iter()
             .filter_map(|(operand, format)| Some((operand, format?)))
             .collect();
-        let mut text = match quantised.split_first() {
-            None => "nothing quantised".to_owned(),
-            Some(((_, first), rest)) => {
-                let shared = beyond_element(first);
-                let separate = rest
-                    .iter()
-                    .any(|(_, format)| beyond_element(format) != shared);
-                let words: Vec<String> = quantised
-                    .iter()
-                    .map(|(operand, format)| match separate {
-                        true => format!("{operand} {format}"),
-                        false => format!("{operand} {}", format.element()),
-                    })
-                    .collect();
-                match separate {
-                    true => words.join("; "),
-                    false => format!("{}; {shared}", words.join(", ")),
+        let own = in_a_line(&quantised);
+        let count = self.overrides.len();
+        let plural = if count == 1 { "" } else { "s" };
+        match self.overrides.first() {
+            None => own.unwrap_or_else(|| "nothing quantised".to_owned()),
+            Some(first) => {
+                let other = first.describe();
+                match own {
+                    Some(own) => format!("{own}; {count} override{plural}"),
+                    None => format!("{count} override{plural} alone, {other}"),
                 }
             }
-        };
-        if !self.overrides.is_empty() {
-            let count = self.overrides.len();
-            text.push_str(&format!(
-                "; {count} override{}",
-                if count == 1 { "" } else { "s" }
-            ));
         }
-        text
     }
+}
+
+/// Operands with a format in one line; `None` if there are none.
+fn in_a_line(quantised: &[(&str, BlockFormat)]) -> Option<String> {
+    let ((_, first), rest) = quantised.split_first()?;
+    let shared = beyond_element(first);
+    let separate = rest
+        .iter()
+        .any(|(_, format)| beyond_element(format) != shared);
+    let words: Vec<String> = quantised
+        .iter()
+        .map(|(operand, format)| match separate {
+            true => format!("{operand} {format}"),
+            false => format!("{operand} {}", format.element()),
+        })
+        .collect();
+    Some(match separate {
+        true => words.join("; "),
+        false => format!("{}; {shared}", words.join(", ")),
+    })
 }
 
 /// What a format says besides its element: `e8m0 k32 floor/even ocp`.
@@ -295,6 +313,29 @@ fn beyond_element(format: &BlockFormat) -> String {
 }
 
 impl Override {
+    /// Where it is and what it says, as in `layers 0-3, down: W fp4_e2m1; e8m0 k32 floor/even ocp`.
+    fn describe(&self) -> String {
+        let operands = [
+            ("W", self.weights),
+            ("A", self.activations),
+            ("K", self.keys),
+            ("V", self.values),
+        ];
+        let quantised = operands.into_iter();
+        let quantised = quantised.filter_map(|(operand, format)| Some((operand, format??)));
+        let quantised: Vec<_> = quantised.collect();
+        let mut place = match &self.layers {
+            Some(layers) => format!("layers {layers}"),
+            None => "all layers".to_owned(),
+        };
+        for projection in self.projections.iter().flatten() {
+            place += ", ";
+            place += projection.name();
+        }
+        let formats = in_a_line(&quantised).unwrap_or_else(|| "nothing quantised".to_owned());
+        format!("{place}: {formats}")
+    }
+
     fn covers(&self, layer: usize) -> bool {
         self.layers
             .as_ref()

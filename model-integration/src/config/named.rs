@@ -50,8 +50,9 @@ pub fn load(name: &str, flags: &FormatFlags) -> Result<QuantConfig, ConfigError>
     })
 }
 
-/// The tables of a file in their order.
-struct Tables(Vec<(String, ConfigFile)>);
+/// The tables of a file in their order, by name.
+#[derive(Clone, Debug, Default)]
+pub struct Tables(pub Vec<(String, ConfigFile)>);
 
 impl<'de> Deserialize<'de> for Tables {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {

@@ -132,13 +132,14 @@ impl Metric {
 }
 
 /// A metric's values, one for each example, and for a ratio what they are counted in.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
     /// Which.
     pub metric: Metric,
     /// Of each example.
     pub values: Vec<f64>,
     /// Words or bytes of each example.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<f64>>,
 }
 

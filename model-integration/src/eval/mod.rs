@@ -85,6 +85,8 @@ pub struct Evaluation<'a> {
 pub struct Outcome {
     /// One result for each configuration and task that was finished, by configuration.
     pub results: Vec<TaskResult>,
+    /// What each of them is made of: the values of its examples, by metric.
+    pub columns: Vec<Vec<Column>>,
     /// How long each took.
     pub timings: Vec<Timing>,
     /// Whether it was stopped before the end.
@@ -190,8 +192,10 @@ impl<'a> Evaluation<'a> {
             }
         }
         progress.end();
+        let columns = self.columns(&finished);
         let outcome = Outcome {
-            results: self.results(&finished),
+            results: self.results(&columns),
+            columns: columns.into_iter().flatten().collect(),
             timings: self.timings(&finished),
             is_interrupted,
         };
@@ -268,15 +272,19 @@ impl<'a> Evaluation<'a> {
         SampleLog::open(&path, &key, plan, *overwrite)
     }
 
-    fn results(&self, finished: &[Vec<Answers>]) -> Vec<TaskResult> {
+    /// Of each finished configuration and task.
+    fn columns(&self, finished: &[Vec<Answers>]) -> Vec<Vec<Vec<Column>>> {
         let columns = finished.iter().map(|scores| {
             let tasks = self.tasks.iter().zip(scores);
             let columns =
                 tasks.map(|((task, plan), scores)| Column::all(task, plan, &scores.given));
             columns.collect()
         });
-        let columns: Vec<Vec<Vec<Column>>> = columns.collect();
-        let configs = || self.configs.iter().zip(&columns);
+        columns.collect()
+    }
+
+    fn results(&self, columns: &[Vec<Vec<Column>>]) -> Vec<TaskResult> {
+        let configs = || self.configs.iter().zip(columns);
         let baseline = configs().find(|((config, _), _)| config.is_unquantised());
         let mut results = Vec::new();
         for ((config, footprint), columns) in configs() {

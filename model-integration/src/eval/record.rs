@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use mxlab_harness::record::{Environment, write_atomic};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::model::ModelInfo;
 use super::result::TaskResult;
@@ -16,7 +16,7 @@ use crate::config::QuantConfig;
 pub const SCHEMA_VERSION: u32 = 2;
 
 /// How long a task took under a configuration.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Name of the task.
     pub task: String,

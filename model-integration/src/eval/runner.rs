@@ -6,7 +6,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
 use mxlab_kernels::reference::Sampling;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::log::{Answered, Entry, SampleLog, TextEntry};
 use super::model::{CausalModel, Engine, Request, Score};
@@ -37,7 +37,7 @@ pub enum Given {
 }
 
 /// Energy of some examples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExampleEnergy {
     /// How many.
     pub examples: usize,

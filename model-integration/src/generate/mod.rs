@@ -17,7 +17,7 @@ use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
 use mxlab_kernels::format::random_at;
 use serde::Serialize;
 
-use self::model::{Room, Sampler};
+use self::model::{Generator, Room, Sampler};
 use crate::config::QuantConfig;
 use crate::eval::model::Engine;
 
@@ -181,66 +181,111 @@ pub fn run(
     settings: &Settings,
     listener: &mut dyn Listener,
 ) -> Result<(Vec<Continuation>, Timings)> {
-    let room = check(engine, prompts, settings.max_tokens)?;
-    let begin = Instant::now();
-    let mut generator = engine
-        .generator(config, room)
-        .with_context(|| format!("configuration `{}`", config.name))?;
-    let inputs: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
-    let mut running: Vec<usize> = (0..prompts.len()).collect();
-    if settings.warm_up {
-        generator.start(&inputs, &settings.sampler)?;
-        if settings.max_tokens > 1 {
-            generator.step(&running)?;
-        }
-    }
-    let mut timings = Timings {
-        load: begin.elapsed().as_secs_f64(),
-        ..Timings::default()
-    };
+    Session::load(engine, config, prompts, settings)?.run(listener)
+}
 
-    let mut sequences = vec![
-        Continuation {
-            tokens: Vec::new(),
-            end: End::Length,
-        };
-        prompts.len()
-    ];
-    let begin = Instant::now();
-    let mut chosen = generator.start(&inputs, &settings.sampler)?;
-    timings.first_token = begin.elapsed().as_secs_f64();
-    let meter = engine.energy_meter();
-    let mut metering = meter.as_ref().map(EnergyMeter::start);
-    loop {
-        ensure!(
-            chosen.len() == running.len(),
-            "the model chose {} tokens for {} sequences",
-            chosen.len(),
-            running.len()
-        );
-        let mut going = Vec::with_capacity(running.len());
-        for (&index, &token) in running.iter().zip(&chosen) {
-            let sequence = &mut sequences[index];
-            if !settings.ignore_eos && engine.eos_tokens().contains(&token) {
-                sequence.end = End::Eos;
-                listener.end(index)?;
-                continue;
-            }
-            sequence.tokens.push(token);
-            listener.token(index, token)?;
-            match sequence.tokens.len() < settings.max_tokens {
-                true => going.push(index),
-                false => listener.end(index)?,
-            }
-        }
-        running = going;
-        if running.is_empty() {
-            timings.energy = metering.take().and_then(Metering::stop);
-            return Ok((sequences, timings));
-        }
+/// Prompts and a model that is ready to continue them, any number of times.
+pub struct Session<'a> {
+    engine: &'a dyn Engine,
+    generator: Box<dyn Generator + 'a>,
+    inputs: Vec<Vec<u32>>,
+    settings: &'a Settings,
+    load: f64,
+}
+
+impl<'a> Session<'a> {
+    /// Loads the model, and warms it up if the settings say so.
+    ///
+    /// # Errors
+    /// As [`check`]; if the model cannot be loaded or run.
+    pub fn load(
+        engine: &'a dyn Engine,
+        config: &QuantConfig,
+        prompts: &[Prompt],
+        settings: &'a Settings,
+    ) -> Result<Self> {
+        let room = check(engine, prompts, settings.max_tokens)?;
         let begin = Instant::now();
-        chosen = generator.step(&running)?;
-        timings.steps.push(begin.elapsed().as_secs_f64());
-        timings.step_tokens += chosen.len();
+        let mut generator = engine
+            .generator(config, room)
+            .with_context(|| format!("configuration `{}`", config.name))?;
+        let inputs: Vec<Vec<u32>> = prompts.iter().map(|prompt| prompt.tokens.clone()).collect();
+        if settings.warm_up {
+            generator.start(&inputs, &settings.sampler)?;
+            if settings.max_tokens > 1 {
+                let running: Vec<usize> = (0..inputs.len()).collect();
+                generator.step(&running)?;
+            }
+        }
+        Ok(Self {
+            engine,
+            generator,
+            inputs,
+            settings,
+            load: begin.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// Continues the prompts, from their beginning.
+    ///
+    /// # Errors
+    /// If the model cannot be run; what the listener returns.
+    pub fn run(&mut self, listener: &mut dyn Listener) -> Result<(Vec<Continuation>, Timings)> {
+        let Self {
+            engine,
+            generator,
+            inputs,
+            settings,
+            load,
+        } = self;
+        let mut timings = Timings {
+            load: *load,
+            ..Timings::default()
+        };
+        let mut running: Vec<usize> = (0..inputs.len()).collect();
+        let mut sequences = vec![
+            Continuation {
+                tokens: Vec::new(),
+                end: End::Length,
+            };
+            inputs.len()
+        ];
+        let begin = Instant::now();
+        let mut chosen = generator.start(inputs, &settings.sampler)?;
+        timings.first_token = begin.elapsed().as_secs_f64();
+        let meter = engine.energy_meter();
+        let mut metering = meter.as_ref().map(EnergyMeter::start);
+        loop {
+            ensure!(
+                chosen.len() == running.len(),
+                "the model chose {} tokens for {} sequences",
+                chosen.len(),
+                running.len()
+            );
+            let mut going = Vec::with_capacity(running.len());
+            for (&index, &token) in running.iter().zip(&chosen) {
+                let sequence = &mut sequences[index];
+                if !settings.ignore_eos && engine.eos_tokens().contains(&token) {
+                    sequence.end = End::Eos;
+                    listener.end(index)?;
+                    continue;
+                }
+                sequence.tokens.push(token);
+                listener.token(index, token)?;
+                match sequence.tokens.len() < settings.max_tokens {
+                    true => going.push(index),
+                    false => listener.end(index)?,
+                }
+            }
+            running = going;
+            if running.is_empty() {
+                timings.energy = metering.take().and_then(Metering::stop);
+                return Ok((sequences, timings));
+            }
+            let begin = Instant::now();
+            chosen = generator.step(&running)?;
+            timings.steps.push(begin.elapsed().as_secs_f64());
+            timings.step_tokens += chosen.len();
+        }
     }
 }

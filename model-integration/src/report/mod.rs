@@ -1,47 +1,162 @@
-//! The report: REPORT.md and charts, of nothing but what is in records.
+//! The report: a page, the same in Markdown, tables and charts, of nothing but what is in records.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`records`] | the records below a folder |
-//! | [`tables`] | what was timed, in words and tables |
-//! | [`timings`] | a record of the bench as a table |
-//! | [`charts`] | roofline, speed-up against tokens, bandwidth against size, as SVG |
+//! | [`headline`] | accuracy, speed, memory and energy of each configuration |
+//! | [`study`] | what studies found |
+//! | [`tables`], [`timings`] | what was timed, verified and generated |
+//! | [`charts`], [`plot`] | roofline, speed-up against tokens, bandwidth against size |
+//! | [`reference`](mod@reference) | published results, for a column beside ours |
+//! | [`table`] | a table whose cells say where their numbers come from |
+//! | [`html`] | the page |
 
 pub mod charts;
+pub mod headline;
+pub mod html;
+pub mod plot;
 pub mod records;
+pub mod reference;
+pub mod study;
+pub mod table;
 pub mod tables;
 pub mod timings;
 
+use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use mxlab_harness::record::write_atomic;
 
+use self::html::Page;
+use self::plot::Chart;
 use self::records::Records;
+use self::reference::Reference;
+use self::table::Table;
+use crate::task::jsonl::file_name;
 
-/// Writes REPORT.md and charts/*.svg below `output`, and returns their paths. The same records give the same bytes.
+/// Writes REPORT.html, REPORT.md, charts/*.svg and tables/*.csv below `output`, and returns their paths. The same records
+/// give the same bytes. `reference` is a file of published results.
 ///
 /// # Errors
 /// If there is no record, one cannot be read, or a file not be written.
-pub fn write(records: &Path, output: &Path) -> Result<Vec<PathBuf>> {
+pub fn write(records: &Path, output: &Path, reference: Option<&Path>) -> Result<Vec<PathBuf>> {
     let records = Records::read(records)?;
-    let folder = output.join("charts");
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create `{}`", folder.display()))?;
-    let mut text = tables::head(&records);
+    let reference = reference.map(Reference::read).transpose()?;
+    let studies = records.studies.iter();
+    let studies = studies.map(|study| study::view(study, reference.as_ref()));
+    let benches = records.benches.iter();
+    let page = Page {
+        headlines: headline::tables(&records),
+        studies: studies.collect::<Result<_>>()?,
+        benches: benches
+            .map(|(name, record)| tables::bench(name, record))
+            .collect(),
+        others: tables::others(&records),
+        environments: tables::environments(&records),
+    };
     let mut written = Vec::new();
-    for (name, record) in &records.benches {
-        text.push_str(&tables::bench(name, record));
-        for chart in charts::of(record) {
-            let file = format!("{}-{}.svg", name.replace(['/', '\\'], "-"), chart.kind);
-            let path = folder.join(&file);
-            write_atomic(&path, chart.svg.as_bytes())?;
-            text.push_str(&format!("![{}](charts/{file})\n\n", chart.title));
-            written.push(path);
+    let mut keep = |path: PathBuf, bytes: &[u8]| -> Result<()> {
+        if let Some(folder) = path.parent() {
+            std::fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create `{}`", folder.display()))?;
+        }
+        write_atomic(&path, bytes)?;
+        written.push(path);
+        Ok(())
+    };
+    for (name, chart) in charts_of(&page) {
+        keep(output.join("charts").join(name), chart.svg.as_bytes())?;
+    }
+    for (name, table) in tables_of(&page) {
+        keep(output.join("tables").join(name), table.csv()?.as_bytes())?;
+    }
+    keep(output.join("REPORT.md"), markdown(&page).as_bytes())?;
+    keep(output.join("REPORT.html"), html::render(&page)?.as_bytes())?;
+    Ok(written)
+}
+
+fn bench_chart(bench: &str, chart: &Chart) -> String {
+    format!("{}-{}.svg", file_name(bench), chart.kind)
+}
+
+fn charts_of(page: &Page) -> Vec<(String, &Chart)> {
+    let studies = page.studies.iter().flat_map(|study| &study.charts);
+    let mut charts: Vec<(String, &Chart)> = studies
+        .map(|chart| (format!("{}.svg", chart.kind), chart))
+        .collect();
+    for bench in &page.benches {
+        let of_bench = bench.charts.iter();
+        charts.extend(of_bench.map(|chart| (bench_chart(&bench.name, chart), chart)));
+    }
+    charts
+}
+
+fn tables_of(page: &Page) -> Vec<(String, &Table)> {
+    let mut groups = vec![("configurations", &page.headlines)];
+    groups.extend(
+        page.studies
+            .iter()
+            .map(|own| (own.name.as_str(), &own.tables)),
+    );
+    groups.extend(
+        page.benches
+            .iter()
+            .map(|own| (own.name.as_str(), &own.tables)),
+    );
+    let tables = groups.into_iter().flat_map(|(name, tables)| {
+        let numbered = tables.iter().enumerate();
+        numbered
+            .map(move |(index, table)| (format!("{}-{}.csv", file_name(name), index + 1), table))
+    });
+    tables.collect()
+}
+
+/// The page as Markdown.
+fn markdown(page: &Page) -> String {
+    let mut text = String::from(
+        "# Measurements\n\nMade by `mxlab report` of the records beside it. What has no record was not measured. REPORT.html is \
+         the same as a page.\n\n",
+    );
+    let tables = |text: &mut String, tables: &[Table]| {
+        for table in tables {
+            text.push_str(&table.markdown());
+        }
+    };
+    if !page.headlines.is_empty() {
+        text.push_str("## Configurations\n\n");
+        tables(&mut text, &page.headlines);
+    }
+    for study in &page.studies {
+        let _ = writeln!(text, "## {}\n\n{}\n", study.title, study.question);
+        for finding in &study.findings {
+            let _ = writeln!(text, "- {finding}");
+        }
+        text.push('\n');
+        tables(&mut text, &study.tables);
+        for chart in &study.charts {
+            let _ = writeln!(text, "![{}](charts/{}.svg)\n", chart.title, chart.kind);
+        }
+        for note in &study.notes {
+            let _ = writeln!(text, "{note}\n");
         }
     }
-    let path = output.join("REPORT.md");
-    write_atomic(&path, text.as_bytes())?;
-    written.push(path);
-    Ok(written)
+    for bench in &page.benches {
+        let _ = writeln!(text, "## {}\n\n    {}\n", bench.name, bench.made);
+        tables(&mut text, &bench.tables);
+        for note in &bench.notes {
+            let _ = writeln!(text, "{note}\n");
+        }
+        for chart in &bench.charts {
+            let file = bench_chart(&bench.name, chart);
+            let _ = writeln!(text, "![{}](charts/{file})\n", chart.title);
+        }
+    }
+    if !page.others.is_empty() {
+        text.push_str("## Verified, generated\n\n");
+        tables(&mut text, &page.others);
+    }
+    text.push_str("## Environment\n\n");
+    text.push_str(&page.environments.markdown());
+    text.trim_end().to_owned() + "\n"
 }

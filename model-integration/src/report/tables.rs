@@ -1,50 +1,81 @@
-//! What was timed and verified, in words and tables.
-
-use std::fmt::Write;
+//! What was timed, verified and generated, as tables.
 
 use mxlab_benches::record::{BenchMachine, Measured};
 use mxlab_benches::{BenchRecord, Case};
 use mxlab_harness::device::DeviceKind;
 use serde_json::Value;
 
+use super::html::BenchView;
 use super::records::Records;
-use super::timings;
-use crate::columns::markdown;
+use super::table::{Cell, NOT_MEASURED, Table};
+use super::{charts, timings};
 
-/// Title, and what was verified and generated.
-pub fn head(records: &Records) -> String {
-    let mut text = String::from(
-        "# Measurements\n\nMade by `mxlab report` of the records beside it. What has no record was not measured.\n\n",
+/// What was verified, what faults were planted, and what was generated.
+pub fn others(records: &Records) -> Vec<Table> {
+    let mut tables = Vec::new();
+    let mut add = |caption: &str, words, header: &[&str], rows: Vec<Vec<Cell>>| {
+        let mut table = Table::new(caption, words, header);
+        table.rows = rows;
+        tables.extend((!table.rows.is_empty()).then_some(table));
+    };
+    let header = ["record", "device", "kernels", "elements", "wrong", "commit"];
+    let rows = records.verified.iter().map(verified).collect();
+    add("Kernels against the scalar reference", 2, &header, rows);
+    let header = [
+        "record",
+        "kernels",
+        "faults",
+        "that change nothing",
+        "caught",
+        "%",
+    ];
+    let rows = records.mutated.iter().map(mutated).collect();
+    add(
+        "Planted faults: would verification notice?",
+        1,
+        &header,
+        rows,
     );
-    if !records.verified.is_empty() {
-        let rows: Vec<Vec<String>> = records.verified.iter().map(verified).collect();
-        text.push_str("## Verified\n\n");
-        let header = ["record", "device", "kernels", "elements", "wrong", "commit"];
-        text.push_str(&markdown(2, &header, &rows));
-        text.push('\n');
+    let header = [
+        "record",
+        "device",
+        "model",
+        "configuration",
+        "first token",
+        "token",
+        "tokens/s",
+    ];
+    let rows = records.generated.iter().map(generated).collect();
+    add("Generations", 4, &header, rows);
+    tables
+}
+
+/// Where records were made.
+pub fn environments(records: &Records) -> Table {
+    let header = ["record", "made", "commit", "processor", "cores", "system"];
+    let mut table = Table::new("Where records were made", 6, &header);
+    for (name, environment) in &records.environments {
+        let changed = match environment.get("dirty").and_then(Value::as_bool) {
+            Some(true) => ", changed",
+            _ => "",
+        };
+        let commit: String = at(environment, "/commit").chars().take(10).collect();
+        table.rows.push(vec![
+            Cell::text(name).of(&format!("{name}.json")),
+            Cell::text(at(environment, "/date")),
+            Cell::text(commit + changed),
+            Cell::text(at(environment, "/machine/cpu")),
+            Cell::text(at(environment, "/machine/cores")),
+            Cell::text(at(environment, "/machine/os")),
+        ]);
     }
-    if !records.generated.is_empty() {
-        let rows: Vec<Vec<String>> = records.generated.iter().map(generated).collect();
-        text.push_str("## Generated\n\n");
-        let header = [
-            "record",
-            "device",
-            "model",
-            "configuration",
-            "first token",
-            "token",
-            "tokens/s",
-        ];
-        text.push_str(&markdown(4, &header, &rows));
-        text.push('\n');
-    }
-    text
+    table
 }
 
 /// A value at a path of keys as text; what is not there was not measured.
 fn at(value: &Value, path: &str) -> String {
     match value.pointer(path) {
-        None | Some(Value::Null) => timings::NOT_MEASURED.to_owned(),
+        None | Some(Value::Null) => NOT_MEASURED.to_owned(),
         Some(Value::String(text)) => text.clone(),
         Some(other) => other.to_string(),
     }
@@ -55,7 +86,7 @@ fn commit(value: &Value) -> String {
     commit.chars().take(10).collect()
 }
 
-fn verified((name, value): &(String, Value)) -> Vec<String> {
+fn verified((name, value): &(String, Value)) -> Vec<Cell> {
     let families = value.get("families").and_then(Value::as_array);
     let sum = |key: &str| -> String {
         let tallies = families.into_iter().flatten();
@@ -66,66 +97,86 @@ fn verified((name, value): &(String, Value)) -> Vec<String> {
     };
     let findings = value.get("findings").and_then(Value::as_array);
     vec![
-        name.clone(),
-        at(value, "/device/name"),
-        sum("kernels"),
-        sum("elements"),
-        findings.map_or(timings::NOT_MEASURED.to_owned(), |list| {
-            list.len().to_string()
-        }),
-        commit(value),
+        Cell::text(name).of(&format!("{name}.json")),
+        Cell::text(at(value, "/device/name")),
+        Cell::text(sum("kernels")),
+        Cell::text(sum("elements")),
+        Cell::measured(findings.map(|list| list.len().to_string())),
+        Cell::text(commit(value)),
     ]
 }
 
-fn generated((name, value): &(String, Value)) -> Vec<String> {
-    let seconds = |path: &str| match value.pointer(path).and_then(Value::as_f64) {
-        Some(seconds) => timings::seconds(seconds),
-        None => timings::NOT_MEASURED.to_owned(),
+fn mutated((name, value): &(String, Value)) -> Vec<Cell> {
+    let kernels = value.get("kernels").and_then(Value::as_array);
+    let scores = || kernels.into_iter().flatten();
+    let caught = |score: &Value| -> Option<u64> {
+        let each = score.get("caught")?.as_object()?.values();
+        Some(each.filter_map(Value::as_u64).sum())
+    };
+    let count = |score: &Value, key: &str| Some(score.get(key)?.as_array()?.len() as u64);
+    let sum = |of: &dyn Fn(&Value) -> Option<u64>| -> u64 { scores().filter_map(of).sum() };
+    let caught = sum(&caught);
+    let survived = sum(&|score| count(score, "survivors"));
+    let equivalent = sum(&|score| count(score, "equivalent"));
+    let part = 100.0 * caught as f64 / (caught + survived) as f64;
+    vec![
+        Cell::text(name).of(&format!("{name}.json")),
+        Cell::text(scores().count().to_string()),
+        Cell::text((caught + survived).to_string()),
+        Cell::text(equivalent.to_string()),
+        Cell::text(caught.to_string()),
+        Cell::text(format!("{part:.1}")),
+    ]
+}
+
+fn generated((name, value): &(String, Value)) -> Vec<Cell> {
+    let seconds = |path: &str| {
+        let value = value.pointer(path).and_then(Value::as_f64);
+        Cell::measured(value.map(timings::seconds))
     };
     let speed = value.pointer("/timings/tokens_per_second");
     let speed = speed.and_then(Value::as_f64);
     vec![
-        name.clone(),
-        at(value, "/model/device"),
-        at(value, "/model/name"),
-        at(value, "/config/name"),
+        Cell::text(name).of(&format!("{name}.json")),
+        Cell::text(at(value, "/model/device")),
+        Cell::text(at(value, "/model/name")),
+        Cell::text(at(value, "/config/name")),
         seconds("/timings/first_token_seconds"),
         seconds("/timings/median_step_seconds"),
-        speed.map_or(timings::NOT_MEASURED.to_owned(), |speed| {
-            format!("{speed:.1}")
-        }),
+        Cell::measured(speed.map(|speed| format!("{speed:.1}"))),
     ]
 }
 
 /// A run of the bench: where, what, and how much faster than what everyone has.
-pub fn bench(name: &str, record: &BenchRecord) -> String {
-    let mut text = format!("## {name}\n\n");
+pub fn bench(name: &str, record: &BenchRecord) -> BenchView {
     let environment = &record.environment;
     let commit = environment.commit.as_deref().unwrap_or("unknown");
-    let _ = writeln!(text, "    {}\n", environment.command.join(" "));
-    let _ = writeln!(
-        text,
-        "{}, commit {}.\n",
-        environment.date,
-        &commit[..commit.len().min(10)]
-    );
+    let mut notes = Vec::new();
     if is_emulated(record) {
-        text.push_str("The emulator stood in for a GPU: its times say nothing of one.\n\n");
+        notes.push("The emulator stood in for a GPU: its times say nothing of one.".to_owned());
     }
     for peer in &record.peers {
         let versions = peer.versions.iter();
         let versions: Vec<String> = versions
             .map(|(of, version)| format!("{of} {version}"))
             .collect();
-        let _ = writeln!(text, "Beside it {}: {}.\n", peer.name, versions.join(", "));
+        notes.push(format!("Beside it {}: {}.", peer.name, versions.join(", ")));
     }
-    text.push_str(&timings::markdown(record));
-    text.push('\n');
-    if let Some(table) = speed_up(record) {
-        text.push_str(&table);
-        text.push('\n');
+    notes.extend(timings::notes(record));
+    let mut tables = vec![timings::table(name, record)];
+    tables.extend(speed_up(record));
+    BenchView {
+        name: name.to_owned(),
+        made: format!(
+            "{}; {}, commit {}",
+            environment.command.join(" "),
+            environment.date,
+            &commit[..commit.len().min(10)]
+        ),
+        tables,
+        notes,
+        charts: charts::of(record),
     }
-    text
 }
 
 /// Whether the emulator took the times.
@@ -168,21 +219,20 @@ pub fn speed_ups(record: &BenchRecord) -> Vec<(&Case, f64)> {
         .collect()
 }
 
-fn speed_up(record: &BenchRecord) -> Option<String> {
+fn speed_up(record: &BenchRecord) -> Option<Table> {
     let speed_ups = speed_ups(record);
-    if speed_ups.is_empty() {
-        return None;
-    }
-    let rows: Vec<Vec<String>> = speed_ups
-        .iter()
-        .map(|(case, times)| {
-            vec![
-                case.kernel.clone(),
-                case.shape().to_string(),
-                format!("{times:.2}"),
-            ]
-        })
-        .collect();
     let of = format!("times as fast as {}", yardstick(record)?);
-    Some(markdown(2, &["kernel", "shape", &of], &rows))
+    let mut table = Table::new(
+        "Products beside those of others",
+        2,
+        &["kernel", "shape", &of],
+    );
+    for (case, times) in speed_ups {
+        table.rows.push(vec![
+            Cell::text(&case.kernel),
+            Cell::text(case.shape().to_string()),
+            Cell::text(format!("{times:.2}")),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
 }

@@ -4,10 +4,8 @@ use anyhow::Result;
 use mxlab_benches::BenchRecord;
 use mxlab_benches::record::{BenchMachine, Measured};
 
+use super::table::{Cell, NOT_MEASURED, Table};
 use crate::columns;
-
-/// What was not measured.
-pub const NOT_MEASURED: &str = "not measured";
 
 /// The record as comma-separated values: numbers as they are, nothing where there is none.
 ///
@@ -27,6 +25,34 @@ pub fn aligned(record: &BenchRecord) -> String {
 /// The same with a table of Markdown.
 pub fn markdown(record: &BenchRecord) -> String {
     readable(record, columns::markdown)
+}
+
+/// The timings as a table of a report, of the record of that name.
+pub fn table(name: &str, record: &BenchRecord) -> Table {
+    let (header, rows) = timed(record);
+    let mut table = Table::new("Timings", 2, &header);
+    let path = format!("{name}.json");
+    for row in rows {
+        let mut cells: Vec<Cell> = row.into_iter().map(Cell::text).collect();
+        if let Some(median) = cells.get_mut(2) {
+            *median = std::mem::take(median).of(&path);
+        }
+        table.rows.push(cells);
+    }
+    table
+}
+
+/// What was refused, the machine, and what disturbed.
+pub fn notes(record: &BenchRecord) -> Vec<String> {
+    let refused = record.refused.iter().map(|refused| {
+        let case = &refused.case;
+        format!("{} {}: {}", case.kernel, case.shape(), refused.reason)
+    });
+    let mut notes: Vec<String> = refused.collect();
+    notes.push(machine(record));
+    let marks = record.marks();
+    notes.extend(marks.iter().map(|mark| format!("disturbed: {mark}")));
+    notes
 }
 
 const CSV: [&str; 12] = [
@@ -67,6 +93,18 @@ fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
 }
 
 fn readable(record: &BenchRecord, table: fn(usize, &[&str], &[Vec<String>]) -> String) -> String {
+    let (header, rows) = timed(record);
+    let mut text = table(2, &header, &rows);
+    text.push('\n');
+    for note in notes(record) {
+        text.push_str(&note);
+        text.push('\n');
+    }
+    text
+}
+
+/// Header and rows.
+fn timed(record: &BenchRecord) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let has_energy = record.measured.iter().any(|m| m.energy.is_some());
     let mut header = vec![
         "kernel",
@@ -104,22 +142,7 @@ fn readable(record: &BenchRecord, table: fn(usize, &[&str], &[Vec<String>]) -> S
         row
     };
     let rows: Vec<Vec<String>> = roofs.chain(&record.measured).map(row).collect();
-    let mut text = table(2, &header, &rows);
-    text.push('\n');
-    for refused in &record.refused {
-        let case = &refused.case;
-        text.push_str(&format!(
-            "{} {}: {}\n",
-            case.kernel,
-            case.shape(),
-            refused.reason
-        ));
-    }
-    text.push_str(&machine(record));
-    for mark in record.marks() {
-        text.push_str(&format!("disturbed: {mark}\n"));
-    }
-    text
+    (header, rows)
 }
 
 /// The machine in a line.
@@ -140,7 +163,7 @@ fn machine(record: &BenchRecord) -> String {
         },
     };
     format!(
-        "{on}; medians of {rounds} rounds of {samples} samples, ± half the distance of quartiles\n"
+        "{on}; medians of {rounds} rounds of {samples} samples, ± half the distance of quartiles"
     )
 }
 

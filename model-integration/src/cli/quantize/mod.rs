@@ -3,7 +3,6 @@
 mod glob;
 mod on_device;
 mod packed_file;
-mod statistics;
 
 use std::path::PathBuf;
 
@@ -15,12 +14,12 @@ use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
 use self::on_device::OnDevice;
 use self::packed_file::{PackedFile, Part};
-use self::statistics::{Statistics, WorstBlock};
 use super::Done;
 use super::output::{Usage, print};
 use crate::checkpoint::{StoredTensor, TensorFile};
 use crate::columns::aligned;
 use crate::config::{FormatFlags, load};
+use crate::quantization_error::{self, Statistics, WorstBlock};
 
 #[derive(Args)]
 pub struct QuantizeArgs {
@@ -114,7 +113,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
         let of_tensor = || format!("`{}`: tensor `{name}`", args.file.display());
         let packed: PackedTensor = packed.with_context(of_tensor)?;
         let statistics =
-            statistics::measure(&values, &packed, args.worst).with_context(of_tensor)?;
+            quantization_error::measure(&values, &packed, args.worst).with_context(of_tensor)?;
         if let Some(output) = &mut output {
             output.write(&format!("{name}.codes"), packed.codes())?;
             output.write(&format!("{name}.scales"), packed.scales())?;

@@ -20,12 +20,68 @@ pub struct Statistics {
     /// `10 log10(sum x^2 / sum (x - x')^2)` in dB; infinite if nothing was lost.
     #[serde(with = "float")]
     pub sqnr_db: f64,
+    /// `sum x x' / sqrt(sum x^2 sum x'^2)`: 1 where only the length changed; NaN of zeros.
+    #[serde(with = "float")]
+    pub cosine: f64,
+    /// What these are made of, to be added to those of other tensors.
+    #[serde(skip)]
+    pub sums: Sums,
     /// Elements above the largest value of their block's scale, which they became.
     pub saturated: u64,
     /// Elements that became zero without being it.
     pub to_zero: u64,
     /// The blocks with the least SQNR, the worst first.
     pub worst_blocks: Vec<WorstBlock>,
+}
+
+/// Sums over elements x and what they became, x'.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Sums {
+    /// `sum x^2`
+    pub signal: f64,
+    /// `sum (x - x')^2`
+    pub noise: f64,
+    /// `sum x'^2`
+    pub restored: f64,
+    /// `sum x x'`
+    pub dot: f64,
+}
+
+impl Sums {
+    /// Adds those of other elements.
+    pub fn add(&mut self, other: Self) {
+        self.signal += other.signal;
+        self.noise += other.noise;
+        self.restored += other.restored;
+        self.dot += other.dot;
+    }
+
+    fn add_element(&mut self, x: f64, y: f64) {
+        self.add(Self {
+            signal: x * x,
+            noise: (x - y) * (x - y),
+            restored: y * y,
+            dot: x * y,
+        });
+    }
+
+    /// Signal to quantisation noise in dB; infinite if nothing was lost.
+    pub fn sqnr_db(&self) -> f64 {
+        match self.noise == 0.0 {
+            true => f64::INFINITY,
+            false => 10.0 * (self.signal / self.noise).log10(),
+        }
+    }
+
+    /// Of the angle between x and x'; NaN of zeros.
+    pub fn cosine(&self) -> f64 {
+        self.dot / (self.signal * self.restored).sqrt()
+    }
+
+    /// The root mean square of the error, relative to that of x.
+    pub fn relative_error(&self) -> f64 {
+        (self.noise / self.signal).sqrt()
+    }
 }
 
 /// A block and its error.
@@ -47,8 +103,7 @@ pub struct WorstBlock {
 /// Sums over some rows.
 #[derive(Default)]
 struct Part {
-    signal: f64,
-    noise: f64,
+    sums: Sums,
     saturated: u64,
     to_zero: u64,
     worst_blocks: Vec<WorstBlock>,
@@ -73,8 +128,7 @@ pub fn measure(values: &[f32], packed: &PackedTensor, worst: usize) -> Result<St
     // Parts are added in the order of the rows, whatever the threads did.
     let mut all = Part::default();
     for part in parts {
-        all.signal += part.signal;
-        all.noise += part.noise;
+        all.sums.add(part.sums);
         all.saturated += part.saturated;
         all.to_zero += part.to_zero;
         all.worst_blocks.extend(part.worst_blocks);
@@ -82,7 +136,9 @@ pub fn measure(values: &[f32], packed: &PackedTensor, worst: usize) -> Result<St
     }
     Ok(Statistics {
         elements: values.len() as u64,
-        sqnr_db: decibels(all.signal, all.noise),
+        sqnr_db: all.sums.sqnr_db(),
+        cosine: all.sums.cosine(),
+        sums: all.sums,
         saturated: all.saturated,
         to_zero: all.to_zero,
         worst_blocks: all.worst_blocks,
@@ -103,19 +159,17 @@ impl Part {
         for (block, (values, restored)) in values.chunks(k).zip(restored.chunks(k)).enumerate() {
             let scale =
                 packed.scale().decode(packed.scale_code(row, block)) * packed.tensor_scale();
-            let (mut signal, mut noise, mut amax) = (0.0, 0.0, 0.0_f32);
+            let (mut sums, mut amax) = (Sums::default(), 0.0_f32);
             for (&x, &y) in values.iter().zip(restored) {
                 let (x, y) = (f64::from(x), f64::from(y));
-                signal += x * x;
-                noise += (x - y) * (x - y);
+                sums.add_element(x, y);
                 amax = amax.max(x.abs() as f32);
                 // A block that was flushed to zero is beyond no range.
                 self.saturated += u64::from(scale != 0.0 && x.abs() > largest * f64::from(scale));
                 self.to_zero += u64::from(x != 0.0 && y == 0.0);
             }
-            self.signal += signal;
-            self.noise += noise;
-            let sqnr_db = decibels(signal, noise);
+            self.sums.add(sums);
+            let sqnr_db = sums.sqnr_db();
             let is_worse = |other: &WorstBlock| by_sqnr(sqnr_db, other.sqnr_db).is_lt();
             if self.worst_blocks.len() < worst || self.worst_blocks.last().is_some_and(is_worse) {
                 self.worst_blocks.push(WorstBlock {
@@ -140,13 +194,6 @@ impl Part {
 /// NaN, of a block that became NaN, is worse than every number.
 fn by_sqnr(a: f64, b: f64) -> Ordering {
     (!a.is_nan()).cmp(&!b.is_nan()).then(a.total_cmp(&b))
-}
-
-fn decibels(signal: f64, noise: f64) -> f64 {
-    match noise == 0.0 {
-        true => f64::INFINITY,
-        false => 10.0 * (signal / noise).log10(),
-    }
 }
 
 #[cfg(test)]

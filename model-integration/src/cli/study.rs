@@ -1,0 +1,357 @@
+//! `mxlab study`: studies by file.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::Result;
+use clap::{Args, Subcommand};
+
+use super::model::{EngineArgs, SoftmaxDtype, checkpoint};
+use super::output::print;
+use super::{Done, eval};
+use crate::checkpoint::{Checkpoint, hub};
+use crate::columns::aligned;
+use crate::embedded;
+use crate::eval::model::Engine;
+use crate::eval::plan::Limit;
+use crate::eval::progress::{Bar, Progress, Silent};
+use crate::report;
+use crate::study::cell::{Cell, Shard};
+use crate::study::expand::BASELINE;
+use crate::study::record::CellRecord;
+use crate::study::run::{ModelPlan, Sources, Summary, freeze, models, run as run_study};
+use crate::study::score::Scored;
+use crate::study::shipped::{SHIPPED, text};
+use crate::study::{Changes, Study, merge, search};
+use crate::task::{self, DataSources, Task};
+
+/// Studies: every combination that one file names, resumed, sharded, reported
+#[derive(Args)]
+pub struct StudyArgs {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// List the studies in the binary
+    List,
+    /// Print the file of a study, to begin one's own with
+    Show {
+        /// Name or file
+        #[arg(value_name = "NAME|FILE")]
+        study: String,
+    },
+    /// Check that everything fits together, and say how much there is to do
+    Check(StudyRunArgs),
+    /// Do what is not done yet
+    Run(RunArgs),
+    /// Say what is done
+    Status(StudyRunArgs),
+    /// Copy the output of shards to one directory
+    Merge {
+        /// Output directories of shards
+        #[arg(value_name = "DIR", required = true)]
+        shards: Vec<PathBuf>,
+        /// Where everything goes
+        #[arg(long, value_name = "DIR")]
+        output_path: PathBuf,
+    },
+    /// Write the report of a study
+    Report {
+        /// Its output directory
+        #[arg(value_name = "DIR")]
+        output: PathBuf,
+        /// Where the report goes [default: the same]
+        #[arg(long, value_name = "DIR")]
+        output_path: Option<PathBuf>,
+        /// A JSON file of published results, for a column of its own
+        #[arg(long, value_name = "FILE")]
+        reference: Option<PathBuf>,
+    },
+}
+
+#[derive(Args)]
+struct StudyRunArgs {
+    /// Name of a shipped study (`mxlab study list`), or a TOML file
+    #[arg(value_name = "NAME|FILE")]
+    study: String,
+    /// Where everything is kept [default: studies/NAME]
+    #[arg(long, value_name = "DIR")]
+    output_path: Option<PathBuf>,
+    /// Models instead of the study's own; repeat, or separate by commas
+    #[arg(long, value_name = "DIR|NAME", value_delimiter = ',')]
+    model: Vec<String>,
+    /// Tasks instead of the study's own; repeat, or separate by commas
+    #[arg(long, value_name = "NAME|FILE", value_delimiter = ',')]
+    tasks: Vec<String>,
+    /// Only the first N examples of each task, or that part of them if below 1
+    #[arg(long, value_name = "N|FRACTION")]
+    limit: Option<String>,
+    /// Examples that go through the model together
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = batch_size)]
+    batch_size: usize,
+    /// Where the files of named tasks are
+    #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
+    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    #[command(flatten)]
+    study: StudyRunArgs,
+    /// Only part i of n: every n-th cell
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
+    /// No progress bar
+    #[arg(long, short)]
+    quiet: bool,
+}
+
+fn batch_size(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(size) if size > 0 => Ok(size),
+        _ => Err("not a number of at least 1".into()),
+    }
+}
+
+/// Runs a subcommand.
+pub fn run(args: &StudyArgs) -> Result<Done> {
+    match &args.command {
+        Command::List => list(),
+        Command::Show { study } => {
+            print(&text(study)?.1)?;
+            Ok(Done::Well)
+        }
+        Command::Check(args) => args.check(),
+        Command::Run(args) => args.run(),
+        Command::Status(args) => args.status(),
+        Command::Merge {
+            shards,
+            output_path,
+        } => {
+            let records = merge::merge(shards, output_path)?;
+            let path = output_path.display();
+            print(&format!("{records} records in `{path}`\n"))?;
+            Ok(Done::Well)
+        }
+        Command::Report {
+            output,
+            output_path,
+            reference,
+        } => {
+            let folder = output_path.as_ref().unwrap_or(output);
+            for path in report::write(output, folder, reference.as_deref())? {
+                print(&format!("{}\n", path.display()))?;
+            }
+            Ok(Done::Well)
+        }
+    }
+}
+
+fn list() -> Result<Done> {
+    let mut rows = Vec::new();
+    for (name, _) in SHIPPED {
+        let study = Study::open(name, Changes::default())?;
+        rows.push(vec![name.to_owned(), study.file.title]);
+    }
+    print(&aligned(2, &["study", "what"], &rows))?;
+    Ok(Done::Well)
+}
+
+impl StudyRunArgs {
+    fn open(&self) -> Result<Study> {
+        if let Some(limit) = &self.limit {
+            let checked = limit.parse::<Limit>();
+            checked.map_err(|error| super::output::Usage(format!("--limit {limit}: {error}")))?;
+        }
+        let some = |names: &[String]| (!names.is_empty()).then(|| names.to_vec());
+        let EngineArgs {
+            dtype,
+            device,
+            fake_quantize,
+            ..
+        } = &self.engine;
+        let dtype = dtype.0.map_or("auto".to_owned(), |dtype| dtype.to_string());
+        let fake = if *fake_quantize {
+            ", fake-quantised"
+        } else {
+            ""
+        };
+        let changes = Changes {
+            models: some(&self.model),
+            tasks: some(&self.tasks),
+            limit: self.limit.clone(),
+            engine: format!("{device}, {dtype}{fake}"),
+            batch_size: self.batch_size,
+        };
+        Study::open(&self.study, changes)
+    }
+
+    fn output(&self, study: &Study) -> PathBuf {
+        let default = || Path::new("studies").join(&study.name);
+        self.output_path.clone().unwrap_or_else(default)
+    }
+
+    fn with_sources<T>(&self, then: impl FnOnce(&Sources) -> Result<T>) -> Result<T> {
+        self.engine.use_threads()?;
+        let data = DataSources {
+            data_dir: self.data_dir.as_deref(),
+            embedded: embedded::TASK,
+            hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
+        };
+        let engine = |checkpoint: Checkpoint| -> Result<Box<dyn Engine>> {
+            self.engine.open(checkpoint, SoftmaxDtype::F32)
+        };
+        then(&Sources {
+            checkpoint: &checkpoint,
+            engine: &engine,
+            task: &|name| task::load(name, &data),
+        })
+    }
+
+    fn check(&self) -> Result<Done> {
+        let study = self.open()?;
+        let output = self.output(&study);
+        if output.exists() {
+            freeze(&study.frozen, &output)?;
+        }
+        let text = self.with_sources(|sources| {
+            let tasks = study.file.tasks.iter();
+            let tasks: Vec<Task> = tasks
+                .map(|name| (sources.task)(name))
+                .collect::<Result<_>>()?;
+            let mut rows = Vec::new();
+            let mut notes = String::new();
+            for model in models(&study) {
+                let plan = ModelPlan::new(&study, &model, sources)?;
+                let scored = Scored {
+                    study: &study,
+                    engine: &*plan.engine,
+                    checkpoint: &plan.checkpoint,
+                    tasks: &tasks,
+                    output: &output,
+                };
+                rows.push(counts(&plan, &scored)?);
+                for unfit in plan.unfit {
+                    notes += &format!("left out: {unfit}\n");
+                }
+            }
+            let header = [
+                "model",
+                "configurations",
+                "scored",
+                "timed",
+                "steps of a search",
+                "examples",
+                "tokens",
+            ];
+            Ok(aligned(1, &header, &rows) + &notes)
+        })?;
+        print(&text)?;
+        Ok(Done::Well)
+    }
+
+    fn status(&self) -> Result<Done> {
+        let study = self.open()?;
+        let output = self.output(&study);
+        let (text, is_done) = self.with_sources(|sources| {
+            let mut rows = Vec::new();
+            let mut is_done = true;
+            for model in models(&study) {
+                let plan = ModelPlan::new(&study, &model, sources)?;
+                let mut ids: Vec<String> = plan.cells.iter().map(Cell::id).collect();
+                if let Some(search) = &study.file.search {
+                    let seeds = study.file.seeds.iter();
+                    ids.extend(seeds.map(|&seed| search::id(&model, seed, search)));
+                }
+                let mut done = 0;
+                let mut begun = Vec::new();
+                for id in &ids {
+                    match CellRecord::find(&output, id, &study.frozen)? {
+                        Some(_) => done += 1,
+                        None if output.join("cells").join(id).exists() => begun.push(id.clone()),
+                        None => {}
+                    }
+                }
+                is_done &= done == ids.len();
+                rows.push(vec![
+                    model,
+                    format!("{done} of {}", ids.len()),
+                    begun.join(", "),
+                ]);
+            }
+            Ok((aligned(1, &["model", "done", "begun"], &rows), is_done))
+        })?;
+        print(&text)?;
+        Ok(match is_done {
+            true => Done::Well,
+            false => Done::WithFindings,
+        })
+    }
+}
+
+/// How much there is to do with a model.
+fn counts(plan: &ModelPlan, scored: &Scored) -> Result<Vec<String>> {
+    let is_score = |cell: &&Cell| cell.id().starts_with("score.");
+    let scores = plan.cells.iter().filter(is_score).count();
+    let steps = plan.search_steps(scored.study);
+    let (mut tokens, mut examples) = (0, 0);
+    if let Some(cell) = plan
+        .cells
+        .iter()
+        .find(|cell| cell.config.config.name == BASELINE)
+    {
+        let size = scored.evaluation(&cell.config, 0, &cell.id())?.size();
+        (tokens, examples) = (size.0 * (scores + steps) as u64, size.1 * (scores + steps));
+    }
+    let mut configs: Vec<&str> = plan
+        .cells
+        .iter()
+        .map(|cell| cell.config.config.name.as_str())
+        .collect();
+    configs.sort_unstable();
+    configs.dedup();
+    Ok(vec![
+        plan.name.clone(),
+        configs.len().to_string(),
+        scores.to_string(),
+        (plan.cells.len() - scores).to_string(),
+        steps.to_string(),
+        examples.to_string(),
+        tokens.to_string(),
+    ])
+}
+
+impl RunArgs {
+    fn run(&self) -> Result<Done> {
+        let study = self.study.open()?;
+        let output = self.study.output(&study);
+        let stop: Arc<AtomicBool> = eval::stop_on_ctrl_c()?;
+        let watch = |tokens: u64, examples: usize| -> Box<dyn Progress> {
+            match self.quiet {
+                true => Box::new(Silent),
+                false => Box::new(Bar::new(tokens, examples)),
+            }
+        };
+        let summary = self.study.with_sources(|sources| {
+            run_study(&study, sources, (&output, self.shard), &stop, &watch)
+        })?;
+        let Summary { before, now, .. } = summary;
+        let path = output.display();
+        print(&format!(
+            "{now} cells done, {before} were done before: `{path}`\n"
+        ))?;
+        if summary.searches_wait {
+            eprintln!("the search waits for all shards: the same command without --shard does it");
+        }
+        if summary.is_interrupted {
+            eprintln!("interrupted: the same command goes on from there");
+            return Ok(Done::Interrupted);
+        }
+        Ok(Done::Well)
+    }
+}

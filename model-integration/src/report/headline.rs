@@ -1,0 +1,209 @@
+//! One table for each evaluation: what a configuration costs in accuracy, and what it buys in kernel speed,
+//! end-to-end speed, memory and energy.
+
+use mxlab_harness::measure::Estimate;
+use mxlab_kernels::format::BlockFormat;
+use serde_json::Value;
+
+use super::records::{Evaluated, Records};
+use super::study::tables::written;
+use super::table::{Cell, Table};
+use super::timings::seconds;
+use crate::eval::metric::{Metric, Unit};
+use crate::eval::result::TaskResult;
+
+/// The tables, one for each task of each evaluation.
+pub fn tables(records: &Records) -> Vec<Table> {
+    let mut tables: Vec<(&str, Table)> = Vec::new();
+    for (name, run) in &records.evaluations {
+        let first = tables.len();
+        for result in &run.results {
+            let Some(main) = result.metrics.first() else {
+                continue;
+            };
+            let of_task = |(task, _): &&mut (&str, Table)| *task == result.task;
+            let table = match tables[first..].iter_mut().find(of_task) {
+                Some((_, table)) => table,
+                None => {
+                    tables.push((&result.task, empty(run, result, main.metric)));
+                    let last = tables.len() - 1;
+                    &mut tables[last].1
+                }
+            };
+            table.rows.push(row(records, name, run, result));
+        }
+    }
+    tables.into_iter().map(|(_, table)| table).collect()
+}
+
+fn empty(run: &Evaluated, result: &TaskResult, metric: Metric) -> Table {
+    let model = &run.model;
+    let caption = format!(
+        "{} on {}, {} examples; {} on {}",
+        model.name, result.task, result.examples, model.dtype, model.device
+    );
+    let delta = format!("Δ {}", metric.title());
+    let header = [
+        "configuration",
+        "format",
+        metric.title(),
+        &delta,
+        "Δ log-lik",
+        "weights MiB",
+        "KV B/token",
+        "product, 1 token",
+        "examples/s",
+        "tokens/s",
+        "J/token",
+    ];
+    Table::new(caption, 2, &header)
+}
+
+fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> Vec<Cell> {
+    let record = format!("{name}.json");
+    let main = result.metrics.first();
+    let value = main.map(|own| estimate(own.metric, own.estimate, false));
+    let delta = main.and_then(|own| Some(estimate(own.metric, own.from_baseline?, true)));
+    let likelihood = result.metric(Metric::Loglikelihood);
+    let likelihood =
+        likelihood.and_then(|own| Some(estimate(own.metric, own.from_baseline?, true)));
+    let is_baseline = result.baseline.is_none();
+    let difference = |text: Option<String>| match is_baseline {
+        true => Cell::text("-"),
+        false => Cell::measured(text),
+    };
+    let timing = run
+        .timings
+        .iter()
+        .find(|own| own.task == result.task && own.config == result.config);
+    let config = run
+        .configs
+        .iter()
+        .find(|own| own.get("name").and_then(Value::as_str) == Some(&*result.config));
+    let speed = config.and_then(|config| end_to_end(records, &run.model.name, config));
+    let linked = |cell: Cell| match &speed {
+        Some(speed) => cell.of(&speed.record),
+        None => cell,
+    };
+    let tokens = speed.as_ref().map(|speed| format!("{:.1}", speed.tokens));
+    let joules = speed.as_ref().and_then(|speed| speed.joules);
+    vec![
+        Cell::text(&result.config).of(&record),
+        Cell::text(&result.description),
+        Cell::measured(value).of(&record),
+        difference(delta),
+        difference(likelihood),
+        Cell::text(format!(
+            "{:.2}",
+            result.footprint.weight_bytes as f64 / (1 << 20) as f64
+        )),
+        Cell::text(result.footprint.kv_bytes_per_token.to_string()),
+        config.map_or(Cell::measured(None), |config| product(records, config)),
+        Cell::measured(timing.map(|own| format!("{:.0}", own.examples_per_second))).of(&record),
+        linked(Cell::measured(tokens)),
+        linked(Cell::measured(joules.map(|joules| format!("{joules:.3e}")))),
+    ]
+}
+
+fn estimate(metric: Metric, estimate: Estimate, is_difference: bool) -> String {
+    let Estimate { value, stderr } = estimate;
+    let text = match (metric.unit(), is_difference) {
+        (Unit::Percent, true) => format!("{:+.2}", 100.0 * value),
+        (_, true) => format!("{value:+.4}"),
+        (_, false) => written(metric, value),
+    };
+    match (stderr, metric.unit(), is_difference) {
+        (None, ..) => text,
+        (Some(stderr), Unit::Percent, true) => format!("{text}±{:.2}", 100.0 * stderr),
+        (Some(stderr), ..) => format!("{text}±{}", written(metric, stderr)),
+    }
+}
+
+/// How long the largest product with one token took that multiplies weights of the configuration's format.
+fn product(records: &Records, config: &Value) -> Cell {
+    let format = config.get("weights").filter(|format| !format.is_null());
+    let kernel = match format {
+        None => "linear_bf16".to_owned(),
+        Some(format) => match serde_json::from_value::<BlockFormat>(format.clone()) {
+            Err(_) => return Cell::measured(None),
+            Ok(format) => format!(
+                "_{}_{}_k{}_",
+                format.element(),
+                format.scale(),
+                format.block_size()
+            ),
+        },
+    };
+    let measured = records
+        .benches
+        .iter()
+        .flat_map(|(name, record)| record.measured.iter().map(move |measured| (name, measured)));
+    let of_format = measured.filter(|(_, measured)| {
+        let case = &measured.case;
+        let name = format!("{}_", case.kernel);
+        case.operations > 0 && case.tokens == Some(1) && name.contains(&kernel)
+    });
+    let largest = of_format.max_by_key(|(_, measured)| {
+        (
+            measured.case.rows * measured.case.cols,
+            measured.case.operations,
+        )
+    });
+    match largest {
+        None => Cell::measured(None),
+        Some((name, measured)) => {
+            let case = &measured.case;
+            let time = seconds(measured.timing.median());
+            Cell::text(format!("{time}, {}x{}", case.rows, case.cols)).of(&format!("{name}.json"))
+        }
+    }
+}
+
+/// A generation of a model under a configuration.
+struct Speed {
+    tokens: f64,
+    joules: Option<f64>,
+    record: String,
+}
+
+/// Of a study's speed records or of a generation's, the first of the model and formats.
+fn end_to_end(records: &Records, model: &str, config: &Value) -> Option<Speed> {
+    let is_same = |other: &Value| {
+        let operands = ["weights", "activations", "keys", "values", "overrides"];
+        operands.iter().all(|&operand| {
+            let of = |value: &Value| value.get(operand).cloned().unwrap_or(Value::Null);
+            of(other) == of(config)
+        })
+    };
+    for study in &records.studies {
+        for (path, speed) in &study.speeds {
+            if speed.head.model.name == model && is_same(&speed.head.config) {
+                let count = speed.repeats.len() as f64;
+                let tokens: f64 = speed.repeats.iter().map(|own| own.tokens_per_second).sum();
+                let joules: Option<f64> = speed
+                    .repeats
+                    .iter()
+                    .map(|own| Some(own.energy?.joules))
+                    .sum();
+                let generated = speed.output_tokens.saturating_sub(1) as f64;
+                return Some(Speed {
+                    tokens: tokens / count,
+                    joules: joules.map(|joules| joules / count / generated),
+                    record: path.clone(),
+                });
+            }
+        }
+    }
+    let generated = records.generated.iter().find(|(_, value)| {
+        value.pointer("/model/name").and_then(Value::as_str) == Some(model)
+            && value.get("config").is_some_and(is_same)
+    });
+    let (name, value) = generated?;
+    Some(Speed {
+        tokens: value.pointer("/timings/tokens_per_second")?.as_f64()?,
+        joules: value
+            .pointer("/timings/joules_per_token")
+            .and_then(Value::as_f64),
+        record: format!("{name}.json"),
+    })
+}

@@ -1,0 +1,233 @@
+//! Lines and points as SVG.
+
+use std::collections::BTreeMap;
+
+use plotters::coord::Shift;
+use plotters::coord::ranged1d::{Ranged, ValueFormatter};
+use plotters::prelude::*;
+use serde::Serialize;
+
+/// Width and height of a chart whose series have long names, and of its legend, at the right.
+pub const WIDE: Size = Size {
+    width: 1240,
+    height: 520,
+    legend: 440,
+};
+
+/// Of one whose names are short.
+pub const NARROW: Size = Size {
+    width: 800,
+    height: 420,
+    legend: 230,
+};
+
+/// Colours that are told apart on white and on black.
+const PALETTE: [RGBColor; 10] = [
+    RGBColor(78, 121, 167),
+    RGBColor(242, 142, 43),
+    RGBColor(225, 87, 89),
+    RGBColor(89, 161, 79),
+    RGBColor(176, 122, 161),
+    RGBColor(156, 117, 95),
+    RGBColor(93, 176, 170),
+    RGBColor(204, 168, 40),
+    RGBColor(228, 120, 140),
+    RGBColor(140, 140, 140),
+];
+
+/// Of a chart, in its own units.
+#[derive(Clone, Copy, Debug)]
+pub struct Size {
+    width: u32,
+    height: u32,
+    legend: u32,
+}
+/// Most series of a chart: more cannot be told apart.
+const MOST_SERIES: usize = 20;
+
+/// A chart.
+#[derive(Serialize)]
+pub struct Chart {
+    /// What its file is called after.
+    pub kind: String,
+    /// What it shows.
+    pub title: String,
+    /// The picture: black on white.
+    pub svg: String,
+    /// The same to be part of a page: in the colour of its text, on whatever is behind it.
+    pub inline: String,
+}
+
+/// Points of a series.
+pub type Points = Vec<(f64, f64)>;
+
+/// Series by name.
+pub type Series = BTreeMap<String, Points>;
+
+/// What is to be drawn.
+pub struct Plot<'a> {
+    /// What its file is called after.
+    pub kind: &'a str,
+    /// What it shows.
+    pub title: String,
+    /// How large.
+    pub size: Size,
+    /// Names of the axes.
+    pub axes: [&'a str; 2],
+    /// Whether both axes are logarithmic.
+    pub is_log: bool,
+    /// Whether the points of a series are joined.
+    pub is_joined: bool,
+    /// The series.
+    pub series: Series,
+    /// A grey line of what bounds or divides them.
+    pub line: Option<(&'a str, Points)>,
+}
+
+impl Plot<'_> {
+    /// Draws it; `None` if there is no point.
+    pub fn draw(mut self) -> Option<Chart> {
+        self.series.retain(|_, points| !points.is_empty());
+        let count = self.series.len();
+        if count == 0 {
+            return None;
+        }
+        while self.series.len() > MOST_SERIES {
+            self.series.pop_last();
+        }
+        if count > MOST_SERIES {
+            self.title += &format!("; {MOST_SERIES} of {count} series");
+        }
+        let mut svg = String::new();
+        // A chart that cannot be drawn is none; drawing to a string fails of nothing else.
+        self.paint(&mut svg).ok()?;
+        Some(Chart {
+            kind: self.kind.to_owned(),
+            title: self.title,
+            inline: inline(&svg, self.size),
+            svg,
+        })
+    }
+
+    fn paint(&self, svg: &mut String) -> Result<(), Box<dyn std::error::Error>> {
+        let Size {
+            width,
+            height,
+            legend,
+        } = self.size;
+        let area = SVGBackend::with_string(svg, (width, height)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let (left, legend) = area.split_horizontally(width - legend);
+        let [x, y] = self.bounds();
+        let mut builder = ChartBuilder::on(&left);
+        builder
+            .caption(&self.title, ("sans-serif", 17))
+            .margin(12)
+            .x_label_area_size(44)
+            .y_label_area_size(64);
+        let names = match self.is_log {
+            true => {
+                let (x, y) = ((x.0..x.1).log_scale(), (y.0..y.1).log_scale());
+                self.fill_in(&mut builder.build_cartesian_2d(x, y)?)?
+            }
+            false => self.fill_in(&mut builder.build_cartesian_2d(x.0..x.1, y.0..y.1)?)?,
+        };
+        for (index, (name, color)) in names.into_iter().enumerate() {
+            let y = 50 + 18 * index as i32;
+            label(&legend, &name, color, y)?;
+        }
+        area.present()?;
+        Ok(())
+    }
+
+    /// Draws mesh, line and series, and returns their names and colours.
+    fn fill_in<X, Y>(
+        &self,
+        chart: &mut ChartContext<SVGBackend, Cartesian2d<X, Y>>,
+    ) -> Result<Vec<(String, RGBAColor)>, Box<dyn std::error::Error>>
+    where
+        X: Ranged<ValueType = f64> + ValueFormatter<f64>,
+        Y: Ranged<ValueType = f64> + ValueFormatter<f64>,
+    {
+        let [x_name, y_name] = self.axes;
+        let [x, y] = self.bounds();
+        chart
+            .configure_mesh()
+            .x_desc(x_name)
+            .y_desc(y_name)
+            .x_label_formatter(&|value| self.tick(*value, x))
+            .y_label_formatter(&|value| self.tick(*value, y))
+            .label_style(("sans-serif", 13))
+            .axis_desc_style(("sans-serif", 14))
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        let mut names = Vec::new();
+        if let Some((name, points)) = &self.line {
+            let grey = RGBColor(120, 120, 120);
+            chart.draw_series(LineSeries::new(points.clone(), grey.stroke_width(2)))?;
+            names.push(((*name).to_owned(), grey.to_rgba()));
+        }
+        for (index, (name, points)) in self.series.iter().enumerate() {
+            let color = PALETTE[index % PALETTE.len()].to_rgba();
+            let mut points = points.clone();
+            points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            if self.is_joined {
+                chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(1)))?;
+            }
+            let circles = points.iter();
+            chart.draw_series(circles.map(|&point| Circle::new(point, 4, color.filled())))?;
+            names.push((name.clone(), color));
+        }
+        Ok(names)
+    }
+
+    /// A tick with as many digits as tell it from the next.
+    fn tick(&self, value: f64, (least, most): (f64, f64)) -> String {
+        let step = match self.is_log {
+            true => value.abs(),
+            false => (most - least) / 8.0,
+        };
+        let digits = (-step.log10().floor()).clamp(0.0, 6.0) as usize;
+        format!("{value:.digits$}")
+    }
+
+    /// The least and greatest of both coordinates, with room around.
+    fn bounds(&self) -> [(f64, f64); 2] {
+        let line = self.line.iter().flat_map(|(_, points)| points);
+        let points: Vec<&(f64, f64)> = self.series.values().flatten().chain(line).collect();
+        let range = |of: &dyn Fn(&(f64, f64)) -> f64| {
+            let values = points.iter().map(|point| of(point));
+            let least = values.clone().fold(f64::INFINITY, f64::min);
+            let most = values.fold(f64::NEG_INFINITY, f64::max);
+            match self.is_log {
+                true => (least / 1.5, most * 1.5),
+                false => {
+                    let room = (0.06 * (most - least)).max(1e-3 * most.abs()).max(1e-9);
+                    (least - room, most + room)
+                }
+            }
+        };
+        [range(&|point| point.0), range(&|point| point.1)]
+    }
+}
+
+fn label(
+    legend: &DrawingArea<SVGBackend, Shift>,
+    name: &str,
+    color: RGBAColor,
+    y: i32,
+) -> Result<(), Box<dyn std::error::Error>> {
+    legend.draw(&Circle::new((10, y), 4, color.filled()))?;
+    let text = Text::new(name.to_owned(), (22, y - 6), ("sans-serif", 13));
+    legend.draw(&text)?;
+    Ok(())
+}
+
+/// A picture of black on white in the colour of the text around it.
+fn inline(svg: &str, size: Size) -> String {
+    let Size { width, height, .. } = size;
+    let fixed = format!("width=\"{width}\" height=\"{height}\" ");
+    svg.replacen(&fixed, "", 1)
+        .replace("\"#FFFFFF\"", "\"none\"")
+        .replace("\"#000000\"", "\"currentColor\"")
+}

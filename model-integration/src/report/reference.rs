@@ -1,0 +1,83 @@
+//! Published results, for a column beside ours.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
+
+/// A JSON file of published results: `baseline`, and lists of results by the name of a group, each with its axes
+/// (`block_size`, `scale_bits`, `custom_cuda` of microxcaling) and `acc`, `acc_stderr`.
+pub struct Reference {
+    /// What it is, in its own words.
+    pub about: String,
+    content: Value,
+}
+
+/// Published accuracy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Published {
+    /// Part of the examples that are right.
+    pub acc: f64,
+    /// Its standard error.
+    pub stderr: f64,
+    /// That less the published baseline's.
+    pub from_baseline: f64,
+}
+
+impl Reference {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it cannot be read, or has no baseline.
+    pub fn read(path: &Path) -> Result<Self> {
+        let of_file = || format!("`{}`", path.display());
+        let text = std::fs::read(path).with_context(of_file)?;
+        let content: Value = serde_json::from_slice(&text).with_context(of_file)?;
+        let about = content.get("about").and_then(Value::as_str);
+        let about = about.unwrap_or_default().to_owned();
+        let reference = Self { about, content };
+        reference
+            .baseline()
+            .context("field `baseline`: no `acc`")
+            .with_context(of_file)?;
+        Ok(reference)
+    }
+
+    fn baseline(&self) -> Option<f64> {
+        self.content.pointer("/baseline/acc")?.as_f64()
+    }
+
+    /// What was published of a configuration of a group, by its axes.
+    pub fn find(&self, group: &str, at: &[(String, String)]) -> Option<Published> {
+        let baseline = self.baseline()?;
+        let entry = match group {
+            "baseline" => self.content.get("baseline")?,
+            _ => {
+                let entries = self.content.get(group)?.as_array()?;
+                entries.iter().find(|entry| is_at(entry, at))?
+            }
+        };
+        let acc = entry.get("acc")?.as_f64()?;
+        Some(Published {
+            acc,
+            stderr: entry.get("acc_stderr")?.as_f64()?,
+            from_baseline: acc - baseline,
+        })
+    }
+}
+
+/// Whether a published result is of these axes, every one of them.
+fn is_at(entry: &Value, at: &[(String, String)]) -> bool {
+    !at.is_empty()
+        && at.iter().all(|(axis, value)| match axis.as_str() {
+            "dialect" => match entry.get("custom_cuda").and_then(Value::as_bool) {
+                Some(true) => value == "microxcaling-cuda",
+                Some(false) => value == "microxcaling-torch",
+                None => false,
+            },
+            axis => entry.get(axis).is_some_and(|own| match own {
+                Value::String(own) => own == value,
+                own => own.to_string() == *value,
+            }),
+        })
+}

@@ -1,0 +1,215 @@
+//! Each configuration against the baseline on the same examples.
+
+use anyhow::{Result, ensure};
+use mxlab_harness::measure::{Estimate, PairedT, holm, mcnemar, paired_bootstrap, paired_t};
+
+use super::StudyRecords;
+use crate::eval::metric::{Column, Metric, Unit};
+use crate::eval::result::MetricResult;
+use crate::study::expand::BASELINE;
+use crate::study::record::{ScoreRecord, TaskScores};
+
+/// Above that, a difference is within noise.
+pub const LEVEL: f64 = 0.05;
+
+/// All configurations of a model on a task.
+pub struct Set<'a> {
+    /// The model.
+    pub model: &'a str,
+    /// The task.
+    pub task: &'a str,
+    /// The first metric.
+    pub metric: Metric,
+    /// The baseline first, if it is there.
+    pub rows: Vec<Row<'a>>,
+    /// Steps of searches: of many that are tried one after another, none is tested by itself.
+    pub steps: Vec<Row<'a>>,
+}
+
+/// A configuration of a model on a task.
+pub struct Row<'a> {
+    /// Path of its record.
+    pub path: &'a str,
+    /// Its record.
+    pub record: &'a ScoreRecord,
+    /// Its scores.
+    pub scores: &'a TaskScores,
+    /// The first metric.
+    pub main: MetricResult,
+    /// Against the baseline; `None` of the baseline and where there is none.
+    pub against: Option<Against>,
+}
+
+/// A configuration against the baseline.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Against {
+    /// The difference of the first metric.
+    pub difference: Estimate,
+    /// Where it is, with a confidence of 95 %; of accuracies.
+    pub interval: Option<[f64; 2]>,
+    /// p of the difference, corrected.
+    pub p: f64,
+    /// The difference of log-likelihoods, its p corrected.
+    pub likelihood: Option<PairedT>,
+}
+
+impl Against {
+    /// Whether chance alone makes such differences.
+    pub fn is_noise(&self) -> bool {
+        self.p >= LEVEL
+    }
+}
+
+impl Row<'_> {
+    /// Whether it is the baseline.
+    pub fn is_baseline(&self) -> bool {
+        self.record.head.name == BASELINE
+    }
+
+    /// Another of its metrics.
+    pub fn metric(&self, metric: Metric) -> Option<&MetricResult> {
+        self.scores.result.metric(metric)
+    }
+
+    /// Bits of all weights, a parameter.
+    pub fn weight_bits(&self) -> f64 {
+        let head = &self.record.head;
+        8.0 * head.footprint.weight_bytes as f64 / head.model.parameters as f64
+    }
+
+    /// The value of an axis.
+    pub fn at(&self, axis: &str) -> Option<&str> {
+        let found = self.record.head.at.iter().find(|(own, _)| own == axis);
+        found.map(|(_, value)| value.as_str())
+    }
+
+    /// Log-likelihood lost against the baseline; of tasks without one, what is lost of the first metric.
+    pub fn loss(&self) -> Option<f64> {
+        let against = self.against?;
+        let sign = if self.main.metric.is_higher_better() {
+            1.0
+        } else {
+            -1.0
+        };
+        Some(match against.likelihood {
+            Some(test) => -test.difference.value,
+            None => -sign * against.difference.value,
+        })
+    }
+
+    /// What one calls it.
+    pub fn name(&self) -> String {
+        let head = &self.record.head;
+        match self.record.seed {
+            0 => head.name.clone(),
+            seed => format!("{}, seed {seed}", head.name),
+        }
+    }
+}
+
+/// Every model and task of a study.
+///
+/// # Errors
+/// If two records are of different examples of one task.
+pub fn sets(study: &StudyRecords) -> Result<Vec<Set<'_>>> {
+    let mut sets: Vec<Set> = Vec::new();
+    for (path, record) in &study.scores {
+        for scores in &record.tasks {
+            let (model, task) = (record.head.model.name.as_str(), scores.result.task.as_str());
+            let Some(&main) = scores.result.metrics.first() else {
+                continue;
+            };
+            let row = Row {
+                path,
+                record,
+                scores,
+                main,
+                against: None,
+            };
+            let known = sets
+                .iter()
+                .position(|set| (set.model, set.task) == (model, task));
+            let index = known.unwrap_or(sets.len());
+            if known.is_none() {
+                sets.push(Set {
+                    model,
+                    task,
+                    metric: main.metric,
+                    rows: Vec::new(),
+                    steps: Vec::new(),
+                });
+            }
+            match row.at("step") {
+                None => sets[index].rows.push(row),
+                Some(_) => sets[index].steps.push(row),
+            }
+        }
+    }
+    for set in &mut sets {
+        set.rows
+            .sort_by_key(|row| (row.record.head.number, row.record.seed));
+        compare(set)?;
+    }
+    Ok(sets)
+}
+
+fn compare(set: &mut Set) -> Result<()> {
+    let Some(first) = set.rows.first().filter(|row| row.is_baseline()) else {
+        return Ok(());
+    };
+    let base = first.scores;
+    let mut tests = Vec::new();
+    for row in &set.rows[1..] {
+        let is_same =
+            row.scores.sha256 == base.sha256 && row.scores.result.examples == base.result.examples;
+        ensure!(
+            is_same,
+            "`{}`: task {} has other examples than the baseline's record",
+            row.path,
+            set.task
+        );
+        tests.push(against(row.scores, base, set.metric));
+    }
+    let corrected = |of: &dyn Fn(&Against) -> Option<f64>| -> Vec<Option<f64>> {
+        let p: Vec<f64> = tests.iter().flatten().filter_map(of).collect();
+        let mut adjusted = holm(&p).into_iter();
+        let each = tests.iter().map(|test| {
+            let has = test.as_ref().and_then(of);
+            has.and_then(|_| adjusted.next())
+        });
+        each.collect()
+    };
+    let main = corrected(&|test| Some(test.p));
+    let likelihood = corrected(&|test| test.likelihood.map(|test| test.p));
+    for (index, row) in set.rows[1..].iter_mut().enumerate() {
+        row.against = tests[index].map(|mut test| {
+            test.p = main[index].unwrap_or(test.p);
+            if let (Some(own), Some(p)) = (&mut test.likelihood, likelihood[index]) {
+                own.p = p;
+            }
+            test
+        });
+    }
+    Ok(())
+}
+
+fn column(scores: &TaskScores, metric: Metric) -> Option<&Column> {
+    scores.columns.iter().find(|column| column.metric == metric)
+}
+
+/// Not yet corrected.
+fn against(own: &TaskScores, base: &TaskScores, metric: Metric) -> Option<Against> {
+    let (mine, theirs) = (column(own, metric)?, column(base, metric)?);
+    let difference = mine.difference(theirs)?;
+    let is_binary = metric.unit() == Unit::Percent;
+    let likelihood = column(own, Metric::Loglikelihood).zip(column(base, Metric::Loglikelihood));
+    Some(Against {
+        difference,
+        interval: is_binary.then(|| paired_bootstrap(&mine.values, &theirs.values, 0)),
+        p: match is_binary {
+            true => mcnemar(&mine.values, &theirs.values).p,
+            false => paired_t(&mine.values, &theirs.values)?.p,
+        },
+        likelihood: likelihood.and_then(|(own, base)| paired_t(&own.values, &base.values)),
+    })
+}

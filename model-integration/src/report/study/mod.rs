@@ -1,0 +1,92 @@
+//! Studies: what their records amount to.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`read`] | the records of a study |
+//! | [`compare`] | each configuration against the baseline on the same examples |
+//! | [`tables`] | accuracy, speed, errors, shares, searches |
+//! | [`plots`] | accuracy against bits, time, joules and k; cost against error |
+//! | [`findings`] | what they say, in sentences |
+
+pub mod compare;
+pub mod findings;
+pub mod plots;
+pub mod read;
+pub mod tables;
+
+use anyhow::Result;
+use serde::Serialize;
+
+pub use read::StudyRecords;
+
+use super::plot::Chart;
+use super::reference::Reference;
+use super::table::Table;
+
+/// What is shown of a study.
+#[derive(Serialize)]
+pub struct StudyView {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub title: String,
+    /// What it asks.
+    pub question: String,
+    /// What it found.
+    pub findings: Vec<String>,
+    /// Tables.
+    pub tables: Vec<Table>,
+    /// Charts.
+    pub charts: Vec<Chart>,
+    /// What must be known to read it.
+    pub notes: Vec<String>,
+}
+
+/// Looks at a study.
+///
+/// # Errors
+/// If records do not fit together.
+pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<StudyView> {
+    let sets = compare::sets(study)?;
+    let mut view = StudyView {
+        name: study.name.clone(),
+        title: study.frozen.title.clone(),
+        question: study.frozen.question.clone(),
+        findings: Vec::new(),
+        tables: Vec::new(),
+        charts: Vec::new(),
+        notes: notes(study),
+    };
+    for set in &sets {
+        view.findings
+            .extend(findings::of(study, set, sets.len() == 1));
+        view.tables.push(tables::scores(study, set, reference));
+        view.tables.extend(tables::shares(study, set));
+        view.tables.extend(tables::heat(set));
+        view.tables.extend(tables::weights(set));
+        view.charts.extend(plots::of(study, set));
+    }
+    view.tables.extend(tables::searches(study));
+    view.tables.extend(tables::speeds(study));
+    view.findings.extend(findings::of_searches(study));
+    Ok(view)
+}
+
+fn notes(study: &StudyRecords) -> Vec<String> {
+    let changes = &study.frozen.changes;
+    let mut notes = vec![format!(
+        "mxlab {}, {}; study hash {}",
+        study.frozen.mxlab,
+        changes.engine,
+        crate::study::run::short(&study.frozen.hash)
+    )];
+    if !study.scores.is_empty() {
+        notes.push(
+            "Differences are from the baseline on the same examples: in brackets the 95 % interval of a paired bootstrap, p by \
+             McNemar's exact test for accuracy and a paired t test for log-likelihoods, both corrected by Holm's method for the \
+             number of configurations; `≈` is a difference within noise, p ≥ 0.05."
+                .to_owned(),
+        );
+    }
+    notes
+}

@@ -1,0 +1,419 @@
+//! Accuracy, speed, errors, shares and searches of a study, as tables.
+
+use std::collections::BTreeMap;
+
+use mxlab_harness::measure::student_interval;
+
+use super::StudyRecords;
+use super::compare::{LEVEL, Row, Set};
+use crate::eval::metric::{Metric, Unit};
+use crate::report::reference::{Published, Reference};
+use crate::report::table::{Cell, NOT_MEASURED, Table};
+use crate::report::timings::seconds;
+use crate::study::explain;
+use crate::study::record::{SearchRecord, SpeedRecord};
+
+/// A number as a metric is written.
+pub fn written(metric: Metric, value: f64) -> String {
+    match metric.unit() {
+        Unit::Percent => format!("{:.1}", 100.0 * value),
+        Unit::Perplexity | Unit::Plain => format!("{value:.4}"),
+    }
+}
+
+fn signed(metric: Metric, value: f64) -> String {
+    match metric.unit() {
+        Unit::Percent => format!("{:+.2}", 100.0 * value),
+        Unit::Perplexity | Unit::Plain => format!("{value:+.4}"),
+    }
+}
+
+fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.0001 => "<0.0001".to_owned(),
+        p => format!("{p:.4}"),
+    }
+}
+
+/// How a difference looks: within noise, or which way it goes.
+fn direction(p: f64, better: bool) -> &'static str {
+    match (p < LEVEL, better) {
+        (false, _) => "noise",
+        (true, true) => "better",
+        (true, false) => "worse",
+    }
+}
+
+/// Every configuration.
+pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) -> Table {
+    let published = |row: &Row| -> Option<Published> {
+        reference?.find(&row.record.head.group, &row.record.head.at)
+    };
+    let mut beyond_baseline = set.rows.iter().filter(|row| !row.is_baseline());
+    let has_published = beyond_baseline.any(|row| published(row).is_some());
+    let likelihood = set
+        .rows
+        .iter()
+        .any(|row| row.metric(Metric::Loglikelihood).is_some());
+    let title = set.metric.title();
+    let delta = format!("Δ {title}");
+    let mut header = vec![
+        "configuration",
+        "format",
+        "bits/weight",
+        "KV B/token",
+        title,
+        &delta,
+        "p",
+    ];
+    if likelihood {
+        header.extend(["Δ log-lik", "p"]);
+    }
+    header.push("examples/s");
+    if has_published {
+        header.extend(["published", "its Δ"]);
+    }
+    let examples = set.rows.first().map_or(0, |row| row.scores.result.examples);
+    let mut caption = format!("{} on {}, {examples} examples", set.model, set.task);
+    if let (Some(reference), true) = (reference, has_published) {
+        caption += &format!(". Published: {}", reference.about);
+    }
+    let mut table = Table::new(caption, 2, &header);
+    for row in &set.rows {
+        let head = &row.record.head;
+        let better = |value: f64| (value > 0.0) == set.metric.is_higher_better();
+        let error = row.main.estimate.stderr;
+        let error = error.map(|error| format!("±{}", written(set.metric, error)));
+        let mut cells = vec![
+            Cell::text(row.name()).of(row.path),
+            Cell::text(&head.description),
+            Cell::text(format!("{:.2}", row.weight_bits())),
+            Cell::text(head.footprint.kv_bytes_per_token.to_string()),
+            Cell::text(written(set.metric, row.main.estimate.value) + &error.unwrap_or_default())
+                .of(row.path),
+        ];
+        match row.against {
+            None => cells.extend([Cell::text("-"), Cell::text("-")]),
+            Some(against) => {
+                let value = against.difference.value;
+                let range = match (against.interval, against.difference.stderr) {
+                    (Some([low, high]), _) => {
+                        format!(
+                            " [{}, {}]",
+                            signed(set.metric, low),
+                            signed(set.metric, high)
+                        )
+                    }
+                    (None, Some(stderr)) => format!("±{}", written(set.metric, stderr)),
+                    _ => String::new(),
+                };
+                let noise = if against.is_noise() { "≈ " } else { "" };
+                let class = direction(against.p, better(value));
+                let text = format!("{noise}{}{range}", signed(set.metric, value));
+                cells.push(Cell::text(text).class(class));
+                cells.push(Cell::text(p_value(against.p)));
+            }
+        }
+        if likelihood {
+            match row.against.and_then(|against| against.likelihood) {
+                None => cells.extend([Cell::text("-"), Cell::text("-")]),
+                Some(test) => {
+                    let value = test.difference.value;
+                    let noise = if test.p >= LEVEL { "≈ " } else { "" };
+                    let error = test.difference.stderr.unwrap_or(f64::NAN);
+                    let text = format!("{noise}{value:+.4}±{error:.4}");
+                    cells.push(Cell::text(text).class(direction(test.p, value > 0.0)));
+                    cells.push(Cell::text(p_value(test.p)));
+                }
+            }
+        }
+        let speed = study.examples_per_second.get(row.path);
+        cells.push(Cell::measured(speed.map(|speed| format!("{speed:.0}"))));
+        if has_published {
+            match published(row) {
+                None => cells.extend([Cell::text("-"), Cell::text("-")]),
+                Some(published) => {
+                    let Published {
+                        acc,
+                        stderr,
+                        from_baseline,
+                    } = published;
+                    let text = format!("{:.1}±{:.1}", 100.0 * acc, 100.0 * stderr);
+                    cells.push(Cell::text(text));
+                    cells.push(Cell::text(format!("{:+.2}", 100.0 * from_baseline)));
+                }
+            }
+        }
+        table.rows.push(cells);
+    }
+    table
+}
+
+/// How much of a gap each difference explains.
+pub fn shares(study: &StudyRecords, set: &Set) -> Option<Table> {
+    let (names, shares, gap, [from, to]) = explained(study, set)?;
+    let caption = format!(
+        "{} on {}: log-likelihood from {from} to {to}, {gap:+.4} in all, by what differs (mean effect over every order of the \
+         differences)",
+        set.model, set.task
+    );
+    let mut table = Table::new(caption, 1, &["difference", "effect", "% of the gap"]);
+    for (name, share) in names.iter().zip(shares) {
+        table.rows.push(vec![
+            Cell::text(name),
+            Cell::text(format!("{share:+.4}")),
+            Cell::text(format!("{:.0}", 100.0 * share / gap)),
+        ]);
+    }
+    Some(table)
+}
+
+/// The differences of what a study explains, their effects, the whole gap and the two configurations.
+pub fn explained(
+    study: &StudyRecords,
+    set: &Set,
+) -> Option<(Vec<String>, Vec<f64>, f64, [String; 2])> {
+    let value = study.frozen.text.parse::<toml::Table>().ok()?;
+    let of = |field: &str| {
+        value
+            .get("explain")?
+            .get(field)?
+            .as_str()
+            .map(str::to_owned)
+    };
+    let (from, to) = (of("from")?, of("to")?);
+    // The hybrids' names say the differences.
+    let prefix = format!("{from}~");
+    let mut names: Vec<String> = Vec::new();
+    for row in &set.rows {
+        let parts = row.record.head.name.strip_prefix(&prefix);
+        for part in parts.iter().flat_map(|parts| parts.split('~')) {
+            if !names.iter().any(|name| name == part) {
+                names.push(part.to_owned());
+            }
+        }
+    }
+    let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
+    let loss = |subset: usize| {
+        let name = explain::name(&from, &to, &borrowed, subset);
+        let alike = |a: &str, b: &str| {
+            let sorted = |name: &str| {
+                let mut parts: Vec<String> = name.split('~').map(str::to_owned).collect();
+                parts[1..].sort();
+                parts
+            };
+            sorted(a) == sorted(b)
+        };
+        let row = set
+            .rows
+            .iter()
+            .find(|row| alike(&row.record.head.name, &name))?;
+        row.loss()
+    };
+    if names.is_empty() {
+        return None;
+    }
+    let losses: Option<Vec<f64>> = (0..1 << names.len()).map(loss).collect();
+    let effects: Vec<f64> = explain::shapley(&losses?)
+        .iter()
+        .map(|loss| -loss)
+        .collect();
+    let gap = effects.iter().sum();
+    Some((names, effects, gap, [from, to]))
+}
+
+/// What each layer and projection costs by itself.
+pub fn heat(set: &Set) -> Vec<Table> {
+    let mut groups: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
+    for row in &set.rows {
+        if row.at("layer").is_some() && row.at("projection").is_some() {
+            groups.entry(&row.record.head.group).or_default().push(row);
+        }
+    }
+    let table = |(group, rows): (&str, Vec<&Row>)| {
+        let mut projections: Vec<&str> = Vec::new();
+        let mut layers: BTreeMap<usize, BTreeMap<&str, &Row>> = BTreeMap::new();
+        for row in &rows {
+            let (layer, projection) = (row.at("layer")?, row.at("projection")?);
+            if !projections.contains(&projection) {
+                projections.push(projection);
+            }
+            layers
+                .entry(layer.parse().ok()?)
+                .or_default()
+                .insert(projection, row);
+        }
+        let order = |name: &str| {
+            let all = crate::config::Projection::ALL;
+            all.into_iter().position(|own| own.name() == name)
+        };
+        projections.sort_by_key(|name| order(name));
+        let most = rows.iter().filter_map(|row| row.loss()).fold(0.0, f64::max);
+        let caption = format!(
+            "{} on {}: log-likelihood lost by quantising one projection of one layer ({group})",
+            set.model, set.task
+        );
+        let mut header = vec!["layer"];
+        header.extend(&projections);
+        let mut table = Table::new(caption, 1, &header);
+        for (layer, parts) in layers {
+            let mut cells = vec![Cell::text(layer.to_string())];
+            for projection in &projections {
+                let row = parts.get(projection);
+                cells.push(match row.and_then(|row| Some((row, row.loss()?))) {
+                    None => Cell::measured(None),
+                    Some((row, loss)) => Cell::text(format!("{:.4}", loss + 0.0))
+                        .of(row.path)
+                        .shaded((loss / most).clamp(-1.0, 1.0)),
+                });
+            }
+            table.rows.push(cells);
+        }
+        Some(table)
+    };
+    groups.into_iter().filter_map(table).collect()
+}
+
+/// Errors of weights by themselves, beside what they cost; not of studies of single parts.
+pub fn weights(set: &Set) -> Option<Table> {
+    let header = [
+        "configuration",
+        "SQNR dB",
+        "cosine",
+        "relative error",
+        "scale bytes",
+        "bits/element",
+        "log-lik lost",
+    ];
+    let caption = format!("{}: the quantised weights by themselves", set.model);
+    let mut table = Table::new(caption, 1, &header);
+    for row in &set.rows {
+        let Some(error) = &row.record.weight_error else {
+            continue;
+        };
+        if row.at("layer").or(row.at("projection")).is_some() {
+            continue;
+        }
+        let bits = 8.0 * (error.code_bytes + error.scale_bytes) as f64 / error.elements as f64;
+        table.rows.push(vec![
+            Cell::text(row.name()).of(row.path),
+            Cell::text(format!("{:.2}", error.error.sqnr_db)),
+            Cell::text(format!("{:.5}", error.error.cosine)),
+            Cell::text(format!("{:.4}", error.error.relative_error)),
+            Cell::text(error.scale_bytes.to_string()),
+            Cell::text(format!("{bits:.3}")),
+            Cell::measured(row.loss().map(|loss| format!("{loss:.4}"))),
+        ]);
+    }
+    (!table.rows.is_empty()).then_some(table)
+}
+
+/// What searches found.
+pub fn searches(study: &StudyRecords) -> Vec<Table> {
+    let table = |(path, search): &(String, SearchRecord)| {
+        let kept = search.steps.iter().filter(|step| step.is_kept).count();
+        let caption = format!(
+            "{}: {kept} of {} parts quantised, cheapest first, where all kept so far together stay above {:.4} (baseline {:.4})",
+            search.head.model.name,
+            search.steps.len(),
+            search.least,
+            search.baseline
+        );
+        let header = [
+            "part",
+            "loss / bit saved",
+            "together",
+            "kept",
+            "weights KiB",
+        ];
+        let mut table = Table::new(caption, 1, &header);
+        for step in &search.steps {
+            table.rows.push(vec![
+                Cell::text(format!("layer {} {}", step.layer, step.projection)).of(path),
+                Cell::text(format!("{:.2e}", step.cost)),
+                Cell::text(format!("{:.4}", step.value)),
+                match step.is_kept {
+                    true => Cell::text("yes").class("better"),
+                    false => Cell::text("no").class("worse"),
+                },
+                Cell::text(format!("{:.0}", step.weight_bytes as f64 / 1024.0)),
+            ]);
+        }
+        table
+    };
+    study.searches.iter().map(table).collect()
+}
+
+/// Times of generations.
+pub fn speeds(study: &StudyRecords) -> Vec<Table> {
+    let mut models: BTreeMap<&str, Vec<&(String, SpeedRecord)>> = BTreeMap::new();
+    for record in &study.speeds {
+        models
+            .entry(&record.1.head.model.name)
+            .or_default()
+            .push(record);
+    }
+    models
+        .into_iter()
+        .map(|(model, records)| speeds_of(model, records))
+        .collect()
+}
+
+fn speeds_of(model: &str, mut records: Vec<&(String, SpeedRecord)>) -> Table {
+    records.sort_by_key(|(_, record)| {
+        (
+            record.prompt_tokens,
+            record.output_tokens,
+            record.head.number,
+        )
+    });
+    let first = records.first().map(|(_, record)| record);
+    let (device, repeats) = first.map_or(("", 0), |record| {
+        (record.head.model.device.as_str(), record.repeats.len())
+    });
+    let threads = first.map_or(0, |record| record.threads);
+    let caption = format!(
+        "{model} on {device}, {threads} threads: greedy generation of one sequence, mean of {repeats} times after one that does not \
+         count, ± the 95 % interval by Student's t"
+    );
+    let header = [
+        "prompt x output",
+        "configuration",
+        "first token",
+        "token",
+        "tokens/s",
+        "weights MiB",
+        "peak MiB",
+        "J/token",
+    ];
+    let mut table = Table::new(caption, 2, &header);
+    for (path, record) in records {
+        let mean = |of: &dyn Fn(&crate::study::record::Repeat) -> f64| {
+            let values: Vec<f64> = record.repeats.iter().map(of).collect();
+            student_interval(&values)
+        };
+        let time = |of| match mean(of) {
+            None => NOT_MEASURED.to_owned(),
+            Some((mean, half)) => format!("{} ±{:.0}%", seconds(mean), 100.0 * half / mean),
+        };
+        let rate = mean(&|repeat| repeat.tokens_per_second);
+        let joules: Option<f64> = record
+            .repeats
+            .iter()
+            .map(|repeat| Some(repeat.energy?.joules))
+            .sum();
+        let tokens = (record.output_tokens.saturating_sub(1) * record.repeats.len()) as f64;
+        let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / (1 << 20) as f64);
+        table.rows.push(vec![
+            Cell::text(format!("{}x{}", record.prompt_tokens, record.output_tokens)),
+            Cell::text(&record.head.name).of(path),
+            Cell::text(time(&|repeat| repeat.first_token_seconds)).of(path),
+            Cell::text(time(&|repeat| repeat.token_seconds)),
+            Cell::measured(rate.map(|(mean, half)| format!("{mean:.1}±{half:.1}"))),
+            Cell::text(mebibytes(record.head.footprint.weight_bytes)),
+            Cell::measured(record.peak_memory_bytes.map(mebibytes)),
+            Cell::measured(joules.map(|joules| format!("{:.3e}", joules / tokens))),
+        ]);
+    }
+    table
+}

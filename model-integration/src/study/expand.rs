@@ -1,0 +1,152 @@
+//! A study and a model to configurations.
+
+use std::collections::HashSet;
+
+use anyhow::{Context, Result, ensure};
+use serde::Serialize;
+
+use super::axes::{Axes, Each};
+use super::explain;
+use super::{Study, file::StudyFile};
+use crate::config::file::Source;
+use crate::config::{FormatFlags, LayerSet, Override, Projection, QuantConfig, load};
+
+/// A configuration and where it stands in its study.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StudyConfig {
+    /// The configuration.
+    pub config: QuantConfig,
+    /// The table of the file that it comes from, or its own name.
+    pub group: String,
+    /// The value of each axis that its group is varied over.
+    pub at: Vec<(String, String)>,
+    /// Its place in the study, from 0.
+    pub number: usize,
+}
+
+/// The name of what every other configuration is compared with.
+pub const BASELINE: &str = "baseline";
+
+/// Every configuration of a study for a model of so many layers, the baseline first.
+///
+/// # Errors
+/// A name that is unknown or occurs twice; parts of a format that do not fit.
+pub fn configs(study: &Study, layers: usize) -> Result<Vec<StudyConfig>> {
+    let single = |config: QuantConfig| StudyConfig {
+        group: config.name.clone(),
+        config,
+        at: Vec::new(),
+        number: 0,
+    };
+    let mut all = vec![single(QuantConfig::unquantised(BASELINE))];
+    let StudyFile {
+        named,
+        config,
+        vary,
+        ..
+    } = &study.file;
+    for name in named.iter().filter(|name| *name != BASELINE) {
+        all.push(single(load(name, &FormatFlags::default())?));
+    }
+    let file = format!("study {}", study.name);
+    let source = Source {
+        file: &file,
+        text: &study.frozen.text,
+    };
+    for (name, table) in &config.0 {
+        let axes = vary.get(name).cloned().unwrap_or_else(Axes::default);
+        for point in axes.points() {
+            let full = format!("{name}{}", point.flags.suffix());
+            let resolved = table.resolve(&full, source, &point.flags)?;
+            let made = StudyConfig {
+                config: resolved,
+                group: name.clone(),
+                at: point.at,
+                number: 0,
+            };
+            match axes.each {
+                None => all.push(made),
+                Some(each) => all.extend(parts(&made, each, layers)),
+            }
+        }
+    }
+    if let Some(explain) = &study.file.explain {
+        let find = |name: &str| {
+            let found = all.iter().find(|one| one.config.name == name);
+            found.map(|one| one.config.clone()).context("checked")
+        };
+        let between = explain::between(&find(&explain.from)?, &find(&explain.to)?)?;
+        all.extend(between.into_iter().map(|config| StudyConfig {
+            group: "explain".to_owned(),
+            config,
+            at: Vec::new(),
+            number: 0,
+        }));
+    }
+    for (number, config) in all.iter_mut().enumerate() {
+        config.number = number;
+    }
+    let mut seen = HashSet::new();
+    for StudyConfig { config, .. } in &all {
+        let is_new = seen.insert(config.name.to_ascii_lowercase());
+        ensure!(is_new, "configuration `{}` occurs twice", config.name);
+    }
+    Ok(all)
+}
+
+/// One part of the model quantised as `whole` says, for each part.
+fn parts(whole: &StudyConfig, each: Each, layers: usize) -> Vec<StudyConfig> {
+    let part = |layer: Option<usize>, projection: Option<Projection>| {
+        let mut at = whole.at.clone();
+        let mut name = whole.config.name.clone();
+        if let Some(layer) = layer {
+            name += &format!("+layer{layer}");
+            at.push(("layer".to_owned(), layer.to_string()));
+        }
+        if let Some(projection) = projection {
+            name += &format!("+{}", projection.name());
+            at.push(("projection".to_owned(), projection.name().to_owned()));
+        }
+        let units = [(layer, projection)];
+        StudyConfig {
+            config: only(&whole.config, &name, &units),
+            group: whole.group.clone(),
+            at,
+            number: 0,
+        }
+    };
+    let projections = || Projection::ALL.into_iter().map(Some);
+    match each {
+        Each::Layer => (0..layers).map(|layer| part(Some(layer), None)).collect(),
+        Each::Projection => projections().map(|one| part(None, one)).collect(),
+        Each::LayerProjection => (0..layers)
+            .flat_map(|layer| projections().map(move |one| (layer, one)))
+            .map(|(layer, one)| part(Some(layer), one))
+            .collect(),
+    }
+}
+
+/// Some parts of a model quantised as `whole` says, the rest not at all. A part without a projection is a whole layer, with
+/// its keys and values.
+pub fn only(
+    whole: &QuantConfig,
+    name: &str,
+    parts: &[(Option<usize>, Option<Projection>)],
+) -> QuantConfig {
+    let mut config = QuantConfig::unquantised(name);
+    config.overrides = parts
+        .iter()
+        .map(|&(layer, projection)| {
+            let of_layer = projection.is_none();
+            Override {
+                layers: layer.map(LayerSet::one),
+                projections: projection.map(|one| vec![one]),
+                weights: whole.weights.map(Some),
+                activations: whole.activations.map(Some),
+                keys: whole.keys.filter(|_| of_layer).map(Some),
+                values: whole.values.filter(|_| of_layer).map(Some),
+            }
+        })
+        .collect();
+    config
+}

@@ -1,0 +1,205 @@
+//! What lies between two configurations: hybrids that have some of the differences, and how much of a gap each
+//! difference explains.
+
+use anyhow::{Context, Result, ensure};
+use mxlab_kernels::format::BlockFormat;
+
+use crate::config::{FormatSpec, QuantConfig};
+
+/// Most differences: there are two to the power of that many hybrids.
+const MOST: usize = 5;
+
+/// A part of a format in which two configurations differ.
+type Part = (&'static str, fn(&mut FormatSpec, FormatSpec));
+
+const PARTS: [Part; 7] = [
+    ("element", |spec, other| spec.element = other.element),
+    ("scale", |spec, other| spec.scale = other.scale),
+    ("rule", |spec, other| spec.rule = other.rule),
+    ("rounding", |spec, other| spec.rounding = other.rounding),
+    ("block_size", |spec, other| {
+        spec.block_size = other.block_size
+    }),
+    ("tensor_scale", |spec, other| {
+        spec.tensor_scale = other.tensor_scale
+    }),
+    ("dialect", |spec, other| spec.dialect = other.dialect),
+];
+
+fn whole(format: &BlockFormat) -> FormatSpec {
+    FormatSpec {
+        element: Some(format.element()),
+        scale: Some(format.scale()),
+        scale_bits: None,
+        block_size: Some(format.block_size()),
+        rule: Some(format.rule()),
+        rounding: Some(format.rounding()),
+        tensor_scale: Some(format.has_tensor_scale()),
+        dialect: Some(format.dialect()),
+    }
+}
+
+fn operands(config: &QuantConfig) -> [Option<BlockFormat>; 4] {
+    [
+        config.weights,
+        config.activations,
+        config.keys,
+        config.values,
+    ]
+}
+
+/// The names of the parts in which formats of two configurations differ.
+///
+/// # Errors
+/// If they quantise different operands, have overrides, or differ in nothing or in too much.
+pub fn differences(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<&'static str>> {
+    Ok(parts(from, to)?.into_iter().map(|(name, _)| name).collect())
+}
+
+fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
+    let pairs = || operands(from).into_iter().zip(operands(to));
+    let (a, b) = (&from.name, &to.name);
+    ensure!(
+        pairs().all(|(a, b)| a.is_some() == b.is_some())
+            && from.overrides.is_empty()
+            && to.overrides.is_empty(),
+        "`explain`: `{a}` and `{b}` do not quantise the same operands everywhere"
+    );
+    let differs = |&(_, take): &Part| {
+        pairs().any(|(a, b)| match (a, b) {
+            (Some(a), Some(b)) => {
+                let mut spec = whole(&a);
+                take(&mut spec, whole(&b));
+                spec != whole(&a)
+            }
+            _ => false,
+        })
+    };
+    let found: Vec<Part> = PARTS.into_iter().filter(differs).collect();
+    ensure!(
+        (1..=MOST).contains(&found.len()),
+        "`explain`: `{a}` and `{b}` differ in {} parts, not in 1 to {MOST}",
+        found.len()
+    );
+    Ok(found)
+}
+
+/// The name of the hybrid that has some of the differences, by their bits.
+pub fn name(from: &str, to: &str, differences: &[&str], subset: usize) -> String {
+    if subset == 0 {
+        return from.to_owned();
+    }
+    if subset + 1 == 1 << differences.len() {
+        return to.to_owned();
+    }
+    let some = differences.iter().enumerate();
+    let some = some.filter(|(bit, _)| subset >> bit & 1 == 1);
+    let some: Vec<&str> = some.map(|(_, name)| *name).collect();
+    format!("{from}~{}", some.join("~"))
+}
+
+/// Every hybrid that is neither.
+///
+/// # Errors
+/// As [`differences`]; if parts of the two do not fit together.
+pub fn between(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<QuantConfig>> {
+    let parts = parts(from, to)?;
+    let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
+    let hybrid = |subset: usize| {
+        let name = name(&from.name, &to.name, &names, subset);
+        let mixed = operands(from).into_iter().zip(operands(to));
+        let mixed = mixed.map(|pair| {
+            let (Some(a), Some(b)) = pair else {
+                return Ok(None);
+            };
+            let mut spec = whole(&a);
+            for (bit, (_, take)) in parts.iter().enumerate() {
+                if subset >> bit & 1 == 1 {
+                    take(&mut spec, whole(&b));
+                }
+            }
+            let built = spec.build().map_err(anyhow::Error::msg);
+            built
+                .map(Some)
+                .with_context(|| format!("`explain`: {name}"))
+        });
+        let mixed: Vec<Option<BlockFormat>> = mixed.collect::<Result<_>>()?;
+        let mut config = QuantConfig::unquantised(&name);
+        config.weights = mixed[0];
+        config.activations = mixed[1];
+        config.keys = mixed[2];
+        config.values = mixed[3];
+        Ok(config)
+    };
+    (1..(1 << parts.len()) - 1).map(hybrid).collect()
+}
+
+/// How much of the gap `of[all] - of[none]` each difference explains: its mean effect over every order in which the
+/// differences can come one by one (Shapley 1953). They add up to the gap. `of` has a value for each subset by bits.
+pub fn shapley(of: &[f64]) -> Vec<f64> {
+    let count = of.len().ilog2() as usize;
+    let factorial = |n: usize| (1..=n).map(|x| x as f64).product::<f64>();
+    let share = |bit: usize| {
+        let without = (0..of.len()).filter(|subset| subset >> bit & 1 == 0);
+        let effects = without.map(|subset| {
+            let size = subset.count_ones() as usize;
+            let weight = factorial(size) * factorial(count - size - 1) / factorial(count);
+            weight * (of[subset | 1 << bit] - of[subset])
+        });
+        effects.sum()
+    };
+    (0..count).map(share).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::FormatFlags;
+
+    fn config(weights: &str, more: impl Fn(&mut FormatFlags)) -> QuantConfig {
+        let mut flags = FormatFlags {
+            weights: Some(weights.parse().expect("an element")),
+            ..FormatFlags::default()
+        };
+        more(&mut flags);
+        let mut config = flags.config().expect("fits");
+        config.name = weights.to_owned();
+        config
+    }
+
+    #[test]
+    fn hybrids_have_some_of_the_differences() {
+        let from = config("fp4_e2m1", |_| {});
+        let to = config("fp6_e2m3", |flags| {
+            flags.block_size = Some(16);
+            flags.rounding = Some("away".parse().expect("a rounding"));
+        });
+        let parts = differences(&from, &to).expect("three");
+        assert_eq!(parts, ["element", "rounding", "block_size"]);
+        let between = between(&from, &to).expect("fit");
+        assert_eq!(between.len(), 6);
+        let name = name("fp4_e2m1", "fp6_e2m3", &parts, 0b101);
+        assert_eq!(name, "fp4_e2m1~element~block_size");
+        let hybrid = between.iter().find(|config| config.name == name);
+        let format = hybrid.and_then(|config| config.weights).expect("is there");
+        let (own, rounding) = (
+            to.weights.expect("set"),
+            from.weights.expect("set").rounding(),
+        );
+        assert_eq!(
+            (format.element(), format.block_size(), format.rounding()),
+            (own.element(), 16, rounding)
+        );
+        assert!(differences(&from, &from).is_err());
+    }
+
+    #[test]
+    fn shares_add_up_and_are_fair() {
+        // Alone 1 and 2, together 5: what only both do is halved.
+        assert_eq!(shapley(&[0.0, 1.0, 2.0, 5.0]), [2.0, 3.0]);
+        assert_eq!(shapley(&[3.0, 4.0]), [1.0]);
+        let of = [0.0, 1.0, 5.0, 2.0, 7.0, 3.0, -1.0, 4.0];
+        let sum: f64 = shapley(&of).iter().sum();
+        assert!((sum - 4.0).abs() < 1e-12);
+    }
+}

@@ -1,0 +1,102 @@
+//! The output of shards as that of one run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use mxlab_harness::record::write_atomic;
+
+use super::Frozen;
+use super::record::CellRecord;
+use super::run::{freeze, frozen_in, short};
+
+/// Copies what the output directories of shards hold to one, and returns how many records there are.
+///
+/// # Errors
+/// If they are of different studies, a record is cut off, two of one cell differ, or a file cannot be read or
+/// written.
+pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
+    let mut first: Option<(&Path, Frozen)> = None;
+    for shard in shards {
+        let frozen = frozen_in(shard)?;
+        let frozen = frozen.with_context(|| format!("`{}` holds no study", shard.display()))?;
+        match &first {
+            None => first = Some((shard, frozen)),
+            Some((before, other)) => ensure!(
+                other.hash == frozen.hash,
+                "`{}` is of study `{}` with hash {}, and `{}` of `{}` with {}",
+                before.display(),
+                other.name,
+                short(&other.hash),
+                shard.display(),
+                frozen.name,
+                short(&frozen.hash)
+            ),
+        }
+    }
+    let Some((_, frozen)) = first else {
+        bail!("no shards are given");
+    };
+    // Everything is read before anything is written.
+    for shard in shards {
+        for record in files(&shard.join("records"))? {
+            let read = CellRecord::read(&record)?;
+            ensure!(
+                read.head().hash == frozen.hash,
+                "`{}` is of another study",
+                record.display()
+            );
+        }
+    }
+    freeze(&frozen, output)?;
+    for shard in shards {
+        copy(shard, output, "records")?;
+        copy(shard, output, "cells")?;
+    }
+    Ok(files(&output.join("records"))?.len())
+}
+
+/// Copies the files below a part of a shard. Records that are there already must be the same; of the rest, which is of
+/// one cell, the first shard's is kept.
+fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
+    for from in files(&shard.join(part))? {
+        let below = from.strip_prefix(shard).context("is below")?;
+        let to = output.join(below);
+        let bytes = fs::read(&from).with_context(|| format!("`{}`", from.display()))?;
+        if to.exists() {
+            let there = fs::read(&to).with_context(|| format!("`{}`", to.display()))?;
+            let is_timed = below.to_string_lossy().contains("speed.");
+            ensure!(
+                part == "cells" || is_timed || there == bytes,
+                "`{}` and `{}` are records of one cell, and differ",
+                from.display(),
+                to.display()
+            );
+            continue;
+        }
+        if let Some(folder) = to.parent() {
+            fs::create_dir_all(folder)
+                .with_context(|| format!("cannot create `{}`", folder.display()))?;
+        }
+        write_atomic(&to, &bytes)?;
+    }
+    Ok(())
+}
+
+/// Every file below a folder, in order; none if there is no such folder.
+fn files(folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if !folder.exists() {
+        return Ok(found);
+    }
+    let failed = || format!("cannot read `{}`", folder.display());
+    for entry in fs::read_dir(folder).with_context(failed)? {
+        let path = entry.with_context(failed)?.path();
+        match path.is_dir() {
+            true => found.extend(files(&path)?),
+            false => found.push(path),
+        }
+    }
+    found.sort();
+    Ok(found)
+}

@@ -1,0 +1,200 @@
+//! Studies: one declarative file, every combination it names evaluated, resumed where it was killed, spread over
+//! machines.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`file`](mod@file) | what a study file may say |
+//! | [`axes`] | what a configuration is varied over |
+//! | [`shipped`] | the studies in the binary; **a new one is a file in `studies/`** |
+//! | [`expand`] | a study and a model to configurations |
+//! | [`explain`] | what lies between two configurations |
+//! | [`cell`] | the units of work, and which shard takes which |
+//! | [`weights`] | errors of quantised weights by themselves |
+//! | [`score`], [`speed`], [`search`] | a cell done: accuracy, time, the most that may be quantised |
+//! | [`record`] | what is kept of a cell |
+//! | [`run`](mod@run) | cell after cell |
+//! | [`merge`] | the output of shards as that of one run |
+//!
+//! # Files of an output directory
+//! - `study.json`: the study as it was frozen: its text, what the command line changed, their hash;
+//! - `records/*.json`: a record a cell, the same bytes however often it was interrupted;
+//! - `cells/CELL/`: what `mxlab eval --output-path` keeps: logs, results in lm-evaluation-harness' schema, times and
+//!   environment.
+
+pub mod axes;
+pub mod cell;
+pub mod expand;
+pub mod explain;
+pub mod file;
+pub mod merge;
+pub mod record;
+pub mod run;
+pub mod score;
+pub mod search;
+pub mod shipped;
+pub mod speed;
+pub mod weights;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use mxlab_harness::record::build_version;
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use self::file::StudyFile;
+use crate::config::file::Source;
+use crate::eval::plan::Limit;
+use crate::task::jsonl::file_name;
+
+/// What the command line changes of a study, and how its models run: part of what is frozen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Models instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// Tasks instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<String>>,
+    /// Examples of each task instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// What runs the models, and in what type: anything that decides about results.
+    pub engine: String,
+    /// Examples that go through a model together.
+    pub batch_size: usize,
+}
+
+/// A study that is done exactly so.
+#[derive(Clone, Debug)]
+pub struct Study {
+    /// Its name, in file names.
+    pub name: String,
+    /// What it says, changes included.
+    pub file: StudyFile,
+    /// How many examples of each task.
+    pub limit: Option<Limit>,
+    /// As it is frozen.
+    pub frozen: Frozen,
+}
+
+/// A study as it is kept beside its results: whatever decides about them, and its hash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Frozen {
+    /// Version of the schema of a study's records.
+    pub schema_version: u32,
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub title: String,
+    /// What it asks.
+    pub question: String,
+    /// The build that runs it.
+    pub mxlab: String,
+    /// The text of its file.
+    pub text: String,
+    /// What the command line changed.
+    pub changes: Changes,
+    /// SHA-256 of all of the above.
+    pub hash: String,
+}
+
+/// Version of the schema of a study's records; a change that breaks readers raises it.
+pub const SCHEMA_VERSION: u32 = 1;
+
+impl Study {
+    /// Reads a study by name or file, and freezes it.
+    ///
+    /// # Errors
+    /// Naming the file and what is wrong with it.
+    pub fn open(name: &str, changes: Changes) -> Result<Self> {
+        let (file, text) = shipped::text(name)?;
+        let source = Source {
+            file: &file,
+            text: &text,
+        };
+        let mut study: StudyFile = source.parse()?;
+        let of_file = || format!("`{file}`");
+        if let Some(models) = &changes.models {
+            study.models.clone_from(models);
+            if let Some(workload) = &mut study.workload {
+                workload.models.clear();
+            }
+        }
+        if let Some(tasks) = &changes.tasks {
+            study.tasks.clone_from(tasks);
+        }
+        let limit = match &changes.limit {
+            Some(limit) => Some(limit.parse()),
+            None => study.limit.map(file::LimitSpec::limit),
+        };
+        let limit = limit.transpose().map_err(anyhow::Error::msg);
+        let limit = limit.context("`limit`").with_context(of_file)?;
+        check(&study).with_context(of_file)?;
+        let stem = Path::new(name).file_stem().unwrap_or_default();
+        let name = file_name(&stem.to_string_lossy());
+        let mut frozen = Frozen {
+            schema_version: SCHEMA_VERSION,
+            name: name.clone(),
+            title: study.title.clone(),
+            question: study.question.clone(),
+            mxlab: build_version(),
+            text,
+            changes,
+            hash: String::new(),
+        };
+        let plain = serde_json::to_vec(&frozen).context("a study is plain data")?;
+        frozen.hash = format!("{:x}", Sha256::digest(plain));
+        Ok(Self {
+            name,
+            file: study,
+            limit,
+            frozen,
+        })
+    }
+}
+
+/// Refuses what no model is needed to refuse.
+fn check(study: &StudyFile) -> Result<()> {
+    ensure!(!study.models.is_empty(), "`models` is empty");
+    ensure!(!study.tasks.is_empty(), "`tasks` is empty");
+    ensure!(!study.seeds.is_empty(), "`seeds` is empty");
+    let has = |name: &str| study.config.0.iter().any(|(own, _)| own == name);
+    for name in study.vary.keys() {
+        ensure!(has(name), "`vary.{name}`: there is no `config.{name}`");
+    }
+    if let Some(explain) = &study.explain {
+        for (field, name) in [("from", &explain.from), ("to", &explain.to)] {
+            ensure!(
+                has(name) && !study.vary.contains_key(name),
+                "`explain.{field}`: `{name}` is no configuration of this file, or one that is varied"
+            );
+        }
+    }
+    if let Some(search) = &study.search {
+        let each = study.vary.get(&search.config).and_then(|axes| axes.each);
+        ensure!(
+            each == Some(axes::Each::LayerProjection),
+            "`search.config`: `vary.{}` does not say `each = \"layer-projection\"`",
+            search.config
+        );
+        ensure!(
+            (0.0..1.0).contains(&search.most_lost),
+            "`search.most_lost`: {} is no part between 0 and 1",
+            search.most_lost
+        );
+    }
+    if let Some(workload) = &study.workload {
+        ensure!(workload.repeats > 0, "`workload.repeats` is 0");
+        let lengths = workload.prompt.iter().chain(&workload.output);
+        ensure!(
+            lengths.clone().all(|&length| length > 0),
+            "`workload`: a prompt or an output of 0 tokens"
+        );
+        ensure!(
+            !workload.prompt.is_empty() && !workload.output.is_empty(),
+            "`workload`: `prompt` or `output` is empty"
+        );
+    }
+    Ok(())
+}

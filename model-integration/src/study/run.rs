@@ -1,0 +1,394 @@
+//! Cell after cell.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result, ensure};
+use mxlab_harness::record::write_atomic;
+
+use super::cell::{Cell, Shard, Work};
+use super::expand::{self, StudyConfig};
+use super::record::CellRecord;
+use super::score::Scored;
+use super::{Frozen, Study, search, speed};
+use crate::checkpoint::Checkpoint;
+use crate::eval::model::Engine;
+use crate::eval::progress::Progress;
+use crate::task::Task;
+
+/// How models and tasks are opened.
+pub struct Sources<'a> {
+    /// A checkpoint by directory or name.
+    pub checkpoint: &'a dyn Fn(&str) -> Result<Checkpoint>,
+    /// What runs one.
+    pub engine: &'a dyn Fn(Checkpoint) -> Result<Box<dyn Engine>>,
+    /// A task by file or name.
+    pub task: &'a dyn Fn(&str) -> Result<Task>,
+}
+
+/// A model of a study, and everything that is to be done with it.
+pub struct ModelPlan {
+    /// Its directory or name.
+    pub name: String,
+    /// What runs it.
+    pub engine: Box<dyn Engine>,
+    /// The same, as it is stored.
+    pub checkpoint: Checkpoint,
+    /// What is to be done, searches excepted.
+    pub cells: Vec<Cell>,
+    /// What does not fit it, in words.
+    pub unfit: Vec<String>,
+}
+
+/// What a run came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Summary {
+    /// Cells that were done before.
+    pub before: usize,
+    /// Cells that this run did.
+    pub now: usize,
+    /// Whether it was stopped before the end.
+    pub is_interrupted: bool,
+    /// Whether searches are left for a run of all shards' records.
+    pub searches_wait: bool,
+}
+
+/// The models of a study, those that are only timed included.
+pub fn models(study: &Study) -> Vec<String> {
+    let mut models = study.file.models.clone();
+    let timed = study.file.workload.iter().flat_map(|own| &own.models);
+    for model in timed {
+        if !models.contains(model) {
+            models.push(model.clone());
+        }
+    }
+    models
+}
+
+impl ModelPlan {
+    /// Opens a model, and checks that configurations and workloads fit it. A workload that is too long is left out, and
+    /// that is said; anything else that does not fit is an error.
+    ///
+    /// # Errors
+    /// If the model cannot be opened, or a configuration does not fit it.
+    pub fn new(study: &Study, model: &str, sources: &Sources) -> Result<Self> {
+        let of_model = || format!("model `{model}`");
+        let checkpoint = (sources.checkpoint)(model).with_context(of_model)?;
+        let again = (sources.checkpoint)(model).with_context(of_model)?;
+        let layers = checkpoint.config().num_hidden_layers;
+        let engine = (sources.engine)(again).with_context(of_model)?;
+        let configs = expand::configs(study, layers).with_context(|| study.name.clone())?;
+        for StudyConfig { config, .. } in &configs {
+            let fits = engine
+                .check(config)
+                .and_then(|()| engine.footprint(config).map(drop));
+            fits.with_context(|| format!("configuration `{}`", config.name))
+                .with_context(of_model)?;
+        }
+        let mut plan = Self {
+            name: model.to_owned(),
+            engine,
+            checkpoint,
+            cells: Vec::new(),
+            unfit: Vec::new(),
+        };
+        plan.add_scores(study, &configs);
+        plan.add_generations(study, &configs);
+        Ok(plan)
+    }
+
+    fn add_scores(&mut self, study: &Study, configs: &[StudyConfig]) {
+        if !study.file.models.contains(&self.name) {
+            return;
+        }
+        let seeds = &study.file.seeds;
+        let seeded = |config: &StudyConfig, seed| config.config.clone().with_seed(seed);
+        for config in configs {
+            for &seed in seeds {
+                // What no seed changes is scored once.
+                if seed == seeds[0] || seeded(config, seed) != seeded(config, seeds[0]) {
+                    self.cells.push(Cell {
+                        model: self.name.clone(),
+                        config: config.clone(),
+                        work: Work::Score { seed },
+                    });
+                }
+            }
+        }
+    }
+
+    fn add_generations(&mut self, study: &Study, configs: &[StudyConfig]) {
+        let Some(workload) = &study.file.workload else {
+            return;
+        };
+        if !workload.models.is_empty() && !workload.models.contains(&self.name) {
+            return;
+        }
+        for &prompt in &workload.prompt {
+            for &output in &workload.output {
+                if let Err(error) = speed::check(&*self.engine, prompt, output) {
+                    self.unfit
+                        .push(format!("{}: {prompt}x{output}: {error:#}", self.name));
+                    continue;
+                }
+                self.cells.extend(configs.iter().map(|config| Cell {
+                    model: self.name.clone(),
+                    config: config.clone(),
+                    work: Work::Generate { prompt, output },
+                }));
+            }
+        }
+    }
+
+    /// The cells of a shard.
+    pub fn shard(&self, shard: Shard) -> impl Iterator<Item = &Cell> {
+        let numbered = self.cells.iter().enumerate();
+        numbered
+            .filter(move |(number, _)| shard.has(*number))
+            .map(|(_, cell)| cell)
+    }
+
+    /// How many steps a search takes.
+    pub fn search_steps(&self, study: &Study) -> usize {
+        let Some(search) = &study.file.search else {
+            return 0;
+        };
+        let of_search = |cell: &&Cell| cell.config.group == search.config;
+        self.cells.iter().filter(of_search).count()
+    }
+}
+
+/// Keeps the frozen study in an output directory, or checks that what is there is the same.
+///
+/// # Errors
+/// If it is another, or a file cannot be read or written.
+pub fn freeze(frozen: &Frozen, output: &Path) -> Result<()> {
+    if let Some(there) = frozen_in(output)? {
+        ensure!(
+            there.hash == frozen.hash,
+            "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another --output-path",
+            output.display(),
+            there.name,
+            short(&there.hash),
+            frozen.name,
+            short(&frozen.hash),
+            difference(&there, frozen)
+        );
+        return Ok(());
+    }
+    std::fs::create_dir_all(output)
+        .with_context(|| format!("cannot create `{}`", output.display()))?;
+    let mut json = serde_json::to_string_pretty(frozen).context("a study is plain data")?;
+    json.push('\n');
+    Ok(write_atomic(&frozen_path(output), json.as_bytes())?)
+}
+
+/// Where the frozen study of an output directory is.
+pub fn frozen_path(output: &Path) -> PathBuf {
+    output.join("study.json")
+}
+
+/// The frozen study of an output directory, if there is one.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn frozen_in(output: &Path) -> Result<Option<Frozen>> {
+    let path = frozen_path(output);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let of_file = || format!("`{}`", path.display());
+    let text = std::fs::read(&path).with_context(of_file)?;
+    let frozen = serde_json::from_slice(&text).with_context(of_file)?;
+    Ok(Some(frozen))
+}
+
+fn difference(there: &Frozen, here: &Frozen) -> &'static str {
+    if there.mxlab != here.mxlab {
+        "another build began it"
+    } else if there.text != here.text {
+        "its file has changed"
+    } else {
+        "flags have changed"
+    }
+}
+
+/// The first digits of a hash.
+pub fn short(hash: &str) -> &str {
+    &hash[..hash.len().min(12)]
+}
+
+/// Does what is not done yet of a shard, and, of a whole study, its searches.
+///
+/// # Errors
+/// If something does not fit, a model cannot be run, or a file not be read or written. What was written
+/// before stays.
+pub fn run(
+    study: &Study,
+    sources: &Sources,
+    (output, shard): (&Path, Shard),
+    stop: &AtomicBool,
+    watch: &dyn Fn(u64, usize) -> Box<dyn Progress>,
+) -> Result<Summary> {
+    freeze(&study.frozen, output)?;
+    let tasks = study.file.tasks.iter();
+    let tasks: Vec<Task> = tasks
+        .map(|name| (sources.task)(name))
+        .collect::<Result<_>>()?;
+    let mut summary = Summary::default();
+    for model in models(study) {
+        let plan = ModelPlan::new(study, &model, sources)?;
+        let runner = Runner {
+            study,
+            plan: &plan,
+            scored: Scored {
+                study,
+                engine: &*plan.engine,
+                checkpoint: &plan.checkpoint,
+                tasks: &tasks,
+                output,
+            },
+            stop,
+        };
+        runner.run(shard, &mut summary, watch)?;
+        if summary.is_interrupted {
+            break;
+        }
+    }
+    Ok(summary)
+}
+
+struct Runner<'a> {
+    study: &'a Study,
+    plan: &'a ModelPlan,
+    scored: Scored<'a>,
+    stop: &'a AtomicBool,
+}
+
+impl Runner<'_> {
+    fn run(
+        &self,
+        shard: Shard,
+        summary: &mut Summary,
+        watch: &dyn Fn(u64, usize) -> Box<dyn Progress>,
+    ) -> Result<()> {
+        let cells: Vec<&Cell> = self.plan.shard(shard).collect();
+        let mut left = Vec::new();
+        for cell in cells {
+            match CellRecord::find(self.scored.output, &cell.id(), &self.study.frozen)? {
+                Some(_) => summary.before += 1,
+                None => left.push(cell),
+            }
+        }
+        let progress = self.progress(&left, shard, watch)?;
+        for cell in left {
+            progress.begin(&cell.config.config.name);
+            if self.work(cell, &*progress)?.is_none() {
+                summary.is_interrupted = true;
+                break;
+            }
+            summary.now += 1;
+        }
+        if let (Some(search), false) = (&self.study.file.search, summary.is_interrupted) {
+            match shard.is_whole() {
+                true => self.search(search, summary, &*progress)?,
+                false => summary.searches_wait = true,
+            }
+        }
+        progress.end();
+        Ok(())
+    }
+
+    fn progress(
+        &self,
+        left: &[&Cell],
+        shard: Shard,
+        watch: &dyn Fn(u64, usize) -> Box<dyn Progress>,
+    ) -> Result<Box<dyn Progress>> {
+        let is_score = |cell: &&&Cell| matches!(cell.work, Work::Score { .. });
+        let mut scores = left.iter().filter(is_score).count();
+        if shard.is_whole() && scores > 0 {
+            scores += self.plan.search_steps(self.study);
+        }
+        let Some(first) = left
+            .iter()
+            .find(|cell| matches!(cell.work, Work::Score { .. }))
+        else {
+            return Ok(watch(0, 0));
+        };
+        let evaluation = self.scored.evaluation(&first.config, 0, &first.id())?;
+        let (tokens, examples) = evaluation.size();
+        Ok(watch(tokens * scores as u64, examples * scores))
+    }
+
+    fn work(&self, cell: &Cell, progress: &dyn Progress) -> Result<Option<CellRecord>> {
+        if self.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        match cell.work {
+            Work::Score { seed } => self.scored.score(cell, seed, self.stop, &Within(progress)),
+            Work::Generate { prompt, output } => speed::time(
+                self.study,
+                &*self.plan.engine,
+                self.scored.output,
+                cell,
+                [prompt, output],
+                self.stop,
+            ),
+        }
+        .with_context(|| format!("cell {}", cell.id()))
+    }
+
+    fn search(
+        &self,
+        search: &super::file::Search,
+        summary: &mut Summary,
+        progress: &dyn Progress,
+    ) -> Result<()> {
+        let output = self.scored.output;
+        for &seed in &self.study.file.seeds {
+            let id = search::id(&self.plan.name, seed, search);
+            if CellRecord::find(output, &id, &self.study.frozen)?.is_some() {
+                summary.before += 1;
+                continue;
+            }
+            let mut now = 0;
+            let found = search::run(
+                &self.scored,
+                search,
+                seed,
+                (&self.plan.cells, output),
+                &mut |cell| {
+                    now += 1;
+                    self.work(cell, progress)
+                },
+            );
+            let found = found.with_context(|| format!("search {id}"))?;
+            summary.now += now;
+            match found {
+                Some(record) => record.write(output, &id)?,
+                None => {
+                    summary.is_interrupted = true;
+                    return Ok(());
+                }
+            }
+            summary.now += 1;
+        }
+        Ok(())
+    }
+}
+
+/// Progress of a cell within that of the study: it does not end with the cell.
+struct Within<'a>(&'a dyn Progress);
+
+impl Progress for Within<'_> {
+    fn begin(&self, label: &str) {
+        self.0.begin(label);
+    }
+
+    fn advance(&self, tokens: u64, examples: usize) {
+        self.0.advance(tokens, examples);
+    }
+
+    fn end(&self) {}
+}

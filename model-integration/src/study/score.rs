@@ -1,0 +1,133 @@
+//! A cell's tasks, scored.
+
+use std::path::Path;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result};
+
+use super::cell::Cell;
+use super::expand::StudyConfig;
+use super::record::{CellRecord, Head, ScoreRecord, TaskScores};
+use super::{SCHEMA_VERSION, Study, weights};
+use crate::checkpoint::Checkpoint;
+use crate::eval::metric::{Column, Unit};
+use crate::eval::model::Engine;
+use crate::eval::progress::Progress;
+use crate::eval::{Evaluation, Settings};
+use crate::task::{FewShot, Task};
+
+/// A model of a study, ready to be scored.
+pub struct Scored<'a> {
+    /// The study.
+    pub study: &'a Study,
+    /// The model.
+    pub engine: &'a dyn Engine,
+    /// The same, as it is stored.
+    pub checkpoint: &'a Checkpoint,
+    /// Its tasks.
+    pub tasks: &'a [Task],
+    /// Where files go.
+    pub output: &'a Path,
+}
+
+impl Scored<'_> {
+    /// Everything that fits together, or why not, before any work.
+    ///
+    /// # Errors
+    /// As [`Evaluation::new`].
+    pub fn evaluation(
+        &self,
+        config: &StudyConfig,
+        seed: u32,
+        cell: &str,
+    ) -> Result<Evaluation<'_>> {
+        let settings = Settings {
+            batch_size: self.study.frozen.changes.batch_size,
+            limit: self.study.limit,
+            fewshot: FewShot::default(),
+            add_bos_token: None,
+            seed,
+            output: Some(self.output.join("cells").join(cell)),
+            overwrite: false,
+            log_samples: false,
+        };
+        let configs = vec![config.config.clone()];
+        Evaluation::new(self.engine, self.tasks.to_vec(), configs, settings)
+    }
+
+    /// Scores a cell and keeps its record; `None` if it was stopped.
+    ///
+    /// # Errors
+    /// If the model cannot be run or a file not be written.
+    pub fn score(
+        &self,
+        cell: &Cell,
+        seed: u32,
+        stop: &AtomicBool,
+        progress: &dyn Progress,
+    ) -> Result<Option<CellRecord>> {
+        let id = cell.id();
+        let evaluation = self.evaluation(&cell.config, seed, &id)?;
+        let outcome = evaluation.run(stop, progress)?;
+        if outcome.is_interrupted {
+            return Ok(None);
+        }
+        let weight_error = match self.study.file.weight_error {
+            true => {
+                let dtype = self.engine.info().dtype.parse();
+                let dtype = dtype.map_err(anyhow::Error::msg).context("`dtype`")?;
+                weights::errors(self.checkpoint, dtype, &cell.config.config)?
+            }
+            false => None,
+        };
+        let results = outcome.results.into_iter().zip(outcome.columns);
+        let tasks = results.zip(self.tasks);
+        let record = ScoreRecord {
+            head: head(self.study, self.engine, &cell.config)?,
+            seed,
+            weight_error,
+            tasks: tasks
+                .map(|((result, columns), task)| TaskScores {
+                    sha256: task.sha256.clone(),
+                    result,
+                    columns: columns.into_iter().filter(is_kept).collect(),
+                })
+                .collect(),
+        };
+        let record = CellRecord::Score(Box::new(record));
+        record.write(self.output, &id)?;
+        Ok(Some(record))
+    }
+}
+
+/// Perplexities have the values of log-likelihoods.
+fn is_kept(column: &Column) -> bool {
+    column.metric.unit() != Unit::Perplexity
+}
+
+/// What records of a configuration begin with.
+///
+/// # Errors
+/// If the engine has no footprint for it.
+pub fn head(study: &Study, engine: &dyn Engine, config: &StudyConfig) -> Result<Head> {
+    let StudyConfig {
+        config,
+        group,
+        at,
+        number,
+    } = config;
+    Ok(Head {
+        schema_version: SCHEMA_VERSION,
+        study: study.name.clone(),
+        hash: study.frozen.hash.clone(),
+        model: engine.info().clone(),
+        name: config.name.clone(),
+        group: group.clone(),
+        at: at.clone(),
+        number: *number,
+        description: config.describe(),
+        operands: config.operands(),
+        config: serde_json::to_value(config).context("a configuration is plain data")?,
+        footprint: engine.footprint(config)?,
+    })
+}

@@ -1,0 +1,169 @@
+//! The most parts of a model that may be quantised, found greedily: those first that lose the least log-likelihood for a bit
+//! that they save, each kept if the accuracy of all that are kept together allows it.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+use super::cell::{Cell, Work};
+use super::expand::{self, StudyConfig};
+use super::file::Search;
+use super::record::{CellRecord, ScoreRecord, SearchRecord, Step};
+use super::score::{Scored, head};
+use crate::config::{Projection, QuantConfig};
+use crate::eval::metric::Metric;
+
+/// A part that may be quantised.
+struct Unit {
+    layer: usize,
+    projection: Projection,
+    cost: f64,
+}
+
+/// The first number of the first task.
+fn metric(record: &ScoreRecord) -> Option<f64> {
+    let first = record.tasks.first()?.result.metrics.first()?;
+    let sign = if first.metric.is_higher_better() {
+        1.0
+    } else {
+        -1.0
+    };
+    Some(sign * first.estimate.value)
+}
+
+/// The mean log-likelihood of the first task, or its first number where it has none.
+fn likelihood(record: &ScoreRecord) -> Option<f64> {
+    let result = &record.tasks.first()?.result;
+    match result.metric(Metric::Loglikelihood) {
+        Some(result) => Some(result.estimate.value),
+        None => metric(record),
+    }
+}
+
+/// Searches, with the records of all single parts and of the baseline. `evaluate` scores a cell; `None` from it is
+/// passed on.
+///
+/// # Errors
+/// If a record is missing; what `evaluate` returns.
+pub fn run(
+    scored: &Scored,
+    search: &Search,
+    seed: u32,
+    (cells, records): (&[Cell], &Path),
+    evaluate: &mut dyn FnMut(&Cell) -> Result<Option<CellRecord>>,
+) -> Result<Option<CellRecord>> {
+    let frozen = &scored.study.frozen;
+    let find = |cell: &Cell| -> Result<ScoreRecord> {
+        match CellRecord::find(records, &cell.id(), frozen)? {
+            Some(CellRecord::Score(record)) => Ok(*record),
+            _ => anyhow::bail!("`{}` is not done", cell.id()),
+        }
+    };
+    let of_seed = |cell: &&Cell| cell.work == Work::Score { seed };
+    let baseline = cells.iter().filter(of_seed).find(|cell| cell.is_baseline());
+    let baseline = find(baseline.context("there is a baseline")?)?;
+    let whole = whole(scored.study, &search.config)?;
+    let full = metric(&baseline).context("the first task has no metric")?;
+    let full_likelihood = likelihood(&baseline).context("the first task has no metric")?;
+    let least = full - search.most_lost;
+    let weight_bytes = baseline.head.footprint.weight_bytes;
+
+    let mut units = Vec::new();
+    for cell in cells.iter().filter(of_seed) {
+        let Some((layer, projection)) = unit(&cell.config, &search.config) else {
+            continue;
+        };
+        let record = find(cell)?;
+        let lost = full_likelihood - likelihood(&record).context("as the baseline")?;
+        let saved = 8 * weight_bytes.saturating_sub(record.head.footprint.weight_bytes);
+        units.push(Unit {
+            layer,
+            projection,
+            cost: lost / saved.max(1) as f64,
+        });
+    }
+    units.sort_by(|a, b| a.cost.total_cmp(&b.cost));
+
+    let (mut kept, mut steps) = (Vec::new(), Vec::new());
+    let mut best = expand::only(&whole, &format!("{}+search", search.config), &[]);
+    for (number, unit) in units.iter().enumerate() {
+        let mut parts = kept.clone();
+        parts.push((Some(unit.layer), Some(unit.projection)));
+        let name = format!("{}+search{number:03}", search.config);
+        let config = StudyConfig {
+            config: expand::only(&whole, &name, &parts),
+            group: format!("{} search", search.config),
+            at: vec![("step".to_owned(), number.to_string())],
+            number: cells.len() + number,
+        };
+        let cell = Cell {
+            model: cells[0].model.clone(),
+            config,
+            work: Work::Score { seed },
+        };
+        let record = match CellRecord::find(records, &cell.id(), frozen)? {
+            Some(record) => Some(record),
+            None => evaluate(&cell)?,
+        };
+        let Some(CellRecord::Score(record)) = record else {
+            return Ok(None);
+        };
+        let value = metric(&record).context("as the baseline")?;
+        let is_kept = value >= least;
+        steps.push(Step {
+            layer: unit.layer,
+            projection: unit.projection.name().to_owned(),
+            cost: unit.cost,
+            value,
+            is_kept,
+            weight_bytes: record.head.footprint.weight_bytes,
+        });
+        if is_kept {
+            kept = parts;
+            best.overrides = cell.config.config.overrides;
+        }
+    }
+    let found = StudyConfig {
+        config: best,
+        group: format!("{} search", search.config),
+        at: Vec::new(),
+        number: cells.len() + units.len(),
+    };
+    Ok(Some(CellRecord::Search(Box::new(SearchRecord {
+        head: head(scored.study, scored.engine, &found)?,
+        seed,
+        least,
+        baseline: full,
+        steps,
+    }))))
+}
+
+/// The name of a search in the names of files.
+pub fn id(model: &str, seed: u32, search: &Search) -> String {
+    let model = crate::task::jsonl::file_name(model);
+    format!("search.{model}.{seed}.{}", search.config)
+}
+
+/// The configuration before it was taken apart.
+fn whole(study: &super::Study, name: &str) -> Result<QuantConfig> {
+    let tables = &study.file.config.0;
+    let table = tables.iter().find(|(own, _)| own == name);
+    let (_, table) = table.context("checked")?;
+    let source = crate::config::file::Source {
+        file: &study.name,
+        text: &study.frozen.text,
+    };
+    Ok(table.resolve(name, source, &crate::config::FormatFlags::default())?)
+}
+
+/// The part that a configuration quantises, if it is one of the search.
+fn unit(config: &StudyConfig, group: &str) -> Option<(usize, Projection)> {
+    let at = |axis: &str| {
+        let found = config.at.iter().find(|(own, _)| own == axis);
+        found.map(|(_, value)| value.as_str())
+    };
+    let layer = at("layer")?.parse().ok()?;
+    let name = at("projection")?;
+    let projection = Projection::ALL.into_iter().find(|one| one.name() == name)?;
+    (config.group == group).then_some((layer, projection))
+}

@@ -1,0 +1,46 @@
+//! The studies in the binary.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail};
+
+/// Name and text of each.
+pub const SHIPPED: [(&str, &str); 8] = [
+    ("mx-linear", include_str!("../../studies/mx-linear.toml")),
+    ("mx-kv", include_str!("../../studies/mx-kv.toml")),
+    ("fp4-e5m3", include_str!("../../studies/fp4-e5m3.toml")),
+    (
+        "scale-precision",
+        include_str!("../../studies/scale-precision.toml"),
+    ),
+    (
+        "precision-matrix",
+        include_str!("../../studies/precision-matrix.toml"),
+    ),
+    ("layers", include_str!("../../studies/layers.toml")),
+    ("rounding", include_str!("../../studies/rounding.toml")),
+    (
+        "below-4-bit",
+        include_str!("../../studies/below-4-bit.toml"),
+    ),
+];
+
+/// What messages call a study, and its text: of a name, or of a file.
+///
+/// # Errors
+/// If there is no such study or file.
+pub fn text(name: &str) -> Result<(String, String)> {
+    if let Some((name, text)) = SHIPPED.iter().find(|(own, _)| *own == name) {
+        return Ok((format!("{name}.toml"), (*text).to_owned()));
+    }
+    let path = Path::new(name);
+    if !path.exists() && path.extension().is_none_or(|extension| extension != "toml") {
+        let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
+        bail!(
+            "unknown study `{name}`: no such file, and the shipped ones are {}",
+            known.join(", ")
+        );
+    }
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;
+    Ok((name.to_owned(), text))
+}
