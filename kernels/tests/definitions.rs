@@ -34,7 +34,7 @@ fn maxima(element: ElementFormat) -> Vec<f32> {
             1.75,
             1.875,
             1.9375,
-            element.max_normal(),
+            element.half_range(),
         ];
         for edge in edges.map(|edge| edge * 2f32.powi(e)) {
             maxima.extend(
@@ -62,7 +62,7 @@ fn power_of_two_rules_choose_the_exponent_their_name_says() {
                 "{element} ceil {amax:e}"
             );
             let rceil = scale(ScaleRule::Rceil);
-            let max = element.max_normal();
+            let max = element.half_range();
             assert!(
                 0.5 * rceil * max < amax && amax <= rceil * max,
                 "{element} rceil {amax:e}"
@@ -120,7 +120,7 @@ fn stochastic_rounding_goes_up_iff_the_fraction_beats_the_random_number() {
         let mut x: Vec<f32> = (0..48)
             .map(|i| ((random_at(seed, i) >> 8) + offsets(i)) as f32 / 16_777_216.0 * step)
             .collect();
-        x[0] = element.max_normal();
+        x[0] = element.half_range();
         let format = BlockFormat::new(element)
             .scale(ScaleFormat::Fp32)
             .block_size(48);

@@ -13,7 +13,7 @@ use proptest::sample::select;
 /// Any format that can be built, and a type that its dialect takes.
 fn formats() -> impl Strategy<Value = (BlockFormat, FloatType)> {
     let scales: Vec<ScaleFormat> = ScaleFormat::all().collect();
-    let sizes = prop_oneof![Just(16), Just(32), Just(64), 1usize..100];
+    let sizes = prop_oneof![Just(8), Just(16), Just(32), Just(64), 1usize..100];
     let rounding = prop_oneof![
         4 => select(Rounding::ALL.to_vec()),
         1 => any::<u32>().prop_map(|seed| Rounding::Stochastic { seed }),
@@ -287,10 +287,11 @@ proptest! {
         }
     }
 
-    /// A value on the grid stays there: amax keeps its binade, so the scale stays too.
+    /// A value on the grid stays there: amax keeps its binade, so the scale stays too. Not so INT2's -2, alone in its binade.
     #[test]
     fn quantising_again_changes_nothing(case in cases()) {
         let Case { format, rows, cols, x, .. } = &case;
+        prop_assume!(format.element() != ElementFormat::INT2);
         let format = BlockFormat::new(format.element()).block_size(format.block_size());
         let format = format.build().unwrap();
         let once = reference::fake_quantize(x, *rows, *cols, &format, FloatType::F32).unwrap();

@@ -7,7 +7,11 @@ use mxlab_harness::sass::{Direction, Function, Space, parse};
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
-use mxlab_kernels::ptx::{Access, Family, MatmulVariant, Target, Variant, VariantError, render};
+use mxlab_kernels::fragment::{FragmentError, FragmentFormat};
+use mxlab_kernels::ptx::{
+    Access, AttentionRegime, AttentionVariant, Family, MatmulVariant, Target, Variant,
+    VariantError, render,
+};
 use mxlab_kernels::registry::{Entry, Shape, kernels};
 use ptx_emulator::launch::Kernels;
 use std::collections::{HashMap, HashSet};
@@ -131,6 +135,20 @@ fn formats_without_a_kernel_are_refused_with_the_reason() {
         new(torch, FloatType::F16),
         Err(VariantError::Format(_))
     ));
+    for &element in ElementFormat::ALL {
+        let format = BlockFormat::new(element).build().unwrap();
+        let is_refused = matches!(new(format, FloatType::F32), Err(VariantError::Element { element: e }) if e == element);
+        let caches = [Some(&format), None];
+        let attention = AttentionVariant::new(caches, 64, AttentionRegime::Decode);
+        let weights = FragmentFormat::new(&format);
+        assert_eq!(is_refused, element.bits() < 4, "{element}");
+        assert_eq!(is_refused, attention.is_err(), "{element}");
+        assert_eq!(
+            is_refused,
+            matches!(weights, Err(FragmentError::Element { .. })),
+            "{element}"
+        );
+    }
 }
 
 #[test]
@@ -312,7 +330,7 @@ fn conversions(target: Target) -> impl Iterator<Item = Variant> {
         let families = [Family::Quantize, Family::Dequantize, Family::FakeQuantize];
         families.into_iter().filter_map(move |family| {
             let variant = Variant::new(family, format, FloatType::Bf16, Access::Aligned);
-            variant.unwrap().with_conversions(target)
+            variant.ok()?.with_conversions(target)
         })
     })
 }

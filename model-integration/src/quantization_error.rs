@@ -26,7 +26,7 @@ pub struct Statistics {
     /// What these are made of, to be added to those of other tensors.
     #[serde(skip)]
     pub sums: Sums,
-    /// Elements above the largest value of their block's scale, which they became.
+    /// Elements beyond the largest or lowest value under their block's scale, which they became.
     pub saturated: u64,
     /// Elements that became zero without being it.
     pub to_zero: u64,
@@ -155,7 +155,7 @@ impl Part {
         worst: usize,
     ) {
         let k = packed.format().block_size();
-        let largest = f64::from(packed.element().max_normal());
+        let range = packed.element().lowest()..=packed.element().max_normal();
         for (block, (values, restored)) in values.chunks(k).zip(restored.chunks(k)).enumerate() {
             let scale =
                 packed.scale().decode(packed.scale_code(row, block)) * packed.tensor_scale();
@@ -165,7 +165,9 @@ impl Part {
                 sums.add_element(x, y);
                 amax = amax.max(x.abs() as f32);
                 // A block that was flushed to zero is beyond no range.
-                self.saturated += u64::from(scale != 0.0 && x.abs() > largest * f64::from(scale));
+                let limits =
+                    [range.start(), range.end()].map(|&end| f64::from(end) * f64::from(scale));
+                self.saturated += u64::from(scale != 0.0 && (x < limits[0] || x > limits[1]));
                 self.to_zero += u64::from(x != 0.0 && y == 0.0);
             }
             self.sums.add(sums);

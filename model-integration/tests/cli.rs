@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use mxlab::task::named::NAMED;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor};
-use mxlab_kernels::format::{Dialect, ScaleRule};
+use mxlab_kernels::format::{Dialect, ScaleFormat, ScaleRule};
 use mxlab_kernels::reference;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
@@ -376,6 +376,16 @@ fn quantize_packs_what_the_reference_packs() {
             "--weights fp6_e3m2 --block-size 16",
             BlockFormat::new(ElementFormat::FP6_E3M2).block_size(16),
         ),
+        (
+            "--weights int3 --block-size 8 --scale ue5m3",
+            BlockFormat::new(ElementFormat::INT3)
+                .block_size(8)
+                .scale(ScaleFormat::UE5M3),
+        ),
+        (
+            "--weights int2 --block-size 16",
+            BlockFormat::new(ElementFormat::INT2).block_size(16),
+        ),
     ] {
         let format = format.build().expect("a format");
         let line = format!(
@@ -398,7 +408,15 @@ fn quantize_packs_what_the_reference_packs() {
 
         let bytes = fs::read(&output).expect("written");
         let on_device = run(&format!("{line} --device emulator"));
-        assert_eq!(stdout(&on_device), stdout(&done), "{}", stderr(&on_device));
+        if format.element().bits() < 4 {
+            let message = stderr(&on_device);
+            assert!(
+                !on_device.status.success() && message.contains("for the CPU"),
+                "{message}"
+            );
+        } else {
+            assert_eq!(stdout(&on_device), stdout(&done), "{}", stderr(&on_device));
+        }
         assert_eq!(fs::read(&output).expect("written"), bytes);
         let packed = SafeTensors::deserialize(&bytes).expect("a safetensors file");
         let part = |name: &str| packed.tensor(name).expect(name).data().to_vec();
@@ -427,6 +445,34 @@ fn quantize_packs_what_the_reference_packs() {
             serde_json::from_str(&metadata["mxlab.format"]).expect("a format");
         assert_eq!(stored, format);
         assert_eq!(metadata["mxlab.shape.b.proj"], "[2,2,20]");
+    }
+}
+
+/// Elements below four bits in every operand, from flags and from a file.
+#[test]
+fn a_model_is_evaluated_below_four_bits() {
+    let directory = tempfile::tempdir().expect("temporary directory");
+    let file = directory.path().join("mine.toml");
+    let content = "default = { scale = 'ue5m3', block_size = 8 }\nweights = 'fp3_e1m1'\n\
+                   activations = 'int3'\nkv = 'fp3_e2m0'\n[[override]]\nlayers = '0'\nweights = 'ternary'\n";
+    fs::write(&file, content).expect("writable");
+    for (flags, operands) in [
+        (
+            "--weights fp3_e1m1 --activations int3 --kv fp3_e2m0 --scale ue5m3 --block-size 8",
+            "W3A3KV3",
+        ),
+        (
+            "--weights int2 --kv ternary --rounding stochastic:5",
+            "W2KV2",
+        ),
+        (&format!("--config {}", file.display()), "W3A3KV3*"),
+    ] {
+        let output = directory.path().join(operands);
+        let line = format!("eval --limit 3 {flags} --output-path {}", output.display());
+        let done = run(&line);
+        assert!(done.status.success(), "{flags}: {}", stderr(&done));
+        let is_said = stdout(&done).contains(operands);
+        assert!(is_said, "{flags}: {}", stdout(&done));
     }
 }
 

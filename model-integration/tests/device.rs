@@ -364,15 +364,21 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
 
     let refused = mxlab(&["eval", "--device", "emulator", "--dtype", "float32"]);
     assert_eq!(refused.status.code(), Some(2), "{refused:?}");
-    let refused = mxlab(&[
-        "generate", "--device", "emulator", "--prompt", "a", "--kv", "int4", "--scale", "fp32",
-    ]);
-    assert!(!refused.status.success());
-    let message = String::from_utf8_lossy(&refused.stderr).into_owned();
-    assert!(
-        message.contains("fp32") && message.contains("cache"),
-        "{message}"
-    );
+    // Formats that no kernel takes: of caches, and below four bits wherever they are.
+    for (flags, reasons) in [
+        ("--kv int4 --scale fp32", ["fp32", "cache"]),
+        ("--weights int3", ["int3", "for the CPU"]),
+        ("--activations fp3_e1m1", ["fp3_e1m1", "for the CPU"]),
+        ("--kv ternary", ["ternary", "for the CPU"]),
+        ("--kv int2 --fake-quantize", ["int2", "for the CPU"]),
+    ] {
+        let line = format!("generate --device emulator --prompt a {flags}");
+        let refused = mxlab(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(!refused.status.success(), "{flags}");
+        let message = String::from_utf8_lossy(&refused.stderr).into_owned();
+        let is_said = reasons.iter().all(|reason| message.contains(reason));
+        assert!(is_said, "{flags}: {message}");
+    }
 }
 
 /// A model whose products overflow is told by the part that did, on the CPU and by kernels.

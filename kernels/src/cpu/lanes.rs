@@ -24,6 +24,8 @@ pub(super) const TABLE: u8 = 7;
 pub(crate) struct Codec {
     /// The largest value.
     pub(crate) max: f32,
+    /// What the bits of the largest negative magnitude differ in from those of `max`.
+    pub(crate) lowest_bits: u32,
     /// 2^emin, as f32 bits; for integers emin = 0.
     pub(crate) emin: u32,
     /// 23 - M: what separates the place of a step from that of an f32's last bit.
@@ -63,6 +65,7 @@ impl Codec {
         }
         Self {
             max: element.max_normal(),
+            lowest_bits: element.max_normal().to_bits() ^ element.lowest().abs().to_bits(),
             emin: ((emin + 127) as u32) << 23,
             shift: 23 - mantissa_bits,
             bits: element.bits(),
@@ -107,6 +110,7 @@ impl Codec {
         let bias = (1 << (exponent_bits - 1)) - 1;
         Self {
             max: scale.max(),
+            lowest_bits: 0,
             emin: (128 - bias) << 23,
             shift: 23 - mantissa_bits,
             // As if a sign, never set, stood above; fp16 has one.
@@ -223,6 +227,19 @@ impl<S: Simd> Lanes<'_, S> {
         (s.look_up(self.table, code), code)
     }
 
+    /// Magnitudes `a` of elements `x`, at most the largest of the sign. All signs are kept of floats alone, which are symmetric.
+    #[inline(always)]
+    fn saturated<const SIGNED: bool>(self, x: S::F, a: S::F) -> S::F {
+        let s = self.s;
+        if SIGNED || self.codec.lowest_bits == 0 {
+            return s.min(a, self.max);
+        }
+        let sign = s.shift_right(s.bits(x), 31);
+        let is_negative = s.sub_bits(s.splat_bits(0), sign);
+        let lowest = s.and(is_negative, s.splat_bits(self.codec.lowest_bits));
+        s.min(a, s.float(s.xor(s.bits(self.max), lowest)))
+    }
+
     /// The sign bits that results take from elements `x`, scaled to magnitude `a`.
     #[inline(always)]
     fn sign<const SIGNED: bool>(self, x: S::F, a: S::F, value: S::F) -> S::U {
@@ -248,7 +265,7 @@ impl<S: Simd> Lanes<'_, S> {
             return self.round_to_table(t).1;
         }
         let a = s.float(s.and(s.bits(t), s.splat_bits(MAGNITUDE)));
-        let (value, code) = self.round::<ROUNDING>(s.min(a, self.max), random);
+        let (value, code) = self.round::<ROUNDING>(self.saturated::<SIGNED>(x, a), random);
         if self.codec.is_int {
             let sign = s.shift_right(s.bits(x), 31);
             let minus = s.sub_bits(s.splat_bits(0), sign);
@@ -272,7 +289,7 @@ impl<S: Simd> Lanes<'_, S> {
             return self.round_to_table(t).0;
         }
         let a = s.float(s.and(s.bits(t), s.splat_bits(MAGNITUDE)));
-        let (value, _) = self.round::<ROUNDING>(s.min(a, self.max), random);
+        let (value, _) = self.round::<ROUNDING>(self.saturated::<SIGNED>(x, a), random);
         s.float(s.or(s.bits(value), self.sign::<SIGNED>(x, a, value)))
     }
 

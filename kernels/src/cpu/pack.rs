@@ -14,12 +14,24 @@ pub(super) const fn chunk_bytes(bits: u32) -> usize {
 /// bits are stored from registers instead, without coming by here.
 #[inline(always)]
 pub(super) fn pack_chunk(bits: u32, codes: &[u8; CHUNK], packed: &mut [u8]) {
-    if bits == 6 {
-        for (packed, codes) in packed.chunks_exact_mut(6).zip(codes.as_chunks::<8>().0) {
-            packed.copy_from_slice(&close_gaps(u64::from_le_bytes(*codes)).to_le_bytes()[..6]);
-        }
-    } else {
-        pack_row(bits, codes, packed);
+    match bits {
+        2 => pack_by_words::<2>(codes, packed),
+        3 => pack_by_words::<3>(codes, packed),
+        6 => pack_by_words::<6>(codes, packed),
+        _ => pack_row(bits, codes, packed),
+    }
+}
+
+#[inline(always)]
+fn pack_by_words<const BITS: usize>(codes: &[u8; CHUNK], packed: &mut [u8]) {
+    for (packed, codes) in packed
+        .as_chunks_mut::<BITS>()
+        .0
+        .iter_mut()
+        .zip(codes.as_chunks::<8>().0)
+    {
+        let word = close_gaps(u64::from_le_bytes(*codes), BITS as u32);
+        packed.copy_from_slice(&word.to_le_bytes()[..BITS]);
     }
 }
 
@@ -27,31 +39,61 @@ pub(super) fn pack_chunk(bits: u32, codes: &[u8; CHUNK], packed: &mut [u8]) {
 #[inline(always)]
 pub(super) fn unpack_chunk(bits: u32, packed: &[u8]) -> [u8; CHUNK] {
     let mut codes = [0; CHUNK];
-    if bits == 6 {
-        let words = codes.as_chunks_mut::<8>().0.iter_mut();
-        for (codes, bytes) in words.zip(packed.chunks_exact(6)) {
-            let mut word = [0; 8];
-            word[..6].copy_from_slice(bytes);
-            *codes = open_gaps(u64::from_le_bytes(word)).to_le_bytes();
-        }
-    } else {
-        unpack_row(bits, packed, &mut codes);
+    match bits {
+        2 => unpack_by_words::<2>(packed, &mut codes),
+        3 => unpack_by_words::<3>(packed, &mut codes),
+        6 => unpack_by_words::<6>(packed, &mut codes),
+        _ => unpack_row(bits, packed, &mut codes),
     }
     codes
 }
 
-/// Eight bytes of six bits each, joined to 48 bits: neighbours pairwise, three times.
 #[inline(always)]
-const fn close_gaps(x: u64) -> u64 {
-    let x = (x & 0x003F_003F_003F_003F) | (x & 0x3F00_3F00_3F00_3F00) >> 2;
-    let x = (x & 0x0000_0FFF_0000_0FFF) | (x & 0x0FFF_0000_0FFF_0000) >> 4;
-    (x & 0x00FF_FFFF) | x >> 32 << 24
+fn unpack_by_words<const BITS: usize>(packed: &[u8], codes: &mut [u8; CHUNK]) {
+    for (codes, bytes) in codes
+        .as_chunks_mut::<8>()
+        .0
+        .iter_mut()
+        .zip(packed.as_chunks::<BITS>().0)
+    {
+        let mut word = [0; 8];
+        word[..BITS].copy_from_slice(bytes);
+        *codes = open_gaps(u64::from_le_bytes(word), BITS as u32).to_le_bytes();
+    }
+}
+
+/// The low `bits` bits of eight bytes, joined: neighbours pairwise, three times.
+#[inline(always)]
+const fn close_gaps(x: u64, bits: u32) -> u64 {
+    let x = close_pairs(x, 8, bits);
+    let x = close_pairs(x, 16, 2 * bits);
+    close_pairs(x, 32, 4 * bits)
 }
 
 /// The reverse of [`close_gaps`].
 #[inline(always)]
-const fn open_gaps(x: u64) -> u64 {
-    let x = (x & 0x00FF_FFFF) | (x & 0xFFFF_FF00_0000) << 8;
-    let x = (x & 0x0000_0FFF_0000_0FFF) | (x & 0x00FF_F000_00FF_F000) << 4;
-    (x & 0x003F_003F_003F_003F) | (x & 0x0FC0_0FC0_0FC0_0FC0) << 2
+const fn open_gaps(x: u64, bits: u32) -> u64 {
+    let x = open_pairs(x, 32, 4 * bits);
+    let x = open_pairs(x, 16, 2 * bits);
+    open_pairs(x, 8, bits)
+}
+
+/// Of fields `width` apart, each with `bits` bits in use, the odd ones brought down to the even ones.
+#[inline(always)]
+const fn close_pairs(x: u64, width: u32, bits: u32) -> u64 {
+    let even = even_fields(width, bits);
+    (x & even) | (x >> (width - bits)) & (even << bits)
+}
+
+/// The reverse of [`close_pairs`].
+#[inline(always)]
+const fn open_pairs(x: u64, width: u32, bits: u32) -> u64 {
+    let even = even_fields(width, bits);
+    (x & even) | (x & (even << bits)) << (width - bits)
+}
+
+/// The low `bits` bits of every other field of `width`.
+#[inline(always)]
+const fn even_fields(width: u32, bits: u32) -> u64 {
+    u64::MAX / (u64::MAX >> (64 - 2 * width)) * (u64::MAX >> (64 - bits))
 }

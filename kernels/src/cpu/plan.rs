@@ -51,11 +51,11 @@ pub(crate) enum ScalePlan {
     /// A fraction that lies on a small float grid.
     Fraction {
         codec: Codec,
-        max_normal: f32,
+        half_range: f32,
         lifts_zero: bool,
     },
     /// A fraction in another type.
-    Wide { max_normal: f32, lifts_zero: bool },
+    Wide { half_range: f32, lifts_zero: bool },
 }
 
 impl Plan {
@@ -131,7 +131,7 @@ impl ScalePlan {
     fn new(format: &BlockFormat, source: FloatType) -> Self {
         let element = format.element();
         let lifts_zero = format.rule() == ScaleRule::Nearest;
-        let max_normal = element.max_normal();
+        let half_range = element.half_range();
         if let Some(limit) = format.scale().exponent_limit() {
             let has_plain_log2 = format.dialect().rounded_log2(source).is_none();
             return if format.rule() == ScaleRule::Floor && has_plain_log2 {
@@ -145,12 +145,12 @@ impl ScalePlan {
         }
         match format.scale() {
             ScaleFormat::Bf16 | ScaleFormat::Fp32 => Self::Wide {
-                max_normal,
+                half_range,
                 lifts_zero,
             },
             scale => Self::Fraction {
                 codec: Codec::of_scale(scale),
-                max_normal,
+                half_range,
                 lifts_zero,
             },
         }

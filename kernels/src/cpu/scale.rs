@@ -47,18 +47,18 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
         ScalePlan::Power { limit } => power_by_rule(plan, amax, *limit),
         ScalePlan::Fraction {
             codec,
-            max_normal,
+            half_range,
             lifts_zero,
         } => {
-            let (value, code) = codec.round_scale(ideal(plan, amax, *max_normal));
+            let (value, code) = codec.round_scale(ideal(plan, amax, *half_range));
             fraction(plan, amax, value, code, *lifts_zero)
         }
         ScalePlan::Wide {
-            max_normal,
+            half_range,
             lifts_zero,
         } => {
             let scale = plan.format.scale();
-            let code = scale.encode_nearest(ideal(plan, amax, *max_normal));
+            let code = scale.encode_nearest(ideal(plan, amax, *half_range));
             fraction(plan, amax, scale.decode(code), code, *lifts_zero)
         }
     }
@@ -103,8 +103,8 @@ pub(super) fn block_scales<S: Simd>(
                 };
             }
         }
-        (ScalePlan::Fraction { max_normal, .. }, Some(codec)) => {
-            let mut ideal = s.div(s.float(amax_bits), s.splat(*max_normal));
+        (ScalePlan::Fraction { half_range, .. }, Some(codec)) => {
+            let mut ideal = s.div(s.float(amax_bits), s.splat(*half_range));
             if plan.format.has_tensor_scale() {
                 ideal = s.div(ideal, s.splat(plan.tensor_scale));
             }
@@ -172,8 +172,8 @@ fn power_by_rule(plan: &Plan, amax: f32, limit: i32) -> BlockScale {
 }
 
 #[inline(always)]
-fn ideal(plan: &Plan, amax: f32, max_normal: f32) -> f32 {
-    let ideal = amax / max_normal;
+fn ideal(plan: &Plan, amax: f32, half_range: f32) -> f32 {
+    let ideal = amax / half_range;
     if plan.format.has_tensor_scale() {
         ideal / plan.tensor_scale
     } else {

@@ -144,10 +144,12 @@ impl Dialect {
         let needs = match self {
             Self::Ocp | Self::Nvidia => return Ok(()),
             Self::MicroxcalingCuda | Self::MicroxcalingTorch => {
-                if scale.is_power_of_two() && element.mantissa_bits().is_some() {
+                let is_symmetric = element.lowest() == -element.max_normal();
+                let is_known = element.mantissa_bits().is_some() && is_symmetric;
+                if scale.is_power_of_two() && is_known {
                     return Ok(());
                 }
-                "float and integer elements with power-of-two scales"
+                "float and symmetric integer elements (its int2 is `ternary`) with power-of-two scales"
             }
             Self::Ggml => {
                 let is_mxfp4 = element == ElementFormat::FP4_E2M1 && scale == ScaleFormat::E8M0;

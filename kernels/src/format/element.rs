@@ -54,6 +54,30 @@ impl ElementFormat {
         name: "nf4",
         grid: Grid::Table(&NF4),
     };
+    /// E2M0: 0 and ±{1, 2, 4}. The OCP specification stops at four bits; this goes on with its rules for E2M1 and E2M3: bias
+    /// 2^(E-1) - 1 = 1, every code finite, and the one subnormal of a format without mantissa is zero. So with E2M1 it
+    /// shares binades, emax and with them the E8M0 scales. With one significant bit no neighbour of
+    /// a tie between powers of two is even: it goes up, see [`Rounding::Even`].
+    pub const FP3_E2M0: Self = Self::float("fp3_e2m0", 2, 0, 1, Specials::None);
+    /// E1M1: ±{0, 1, 2, 3}, by the same rules (bias 2^0 - 1 = 0): the values of INT3 times 2, with a -0. Two values of one
+    /// exponent field, subnormals below: the grid is uniform.
+    pub const FP3_E1M1: Self = Self::float("fp3_e1m1", 1, 1, 0, Specials::None);
+    /// Symmetric INT3: code / 2, -3..3.
+    pub const INT3: Self = Self::int("int3", 3);
+    /// INT2 of weight quantisers: all four of the two's complement, -2..1, under a symmetric scale. A scale maps amax to
+    /// 1.5, half of what the codes span, as GPTQ (`sym`) and compressed-tensors (`symmetric`) have it; see
+    /// [`ElementFormat::half_range`]. What microxcaling calls `int2` never has -2: that is [`ElementFormat::TERNARY`].
+    pub const INT2: Self = Self {
+        name: "int2",
+        grid: Grid::Int(IntGrid {
+            bits: 2,
+            fraction_bits: 0,
+            is_symmetric: false,
+        }),
+    };
+    /// -1, 0 and 1, log2 3 = 1.58 bits of information stored in two, as symmetric integers are: the code of -2 is never
+    /// produced.
+    pub const TERNARY: Self = Self::int("ternary", 2);
 
     /// Every element format there is. A format is added by adding its line above and here.
     pub const ALL: &'static [Self] = &[
@@ -65,6 +89,11 @@ impl ElementFormat {
         Self::INT8,
         Self::INT4,
         Self::NF4,
+        Self::FP3_E2M0,
+        Self::FP3_E1M1,
+        Self::INT3,
+        Self::INT2,
+        Self::TERNARY,
     ];
 
     const fn float(name: &'static str, e: u32, m: u32, bias: i32, specials: Specials) -> Self {
@@ -80,13 +109,14 @@ impl ElementFormat {
         }
     }
 
-    /// One sign bit, one bit before the point, the rest behind it, as MXINT8.
+    /// Symmetric: one sign bit, one bit before the point, the rest behind it, as MXINT8.
     const fn int(name: &'static str, bits: u32) -> Self {
         Self {
             name,
             grid: Grid::Int(IntGrid {
                 bits,
                 fraction_bits: bits - 2,
+                is_symmetric: true,
             }),
         }
     }
@@ -126,9 +156,24 @@ impl ElementFormat {
         }
     }
 
-    /// `floor(log2 max_normal)`: what the `floor` scale rule subtracts.
+    /// The lowest finite value that is ever produced: minus the largest, but for `int2`.
+    pub fn lowest(self) -> f32 {
+        match self.grid {
+            Grid::Float(_) => -self.max_normal(),
+            Grid::Int(grid) => -(grid.most_steps(true) * pow2(-(grid.fraction_bits as i32))) as f32,
+            Grid::Table(table) => table[0],
+        }
+    }
+
+    /// Half of the distance from the lowest to the largest value: what scales map amax to. It is the
+    /// largest value where the lowest is its negative.
+    pub fn half_range(self) -> f32 {
+        ((f64::from(self.max_normal()) - f64::from(self.lowest())) / 2.0) as f32
+    }
+
+    /// `floor(log2 half_range)`: what the `floor` scale rule subtracts.
     pub fn emax(self) -> i32 {
-        exponent(f64::from(self.max_normal()))
+        exponent(f64::from(self.half_range()))
     }
 
     /// Bits behind the leading one in the top binade, or `None` for a table.

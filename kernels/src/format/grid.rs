@@ -108,19 +108,27 @@ impl FloatGrid {
     }
 }
 
-/// Two's complement fixed point, symmetric: the most negative code is never produced.
+/// Two's complement fixed point.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct IntGrid {
     /// Bits of a code.
     pub bits: u32,
     /// The value of a code is `code * 2^-fraction_bits`.
     pub fraction_bits: u32,
+    /// Whether the most negative code is never produced.
+    pub is_symmetric: bool,
 }
 
 impl IntGrid {
     /// The largest code.
     pub const fn max_code(self) -> u32 {
         (1 << (self.bits - 1)) - 1
+    }
+
+    /// The largest magnitude of a sign, in steps of `2^-fraction_bits`.
+    pub fn most_steps(self, is_negative: bool) -> f64 {
+        let has_lowest = is_negative && !self.is_symmetric;
+        f64::from(self.max_code() + u32::from(has_lowest))
     }
 
     /// The value of a code, sign included; exact.
@@ -131,7 +139,7 @@ impl IntGrid {
 
     /// The code of `steps * 2^-fraction_bits` with the sign given, saturating.
     pub fn code_of_steps(self, steps: f64, is_negative: bool) -> u32 {
-        let magnitude = steps.min(f64::from(self.max_code())) as u32;
+        let magnitude = steps.min(self.most_steps(is_negative)) as u32;
         let code = if is_negative {
             magnitude.wrapping_neg()
         } else {

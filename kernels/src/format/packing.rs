@@ -1,7 +1,7 @@
 //! The order of codes in bytes: consecutive codes fill consecutive bits, lowest first.
 //!
-//! So a byte holds two FP4 codes, low nibble = even index; three bytes hold four FP6 codes; a
-//! byte holds one 8-bit code. Every row starts at a byte boundary.
+//! So a byte holds four codes of two bits, or two FP4 codes, low nibble = even index; three bytes hold
+//! eight codes of three bits, or four FP6 codes; a byte holds one 8-bit code. Every row starts at a byte boundary.
 
 /// Bytes that a row of `cols` codes takes.
 pub const fn packed_row_bytes(bits: u32, cols: usize) -> usize {

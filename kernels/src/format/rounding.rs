@@ -8,7 +8,8 @@ use std::str::FromStr;
 /// The rounding of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rounding {
-    /// To nearest, half to the even code.
+    /// To nearest, half to the even number of steps. Between powers of two of a format without mantissa bits neither
+    /// is even: half goes to the larger magnitude (IEEE 754-2019, 4.3.1).
     Even,
     /// To nearest, half away from zero.
     Away,

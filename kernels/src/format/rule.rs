@@ -13,7 +13,8 @@ pub enum ScaleRule {
     Floor,
     /// `s = ceil(log2 amax) - emax`.
     Ceil,
-    /// The smallest s with `amax <= max_normal * 2^s`, exactly: nothing saturates.
+    /// The smallest s with `amax <= half_range * 2^s`, exactly ([`ElementFormat::half_range`], the largest value of a
+    /// symmetric format, where so nothing saturates).
     Rceil,
     /// `floor` of amax after rounding it to the element's mantissa, half to even.
     Even,
@@ -22,7 +23,7 @@ pub enum ScaleRule {
     /// in f64 in element order. s below -L counts as -L; s above L is left out (if all are,
     /// the block is NaN). Equal sums: the smaller s.
     Mse,
-    /// `X = RNE_X(RN_f32(amax / max_normal))`, saturating; an X that rounds to zero is raised to
+    /// `X = RNE_X(RN_f32(amax / half_range))`, saturating; an X that rounds to zero is raised to
     /// the smallest scale unless the block is all zero.
     Nearest,
     /// As `nearest`, but an X that rounds to zero stays zero and all elements with it.
@@ -95,7 +96,7 @@ impl ScaleRule {
             Self::Floor | Self::Mse => Some(floor_log2 - emax),
             Self::Ceil => Some(e + i32::from(amax > pow2(e)) - emax),
             Self::Rceil => {
-                let fits = amax <= f64::from(element.max_normal()) * pow2(e - emax);
+                let fits = amax <= f64::from(element.half_range()) * pow2(e - emax);
                 Some(e - emax + i32::from(!fits))
             }
             Self::Even => {

@@ -61,13 +61,21 @@ pub enum StoredBits {
 
 impl StoredBits {
     /// How the codes of a format are stored for operands of bf16.
+    ///
+    /// # Panics
+    /// If kernels do not take the element: see [`StoredBits::of_operand`].
     pub fn of(element: ElementFormat) -> Self {
+        Self::as_bf16(element).expect("an element that kernels take")
+    }
+
+    fn as_bf16(element: ElementFormat) -> Option<Self> {
         let (group, shift, exponent) = match element.grid() {
-            Grid::Table(table) => return Self::Nibbles(table),
+            Grid::Table(table) => return (table.len() == 16).then_some(Self::Nibbles(table)),
             Grid::Int(grid) => {
                 let group = match grid.bits {
                     4 => groups::INT4,
-                    _ => groups::INT8,
+                    8 => groups::INT8,
+                    _ => return None,
                 };
                 // Subnormals of bf16 are multiples of 2^-133.
                 let shift = 6 - grid.fraction_bits;
@@ -80,27 +88,29 @@ impl StoredBits {
                     (3, 2) => groups::E3M2,
                     (4, 3) => groups::E4M3,
                     (5, 2) => groups::E5M2,
-                    (e, m) => unreachable!("no element format is E{e}M{m}"),
+                    _ => return None,
                 };
                 (group, 7 - grid.mantissa_bits, 127 - grid.bias)
             }
         };
-        Self::Fields {
+        Some(Self::Fields {
             group,
             operand: OperandType::Bf16,
             shift,
             exponent,
-        }
+        })
     }
 
-    /// How they are for other operands; `None` if those have not all values, or it would take more than moving bits.
+    /// How they are for any operands; `None` if those have not all values, or it would take more than moving bits, or
+    /// words do not hold whole groups of them: elements below four bits are for the CPU.
     pub fn of_operand(element: ElementFormat, operand: OperandType) -> Option<Self> {
         let (group, shift, exponent) = match (operand, element.grid()) {
-            (OperandType::Bf16, _) => return Some(Self::of(element)),
+            (OperandType::Bf16, _) => return Self::as_bf16(element),
             (OperandType::S8, Grid::Int(grid)) => {
                 let group = match grid.bits {
                     4 => groups::INT4_AS_S8,
-                    _ => groups::WHOLE,
+                    8 => groups::WHOLE,
+                    _ => return None,
                 };
                 let shift = 8 - grid.bits;
                 (group, shift, -((shift + grid.fraction_bits) as i32))

@@ -3,6 +3,7 @@
 //! A cache has rows [slot, head, position]. A row of codes is runs of 16 features, each stored as
 //! [`bits`](super::bits) has it; a row of scales has one for each block of k along the head, as they are.
 
+use super::OperandType;
 use super::bits::StoredBits;
 use super::layout::Factor;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
@@ -64,12 +65,12 @@ impl CacheFormat {
     }
 
     /// How a scale's code becomes the bf16 that stored halves are multiplied by; `None` if it has more bits
-    /// than that, or its products with the values of a table would be rounded twice.
+    /// than that, or its products with the values of a table would be rounded twice, or elements are not stored so.
     pub fn factor(&self) -> Option<Factor> {
         let Self::Packed { element, scale, .. } = self else {
             return None;
         };
-        let stored = StoredBits::of(*element);
+        let stored = StoredBits::of_operand(*element, OperandType::Bf16)?;
         let is_table = matches!(stored, StoredBits::Nibbles(_));
         // The fields of a code, read as those of a bf16, are the scale times 2^(bias - 127).
         let (shift, bias, excess) = match *scale {

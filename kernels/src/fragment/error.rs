@@ -14,6 +14,12 @@ pub enum FragmentError {
         /// The operands.
         operand: OperandType,
     },
+    /// Elements that no kernel takes.
+    #[error("{format}: kernels take elements of 4, 6 and 8 bits, not {}; those below are for the CPU", format.element().bits())]
+    Element {
+        /// The format.
+        format: BlockFormat,
+    },
     /// Operands that weights are to become.
     #[error("{format}: no weights for {operand} operands")]
     Operand {

@@ -116,7 +116,7 @@ impl FragmentFormat {
     /// That of a block format, for operands of bf16.
     ///
     /// # Errors
-    /// [`FragmentError::BlockSize`].
+    /// [`FragmentError::Element`] and [`FragmentError::BlockSize`].
     pub fn new(format: &BlockFormat) -> Result<Self, FragmentError> {
         Self::of_operand(format, OperandType::Bf16)
     }
@@ -125,9 +125,13 @@ impl FragmentFormat {
     /// blocks at least.
     ///
     /// # Errors
-    /// [`FragmentError::BlockSize`]; [`FragmentError::Operand`] for elements that such operands are not made of, and for
+    /// [`FragmentError::Element`] and [`FragmentError::BlockSize`];
+    /// [`FragmentError::Operand`] for elements that such operands are not made of, and for
     /// integers with scales of all 24 bits of an f32, which do not scale sums of them exactly.
     pub fn of_operand(format: &BlockFormat, operand: OperandType) -> Result<Self, FragmentError> {
+        if StoredBits::of_operand(format.element(), OperandType::Bf16).is_none() {
+            return Err(FragmentError::Element { format: *format });
+        }
         let sizes = match operand {
             OperandType::Bf16 => [16, 32, 64, 128].as_slice(),
             OperandType::E4m3 | OperandType::S8 => &[32, 64, 128],

@@ -1,11 +1,19 @@
 //! What can be wrong with the choice of a kernel or of its launch.
 
-use crate::format::{BlockFormat, Dialect, FormatError, Rounding};
+use crate::format::{BlockFormat, Dialect, ElementFormat, FormatError, Rounding};
 use crate::fragment::OperandType;
 
 /// A kernel that does not exist, or a tensor that it cannot take in one launch.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum VariantError {
+    /// Elements below four bits are for the CPU.
+    #[error(
+        "no kernel for element format `{element}`: kernels take elements of 4, 6 and 8 bits, those below are for the CPU"
+    )]
+    Element {
+        /// The element format.
+        element: ElementFormat,
+    },
     /// Lanes of a warp share a block, 8 elements each.
     #[error("no kernel for block size {block_size}; there are kernels for 16, 32, 64, 128")]
     BlockSize {

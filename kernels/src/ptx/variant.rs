@@ -1,6 +1,6 @@
 //! The kernels there are: their names and launch geometry.
 
-use super::formats::formats;
+use super::formats::{check_element, formats};
 use super::{Target, VariantError};
 use crate::format::{BlockFormat, Dialect, FloatType, Rounding, ScaleRule};
 use std::fmt;
@@ -145,6 +145,7 @@ impl Variant {
         dense: FloatType,
         access: Access,
     ) -> Result<Self, VariantError> {
+        check_element(format.element())?;
         let block_size = format.block_size();
         if !BLOCK_SIZES.contains(&block_size) {
             return Err(VariantError::BlockSize { block_size });
@@ -306,8 +307,8 @@ impl Variant {
         })
     }
 
-    /// Every kernel that a registry walks, each id once: for all families, elements, k, dense types and
-    /// both accesses, the product of
+    /// Every kernel that a registry walks, each id once: for all families, elements of four bits and more, k, dense types
+    /// and both accesses, the product of
     ///
     /// - E8M0 with each scale rule, UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
     ///   (families that choose no scale: each scale format once);

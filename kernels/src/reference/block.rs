@@ -135,7 +135,7 @@ fn least_error_exponent(
 /// X is a fraction, and with it perhaps a scale of the tensor.
 fn choose_fraction(amax: f32, context: &BlockContext) -> u32 {
     let format = context.format;
-    let ideal = amax / format.element().max_normal() / context.tensor_scale;
+    let ideal = amax / format.element().half_range() / context.tensor_scale;
     let mut scale = format.scale().encode_nearest(ideal);
     if scale == 0 && amax > 0.0 && format.rule() == ScaleRule::Nearest {
         scale = format.scale().smallest_code();

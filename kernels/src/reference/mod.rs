@@ -46,7 +46,7 @@ pub(crate) fn check(
     }
 }
 
-/// The scale of a tensor as a whole: `RN(amax / RN(largest X * largest element))` over its
+/// The scale of a tensor as a whole: `RN(amax / RN(largest X * half range of elements))` over its
 /// finite elements, at least 2^-126; 1 for a tensor of zeros or a format that has none.
 pub fn tensor_scale(x: &[f32], format: &BlockFormat) -> f32 {
     let finite = x.iter().filter(|x| x.is_finite());
@@ -58,7 +58,7 @@ pub(crate) fn tensor_scale_of(amax: f32, format: &BlockFormat) -> f32 {
     if !format.has_tensor_scale() || amax == 0.0 {
         return 1.0;
     }
-    let largest = format.scale().max() * format.element().max_normal();
+    let largest = format.scale().max() * format.element().half_range();
     (amax / largest).max(f32::MIN_POSITIVE)
 }
 

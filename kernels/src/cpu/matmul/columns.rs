@@ -109,7 +109,7 @@ pub(super) fn decode_columns<S: Simd, const V: usize>(
         tensor_scale: s.splat(panels.tensor_scale()),
     };
     let has_tensor_scale = panels.format().has_tensor_scale();
-    match (panels.format().element().bits(), has_tensor_scale) {
+    match (panels.code_bits(), has_tensor_scale) {
         (4, false) => decoder.run::<4, false>(columns, sink),
         (4, true) => decoder.run::<4, true>(columns, sink),
         (6, false) => decoder.run::<6, false>(columns, sink),

@@ -33,7 +33,7 @@ pub(super) fn decode<const V: usize>(
         values: [0, 1, 2, 3].map(|i| s.load_bits(&table.values[16 * i..])),
         unscaled: s.splat_bits(table.unscaled),
     };
-    match panels.format().element().bits() {
+    match panels.code_bits() {
         4 => decoder.run::<4>(columns, sink),
         6 => decoder.run::<6>(columns, sink),
         _ => decoder.run::<8>(columns, sink),

@@ -1,7 +1,10 @@
 //! A packed matrix in the order that products read it.
 
 use super::weights::Codecs;
-use crate::format::{BlockFormat, FormatError, PackedTensor, read_scale};
+use crate::format::{
+    BlockFormat, FormatError, PackedTensor, pack_row, packed_row_bytes, read_scale, unpack_row,
+};
+use std::borrow::Cow;
 use std::ops::Range;
 
 /// Rows of a panel: the lanes of the longest vector.
@@ -10,6 +13,9 @@ pub(super) const PANEL_ROWS: usize = 16;
 /// Bytes of a word of codes.
 const WORD_BYTES: usize = 4;
 
+/// Bits of the narrowest codes that are read.
+const LEAST_BITS: u32 = 4;
+
 /// A [`PackedTensor`] [rows, cols] with sixteen rows interleaved, so that a vector of rows is one load.
 ///
 /// ```text
@@ -17,8 +23,9 @@ const WORD_BYTES: usize = 4;
 /// scales    [panel of 16 rows][byte of a row's scales][row]
 /// ```
 ///
-/// Rows are filled up with zeros to whole words and panels. Beyond that it takes what the packed tensor does, and, of
-/// each panel, eight bytes about its scales.
+/// Codes of two and three bits are widened to four, which one table of sixteen values decodes. Rows are filled up with
+/// zeros to whole words and panels. Beyond that it takes what the packed tensor does, and, of each panel, eight bytes about
+/// its scales.
 #[derive(Clone, Debug)]
 pub struct Panels {
     format: BlockFormat,
@@ -67,7 +74,9 @@ impl Panels {
     /// Reorders a packed tensor.
     pub fn new(packed: &PackedTensor) -> Self {
         let (format, rows) = (*packed.format(), packed.rows());
-        let (row_bytes, scale_bytes) = (packed.row_code_bytes(), packed.row_scale_bytes());
+        let (bits, cols) = (code_bits(&format), packed.cols());
+        let packed_codes = repack(packed.codes().into(), cols, [format.element().bits(), bits]);
+        let (row_bytes, scale_bytes) = (packed_row_bytes(bits, cols), packed.row_scale_bytes());
         let row_words = row_bytes.div_ceil(WORD_BYTES);
         let panels = rows.div_ceil(PANEL_ROWS);
         let mut codes = vec![0; panels * row_words * PANEL_ROWS];
@@ -76,7 +85,7 @@ impl Panels {
         let range = RangeOf::new(&format);
         for row in 0..rows {
             let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
-            let row_codes = &packed.codes()[row * row_bytes..][..row_bytes];
+            let row_codes = &packed_codes[row * row_bytes..][..row_bytes];
             let to = codes[panel * row_words * PANEL_ROWS..].iter_mut();
             let to = to.skip(lane).step_by(PANEL_ROWS);
             for (to, bytes) in to.zip(row_codes.chunks(WORD_BYTES)) {
@@ -94,7 +103,7 @@ impl Panels {
         Self {
             format,
             rows,
-            cols: packed.cols(),
+            cols,
             tensor_scale: packed.tensor_scale(),
             codes,
             scales,
@@ -123,13 +132,14 @@ impl Panels {
         self.tensor_scale
     }
 
-    /// Bytes taken by codes, scales and tensor scale; as packed, but for what rows are filled up with.
+    /// Bytes taken by codes, scales and tensor scale; as packed, but for codes that are widened and what rows are filled up
+    /// with.
     pub const fn bytes(&self) -> usize {
         let tensor_scale = if self.format.has_tensor_scale() { 4 } else { 0 };
         size_of_val(self.codes.as_slice()) + self.scales.len() + tensor_scale
     }
 
-    /// Some rows as they were packed.
+    /// Some rows as they were packed. Where codes were widened, bits behind the last of a row are zero.
     ///
     /// # Errors
     /// [`FormatError::Length`] unless the rows exist.
@@ -141,10 +151,11 @@ impl Panels {
                 expected: self.rows,
             });
         }
-        let mut packed = PackedTensor::zeroed(self.format, rows.len(), self.cols)?;
-        let (row_bytes, scale_bytes) = (packed.row_code_bytes(), packed.row_scale_bytes());
-        let (codes, scales, tensor_scale) = packed.parts_mut();
-        *tensor_scale = self.tensor_scale;
+        let (bits, count) = (self.code_bits(), rows.len());
+        let row_bytes = packed_row_bytes(bits, self.cols);
+        let scale_bytes =
+            self.format.blocks_per_row(self.cols) * self.format.scale().storage_bytes();
+        let (mut codes, mut scales) = (vec![0; count * row_bytes], vec![0; count * scale_bytes]);
         for (i, row) in rows.enumerate() {
             let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
             let to = codes[i * row_bytes..][..row_bytes].chunks_mut(WORD_BYTES);
@@ -161,7 +172,25 @@ impl Panels {
                 *to = *byte;
             }
         }
-        Ok(packed)
+        let codes = repack(
+            codes.into(),
+            self.cols,
+            [bits, self.format.element().bits()],
+        );
+        let codes = codes.into_owned();
+        PackedTensor::new(
+            self.format,
+            count,
+            self.cols,
+            codes,
+            scales,
+            self.tensor_scale,
+        )
+    }
+
+    /// Bits of a code as it lies here.
+    pub(super) const fn code_bits(&self) -> u32 {
+        code_bits(&self.format)
     }
 
     /// The values of some rows, row-major.
@@ -174,7 +203,7 @@ impl Panels {
 
     /// The code at (row, col), in the low bits, of up to eight.
     pub(super) fn code(&self, row: usize, col: usize) -> u8 {
-        let bits = self.format.element().bits() as usize;
+        let bits = self.code_bits() as usize;
         let words = self.words(row / PANEL_ROWS, col * bits / 32).iter();
         let words = words.skip(row % PANEL_ROWS).step_by(PANEL_ROWS).take(2);
         let window = words
@@ -218,6 +247,27 @@ impl Panels {
         let ranges = self.ranges[panels].iter();
         ranges.fold(ScaleRange::EMPTY, |all, &range| all.and(range))
     }
+}
+
+/// Bits of a code of a format in panels.
+const fn code_bits(format: &BlockFormat) -> u32 {
+    let bits = format.element().bits();
+    if bits < LEAST_BITS { LEAST_BITS } else { bits }
+}
+
+/// Rows of `cols` codes of `from` bits with `to` bits each.
+fn repack(codes: Cow<[u8]>, cols: usize, [from, to]: [u32; 2]) -> Cow<[u8]> {
+    if from == to || cols == 0 {
+        return codes;
+    }
+    let rows = codes.chunks_exact(packed_row_bytes(from, cols));
+    let row_bytes = packed_row_bytes(to, cols);
+    let (mut row_codes, mut repacked) = (vec![0; cols], vec![0; rows.len() * row_bytes]);
+    for (from_row, to_row) in rows.zip(repacked.chunks_exact_mut(row_bytes)) {
+        unpack_row(from, from_row, &mut row_codes);
+        pack_row(to, &row_codes, to_row);
+    }
+    repacked.into()
 }
 
 /// What is asked of a row while it is copied.

@@ -99,8 +99,8 @@ impl Weights<'_> {
     /// 2^`x_unit`, if that is known.
     pub fn reading(&self, least: f32, x_unit: Option<i32>) -> Reading {
         let (format, codecs) = (self.panels.format(), self.panels.codecs());
-        if !matches!(format.element().bits(), 4 | 6 | 8) || !format.block_size().is_multiple_of(RUN)
-        {
+        let is_of_bits = matches!(self.panels.code_bits(), 4 | 6 | 8);
+        if !is_of_bits || !format.block_size().is_multiple_of(RUN) {
             return Reading::Rows;
         }
         let unit = codecs.unit.saturating_add(exponent(least));
@@ -123,7 +123,7 @@ impl Weights<'_> {
 }
 
 impl PairTable {
-    /// If elements are bf16 of four, six or eight bits, the last a sign, and scales powers of two.
+    /// If elements are bf16 of up to four, six or eight bits, the last a sign, and scales powers of two.
     fn new(format: &BlockFormat) -> Option<Self> {
         let element = format.element();
         let limit = format.scale().exponent_limit()?;
@@ -131,7 +131,7 @@ impl PairTable {
             .codes()
             .all(|code| bits_and_unit(element.decode(code)).0 <= 8);
         let has_sign = matches!(element.grid(), Grid::Float(_));
-        let is_of_bits = matches!(element.bits(), 4 | 6) || element.bits() == 8 && has_sign;
+        let is_of_bits = matches!(element.bits(), 2..=4 | 6) || element.bits() == 8 && has_sign;
         if !is_bf16 || !is_of_bits || format.has_tensor_scale() {
             return None;
         }

@@ -4,6 +4,7 @@ mod context;
 
 use self::context::AttentionContext;
 use super::VariantError;
+use super::formats::check_element;
 use super::render::render_template;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 use crate::fragment::cache::{CacheFormat, RUN};
@@ -73,6 +74,7 @@ impl AttentionVariant {
     ) -> Result<Self, VariantError> {
         let cache = |format: Option<&BlockFormat>| {
             let cache = CacheFormat::new(format);
+            format.map_or(Ok(()), |format| check_element(format.element()))?;
             match format {
                 Some(&format) if format.has_tensor_scale() => {
                     Err(VariantError::RowScale { format })
@@ -198,8 +200,8 @@ impl AttentionVariant {
         render_template(template, &AttentionContext::new(self))
     }
 
-    /// Every kernel that a registry walks: bf16, and every element with E8M0, UE5M3, UE4M3 and BF16 scales, for keys and
-    /// values alike; bf16 and FP8 keys with FP4, FP6 and bf16 values, and FP4 keys with FP8 values.
+    /// Every kernel that a registry walks: bf16, and every element of four bits and more with E8M0, UE5M3, UE4M3 and BF16
+    /// scales, for keys and values alike; bf16 and FP8 keys with FP4, FP6 and bf16 values, and FP4 keys with FP8 values.
     pub fn all() -> impl Iterator<Item = Self> {
         let format = |element: ElementFormat, scale: ScaleFormat, k: usize| {
             let format = BlockFormat::new(element).scale(scale).block_size(k);

@@ -194,7 +194,7 @@ impl MatmulVariant {
         render_template(self.regime.template(), &context)
     }
 
-    /// Every kernel that a registry walks: bf16 weights, and every element with E8M0, UE4M3 and a tensor
+    /// Every kernel that a registry walks: bf16 weights, and every element of four bits and more with E8M0, UE4M3 and a tensor
     /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs; the largest regime for scales
     /// that are folded into operands. For operands of 8 bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with
     /// E8M0 and FP16, for all k from 32 on.
