@@ -135,12 +135,8 @@ fn kills_and_shards_change_no_record() {
     let alone = folder.name("alone");
     done(&run(&study, &alone, &[]));
     let expected = records(Path::new(&alone));
-    // Baseline, four, two, what lies between, fourteen parts, fourteen steps, a search.
-    assert!(
-        expected.len() >= 1 + 4 + 2 + 2 + 14 + 14 + 1,
-        "{}",
-        expected.len()
-    );
+    // The baseline, four, two, what lies between in three differences, fourteen parts, as many steps, and the search.
+    assert_eq!(expected.len(), 1 + 4 + 2 + 6 + 14 + 14 + 1);
 
     let killed = folder.name("killed");
     let mut kills = 0;

@@ -77,7 +77,8 @@ fn is_at(entry: &Value, at: &[(String, String)]) -> bool {
             },
             axis => entry.get(axis).is_some_and(|own| match own {
                 Value::String(own) => own == value,
-                own => own.to_string() == *value,
+                Value::Number(own) => own.as_f64() == value.parse().ok(),
+                _ => false,
             }),
         })
 }

@@ -6,7 +6,7 @@ use mxlab_harness::measure::{correlation, mean, rank_correlation};
 
 use super::StudyRecords;
 use super::compare::{Row, Set};
-use super::tables::{explained, written};
+use super::tables::{Explained, explained, written};
 use crate::report::study::compare::LEVEL;
 
 /// What is said of a model and a task, which need no mention if they are the only ones.
@@ -159,8 +159,14 @@ fn operands(set: &Set) -> Option<String> {
 }
 
 fn shares(study: &StudyRecords, set: &Set) -> Option<String> {
-    let (names, shares, gap, [from, to]) = explained(study, set)?;
-    let each = names.iter().zip(shares);
+    let Explained {
+        differences,
+        effects,
+        gap,
+        from,
+        to,
+    } = explained(study, set)?;
+    let each = differences.iter().zip(effects);
     let each: Vec<String> = each
         .map(|(name, share)| format!("{name} {share:+.4} ({:.0} %)", 100.0 * share / gap))
         .collect();
@@ -178,13 +184,13 @@ fn errors(set: &Set) -> Vec<String> {
             Some(_) => row.record.head.group.as_str(),
             None => "whole models",
         };
-        if let (Some(error), Some(loss)) = (&row.record.weight_error, row.loss()) {
-            if error.error.sqnr_db.is_finite() {
-                groups
-                    .entry(group)
-                    .or_default()
-                    .push((error.error.sqnr_db, loss));
-            }
+        if let (Some(error), Some(loss)) = (&row.record.weight_error, row.loss())
+            && error.error.sqnr_db.is_finite()
+        {
+            groups
+                .entry(group)
+                .or_default()
+                .push((error.error.sqnr_db, loss));
         }
     }
     let mut found = Vec::new();

@@ -151,14 +151,20 @@ pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) ->
 
 /// How much of a gap each difference explains.
 pub fn shares(study: &StudyRecords, set: &Set) -> Option<Table> {
-    let (names, shares, gap, [from, to]) = explained(study, set)?;
+    let Explained {
+        differences,
+        effects,
+        gap,
+        from,
+        to,
+    } = explained(study, set)?;
     let caption = format!(
         "{} on {}: log-likelihood from {from} to {to}, {gap:+.4} in all, by what differs (mean effect over every order of the \
          differences)",
         set.model, set.task
     );
     let mut table = Table::new(caption, 1, &["difference", "effect", "% of the gap"]);
-    for (name, share) in names.iter().zip(shares) {
+    for (name, share) in differences.iter().zip(effects) {
         table.rows.push(vec![
             Cell::text(name),
             Cell::text(format!("{share:+.4}")),
@@ -168,11 +174,22 @@ pub fn shares(study: &StudyRecords, set: &Set) -> Option<Table> {
     Some(table)
 }
 
-/// The differences of what a study explains, their effects, the whole gap and the two configurations.
-pub fn explained(
-    study: &StudyRecords,
-    set: &Set,
-) -> Option<(Vec<String>, Vec<f64>, f64, [String; 2])> {
+/// A gap between two configurations, taken apart.
+pub struct Explained {
+    /// What they differ in.
+    pub differences: Vec<String>,
+    /// How much of the gap each of them explains.
+    pub effects: Vec<f64>,
+    /// The log-likelihood of the second less that of the first.
+    pub gap: f64,
+    /// Name of the first.
+    pub from: String,
+    /// Name of the second.
+    pub to: String,
+}
+
+/// The gap that a study explains, if it does and all its hybrids are there.
+pub fn explained(study: &StudyRecords, set: &Set) -> Option<Explained> {
     let value = study.frozen.text.parse::<toml::Table>().ok()?;
     let of = |field: &str| {
         value
@@ -218,8 +235,13 @@ pub fn explained(
         .iter()
         .map(|loss| -loss)
         .collect();
-    let gap = effects.iter().sum();
-    Some((names, effects, gap, [from, to]))
+    Some(Explained {
+        gap: effects.iter().sum(),
+        differences: names,
+        effects,
+        from,
+        to,
+    })
 }
 
 /// What each layer and projection costs by itself.
