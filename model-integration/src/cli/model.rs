@@ -16,7 +16,7 @@ use crate::llama::device::plan::Storage;
 /// What names a model.
 fn model_help() -> String {
     format!(
-        "Model directory, hub name (`org/name`, `org/name@revision`), `embedded`, or \
+        "Model directory, GGUF file, hub name (`org/name`, `org/name@revision`), `embedded`, or \
          `{}NAME[:SEED]`, random weights in the shape of {}",
         synthetic::PREFIX,
         synthetic::names()
@@ -27,7 +27,7 @@ fn model_help() -> String {
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
     /// The model
-    #[arg(long, help = model_help(), value_name = "DIR|NAME", default_value = "embedded")]
+    #[arg(long, help = model_help(), value_name = "DIR|FILE|NAME", default_value = "embedded")]
     pub model: String,
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
@@ -92,6 +92,17 @@ pub fn threads(text: &str) -> Result<usize, String> {
     }
 }
 
+/// Opens what `--model` names.
+pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
+    Ok(match name {
+        "embedded" => embedded::checkpoint()?,
+        name => match name.strip_prefix(synthetic::PREFIX) {
+            Some(name) => synthetic::open(name)?,
+            None => Checkpoint::open(&hub::resolve(name)?)?,
+        },
+    })
+}
+
 impl ModelArgs {
     /// Opens the model on its device; nothing is loaded yet. Log-softmax is taken in
     /// `softmax_dtype`.
@@ -100,13 +111,7 @@ impl ModelArgs {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
             pool.build_global().context("--threads")?;
         }
-        let checkpoint = match self.model.as_str() {
-            "embedded" => embedded::checkpoint()?,
-            name => match name.strip_prefix(synthetic::PREFIX) {
-                Some(name) => synthetic::open(name)?,
-                None => Checkpoint::open(&hub::resolve(name)?)?,
-            },
-        };
+        let checkpoint = open_checkpoint(&self.model)?;
         let own = checkpoint.config().dtype;
         if self.device == DeviceChoice::Cpu {
             if self.fake_quantize {

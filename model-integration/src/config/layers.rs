@@ -12,6 +12,11 @@ use serde::{Serialize, Serializer};
 pub struct LayerSet(Vec<RangeInclusive<usize>>);
 
 impl LayerSet {
+    /// One layer alone.
+    pub fn one(layer: usize) -> Self {
+        Self(vec![layer..=layer])
+    }
+
     /// Whether the layer is in the set.
     pub fn contains(&self, layer: usize) -> bool {
         self.0.iter().any(|range| range.contains(&layer))
