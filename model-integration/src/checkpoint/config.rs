@@ -1,6 +1,6 @@
-//! `config.json` of a Llama, checked field by field.
+//! `config.json` of a Llama or a Phi-3, checked field by field.
 //!
-//! The fields and their defaults are those of `LlamaConfig` in Hugging Face transformers,
+//! The fields and their defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face transformers,
 //! in the spelling of version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) and of
 //! version 5 (`dtype`, `rope_parameters`).
 
@@ -8,6 +8,8 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::architecture::Architecture;
+use super::encoding::Encoding;
 use super::fields::{Fields, parse_object};
 use super::rope_scaling::{self, RopeScaling};
 use super::{CheckpointError, FloatType};
@@ -24,6 +26,8 @@ const MAX_POSITIONS: usize = 1 << 30;
 /// The shape of a Llama and the constants of its forward pass.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LlamaConfig {
+    /// Whose names and fusions of tensors the checkpoint has.
+    pub architecture: Architecture,
     /// Rows of the embedding and of the output head.
     pub vocab_size: usize,
     /// Width of the residual stream.
@@ -41,6 +45,9 @@ pub struct LlamaConfig {
     pub head_dim: usize,
     /// Longest sequence, in tokens.
     pub max_position_embeddings: usize,
+    /// Tokens that a token attends to, itself included, where not all before it. Only sequences that it
+    /// does not cut are run.
+    pub sliding_window: Option<usize>,
     /// Added to the mean square in RMSNorm.
     pub rms_norm_eps: f64,
     /// Base of the rotary frequencies.
@@ -63,54 +70,75 @@ pub struct LlamaConfig {
     pub dtype: FloatType,
 }
 
+/// What a `config.json` says.
+pub(super) struct Parsed {
+    /// Shape and constants; [`LlamaConfig::dtype`] holds only if `dtype` is there.
+    pub config: LlamaConfig,
+    /// The type that it declares.
+    pub dtype: Option<FloatType>,
+    /// How weights are quantised.
+    pub encoding: Encoding,
+}
+
 impl LlamaConfig {
-    /// Reads `json`; `file` is for messages. `dtype` is `None` where the config does not
-    /// declare it, and then [`LlamaConfig::dtype`] is to be set by the caller.
+    /// Reads `json`; `file` is for messages.
     ///
     /// # Errors
     /// `Json`, `MissingField` and `Field`, for anything that is not a supported Llama.
-    pub(super) fn parse(
-        json: &[u8],
-        file: &Path,
-    ) -> Result<(Self, Option<FloatType>), CheckpointError> {
+    pub(super) fn parse(json: &[u8], file: &Path) -> Result<Parsed, CheckpointError> {
         let object = parse_object(json, file)?;
         let fields = Fields::new(file, &object);
-        check_supported(fields)?;
+        let architecture = Architecture::parse(fields)?;
+        check_supported(fields, architecture)?;
 
         let vocab_size = fields.required_size("vocab_size", MAX_VOCABULARY)?;
         let hidden_size = fields.required_size("hidden_size", MAX_WIDTH)?;
         let num_attention_heads = fields.required_size("num_attention_heads", MAX_HEADS)?;
-        let (rope_theta, rope_scaling) = rope_scaling::parse(fields)?;
+        let head_dim = head_dim(fields, hidden_size, num_attention_heads)?;
+        let max_position_embeddings = fields
+            .size("max_position_embeddings", MAX_POSITIONS)?
+            .unwrap_or(architecture.max_position_embeddings());
+        let (rope_theta, rope_scaling) =
+            rope_scaling::parse(fields, architecture, head_dim, max_position_embeddings)?;
         let dtype = dtype(fields)?;
         let config = Self {
+            architecture,
             vocab_size,
             hidden_size,
             intermediate_size: fields.required_size("intermediate_size", MAX_WIDTH)?,
             num_hidden_layers: fields.required_size("num_hidden_layers", MAX_LAYERS)?,
             num_attention_heads,
             num_key_value_heads: key_value_heads(fields, num_attention_heads)?,
-            head_dim: head_dim(fields, hidden_size, num_attention_heads)?,
-            max_position_embeddings: fields
-                .size("max_position_embeddings", MAX_POSITIONS)?
-                .unwrap_or(2048),
-            rms_norm_eps: fields.positive("rms_norm_eps", 1.0)?.unwrap_or(1e-6),
+            head_dim,
+            max_position_embeddings,
+            sliding_window: match architecture {
+                Architecture::Llama => None,
+                Architecture::Phi3 => fields.size("sliding_window", MAX_POSITIONS)?,
+            },
+            rms_norm_eps: fields
+                .positive("rms_norm_eps", 1.0)?
+                .unwrap_or(architecture.rms_norm_eps()),
             rope_theta,
             rope_scaling,
             tie_word_embeddings: fields.flag("tie_word_embeddings", false)?,
             attention_bias: fields.flag("attention_bias", false)?,
             mlp_bias: fields.flag("mlp_bias", false)?,
             bos_token_id: bos_token_id(fields, vocab_size)?,
-            eos_token_ids: eos_token_ids(fields, vocab_size)?,
+            eos_token_ids: eos_token_ids(fields, architecture, vocab_size)?,
             dtype: dtype.unwrap_or(FloatType::F32),
         };
-        Ok((config, dtype))
+        Ok(Parsed {
+            config,
+            dtype,
+            encoding: Encoding::parse(fields)?,
+        })
     }
 
     /// The config as a `config.json` that this crate and transformers read back.
     pub fn to_json(&self) -> Value {
         json!({
-            "architectures": ["LlamaForCausalLM"],
-            "model_type": "llama",
+            "architectures": [self.architecture.class()],
+            "model_type": self.architecture.model_type(),
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -123,6 +151,7 @@ impl LlamaConfig {
             "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta,
             "rope_scaling": self.rope_scaling.as_ref().map(RopeScaling::to_json),
+            "sliding_window": self.sliding_window,
             "tie_word_embeddings": self.tie_word_embeddings,
             "attention_bias": self.attention_bias,
             "mlp_bias": self.mlp_bias,
@@ -137,21 +166,13 @@ impl LlamaConfig {
     }
 }
 
-/// Refuses what is not a plain Llama: computing it as one would be silently wrong.
-fn check_supported(fields: Fields) -> Result<(), CheckpointError> {
-    let model_type = "\"llama\" (Llama 1 to 3.3 and models of the same architecture)";
-    match (fields.text("model_type")?, fields.get("architectures")) {
-        (Some("llama"), _) => {}
-        (None, Some(Value::Array(names)))
-            if names.iter().any(|name| name == "LlamaForCausalLM") => {}
-        _ => return Err(fields.error("model_type", model_type)),
-    }
-    if let Some(architectures) = fields.get("architectures") {
-        let is_causal = architectures
-            .as_array()
-            .is_some_and(|names| names.iter().any(|name| name == "LlamaForCausalLM"));
-        if !is_causal {
-            return Err(fields.error("architectures", "a list with \"LlamaForCausalLM\""));
+/// Refuses what a plain forward pass does not have: computing it as one would be silently wrong.
+fn check_supported(fields: Fields, architecture: Architecture) -> Result<(), CheckpointError> {
+    if architecture == Architecture::Phi3 {
+        for name in ["attention_bias", "mlp_bias"] {
+            if fields.flag(name, false)? {
+                return Err(fields.error(name, "false (a Phi-3 has no biases)"));
+            }
         }
     }
     if fields.text("hidden_act")?.is_some_and(|act| act != "silu") {
@@ -164,12 +185,6 @@ fn check_supported(fields: Fields) -> Result<(), CheckpointError> {
         return Err(fields.error(
             "pretraining_tp",
             "1 (tensor-parallel slicing is not supported)",
-        ));
-    }
-    if fields.get("quantization_config").is_some() {
-        return Err(fields.error(
-            "quantization_config",
-            "no such field (weights must be plain F32, BF16 or F16)",
         ));
     }
     Ok(())
@@ -221,8 +236,13 @@ fn bos_token_id(fields: Fields, vocab_size: usize) -> Result<Option<u32>, Checkp
     }
 }
 
-/// Null means none; transformers' default for an absent key is 2.
-fn eos_token_ids(fields: Fields, vocab_size: usize) -> Result<Vec<u32>, CheckpointError> {
+/// Null means none; for an absent key transformers has a default.
+fn eos_token_ids(
+    fields: Fields,
+    architecture: Architecture,
+    vocab_size: usize,
+) -> Result<Vec<u32>, CheckpointError> {
+    let default = architecture.eos_token_id();
     let ids = match fields.get("eos_token_id") {
         Some(Value::Array(values)) => values
             .iter()
@@ -230,7 +250,8 @@ fn eos_token_ids(fields: Fields, vocab_size: usize) -> Result<Vec<u32>, Checkpoi
             .collect(),
         Some(value) => token_id(value, vocab_size).map(|id| vec![id]),
         None if fields.has_key("eos_token_id") => Some(Vec::new()),
-        None => Some(if vocab_size > 2 { vec![2] } else { Vec::new() }),
+        None if vocab_size > default as usize => Some(vec![default]),
+        None => Some(Vec::new()),
     };
     ids.ok_or_else(|| {
         let expected =
@@ -269,7 +290,9 @@ mod tests {
     use super::*;
 
     fn parse(config: Value) -> (LlamaConfig, Option<FloatType>) {
-        LlamaConfig::parse(config.to_string().as_bytes(), Path::new("config.json")).unwrap()
+        let json = config.to_string();
+        let parsed = LlamaConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap();
+        (parsed.config, parsed.dtype)
     }
 
     /// The fields of a first-generation config; all others have their defaults.

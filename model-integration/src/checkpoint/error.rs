@@ -282,6 +282,51 @@ pub enum CheckpointError {
         /// The dtype in the file.
         dtype: String,
     },
+    /// Codes or scales that are not stored as bytes.
+    #[error("{}: tensor `{tensor}` has dtype {dtype}; packed codes and scales are U8", file.display())]
+    PackedDtype {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// The dtype in the file.
+        dtype: String,
+    },
+    /// A packed tensor whose format the file does not say, or not in a way that is understood.
+    #[error("{}: packed tensor `{tensor}`: {reason}", file.display())]
+    PackedFormat {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A block whose scale makes elements that are not finite.
+    #[error(
+        "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; weights must be finite",
+        file.display()
+    )]
+    Scale {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor that holds the scales.
+        tensor: String,
+        /// The row.
+        row: usize,
+        /// The block in the row.
+        block: usize,
+        /// What its elements are multiplied by.
+        scale: f32,
+    },
+    /// Not a GGUF file that can be read.
+    #[error("{}: {reason}", file.display())]
+    Gguf {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong, and where.
+        reason: String,
+    },
     /// A weight that is NaN or infinite.
     #[error("{}: tensor `{tensor}` is {value} at flat index {index}; weights must be finite", file.display())]
     NonFinite {

@@ -49,6 +49,11 @@ impl<'a> Fields<'a> {
         self.object.get(name).filter(|value| !value.is_null())
     }
 
+    /// The names of all fields.
+    pub(super) fn names(&self) -> impl Iterator<Item = &'a str> + use<'a> {
+        self.object.keys().map(String::as_str)
+    }
+
     /// Whether the key is there at all, be it with null.
     pub(super) fn has_key(&self, name: &str) -> bool {
         self.object.contains_key(name)
@@ -133,6 +138,26 @@ impl<'a> Fields<'a> {
             .and_then(Value::as_f64)
             .filter(|value| (min..=max).contains(value))
             .ok_or_else(|| self.error(name, format!("a number from {min} to {max:e}")))
+    }
+
+    /// A list of `count` numbers above zero and at most `max` that must be there.
+    pub(super) fn required_positives(
+        &self,
+        name: &str,
+        count: usize,
+        max: f64,
+    ) -> Result<Vec<f64>, CheckpointError> {
+        let list = self.get(name).and_then(Value::as_array);
+        let list: Option<Vec<f64>> = list.and_then(|list| {
+            let numbers = list.iter().map(Value::as_f64);
+            numbers
+                .map(|x| x.filter(|&x| x > 0.0 && x <= max))
+                .collect()
+        });
+        list.filter(|list| list.len() == count).ok_or_else(|| {
+            let expected = format!("{count} numbers above 0 and at most {max:e}");
+            self.error(name, expected)
+        })
     }
 
     /// `true` or `false`, `default` where absent.

@@ -1,7 +1,8 @@
 //! The tensors of a Llama: their names in a Hugging Face checkpoint and their shapes.
-//! Matrices are `[outputs, inputs]`.
+//! Matrices are `[outputs, inputs]`. What another architecture has in one tensor, a Llama has in
+//! several: rows of that tensor.
 
-use super::LlamaConfig;
+use super::{Architecture, LlamaConfig};
 
 /// Token embedding, `[vocab_size, hidden_size]`.
 pub const EMBEDDING: &str = "model.embed_tokens.weight";
@@ -13,6 +14,49 @@ pub const HEAD: &str = "lm_head.weight";
 /// Name of a tensor of decoder layer `layer`, such as `self_attn.q_proj.weight`.
 pub fn layer_tensor(layer: usize, tensor: &str) -> String {
     format!("model.layers.{layer}.{tensor}")
+}
+
+/// A tensor that holds others.
+pub(super) struct Fused {
+    /// Its name.
+    pub name: String,
+    /// Its rows.
+    pub rows: usize,
+    /// Where those of the tensor that was asked for begin.
+    pub first: usize,
+}
+
+/// The tensor whose rows `name` is, if the architecture has it in another one.
+pub(super) fn fused(config: &LlamaConfig, name: &str) -> Option<Fused> {
+    match config.architecture {
+        Architecture::Llama => return None,
+        Architecture::Phi3 => {}
+    }
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let inner = config.intermediate_size;
+    let qkv = ("qkv_proj", queries + 2 * keys);
+    let gate_up = ("gate_up_proj", 2 * inner);
+    let parts = [
+        ("q_proj", qkv, 0),
+        ("k_proj", qkv, queries),
+        ("v_proj", qkv, queries + keys),
+        ("gate_proj", gate_up, 0),
+        ("up_proj", gate_up, inner),
+    ];
+    let (module, tensor) = name.rsplit_once('.')?;
+    let (parent, module) = module.rsplit_once('.')?;
+    let part = parts.into_iter().find(|(part, ..)| *part == module);
+    part.map(|(_, (whole, rows), first)| Fused {
+        name: format!("{parent}.{whole}.{tensor}"),
+        rows,
+        first,
+    })
+}
+
+/// The name of the tensor whose rows `name` is in a checkpoint of this architecture, if it is not one itself.
+pub fn fused_name(config: &LlamaConfig, name: &str) -> Option<String> {
+    Some(fused(config, name)?.name)
 }
 
 /// Every tensor that a Llama of this config has, with its shape, in the order of the

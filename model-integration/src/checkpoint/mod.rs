@@ -10,7 +10,9 @@
 //! | file | what |
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`LlamaConfig`] |
-//! | `layout.rs` | which tensors a Llama has |
+//! | `architecture.rs`, `layout.rs` | whose checkpoint it is; which tensors a Llama has |
+//! | `encoding.rs`, `packed.rs` | which tensors stand for a quantised matrix; its codes and scales |
+//! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config, its names of tensors |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |
@@ -18,13 +20,18 @@
 //! | `write.rs` | writing weights |
 //! | `error.rs` | all that can be wrong |
 
+mod architecture;
 mod config;
+pub mod encoding;
 mod error;
 mod fields;
 mod file;
 mod fingerprint;
+mod gguf;
+mod gguf_config;
 pub mod hub;
 pub mod layout;
+mod packed;
 mod rope_scaling;
 pub mod synthetic;
 mod tensor;
@@ -39,6 +46,7 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+pub use architecture::Architecture;
 pub use config::LlamaConfig;
 pub use error::CheckpointError;
 pub use rope_scaling::RopeScaling;
@@ -48,6 +56,8 @@ pub use tokenizer::{Tokenizer, TokenizerConfig};
 
 use mxlab_kernels::format::FloatType;
 
+use encoding::Encoding;
+use packed::Packed;
 use weights::Weights;
 
 /// Name of the config in a model directory.
@@ -66,11 +76,15 @@ pub struct Checkpoint {
     config_json: Vec<u8>,
     tokenizer_json: Vec<u8>,
     tokenizer_config: TokenizerConfig,
+    tokenizer_config_json: Option<Vec<u8>>,
+    encoding: Encoding,
     weights: Weights,
+    /// Names and order of rows are llama.cpp's.
+    is_gguf: bool,
 }
 
 impl Checkpoint {
-    /// Opens the model directory `dir`.
+    /// Opens the model directory `dir`, or a GGUF file with a tokenizer.json beside it.
     ///
     /// # Errors
     /// Whatever is wrong first: the directory, config.json, the tokenizer files being
@@ -78,6 +92,7 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => {}
+            Ok(_) if gguf::is_named_so(dir) => return Self::open_gguf(dir),
             Ok(_) => {
                 return Err(CheckpointError::NotADirectory {
                     path: dir.to_owned(),
@@ -96,26 +111,41 @@ impl Checkpoint {
             "it describes the model",
         )?;
         let parsed = LlamaConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
-        let tokenizer_json = file::read_required(
-            &dir.join(TOKENIZER_FILE),
-            file::MAX_TOKENIZER_BYTES,
-            "it turns text into tokens (tokenizer.model is not read; transformers can convert it)",
-        )?;
-        let settings = dir.join(TOKENIZER_CONFIG_FILE);
-        let tokenizer_config = match file::read_if_present(&settings, file::MAX_CONFIG_BYTES)? {
-            Some(json) => TokenizerConfig::parse(&json, &settings)?,
-            None => TokenizerConfig::default(),
-        };
+        let (tokenizer_json, tokenizer_config, tokenizer_config_json) = tokenizer_files(dir)?;
         Self {
             label: dir.display().to_string(),
             dir: dir.to_owned(),
-            config: parsed.0,
+            config: parsed.config,
             config_json,
             tokenizer_json,
             tokenizer_config,
+            tokenizer_config_json,
+            encoding: parsed.encoding,
             weights: Weights::open(dir)?,
+            is_gguf: false,
         }
-        .checked(parsed.1)
+        .checked(parsed.dtype)
+    }
+
+    fn open_gguf(path: &Path) -> Result<Self, CheckpointError> {
+        let gguf = gguf::open(path)?;
+        let config_json = gguf_config::config_json(&gguf)?.to_string().into_bytes();
+        let parsed = LlamaConfig::parse(&config_json, path)?;
+        let dir = path.parent().unwrap_or(Path::new("")).to_owned();
+        let (tokenizer_json, tokenizer_config, tokenizer_config_json) = tokenizer_files(&dir)?;
+        Self {
+            label: path.display().to_string(),
+            dir,
+            config: parsed.config,
+            config_json,
+            tokenizer_json,
+            tokenizer_config,
+            tokenizer_config_json,
+            encoding: parsed.encoding,
+            weights: Weights::from_gguf(gguf.file)?,
+            is_gguf: true,
+        }
+        .checked(parsed.dtype)
     }
 
     /// A model that is part of the program. `label` names it in messages.
@@ -132,14 +162,17 @@ impl Checkpoint {
         let parsed = LlamaConfig::parse(config_json, &dir.join(CONFIG_FILE))?;
         Self {
             label: label.to_owned(),
-            config: parsed.0,
+            config: parsed.config,
             config_json: config_json.to_owned(),
             tokenizer_json: tokenizer_json.to_owned(),
             tokenizer_config: TokenizerConfig::default(),
+            tokenizer_config_json: None,
+            encoding: parsed.encoding,
+            is_gguf: false,
             weights: Weights::from_static(dir.join(weights::SINGLE_FILE), safetensors)?,
             dir,
         }
-        .checked(parsed.1)
+        .checked(parsed.dtype)
     }
 
     /// A model whose weights are made when they are read.
@@ -155,6 +188,9 @@ impl Checkpoint {
             config_json: config.to_json().to_string().into_bytes(),
             tokenizer_json,
             tokenizer_config: TokenizerConfig::default(),
+            tokenizer_config_json: None,
+            encoding: Encoding::Unsaid,
+            is_gguf: false,
             weights: Weights::made(dir.clone(), weights)?,
             dir,
             label,
@@ -166,13 +202,29 @@ impl Checkpoint {
         self.validate()?;
         let shape = [self.config.vocab_size, self.config.hidden_size];
         let stored = self.view(layout::EMBEDDING, &shape)?.dtype();
-        self.config.dtype = declared.unwrap_or(stored);
+        // What codes of few bits stand for, bf16 holds.
+        self.config.dtype = declared.or(stored).unwrap_or(FloatType::Bf16);
         Ok(self)
     }
 
     /// The model's shape and constants.
     pub fn config(&self) -> &LlamaConfig {
         &self.config
+    }
+
+    /// The text of config.json; of a GGUF file, what its metadata come to.
+    pub fn config_json(&self) -> &[u8] {
+        &self.config_json
+    }
+
+    /// The text of tokenizer.json.
+    pub fn tokenizer_json(&self) -> &[u8] {
+        &self.tokenizer_json
+    }
+
+    /// The text of tokenizer_config.json, if there is one.
+    pub fn tokenizer_config_json(&self) -> Option<&[u8]> {
+        self.tokenizer_config_json.as_deref()
     }
 
     /// The directory, or the name of an embedded model; for messages and records.
@@ -232,17 +284,60 @@ impl Checkpoint {
         Ok(tokenizer.with_default_special_tokens(self.config.bos_token_id, eos))
     }
 
-    /// The tensor `name`, checked by its header only: its elements may not be finite.
+    /// The tensor `name`, checked by its header only: its elements may not be finite. It may be rows
+    /// of another tensor.
     ///
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`.
     pub fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
-        let Some((file, tensor)) = self.weights.find(name) else {
-            return Err(CheckpointError::MissingTensor {
-                file: self.weights.listing().to_owned(),
-                tensor: name.to_owned(),
-                expected: shape.to_owned(),
-            });
+        match layout::fused(&self.config, name) {
+            // Our own packed files have every projection by itself.
+            Some(whole) if self.weights.find(&whole.name).is_some() || !self.holds(name) => {
+                let mut of_whole = shape.to_vec();
+                of_whole[0] = whole.rows;
+                let view = self.stored(&whole.name, &of_whole)?;
+                Ok(view.part(name, whole.first..whole.first + shape[0]))
+            }
+            _ => self.stored(name, shape),
+        }
+    }
+
+    /// Whether the files have a tensor of this name, as floats or as our own codes.
+    fn holds(&self, name: &str) -> bool {
+        self.contains(name) || self.contains(&format!("{name}.codes"))
+    }
+
+    /// The tensor that a Llama's weights have under this name.
+    fn stored(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
+        if !self.is_gguf {
+            return self.held(name, shape);
+        }
+        let view = self.held(&gguf_config::tensor_name(name), shape)?;
+        Ok(match gguf_config::is_in_turns(name) {
+            true => view.from_turns(name, self.config.head_dim),
+            false => view.part(name, 0..shape[0]),
+        })
+    }
+
+    /// The tensor of this name in the files, or of which parts are.
+    fn held(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
+        let place = self.weights.place(name);
+        if let &[rows, cols] = shape {
+            let shape = [rows, cols];
+            let packed = match &place {
+                None => self.encoding.find(&self.weights, name, shape)?,
+                Some(place) if self.is_gguf && gguf::is_packed(place) => {
+                    Some(Packed::ggml(shape, place.clone())?)
+                }
+                Some(_) => None,
+            };
+            if let Some(packed) = packed {
+                return Ok(TensorView::of_packed(name, shape, packed));
+            }
+        }
+        let (file, tensor) = match place {
+            Some(place) => place,
+            None => self.weights.required(name, shape)?,
         };
         let found = &file.tensors()[tensor].1.shape;
         if found != shape {
@@ -253,8 +348,26 @@ impl Checkpoint {
                 found: found.clone(),
             });
         }
-        TensorView::new(file.clone(), tensor)
+        TensorView::new(file, tensor)
     }
+}
+
+/// The tokenizer, and the settings beside it if there are any, read and as they stand.
+fn tokenizer_files(
+    dir: &Path,
+) -> Result<(Vec<u8>, TokenizerConfig, Option<Vec<u8>>), CheckpointError> {
+    let tokenizer_json = file::read_required(
+        &dir.join(TOKENIZER_FILE),
+        file::MAX_TOKENIZER_BYTES,
+        "it turns text into tokens (no other kind of tokenizer is read; transformers can convert one)",
+    )?;
+    let path = dir.join(TOKENIZER_CONFIG_FILE);
+    let json = file::read_if_present(&path, file::MAX_CONFIG_BYTES)?;
+    let config = match &json {
+        Some(json) => TokenizerConfig::parse(json, &path)?,
+        None => TokenizerConfig::default(),
+    };
+    Ok((tokenizer_json, config, json))
 }
 
 impl fmt::Debug for Checkpoint {

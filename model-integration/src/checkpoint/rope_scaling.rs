@@ -1,12 +1,12 @@
-//! The rotary part of `config.json`: base and scaling, in both spellings.
+//! The rotary part of `config.json`: base and scaling, in both spellings, as transformers 5 reads it.
 //!
 //! transformers 4 writes `rope_theta` and `rope_scaling: {rope_type | type, ...}` at the
 //! top level; transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`.
 
 use serde_json::{Value, json};
 
-use super::CheckpointError;
 use super::fields::Fields;
+use super::{Architecture, CheckpointError};
 
 /// Base used where the config names none (transformers' default).
 const DEFAULT_THETA: f64 = 10_000.0;
@@ -36,6 +36,18 @@ pub enum RopeScaling {
         /// Positions that the unscaled model was trained on.
         original_max_position_embeddings: usize,
     },
+    /// LongRoPE: each frequency has a divisor of its own, another one in sequences longer than those
+    /// that the unscaled model was trained on; cosines and sines have a factor.
+    Long {
+        /// Of sequences up to `original_max_position_embeddings`; `head_dim / 2` divisors.
+        short_factor: Vec<f64>,
+        /// Of longer ones.
+        long_factor: Vec<f64>,
+        /// Of cosines and sines.
+        attention_factor: f64,
+        /// Positions that the unscaled model was trained on.
+        original_max_position_embeddings: usize,
+    },
 }
 
 impl RopeScaling {
@@ -55,12 +67,29 @@ impl RopeScaling {
                 "high_freq_factor": high_freq_factor,
                 "original_max_position_embeddings": original_max_position_embeddings,
             }),
+            Self::Long {
+                short_factor,
+                long_factor,
+                attention_factor,
+                original_max_position_embeddings,
+            } => json!({
+                "rope_type": "longrope",
+                "short_factor": short_factor,
+                "long_factor": long_factor,
+                "attention_factor": attention_factor,
+                "original_max_position_embeddings": original_max_position_embeddings,
+            }),
         }
     }
 }
 
 /// Base and scaling from the top-level fields of a `config.json`.
-pub(super) fn parse(fields: Fields) -> Result<(f64, Option<RopeScaling>), CheckpointError> {
+pub(super) fn parse(
+    fields: Fields,
+    architecture: Architecture,
+    head_dim: usize,
+    max_positions: usize,
+) -> Result<(f64, Option<RopeScaling>), CheckpointError> {
     let nested = match (
         fields.object("rope_parameters")?,
         fields.object("rope_scaling")?,
@@ -82,39 +111,89 @@ pub(super) fn parse(fields: Fields) -> Result<(f64, Option<RopeScaling>), Checkp
         }
         (inner, outer) => inner.or(outer).unwrap_or(DEFAULT_THETA),
     };
-    Ok((theta, scaling(nested)?))
-}
-
-fn scaling(fields: Fields) -> Result<Option<RopeScaling>, CheckpointError> {
-    let kind = if fields.get("rope_type").is_some() {
-        "rope_type"
-    } else {
-        "type"
+    let kind = match nested.get("rope_type") {
+        Some(_) => "rope_type",
+        None => "type",
     };
-    let factor = || fields.required_between("factor", 1.0, MAX_FACTOR);
-    match fields.text(kind)? {
-        Some("default") => Ok(None),
-        Some("linear") => Ok(Some(RopeScaling::Linear { factor: factor()? })),
-        Some("llama3") => {
-            let low_freq_factor = fields.required_between("low_freq_factor", 0.0, MAX_FACTOR)?;
-            let high_freq_factor = fields.required_between("high_freq_factor", 0.0, MAX_FACTOR)?;
-            if low_freq_factor <= 0.0 || low_freq_factor >= high_freq_factor {
-                let expected = format!("above 0 and below high_freq_factor = {high_freq_factor}");
-                return Err(fields.error("low_freq_factor", expected));
-            }
-            Ok(Some(RopeScaling::Llama3 {
-                factor: factor()?,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings: fields
-                    .required_size("original_max_position_embeddings", MAX_POSITIONS)?,
-            }))
+    let scaling = match (nested.text(kind)?, architecture) {
+        (Some("default"), _) => None,
+        // Early configs of Phi-3 have the latter names.
+        (Some("longrope" | "su"), _) | (Some("yarn"), Architecture::Phi3) => {
+            let context = (architecture, head_dim / 2, max_positions);
+            Some(long(fields, nested, context)?)
         }
-        _ => Err(fields.error(kind, "\"default\", \"linear\" or \"llama3\"")),
-    }
+        (Some("linear"), Architecture::Llama) => Some(RopeScaling::Linear {
+            factor: nested.required_between("factor", 1.0, MAX_FACTOR)?,
+        }),
+        (Some("llama3"), Architecture::Llama) => Some(llama3(nested)?),
+        _ => {
+            return Err(nested.error(
+                kind,
+                match architecture {
+                    Architecture::Llama => "\"default\", \"linear\", \"llama3\" or \"longrope\"",
+                    Architecture::Phi3 => "\"default\" or \"longrope\"",
+                },
+            ));
+        }
+    };
+    Ok((theta, scaling))
 }
 
-/// Llama turns the whole head.
+fn llama3(fields: Fields) -> Result<RopeScaling, CheckpointError> {
+    let low_freq_factor = fields.required_between("low_freq_factor", 0.0, MAX_FACTOR)?;
+    let high_freq_factor = fields.required_between("high_freq_factor", 0.0, MAX_FACTOR)?;
+    if low_freq_factor <= 0.0 || low_freq_factor >= high_freq_factor {
+        let expected = format!("above 0 and below high_freq_factor = {high_freq_factor}");
+        return Err(fields.error("low_freq_factor", expected));
+    }
+    Ok(RopeScaling::Llama3 {
+        factor: fields.required_between("factor", 1.0, MAX_FACTOR)?,
+        low_freq_factor,
+        high_freq_factor,
+        original_max_position_embeddings: fields
+            .required_size("original_max_position_embeddings", MAX_POSITIONS)?,
+    })
+}
+
+/// The trained length stands at the top level in a Phi-3's config, where transformers reads no other.
+/// The factor of cosines and sines, where it is not given, follows from that of the length.
+fn long(
+    top: Fields,
+    nested: Fields,
+    (architecture, frequencies, max_positions): (Architecture, usize, usize),
+) -> Result<RopeScaling, CheckpointError> {
+    const ORIGINAL: &str = "original_max_position_embeddings";
+    let inner = nested.size(ORIGINAL, MAX_POSITIONS)?;
+    let outer = match (top.size(ORIGINAL, MAX_POSITIONS)?, architecture) {
+        (None, Architecture::Phi3) => Some(4096),
+        (outer, _) => outer,
+    };
+    if let (Some(outer), Some(inner)) = (outer, inner)
+        && outer != inner
+    {
+        let expected = format!("{outer}, as at the top level of the config");
+        return Err(nested.error(ORIGINAL, expected));
+    }
+    let original = outer.or(inner).unwrap_or(max_positions);
+    let factor = match nested.get("factor") {
+        Some(_) => nested.required_between("factor", 1.0, MAX_FACTOR)?,
+        None => max_positions as f64 / original as f64,
+    };
+    let attention_factor = match nested.positive("attention_factor", MAX_FACTOR)? {
+        Some(given) => given,
+        None if factor <= 1.0 => 1.0,
+        None => (1.0 + factor.ln() / (original as f64).ln()).sqrt(),
+    };
+    let list = |name| nested.required_positives(name, frequencies, MAX_FACTOR);
+    Ok(RopeScaling::Long {
+        short_factor: list("short_factor")?,
+        long_factor: list("long_factor")?,
+        attention_factor,
+        original_max_position_embeddings: original,
+    })
+}
+
+/// The whole head is turned.
 fn check_full_rotation(fields: Fields) -> Result<(), CheckpointError> {
     match fields.get("partial_rotary_factor") {
         Some(factor) if factor.as_f64() != Some(1.0) => {

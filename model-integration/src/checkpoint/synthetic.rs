@@ -11,7 +11,7 @@ use rayon::prelude::*;
 use serde_json::json;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{Checkpoint, CheckpointError, LlamaConfig, RopeScaling, layout};
+use super::{Architecture, Checkpoint, CheckpointError, LlamaConfig, RopeScaling, layout};
 
 /// What names a synthetic model, before its name.
 pub const PREFIX: &str = "synthetic:";
@@ -79,6 +79,7 @@ fn config(sizes: [usize; 8]) -> LlamaConfig {
     let is_small = factor == 1;
     let is_odd = hidden % 2 == 1;
     LlamaConfig {
+        architecture: Architecture::Llama,
         vocab_size: vocabulary,
         hidden_size: hidden,
         intermediate_size: inner,
@@ -87,6 +88,7 @@ fn config(sizes: [usize; 8]) -> LlamaConfig {
         num_key_value_heads: kv_heads,
         head_dim,
         max_position_embeddings: if is_small { 4096 } else { 131_072 },
+        sliding_window: None,
         rms_norm_eps: 1e-5,
         rope_theta: 500_000.0,
         rope_scaling: (!is_small).then_some(RopeScaling::Llama3 {

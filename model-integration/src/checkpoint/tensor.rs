@@ -1,30 +1,67 @@
-//! A tensor's bytes where they lie in the mapped file.
+//! A tensor where it lies in the mapped file: floats, or codes and scales.
 
 use std::fmt;
 use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
+use mxlab_kernels::cpu;
+use mxlab_kernels::format::{BlockFormat, PackedTensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::packed::Packed;
 use super::weight_file::WeightFile;
 use super::{CheckpointError, FloatType};
 
 /// Bytes that one task of the finiteness check looks at.
 const CHECK_BYTES: usize = 1 << 20;
 
-/// A cheap, clonable handle to a tensor in a mapped file, or to one that is made when it is first
-/// read and kept as long as the handle and its clones. Weights are never copied: what
-/// needs them as f32 reads the part it needs with [`TensorView::read_f32`].
+/// A cheap, clonable handle to a tensor in a mapped file, or to some rows of one, or to one that is
+/// made when it is first read and kept as long as the handle and its clones. Weights are never
+/// copied: what needs them as f32 reads the part it needs with [`TensorView::read_f32`].
 #[derive(Clone)]
 pub struct TensorView {
-    file: Arc<WeightFile>,
-    /// Place in [`WeightFile::tensors`].
-    tensor: usize,
-    dtype: FloatType,
-    /// The elements, once they were read, of a tensor that is made.
-    made: Arc<OnceLock<Vec<u8>>>,
+    name: String,
+    shape: Vec<usize>,
+    rows: Rows,
+    content: Content,
+}
+
+/// Which rows of the stored tensor these are; elements of a tensor with one axis count as rows.
+#[derive(Clone, Copy)]
+struct Rows {
+    first: usize,
+    /// Features of a head whose two halves are stored in turns, where they are.
+    in_turns: Option<usize>,
+}
+
+impl Rows {
+    /// The stored row that is row `row`.
+    const fn stored(self, row: usize) -> usize {
+        let row = self.first + row;
+        match self.in_turns {
+            None => row,
+            Some(head_dim) => {
+                let (head, feature) = (row / head_dim, row % head_dim);
+                let (half, pair) = (feature / (head_dim / 2), feature % (head_dim / 2));
+                head * head_dim + 2 * pair + half
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+enum Content {
+    Dense {
+        file: Arc<WeightFile>,
+        /// Place in [`WeightFile::tensors`].
+        tensor: usize,
+        dtype: FloatType,
+        /// The elements, once they were read, of a tensor that is made.
+        made: Arc<OnceLock<Vec<u8>>>,
+    },
+    Packed(Arc<Packed>),
 }
 
 impl TensorView {
@@ -47,82 +84,216 @@ impl TensorView {
             }
         };
         Ok(Self {
-            file,
-            tensor,
-            dtype,
-            made: Arc::default(),
+            name: name.clone(),
+            shape: info.shape.clone(),
+            rows: Rows {
+                first: 0,
+                in_turns: None,
+            },
+            content: Content::Dense {
+                file,
+                tensor,
+                dtype,
+                made: Arc::default(),
+            },
         })
     }
 
-    /// The tensor's name in the checkpoint.
+    /// A view of a matrix that is stored as codes and scales.
+    pub(super) fn of_packed(name: &str, shape: [usize; 2], packed: Packed) -> Self {
+        Self {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            rows: Rows {
+                first: 0,
+                in_turns: None,
+            },
+            content: Content::Packed(Arc::new(packed)),
+        }
+    }
+
+    /// Some rows of it, which are a tensor `name` of their own.
+    ///
+    /// # Panics
+    /// If there are no such rows.
+    pub(super) fn part(mut self, name: &str, rows: Range<usize>) -> Self {
+        assert!(rows.start <= rows.end && rows.end <= self.shape[0]);
+        self.rows.first += rows.start;
+        self.shape[0] = rows.len();
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// The tensor `name` of which this one has the rows of each head's halves in turns.
+    pub(super) fn from_turns(mut self, name: &str, head_dim: usize) -> Self {
+        self.rows.in_turns = Some(head_dim);
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// The tensor's name in a Llama.
     pub fn name(&self) -> &str {
-        &self.file.tensors()[self.tensor].0
+        &self.name
     }
 
     /// Sizes, slowest axis first; row-major.
     pub fn shape(&self) -> &[usize] {
-        &self.file.tensors()[self.tensor].1.shape
+        &self.shape
     }
 
-    /// Type of the stored elements.
-    pub fn dtype(&self) -> FloatType {
-        self.dtype
-    }
-
-    /// The stored elements, little-endian, row-major. Not necessarily aligned to the
-    /// element size: a header may have any length.
-    pub fn bytes(&self) -> &[u8] {
-        let (name, info, range) = &self.file.tensors()[self.tensor];
-        match self.file.maker() {
-            None => &self.file.bytes()[range.clone()],
-            Some(maker) => self
-                .made
-                .get_or_init(|| maker.make(self.tensor, name, &info.shape)),
+    /// Type of the stored elements; `None` if they are codes.
+    pub fn dtype(&self) -> Option<FloatType> {
+        match &self.content {
+            Content::Dense { dtype, .. } => Some(*dtype),
+            Content::Packed(_) => None,
         }
+    }
+
+    /// The format of a matrix that is stored as codes and scales.
+    pub fn format(&self) -> Option<BlockFormat> {
+        match &self.content {
+            Content::Dense { .. } => None,
+            Content::Packed(packed) => Some(packed.format()),
+        }
+    }
+
+    /// The stored codes and scales, if they are of this format.
+    pub fn packed(&self, format: &BlockFormat) -> Option<PackedTensor> {
+        match &self.content {
+            Content::Packed(packed) if packed.format() == *format => {
+                Some(packed.rows((0..self.shape[0]).map(|row| self.rows.stored(row))))
+            }
+            _ => None,
+        }
+    }
+
+    /// The stored elements, little-endian, row-major, if they lie so. Not necessarily aligned to the
+    /// element size: a header may have any length.
+    pub fn bytes(&self) -> Option<&[u8]> {
+        match (&self.content, self.rows.in_turns) {
+            (Content::Dense { .. }, None) => Some(self.dense()),
+            _ => None,
+        }
+    }
+
+    /// From the first row on, as many bytes as there are, in stored order; all of them of rows in turns.
+    ///
+    /// # Panics
+    /// Of codes.
+    fn dense(&self) -> &[u8] {
+        let Content::Dense {
+            file, tensor, made, ..
+        } = &self.content
+        else {
+            panic!("`{}` is packed", self.name);
+        };
+        let (name, info, range) = &file.tensors()[*tensor];
+        let whole = match file.maker() {
+            None => &file.bytes()[range.clone()],
+            Some(maker) => made.get_or_init(|| maker.make(*tensor, name, &info.shape)),
+        };
+        let start = self.rows.first * (self.byte_len() / self.shape[0].max(1));
+        &whole[start..start + self.byte_len()]
     }
 
     /// Bytes that the elements take.
     pub fn byte_len(&self) -> usize {
-        self.file.tensors()[self.tensor].2.len()
+        match &self.content {
+            Content::Dense { dtype, .. } => self.len() * dtype.bytes(),
+            Content::Packed(packed) => packed.bytes(self.shape[0]),
+        }
     }
 
     /// Number of elements.
     pub fn len(&self) -> usize {
-        self.byte_len() / self.dtype.bytes()
+        self.shape.iter().product()
     }
 
     /// Whether there are no elements.
     pub fn is_empty(&self) -> bool {
-        self.byte_len() == 0
+        self.len() == 0
     }
 
-    /// Widens `elements`, counted row-major, into `out`. Exact for every dtype.
+    /// Widens `elements`, counted row-major, into `out`. Exact for every dtype; of codes and scales, what
+    /// they stand for.
     ///
     /// # Panics
     /// If `elements` does not lie within `0..self.len()` or `out` has another length.
     pub fn read_f32(&self, elements: Range<usize>, out: &mut [f32]) {
-        let size = self.dtype.bytes();
-        let bytes = &self.bytes()[elements.start * size..elements.end * size];
         assert_eq!(
-            bytes.len(),
-            out.len() * size,
+            elements.len(),
+            out.len(),
             "out must have the length of the range"
         );
-        match self.dtype {
-            FloatType::F32 => widen(bytes, out, f32::from_le_bytes),
-            FloatType::Bf16 => widen(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
-            FloatType::F16 => widen(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+        let cols = self.shape[1..].iter().product();
+        match &self.content {
+            Content::Dense { dtype, .. } if self.rows.in_turns.is_none() => {
+                let size = dtype.bytes();
+                widen(
+                    *dtype,
+                    &self.dense()[elements.start * size..elements.end * size],
+                    out,
+                );
+            }
+            Content::Dense { dtype, .. } => {
+                let row_bytes = cols * dtype.bytes();
+                self.by_rows(elements, cols, out, |row, out| {
+                    widen(*dtype, &self.dense()[row * row_bytes..][..row_bytes], out);
+                });
+            }
+            Content::Packed(packed) => self.by_rows(elements, cols, out, |row, out| {
+                let row = packed.rows(std::iter::once(row));
+                cpu::dequantize(&row, out).expect("a row has this length");
+            }),
+        }
+    }
+
+    /// Reads `elements` by whole stored rows.
+    fn by_rows(
+        &self,
+        elements: Range<usize>,
+        cols: usize,
+        out: &mut [f32],
+        read: impl Fn(usize, &mut [f32]),
+    ) {
+        let mut scratch = Vec::new();
+        let (mut at, mut rest) = (elements.start, out);
+        while !rest.is_empty() {
+            let (row, col) = (at / cols, at % cols);
+            let (part, others) = rest.split_at_mut(rest.len().min(cols - col));
+            if part.len() == cols {
+                read(self.rows.stored(row), part);
+            } else {
+                scratch.resize(cols, 0.0);
+                read(self.rows.stored(row), &mut scratch);
+                part.copy_from_slice(&scratch[col..col + part.len()]);
+            }
+            (at, rest) = (at + part.len(), others);
         }
     }
 
     /// Streams over the tensor looking for NaN and infinities; no copy is made.
     ///
     /// # Errors
-    /// `NonFinite` with the first such element.
+    /// `NonFinite` with the first such element, `Scale` with the first block of such elements.
     pub(super) fn check_finite(&self) -> Result<(), CheckpointError> {
-        let bytes = self.bytes();
+        let (file, tensor, dtype) = match &self.content {
+            Content::Packed(packed) => {
+                let rows = (0..self.shape[0]).into_par_iter();
+                return rows.try_for_each(|row| {
+                    packed.check_finite(std::iter::once(self.rows.stored(row)))
+                });
+            }
+            Content::Dense {
+                file,
+                tensor,
+                dtype,
+                ..
+            } => (file, *tensor, *dtype),
+        };
+        let bytes = self.dense();
         let in_order = bytes.par_chunks(CHECK_BYTES).enumerate();
-        let first = match self.dtype {
+        let first = match dtype {
             FloatType::F32 => in_order.find_map_first(|(chunk, bytes)| {
                 first_non_finite(bytes, 0x7f80_0000, u32::from_le_bytes).map(|at| (chunk, at))
             }),
@@ -136,13 +307,19 @@ impl TensorView {
         let Some((chunk, at)) = first else {
             return Ok(());
         };
-        let index = chunk * (CHECK_BYTES / self.dtype.bytes()) + at;
+        let index = chunk * (CHECK_BYTES / dtype.bytes()) + at;
         let mut value = [0.0];
-        self.read_f32(index..index + 1, &mut value);
+        widen(
+            dtype,
+            &bytes[index * dtype.bytes()..][..dtype.bytes()],
+            &mut value,
+        );
+        let (name, info, _) = &file.tensors()[tensor];
+        let cols: usize = info.shape[1..].iter().product();
         Err(CheckpointError::NonFinite {
-            file: self.file.path().to_owned(),
-            tensor: self.name().to_owned(),
-            index,
+            file: file.path().to_owned(),
+            tensor: name.clone(),
+            index: self.rows.first * cols + index,
             value: value[0],
         })
     }
@@ -154,16 +331,24 @@ impl fmt::Debug for TensorView {
             f,
             "{} {} {:?}",
             self.name(),
-            self.dtype.name(),
+            self.dtype().map_or("packed", FloatType::name),
             self.shape()
         )
     }
 }
 
-fn widen<const N: usize>(bytes: &[u8], out: &mut [f32], decode: impl Fn([u8; N]) -> f32) {
+fn widen(dtype: FloatType, bytes: &[u8], out: &mut [f32]) {
+    match dtype {
+        FloatType::F32 => decode(bytes, out, f32::from_le_bytes),
+        FloatType::Bf16 => decode(bytes, out, |b| bf16::from_le_bytes(b).to_f32()),
+        FloatType::F16 => decode(bytes, out, |b| f16::from_le_bytes(b).to_f32()),
+    }
+}
+
+fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N]) -> f32) {
     let (elements, _) = bytes.as_chunks::<N>();
     for (out, element) in out.iter_mut().zip(elements) {
-        *out = decode(*element);
+        *out = value(*element);
     }
 }
 

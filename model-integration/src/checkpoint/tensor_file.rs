@@ -6,7 +6,7 @@ use std::sync::Arc;
 use safetensors::Dtype;
 
 use super::weight_file::WeightFile;
-use super::{CheckpointError, TensorView};
+use super::{CheckpointError, FloatType, TensorView};
 
 /// A safetensors file, mapped into memory, its header checked.
 pub struct TensorFile(Arc<WeightFile>);
@@ -60,16 +60,16 @@ impl StoredTensor {
         &self.file.bytes()[self.file.tensors()[self.index].2.clone()]
     }
 
-    /// The tensor as floats; `None` if it is of another type.
+    /// The tensor as floats, and their type; `None` if it is of another type.
     ///
     /// # Errors
     /// `NonFinite` if it has NaN or infinite elements; reads all of it to see that.
-    pub fn floats(&self) -> Result<Option<TensorView>, CheckpointError> {
+    pub fn floats(&self) -> Result<Option<(TensorView, FloatType)>, CheckpointError> {
         if !matches!(self.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) {
             return Ok(None);
         }
         let view = TensorView::new(Arc::clone(&self.file), self.index)?;
         view.check_finite()?;
-        Ok(Some(view))
+        Ok(view.dtype().map(|dtype| (view, dtype)))
     }
 }

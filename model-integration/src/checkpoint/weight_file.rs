@@ -29,6 +29,8 @@ pub(super) struct WeightFile {
     content: Content,
     /// Name, dtype and shape, and the tensor's bytes within `content`, by offset.
     tensors: Vec<(String, TensorInfo, Range<usize>)>,
+    /// `__metadata__` of the header.
+    metadata: HashMap<String, String>,
 }
 
 enum Content {
@@ -40,16 +42,10 @@ enum Content {
 impl WeightFile {
     /// Maps the file at `path`; `Ok(None)` if there is none.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, CheckpointError> {
-        let Some((file, _)) = open_if_present(path)? else {
-            return Ok(None);
-        };
-        // SAFETY: the mapping is private, read-only and lives as long as any view of it.
-        // Nobody may truncate the file meanwhile, which no program can enforce on Linux:
-        // that is the condition of every mapped model. Overwritten contents only change
-        // the numbers read, as every access is a copy of plain bytes within the length
-        // fixed here. This crate replaces files by renaming, never in place.
-        let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(path, error))?;
-        Self::parse(path.to_owned(), Content::Mapped(map)).map(Some)
+        match map(path)? {
+            Some(map) => Self::parse(path.to_owned(), Content::Mapped(map)).map(Some),
+            None => Ok(None),
+        }
     }
 
     /// A safetensors file that is part of the program; `path` is for messages.
@@ -76,6 +72,7 @@ impl WeightFile {
         Self {
             path,
             tensors: tensors.collect(),
+            metadata: HashMap::new(),
             content: Content::Made(weights),
         }
     }
@@ -88,13 +85,33 @@ impl WeightFile {
         }
     }
 
+    /// A mapped file whose header was read already, of whatever kind: its tensors, and where each is.
+    pub(super) fn mapped(
+        path: PathBuf,
+        map: Mmap,
+        tensors: Vec<(String, TensorInfo, Range<usize>)>,
+    ) -> Self {
+        Self {
+            path,
+            content: Content::Mapped(map),
+            tensors,
+            metadata: HashMap::new(),
+        }
+    }
+
     fn parse(path: PathBuf, content: Content) -> Result<Self, CheckpointError> {
-        let tensors = parse_header(&path, content.bytes())?;
+        let (tensors, metadata) = parse_header(&path, content.bytes())?;
         Ok(Self {
             path,
             content,
             tensors,
+            metadata,
         })
+    }
+
+    /// An entry of the header's metadata.
+    pub(super) fn metadata(&self, key: &str) -> Option<&str> {
+        self.metadata.get(key).map(String::as_str)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -123,10 +140,27 @@ impl Content {
     }
 }
 
-fn parse_header(
-    path: &Path,
-    bytes: &[u8],
-) -> Result<Vec<(String, TensorInfo, Range<usize>)>, CheckpointError> {
+/// Maps the file at `path`; `Ok(None)` if there is none.
+pub(super) fn map(path: &Path) -> Result<Option<Mmap>, CheckpointError> {
+    let Some((file, _)) = open_if_present(path)? else {
+        return Ok(None);
+    };
+    // SAFETY: the mapping is private, read-only and lives as long as any view of it.
+    // Nobody may truncate the file meanwhile, which no program can enforce on Linux:
+    // that is the condition of every mapped model. Overwritten contents only change
+    // the numbers read, as every access is a copy of plain bytes within the length
+    // fixed here. This crate replaces files by renaming, never in place.
+    let map = unsafe { Mmap::map(&file) }.map_err(|error| io_error(path, error))?;
+    Ok(Some(map))
+}
+
+/// Tensors, and metadata.
+type Contents = (
+    Vec<(String, TensorInfo, Range<usize>)>,
+    HashMap<String, String>,
+);
+
+fn parse_header(path: &Path, bytes: &[u8]) -> Result<Contents, CheckpointError> {
     let file = || path.to_owned();
     let Some((length, rest)) = bytes.split_first_chunk::<LENGTH_BYTES>() else {
         return Err(CheckpointError::NoHeader {
@@ -153,11 +187,13 @@ fn parse_header(
         file: file(),
         reason,
     })?;
-    let Header(mut tensors) =
-        serde_json::from_str(header).map_err(|reason| CheckpointError::HeaderJson {
-            file: file(),
-            reason,
-        })?;
+    let Header {
+        mut tensors,
+        metadata: words,
+    } = serde_json::from_str(header).map_err(|reason| CheckpointError::HeaderJson {
+        file: file(),
+        reason,
+    })?;
     tensors.sort_by_key(|(_, info)| info.data_offsets);
     let mut names: Vec<&str> = tensors.iter().map(|(name, _)| name.as_str()).collect();
     names.sort_unstable();
@@ -178,13 +214,11 @@ fn parse_header(
         });
     }
     let start = bytes.len() - data.len();
-    Ok(tensors
-        .into_iter()
-        .map(|(name, info)| {
-            let (begin, end) = info.data_offsets;
-            (name, info, start + begin..start + end)
-        })
-        .collect())
+    let placed = tensors.into_iter().map(|(name, info)| {
+        let (begin, end) = info.data_offsets;
+        (name, info, start + begin..start + end)
+    });
+    Ok((placed.collect(), words))
 }
 
 /// The crate's verdict, with the first tensor that earned it.
@@ -226,7 +260,10 @@ fn describe(
 }
 
 /// The header's tensors in file order. Unlike a map, it keeps a name that occurs twice.
-struct Header(Vec<(String, TensorInfo)>);
+struct Header {
+    tensors: Vec<(String, TensorInfo)>,
+    metadata: HashMap<String, String>,
+}
 
 impl<'de> Deserialize<'de> for Header {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
@@ -241,14 +278,15 @@ impl<'de> Deserialize<'de> for Header {
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Header, A::Error> {
                 let mut tensors = Vec::new();
+                let mut metadata = HashMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        map.next_value::<HashMap<String, String>>()?;
+                        metadata = map.next_value()?;
                     } else {
                         tensors.push((name, map.next_value()?));
                     }
                 }
-                Ok(Header(tensors))
+                Ok(Header { tensors, metadata })
             }
         }
 

@@ -76,6 +76,11 @@ impl Weights {
         Ok(weights)
     }
 
+    /// A GGUF file.
+    pub(super) fn from_gguf(file: WeightFile) -> Result<Self, CheckpointError> {
+        Self::collect(file.path().to_owned(), vec![file])
+    }
+
     /// One file that is part of the program.
     pub(super) fn from_static(
         path: PathBuf,
@@ -120,8 +125,24 @@ impl Weights {
         Some((&self.files[place.file], place.tensor))
     }
 
-    pub(super) fn listing(&self) -> &Path {
-        &self.listing
+    /// The same, to keep.
+    pub(super) fn place(&self, name: &str) -> Option<(Arc<WeightFile>, usize)> {
+        let (file, tensor) = self.find(name)?;
+        Some((Arc::clone(file), tensor))
+    }
+
+    /// The same, where the model cannot do without; `shape` is for the message.
+    pub(super) fn required(
+        &self,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<(Arc<WeightFile>, usize), CheckpointError> {
+        self.place(name)
+            .ok_or_else(|| CheckpointError::MissingTensor {
+                file: self.listing.clone(),
+                tensor: name.to_owned(),
+                expected: shape.to_owned(),
+            })
     }
 
     pub(super) fn files(&self) -> &[Arc<WeightFile>] {

@@ -16,7 +16,7 @@ use crate::llama::device::plan::Storage;
 /// What names a model.
 fn model_help() -> String {
     format!(
-        "Model directory, hub name (`org/name`, `org/name@revision`), `embedded`, or \
+        "Model directory, GGUF file, hub name (`org/name`, `org/name@revision`), `embedded`, or \
          `{}NAME[:SEED]`, random weights in the shape of {}",
         synthetic::PREFIX,
         synthetic::names()
@@ -27,7 +27,7 @@ fn model_help() -> String {
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
     /// The model
-    #[arg(long, help = model_help(), value_name = "DIR|NAME", default_value = "embedded")]
+    #[arg(long, help = model_help(), value_name = "DIR|FILE|NAME", default_value = "embedded")]
     pub model: String,
     #[command(flatten)]
     pub engine: EngineArgs,
@@ -105,12 +105,12 @@ impl ModelArgs {
     /// `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
         self.engine.use_threads()?;
-        self.engine.open(checkpoint(&self.model)?, softmax_dtype)
+        self.engine.open(open_checkpoint(&self.model)?, softmax_dtype)
     }
 }
 
-/// The checkpoint that a name stands for.
-pub fn checkpoint(name: &str) -> Result<Checkpoint> {
+/// Opens what `--model` names.
+pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     Ok(match name {
         "embedded" => embedded::checkpoint()?,
         name => match name.strip_prefix(synthetic::PREFIX) {

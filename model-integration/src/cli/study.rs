@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::model::{EngineArgs, SoftmaxDtype, checkpoint};
+use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
 use super::{Done, eval};
 use crate::checkpoint::{Checkpoint, hub};
@@ -207,7 +207,7 @@ impl StudyRunArgs {
             self.engine.open(checkpoint, SoftmaxDtype::F32)
         };
         then(&Sources {
-            checkpoint: &checkpoint,
+            checkpoint: &open_checkpoint,
             engine: &engine,
             task: &|name| task::load(name, &data),
         })

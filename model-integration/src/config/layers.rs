@@ -12,7 +12,7 @@ use serde::{Serialize, Serializer};
 pub struct LayerSet(Vec<RangeInclusive<usize>>);
 
 impl LayerSet {
-    /// A layer.
+    /// One layer alone.
     pub fn one(layer: usize) -> Self {
         Self(vec![layer..=layer])
     }

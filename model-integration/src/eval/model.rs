@@ -106,6 +106,9 @@ pub struct ModelInfo {
     pub fingerprint: String,
     /// Number of parameters.
     pub parameters: u64,
+    /// Formats in which the checkpoint holds weights that are quantised already.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_weights: Option<String>,
     /// Type of the unquantised arithmetic: `float32`, `bfloat16` or `float16`.
     pub dtype: String,
     /// Type in which log-softmax is taken.

@@ -33,21 +33,26 @@ pub struct Continuing {
     pub sampler: Sampler,
     /// Of each sequence, the positions in the cache and the token that follows them.
     sequences: Vec<(usize, u32)>,
+    is_long: bool,
 }
 
 impl Continuing {
-    /// After the prompts, with the token chosen for each.
-    pub fn new(sampler: Sampler, prompts: &[Vec<u32>], chosen: &[u32]) -> Self {
+    /// After the prompts, with the token chosen for each; `is_long` is that of their batches.
+    pub fn new(sampler: Sampler, prompts: &[Vec<u32>], chosen: &[u32], is_long: bool) -> Self {
         let lengths = prompts.iter().map(Vec::len);
         Self {
             sampler,
             sequences: lengths.zip(chosen.iter().copied()).collect(),
+            is_long,
         }
     }
 
     /// The next token of each of the `running` sequences.
     pub fn batch(&self, running: &[usize]) -> Batch {
-        let mut batch = Batch::default();
+        let mut batch = Batch {
+            is_long: self.is_long,
+            ..Batch::default()
+        };
         for &index in running {
             let (past, token) = self.sequences[index];
             batch.push(index, past, &[token]);

@@ -13,6 +13,9 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// The sequences that they belong to, in order.
     pub sequences: Vec<Sequence>,
+    /// Whether all of them are longer, when they are whole, than those that the model was first trained on,
+    /// where that makes a difference: see [`super::context`].
+    pub is_long: bool,
 }
 
 /// Some consecutive tokens of a sequence.
@@ -82,6 +85,7 @@ impl Batch {
         Self {
             tokens: rows.iter().map(|&row| self.tokens[row as usize]).collect(),
             sequences: rows.iter().map(|&row| of_tokens[row as usize]).collect(),
+            is_long: self.is_long,
         }
     }
 }

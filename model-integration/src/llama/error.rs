@@ -44,6 +44,31 @@ pub enum LlamaError {
         /// Positions in the cache.
         cached: usize,
     },
+    /// A sequence that the model's sliding window cuts.
+    #[error(
+        "a sequence of {tokens} tokens is longer than the model's sliding window of {window} \
+         (`sliding_window` in its config.json), within which alone attention is implemented"
+    )]
+    SlidingWindow {
+        /// Tokens of the sequence.
+        tokens: usize,
+        /// Tokens that a token attends to.
+        window: usize,
+    },
+    /// A prompt that may be continued into lengths with other rotary frequencies.
+    #[error(
+        "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} tokens, \
+         where the model's rotary frequencies change (longrope); generate fewer tokens, or prompts of \
+         either length apart"
+    )]
+    BecomesLong {
+        /// Tokens of the prompt.
+        prompt: usize,
+        /// Tokens that there is room for.
+        end: usize,
+        /// The longest sequence of the frequencies that the prompt has.
+        trained: usize,
+    },
     /// A device cannot keep a weight.
     #[error("{tensor}: {error}")]
     Weight {

@@ -6,7 +6,7 @@
 
 use mxlab_kernels::format::BlockFormat;
 
-use super::{Attention, Backend, Batch, RopeTable};
+use super::{Attention, Backend, Batch, Rope};
 use crate::checkpoint::layout::layer_tensor;
 
 /// A projection: its weight, and the format its input is quantised to.
@@ -63,7 +63,7 @@ pub struct Llama<B: Backend> {
     /// Output head `[vocab, hidden]`; `None` when it is the embedding table.
     pub head: Option<B::Matrix>,
     /// Rotary tables up to the longest sequence.
-    pub rope: RopeTable,
+    pub rope: Rope,
     /// Query heads.
     pub heads: usize,
     /// Key and value heads.
@@ -131,7 +131,7 @@ impl<B: Backend> Llama<B> {
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            rope: &self.rope,
+            rope: self.rope.of(batch),
             keys: layer.keys.as_ref(),
             values: layer.values.as_ref(),
         };

@@ -3,10 +3,10 @@
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::ops::narrow;
-use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, RopeTable};
-use crate::checkpoint::layout::layer_tensor;
+use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, Rope};
+use crate::checkpoint::layout::{self, layer_tensor};
 use crate::checkpoint::{Checkpoint, LlamaConfig, TensorView};
-use crate::config::{Projection, QuantConfig};
+use crate::config::{LayerSet, Override, Projection, QuantConfig};
 
 /// What a matrix is used for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,7 +42,7 @@ pub trait Store: Backend<Error = LlamaError> {
     fn dtype(&self) -> FloatType;
 
     /// Keeps a matrix, in `format` if there is one, else as it is. Values are rounded to the dtype
-    /// first.
+    /// first, unless they are stored in this format: then its codes and scales are taken as they are.
     ///
     /// # Errors
     /// If the format cannot be used here, or there is no room.
@@ -74,6 +74,57 @@ pub trait Store: Backend<Error = LlamaError> {
     fn vector(&self, name: &str, values: Vec<f32>) -> Result<Self::Vector, LlamaError>;
 }
 
+/// What a configuration comes to with a checkpoint whose weights are quantised already: those that it
+/// leaves as they are, are in the format in which they are stored. Those that it does not are
+/// quantised from the values that the stored ones stand for.
+///
+/// # Errors
+/// A tensor that is missing or misshapen.
+pub fn with_stored_formats(
+    checkpoint: &Checkpoint,
+    config: &QuantConfig,
+) -> Result<QuantConfig, LlamaError> {
+    let mut complete = config.clone();
+    let shape = checkpoint.config();
+    for layer in 0..shape.num_hidden_layers {
+        for projection in Projection::ALL {
+            let (module, size, _) = place(projection, shape);
+            let name = layer_tensor(layer, &format!("{module}.weight"));
+            let stored = checkpoint.view(&name, &size)?.format();
+            if stored.is_some() && config.for_projection(layer, projection).0.is_none() {
+                complete.overrides.push(Override {
+                    layers: Some(LayerSet::one(layer)),
+                    projections: Some(vec![projection]),
+                    weights: Some(stored),
+                    activations: None,
+                    keys: None,
+                    values: None,
+                });
+            }
+        }
+    }
+    Ok(complete)
+}
+
+/// The formats, for records, in which a checkpoint holds weights that are quantised; `None` for none.
+///
+/// # Errors
+/// A tensor that is missing or misshapen.
+pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaError> {
+    let mut names: Vec<String> = Vec::new();
+    for (name, shape) in layout::tensors(checkpoint.config()) {
+        if let Some(format) = checkpoint.view(&name, &shape)?.format() {
+            // How scales and codes were chosen is not known of every file.
+            let (element, scale) = (format.element(), format.scale());
+            let name = format!("{element} {scale} k{}", format.block_size());
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+    }
+    Ok((!names.is_empty()).then(|| names.join(", ")))
+}
+
 /// Loads `checkpoint` for `engine`, quantising it as `config` says. Rotary tables reach to
 /// `positions`.
 ///
@@ -85,6 +136,7 @@ pub fn load<B: Store>(
     config: &QuantConfig,
     positions: usize,
 ) -> Result<Llama<B>, LlamaError> {
+    let config = &with_stored_formats(checkpoint, config)?;
     let loader = Loader {
         engine,
         checkpoint,
@@ -109,7 +161,7 @@ pub fn load<B: Store>(
         layers,
         norm: loader.vector("model.norm.weight", hidden)?,
         head,
-        rope: RopeTable::new(
+        rope: Rope::new(
             positions,
             shape.head_dim,
             shape.rope_theta,

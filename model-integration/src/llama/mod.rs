@@ -2,11 +2,12 @@
 //!
 //! [`forward`] spells the model out once, over the operations of [`backend::Backend`].
 //! An engine implements the operations: [`cpu`] and [`device`] here, and the differentiable one that
-//! [`crate::train`] keeps to itself. [`load`] is how parameters come from a checkpoint, [`ops`]
+//! [`crate::train`] keeps to itself. [`load`] is how parameters come from a checkpoint, [`context`] how long sequences may be, [`ops`]
 //! the common arithmetic on plain slices, [`rope`] the rotary tables, [`score`] turns logits into
 //! log-likelihoods.
 
 pub mod backend;
+pub mod context;
 pub mod cpu;
 pub mod device;
 mod error;
@@ -19,4 +20,4 @@ pub mod score;
 pub use backend::{Attention, Backend, Batch, Sequence};
 pub use error::LlamaError;
 pub use forward::{Layer, Linear, Llama, Projections};
-pub use rope::RopeTable;
+pub use rope::{Rope, RopeTable};

@@ -1,8 +1,62 @@
-//! Rotary position tables, with the frequency scaling of Llama 3.
+//! Rotary position tables, with the frequency scalings of [`RopeScaling`].
 
 use mxlab_kernels::format::FloatType;
 
+use super::Batch;
 use crate::checkpoint::RopeScaling;
+
+/// The rotary tables of a model.
+#[derive(Clone, Debug)]
+pub struct Rope {
+    /// Of sequences as long as those that the model was first trained on; of all, unless it has
+    /// [`RopeScaling::Long`].
+    short: RopeTable,
+    /// Of longer ones.
+    long: Option<RopeTable>,
+}
+
+impl Rope {
+    /// Tables for `positions` positions.
+    pub fn new(
+        positions: usize,
+        head_dim: usize,
+        theta: f64,
+        scaling: Option<&RopeScaling>,
+    ) -> Self {
+        let table = |is_long| RopeTable::new(positions, head_dim, theta, scaling, is_long);
+        Self {
+            short: table(false),
+            long: matches!(scaling, Some(RopeScaling::Long { .. })).then(|| table(true)),
+        }
+    }
+
+    /// The tables rounded to a type, for models that compute in it.
+    #[must_use]
+    pub fn rounded(self, dtype: FloatType) -> Self {
+        Self {
+            short: self.short.rounded(dtype),
+            long: self.long.map(|long| long.rounded(dtype)),
+        }
+    }
+
+    /// The table of a batch's sequences.
+    pub fn of(&self, batch: &Batch) -> &RopeTable {
+        match &self.long {
+            Some(long) if batch.is_long => long,
+            _ => &self.short,
+        }
+    }
+
+    /// All tables, that of long sequences last.
+    pub fn tables(&self) -> impl Iterator<Item = &RopeTable> {
+        std::iter::once(&self.short).chain(&self.long)
+    }
+
+    /// Number of positions in the tables.
+    pub fn positions(&self) -> usize {
+        self.short.positions()
+    }
+}
 
 /// Cosines and sines of every position and frequency, `[positions, head_dim / 2]` each.
 #[derive(Clone, Debug)]
@@ -16,27 +70,45 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Tables for `positions` positions. Angles are products of f32 position and f32 frequency,
-    /// as in the models' own code, so that they agree to the last bit of the angle.
+    /// Tables for `positions` positions, of long sequences or others. Angles are products of f32
+    /// position and f32 frequency, as in the models' own code, so that they agree to the last bit of
+    /// the angle.
     pub fn new(
         positions: usize,
         head_dim: usize,
         theta: f64,
         scaling: Option<&RopeScaling>,
+        is_long: bool,
     ) -> Self {
         let frequencies: Vec<f32> = (0..head_dim / 2)
             .map(|i| {
                 let exponent = (2 * i) as f32 / head_dim as f32;
-                let frequency = 1.0 / (theta.powf(f64::from(exponent)) as f32);
-                scale_frequency(frequency, scaling)
+                let wavelength = theta.powf(f64::from(exponent)) as f32;
+                match scaling {
+                    Some(RopeScaling::Long {
+                        short_factor,
+                        long_factor,
+                        ..
+                    }) => {
+                        let factors = if is_long { long_factor } else { short_factor };
+                        1.0 / (factors[i] as f32 * wavelength)
+                    }
+                    _ => scale_frequency(1.0 / wavelength, scaling),
+                }
             })
             .collect();
+        let factor = match scaling {
+            Some(RopeScaling::Long {
+                attention_factor, ..
+            }) => *attention_factor as f32,
+            _ => 1.0,
+        };
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
         let (cos, sin) = angles
             .map(|angle| {
                 let (sin, cos) = f64::from(angle).sin_cos();
-                (cos as f32, sin as f32)
+                (cos as f32 * factor, sin as f32 * factor)
             })
             .unzip();
         Self { head_dim, cos, sin }
@@ -65,13 +137,13 @@ impl RopeTable {
     }
 }
 
-/// One frequency under a scaling rule.
+/// One frequency under a scaling rule that takes but the frequency.
 ///
 /// `llama3` leaves wavelengths shorter than `original / high_freq_factor` alone, divides those
 /// longer than `original / low_freq_factor` by `factor`, and blends linearly in between.
 fn scale_frequency(frequency: f32, scaling: Option<&RopeScaling>) -> f32 {
     match scaling {
-        None => frequency,
+        None | Some(RopeScaling::Long { .. }) => frequency,
         Some(RopeScaling::Linear { factor }) => frequency / *factor as f32,
         Some(RopeScaling::Llama3 {
             factor,

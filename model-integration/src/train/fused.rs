@@ -378,7 +378,7 @@ mod tests {
             v[0].apply_op2(&v[1], RmsNorm { eps: 1e-5 })
         });
 
-        let table = RopeTable::new(3, 4, 10_000.0, None);
+        let table = RopeTable::new(3, 4, 10_000.0, None, false);
         check(std::slice::from_ref(&x), |v| {
             v[0].apply_op1(Rope {
                 table: table.clone(),

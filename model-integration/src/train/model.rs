@@ -11,10 +11,10 @@ use tokenizers::Tokenizer;
 
 use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
-use crate::checkpoint::LlamaConfig;
 use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, initial_deviation, layer_tensor, tensors};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
-use crate::llama::{Layer, Linear, Llama, Projections, RopeTable};
+use crate::checkpoint::{Architecture, LlamaConfig};
+use crate::llama::{Layer, Linear, Llama, Projections, Rope};
 
 /// Tokens of the vocabulary.
 pub const VOCABULARY: usize = 896;
@@ -23,6 +23,7 @@ pub const VOCABULARY: usize = 896;
 /// adds up over many, as in a large model.
 pub fn shape() -> LlamaConfig {
     LlamaConfig {
+        architecture: Architecture::Llama,
         vocab_size: VOCABULARY,
         hidden_size: 128,
         intermediate_size: 512,
@@ -31,6 +32,7 @@ pub fn shape() -> LlamaConfig {
         num_key_value_heads: 1,
         head_dim: 64,
         max_position_embeddings: 512,
+        sliding_window: None,
         rms_norm_eps: 1e-5,
         rope_theta: 10_000.0,
         rope_scaling: None,
@@ -88,7 +90,7 @@ impl Parameters {
             layers,
             norm: self.tensor(FINAL_NORM)?,
             head: None,
-            rope: RopeTable::new(
+            rope: Rope::new(
                 config.max_position_embeddings,
                 config.head_dim,
                 config.rope_theta,

@@ -6,5 +6,6 @@ mod hub;
 mod local_hub;
 mod malformed;
 mod opening;
+mod phi3;
 mod tiny;
 mod writing;

@@ -53,7 +53,7 @@ fn written_weights_open_as_a_checkpoint() {
             .iter()
             .map(|&x| bf16::from_f32(x).to_f32())
             .collect();
-        assert_eq!((view.dtype(), read), (FloatType::Bf16, rounded));
+        assert_eq!((view.dtype(), read), (Some(FloatType::Bf16), rounded));
     }
 }
 

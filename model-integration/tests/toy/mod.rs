@@ -99,6 +99,7 @@ impl ToyEngine {
                 name: "toy/model".into(),
                 fingerprint: "f00d".into(),
                 parameters: 42,
+                stored_weights: None,
                 dtype: "float32".into(),
                 softmax_dtype: "float32".into(),
                 max_length,

@@ -19,8 +19,8 @@ use hf_hub::RepoType;
 pub use error::HubError;
 use repository::{Repository, is_repository_name};
 
-use super::CheckpointError;
 use super::file::io_error;
+use super::{CheckpointError, gguf};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_RETRIES: usize = 3;
@@ -91,7 +91,7 @@ impl HubOptions {
         }
     }
 
-    /// The model directory that `name_or_path` means: the local directory if there is one,
+    /// The model directory that `name_or_path` means: the local directory or GGUF file if there is one,
     /// else the hub repository `org/name` or `org/name@revision`.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ impl HubOptions {
     pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf, CheckpointError> {
         let path = PathBuf::from(name_or_path);
         match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() => return Ok(path),
+            Ok(metadata) if metadata.is_dir() || gguf::is_named_so(&path) => return Ok(path),
             Ok(_) => return Err(CheckpointError::NotADirectory { path }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(io_error(&path, error)),

@@ -2,7 +2,7 @@
 
 mod glob;
 mod on_device;
-mod packed_file;
+pub mod packed_file;
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
 use self::on_device::OnDevice;
-use self::packed_file::{PackedFile, Part};
+use self::packed_file::{PackedFile, Part, format_metadata};
 use super::Done;
 use super::output::{Usage, print};
 use crate::checkpoint::{StoredTensor, TensorFile};
@@ -87,7 +87,10 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
     }
     let mut output = match &args.output {
         None => None,
-        Some(path) => Some(PackedFile::create(path, &parts(&plans, &format), &format)?),
+        Some(path) => {
+            let parts = parts(&plans, &format);
+            Some(PackedFile::create(path, &parts, format_metadata(&parts)?)?)
+        }
     };
     let mut reports = Vec::new();
     for plan in &plans {
@@ -98,7 +101,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
             }
             continue;
         };
-        let Some(floats) = plan.tensor.floats()? else {
+        let Some((floats, dtype)) = plan.tensor.floats()? else {
             continue;
         };
         let mut values = vec![0.0; floats.len()];
@@ -106,9 +109,9 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
         let packed = match &device {
             Some(device) => {
                 let bytes = plan.tensor.bytes();
-                device.quantize(bytes, rows, cols, &format, floats.dtype())
+                device.quantize(bytes, rows, cols, &format, dtype)
             }
-            None => cpu::quantize(&values, rows, cols, &format, floats.dtype()).map_err(Into::into),
+            None => cpu::quantize(&values, rows, cols, &format, dtype).map_err(Into::into),
         };
         let of_tensor = || format!("`{}`: tensor `{name}`", args.file.display());
         let packed: PackedTensor = packed.with_context(of_tensor)?;
@@ -193,7 +196,10 @@ fn parts(plans: &[Plan], format: &BlockFormat) -> Vec<Part> {
     for Plan { tensor, matrix } in plans {
         match *matrix {
             None => parts.push(Part::copied(tensor)),
-            Some((rows, cols)) => parts.extend(Part::packed(tensor, rows, cols, format)),
+            Some((rows, cols)) => {
+                let (name, shape) = (tensor.name(), tensor.shape());
+                parts.extend(Part::packed(name, shape, [rows, cols], format));
+            }
         }
     }
     parts

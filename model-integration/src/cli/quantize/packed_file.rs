@@ -5,8 +5,9 @@
 //! - `t.scales`, U8 `[rows, ceil(cols / k), bytes of a scale]`, little-endian;
 //! - `t.tensor_scale`, F32 `[1]`, where the format has one.
 //!
-//! The metadata say the block format as JSON (`mxlab.format`) and the shape of each quantised
-//! tensor (`mxlab.shape.t`). All other tensors are as they were.
+//! The metadata say the block format as JSON (`mxlab.format`), that of a tensor in another one
+//! (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors are
+//! as they were.
 
 use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
@@ -19,6 +20,7 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use crate::checkpoint::StoredTensor;
+use crate::checkpoint::encoding::FORMAT_KEY;
 
 /// A tensor of the file that is written.
 pub struct Part {
@@ -26,8 +28,8 @@ pub struct Part {
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: usize,
-    /// Where it comes from, if it is a part of a quantised tensor.
-    original: Option<(String, Vec<usize>)>,
+    /// Where it comes from, if it is a part of a quantised tensor: name, shape, format.
+    original: Option<(String, Vec<usize>, BlockFormat)>,
 }
 
 impl Part {
@@ -42,21 +44,48 @@ impl Part {
         }
     }
 
-    /// The parts that a tensor is packed into.
+    /// A tensor of floats, each of so many bytes.
+    pub fn floats(name: &str, dtype: Dtype, shape: &[usize], element_bytes: usize) -> Self {
+        Self {
+            name: name.to_owned(),
+            dtype,
+            shape: shape.to_vec(),
+            bytes: shape.iter().product::<usize>() * element_bytes,
+            original: None,
+        }
+    }
+
+    /// Codes and scales of a matrix as two matrices of bytes, of which the file says nothing.
+    pub fn flat(names: [String; 2], [rows, cols]: [usize; 2], format: &BlockFormat) -> Vec<Self> {
+        let (codes, _) = format.packed_bytes(rows, cols);
+        let scales = rows * format.blocks_per_row(cols) * format.scale().storage_bytes();
+        let parts = names.into_iter().zip([codes, scales]);
+        let part = |(name, bytes)| Self {
+            name,
+            dtype: Dtype::U8,
+            shape: vec![rows, bytes / rows],
+            bytes,
+            original: None,
+        };
+        parts.map(part).collect()
+    }
+
+    /// The parts that the tensor `name` of this shape, a matrix `[rows, cols]`, is packed into.
     pub fn packed(
-        tensor: &StoredTensor,
-        rows: usize,
-        cols: usize,
+        name: &str,
+        shape: &[usize],
+        [rows, cols]: [usize; 2],
         format: &BlockFormat,
     ) -> Vec<Self> {
         let (codes, _) = format.packed_bytes(rows, cols);
         let (blocks, width) = (format.blocks_per_row(cols), format.scale().storage_bytes());
+        let original = (name.to_owned(), shape.to_vec(), *format);
         let part = |suffix: &str, dtype, shape: Vec<usize>, bytes| Self {
-            name: format!("{}.{suffix}", tensor.name()),
+            name: format!("{name}.{suffix}"),
             dtype,
             shape,
             bytes,
-            original: Some((tensor.name().to_owned(), tensor.shape().to_vec())),
+            original: Some(original.clone()),
         };
         let scale_bytes = rows * blocks * width;
         let mut parts = vec![
@@ -70,6 +99,29 @@ impl Part {
     }
 }
 
+/// Metadata that say how the packed ones among `parts` are to be read.
+///
+/// # Errors
+/// Never: a format is plain data.
+pub fn format_metadata(parts: &[Part]) -> Result<Map<String, Value>> {
+    let text = |format| serde_json::to_string(format).context("a format is plain data");
+    let mut metadata = Map::new();
+    metadata.insert("mxlab.version".into(), build_version().into());
+    let originals = || parts.iter().filter_map(|part| part.original.as_ref());
+    let Some((_, _, first)) = originals().next() else {
+        return Ok(metadata);
+    };
+    metadata.insert(FORMAT_KEY.into(), text(first)?.into());
+    for (name, shape, format) in originals() {
+        let shape = json!(shape).to_string();
+        metadata.insert(format!("mxlab.shape.{name}"), shape.into());
+        if format != first {
+            metadata.insert(format!("{FORMAT_KEY}.{name}"), text(format)?.into());
+        }
+    }
+    Ok(metadata)
+}
+
 /// A file that is written part by part, in any order, and appears when all are there.
 pub struct PackedFile {
     file: AtomicFile,
@@ -78,25 +130,15 @@ pub struct PackedFile {
 }
 
 impl PackedFile {
-    /// Begins a file of these parts.
+    /// Begins a file of these parts, with metadata of texts.
     ///
     /// # Errors
     /// If two have the same name, or the file cannot be written.
-    pub fn create(path: &Path, parts: &[Part], format: &BlockFormat) -> Result<Self> {
+    pub fn create(path: &Path, parts: &[Part], metadata: Map<String, Value>) -> Result<Self> {
         let mut order: Vec<&Part> = parts.iter().collect();
         // As safetensors orders them: wide types first, so that every tensor is aligned.
         order.sort_by(|a, b| (b.dtype, &a.name).cmp(&(a.dtype, &b.name)));
 
-        let mut metadata = Map::new();
-        metadata.insert("mxlab.version".into(), build_version().into());
-        let format = serde_json::to_string(format).context("a format is plain data")?;
-        metadata.insert("mxlab.format".into(), format.into());
-        for (name, shape) in parts.iter().filter_map(|part| part.original.as_ref()) {
-            metadata.insert(
-                format!("mxlab.shape.{name}"),
-                json!(shape).to_string().into(),
-            );
-        }
         let mut header = Map::new();
         header.insert("__metadata__".into(), Value::Object(metadata));
         let mut end = 0;

@@ -13,9 +13,9 @@ use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
 use crate::generate::model::{Generator, Room};
-use crate::llama::load::{load, place};
+use crate::llama::load::{load, place, stored_formats, with_stored_formats};
 use crate::llama::score::score;
-use crate::llama::{Batch, Llama, RopeTable};
+use crate::llama::{Batch, Llama, Rope, context};
 use crate::task::Tokenize;
 
 /// Positions that rotary tables are first made for; they grow with longer sequences.
@@ -56,6 +56,7 @@ impl CpuEngine {
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters,
+            stored_weights: stored_formats(&checkpoint)?,
             dtype: dtype.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
@@ -117,8 +118,10 @@ impl Engine for CpuEngine {
     }
 
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
+        let shape = self.checkpoint.config();
+        context::check_window(shape, room.tokens)?;
         let llama = self.llama(config, room.tokens)?;
-        Ok(Box::new(CpuGenerator::new(self.engine, llama, room)))
+        Ok(Box::new(CpuGenerator::new(self.engine, llama, shape, room)))
     }
 
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
@@ -128,6 +131,7 @@ impl Engine for CpuEngine {
         for (name, shape) in layout::tensors(shape) {
             weight_bytes += self.checkpoint.view(&name, &shape)?.byte_len();
         }
+        let config = &with_stored_formats(&self.checkpoint, config)?;
         let mut kv_bytes_per_token = 0;
         for layer in 0..shape.num_hidden_layers {
             for projection in Projection::ALL {
@@ -167,17 +171,23 @@ impl CausalModel for CpuModel<'_> {
         let longest = requests.iter().map(|request| request.tokens.len()).max();
         let longest = longest.unwrap_or(1);
         self.make_room(longest);
-        let parts: Vec<Vec<Score>> = requests
-            .par_chunks(PART_TOKENS.div_ceil(longest))
-            .map(|part| self.score_part(part))
-            .collect::<Result<_>>()?;
-        Ok(parts.concat())
+        let mut scores = Vec::with_capacity(requests.len());
+        let is_long = |request: &Request| self.is_long(request);
+        for alike in requests.chunk_by(|a, b| is_long(a) == is_long(b)) {
+            let parts: Vec<Vec<Score>> = alike
+                .par_chunks(PART_TOKENS.div_ceil(longest))
+                .map(|part| self.score_part(part))
+                .collect::<Result<_>>()?;
+            scores.extend(parts.into_iter().flatten());
+        }
+        Ok(scores)
     }
 
     fn trace(&mut self, request: &Request) -> Result<()> {
         self.make_room(request.tokens.len());
         let input = &request.tokens[..request.tokens.len() - 1];
-        let batch = Batch::whole([input]);
+        let mut batch = Batch::whole([input]);
+        batch.is_long = self.is_long(request);
         let watching = self.owner.engine.watching();
         let rows = batch.ends();
         (self.llama).logits(&watching, &batch, &mut Cache::none(), &rows)?;
@@ -186,12 +196,20 @@ impl CausalModel for CpuModel<'_> {
 }
 
 impl CpuModel<'_> {
-    /// Scores a part of a batch in one forward pass.
+    fn is_long(&self, request: &Request) -> bool {
+        context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
+    }
+
+    /// Scores a part of a batch, all long or none, in one forward pass.
     fn score_part(&self, requests: &[Request]) -> Result<Vec<Score>> {
+        for request in requests {
+            context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
+        }
         let inputs = requests
             .iter()
             .map(|request| &request.tokens[..request.tokens.len() - 1]);
-        let batch = Batch::whole(inputs);
+        let mut batch = Batch::whole(inputs);
+        batch.is_long = requests.first().is_some_and(|first| self.is_long(first));
         let mut rows = Vec::new();
         let mut spans = Vec::with_capacity(requests.len());
         let mut end = 0;
@@ -223,7 +241,7 @@ impl CpuModel<'_> {
     fn make_room(&mut self, length: usize) {
         if length > self.llama.rope.positions() {
             let shape = self.owner.checkpoint.config();
-            self.llama.rope = RopeTable::new(
+            self.llama.rope = Rope::new(
                 length.next_power_of_two(),
                 shape.head_dim,
                 shape.rope_theta,

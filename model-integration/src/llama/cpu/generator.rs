@@ -6,24 +6,27 @@ use rayon::prelude::*;
 
 use super::operations::with_values;
 use super::{Cache, Cpu};
+use crate::checkpoint::LlamaConfig;
 use crate::generate::model::{Continuing, Generator, Room, Sampler};
-use crate::llama::{Batch, Llama};
+use crate::llama::{Batch, Llama, context};
 
 /// A model and the sequences that it continues.
-pub(super) struct CpuGenerator {
+pub(super) struct CpuGenerator<'a> {
     engine: Cpu,
     llama: Llama<Cpu>,
+    shape: &'a LlamaConfig,
     room: Room,
     cache: Cache,
     continuing: Option<Continuing>,
 }
 
-impl CpuGenerator {
+impl<'a> CpuGenerator<'a> {
     /// A generator that runs `llama`, whose rotary tables reach as far as the room does.
-    pub(super) fn new(engine: Cpu, llama: Llama<Cpu>, room: Room) -> Self {
+    pub(super) fn new(engine: Cpu, llama: Llama<Cpu>, shape: &'a LlamaConfig, room: Room) -> Self {
         Self {
             engine,
             llama,
+            shape,
             room,
             cache: Cache::none(),
             continuing: None,
@@ -58,7 +61,7 @@ impl CpuGenerator {
     }
 }
 
-impl Generator for CpuGenerator {
+impl Generator for CpuGenerator<'_> {
     fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
         let Llama {
             layers,
@@ -68,9 +71,11 @@ impl Generator for CpuGenerator {
         } = &self.llama;
         let Room { sequences, tokens } = self.room;
         self.cache = Cache::new(layers.len(), sequences, tokens, kv_heads * head_dim);
-        let batch = Batch::whole(prompts.iter().map(Vec::as_slice));
+        let mut batch = Batch::whole(prompts.iter().map(Vec::as_slice));
+        let lengths = prompts.iter().map(Vec::len);
+        batch.is_long = context::is_long_to_the_end(self.shape, lengths, tokens)?;
         let chosen = self.choose(&batch, sampler)?;
-        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen));
+        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen, batch.is_long));
         Ok(chosen)
     }
 

@@ -19,6 +19,7 @@ mod matrix;
 mod operations;
 mod rounding;
 
+use mxlab_kernels::cpu::Panels;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::LlamaError;
@@ -72,7 +73,10 @@ impl Store for Cpu {
         format: Option<&BlockFormat>,
     ) -> Result<Matrix, LlamaError> {
         match format {
-            Some(format) => Matrix::pack(view, format, self.dtype),
+            Some(format) => match view.packed(format) {
+                Some(packed) => Ok(Matrix::Packed(Box::new(Panels::new(&packed)))),
+                None => Matrix::pack(view, format, self.dtype),
+            },
             None => Ok(Matrix::Dense(view.clone())),
         }
     }

@@ -22,7 +22,7 @@ use super::plan::{Limits, Storage};
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix, DeviceStack};
 use crate::llama::error::check_finite;
-use crate::llama::{Attention, Backend, Batch, LlamaError, RopeTable};
+use crate::llama::{Attention, Backend, Batch, LlamaError, Rope};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
 pub type DeviceVector = Buffer;
@@ -37,7 +37,7 @@ pub struct DeviceBackend {
     limits: Limits,
     pub(super) storage: Storage,
     /// Cosines and sines.
-    rope: [Buffer; 2],
+    rope: Vec<[Buffer; 2]>,
     /// Sums of split products and attentions.
     workspace: Buffer,
     arrivals: Buffer,
@@ -59,7 +59,7 @@ impl DeviceBackend {
     pub fn new(
         device: &Device,
         limits: Limits,
-        rope: &RopeTable,
+        rope: &Rope,
         storage: Storage,
     ) -> Result<Self, DeviceError> {
         let tokens = limits.tokens.max(1);
@@ -74,10 +74,14 @@ impl DeviceBackend {
             kernels: Kernels::new(device),
             pool: Pool::new(device, limits.tokens),
             staging: Staging::new(device, limits.tokens)?,
-            rope: [
-                device.upload("cosines", &rope.cos)?,
-                device.upload("sines", &rope.sin)?,
-            ],
+            rope: (rope.tables())
+                .map(|table| {
+                    Ok([
+                        device.upload("cosines", &table.cos)?,
+                        device.upload("sines", &table.sin)?,
+                    ])
+                })
+                .collect::<Result<_, DeviceError>>()?,
             workspace: device.upload("workspace", &vec![0u8; limits.split.workspace])?,
             arrivals: device.upload("arrivals", &vec![0u32; limits.split.arrivals])?,
             results: results
@@ -91,7 +95,7 @@ impl DeviceBackend {
 
     /// Bytes allocated beside weights, keys and values.
     pub fn bytes(&self) -> usize {
-        let buffers = self.rope.iter().chain(&self.results);
+        let buffers = self.rope.iter().flatten().chain(&self.results);
         let buffers = buffers.chain([&self.workspace, &self.arrivals]);
         let buffers: usize = buffers.map(Buffer::bytes).sum();
         buffers + self.pool.free_bytes() + Staging::bytes(self.limits.tokens)
@@ -212,7 +216,9 @@ impl DeviceBackend {
             head_dim: attention.head_dim,
             src: src.dense(),
             rope: variant.rotates().then(|| {
-                let [cos, sin] = &self.rope;
+                // One table is that of all.
+                let table = usize::from(batch.is_long).min(self.rope.len() - 1);
+                let [cos, sin] = &self.rope[table];
                 [whole(cos), whole(sin)]
             }),
             positions,

@@ -17,9 +17,9 @@ use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
 use crate::generate::model::{Generator, Room};
-use crate::llama::load::load;
+use crate::llama::load::{load, stored_formats, with_stored_formats};
 use crate::llama::score::score_targets;
-use crate::llama::{Batch, Llama, RopeTable};
+use crate::llama::{Batch, Llama, Rope, context};
 use crate::task::Tokenize;
 
 /// Tokens that go through a model at once.
@@ -73,6 +73,7 @@ impl DeviceEngine {
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters,
+            stored_weights: stored_formats(&checkpoint)?,
             dtype: FloatType::Bf16.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
@@ -113,7 +114,7 @@ impl DeviceEngine {
     pub fn plan(&self, config: &QuantConfig, limits: &Limits, positions: usize) -> Result<Plan> {
         Ok(Plan::new(
             self.checkpoint.config(),
-            config,
+            &with_stored_formats(&self.checkpoint, config)?,
             limits,
             positions,
             self.storage,
@@ -132,7 +133,7 @@ impl DeviceEngine {
         let plan = self.plan(config, &limits, positions)?;
         let free = self.device.free_memory().with_context(loading)?;
         plan.check(free).with_context(loading)?;
-        let rope = RopeTable::new(
+        let rope = Rope::new(
             positions,
             shape.head_dim,
             shape.rope_theta,
@@ -216,12 +217,14 @@ impl Engine for DeviceEngine {
     }
 
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
+        let shape = self.checkpoint.config();
+        context::check_window(shape, room.tokens)?;
         let positions = room.sequences * room.tokens;
         // A step has a token of each sequence.
         let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.sequences);
         let limits = Limits::new(self.device.properties(), tokens, positions);
         let loaded = self.model(config, limits, room.tokens)?;
-        Ok(Box::new(DeviceGenerator::new(loaded, room)?))
+        Ok(Box::new(DeviceGenerator::new(loaded, shape, room)?))
     }
 
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
@@ -268,7 +271,8 @@ impl DeviceModel<'_> {
         for request in requests {
             tokens += request.tokens.len() - 1;
             longest = longest.max(request.tokens.len() - 1);
-            if tokens > limits.tokens || (count + 1) * longest > limits.positions {
+            let is_alike = self.is_long(request) == self.is_long(&requests[0]);
+            if !is_alike || tokens > limits.tokens || (count + 1) * longest > limits.positions {
                 break;
             }
             count += 1;
@@ -276,9 +280,17 @@ impl DeviceModel<'_> {
         count.max(1)
     }
 
-    /// Scores a part of a batch: in one forward pass, or a sequence that is longer than one in
+    fn is_long(&self, request: &Request) -> bool {
+        context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
+    }
+
+    /// Scores a part of a batch, all long or none: in one forward pass, or a sequence that is longer than one in
     /// pieces.
     fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
+        for request in requests {
+            context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
+        }
+        let is_long = requests.first().is_some_and(|first| self.is_long(first));
         let Loaded {
             backend,
             llama,
@@ -303,7 +315,8 @@ impl DeviceModel<'_> {
             _ => batches.push(Batch::whole(inputs.iter().copied())),
         }
         let mut targets: Vec<Vec<_>> = requests.iter().map(|_| Vec::new()).collect();
-        for batch in batches {
+        for mut batch in batches {
+            batch.is_long = is_long;
             let (mut rows, mut wanted, mut of) = (Vec::new(), Vec::new(), Vec::new());
             let mut first = 0;
             for sequence in &batch.sequences {

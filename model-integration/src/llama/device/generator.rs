@@ -7,22 +7,27 @@ use mxlab_kernels::launch::SampleKernel;
 use mxlab_kernels::reference::Sampling;
 
 use super::engine::Loaded;
+use crate::checkpoint::LlamaConfig;
 use crate::generate::model::{Continuing, Generator, Room, Sampler};
-use crate::llama::{Batch, LlamaError};
+use crate::llama::{Batch, LlamaError, context};
 
 /// A model and the sequences that it continues.
-pub(super) struct DeviceGenerator {
+pub(super) struct DeviceGenerator<'a> {
     loaded: Loaded,
+    shape: &'a LlamaConfig,
+    room: Room,
     continuing: Option<Continuing>,
-    /// A step of so many sequences, their tokens so chosen.
-    graph: Option<(usize, Sampling, Graph)>,
+    /// A step of so many sequences, long or not, their tokens so chosen.
+    graph: Option<((usize, bool, Sampling), Graph)>,
 }
 
-impl DeviceGenerator {
-    pub fn new(mut loaded: Loaded, room: Room) -> Result<Self, LlamaError> {
+impl<'a> DeviceGenerator<'a> {
+    pub fn new(mut loaded: Loaded, shape: &'a LlamaConfig, room: Room) -> Result<Self, LlamaError> {
         loaded.cache.divide(room.sequences, room.tokens)?;
         Ok(Self {
             loaded,
+            shape,
+            room,
             continuing: None,
             graph: None,
         })
@@ -49,15 +54,16 @@ impl DeviceGenerator {
             backend.sample(&logits, sampler.sampling)
         };
         let is_step = batch.sequences.iter().all(|sequence| sequence.length == 1);
+        let step = (count, batch.is_long, sampler.sampling);
         match (&self.graph, is_step) {
-            (Some((steps, by, graph)), true) if (*steps, *by) == (count, sampler.sampling) => {
+            (Some((recorded, graph)), true) if *recorded == step => {
                 backend.replay(graph)?;
             }
             (_, true) => {
                 // The kernels are loaded by a run of their own, which the recorded one repeats.
                 run()?;
                 let graph = backend.record(&mut run)?;
-                self.graph = Some((count, sampler.sampling, graph));
+                self.graph = Some((step, graph));
             }
             (_, false) => run()?,
         }
@@ -80,12 +86,18 @@ impl DeviceGenerator {
     }
 }
 
-impl Generator for DeviceGenerator {
+impl Generator for DeviceGenerator<'_> {
     fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
         let most = self.loaded.limits.tokens;
         let mut chosen = vec![0; prompts.len()];
         // As many prompts at once as there is room for; one that is longer goes in in pieces.
-        let mut batch = Batch::default();
+        let lengths = prompts.iter().map(Vec::len);
+        let is_long = context::is_long_to_the_end(self.shape, lengths, self.room.tokens)?;
+        let empty = || Batch {
+            is_long,
+            ..Batch::default()
+        };
+        let mut batch = empty();
         for (slot, prompt) in prompts.iter().enumerate() {
             let mut past = 0;
             while past < prompt.len() {
@@ -100,11 +112,11 @@ impl Generator for DeviceGenerator {
                     for (sequence, token) in batch.sequences.iter().zip(tokens) {
                         chosen[sequence.slot] = token;
                     }
-                    batch = Batch::default();
+                    batch = empty();
                 }
             }
         }
-        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen));
+        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen, is_long));
         Ok(chosen)
     }
 

@@ -2,7 +2,7 @@
 
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Stream};
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat, TILE, WeightFormat};
 use mxlab_kernels::launch::{Dense, PackedOperand, ShuffleError, Slice, Stack, Tiles, Weights};
 
@@ -63,9 +63,9 @@ impl Loader<'_> {
     /// If there is no room.
     pub fn table(&self, view: &TensorView) -> Result<Buffer, DeviceError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
-        match view.dtype() {
-            FloatType::Bf16 => self.device.upload(view.name(), view.bytes()),
-            FloatType::F32 | FloatType::F16 => {
+        match (view.dtype(), view.bytes()) {
+            (Some(FloatType::Bf16), Some(bytes)) => self.device.upload(view.name(), bytes),
+            _ => {
                 let table = self.device.allocate(view.name(), 2 * rows * cols)?;
                 let mut row = vec![0.0; cols];
                 for index in 0..rows {
@@ -92,8 +92,8 @@ impl Loader<'_> {
         Ok(shuffle.stack(name, shape)?)
     }
 
-    /// Packs a tensor, of which `table` is a copy, if it has a format, and brings it into fragment order in
-    /// tiles of a stack. Of a tensor that is not kept packed, the copy becomes what its codes stand for.
+    /// Packs a tensor, of which `table` is a copy if there is one already, if it has a format, and brings it
+    /// into fragment order in tiles of a stack. One that is stored in this format is taken as it is stored.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.
@@ -101,12 +101,62 @@ impl Loader<'_> {
         &self,
         stack: &mut Stack,
         tiles: Tiles,
-        table: &Buffer,
         view: &TensorView,
+        table: Option<&Buffer>,
+        format: Option<&BlockFormat>,
+    ) -> Result<(), ShuffleError> {
+        let stored = format.and_then(|format| view.packed(format));
+        match (stored, format) {
+            (Some(stored), Some(&format)) if self.storage == Storage::Packed => {
+                self.put_stored(stack, tiles, &stored, format)
+            }
+            // What is stored stands for itself.
+            (Some(_), _) => self.put_copy(stack, tiles, view, table, None),
+            (None, _) => self.put_copy(stack, tiles, view, table, format),
+        }
+    }
+
+    fn put_stored(
+        &self,
+        stack: &mut Stack,
+        tiles: Tiles,
+        packed: &PackedTensor,
+        format: BlockFormat,
+    ) -> Result<(), ShuffleError> {
+        let codes = self.device.upload("codes", packed.codes())?;
+        let scales = self.device.upload("scales", packed.scales())?;
+        let tensor_scale = [packed.tensor_scale()];
+        let tensor_scale = self.device.upload("tensor scale", &tensor_scale)?;
+        let operand = PackedOperand {
+            rows: packed.rows(),
+            cols: packed.cols(),
+            codes: Slice::whole(&codes),
+            scales: Slice::whole(&scales),
+            tensor_scale: Some(Slice::whole(&tensor_scale)),
+        };
+        let shuffle = self.kernels.shuffle(Some(format))?;
+        shuffle.put_packed(self.stream, stack, tiles, &operand)
+    }
+
+    /// By way of a copy in bf16, which becomes what its codes stand for if the tensor is not kept packed.
+    fn put_copy(
+        &self,
+        stack: &mut Stack,
+        tiles: Tiles,
+        view: &TensorView,
+        table: Option<&Buffer>,
         format: Option<&BlockFormat>,
     ) -> Result<(), ShuffleError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
         let (stream, kernels) = (self.stream, self.kernels);
+        let own;
+        let table = match table {
+            Some(table) => table,
+            None => {
+                own = self.table(view)?;
+                &own
+            }
+        };
         let src = Dense {
             first: Slice::whole(table),
             stride: cols,
@@ -149,10 +199,13 @@ impl DeviceMatrix {
         format: Option<&BlockFormat>,
     ) -> Result<Self, LlamaError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
-        let table = loader.table(view)?;
+        let table = match role {
+            Role::Product => None,
+            Role::Embedding | Role::EmbeddingAndHead => Some(loader.table(view)?),
+        };
         let order = || -> Result<Weights, ShuffleError> {
             let mut stack = loader.stack(view.name(), [rows, cols], format)?;
-            loader.put(&mut stack, Tiles::ALL, &table, view, format)?;
+            loader.put(&mut stack, Tiles::ALL, view, table.as_ref(), format)?;
             Ok(stack.weights(loader.device)?)
         };
         let weights = match role {
@@ -165,7 +218,7 @@ impl DeviceMatrix {
             }
         };
         Ok(Self {
-            table: (role != Role::Product).then_some(table),
+            table,
             weights,
             rows,
             cols,

@@ -6,7 +6,7 @@ use mxlab_kernels::fragment::cache::RUN;
 
 use super::stack::is_stacked;
 use super::{activations, cache, matrix, staging::Staging};
-use crate::checkpoint::LlamaConfig;
+use crate::checkpoint::{LlamaConfig, RopeScaling};
 use crate::config::{Projection, QuantConfig};
 use crate::llama::LlamaError;
 use crate::llama::load::{GATE_UP, QKV, Role, place, shared_formats};
@@ -126,6 +126,10 @@ impl Plan {
             }
         }
         let tokens = limits.tokens;
+        let rope_tables = match model.rope_scaling {
+            Some(RopeScaling::Long { .. }) => 2,
+            _ => 1,
+        };
         // The most that are there at once, of each number of features: a norm and what it is
         // made of, beside queries, keys, values, gates, and what follows from them.
         let (query, rotated) = (heads * head_dim, heads * head_dim.next_multiple_of(RUN));
@@ -148,7 +152,7 @@ impl Plan {
             + 4 * limits.split.arrivals
             + Staging::bytes(tokens)
             + 5 * 8 * tokens
-            + 4 * rope_positions * head_dim;
+            + 4 * rope_tables * rope_positions * head_dim;
         Ok(Self {
             weights,
             position,

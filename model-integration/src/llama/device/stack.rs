@@ -60,8 +60,7 @@ impl DeviceStack {
                 },
             };
             first += rows[index] / TILE;
-            let table = loader.table(weight)?;
-            let put = loader.put(&mut stack, tiles, &table, weight, format);
+            let put = loader.put(&mut stack, tiles, weight, None, format);
             put.map_err(|error| LlamaError::Weight {
                 tensor: weight.name().to_owned(),
                 error,

@@ -79,7 +79,9 @@ pub const CASES: &[Case] = &[
     case(
         "quantised weights",
         Model(|m| m.config["quantization_config"] = json!({"quant_method": "gptq"})),
-        &["`quantization_config`", "plain F32, BF16 or F16"],
+        &[
+            "`quantization_config.quant_method` is \"gptq\"; expected \"compressed-tensors\" or \"mxfp4\"",
+        ],
     ),
     case(
         "sliced projections",
@@ -194,7 +196,9 @@ pub const CASES: &[Case] = &[
     case(
         "rope type unknown",
         Model(|m| m.config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0})),
-        &["`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\" or \"llama3\""],
+        &[
+            "`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\", \"llama3\" or \"longrope\"",
+        ],
     ),
     case(
         "rope type absent",

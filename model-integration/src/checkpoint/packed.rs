@@ -1,0 +1,220 @@
+//! A matrix that its file holds as codes and shared scales.
+
+use std::sync::Arc;
+
+use mxlab_kernels::format::{BlockFormat, ElementFormat, PackedTensor, ScaleFormat};
+use safetensors::Dtype;
+
+use super::CheckpointError;
+use super::weight_file::WeightFile;
+
+/// Elements of a block of MXFP4.
+pub(super) const MX_BLOCK: usize = 32;
+/// Bytes of such a block in a GGUF file: the scale, then byte i with element i in its low and element
+/// i + 16 in its high nibble.
+pub(super) const GGML_BLOCK_BYTES: usize = 17;
+
+/// MXFP4 as every checkpoint has it. The file says nothing of how scales and codes were chosen; the
+/// format names OCP's way.
+///
+/// # Panics
+/// Never: the parts fit each other.
+pub(super) fn mxfp4() -> BlockFormat {
+    let format = BlockFormat::new(ElementFormat::FP4_E2M1).scale(ScaleFormat::E8M0);
+    let format = format.block_size(MX_BLOCK).build();
+    format.expect("MXFP4 is a format")
+}
+
+/// Tensor number `.1` of a file.
+pub(super) type Place = (Arc<WeightFile>, usize);
+
+/// Where the codes and scales of a matrix are.
+pub(super) enum Layout {
+    /// Codes `[rows, bytes of a row]` and scales `[rows, blocks, bytes of a scale]`, each in a tensor.
+    Apart {
+        /// Packed codes.
+        codes: Place,
+        /// Shared scales, little-endian.
+        scales: Place,
+    },
+    /// ggml's blocks of MXFP4, row after row.
+    GgmlBlocks(Place),
+}
+
+/// A matrix as its file holds it.
+pub(super) struct Packed {
+    format: BlockFormat,
+    cols: usize,
+    layout: Layout,
+    tensor_scale: f32,
+}
+
+impl Packed {
+    /// Codes and scales in U8 tensors, whose shapes may group bytes of a row as they like.
+    ///
+    /// # Errors
+    /// `Shape` and `PackedDtype` unless `codes` and `scales` have what a `[rows, cols]` matrix takes.
+    pub(super) fn apart(
+        format: BlockFormat,
+        [rows, cols]: [usize; 2],
+        [codes, scales]: [Place; 2],
+        tensor_scale: f32,
+    ) -> Result<Self, CheckpointError> {
+        let (code_bytes, _) = format.packed_bytes(rows, cols);
+        let width = format.scale().storage_bytes();
+        let scale_row = format.blocks_per_row(cols) * width;
+        check(&codes, [rows, code_bytes / rows.max(1)])?;
+        check(&scales, [rows, scale_row])?;
+        Ok(Self {
+            format,
+            cols,
+            layout: Layout::Apart { codes, scales },
+            tensor_scale,
+        })
+    }
+
+    /// MXFP4 of a GGUF file.
+    ///
+    /// # Errors
+    /// `Shape` unless it holds `[rows, cols]`.
+    pub(super) fn ggml([rows, cols]: [usize; 2], blocks: Place) -> Result<Self, CheckpointError> {
+        check(&blocks, [rows, cols.div_ceil(MX_BLOCK) * GGML_BLOCK_BYTES])?;
+        Ok(Self {
+            format: mxfp4(),
+            cols,
+            layout: Layout::GgmlBlocks(blocks),
+            tensor_scale: 1.0,
+        })
+    }
+
+    /// The format.
+    pub(super) const fn format(&self) -> BlockFormat {
+        self.format
+    }
+
+    /// Bytes of so many rows.
+    pub(super) const fn bytes(&self, rows: usize) -> usize {
+        let (codes, scales) = self.format.packed_bytes(rows, self.cols);
+        codes + scales
+    }
+
+    /// Some rows, in that order.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    pub(super) fn rows(&self, rows: impl ExactSizeIterator<Item = usize>) -> PackedTensor {
+        let count = rows.len();
+        let (code_bytes, _) = self.format.packed_bytes(count, self.cols);
+        let code_row = code_bytes / count.max(1);
+        let scale_row = self.format.blocks_per_row(self.cols) * self.format.scale().storage_bytes();
+        let mut codes = Vec::with_capacity(count * code_row);
+        let mut scales = Vec::with_capacity(count * scale_row);
+        for row in rows {
+            match &self.layout {
+                Layout::Apart {
+                    codes: of_codes,
+                    scales: of_scales,
+                } => {
+                    codes.extend_from_slice(&bytes(of_codes)[row * code_row..][..code_row]);
+                    scales.extend_from_slice(&bytes(of_scales)[row * scale_row..][..scale_row]);
+                }
+                Layout::GgmlBlocks(blocks) => {
+                    let row_bytes = scale_row * GGML_BLOCK_BYTES;
+                    let (blocks, _) = bytes(blocks)[row * row_bytes..][..row_bytes]
+                        .as_chunks::<GGML_BLOCK_BYTES>();
+                    for [scale, pairs @ ..] in blocks {
+                        scales.push(*scale);
+                        // Element i is in the low nibbles of the first half, the high ones of the second.
+                        let (low, high) = (|byte: u8| byte & 15, |byte: u8| byte >> 4);
+                        let two = |pair: &[u8; 2], nibble: fn(u8) -> u8| {
+                            nibble(pair[0]) | nibble(pair[1]) << 4
+                        };
+                        let (pairs, _) = pairs.as_chunks::<2>();
+                        codes.extend(pairs.iter().map(|pair| two(pair, low)));
+                        codes.extend(pairs.iter().map(|pair| two(pair, high)));
+                    }
+                }
+            }
+        }
+        let packed = PackedTensor::new(
+            self.format,
+            count,
+            self.cols,
+            codes,
+            scales,
+            self.tensor_scale,
+        );
+        packed.expect("the sizes were checked when the file was opened")
+    }
+
+    /// Checks that every element of some rows is finite.
+    ///
+    /// # Errors
+    /// `Scale` with the first block that is not.
+    pub(super) fn check_finite(
+        &self,
+        rows: impl Iterator<Item = usize>,
+    ) -> Result<(), CheckpointError> {
+        let most = self.format.element().max_normal();
+        for stored in rows {
+            let row = self.rows(std::iter::once(stored));
+            for block in 0..self.format.blocks_per_row(self.cols) {
+                let scale = self.format.scale().decode(row.scale_code(0, block));
+                let fits = |element: f32| (element * scale * self.tensor_scale).is_finite();
+                if fits(most) {
+                    continue;
+                }
+                let k = self.format.block_size();
+                let mut elements = block * k..self.cols.min((block + 1) * k);
+                let element = |col| self.format.element().decode(row.code(0, col));
+                if scale.is_nan() || elements.any(|col| !fits(element(col))) {
+                    let (file, tensor) = self.scales();
+                    return Err(CheckpointError::Scale {
+                        file: file.path().to_owned(),
+                        tensor: file.tensors()[*tensor].0.clone(),
+                        row: stored,
+                        block,
+                        scale: scale * self.tensor_scale,
+                    });
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The tensor that has the scales.
+    const fn scales(&self) -> &Place {
+        match &self.layout {
+            Layout::Apart { scales, .. } | Layout::GgmlBlocks(scales) => scales,
+        }
+    }
+}
+
+fn bytes((file, tensor): &Place) -> &[u8] {
+    &file.bytes()[file.tensors()[*tensor].2.clone()]
+}
+
+/// Checks that a tensor is one of bytes, `[rows, bytes]` but for the grouping of the bytes.
+fn check((file, tensor): &Place, expected: [usize; 2]) -> Result<(), CheckpointError> {
+    let (name, info, _) = &file.tensors()[*tensor];
+    if !matches!(info.dtype, Dtype::U8 | Dtype::F8_E8M0) {
+        return Err(CheckpointError::PackedDtype {
+            file: file.path().to_owned(),
+            tensor: name.clone(),
+            dtype: info.dtype.to_string(),
+        });
+    }
+    let fits = match info.shape.split_first() {
+        Some((&rows, bytes)) => [rows, bytes.iter().product()] == expected,
+        None => false,
+    };
+    match fits {
+        true => Ok(()),
+        false => Err(CheckpointError::Shape {
+            file: file.path().to_owned(),
+            tensor: name.clone(),
+            expected: expected.to_vec(),
+            found: info.shape.clone(),
+        }),
+    }
+}

@@ -1,0 +1,153 @@
+//! Checkpoints whose weights are quantised: every way to hold them stands for the same values, and what
+//! is wrong with one is told.
+
+mod malformed;
+mod writers;
+
+use mxlab::checkpoint::{Checkpoint, layout, synthetic};
+use mxlab::config::{FormatFlags, QuantConfig, load};
+use mxlab::eval::model::{Engine, Request};
+use mxlab::llama::cpu::CpuEngine;
+use mxlab::llama::device::DeviceEngine;
+use mxlab::llama::device::plan::Storage;
+use mxlab_harness::device::Device;
+use mxlab_kernels::cpu;
+use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
+use proptest::prelude::*;
+use tempfile::tempdir;
+
+use writers::{Encoding, Model};
+
+fn mxfp4() -> BlockFormat {
+    BlockFormat::new(ElementFormat::FP4_E2M1)
+        .build()
+        .expect("MXFP4")
+}
+
+fn tiny() -> Checkpoint {
+    synthetic::open("tiny:5").expect("a model")
+}
+
+fn read(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Vec<f32> {
+    let view = checkpoint.tensor(name, shape).expect(name);
+    let mut values = vec![f32::NAN; view.len()];
+    view.read_f32(0..view.len(), &mut values);
+    // A part that begins and ends within rows is the same.
+    let mut part = vec![f32::NAN; view.len() / 2];
+    let first = view.len() / 3;
+    view.read_f32(first..first + part.len(), &mut part);
+    assert_eq!(part, values[first..first + part.len()], "{name}");
+    values
+}
+
+#[test]
+fn every_encoding_stands_for_the_values_that_were_packed() {
+    let model = Model::of(&tiny(), mxfp4());
+    for encoding in Encoding::ALL {
+        let folder = tempdir().expect("a folder");
+        let checkpoint = Checkpoint::open(&model.write(folder.path(), encoding)).expect("a model");
+        let mut quantised = 0;
+        for (name, shape) in layout::tensors(checkpoint.config()) {
+            let tensor = model.tensor(&name);
+            assert_eq!(
+                read(&checkpoint, &name, &shape),
+                tensor.values,
+                "{encoding:?}: {name}"
+            );
+            let view = checkpoint.view(&name, &shape).expect(&name);
+            let packed = view.format().and_then(|format| view.packed(&format));
+            assert_eq!(packed, tensor.packed, "{encoding:?}: {name}");
+            quantised += usize::from(packed.is_some());
+        }
+        assert_eq!(quantised, 2 * 7, "{encoding:?}");
+    }
+}
+
+/// Bits of log-likelihoods of some random tokens.
+fn scores(engine: &dyn Engine, config: &QuantConfig) -> Vec<u64> {
+    let tokens: Vec<u32> = (0..40).map(|index| 7 * index % 256).collect();
+    let requests = [40, 23].map(|length| Request {
+        tokens: tokens[..length].to_vec(),
+        targets: 9,
+    });
+    let mut model = engine.load(config).expect("a model");
+    let scores = model.score(&requests).expect("scores");
+    scores
+        .iter()
+        .map(|score| score.loglikelihood.to_bits())
+        .collect()
+}
+
+#[test]
+fn stored_codes_score_as_those_of_a_configuration() {
+    let baseline = QuantConfig::unquantised("baseline");
+    let weights = QuantConfig {
+        weights: Some(mxfp4()),
+        ..baseline.clone()
+    };
+    let on_cpu = |checkpoint| CpuEngine::new(checkpoint, None, None).expect("an engine");
+    let on_device = |checkpoint, storage| {
+        let device = Device::emulator();
+        DeviceEngine::new(device, checkpoint, FloatType::F32, storage).expect("an engine")
+    };
+    let expected = on_cpu(tiny());
+    let packed = expected.footprint(&weights).expect("sizes");
+    let expected = scores(&expected, &weights);
+    let on_emulator = scores(&on_device(tiny(), Storage::Packed), &weights);
+    let model = Model::of(&tiny(), mxfp4());
+    for encoding in Encoding::ALL {
+        let folder = tempdir().expect("a folder");
+        let path = model.write(folder.path(), encoding);
+        let open = || Checkpoint::open(&path).expect("a model");
+        let engine = on_cpu(open());
+        assert_eq!(
+            engine.info().stored_weights.as_deref(),
+            Some("fp4_e2m1 e8m0 k32")
+        );
+        assert_eq!(
+            engine.footprint(&baseline).expect("sizes"),
+            packed,
+            "{encoding:?}"
+        );
+        assert_eq!(scores(&engine, &baseline), expected, "{encoding:?}");
+        // The values of MXFP4 are MXFP4: quantising them again by another rule changes none.
+        let nvidia = load("mxfp4-weights", &FormatFlags::default()).expect("a configuration");
+        let again = nvidia.weights.expect("a format").to_builder();
+        let again = again.dialect("nvidia".parse().expect("a dialect")).build();
+        let again = QuantConfig {
+            weights: Some(again.expect("a format")),
+            ..baseline.clone()
+        };
+        assert_eq!(scores(&engine, &again), expected, "{encoding:?}");
+        if encoding == Encoding::CompressedTensors || encoding == Encoding::Gguf {
+            for storage in [Storage::Packed, Storage::Fake] {
+                let engine = on_device(open(), storage);
+                assert_eq!(
+                    scores(&engine, &baseline),
+                    on_emulator,
+                    "{encoding:?} {storage:?}"
+                );
+            }
+        }
+    }
+}
+
+proptest! {
+    /// Any codes with any scales, requantised, stand for what they stood for.
+    #[test]
+    fn quantising_mxfp4_again_is_the_identity(
+        codes in prop::collection::vec(any::<u8>(), 32),
+        scales in prop::collection::vec(0u8..=251, 2),
+    ) {
+        let packed = mxlab_kernels::format::PackedTensor::new(mxfp4(), 1, 64, codes, scales, 1.0);
+        let packed = packed.expect("a tensor");
+        let mut values = [0.0; 64];
+        cpu::dequantize(&packed, &mut values).expect("values");
+        for dtype in [FloatType::F32, FloatType::Bf16] {
+            let again = cpu::quantize(&values, 1, 64, &mxfp4(), dtype).expect("codes");
+            let mut of_again = [0.0; 64];
+            cpu::dequantize(&again, &mut of_again).expect("values");
+            prop_assert_eq!(of_again.map(f32::to_bits), values.map(f32::to_bits));
+        }
+    }
+}

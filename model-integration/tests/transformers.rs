@@ -1,0 +1,156 @@
+//! Checkpoints that Hugging Face transformers wrote, and what it computes with them: Llamas and Phi-3s
+//! with random weights, short sequences and long ones.
+//!
+//! `MXLAB_PYTHON` names a Python that has transformers and torch; without it nothing here is run, and
+//! says so.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use mxlab::checkpoint::{Checkpoint, TensorFile};
+use mxlab::config::QuantConfig;
+use mxlab::eval::model::{Engine, Request};
+use mxlab::llama::cpu::{Cache, Cpu, CpuEngine};
+use mxlab::llama::device::DeviceEngine;
+use mxlab::llama::device::plan::{Limits, Storage};
+use mxlab::llama::{Batch, context, load};
+use mxlab_harness::device::Device;
+use mxlab_kernels::format::FloatType;
+
+/// A sequence, and transformers' logits `[tokens, vocabulary]` in float32.
+struct Sequence {
+    tokens: Vec<u32>,
+    logits: Vec<f32>,
+}
+
+/// The model directories that transformers wrote into `folder`; none, which is said, without it.
+fn models(folder: &Path) -> Vec<PathBuf> {
+    let Some(python) = std::env::var_os("MXLAB_PYTHON") else {
+        let line = "not run: comparison with transformers (set MXLAB_PYTHON)";
+        let _ = writeln!(std::io::stderr(), "{line}");
+        return Vec::new();
+    };
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/peers/transformers_logits.py"
+    );
+    let output = Command::new(python).arg(script).arg(folder).output();
+    let output = output.expect("a Python");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    let entries = std::fs::read_dir(folder).expect("a folder");
+    let mut models: Vec<_> = entries
+        .map(|entry| entry.expect("an entry").path())
+        .collect();
+    models.sort();
+    assert!(!models.is_empty());
+    models
+}
+
+fn sequences(model: &Path) -> Vec<Sequence> {
+    let file = TensorFile::open(&model.join("logits.safetensors")).expect("logits");
+    let read = |name: String| {
+        let mut tensors = file.tensors();
+        tensors.find(|tensor| tensor.name() == name)
+    };
+    let numbers = (0..).map_while(|number| {
+        let tokens = read(format!("tokens.{number}"))?;
+        let (tokens, _) = tokens.bytes().as_chunks::<4>();
+        let logits = read(format!("logits.{number}")).expect("logits");
+        let (logits, _) = logits.bytes().as_chunks::<4>();
+        Some(Sequence {
+            tokens: tokens.iter().map(|&id| u32::from_le_bytes(id)).collect(),
+            logits: logits.iter().map(|&x| f32::from_le_bytes(x)).collect(),
+        })
+    });
+    numbers.collect()
+}
+
+/// The sequence alone, as one batch, and all its rows.
+fn whole(checkpoint: &Checkpoint, tokens: &[u32]) -> (Batch, Vec<u32>) {
+    let mut batch = Batch::whole([tokens]);
+    batch.is_long = context::is_long(checkpoint.config(), tokens.len());
+    (batch, (0..tokens.len() as u32).collect())
+}
+
+/// The root of the mean square of the differences over that of the logits.
+fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
+    assert_eq!(ours.len(), theirs.len());
+    let pairs = ours.iter().zip(theirs);
+    let error: f32 = pairs.map(|(x, y)| (x - y) * (x - y)).sum();
+    (error / theirs.iter().map(|y| y * y).sum::<f32>()).sqrt()
+}
+
+#[test]
+fn logits_are_those_of_transformers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let nothing = QuantConfig::unquantised("baseline");
+    for model in models(folder.path()) {
+        let open = || Checkpoint::open(&model).expect("a checkpoint");
+        let (checkpoint, sequences) = (open(), sequences(&model));
+        let name = model.file_name().expect("a name").to_string_lossy();
+        let (mut on_cpu, mut on_device) = (0.0f32, 0.0f32);
+
+        let engine = Cpu::new(FloatType::F32);
+        let llama = load::load(&engine, &checkpoint, &nothing, 128).expect("a model");
+        for Sequence { tokens, logits } in &sequences {
+            let (batch, rows) = whole(&checkpoint, tokens);
+            let ours = llama.logits(&engine, &batch, &mut Cache::none(), &rows);
+            let ours: Vec<f32> = ours.expect("logits").to_vec2().expect("rows").concat();
+            on_cpu = on_cpu.max(difference(&ours, logits));
+        }
+
+        let device = Device::emulator();
+        let limits = Limits::new(device.properties(), 128, 128);
+        let engine = DeviceEngine::new(device, open(), FloatType::F32, Storage::Packed);
+        let engine = engine.expect("an engine");
+        let mut loaded = engine.model(&nothing, limits, 128).expect("a model");
+        loaded.cache.divide(1, 128).expect("room");
+        for Sequence { tokens, logits } in &sequences {
+            let (batch, rows) = whole(&checkpoint, tokens);
+            let ours = (loaded.llama).logits(&loaded.backend, &batch, &mut loaded.cache, &rows);
+            let ours = loaded
+                .backend
+                .values(&ours.expect("logits"))
+                .expect("values");
+            on_device = on_device.max(difference(&ours, logits));
+        }
+        println!("{name:34} float32 on the CPU {on_cpu:.1e}, bf16 kernels {on_device:.1e}");
+        assert!(on_cpu < 1e-5, "{name}: {on_cpu:e}");
+        // What two layers of 8 significant bits come to.
+        assert!(on_device < 0.1, "{name}: {on_device:e}");
+        scores_take_the_frequencies_of_each_sequence(&model, &sequences);
+    }
+}
+
+/// Short and long sequences in one batch are scored as transformers scores each alone.
+fn scores_take_the_frequencies_of_each_sequence(model: &Path, sequences: &[Sequence]) {
+    let checkpoint = Checkpoint::open(model).expect("a checkpoint");
+    let engine = CpuEngine::new(checkpoint, Some(FloatType::F32), None).expect("an engine");
+    let vocabulary = engine.vocabulary();
+    let requests: Vec<Request> = sequences
+        .iter()
+        .rev()
+        .map(|sequence| Request {
+            // The last logits predict a token beyond the sequence, here its first.
+            tokens: [&sequence.tokens[..], &sequence.tokens[..1]].concat(),
+            targets: 1,
+        })
+        .collect();
+    let config = QuantConfig::unquantised("baseline");
+    let mut loaded = engine.load(&config).expect("a model");
+    let scores = loaded.score(&requests).expect("scores");
+    for (score, sequence) in scores.iter().zip(sequences.iter().rev()) {
+        let row = &sequence.logits[sequence.logits.len() - vocabulary..];
+        let sum: f64 = row.iter().map(|&x| f64::from(x).exp()).sum();
+        let expected = f64::from(row[sequence.tokens[0] as usize]) - sum.ln();
+        let error = (score.loglikelihood - expected).abs();
+        let length = sequence.tokens.len();
+        assert!(
+            error < 2e-4,
+            "{}: {length} tokens: {error:e}",
+            model.display()
+        );
+    }
+}
