@@ -5,6 +5,7 @@
 mod bench;
 mod compare;
 mod configuration;
+mod convert;
 mod eval;
 mod formats;
 mod generate;
@@ -46,6 +47,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Compare the answers of two evaluations, example by example
     Compare(compare::CompareArgs),
+    /// Write a model with its weights quantised, or with what quantised ones stand for
+    Convert(Box<convert::ConvertArgs>),
     /// Score a model on tasks under block-scaled configurations
     Eval(Box<eval::EvalArgs>),
     /// List number formats, or every code of one
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         None => eval::run(&cli.eval),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
+        Some(Command::Convert(args)) => convert::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),
         Some(Command::Formats(args)) => formats::run(&args),
         Some(Command::Generate(args)) => generate::run(&args),

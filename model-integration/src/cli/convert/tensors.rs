@@ -1,0 +1,318 @@
+//! The tensors of the new directory, and the bytes of each.
+
+use anyhow::{Context, Result, bail, ensure};
+use mxlab_kernels::cpu;
+use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
+use serde_json::{Map, Value};
+
+use super::Target;
+use super::compressed_tensors::format_name;
+use crate::checkpoint::{Checkpoint, TensorView, layout};
+use crate::cli::output::Usage;
+use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
+use crate::config::{Projection, QuantConfig};
+use crate::llama::load::{place, with_stored_formats};
+use crate::llama::ops::narrow;
+
+/// A tensor to write: rows of one or several of the model's, one after the other.
+struct Output {
+    name: String,
+    /// Each with the format that its values are quantised to first.
+    sources: Vec<(TensorView, Option<BlockFormat>)>,
+    /// `None` for floats.
+    packed: Option<BlockFormat>,
+    is_linear: bool,
+}
+
+/// What is written.
+pub struct Plan<'a> {
+    checkpoint: &'a Checkpoint,
+    target: Target,
+    outputs: Vec<Output>,
+}
+
+impl<'a> Plan<'a> {
+    /// The weights of a checkpoint under a configuration.
+    ///
+    /// # Errors
+    /// Formats that the target does not have; nothing to pack.
+    pub fn new(checkpoint: &'a Checkpoint, config: &QuantConfig, target: Target) -> Result<Self> {
+        let config = with_stored_formats(checkpoint, config)?;
+        let shape = checkpoint.config();
+        let mut formats = std::collections::HashMap::new();
+        for layer in 0..shape.num_hidden_layers {
+            for projection in Projection::ALL {
+                let (module, ..) = place(projection, shape);
+                let name = layout::layer_tensor(layer, &format!("{module}.weight"));
+                formats.insert(name, config.for_projection(layer, projection).0);
+            }
+        }
+        let mut outputs: Vec<Output> = Vec::new();
+        for (name, size) in layout::tensors(shape) {
+            let view = checkpoint.view(&name, &size)?;
+            let of_projection = formats.get(&name).copied();
+            // What is quantised beside projections stays as it is only among our own.
+            let kept = view.format().filter(|_| target == Target::Mxlab);
+            let format = of_projection.unwrap_or(kept);
+            // Our own directories have every projection by itself, in a format of its own.
+            let whole = match target {
+                Target::Mxlab => None,
+                Target::CompressedTensors | Target::Dense => layout::fused_name(shape, &name),
+            };
+            let name = whole.unwrap_or(name);
+            let source = (view, format);
+            if let Some(output) = outputs.iter_mut().find(|output| output.name == name) {
+                output.sources.push(source);
+                continue;
+            }
+            outputs.push(Output {
+                name,
+                sources: vec![source],
+                packed: None,
+                is_linear: of_projection.is_some(),
+            });
+        }
+        if target != Target::Dense {
+            for output in &mut outputs {
+                output.pack(target)?;
+            }
+            if outputs.iter().all(|output| output.packed.is_none()) {
+                let message =
+                    "no weight is quantised: say a format (--weights, --config), or --to dense";
+                return Err(Usage(message.to_owned()).into());
+            }
+        }
+        Ok(Self {
+            checkpoint,
+            target,
+            outputs,
+        })
+    }
+
+    /// Number of tensors of the model.
+    pub fn tensors(&self) -> usize {
+        self.outputs.len()
+    }
+
+    /// Number of those that are quantised.
+    pub fn quantised(&self) -> usize {
+        let outputs = self.outputs.iter();
+        outputs
+            .filter(|output| output.sources.iter().any(|(_, format)| format.is_some()))
+            .count()
+    }
+
+    /// The formats that are packed.
+    pub fn formats(&self) -> Vec<BlockFormat> {
+        let mut formats: Vec<BlockFormat> = Vec::new();
+        for format in self.outputs.iter().filter_map(|output| output.packed) {
+            // How codes were chosen is no part of what is written here.
+            if !formats
+                .iter()
+                .any(|known| format_name(known) == format_name(&format))
+            {
+                formats.push(format);
+            }
+        }
+        formats
+    }
+
+    /// Modules with a matrix that is multiplied by and not quantised.
+    pub fn plain_modules(&self) -> Vec<String> {
+        let plain = self.outputs.iter();
+        let plain = plain.filter(|output| output.is_linear && output.packed.is_none());
+        let names = plain.map(|output| output.name.trim_end_matches(".weight").to_owned());
+        std::iter::once("lm_head".to_owned()).chain(names).collect()
+    }
+
+    /// What the file will hold.
+    pub fn parts(&self) -> Vec<Part> {
+        let outputs = self.outputs.iter();
+        outputs
+            .flat_map(|output| output.parts(self.target, self.dtype()))
+            .collect()
+    }
+
+    /// Its metadata.
+    ///
+    /// # Errors
+    /// Never: formats are plain data.
+    pub fn metadata(&self) -> Result<Map<String, Value>> {
+        let mut metadata = match self.target {
+            Target::Mxlab => format_metadata(&self.parts())?,
+            Target::CompressedTensors | Target::Dense => Map::new(),
+        };
+        // transformers wants to know whose tensors these are.
+        metadata.insert("format".to_owned(), "pt".into());
+        Ok(metadata)
+    }
+
+    /// Makes the parts one after the other and calls `write` with name and bytes of each.
+    ///
+    /// # Errors
+    /// A tensor that is not finite; values that do not take their format; those of `write`.
+    pub fn write(&self, mut write: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
+        let dtype = self.dtype();
+        // A view keeps what it has read, where that is made: each is let go of when it is written.
+        let read = |view: &TensorView| self.checkpoint.tensor(view.name(), view.shape());
+        for output in &self.outputs {
+            let context = || format!("tensor `{}`", output.name);
+            match output.packed {
+                None => {
+                    let mut bytes = Vec::new();
+                    for (view, format) in &output.sources {
+                        let view = read(view)?;
+                        let appended = output.append_floats(&mut bytes, &view, *format, dtype);
+                        appended.with_context(context)?;
+                    }
+                    write(&output.name, &bytes)?;
+                }
+                Some(format) => {
+                    let (mut codes, mut scales, mut tensor_scale) = (Vec::new(), Vec::new(), 1.0);
+                    for (view, _) in &output.sources {
+                        let packed = packed(&read(view)?, &format, dtype).with_context(context)?;
+                        codes.extend_from_slice(packed.codes());
+                        scales.extend_from_slice(packed.scales());
+                        tensor_scale = packed.tensor_scale();
+                    }
+                    let [of_codes, of_scales] = names(self.target);
+                    write(&format!("{}{of_codes}", output.name), &codes)?;
+                    write(&format!("{}{of_scales}", output.name), &scales)?;
+                    if format.has_tensor_scale() {
+                        let name = format!("{}.tensor_scale", output.name);
+                        write(&name, &f32::to_le_bytes(tensor_scale))?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn dtype(&self) -> FloatType {
+        self.checkpoint.config().dtype
+    }
+}
+
+/// What is behind the name of a matrix in those of its codes and scales.
+const fn names(target: Target) -> [&'static str; 2] {
+    match target {
+        Target::CompressedTensors => ["_packed", "_scale"],
+        Target::Mxlab | Target::Dense => [".codes", ".scales"],
+    }
+}
+
+impl Output {
+    /// Settles the format that it is packed in.
+    fn pack(&mut self, target: Target) -> Result<()> {
+        let (view, first) = &self.sources[0];
+        for (other, format) in &self.sources {
+            ensure!(
+                format == first,
+                "`{}` and `{}` are rows of one tensor and have formats of their own, which \
+                 compressed-tensors cannot say; --to mxlab and --to dense can",
+                view.name(),
+                other.name()
+            );
+        }
+        if let (Some(format), Target::CompressedTensors) = (first, target) {
+            if format_name(format).is_none() {
+                bail!(
+                    "`{}` is in {format}; compressed-tensors takes fp4_e2m1 or fp6_e2m3 with scales \
+                     e8m0 and blocks of 32",
+                    self.name
+                );
+            }
+            let cols = view.shape()[1];
+            ensure!(
+                cols.is_multiple_of(format.block_size()),
+                "`{}` has {cols} columns; compressed-tensors takes whole blocks of {}",
+                self.name,
+                format.block_size()
+            );
+        }
+        self.packed = *first;
+        Ok(())
+    }
+
+    fn shape(&self) -> Vec<usize> {
+        let mut shape = self.sources[0].0.shape().to_vec();
+        shape[0] = self.sources.iter().map(|(view, _)| view.shape()[0]).sum();
+        shape
+    }
+
+    /// The type that floats are written in: as they are stored if nothing changes.
+    fn float_type(&self, dtype: FloatType) -> FloatType {
+        let of = |(view, format): &(TensorView, Option<BlockFormat>)| match format {
+            None => view.dtype().unwrap_or(dtype),
+            Some(_) => dtype,
+        };
+        let first = of(&self.sources[0]);
+        match self.sources.iter().all(|source| of(source) == first) {
+            true => first,
+            false => FloatType::F32,
+        }
+    }
+
+    fn parts(&self, target: Target, dtype: FloatType) -> Vec<Part> {
+        let shape = self.shape();
+        let Some(format) = self.packed else {
+            let dtype = self.float_type(dtype);
+            return vec![Part::floats(
+                &self.name,
+                dtype_of(dtype),
+                &shape,
+                dtype.bytes(),
+            )];
+        };
+        let size = [shape[0], shape[1]];
+        match target {
+            Target::CompressedTensors => {
+                let parts = names(target).map(|suffix| format!("{}{suffix}", self.name));
+                Part::flat(parts, size, &format)
+            }
+            Target::Mxlab | Target::Dense => Part::packed(&self.name, &shape, size, &format),
+        }
+    }
+
+    fn append_floats(
+        &self,
+        bytes: &mut Vec<u8>,
+        view: &TensorView,
+        format: Option<BlockFormat>,
+        dtype: FloatType,
+    ) -> Result<()> {
+        let written = self.float_type(dtype);
+        if let (None, Some(stored)) = (format, view.bytes())
+            && view.dtype() == Some(written)
+        {
+            bytes.extend_from_slice(stored);
+            return Ok(());
+        }
+        let mut values = vec![0.0; view.len()];
+        match format {
+            Some(format) => {
+                cpu::dequantize(&packed(view, &format, dtype)?, &mut values)?;
+                narrow(&mut values, dtype);
+            }
+            None => view.read_f32(0..view.len(), &mut values),
+        }
+        for value in values {
+            let bits = written.to_bits(value).to_le_bytes();
+            bytes.extend_from_slice(&bits[..written.bytes()]);
+        }
+        Ok(())
+    }
+}
+
+/// The codes and scales that a model has in memory: those that are stored, if they are of the format,
+/// else those of the values in the type that the model computes in.
+fn packed(view: &TensorView, format: &BlockFormat, dtype: FloatType) -> Result<PackedTensor> {
+    if let Some(stored) = view.packed(format) {
+        return Ok(stored);
+    }
+    let mut values = vec![0.0; view.len()];
+    view.read_f32(0..values.len(), &mut values);
+    narrow(&mut values, dtype);
+    let (rows, cols) = (view.shape()[0], view.shape()[1]);
+    Ok(cpu::quantize(&values, rows, cols, format, dtype)?)
+}
