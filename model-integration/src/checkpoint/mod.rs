@@ -314,7 +314,7 @@ impl Checkpoint {
         }
         let view = self.held(&gguf_config::tensor_name(name), shape)?;
         Ok(match gguf_config::is_in_turns(name) {
-            true => view.from_turns(name, self.config.head_dim),
+            true => view.out_of_turns(name, self.config.head_dim),
             false => view.part(name, 0..shape[0]),
         })
     }
@@ -353,9 +353,9 @@ impl Checkpoint {
 }
 
 /// The tokenizer, and the settings beside it if there are any, read and as they stand.
-fn tokenizer_files(
-    dir: &Path,
-) -> Result<(Vec<u8>, TokenizerConfig, Option<Vec<u8>>), CheckpointError> {
+type TokenizerFiles = (Vec<u8>, TokenizerConfig, Option<Vec<u8>>);
+
+fn tokenizer_files(dir: &Path) -> Result<TokenizerFiles, CheckpointError> {
     let tokenizer_json = file::read_required(
         &dir.join(TOKENIZER_FILE),
         file::MAX_TOKENIZER_BYTES,

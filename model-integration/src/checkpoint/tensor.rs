@@ -125,7 +125,7 @@ impl TensorView {
     }
 
     /// The tensor `name` of which this one has the rows of each head's halves in turns.
-    pub(super) fn from_turns(mut self, name: &str, head_dim: usize) -> Self {
+    pub(super) fn out_of_turns(mut self, name: &str, head_dim: usize) -> Self {
         self.rows.in_turns = Some(head_dim);
         name.clone_into(&mut self.name);
         self
