@@ -298,8 +298,8 @@ fn floats(file: &TensorFile) -> Vec<Floats> {
     let mut found = Vec::new();
     for tensor in file.tensors() {
         let size = tensor.bytes().len();
-        if let Ok(Some(view)) = tensor.floats() {
-            assert_eq!(view.len() * view.dtype().bytes(), size);
+        if let Ok(Some((view, dtype))) = tensor.floats() {
+            assert_eq!(view.len() * dtype.bytes(), size);
             let mut values = vec![0.0; view.len()];
             view.read_f32(0..view.len(), &mut values);
             found.push((tensor.name().to_owned(), tensor.shape().to_vec(), values));

@@ -187,6 +187,7 @@ fn model() -> ModelInfo {
         name: "embedded".to_owned(),
         fingerprint: "0123".to_owned(),
         parameters: 1,
+        stored_weights: None,
         dtype: "float32".to_owned(),
         softmax_dtype: "float32".to_owned(),
         max_length: 4096,

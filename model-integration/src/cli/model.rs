@@ -105,7 +105,8 @@ impl ModelArgs {
     /// `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
         self.engine.use_threads()?;
-        self.engine.open(open_checkpoint(&self.model)?, softmax_dtype)
+        self.engine
+            .open(open_checkpoint(&self.model)?, softmax_dtype)
     }
 }
 
