@@ -49,9 +49,8 @@ fn every_encoding_stands_for_the_values_that_were_packed() {
         let mut quantised = 0;
         for (name, shape) in layout::tensors(checkpoint.config()) {
             let tensor = model.tensor(&name);
-            assert_eq!(
-                read(&checkpoint, &name, &shape),
-                tensor.values,
+            assert!(
+                read(&checkpoint, &name, &shape) == tensor.values,
                 "{encoding:?}: {name}"
             );
             let view = checkpoint.view(&name, &shape).expect(&name);
