@@ -136,7 +136,7 @@ impl LlamaConfig {
 
     /// The config as a `config.json` that this crate and transformers read back.
     pub fn to_json(&self) -> Value {
-        json!({
+        let mut config = json!({
             "architectures": [self.architecture.class()],
             "model_type": self.architecture.model_type(),
             "vocab_size": self.vocab_size,
@@ -151,7 +151,6 @@ impl LlamaConfig {
             "rms_norm_eps": self.rms_norm_eps,
             "rope_theta": self.rope_theta,
             "rope_scaling": self.rope_scaling.as_ref().map(RopeScaling::to_json),
-            "sliding_window": self.sliding_window,
             "tie_word_embeddings": self.tie_word_embeddings,
             "attention_bias": self.attention_bias,
             "mlp_bias": self.mlp_bias,
@@ -162,7 +161,11 @@ impl LlamaConfig {
                 several => json!(several),
             },
             "torch_dtype": self.dtype.name(),
-        })
+        });
+        if let Some(window) = self.sliding_window {
+            config["sliding_window"] = window.into();
+        }
+        config
     }
 }
 

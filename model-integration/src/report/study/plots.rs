@@ -9,7 +9,16 @@ use crate::study::record::SpeedRecord;
 /// The charts that a model and a task have points for.
 pub fn of(study: &StudyRecords, set: &Set) -> Vec<Chart> {
     let mut charts = Vec::new();
-    charts.extend(against_bits(study, set));
+    charts.extend(against_bits(study, set, "bits", "bits a weight", &|row| {
+        row.weight_bits()
+    }));
+    charts.extend(against_bits(
+        study,
+        set,
+        "kv",
+        "bytes of keys and values a token",
+        &|row| row.record.head.footprint.kv_bytes_per_token as f64,
+    ));
     charts.extend(against_k(study, set));
     charts.extend(against_speed(
         study,
@@ -79,26 +88,33 @@ fn is_whole(row: &Row) -> bool {
     row.at("layer").or(row.at("projection")).is_none()
 }
 
-fn against_bits(study: &StudyRecords, set: &Set) -> Option<Chart> {
+/// Against what a configuration takes, if that is not the same for all.
+fn against_bits(
+    study: &StudyRecords,
+    set: &Set,
+    kind: &str,
+    axis: &str,
+    of: &dyn Fn(&Row) -> f64,
+) -> Option<Chart> {
     let mut series = Series::new();
     let whole = set.rows.iter().filter(|row| is_whole(row));
     for row in whole.chain(&set.steps) {
         let points = series.entry(row.record.head.group.clone()).or_default();
-        points.push((row.weight_bits(), height(set, row)));
+        points.push((of(row), height(set, row)));
     }
-    let bits = series.values().flatten().map(|point| point.0);
-    let (least, most) = bits.fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
+    let taken = series.values().flatten().map(|point| point.0);
+    let (least, most) = taken.fold((f64::INFINITY, 0.0_f64), |(a, b), x| (a.min(x), b.max(x)));
     if most - least < 1e-9 {
         return None;
     }
     let title = format!(
-        "{} on {}: {} against bits a weight",
+        "{} on {}: {} against {axis}",
         set.model,
         set.task,
         set.metric.title()
     );
-    let axes = ["bits a weight", set.metric.title()];
-    chart((study, set), "bits", title, axes, series, false)
+    let axes = [axis, set.metric.title()];
+    chart((study, set), kind, title, axes, series, false)
 }
 
 fn against_k(study: &StudyRecords, set: &Set) -> Option<Chart> {

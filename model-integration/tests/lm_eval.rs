@@ -1,0 +1,239 @@
+//! Sample by sample what lm-evaluation-harness says of the same model and files: prompts, targets, answers, metrics.
+//!
+//! `MXLAB_PYTHON` names a Python that has lm_eval, transformers and torch, `MXLAB_SHARED` the reference models and data;
+//! without them nothing here is run, and says so.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use serde_json::{Value, json};
+
+/// Examples of each task.
+const EXAMPLES: usize = 8;
+
+fn shared() -> Option<PathBuf> {
+    let folder = std::env::var_os("MXLAB_SHARED").map_or("../../shared".into(), PathBuf::from);
+    folder
+        .join("models/stories260k/f32")
+        .exists()
+        .then_some(folder)
+}
+
+fn lines(values: impl Iterator<Item = Value>) -> String {
+    values
+        .take(EXAMPLES)
+        .map(|value| value.to_string() + "\n")
+        .collect()
+}
+
+/// Data as they are published, of questions and texts that are there.
+fn write_data(shared: &Path, folder: &Path) {
+    let read = |name: &str| fs::read_to_string(shared.join("data").join(name)).expect(name);
+    let parsed = |text: &str| -> Vec<Value> {
+        let lines = text.lines().map(serde_json::from_str);
+        lines.collect::<Result<_, _>>().expect("JSON lines")
+    };
+    let questions = parsed(&read("arc_challenge_test.jsonl"));
+    let choices = |question: &Value, field: &str| -> Vec<Value> {
+        let each = question["question"]["choices"].as_array().expect("choices");
+        each.iter().map(|choice| choice[field].clone()).collect()
+    };
+    let arc = questions.iter().map(|line| {
+        let (text, label) = (choices(line, "text"), choices(line, "label"));
+        json!({"id": line["id"], "question": line["question"]["stem"],
+               "choices": {"text": text, "label": label}, "answerKey": line["answerKey"]})
+    });
+    let four = questions
+        .iter()
+        .filter(|line| choices(line, "text").len() == 4);
+    let endings = four.enumerate().map(|(index, line)| {
+        json!({"ind": index, "activity_label": "Asking [title] things", "ctx_a": line["question"]["stem"],
+               "ctx_b": "then  a [substeps] voice", "ctx": "", "split": "val", "split_type": "indomain",
+               "endings": choices(line, "text"), "source_id": "x", "label": (index % 4).to_string()})
+    });
+    let problems = parsed(&read("gsm8k_test.jsonl")).into_iter();
+    let stories = read("tinystories_valid_excerpt.txt");
+    let stories: Vec<&str> = stories
+        .split("\n\n")
+        .filter(|text| text.len() > 80)
+        .collect();
+    let pages = stories.chunks(3).map(|parts| {
+        let page = format!(
+            " = A page = \n \n {} @-@ 3 @,@ 000 \n",
+            parts.join(" \n \n ")
+        );
+        json!({"page": page.replace(',', " ,").replace('.', " .")})
+    });
+    for (name, text) in [
+        ("arc_challenge_test.jsonl", lines(arc)),
+        ("hellaswag_val.jsonl", lines(endings)),
+        ("gsm8k_test.jsonl", lines(problems)),
+        ("wikitext2_test.jsonl", lines(pages)),
+    ] {
+        fs::write(folder.join(name), text).expect("writable");
+    }
+}
+
+fn run(command: &mut Command) {
+    let output = command.output().expect("a program");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+}
+
+fn samples(file: &Path) -> Vec<Value> {
+    let text =
+        fs::read_to_string(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    let mut samples: Vec<Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).expect("JSON"))
+        .collect();
+    samples.sort_by_key(|sample| {
+        (
+            sample["doc_id"].as_u64(),
+            sample["filter"].as_str().map(str::to_owned),
+        )
+    });
+    samples
+}
+
+/// What the harness calls an argument, of ours.
+fn arguments(sample: &Value) -> Vec<Vec<String>> {
+    let arguments = sample["arguments"].as_object().expect("arguments");
+    let strings = |argument: &Value| {
+        let parts = argument.as_object().expect("parts").values();
+        parts
+            .filter_map(|part| part.as_str().map(str::to_owned))
+            .collect()
+    };
+    arguments.values().map(strings).collect()
+}
+
+/// A number, whether it is written as one or as a string.
+fn number(value: &Value) -> f64 {
+    let text = value.as_str().and_then(|text| text.parse().ok());
+    value
+        .as_f64()
+        .or(text)
+        .unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Log-likelihoods are sums of many roundings, more of them in a document.
+fn is_close(own: f64, theirs: f64) -> bool {
+    (own - theirs).abs() <= 1e-4 + 2e-6 * theirs.abs()
+}
+
+fn compare(task: &str, own: &Value, theirs: &Value) {
+    let place = format!("{task} {} {}", own["doc_id"], own["filter"]);
+    for field in ["doc_id", "filter", "target"] {
+        assert_eq!(own[field], theirs[field], "{place}: {field}");
+    }
+    let asked = theirs["arguments"].as_array().expect("arguments");
+    let asked: Vec<Vec<String>> = asked
+        .iter()
+        .map(|parts| {
+            let parts = parts.as_array().expect("parts");
+            parts
+                .iter()
+                .filter_map(|part| part.as_str().map(str::to_owned))
+                .collect()
+        })
+        .collect();
+    assert_eq!(arguments(own), asked, "{place}");
+    let answers = |sample: &Value| {
+        sample["filtered_resps"]
+            .as_array()
+            .expect("answers")
+            .clone()
+    };
+    assert_eq!(answers(own).len(), answers(theirs).len(), "{place}");
+    for (own, theirs) in answers(own).iter().zip(&answers(theirs)) {
+        match (own, theirs) {
+            (Value::Array(own), Value::Array(theirs)) => {
+                assert!(
+                    is_close(number(&own[0]), number(&theirs[0])),
+                    "{place}: {own:?} {theirs:?}"
+                );
+                assert_eq!(
+                    own[1].to_string().to_lowercase(),
+                    format!("\"{}\"", theirs[1].to_string().trim_matches('"')).to_lowercase()
+                );
+            }
+            _ if task == "wikitext" => assert!(
+                is_close(number(own), number(theirs)),
+                "{place}: {own} {theirs}"
+            ),
+            _ => assert_eq!(own, theirs, "{place}"),
+        }
+    }
+    for (name, value) in theirs["metrics"].as_object().expect("metrics") {
+        match value {
+            // A document's logarithm and what it is counted in; ours is the logarithm.
+            Value::Array(pair) => {
+                let sign = if name == "bits_per_byte" {
+                    -std::f64::consts::LOG2_E
+                } else {
+                    1.0
+                };
+                assert!(
+                    is_close(number(&own[name]), sign * number(&pair[0])),
+                    "{place}: {name}: {} {value}",
+                    own[name]
+                );
+            }
+            value => assert_eq!(number(&own[name]), number(value), "{place}: {name}"),
+        }
+    }
+}
+
+#[test]
+fn samples_are_those_of_the_harness() {
+    let (Some(python), Some(shared)) = (std::env::var_os("MXLAB_PYTHON"), shared()) else {
+        let line =
+            "not run: comparison with lm-evaluation-harness (set MXLAB_PYTHON and MXLAB_SHARED)";
+        let _ = writeln!(std::io::stderr(), "{line}");
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let (data, theirs, own) = ["data", "theirs", "own"]
+        .map(|name| folder.path().join(name))
+        .into();
+    fs::create_dir(&data).expect("a folder");
+    write_data(&shared, &data);
+    let model = shared.join("models/stories260k/f32");
+    let script = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/tests/peers/lm_eval_samples.py"
+    );
+    run(Command::new(python)
+        .arg(script)
+        .args([&model, &data, &theirs]));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args([
+        "eval",
+        "--quiet",
+        "--log-samples",
+        "--config",
+        "baseline",
+        "--dtype",
+        "float32",
+    ]);
+    command.args(["--tasks", "hellaswag,arc_challenge,gsm8k,wikitext"]);
+    command
+        .arg("--model")
+        .arg(&model)
+        .arg("--data-dir")
+        .arg(&data);
+    run(command.arg("--output-path").arg(&own));
+    for task in ["hellaswag", "arc_challenge", "gsm8k", "wikitext"] {
+        let mine = samples(&own.join(format!("samples_{task}_baseline.jsonl")));
+        let others = samples(&theirs.join(format!("{task}.jsonl")));
+        let filters = if task == "gsm8k" { 2 } else { 1 };
+        assert_eq!(mine.len(), EXAMPLES * filters, "{task}");
+        assert_eq!(mine.len(), others.len(), "{task}");
+        for (mine, others) in mine.iter().zip(&others) {
+            compare(task, mine, others);
+        }
+    }
+}
