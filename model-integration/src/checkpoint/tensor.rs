@@ -192,7 +192,9 @@ impl TensorView {
             None => &file.bytes()[range.clone()],
             Some(maker) => made.get_or_init(|| maker.make(*tensor, name, &info.shape)),
         };
-        let start = self.rows.first * (self.byte_len() / self.shape[0].max(1));
+        // A scalar is its own row.
+        let rows = self.shape.first().map_or(1, |&rows| rows.max(1));
+        let start = self.rows.first * (self.byte_len() / rows);
         &whole[start..start + self.byte_len()]
     }
 
