@@ -182,7 +182,10 @@ impl TensorView {
     /// Of codes.
     fn dense(&self) -> &[u8] {
         let Content::Dense {
-            file, tensor, made, ..
+            file,
+            tensor,
+            dtype,
+            made,
         } = &self.content
         else {
             panic!("`{}` is packed", self.name);
@@ -192,9 +195,7 @@ impl TensorView {
             None => &file.bytes()[range.clone()],
             Some(maker) => made.get_or_init(|| maker.make(*tensor, name, &info.shape)),
         };
-        // A scalar is its own row.
-        let rows = self.shape.first().map_or(1, |&rows| rows.max(1));
-        let start = self.rows.first * (self.byte_len() / rows);
+        let start = self.rows.first * self.cols() * dtype.bytes();
         &whole[start..start + self.byte_len()]
     }
 
@@ -209,6 +210,11 @@ impl TensorView {
     /// Number of elements.
     pub fn len(&self) -> usize {
         self.shape.iter().product()
+    }
+
+    /// Elements of a row; a scalar is one.
+    fn cols(&self) -> usize {
+        self.shape.iter().skip(1).product()
     }
 
     /// Whether there are no elements.
@@ -227,7 +233,7 @@ impl TensorView {
             out.len(),
             "out must have the length of the range"
         );
-        let cols = self.shape[1..].iter().product();
+        let cols = self.cols();
         match &self.content {
             Content::Dense { dtype, .. } if self.rows.in_turns.is_none() => {
                 let size = dtype.bytes();
