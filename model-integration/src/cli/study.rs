@@ -17,10 +17,10 @@ use crate::eval::model::Engine;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::report;
-use crate::study::cell::{Cell, Shard};
+use crate::study::cell::{Cell, Shard, Work};
 use crate::study::expand::BASELINE;
 use crate::study::record::CellRecord;
-use crate::study::run::{ModelPlan, Sources, Summary, freeze, models, run as run_study};
+use crate::study::run::{ModelPlan, Sources, Summary, check_frozen, models, run as run_study};
 use crate::study::score::Scored;
 use crate::study::shipped::{SHIPPED, text};
 use crate::study::{Changes, Study, merge, search};
@@ -47,7 +47,7 @@ enum Command {
     Check(StudyRunArgs),
     /// Do what is not done yet
     Run(RunArgs),
-    /// Say what is done
+    /// Say what is done; exits with 1 while something is left
     Status(StudyRunArgs),
     /// Copy the output of shards to one directory
     Merge {
@@ -216,9 +216,7 @@ impl StudyRunArgs {
     fn check(&self) -> Result<Done> {
         let study = self.open()?;
         let output = self.output(&study);
-        if output.exists() {
-            freeze(&study.frozen, &output)?;
-        }
+        check_frozen(&study.frozen, &output)?;
         let text = self.with_sources(|sources| {
             let tasks = study.file.tasks.iter();
             let tasks: Vec<Task> = tasks
@@ -296,7 +294,7 @@ impl StudyRunArgs {
 
 /// How much there is to do with a model.
 fn counts(plan: &ModelPlan, scored: &Scored) -> Result<Vec<String>> {
-    let is_score = |cell: &&Cell| cell.id().starts_with("score.");
+    let is_score = |cell: &&Cell| matches!(cell.work, Work::Score { .. });
     let scores = plan.cells.iter().filter(is_score).count();
     let steps = plan.search_steps(scored.study);
     let (mut tokens, mut examples) = (0, 0);
@@ -345,6 +343,9 @@ impl RunArgs {
         print(&format!(
             "{now} cells done, {before} were done before: `{path}`\n"
         ))?;
+        for unfit in &summary.unfit {
+            eprintln!("left out: {unfit}");
+        }
         if summary.searches_wait {
             eprintln!("the search waits for all shards: the same command without --shard does it");
         }

@@ -85,7 +85,9 @@ fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> V
         Some(speed) => cell.of(&speed.record),
         None => cell,
     };
-    let tokens = speed.as_ref().map(|speed| format!("{:.1}", speed.tokens));
+    let tokens = speed
+        .as_ref()
+        .map(|speed| format!("{:.1}{}", speed.tokens, speed.workload));
     let joules = speed.as_ref().and_then(|speed| speed.joules);
     vec![
         Cell::text(&result.config).of(&record),
@@ -143,18 +145,28 @@ fn product(records: &Records, config: &Value) -> Cell {
         let name = format!("{}_", case.kernel);
         case.operations > 0 && case.tokens == Some(1) && name.contains(&kernel)
     });
-    let largest = of_format.max_by_key(|(_, measured)| {
-        (
-            measured.case.rows * measured.case.cols,
-            measured.case.operations,
-        )
-    });
+    // Of the first record, so that configurations are beside each other; the last of equals is taken.
+    let largest = of_format
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+        .max_by_key(|(_, measured)| {
+            (
+                measured.case.rows * measured.case.cols,
+                measured.case.operations,
+            )
+        });
     match largest {
         None => Cell::measured(None),
         Some((name, measured)) => {
             let case = &measured.case;
             let time = seconds(measured.timing.median());
-            Cell::text(format!("{time}, {}x{}", case.rows, case.cols)).of(&format!("{name}.json"))
+            let whose = match format {
+                None => format!(" ({})", case.kernel),
+                Some(_) => String::new(),
+            };
+            Cell::text(format!("{time}, {}x{}{whose}", case.rows, case.cols))
+                .of(&format!("{name}.json"))
         }
     }
 }
@@ -162,6 +174,8 @@ fn product(records: &Records, config: &Value) -> Cell {
 /// A generation of a model under a configuration.
 struct Speed {
     tokens: f64,
+    /// Of which tokens of a prompt and after it.
+    workload: String,
     joules: Option<f64>,
     record: String,
 }
@@ -188,6 +202,7 @@ fn end_to_end(records: &Records, model: &str, config: &Value) -> Option<Speed> {
                 let generated = speed.output_tokens.saturating_sub(1) as f64;
                 return Some(Speed {
                     tokens: tokens / count,
+                    workload: format!(" ({}+{})", speed.prompt_tokens, speed.output_tokens),
                     joules: joules.map(|joules| joules / count / generated),
                     record: path.clone(),
                 });
@@ -201,6 +216,7 @@ fn end_to_end(records: &Records, model: &str, config: &Value) -> Option<Speed> {
     let (name, value) = generated?;
     Some(Speed {
         tokens: value.pointer("/timings/tokens_per_second")?.as_f64()?,
+        workload: String::new(),
         joules: value
             .pointer("/timings/joules_per_token")
             .and_then(Value::as_f64),

@@ -24,6 +24,9 @@ pub struct StudyConfig {
     pub number: usize,
 }
 
+/// The group of hybrids; each is at the differences that it has.
+pub const EXPLAIN: &str = "explain";
+
 /// The name of what every other configuration is compared with.
 pub const BASELINE: &str = "baseline";
 
@@ -76,11 +79,16 @@ pub fn configs(study: &Study, layers: usize) -> Result<Vec<StudyConfig>> {
             found.map(|one| one.config.clone()).context("checked")
         };
         let between = explain::between(&find(&explain.from)?, &find(&explain.to)?)?;
-        all.extend(between.into_iter().map(|config| StudyConfig {
-            group: "explain".to_owned(),
-            config,
-            at: Vec::new(),
-            number: 0,
+        all.extend(between.into_iter().map(|(config, differences)| {
+            StudyConfig {
+                group: EXPLAIN.to_owned(),
+                config,
+                at: differences
+                    .iter()
+                    .map(|name| ((*name).to_owned(), explain.to.clone()))
+                    .collect(),
+                number: 0,
+            }
         }));
     }
     for (number, config) in all.iter_mut().enumerate() {

@@ -48,14 +48,6 @@ fn operands(config: &QuantConfig) -> [Option<BlockFormat>; 4] {
     ]
 }
 
-/// The names of the parts in which formats of two configurations differ.
-///
-/// # Errors
-/// If they quantise different operands, have overrides, or differ in nothing or in too much.
-pub fn differences(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<&'static str>> {
-    Ok(parts(from, to)?.into_iter().map(|(name, _)| name).collect())
-}
-
 fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     let pairs = || operands(from).into_iter().zip(operands(to));
     let (a, b) = (&from.name, &to.name);
@@ -77,46 +69,38 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     };
     let found: Vec<Part> = PARTS.into_iter().filter(differs).collect();
     ensure!(
-        (1..=MOST).contains(&found.len()),
-        "`explain`: `{a}` and `{b}` differ in {} parts, not in 1 to {MOST}",
+        (2..=MOST).contains(&found.len()),
+        "`explain`: `{a}` and `{b}` differ in {} parts of their formats, not in 2 to {MOST}: there is nothing to tell apart",
         found.len()
     );
     Ok(found)
 }
 
-/// The name of the hybrid that has some of the differences, by their bits.
-pub fn name(from: &str, to: &str, differences: &[&str], subset: usize) -> String {
-    if subset == 0 {
-        return from.to_owned();
-    }
-    if subset + 1 == 1 << differences.len() {
-        return to.to_owned();
-    }
-    let some = differences.iter().enumerate();
-    let some = some.filter(|(bit, _)| subset >> bit & 1 == 1);
-    let some: Vec<&str> = some.map(|(_, name)| *name).collect();
-    format!("{from}~{}", some.join("~"))
-}
-
-/// Every hybrid that is neither.
+/// Every hybrid that is neither, with the names of the differences that it has; those that have one come in the order of the
+/// differences.
 ///
 /// # Errors
-/// As [`differences`]; if parts of the two do not fit together.
-pub fn between(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<QuantConfig>> {
+/// If the two quantise different operands, have overrides, differ in too little or in too much, or parts of them do not
+/// fit together.
+pub fn between(
+    from: &QuantConfig,
+    to: &QuantConfig,
+) -> Result<Vec<(QuantConfig, Vec<&'static str>)>> {
     let parts = parts(from, to)?;
-    let names: Vec<&str> = parts.iter().map(|(name, _)| *name).collect();
     let hybrid = |subset: usize| {
-        let name = name(&from.name, &to.name, &names, subset);
+        let chosen = parts.iter().enumerate();
+        let chosen = chosen.filter(|(bit, _)| subset >> bit & 1 == 1);
+        let chosen: Vec<&Part> = chosen.map(|(_, part)| part).collect();
+        let names: Vec<&str> = chosen.iter().map(|(name, _)| *name).collect();
+        let name = format!("{}~{}", from.name, names.join("~"));
         let mixed = operands(from).into_iter().zip(operands(to));
         let mixed = mixed.map(|pair| {
             let (Some(a), Some(b)) = pair else {
                 return Ok(None);
             };
             let mut spec = whole(&a);
-            for (bit, (_, take)) in parts.iter().enumerate() {
-                if subset >> bit & 1 == 1 {
-                    take(&mut spec, whole(&b));
-                }
+            for (_, take) in &chosen {
+                take(&mut spec, whole(&b));
             }
             let built = spec.build().map_err(anyhow::Error::msg);
             built
@@ -129,7 +113,7 @@ pub fn between(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<QuantConfig>>
         config.activations = mixed[1];
         config.keys = mixed[2];
         config.values = mixed[3];
-        Ok(config)
+        Ok((config, names))
     };
     (1..(1 << parts.len()) - 1).map(hybrid).collect()
 }
@@ -174,13 +158,14 @@ mod tests {
             flags.block_size = Some(16);
             flags.rounding = Some("away".parse().expect("a rounding"));
         });
-        let parts = differences(&from, &to).expect("three");
-        assert_eq!(parts, ["element", "rounding", "block_size"]);
         let between = between(&from, &to).expect("fit");
+        let alone = between.iter().filter(|(_, names)| names.len() == 1);
+        let alone: Vec<&str> = alone.map(|(_, names)| names[0]).collect();
+        assert_eq!(alone, ["element", "rounding", "block_size"]);
         assert_eq!(between.len(), 6);
-        let name = name("fp4_e2m1", "fp6_e2m3", &parts, 0b101);
-        assert_eq!(name, "fp4_e2m1~element~block_size");
-        let hybrid = between.iter().find(|config| config.name == name);
+        let name = "fp4_e2m1~element~block_size";
+        let mut configs = between.iter().map(|(config, _)| config);
+        let hybrid = configs.find(|config| config.name == name);
         let format = hybrid.and_then(|config| config.weights).expect("is there");
         let (own, rounding) = (
             to.weights.expect("set"),
@@ -190,7 +175,7 @@ mod tests {
             (format.element(), format.block_size(), format.rounding()),
             (own.element(), 16, rounding)
         );
-        assert!(differences(&from, &from).is_err());
+        assert!(super::between(&from, &from).is_err());
     }
 
     #[test]

@@ -192,6 +192,10 @@ fn check(study: &StudyFile) -> Result<()> {
             "`workload`: a prompt or an output of 0 tokens"
         );
         ensure!(
+            workload.output.iter().all(|&output| output > 1),
+            "`workload.output`: the time of a token takes 2 or more"
+        );
+        ensure!(
             !workload.prompt.is_empty() && !workload.output.is_empty(),
             "`workload`: `prompt` or `output` is empty"
         );

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::weights::WeightError;
 use super::{Frozen, SCHEMA_VERSION};
-use crate::eval::metric::Column;
+use crate::eval::metric::{Column, Metric};
 use crate::eval::model::{Footprint, ModelInfo};
 use crate::eval::result::TaskResult;
 
@@ -125,9 +125,11 @@ pub struct SearchRecord {
     pub head: Head,
     /// Seed of stochastic rounding.
     pub seed: u32,
-    /// The least that the metric may be.
+    /// The first metric of the first task, which the search goes by.
+    pub metric: Metric,
+    /// What it may come to at worst.
     #[serde(with = "float")]
-    pub least: f64,
+    pub bound: f64,
     /// Its value for the baseline.
     #[serde(with = "float")]
     pub baseline: f64,

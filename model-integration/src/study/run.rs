@@ -41,7 +41,7 @@ pub struct ModelPlan {
 }
 
 /// What a run came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
     /// Cells that were done before.
     pub before: usize,
@@ -51,6 +51,8 @@ pub struct Summary {
     pub is_interrupted: bool,
     /// Whether searches are left for a run of all shards' records.
     pub searches_wait: bool,
+    /// What was left out because it does not fit a model, in words.
+    pub unfit: Vec<String>,
 }
 
 /// The models of a study, those that are only timed included.
@@ -163,17 +165,7 @@ impl ModelPlan {
 /// # Errors
 /// If it is another, or a file cannot be read or written.
 pub fn freeze(frozen: &Frozen, output: &Path) -> Result<()> {
-    if let Some(there) = frozen_in(output)? {
-        ensure!(
-            there.hash == frozen.hash,
-            "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another --output-path",
-            output.display(),
-            there.name,
-            short(&there.hash),
-            frozen.name,
-            short(&frozen.hash),
-            difference(&there, frozen)
-        );
+    if check_frozen(frozen, output)? {
         return Ok(());
     }
     std::fs::create_dir_all(output)
@@ -181,6 +173,27 @@ pub fn freeze(frozen: &Frozen, output: &Path) -> Result<()> {
     let mut json = serde_json::to_string_pretty(frozen).context("a study is plain data")?;
     json.push('\n');
     Ok(write_atomic(&frozen_path(output), json.as_bytes())?)
+}
+
+/// Whether an output directory holds this study; it may also hold none.
+///
+/// # Errors
+/// If it holds another, or cannot be read.
+pub fn check_frozen(frozen: &Frozen, output: &Path) -> Result<bool> {
+    let Some(there) = frozen_in(output)? else {
+        return Ok(false);
+    };
+    ensure!(
+        there.hash == frozen.hash,
+        "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another --output-path",
+        output.display(),
+        there.name,
+        short(&there.hash),
+        frozen.name,
+        short(&frozen.hash),
+        difference(&there, frozen)
+    );
+    Ok(true)
 }
 
 /// Where the frozen study of an output directory is.
@@ -238,6 +251,7 @@ pub fn run(
     let mut summary = Summary::default();
     for model in models(study) {
         let plan = ModelPlan::new(study, &model, sources)?;
+        summary.unfit.extend(plan.unfit.iter().cloned());
         let runner = Runner {
             study,
             plan: &plan,

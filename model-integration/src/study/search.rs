@@ -12,6 +12,7 @@ use super::record::{CellRecord, ScoreRecord, SearchRecord, Step};
 use super::score::{Scored, head};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::metric::Metric;
+use crate::eval::result::MetricResult;
 
 /// A part that may be quantised.
 struct Unit {
@@ -21,23 +22,24 @@ struct Unit {
 }
 
 /// The first number of the first task.
-fn metric(record: &ScoreRecord) -> Option<f64> {
-    let first = record.tasks.first()?.result.metrics.first()?;
-    let sign = if first.metric.is_higher_better() {
-        1.0
-    } else {
-        -1.0
-    };
-    Some(sign * first.estimate.value)
+fn first(record: &ScoreRecord) -> Result<&MetricResult> {
+    let first = record.tasks.first();
+    let first = first.and_then(|task| task.result.metrics.first());
+    first.context("the first task has no metric")
 }
 
-/// The mean log-likelihood of the first task, or its first number where it has none.
-fn likelihood(record: &ScoreRecord) -> Option<f64> {
-    let result = &record.tasks.first()?.result;
-    match result.metric(Metric::Loglikelihood) {
-        Some(result) => Some(result.estimate.value),
-        None => metric(record),
-    }
+/// The mean log-likelihood of the first task, or its first number, more of which is better, where it has none.
+fn likelihood(record: &ScoreRecord) -> Result<f64> {
+    let task = record.tasks.first().context("there is a task")?;
+    Ok(match task.result.metric(Metric::Loglikelihood) {
+        Some(result) => result.estimate.value,
+        None => sign(first(record)?.metric) * first(record)?.estimate.value,
+    })
+}
+
+/// 1 where more is better, else -1.
+const fn sign(metric: Metric) -> f64 {
+    if metric.is_higher_better() { 1.0 } else { -1.0 }
 }
 
 /// Searches, with the records of all single parts and of the baseline. `evaluate` scores a cell; `None` from it is
@@ -63,9 +65,10 @@ pub fn run(
     let baseline = cells.iter().filter(of_seed).find(|cell| cell.is_baseline());
     let baseline = find(baseline.context("there is a baseline")?)?;
     let whole = whole(scored.study, &search.config)?;
-    let full = metric(&baseline).context("the first task has no metric")?;
-    let full_likelihood = likelihood(&baseline).context("the first task has no metric")?;
-    let least = full - search.most_lost;
+    let metric = first(&baseline)?.metric;
+    let full = first(&baseline)?.estimate.value;
+    let full_likelihood = likelihood(&baseline)?;
+    let bound = full - sign(metric) * search.most_lost;
     let weight_bytes = baseline.head.footprint.weight_bytes;
 
     let mut units = Vec::new();
@@ -74,7 +77,7 @@ pub fn run(
             continue;
         };
         let record = find(cell)?;
-        let lost = full_likelihood - likelihood(&record).context("as the baseline")?;
+        let lost = full_likelihood - likelihood(&record)?;
         let saved = 8 * weight_bytes.saturating_sub(record.head.footprint.weight_bytes);
         units.push(Unit {
             layer,
@@ -108,8 +111,8 @@ pub fn run(
         let Some(CellRecord::Score(record)) = record else {
             return Ok(None);
         };
-        let value = metric(&record).context("as the baseline")?;
-        let is_kept = value >= least;
+        let value = first(&record)?.estimate.value;
+        let is_kept = sign(metric) * (value - bound) >= 0.0;
         steps.push(Step {
             layer: unit.layer,
             projection: unit.projection.name().to_owned(),
@@ -132,7 +135,8 @@ pub fn run(
     Ok(Some(CellRecord::Search(Box::new(SearchRecord {
         head: head(scored.study, scored.engine, &found)?,
         seed,
-        least,
+        metric,
+        bound,
         baseline: full,
         steps,
     }))))

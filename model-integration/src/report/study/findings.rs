@@ -6,7 +6,8 @@ use mxlab_harness::measure::{correlation, mean, rank_correlation};
 
 use super::StudyRecords;
 use super::compare::{Row, Set};
-use super::tables::{Explained, explained, written};
+use super::shares::{Explained, explained};
+use super::tables::written;
 use crate::report::study::compare::LEVEL;
 
 /// What is said of a model and a task, which need no mention if they are the only ones.
@@ -159,19 +160,15 @@ fn operands(set: &Set) -> Option<String> {
 }
 
 fn shares(study: &StudyRecords, set: &Set) -> Option<String> {
-    let Explained {
-        differences,
-        effects,
-        gap,
-        from,
-        to,
-    } = explained(study, set)?;
-    let each = differences.iter().zip(effects);
+    let Explained { ends, effects, gap } = explained(study, set)?;
+    let each = effects.iter();
     let each: Vec<String> = each
-        .map(|(name, share)| format!("{name} {share:+.4} ({:.0} %)", 100.0 * share / gap))
+        .map(|(name, effect)| format!("{name} {effect:+.4} ({:.0} %)", 100.0 * effect / gap))
         .collect();
     Some(format!(
-        "from {from} to {to} the log-likelihood changes by {gap:+.4}, of which {}.",
+        "from {} to {} the log-likelihood changes by {gap:+.4}, of which {}.",
+        ends.from,
+        ends.to,
         each.join(", ")
     ))
 }
@@ -289,12 +286,13 @@ pub fn of_searches(study: &StudyRecords) -> Vec<String> {
         let last = kept.last()?;
         let bits = 8.0 * last.weight_bytes as f64 / search.head.model.parameters as f64;
         Some(format!(
-            "{}: {} of {} parts can be quantised with the first metric at {} or more (baseline {}): {bits:.2} bits a weight.",
+            "{}: {} of {} parts can be quantised with {} of {} or better (baseline {}): {bits:.2} bits a weight.",
             search.head.model.name,
             kept.len(),
             search.steps.len(),
-            written(crate::eval::metric::Metric::Acc, search.least),
-            written(crate::eval::metric::Metric::Acc, search.baseline),
+            search.metric.title(),
+            written(search.metric, search.bound),
+            written(search.metric, search.baseline),
         ))
     });
     each.collect()

@@ -4,7 +4,9 @@
 //! |---|---|
 //! | [`read`] | the records of a study |
 //! | [`compare`] | each configuration against the baseline on the same examples |
-//! | [`tables`] | accuracy, speed, errors, shares, searches |
+//! | [`tables`] | accuracy, errors, searches |
+//! | [`shares`] | a gap between two configurations, taken apart |
+//! | [`speeds`] | times, memory and energy of generations |
 //! | [`plots`] | accuracy against bits, time, joules and k; cost against error |
 //! | [`findings`] | what they say, in sentences |
 
@@ -12,6 +14,8 @@ pub mod compare;
 pub mod findings;
 pub mod plots;
 pub mod read;
+pub mod shares;
+pub mod speeds;
 pub mod tables;
 
 use anyhow::Result;
@@ -61,13 +65,13 @@ pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<Study
         view.findings
             .extend(findings::of(study, set, sets.len() == 1));
         view.tables.push(tables::scores(study, set, reference));
-        view.tables.extend(tables::shares(study, set));
+        view.tables.extend(shares::table(study, set));
         view.tables.extend(tables::heat(set));
         view.tables.extend(tables::weights(set));
         view.charts.extend(plots::of(study, set));
     }
     view.tables.extend(tables::searches(study));
-    view.tables.extend(tables::speeds(study));
+    view.tables.extend(speeds::tables(study));
     view.findings.extend(findings::of_searches(study));
     Ok(view)
 }

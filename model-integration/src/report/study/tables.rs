@@ -1,17 +1,13 @@
-//! Accuracy, speed, errors, shares and searches of a study, as tables.
+//! Accuracy, errors and searches of a study, as tables.
 
 use std::collections::BTreeMap;
-
-use mxlab_harness::measure::student_interval;
 
 use super::StudyRecords;
 use super::compare::{LEVEL, Row, Set};
 use crate::eval::metric::{Metric, Unit};
 use crate::report::reference::{Published, Reference};
-use crate::report::table::{Cell, NOT_MEASURED, Table};
-use crate::report::timings::seconds;
-use crate::study::explain;
-use crate::study::record::{SearchRecord, SpeedRecord};
+use crate::report::table::{Cell, Table};
+use crate::study::record::SearchRecord;
 
 /// A number as a metric is written.
 pub fn written(metric: Metric, value: f64) -> String {
@@ -149,101 +145,6 @@ pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) ->
     table
 }
 
-/// How much of a gap each difference explains.
-pub fn shares(study: &StudyRecords, set: &Set) -> Option<Table> {
-    let Explained {
-        differences,
-        effects,
-        gap,
-        from,
-        to,
-    } = explained(study, set)?;
-    let caption = format!(
-        "{} on {}: log-likelihood from {from} to {to}, {gap:+.4} in all, by what differs (mean effect over every order of the \
-         differences)",
-        set.model, set.task
-    );
-    let mut table = Table::new(caption, 1, &["difference", "effect", "% of the gap"]);
-    for (name, share) in differences.iter().zip(effects) {
-        table.rows.push(vec![
-            Cell::text(name),
-            Cell::text(format!("{share:+.4}")),
-            Cell::text(format!("{:.0}", 100.0 * share / gap)),
-        ]);
-    }
-    Some(table)
-}
-
-/// A gap between two configurations, taken apart.
-pub struct Explained {
-    /// What they differ in.
-    pub differences: Vec<String>,
-    /// How much of the gap each of them explains.
-    pub effects: Vec<f64>,
-    /// The log-likelihood of the second less that of the first.
-    pub gap: f64,
-    /// Name of the first.
-    pub from: String,
-    /// Name of the second.
-    pub to: String,
-}
-
-/// The gap that a study explains, if it does and all its hybrids are there.
-pub fn explained(study: &StudyRecords, set: &Set) -> Option<Explained> {
-    let value = study.frozen.text.parse::<toml::Table>().ok()?;
-    let of = |field: &str| {
-        value
-            .get("explain")?
-            .get(field)?
-            .as_str()
-            .map(str::to_owned)
-    };
-    let (from, to) = (of("from")?, of("to")?);
-    // The hybrids' names say the differences.
-    let prefix = format!("{from}~");
-    let mut names: Vec<String> = Vec::new();
-    for row in &set.rows {
-        let parts = row.record.head.name.strip_prefix(&prefix);
-        for part in parts.iter().flat_map(|parts| parts.split('~')) {
-            if !names.iter().any(|name| name == part) {
-                names.push(part.to_owned());
-            }
-        }
-    }
-    let borrowed: Vec<&str> = names.iter().map(String::as_str).collect();
-    let loss = |subset: usize| {
-        let name = explain::name(&from, &to, &borrowed, subset);
-        let alike = |a: &str, b: &str| {
-            let sorted = |name: &str| {
-                let mut parts: Vec<String> = name.split('~').map(str::to_owned).collect();
-                parts[1..].sort();
-                parts
-            };
-            sorted(a) == sorted(b)
-        };
-        let row = set
-            .rows
-            .iter()
-            .find(|row| alike(&row.record.head.name, &name))?;
-        row.loss()
-    };
-    if names.is_empty() {
-        return None;
-    }
-    let losses: Option<Vec<f64>> = (0..1 << names.len()).map(loss).collect();
-    let effects: Vec<f64> = explain::shapley(&losses?)
-        .iter()
-        .map(|loss| -loss)
-        .collect();
-    Some(Explained {
-        gap: effects.iter().sum(),
-        differences: names,
-        effects,
-        from,
-        to,
-    })
-}
-
 /// What each layer and projection costs by itself.
 pub fn heat(set: &Set) -> Vec<Table> {
     let mut groups: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
@@ -335,11 +236,12 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
     let table = |(path, search): &(String, SearchRecord)| {
         let kept = search.steps.iter().filter(|step| step.is_kept).count();
         let caption = format!(
-            "{}: {kept} of {} parts quantised, cheapest first, where all kept so far together stay above {:.4} (baseline {:.4})",
+            "{}: {kept} of {} parts quantised, cheapest first, where all kept so far together have {} of {} or better (baseline {})",
             search.head.model.name,
             search.steps.len(),
-            search.least,
-            search.baseline
+            search.metric.title(),
+            written(search.metric, search.bound),
+            written(search.metric, search.baseline)
         );
         let header = [
             "part",
@@ -353,7 +255,7 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
             table.rows.push(vec![
                 Cell::text(format!("layer {} {}", step.layer, step.projection)).of(path),
                 Cell::text(format!("{:.2e}", step.cost)),
-                Cell::text(format!("{:.4}", step.value)),
+                Cell::text(written(search.metric, step.value)),
                 match step.is_kept {
                     true => Cell::text("yes").class("better"),
                     false => Cell::text("no").class("worse"),
@@ -364,78 +266,4 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
         table
     };
     study.searches.iter().map(table).collect()
-}
-
-/// Times of generations.
-pub fn speeds(study: &StudyRecords) -> Vec<Table> {
-    let mut models: BTreeMap<&str, Vec<&(String, SpeedRecord)>> = BTreeMap::new();
-    for record in &study.speeds {
-        models
-            .entry(&record.1.head.model.name)
-            .or_default()
-            .push(record);
-    }
-    models
-        .into_iter()
-        .map(|(model, records)| speeds_of(model, records))
-        .collect()
-}
-
-fn speeds_of(model: &str, mut records: Vec<&(String, SpeedRecord)>) -> Table {
-    records.sort_by_key(|(_, record)| {
-        (
-            record.prompt_tokens,
-            record.output_tokens,
-            record.head.number,
-        )
-    });
-    let first = records.first().map(|(_, record)| record);
-    let (device, repeats) = first.map_or(("", 0), |record| {
-        (record.head.model.device.as_str(), record.repeats.len())
-    });
-    let threads = first.map_or(0, |record| record.threads);
-    let caption = format!(
-        "{model} on {device}, {threads} threads: greedy generation of one sequence, mean of {repeats} times after one that does not \
-         count, ± the 95 % interval by Student's t"
-    );
-    let header = [
-        "prompt x output",
-        "configuration",
-        "first token",
-        "token",
-        "tokens/s",
-        "weights MiB",
-        "peak MiB",
-        "J/token",
-    ];
-    let mut table = Table::new(caption, 2, &header);
-    for (path, record) in records {
-        let mean = |of: &dyn Fn(&crate::study::record::Repeat) -> f64| {
-            let values: Vec<f64> = record.repeats.iter().map(of).collect();
-            student_interval(&values)
-        };
-        let time = |of| match mean(of) {
-            None => NOT_MEASURED.to_owned(),
-            Some((mean, half)) => format!("{} ±{:.0}%", seconds(mean), 100.0 * half / mean),
-        };
-        let rate = mean(&|repeat| repeat.tokens_per_second);
-        let joules: Option<f64> = record
-            .repeats
-            .iter()
-            .map(|repeat| Some(repeat.energy?.joules))
-            .sum();
-        let tokens = (record.output_tokens.saturating_sub(1) * record.repeats.len()) as f64;
-        let mebibytes = |bytes: u64| format!("{:.1}", bytes as f64 / (1 << 20) as f64);
-        table.rows.push(vec![
-            Cell::text(format!("{}x{}", record.prompt_tokens, record.output_tokens)),
-            Cell::text(&record.head.name).of(path),
-            Cell::text(time(&|repeat| repeat.first_token_seconds)).of(path),
-            Cell::text(time(&|repeat| repeat.token_seconds)),
-            Cell::measured(rate.map(|(mean, half)| format!("{mean:.1}±{half:.1}"))),
-            Cell::text(mebibytes(record.head.footprint.weight_bytes)),
-            Cell::measured(record.peak_memory_bytes.map(mebibytes)),
-            Cell::measured(joules.map(|joules| format!("{:.3e}", joules / tokens))),
-        ]);
-    }
-    table
 }
