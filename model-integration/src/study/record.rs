@@ -137,9 +137,23 @@ pub struct SearchRecord {
     pub steps: Vec<Step>,
 }
 
-/// One more part quantised.
+/// Some more parts quantised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
+    /// Which.
+    pub parts: Vec<Part>,
+    /// The metric with them and everything kept before.
+    #[serde(with = "float")]
+    pub value: f64,
+    /// Whether they were kept.
+    pub is_kept: bool,
+    /// Bytes of all weights if they are kept.
+    pub weight_bytes: u64,
+}
+
+/// A part that may be quantised.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Part {
     /// Layer.
     pub layer: usize,
     /// Projection.
@@ -147,13 +161,20 @@ pub struct Step {
     /// Log-likelihood lost by it alone, over the bits it saves: what the order goes by.
     #[serde(with = "float")]
     pub cost: f64,
-    /// The metric with it and everything kept before.
-    #[serde(with = "float")]
-    pub value: f64,
-    /// Whether it was kept.
-    pub is_kept: bool,
-    /// Bytes of all weights if it is kept.
-    pub weight_bytes: u64,
+}
+
+impl SearchRecord {
+    /// How many parts were kept, and of how many.
+    pub fn parts(&self) -> (usize, usize) {
+        let kept = self.steps.iter().filter(|step| step.is_kept);
+        let kept = kept.map(|step| step.parts.len()).sum();
+        // What fails among others is tried again.
+        let left = self
+            .steps
+            .iter()
+            .filter(|step| !step.is_kept && step.parts.len() == 1);
+        (kept, kept + left.count())
+    }
 }
 
 impl CellRecord {

@@ -150,7 +150,7 @@ impl ModelPlan {
             .map(|(_, cell)| cell)
     }
 
-    /// How many steps a search takes.
+    /// How many parts a search decides about: about the most steps that it takes.
     pub fn search_steps(&self, study: &Study) -> usize {
         let Some(search) = &study.file.search else {
             return 0;

@@ -1,6 +1,10 @@
 //! The most parts of a model that may be quantised, found greedily: those first that lose the least log-likelihood for a bit
-//! that they save, each kept if the accuracy of all that are kept together allows it.
+//! that they save, kept if the accuracy of all that are kept together allows it.
+//!
+//! Parts are tried some at a time: twice as many after a success, half as many after a failure, and one that fails alone is
+//! left out. So most of a model is decided in a few evaluations, and what is kept was always evaluated together.
 
+use std::ops::Range;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -8,7 +12,7 @@ use anyhow::{Context, Result};
 use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
 use super::file::Search;
-use super::record::{CellRecord, ScoreRecord, SearchRecord, Step};
+use super::record::{CellRecord, Part, ScoreRecord, SearchRecord, Step};
 use super::score::{Scored, head};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::metric::Metric;
@@ -19,6 +23,16 @@ struct Unit {
     layer: usize,
     projection: Projection,
     cost: f64,
+}
+
+impl Unit {
+    fn part(&self) -> Part {
+        Part {
+            layer: self.layer,
+            projection: self.projection.name().to_owned(),
+            cost: self.cost,
+        }
+    }
 }
 
 /// The first number of the first task.
@@ -87,11 +101,14 @@ pub fn run(
     }
     units.sort_by(|a, b| a.cost.total_cmp(&b.cost));
 
-    let (mut kept, mut steps) = (Vec::new(), Vec::new());
+    let mut steps = Vec::new();
     let mut best = expand::only(&whole, &format!("{}+search", search.config), &[]);
-    for (number, unit) in units.iter().enumerate() {
-        let mut parts = kept.clone();
-        parts.push((Some(unit.layer), Some(unit.projection)));
+    let end = keep(units.len(), |kept, tried| {
+        let parts = kept.iter().copied().chain(tried.clone());
+        let parts: Vec<_> = parts
+            .map(|unit| (Some(units[unit].layer), Some(units[unit].projection)))
+            .collect();
+        let number = steps.len();
         let name = format!("{}+search{number:03}", search.config);
         let config = StudyConfig {
             config: expand::only(&whole, &name, &parts),
@@ -114,23 +131,24 @@ pub fn run(
         let value = first(&record)?.estimate.value;
         let is_kept = sign(metric) * (value - bound) >= 0.0;
         steps.push(Step {
-            layer: unit.layer,
-            projection: unit.projection.name().to_owned(),
-            cost: unit.cost,
+            parts: units[tried].iter().map(Unit::part).collect(),
             value,
             is_kept,
             weight_bytes: record.head.footprint.weight_bytes,
         });
         if is_kept {
-            kept = parts;
             best.overrides = cell.config.config.overrides;
         }
+        Ok(Some(is_kept))
+    })?;
+    if end.is_none() {
+        return Ok(None);
     }
     let found = StudyConfig {
         config: best,
         group: format!("{} search", search.config),
         at: Vec::new(),
-        number: cells.len() + units.len(),
+        number: cells.len() + steps.len(),
     };
     Ok(Some(CellRecord::Search(Box::new(SearchRecord {
         head: head(scored.study, scored.engine, &found)?,
@@ -140,6 +158,31 @@ pub fn run(
         baseline: full,
         steps,
     }))))
+}
+
+/// Goes through `count` units in order: `allows` says whether some more can be kept with those that are. Returns the kept
+/// ones; `None` from `allows` is passed on.
+fn keep(
+    count: usize,
+    mut allows: impl FnMut(&[usize], Range<usize>) -> Result<Option<bool>>,
+) -> Result<Option<Vec<usize>>> {
+    let (mut kept, mut next, mut at_a_time) = (Vec::new(), 0, 1);
+    while next < count {
+        let tried = next..count.min(next + at_a_time);
+        let Some(is_allowed) = allows(&kept, tried.clone())? else {
+            return Ok(None);
+        };
+        if is_allowed {
+            next = tried.end;
+            at_a_time *= 2;
+            kept.extend(tried);
+        } else if tried.len() == 1 {
+            next = tried.end;
+        } else {
+            at_a_time = tried.len() / 2;
+        }
+    }
+    Ok(Some(kept))
 }
 
 /// The name of a search in the names of files.
@@ -170,4 +213,48 @@ fn unit(config: &StudyConfig, group: &str) -> Option<(usize, Projection)> {
     let name = at("projection")?;
     let projection = Projection::ALL.into_iter().find(|one| one.name() == name)?;
     (config.group == group).then_some((layer, projection))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::keep;
+
+    /// Where what is lost adds up, one by one comes to the same.
+    #[test]
+    fn some_at_a_time_keep_what_one_by_one_would() {
+        for seed in 0..200 {
+            let random = |i: u64| mxlab_kernels::format::random_at(seed, i);
+            let lost: Vec<u32> = (0..70)
+                .map(|i| {
+                    if random(i) % 16 == 0 {
+                        1000
+                    } else {
+                        random(i) % 9
+                    }
+                })
+                .collect();
+            let bound = random(70) % 400;
+            let (mut expected, mut sum) = (Vec::new(), 0);
+            for (unit, &lost) in lost.iter().enumerate() {
+                if sum + lost <= bound {
+                    expected.push(unit);
+                    sum += lost;
+                }
+            }
+            let kept = keep(lost.len(), |kept, more| {
+                let all = kept.iter().copied().chain(more);
+                Ok(Some(all.map(|unit| lost[unit]).sum::<u32>() <= bound))
+            });
+            assert_eq!(kept.expect("no error"), Some(expected));
+        }
+        let none = keep(3, |_, _| Ok(None)).expect("no error");
+        assert_eq!(none, None);
+        let mut count = 0;
+        keep(1000, |_, _| {
+            count += 1;
+            Ok(Some(true))
+        })
+        .expect("no error");
+        assert_eq!(count, 10);
+    }
 }

@@ -282,14 +282,12 @@ fn monotone(set: &Set) -> Option<String> {
 /// What searches found.
 pub fn of_searches(study: &StudyRecords) -> Vec<String> {
     let each = study.searches.iter().filter_map(|(_, search)| {
-        let kept: Vec<_> = search.steps.iter().filter(|step| step.is_kept).collect();
-        let last = kept.last()?;
+        let last = search.steps.iter().rfind(|step| step.is_kept)?;
+        let (kept, parts) = search.parts();
         let bits = 8.0 * last.weight_bytes as f64 / search.head.model.parameters as f64;
         Some(format!(
-            "{}: {} of {} parts can be quantised with {} of {} or better (baseline {}): {bits:.2} bits a weight.",
+            "{}: {kept} of {parts} parts can be quantised with {} of {} or better (baseline {}): {bits:.2} bits a weight.",
             search.head.model.name,
-            kept.len(),
-            search.steps.len(),
             search.metric.title(),
             written(search.metric, search.bound),
             written(search.metric, search.baseline),

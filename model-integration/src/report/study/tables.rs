@@ -7,7 +7,7 @@ use super::compare::{LEVEL, Row, Set};
 use crate::eval::metric::{Metric, Unit};
 use crate::report::reference::{Published, Reference};
 use crate::report::table::{Cell, Table};
-use crate::study::record::SearchRecord;
+use crate::study::record::{Part, SearchRecord};
 
 /// A number as a metric is written.
 pub fn written(metric: Metric, value: f64) -> String {
@@ -234,27 +234,35 @@ pub fn weights(set: &Set) -> Option<Table> {
 /// What searches found.
 pub fn searches(study: &StudyRecords) -> Vec<Table> {
     let table = |(path, search): &(String, SearchRecord)| {
-        let kept = search.steps.iter().filter(|step| step.is_kept).count();
+        let (kept, parts) = search.parts();
         let caption = format!(
-            "{}: {kept} of {} parts quantised, cheapest first, where all kept so far together have {} of {} or better (baseline {})",
+            "{}: {kept} of {parts} parts quantised, cheapest first, where all kept so far together have {} of {} or better (baseline {})",
             search.head.model.name,
-            search.steps.len(),
             search.metric.title(),
             written(search.metric, search.bound),
             written(search.metric, search.baseline)
         );
         let header = [
-            "part",
-            "loss / bit saved",
+            "parts",
+            "loss / bit saved, at most",
             "together",
             "kept",
             "weights KiB",
         ];
         let mut table = Table::new(caption, 1, &header);
         for step in &search.steps {
+            let part = |part: &Part| format!("layer {} {}", part.layer, part.projection);
+            let parts = match step.parts.as_slice() {
+                [one] => part(one),
+                [first, .., last] => {
+                    format!("{}: {} to {}", step.parts.len(), part(first), part(last))
+                }
+                [] => String::new(),
+            };
+            let dearest = step.parts.last().map_or(f64::NAN, |part| part.cost);
             table.rows.push(vec![
-                Cell::text(format!("layer {} {}", step.layer, step.projection)).of(path),
-                Cell::text(format!("{:.2e}", step.cost)),
+                Cell::text(parts).of(path),
+                Cell::text(format!("{dearest:.2e}")),
                 Cell::text(written(search.metric, step.value)),
                 match step.is_kept {
                     true => Cell::text("yes").class("better"),
