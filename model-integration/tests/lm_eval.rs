@@ -12,6 +12,32 @@ use serde_json::{Value, json};
 
 /// Examples of each task.
 const EXAMPLES: usize = 8;
+/// Problems that solved ones are drawn from.
+const POOL: usize = 40;
+
+/// A task, the file of its lines, and where the hub has it as Parquet.
+const TASKS: [(&str, &str, &str); 4] = [
+    (
+        "hellaswag",
+        "hellaswag_val.jsonl",
+        "Rowan/hellaswag/data/validation-00000-of-00001.parquet",
+    ),
+    (
+        "arc_challenge",
+        "arc_challenge_test.jsonl",
+        "allenai/ai2_arc/ARC-Challenge/test-00000-of-00001.parquet",
+    ),
+    (
+        "gsm8k",
+        "gsm8k_test.jsonl",
+        "openai/gsm8k/main/test-00000-of-00001.parquet",
+    ),
+    (
+        "wikitext",
+        "wikitext2_test.jsonl",
+        "EleutherAI/wikitext_document_level/wikitext-2-raw-v1/wikitext-2-raw-v1-test.parquet",
+    ),
+];
 
 fn shared() -> Option<PathBuf> {
     let folder = std::env::var_os("MXLAB_SHARED").map_or("../../shared".into(), PathBuf::from);
@@ -53,7 +79,11 @@ fn write_data(shared: &Path, folder: &Path) {
                "ctx_b": "then  a [substeps] voice", "ctx": "", "split": "val", "split_type": "indomain",
                "endings": choices(line, "text"), "source_id": "x", "label": (index % 4).to_string()})
     });
-    let problems = parsed(&read("gsm8k_test.jsonl")).into_iter();
+    let problems = parsed(&read("gsm8k_test.jsonl"));
+    let solved: String = problems[EXAMPLES..][..POOL]
+        .iter()
+        .map(|problem| problem.to_string() + "\n")
+        .collect();
     let stories = read("tinystories_valid_excerpt.txt");
     let stories: Vec<&str> = stories
         .split("\n\n")
@@ -69,7 +99,8 @@ fn write_data(shared: &Path, folder: &Path) {
     for (name, text) in [
         ("arc_challenge_test.jsonl", lines(arc)),
         ("hellaswag_val.jsonl", lines(endings)),
-        ("gsm8k_test.jsonl", lines(problems)),
+        ("gsm8k_test.jsonl", lines(problems.into_iter())),
+        ("gsm8k_train.jsonl", solved),
         ("wikitext2_test.jsonl", lines(pages)),
     ] {
         fs::write(folder.join(name), text).expect("writable");
@@ -196,44 +227,47 @@ fn samples_are_those_of_the_harness() {
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");
-    let (data, theirs, own) = ["data", "theirs", "own"]
-        .map(|name| folder.path().join(name))
-        .into();
+    let path = |name: &str| folder.path().join(name);
+    let (data, theirs) = (path("data"), path("theirs"));
     fs::create_dir(&data).expect("a folder");
     write_data(&shared, &data);
+    let peer = |script: &str| {
+        let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
+        let mut command = Command::new(&python);
+        command.arg(peers.join(script));
+        command
+    };
     let model = shared.join("models/stories260k/f32");
-    let script = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/tests/peers/lm_eval_samples.py"
+    run(peer("lm_eval_samples.py").args([&model, &data, &theirs]));
+    let mut parquet = peer("parquet_of_lines.py");
+    let solved = (
+        "gsm8k_train.jsonl",
+        "openai/gsm8k/main/train-00000-of-00001.parquet",
     );
-    run(Command::new(python)
-        .arg(script)
-        .args([&model, &data, &theirs]));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
-    command.args([
-        "eval",
-        "--quiet",
-        "--log-samples",
-        "--config",
-        "baseline",
-        "--dtype",
-        "float32",
-    ]);
-    command.args(["--tasks", "hellaswag,arc_challenge,gsm8k,wikitext"]);
-    command
-        .arg("--model")
-        .arg(&model)
-        .arg("--data-dir")
-        .arg(&data);
-    run(command.arg("--output-path").arg(&own));
-    for task in ["hellaswag", "arc_challenge", "gsm8k", "wikitext"] {
-        let mine = samples(&own.join(format!("samples_{task}_baseline.jsonl")));
-        let others = samples(&theirs.join(format!("{task}.jsonl")));
-        let filters = if task == "gsm8k" { 2 } else { 1 };
-        assert_eq!(mine.len(), EXAMPLES * filters, "{task}");
-        assert_eq!(mine.len(), others.len(), "{task}");
-        for (mine, others) in mine.iter().zip(&others) {
-            compare(task, mine, others);
+    let scored = TASKS.map(|(_, lines, of_hub)| (lines, of_hub));
+    for (lines, of_hub) in scored.into_iter().chain([solved]) {
+        parquet.args([data.join(lines), path("hub").join(of_hub)]);
+    }
+    run(&mut parquet);
+
+    for source in ["data", "hub"] {
+        let own = path(&format!("own-{source}"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+        command.args(["eval", "--quiet", "--log-samples", "--config", "baseline"]);
+        command.args(["--dtype", "float32", "--tasks"]);
+        command.arg(TASKS.map(|(task, ..)| task).join(","));
+        command.arg("--model").arg(&model);
+        command.arg("--data-dir").arg(path(source));
+        run(command.arg("--output-path").arg(&own));
+        for (task, ..) in TASKS {
+            let mine = samples(&own.join(format!("samples_{task}_baseline.jsonl")));
+            let others = samples(&theirs.join(format!("{task}.jsonl")));
+            let filters = if task == "gsm8k" { 2 } else { 1 };
+            assert_eq!(mine.len(), EXAMPLES * filters, "{task}");
+            assert_eq!(mine.len(), others.len(), "{task}");
+            for (mine, others) in mine.iter().zip(&others) {
+                compare(task, mine, others);
+            }
         }
     }
 }

@@ -1,14 +1,20 @@
 //! Tasks: how a line becomes a prompt and a target, and what is said about lines that do not.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mxlab::task::{
-    Content, DataSources, Encoded, FewShot, PromptEncoder, Task, Tokenize, jsonl, load,
+    Content, DataSources, Encoded, FewShot, PromptEncoder, Sampler, Task, Tokenize, file, jsonl,
+    named,
 };
 
 mod toy;
 use toy::{BOS, CharTokenizer};
+
+fn load(name: &str, sources: &DataSources) -> anyhow::Result<Task> {
+    named::load(name, &FewShot::default(), sources)
+}
 
 fn parse(content: &str) -> Task {
     jsonl::parse("toy", "toy.jsonl", content.as_bytes()).expect("a well-formed task")
@@ -304,17 +310,21 @@ fn what_does_not_fit_is_dropped_from_the_left_and_counted() {
 }
 
 #[test]
-fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
+fn fewshot_examples_are_rendered_and_never_the_scored_one() {
     let task = parse(
         "{\"text\": \"one fish\"}\n{\"text\": \"two fish\"}\n{\"text\": \"one fish\"}\n\
          {\"text\": \"red fish\"}\n",
     );
+    let first = |count, pool| FewShot {
+        count,
+        pool,
+        sampler: Sampler::FirstN,
+    };
     let context = |count, index: usize| {
-        let shots = FewShot {
-            count: Some(count),
-            pool: None,
-        };
-        shots.context(&task, &task.examples[index])
+        first(Some(count), None)
+            .contexts(&task)
+            .nth(index)
+            .expect("an example")
     };
     assert_eq!(context(0, 0).expect("none"), "one");
     // The target's own space follows the delimiter's, as lm-evaluation-harness renders it.
@@ -329,41 +339,41 @@ fn fewshot_examples_are_the_first_ones_without_the_scored_one() {
             .contains("2 examples that differ from line 1"),
         "{error}"
     );
-    assert!(
-        FewShot {
-            count: Some(4),
-            pool: None
-        }
-        .check(&task)
-        .is_err()
-    );
-    assert!(
-        FewShot {
-            count: Some(3),
-            pool: None
-        }
-        .check(&task)
-        .is_ok()
-    );
+    assert!(first(Some(4), None).check(&task).is_err());
+    assert!(first(Some(3), None).check(&task).is_ok());
 
     let pool = parse(r#"{"context": "Q", "target": "A"}"#);
-    let shots = FewShot {
-        count: Some(1),
-        pool: Some(pool),
+    assert!(first(Some(2), Some(pool.clone())).check(&task).is_err());
+    let one = first(Some(1), Some(pool));
+    let drawn = FewShot {
+        sampler: Sampler::Default,
+        ..one.clone()
     };
-    assert!(shots.check(&task).is_ok());
-    assert_eq!(
-        shots.context(&task, &task.examples[0]).expect("one"),
-        "Q A\n\none"
-    );
-    assert!(
-        FewShot {
-            count: Some(2),
-            ..shots
+    for shots in [one, drawn] {
+        assert!(shots.check(&task).is_ok());
+        let contexts: Result<Vec<_>, _> = shots.contexts(&task).collect();
+        assert_eq!(contexts.expect("all")[0], "Q A\n\none");
+    }
+
+    // However the draws fall, neither the scored example nor its equal is before it.
+    let drawn = FewShot {
+        count: Some(2),
+        ..FewShot::default()
+    };
+    let mut seen = BTreeSet::new();
+    for round in 0..8 {
+        let many = parse(
+            &"{\"text\": \"one fish\"}\n{\"text\": \"two fish\"}\n{\"text\": \"red fish\"}\n"
+                .repeat(1 + round),
+        );
+        for (context, example) in drawn.contexts(&many).zip(&many.examples) {
+            let context = context.expect("two differ");
+            let scored = example.content.context();
+            assert_eq!(context.matches(scored).count(), 1, "{context}");
+            seen.insert(context);
         }
-        .check(&task)
-        .is_err()
-    );
+    }
+    assert!(seen.len() > 6, "other examples for each: {seen:?}");
 }
 
 /// The independent reference gives the tokens of the first fifty prompts of each task.
@@ -415,7 +425,7 @@ fn tokens_equal_those_of_the_reference() {
                 );
                 continue;
             };
-            let task = jsonl::read(&file).expect("a task");
+            let task = file::read(&file).expect("a task");
             let encoder = PromptEncoder {
                 tokenizer: &toy::Hf(tokenizer.clone()),
                 add_bos_token: bos,

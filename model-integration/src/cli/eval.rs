@@ -20,7 +20,7 @@ use crate::eval::progress::{Bar, Progress, Silent};
 use crate::eval::table::{TableFormat, render};
 use crate::eval::{Evaluation, Outcome, Settings};
 use crate::task::named::NAMED;
-use crate::task::{self, DataSources, FewShot, Task};
+use crate::task::{self, DataSources, FewShot, Sampler, Task};
 
 const DEFAULT_BATCH_SIZE: usize = 16;
 
@@ -75,13 +75,16 @@ struct TaskArgs {
     /// Solved examples before each [default: 5 for gsm8k, else none]
     #[arg(long, value_name = "N")]
     num_fewshot: Option<usize>,
-    /// Take them from this file [default: the task's first examples but the scored one]
+    /// Take them from this file [default: the task's training split, or else itself but the scored one]
     #[arg(long, value_name = "FILE")]
     fewshot_file: Option<PathBuf>,
+    /// Which of them: others for each example, drawn as lm-evaluation-harness draws them, or the first
+    #[arg(long, value_enum, value_name = "SAMPLER", default_value_t)]
+    fewshot_sampler: Sampler,
     /// Whether contexts begin with BOS [default: as the tokenizer does]
     #[arg(long, value_name = "BOOL")]
     add_bos_token: Option<bool>,
-    /// Where the files of named tasks are; without lambada_test.jsonl, the hub is asked
+    /// Where the files of named tasks are; for what it lacks the hub is asked
     #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
     data_dir: Option<PathBuf>,
     /// Seed of stochastic rounding
@@ -124,7 +127,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     // What is cheap to check comes before what takes time.
     let configs = args.configuration.all()?;
     let fewshot = args.task.fewshot()?;
-    let tasks = args.task.load()?;
+    let tasks = args.task.load(&fewshot)?;
     let engine = args.model.open(args.softmax_dtype)?;
     let settings = Settings {
         batch_size: args.task.batch_size,
@@ -155,7 +158,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
 }
 
 impl TaskArgs {
-    fn load(&self) -> Result<Vec<Task>> {
+    fn load(&self, fewshot: &FewShot) -> Result<Vec<Task>> {
         let sources = DataSources {
             data_dir: self.data_dir.as_deref(),
             embedded: embedded::TASK,
@@ -163,7 +166,7 @@ impl TaskArgs {
         };
         self.tasks
             .iter()
-            .map(|name| task::load(name, &sources))
+            .map(|name| task::load(name, fewshot, &sources))
             .collect()
     }
 
@@ -172,9 +175,13 @@ impl TaskArgs {
         if count == Some(0) && self.fewshot_file.is_some() {
             return Err(Usage("--fewshot-file: --num-fewshot is 0".into()).into());
         }
-        let pool = self.fewshot_file.as_deref().map(task::jsonl::read);
+        let pool = self.fewshot_file.as_deref().map(task::file::read);
         let pool = pool.transpose().context("--fewshot-file")?;
-        Ok(FewShot { count, pool })
+        Ok(FewShot {
+            count,
+            pool,
+            sampler: self.fewshot_sampler,
+        })
     }
 }
 

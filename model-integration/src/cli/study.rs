@@ -24,7 +24,7 @@ use crate::study::run::{ModelPlan, Sources, Summary, check_frozen, models, run a
 use crate::study::score::Scored;
 use crate::study::shipped::{SHIPPED, text};
 use crate::study::{Changes, Study, merge, search};
-use crate::task::{self, DataSources, Task};
+use crate::task::{self, DataSources, FewShot, Task};
 
 /// Studies: every combination that one file names, resumed, sharded, reported
 #[derive(Args)]
@@ -92,7 +92,7 @@ struct StudyRunArgs {
     /// Examples that go through the model together
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = batch_size)]
     batch_size: usize,
-    /// Where the files of named tasks are
+    /// Where the files of named tasks are; for what it lacks the hub is asked
     #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -209,7 +209,7 @@ impl StudyRunArgs {
         then(&Sources {
             checkpoint: &open_checkpoint,
             engine: &engine,
-            task: &|name| task::load(name, &data),
+            task: &|name| task::load(name, &FewShot::default(), &data),
         })
     }
 

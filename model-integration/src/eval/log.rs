@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::model::{ModelInfo, Score};
 use super::plan::{Plan, Prompt};
 use crate::config::QuantConfig;
-use crate::task::{FewShot, Task};
+use crate::task::{FewShot, Sampler, Task};
 
 /// Everything that determines a result. Two runs with equal keys give equal results.
 #[derive(Clone, Debug, Serialize)]
@@ -30,6 +30,7 @@ pub struct RunKey {
     output_type: &'static str,
     examples: usize,
     num_fewshot: usize,
+    fewshot_sampler: Option<Sampler>,
     fewshot_sha256: Option<String>,
     add_bos_token: Option<bool>,
     batch_size: usize,
@@ -47,7 +48,7 @@ impl RunKey {
         batch_size: usize,
     ) -> Self {
         let count = fewshot.count(task);
-        let pool = fewshot.pool.as_ref().filter(|_| count > 0);
+        let pool = fewshot.pool(task).filter(|_| count > 0);
         Self {
             mxlab: build_version(),
             model: model.fingerprint.clone(),
@@ -61,6 +62,7 @@ impl RunKey {
             output_type: task.kind().output_type(),
             examples: plan.count(),
             num_fewshot: count,
+            fewshot_sampler: (count > 0).then_some(fewshot.sampler),
             fewshot_sha256: pool.map(|pool| pool.sha256.clone()),
             add_bos_token,
             batch_size,

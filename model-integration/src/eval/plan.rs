@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 
 use super::model::Request;
 use crate::task::generation::MAX_TOKENS;
-use crate::task::{Content, FewShot, PromptEncoder, Task};
+use crate::task::{Content, Example, FewShot, PromptEncoder, Task};
 
 /// How many examples of a task are evaluated: its first ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -88,9 +88,10 @@ impl Plan {
         fewshot.check(task)?;
         let count = limit.map_or(task.examples.len(), |limit| limit.of(task.examples.len()));
         let (mut prompts, mut starts) = (Vec::new(), vec![0]);
-        for (index, example) in task.examples[..count].iter().enumerate() {
-            let parts = parts(task, index, encoder, fewshot);
+        let contexts = fewshot.contexts(task).take(count).enumerate();
+        for ((index, context), example) in contexts.zip(&task.examples) {
             let place = || format!("`{}` line {}", task.source, example.line);
+            let parts = context.and_then(|context| parts(example, index, context, encoder));
             prompts.extend(parts.with_context(place)?);
             starts.push(prompts.len());
         }
@@ -159,12 +160,11 @@ impl Plan {
 
 /// The prompts of an example.
 fn parts(
-    task: &Task,
+    example: &Example,
     index: usize,
+    context: String,
     encoder: &PromptEncoder,
-    fewshot: &FewShot,
 ) -> Result<Vec<Prompt>> {
-    let example = &task.examples[index];
     let scored = |context: &str, part: usize, target: String| {
         let encoded = encoder.encode(context, &target)?;
         Ok(Prompt {
@@ -177,19 +177,14 @@ fn parts(
         })
     };
     match &example.content {
-        Content::Cloze { target, .. } => {
-            let context = fewshot.context(task, example)?;
-            Ok(vec![scored(&context, 0, target.clone())?])
-        }
+        Content::Cloze { target, .. } => Ok(vec![scored(&context, 0, target.clone())?]),
         Content::Choices { choices, .. } => {
-            let context = fewshot.context(task, example)?;
             let choices = choices.iter().enumerate();
             choices
                 .map(|(part, choice)| scored(&context, part, format!(" {choice}")))
                 .collect()
         }
         Content::Problem { .. } => {
-            let context = fewshot.context(task, example)?;
             let encoded = encoder.prompt(&context, MAX_TOKENS)?;
             Ok(vec![Prompt {
                 example: index,

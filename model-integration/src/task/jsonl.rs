@@ -6,43 +6,17 @@
 //! `{"page": ...}` every token is scored. Lines of data sets as they are published are known by their fields, see
 //! [`published`].
 
-use std::path::Path;
-
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::{Content, Example, Task, TaskError, published, wikitext};
-
-/// Reads a task from a file; its name is the file's stem.
-///
-/// # Errors
-/// [`TaskError`] naming the file and the line.
-pub fn read(path: &Path) -> Result<Task, TaskError> {
-    let bytes = std::fs::read(path).map_err(|reason| TaskError::Read {
-        path: path.to_owned(),
-        reason,
-    })?;
-    let stem = path.file_stem().unwrap_or(path.as_os_str());
-    parse(
-        &file_name(&stem.to_string_lossy()),
-        &path.to_string_lossy(),
-        &bytes,
-    )
-}
 
 /// Parses the content of a task; `source` is the file that errors name.
 ///
 /// # Errors
 /// [`TaskError`] naming the file and the line.
 pub fn parse(name: &str, source: &str, bytes: &[u8]) -> Result<Task, TaskError> {
-    let text = std::str::from_utf8(bytes).map_err(|error| TaskError::NotUtf8 {
-        file: source.to_owned(),
-        line: 1 + bytes[..error.valid_up_to()]
-            .iter()
-            .filter(|&&byte| byte == b'\n')
-            .count(),
-    })?;
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let text = text(source, bytes)?;
     let examples = text
         .split('\n')
         .enumerate()
@@ -68,8 +42,24 @@ pub fn parse(name: &str, source: &str, bytes: &[u8]) -> Result<Task, TaskError> 
         source: source.to_owned(),
         sha256: format!("{:x}", Sha256::digest(bytes)),
         num_fewshot: 0,
+        training: None,
         examples,
     })
+}
+
+/// The text of a file, without the mark that may stand before it.
+///
+/// # Errors
+/// Naming the line, if it is not UTF-8.
+pub(super) fn text<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, TaskError> {
+    let text = std::str::from_utf8(bytes).map_err(|error| TaskError::NotUtf8 {
+        file: source.to_owned(),
+        line: 1 + bytes[..error.valid_up_to()]
+            .iter()
+            .filter(|&&byte| byte == b'\n')
+            .count(),
+    })?;
+    Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn example(source: &str, line: usize, json: &str) -> Result<Example, TaskError> {

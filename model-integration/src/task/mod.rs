@@ -1,23 +1,28 @@
 //! Tasks: examples, and how each becomes a scored token sequence.
 //!
-//! A task is a file of JSON lines. Each line is an example, of one of the [`Kind`]s of lm-evaluation-harness,
+//! A task is a file of JSON lines, or what becomes some. Each line is an example, of one of the [`Kind`]s of lm-evaluation-harness,
 //! whose details are followed so that the same file gives the same numbers there.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`named`] | the tasks that have a name; **a new one is added here** |
 //! | [`published`] | the lines of published data sets |
-//! | [`jsonl`] | a file of JSON lines becomes examples |
+//! | [`file`] | a file becomes a task, by what its name ends with |
+//! | [`jsonl`] | JSON lines become examples |
+//! | [`parquet`] | rows of a Parquet file become JSON lines |
 //! | [`wikitext`] | articles of a text, and the text of an article |
-//! | [`fewshot`] | solved examples before the one that is scored |
+//! | [`fewshot`], [`draws`] | solved examples before the one that is scored |
 //! | [`generation`] | when a generated answer ends, and what it says |
 //! | [`encode`] | context and target become tokens |
 
+pub mod draws;
 pub mod encode;
 pub mod fewshot;
+pub mod file;
 pub mod generation;
 pub mod jsonl;
 pub mod named;
+pub mod parquet;
 pub mod published;
 pub mod wikitext;
 
@@ -26,7 +31,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value};
 
 pub use encode::{Encoded, PromptEncoder, Tokenize, Windows};
-pub use fewshot::FewShot;
+pub use fewshot::{FewShot, Sampler};
 pub use named::{DataSources, load};
 
 /// One line of a task.
@@ -145,6 +150,8 @@ pub struct Task {
     pub sha256: String,
     /// Solved examples before each, where nobody says how many.
     pub num_fewshot: usize,
+    /// Its training split, if solved examples are of that.
+    pub training: Option<Box<Task>>,
     /// Its examples in the order of the file, all of a kind.
     pub examples: Vec<Example>,
 }
@@ -171,6 +178,8 @@ pub enum TaskError {
         path: PathBuf,
         reason: std::io::Error,
     },
+    #[error("`{file}`: not a Parquet file that can be read: {reason}")]
+    Parquet { file: String, reason: String },
     #[error("`{file}` line {line}: not UTF-8")]
     NotUtf8 { file: String, line: usize },
     #[error("`{file}` line {line}: not a JSON object: {reason}")]

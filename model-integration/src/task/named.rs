@@ -1,10 +1,11 @@
 //! The tasks that have a name. **A new one is an entry of [`NAMED`].**
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 
-use super::{Kind, Task, TaskError, jsonl, wikitext};
+use super::{FewShot, Kind, Task, TaskError, file, jsonl};
 
 /// A task that can be asked for by name.
 pub struct NamedTask {
@@ -18,17 +19,19 @@ pub struct NamedTask {
 enum Origin {
     /// Part of the binary.
     Embedded,
-    /// A file in the data directory, or else of a data set on the hub.
+    /// Splits of a data set: what is scored, and what solved examples are of.
     Dataset {
-        file: &'static str,
-        hub_repository: &'static str,
-        hub_file: &'static str,
+        test: Split,
+        training: Option<Split>,
     },
-    /// One of these files in the data directory, of lines or a text of articles; where it is published.
-    Published {
-        files: &'static [&'static str],
-        from: &'static str,
-    },
+}
+
+/// A file in the data directory, or else of a data set on the hub.
+struct Split {
+    /// The first of these that the data directory has.
+    files: &'static [&'static str],
+    /// Repository and file on the hub. The data directory may have it under that path, too.
+    hub: (&'static str, &'static str),
 }
 
 /// Solved problems before each, as the harness has it.
@@ -45,45 +48,77 @@ pub const NAMED: &[NamedTask] = &[
         name: "lambada_openai",
         about: "LAMBADA, the 5153 examples of lm-evaluation-harness' task of that name",
         origin: Origin::Dataset {
-            file: "lambada_test.jsonl",
-            hub_repository: "EleutherAI/lambada_openai",
-            hub_file: "data/lambada_test.jsonl",
+            test: Split {
+                files: &["lambada_test.jsonl"],
+                hub: ("EleutherAI/lambada_openai", "data/lambada_test.jsonl"),
+            },
+            training: None,
         },
     },
     NamedTask {
         name: "hellaswag",
         about: "HellaSwag, four endings of a scene: acc, acc_norm",
-        origin: Origin::Published {
-            files: &["hellaswag_val.jsonl"],
-            from: "https://github.com/rowanz/hellaswag, data/hellaswag_val.jsonl",
+        origin: Origin::Dataset {
+            test: Split {
+                files: &["hellaswag_val.jsonl"],
+                hub: ("Rowan/hellaswag", "data/validation-00000-of-00001.parquet"),
+            },
+            training: Some(Split {
+                files: &["hellaswag_train.jsonl"],
+                hub: ("Rowan/hellaswag", "data/train-00000-of-00001.parquet"),
+            }),
         },
     },
     NamedTask {
         name: "arc_challenge",
         about: "the AI2 reasoning challenge, the harder part: acc, acc_norm",
-        origin: Origin::Published {
-            files: &["arc_challenge_test.jsonl", "ARC-Challenge-Test.jsonl"],
-            from: "https://allenai.org/data/arc, ARC-Challenge-Test.jsonl",
+        origin: Origin::Dataset {
+            test: Split {
+                files: &["arc_challenge_test.jsonl", "ARC-Challenge-Test.jsonl"],
+                hub: (
+                    "allenai/ai2_arc",
+                    "ARC-Challenge/test-00000-of-00001.parquet",
+                ),
+            },
+            training: Some(Split {
+                files: &["arc_challenge_train.jsonl", "ARC-Challenge-Train.jsonl"],
+                hub: (
+                    "allenai/ai2_arc",
+                    "ARC-Challenge/train-00000-of-00001.parquet",
+                ),
+            }),
         },
     },
     NamedTask {
         name: "gsm8k",
         about: "GSM8K, problems in words, 5 of them solved before: exact match of the answer",
-        origin: Origin::Published {
-            files: &["gsm8k_test.jsonl", "test.jsonl"],
-            from: "https://github.com/openai/grade-school-math, test.jsonl",
+        origin: Origin::Dataset {
+            test: Split {
+                files: &["gsm8k_test.jsonl", "test.jsonl"],
+                hub: ("openai/gsm8k", "main/test-00000-of-00001.parquet"),
+            },
+            training: Some(Split {
+                files: &["gsm8k_train.jsonl", "train.jsonl"],
+                hub: ("openai/gsm8k", "main/train-00000-of-00001.parquet"),
+            }),
         },
     },
     NamedTask {
         name: "wikitext",
         about: "WikiText-2, every token of its articles: perplexity of words and bytes",
-        origin: Origin::Published {
-            files: &[
-                "wikitext2_test.jsonl",
-                "wiki.test.raw",
-                "wikitext2_test.txt",
-            ],
-            from: "wikitext-2-raw-v1, wiki.test.raw",
+        origin: Origin::Dataset {
+            test: Split {
+                files: &[
+                    "wikitext2_test.jsonl",
+                    "wiki.test.raw",
+                    "wikitext2_test.txt",
+                ],
+                hub: (
+                    "EleutherAI/wikitext_document_level",
+                    "wikitext-2-raw-v1/wikitext-2-raw-v1-test.parquet",
+                ),
+            },
+            training: None,
         },
     },
 ];
@@ -99,83 +134,70 @@ pub struct DataSources<'a> {
     pub hub_file: &'a dyn Fn(&str, &str) -> anyhow::Result<PathBuf>,
 }
 
-/// Loads a task by name, or from a file of JSON lines by path.
+/// Loads a task by name, or from a file by path; with its training split if solved examples are of that.
 ///
 /// # Errors
 /// [`TaskError`], or why the hub did not provide the file.
-pub fn load(name: &str, sources: &DataSources) -> anyhow::Result<Task> {
+pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Result<Task> {
     let Some(named) = NAMED.iter().find(|task| task.name == name) else {
         let path = Path::new(name);
-        if !path.exists()
-            && path
-                .extension()
-                .is_none_or(|extension| extension != "jsonl")
-        {
+        let is_file = |ending: &OsStr| ending == "jsonl" || ending == "parquet";
+        if !path.exists() && !path.extension().is_some_and(is_file) {
             let known = NAMED.iter().map(|task| task.name).collect();
             let name = name.to_owned();
             return Err(TaskError::Unknown { name, known }.into());
         }
-        return Ok(jsonl::read(path)?);
+        return Ok(file::read(path)?);
     };
-    let mut task = match &named.origin {
-        Origin::Published { files, from } => published_task(name, files, from, sources)?,
-        Origin::Embedded => jsonl::parse(name, "embedded", sources.embedded.as_bytes())?,
-        Origin::Dataset {
-            file,
-            hub_repository,
-            hub_file,
-        } => match sources.data_dir.map(|directory| directory.join(file)) {
-            Some(path) if path.exists() => jsonl::read(&path)?,
-            local => {
-                let path = (sources.hub_file)(hub_repository, hub_file).with_context(|| {
-                    let local = local.map(|path| format!("no `{}`, and ", path.display()));
-                    format!(
-                        "task {name}: {}the hub does not provide `{hub_file}` of \
-                         {hub_repository}; --data-dir names a directory with `{file}`",
-                        local.unwrap_or_default()
-                    )
-                })?;
-                jsonl::read(&path)?
-            }
-        },
+    let (mut task, training) = match &named.origin {
+        Origin::Embedded => {
+            let lines = sources.embedded.as_bytes();
+            (jsonl::parse(name, "embedded", lines)?, &None)
+        }
+        Origin::Dataset { test, training } => {
+            let path = test.path(sources).with_context(|| format!("task {name}"))?;
+            (file::read(&path)?, training)
+        }
     };
     task.name = named.name.to_owned();
     task.num_fewshot = match task.kind() {
         Kind::Problem => PROBLEM_FEWSHOT,
         Kind::Cloze | Kind::Choices | Kind::Document => 0,
     };
+    if let Some(split) = training.as_ref().filter(|_| fewshot.is_of_training(&task)) {
+        let path = split.path(sources).with_context(|| {
+            format!(
+                "task {name}: solved examples are of its training split; --fewshot-file names others, --num-fewshot 0 \
+                 does without"
+            )
+        })?;
+        task.training = Some(Box::new(file::read(&path)?));
+    }
     Ok(task)
 }
 
-/// A task of the first of its files that is there.
-fn published_task(
-    name: &str,
-    files: &[&str],
-    from: &str,
-    sources: &DataSources,
-) -> anyhow::Result<Task> {
-    let directory = sources.data_dir.unwrap_or(Path::new("."));
-    let mut paths = files.iter().map(|file| directory.join(file));
-    let Some(path) = paths.find(|path| path.exists()) else {
-        let names: Vec<String> = files.iter().map(|file| format!("`{file}`")).collect();
-        bail!(
-            "task {name}: no {} in `{}`; --data-dir names the directory that has it, and it is published at {from}",
-            names.join(" or "),
-            directory.display()
-        );
-    };
-    if path
-        .extension()
-        .is_some_and(|extension| extension == "jsonl")
-    {
-        return Ok(jsonl::read(&path)?);
+impl Split {
+    /// Where it is: in the data directory, or else where the hub's file was put.
+    fn path(&self, sources: &DataSources) -> anyhow::Result<PathBuf> {
+        let (repository, hub_file) = self.hub;
+        let of_hub = format!("{repository}/{hub_file}");
+        let names = || self.files.iter().copied().chain([of_hub.as_str()]);
+        if let Some(directory) = sources.data_dir {
+            let mut paths = names().map(|file| directory.join(file));
+            if let Some(path) = paths.find(|path| path.exists()) {
+                return Ok(path);
+            }
+        }
+        (sources.hub_file)(repository, hub_file).with_context(|| {
+            let names: Vec<String> = names().map(|file| format!("`{file}`")).collect();
+            let names = names.join(" or ");
+            let local = sources.data_dir.map(|directory| {
+                format!("no {names} in `{}`, and ", directory.display())
+            });
+            format!(
+                "{}the hub does not provide `{hub_file}` of {repository}; --data-dir names a directory with {names}",
+                local.unwrap_or_default(),
+            )
+        })
     }
-    let text = std::fs::read_to_string(&path);
-    let text = text.with_context(|| format!("`{}`", path.display()))?;
-    let lines = wikitext::articles(&text);
-    Ok(jsonl::parse(
-        name,
-        &path.to_string_lossy(),
-        lines.as_bytes(),
-    )?)
 }

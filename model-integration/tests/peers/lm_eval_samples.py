@@ -2,9 +2,8 @@
 
 Usage: lm_eval_samples.py MODEL DATA OUT
 
-DATA holds `hellaswag_val.jsonl`, `arc_challenge_test.jsonl` (the hub's layout), `gsm8k_test.jsonl` and
-`wikitext2_test.jsonl` (a `page` a line). Tasks are those that the harness ships, but for where their data are, and for
-solved examples, which are the first of the file.
+DATA holds `hellaswag_val.jsonl`, `arc_challenge_test.jsonl` (the hub's layout), `gsm8k_test.jsonl`, `gsm8k_train.jsonl` and
+`wikitext2_test.jsonl` (a `page` a line). Tasks are those that the harness ships, but for where their data are.
 """
 
 import json
@@ -31,19 +30,20 @@ TASKS = {
 
 def write_tasks(data: Path, folder: Path) -> None:
     for task, (shipped, file, split) in TASKS.items():
+        files = {split: str(data / file)}
+        if task == "gsm8k":
+            files["train"] = str(data / "gsm8k_train.jsonl")
         lines = [
             f"include: {SHIPPED / shipped}",
             f"task: local_{task}",
             "tag: []",
             "dataset_path: json",
             "dataset_name: null",
-            f"dataset_kwargs: {{data_files: {{{split}: {data / file}}}}}",
-            "training_split: null",
+            f"dataset_kwargs: {json.dumps({'data_files': files})}",
+            f"training_split: {'train' if 'train' in files else 'null'}",
             f"validation_split: {split if split == 'validation' else 'null'}",
             f"test_split: {split if split == 'test' else 'null'}",
         ]
-        if task == "gsm8k":
-            lines += ["fewshot_split: test", "fewshot_config: {sampler: first_n, split: test}"]
         (folder / f"{task}.yaml").write_text("\n".join(lines) + "\n")
 
 
