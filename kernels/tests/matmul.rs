@@ -1,7 +1,7 @@
 //! Products with packed weights against their definition, the chains, bit for bit on every path; and
 //! that definition against sums in f64.
 
-use mxlab_kernels::cpu::{Matmul, Panels, Path};
+use mxlab_kernels::cpu::{Bf16Rows, Matmul, Panels, Path};
 use mxlab_kernels::format::{
     BlockFormat, ElementFormat, FloatType, FormatError, PackedTensor, ScaleFormat, random_at,
 };
@@ -236,6 +236,74 @@ fn elements_that_are_not_finite_stay_so() {
             let x = activations(tokens * cols, Style::Bf16, 3);
             check(&x, &weights, FloatType::F32).unwrap();
         }
+    }
+}
+
+/// Rows of bf16 of many magnitudes, subnormals among them.
+#[test]
+fn products_with_bf16_rows_are_chains() {
+    let sizes = [
+        (1, 1, 1),
+        (33, 31, 2),
+        (64, 512, 13),
+        (70, 513, 5),
+        (5, 1300, 30),
+        (130, 64, 1),
+    ];
+    for (index, (rows, cols, tokens)) in sizes.into_iter().enumerate() {
+        for style in [Style::F32, Style::Bf16, Style::AnyBf16] {
+            // Exponents from there on; products of the last ones with bf16 x just stay normal, or do not.
+            for least in [
+                None,
+                Some(119),
+                Some(23),
+                Some(22),
+                Some(21),
+                Some(1),
+                Some(0),
+            ] {
+                let seed = index as u32;
+                let random = |i: usize| random_at(seed, i as u64) as u16;
+                let weights: Vec<u16> = (0..rows * cols)
+                    .map(|i| match (least, random(i)) {
+                        // All but infinities and NaN.
+                        (None, bits) => bits & 0xBFFF,
+                        (_, bits) if bits >> 7 & 15 == 15 => bits & 0x8000,
+                        (Some(least), bits) => bits & 0x807F | (least + (bits >> 7 & 15)) << 7,
+                    })
+                    .collect();
+                let w: Vec<f32> = weights
+                    .iter()
+                    .map(|&bits| f32::from_bits(u32::from(bits) << 16))
+                    .collect();
+                let x = activations(tokens * cols, style, seed);
+                let bytes: Vec<u8> = weights.iter().flat_map(|bits| bits.to_le_bytes()).collect();
+                let dense = Bf16Rows::new(&bytes, cols).unwrap();
+                for path in Path::available() {
+                    let mut y = vec![7.0; tokens * rows];
+                    Matmul::new(dense)
+                        .with_path(path)
+                        .multiply(&x, &mut y)
+                        .unwrap();
+                    for (token, x) in x.chunks_exact(cols).enumerate() {
+                        for (row, w) in w.chunks_exact(cols).enumerate() {
+                            let (got, expected) = (y[token * rows + row], chains(x, w));
+                            assert_eq!(
+                                bits(got),
+                                bits(expected),
+                                "{path} {rows}x{cols} {token} {row}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+    let bytes = [0; 12];
+    assert!(Bf16Rows::new(&bytes, 3).is_ok());
+    for (bytes, cols) in [(&bytes[..11], 3), (&bytes[..], 4), (&bytes[..], 0)] {
+        let rows = Bf16Rows::new(bytes, cols);
+        assert!(matches!(rows, Err(FormatError::Length { .. })), "{cols}");
     }
 }
 

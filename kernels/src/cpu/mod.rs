@@ -26,7 +26,7 @@ mod scale;
 mod simd;
 
 pub use isa::Isa;
-pub use matmul::{Matmul, Panels, Path};
+pub use matmul::{Bf16Rows, Matmul, Operand, Panels, Path};
 pub use quantizer::Quantizer;
 
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};

@@ -38,6 +38,7 @@ impl FloatType {
     }
 
     /// `x` rounded to this type, half to even, as an f32.
+    #[inline]
     pub fn round(self, x: f32) -> f32 {
         match self {
             Self::F32 => x,

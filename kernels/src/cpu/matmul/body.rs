@@ -1,8 +1,9 @@
 //! The products of some rows of W with all tokens. `inline(always)` as in [`super::columns`].
 
-use super::panels::ScaleRange;
+use super::dense::{Bf16Rows, widened};
+use super::panels::{Panels, ScaleRange};
 use super::step::{Fused, Step};
-use super::weights::Reading;
+use super::weights::{PackedWeights, Reading, Weights};
 use super::words::WordSink;
 use super::{CHAIN, Job, TASK_ROWS};
 use crate::cpu::dequantize::dequantize_rows;
@@ -46,6 +47,20 @@ pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
     }
 }
 
+/// log2 of the smallest normal f32.
+const LEAST_NORMAL: i32 = -126;
+
+/// What a panel is made from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Codes, under scales of magnitudes up to `most`.
+    Codes { panels: &'a Panels, most: f32 },
+    /// The values that lie in the scratch.
+    Values,
+    /// Rows of bf16.
+    Dense(&'a Bf16Rows<'a>),
+}
+
 struct Body<'j, 'a, S: Simd> {
     s: S,
     job: &'j Job<'a>,
@@ -55,21 +70,23 @@ impl<S: Simd> Body<'_, '_, S> {
     /// Multiplies codes as they are decoded, or returns false if they are not read as words.
     #[inline(always)]
     fn one_token<P: Step<S>>(&self, step: P, rows: Range<usize>) -> bool {
-        let weights = &self.job.weights;
+        let Weights::Packed(weights) = &self.job.weights else {
+            return false;
+        };
         let ScaleRange { least, most } = weights.panels.range(&rows);
         match weights.reading(least, self.x_unit::<P>()) {
             Reading::Rows => return false,
-            Reading::Pairs => self.one_token_by(step, rows, most),
-            Reading::Words => self.one_token_by(Fused, rows, most),
+            Reading::Pairs => self.one_token_by(step, weights.panels, rows, most),
+            Reading::Words => self.one_token_by(Fused, weights.panels, rows, most),
         }
         true
     }
 
     #[inline(always)]
-    fn one_token_by<P: Step<S>>(&self, step: P, rows: Range<usize>, most: f32) {
+    fn one_token_by<P: Step<S>>(&self, step: P, panels: &Panels, rows: Range<usize>, most: f32) {
         const V: usize = VECTORS_OF_ONE;
         let (s, job) = (self.s, self.job);
-        let (x, cols) = (&job.x.words(P::COLUMNS).words, job.weights.panels.cols());
+        let (x, cols) = (&job.x.words(P::COLUMNS).words, panels.cols());
         for start in (0..cols).step_by(CHAIN) {
             let columns = start..cols.min(start + CHAIN);
             let mut sums = Sums {
@@ -78,7 +95,7 @@ impl<S: Simd> Body<'_, '_, S> {
                 x: &x[start / P::COLUMNS..],
                 sums: [s.splat(0.0); V],
             };
-            step.decode::<V>(s, job.weights.panels, rows.start, columns, most, &mut sums);
+            step.decode::<V>(s, panels, rows.start, columns, most, &mut sums);
             self.add::<V>(0, rows.clone(), sums.sums, start == 0);
         }
     }
@@ -91,43 +108,62 @@ impl<S: Simd> Body<'_, '_, S> {
 
     #[inline(always)]
     fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
-        let weights = &self.job.weights;
-        let ScaleRange { least, most } = weights.panels.range(&rows);
-        let reading = weights.reading(least, self.x_unit::<P>());
-        if !S::DECODES_WORDS || reading == Reading::Rows {
-            self.dequantize(rows.clone(), &mut scratch.values);
-            self.chains(Fused, rows, scratch, None);
-        } else if reading == Reading::Pairs {
-            self.chains(step, rows, scratch, Some(most));
+        let x_unit = self.x_unit::<P>();
+        let (source, may_pair) = match &self.job.weights {
+            Weights::Packed(weights) => {
+                let panels = weights.panels;
+                let ScaleRange { least, most } = panels.range(&rows);
+                let reading = weights.reading(least, x_unit);
+                if !S::DECODES_WORDS || reading == Reading::Rows {
+                    self.dequantize(weights, rows.clone(), &mut scratch.values);
+                    (Source::Values, false)
+                } else {
+                    (Source::Codes { panels, most }, reading == Reading::Pairs)
+                }
+            }
+            Weights::Dense(dense) => {
+                let products = x_unit.map(|x| dense.unit(rows.clone()).saturating_add(x));
+                let stays_normal = products.is_some_and(|products| products >= LEAST_NORMAL);
+                (Source::Dense(dense), stays_normal)
+            }
+        };
+        // Two calls and no more: the body is compiled anew for each.
+        if may_pair {
+            self.chains(step, rows, scratch, source);
         } else {
-            self.chains(Fused, rows, scratch, Some(most));
+            self.chains(Fused, rows, scratch, source);
         }
     }
 
-    /// Chain by chain, makes the panel, from codes whose scales have magnitudes up to `most` or else from values, and
-    /// multiplies every group of tokens by it.
+    /// Chain by chain, makes the panel of some rows and multiplies every group of tokens by it.
     #[inline(always)]
     fn chains<P: Step<S>>(
         &self,
         step: P,
         rows: Range<usize>,
         scratch: &mut Scratch,
-        most: Option<f32>,
+        source: Source,
     ) {
         let x = &self.job.x;
-        let cols = self.job.weights.panels.cols();
+        let cols = self.job.weights.cols();
         let words = x.words(P::COLUMNS);
         for start in (0..cols).step_by(CHAIN) {
             let columns = start..cols.min(start + CHAIN);
             let steps = columns.len().div_ceil(P::COLUMNS);
             scratch.panel.resize(steps * VECTORS * S::LANES, 0.0);
-            if let Some(most) = most.filter(|_| S::DECODES_WORDS) {
-                let panel = &mut scratch.panel;
-                let mut words = Words { s: self.s, panel };
-                let panels = self.job.weights.panels;
-                step.decode::<VECTORS>(self.s, panels, rows.start, columns, most, &mut words);
-            } else {
-                self.transpose(rows.clone(), columns, scratch);
+            match source {
+                Source::Codes { panels, most } if S::DECODES_WORDS => {
+                    let panel = &mut scratch.panel;
+                    let mut words = Words { s: self.s, panel };
+                    step.decode::<VECTORS>(self.s, panels, rows.start, columns, most, &mut words);
+                }
+                Source::Codes { .. } | Source::Values => {
+                    self.transpose(cols, rows.len(), columns, scratch);
+                }
+                Source::Dense(dense) => {
+                    let rows = dense.bits(rows.clone(), columns);
+                    self.interleave::<P>(rows, &mut scratch.panel);
+                }
             }
             for group in x.groups() {
                 let tile = Tile {
@@ -159,8 +195,7 @@ impl<S: Simd> Body<'_, '_, S> {
 
     /// The values of rows, rounded.
     #[inline(always)]
-    fn dequantize(&self, rows: Range<usize>, values: &mut Vec<f32>) {
-        let weights = &self.job.weights;
+    fn dequantize(&self, weights: &PackedWeights, rows: Range<usize>, values: &mut Vec<f32>) {
         let packed = weights.panels.packed_rows(rows);
         let packed = packed.expect("rows of a tensor that is there");
         values.resize(packed.rows() * packed.cols(), 0.0);
@@ -171,13 +206,39 @@ impl<S: Simd> Body<'_, '_, S> {
     }
 
     /// A panel from values; rows that are missing keep what was there.
-    fn transpose(&self, rows: Range<usize>, columns: Range<usize>, scratch: &mut Scratch) {
+    fn transpose(&self, cols: usize, rows: usize, columns: Range<usize>, scratch: &mut Scratch) {
         let width = VECTORS * S::LANES;
-        let values = scratch.values.chunks_exact(self.job.weights.panels.cols());
-        for (lane, values) in values.take(rows.len()).enumerate() {
+        let values = scratch.values.chunks_exact(cols);
+        for (lane, values) in values.take(rows).enumerate() {
             let panel = scratch.panel[lane..].iter_mut().step_by(width);
             for (to, &value) in panel.zip(&values[columns.clone()]) {
                 *to = value;
+            }
+        }
+    }
+
+    /// A panel from rows of bf16, as the words that a step takes; rows that are missing keep what was there.
+    #[inline(always)]
+    fn interleave<'b, P: Step<S>>(
+        &self,
+        rows: impl Iterator<Item = &'b [[u8; 2]]>,
+        panel: &mut [f32],
+    ) {
+        let width = VECTORS * S::LANES;
+        for (lane, row) in rows.enumerate() {
+            let mut words = panel[lane..].iter_mut().step_by(width);
+            if P::COLUMNS == 1 {
+                for (word, &element) in words.zip(row) {
+                    *word = f32::from_bits(widened(element));
+                }
+                continue;
+            }
+            let (pairs, rest) = row.as_chunks::<2>();
+            for (&[high, low], word) in pairs.iter().zip(words.by_ref()) {
+                *word = f32::from_bits(widened(high) | widened(low) >> 16);
+            }
+            if let (&[element], Some(word)) = (rest, words.next()) {
+                *word = f32::from_bits(widened(element));
             }
         }
     }

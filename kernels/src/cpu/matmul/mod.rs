@@ -1,4 +1,5 @@
-//! y = x W^T with W packed, in the order of [`Panels`]: decoded in registers or some rows at a time, never as a whole.
+//! y = x W^T with W packed, in the order of [`Panels`]: decoded in registers or some rows at a time, never as a whole;
+//! or with W as rows of bf16, [`Bf16Rows`], interleaved some rows at a time.
 //!
 //! **The order of sums.** Every element of y is a chain of fused multiply-adds over its row of W, in the
 //! order of the columns, from zero; a chain takes 512 columns, and the chains are added up in order.
@@ -21,6 +22,7 @@
 mod activations;
 mod body;
 mod columns;
+mod dense;
 mod output;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
@@ -32,6 +34,7 @@ mod words;
 
 pub(super) use activations::{Seen, pack_pairs};
 pub(super) use body::multiply_rows;
+pub use dense::Bf16Rows;
 pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;
@@ -44,7 +47,7 @@ use activations::Activations;
 use output::Output;
 use rayon::prelude::*;
 use std::ops::Range;
-use weights::Weights;
+use weights::{PackedWeights, Weights};
 
 /// Products of one chain.
 const CHAIN: usize = 512;
@@ -55,12 +58,33 @@ pub(super) const TASK_ROWS: usize = 64;
 /// Products below which sharing costs more than it brings.
 const LEAST_SHARED: usize = 1 << 17;
 
-/// Products of activations with a packed matrix; see the head of this module.
+/// Products of activations with a matrix; see the head of this module.
 #[derive(Clone, Copy, Debug)]
 pub struct Matmul<'a> {
-    weights: &'a Panels,
+    weights: Operand<'a>,
     value_type: FloatType,
     path: Path,
+}
+
+/// A matrix [rows, cols] that activations are multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub enum Operand<'a> {
+    /// Of codes and scales.
+    Packed(&'a Panels),
+    /// Of bf16. For a few tokens it is not worth it: rows are interleaved anew for each product.
+    Dense(Bf16Rows<'a>),
+}
+
+impl<'a> From<&'a Panels> for Operand<'a> {
+    fn from(panels: &'a Panels) -> Self {
+        Self::Packed(panels)
+    }
+}
+
+impl<'a> From<Bf16Rows<'a>> for Operand<'a> {
+    fn from(rows: Bf16Rows<'a>) -> Self {
+        Self::Dense(rows)
+    }
 }
 
 /// What the tasks of a product share.
@@ -72,15 +96,15 @@ pub(super) struct Job<'a> {
 
 impl<'a> Matmul<'a> {
     /// With `weights` [rows, cols], by the fastest path that this CPU has.
-    pub fn new(weights: &'a Panels) -> Self {
+    pub fn new(weights: impl Into<Operand<'a>>) -> Self {
         Self {
-            weights,
+            weights: weights.into(),
             value_type: FloatType::F32,
             path: Path::best(),
         }
     }
 
-    /// Rounds the values of the weights to the type that a model computes in.
+    /// Rounds the values of packed weights to the type that a model computes in.
     #[must_use]
     pub fn rounded_to(self, value_type: FloatType) -> Self {
         Self { value_type, ..self }
@@ -102,7 +126,14 @@ impl<'a> Matmul<'a> {
     /// # Errors
     /// [`FormatError::Length`] unless `x` is whole rows of `cols` and `y` as many of `rows`.
     pub fn multiply(&self, x: &[f32], y: &mut [f32]) -> Result<(), FormatError> {
-        let (rows, cols) = (self.weights.rows(), self.weights.cols());
+        let weights = match self.weights {
+            Operand::Packed(panels) => Weights::Packed(PackedWeights {
+                panels,
+                value_type: self.value_type,
+            }),
+            Operand::Dense(rows) => Weights::Dense(rows),
+        };
+        let (rows, cols) = (weights.rows(), weights.cols());
         let tokens = y.len().checked_div(rows).unwrap_or(0);
         for (what, got, expected) in [("y", y.len(), tokens * rows), ("x", x.len(), tokens * cols)]
         {
@@ -120,11 +151,7 @@ impl<'a> Matmul<'a> {
         if y.is_empty() || cols == 0 {
             return Ok(());
         }
-        let weights = Weights {
-            panels: self.weights,
-            value_type: self.value_type,
-        };
-        let may_pair = self.path.has_pairs() && self.weights.codecs().is_bf16();
+        let may_pair = self.path.has_pairs() && weights.is_bf16();
         let pairs_with = may_pair.then(|| self.path.isa());
         let job = Job {
             weights,

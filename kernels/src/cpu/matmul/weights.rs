@@ -1,5 +1,6 @@
 //! A format as numbers that the decoders compute with, and when bf16 holds its values.
 
+use super::dense::Bf16Rows;
 use super::panels::Panels;
 use crate::cpu::lanes::Codec;
 use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat, pow2};
@@ -35,8 +36,14 @@ pub(super) struct PairTable {
     largest_scale: f32,
 }
 
+/// W.
+pub(super) enum Weights<'a> {
+    Packed(PackedWeights<'a>),
+    Dense(Bf16Rows<'a>),
+}
+
 /// A matrix [rows, cols] whose values are rounded to a type.
-pub(super) struct Weights<'a> {
+pub(super) struct PackedWeights<'a> {
     pub panels: &'a Panels,
     pub value_type: FloatType,
 }
@@ -95,6 +102,30 @@ impl Codecs {
 }
 
 impl Weights<'_> {
+    pub fn rows(&self) -> usize {
+        match self {
+            Self::Packed(weights) => weights.panels.rows(),
+            Self::Dense(rows) => rows.rows(),
+        }
+    }
+
+    pub fn cols(&self) -> usize {
+        match self {
+            Self::Packed(weights) => weights.panels.cols(),
+            Self::Dense(rows) => rows.cols(),
+        }
+    }
+
+    /// Whether all values are bf16, most of the time.
+    pub fn is_bf16(&self) -> bool {
+        match self {
+            Self::Packed(weights) => weights.panels.codecs().is_bf16(),
+            Self::Dense(_) => true,
+        }
+    }
+}
+
+impl PackedWeights<'_> {
     /// How rows are read whose smallest scale but 0 is `least`, where x are multiples of
     /// 2^`x_unit`, if that is known.
     pub fn reading(&self, least: f32, x_unit: Option<i32>) -> Reading {

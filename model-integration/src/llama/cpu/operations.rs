@@ -3,18 +3,21 @@
 use std::convert::Infallible;
 
 use candle_core::{Device, Shape, Storage, Tensor};
-use mxlab_kernels::cpu::Matmul;
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::cpu::{Bf16Rows, Matmul, Path};
+use mxlab_kernels::format::{BlockFormat, FloatType};
 use rayon::prelude::*;
 
 use super::rounding::Rounding;
 use super::{Cache, Cpu, Matrix};
+use crate::checkpoint::TensorView;
 use crate::llama::error::check_finite;
 use crate::llama::ops::{self, attention::Head, narrow};
 use crate::llama::{Attention, Backend, Batch, LlamaError};
 
 /// Weight elements widened at a time: few enough to stay near the cores.
 const PANEL: usize = 1 << 20;
+/// Tokens from which on it is worth while to interleave rows of bf16.
+const LEAST_TOKENS: usize = 16;
 /// Rows that one task of a row-wise operation takes.
 const ROWS_PER_TASK: usize = 32;
 
@@ -269,13 +272,25 @@ impl Cpu {
     fn product(&self, x: &[f32], tokens: usize, weight: &Matrix) -> Result<Vec<f32>, LlamaError> {
         let mut out = vec![0.0; tokens * weight.rows()];
         match weight {
-            Matrix::Dense(_) => self.panels(&mut out, x, tokens, weight),
+            Matrix::Dense(view) => match self.bf16_rows(view, tokens) {
+                Some(rows) => {
+                    Matmul::new(Bf16Rows::new(rows, weight.cols())?).multiply(x, &mut out)?
+                }
+                None => self.panels(&mut out, x, tokens, weight),
+            },
             Matrix::Packed(panels) => {
-                let matmul = Matmul::new(panels).rounded_to(self.dtype);
+                let matmul = Matmul::new(&**panels).rounded_to(self.dtype);
                 matmul.multiply(x, &mut out)?;
             }
         }
         Ok(out)
+    }
+
+    /// A weight as it lies in its file, where products of bf16 pairs are the fastest way to multiply it.
+    fn bf16_rows<'a>(&self, weight: &'a TensorView, tokens: usize) -> Option<&'a [u8]> {
+        let is_bf16 = self.dtype == FloatType::Bf16 && weight.dtype() == Some(FloatType::Bf16);
+        let is_worth_it = tokens >= LEAST_TOKENS && Path::best() == Path::Avx512Bf16;
+        weight.bytes().filter(|_| is_bf16 && is_worth_it)
     }
 
     /// `out = x weight^T`, panel by panel of the weight's rows.

@@ -188,6 +188,18 @@ mod tests {
                     .unwrap();
                 let bits = |values: &[f32]| values.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&dense), bits(&product), "{element} {k}");
+
+                // Rounded to bf16, as a checkpoint has them.
+                weights
+                    .iter_mut()
+                    .for_each(|w| *w = f32::from_bits(w.to_bits() & 0xFFFF_0000));
+                let bytes = |w: &f32| ((w.to_bits() >> 16) as u16).to_le_bytes();
+                let rows: Vec<u8> = weights.iter().flat_map(bytes).collect();
+                let rows = cpu::Bf16Rows::new(&rows, k).unwrap();
+                let (a, b) = (Matrix::new(&x, m, k, k), Matrix::new(&weights, n, k, k));
+                multiply(&mut dense, n, a, b.t(), 1.0, false);
+                cpu::Matmul::new(rows).multiply(&x, &mut product).unwrap();
+                assert_eq!(bits(&dense), bits(&product), "bf16 {k}");
             }
         }
     }
