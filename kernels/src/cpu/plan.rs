@@ -48,6 +48,8 @@ pub(crate) enum ScalePlan {
     Floor { emax: i32, limit: i32 },
     /// 2^s with another rule or logarithm.
     Power { limit: i32 },
+    /// 2^s, s one of three around that: the elements say which.
+    LeastError { limit: i32 },
     /// A fraction that lies on a small float grid.
     Fraction {
         codec: Codec,
@@ -110,7 +112,6 @@ fn kernel(format: &BlockFormat) -> Kernel {
     let is_torch = format.dialect() == Dialect::MicroxcalingTorch;
     let keeps_signs = format.dialect().negative_zero() == NegativeZero::Kept;
     match (format.element().grid(), format.rounding()) {
-        _ if format.rule() == ScaleRule::Mse => Kernel::Scalar,
         (Grid::Table(_), Rounding::Stochastic { .. }) => Kernel::Scalar,
         (Grid::Table(table), _) if table.len() == 16 => Kernel::Table,
         (Grid::Table(_), _) => Kernel::Scalar,
@@ -134,13 +135,13 @@ impl ScalePlan {
         let half_range = element.half_range();
         if let Some(limit) = format.scale().exponent_limit() {
             let has_plain_log2 = format.dialect().rounded_log2(source).is_none();
-            return if format.rule() == ScaleRule::Floor && has_plain_log2 {
-                Self::Floor {
+            return match format.rule() {
+                ScaleRule::Mse => Self::LeastError { limit },
+                ScaleRule::Floor if has_plain_log2 => Self::Floor {
                     emax: element.emax(),
                     limit,
-                }
-            } else {
-                Self::Power { limit }
+                },
+                _ => Self::Power { limit },
             };
         }
         match format.scale() {

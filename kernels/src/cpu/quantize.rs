@@ -5,7 +5,7 @@
 use super::lanes::{Lanes, STOCHASTIC, magnitude_bits, random_from};
 use super::pack::{CHUNK, chunk_bytes, pack_chunk};
 use super::plan::{Plan, ScalePlan};
-use super::scale::{BlockScale, block_scale, block_scales};
+use super::scale::{BlockScale, block_scale, block_scales, exponent_by_rule, power, special};
 use super::simd::Simd;
 use crate::format::{pack_row, packed_row_bytes, write_scale};
 use crate::reference::quantize_block;
@@ -46,21 +46,77 @@ impl<'a, S: Simd> Kernel<'a, S> {
         (amax, rest)
     }
 
-    /// The scale of a block.
+    /// The bits of a block's largest magnitude.
     #[inline(always)]
-    fn scale(&self, x: &[f32]) -> BlockScale {
+    fn amax(&self, x: &[f32]) -> u32 {
         let (amax, rest) = self.amax_lanes(x);
         let mut largest = self.s.largest(amax);
         for x in rest {
             largest = largest.max(x.abs().to_bits());
         }
-        block_scale(self.plan, largest)
+        largest
+    }
+
+    /// The scale under which a block's elements come closest, as the definition tries and sums: three candidates, squares
+    /// added up in order as f64.
+    #[inline(always)]
+    fn least_error<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        x: &[f32],
+        index: u64,
+        limit: i32,
+    ) -> BlockScale {
+        let amax = self.amax(x);
+        if let Some(special) = special(self.plan, amax) {
+            return special;
+        }
+        let middle = exponent_by_rule(self.plan, f32::from_bits(amax), limit);
+        let scale = self.plan.format.scale();
+        let candidates = [middle - 1, middle, middle + 1].map(|s| power(scale, s, limit));
+        let mut errors = [0.0; 3];
+        for (chunk, x) in x.chunks(CHUNK).enumerate() {
+            let mut values = [[0.0; CHUNK]; 3];
+            for (values, candidate) in values.iter_mut().zip(candidates) {
+                values[..x.len()].copy_from_slice(x);
+                if let BlockScale::Power { x: block_x, .. } = candidate {
+                    let index = index + (chunk * CHUNK) as u64;
+                    self.fake_chunk::<ROUNDING, SIGNED>(values, candidate, block_x, index);
+                }
+            }
+            for (i, &x) in x.iter().enumerate() {
+                for (error, values) in errors.iter_mut().zip(&values) {
+                    let difference = f64::from(x) - f64::from(values[i]);
+                    *error += difference * difference;
+                }
+            }
+        }
+        let mut best = (f64::INFINITY, BlockScale::NaN);
+        for (candidate, error) in candidates.into_iter().zip(errors) {
+            let is_first = matches!(best.1, BlockScale::NaN);
+            if matches!(candidate, BlockScale::Power { .. }) && (is_first || error < best.0) {
+                best = (error, candidate);
+            }
+        }
+        best.1
     }
 
     /// The scales of the blocks of a group.
     #[inline(always)]
-    fn group_scales(&self, group: &[f32]) -> [BlockScale; CHUNK] {
+    fn group_scales<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        group: &[f32],
+        index: u64,
+    ) -> [BlockScale; CHUNK] {
         let (s, block_size) = (self.s, self.plan.format.block_size());
+        if let ScalePlan::LeastError { limit } = self.plan.scale {
+            let mut scales = [BlockScale::Zero; CHUNK];
+            let blocks = group.chunks(block_size).enumerate();
+            for (scale, (block, x)) in scales.iter_mut().zip(blocks) {
+                let index = index + (block * block_size) as u64;
+                *scale = self.least_error::<ROUNDING, SIGNED>(x, index, limit);
+            }
+            return scales;
+        }
         if group.len() == S::LANES * block_size && block_size.is_multiple_of(S::LANES) {
             let mut amax = [s.splat_bits(0); CHUNK];
             for (amax, x) in amax.iter_mut().zip(group.chunks_exact(block_size)) {
@@ -73,7 +129,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
         }
         let mut scales = [BlockScale::Zero; CHUNK];
         for (scale, x) in scales.iter_mut().zip(group.chunks(block_size)) {
-            *scale = self.scale(x);
+            *scale = block_scale(self.plan, self.amax(x));
         }
         scales
     }
@@ -228,7 +284,7 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     for (row, (x, mut codes)) in rows.enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
         for group in x.chunks(S::LANES * block_size) {
-            let block_scales = kernel.group_scales(group);
+            let block_scales = kernel.group_scales::<ROUNDING, SIGNED>(group, index);
             for (x, scale) in group.chunks(block_size).zip(block_scales) {
                 let (block_codes, rest) = codes.split_at_mut(block_bytes.min(codes.len()));
                 codes = rest;
@@ -275,7 +331,7 @@ pub(super) fn fake_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     for (row, x) in x.chunks_exact_mut(cols).enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
         for group in x.chunks_mut(S::LANES * block_size) {
-            let scales = kernel.group_scales(group);
+            let scales = kernel.group_scales::<ROUNDING, SIGNED>(group, index);
             for (x, scale) in group.chunks_mut(block_size).zip(scales) {
                 match scale {
                     BlockScale::Power { x: block_x, .. }

@@ -23,16 +23,24 @@ pub(super) enum BlockScale {
     Special,
 }
 
+/// What a block is that has an infinity or a NaN.
+#[inline(always)]
+pub(super) fn special(plan: &Plan, amax_bits: u32) -> Option<BlockScale> {
+    if amax_bits < INFINITY_BITS {
+        return None;
+    }
+    Some(if plan.format.dialect().ignores_nan() {
+        BlockScale::Special
+    } else {
+        BlockScale::NaN
+    })
+}
+
 /// The scale of a block whose largest magnitude has these bits (NaN above infinity).
 #[inline(always)]
 pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
-    if amax_bits >= INFINITY_BITS {
-        let is_left_out = plan.format.dialect().ignores_nan();
-        return if is_left_out {
-            BlockScale::Special
-        } else {
-            BlockScale::NaN
-        };
+    if let Some(special) = special(plan, amax_bits) {
+        return special;
     }
     let amax = f32::from_bits(amax_bits);
     match &plan.scale {
@@ -44,7 +52,11 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
                 *limit,
             )
         }
-        ScalePlan::Power { limit } => power_by_rule(plan, amax, *limit),
+        ScalePlan::Power { limit } => {
+            let s = exponent_by_rule(plan, amax, *limit);
+            power(plan.format.scale(), s, *limit)
+        }
+        ScalePlan::LeastError { .. } => unreachable!("chosen by the elements"),
         ScalePlan::Fraction {
             codec,
             half_range,
@@ -140,8 +152,9 @@ fn lanes_of<S: Simd>(s: S, x: S::U) -> [f32; CHUNK] {
     lanes
 }
 
+/// X = 2^s, no less than the scale can be; NaN if it cannot be as large.
 #[inline(always)]
-fn power(scale: ScaleFormat, s: i32, limit: i32) -> BlockScale {
+pub(super) fn power(scale: ScaleFormat, s: i32, limit: i32) -> BlockScale {
     debug_assert!(scale.is_power_of_two());
     if s > limit {
         return BlockScale::NaN;
@@ -154,9 +167,10 @@ fn power(scale: ScaleFormat, s: i32, limit: i32) -> BlockScale {
     }
 }
 
-/// A rule other than plain `floor`, as the definition has it.
+/// The exponent by a rule other than plain `floor`, as the definition has it; of [`ScalePlan::LeastError`] the middle
+/// candidate.
 #[inline(never)]
-fn power_by_rule(plan: &Plan, amax: f32, limit: i32) -> BlockScale {
+pub(super) fn exponent_by_rule(plan: &Plan, amax: f32, limit: i32) -> i32 {
     let (format, dialect) = (&plan.format, plan.format.dialect());
     let amax = if amax == 0.0 {
         dialect.amax_of_zeros()
@@ -164,11 +178,11 @@ fn power_by_rule(plan: &Plan, amax: f32, limit: i32) -> BlockScale {
         amax
     };
     if amax == 0.0 {
-        return power(format.scale(), -limit, limit);
+        return -limit;
     }
     let floor_log2 = dialect.floor_log2(f64::from(amax), plan.source);
     let s = format.rule().exponent(amax, floor_log2, format.element());
-    power(format.scale(), s.unwrap_or(-limit), limit)
+    s.unwrap_or(-limit).max(-limit)
 }
 
 #[inline(always)]
