@@ -1,5 +1,6 @@
 //! `mxlab study`: studies by file.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -232,6 +233,7 @@ impl StudyRunArgs {
                     checkpoint: &plan.checkpoint,
                     tasks: &tasks,
                     output: &output,
+                    prompts: OnceCell::new(),
                 };
                 rows.push(counts(&plan, &scored)?);
                 for unfit in plan.unfit {

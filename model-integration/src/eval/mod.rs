@@ -35,6 +35,7 @@ pub mod table;
 
 use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, ensure};
@@ -75,7 +76,7 @@ pub struct Settings {
 /// Tasks, configurations and a model that fit together.
 pub struct Evaluation<'a> {
     engine: &'a dyn Engine,
-    tasks: Vec<(Task, Plan)>,
+    tasks: Arc<[(Task, Plan)]>,
     configs: Vec<(QuantConfig, Footprint)>,
     settings: Settings,
 }
@@ -93,6 +94,24 @@ pub struct Outcome {
     pub is_interrupted: bool,
 }
 
+/// Configurations that the engine can run, and what each takes.
+fn fitting(
+    engine: &dyn Engine,
+    configs: Vec<QuantConfig>,
+    seed: u32,
+) -> Result<Vec<(QuantConfig, Footprint)>> {
+    let names = configs.iter().map(|config| config.name.as_str());
+    check_unique("configuration", names)?;
+    let configs = configs.into_iter().map(|config| {
+        let config = config.with_seed(seed);
+        let fits = engine.check(&config);
+        let fits = fits.and_then(|()| engine.footprint(&config));
+        let footprint = fits.with_context(|| format!("configuration `{}`", config.name))?;
+        Ok((config, footprint))
+    });
+    configs.collect()
+}
+
 impl<'a> Evaluation<'a> {
     /// Checks that everything fits together and encodes the prompts; loads no model yet.
     ///
@@ -107,19 +126,7 @@ impl<'a> Evaluation<'a> {
     ) -> Result<Self> {
         ensure!(settings.batch_size > 0, "the batch size is 0");
         check_unique("task", tasks.iter().map(|task| task.name.as_str()))?;
-        let names = configs.iter().map(|config| config.name.as_str());
-        check_unique("configuration", names)?;
-        let configs = configs
-            .into_iter()
-            .map(|config| {
-                let config = config.with_seed(settings.seed);
-                let fits = engine
-                    .check(&config)
-                    .and_then(|()| engine.footprint(&config));
-                let footprint = fits.with_context(|| format!("configuration `{}`", config.name))?;
-                Ok((config, footprint))
-            })
-            .collect::<Result<_>>()?;
+        let configs = fitting(engine, configs, settings.seed)?;
         let encoder = PromptEncoder {
             tokenizer: engine.tokenizer(),
             add_bos_token: settings.add_bos_token,
@@ -143,6 +150,23 @@ impl<'a> Evaluation<'a> {
             tasks,
             configs,
             settings,
+        })
+    }
+
+    /// The same prompts for other configurations, another seed and another place for files: encoding is not done again.
+    ///
+    /// # Errors
+    /// If a name occurs twice or the engine cannot run a configuration.
+    pub fn of(&self, configs: Vec<QuantConfig>, seed: u32, output: PathBuf) -> Result<Self> {
+        Ok(Self {
+            engine: self.engine,
+            tasks: self.tasks.clone(),
+            configs: fitting(self.engine, configs, seed)?,
+            settings: Settings {
+                seed,
+                output: Some(output),
+                ..self.settings.clone()
+            },
         })
     }
 
@@ -218,7 +242,7 @@ impl<'a> Evaluation<'a> {
         });
         let meter = self.engine.energy_meter();
         let mut all = Vec::new();
-        for (task, plan) in &self.tasks {
+        for (task, plan) in self.tasks.iter() {
             let around = Surroundings {
                 meter: meter.as_ref(),
                 stop,

@@ -1,5 +1,6 @@
 //! Cell after cell.
 
+use std::cell::OnceCell;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -261,6 +262,7 @@ pub fn run(
                 checkpoint: &plan.checkpoint,
                 tasks: &tasks,
                 output,
+                prompts: OnceCell::new(),
             },
             stop,
         };

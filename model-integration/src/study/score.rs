@@ -1,5 +1,6 @@
 //! A cell's tasks, scored.
 
+use std::cell::OnceCell;
 use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
@@ -28,9 +29,11 @@ pub struct Scored<'a> {
     pub tasks: &'a [Task],
     /// Where files go.
     pub output: &'a Path,
+    /// Their prompts, encoded once for all cells.
+    pub prompts: OnceCell<Evaluation<'a>>,
 }
 
-impl Scored<'_> {
+impl<'a> Scored<'a> {
     /// Everything that fits together, or why not, before any work.
     ///
     /// # Errors
@@ -40,19 +43,27 @@ impl Scored<'_> {
         config: &StudyConfig,
         seed: u32,
         cell: &str,
-    ) -> Result<Evaluation<'_>> {
+    ) -> Result<Evaluation<'a>> {
+        let output = self.output.join("cells").join(cell);
+        let configs = vec![config.config.clone()];
+        if let Some(prompts) = self.prompts.get() {
+            return prompts.of(configs, seed, output);
+        }
         let settings = Settings {
             batch_size: self.study.frozen.changes.batch_size,
             limit: self.study.limit,
             fewshot: FewShot::default(),
             add_bos_token: None,
             seed,
-            output: Some(self.output.join("cells").join(cell)),
+            output: None,
             overwrite: false,
             log_samples: false,
         };
-        let configs = vec![config.config.clone()];
-        Evaluation::new(self.engine, self.tasks.to_vec(), configs, settings)
+        let tasks = self.tasks.to_vec();
+        let prompts = Evaluation::new(self.engine, tasks, configs.clone(), settings)?;
+        self.prompts
+            .get_or_init(|| prompts)
+            .of(configs, seed, output)
     }
 
     /// Scores a cell and keeps its record; `None` if it was stopped.
