@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`named`] | the tasks that have a name; **a new one is added here** |
 //! | [`published`] | the lines of published data sets |
-//! | [`file`] | a file becomes a task, by what its name ends with |
+//! | [`file`](mod@file) | a file becomes a task, by what its name ends with |
 //! | [`jsonl`] | JSON lines become examples |
 //! | [`parquet`] | rows of a Parquet file become JSON lines |
 //! | [`wikitext`] | articles of a text, and the text of an article |
