@@ -190,9 +190,8 @@ mod tests {
                 assert_eq!(bits(&dense), bits(&product), "{element} {k}");
 
                 // Rounded to bf16, as a checkpoint has them.
-                weights
-                    .iter_mut()
-                    .for_each(|w| *w = f32::from_bits(w.to_bits() & 0xFFFF_0000));
+                let kept = |w: &f32| f32::from_bits(w.to_bits() & 0xFFFF_0000);
+                let weights: Vec<f32> = weights.iter().map(kept).collect();
                 let bytes = |w: &f32| ((w.to_bits() >> 16) as u16).to_le_bytes();
                 let rows: Vec<u8> = weights.iter().flat_map(bytes).collect();
                 let rows = cpu::Bf16Rows::new(&rows, k).unwrap();
