@@ -335,6 +335,8 @@ fn the_report_is_of_records() {
     let (own, base) = (acc("w+e8m0+k16"), acc("baseline"));
     let mean = |values: &[f64]| 100.0 * values.iter().sum::<f64>() / values.len() as f64;
     let markdown = fs::read_to_string(Path::new(&output).join("REPORT.md")).expect("a report");
+    let made = markdown.lines().filter(|line| line.starts_with("| cells/"));
+    assert_eq!(made.count(), 1, "one build on one machine");
     let row = markdown
         .lines()
         .find(|line| line.starts_with("| w+e8m0+k16 |"))

@@ -11,7 +11,7 @@ use super::study::StudyRecords;
 use crate::eval::model::ModelInfo;
 use crate::eval::record::{SCHEMA_VERSION, Timing};
 use crate::eval::result::TaskResult;
-use crate::study::run::frozen_path;
+use crate::study::frozen::frozen_path;
 
 /// Records by what they are of, each with its path below the folder, without `.json`.
 pub struct Records {
@@ -66,7 +66,10 @@ impl Records {
         studies.sort();
         for path in studies {
             let below = path.strip_prefix(folder).unwrap_or(&path);
-            records.studies.extend(StudyRecords::read(&path, below)?);
+            if let Some(study) = StudyRecords::read(&path, below)? {
+                records.environments.extend(study.environments.clone());
+                records.studies.push(study);
+            }
         }
         for path in files {
             let below = path.strip_prefix(folder).unwrap_or(&path);

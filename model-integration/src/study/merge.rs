@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::record::write_atomic;
 
 use super::Frozen;
+use super::frozen::{freeze, frozen_in, short};
 use super::record::CellRecord;
-use super::run::{freeze, frozen_in, short};
 
 /// Copies what the output directories of shards hold to one, and returns how many records there are.
 ///

@@ -12,6 +12,7 @@
 //! | [`weights`] | errors of quantised weights by themselves |
 //! | [`score`], [`speed`], [`search`] | a cell done: accuracy, time, the most that may be quantised |
 //! | [`record`] | what is kept of a cell |
+//! | [`frozen`] | the frozen study in an output directory |
 //! | [`run`](mod@run) | cell after cell |
 //! | [`merge`] | the output of shards as that of one run |
 //!
@@ -26,6 +27,7 @@ pub mod cell;
 pub mod expand;
 pub mod explain;
 pub mod file;
+pub mod frozen;
 pub mod merge;
 pub mod record;
 pub mod run;

@@ -16,7 +16,7 @@ use crate::llama::{Attention, Backend, Batch, LlamaError};
 
 /// Weight elements widened at a time: few enough to stay near the cores.
 const PANEL: usize = 1 << 20;
-/// Tokens from which on it is worth while to interleave rows of bf16.
+/// Tokens from which on rows of bf16 are interleaved: of fewer, that would be a large part of the work.
 const LEAST_TOKENS: usize = 16;
 /// Rows that one task of a row-wise operation takes.
 const ROWS_PER_TASK: usize = 32;

@@ -7,8 +7,8 @@ use anyhow::{Context, Result};
 use serde_json::Value;
 
 use crate::study::Frozen;
+use crate::study::frozen::frozen_in;
 use crate::study::record::{CellRecord, ScoreRecord, SearchRecord, SpeedRecord};
-use crate::study::run::frozen_in;
 
 /// Everything of an output directory.
 pub struct StudyRecords {
@@ -24,6 +24,9 @@ pub struct StudyRecords {
     pub searches: Vec<(String, SearchRecord)>,
     /// Examples a second of each scored cell, by the path of its record.
     pub examples_per_second: BTreeMap<String, f64>,
+    /// Where its cells were done: the path of the first of each build and machine without its ending, and the
+    /// environment.
+    pub environments: Vec<(String, Value)>,
 }
 
 impl StudyRecords {
@@ -42,6 +45,7 @@ impl StudyRecords {
             speeds: Vec::new(),
             searches: Vec::new(),
             examples_per_second: BTreeMap::new(),
+            environments: Vec::new(),
         };
         let records = folder.join("records");
         let mut files = Vec::new();
@@ -67,9 +71,12 @@ impl StudyRecords {
             );
             match record {
                 CellRecord::Score(record) => {
-                    let stem = file.file_stem().unwrap_or_default();
-                    if let Some(speed) = speed(&folder.join("cells").join(stem))? {
-                        study.examples_per_second.insert(path.clone(), speed);
+                    let cell = Path::new("cells").join(file.file_stem().unwrap_or_default());
+                    if let Some(run) = run(&folder.join(&cell))? {
+                        if let Some(speed) = speed(&run) {
+                            study.examples_per_second.insert(path.clone(), speed);
+                        }
+                        study.add_environment(&below.join(cell).join("run"), &run);
                     }
                     study.scores.push((path, *record));
                 }
@@ -79,17 +86,35 @@ impl StudyRecords {
         }
         Ok(Some(study))
     }
+
+    fn add_environment(&mut self, path: &Path, run: &Value) {
+        let Some(environment) = run.get("environment") else {
+            return;
+        };
+        let place = |environment: &Value| {
+            ["commit", "dirty", "machine"].map(|field| environment.get(field).cloned())
+        };
+        let mut known = self.environments.iter();
+        if known.all(|(_, other)| place(other) != place(environment)) {
+            let path = path.display().to_string();
+            self.environments.push((path, environment.clone()));
+        }
+    }
 }
 
-/// Examples a second over all tasks of a cell; `None` if its times are not there.
-fn speed(cell: &Path) -> Result<Option<f64>> {
+/// What a cell's evaluation says of its run, if it is there.
+fn run(cell: &Path) -> Result<Option<Value>> {
     let path = cell.join("run.json");
     if !path.exists() {
         return Ok(None);
     }
     let of_file = || format!("`{}`", path.display());
     let text = std::fs::read(&path).with_context(of_file)?;
-    let run: Value = serde_json::from_slice(&text).with_context(of_file)?;
+    serde_json::from_slice(&text).with_context(of_file)
+}
+
+/// Examples a second over all tasks of a run.
+fn speed(run: &Value) -> Option<f64> {
     let timings = run.get("timings").and_then(Value::as_array);
     let (mut seconds, mut examples) = (0.0, 0.0);
     for timing in timings.into_iter().flatten() {
@@ -99,5 +124,5 @@ fn speed(cell: &Path) -> Result<Option<f64>> {
         examples += took * number("examples_per_second").unwrap_or(f64::NAN);
     }
     let speed = examples / seconds;
-    Ok(speed.is_finite().then_some(speed))
+    speed.is_finite().then_some(speed)
 }
