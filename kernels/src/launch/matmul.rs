@@ -245,6 +245,8 @@ impl MatmulKernel {
             }
         };
         if let Some(SourceScales { scales, .. }) = x_scales {
+            // Lanes have those of two tokens, there or not.
+            let read_tokens = groups * shape.tokens() as usize;
             if scales.stride < read_tokens || !scales.stride.is_multiple_of(4) {
                 return Err(self.loaded.layout(format!(
                     "scales of blocks of x are {} apart, which are no multiple of 4 or less than {read_tokens}",

@@ -57,6 +57,10 @@ pub(super) struct Context {
     x_scale_bytes: u32,
     /// Blocks of x in a chunk, if they are no longer than that.
     chunk_blocks: usize,
+    /// Registers of a lane's 16 columns of x.
+    x_words: usize,
+    /// Scales of x that a lane has of a slot, for all its tokens.
+    x_scale_words: u32,
     /// Loads of x by a lane, of a chunk and token.
     x_loads: usize,
     /// Pieces of 16 bytes of codes that a thread copies.
@@ -198,6 +202,8 @@ impl Context {
             x_bytes: shape.tokens() * 16 * row_pieces,
             x_scale_bytes: variant.x_scale_bytes(),
             chunk_blocks: variant.source_blocks(1),
+            x_words: 16 / operand.per_register(),
+            x_scale_words: token_tiles * 2 * scales.scale_runs as u32,
             x_loads: match (operand, weights.run()) {
                 (OperandType::Bf16, 4) => 4,
                 (OperandType::E4m3 | OperandType::S8, 16) => 1,
@@ -213,7 +219,7 @@ impl Context {
             log2_e: LOG2_E.to_bits(),
             exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
             run: weights.run(),
-            x_pieces: x_pieces(weights.run()),
+            x_pieces: x_pieces(weights.run(), operand),
             words,
             row_words: weights.row_words(),
             vectors,
@@ -242,20 +248,21 @@ fn vectors(words: usize) -> Vec<Vector> {
 }
 
 /// Loads of a lane's 16 columns of x, by runs.
-fn x_pieces(run: usize) -> Vec<Vector> {
-    let words = run.min(8) / 2;
+fn x_pieces(run: usize, operand: OperandType) -> Vec<Vector> {
+    let columns = operand.per_register();
+    let words = (run / columns).min(4);
     let piece = |first: usize| {
-        let column = 2 * first;
+        let column = columns * first;
         let offset = 4 * run * (column / run) + column % run;
         Vector {
             ty: vector_type(words),
             words,
             first,
-            offset: 2 * offset,
+            offset: operand.bits() as usize / 8 * offset,
             lane: 0,
         }
     };
-    (0..8).step_by(words).map(piece).collect()
+    (0..16 / columns).step_by(words).map(piece).collect()
 }
 
 const fn vector_type(words: usize) -> &'static str {

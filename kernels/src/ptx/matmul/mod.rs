@@ -41,7 +41,7 @@ impl MatmulVariant {
         }
     }
 
-    /// The kernel for so many tokens, or for operands of 8 bits the only one, on a device whose thread blocks have at most `max_shared` bytes of shared
+    /// The kernel for so many tokens, on a device whose thread blocks have at most `max_shared` bytes of shared
     /// memory.
     pub fn for_tokens(
         weights: WeightFormat,
@@ -53,11 +53,9 @@ impl MatmulVariant {
             0..=8 => Regime::Gemv8,
             9..=16 => Regime::Gemv16,
             17..=64 => Regime::Tile64,
+            _ if weights.operand() != OperandType::Bf16 => Regime::Tile192,
             _ => Regime::Tile128,
         };
-        if weights.operand() != OperandType::Bf16 {
-            return Self::new(weights, Regime::Tile192, output);
-        }
         let large = Self::new(weights, Regime::Tile256, output);
         match tokens > 128 && large.exists() && large.shared_bytes() <= max_shared {
             true => large,
@@ -66,12 +64,12 @@ impl MatmulVariant {
     }
 
     /// Whether there is such a kernel. With the sums of 64 rows by 64 tokens a warp, threads have no registers left
-    /// for sums that scales are yet to be applied to; operands of 8 bits are for prefill alone.
+    /// for sums that scales are yet to be applied to; operands of 8 bits have a tile of their own for prefill.
     fn exists(&self) -> bool {
         let has_bytes = self.weights.operand() != OperandType::Bf16;
         match (&self.weights, self.regime) {
             (_, Regime::Tile192) => has_bytes,
-            _ if has_bytes => false,
+            (_, Regime::Tile128 | Regime::Tile256) if has_bytes => false,
             (WeightFormat::Packed(format), Regime::Tile256) => format.factor().is_some(),
             _ => true,
         }

@@ -27,6 +27,8 @@ pub(super) fn problem_of(
     let parts = SplitLimits::new(thread_blocks).matmul(variant, shape, tokens);
     let src_stride = cols.next_multiple_of(CHUNK);
     let read_tokens = src_len(variant, tokens, src_stride, cols) / src_stride;
+    // Those of whole groups of tokens, whatever is read of x.
+    let scales_stride = tokens.next_multiple_of(variant.regime().tokens() as usize);
     let src = Typical::draw(rng, read_tokens, cols);
     let operand = variant.weights().operand();
     let mut problem = Problem::new(
@@ -42,7 +44,7 @@ pub(super) fn problem_of(
         [],
     );
     if operand != OperandType::Bf16 {
-        let stride = read_tokens as u64;
+        let stride = scales_stride as u64;
         problem.sizes.insert("src_scales_stride".to_owned(), stride);
     }
     let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
@@ -51,7 +53,7 @@ pub(super) fn problem_of(
     } else {
         insert("src", src.bytes(|x| bytes::operand(operand, x), src_stride));
         let blocks = variant.source_blocks(cols.div_ceil(CHUNK));
-        let scales = vec![1.0; blocks * read_tokens];
+        let scales = vec![1.0; blocks * scales_stride];
         insert("src_scales", Tensor::of_values(&scales, FloatType::F32));
         insert("src_factor", Tensor::of_values(&[1.0], FloatType::F32));
     }
