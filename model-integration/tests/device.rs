@@ -2,16 +2,18 @@
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 use mxlab::checkpoint::{Checkpoint, layout, synthetic};
-use mxlab::config::{FormatFlags, QuantConfig, load, named};
+use mxlab::config::{FormatFlags, Override, Projection, QuantConfig, load, named};
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
 use mxlab::generate::model::{Room, Sampler};
 use mxlab::llama::cpu::{self, Cpu, CpuEngine};
+use mxlab::llama::device::input::Operands;
 use mxlab::llama::device::plan::{Limits, Storage};
 use mxlab::llama::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
 use mxlab::llama::{Batch, Linear, Projections, load as load_llama};
 use mxlab_harness::device::{Device, EmulatorOptions};
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
+use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::reference::Sampling;
 
 fn checkpoint() -> Checkpoint {
@@ -27,7 +29,7 @@ fn engine() -> DeviceEngine {
 }
 
 fn engine_of(checkpoint: Checkpoint) -> DeviceEngine {
-    stored(checkpoint, Storage::Packed)
+    stored(checkpoint, Storage::Packed(Operands::Bf16))
 }
 
 fn stored(checkpoint: Checkpoint, storage: Storage) -> DeviceEngine {
@@ -134,11 +136,69 @@ fn packed_gives_what_it_stands_for() {
     let tokens = tokens(5);
     for name in ["mx-linear-kv", "fp4-e5m3", "mxfp8"] {
         let config = config(name);
-        let logits = [Storage::Packed, Storage::Fake]
+        let logits = [Storage::Packed(Operands::Bf16), Storage::Fake]
             .map(|storage| device_logits(&stored(checkpoint(), storage), &config, &tokens, 40));
         let difference = relative(&logits[0], &logits[1]);
         eprintln!("{name}, packed and not: {difference:e}");
         assert_eq!(difference, 0.0, "{name}");
+    }
+}
+
+/// A configuration with formats that become operands of 8 bits, by `operand` in every projection; the last one has weights of v, and
+/// so an input, of their own.
+fn with_bytes() -> [(QuantConfig, OperandType); 4] {
+    let format = |element, scale, k| {
+        let format = BlockFormat::new(element).scale(scale).block_size(k);
+        format.build().expect("a format")
+    };
+    let mut ints = config("baseline");
+    ints.name = "int4, int8".to_owned();
+    ints.weights = Some(format(ElementFormat::INT4, ScaleFormat::Fp16, 64));
+    ints.activations = Some(format(ElementFormat::INT8, ScaleFormat::E8M0, 64));
+    let mut mixed = config("mx-linear");
+    mixed.name = "mx-linear, v int8".to_owned();
+    let of_v = Override {
+        layers: None,
+        projections: Some(vec![Projection::V]),
+        weights: Some(Some(format(ElementFormat::INT8, ScaleFormat::E8M0, 32))),
+        activations: None,
+        keys: None,
+        values: None,
+    };
+    mixed.overrides.push(of_v);
+    [
+        (config("mx-linear-kv"), OperandType::E4m3),
+        (config("mxfp8"), OperandType::E4m3),
+        (ints, OperandType::S8),
+        (mixed, OperandType::E4m3),
+    ]
+}
+
+/// Weights and activations as operands of 8 bits: the same products, whose sums are in other orders.
+#[test]
+fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
+    let tokens = tokens(3);
+    for (config, operand) in with_bytes() {
+        let engine = stored(checkpoint(), Storage::Packed(Operands::Bytes));
+        let limits = Limits::new(Device::emulator().properties(), 8, 16);
+        let loaded = engine.model(&config, limits, 16).expect("a model");
+        for layer in &loaded.llama.layers {
+            assert_eq!(layer.o.input.operand, operand, "{}", config.name);
+            assert_eq!(layer.down.input.operand, operand, "{}", config.name);
+            if let Projections::Apart([.., v]) = &layer.qkv {
+                assert_eq!(v.input.operand, OperandType::S8);
+            }
+        }
+        let theirs = cpu_logits(&checkpoint(), &config, &tokens, 40);
+        let ours = device_logits(&engine, &config, &tokens, 40);
+        let bf16 = device_logits(&engine_of(checkpoint()), &config, &tokens, 40);
+        let difference = relative(&ours, &theirs);
+        let name = &config.name;
+        eprintln!(
+            "{name}, 8 bits: {difference:.4}, bf16: {:.4}",
+            relative(&bf16, &theirs)
+        );
+        assert!(difference <= bound(&config), "{name}: {difference}");
     }
 }
 
@@ -151,6 +211,15 @@ fn odd_sizes_work() {
         let odd = synthetic::open("odd").expect("a model");
         let difference = difference(odd, &config, &tokens);
         eprintln!("odd, {name}: {difference:.4}");
+        assert!(difference <= bound(&config), "{name}: {difference}");
+    }
+    for (config, _) in with_bytes() {
+        let odd = || synthetic::open("odd").expect("a model");
+        let theirs = cpu_logits(&odd(), &config, &tokens, 40);
+        let engine = stored(odd(), Storage::Packed(Operands::Bytes));
+        let difference = relative(&device_logits(&engine, &config, &tokens, 40), &theirs);
+        let name = &config.name;
+        eprintln!("odd, {name}, 8 bits: {difference:.4}");
         assert!(difference <= bound(&config), "{name}: {difference}");
     }
 }
@@ -175,9 +244,12 @@ fn projections<const N: usize>(projections: &Projections<DeviceBackend, N>) -> u
 /// What the engine says it takes is what it allocates.
 #[test]
 fn the_plan_is_what_is_allocated() {
-    let engine = engine();
-    for name in ["baseline", "mx-linear-kv", "nvfp4", "mxfp6"] {
-        let config = config(name);
+    let named = ["baseline", "mx-linear-kv", "nvfp4", "mxfp6"];
+    let bf16 = named.map(|name| (config(name), Operands::Bf16));
+    let bytes = with_bytes().map(|(config, _)| (config, Operands::Bytes));
+    for (config, operands) in bf16.into_iter().chain(bytes) {
+        let engine = stored(checkpoint(), Storage::Packed(operands));
+        let name = &config.name;
         let limits = Limits::new(Device::emulator().properties(), 64, 192);
         let plan = engine.plan(&config, &limits, 96).expect("a plan");
         let mut loaded = engine.model(&config, limits, 96).expect("a model");
@@ -285,8 +357,13 @@ fn what_does_not_fit_is_said_with_the_sizes() {
         memory_bytes: 6 << 20,
         ..EmulatorOptions::default()
     });
-    let engine =
-        DeviceEngine::new(small, checkpoint(), FloatType::F32, Storage::Packed).expect("an engine");
+    let engine = DeviceEngine::new(
+        small,
+        checkpoint(),
+        FloatType::F32,
+        Storage::Packed(Operands::Bf16),
+    )
+    .expect("an engine");
     let error = engine.load(&config("baseline")).err().expect("an error");
     let message = format!("{error:#}");
     assert!(message.contains("weights 6 MiB"), "{message}");
@@ -361,9 +438,23 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
         String::from_utf8(output.stdout).expect("text")
     });
     assert_eq!(emulator, cpu);
+    let [bf16, bytes] = ["bf16", "8-bit"].map(|operands| {
+        let line = format!("generate --device emulator --config mxfp8 --operands {operands} --prompt The --max-tokens 8");
+        let output = mxlab(&line.split_whitespace().collect::<Vec<_>>());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    });
+    assert_eq!(bytes, bf16);
 
-    let refused = mxlab(&["eval", "--device", "emulator", "--dtype", "float32"]);
-    assert_eq!(refused.status.code(), Some(2), "{refused:?}");
+    for wrong in [
+        "--device emulator --dtype float32",
+        "--operands 8-bit",
+        "--device emulator --operands 8-bit --fake-quantize",
+    ] {
+        let line = format!("eval {wrong}");
+        let refused = mxlab(&line.split_whitespace().collect::<Vec<_>>());
+        assert_eq!(refused.status.code(), Some(2), "{wrong}: {refused:?}");
+    }
     // Formats that no kernel takes: of caches, and below four bits wherever they are.
     for (flags, reasons) in [
         ("--kv int4 --scale fp32", ["fp32", "cache"]),
@@ -371,6 +462,10 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
         ("--activations fp3_e1m1", ["fp3_e1m1", "for the CPU"]),
         ("--kv ternary", ["ternary", "for the CPU"]),
         ("--kv int2 --fake-quantize", ["int2", "for the CPU"]),
+        (
+            "--operands 8-bit --config fp4-e5m3",
+            ["no projection", "sm_"],
+        ),
     ] {
         let line = format!("generate --device emulator --prompt a {flags}");
         let refused = mxlab(&line.split_whitespace().collect::<Vec<_>>());

@@ -13,6 +13,7 @@ use mxlab::config::QuantConfig;
 use mxlab::eval::model::{Engine, Request};
 use mxlab::llama::cpu::{Cache, Cpu, CpuEngine};
 use mxlab::llama::device::DeviceEngine;
+use mxlab::llama::device::input::Operands;
 use mxlab::llama::device::plan::{Limits, Storage};
 use mxlab::llama::{Batch, context, load};
 use mxlab_harness::device::Device;
@@ -103,7 +104,12 @@ fn logits_are_those_of_transformers() {
 
         let device = Device::emulator();
         let limits = Limits::new(device.properties(), 128, 128);
-        let engine = DeviceEngine::new(device, open(), FloatType::F32, Storage::Packed);
+        let engine = DeviceEngine::new(
+            device,
+            open(),
+            FloatType::F32,
+            Storage::Packed(Operands::Bf16),
+        );
         let engine = engine.expect("an engine");
         let mut loaded = engine.model(&nothing, limits, 128).expect("a model");
         loaded.cache.divide(1, 128).expect("room");

@@ -1,7 +1,7 @@
 //! What tensor cores multiply.
 
 use super::bits::StoredBits;
-use crate::format::{ElementFormat, Grid, pow2};
+use crate::format::{ElementFormat, FloatType, Grid, pow2};
 use std::fmt;
 
 /// The type of both operands of a product.
@@ -39,6 +39,15 @@ impl OperandType {
     /// Operands of a register.
     pub const fn per_register(self) -> usize {
         32 / self.bits() as usize
+    }
+
+    /// The value of an operand, given its bits.
+    pub fn value(self, bits: u32) -> f64 {
+        match self {
+            Self::Bf16 => f64::from(FloatType::Bf16.from_bits(bits)),
+            Self::E4m3 => ElementFormat::FP8_E4M3.decode(bits as u8).into(),
+            Self::S8 => f64::from((bits as u8).cast_signed()),
+        }
     }
 
     /// P for activations of an element: its values are operands times 2^P; `None` if some are not. Weights may have

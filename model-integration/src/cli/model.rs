@@ -1,7 +1,7 @@
 //! Which model, and how it computes.
 
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::format::FloatType;
 
@@ -11,6 +11,7 @@ use crate::embedded;
 use crate::eval::model::Engine;
 use crate::llama::cpu::CpuEngine;
 use crate::llama::device::DeviceEngine;
+use crate::llama::device::input::Operands;
 use crate::llama::device::plan::Storage;
 
 /// What names a model.
@@ -47,9 +48,28 @@ pub struct EngineArgs {
     /// packed kernels. With PTX kernels
     #[arg(long)]
     pub fake_quantize: bool,
+    /// What tensor cores multiply: bf16, whatever the formats; or 8-bit, where weights and activations both are such operands
+    /// (s8, or e4m3), else bf16. With PTX kernels
+    #[arg(
+        long,
+        value_name = "TYPE",
+        default_value = "bf16",
+        conflicts_with = "fake_quantize"
+    )]
+    pub operands: OperandsArg,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+}
+
+/// What tensor cores multiply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum OperandsArg {
+    /// bf16
+    Bf16,
+    /// s8 or e4m3 where weights and activations allow
+    #[value(name = "8-bit")]
+    Bytes,
 }
 
 /// A type, or the checkpoint's own.
@@ -139,6 +159,11 @@ impl EngineArgs {
     ) -> Result<Box<dyn Engine>> {
         let own = checkpoint.config().dtype;
         if self.device == DeviceChoice::Cpu {
+            if self.operands == OperandsArg::Bytes {
+                let message =
+                    "--operands 8-bit is for PTX kernels: the CPU engine has its own products";
+                return Err(Usage(message.to_owned()).into());
+            }
             if self.fake_quantize {
                 let message = "--fake-quantize is for PTX kernels: the CPU engine always does";
                 return Err(Usage(message.to_owned()).into());
@@ -165,9 +190,10 @@ impl EngineArgs {
             device,
             checkpoint,
             softmax_dtype,
-            match self.fake_quantize {
-                true => Storage::Fake,
-                false => Storage::Packed,
+            match (self.fake_quantize, self.operands) {
+                (true, _) => Storage::Fake,
+                (false, OperandsArg::Bf16) => Storage::Packed(Operands::Bf16),
+                (false, OperandsArg::Bytes) => Storage::Packed(Operands::Bytes),
             },
         )?))
     }

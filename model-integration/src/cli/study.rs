@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
+use super::model::{EngineArgs, OperandsArg, SoftmaxDtype, open_checkpoint};
 use super::output::print;
 use super::{Done, eval};
 use crate::checkpoint::{Checkpoint, hub};
@@ -175,19 +175,20 @@ impl StudyRunArgs {
             dtype,
             device,
             fake_quantize,
+            operands,
             ..
         } = &self.engine;
         let dtype = dtype.0.map_or("auto".to_owned(), |dtype| dtype.to_string());
-        let fake = if *fake_quantize {
-            ", fake-quantised"
-        } else {
-            ""
+        let how = match (fake_quantize, operands) {
+            (true, _) => ", fake-quantised",
+            (false, OperandsArg::Bytes) => ", 8-bit operands",
+            (false, OperandsArg::Bf16) => "",
         };
         let changes = Changes {
             models: some(&self.model),
             tasks: some(&self.tasks),
             limit: self.limit.clone(),
-            engine: format!("{device}, {dtype}{fake}"),
+            engine: format!("{device}, {dtype}{how}"),
             batch_size: self.batch_size,
         };
         Study::open(&self.study, changes)

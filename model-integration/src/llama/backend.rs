@@ -112,8 +112,7 @@ pub struct Attention<'a> {
 
 /// The operations of a Llama. Activations are `[tokens, features]`.
 ///
-/// An operation that makes the input of a projection takes the `format` that the projection
-/// wants it in, `None` for as it is. Each token is quantised on its own, in blocks along all its
+/// An operation that makes the input of projections takes what they want it in. Each token is quantised on its own, in blocks along all its
 /// features; a stochastic rounding is seeded by the position of the token in its sequence.
 pub trait Backend {
     /// An activation matrix.
@@ -123,6 +122,8 @@ pub trait Backend {
     /// Matrices that share an input, with biases, kept so that their products are one;
     /// [`std::convert::Infallible`] where there are none.
     type Stack;
+    /// What projections take their input in: quantised somehow, or by default as it is.
+    type Input: Default + PartialEq;
     /// A norm's gain or a bias.
     type Vector;
     /// Keys and values of the positions before a batch.
@@ -133,14 +134,14 @@ pub trait Backend {
     /// Rows of the embedding table, one per token.
     fn embed(&self, table: &Self::Matrix, tokens: &[u32]) -> Result<Self::Activation, Self::Error>;
 
-    /// `x / rms(x) * gain` along the features, in `format`.
+    /// `x / rms(x) * gain` along the features, as `input` says.
     fn rms_norm(
         &self,
         x: &Self::Activation,
         gain: &Self::Vector,
         eps: f64,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
     /// `x weight^T + bias`, rounded; then added to `residual` if there is one, and rounded again.
@@ -166,28 +167,28 @@ pub trait Backend {
         x: &Self::Activation,
         stack: &Self::Stack,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Self::Input,
         name: impl Fn(usize) -> String,
     ) -> Result<Self::Activation, Self::Error>;
 
     /// Rotates queries and keys by their positions, quantises keys and values along each head and
     /// appends them to `cache`; then the causal softmax attention of every query to all of its
-    /// sequence, `[tokens, heads * head_dim]` in `format`.
+    /// sequence, `[tokens, heads * head_dim]`, as `input` says.
     fn attend(
         &self,
         query_key_value: [Self::Activation; 3],
         attention: Attention,
         cache: &mut Self::Cache,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// `silu(gate) * up` in `format`.
+    /// `silu(gate) * up`, as `input` says.
     fn swiglu(
         &self,
         gate_up: [Self::Activation; 2],
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
     /// Looks at what a part of the model gave, whose name `what` says: a backend that is told to

@@ -2,6 +2,7 @@
 
 use mxlab_harness::device::DeviceError;
 use mxlab_kernels::format::FormatError;
+use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::launch::{LaunchError, ShuffleError};
 
 use crate::checkpoint::CheckpointError;
@@ -119,6 +120,14 @@ pub enum LlamaError {
         sequences: usize,
         /// Tokens and sequences that there is room for.
         most: usize,
+    },
+    /// What is multiplied is not of one type.
+    #[error("weights of {weights} operands and an input of {input} ones")]
+    Operand {
+        /// Operands of the input.
+        input: OperandType,
+        /// Operands of the weights.
+        weights: OperandType,
     },
     /// A tensor is not on the CPU, or not contiguous.
     #[error("the CPU engine takes contiguous tensors on the CPU")]

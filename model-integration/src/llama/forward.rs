@@ -9,14 +9,14 @@ use mxlab_kernels::format::BlockFormat;
 use super::{Attention, Backend, Batch, Rope};
 use crate::checkpoint::layout::layer_tensor;
 
-/// A projection: its weight, and the format its input is quantised to.
+/// A projection: its weight, and what its input is quantised to.
 pub struct Linear<B: Backend> {
     /// Weight `[out, in]`, already in its format.
     pub weight: B::Matrix,
     /// Bias `[out]`, where the model has one.
     pub bias: Option<B::Vector>,
-    /// Format of the input, `None` for as it is.
-    pub activations: Option<BlockFormat>,
+    /// What it takes its input in.
+    pub input: B::Input,
 }
 
 /// Projections of one input.
@@ -27,8 +27,8 @@ pub enum Projections<B: Backend, const N: usize> {
     Together {
         /// Weights and biases, already in their format.
         stack: B::Stack,
-        /// Format of the input, `None` for as it is.
-        activations: Option<BlockFormat>,
+        /// What they take their input in.
+        input: B::Input,
     },
 }
 
@@ -94,7 +94,8 @@ impl<B: Backend> Llama<B> {
             x = self.transform(backend, index, &x, batch)?;
         }
         let x = backend.select(&x, rows)?;
-        let x = backend.rms_norm(&x, &self.norm, self.eps, &batch.select(rows), None)?;
+        let (batch, as_it_is) = (batch.select(rows), B::Input::default());
+        let x = backend.rms_norm(&x, &self.norm, self.eps, &batch, &as_it_is)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let logits = backend.linear(&x, head, None, None)?;
         backend.watch(&logits, || "lm_head".to_owned())?;
@@ -111,15 +112,14 @@ impl<B: Backend> Llama<B> {
         cache: &mut B::Cache,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
-        let normed = |format: Option<&BlockFormat>| {
-            backend.rms_norm(x, &layer.input_norm, self.eps, batch, format)
-        };
+        let normed =
+            |input: &B::Input| backend.rms_norm(x, &layer.input_norm, self.eps, batch, input);
         let names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
         let name = |part: usize| layer_tensor(index, names[part]);
         let qkv = match &layer.qkv {
             Projections::Apart(linears) => project(backend, normed, linears, name)?,
-            Projections::Together { stack, activations } => {
-                let outputs = backend.linear_stack(&normed(activations.as_ref())?, stack)?;
+            Projections::Together { stack, input } => {
+                let outputs = backend.linear_stack(&normed(input)?, stack)?;
                 for (part, output) in outputs.iter().enumerate() {
                     backend.watch(output, || name(part))?;
                 }
@@ -136,7 +136,7 @@ impl<B: Backend> Llama<B> {
             values: layer.values.as_ref(),
         };
         let o = &layer.o;
-        let context = backend.attend(qkv, attention, cache, batch, o.activations.as_ref())?;
+        let context = backend.attend(qkv, attention, cache, batch, &o.input)?;
         backend.watch(&context, || layer_tensor(index, "self_attn"))?;
         let out = backend.linear(&context, &o.weight, o.bias.as_ref(), Some(x))?;
         backend.watch(&out, || layer_tensor(index, "self_attn.o_proj"))?;
@@ -152,21 +152,19 @@ impl<B: Backend> Llama<B> {
         batch: &Batch,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
-        let normed = |format: Option<&BlockFormat>| {
-            backend.rms_norm(x, &layer.post_attention_norm, self.eps, batch, format)
-        };
+        let gain = &layer.post_attention_norm;
+        let normed = |input: &B::Input| backend.rms_norm(x, gain, self.eps, batch, input);
         let names = ["mlp.gate_proj", "mlp.up_proj"];
         let name = |part: usize| layer_tensor(index, names[part]);
         let down = &layer.down;
-        let format = down.activations.as_ref();
         let inner = match &layer.gate_up {
             Projections::Apart(linears) => {
                 let gate_up = project(backend, normed, linears, name)?;
-                backend.swiglu(gate_up, batch, format)?
+                backend.swiglu(gate_up, batch, &down.input)?
             }
-            Projections::Together { stack, activations } => {
-                let x = normed(activations.as_ref())?;
-                backend.linear_swiglu(&x, stack, batch, format, name)?
+            Projections::Together { stack, input } => {
+                let x = normed(input)?;
+                backend.linear_swiglu(&x, stack, batch, &down.input, name)?
             }
         };
         backend.watch(&inner, || layer_tensor(index, "mlp.act_fn"))?;
@@ -176,22 +174,22 @@ impl<B: Backend> Llama<B> {
     }
 }
 
-/// Runs projections that share an input, which `input` makes once per distinct format.
+/// Runs projections that share an input, which `make` makes once for those that take it alike.
 fn project<B: Backend, const N: usize>(
     backend: &B,
-    input: impl Fn(Option<&BlockFormat>) -> Result<B::Activation, B::Error>,
+    make: impl Fn(&B::Input) -> Result<B::Activation, B::Error>,
     linears: &[Linear<B>; N],
     name: impl Fn(usize) -> String,
 ) -> Result<[B::Activation; N], B::Error> {
-    let mut inputs: Vec<(Option<&BlockFormat>, B::Activation)> = Vec::with_capacity(1);
+    let mut inputs: Vec<(&B::Input, B::Activation)> = Vec::with_capacity(1);
     let mut outputs = Vec::with_capacity(N);
     for (part, linear) in linears.iter().enumerate() {
-        let format = linear.activations.as_ref();
-        let made = inputs.iter().position(|(made_for, _)| *made_for == format);
+        let input = &linear.input;
+        let made = inputs.iter().position(|(made_for, _)| *made_for == input);
         let made = match made {
             Some(made) => made,
             None => {
-                inputs.push((format, input(format)?));
+                inputs.push((input, make(input)?));
                 inputs.len() - 1
             }
         };

@@ -41,7 +41,15 @@ pub trait Store: Backend<Error = LlamaError> {
     /// The type that the model computes in.
     fn dtype(&self) -> FloatType;
 
-    /// Keeps a matrix, in `format` if there is one, else as it is. Values are rounded to the dtype
+    /// What a projection takes its input in that a configuration has in `activations`, its weights in `weights`;
+    /// `None` for as they are.
+    fn input(
+        &self,
+        weights: Option<&BlockFormat>,
+        activations: Option<&BlockFormat>,
+    ) -> Self::Input;
+
+    /// Keeps a matrix, in `format` if there is one, else as it is, to be multiplied by what is in `input`. Values are rounded to the dtype
     /// first, unless they are stored in this format: then its codes and scales are taken as they are.
     ///
     /// # Errors
@@ -51,6 +59,7 @@ pub trait Store: Backend<Error = LlamaError> {
         view: &TensorView,
         role: Role,
         format: Option<&BlockFormat>,
+        input: &Self::Input,
     ) -> Result<Self::Matrix, LlamaError>;
 
     /// Keeps matrices that share an input, in one format, so that their products are one; `None` if this engine
@@ -63,6 +72,7 @@ pub trait Store: Backend<Error = LlamaError> {
         _members: Vec<Member>,
         _arrangement: Arrangement,
         _format: Option<&BlockFormat>,
+        _input: &Self::Input,
     ) -> Result<Option<Self::Stack>, LlamaError> {
         Ok(None)
     }
@@ -148,16 +158,17 @@ pub fn load<B: Store>(
         .collect::<Result<_, _>>()?;
     let hidden = shape.hidden_size;
     let table = [shape.vocab_size, hidden];
+    let as_it_is = B::Input::default();
     let (role, head) = if shape.tie_word_embeddings {
         (Role::EmbeddingAndHead, None)
     } else {
         let head = checkpoint.tensor("lm_head.weight", &table)?;
-        let head = engine.matrix(&head, Role::Product, None)?;
+        let head = engine.matrix(&head, Role::Product, None, &as_it_is)?;
         (Role::Embedding, Some(head))
     };
     let embedding = checkpoint.tensor("model.embed_tokens.weight", &table)?;
     Ok(Llama {
-        embedding: engine.matrix(&embedding, role, None)?,
+        embedding: engine.matrix(&embedding, role, None, &as_it_is)?,
         layers,
         norm: loader.vector("model.norm.weight", hidden)?,
         head,
@@ -210,9 +221,10 @@ impl<B: Store> Loader<'_, B> {
             let members = projections.iter();
             let members = members.map(|&projection| self.member(layer, projection));
             let members = members.collect::<Result<_, _>>()?;
-            let stack = self.engine.stack(members, arrangement, weights.as_ref())?;
-            if let Some(stack) = stack {
-                return Ok(Projections::Together { stack, activations });
+            let (engine, weights) = (self.engine, weights.as_ref());
+            let input = engine.input(weights, activations.as_ref());
+            if let Some(stack) = engine.stack(members, arrangement, weights, &input)? {
+                return Ok(Projections::Together { stack, input });
             }
         }
         let mut linears = Vec::with_capacity(N);
@@ -230,14 +242,12 @@ impl<B: Store> Loader<'_, B> {
         let Member { weight, bias } = self.member(layer, projection)?;
         let (module, _, _) = place(projection, self.checkpoint.config());
         let name = layer_tensor(layer, &format!("{module}.bias"));
+        let (engine, weights) = (self.engine, weights.as_ref());
+        let input = engine.input(weights, activations.as_ref());
         Ok(Linear {
-            weight: self
-                .engine
-                .matrix(&weight, Role::Product, weights.as_ref())?,
-            bias: bias
-                .map(|bias| self.engine.vector(&name, bias))
-                .transpose()?,
-            activations,
+            weight: engine.matrix(&weight, Role::Product, weights, &input)?,
+            bias: bias.map(|bias| engine.vector(&name, bias)).transpose()?,
+            input,
         })
     }
 

@@ -6,7 +6,6 @@
 use std::convert::Infallible;
 
 use candle_core::{Result, Tensor, bail};
-use mxlab_kernels::format::BlockFormat;
 
 use super::fused::{self, RmsNorm, Rope, SwiGlu};
 use crate::llama::{Attention, Backend, Batch};
@@ -18,6 +17,7 @@ impl Backend for Autograd {
     type Activation = Tensor;
     type Matrix = Tensor;
     type Stack = Infallible;
+    type Input = ();
     type Vector = Tensor;
     type Cache = ();
     type Error = candle_core::Error;
@@ -26,15 +26,7 @@ impl Backend for Autograd {
         table.index_select(&Tensor::new(tokens, table.device())?, 0)
     }
 
-    fn rms_norm(
-        &self,
-        x: &Tensor,
-        gain: &Tensor,
-        eps: f64,
-        _: &Batch,
-        format: Option<&BlockFormat>,
-    ) -> Result<Tensor> {
-        unquantised(format)?;
+    fn rms_norm(&self, x: &Tensor, gain: &Tensor, eps: f64, _: &Batch, (): &()) -> Result<Tensor> {
         x.apply_op2(gain, RmsNorm { eps })
     }
 
@@ -64,7 +56,7 @@ impl Backend for Autograd {
         _: &Tensor,
         stack: &Infallible,
         _: &Batch,
-        _: Option<&BlockFormat>,
+        (): &(),
         _: impl Fn(usize) -> String,
     ) -> Result<Tensor> {
         match *stack {}
@@ -76,10 +68,10 @@ impl Backend for Autograd {
         attention: Attention,
         (): &mut (),
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        (): &(),
     ) -> Result<Tensor> {
-        for format in [attention.keys, attention.values, format] {
-            unquantised(format)?;
+        if let Some(format) = attention.keys.or(attention.values) {
+            bail!("training runs unquantised, not in {format}");
         }
         let length = batch.sequences.first().map_or(0, |first| first.length);
         if batch
@@ -104,24 +96,11 @@ impl Backend for Autograd {
         query.apply_op3(&key, &value, own)
     }
 
-    fn swiglu(
-        &self,
-        [gate, up]: [Tensor; 2],
-        _: &Batch,
-        format: Option<&BlockFormat>,
-    ) -> Result<Tensor> {
-        unquantised(format)?;
+    fn swiglu(&self, [gate, up]: [Tensor; 2], _: &Batch, (): &()) -> Result<Tensor> {
         gate.apply_op2(&up, SwiGlu)
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {
         x.index_select(&Tensor::new(rows, x.device())?, 0)
-    }
-}
-
-fn unquantised(format: Option<&BlockFormat>) -> Result<()> {
-    match format {
-        Some(format) => bail!("training runs unquantised, not in {format}"),
-        None => Ok(()),
     }
 }

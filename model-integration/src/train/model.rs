@@ -109,7 +109,7 @@ impl Parameters {
             Ok(Linear {
                 weight: tensor(name)?,
                 bias: None,
-                activations: None,
+                input: (),
             })
         };
         Ok(Layer {

@@ -9,6 +9,7 @@ use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::eval::model::{Engine, Request};
 use mxlab::llama::cpu::CpuEngine;
 use mxlab::llama::device::DeviceEngine;
+use mxlab::llama::device::input::Operands;
 use mxlab::llama::device::plan::Storage;
 use mxlab_harness::device::Device;
 use mxlab_kernels::cpu;
@@ -92,7 +93,10 @@ fn stored_codes_score_as_those_of_a_configuration() {
     let expected = on_cpu(tiny());
     let packed = expected.footprint(&weights).expect("sizes");
     let expected = scores(&expected, &weights);
-    let on_emulator = scores(&on_device(tiny(), Storage::Packed), &weights);
+    let on_emulator = scores(
+        &on_device(tiny(), Storage::Packed(Operands::Bf16)),
+        &weights,
+    );
     let model = Model::of(&tiny(), mxfp4());
     for encoding in Encoding::ALL {
         let folder = tempdir().expect("a folder");
@@ -119,7 +123,7 @@ fn stored_codes_score_as_those_of_a_configuration() {
         };
         assert_eq!(scores(&engine, &again), expected, "{encoding:?}");
         if encoding == Encoding::CompressedTensors || encoding == Encoding::Gguf {
-            for storage in [Storage::Packed, Storage::Fake] {
+            for storage in [Storage::Packed(Operands::Bf16), Storage::Fake] {
                 let engine = on_device(open(), storage);
                 assert_eq!(
                     scores(&engine, &baseline),

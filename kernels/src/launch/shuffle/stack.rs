@@ -72,7 +72,7 @@ impl Stack {
     }
 
     /// How they lie.
-    pub(super) const fn format(&self) -> &WeightFormat {
+    pub const fn format(&self) -> &WeightFormat {
         &self.format
     }
 

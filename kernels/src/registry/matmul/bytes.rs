@@ -16,14 +16,6 @@ pub(super) const NAN: u32 = 0x7F;
 /// Bits that a tensor core keeps at least when it brings products to the exponent of the largest.
 const KEPT_BITS: i32 = 13;
 
-/// The value of an operand.
-fn value(operand: OperandType, code: u8) -> f64 {
-    match operand {
-        OperandType::S8 => f64::from(code.cast_signed()),
-        OperandType::Bf16 | OperandType::E4m3 => ElementFormat::FP8_E4M3.decode(code).into(),
-    }
-}
-
 /// The operand of a normal-like number, as a quantiser whose scale is 2^-4 of E4M3, 2^-5 of integers has it.
 pub(super) fn operand(operand: OperandType, x: f32) -> u8 {
     match operand {
@@ -43,10 +35,12 @@ pub(super) fn draw(
     insert: &mut impl FnMut(&str, Tensor) -> Option<Tensor>,
 ) -> usize {
     let all: Vec<u8> = (0..=u8::MAX)
-        .filter(|&code| value(operand, code).is_finite())
+        .filter(|&code| operand.value(code.into()).is_finite())
         .collect();
-    let is_small =
-        |code: &u8| value(operand, *code).abs() <= 3.0 && value(operand, *code) % 1.0 == 0.0;
+    let is_small = |code: &u8| {
+        let value = operand.value((*code).into());
+        value.abs() <= 3.0 && value % 1.0 == 0.0
+    };
     let small: Vec<u8> = all.iter().copied().filter(is_small).collect();
     let zero = 0;
     let mut src = vec![NAN as u8; src_len(variant, tokens, stride, cols)];
@@ -100,7 +94,7 @@ pub(super) fn source(
     let scaled = |(i, &code): (usize, &u32)| {
         let (token, col) = (i / src_stride, i % src_stride);
         let scale = scales.get(col / block_size * scales_stride + token);
-        value(operand, code as u8) * f64::from(scale.copied().unwrap_or(f32::NAN))
+        operand.value(code) * f64::from(scale.copied().unwrap_or(f32::NAN))
     };
     Ok(src.iter().enumerate().map(scaled).collect())
 }

@@ -67,11 +67,20 @@ impl Store for Cpu {
         self.dtype
     }
 
+    fn input(
+        &self,
+        _weights: Option<&BlockFormat>,
+        activations: Option<&BlockFormat>,
+    ) -> Option<BlockFormat> {
+        activations.copied()
+    }
+
     fn matrix(
         &self,
         view: &TensorView,
         _role: Role,
         format: Option<&BlockFormat>,
+        _input: &Option<BlockFormat>,
     ) -> Result<Matrix, LlamaError> {
         match format {
             Some(format) => match view.packed(format) {

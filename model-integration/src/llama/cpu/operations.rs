@@ -25,6 +25,7 @@ impl Backend for Cpu {
     type Activation = Tensor;
     type Matrix = Matrix;
     type Stack = Infallible;
+    type Input = Option<BlockFormat>;
     type Vector = Vec<f32>;
     type Cache = Cache;
     type Error = LlamaError;
@@ -51,9 +52,9 @@ impl Backend for Cpu {
         gain: &Vec<f32>,
         eps: f64,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Option<BlockFormat>,
     ) -> Result<Tensor, LlamaError> {
-        let input = self.input(format, gain.len(), batch)?;
+        let input = self.rounding(input, gain.len(), batch)?;
         self.by_rows(x, gain.len(), |first, out, x| {
             ops::rms_norm(out, x, gain, eps, self.dtype);
             input.apply(first, out);
@@ -103,7 +104,7 @@ impl Backend for Cpu {
         _: &Tensor,
         stack: &Infallible,
         _: &Batch,
-        _: Option<&BlockFormat>,
+        _: &Option<BlockFormat>,
         _: impl Fn(usize) -> String,
     ) -> Result<Tensor, LlamaError> {
         match *stack {}
@@ -115,7 +116,7 @@ impl Backend for Cpu {
         attention: Attention,
         cache: &mut Cache,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Option<BlockFormat>,
     ) -> Result<Tensor, LlamaError> {
         let Attention { head_dim, rope, .. } = attention;
         let positions: Vec<usize> = batch.positions().collect();
@@ -140,7 +141,7 @@ impl Backend for Cpu {
             out.copy_from_slice(x);
             values.apply(first, out);
         })?;
-        let input = self.input(format, query_features, batch)?;
+        let input = self.rounding(input, query_features, batch)?;
         let out = with_values(&query, |query| {
             with_values(&key, |key| {
                 with_values(&value, |value| {
@@ -158,10 +159,10 @@ impl Backend for Cpu {
         &self,
         [gate, up]: [Tensor; 2],
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Option<BlockFormat>,
     ) -> Result<Tensor, LlamaError> {
         let (_, features) = gate.dims2()?;
-        let input = self.input(format, features, batch)?;
+        let input = self.rounding(input, features, batch)?;
         with_values(&up, |up| {
             self.by_rows(&gate, features, |first, out, gate| {
                 ops::swiglu(out, gate, &up[first * features..], self.dtype);
@@ -212,13 +213,13 @@ impl Cpu {
     }
 
     /// How the input of a projection is quantised.
-    fn input(
+    fn rounding(
         &self,
-        format: Option<&BlockFormat>,
+        input: &Option<BlockFormat>,
         features: usize,
         batch: &Batch,
     ) -> Result<Rounding, LlamaError> {
-        Rounding::new(self, format, [features, features], batch)
+        Rounding::new(self, input.as_ref(), [features, features], batch)
     }
 
     /// Attention of every sequence to its own keys and values, `kept`, in parallel.

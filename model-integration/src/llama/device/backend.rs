@@ -2,11 +2,10 @@
 
 use std::cell::Cell;
 
-use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::format::BlockFormat;
-use mxlab_kernels::fragment::TILE;
 use mxlab_kernels::fragment::cache::RUN;
+use mxlab_kernels::fragment::{OperandType, TILE};
 use mxlab_kernels::launch::{
     AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError,
     MatmulOperands, RowFactor, RowOperands, Slice, Split, Weights,
@@ -17,6 +16,7 @@ use mxlab_kernels::ptx::{
 };
 
 use super::activations::{Activation, Pool};
+use super::input::Input;
 use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
@@ -114,27 +114,37 @@ impl DeviceBackend {
         })
     }
 
-    /// A row operation, its rows left in `format`.
+    /// A row operation, its rows left as `input` says.
     fn make_rows(
         &self,
         operation: RowOperation,
         src: &Activation,
         by: RowFactor,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Input,
     ) -> Result<Activation, LlamaError> {
-        let variant = RowVariant::new(operation, format.copied());
+        let format = input.format.as_ref();
+        let (rows, cols) = (src.rows(), src.cols());
+        let (variant, dst) = match (input.operand, format) {
+            (OperandType::E4m3 | OperandType::S8, Some(format)) => (
+                RowVariant::packed(operation, *format, input.operand),
+                self.pool.take_packed(rows, cols, format, input.operand)?,
+            ),
+            _ => (
+                RowVariant::new(operation, format.copied()),
+                self.pool.take(rows, cols)?,
+            ),
+        };
         let variant = variant.map_err(LaunchError::from)?;
         let positions = match variant.is_random() {
             true => Some(self.staging.places(batch)?[0]),
             false => None,
         };
-        let dst = self.pool.take(src.rows(), src.cols())?;
         let operands = RowOperands {
-            rows: src.rows(),
-            cols: src.cols(),
+            rows,
+            cols,
             dst: dst.dense(),
-            dst_scales: None,
+            dst_scales: dst.scales().map(|scales| scales.scales),
             src: src.dense(),
             by,
             positions,
@@ -143,6 +153,19 @@ impl DeviceBackend {
         let kernel = self.kernels.rows(variant)?;
         kernel.launch(&self.stream, &operands)?;
         Ok(dst)
+    }
+
+    /// Rows as `input` says.
+    fn quantized(
+        &self,
+        rows: Activation,
+        batch: &Batch,
+        input: &Input,
+    ) -> Result<Activation, LlamaError> {
+        match input.format {
+            None => Ok(rows),
+            Some(_) => self.make_rows(RowOperation::Copy, &rows, RowFactor::One, batch, input),
+        }
     }
 
     /// `x weights^T`, and what becomes of it.
@@ -154,6 +177,12 @@ impl DeviceBackend {
         bias: Option<&Buffer>,
         residual: Option<&Activation>,
     ) -> Result<Activation, LlamaError> {
+        if x.operand() != weights.format().operand() {
+            return Err(LlamaError::Operand {
+                input: x.operand(),
+                weights: weights.format().operand(),
+            });
+        }
         let tokens = x.rows();
         let max_shared = self.device.properties().max_shared;
         let variant = MatmulVariant::for_tokens(*weights.format(), tokens, output, max_shared);
@@ -165,7 +194,7 @@ impl DeviceBackend {
             weights,
             tokens,
             src: x.dense(),
-            src_scales: None,
+            src_scales: x.scales(),
             dst: dst.dense(),
             bias: bias.map(whole),
             residual: residual.map(Activation::slice),
@@ -235,15 +264,7 @@ impl DeviceBackend {
     /// What went wrong in a launch before.
     pub fn values(&self, x: &Activation) -> Result<Vec<f32>, LlamaError> {
         self.stream.synchronize()?;
-        let Dense { first, stride } = x.dense();
-        let Slice { buffer, offset } = first;
-        let mut values = Vec::with_capacity(x.rows() * x.cols());
-        let mut row = vec![0u16; x.cols()];
-        for index in 0..x.rows() {
-            buffer.read(offset + 2 * index * stride, &mut row)?;
-            values.extend(row.iter().map(|&bits| bf16::from_bits(bits).to_f32()));
-        }
-        Ok(values)
+        Ok(x.read()?)
     }
 
     /// From now on, whether it fails at the first value that is not finite.
@@ -285,6 +306,7 @@ impl Backend for DeviceBackend {
     type Activation = Activation;
     type Matrix = DeviceMatrix;
     type Stack = DeviceStack;
+    type Input = Input;
     type Vector = DeviceVector;
     type Cache = DeviceCache;
     type Error = LlamaError;
@@ -319,10 +341,10 @@ impl Backend for DeviceBackend {
         gain: &Buffer,
         eps: f64,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Input,
     ) -> Result<Activation, LlamaError> {
         let by = RowFactor::Gain(whole(gain), eps as f32);
-        self.make_rows(RowOperation::Norm, x, by, batch, format)
+        self.make_rows(RowOperation::Norm, x, by, batch, input)
     }
 
     fn linear(
@@ -358,7 +380,7 @@ impl Backend for DeviceBackend {
         x: &Activation,
         stack: &DeviceStack,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Input,
         name: impl Fn(usize) -> String,
     ) -> Result<Activation, LlamaError> {
         if self.watches.get() {
@@ -366,10 +388,7 @@ impl Backend for DeviceBackend {
         }
         let bias = stack.bias.as_ref();
         let inner = self.product(x, &stack.weights, MatmulOutput::Swiglu, bias, None)?;
-        match format {
-            None => Ok(inner),
-            Some(_) => self.make_rows(RowOperation::Copy, &inner, RowFactor::One, batch, format),
-        }
+        self.quantized(inner, batch, input)
     }
 
     fn attend(
@@ -378,7 +397,7 @@ impl Backend for DeviceBackend {
         attention: Attention,
         cache: &mut DeviceCache,
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Input,
     ) -> Result<Activation, LlamaError> {
         let Attention {
             layer,
@@ -443,20 +462,17 @@ impl Backend for DeviceBackend {
             split: self.split(parts),
         };
         kernel.launch(&self.stream, &operands)?;
-        match format {
-            None => Ok(dst),
-            Some(_) => self.make_rows(RowOperation::Copy, &dst, RowFactor::One, batch, format),
-        }
+        self.quantized(dst, batch, input)
     }
 
     fn swiglu(
         &self,
         [gate, up]: [Activation; 2],
         batch: &Batch,
-        format: Option<&BlockFormat>,
+        input: &Input,
     ) -> Result<Activation, LlamaError> {
         let by = RowFactor::Up(up.dense());
-        self.make_rows(RowOperation::Swiglu, &gate, by, batch, format)
+        self.make_rows(RowOperation::Swiglu, &gate, by, batch, input)
     }
 
     fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {

@@ -6,11 +6,13 @@ use anyhow::{Context, Result};
 use mxlab_harness::device::Device;
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::ptx::{
     AppendVariant, AttentionRegime, AttentionVariant, HeadKind, RowOperation, RowVariant,
 };
 
 use super::generator::DeviceGenerator;
+use super::input::{Input, Operands};
 use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
@@ -67,7 +69,10 @@ impl DeviceEngine {
             .sum();
         let info = ModelInfo {
             device: match storage {
-                Storage::Packed => device.properties().name.clone(),
+                Storage::Packed(Operands::Bf16) => device.properties().name.clone(),
+                Storage::Packed(Operands::Bytes) => {
+                    format!("{}, 8-bit operands", device.properties().name)
+                }
                 Storage::Fake => format!("{}, fake-quantised", device.properties().name),
             },
             name: checkpoint.label().to_owned(),
@@ -118,6 +123,7 @@ impl DeviceEngine {
             limits,
             positions,
             self.storage,
+            self.device.properties(),
         )?)
     }
 
@@ -178,6 +184,9 @@ impl Engine for DeviceEngine {
         // What no kernel takes is known without the weights.
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
+        // Products that 8 bits are wanted of, and that have them.
+        let operands = self.storage.operands();
+        let (mut wanted, mut found) = (false, false);
         for layer in 0..shape.num_hidden_layers {
             let (keys, values) = config.for_kv(layer);
             let formats = [keys.as_ref(), values.as_ref()];
@@ -187,11 +196,24 @@ impl Engine for DeviceEngine {
                 AppendVariant::new(kind, format).with_context(|| format!("layer {layer}"))?;
             }
             for projection in Projection::ALL {
-                let (_, activations) = config.for_projection(layer, projection);
+                let (weights, activations) = config.for_projection(layer, projection);
                 let rows = RowVariant::new(RowOperation::Copy, activations);
                 rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
+                let formats = [weights.as_ref(), activations.as_ref()];
+                let input = Input::new(operands, self.device.properties(), formats[0], formats[1]);
+                wanted |= formats.iter().all(Option::is_some);
+                found |= input.operand != OperandType::Bf16;
             }
         }
+        let device = self.device.properties();
+        anyhow::ensure!(
+            operands == Operands::Bf16 || found || !wanted,
+            "no projection has weights and activations that both become operands of 8 bits on {} (sm_{}): blocks of the \
+             same 32, 64 or 128; as s8, for sm_80 to sm_90, int4 and int8 weights; as e4m3, for sm_89 and sm_120, int4, fp4, fp6 and \
+             fp8_e4m3 ones",
+            device.name,
+            device.sm
+        );
         Ok(())
     }
 

@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::launch::{
     AppendKernel, AttentionKernel, EmbedKernel, LaunchError, LogProbsKernel, MatmulKernel, Packer,
-    RowKernel, SampleKernel, Shuffle, ShuffleError,
+    RowKernel, SampleKernel, Shuffle,
 };
 use mxlab_kernels::ptx::{AppendVariant, AttentionVariant, MatmulVariant, RowVariant};
 
@@ -41,7 +42,7 @@ pub(super) struct Kernels {
     append: Family<AppendVariant, AppendKernel>,
     attention: Family<AttentionVariant, AttentionKernel>,
     packers: Family<BlockFormat, Packer>,
-    shuffles: Family<Option<BlockFormat>, Shuffle>,
+    shuffles: Family<WeightFormat, Shuffle>,
     embed: OnceCell<EmbedKernel>,
     log_probs: OnceCell<LogProbsKernel>,
     sample: OnceCell<SampleKernel>,
@@ -90,10 +91,10 @@ impl Kernels {
         })
     }
 
-    /// What brings weights of a format, or of bf16, into fragment order.
-    pub fn shuffle(&self, format: Option<BlockFormat>) -> Result<Rc<Shuffle>, ShuffleError> {
+    /// What brings weights into fragment order.
+    pub fn shuffle(&self, format: WeightFormat) -> Result<Rc<Shuffle>, LaunchError> {
         self.shuffles
-            .get(format, || Shuffle::load(&self.device, format.as_ref()))
+            .get(format, || Shuffle::of_format(&self.device, format))
     }
 
     pub fn embed(&self) -> Result<&EmbedKernel, LaunchError> {

@@ -3,9 +3,10 @@
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Stream};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
-use mxlab_kernels::fragment::{FragmentError, FragmentFormat, TILE, WeightFormat};
+use mxlab_kernels::fragment::{FragmentError, OperandType, TILE, WeightFormat};
 use mxlab_kernels::launch::{Dense, PackedOperand, ShuffleError, Slice, Stack, Tiles, Weights};
 
+use super::input::weight_format;
 use super::kernels::Kernels;
 use super::plan::Storage;
 use crate::checkpoint::TensorView;
@@ -30,6 +31,7 @@ pub(super) fn bytes(
     [rows, cols]: [usize; 2],
     role: Role,
     format: Option<&BlockFormat>,
+    operand: OperandType,
 ) -> Result<usize, FragmentError> {
     let table = match role {
         Role::Embedding | Role::EmbeddingAndHead => 2 * rows * cols,
@@ -38,8 +40,7 @@ pub(super) fn bytes(
     let weights = match role {
         Role::Embedding => 0,
         Role::EmbeddingAndHead | Role::Product => {
-            let format = format.map(FragmentFormat::new).transpose()?;
-            let format = format.map_or(WeightFormat::Dense, WeightFormat::Packed);
+            let format = weight_format(format, operand)?;
             let (codes, scales) = format.bytes(rows, cols);
             codes + scales + 4 * rows.div_ceil(TILE)
         }
@@ -78,7 +79,7 @@ impl Loader<'_> {
         }
     }
 
-    /// Room in fragment order for matrices of a format that have [rows, cols] together.
+    /// Room in fragment order for matrices of a format that have [rows, cols] together, to be multiplied as `operand`.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.
@@ -87,8 +88,10 @@ impl Loader<'_> {
         name: &str,
         shape: [usize; 2],
         format: Option<&BlockFormat>,
+        operand: OperandType,
     ) -> Result<Stack, ShuffleError> {
-        let shuffle = self.kernels.shuffle(self.storage.keeps(format.copied()))?;
+        let format = weight_format(self.storage.keeps(format), operand)?;
+        let shuffle = self.kernels.shuffle(format)?;
         Ok(shuffle.stack(name, shape)?)
     }
 
@@ -107,8 +110,8 @@ impl Loader<'_> {
     ) -> Result<(), ShuffleError> {
         let stored = format.and_then(|format| view.packed(format));
         match (stored, format) {
-            (Some(stored), Some(&format)) if self.storage == Storage::Packed => {
-                self.put_stored(stack, tiles, &stored, format)
+            (Some(stored), Some(_)) if self.storage.is_packed() => {
+                self.put_stored(stack, tiles, &stored)
             }
             // What is stored stands for itself.
             (Some(_), _) => self.put_copy(stack, tiles, view, table, None),
@@ -121,7 +124,6 @@ impl Loader<'_> {
         stack: &mut Stack,
         tiles: Tiles,
         packed: &PackedTensor,
-        format: BlockFormat,
     ) -> Result<(), ShuffleError> {
         let codes = self.device.upload("codes", packed.codes())?;
         let scales = self.device.upload("scales", packed.scales())?;
@@ -134,7 +136,7 @@ impl Loader<'_> {
             scales: Slice::whole(&scales),
             tensor_scale: Some(Slice::whole(&tensor_scale)),
         };
-        let shuffle = self.kernels.shuffle(Some(format))?;
+        let shuffle = self.kernels.shuffle(*stack.format())?;
         shuffle.put_packed(self.stream, stack, tiles, &operand)
     }
 
@@ -162,7 +164,7 @@ impl Loader<'_> {
             stride: cols,
         };
         let dense = |stack: &mut Stack| {
-            let shuffle = kernels.shuffle(None)?;
+            let shuffle = kernels.shuffle(WeightFormat::Dense)?;
             shuffle.put_dense(stream, stack, tiles, [rows, cols], src)
         };
         let Some(&format) = format else {
@@ -170,7 +172,7 @@ impl Loader<'_> {
         };
         let packer = kernels.packer(format)?;
         let packed = packer.pack(stream, src, [rows, cols])?;
-        if self.storage == Storage::Fake {
+        if !self.storage.is_packed() {
             packer.unpack(stream, &packed, src, [rows, cols])?;
             return dense(stack);
         }
@@ -181,14 +183,14 @@ impl Loader<'_> {
             scales: Slice::whole(&packed.scales),
             tensor_scale: Some(Slice::whole(&packed.tensor_scale)),
         };
-        let shuffle = kernels.shuffle(Some(format))?;
+        let shuffle = kernels.shuffle(*stack.format())?;
         shuffle.put_packed(stream, stack, tiles, &operand)
     }
 }
 
 impl DeviceMatrix {
     /// Copies a tensor to a device, packs it there if it has a format, and brings it into fragment
-    /// order if it is multiplied by.
+    /// order, as `operand`, if it is multiplied by.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.
@@ -197,6 +199,7 @@ impl DeviceMatrix {
         view: &TensorView,
         role: Role,
         format: Option<&BlockFormat>,
+        operand: OperandType,
     ) -> Result<Self, LlamaError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
         let table = match role {
@@ -204,7 +207,7 @@ impl DeviceMatrix {
             Role::Embedding | Role::EmbeddingAndHead => Some(loader.table(view)?),
         };
         let order = || -> Result<Weights, ShuffleError> {
-            let mut stack = loader.stack(view.name(), [rows, cols], format)?;
+            let mut stack = loader.stack(view.name(), [rows, cols], format, operand)?;
             loader.put(&mut stack, Tiles::ALL, view, table.as_ref(), format)?;
             Ok(stack.weights(loader.device)?)
         };

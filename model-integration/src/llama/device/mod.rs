@@ -11,6 +11,7 @@ mod backend;
 mod cache;
 mod engine;
 mod generator;
+pub mod input;
 mod kernels;
 mod matrix;
 pub mod plan;

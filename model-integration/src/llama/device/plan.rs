@@ -1,11 +1,16 @@
 //! What an engine takes of a device's memory, before any of it is allocated.
 
+use std::collections::BTreeMap;
+
 use mxlab_harness::device::Properties;
 use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::fragment::cache::RUN;
 
+use super::activations::Layout;
+use super::input::{Input, Operands};
 use super::stack::is_stacked;
-use super::{activations, cache, matrix, staging::Staging};
+use super::{cache, matrix, staging::Staging};
 use crate::checkpoint::{LlamaConfig, RopeScaling};
 use crate::config::{Projection, QuantConfig};
 use crate::llama::LlamaError;
@@ -16,11 +21,10 @@ use mxlab_kernels::launch::{ShuffleError, SplitLimits, thread_blocks};
 const MIB: u64 = 1 << 20;
 
 /// How what is quantised is kept.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// As codes and scales.
-    #[default]
-    Packed,
+    Packed(Operands),
     /// As the bf16 that codes and scales stand for.
     Fake,
 }
@@ -28,7 +32,20 @@ pub enum Storage {
 impl Storage {
     /// The format that a tensor in `format` is kept in; `None` for bf16.
     pub fn keeps<F>(self, format: Option<F>) -> Option<F> {
-        format.filter(|_| self == Self::Packed)
+        format.filter(|_| self.is_packed())
+    }
+
+    /// Whether it is codes and scales.
+    pub const fn is_packed(self) -> bool {
+        matches!(self, Self::Packed(_))
+    }
+
+    /// What is multiplied.
+    pub const fn operands(self) -> Operands {
+        match self {
+            Self::Packed(operands) => operands,
+            Self::Fake => Operands::Bf16,
+        }
     }
 }
 
@@ -78,22 +95,24 @@ impl Plan {
         limits: &Limits,
         rope_positions: usize,
         storage: Storage,
+        device: &Properties,
     ) -> Result<Self, LlamaError> {
-        let matrix = |name: &str, shape, role, format: Option<&BlockFormat>| {
-            matrix::bytes(shape, role, format).map_err(|error| LlamaError::Weight {
+        let matrix = |name: &str, shape, role, format: Option<&BlockFormat>, operand| {
+            matrix::bytes(shape, role, format, operand).map_err(|error| LlamaError::Weight {
                 tensor: name.to_owned(),
                 error: ShuffleError::from(error),
             })
         };
+        let dense = |name: &str, shape, role| matrix(name, shape, role, None, OperandType::Bf16);
         let vector = |length: usize| 2 * length.next_multiple_of(8);
         let hidden = model.hidden_size;
         let table = [model.vocab_size, hidden];
         let mut weights = vector(hidden);
         weights += match model.tie_word_embeddings {
-            true => matrix("model.embed_tokens", table, Role::EmbeddingAndHead, None)?,
+            true => dense("model.embed_tokens", table, Role::EmbeddingAndHead)?,
             false => {
-                matrix("model.embed_tokens", table, Role::Embedding, None)?
-                    + matrix("lm_head", table, Role::Product, None)?
+                dense("model.embed_tokens", table, Role::Embedding)?
+                    + dense("lm_head", table, Role::Product)?
             }
         };
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
@@ -101,14 +120,25 @@ impl Plan {
         let mut position = 0;
         // Of all layers, whether some have products together, and some apart.
         let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
+        let mut packed_inputs = PackedInputs::default();
         for layer in 0..model.num_hidden_layers {
             weights += 2 * vector(hidden);
+            let mut inputs = Vec::new();
             for projection in Projection::ALL {
                 let (module, shape, has_bias) = place(projection, model);
-                let (format, _) = config.for_projection(layer, projection);
+                let (format, activations) = config.for_projection(layer, projection);
+                let (format, activations) = (format.as_ref(), activations.as_ref());
+                let input = Input::new(storage.operands(), device, format, activations);
+                inputs.push((shape[1], input));
                 let name = format!("model.layers.{layer}.{module}.weight");
-                weights += matrix(&name, shape, Role::Product, storage.keeps(format.as_ref()))?;
+                let kept = storage.keeps(format);
+                weights += matrix(&name, shape, Role::Product, kept, input.operand)?;
                 weights += if has_bias { vector(shape[0]) } else { 0 };
+            }
+            if let [qkv @ .., o, gate, up, down] = inputs.as_slice() {
+                packed_inputs.add(qkv, None);
+                packed_inputs.add(&[*o], None);
+                packed_inputs.add(&[*gate, *up], Some(*down));
             }
             let is_together = |projections: &[Projection]| {
                 let rows = projections
@@ -146,8 +176,9 @@ impl Plan {
             (model.vocab_size, 1),
         ];
         let buffers = widths.iter();
-        let buffers = buffers.map(|&(cols, count)| count * activations::bytes(tokens, cols));
+        let buffers = buffers.map(|&(cols, count)| count * Layout::Apart.bytes(tokens, cols));
         let activations = buffers.sum::<usize>()
+            + packed_inputs.bytes(tokens)
             + limits.split.workspace
             + 4 * limits.split.arrivals
             + Staging::bytes(tokens)
@@ -177,5 +208,52 @@ impl Plan {
                 available: free / MIB,
             }),
         }
+    }
+}
+
+/// Buffers of inputs that are operands of 8 bits: how many there are at once, of codes by features, of scales by features
+/// and k.
+#[derive(Default)]
+struct PackedInputs {
+    codes: BTreeMap<usize, usize>,
+    scales: BTreeMap<(usize, usize), usize>,
+}
+
+impl PackedInputs {
+    /// Inputs of projections that are there at once: of those that share one, each that differs, and of what follows.
+    fn add(&mut self, shared: &[(usize, Input)], next: Option<(usize, Input)>) {
+        let mut inputs: Vec<(usize, Input)> = Vec::new();
+        for &input in shared {
+            if !inputs.contains(&input) {
+                inputs.push(input);
+            }
+        }
+        inputs.extend(next);
+        let (mut codes, mut scales) = (BTreeMap::new(), BTreeMap::new());
+        for (features, Input { format, operand }) in inputs {
+            if let (Some(format), true) = (format, operand.bits() == 8) {
+                *codes.entry(features).or_insert(0) += 1;
+                *scales.entry((features, format.block_size())).or_insert(0) += 1;
+            }
+        }
+        raise(&mut self.codes, codes);
+        raise(&mut self.scales, scales);
+    }
+
+    fn bytes(&self, tokens: usize) -> usize {
+        let codes = self.codes.iter();
+        let codes = codes.map(|(&cols, count)| count * Layout::Bytes.bytes(tokens, cols));
+        let scales = self.scales.iter();
+        let scales =
+            scales.map(|(&(cols, k), count)| count * Layout::Scales(k).bytes(tokens, cols));
+        codes.sum::<usize>() + scales.sum::<usize>()
+    }
+}
+
+/// The larger of every two counts.
+fn raise<K: Ord>(most: &mut BTreeMap<K, usize>, counts: BTreeMap<K, usize>) {
+    for (key, count) in counts {
+        let entry = most.entry(key).or_insert(0);
+        *entry = count.max(*entry);
     }
 }

@@ -3,7 +3,7 @@
 use half::bf16;
 use mxlab_harness::device::Buffer;
 use mxlab_kernels::format::BlockFormat;
-use mxlab_kernels::fragment::TILE;
+use mxlab_kernels::fragment::{OperandType, TILE};
 use mxlab_kernels::launch::{Tiles, Weights};
 
 use super::matrix::Loader;
@@ -26,7 +26,7 @@ pub(super) fn is_stacked(mut rows: impl Iterator<Item = usize>) -> bool {
 }
 
 impl DeviceStack {
-    /// Puts matrices on a device; `None` if they are none to be stacked.
+    /// Puts matrices on a device, to be multiplied as `operand`; `None` if they are none to be stacked.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.
@@ -35,6 +35,7 @@ impl DeviceStack {
         members: Vec<Member>,
         arrangement: Arrangement,
         format: Option<&BlockFormat>,
+        operand: OperandType,
     ) -> Result<Option<Self>, LlamaError> {
         let weights = members.iter().map(|member| &member.weight);
         let rows: Vec<usize> = weights.clone().map(|weight| weight.shape()[0]).collect();
@@ -49,7 +50,8 @@ impl DeviceStack {
         };
         let cols = members.first().map_or(0, |member| member.weight.shape()[1]);
         let shape = [rows.iter().sum(), cols];
-        let mut stack = loader.stack(&names, shape, format).map_err(whole)?;
+        let stack = loader.stack(&names, shape, format, operand);
+        let mut stack = stack.map_err(whole)?;
         let mut first = 0;
         for (index, weight) in weights.enumerate() {
             let tiles = match arrangement {

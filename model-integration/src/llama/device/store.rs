@@ -4,6 +4,7 @@ use half::bf16;
 use mxlab_harness::device::Buffer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
+use super::input::Input;
 use super::matrix::Loader;
 use super::{DeviceBackend, DeviceMatrix, DeviceStack};
 use crate::checkpoint::TensorView;
@@ -26,13 +27,19 @@ impl Store for DeviceBackend {
         FloatType::Bf16
     }
 
+    fn input(&self, weights: Option<&BlockFormat>, activations: Option<&BlockFormat>) -> Input {
+        let device = self.device.properties();
+        Input::new(self.storage.operands(), device, weights, activations)
+    }
+
     fn matrix(
         &self,
         view: &TensorView,
         role: Role,
         format: Option<&BlockFormat>,
+        input: &Input,
     ) -> Result<DeviceMatrix, LlamaError> {
-        DeviceMatrix::load(&self.loader(), view, role, format)
+        DeviceMatrix::load(&self.loader(), view, role, format, input.operand)
     }
 
     fn stack(
@@ -40,8 +47,9 @@ impl Store for DeviceBackend {
         members: Vec<Member>,
         arrangement: Arrangement,
         format: Option<&BlockFormat>,
+        input: &Input,
     ) -> Result<Option<DeviceStack>, LlamaError> {
-        DeviceStack::load(&self.loader(), members, arrangement, format)
+        DeviceStack::load(&self.loader(), members, arrangement, format, input.operand)
     }
 
     fn vector(&self, name: &str, values: Vec<f32>) -> Result<Buffer, LlamaError> {

@@ -1,0 +1,94 @@
+//! What projections take their input in, and what tensor cores multiply of it.
+
+use mxlab_harness::device::{DeviceKind, Properties};
+use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::fragment::{FragmentError, FragmentFormat, OperandType, WeightFormat};
+use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, Regime, RowOperation, RowVariant};
+use mxlab_kernels::registry::Entry;
+
+/// The input of projections.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Input {
+    /// What it is quantised to; `None` for as it is.
+    pub format: Option<BlockFormat>,
+    /// What it and the weights are multiplied as.
+    pub operand: OperandType,
+}
+
+impl Default for Input {
+    fn default() -> Self {
+        Self::bf16(None)
+    }
+}
+
+/// What tensor cores are to multiply.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Operands {
+    /// bf16, whatever the formats.
+    #[default]
+    Bf16,
+    /// 8 bits where weights and input both are such operands, of which s8 comes first; else bf16.
+    Bytes,
+}
+
+impl Input {
+    /// Quantised to `format`, and multiplied as bf16.
+    pub const fn bf16(format: Option<BlockFormat>) -> Self {
+        Self {
+            format,
+            operand: OperandType::Bf16,
+        }
+    }
+
+    /// That of projections with weights and activations in these formats, on a device.
+    pub fn new(
+        operands: Operands,
+        device: &Properties,
+        weights: Option<&BlockFormat>,
+        activations: Option<&BlockFormat>,
+    ) -> Self {
+        let bf16 = Self::bf16(activations.copied());
+        let (Operands::Bytes, Some(weights), Some(activations)) = (operands, weights, activations)
+        else {
+            return bf16;
+        };
+        let bytes = [OperandType::S8, OperandType::E4m3].into_iter();
+        let mut bytes = bytes.filter(|&operand| is_taken(operand, device, weights, activations));
+        Self {
+            operand: bytes.next().unwrap_or(OperandType::Bf16),
+            ..bf16
+        }
+    }
+}
+
+/// Whether weights and activations become operands of 8 bits that the device multiplies.
+fn is_taken(
+    operand: OperandType,
+    device: &Properties,
+    weights: &BlockFormat,
+    activations: &BlockFormat,
+) -> bool {
+    let Ok(fragments) = FragmentFormat::of_operand(weights, operand) else {
+        return false;
+    };
+    let weights_as = WeightFormat::Packed(fragments);
+    // Of all regimes the one that needs most.
+    let prefill = MatmulVariant::new(weights_as, Regime::Tile192, MatmulOutput::Bf16);
+    let runs = device.kind == DeviceKind::Emulator || prefill.runs_on(device.sm);
+    let has_rows = RowVariant::packed(RowOperation::Copy, *activations, operand).is_ok();
+    runs && has_rows && weights.block_size() == activations.block_size()
+}
+
+/// How weights lie that are kept in a format, or in bf16, and multiplied as `operand`.
+///
+/// # Errors
+/// If tensor cores do not take the format.
+pub(super) fn weight_format(
+    format: Option<&BlockFormat>,
+    operand: OperandType,
+) -> Result<WeightFormat, FragmentError> {
+    Ok(match format {
+        None => WeightFormat::Dense,
+        Some(format) => WeightFormat::Packed(FragmentFormat::of_operand(format, operand)?),
+    })
+}
