@@ -126,10 +126,11 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
             }
         }
     }
-    let paths = match is_usual {
+    let mut paths = match is_usual {
         true => vec![Path::best()],
         false => Path::available(),
     };
+    paths.extend(Path::Amx.is_available().then_some(Path::Amx));
     for &shape in selection.shapes_or(&CPU_WEIGHTS) {
         for &tokens in selection.tokens_or(&CPU_TOKENS) {
             for &format in &formats {

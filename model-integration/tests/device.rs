@@ -449,6 +449,8 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     for wrong in [
         "--device emulator --dtype float32",
         "--operands 8-bit",
+        "--amx --device emulator",
+        "--amx --dtype float32",
         "--device emulator --operands 8-bit --fake-quantize",
     ] {
         let line = format!("eval {wrong}");

@@ -12,7 +12,7 @@ use super::scale;
 use super::simd::Portable;
 #[cfg(target_arch = "x86_64")]
 use super::{
-    matmul::Pairs,
+    matmul::{Pairs, Tiles},
     simd::{Avx2, Avx512},
 };
 use crate::format::PackedTensor;
@@ -91,6 +91,16 @@ compile_for!(
 fn multiply_pairs(job: &Job, rows: Range<usize>) {
     // SAFETY: the function enables the features, so it only runs where the CPU has them.
     let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
+    multiply_rows(s, step, job, rows);
+}
+
+/// Rows of W with bf16 pairs in tiles.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
+fn multiply_tiles(job: &Job, rows: Range<usize>) {
+    // SAFETY: the function enables the features, so it only runs where the CPU has them; the path of tiles is
+    // available where it is called.
+    let (s, step) = unsafe { (Avx512::new(), Tiles::new()) };
     multiply_rows(s, step, job, rows);
 }
 
@@ -189,6 +199,9 @@ pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the assertion above found the features on this CPU.
         Path::Avx512Bf16 => unsafe { multiply_pairs(job, rows) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: as above.
+        Path::Amx => unsafe { multiply_tiles(job, rows) },
         _ => call!(path.isa(), multiply, job, rows),
     }
 }

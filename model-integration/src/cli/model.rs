@@ -1,8 +1,9 @@
 //! Which model, and how it computes.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use clap::{Args, ValueEnum};
 use mxlab_harness::device::{Device, DeviceChoice};
+use mxlab_kernels::cpu::Path;
 use mxlab_kernels::format::FloatType;
 
 use super::output::Usage;
@@ -57,6 +58,10 @@ pub struct EngineArgs {
         conflicts_with = "fake_quantize"
     )]
     pub operands: OperandsArg,
+    /// Multiply by AMX tiles: the fastest where the CPU has them, but sums have another order than on all other
+    /// CPUs. On the CPU, in bfloat16
+    #[arg(long)]
+    pub amx: bool,
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -141,6 +146,18 @@ pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     })
 }
 
+fn by_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
+    if dtype != FloatType::Bf16 {
+        let message = format!("--amx: the tiles are bfloat16, the model computes in {dtype}");
+        return Err(Usage(message).into());
+    }
+    ensure!(
+        Path::Amx.is_available(),
+        "--amx: this CPU has no AMX tiles of bfloat16, or the system does not let programs use them"
+    );
+    Ok(engine.by_amx())
+}
+
 impl EngineArgs {
     /// Limits the threads of this process, once.
     pub fn use_threads(&self) -> Result<()> {
@@ -171,7 +188,13 @@ impl EngineArgs {
             let dtype = self.dtype.0.unwrap_or(own);
             let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
             let engine = CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))?;
-            return Ok(Box::new(engine));
+            return Ok(Box::new(match self.amx {
+                true => by_amx(engine, dtype)?,
+                false => engine,
+            }));
+        }
+        if self.amx {
+            return Err(Usage("--amx is for --device cpu".to_owned()).into());
         }
         let device = self.device;
         match self.dtype.0 {

@@ -176,13 +176,15 @@ impl StudyRunArgs {
             device,
             fake_quantize,
             operands,
+            amx,
             ..
         } = &self.engine;
         let dtype = dtype.0.map_or("auto".to_owned(), |dtype| dtype.to_string());
-        let how = match (fake_quantize, operands) {
-            (true, _) => ", fake-quantised",
-            (false, OperandsArg::Bytes) => ", 8-bit operands",
-            (false, OperandsArg::Bf16) => "",
+        let how = match (amx, fake_quantize, operands) {
+            (true, ..) => ", amx",
+            (_, true, _) => ", fake-quantised",
+            (_, _, OperandsArg::Bytes) => ", 8-bit operands",
+            (_, _, OperandsArg::Bf16) => "",
         };
         let changes = Changes {
             models: some(&self.model),

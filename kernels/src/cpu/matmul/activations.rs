@@ -5,11 +5,13 @@ use crate::cpu::dispatch;
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
-/// x [tokens, cols], in groups of tokens that go through a tile together.
+/// Pairs that rows are whole numbers of.
+const PAIRS: usize = 16;
+
+/// x [tokens, cols].
 pub(super) struct Activations<'a> {
     x: &'a [f32],
     cols: usize,
-    groups: Vec<Group>,
     pairs: Option<Pairs>,
     /// Made when the first rows of W ask for them.
     singles: OnceLock<Words<'a>>,
@@ -45,19 +47,11 @@ pub(in crate::cpu) struct Seen {
 }
 
 impl<'a> Activations<'a> {
-    /// In groups of at most `most` tokens; with pairs if `pairs_with` and every element is bf16.
-    pub fn new(x: &'a [f32], cols: usize, most: usize, pairs_with: Option<Isa>) -> Self {
-        let tokens = x.len() / cols;
-        let count = tokens.div_ceil(most);
-        let start = |group: usize| group * tokens / count;
-        let group = |group| Group {
-            first: start(group),
-            tokens: start(group + 1) - start(group),
-        };
+    /// With pairs if `pairs_with` and every element is bf16.
+    pub fn new(x: &'a [f32], cols: usize, pairs_with: Option<Isa>) -> Self {
         Self {
             x,
             cols,
-            groups: (0..count).map(group).collect(),
             pairs: pairs_with.and_then(|isa| Pairs::new(isa, x, cols)),
             singles: OnceLock::new(),
         }
@@ -67,8 +61,15 @@ impl<'a> Activations<'a> {
         self.x.len() / self.cols
     }
 
-    pub fn groups(&self) -> &[Group] {
-        &self.groups
+    /// In groups of at most `most` tokens, about as large as each other.
+    pub fn groups(&self, most: usize) -> impl Iterator<Item = Group> {
+        let tokens = self.tokens();
+        let count = tokens.div_ceil(most);
+        let start = move |group: usize| group * tokens / count;
+        (0..count).map(move |group| Group {
+            first: start(group),
+            tokens: start(group + 1) - start(group),
+        })
     }
 
     /// log2 of a number that all elements are multiples of, if they are there as pairs.
@@ -89,7 +90,8 @@ impl<'a> Activations<'a> {
 impl Pairs {
     /// Or nothing, if an element is not bf16.
     fn new(isa: Isa, x: &[f32], cols: usize) -> Option<Self> {
-        let stride = stride(cols.div_ceil(2));
+        // Zeros up to whole steps of tiles.
+        let stride = stride(cols.div_ceil(2).next_multiple_of(PAIRS));
         let mut words = vec![0.0; x.len() / cols * stride];
         let mut seen = Seen {
             any: 0,

@@ -22,6 +22,8 @@ struct Scratch {
     panel: Vec<f32>,
     /// `[rows, cols]`, where codes are not read as words.
     values: Vec<f32>,
+    /// Sums of tiles, `[tokens, rows]`.
+    sums: Vec<f32>,
 }
 
 /// Rows `rows` of W times all tokens, by `step` where it is exact and in f32 elsewhere.
@@ -37,7 +39,12 @@ pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
     let mut scratch = Scratch::default();
     for first in rows.clone().step_by(VECTORS_OF_ONE * S::LANES) {
         let end = rows.end.min(first + VECTORS_OF_ONE * S::LANES);
-        if S::DECODES_WORDS && job.x.tokens() == 1 && body.one_token(step, first..end) {
+        let is_stepwise = P::TILES.is_none();
+        if S::DECODES_WORDS
+            && is_stepwise
+            && job.x.tokens() == 1
+            && body.one_token(step, first..end)
+        {
             continue;
         }
         for first in (first..end).step_by(VECTORS * S::LANES) {
@@ -100,10 +107,12 @@ impl<S: Simd> Body<'_, '_, S> {
         }
     }
 
-    /// log2 of a number that all x are multiples of, if they are as `P` takes them.
+    /// log2 of a number that all x are multiples of, if they are as `P` takes them. Tiles take pairs whatever products are
+    /// subnormal.
     #[inline(always)]
     fn x_unit<P: Step<S>>(&self) -> Option<i32> {
-        self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)
+        let unit = self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)?;
+        Some(if P::TILES.is_some() { i32::MAX } else { unit })
     }
 
     #[inline(always)]
@@ -150,13 +159,16 @@ impl<S: Simd> Body<'_, '_, S> {
         for start in (0..cols).step_by(CHAIN) {
             let columns = start..cols.min(start + CHAIN);
             let steps = columns.len().div_ceil(P::COLUMNS);
-            scratch.panel.resize(steps * VECTORS * S::LANES, 0.0);
+            let whole = steps.next_multiple_of(P::TILES.map_or(1, |tiles| tiles.steps));
+            scratch.panel.resize(whole * VECTORS * S::LANES, 0.0);
+            scratch.panel[steps * VECTORS * S::LANES..].fill(0.0);
             match source {
                 Source::Codes { panels, most } if S::DECODES_WORDS => {
                     let panel = &mut scratch.panel;
                     let mut words = Words { s: self.s, panel };
                     step.decode::<VECTORS>(self.s, panels, rows.start, columns, most, &mut words);
                 }
+                // Codes are never left to vectors that do not decode them.
                 Source::Codes { .. } | Source::Values => {
                     self.transpose(cols, rows.len(), columns, scratch);
                 }
@@ -165,7 +177,8 @@ impl<S: Simd> Body<'_, '_, S> {
                     self.interleave::<P>(rows, &mut scratch.panel);
                 }
             }
-            for group in x.groups() {
+            let at_once = P::TILES.map_or(self.job.tokens_at_once, |tiles| tiles.tokens);
+            for group in x.groups(at_once) {
                 let tile = Tile {
                     step,
                     panel: &scratch.panel,
@@ -175,6 +188,10 @@ impl<S: Simd> Body<'_, '_, S> {
                     rows: rows.clone(),
                     is_first: start == 0,
                 };
+                if P::TILES.is_some() {
+                    self.tiles(tile, group.tokens, &mut scratch.sums);
+                    continue;
+                }
                 match group.tokens {
                     1 => self.tile::<P, 1>(tile),
                     2 => self.tile::<P, 2>(tile),
@@ -264,6 +281,25 @@ impl<S: Simd> Body<'_, '_, S> {
         }
         for (token, sums) in sums.into_iter().enumerate() {
             self.add(tile.token + token, tile.rows.clone(), sums, tile.is_first);
+        }
+    }
+
+    /// A panel times some tokens, by tiles.
+    #[inline(always)]
+    fn tiles<P: Step<S>>(&self, tile: Tile<P>, tokens: usize, sums: &mut Vec<f32>) {
+        let s = self.s;
+        let width = VECTORS * S::LANES;
+        debug_assert!(P::TILES.is_some_and(|tiles| tiles.rows == width));
+        sums.resize(tokens * width, 0.0);
+        let (words, stride) = (tile.words, tile.stride);
+        tile.step
+            .multiply_tiles(tile.panel, words, stride, tokens, sums);
+        for (token, sums) in sums.chunks_exact(width).enumerate() {
+            let mut loaded = [s.splat(0.0); VECTORS];
+            for (v, loaded) in loaded.iter_mut().enumerate() {
+                *loaded = s.load(&sums[v * S::LANES..]);
+            }
+            self.add(tile.token + token, tile.rows.clone(), loaded, tile.is_first);
         }
     }
 

@@ -4,7 +4,7 @@
 //! **The order of sums.** Every element of y is a chain of fused multiply-adds over its row of W, in the
 //! order of the columns, from zero; a chain takes 512 columns, and the chains are added up in order.
 //! That is the definition: it knows nothing of tokens beside it, rows beside it, threads or vector
-//! lengths, so all paths give the same bits, but for the sign and payload of a NaN. The lanes of a
+//! lengths, so all paths but AMX give the same bits, but for the sign and payload of a NaN. The lanes of a
 //! vector are rows of W, whose chains are independent.
 //!
 //! **Values.** An element of W is what [`super::dequantize`] makes of it, rounded to the model's type where
@@ -18,11 +18,16 @@
 //! and of x, and then so is every rounded sum: with q >= 2^-126 a sum is zero or normal. Rows of
 //! W for which this does not hold take the f32 steps. Under scales that are powers of two a table makes the
 //! pairs of the codes (`pairs.rs`).
+//!
+//! **AMX** multiplies the same pairs by tiles, in an order of its own: `amx`. It is taken where it is asked for.
 
 mod activations;
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod body;
 mod columns;
 mod dense;
+mod order;
 mod output;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
@@ -39,7 +44,7 @@ pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;
 #[cfg(target_arch = "x86_64")]
-pub(super) use step::Pairs;
+pub(super) use {amx::Tiles, step::Pairs};
 
 use super::dispatch;
 use crate::format::{FloatType, FormatError};
@@ -91,6 +96,8 @@ impl<'a> From<Bf16Rows<'a>> for Operand<'a> {
 pub(super) struct Job<'a> {
     weights: Weights<'a>,
     x: Activations<'a>,
+    /// Where steps are added one by one.
+    tokens_at_once: usize,
     y: Output<'a>,
 }
 
@@ -155,7 +162,8 @@ impl<'a> Matmul<'a> {
         let pairs_with = may_pair.then(|| self.path.isa());
         let job = Job {
             weights,
-            x: Activations::new(x, cols, self.path.tokens(), pairs_with),
+            x: Activations::new(x, cols, pairs_with),
+            tokens_at_once: self.path.tokens(),
             y: Output::new(y, rows),
         };
         self.run(&job, rows, tokens * cols);

@@ -3,9 +3,11 @@
 use crate::cpu::Isa;
 use std::fmt;
 
-/// A way to multiply. All give the same bits.
+/// A way to multiply. All but AMX give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
+    /// AMX tiles of bf16 pairs where the operands are bf16, else f32; sums have an order of their own.
+    Amx,
     /// AVX-512 with dot products of bf16 pairs where the operands allow it, else f32.
     Avx512Bf16,
     /// f32 with fused multiply-adds.
@@ -13,7 +15,7 @@ pub enum Path {
 }
 
 impl Path {
-    /// Every path, fastest first.
+    /// Every path that adds in the order of the chains, fastest first: all but AMX, which must be asked for.
     pub const ALL: [Self; 4] = [
         Self::Avx512Bf16,
         Self::F32(Isa::Avx512),
@@ -24,12 +26,16 @@ impl Path {
     /// Whether this CPU has it, and its dot products round as the chains do.
     pub fn is_available(self) -> bool {
         match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Amx => Self::Avx512Bf16.is_available() && super::amx::is_available(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Amx => false,
             Self::Avx512Bf16 => Isa::Avx512.is_available() && super::step::has_pairs(),
             Self::F32(isa) => isa.is_available(),
         }
     }
 
-    /// Those that this CPU has, fastest first.
+    /// Those of [`Path::ALL`] that this CPU has, fastest first.
     pub fn available() -> Vec<Self> {
         Self::ALL
             .into_iter()
@@ -37,7 +43,7 @@ impl Path {
             .collect()
     }
 
-    /// The fastest that this CPU has.
+    /// The fastest of [`Path::ALL`] that this CPU has.
     pub fn best() -> Self {
         Self::ALL
             .into_iter()
@@ -48,12 +54,12 @@ impl Path {
     /// The instruction set.
     pub const fn isa(self) -> Isa {
         match self {
-            Self::Avx512Bf16 => Isa::Avx512,
+            Self::Amx | Self::Avx512Bf16 => Isa::Avx512,
             Self::F32(isa) => isa,
         }
     }
 
-    /// Tokens of a tile: with two vectors of rows each, what the registers hold.
+    /// Tokens that steps are added for together: with two vectors of rows each, what the registers hold.
     pub(super) const fn tokens(self) -> usize {
         match self.isa() {
             Isa::Avx512 => 12,
@@ -64,12 +70,13 @@ impl Path {
 
     /// Whether it multiplies bf16 pairs.
     pub(super) const fn has_pairs(self) -> bool {
-        matches!(self, Self::Avx512Bf16)
+        matches!(self, Self::Amx | Self::Avx512Bf16)
     }
 
     /// The name.
     pub const fn name(self) -> &'static str {
         match self {
+            Self::Amx => "amx",
             Self::Avx512Bf16 => "avx512-bf16",
             Self::F32(isa) => isa.name(),
         }

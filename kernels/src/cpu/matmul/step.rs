@@ -14,9 +14,24 @@ use {
 pub(in crate::cpu) trait Step<S: Simd>: Copy {
     /// Columns of a word: 1 or 2.
     const COLUMNS: usize;
+    /// What is multiplied at once; `None` where steps are added one by one, in the order of the chains.
+    const TILES: Option<TileShape> = None;
 
-    /// `sum` plus the products of the words' columns, in order, rounded after each.
+    /// `sum` plus the products of the words' columns, in order, rounded after each. Not where there are tiles.
     fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F;
+
+    /// Sums [tokens, rows of a tile] of a panel [steps, rows of a tile], whole tiles, and of the words of some tokens, rows
+    /// `stride` apart. Where there are tiles.
+    fn multiply_tiles(
+        self,
+        _panel: &[f32],
+        _words: &[f32],
+        _stride: usize,
+        _tokens: usize,
+        _sums: &mut [f32],
+    ) {
+        unreachable!("steps are added one by one")
+    }
 
     /// Decodes `columns` of `V` vectors of rows from `first` on, whose scales have magnitudes up to `most`;
     /// `columns` begin at a multiple of 32.
@@ -29,6 +44,18 @@ pub(in crate::cpu) trait Step<S: Simd>: Copy {
         most: f32,
         sink: &mut impl WordSink<S>,
     );
+}
+
+/// What a step multiplies at once.
+#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no tiles"))]
+#[derive(Clone, Copy)]
+pub(in crate::cpu) struct TileShape {
+    /// At most.
+    pub tokens: usize,
+    /// Rows of W.
+    pub rows: usize,
+    /// Words of a row.
+    pub steps: usize,
 }
 
 /// f32, fused.

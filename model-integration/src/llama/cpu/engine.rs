@@ -3,6 +3,7 @@
 
 use anyhow::{Context, Result};
 use mxlab_harness::measure::EnergyMeter;
+use mxlab_kernels::cpu::Path;
 use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
@@ -68,6 +69,14 @@ impl CpuEngine {
             softmax_dtype,
             info,
         })
+    }
+
+    /// The same, which multiplies by AMX.
+    #[must_use]
+    pub fn by_amx(mut self) -> Self {
+        self.engine = self.engine.by(Path::Amx);
+        self.info.device = "cpu, amx".to_owned();
+        self
     }
 }
 

@@ -20,7 +20,7 @@ mod matrix;
 mod operations;
 mod rounding;
 
-use mxlab_kernels::cpu::Panels;
+use mxlab_kernels::cpu::{Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::LlamaError;
@@ -35,6 +35,8 @@ pub use matrix::Matrix;
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     dtype: FloatType,
+    /// How packed weights, and those in bf16, are multiplied.
+    path: Path,
     /// Fails at the first value that is not finite.
     watches: bool,
 }
@@ -44,8 +46,14 @@ impl Cpu {
     pub fn new(dtype: FloatType) -> Self {
         Self {
             dtype,
+            path: Path::best(),
             watches: false,
         }
+    }
+
+    /// The same, which multiplies by `path`.
+    pub fn by(self, path: Path) -> Self {
+        Self { path, ..self }
     }
 
     /// The same, which fails at the first value that is not finite.

@@ -269,19 +269,22 @@ impl Cpu {
             });
     }
 
-    /// `x weight^T`; not rounded yet. Packed or dense, sums have the same order.
+    /// `x weight^T`; not rounded yet. Packed or dense, sums have the order of the path.
     fn product(&self, x: &[f32], tokens: usize, weight: &Matrix) -> Result<Vec<f32>, LlamaError> {
         let mut out = vec![0.0; tokens * weight.rows()];
         match weight {
             Matrix::Dense(view) => match self.bf16_rows(view, tokens) {
                 Some(rows) => {
-                    Matmul::new(Bf16Rows::new(rows, weight.cols())?).multiply(x, &mut out)?
+                    let rows = Bf16Rows::new(rows, weight.cols())?;
+                    Matmul::new(rows)
+                        .with_path(self.path)
+                        .multiply(x, &mut out)?
                 }
                 None => self.panels(&mut out, x, tokens, weight),
             },
             Matrix::Packed(panels) => {
                 let matmul = Matmul::new(&**panels).rounded_to(self.dtype);
-                matmul.multiply(x, &mut out)?;
+                matmul.with_path(self.path).multiply(x, &mut out)?;
             }
         }
         Ok(out)
@@ -290,7 +293,12 @@ impl Cpu {
     /// A weight as it lies in its file, where products of bf16 pairs are the fastest way to multiply it.
     fn bf16_rows<'a>(&self, weight: &'a TensorView, tokens: usize) -> Option<&'a [u8]> {
         let is_bf16 = self.dtype == FloatType::Bf16 && weight.dtype() == Some(FloatType::Bf16);
-        let is_worth_it = tokens >= LEAST_TOKENS && Path::best() == Path::Avx512Bf16;
+        let is_worth_it = match self.path {
+            // Sums of few tokens have the order of those of many.
+            Path::Amx => true,
+            Path::Avx512Bf16 => tokens >= LEAST_TOKENS,
+            Path::F32(_) => false,
+        };
         weight.bytes().filter(|_| is_bf16 && is_worth_it)
     }
 
