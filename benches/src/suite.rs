@@ -245,7 +245,7 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
     let packed = model_formats().into_iter().chain(others);
     let packed = packed.map(|format| FragmentFormat::new(&format).map(WeightFormat::Packed));
     let packed: Vec<WeightFormat> = packed.collect::<Result<_, _>>().map_err(EntryError::from)?;
-    // Both sides in 8 bits, for prompts.
+    // Both sides in 8 bits.
     let bytes = [
         (
             BlockFormat::new(ElementFormat::INT8).block_size(64),
@@ -270,11 +270,8 @@ fn products(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>
                 let vendor = VendorTarget::new(gpu.clone(), [rows, cols, tokens]);
                 targets.push(Box::new(vendor));
             }
-            let bytes = bytes.iter().filter(|_| tokens > 64);
-            for &weights in std::iter::once(&WeightFormat::Dense)
-                .chain(&packed)
-                .chain(bytes)
-            {
+            let dense = std::iter::once(&WeightFormat::Dense);
+            for &weights in dense.chain(&packed).chain(&bytes) {
                 let max_shared = gpu.properties().max_shared;
                 let entry =
                     MatmulVariant::for_tokens(weights, tokens, MatmulOutput::Bf16, max_shared);

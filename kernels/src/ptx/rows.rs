@@ -208,7 +208,7 @@ impl RowVariant {
     }
 
     /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule `floor`,
-    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with E8M0 and FP32 scales, `floor` and
+    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and
     /// half to even, every element that there are operands for.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_chosen = |format: &BlockFormat| {
@@ -239,7 +239,13 @@ impl RowVariant {
 /// The formats of packed rows that a registry walks.
 fn formats_of_packed() -> impl Iterator<Item = BlockFormat> {
     formats(Family::FakeQuantize).filter(|format| {
-        let scale = matches!(format.scale(), ScaleFormat::E8M0 | ScaleFormat::Fp32);
+        let scales = [
+            ScaleFormat::E8M0,
+            ScaleFormat::UE5M3,
+            ScaleFormat::Fp16,
+            ScaleFormat::Fp32,
+        ];
+        let scale = scales.contains(&format.scale());
         let rule = matches!(format.rule(), ScaleRule::Floor | ScaleRule::Nearest);
         let rounding = (format.rounding(), format.dialect()) == (Rounding::Even, Dialect::Ocp);
         scale && rule && rounding
