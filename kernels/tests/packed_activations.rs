@@ -12,7 +12,8 @@ use mxlab_kernels::reference::{Operand, matmul, quantize};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-const TOKENS: usize = 5;
+/// One for each regime.
+const TOKENS: [usize; 4] = [5, 16, 40, 200];
 const ROWS: usize = 19;
 const COLS: usize = 200;
 
@@ -51,13 +52,14 @@ fn multiplied(
     activations: BlockFormat,
     operand: OperandType,
 ) -> Vec<f32> {
+    let count = x.len() / COLS;
     let device = Device::emulator();
     let stream = device.stream().unwrap();
     let fragments = FragmentFormat::of_operand(w.format(), operand).unwrap();
     let weights = shuffled(&device, &stream, w, WeightFormat::Packed(fragments));
-    let variant = MatmulVariant::for_tokens(*weights.format(), TOKENS, MatmulOutput::F32, 0);
+    let variant = MatmulVariant::for_tokens(*weights.format(), count, MatmulOutput::F32, 0);
     // Whole groups of tokens, whole chunks of columns.
-    let tokens = TOKENS.next_multiple_of(variant.regime().tokens() as usize);
+    let tokens = count.next_multiple_of(variant.regime().tokens() as usize);
     let padded = COLS.next_multiple_of(CHUNK);
 
     let bits: Vec<u16> = x
@@ -76,7 +78,7 @@ fn multiplied(
     };
     let pack = RowVariant::packed(RowOperation::Copy, activations, operand).unwrap();
     let operands = RowOperands {
-        rows: TOKENS,
+        rows: count,
         cols: COLS,
         dst: dense(&src, padded),
         dst_scales: Some(dense(&scales, tokens)),
@@ -88,11 +90,11 @@ fn multiplied(
     let kernel = RowKernel::load(&device, pack).unwrap();
     kernel.launch(&stream, &operands).unwrap();
 
-    let y = device.upload("y", &[0f32; TOKENS * ROWS]).unwrap();
+    let y = device.upload("y", &vec![0f32; count * ROWS]).unwrap();
     let exponent = operand.activation_exponent(activations.element()).unwrap();
     let mut operands = MatmulOperands {
         weights: &weights,
-        tokens: TOKENS,
+        tokens: count,
         src: dense(&src, padded),
         src_scales: Some(SourceScales {
             scales: dense(&scales, tokens),
@@ -160,12 +162,15 @@ fn packed_rows_times_packed_weights_are_the_reference() {
             .map(|x| FloatType::Bf16.round(x))
             .collect()
     };
-    for (operand, weight, scale, activation, x_scale, k) in cases {
-        let x = draw(TOKENS * COLS);
+    let cases = cases
+        .into_iter()
+        .flat_map(|case| TOKENS.map(|tokens| (case, tokens)));
+    for ((operand, weight, scale, activation, x_scale, k), tokens) in cases {
+        let x = draw(tokens * COLS);
         let w = format(weight, scale, k);
         let w = quantize(&draw(ROWS * COLS), ROWS, COLS, &w, FloatType::F32).unwrap();
         let activations = format(activation, x_scale, k);
-        let packed = quantize(&x, TOKENS, COLS, &activations, FloatType::Bf16).unwrap();
+        let packed = quantize(&x, tokens, COLS, &activations, FloatType::Bf16).unwrap();
         let expected = matmul(Operand::Packed(&packed), Operand::Packed(&w)).unwrap();
         let got = multiplied(&x, &w, activations, operand);
         let magnitude = expected.iter().fold(0.0, |most: f64, y| most.max(y.abs()));
@@ -174,7 +179,7 @@ fn packed_rows_times_packed_weights_are_the_reference() {
             let error = (f64::from(got) - expected).abs();
             assert!(
                 error <= magnitude * 1e-5,
-                "{operand} {weight} {activation} k{k}: {got}, not {expected}"
+                "{operand} {weight} {activation} k{k}, {tokens} tokens: {got}, not {expected}"
             );
         }
     }

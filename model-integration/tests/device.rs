@@ -144,8 +144,8 @@ fn packed_gives_what_it_stands_for() {
     }
 }
 
-/// A configuration with formats that become operands of 8 bits, by `operand` in every projection; the last one has weights of v, and
-/// so an input, of their own.
+/// Configurations with formats that become operands of 8 bits, by `operand` in every projection; in the last one v has weights, and
+/// so an input, of its own.
 fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     let format = |element, scale, k| {
         let format = BlockFormat::new(element).scale(scale).block_size(k);
@@ -174,7 +174,8 @@ fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     ]
 }
 
-/// Weights and activations as operands of 8 bits: the same products, whose sums are in other orders.
+/// Weights and activations as operands of 8 bits: under scales that are powers of two the same products, whose sums are in
+/// other orders.
 #[test]
 fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
     let tokens = tokens(3);
@@ -185,8 +186,18 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
         for layer in &loaded.llama.layers {
             assert_eq!(layer.o.input.operand, operand, "{}", config.name);
             assert_eq!(layer.down.input.operand, operand, "{}", config.name);
-            if let Projections::Apart([.., v]) = &layer.qkv {
-                assert_eq!(v.input.operand, OperandType::S8);
+            let name = &config.name;
+            match &layer.qkv {
+                Projections::Together { input, .. } => assert_eq!(input.operand, operand, "{name}"),
+                Projections::Apart([q, k, v]) => {
+                    assert!(!config.overrides.is_empty(), "{name}");
+                    let inputs = [q, k, v].map(|linear| linear.input.operand);
+                    assert_eq!(inputs, [operand, operand, OperandType::S8], "{name}");
+                }
+            }
+            match &layer.gate_up {
+                Projections::Together { input, .. } => assert_eq!(input.operand, operand, "{name}"),
+                Projections::Apart(_) => panic!("{name}: gate and up are apart"),
             }
         }
         let theirs = cpu_logits(&checkpoint(), &config, &tokens, 40);
@@ -199,6 +210,54 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
             relative(&bf16, &theirs)
         );
         assert!(difference <= bound(&config), "{name}: {difference}");
+        assert!(relative(&ours, &bf16) <= 0.01, "{name}");
+    }
+}
+
+/// Under other scales bf16 operands are rounded and those of 8 bits are not; and a prompt that takes the tiles of prefill.
+#[test]
+fn long_prompts_and_other_scales_take_8_bit_operands() {
+    let requests: Vec<Request> = (0..6)
+        .map(|example| Request {
+            tokens: tokens(example),
+            targets: 2,
+        })
+        .collect();
+    assert!(
+        requests
+            .iter()
+            .map(|request| request.tokens.len())
+            .sum::<usize>()
+            > 200
+    );
+    let [.., (mut fp16, _), _] = with_bytes();
+    fp16.activations = fp16.weights.map(|weights| {
+        let format = BlockFormat::new(ElementFormat::INT8).scale(weights.scale());
+        format
+            .block_size(weights.block_size())
+            .build()
+            .expect("a format")
+    });
+    let power = config("mxfp8");
+    for (config, bound) in [(power, 0.01), (fp16, 0.2)] {
+        let scores = [Operands::Bf16, Operands::Bytes].map(|operands| {
+            let engine = stored(checkpoint(), Storage::Packed(operands));
+            let footprint = engine.footprint(&config).expect("a footprint");
+            let all = 7 * checkpoint().config().num_hidden_layers;
+            let of_bytes = footprint.operands.map(|counts| counts.s8 + counts.e4m3);
+            assert_eq!(of_bytes, (operands == Operands::Bytes).then_some(all));
+            let mut model = engine.load(&config).expect("a model");
+            model.score(&requests).expect("scores")
+        });
+        let pairs = scores[0].iter().zip(&scores[1]);
+        let worst = pairs
+            .map(|(bf16, bytes)| (bf16.loglikelihood - bytes.loglikelihood).abs())
+            .fold(0.0, f64::max);
+        eprintln!(
+            "{}: log-likelihoods by 8 bits within {worst:.4}",
+            config.name
+        );
+        assert!(worst <= bound, "{}: {worst}", config.name);
     }
 }
 

@@ -271,6 +271,7 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         footprint: Footprint {
             weight_bytes: 1 << 40,
             kv_bytes_per_token: 2560,
+            operands: None,
         },
     };
     let records = [

@@ -108,7 +108,8 @@ pub struct Split<'a> {
 /// Scales of x that is packed, as the row kernels leave them.
 #[derive(Clone, Copy, Debug)]
 pub struct SourceScales<'a> {
-    /// f32 [block of k, token], finite for those of whole chunks of columns; `stride` apart are blocks.
+    /// f32 [block of k, token], finite for those of whole chunks of columns; `stride` apart are blocks. Readable up to whole
+    /// groups of tokens of the regime.
     pub scales: Dense<'a>,
     /// What x is to be multiplied by: see [`OperandType::activation_exponent`].
     pub factor: f32,

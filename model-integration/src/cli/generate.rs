@@ -14,7 +14,7 @@ use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
-use crate::eval::model::{Engine, Footprint};
+use crate::eval::model::{Engine, Footprint, OperandCounts};
 use crate::generate::model::Sampler;
 use crate::generate::text::TextStream;
 use crate::generate::{self, Listener, Prompt, Settings, Timings, record};
@@ -311,5 +311,11 @@ fn statistics(prompts: &[Prompt], timings: &Timings, footprint: Footprint) -> St
         "weights {} bytes, keys and values {} bytes per token",
         footprint.weight_bytes, footprint.kv_bytes_per_token
     );
+    if let Some(OperandCounts { s8, e4m3, bf16 }) = footprint.operands {
+        let _ = writeln!(
+            text,
+            "operands of {s8} projections s8, of {e4m3} e4m3, of {bf16} bf16"
+        );
+    }
     text
 }

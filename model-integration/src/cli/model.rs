@@ -58,8 +58,8 @@ pub struct EngineArgs {
         conflicts_with = "fake_quantize"
     )]
     pub operands: OperandsArg,
-    /// Multiply by AMX tiles: the fastest where the CPU has them, but sums have another order than on all other
-    /// CPUs. On the CPU, in bfloat16
+    /// Multiply prompts by AMX tiles where weights and activations are bfloat16 values. Sums have another order than
+    /// without, and single tokens are no faster. With --device cpu
     #[arg(long)]
     pub amx: bool,
     /// Threads that compute [default: all processors]

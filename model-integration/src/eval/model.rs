@@ -124,4 +124,18 @@ pub struct Footprint {
     pub weight_bytes: u64,
     /// Keys and values of one token over all layers.
     pub kv_bytes_per_token: u64,
+    /// Where operands of 8 bits were asked for: what projections multiply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operands: Option<OperandCounts>,
+}
+
+/// Projections by the type of their operands.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OperandCounts {
+    /// Integers of 8 bits.
+    pub s8: usize,
+    /// E4M3.
+    pub e4m3: usize,
+    /// bf16.
+    pub bf16: usize,
 }

@@ -69,7 +69,7 @@ pub fn time(
         taken.push(repeat(&timings));
     }
     taken.remove(0);
-    let is_cpu = engine.info().device == "cpu";
+    let is_cpu = engine.info().device.starts_with("cpu");
     let record = CellRecord::Speed(Box::new(SpeedRecord {
         head: head(study, engine, &cell.config)?,
         prompt_tokens,

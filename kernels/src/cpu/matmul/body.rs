@@ -81,7 +81,7 @@ impl<S: Simd> Body<'_, '_, S> {
             return false;
         };
         let ScaleRange { least, most } = weights.panels.range(&rows);
-        match weights.reading(least, self.x_unit::<P>()) {
+        match weights.reading(least, self.x_unit::<P>(), false) {
             Reading::Rows => return false,
             Reading::Pairs => self.one_token_by(step, weights.panels, rows, most),
             Reading::Words => self.one_token_by(Fused, weights.panels, rows, most),
@@ -107,22 +107,22 @@ impl<S: Simd> Body<'_, '_, S> {
         }
     }
 
-    /// log2 of a number that all x are multiples of, if they are as `P` takes them. Tiles take pairs whatever products are
-    /// subnormal.
+    /// log2 of a number that all x are multiples of, if they are as `P` takes them.
     #[inline(always)]
     fn x_unit<P: Step<S>>(&self) -> Option<i32> {
-        let unit = self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)?;
-        Some(if P::TILES.is_some() { i32::MAX } else { unit })
+        self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)
     }
 
     #[inline(always)]
     fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
         let x_unit = self.x_unit::<P>();
+        // Tiles have their own order, where what is subnormal counts as zero.
+        let is_tiled = P::TILES.is_some();
         let (source, may_pair) = match &self.job.weights {
             Weights::Packed(weights) => {
                 let panels = weights.panels;
                 let ScaleRange { least, most } = panels.range(&rows);
-                let reading = weights.reading(least, x_unit);
+                let reading = weights.reading(least, x_unit, is_tiled);
                 if !S::DECODES_WORDS || reading == Reading::Rows {
                     self.dequantize(weights, rows.clone(), &mut scratch.values);
                     (Source::Values, false)
@@ -131,9 +131,9 @@ impl<S: Simd> Body<'_, '_, S> {
                 }
             }
             Weights::Dense(dense) => {
-                let products = x_unit.map(|x| dense.unit(rows.clone()).saturating_add(x));
-                let stays_normal = products.is_some_and(|products| products >= LEAST_NORMAL);
-                (Source::Dense(dense), stays_normal)
+                let stays_normal =
+                    |x: i32| is_tiled || dense.unit(rows.clone()).saturating_add(x) >= LEAST_NORMAL;
+                (Source::Dense(dense), x_unit.is_some_and(stays_normal))
             }
         };
         // Two calls and no more: the body is compiled anew for each.

@@ -127,8 +127,8 @@ impl Weights<'_> {
 
 impl PackedWeights<'_> {
     /// How rows are read whose smallest scale but 0 is `least`, where x are multiples of
-    /// 2^`x_unit`, if that is known.
-    pub fn reading(&self, least: f32, x_unit: Option<i32>) -> Reading {
+    /// 2^`x_unit`, if they are bf16. What is subnormal must be kept, unless it counts as zero: `flushes`.
+    pub fn reading(&self, least: f32, x_unit: Option<i32>, flushes: bool) -> Reading {
         let (format, codecs) = (self.panels.format(), self.panels.codecs());
         let is_of_bits = matches!(self.panels.code_bits(), 4 | 6 | 8);
         if !is_of_bits || !format.block_size().is_multiple_of(RUN) {
@@ -138,14 +138,14 @@ impl PackedWeights<'_> {
         let is_exact = match self.value_type {
             FloatType::F32 => true,
             // Subnormals too: multiples of the smallest.
-            FloatType::Bf16 => codecs.is_bf16() && unit >= -133,
+            FloatType::Bf16 => codecs.is_bf16() && (unit >= -133 || flushes),
             FloatType::F16 => false,
         };
         if !is_exact {
             return Reading::Rows;
         }
-        let products = x_unit.map(|x_unit| unit.saturating_add(x_unit));
-        if codecs.is_bf16() && unit >= -126 && products.is_some_and(|products| products >= -126) {
+        let is_kept = |x_unit: i32| flushes || unit >= -126 && unit.saturating_add(x_unit) >= -126;
+        if codecs.is_bf16() && x_unit.is_some_and(is_kept) {
             Reading::Pairs
         } else {
             Reading::Words

@@ -232,11 +232,22 @@ impl MatmulVariant {
         })
     }
 
+    /// Scales of weights that operands of 8 bits come with in [`MatmulVariant::all`]; none for bf16, which come with all.
+    pub const fn scales_of_bytes(operand: OperandType) -> &'static [ScaleFormat] {
+        match operand {
+            OperandType::Bf16 => &[],
+            OperandType::E4m3 => &[ScaleFormat::E8M0, ScaleFormat::Fp32],
+            OperandType::S8 => &[ScaleFormat::E8M0, ScaleFormat::Fp16],
+        }
+    }
+
     /// Weights for operands of 8 bits of [`MatmulVariant::all`].
     fn bytes() -> impl Iterator<Item = WeightFormat> {
-        let e4m3 = [ScaleFormat::E8M0, ScaleFormat::Fp32].map(|scale| (OperandType::E4m3, scale));
-        let s8 = [ScaleFormat::E8M0, ScaleFormat::Fp16].map(|scale| (OperandType::S8, scale));
-        let kinds = e4m3.into_iter().chain(s8);
+        let kinds = [OperandType::E4m3, OperandType::S8].into_iter();
+        let kinds = kinds.flat_map(|operand| {
+            let scales = Self::scales_of_bytes(operand).iter();
+            scales.map(move |&scale| (operand, scale))
+        });
         kinds.flat_map(|(operand, scale)| {
             ElementFormat::ALL.iter().flat_map(move |&element| {
                 BLOCK_SIZES.into_iter().filter_map(move |k| {

@@ -165,6 +165,7 @@ impl Engine for CpuEngine {
         Ok(Footprint {
             weight_bytes: weight_bytes as u64,
             kv_bytes_per_token: kv_bytes_per_token as u64,
+            operands: None,
         })
     }
 }

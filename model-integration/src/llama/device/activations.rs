@@ -259,6 +259,7 @@ impl Activation {
 
     /// Some of its features; of bf16.
     pub(super) fn part(&self, features: Range<usize>) -> Self {
+        debug_assert!(self.packed.is_none(), "a part of bf16");
         let first = self.features.start;
         Self {
             held: self.held.clone(),

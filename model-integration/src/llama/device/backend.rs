@@ -5,14 +5,12 @@ use std::cell::Cell;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
-use mxlab_kernels::fragment::{OperandType, TILE};
 use mxlab_kernels::launch::{
-    AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError,
-    MatmulOperands, RowFactor, RowOperands, Slice, Split, Weights,
+    AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError, RowFactor,
+    Slice, Split,
 };
 use mxlab_kernels::ptx::{
-    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput, MatmulVariant,
-    RowOperation, RowVariant,
+    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput, RowOperation,
 };
 
 use super::activations::{Activation, Pool};
@@ -32,9 +30,9 @@ pub struct DeviceBackend {
     pub(super) device: Device,
     pub(super) stream: Stream,
     pub(super) kernels: Kernels,
-    pool: Pool,
-    staging: Staging,
-    limits: Limits,
+    pub(super) pool: Pool,
+    pub(super) staging: Staging,
+    pub(super) limits: Limits,
     pub(super) storage: Storage,
     /// Cosines and sines.
     rope: Vec<[Buffer; 2]>,
@@ -106,121 +104,12 @@ impl DeviceBackend {
         &self.device
     }
 
-    fn split(&self, parts: usize) -> Option<Split<'_>> {
+    pub(super) fn split(&self, parts: usize) -> Option<Split<'_>> {
         (parts > 1).then_some(Split {
             parts,
             workspace: &self.workspace,
             arrivals: &self.arrivals,
         })
-    }
-
-    /// A row operation, its rows left as `input` says.
-    fn make_rows(
-        &self,
-        operation: RowOperation,
-        src: &Activation,
-        by: RowFactor,
-        batch: &Batch,
-        input: &Input,
-    ) -> Result<Activation, LlamaError> {
-        let format = input.format.as_ref();
-        let (rows, cols) = (src.rows(), src.cols());
-        let (variant, dst) = match (input.operand, format) {
-            (OperandType::E4m3 | OperandType::S8, Some(format)) => (
-                RowVariant::packed(operation, *format, input.operand),
-                self.pool.take_packed(rows, cols, format, input.operand)?,
-            ),
-            _ => (
-                RowVariant::new(operation, format.copied()),
-                self.pool.take(rows, cols)?,
-            ),
-        };
-        let variant = variant.map_err(LaunchError::from)?;
-        let positions = match variant.is_random() {
-            true => Some(self.staging.places(batch)?[0]),
-            false => None,
-        };
-        let operands = RowOperands {
-            rows,
-            cols,
-            dst: dst.dense(),
-            dst_scales: dst.scales().map(|scales| scales.scales),
-            src: src.dense(),
-            by,
-            positions,
-            seed: format.map_or(0, |format| format.rounding().seed()),
-        };
-        let kernel = self.kernels.rows(variant)?;
-        kernel.launch(&self.stream, &operands)?;
-        Ok(dst)
-    }
-
-    /// Rows as `input` says.
-    fn quantized(
-        &self,
-        rows: Activation,
-        batch: &Batch,
-        input: &Input,
-    ) -> Result<Activation, LlamaError> {
-        match input.format {
-            None => Ok(rows),
-            Some(_) => self.make_rows(RowOperation::Copy, &rows, RowFactor::One, batch, input),
-        }
-    }
-
-    /// `x weights^T`, and what becomes of it.
-    fn product(
-        &self,
-        x: &Activation,
-        weights: &Weights,
-        output: MatmulOutput,
-        bias: Option<&Buffer>,
-        residual: Option<&Activation>,
-    ) -> Result<Activation, LlamaError> {
-        if x.operand() != weights.format().operand() {
-            return Err(LlamaError::Operand {
-                input: x.operand(),
-                weights: weights.format().operand(),
-            });
-        }
-        let tokens = x.rows();
-        let max_shared = self.device.properties().max_shared;
-        let variant = MatmulVariant::for_tokens(*weights.format(), tokens, output, max_shared);
-        let shape = [weights.rows(), weights.cols()];
-        let parts = self.limits.split.matmul(&variant, shape, tokens);
-        let features = weights.rows() / output.rows_of_feature();
-        let dst = self.pool.take(tokens, features)?;
-        let operands = MatmulOperands {
-            weights,
-            tokens,
-            src: x.dense(),
-            src_scales: x.scales(),
-            dst: dst.dense(),
-            bias: bias.map(whole),
-            residual: residual.map(Activation::slice),
-            split: self.split(parts),
-        };
-        let kernel = self.kernels.matmul(variant)?;
-        kernel.launch(&self.stream, &operands)?;
-        Ok(dst)
-    }
-
-    /// Fails at the first product with gate or up that is not finite: they never are in memory otherwise.
-    fn watch_gate_up(
-        &self,
-        x: &Activation,
-        stack: &DeviceStack,
-        name: impl Fn(usize) -> String,
-    ) -> Result<(), LlamaError> {
-        let bias = stack.bias.as_ref();
-        let both = self.product(x, &stack.weights, MatmulOutput::Bf16, bias, None)?;
-        let (values, parts) = (self.values(&both)?, stack.rows.len());
-        for (part, &rows) in stack.rows.iter().enumerate() {
-            let tiles = values.chunks(TILE).skip(part).step_by(parts);
-            let values: Vec<f32> = tiles.flatten().copied().collect();
-            check_finite(&values, rows, || name(part))?;
-        }
-        Ok(())
     }
 
     /// Rotates queries, or rotates, quantises and appends keys or values.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use mxlab_harness::device::Device;
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::format::{BlockFormat, FloatType};
@@ -17,7 +17,9 @@ use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
-use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
+use crate::eval::model::{
+    CausalModel, Engine, Footprint, ModelInfo, OperandCounts, Request, Score,
+};
 use crate::generate::model::{Generator, Room};
 use crate::llama::load::{load, stored_formats, with_stored_formats};
 use crate::llama::score::score_targets;
@@ -127,6 +129,27 @@ impl DeviceEngine {
         )?)
     }
 
+    /// What projections multiply, and whether operands of 8 bits were asked for and some have weights and activations in formats.
+    fn operand_counts(&self, config: &QuantConfig) -> Result<(OperandCounts, bool)> {
+        let config = with_stored_formats(&self.checkpoint, config)?;
+        let operands = self.storage.operands();
+        let (mut counts, mut wanted) = (OperandCounts::default(), false);
+        for layer in 0..self.checkpoint.config().num_hidden_layers {
+            for projection in Projection::ALL {
+                let (weights, activations) = config.for_projection(layer, projection);
+                let (weights, activations) = (weights.as_ref(), activations.as_ref());
+                wanted |= operands == Operands::Bytes && weights.is_some() && activations.is_some();
+                let input = Input::new(operands, self.device.properties(), weights, activations);
+                *match input.operand {
+                    OperandType::S8 => &mut counts.s8,
+                    OperandType::E4m3 => &mut counts.e4m3,
+                    OperandType::Bf16 => &mut counts.bf16,
+                } += 1;
+            }
+        }
+        Ok((counts, wanted))
+    }
+
     /// The model under a configuration, with room as `limits` say and rotary tables for so many
     /// positions.
     ///
@@ -184,9 +207,6 @@ impl Engine for DeviceEngine {
         // What no kernel takes is known without the weights.
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
-        // Products that 8 bits are wanted of, and that have them.
-        let operands = self.storage.operands();
-        let (mut wanted, mut found) = (false, false);
         for layer in 0..shape.num_hidden_layers {
             let (keys, values) = config.for_kv(layer);
             let formats = [keys.as_ref(), values.as_ref()];
@@ -196,21 +216,18 @@ impl Engine for DeviceEngine {
                 AppendVariant::new(kind, format).with_context(|| format!("layer {layer}"))?;
             }
             for projection in Projection::ALL {
-                let (weights, activations) = config.for_projection(layer, projection);
+                let (_, activations) = config.for_projection(layer, projection);
                 let rows = RowVariant::new(RowOperation::Copy, activations);
                 rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
-                let formats = [weights.as_ref(), activations.as_ref()];
-                let input = Input::new(operands, self.device.properties(), formats[0], formats[1]);
-                wanted |= formats.iter().all(Option::is_some);
-                found |= input.operand != OperandType::Bf16;
             }
         }
+        let (counts, wanted) = self.operand_counts(config)?;
         let device = self.device.properties();
-        anyhow::ensure!(
-            operands == Operands::Bf16 || found || !wanted,
+        ensure!(
+            counts.s8 + counts.e4m3 > 0 || !wanted,
             "no projection has weights and activations that both become operands of 8 bits on {} (sm_{}): blocks of the \
-             same 32, 64 or 128; as s8, for sm_80 to sm_90, int4 and int8 weights; as e4m3, for sm_89 and sm_120, int4, fp4, fp6 and \
-             fp8_e4m3 ones",
+             same 32, 64 or 128; as s8, for sm_80 to sm_90, int4 and int8 weights under e8m0 or fp16 scales; as e4m3, for sm_89 \
+             and sm_120, int4, fp4, fp6 and fp8_e4m3 ones under e8m0 or fp32 scales",
             device.name,
             device.sm
         );
@@ -255,6 +272,10 @@ impl Engine for DeviceEngine {
         Ok(Footprint {
             weight_bytes: plan.weights as u64,
             kv_bytes_per_token: plan.position as u64,
+            operands: match self.storage.operands() {
+                Operands::Bf16 => None,
+                Operands::Bytes => Some(self.operand_counts(config)?.0),
+            },
         })
     }
 }

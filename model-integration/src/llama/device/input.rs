@@ -72,11 +72,14 @@ fn is_taken(
         return false;
     };
     let weights_as = WeightFormat::Packed(fragments);
+    // Those that are verified.
+    let is_known = MatmulVariant::scales_of_bytes(operand).contains(&weights.scale())
+        && !weights.has_tensor_scale();
     // Of all regimes the one that needs most.
     let prefill = MatmulVariant::new(weights_as, Regime::Tile192, MatmulOutput::Bf16);
     let runs = device.kind == DeviceKind::Emulator || prefill.runs_on(device.sm);
     let has_rows = RowVariant::packed(RowOperation::Copy, *activations, operand).is_ok();
-    runs && has_rows && weights.block_size() == activations.block_size()
+    is_known && runs && has_rows && weights.block_size() == activations.block_size()
 }
 
 /// How weights lie that are kept in a format, or in bf16, and multiplied as `operand`.

@@ -15,6 +15,7 @@ pub mod input;
 mod kernels;
 mod matrix;
 pub mod plan;
+mod products;
 mod results;
 mod stack;
 mod staging;

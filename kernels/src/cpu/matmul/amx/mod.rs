@@ -3,8 +3,11 @@
 //! **The order of sums** is another than that of the chains. `tdpbf16ps` takes 32 columns: the products of those with even and
 //! with odd numbers are two chains of fused multiply-adds from zero, whose sum is added to what was before. 512
 //! columns are added up so from zero, and then to y. What is subnormal counts as zero, operands too. Nothing of a sum depends on
-//! the tokens and rows beside it, on threads or on how many tokens there are; but its last bits are not those of the other paths, which all CPUs
-//! have. So AMX is for those who ask for it.
+//! the tokens and rows beside it, on threads or on how many tokens there are, as long as all of x and W are bf16: else products
+//! are chains of f32. But its last bits are not those of the other paths, which all CPUs have. So AMX is for those who ask for it.
+//!
+//! This was run on an emulation of the instructions (`emulated.rs`), not on a chip with AMX. One token at a time it reads all of W for a sixteenth
+//! of a tile.
 //!
 //! ```text
 //!     tiles   4: x, tokens 0..16     6: W, rows 0..16    7: W, rows 16..32     [16 pairs of columns][rows]
@@ -143,6 +146,8 @@ impl Step<Avx512> for Tiles {
                 count = inout(reg) steps / SHAPE.steps => _,
                 tokens = in(reg) tokens,
                 sums = in(reg) sums.as_mut_ptr(),
+                out("tmm0") _, out("tmm1") _, out("tmm2") _, out("tmm3") _,
+                out("tmm4") _, out("tmm5") _, out("tmm6") _, out("tmm7") _,
                 options(nostack),
             );
         }

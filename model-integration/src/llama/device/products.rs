@@ -1,0 +1,124 @@
+//! Products, and the rows that they take.
+
+use mxlab_harness::device::Buffer;
+use mxlab_kernels::fragment::{OperandType, TILE};
+use mxlab_kernels::launch::{LaunchError, MatmulOperands, RowFactor, RowOperands, Weights};
+use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, RowOperation, RowVariant};
+
+use super::activations::Activation;
+use super::backend::whole;
+use super::input::Input;
+use super::{DeviceBackend, DeviceStack};
+use crate::llama::error::check_finite;
+use crate::llama::{Batch, LlamaError};
+
+impl DeviceBackend {
+    /// A row operation, its rows left as `input` says.
+    pub(super) fn make_rows(
+        &self,
+        operation: RowOperation,
+        src: &Activation,
+        by: RowFactor,
+        batch: &Batch,
+        input: &Input,
+    ) -> Result<Activation, LlamaError> {
+        let format = input.format.as_ref();
+        let (rows, cols) = (src.rows(), src.cols());
+        let (variant, dst) = match (input.operand, format) {
+            (OperandType::E4m3 | OperandType::S8, Some(format)) => (
+                RowVariant::packed(operation, *format, input.operand),
+                self.pool.take_packed(rows, cols, format, input.operand)?,
+            ),
+            _ => (
+                RowVariant::new(operation, format.copied()),
+                self.pool.take(rows, cols)?,
+            ),
+        };
+        let variant = variant.map_err(LaunchError::from)?;
+        let positions = match variant.is_random() {
+            true => Some(self.staging.places(batch)?[0]),
+            false => None,
+        };
+        let operands = RowOperands {
+            rows,
+            cols,
+            dst: dst.dense(),
+            dst_scales: dst.scales().map(|scales| scales.scales),
+            src: src.dense(),
+            by,
+            positions,
+            seed: format.map_or(0, |format| format.rounding().seed()),
+        };
+        let kernel = self.kernels.rows(variant)?;
+        kernel.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+
+    /// Rows as `input` says.
+    pub(super) fn quantized(
+        &self,
+        rows: Activation,
+        batch: &Batch,
+        input: &Input,
+    ) -> Result<Activation, LlamaError> {
+        match input.format {
+            None => Ok(rows),
+            Some(_) => self.make_rows(RowOperation::Copy, &rows, RowFactor::One, batch, input),
+        }
+    }
+
+    /// `x weights^T`, and what becomes of it.
+    pub(super) fn product(
+        &self,
+        x: &Activation,
+        weights: &Weights,
+        output: MatmulOutput,
+        bias: Option<&Buffer>,
+        residual: Option<&Activation>,
+    ) -> Result<Activation, LlamaError> {
+        if x.operand() != weights.format().operand() {
+            return Err(LlamaError::Operand {
+                input: x.operand(),
+                weights: weights.format().operand(),
+            });
+        }
+        let tokens = x.rows();
+        let max_shared = self.device.properties().max_shared;
+        let variant = MatmulVariant::for_tokens(*weights.format(), tokens, output, max_shared);
+        let shape = [weights.rows(), weights.cols()];
+        let parts = self.limits.split.matmul(&variant, shape, tokens);
+        let features = weights.rows() / output.rows_of_feature();
+        let dst = self.pool.take(tokens, features)?;
+        let operands = MatmulOperands {
+            weights,
+            tokens,
+            src: x.dense(),
+            src_scales: x.scales(),
+            dst: dst.dense(),
+            bias: bias.map(whole),
+            residual: residual.map(Activation::slice),
+            split: self.split(parts),
+        };
+        let kernel = self.kernels.matmul(variant)?;
+        kernel.launch(&self.stream, &operands)?;
+        Ok(dst)
+    }
+
+    /// Fails at the first product with gate or up that is not finite: they never are in memory otherwise.
+    pub(super) fn watch_gate_up(
+        &self,
+        x: &Activation,
+        stack: &DeviceStack,
+        name: impl Fn(usize) -> String,
+    ) -> Result<(), LlamaError> {
+        let bias = stack.bias.as_ref();
+        let both = self.product(x, &stack.weights, MatmulOutput::Bf16, bias, None)?;
+        let (values, parts) = (self.values(&both)?, stack.rows.len());
+        for (part, &rows) in stack.rows.iter().enumerate() {
+            let tiles = values.chunks(TILE).skip(part).step_by(parts);
+            let values: Vec<f32> = tiles.flatten().copied().collect();
+            check_finite(&values, rows, || name(part))?;
+        }
+        Ok(())
+    }
+}
