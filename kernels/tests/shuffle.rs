@@ -68,7 +68,7 @@ fn weights_of_every_format_are_those_of_the_definition() {
                     .map(|&x| FloatType::Bf16.to_bits(x) as u16)
                     .collect();
                 let src = device.upload("x", &bits).unwrap();
-                let shuffle = Shuffle::load(&device, None).unwrap();
+                let shuffle = Shuffle::of_format(&device, WeightFormat::Dense).unwrap();
                 let src = Dense {
                     first: whole(&src),
                     stride: cols,
@@ -113,7 +113,8 @@ fn matrices_are_stacked_in_turns() {
             quantize(&x, rows, cols, &format, FloatType::F32).unwrap()
         };
         let matrices = [matrix(1.0), matrix(300.0)];
-        let shuffle = Shuffle::load(&device, Some(&format)).unwrap();
+        let fragments = FragmentFormat::new(&format).unwrap();
+        let shuffle = Shuffle::of_format(&device, WeightFormat::Packed(fragments)).unwrap();
         let mut stack = shuffle.stack("w", [2 * rows, cols]).unwrap();
         for (first, packed) in matrices.iter().enumerate() {
             let codes = device.upload("codes", packed.codes()).unwrap();

@@ -1,7 +1,7 @@
 //! Which model, and how it computes.
 
 use anyhow::{Context, Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::cpu::Path;
 use mxlab_kernels::format::FloatType;
@@ -49,15 +49,9 @@ pub struct EngineArgs {
     /// packed kernels. With PTX kernels
     #[arg(long)]
     pub fake_quantize: bool,
-    /// What tensor cores multiply: bf16, whatever the formats; or 8-bit, where weights and activations both are such operands
-    /// (s8, or e4m3), else bf16. With PTX kernels
-    #[arg(
-        long,
-        value_name = "TYPE",
-        default_value = "bf16",
-        conflicts_with = "fake_quantize"
-    )]
-    pub operands: OperandsArg,
+    /// What tensor cores multiply, with PTX kernels
+    #[arg(long, value_name = "TYPE", value_enum, default_value = "bf16")]
+    pub operands: Operands,
     /// Multiply prompts by AMX tiles where weights and activations are bfloat16 values. Sums have another order than
     /// without, and single tokens are no faster. With --device cpu
     #[arg(long)]
@@ -65,16 +59,6 @@ pub struct EngineArgs {
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-}
-
-/// What tensor cores multiply.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum OperandsArg {
-    /// bf16
-    Bf16,
-    /// s8 or e4m3 where weights and activations allow
-    #[value(name = "8-bit")]
-    Bytes,
 }
 
 /// A type, or the checkpoint's own.
@@ -176,7 +160,7 @@ impl EngineArgs {
     ) -> Result<Box<dyn Engine>> {
         let own = checkpoint.config().dtype;
         if self.device == DeviceChoice::Cpu {
-            if self.operands == OperandsArg::Bytes {
+            if self.operands == Operands::Bytes {
                 let message =
                     "--operands 8-bit is for PTX kernels: the CPU engine has its own products";
                 return Err(Usage(message.to_owned()).into());
@@ -196,6 +180,10 @@ impl EngineArgs {
         if self.amx {
             return Err(Usage("--amx is for --device cpu".to_owned()).into());
         }
+        if self.fake_quantize && self.operands == Operands::Bytes {
+            let message = "--fake-quantize keeps bf16: --operands 8-bit is for packed weights";
+            return Err(Usage(message.to_owned()).into());
+        }
         let device = self.device;
         match self.dtype.0 {
             None if own != FloatType::Bf16 => {
@@ -213,10 +201,9 @@ impl EngineArgs {
             device,
             checkpoint,
             softmax_dtype,
-            match (self.fake_quantize, self.operands) {
-                (true, _) => Storage::Fake,
-                (false, OperandsArg::Bf16) => Storage::Packed(Operands::Bf16),
-                (false, OperandsArg::Bytes) => Storage::Packed(Operands::Bytes),
+            match self.fake_quantize {
+                true => Storage::Fake,
+                false => Storage::Packed(self.operands),
             },
         )?))
     }

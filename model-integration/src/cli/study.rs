@@ -8,7 +8,7 @@ use std::sync::atomic::AtomicBool;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use super::model::{EngineArgs, OperandsArg, SoftmaxDtype, open_checkpoint};
+use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
 use super::{Done, eval};
 use crate::checkpoint::{Checkpoint, hub};
@@ -17,6 +17,7 @@ use crate::embedded;
 use crate::eval::model::Engine;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
+use crate::llama::device::input::Operands;
 use crate::report;
 use crate::study::cell::{Cell, Shard, Work};
 use crate::study::expand::BASELINE;
@@ -183,8 +184,8 @@ impl StudyRunArgs {
         let how = match (amx, fake_quantize, operands) {
             (true, ..) => ", amx",
             (_, true, _) => ", fake-quantised",
-            (_, _, OperandsArg::Bytes) => ", 8-bit operands",
-            (_, _, OperandsArg::Bf16) => "",
+            (_, _, Operands::Bytes) => ", 8-bit operands",
+            (_, _, Operands::Bf16) => "",
         };
         let changes = Changes {
             models: some(&self.model),

@@ -78,6 +78,35 @@ fn scores(engine: &dyn Engine, config: &QuantConfig) -> Vec<u64> {
         .collect()
 }
 
+/// Weights that are stored in a format count as quantised where operands of 8 bits are asked for.
+#[test]
+fn stored_codes_become_operands_of_8_bits() {
+    let folder = tempdir().expect("a folder");
+    let path = Model::of(&tiny(), mxfp4()).write(folder.path(), Encoding::CompressedTensors);
+    let engine = |checkpoint| {
+        let storage = Storage::Packed(Operands::Bytes);
+        DeviceEngine::new(Device::emulator(), checkpoint, FloatType::F32, storage)
+            .expect("an engine")
+    };
+    let stored = engine(Checkpoint::open(&path).expect("a model"));
+    let with = |element| QuantConfig {
+        activations: Some(BlockFormat::new(element).build().expect("a format")),
+        ..QuantConfig::unquantised("stored")
+    };
+    let mxfp6 = with(ElementFormat::FP6_E2M3);
+    let counts = stored.footprint(&mxfp6).expect("sizes").operands;
+    assert_eq!(counts.map(|counts| counts.e4m3), Some(2 * 7));
+    let quantised = QuantConfig {
+        weights: Some(mxfp4()),
+        ..mxfp6.clone()
+    };
+    assert_eq!(scores(&stored, &mxfp6), scores(&engine(tiny()), &quantised));
+    // No type of operand has both.
+    let refused = stored.check(&with(ElementFormat::INT8));
+    let message = format!("{:#}", refused.expect_err("FP4 by INT8"));
+    assert!(message.contains("no projection"), "{message}");
+}
+
 #[test]
 fn stored_codes_score_as_those_of_a_configuration() {
     let baseline = QuantConfig::unquantised("baseline");

@@ -48,7 +48,8 @@ fn by_chains(x: &[f32], w: &[f32], chain: impl Fn(&[f32], &[f32]) -> f32) -> f32
     chains.reduce(|total, sum| total + sum).unwrap_or(0.0)
 }
 
-fn flushed(x: f32) -> f32 {
+/// Zero for what is subnormal.
+pub(super) fn flushed(x: f32) -> f32 {
     if x.is_subnormal() {
         0.0_f32.copysign(x)
     } else {

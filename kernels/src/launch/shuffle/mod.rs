@@ -9,7 +9,7 @@ pub use kernel::{ShuffleKernel, ShuffleOperands};
 pub use stack::{Stack, Tiles};
 
 use super::{Dense, LaunchError, Slice, Weights};
-use crate::format::{BlockFormat, packed_row_bytes, pow2};
+use crate::format::{packed_row_bytes, pow2};
 use crate::fragment::{FragmentError, FragmentFormat, WeightFormat};
 use crate::ptx::ShuffleVariant;
 use mxlab_harness::device::{Device, DeviceError, Stream};
@@ -57,17 +57,7 @@ pub struct Shuffle {
 }
 
 impl Shuffle {
-    /// Loads the kernels for weights in `format`, or in bf16.
-    ///
-    /// # Errors
-    /// If the format has no fragment order, or the device does not take a kernel.
-    pub fn load(device: &Device, format: Option<&BlockFormat>) -> Result<Self, ShuffleError> {
-        let fragments = format.map(FragmentFormat::new).transpose()?;
-        let format = fragments.map_or(WeightFormat::Dense, WeightFormat::Packed);
-        Ok(Self::of_format(device, format)?)
-    }
-
-    /// Loads the kernels for weights in that order.
+    /// Loads the kernels for weights in an order.
     ///
     /// # Errors
     /// If the device does not take a kernel.

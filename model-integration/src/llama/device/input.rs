@@ -1,5 +1,6 @@
 //! What projections take their input in, and what tensor cores multiply of it.
 
+use clap::ValueEnum;
 use mxlab_harness::device::{DeviceKind, Properties};
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat, OperandType, WeightFormat};
@@ -22,12 +23,12 @@ impl Default for Input {
 }
 
 /// What tensor cores are to multiply.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Operands {
-    /// bf16, whatever the formats.
-    #[default]
+    /// bf16, whatever the formats
     Bf16,
-    /// 8 bits where weights and input both are such operands, of which s8 comes first; else bf16.
+    /// 8 bits where weights and input both are such operands, s8 if they can be, else e4m3; bf16 otherwise
+    #[value(name = "8-bit")]
     Bytes,
 }
 

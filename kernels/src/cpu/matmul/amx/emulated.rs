@@ -1,6 +1,6 @@
 //! AMX for CPUs that have none: its instructions raise SIGILL, and what they do is done here, as Intel's manual says.
 
-use super::super::order::tiled;
+use super::super::order::{flushed, tiled};
 use super::super::{Bf16Rows, Matmul, Panels, Path};
 use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
 use crate::reference;
@@ -130,14 +130,6 @@ impl Unit {
                 self.data[sums][m][n] = flushed(sum).to_bits();
             }
         }
-    }
-}
-
-fn flushed(x: f32) -> f32 {
-    if x.is_subnormal() {
-        0.0_f32.copysign(x)
-    } else {
-        x
     }
 }
 

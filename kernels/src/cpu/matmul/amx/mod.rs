@@ -3,8 +3,8 @@
 //! **The order of sums** is another than that of the chains. `tdpbf16ps` takes 32 columns: the products of those with even and
 //! with odd numbers are two chains of fused multiply-adds from zero, whose sum is added to what was before. 512
 //! columns are added up so from zero, and then to y. What is subnormal counts as zero, operands too. Nothing of a sum depends on
-//! the tokens and rows beside it, on threads or on how many tokens there are, as long as all of x and W are bf16: else products
-//! are chains of f32. But its last bits are not those of the other paths, which all CPUs have. So AMX is for those who ask for it.
+//! the tokens and rows beside it, on threads or on how many tokens there are, as long as all of x and W are bf16 and codes are decoded in registers
+//! (4, 6 or 8 bits, blocks of whole sixteens): else products are chains of f32. But its last bits are not those of the other paths, which all CPUs have. So AMX is for those who ask for it.
 //!
 //! This was run on an emulation of the instructions (`emulated.rs`), not on a chip with AMX. One token at a time it reads all of W for a sixteenth
 //! of a tile.

@@ -1,0 +1,314 @@
+//! The device engine on the emulator, beside the CPU engine.
+
+mod commands;
+mod operands;
+
+use mxlab::checkpoint::{Checkpoint, synthetic};
+use mxlab::config::{FormatFlags, QuantConfig, load, named};
+use mxlab::embedded;
+use mxlab::eval::model::{Engine, Request};
+use mxlab::generate::model::{Room, Sampler};
+use mxlab::llama::cpu::{self, Cpu, CpuEngine};
+use mxlab::llama::device::input::Operands;
+use mxlab::llama::device::plan::{Limits, Storage};
+use mxlab::llama::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
+use mxlab::llama::{Batch, Linear, Projections, load as load_llama};
+use mxlab_harness::device::{Device, EmulatorOptions};
+use mxlab_kernels::format::FloatType;
+use mxlab_kernels::reference::Sampling;
+
+fn checkpoint() -> Checkpoint {
+    embedded::checkpoint().expect("the embedded model")
+}
+
+fn config(name: &str) -> QuantConfig {
+    load(name, &FormatFlags::default()).expect(name)
+}
+
+fn engine() -> DeviceEngine {
+    engine_of(checkpoint())
+}
+
+fn engine_of(checkpoint: Checkpoint) -> DeviceEngine {
+    stored(checkpoint, Storage::Packed(Operands::Bf16))
+}
+
+fn stored(checkpoint: Checkpoint, storage: Storage) -> DeviceEngine {
+    DeviceEngine::new(Device::emulator(), checkpoint, FloatType::F32, storage).expect("an engine")
+}
+
+/// Tokens of an example of the embedded task.
+fn tokens(example: usize) -> Vec<u32> {
+    let line = embedded::TASK.lines().nth(example).expect("an example");
+    let line: serde_json::Value = serde_json::from_str(line).expect("json");
+    let text = line["text"].as_str().expect("a text");
+    let engine = engine();
+    engine.tokenizer().encode(text, true).expect("tokens")
+}
+
+/// Logits of the last positions of a prefix of `prefill` tokens and of 8 steps after it, on a device: two
+/// sequences of unequal length at a time, the second not looked at.
+fn device_logits(
+    engine: &DeviceEngine,
+    config: &QuantConfig,
+    tokens: &[u32],
+    prefill: usize,
+) -> Vec<Vec<f32>> {
+    let limits = Limits::new(Device::emulator().properties(), 128, 256);
+    let Loaded {
+        backend,
+        llama,
+        mut cache,
+        ..
+    } = engine.model(config, limits, 128).expect("a model");
+    cache.divide(2, 128).expect("room");
+    let mut logits = Vec::new();
+    for step in 0..=8 {
+        let (past, new) = match step {
+            0 => (0, &tokens[..prefill]),
+            _ => (prefill + step - 1, &tokens[prefill + step - 1..][..1]),
+        };
+        let mut batch = Batch::default();
+        batch.push(1, past, new);
+        batch.push(0, step, &tokens[..1]);
+        let rows = [new.len() as u32 - 1];
+        let row = llama.logits(&backend, &batch, &mut cache, &rows);
+        logits.push(backend.values(&row.expect("logits")).expect("values"));
+    }
+    logits
+}
+
+fn cpu_logits(
+    checkpoint: &Checkpoint,
+    config: &QuantConfig,
+    tokens: &[u32],
+    prefill: usize,
+) -> Vec<Vec<f32>> {
+    let engine = Cpu::new(FloatType::Bf16);
+    let llama = load_llama::load(&engine, checkpoint, config, 128).expect("a model");
+    let batch = Batch::whole([&tokens[..prefill + 8]]);
+    let rows: Vec<u32> = (prefill - 1..prefill + 8).map(|row| row as u32).collect();
+    let logits = llama.logits(&engine, &batch, &mut cpu::Cache::none(), &rows);
+    logits.expect("logits").to_vec2().expect("rows")
+}
+
+/// The root of the mean square of the differences of logits, prefill and 8 steps of decoding, over that of the logits.
+fn difference(checkpoint: Checkpoint, config: &QuantConfig, tokens: &[u32]) -> f64 {
+    let theirs = cpu_logits(&checkpoint, config, tokens, 40);
+    let ours = device_logits(&engine_of(checkpoint), config, tokens, 40);
+    relative(&ours, &theirs)
+}
+
+/// The root of the mean square of the differences over that of the second.
+fn relative(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
+    let pairs = || ours.iter().flatten().zip(theirs.iter().flatten());
+    let square: f64 = pairs().map(|(_, y)| f64::from(y * y)).sum();
+    let error: f64 = pairs().map(|(x, y)| f64::from((x - y) * (x - y))).sum();
+    (error / square).sqrt()
+}
+
+/// What bf16 sums in two orders differ by; where activations, keys or values are rounded to few bits, some round to
+/// the other side.
+fn bound(config: &QuantConfig) -> f64 {
+    match config.activations.is_some() || config.keys.is_some() {
+        true => 0.1,
+        false => 0.01,
+    }
+}
+
+#[test]
+fn logits_are_those_of_the_cpu_engine_in_every_configuration() {
+    let tokens = tokens(3);
+    for config in named::all(&FormatFlags::default()).expect("configurations") {
+        let difference = difference(checkpoint(), &config, &tokens);
+        eprintln!("{}: {difference:.4}", config.name);
+        assert!(
+            difference <= bound(&config),
+            "{}: {difference}",
+            config.name
+        );
+    }
+}
+
+/// Packed weights, keys and values give the logits of the bf16 that they stand for, to the bit: the same products are
+/// added in the same order.
+#[test]
+fn packed_gives_what_it_stands_for() {
+    let tokens = tokens(5);
+    for name in ["mx-linear-kv", "fp4-e5m3", "mxfp8"] {
+        let config = config(name);
+        let logits = [Storage::Packed(Operands::Bf16), Storage::Fake]
+            .map(|storage| device_logits(&stored(checkpoint(), storage), &config, &tokens, 40));
+        let difference = relative(&logits[0], &logits[1]);
+        eprintln!("{name}, packed and not: {difference:e}");
+        assert_eq!(difference, 0.0, "{name}");
+    }
+}
+
+/// Widths, heads and a vocabulary that are no multiples of anything, and biases.
+#[test]
+fn odd_sizes_work() {
+    let tokens: Vec<u32> = (0..48).map(|i| i * 11 % 517).collect();
+    for name in ["baseline", "mx-linear-kv", "nvfp4"] {
+        let config = config(name);
+        let odd = synthetic::open("odd").expect("a model");
+        let difference = difference(odd, &config, &tokens);
+        eprintln!("odd, {name}: {difference:.4}");
+        assert!(difference <= bound(&config), "{name}: {difference}");
+    }
+}
+
+/// Bytes of a matrix and its bias.
+fn linear(linear: &Linear<DeviceBackend>) -> usize {
+    let bias = linear.bias.as_ref().map_or(0, |bias| {
+        let bias: &mxlab_harness::device::Buffer = bias;
+        bias.bytes()
+    });
+    DeviceMatrix::bytes(&linear.weight) + bias
+}
+
+/// Bytes of those that share an input.
+fn projections<const N: usize>(projections: &Projections<DeviceBackend, N>) -> usize {
+    match projections {
+        Projections::Apart(linears) => linears.iter().map(linear).sum(),
+        Projections::Together { stack, .. } => stack.bytes(),
+    }
+}
+
+/// What the engine says it takes is what it allocates.
+#[test]
+fn the_plan_is_what_is_allocated() {
+    let named = ["baseline", "mx-linear-kv", "nvfp4", "mxfp6"];
+    let bf16 = named.map(|name| (config(name), Operands::Bf16));
+    let bytes = operands::with_bytes().map(|(config, _)| (config, Operands::Bytes));
+    for (config, operands) in bf16.into_iter().chain(bytes) {
+        let engine = stored(checkpoint(), Storage::Packed(operands));
+        let name = &config.name;
+        let limits = Limits::new(Device::emulator().properties(), 64, 192);
+        let plan = engine.plan(&config, &limits, 96).expect("a plan");
+        let mut loaded = engine.model(&config, limits, 96).expect("a model");
+        let Loaded {
+            backend,
+            llama,
+            cache,
+            ..
+        } = &mut loaded;
+        let layers = llama.layers.iter().map(|layer| {
+            let norms = layer.input_norm.bytes() + layer.post_attention_norm.bytes();
+            let others = linear(&layer.o) + linear(&layer.down);
+            norms + projections(&layer.qkv) + projections(&layer.gate_up) + others
+        });
+        let head = llama.head.as_ref().map_or(0, DeviceMatrix::bytes);
+        let weights = layers.sum::<usize>() + llama.embedding.bytes() + llama.norm.bytes() + head;
+        assert_eq!(weights, plan.weights, "{name}");
+        assert_eq!(cache.bytes(), plan.cache, "{name}");
+        assert_eq!(cache.bytes(), 192 * plan.position, "{name}");
+        let footprint = engine.footprint(&config).expect("a footprint");
+        assert_eq!(footprint.weight_bytes, weights as u64, "{name}");
+        assert_eq!(footprint.kv_bytes_per_token, plan.position as u64, "{name}");
+        // The most tokens that the plan is for, and a step.
+        cache.divide(2, 96).expect("room");
+        let tokens = tokens(0);
+        for (past, count) in [(0, 64), (64, 1)] {
+            let mut batch = Batch::default();
+            batch.push(1, past, &tokens[past..past + count]);
+            let rows: Vec<u32> = (0..count as u32).collect();
+            let logits = llama.logits(backend, &batch, cache, &rows).expect("logits");
+            drop(logits);
+        }
+        assert!(backend.bytes() <= plan.activations, "{name}");
+        let spare = plan.activations - backend.bytes();
+        assert!(
+            spare <= plan.activations / 4,
+            "{name}: {spare} of {plan:?} are never used"
+        );
+    }
+}
+
+#[test]
+fn scores_do_not_depend_on_the_batch() {
+    let engine = engine();
+    let mut requests: Vec<Request> = (0..3)
+        .map(|example| Request {
+            tokens: tokens(example),
+            targets: 2,
+        })
+        .collect();
+    requests.sort_by_key(|request| std::cmp::Reverse(request.tokens.len()));
+    let mut model = engine.load(&config("mx-linear-kv")).expect("a model");
+    let together = model.score(&requests).expect("scores");
+    for (request, together) in requests.iter().zip(together) {
+        let alone = model.score(std::slice::from_ref(request)).expect("a score")[0];
+        let difference = (alone.loglikelihood - together.loglikelihood).abs();
+        // Regimes add in other orders.
+        assert!(difference < 0.2, "{alone:?} {together:?}");
+    }
+}
+
+/// A sequence goes through the model in pieces where it is longer than a batch, steps are launched as a recorded
+/// graph, and sequences leave as they end.
+#[test]
+fn generation_goes_on_where_the_prompt_ends() {
+    let engine = engine();
+    let cpu = CpuEngine::new(checkpoint(), Some(FloatType::Bf16), None).expect("an engine");
+    let prompts = vec![tokens(0)[..30].to_vec(), tokens(1)[..12].to_vec()];
+    let room = Room {
+        sequences: 2,
+        tokens: 40,
+    };
+    let sampler = Sampler {
+        sampling: Sampling::GREEDY,
+        seed: 0,
+    };
+    let other = Sampler {
+        sampling: Sampling {
+            temperature: 5.0,
+            ..Sampling::GREEDY
+        },
+        seed: 1,
+    };
+    let config = config("baseline");
+    let generate = |engine: &dyn Engine| {
+        let mut generator = engine.generator(&config, room).expect("a generator");
+        // From the start again: nothing of a generation before is left.
+        for sampler in [other, sampler] {
+            generator.start(&prompts, &sampler).expect("tokens");
+            generator.step(&[0, 1]).expect("tokens");
+        }
+        let mut chosen = vec![generator.start(&prompts, &sampler).expect("tokens")];
+        for step in 0..6 {
+            let running: &[usize] = if step < 4 { &[0, 1] } else { &[1] };
+            chosen.push(generator.step(running).expect("tokens"));
+        }
+        chosen
+    };
+    assert_eq!(generate(&engine), generate(&cpu));
+}
+
+#[test]
+fn what_does_not_fit_is_said_with_the_sizes() {
+    let small = Device::emulator_with(EmulatorOptions {
+        memory_bytes: 6 << 20,
+        ..EmulatorOptions::default()
+    });
+    let engine = DeviceEngine::new(
+        small,
+        checkpoint(),
+        FloatType::F32,
+        Storage::Packed(Operands::Bf16),
+    )
+    .expect("an engine");
+    let error = engine.load(&config("baseline")).err().expect("an error");
+    let message = format!("{error:#}");
+    assert!(message.contains("weights 6 MiB"), "{message}");
+    assert!(message.contains("6 MiB are free"), "{message}");
+
+    let loaded = engine.model(
+        &config("mx-linear"),
+        Limits::new(Device::emulator().properties(), 8, 16),
+        16,
+    );
+    let mut cache = loaded.expect("a small one fits").cache;
+    let message = cache.divide(2, 9).expect_err("no room").to_string();
+    assert!(message.contains('9') && message.contains('8'), "{message}");
+}
