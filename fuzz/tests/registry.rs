@@ -1,33 +1,49 @@
 //! Every kernel of the registry on the emulator, with the sanitizer on, against the scalar
 //! reference; and that a kernel that is wrong is found, made small, kept and found again.
 
-use mxlab_fuzz::campaign::{Plan, Until, run};
+use mxlab_fuzz::campaign::{Bench, Job, KernelJob, Outcome, Plan, Until, Verdict, Visit, run};
 use mxlab_fuzz::regression::Regression;
-use mxlab_harness::device::{Device, Stream};
+use mxlab_harness::device::{Device, EmulatorOptions, Stream};
 use mxlab_kernels::registry::{Entry, Substitute, kernels, verify};
 use std::collections::HashSet;
 use std::path::Path;
+use std::time::Duration;
 
 const PLAN: Plan = Plan {
     seed: 0,
     elements: 600,
     until: Until::Problems(2),
+    time_limit: None,
+    watchdog: Duration::from_secs(60),
 };
 
-fn campaign(entries: &[Box<dyn Entry>], plan: Plan) -> mxlab_fuzz::campaign::Outcome {
-    run(entries, plan, || Ok(Device::emulator()), |_| {}).unwrap()
+fn jobs(entries: impl IntoIterator<Item = Box<dyn Entry>>) -> Vec<Box<dyn Job>> {
+    let job = |entry| Box::new(KernelJob(entry)) as Box<dyn Job>;
+    entries.into_iter().map(job).collect()
+}
+
+fn campaign(jobs: &[Box<dyn Job>], plan: &Plan) -> Outcome {
+    run(jobs, plan, || Ok(Device::emulator())).unwrap()
+}
+
+/// The verdict on the only kernel of a campaign, which is not right.
+fn verdict_on(entry: Box<dyn Entry>, plan: &Plan) -> Verdict {
+    let outcome = campaign(&jobs([entry]), plan);
+    let [finding] = &outcome.findings()[..] else {
+        panic!("{} findings", outcome.findings().len());
+    };
+    finding.verdict.clone()
 }
 
 #[test]
 fn every_kernel_equals_the_reference() {
-    let entries: Vec<_> = kernels().collect();
-    let outcome = campaign(&entries, PLAN);
-    for finding in &outcome.findings {
-        println!("{} {:?}: {}", finding.kernel, finding.seed, finding.failure);
+    let jobs = jobs(kernels());
+    let outcome = campaign(&jobs, &PLAN);
+    for finding in outcome.findings() {
+        println!("{}: {:?}", finding.job, finding.verdict);
     }
-    assert!(outcome.findings.is_empty());
-    let run: u64 = outcome.families.values().map(|tally| tally.kernels).sum();
-    assert_eq!(run, entries.len() as u64);
+    assert!(outcome.findings().is_empty());
+    assert_eq!(outcome.total().right, jobs.len() as u64);
 }
 
 #[test]
@@ -83,17 +99,16 @@ fn a_wrong_rounding_is_found_made_small_and_kept() {
         until: Until::Problems(50),
         ..PLAN
     };
-    let outcome = campaign(&[wrong], plan);
-    let [finding] = &outcome.findings[..] else {
-        panic!("{} findings", outcome.findings.len());
+    let Verdict::Wrong {
+        failure,
+        problem: Some(problem),
+        ..
+    } = verdict_on(wrong, &plan)
+    else {
+        panic!("not wrong, or not made small");
     };
-    assert!(
-        finding.failure.contains("by the reference"),
-        "{}",
-        finding.failure
-    );
+    assert!(failure.contains("by the reference"), "{failure}");
     // One element that is rounded is all it takes.
-    let problem = finding.problem.clone().unwrap();
     assert_eq!(problem.sizes["rows"], 1);
     let elements = problem.tensors["src"].values();
     let nonzero = elements
@@ -104,8 +119,8 @@ fn a_wrong_rounding_is_found_made_small_and_kept() {
 
     let folder = tempfile::tempdir().unwrap();
     let regression = Regression {
-        kernel: finding.kernel.clone(),
-        was: finding.failure.clone(),
+        kernel: ROUND.to_owned(),
+        was: failure,
         problem,
     };
     let first = regression.write(folder.path()).unwrap();
@@ -135,42 +150,94 @@ fn what_the_sanitizer_stops_is_a_finding_with_its_place() {
         "setp.lt.u32     %p_inbounds",
         "setp.ge.u32     %p_inbounds",
     );
-    let outcome = campaign(&[wrong], PLAN);
-    let [finding] = &outcome.findings[..] else {
-        panic!("{} findings", outcome.findings.len());
+    let Verdict::Wrong { failure, .. } = verdict_on(wrong, &PLAN) else {
+        panic!("not wrong");
     };
-    assert!(finding.failure.contains(ROUND), "{}", finding.failure);
+    assert!(failure.contains(ROUND), "{failure}");
+}
+
+/// A device that a fault loses says nothing of smaller problems: none is made up from that.
+#[test]
+fn a_crash_is_no_mismatch_and_is_not_made_small() {
+    let lost_by_faults = EmulatorOptions {
+        is_lost_by_faults: true,
+        ..EmulatorOptions::default()
+    };
+    let visit = |entry: Box<dyn Entry>, problems: u32| -> Visit {
+        let device = Device::emulator_with(lost_by_faults);
+        let stream = device.stream().unwrap();
+        KernelJob(entry).visit(&Bench {
+            device: &device,
+            stream: &stream,
+            plan: &Plan {
+                until: Until::Problems(problems),
+                ..PLAN
+            },
+            round: 0,
+            shrinks: true,
+            beat: &|| {},
+        })
+    };
+    let crash = broken(
+        ROUND,
+        "setp.lt.u32     %p_inbounds",
+        "setp.ge.u32     %p_inbounds",
+    );
+    let Verdict::Crashed { failure, seed } = visit(crash, 2).verdict else {
+        panic!("no crash");
+    };
+    assert!(
+        failure.starts_with(&format!("`{ROUND}` failed")),
+        "{failure}"
+    );
+    assert!(seed.is_some());
+    // One that is wrong, and crashes on smaller problems: rows are skipped that small ones lack.
+    let both = broken(ROUND, "add.rn.f32", "add.rz.f32");
+    let text = both.ptx().replace(
+        "ld.param.u32    %r_rows, [rows];",
+        "ld.param.u32    %r_rows, [rows];\n    .reg .b64 %rd_null;\n    mov.u64 %rd_null, 8;\n    \
+         .reg .pred %p_small;\n    setp.eq.u32 %p_small, %r_rows, 1;\n    \
+         @%p_small st.global.u32 [%rd_null], %r_rows;",
+    );
+    assert!(text.contains("%p_small"));
+    let entry = kernels().find(|entry| entry.id() == ROUND).unwrap();
+    let both = Box::new(Substitute::new(entry, text.clone()));
+    let Verdict::Wrong {
+        failure, problem, ..
+    } = visit(both, 50).verdict
+    else {
+        panic!("not wrong");
+    };
+    assert!(failure.contains("by the reference"), "{failure}");
+    // What crashed is not the smallest problem.
+    assert!(problem.unwrap().sizes["rows"] > 1);
 }
 
 #[test]
 fn a_kernel_that_does_not_load_is_a_finding() {
     let wrong = broken(ROUND, "add.rn.f32", "add.rq.f32");
-    let outcome = campaign(&[wrong], PLAN);
-    assert_eq!(outcome.findings.len(), 1);
-    assert!(
-        outcome.findings[0].failure.contains("add.rq.f32"),
-        "{:?}",
-        outcome.findings
-    );
+    let Verdict::Refused { reason } = verdict_on(wrong, &PLAN) else {
+        panic!("not refused");
+    };
+    assert!(reason.contains("add.rq.f32"), "{reason}");
 }
 
 #[test]
 fn a_campaign_is_the_same_for_the_same_seed() {
-    let entries: Vec<_> = kernels().step_by(1999).collect();
-    let tally = || campaign(&entries, PLAN).families;
-    assert_eq!(tally(), tally());
-    let other = campaign(&entries, Plan { seed: 1, ..PLAN }).families;
-    assert_ne!(tally(), other);
+    let jobs = jobs(kernels().step_by(1999));
+    let tally = |seed| campaign(&jobs, &Plan { seed, ..PLAN }).families();
+    assert_eq!(tally(0), tally(0));
+    assert_ne!(tally(0), tally(1));
 }
 
 #[test]
 fn limits_are_kept() {
-    let entries: Vec<_> = kernels().step_by(997).collect();
+    let jobs = jobs(kernels().step_by(997));
     let enough = Plan {
         until: Until::Elements(200_000),
         ..PLAN
     };
-    for (family, tally) in campaign(&entries, enough).families {
+    for (family, tally) in campaign(&jobs, &enough).families() {
         assert!(tally.elements >= 200_000, "{family}: {}", tally.elements);
     }
 }

@@ -14,6 +14,9 @@ pub enum DeviceChoice {
     Cuda(Option<usize>),
     /// The PTX emulator.
     Emulator,
+    /// The PTX emulator, lost to the process by the first fault of a kernel as a GPU is: to try what
+    /// happens then.
+    EmulatorLostByFaults,
     /// The CPU's own kernels; runs no PTX.
     Cpu,
 }
@@ -25,6 +28,7 @@ impl fmt::Display for DeviceChoice {
             Self::Cuda(None) => f.write_str("cuda"),
             Self::Cuda(Some(ordinal)) => write!(f, "cuda:{ordinal}"),
             Self::Emulator => f.write_str("emulator"),
+            Self::EmulatorLostByFaults => f.write_str("emulator:lost-by-faults"),
             Self::Cpu => f.write_str("cpu"),
         }
     }
@@ -38,6 +42,7 @@ impl FromStr for DeviceChoice {
             "auto" => Ok(Self::Auto),
             "cuda" => Ok(Self::Cuda(None)),
             "emulator" => Ok(Self::Emulator),
+            "emulator:lost-by-faults" => Ok(Self::EmulatorLostByFaults),
             "cpu" => Ok(Self::Cpu),
             _ => {
                 // Digits alone: the parser of integers takes a sign too.

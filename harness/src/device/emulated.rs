@@ -1,5 +1,6 @@
 //! The emulator as a machine.
 
+use super::fault::Faults;
 use super::machine::{Copy, Launch, Machine, Product};
 use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Statistics};
 use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, LaunchError, MAX_SHARED, MAX_THREADS};
@@ -18,6 +19,9 @@ pub struct EmulatorOptions {
     pub memory_bytes: u64,
     /// Warp instructions that a block may run before it counts as hanging.
     pub budget: u64,
+    /// Whether a kernel that the sanitizer stops costs the process the device, as in CUDA: the launch
+    /// itself succeeds, the next call and every one after it tells of the fault.
+    pub is_lost_by_faults: bool,
 }
 
 impl Default for EmulatorOptions {
@@ -25,6 +29,7 @@ impl Default for EmulatorOptions {
         Self {
             memory_bytes: 4 << 30,
             budget: DEFAULT_BUDGET,
+            is_lost_by_faults: false,
         }
     }
 }
@@ -33,6 +38,8 @@ impl Default for EmulatorOptions {
 pub(super) struct Emulator {
     properties: Properties,
     budget: u64,
+    is_lost_by_faults: bool,
+    faults: Faults,
     memory: Mutex<GlobalMemory>,
     modules: Mutex<Modules>,
 }
@@ -69,6 +76,8 @@ impl Emulator {
                 driver_version: None,
             },
             budget: options.budget,
+            is_lost_by_faults: options.is_lost_by_faults,
+            faults: Faults::default(),
             memory: Mutex::new(GlobalMemory::new(options.memory_bytes)),
             modules: Mutex::default(),
         }
@@ -89,6 +98,7 @@ impl Machine for Emulator {
     }
 
     fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError> {
+        self.faults.check()?;
         let mut memory = lock(&self.memory);
         memory
             .allocate(bytes as u64, name)
@@ -121,19 +131,23 @@ impl Machine for Emulator {
     }
 
     fn free_memory(&self) -> Result<u64, DeviceError> {
+        self.faults.check()?;
         let memory = lock(&self.memory);
         Ok(memory.capacity() - memory.used())
     }
 
     fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+        self.faults.check()?;
         Ok(lock(&self.memory).write(address, bytes)?)
     }
 
     fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+        self.faults.check()?;
         Ok(lock(&self.memory).read(address, bytes)?)
     }
 
     fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+        self.faults.check()?;
         Ok(Box::into_raw(vec![0u8; bytes].into_boxed_slice()).cast())
     }
 
@@ -143,6 +157,7 @@ impl Machine for Emulator {
     }
 
     fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
+        self.faults.check()?;
         let kernels = Kernels::load(ptx).map_err(|reason| DeviceError::Unsupported {
             module: name.to_owned(),
             reason,
@@ -160,6 +175,7 @@ impl Machine for Emulator {
 
     /// A launch finds the kernel by its name: the handle says nothing.
     fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError> {
+        self.faults.check()?;
         let kernels = self.kernels(module)?;
         let program = kernels.programs().iter().find(|p| p.name == entry);
         let program = program.ok_or_else(|| LaunchError::NoKernel(entry.to_owned()))?;
@@ -181,21 +197,30 @@ impl Machine for Emulator {
     }
 
     fn stream(&self) -> Result<u64, DeviceError> {
+        self.faults.check()?;
         Ok(0)
     }
 
     fn end_stream(&self, _stream: u64) {}
 
     fn launch(&self, _stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError> {
+        self.faults.check()?;
         let kernels = self.kernels(launch.module)?;
         let memory = &mut lock(&self.memory);
         let (geometry, parameters) = (launch.geometry, launch.parameters);
-        let statistics = kernels.launch(launch.entry, geometry, parameters, memory, self.budget)?;
-        Ok(Some(statistics))
+        match kernels.launch(launch.entry, geometry, parameters, memory, self.budget) {
+            Ok(statistics) => Ok(Some(statistics)),
+            Err(LaunchError::Violation(report)) if self.is_lost_by_faults => {
+                self.faults.lost(report.to_string(), Some(launch.entry));
+                Ok(None)
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// There is nothing to prepare: the handle says nothing.
     fn graph(&self, _launches: &[Launch]) -> Result<u64, DeviceError> {
+        self.faults.check()?;
         Ok(0)
     }
 
@@ -221,10 +246,11 @@ impl Machine for Emulator {
     }
 
     fn synchronize(&self, _: u64, _: &str, _: Duration) -> Result<(), DeviceError> {
-        Ok(())
+        self.faults.check()
     }
 
     fn record(&self, _stream: u64) -> Result<u64, DeviceError> {
+        self.faults.check()?;
         Ok(0)
     }
 

@@ -147,12 +147,13 @@ pub enum DeviceError {
         seconds: f32,
     },
     /// A kernel broke the context. Every later call gets this error again.
-    #[error(
-        "a kernel failed, `{kernel}` was launched last; the context and with it the device are lost to this process: {reason}"
-    )]
+    #[error("{}: {reason}; the device is lost to this process", guilty(kernels, *launches))]
     Lost {
-        /// The kernel launched last.
-        kernel: String,
+        /// The kernels that may have: what was launched since the device was last waited for, a run
+        /// of one kernel once, the first few.
+        kernels: Vec<String>,
+        /// Launches of them.
+        launches: u64,
         /// What the driver says.
         reason: String,
     },
@@ -167,4 +168,23 @@ pub enum DeviceError {
     /// The emulator has no clock of the device.
     #[error("the emulator has no device time")]
     NoClock,
+}
+
+impl DeviceError {
+    /// Whether the device is lost to this process: each later call fails, whatever it is.
+    pub const fn is_lost(&self) -> bool {
+        matches!(self, Self::Lost { .. } | Self::Watchdog { .. })
+    }
+}
+
+/// Who may have broken a context.
+fn guilty(kernels: &[String], launches: u64) -> String {
+    match (kernels, launches) {
+        ([], _) => "the device failed, no kernel was under way".to_owned(),
+        ([kernel], _) => format!("`{kernel}` failed"),
+        _ => format!(
+            "one of {launches} launches failed ({}; CUDA_LAUNCH_BLOCKING=1 tells which)",
+            kernels.join(", ")
+        ),
+    }
 }

@@ -12,7 +12,7 @@
 //! | a [`Graph`] of launches | one call of the driver | one after the other |
 //! | errors of a kernel | from [`Stream::synchronize`], or the next copy | from [`Stream::launch`], by the sanitizer |
 //! | a kernel that hangs | not waited for longer than [`WATCHDOG`] | stopped by a budget of instructions |
-//! | after a fault | the device is lost to the process: each call gets the fault again | as before |
+//! | after a fault | the device is lost to the process: each call gets the fault again | as before, or as CUDA: [`EmulatorOptions::is_lost_by_faults`] |
 //! | device time | [`Event`] | none |
 //! | [`Statistics`] | none | of each launch |
 
@@ -21,6 +21,7 @@ mod choice;
 mod cuda;
 mod emulated;
 mod error;
+mod fault;
 mod graph;
 mod kernel;
 mod machine;
@@ -63,6 +64,10 @@ impl Device {
             },
             DeviceChoice::Cuda(ordinal) => Self::cuda(ordinal.unwrap_or(0)),
             DeviceChoice::Emulator => Ok(Self::emulator()),
+            DeviceChoice::EmulatorLostByFaults => Ok(Self::emulator_with(EmulatorOptions {
+                is_lost_by_faults: true,
+                ..EmulatorOptions::default()
+            })),
             DeviceChoice::Cpu => Err(DeviceError::RunsNoPtx),
         }
     }

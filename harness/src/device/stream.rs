@@ -7,7 +7,8 @@ use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Statistics}
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a synchronisation waits unless told otherwise: by [`Stream::synchronize_within`].
+/// How long a synchronisation waits unless told otherwise: by [`Stream::set_watchdog`] or
+/// [`Stream::synchronize_within`].
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
 /// What is launched on it runs in order.
@@ -15,6 +16,7 @@ pub const WATCHDOG: Duration = Duration::from_secs(60);
 pub struct Stream {
     machine: Arc<dyn Machine>,
     handle: u64,
+    watchdog: Duration,
     state: Mutex<State>,
 }
 
@@ -59,6 +61,7 @@ impl Stream {
         Ok(Self {
             machine,
             handle,
+            watchdog: WATCHDOG,
             state: Mutex::default(),
         })
     }
@@ -216,12 +219,17 @@ impl Stream {
         unsafe { self.machine.copy(self.handle, copy) }
     }
 
-    /// Waits until everything before is done, for [`WATCHDOG`] at most.
+    /// Sets how long a synchronisation waits.
+    pub const fn set_watchdog(&mut self, limit: Duration) {
+        self.watchdog = limit;
+    }
+
+    /// Waits until everything before is done, for [`WATCHDOG`] at most unless it was set otherwise.
     ///
     /// # Errors
     /// What went wrong in a kernel before, or that one did not end in time.
     pub fn synchronize(&self) -> Result<(), DeviceError> {
-        self.synchronize_within(WATCHDOG)
+        self.synchronize_within(self.watchdog)
     }
 
     /// Waits until everything before is done, for `limit` at most.

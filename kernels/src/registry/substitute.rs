@@ -4,6 +4,7 @@ use super::{Entry, EntryError, Expected, Problem, Runner, Shape, kernels};
 use crate::launch::LaunchError;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
+use std::collections::BTreeMap;
 
 /// An entry whose PTX is another one.
 pub struct Substitute {
@@ -17,18 +18,24 @@ impl Substitute {
         Self { entry, ptx }
     }
 
-    /// The kernels of the registry that are entries of `ptx`, with that text.
-    pub fn all(ptx: &str) -> Vec<Self> {
+    /// The kernels of the registry that are entries of one of the texts, with that text.
+    pub fn all(texts: &[String]) -> Vec<Self> {
         let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
         let name = |rest: &str| {
             let rest = rest.trim_start();
             rest[..rest.find(|c| !is_of_name(c)).unwrap_or(rest.len())].to_owned()
         };
-        let names: Vec<String> = ptx.split(".entry").skip(1).map(name).collect();
-        kernels()
-            .filter(|entry| names.contains(&entry.id()))
-            .map(|entry| Self::new(entry, ptx.to_owned()))
-            .collect()
+        let names_of =
+            |text: &str| -> Vec<String> { text.split(".entry").skip(1).map(name).collect() };
+        let mut text_of: BTreeMap<String, &String> = BTreeMap::new();
+        for text in texts {
+            text_of.extend(names_of(text).into_iter().map(|name| (name, text)));
+        }
+        let with_text = |entry: Box<dyn Entry>| {
+            let text = text_of.get(&entry.id())?;
+            Some(Self::new(entry, (*text).clone()))
+        };
+        kernels().filter_map(with_text).collect()
     }
 }
 

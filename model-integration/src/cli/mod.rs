@@ -70,7 +70,7 @@ enum Command {
     /// Train the embedded model and write its held-out task
     Train(train::TrainArgs),
     /// Compare kernels with the scalar reference, or with golden vectors
-    Verify(verify::VerifyArgs),
+    Verify(Box<verify::VerifyArgs>),
 }
 
 /// What a command that did not fail came to.
@@ -84,6 +84,16 @@ enum Done {
 /// Runs the command line and returns the exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
+    if let Some(Command::Verify(args)) = &cli.command
+        && let Some(exit) = args.worker()
+    {
+        return exit;
+    }
+    if matches!(cli.command, Some(Command::Bench(_))) {
+        // What the driver compiled on an earlier run would not be compiled again.
+        // SAFETY: no other thread runs yet.
+        unsafe { std::env::set_var("CUDA_CACHE_DISABLE", "1") };
+    }
     let done = match cli.command {
         None => eval::run(&cli.eval),
         Some(Command::Bench(args)) => bench::run(&args),

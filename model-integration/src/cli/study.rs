@@ -7,6 +7,7 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use mxlab_harness::shard::Shard;
 
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
@@ -19,7 +20,7 @@ use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::llama::device::input::Operands;
 use crate::report;
-use crate::study::cell::{Cell, Shard, Work};
+use crate::study::cell::{Cell, Work};
 use crate::study::expand::BASELINE;
 use crate::study::frozen::check_frozen;
 use crate::study::record::CellRecord;

@@ -5,8 +5,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
+use mxlab_harness::shard::Shard;
 
-use super::cell::{Cell, Shard, Work};
+use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
 use super::frozen::freeze;
 use super::record::CellRecord;

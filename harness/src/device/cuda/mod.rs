@@ -6,21 +6,21 @@
 //! | module | what |
 //! |---|---|
 //! | `open` | finding the driver and a device |
-//! | `fault` | kernels that crash or hang |
+//! | `answer` | what the driver's answers mean |
 //! | `graph` | launches of a graph |
 //! | `blas` | products by cuBLAS |
 
+mod answer;
 mod blas;
-mod fault;
 mod graph;
 mod open;
 
+use super::fault::Faults;
 use super::machine::{Copy, Launch, Machine, Product};
 use super::{DeviceError, KernelAttributes, Properties, Statistics, WATCHDOG};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUresult};
-use fault::Faults;
 use std::ffi::{CString, c_uint, c_void};
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ impl Cuda {
         Ok(Self {
             context,
             properties,
-            faults: Faults::default(),
+            faults: Faults::new(),
         })
     }
 
@@ -61,11 +61,14 @@ impl Cuda {
         let event = self.record(0)?;
         let ask = || {
             // SAFETY: the event exists.
-            unsafe { sys::cuEventQuery(event as sys::CUevent) }
+            self.faults
+                .is_done(unsafe { sys::cuEventQuery(event as sys::CUevent) })
         };
-        let done = self.faults.wait(&self.faults.last(), WATCHDOG, ask);
+        let done = self.faults.wait("", WATCHDOG, ask);
         self.end_event(event);
-        done
+        done?;
+        self.faults.finished(None);
+        Ok(())
     }
 
     /// Asks for more shared memory than a block may have unasked: always all there is, so that
@@ -298,8 +301,12 @@ impl Machine for Cuda {
                 &mut parameters,
             )
         };
-        launched.map_err(self.faults.failed("launch a kernel"))?;
-        self.faults.launched(launch.entry);
+        let failed = |error| {
+            let launching = Some(launch.entry);
+            self.faults.answered("launch a kernel", launching, error)
+        };
+        launched.map_err(failed)?;
+        self.faults.launched(stream, [launch.entry]);
         Ok(None)
     }
 
@@ -329,13 +336,16 @@ impl Machine for Cuda {
         launches: &[Launch],
     ) -> Result<Option<Statistics>, DeviceError> {
         self.bind()?;
-        let (graph, stream) = (graph as sys::CUgraphExec, stream as sys::CUstream);
+        let graph = graph as sys::CUgraphExec;
         // SAFETY: both exist; what the launches need lives as long as the graph.
-        let launched = unsafe { result::graph::launch(graph, stream) };
-        launched.map_err(self.faults.failed("launch a graph"))?;
-        if let Some(last) = launches.last() {
-            self.faults.launched(last.entry);
-        }
+        let launched = unsafe { result::graph::launch(graph, stream as sys::CUstream) };
+        let failed = |error| {
+            let launching = launches.first().map(|launch| launch.entry);
+            self.faults.answered("launch a graph", launching, error)
+        };
+        launched.map_err(failed)?;
+        let names = launches.iter().map(|launch| launch.entry);
+        self.faults.launched(stream, names);
         Ok(None)
     }
 
@@ -361,9 +371,12 @@ impl Machine for Cuda {
         self.bind()?;
         let ask = || {
             // SAFETY: the stream exists.
-            unsafe { sys::cuStreamQuery(stream as sys::CUstream) }
+            self.faults
+                .is_done(unsafe { sys::cuStreamQuery(stream as sys::CUstream) })
         };
-        self.faults.wait(kernel, limit, ask)
+        self.faults.wait(kernel, limit, ask)?;
+        self.faults.finished(Some(stream));
+        Ok(())
     }
 
     fn record(&self, stream: u64) -> Result<u64, DeviceError> {

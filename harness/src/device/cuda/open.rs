@@ -1,7 +1,7 @@
 //! Finding the driver and a device, without the panics of cudarc where they are absent.
 
 use super::super::{DeviceError, DeviceKind, Properties};
-use super::fault::describe;
+use super::answer::describe;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, sys};
 use std::sync::Arc;

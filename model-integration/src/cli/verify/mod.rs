@@ -1,19 +1,26 @@
 //! `mxlab verify`: kernels against the scalar reference, or everything against golden vectors.
 
+mod campaign;
 mod golden;
-mod kernels;
+mod jobs;
+mod record;
 mod replay;
+mod worker;
 
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use anyhow::{Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mxlab_harness::device::{Device, DeviceChoice, DeviceError, DeviceKind, EmulatorOptions};
+use mxlab_harness::shard::Shard;
+use serde::{Deserialize, Serialize};
 
 use super::Done;
 use super::output::Usage;
 
-pub use kernels::{chosen, of_file};
+pub use jobs::{chosen, of_file};
 
 /// Run every PTX kernel on random problems and compare each byte with the scalar reference (any NaN
 /// is equal to any other); or compare every kernel with a folder of golden vectors
@@ -22,11 +29,15 @@ pub struct VerifyArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
-    /// Verify the kernels of this PTX file in place of those of the same names; `mxlab list
-    /// --save-ptx` writes such files
-    #[arg(long, value_name = "FILE")]
-    ptx: Option<PathBuf>,
-    /// Where kernels run: auto, cuda, cuda:N or emulator; with --golden also cpu, which runs none
+    /// Verify the kernels of this PTX file in place of those of the same names, or of all files
+    /// `*.ptx` of this folder; `mxlab list --save-ptx` writes such files
+    #[arg(long, value_name = "PATH")]
+    ptx: Vec<PathBuf>,
+    /// Only every Nth kernel, in the order of `mxlab list`
+    #[arg(long, value_name = "N", default_value = "1")]
+    every: NonZero<usize>,
+    /// Where kernels run: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's
+    /// fault costs the process as it does a GPU; with --golden also cpu, which runs none
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
     /// Chooses the problems
@@ -41,21 +52,61 @@ pub struct VerifyArgs {
     /// Go on with new problems until each family has had so many elements
     #[arg(long, value_name = "N")]
     elements: Option<u64>,
+    /// End after so many minutes; what was not reached is `not run`, and the same command with
+    /// --output-path goes on with it
+    #[arg(long, value_name = "MINUTES")]
+    time_limit: Option<f64>,
+    /// Only the Ith of N parts of the kernels; the parts have each kernel once
+    #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
+    shard: Shard,
+    /// Processes that kernels run in; one that a kernel costs its device is started again behind it
+    /// [default: one a core, at most 16]
+    #[arg(long, value_name = "N")]
+    workers: Option<NonZero<usize>>,
+    /// How long a launch may take, and a process may give no sign of life, before the kernel counts
+    /// as crashed [default: 60, and more for large problems]
+    #[arg(long, value_name = "SECONDS")]
+    watchdog: Option<f64>,
+    /// Commit faults on purpose, between kernels that must be right: an illegal address and an
+    /// allocation that does not fit, or a kernel that hangs for about half a minute
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save"])]
+    faults: Option<FaultsArg>,
     /// About how many elements a problem has
     #[arg(long, value_name = "N", default_value_t = 600)]
     problem_size: usize,
     /// Keep the smallest problem of each failure as a file there
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Write a record of the run there
+    /// Write a record of the run there, and journals beside it while it goes; the same command goes
+    /// on where a run was interrupted
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
     /// Run one problem again: a file of --save, or KERNEL:SEED as a failure names it
     #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
     replay: Option<String>,
     /// Folder of golden vectors; its files may hold whatever cases and sizes
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx", "time_limit", "shard", "faults", "every"])]
     golden: Option<PathBuf>,
+    /// What a worker process is to do, as JSON
+    #[arg(long, hide = true, value_name = "TASK")]
+    worker: Option<String>,
+}
+
+/// Faults on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum FaultsArg {
+    /// An illegal address, and an allocation that does not fit
+    Memory,
+    /// A kernel that hangs for about half a minute
+    Hang,
+}
+
+impl VerifyArgs {
+    /// The exit code of a worker, if this is one.
+    pub fn worker(&self) -> Option<ExitCode> {
+        self.worker.as_deref().map(worker::run)
+    }
 }
 
 /// Verifies what the arguments say.
@@ -66,7 +117,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     check_problem_size(args.problem_size)?;
     match &args.replay {
         Some(problem) => replay::run(problem, args),
-        None => kernels::run(args),
+        None => campaign::run(args),
     }
 }
 
@@ -94,6 +145,7 @@ fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
     Ok(match device.properties().kind {
         DeviceKind::Emulator => Device::emulator_with(EmulatorOptions {
             budget: BUDGET,
+            is_lost_by_faults: choice == DeviceChoice::EmulatorLostByFaults,
             ..EmulatorOptions::default()
         }),
         _ => device,

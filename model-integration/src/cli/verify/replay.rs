@@ -7,17 +7,19 @@ use mxlab_fuzz::campaign::problem_of;
 use mxlab_fuzz::regression::Regression;
 use mxlab_kernels::registry::{Entry, Problem, kernels, verify};
 
-use super::{VerifyArgs, of_file, open};
+use super::jobs::of_files;
+use super::{VerifyArgs, open};
 use crate::cli::Done;
 use crate::cli::output::{Usage, print};
 
 /// Runs the problem of a file, or of `KERNEL:SEED`.
 pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
     let (mut entry, problem) = find(what, args.problem_size)?;
-    if let Some(path) = &args.ptx {
+    if !args.ptx.is_empty() {
         let id = entry.id();
-        let same = of_file(path)?.into_iter().find(|other| other.id() == id);
-        entry = same.with_context(|| format!("`{}` has no `.entry {id}`", path.display()))?;
+        let entries = of_files(&args.ptx)?.into_iter();
+        let same = entries.into_iter().find(|other| other.id() == id);
+        entry = same.with_context(|| format!("--ptx: no file has `.entry {id}`"))?;
     }
     // So that a problem that is none is not taken for a kernel that is wrong.
     entry

@@ -1,5 +1,7 @@
 //! The commands about PTX kernels, through the binary.
 
+mod campaign;
+
 use std::fs;
 use std::process::{Command, Output};
 
@@ -12,12 +14,12 @@ fn run(line: &str) -> Output {
         .expect("runs")
 }
 
-fn stdout(output: &Output) -> String {
+pub(crate) fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).expect("UTF-8")
 }
 
 /// The output of a command that succeeds.
-fn done(line: &str) -> String {
+pub(crate) fn done(line: &str) -> String {
     let output = run(line);
     let error = String::from_utf8_lossy(&output.stderr);
     assert!(
@@ -28,7 +30,7 @@ fn done(line: &str) -> String {
     stdout(&output)
 }
 
-fn json(path: &std::path::Path) -> Value {
+pub(crate) fn json(path: &std::path::Path) -> Value {
     serde_json::from_slice(&fs::read(path).expect("written")).expect("JSON")
 }
 

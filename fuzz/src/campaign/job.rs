@@ -1,0 +1,225 @@
+//! Jobs: what a worker does one after the other, and what it may find.
+
+use super::{Plan, case_seed, problem_of};
+use crate::shrink::shrink;
+use mxlab_harness::device::{Device, DeviceError, Stream};
+use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::registry::{Entry, EntryError, Failure, Problem, Runner, verify};
+use serde::{Deserialize, Serialize};
+
+/// What a worker works with.
+pub struct Bench<'w> {
+    /// Its device.
+    pub device: &'w Device,
+    /// Its stream, which waits no longer than the watchdog.
+    pub stream: &'w Stream,
+    /// The plan.
+    pub plan: &'w Plan,
+    /// Counts the rounds of jobs that repeat.
+    pub round: u32,
+    /// Whether a failure is to be made small, which takes many launches.
+    pub shrinks: bool,
+    /// Is to be called often: a sign of life.
+    pub beat: &'w dyn Fn(),
+}
+
+/// What came of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// It gave what it must.
+    Right,
+    /// It did not.
+    Wrong {
+        /// How.
+        failure: String,
+        /// The seed of the problem that showed it, for [`problem_of`], where there is one.
+        seed: Option<u64>,
+        /// The smallest problem that shows it, where it was looked for.
+        problem: Option<Problem>,
+    },
+    /// The device does not take its text.
+    Refused {
+        /// What the device says.
+        reason: String,
+    },
+    /// The device or the worker did not survive it.
+    Crashed {
+        /// What is known of how.
+        failure: String,
+        /// The seed of the problem that was under way, where it is known.
+        seed: Option<u64>,
+    },
+}
+
+/// A job that is done.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Visit {
+    /// What came of it.
+    pub verdict: Verdict,
+    /// Problems that were compared.
+    #[serde(default)]
+    pub problems: u64,
+    /// Elements of those.
+    #[serde(default)]
+    pub elements: u64,
+}
+
+impl Visit {
+    /// A job that nothing was compared for.
+    pub const fn without_problems(verdict: Verdict) -> Self {
+        Self {
+            verdict,
+            problems: 0,
+            elements: 0,
+        }
+    }
+}
+
+/// Something to be done on a device.
+pub trait Job: Send + Sync {
+    /// Unique among the jobs of a campaign.
+    fn id(&self) -> String;
+
+    /// What it is counted with.
+    fn family(&self) -> &'static str;
+
+    /// Whether another round tries something else.
+    fn repeats(&self) -> bool;
+
+    /// Whether [`Verdict::Crashed`] is what must come of it.
+    fn must_crash(&self) -> bool {
+        false
+    }
+
+    /// Does it. A verdict of [`Verdict::Crashed`] ends the worker.
+    fn visit(&self, bench: &Bench) -> Visit;
+}
+
+/// A kernel, with random problems.
+pub struct KernelJob(pub Box<dyn Entry>);
+
+impl Job for KernelJob {
+    fn id(&self) -> String {
+        self.0.id()
+    }
+
+    fn family(&self) -> &'static str {
+        self.0.family()
+    }
+
+    fn repeats(&self) -> bool {
+        true
+    }
+
+    /// Loads the kernel and gives it problems until one fails.
+    fn visit(&self, bench: &Bench) -> Visit {
+        let entry = &*self.0;
+        let kernel = entry.id();
+        (bench.beat)();
+        let runner = match entry.load(bench.device, &entry.ptx()) {
+            Ok(runner) => runner,
+            Err(error) => {
+                let (reason, seed) = (error.to_string(), None);
+                return Visit::without_problems(match is_crash(&error) {
+                    true => Verdict::Crashed {
+                        failure: reason,
+                        seed,
+                    },
+                    false => Verdict::Refused { reason },
+                });
+            }
+        };
+        let (mut problems, mut elements) = (0, 0);
+        for n in bench.plan.problems(bench.round) {
+            (bench.beat)();
+            let seed = case_seed(bench.plan.seed, &kernel, n);
+            let problem = problem_of(entry, seed, bench.plan.elements);
+            problems += 1;
+            elements += entry.elements(&problem);
+            if let Err(failure) = verify(entry, &*runner, bench.stream, &problem) {
+                let verdict = bench.judge(entry, &*runner, seed, problem, failure);
+                return Visit {
+                    verdict,
+                    problems,
+                    elements,
+                };
+            }
+        }
+        Visit {
+            verdict: Verdict::Right,
+            problems,
+            elements,
+        }
+    }
+}
+
+/// Whether an error says nothing of the kernel's results: the device is lost, or has no room.
+fn is_crash(error: &LaunchError) -> bool {
+    match error {
+        LaunchError::Device(error) => {
+            error.is_lost() || matches!(error, DeviceError::OutOfMemory { .. })
+        }
+        _ => false,
+    }
+}
+
+/// The same of a failure.
+fn is_crashed(failure: &Failure) -> bool {
+    match failure {
+        Failure::Entry(EntryError::Launch(error)) => is_crash(error),
+        _ => false,
+    }
+}
+
+impl Bench<'_> {
+    /// The verdict on a kernel that failed on a problem.
+    fn judge(
+        &self,
+        entry: &dyn Entry,
+        runner: &dyn Runner,
+        seed: u64,
+        problem: Problem,
+        failure: Failure,
+    ) -> Verdict {
+        if is_crashed(&failure) {
+            return Verdict::Crashed {
+                failure: failure.to_string(),
+                seed: Some(seed),
+            };
+        }
+        if !self.shrinks {
+            return Verdict::Wrong {
+                failure: failure.to_string(),
+                seed: Some(seed),
+                problem: None,
+            };
+        }
+        // What the reference does not take is no smaller problem, and a device that is lost says
+        // nothing of one: the last failure that was seen on a live device counts.
+        let (mut seen, mut is_lost) = (failure, false);
+        let fails = |problem: &Problem| {
+            (self.beat)();
+            if is_lost || entry.reference(problem).is_err() {
+                return false;
+            }
+            match verify(entry, runner, self.stream, problem) {
+                Ok(()) => false,
+                Err(failure) if is_crashed(&failure) => {
+                    is_lost = true;
+                    false
+                }
+                Err(failure) => {
+                    seen = failure;
+                    true
+                }
+            }
+        };
+        let smallest = shrink(entry, problem, fails);
+        Verdict::Wrong {
+            failure: seen.to_string(),
+            seed: Some(seed),
+            problem: Some(smallest),
+        }
+    }
+}

@@ -1,0 +1,200 @@
+//! What workers tell, one JSON line an event. A journal that was cut off lacks its last event.
+
+use super::Visit;
+use mxlab_harness::record::{AppendLog, LogError};
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What a worker tells.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Event {
+    /// It begins a job.
+    Begun {
+        /// The job.
+        job: String,
+        /// Of this round.
+        round: u32,
+    },
+    /// It has done it.
+    Ended {
+        /// The job.
+        job: String,
+        /// Of this round.
+        round: u32,
+        /// What came of it.
+        visit: Visit,
+    },
+}
+
+/// The first line of a journal.
+#[derive(Serialize, Deserialize)]
+struct Head {
+    schema_version: u32,
+    kind: String,
+    pid: u32,
+}
+
+const KIND: &str = "campaign-journal";
+
+/// A journal that is being written. Nobody else can write it meanwhile.
+pub struct Journal(AppendLog);
+
+/// A journal that cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// It cannot be written.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// It, or its folder, cannot be read.
+    #[error("cannot read `{}`: {reason}", path.display())]
+    Read {
+        /// The file or folder.
+        path: PathBuf,
+        /// Why.
+        reason: io::Error,
+    },
+    /// A line in its middle is no event.
+    #[error(
+        "`{}` line {line} is no event of a campaign ({reason}); delete the file to run its jobs again",
+        path.display()
+    )]
+    Damaged {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1.
+        line: usize,
+        /// What is wrong with it.
+        reason: serde_json::Error,
+    },
+}
+
+impl Journal {
+    /// Begins a journal; one that is there is emptied.
+    ///
+    /// # Errors
+    /// [`JournalError::Log`].
+    pub fn create(path: &Path) -> Result<Self, JournalError> {
+        let head = Head {
+            schema_version: 1,
+            kind: KIND.to_owned(),
+            pid: std::process::id(),
+        };
+        Ok(Self(AppendLog::create(path, &head)?))
+    }
+
+    /// Appends an event, with one write.
+    ///
+    /// # Errors
+    /// [`JournalError::Log`] if the system refuses, as it does when the disk is full.
+    pub fn append(&mut self, event: &Event) -> Result<(), JournalError> {
+        Ok(self.0.append(std::slice::from_ref(event))?)
+    }
+}
+
+/// Every event of the journals of a folder; none if there is no folder.
+///
+/// # Errors
+/// [`JournalError`]. The last line of a journal may be cut off: it is passed over.
+pub fn read_folder(folder: &Path) -> Result<Vec<Event>, JournalError> {
+    let failed = |reason| JournalError::Read {
+        path: folder.to_owned(),
+        reason,
+    };
+    let entries = match fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(failed)?,
+    };
+    let mut paths = Vec::new();
+    for entry in entries {
+        let path = entry.map_err(failed)?.path();
+        let is_journal = path.extension().is_some_and(|e| e == "jsonl");
+        paths.extend(is_journal.then_some(path));
+    }
+    paths.sort();
+    let events = paths.iter().map(|path| read(path));
+    Ok(events.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// The events of a journal.
+///
+/// # Errors
+/// As [`read_folder`].
+pub(super) fn read(path: &Path) -> Result<Vec<Event>, JournalError> {
+    let text = fs::read(path).map_err(|reason| JournalError::Read {
+        path: path.to_owned(),
+        reason,
+    })?;
+    let damaged = |line: usize, reason| JournalError::Damaged {
+        path: path.to_owned(),
+        line,
+        reason,
+    };
+    let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
+    // What follows the last line break is a line that was cut off, or nothing.
+    lines.pop();
+    let mut events = Vec::with_capacity(lines.len());
+    let last = lines.len();
+    for (number, line) in (1..).zip(lines) {
+        let parsed = match number {
+            1 => serde_json::from_slice::<Head>(line).map(|_| None),
+            _ => serde_json::from_slice(line).map(Some),
+        };
+        match parsed {
+            Ok(event) => events.extend(event),
+            // A crash of the machine can leave rubbish there.
+            Err(_) if number == last => {}
+            Err(reason) => return Err(damaged(number, reason)),
+        }
+    }
+    Ok(events)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::campaign::Verdict;
+
+    fn event(job: &str) -> Event {
+        Event::Ended {
+            job: job.to_owned(),
+            round: 0,
+            visit: Visit {
+                verdict: Verdict::Right,
+                problems: 4,
+                elements: 2400,
+            },
+        }
+    }
+
+    #[test]
+    fn a_journal_that_is_cut_anywhere_keeps_the_events_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.jsonl");
+        let mut journal = Journal::create(&path).unwrap();
+        let events: Vec<Event> = ["a", "b", "c"].map(event).into();
+        for event in &events {
+            journal.append(event).unwrap();
+        }
+        drop(journal);
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(read_folder(folder.path()).unwrap(), events);
+        for length in 0..whole.len() {
+            fs::write(&path, &whole[..length]).unwrap();
+            let read = read_folder(folder.path()).unwrap();
+            let breaks = whole[..length].iter().filter(|&&b| b == b'\n').count();
+            assert_eq!(read, events[..breaks.saturating_sub(1)], "{length} bytes");
+        }
+        // A line in the middle that is none is told.
+        let text = String::from_utf8(whole).unwrap();
+        fs::write(&path, text.replacen("ended", "endet", 1)).unwrap();
+        let error = read_folder(folder.path()).unwrap_err().to_string();
+        assert!(
+            error.contains("a.jsonl` line 2") && error.contains("delete"),
+            "{error}"
+        );
+        assert_eq!(read_folder(&folder.path().join("absent")).unwrap(), []);
+    }
+}

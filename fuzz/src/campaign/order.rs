@@ -1,0 +1,52 @@
+//! In which order jobs are done, and which worker does which.
+
+use super::{Job, case_seed};
+use mxlab_harness::shard::Shard;
+
+/// Jobs in the order in which they are done, in groups that stay together.
+pub struct Order {
+    groups: Vec<Vec<usize>>,
+}
+
+impl Order {
+    /// Jobs of all kinds early, whatever the limit; those of one module, by its number, one after
+    /// the other, since a worker then loads it once.
+    pub fn mixed(
+        jobs: &[Box<dyn Job>],
+        seed: u64,
+        module: impl Fn(&dyn Job) -> Option<usize>,
+    ) -> Self {
+        let mut groups: Vec<(u64, Vec<usize>)> = Vec::new();
+        let mut modules = std::collections::HashMap::new();
+        for (index, job) in jobs.iter().enumerate() {
+            let Some(module) = module(&**job) else {
+                groups.push((case_seed(seed, &job.id(), 0), vec![index]));
+                continue;
+            };
+            let group = *modules.entry(module).or_insert_with(|| {
+                let key = case_seed(seed, &format!("module {module}"), 0);
+                groups.push((key, Vec::new()));
+                groups.len() - 1
+            });
+            groups[group].1.push(index);
+        }
+        groups.sort_by_key(|(key, _)| *key);
+        Self {
+            groups: groups.into_iter().map(|(_, group)| group).collect(),
+        }
+    }
+
+    /// As they are listed.
+    pub fn listed(jobs: &[Box<dyn Job>]) -> Self {
+        Self {
+            groups: (0..jobs.len()).map(|index| vec![index]).collect(),
+        }
+    }
+
+    /// The numbers of a shard's jobs, in order.
+    pub fn of(&self, shard: Shard) -> Vec<usize> {
+        let groups = self.groups.iter().enumerate();
+        let own = groups.filter(|(number, _)| shard.has(*number));
+        own.flat_map(|(_, group)| group.iter().copied()).collect()
+    }
+}

@@ -1,0 +1,184 @@
+//! What a campaign is about: kernels of the registry, or faults on purpose.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use mxlab_fuzz::campaign::{Fault, FaultJob, Job, KernelJob, Order};
+use mxlab_harness::device::{DeviceKind, Properties};
+use mxlab_kernels::registry::{Entry, Substitute, kernels};
+use serde::{Deserialize, Serialize};
+
+use super::FaultsArg;
+use crate::cli::output::Usage;
+
+/// What the jobs of a campaign are.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Selection {
+    /// Patterns of ids; without any, all.
+    pub patterns: Vec<String>,
+    /// PTX files, or folders of them, whose kernels are taken in place of the registry's.
+    pub ptx: Vec<PathBuf>,
+    /// Every so many of the kernels in the order of the registry.
+    pub every: usize,
+    /// Faults on purpose instead.
+    pub faults: Option<FaultsArg>,
+}
+
+/// The jobs of a campaign on a device.
+pub struct Jobs {
+    /// Those that the device runs.
+    pub jobs: Vec<Box<dyn Job>>,
+    /// In which order.
+    pub order: Order,
+    /// How many are for other chips.
+    pub for_other_chips: usize,
+}
+
+/// Kernels that are right on every device, each between two faults.
+const WITNESSES: [&str; 3] = [
+    "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned__sm80",
+    "dequantize_fp4_e2m1_e8m0_bf16_k32_aligned__sm80",
+    "scale_fp4_e2m1_e8m0_floor_ocp_f32_k32_ragged__sm80",
+];
+
+impl Selection {
+    /// The jobs that are selected.
+    ///
+    /// # Errors
+    /// If there are none.
+    pub fn jobs(&self, device: &Properties, seed: u64) -> Result<Jobs> {
+        if let Some(faults) = self.faults {
+            return faulty(faults);
+        }
+        let mut entries = match &self.ptx[..] {
+            [] => select(kernels().collect(), &self.patterns)?,
+            paths => select(of_files(paths)?, &self.patterns)?,
+        };
+        let mut number = 0..;
+        entries.retain(|_| {
+            number
+                .next()
+                .is_some_and(|n: usize| n.is_multiple_of(self.every))
+        });
+        let all = entries.len();
+        // The emulator knows the instructions of every chip.
+        entries.retain(|entry| device.kind == DeviceKind::Emulator || entry.runs_on(device.sm));
+        ensure!(
+            !entries.is_empty(),
+            "none of the {all} kernels runs on {} (sm_{})",
+            device.name,
+            device.sm
+        );
+        let for_other_chips = all - entries.len();
+        let job = |entry| Box::new(KernelJob(entry)) as Box<dyn Job>;
+        let jobs: Vec<Box<dyn Job>> = entries.into_iter().map(job).collect();
+        Ok(Jobs {
+            order: Order::mixed(&jobs, seed, |_| None),
+            jobs,
+            for_other_chips,
+        })
+    }
+}
+
+fn faulty(faults: FaultsArg) -> Result<Jobs> {
+    let faults: &[Fault] = match faults {
+        FaultsArg::Memory => &[Fault::IllegalAddress, Fault::OutOfMemory],
+        FaultsArg::Hang => &[Fault::Hang],
+    };
+    let mut jobs: Vec<Box<dyn Job>> = Vec::new();
+    let mut witnesses = WITNESSES.iter();
+    let mut witness = || -> Result<Box<dyn Job>> {
+        let id = witnesses.next().context("more faults than witnesses")?;
+        let entry = kernels().find(|entry| entry.id() == *id);
+        let entry = entry.with_context(|| format!("the registry has no kernel `{id}`"))?;
+        Ok(Box::new(KernelJob(entry)))
+    };
+    jobs.push(witness()?);
+    for &fault in faults {
+        jobs.push(Box::new(FaultJob(fault)));
+        jobs.push(witness()?);
+    }
+    Ok(Jobs {
+        order: Order::listed(&jobs),
+        jobs,
+        for_other_chips: 0,
+    })
+}
+
+/// The kernels that match one of the patterns; all without any.
+///
+/// # Errors
+/// If there are none.
+pub fn chosen(patterns: &[glob::Pattern]) -> Result<Vec<Box<dyn Entry>>> {
+    let patterns: Vec<String> = patterns.iter().map(|p| p.as_str().to_owned()).collect();
+    select(kernels().collect(), &patterns)
+}
+
+/// The kernels of the registry that a PTX file has entries for, with its text.
+///
+/// # Errors
+/// If it cannot be read or there are none.
+pub fn of_file(path: &Path) -> Result<Vec<Box<dyn Entry>>> {
+    of_files(std::slice::from_ref(&path.to_owned()))
+}
+
+/// The same of several files, and of folders of files `*.ptx`.
+pub fn of_files(paths: &[PathBuf]) -> Result<Vec<Box<dyn Entry>>> {
+    let mut texts = Vec::new();
+    for path in paths {
+        for file in ptx_files(path)? {
+            let text = fs::read_to_string(&file);
+            texts.push(text.with_context(|| format!("cannot read `{}`", file.display()))?);
+        }
+    }
+    let entries = Substitute::all(&texts).into_iter();
+    let entries: Vec<_> = entries
+        .map(|entry| Box::new(entry) as Box<dyn Entry>)
+        .collect();
+    let names: Vec<String> = paths
+        .iter()
+        .map(|path| format!("`{}`", path.display()))
+        .collect();
+    ensure!(
+        !entries.is_empty(),
+        "{} has no `.entry` of the name of a kernel; `mxlab list` shows them",
+        names.join(", ")
+    );
+    Ok(entries)
+}
+
+/// A file, or the files `*.ptx` of a folder.
+///
+/// # Errors
+/// If the folder cannot be read.
+pub fn ptx_files(path: &Path) -> Result<Vec<PathBuf>> {
+    if !path.is_dir() {
+        return Ok(vec![path.to_owned()]);
+    }
+    let files = fs::read_dir(path).and_then(|entries| {
+        let paths = entries.map(|entry| Ok(entry?.path()));
+        paths.collect::<std::io::Result<Vec<PathBuf>>>()
+    });
+    let mut files = files.with_context(|| format!("cannot read `{}`", path.display()))?;
+    files.retain(|file| file.extension().is_some_and(|extension| extension == "ptx"));
+    files.sort();
+    Ok(files)
+}
+
+fn select(mut entries: Vec<Box<dyn Entry>>, patterns: &[String]) -> Result<Vec<Box<dyn Entry>>> {
+    let globs = patterns.iter().map(|pattern| glob::Pattern::new(pattern));
+    let globs: Vec<glob::Pattern> = globs.collect::<Result<_, _>>()?;
+    entries.retain(|entry| {
+        let id = entry.id();
+        globs.is_empty() || globs.iter().any(|pattern| pattern.matches(&id))
+    });
+    if entries.is_empty() {
+        return Err(Usage(format!(
+            "--kernel: no kernel matches {}; `mxlab list` shows them",
+            patterns.join(", ")
+        ))
+        .into());
+    }
+    Ok(entries)
+}

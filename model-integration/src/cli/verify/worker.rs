@@ -1,0 +1,108 @@
+//! A worker process of a campaign: started by `mxlab verify`, never by hand.
+
+use std::io::{Read, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use mxlab_fuzz::campaign::{
+    Event, Journal, JournalError, Outcome, Plan, Stop, WorkError, WorkerExit, read_folder, work,
+};
+use mxlab_harness::device::{DeviceChoice, DeviceError};
+use mxlab_harness::shard::Shard;
+use serde::{Deserialize, Serialize};
+
+use super::jobs::Selection;
+use super::open;
+
+/// What a worker is to do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Task {
+    /// The jobs of the campaign.
+    pub selection: Selection,
+    /// Its part of them.
+    pub shard: Shard,
+    /// Where kernels run.
+    pub device: String,
+    /// The plan, whose time limit is what is left for this worker.
+    pub plan: Plan,
+    /// The folder of the campaign: what its journals have is done.
+    pub folder: PathBuf,
+    /// Its own journal.
+    pub journal: PathBuf,
+}
+
+/// How often it gives a sign of life.
+const BEAT: Duration = Duration::from_millis(100);
+
+/// Does a task, and exits as [`WorkerExit`] says.
+pub fn run(task: &str) -> ExitCode {
+    // It ends with its supervisor, whatever ends that.
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(WorkerExit::Failed as i32);
+    });
+    let (exit, error) = match do_task(task) {
+        Ok(Stop::Finished | Stop::TimeIsUp) => return ExitCode::from(WorkerExit::Done as u8),
+        Ok(Stop::DeviceLost) => return ExitCode::from(WorkerExit::DeviceLost as u8),
+        Err(error) => match error.downcast_ref::<DeviceError>() {
+            Some(_) => (WorkerExit::NoDevice, error),
+            None => (WorkerExit::Failed, error),
+        },
+    };
+    eprintln!("error: {error:#}");
+    ExitCode::from(exit as u8)
+}
+
+fn do_task(task: &str) -> Result<Stop> {
+    let task: Task = serde_json::from_str(task).context("--worker: no task of a worker")?;
+    // One thread, this one: other workers have the other cores.
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(1)
+        .use_current_thread()
+        .build_global()?;
+    let choice: DeviceChoice = task.device.parse()?;
+    let device = open(choice)?;
+    let jobs = task.selection.jobs(device.properties(), task.plan.seed)?;
+    let mut outcome = Outcome::new(&jobs.jobs);
+    for event in read_folder(&task.folder)? {
+        outcome.take(&event);
+    }
+    let mut journal = Journal::create(&task.journal)?;
+    let mut tell = |event: &Event| -> Result<(), JournalError> {
+        journal.append(event)?;
+        // A supervisor that is gone is told of by standard input.
+        if let Ok(line) = serde_json::to_string(event) {
+            let _ = writeln!(std::io::stdout().lock(), "{line}");
+        }
+        Ok(())
+    };
+    let last = Mutex::new(Instant::now());
+    let beat = || {
+        if let Ok(mut last) = last.lock()
+            && last.elapsed() > BEAT
+        {
+            *last = Instant::now();
+            let _ = writeln!(std::io::stdout().lock());
+        }
+    };
+    let own = jobs.order.of(task.shard);
+    let open = || Ok(device.clone());
+    let stop = work(
+        &jobs.jobs,
+        &own,
+        &task.plan,
+        &mut outcome,
+        open,
+        &mut tell,
+        &beat,
+    );
+    stop.map_err(|error| match error {
+        WorkError::Device(error) => error.into(),
+        WorkError::Journal(error) => anyhow::Error::new(error).context(
+            "the campaign cannot be kept; free space there and give the same command again to go on",
+        ),
+    })
+}
