@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, HashMap};
 pub struct Outcome {
     jobs: Vec<State>,
     by_id: HashMap<String, usize>,
+    /// Jobs whose failure was made small, by family.
+    shrunk: HashMap<&'static str, usize>,
 }
 
 /// A job.
@@ -68,7 +70,11 @@ impl Outcome {
         let jobs: Vec<State> = jobs.iter().map(state).collect();
         let by_id = jobs.iter().enumerate();
         let by_id = by_id.map(|(index, job)| (job.id.clone(), index)).collect();
-        Self { jobs, by_id }
+        Self {
+            jobs,
+            by_id,
+            shrunk: HashMap::new(),
+        }
     }
 
     /// Takes what a worker told. The first word on a round of a job counts: a supervisor repeats
@@ -93,6 +99,12 @@ impl Outcome {
         state.problems += problems;
         state.elements += elements;
         state.verdict = Some(verdict.clone());
+        if let Verdict::Wrong {
+            problem: Some(_), ..
+        } = verdict
+        {
+            *self.shrunk.entry(state.family).or_default() += 1;
+        }
     }
 
     /// Number of jobs.
@@ -121,14 +133,7 @@ impl Outcome {
 
     /// Jobs of a family whose failure was made small.
     pub(super) fn shrunk(&self, family: &str) -> usize {
-        let is_small = |job: &&State| {
-            let problem = match &job.verdict {
-                Some(Verdict::Wrong { problem, .. }) => problem.as_ref(),
-                _ => None,
-            };
-            job.family == family && problem.is_some()
-        };
-        self.jobs.iter().filter(is_small).count()
+        self.shrunk.get(family).copied().unwrap_or_default()
     }
 
     /// Jobs and comparisons by family.

@@ -20,6 +20,8 @@ use std::time::{Duration, Instant};
 
 /// How often processes are looked after.
 const TICK: Duration = Duration::from_millis(50);
+/// How often others are told how far it is.
+const OBSERVE_EVERY: Duration = Duration::from_millis(500);
 /// How long a worker may take to end once it should have, before it is killed, or given up.
 const GRACE: Duration = Duration::from_secs(10);
 /// Workers in a row that may end without any event before the campaign is given up.
@@ -149,7 +151,7 @@ impl<'c> Supervisor<'c> {
             next: Some(begun),
         };
         let mut places: Vec<Place> = (0..workers).map(place).collect();
-        let mut failed = None;
+        let (mut failed, mut observed) = (None, begun);
         loop {
             let is_stopped = stop.load(Ordering::Relaxed);
             let is_late = self
@@ -175,7 +177,10 @@ impl<'c> Supervisor<'c> {
                     failed = Some(reason);
                 }
             }
-            observe(&self.outcome)?;
+            if observed.elapsed() > OBSERVE_EVERY {
+                observed = Instant::now();
+                observe(&self.outcome)?;
+            }
             let is_over = |place: &Place| place.worker.is_none() && place.next.is_none();
             if places.iter().all(is_over) {
                 break;
