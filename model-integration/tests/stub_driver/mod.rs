@@ -31,10 +31,15 @@ impl StubDriver {
         };
         std::fs::write(path("exports"), format!("{{ global: cu*; {local} }};")).expect("writable");
         let compiled = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o"])
+            .args([
+                "-shared", "-fPIC", "-O1", "-Wall", "-Wextra", "-Werror", "-o",
+            ])
             .arg(path("libcuda.so.1"))
             .arg(source)
-            .arg(format!("-Wl,--version-script={}", path("exports").display()))
+            .arg(format!(
+                "-Wl,--version-script={}",
+                path("exports").display()
+            ))
             .output();
         let output = match compiled {
             Ok(output) => output,
