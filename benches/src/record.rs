@@ -1,7 +1,7 @@
 //! What is kept of a bench: one JSON file, read by whoever compares or reports.
 
 use crate::{BenchError, Case};
-use mxlab_harness::device::Properties;
+use mxlab_harness::device::{Loads, Properties};
 use mxlab_harness::measure::{Energy, GpuState, Sampling, Timing};
 use mxlab_harness::record::{Environment, FileError, write_atomic};
 use serde::{Deserialize, Serialize};
@@ -33,6 +33,10 @@ pub struct BenchRecord {
     pub seed: u64,
     /// Whether the run came to its end.
     pub is_complete: bool,
+    /// How many kernels were loaded, by where their machine code came from; `None` on the CPU and in
+    /// records from before this was noted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_loads: Option<Loads>,
     /// Other people's programs that were timed beside.
     pub peers: Vec<PeerRecord>,
     /// What bounds kernels here.

@@ -12,7 +12,7 @@ pub use kernel::KernelTarget;
 pub use vendor::VendorTarget;
 
 use crate::{BenchError, Case, Roof, Target};
-use mxlab_harness::device::{Device, DeviceKind, Graph, Properties, Stream};
+use mxlab_harness::device::{Device, DeviceKind, Graph, Loads, Properties, Stream};
 use mxlab_harness::measure::Timed;
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, RowOperation, RowVariant};
@@ -50,6 +50,11 @@ impl Gpu {
     /// What it is.
     pub fn properties(&self) -> &Properties {
         self.device.properties()
+    }
+
+    /// How many kernels it has loaded so far, by where their machine code came from.
+    pub fn loads(&self) -> Loads {
+        self.device.loads()
     }
 
     fn is_emulator(&self) -> bool {

@@ -14,7 +14,7 @@ pub fn run(
     plan: &Plan,
     open: impl Fn() -> Result<Device, DeviceError> + Sync,
 ) -> Result<Outcome, WorkError> {
-    let order = Order::mixed(jobs, plan.seed, |_| None);
+    let order = Order::mixed(jobs, plan.seed, &[]);
     let workers = rayon::current_num_threads();
     let told = (0..workers).into_par_iter().map(|part| {
         let own = order.of(Shard::WHOLE.part(part, workers));

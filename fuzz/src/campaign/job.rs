@@ -2,7 +2,7 @@
 
 use super::{Plan, case_seed, problem_of};
 use crate::shrink::shrink;
-use mxlab_harness::device::{Device, DeviceError, Stream};
+use mxlab_harness::device::{Code, Device, DeviceError, Stream};
 use mxlab_kernels::launch::LaunchError;
 use mxlab_kernels::registry::{Entry, EntryError, Failure, Problem, Runner, verify};
 use serde::{Deserialize, Serialize};
@@ -63,6 +63,9 @@ pub struct Visit {
     /// Elements of those.
     #[serde(default)]
     pub elements: u64,
+    /// Where its machine code came from, if it was loaded.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<Code>,
 }
 
 impl Visit {
@@ -72,6 +75,7 @@ impl Visit {
             verdict,
             problems: 0,
             elements: 0,
+            code: None,
         }
     }
 }
@@ -86,6 +90,11 @@ pub trait Job: Send + Sync {
 
     /// Whether another round tries something else.
     fn repeats(&self) -> bool;
+
+    /// The PTX of its kernel, by which an image of it is found.
+    fn ptx(&self) -> Option<String> {
+        None
+    }
 
     /// Whether [`Verdict::Crashed`] is what must come of it.
     fn must_crash(&self) -> bool {
@@ -112,6 +121,10 @@ impl Job for KernelJob {
         true
     }
 
+    fn ptx(&self) -> Option<String> {
+        Some(self.0.ptx())
+    }
+
     /// Loads the kernel and gives it problems until one fails.
     fn visit(&self, bench: &Bench) -> Visit {
         let entry = &*self.0;
@@ -130,6 +143,7 @@ impl Job for KernelJob {
                 });
             }
         };
+        let code = bench.device.code_of_last_load();
         let (mut problems, mut elements) = (0, 0);
         for n in bench.plan.problems(bench.round) {
             (bench.beat)();
@@ -143,6 +157,7 @@ impl Job for KernelJob {
                     verdict,
                     problems,
                     elements,
+                    code,
                 };
             }
         }
@@ -150,6 +165,7 @@ impl Job for KernelJob {
             verdict: Verdict::Right,
             problems,
             elements,
+            code,
         }
     }
 }

@@ -165,6 +165,7 @@ mod tests {
                 verdict: Verdict::Right,
                 problems: 4,
                 elements: 2400,
+                code: None,
             },
         }
     }

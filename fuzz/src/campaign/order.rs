@@ -2,28 +2,28 @@
 
 use super::{Job, case_seed};
 use mxlab_harness::shard::Shard;
+use serde::{Deserialize, Serialize};
+use std::collections::HashMap;
 
 /// Jobs in the order in which they are done, in groups that stay together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
 pub struct Order {
     groups: Vec<Vec<usize>>,
 }
 
 impl Order {
-    /// Jobs of all kinds early, whatever the limit; those of one module, by its number, one after
-    /// the other, since a worker then loads it once.
-    pub fn mixed(
-        jobs: &[Box<dyn Job>],
-        seed: u64,
-        module: impl Fn(&dyn Job) -> Option<usize>,
-    ) -> Self {
+    /// Jobs of all kinds early, whatever the limit. `modules` has the module of each job; those of
+    /// one module follow each other, since a worker then loads it once.
+    pub fn mixed(jobs: &[Box<dyn Job>], seed: u64, modules: &[Option<usize>]) -> Self {
         let mut groups: Vec<(u64, Vec<usize>)> = Vec::new();
-        let mut modules = std::collections::HashMap::new();
+        let mut of_module = HashMap::new();
         for (index, job) in jobs.iter().enumerate() {
-            let Some(module) = module(&**job) else {
+            let Some(module) = modules.get(index).copied().flatten() else {
                 groups.push((case_seed(seed, &job.id(), 0), vec![index]));
                 continue;
             };
-            let group = *modules.entry(module).or_insert_with(|| {
+            let group = *of_module.entry(module).or_insert_with(|| {
                 let key = case_seed(seed, &format!("module {module}"), 0);
                 groups.push((key, Vec::new()));
                 groups.len() - 1

@@ -1,6 +1,7 @@
 //! Everything that workers told, added up.
 
 use super::{Event, Job, Verdict, Visit};
+use mxlab_harness::device::Code;
 use std::collections::{BTreeMap, HashMap};
 
 /// What is known of each job so far.
@@ -19,6 +20,7 @@ struct State {
     /// Rounds that are done.
     rounds: u32,
     verdict: Option<Verdict>,
+    code: Option<Code>,
     problems: u64,
     elements: u64,
 }
@@ -64,6 +66,7 @@ impl Outcome {
             must_crash: job.must_crash(),
             rounds: 0,
             verdict: None,
+            code: None,
             problems: 0,
             elements: 0,
         };
@@ -94,11 +97,13 @@ impl Outcome {
             verdict,
             problems,
             elements,
+            code,
         } = visit;
         state.rounds = round + 1;
         state.problems += problems;
         state.elements += elements;
         state.verdict = Some(verdict.clone());
+        state.code = code.clone().or(state.code.take());
         if let Verdict::Wrong {
             problem: Some(_), ..
         } = verdict
@@ -177,6 +182,13 @@ impl Outcome {
         let mut findings: Vec<Finding> = self.jobs.iter().filter_map(State::finding).collect();
         findings.sort_by_key(|finding| finding.job);
         findings
+    }
+
+    /// Where the machine code of each job that was loaded came from, in the order of the jobs.
+    pub fn codes(&self) -> impl Iterator<Item = (&str, &Code)> {
+        self.jobs
+            .iter()
+            .filter_map(|job| Some((job.id.as_str(), job.code.as_ref()?)))
     }
 
     /// Ids of the jobs without a verdict, sorted.

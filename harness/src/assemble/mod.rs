@@ -10,9 +10,11 @@ mod ptxas;
 mod resources;
 mod target;
 mod tool;
+mod version;
 
 pub use disassembler::Disassembler;
 pub use error::{Diagnostic, ToolError};
 pub use ptxas::{Assembled, Assembler, Job};
 pub use resources::Resources;
 pub use target::{Target, TargetError};
+pub use version::Version;

@@ -1,7 +1,7 @@
 //! ptxas: PTX text to a cubin.
 
 use super::tool::{Tool, output};
-use super::{Diagnostic, Resources, Target, ToolError};
+use super::{Diagnostic, Resources, Target, ToolError, Version};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -51,6 +51,57 @@ impl Assembler {
     /// The executable.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its version.
+    ///
+    /// # Errors
+    /// [`ToolError::Report`] if it does not say one.
+    pub fn version(&self) -> Result<Version, ToolError> {
+        let out = output(&self.path, Command::new(&self.path).arg("--version"))?;
+        let text = String::from_utf8_lossy(&out.stdout);
+        Version::parse(&text).ok_or_else(|| ToolError::Report {
+            module: "--version".to_owned(),
+            tool: "ptxas",
+            reason: format!("no release in `{}`", text.trim()),
+        })
+    }
+
+    /// The machine code of a text with any number of kernels. Values in local memory and warnings
+    /// are no errors.
+    ///
+    /// # Errors
+    /// [`ToolError::Rejected`] with ptxas' messages for an error.
+    pub fn machine_code(&self, job: &Job) -> Result<Vec<u8>, ToolError> {
+        let file = |action| move |reason| ToolError::File { action, reason };
+        let folder = tempfile::tempdir().map_err(file("create"))?;
+        let (source, cubin) = (folder.path().join("k.ptx"), folder.path().join("k.cubin"));
+        fs::write(&source, &job.ptx).map_err(file("write"))?;
+        let mut command = Command::new(&self.path);
+        command
+            .arg(format!("-arch={}", job.target))
+            .arg(&source)
+            .arg("-o")
+            .arg(&cubin);
+        let out = output(&self.path, &mut command)?;
+        if out.status.success() {
+            return fs::read(&cubin).map_err(file("read"));
+        }
+        let said = [out.stderr, out.stdout].map(|text| String::from_utf8_lossy(&text).into_owned());
+        let lines = said.iter().flat_map(|text| text.lines());
+        let mut diagnostics: Vec<_> = lines.filter_map(Diagnostic::parse).collect();
+        if diagnostics.is_empty() {
+            let message = format!("{}: {}", out.status, said[0].trim());
+            diagnostics.push(Diagnostic {
+                line: None,
+                message,
+            });
+        }
+        Err(ToolError::Rejected {
+            module: job.module.clone(),
+            target: job.target,
+            diagnostics,
+        })
     }
 
     /// Assembles a text.

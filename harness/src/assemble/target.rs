@@ -33,6 +33,18 @@ impl Target {
         line.split(',').next()?.trim().parse().ok()
     }
 
+    /// Whether it is without the features that only one chip or family has.
+    pub const fn is_plain(self) -> bool {
+        self.suffix.is_none()
+    }
+
+    /// What to assemble a text for, whose `.target` this is, so that a chip runs it: the chip; this
+    /// target itself if it has features of its own. `None` if the chip does not run it.
+    pub fn assembled_for(self, chip: Self) -> Option<Self> {
+        let target = if self.is_plain() { chip } else { self };
+        self.takes(chip.sm).then_some(target)
+    }
+
     /// Whether machine code for this target runs on a chip of compute capability `sm`: the same major
     /// version and no older minor one; with `a` the same chip.
     pub const fn runs_on(self, sm: u32) -> bool {
@@ -94,6 +106,20 @@ mod tests {
         let takes = |text, sm| target(text).unwrap().takes(sm);
         assert!(takes("80", 120) && !takes("90", 89));
         assert!(takes("100a", 100) && !takes("100a", 103) && takes("100f", 103));
+        let assembled = |text, chip| {
+            let target = target(text).unwrap().assembled_for(target(chip).unwrap());
+            target.map(|target| target.to_string())
+        };
+        for (text, chip, expected) in [
+            ("80", "90", Some("sm_90")),
+            ("90", "90", Some("sm_90")),
+            ("90a", "90", Some("sm_90a")),
+            ("100f", "103", Some("sm_100f")),
+            ("90a", "100", None),
+            ("100", "90", None),
+        ] {
+            assert_eq!(assembled(text, chip).as_deref(), expected, "{text} {chip}");
+        }
         let ptx = ".version 8.6\n.target sm_100a, texmode_independent\n";
         assert_eq!(Target::of_ptx(ptx), Some(target("100a").unwrap()));
     }

@@ -1,5 +1,6 @@
 //! What can go wrong with a device.
 
+use super::ImagesError;
 use ptx_emulator::launch::{LaunchError, LoadError};
 use ptx_emulator::memory::global::MemoryError;
 use ptx_emulator::syntax::ParseError;
@@ -17,6 +18,12 @@ pub enum DeviceError {
     #[error("no CUDA: {reason}")]
     NoDriver {
         /// What was looked for.
+        reason: String,
+    },
+    /// There is a driver, and it cannot be used.
+    #[error("the CUDA driver cannot be used: {reason}")]
+    UnusableDriver {
+        /// What was found, what is needed, what to do.
         reason: String,
     },
     /// The driver has no such device.
@@ -85,6 +92,9 @@ pub enum DeviceError {
         /// What it says.
         log: String,
     },
+    /// The images are not what they were when they were opened.
+    #[error(transparent)]
+    Images(#[from] ImagesError),
     /// The module has no such kernel.
     #[error("{module} has no kernel `{entry}`; it has {known}")]
     NoKernel {

@@ -1,7 +1,8 @@
 //! Modules and the kernels in them.
 
+use super::loader::{Handle, Loader};
 use super::machine::Machine;
-use super::{Buffer, DeviceError, Geometry};
+use super::{Buffer, Code, DeviceError, Geometry};
 use ptx_emulator::syntax::ast::Module as Tree;
 use ptx_emulator::syntax::parse;
 use serde::Serialize;
@@ -13,8 +14,8 @@ pub struct Module(Arc<Loaded>);
 
 #[derive(Debug)]
 struct Loaded {
-    machine: Arc<dyn Machine>,
-    handle: u64,
+    handle: Arc<Handle>,
+    code: Code,
     name: String,
     entries: Vec<Signature>,
 }
@@ -68,7 +69,8 @@ pub enum Argument<'a> {
 
 impl Module {
     pub(super) fn load(
-        machine: Arc<dyn Machine>,
+        machine: &Arc<dyn Machine>,
+        loader: &Loader,
         name: &str,
         ptx: &str,
     ) -> Result<Self, DeviceError> {
@@ -84,13 +86,20 @@ impl Module {
             required_threads: function.required_threads,
             maximum_threads: function.maximum_threads,
         });
-        let handle = machine.load(name, ptx)?;
+        let entries: Vec<Signature> = entries.collect();
+        let names: Vec<&str> = entries.iter().map(|s| s.entry.as_str()).collect();
+        let (handle, code) = loader.load(machine, name, ptx, &names)?;
         Ok(Self(Arc::new(Loaded {
-            machine,
             handle,
+            code,
             name: name.to_owned(),
-            entries: entries.collect(),
+            entries,
         })))
+    }
+
+    /// Where its machine code came from.
+    pub fn code(&self) -> &Code {
+        &self.0.code
     }
 
     /// A kernel by the name of its entry.
@@ -107,19 +116,13 @@ impl Module {
                 known: known.join(", "),
             });
         };
-        let (handle, attributes) = self.0.machine.kernel(self.0.handle, entry)?;
+        let (handle, attributes) = self.0.handle.machine.kernel(self.0.handle.module, entry)?;
         Ok(Kernel {
             module: self.0.clone(),
             handle,
             signature: signature.clone(),
             attributes,
         })
-    }
-}
-
-impl Drop for Loaded {
-    fn drop(&mut self) {
-        self.machine.unload(self.handle);
     }
 }
 
@@ -171,6 +174,11 @@ impl Kernel {
         &self.signature.entry
     }
 
+    /// Where its machine code came from.
+    pub fn code(&self) -> &Code {
+        &self.module.code
+    }
+
     /// What it takes of a multiprocessor.
     pub const fn attributes(&self) -> &KernelAttributes {
         &self.attributes
@@ -190,11 +198,11 @@ impl Kernel {
     }
 
     pub(super) fn machine(&self) -> &Arc<dyn Machine> {
-        &self.module.machine
+        &self.module.handle.machine
     }
 
     pub(super) fn handles(&self) -> (u64, u64) {
-        (self.module.handle, self.handle)
+        (self.module.handle.module, self.handle)
     }
 
     /// Where each parameter begins in the parameter block.

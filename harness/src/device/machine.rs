@@ -1,5 +1,6 @@
 //! What the two machines have in common.
 
+use super::loader::ImageError;
 use super::{DeviceError, Geometry, KernelAttributes, Properties, Statistics};
 use std::fmt;
 use std::time::Duration;
@@ -21,6 +22,10 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn free_pinned(&self, pointer: *mut u8, bytes: usize);
 
     fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError>;
+    /// Loads an ELF file of machine code; `None` if the machine runs texts alone.
+    fn load_image(&self, _image: &[u8]) -> Option<Result<u64, ImageError>> {
+        None
+    }
     fn unload(&self, module: u64);
     fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError>;
     /// `None` where there are no multiprocessors.

@@ -18,12 +18,15 @@
 
 mod buffer;
 mod choice;
+mod code;
 mod cuda;
 mod emulated;
 mod error;
 mod fault;
 mod graph;
+pub(crate) mod images;
 mod kernel;
+mod loader;
 mod machine;
 mod properties;
 mod staging;
@@ -31,9 +34,11 @@ mod stream;
 
 pub use buffer::{Buffer, Pinned};
 pub use choice::DeviceChoice;
+pub use code::{Code, Loads, NoImage};
 pub use emulated::EmulatorOptions;
 pub use error::DeviceError;
 pub use graph::{Graph, VendorProduct};
+pub use images::{Images, ImagesError};
 pub use kernel::{Argument, Kernel, KernelAttributes, Module};
 pub use properties::{DeviceKind, Properties};
 pub use ptx_emulator::launch::Geometry;
@@ -41,34 +46,76 @@ pub use ptx_emulator::statistics::Statistics;
 pub use staging::Staging;
 pub use stream::{Event, Stream, WATCHDOG};
 
+use loader::Loader;
 use machine::Machine;
 use std::sync::Arc;
 
 /// A machine that runs PTX. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct Device(Arc<dyn Machine>);
+pub struct Device {
+    machine: Arc<dyn Machine>,
+    loader: Arc<Loader>,
+}
+
+/// How a device is opened.
+#[derive(Clone, Debug, Default)]
+pub struct DeviceOptions {
+    /// Machine code made ahead of time. A text that it lacks, and every text where the images are
+    /// for another chip or a newer driver, is loaded as PTX; [`Device::loads`] says how many.
+    ///
+    /// The emulator runs PTX whatever it is given. With images it looks every text up, reads its
+    /// module and counts the load as one of an image, so that all but the driver's part is tried.
+    pub images: Option<Arc<Images>>,
+    /// Limits of the emulator, where that is what is opened.
+    pub emulator: EmulatorOptions,
+}
 
 impl Device {
     /// The device of a `--device` option: [`DeviceChoice::Auto`] is the first GPU, or the emulator where
     /// there is none.
     ///
     /// # Errors
-    /// If it is not there; [`DeviceChoice::Cpu`] runs no PTX.
+    /// If it is not there; [`DeviceChoice::Cpu`] runs no PTX. With [`DeviceChoice::Auto`] also if
+    /// there is a driver that cannot be used, which is not taken for no GPU.
     pub fn open(choice: DeviceChoice) -> Result<Self, DeviceError> {
-        match choice {
-            DeviceChoice::Auto => match Self::cuda(0) {
-                Err(DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. }) => {
-                    Ok(Self::emulator())
-                }
-                opened => opened,
+        Self::open_with(choice, DeviceOptions::default())
+    }
+
+    /// As [`Device::open`], with images or other limits.
+    ///
+    /// # Errors
+    /// As [`Device::open`].
+    pub fn open_with(choice: DeviceChoice, options: DeviceOptions) -> Result<Self, DeviceError> {
+        let emulator =
+            || -> Arc<dyn Machine> { Arc::new(emulated::Emulator::new(options.emulator)) };
+        let cuda = |ordinal| -> Result<Arc<dyn Machine>, DeviceError> {
+            Ok(Arc::new(cuda::Cuda::open(ordinal)?))
+        };
+        let machine = match choice {
+            DeviceChoice::Auto => match cuda(0) {
+                Err(DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. }) => emulator(),
+                opened => opened?,
             },
-            DeviceChoice::Cuda(ordinal) => Self::cuda(ordinal.unwrap_or(0)),
-            DeviceChoice::Emulator => Ok(Self::emulator()),
-            DeviceChoice::EmulatorLostByFaults => Ok(Self::emulator_with(EmulatorOptions {
-                is_lost_by_faults: true,
-                ..EmulatorOptions::default()
-            })),
-            DeviceChoice::Cpu => Err(DeviceError::RunsNoPtx),
+            DeviceChoice::Cuda(ordinal) => cuda(ordinal.unwrap_or(0))?,
+            DeviceChoice::Emulator => emulator(),
+            DeviceChoice::EmulatorLostByFaults => {
+                Arc::new(emulated::Emulator::new(EmulatorOptions {
+                    is_lost_by_faults: true,
+                    ..options.emulator
+                }))
+            }
+            DeviceChoice::Cpu => return Err(DeviceError::RunsNoPtx),
+        };
+        Ok(Self {
+            machine,
+            loader: Arc::new(Loader::new(options.images)),
+        })
+    }
+
+    fn of(machine: impl Machine + 'static) -> Self {
+        Self {
+            machine: Arc::new(machine),
+            loader: Arc::default(),
         }
     }
 
@@ -80,7 +127,7 @@ impl Device {
 
     /// An emulator with other limits.
     pub fn emulator_with(options: EmulatorOptions) -> Self {
-        Self(Arc::new(emulated::Emulator::new(options)))
+        Self::of(emulated::Emulator::new(options))
     }
 
     /// An NVIDIA GPU.
@@ -88,12 +135,30 @@ impl Device {
     /// # Errors
     /// If there is no driver, it is too old, or it has no device of that number.
     pub fn cuda(ordinal: usize) -> Result<Self, DeviceError> {
-        Ok(Self(Arc::new(cuda::Cuda::open(ordinal)?)))
+        Ok(Self::of(cuda::Cuda::open(ordinal)?))
+    }
+
+    /// The images that it was opened with.
+    pub fn images(&self) -> Option<&Arc<Images>> {
+        self.loader.images()
+    }
+
+    /// How many texts were loaded so far, by where their machine code came from. All clones of a
+    /// device count together.
+    pub fn loads(&self) -> Loads {
+        self.loader.loads()
+    }
+
+    /// Where the machine code of the text that was loaded last came from; `None` before the first.
+    /// Says of [`Device::load`] what [`Module::code`] says, for who does not see the module, as long
+    /// as one thread alone loads.
+    pub fn code_of_last_load(&self) -> Option<Code> {
+        self.loader.last()
     }
 
     /// What it is and what its limits are.
     pub fn properties(&self) -> &Properties {
-        self.0.properties()
+        self.machine.properties()
     }
 
     /// Bytes of global memory that nobody has, other processes included.
@@ -101,7 +166,7 @@ impl Device {
     /// # Errors
     /// If the driver does not say.
     pub fn free_memory(&self) -> Result<u64, DeviceError> {
-        self.0.free_memory()
+        self.machine.free_memory()
     }
 
     /// Allocates bytes that nobody has written, aligned to 256. `name` is what reports call them.
@@ -109,7 +174,7 @@ impl Device {
     /// # Errors
     /// If so many are not left.
     pub fn allocate(&self, name: &str, bytes: usize) -> Result<Buffer, DeviceError> {
-        Buffer::allocate(self.0.clone(), name, bytes)
+        Buffer::allocate(self.machine.clone(), name, bytes)
     }
 
     /// Allocates and fills a buffer.
@@ -131,15 +196,16 @@ impl Device {
     /// # Errors
     /// If the driver has no more.
     pub fn pinned(&self, bytes: usize) -> Result<Pinned, DeviceError> {
-        Pinned::allocate(self.0.clone(), bytes)
+        Pinned::allocate(self.machine.clone(), bytes)
     }
 
-    /// Loads PTX text. `name` is what errors call it.
+    /// Loads PTX text, or the image of it. `name` is what errors call it.
     ///
     /// # Errors
-    /// With the place of what is wrong in the text, or what the device lacks for it.
+    /// With the place of what is wrong in the text, or what the device lacks for it; if the file of
+    /// its image is no longer what it was.
     pub fn load(&self, name: &str, ptx: &str) -> Result<Module, DeviceError> {
-        Module::load(self.0.clone(), name, ptx)
+        Module::load(&self.machine, &self.loader, name, ptx)
     }
 
     /// A new stream: what is launched on it runs in order.
@@ -147,6 +213,6 @@ impl Device {
     /// # Errors
     /// If the driver refuses.
     pub fn stream(&self) -> Result<Stream, DeviceError> {
-        Stream::new(self.0.clone())
+        Stream::new(self.machine.clone())
     }
 }

@@ -144,6 +144,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     let stop = stop_on_ctrl_c()?;
     let outcome = evaluation.run(&stop, &*args.output.progress(&evaluation))?;
     args.output.print(engine.info(), &outcome)?;
+    args.model.engine.images.report(&engine.kernel_loads());
     if !outcome.is_interrupted {
         return Ok(Done::Well);
     }

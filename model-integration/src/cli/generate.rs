@@ -137,6 +137,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
     let (continuations, timings) =
         generate::run(&*engine, &config, &prompts, &settings, &mut printer)?;
     eprint!("{}", statistics(&prompts, &timings, footprint));
+    args.model.engine.images.report(&engine.kernel_loads());
     if args.output.format == OutputFormat::Json || args.output.output_path.is_some() {
         let device = args.model.engine.device.to_string();
         let made = (continuations.as_slice(), &timings);

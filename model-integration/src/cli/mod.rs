@@ -3,12 +3,14 @@
 //! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
 
 mod bench;
+mod bundle;
 mod compare;
 mod configuration;
 mod convert;
 mod eval;
 mod formats;
 mod generate;
+mod images;
 mod inspect;
 mod list;
 mod model;
@@ -45,6 +47,8 @@ struct Cli {
 enum Command {
     /// Time kernels, or compare what two runs took
     Bench(Box<bench::BenchArgs>),
+    /// Assemble the kernels ahead of time for a chip, so that the driver need not
+    Bundle(bundle::BundleArgs),
     /// Compare the answers of two evaluations, example by example
     Compare(compare::CompareArgs),
     /// Write a model with its weights quantised, or with what quantised ones stand for
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
     let done = match cli.command {
         None => eval::run(&cli.eval),
         Some(Command::Bench(args)) => bench::run(&args),
+        Some(Command::Bundle(args)) => bundle::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Convert(args)) => convert::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),

@@ -6,6 +6,7 @@ use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::cpu::Path;
 use mxlab_kernels::format::FloatType;
 
+use super::images::ImagesArgs;
 use super::output::Usage;
 use crate::checkpoint::{Checkpoint, hub, synthetic};
 use crate::embedded;
@@ -59,6 +60,8 @@ pub struct EngineArgs {
     /// Threads that compute [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
+    #[command(flatten)]
+    pub images: ImagesArgs,
 }
 
 /// A type, or the checkpoint's own.
@@ -158,6 +161,16 @@ impl EngineArgs {
         checkpoint: Checkpoint,
         softmax_dtype: SoftmaxDtype,
     ) -> Result<Box<dyn Engine>> {
+        self.open_noting(checkpoint, softmax_dtype, &|_| {})
+    }
+
+    /// As [`EngineArgs::open`]; `opened` is called with the device, if there is one.
+    pub fn open_noting(
+        &self,
+        checkpoint: Checkpoint,
+        softmax_dtype: SoftmaxDtype,
+        opened: &dyn Fn(&Device),
+    ) -> Result<Box<dyn Engine>> {
         let own = checkpoint.config().dtype;
         if self.device == DeviceChoice::Cpu {
             if self.operands == Operands::Bytes {
@@ -167,6 +180,10 @@ impl EngineArgs {
             }
             if self.fake_quantize {
                 let message = "--fake-quantize is for PTX kernels: the CPU engine always does";
+                return Err(Usage(message.to_owned()).into());
+            }
+            if self.images.images.is_some() {
+                let message = "--images is for PTX kernels: the CPU engine has its own";
                 return Err(Usage(message.to_owned()).into());
             }
             let dtype = self.dtype.0.unwrap_or(own);
@@ -196,7 +213,8 @@ impl EngineArgs {
             }
         }
         let softmax_dtype = softmax_dtype.0.unwrap_or(FloatType::Bf16);
-        let device = Device::open(device).with_context(|| format!("--device {device}"))?;
+        let device = self.images.open_device(device)?;
+        opened(&device);
         Ok(Box::new(DeviceEngine::new(
             device,
             checkpoint,

@@ -1,12 +1,13 @@
 //! `mxlab study`: studies by file.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
 
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
@@ -210,14 +211,20 @@ impl StudyRunArgs {
             embedded: embedded::TASK,
             hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
         };
+        let devices = RefCell::new(Vec::new());
+        let opened = |device: &Device| devices.borrow_mut().push(device.clone());
         let engine = |checkpoint: Checkpoint| -> Result<Box<dyn Engine>> {
-            self.engine.open(checkpoint, SoftmaxDtype::F32)
+            self.engine
+                .open_noting(checkpoint, SoftmaxDtype::F32, &opened)
         };
-        then(&Sources {
+        let done = then(&Sources {
             checkpoint: &open_checkpoint,
             engine: &engine,
             task: &|name| task::load(name, &FewShot::default(), &data),
-        })
+        });
+        let loads: Vec<_> = devices.borrow().iter().map(Device::loads).collect();
+        self.engine.images.report(&loads);
+        done
     }
 
     fn check(&self) -> Result<Done> {

@@ -3,6 +3,7 @@
 //! of the evaluation knows what a model is made of.
 
 use anyhow::Result;
+use mxlab_harness::device::Loads;
 use mxlab_harness::measure::EnergyMeter;
 use serde::{Deserialize, Serialize};
 
@@ -85,6 +86,12 @@ pub trait Engine {
 
     /// What measures the energy of whatever runs the model; `None` where nothing does.
     fn energy_meter(&self) -> Option<EnergyMeter> {
+        None
+    }
+
+    /// How many kernels the device has loaded so far, by where their machine code came from; `None`
+    /// where no kernels are loaded.
+    fn kernel_loads(&self) -> Option<Loads> {
         None
     }
 

@@ -1,6 +1,7 @@
 //! The record of a generation.
 
 use anyhow::{Context, Result};
+use mxlab_harness::device::Loads;
 use mxlab_harness::measure::Energy;
 use mxlab_harness::record::Environment;
 use serde::Serialize;
@@ -22,6 +23,9 @@ struct GenerationRecord<'a> {
     model: &'a ModelInfo,
     config: &'a QuantConfig,
     footprint: Footprint,
+    /// Where the machine code of kernels came from; `None` where none are loaded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kernel_loads: Option<Loads>,
     settings: SettingsRecord,
     sequences: Vec<SequenceRecord<'a>>,
     timings: TimingsRecord<'a>,
@@ -82,6 +86,7 @@ pub fn to_json(
         model: engine.info(),
         config,
         footprint: engine.footprint(config)?,
+        kernel_loads: engine.kernel_loads(),
         settings: SettingsRecord {
             max_tokens: settings.max_tokens,
             temperature: settings.sampler.sampling.temperature,

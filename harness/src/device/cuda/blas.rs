@@ -10,6 +10,15 @@ use cudarc::driver::result;
 use cudarc::driver::sys;
 use std::ffi::c_void;
 
+/// What is called here. cudarc panics at a function that the library lacks.
+const NEEDED: [&str; 5] = [
+    "cublasCreate_v2",
+    "cublasDestroy_v2",
+    "cublasSetStream_v2",
+    "cublasSetWorkspace_v2",
+    "cublasGemmEx",
+];
+
 /// cuBLAS, with a stream to capture from.
 struct Blas<'c> {
     cuda: &'c Cuda,
@@ -41,6 +50,16 @@ pub(super) fn graph(
     // SAFETY: opens a library and closes it.
     if !unsafe { blas_sys::is_culib_present() } {
         return Ok(None);
+    }
+    let lacking = NEEDED.into_iter().find(|name| {
+        // SAFETY: the library is there; the function is looked for and not called.
+        unsafe { blas_sys::culib().get::<unsafe extern "C" fn()>(name.as_bytes()) }.is_err()
+    });
+    if let Some(name) = lacking {
+        return Err(DeviceError::Driver {
+            call: "open cuBLAS",
+            reason: format!("its library lacks {name}; cuBLAS 12 or later is needed"),
+        });
     }
     cuda.bind()?;
     let driver = |call| cuda.faults.failed(call);

@@ -6,6 +6,8 @@
 //! | module | what |
 //! |---|---|
 //! | `open` | finding the driver and a device |
+//! | `symbols` | the functions of the driver that must be there |
+//! | `module` | loading of PTX and of images |
 //! | `answer` | what the driver's answers mean |
 //! | `graph` | launches of a graph |
 //! | `blas` | products by cuBLAS |
@@ -13,22 +15,23 @@
 mod answer;
 mod blas;
 mod graph;
+mod module;
 mod open;
+mod symbols;
 
 use super::fault::Faults;
+use super::loader::ImageError;
 use super::machine::{Copy, Launch, Machine, Product};
 use super::{DeviceError, KernelAttributes, Properties, Statistics, WATCHDOG};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUresult};
-use std::ffi::{CString, c_uint, c_void};
+use std::ffi::{CString, c_void};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Shared memory that a block may have without asking for more, static and dynamic.
 const SHARED_UNASKED: u32 = 48 * 1024;
-/// Bytes of the log of the driver's compiler that are kept.
-const LOG_BYTES: usize = 8192;
 
 #[derive(Debug)]
 pub(super) struct Cuda {
@@ -182,40 +185,11 @@ impl Machine for Cuda {
     }
 
     fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
-        self.bind()?;
-        let refused = |log: String| DeviceError::Compile {
-            module: name.to_owned(),
-            log,
-        };
-        let text = CString::new(ptx).map_err(|_| refused("it contains a zero byte".to_owned()))?;
-        let mut log = vec![0u8; LOG_BYTES];
-        let mut options = [
-            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER,
-            sys::CUjit_option::CU_JIT_ERROR_LOG_BUFFER_SIZE_BYTES,
-        ];
-        // The size is the value itself, in the place of a pointer.
-        let mut values = [log.as_mut_ptr().cast(), LOG_BYTES as *mut c_void];
-        let mut module = std::ptr::null_mut();
-        // SAFETY: the text ends with a zero; options and values are as many as told, and the log
-        // outlives the call.
-        let loaded = unsafe {
-            sys::cuModuleLoadDataEx(
-                &raw mut module,
-                text.as_ptr().cast(),
-                options.len() as c_uint,
-                options.as_mut_ptr(),
-                values.as_mut_ptr(),
-            )
-        };
-        loaded.result().map_err(|error| {
-            let end = log.iter().position(|&byte| byte == 0).unwrap_or(log.len());
-            let said = String::from_utf8_lossy(&log[..end]);
-            match self.faults.failed("load a module")(error) {
-                DeviceError::Driver { reason, .. } => refused(format!("{reason}\n{said}")),
-                fault => fault,
-            }
-        })?;
-        Ok(module as u64)
+        self.load_text(name, ptx)
+    }
+
+    fn load_image(&self, image: &[u8]) -> Option<Result<u64, ImageError>> {
+        Some(self.load_elf(image))
     }
 
     fn unload(&self, module: u64) {
@@ -402,7 +376,7 @@ impl Machine for Cuda {
     fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError> {
         self.bind()?;
         // SAFETY: both exist and were recorded.
-        unsafe { result::event::elapsed(earlier as sys::CUevent, later as sys::CUevent) }
+        unsafe { symbols::elapsed(earlier as sys::CUevent, later as sys::CUevent) }
             .map_err(self.faults.failed("compare events"))
     }
 }

@@ -1,18 +1,23 @@
-//! Finding the driver and a device, without the panics of cudarc where they are absent.
+//! Finding the driver and a device, without the panics of cudarc where something is absent.
 
 use super::super::{DeviceError, DeviceKind, Properties};
 use super::answer::describe;
+use super::symbols;
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::{CudaContext, sys};
 use std::sync::Arc;
 
-/// The oldest driver that has every function called here: `cuEventElapsedTime_v2` came with
-/// CUDA 12.8, and cudarc panics at a function that the library lacks.
-const OLDEST_DRIVER: u32 = 12_080;
+/// The oldest driver that is supported, by its CUDA version.
+const OLDEST_DRIVER: u32 = 12_040;
+
+/// What to do with a driver that cannot be used.
+const INSTEAD: &str = "install a newer NVIDIA driver (550 or later has CUDA 12.4), or run with \
+                       `--device emulator`";
 
 /// The context of a device, and what it is.
 pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Properties), DeviceError> {
     let no_driver = |reason: String| DeviceError::NoDriver { reason };
+    let unusable = |reason: String| DeviceError::UnusableDriver { reason };
     // SAFETY: opens and closes the driver library, whose start has no other effect.
     if !unsafe { sys::is_culib_present() } {
         return Err(no_driver(
@@ -20,25 +25,45 @@ pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Properties), Dev
                 .to_owned(),
         ));
     }
-    let unusable = |error: DriverError| match error.0 {
+    let does_not_start = |error: DriverError| match error.0 {
         sys::CUresult::CUDA_ERROR_NO_DEVICE => DeviceError::NoDevice { ordinal, count: 0 },
-        _ => no_driver(format!("the driver does not start: {}", describe(error))),
+        // What the toolkit has to link against, where no driver is installed.
+        sys::CUresult::CUDA_ERROR_STUB_LIBRARY => no_driver(describe(error)),
+        _ => unusable(format!(
+            "it does not start: {}; `nvidia-smi` may tell more",
+            describe(error)
+        )),
     };
+    let lacks = |names: &[&str]| {
+        unusable(format!(
+            "it lacks {}, which every driver from CUDA 12.4 on has; {INSTEAD}",
+            names.join(", ")
+        ))
+    };
+    if !symbols::has_version() {
+        return Err(lacks(&["cuDriverGetVersion"]));
+    }
     let mut version = 0;
     // SAFETY: writes one integer; may be called before the driver is started.
     let asked = unsafe { sys::cuDriverGetVersion(&raw mut version) };
-    asked.result().map_err(unusable)?;
+    asked
+        .result()
+        .map_err(|error| unusable(format!("it does not say its version: {error:?}")))?;
     let version = version as u32;
     if version < OLDEST_DRIVER {
         let text = |version: u32| format!("{}.{}", version / 1000, version % 1000 / 10);
-        return Err(no_driver(format!(
-            "the driver is too old: it supports CUDA {}, {} is needed",
+        return Err(unusable(format!(
+            "it supports CUDA {}, {} or later is needed; {INSTEAD}",
             text(version),
             text(OLDEST_DRIVER)
         )));
     }
-    result::init().map_err(unusable)?;
-    let count = result::device::get_count().map_err(unusable)? as usize;
+    let missing = symbols::missing();
+    if !missing.is_empty() {
+        return Err(lacks(&missing));
+    }
+    result::init().map_err(does_not_start)?;
+    let count = result::device::get_count().map_err(does_not_start)? as usize;
     if ordinal >= count {
         return Err(DeviceError::NoDevice { ordinal, count });
     }

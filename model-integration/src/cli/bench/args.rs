@@ -6,6 +6,7 @@ use clap::{Args, ValueEnum};
 use mxlab_benches::suite::Selection;
 use mxlab_harness::device::DeviceChoice;
 
+use crate::cli::images::ImagesArgs;
 use crate::cli::model::threads;
 
 /// Time kernels, each verified against its reference first
@@ -29,6 +30,8 @@ pub struct BenchArgs {
     /// What runs the kernels: cpu, cuda, cuda:N or emulator [default: a GPU if there is one, else cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
+    #[command(flatten)]
+    pub images: ImagesArgs,
     /// Threads of kernels on the CPU [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
@@ -71,7 +74,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Time nothing; compare two records, the older first. Fails if anything became slower
-    #[arg(long, value_name = "FILE", num_args = 2, conflicts_with_all = ["kernel", "family", "shape", "tokens", "device", "peer", "list", "output_path"])]
+    #[arg(long, value_name = "FILE", num_args = 2, conflicts_with_all = ["kernel", "family", "shape", "tokens", "device", "images", "peer", "list", "output_path"])]
     pub compare: Vec<PathBuf>,
     /// A time that differs by less, in percent, is the same
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, requires = "compare", value_parser = percent)]

@@ -4,6 +4,7 @@ mod args;
 mod compare;
 mod recorder;
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -44,9 +45,15 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
 /// The device that was asked for, or the GPU that is there; `None` for the CPU.
 fn open(args: &BenchArgs) -> Result<Option<Device>> {
     match args.device {
-        Some(DeviceChoice::Cpu) => Ok(None),
+        Some(DeviceChoice::Cpu) => {
+            ensure!(
+                args.images.images.is_none(),
+                Usage("--images is for PTX kernels: --device cpu has its own".to_owned())
+            );
+            Ok(None)
+        }
         Some(choice) => {
-            let device = Device::open(choice).with_context(|| format!("--device {choice}"))?;
+            let device = args.images.open_device(choice)?;
             if device.properties().kind == DeviceKind::Emulator {
                 ensure!(
                     !args.kernel.is_empty() && !args.shape.is_empty(),
@@ -59,6 +66,9 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
                 eprintln!("times on the emulator say nothing of a GPU");
             }
             Ok(Some(device))
+        }
+        None if args.images.images.is_some() => {
+            Ok(Some(args.images.open_device(DeviceChoice::Cuda(None))?))
         }
         None => match Device::cuda(0) {
             Ok(device) => Ok(Some(device)),
@@ -91,6 +101,7 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
         meter: EnergyMeter::of_cpu(),
         memory,
         monitor: None,
+        gpu: None,
     };
     bench.measure(args)
 }
@@ -122,6 +133,7 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
         meter: monitor.as_ref().and_then(EnergyMeter::of_gpu),
         memory,
         monitor,
+        gpu: Some(gpu),
     };
     bench.measure(args)
 }
@@ -148,6 +160,7 @@ struct Bench {
     meter: Option<EnergyMeter>,
     memory: u64,
     monitor: Option<Arc<GpuMonitor>>,
+    gpu: Option<Rc<Gpu>>,
 }
 
 impl Bench {
@@ -160,6 +173,7 @@ impl Bench {
             meter,
             memory,
             monitor,
+            gpu,
         } = self;
         ensure!(
         !targets.is_empty(),
@@ -196,13 +210,14 @@ impl Bench {
             sampling,
             rounds: args.rounds,
             seed: args.seed,
+            kernel_loads: None,
             peers,
             is_complete: false,
             roof: None,
             measured: Vec::new(),
             refused: Vec::new(),
         };
-        let mut recorder = Recorder::new(record, args.output_path.clone(), monitor);
+        let mut recorder = Recorder::new(record, args.output_path.clone(), monitor, gpu);
         // A path that cannot be written is told before hours are spent.
         recorder.write()?;
         let found = time(&targets, &roof, &plan, meter.as_ref(), &mut recorder);
@@ -210,6 +225,7 @@ impl Bench {
         // What was timed is printed whatever went wrong after, a full disk included.
         let written = recorder.write();
         print(&printed(recorder.record(), args.format)?)?;
+        args.images.report(&recorder.record().kernel_loads);
         found?;
         written?;
         Ok(match recorder.record().refused.is_empty() {

@@ -1,10 +1,12 @@
 //! Keeps what a bench finds, on disk from group to group, and shows what it is doing.
 
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mxlab_benches::gpu::Gpu;
 use mxlab_benches::record::BenchMachine;
 use mxlab_benches::run::{Found, Observer};
 use mxlab_benches::{BenchError, BenchRecord, Case};
@@ -23,6 +25,7 @@ pub struct Recorder {
     record: BenchRecord,
     path: Option<PathBuf>,
     monitor: Option<Arc<GpuMonitor>>,
+    gpu: Option<Rc<Gpu>>,
     bar: ProgressBar,
 }
 
@@ -32,11 +35,13 @@ impl Recorder {
         record: BenchRecord,
         path: Option<PathBuf>,
         monitor: Option<Arc<GpuMonitor>>,
+        gpu: Option<Rc<Gpu>>,
     ) -> Self {
         Self {
             record,
             path,
             monitor,
+            gpu,
             bar: spinner(),
         }
     }
@@ -73,8 +78,9 @@ impl Recorder {
         self.record.refused.clone_from(&found.refused);
     }
 
-    /// Notes the state of the GPU.
+    /// Notes the state of the GPU, and what it has loaded.
     fn look(&mut self) {
+        self.record.kernel_loads = self.gpu.as_ref().map(|gpu| gpu.loads());
         if let (BenchMachine::Device { states, .. }, Some(monitor)) =
             (&mut self.record.machine, &self.monitor)
         {

@@ -38,9 +38,13 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     let environment = Environment::capture();
     let plan = plan(args)?;
     let selection = selection(args)?;
-    let device = open(args.device)?.properties().clone();
-    let jobs = selection.jobs(&device, args.seed)?;
-    let own = jobs.order.of(args.shard);
+    let images = args.images.open()?;
+    let device = open(args.device, images.clone())?;
+    args.images.tell_unfit(&device);
+    let device = device.properties().clone();
+    let jobs = selection.jobs(&device)?;
+    let order = jobs.order(args.seed, images.as_deref());
+    let own = order.of(args.shard);
     ensure!(
         !own.is_empty(),
         Usage(format!(
@@ -59,6 +63,8 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     };
     let workers = workers.min(own.len());
     let kept = Kept::open(args, &selection, &plan)?;
+    let order_file = kept.folder.path().join("order.json");
+    write_atomic(&order_file, &serde_json::to_vec(&order)?)?;
     let circumstances = Circumstances {
         environment: &environment,
         device: &device,
@@ -68,6 +74,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         problem_size: args.problem_size,
         workers,
         for_other_chips: jobs.for_other_chips,
+        images: images.as_deref(),
     };
     // Only the jobs of this shard: the others are no business of this run.
     let numbers: std::collections::HashSet<usize> = own.into_iter().collect();
@@ -90,6 +97,8 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
             selection: selection.clone(),
             shard: args.shard.part(number, workers),
             device: args.device.to_string(),
+            images: args.images.images.clone(),
+            order: order_file.clone(),
             plan: Plan {
                 time_limit: left,
                 ..plan

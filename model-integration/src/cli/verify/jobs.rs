@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use mxlab_fuzz::campaign::{Fault, FaultJob, Job, KernelJob, Order};
-use mxlab_harness::device::{DeviceKind, Properties};
+use mxlab_harness::device::{DeviceKind, Images, Properties};
 use mxlab_kernels::registry::{Entry, Substitute, kernels};
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::FaultsArg;
@@ -29,8 +30,8 @@ pub struct Selection {
 pub struct Jobs {
     /// Those that the device runs.
     pub jobs: Vec<Box<dyn Job>>,
-    /// In which order.
-    pub order: Order,
+    /// Whether they are not done in the order in which they are listed.
+    is_mixed: bool,
     /// How many are for other chips.
     pub for_other_chips: usize,
 }
@@ -47,7 +48,7 @@ impl Selection {
     ///
     /// # Errors
     /// If there are none.
-    pub fn jobs(&self, device: &Properties, seed: u64) -> Result<Jobs> {
+    pub fn jobs(&self, device: &Properties) -> Result<Jobs> {
         if let Some(faults) = self.faults {
             return faulty(faults);
         }
@@ -74,10 +75,25 @@ impl Selection {
         let job = |entry| Box::new(KernelJob(entry)) as Box<dyn Job>;
         let jobs: Vec<Box<dyn Job>> = entries.into_iter().map(job).collect();
         Ok(Jobs {
-            order: Order::mixed(&jobs, seed, |_| None),
+            is_mixed: true,
             jobs,
             for_other_chips,
         })
+    }
+}
+
+impl Jobs {
+    /// In which order they are done, on a device with these images.
+    pub fn order(&self, seed: u64, images: Option<&Images>) -> Order {
+        if !self.is_mixed {
+            return Order::listed(&self.jobs);
+        }
+        let module = |job: &Box<dyn Job>| images?.module_of(&job.ptx()?);
+        let modules: Vec<Option<usize>> = match images {
+            Some(_) => self.jobs.par_iter().map(module).collect(),
+            None => Vec::new(),
+        };
+        Order::mixed(&self.jobs, seed, &modules)
     }
 }
 
@@ -100,7 +116,7 @@ fn faulty(faults: FaultsArg) -> Result<Jobs> {
         jobs.push(witness()?);
     }
     Ok(Jobs {
-        order: Order::listed(&jobs),
+        is_mixed: false,
         jobs,
         for_other_chips: 0,
     })

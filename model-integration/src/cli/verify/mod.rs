@@ -10,14 +10,18 @@ mod worker;
 use std::num::NonZero;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use clap::{Args, ValueEnum};
-use mxlab_harness::device::{Device, DeviceChoice, DeviceError, DeviceKind, EmulatorOptions};
+use mxlab_harness::device::{
+    Device, DeviceChoice, DeviceError, DeviceOptions, EmulatorOptions, Images,
+};
 use mxlab_harness::shard::Shard;
 use serde::{Deserialize, Serialize};
 
 use super::Done;
+use super::images::ImagesArgs;
 use super::output::Usage;
 
 pub use jobs::{chosen, of_file};
@@ -40,6 +44,8 @@ pub struct VerifyArgs {
     /// fault costs the process as it does a GPU; with --golden also cpu, which runs none
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
+    #[command(flatten)]
+    images: ImagesArgs,
     /// Chooses the problems
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -140,14 +146,10 @@ pub fn check_problem_size(size: usize) -> Result<()> {
 /// kernel that hangs is told within seconds.
 const BUDGET: u64 = 1 << 26;
 
-fn open(choice: DeviceChoice) -> Result<Device, DeviceError> {
-    let device = Device::open(choice)?;
-    Ok(match device.properties().kind {
-        DeviceKind::Emulator => Device::emulator_with(EmulatorOptions {
-            budget: BUDGET,
-            is_lost_by_faults: choice == DeviceChoice::EmulatorLostByFaults,
-            ..EmulatorOptions::default()
-        }),
-        _ => device,
-    })
+fn open(choice: DeviceChoice, images: Option<Arc<Images>>) -> Result<Device, DeviceError> {
+    let emulator = EmulatorOptions {
+        budget: BUDGET,
+        ..EmulatorOptions::default()
+    };
+    Device::open_with(choice, DeviceOptions { images, emulator })
 }

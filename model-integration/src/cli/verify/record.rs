@@ -1,7 +1,7 @@
 //! The record of a campaign, and its table.
 
 use mxlab_fuzz::campaign::{Finding, Outcome, Tally, Verdict};
-use mxlab_harness::device::Properties;
+use mxlab_harness::device::{Code, Images, Properties};
 use mxlab_harness::record::Environment;
 use serde::Serialize;
 
@@ -36,11 +36,62 @@ pub struct Record<'r> {
     /// How it ended: `finished`, `time is up`, `interrupted`, `failed: ...`; `running` while it goes.
     pub end: String,
     families: Vec<Family>,
+    code: MachineCode,
     /// Kernels that this chip does not run.
     pub for_other_chips: usize,
     findings: Vec<Found>,
     /// What was selected and not reached. All other jobs without a finding are right.
     not_run: Vec<String>,
+}
+
+/// Where the machine code of the kernels came from.
+#[derive(Serialize)]
+struct MachineCode {
+    /// The images that were given.
+    images: Option<ImagesOf>,
+    /// Kernels that were loaded from them.
+    from_images: u64,
+    /// Kernels whose PTX the device was given: without images all of them,
+    from_ptx: u64,
+    /// with images these, and why.
+    from_ptx_although_images: Vec<(String, String)>,
+}
+
+#[derive(Serialize)]
+struct ImagesOf {
+    folder: String,
+    chip: String,
+    cuda: u32,
+    kernels: usize,
+}
+
+impl MachineCode {
+    fn of(images: Option<&Images>, outcome: &Outcome) -> Self {
+        let of = |images: &Images| ImagesOf {
+            folder: images.folder().display().to_string(),
+            chip: images.chip().to_string(),
+            cuda: images.cuda(),
+            kernels: images.kernels(),
+        };
+        let mut code = Self {
+            images: images.map(of),
+            from_images: 0,
+            from_ptx: 0,
+            from_ptx_although_images: Vec::new(),
+        };
+        for (kernel, of) in outcome.codes() {
+            match of {
+                Code::Image => code.from_images += 1,
+                Code::Ptx { why } => {
+                    code.from_ptx += 1;
+                    let exception = || (kernel.to_owned(), why.to_string());
+                    let exception = images.map(|_| exception());
+                    code.from_ptx_although_images.extend(exception);
+                }
+            }
+        }
+        code
+    }
 }
 
 #[derive(Serialize)]
@@ -75,6 +126,7 @@ pub struct Circumstances<'r> {
     pub problem_size: usize,
     pub workers: usize,
     pub for_other_chips: usize,
+    pub images: Option<&'r Images>,
 }
 
 impl<'r> Record<'r> {
@@ -115,6 +167,7 @@ impl<'r> Record<'r> {
             seconds,
             end,
             families: outcome.families().into_iter().map(family).collect(),
+            code: MachineCode::of(of.images, outcome),
             for_other_chips: of.for_other_chips,
             findings: outcome.findings().iter().map(found).collect(),
             not_run: not_run.collect(),

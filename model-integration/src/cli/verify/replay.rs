@@ -25,7 +25,7 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
     entry
         .reference(&problem)
         .with_context(|| format!("--replay: this is no problem of {}", entry.id()))?;
-    let device = open(args.device)?;
+    let device = open(args.device, args.images.open()?)?;
     let runner = entry.load(&device, &entry.ptx())?;
     let stream = device.stream()?;
     let sizes: Vec<String> = problem

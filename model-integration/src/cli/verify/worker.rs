@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use mxlab_fuzz::campaign::{
-    Event, Journal, JournalError, Outcome, Plan, Stop, WorkError, WorkerExit, read_folder, work,
+    Event, Journal, JournalError, Order, Outcome, Plan, Stop, WorkError, WorkerExit, read_folder,
+    work,
 };
 use mxlab_harness::device::{DeviceChoice, DeviceError};
 use mxlab_harness::shard::Shard;
@@ -16,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::jobs::Selection;
 use super::open;
+use crate::cli::images::ImagesArgs;
 
 /// What a worker is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,10 +28,14 @@ pub struct Task {
     pub shard: Shard,
     /// Where kernels run.
     pub device: String,
+    /// A folder of images.
+    pub images: Option<PathBuf>,
     /// The plan, whose time limit is what is left for this worker.
     pub plan: Plan,
     /// The folder of the campaign: what its journals have is done.
     pub folder: PathBuf,
+    /// A file with the order of the jobs.
+    pub order: PathBuf,
     /// Its own journal.
     pub journal: PathBuf,
 }
@@ -64,8 +70,13 @@ fn do_task(task: &str) -> Result<Stop> {
         .use_current_thread()
         .build_global()?;
     let choice: DeviceChoice = task.device.parse()?;
-    let device = open(choice)?;
-    let jobs = task.selection.jobs(device.properties(), task.plan.seed)?;
+    let images = ImagesArgs {
+        images: task.images,
+    };
+    let device = open(choice, images.open()?)?;
+    let jobs = task.selection.jobs(device.properties())?;
+    let order = std::fs::read(&task.order).context("cannot read the order of the jobs")?;
+    let order: Order = serde_json::from_slice(&order).context("no order of jobs")?;
     let mut outcome = Outcome::new(&jobs.jobs);
     for event in read_folder(&task.folder)? {
         outcome.take(&event);
@@ -88,7 +99,7 @@ fn do_task(task: &str) -> Result<Stop> {
             let _ = writeln!(std::io::stdout().lock());
         }
     };
-    let own = jobs.order.of(task.shard);
+    let own = order.of(task.shard);
     let open = || Ok(device.clone());
     let stop = work(
         &jobs.jobs,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use mxlab_harness::device::Device;
+use mxlab_harness::device::{Device, Loads};
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::OperandType;
@@ -245,6 +245,10 @@ impl Engine for DeviceEngine {
     fn energy_meter(&self) -> Option<EnergyMeter> {
         let monitor = GpuMonitor::open(self.device.properties().uuid.as_deref()?)?;
         EnergyMeter::of_gpu(&Arc::new(monitor))
+    }
+
+    fn kernel_loads(&self) -> Option<Loads> {
+        Some(self.device.loads())
     }
 
     fn vocabulary(&self) -> usize {

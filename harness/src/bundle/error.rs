@@ -1,0 +1,29 @@
+//! What can stop a bundle.
+
+use crate::assemble::ToolError;
+use crate::device::ImagesError;
+use crate::record::FileError;
+
+/// Why a bundle was not finished. What was assembled before is in the folder, and the same command
+/// goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub enum BundleError {
+    /// ptxas is not there or does not run. What it says of a kernel does not stop a bundle.
+    #[error(transparent)]
+    Tool(#[from] ToolError),
+    /// A file cannot be written, as on a full disk.
+    #[error(transparent)]
+    File(#[from] FileError),
+    /// The folder holds something else than images.
+    #[error("the folder is not written to: {0}")]
+    Foreign(ImagesError),
+    /// An image cannot be packed.
+    #[error("cannot pack an image: {0}")]
+    Packing(std::io::Error),
+    /// ptxas ended well and wrote something else than an ELF file.
+    #[error("{module}: ptxas wrote no ELF file")]
+    NoElf {
+        /// The first kernel of the module.
+        module: String,
+    },
+}

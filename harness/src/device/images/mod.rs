@@ -1,0 +1,186 @@
+//! Machine code made ahead of time, so that the driver's compiler has nothing to do.
+//!
+//! `mxlab bundle` ([`crate::bundle`]) writes a folder: modules, each the compressed ELF file of up to
+//! some dozens of kernels, and [`index.json`](Index), which maps the hash of a kernel's PTX text to
+//! its module. [`Images`] reads it. A device that was opened with images looks up each text that it
+//! loads (see [`Code`](super::Code)): an edited text has another hash, so it goes to the driver's
+//! compiler as before, and only it.
+
+mod error;
+mod hash;
+mod index;
+mod packing;
+
+pub use error::ImagesError;
+pub use hash::TextHash;
+pub(crate) use hash::sha256;
+pub(crate) use index::{INDEX, Index, KIND, MODULE_SUFFIX, Module, SCHEMA_VERSION};
+pub(crate) use packing::pack;
+
+use super::{DeviceKind, NoImage, Properties};
+use crate::assemble::Target;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+/// What to do where there are no images.
+const MAKE: &str = "`mxlab bundle --chip sm_90 --output DIR` makes a folder of images";
+
+/// A folder of images whose files are all there and whole.
+#[derive(Debug)]
+pub struct Images {
+    folder: PathBuf,
+    index: Index,
+    /// The module of each text.
+    of_text: HashMap<TextHash, usize>,
+}
+
+impl Images {
+    /// Opens a folder that `mxlab bundle` wrote. Every file is read and compared with its digest.
+    ///
+    /// # Errors
+    /// If it is no such folder, or a file is missing or is not what was written.
+    pub fn open(folder: &Path) -> Result<Self, ImagesError> {
+        let index = Index::read(folder)?;
+        let mut of_text = HashMap::new();
+        for (number, module) in index.modules.iter().enumerate() {
+            read(folder, module)?;
+            of_text.extend(module.kernels.iter().map(|&kernel| (kernel, number)));
+        }
+        let folder = folder.to_owned();
+        Ok(Self {
+            folder,
+            index,
+            of_text,
+        })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The chip that they are for.
+    pub const fn chip(&self) -> Target {
+        self.index.chip
+    }
+
+    /// The CUDA version of the assembler that made them, as 13000 for 13.0. Older drivers do not
+    /// take them.
+    pub const fn cuda(&self) -> u32 {
+        self.index.cuda
+    }
+
+    /// Whether a device of these properties takes images of this folder at all. The emulator runs
+    /// the text, so images of every chip fit it.
+    ///
+    /// # Errors
+    /// With the reason if not.
+    pub fn fit(&self, properties: &Properties) -> Result<(), NoImage> {
+        if properties.kind == DeviceKind::Emulator {
+            return Ok(());
+        }
+        if !self.chip().runs_on(properties.sm) {
+            return Err(NoImage::OtherChip);
+        }
+        match properties.driver_version {
+            Some(version) if version >= self.cuda() => Ok(()),
+            _ => Err(NoImage::OldDriver),
+        }
+    }
+
+    /// Whether every kernel that was asked for is here.
+    pub const fn is_complete(&self) -> bool {
+        self.index.is_complete
+    }
+
+    /// How many kernels there are.
+    pub fn kernels(&self) -> usize {
+        self.of_text.len()
+    }
+
+    /// How many modules hold them.
+    pub const fn modules(&self) -> usize {
+        self.index.modules.len()
+    }
+
+    /// Bytes of all modules as they lie on disk.
+    pub fn bytes(&self) -> u64 {
+        self.index.modules.iter().map(|module| module.bytes).sum()
+    }
+
+    /// The number of the module with the machine code of that text, from 0; `None` if none has it.
+    /// To load kernels module after module is fastest: a device keeps the last few modules loaded.
+    pub fn module_of(&self, ptx: &str) -> Option<usize> {
+        self.of_text.get(&TextHash::of(ptx)).copied()
+    }
+
+    /// The ELF file of a module.
+    ///
+    /// # Errors
+    /// If its file is no longer what it was when the folder was opened.
+    ///
+    /// # Panics
+    /// If there is no module of that number.
+    pub fn image(&self, module: usize) -> Result<Vec<u8>, ImagesError> {
+        let module = &self.index.modules[module];
+        let wrong = |reason: String| ImagesError::Packing {
+            path: self.folder.join(&module.file),
+            reason,
+        };
+        let packed = read(&self.folder, module)?;
+        let image = packing::unpack(&packed, module.image_bytes);
+        let image = image.map_err(|error| wrong(error.to_string()))?;
+        match is_whole_elf(&image) {
+            true => Ok(image),
+            false => Err(wrong("what is packed is no whole ELF file".to_owned())),
+        }
+    }
+}
+
+/// The bytes of a module's file.
+///
+/// # Errors
+/// If they are not those of the index.
+pub(crate) fn read(folder: &Path, module: &Module) -> Result<Vec<u8>, ImagesError> {
+    let path = folder.join(&module.file);
+    let bytes = std::fs::read(&path).map_err(|reason| ImagesError::Unreadable {
+        path: path.clone(),
+        reason: reason.to_string(),
+    })?;
+    let (found, expected) = (bytes.len() as u64, module.bytes);
+    if found != expected {
+        return Err(ImagesError::Length {
+            path,
+            found,
+            expected,
+        });
+    }
+    let found = sha256(&bytes);
+    match found == module.sha256 {
+        true => Ok(bytes),
+        false => Err(ImagesError::Content {
+            path,
+            found,
+            expected: module.sha256.clone(),
+        }),
+    }
+}
+
+/// Whether it is an ELF file of 64 bits, little-endian, that has the tables that its head names: the
+/// driver is given no length and follows them.
+pub(crate) fn is_whole_elf(image: &[u8]) -> bool {
+    let number = |at: usize, bytes: usize| -> u64 {
+        let digits = image[at..at + bytes].iter().rev();
+        digits.fold(0, |number, &byte| number << 8 | u64::from(byte))
+    };
+    // Offset, size and number of the entries of a table.
+    let fits = |offset: usize, size: usize, count: usize| {
+        let bytes = number(size, 2) * number(count, 2);
+        let end = number(offset, 8).checked_add(bytes);
+        end.is_some_and(|end| end <= image.len() as u64)
+    };
+    image.len() >= 64
+        && image.starts_with(b"\x7fELF\x02\x01")
+        && fits(0x20, 0x36, 0x38)
+        && fits(0x28, 0x3A, 0x3C)
+}

@@ -1,0 +1,189 @@
+//! Loads texts: as images where the device has some, else as PTX.
+
+use super::images::Images;
+use super::machine::Machine;
+use super::{Code, DeviceError, Loads, NoImage};
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// Modules of images that stay loaded, the most recent ones. Kernels that are visited module by
+/// module cost one load each of these.
+const KEPT: usize = 4;
+
+/// What the loads of a device have in common.
+#[derive(Debug, Default)]
+pub(super) struct Loader {
+    images: Option<Arc<Images>>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    loads: Loads,
+    last: Option<Code>,
+    /// Modules of images, the most recent one last.
+    kept: VecDeque<(usize, Kept)>,
+    /// Modules that the driver does not take, and why.
+    refused: HashMap<usize, String>,
+}
+
+/// A module of images that was read.
+#[derive(Clone, Debug)]
+enum Kept {
+    Loaded(Arc<Handle>),
+    /// By a machine that runs the text itself: the emulator.
+    Read,
+}
+
+/// A module that is loaded, until the last that uses it is gone.
+#[derive(Debug)]
+pub(super) struct Handle {
+    pub machine: Arc<dyn Machine>,
+    pub module: u64,
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.machine.unload(self.module);
+    }
+}
+
+/// Why a machine did not load an image.
+#[derive(Debug)]
+pub(super) enum ImageError {
+    /// The image is not for it; the text may be.
+    Refused(String),
+    /// Nothing can be loaded.
+    Failed(DeviceError),
+}
+
+impl Loader {
+    pub fn new(images: Option<Arc<Images>>) -> Self {
+        Self {
+            images,
+            state: Mutex::default(),
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // What is inside is whole between any two statements.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn images(&self) -> Option<&Arc<Images>> {
+        self.images.as_ref()
+    }
+
+    pub fn loads(&self) -> Loads {
+        self.state().loads.clone()
+    }
+
+    pub fn last(&self) -> Option<Code> {
+        self.state().last.clone()
+    }
+
+    /// Loads a text whose entries are `entries`.
+    ///
+    /// # Errors
+    /// If the device takes neither image nor text, or the file of the image changed meanwhile.
+    pub fn load(
+        &self,
+        machine: &Arc<dyn Machine>,
+        name: &str,
+        ptx: &str,
+        entries: &[&str],
+    ) -> Result<(Arc<Handle>, Code), DeviceError> {
+        let (loaded, code) = match self.image(machine, ptx, entries)? {
+            Ok(Kept::Loaded(handle)) => (Some(handle), Code::Image),
+            Ok(Kept::Read) => (None, Code::Image),
+            Err(why) => (None, Code::Ptx { why }),
+        };
+        let handle = match loaded {
+            Some(handle) => handle,
+            None => Arc::new(Handle {
+                module: machine.load(name, ptx)?,
+                machine: machine.clone(),
+            }),
+        };
+        let mut state = self.state();
+        state.loads.count(name, &code);
+        state.last = Some(code.clone());
+        Ok((handle, code))
+    }
+
+    /// The image of a text, or why there is none.
+    fn image(
+        &self,
+        machine: &Arc<dyn Machine>,
+        ptx: &str,
+        entries: &[&str],
+    ) -> Result<Result<Kept, NoImage>, DeviceError> {
+        let Some(images) = &self.images else {
+            return Ok(Err(NoImage::NoImages));
+        };
+        if let Err(why) = images.fit(machine.properties()) {
+            return Ok(Err(why));
+        }
+        let Some(module) = images.module_of(ptx) else {
+            return Ok(Err(NoImage::NotInImages));
+        };
+        // Held meanwhile: two threads that ask for one module load it once.
+        let mut state = self.state();
+        if let Some(reason) = state.refused.get(&module) {
+            return Ok(Err(NoImage::Refused(reason.clone())));
+        }
+        let kept = match state.take(module) {
+            Some(kept) => Ok(kept),
+            None => match machine.load_image(&images.image(module)?) {
+                None => Ok(Kept::Read),
+                Some(Ok(module)) => Ok(Kept::Loaded(Arc::new(Handle {
+                    machine: machine.clone(),
+                    module,
+                }))),
+                Some(Err(ImageError::Refused(reason))) => Err(reason),
+                Some(Err(ImageError::Failed(error))) => return Err(error),
+            },
+        };
+        let kept = kept.and_then(|kept| match &kept {
+            Kept::Loaded(handle) => has_all(handle, entries).map(|()| kept),
+            Kept::Read => Ok(kept),
+        });
+        Ok(match kept {
+            Ok(kept) => {
+                state.keep(module, kept.clone());
+                Ok(kept)
+            }
+            Err(reason) => {
+                state.refused.insert(module, reason.clone());
+                Err(NoImage::Refused(reason))
+            }
+        })
+    }
+}
+
+impl State {
+    /// A module that is kept, which then is not.
+    fn take(&mut self, module: usize) -> Option<Kept> {
+        let at = self.kept.iter().position(|(kept, _)| *kept == module)?;
+        self.kept.remove(at).map(|(_, kept)| kept)
+    }
+
+    /// Keeps a module as the most recent one, and lets go of the oldest.
+    fn keep(&mut self, module: usize, kept: Kept) {
+        if self.kept.len() == KEPT {
+            self.kept.pop_front();
+        }
+        self.kept.push_back((module, kept));
+    }
+}
+
+/// Whether the image has the entries of the text, as its index says.
+fn has_all(handle: &Handle, entries: &[&str]) -> Result<(), String> {
+    entries.iter().try_for_each(|entry| {
+        let found = handle.machine.kernel(handle.module, entry);
+        found.map_or_else(
+            |error| Err(format!("`{entry}` is not in it: {error}")),
+            |_| Ok(()),
+        )
+    })
+}

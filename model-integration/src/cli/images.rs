@@ -1,0 +1,74 @@
+//! `--images DIR`: machine code that `mxlab bundle` made, for the commands that run kernels.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use mxlab_harness::device::{Device, DeviceChoice, DeviceOptions, Images, Loads};
+
+/// Which images a device gets.
+#[derive(Args, Clone, Debug, Default)]
+pub struct ImagesArgs {
+    /// Take machine code from this folder of `mxlab bundle`; kernels that it lacks are compiled by
+    /// the driver
+    #[arg(long, value_name = "DIR")]
+    pub images: Option<PathBuf>,
+}
+
+impl ImagesArgs {
+    /// The images, checked file by file.
+    ///
+    /// # Errors
+    /// If the folder holds something else or a file is not what was written.
+    pub fn open(&self) -> Result<Option<Arc<Images>>> {
+        let images = self.images.as_deref().map(Images::open).transpose();
+        Ok(images.context("--images")?.map(Arc::new))
+    }
+
+    /// The device of `--device`, with these images.
+    ///
+    /// # Errors
+    /// If the images or the device cannot be used.
+    pub fn open_device(&self, choice: DeviceChoice) -> Result<Device> {
+        let options = DeviceOptions {
+            images: self.open()?,
+            ..DeviceOptions::default()
+        };
+        let device = Device::open_with(choice, options);
+        let device = device.with_context(|| format!("--device {choice}"))?;
+        self.tell_unfit(&device);
+        Ok(device)
+    }
+
+    /// Tells how many kernels came from the images, if there are any: a line on standard error.
+    pub fn report<'l>(&self, loads: impl IntoIterator<Item = &'l Loads>) {
+        if self.images.is_some() {
+            for loads in loads {
+                eprintln!("kernels: {loads}");
+            }
+        }
+    }
+
+    /// Why a device takes none of its images, if so: told before time is spent.
+    pub fn tell_unfit(&self, device: &Device) {
+        if let Some(images) = device.images()
+            && let Err(why) = images.fit(device.properties())
+        {
+            let version = |version: u32| format!("{}.{}", version / 1000, version % 1000 / 10);
+            let properties = device.properties();
+            let driver = properties
+                .driver_version
+                .map_or("unknown".to_owned(), version);
+            eprintln!(
+                "--images: {why}: `{}` is for {} and CUDA {}, the device is sm_{} with a driver of \
+                 CUDA {driver}; its driver compiles every kernel. `mxlab bundle` makes images of \
+                 another chip",
+                images.folder().display(),
+                images.chip(),
+                version(images.cuda()),
+                properties.sm,
+            );
+        }
+    }
+}
