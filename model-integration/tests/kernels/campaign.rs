@@ -24,23 +24,23 @@ fn output(arguments: &[&str]) -> Output {
     mxlab(arguments).output().expect("mxlab runs")
 }
 
-fn stderr(output: &Output) -> String {
+pub(crate) fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 
 /// The sum of a count over all families of a record.
-fn sum(record: &Value, count: &str) -> u64 {
+pub(crate) fn sum(record: &Value, count: &str) -> u64 {
     let families = record["families"].as_array().expect("a list");
     let counts = families.iter().map(|family| family[count].as_u64());
     counts.map(|count| count.expect("a number")).sum()
 }
 
 /// Kernel and verdict of every finding.
-fn findings(record: &Value) -> Vec<(String, String, String)> {
+pub(crate) fn findings(record: &Value) -> Vec<(String, String, String)> {
     let findings = record["findings"].as_array().expect("a list");
     let word = |value: &Value| value.as_str().expect("a text").to_owned();
     let finding = |found: &Value| {
@@ -54,7 +54,7 @@ fn findings(record: &Value) -> Vec<(String, String, String)> {
 }
 
 /// The folder of journals beside a record.
-fn journals(record: &Path) -> PathBuf {
+pub(crate) fn journals(record: &Path) -> PathBuf {
     let mut name = record.as_os_str().to_owned();
     name.push(".journal");
     name.into()

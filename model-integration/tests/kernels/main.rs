@@ -1,6 +1,9 @@
 //! The commands about PTX kernels, through the binary.
 
 mod campaign;
+mod lost_gpu;
+#[path = "../stub_driver/mod.rs"]
+mod stub_driver;
 
 use std::fs;
 use std::process::{Command, Output};

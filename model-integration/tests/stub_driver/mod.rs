@@ -77,6 +77,16 @@ impl StubDriver {
         command
     }
 
+    /// Takes the driver away: who opens it from now on finds none.
+    ///
+    /// # Panics
+    /// If it is gone already.
+    pub fn remove(&self) {
+        for name in ["libcuda.so", "libcuda.so.1"] {
+            std::fs::remove_file(self.folder.path().join(name)).expect("a library");
+        }
+    }
+
     fn log_path(&self) -> std::path::PathBuf {
         self.folder.path().join("log")
     }
