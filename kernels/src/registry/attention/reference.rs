@@ -70,7 +70,7 @@ pub(super) fn expected(
             }
         }
     }
-    let element = ElementType::Bf16;
+    let element = FloatType::Bf16;
     let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
     if variant.regime() == AttentionRegime::Decode {
         let longest = sequences.iter().map(|s| s.tokens).max().unwrap_or(0);

@@ -42,7 +42,7 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
         };
         ranges[place] = Range::Between(low, high);
     }
-    let element = output.into();
+    let element = output;
     let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
     if sizes.parts > 1 {
         let rows = sizes.rows * variant.matrices().len();
