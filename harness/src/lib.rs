@@ -8,3 +8,4 @@ pub mod measure;
 pub mod record;
 pub mod roofline;
 pub mod sass;
+pub mod tensor_core;
