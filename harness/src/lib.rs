@@ -3,6 +3,7 @@
 //! were taken in, and the records they are kept as.
 
 pub mod assemble;
+pub mod conformance;
 pub mod device;
 pub mod measure;
 pub mod record;
