@@ -4,9 +4,11 @@
 
 pub mod assemble;
 pub mod bundle;
+pub mod conformance;
 pub mod device;
 pub mod measure;
 pub mod record;
 pub mod roofline;
 pub mod sass;
 pub mod shard;
+pub mod tensor_core;

@@ -54,7 +54,26 @@ fn broken_files_are_errors_that_name_them() {
         verify("codes.json", json.as_bytes()),
         Err(GoldenError::CodeTable { .. })
     ));
+    // A table without boundaries, or with one too few, compares less than it seems to.
+    let values: Vec<String> = (0..16).map(|code| code.to_string()).collect();
+    for (boundaries, is_complete) in [("", false), ("0.5", false), (HALVES, true)] {
+        let json = format!(
+            "{{\"formats\": {{\"fp4_e2m1\": {{\"values\": [{}], \"rne_boundaries\": [{boundaries}]}}}}}}",
+            values.join(",")
+        );
+        let report = verify("codes.json", json.as_bytes());
+        match is_complete {
+            true => assert!(report.is_ok(), "{report:?}"),
+            false => {
+                let error = report.unwrap_err().to_string();
+                assert!(error.contains("rne_boundaries"), "{error}");
+            }
+        }
+    }
 }
+
+/// Between the 16 values 0 to 15.
+const HALVES: &str = "0.5,1.5,2.5,3.5,4.5,5.5,6.5,7.5,8.5,9.5,10.5,11.5,12.5,13.5,14.5";
 
 #[test]
 fn broken_tensors_are_errors_that_name_them() {
@@ -117,6 +136,23 @@ fn what_is_not_understood_is_listed() {
     ];
     let report = verify("convert.safetensors", &archive(&convert)).unwrap();
     assert_eq!(report.unknown, ["convert.safetensors: scale.ue5m3.floor"]);
+}
+
+#[test]
+fn what_has_no_elements_is_listed() {
+    let name = "out.a.Cf32.b32.s8.even";
+    let none = [
+        ("in.a.f32", Dtype::F32, &[2, 0][..]),
+        (name, Dtype::F32, &[2, 0]),
+    ];
+    let report = verify(MX, &archive(&none)).unwrap();
+    assert_eq!(report.unknown, [format!("{MX}: {name}")]);
+    let none = [
+        ("elem.int8.in", Dtype::F32, &[0][..]),
+        ("elem.int8.rne_sat", Dtype::U8, &[0]),
+    ];
+    let report = verify("convert.safetensors", &archive(&none)).unwrap();
+    assert_eq!(report.unknown, ["convert.safetensors: elem.int8.rne_sat"]);
 }
 
 #[test]

@@ -61,6 +61,7 @@ impl Target for KernelTarget {
         }
         let wrong = |failure| match failure {
             Failure::Mismatch(mismatch) => BenchError::Wrong(mismatch.to_string()),
+            Failure::Output(error) => BenchError::Wrong(error.to_string()),
             failure => failure.into(),
         };
         let runner = entry.load(device, &entry.ptx())?;

@@ -7,6 +7,7 @@ use mxlab_kernels::registry::{Entry, EntryError, Expected, Problem, verify, veri
 use ptx_emulator::syntax::{ParseError, parse};
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What became of the mutants of one kernel.
 #[derive(Clone, Debug, Serialize)]
@@ -49,14 +50,10 @@ impl Score {
         self.caught.values().sum()
     }
 
-    /// Caught of those that could be, in percent.
-    pub fn percent(&self) -> f64 {
+    /// Caught of those that could be, in percent; `None` if there is no mutant that could be.
+    pub fn percent(&self) -> Option<f64> {
         let all = f64::from(self.caught()) + self.survivors.len() as f64;
-        if all == 0.0 {
-            100.0
-        } else {
-            100.0 * f64::from(self.caught()) / all
-        }
+        (all > 0.0).then(|| 100.0 * f64::from(self.caught()) / all)
     }
 }
 
@@ -71,6 +68,14 @@ pub enum ScoreError {
         /// Where and why.
         reason: ParseError,
     },
+    /// No problem was to be given to the mutants.
+    #[error(
+        "{kernel}: 0 problems asked for, expected at least 1; a mutant without one always lives"
+    )]
+    NoProblem {
+        /// The kernel.
+        kernel: String,
+    },
     /// The kernel is wrong without any fault.
     #[error("{kernel} is wrong as it is: {reason}")]
     Wrong {
@@ -79,6 +84,16 @@ pub enum ScoreError {
         /// What verification says.
         reason: String,
     },
+}
+
+impl ScoreError {
+    /// The kernel, or the device after its mutants, does not pass verification.
+    fn wrong(kernel: &str, reason: impl fmt::Display) -> Self {
+        Self::Wrong {
+            kernel: kernel.to_owned(),
+            reason: reason.to_string(),
+        }
+    }
 }
 
 /// Warp instructions that a block of the kernel may run: far more than any problem here needs.
@@ -100,10 +115,10 @@ pub fn score(
     elements: usize,
 ) -> Result<Score, ScoreError> {
     let kernel = entry.id();
-    let wrong = |reason: String| ScoreError::Wrong {
-        kernel: kernel.clone(),
-        reason,
-    };
+    let wrong = |reason: String| ScoreError::wrong(&kernel, reason);
+    if problems == 0 {
+        return Err(ScoreError::NoProblem { kernel });
+    }
     let ptx = entry.ptx();
     let module = parse(&ptx).map_err(|reason| ScoreError::Parse {
         kernel: kernel.clone(),
@@ -139,10 +154,14 @@ pub fn score(
     let runner = entry
         .load(&device, &ptx)
         .map_err(|error| wrong(error.to_string()))?;
-    for (problem, expected) in &cases {
-        let verified = verify_against(expected, &*runner, &stream, problem);
-        verified.map_err(|failure| wrong(failure.to_string()))?;
-    }
+    let check = || -> Result<(), ScoreError> {
+        for (problem, expected) in &cases {
+            let verified = verify_against(expected, &*runner, &stream, problem);
+            verified.map_err(|failure| wrong(failure.to_string()))?;
+        }
+        Ok(())
+    };
+    check()?;
     let mut score = Score {
         kernel: kernel.clone(),
         family: entry.family(),
@@ -178,5 +197,32 @@ pub fn score(
             (false, None) => score.survivors.push(survivor),
         }
     }
+    // A device that a mutant broke would let every mutant after it seem caught.
+    check()?;
     Ok(score)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mxlab_kernels::registry::kernels;
+
+    #[test]
+    fn nothing_tried_is_no_success() {
+        let entry = kernels().next().expect("a kernel");
+        let unscored = score(&*entry, &Equivalents::shipped().unwrap(), 0, 0, 600);
+        assert!(matches!(unscored, Err(ScoreError::NoProblem { .. })));
+        let mut score = Score {
+            kernel: String::new(),
+            family: "",
+            caught: BTreeMap::new(),
+            invalid: 3,
+            equivalent: Vec::new(),
+            survivors: Vec::new(),
+            refuted: Vec::new(),
+        };
+        assert_eq!(score.percent(), None);
+        score.caught.insert(Fault::Bound, 2);
+        assert_eq!(score.percent(), Some(100.0));
+    }
 }

@@ -1,6 +1,6 @@
 //! Every row is legal PTX: NVIDIA's assembler takes it.
 
-use crate::runner::batches;
+use mxlab_harness::conformance::{batches, chapters};
 use std::io::Write as _;
 use std::process::Command;
 
@@ -13,12 +13,12 @@ fn every_row_assembles() {
     }
     let directory = tempfile::tempdir().expect("a temporary directory");
     let (mut modules, mut refused) = (0, String::new());
-    for (name, suite) in crate::suites() {
-        for (i, (rows, text)) in batches(&suite.rows).enumerate() {
-            let path = directory.path().join(format!("{name}_{i}.ptx"));
+    for chapter in chapters() {
+        for (i, (rows, text)) in batches(&chapter.rows).enumerate() {
+            let path = directory.path().join(format!("{}_{i}.ptx", chapter.name));
             std::fs::write(&path, &text).expect("a temporary file");
             let run = Command::new(&ptxas)
-                .arg(format!("-arch={}", rows[0].target))
+                .arg(format!("-arch={}", rows[0].target()))
                 .args(["-O0", "-o", "/dev/null"])
                 .arg(&path)
                 .output()

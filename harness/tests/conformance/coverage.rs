@@ -1,6 +1,7 @@
 //! Every opcode, and every combination of modifiers that the emulator accepts, has a row.
 
 use crate::forms;
+use mxlab_harness::conformance::chapters;
 use ptx_emulator::launch::Kernels;
 use ptx_emulator::lower::INSTRUCTIONS;
 use std::collections::BTreeSet;
@@ -8,9 +9,9 @@ use std::collections::BTreeSet;
 /// Opcodes with modifiers in the text of all rows.
 fn covered() -> BTreeSet<String> {
     let mut heads = BTreeSet::new();
-    for (_, suite) in crate::suites() {
-        for row in &suite.rows {
-            for statement in row.text.split([';', '\n']) {
+    for chapter in chapters() {
+        for row in &chapter.rows {
+            for statement in row.text().split([';', '\n']) {
                 let mut words = statement.split_whitespace();
                 let first = words.next().unwrap_or_default();
                 let head = match first.starts_with('@') {

@@ -71,8 +71,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
             return special;
         }
         let middle = exponent_by_rule(self.plan, f32::from_bits(amax), limit);
-        let scale = self.plan.format.scale();
-        let candidates = [middle - 1, middle, middle + 1].map(|s| power(scale, s, limit));
+        let candidates = [middle - 1, middle, middle + 1].map(|s| power(s, limit));
         let mut errors = [0.0; 3];
         for (chunk, x) in x.chunks(CHUNK).enumerate() {
             let mut values = [[0.0; CHUNK]; 3];

@@ -4,7 +4,7 @@ use super::lanes::Lanes;
 use super::pack::CHUNK;
 use super::plan::{Plan, ScalePlan};
 use super::simd::Simd;
-use crate::format::{ScaleFormat, pow2};
+use crate::format::pow2;
 
 const INFINITY_BITS: u32 = 0x7F80_0000;
 
@@ -46,15 +46,11 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
     match &plan.scale {
         ScalePlan::Floor { emax, limit } => {
             // Zero and subnormals land at -127 - emax, below any limit.
-            power(
-                plan.format.scale(),
-                (amax_bits >> 23) as i32 - 127 - emax,
-                *limit,
-            )
+            power((amax_bits >> 23) as i32 - 127 - emax, *limit)
         }
         ScalePlan::Power { limit } => {
             let s = exponent_by_rule(plan, amax, *limit);
-            power(plan.format.scale(), s, *limit)
+            power(s, *limit)
         }
         ScalePlan::LeastError { .. } => unreachable!("chosen by the elements"),
         ScalePlan::Fraction {
@@ -152,10 +148,10 @@ fn lanes_of<S: Simd>(s: S, x: S::U) -> [f32; CHUNK] {
     lanes
 }
 
-/// X = 2^s, no less than the scale can be; NaN if it cannot be as large.
+/// X = 2^s, no less than the scale can be; NaN if it cannot be as large. Plans have a `limit` for
+/// scales that are powers of two, and for no others.
 #[inline(always)]
-pub(super) fn power(scale: ScaleFormat, s: i32, limit: i32) -> BlockScale {
-    debug_assert!(scale.is_power_of_two());
+pub(super) fn power(s: i32, limit: i32) -> BlockScale {
     if s > limit {
         return BlockScale::NaN;
     }

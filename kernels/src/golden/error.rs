@@ -1,5 +1,6 @@
 //! What can be wrong with a folder of golden vectors.
 
+use super::Engine;
 use crate::format::FormatError;
 use crate::launch::LaunchError;
 use std::path::PathBuf;
@@ -49,6 +50,15 @@ pub enum GoldenError {
         tensor: String,
         expected: Vec<usize>,
         found: Vec<usize>,
+    },
+    /// An engine that gives more or fewer elements than there are.
+    #[error("{file}: {tensor}: the {engine} engine gave {found} elements, expected {expected}")]
+    Count {
+        file: String,
+        tensor: String,
+        engine: Engine,
+        expected: usize,
+        found: usize,
     },
     /// An expected result without the input it was computed from.
     #[error("{file}: {tensor}: its input {input} is missing")]

@@ -1,5 +1,6 @@
 //! What a verification found.
 
+use super::GoldenError;
 use crate::cpu::Isa;
 use crate::format::BlockFormat;
 use std::collections::BTreeSet;
@@ -57,7 +58,7 @@ pub struct Section {
 pub struct Report {
     /// In the order of files and tensor names.
     pub sections: Vec<Section>,
-    /// Files and tensors that could not be interpreted, and so were not verified.
+    /// Files and tensors that could not be interpreted or hold no element, and so were not verified.
     pub unknown: Vec<String>,
     /// Formats that have no PTX kernel, where there was a device; not verified with it.
     pub without_kernel: BTreeSet<String>,
@@ -75,13 +76,25 @@ impl Report {
     }
 
     /// Records the comparison of one tensor.
+    ///
+    /// # Errors
+    /// [`GoldenError::Count`] if the engine gave more or fewer elements than there are.
     pub(super) fn record<T: Copy + fmt::Debug>(
         &mut self,
         place: &Place,
         expected: &[T],
         got: &[T],
         is_equal: impl Fn(T, T) -> bool,
-    ) {
+    ) -> Result<(), GoldenError> {
+        if expected.len() != got.len() {
+            return Err(GoldenError::Count {
+                file: place.file.to_owned(),
+                tensor: place.tensor.to_owned(),
+                engine: place.engine,
+                expected: expected.len(),
+                found: got.len(),
+            });
+        }
         let differs = |i: &usize| !is_equal(expected[*i], got[*i]);
         let mismatches = (0..expected.len()).filter(differs).count() as u64;
         let first = (0..expected.len()).find(differs).map(|i| {
@@ -95,13 +108,22 @@ impl Report {
         section.elements += expected.len() as u64;
         section.mismatches += mismatches;
         section.first_mismatch = section.first_mismatch.take().or(first);
+        Ok(())
     }
 
     /// Records a comparison of values: NaN equals NaN, -0 equals 0.
-    pub(super) fn record_values(&mut self, place: &Place, expected: &[f32], got: &[f32]) {
+    ///
+    /// # Errors
+    /// As [`Report::record`].
+    pub(super) fn record_values(
+        &mut self,
+        place: &Place,
+        expected: &[f32],
+        got: &[f32],
+    ) -> Result<(), GoldenError> {
         self.record(place, expected, got, |a, b| {
             a == b || (a.is_nan() && b.is_nan())
-        });
+        })
     }
 
     pub(super) fn without_kernel(&mut self, format: &BlockFormat) {
@@ -136,4 +158,30 @@ pub(super) struct Place<'a> {
     pub path: &'a str,
     pub tensor: &'a str,
     pub engine: Engine,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_or_fewer_elements_than_expected_are_an_error() {
+        let place = Place {
+            file: "f",
+            path: "p",
+            tensor: "t",
+            engine: Engine::Reference,
+        };
+        let mut report = Report::default();
+        for got in [&[1u32, 2][..], &[1, 2, 3, 4], &[]] {
+            let recorded = report.record(&place, &[1, 2, 3], got, |a, b| a == b);
+            let error = recorded.unwrap_err();
+            let is_it = matches!(error, GoldenError::Count { expected: 3, found, .. } if found == got.len());
+            assert!(is_it, "{error:?}");
+        }
+        let recorded = report.record_values(&place, &[1.0], &[1.0, 1.0]);
+        assert!(matches!(recorded, Err(GoldenError::Count { .. })));
+        // A comparison that was not made is not counted.
+        assert_eq!(report, Report::default());
+    }
 }

@@ -329,7 +329,12 @@ fn largest_pair(grid: Grid) -> u32 {
 /// Twice the same bf16, which must hold `x` exactly.
 fn bf16_pair(x: f64) -> u32 {
     let rounded = bf16::from_f64(x);
-    debug_assert_eq!(rounded.to_f64(), x);
+    // A kernel rendered with another constant would round every element of the format wrongly.
+    assert_eq!(
+        rounded.to_f64(),
+        x,
+        "a constant of a PTX template is no bf16"
+    );
     u32::from(rounded.to_bits()) * 0x1_0001
 }
 

@@ -116,7 +116,7 @@ impl Entry for EmbedVariant {
         let (padded, stride) = (problem.size("padded")?, problem.size("dst_stride")?);
         let (vocabulary, table) = (problem.size("vocabulary")?, problem.tensor("table")?);
         let untouched = vec![UNTOUCHED; dst_bytes(rows, padded, stride)];
-        let mut dst = Tensor::from_bytes(ElementType::U16, &untouched);
+        let mut dst = Tensor::from_bytes(ElementType::U16, &untouched)?;
         let mut status = problem.size("status")?;
         let tokens = &problem.tensor("tokens")?.bits;
         for (row, &token) in tokens.iter().enumerate() {

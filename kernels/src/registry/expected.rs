@@ -1,6 +1,7 @@
 //! What must come out of a kernel: certain bits, or a range that roundings leave open.
 
 use super::{ElementType, Outputs, Tensor};
+use crate::format::FloatType;
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -14,8 +15,8 @@ pub enum Expectation {
     Exactly(Tensor),
     /// Elements within ranges.
     Within {
-        /// What the bits mean: a float.
-        element: ElementType,
+        /// What the bits mean.
+        element: FloatType,
         /// One an element.
         ranges: Vec<Range>,
     },
@@ -30,12 +31,28 @@ pub enum Range {
     Between(f32, f32),
 }
 
+impl Range {
+    /// Whether it tells a right element from a wrong one. A range of which one end alone is NaN, or
+    /// whose ends are out of order, takes no element; one from -infinity to infinity takes all but NaN.
+    fn is_meaningful(self) -> bool {
+        match self {
+            Self::Bits(_) => true,
+            Self::Between(low, high) if low.is_nan() || high.is_nan() => {
+                low.is_nan() && high.is_nan()
+            }
+            Self::Between(low, high) => {
+                low <= high && !(low == f32::NEG_INFINITY && high == f32::INFINITY)
+            }
+        }
+    }
+}
+
 impl Expectation {
     /// What the bits mean.
-    pub const fn element(&self) -> ElementType {
+    pub fn element(&self) -> ElementType {
         match self {
             Self::Exactly(tensor) => tensor.element,
-            Self::Within { element, .. } => *element,
+            Self::Within { element, .. } => (*element).into(),
         }
     }
 
@@ -52,6 +69,14 @@ impl Expectation {
         self.len() == 0
     }
 
+    /// The first element whose range cannot tell right from wrong, such as -infinity to infinity.
+    pub fn meaningless(&self) -> Option<usize> {
+        match self {
+            Self::Exactly(_) => None,
+            Self::Within { ranges, .. } => ranges.iter().position(|range| !range.is_meaningful()),
+        }
+    }
+
     /// Whether element `index` may have these bits.
     ///
     /// # Panics
@@ -62,9 +87,8 @@ impl Expectation {
             Self::Within { element, ranges } => match ranges[index] {
                 Range::Bits(expected) => bits == expected,
                 Range::Between(low, high) => {
-                    let float = element.float_type();
-                    let value = float.map_or(f32::NAN, |float| float.from_bits(bits));
-                    let is_nan = low.is_nan() && value.is_nan();
+                    let value = element.from_bits(bits);
+                    let is_nan = low.is_nan() && high.is_nan() && value.is_nan();
                     is_nan || (low..=high).contains(&value)
                 }
             },

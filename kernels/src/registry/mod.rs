@@ -29,8 +29,8 @@ use problem::check_elements;
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
 pub use substitute::Substitute;
 pub use task::{Prepared, Runner, Task};
-pub use tensor::{ElementType, Tensor};
-pub use verify::{Failure, Mismatch, verify, verify_against};
+pub use tensor::{ElementType, PartialElement, Tensor};
+pub use verify::{Failure, Mismatch, OutputError, verify, verify_against};
 
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
@@ -183,6 +183,9 @@ pub enum EntryError {
     /// The weights have no fragment order.
     #[error(transparent)]
     Fragment(#[from] FragmentError),
+    /// A buffer does not hold whole elements.
+    #[error(transparent)]
+    Partial(#[from] PartialElement),
     /// The launch failed.
     #[error(transparent)]
     Launch(#[from] LaunchError),

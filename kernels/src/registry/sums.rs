@@ -1,17 +1,40 @@
-//! What adding up products in f32, in any order, can lose.
-//!
-//! The sum of n products p_i, added in any order, each addition off by at most 2^-23 of its result (tensor
-//! cores cut rather than round), is off by at most `n 2^-23 sum |p_i|`, to first order; where all p_i are
-//! multiples of a q and `sum |p_i| <= 2^24 q` every partial sum is an f32, and nothing is lost. (Higham, Accuracy
-//! and Stability of Numerical Algorithms, 4.2.)
+//! What adding up products in f32, in any order, can lose: on tensor cores, by the bound of
+//! [`mxlab_harness::tensor_core`], and by f32 instructions.
+
+pub(super) use mxlab_harness::tensor_core::lowest_bit;
+use mxlab_harness::tensor_core::{Operand, Sums, Term, Terms};
 
 use crate::format::pow2;
 
-/// The sum of products, and how far from it `additions` additions may end.
-pub(super) fn sum(products: &[f64], additions: usize) -> (f64, f64) {
-    let exact: f64 = products.iter().sum();
-    let magnitude: f64 = products.iter().map(|p| p.abs()).sum();
-    let nonzero = products.iter().filter(|p| **p != 0.0);
+/// The least power of a bf16 operand.
+pub(super) const BF16: f64 = Operand::Bf16.least_power();
+
+/// Products of bf16 operands; `least` are the least powers of both, times what they are scaled by.
+pub(super) fn products(operands: impl IntoIterator<Item = [f64; 2]>, least: [f64; 2]) -> Terms {
+    let product = |operands| Term::product(operands, least);
+    operands.into_iter().map(product).collect()
+}
+
+/// The sum of so many products on tensor cores, and how far from it they and `additions` further
+/// additions may end.
+pub(super) fn multiplied(terms: &Terms, products: usize, additions: usize) -> (f64, f64) {
+    let bound = terms.bound(Sums::F32, products, additions);
+    (bound.exact, bound.error)
+}
+
+/// The sum of numbers, and how far from it `additions` f32 additions may end.
+///
+/// Each is off by at most 2^-23 of its result, so that all are off by at most
+/// `additions 2^-23 sum |x|`, to first order; where all x are multiples of a q and
+/// `sum |x| <= 2^24 q` every partial sum is an f32, and nothing is lost. (Higham, Accuracy and
+/// Stability of Numerical Algorithms, 4.2.)
+pub(super) fn sum(numbers: &[f64], additions: usize) -> (f64, f64) {
+    let exact: f64 = numbers.iter().sum();
+    if !exact.is_finite() {
+        return (exact, 0.0);
+    }
+    let magnitude: f64 = numbers.iter().map(|p| p.abs()).sum();
+    let nonzero = numbers.iter().filter(|p| **p != 0.0);
     let unit = nonzero
         .map(|p| lowest_bit(*p))
         .fold(f64::INFINITY, f64::min);
@@ -20,12 +43,4 @@ pub(super) fn sum(products: &[f64], additions: usize) -> (f64, f64) {
     }
     let error = additions as f64 * (pow2(-23) * magnitude + pow2(-149));
     (exact, error)
-}
-
-/// The power of two that the lowest set bit of `p` stands for.
-pub(super) fn lowest_bit(p: f64) -> f64 {
-    let bits = p.to_bits();
-    let mantissa = bits & ((1 << 52) - 1) | 1 << 52;
-    let exponent = (bits >> 52 & 0x7FF) as i32 - 1075;
-    pow2(exponent + mantissa.trailing_zeros() as i32)
 }

@@ -87,6 +87,6 @@ impl Image {
 }
 
 /// What a buffer holds.
-pub(super) fn download(buffer: &Buffer, element: ElementType) -> Result<Tensor, DeviceError> {
-    Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?))
+pub(super) fn download(buffer: &Buffer, element: ElementType) -> Result<Tensor, EntryError> {
+    Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?)?)
 }

@@ -63,6 +63,19 @@ impl From<ScaleFormat> for ElementType {
     }
 }
 
+/// Bytes that do not end with an element.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{bytes} bytes are no whole number of {element:?} elements; expected a multiple of {}",
+    element.bytes()
+)]
+pub struct PartialElement {
+    /// The bytes found.
+    pub bytes: usize,
+    /// The type that they are to hold.
+    pub element: ElementType,
+}
+
 /// A tensor, each element in the low end of a word.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tensor {
@@ -99,15 +112,22 @@ impl Tensor {
         }
     }
 
-    /// From how it lies in memory.
-    pub fn from_bytes(element: ElementType, bytes: &[u8]) -> Self {
+    /// From how it lies in memory, little-endian.
+    ///
+    /// # Errors
+    /// [`PartialElement`] if the last element is cut short.
+    pub fn from_bytes(element: ElementType, bytes: &[u8]) -> Result<Self, PartialElement> {
+        if !bytes.len().is_multiple_of(element.bytes()) {
+            let bytes = bytes.len();
+            return Err(PartialElement { bytes, element });
+        }
         let word = |bytes: &[u8]| {
             let mut word = [0; 4];
             word[..bytes.len()].copy_from_slice(bytes);
             u32::from_le_bytes(word)
         };
         let bits = bytes.chunks(element.bytes()).map(word).collect();
-        Self { element, bits }
+        Ok(Self { element, bits })
     }
 
     /// The numbers of a tensor of floats; of integers, as they are.
@@ -126,5 +146,25 @@ impl Tensor {
             float.is_some_and(|float| float.from_bits(bits).is_nan())
         };
         expected == got || (is_nan(expected) && is_nan(got))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_last_element_that_is_cut_short_is_an_error() {
+        for (element, bytes) in [
+            (ElementType::Bf16, 3),
+            (ElementType::F32, 6),
+            (ElementType::U16, 1),
+        ] {
+            let error = Tensor::from_bytes(element, &vec![1; bytes]).unwrap_err();
+            assert_eq!(error, PartialElement { bytes, element });
+            assert!(error.to_string().contains(&format!("{bytes} bytes")));
+        }
+        let whole = Tensor::from_bytes(ElementType::U16, &[1, 2, 3, 4]).unwrap();
+        assert_eq!(whole.bits, [0x0201, 0x0403]);
     }
 }

@@ -1,7 +1,7 @@
 //! Tensors as models have them: normal-like values. Some rows are drawn, the others repeat them, so that large ones
 //! are there at once.
 
-use super::{ElementType, EntryError, Tensor};
+use super::{ElementType, EntryError, PartialElement, Tensor};
 use crate::format::{BlockFormat, FloatType, PackedTensor};
 use crate::reference::quantize;
 use rand::Rng;
@@ -90,11 +90,14 @@ impl TypicalPacked {
     }
 
     /// Codes of scales.
-    pub fn scales(&self) -> Tensor {
+    ///
+    /// # Errors
+    /// [`PartialElement`] if the packed tensor's scales are no whole number of codes.
+    pub fn scales(&self) -> Result<Tensor, PartialElement> {
         let element = ElementType::from(self.drawn.scale());
-        let scales = Tensor::from_bytes(element, self.drawn.scales());
+        let scales = Tensor::from_bytes(element, self.drawn.scales())?;
         let blocks = self.drawn.format().blocks_per_row(self.drawn.cols());
-        self.all_rows(scales, blocks)
+        Ok(self.all_rows(scales, blocks))
     }
 
     /// The scale of the tensor as a whole; 1 where the format has none.

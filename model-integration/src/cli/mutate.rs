@@ -104,7 +104,8 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
     let scores = scores?;
     print(&text(&scores, args.equivalent))?;
     let is_clean = |score: &Score| score.survivors.is_empty() && score.refuted.is_empty();
-    let is_clean = scores.iter().all(is_clean);
+    // Nor is a run in which no mutant was caught: none was planted.
+    let is_clean = scores.iter().all(is_clean) && scores.iter().any(|score| score.caught() > 0);
     if let Some(path) = &args.output_path {
         let record = Record {
             schema_version: 1,
@@ -136,7 +137,12 @@ fn text(scores: &[Score], lists_equivalent: bool) -> String {
         let survived: usize = sum(&|score| score.survivors.len());
         let equivalent: usize = sum(&|score| score.equivalent.len());
         let invalid: usize = sum(&|score| score.invalid as usize);
-        let percent = 100.0 * caught as f64 / (caught + survived).max(1) as f64;
+        let percent = |percent: Option<f64>| match percent {
+            Some(percent) => format!("{percent:.2}"),
+            None => "no mutant".to_owned(),
+        };
+        let all = caught + survived;
+        let lowest = scores.iter().filter_map(|score| score.percent());
         rows.push(vec![
             (*family).to_owned(),
             scores.len().to_string(),
@@ -145,11 +151,8 @@ fn text(scores: &[Score], lists_equivalent: bool) -> String {
             survived.to_string(),
             equivalent.to_string(),
             invalid.to_string(),
-            format!("{percent:.2}"),
-            format!(
-                "{:.2}",
-                scores.iter().map(|s| s.percent()).fold(100.0, f64::min)
-            ),
+            percent((all > 0).then(|| 100.0 * caught as f64 / all as f64)),
+            percent(lowest.reduce(f64::min)),
         ]);
     }
     let header = [

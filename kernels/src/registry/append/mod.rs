@@ -278,7 +278,8 @@ impl Entry for AppendVariant {
                 scales[row * scale_bytes..][..scale_bytes].copy_from_slice(&row_scales);
             }
         }
-        let mut outputs = Outputs::from([("codes", Tensor::from_bytes(self.stored(), &codes))]);
+        let codes = Tensor::from_bytes(self.stored(), &codes)?;
+        let mut outputs = Outputs::from([("codes", codes)]);
         if self.cache() != CacheFormat::Dense {
             outputs.insert("scales", Tensor::of_bytes(&scales));
         }

@@ -12,10 +12,11 @@ use super::{Sequence, Sizes};
 use crate::format::{FloatType, pow2};
 use crate::launch::score_factor;
 use crate::ptx::{AttentionRegime, AttentionVariant};
-use crate::registry::sums::sum;
+use crate::registry::sums::{BF16, multiplied, products};
 use crate::registry::{
     ElementType, EntryError, Expectation, Expected, Problem, ProblemError, Range, Tensor, UNTOUCHED,
 };
+use mxlab_harness::tensor_core::Sums;
 use std::f64::consts::LN_2;
 
 /// Weights so many binades below the greatest are nothing.
@@ -27,6 +28,8 @@ pub(super) fn expected(
     problem: &Problem,
 ) -> Result<Expected, EntryError> {
     let sizes = Sizes::of(problem)?;
+    // What the tensor core takes of both is over 2^A.
+    let least = [variant.keys(), variant.values()].map(|side| BF16 * pow2(side.excess()));
     let [keys, values] = variant
         .sides()
         .map(|side| side.operands(problem, sizes.head_dim));
@@ -63,14 +66,14 @@ pub(super) fn expected(
                     ranges[place..][..sizes.head_dim].fill(Range::Between(f32::NAN, f32::NAN));
                     continue;
                 }
-                let weights = weights(query, keys, factor, steps);
+                let weights = weights(query, keys, factor, steps, least);
                 for feature in 0..sizes.head_dim {
                     ranges[place + feature] = weights.mean(values, feature, sizes.head_dim, steps);
                 }
             }
         }
     }
-    let element = ElementType::Bf16;
+    let element = FloatType::Bf16;
     let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
     if variant.regime() == AttentionRegime::Decode {
         let longest = sequences.iter().map(|s| s.tokens).max().unwrap_or(0);
@@ -100,13 +103,25 @@ struct Weights {
     error: f64,
     /// Weights are 1 or nothing.
     are_exact: bool,
+    /// Keys that the query sees.
+    seen: usize,
+    /// The least power of the values.
+    least: f64,
 }
 
-fn weights(query: &[f32], keys: &[f64], factor: f64, steps: usize) -> Weights {
+/// The weights of keys; `least` are the least powers of keys and values as operands.
+fn weights(
+    query: &[f32],
+    keys: &[f64],
+    factor: f64,
+    steps: usize,
+    [least, least_value]: [f64; 2],
+) -> Weights {
     let score = |key: &[f64]| {
-        let products = query.iter().zip(key).filter(|(q, _)| **q != 0.0);
-        let products: Vec<f64> = products.map(|(&q, k)| f64::from(q) * k).collect();
-        let (exact, error) = sum(&products, query.len() + query.len() / 8 + 4);
+        let operands = query.iter().zip(key).filter(|(q, _)| **q != 0.0);
+        let operands = operands.map(|(&q, &k)| [f64::from(q), k]);
+        let terms = products(operands, [BF16, least]);
+        let (exact, error) = multiplied(&terms, query.len(), query.len() / 8 + 4);
         (exact * factor, error * factor.abs())
     };
     let scores: Vec<(f64, f64)> = keys.chunks(query.len()).map(score).collect();
@@ -137,6 +152,8 @@ fn weights(query: &[f32], keys: &[f64], factor: f64, steps: usize) -> Weights {
         total,
         error,
         are_exact,
+        seen: scores.len(),
+        least: least_value,
     }
 }
 
@@ -144,17 +161,20 @@ impl Weights {
     /// What the mean of a feature of the values may be, rounded to bf16.
     fn mean(&self, values: &[f64], feature: usize, head_dim: usize, steps: usize) -> Range {
         let value = |key: usize| values[key * head_dim + feature];
-        let products = self.keys.iter().map(|(key, w, _)| w * value(*key));
-        let products: Vec<f64> = products.collect();
-        let additions = products.len() + products.len() / 8 + 2 * steps;
-        let (exact, lost) = sum(&products, additions);
+        let operands = || self.keys.iter().map(|(key, w, _)| [*w, value(*key)]);
+        let terms = products(operands(), [BF16, self.least]);
+        // Of scaling and of parts.
+        let scalings = self.seen / 8 + 2 * steps;
+        let additions = self.seen + scalings;
+        let (exact, lost) = multiplied(&terms, self.seen, scalings);
         // Weights of 1 are operands of 1.
         let (operand, lost) = match self.are_exact {
             true => (0.0, lost),
             false => {
-                let magnitude: f64 = products.iter().map(|p| p.abs()).sum();
-                let any = additions as f64 * pow2(-23) * magnitude;
-                (pow2(-8), lost.max(any))
+                let any = terms.rounded(Sums::F32, self.seen, scalings).error;
+                // Weights below the least normal bf16 have fewer bits, or are zero.
+                let small: f64 = operands().map(|[_, value]| value.abs()).sum();
+                (pow2(-8), any + BF16 * small)
             }
         };
         if self.keys.iter().any(|(.., error)| *error > 1.0) {
@@ -166,9 +186,9 @@ impl Weights {
             let slack = pow2(-8) * low.abs().max(high.abs());
             return Range::Between((low - slack) as f32, (high + slack) as f32);
         }
-        let weighted = self.keys.iter().zip(&products);
+        let weighted = self.keys.iter().zip(operands());
         let weights: f64 = weighted
-            .map(|((.., error), product)| product.abs() * (error + operand + self.error))
+            .map(|((.., error), [w, value])| (w * value).abs() * (error + operand + self.error))
             .sum();
         // Sums of weights, scaling, the quotient and its product.
         let rest = exact.abs() * (additions as f64 * pow2(-23) + pow2(-21));

@@ -123,7 +123,7 @@ impl Side {
         let format = format.block_size(block_size).build()?;
         let packed = rows.packed(&format, FloatType::Bf16)?;
         insert(self.codes, packed.codes());
-        insert(self.scales, packed.scales());
+        insert(self.scales, packed.scales()?);
         Ok(())
     }
 }

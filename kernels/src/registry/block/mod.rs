@@ -160,8 +160,8 @@ impl Entry for Variant {
         if Self::family(self) == Family::TensorScale {
             let scale = tensor_scale(&self.source(&sizes, problem)?, self.format());
             let f32s = |bytes: &[u8]| Tensor::from_bytes(ElementType::F32, bytes);
-            outputs.insert("tensor_scale", f32s(&scale.to_le_bytes()));
-            outputs.insert("workspace", f32s(&WORKSPACE));
+            outputs.insert("tensor_scale", f32s(&scale.to_le_bytes())?);
+            outputs.insert("workspace", f32s(&WORKSPACE)?);
             return Ok(exactly(outputs));
         }
         let packed = self.packed(&sizes, problem)?;
@@ -172,7 +172,7 @@ impl Entry for Variant {
         }
         if self.family().stores_scales() {
             let element = self.scale_element();
-            outputs.insert("scales", Tensor::from_bytes(element, packed.scales()));
+            outputs.insert("scales", Tensor::from_bytes(element, packed.scales())?);
         }
         if self.writes_dense() {
             let element = ElementType::from(self.dense());
@@ -180,7 +180,7 @@ impl Entry for Variant {
                 true => problem.tensor("src")?.clone(),
                 false => {
                     let bytes = vec![UNTOUCHED; sizes.len(sizes.dst) * element.bytes()];
-                    Tensor::from_bytes(element, &bytes)
+                    Tensor::from_bytes(element, &bytes)?
                 }
             };
             for (position, value) in sizes.positions(sizes.dst).zip(dequantize(&packed)) {

@@ -39,7 +39,7 @@ pub(super) fn problem_of(
             insert("codes", packed.packed_codes());
         }
         if variant.family().reads_scales() {
-            insert("scales", packed.scales());
+            insert("scales", packed.scales()?);
         }
         if variant.reads_tensor_scale() {
             insert("tensor_scale", packed.tensor_scale());

@@ -8,7 +8,7 @@ use crate::format::{FloatType, PackedTensor, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
 use crate::ptx::{MatmulOutput, MatmulVariant};
 use crate::reference;
-use crate::registry::sums::sum;
+use crate::registry::sums::{BF16, multiplied, products, sum};
 use crate::registry::{
     ElementType, EntryError, Expectation, Expected, Problem, Range, Tensor, UNTOUCHED,
 };
@@ -42,7 +42,7 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
         };
         ranges[place] = Range::Between(low, high);
     }
-    let element = output.into();
+    let element = output;
     let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
     if sizes.parts > 1 {
         let rows = sizes.rows * variant.matrices().len();
@@ -67,47 +67,49 @@ fn sums(
 ) -> Result<Vec<Ends>, EntryError> {
     let fragments = variant.fragments(matrix, sizes, problem)?;
     let packed = variant.packed(matrix, sizes, problem)?;
-    let weights: Vec<f64> = match (&packed, variant.weights()) {
-        (Some(packed), WeightFormat::Packed(format)) => {
-            operands(packed, format, pow2(fragments.excess))
-        }
-        _ => {
-            let values = problem.tensor(&matrix.name("weights"))?.values();
-            values.into_iter().map(f64::from).collect()
-        }
-    };
     let operand = variant.weights().operand();
     // One for all tiles.
     let alpha = fragments.alphas[0];
-    // Blocks whose sums are scaled, and what y is multiplied by.
-    let (block_size, alpha) = match (operand, variant.weights()) {
-        (OperandType::Bf16, _) | (_, WeightFormat::Dense) => (None, alpha),
-        (_, WeightFormat::Packed(format)) => {
+    let unit = pow2(fragments.excess);
+    let (operands, alpha) = match (operand, &packed, variant.weights()) {
+        (OperandType::E4m3 | OperandType::S8, Some(packed), WeightFormat::Packed(format)) => {
             let factor = problem.tensor("src_factor")?.values()[0];
-            (Some(format.block_size()), alpha * factor)
+            let w = bytes::weights(packed, format, unit);
+            let x = bytes::source(operand, problem, [sizes.tokens, w.blocks], sizes.src_stride)?;
+            let block_size = format.block_size();
+            (Operands::Bytes { w, x, block_size }, alpha * factor)
         }
-    };
-    let x: Vec<f64> = match block_size {
-        None => {
-            let values = problem.tensor("src")?.values();
-            values.into_iter().map(f64::from).collect()
+        (_, packed, weights) => {
+            let values = |name: &str| -> Result<Vec<f64>, EntryError> {
+                let values = problem.tensor(name)?.values();
+                Ok(values.into_iter().map(f64::from).collect())
+            };
+            let w = match (packed, weights) {
+                (Some(packed), WeightFormat::Packed(format)) => folded(packed, format, unit),
+                _ => values(&matrix.name("weights"))?,
+            };
+            let x = values("src")?;
+            (Operands::Bf16 { w, x }, alpha)
         }
-        Some(k) => bytes::source(operand, problem, k, sizes.src_stride)?,
     };
     let bias = problem.tensors.get(&matrix.name("bias"));
     let bias = bias.map(|tensor| tensor.values());
     let mut ends = Vec::with_capacity(sizes.tokens * sizes.rows);
     for token in 0..sizes.tokens {
-        let x = &x[token * sizes.src_stride..][..sizes.cols];
         for row in 0..sizes.rows {
-            let w = &weights[row * sizes.cols..][..sizes.cols];
-            let products: Vec<f64> = w.iter().zip(x).map(|(w, x)| w * x).collect();
-            // One for each product and each step of 16, one a warp or part, and scales applied to sums.
-            let additions = products.len() + products.len() / 8 + 32;
-            let (exact, error) = match block_size {
-                None => sum(&products, additions),
-                Some(k) => {
-                    let (sums, cut) = bytes::block_sums(operand, &products, k.min(CHUNK));
+            // Two for each block whose sums are scaled, one a warp or part.
+            let additions = sizes.cols / 8 + 32;
+            let (exact, error) = match &operands {
+                Operands::Bf16 { w, x } => {
+                    let w = &w[row * sizes.cols..][..sizes.cols];
+                    let x = &x[token * sizes.src_stride..][..sizes.cols];
+                    let terms = products(w.iter().zip(x).map(|(&w, &x)| [w, x]), [BF16; 2]);
+                    multiplied(&terms, sizes.cols, additions)
+                }
+                Operands::Bytes { w, x, block_size } => {
+                    let rows = [w.row(row, sizes.cols), x.row(token, sizes.cols)];
+                    let count = CHUNK.min(*block_size);
+                    let (sums, cut) = bytes::block_sums(operand, rows, *block_size, count);
                     let (exact, error) = sum(&sums, additions);
                     // What is cut goes through the same additions.
                     (exact, error + cut * (1.0 + additions as f64 * pow2(-23)))
@@ -135,9 +137,21 @@ fn swiglu([gate_low, gate_high]: Ends, [up_low, up_high]: Ends) -> Ends {
     })
 }
 
+/// What tensor cores multiply.
+enum Operands {
+    /// [rows, cols] and [tokens, from row to row].
+    Bf16 { w: Vec<f64>, x: Vec<f64> },
+    /// 8 bits, and scales of sums of blocks of so many.
+    Bytes {
+        w: bytes::Operands,
+        x: bytes::Operands,
+        block_size: usize,
+    },
+}
+
 /// The operands of the tensor core times the scales that are applied to sums: elements times scales, over
 /// `unit`, the power of two that alpha makes up for.
-fn operands(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f64> {
+fn folded(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f64> {
     let element = packed.element();
     // The values of a table as the tensor core takes them; the others are bf16.
     let value = |code| FloatType::Bf16.round(element.decode(code));

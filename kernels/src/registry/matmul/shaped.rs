@@ -66,7 +66,7 @@ pub(super) fn problem_of(
         };
         let packed = weights.packed(&format, FloatType::Bf16)?;
         insert("codes", packed.packed_codes());
-        insert("scales", packed.scales());
+        insert("scales", packed.scales()?);
         if format.has_tensor_scale() {
             insert("tensor_scale", packed.tensor_scale());
         }

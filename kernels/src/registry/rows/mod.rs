@@ -216,10 +216,10 @@ impl Entry for RowVariant {
             |values: &[f32], row: usize, stride: usize| values[row * stride..][..cols].to_vec();
         let dst_stride = problem.size("dst_stride")?;
         let (element, dst_len) = self.dst(rows, cols, dst_stride);
-        let mut dst = Tensor::from_bytes(element, &vec![UNTOUCHED; dst_len]);
+        let mut dst = Tensor::from_bytes(element, &vec![UNTOUCHED; dst_len])?;
         let scales_stride = problem.size("dst_scales_stride")?;
         let untouched = vec![UNTOUCHED; self.scale_bytes(rows, cols, scales_stride)];
-        let mut scales = Tensor::from_bytes(ElementType::F32, &untouched);
+        let mut scales = Tensor::from_bytes(ElementType::F32, &untouched)?;
         let format = self.seeded_format(problem.size("seed")? as u32);
         for index in 0..rows {
             let x = row(&src, index, problem.size("src_stride")?);

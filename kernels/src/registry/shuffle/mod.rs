@@ -86,7 +86,7 @@ fn fragments(
         rows.copied().collect()
     };
     let WeightFormat::Packed(format) = variant.format(problem)? else {
-        let values = Tensor::from_bytes(ElementType::Bf16, &tight(2 * cols));
+        let values = Tensor::from_bytes(ElementType::Bf16, &tight(2 * cols))?;
         let bits: Vec<u16> = values.bits.iter().map(|&bits| bits as u16).collect();
         return Ok(Ok(FragmentTensor::dense(&bits, rows, cols)));
     };
@@ -203,7 +203,7 @@ impl Entry for ShuffleVariant {
                 let row_bytes = packed_row_bytes(format.element().bits(), cols);
                 match self {
                     Self::Codes(..) => (packed.packed_codes(), row_bytes),
-                    Self::Scan(_) | Self::Scales(_) => (packed.scales(), row_bytes),
+                    Self::Scan(_) | Self::Scales(_) => (packed.scales()?, row_bytes),
                 }
             }
         };

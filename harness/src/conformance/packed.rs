@@ -1,10 +1,12 @@
 //! `cvt` to and from halves with `.relu` and `.satfinite`, packed pairs, and the formats of
 //! tensor cores. PTX ISA 9.7.9: of two sources the first becomes the upper part.
 
-use crate::float::{any_nan, both};
-use crate::inputs::{floats, grid, low, random, singles};
-use crate::numbers::{BF16, E2M1, E2M3, E3M2, E4M3, E5M2, F16, F32, Format, Mode, TF32};
-use crate::suite::{Expected, Suite};
+use crate::conformance::float::{any_nan, both};
+use crate::conformance::inputs::{floats, grid, low, random, singles};
+use crate::conformance::numbers::{
+    BF16, E2M1, E2M3, E3M2, E4M3, E5M2, F16, F32, Format, Mode, TF32,
+};
+use crate::conformance::suite::{Expected, Suite};
 
 /// Name, format, `.target`.
 const SMALL: [(&str, Format, &str); 5] = [

@@ -1,7 +1,7 @@
 //! Branches, ends, asynchronous copies, special registers. PTX ISA 9.7.9.25, 9.7.12 and 10.
 
-use crate::inputs::{integers, pairs, random};
-use crate::suite::Suite;
+use crate::conformance::inputs::{integers, pairs, random};
+use crate::conformance::suite::Suite;
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -120,9 +120,9 @@ fn specials(suite: &mut Suite) {
     let mut special = |name: &str, f: fn(u64, u64) -> u64| {
         let text = format!("mov.u32 d, {name};\nmov.u32 g, at;");
         suite.blocks(text, "-> u32 u32", &sizes, move |_, thread| {
-            crate::suite::Outcome(vec![
-                crate::suite::Expected::Bits(f(thread as u64, thread as u64 % 32)),
-                crate::suite::Expected::open(),
+            crate::conformance::suite::Outcome(vec![
+                crate::conformance::suite::Expected::Bits(f(thread as u64, thread as u64 % 32)),
+                crate::conformance::suite::Expected::open(),
             ])
         });
     };

@@ -1,9 +1,10 @@
 //! Tensor cores: `ldmatrix`, `stmatrix`, `movmatrix`, `mma`. PTX ISA 9.7.14.5.
 
-use crate::inputs::{Random, random};
-use crate::integer::value;
-use crate::numbers::{BF16, E4M3, E5M2, F16, F32, Format};
-use crate::suite::{Expected, Outcome, Suite};
+use crate::conformance::inputs::{Random, random};
+use crate::conformance::integer::value;
+use crate::conformance::numbers::{BF16, E4M3, E5M2, F16, F32, Format};
+use crate::conformance::suite::{Expected, Outcome, Suite};
+use crate::tensor_core::{Operand, Sums, Term, Terms};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -37,7 +38,7 @@ fn matrices(suite: &mut Suite) {
                     format!(
                         "st.shared.v2.b64 [cell], {{a, b}};\nbar.warp.sync 0xffffffff;\n\
                          ldmatrix.sync.aligned.m8n8.x{count}{trans}.{space}.b16 {{{}}}, [cell];",
-                        list(&crate::suite::OUTPUTS)
+                        list(&crate::conformance::suite::OUTPUTS)
                     ),
                     &format!("b64 b64 -> {}", vec!["b32"; count].join(" ")),
                     &rows,
@@ -60,7 +61,7 @@ fn matrices(suite: &mut Suite) {
                         "st.shared.v2.b64 [cell], {{0, 0}};\nbar.warp.sync 0xffffffff;\n\
                          stmatrix.sync.aligned.m8n8.x{count}{trans}.{space}.b16 [cell], {{{}}};\n\
                          bar.warp.sync 0xffffffff;\nld.shared.v4.b32 {{d, g, h, i}}, [cell];",
-                        list(&crate::suite::INPUTS)
+                        list(&crate::conformance::suite::INPUTS)
                     ),
                     "b32 b32 b32 b32 -> b32 b32 b32 b32",
                     &rows,
@@ -264,7 +265,7 @@ fn operands(p: Product, seed: u64) -> Vec<[u64; 10]> {
 
 fn multiply(suite: &mut Suite, p: Product) {
     let [in_a, in_b, in_c] = counts(p);
-    let names = crate::suite::INPUTS;
+    let names = crate::conformance::suite::INPUTS;
     let list = |names: &[&str]| names.join(", ");
     let (a, rest) = names.split_at(in_a);
     let (b, rest) = rest.split_at(in_b);
@@ -275,7 +276,7 @@ fn multiply(suite: &mut Suite, p: Product) {
         p.a,
         p.b,
         p.c,
-        list(&crate::suite::OUTPUTS[..in_c]),
+        list(&crate::conformance::suite::OUTPUTS[..in_c]),
         list(a),
         list(b),
         list(&rest[..in_c])
@@ -293,20 +294,27 @@ fn multiply(suite: &mut Suite, p: Product) {
         let all = gather(p, warp);
         let at = |i: usize| {
             let (row, column) = (lane / 4 + 8 * (i / 2), 2 * (lane % 4) + i % 2);
-            let terms = (0..p.k).map(|k| all.a[row][k] * all.b[column][k]);
-            let magnitude: f64 =
-                terms.clone().map(f64::abs).sum::<f64>() + all.c[row][column].abs();
-            (terms.sum::<f64>() + all.c[row][column], magnitude)
+            let operands = (0..p.k).map(move |k| [(row, k), (column, k)]);
+            let operands = operands.map(|[(i, k), (j, _)]| [all.a[i][k], all.b[j][k]]);
+            (operands.collect::<Vec<_>>(), all.c[row][column])
         };
         let results: Vec<Expected> = match p.c {
             // Modulo 2^32; the sum is exact in f64.
             "s32" => (0..4)
-                .map(|i| Expected::Bits(at(i).0 as i64 as u64))
+                .map(|i| {
+                    let (operands, c) = at(i);
+                    let sum: f64 = operands.iter().map(|[a, b]| a * b).sum();
+                    Expected::Bits((sum + c) as i64 as u64)
+                })
                 .collect(),
             "f32" => (0..4).map(|i| near(F32, at(i), p)).collect(),
             _ => (0..2)
                 .map(|r| {
-                    crate::float::both(near(F16, at(2 * r), p), near(F16, at(2 * r + 1), p), 16)
+                    crate::conformance::float::both(
+                        near(F16, at(2 * r), p),
+                        near(F16, at(2 * r + 1), p),
+                        16,
+                    )
                 })
                 .collect(),
         };
@@ -314,17 +322,31 @@ fn multiply(suite: &mut Suite, p: Product) {
     });
 }
 
-/// A sum of k + 1 terms, each of which may be cut to the accumulator's precision. That of FP8
-/// products keeps 13 bits below the largest term on sm_89 and sm_90, that of others 23.
-fn near(format: Format, (truth, magnitude): (f64, f64), p: Product) -> Expected {
-    let kept = match p.a {
-        "e4m3" | "e5m2" => 13,
-        _ => 23,
+/// A sum of products and C, as every chip may give it; see [`crate::tensor_core`].
+fn near(result: Format, (operands, c): (Vec<[f64; 2]>, f64), p: Product) -> Expected {
+    let least = [p.a, p.b].map(|ty| operand(ty).least_power());
+    let products = operands.into_iter().map(|pair| Term::product(pair, least));
+    let (sums, carried) = match p.c {
+        "f16" => (
+            Sums::F16,
+            Term::product([c, 1.0], [operand("f16").least_power(), 1.0]),
+        ),
+        _ if element_bits(p.a) == 8 => (Sums::Fp8, Term::carried(c)),
+        _ => (Sums::F32, Term::carried(c)),
     };
-    let terms = (p.k + 1) as f64;
-    let rounding = truth.abs() * 2f64.powi(-(format.mantissa as i32));
-    let bound = magnitude * terms * 2f64.powi(-kept) + rounding;
-    Expected::matching(format!("{truth} +- {bound:e}"), move |code| {
-        (format.value(code) - truth).abs() <= bound
-    })
+    let terms: Terms = products.chain([carried]).collect();
+    let bound = terms.bound(sums, p.k, 0);
+    let what = format!("{} +- {:e}", bound.exact, bound.error);
+    Expected::matching(what, move |code| bound.accepts(result.value(code)))
+}
+
+/// The type of an operand that is no integer.
+fn operand(ty: &str) -> Operand {
+    match ty {
+        "f16" => Operand::F16,
+        "bf16" => Operand::Bf16,
+        "e4m3" => Operand::E4m3,
+        "e5m2" => Operand::E5m2,
+        other => panic!("{other} is no floating-point operand"),
+    }
 }

@@ -1,8 +1,8 @@
 //! Logic, shifts, byte permutation and moves. PTX ISA 9.7.8 and 9.7.9.
 
-use crate::inputs::{cube, grid, integers, low, pairs, random, singles};
-use crate::integer::value;
-use crate::suite::Suite;
+use crate::conformance::inputs::{cube, grid, integers, low, pairs, random, singles};
+use crate::conformance::integer::value;
+use crate::conformance::suite::Suite;
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -237,11 +237,11 @@ fn moves(suite: &mut Suite) {
         "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
     ] {
         let signature = format!("{ty} -> {ty}");
-        let rows = singles(&integers(crate::integer::width(ty)));
+        let rows = singles(&integers(crate::conformance::integer::width(ty)));
         suite.lanes(format!("mov.{ty} d, a;"), &signature, &rows, |[a]| a);
     }
     for ty in ["f32", "f64"] {
-        let rows = random::<3>(7, 64, crate::integer::width(ty)).map_third(|x| x & 1);
+        let rows = random::<3>(7, 64, crate::conformance::integer::width(ty)).map_third(|x| x & 1);
         suite.lanes(
             format!("selp.{ty} d, a, b, c;"),
             &format!("{ty} {ty} pred -> {ty}"),

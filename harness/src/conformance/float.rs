@@ -1,9 +1,9 @@
 //! `f32`, pairs of `f32`, and `f64`. PTX ISA 9.7.3.
 
-use crate::arithmetic::{add, divide, integer, multiply, negate, square_root};
-use crate::inputs::{float_pairs, float_triples, floats, singles};
-use crate::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
-use crate::suite::{Expected, Suite};
+use crate::conformance::arithmetic::{add, divide, integer, multiply, negate, square_root};
+use crate::conformance::inputs::{float_pairs, float_triples, floats, singles};
+use crate::conformance::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
+use crate::conformance::suite::{Expected, Suite};
 
 /// What may be done beside arithmetic.
 #[derive(Clone, Copy, Debug, Default)]

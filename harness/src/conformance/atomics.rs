@@ -1,10 +1,10 @@
 //! `atom` and `red`. PTX ISA 9.7.13.
 
-use crate::arithmetic::add;
-use crate::inputs::{Random, integers, low, pairs};
-use crate::integer::value;
-use crate::numbers::{F32, F64, Mode, format_of};
-use crate::suite::{Expected, Outcome, Suite};
+use crate::conformance::arithmetic::add;
+use crate::conformance::inputs::{Random, integers, low, pairs};
+use crate::conformance::integer::value;
+use crate::conformance::numbers::{F32, F64, Mode, format_of};
+use crate::conformance::suite::{Expected, Outcome, Suite};
 
 /// Operations with their types.
 const OPERATIONS: [(&str, &[&str]); 10] = [
@@ -64,7 +64,7 @@ fn ty_of(ty: &str) -> &str {
 
 /// Memory before, operand, and a second operand for `cas`, which is often what memory holds.
 fn cases(ty: &str) -> Vec<[u64; 3]> {
-    let bits = crate::suite::register_bits(ty);
+    let bits = crate::conformance::suite::register_bits(ty);
     let values = match ty {
         "f32" => [
             0,
@@ -159,7 +159,7 @@ fn alone(suite: &mut Suite, op: &'static str, ty: &'static str) {
 fn new(op: &str, ty: &'static str, is_global: bool, a: u64, b: u64, c: u64) -> Expected {
     let bits = after(op, ty, is_global, a, b, c);
     if ty == "f32" && F32.is_nan(bits) || ty == "f64" && F64.is_nan(bits) {
-        return crate::float::any_nan(format_of(ty));
+        return crate::conformance::float::any_nan(format_of(ty));
     }
     Expected::Bits(bits)
 }
@@ -170,7 +170,7 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
         return;
     }
     let mut random = Random(31);
-    let bits = crate::suite::register_bits(ty);
+    let bits = crate::conformance::suite::register_bits(ty);
     let rows: Vec<[u64; 1]> = (0..64)
         .map(|_| match ty {
             // Sums of small integers are exact in every order.

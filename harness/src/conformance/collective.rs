@@ -1,9 +1,9 @@
 //! What threads do together: shuffles, votes, matches, reductions, barriers. PTX ISA 9.7.9.6,
 //! 9.7.13.
 
-use crate::inputs::{Random, low, random};
-use crate::integer::value;
-use crate::suite::{Expected, Outcome, Suite};
+use crate::conformance::inputs::{Random, low, random};
+use crate::conformance::integer::value;
+use crate::conformance::suite::{Expected, Outcome, Suite};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();

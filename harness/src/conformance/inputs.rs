@@ -1,6 +1,6 @@
 //! Inputs: the edges of each type, and a few at random.
 
-use crate::numbers::Format;
+use crate::conformance::numbers::Format;
 
 /// Random bits: SplitMix64.
 pub struct Random(pub u64);

@@ -257,7 +257,7 @@ impl Format {
     /// The product of two codes, rounded to nearest.
     pub fn multiplied(self, a: u64, b: u64) -> u64 {
         self.encode(
-            crate::arithmetic::multiply(self.decode(a), self.decode(b)),
+            crate::conformance::arithmetic::multiply(self.decode(a), self.decode(b)),
             Mode::Rn,
         )
     }

@@ -1,12 +1,12 @@
 //! Integer arithmetic. PTX ISA 9.7.1 and 9.7.2.
 
-use crate::inputs::{cube, integers, low, pairs, random, singles};
-use crate::suite::{Expected, Suite};
+use crate::conformance::inputs::{cube, integers, low, pairs, random, singles};
+use crate::conformance::suite::{Expected, Suite};
 
 pub const TYPES: [&str; 6] = ["u16", "u32", "u64", "s16", "s32", "s64"];
 
 pub fn width(ty: &str) -> u32 {
-    crate::suite::register_bits(ty)
+    crate::conformance::suite::register_bits(ty)
 }
 
 /// The value of bits as an integer type.

@@ -1,11 +1,11 @@
 //! `cvt` between scalar types. PTX ISA 9.7.9.
 
-use crate::arithmetic::{integer, to_integer};
-use crate::float::any_nan;
-use crate::inputs::{floats, integers, low, random, singles};
-use crate::integer::{range, value, width};
-use crate::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
-use crate::suite::{Expected, Suite};
+use crate::conformance::arithmetic::{integer, to_integer};
+use crate::conformance::float::any_nan;
+use crate::conformance::inputs::{floats, integers, low, random, singles};
+use crate::conformance::integer::{range, value, width};
+use crate::conformance::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
+use crate::conformance::suite::{Expected, Suite};
 
 const INTEGERS: [&str; 8] = ["u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64"];
 const FLOATS: [&str; 4] = ["f16", "bf16", "f32", "f64"];
@@ -19,7 +19,7 @@ const INTEGRAL: [(&str, Mode); 4] = [
 
 /// The register that holds a type: the narrowest, of at least 16 bits.
 fn register(ty: &str) -> String {
-    format!("b{}", crate::suite::register_bits(ty).max(16))
+    format!("b{}", crate::conformance::suite::register_bits(ty).max(16))
 }
 
 /// The registers of a row from and to a type. `bf16` goes only with bytes in registers of
@@ -34,7 +34,7 @@ fn registers(from: &str, to: &str) -> String {
 
 /// Registers that a result may go to, which are as wide or wider.
 fn wider(ty: &str) -> Vec<&'static str> {
-    let bits = crate::suite::register_bits(ty);
+    let bits = crate::conformance::suite::register_bits(ty);
     ["b16", "b32", "b64"]
         .into_iter()
         .filter(|r| width(r) >= bits)

@@ -1,8 +1,8 @@
 //! Exact arithmetic on numbers: what lies below 128 bits is kept as a last bit that says "not
 //! zero".
 
-use crate::numbers::Number::{self, Finite, Infinite, Nan};
-use crate::numbers::{F32, F64, Format, Mode};
+use crate::conformance::numbers::Mode;
+use crate::conformance::numbers::Number::{self, Finite, Infinite, Nan};
 
 /// A number that an integer is.
 pub fn integer(value: i128) -> Number {
@@ -222,7 +222,8 @@ pub fn to_integer(number: Number, mode: Mode) -> Option<i128> {
 /// Rounding to nearest is what the host's own arithmetic does.
 #[test]
 fn the_definitions_agree_with_the_host() {
-    use crate::inputs::{float_pairs, float_triples};
+    use crate::conformance::inputs::{float_pairs, float_triples};
+    use crate::conformance::numbers::{F32, F64, Format};
     let same = |format: Format, ours: u64, host: u64, what: &str| {
         let both_nan = format.is_nan(ours) && format.is_nan(host);
         assert!(

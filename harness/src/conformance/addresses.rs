@@ -1,8 +1,8 @@
 //! Fences, parameters, and generic addresses. PTX ISA 6, 9.7.9.20 and 9.7.13.
 
-use crate::inputs::random;
-use crate::memory::{TYPES, bits};
-use crate::suite::{Expected, OUTPUTS, Outcome, Suite};
+use crate::conformance::inputs::random;
+use crate::conformance::memory::{TYPES, bits};
+use crate::conformance::suite::{Expected, OUTPUTS, Outcome, Suite};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();

@@ -1,10 +1,10 @@
 //! `f16`, `bf16` and pairs of them. PTX ISA 9.7.4.
 
-use crate::arithmetic::{add, multiply, negate};
-use crate::float::{Flags, any_nan, both, extremum};
-use crate::inputs::{float_pairs, float_triples, floats, singles};
-use crate::numbers::{BF16, F16, Format, Mode, Number};
-use crate::suite::{Expected, Suite};
+use crate::conformance::arithmetic::{add, multiply, negate};
+use crate::conformance::float::{Flags, any_nan, both, extremum};
+use crate::conformance::inputs::{float_pairs, float_triples, floats, singles};
+use crate::conformance::numbers::{BF16, F16, Format, Mode, Number};
+use crate::conformance::suite::{Expected, Suite};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();

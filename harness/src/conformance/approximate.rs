@@ -1,10 +1,10 @@
 //! `.approx` and `.full`: within the error that PTX ISA 9.7.3 and 9.7.4 documents, and exact
 //! where it lists a result.
 
-use crate::float::{any_nan, both};
-use crate::inputs::{Random, floats, grid, low, singles};
-use crate::numbers::{BF16, F16, F32, F64, Format};
-use crate::suite::{Expected, Suite};
+use crate::conformance::float::{any_nan, both};
+use crate::conformance::inputs::{Random, floats, grid, low, singles};
+use crate::conformance::numbers::{BF16, F16, F32, F64, Format};
+use crate::conformance::suite::{Expected, Suite};
 
 /// How far a result may be from the true one.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! Counts of bits, bit fields and masks. PTX ISA 9.7.1.
 
-use crate::inputs::{cube, grid, integers, low, pairs, singles};
-use crate::suite::Suite;
+use crate::conformance::inputs::{cube, grid, integers, low, pairs, singles};
+use crate::conformance::suite::Suite;
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();

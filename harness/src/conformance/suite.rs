@@ -63,20 +63,22 @@ impl<const N: usize> From<[u64; N]> for Outcome {
 
 /// An instruction with its inputs and what it must give.
 pub struct Row {
+    /// See [`Row::id`]; the chapter gives it.
+    pub(super) id: String,
     /// The body of the kernel.
-    pub text: String,
+    pub(super) text: String,
     /// `.target` that it needs.
-    pub target: &'static str,
+    pub(super) target: &'static str,
     /// Types of the registers of its inputs and results.
-    pub inputs: Vec<String>,
-    pub outputs: Vec<String>,
+    pub(super) inputs: Vec<String>,
+    pub(super) outputs: Vec<String>,
     /// Threads of a block.
-    pub block: u32,
+    pub(super) block: u32,
     /// The inputs of all threads, one after the other.
-    pub values: Vec<u64>,
-    pub threads: usize,
+    pub(super) values: Vec<u64>,
+    pub(super) threads: usize,
     /// What a thread's results must be.
-    pub expected: Box<dyn Fn(usize) -> Outcome>,
+    pub(super) expected: Box<dyn Fn(usize) -> Outcome>,
 }
 
 /// Bits of a register of a type.
@@ -94,7 +96,7 @@ impl Row {
     /// The kernel. `src`, `dst` and `tmp` are addresses in global memory of the thread's inputs,
     /// results and scratch memory; `cell` is that of its scratch memory in `tile`, which is
     /// shared; `tid` its number in the block, and `base` the `tmp` of the first thread.
-    pub fn entry(&self, name: &str) -> String {
+    pub(super) fn entry(&self, name: &str) -> String {
         let mut text = format!(
             ".visible .entry {name}(.param .b64 p_dst, .param .b64 p_src, .param .b64 p_tmp)\n{{\n\
              .reg .b32 tid, at, word, cell;\n.reg .b64 dst, src, tmp, base;\n"
@@ -156,6 +158,20 @@ pub fn module(target: &str, entries: impl IntoIterator<Item = String>) -> String
     text
 }
 
+/// Kernels of a module.
+const BATCH: usize = 128;
+
+/// Rows that one module can hold, and that module: the kernel of its row i is `row_i`.
+pub fn batches(rows: &[Row]) -> impl Iterator<Item = (&[Row], String)> {
+    rows.chunk_by(|a, b| a.target == b.target)
+        .flat_map(|same| same.chunks(BATCH))
+        .map(|rows| {
+            let entries = rows.iter().enumerate();
+            let entries = entries.map(|(i, row)| row.entry(&format!("row_{i}")));
+            (rows, module(rows[0].target, entries))
+        })
+}
+
 /// Rows, and the target of those that follow.
 pub struct Suite {
     pub rows: Vec<Row>,
@@ -214,6 +230,7 @@ impl Suite {
         let threads = inputs.len().next_multiple_of(size);
         let rows: Vec<[u64; N]> = inputs.iter().copied().cycle().take(threads).collect();
         self.rows.push(Row {
+            id: String::new(),
             text,
             target: self.target,
             inputs: from,

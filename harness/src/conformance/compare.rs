@@ -1,9 +1,9 @@
 //! Comparison and selection. PTX ISA 9.7.6 and 9.7.7.
 
-use crate::inputs::{float_pairs, floats, integers, pairs, random};
-use crate::integer::{TYPES, value, width};
-use crate::numbers::{BF16, F16, F32, F64, Format};
-use crate::suite::Suite;
+use crate::conformance::inputs::{float_pairs, floats, integers, pairs, random};
+use crate::conformance::integer::{TYPES, value, width};
+use crate::conformance::numbers::{BF16, F16, F32, F64, Format};
+use crate::conformance::suite::Suite;
 use std::cmp::Ordering;
 
 const ORDERED: [&str; 6] = ["eq", "ne", "lt", "le", "gt", "ge"];

@@ -1,15 +1,15 @@
 //! Loads and stores, in all state spaces. PTX ISA 9.7.9.8 and following.
 
-use crate::inputs::{low, random};
-use crate::integer::value;
-use crate::suite::{Expected, INPUTS, OUTPUTS, Outcome, Suite};
+use crate::conformance::inputs::{low, random};
+use crate::conformance::integer::value;
+use crate::conformance::suite::{Expected, INPUTS, OUTPUTS, Outcome, Suite};
 
 pub const TYPES: [&str; 14] = [
     "b8", "u8", "s8", "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
 ];
 
 pub fn bits(ty: &str) -> u32 {
-    crate::suite::register_bits(ty)
+    crate::conformance::suite::register_bits(ty)
 }
 
 pub fn rows() -> Suite {
