@@ -63,7 +63,10 @@ impl Assembler {
         Version::parse(&text).ok_or_else(|| ToolError::Report {
             module: "--version".to_owned(),
             tool: "ptxas",
-            reason: format!("no release in `{}`", text.trim()),
+            reason: format!(
+                "no release in `{}`",
+                text.lines().next().unwrap_or_default()
+            ),
         })
     }
 

@@ -184,3 +184,30 @@ pub(crate) fn is_whole_elf(image: &[u8]) -> bool {
         && fits(0x20, 0x36, 0x38)
         && fits(0x28, 0x3A, 0x3C)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::is_whole_elf;
+
+    #[test]
+    fn an_elf_file_has_the_tables_that_its_head_names() {
+        let mut elf = vec![0u8; 64 + 3 * 64 + 2 * 56];
+        elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        // Three section headers of 64 bytes after the head, then two program headers of 56.
+        elf[0x28..0x30].copy_from_slice(&64u64.to_le_bytes());
+        elf[0x3A..0x3E].copy_from_slice(&[64, 0, 3, 0]);
+        elf[0x20..0x28].copy_from_slice(&(64u64 + 3 * 64).to_le_bytes());
+        elf[0x36..0x3A].copy_from_slice(&[56, 0, 2, 0]);
+        assert!(is_whole_elf(&elf));
+        assert!(!is_whole_elf(&elf[..elf.len() - 1]));
+        assert!(!is_whole_elf(&elf[..63]) && !is_whole_elf(b""));
+        elf[0x2F] = 0xFF;
+        assert!(
+            !is_whole_elf(&elf),
+            "the end of a table is beyond all numbers"
+        );
+        elf[0x2F] = 0;
+        elf[1] = b'e';
+        assert!(!is_whole_elf(&elf));
+    }
+}
