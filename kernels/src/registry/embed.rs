@@ -280,6 +280,10 @@ impl Task for EmbedTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.dst]
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         Ok(Outputs::from([
             ("dst", download(&self.dst, ElementType::U16)?),

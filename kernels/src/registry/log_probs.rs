@@ -261,6 +261,10 @@ impl Task for LogProbsTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.max, &self.argmax, &self.sum, &self.target]
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let words = |buffer| download(buffer, ElementType::U32);
         Ok(Outputs::from([

@@ -345,6 +345,10 @@ impl Task for SampleTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.tokens]
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let tokens = download(&self.tokens, ElementType::U32)?;
         Ok(Outputs::from([("tokens", tokens)]))
