@@ -102,9 +102,13 @@ fn load() -> Option<f64> {
 }
 
 fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
-    let properties = device.properties().clone();
-    let monitor = properties.uuid.as_deref().and_then(GpuMonitor::open);
-    let monitor = monitor.map(Arc::new);
+    let mut properties = device.properties().clone();
+    let monitor = GpuMonitor::open(&properties).map(Arc::new);
+    // NVML names a slice by its UUID too.
+    let slice = monitor
+        .as_ref()
+        .and_then(|monitor| monitor.slice(properties.uuid.as_deref()));
+    properties.mig = slice.or(properties.mig);
     let machine = BenchMachine::Device {
         properties: Box::new(properties),
         driver: monitor.as_ref().and_then(|monitor| monitor.driver()),
