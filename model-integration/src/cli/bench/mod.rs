@@ -49,10 +49,10 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
             let device = Device::open(choice).with_context(|| format!("--device {choice}"))?;
             if device.properties().kind == DeviceKind::Emulator {
                 ensure!(
-                    !args.kernel.is_empty() && !args.shape.is_empty(),
+                    args.roofs_only || (!args.kernel.is_empty() && !args.shape.is_empty()),
                     Usage(
-                        "--device emulator: name kernels and a small shape, --kernel and --shape; \
-                         times on it say nothing of a GPU"
+                        "--device emulator: name kernels and a small shape, --kernel and --shape, or \
+                         --roofs-only; times on it say nothing of a GPU"
                             .to_owned()
                     )
                 );
@@ -81,7 +81,10 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
     };
     let memory = Environment::capture().machine.memory_bytes;
     let memory = memory.map_or(1 << 30, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
-    let mut targets = suite::cpu(&args.selection());
+    let mut targets = match args.roofs_only {
+        true => Vec::new(),
+        false => suite::cpu(&args.selection()),
+    };
     let peers = complete(args, &mut targets)?;
     let bench = Bench {
         machine,
@@ -116,7 +119,10 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     };
     let memory = (device.free_memory()? as f64 * MEMORY_SHARE) as u64;
     let gpu = Gpu::new(device)?;
-    let mut targets = suite::gpu(&gpu, &args.selection())?;
+    let mut targets = match args.roofs_only {
+        true => Vec::new(),
+        false => suite::gpu(&gpu, &args.selection())?,
+    };
     let peers = complete(args, &mut targets)?;
     let bench = Bench {
         machine,
@@ -166,7 +172,7 @@ impl Bench {
             monitor,
         } = self;
         ensure!(
-        !targets.is_empty(),
+        args.roofs_only || !targets.is_empty(),
         Usage(
             "--kernel, --family: no kernel is of that name and family; `mxlab list` and `mxlab bench --list` have them"
                 .to_owned()
