@@ -106,7 +106,7 @@ mod tests {
         }
 
         fn written(&self) -> Vec<&Buffer> {
-            vec![&self.0]
+            vec![&*self.0]
         }
 
         fn outputs(&self) -> Result<Outputs, EntryError> {
