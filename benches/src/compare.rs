@@ -22,7 +22,7 @@ pub struct Compared {
 pub struct Report {
     /// Cases in both, in the order of the first.
     pub compared: Vec<Compared>,
-    /// How the machine's copy and product themselves changed, where both records have them.
+    /// How the machine's copy, product and empty kernel changed, where both records have them.
     pub roof: Vec<Compared>,
     /// Cases of the first alone.
     pub only_before: Vec<Case>,
@@ -42,10 +42,16 @@ pub fn compare(before: &BenchRecord, after: &BenchRecord, threshold: f64) -> Rep
     let mut roof = Vec::new();
     if let (Some(before), Some(after)) = (&before.roof, &after.roof) {
         roof.push(pair(&before.copy, &after.copy, 1.0));
-        if let (Some(before), Some(after)) = (&before.product, &after.product)
-            && before.case.is_like(&after.case)
-        {
-            roof.push(pair(before, after, 1.0));
+        let others = [
+            (&before.product, &after.product),
+            (&before.empty, &after.empty),
+        ];
+        for others in others {
+            if let (Some(before), Some(after)) = others
+                && before.case.is_like(&after.case)
+            {
+                roof.push(pair(before, after, 1.0));
+            }
         }
     }
     let mut compared = Vec::new();
@@ -83,9 +89,16 @@ impl Report {
 fn drift(roof: &[Compared], record: Option<&RoofRecord>, measured: &Measured) -> f64 {
     let Some(record) = record else { return 1.0 };
     let copy = measured.case.bytes as f64 / record.copy.bandwidth();
-    let product = record.product.as_ref().and_then(Measured::rate);
-    let product = product.map_or(0.0, |rate| measured.case.operations as f64 / rate);
-    let bound = roof.get(usize::from(product > copy)).or(roof.first());
+    let rate = record.product.as_ref().and_then(Measured::rate);
+    let product = rate.map_or(0.0, |rate| measured.case.operations as f64 / rate);
+    let is_product = |of: &&Compared| {
+        let mut product = record.product.iter();
+        product.any(|product| product.case.is_like(&of.case))
+    };
+    let bound = match product > copy {
+        true => roof.iter().find(is_product).or(roof.first()),
+        false => roof.first(),
+    };
     match bound {
         Some(bound) if bound.comparison.verdict != Verdict::Same => bound.comparison.ratio,
         _ => 1.0,
@@ -104,7 +117,10 @@ fn caveats(before: &BenchRecord, after: &BenchRecord) -> Vec<String> {
             let cpu = record.environment.machine.cpu.clone();
             cpu.unwrap_or_else(|| "an unknown CPU".to_owned())
         }
-        BenchMachine::Device { properties, .. } => properties.name.clone(),
+        BenchMachine::Device { properties, .. } => {
+            let slice = properties.mig.iter().map(|slice| format!(", {slice}"));
+            properties.name.clone() + &slice.collect::<String>()
+        }
     };
     differ("machine", name(before), name(after));
     let threads = |record: &BenchRecord| match &record.machine {

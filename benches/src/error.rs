@@ -13,6 +13,9 @@ pub enum BenchError {
     /// A kernel is not what its reference says, so its time means nothing.
     #[error("refused: it differs from the reference: {0}")]
     Wrong(String),
+    /// Launches of a kernel on the same operands gave different outputs.
+    #[error("refused: two launches of it gave different outputs: {0}")]
+    Unsteady(String),
     /// A kernel could not be run or verified.
     #[error(transparent)]
     Failure(#[from] Failure),

@@ -2,7 +2,7 @@
 //!
 //! A [`Target`] is a kernel on a shape. It is verified against its reference when it is opened, in
 //! the process that then times it, or it is refused. [`run()`] times targets in rounds, and with them in each round what
-//! bounds them on this machine: a copy and a product ([`Roof`]). What comes of it is a [`BenchRecord`];
+//! bounds them on this machine: a copy, a product and an empty kernel ([`Roof`]). What comes of it is a [`BenchRecord`];
 //! two of them are [`compared`](compare). `cargo bench` and `mxlab bench` are two fronts of it.
 //!
 //! | module | what |

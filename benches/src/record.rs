@@ -89,6 +89,9 @@ pub struct RoofRecord {
     pub copy: Measured,
     /// A product of matrices.
     pub product: Option<Measured>,
+    /// A kernel that does nothing; `None` where none is launched, and in older records.
+    #[serde(default)]
+    pub empty: Option<Measured>,
 }
 
 /// A case and its times.
@@ -144,6 +147,19 @@ impl Measured {
 }
 
 impl RoofRecord {
+    /// Microseconds that a launch of an empty kernel takes in a graph: no time of a kernel is without
+    /// them, and none is corrected by them. `None` is not measured.
+    pub fn gap_us(&self) -> Option<f64> {
+        let empty = self.empty.as_ref()?;
+        Some(1e6 * empty.timing.median())
+    }
+
+    /// What was timed: copy, product, empty kernel.
+    pub fn measured(&self) -> impl Iterator<Item = &Measured> {
+        let others = self.product.iter().chain(&self.empty);
+        std::iter::once(&self.copy).chain(others)
+    }
+
     /// What a copy and a product need at least for a case, as a part of the time that it takes.
     pub fn fraction(&self, measured: &Measured) -> f64 {
         let case = &measured.case;
@@ -212,8 +228,15 @@ impl BenchRecord {
                     marks.push(format!("{load:.1} others ran on {cores} processors"));
                 }
             }
-            BenchMachine::Device { states, .. } => {
-                marks.extend(states.iter().flat_map(GpuState::marks));
+            BenchMachine::Device {
+                properties, states, ..
+            } => {
+                let slice = GpuState {
+                    is_mig: properties.mig.as_ref().map(|_| true),
+                    ..GpuState::default()
+                };
+                let states = states.iter().chain(std::iter::once(&slice));
+                marks.extend(states.flat_map(GpuState::marks));
             }
         }
         if !self.is_complete {

@@ -101,10 +101,12 @@ impl<'t> Work<'t> {
     }
 }
 
-/// Times targets, one group after the other. A target that is wrong or fails is left out, and told.
+/// Times targets, one group after the other; without targets, what bounds the machine alone. A target
+/// that is wrong or fails is left out, and told; so is what bounds the machine, without which there is
+/// no roof.
 ///
 /// # Errors
-/// If what bounds the machine cannot be timed; what the observer returns.
+/// What the observer returns.
 pub fn run(
     targets: &[Box<dyn Target + '_>],
     roof: &Roof,
@@ -113,15 +115,14 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Found, BenchError> {
     let mut found = Found::default();
-    observer.working_on(roof.copy.case(), None);
-    let mut copy = Work::open(&*roof.copy, plan)?;
-    let mut product = match &roof.product {
-        None => None,
-        Some(product) => {
-            observer.working_on(product.case(), None);
-            Some(Work::open(&**product, plan)?)
-        }
-    };
+    let roofs = [Some(&roof.copy), roof.product.as_ref(), roof.empty.as_ref()];
+    let mut roofs = roofs.map(|target| {
+        let target = target?;
+        observer.working_on(target.case(), None);
+        let opened = Work::open(&**target, plan);
+        let failed = |error| found.refused.push(refused(target.case(), &error));
+        opened.map_err(failed).ok()
+    });
     for group in groups(targets, plan.memory) {
         let mut works = Vec::with_capacity(group.len());
         for target in group {
@@ -133,11 +134,7 @@ pub fn run(
         }
         for round in 0..plan.rounds {
             observer.round();
-            for roof in [Some(&mut copy), product.as_mut()].into_iter().flatten() {
-                observer.working_on(roof.case, Some(round));
-                roof.round(plan)?;
-            }
-            for place in &mut works {
+            for place in roofs.iter_mut().chain(&mut works) {
                 let Some(work) = place else { continue };
                 observer.working_on(work.case, Some(round));
                 if let Err(error) = work.round(plan) {
@@ -156,9 +153,18 @@ pub fn run(
                 Err(error) => found.refused.push(refused(work.case, &error)),
             }
         }
-        found.roof = Some(RoofRecord {
-            copy: copy.measured(None),
-            product: product.as_ref().map(|product| product.measured(None)),
+        // One that failed meanwhile stays as it was after the group before.
+        let before = found.roof.take();
+        let before = before.map(|roof| [Some(roof.copy), roof.product, roof.empty]);
+        let mut before = before.unwrap_or_default().into_iter();
+        let [copy, product, empty] = roofs.each_ref().map(|roof| {
+            let before = before.next().flatten();
+            roof.as_ref().map(|work| work.measured(None)).or(before)
+        });
+        found.roof = copy.map(|copy| RoofRecord {
+            copy,
+            product,
+            empty,
         });
         observer.done(&found)?;
     }
@@ -172,13 +178,14 @@ fn refused(case: &Case, error: &BenchError) -> Refused {
     }
 }
 
-/// Neighbouring targets that fit into the memory together, one at least.
+/// Neighbouring targets that fit into the memory together, one at least; without targets, a group of none.
 fn groups<'t, 'a>(
     targets: &'t [Box<dyn Target + 'a>],
     memory: u64,
 ) -> impl Iterator<Item = &'t [Box<dyn Target + 'a>]> {
     let mut rest = targets;
-    std::iter::from_fn(move || {
+    let none = targets.is_empty().then_some(targets);
+    let some = std::iter::from_fn(move || {
         let mut used = 0u64;
         let fits = |bytes: &u64| {
             used = used.saturating_add(*bytes);
@@ -192,7 +199,8 @@ fn groups<'t, 'a>(
         let (group, others) = rest.split_at(count);
         rest = others;
         (!group.is_empty()).then_some(group)
-    })
+    });
+    none.into_iter().chain(some)
 }
 
 #[cfg(test)]
@@ -257,10 +265,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn targets_are_timed_in_groups_and_wrong_ones_left_out() {
-        let (open, most_open) = (Rc::new(Cell::new(0)), Rc::new(Cell::new(0)));
-        let target = |kernel: &str, seconds: f64, is_wrong: bool| -> Box<dyn Target> {
+    /// Targets that count how many of them are open, now and at most.
+    #[derive(Default)]
+    struct Bench {
+        open: Rc<Cell<u32>>,
+        most_open: Rc<Cell<u32>>,
+    }
+
+    impl Bench {
+        fn target(&self, kernel: &str, seconds: f64, is_wrong: bool) -> Box<dyn Target> {
             Box::new(Fake {
                 case: Case {
                     kernel: kernel.to_owned(),
@@ -273,34 +286,42 @@ mod tests {
                 },
                 seconds,
                 is_wrong,
-                open: open.clone(),
-                most_open: most_open.clone(),
+                open: self.open.clone(),
+                most_open: self.most_open.clone(),
             })
-        };
+        }
+    }
+
+    const PLAN: Plan = Plan {
+        sampling: Sampling {
+            warm_up_s: 1e-4,
+            sample_s: 1e-4,
+            samples: 3,
+        },
+        rounds: 2,
+        energy_s: 0.0,
+        memory: 20,
+    };
+
+    #[test]
+    fn targets_are_timed_in_groups_and_wrong_ones_left_out() {
+        let bench = Bench::default();
         let roof = Roof {
-            copy: target("copy", 1e-6, false),
+            copy: bench.target("copy", 1e-6, false),
             product: None,
+            empty: Some(bench.target("empty", 5e-7, false)),
         };
         let targets = [
-            target("a", 2e-6, false),
-            target("b", 4e-6, true),
-            target("c", 8e-6, false),
-            target("d", 1e-6, false),
+            bench.target("a", 2e-6, false),
+            bench.target("b", 4e-6, true),
+            bench.target("c", 8e-6, false),
+            bench.target("d", 1e-6, false),
         ];
-        let plan = Plan {
-            sampling: Sampling {
-                warm_up_s: 1e-4,
-                sample_s: 1e-4,
-                samples: 3,
-            },
-            rounds: 2,
-            energy_s: 0.0,
-            memory: 20,
-        };
         let mut observer = Silent(0);
-        let found = run(&targets, &roof, &plan, None, &mut observer).expect("a run");
+        let found = run(&targets, &roof, &PLAN, None, &mut observer).expect("a run");
         assert_eq!(observer.0, 2, "two groups of two");
-        assert_eq!((open.get(), most_open.get()), (0, 3), "two and the copy");
+        let open = (bench.open.get(), bench.most_open.get());
+        assert_eq!(open, (0, 4), "two, the copy and the empty kernel");
         let names: Vec<&str> = found
             .measured
             .iter()
@@ -310,11 +331,45 @@ mod tests {
         assert_eq!(found.refused.len(), 1);
         assert!(found.refused[0].reason.contains("codes[3]"));
         let roof = found.roof.expect("a roof");
-        assert_eq!(
-            roof.copy.timing.rounds.len(),
-            4,
-            "in every round of both groups"
-        );
+        for measured in roof.measured() {
+            let rounds = measured.timing.rounds.len();
+            assert_eq!(rounds, 4, "in every round of both groups");
+        }
         assert!((roof.fraction(&found.measured[1]) - 0.125).abs() < 1e-9);
+        assert!((roof.gap_us().expect("measured") - 0.5).abs() < 1e-9);
+    }
+
+    #[test]
+    fn the_roofs_alone_are_timed_where_there_are_no_targets() {
+        let bench = Bench::default();
+        let roof = Roof {
+            copy: bench.target("copy", 1e-6, false),
+            product: Some(bench.target("product", 1e-6, true)),
+            empty: Some(bench.target("empty", 5e-7, false)),
+        };
+        let mut observer = Silent(0);
+        let found = run(&[], &roof, &PLAN, None, &mut observer).expect("a run");
+        assert_eq!(observer.0, 1);
+        assert!(found.measured.is_empty());
+        let roof = found.roof.expect("a roof");
+        let kernels: Vec<&str> = roof.measured().map(|m| m.case.kernel.as_str()).collect();
+        assert_eq!(kernels, ["copy", "empty"]);
+        assert_eq!(roof.copy.timing.rounds.len(), 2);
+        assert_eq!(found.refused[0].case.kernel, "product");
+    }
+
+    #[test]
+    fn targets_are_timed_without_a_roof_where_the_copy_is_wrong() {
+        let bench = Bench::default();
+        let roof = Roof {
+            copy: bench.target("copy", 1e-6, true),
+            product: None,
+            empty: None,
+        };
+        let targets = [bench.target("a", 2e-6, false)];
+        let found = run(&targets, &roof, &PLAN, None, &mut Silent(0)).expect("a run");
+        assert!(found.roof.is_none());
+        assert_eq!(found.measured.len(), 1);
+        assert_eq!(found.refused[0].case.kernel, "copy");
     }
 }

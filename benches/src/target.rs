@@ -73,10 +73,12 @@ pub trait Opened: Timed<Error = BenchError> {}
 
 impl<T: Timed<Error = BenchError>> Opened for T {}
 
-/// What bounds kernels on a machine, as targets: a copy, and a product of matrices where there is one.
+/// What bounds kernels on a machine, as targets, timed in every round.
 pub struct Roof {
     /// Its bytes are read and written.
     pub copy: Box<dyn Target>,
-    /// Its operations are those of a product.
+    /// Its operations are those of a product of matrices.
     pub product: Option<Box<dyn Target>>,
+    /// A kernel that does nothing, launched as the others are; where kernels are launched.
+    pub empty: Option<Box<dyn Target>>,
 }

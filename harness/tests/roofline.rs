@@ -1,7 +1,8 @@
 //! Occupancy and prediction against cases worked out by hand.
 
+use mxlab_harness::device::{Device, DeviceKind, Properties};
 use mxlab_harness::roofline::{
-    BUSY_FRACTION, CHIPS, Chip, Limiter, Occupancy, OccupancyLimit, Work, predict,
+    BUSY_FRACTION, CHIPS, Chip, Limiter, NotCompared, Occupancy, OccupancyLimit, Work, predict,
 };
 use mxlab_harness::sass::{Function, Pipe, parse};
 
@@ -67,6 +68,49 @@ fn chips_by_name() {
         CHIPS.iter().all(|chip| error.contains(chip.name)),
         "{error}"
     );
+}
+
+#[test]
+fn devices_are_compared_with_their_own_datasheet_or_none() {
+    let gpu = |name: &str, sm, multiprocessors| {
+        let mut properties = Device::emulator().properties().clone();
+        properties.kind = DeviceKind::Cuda;
+        properties.name = name.to_owned();
+        properties.sm = sm;
+        properties.multiprocessors = Some(multiprocessors);
+        properties
+    };
+    let name = |properties: &Properties| Chip::of_device(properties).map(|chip| chip.name);
+    for (device, sm, multiprocessors, chip) in [
+        ("NVIDIA H200", 90, 132, "H200"),
+        ("NVIDIA H100 80GB HBM3", 90, 132, "H100"),
+        ("NVIDIA A100-SXM4-80GB", 80, 108, "A100"),
+        ("NVIDIA L40S", 89, 142, "L40S"),
+        ("NVIDIA GeForce RTX 4090", 89, 128, "RTX 4090"),
+        ("NVIDIA B200", 100, 148, "B200"),
+    ] {
+        let mut properties = gpu(device, sm, multiprocessors);
+        assert_eq!(name(&properties), Ok(chip));
+        // A slice of it is compared with nothing, even where CUDA counts all multiprocessors.
+        properties.mig = Some("MIG 1g.10gb".to_owned());
+        let reason = name(&properties).unwrap_err();
+        assert_eq!(reason.to_string(), "not compared: MIG slice");
+    }
+    for (device, sm, multiprocessors) in [
+        ("NVIDIA H100 PCIe", 90, 114),
+        ("NVIDIA H100 NVL", 90, 132),
+        ("NVIDIA GeForce RTX 4090 Laptop GPU", 89, 76),
+        ("NVIDIA GeForce RTX 4090 D", 89, 114),
+        ("NVIDIA H200", 90, 16),
+        ("NVIDIA H20", 90, 78),
+    ] {
+        let reason = name(&gpu(device, sm, multiprocessors)).unwrap_err();
+        assert_eq!(reason, NotCompared::Unknown(device.to_owned()));
+    }
+    let emulator = Device::emulator();
+    assert_eq!(name(emulator.properties()), Err(NotCompared::Emulator));
+    // 132 multiprocessors x 2048 x 2 x 1.98 GHz.
+    assert!((chip("H200").tensor_rate() / 1e12 - 1070.53).abs() < 0.01);
 }
 
 /// A load, `count` times `instruction`, a store.

@@ -42,6 +42,8 @@ pub fn roof() -> Roof {
             0,
             2 * fused as u64,
         )))),
+        // Nothing is launched.
+        empty: None,
     }
 }
 

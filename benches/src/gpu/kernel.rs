@@ -1,5 +1,6 @@
 //! A kernel of the registry on a shape.
 
+use super::check::{check, expected};
 use super::{Gpu, Launches, case};
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_fuzz::campaign::{case_seed, problem_of};
@@ -13,8 +14,6 @@ use std::rc::Rc;
 const PROBLEMS: u32 = 12;
 /// Their elements, about.
 const ELEMENTS: usize = 4096;
-/// Multiplications, or elements, of the timed problem up to which it is verified itself.
-const VERIFIED: u64 = 1 << 26;
 
 /// A kernel on a device.
 pub struct KernelTarget {
@@ -72,22 +71,28 @@ impl Target for KernelTarget {
         }
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed);
         let problem = entry.problem_of(&mut rng, self.shape, thread_blocks(device.properties()))?;
-        if entry.elements(&problem).max(self.case.operations / 2) <= VERIFIED {
-            verify(entry, &*runner, stream, &problem).map_err(wrong)?;
+        if problem.sizes.get("in_place").is_some_and(|&is| is != 0) {
+            return Err(BenchError::Shape {
+                kernel: entry.id(),
+                reason: "it works in place: each launch would take what the one before has written"
+                    .to_owned(),
+            });
         }
+        let expected = expected(entry, &problem, self.case.operations, self.seed)?;
         let copies = self.gpu.copies(self.case.bytes);
         let prepared = runner.prepare(&problem)?;
         let tasks: Vec<Box<dyn Task>> = (0..copies)
             .map(|_| prepared.copy())
             .collect::<Result<_, _>>()?;
         drop(prepared);
-        let launches = Launches::new(&self.gpu, copies, |count| {
+        let mut launches = Launches::new(&self.gpu, copies, |count| {
             let record = |stream: &_| -> Result<(), BenchError> {
                 let mut tasks = tasks.iter().cycle().take(count);
                 Ok(tasks.try_for_each(|task| task.launch(stream))?)
             };
             stream.record_graph(record)
         })?;
+        check(|| launches.replay(1).map(drop), &tasks, &expected)?;
         // The graph keeps the buffers.
         Ok(Box::new(launches))
     }

@@ -5,9 +5,12 @@
 //! The emulator stands in for a GPU where there is none: all the same is done, timed by the host's clock, and
 //! says nothing of a GPU.
 
+mod check;
+mod empty;
 mod kernel;
 mod vendor;
 
+pub use empty::EmptyTarget;
 pub use kernel::KernelTarget;
 pub use vendor::VendorTarget;
 
@@ -70,7 +73,8 @@ impl Gpu {
         (ROTATION * l2).div_ceil(bytes.max(1)).clamp(1, MOST_COPIES) as usize
     }
 
-    /// What bounds kernels here: a copy of bf16, and the faster of our product of bf16 and the vendor's.
+    /// What bounds kernels here: a copy of bf16; a product of bf16, the vendor's, or ours where its
+    /// library is not found; and a kernel that does nothing.
     ///
     /// # Errors
     /// If a kernel cannot be had.
@@ -105,6 +109,7 @@ impl Gpu {
         Ok(Roof {
             copy: Box::new(copy),
             product: Some(product),
+            empty: Some(Box::new(EmptyTarget::new(self.clone()))),
         })
     }
 }

@@ -62,6 +62,8 @@ impl Emulator {
                 kind: DeviceKind::Emulator,
                 name: "PTX emulator".to_owned(),
                 uuid: None,
+                pci_bus_id: None,
+                mig: None,
                 sm: NEWEST_SM,
                 memory_bytes: options.memory_bytes,
                 max_threads: MAX_THREADS,

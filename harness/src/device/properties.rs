@@ -21,6 +21,12 @@ pub struct Properties {
     pub name: String,
     /// What NVML knows it by, `GPU-...`.
     pub uuid: Option<String>,
+    /// Where it is: domain:bus:device.function, hexadecimal, such as `0000:65:00.0`.
+    #[serde(default)]
+    pub pci_bus_id: Option<String>,
+    /// The MIG slice that it is; `None` if it is a whole GPU, or nobody tells.
+    #[serde(default)]
+    pub mig: Option<String>,
     /// Compute capability, as 90 for 9.0; the highest that the emulator knows instructions of.
     pub sm: u32,
     /// Bytes of global memory.
@@ -45,4 +51,22 @@ pub struct Properties {
     pub memory_bus_bits: Option<u32>,
     /// The CUDA version that the driver supports, as 13000 for 13.0.
     pub driver_version: Option<u32>,
+}
+
+/// The slice that CUDA's name of a device says, such as `MIG 1g.10gb`; `None` of a whole GPU.
+pub(super) fn slice_in_name(name: &str) -> Option<String> {
+    let (_, profile) = name.split_once(" MIG ")?;
+    Some(format!("MIG {profile}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_slices_end_with_a_profile() {
+        let name = "NVIDIA A100-SXM4-40GB MIG 1g.5gb";
+        assert_eq!(slice_in_name(name), Some("MIG 1g.5gb".to_owned()));
+        assert_eq!(slice_in_name("NVIDIA H200"), None);
+    }
 }

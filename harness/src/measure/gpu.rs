@@ -1,5 +1,7 @@
 //! What NVML tells of a GPU: its clocks and what holds them down, its power, who else uses it.
 
+use super::mig::{Slice, slice_of};
+use crate::device::Properties;
 use nvml_wrapper::bitmasks::device::ThrottleReasons;
 use nvml_wrapper::enum_wrappers::device::{Clock, TemperatureSensor};
 use nvml_wrapper::{Device, Nvml};
@@ -9,7 +11,23 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug)]
 pub struct GpuMonitor {
     nvml: Nvml,
-    uuid: String,
+    key: Key,
+}
+
+/// What NVML finds a GPU by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Key {
+    /// Where it is on the bus: the same for CUDA and NVML whatever devices either shows.
+    PciBusId(String),
+    /// Its UUID, or that of a MIG slice.
+    Uuid(String),
+}
+
+/// What to look for, the surest first.
+fn keys(properties: &Properties) -> Vec<Key> {
+    let bus = properties.pci_bus_id.clone().map(Key::PciBusId);
+    let uuid = properties.uuid.clone().map(Key::Uuid);
+    bus.into_iter().chain(uuid).collect()
 }
 
 /// A GPU at a moment. What NVML does not tell is `None`: with MIG, say, much of it.
@@ -27,7 +45,7 @@ pub struct GpuState {
     pub power_limit_w: Option<f64>,
     /// What holds clocks down, but for idleness; `None` if that is not told.
     pub throttled_by: Option<Vec<String>>,
-    /// Processes that compute there, other than this one.
+    /// Processes that compute there, other than this one; `None` if NVML does not show them.
     pub other_processes: Option<u32>,
     /// Whether the GPU is divided into instances.
     pub is_mig: Option<bool>,
@@ -50,18 +68,85 @@ const THROTTLES: [(ThrottleReasons, &str); 7] = [
     ),
 ];
 
-impl GpuMonitor {
-    /// The GPU of that UUID (`GPU-...`); `None` without NVML or if NVML does not know it.
-    pub fn open(uuid: &str) -> Option<Self> {
-        let monitor = Self {
-            nvml: Nvml::init().ok()?,
-            uuid: uuid.to_owned(),
+/// What NVML answered; each may be refused alone.
+#[derive(Clone, Debug, Default)]
+struct Answers {
+    clock_mhz: Option<u32>,
+    memory_clock_mhz: Option<u32>,
+    temperature_c: Option<u32>,
+    power_mw: Option<u32>,
+    power_limit_mw: Option<u32>,
+    throttled_by: Option<ThrottleReasons>,
+    /// Processes that compute there, by the ids that NVML sees.
+    processes: Option<Vec<u32>>,
+    mig_mode: Option<u32>,
+}
+
+impl Answers {
+    /// The state that they are, for this process, which computes on the GPU.
+    fn state(self, own: u32) -> GpuState {
+        let watts = |milliwatts: u32| f64::from(milliwatts) / 1e3;
+        let names = |reasons: ThrottleReasons| {
+            let names = THROTTLES.iter();
+            let names = names.filter(|(reason, _)| reasons.contains(*reason));
+            names.map(|&(_, name)| name.to_owned()).collect()
         };
-        monitor.device().is_some().then_some(monitor)
+        GpuState {
+            clock_mhz: self.clock_mhz,
+            memory_clock_mhz: self.memory_clock_mhz,
+            temperature_c: self.temperature_c,
+            power_w: self.power_mw.map(watts),
+            power_limit_w: self.power_limit_mw.map(watts),
+            throttled_by: self.throttled_by.map(names),
+            other_processes: self.processes.and_then(|listed| others(listed, own)),
+            is_mig: self.mig_mode.map(|mode| mode != 0),
+        }
+    }
+}
+
+/// Processes other than this one, which holds a context: it is one of those listed whatever its id there.
+/// In a container NVML lists the ids of the host, or nothing at all, which is no answer.
+fn others(mut listed: Vec<u32>, own: u32) -> Option<u32> {
+    listed.sort_unstable();
+    // A process with contexts on several slices is listed for each.
+    listed.dedup();
+    let others = match listed.contains(&own) {
+        true => listed.iter().filter(|&&id| id != own).count(),
+        false => listed.len().checked_sub(1)?,
+    };
+    u32::try_from(others).ok()
+}
+
+impl GpuMonitor {
+    /// The GPU that CUDA has opened; `None` without NVML or if NVML does not know it.
+    pub fn open(properties: &Properties) -> Option<Self> {
+        let keys = keys(properties);
+        if keys.is_empty() {
+            return None;
+        }
+        let nvml = Nvml::init().ok()?;
+        let key = keys.into_iter().find(|key| find(&nvml, key).is_some())?;
+        Some(Self { nvml, key })
     }
 
     fn device(&self) -> Option<Device<'_>> {
-        self.nvml.device_by_uuid(self.uuid.as_str()).ok()
+        find(&self.nvml, &self.key)
+    }
+
+    /// The MIG slice that CUDA has opened, such as `NVIDIA H100 MIG 1g.10gb (MIG-...)`; `None` if it is a
+    /// whole GPU or NVML does not tell. `uuid` is the one CUDA says.
+    pub fn slice(&self, uuid: Option<&str>) -> Option<String> {
+        let device = self.device()?;
+        if device.mig_is_mig_device_handle().unwrap_or(false) {
+            let slice = Slice::new(device.uuid().ok()?, device.name().ok());
+            return Some(slice.to_string());
+        }
+        let mode = device.mig_mode().ok()?.current;
+        let slices = (0..device.mig_device_count().unwrap_or(0)).filter_map(|index| {
+            let slice = device.mig_device_by_index(index).ok()?;
+            Some(Slice::new(slice.uuid().ok()?, slice.name().ok()))
+        });
+        slice_of(mode, &slices.collect::<Vec<_>>(), uuid)
     }
 
     /// Joules since the driver was loaded, where the chip counts them.
@@ -80,34 +165,30 @@ impl GpuMonitor {
         self.nvml.sys_driver_version().ok()
     }
 
-    /// As it is now.
+    /// As it is now. This process must hold a context on it.
     pub fn state(&self) -> GpuState {
         let Some(device) = self.device() else {
             return GpuState::default();
         };
-        let throttled = device.current_throttle_reasons().ok().map(|reasons| {
-            let names = THROTTLES.iter();
-            let names = names.filter(|(reason, _)| reasons.contains(*reason));
-            names.map(|&(_, name)| name.to_owned()).collect()
-        });
-        let own = std::process::id();
-        let others = device.running_compute_processes().ok().map(|processes| {
-            let others = processes.iter().filter(|process| process.pid != own);
-            others.count() as u32
-        });
-        GpuState {
+        let processes = device.running_compute_processes().ok();
+        let answers = Answers {
             clock_mhz: device.clock_info(Clock::SM).ok(),
             memory_clock_mhz: device.clock_info(Clock::Memory).ok(),
             temperature_c: device.temperature(TemperatureSensor::Gpu).ok(),
-            power_w: self.watts(),
-            power_limit_w: device
-                .enforced_power_limit()
-                .ok()
-                .map(|milliwatts| f64::from(milliwatts) / 1e3),
-            throttled_by: throttled,
-            other_processes: others,
-            is_mig: device.mig_mode().ok().map(|mode| mode.current != 0),
-        }
+            power_mw: device.power_usage().ok(),
+            power_limit_mw: device.enforced_power_limit().ok(),
+            throttled_by: device.current_throttle_reasons().ok(),
+            processes: processes.map(|listed| listed.iter().map(|process| process.pid).collect()),
+            mig_mode: device.mig_mode().ok().map(|mode| mode.current),
+        };
+        answers.state(std::process::id())
+    }
+}
+
+fn find<'n>(nvml: &'n Nvml, key: &Key) -> Option<Device<'n>> {
+    match key {
+        Key::PciBusId(id) => nvml.device_by_pci_bus_id(id.as_str()).ok(),
+        Key::Uuid(uuid) => nvml.device_by_uuid(uuid.as_str()).ok(),
     }
 }
 
@@ -131,6 +212,7 @@ impl GpuState {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::device::Device;
 
     #[test]
     fn what_disturbs_is_marked() {
@@ -147,7 +229,58 @@ mod tests {
     }
 
     #[test]
-    fn without_the_gpu_there_is_no_monitor() {
-        assert!(GpuMonitor::open("GPU-00000000-0000-0000-0000-000000000000").is_none());
+    fn each_answer_is_kept_without_the_others() {
+        assert_eq!(Answers::default().state(1), GpuState::default());
+        let answers = Answers {
+            power_mw: Some(351_250),
+            throttled_by: Some(ThrottleReasons::GPU_IDLE | ThrottleReasons::SW_POWER_CAP),
+            mig_mode: Some(0),
+            ..Answers::default()
+        };
+        let expected = GpuState {
+            power_w: Some(351.25),
+            throttled_by: Some(vec!["power cap".to_owned()]),
+            is_mig: Some(false),
+            ..GpuState::default()
+        };
+        assert_eq!(answers.state(1), expected);
+        let nothing = Answers {
+            throttled_by: Some(ThrottleReasons::empty()),
+            ..Answers::default()
+        };
+        assert_eq!(nothing.state(1).throttled_by, Some(Vec::new()));
+    }
+
+    #[test]
+    fn this_process_is_not_another_one() {
+        // On the host NVML lists our own id.
+        assert_eq!(others(vec![7], 7), Some(0));
+        assert_eq!(others(vec![9, 7, 8], 7), Some(2));
+        // In a container it lists those of the host: one of them is ours.
+        assert_eq!(others(vec![41_234], 7), Some(0));
+        assert_eq!(others(vec![41_234, 41_300], 7), Some(1));
+        // A process is listed for each slice that it uses.
+        assert_eq!(others(vec![7, 7, 8, 8], 7), Some(1));
+        // Nobody at all cannot be: NVML does not show processes there.
+        assert_eq!(others(Vec::new(), 7), None);
+        let unseen = Answers {
+            processes: Some(Vec::new()),
+            ..Answers::default()
+        };
+        assert_eq!(unseen.state(7).other_processes, None);
+    }
+
+    #[test]
+    fn the_place_on_the_bus_is_looked_for_first() {
+        let mut properties = Device::emulator().properties().clone();
+        assert!(keys(&properties).is_empty());
+        assert!(GpuMonitor::open(&properties).is_none());
+        properties.uuid = Some("GPU-00000000-0000-0000-0000-000000000000".to_owned());
+        properties.pci_bus_id = Some("0000:65:00.0".to_owned());
+        let [first, second] = &keys(&properties)[..] else {
+            panic!("two keys");
+        };
+        assert_eq!(*first, Key::PciBusId("0000:65:00.0".to_owned()));
+        assert!(matches!(second, Key::Uuid(_)));
     }
 }

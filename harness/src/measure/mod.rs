@@ -12,6 +12,7 @@
 
 mod energy;
 mod gpu;
+mod mig;
 mod paired;
 mod statistics;
 mod timing;

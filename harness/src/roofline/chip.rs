@@ -6,6 +6,7 @@
 //! | WP | NVIDIA's architecture white paper: A100, H100, Ada (AD102), RTX Blackwell (GB202) |
 //! | DS | NVIDIA's datasheet of the product |
 
+use crate::device::{DeviceKind, Properties};
 use std::str::FromStr;
 
 /// What a copy, its reads and writes counted, reaches of a datasheet's bandwidth: 4.3 of 4.8 TB/s were
@@ -223,7 +224,56 @@ pub const CHIPS: [Chip; 7] = [
 #[error("unknown chip `{0}`; there are {known}", known = CHIPS.map(|chip| chip.name).join(", "))]
 pub struct UnknownChip(String);
 
+/// Why a device is compared with no datasheet.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NotCompared {
+    /// It has a part of the multiprocessors and of the memory.
+    #[error("not compared: MIG slice")]
+    MigSlice,
+    /// It is no GPU.
+    #[error("not compared: the emulator is no chip")]
+    Emulator,
+    /// Its figures are not here.
+    #[error("not compared: no figures of `{0}` are known")]
+    Unknown(String),
+}
+
+/// Words of names of products that have a chip's name and not its figures.
+const OTHER_PRODUCTS: [&str; 5] = ["PCIE", "NVL", "LAPTOP", "MAX-Q", "D"];
+
 impl Chip {
+    /// The chip whose datasheet a device is compared with: by name, compute capability and
+    /// multiprocessors.
+    ///
+    /// # Errors
+    /// [`NotCompared`] of a MIG slice, whatever its chip; of the emulator; of any other chip.
+    pub fn of_device(properties: &Properties) -> Result<Self, NotCompared> {
+        if properties.kind == DeviceKind::Emulator {
+            return Err(NotCompared::Emulator);
+        }
+        if properties.mig.is_some() {
+            return Err(NotCompared::MigSlice);
+        }
+        let upper = properties.name.to_uppercase();
+        let words: Vec<&str> = upper.split([' ', '-']).collect();
+        let is_it = |chip: &Self| {
+            let name = chip.name.to_uppercase();
+            let parts: Vec<&str> = name.split(' ').collect();
+            let count = properties.multiprocessors;
+            words.windows(parts.len()).any(|part| part == parts)
+                && chip.sm == properties.sm
+                && count.is_none_or(|count| count == chip.multiprocessors)
+        };
+        let is_other = words.iter().any(|word| OTHER_PRODUCTS.contains(word));
+        let chip = CHIPS.into_iter().find(|chip| !is_other && is_it(chip));
+        chip.ok_or_else(|| NotCompared::Unknown(properties.name.clone()))
+    }
+
+    /// Operations a second of dense products of bf16 at boost clock.
+    pub fn tensor_rate(&self) -> f64 {
+        2.0 * self.rates.tensor * f64::from(self.multiprocessors) * self.clock_ghz * 1e9
+    }
+
     /// Bandwidth that a copy reaches, bytes a second; see [`COPY_FRACTION`].
     pub fn copy_bandwidth(&self) -> f64 {
         self.memory_gb_s * 1e9 * COPY_FRACTION

@@ -29,7 +29,7 @@ mod occupancy;
 mod pass;
 mod predict;
 
-pub use chip::{CHIPS, COPY_FRACTION, Chip, Rates, UnknownChip};
+pub use chip::{CHIPS, COPY_FRACTION, Chip, NotCompared, Rates, UnknownChip};
 pub use occupancy::{Occupancy, OccupancyError, OccupancyLimit};
 pub use predict::{
     ARITHMETIC_LATENCY, BUSY_FRACTION, EXCHANGE_LATENCY, Limiter, MEMORY_LATENCY_NS,

@@ -2,6 +2,10 @@
 
 use super::{CHUNK, FragmentError, FragmentFormat, OperandType, TILE, WeightFormat};
 use crate::format::{PackedTensor, Rounding, ScaleFormat, pow2};
+use rayon::prelude::*;
+
+/// Bytes of codes from which on threads share the work.
+const PARALLEL_BYTES: usize = 1 << 20;
 
 /// Weights in fragment order.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,17 +117,17 @@ fn check(packed: &PackedTensor, format: &FragmentFormat) -> Result<(), FragmentE
     let (scale, element, stored) = (packed.scale(), packed.element(), format.stored());
     let is_known = |code| stored.place(element, code).is_some() && element.decode(code).is_finite();
     let known: Vec<bool> = element.codes().map(is_known).collect();
-    for row in 0..packed.rows() {
+    let fault = |row| {
         for block in 0..packed.format().blocks_per_row(packed.cols()) {
             if scale.decode(packed.scale_code(row, block)).is_nan() {
-                return Err(FragmentError::NanScale { row, block });
+                return Some(FragmentError::NanScale { row, block });
             }
         }
         for col in 0..packed.cols() {
             let code = packed.code(row, col);
             if !known[usize::from(code)] {
                 let element = element.name();
-                return Err(FragmentError::Code {
+                return Some(FragmentError::Code {
                     element,
                     code,
                     row,
@@ -131,8 +135,15 @@ fn check(packed: &PackedTensor, format: &FragmentFormat) -> Result<(), FragmentE
                 });
             }
         }
-    }
-    Ok(())
+        None
+    };
+    let rows = 0..packed.rows();
+    // Of several faults the first either way.
+    let first = match packed.codes().len() < PARALLEL_BYTES {
+        true => rows.into_iter().find_map(fault),
+        false => rows.into_par_iter().find_map_first(fault),
+    };
+    first.map_or(Ok(()), Err)
 }
 
 fn codes(packed: &PackedTensor, format: &FragmentFormat) -> Vec<u8> {
@@ -154,13 +165,13 @@ fn place(
     format: WeightFormat,
     rows: usize,
     cols: usize,
-    words: impl Fn(usize, &dyn Fn(usize) -> usize) -> Vec<u32>,
+    words: impl Fn(usize, &dyn Fn(usize) -> usize) -> Vec<u32> + Sync,
 ) -> Vec<u8> {
     let mut bytes = vec![0; format.bytes(rows, cols).0];
     let chunks = cols.div_ceil(CHUNK);
     let columns = |t| std::array::from_fn::<usize, 16, _>(|i| format.column(t, i));
     let columns: [[usize; 16]; 4] = std::array::from_fn(columns);
-    for (index, bytes) in bytes.chunks_mut(format.chunk_bytes()).enumerate() {
+    let fill = |(index, bytes): (usize, &mut [u8])| {
         let (tile, chunk) = (index / chunks, index % chunks);
         for lane in 0..32 {
             let column = |i| CHUNK * chunk + columns[lane % 4][i];
@@ -172,6 +183,11 @@ fn place(
                 }
             }
         }
+    };
+    let size = format.chunk_bytes();
+    match bytes.len() < PARALLEL_BYTES {
+        true => bytes.chunks_mut(size).enumerate().for_each(fill),
+        false => bytes.par_chunks_mut(size).enumerate().for_each(fill),
     }
     bytes
 }

@@ -6,8 +6,8 @@
 use super::task::{Image, download};
 use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
-    Tensor, UNTOUCHED, exactly,
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Prepared, Problem,
+    Runner, Sampled, Shape, Task, Tensor, UNTOUCHED, exactly,
 };
 use crate::format::FloatType;
 use crate::launch::{Dense, EmbedKernel, EmbedOperands, LaunchError, Slice};
@@ -112,30 +112,41 @@ impl Entry for EmbedVariant {
     }
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
-        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let (padded, stride) = (problem.size("padded")?, problem.size("dst_stride")?);
-        let (vocabulary, table) = (problem.size("vocabulary")?, problem.tensor("table")?);
+        let (rows, padded) = (problem.size("rows")?, problem.size("padded")?);
+        let stride = problem.size("dst_stride")?;
         let untouched = vec![UNTOUCHED; dst_bytes(rows, padded, stride)];
         let mut dst = Tensor::from_bytes(ElementType::U16, &untouched)?;
-        let mut status = problem.size("status")?;
-        let tokens = &problem.tensor("tokens")?.bits;
-        for (row, &token) in tokens.iter().enumerate() {
-            let written = &mut dst.bits[row * stride..][..padded];
-            written.fill(0);
-            if (token as usize) < vocabulary {
-                let first = token as usize * problem.size("table_stride")?;
-                let first = first + problem.size("table_offset")?;
-                written[..cols].copy_from_slice(&table.bits[first..][..cols]);
-            } else {
-                status = status.min(row);
-            }
+        for row in 0..rows {
+            dst.bits[row * stride..][..padded].copy_from_slice(&row_bits(problem, row)?);
         }
-        let bits = vec![status as u32];
+        let bits = vec![status(problem)?];
         let element = ElementType::U32;
         Ok(exactly(Outputs::from([
             ("dst", dst),
             ("status", Tensor { element, bits }),
         ])))
+    }
+
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        // A thread block has a row.
+        Ok(Some(Grid::of_rows(rows, cols, 1)))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        let (rows, padded) = (problem.size("rows")?, problem.size("padded")?);
+        let stride = problem.size("dst_stride")?;
+        let len = dst_bytes(rows, padded, stride) / 2;
+        let mut dst = Elements::exactly(len, ElementType::U16);
+        for &[row, _] in places {
+            dst.add_bits(row * stride, 1, &row_bits(problem, row)?);
+        }
+        let mut status_bits = Elements::exactly(1, ElementType::U32);
+        status_bits.add_bits(0, 1, &[status(problem)?]);
+        let mut sampled = Sampled::default();
+        sampled.insert("dst", dst);
+        sampled.insert("status", status_bits);
+        Ok(sampled)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
@@ -161,6 +172,31 @@ impl Entry for EmbedVariant {
     fn bytes(&self, shape: Shape) -> u64 {
         (shape.rows * (4 * shape.cols + 4)) as u64
     }
+}
+
+/// What is written for a token: its row of the table, or zeros if it has none.
+fn row_bits(problem: &Problem, row: usize) -> Result<Vec<u32>, EntryError> {
+    let token = problem.part("tokens", row..row + 1)?.bits[0] as usize;
+    let mut bits = match token < problem.size("vocabulary")? {
+        true => {
+            let first = token * problem.size("table_stride")? + problem.size("table_offset")?;
+            problem
+                .part("table", first..first + problem.size("cols")?)?
+                .bits
+        }
+        false => Vec::new(),
+    };
+    bits.resize(problem.size("padded")?, 0);
+    Ok(bits)
+}
+
+/// The first row whose token is unknown, or what the status was before if that is less.
+fn status(problem: &Problem) -> Result<u32, EntryError> {
+    let vocabulary = problem.size("vocabulary")?;
+    let mut tokens = problem.tensor("tokens")?.bits.iter();
+    let unknown = tokens.position(|&token| token as usize >= vocabulary);
+    let before = problem.size("status")?;
+    Ok(unknown.map_or(before, |row| before.min(row)) as u32)
 }
 
 /// Bytes of dst's buffer.
@@ -242,6 +278,10 @@ impl Task for EmbedTask {
             status: Slice::whole(&self.status),
         };
         Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.dst]
     }
 
     fn outputs(&self) -> Result<Outputs, EntryError> {

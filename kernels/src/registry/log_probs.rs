@@ -5,8 +5,8 @@
 use super::task::{Image, download};
 use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, Runner, Shape, Task,
-    Tensor, exactly,
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Prepared, Problem,
+    Runner, Sampled, Shape, Task, Tensor, exactly,
 };
 use crate::format::FloatType;
 use crate::launch::{Dense, LaunchError, LogProbsKernel, LogProbsOperands, Slice};
@@ -115,6 +115,39 @@ impl Entry for LogProbsVariant {
             ("sum", tensor(sum)),
             ("target", tensor(target)),
         ])))
+    }
+
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        // A row has five words of results.
+        Ok(Some(Grid {
+            size: [problem.size("rows")?, 1],
+            block: [1, 1],
+            outputs: 5,
+        }))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let mut sampled = Sampled::default();
+        for (name, words) in [("max", 1), ("argmax", 1), ("sum", 2), ("target", 1)] {
+            sampled.insert(name, Elements::exactly(words * rows, ElementType::U32));
+        }
+        for &[row, _] in places {
+            let first = row * problem.size("src_stride")?;
+            let part = Problem::new(
+                [("rows", 1), ("cols", cols), ("src_stride", cols)],
+                [
+                    ("src", problem.part("src", first..first + cols)?),
+                    ("targets", problem.part("targets", row..row + 1)?),
+                ],
+            );
+            let expected = self.reference(&part)?;
+            sampled.add_part(expected, |name| match name {
+                "sum" => [2 * row, 1],
+                _ => [row, 1],
+            });
+        }
+        Ok(sampled)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
@@ -226,6 +259,10 @@ impl Task for LogProbsTask {
             target: Slice::whole(&self.target),
         };
         Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.max, &self.argmax, &self.sum, &self.target]
     }
 
     fn outputs(&self) -> Result<Outputs, EntryError> {

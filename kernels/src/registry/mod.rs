@@ -8,6 +8,7 @@ mod attention;
 mod block;
 mod embed;
 mod expected;
+mod grid;
 mod log_probs;
 mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
@@ -16,6 +17,7 @@ mod packed_rows;
 mod problem;
 mod rows;
 mod sample;
+mod sampled;
 mod shuffle;
 mod substitute;
 mod sums;
@@ -25,8 +27,11 @@ mod typical;
 mod verify;
 
 pub use expected::{Expectation, Expected, Range, exactly};
+pub use grid::{Grid, Place};
 use problem::check_elements;
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
+use sampled::Elements;
+pub use sampled::{Sampled, SampledError};
 pub use substitute::Substitute;
 pub use task::{Prepared, Runner, Task};
 pub use tensor::{ElementType, PartialElement, Tensor};
@@ -96,6 +101,24 @@ pub trait Entry: Send + Sync {
     /// # Errors
     /// If this is no problem for this kernel.
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError>;
+
+    /// How the results of a problem can be recomputed one by one; `None` if only as a whole.
+    ///
+    /// # Errors
+    /// If this is no problem for this kernel.
+    fn grid(&self, _problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        Ok(None)
+    }
+
+    /// What must come out at some places of [`Entry::grid`], by the scalar reference, in the time that
+    /// these take alone. A kernel without a grid has all of [`Entry::reference`]. What lies between the
+    /// rows of an output is not part of it.
+    ///
+    /// # Errors
+    /// As [`Entry::reference`].
+    fn reference_at(&self, problem: &Problem, _places: &[Place]) -> Result<Sampled, EntryError> {
+        Ok(Sampled::whole(self.reference(problem)?))
+    }
 
     /// Loads `ptx`, which stands for [`Entry::ptx`].
     ///

@@ -3,6 +3,7 @@
 use super::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 /// Everything that a kernel is given: sizes and tensors by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -66,6 +67,24 @@ impl Problem {
     pub fn tensor(&self, name: &str) -> Result<&Tensor, ProblemError> {
         let missing = || ProblemError::Missing(name.to_owned());
         self.tensors.get(name).ok_or_else(missing)
+    }
+
+    /// Some elements of a tensor.
+    ///
+    /// # Errors
+    /// If the tensor is missing or shorter.
+    pub(super) fn part(&self, name: &str, range: Range<usize>) -> Result<Tensor, ProblemError> {
+        let tensor = self.tensor(name)?;
+        tensor
+            .part(range.clone())
+            .ok_or_else(|| ProblemError::Unfit {
+                name: name.to_owned(),
+                reason: format!(
+                    "it has {} elements, {} are needed",
+                    tensor.bits.len(),
+                    range.end
+                ),
+            })
     }
 }
 

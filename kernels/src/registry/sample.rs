@@ -5,8 +5,8 @@
 use super::task::{Image, download};
 use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Prepared, Problem, ProblemError, Runner,
-    Shape, Task, Tensor, exactly,
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Prepared, Problem,
+    ProblemError, Runner, Sampled, Shape, Task, Tensor, exactly,
 };
 use crate::format::FloatType;
 use crate::launch::{Dense, LaunchError, SampleKernel, SampleOperands, Slice};
@@ -193,6 +193,34 @@ impl Entry for SampleVariant {
         Ok(exactly(Outputs::from([("tokens", tokens)])))
     }
 
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        Ok(Some(Grid {
+            size: [problem.size("rows")?, 1],
+            block: [1, 1],
+            outputs: 1,
+        }))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        let mut sampled = Sampled::default();
+        sampled.insert("tokens", Elements::exactly(rows, ElementType::U32));
+        for &[row, _] in places {
+            let first = row * problem.size("src_stride")?;
+            let part = Problem::new(
+                [("rows", 1), ("cols", cols), ("src_stride", cols)],
+                [
+                    ("src", problem.part("src", first..first + cols)?),
+                    ("random", problem.part("random", row..row + 1)?),
+                    ("temperature", problem.tensor("temperature")?.clone()),
+                    ("top_p", problem.tensor("top_p")?.clone()),
+                ],
+            );
+            sampled.add_part(self.reference(&part)?, |_| [row, 1]);
+        }
+        Ok(sampled)
+    }
+
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
         Ok(Box::new(SampleRunner {
             device: device.clone(),
@@ -315,6 +343,10 @@ impl Task for SampleTask {
             tokens: Slice::whole(&self.tokens),
         };
         Ok(self.kernel.launch(stream, &operands)?)
+    }
+
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.tokens]
     }
 
     fn outputs(&self) -> Result<Outputs, EntryError> {

@@ -1,6 +1,6 @@
 //! A kernel of the registry with another text: what a kernel engineer has just edited.
 
-use super::{Entry, EntryError, Expected, Problem, Runner, Shape, kernels};
+use super::{Entry, EntryError, Expected, Grid, Place, Problem, Runner, Sampled, Shape, kernels};
 use crate::launch::LaunchError;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
@@ -87,6 +87,14 @@ impl Entry for Substitute {
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         self.entry.reference(problem)
+    }
+
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        self.entry.grid(problem)
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        self.entry.reference_at(problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

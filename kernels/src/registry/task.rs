@@ -53,6 +53,21 @@ pub trait Task {
     /// If the buffers do not lie as the kernel needs, or the device stops it.
     fn launch(&self, stream: &Stream) -> Result<(), EntryError>;
 
+    /// The buffers that each launch writes without reading them: neither counters, which a launch leaves
+    /// as it found them, nor tensors that are worked on in place.
+    fn written(&self) -> Vec<&Buffer>;
+
+    /// Fills what launches write with [`UNTOUCHED`], after all launches before, as it was before the first.
+    ///
+    /// # Errors
+    /// If a launch before went wrong.
+    fn clear(&self) -> Result<(), EntryError> {
+        for buffer in self.written() {
+            buffer.write(0, &vec![UNTOUCHED; buffer.bytes()])?;
+        }
+        Ok(())
+    }
+
     /// What the launches wrote; the streams that they are on have been synchronised.
     ///
     /// # Errors

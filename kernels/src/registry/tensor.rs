@@ -2,6 +2,7 @@
 
 use crate::format::{FloatType, ScaleFormat};
 use serde::{Deserialize, Serialize};
+use std::ops::Range;
 
 /// What the bits of an element mean.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -137,6 +138,14 @@ impl Tensor {
             None => bits as f32,
         };
         self.bits.iter().map(value).collect()
+    }
+
+    /// Some of its elements; `None` if it does not have them all.
+    pub(super) fn part(&self, range: Range<usize>) -> Option<Self> {
+        Some(Self {
+            element: self.element,
+            bits: self.bits.get(range)?.to_vec(),
+        })
     }
 
     /// Whether two elements of a tensor are the same: the same bits, or NaN both.

@@ -1,8 +1,9 @@
-//! Tensors as models have them: normal-like values. Some rows are drawn, the others repeat them, so that large ones
-//! are there at once.
+//! Tensors as models have them: normal-like values. Some rows are drawn; each of the others is one of these, at
+//! random, so that large tensors are there at once. In turns they would hide faults: a kernel that takes
+//! another row, or leaves out keys of a cache, would find the same values there.
 
 use super::{ElementType, EntryError, PartialElement, Tensor};
-use crate::format::{BlockFormat, FloatType, PackedTensor};
+use crate::format::{BlockFormat, FloatType, PackedTensor, random_at};
 use crate::reference::quantize;
 use rand::Rng;
 
@@ -15,6 +16,8 @@ pub(super) struct Typical {
     cols: usize,
     /// Of the rows that are drawn.
     values: Vec<f32>,
+    /// Chooses which of them the others are.
+    seed: u32,
 }
 
 /// A quantised one.
@@ -22,6 +25,7 @@ pub(super) struct TypicalPacked {
     rows: usize,
     /// The rows that are drawn.
     drawn: PackedTensor,
+    seed: u32,
 }
 
 impl Typical {
@@ -30,7 +34,13 @@ impl Typical {
         // The sum of twelve numbers from 0 to 1 has a variance of 1.
         let mut normal = || (0..12).map(|_| rng.random::<f32>()).sum::<f32>() - 6.0;
         let values = (0..rows.min(DRAWN) * cols).map(|_| normal()).collect();
-        Self { rows, cols, values }
+        let seed = rng.random();
+        Self {
+            rows,
+            cols,
+            values,
+            seed,
+        }
     }
 
     /// Its elements rounded to `float`, rows `stride` elements apart, zeros between them.
@@ -42,7 +52,7 @@ impl Typical {
         let bits: Vec<u32> = bits.collect();
         Tensor {
             element: float.into(),
-            bits: repeated(&bits, self.rows * stride),
+            bits: repeated(&bits, stride, self.rows, self.seed),
         }
     }
 
@@ -55,7 +65,7 @@ impl Typical {
         let bits: Vec<u32> = bytes.collect();
         Tensor {
             element: ElementType::U8,
-            bits: repeated(&bits, self.rows * stride),
+            bits: repeated(&bits, stride, self.rows, self.seed),
         }
     }
 
@@ -70,6 +80,7 @@ impl Typical {
         Ok(TypicalPacked {
             rows: self.rows,
             drawn: quantize(&x, rows, self.cols, format, source)?,
+            seed: self.seed,
         })
     }
 }
@@ -108,17 +119,19 @@ impl TypicalPacked {
     fn all_rows(&self, drawn: Tensor, row: usize) -> Tensor {
         Tensor {
             element: drawn.element,
-            bits: repeated(&drawn.bits, self.rows * row),
+            bits: repeated(&drawn.bits, row, self.rows, self.seed),
         }
     }
 }
 
-/// So many words: the drawn ones, again and again.
-fn repeated(drawn: &[u32], len: usize) -> Vec<u32> {
-    let mut bits = Vec::with_capacity(len);
-    while bits.len() < len {
-        let rest = drawn.len().min(len - bits.len());
-        bits.extend_from_slice(&drawn[..rest]);
+/// So many rows of `row` words: those that are drawn, then any of them.
+fn repeated(drawn: &[u32], row: usize, rows: usize, seed: u32) -> Vec<u32> {
+    let mut bits = Vec::with_capacity(rows * row);
+    bits.extend_from_slice(drawn);
+    let count = drawn.len() / row.max(1);
+    for number in count..rows {
+        let which = random_at(seed, number as u64) as usize % count;
+        bits.extend_from_slice(&drawn[which * row..][..row]);
     }
     bits
 }

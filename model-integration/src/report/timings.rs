@@ -2,18 +2,21 @@
 
 use anyhow::Result;
 use mxlab_benches::BenchRecord;
-use mxlab_benches::record::{BenchMachine, Measured};
+use mxlab_benches::record::{BenchMachine, Measured, RoofRecord};
+use mxlab_harness::roofline::Chip;
 
 use super::table::{Cell, NOT_MEASURED, Table};
 use crate::columns;
 
-/// The record as comma-separated values: numbers as they are, nothing where there is none.
+/// The record as comma-separated values, what bounds kernels first: numbers as they are, nothing where
+/// there is none.
 ///
 /// # Errors
 /// If a row cannot be written.
 pub fn csv(record: &BenchRecord) -> Result<String> {
-    let measured = record.measured.iter();
-    let rows: Vec<Vec<String>> = measured.map(|measured| exact(record, measured)).collect();
+    let rows: Vec<Vec<String>> = all(record)
+        .map(|measured| exact(record, measured))
+        .collect();
     columns::csv(&CSV, &rows)
 }
 
@@ -50,12 +53,13 @@ pub fn notes(record: &BenchRecord) -> Vec<String> {
     });
     let mut notes: Vec<String> = refused.collect();
     notes.push(machine(record));
+    notes.extend(device(record));
     let marks = record.marks();
     notes.extend(marks.iter().map(|mark| format!("disturbed: {mark}")));
     notes
 }
 
-const CSV: [&str; 12] = [
+const CSV: [&str; 13] = [
     "kernel",
     "rows",
     "cols",
@@ -68,7 +72,14 @@ const CSV: [&str; 12] = [
     "operations_per_s",
     "roofline_fraction",
     "joules",
+    "gap_us",
 ];
+
+/// What bounds kernels, then the kernels.
+fn all(record: &BenchRecord) -> impl Iterator<Item = &Measured> {
+    let roofs = record.roof.iter().flat_map(RoofRecord::measured);
+    roofs.chain(&record.measured)
+}
 
 fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
     let Measured { case, timing, .. } = measured;
@@ -89,6 +100,7 @@ fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
         or_empty(measured.rate()),
         or_empty(fraction),
         or_empty(measured.energy.map(|energy| energy.joules())),
+        or_empty(record.roof.as_ref().and_then(RoofRecord::gap_us)),
     ]
 }
 
@@ -118,8 +130,6 @@ fn timed(record: &BenchRecord) -> (Vec<&'static str>, Vec<Vec<String>>) {
     if has_energy {
         header.push("joules");
     }
-    let roofs = record.roof.iter();
-    let roofs = roofs.flat_map(|roof| std::iter::once(&roof.copy).chain(&roof.product));
     let row = |measured: &Measured| {
         let fraction = record.roof.as_ref().map(|roof| roof.fraction(measured));
         let mut row = vec![
@@ -141,7 +151,7 @@ fn timed(record: &BenchRecord) -> (Vec<&'static str>, Vec<Vec<String>>) {
         }
         row
     };
-    let rows: Vec<Vec<String>> = roofs.chain(&record.measured).map(row).collect();
+    let rows: Vec<Vec<String>> = all(record).map(row).collect();
     (header, rows)
 }
 
@@ -157,14 +167,51 @@ fn machine(record: &BenchRecord) -> String {
         }
         BenchMachine::Device {
             properties, driver, ..
-        } => match driver {
-            Some(driver) => format!("{}, driver {driver}", properties.name),
-            None => properties.name.clone(),
-        },
+        } => {
+            let slice = properties.mig.iter().map(|slice| format!(", {slice}"));
+            let driver = driver.iter().map(|driver| format!(", driver {driver}"));
+            let parts: String = slice.chain(driver).collect();
+            format!("{}{parts}", properties.name)
+        }
     };
     format!(
         "{on}; medians of {rounds} rounds of {samples} samples, ± half the distance of quartiles"
     )
+}
+
+/// What is said of a device alone: the gap between launches, and its roofs beside public figures.
+fn device(record: &BenchRecord) -> Vec<String> {
+    let BenchMachine::Device { properties, .. } = &record.machine else {
+        return Vec::new();
+    };
+    let roof = record.roof.as_ref();
+    let gap = match roof.and_then(RoofRecord::gap_us) {
+        Some(gap) => format!(
+            "gap_us: {gap:.3}, a launch of an empty kernel in a graph; every time includes it"
+        ),
+        None => format!("gap_us: {NOT_MEASURED}"),
+    };
+    let chip = match Chip::of_device(properties) {
+        Ok(chip) => chip,
+        Err(reason) => return vec![gap, format!("public figures: {reason}")],
+    };
+    let percent = |part: Option<f64>| {
+        part.map_or(NOT_MEASURED.to_owned(), |part| {
+            format!("{:.0} %", 100.0 * part)
+        })
+    };
+    let copy = roof.map(|roof| roof.copy.bandwidth() / (chip.memory_gb_s * 1e9));
+    let product = roof.and_then(|roof| roof.product.as_ref()?.rate());
+    let figures = format!(
+        "public figures of the {}: copy {} of {} GB/s, product {} of {:.0} TFLOP/s at {} GHz",
+        chip.name,
+        percent(copy),
+        chip.memory_gb_s,
+        percent(product.map(|rate| rate / chip.tensor_rate())),
+        chip.tensor_rate() / 1e12,
+        chip.clock_ghz
+    );
+    vec![gap, figures]
 }
 
 /// A time with three digits.
@@ -187,12 +234,131 @@ pub fn seconds(seconds: f64) -> String {
 
 #[cfg(test)]
 mod tests {
+    use mxlab_benches::BenchRecord;
+    use mxlab_harness::device::DeviceKind;
+    use mxlab_harness::measure::GpuState;
+    use serde_json::{Value, json};
+
     #[test]
     fn times_have_three_digits() {
         let times = [3.214e-9, 4.5e-8, 1.234e-6, 0.0123, 7.0].map(super::seconds);
         assert_eq!(
             times,
             ["3.21 ns", "45.0 ns", "1.23 µs", "12.3 ms", "7.00 s"]
+        );
+    }
+
+    fn measured(kernel: &str, bytes: u64, operations: u64, seconds: f64) -> Value {
+        json!({
+            "case": { "kernel": kernel, "family": "roof", "rows": 1, "cols": 1, "tokens": null,
+                "bytes": bytes, "operations": operations },
+            "timing": { "runs": 1, "rounds": [[seconds, seconds]] },
+            "energy": null,
+        })
+    }
+
+    /// A record of an H200 whose copy reaches 4.3 TB/s, its product 788 TFLOP/s, as older ones are:
+    /// without an empty kernel, a place on the bus and a slice.
+    fn older() -> Value {
+        let mut properties = mxlab_harness::device::Device::emulator()
+            .properties()
+            .clone();
+        properties.kind = DeviceKind::Cuda;
+        properties.name = "NVIDIA H200".to_owned();
+        properties.sm = 90;
+        properties.multiprocessors = Some(132);
+        let mut properties = serde_json::to_value(properties).expect("plain data");
+        let fields = properties.as_object_mut().expect("an object");
+        assert!(fields.remove("mig").is_some() && fields.remove("pci_bus_id").is_some());
+        let environment = mxlab_harness::record::Environment::capture();
+        json!({
+            "schema_version": 1,
+            "kind": "bench",
+            "environment": environment,
+            "machine": { "kind": "device", "properties": properties, "driver": "580.65.06",
+                "states": [GpuState::default()] },
+            "sampling": { "warm_up_s": 0.02, "sample_s": 0.005, "samples": 2 },
+            "rounds": 1,
+            "seed": 0,
+            "is_complete": true,
+            "peers": [],
+            "roof": {
+                "copy": measured("copy", 4_300_000, 0, 1e-6),
+                "product": measured("cublas_bf16", 1000, 788_000_000, 1e-6),
+            },
+            "measured": [],
+            "refused": [],
+        })
+    }
+
+    fn record(value: Value) -> BenchRecord {
+        serde_json::from_value(value).expect("a record")
+    }
+
+    #[test]
+    fn older_records_have_no_gap() {
+        let record = record(older());
+        let table = super::aligned(&record);
+        assert!(table.contains("gap_us: not measured"), "{table}");
+        let figures = "datasheet of the H200: copy 90 % of 4800 GB/s, product 74 % of 1070 TFLOP/s";
+        assert!(table.contains(figures), "{table}");
+        let csv = super::csv(&record).expect("rows");
+        assert!(
+            csv.lines().all(|line| line.split(',').count() == 13),
+            "{csv}"
+        );
+        let last = csv
+            .lines()
+            .last()
+            .and_then(|line| line.split(',').next_back());
+        assert_eq!(last, Some(""));
+    }
+
+    #[test]
+    fn the_gap_is_in_every_form() {
+        let mut value = older();
+        value["roof"]["empty"] = measured("empty", 0, 0, 1.25e-6);
+        let record = record(value);
+        for text in [super::aligned(&record), super::markdown(&record)] {
+            assert!(text.contains("gap_us: 1.250"), "{text}");
+            assert!(text.contains("empty") && text.contains("1.25 µs"), "{text}");
+        }
+        let csv = super::csv(&record).expect("rows");
+        let mut lines = csv.lines();
+        assert!(
+            lines
+                .next()
+                .is_some_and(|header| header.ends_with(",gap_us"))
+        );
+        assert_eq!(lines.clone().count(), 3);
+        // Of every row, also of the empty kernel's own.
+        let gaps = lines.map(|line| line.split(',').next_back().map(str::parse::<f64>));
+        assert!(gaps.into_iter().all(|gap| gap == Some(Ok(1.25))), "{csv}");
+        assert!(
+            super::notes(&record)
+                .iter()
+                .any(|note| note.starts_with("gap_us: 1.250"))
+        );
+    }
+
+    #[test]
+    fn a_slice_is_named_and_compared_with_no_figures() {
+        let mut value = older();
+        value["machine"]["properties"]["mig"] = json!("MIG 1g.18gb");
+        let record = record(value);
+        let table = super::aligned(&record);
+        assert!(
+            table.contains("NVIDIA H200, MIG 1g.18gb, driver"),
+            "{table}"
+        );
+        assert!(
+            table.contains("public figures: not compared: MIG slice"),
+            "{table}"
+        );
+        assert!(!table.contains("4800"), "{table}");
+        assert!(
+            table.contains("disturbed: an instance of a divided GPU"),
+            "{table}"
         );
     }
 }

@@ -55,8 +55,13 @@ fn a_run_leaves_a_record_and_prints_it() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     let lines: Vec<&str> = table.lines().collect();
-    assert_eq!(lines.len(), 3, "{table}");
+    // The header, copy and product, the two kernels.
+    assert_eq!(lines.len(), 5, "{table}");
     assert!(lines[0].starts_with("kernel,rows,cols,tokens,median_s"));
+    assert!(lines[0].ends_with(",gap_us"));
+    assert!(lines[1].starts_with("cpu_copy,") && lines[2].starts_with("cpu_fma_f32,"));
+    // Nothing is launched on a CPU.
+    assert!(lines[1..].iter().all(|line| line.ends_with(',')), "{table}");
 
     let json: Value = serde_json::from_slice(&fs::read(&path).expect("a record")).expect("JSON");
     assert_eq!(json["kind"], "bench");
@@ -75,7 +80,7 @@ fn a_run_leaves_a_record_and_prints_it() {
     assert!(json["roof"]["copy"]["case"]["bytes"].as_u64() > Some(0));
 
     // The table says what the record says.
-    let fields: Vec<&str> = lines[1].split(',').collect();
+    let fields: Vec<&str> = lines[3].split(',').collect();
     assert_eq!(fields[0], quantize["kernel"].as_str().expect("a name"));
     let bandwidth: f64 = fields[8].parse().expect("a number");
     let median: f64 = fields[4].parse().expect("a number");
@@ -188,7 +193,9 @@ fn what_is_no_record_is_named() {
 fn bad_flags_are_refused_before_anything_runs() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path().to_str().expect("a path");
-    let cases: [(&[&str], i32, &str); 8] = [
+    let cases: [(&[&str], i32, &str); 10] = [
+        (&["--roofs-only", "--kernel", "x"], 2, "--roofs-only"),
+        (&["--roofs-only", "--family", "copy"], 2, "--roofs-only"),
         (&["--device", "cpu", "--kernel", "no_such*"], 2, "--kernel"),
         (&["--shape", "12"], 2, "--shape"),
         (&["--shape", "0x4"], 2, "--shape"),
@@ -251,4 +258,44 @@ fn the_emulator_stands_in_for_a_gpu() {
             .iter()
             .any(|m| m["case"]["operations"].as_u64() > Some(0))
     );
+}
+
+#[test]
+fn roofs_are_timed_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("roofs.json");
+    let flags = "--roofs-only --rounds 2 --samples 2 --sample-ms 1 --warm-up-ms 1 --output-path";
+    let run = |device: &[&str], format: &str| {
+        let flags = flags
+            .split_whitespace()
+            .chain([path.to_str().expect("a path")]);
+        let flags: Vec<&str> = flags.chain(["--format", format]).collect();
+        mxlab(&[device, &flags].concat())
+    };
+    let output = run(&["--device", "cpu", "--threads", "1"], "csv");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(text(&output.stdout).lines().count(), 3);
+    let record =
+        || -> Value { serde_json::from_slice(&fs::read(&path).expect("a record")).expect("JSON") };
+    let of_cpu = record();
+    assert_eq!(of_cpu["is_complete"], true);
+    assert_eq!(of_cpu["measured"].as_array().map(Vec::len), Some(0));
+    assert!(of_cpu["roof"]["empty"].is_null());
+
+    let output = run(&["--device", "emulator"], "table");
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let table = text(&output.stdout);
+    for part in [
+        "copy_bf16",
+        "matmul_",
+        "empty",
+        "gap_us: ",
+        "public figures: not compared",
+    ] {
+        assert!(table.contains(part), "{part}: {table}");
+    }
+    assert!(!table.contains("not measured"), "{table}");
+    let of_device = record();
+    let rounds = &of_device["roof"]["empty"]["timing"]["rounds"];
+    assert_eq!(rounds.as_array().map(Vec::len), Some(2));
 }

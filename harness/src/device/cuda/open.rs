@@ -1,5 +1,6 @@
 //! Finding the driver and a device, without the panics of cudarc where something is absent.
 
+use super::super::properties::slice_in_name;
 use super::super::{DeviceError, DeviceKind, Properties};
 use super::answer::describe;
 use super::symbols;
@@ -94,6 +95,8 @@ fn properties(context: &CudaContext, version: u32) -> Result<Properties, DriverE
             .uuid()
             .ok()
             .map(|uuid| uuid_name(&uuid.bytes.map(|byte| byte as u8))),
+        pci_bus_id: pci_bus_id(context),
+        mig: slice_in_name(&context.name()?),
         sm: (10 * major + minor) as u32,
         memory_bytes: context.total_mem()? as u64,
         max_threads: max_threads as u32,
@@ -111,6 +114,18 @@ fn properties(context: &CudaContext, version: u32) -> Result<Properties, DriverE
         memory_bus_bits: known(A::CU_DEVICE_ATTRIBUTE_GLOBAL_MEMORY_BUS_WIDTH),
         driver_version: Some(version),
     })
+}
+
+/// Where the device is, as NVML takes it.
+fn pci_bus_id(context: &CudaContext) -> Option<String> {
+    use sys::CUdevice_attribute_enum as A;
+    let [domain, bus, device] = [
+        A::CU_DEVICE_ATTRIBUTE_PCI_DOMAIN_ID,
+        A::CU_DEVICE_ATTRIBUTE_PCI_BUS_ID,
+        A::CU_DEVICE_ATTRIBUTE_PCI_DEVICE_ID,
+    ]
+    .map(|attribute| context.attribute(attribute).ok());
+    Some(format!("{:04x}:{:02x}:{:02x}.0", domain?, bus?, device?))
 }
 
 /// As NVML writes it.

@@ -3,20 +3,19 @@
 //! Sizes of a problem: tokens, heads, head_dim, src_stride in elements, slots, capacity, seed. Tensors: src, cos, sin,
 //! positions, slot_of. Queries have no slots: their rows are those of tokens and heads.
 
+mod reference;
 mod runner;
 
 use self::runner::AppendRunner;
 use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
-    Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled,
+    Shape, Tensor,
 };
-use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
-use crate::fragment::bits::StoredBits;
+use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::cache::CacheFormat;
 use crate::launch::{AppendKernel, LaunchError};
 use crate::ptx::{AppendVariant, HeadKind};
-use crate::reference::{Part, dequantize, quantize_part, rotate};
 use mxlab_harness::device::Device;
 use rand::Rng;
 use rand::seq::index::sample;
@@ -50,66 +49,6 @@ impl AppendVariant {
             CacheFormat::Dense => ElementType::Bf16,
         }
     }
-
-    /// A row of the cache: codes and scales.
-    fn row(
-        &self,
-        x: &[f32],
-        row: usize,
-        format: Option<&BlockFormat>,
-    ) -> Result<(Vec<u8>, Vec<u8>), EntryError> {
-        let Some(format) = format else {
-            let mut bits: Vec<u16> = x
-                .iter()
-                .map(|&x| FloatType::Bf16.to_bits(x) as u16)
-                .collect();
-            bits.resize(x.len().next_multiple_of(16), 0);
-            return Ok((
-                bits.into_iter().flat_map(u16::to_le_bytes).collect(),
-                Vec::new(),
-            ));
-        };
-        let part = Part {
-            rows: 1,
-            cols: x.len(),
-            first_row: row,
-            tensor_scale: 1.0,
-            source: FloatType::Bf16,
-        };
-        let packed = quantize_part(x, part, format)?;
-        if self.is_fake() {
-            return Ok((fake_row(&packed, format.block_size()), Vec::new()));
-        }
-        let element = format.element();
-        let zero = element.encode(0.0, Rounding::Even, 0);
-        let code = |col: usize| match col < x.len() {
-            true => packed.code(0, col),
-            // Of a block that is NaN as a whole, all codes are 0.
-            false => {
-                let block = packed.scale_code(0, (x.len() - 1) / format.block_size());
-                let is_nan = packed.scale().decode(block).is_nan();
-                let is_of_it = col / format.block_size() == (x.len() - 1) / format.block_size();
-                if is_nan && is_of_it { 0 } else { zero }
-            }
-        };
-        let codes: Vec<u8> = (0..x.len().next_multiple_of(16)).map(code).collect();
-        let words = StoredBits::of(element).store(element, &codes);
-        let bytes = words.into_iter().flat_map(u32::to_le_bytes).collect();
-        Ok((bytes, packed.scales().to_vec()))
-    }
-}
-
-/// The bf16 that a packed row stands for, padded with zeros to runs; but where a block is NaN as a whole, so is its
-/// padding.
-fn fake_row(packed: &PackedTensor, k: usize) -> Vec<u8> {
-    let mut values = dequantize(packed);
-    let cols = values.len();
-    let is_nan = values[(cols - 1) / k * k].is_nan();
-    let end = cols.next_multiple_of(k);
-    let padding = |col: usize| if is_nan && col < end { f32::NAN } else { 0.0 };
-    values.extend((cols..cols.next_multiple_of(16)).map(padding));
-    let bits = values.iter().map(|&x| FloatType::Bf16.to_bits(x) as u16);
-    bits.flat_map(u16::to_le_bytes).collect()
 }
 
 impl Entry for AppendVariant {
@@ -243,47 +182,20 @@ impl Entry for AppendVariant {
     }
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
-        let size = |name| problem.size(name);
-        let (heads, head_dim, capacity) = (size("heads")?, size("head_dim")?, size("capacity")?);
-        let (rows, cache) = (self.rows(problem)?, self.cache());
-        let (row_bytes, scale_bytes) = (cache.row_bytes(head_dim), cache.row_scale_bytes(head_dim));
-        let mut codes = vec![UNTOUCHED; rows * row_bytes];
-        let mut scales = vec![UNTOUCHED; rows * scale_bytes];
-        let src = problem.tensor("src")?.values();
-        let (cos, sin) = (
-            problem.tensor("cos")?.values(),
-            problem.tensor("sin")?.values(),
-        );
-        let format = self.seeded_format(size("seed")? as u32);
-        let half = head_dim / 2;
-        for token in 0..size("tokens")? {
-            let position = problem.tensor("positions")?.bits[token] as usize;
-            let slot = problem.tensor("slot_of")?.bits[token] as usize;
-            for head in 0..heads {
-                let start = token * size("src_stride")? + head * head_dim;
-                let mut x = src[start..][..head_dim].to_vec();
-                if self.rotates() {
-                    let angle = position * half;
-                    x = rotate(&x, &cos[angle..][..half], &sin[angle..][..half]);
-                }
-                let drawn = position * heads + head;
-                let (row_codes, row_scales) = self.row(&x, drawn, format.as_ref())?;
-                let row = match self.kind() {
-                    HeadKind::Queries => token * heads + head,
-                    HeadKind::Keys | HeadKind::Values => {
-                        (slot * heads + head) * capacity + position
-                    }
-                };
-                codes[row * row_bytes..][..row_bytes].copy_from_slice(&row_codes);
-                scales[row * scale_bytes..][..scale_bytes].copy_from_slice(&row_scales);
-            }
-        }
-        let codes = Tensor::from_bytes(self.stored(), &codes)?;
-        let mut outputs = Outputs::from([("codes", codes)]);
-        if self.cache() != CacheFormat::Dense {
-            outputs.insert("scales", Tensor::of_bytes(&scales));
-        }
-        Ok(exactly(outputs))
+        reference::expected(self, problem)
+    }
+
+    /// Heads of tokens.
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        Ok(Some(Grid {
+            size: [problem.size("tokens")?, problem.size("heads")?],
+            block: [1, 1],
+            outputs: problem.size("head_dim")?,
+        }))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        reference::expected_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

@@ -109,6 +109,11 @@ impl Task for AppendTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        let scales = (self.variant.cache() != CacheFormat::Dense).then_some(&self.scales);
+        std::iter::once(&self.codes).chain(scales).collect()
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let stored = download(&self.codes, self.variant.stored())?;
         let mut outputs = Outputs::from([("codes", stored)]);

@@ -141,7 +141,9 @@ pub(super) fn problem(
         if side.codes == "keys" && rng.random() {
             side.repeat(rng, &sizes, exists, &mut problem);
         }
-        let operands = side.operands(&problem, head_dim).unwrap_or_default();
+        let operands = side
+            .operands(&problem, head_dim, 0..sizes.rows())
+            .unwrap_or_default();
         let rows = operands.chunks(head_dim).enumerate();
         *known = rows
             .filter(|(row, _)| exists(*row))

@@ -12,7 +12,9 @@ mod shaped;
 
 use self::runner::AttentionRunner;
 use self::shaped::Last;
-use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
+use super::{
+    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
+};
 use crate::format::FloatType;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
@@ -20,6 +22,7 @@ use crate::launch::{AttentionKernel, LaunchError};
 use crate::ptx::{AttentionRegime, AttentionVariant};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
+use std::ops::Range;
 
 /// Sizes of a problem.
 #[derive(Clone, Copy, Debug)]
@@ -119,9 +122,15 @@ impl AttentionVariant {
 }
 
 impl Side {
-    /// What the tensor core sees of the cache, [rows, head_dim].
-    fn operands(&self, problem: &Problem, head_dim: usize) -> Result<Vec<f64>, ProblemError> {
-        let codes = problem.tensor(self.codes)?;
+    /// What the tensor core sees of some rows of the cache, [rows, head_dim].
+    fn operands(
+        &self,
+        problem: &Problem,
+        head_dim: usize,
+        rows: Range<usize>,
+    ) -> Result<Vec<f64>, ProblemError> {
+        let codes = rows.start * head_dim..rows.end * head_dim;
+        let codes = problem.part(self.codes, codes)?;
         let CacheFormat::Packed {
             element,
             scale,
@@ -130,8 +139,9 @@ impl Side {
         else {
             return Ok(codes.values().into_iter().map(f64::from).collect());
         };
-        let scales = &problem.tensor(self.scales)?.bits;
         let blocks = head_dim.div_ceil(block_size);
+        let scales = rows.start * blocks..rows.end * blocks;
+        let scales = problem.part(self.scales, scales)?.bits;
         let is_table = matches!(StoredBits::of(element), StoredBits::Nibbles(_));
         let operand = |(index, &code): (usize, &u32)| {
             let (row, col) = (index / head_dim, index % head_dim);
@@ -190,6 +200,20 @@ impl Entry for AttentionVariant {
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         reference::expected(self, problem)
+    }
+
+    /// Heads of tokens. A thread block has those that share a key head, of as many tokens as fit.
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        let sizes = Sizes::of(problem)?;
+        Ok(Some(Grid {
+            size: [sizes.tokens, sizes.heads()],
+            block: [self.block_rows().div_ceil(sizes.group), sizes.group],
+            outputs: sizes.head_dim,
+        }))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        reference::expected_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

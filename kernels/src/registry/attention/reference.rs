@@ -14,9 +14,11 @@ use crate::launch::score_factor;
 use crate::ptx::{AttentionRegime, AttentionVariant};
 use crate::registry::sums::{BF16, multiplied, products};
 use crate::registry::{
-    ElementType, EntryError, Expectation, Expected, Problem, ProblemError, Range, Tensor, UNTOUCHED,
+    ElementType, Elements, EntryError, Expectation, Expected, Place, Problem, ProblemError, Range,
+    Sampled, Tensor, UNTOUCHED,
 };
 use mxlab_harness::tensor_core::Sums;
+use rayon::prelude::*;
 use std::f64::consts::LN_2;
 
 /// Weights so many binades below the greatest are nothing.
@@ -27,63 +29,173 @@ pub(super) fn expected(
     variant: &AttentionVariant,
     problem: &Problem,
 ) -> Result<Expected, EntryError> {
-    let sizes = Sizes::of(problem)?;
-    // What the tensor core takes of both is over 2^A.
-    let least = [variant.keys(), variant.values()].map(|side| BF16 * pow2(side.excess()));
+    let contexts = Contexts::of(variant, problem)?;
+    let sizes = contexts.sizes;
     let [keys, values] = variant
         .sides()
-        .map(|side| side.operands(problem, sizes.head_dim));
+        .map(|side| side.operands(problem, sizes.head_dim, 0..sizes.rows()));
     let (keys, values) = (keys?, values?);
     let queries = problem.tensor("src")?.values();
-    let factor = f64::from(score_factor(variant, sizes.scale)) * pow2(-variant.keys().excess());
-    let bits = u32::from(u16::from_le_bytes([UNTOUCHED; 2]));
-    let mut ranges = vec![Range::Bits(bits); sizes.dst_len()];
-    let sequences = Sequence::all(problem)?;
-    for sequence in &sequences {
-        let fits = sequence.first + sequence.tokens <= sizes.tokens
-            && sequence.slot < sizes.slots
-            && sequence.past + sequence.tokens <= sizes.capacity;
-        if !fits {
-            return Err(unfit("sequences", "one is outside"));
-        }
-        for token in 0..sequence.tokens {
-            let seen = sequence.past + token + 1;
+    let mut ranges = vec![Range::Bits(untouched()); sizes.dst_len()];
+    for sequence in &contexts.sequences {
+        for token in sequence.first..sequence.first + sequence.tokens {
             for head in 0..sizes.heads() {
-                let row = (sequence.first + token) * sizes.heads() + head;
-                let query = &queries[row * sizes.padded()..][..sizes.head_dim];
-                let first = (sequence.slot * sizes.kv_heads + head / sizes.group) * sizes.capacity;
-                let rows = first * sizes.head_dim..(first + seen) * sizes.head_dim;
-                let keys = &keys[rows.clone()];
-                let values = &values[rows];
-                if values.iter().any(|x| !x.is_finite()) {
-                    return Err(unfit("values", "one that is seen is not finite"));
-                }
-                // A maximum for each step of keys, each warp and each part.
-                let steps = seen / variant.step_keys() + sizes.splits + 16;
-                let place = (sequence.first + token) * sizes.dst_stride + head * sizes.head_dim;
-                if keys.iter().any(|x| !x.is_finite()) {
-                    // So is its score, and the sum of weights.
-                    ranges[place..][..sizes.head_dim].fill(Range::Between(f32::NAN, f32::NAN));
-                    continue;
-                }
-                let weights = weights(query, keys, factor, steps, least);
-                for feature in 0..sizes.head_dim {
-                    ranges[place + feature] = weights.mean(values, feature, sizes.head_dim, steps);
-                }
+                let query = &queries[contexts.query(token, head)..][..sizes.head_dim];
+                let rows = contexts.seen(sequence, token, head);
+                let features = rows.start * sizes.head_dim..rows.end * sizes.head_dim;
+                let (keys, values) = (&keys[features.clone()], &values[features]);
+                let context = contexts.ranges(query, keys, values)?;
+                ranges[contexts.place(token, head)..][..sizes.head_dim].copy_from_slice(&context);
             }
         }
     }
     let element = FloatType::Bf16;
     let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
-    if variant.regime() == AttentionRegime::Decode {
-        let longest = sequences.iter().map(|s| s.tokens).max().unwrap_or(0);
-        let blocks = (longest * sizes.group).div_ceil(variant.block_rows());
-        let bits = vec![0; (blocks * sizes.kv_heads * sequences.len()).max(1)];
-        let element = ElementType::U32;
-        let arrivals = Expectation::Exactly(Tensor { element, bits });
-        expected.insert("arrivals", arrivals);
+    if let Some(arrivals) = contexts.arrivals() {
+        expected.insert("arrivals", Expectation::Exactly(arrivals));
     }
     Ok(expected)
+}
+
+/// What the contexts of some heads of tokens may be; keys and values are decoded of these alone.
+pub(super) fn expected_at(
+    variant: &AttentionVariant,
+    problem: &Problem,
+    places: &[Place],
+) -> Result<Sampled, EntryError> {
+    let contexts = Contexts::of(variant, problem)?;
+    let sizes = contexts.sizes;
+    let context = |&[token, head]: &Place| -> Result<Vec<Range>, EntryError> {
+        let has = |sequence: &&Sequence| {
+            (sequence.first..sequence.first + sequence.tokens).contains(&token)
+        };
+        let Some(sequence) = contexts.sequences.iter().rev().find(has) else {
+            return Ok(vec![Range::Bits(untouched()); sizes.head_dim]);
+        };
+        let first = contexts.query(token, head);
+        let query = problem.part("src", first..first + sizes.head_dim)?.values();
+        let rows = contexts.seen(sequence, token, head);
+        let [keys, values] = variant
+            .sides()
+            .map(|side| side.operands(problem, sizes.head_dim, rows.clone()));
+        contexts.ranges(&query, &keys?, &values?)
+    };
+    // One takes tenths of a second where the cache is long.
+    let ranges: Vec<Vec<Range>> = places.par_iter().map(context).collect::<Result<_, _>>()?;
+    let mut dst = Elements::within(sizes.dst_len(), FloatType::Bf16);
+    for (&[token, head], ranges) in places.iter().zip(&ranges) {
+        dst.add_ranges(contexts.place(token, head), ranges);
+    }
+    let mut sampled = Sampled::default();
+    sampled.insert("dst", dst);
+    if let Some(arrivals) = contexts.arrivals() {
+        let mut elements = Elements::exactly(arrivals.bits.len(), arrivals.element);
+        elements.add_bits(0, 1, &arrivals.bits);
+        sampled.insert("arrivals", elements);
+    }
+    Ok(sampled)
+}
+
+/// The bits of an element of dst that no kernel writes.
+fn untouched() -> u32 {
+    u32::from(u16::from_le_bytes([UNTOUCHED; 2]))
+}
+
+/// The contexts of a problem: one for each head of each token.
+struct Contexts<'p> {
+    variant: &'p AttentionVariant,
+    sizes: Sizes,
+    sequences: Vec<Sequence>,
+    /// What scores are multiplied by.
+    factor: f64,
+}
+
+impl<'p> Contexts<'p> {
+    fn of(variant: &'p AttentionVariant, problem: &Problem) -> Result<Self, EntryError> {
+        let (sizes, sequences) = (Sizes::of(problem)?, Sequence::all(problem)?);
+        let fits = |sequence: &Sequence| {
+            sequence.first + sequence.tokens <= sizes.tokens
+                && sequence.slot < sizes.slots
+                && sequence.past + sequence.tokens <= sizes.capacity
+        };
+        if !sequences.iter().all(fits) {
+            return Err(unfit("sequences", "one is outside"));
+        }
+        let factor = f64::from(score_factor(variant, sizes.scale));
+        Ok(Self {
+            variant,
+            sizes,
+            sequences,
+            factor: factor * pow2(-variant.keys().excess()),
+        })
+    }
+
+    /// Where the query of a head begins.
+    const fn query(&self, token: usize, head: usize) -> usize {
+        (token * self.sizes.heads() + head) * self.sizes.padded()
+    }
+
+    /// Where the context of a head begins in dst.
+    const fn place(&self, token: usize, head: usize) -> usize {
+        token * self.sizes.dst_stride + head * self.sizes.head_dim
+    }
+
+    /// Rows of the cache that a token of the sequence sees.
+    fn seen(&self, sequence: &Sequence, token: usize, head: usize) -> std::ops::Range<usize> {
+        let Sizes {
+            kv_heads,
+            group,
+            capacity,
+            ..
+        } = self.sizes;
+        let first = (sequence.slot * kv_heads + head / group) * capacity;
+        first..first + sequence.past + (token - sequence.first) + 1
+    }
+
+    /// What the context of a query may be, of the keys and values that it sees.
+    fn ranges(
+        &self,
+        query: &[f32],
+        keys: &[f64],
+        values: &[f64],
+    ) -> Result<Vec<Range>, EntryError> {
+        let head_dim = query.len();
+        if values.iter().any(|x| !x.is_finite()) {
+            return Err(unfit("values", "one that is seen is not finite"));
+        }
+        if keys.iter().any(|x| !x.is_finite()) {
+            // So is its score, and the sum of weights.
+            return Ok(vec![Range::Between(f32::NAN, f32::NAN); head_dim]);
+        }
+        // A maximum for each step of keys, each warp and each part.
+        let steps = keys.len() / head_dim / self.variant.step_keys() + self.sizes.splits + 16;
+        // What the tensor core takes of both is over 2^A.
+        let sides = [self.variant.keys(), self.variant.values()];
+        let least = sides.map(|side| BF16 * pow2(side.excess()));
+        let weights = weights(query, keys, self.factor, steps, least);
+        let features = 0..head_dim;
+        Ok(features
+            .map(|feature| weights.mean(values, feature, head_dim, steps))
+            .collect())
+    }
+
+    /// The count of parts that arrived, back at zero after each launch; of split attention.
+    fn arrivals(&self) -> Option<Tensor> {
+        let variant = self.variant;
+        if variant.regime() != AttentionRegime::Decode {
+            return None;
+        }
+        let Sizes {
+            group, kv_heads, ..
+        } = self.sizes;
+        let sequences = &self.sequences;
+        let longest = sequences.iter().map(|s| s.tokens).max().unwrap_or(0);
+        let blocks = (longest * group).div_ceil(variant.block_rows());
+        Some(Tensor {
+            element: ElementType::U32,
+            bits: vec![0; (blocks * kv_heads * sequences.len()).max(1)],
+        })
+    }
 }
 
 fn unfit(name: &str, reason: &str) -> EntryError {

@@ -147,6 +147,10 @@ impl Task for AttentionTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.dst]
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let mut outputs = Outputs::from([("dst", download(&self.dst, ElementType::Bf16)?)]);
         if let Some([_, arrivals]) = &self.split {

@@ -7,6 +7,7 @@
 mod cut;
 mod draw;
 mod edges;
+mod part;
 mod runner;
 mod shaped;
 mod sizes;
@@ -15,8 +16,8 @@ mod values;
 use self::runner::BlockRunner;
 use self::sizes::Sizes;
 use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
-    Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, ProblemError, Runner,
+    Sampled, Shape, Tensor, UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
 use crate::launch::{BlockKernel, LaunchError};
@@ -193,6 +194,21 @@ impl Entry for Variant {
             outputs.insert("dst", dst);
         }
         Ok(exactly(outputs))
+    }
+
+    /// Rows; the scale of a tensor depends on all of it.
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        let sizes = Sizes::of(problem)?;
+        let elements = Self::block_threads(self) * self.elements_per_thread();
+        let grid = Grid::of_rows(sizes.rows, sizes.cols, elements as usize);
+        Ok((Self::family(self) != Family::TensorScale).then_some(grid))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        match Self::family(self) {
+            Family::TensorScale => Ok(Sampled::whole(self.reference(problem)?)),
+            _ => part::reference_at(self, problem, places),
+        }
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

@@ -129,6 +129,16 @@ impl Task for BlockTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        let (variant, family) = (&self.variant, self.variant.family());
+        let scale = (family == Family::TensorScale).then_some(self.tensor_scale.as_ref());
+        let codes = variant.writes_codes().then_some(self.codes.as_ref());
+        let scales = family.stores_scales().then_some(self.scales.as_ref());
+        // In place there is no other buffer than src.
+        let written = [scale, codes, scales, Some(self.dst.as_ref())];
+        written.into_iter().flatten().flatten().collect()
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let (variant, mut outputs) = (&self.variant, Outputs::new());
         if let (Some(workspace), Some(scale)) = (&self.workspace, &self.tensor_scale) {

@@ -7,12 +7,15 @@
 
 mod bytes;
 mod draw;
+mod part;
 mod reference;
 mod runner;
 mod shaped;
 
 use self::runner::MatmulRunner;
-use super::{Entry, EntryError, Expected, Problem, ProblemError, Runner, Shape};
+use super::{
+    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
+};
 use crate::format::{BlockFormat, PackedTensor};
 use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
 use crate::launch::{LaunchError, MatmulKernel};
@@ -211,6 +214,21 @@ impl Entry for MatmulVariant {
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         reference::expected(self, problem)
+    }
+
+    /// Tokens and rows of W.
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        let sizes = Sizes::of(problem)?;
+        let rows = Self::block_rows(self) as usize / self.matrices().len();
+        Ok(Some(Grid {
+            size: [sizes.tokens, sizes.rows],
+            block: [self.regime().tokens() as usize, rows],
+            outputs: 1,
+        }))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        reference::expected_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

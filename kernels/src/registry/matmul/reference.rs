@@ -3,6 +3,7 @@
 //!
 //! What comes after a sum grows with it, so the ends of the range go through the same roundings.
 
+use super::part::Pick;
 use super::{Matrix, Sizes, bytes};
 use crate::format::{FloatType, PackedTensor, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
@@ -10,60 +11,138 @@ use crate::ptx::{MatmulOutput, MatmulVariant};
 use crate::reference;
 use crate::registry::sums::{BF16, multiplied, products, sum};
 use crate::registry::{
-    ElementType, EntryError, Expectation, Expected, Problem, Range, Tensor, UNTOUCHED,
+    ElementType, Elements, EntryError, Expectation, Expected, Place, Problem, ProblemError, Range,
+    Sampled, Tensor, UNTOUCHED,
 };
 
 /// What y may be.
 pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Expected, EntryError> {
     let sizes = Sizes::of(problem)?;
-    let matrices = variant.matrices().iter();
-    let sums = matrices.map(|&matrix| sums(variant, problem, &sizes, matrix));
-    let sums: Vec<Vec<Ends>> = sums.collect::<Result<_, _>>()?;
-    let residual = problem.tensors.get("residual");
-    let output = variant.output().float_type();
-    let untouched = match (residual, sizes.is_in_place) {
+    let every = |token| (token, (0..sizes.rows).collect());
+    let every: Vec<(usize, Vec<usize>)> = (0..sizes.tokens).map(every).collect();
+    let rounding = Rounding::of(variant, problem, &sizes)?;
+    let sums = all_sums(variant, problem, &sizes, &every)?;
+    let untouched = match (problem.tensors.get("residual"), sizes.is_in_place) {
         (Some(residual), true) => residual.bits.clone(),
         _ => {
+            let output = variant.output().float_type();
             let bits = u32::from_le_bytes([UNTOUCHED; 4]) >> (32 - 8 * output.bytes());
             vec![bits; sizes.dst_len()]
         }
     };
-    let residual = residual.map(|tensor| tensor.values());
     let mut ranges: Vec<Range> = untouched.into_iter().map(Range::Bits).collect();
-    for (index, &sum) in sums[0].iter().enumerate() {
+    for index in 0..sizes.tokens * sizes.rows {
         let place = index / sizes.rows * sizes.dst_stride + index % sizes.rows;
-        let rounded = sum.map(|y| output.round(y));
-        let [low, high] = match (variant.output(), &residual) {
+        ranges[place] = rounding.range(place, &sums, index);
+    }
+    let element = variant.output().float_type();
+    let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
+    if let Some(arrivals) = arrivals(variant, &sizes) {
+        expected.insert("arrivals", Expectation::Exactly(arrivals));
+    }
+    Ok(expected)
+}
+
+/// What some elements of y may be, of their tokens and rows alone.
+pub(super) fn expected_at(
+    variant: &MatmulVariant,
+    problem: &Problem,
+    places: &[Place],
+) -> Result<Sampled, EntryError> {
+    let sizes = Sizes::of(problem)?;
+    let pick = Pick::new(variant, problem, places)?;
+    let rounding = Rounding::of(variant, problem, &sizes)?;
+    let sums = all_sums(variant, &pick.problem, &pick.sizes, &pick.pairs)?;
+    let element = variant.output().float_type();
+    let mut dst = Elements::within(sizes.dst_len(), element);
+    for (index, &[token, row]) in pick.places.iter().enumerate() {
+        let place = token * sizes.dst_stride + row;
+        dst.add_ranges(place, &[rounding.range(place, &sums, index)]);
+    }
+    let mut sampled = Sampled::default();
+    sampled.insert("dst", dst);
+    if let Some(arrivals) = arrivals(variant, &sizes) {
+        let mut elements = Elements::exactly(arrivals.bits.len(), arrivals.element);
+        elements.add_bits(0, 1, &arrivals.bits);
+        sampled.insert("arrivals", elements);
+    }
+    Ok(sampled)
+}
+
+/// What follows the sums.
+struct Rounding {
+    output: MatmulOutput,
+    residual: Option<Vec<f32>>,
+}
+
+impl Rounding {
+    fn of(variant: &MatmulVariant, problem: &Problem, sizes: &Sizes) -> Result<Self, ProblemError> {
+        let residual = problem.tensors.get("residual").map(Tensor::values);
+        if let Some(residual) = &residual
+            && residual.len() < sizes.dst_len()
+        {
+            return Err(ProblemError::Unfit {
+                name: "residual".to_owned(),
+                reason: format!(
+                    "{} elements, {} are needed",
+                    residual.len(),
+                    sizes.dst_len()
+                ),
+            });
+        }
+        Ok(Self {
+            output: variant.output(),
+            residual,
+        })
+    }
+
+    /// What y may be at a place of its buffer, of the sums of that index of each matrix.
+    fn range(&self, place: usize, sums: &[Vec<Ends>], index: usize) -> Range {
+        let output = self.output.float_type();
+        let rounded = sums[0][index].map(|y| output.round(y));
+        let [low, high] = match (self.output, &self.residual) {
             (MatmulOutput::Bf16, Some(residual)) => {
                 rounded.map(|y| output.round(residual[place] + y))
             }
             (MatmulOutput::Bf16 | MatmulOutput::F32, _) => rounded,
             (MatmulOutput::Swiglu, _) => swiglu(rounded, sums[1][index].map(|y| output.round(y))),
         };
-        ranges[place] = Range::Between(low, high);
+        Range::Between(low, high)
     }
-    let element = output;
-    let mut expected = Expected::from([("dst", Expectation::Within { element, ranges })]);
-    if sizes.parts > 1 {
-        let rows = sizes.rows * variant.matrices().len();
-        let arrivals = Tensor {
-            element: ElementType::U32,
-            bits: vec![0; variant.blocks(rows, sizes.tokens)],
-        };
-        expected.insert("arrivals", Expectation::Exactly(arrivals));
-    }
-    Ok(expected)
+}
+
+/// The count of parts that arrived, back at zero after each launch; of a product in parts.
+fn arrivals(variant: &MatmulVariant, sizes: &Sizes) -> Option<Tensor> {
+    let rows = sizes.rows * variant.matrices().len();
+    (sizes.parts > 1).then(|| Tensor {
+        element: ElementType::U32,
+        bits: vec![0; variant.blocks(rows, sizes.tokens)],
+    })
+}
+
+/// The sums of each matrix.
+fn all_sums(
+    variant: &MatmulVariant,
+    problem: &Problem,
+    sizes: &Sizes,
+    pairs: &[(usize, Vec<usize>)],
+) -> Result<Vec<Vec<Ends>>, EntryError> {
+    let matrices = variant.matrices().iter();
+    matrices
+        .map(|&matrix| sums(variant, problem, sizes, matrix, pairs))
+        .collect()
 }
 
 /// The least and the greatest that something may be.
 type Ends = [f32; 2];
 
-/// alpha times the sums of a matrix, and bias: [tokens, rows].
+/// alpha times the sums of a matrix, and bias: of some tokens, each with some rows.
 fn sums(
     variant: &MatmulVariant,
     problem: &Problem,
     sizes: &Sizes,
     matrix: Matrix,
+    pairs: &[(usize, Vec<usize>)],
 ) -> Result<Vec<Ends>, EntryError> {
     let fragments = variant.fragments(matrix, sizes, problem)?;
     let packed = variant.packed(matrix, sizes, problem)?;
@@ -94,9 +173,9 @@ fn sums(
     };
     let bias = problem.tensors.get(&matrix.name("bias"));
     let bias = bias.map(|tensor| tensor.values());
-    let mut ends = Vec::with_capacity(sizes.tokens * sizes.rows);
-    for token in 0..sizes.tokens {
-        for row in 0..sizes.rows {
+    let mut ends = Vec::with_capacity(pairs.iter().map(|(_, rows)| rows.len()).sum());
+    for &(token, ref rows) in pairs {
+        for &row in rows {
             // Two for each block whose sums are scaled, one a warp or part.
             let additions = sizes.cols / 8 + 32;
             let (exact, error) = match &operands {

@@ -165,6 +165,11 @@ impl Task for MatmulTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        let is_written = (!self.is_in_place).then_some(&self.dst);
+        is_written.into_iter().collect()
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let mut outputs = Outputs::from([("dst", download(&self.dst, self.output)?)]);
         if let Some([_, arrivals]) = &self.split {

@@ -3,12 +3,14 @@
 //! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
 //! or src (gate) and up; positions where the format rounds stochastically. Of packed rows, dst_scales_stride too.
 
+mod part;
 mod runner;
 
 use self::runner::RowRunner;
 use super::typical::Typical;
 use super::{
-    ElementType, Entry, EntryError, Expected, Problem, Runner, Shape, Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, Runner, Sampled, Shape, Tensor,
+    UNTOUCHED, exactly,
 };
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
@@ -260,6 +262,16 @@ impl Entry for RowVariant {
             }
         }
         Ok(exactly(self.outputs(dst, scales)))
+    }
+
+    fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
+        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+        // A thread block has a row.
+        Ok(Some(Grid::of_rows(rows, cols, 1)))
+    }
+
+    fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
+        part::reference_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

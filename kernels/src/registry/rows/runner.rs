@@ -104,6 +104,11 @@ impl Task for RowTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        let scales = self.variant.is_packed().then_some(&self.scales);
+        std::iter::once(&self.dst).chain(scales).collect()
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let dst = download(&self.dst, self.element)?;
         let scales = download(&self.scales, ElementType::F32)?;

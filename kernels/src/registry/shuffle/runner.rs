@@ -78,6 +78,10 @@ impl Task for ShuffleTask {
         Ok(self.kernel.launch(stream, &operands)?)
     }
 
+    fn written(&self) -> Vec<&Buffer> {
+        vec![&self.dst]
+    }
+
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let fault = ShuffleFault(self.fault.download::<u64>()?[0]);
         let dst = match fault == ShuffleFault::NONE {

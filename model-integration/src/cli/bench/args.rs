@@ -64,6 +64,9 @@ pub struct BenchArgs {
     /// Chooses what is in tensors
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
+    /// Time only what bounds kernels: a copy, a product, and on a GPU an empty kernel
+    #[arg(long, conflicts_with_all = ["kernel", "family", "shape", "tokens", "peer", "energy", "list"])]
+    pub roofs_only: bool,
     /// List what would be timed, and time nothing
     #[arg(long)]
     pub list: bool,
@@ -74,7 +77,7 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Time nothing; compare two records, the older first. Fails if anything became slower
-    #[arg(long, value_name = "FILE", num_args = 2, conflicts_with_all = ["kernel", "family", "shape", "tokens", "device", "images", "peer", "list", "output_path"])]
+    #[arg(long, value_name = "FILE", num_args = 2, conflicts_with_all = ["kernel", "family", "shape", "tokens", "device", "images", "peer", "roofs_only", "list", "output_path"])]
     pub compare: Vec<PathBuf>,
     /// A time that differs by less, in percent, is the same
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, requires = "compare", value_parser = percent)]

@@ -56,10 +56,10 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
             let device = args.images.open_device(choice)?;
             if device.properties().kind == DeviceKind::Emulator {
                 ensure!(
-                    !args.kernel.is_empty() && !args.shape.is_empty(),
+                    args.roofs_only || (!args.kernel.is_empty() && !args.shape.is_empty()),
                     Usage(
-                        "--device emulator: name kernels and a small shape, --kernel and --shape; \
-                         times on it say nothing of a GPU"
+                        "--device emulator: name kernels and a small shape, --kernel and --shape, or \
+                         --roofs-only; times on it say nothing of a GPU"
                             .to_owned()
                     )
                 );
@@ -91,7 +91,10 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
     };
     let memory = Environment::capture().machine.memory_bytes;
     let memory = memory.map_or(1 << 30, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
-    let mut targets = suite::cpu(&args.selection());
+    let mut targets = match args.roofs_only {
+        true => Vec::new(),
+        false => suite::cpu(&args.selection()),
+    };
     let peers = complete(args, &mut targets)?;
     let bench = Bench {
         machine,
@@ -113,9 +116,13 @@ fn load() -> Option<f64> {
 }
 
 fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
-    let properties = device.properties().clone();
-    let monitor = properties.uuid.as_deref().and_then(GpuMonitor::open);
-    let monitor = monitor.map(Arc::new);
+    let mut properties = device.properties().clone();
+    let monitor = GpuMonitor::open(&properties).map(Arc::new);
+    // NVML names a slice by its UUID too.
+    let slice = monitor
+        .as_ref()
+        .and_then(|monitor| monitor.slice(properties.uuid.as_deref()));
+    properties.mig = slice.or(properties.mig);
     let machine = BenchMachine::Device {
         properties: Box::new(properties),
         driver: monitor.as_ref().and_then(|monitor| monitor.driver()),
@@ -123,7 +130,10 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     };
     let memory = (device.free_memory()? as f64 * MEMORY_SHARE) as u64;
     let gpu = Gpu::new(device)?;
-    let mut targets = suite::gpu(&gpu, &args.selection())?;
+    let mut targets = match args.roofs_only {
+        true => Vec::new(),
+        false => suite::gpu(&gpu, &args.selection())?,
+    };
     let peers = complete(args, &mut targets)?;
     let bench = Bench {
         machine,
@@ -176,7 +186,7 @@ impl Bench {
             gpu,
         } = self;
         ensure!(
-        !targets.is_empty(),
+        args.roofs_only || !targets.is_empty(),
         Usage(
             "--kernel, --family: no kernel is of that name and family; `mxlab list` and `mxlab bench --list` have them"
                 .to_owned()

@@ -243,7 +243,7 @@ impl Engine for DeviceEngine {
     }
 
     fn energy_meter(&self) -> Option<EnergyMeter> {
-        let monitor = GpuMonitor::open(self.device.properties().uuid.as_deref()?)?;
+        let monitor = GpuMonitor::open(self.device.properties())?;
         EnergyMeter::of_gpu(&Arc::new(monitor))
     }
 

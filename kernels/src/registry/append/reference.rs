@@ -1,0 +1,193 @@
+//! What an append must write: rows of a cache, or of queries, each from a head of a token.
+
+use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
+use crate::fragment::bits::StoredBits;
+use crate::fragment::cache::CacheFormat;
+use crate::ptx::{AppendVariant, HeadKind};
+use crate::reference::{Part, dequantize, quantize_part, rotate};
+use crate::registry::{
+    ElementType, Elements, EntryError, Expected, Outputs, Place, Problem, Sampled, Tensor,
+    UNTOUCHED, exactly,
+};
+
+/// What all rows must be.
+pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Expected, EntryError> {
+    let heads = Heads::of(variant, problem)?;
+    let [code_bytes, scale_bytes] = heads.row_bytes;
+    let mut codes = vec![UNTOUCHED; heads.rows * code_bytes];
+    let mut scales = vec![UNTOUCHED; heads.rows * scale_bytes];
+    for token in 0..problem.size("tokens")? {
+        for head in 0..heads.heads {
+            let row = heads.row(token, head)?;
+            codes[row.index * code_bytes..][..code_bytes].copy_from_slice(&row.codes);
+            scales[row.index * scale_bytes..][..scale_bytes].copy_from_slice(&row.scales);
+        }
+    }
+    let mut outputs = Outputs::from([("codes", Tensor::from_bytes(variant.stored(), &codes)?)]);
+    if variant.cache() != CacheFormat::Dense {
+        outputs.insert("scales", Tensor::of_bytes(&scales));
+    }
+    Ok(exactly(outputs))
+}
+
+/// What the rows of some heads of tokens must be.
+pub(super) fn expected_at(
+    variant: &AppendVariant,
+    problem: &Problem,
+    places: &[Place],
+) -> Result<Sampled, EntryError> {
+    let heads = Heads::of(variant, problem)?;
+    let ([code_bytes, scale_bytes], stored) = (heads.row_bytes, variant.stored());
+    let row_codes = code_bytes / stored.bytes();
+    let mut codes = Elements::exactly(heads.rows * row_codes, stored);
+    let mut scales = Elements::exactly(heads.rows * scale_bytes, ElementType::U8);
+    for &[token, head] in places {
+        let row = heads.row(token, head)?;
+        let bits = Tensor::from_bytes(stored, &row.codes)?.bits;
+        codes.add_bits(row.index * row_codes, 1, &bits);
+        let bits = Tensor::of_bytes(&row.scales).bits;
+        scales.add_bits(row.index * scale_bytes, 1, &bits);
+    }
+    let mut sampled = Sampled::default();
+    sampled.insert("codes", codes);
+    if variant.cache() != CacheFormat::Dense {
+        sampled.insert("scales", scales);
+    }
+    Ok(sampled)
+}
+
+/// The heads of a problem's tokens.
+struct Heads<'p> {
+    variant: &'p AppendVariant,
+    problem: &'p Problem,
+    heads: usize,
+    head_dim: usize,
+    capacity: usize,
+    src_stride: usize,
+    /// Rows that are written.
+    rows: usize,
+    /// Bytes of codes and of scales of a row.
+    row_bytes: [usize; 2],
+    format: Option<BlockFormat>,
+}
+
+/// What a head of a token becomes.
+struct Row {
+    /// Its number in the cache, or among queries.
+    index: usize,
+    codes: Vec<u8>,
+    scales: Vec<u8>,
+}
+
+impl<'p> Heads<'p> {
+    fn of(variant: &'p AppendVariant, problem: &'p Problem) -> Result<Self, EntryError> {
+        let (head_dim, cache) = (problem.size("head_dim")?, variant.cache());
+        Ok(Self {
+            variant,
+            problem,
+            heads: problem.size("heads")?,
+            head_dim,
+            capacity: problem.size("capacity")?,
+            src_stride: problem.size("src_stride")?,
+            rows: variant.rows(problem)?,
+            row_bytes: [cache.row_bytes(head_dim), cache.row_scale_bytes(head_dim)],
+            format: variant.seeded_format(problem.size("seed")? as u32),
+        })
+    }
+
+    fn row(&self, token: usize, head: usize) -> Result<Row, EntryError> {
+        let Self {
+            heads,
+            head_dim,
+            capacity,
+            ..
+        } = *self;
+        let values = |name, first, len| -> Result<Vec<f32>, EntryError> {
+            Ok(self.problem.part(name, first..first + len)?.values())
+        };
+        let word = |name| -> Result<usize, EntryError> {
+            Ok(self.problem.part(name, token..token + 1)?.bits[0] as usize)
+        };
+        let (position, slot) = (word("positions")?, word("slot_of")?);
+        let start = token * self.src_stride + head * head_dim;
+        let mut x = values("src", start, head_dim)?;
+        if self.variant.rotates() {
+            let half = head_dim / 2;
+            let [cos, sin] = ["cos", "sin"].map(|name| values(name, position * half, half));
+            x = rotate(&x, &cos?, &sin?);
+        }
+        let drawn = position * heads + head;
+        let (codes, scales) = self.variant.row(&x, drawn, self.format.as_ref())?;
+        let index = match self.variant.kind() {
+            HeadKind::Queries => token * heads + head,
+            HeadKind::Keys | HeadKind::Values => (slot * heads + head) * capacity + position,
+        };
+        Ok(Row {
+            index,
+            codes,
+            scales,
+        })
+    }
+}
+
+impl AppendVariant {
+    /// A row of the cache: codes and scales.
+    fn row(
+        &self,
+        x: &[f32],
+        row: usize,
+        format: Option<&BlockFormat>,
+    ) -> Result<(Vec<u8>, Vec<u8>), EntryError> {
+        let Some(format) = format else {
+            let mut bits: Vec<u16> = x
+                .iter()
+                .map(|&x| FloatType::Bf16.to_bits(x) as u16)
+                .collect();
+            bits.resize(x.len().next_multiple_of(16), 0);
+            return Ok((
+                bits.into_iter().flat_map(u16::to_le_bytes).collect(),
+                Vec::new(),
+            ));
+        };
+        let part = Part {
+            rows: 1,
+            cols: x.len(),
+            first_row: row,
+            tensor_scale: 1.0,
+            source: FloatType::Bf16,
+        };
+        let packed = quantize_part(x, part, format)?;
+        if self.is_fake() {
+            return Ok((fake_row(&packed, format.block_size()), Vec::new()));
+        }
+        let element = format.element();
+        let zero = element.encode(0.0, Rounding::Even, 0);
+        let code = |col: usize| match col < x.len() {
+            true => packed.code(0, col),
+            // Of a block that is NaN as a whole, all codes are 0.
+            false => {
+                let block = packed.scale_code(0, (x.len() - 1) / format.block_size());
+                let is_nan = packed.scale().decode(block).is_nan();
+                let is_of_it = col / format.block_size() == (x.len() - 1) / format.block_size();
+                if is_nan && is_of_it { 0 } else { zero }
+            }
+        };
+        let codes: Vec<u8> = (0..x.len().next_multiple_of(16)).map(code).collect();
+        let words = StoredBits::of(element).store(element, &codes);
+        let bytes = words.into_iter().flat_map(u32::to_le_bytes).collect();
+        Ok((bytes, packed.scales().to_vec()))
+    }
+}
+
+/// The bf16 that a packed row stands for, padded with zeros to runs; but where a block is NaN as a whole, so is its
+/// padding.
+fn fake_row(packed: &PackedTensor, k: usize) -> Vec<u8> {
+    let mut values = dequantize(packed);
+    let cols = values.len();
+    let is_nan = values[(cols - 1) / k * k].is_nan();
+    let end = cols.next_multiple_of(k);
+    let padding = |col: usize| if is_nan && col < end { f32::NAN } else { 0.0 };
+    values.extend((cols..cols.next_multiple_of(16)).map(padding));
+    let bits = values.iter().map(|&x| FloatType::Bf16.to_bits(x) as u16);
+    bits.flat_map(u16::to_le_bytes).collect()
+}

@@ -1,0 +1,61 @@
+//! Rows of a problem as problems of their own, and where their results lie in those of the whole.
+
+use crate::ptx::RowVariant;
+use crate::registry::{
+    ElementType, Elements, Entry, EntryError, Place, Problem, ProblemError, Sampled,
+};
+
+/// What must come out of some rows.
+pub(super) fn reference_at(
+    variant: &RowVariant,
+    problem: &Problem,
+    places: &[Place],
+) -> Result<Sampled, EntryError> {
+    let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
+    let dst_stride = problem.size("dst_stride")?;
+    let (element, dst_bytes) = variant.dst(rows, cols, dst_stride);
+    let mut sampled = Sampled::default();
+    let dst = Elements::exactly(dst_bytes / element.bytes(), element);
+    sampled.insert("dst", dst);
+    let scales_stride = problem.size("dst_scales_stride")?;
+    if variant.is_packed() {
+        let bytes = variant.scale_bytes(rows, cols, scales_stride);
+        let scales = Elements::exactly(bytes / 4, ElementType::F32);
+        sampled.insert("dst_scales", scales);
+    }
+    for &[row, _] in places {
+        let expected = variant.reference(&row_of(problem, row, cols)?)?;
+        sampled.add_part(expected, |output| match output {
+            // A scale of each block, those of one block close together.
+            "dst_scales" => [row, scales_stride],
+            _ => [row * dst_stride, 1],
+        });
+    }
+    Ok(sampled)
+}
+
+/// A row as a problem.
+fn row_of(problem: &Problem, row: usize, cols: usize) -> Result<Problem, ProblemError> {
+    let mut part = Problem {
+        sizes: problem.sizes.clone(),
+        ..Problem::default()
+    };
+    for name in ["rows", "dst_scales_stride"] {
+        part.sizes.insert(name.to_owned(), 1);
+    }
+    for name in problem.tensors.keys() {
+        let first = match name.as_str() {
+            "src" => row * problem.size("src_stride")?,
+            "up" => row * problem.size("up_stride")?,
+            _ => 0,
+        };
+        let range = match name.as_str() {
+            "eps" => 0..1,
+            "positions" => row..row + 1,
+            _ => first..first + cols,
+        };
+        part.tensors
+            .insert(name.clone(), problem.part(name, range)?);
+    }
+    Ok(part)
+}
