@@ -21,6 +21,7 @@
 mod fault;
 mod folder;
 mod here;
+mod instruction;
 mod job;
 mod journal;
 mod order;
@@ -31,6 +32,7 @@ mod worker;
 pub use fault::{Fault, FaultJob};
 pub use folder::{Folder, FolderError, Identity};
 pub use here::run;
+pub use instruction::InstructionJob;
 pub use job::{Bench, Job, KernelJob, Verdict, Visit};
 pub use journal::{Event, Journal, JournalError, read_folder};
 pub use order::Order;

@@ -37,7 +37,7 @@ struct Compared {
     name: String,
     register: &'static str,
     operators: Vec<&'static str>,
-    compare: Box<dyn Fn(u64, u64) -> Option<Ordering>>,
+    compare: Box<dyn Fn(u64, u64) -> Option<Ordering> + Send + Sync>,
     rows: Vec<[u64; 2]>,
     target: &'static str,
 }
@@ -114,7 +114,8 @@ pub fn rows() -> Suite {
     let mut suite = Suite::new();
     for compared in compared() {
         let rows = compared.rows.clone();
-        let compare: std::rc::Rc<dyn Fn(u64, u64) -> Option<Ordering>> = compared.compare.into();
+        let compare: std::sync::Arc<dyn Fn(u64, u64) -> Option<Ordering> + Send + Sync> =
+            compared.compare.into();
         let (name, register) = (&compared.name, compared.register);
         let scalar = name.trim_start_matches("ftz.");
         let is_half = matches!(scalar, "f16" | "bf16");

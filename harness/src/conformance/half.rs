@@ -21,7 +21,7 @@ fn add_row<const N: usize>(
     head: &str,
     ty: &str,
     rows: &[[u64; N]],
-    f: impl Fn([u64; N]) -> Expected + Clone + 'static,
+    f: impl Fn([u64; N]) -> Expected + Clone + Send + Sync + 'static,
 ) {
     let operands = ["d, a", "d, a, b", "d, a, b, c"][N - 1];
     let signature = |register: &str| format!("{} -> {register}", vec![register; N].join(" "));

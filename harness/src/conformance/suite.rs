@@ -19,12 +19,15 @@ pub enum Expected {
     /// These bits.
     Bits(u64),
     /// Bits that are not defined, but have a property: its description, and whether it holds.
-    Where(String, Box<dyn Fn(u64) -> bool>),
+    Where(String, Box<dyn Fn(u64) -> bool + Send + Sync>),
 }
 
 impl Expected {
     /// Bits with a property.
-    pub fn matching(what: impl Into<String>, holds: impl Fn(u64) -> bool + 'static) -> Self {
+    pub fn matching(
+        what: impl Into<String>,
+        holds: impl Fn(u64) -> bool + Send + Sync + 'static,
+    ) -> Self {
         Self::Where(what.into(), Box::new(holds))
     }
 
@@ -78,7 +81,7 @@ pub struct Row {
     pub(super) values: Vec<u64>,
     pub(super) threads: usize,
     /// What a thread's results must be.
-    pub(super) expected: Box<dyn Fn(usize) -> Outcome>,
+    pub(super) expected: Box<dyn Fn(usize) -> Outcome + Send + Sync>,
 }
 
 /// Bits of a register of a type.
@@ -204,7 +207,7 @@ impl Suite {
         text: impl Into<String>,
         signature: &str,
         inputs: &[[u64; N]],
-        f: impl Fn([u64; N]) -> O + 'static,
+        f: impl Fn([u64; N]) -> O + Send + Sync + 'static,
     ) {
         self.blocks(text, signature, inputs, move |block, thread| {
             f(block[thread])
@@ -217,7 +220,7 @@ impl Suite {
         text: impl Into<String>,
         signature: &str,
         inputs: &[[u64; N]],
-        f: impl Fn(&[[u64; N]], usize) -> O + 'static,
+        f: impl Fn(&[[u64; N]], usize) -> O + Send + Sync + 'static,
     ) {
         let text = text.into();
         let (from, to) = signature.split_once("->").expect("an arrow");

@@ -126,27 +126,14 @@ impl Module {
     }
 }
 
-/// Whether the device can run what the module is for: sm_90 runs on 9.0 and later, sm_90a on 9.0
-/// only, sm_100f on 10.0 and later of the family.
+/// Whether the device can run what the module is for.
 fn check_target(
     tree: &Tree,
     module: &str,
     properties: &super::Properties,
 ) -> Result<(), DeviceError> {
     let target = tree.target.first().map_or("", String::as_str);
-    let number = target.trim_start_matches("sm_");
-    let digits = number.trim_end_matches(['a', 'f']);
-    let fits = digits.parse::<u32>().is_ok_and(|needed| {
-        let sm = properties.sm;
-        match (properties.kind, number.strip_prefix(digits)) {
-            // It knows the instructions of all before; one it does not is an error of its own.
-            (super::DeviceKind::Emulator, _) => sm >= needed,
-            (_, Some("a")) => sm == needed,
-            (_, Some("f")) => sm / 10 == needed / 10 && sm >= needed,
-            _ => sm >= needed,
-        }
-    });
-    match fits {
+    match properties.runs(target) {
         true => Ok(()),
         false => Err(DeviceError::Target {
             module: module.to_owned(),

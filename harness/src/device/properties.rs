@@ -70,3 +70,22 @@ mod tests {
         assert_eq!(slice_in_name("NVIDIA H200"), None);
     }
 }
+
+impl Properties {
+    /// Whether it runs PTX of that `.target`: sm_90 runs on 9.0 and later, sm_90a on 9.0 only,
+    /// sm_100f on 10.0 and later of the family.
+    pub fn runs(&self, target: &str) -> bool {
+        let number = target.trim_start_matches("sm_");
+        let digits = number.trim_end_matches(['a', 'f']);
+        let sm = self.sm;
+        digits.parse::<u32>().is_ok_and(|needed| {
+            match (self.kind, number.strip_prefix(digits)) {
+                // It knows the instructions of all before; one it does not is an error of its own.
+                (DeviceKind::Emulator, _) => sm >= needed,
+                (_, Some("a")) => sm == needed,
+                (_, Some("f")) => sm / 10 == needed / 10 && sm >= needed,
+                _ => sm >= needed,
+            }
+        })
+    }
+}

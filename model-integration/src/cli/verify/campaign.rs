@@ -134,7 +134,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         End::Failed(reason) => format!("failed: {reason}"),
     };
     kept.write(&Record::new(&circumstances, outcome, seconds, words))?;
-    print(&text(outcome, &again(args)))?;
+    print(&text(outcome, selection.instructions, &again(args)))?;
     if circumstances.for_other_chips > 0 {
         let count = circumstances.for_other_chips;
         print(&format!("not run: {count} kernels for other chips\n"))?;
@@ -147,7 +147,12 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     if let Some(folder) = &args.save {
         save(outcome, folder)?;
     }
-    print(&summary(outcome, &device.name, seconds))?;
+    print(&summary(
+        outcome,
+        selection.instructions,
+        &device.name,
+        seconds,
+    ))?;
     let has_findings = !outcome.findings().is_empty();
     match end {
         End::Finished => kept.finish()?,
@@ -214,6 +219,7 @@ fn selection(args: &VerifyArgs) -> Result<Selection> {
         patterns: args.kernel.iter().map(|p| p.as_str().to_owned()).collect(),
         ptx: args.ptx.iter().map(absolute).collect::<Result<_>>()?,
         every: args.every.get(),
+        instructions: args.instructions,
         faults: args.faults,
     })
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
-use mxlab_fuzz::campaign::{Fault, FaultJob, Job, KernelJob, Order};
+use mxlab_fuzz::campaign::{Fault, FaultJob, InstructionJob, Job, KernelJob, Order};
 use mxlab_harness::device::{DeviceKind, Images, Properties};
 use mxlab_kernels::registry::{Entry, Substitute, kernels};
 use rayon::prelude::*;
@@ -22,6 +22,8 @@ pub struct Selection {
     pub ptx: Vec<PathBuf>,
     /// Every so many of the kernels in the order of the registry.
     pub every: usize,
+    /// Rows of the conformance suite instead, whose ids match a pattern.
+    pub instructions: bool,
     /// Faults on purpose instead.
     pub faults: Option<FaultsArg>,
 }
@@ -52,16 +54,14 @@ impl Selection {
         if let Some(faults) = self.faults {
             return faulty(faults);
         }
+        if self.instructions {
+            return self.rows(device);
+        }
         let mut entries = match &self.ptx[..] {
             [] => select(kernels().collect(), &self.patterns)?,
             paths => select(of_files(paths)?, &self.patterns)?,
         };
-        let mut number = 0..;
-        entries.retain(|_| {
-            number
-                .next()
-                .is_some_and(|n: usize| n.is_multiple_of(self.every))
-        });
+        entries = entries.into_iter().step_by(self.every).collect();
         let all = entries.len();
         // The emulator knows the instructions of every chip.
         entries.retain(|entry| device.kind == DeviceKind::Emulator || entry.runs_on(device.sm));
@@ -78,6 +78,31 @@ impl Selection {
             is_mixed: true,
             jobs,
             for_other_chips,
+        })
+    }
+}
+
+impl Selection {
+    /// Rows of the conformance suite.
+    fn rows(&self, device: &Properties) -> Result<Jobs> {
+        let globs = globs(&self.patterns)?;
+        let mut rows: Vec<InstructionJob> = InstructionJob::all().collect();
+        rows.retain(|row| matches_one(&globs, &row.id()));
+        ensure!(
+            !rows.is_empty(),
+            Usage(format!(
+                "--kernel: no instruction matches {}; the ids are like `float/add.rn.f32 d, a, b;#1`",
+                self.patterns.join(", ")
+            ))
+        );
+        let rows: Vec<InstructionJob> = rows.into_iter().step_by(self.every).collect();
+        let all = rows.len();
+        let rows = rows.into_iter().filter(|row| row.runs_on(device));
+        let jobs: Vec<_> = rows.map(|row| Box::new(row) as Box<dyn Job>).collect();
+        Ok(Jobs {
+            is_mixed: true,
+            for_other_chips: all - jobs.len(),
+            jobs,
         })
     }
 }
@@ -182,13 +207,19 @@ pub fn ptx_files(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-fn select(mut entries: Vec<Box<dyn Entry>>, patterns: &[String]) -> Result<Vec<Box<dyn Entry>>> {
+fn globs(patterns: &[String]) -> Result<Vec<glob::Pattern>> {
     let globs = patterns.iter().map(|pattern| glob::Pattern::new(pattern));
-    let globs: Vec<glob::Pattern> = globs.collect::<Result<_, _>>()?;
-    entries.retain(|entry| {
-        let id = entry.id();
-        globs.is_empty() || globs.iter().any(|pattern| pattern.matches(&id))
-    });
+    Ok(globs.collect::<Result<_, _>>()?)
+}
+
+/// Whether an id matches one of the patterns; without any, it does.
+fn matches_one(globs: &[glob::Pattern], id: &str) -> bool {
+    globs.is_empty() || globs.iter().any(|pattern| pattern.matches(id))
+}
+
+fn select(mut entries: Vec<Box<dyn Entry>>, patterns: &[String]) -> Result<Vec<Box<dyn Entry>>> {
+    let globs = globs(patterns)?;
+    entries.retain(|entry| matches_one(&globs, &entry.id()));
     if entries.is_empty() {
         return Err(Usage(format!(
             "--kernel: no kernel matches {}; `mxlab list` shows them",

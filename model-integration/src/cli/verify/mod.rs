@@ -73,6 +73,10 @@ pub struct VerifyArgs {
     /// as crashed [default: 60, and more for large problems]
     #[arg(long, value_name = "SECONDS")]
     watchdog: Option<f64>,
+    /// Run the conformance suite instead: a small program for each instruction and type, whose rows
+    /// are equal to what PTX ISA defines, differ, or are refused
+    #[arg(long, conflicts_with_all = ["ptx", "minutes", "elements", "problems", "save", "faults"])]
+    instructions: bool,
     /// Commit faults on purpose, between kernels that must be right: an illegal address and an
     /// allocation that does not fit, or a kernel that hangs for about half a minute
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save"])]
@@ -91,7 +95,7 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
     replay: Option<String>,
     /// Folder of golden vectors; its files may hold whatever cases and sizes
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx", "time_limit", "shard", "faults", "every"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx", "time_limit", "shard", "faults", "every", "instructions"])]
     golden: Option<PathBuf>,
     /// What a worker process is to do, as JSON
     #[arg(long, hide = true, value_name = "TASK")]

@@ -190,7 +190,7 @@ const SHOWN: usize = 3;
 
 /// The outcome as people read it. `again` is what `mxlab verify --replay KERNEL:SEED` needs to repeat
 /// a problem of this campaign.
-pub fn text(outcome: &Outcome, again: &str) -> String {
+pub fn text(outcome: &Outcome, is_of_instructions: bool, again: &str) -> String {
     let row = |(name, tally): (&'static str, Tally)| {
         let counts = [
             tally.done,
@@ -206,15 +206,24 @@ pub fn text(outcome: &Outcome, again: &str) -> String {
         std::iter::once(name.to_owned()).chain(counts).collect()
     };
     let rows: Vec<Vec<String>> = outcome.families().into_iter().map(row).collect();
+    let [family, kernels, problems, elements, right, wrong] = match is_of_instructions {
+        true => ["chapter", "rows", "run", "results", "equal", "differs"],
+        false => [
+            "family", "kernels", "problems", "elements", "right", "wrong",
+        ],
+    };
     let header = [
-        "family", "kernels", "problems", "elements", "right", "wrong", "refused", "crashed",
-        "not run",
+        family, kernels, problems, elements, right, wrong, "refused", "crashed", "not run",
     ];
     let mut text = aligned(1, &header, &rows);
     text.push('\n');
     for same in by_family(outcome.findings()) {
         for finding in same.iter().take(SHOWN) {
             let (verdict, failure, seed) = describe(finding.verdict);
+            let verdict = match (verdict, is_of_instructions) {
+                ("wrong", true) => "differs",
+                (verdict, _) => verdict,
+            };
             let kernel = finding.job;
             text.push_str(&format!("{kernel} {verdict}: {failure}\n"));
             if let Some(seed) = seed {
@@ -247,18 +256,24 @@ fn by_family(findings: Vec<Finding<'_>>) -> Vec<Vec<Finding<'_>>> {
 }
 
 /// The last line: what all of it comes to.
-pub fn summary(outcome: &Outcome, device: &str, seconds: f64) -> String {
+pub fn summary(outcome: &Outcome, is_of_instructions: bool, device: &str, seconds: f64) -> String {
     let total = outcome.total();
     let kernels = |count: u64, what: &str| match count {
         1 => format!("1 kernel {what}"),
         count => format!("{count} kernels {what}"),
     };
-    let mut text = format!(
-        "{} elements on {device} in {seconds:.1} s: {}, {}",
-        total.elements,
-        kernels(total.right, "right"),
-        kernels(total.wrong, "wrong"),
-    );
+    let mut text = match is_of_instructions {
+        true => format!(
+            "{} results on {device} in {seconds:.1} s: {} rows equal, {} differ",
+            total.elements, total.right, total.wrong
+        ),
+        false => format!(
+            "{} elements on {device} in {seconds:.1} s: {}, {}",
+            total.elements,
+            kernels(total.right, "right"),
+            kernels(total.wrong, "wrong"),
+        ),
+    };
     let others = [
         (total.refused, "refused"),
         (total.crashed, "crashed"),
