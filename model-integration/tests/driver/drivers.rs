@@ -120,7 +120,7 @@ fn errors_of_the_driver_have_their_names() {
         "--device",
         "cuda",
     ];
-    // As CUDA 12.4: times are taken by the function that drivers before 12.8 have.
+    // The oldest driver that is supported.
     let output = driver
         .mxlab(&generate)
         .env("STUB_VERSION", "12040")
