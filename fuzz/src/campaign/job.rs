@@ -161,8 +161,17 @@ impl Job for KernelJob {
                 };
             }
         }
+        // What nobody tried is not right.
+        let verdict = match problems {
+            0 => Verdict::Wrong {
+                failure: "no problem was tried".to_owned(),
+                seed: None,
+                problem: None,
+            },
+            _ => Verdict::Right,
+        };
         Visit {
-            verdict: Verdict::Right,
+            verdict,
             problems,
             elements,
             code,

@@ -18,8 +18,9 @@ impl Substitute {
         Self { entry, ptx }
     }
 
-    /// The kernels of the registry that are entries of one of the texts, with that text.
-    pub fn all(texts: &[String]) -> Vec<Self> {
+    /// The kernels of the registry that are entries of one of the texts, with that text; and the
+    /// names of entries that no kernel has, sorted.
+    pub fn all(texts: &[String]) -> (Vec<Self>, Vec<String>) {
         let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
         let name = |rest: &str| {
             let rest = rest.trim_start();
@@ -32,10 +33,11 @@ impl Substitute {
             text_of.extend(names_of(text).into_iter().map(|name| (name, text)));
         }
         let with_text = |entry: Box<dyn Entry>| {
-            let text = text_of.get(&entry.id())?;
-            Some(Self::new(entry, (*text).clone()))
+            let text = text_of.remove(&entry.id())?;
+            Some(Self::new(entry, text.clone()))
         };
-        kernels().filter_map(with_text).collect()
+        let known = kernels().filter_map(with_text).collect();
+        (known, text_of.into_keys().collect())
     }
 }
 

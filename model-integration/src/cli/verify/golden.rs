@@ -20,7 +20,7 @@ pub fn run(golden: &Path, choice: DeviceChoice) -> Result<Done> {
     let report = verify_dir(golden, &Isa::available(), device.as_ref())?;
     print(&text(&report, device.as_ref()))?;
     ensure!(
-        !report.sections.is_empty(),
+        report.elements() > 0,
         "`{}` holds nothing to compare",
         golden.display()
     );

@@ -173,20 +173,25 @@ pub fn of_files(paths: &[PathBuf]) -> Result<Vec<Box<dyn Entry>>> {
             texts.push(text.with_context(|| format!("cannot read `{}`", file.display()))?);
         }
     }
-    let entries = Substitute::all(&texts).into_iter();
-    let entries: Vec<_> = entries
-        .map(|entry| Box::new(entry) as Box<dyn Entry>)
-        .collect();
+    let (entries, unknown) = Substitute::all(&texts);
     let names: Vec<String> = paths
         .iter()
         .map(|path| format!("`{}`", path.display()))
         .collect();
+    let names = names.join(", ");
+    ensure!(
+        unknown.is_empty(),
+        "{names} has `.entry {}`, which no kernel is called; `mxlab list` shows their names",
+        unknown.join("`, `.entry ")
+    );
     ensure!(
         !entries.is_empty(),
-        "{} has no `.entry` of the name of a kernel; `mxlab list` shows them",
-        names.join(", ")
+        "{names} has no `.entry` of the name of a kernel; `mxlab list` shows them"
     );
-    Ok(entries)
+    let entries = entries.into_iter();
+    Ok(entries
+        .map(|entry| Box::new(entry) as Box<dyn Entry>)
+        .collect())
 }
 
 /// A file, or the files `*.ptx` of a folder.
