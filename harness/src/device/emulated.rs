@@ -110,6 +110,7 @@ impl Machine for Emulator {
                     free,
                     capacity,
                 } => DeviceError::OutOfMemory {
+                    code: None,
                     name: name.to_owned(),
                     asked,
                     free,

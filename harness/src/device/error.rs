@@ -35,8 +35,13 @@ pub enum DeviceError {
         count: usize,
     },
     /// Memory of the device is used up.
-    #[error("device out of memory: {asked} bytes asked for `{name}`, {free} of {total} are free")]
+    #[error(
+        "device out of memory{}: {asked} bytes asked for `{name}`, {free} of {total} are free",
+        code.map(|code| format!(" ({code})")).unwrap_or_default()
+    )]
     OutOfMemory {
+        /// The driver's name of the error, if it was one of the driver.
+        code: Option<&'static str>,
         /// For what.
         name: String,
         /// Bytes that were asked for.

@@ -88,7 +88,7 @@ fn make(chip: Target, folder: &Path, args: &BundleArgs) -> Result<Done> {
         folder: folder.to_owned(),
         jobs: args.jobs.map_or(cores, NonZero::get),
     };
-    let stop = stop_on_ctrl_c()?;
+    let stop = stop_on_signals("stopping after the modules in work")?;
     let bar =
         ProgressBar::with_draw_target(Some(entries.len() as u64), ProgressDrawTarget::stderr());
     let template = "[{bar:30}] {pos}/{len} kernels, {eta} left";
@@ -138,20 +138,6 @@ fn line(summary: &Summary) -> String {
         "{kernels} kernels in {modules} modules ({kept} kept), {bytes} bytes, {cpu}, {:.1} s\n",
         elapsed.as_secs_f64()
     )
-}
-
-/// Set by the first Ctrl-C; the second one ends the program at once, which loses the last seconds.
-fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
-        }
-        eprintln!("\nstopping after the modules in work; Ctrl-C again to leave at once");
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }
 
 /// Kernels of a family, and those of them that have no image.

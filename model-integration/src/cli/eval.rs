@@ -10,6 +10,7 @@ use clap::Args;
 
 use super::Done;
 use super::configuration::ConfigurationArgs;
+use super::interrupt::stop_on_signals;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
 use crate::checkpoint::hub;
@@ -141,7 +142,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     };
     let evaluation = Evaluation::new(&*engine, tasks, configs, settings)?;
 
-    let stop = stop_on_ctrl_c()?;
+    let stop = stop_on_signals("stopping after this batch")?;
     let outcome = evaluation.run(&stop, &*args.output.progress(&evaluation))?;
     args.output.print(engine.info(), &outcome)?;
     args.model.engine.images.report(&engine.kernel_loads());
@@ -217,19 +218,4 @@ impl OutputArgs {
         };
         print(&(head + &table))
     }
-}
-
-/// Set by the first Ctrl-C; the second one ends the program at once, which loses at most the
-/// batch in progress.
-pub(super) fn stop_on_ctrl_c() -> Result<Arc<AtomicBool>> {
-    let stop = Arc::new(AtomicBool::new(false));
-    let handler = Arc::clone(&stop);
-    ctrlc::set_handler(move || {
-        if handler.swap(true, Ordering::Relaxed) {
-            process::exit(130);
-        }
-        eprintln!("\nstopping after this batch; Ctrl-C again to leave at once");
-    })
-    .context("cannot listen for Ctrl-C")?;
-    Ok(stop)
 }

@@ -12,6 +12,7 @@ mod formats;
 mod generate;
 mod images;
 mod inspect;
+mod interrupt;
 mod list;
 mod model;
 mod mutate;

@@ -10,6 +10,7 @@ use clap::{Args, Subcommand};
 use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
 
+use super::interrupt::stop_on_signals;
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
 use super::{Done, eval};
@@ -343,7 +344,7 @@ impl RunArgs {
     fn run(&self) -> Result<Done> {
         let study = self.study.open()?;
         let output = self.study.output(&study);
-        let stop: Arc<AtomicBool> = eval::stop_on_ctrl_c()?;
+        let stop: Arc<AtomicBool> = stop_on_signals("stopping after this batch")?;
         let watch = |tokens: u64, examples: usize| -> Box<dyn Progress> {
             match self.quiet {
                 true => Box::new(Silent),

@@ -124,6 +124,7 @@ impl Machine for Cuda {
             match result::mem_get_info() {
                 Err(error) => self.faults.failed("ask for free memory")(error),
                 Ok((free, total)) => DeviceError::OutOfMemory {
+                    code: Some("CUDA_ERROR_OUT_OF_MEMORY"),
                     name: name.to_owned(),
                     asked: bytes as u64,
                     free: free as u64,

@@ -22,6 +22,7 @@ use super::record::{Circumstances, Record, summary, text};
 use super::worker::Task;
 use super::{VerifyArgs, open};
 use crate::cli::Done;
+use crate::cli::interrupt::stop_on_signals;
 use crate::cli::output::{Usage, print};
 
 /// Worker processes at most, unless told otherwise: each has a context on the GPU.
@@ -39,9 +40,12 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     let plan = plan(args)?;
     let selection = selection(args)?;
     let images = args.images.open()?;
-    let device = open(args.device, images.clone())?;
-    args.images.tell_unfit(&device);
-    let device = device.properties().clone();
+    let device = {
+        // Workers have contexts of their own; this one would only take memory from them.
+        let device = open(args.device, images.clone())?;
+        args.images.tell_unfit(&device);
+        device.properties().clone()
+    };
     let jobs = selection.jobs(&device)?;
     let order = jobs.order(args.seed, images.as_deref());
     let own = order.of(args.shard);
@@ -112,7 +116,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     let seconds = || begun.elapsed().as_secs_f64();
     let bar = progress_bar(jobs.len());
     let mut written = Instant::now();
-    let stop = stop_on_signals()?;
+    let stop = stop_on_signals("stopping; with --output-path the same command goes on")?;
     let mut observe = |outcome: &Outcome| -> Result<()> {
         let total = outcome.total();
         bar.set_position(total.done);
@@ -311,11 +315,6 @@ fn worker(program: &Path, task: &Task) -> Command {
     // Ctrl-C is for the supervisor, which ends the workers.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
-}
-
-/// Set by the first signal that asks this process to end.
-fn stop_on_signals() -> Result<Arc<AtomicBool>> {
-    crate::cli::eval::stop_on_ctrl_c()
 }
 
 fn progress_bar(kernels: usize) -> ProgressBar {

@@ -1,0 +1,25 @@
+//! Ctrl-C, and the signal that asks a process to end.
+
+use std::process;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Context, Result};
+
+/// Set by the first Ctrl-C or SIGTERM, with a line that says what happens then; the second one ends
+/// the program at once.
+///
+/// # Errors
+/// If signals cannot be listened for.
+pub fn stop_on_signals(stopping: &'static str) -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let handler = Arc::clone(&stop);
+    ctrlc::set_handler(move || {
+        if handler.swap(true, Ordering::Relaxed) {
+            process::exit(130);
+        }
+        eprintln!("\n{stopping}; Ctrl-C again to leave at once");
+    })
+    .context("cannot listen for Ctrl-C")?;
+    Ok(stop)
+}
