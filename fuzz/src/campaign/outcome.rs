@@ -60,7 +60,7 @@ pub struct Finding<'o> {
 impl Outcome {
     /// Nothing is known yet.
     pub fn new(jobs: &[Box<dyn Job>]) -> Self {
-        let state = |job: &Box<dyn Job>| State {
+        let state = |job: &dyn Job| State {
             id: job.id(),
             family: job.family(),
             must_crash: job.must_crash(),
@@ -70,7 +70,7 @@ impl Outcome {
             problems: 0,
             elements: 0,
         };
-        let jobs: Vec<State> = jobs.iter().map(state).collect();
+        let jobs: Vec<State> = jobs.iter().map(|job| state(&**job)).collect();
         let by_id = jobs.iter().enumerate();
         let by_id = by_id.map(|(index, job)| (job.id.clone(), index)).collect();
         Self {

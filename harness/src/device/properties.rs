@@ -59,18 +59,6 @@ pub(super) fn slice_in_name(name: &str) -> Option<String> {
     Some(format!("MIG {profile}"))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_of_slices_end_with_a_profile() {
-        let name = "NVIDIA A100-SXM4-40GB MIG 1g.5gb";
-        assert_eq!(slice_in_name(name), Some("MIG 1g.5gb".to_owned()));
-        assert_eq!(slice_in_name("NVIDIA H200"), None);
-    }
-}
-
 impl Properties {
     /// Whether it runs PTX of that `.target`: sm_90 runs on 9.0 and later, sm_90a on 9.0 only,
     /// sm_100f on 10.0 and later of the family.
@@ -87,5 +75,17 @@ impl Properties {
                 _ => sm >= needed,
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_slices_end_with_a_profile() {
+        let name = "NVIDIA A100-SXM4-40GB MIG 1g.5gb";
+        assert_eq!(slice_in_name(name), Some("MIG 1g.5gb".to_owned()));
+        assert_eq!(slice_in_name("NVIDIA H200"), None);
     }
 }

@@ -2,8 +2,6 @@
 
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
@@ -17,6 +15,7 @@ use mxlab_kernels::registry::Entry;
 use rayon::prelude::*;
 
 use super::Done;
+use super::interrupt::stop_on_signals;
 use super::output::{Usage, print};
 use super::verify::chosen;
 use crate::columns::aligned;

@@ -1,9 +1,6 @@
 //! `mxlab eval`: tasks over configurations.
 
 use std::path::PathBuf;
-use std::process;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use clap::Args;

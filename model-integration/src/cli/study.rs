@@ -10,10 +10,10 @@ use clap::{Args, Subcommand};
 use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
 
+use super::Done;
 use super::interrupt::stop_on_signals;
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
-use super::{Done, eval};
 use crate::checkpoint::{Checkpoint, hub};
 use crate::columns::aligned;
 use crate::embedded;

@@ -128,8 +128,8 @@ fn errors_of_the_driver_have_their_names() {
         .expect("runs");
     assert!(output.status.success(), "{}", stderr(&output));
     let log = driver.log();
-    let launches = log.iter().filter_map(|line| line.strip_prefix("launch "));
-    let last = launches.last().expect("a launch");
+    let mut launches = log.iter().filter_map(|line| line.strip_prefix("launch "));
+    let last = launches.next_back().expect("a launch");
     for (variable, value, word) in [
         ("STUB_FAULT", last, "CUDA_ERROR_ILLEGAL_ADDRESS"),
         ("STUB_REFUSE_PTX", "218", "CUDA_ERROR_INVALID_PTX"),

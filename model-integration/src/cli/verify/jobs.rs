@@ -113,9 +113,12 @@ impl Jobs {
         if !self.is_mixed {
             return Order::listed(&self.jobs);
         }
-        let module = |job: &Box<dyn Job>| images?.module_of(&job.ptx()?);
+        let module = |images: &Images, job: &dyn Job| images.module_of(&job.ptx()?);
         let modules: Vec<Option<usize>> = match images {
-            Some(_) => self.jobs.par_iter().map(module).collect(),
+            Some(images) => {
+                let jobs = self.jobs.par_iter();
+                jobs.map(|job| module(images, &**job)).collect()
+            }
             None => Vec::new(),
         };
         Order::mixed(&self.jobs, seed, &modules)
