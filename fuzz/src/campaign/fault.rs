@@ -28,16 +28,18 @@ impl Fault {
         let body = match self {
             // The lowest page is never mapped.
             Self::IllegalAddress | Self::OutOfMemory => "st.global.u32 [%rd0], %r0;",
-            // Each volatile load takes some hundred cycles; ptxas may drop none.
+            // Each load takes some hundred cycles, and its address is what the one before loaded, a
+            // zero, plus its own: none can begin earlier.
             Self::Hang => {
-                "$again:\n    ld.volatile.global.u32 %r1, [%rd0];\n    add.u32 %r0, %r0, 1;\n    \
-                 setp.lt.u32 %p, %r0, 100000000;\n    @%p bra $again;"
+                "$again:\n    ld.volatile.global.u64 %rd1, [%rd0];\n    \
+                 add.u64 %rd0, %rd0, %rd1;\n    add.u32 %r0, %r0, 1;\n    \
+                 setp.lt.u32 %p, %r0, 200000000;\n    @%p bra $again;"
             }
         };
         format!(
             ".version 7.0\n.target sm_80\n.address_size 64\n\n\
              .visible .entry {}(.param .u64 address)\n{{\n    \
-             .reg .pred %p;\n    .reg .b32 %r<2>;\n    .reg .b64 %rd<1>;\n    \
+             .reg .pred %p;\n    .reg .b32 %r<1>;\n    .reg .b64 %rd<2>;\n    \
              ld.param.u64 %rd0, [address];\n    mov.u32 %r0, 0;\n    {body}\n    ret;\n}}\n",
             self.name()
         )
@@ -51,7 +53,7 @@ impl Fault {
         }
         let kernel = bench.device.load(self.name(), &self.ptx())?;
         let kernel = kernel.kernel(self.name())?;
-        let word = bench.device.upload("word", &[0u32])?;
+        let word = bench.device.upload("word", &[0u64])?;
         let address = match self {
             Self::Hang => Argument::Buffer(&word),
             Self::IllegalAddress | Self::OutOfMemory => Argument::U64(8),

@@ -39,6 +39,16 @@ pub enum FolderError {
         /// As it is here.
         expected: String,
     },
+    /// It holds something else.
+    #[error(
+        "`{}` is there and has no head of a campaign in `campaign.json`; delete it, or choose another \
+         name",
+        path.display()
+    )]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
     /// It cannot be removed.
     #[error("cannot remove `{}`: {reason}", path.display())]
     Remove {
@@ -58,7 +68,17 @@ impl Folder {
         // No journal: its name ends otherwise.
         let file = path.join("campaign.json");
         let path = path.to_owned();
-        let Some(resumed) = AppendLog::resume::<Identity, ()>(&file)? else {
+        let resumed = match AppendLog::resume::<Identity, ()>(&file) {
+            Err(LogError::Damaged { .. }) => return Err(FolderError::Foreign { path }),
+            resumed => resumed?,
+        };
+        let Some(resumed) = resumed else {
+            // What is there without a head is of nobody knows what.
+            let has = |entry: fs::DirEntry| entry.file_name() != "campaign.json";
+            let entries = fs::read_dir(&path).into_iter().flatten().flatten();
+            if entries.into_iter().any(has) {
+                return Err(FolderError::Foreign { path });
+            }
             return Ok(Self {
                 path,
                 is_resumed: false,
@@ -99,13 +119,34 @@ impl Folder {
         self.is_resumed
     }
 
-    /// Removes it: what it held is recorded elsewhere.
+    /// Removes what campaigns write there, and the folder if nothing else is in it: what it held is
+    /// recorded elsewhere.
     ///
     /// # Errors
     /// [`FolderError::Remove`].
     pub fn remove(self) -> Result<(), FolderError> {
         let path = self.path;
-        fs::remove_dir_all(&path).map_err(|reason| FolderError::Remove { path, reason })
+        let remove = || -> io::Result<()> {
+            let mut is_empty = true;
+            for entry in fs::read_dir(&path)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                let own = ["campaign.json", "order.json", "worker-", "supervisor-"];
+                match own.iter().any(|own| name.starts_with(own)) {
+                    true => fs::remove_file(entry.path())?,
+                    false => is_empty = false,
+                }
+            }
+            match is_empty {
+                true => fs::remove_dir(&path),
+                false => Ok(()),
+            }
+        };
+        remove().map_err(|reason| FolderError::Remove {
+            path: path.clone(),
+            reason,
+        })
     }
 }
 
@@ -130,5 +171,19 @@ mod tests {
         assert!(folder.is_resumed());
         folder.remove().unwrap();
         assert!(!path.exists());
+        // What is somebody else's is neither taken nor removed.
+        fs::create_dir(&path).unwrap();
+        fs::write(path.join("notes.txt"), "precious").unwrap();
+        let foreign = Folder::open(&path, &identity("3")).err().unwrap();
+        assert!(
+            foreign.to_string().contains("no head of a campaign"),
+            "{foreign}"
+        );
+        fs::remove_file(path.join("notes.txt")).unwrap();
+        let folder = Folder::open(&path, &identity("3")).unwrap();
+        fs::write(path.join("notes.txt"), "precious").unwrap();
+        folder.remove().unwrap();
+        let left: Vec<_> = fs::read_dir(&path).unwrap().collect();
+        assert_eq!(left.len(), 1, "{left:?}");
     }
 }

@@ -61,7 +61,7 @@ impl Job for InstructionJob {
                 let reason = format!("it needs a chip of target {target}");
                 (Verdict::Refused { reason }, 0)
             }
-            Err(error) if error.is_lost() => {
+            Err(error) if error.is_of_device() => {
                 let crashed = Verdict::Crashed {
                     failure: format!("{}: {error}", self.row.text().trim()),
                     seed: None,

@@ -2,7 +2,7 @@
 
 use super::{Plan, case_seed, problem_of};
 use crate::shrink::shrink;
-use mxlab_harness::device::{Code, Device, DeviceError, Stream};
+use mxlab_harness::device::{Code, Device, Stream};
 use mxlab_kernels::launch::LaunchError;
 use mxlab_kernels::registry::{Entry, EntryError, Failure, Problem, Runner, verify};
 use serde::{Deserialize, Serialize};
@@ -179,12 +179,10 @@ impl Job for KernelJob {
     }
 }
 
-/// Whether an error says nothing of the kernel's results: the device is lost, or has no room.
-fn is_crash(error: &LaunchError) -> bool {
+/// Whether an error says nothing of the kernel's results.
+const fn is_crash(error: &LaunchError) -> bool {
     match error {
-        LaunchError::Device(error) => {
-            error.is_lost() || matches!(error, DeviceError::OutOfMemory { .. })
-        }
+        LaunchError::Device(error) => error.is_of_device(),
         _ => false,
     }
 }

@@ -56,19 +56,6 @@ pub enum JournalError {
         /// Why.
         reason: io::Error,
     },
-    /// A line in its middle is no event.
-    #[error(
-        "`{}` line {line} is no event of a campaign ({reason}); delete the file to run its jobs again",
-        path.display()
-    )]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong with it.
-        reason: serde_json::Error,
-    },
 }
 
 impl Journal {
@@ -94,17 +81,26 @@ impl Journal {
     }
 }
 
-/// Every event of the journals of a folder; none if there is no folder.
+/// What journals hold.
+#[derive(Debug, Default)]
+pub struct Told {
+    /// Their events.
+    pub events: Vec<Event>,
+    /// Lines that are none, for people: their jobs are done again.
+    pub damaged: Vec<String>,
+}
+
+/// Everything that the journals of a folder hold; nothing if there is no folder.
 ///
 /// # Errors
-/// [`JournalError`]. The last line of a journal may be cut off: it is passed over.
-pub fn read_folder(folder: &Path) -> Result<Vec<Event>, JournalError> {
+/// If a file cannot be read. The last line of a journal may be cut off: it is passed over.
+pub fn read_folder(folder: &Path) -> Result<Told, JournalError> {
     let failed = |reason| JournalError::Read {
         path: folder.to_owned(),
         reason,
     };
     let entries = match fs::read_dir(folder) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Told::default()),
         entries => entries.map_err(failed)?,
     };
     let mut paths = Vec::new();
@@ -114,28 +110,28 @@ pub fn read_folder(folder: &Path) -> Result<Vec<Event>, JournalError> {
         paths.extend(is_journal.then_some(path));
     }
     paths.sort();
-    let events = paths.iter().map(|path| read(path));
-    Ok(events.collect::<Result<Vec<_>, _>>()?.concat())
+    let mut told = Told::default();
+    for path in &paths {
+        let Told { events, damaged } = read(path)?;
+        told.events.extend(events);
+        told.damaged.extend(damaged);
+    }
+    Ok(told)
 }
 
-/// The events of a journal.
+/// What a journal holds.
 ///
 /// # Errors
 /// As [`read_folder`].
-pub(super) fn read(path: &Path) -> Result<Vec<Event>, JournalError> {
+pub(super) fn read(path: &Path) -> Result<Told, JournalError> {
     let text = fs::read(path).map_err(|reason| JournalError::Read {
         path: path.to_owned(),
         reason,
     })?;
-    let damaged = |line: usize, reason| JournalError::Damaged {
-        path: path.to_owned(),
-        line,
-        reason,
-    };
     let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
     // What follows the last line break is a line that was cut off, or nothing.
     lines.pop();
-    let mut events = Vec::with_capacity(lines.len());
+    let mut told = Told::default();
     let last = lines.len();
     for (number, line) in (1..).zip(lines) {
         let parsed = match number {
@@ -143,13 +139,16 @@ pub(super) fn read(path: &Path) -> Result<Vec<Event>, JournalError> {
             _ => serde_json::from_slice(line).map(Some),
         };
         match parsed {
-            Ok(event) => events.extend(event),
+            Ok(event) => told.events.extend(event),
             // A crash of the machine can leave rubbish there.
             Err(_) if number == last => {}
-            Err(reason) => return Err(damaged(number, reason)),
+            Err(reason) => told.damaged.push(format!(
+                "`{}` line {number} is no event of a campaign ({reason}); its job is done again",
+                path.display()
+            )),
         }
     }
-    Ok(events)
+    Ok(told)
 }
 
 #[cfg(test)]
@@ -181,21 +180,27 @@ mod tests {
         }
         drop(journal);
         let whole = fs::read(&path).unwrap();
-        assert_eq!(read_folder(folder.path()).unwrap(), events);
+        assert_eq!(read_folder(folder.path()).unwrap().events, events);
         for length in 0..whole.len() {
             fs::write(&path, &whole[..length]).unwrap();
-            let read = read_folder(folder.path()).unwrap();
+            let Told {
+                events: read,
+                damaged,
+            } = read_folder(folder.path()).unwrap();
+            assert!(damaged.is_empty());
             let breaks = whole[..length].iter().filter(|&&b| b == b'\n').count();
             assert_eq!(read, events[..breaks.saturating_sub(1)], "{length} bytes");
         }
-        // A line in the middle that is none is told.
+        // A line in the middle that is none is told, and the others count.
         let text = String::from_utf8(whole).unwrap();
         fs::write(&path, text.replacen("ended", "endet", 1)).unwrap();
-        let error = read_folder(folder.path()).unwrap_err().to_string();
-        assert!(
-            error.contains("a.jsonl` line 2") && error.contains("delete"),
-            "{error}"
-        );
-        assert_eq!(read_folder(&folder.path().join("absent")).unwrap(), []);
+        let told = read_folder(folder.path()).unwrap();
+        assert_eq!(told.events, events[1..]);
+        let [damaged] = &told.damaged[..] else {
+            panic!("{:?}", told.damaged);
+        };
+        assert!(damaged.contains("a.jsonl` line 2"), "{damaged}");
+        let absent = read_folder(&folder.path().join("absent")).unwrap();
+        assert!(absent.events.is_empty());
     }
 }

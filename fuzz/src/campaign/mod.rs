@@ -34,7 +34,7 @@ pub use folder::{Folder, FolderError, Identity};
 pub use here::run;
 pub use instruction::InstructionJob;
 pub use job::{Bench, Job, KernelJob, Verdict, Visit};
-pub use journal::{Event, Journal, JournalError, read_folder};
+pub use journal::{Event, Journal, JournalError, Told, read_folder};
 pub use order::Order;
 pub use outcome::{Finding, Outcome, Tally};
 pub use supervise::{End, Supervisor, WorkerExit};

@@ -22,8 +22,15 @@ use std::time::{Duration, Instant};
 const TICK: Duration = Duration::from_millis(50);
 /// How often others are told how far it is.
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
+/// How long after the time limit a worker that does not end is killed.
+const LATE: Duration = Duration::from_secs(4);
 /// How long a worker may take to end once it should have, before it is killed, or given up.
 const GRACE: Duration = Duration::from_secs(10);
+/// How long a worker may take before its first event.
+const START_UP: Duration = Duration::from_secs(60);
+/// Jobs in a row that may crash, none having another verdict in between, before the device counts as
+/// unusable.
+const MOST_CRASHES: u32 = 16;
 /// Workers in a row that may end without any event before the campaign is given up.
 const MOST_IDLE: u32 = 3;
 
@@ -39,6 +46,8 @@ pub enum WorkerExit {
     DeviceLost = 3,
     /// It has no device: its standard error says why.
     NoDevice = 4,
+    /// It cannot write its journal.
+    NoJournal = 5,
 }
 
 /// How a campaign ended.
@@ -61,6 +70,9 @@ pub struct Supervisor<'c> {
     /// Verdicts that a worker could not give.
     journal: Journal,
     outcome: Outcome,
+    /// Jobs in a row that crashed.
+    crashes: u32,
+    damaged: Vec<String>,
 }
 
 /// A worker process.
@@ -110,15 +122,21 @@ impl<'c> Supervisor<'c> {
             .find(|path| !path.exists());
         let path = path.unwrap_or_else(|| folder.join("supervisor.jsonl"));
         let mut outcome = Outcome::new(jobs);
-        for event in read_folder(folder)? {
-            outcome.take(&event);
-        }
+        let told = read_folder(folder)?;
+        told.events.iter().for_each(|event| outcome.take(event));
         Ok(Self {
             plan,
             folder,
             journal: Journal::create(&path)?,
             outcome,
+            crashes: 0,
+            damaged: told.damaged,
         })
+    }
+
+    /// Lines of journals that are no events, for people: their jobs are done again.
+    pub fn damaged(&self) -> &[String] {
+        &self.damaged
     }
 
     /// What is known so far.
@@ -126,19 +144,20 @@ impl<'c> Supervisor<'c> {
         &self.outcome
     }
 
-    /// Runs the jobs with `workers` processes, each made by `command` of its number, the path of
-    /// its journal and the time that is left. `stop` ends it; `observe` is called every now and then.
+    /// Runs the jobs with `workers` processes, each made by `command` of its number and the path of
+    /// its journal. The time limit counts from `begun`. `stop` ends it; `observe` is called every now
+    /// and then.
     ///
     /// # Errors
     /// If a process cannot be started, a journal cannot be read or written, or `observe` fails.
     pub fn run<E: From<io::Error> + From<JournalError>>(
         &mut self,
         workers: usize,
-        command: &dyn Fn(usize, &Path, Option<Duration>) -> Command,
+        begun: Instant,
+        command: &dyn Fn(usize, &Path) -> Command,
         stop: &AtomicBool,
         observe: &mut dyn FnMut(&Outcome) -> Result<(), E>,
     ) -> Result<End, E> {
-        let begun = Instant::now();
         let left = || {
             let limit = self.plan.time_limit?;
             Some(limit.saturating_sub(begun.elapsed()))
@@ -157,7 +176,7 @@ impl<'c> Supervisor<'c> {
             let is_late = self
                 .plan
                 .time_limit
-                .is_some_and(|limit| begun.elapsed() > limit + GRACE);
+                .is_some_and(|limit| begun.elapsed() > limit.saturating_add(LATE));
             if is_stopped || failed.is_some() || is_late {
                 break;
             }
@@ -166,7 +185,7 @@ impl<'c> Supervisor<'c> {
                     place.next = None;
                     if left() != Some(Duration::ZERO) {
                         place.start(self.folder, number, &sender, |journal| {
-                            command(number, journal, left())
+                            command(number, journal)
                         })?;
                     }
                 }
@@ -176,6 +195,11 @@ impl<'c> Supervisor<'c> {
                 if let Some(reason) = self.look_after(place)? {
                     failed = Some(reason);
                 }
+            }
+            if self.crashes >= MOST_CRASHES {
+                failed = Some(format!(
+                    "{MOST_CRASHES} kernels in a row crashed; is the device still usable?"
+                ));
             }
             if observed.elapsed() > OBSERVE_EVERY {
                 observed = Instant::now();
@@ -219,8 +243,19 @@ impl<'c> Supervisor<'c> {
                 worker.has_told |= matches!(heard, Heard::Event(_));
             }
             if let Heard::Event(event) = heard {
+                self.count(&event);
                 self.outcome.take(&event);
             }
+        }
+    }
+
+    /// Counts crashes in a row.
+    fn count(&mut self, event: &Event) {
+        if let Event::Ended { visit, .. } = event {
+            self.crashes = match visit.verdict {
+                Verdict::Crashed { .. } => self.crashes + 1,
+                _ => 0,
+            };
         }
     }
 
@@ -247,6 +282,13 @@ impl<'c> Supervisor<'c> {
         match code {
             Some(code) if code == WorkerExit::Done as i32 => return Ok(None),
             Some(code) if code == WorkerExit::Failed as i32 => return Ok(Some(stderr)),
+            Some(code) if code == WorkerExit::NoJournal as i32 => {
+                let journal = worker.journal.display();
+                return Ok(Some(match stderr.as_str() {
+                    "" => format!("cannot write `{journal}`: is the disk full?"),
+                    stderr => stderr.to_owned(),
+                }));
+            }
             Some(code) if code == WorkerExit::NoDevice as i32 => {
                 if place.idle > MOST_IDLE {
                     return Ok(Some(stderr));
@@ -269,6 +311,7 @@ impl<'c> Supervisor<'c> {
                 visit: Visit::without_problems(verdict),
             };
             self.journal.append(&event)?;
+            self.count(&event);
             self.outcome.take(&event);
         } else if place.idle > MOST_IDLE {
             return Ok(Some(format!(
@@ -285,7 +328,7 @@ impl<'c> Supervisor<'c> {
         if !worker.journal.exists() {
             return Ok(None);
         }
-        let events = read(&worker.journal)?;
+        let events = read(&worker.journal)?.events;
         events.iter().for_each(|event| self.outcome.take(event));
         Ok(match events.into_iter().next_back() {
             Some(Event::Begun { job, round }) => Some((job, round)),
@@ -353,7 +396,11 @@ impl Worker {
             return when.elapsed() > GRACE;
         }
         // Its own watchdog comes first, and knows more.
-        let limit = watchdog + watchdog / 2 + Duration::from_secs(1);
+        let limit = watchdog.saturating_add(watchdog / 2) + Duration::from_secs(1);
+        let limit = match self.has_told {
+            true => limit,
+            false => limit.max(START_UP),
+        };
         if self.heard.elapsed() > limit {
             let reason = format!("no sign of life for {:.0} s", limit.as_secs_f64());
             self.killed = Some((reason, Instant::now()));

@@ -1,8 +1,10 @@
 //! What can stop a bundle.
 
+use crate::assemble::Target;
 use crate::assemble::ToolError;
 use crate::device::ImagesError;
 use crate::record::FileError;
+use std::path::PathBuf;
 
 /// Why a bundle was not finished. What was assembled before is in the folder, and the same command
 /// goes on from there.
@@ -25,5 +27,18 @@ pub enum BundleError {
     NoElf {
         /// The first kernel of the module.
         module: String,
+    },
+    /// The folder holds images of another chip, which are not to be lost.
+    #[error(
+        "`{}` holds images for {found}, not {expected}; choose another folder, or delete it",
+        folder.display()
+    )]
+    OtherChip {
+        /// The folder.
+        folder: PathBuf,
+        /// The chip that they are for.
+        found: Target,
+        /// The chip that was asked for.
+        expected: Target,
     },
 }

@@ -38,13 +38,23 @@ pub fn earlier(folder: &Path) -> Result<Option<Index>, BundleError> {
 }
 
 impl Folder {
-    /// Opens a folder, or makes it. Modules of an earlier run for another chip or by another ptxas
-    /// have other names and are not kept.
+    /// Opens a folder, or makes it. Modules of an earlier run by another ptxas have other names and
+    /// are not kept.
+    ///
+    /// # Errors
+    /// If the folder holds something else, or images of another chip, or cannot be written.
     pub fn open(path: &Path, chip: Target, version: Version) -> Result<Self, BundleError> {
         let earlier = earlier(path)?;
+        if let Some(index) = earlier.as_ref().filter(|index| index.chip != chip) {
+            return Err(BundleError::OtherChip {
+                folder: path.to_owned(),
+                found: index.chip,
+                expected: chip,
+            });
+        }
         let modules = earlier
             .into_iter()
-            .filter(|index| index.chip == chip && index.ptxas == version.name);
+            .filter(|index| index.ptxas == version.name);
         let modules = modules.flat_map(|index| index.modules);
         let whole = modules.filter(|module| read(path, module).is_ok());
         let mut folder = Self {

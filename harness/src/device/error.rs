@@ -9,7 +9,9 @@ use ptx_emulator::syntax::ParseError;
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeviceError {
     /// Not the name of a device.
-    #[error("unknown device `{0}`; there are auto, cuda, cuda:N, emulator, cpu")]
+    #[error(
+        "unknown device `{0}`; there are auto, cuda, cuda:N, emulator, cpu, emulator:lost-by-faults"
+    )]
     UnknownChoice(String),
     /// The CPU was asked to run a kernel.
     #[error("device `cpu` runs no PTX; take `emulator` or `cuda`")]
@@ -189,6 +191,22 @@ impl DeviceError {
     /// Whether the device is lost to this process: each later call fails, whatever it is.
     pub const fn is_lost(&self) -> bool {
         matches!(self, Self::Lost { .. } | Self::Watchdog { .. })
+    }
+
+    /// Whether it says nothing of a kernel and its text: the device, its driver, its memory or a file
+    /// of its images failed.
+    pub const fn is_of_device(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost { .. }
+                | Self::Watchdog { .. }
+                | Self::OutOfMemory { .. }
+                | Self::Driver { .. }
+                | Self::NoDriver { .. }
+                | Self::NoDevice { .. }
+                | Self::UnusableDriver { .. }
+                | Self::Images(_)
+        )
     }
 }
 

@@ -77,6 +77,11 @@ impl Faults {
         self.pending().retain(is_other);
     }
 
+    /// Whether everything that was launched was waited for.
+    pub fn is_idle(&self) -> bool {
+        self.pending().is_empty()
+    }
+
     /// # Errors
     /// The fault that there was.
     pub fn check(&self) -> Result<(), DeviceError> {

@@ -3,6 +3,7 @@
 use std::process;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
@@ -14,10 +15,16 @@ use anyhow::{Context, Result};
 pub fn stop_on_signals(stopping: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
+    let mut first: Option<Instant> = None;
     ctrlc::set_handler(move || {
         if handler.swap(true, Ordering::Relaxed) {
-            process::exit(130);
+            // Who signals a group and its leader signals twice.
+            if first.is_some_and(|first| first.elapsed() > Duration::from_secs(1)) {
+                process::exit(130);
+            }
+            return;
         }
+        first = Some(Instant::now());
         eprintln!("\n{stopping}; Ctrl-C again to leave at once");
     })
     .context("cannot listen for Ctrl-C")?;

@@ -94,7 +94,7 @@ pub fn main() -> ExitCode {
     {
         return exit;
     }
-    if matches!(cli.command, Some(Command::Bench(_))) {
+    if matches!(cli.command, Some(Command::Bench(_) | Command::Generate(_))) {
         // What the driver compiled on an earlier run would not be compiled again.
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("CUDA_CACHE_DISABLE", "1") };

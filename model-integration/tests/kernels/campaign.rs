@@ -160,11 +160,12 @@ fn faults_on_purpose_are_survived() {
         text.contains("3 kernels right, 0 kernels wrong\n"),
         "{text}"
     );
-    // Where nothing is lost, the illegal address is a finding of another kind.
-    let output = output(&["verify", "--faults", "--device", "emulator"]);
-    assert_eq!(output.status.code(), Some(1), "{}", stdout(&output));
-    let text = stdout(&output);
-    assert!(text.contains("fault_illegal_address wrong"), "{text}");
+    // The emulator is one that faults cost the process, whatever is asked for.
+    let text = done("verify --faults --device emulator");
+    assert!(
+        text.contains("5 kernels right, 0 kernels wrong\n"),
+        "{text}"
+    );
 }
 
 /// A campaign over many kernels that is under way.

@@ -60,6 +60,10 @@ impl Cuda {
     /// Waits for all that was launched, as the driver would in the call that follows, but not for
     /// ever.
     fn settle(&self) -> Result<(), DeviceError> {
+        self.bind()?;
+        if self.faults.is_idle() {
+            return Ok(());
+        }
         // An event of the default stream happens when all streams have come so far.
         let event = self.record(0)?;
         let ask = || {
@@ -329,7 +333,7 @@ impl Machine for Cuda {
         if copy.bytes == 0 {
             return Ok(());
         }
-        let stream = stream as sys::CUstream;
+        let (copy_stream, stream) = (stream, stream as sys::CUstream);
         // SAFETY: by the contract of this method.
         let host = unsafe { std::slice::from_raw_parts_mut(copy.host, copy.bytes) };
         // SAFETY: by the contract of this method the host memory lives until the copy is done.
@@ -339,7 +343,10 @@ impl Machine for Cuda {
                 false => result::memcpy_dtoh_async(host, copy.device, stream),
             }
         };
-        started.map_err(self.faults.failed("start a copy"))
+        started.map_err(self.faults.failed("start a copy"))?;
+        // No launch, and something to be waited for.
+        self.faults.launched(copy_stream, []);
+        Ok(())
     }
 
     fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<(), DeviceError> {

@@ -5,15 +5,18 @@ use std::hash::{Hash, Hasher};
 use std::num::NonZero;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow, ensure};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_fuzz::campaign::{End, Folder, Identity, Outcome, Plan, Supervisor, Until, Verdict};
 use mxlab_fuzz::regression::Regression;
+use mxlab_harness::device::{DeviceChoice, DeviceKind, Images, Properties};
 use mxlab_harness::record::{Environment, build_version, write_atomic};
+use mxlab_harness::shard::Shard;
 
 use super::jobs::Selection;
 use super::record::{Circumstances, Record, summary, text};
@@ -29,32 +32,26 @@ const MOST_WORKERS: usize = 16;
 const RECORD_EVERY: Duration = Duration::from_secs(10);
 /// Seconds without a sign of life, for problems of the default size.
 const WATCHDOG_S: f64 = 60.0;
+/// Minutes at most: a year.
+const MOST_MINUTES: f64 = 525_600.0;
+/// Seconds of a watchdog at most: a day.
+const MOST_WATCHDOG_S: f64 = 86_400.0;
 /// Elements that the slowest kernel and its reference do in a second, at least, on the emulator.
 const ELEMENTS_PER_S: f64 = 1e5;
 
 /// Runs the campaign, prints what it found, and keeps it.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
-    let environment = Environment::capture();
+    let (begun, environment) = (Instant::now(), Environment::capture());
     let plan = plan(args)?;
+    let deadline_ms = plan.time_limit.map(|limit| {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let deadline = now.unwrap_or_default().saturating_add(limit);
+        u64::try_from(deadline.as_millis()).unwrap_or(u64::MAX)
+    });
     let selection = selection(args)?;
     let images = args.images.open()?;
-    let device = {
-        // Workers have contexts of their own; this one would only take memory from them.
-        let device = open(args.device, images.clone())?;
-        args.images.tell_unfit(&device);
-        device.properties().clone()
-    };
-    let jobs = selection.jobs(&device)?;
-    let order = jobs.order(args.seed, images.as_deref());
-    let own = order.of(args.shard);
-    ensure!(
-        !own.is_empty(),
-        Usage(format!(
-            "--shard {}: there are {} kernels, which is too few for so many shards",
-            args.shard,
-            jobs.jobs.len()
-        ))
-    );
+    let (choice, device) = device(args, images.clone())?;
+    let jobs = selection.jobs(&device, args.shard)?;
     let workers = match (&selection.faults, args.workers) {
         // Faults come one after the other.
         (Some(_), _) => 1,
@@ -63,8 +60,9 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
             .map_or(1, NonZero::get)
             .min(MOST_WORKERS),
     };
-    let workers = workers.min(own.len());
+    let workers = workers.min(jobs.jobs.len());
     let kept = Kept::open(args, &selection, &plan)?;
+    let order = jobs.order(args.seed, images.as_deref());
     let order_file = kept.folder.path().join("order.json");
     write_atomic(&order_file, &serde_json::to_vec(&order)?)?;
     let circumstances = Circumstances {
@@ -78,127 +76,166 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         for_other_chips: jobs.for_other_chips,
         images: images.as_deref(),
     };
-    // Only the jobs of this shard: the others are no business of this run.
-    let numbers: std::collections::HashSet<usize> = own.into_iter().collect();
-    let jobs = jobs.jobs.into_iter().enumerate();
-    let jobs = jobs.filter(|(number, _)| numbers.contains(number));
-    let jobs: Vec<_> = jobs.map(|(_, job)| job).collect();
-
-    let mut supervisor = Supervisor::new(&jobs, &plan, &kept.folder)?;
-    let known = supervisor.outcome().total().done;
+    let mut supervisor = Supervisor::new(&jobs.jobs, &plan, &kept.folder)?;
+    for line in supervisor.damaged() {
+        eprintln!("{line}");
+    }
     if kept.folder.is_resumed() {
         eprintln!(
-            "going on: {known} of {} kernels have verdicts in `{}`; delete it to begin again",
-            jobs.len(),
+            "going on: {} of {} have verdicts in `{}`; delete it to begin again",
+            supervisor.outcome().total().done,
+            jobs.jobs.len(),
             kept.folder.path().display()
         );
     }
     let program = env::current_exe().context("cannot find this program to start workers")?;
-    let command = |number: usize, journal: &Path, left: Option<Duration>| {
+    let command = |number: usize, journal: &Path| {
         let task = Task {
             selection: selection.clone(),
-            shard: args.shard.part(number, workers),
-            device: args.device.to_string(),
+            shard: args.shard,
+            part: Shard::WHOLE.part(number, workers),
+            deadline_ms,
+            device: choice.to_string(),
             images: args.images.images.clone(),
             order: order_file.clone(),
-            plan: Plan {
-                time_limit: left,
-                ..plan
-            },
+            plan,
             folder: kept.folder.path().to_owned(),
             journal: journal.to_owned(),
         };
         worker(&program, &task)
     };
-    let begun = Instant::now();
     let seconds = || begun.elapsed().as_secs_f64();
-    let bar = progress_bar(jobs.len());
+    let record = |outcome: &Outcome, end: &str| {
+        kept.write(&Record::new(
+            &circumstances,
+            outcome,
+            seconds(),
+            end.to_owned(),
+        ))
+    };
+    record(supervisor.outcome(), "running")?;
+    let bar = progress_bar(jobs.jobs.len());
     let mut written = Instant::now();
     let stop = stop_on_signals("stopping; with --output-path the same command goes on")?;
     let mut observe = |outcome: &Outcome| -> Result<()> {
-        let total = outcome.total();
-        bar.set_position(total.done);
+        bar.set_position(outcome.total().done);
         if written.elapsed() > RECORD_EVERY {
             written = Instant::now();
-            let record = Record::new(&circumstances, outcome, seconds(), "running".to_owned());
-            kept.write(&record)?;
+            record(outcome, "running")?;
         }
         Ok(())
     };
-    let end = supervisor.run(workers, &command, &stop, &mut observe)?;
+    let end = supervisor.run(workers, begun, &command, &stop, &mut observe);
+    let end = end.unwrap_or_else(|error| End::Failed(format!("{error:#}")));
     bar.finish_and_clear();
-    let (outcome, seconds) = (supervisor.outcome(), seconds());
-
+    let outcome = supervisor.outcome();
     let words = match &end {
         End::Finished => "finished".to_owned(),
         End::TimeIsUp => "time is up".to_owned(),
         End::Interrupted => "interrupted".to_owned(),
         End::Failed(reason) => format!("failed: {reason}"),
     };
-    kept.write(&Record::new(&circumstances, outcome, seconds, words))?;
-    print(&text(outcome, selection.instructions, &again(args)))?;
-    if circumstances.for_other_chips > 0 {
-        let count = circumstances.for_other_chips;
-        print(&format!("not run: {count} kernels for other chips\n"))?;
-    }
-    if end != End::Finished && kept.record.is_none() {
-        for id in outcome.not_run() {
-            print(&format!("not run: {id}\n"))?;
-        }
-    }
-    if let Some(folder) = &args.save {
-        save(outcome, folder)?;
-    }
+    let recorded = record(outcome, &words);
+    tell(args, &selection, &circumstances, outcome, &end)?;
     print(&summary(
         outcome,
         selection.instructions,
         &device.name,
-        seconds,
+        seconds(),
     ))?;
-    let has_findings = !outcome.findings().is_empty();
+    let is_right = outcome.findings().is_empty();
     match end {
-        End::Finished => kept.finish()?,
-        End::TimeIsUp => {}
-        End::Interrupted => return Ok(Done::Interrupted),
         End::Failed(reason) => {
-            let kept = match &kept.record {
-                Some(record) => format!("; `{}` has what was found until then", record.display()),
-                None => String::new(),
-            };
-            return Err(anyhow!("the campaign ended early: {reason}{kept}"));
+            let journals = kept.folder.path().display();
+            return Err(anyhow!(
+                "the campaign ended early: {reason}; {}",
+                match (&kept.record, &recorded) {
+                    (None, _) => "with --output-path it could go on".to_owned(),
+                    (Some(_), Err(_)) => format!(
+                        "`{journals}` has what was found until then; free space there and give the \
+                         same command again to go on"
+                    ),
+                    (Some(record), Ok(())) => format!(
+                        "`{}` has what was found until then; mend the cause (free space, if the disk \
+                         is full) and give the same command again to go on",
+                        record.display()
+                    ),
+                }
+            ));
         }
+        End::Interrupted => return Ok(Done::Interrupted),
+        End::Finished | End::TimeIsUp => recorded?,
     }
-    Ok(match has_findings {
-        false => Done::Well,
-        true => Done::WithFindings,
+    if end == End::Finished {
+        kept.finish()?;
+    }
+    Ok(match is_right {
+        true => Done::Well,
+        false => Done::WithFindings,
     })
 }
 
+/// Where kernels run, and what that is. Workers have contexts of their own: the one that is asked
+/// here would only take memory from them.
+fn device(args: &VerifyArgs, images: Option<Arc<Images>>) -> Result<(DeviceChoice, Properties)> {
+    let device = open(args.device, images)?;
+    args.images.tell_unfit(&device);
+    let properties = device.properties().clone();
+    let choice = match (args.faults, properties.kind) {
+        // A fault is to cost a worker its device.
+        (Some(_), DeviceKind::Emulator) => DeviceChoice::EmulatorLostByFaults,
+        _ => args.device,
+    };
+    Ok((choice, properties))
+}
+
+/// Prints what was found, and what was not run where no record says it.
+fn tell(
+    args: &VerifyArgs,
+    selection: &Selection,
+    circumstances: &Circumstances,
+    outcome: &Outcome,
+    end: &End,
+) -> Result<()> {
+    print(&text(outcome, selection.instructions, &again(args)))?;
+    if circumstances.for_other_chips > 0 {
+        let count = circumstances.for_other_chips;
+        print(&format!("not run: {count} for other chips\n"))?;
+    }
+    if *end != End::Finished && args.output_path.is_none() {
+        for id in outcome.not_run() {
+            print(&format!("not run: {id}\n"))?;
+        }
+    }
+    match &args.save {
+        Some(folder) => save(outcome, folder),
+        None => Ok(()),
+    }
+}
+
 fn plan(args: &VerifyArgs) -> Result<Plan> {
-    let minutes = |flag: &str, minutes: Option<f64>| -> Result<Option<Duration>> {
-        let Some(minutes) = minutes else {
+    let time = |flag: &str, value: Option<f64>, unit: f64, most: f64| -> Result<Option<Duration>> {
+        let Some(value) = value else {
             return Ok(None);
         };
-        let duration = Duration::try_from_secs_f64(60.0 * minutes).ok();
-        let duration = duration.filter(|duration| !duration.is_zero());
-        let wrong = || {
+        ensure!(
+            value > 0.0 && value <= most,
             Usage(format!(
-                "{flag}: not a time: {minutes}; expected minutes above 0"
+                "{flag}: not a time: {value:e}; expected more than 0 and at most {most}"
             ))
-        };
-        Ok(Some(duration.ok_or_else(wrong)?))
+        );
+        Ok(Some(Duration::from_secs_f64(value * unit)))
     };
     ensure!(
         args.problems != Some(0) && args.elements != Some(0),
         Usage("--problems and --elements: must be positive".to_owned())
     );
-    let rounds = minutes("--minutes", args.minutes)?;
-    let limit = minutes("--time-limit", args.time_limit)?;
+    let rounds = time("--minutes", args.minutes, 60.0, MOST_MINUTES)?;
+    let limit = time("--time-limit", args.time_limit, 60.0, MOST_MINUTES)?;
     let watchdog = args
         .watchdog
         .unwrap_or(WATCHDOG_S + args.problem_size as f64 / ELEMENTS_PER_S);
-    let watchdog = Duration::try_from_secs_f64(watchdog).ok();
-    let watchdog = watchdog.filter(|watchdog| !watchdog.is_zero());
+    let watchdog = time("--watchdog", Some(watchdog), 1.0, MOST_WATCHDOG_S)?;
     Ok(Plan {
         seed: args.seed,
         elements: args.problem_size,
@@ -208,7 +245,7 @@ fn plan(args: &VerifyArgs) -> Result<Plan> {
             (None, None) => Until::Problems(args.problems.unwrap_or(4)),
         },
         time_limit: rounds.into_iter().chain(limit).min(),
-        watchdog: watchdog.ok_or_else(|| Usage("--watchdog: not a time".to_owned()))?,
+        watchdog: watchdog.unwrap_or(Duration::from_secs(60)),
     })
 }
 
@@ -289,7 +326,10 @@ fn identity(args: &VerifyArgs, selection: &Selection, plan: &Plan) -> Result<Ide
         }
     }
     let json = serde_json::to_string(selection)?;
+    let images = args.images.images.as_deref();
+    let images = images.map_or("none".to_owned(), |path| path.display().to_string());
     Ok(Identity::from([
+        ("folder of images".to_owned(), images),
         ("selection".to_owned(), json),
         ("shard".to_owned(), args.shard.to_string()),
         ("device".to_owned(), args.device.to_string()),

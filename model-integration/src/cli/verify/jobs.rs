@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use mxlab_fuzz::campaign::{Fault, FaultJob, InstructionJob, Job, KernelJob, Order};
 use mxlab_harness::device::{DeviceKind, Images, Properties};
+use mxlab_harness::shard::Shard;
 use mxlab_kernels::registry::{Entry, Substitute, kernels};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
@@ -46,11 +47,27 @@ const WITNESSES: [&str; 3] = [
 ];
 
 impl Selection {
-    /// The jobs that are selected.
+    /// The jobs of a shard of what is selected.
     ///
     /// # Errors
     /// If there are none.
-    pub fn jobs(&self, device: &Properties) -> Result<Jobs> {
+    pub fn jobs(&self, device: &Properties, shard: Shard) -> Result<Jobs> {
+        let mut jobs = self.all_jobs(device)?;
+        let all = jobs.jobs.len();
+        // By their numbers alone: neither the seed nor images decide who does what.
+        let mut number = 0..;
+        jobs.jobs
+            .retain(|_| number.next().is_some_and(|number| shard.has(number)));
+        ensure!(
+            !jobs.jobs.is_empty(),
+            Usage(format!(
+                "--shard {shard}: there are {all} kernels, too few for so many shards"
+            ))
+        );
+        Ok(jobs)
+    }
+
+    fn all_jobs(&self, device: &Properties) -> Result<Jobs> {
         if let Some(faults) = self.faults {
             return faulty(faults);
         }

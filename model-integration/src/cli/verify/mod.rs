@@ -33,15 +33,15 @@ pub struct VerifyArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
-    /// Verify the kernels of this PTX file in place of those of the same names, or of all files
-    /// `*.ptx` of this folder; `mxlab list --save-ptx` writes such files
+    /// Verify the kernels of this PTX file, or of the files `*.ptx` of this folder, in place of the
+    /// registry's kernels of the same names; `mxlab list --save-ptx` writes such files
     #[arg(long, value_name = "PATH")]
     ptx: Vec<PathBuf>,
     /// Only every Nth kernel, in the order of `mxlab list`
     #[arg(long, value_name = "N", default_value = "1")]
     every: NonZero<usize>,
-    /// Where kernels run: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's
-    /// fault costs the process as it does a GPU; with --golden also cpu, which runs none
+    /// Where kernels run: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, on which a fault
+    /// of a kernel ends the use of the device as on a GPU; with --golden also cpu, which runs none
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
     #[command(flatten)]
@@ -65,8 +65,8 @@ pub struct VerifyArgs {
     /// Only the Ith of N parts of the kernels; the parts have each kernel once
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// Processes that kernels run in; one that a kernel costs its device is started again behind it
-    /// [default: one a core, at most 16]
+    /// Processes that kernels run in; if a kernel crashes its process, a new one goes on with the next
+    /// kernel [default: one a core, at most 16]
     #[arg(long, value_name = "N")]
     workers: Option<NonZero<usize>>,
     /// How long a launch may take, and a process may give no sign of life, before the kernel counts
@@ -79,7 +79,7 @@ pub struct VerifyArgs {
     instructions: bool,
     /// Commit faults on purpose, between kernels that must be right: an illegal address and an
     /// allocation that does not fit, or a kernel that hangs for about half a minute
-    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save"])]
+    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"])]
     faults: Option<FaultsArg>,
     /// About how many elements a problem has
     #[arg(long, value_name = "N", default_value_t = 600)]

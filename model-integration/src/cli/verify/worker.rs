@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use mxlab_fuzz::campaign::{
@@ -24,13 +24,17 @@ use crate::cli::images::ImagesArgs;
 pub struct Task {
     /// The jobs of the campaign.
     pub selection: Selection,
-    /// Its part of them.
+    /// The shard of the campaign.
     pub shard: Shard,
+    /// Its part of the jobs of the shard.
+    pub part: Shard,
+    /// When it is to end, in milliseconds since 1970.
+    pub deadline_ms: Option<u64>,
     /// Where kernels run.
     pub device: String,
     /// A folder of images.
     pub images: Option<PathBuf>,
-    /// The plan, whose time limit is what is left for this worker.
+    /// The plan. Its time limit is that of the campaign; the deadline counts.
     pub plan: Plan,
     /// The folder of the campaign: what its journals have is done.
     pub folder: PathBuf,
@@ -48,18 +52,22 @@ pub fn run(task: &str) -> ExitCode {
     // It ends with its supervisor, whatever ends that.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
-        std::process::exit(WorkerExit::Failed as i32);
+        leave(WorkerExit::Failed);
     });
-    let (exit, error) = match do_task(task) {
+    let error = match do_task(task) {
         Ok(Stop::Finished | Stop::TimeIsUp) => return ExitCode::from(WorkerExit::Done as u8),
         Ok(Stop::DeviceLost) => leave(WorkerExit::DeviceLost),
-        Err(error) => match error.downcast_ref::<DeviceError>() {
-            Some(_) => (WorkerExit::NoDevice, error),
-            None => (WorkerExit::Failed, error),
-        },
+        Err(error) => error,
     };
-    eprintln!("error: {error:#}");
-    ExitCode::from(exit as u8)
+    // The disk of this file may be full too.
+    let _ = writeln!(std::io::stderr(), "error: {error:#}");
+    leave(
+        match (error.is::<DeviceError>(), error.is::<JournalError>()) {
+            (true, _) => WorkerExit::NoDevice,
+            (_, true) => WorkerExit::NoJournal,
+            _ => WorkerExit::Failed,
+        },
+    )
 }
 
 /// Ends the process at once: what the driver does at an orderly end waits for a kernel that hangs.
@@ -80,13 +88,12 @@ fn do_task(task: &str) -> Result<Stop> {
         images: task.images,
     };
     let device = open(choice, images.open()?)?;
-    let jobs = task.selection.jobs(device.properties())?;
+    let jobs = task.selection.jobs(device.properties(), task.shard)?;
     let order = std::fs::read(&task.order).context("cannot read the order of the jobs")?;
     let order: Order = serde_json::from_slice(&order).context("no order of jobs")?;
     let mut outcome = Outcome::new(&jobs.jobs);
-    for event in read_folder(&task.folder)? {
-        outcome.take(&event);
-    }
+    let told = read_folder(&task.folder)?;
+    told.events.iter().for_each(|event| outcome.take(event));
     let mut journal = Journal::create(&task.journal)?;
     let mut tell = |event: &Event| -> Result<(), JournalError> {
         journal.append(event)?;
@@ -105,21 +112,29 @@ fn do_task(task: &str) -> Result<Stop> {
             let _ = writeln!(std::io::stdout().lock());
         }
     };
-    let own = order.of(task.shard);
+    let own = order.of(task.part);
     let open = || Ok(device.clone());
+    let left = task.deadline_ms.map(|deadline| {
+        let now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Duration::from_millis(deadline).saturating_sub(now)
+    });
+    let plan = Plan {
+        time_limit: left,
+        ..task.plan
+    };
     let stop = work(
         &jobs.jobs,
         &own,
-        &task.plan,
+        &plan,
         &mut outcome,
         open,
         &mut tell,
         &beat,
     );
     stop.map_err(|error| match error {
-        WorkError::Device(error) => error.into(),
-        WorkError::Journal(error) => anyhow::Error::new(error).context(
-            "the campaign cannot be kept; free space there and give the same command again to go on",
-        ),
+        WorkError::Device(error) => anyhow::Error::new(error),
+        WorkError::Journal(error) => anyhow::Error::new(error),
     })
 }
