@@ -300,7 +300,8 @@ mod tests {
         let record = record(older());
         let table = super::aligned(&record);
         assert!(table.contains("gap_us: not measured"), "{table}");
-        let figures = "datasheet of the H200: copy 90 % of 4800 GB/s, product 74 % of 1070 TFLOP/s";
+        let figures =
+            "public figures of the H200: copy 90 % of 4800 GB/s, product 74 % of 1071 TFLOP/s";
         assert!(table.contains(figures), "{table}");
         let csv = super::csv(&record).expect("rows");
         assert!(
