@@ -1,15 +1,15 @@
 //! Worker processes: started, watched, and started again behind the job that ended them.
 //!
-//! A worker tells each event twice: to its journal, and to its standard output for the supervisor,
-//! where an empty line is a sign of life. Its standard input is a pipe that ends with the
-//! supervisor, and so does it. When it has ended, its journal is what counts.
+//! A worker tells its events to its journal, which the supervisor reads as it grows. An empty line on
+//! its standard output is a sign of life while a job lasts. Its standard input is a pipe that ends
+//! with the supervisor, and so does it.
 
 use super::journal::read;
 use super::{
     Event, Folder, Job, Journal, JournalError, Outcome, Plan, Verdict, Visit, read_folder,
 };
 use std::fs::{self, File};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read, Seek, SeekFrom};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -79,6 +79,8 @@ pub struct Supervisor<'c> {
 struct Worker {
     child: Child,
     journal: PathBuf,
+    /// Bytes of the journal that were read.
+    read: u64,
     stderr: PathBuf,
     /// When it was last heard of.
     heard: Instant,
@@ -97,14 +99,8 @@ struct Place {
     next: Option<Instant>,
 }
 
-/// What is heard of the worker in a place.
-enum Heard {
-    Event(Event),
-    Beat,
-}
-
-/// Who, of which generation, and what.
-type Message = (usize, u32, Heard);
+/// A sign of life: of which place, and of which generation there.
+type Beat = (usize, u32);
 
 impl<'c> Supervisor<'c> {
     /// Gets ready to run jobs with journals in `folder`. What is there already counts.
@@ -190,7 +186,7 @@ impl<'c> Supervisor<'c> {
                     }
                 }
             }
-            self.listen(&receiver, &mut places);
+            Self::listen(&receiver, &mut places);
             for place in &mut places {
                 if let Some(reason) = self.look_after(place)? {
                     failed = Some(reason);
@@ -203,6 +199,7 @@ impl<'c> Supervisor<'c> {
             }
             if observed.elapsed() > OBSERVE_EVERY {
                 observed = Instant::now();
+                self.read_news(&mut places)?;
                 observe(&self.outcome)?;
             }
             let is_over = |place: &Place| place.worker.is_none() && place.next.is_none();
@@ -227,26 +224,32 @@ impl<'c> Supervisor<'c> {
         })
     }
 
-    /// Takes what workers tell until the next look at the processes.
-    fn listen(&mut self, receiver: &Receiver<Message>, places: &mut [Place]) {
+    /// Takes signs of life until the next look at the processes.
+    fn listen(receiver: &Receiver<Beat>, places: &mut [Place]) {
         let until = Instant::now() + TICK;
         loop {
             let wait = until.saturating_duration_since(Instant::now());
-            let (number, generation, heard) = match receiver.recv_timeout(wait) {
-                Ok(message) => message,
+            let (number, generation) = match receiver.recv_timeout(wait) {
+                Ok(beat) => beat,
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return,
             };
             if places[number].generation == generation
                 && let Some(worker) = &mut places[number].worker
             {
                 worker.heard = Instant::now();
-                worker.has_told |= matches!(heard, Heard::Event(_));
             }
-            if let Heard::Event(event) = heard {
+        }
+    }
+
+    /// Takes what workers have told since the last time.
+    fn read_news(&mut self, places: &mut [Place]) -> Result<(), JournalError> {
+        for worker in places.iter_mut().filter_map(|place| place.worker.as_mut()) {
+            for event in worker.news()? {
                 self.count(&event);
                 self.outcome.take(&event);
             }
         }
+        Ok(())
     }
 
     /// Counts crashes in a row.
@@ -269,9 +272,12 @@ impl<'c> Supervisor<'c> {
         if status.is_none() && !worker.is_given_up(self.plan.watchdog) {
             return Ok(None);
         }
-        let Some(worker) = place.worker.take() else {
+        let Some(mut worker) = place.worker.take() else {
             return Ok(None);
         };
+        for event in worker.news()? {
+            self.count(&event);
+        }
         let under_way = self.take_journal(&worker)?;
         place.idle = match worker.has_told || under_way.is_some() {
             true => 0,
@@ -343,7 +349,7 @@ impl Place {
         &mut self,
         folder: &Path,
         number: usize,
-        sender: &Sender<Message>,
+        sender: &Sender<Beat>,
         command: impl Fn(&Path) -> Command,
     ) -> io::Result<()> {
         let path = |generation: u32| folder.join(format!("worker-{number}-{generation}.jsonl"));
@@ -362,16 +368,8 @@ impl Place {
         let sender = sender.clone();
         if let Some(stdout) = child.stdout.take() {
             thread::spawn(move || {
-                // A line that is cut off, or none of ours, is in the journal or nowhere.
-                for line in BufReader::new(stdout).lines().map_while(Result::ok) {
-                    let heard = match line.as_str() {
-                        "" => Heard::Beat,
-                        line => match serde_json::from_str(line) {
-                            Ok(event) => Heard::Event(event),
-                            Err(_) => continue,
-                        },
-                    };
-                    if sender.send((number, generation, heard)).is_err() {
+                for _ in BufReader::new(stdout).lines().map_while(Result::ok) {
+                    if sender.send((number, generation)).is_err() {
                         return;
                     }
                 }
@@ -380,6 +378,7 @@ impl Place {
         self.worker = Some(Worker {
             child,
             journal,
+            read: 0,
             stderr,
             heard: Instant::now(),
             killed: None,
@@ -390,6 +389,39 @@ impl Place {
 }
 
 impl Worker {
+    /// Events that its journal has got since the last time.
+    fn news(&mut self) -> Result<Vec<Event>, JournalError> {
+        let failed = |reason| JournalError::Read {
+            path: self.journal.clone(),
+            reason,
+        };
+        let mut text = Vec::new();
+        match File::open(&self.journal) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            file => {
+                let mut file = file.map_err(failed)?;
+                file.seek(SeekFrom::Start(self.read)).map_err(failed)?;
+                file.read_to_end(&mut text).map_err(failed)?;
+            }
+        }
+        // The last line may not be whole yet.
+        let end = text
+            .iter()
+            .rposition(|&byte| byte == b'\n')
+            .map_or(0, |end| end + 1);
+        if end > 0 {
+            self.heard = Instant::now();
+            self.read += end as u64;
+        }
+        // The head is no event; what else is none is told when the journal is read as a whole.
+        let lines = text[..end].split(|&byte| byte == b'\n');
+        let events: Vec<Event> = lines
+            .filter_map(|l| serde_json::from_slice(l).ok())
+            .collect();
+        self.has_told |= !events.is_empty();
+        Ok(events)
+    }
+
     /// Kills it if it was silent for too long; whether it does not even end then.
     fn is_given_up(&mut self, watchdog: Duration) -> bool {
         if let Some((_, when)) = self.killed {

@@ -95,20 +95,14 @@ fn do_task(task: &str) -> Result<Stop> {
     let told = read_folder(&task.folder)?;
     told.events.iter().for_each(|event| outcome.take(event));
     let mut journal = Journal::create(&task.journal)?;
-    let mut tell = |event: &Event| -> Result<(), JournalError> {
-        journal.append(event)?;
-        // A supervisor that is gone is told of by standard input.
-        if let Ok(line) = serde_json::to_string(event) {
-            let _ = writeln!(std::io::stdout().lock(), "{line}");
-        }
-        Ok(())
-    };
+    let mut tell = |event: &Event| -> Result<(), JournalError> { journal.append(event) };
     let last = Mutex::new(Instant::now());
     let beat = || {
         if let Ok(mut last) = last.lock()
             && last.elapsed() > BEAT
         {
             *last = Instant::now();
+            // A supervisor that is gone is told of by standard input.
             let _ = writeln!(std::io::stdout().lock());
         }
     };
