@@ -302,7 +302,11 @@ impl<'a> Kept<'a> {
     fn write(&self, record: &Record) -> Result<()> {
         if let Some(path) = self.record {
             let json = serde_json::to_vec_pretty(record);
-            write_atomic(path, &json.context("cannot write the record as JSON")?)?;
+            let json = json.context("cannot write the record as JSON")?;
+            write_atomic(path, &json).context(
+                "the record cannot be kept; make room or choose another --output-path, and give the \
+                 same command again",
+            )?;
         }
         Ok(())
     }
