@@ -235,10 +235,9 @@ impl Terms {
             return;
         }
         self.exact += term.value;
-        match term.value > 0.0 {
-            true => self.positive += term.value,
-            false => self.negative -= term.value,
-        }
+        // Without a branch: signs are random.
+        self.positive += term.value.max(0.0);
+        self.negative -= term.value.min(0.0);
         self.unit = self.unit.min(lowest_bit(term.value));
         self.power = self.power.max(term.power);
         self.count += 1;
