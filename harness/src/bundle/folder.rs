@@ -132,13 +132,13 @@ impl Folder {
     pub fn write(&mut self) -> Result<(), BundleError> {
         let mut index = self.index.clone();
         index.modules.extend(self.earlier.values().cloned());
-        self.write_index(&index)
+        self.write_index(index)
     }
 
     /// Writes the index of this run, and removes what an earlier one had beyond it.
     pub fn finish(&mut self, is_complete: bool) -> Result<(), BundleError> {
         self.index.is_complete = is_complete;
-        self.write_index(&self.index.clone())?;
+        self.write_index(self.index.clone())?;
         let kept: HashSet<&str> = self
             .index
             .modules
@@ -159,8 +159,11 @@ impl Folder {
         Ok(())
     }
 
-    fn write_index(&mut self, index: &Index) -> Result<(), BundleError> {
-        let text = serde_json::to_vec(index).expect("an index is plain data");
+    /// Modules stand by file name: the same kernels give the same index, whichever assembler ended
+    /// first.
+    fn write_index(&mut self, mut index: Index) -> Result<(), BundleError> {
+        index.modules.sort_by(|a, b| a.file.cmp(&b.file));
+        let text = serde_json::to_vec(&index).expect("an index is plain data");
         write_atomic(&self.path.join(INDEX), &text)?;
         self.written = Instant::now();
         Ok(())
