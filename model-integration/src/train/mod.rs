@@ -4,6 +4,7 @@
 //! gradient is the sum over a fixed number of shards, added in a fixed order, so the result
 //! does not depend on how many threads computed them.
 
+mod adamw;
 mod autograd;
 mod fused;
 mod model;

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use candle_core::backprop::GradStore;
-use candle_nn::{AdamW, Optimizer, ParamsAdamW};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::ThreadPool;
 
+use super::adamw::AdamW;
 use super::model::{Parameters, VOCABULARY, shape};
 use super::step::{Sample, Tally, add, clip, gradient, in_parallel};
 use super::tokenizer;
@@ -69,16 +69,7 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     let config = shape();
     let parameters = Parameters::initialise(&config, &mut rng)?;
     let model = parameters.assemble(&config)?;
-    let mut optimizer = AdamW::new(
-        parameters.variables.clone(),
-        ParamsAdamW {
-            lr: recipe.learning_rate,
-            beta1: 0.9,
-            beta2: 0.98,
-            eps: 1e-8,
-            weight_decay: 0.01,
-        },
-    )?;
+    let mut optimizer = AdamW::new(&parameters.variables)?;
     let pools: Vec<ThreadPool> = (0..recipe.threads)
         .map(|_| rayon::ThreadPoolBuilder::new().num_threads(1).build())
         .collect::<Result<_, _>>()?;
@@ -88,7 +79,6 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     let mut tally = Tally::default();
     for step in 0..recipe.steps {
         let progress = step as f64 / recipe.steps as f64;
-        optimizer.set_learning_rate(recipe.learning_rate * schedule(progress));
         let mut samples: Vec<Sample> = Vec::new();
         while samples.iter().map(|s| s.tokens.len()).sum::<usize>() < recipe.tokens {
             let difficulty = difficulty(&mut rng, progress);
@@ -118,7 +108,7 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
             gradients.context("a step has shards")?,
             &parameters.variables,
         )?;
-        optimizer.step(&gradients)?;
+        optimizer.step(&gradients, recipe.learning_rate * schedule(progress))?;
         if (step + 1) % recipe.report_every == 0 {
             eprintln!(
                 "step {:5}/{}  loss {:.4}  recall {:5.1} %  last {:5.1} %  {:.0} tokens/s  {:.0} s",
