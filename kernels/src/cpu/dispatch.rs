@@ -1,4 +1,4 @@
-//! The kernel bodies compiled for each instruction set, and the choice of one at run time.
+//! The choice of an instruction set, and of an instance of a kernel body, at run time.
 
 use super::dequantize::dequantize_rows;
 use super::isa::Isa;
@@ -10,6 +10,8 @@ use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, fake_rows_scalar, quantize_rows, quantize_rows_scalar};
 use super::scale;
 use super::simd::Portable;
+#[cfg(doc)]
+use super::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use super::{
     matmul::{Pairs, Tiles},
@@ -18,7 +20,8 @@ use super::{
 use crate::format::PackedTensor;
 use std::ops::Range;
 
-/// Compiles the bodies for a vector type, under the target features that it stands for.
+/// Compiles the bodies for a vector type, under the target features that it stands for. Slices are
+/// parameters here, not captured as by [`Simd::outline`]: so the compiler knows that they do not overlap.
 macro_rules! compile_for {
     ($isa:ident, $simd:expr $(, $features:literal)?) => {
         mod $isa {
@@ -57,13 +60,14 @@ macro_rules! compile_for {
             }
 
             $(#[target_feature(enable = $features)])?
-            pub fn multiply(job: &Job, rows: Range<usize>) {
-                multiply_rows($simd, Fused, job, rows);
-            }
-
-            $(#[target_feature(enable = $features)])?
             pub fn finite_amax(x: &[f32]) -> f32 {
                 scale::finite_amax(x)
+            }
+
+            /// Outlines its parts itself.
+            $(#[target_feature(enable = $features)])?
+            pub fn multiply(job: &Job, rows: Range<usize>) {
+                multiply_rows($simd, Fused, job, rows);
             }
         }
     };
@@ -84,25 +88,6 @@ compile_for!(
     unsafe { Avx512::new() },
     "avx512f,avx512bw,avx512dq,avx512vl,bmi2"
 );
-
-/// Rows of W with bf16 pairs.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
-fn multiply_pairs(job: &Job, rows: Range<usize>) {
-    // SAFETY: the function enables the features, so it only runs where the CPU has them.
-    let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
-    multiply_rows(s, step, job, rows);
-}
-
-/// Rows of W with bf16 pairs in tiles.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
-fn multiply_tiles(job: &Job, rows: Range<usize>) {
-    // SAFETY: the function enables the features, so it only runs where the CPU has them; the path of tiles is
-    // available where it is called.
-    let (s, step) = unsafe { (Avx512::new(), Tiles::new()) };
-    multiply_rows(s, step, job, rows);
-}
 
 /// Calls `$name` compiled for `$isa`, after checking once more that the CPU has it.
 macro_rules! call {
@@ -197,11 +182,17 @@ pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
     assert!(path.is_available(), "this CPU has no {path}");
     match path {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: the assertion above found the features on this CPU.
-        Path::Avx512Bf16 => unsafe { multiply_pairs(job, rows) },
+        Path::Avx512Bf16 => {
+            // SAFETY: the assertion above found the features on this CPU.
+            let (s, step) = unsafe { (Avx512::new(), Pairs::new()) };
+            multiply_rows(s, step, job, rows);
+        }
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: as above.
-        Path::Amx => unsafe { multiply_tiles(job, rows) },
+        Path::Amx => {
+            // SAFETY: as above.
+            let (s, step) = unsafe { (Avx512::new(), Tiles::new()) };
+            multiply_rows(s, step, job, rows);
+        }
         _ => call!(path.isa(), multiply, job, rows),
     }
 }

@@ -1,6 +1,6 @@
 //! Rows to packed codes and scales, or to the values that those stand for.
 //!
-//! The bodies are `inline(always)` so that they take on the target features of their caller.
+//! The bodies are `inline(always)` so that they take on the target features of [`Simd::outline`].
 
 use super::lanes::{Lanes, STOCHASTIC, magnitude_bits, random_from};
 use super::pack::{CHUNK, chunk_bytes, pack_chunk};
@@ -106,16 +106,17 @@ impl<'a, S: Simd> Kernel<'a, S> {
         group: &[f32],
         index: u64,
     ) -> [BlockScale; CHUNK] {
-        let (s, block_size) = (self.s, self.plan.format.block_size());
-        if let ScalePlan::LeastError { limit } = self.plan.scale {
-            let mut scales = [BlockScale::Zero; CHUNK];
-            let blocks = group.chunks(block_size).enumerate();
-            for (scale, (block, x)) in scales.iter_mut().zip(blocks) {
-                let index = index + (block * block_size) as u64;
-                *scale = self.least_error::<ROUNDING, SIGNED>(x, index, limit);
+        match self.plan.scale {
+            ScalePlan::LeastError { limit } => {
+                scales_of_least_error::<S, ROUNDING, SIGNED>(self.s, self.plan, group, index, limit)
             }
-            return scales;
+            _ => self.scales_by_amax(group),
         }
+    }
+
+    #[inline(always)]
+    fn scales_by_amax(&self, group: &[f32]) -> [BlockScale; CHUNK] {
+        let (s, block_size) = (self.s, self.plan.format.block_size());
         if group.len() == S::LANES * block_size && block_size.is_multiple_of(S::LANES) {
             let mut amax = [s.splat_bits(0); CHUNK];
             for (amax, x) in amax.iter_mut().zip(group.chunks_exact(block_size)) {
@@ -260,6 +261,31 @@ impl<'a, S: Simd> Kernel<'a, S> {
             rest.copy_from_slice(&padded[..rest.len()]);
         }
     }
+}
+
+/// The scales of the blocks of a group for [`ScalePlan::LeastError`]: the same function whether codes
+/// or values are wanted. It has a kernel of its own, so that those of its callers stay in registers.
+fn scales_of_least_error<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
+    s: S,
+    plan: &Plan,
+    group: &[f32],
+    index: u64,
+    limit: i32,
+) -> [BlockScale; CHUNK] {
+    s.outline(
+        #[inline(always)]
+        || {
+            let kernel = Kernel::new(s, plan);
+            let block_size = plan.format.block_size();
+            let mut scales = [BlockScale::Zero; CHUNK];
+            let blocks = group.chunks(block_size).enumerate();
+            for (scale, (block, x)) in scales.iter_mut().zip(blocks) {
+                let index = index + (block * block_size) as u64;
+                *scale = kernel.least_error::<ROUNDING, SIGNED>(x, index, limit);
+            }
+            scales
+        },
+    )
 }
 
 /// Rows to packed codes and scales. Blocks must start at byte boundaries.

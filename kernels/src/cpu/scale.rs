@@ -126,7 +126,7 @@ pub(super) fn block_scales<S: Simd>(
                 return None;
             }
             let codes = lanes_of(s, code);
-            let [xs, divisors] = [x, divisor].map(|x| lanes_of(s, s.bits(x)));
+            let (xs, divisors) = (lanes_of(s, s.bits(x)), lanes_of(s, s.bits(divisor)));
             for (i, scale) in scales[..S::LANES].iter_mut().enumerate() {
                 *scale = BlockScale::Fraction {
                     code: codes[i].to_bits(),

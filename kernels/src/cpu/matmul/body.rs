@@ -27,7 +27,6 @@ struct Scratch {
 }
 
 /// Rows `rows` of W times all tokens, by `step` where it is exact and in f32 elsewhere.
-#[inline(always)]
 pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
     s: S,
     step: P,
@@ -75,7 +74,6 @@ struct Body<'j, 'a, S: Simd> {
 
 impl<S: Simd> Body<'_, '_, S> {
     /// Multiplies codes as they are decoded, or returns false if they are not read as words.
-    #[inline(always)]
     fn one_token<P: Step<S>>(&self, step: P, rows: Range<usize>) -> bool {
         let Weights::Packed(weights) = &self.job.weights else {
             return false;
@@ -83,10 +81,25 @@ impl<S: Simd> Body<'_, '_, S> {
         let ScaleRange { least, most } = weights.panels.range(&rows);
         match weights.reading(least, self.x_unit::<P>(), false) {
             Reading::Rows => return false,
-            Reading::Pairs => self.one_token_by(step, weights.panels, rows, most),
-            Reading::Words => self.one_token_by(Fused, weights.panels, rows, most),
+            Reading::Pairs => self.one_token_outlined(step, weights.panels, rows, most),
+            Reading::Words => self.one_token_outlined(Fused, weights.panels, rows, most),
         }
         true
+    }
+
+    /// [`Self::one_token_by`] as a function of its own for each kind of step.
+    fn one_token_outlined<P: Step<S>>(
+        &self,
+        step: P,
+        panels: &Panels,
+        rows: Range<usize>,
+        most: f32,
+    ) {
+        step.outline(
+            self.s,
+            #[inline(always)]
+            || self.one_token_by(step, panels, rows, most),
+        );
     }
 
     #[inline(always)]
@@ -113,7 +126,6 @@ impl<S: Simd> Body<'_, '_, S> {
         self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)
     }
 
-    #[inline(always)]
     fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
         let x_unit = self.x_unit::<P>();
         // Tiles have their own order, where what is subnormal counts as zero.
@@ -136,7 +148,6 @@ impl<S: Simd> Body<'_, '_, S> {
                 (Source::Dense(dense), x_unit.is_some_and(stays_normal))
             }
         };
-        // Two calls and no more: the body is compiled anew for each.
         if may_pair {
             self.chains(step, rows, scratch, source);
         } else {
@@ -145,7 +156,6 @@ impl<S: Simd> Body<'_, '_, S> {
     }
 
     /// Chain by chain, makes the panel of some rows and multiplies every group of tokens by it.
-    #[inline(always)]
     fn chains<P: Step<S>>(
         &self,
         step: P,
@@ -164,9 +174,7 @@ impl<S: Simd> Body<'_, '_, S> {
             scratch.panel[steps * VECTORS * S::LANES..].fill(0.0);
             match source {
                 Source::Codes { panels, most } if S::DECODES_WORDS => {
-                    let panel = &mut scratch.panel;
-                    let mut words = Words { s: self.s, panel };
-                    step.decode::<VECTORS>(self.s, panels, rows.start, columns, most, &mut words);
+                    self.decode(step, panels, rows.start, columns, most, &mut scratch.panel);
                 }
                 // Codes are never left to vectors that do not decode them.
                 Source::Codes { .. } | Source::Values => {
@@ -174,7 +182,12 @@ impl<S: Simd> Body<'_, '_, S> {
                 }
                 Source::Dense(dense) => {
                     let rows = dense.bits(rows.clone(), columns);
-                    self.interleave::<P>(rows, &mut scratch.panel);
+                    let panel = &mut scratch.panel;
+                    step.outline(
+                        self.s,
+                        #[inline(always)]
+                        || self.interleave::<P>(rows, panel),
+                    );
                 }
             }
             let at_once = P::TILES.map_or(self.job.tokens_at_once, |tiles| tiles.tokens);
@@ -210,13 +223,37 @@ impl<S: Simd> Body<'_, '_, S> {
         }
     }
 
+    /// A panel of codes; `first` is the first of the rows.
+    fn decode<P: Step<S>>(
+        &self,
+        step: P,
+        panels: &Panels,
+        first: usize,
+        columns: Range<usize>,
+        most: f32,
+        panel: &mut [f32],
+    ) {
+        let s = self.s;
+        step.outline(
+            s,
+            #[inline(always)]
+            || {
+                let mut words = Words { s, panel };
+                step.decode::<VECTORS>(s, panels, first, columns, most, &mut words);
+            },
+        );
+    }
+
     /// The values of rows, rounded.
-    #[inline(always)]
     fn dequantize(&self, weights: &PackedWeights, rows: Range<usize>, values: &mut Vec<f32>) {
         let packed = weights.panels.packed_rows(rows);
         let packed = packed.expect("rows of a tensor that is there");
         values.resize(packed.rows() * packed.cols(), 0.0);
-        dequantize_rows(self.s, &packed, 0..packed.rows(), values);
+        let s = self.s;
+        s.outline(
+            #[inline(always)]
+            || dequantize_rows(s, &packed, 0..packed.rows(), values),
+        );
         for value in values {
             *value = weights.value_type.round(*value);
         }
@@ -261,8 +298,16 @@ impl<S: Simd> Body<'_, '_, S> {
     }
 
     /// A panel times `N` tokens.
-    #[inline(always)]
     fn tile<P: Step<S>, const N: usize>(&self, tile: Tile<P>) {
+        tile.step.outline(
+            self.s,
+            #[inline(always)]
+            || self.tile_by::<P, N>(tile),
+        );
+    }
+
+    #[inline(always)]
+    fn tile_by<P: Step<S>, const N: usize>(&self, tile: Tile<P>) {
         let s = self.s;
         let mut sums = [[s.splat(0.0); VECTORS]; N];
         let panel = tile.panel.chunks_exact(VECTORS * S::LANES);
@@ -285,7 +330,6 @@ impl<S: Simd> Body<'_, '_, S> {
     }
 
     /// A panel times some tokens, by tiles.
-    #[inline(always)]
     fn tiles<P: Step<S>>(&self, tile: Tile<P>, tokens: usize, sums: &mut Vec<f32>) {
         let s = self.s;
         let width = VECTORS * S::LANES;
@@ -294,13 +338,20 @@ impl<S: Simd> Body<'_, '_, S> {
         let (words, stride) = (tile.words, tile.stride);
         tile.step
             .multiply_tiles(tile.panel, words, stride, tokens, sums);
-        for (token, sums) in sums.chunks_exact(width).enumerate() {
-            let mut loaded = [s.splat(0.0); VECTORS];
-            for (v, loaded) in loaded.iter_mut().enumerate() {
-                *loaded = s.load(&sums[v * S::LANES..]);
-            }
-            self.add(tile.token + token, tile.rows.clone(), loaded, tile.is_first);
-        }
+        let sums = &*sums;
+        tile.step.outline(
+            s,
+            #[inline(always)]
+            || {
+                for (token, sums) in sums.chunks_exact(width).enumerate() {
+                    let mut loaded = [s.splat(0.0); VECTORS];
+                    for (v, loaded) in loaded.iter_mut().enumerate() {
+                        *loaded = s.load(&sums[v * S::LANES..]);
+                    }
+                    self.add(tile.token + token, tile.rows.clone(), loaded, tile.is_first);
+                }
+            },
+        );
     }
 
     /// Adds the sums of a chain to y, or puts them there if it is the first one.

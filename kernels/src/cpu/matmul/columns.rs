@@ -234,7 +234,8 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
     ) {
         let s = self.s;
         for v in 0..V {
-            let code = field::<S, BITS, INDEX>(s, words.map(|words| words[v]));
+            let words = [words[0][v], words[1][v], words[2][v]];
+            let code = field::<S, BITS, INDEX>(s, words);
             let element = if BITS == 4 {
                 self.lanes.decode_small(code)
             } else {

@@ -30,7 +30,12 @@ pub(super) fn decode<const V: usize>(
         _step: step,
         vectors: Vectors::new(s, panels, first),
         block_size: panels.format().block_size(),
-        values: [0, 1, 2, 3].map(|i| s.load_bits(&table.values[16 * i..])),
+        values: [
+            s.load_bits(&table.values),
+            s.load_bits(&table.values[16..]),
+            s.load_bits(&table.values[32..]),
+            s.load_bits(&table.values[48..]),
+        ],
         unscaled: s.splat_bits(table.unscaled),
     };
     match panels.code_bits() {

@@ -17,6 +17,9 @@ pub(in crate::cpu) trait Step<S: Simd>: Copy {
     /// What is multiplied at once; `None` where steps are added one by one, in the order of the chains.
     const TILES: Option<TileShape> = None;
 
+    /// As [`Simd::outline`], with what the step needs beyond the vectors.
+    fn outline<R>(self, s: S, f: impl FnOnce() -> R) -> R;
+
     /// `sum` plus the products of the words' columns, in order, rounded after each. Not where there are tiles.
     fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F;
 
@@ -66,6 +69,11 @@ impl<S: Simd> Step<S> for Fused {
     const COLUMNS: usize = 1;
 
     #[inline(always)]
+    fn outline<R>(self, s: S, f: impl FnOnce() -> R) -> R {
+        s.outline(f)
+    }
+
+    #[inline(always)]
     fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F {
         s.fma(s.float(w), s.float(x), sum)
     }
@@ -102,6 +110,19 @@ impl Pairs {
 #[cfg(target_arch = "x86_64")]
 impl Step<Avx512> for Pairs {
     const COLUMNS: usize = 2;
+
+    #[inline(always)]
+    fn outline<R>(self, _: Avx512, f: impl FnOnce() -> R) -> R {
+        #[target_feature(
+            enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi"
+        )]
+        #[inline(never)]
+        fn outlined<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: values of the two types exist only where the CPU has the features.
+        unsafe { outlined(f) }
+    }
 
     #[inline(always)]
     fn add(self, _: Avx512, sum: __m512, w: __m512i, x: __m512i) -> __m512 {

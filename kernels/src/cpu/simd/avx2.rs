@@ -9,7 +9,7 @@ pub(in crate::cpu) struct Avx2(());
 
 impl Avx2 {
     /// # Safety
-    /// The CPU must have AVX2 and FMA.
+    /// The CPU must have AVX2, FMA and BMI2.
     #[inline(always)]
     pub unsafe fn new() -> Self {
         Self(())
@@ -32,6 +32,17 @@ impl Simd for Avx2 {
     type U = __m256i;
     type M = __m256i;
     type Table = (__m256, __m256);
+
+    #[inline(always)]
+    fn outline<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx2,fma,bmi2")]
+        #[inline(never)]
+        fn outlined<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { outlined(f) }
+    }
 
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m256 {

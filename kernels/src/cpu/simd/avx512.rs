@@ -9,7 +9,7 @@ pub(in crate::cpu) struct Avx512(());
 
 impl Avx512 {
     /// # Safety
-    /// The CPU must have AVX-512 F, BW, DQ and VL.
+    /// The CPU must have AVX-512 F, BW, DQ and VL, and BMI2.
     #[inline(always)]
     pub unsafe fn new() -> Self {
         Self(())
@@ -32,6 +32,17 @@ impl Simd for Avx512 {
     type U = __m512i;
     type M = __mmask16;
     type Table = __m512;
+
+    #[inline(always)]
+    fn outline<R>(self, f: impl FnOnce() -> R) -> R {
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2")]
+        #[inline(never)]
+        fn outlined<R>(f: impl FnOnce() -> R) -> R {
+            f()
+        }
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { outlined(f) }
+    }
 
     #[inline(always)]
     fn load(self, x: &[f32]) -> __m512 {

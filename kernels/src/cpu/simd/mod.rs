@@ -1,7 +1,8 @@
 //! The vector operations that the kernels are written in, per instruction set.
 //!
 //! A value of a type that implements [`Simd`] proves that the CPU has its instruction set, so
-//! its methods are safe. All are `inline(always)`, to take on the features of the kernel.
+//! its methods are safe. All are `inline(always)`, to take on the features of the kernel; a kernel
+//! takes them from [`Simd::outline`].
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -31,6 +32,11 @@ pub(super) trait Simd: Copy {
     type M: Copy;
     /// Sixteen f32 to look up.
     type Table: Copy;
+
+    /// Runs `f` as a function of its own that is compiled for the instruction set. `f` and what it
+    /// calls must be `inline(always)`: no closures of vectors, as for `map`. Compile time grows faster than the size of a function: a body
+    /// that several others use, or that is large, belongs behind this boundary.
+    fn outline<R>(self, f: impl FnOnce() -> R) -> R;
 
     /// The first [`Simd::LANES`] elements.
     fn load(self, x: &[f32]) -> Self::F;

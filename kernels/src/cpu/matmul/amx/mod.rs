@@ -88,6 +88,11 @@ impl Step<Avx512> for Tiles {
     const COLUMNS: usize = 2;
     const TILES: Option<TileShape> = Some(SHAPE);
 
+    #[inline(always)]
+    fn outline<R>(self, s: Avx512, f: impl FnOnce() -> R) -> R {
+        self.pairs.outline(s, f)
+    }
+
     fn add(self, _: Avx512, _: __m512, _: __m512i, _: __m512i) -> __m512 {
         unreachable!("tiles add up steps of their own")
     }
