@@ -15,7 +15,7 @@ use mxlab::task::{FewShot, Task, jsonl};
 use mxlab_harness::measure::Estimate;
 use serde_json::Value;
 
-mod toy;
+use crate::toy;
 use toy::ToyEngine;
 
 const EXAMPLES: usize = 11;

@@ -19,7 +19,7 @@ use mxlab::task::{
     Content, DataSources, FewShot, Kind, PromptEncoder, Task, jsonl, load, wikitext,
 };
 
-mod toy;
+use crate::toy;
 use toy::{BOS, CharTokenizer, ToyEngine};
 
 fn parse(lines: &str) -> Task {

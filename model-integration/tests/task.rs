@@ -9,7 +9,7 @@ use mxlab::task::{
     named,
 };
 
-mod toy;
+use crate::toy;
 use toy::{BOS, CharTokenizer};
 
 fn load(name: &str, sources: &DataSources) -> anyhow::Result<Task> {

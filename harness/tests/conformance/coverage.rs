@@ -1,6 +1,6 @@
 //! Every opcode, and every combination of modifiers that the emulator accepts, has a row.
 
-use crate::forms;
+use crate::conformance::forms;
 use mxlab_harness::conformance::chapters;
 use ptx_emulator::launch::Kernels;
 use ptx_emulator::lower::INSTRUCTIONS;

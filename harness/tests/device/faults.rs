@@ -1,6 +1,6 @@
 //! What a kernel does wrong.
 
-use crate::bench::{gpu, kernel, line, line_of, run, says};
+use crate::device::bench::{gpu, kernel, line, line_of, run, says};
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, EmulatorOptions};
 use std::process::Command;
 use std::sync::mpsc;

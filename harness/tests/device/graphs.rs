@@ -1,6 +1,6 @@
 //! Launches that are recorded and made again.
 
-use crate::bench::{devices, kernel, line, run, says};
+use crate::device::bench::{devices, kernel, line, run, says};
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Kernel, Stream};
 
 /// Adds `addend` to each of eight words.

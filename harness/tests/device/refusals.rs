@@ -1,6 +1,6 @@
 //! What is refused before a kernel starts.
 
-use crate::bench::{PTX, devices, gpu, kernel, line, line_of, run, says};
+use crate::device::bench::{PTX, devices, gpu, kernel, line, line_of, run, says};
 use mxlab_harness::device::{
     Argument, Device, DeviceChoice, DeviceError, DeviceKind, EmulatorOptions, Geometry,
 };

@@ -1,6 +1,6 @@
 //! What works, on every device there is.
 
-use crate::bench::{devices, kernel, line, run, says};
+use crate::device::bench::{devices, kernel, line, run, says};
 use mxlab_harness::device::{Argument, DeviceError, DeviceKind, Geometry, Staging};
 
 #[test]

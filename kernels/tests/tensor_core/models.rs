@@ -1,6 +1,6 @@
 //! Dot products, ordinary and adversarial, by the rules of all chips.
 
-use crate::chips::{NARROW, Number, Rule, WIDE};
+use crate::tensor_core::chips::{NARROW, Number, Rule, WIDE};
 use mxlab_harness::tensor_core::{Operand, Sums, Term, Terms};
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};

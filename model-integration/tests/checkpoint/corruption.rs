@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 use tempfile::tempdir;
 
-use crate::tiny::{Files, TinyModel, bpe_tokenizer, use_model, write};
+use crate::checkpoint::tiny::{Files, TinyModel, bpe_tokenizer, use_model, write};
 
 #[derive(Clone, Debug)]
 enum Damage {

@@ -9,8 +9,8 @@ use mxlab_kernels::format::FloatType;
 use serde_json::json;
 use tempfile::tempdir;
 
-use crate::local_hub::{Asked, Fault, Hub};
-use crate::tiny::{Files, TinyModel, json_bytes, use_model};
+use crate::checkpoint::local_hub::{Asked, Fault, Hub};
+use crate::checkpoint::tiny::{Files, TinyModel, json_bytes, use_model};
 
 fn refusal(options: &HubOptions, name: &str) -> String {
     options.resolve(name).unwrap_err().to_string()

@@ -10,7 +10,7 @@ use std::thread;
 use mxlab::checkpoint::hub::HubOptions;
 use tiny_http::{Header, Request, Response, Server};
 
-use crate::tiny::Files;
+use crate::checkpoint::tiny::Files;
 
 /// How the hub misbehaves.
 #[derive(Clone, Copy, PartialEq)]

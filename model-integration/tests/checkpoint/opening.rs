@@ -10,7 +10,7 @@ use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::tiny::{Files, TinyModel, container, json_bytes, use_model, value, write};
+use crate::checkpoint::tiny::{Files, TinyModel, container, json_bytes, use_model, value, write};
 
 fn open(files: &Files) -> Checkpoint {
     let dir = tempdir().unwrap();

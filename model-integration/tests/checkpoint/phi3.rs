@@ -10,7 +10,7 @@ use mxlab_kernels::reference::Sampling;
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use crate::tiny::{Tensor, TinyModel, write};
+use crate::checkpoint::tiny::{Tensor, TinyModel, write};
 
 /// The tiny Llama with its tensors fused.
 fn phi3(dtype: FloatType) -> TinyModel {

@@ -8,7 +8,7 @@ use mxlab::checkpoint::{Checkpoint, layout};
 use mxlab_kernels::format::FloatType;
 use tempfile::tempdir;
 
-use crate::tiny::{TinyModel, write};
+use crate::checkpoint::tiny::{TinyModel, write};
 
 #[test]
 fn written_weights_open_as_a_checkpoint() {

@@ -10,8 +10,7 @@ use mxlab::generate::{self, End, Listener, Prompt, Settings};
 use mxlab::task::Tokenize;
 use mxlab_kernels::reference::Sampling;
 
-#[path = "../toy/mod.rs"]
-mod toy;
+use crate::toy;
 use toy::{CharTokenizer, ToyEngine};
 
 /// A model that chooses what a script says: of each sequence one token after the other.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::{done, json, stdout};
+use crate::kernels::{done, json, stdout};
 
 const OF_ONE_FORMAT: &str = "*_fp4_e2m1_ue5m3_*even_ocp_bf16_k16_*";
 const LOST_BY_FAULTS: &str = "emulator:lost-by-faults";

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::campaign::{findings, journals, stderr, sum, text};
+use crate::kernels::campaign::{findings, journals, stderr, sum, text};
+use crate::kernels::{json, stdout};
 use crate::stub_driver::StubDriver;
-use crate::{json, stdout};
 
 const KERNELS: &str = "quantize_fp4_e2m1_e8m0_*even_ocp_*sm80";
 const GUILTY: &str = "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned__sm80";

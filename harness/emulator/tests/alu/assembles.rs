@@ -1,6 +1,6 @@
 //! Every form that is accepted is one that NVIDIA's assembler takes.
 
-use crate::forms::accepted;
+use crate::alu::forms::accepted;
 use ptx_emulator::syntax::ast::Type;
 use std::fmt::Write as _;
 use std::io::Write as _;

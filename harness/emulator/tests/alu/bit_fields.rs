@@ -1,6 +1,6 @@
 //! Shifts, fields, logic and permutation against their definitions bit by bit.
 
-use crate::machine::{evaluate, evaluate_one};
+use crate::alu::machine::{evaluate, evaluate_one};
 use proptest::prelude::*;
 
 fn bit(x: u64, place: u32) -> u64 {

@@ -1,6 +1,6 @@
 //! Comparison and selection.
 
-use crate::machine::{Machine, evaluate_one};
+use crate::alu::machine::{Machine, evaluate_one};
 use std::cmp::Ordering::{self, Equal, Greater, Less};
 
 /// What an operator says of an ordering, `None` being unordered.

@@ -1,7 +1,7 @@
 //! `cvt` between integers and `f16`, `bf16`, `f32`, `f64`; moves.
 
-use crate::machine::{Machine, evaluate, evaluate_one};
-use crate::oracle::{BF16, F16, F32, F64, MODES, Mode, Random, Shape, TF32, round, split};
+use crate::alu::machine::{Machine, evaluate, evaluate_one};
+use crate::alu::oracle::{BF16, F16, F32, F64, MODES, Mode, Random, Shape, TF32, round, split};
 use half::{bf16, f16};
 
 type Kind = (&'static str, Shape, fn(f64) -> u64);

@@ -1,7 +1,7 @@
 //! Arithmetic on `f32` and `f64` in all rounding modes, against integers.
 
-use crate::machine::{evaluate, evaluate_one};
-use crate::oracle::{F32, F64, MODES, Mode, Random, Shape, round, split, sum};
+use crate::alu::machine::{evaluate, evaluate_one};
+use crate::alu::oracle::{F32, F64, MODES, Mode, Random, Shape, round, split, sum};
 
 const CASES: usize = 20_000;
 

@@ -1,7 +1,7 @@
 //! The formats of tensor cores: every code against the value that its definition gives, and
 //! rounding against a search of the nearest value.
 
-use crate::machine::evaluate;
+use crate::alu::machine::evaluate;
 use half::f16;
 
 /// Name, exponent bits, mantissa bits.

@@ -1,7 +1,7 @@
 //! Every combination of opcode and modifiers that the lane-local instructions may have, and which
 //! of them are accepted.
 
-use crate::machine::lower;
+use super::machine::lower;
 use ptx_emulator::syntax::ast::Type;
 
 const TYPES: &str = "b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f16 f16x2 bf16 bf16x2 f32 f64 pred u16x2 s16x2 f32x2";

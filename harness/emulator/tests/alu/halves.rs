@@ -1,7 +1,7 @@
 //! `f16` and `bf16` arithmetic rounds once.
 
-use crate::machine::{evaluate, evaluate_one};
-use crate::oracle::{BF16, F16, Mode, Random, Shape, round, split, sum};
+use crate::alu::machine::{evaluate, evaluate_one};
+use crate::alu::oracle::{BF16, F16, Mode, Random, Shape, round, split, sum};
 use half::{bf16, f16};
 
 /// Name, format, value of a code, code of a value.

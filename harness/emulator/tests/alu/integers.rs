@@ -1,6 +1,6 @@
 //! Integer arithmetic against 128-bit arithmetic.
 
-use crate::machine::{Machine, evaluate_one};
+use crate::alu::machine::{Machine, evaluate_one};
 use proptest::prelude::*;
 
 const TYPES: [(&str, u32, bool); 6] = [

@@ -1,6 +1,6 @@
 //! Only active lanes change; what PTX does not have is refused.
 
-use crate::machine::{Machine, lower};
+use crate::alu::machine::{Machine, lower};
 use ptx_emulator::alu::LowerError;
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use crate::launched::{Machine, kernel};
+use crate::machine::launched::{Machine, kernel};
 use proptest::prelude::*;
 
 const REGISTERS: usize = 4;

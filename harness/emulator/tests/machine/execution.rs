@@ -1,6 +1,6 @@
 //! Programs that must run, with results computed by hand.
 
-use crate::launched::{Machine, kernel};
+use crate::machine::launched::{Machine, kernel};
 
 const OFFSET: &str = "mov.u32 %r31, %ctaid.x; mov.u32 %r30, %ntid.x; mad.lo.u32 %tid, %r31, %r30, %tid; mul.wide.u32 %rd0, %tid, 4; add.u64 %rd1, %in, %rd0; add.u64 %rd2, %out, %rd0;\n";
 

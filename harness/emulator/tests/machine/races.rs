@@ -5,7 +5,7 @@
 //! one of them writes and not both are atomic, and no barrier is between them that both threads
 //! wait at.
 
-use crate::launched::{BODY_LINE, Machine, kernel};
+use crate::machine::launched::{BODY_LINE, Machine, kernel};
 use proptest::prelude::*;
 use ptx_emulator::launch::LaunchError;
 use ptx_emulator::memory::shared::Access;

@@ -1,7 +1,7 @@
 //! Planted defects, one or more for each rule: each must stop the launch at its own line, block
 //! and thread, with its own words.
 
-use crate::launched::{BODY_LINE, Machine, kernel};
+use crate::machine::launched::{BODY_LINE, Machine, kernel};
 use ptx_emulator::launch::LaunchError;
 use ptx_emulator::report::Index3;
 

@@ -113,9 +113,7 @@ impl Step<Avx512> for Pairs {
 
     #[inline(always)]
     fn outline<R>(self, _: Avx512, f: impl FnOnce() -> R) -> R {
-        #[target_feature(
-            enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi"
-        )]
+        #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,bmi2,avx512bf16,avx512vbmi")]
         #[inline(never)]
         fn outlined<R>(f: impl FnOnce() -> R) -> R {
             f()

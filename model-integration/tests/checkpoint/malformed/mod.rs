@@ -14,7 +14,7 @@ use std::io::Write;
 use mxlab_kernels::format::FloatType;
 use tempfile::tempdir;
 
-use crate::tiny::{TinyModel, use_model, write};
+use crate::checkpoint::tiny::{TinyModel, use_model, write};
 use mutation::{Bytes, Case, Disk, Model, Mutation, Shards, case};
 
 const DIRECTORY: &[Case] = &[

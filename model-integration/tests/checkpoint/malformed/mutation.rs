@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::tiny::{Files, TinyModel};
+use crate::checkpoint::tiny::{Files, TinyModel};
 
 /// What is done to a valid model.
 pub enum Mutation {

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::mutation::{Case, Shards, case, halve, remove, set};
-use crate::tiny::{Files, json_bytes};
+use crate::checkpoint::tiny::{Files, json_bytes};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SHARD_1: &str = "model-00001-of-00002.safetensors";

@@ -6,7 +6,7 @@ use mxlab_kernels::format::FloatType;
 use serde_json::json;
 
 use super::mutation::{Bytes, Case, Disk, Model, case, file, remove, replace_by_directory, set};
-use crate::tiny::{Files, TinyModel, container};
+use crate::checkpoint::tiny::{Files, TinyModel, container};
 
 const INDEX: &str = "model.safetensors.index.json";
 

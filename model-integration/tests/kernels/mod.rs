@@ -2,8 +2,6 @@
 
 mod campaign;
 mod lost_gpu;
-#[path = "../stub_driver/mod.rs"]
-mod stub_driver;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -1,8 +1,7 @@
 //! Drivers of all kinds, by a stub in the place of the system's, and machine code made ahead of
 //! time.
 
-#[path = "../stub_driver/mod.rs"]
-mod stub_driver;
+use crate::stub_driver;
 
 mod bundle;
 mod drivers;

@@ -1,0 +1,17 @@
+//! Tests of formats, kernels, their references and their fragments.
+
+mod definitions;
+mod differential;
+mod exhaustive;
+mod golden;
+mod golden_errors;
+mod launch;
+mod matmul;
+mod packed_activations;
+mod ptx;
+mod sample;
+mod sampled;
+mod shuffle;
+mod task;
+mod tensor_core;
+mod verification;

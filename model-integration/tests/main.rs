@@ -1,0 +1,26 @@
+//! Tests of the library and of the `mxlab` binary.
+
+mod bench;
+mod checkpoint;
+mod cli;
+mod config;
+mod convert;
+mod device;
+mod driver;
+mod embedded;
+mod eval;
+mod generate;
+mod inspect;
+mod kernels;
+mod lm_eval;
+mod parquet;
+mod published;
+mod quantised;
+mod reference;
+mod slurm;
+mod stub_driver;
+mod study;
+mod synthetic;
+mod task;
+mod toy;
+mod transformers;
