@@ -1,7 +1,7 @@
 //! Records survive whatever happens while they are written.
 
+use not_run::not_run;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 
 use mxlab_harness::record::{AppendLog, LogError, Resumed, write_atomic};
@@ -35,8 +35,7 @@ fn failed_writes_name_the_file_and_keep_the_old_one() {
         assert!(error.to_string().contains("`/dev/full`"), "{error}");
         assert!(error.to_string().contains("No space"), "{error}");
     } else {
-        // Past the capture of the test harness: what did not run must be seen.
-        let _ = writeln!(std::io::stderr(), "not run: there is no /dev/full");
+        not_run("a_full_disk", "/dev/full");
     }
 }
 
@@ -112,8 +111,7 @@ fn two_runs_cannot_share_a_log() {
 #[test]
 fn a_full_disk_is_reported_with_the_file() {
     if !Path::new("/dev/full").exists() {
-        // Past the capture of the test harness: what did not run must be seen.
-        let _ = writeln!(std::io::stderr(), "not run: there is no /dev/full");
+        not_run("a_full_disk", "/dev/full");
         return;
     }
     let directory = tempfile::tempdir().expect("temporary directory");

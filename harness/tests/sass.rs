@@ -3,8 +3,8 @@
 
 use mxlab_harness::assemble::{Assembler, Disassembler, Job, ToolError};
 use mxlab_harness::sass::{Class, Function, SassError, Space, parse};
+use not_run::not_run;
 use std::collections::BTreeSet;
-use std::io::Write;
 
 /// A section around lines of code.
 fn section(name: &str, code: &str) -> String {
@@ -221,7 +221,7 @@ fn the_tools_answer() {
     let (disassembler, assembler) = match tools {
         Ok(tools) => tools,
         Err(error) => {
-            let _ = writeln!(std::io::stderr(), "the_tools_answer: not run, {error}");
+            not_run("the_tools_answer", &error.to_string());
             return;
         }
     };

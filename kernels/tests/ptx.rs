@@ -1,7 +1,7 @@
 //! The PTX kernels as text: every one renders, names are unique, launches fit, and ptxas takes a
 //! sample for each SM version without spills.
 
-use mxlab_harness::assemble::{Assembler, Disassembler, Job, ToolError};
+use mxlab_harness::assemble::{Assembler, Disassembler, Job};
 use mxlab_harness::roofline::{Chip, Limiter, Occupancy, Work, predict};
 use mxlab_harness::sass::{Direction, Function, Space, parse};
 use mxlab_kernels::format::{
@@ -13,9 +13,9 @@ use mxlab_kernels::ptx::{
     VariantError, render,
 };
 use mxlab_kernels::registry::{Entry, Shape, kernels};
+use not_run::not_run;
 use ptx_emulator::launch::Kernels;
 use std::collections::{HashMap, HashSet};
-use std::io::Write;
 
 /// Checks what must hold of any kernel's text.
 fn check_text(variant: &Variant) {
@@ -180,11 +180,6 @@ fn grids_cover_every_element_and_never_wrap() {
     }
 }
 
-/// Says why a test did not run.
-fn not_run(test: &str, error: &ToolError) {
-    let _ = writeln!(std::io::stderr(), "{test}: not run, {error}");
-}
-
 fn job(entry: &dyn Entry, sm: &str) -> Job {
     Job {
         module: entry.id(),
@@ -203,7 +198,12 @@ const MATMUL_STRIDE: usize = 97;
 fn ptxas_assembles_a_sample_without_spills() {
     let assembler = match Assembler::find() {
         Ok(assembler) => assembler,
-        Err(error) => return not_run("ptxas_assembles_a_sample_without_spills", &error),
+        Err(error) => {
+            return not_run(
+                "ptxas_assembles_a_sample_without_spills",
+                &error.to_string(),
+            );
+        }
     };
     let stride = std::env::var("MXLAB_PTXAS_STRIDE").ok();
     let stride = stride
@@ -229,7 +229,7 @@ fn ptxas_assembles_a_sample_without_spills() {
     });
     // Their listings are read too, where that tool is there.
     let disassembler = Disassembler::find(&assembler)
-        .inspect_err(|error| not_run("reading the listings of a sample", error))
+        .inspect_err(|error| not_run("reading the listings of a sample", &error.to_string()))
         .ok();
     let read = |job: &Job, cubin: &[u8]| {
         let disassembler = disassembler.as_ref()?;
@@ -257,7 +257,10 @@ fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
     let (disassembler, assembler) = match tools {
         Ok(tools) => tools,
         Err(error) => {
-            return not_run("the_flagship_is_predicted_at_the_speed_of_a_copy", &error);
+            return not_run(
+                "the_flagship_is_predicted_at_the_speed_of_a_copy",
+                &error.to_string(),
+            );
         }
     };
     let (variant, id) = (flagship(), flagship().id());

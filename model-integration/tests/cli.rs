@@ -1,8 +1,8 @@
 //! The binary: what it says about wrong arguments, and the commands that need no model.
 
+use not_run::not_run;
 use std::collections::HashMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -320,8 +320,7 @@ fn a_reader_that_has_seen_enough_is_no_error_and_a_full_disk_is_one() {
     assert!(output.status.success(), "{}", stderr(&output));
 
     let Ok(full) = fs::File::options().write(true).open("/dev/full") else {
-        // Past the capture of the test harness: what did not run must be seen.
-        let _ = writeln!(std::io::stderr(), "not run: there is no /dev/full");
+        not_run("a full standard output", "/dev/full");
         return;
     };
     let output = mxlab("formats").stdout(full).output().expect("runs");
@@ -550,8 +549,7 @@ fn verify_compares_the_golden_vectors() {
     );
     let golden = shared.join("golden");
     if !golden.exists() {
-        // Past the capture of the test harness: what did not run must be seen.
-        let _ = writeln!(std::io::stderr(), "not run: no {}", golden.display());
+        not_run("verify_compares_the_golden_vectors", "MXLAB_SHARED");
         return;
     }
     let output = run(&format!("verify --golden {}", golden.display()));

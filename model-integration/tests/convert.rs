@@ -1,7 +1,7 @@
 //! `mxlab convert`, through the binary: what it writes scores as what it was made of.
 
+use not_run::not_run;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -160,8 +160,7 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
 #[test]
 fn compressed_tensors_reads_what_is_written_for_it() {
     let Some(python) = std::env::var_os("MXLAB_PYTHON") else {
-        let line = "not run: comparison with compressed-tensors (set MXLAB_PYTHON)";
-        let _ = writeln!(std::io::stderr(), "{line}");
+        not_run("comparison with compressed-tensors", "MXLAB_PYTHON");
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");

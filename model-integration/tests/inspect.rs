@@ -1,6 +1,6 @@
 //! `mxlab inspect`: what it prints of the flagship, and what it says where it cannot.
 
-use std::io::Write;
+use not_run::not_run;
 use std::process::{Command, Output};
 
 const FLAGSHIP: &str = "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned__sm80";
@@ -75,10 +75,7 @@ fn absent_tools_are_named_with_what_to_install() {
 fn the_flagship_is_inspected() {
     let (output, stdout, stderr) = run(&mut inspect(FLAGSHIP));
     if !output.status.success() && stderr.contains("pip install") {
-        let _ = writeln!(
-            std::io::stderr(),
-            "the_flagship_is_inspected: not run, {stderr}"
-        );
+        not_run("the_flagship_is_inspected", stderr.trim());
         return;
     }
     assert!(output.status.success(), "{stderr}");

@@ -3,8 +3,8 @@
 //! `MXLAB_PYTHON` names a Python that has lm_eval, transformers and torch, `MXLAB_SHARED` the reference models and data;
 //! without them nothing here is run, and says so.
 
+use not_run::not_run;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -221,9 +221,10 @@ fn compare(task: &str, own: &Value, theirs: &Value) {
 #[test]
 fn samples_are_those_of_the_harness() {
     let (Some(python), Some(shared)) = (std::env::var_os("MXLAB_PYTHON"), shared()) else {
-        let line =
-            "not run: comparison with lm-evaluation-harness (set MXLAB_PYTHON and MXLAB_SHARED)";
-        let _ = writeln!(std::io::stderr(), "{line}");
+        not_run(
+            "comparison with lm-evaluation-harness",
+            "MXLAB_PYTHON and MXLAB_SHARED",
+        );
         return;
     };
     let folder = tempfile::tempdir().expect("a folder");

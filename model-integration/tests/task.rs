@@ -1,7 +1,7 @@
 //! Tasks: how a line becomes a prompt and a target, and what is said about lines that do not.
 
+use not_run::not_run;
 use std::collections::BTreeSet;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mxlab::task::{
@@ -387,8 +387,7 @@ fn tokens_equal_those_of_the_reference() {
     for (model, max_length) in [("stories260k", 512), ("babyllama-tok361", 256)] {
         let directory = shared.join("models").join(model);
         let Ok(entries) = std::fs::read_dir(directory.join("reference")) else {
-            // Past the capture of the test harness: what did not run must be seen.
-            let _ = writeln!(std::io::stderr(), "not run: no {}", directory.display());
+            not_run(&format!("tokens of {model}"), "MXLAB_SHARED");
             continue;
         };
         let tokenizer = tokenizers::Tokenizer::from_file(directory.join("tokenizer.json"))
@@ -417,11 +416,9 @@ fn tokens_equal_those_of_the_reference() {
             .into_iter()
             .find(|path| path.exists());
             let Some(file) = file else {
-                // Past the capture of the test harness: what did not run must be seen.
-                let _ = writeln!(
-                    std::io::stderr(),
-                    "not run: no {stem}.jsonl for {}",
-                    path.display()
+                not_run(
+                    &format!("tokens of {name}"),
+                    &format!("{stem}.jsonl in MXLAB_SHARED"),
                 );
                 continue;
             };

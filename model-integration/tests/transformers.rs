@@ -4,7 +4,7 @@
 //! `MXLAB_PYTHON` names a Python that has transformers and torch; without it nothing here is run, and
 //! says so.
 
-use std::io::Write;
+use not_run::not_run;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -28,8 +28,7 @@ struct Sequence {
 /// The model directories that transformers wrote into `folder`; none, which is said, without it.
 fn models(folder: &Path) -> Vec<PathBuf> {
     let Some(python) = std::env::var_os("MXLAB_PYTHON") else {
-        let line = "not run: comparison with transformers (set MXLAB_PYTHON)";
-        let _ = writeln!(std::io::stderr(), "{line}");
+        not_run("comparison with transformers", "MXLAB_PYTHON");
         return Vec::new();
     };
     let script = concat!(

@@ -1,7 +1,7 @@
 //! What is no PTX, or not known, is an error that names its place; nothing is skipped.
 
 use mxlab_harness::device::Device;
-use std::io::Write as _;
+use not_run::not_run;
 use std::process::Command;
 
 /// Registers that the instructions of this module use: `p` predicates, `h` 16 bits, `r` 32, `w`
@@ -173,10 +173,7 @@ fn errors_name_line_and_column() {
 fn the_assembler_refuses_the_illegal_and_takes_the_unknown() {
     let ptxas = std::env::var_os("PTXAS").unwrap_or_else(|| "ptxas".into());
     if Command::new(&ptxas).arg("--version").output().is_err() {
-        let _ = writeln!(
-            std::io::stderr(),
-            "not run: the_assembler_refuses_the_illegal (no ptxas)"
-        );
+        not_run("the_assembler_refuses_the_illegal", "ptxas");
         return;
     }
     let directory = tempfile::tempdir().expect("a temporary directory");

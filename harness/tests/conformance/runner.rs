@@ -2,6 +2,7 @@
 
 use mxlab_harness::conformance::{Row, RowVerdict, batches, chapter};
 use mxlab_harness::device::{Device, DeviceError};
+use not_run::not_run;
 use std::io::Write as _;
 
 /// Mismatches that are printed.
@@ -17,7 +18,10 @@ pub fn check(name: &str) {
     match Device::cuda(0) {
         Ok(device) => run(name, &rows, &device),
         Err(reason) => {
-            let _ = writeln!(std::io::stderr(), "not run: {name} on cuda ({reason})");
+            not_run(
+                &format!("conformance of {name}"),
+                &format!("a GPU ({reason})"),
+            );
         }
     }
 }
@@ -53,9 +57,9 @@ fn run(name: &str, rows: &[Row], device: &Device) {
     let summary = format!("{name} on {on}: {} rows, {compared} results", rows.len());
     let _ = writeln!(std::io::stderr(), "{summary}");
     if left_out > 0 {
-        let _ = writeln!(
-            std::io::stderr(),
-            "not run: {left_out} rows of {name} on {on} (newer target)"
+        not_run(
+            &format!("{left_out} rows of {name} on {on}"),
+            "a newer chip",
         );
     }
     let shown = &mismatches[..mismatches.len().min(SHOWN)];

@@ -1,7 +1,7 @@
 //! Devices to test, kernels to run on them, and what errors have to say.
 
 use mxlab_harness::device::{Argument, Device, DeviceError, Geometry, Kernel};
-use std::io::Write;
+use not_run::not_run;
 
 /// Kernels that do one thing each, right or wrong.
 pub const PTX: &str = include_str!("kernels.ptx");
@@ -12,17 +12,11 @@ pub fn line_of(text: &str) -> usize {
     1 + line.expect("a line of the text")
 }
 
-fn not_run(test: &str) {
-    // In one piece: tests run beside each other.
-    let line = format!("not run: {test} on a GPU (there is none)\n");
-    let _ = std::io::stderr().write_all(line.as_bytes());
-}
-
 pub fn gpu(test: &str) -> Option<Device> {
     match Device::cuda(0) {
         Ok(device) => Some(device),
         Err(DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. }) => {
-            not_run(test);
+            not_run(test, "a GPU");
             None
         }
         Err(error) => panic!("{error}"),

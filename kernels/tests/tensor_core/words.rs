@@ -3,6 +3,7 @@
 use half::f16;
 use mxlab_harness::tensor_core::{Bound, Operand, Sums, Term, Terms};
 use mxlab_kernels::format::ElementFormat;
+use not_run::not_run;
 use safetensors::{SafeTensors, View};
 use std::io::Write as _;
 use std::path::PathBuf;
@@ -92,9 +93,9 @@ fn rows(bytes: &[u8], operand: Operand, sums: Sums) -> Vec<(Bound, f64)> {
 #[test]
 fn every_word_of_every_chip_is_within_the_bound() {
     let Some(folder) = folder() else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "not run: no words of chips (set MXLAB_SHARED)"
+        not_run(
+            "every_word_of_every_chip_is_within_the_bound",
+            "MXLAB_SHARED",
         );
         return;
     };

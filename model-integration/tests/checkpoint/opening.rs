@@ -1,8 +1,8 @@
 //! Valid directories: every layout and dtype, the same weights.
 
+use not_run::not_run;
 use std::env;
 use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use mxlab::checkpoint::{Checkpoint, RopeScaling, layout};
@@ -295,8 +295,7 @@ fn real_checkpoints() {
     let shared = env::var_os("MXLAB_SHARED").map_or(default, PathBuf::from);
     let models = shared.join("models");
     if !models.is_dir() {
-        // Past the capture of the test harness: what did not run must be seen.
-        let _ = writeln!(std::io::stderr(), "not run: no {}", models.display());
+        not_run("real_checkpoints", "MXLAB_SHARED");
         return;
     }
     for (name, tasks) in [

@@ -1,5 +1,6 @@
 //! Making folders of images, and folders that are not what was made.
 
+use not_run::not_run;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -285,7 +286,7 @@ fn a_full_disk_keeps_what_was_made() {
         Ok(output) if output.status.success() => {}
         failed => {
             std::mem::forget(disk);
-            eprintln!("{test}: not run: no tmpfs can be mounted: {failed:?}");
+            not_run(test, &format!("a tmpfs that can be mounted ({failed:?})"));
             return;
         }
     }

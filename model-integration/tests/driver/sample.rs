@@ -1,5 +1,6 @@
 //! A few kernels, and bundles of them.
 
+use not_run::not_run;
 use std::path::Path;
 use std::process::Output;
 use std::sync::atomic::AtomicBool;
@@ -35,7 +36,7 @@ pub fn assembler(test: &str) -> Option<Assembler> {
     match Assembler::find() {
         Ok(assembler) => Some(assembler),
         Err(error @ ToolError::Missing { .. }) => {
-            eprintln!("{test}: not run: {error}");
+            not_run(test, &error.to_string());
             None
         }
         Err(error) => panic!("{error}"),

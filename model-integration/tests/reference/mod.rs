@@ -7,7 +7,7 @@ mod config;
 mod operands;
 mod scores;
 
-use std::io::Write;
+use not_run::not_run;
 use std::path::PathBuf;
 
 /// The model directories with reference results, if this machine has them.
@@ -18,12 +18,7 @@ fn models() -> Vec<PathBuf> {
     let all = names.map(|name| PathBuf::from(&shared).join("models").join(name));
     let found: Vec<PathBuf> = all.into_iter().filter(|path| path.is_dir()).collect();
     if found.is_empty() {
-        say("not run: no reference models (set MXLAB_SHARED)");
+        not_run("comparison with reference models", "MXLAB_SHARED");
     }
     found
-}
-
-/// Writes past the capture of the test harness: what was not run must be seen.
-fn say(line: &str) {
-    let _ = writeln!(std::io::stderr(), "{line}");
 }

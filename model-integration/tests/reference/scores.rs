@@ -1,5 +1,6 @@
 //! Scores of whole tasks, example by example.
 
+use not_run::not_run;
 use std::cmp::Reverse;
 use std::fs;
 use std::path::Path;
@@ -11,7 +12,7 @@ use mxlab::task::PromptEncoder;
 use mxlab_kernels::format::FloatType;
 use serde_json::Value;
 
-use super::{config, models, say};
+use super::{config, models};
 
 /// What is compared of one reference file.
 struct Comparison {
@@ -64,7 +65,7 @@ fn compare_all(model: &Path, suffix: &str, weights: &str, dtype: FloatType) -> V
             continue;
         };
         if task == "lambada_test" && std::env::var_os("MXLAB_LONG").is_none() {
-            say(&format!("not run: {stem} (set MXLAB_LONG)"));
+            not_run(&format!("scores of {stem}"), "MXLAB_LONG");
             continue;
         }
         let config = config::named(name).unwrap_or_else(|| panic!("configuration {name}"));

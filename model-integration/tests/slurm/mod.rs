@@ -2,9 +2,9 @@
 //!
 //! `cluster` beside this file starts it; where that cannot be, nothing here is run, and says so.
 
+use not_run::not_run;
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
 use std::process::Command;
 
@@ -82,7 +82,7 @@ fn an_array_of_four_shards_reports_what_one_run_does() {
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     if output.status.code() == Some(NO_CLUSTER) {
         // Around the capture of output, so that it is seen.
-        let _ = writeln!(std::io::stderr(), "not run: {}", said.trim());
+        not_run("a_job_array", &format!("Slurm ({})", said.trim()));
         return;
     }
     assert!(output.status.success(), "{said}");

@@ -7,6 +7,7 @@
 //! `libcuda.c` says which variables it reads.
 #![allow(dead_code)]
 
+use not_run::not_run;
 use std::path::Path;
 use std::process::Command;
 
@@ -44,7 +45,7 @@ impl StubDriver {
         let output = match compiled {
             Ok(output) => output,
             Err(error) => {
-                eprintln!("{test}: not run: no C compiler: cc: {error}");
+                not_run(test, &format!("a C compiler, cc ({error})"));
                 return None;
             }
         };

@@ -1,6 +1,7 @@
 //! Every form that is accepted is one that NVIDIA's assembler takes.
 
 use crate::alu::forms::accepted;
+use not_run::not_run;
 use ptx_emulator::syntax::ast::Type;
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -37,10 +38,7 @@ fn every_accepted_form_assembles() {
         .output();
     let _ = std::fs::remove_file(&path);
     let Ok(run) = run else {
-        let _ = writeln!(
-            std::io::stderr(),
-            "not run: every_accepted_form_assembles (no ptxas)"
-        );
+        not_run("every_accepted_form_assembles", "ptxas");
         return;
     };
     let messages = String::from_utf8_lossy(&run.stderr);

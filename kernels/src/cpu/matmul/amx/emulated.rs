@@ -247,7 +247,7 @@ fn install() -> bool {
 #[test]
 fn tiles_add_up_in_their_order() {
     if !install() && !super::is_available() {
-        eprintln!("not run: this CPU has no bf16 pairs, or tiles that the system does not allow");
+        not_run::not_run("tiles_add_up_in_their_order", "a CPU with AVX-512 BF16");
         return;
     }
     let mut rng = ChaCha8Rng::seed_from_u64(3);
