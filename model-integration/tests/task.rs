@@ -418,7 +418,7 @@ fn tokens_equal_those_of_the_reference() {
             let Some(file) = file else {
                 not_run(
                     &format!("tokens of {name}"),
-                    &format!("{stem}.jsonl in MXLAB_SHARED"),
+                    &format!("the file {stem}.jsonl"),
                 );
                 continue;
             };

@@ -16,8 +16,10 @@
 //! | `journal`, `folder` | what workers tell, on disk, and whose it is |
 //! | `outcome` | everything told, added up |
 //! | `supervise` | worker processes, restarted when they die |
+//! | `estimate` | how long it all takes |
 //! | `here` | the same in this process, for jobs that are known to be harmless |
 
+mod estimate;
 mod fault;
 mod folder;
 mod here;
@@ -29,6 +31,7 @@ mod outcome;
 mod supervise;
 mod worker;
 
+pub use estimate::time_of_all;
 pub use fault::{Fault, FaultJob};
 pub use folder::{Folder, FolderError, Identity};
 pub use here::run;

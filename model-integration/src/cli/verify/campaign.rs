@@ -11,8 +11,10 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{env, fs};
 
 use anyhow::{Context, Result, anyhow, ensure};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mxlab_fuzz::campaign::{End, Folder, Identity, Outcome, Plan, Supervisor, Until, Verdict};
+use indicatif::{HumanDuration, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mxlab_fuzz::campaign::{
+    End, Folder, Identity, Outcome, Plan, Supervisor, Until, Verdict, time_of_all,
+};
 use mxlab_fuzz::regression::Regression;
 use mxlab_harness::device::{DeviceChoice, DeviceKind, Images, Properties};
 use mxlab_harness::record::{Environment, build_version, write_atomic};
@@ -115,10 +117,22 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     };
     record(supervisor.outcome(), "running")?;
     let bar = progress_bar(jobs.jobs.len());
+    let (before, all) = (supervisor.outcome().total().done, jobs.jobs.len() as u64);
+    let mut is_estimated = false;
     let mut written = Instant::now();
     let stop = stop_on_signals("stopping; with --output-path the same command goes on")?;
     let mut observe = |outcome: &Outcome| -> Result<()> {
-        bar.set_position(outcome.total().done);
+        let done = outcome.total().done;
+        bar.set_position(done);
+        if !is_estimated && let Some(time) = time_of_all(begun.elapsed(), before, done, all) {
+            is_estimated = true;
+            let line = format!(
+                "{} kernels take about {}",
+                all - before,
+                HumanDuration(time)
+            );
+            bar.suspend(|| eprintln!("{line} on this machine"));
+        }
         if written.elapsed() > RECORD_EVERY {
             written = Instant::now();
             record(outcome, "running")?;
