@@ -4,8 +4,9 @@
 use mxlab_fuzz::campaign::{Bench, Job, KernelJob, Outcome, Plan, Until, Verdict, Visit, run};
 use mxlab_fuzz::regression::Regression;
 use mxlab_harness::device::{Device, EmulatorOptions, Stream};
+use mxlab_kernels::family::LIST;
 use mxlab_kernels::registry::{Entry, Substitute, kernels, verify};
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -53,6 +54,23 @@ fn ids_are_unique_and_name_the_family() {
         let id = entry.id();
         assert!(id.starts_with(entry.family()), "{id}");
         assert!(ids.insert(id.clone()), "{id} occurs twice");
+    }
+}
+
+#[test]
+fn every_folder_of_a_family_is_in_the_list() {
+    let folders = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kernels/src/family");
+    let folders = std::fs::read_dir(folders).unwrap().map(Result::unwrap);
+    let folders = folders.filter(|entry| entry.path().is_dir());
+    let folders: BTreeSet<_> = folders.map(|entry| entry.file_name()).collect();
+    let listed: BTreeSet<_> = LIST.iter().map(|family| family.name.into()).collect();
+    assert_eq!(folders, listed);
+    for family in LIST {
+        let kernels = (family.kernels)();
+        assert!(!kernels.is_empty(), "{} has no kernels", family.name);
+        assert!(kernels.iter().all(|kernel| kernel.family() == family.name));
+        let of_folder = |(path, _): &(&str, _)| path.starts_with(&format!("{}/", family.name));
+        assert!(family.templates.iter().all(of_folder), "{}", family.name);
     }
 }
 

@@ -2,9 +2,11 @@
 //! and the CPU kernels that must equal it bit for bit.
 
 pub mod cpu;
+pub mod family;
 pub mod format;
 pub mod fragment;
 pub mod golden;
+pub mod kernel;
 pub mod launch;
 pub mod ptx;
 pub mod reference;

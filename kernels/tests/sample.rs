@@ -1,7 +1,9 @@
 //! What `sample` chooses, against probabilities in f64; launches of its kernel that are refused.
 
-use mxlab_harness::device::{Buffer, Device};
-use mxlab_kernels::launch::{Dense, SampleKernel, SampleOperands, Slice};
+use mxlab_harness::device::Device;
+use mxlab_kernels::family::sample::Sample;
+use mxlab_kernels::kernel::{Call, Kernel};
+use mxlab_kernels::launch::Slice;
 use mxlab_kernels::reference::{MOST_LOGITS, SampleError, Sampling, sample};
 use proptest::prelude::*;
 
@@ -171,37 +173,56 @@ fn the_longest_row_is_sampled_evenly() {
 fn a_launch_that_is_none_is_refused() {
     let device = Device::emulator();
     let stream = device.stream().unwrap();
-    let kernel = SampleKernel::load(&device).unwrap();
+    let kernel = Sample.launcher(&device).unwrap();
     let src = device.upload("src", &[0u16; 16]).unwrap();
     let [random, tokens] = ["random", "tokens"].map(|name| device.upload(name, &[7u32]).unwrap());
-    fn whole(buffer: &Buffer) -> Slice<'_> {
-        Slice { buffer, offset: 0 }
-    }
-    let operands = |cols, stride, sampling| SampleOperands {
-        rows: 1,
-        cols,
-        src: Dense {
-            first: whole(&src),
-            stride,
-        },
-        random: whole(&random),
-        sampling,
-        tokens: whole(&tokens),
+    let call = |cols, stride, sampling: Sampling| {
+        Call::new()
+            .size("rows", 1)
+            .size("cols", cols)
+            .size("src_stride", stride)
+            .buffer("src", Slice::whole(&src))
+            .buffer("random", Slice::whole(&random))
+            .number("temperature", sampling.temperature)
+            .number("top_p", sampling.top_p)
+            .buffer("dst", Slice::whole(&tokens))
     };
-    let refused = |operands, part: &str| {
-        let error = kernel.launch(&stream, &operands).unwrap_err().to_string();
-        assert!(error.contains(part), "{error}");
+    let refused = |call, expected: &str| {
+        let error = kernel.launch(&stream, &call).unwrap_err().to_string();
+        assert_eq!(error, format!("sample_bf16__sm80: {expected}"));
     };
     let hot = Sampling {
         temperature: f32::NAN,
         ..ALL
     };
-    refused(operands(16, 16, hot), "temperature is NaN");
-    refused(operands(0, 16, ALL), "rows of 0 logits");
-    refused(operands(16, 8, ALL), "8 elements apart");
-    refused(operands(12, 12, ALL), "12 elements apart");
-    refused(operands(MOST_LOGITS + 1, 1 << 21, ALL), "1048577 logits");
-    refused(operands(17, 24, ALL), "src needs bytes 0..48");
-    kernel.launch(&stream, &operands(13, 16, ALL)).unwrap();
+    let most = f32::MAX;
+    refused(
+        call(16, 16, hot),
+        &format!("temperature is NaN; expected a number from 0.0 to {most:?}"),
+    );
+    refused(
+        call(0, 16, ALL),
+        "cols is 0; expected at least 1 and at most 1048576",
+    );
+    for (cols, stride, least) in [(16, 8, 16), (12, 12, 16)] {
+        refused(
+            call(cols, stride, ALL),
+            &format!(
+                "src_stride is {stride}; expected a multiple of 8 and at least cols up to a multiple \
+                 of 8, which is {least}"
+            ),
+        );
+    }
+    refused(
+        call(MOST_LOGITS + 1, 1 << 21, ALL),
+        "cols is 1048577; expected at least 1 and at most 1048576",
+    );
+    refused(
+        call(17, 24, ALL),
+        "src needs bytes 0..48, its buffer has 32",
+    );
+    let nothing = Call::new().size("rows", 1).size("cols", 1);
+    refused(nothing, "no src_stride given");
+    kernel.launch(&stream, &call(13, 16, ALL)).unwrap();
     assert_eq!(tokens.download::<u32>().unwrap(), [0]);
 }

@@ -4,14 +4,11 @@
 mod append;
 mod attention;
 mod block;
-mod embed;
 mod error;
 mod loaded;
-mod log_probs;
 mod matmul;
 mod pack;
 mod rows;
-mod sample;
 mod shuffle;
 mod slice;
 mod split;
@@ -20,13 +17,10 @@ pub use append::{AppendKernel, AppendOperands, Destination};
 pub(crate) use attention::score_factor;
 pub use attention::{AttentionKernel, AttentionOperands, Cache};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
-pub use embed::{EmbedKernel, EmbedOperands};
 pub use error::LaunchError;
-pub use log_probs::{LogProbsKernel, LogProbsOperands};
 pub use matmul::{MatmulKernel, MatmulOperands, SourceScales, Split, Weights};
 pub use pack::{PackedBuffers, Packer};
 pub use rows::{RowFactor, RowKernel, RowOperands};
-pub use sample::{SampleKernel, SampleOperands};
 pub use shuffle::{
     PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands, Stack,
     Tiles,

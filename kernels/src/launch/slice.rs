@@ -19,7 +19,7 @@ impl<'a> Slice<'a> {
     }
 
     /// A pointer to `bytes` bytes, aligned to `alignment`, for parameter `operand` of `kernel`.
-    pub(super) fn argument(
+    pub(crate) fn argument(
         self,
         kernel: &str,
         operand: &'static str,

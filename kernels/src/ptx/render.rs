@@ -1,6 +1,8 @@
 //! Variant to PTX text.
 
 use super::{Variant, context};
+use crate::family;
+use crate::kernel::{OperandKind, Signature};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value};
@@ -32,6 +34,7 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/random.j2",
     "macros/rows.j2",
     "macros/scale.j2",
+    "macros/signature.j2",
     "macros/softmax.j2",
     "macros/stages.j2",
     "macros/stored.j2",
@@ -46,9 +49,6 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "attention/decode.ptx.j2",
     "attention/prefill.ptx.j2",
     "copy/copy.ptx.j2",
-    "embed/embed.ptx.j2",
-    "log_probs/log_probs.ptx.j2",
-    "sample/sample.ptx.j2",
     "shuffle/codes.ptx.j2",
     "shuffle/scales.ptx.j2",
     "shuffle/scan.ptx.j2",
@@ -69,7 +69,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("hex", |bits: u32| format!("0x{bits:08X}"));
     environment.add_filter("double", |bits: u64| format!("0d{bits:016X}"));
     environment.add_filter("float", |bits: u32| format!("0f{bits:08X}"));
-    for (name, source) in TEMPLATES {
+    let families = family::LIST.iter().flat_map(|family| family.templates);
+    for (name, source) in TEMPLATES.iter().chain(families) {
         environment
             .add_template(name, source)
             .unwrap_or_else(|error| panic!("template {name}: {error:#}"));
@@ -90,9 +91,37 @@ pub fn render(variant: &Variant) -> String {
 /// A template with what it knows as `v`.
 pub(super) fn render_template(name: &str, context: &impl Serialize) -> String {
     let context = Value::from(Serde(context));
+    rendered(name, minijinja::context! { v => context })
+}
+
+/// The PTX of a kernel by its template, which knows its signature as `signature` and more as `v`. The
+/// macros of `macros/signature.j2` write the header, the parameters and the size of thread blocks.
+pub(crate) fn render_kernel(name: &str, signature: &Signature, more: &impl Serialize) -> String {
+    let parameters = signature.operands().iter().map(|operand| {
+        let kind = match operand.kind {
+            OperandKind::Buffer { .. } => "u64",
+            OperandKind::Size => "u32",
+            OperandKind::Number(_) => "f32",
+        };
+        minijinja::context! { name => operand.name, type => kind }
+    });
+    let signature = minijinja::context! {
+        id => signature.id(),
+        threads => signature.threads(),
+        header => signature.header(),
+        parameters => parameters.collect::<Vec<Value>>(),
+    };
+    let more = Value::from(Serde(more));
+    rendered(
+        name,
+        minijinja::context! { signature => signature, v => more },
+    )
+}
+
+fn rendered(name: &str, context: Value) -> String {
     let rendered = ENVIRONMENT
         .get_template(name)
-        .and_then(|template| template.render(minijinja::context! { v => context }));
+        .and_then(|template| template.render(context));
     match rendered {
         Ok(text) => text,
         Err(error) => panic!("template {name}: {error:#}"),

@@ -22,7 +22,7 @@ pub struct Grid {
 
 impl Grid {
     /// A grid of rows that are recomputed whole, by thread blocks that take `block_elements` each.
-    pub(super) fn of_rows(rows: usize, cols: usize, block_elements: usize) -> Self {
+    pub(crate) fn of_rows(rows: usize, cols: usize, block_elements: usize) -> Self {
         Self {
             size: [rows, 1],
             block: [(block_elements / cols.max(1)).max(1), 1],

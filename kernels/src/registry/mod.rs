@@ -6,17 +6,14 @@
 mod append;
 mod attention;
 mod block;
-mod embed;
 mod expected;
 mod grid;
-mod log_probs;
 mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
 mod packed_rows;
 mod problem;
 mod rows;
-mod sample;
 mod sampled;
 mod shuffle;
 mod substitute;
@@ -24,25 +21,27 @@ mod sums;
 mod task;
 mod tensor;
 mod typical;
+pub(crate) use typical::Typical;
 mod verify;
 
 pub use expected::{Expectation, Expected, Range, exactly};
 pub use grid::{Grid, Place};
-use problem::check_elements;
+pub(crate) use problem::check_elements;
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
-use sampled::Elements;
+pub(crate) use sampled::Elements;
 pub use sampled::{Sampled, SampledError};
 pub use substitute::Substitute;
+pub(crate) use task::{Image, download};
 pub use task::{Prepared, Runner, Task};
 pub use tensor::{ElementType, PartialElement, Tensor};
 pub use verify::{Failure, Mismatch, OutputError, verify, verify_against};
 
+use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
 use crate::ptx::{
-    AppendVariant, AttentionVariant, EmbedVariant, LogProbsVariant, MatmulVariant, RowVariant,
-    SampleVariant, ShuffleVariant, Variant,
+    AppendVariant, AttentionVariant, MatmulVariant, RowVariant, ShuffleVariant, Variant,
 };
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
@@ -181,7 +180,7 @@ impl Shape {
     ///
     /// # Errors
     /// If there is nothing in one direction, or more than [`MAX_ELEMENTS`].
-    fn check(self) -> Result<Self, ProblemError> {
+    pub(crate) fn check(self) -> Result<Self, ProblemError> {
         check_elements("rows", self.rows, self.cols)?;
         check_elements("tokens", self.tokens.unwrap_or(1), self.cols)?;
         Ok(self)
@@ -225,19 +224,15 @@ pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let log_probs = std::iter::once(Box::new(LogProbsVariant) as Box<dyn Entry>);
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let attentions = AttentionVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let samples = std::iter::once(Box::new(SampleVariant) as Box<dyn Entry>);
-    let embeds = std::iter::once(Box::new(EmbedVariant) as Box<dyn Entry>);
     let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
+    let families = family::LIST.iter().flat_map(|family| (family.kernels)());
     blocks
         .chain(matmuls)
         .chain(rows)
-        .chain(log_probs)
         .chain(appends)
         .chain(attentions)
-        .chain(samples)
-        .chain(embeds)
         .chain(shuffles)
+        .chain(families)
 }

@@ -73,7 +73,7 @@ impl Problem {
     ///
     /// # Errors
     /// If the tensor is missing or shorter.
-    pub(super) fn part(&self, name: &str, range: Range<usize>) -> Result<Tensor, ProblemError> {
+    pub(crate) fn part(&self, name: &str, range: Range<usize>) -> Result<Tensor, ProblemError> {
         let tensor = self.tensor(name)?;
         tensor
             .part(range.clone())
@@ -90,10 +90,10 @@ impl Problem {
 
 /// Elements of a tensor, at most: sizes that are given must not ask for any amount of memory. The largest matrix of
 /// Llama 3 1B, 128256 by 2048, has fewer.
-pub(super) const MAX_ELEMENTS: usize = 1 << 28;
+pub(crate) const MAX_ELEMENTS: usize = 1 << 28;
 
 /// Checks that a tensor of so many rows and columns has elements, and not too many.
-pub(super) fn check_elements(name: &str, rows: usize, cols: usize) -> Result<(), ProblemError> {
+pub(crate) fn check_elements(name: &str, rows: usize, cols: usize) -> Result<(), ProblemError> {
     let elements = rows.saturating_mul(cols);
     match (1..=MAX_ELEMENTS).contains(&elements) {
         true => Ok(()),

@@ -10,7 +10,7 @@ pub struct Sampled(BTreeMap<&'static str, Elements>);
 
 /// Some elements of an output.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Elements {
+pub(crate) struct Elements {
     /// Elements of the whole output.
     len: usize,
     /// Which of them, in the order of `expected`.
@@ -129,13 +129,13 @@ impl Sampled {
     }
 
     /// Adds what some elements of an output must be.
-    pub(super) fn insert(&mut self, output: &'static str, elements: Elements) {
+    pub(crate) fn insert(&mut self, output: &'static str, elements: Elements) {
         self.0.insert(output, elements);
     }
 
     /// Adds the outputs of a part of the problem, whose bits are known. `place` gives for an output where
     /// its first element lies in that of the whole, and how far apart they are there.
-    pub(super) fn add_part(&mut self, part: Expected, place: impl Fn(&str) -> [usize; 2]) {
+    pub(crate) fn add_part(&mut self, part: Expected, place: impl Fn(&str) -> [usize; 2]) {
         for (name, expected) in part {
             if let (Some(elements), Expectation::Exactly(tensor)) = (self.0.get_mut(name), expected)
             {

@@ -76,7 +76,7 @@ pub trait Task {
 }
 
 /// What a buffer holds before the first launch.
-pub(super) struct Image {
+pub(crate) struct Image {
     name: &'static str,
     bytes: Vec<u8>,
 }
@@ -102,6 +102,6 @@ impl Image {
 }
 
 /// What a buffer holds.
-pub(super) fn download(buffer: &Buffer, element: ElementType) -> Result<Tensor, EntryError> {
+pub(crate) fn download(buffer: &Buffer, element: ElementType) -> Result<Tensor, EntryError> {
     Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?)?)
 }

@@ -32,6 +32,18 @@ impl ElementType {
         }
     }
 
+    /// The name, as PTX and records have it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::U8 => "u8",
+            Self::U16 => "u16",
+            Self::U32 => "u32",
+            Self::F32 => "f32",
+            Self::Bf16 => "bf16",
+            Self::F16 => "f16",
+        }
+    }
+
     /// The number that a float type's bits stand for; `None` for integers.
     pub const fn float_type(self) -> Option<FloatType> {
         match self {

@@ -11,7 +11,7 @@ use rand::Rng;
 const DRAWN: usize = 32;
 
 /// A matrix of numbers around 0, of variance 1.
-pub(super) struct Typical {
+pub(crate) struct Typical {
     rows: usize,
     cols: usize,
     /// Of the rows that are drawn.
@@ -21,7 +21,7 @@ pub(super) struct Typical {
 }
 
 /// A quantised one.
-pub(super) struct TypicalPacked {
+pub(crate) struct TypicalPacked {
     rows: usize,
     /// The rows that are drawn.
     drawn: PackedTensor,

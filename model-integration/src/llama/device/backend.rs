@@ -5,9 +5,9 @@ use std::cell::Cell;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
+use mxlab_kernels::kernel::Call;
 use mxlab_kernels::launch::{
-    AppendOperands, AttentionOperands, Dense, Destination, EmbedOperands, LaunchError, RowFactor,
-    Slice, Split,
+    AppendOperands, AttentionOperands, Dense, Destination, LaunchError, RowFactor, Slice, Split,
 };
 use mxlab_kernels::ptx::{
     AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput, RowOperation,
@@ -147,6 +147,27 @@ impl DeviceBackend {
         Ok(kernel.launch(&self.stream, &operands)?)
     }
 
+    /// Rows of a table [vocabulary, cols], one for each token.
+    fn look_up(
+        &self,
+        table: Dense,
+        [vocabulary, cols]: [usize; 2],
+        tokens: Slice,
+        dst: Activation,
+    ) -> Result<Activation, LlamaError> {
+        let call = Call::new()
+            .size("rows", dst.rows())
+            .size("vocabulary", vocabulary)
+            .size("cols", cols)
+            .size("padded", dst.dense().stride)
+            .rows("dst", "dst_stride", dst.dense())
+            .buffer("status", self.staging.status())
+            .rows("table", "table_stride", table)
+            .buffer("tokens", tokens);
+        self.kernels.embed()?.launch(&self.stream, &call)?;
+        Ok(dst)
+    }
+
     /// The values of an activation, row after row, when all is done that was launched.
     ///
     /// # Errors
@@ -207,21 +228,16 @@ impl Backend for DeviceBackend {
         }
         let rows = table.table.as_ref().ok_or(LlamaError::Layout)?;
         let dst = self.pool.take(tokens.len(), table.cols)?;
-        let operands = EmbedOperands {
-            tokens: self.staging.tokens(tokens)?,
-            rows: tokens.len(),
-            vocabulary,
-            cols: table.cols,
-            padded: dst.dense().stride,
-            table: Dense {
-                first: whole(rows),
-                stride: table.cols,
-            },
-            dst: dst.dense(),
-            status: self.staging.status(),
+        let table = Dense {
+            first: whole(rows),
+            stride: table.cols,
         };
-        self.kernels.embed()?.launch(&self.stream, &operands)?;
-        Ok(dst)
+        self.look_up(
+            table,
+            [vocabulary, table.stride],
+            self.staging.tokens(tokens)?,
+            dst,
+        )
     }
 
     fn rms_norm(
@@ -373,17 +389,11 @@ impl Backend for DeviceBackend {
 
     fn select(&self, x: &Activation, rows: &[u32]) -> Result<Activation, LlamaError> {
         let dst = self.pool.take(rows.len(), x.cols())?;
-        let operands = EmbedOperands {
-            tokens: self.staging.rows(rows)?,
-            rows: rows.len(),
-            vocabulary: x.rows(),
-            cols: x.cols(),
-            padded: dst.dense().stride,
-            table: x.dense(),
-            dst: dst.dense(),
-            status: self.staging.status(),
-        };
-        self.kernels.embed()?.launch(&self.stream, &operands)?;
-        Ok(dst)
+        self.look_up(
+            x.dense(),
+            [x.rows(), x.cols()],
+            self.staging.rows(rows)?,
+            dst,
+        )
     }
 }

@@ -3,7 +3,7 @@
 
 use anyhow::{Context, Result, bail};
 use mxlab_harness::device::Graph;
-use mxlab_kernels::launch::SampleKernel;
+use mxlab_kernels::family::sample::Sample;
 use mxlab_kernels::reference::Sampling;
 
 use super::engine::Loaded;
@@ -69,7 +69,7 @@ impl<'a> DeviceGenerator<'a> {
         }
         let chosen = backend.chosen(count)?;
         for (sequence, &token) in batch.sequences.iter().zip(&chosen) {
-            if token == SampleKernel::NO_TOKEN {
+            if token == Sample::NO_TOKEN {
                 backend.set_watching(true);
                 let found = llama.logits(backend, batch, cache, &rows);
                 backend.set_watching(false);

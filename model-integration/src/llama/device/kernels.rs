@@ -6,11 +6,12 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use mxlab_harness::device::Device;
+use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
+use mxlab_kernels::kernel::{Kernel, Launcher};
 use mxlab_kernels::launch::{
-    AppendKernel, AttentionKernel, EmbedKernel, LaunchError, LogProbsKernel, MatmulKernel, Packer,
-    RowKernel, SampleKernel, Shuffle,
+    AppendKernel, AttentionKernel, LaunchError, MatmulKernel, Packer, RowKernel, Shuffle,
 };
 use mxlab_kernels::ptx::{AppendVariant, AttentionVariant, MatmulVariant, RowVariant};
 
@@ -43,9 +44,9 @@ pub(super) struct Kernels {
     attention: Family<AttentionVariant, AttentionKernel>,
     packers: Family<BlockFormat, Packer>,
     shuffles: Family<WeightFormat, Shuffle>,
-    embed: OnceCell<EmbedKernel>,
-    log_probs: OnceCell<LogProbsKernel>,
-    sample: OnceCell<SampleKernel>,
+    embed: OnceCell<Launcher>,
+    log_probs: OnceCell<Launcher>,
+    sample: OnceCell<Launcher>,
 }
 
 impl Kernels {
@@ -97,16 +98,16 @@ impl Kernels {
             .get(format, || Shuffle::of_format(&self.device, format))
     }
 
-    pub fn embed(&self) -> Result<&EmbedKernel, LaunchError> {
-        once(&self.embed, || EmbedKernel::load(&self.device))
+    pub fn embed(&self) -> Result<&Launcher, LaunchError> {
+        once(&self.embed, || Embed.launcher(&self.device))
     }
 
-    pub fn log_probs(&self) -> Result<&LogProbsKernel, LaunchError> {
-        once(&self.log_probs, || LogProbsKernel::load(&self.device))
+    pub fn log_probs(&self) -> Result<&Launcher, LaunchError> {
+        once(&self.log_probs, || LogProbs.launcher(&self.device))
     }
 
-    pub fn sample(&self) -> Result<&SampleKernel, LaunchError> {
-        once(&self.sample, || SampleKernel::load(&self.device))
+    pub fn sample(&self) -> Result<&Launcher, LaunchError> {
+        once(&self.sample, || Sample.launcher(&self.device))
     }
 }
 

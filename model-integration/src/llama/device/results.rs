@@ -1,6 +1,6 @@
 //! What rows of logits come down to on the device: log-probabilities of targets, chosen tokens.
 
-use mxlab_kernels::launch::{LogProbsOperands, SampleOperands};
+use mxlab_kernels::kernel::Call;
 use mxlab_kernels::reference::Sampling;
 
 use super::backend::whole;
@@ -17,18 +17,17 @@ impl DeviceBackend {
     ) -> Result<Vec<TargetLogit>, LlamaError> {
         let [max, argmax, sum, target, ids] = &self.results;
         ids.write(0, targets)?;
-        let operands = LogProbsOperands {
-            rows: targets.len(),
-            cols: logits.cols(),
-            src: logits.dense(),
-            targets: whole(ids),
-            max: whole(max),
-            argmax: whole(argmax),
-            sum: whole(sum),
-            target: whole(target),
-        };
+        let call = Call::new()
+            .size("rows", targets.len())
+            .size("cols", logits.cols())
+            .rows("src", "src_stride", logits.dense())
+            .buffer("targets", whole(ids))
+            .buffer("dst_max", whole(max))
+            .buffer("dst_argmax", whole(argmax))
+            .buffer("dst_sum", whole(sum))
+            .buffer("dst_target", whole(target));
         let kernel = self.kernels.log_probs()?;
-        kernel.launch(&self.stream, &operands)?;
+        kernel.launch(&self.stream, &call)?;
         self.stream.synchronize()?;
         let count = targets.len();
         let (mut greatest, mut chosen) = (vec![0f32; count], vec![0u32; count]);
@@ -53,15 +52,15 @@ impl DeviceBackend {
 
     /// Launches the choice of a token for each row of logits.
     pub(super) fn sample(&self, logits: &Activation, sampling: Sampling) -> Result<(), LlamaError> {
-        let operands = SampleOperands {
-            rows: logits.rows(),
-            cols: logits.cols(),
-            src: logits.dense(),
-            random: whole(&self.results[4]),
-            sampling,
-            tokens: whole(&self.results[1]),
-        };
-        Ok(self.kernels.sample()?.launch(&self.stream, &operands)?)
+        let call = Call::new()
+            .size("rows", logits.rows())
+            .size("cols", logits.cols())
+            .rows("src", "src_stride", logits.dense())
+            .buffer("random", whole(&self.results[4]))
+            .number("temperature", sampling.temperature)
+            .number("top_p", sampling.top_p)
+            .buffer("dst", whole(&self.results[1]));
+        Ok(self.kernels.sample()?.launch(&self.stream, &call)?)
     }
 
     /// The tokens chosen last.

@@ -3,7 +3,8 @@
 use std::cell::RefCell;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError};
-use mxlab_kernels::launch::{EmbedKernel, Slice};
+use mxlab_kernels::family::embed::Embed;
+use mxlab_kernels::launch::Slice;
 
 use crate::llama::{Batch, LlamaError, Sequence};
 
@@ -63,7 +64,7 @@ impl Staging {
             sequences: Staged::new(device, "sequences", 4 * most)?,
             positions: device.upload("positions", &vec![0u32; most.max(1)])?,
             slots: device.upload("slots", &vec![0u32; most.max(1)])?,
-            status: device.upload("status", &[EmbedKernel::ALL_KNOWN])?,
+            status: device.upload("status", &[Embed::ALL_KNOWN])?,
         })
     }
 

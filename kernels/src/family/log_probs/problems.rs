@@ -1,24 +1,21 @@
-//! The log_probs kernel as an entry.
-//!
-//! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, targets.
+//! Problems of the log_probs kernel, and what must come out.
 
-use super::task::{Image, download};
-use super::typical::Typical;
-use super::{
-    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Prepared, Problem,
-    Runner, Sampled, Shape, Task, Tensor, exactly,
-};
+use super::LogProbs;
 use crate::format::FloatType;
-use crate::launch::{Dense, LaunchError, LogProbsKernel, LogProbsOperands, Slice};
-use crate::ptx::LogProbsVariant;
+use crate::kernel::{Kernel, runner};
+use crate::launch::LaunchError;
 use crate::reference::log_probs;
-use mxlab_harness::device::{Buffer, Device, Stream};
+use crate::registry::{
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, Runner,
+    Sampled, Shape, Tensor, Typical, exactly,
+};
+use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-impl Entry for LogProbsVariant {
+impl Entry for LogProbs {
     fn id(&self) -> String {
-        Self::id(self)
+        self.signature().id().to_owned()
     }
 
     fn family(&self) -> &'static str {
@@ -26,7 +23,7 @@ impl Entry for LogProbsVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -110,10 +107,10 @@ impl Entry for LogProbsVariant {
             bits,
         };
         Ok(exactly(Outputs::from([
-            ("max", tensor(max)),
-            ("argmax", tensor(argmax)),
-            ("sum", tensor(sum)),
-            ("target", tensor(target)),
+            ("dst_max", tensor(max)),
+            ("dst_argmax", tensor(argmax)),
+            ("dst_sum", tensor(sum)),
+            ("dst_target", tensor(target)),
         ])))
     }
 
@@ -129,7 +126,12 @@ impl Entry for LogProbsVariant {
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
         let mut sampled = Sampled::default();
-        for (name, words) in [("max", 1), ("argmax", 1), ("sum", 2), ("target", 1)] {
+        for (name, words) in [
+            ("dst_max", 1),
+            ("dst_argmax", 1),
+            ("dst_sum", 2),
+            ("dst_target", 1),
+        ] {
             sampled.insert(name, Elements::exactly(words * rows, ElementType::U32));
         }
         for &[row, _] in places {
@@ -143,7 +145,7 @@ impl Entry for LogProbsVariant {
             );
             let expected = self.reference(&part)?;
             sampled.add_part(expected, |name| match name {
-                "sum" => [2 * row, 1],
+                "dst_sum" => [2 * row, 1],
                 _ => [row, 1],
             });
         }
@@ -151,10 +153,7 @@ impl Entry for LogProbsVariant {
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        Ok(Box::new(LogProbsRunner {
-            device: device.clone(),
-            kernel: LogProbsKernel::of_text(device, ptx)?,
-        }))
+        runner(device, self.signature(), ptx)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
@@ -193,85 +192,5 @@ impl Entry for LogProbsVariant {
 
     fn bytes(&self, shape: Shape) -> u64 {
         (shape.rows * (2 * shape.cols + 24)) as u64
-    }
-}
-
-/// The kernel on a device.
-struct LogProbsRunner {
-    device: Device,
-    kernel: LogProbsKernel,
-}
-
-impl Runner for LogProbsRunner {
-    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
-        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let src_stride = problem.size("src_stride")?;
-        let src = Image::of(problem, "src")?;
-        let targets = Image::of(problem, "targets")?;
-        let [max, argmax] = ["max", "argmax"].map(|name| Image::untouched(name, 4 * rows));
-        let sum = Image::untouched("sum", 8 * rows);
-        let target = Image::untouched("target", 4 * rows);
-        Ok(Prepared::new(move || {
-            let upload = |image: &Image| image.upload(&self.device);
-            Ok(LogProbsTask {
-                kernel: self.kernel.clone(),
-                rows,
-                cols,
-                src_stride,
-                src: upload(&src)?,
-                targets: upload(&targets)?,
-                max: upload(&max)?,
-                argmax: upload(&argmax)?,
-                sum: upload(&sum)?,
-                target: upload(&target)?,
-            })
-        }))
-    }
-}
-
-/// The kernel and its buffers.
-struct LogProbsTask {
-    kernel: LogProbsKernel,
-    rows: usize,
-    cols: usize,
-    src_stride: usize,
-    src: Buffer,
-    targets: Buffer,
-    max: Buffer,
-    argmax: Buffer,
-    sum: Buffer,
-    target: Buffer,
-}
-
-impl Task for LogProbsTask {
-    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
-        let operands = LogProbsOperands {
-            rows: self.rows,
-            cols: self.cols,
-            src: Dense {
-                first: Slice::whole(&self.src),
-                stride: self.src_stride,
-            },
-            targets: Slice::whole(&self.targets),
-            max: Slice::whole(&self.max),
-            argmax: Slice::whole(&self.argmax),
-            sum: Slice::whole(&self.sum),
-            target: Slice::whole(&self.target),
-        };
-        Ok(self.kernel.launch(stream, &operands)?)
-    }
-
-    fn written(&self) -> Vec<&Buffer> {
-        vec![&self.max, &self.argmax, &self.sum, &self.target]
-    }
-
-    fn outputs(&self) -> Result<Outputs, EntryError> {
-        let words = |buffer| download(buffer, ElementType::U32);
-        Ok(Outputs::from([
-            ("max", words(&self.max)?),
-            ("argmax", words(&self.argmax)?),
-            ("sum", words(&self.sum)?),
-            ("target", words(&self.target)?),
-        ]))
     }
 }

@@ -1,25 +1,24 @@
-//! The embed kernel as an entry.
+//! Problems of the embed kernel, and what must come out.
 //!
-//! Sizes of a problem: rows, vocabulary, cols, padded, dst_stride, table_stride and table_offset in elements, status.
-//! Tensors: table, tokens.
+//! Problems have the operands of the signature, and the size table_offset: where the table begins, in
+//! elements.
 
-use super::task::{Image, download};
-use super::typical::Typical;
-use super::{
-    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Prepared, Problem,
-    Runner, Sampled, Shape, Task, Tensor, UNTOUCHED, exactly,
-};
+use super::Embed;
 use crate::format::FloatType;
-use crate::launch::{Dense, EmbedKernel, EmbedOperands, LaunchError, Slice};
-use crate::ptx::EmbedVariant;
-use mxlab_harness::device::{Buffer, Device, Stream};
+use crate::kernel::{Kernel, runner};
+use crate::launch::LaunchError;
+use crate::registry::{
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, Runner,
+    Sampled, Shape, Tensor, Typical, UNTOUCHED, exactly,
+};
+use mxlab_harness::device::Device;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
-impl Entry for EmbedVariant {
+impl Entry for Embed {
     fn id(&self) -> String {
-        Self::id(self)
+        self.signature().id().to_owned()
     }
 
     fn family(&self) -> &'static str {
@@ -27,7 +26,7 @@ impl Entry for EmbedVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -61,7 +60,7 @@ impl Entry for EmbedVariant {
         let bits = (0..rows).map(token).collect();
         let element = ElementType::U32;
         // As before the first launch, or of a launch before.
-        let status = [u32::MAX as usize, rng.random_range(0..4)][rng.random_range(0..2)];
+        let status = [Embed::ALL_KNOWN, rng.random_range(0..4)][rng.random_range(0..2)];
         Problem::new(
             [
                 ("rows", rows),
@@ -71,9 +70,12 @@ impl Entry for EmbedVariant {
                 ("dst_stride", padded + 8 * rng.random_range(0..3)),
                 ("table_stride", table_stride),
                 ("table_offset", table_offset),
-                ("status", status),
             ],
-            [("table", table), ("tokens", Tensor { element, bits })],
+            [
+                ("table", table),
+                ("tokens", Tensor { element, bits }),
+                ("status", word(status)),
+            ],
         )
     }
 
@@ -100,9 +102,12 @@ impl Entry for EmbedVariant {
                 ("dst_stride", padded),
                 ("table_stride", cols),
                 ("table_offset", 0),
-                ("status", EmbedKernel::ALL_KNOWN as usize),
             ],
-            [("table", table), ("tokens", Tensor { element, bits })],
+            [
+                ("table", table),
+                ("tokens", Tensor { element, bits }),
+                ("status", word(Embed::ALL_KNOWN)),
+            ],
         ))
     }
 
@@ -119,11 +124,9 @@ impl Entry for EmbedVariant {
         for row in 0..rows {
             dst.bits[row * stride..][..padded].copy_from_slice(&row_bits(problem, row)?);
         }
-        let bits = vec![status(problem)?];
-        let element = ElementType::U32;
         Ok(exactly(Outputs::from([
             ("dst", dst),
-            ("status", Tensor { element, bits }),
+            ("status", word(status(problem)?)),
         ])))
     }
 
@@ -150,10 +153,7 @@ impl Entry for EmbedVariant {
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        Ok(Box::new(EmbedRunner {
-            device: device.clone(),
-            kernel: EmbedKernel::of_text(device, ptx)?,
-        }))
+        runner(device, self.signature(), ptx)
     }
 
     /// As many tokens as fill a chip, of Llama 3 8B.
@@ -195,8 +195,8 @@ fn status(problem: &Problem) -> Result<u32, EntryError> {
     let vocabulary = problem.size("vocabulary")?;
     let mut tokens = problem.tensor("tokens")?.bits.iter();
     let unknown = tokens.position(|&token| token as usize >= vocabulary);
-    let before = problem.size("status")?;
-    Ok(unknown.map_or(before, |row| before.min(row)) as u32)
+    let before = problem.part("status", 0..1)?.bits[0];
+    Ok(unknown.map_or(before, |row| before.min(row as u32)))
 }
 
 /// Bytes of dst's buffer.
@@ -204,90 +204,10 @@ const fn dst_bytes(rows: usize, padded: usize, stride: usize) -> usize {
     2 * ((rows - 1) * stride + padded)
 }
 
-/// The kernel on a device.
-struct EmbedRunner {
-    device: Device,
-    kernel: EmbedKernel,
-}
-
-impl Runner for EmbedRunner {
-    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
-        let size = |name| problem.size(name);
-        let (rows, vocabulary, cols) = (size("rows")?, size("vocabulary")?, size("cols")?);
-        let (padded, dst_stride) = (size("padded")?, size("dst_stride")?);
-        let (table_stride, table_offset) = (size("table_stride")?, size("table_offset")?);
-        let (table, tokens) = (Image::of(problem, "table")?, Image::of(problem, "tokens")?);
-        let dst = Image::untouched("dst", dst_bytes(rows, padded, dst_stride));
-        let status = (size("status")? as u32).to_le_bytes().to_vec();
-        let status = Image::new("status", status);
-        Ok(Prepared::new(move || {
-            let upload = |image: &Image| image.upload(&self.device);
-            Ok(EmbedTask {
-                kernel: self.kernel.clone(),
-                rows,
-                vocabulary,
-                cols,
-                padded,
-                dst_stride,
-                table_stride,
-                table_offset,
-                table: upload(&table)?,
-                tokens: upload(&tokens)?,
-                dst: upload(&dst)?,
-                status: upload(&status)?,
-            })
-        }))
-    }
-}
-
-/// The kernel and its buffers.
-struct EmbedTask {
-    kernel: EmbedKernel,
-    rows: usize,
-    vocabulary: usize,
-    cols: usize,
-    padded: usize,
-    dst_stride: usize,
-    table_stride: usize,
-    table_offset: usize,
-    table: Buffer,
-    tokens: Buffer,
-    dst: Buffer,
-    status: Buffer,
-}
-
-impl Task for EmbedTask {
-    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
-        let operands = EmbedOperands {
-            tokens: Slice::whole(&self.tokens),
-            rows: self.rows,
-            vocabulary: self.vocabulary,
-            cols: self.cols,
-            padded: self.padded,
-            table: Dense {
-                first: Slice {
-                    buffer: &self.table,
-                    offset: 2 * self.table_offset,
-                },
-                stride: self.table_stride,
-            },
-            dst: Dense {
-                first: Slice::whole(&self.dst),
-                stride: self.dst_stride,
-            },
-            status: Slice::whole(&self.status),
-        };
-        Ok(self.kernel.launch(stream, &operands)?)
-    }
-
-    fn written(&self) -> Vec<&Buffer> {
-        vec![&self.dst]
-    }
-
-    fn outputs(&self) -> Result<Outputs, EntryError> {
-        Ok(Outputs::from([
-            ("dst", download(&self.dst, ElementType::U16)?),
-            ("status", download(&self.status, ElementType::U32)?),
-        ]))
+/// A tensor of one word.
+fn word(word: u32) -> Tensor {
+    Tensor {
+        element: ElementType::U32,
+        bits: vec![word],
     }
 }

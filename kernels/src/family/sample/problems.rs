@@ -1,18 +1,15 @@
-//! The sample kernel as an entry.
-//!
-//! Sizes of a problem: rows, cols, src_stride in elements. Tensors: src, random, temperature, top_p.
+//! Problems of the sample kernel, and what must come out.
 
-use super::task::{Image, download};
-use super::typical::Typical;
-use super::{
-    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Prepared, Problem,
-    ProblemError, Runner, Sampled, Shape, Task, Tensor, exactly,
-};
+use super::Sample;
 use crate::format::FloatType;
-use crate::launch::{Dense, LaunchError, SampleKernel, SampleOperands, Slice};
-use crate::ptx::SampleVariant;
+use crate::kernel::{Kernel, runner};
+use crate::launch::LaunchError;
 use crate::reference::{SampleError, Sampling, sample};
-use mxlab_harness::device::{Buffer, Device, Stream};
+use crate::registry::{
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem,
+    ProblemError, Runner, Sampled, Shape, Tensor, Typical, exactly,
+};
+use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -64,9 +61,9 @@ fn draw(rng: &mut ChaCha8Rng, row: &mut [f32]) {
     }
 }
 
-impl Entry for SampleVariant {
+impl Entry for Sample {
     fn id(&self) -> String {
-        Self::id(self)
+        self.signature().id().to_owned()
     }
 
     fn family(&self) -> &'static str {
@@ -74,11 +71,11 @@ impl Entry for SampleVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn block_threads(&self) -> u32 {
-        Self::block_threads(self)
+        self.signature().threads()
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -183,14 +180,14 @@ impl Entry for SampleVariant {
         for (row, &random) in random.bits.iter().enumerate().take(rows) {
             let token = match sample(&src[row * stride..][..cols], &sampling, random) {
                 Ok(token) => token,
-                Err(SampleError::Logit { .. } | SampleError::NoneFinite) => SampleKernel::NO_TOKEN,
+                Err(SampleError::Logit { .. } | SampleError::NoneFinite) => Sample::NO_TOKEN,
                 Err(error) => return Err(unfit("src", &error).into()),
             };
             bits.push(token);
         }
         let element = ElementType::U32;
         let tokens = Tensor { element, bits };
-        Ok(exactly(Outputs::from([("tokens", tokens)])))
+        Ok(exactly(Outputs::from([("dst", tokens)])))
     }
 
     fn grid(&self, problem: &Problem) -> Result<Option<Grid>, EntryError> {
@@ -204,7 +201,7 @@ impl Entry for SampleVariant {
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
         let mut sampled = Sampled::default();
-        sampled.insert("tokens", Elements::exactly(rows, ElementType::U32));
+        sampled.insert("dst", Elements::exactly(rows, ElementType::U32));
         for &[row, _] in places {
             let first = row * problem.size("src_stride")?;
             let part = Problem::new(
@@ -222,10 +219,7 @@ impl Entry for SampleVariant {
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        Ok(Box::new(SampleRunner {
-            device: device.clone(),
-            kernel: SampleKernel::of_text(device, ptx)?,
-        }))
+        runner(device, self.signature(), ptx)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
@@ -287,70 +281,4 @@ fn sampling(problem: &Problem) -> Result<Sampling, ProblemError> {
     };
     sampling.check().map_err(|error| unfit("top_p", &error))?;
     Ok(sampling)
-}
-
-/// The kernel on a device.
-struct SampleRunner {
-    device: Device,
-    kernel: SampleKernel,
-}
-
-impl Runner for SampleRunner {
-    fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
-        let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let (src_stride, sampling) = (problem.size("src_stride")?, sampling(problem)?);
-        let (src, random) = (Image::of(problem, "src")?, Image::of(problem, "random")?);
-        let tokens = Image::untouched("tokens", 4 * rows);
-        Ok(Prepared::new(move || {
-            let upload = |image: &Image| image.upload(&self.device);
-            Ok(SampleTask {
-                kernel: self.kernel.clone(),
-                rows,
-                cols,
-                src_stride,
-                sampling,
-                src: upload(&src)?,
-                random: upload(&random)?,
-                tokens: upload(&tokens)?,
-            })
-        }))
-    }
-}
-
-/// The kernel and its buffers.
-struct SampleTask {
-    kernel: SampleKernel,
-    rows: usize,
-    cols: usize,
-    src_stride: usize,
-    sampling: Sampling,
-    src: Buffer,
-    random: Buffer,
-    tokens: Buffer,
-}
-
-impl Task for SampleTask {
-    fn launch(&self, stream: &Stream) -> Result<(), EntryError> {
-        let operands = SampleOperands {
-            rows: self.rows,
-            cols: self.cols,
-            src: Dense {
-                first: Slice::whole(&self.src),
-                stride: self.src_stride,
-            },
-            random: Slice::whole(&self.random),
-            sampling: self.sampling,
-            tokens: Slice::whole(&self.tokens),
-        };
-        Ok(self.kernel.launch(stream, &operands)?)
-    }
-
-    fn written(&self) -> Vec<&Buffer> {
-        vec![&self.tokens]
-    }
-
-    fn outputs(&self) -> Result<Outputs, EntryError> {
-        let tokens = download(&self.tokens, ElementType::U32)?;
-        Ok(Outputs::from([("tokens", tokens)]))
-    }
 }

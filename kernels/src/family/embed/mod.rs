@@ -1,0 +1,46 @@
+//! Rows of a table of 16-bit elements, one for each token.
+
+mod problems;
+
+use super::Family;
+use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::ptx::render_kernel;
+
+pub(super) const FAMILY: Family = Family {
+    name: "embed",
+    templates: &[("embed/embed.ptx.j2", include_str!("embed.ptx.j2"))],
+    kernels: || vec![Box::new(Embed)],
+};
+
+/// The kernel. A thread block of 256 threads has a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Embed;
+
+impl Embed {
+    /// What `status` is before the first launch.
+    pub const ALL_KNOWN: u32 = u32::MAX;
+}
+
+impl Kernel for Embed {
+    /// Its operands. Columns from `cols` on and below `padded` become zeros; so does the row of a token
+    /// that is not below `vocabulary`, and `status` the least such row, if it was more.
+    fn signature(&self) -> Signature {
+        let dst = rows(size("rows"), size("dst_stride"), size("padded"));
+        let table = rows(size("vocabulary"), size("table_stride"), size("cols"));
+        Signature::new("embed_bf16__sm80", 256, [size("rows"), 1.into(), 1.into()])
+            .output("dst", ElementType::U16, dst)
+            .aligned(16)
+            .in_out("status", ElementType::U32, 1.into())
+            .input("table", ElementType::U16, table)
+            .input("tokens", ElementType::U32, size("rows"))
+            .size("vocabulary")
+            .size("cols")
+            .stride("padded", size("cols"), 8)
+            .stride("dst_stride", size("padded"), 8)
+            .stride("table_stride", size("cols"), 1)
+    }
+
+    fn text(&self) -> String {
+        render_kernel("embed/embed.ptx.j2", &self.signature(), &())
+    }
+}

@@ -1,0 +1,64 @@
+//! Logits to what log-probabilities and greedy choices take: see [`crate::reference::log_probs`].
+
+mod problems;
+
+use super::Family;
+use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::ptx::render_kernel;
+use crate::reference::exponential::COEFFICIENTS;
+use serde::Serialize;
+use std::f64::consts::LOG2_E;
+
+pub(super) const FAMILY: Family = Family {
+    name: "log_probs",
+    templates: &[(
+        "log_probs/log_probs.ptx.j2",
+        include_str!("log_probs.ptx.j2"),
+    )],
+    kernels: || vec![Box::new(LogProbs)],
+};
+
+/// The kernel. A thread block of 256 threads has a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct LogProbs;
+
+/// What the template knows as `v`.
+#[derive(Serialize)]
+struct Context {
+    log2_e: u64,
+    /// Of the highest power first.
+    exp_coefficients: Vec<u64>,
+}
+
+impl Kernel for LogProbs {
+    /// Its operands: of each row the greatest logit, the first token that has it, the sum of
+    /// `e^(x - max)` in f64, as two words, and the target's logit. Targets are below `cols`.
+    fn signature(&self) -> Signature {
+        let whole_chunks = size("cols").next_multiple_of(8);
+        let src = rows(size("rows"), size("src_stride"), whole_chunks.clone());
+        Signature::new(
+            "log_probs_bf16__sm80",
+            256,
+            [size("rows"), 1.into(), 1.into()],
+        )
+        .output("dst_max", ElementType::U32, size("rows"))
+        .output("dst_argmax", ElementType::U32, size("rows"))
+        .output("dst_sum", ElementType::U32, size("rows") * 2)
+        .aligned(8)
+        .output("dst_target", ElementType::U32, size("rows"))
+        .input("src", ElementType::Bf16, src)
+        .aligned(16)
+        .input("targets", ElementType::U32, size("rows"))
+        .size("cols")
+        .bounded("cols", 1.into(), None, 1)
+        .stride("src_stride", whole_chunks, 8)
+    }
+
+    fn text(&self) -> String {
+        let context = Context {
+            log2_e: LOG2_E.to_bits(),
+            exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
+        };
+        render_kernel("log_probs/log_probs.ptx.j2", &self.signature(), &context)
+    }
+}

@@ -1,0 +1,24 @@
+//! Kernel families, a folder each: the template, the signature and the problems of its kernels. The
+//! scalar definitions stand together in [`crate::reference`].
+//!
+//! A family is added by its folder, its definition, and its line in [`LIST`].
+
+pub mod embed;
+pub mod log_probs;
+pub mod sample;
+
+use crate::registry::Entry;
+
+/// THE list of families.
+pub static LIST: &[Family] = &[embed::FAMILY, log_probs::FAMILY, sample::FAMILY];
+
+/// A family: kernels that share templates and problems.
+#[derive(Clone, Copy, Debug)]
+pub struct Family {
+    /// Its name, which is that of its folder.
+    pub name: &'static str,
+    /// The sources of its PTX, by their paths under `family/`.
+    pub templates: &'static [(&'static str, &'static str)],
+    /// Its kernels.
+    pub kernels: fn() -> Vec<Box<dyn Entry>>,
+}

@@ -1,0 +1,200 @@
+//! Launching a kernel by its signature.
+
+use super::signature::{Bounds, OperandKind};
+use super::{Extent, Signature, Sizes};
+use crate::launch::{Dense, LaunchError, Slice};
+use mxlab_harness::device::{self, Argument, Device, Geometry, Stream};
+
+/// What one launch works on: buffers, sizes and numbers, by the names of the signature.
+#[derive(Clone, Debug, Default)]
+pub struct Call<'a> {
+    buffers: Vec<(&'static str, Slice<'a>)>,
+    sizes: Sizes,
+    numbers: Vec<(&'static str, f32)>,
+}
+
+impl<'a> Call<'a> {
+    /// Nothing yet.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// These sizes.
+    pub(super) const fn of_sizes(sizes: Sizes) -> Self {
+        Self {
+            buffers: Vec::new(),
+            sizes,
+            numbers: Vec::new(),
+        }
+    }
+
+    /// A buffer, from an offset on.
+    #[must_use]
+    pub fn buffer(mut self, name: &'static str, slice: Slice<'a>) -> Self {
+        self.buffers.push((name, slice));
+        self
+    }
+
+    /// A buffer of rows, and the size that is their distance.
+    #[must_use]
+    pub fn rows(self, name: &'static str, stride: &'static str, dense: Dense<'a>) -> Self {
+        self.buffer(name, dense.first).size(stride, dense.stride)
+    }
+
+    /// A size.
+    #[must_use]
+    pub fn size(mut self, name: &'static str, value: usize) -> Self {
+        self.sizes.set(name, value);
+        self
+    }
+
+    /// A number.
+    #[must_use]
+    pub fn number(mut self, name: &'static str, value: f32) -> Self {
+        self.numbers.push((name, value));
+        self
+    }
+}
+
+/// What production needs to know of a kernel.
+pub trait Kernel {
+    /// Its operands and geometry.
+    fn signature(&self) -> Signature;
+
+    /// Its PTX: one module with one entry, named as the signature says.
+    fn text(&self) -> String;
+
+    /// Loads it.
+    ///
+    /// # Errors
+    /// If the device does not take it.
+    fn launcher(&self, device: &Device) -> Result<Launcher, LaunchError> {
+        Launcher::load(device, self.signature(), &self.text())
+    }
+}
+
+/// A kernel on a device, and its signature.
+#[derive(Clone, Debug)]
+pub struct Launcher {
+    signature: Signature,
+    kernel: device::Kernel,
+}
+
+impl Launcher {
+    /// Loads a text that has the entry of a signature.
+    ///
+    /// # Errors
+    /// If the device does not take it, or the text has no such entry.
+    pub fn load(device: &Device, signature: Signature, ptx: &str) -> Result<Self, LaunchError> {
+        let kernel = device.load(signature.id(), ptx)?.kernel(signature.id())?;
+        Ok(Self { signature, kernel })
+    }
+
+    /// The signature.
+    pub const fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    /// Launches it; nothing happens without thread blocks.
+    ///
+    /// # Errors
+    /// [`LaunchError`] if an operand is missing, a size or a number out of bounds, or a buffer too small
+    /// or not aligned.
+    pub fn launch(&self, stream: &Stream, call: &Call) -> Result<(), LaunchError> {
+        let sizes = &call.sizes;
+        let mut grid = [0; 3];
+        for (blocks, extent) in grid.iter_mut().zip(self.signature.grid()) {
+            *blocks = self.number("thread blocks", self.value(extent, sizes)?)?;
+        }
+        if grid.contains(&0) {
+            return Ok(());
+        }
+        for bounds in self.signature.bounds() {
+            self.check(bounds, sizes)?;
+        }
+        let mut arguments = Vec::with_capacity(self.signature.operands().len());
+        for operand in self.signature.operands() {
+            let name = operand.name;
+            arguments.push(match &operand.kind {
+                OperandKind::Buffer {
+                    element,
+                    extent,
+                    alignment,
+                    ..
+                } => {
+                    let slice = self.given(name, &call.buffers)?;
+                    let bytes = self.value(extent, sizes)?.saturating_mul(element.bytes());
+                    slice.argument(self.signature.id(), name, bytes, *alignment)?
+                }
+                OperandKind::Size => {
+                    let size = sizes.get(name).ok_or_else(|| self.missing(name))?;
+                    Argument::U32(self.number(name, size)?)
+                }
+                OperandKind::Number(bounds) => {
+                    let number = self.given(name, &call.numbers)?;
+                    if !bounds.contains(&number) {
+                        let (least, most) = (bounds.start(), bounds.end());
+                        return Err(self.layout(format!(
+                            "{name} is {number}; expected a number from {least:?} to {most:?}"
+                        )));
+                    }
+                    Argument::F32(number)
+                }
+            });
+        }
+        let geometry = Geometry {
+            grid,
+            block: [self.signature.threads(), 1, 1],
+            dynamic_shared: 0,
+        };
+        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+    }
+
+    fn given<T: Copy>(&self, name: &'static str, all: &[(&str, T)]) -> Result<T, LaunchError> {
+        let mut named = all.iter().filter(|(known, _)| *known == name);
+        let (_, value) = named.next().ok_or_else(|| self.missing(name))?;
+        Ok(*value)
+    }
+
+    fn value(&self, extent: &Extent, sizes: &Sizes) -> Result<usize, LaunchError> {
+        if let Some(name) = extent.missing(sizes) {
+            return Err(self.missing(name));
+        }
+        let too_large = || self.layout(format!("{extent} is more than a launch can have"));
+        extent.value(sizes).ok_or_else(too_large)
+    }
+
+    fn check(&self, bounds: &Bounds, sizes: &Sizes) -> Result<(), LaunchError> {
+        let name = bounds.name;
+        let size = sizes.get(name).ok_or_else(|| self.missing(name))?;
+        let least = self.value(&bounds.least, sizes)?;
+        let is_below = bounds.most.is_none_or(|most| size <= most);
+        if size >= least && is_below && size.is_multiple_of(bounds.multiple_of) {
+            return Ok(());
+        }
+        let value = match bounds.least {
+            Extent::Constant(_) => String::new(),
+            _ => format!(", which is {least}"),
+        };
+        Err(self.layout(format!("{name} is {size}; expected {bounds}{value}")))
+    }
+
+    fn number(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
+        let too_many = |_| self.layout(format!("{what} is {n}; expected less than 2^32"));
+        u32::try_from(n).map_err(too_many)
+    }
+
+    fn missing(&self, operand: &'static str) -> LaunchError {
+        LaunchError::Missing {
+            kernel: self.signature.id().to_owned(),
+            operand,
+        }
+    }
+
+    fn layout(&self, reason: String) -> LaunchError {
+        LaunchError::Layout {
+            kernel: self.signature.id().to_owned(),
+            reason,
+        }
+    }
+}

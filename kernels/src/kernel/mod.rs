@@ -1,0 +1,21 @@
+//! What a kernel is: its signature, how it is launched, and how it is run on problems.
+//!
+//! | module | what |
+//! |---|---|
+//! | `signature` | operands in order: the one place where they are told |
+//! | `extent`, `sizes` | how large operands are, from the sizes of a launch |
+//! | `launcher` | checks, arguments and geometry of a launch |
+//! | `check` | uploads, guard patterns, launches and downloads for a problem |
+
+mod check;
+mod extent;
+mod launcher;
+mod signature;
+mod sizes;
+
+pub use crate::registry::ElementType;
+pub use check::runner;
+pub use extent::{Extent, rows, size};
+pub use launcher::{Call, Kernel, Launcher};
+pub use signature::{Access, Bounds, Operand, OperandKind, Signature};
+pub use sizes::Sizes;

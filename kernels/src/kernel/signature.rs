@@ -1,0 +1,254 @@
+//! The signature of a kernel: its operands, in the order of its parameters, told once.
+//!
+//! From it follow the PTX parameters and the table in the header of the text, the checks and arguments
+//! of a launch ([`super::Launcher`]), and, when a kernel is checked, what is uploaded, what is filled
+//! with a pattern before and compared after ([`super::check`]).
+
+use super::{ElementType, Extent};
+use std::fmt::Write;
+use std::ops::RangeInclusive;
+
+/// What a kernel does with a buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Written as a whole, not read.
+    Out,
+    /// Read.
+    In,
+    /// Read and written: it has a value before the launch.
+    InOut,
+}
+
+/// One parameter.
+#[derive(Clone, Debug)]
+pub struct Operand {
+    /// The name of the PTX parameter.
+    pub name: &'static str,
+    /// What it is.
+    pub kind: OperandKind,
+}
+
+/// What a parameter is.
+#[derive(Clone, Debug)]
+pub enum OperandKind {
+    /// A pointer to a buffer.
+    Buffer {
+        /// What the kernel does with it.
+        access: Access,
+        /// What it holds.
+        element: ElementType,
+        /// How many of them the kernel may touch.
+        extent: Extent,
+        /// The alignment of the first, in bytes.
+        alignment: usize,
+    },
+    /// A size, u32.
+    Size,
+    /// A number within bounds, f32.
+    Number(RangeInclusive<f32>),
+}
+
+/// What a size must be.
+#[derive(Clone, Debug)]
+pub struct Bounds {
+    /// The size.
+    pub name: &'static str,
+    /// At least.
+    pub least: Extent,
+    /// At most, if there is a limit below 2^32.
+    pub most: Option<usize>,
+    /// A multiple of this.
+    pub multiple_of: usize,
+}
+
+/// The operands of a kernel and how it is launched.
+#[derive(Clone, Debug)]
+pub struct Signature {
+    id: String,
+    threads: u32,
+    grid: [Extent; 3],
+    operands: Vec<Operand>,
+    bounds: Vec<Bounds>,
+}
+
+impl Signature {
+    /// A kernel without operands, of thread blocks of `threads` threads, `grid` of them.
+    pub fn new(id: impl Into<String>, threads: u32, grid: [Extent; 3]) -> Self {
+        Self {
+            id: id.into(),
+            threads,
+            grid,
+            operands: Vec::new(),
+            bounds: Vec::new(),
+        }
+    }
+
+    /// A buffer that is written.
+    #[must_use]
+    pub fn output(self, name: &'static str, element: ElementType, extent: Extent) -> Self {
+        self.buffer(name, Access::Out, element, extent)
+    }
+
+    /// A buffer that is read.
+    #[must_use]
+    pub fn input(self, name: &'static str, element: ElementType, extent: Extent) -> Self {
+        self.buffer(name, Access::In, element, extent)
+    }
+
+    /// A buffer that is read and written.
+    #[must_use]
+    pub fn in_out(self, name: &'static str, element: ElementType, extent: Extent) -> Self {
+        self.buffer(name, Access::InOut, element, extent)
+    }
+
+    fn buffer(
+        self,
+        name: &'static str,
+        access: Access,
+        element: ElementType,
+        extent: Extent,
+    ) -> Self {
+        let alignment = element.bytes();
+        self.operand(
+            name,
+            OperandKind::Buffer {
+                access,
+                element,
+                extent,
+                alignment,
+            },
+        )
+    }
+
+    /// The alignment of the buffer that was added last, in bytes, where it is not that of its elements.
+    ///
+    /// # Panics
+    /// If that was no buffer.
+    #[must_use]
+    pub fn aligned(mut self, bytes: usize) -> Self {
+        match self.operands.last_mut().map(|operand| &mut operand.kind) {
+            Some(OperandKind::Buffer { alignment, .. }) => *alignment = bytes,
+            _ => panic!("{}: only buffers have an alignment", self.id),
+        }
+        self
+    }
+
+    /// A size that is a parameter.
+    #[must_use]
+    pub fn size(self, name: &'static str) -> Self {
+        self.operand(name, OperandKind::Size)
+    }
+
+    /// The distance of rows, a parameter: at least `cols`, and a multiple of `multiple_of`.
+    #[must_use]
+    pub fn stride(self, name: &'static str, cols: Extent, multiple_of: usize) -> Self {
+        self.size(name).bounded(name, cols, None, multiple_of)
+    }
+
+    /// A number that is a parameter.
+    #[must_use]
+    pub fn number(self, name: &'static str, bounds: RangeInclusive<f32>) -> Self {
+        self.operand(name, OperandKind::Number(bounds))
+    }
+
+    fn operand(mut self, name: &'static str, kind: OperandKind) -> Self {
+        self.operands.push(Operand { name, kind });
+        self
+    }
+
+    /// What a size must be, whether it is a parameter or not.
+    #[must_use]
+    pub fn bounded(
+        mut self,
+        name: &'static str,
+        least: Extent,
+        most: Option<usize>,
+        multiple_of: usize,
+    ) -> Self {
+        self.bounds.push(Bounds {
+            name,
+            least,
+            most,
+            multiple_of,
+        });
+        self
+    }
+
+    /// The name of the PTX entry.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Threads of a thread block.
+    pub const fn threads(&self) -> u32 {
+        self.threads
+    }
+
+    /// Thread blocks.
+    pub const fn grid(&self) -> &[Extent; 3] {
+        &self.grid
+    }
+
+    /// The parameters, in order.
+    pub fn operands(&self) -> &[Operand] {
+        &self.operands
+    }
+
+    /// What sizes must be.
+    pub fn bounds(&self) -> &[Bounds] {
+        &self.bounds
+    }
+
+    /// The operands as a comment of PTX, a line each.
+    pub fn header(&self) -> String {
+        let width = self.operands.iter().map(|operand| operand.name.len());
+        let width = width.max().unwrap_or(0);
+        let mut text = String::new();
+        for Operand { name, kind } in &self.operands {
+            let what = match kind {
+                OperandKind::Buffer {
+                    access,
+                    element,
+                    extent,
+                    alignment,
+                } => {
+                    let access = match access {
+                        Access::Out => "out",
+                        Access::In => "in",
+                        Access::InOut => "in, out",
+                    };
+                    let (element, shape) = (element.name(), extent.shape());
+                    format!("{access}: {element} {shape}; aligned to {alignment} bytes")
+                }
+                OperandKind::Size => self.bounds_of(name),
+                OperandKind::Number(bounds) => {
+                    format!("f32 from {:?} to {:?}", bounds.start(), bounds.end())
+                }
+            };
+            let _ = writeln!(text, "//     {name:width$}  {what}");
+        }
+        text
+    }
+
+    /// The bounds of a size that is a parameter.
+    fn bounds_of(&self, name: &str) -> String {
+        let mut text = "u32".to_owned();
+        for bounds in self.bounds.iter().filter(|bounds| bounds.name == name) {
+            let _ = write!(text, ", {bounds}");
+        }
+        text
+    }
+}
+
+impl std::fmt::Display for Bounds {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.multiple_of > 1 {
+            write!(f, "a multiple of {} and ", self.multiple_of)?;
+        }
+        write!(f, "at least {}", self.least)?;
+        match self.most {
+            Some(most) => write!(f, " and at most {most}"),
+            None => Ok(()),
+        }
+    }
+}

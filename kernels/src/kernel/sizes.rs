@@ -1,0 +1,21 @@
+//! Sizes by name.
+
+/// The sizes of a launch: rows, columns, strides. Few, so that a list is fastest.
+#[derive(Clone, Debug, Default)]
+pub struct Sizes(Vec<(&'static str, usize)>);
+
+impl Sizes {
+    /// Sets one.
+    pub fn set(&mut self, name: &'static str, value: usize) {
+        match self.0.iter_mut().find(|(known, _)| *known == name) {
+            Some((_, known)) => *known = value,
+            None => self.0.push((name, value)),
+        }
+    }
+
+    /// One of them.
+    pub fn get(&self, name: &str) -> Option<usize> {
+        let mut sizes = self.0.iter();
+        sizes.find_map(|&(known, value)| (known == name).then_some(value))
+    }
+}
