@@ -125,7 +125,7 @@ fn what_an_interrupted_run_left_can_be_used() {
     let images = Images::open(folder.path()).expect("images");
     assert_eq!(images.kernels(), summary.kernels);
     assert!(!images.is_complete());
-    assert_eq!(images.module_of(&entries[0].ptx()), Some(0));
+    assert!(images.module_of(&entries[0].ptx()).is_some());
 }
 
 /// A comment that changes makes another text of the same module: it is kept, under the new hash.
