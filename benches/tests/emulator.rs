@@ -7,7 +7,8 @@ use mxlab_benches::suite::{self, Selection};
 use mxlab_benches::{BenchError, Case, Plan, Target, run};
 use mxlab_harness::device::Device;
 use mxlab_harness::measure::Sampling;
-use mxlab_kernels::ptx::{RowOperation, RowVariant};
+use mxlab_kernels::family::rows::{RowOperation, RowVariant};
+use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::registry::{Entry, Shape, Substitute, kernels};
 use std::rc::Rc;
 
@@ -48,7 +49,7 @@ fn a_kernel_that_is_right_is_timed() {
 #[test]
 fn a_kernel_that_is_wrong_is_not_timed() {
     let gpu = Gpu::new(Device::emulator()).expect("a stream");
-    let right = copy().render();
+    let right = copy().text();
     let is_store = |line: &&str| line.contains("st.global");
     assert!(right.lines().any(|line| is_store(&line)));
     // What it should store is left out.

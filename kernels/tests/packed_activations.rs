@@ -1,13 +1,15 @@
 //! Activations that a row kernel packs, times weights that a shuffle places, are the product of the two packed tensors.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
 use mxlab_kernels::fragment::{CHUNK, FragmentError, FragmentFormat, OperandType, WeightFormat};
+use mxlab_kernels::kernel::{Call, Kernel};
 use mxlab_kernels::launch::{
-    Dense, LaunchError, MatmulKernel, MatmulOperands, PackedOperand, RowFactor, RowKernel,
-    RowOperands, Shuffle, Slice, SourceScales, Weights,
+    Dense, LaunchError, MatmulKernel, MatmulOperands, PackedOperand, Shuffle, Slice, SourceScales,
+    Weights,
 };
-use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, RowOperation, RowVariant, VariantError};
+use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, VariantError};
 use mxlab_kernels::reference::{Operand, matmul, quantize};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -77,18 +79,16 @@ fn multiplied(
         stride,
     };
     let pack = RowVariant::packed(RowOperation::Copy, activations, operand).unwrap();
-    let operands = RowOperands {
-        rows: count,
-        cols: COLS,
-        dst: dense(&src, padded),
-        dst_scales: Some(dense(&scales, tokens)),
-        src: dense(&rows, COLS),
-        by: RowFactor::One,
-        positions: None,
-        seed: 0,
-    };
-    let kernel = RowKernel::load(&device, pack).unwrap();
-    kernel.launch(&stream, &operands).unwrap();
+    let call = Call::new()
+        .size("rows", count)
+        .size("cols", COLS)
+        .rows("dst", "dst_stride", dense(&src, padded))
+        .rows("dst_scales", "dst_scales_stride", dense(&scales, tokens))
+        .rows("src", "src_stride", dense(&rows, COLS));
+    pack.launcher(&device)
+        .unwrap()
+        .launch(&stream, &call)
+        .unwrap();
 
     let y = device.upload("y", &vec![0f32; count * ROWS]).unwrap();
     let exponent = operand.activation_exponent(activations.element()).unwrap();

@@ -5,20 +5,31 @@
 
 pub mod embed;
 pub mod log_probs;
+pub mod rows;
 pub mod sample;
 
 use crate::registry::Entry;
 
 /// THE list of families.
-pub static LIST: &[Family] = &[embed::FAMILY, log_probs::FAMILY, sample::FAMILY];
+pub static LIST: &[Family] = &[
+    embed::FAMILY,
+    log_probs::FAMILY,
+    rows::FAMILY,
+    sample::FAMILY,
+];
+
+/// The kernels of a family.
+pub type Kernels = Box<dyn Iterator<Item = Box<dyn Entry>> + Send>;
 
 /// A family: kernels that share templates and problems.
 #[derive(Clone, Copy, Debug)]
 pub struct Family {
     /// Its name, which is that of its folder.
     pub name: &'static str,
+    /// What its kernels are listed as, and chosen by with `--family`.
+    pub members: &'static [&'static str],
     /// The sources of its PTX, by their paths under `family/`.
     pub templates: &'static [(&'static str, &'static str)],
     /// Its kernels.
-    pub kernels: fn() -> Vec<Box<dyn Entry>>,
+    pub kernels: fn() -> Kernels,
 }

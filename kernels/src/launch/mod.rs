@@ -8,7 +8,6 @@ mod error;
 mod loaded;
 mod matmul;
 mod pack;
-mod rows;
 mod shuffle;
 mod slice;
 mod split;
@@ -20,7 +19,6 @@ pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
 pub use error::LaunchError;
 pub use matmul::{MatmulKernel, MatmulOperands, SourceScales, Split, Weights};
 pub use pack::{PackedBuffers, Packer};
-pub use rows::{RowFactor, RowKernel, RowOperands};
 pub use shuffle::{
     PackedOperand, Shuffle, ShuffleError, ShuffleFault, ShuffleKernel, ShuffleOperands, Stack,
     Tiles,

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 /// What templates know as `v`.
 #[derive(Serialize)]
-pub(super) struct Context {
+pub(crate) struct Context {
     id: String,
     description: String,
     alignment: &'static str,
@@ -140,7 +140,7 @@ const MANTISSA_BITS: u32 = 23;
 const MANTISSA: u32 = (1 << MANTISSA_BITS) - 1;
 
 /// The name of a float type in ids and instructions.
-pub(super) const fn type_name(dense: FloatType) -> &'static str {
+pub(crate) const fn type_name(dense: FloatType) -> &'static str {
     match dense {
         FloatType::F32 => "f32",
         FloatType::Bf16 => "bf16",

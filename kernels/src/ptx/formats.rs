@@ -5,7 +5,7 @@ use super::{Family, VariantError};
 use crate::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule};
 
 /// Refuses elements that no kernel takes: those below four bits, which are for the CPU.
-pub(super) fn check_element(element: ElementFormat) -> Result<(), VariantError> {
+pub(crate) fn check_element(element: ElementFormat) -> Result<(), VariantError> {
     match element.bits() {
         4 | 6 | 8 => Ok(()),
         _ => Err(VariantError::Element { element }),
@@ -13,7 +13,7 @@ pub(super) fn check_element(element: ElementFormat) -> Result<(), VariantError> 
 }
 
 /// The formats of [`Variant::all`](super::Variant::all) for a family.
-pub(super) fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
+pub(crate) fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
     let elements = ElementFormat::ALL.iter().copied();
     let elements = elements.filter(|&element| check_element(element).is_ok());
     elements.flat_map(move |element| {

@@ -48,12 +48,9 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "append/append.ptx.j2",
     "attention/decode.ptx.j2",
     "attention/prefill.ptx.j2",
-    "copy/copy.ptx.j2",
     "shuffle/codes.ptx.j2",
     "shuffle/scales.ptx.j2",
     "shuffle/scan.ptx.j2",
-    "norm/norm.ptx.j2",
-    "swiglu/swiglu.ptx.j2",
     "matmul/gemv.ptx.j2",
     "matmul/tile.ptx.j2",
 ];

@@ -11,9 +11,7 @@ mod grid;
 mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
-mod packed_rows;
 mod problem;
-mod rows;
 mod sampled;
 mod shuffle;
 mod substitute;
@@ -40,9 +38,7 @@ use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{
-    AppendVariant, AttentionVariant, MatmulVariant, RowVariant, ShuffleVariant, Variant,
-};
+use crate::ptx::{AppendVariant, AttentionVariant, MatmulVariant, ShuffleVariant, Variant};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
@@ -223,14 +219,12 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let rows = RowVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let attentions = AttentionVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let families = family::LIST.iter().flat_map(|family| (family.kernels)());
     blocks
         .chain(matmuls)
-        .chain(rows)
         .chain(appends)
         .chain(attentions)
         .chain(shuffles)

@@ -8,8 +8,9 @@ use crate::ptx::render_kernel;
 
 pub(super) const FAMILY: Family = Family {
     name: "embed",
+    members: &["embed"],
     templates: &[("embed/embed.ptx.j2", include_str!("embed.ptx.j2"))],
-    kernels: || vec![Box::new(Embed)],
+    kernels: || Box::new(std::iter::once(Box::new(Embed) as _)),
 };
 
 /// The kernel. A thread block of 256 threads has a row.

@@ -11,11 +11,12 @@ use std::f64::consts::LOG2_E;
 
 pub(super) const FAMILY: Family = Family {
     name: "log_probs",
+    members: &["log_probs"],
     templates: &[(
         "log_probs/log_probs.ptx.j2",
         include_str!("log_probs.ptx.j2"),
     )],
-    kernels: || vec![Box::new(LogProbs)],
+    kernels: || Box::new(std::iter::once(Box::new(LogProbs) as _)),
 };
 
 /// The kernel. A thread block of 256 threads has a row.

@@ -12,8 +12,9 @@ use std::f64::consts::LOG2_E;
 
 pub(super) const FAMILY: Family = Family {
     name: "sample",
+    members: &["sample"],
     templates: &[("sample/sample.ptx.j2", include_str!("sample.ptx.j2"))],
-    kernels: || vec![Box::new(Sample)],
+    kernels: || Box::new(std::iter::once(Box::new(Sample) as _)),
 };
 
 /// Threads of a thread block.

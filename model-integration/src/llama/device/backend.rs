@@ -3,14 +3,15 @@
 use std::cell::Cell;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
+use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::kernel::Call;
 use mxlab_kernels::launch::{
-    AppendOperands, AttentionOperands, Dense, Destination, LaunchError, RowFactor, Slice, Split,
+    AppendOperands, AttentionOperands, Dense, Destination, LaunchError, Slice, Split,
 };
 use mxlab_kernels::ptx::{
-    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput, RowOperation,
+    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput,
 };
 
 use super::activations::{Activation, Pool};
@@ -248,7 +249,9 @@ impl Backend for DeviceBackend {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        let by = RowFactor::Gain(whole(gain), eps as f32);
+        let by = Call::new()
+            .buffer("gain", whole(gain))
+            .number("eps", eps as f32);
         self.make_rows(RowOperation::Norm, x, by, batch, input)
     }
 
@@ -376,7 +379,7 @@ impl Backend for DeviceBackend {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        let by = RowFactor::Up(up.dense());
+        let by = Call::new().rows("up", "up_stride", up.dense());
         self.make_rows(RowOperation::Swiglu, &gate, by, batch, input)
     }
 

@@ -5,11 +5,10 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::device::{Device, Loads};
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
+use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::OperandType;
-use mxlab_kernels::ptx::{
-    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, RowOperation, RowVariant,
-};
+use mxlab_kernels::ptx::{AppendVariant, AttentionRegime, AttentionVariant, HeadKind};
 
 use super::generator::DeviceGenerator;
 use super::input::{Input, Operands};

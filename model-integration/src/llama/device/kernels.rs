@@ -6,14 +6,15 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use mxlab_harness::device::Device;
+use mxlab_kernels::family::rows::RowVariant;
 use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::kernel::{Kernel, Launcher};
 use mxlab_kernels::launch::{
-    AppendKernel, AttentionKernel, LaunchError, MatmulKernel, Packer, RowKernel, Shuffle,
+    AppendKernel, AttentionKernel, LaunchError, MatmulKernel, Packer, Shuffle,
 };
-use mxlab_kernels::ptx::{AppendVariant, AttentionVariant, MatmulVariant, RowVariant};
+use mxlab_kernels::ptx::{AppendVariant, AttentionVariant, MatmulVariant};
 
 /// One family.
 struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);
@@ -39,7 +40,7 @@ impl<V: Eq + Hash, K> Family<V, K> {
 pub(super) struct Kernels {
     device: Device,
     matmul: Family<MatmulVariant, MatmulKernel>,
-    rows: Family<RowVariant, RowKernel>,
+    rows: Family<RowVariant, Launcher>,
     append: Family<AppendVariant, AppendKernel>,
     attention: Family<AttentionVariant, AttentionKernel>,
     packers: Family<BlockFormat, Packer>,
@@ -70,9 +71,8 @@ impl Kernels {
             .get(variant, || MatmulKernel::load(&self.device, variant))
     }
 
-    pub fn rows(&self, variant: RowVariant) -> Result<Rc<RowKernel>, LaunchError> {
-        self.rows
-            .get(variant, || RowKernel::load(&self.device, variant))
+    pub fn rows(&self, variant: RowVariant) -> Result<Rc<Launcher>, LaunchError> {
+        self.rows.get(variant, || variant.launcher(&self.device))
     }
 
     pub fn append(&self, variant: AppendVariant) -> Result<Rc<AppendKernel>, LaunchError> {

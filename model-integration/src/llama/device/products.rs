@@ -1,9 +1,11 @@
 //! Products, and the rows that they take.
 
 use mxlab_harness::device::Buffer;
+use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::fragment::{OperandType, TILE};
-use mxlab_kernels::launch::{LaunchError, MatmulOperands, RowFactor, RowOperands, Weights};
-use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, RowOperation, RowVariant};
+use mxlab_kernels::kernel::Call;
+use mxlab_kernels::launch::{LaunchError, MatmulOperands, Weights};
+use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant};
 
 use super::activations::Activation;
 use super::backend::whole;
@@ -13,12 +15,12 @@ use crate::llama::error::check_finite;
 use crate::llama::{Batch, LlamaError};
 
 impl DeviceBackend {
-    /// A row operation, its rows left as `input` says.
+    /// A row operation, its rows left as `input` says; `by` has what the operation takes beside `src`.
     pub(super) fn make_rows(
         &self,
         operation: RowOperation,
         src: &Activation,
-        by: RowFactor,
+        by: Call,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
@@ -35,22 +37,23 @@ impl DeviceBackend {
             ),
         };
         let variant = variant.map_err(LaunchError::from)?;
-        let positions = match variant.is_random() {
-            true => Some(self.staging.places(batch)?[0]),
-            false => None,
-        };
-        let operands = RowOperands {
-            rows,
-            cols,
-            dst: dst.dense(),
-            dst_scales: dst.scales().map(|scales| scales.scales),
-            src: src.dense(),
-            by,
-            positions,
-            seed: format.map_or(0, |format| format.rounding().seed()),
-        };
+        let mut call = by
+            .size("rows", rows)
+            .size("cols", cols)
+            .rows("dst", "dst_stride", dst.dense())
+            .rows("src", "src_stride", src.dense());
+        if let Some(scales) = dst.scales() {
+            call = call.rows("dst_scales", "dst_scales_stride", scales.scales);
+        }
+        if variant.is_random() {
+            let seed = format.map_or(0, |format| format.rounding().seed());
+            let [positions, ..] = self.staging.places(batch)?;
+            call = call
+                .buffer("positions", positions)
+                .size("seed", seed as usize);
+        }
         let kernel = self.kernels.rows(variant)?;
-        kernel.launch(&self.stream, &operands)?;
+        kernel.launch(&self.stream, &call)?;
         Ok(dst)
     }
 
@@ -63,7 +66,7 @@ impl DeviceBackend {
     ) -> Result<Activation, LlamaError> {
         match input.format {
             None => Ok(rows),
-            Some(_) => self.make_rows(RowOperation::Copy, &rows, RowFactor::One, batch, input),
+            Some(_) => self.make_rows(RowOperation::Copy, &rows, Call::new(), batch, input),
         }
     }
 

@@ -1,6 +1,6 @@
 //! Rows of a problem as problems of their own, and where their results lie in those of the whole.
 
-use crate::ptx::RowVariant;
+use super::RowVariant;
 use crate::registry::{
     ElementType, Elements, Entry, EntryError, Place, Problem, ProblemError, Sampled,
 };

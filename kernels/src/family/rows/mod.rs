@@ -1,16 +1,30 @@
 //! The kernels that make rows of activations and quantise them on the way out: norm, swiglu, copy.
 
-use super::context::Context;
-use super::formats::formats;
-use super::render::render_template;
-use super::{Access, Family, Variant, VariantError};
+mod packed;
+mod part;
+mod problems;
+
+use super::Family;
 use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
-use crate::fragment::OperandType;
 use crate::fragment::bits::StoredBits;
+use crate::fragment::{CHUNK, OperandType};
+use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::ptx::{self, Access, Context, Variant, VariantError, formats, render_kernel};
 use crate::reference::exponential::COEFFICIENTS;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
 use std::fmt;
+
+pub(super) const FAMILY: Family = Family {
+    name: "rows",
+    members: &["norm", "swiglu", "copy"],
+    templates: &[
+        ("rows/norm.ptx.j2", include_str!("norm.ptx.j2")),
+        ("rows/swiglu.ptx.j2", include_str!("swiglu.ptx.j2")),
+        ("rows/copy.ptx.j2", include_str!("copy.ptx.j2")),
+    ],
+    kernels: || Box::new(RowVariant::all().map(|variant| Box::new(variant) as _)),
+};
 
 /// What a kernel makes rows of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -27,7 +41,7 @@ impl RowOperation {
     /// Every operation there is.
     pub const ALL: [Self; 3] = [Self::Norm, Self::Swiglu, Self::Copy];
 
-    /// The name; also that of its template and directory.
+    /// The name; also that of its template.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Norm => "norm",
@@ -37,21 +51,13 @@ impl RowOperation {
     }
 }
 
-/// One kernel: an operation, and the format that its rows are quantised to.
+/// One kernel: an operation, and the format that its rows are quantised to. A thread block of 256
+/// threads has a row.
 ///
-/// # Launch
-/// A thread block of 256 threads for each row. Parameters, those in brackets where the format rounds
-/// stochastically, those in parentheses of packed rows:
-///
-/// | operation | u64 | f32 | u32 |
-/// |---|---|---|---|
-/// | norm | dst, (dst_scales), src, gain, \[positions, seed (u32)\] | eps | cols, dst_stride, (dst_scales_stride), src_stride |
-/// | swiglu | dst, (dst_scales), src_gate, src_up, \[positions, seed (u32)\] | | cols, dst_stride, (dst_scales_stride), gate_stride, up_stride |
-/// | copy | dst, (dst_scales), src, \[positions, seed (u32)\] | | cols, dst_stride, (dst_scales_stride), src_stride |
-///
-/// Rows are bf16, 16-byte aligned, padded with zeros to a multiple of 8 columns; `positions` has the position
-/// of each row's token, a u32 each, which with the seed chooses the random numbers. A tensor scale is one a
-/// row. Packed rows are operands of 8 bits, padded with zeros to a multiple of 64 columns, and f32 scales [block of k, row].
+/// Rows are bf16, padded with zeros to a multiple of 8 columns. `positions` has the position of each row's
+/// token, which with the seed chooses the random numbers of stochastic rounding. A tensor scale is one a
+/// row. Packed rows are operands of 8 bits, padded with zeros to a multiple of 64 columns, and f32 scales
+/// [block of k, row].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowVariant {
     operation: RowOperation,
@@ -66,7 +72,6 @@ pub struct RowVariant {
 struct RowContext {
     #[serde(flatten)]
     quantizer: Option<Context>,
-    kernel: String,
     description: String,
     is_quantized: bool,
     /// Rows become operands of 8 bits, with scales apart.
@@ -95,7 +100,7 @@ impl RowVariant {
     pub fn new(operation: RowOperation, format: Option<BlockFormat>) -> Result<Self, VariantError> {
         let quantizer = format.map(|format| {
             Variant::new(
-                Family::FakeQuantize,
+                ptx::Family::FakeQuantize,
                 format,
                 FloatType::Bf16,
                 Access::Aligned,
@@ -171,15 +176,101 @@ impl RowVariant {
         }
     }
 
-    /// Its PTX: one module with one entry, named as [`RowVariant::id`] says.
-    pub fn render(&self) -> String {
+    /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule `floor`,
+    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and
+    /// half to even, every element that there are operands for.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let is_chosen = |format: &BlockFormat| {
+            let rule = matches!(
+                format.rule(),
+                ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest
+            );
+            let rounding = matches!(
+                format.rounding(),
+                Rounding::Even | Rounding::Stochastic { .. }
+            );
+            rule && rounding
+        };
+        RowOperation::ALL.into_iter().flat_map(move |operation| {
+            let quantized = formats(ptx::Family::FakeQuantize)
+                .filter(is_chosen)
+                .map(Some);
+            let formats = std::iter::once(None).chain(quantized);
+            let dense = formats.filter_map(move |format| Self::new(operation, format).ok());
+            let packed = [OperandType::E4m3, OperandType::S8].into_iter();
+            let packed = packed.flat_map(move |operand| {
+                let formats = formats_of_packed();
+                formats.filter_map(move |format| Self::packed(operation, format, operand).ok())
+            });
+            dense.chain(packed)
+        })
+    }
+}
+
+impl Kernel for RowVariant {
+    fn signature(&self) -> Signature {
+        let padded = size("cols").next_multiple_of(8);
+        let matrix = |stride| rows(size("rows"), size(stride), padded.clone());
+        let grid = [size("rows"), 1.into(), 1.into()];
+        let signature = Signature::new(self.id(), 256, grid).bounded("cols", 1.into(), None, 1);
+        let packed = self.format().filter(|_| self.is_packed());
+        let whole = match packed {
+            Some(_) => size("cols").next_multiple_of(CHUNK),
+            None => padded.clone(),
+        };
+        let dst = rows(size("rows"), size("dst_stride"), whole.clone());
+        let signature = match packed {
+            None => signature.output("dst", ElementType::Bf16, dst).aligned(16),
+            Some(format) => {
+                let blocks = whole.clone().div_ceil(format.block_size());
+                let scales = rows(blocks, size("dst_scales_stride"), size("rows"));
+                signature
+                    .output("dst", ElementType::U8, dst)
+                    .aligned(8)
+                    .output("dst_scales", ElementType::F32, scales)
+            }
+        };
+        let signature = signature
+            .input("src", ElementType::Bf16, matrix("src_stride"))
+            .aligned(16);
+        let signature = match self.operation {
+            RowOperation::Norm => signature
+                .input("gain", ElementType::Bf16, padded.clone())
+                .aligned(16),
+            RowOperation::Swiglu => signature
+                .input("up", ElementType::Bf16, matrix("up_stride"))
+                .aligned(16),
+            RowOperation::Copy => signature,
+        };
+        let signature = match self.is_random() {
+            true => signature
+                .input("positions", ElementType::U32, size("rows"))
+                .size("seed"),
+            false => signature,
+        };
+        let signature = match self.operation {
+            RowOperation::Norm => signature.number("eps", 0.0..=f32::INFINITY),
+            RowOperation::Swiglu | RowOperation::Copy => signature,
+        };
+        let signature = signature.size("cols").stride("dst_stride", whole, 8);
+        let signature = match packed {
+            Some(_) => signature.stride("dst_scales_stride", size("rows"), 1),
+            None => signature,
+        };
+        let signature = signature.stride("src_stride", padded.clone(), 8);
+        match self.operation {
+            RowOperation::Swiglu => signature.stride("up_stride", padded, 8),
+            RowOperation::Norm | RowOperation::Copy => signature,
+        }
+    }
+
+    fn text(&self) -> String {
         let format = self.format();
         let name = self.operation.name();
         let element = format.map(|format| format.element());
         let stored = element.and_then(|element| StoredBits::of_operand(element, self.operand));
         let context = RowContext {
             quantizer: self.quantizer.as_ref().map(Context::new),
-            kernel: self.id(),
             description: match format {
                 None => format!("{name} in bf16"),
                 Some(format) if self.is_packed() => {
@@ -204,41 +295,13 @@ impl RowVariant {
             log2_e: LOG2_E.to_bits(),
             exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
         };
-        render_template(&format!("{name}/{name}.ptx.j2"), &context)
-    }
-
-    /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule `floor`,
-    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and
-    /// half to even, every element that there are operands for.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let is_chosen = |format: &BlockFormat| {
-            let rule = matches!(
-                format.rule(),
-                ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest
-            );
-            let rounding = matches!(
-                format.rounding(),
-                Rounding::Even | Rounding::Stochastic { .. }
-            );
-            rule && rounding
-        };
-        RowOperation::ALL.into_iter().flat_map(move |operation| {
-            let quantized = formats(Family::FakeQuantize).filter(is_chosen).map(Some);
-            let formats = std::iter::once(None).chain(quantized);
-            let dense = formats.filter_map(move |format| Self::new(operation, format).ok());
-            let packed = [OperandType::E4m3, OperandType::S8].into_iter();
-            let packed = packed.flat_map(move |operand| {
-                let formats = formats_of_packed();
-                formats.filter_map(move |format| Self::packed(operation, format, operand).ok())
-            });
-            dense.chain(packed)
-        })
+        render_kernel(&format!("rows/{name}.ptx.j2"), &self.signature(), &context)
     }
 }
 
 /// The formats of packed rows that a registry walks.
 fn formats_of_packed() -> impl Iterator<Item = BlockFormat> {
-    formats(Family::FakeQuantize).filter(|format| {
+    formats(ptx::Family::FakeQuantize).filter(|format| {
         let scales = [
             ScaleFormat::E8M0,
             ScaleFormat::UE5M3,

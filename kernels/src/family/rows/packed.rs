@@ -1,11 +1,11 @@
 //! Rows that become operands of 8 bits, with scales apart.
 
-use super::rows::len;
-use super::{ElementType, EntryError, Outputs, Tensor};
+use super::RowVariant;
+use super::problems::len;
 use crate::format::{BlockFormat, ElementFormat, Rounding, pow2};
 use crate::fragment::{CHUNK, OperandType};
-use crate::ptx::RowVariant;
 use crate::reference::{Part, quantize_part};
+use crate::registry::{ElementType, EntryError, Outputs, Tensor};
 
 /// A packed row up to a whole chunk, as bits.
 pub(super) struct PackedRow {

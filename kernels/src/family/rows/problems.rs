@@ -1,23 +1,16 @@
-//! The row kernels as entries: norm, swiglu, copy.
-//!
-//! Sizes of a problem: rows, cols, dst_stride, src_stride and up_stride in elements, seed. Tensors: src and gain, eps;
-//! or src (gate) and up; positions where the format rounds stochastically. Of packed rows, dst_scales_stride too.
+//! Problems of the row kernels, and what must come out.
 
-mod part;
-mod runner;
-
-use self::runner::RowRunner;
-use super::typical::Typical;
-use super::{
-    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, Runner, Sampled, Shape, Tensor,
-    UNTOUCHED, exactly,
-};
+use super::{RowOperation, RowVariant, part};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
-use crate::launch::{LaunchError, RowKernel};
-use crate::ptx::{RowOperation, RowVariant};
+use crate::kernel::{Kernel, runner};
+use crate::launch::LaunchError;
 use crate::reference::{
     Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
+};
+use crate::registry::{
+    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, Runner, Sampled, Shape, Tensor,
+    Typical, UNTOUCHED, exactly,
 };
 use mxlab_harness::device::Device;
 use rand::Rng;
@@ -114,7 +107,7 @@ impl Entry for RowVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -275,12 +268,7 @@ impl Entry for RowVariant {
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let kernel = RowKernel::of_text(device, *self, ptx)?;
-        Ok(Box::new(RowRunner {
-            variant: *self,
-            device: device.clone(),
-            kernel,
-        }))
+        runner(device, self.signature(), ptx)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
