@@ -109,6 +109,13 @@ impl Launcher {
         if grid.contains(&0) {
             return Ok(());
         }
+        let most = self.signature.greatest_grid();
+        if grid[0] > most {
+            return Err(self.layout(format!(
+                "{} thread blocks; expected at most {most}: split the work",
+                grid[0]
+            )));
+        }
         for bounds in self.signature.bounds() {
             self.check(bounds, sizes)?;
         }

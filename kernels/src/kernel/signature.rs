@@ -67,6 +67,7 @@ pub struct Signature {
     id: String,
     threads: u32,
     grid: [Extent; 3],
+    most_blocks: u32,
     operands: Vec<Operand>,
     bounds: Vec<Bounds>,
 }
@@ -78,9 +79,17 @@ impl Signature {
             id: id.into(),
             threads,
             grid,
+            most_blocks: u32::MAX,
             operands: Vec::new(),
             bounds: Vec::new(),
         }
+    }
+
+    /// The most thread blocks along x, where kernels number threads or chunks in 32 bits.
+    #[must_use]
+    pub fn most_blocks(mut self, most: u32) -> Self {
+        self.most_blocks = most;
+        self
     }
 
     /// A buffer that is written.
@@ -187,6 +196,11 @@ impl Signature {
     /// Thread blocks.
     pub const fn grid(&self) -> &[Extent; 3] {
         &self.grid
+    }
+
+    /// The most thread blocks along x.
+    pub const fn greatest_grid(&self) -> u32 {
+        self.most_blocks
     }
 
     /// The parameters, in order.

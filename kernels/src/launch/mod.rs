@@ -1,7 +1,6 @@
 //! Host launchers: one file a family or group of families. A launcher picks the variant that
 //! the operands allow, checks that buffers hold what the kernel will touch, and launches.
 
-mod append;
 mod attention;
 mod block;
 mod error;
@@ -12,7 +11,6 @@ mod shuffle;
 mod slice;
 mod split;
 
-pub use append::{AppendKernel, AppendOperands, Destination};
 pub(crate) use attention::score_factor;
 pub use attention::{AttentionKernel, AttentionOperands, Cache};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};

@@ -13,7 +13,6 @@
 //! | a number that a template needs | `context.rs` |
 //! | which kernels there are | [`Variant::all`], `formats.rs` |
 
-mod append;
 mod attention;
 mod codes;
 mod context;
@@ -25,7 +24,6 @@ mod shuffle;
 mod target;
 mod variant;
 
-pub use append::{AppendVariant, HeadKind};
 pub use attention::{AttentionRegime, AttentionVariant};
 pub(crate) use context::Context;
 pub use error::VariantError;

@@ -45,7 +45,6 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "quantize/quantize.ptx.j2",
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
-    "append/append.ptx.j2",
     "attention/decode.ptx.j2",
     "attention/prefill.ptx.j2",
     "shuffle/codes.ptx.j2",

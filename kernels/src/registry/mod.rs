@@ -3,7 +3,6 @@
 //! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. A kernel is
 //! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
 
-mod append;
 mod attention;
 mod block;
 mod expected;
@@ -38,7 +37,7 @@ use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{AppendVariant, AttentionVariant, MatmulVariant, ShuffleVariant, Variant};
+use crate::ptx::{AttentionVariant, MatmulVariant, ShuffleVariant, Variant};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
@@ -183,7 +182,7 @@ impl Shape {
     }
 
     /// Key heads that the rows are shared by: 8, or as many less as divide them.
-    fn heads(&self) -> usize {
+    pub(crate) fn heads(&self) -> usize {
         let heads = (1..=8).rev().find(|&n| self.rows.is_multiple_of(n));
         heads.unwrap_or(1)
     }
@@ -219,13 +218,11 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let appends = AppendVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let attentions = AttentionVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let families = family::LIST.iter().flat_map(|family| (family.kernels)());
     blocks
         .chain(matmuls)
-        .chain(appends)
         .chain(attentions)
         .chain(shuffles)
         .chain(families)

@@ -3,16 +3,13 @@
 use std::cell::Cell;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
+use mxlab_kernels::family::append::{AppendVariant, HeadKind};
 use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::{
-    AppendOperands, AttentionOperands, Dense, Destination, LaunchError, Slice, Split,
-};
-use mxlab_kernels::ptx::{
-    AppendVariant, AttentionRegime, AttentionVariant, HeadKind, MatmulOutput,
-};
+use mxlab_kernels::launch::{AttentionOperands, Cache, Dense, LaunchError, Slice, Split};
+use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulOutput};
 
 use super::activations::{Activation, Pool};
 use super::input::Input;
@@ -113,14 +110,14 @@ impl DeviceBackend {
         })
     }
 
-    /// Rotates queries, or rotates, quantises and appends keys or values.
+    /// Rotates queries, or rotates, quantises and appends keys or values; `dst` has where they go.
     fn place_heads(
         &self,
         kind: HeadKind,
         src: &Activation,
         attention: &Attention,
         batch: &Batch,
-        dst: Destination,
+        dst: Call,
         format: Option<&BlockFormat>,
     ) -> Result<(), LlamaError> {
         let variant = match (format, self.storage) {
@@ -129,23 +126,22 @@ impl DeviceBackend {
         };
         let variant = variant.map_err(LaunchError::from)?;
         let [positions, _, _] = self.staging.places(batch)?;
-        let operands = AppendOperands {
-            tokens: src.rows(),
-            heads: src.cols() / attention.head_dim,
-            head_dim: attention.head_dim,
-            src: src.dense(),
-            rope: variant.rotates().then(|| {
-                // One table is that of all.
-                let table = usize::from(batch.is_long).min(self.rope.len() - 1);
-                let [cos, sin] = &self.rope[table];
-                [whole(cos), whole(sin)]
-            }),
-            positions,
-            dst,
-            seed: format.map_or(0, |format| format.rounding().seed()),
-        };
+        let seed = format.map_or(0, |format| format.rounding().seed());
+        let mut call = dst
+            .size("tokens", src.rows())
+            .size("heads", src.cols() / attention.head_dim)
+            .size("head_dim", attention.head_dim)
+            .rows("src", "src_stride", src.dense())
+            .buffer("positions", positions)
+            .size("seed", seed as usize);
+        if variant.rotates() {
+            // One table is that of all.
+            let table = usize::from(batch.is_long).min(self.rope.len() - 1);
+            let [cos, sin] = &self.rope[table];
+            call = call.buffer("cos", whole(cos)).buffer("sin", whole(sin));
+        }
         let kernel = self.kernels.append(variant)?;
-        Ok(kernel.launch(&self.stream, &operands)?)
+        Ok(kernel.launch(&self.stream, &call)?)
     }
 
     /// Rows of a table [vocabulary, cols], one for each token.
@@ -210,6 +206,15 @@ impl DeviceBackend {
         self.staging.places(batch)?;
         self.staging.rows(rows)?;
         Ok(())
+    }
+}
+
+/// An append to these rows of a cache.
+fn append_to<'a>(place: &Call<'a>, rows: Cache<'a>) -> Call<'a> {
+    let call = place.clone().buffer("dst", rows.codes);
+    match rows.scales {
+        Some(scales) => call.buffer("dst_scales", scales),
+        None => call,
     }
 }
 
@@ -321,17 +326,15 @@ impl Backend for DeviceBackend {
             .pool
             .take_close(tokens, heads * head_dim.next_multiple_of(RUN))?;
         let [keys, values] = cache.layer(layer);
-        let place = |cache_of| Destination::Cache {
-            cache: cache_of,
-            slot_of,
-            slots: cache.slots(),
-            capacity: cache.capacity(),
-        };
-        let rows = Destination::Rows(rotated.slice());
+        let place = Call::new()
+            .buffer("slot_of", slot_of)
+            .size("slots", cache.slots())
+            .size("capacity", cache.capacity());
+        let rows = Call::new().buffer("dst", rotated.slice());
         self.place_heads(HeadKind::Queries, &query, &attention, batch, rows, None)?;
-        let (to, of) = (place(keys), attention.keys);
+        let (to, of) = (append_to(&place, keys), attention.keys);
         self.place_heads(HeadKind::Keys, &key, &attention, batch, to, of)?;
-        let (to, of) = (place(values), attention.values);
+        let (to, of) = (append_to(&place, values), attention.values);
         self.place_heads(HeadKind::Values, &value, &attention, batch, to, of)?;
         drop([query, key, value]);
 

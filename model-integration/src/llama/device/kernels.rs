@@ -6,15 +6,14 @@ use std::hash::Hash;
 use std::rc::Rc;
 
 use mxlab_harness::device::Device;
+use mxlab_kernels::family::append::AppendVariant;
 use mxlab_kernels::family::rows::RowVariant;
 use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::kernel::{Kernel, Launcher};
-use mxlab_kernels::launch::{
-    AppendKernel, AttentionKernel, LaunchError, MatmulKernel, Packer, Shuffle,
-};
-use mxlab_kernels::ptx::{AppendVariant, AttentionVariant, MatmulVariant};
+use mxlab_kernels::launch::{AttentionKernel, LaunchError, MatmulKernel, Packer, Shuffle};
+use mxlab_kernels::ptx::{AttentionVariant, MatmulVariant};
 
 /// One family.
 struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);
@@ -41,7 +40,7 @@ pub(super) struct Kernels {
     device: Device,
     matmul: Family<MatmulVariant, MatmulKernel>,
     rows: Family<RowVariant, Launcher>,
-    append: Family<AppendVariant, AppendKernel>,
+    append: Family<AppendVariant, Launcher>,
     attention: Family<AttentionVariant, AttentionKernel>,
     packers: Family<BlockFormat, Packer>,
     shuffles: Family<WeightFormat, Shuffle>,
@@ -75,9 +74,8 @@ impl Kernels {
         self.rows.get(variant, || variant.launcher(&self.device))
     }
 
-    pub fn append(&self, variant: AppendVariant) -> Result<Rc<AppendKernel>, LaunchError> {
-        self.append
-            .get(variant, || AppendKernel::load(&self.device, variant))
+    pub fn append(&self, variant: AppendVariant) -> Result<Rc<Launcher>, LaunchError> {
+        self.append.get(variant, || variant.launcher(&self.device))
     }
 
     pub fn attention(&self, variant: AttentionVariant) -> Result<Rc<AttentionKernel>, LaunchError> {

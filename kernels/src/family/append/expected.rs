@@ -1,9 +1,9 @@
 //! What an append must write: rows of a cache, or of queries, each from a head of a token.
 
+use super::{AppendVariant, HeadKind};
 use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
-use crate::ptx::{AppendVariant, HeadKind};
 use crate::reference::{Part, dequantize, quantize_part, rotate};
 use crate::registry::{
     ElementType, Elements, EntryError, Expected, Outputs, Place, Problem, Sampled, Tensor,
@@ -23,9 +23,9 @@ pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Exp
             scales[row.index * scale_bytes..][..scale_bytes].copy_from_slice(&row.scales);
         }
     }
-    let mut outputs = Outputs::from([("codes", Tensor::from_bytes(variant.stored(), &codes)?)]);
+    let mut outputs = Outputs::from([("dst", Tensor::from_bytes(variant.stored(), &codes)?)]);
     if variant.cache() != CacheFormat::Dense {
-        outputs.insert("scales", Tensor::of_bytes(&scales));
+        outputs.insert("dst_scales", Tensor::of_bytes(&scales));
     }
     Ok(exactly(outputs))
 }
@@ -49,9 +49,9 @@ pub(super) fn expected_at(
         scales.add_bits(row.index * scale_bytes, 1, &bits);
     }
     let mut sampled = Sampled::default();
-    sampled.insert("codes", codes);
+    sampled.insert("dst", codes);
     if variant.cache() != CacheFormat::Dense {
-        sampled.insert("scales", scales);
+        sampled.insert("dst_scales", scales);
     }
     Ok(sampled)
 }

@@ -1,28 +1,21 @@
-//! The append kernels as entries.
-//!
-//! Sizes of a problem: tokens, heads, head_dim, src_stride in elements, slots, capacity, seed. Tensors: src, cos, sin,
-//! positions, slot_of. Queries have no slots: their rows are those of tokens and heads.
+//! Problems of the append kernels, and what must come out. The size slots is that of the cache.
 
-mod reference;
-mod runner;
-
-use self::runner::AppendRunner;
-use super::typical::Typical;
-use super::{
-    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled,
-    Shape, Tensor,
-};
+use super::{AppendVariant, HeadKind, expected};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::cache::CacheFormat;
-use crate::launch::{AppendKernel, LaunchError};
-use crate::ptx::{AppendVariant, HeadKind};
+use crate::kernel::{Kernel, runner};
+use crate::launch::LaunchError;
+use crate::registry::{
+    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled,
+    Shape, Tensor, Typical,
+};
 use mxlab_harness::device::Device;
 use rand::Rng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
 impl AppendVariant {
-    fn seeded_format(&self, seed: u32) -> Option<BlockFormat> {
+    pub(super) fn seeded_format(&self, seed: u32) -> Option<BlockFormat> {
         let format = *self.format()?;
         let seeded = format.to_builder().rounding(Rounding::Stochastic { seed });
         match format.rounding() {
@@ -32,7 +25,7 @@ impl AppendVariant {
     }
 
     /// Rows that are written, of a problem.
-    fn rows(&self, problem: &Problem) -> Result<usize, EntryError> {
+    pub(super) fn rows(&self, problem: &Problem) -> Result<usize, EntryError> {
         let places = match self.kind() {
             HeadKind::Queries => problem.size("tokens")?,
             HeadKind::Keys | HeadKind::Values => {
@@ -43,7 +36,7 @@ impl AppendVariant {
     }
 
     /// What codes are compared as: of a cache in bf16, numbers.
-    fn stored(&self) -> ElementType {
+    pub(super) fn stored(&self) -> ElementType {
         match self.cache() {
             CacheFormat::Packed { .. } => ElementType::U8,
             CacheFormat::Dense => ElementType::Bf16,
@@ -61,7 +54,7 @@ impl Entry for AppendVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -182,7 +175,7 @@ impl Entry for AppendVariant {
     }
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
-        reference::expected(self, problem)
+        expected::expected(self, problem)
     }
 
     /// Heads of tokens.
@@ -195,16 +188,11 @@ impl Entry for AppendVariant {
     }
 
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
-        reference::expected_at(self, problem, places)
+        expected::expected_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let kernel = AppendKernel::of_text(device, *self, ptx)?;
-        Ok(Box::new(AppendRunner {
-            variant: *self,
-            device: device.clone(),
-            kernel,
-        }))
+        runner(device, self.signature(), ptx)
     }
 
     /// 8192 tokens of 8 heads.

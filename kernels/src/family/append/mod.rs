@@ -1,14 +1,23 @@
 //! The kernels that put keys and values into the cache, and queries before attention: rotated, quantised, packed.
 
-use super::context::Context;
-use super::formats::formats;
-use super::render::render_template;
-use super::{Access, Family, Variant, VariantError};
+mod expected;
+mod problems;
+
+use super::Family;
 use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
-use crate::fragment::cache::CacheFormat;
+use crate::fragment::cache::{CacheFormat, RUN};
+use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::ptx::{self, Access, Context, Variant, VariantError, formats, render_kernel};
 use serde::Serialize;
 use std::fmt;
+
+pub(super) const FAMILY: Family = Family {
+    name: "append",
+    members: &["append"],
+    templates: &[("append/append.ptx.j2", include_str!("append.ptx.j2"))],
+    kernels: || Box::new(AppendVariant::all().map(|variant| Box::new(variant) as _)),
+};
 
 /// What heads are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -21,15 +30,12 @@ pub enum HeadKind {
     Queries,
 }
 
-/// One kernel: what heads are, and the format of the cache.
+/// One kernel: what heads are, and the format of the cache. A thread has 8 features, a head whole blocks
+/// of k.
 ///
-/// # Launch
-/// Blocks of 256 threads, 8 features a thread, whole blocks of k a head. Parameters, those in brackets where the
-/// format has or the kernel needs them: dst, \[dst_scales\], src, \[cos, sin\], positions, \[slots\] (u64); tokens, heads,
-/// head_dim, src_stride, \[capacity, seed\] (u32). `cos` and `sin` are f32 [positions, head_dim / 2]; `positions` and `slots`
-/// say where each token goes, u32 each.
-///
-/// The cache is as [`crate::fragment::cache`] has it.
+/// `cos` and `sin` are f32 [positions, head_dim / 2], of all positions that occur. `positions` says where
+/// each token goes, below `capacity`, and `slot_of` into which sequence, below `slots`; no two tokens go to
+/// one place. Queries go to rows [tokens, heads]. The cache is as [`crate::fragment::cache`] has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AppendVariant {
     kind: HeadKind,
@@ -44,7 +50,6 @@ pub struct AppendVariant {
 struct AppendContext {
     #[serde(flatten)]
     quantizer: Option<Context>,
-    kernel: String,
     description: String,
     is_quantized: bool,
     is_fake: bool,
@@ -90,7 +95,7 @@ impl AppendVariant {
             if format.has_tensor_scale() {
                 return Err(VariantError::RowScale { format });
             }
-            let (family, access) = (Family::Quantize, Access::Aligned);
+            let (family, access) = (ptx::Family::Quantize, Access::Aligned);
             Variant::new(family, format, FloatType::Bf16, access)
         });
         Ok(Self {
@@ -106,7 +111,7 @@ impl AppendVariant {
     /// [`VariantError`] if there is none.
     pub fn fake(kind: HeadKind, format: BlockFormat) -> Result<Self, VariantError> {
         let packed = Self::new(kind, Some(format))?;
-        let (family, access) = (Family::FakeQuantize, Access::Aligned);
+        let (family, access) = (ptx::Family::FakeQuantize, Access::Aligned);
         let fake = |_| Variant::new(family, format, FloatType::Bf16, access);
         Ok(Self {
             kind,
@@ -149,11 +154,6 @@ impl AppendVariant {
         self.cache().bits()
     }
 
-    /// Threads that a head takes.
-    pub fn head_threads(&self, head_dim: usize) -> usize {
-        head_dim.next_multiple_of(self.head_step()) / 8
-    }
-
     fn head_step(&self) -> usize {
         self.format().map_or(16, |format| format.block_size())
     }
@@ -178,8 +178,115 @@ impl AppendVariant {
         }
     }
 
-    /// Its PTX: one module with one entry, named as [`AppendVariant::id`] says.
-    pub fn render(&self) -> String {
+    /// Every kernel that a registry walks: that of queries; bf16, and the formats of [`Variant::all`] without a tensor scale, with
+    /// the rule `floor`, `even` or that of fractions, rounded half to even or stochastically; those with E8M0 and UE5M3 and
+    /// k = 32 also as the bf16 that they stand for.
+    pub fn all() -> impl Iterator<Item = Self> {
+        let is_chosen = |format: &BlockFormat| {
+            let rule = matches!(
+                format.rule(),
+                ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest
+            );
+            let rounding = matches!(
+                format.rounding(),
+                Rounding::Even | Rounding::Stochastic { .. }
+            );
+            rule && rounding
+        };
+        let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
+        let appends = appends.flat_map(move |kind| {
+            let quantized = formats(ptx::Family::Quantize).filter(is_chosen).map(Some);
+            let formats = std::iter::once(None).chain(quantized);
+            formats.filter_map(move |format| Self::new(kind, format).ok())
+        });
+        let is_chosen_fake = |format: &BlockFormat| {
+            format.block_size() == 32
+                && matches!(
+                    format.scale(),
+                    ScaleFormat::E8M0 { bits: 8 } | ScaleFormat::UE5M3
+                )
+        };
+        let kinds = [HeadKind::Keys, HeadKind::Values].into_iter();
+        let fakes = kinds.flat_map(move |kind| {
+            let formats = formats(ptx::Family::FakeQuantize).filter(is_chosen);
+            let formats = formats.filter(is_chosen_fake);
+            formats.filter_map(move |format| Self::fake(kind, format).ok())
+        });
+        Self::new(HeadKind::Queries, None)
+            .into_iter()
+            .chain(appends)
+            .chain(fakes)
+    }
+}
+
+impl Kernel for AppendVariant {
+    fn signature(&self) -> Signature {
+        let heads = size("tokens") * size("heads");
+        let head_step = self.head_step();
+        let threads = heads.clone() * (size("head_dim").div_ceil(head_step) * (head_step / 8));
+        let grid = [threads.div_ceil(256), 1.into(), 1.into()];
+        let (written, has_cache) = match self.kind {
+            HeadKind::Queries => (heads, false),
+            HeadKind::Keys | HeadKind::Values => {
+                (size("slots") * size("heads") * size("capacity"), true)
+            }
+        };
+        let cache = self.cache();
+        let run_bytes = RUN * cache.bits() as usize / 8;
+        let element = self.stored();
+        let runs = size("head_dim").div_ceil(RUN);
+        let row = runs * (run_bytes / element.bytes());
+        let signature = Signature::new(self.id(), 256, grid)
+            // Threads are numbered in 32 bits.
+            .most_blocks(1 << 24)
+            .output("dst", element, written.clone() * row)
+            .aligned(16);
+        let signature = match cache {
+            CacheFormat::Dense => signature,
+            CacheFormat::Packed {
+                scale, block_size, ..
+            } => {
+                let width = scale.storage_bytes();
+                let scales = size("head_dim").div_ceil(block_size) * width;
+                signature
+                    .output("dst_scales", ElementType::U8, written * scales)
+                    .aligned(width)
+            }
+        };
+        let features = size("heads") * size("head_dim");
+        let src = rows(size("tokens"), size("src_stride"), features.clone());
+        let signature = signature.input("src", ElementType::Bf16, src);
+        let signature = match self.rotates() {
+            true => {
+                let half = || size("head_dim").div_ceil(2);
+                signature
+                    .input("cos", ElementType::F32, half())
+                    .input("sin", ElementType::F32, half())
+                    .bounded("head_dim", 2.into(), None, 2)
+            }
+            false => signature.bounded("head_dim", 1.into(), None, 1),
+        };
+        let signature = signature.input("positions", ElementType::U32, size("tokens"));
+        let signature = match has_cache {
+            true => signature.input("slot_of", ElementType::U32, size("tokens")),
+            false => signature,
+        };
+        let signature = signature
+            .size("tokens")
+            .size("heads")
+            .size("head_dim")
+            .stride("src_stride", features, 1);
+        let signature = match has_cache {
+            true => signature.size("capacity"),
+            false => signature,
+        };
+        match self.is_random() {
+            true => signature.size("seed"),
+            false => signature,
+        }
+    }
+
+    fn text(&self) -> String {
         let format = self.format();
         let element = format.map(|format| format.element());
         let stored = element.map(StoredBits::of);
@@ -204,7 +311,6 @@ impl AppendVariant {
         }
         let context = AppendContext {
             quantizer: self.quantizer.as_ref().map(Context::new),
-            kernel: self.id(),
             description: match format {
                 None if self.kind == HeadKind::Queries => "rows in bf16".to_owned(),
                 None => "cache in bf16".to_owned(),
@@ -230,47 +336,7 @@ impl AppendVariant {
             stored_terms: terms,
             zero_code: element.map_or(0, |element| element.encode(0.0, Rounding::Even, 0)),
         };
-        render_template("append/append.ptx.j2", &context)
-    }
-
-    /// Every kernel that a registry walks: that of queries; bf16, and the formats of [`Variant::all`] without a tensor scale, with
-    /// the rule `floor`, `even` or that of fractions, rounded half to even or stochastically; those with E8M0 and UE5M3 and
-    /// k = 32 also as the bf16 that they stand for.
-    pub fn all() -> impl Iterator<Item = Self> {
-        let is_chosen = |format: &BlockFormat| {
-            let rule = matches!(
-                format.rule(),
-                ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest
-            );
-            let rounding = matches!(
-                format.rounding(),
-                Rounding::Even | Rounding::Stochastic { .. }
-            );
-            rule && rounding
-        };
-        let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
-        let appends = appends.flat_map(move |kind| {
-            let quantized = formats(Family::Quantize).filter(is_chosen).map(Some);
-            let formats = std::iter::once(None).chain(quantized);
-            formats.filter_map(move |format| Self::new(kind, format).ok())
-        });
-        let is_chosen_fake = |format: &BlockFormat| {
-            format.block_size() == 32
-                && matches!(
-                    format.scale(),
-                    ScaleFormat::E8M0 { bits: 8 } | ScaleFormat::UE5M3
-                )
-        };
-        let kinds = [HeadKind::Keys, HeadKind::Values].into_iter();
-        let fakes = kinds.flat_map(move |kind| {
-            let formats = formats(Family::FakeQuantize).filter(is_chosen);
-            let formats = formats.filter(is_chosen_fake);
-            formats.filter_map(move |format| Self::fake(kind, format).ok())
-        });
-        Self::new(HeadKind::Queries, None)
-            .into_iter()
-            .chain(appends)
-            .chain(fakes)
+        render_kernel("append/append.ptx.j2", &self.signature(), &context)
     }
 }
 
