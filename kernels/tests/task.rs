@@ -1,7 +1,8 @@
 //! Problems of a shape: right by the reference, and the same on every launch.
 
 use mxlab_harness::device::{Device, Statistics, Stream};
-use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulVariant};
+use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
+use mxlab_kernels::ptx::MatmulVariant;
 use mxlab_kernels::registry::{Entry, EntryError, Problem, ProblemError, Shape, kernels, verify};
 use ptx_emulator::launch::Kernels;
 use rand::SeedableRng;

@@ -4,6 +4,7 @@
 //! A family is added by its folder, its definition, and its line in [`LIST`].
 
 pub mod append;
+pub mod attention;
 pub mod embed;
 pub mod log_probs;
 pub mod rows;
@@ -14,6 +15,7 @@ use crate::registry::Entry;
 /// THE list of families.
 pub static LIST: &[Family] = &[
     append::FAMILY,
+    attention::FAMILY,
     embed::FAMILY,
     log_probs::FAMILY,
     rows::FAMILY,

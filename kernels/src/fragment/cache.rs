@@ -7,6 +7,7 @@ use super::OperandType;
 use super::bits::StoredBits;
 use super::layout::Factor;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
+use crate::kernel::{ElementType, Extent, size};
 
 /// Features of a run.
 pub const RUN: usize = 16;
@@ -61,6 +62,30 @@ impl CacheFormat {
             Self::Packed {
                 scale, block_size, ..
             } => head_dim.div_ceil(*block_size) * scale.storage_bytes(),
+        }
+    }
+
+    /// What codes are as elements of a buffer: bytes, or numbers in bf16.
+    pub const fn stored(&self) -> ElementType {
+        match self {
+            Self::Dense => ElementType::Bf16,
+            Self::Packed { .. } => ElementType::U8,
+        }
+    }
+
+    /// [`CacheFormat::row_bytes`] of the size `head_dim`, in elements of [`CacheFormat::stored`].
+    pub fn row_extent(&self) -> Extent {
+        let run_bytes = RUN * self.bits() as usize / 8;
+        size("head_dim").div_ceil(RUN) * (run_bytes / self.stored().bytes())
+    }
+
+    /// [`CacheFormat::row_scale_bytes`] of the size `head_dim`.
+    pub fn row_scale_extent(&self) -> Extent {
+        match self {
+            Self::Dense => 0.into(),
+            Self::Packed {
+                scale, block_size, ..
+            } => size("head_dim").div_ceil(*block_size) * scale.storage_bytes(),
         }
     }
 

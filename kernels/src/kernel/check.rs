@@ -12,7 +12,7 @@ use crate::registry::{
 };
 use mxlab_harness::device::{Buffer, Device, Stream};
 
-/// Loads a kernel to be run on problems.
+/// Loads a kernel to be run on problems whose tensors and sizes are its operands.
 ///
 /// # Errors
 /// If the device does not take it.
@@ -21,16 +21,35 @@ pub fn runner(
     signature: Signature,
     ptx: &str,
 ) -> Result<Box<dyn Runner>, LaunchError> {
+    lowered_runner(device, signature, ptx, |problem| Ok(problem.clone()))
+}
+
+/// Loads a kernel to be run on problems from which its operands follow: `lower` makes a problem that has
+/// them, such as codes in the order of fragments.
+///
+/// # Errors
+/// If the device does not take it.
+pub fn lowered_runner(
+    device: &Device,
+    signature: Signature,
+    ptx: &str,
+    lower: impl Fn(&Problem) -> Result<Problem, EntryError> + 'static,
+) -> Result<Box<dyn Runner>, LaunchError> {
     Ok(Box::new(SignatureRunner {
         device: device.clone(),
         launcher: Launcher::load(device, signature, ptx)?,
+        lower: Box::new(lower),
     }))
 }
+
+/// The operands of a problem, as a problem.
+type Lower = Box<dyn Fn(&Problem) -> Result<Problem, EntryError>>;
 
 /// A kernel on a device.
 struct SignatureRunner {
     device: Device,
     launcher: Launcher,
+    lower: Lower,
 }
 
 /// A buffer before it is uploaded.
@@ -46,6 +65,7 @@ struct Planned {
 impl Runner for SignatureRunner {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let signature = self.launcher.signature();
+        let problem = &(self.lower)(problem)?;
         let sizes = sizes_of(signature, problem)?;
         let (mut planned, mut numbers) = (Vec::new(), Vec::new());
         for operand in signature.operands() {
@@ -59,7 +79,7 @@ impl Runner for SignatureRunner {
                 } => {
                     let image = match access {
                         Access::In | Access::InOut => Image::of(problem, name)?,
-                        Access::Out => {
+                        Access::Out | Access::Scratch => {
                             let missing = || ProblemError::Missing(extent.to_string());
                             let elements = extent.value(&sizes).ok_or_else(missing)?;
                             Image::untouched(name, elements * element.bytes())
@@ -77,7 +97,7 @@ impl Runner for SignatureRunner {
                         image,
                     });
                 }
-                OperandKind::Size => {}
+                OperandKind::Size | OperandKind::Null => {}
                 OperandKind::Number(_) => {
                     let missing = || ProblemError::Missing(name.to_owned());
                     let value = problem.tensor(name)?.values().first().copied();
@@ -124,7 +144,9 @@ fn sizes_of(signature: &Signature, problem: &Problem) -> Result<Sizes, ProblemEr
             _ => None,
         });
     let least = signature.bounds().iter().map(|bounds| &bounds.least);
-    for extent in signature.grid().iter().chain(extents).chain(least) {
+    let numbered = signature.numbered();
+    let all = signature.grid().iter().chain(extents).chain(least);
+    for extent in all.chain(numbered) {
         while let Some(name) = extent.missing(&sizes) {
             sizes.set(name, problem.size(name)?);
         }
@@ -173,7 +195,7 @@ impl Task for SignatureTask {
 
     fn outputs(&self) -> Result<Outputs, EntryError> {
         let written = self.buffers.iter();
-        let written = written.filter(|placed| placed.access != Access::In);
+        let written = written.filter(|placed| matches!(placed.access, Access::Out | Access::InOut));
         let output = |placed: &Placed| -> Result<(&'static str, Tensor), EntryError> {
             Ok((placed.name, download(&placed.buffer, placed.element)?))
         };

@@ -35,6 +35,15 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// A buffer, if there is one.
+    #[must_use]
+    pub fn optional(self, name: &'static str, slice: Option<Slice<'a>>) -> Self {
+        match slice {
+            Some(slice) => self.buffer(name, slice),
+            None => self,
+        }
+    }
+
     /// A buffer of rows, and the size that is their distance.
     #[must_use]
     pub fn rows(self, name: &'static str, stride: &'static str, dense: Dense<'a>) -> Self {
@@ -109,12 +118,8 @@ impl Launcher {
         if grid.contains(&0) {
             return Ok(());
         }
-        let most = self.signature.greatest_grid();
-        if grid[0] > most {
-            return Err(self.layout(format!(
-                "{} thread blocks; expected at most {most}: split the work",
-                grid[0]
-            )));
+        for extent in self.signature.numbered() {
+            self.number(&extent.to_string(), self.value(extent, sizes)?)?;
         }
         for bounds in self.signature.bounds() {
             self.check(bounds, sizes)?;
@@ -127,12 +132,20 @@ impl Launcher {
                     element,
                     extent,
                     alignment,
+                    shared_by,
                     ..
                 } => {
+                    if let Some(parts) = shared_by
+                        && sizes.get(parts).is_some_and(|parts| parts <= 1)
+                    {
+                        arguments.push(Argument::U64(0));
+                        continue;
+                    }
                     let slice = self.given(name, &call.buffers)?;
                     let bytes = self.value(extent, sizes)?.saturating_mul(element.bytes());
                     slice.argument(self.signature.id(), name, bytes, *alignment)?
                 }
+                OperandKind::Null => Argument::U64(0),
                 OperandKind::Size => {
                     let size = sizes.get(name).ok_or_else(|| self.missing(name))?;
                     Argument::U32(self.number(name, size)?)
@@ -152,7 +165,7 @@ impl Launcher {
         let geometry = Geometry {
             grid,
             block: [self.signature.threads(), 1, 1],
-            dynamic_shared: 0,
+            dynamic_shared: self.signature.shared_bytes(),
         };
         Ok(stream.launch(&self.kernel, geometry, &arguments)?)
     }

@@ -14,7 +14,7 @@ mod signature;
 mod sizes;
 
 pub use crate::registry::ElementType;
-pub use check::runner;
+pub use check::{lowered_runner, runner};
 pub use extent::{Extent, rows, size};
 pub use launcher::{Call, Kernel, Launcher};
 pub use signature::{Access, Bounds, Operand, OperandKind, Signature};

@@ -17,6 +17,8 @@ pub enum Access {
     In,
     /// Read and written: it has a value before the launch.
     InOut,
+    /// Written and then read within a launch: it needs no value before, and has none of interest after.
+    Scratch,
 }
 
 /// One parameter.
@@ -41,7 +43,12 @@ pub enum OperandKind {
         extent: Extent,
         /// The alignment of the first, in bytes.
         alignment: usize,
+        /// The size that must be more than 1 for the kernel to touch the buffer; without a buffer the
+        /// pointer is 0. `None` if it is always touched.
+        shared_by: Option<&'static str>,
     },
+    /// A pointer that the kernel does not follow: 0.
+    Null,
     /// A size, u32.
     Size,
     /// A number within bounds, f32.
@@ -67,8 +74,9 @@ pub struct Signature {
     id: String,
     threads: u32,
     grid: [Extent; 3],
-    most_blocks: u32,
+    shared_bytes: u32,
     operands: Vec<Operand>,
+    numbered: Vec<Extent>,
     bounds: Vec<Bounds>,
 }
 
@@ -79,16 +87,24 @@ impl Signature {
             id: id.into(),
             threads,
             grid,
-            most_blocks: u32::MAX,
+            shared_bytes: 0,
             operands: Vec::new(),
+            numbered: Vec::new(),
             bounds: Vec::new(),
         }
     }
 
-    /// The most thread blocks along x, where kernels number threads or chunks in 32 bits.
+    /// Bytes of dynamic shared memory of a thread block.
     #[must_use]
-    pub fn most_blocks(mut self, most: u32) -> Self {
-        self.most_blocks = most;
+    pub const fn dynamic_shared(mut self, bytes: u32) -> Self {
+        self.shared_bytes = bytes;
+        self
+    }
+
+    /// What the kernel numbers in 32 bits: there must be less than 2^32.
+    #[must_use]
+    pub fn numbers(mut self, extent: Extent) -> Self {
+        self.numbered.push(extent);
         self
     }
 
@@ -110,6 +126,31 @@ impl Signature {
         self.buffer(name, Access::InOut, element, extent)
     }
 
+    /// A buffer that thread blocks share which split work: only there if the size `parts` is more than 1.
+    ///
+    /// # Panics
+    /// If the operand added last is no buffer.
+    #[must_use]
+    pub fn shared_by(mut self, parts: &'static str) -> Self {
+        match self.operands.last_mut().map(|operand| &mut operand.kind) {
+            Some(OperandKind::Buffer { shared_by, .. }) => *shared_by = Some(parts),
+            _ => panic!("{}: only buffers are shared", self.id),
+        }
+        self
+    }
+
+    /// A buffer that is written and read within a launch.
+    #[must_use]
+    pub fn scratch(self, name: &'static str, element: ElementType, extent: Extent) -> Self {
+        self.buffer(name, Access::Scratch, element, extent)
+    }
+
+    /// A pointer that this kernel does not follow.
+    #[must_use]
+    pub fn null(self, name: &'static str) -> Self {
+        self.operand(name, OperandKind::Null)
+    }
+
     fn buffer(
         self,
         name: &'static str,
@@ -125,6 +166,7 @@ impl Signature {
                 element,
                 extent,
                 alignment,
+                shared_by: None,
             },
         )
     }
@@ -198,9 +240,14 @@ impl Signature {
         &self.grid
     }
 
-    /// The most thread blocks along x.
-    pub const fn greatest_grid(&self) -> u32 {
-        self.most_blocks
+    /// Bytes of dynamic shared memory of a thread block.
+    pub const fn shared_bytes(&self) -> u32 {
+        self.shared_bytes
+    }
+
+    /// What the kernel numbers in 32 bits.
+    pub fn numbered(&self) -> &[Extent] {
+        &self.numbered
     }
 
     /// The parameters, in order.
@@ -225,15 +272,22 @@ impl Signature {
                     element,
                     extent,
                     alignment,
+                    shared_by,
                 } => {
                     let access = match access {
                         Access::Out => "out",
                         Access::In => "in",
                         Access::InOut => "in, out",
+                        Access::Scratch => "scratch",
+                    };
+                    let absent = match shared_by {
+                        Some(parts) => format!("; 0 if {parts} is 1"),
+                        None => String::new(),
                     };
                     let (element, shape) = (element.name(), extent.shape());
-                    format!("{access}: {element} {shape}; aligned to {alignment} bytes")
+                    format!("{access}: {element} {shape}; aligned to {alignment} bytes{absent}")
                 }
+                OperandKind::Null => "0".to_owned(),
                 OperandKind::Size => self.bounds_of(name),
                 OperandKind::Number(bounds) => {
                     format!("f32 from {:?} to {:?}", bounds.start(), bounds.end())

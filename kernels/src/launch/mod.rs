@@ -1,8 +1,8 @@
 //! Host launchers: one file a family or group of families. A launcher picks the variant that
 //! the operands allow, checks that buffers hold what the kernel will touch, and launches.
 
-mod attention;
 mod block;
+mod cache;
 mod error;
 mod loaded;
 mod matmul;
@@ -11,9 +11,8 @@ mod shuffle;
 mod slice;
 mod split;
 
-pub(crate) use attention::score_factor;
-pub use attention::{AttentionKernel, AttentionOperands, Cache};
 pub use block::{BlockKernel, BlockLauncher, BlockOperands, Dense};
+pub use cache::Cache;
 pub use error::LaunchError;
 pub use matmul::{MatmulKernel, MatmulOperands, SourceScales, Split, Weights};
 pub use pack::{PackedBuffers, Packer};

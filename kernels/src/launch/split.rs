@@ -1,7 +1,8 @@
 //! How many thread blocks share the work of one.
 
+use crate::family::attention::{AttentionRegime, AttentionVariant};
 use crate::fragment::CHUNK;
-use crate::ptx::{AttentionRegime, AttentionVariant, MatmulVariant};
+use crate::ptx::MatmulVariant;
 use mxlab_harness::device::Properties;
 
 /// Multiprocessors of a device that does not say.

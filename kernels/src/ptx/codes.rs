@@ -8,7 +8,7 @@ use serde::Serialize;
 
 /// How operands are made of codes.
 #[derive(Default, Serialize)]
-pub(super) struct Codes {
+pub(crate) struct Codes {
     is_table: bool,
     /// bf16 by code: the low bytes, then the high bytes, of four codes a word.
     table: Vec<u32>,
@@ -33,7 +33,7 @@ struct Extraction {
 }
 
 /// A power of two, twice as bf16.
-pub(super) fn pair_of(exponent: i32) -> u32 {
+pub(crate) fn pair_of(exponent: i32) -> u32 {
     let bits = u32::from(bf16::from_f64(pow2(exponent)).to_bits());
     bits << 16 | bits
 }

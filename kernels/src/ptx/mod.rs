@@ -13,8 +13,7 @@
 //! | a number that a template needs | `context.rs` |
 //! | which kernels there are | [`Variant::all`], `formats.rs` |
 
-mod attention;
-mod codes;
+pub(crate) mod codes;
 mod context;
 mod error;
 mod formats;
@@ -24,13 +23,13 @@ mod shuffle;
 mod target;
 mod variant;
 
-pub use attention::{AttentionRegime, AttentionVariant};
 pub(crate) use context::Context;
 pub use error::VariantError;
-pub(crate) use formats::formats;
+pub(crate) use formats::{check_element, formats};
 pub use matmul::{MatmulOutput, MatmulVariant, Regime, Shape};
 pub use render::render;
 pub(crate) use render::render_kernel;
 pub use shuffle::ShuffleVariant;
 pub use target::Target;
+pub(crate) use variant::BLOCK_SIZES;
 pub use variant::{Access, Family, Variant};

@@ -45,8 +45,6 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "quantize/quantize.ptx.j2",
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
-    "attention/decode.ptx.j2",
-    "attention/prefill.ptx.j2",
     "shuffle/codes.ptx.j2",
     "shuffle/scales.ptx.j2",
     "shuffle/scan.ptx.j2",
@@ -95,7 +93,7 @@ pub(super) fn render_template(name: &str, context: &impl Serialize) -> String {
 pub(crate) fn render_kernel(name: &str, signature: &Signature, more: &impl Serialize) -> String {
     let parameters = signature.operands().iter().map(|operand| {
         let kind = match operand.kind {
-            OperandKind::Buffer { .. } => "u64",
+            OperandKind::Buffer { .. } | OperandKind::Null => "u64",
             OperandKind::Size => "u32",
             OperandKind::Number(_) => "f32",
         };

@@ -128,7 +128,7 @@ pub struct Variant {
     target: Target,
 }
 
-pub(super) const BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
+pub(crate) const BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
 const ELEMENTS_PER_THREAD: usize = 8;
 /// Thread blocks of a kernel that walks over its tensor: about what the largest chips hold at once.
 const MAX_STEPPING_BLOCKS: u32 = 1024;

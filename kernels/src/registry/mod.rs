@@ -3,7 +3,6 @@
 //! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. A kernel is
 //! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
 
-mod attention;
 mod block;
 mod expected;
 mod grid;
@@ -14,7 +13,7 @@ mod problem;
 mod sampled;
 mod shuffle;
 mod substitute;
-mod sums;
+pub(crate) mod sums;
 mod task;
 mod tensor;
 mod typical;
@@ -37,7 +36,7 @@ use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{AttentionVariant, MatmulVariant, ShuffleVariant, Variant};
+use crate::ptx::{MatmulVariant, ShuffleVariant, Variant};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
@@ -218,12 +217,7 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let attentions = AttentionVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let families = family::LIST.iter().flat_map(|family| (family.kernels)());
-    blocks
-        .chain(matmuls)
-        .chain(attentions)
-        .chain(shuffles)
-        .chain(families)
+    blocks.chain(matmuls).chain(shuffles).chain(families)
 }

@@ -1,23 +1,23 @@
 //! What adding up products in f32, in any order, can lose: on tensor cores, by the bound of
 //! [`mxlab_harness::tensor_core`], and by f32 instructions.
 
-pub(super) use mxlab_harness::tensor_core::lowest_bit;
+pub(crate) use mxlab_harness::tensor_core::lowest_bit;
 use mxlab_harness::tensor_core::{Operand, Sums, Term, Terms};
 
 use crate::format::pow2;
 
 /// The least power of a bf16 operand.
-pub(super) const BF16: f64 = Operand::Bf16.least_power();
+pub(crate) const BF16: f64 = Operand::Bf16.least_power();
 
 /// Products of bf16 operands; `least` are the least powers of both, times what they are scaled by.
-pub(super) fn products(operands: impl IntoIterator<Item = [f64; 2]>, least: [f64; 2]) -> Terms {
+pub(crate) fn products(operands: impl IntoIterator<Item = [f64; 2]>, least: [f64; 2]) -> Terms {
     let product = |operands| Term::product(operands, least);
     operands.into_iter().map(product).collect()
 }
 
 /// The sum of so many products on tensor cores, and how far from it they and `additions` further
 /// additions may end.
-pub(super) fn multiplied(terms: &Terms, products: usize, additions: usize) -> (f64, f64) {
+pub(crate) fn multiplied(terms: &Terms, products: usize, additions: usize) -> (f64, f64) {
     let bound = terms.bound(Sums::F32, products, additions);
     (bound.exact, bound.error)
 }
@@ -28,7 +28,7 @@ pub(super) fn multiplied(terms: &Terms, products: usize, additions: usize) -> (f
 /// `additions 2^-23 sum |x|`, to first order; where all x are multiples of a q and
 /// `sum |x| <= 2^24 q` every partial sum is an f32, and nothing is lost. (Higham, Accuracy and
 /// Stability of Numerical Algorithms, 4.2.)
-pub(super) fn sum(numbers: &[f64], additions: usize) -> (f64, f64) {
+pub(crate) fn sum(numbers: &[f64], additions: usize) -> (f64, f64) {
     let exact: f64 = numbers.iter().sum();
     if !exact.is_finite() {
         return (exact, 0.0);

@@ -23,7 +23,8 @@ pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Exp
             scales[row.index * scale_bytes..][..scale_bytes].copy_from_slice(&row.scales);
         }
     }
-    let mut outputs = Outputs::from([("dst", Tensor::from_bytes(variant.stored(), &codes)?)]);
+    let mut outputs =
+        Outputs::from([("dst", Tensor::from_bytes(variant.cache().stored(), &codes)?)]);
     if variant.cache() != CacheFormat::Dense {
         outputs.insert("dst_scales", Tensor::of_bytes(&scales));
     }
@@ -37,7 +38,7 @@ pub(super) fn expected_at(
     places: &[Place],
 ) -> Result<Sampled, EntryError> {
     let heads = Heads::of(variant, problem)?;
-    let ([code_bytes, scale_bytes], stored) = (heads.row_bytes, variant.stored());
+    let ([code_bytes, scale_bytes], stored) = (heads.row_bytes, variant.cache().stored());
     let row_codes = code_bytes / stored.bytes();
     let mut codes = Elements::exactly(heads.rows * row_codes, stored);
     let mut scales = Elements::exactly(heads.rows * scale_bytes, ElementType::U8);

@@ -6,7 +6,7 @@ mod problems;
 use super::Family;
 use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
-use crate::fragment::cache::{CacheFormat, RUN};
+use crate::fragment::cache::CacheFormat;
 use crate::kernel::{ElementType, Kernel, Signature, rows, size};
 use crate::ptx::{self, Access, Context, Variant, VariantError, formats, render_kernel};
 use serde::Serialize;
@@ -224,7 +224,7 @@ impl Kernel for AppendVariant {
         let heads = size("tokens") * size("heads");
         let head_step = self.head_step();
         let threads = heads.clone() * (size("head_dim").div_ceil(head_step) * (head_step / 8));
-        let grid = [threads.div_ceil(256), 1.into(), 1.into()];
+        let grid = [threads.clone().div_ceil(256), 1.into(), 1.into()];
         let (written, has_cache) = match self.kind {
             HeadKind::Queries => (heads, false),
             HeadKind::Keys | HeadKind::Values => {
@@ -232,26 +232,19 @@ impl Kernel for AppendVariant {
             }
         };
         let cache = self.cache();
-        let run_bytes = RUN * cache.bits() as usize / 8;
-        let element = self.stored();
-        let runs = size("head_dim").div_ceil(RUN);
-        let row = runs * (run_bytes / element.bytes());
         let signature = Signature::new(self.id(), 256, grid)
-            // Threads are numbered in 32 bits.
-            .most_blocks(1 << 24)
-            .output("dst", element, written.clone() * row)
+            .numbers(threads)
+            .output("dst", cache.stored(), written.clone() * cache.row_extent())
             .aligned(16);
         let signature = match cache {
             CacheFormat::Dense => signature,
-            CacheFormat::Packed {
-                scale, block_size, ..
-            } => {
-                let width = scale.storage_bytes();
-                let scales = size("head_dim").div_ceil(block_size) * width;
-                signature
-                    .output("dst_scales", ElementType::U8, written * scales)
-                    .aligned(width)
-            }
+            CacheFormat::Packed { scale, .. } => signature
+                .output(
+                    "dst_scales",
+                    ElementType::U8,
+                    written * cache.row_scale_extent(),
+                )
+                .aligned(scale.storage_bytes()),
         };
         let features = size("heads") * size("head_dim");
         let src = rows(size("tokens"), size("src_stride"), features.clone());

@@ -2,7 +2,6 @@
 
 use super::{AppendVariant, HeadKind, expected};
 use crate::format::{BlockFormat, FloatType, Rounding};
-use crate::fragment::cache::CacheFormat;
 use crate::kernel::{Kernel, runner};
 use crate::launch::LaunchError;
 use crate::registry::{
@@ -33,14 +32,6 @@ impl AppendVariant {
             }
         };
         Ok(places * problem.size("heads")?)
-    }
-
-    /// What codes are compared as: of a cache in bf16, numbers.
-    pub(super) fn stored(&self) -> ElementType {
-        match self.cache() {
-            CacheFormat::Packed { .. } => ElementType::U8,
-            CacheFormat::Dense => ElementType::Bf16,
-        }
     }
 }
 

@@ -4,12 +4,13 @@ use std::cell::Cell;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
+use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::{AttentionOperands, Cache, Dense, LaunchError, Slice, Split};
-use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant, MatmulOutput};
+use mxlab_kernels::launch::{Cache, Dense, LaunchError, Slice, Split};
+use mxlab_kernels::ptx::MatmulOutput;
 
 use super::activations::{Activation, Pool};
 use super::input::Input;
@@ -212,10 +213,7 @@ impl DeviceBackend {
 /// An append to these rows of a cache.
 fn append_to<'a>(place: &Call<'a>, rows: Cache<'a>) -> Call<'a> {
     let call = place.clone().buffer("dst", rows.codes);
-    match rows.scales {
-        Some(scales) => call.buffer("dst_scales", scales),
-        None => call,
-    }
+    call.optional("dst_scales", rows.scales)
 }
 
 impl Backend for DeviceBackend {
@@ -355,24 +353,29 @@ impl Backend for DeviceBackend {
             .split
             .attention(&variant, blocks, cache.capacity());
         let dst = self.pool.take(tokens, heads * head_dim)?;
-        let operands = AttentionOperands {
-            sequences,
-            longest,
-            tokens,
-            kv_heads,
-            group,
-            head_dim,
-            scale: (1.0 / (head_dim as f64).sqrt()) as f32,
-            src: rotated.slice(),
-            dst: dst.dense(),
-            slots: cache.slots(),
-            capacity: cache.capacity(),
-            keys,
-            values,
-            table,
-            split: self.split(parts),
-        };
-        kernel.launch(&self.stream, &operands)?;
+        let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
+        let call = Call::new()
+            .size("sequence_count", sequences)
+            .size("longest", longest)
+            .size("tokens", tokens)
+            .size("kv_heads", kv_heads)
+            .size("group", group)
+            .size("head_dim", head_dim)
+            .size("slots", cache.slots())
+            .size("capacity", cache.capacity())
+            .size("splits", parts)
+            .number("score_factor", variant.score_factor(scale))
+            .number("value_factor", variant.value_factor())
+            .buffer("src", rotated.slice())
+            .rows("dst", "dst_stride", dst.dense())
+            .buffer("keys", keys.codes)
+            .optional("key_scales", keys.scales)
+            .buffer("values", values.codes)
+            .optional("value_scales", values.scales)
+            .buffer("sequences", table)
+            .buffer("workspace", whole(&self.workspace))
+            .buffer("arrivals", whole(&self.arrivals));
+        kernel.launch(&self.stream, &call)?;
         self.quantized(dst, batch, input)
     }
 

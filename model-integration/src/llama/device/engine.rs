@@ -6,10 +6,10 @@ use anyhow::{Context, Result, ensure};
 use mxlab_harness::device::{Device, Loads};
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
+use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::OperandType;
-use mxlab_kernels::ptx::{AttentionRegime, AttentionVariant};
 
 use super::generator::DeviceGenerator;
 use super::input::{Input, Operands};

@@ -7,13 +7,14 @@ use std::rc::Rc;
 
 use mxlab_harness::device::Device;
 use mxlab_kernels::family::append::AppendVariant;
+use mxlab_kernels::family::attention::AttentionVariant;
 use mxlab_kernels::family::rows::RowVariant;
 use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::kernel::{Kernel, Launcher};
-use mxlab_kernels::launch::{AttentionKernel, LaunchError, MatmulKernel, Packer, Shuffle};
-use mxlab_kernels::ptx::{AttentionVariant, MatmulVariant};
+use mxlab_kernels::launch::{LaunchError, MatmulKernel, Packer, Shuffle};
+use mxlab_kernels::ptx::MatmulVariant;
 
 /// One family.
 struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);
@@ -41,7 +42,7 @@ pub(super) struct Kernels {
     matmul: Family<MatmulVariant, MatmulKernel>,
     rows: Family<RowVariant, Launcher>,
     append: Family<AppendVariant, Launcher>,
-    attention: Family<AttentionVariant, AttentionKernel>,
+    attention: Family<AttentionVariant, Launcher>,
     packers: Family<BlockFormat, Packer>,
     shuffles: Family<WeightFormat, Shuffle>,
     embed: OnceCell<Launcher>,
@@ -78,9 +79,9 @@ impl Kernels {
         self.append.get(variant, || variant.launcher(&self.device))
     }
 
-    pub fn attention(&self, variant: AttentionVariant) -> Result<Rc<AttentionKernel>, LaunchError> {
+    pub fn attention(&self, variant: AttentionVariant) -> Result<Rc<Launcher>, LaunchError> {
         self.attention
-            .get(variant, || AttentionKernel::load(&self.device, variant))
+            .get(variant, || variant.launcher(&self.device))
     }
 
     /// What packs weights, given in bf16.

@@ -1,13 +1,19 @@
 //! The attention kernels: queries against a cache of keys and values, packed or bf16.
 
 mod context;
+mod draw;
+mod expected;
+mod operands;
+mod problems;
+mod shaped;
 
 use self::context::AttentionContext;
-use super::VariantError;
-use super::formats::check_element;
-use super::render::render_template;
-use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
+use super::Family;
+use crate::format::{BlockFormat, ElementFormat, ScaleFormat, pow2};
 use crate::fragment::cache::{CacheFormat, RUN};
+use crate::kernel::{ElementType, Extent, Kernel, Signature, rows, size};
+use crate::ptx::{BLOCK_SIZES, VariantError, check_element, render_kernel};
+use std::f64::consts::LOG2_E;
 use std::fmt;
 
 /// Features that a warp has at a time: a run in each of four lanes.
@@ -16,6 +22,16 @@ const CHUNK: usize = 4 * RUN;
 const ROW_TILES: usize = 2;
 /// Tiles of keys and values in shared memory: one is read, the other filled.
 const STAGES: usize = 2;
+
+pub(super) const FAMILY: Family = Family {
+    name: "attention",
+    members: &["attention"],
+    templates: &[
+        ("attention/decode.ptx.j2", include_str!("decode.ptx.j2")),
+        ("attention/prefill.ptx.j2", include_str!("prefill.ptx.j2")),
+    ],
+    kernels: || Box::new(AttentionVariant::all().map(|variant| Box::new(variant) as _)),
+};
 
 /// What lengths a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -44,15 +60,11 @@ impl AttentionRegime {
 /// A *row* is a query: one head of one token. A key head is asked by the rows [tokens, group] of its sequence,
 /// `group` being the query heads that share it.
 ///
-/// # Launch
-/// Blocks of [`AttentionVariant::block_threads`] with [`AttentionVariant::shared_bytes`] of dynamic shared memory; a grid of [`AttentionVariant::block_rows`] by key heads by sequences (times splits). Parameters:
-/// dst, src, keys, key_scales, values, value_scales, sequences, \[workspace, arrivals\] (u64); score_factor, value_factor
-/// (f32); kv_heads, group, head_dim, capacity, dst_stride, \[splits\] (u32); those in brackets in [`AttentionRegime::Decode`].
-///
-/// src is bf16 [token, head, head_dim padded to runs of 16 with zeros]; dst bf16 [token, head * head_dim], `dst_stride` apart.
-/// Keys and values are as [`crate::fragment::cache`] has them. `sequences` has four u32 each: its first token's
-/// row in src and dst, its tokens, its slot in the cache, and the position of its first token. The keys and values
-/// of its tokens are in the cache already.
+/// Queries are bf16 [token, head, head_dim padded to runs of 16 with zeros], contexts bf16
+/// [token, head * head_dim]. Keys and values are as [`crate::fragment::cache`] has them. `sequences` has four
+/// u32 for each of `sequence_count`: its first token's row in src and dst, its tokens, at most `longest`, its
+/// slot in the cache, and the position of its first token. The keys and values of its tokens are in the
+/// cache already. In [`AttentionRegime::Decode`], `splits` thread blocks share the keys of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionVariant {
     keys: CacheFormat,
@@ -191,13 +203,15 @@ impl AttentionVariant {
         format!("attention_{regime}_h{dim}_{keys}_{values}__sm80")
     }
 
-    /// Its PTX: one module with one entry, named as [`AttentionVariant::id`] says.
-    pub fn render(&self) -> String {
-        let template = match self.regime {
-            AttentionRegime::Decode => "attention/decode.ptx.j2",
-            AttentionRegime::Prefill => "attention/prefill.ptx.j2",
-        };
-        render_template(template, &AttentionContext::new(self))
+    /// What products of queries and the operands made of keys are multiplied by, where scores are to be
+    /// multiplied by `scale`: 2 to the power of the result is e^(scale q k). The operand `score_factor`.
+    pub fn score_factor(&self, scale: f32) -> f32 {
+        (f64::from(scale) * LOG2_E * pow2(self.keys.excess())) as f32
+    }
+
+    /// What sums of the operands made of values are multiplied by. The operand `value_factor`.
+    pub fn value_factor(&self) -> f32 {
+        pow2(self.values.excess()) as f32
     }
 
     /// Every kernel that a registry walks: bf16, and every element of four bits and more with E8M0, UE5M3, UE4M3 and BF16
@@ -215,7 +229,7 @@ impl AttentionVariant {
         ];
         let alike = ElementFormat::ALL.iter().flat_map(move |&element| {
             scales.into_iter().flat_map(move |scale| {
-                let ks = super::variant::BLOCK_SIZES.into_iter();
+                let ks = BLOCK_SIZES.into_iter();
                 ks.filter_map(move |k| format(element, scale, k))
                     .map(|format| [Some(format), Some(format)])
             })
@@ -242,6 +256,101 @@ impl AttentionVariant {
                 })
             })
         })
+    }
+}
+
+impl Kernel for AttentionVariant {
+    fn signature(&self) -> Signature {
+        let heads = size("kv_heads") * size("group");
+        let features = heads.clone() * size("head_dim");
+        let padded = heads * size("head_dim").next_multiple_of(RUN);
+        let groups = (size("longest") * size("group")).div_ceil(self.block_rows());
+        let decodes = self.regime == AttentionRegime::Decode;
+        let sequences = match decodes {
+            true => size("sequence_count") * size("splits"),
+            false => size("sequence_count"),
+        };
+        let cache_rows = size("slots") * size("kv_heads") * size("capacity");
+        let dst = rows(size("tokens"), size("dst_stride"), features.clone());
+        let grid = [groups.clone(), size("kv_heads"), sequences];
+        let signature = Signature::new(self.id(), self.block_threads(), grid)
+            .dynamic_shared(self.shared_bytes())
+            .numbers(cache_rows.clone())
+            .output("dst", ElementType::Bf16, dst)
+            .aligned(4)
+            .input("src", ElementType::Bf16, size("tokens") * padded)
+            .aligned(16);
+        let signature = of_cache(signature, ["keys", "key_scales"], self.keys, &cache_rows);
+        let signature = of_cache(
+            signature,
+            ["values", "value_scales"],
+            self.values,
+            &cache_rows,
+        );
+        let signature = signature
+            .input("sequences", ElementType::U32, size("sequence_count") * 4)
+            .aligned(16);
+        let signature = match decodes {
+            true => {
+                let blocks = groups * (size("kv_heads") * size("sequence_count"));
+                let sums = blocks.clone() * size("splits") * (self.partial_bytes() / 4);
+                signature
+                    .scratch("workspace", ElementType::F32, sums)
+                    .aligned(16)
+                    .shared_by("splits")
+                    .in_out("arrivals", ElementType::U32, blocks)
+                    .shared_by("splits")
+            }
+            false => signature,
+        };
+        let signature = signature
+            // A score of -infinity stands for a key that is not seen.
+            .number("score_factor", f32::from_bits(1)..=f32::MAX)
+            .number("value_factor", f32::from_bits(1)..=f32::MAX)
+            .size("kv_heads")
+            .size("group")
+            .size("head_dim")
+            .bounded("head_dim", 2.into(), Some(self.max_head_dim()), 2)
+            .size("capacity")
+            .stride("dst_stride", features, 2)
+            .bounded("tokens", size("longest"), None, 1);
+        match decodes {
+            true => signature.size("splits"),
+            false => signature,
+        }
+    }
+
+    fn text(&self) -> String {
+        let template = match self.regime {
+            AttentionRegime::Decode => "attention/decode.ptx.j2",
+            AttentionRegime::Prefill => "attention/prefill.ptx.j2",
+        };
+        render_kernel(template, &self.signature(), &AttentionContext::new(self))
+    }
+}
+
+/// Keys or values and their scales, of so many rows of a cache.
+fn of_cache(
+    signature: Signature,
+    [codes, scales]: [&'static str; 2],
+    format: CacheFormat,
+    cache_rows: &Extent,
+) -> Signature {
+    let signature = signature
+        .input(
+            codes,
+            format.stored(),
+            cache_rows.clone() * format.row_extent(),
+        )
+        .aligned(16);
+    match format {
+        CacheFormat::Dense => signature.null(scales),
+        CacheFormat::Packed { scale, .. } => {
+            let row = format.row_scale_extent();
+            signature
+                .input(scales, ElementType::U8, cache_rows.clone() * row)
+                .aligned(scale.storage_bytes())
+        }
     }
 }
 

@@ -1,45 +1,40 @@
-//! The attention kernels as entries.
+//! Problems of the attention kernels, and what must come out.
 //!
 //! Sizes of a problem: tokens, kv_heads, group, head_dim, slots, capacity, splits, dst_stride in elements,
 //! scale_bits: those of the f32 that scores are multiplied by.
 //! Tensors: src, queries padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
 //! without padding; key_scales and value_scales, their codes; sequences, four u32 each.
 
-mod draw;
-mod reference;
-mod runner;
-mod shaped;
-
-use self::runner::AttentionRunner;
-use self::shaped::Last;
-use super::{
-    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
-};
+use super::shaped::Last;
+use super::{AttentionRegime, AttentionVariant, draw, expected, operands, shaped};
 use crate::format::FloatType;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::launch::{AttentionKernel, LaunchError};
-use crate::ptx::{AttentionRegime, AttentionVariant};
+use crate::kernel::{Kernel, lowered_runner};
+use crate::launch::LaunchError;
+use crate::registry::{
+    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
+};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 
 /// Sizes of a problem.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
-    tokens: usize,
-    kv_heads: usize,
-    group: usize,
-    head_dim: usize,
-    slots: usize,
-    capacity: usize,
-    splits: usize,
-    dst_stride: usize,
-    scale: f32,
+pub(super) struct Sizes {
+    pub tokens: usize,
+    pub kv_heads: usize,
+    pub group: usize,
+    pub head_dim: usize,
+    pub slots: usize,
+    pub capacity: usize,
+    pub splits: usize,
+    pub dst_stride: usize,
+    pub scale: f32,
 }
 
 impl Sizes {
-    fn of(problem: &Problem) -> Result<Self, ProblemError> {
+    pub(super) fn of(problem: &Problem) -> Result<Self, ProblemError> {
         Ok(Self {
             tokens: problem.size("tokens")?,
             kv_heads: problem.size("kv_heads")?,
@@ -53,37 +48,37 @@ impl Sizes {
         })
     }
 
-    const fn heads(&self) -> usize {
+    pub(super) const fn heads(&self) -> usize {
         self.kv_heads * self.group
     }
 
     /// Rows of the cache.
-    const fn rows(&self) -> usize {
+    pub(super) const fn rows(&self) -> usize {
         self.slots * self.kv_heads * self.capacity
     }
 
     /// Features of a query's row.
-    const fn padded(&self) -> usize {
+    pub(super) const fn padded(&self) -> usize {
         self.head_dim.next_multiple_of(RUN)
     }
 
     /// Elements of dst's buffer.
-    const fn dst_len(&self) -> usize {
+    pub(super) const fn dst_len(&self) -> usize {
         (self.tokens - 1) * self.dst_stride + self.heads() * self.head_dim
     }
 }
 
 /// Some tokens of a sequence.
 #[derive(Clone, Copy, Debug)]
-struct Sequence {
-    first: usize,
-    tokens: usize,
-    slot: usize,
-    past: usize,
+pub(super) struct Sequence {
+    pub first: usize,
+    pub tokens: usize,
+    pub slot: usize,
+    pub past: usize,
 }
 
 impl Sequence {
-    fn all(problem: &Problem) -> Result<Vec<Self>, ProblemError> {
+    pub(super) fn all(problem: &Problem) -> Result<Vec<Self>, ProblemError> {
         let words = &problem.tensor("sequences")?.bits;
         let (sequences, _) = words.as_chunks::<4>();
         let sequence = |words: &[u32; 4]| {
@@ -101,14 +96,14 @@ impl Sequence {
 
 /// Keys or values of a problem, by their names.
 #[derive(Clone, Copy, Debug)]
-struct Side {
-    codes: &'static str,
-    scales: &'static str,
-    format: CacheFormat,
+pub(super) struct Side {
+    pub codes: &'static str,
+    pub scales: &'static str,
+    pub format: CacheFormat,
 }
 
 impl AttentionVariant {
-    fn sides(&self) -> [Side; 2] {
+    pub(super) fn sides(&self) -> [Side; 2] {
         let side = |codes, scales, format| Side {
             codes,
             scales,
@@ -123,7 +118,7 @@ impl AttentionVariant {
 
 impl Side {
     /// What the tensor core sees of some rows of the cache, [rows, head_dim].
-    fn operands(
+    pub(super) fn operands(
         &self,
         problem: &Problem,
         head_dim: usize,
@@ -169,7 +164,7 @@ impl Entry for AttentionVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn block_threads(&self) -> u32 {
@@ -199,7 +194,7 @@ impl Entry for AttentionVariant {
     }
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
-        reference::expected(self, problem)
+        expected::expected(self, problem)
     }
 
     /// Heads of tokens. A thread block has those that share a key head, of as many tokens as fit.
@@ -213,16 +208,14 @@ impl Entry for AttentionVariant {
     }
 
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
-        reference::expected_at(self, problem, places)
+        expected::expected_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let kernel = AttentionKernel::of_text(device, *self, ptx)?;
-        Ok(Box::new(AttentionRunner {
-            variant: *self,
-            device: device.clone(),
-            kernel,
-        }))
+        let variant = *self;
+        lowered_runner(device, self.signature(), ptx, move |problem| {
+            operands::of(&variant, problem)
+        })
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {

@@ -1,11 +1,11 @@
 //! Problems of a shape, as models have them.
 
-use super::Side;
+use super::problems::Side;
+use super::{AttentionRegime, AttentionVariant};
 use crate::format::{BlockFormat, FloatType};
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::launch::SplitLimits;
-use crate::ptx::{AttentionRegime, AttentionVariant};
-use crate::registry::typical::Typical;
+use crate::registry::Typical;
 use crate::registry::{ElementType, EntryError, Problem, ProblemError, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
 

@@ -1,11 +1,10 @@
 //! Random problems: most with weights of 1 or nothing, where a single wrong key or value shows.
 
-use super::{Sequence, Side, Sizes};
+use super::problems::{Sequence, Side, Sizes};
+use super::{AttentionRegime, AttentionVariant};
 use crate::format::{ElementFormat, FloatType, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
-use crate::launch::score_factor;
-use crate::ptx::{AttentionRegime, AttentionVariant};
 use crate::registry::sums::lowest_bit;
 use crate::registry::{ElementType, Problem, Tensor};
 use rand::Rng;
@@ -150,7 +149,7 @@ pub(super) fn problem(
             .flat_map(|(_, row)| row.to_vec())
             .collect();
     }
-    let factor = score_factor(variant, sizes.scale);
+    let factor = variant.score_factor(sizes.scale);
     let src = queries(rng, &sizes, &known[0], f64::from(factor), variant);
     problem.tensors.insert("src".to_owned(), src);
     if rng.random_ratio(1, 8) {

@@ -8,10 +8,9 @@
 //! and by 2^-8 as an operand, unless it is a power of two. The mean of values v_j with weights w_j (1 + e_j) over the sum
 //! of those of w_j (1 + e_j') is off by at most `sum w_j |v_j| (|e_j| + |e'|)`, e' the mean of |e_j'|, to first order.
 
-use super::{Sequence, Sizes};
+use super::problems::{Sequence, Sizes};
+use super::{AttentionRegime, AttentionVariant};
 use crate::format::{FloatType, pow2};
-use crate::launch::score_factor;
-use crate::ptx::{AttentionRegime, AttentionVariant};
 use crate::registry::sums::{BF16, multiplied, products};
 use crate::registry::{
     ElementType, Elements, EntryError, Expectation, Expected, Place, Problem, ProblemError, Range,
@@ -121,7 +120,7 @@ impl<'p> Contexts<'p> {
         if !sequences.iter().all(fits) {
             return Err(unfit("sequences", "one is outside"));
         }
-        let factor = f64::from(score_factor(variant, sizes.scale));
+        let factor = f64::from(variant.score_factor(sizes.scale));
         Ok(Self {
             variant,
             sizes,
