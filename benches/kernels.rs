@@ -4,7 +4,7 @@
 //! Throughput is that of bytes that must move, each once, or of operations of products. Below each kernel stands how close that is to a copy, or to
 //! a product of matrices, timed beforehand in the same process.
 //!
-//! `cargo bench -p mxlab-benches --bench kernels -- cpu_quantize_fp4` picks some; `mxlab bench` is the same with rounds and a record.
+//! `cargo bench -- cpu_quantize_fp4` picks some; `mxlab bench` is the same with rounds and a record.
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};

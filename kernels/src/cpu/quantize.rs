@@ -105,17 +105,19 @@ impl<'a, S: Simd> Kernel<'a, S> {
         &self,
         group: &[f32],
         index: u64,
-    ) -> [BlockScale; CHUNK] {
-        match self.plan.scale {
+        scales: &mut [BlockScale; CHUNK],
+    ) {
+        let (s, plan) = (self.s, self.plan);
+        match plan.scale {
             ScalePlan::LeastError { limit } => {
-                scales_of_least_error::<S, ROUNDING, SIGNED>(self.s, self.plan, group, index, limit)
+                scales_of_least_error::<S, ROUNDING, SIGNED>(s, plan, group, index, limit, scales);
             }
-            _ => self.scales_by_amax(group),
+            _ => self.scales_by_amax(group, scales),
         }
     }
 
     #[inline(always)]
-    fn scales_by_amax(&self, group: &[f32]) -> [BlockScale; CHUNK] {
+    fn scales_by_amax(&self, group: &[f32], scales: &mut [BlockScale; CHUNK]) {
         let (s, block_size) = (self.s, self.plan.format.block_size());
         if group.len() == S::LANES * block_size && block_size.is_multiple_of(S::LANES) {
             let mut amax = [s.splat_bits(0); CHUNK];
@@ -123,15 +125,13 @@ impl<'a, S: Simd> Kernel<'a, S> {
                 *amax = self.amax_lanes(x).0;
             }
             let amax = s.largest_of_each(&amax);
-            if let Some(scales) = block_scales(s, self.plan, self.scales, amax) {
-                return scales;
+            if block_scales(s, self.plan, self.scales, amax, scales) {
+                return;
             }
         }
-        let mut scales = [BlockScale::Zero; CHUNK];
         for (scale, x) in scales.iter_mut().zip(group.chunks(block_size)) {
             *scale = block_scale(self.plan, self.amax(x));
         }
-        scales
     }
 
     /// Elements divided by their block's scale.
@@ -265,27 +265,29 @@ impl<'a, S: Simd> Kernel<'a, S> {
 
 /// The scales of the blocks of a group for [`ScalePlan::LeastError`]: the same function whether codes
 /// or values are wanted. It has a kernel of its own, so that those of its callers stay in registers.
+/// Cold, for registers are to be kept for the other plans.
+#[cold]
+#[inline(never)]
 fn scales_of_least_error<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     s: S,
     plan: &Plan,
     group: &[f32],
     index: u64,
     limit: i32,
-) -> [BlockScale; CHUNK] {
+    scales: &mut [BlockScale; CHUNK],
+) {
     s.outline(
         #[inline(always)]
         || {
             let kernel = Kernel::new(s, plan);
             let block_size = plan.format.block_size();
-            let mut scales = [BlockScale::Zero; CHUNK];
             let blocks = group.chunks(block_size).enumerate();
             for (scale, (block, x)) in scales.iter_mut().zip(blocks) {
                 let index = index + (block * block_size) as u64;
                 *scale = kernel.least_error::<ROUNDING, SIGNED>(x, index, limit);
             }
-            scales
         },
-    )
+    );
 }
 
 /// Rows to packed codes and scales. Blocks must start at byte boundaries.
@@ -305,12 +307,13 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     let row_bytes = packed_row_bytes(bits, cols);
     let block_bytes = packed_row_bytes(bits, block_size);
     let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
+    let mut block_scales = [BlockScale::Zero; CHUNK];
     let rows = x.chunks_exact(cols).zip(codes.chunks_exact_mut(row_bytes));
     for (row, (x, mut codes)) in rows.enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
         for group in x.chunks(S::LANES * block_size) {
-            let block_scales = kernel.group_scales::<ROUNDING, SIGNED>(group, index);
-            for (x, scale) in group.chunks(block_size).zip(block_scales) {
+            kernel.group_scales::<ROUNDING, SIGNED>(group, index, &mut block_scales);
+            for (x, &scale) in group.chunks(block_size).zip(&block_scales) {
                 let (block_codes, rest) = codes.split_at_mut(block_bytes.min(codes.len()));
                 codes = rest;
                 let scale_code = match scale {
@@ -353,11 +356,12 @@ pub(super) fn fake_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
 ) {
     let kernel = Kernel::new(s, plan);
     let block_size = plan.format.block_size();
+    let mut scales = [BlockScale::Zero; CHUNK];
     for (row, x) in x.chunks_exact_mut(cols).enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
         for group in x.chunks_mut(S::LANES * block_size) {
-            let scales = kernel.group_scales::<ROUNDING, SIGNED>(group, index);
-            for (x, scale) in group.chunks_mut(block_size).zip(scales) {
+            kernel.group_scales::<ROUNDING, SIGNED>(group, index, &mut scales);
+            for (x, &scale) in group.chunks_mut(block_size).zip(&scales) {
                 match scale {
                     BlockScale::Power { x: block_x, .. }
                     | BlockScale::Fraction { x: block_x, .. } => {

@@ -73,7 +73,7 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
 }
 
 /// The scales of as many blocks as a vector has lanes, by the largest magnitude of each; those behind are zero.
-/// Nothing if one of them is not plain: not finite, at an end of the range, or by another kind of plan.
+/// False if one of them is not plain: not finite, at an end of the range, or by another kind of plan.
 /// `codec` is that of fractions.
 #[inline(always)]
 pub(super) fn block_scales<S: Simd>(
@@ -81,9 +81,9 @@ pub(super) fn block_scales<S: Simd>(
     plan: &Plan,
     codec: Option<Lanes<'_, S>>,
     amax_bits: S::U,
-) -> Option<[BlockScale; CHUNK]> {
+    scales: &mut [BlockScale; CHUNK],
+) -> bool {
     let is_finite = s.exceeds(s.splat_bits(INFINITY_BITS), amax_bits);
-    let mut scales = [BlockScale::Zero; CHUNK];
     match (&plan.scale, codec) {
         (ScalePlan::Floor { emax, limit }, _) => {
             // Both 2^s and 2^-s are normal.
@@ -97,7 +97,7 @@ pub(super) fn block_scales<S: Simd>(
                 s.exceeds(s.splat_bits((most + 1) as u32), exponent),
             );
             if !s.all(s.both(is_finite, is_plain)) {
-                return None;
+                return false;
             }
             let bias = s.splat_bits(127);
             let codes = lanes_of(s, s.add_bits(exponent, s.splat_bits(*limit as u32)));
@@ -123,7 +123,7 @@ pub(super) fn block_scales<S: Simd>(
                 s.at_most(s.splat(f32::from_bits(1)), divisor),
             );
             if !s.all(s.both(is_finite, is_plain)) {
-                return None;
+                return false;
             }
             let codes = lanes_of(s, code);
             let (xs, divisors) = (lanes_of(s, s.bits(x)), lanes_of(s, s.bits(divisor)));
@@ -135,9 +135,9 @@ pub(super) fn block_scales<S: Simd>(
                 };
             }
         }
-        _ => return None,
+        _ => return false,
     }
-    Some(scales)
+    true
 }
 
 /// The lanes, as f32 bits.

@@ -1,10 +1,11 @@
 //! The PTX kernels: which there are, and their text.
 //!
-//! Sources are the templates under `kernels/ptx/`: one a family, `ptx/<family>/<family>.ptx.j2`,
-//! that reads top to bottom as the kernel does, over macros shared by the families
-//! (`ptx/macros/`: place, load, amax, scale, encode, pack). A [`Variant`] names one kernel;
-//! [`render`] writes it down. What differs between formats are numbers, taken from the same plan
-//! that the CPU kernels compute with.
+//! Templates read top to bottom as the kernel does, over macros that families share
+//! (`kernels/ptx/macros/`: place, load, amax, scale, encode, pack). Those of a family are in its folder,
+//! see [`crate::family`]; those of the block families, products and shuffles are under
+//! `kernels/ptx/<family>/`. A [`Variant`] names one kernel of the block families, and [`render`] writes it
+//! down. What differs between formats are numbers, taken from the same plan that the CPU kernels compute
+//! with.
 //!
 //! | to change | edit |
 //! |---|---|

@@ -1,7 +1,7 @@
 //! The registry: every kernel, what it must equal, and the problems it is given.
 //!
-//! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. A kernel is
-//! added by one implementation of [`Entry`] and one line in [`kernels`]; [`guide`] goes through it.
+//! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. [`guide`] adds
+//! a kernel step by step.
 
 mod block;
 mod expected;
