@@ -221,7 +221,7 @@ fn the_tools_answer() {
     let (disassembler, assembler) = match tools {
         Ok(tools) => tools,
         Err(error) => {
-            not_run("the_tools_answer", &error.to_string());
+            not_run("the_tools_answer", &error.needed());
             return;
         }
     };

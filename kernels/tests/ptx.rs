@@ -197,10 +197,7 @@ fn ptxas_assembles_a_sample_without_spills() {
     let assembler = match Assembler::find() {
         Ok(assembler) => assembler,
         Err(error) => {
-            return not_run(
-                "ptxas_assembles_a_sample_without_spills",
-                &error.to_string(),
-            );
+            return not_run("ptxas_assembles_a_sample_without_spills", &error.needed());
         }
     };
     let stride = std::env::var("MXLAB_PTXAS_STRIDE").ok();
@@ -227,7 +224,7 @@ fn ptxas_assembles_a_sample_without_spills() {
     });
     // Their listings are read too, where that tool is there.
     let disassembler = Disassembler::find(&assembler)
-        .inspect_err(|error| not_run("reading the listings of a sample", &error.to_string()))
+        .inspect_err(|error| not_run("reading the listings of a sample", &error.needed()))
         .ok();
     let read = |job: &Job, cubin: &[u8]| {
         let disassembler = disassembler.as_ref()?;
@@ -257,7 +254,7 @@ fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
         Err(error) => {
             return not_run(
                 "the_flagship_is_predicted_at_the_speed_of_a_copy",
-                &error.to_string(),
+                &error.needed(),
             );
         }
     };

@@ -7,8 +7,9 @@ const LEAST_TIME: Duration = Duration::from_secs(2);
 /// Jobs that stand for the others: they are in no order, see [`super::Order::mixed`].
 const LEAST_JOBS: u64 = 100;
 
-/// The time that all jobs take which were not done before, `elapsed` after the begin; `None` until that
-/// can be said, or if it is over by then. `before` were done by an earlier run, `done` are done now, of
+/// The time that all jobs take which were not done before, `elapsed` after the begin; `None` until
+/// that can be said, or if it is over by then. `before` were done by an earlier run, `done` are
+/// done now, of
 /// `all`.
 pub fn time_of_all(elapsed: Duration, before: u64, done: u64, all: u64) -> Option<Duration> {
     let (own, wanted) = (done.checked_sub(before)?, all.checked_sub(before)?);

@@ -72,6 +72,16 @@ pub enum ToolError {
     },
 }
 
+impl ToolError {
+    /// What somebody lacks who met this error, the tool first.
+    pub fn needed(&self) -> String {
+        match self {
+            Self::Missing { tool, .. } => format!("{tool} ({self})"),
+            _ => format!("a tool that works ({self})"),
+        }
+    }
+}
+
 /// One line of what ptxas says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Diagnostic {

@@ -21,7 +21,8 @@ use crate::format::PackedTensor;
 use std::ops::Range;
 
 /// Compiles the bodies for a vector type, under the target features that it stands for. Slices are
-/// parameters here, not captured as by [`Simd::outline`]: so the compiler knows that they do not overlap.
+/// parameters here, not captured as by [`Simd::outline`]: so the compiler knows that they do not
+/// overlap.
 macro_rules! compile_for {
     ($isa:ident, $simd:expr $(, $features:literal)?) => {
         mod $isa {

@@ -33,7 +33,8 @@ impl<'a, S: Simd> Kernel<'a, S> {
         }
     }
 
-    /// Lane by lane, the largest magnitudes of whole vectors, and the elements behind them; NaN is above infinity.
+    /// Lane by lane, the largest magnitudes of whole vectors, and the elements behind them; NaN is
+    /// above infinity.
     #[inline(always)]
     fn amax_lanes<'x>(&self, x: &'x [f32]) -> (S::U, &'x [f32]) {
         let s = self.s;
@@ -57,8 +58,8 @@ impl<'a, S: Simd> Kernel<'a, S> {
         largest
     }
 
-    /// The scale under which a block's elements come closest, as the definition tries and sums: three candidates, squares
-    /// added up in order as f64.
+    /// The scale under which a block's elements come closest, as the definition tries and sums:
+    /// three candidates, squares added up in order as f64.
     #[inline(always)]
     fn least_error<const ROUNDING: u8, const SIGNED: bool>(
         &self,
@@ -263,9 +264,9 @@ impl<'a, S: Simd> Kernel<'a, S> {
     }
 }
 
-/// The scales of the blocks of a group for [`ScalePlan::LeastError`]: the same function whether codes
-/// or values are wanted. It has a kernel of its own, so that those of its callers stay in registers.
-/// Cold, for registers are to be kept for the other plans.
+/// The scales of the blocks of a group for [`ScalePlan::LeastError`]: the same function whether
+/// codes or values are wanted. A function of its own, marked cold: otherwise the compiler spills
+/// the registers of the common plans.
 #[cold]
 #[inline(never)]
 fn scales_of_least_error<S: Simd, const ROUNDING: u8, const SIGNED: bool>(

@@ -72,8 +72,9 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
     }
 }
 
-/// The scales of as many blocks as a vector has lanes, by the largest magnitude of each; those behind are zero.
-/// False if one of them is not plain: not finite, at an end of the range, or by another kind of plan.
+/// The scales of as many blocks as a vector has lanes, by the largest magnitude of each; those
+/// behind are left as they are. False, and nothing is written, if one of them is not plain: not
+/// finite, at an end of the range, or by another kind of plan.
 /// `codec` is that of fractions.
 #[inline(always)]
 pub(super) fn block_scales<S: Simd>(
@@ -163,8 +164,8 @@ pub(super) fn power(s: i32, limit: i32) -> BlockScale {
     }
 }
 
-/// The exponent by a rule other than plain `floor`, as the definition has it; of [`ScalePlan::LeastError`] the middle
-/// candidate.
+/// The exponent by a rule other than plain `floor`, as the definition has it; of
+/// [`ScalePlan::LeastError`] the middle candidate.
 #[inline(never)]
 pub(super) fn exponent_by_rule(plan: &Plan, amax: f32, limit: i32) -> i32 {
     let (format, dialect) = (&plan.format, plan.format.dialect());

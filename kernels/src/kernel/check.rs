@@ -1,12 +1,13 @@
 //! Running a kernel on a problem by its signature.
 //!
 //! Tensors and sizes of the problem have the names of the operands. A size `NAME_offset` says, in
-//! elements, where operand NAME begins in its buffer; a number is a tensor of one element. Outputs are
-//! filled with a pattern before the launch and compared whole.
+//! elements, where operand NAME begins in its buffer; a number is a tensor of one element. Outputs
+//! are filled with a pattern before the launch and compared whole.
 
 use super::signature::{Access, OperandKind};
 use super::{Call, ElementType, Launcher, Signature, Sizes};
 use crate::launch::{LaunchError, Slice};
+use crate::registry::check_elements;
 use crate::registry::{
     EntryError, Image, Outputs, Prepared, Problem, ProblemError, Runner, Task, Tensor, download,
 };
@@ -24,8 +25,8 @@ pub fn runner(
     lowered_runner(device, signature, ptx, |problem| Ok(problem.clone()))
 }
 
-/// Loads a kernel to be run on problems from which its operands follow: `lower` makes a problem that has
-/// them, such as codes in the order of fragments.
+/// Loads a kernel to be run on problems from which its operands follow: `lower` makes a problem
+/// that has them, such as codes in the order of fragments.
 ///
 /// # Errors
 /// If the device does not take it.
@@ -80,8 +81,8 @@ impl Runner for SignatureRunner {
                     let image = match access {
                         Access::In | Access::InOut => Image::of(problem, name)?,
                         Access::Out | Access::Scratch => {
-                            let missing = || ProblemError::Missing(extent.to_string());
-                            let elements = extent.value(&sizes).ok_or_else(missing)?;
+                            let elements = extent.value(&sizes).unwrap_or(usize::MAX);
+                            check_elements(name, 1, elements.max(1))?;
                             Image::untouched(name, elements * element.bytes())
                         }
                     };
@@ -133,7 +134,12 @@ fn sizes_of(signature: &Signature, problem: &Problem) -> Result<Sizes, ProblemEr
         .filter(|operand| matches!(operand.kind, OperandKind::Size))
         .map(|operand| operand.name);
     let bounded = signature.bounds().iter().map(|bounds| bounds.name);
-    for name in named.chain(bounded) {
+    let operands = signature.operands().iter();
+    let shared = operands.filter_map(|operand| match operand.kind {
+        OperandKind::Buffer { shared_by, .. } => shared_by,
+        _ => None,
+    });
+    for name in named.chain(bounded).chain(shared) {
         sizes.set(name, problem.size(name)?);
     }
     let extents = signature

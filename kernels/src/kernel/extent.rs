@@ -19,7 +19,8 @@ pub enum Extent {
     MultipleOf(Box<Self>, usize),
     /// A number divided by another, rounded up.
     DivCeil(Box<Self>, usize),
-    /// From the first element of the first row to the last of the last: rows, their distance, columns.
+    /// From the first element of the first row to the last of the last: rows, their distance,
+    /// columns.
     Rows(Box<[Self; 3]>),
 }
 
@@ -118,19 +119,25 @@ impl fmt::Display for Extent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // What stands in a product and is a sum.
         let factor = |f: &mut fmt::Formatter<'_>, part: &Self| match part {
-            Self::Sum(_) | Self::Rows(_) => write!(f, "({part})"),
+            Self::Sum(_) | Self::Rows(_) | Self::MultipleOf(..) | Self::DivCeil(..) => {
+                write!(f, "({part})")
+            }
             _ => write!(f, "{part}"),
         };
         match self {
             Self::Constant(n) => write!(f, "{n}"),
             Self::Size(name) => f.write_str(name),
             Self::Sum(terms) => write!(f, "{} + {}", terms[0], terms[1]),
+            Self::Product(factors) if factors[1] == Self::Constant(1) => factors[0].fmt(f),
             Self::Product(factors) => {
                 factor(f, &factors[0])?;
                 f.write_str(" * ")?;
                 factor(f, &factors[1])
             }
-            Self::MultipleOf(n, step) => write!(f, "{n} up to a multiple of {step}"),
+            Self::MultipleOf(n, step) => {
+                factor(f, n)?;
+                write!(f, " up to a multiple of {step}")
+            }
             Self::DivCeil(n, by) => {
                 factor(f, n)?;
                 write!(f, " / {by} rounded up")

@@ -28,9 +28,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A buffer, from an offset on.
+    /// A buffer, from an offset on. Of a name that is given again the last one counts, as of sizes.
     #[must_use]
     pub fn buffer(mut self, name: &'static str, slice: Slice<'a>) -> Self {
+        self.buffers.retain(|(known, _)| *known != name);
         self.buffers.push((name, slice));
         self
     }
@@ -60,6 +61,7 @@ impl<'a> Call<'a> {
     /// A number.
     #[must_use]
     pub fn number(mut self, name: &'static str, value: f32) -> Self {
+        self.numbers.retain(|(known, _)| *known != name);
         self.numbers.push((name, value));
         self
     }
@@ -104,25 +106,25 @@ impl Launcher {
         &self.signature
     }
 
-    /// Launches it; nothing happens without thread blocks.
+    /// Launches it. If the sizes give no thread blocks, they are checked and nothing happens.
     ///
     /// # Errors
-    /// [`LaunchError`] if an operand is missing, a size or a number out of bounds, or a buffer too small
-    /// or not aligned.
+    /// [`LaunchError`] if an operand is missing, a size or a number out of bounds, or a buffer too
+    /// small or not aligned.
     pub fn launch(&self, stream: &Stream, call: &Call) -> Result<(), LaunchError> {
         let sizes = &call.sizes;
         let mut grid = [0; 3];
         for (blocks, extent) in grid.iter_mut().zip(self.signature.grid()) {
             *blocks = self.number("thread blocks", self.value(extent, sizes)?)?;
         }
-        if grid.contains(&0) {
-            return Ok(());
-        }
         for extent in self.signature.numbered() {
             self.number(&extent.to_string(), self.value(extent, sizes)?)?;
         }
         for bounds in self.signature.bounds() {
             self.check(bounds, sizes)?;
+        }
+        if grid.contains(&0) {
+            return Ok(());
         }
         let mut arguments = Vec::with_capacity(self.signature.operands().len());
         for operand in self.signature.operands() {
@@ -136,7 +138,7 @@ impl Launcher {
                     ..
                 } => {
                     if let Some(parts) = shared_by
-                        && sizes.get(parts).is_some_and(|parts| parts <= 1)
+                        && sizes.get(parts).ok_or_else(|| self.missing(parts))? <= 1
                     {
                         arguments.push(Argument::U64(0));
                         continue;

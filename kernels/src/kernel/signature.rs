@@ -1,8 +1,8 @@
 //! The signature of a kernel: its operands, in the order of its parameters, told once.
 //!
-//! From it follow the PTX parameters and the table in the header of the text, the checks and arguments
-//! of a launch ([`super::Launcher`]), and, when a kernel is checked, what is uploaded, what is filled
-//! with a pattern before and compared after ([`super::check`]).
+//! From it follow the PTX parameters and the table in the header of the text, the checks and
+//! arguments of a launch ([`super::Launcher`]), and, when a kernel is checked, what is uploaded,
+//! what is filled with a pattern before and compared after ([`super::check`]).
 
 use super::{ElementType, Extent};
 use std::fmt::Write;
@@ -17,7 +17,8 @@ pub enum Access {
     In,
     /// Read and written: it has a value before the launch.
     InOut,
-    /// Written and then read within a launch: it needs no value before, and has none of interest after.
+    /// Written and then read within a launch: it needs no value before, and has none of interest
+    /// after.
     Scratch,
 }
 
@@ -43,8 +44,9 @@ pub enum OperandKind {
         extent: Extent,
         /// The alignment of the first, in bytes.
         alignment: usize,
-        /// The size that must be more than 1 for the kernel to touch the buffer; without a buffer the
-        /// pointer is 0. `None` if it is always touched.
+        /// The size that must be more than 1 for the kernel to touch the buffer; else the pointer
+        /// is 0.
+        /// `None` if it is always touched.
         shared_by: Option<&'static str>,
     },
     /// A pointer that the kernel does not follow: 0.
@@ -126,7 +128,8 @@ impl Signature {
         self.buffer(name, Access::InOut, element, extent)
     }
 
-    /// A buffer that thread blocks share which split work: only there if the size `parts` is more than 1.
+    /// A buffer that thread blocks share which split work: only there if the size `parts` is more
+    /// than 1.
     ///
     /// # Panics
     /// If the operand added last is no buffer.
@@ -171,7 +174,8 @@ impl Signature {
         )
     }
 
-    /// The alignment of the buffer that was added last, in bytes, where it is not that of its elements.
+    /// The alignment of the buffer that was added last, in bytes, where it is not that of its
+    /// elements.
     ///
     /// # Panics
     /// If that was no buffer.
@@ -285,7 +289,7 @@ impl Signature {
                         None => String::new(),
                     };
                     let (element, shape) = (element.name(), extent.shape());
-                    format!("{access}: {element} {shape}; aligned to {alignment} bytes{absent}")
+                    format!("{access}: {element} {shape}; alignment {alignment}{absent}")
                 }
                 OperandKind::Null => "0".to_owned(),
                 OperandKind::Size => self.bounds_of(name),

@@ -36,7 +36,7 @@ pub fn assembler(test: &str) -> Option<Assembler> {
     match Assembler::find() {
         Ok(assembler) => Some(assembler),
         Err(error @ ToolError::Missing { .. }) => {
-            not_run(test, &error.to_string());
+            not_run(test, &error.needed());
             None
         }
         Err(error) => panic!("{error}"),

@@ -22,7 +22,8 @@ use super::pack::CHUNK;
 pub(super) trait Simd: Copy {
     /// Lanes in a vector; divides [`super::pack::CHUNK`], or is 1.
     const LANES: usize;
-    /// Whether products decode codes in registers, which pays where a lane is not a number of its own.
+    /// Whether products decode codes in registers, which pays where a lane is not a number of its
+    /// own.
     const DECODES_WORDS: bool;
     /// f32 lanes.
     type F: Copy;
@@ -34,8 +35,9 @@ pub(super) trait Simd: Copy {
     type Table: Copy;
 
     /// Runs `f` as a function of its own that is compiled for the instruction set. `f` and what it
-    /// calls must be `inline(always)`: no closures of vectors, as for `map`. Compile time grows faster than the size of a function: a body
-    /// that several others use, or that is large, belongs behind this boundary.
+    /// calls must be `inline(always)`: no closures of vectors, as for `map`. Compile time grows
+    /// faster than the size of a function: a body that several others use, or that is large,
+    /// belongs behind this boundary.
     fn outline<R>(self, f: impl FnOnce() -> R) -> R;
 
     /// The first [`Simd::LANES`] elements.

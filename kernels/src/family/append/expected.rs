@@ -180,8 +180,8 @@ impl AppendVariant {
     }
 }
 
-/// The bf16 that a packed row stands for, padded with zeros to runs; but where a block is NaN as a whole, so is its
-/// padding.
+/// The bf16 that a packed row stands for, padded with zeros to runs; but where a block is NaN as a
+/// whole, so is its padding.
 fn fake_row(packed: &PackedTensor, k: usize) -> Vec<u8> {
     let mut values = dequantize(packed);
     let cols = values.len();

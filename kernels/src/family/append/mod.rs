@@ -1,4 +1,5 @@
-//! The kernels that put keys and values into the cache, and queries before attention: rotated, quantised, packed.
+//! The kernels that put keys and values into the cache, and queries before attention: rotated,
+//! quantised, packed.
 
 mod expected;
 mod problems;
@@ -30,12 +31,13 @@ pub enum HeadKind {
     Queries,
 }
 
-/// One kernel: what heads are, and the format of the cache. A thread has 8 features, a head whole blocks
-/// of k.
+/// One kernel: what heads are, and the format of the cache. A thread has 8 features, a head whole
+/// blocks of k.
 ///
-/// `cos` and `sin` are f32 [positions, head_dim / 2], of all positions that occur. `positions` says where
-/// each token goes, below `capacity`, and `slot_of` into which sequence, below `slots`; no two tokens go to
-/// one place. Queries go to rows [tokens, heads]. The cache is as [`crate::fragment::cache`] has it.
+/// `cos` and `sin` are f32 [positions, head_dim / 2], of all positions that occur. `positions` says
+/// where each token goes, below `capacity`, and `slot_of` into which sequence, below `slots`; no
+/// two tokens go to one place. Queries go to rows [tokens, heads]. The cache is as
+/// [`crate::fragment::cache`] has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AppendVariant {
     kind: HeadKind,
@@ -178,9 +180,10 @@ impl AppendVariant {
         }
     }
 
-    /// Every kernel that a registry walks: that of queries; bf16, and the formats of [`Variant::all`] without a tensor scale, with
-    /// the rule `floor`, `even` or that of fractions, rounded half to even or stochastically; those with E8M0 and UE5M3 and
-    /// k = 32 also as the bf16 that they stand for.
+    /// Every kernel that a registry walks: that of queries; bf16, and the formats of
+    /// [`Variant::all`] without a tensor scale, with the rule `floor`, `even` or that of fractions,
+    /// rounded half to even or stochastically; those with E8M0 and UE5M3 and k = 32 also as the
+    /// bf16 that they stand for.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_chosen = |format: &BlockFormat| {
             let rule = matches!(

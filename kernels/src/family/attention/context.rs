@@ -12,7 +12,8 @@ use serde::Serialize;
 pub(super) struct AttentionContext {
     id: String,
     description: String,
-    /// Thread blocks that a multiprocessor must have registers for; `None` leaves it to the assembler.
+    /// Thread blocks that a multiprocessor must have registers for; `None` leaves it to the
+    /// assembler.
     min_blocks: Option<u32>,
     warps: usize,
     chunks: usize,
@@ -127,8 +128,8 @@ impl AttentionContext {
     }
 }
 
-/// Steps of 16 features whose operands of queries stay in registers, in prefill: as many, of 4 or 8, as leave enough for the
-/// words under way on every chip.
+/// Steps of 16 features whose operands of queries stay in registers, in prefill: as many, of 4 or
+/// 8, as leave enough for the words under way on every chip.
 fn held_steps(variant: &AttentionVariant) -> usize {
     let caches = [&variant.keys, &variant.values].into_iter();
     let packed = caches.filter(|cache| !matches!(cache, CacheFormat::Dense));
@@ -141,8 +142,9 @@ fn held_steps(variant: &AttentionVariant) -> usize {
     }
 }
 
-/// Thread blocks that a multiprocessor must have registers for, to decode with so many words under way. Without
-/// them the assembler aims at one more and spills, or leaves loads until they are needed.
+/// Thread blocks that a multiprocessor must have registers for, to decode with so many words under
+/// way. Without them the assembler aims at one more and spills, or leaves loads until they are
+/// needed.
 fn min_blocks(variant: &AttentionVariant, words: usize) -> Option<u32> {
     (variant.chunks == 2 && words >= 32).then_some(2)
 }
@@ -152,7 +154,8 @@ fn run_words(cache: &CacheFormat) -> usize {
     cache.bits() as usize / 2
 }
 
-/// The code of a scale that has to be told to be NaN: an infinity times a code of 0 is NaN by itself.
+/// The code of a scale that has to be told to be NaN: an infinity times a code of 0 is NaN by
+/// itself.
 fn nan_code(cache: &CacheFormat) -> Option<u32> {
     let CacheFormat::Packed { element, scale, .. } = cache else {
         return None;

@@ -163,7 +163,8 @@ pub(super) fn problem(
 }
 
 impl Side {
-    /// Rows of the cache: those that exist within a few binades, the others NaN where the format has one.
+    /// Rows of the cache: those that exist within a few binades, the others NaN where the format
+    /// has one.
     fn draw(
         &self,
         rng: &mut ChaCha8Rng,
@@ -238,7 +239,8 @@ impl Side {
         }
     }
 
-    /// Makes of most rows copies of a few: scores are the same wherever a key is, and so must weights be.
+    /// Makes of most rows copies of a few: scores are the same wherever a key is, and so must
+    /// weights be.
     fn repeat(
         &self,
         rng: &mut ChaCha8Rng,

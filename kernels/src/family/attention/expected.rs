@@ -1,12 +1,14 @@
-//! What attention may give: the exact softmax-weighted mean of the values, give or take what f32 sums, bf16
-//! weights and approximate exponentials can lose.
+//! What attention may give: the exact softmax-weighted mean of the values, give or take what f32
+//! sums, bf16 weights and approximate exponentials can lose.
 //!
-//! Let t_j be the exponents of the weights, base 2, and x_j how far they are below the greatest. What the kernel
-//! has of a weight, relative to the greatest, is off by a factor 2^d with
+//! Let t_j be the exponents of the weights, base 2, and x_j how far they are below the greatest.
+//! What the kernel has of a weight, relative to the greatest, is off by a factor 2^d with
 //! `|d| <= |dt_j| + 2^-22 (x_j + |t|)`, where dt_j is the error of the score's sum, t the greatest exponent, and the rest
-//! roundings of exponents, whose steps add up to at most 2 x_j; by 2^-22 for each exponential on the way, its own and one for each step of keys and each part;
-//! and by 2^-8 as an operand, unless it is a power of two. The mean of values v_j with weights w_j (1 + e_j) over the sum
-//! of those of w_j (1 + e_j') is off by at most `sum w_j |v_j| (|e_j| + |e'|)`, e' the mean of |e_j'|, to first order.
+//! roundings of exponents, whose steps add up to at most 2 x_j; by 2^-22 for each exponential on
+//! the way, its own and one for each step of keys and each part; and by 2^-8 as an operand, unless
+//! it is a power of two. The mean of values v_j with weights w_j (1 + e_j) over the sum of those of
+//! w_j (1 + e_j') is off by at most `sum w_j |v_j| (|e_j| + |e'|)`, e' the mean of |e_j'|, to first
+//! order.
 
 use super::problems::{Sequence, Sizes};
 use super::{AttentionRegime, AttentionVariant};

@@ -18,7 +18,8 @@ use std::fmt;
 
 /// Features that a warp has at a time: a run in each of four lanes.
 const CHUNK: usize = 4 * RUN;
-/// Tiles of 16 queries of a warp in prefill: what it reads of a tile of keys or values serves so many products.
+/// Tiles of 16 queries of a warp in prefill: what it reads of a tile of keys or values serves so
+/// many products.
 const ROW_TILES: usize = 2;
 /// Tiles of keys and values in shared memory: one is read, the other filled.
 const STAGES: usize = 2;
@@ -55,16 +56,19 @@ impl AttentionRegime {
     }
 }
 
-/// One kernel: what keys and values are stored as, for heads of at most so many features, and how many queries.
+/// One kernel: what keys and values are stored as, for heads of at most so many features, and how
+/// many queries.
 ///
-/// A *row* is a query: one head of one token. A key head is asked by the rows [tokens, group] of its sequence,
+/// A *row* is a query: one head of one token. A key head is asked by the rows [tokens, group] of
+/// its sequence,
 /// `group` being the query heads that share it.
 ///
 /// Queries are bf16 [token, head, head_dim padded to runs of 16 with zeros], contexts bf16
-/// [token, head * head_dim]. Keys and values are as [`crate::fragment::cache`] has them. `sequences` has four
-/// u32 for each of `sequence_count`: its first token's row in src and dst, its tokens, at most `longest`, its
-/// slot in the cache, and the position of its first token. The keys and values of its tokens are in the
-/// cache already. In [`AttentionRegime::Decode`], `splits` thread blocks share the keys of a query.
+/// [token, head * head_dim]. Keys and values are as [`crate::fragment::cache`] has them.
+/// `sequences` has four u32 for each of `sequence_count`: its first token's row in src and dst, its
+/// tokens, at most `longest`, its slot in the cache, and the position of its first token. The keys
+/// and values of its tokens are in the cache already. In [`AttentionRegime::Decode`], `splits`
+/// thread blocks share the keys of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionVariant {
     keys: CacheFormat,
@@ -75,7 +79,8 @@ pub struct AttentionVariant {
 }
 
 impl AttentionVariant {
-    /// The kernel for keys and values in these formats (`None`: bf16) and heads of so many features.
+    /// The kernel for keys and values in these formats (`None`: bf16) and heads of so many
+    /// features.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -169,7 +174,8 @@ impl AttentionVariant {
         (longest * group).div_ceil(self.block_rows()) * kv_heads * sequences
     }
 
-    /// Keys that a warp, or in prefill the thread block, takes at a time; a split has whole such steps.
+    /// Keys that a warp, or in prefill the thread block, takes at a time; a split has whole such
+    /// steps.
     pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()
     }
@@ -203,8 +209,9 @@ impl AttentionVariant {
         format!("attention_{regime}_h{dim}_{keys}_{values}__sm80")
     }
 
-    /// What products of queries and the operands made of keys are multiplied by, where scores are to be
-    /// multiplied by `scale`: 2 to the power of the result is e^(scale q k). The operand `score_factor`.
+    /// The operand `score_factor`, where scores are to be multiplied by `scale`: products of
+    /// queries and the operands made of keys are multiplied by it, and 2 to the power of the result
+    /// is e^(scale q k). A launch refuses a scale whose factor is 0, infinite or NaN.
     pub fn score_factor(&self, scale: f32) -> f32 {
         (f64::from(scale) * LOG2_E * pow2(self.keys.excess())) as f32
     }
@@ -214,8 +221,9 @@ impl AttentionVariant {
         pow2(self.values.excess()) as f32
     }
 
-    /// Every kernel that a registry walks: bf16, and every element of four bits and more with E8M0, UE5M3, UE4M3 and BF16
-    /// scales, for keys and values alike; bf16 and FP8 keys with FP4, FP6 and bf16 values, and FP4 keys with FP8 values.
+    /// Every kernel that a registry walks: bf16, and every element of four bits and more with E8M0,
+    /// UE5M3, UE4M3 and BF16 scales, for keys and values alike; bf16 and FP8 keys with FP4, FP6 and
+    /// bf16 values, and FP4 keys with FP8 values.
     pub fn all() -> impl Iterator<Item = Self> {
         let format = |element: ElementFormat, scale: ScaleFormat, k: usize| {
             let format = BlockFormat::new(element).scale(scale).block_size(k);
@@ -315,7 +323,9 @@ impl Kernel for AttentionVariant {
             .stride("dst_stride", features, 2)
             .bounded("tokens", size("longest"), None, 1);
         match decodes {
-            true => signature.size("splits"),
+            true => signature
+                .size("splits")
+                .bounded("splits", 1.into(), None, 1),
             false => signature,
         }
     }

@@ -5,7 +5,7 @@ use super::problems::{Sequence, Side, Sizes};
 use crate::format::FloatType;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::registry::{ElementType, EntryError, Problem, ProblemError, Tensor};
+use crate::registry::{ElementType, EntryError, Problem, ProblemError, Tensor, check_elements};
 
 /// The operands: codes as they lie in the cache, the table of sequences, factors.
 pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Problem, EntryError> {
@@ -30,6 +30,7 @@ pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Proble
     insert("score_factor", number(variant.score_factor(sizes.scale)));
     insert("value_factor", number(variant.value_factor()));
     let blocks = variant.blocks(sequences.len(), longest, sizes.kv_heads, sizes.group);
+    check_elements("arrivals", 1, blocks.max(1))?;
     let arrivals = Tensor {
         element: ElementType::U32,
         bits: vec![0; blocks.max(1)],

@@ -1,8 +1,8 @@
 //! Problems of the attention kernels, and what must come out.
 //!
-//! Sizes of a problem: tokens, kv_heads, group, head_dim, slots, capacity, splits, dst_stride in elements,
-//! scale_bits: those of the f32 that scores are multiplied by.
-//! Tensors: src, queries padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
+//! Sizes of a problem: tokens, kv_heads, group, head_dim, slots, capacity, splits, dst_stride in
+//! elements, scale_bits: those of the f32 that scores are multiplied by. Tensors: src, queries
+//! padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
 //! without padding; key_scales and value_scales, their codes; sequences, four u32 each.
 
 use super::shaped::Last;
@@ -35,6 +35,12 @@ pub(super) struct Sizes {
 
 impl Sizes {
     pub(super) fn of(problem: &Problem) -> Result<Self, ProblemError> {
+        for name in ["tokens", "kv_heads", "group", "head_dim"] {
+            if problem.size(name)? == 0 {
+                let (name, reason) = (name.to_owned(), "it is 0, expected at least 1".to_owned());
+                return Err(ProblemError::Unfit { name, reason });
+            }
+        }
         Ok(Self {
             tokens: problem.size("tokens")?,
             kv_heads: problem.size("kv_heads")?,

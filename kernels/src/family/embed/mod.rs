@@ -23,8 +23,8 @@ impl Embed {
 }
 
 impl Kernel for Embed {
-    /// Its operands. Columns from `cols` on and below `padded` become zeros; so does the row of a token
-    /// that is not below `vocabulary`, and `status` the least such row, if it was more.
+    /// Its operands. Columns from `cols` on and below `padded` become zeros; so does the row of a
+    /// token that is not below `vocabulary`, and `status` the least such row, if it was more.
     fn signature(&self) -> Signature {
         let dst = rows(size("rows"), size("dst_stride"), size("padded"));
         let table = rows(size("vocabulary"), size("table_stride"), size("cols"));

@@ -1,7 +1,7 @@
 //! Problems of the embed kernel, and what must come out.
 //!
-//! Problems have the operands of the signature, and the size table_offset: where the table begins, in
-//! elements.
+//! Problems have the operands of the signature, and the size table_offset: where the table begins,
+//! in elements.
 
 use super::Embed;
 use crate::format::FloatType;

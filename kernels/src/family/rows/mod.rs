@@ -54,10 +54,10 @@ impl RowOperation {
 /// One kernel: an operation, and the format that its rows are quantised to. A thread block of 256
 /// threads has a row.
 ///
-/// Rows are bf16, padded with zeros to a multiple of 8 columns. `positions` has the position of each row's
-/// token, which with the seed chooses the random numbers of stochastic rounding. A tensor scale is one a
-/// row. Packed rows are operands of 8 bits, padded with zeros to a multiple of 64 columns, and f32 scales
-/// [block of k, row].
+/// Rows are bf16, padded with zeros to a multiple of 8 columns. `positions` has the position of
+/// each row's token, which with the seed chooses the random numbers of stochastic rounding. A
+/// tensor scale is one a row. Packed rows are operands of 8 bits, padded with zeros to a multiple
+/// of 64 columns, and f32 scales [block of k, row].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowVariant {
     operation: RowOperation,
@@ -176,9 +176,11 @@ impl RowVariant {
         }
     }
 
-    /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule `floor`,
-    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and
-    /// half to even, every element that there are operands for.
+    /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule
+    /// `floor`,
+    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with
+    /// E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that there are
+    /// operands for.
     pub fn all() -> impl Iterator<Item = Self> {
         let is_chosen = |format: &BlockFormat| {
             let rule = matches!(

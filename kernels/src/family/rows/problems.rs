@@ -56,9 +56,9 @@ fn draw(rng: &mut ChaCha8Rng, rows: usize, cols: usize, stride: usize) -> Tensor
     Tensor::of_values(&values, FloatType::Bf16)
 }
 
-/// Makes the first row one whose elements are 1 and less, and chooses epsilon so that 1 times the scale is just on
-/// the middle between two bf16, or a unit in the last place beside: any other sum of squares rounds to the
-/// other side.
+/// Makes the first row one whose elements are 1 and less, and chooses epsilon so that 1 times the
+/// scale is just on the middle between two bf16, or a unit in the last place beside: any other sum
+/// of squares rounds to the other side.
 fn scale_on_edge(rng: &mut ChaCha8Rng, problem: &mut Problem, cols: usize) {
     let Some(src) = problem.tensors.get_mut("src") else {
         return;

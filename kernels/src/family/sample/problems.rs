@@ -13,7 +13,8 @@ use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
-/// Of two numbers with different outcomes, two neighbours between them whose outcomes differ; one of these.
+/// Of two numbers with different outcomes, two neighbours between them whose outcomes differ; one
+/// of these.
 fn edge<T: PartialEq>(rng: &mut ChaCha8Rng, ends: [u32; 2], outcome: impl Fn(u32) -> T) -> u32 {
     let [mut low, mut high] = ends;
     let first = outcome(low);

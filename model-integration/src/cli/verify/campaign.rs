@@ -118,7 +118,8 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     record(supervisor.outcome(), "running")?;
     let bar = progress_bar(jobs.jobs.len());
     let (before, all) = (supervisor.outcome().total().done, jobs.jobs.len() as u64);
-    let mut is_estimated = false;
+    // That of the first problems: others, by time or by elements, are as long as was asked.
+    let mut is_estimated = args.minutes.is_some() || args.elements.is_some();
     let mut written = Instant::now();
     let stop = stop_on_signals("stopping; with --output-path the same command goes on")?;
     let mut observe = |outcome: &Outcome| -> Result<()> {

@@ -231,17 +231,14 @@ impl Backend for DeviceBackend {
             return Err(LlamaError::Token { token, vocabulary });
         }
         let rows = table.table.as_ref().ok_or(LlamaError::Layout)?;
-        let dst = self.pool.take(tokens.len(), table.cols)?;
-        let table = Dense {
+        let cols = table.cols;
+        let dst = self.pool.take(tokens.len(), cols)?;
+        let dense = Dense {
             first: whole(rows),
-            stride: table.cols,
+            stride: cols,
         };
-        self.look_up(
-            table,
-            [vocabulary, table.stride],
-            self.staging.tokens(tokens)?,
-            dst,
-        )
+        let tokens = self.staging.tokens(tokens)?;
+        self.look_up(dense, [vocabulary, cols], tokens, dst)
     }
 
     fn rms_norm(
