@@ -12,6 +12,7 @@ mod ptx;
 mod sample;
 mod sampled;
 mod shuffle;
+mod signature;
 mod task;
 mod tensor_core;
 mod verification;

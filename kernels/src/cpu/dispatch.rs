@@ -7,7 +7,8 @@ use super::lanes::{
 };
 use super::matmul::{self, Fused, Job, Path, Seen, multiply_rows};
 use super::plan::{Kernel, Plan};
-use super::quantize::{fake_rows, fake_rows_scalar, quantize_rows, quantize_rows_scalar};
+use super::quantize::{fake_rows, quantize_rows};
+use super::scalar::{fake_rows_scalar, quantize_rows_scalar};
 use super::scale;
 use super::simd::Portable;
 #[cfg(doc)]

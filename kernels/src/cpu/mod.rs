@@ -22,6 +22,7 @@ mod pack;
 pub(crate) mod plan;
 mod quantize;
 mod quantizer;
+mod scalar;
 mod scale;
 mod simd;
 

@@ -5,10 +5,10 @@
 use super::lanes::{Lanes, STOCHASTIC, magnitude_bits, random_from};
 use super::pack::{CHUNK, chunk_bytes, pack_chunk};
 use super::plan::{Plan, ScalePlan};
+use super::scalar::{fake_special, quantize_special};
 use super::scale::{BlockScale, block_scale, block_scales, exponent_by_rule, power, special};
 use super::simd::Simd;
-use crate::format::{pack_row, packed_row_bytes, write_scale};
-use crate::reference::quantize_block;
+use crate::format::{packed_row_bytes, write_scale};
 
 /// What one call works with.
 struct Kernel<'a, S: Simd> {
@@ -374,64 +374,6 @@ pub(super) fn fake_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
                 }
                 index += x.len() as u64;
             }
-        }
-    }
-}
-
-/// A block by the scalar definition.
-#[inline(never)]
-fn quantize_special(plan: &Plan, x: &[f32], index: u64, packed: &mut [u8]) -> u32 {
-    let mut codes = vec![0; x.len()];
-    let scale = quantize_block(x, index, &plan.context(), &mut codes);
-    pack_row(plan.format.element().bits(), &codes, packed);
-    scale
-}
-
-/// A block by the scalar definition, in place.
-#[inline(never)]
-fn fake_special(plan: &Plan, x: &mut [f32], index: u64) {
-    let mut codes = vec![0; x.len()];
-    let scale = quantize_block(x, index, &plan.context(), &mut codes);
-    let scale = plan.format.scale().decode(scale);
-    for (x, code) in x.iter_mut().zip(codes) {
-        *x = plan.format.element().decode(code) * scale * plan.tensor_scale;
-    }
-}
-
-/// [`quantize_rows`] for any format, block by block through the scalar definition.
-pub(super) fn quantize_rows_scalar(
-    plan: &Plan,
-    x: &[f32],
-    cols: usize,
-    first_row: usize,
-    codes: &mut [u8],
-    scales: &mut [u8],
-) {
-    let bits = plan.format.element().bits();
-    let block_size = plan.format.block_size();
-    let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
-    let mut row_codes = vec![0; cols];
-    let packed = codes.chunks_exact_mut(packed_row_bytes(bits, cols));
-    for (row, (x, packed)) in x.chunks_exact(cols).zip(packed).enumerate() {
-        let mut index = (first_row + row) as u64 * cols as u64;
-        for (x, codes) in x.chunks(block_size).zip(row_codes.chunks_mut(block_size)) {
-            let scale = quantize_block(x, index, &plan.context(), codes);
-            if let Some(bytes) = scales.next() {
-                write_scale(scale, bytes);
-            }
-            index += x.len() as u64;
-        }
-        pack_row(bits, &row_codes, packed);
-    }
-}
-
-/// [`fake_rows`] for any format, block by block through the scalar definition.
-pub(super) fn fake_rows_scalar(plan: &Plan, x: &mut [f32], cols: usize, first_row: usize) {
-    for (row, x) in x.chunks_exact_mut(cols).enumerate() {
-        let mut index = (first_row + row) as u64 * cols as u64;
-        for x in x.chunks_mut(plan.format.block_size()) {
-            fake_special(plan, x, index);
-            index += x.len() as u64;
         }
     }
 }

@@ -5,8 +5,10 @@
 //! | `signature` | operands in order: the one place where they are told |
 //! | `extent`, `sizes` | how large operands are, from the sizes of a launch |
 //! | `launcher` | checks, arguments and geometry of a launch |
+//! | `alone` | a row of a problem as a problem of its own |
 //! | `check` | uploads, guard patterns, launches and downloads for a problem |
 
+mod alone;
 mod check;
 mod extent;
 mod launcher;
@@ -14,6 +16,7 @@ mod signature;
 mod sizes;
 
 pub use crate::registry::ElementType;
+pub use alone::rows_alone;
 pub use check::{lowered_runner, runner};
 pub use extent::{Extent, rows, size};
 pub use launcher::{Call, Kernel, Launcher};

@@ -2,7 +2,7 @@
 
 use super::LogProbs;
 use crate::format::FloatType;
-use crate::kernel::{Kernel, runner};
+use crate::kernel::{Kernel, rows_alone, runner};
 use crate::launch::LaunchError;
 use crate::reference::log_probs;
 use crate::registry::{
@@ -157,24 +157,7 @@ impl Entry for LogProbs {
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
-        let Ok(rows) = problem.size("rows") else {
-            return Vec::new();
-        };
-        let row = |index: usize| {
-            let mut smaller = problem.clone();
-            smaller.sizes.insert("rows".to_owned(), 1);
-            let start = index * problem.size("src_stride").ok()?;
-            let end = start + problem.size("cols").ok()?.next_multiple_of(8);
-            let src = smaller.tensors.get_mut("src")?;
-            src.bits = src.bits.get(start..end)?.to_vec();
-            let targets = smaller.tensors.get_mut("targets")?;
-            targets.bits = vec![*targets.bits.get(index)?];
-            Some(smaller)
-        };
-        match rows {
-            0 | 1 => Vec::new(),
-            _ => (0..rows).filter_map(row).collect(),
-        }
+        rows_alone(&self.signature(), problem)
     }
 
     /// Some tokens, and the vocabulary of Llama 3.

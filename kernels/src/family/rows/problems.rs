@@ -3,7 +3,7 @@
 use super::{RowOperation, RowVariant, part};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
-use crate::kernel::{Kernel, runner};
+use crate::kernel::{Kernel, rows_alone, runner};
 use crate::launch::LaunchError;
 use crate::reference::{
     Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
@@ -272,28 +272,7 @@ impl Entry for RowVariant {
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
-        let Ok(rows) = problem.size("rows") else {
-            return Vec::new();
-        };
-        // One row of many.
-        let row = |index: usize| {
-            let mut smaller = problem.clone();
-            smaller.sizes.insert("rows".to_owned(), 1);
-            for (name, stride) in [("src", "src_stride"), ("up", "up_stride")] {
-                let stride = problem.size(stride).ok()?;
-                if let Some(tensor) = smaller.tensors.get_mut(name) {
-                    let end = index * stride + problem.size("cols").ok()?.next_multiple_of(8);
-                    tensor.bits = tensor.bits.get(index * stride..end)?.to_vec();
-                }
-            }
-            let positions = smaller.tensors.get_mut("positions")?;
-            positions.bits = vec![*positions.bits.get(index)?];
-            Some(smaller)
-        };
-        match rows {
-            0 | 1 => Vec::new(),
-            _ => (0..rows.min(8)).filter_map(row).collect(),
-        }
+        rows_alone(&self.signature(), problem)
     }
 
     /// As many tokens as fill a chip, of Llama 3 8B.
