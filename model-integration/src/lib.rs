@@ -5,7 +5,7 @@
 //! |---|---|
 //! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
 //! | [`config`] | which operand is quantised how: named configurations, TOML files, flags |
-//! | [`llama`] | the one forward pass and the engines that run it |
+//! | [`model`] | the one forward pass and the engines that run it |
 //! | [`embedded`] | the model and the task in the binary |
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
@@ -26,7 +26,7 @@ pub mod corpus;
 pub mod embedded;
 pub mod eval;
 pub mod generate;
-pub mod llama;
+pub mod model;
 pub mod quantization_error;
 pub mod report;
 pub mod study;

@@ -9,7 +9,7 @@ use mxlab::checkpoint::Checkpoint;
 use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
-use mxlab::llama::cpu::CpuEngine;
+use mxlab::model::cpu::CpuEngine;
 
 fn convert(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));

@@ -7,8 +7,8 @@ use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::eval::model::{Engine, Request};
-use mxlab::llama::cpu::{Cache, Cpu, CpuEngine, Matrix};
-use mxlab::llama::{Batch, Llama, Projections};
+use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix};
+use mxlab::model::{Batch, Llama, Projections};
 use mxlab::train::{Recipe, train};
 use mxlab_kernels::format::FloatType;
 
@@ -97,7 +97,7 @@ fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
         let engine = Cpu::new(dtype);
         for config in [config("baseline"), config("mx-linear-kv"), stochastic()] {
             let llama =
-                mxlab::llama::load::load(&engine, &checkpoint(), &config, 512).expect("a model");
+                mxlab::model::load::load(&engine, &checkpoint(), &config, 512).expect("a model");
             let whole = Batch::whole(sequences.iter().map(Vec::as_slice));
             let mut expected = logits(&llama, &engine, &whole, &mut Cache::none()).into_iter();
             let expected: Vec<Vec<f32>> = sequences
@@ -167,7 +167,7 @@ fn footprints_are_the_bytes_that_a_loaded_model_holds() {
     let engine = CpuEngine::new(checkpoint(), None, None).expect("an engine");
     for name in ["baseline", "mx-linear", "fp4-e5m3", "mxfp8", "nvfp4"] {
         let config = config(name);
-        let model = mxlab::llama::load::load(&Cpu::new(FloatType::Bf16), &checkpoint(), &config, 8)
+        let model = mxlab::model::load::load(&Cpu::new(FloatType::Bf16), &checkpoint(), &config, 8)
             .expect(name);
         let matrix = |matrix: &Matrix| matrix.bytes();
         let mut bytes = matrix(&model.embedding) + model.head.as_ref().map_or(0, matrix);

@@ -13,7 +13,7 @@ use mxlab::eval::plan::Plan;
 use mxlab::eval::progress::Silent;
 use mxlab::eval::runner::Given;
 use mxlab::eval::{Evaluation, Settings};
-use mxlab::llama::cpu::CpuEngine;
+use mxlab::model::cpu::CpuEngine;
 use mxlab::task::generation::{Filter, cut, is_match};
 use mxlab::task::{
     Content, DataSources, FewShot, Kind, PromptEncoder, Task, jsonl, load, wikitext,

@@ -11,11 +11,11 @@ use std::process::Command;
 use mxlab::checkpoint::{Checkpoint, TensorFile};
 use mxlab::config::QuantConfig;
 use mxlab::eval::model::{Engine, Request};
-use mxlab::llama::cpu::{Cache, Cpu, CpuEngine};
-use mxlab::llama::device::DeviceEngine;
-use mxlab::llama::device::input::Operands;
-use mxlab::llama::device::plan::{Limits, Storage};
-use mxlab::llama::{Batch, context, load};
+use mxlab::model::cpu::{Cache, Cpu, CpuEngine};
+use mxlab::model::device::DeviceEngine;
+use mxlab::model::device::input::Operands;
+use mxlab::model::device::plan::{Limits, Storage};
+use mxlab::model::{Batch, context, load};
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::FloatType;
 

@@ -11,10 +11,10 @@ use super::output::Usage;
 use crate::checkpoint::{Checkpoint, hub, synthetic};
 use crate::embedded;
 use crate::eval::model::Engine;
-use crate::llama::cpu::CpuEngine;
-use crate::llama::device::DeviceEngine;
-use crate::llama::device::input::Operands;
-use crate::llama::device::plan::Storage;
+use crate::model::cpu::CpuEngine;
+use crate::model::device::DeviceEngine;
+use crate::model::device::input::Operands;
+use crate::model::device::plan::Storage;
 
 /// What names a model.
 fn model_help() -> String {

@@ -20,7 +20,7 @@ use crate::embedded;
 use crate::eval::model::Engine;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
-use crate::llama::device::input::Operands;
+use crate::model::device::input::Operands;
 use crate::report;
 use crate::study::cell::{Cell, Work};
 use crate::study::expand::BASELINE;

@@ -4,7 +4,7 @@ use anyhow::Result;
 use mxlab_kernels::format::random_at;
 use mxlab_kernels::reference::Sampling;
 
-use crate::llama::Batch;
+use crate::model::Batch;
 
 /// How tokens are chosen, by `mxlab_kernels::reference::sample`.
 #[derive(Clone, Copy, Debug, PartialEq)]

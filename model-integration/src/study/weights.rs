@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::layout::layer_tensor;
 use crate::config::{Projection, QuantConfig};
-use crate::llama::load::place;
+use crate::model::load::place;
 use crate::quantization_error::{Sums, measure};
 
 /// Of all quantised weights of a model.

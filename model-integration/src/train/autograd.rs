@@ -8,7 +8,7 @@ use std::convert::Infallible;
 use candle_core::{Result, Tensor, bail};
 
 use super::fused::{self, RmsNorm, Rope, SwiGlu};
-use crate::llama::{Attention, Backend, Batch};
+use crate::model::{Attention, Backend, Batch};
 
 /// The differentiable engine.
 pub struct Autograd;

@@ -5,8 +5,8 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
-use crate::llama::RopeTable;
-use crate::llama::ops::{self, attention::Head};
+use crate::model::RopeTable;
+use crate::model::ops::{self, attention::Head};
 
 /// The contiguous `f32` values behind a tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {

@@ -14,7 +14,7 @@ use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, initial_deviation, layer_tensor, tensors};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
 use crate::checkpoint::{Architecture, LlamaConfig};
-use crate::llama::{Layer, Linear, Llama, Projections, Rope};
+use crate::model::{Layer, Linear, Llama, Projections, Rope};
 
 /// Tokens of the vocabulary.
 pub const VOCABULARY: usize = 896;

@@ -13,7 +13,7 @@ use super::autograd::Autograd;
 use super::fused::CrossEntropy;
 use super::tokenizer::EOS_ID;
 use crate::corpus::Story;
-use crate::llama::{Batch, Llama};
+use crate::model::{Batch, Llama};
 
 /// A recalled word counts as many times as this in the loss: they are few, and the point.
 const RECALL_WEIGHT: f32 = 5.0;

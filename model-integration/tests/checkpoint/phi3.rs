@@ -4,7 +4,7 @@ use mxlab::checkpoint::{Checkpoint, layout};
 use mxlab::config::QuantConfig;
 use mxlab::eval::model::{Engine, Request};
 use mxlab::generate::model::{Room, Sampler};
-use mxlab::llama::cpu::CpuEngine;
+use mxlab::model::cpu::CpuEngine;
 use mxlab_kernels::format::FloatType;
 use mxlab_kernels::reference::Sampling;
 use serde_json::{Value, json};

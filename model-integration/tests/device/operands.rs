@@ -3,9 +3,9 @@
 use mxlab::checkpoint::synthetic;
 use mxlab::config::{Override, Projection, QuantConfig};
 use mxlab::eval::model::{Engine, Request};
-use mxlab::llama::Projections;
-use mxlab::llama::device::input::Operands;
-use mxlab::llama::device::plan::{Limits, Storage};
+use mxlab::model::Projections;
+use mxlab::model::device::input::Operands;
+use mxlab::model::device::plan::{Limits, Storage};
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, ScaleFormat};
 use mxlab_kernels::fragment::OperandType;

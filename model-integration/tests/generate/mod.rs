@@ -8,8 +8,8 @@ use std::process::{Command, Output};
 
 use mxlab::config::{FormatFlags, load};
 use mxlab::embedded;
-use mxlab::llama::Batch;
-use mxlab::llama::cpu::{Cache, Cpu};
+use mxlab::model::Batch;
+use mxlab::model::cpu::{Cache, Cpu};
 use mxlab_kernels::format::FloatType;
 use serde_json::Value;
 
@@ -52,7 +52,7 @@ fn argmax_chain(config: &str, prompt: &[u32], count: usize) -> Vec<u32> {
     let config = load(config, &FormatFlags::default()).expect("a configuration");
     let checkpoint = embedded::checkpoint().expect("the embedded model");
     let engine = Cpu::new(FloatType::Bf16);
-    let llama = mxlab::llama::load::load(&engine, &checkpoint, &config, 512).expect("a model");
+    let llama = mxlab::model::load::load(&engine, &checkpoint, &config, 512).expect("a model");
     let mut tokens = prompt.to_vec();
     for _ in 0..count {
         let batch = Batch::whole([tokens.as_slice()]);

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use mxlab::checkpoint::Checkpoint;
 use mxlab::eval::model::{Engine, Request, Score};
-use mxlab::llama::cpu::CpuEngine;
+use mxlab::model::cpu::CpuEngine;
 use mxlab::task::PromptEncoder;
 use mxlab_kernels::format::FloatType;
 use serde_json::Value;

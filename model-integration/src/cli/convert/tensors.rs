@@ -11,8 +11,8 @@ use crate::checkpoint::{Checkpoint, TensorView, layout};
 use crate::cli::output::Usage;
 use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
 use crate::config::{Projection, QuantConfig};
-use crate::llama::load::{place, with_stored_formats};
-use crate::llama::ops::narrow;
+use crate::model::load::{place, with_stored_formats};
+use crate::model::ops::narrow;
 
 /// A tensor to write: rows of one or several of the model's, one after the other.
 struct Output {

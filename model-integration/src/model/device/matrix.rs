@@ -10,8 +10,8 @@ use super::input::weight_format;
 use super::kernels::Kernels;
 use super::plan::Storage;
 use crate::checkpoint::TensorView;
-use crate::llama::LlamaError;
-use crate::llama::load::Role;
+use crate::model::LlamaError;
+use crate::model::load::Role;
 
 /// A matrix [rows, cols].
 pub struct DeviceMatrix {

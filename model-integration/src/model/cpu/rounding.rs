@@ -4,8 +4,8 @@ use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::Cpu;
-use crate::llama::ops::narrow;
-use crate::llama::{Batch, LlamaError};
+use crate::model::ops::narrow;
+use crate::model::{Batch, LlamaError};
 
 /// What happens to the tokens of a batch on their way to their consumer: nothing, or that they are
 /// quantised and dequantised.

@@ -11,8 +11,8 @@ use super::activations::Activation;
 use super::backend::whole;
 use super::input::Input;
 use super::{DeviceBackend, DeviceStack};
-use crate::llama::error::check_finite;
-use crate::llama::{Batch, LlamaError};
+use crate::model::error::check_finite;
+use crate::model::{Batch, LlamaError};
 
 impl DeviceBackend {
     /// A row operation, its rows left as `input` says; `by` has what the operation takes beside `src`.

@@ -10,9 +10,9 @@ use rayon::prelude::*;
 use super::rounding::Rounding;
 use super::{Cache, Cpu, Matrix};
 use crate::checkpoint::TensorView;
-use crate::llama::error::check_finite;
-use crate::llama::ops::{self, attention::Head, narrow};
-use crate::llama::{Attention, Backend, Batch, LlamaError};
+use crate::model::error::check_finite;
+use crate::model::ops::{self, attention::Head, narrow};
+use crate::model::{Attention, Backend, Batch, LlamaError};
 
 /// Weight elements widened at a time: few enough to stay near the cores.
 const PANEL: usize = 1 << 20;

@@ -1,6 +1,6 @@
 //! Keys and values of earlier positions, as attention reads them.
 
-use crate::llama::{LlamaError, Sequence};
+use crate::model::{LlamaError, Sequence};
 
 /// Keys and values of every layer and slot, dequantised; or nothing at all, for sequences that go
 /// through the model in one piece.

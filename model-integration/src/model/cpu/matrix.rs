@@ -7,8 +7,8 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use rayon::prelude::*;
 
 use crate::checkpoint::TensorView;
-use crate::llama::LlamaError;
-use crate::llama::ops::narrow;
+use crate::model::LlamaError;
+use crate::model::ops::narrow;
 
 /// Rows widened by one task.
 const ROWS_PER_TASK: usize = 64;

@@ -8,7 +8,7 @@ use super::operations::with_values;
 use super::{Cache, Cpu};
 use crate::checkpoint::LlamaConfig;
 use crate::generate::model::{Continuing, Generator, Room, Sampler};
-use crate::llama::{Batch, Llama, context};
+use crate::model::{Batch, Llama, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct CpuGenerator<'a> {

@@ -8,8 +8,8 @@ use mxlab_kernels::launch::{Tiles, Weights};
 
 use super::matrix::Loader;
 use crate::checkpoint::TensorView;
-use crate::llama::LlamaError;
-use crate::llama::load::{Arrangement, Member};
+use crate::model::LlamaError;
+use crate::model::load::{Arrangement, Member};
 
 /// Weights of several matrices, whose products with one input are one.
 pub struct DeviceStack {

@@ -13,8 +13,8 @@ use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
 use crate::checkpoint::{LlamaConfig, RopeScaling};
 use crate::config::{Projection, QuantConfig};
-use crate::llama::LlamaError;
-use crate::llama::load::{GATE_UP, QKV, Role, place, shared_formats};
+use crate::model::LlamaError;
+use crate::model::load::{GATE_UP, QKV, Role, place, shared_formats};
 use mxlab_kernels::launch::{ShuffleError, SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.

@@ -5,8 +5,8 @@ use mxlab_kernels::reference::Sampling;
 
 use super::backend::whole;
 use super::{Activation, DeviceBackend};
-use crate::llama::LlamaError;
-use crate::llama::score::TargetLogit;
+use crate::model::LlamaError;
+use crate::model::score::TargetLogit;
 
 impl DeviceBackend {
     /// What the log-probabilities of target tokens follow from, one row of logits each.

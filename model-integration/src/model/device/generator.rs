@@ -9,7 +9,7 @@ use mxlab_kernels::reference::Sampling;
 use super::engine::Loaded;
 use crate::checkpoint::LlamaConfig;
 use crate::generate::model::{Continuing, Generator, Room, Sampler};
-use crate::llama::{Batch, LlamaError, context};
+use crate::model::{Batch, LlamaError, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct DeviceGenerator<'a> {

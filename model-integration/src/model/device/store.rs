@@ -8,8 +8,8 @@ use super::input::Input;
 use super::matrix::Loader;
 use super::{DeviceBackend, DeviceMatrix, DeviceStack};
 use crate::checkpoint::TensorView;
-use crate::llama::LlamaError;
-use crate::llama::load::{Arrangement, Member, Role, Store};
+use crate::model::LlamaError;
+use crate::model::load::{Arrangement, Member, Role, Store};
 
 impl DeviceBackend {
     const fn loader(&self) -> Loader<'_> {

@@ -21,9 +21,9 @@ use crate::eval::model::{
     CausalModel, Engine, Footprint, ModelInfo, OperandCounts, Request, Score,
 };
 use crate::generate::model::{Generator, Room};
-use crate::llama::load::{load, stored_formats, with_stored_formats};
-use crate::llama::score::score_targets;
-use crate::llama::{Batch, Llama, Rope, context};
+use crate::model::load::{load, stored_formats, with_stored_formats};
+use crate::model::score::score_targets;
+use crate::model::{Batch, Llama, Rope, context};
 use crate::task::Tokenize;
 
 /// Tokens that go through a model at once.

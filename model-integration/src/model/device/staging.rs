@@ -6,7 +6,7 @@ use mxlab_harness::device::{Buffer, Device, DeviceError};
 use mxlab_kernels::family::embed::Embed;
 use mxlab_kernels::launch::Slice;
 
-use crate::llama::{Batch, LlamaError, Sequence};
+use crate::model::{Batch, LlamaError, Sequence};
 
 /// The buffers, and what is in them, so that nothing is written twice.
 pub(super) struct Staging {

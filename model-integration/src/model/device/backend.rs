@@ -18,8 +18,8 @@ use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix, DeviceStack};
-use crate::llama::error::check_finite;
-use crate::llama::{Attention, Backend, Batch, LlamaError, Rope};
+use crate::model::error::check_finite;
+use crate::model::{Attention, Backend, Batch, LlamaError, Rope};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
 pub type DeviceVector = Buffer;

@@ -5,7 +5,7 @@ use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::CacheFormat;
 use mxlab_kernels::launch::{Cache, Slice};
 
-use crate::llama::{LlamaError, Sequence};
+use crate::model::{LlamaError, Sequence};
 
 /// Keys and values as the device keeps them.
 pub struct DeviceCache {

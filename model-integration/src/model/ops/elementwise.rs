@@ -4,7 +4,7 @@ use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
 use super::exp;
-use crate::llama::RopeTable;
+use crate::model::RopeTable;
 
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
 ///
