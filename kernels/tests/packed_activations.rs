@@ -1,15 +1,16 @@
 //! Activations that a row kernel packs, times weights that a shuffle places, are the product of the two packed tensors.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_kernels::family::matmul::{
+    MatmulKernel, MatmulOperands, MatmulOutput, MatmulVariant, SourceScales, Weights,
+};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
+use mxlab_kernels::family::shuffle::{PackedOperand, Shuffle};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
 use mxlab_kernels::fragment::{CHUNK, FragmentError, FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::kernel::{Call, Kernel};
-use mxlab_kernels::launch::{
-    Dense, LaunchError, MatmulKernel, MatmulOperands, PackedOperand, Shuffle, Slice, SourceScales,
-    Weights,
-};
-use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, VariantError};
+use mxlab_kernels::launch::{Dense, LaunchError, Slice};
+use mxlab_kernels::ptx::VariantError;
 use mxlab_kernels::reference::{Operand, matmul, quantize};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

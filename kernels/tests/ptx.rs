@@ -5,11 +5,12 @@ use mxlab_harness::assemble::{Assembler, Disassembler, Job};
 use mxlab_harness::roofline::{Chip, Limiter, Occupancy, Work, predict};
 use mxlab_harness::sass::{Direction, Function, Space, parse};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
+use mxlab_kernels::family::matmul::MatmulVariant;
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat};
-use mxlab_kernels::ptx::{Access, Family, MatmulVariant, Target, Variant, VariantError, render};
+use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
 use mxlab_kernels::registry::{Entry, Shape, kernels};
 use not_run::not_run;
 use ptx_emulator::launch::Kernels;

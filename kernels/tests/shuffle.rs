@@ -1,10 +1,11 @@
 //! Packed weights on a device become what the scalar definition makes of them, in every format; or the same error.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_kernels::family::matmul::{MatmulVariant, Weights};
+use mxlab_kernels::family::shuffle::{PackedOperand, Shuffle, ShuffleError, Tiles};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
 use mxlab_kernels::fragment::{FragmentFormat, FragmentTensor, OperandType, WeightFormat};
-use mxlab_kernels::launch::{Dense, PackedOperand, Shuffle, ShuffleError, Slice, Tiles, Weights};
-use mxlab_kernels::ptx::MatmulVariant;
+use mxlab_kernels::launch::{Dense, Slice};
 use mxlab_kernels::reference::quantize;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -2,7 +2,7 @@
 
 use mxlab_harness::device::{Device, Statistics, Stream};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
-use mxlab_kernels::ptx::MatmulVariant;
+use mxlab_kernels::family::matmul::MatmulVariant;
 use mxlab_kernels::registry::{Entry, EntryError, Problem, ProblemError, Shape, kernels, verify};
 use ptx_emulator::launch::Kernels;
 use rand::SeedableRng;

@@ -7,8 +7,10 @@ pub mod append;
 pub mod attention;
 pub mod embed;
 pub mod log_probs;
+pub mod matmul;
 pub mod rows;
 pub mod sample;
+pub mod shuffle;
 
 use crate::registry::Entry;
 
@@ -18,8 +20,10 @@ pub static LIST: &[Family] = &[
     attention::FAMILY,
     embed::FAMILY,
     log_probs::FAMILY,
+    matmul::FAMILY,
     rows::FAMILY,
     sample::FAMILY,
+    shuffle::FAMILY,
 ];
 
 /// The kernels of a family.

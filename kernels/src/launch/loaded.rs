@@ -5,7 +5,7 @@ use mxlab_harness::device::{Argument, Device, Kernel};
 
 /// A kernel by its id.
 #[derive(Clone, Debug)]
-pub(super) struct Loaded {
+pub(crate) struct Loaded {
     pub id: String,
     pub kernel: Kernel,
 }

@@ -1,8 +1,8 @@
 //! How many thread blocks share the work of one.
 
 use crate::family::attention::{AttentionRegime, AttentionVariant};
+use crate::family::matmul::MatmulVariant;
 use crate::fragment::CHUNK;
-use crate::ptx::MatmulVariant;
 use mxlab_harness::device::Properties;
 
 /// Multiprocessors of a device that does not say.

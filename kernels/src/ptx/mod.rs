@@ -2,8 +2,7 @@
 //!
 //! Templates read top to bottom as the kernel does, over macros that families share
 //! (`kernels/ptx/macros/`: place, load, amax, scale, encode, pack). Those of a family are in its
-//! folder, see [`crate::family`]; those of the block families, products and shuffles are under
-//! `kernels/ptx/<family>/`. A [`Variant`] names one kernel of the block families, and [`render`]
+//! folder, see [`crate::family`]; those of the block families are under `kernels/ptx/<family>/`. A [`Variant`] names one kernel of the block families, and [`render`]
 //! writes it down. What differs between formats are numbers, taken from the same plan that the CPU
 //! kernels compute with.
 //!
@@ -19,19 +18,15 @@ pub(crate) mod codes;
 mod context;
 mod error;
 mod formats;
-mod matmul;
 mod render;
-mod shuffle;
 mod target;
 mod variant;
 
 pub(crate) use context::Context;
 pub use error::VariantError;
 pub(crate) use formats::{check_element, formats};
-pub use matmul::{MatmulOutput, MatmulVariant, Regime, Shape};
 pub use render::render;
-pub(crate) use render::render_kernel;
-pub use shuffle::ShuffleVariant;
+pub(crate) use render::{render_kernel, render_template};
 pub use target::Target;
 pub(crate) use variant::BLOCK_SIZES;
 pub use variant::{Access, Family, Variant};

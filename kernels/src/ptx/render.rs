@@ -45,11 +45,6 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "quantize/quantize.ptx.j2",
     "dequantize/dequantize.ptx.j2",
     "fake_quantize/fake_quantize.ptx.j2",
-    "shuffle/codes.ptx.j2",
-    "shuffle/scales.ptx.j2",
-    "shuffle/scan.ptx.j2",
-    "matmul/gemv.ptx.j2",
-    "matmul/tile.ptx.j2",
 ];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -83,7 +78,7 @@ pub fn render(variant: &Variant) -> String {
 }
 
 /// A template with what it knows as `v`.
-pub(super) fn render_template(name: &str, context: &impl Serialize) -> String {
+pub(crate) fn render_template(name: &str, context: &impl Serialize) -> String {
     let context = Value::from(Serde(context));
     rendered(name, minijinja::context! { v => context })
 }

@@ -6,12 +6,10 @@
 mod block;
 mod expected;
 mod grid;
-mod matmul;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
 pub mod guide {}
 mod problem;
 mod sampled;
-mod shuffle;
 mod substitute;
 pub(crate) mod sums;
 mod task;
@@ -36,7 +34,7 @@ use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::{MatmulVariant, ShuffleVariant, Variant};
+use crate::ptx::Variant;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
@@ -216,8 +214,6 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 /// Every kernel.
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
     let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let matmuls = MatmulVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let shuffles = ShuffleVariant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
     let families = family::LIST.iter().flat_map(|family| (family.kernels)());
-    blocks.chain(matmuls).chain(shuffles).chain(families)
+    blocks.chain(families)
 }

@@ -1,9 +1,10 @@
 //! What can go wrong when a model is loaded or run.
 
 use mxlab_harness::device::DeviceError;
+use mxlab_kernels::family::shuffle::ShuffleError;
 use mxlab_kernels::format::FormatError;
 use mxlab_kernels::fragment::OperandType;
-use mxlab_kernels::launch::{LaunchError, ShuffleError};
+use mxlab_kernels::launch::LaunchError;
 
 use crate::checkpoint::CheckpointError;
 

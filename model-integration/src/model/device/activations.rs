@@ -7,9 +7,10 @@ use std::rc::Rc;
 
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError};
+use mxlab_kernels::family::matmul::SourceScales;
 use mxlab_kernels::format::{BlockFormat, pow2};
 use mxlab_kernels::fragment::{CHUNK, OperandType};
-use mxlab_kernels::launch::{Dense, Slice, SourceScales};
+use mxlab_kernels::launch::{Dense, Slice};
 
 /// Rows that matmuls read at a time: buffers have whole ones.
 const ROWS: usize = 256;

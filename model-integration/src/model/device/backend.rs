@@ -5,12 +5,12 @@ use std::cell::Cell;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
+use mxlab_kernels::family::matmul::{MatmulOutput, Split};
 use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::{Cache, Dense, LaunchError, Slice, Split};
-use mxlab_kernels::ptx::MatmulOutput;
+use mxlab_kernels::launch::{Cache, Dense, LaunchError, Slice};
 
 use super::activations::{Activation, Pool};
 use super::input::Input;

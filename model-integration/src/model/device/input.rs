@@ -2,10 +2,10 @@
 
 use clap::ValueEnum;
 use mxlab_harness::device::{DeviceKind, Properties};
+use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat, OperandType, WeightFormat};
-use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::registry::Entry;
 
 /// The input of projections.

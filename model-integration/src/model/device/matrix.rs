@@ -2,9 +2,11 @@
 
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Stream};
+use mxlab_kernels::family::matmul::Weights;
+use mxlab_kernels::family::shuffle::{PackedOperand, ShuffleError, Stack, Tiles};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use mxlab_kernels::fragment::{FragmentError, OperandType, TILE, WeightFormat};
-use mxlab_kernels::launch::{Dense, PackedOperand, ShuffleError, Slice, Stack, Tiles, Weights};
+use mxlab_kernels::launch::{Dense, Slice};
 
 use super::input::weight_format;
 use super::kernels::Kernels;

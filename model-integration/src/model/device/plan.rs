@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use mxlab_harness::device::Properties;
+use mxlab_kernels::family::shuffle::ShuffleError;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::fragment::cache::RUN;
@@ -15,7 +16,7 @@ use crate::checkpoint::{LlamaConfig, RopeScaling};
 use crate::config::{Projection, QuantConfig};
 use crate::model::LlamaError;
 use crate::model::load::{GATE_UP, QKV, Role, place, shared_formats};
-use mxlab_kernels::launch::{ShuffleError, SplitLimits, thread_blocks};
+use mxlab_kernels::launch::{SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;

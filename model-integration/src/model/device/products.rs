@@ -1,11 +1,11 @@
 //! Products, and the rows that they take.
 
 use mxlab_harness::device::Buffer;
+use mxlab_kernels::family::matmul::{MatmulOperands, MatmulOutput, MatmulVariant, Weights};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::fragment::{OperandType, TILE};
 use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::{LaunchError, MatmulOperands, Weights};
-use mxlab_kernels::ptx::{MatmulOutput, MatmulVariant};
+use mxlab_kernels::launch::LaunchError;
 
 use super::activations::Activation;
 use super::backend::whole;

@@ -2,9 +2,10 @@
 
 use half::bf16;
 use mxlab_harness::device::Buffer;
+use mxlab_kernels::family::matmul::Weights;
+use mxlab_kernels::family::shuffle::Tiles;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::{OperandType, TILE};
-use mxlab_kernels::launch::{Tiles, Weights};
 
 use super::matrix::Loader;
 use crate::checkpoint::TensorView;

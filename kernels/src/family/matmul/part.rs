@@ -1,9 +1,9 @@
 //! Some rows of W and some tokens as a problem of their own, whose sums are those of the whole.
 
-use super::{Matrix, Sizes};
+use super::MatmulVariant;
+use super::problems::{Matrix, Sizes};
 use crate::format::packed_row_bytes;
 use crate::fragment::CHUNK;
-use crate::ptx::MatmulVariant;
 use crate::registry::{EntryError, Place, Problem, ProblemError, Tensor};
 
 /// Rows of W and tokens that are picked, and the sums that are wanted of them.

@@ -1,11 +1,12 @@
 //! Running a matmul kernel on a problem.
 
-use super::Sizes;
+use super::problems::Sizes;
+use super::{MatmulKernel, MatmulOperands, MatmulVariant, SourceScales, Split, Weights};
 use crate::fragment::TILE;
-use crate::launch::{Dense, MatmulKernel, MatmulOperands, Slice, SourceScales, Split, Weights};
-use crate::ptx::MatmulVariant;
-use crate::registry::task::{Image, download};
-use crate::registry::{ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task, Tensor};
+use crate::launch::{Dense, Slice};
+use crate::registry::{
+    ElementType, EntryError, Image, Outputs, Prepared, Problem, Runner, Task, Tensor, download,
+};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// A matmul kernel on a device.

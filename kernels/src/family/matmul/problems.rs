@@ -5,49 +5,42 @@
 //! or weights in bf16; src; bias and residual, if there are any. For SwiGLU these are of gate, and up_codes, up_scales and so on are of up. For operands of 8 bits also src_scales_stride, and
 //! src_scales and src_factor, which belong to src.
 
-mod bytes;
-mod draw;
-mod part;
-mod reference;
-mod runner;
-mod shaped;
-
-use self::runner::MatmulRunner;
-use super::{
-    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
-};
+use super::runner::MatmulRunner;
+use super::{MatmulKernel, MatmulOutput, MatmulVariant, draw, expected, shaped};
 use crate::format::{BlockFormat, PackedTensor};
 use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
-use crate::launch::{LaunchError, MatmulKernel};
-use crate::ptx::{MatmulOutput, MatmulVariant};
+use crate::launch::LaunchError;
+use crate::registry::{
+    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
+};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
 /// A matrix of W, by what its tensors begin with.
 #[derive(Clone, Copy, Debug)]
-struct Matrix(&'static str);
+pub(super) struct Matrix(&'static str);
 
 impl Matrix {
     /// The name of one of its tensors.
-    fn name(self, tensor: &str) -> String {
+    pub(super) fn name(self, tensor: &str) -> String {
         format!("{}{tensor}", self.0)
     }
 }
 
 /// Sizes of a problem.
 #[derive(Clone, Copy, Debug)]
-struct Sizes {
-    rows: usize,
-    cols: usize,
-    tokens: usize,
-    src_stride: usize,
-    dst_stride: usize,
-    is_in_place: bool,
-    parts: usize,
+pub(super) struct Sizes {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
+    pub(super) tokens: usize,
+    pub(super) src_stride: usize,
+    pub(super) dst_stride: usize,
+    pub(super) is_in_place: bool,
+    pub(super) parts: usize,
 }
 
 impl Sizes {
-    fn of(problem: &Problem) -> Result<Self, ProblemError> {
+    pub(super) fn of(problem: &Problem) -> Result<Self, ProblemError> {
         Ok(Self {
             rows: problem.size("rows")?,
             cols: problem.size("cols")?,
@@ -60,14 +53,14 @@ impl Sizes {
     }
 
     /// Elements of y's buffer.
-    const fn dst_len(&self) -> usize {
+    pub(super) const fn dst_len(&self) -> usize {
         (self.tokens - 1) * self.dst_stride + self.rows
     }
 }
 
 impl MatmulVariant {
     /// The format of the weights; `None` if they are bf16.
-    fn format(&self) -> Option<BlockFormat> {
+    pub(super) fn format(&self) -> Option<BlockFormat> {
         match self.weights() {
             WeightFormat::Dense => None,
             WeightFormat::Packed(fragments) => {
@@ -82,12 +75,12 @@ impl MatmulVariant {
     }
 
     /// Tokens of a shape: its own, or as many as a thread block has.
-    fn tokens_of(&self, shape: Shape) -> usize {
+    pub(super) fn tokens_of(&self, shape: Shape) -> usize {
         shape.tokens.unwrap_or(self.regime().tokens() as usize)
     }
 
     /// The matrices that W is of.
-    const fn matrices(&self) -> &'static [Matrix] {
+    pub(super) const fn matrices(&self) -> &'static [Matrix] {
         match self.output() {
             MatmulOutput::Bf16 | MatmulOutput::F32 => &[Matrix("")],
             MatmulOutput::Swiglu => &[Matrix(""), Matrix("up_")],
@@ -95,7 +88,7 @@ impl MatmulVariant {
     }
 
     /// Checks that matrices which share W have whole tiles.
-    fn check_rows(&self, rows: usize) -> Result<(), ProblemError> {
+    pub(super) fn check_rows(&self, rows: usize) -> Result<(), ProblemError> {
         match self.matrices().len() {
             1 => Ok(()),
             _ if rows.is_multiple_of(TILE) => Ok(()),
@@ -107,7 +100,7 @@ impl MatmulVariant {
     }
 
     /// A matrix as it lies packed; `None` if it is bf16.
-    fn packed(
+    pub(super) fn packed(
         &self,
         matrix: Matrix,
         sizes: &Sizes,
@@ -131,7 +124,7 @@ impl MatmulVariant {
     }
 
     /// A matrix in fragment order.
-    fn fragments(
+    pub(super) fn fragments(
         &self,
         matrix: Matrix,
         sizes: &Sizes,
@@ -213,7 +206,7 @@ impl Entry for MatmulVariant {
     }
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
-        reference::expected(self, problem)
+        expected::expected(self, problem)
     }
 
     /// Tokens and rows of W.
@@ -228,7 +221,7 @@ impl Entry for MatmulVariant {
     }
 
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
-        reference::expected_at(self, problem, places)
+        expected::expected_at(self, problem, places)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {

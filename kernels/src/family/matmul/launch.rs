@@ -1,9 +1,8 @@
 //! Launcher of the matmul kernels.
 
-use super::loaded::Loaded;
-use super::{Dense, LaunchError, Slice};
+use super::{MatmulOutput, MatmulVariant};
 use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
-use crate::ptx::{MatmulOutput, MatmulVariant};
+use crate::launch::{Dense, LaunchError, Loaded, Slice};
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, Geometry, Stream};
 
 /// A weight matrix in fragment order, on a device.
@@ -40,7 +39,7 @@ impl Weights {
     }
 
     /// Weights that lie in these buffers.
-    pub(super) const fn of_parts(
+    pub(in crate::family) const fn of_parts(
         format: WeightFormat,
         [rows, cols]: [usize; 2],
         codes: Buffer,

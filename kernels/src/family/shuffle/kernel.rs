@@ -1,11 +1,10 @@
 //! Launcher of one shuffle kernel.
 
-use super::super::loaded::Loaded;
+use super::ShuffleVariant;
 use super::fault::{PLACE_BITS, ROW_BITS};
 use crate::format::{ScaleFormat, packed_row_bytes};
 use crate::fragment::{CHUNK, FragmentFormat, TILE, WeightFormat};
-use crate::launch::{LaunchError, Slice};
-use crate::ptx::ShuffleVariant;
+use crate::launch::{LaunchError, Loaded, Slice};
 use mxlab_harness::device::{Argument, Device, Geometry, Stream};
 
 /// What a kernel works on; it takes the parts that the table of [`ShuffleVariant`] names.

@@ -1,11 +1,10 @@
 //! Running a shuffle kernel on a problem.
 
-use super::outputs;
+use super::problems::outputs;
+use super::{ShuffleFault, ShuffleKernel, ShuffleOperands, ShuffleVariant};
 use crate::fragment::WeightFormat;
-use crate::launch::{ShuffleFault, ShuffleKernel, ShuffleOperands, Slice};
-use crate::ptx::ShuffleVariant;
-use crate::registry::task::Image;
-use crate::registry::{EntryError, Outputs, Prepared, Problem, Runner, Task, UNTOUCHED};
+use crate::launch::Slice;
+use crate::registry::{EntryError, Image, Outputs, Prepared, Problem, Runner, Task, UNTOUCHED};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// A shuffle kernel on a device.

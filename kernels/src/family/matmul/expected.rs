@@ -4,10 +4,10 @@
 //! What comes after a sum grows with it, so the ends of the range go through the same roundings.
 
 use super::part::Pick;
-use super::{Matrix, Sizes, bytes};
+use super::problems::{Matrix, Sizes};
+use super::{MatmulOutput, MatmulVariant, bytes};
 use crate::format::{FloatType, PackedTensor, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::{MatmulOutput, MatmulVariant};
 use crate::reference;
 use crate::registry::sums::{BF16, multiplied, products, sum};
 use crate::registry::{

@@ -1,7 +1,8 @@
 //! Weights of several matrices as one, whose product is theirs in one launch.
 
+use crate::family::matmul::Weights;
 use crate::fragment::{TILE, WeightFormat};
-use crate::launch::{Slice, Weights};
+use crate::launch::Slice;
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 
 /// Which tiles of a stack are those of a matrix.

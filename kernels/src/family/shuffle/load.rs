@@ -1,17 +1,10 @@
 //! Packed weights on a device to the order that matmuls take.
 
-mod fault;
-mod kernel;
-mod stack;
-
-pub use fault::ShuffleFault;
-pub use kernel::{ShuffleKernel, ShuffleOperands};
-pub use stack::{Stack, Tiles};
-
-use super::{Dense, LaunchError, Slice, Weights};
+use super::{ShuffleFault, ShuffleKernel, ShuffleOperands, ShuffleVariant, Stack, Tiles};
+use crate::family::matmul::Weights;
 use crate::format::{packed_row_bytes, pow2};
 use crate::fragment::{FragmentError, FragmentFormat, WeightFormat};
-use crate::ptx::ShuffleVariant;
+use crate::launch::{Dense, LaunchError, Slice};
 use mxlab_harness::device::{Device, DeviceError, Stream};
 
 /// Why there are no weights.

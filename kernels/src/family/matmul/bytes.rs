@@ -1,9 +1,9 @@
 //! x of 8-bit operands with its scales, and what tensor cores make of them.
 
+use super::MatmulVariant;
 use super::draw::src_len;
 use crate::format::{ElementFormat, FloatType, PackedTensor, Rounding, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType};
-use crate::ptx::MatmulVariant;
 use crate::registry::{EntryError, Problem, ProblemError, Tensor};
 use mxlab_harness::tensor_core::{Operand, Sums, Term, Terms};
 use rand::Rng;

@@ -3,21 +3,19 @@
 //! Sizes of a problem: rows, cols, src_stride in bytes, of codes; skip, tiles of others after each; format, which of those that the kernel is for. Tensors: src,
 //! codes or scales. What is written counts only where there is no fault, as for its user.
 
-mod runner;
-
-use self::runner::ShuffleRunner;
-use super::typical::Typical;
-use super::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
-    Tensor, UNTOUCHED, exactly,
-};
+use super::runner::ShuffleRunner;
+use super::{ShuffleFault, ShuffleKernel, ShuffleVariant};
+use crate::family::matmul::MatmulVariant;
 use crate::format::{
     BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
 };
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, TILE, WeightFormat};
-use crate::launch::{LaunchError, ShuffleFault, ShuffleKernel};
-use crate::ptx::{MatmulVariant, ShuffleVariant};
+use crate::launch::LaunchError;
+use crate::registry::{
+    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
+    Tensor, Typical, UNTOUCHED, exactly,
+};
 use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -38,7 +36,7 @@ impl ShuffleVariant {
     }
 
     /// The problem's format.
-    fn format(&self, problem: &Problem) -> Result<WeightFormat, ProblemError> {
+    pub(super) fn format(&self, problem: &Problem) -> Result<WeightFormat, ProblemError> {
         let formats = self.formats();
         let index = problem.size("format")?;
         formats
@@ -51,7 +49,7 @@ impl ShuffleVariant {
     }
 
     /// Bytes of the tiles that it writes, or would if it wrote any, and of one of them.
-    fn dst_bytes(&self, problem: &Problem) -> Result<[usize; 2], ProblemError> {
+    pub(super) fn dst_bytes(&self, problem: &Problem) -> Result<[usize; 2], ProblemError> {
         let (format, rows) = (self.format(problem)?, problem.size("rows")?);
         let (codes, scales) = format.bytes(rows, problem.size("cols")?);
         let bytes = if self.is_codes() { codes } else { scales };
@@ -297,7 +295,12 @@ fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
 }
 
 /// What a kernel writes, by name.
-fn outputs(variant: &ShuffleVariant, dst: Vec<u8>, fault: ShuffleFault, largest: u32) -> Outputs {
+pub(super) fn outputs(
+    variant: &ShuffleVariant,
+    dst: Vec<u8>,
+    fault: ShuffleFault,
+    largest: u32,
+) -> Outputs {
     let words = |bits| Tensor {
         element: ElementType::U32,
         bits,

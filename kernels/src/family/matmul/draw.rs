@@ -1,10 +1,10 @@
 //! Random problems: most with exact sums, where a single wrong bit of an operand shows.
 
-use super::{Matrix, Sizes, bytes};
+use super::problems::{Matrix, Sizes};
+use super::{MatmulVariant, bytes};
 use crate::format::{ElementFormat, FloatType, ScaleFormat, pack_row};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType, TILE};
-use crate::ptx::MatmulVariant;
 use crate::registry::{Entry, Problem, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;

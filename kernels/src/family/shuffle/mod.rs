@@ -1,12 +1,36 @@
 //! The kernels that put packed weights into the order of [`crate::fragment`].
 
-use super::MatmulVariant;
-use super::render::render_template;
+mod fault;
+mod kernel;
+mod load;
+mod problems;
+mod runner;
+mod stack;
+
+pub use fault::ShuffleFault;
+pub use kernel::{ShuffleKernel, ShuffleOperands};
+pub use load::{PackedOperand, Shuffle, ShuffleError};
+pub use stack::{Stack, Tiles};
+
+use super::Family;
+use super::matmul::MatmulVariant;
 use crate::format::{ElementFormat, Grid, Rounding};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentFormat, OperandType, WeightFormat};
+use crate::ptx::render_template;
 use serde::Serialize;
 use std::collections::HashSet;
+
+pub(super) const FAMILY: Family = Family {
+    name: "shuffle",
+    members: &["shuffle"],
+    templates: &[
+        ("shuffle/codes.ptx.j2", include_str!("codes.ptx.j2")),
+        ("shuffle/scales.ptx.j2", include_str!("scales.ptx.j2")),
+        ("shuffle/scan.ptx.j2", include_str!("scan.ptx.j2")),
+    ],
+    kernels: || Box::new(ShuffleVariant::all().map(|variant| Box::new(variant) as _)),
+};
 
 /// One kernel: what of weights it is for.
 ///
@@ -19,7 +43,7 @@ use std::collections::HashSet;
 /// | scan | one a scale | fault, largest, src, rows, blocks, mask, above |
 /// | scales | one a stored scale | dst, src, \[largest\], rows, blocks, slots, slot_cols, k, lanes, runs, run_cols, skip, \[bias\] |
 ///
-/// `fault`, a u64, becomes the least [`ShuffleFault`](crate::launch::ShuffleFault); `largest`, a u32, the largest
+/// `fault`, a u64, becomes the least [`ShuffleFault`](ShuffleFault); `largest`, a u32, the largest
 /// scale code. Those in brackets are of elements that have codes without a finite value, and of scales of one byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShuffleVariant {

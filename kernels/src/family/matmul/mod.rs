@@ -1,17 +1,36 @@
 //! The matmul kernels: y = x W^T, x bf16 or packed, W in fragment order.
 
+mod bytes;
 mod context;
+mod draw;
+mod expected;
+mod launch;
 mod output;
+mod part;
+mod problems;
 mod regime;
+mod runner;
+mod shaped;
 
+pub use launch::{MatmulKernel, MatmulOperands, SourceScales, Split, Weights};
 pub use output::MatmulOutput;
 pub use regime::{Regime, Shape};
 
-use super::render::render_template;
-use super::variant::BLOCK_SIZES;
+use super::Family;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
+use crate::ptx::{BLOCK_SIZES, render_template};
 use std::fmt;
+
+pub(super) const FAMILY: Family = Family {
+    name: "matmul",
+    members: &["matmul"],
+    templates: &[
+        ("matmul/gemv.ptx.j2", include_str!("gemv.ptx.j2")),
+        ("matmul/tile.ptx.j2", include_str!("tile.ptx.j2")),
+    ],
+    kernels: || Box::new(MatmulVariant::all().map(|variant| Box::new(variant) as _)),
+};
 
 /// One matmul kernel.
 ///

@@ -1,14 +1,11 @@
 //! Problems of a shape, as models have them.
 
-use super::bytes;
 use super::draw::src_len;
+use super::{MatmulVariant, bytes};
 use crate::format::FloatType;
 use crate::fragment::{CHUNK, OperandType};
 use crate::launch::SplitLimits;
-use crate::ptx::MatmulVariant;
-use crate::registry::problem::check_elements;
-use crate::registry::typical::Typical;
-use crate::registry::{EntryError, Problem, Shape, Tensor};
+use crate::registry::{EntryError, Problem, Shape, Tensor, Typical, check_elements};
 use rand_chacha::ChaCha8Rng;
 
 /// Without bias and residual, split as for a device that `thread_blocks` fill.
