@@ -7,6 +7,7 @@
 //! | [`config`] | which operand is quantised how: named configurations, TOML files, flags |
 //! | [`model`] | the one forward pass and the engines that run it |
 //! | [`embedded`] | the model and the task in the binary |
+//! | [`engine`] | requests, scores, continuations: what is asked of a model, and the trait that engines implement |
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
@@ -15,7 +16,7 @@
 //! | [`quantization_error`] | what quantising did to a tensor |
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | how the embedded model was trained |
-//! | [`columns`] | tables in plain text |
+//! | [`columns`], [`file_name`](mod@file_name) | tables in plain text, names of files |
 //! | [`cli`] | the `mxlab` command line |
 
 pub mod checkpoint;
@@ -24,7 +25,9 @@ pub mod columns;
 pub mod config;
 pub mod corpus;
 pub mod embedded;
+pub mod engine;
 pub mod eval;
+pub mod file_name;
 pub mod generate;
 pub mod model;
 pub mod quantization_error;

@@ -8,7 +8,7 @@ use std::process::{Command, Output};
 use mxlab::checkpoint::Checkpoint;
 use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::embedded;
-use mxlab::eval::model::{Engine, Request};
+use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
 
 fn convert(arguments: &[&str]) -> Output {

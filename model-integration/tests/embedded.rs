@@ -6,7 +6,7 @@ use mxlab::checkpoint::Checkpoint;
 use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::corpus::heldout;
 use mxlab::embedded;
-use mxlab::eval::model::{Engine, Request};
+use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix};
 use mxlab::model::{Batch, Llama, Projections};
 use mxlab::train::{Recipe, train};

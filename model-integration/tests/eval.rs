@@ -251,7 +251,7 @@ fn results_of_different_runs_are_never_mixed() {
         changed(|s| s.add_bos_token = Some(false)),
         "its add_bos_token",
     );
-    let of = |change: fn(&mut mxlab::eval::model::ModelInfo)| engine().with_info(change);
+    let of = |change: fn(&mut mxlab::engine::ModelInfo)| engine().with_info(change);
     refused(
         &of(|i| i.fingerprint = "beef".into()),
         settings(output),

@@ -12,6 +12,7 @@ mod eval;
 mod generate;
 mod inspect;
 mod kernels;
+mod layers;
 mod lm_eval;
 mod parquet;
 mod published;

@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 use serde_json::json;
 
 use mxlab::config::{FormatFlags, load as load_config};
+use mxlab::engine::Score;
 use mxlab::eval::log::TextEntry;
 use mxlab::eval::metric::{Column, Metric};
-use mxlab::eval::model::Score;
 use mxlab::eval::plan::Plan;
 use mxlab::eval::progress::Silent;
 use mxlab::eval::runner::Given;
@@ -168,7 +168,7 @@ fn windows_score_every_token_once() {
     };
     let windows = |text: &str| {
         let requests = encoder.windows(text).expect("tokens").requests;
-        let window = |request: mxlab::eval::model::Request| {
+        let window = |request: mxlab::engine::Request| {
             let letter = |&token: &u32| match token {
                 BOS => '^',
                 token => char::from_u32(token).expect("a letter"),

@@ -4,9 +4,9 @@ use not_run::not_run;
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
+use mxlab::engine::Tokenize;
 use mxlab::task::{
-    Content, DataSources, Encoded, FewShot, PromptEncoder, Sampler, Task, Tokenize, file, jsonl,
-    named,
+    Content, DataSources, Encoded, FewShot, PromptEncoder, Sampler, Task, file, jsonl, named,
 };
 
 use crate::toy;

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use mxlab::checkpoint::{Checkpoint, TensorFile};
 use mxlab::config::QuantConfig;
-use mxlab::eval::model::{Engine, Request};
+use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::{Cache, Cpu, CpuEngine};
 use mxlab::model::device::DeviceEngine;
 use mxlab::model::device::input::Operands;

@@ -4,12 +4,12 @@ use std::sync::LazyLock;
 
 use mxlab::config::{FormatFlags, NAMED_CONFIGS, QuantConfig, file};
 use mxlab::embedded;
+use mxlab::engine::{Footprint, ModelInfo, Tokenize};
 use mxlab::eval::log::{Entry, RunKey, SampleLog};
 use mxlab::eval::metric::Metric;
-use mxlab::eval::model::{Footprint, ModelInfo};
 use mxlab::eval::plan::Plan;
 use mxlab::eval::result::{MetricResult, TaskResult};
-use mxlab::task::{FewShot, PromptEncoder, Task, Tokenize, jsonl};
+use mxlab::task::{FewShot, PromptEncoder, Task, jsonl};
 use mxlab_harness::measure::Estimate;
 use mxlab_harness::record::Environment;
 use serde::Serialize;

@@ -12,7 +12,7 @@ use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
 use crate::checkpoint::hub;
 use crate::embedded;
-use crate::eval::model::ModelInfo;
+use crate::engine::ModelInfo;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::eval::table::{TableFormat, render};

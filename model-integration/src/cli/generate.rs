@@ -14,8 +14,7 @@ use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
-use crate::eval::model::{Engine, Footprint, OperandCounts};
-use crate::generate::model::Sampler;
+use crate::engine::{Engine, Footprint, OperandCounts, Sampler};
 use crate::generate::text::TextStream;
 use crate::generate::{self, Listener, Prompt, Settings, Timings, record};
 

@@ -10,7 +10,7 @@ use super::images::ImagesArgs;
 use super::output::Usage;
 use crate::checkpoint::{Checkpoint, hub, synthetic};
 use crate::embedded;
-use crate::eval::model::Engine;
+use crate::engine::Engine;
 use crate::model::cpu::CpuEngine;
 use crate::model::device::DeviceEngine;
 use crate::model::device::input::Operands;

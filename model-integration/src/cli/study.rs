@@ -17,7 +17,7 @@ use super::output::print;
 use crate::checkpoint::{Checkpoint, hub};
 use crate::columns::aligned;
 use crate::embedded;
-use crate::eval::model::Engine;
+use crate::engine::Engine;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::model::device::input::Operands;

@@ -129,7 +129,7 @@ pub fn read(path: &Path, flags: &FormatFlags) -> Result<QuantConfig, ConfigError
     let config: ConfigFile = source.parse()?;
     config.check(&file, flags)?;
     let stem = path.file_stem().unwrap_or(path.as_os_str());
-    let name = crate::task::jsonl::file_name(&stem.to_string_lossy());
+    let name = crate::file_name::file_name(&stem.to_string_lossy());
     config.under(&name, source, flags)
 }
 

@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 use super::Evaluation;
 use super::metric::{Column, Metric, Unit};
-use super::model::Score;
 use super::plan::{Limit, Plan, Prompt};
 use super::runner::{Answers, Given};
 use crate::config::QuantConfig;
+use crate::engine::Score;
 use crate::task::generation::{Filter, UNTIL};
 use crate::task::{Content, Example, Kind, Task};
 

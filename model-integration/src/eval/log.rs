@@ -10,9 +10,9 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::model::{ModelInfo, Score};
 use super::plan::{Plan, Prompt};
 use crate::config::QuantConfig;
+use crate::engine::{ModelInfo, Score};
 use crate::task::{FewShot, Sampler, Task};
 
 /// Everything that determines a result. Two runs with equal keys give equal results.

@@ -3,9 +3,9 @@
 use mxlab_harness::measure::{Estimate, mean, paired_difference, perplexity, ratio};
 use serde::{Deserialize, Serialize};
 
-use super::model::Score;
 use super::plan::Plan;
 use super::runner::Given;
+use crate::engine::Score;
 use crate::task::generation::{Filter, is_match};
 use crate::task::{Content, Kind, Task};
 

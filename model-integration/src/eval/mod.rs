@@ -3,7 +3,6 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`model`] | what is asked of a model |
 //! | [`plan`] | which prompts, in which order and batches |
 //! | [`log`] | the log that an interrupted run goes on from |
 //! | [`runner`] | batch after batch |
@@ -25,7 +24,6 @@
 pub mod lm_eval;
 pub mod log;
 pub mod metric;
-pub mod model;
 pub mod plan;
 pub mod progress;
 pub mod record;
@@ -43,13 +41,13 @@ use mxlab_harness::record::Environment;
 
 use self::log::{Answered, RunKey, SampleLog};
 use self::metric::Column;
-use self::model::{Engine, Footprint};
 use self::plan::{Limit, Plan};
 use self::progress::Progress;
 use self::record::Timing;
 use self::result::{MetricResult, TaskResult};
 use self::runner::{Answers, LazyModel, Surroundings};
 use crate::config::QuantConfig;
+use crate::engine::{Engine, Footprint};
 use crate::task::{FewShot, Kind, PromptEncoder, Task};
 
 /// How an evaluation is done.

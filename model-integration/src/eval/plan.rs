@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result};
 
-use super::model::Request;
+use crate::engine::Request;
 use crate::task::generation::MAX_TOKENS;
 use crate::task::{Content, Example, FewShot, PromptEncoder, Task};
 

@@ -6,11 +6,11 @@ use anyhow::{Context, Result};
 use mxlab_harness::record::{Environment, write_atomic};
 use serde::{Deserialize, Serialize};
 
-use super::model::ModelInfo;
 use super::result::TaskResult;
 use super::runner::ExampleEnergy;
 use super::{Evaluation, Outcome};
 use crate::config::QuantConfig;
+use crate::engine::ModelInfo;
 
 /// Version of the schema of `run.json`; a change that breaks readers raises it.
 pub const SCHEMA_VERSION: u32 = 2;

@@ -4,7 +4,7 @@ use mxlab_harness::measure::Estimate;
 use serde::{Deserialize, Serialize};
 
 use super::metric::{Column, Metric};
-use super::model::Footprint;
+use crate::engine::Footprint;
 
 /// The result of a task under a configuration. It is determined by the run's settings: how
 /// long it took is kept apart.

@@ -9,11 +9,10 @@ use mxlab_kernels::reference::Sampling;
 use serde::{Deserialize, Serialize};
 
 use super::log::{Answered, Entry, SampleLog, TextEntry};
-use super::model::{CausalModel, Engine, Request, Score};
 use super::plan::Plan;
 use super::progress::Progress;
 use crate::config::QuantConfig;
-use crate::generate::model::{Generator, Room, Sampler};
+use crate::engine::{CausalModel, Engine, Generator, Request, Room, Sampler, Score};
 use crate::task::generation::{MAX_TOKENS, cut};
 
 /// What a model answered to a task under a configuration.

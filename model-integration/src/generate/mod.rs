@@ -2,11 +2,9 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`model`] | what is asked of a model |
 //! | [`text`] | tokens to text as they come |
 //! | [`record`] | the record of a generation |
 
-pub mod model;
 pub mod record;
 pub mod text;
 
@@ -17,9 +15,8 @@ use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
 use mxlab_kernels::format::random_at;
 use serde::Serialize;
 
-use self::model::{Generator, Room, Sampler};
 use crate::config::QuantConfig;
-use crate::eval::model::Engine;
+use crate::engine::{Engine, Generator, Room, Sampler};
 
 /// How a generation is done.
 #[derive(Clone, Copy, Debug)]

@@ -8,8 +8,7 @@ use serde::Serialize;
 
 use super::{Continuation, End, Prompt, Settings, Timings, text};
 use crate::config::QuantConfig;
-use crate::eval::model::{Engine, Footprint, ModelInfo};
-use crate::task::Tokenize;
+use crate::engine::{Engine, Footprint, ModelInfo, Tokenize};
 
 /// Version of the schema; a change that breaks readers raises it.
 pub const SCHEMA_VERSION: u32 = 1;

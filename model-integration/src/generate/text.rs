@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-use crate::task::Tokenize;
+use crate::engine::Tokenize;
 
 /// Tokens of the prompt that a continuation is decoded together with: what a token is as text can
 /// depend on those before it.

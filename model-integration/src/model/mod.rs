@@ -8,6 +8,7 @@
 
 pub mod backend;
 pub mod context;
+pub mod continuing;
 pub mod cpu;
 pub mod device;
 mod error;
@@ -18,6 +19,7 @@ pub mod rope;
 pub mod score;
 
 pub use backend::{Attention, Backend, Batch, Sequence};
+pub use continuing::Continuing;
 pub use error::LlamaError;
 pub use forward::{Layer, Linear, Llama, Projections};
 pub use rope::{Rope, RopeTable};

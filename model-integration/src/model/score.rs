@@ -2,7 +2,7 @@
 
 use mxlab_kernels::format::FloatType;
 
-use crate::eval::model::Score;
+use crate::engine::Score;
 
 /// What a target token's log-probability follows from.
 #[derive(Clone, Copy, Debug, PartialEq)]

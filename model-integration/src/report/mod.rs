@@ -33,7 +33,7 @@ use self::plot::Chart;
 use self::records::Records;
 use self::reference::Reference;
 use self::table::Table;
-use crate::task::jsonl::file_name;
+use crate::file_name::file_name;
 
 /// Writes REPORT.html, REPORT.md, charts/*.svg and tables/*.csv below `output`, and returns their paths. The same records
 /// give the same bytes. `reference` is a file of published results.

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::study::StudyRecords;
-use crate::eval::model::ModelInfo;
+use crate::engine::ModelInfo;
 use crate::eval::record::{SCHEMA_VERSION, Timing};
 use crate::eval::result::TaskResult;
 use crate::study::frozen::frozen_path;

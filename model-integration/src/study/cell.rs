@@ -1,7 +1,7 @@
 //! The units of work of a study.
 
 use super::expand::{BASELINE, StudyConfig};
-use crate::task::jsonl::file_name;
+use crate::file_name::file_name;
 
 /// What is done of a configuration of a model.
 #[derive(Clone, Debug, PartialEq)]

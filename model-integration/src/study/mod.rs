@@ -47,7 +47,7 @@ use sha2::{Digest, Sha256};
 use self::file::StudyFile;
 use crate::config::file::Source;
 use crate::eval::plan::Limit;
-use crate::task::jsonl::file_name;
+use crate::file_name::file_name;
 
 /// What the command line changes of a study, and how its models run: part of what is frozen.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

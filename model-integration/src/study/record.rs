@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::weights::WeightError;
 use super::{Frozen, SCHEMA_VERSION};
+use crate::engine::{Footprint, ModelInfo};
 use crate::eval::metric::{Column, Metric};
-use crate::eval::model::{Footprint, ModelInfo};
 use crate::eval::result::TaskResult;
 
 /// The record of a cell.

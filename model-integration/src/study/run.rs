@@ -14,7 +14,7 @@ use super::record::CellRecord;
 use super::score::Scored;
 use super::{Study, search, speed};
 use crate::checkpoint::Checkpoint;
-use crate::eval::model::Engine;
+use crate::engine::Engine;
 use crate::eval::progress::Progress;
 use crate::task::Task;
 

@@ -187,7 +187,7 @@ fn keep(
 
 /// The name of a search in the names of files.
 pub fn id(model: &str, seed: u32, search: &Search) -> String {
-    let model = crate::task::jsonl::file_name(model);
+    let model = crate::file_name::file_name(model);
     format!("search.{model}.{seed}.{}", search.config)
 }
 

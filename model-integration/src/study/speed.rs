@@ -12,8 +12,7 @@ use super::Study;
 use super::cell::Cell;
 use super::record::{CellRecord, Repeat, SpeedRecord};
 use super::score::head;
-use crate::eval::model::Engine;
-use crate::generate::model::Sampler;
+use crate::engine::{Engine, Sampler};
 use crate::generate::{Listener, Prompt, Session, Settings, Timings};
 
 /// A generation of a study: greedy, never ended by the model.

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::{Task, TaskError, jsonl, parquet, wikitext};
+use crate::file_name::file_name;
 
 /// Reads a task from a file; its name is the file's stem. `.parquet` is read row by row, `.txt` and `.raw` article by
 /// article, anything else as JSON lines.
@@ -15,7 +16,7 @@ pub fn read(path: &Path) -> Result<Task, TaskError> {
         reason,
     })?;
     let stem = path.file_stem().unwrap_or(path.as_os_str());
-    let name = jsonl::file_name(&stem.to_string_lossy());
+    let name = file_name(&stem.to_string_lossy());
     let source = path.to_string_lossy();
     let ending = path.extension().and_then(|ending| ending.to_str());
     match ending {

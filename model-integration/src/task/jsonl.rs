@@ -228,16 +228,3 @@ fn content(fields: &Fields) -> Result<Content, Fault> {
         target: target.to_owned(),
     })
 }
-
-/// A name that is safe in a file name.
-pub(crate) fn file_name(name: &str) -> String {
-    name.chars()
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.') {
-                c
-            } else {
-                '_'
-            }
-        })
-        .collect()
-}

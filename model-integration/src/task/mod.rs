@@ -30,7 +30,7 @@ use std::path::PathBuf;
 
 use serde_json::{Map, Value};
 
-pub use encode::{Encoded, PromptEncoder, Tokenize, Windows};
+pub use encode::{Encoded, PromptEncoder, Windows};
 pub use fewshot::{FewShot, Sampler};
 pub use named::{DataSources, load};
 

@@ -2,8 +2,7 @@
 
 use mxlab::checkpoint::{Checkpoint, layout};
 use mxlab::config::QuantConfig;
-use mxlab::eval::model::{Engine, Request};
-use mxlab::generate::model::{Room, Sampler};
+use mxlab::engine::{Engine, Request, Room, Sampler};
 use mxlab::model::cpu::CpuEngine;
 use mxlab_kernels::format::FloatType;
 use mxlab_kernels::reference::Sampling;

@@ -2,7 +2,7 @@
 
 use mxlab::checkpoint::synthetic;
 use mxlab::config::{Override, Projection, QuantConfig};
-use mxlab::eval::model::{Engine, Request};
+use mxlab::engine::{Engine, Request};
 use mxlab::model::Projections;
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};

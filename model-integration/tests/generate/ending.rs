@@ -4,10 +4,10 @@ use std::cell::RefCell;
 
 use anyhow::{Result, bail};
 use mxlab::config::QuantConfig;
-use mxlab::eval::model::{CausalModel, Engine, Footprint, ModelInfo};
-use mxlab::generate::model::{Generator, Room, Sampler};
+use mxlab::engine::{
+    CausalModel, Engine, Footprint, Generator, ModelInfo, Room, Sampler, Tokenize,
+};
 use mxlab::generate::{self, End, Listener, Prompt, Settings};
-use mxlab::task::Tokenize;
 use mxlab_kernels::reference::Sampling;
 
 use crate::toy;

@@ -6,7 +6,7 @@ mod writers;
 
 use mxlab::checkpoint::{Checkpoint, layout, synthetic};
 use mxlab::config::{FormatFlags, QuantConfig, load};
-use mxlab::eval::model::{Engine, Request};
+use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
 use mxlab::model::device::DeviceEngine;
 use mxlab::model::device::input::Operands;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 
 use mxlab::checkpoint::Checkpoint;
-use mxlab::eval::model::{Engine, Request, Score};
+use mxlab::engine::{Engine, Request, Score};
 use mxlab::model::cpu::CpuEngine;
 use mxlab::task::PromptEncoder;
 use mxlab_kernels::format::FloatType;

@@ -7,9 +7,9 @@ use std::hash::{Hash, Hasher};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use mxlab::config::QuantConfig;
-use mxlab::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
-use mxlab::generate::model::{Generator, Room};
-use mxlab::task::Tokenize;
+use mxlab::engine::{
+    CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
+};
 
 /// The token of `<s>`.
 pub const BOS: u32 = 1;

@@ -12,12 +12,12 @@ use super::operations::with_values;
 use super::{Cache, Cpu};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
-use crate::eval::model::{CausalModel, Engine, Footprint, ModelInfo, Request, Score};
-use crate::generate::model::{Generator, Room};
+use crate::engine::{
+    CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
+};
 use crate::model::load::{load, place, stored_formats, with_stored_formats};
 use crate::model::score::score;
 use crate::model::{Batch, Llama, Rope, context};
-use crate::task::Tokenize;
 
 /// Positions that rotary tables are first made for; they grow with longer sequences.
 const FIRST_POSITIONS: usize = 512;

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 use super::operations::with_values;
 use super::{Cache, Cpu};
 use crate::checkpoint::LlamaConfig;
-use crate::generate::model::{Continuing, Generator, Room, Sampler};
-use crate::model::{Batch, Llama, context};
+use crate::engine::{Generator, Room, Sampler};
+use crate::model::{Batch, Continuing, Llama, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct CpuGenerator<'a> {

@@ -17,14 +17,13 @@ use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer, layout};
 use crate::config::{Projection, QuantConfig};
-use crate::eval::model::{
-    CausalModel, Engine, Footprint, ModelInfo, OperandCounts, Request, Score,
+use crate::engine::{
+    CausalModel, Engine, Footprint, Generator, ModelInfo, OperandCounts, Request, Room, Score,
+    Tokenize,
 };
-use crate::generate::model::{Generator, Room};
 use crate::model::load::{load, stored_formats, with_stored_formats};
 use crate::model::score::score_targets;
 use crate::model::{Batch, Llama, Rope, context};
-use crate::task::Tokenize;
 
 /// Tokens that go through a model at once.
 const BATCH_TOKENS: usize = 4096;

@@ -8,8 +8,8 @@ use mxlab_kernels::reference::Sampling;
 
 use super::engine::Loaded;
 use crate::checkpoint::LlamaConfig;
-use crate::generate::model::{Continuing, Generator, Room, Sampler};
-use crate::model::{Batch, LlamaError, context};
+use crate::engine::{Generator, Room, Sampler};
+use crate::model::{Batch, Continuing, LlamaError, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct DeviceGenerator<'a> {

@@ -63,7 +63,7 @@ fn chart(
     series: Series,
     is_joined: bool,
 ) -> Option<Chart> {
-    let file = |text: &str| crate::task::jsonl::file_name(text);
+    let file = |text: &str| crate::file_name::file_name(text);
     let kind = format!(
         "{}-{}-{}-{kind}",
         study.name,

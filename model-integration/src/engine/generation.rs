@@ -1,10 +1,8 @@
-//! What a generation asks of a model. Whoever runs one implements [`Generator`].
+//! Generation: prompts are continued step by step, all together.
 
 use anyhow::Result;
 use mxlab_kernels::format::random_at;
 use mxlab_kernels::reference::Sampling;
-
-use crate::model::Batch;
 
 /// How tokens are chosen, by `mxlab_kernels::reference::sample`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -24,48 +22,6 @@ impl Sampler {
     /// The random bits that choose the token at `position` of a sequence.
     pub fn random(&self, sequence: usize, position: usize) -> u32 {
         random_at(self.stream(sequence), position as u64)
-    }
-}
-
-/// What of a generation goes on from step to step.
-pub struct Continuing {
-    /// How tokens are chosen.
-    pub sampler: Sampler,
-    /// Of each sequence, the positions in the cache and the token that follows them.
-    sequences: Vec<(usize, u32)>,
-    is_long: bool,
-}
-
-impl Continuing {
-    /// After the prompts, with the token chosen for each; `is_long` is that of their batches.
-    pub fn new(sampler: Sampler, prompts: &[Vec<u32>], chosen: &[u32], is_long: bool) -> Self {
-        let lengths = prompts.iter().map(Vec::len);
-        Self {
-            sampler,
-            sequences: lengths.zip(chosen.iter().copied()).collect(),
-            is_long,
-        }
-    }
-
-    /// The next token of each of the `running` sequences.
-    pub fn batch(&self, running: &[usize]) -> Batch {
-        let mut batch = Batch {
-            is_long: self.is_long,
-            ..Batch::default()
-        };
-        for &index in running {
-            let (past, token) = self.sequences[index];
-            batch.push(index, past, &[token]);
-        }
-        batch
-    }
-
-    /// The tokens chosen after [`Continuing::batch`].
-    pub fn append(&mut self, running: &[usize], chosen: &[u32]) {
-        for (&index, &token) in running.iter().zip(chosen) {
-            let (past, next) = &mut self.sequences[index];
-            (*past, *next) = (*past + 1, token);
-        }
     }
 }
 

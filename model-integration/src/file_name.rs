@@ -1,0 +1,8 @@
+//! Names of tasks, configurations and models as parts of file names.
+
+/// A name in which every character but letters, digits, `_`, `-` and `.` is `_`.
+pub fn file_name(name: &str) -> String {
+    let is_safe = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let safe = |c: char| if is_safe(c) { c } else { '_' };
+    name.chars().map(safe).collect()
+}
