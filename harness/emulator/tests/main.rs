@@ -1,6 +1,5 @@
 //! Tests of the PTX front end and of the machine that runs it.
 
-mod alu;
 mod limits;
 mod machine;
 mod syntax;

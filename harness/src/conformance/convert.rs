@@ -57,6 +57,13 @@ pub fn rows() -> Suite {
             between_floats(&mut suite, from, to);
         }
     }
+    // A narrow result fills its register and nothing beyond, which the upper half of a pair shows.
+    for (ty, bits) in [("s8", 0xff80), ("u8", 0x80)] {
+        let text = format!(".reg .b16 half;\ncvt.{ty}.s32 half, a;\nmov.b32 d, {{half, half}};");
+        suite.lanes(text, "b32 -> b32", &[[0x1_2380]; 32], move |_| {
+            bits << 16 | bits
+        });
+    }
     suite
 }
 

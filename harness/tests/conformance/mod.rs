@@ -7,18 +7,17 @@
 //! | `verdicts` | rows one at a time: names, and every verdict |
 //! | `assemble`, `refused` | every row is legal PTX; what is not is an error |
 //! | `coverage` | nothing that the emulator accepts is without a row |
+//! | `forms`, `machine` | what the emulator accepts; one instruction on its registers |
+//! | `lanes` | an instruction changes only the lanes that are active |
 
 mod assemble;
 mod coverage;
+mod forms;
+mod lanes;
+mod machine;
 mod refused;
 mod runner;
 mod verdicts;
-
-#[path = "../../emulator/tests/alu/forms.rs"]
-mod forms;
-#[allow(dead_code, reason = "only what lowers an instruction is used")]
-#[path = "../../emulator/tests/alu/machine.rs"]
-mod machine;
 
 /// A test for each chapter.
 macro_rules! chapters {

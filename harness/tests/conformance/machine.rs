@@ -180,23 +180,3 @@ impl Machine {
         (self.alu.run)(&self.alu, &mut self.registers, active);
     }
 }
-
-/// The results `d` for rows of values of the sources `a`, `b`, `c`, `e`, in that order.
-pub fn evaluate<const N: usize>(text: &str, rows: &[[u64; N]]) -> Vec<u64> {
-    let mut machine = Machine::new(text);
-    let mut results = Vec::with_capacity(rows.len());
-    for rows in rows.chunks(LANES) {
-        for (k, name) in ["a", "b", "c", "e"][..N].iter().enumerate() {
-            let column = std::array::from_fn(|i| rows.get(i).map_or(0, |row| row[k]));
-            machine.write(name, column);
-        }
-        machine.run(u32::MAX);
-        results.extend_from_slice(&machine.read("d")[..rows.len()]);
-    }
-    results
-}
-
-/// As [`evaluate`], for one row.
-pub fn evaluate_one<const N: usize>(text: &str, row: [u64; N]) -> u64 {
-    evaluate(text, &[row])[0]
-}
