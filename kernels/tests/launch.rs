@@ -1,9 +1,9 @@
 //! Launchers: which variant they pick, and what they refuse.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
+use mxlab_kernels::family::block::{Addressing, BlockLauncher, BlockOperands, BlockOperation};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
-use mxlab_kernels::launch::{BlockLauncher, BlockOperands, Dense, Slice};
-use mxlab_kernels::ptx::{Access, Family};
+use mxlab_kernels::launch::{Dense, Slice};
 use mxlab_kernels::reference;
 
 struct Bench {
@@ -35,7 +35,13 @@ fn bench() -> Bench {
 
 impl Bench {
     fn launcher(&self, format: BlockFormat) -> BlockLauncher {
-        BlockLauncher::new(&self.device, Family::Quantize, format, FloatType::F32).unwrap()
+        BlockLauncher::new(
+            &self.device,
+            BlockOperation::Quantize,
+            format,
+            FloatType::F32,
+        )
+        .unwrap()
     }
 
     fn operands(&self) -> BlockOperands<'_> {
@@ -66,20 +72,20 @@ fn vectors_are_used_where_shape_stride_and_alignment_allow() {
     let access = |change: &dyn Fn(&mut BlockOperands)| {
         let mut operands = bench.operands();
         change(&mut operands);
-        launcher.pick(&operands).access()
+        launcher.pick(&operands).addressing()
     };
-    assert_eq!(access(&|_| {}), Access::Aligned);
-    assert_eq!(access(&|o| o.cols = 63), Access::Ragged);
-    assert_eq!(access(&|o| o.cols = 48), Access::Ragged);
+    assert_eq!(access(&|_| {}), Addressing::Aligned);
+    assert_eq!(access(&|o| o.cols = 63), Addressing::Ragged);
+    assert_eq!(access(&|o| o.cols = 48), Addressing::Ragged);
     let stride = |o: &mut BlockOperands| o.src.as_mut().unwrap().stride = 65;
-    assert_eq!(access(&stride), Access::Ragged);
+    assert_eq!(access(&stride), Addressing::Ragged);
     // One row has no stride.
     let one = |o: &mut BlockOperands| (stride(o), o.rows = 1).1;
-    assert_eq!(access(&one), Access::Aligned);
+    assert_eq!(access(&one), Addressing::Aligned);
     let beside = |o: &mut BlockOperands| o.src.as_mut().unwrap().first.offset = 4;
-    assert_eq!(access(&beside), Access::Ragged);
+    assert_eq!(access(&beside), Addressing::Ragged);
     let odd = |o: &mut BlockOperands| o.codes.as_mut().unwrap().offset = 4;
-    assert_eq!(access(&odd), Access::Ragged);
+    assert_eq!(access(&odd), Addressing::Ragged);
 }
 
 #[test]
@@ -151,7 +157,7 @@ fn a_tensor_without_elements_needs_no_launch() {
         .unwrap();
     assert!(bench.stream.statistics().is_none());
     let odd = mxfp4().to_builder().block_size(48).build().unwrap();
-    let none = BlockLauncher::new(&bench.device, Family::Scale, odd, FloatType::F32);
+    let none = BlockLauncher::new(&bench.device, BlockOperation::Scale, odd, FloatType::F32);
     assert!(none.is_err_and(|error| error.to_string().contains("block size 48")));
 }
 
@@ -160,7 +166,7 @@ fn the_scale_of_a_tensor_larger_than_the_grid_sees_all_of_it() {
     let (rows, cols) = (3, 1 << 20);
     let device = Device::emulator();
     let stream = device.stream().unwrap();
-    let (family, format) = (Family::TensorScale, BlockFormat::NVFP4);
+    let (family, format) = (BlockOperation::TensorScale, BlockFormat::NVFP4);
     let launcher = BlockLauncher::new(&device, family, format, FloatType::F32).unwrap();
     let tensor_scale = device.upload("tensor_scale", &[0.0f32]).unwrap();
     let workspace = device.upload("workspace", &[0u32; 2]).unwrap();

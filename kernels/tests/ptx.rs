@@ -5,20 +5,21 @@ use mxlab_harness::assemble::{Assembler, Disassembler, Job};
 use mxlab_harness::roofline::{Chip, Limiter, Occupancy, Work, predict};
 use mxlab_harness::sass::{Direction, Function, Space, parse};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
+use mxlab_kernels::family::block::{Addressing, BlockOperation, BlockVariant, Target};
 use mxlab_kernels::family::matmul::MatmulVariant;
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat};
-use mxlab_kernels::ptx::{Access, Family, Target, Variant, VariantError, render};
+use mxlab_kernels::ptx::VariantError;
 use mxlab_kernels::registry::{Entry, Shape, kernels};
 use not_run::not_run;
 use ptx_emulator::launch::Kernels;
 use std::collections::{HashMap, HashSet};
 
 /// Checks what must hold of any kernel's text.
-fn check_text(variant: &Variant) {
-    let (id, text) = (variant.id(), render(variant));
+fn check_text(variant: &BlockVariant) {
+    let (id, text) = (variant.id(), variant.text());
     assert!(
         id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
         "{id} is no PTX name"
@@ -42,18 +43,18 @@ fn check_text(variant: &Variant) {
 #[test]
 fn every_kernel_renders_to_one_entry_named_after_it() {
     let mut ids = HashSet::new();
-    let mut families: HashMap<Family, usize> = HashMap::new();
-    for variant in Variant::all() {
+    let mut families: HashMap<BlockOperation, usize> = HashMap::new();
+    for variant in BlockVariant::all() {
         check_text(&variant);
         assert!(ids.insert(variant.id()), "{variant} occurs twice");
-        *families.entry(variant.family()).or_default() += 1;
+        *families.entry(variant.operation()).or_default() += 1;
     }
-    assert_eq!(families.len(), Family::ALL.len());
+    assert_eq!(families.len(), BlockOperation::ALL.len());
 }
 
 /// Instructions whose results nothing that can be seen depends on.
-fn dead(variant: &Variant) -> Vec<String> {
-    let kernels = Kernels::load(&render(variant)).unwrap();
+fn dead(variant: &BlockVariant) -> Vec<String> {
+    let kernels = Kernels::load(&variant.text()).unwrap();
     let instructions = &kernels.programs()[0].instructions;
     let mut needed = HashSet::new();
     let mut is_live = vec![false; instructions.len()];
@@ -82,7 +83,10 @@ fn dead(variant: &Variant) -> Vec<String> {
 
 #[test]
 fn no_instruction_is_dead() {
-    let dead: Vec<String> = Variant::all().step_by(89).flat_map(|v| dead(&v)).collect();
+    let dead: Vec<String> = BlockVariant::all()
+        .step_by(89)
+        .flat_map(|v| dead(&v))
+        .collect();
     assert!(dead.is_empty(), "{} dead:\n{}", dead.len(), dead.join("\n"));
 }
 
@@ -101,8 +105,9 @@ fn formats_that_the_list_leaves_out_render_too() {
                 let Ok(format) = format.dialect(dialect).rounding(rounding).build() else {
                     continue;
                 };
-                for family in Family::ALL {
-                    let variant = Variant::new(family, format, FloatType::Bf16, Access::Aligned);
+                for family in BlockOperation::ALL {
+                    let variant =
+                        BlockVariant::new(family, format, FloatType::Bf16, Addressing::Aligned);
                     if let Ok(variant) = variant {
                         check_text(&variant);
                         rendered += 1;
@@ -117,7 +122,9 @@ fn formats_that_the_list_leaves_out_render_too() {
 #[test]
 fn formats_without_a_kernel_are_refused_with_the_reason() {
     let fp4 = BlockFormat::new(ElementFormat::FP4_E2M1);
-    let new = |format, dense| Variant::new(Family::Quantize, format, dense, Access::Ragged);
+    let new = |format, dense| {
+        BlockVariant::new(BlockOperation::Quantize, format, dense, Addressing::Ragged)
+    };
     let odd = fp4.block_size(48).build().unwrap();
     assert_eq!(
         new(odd, FloatType::F32),
@@ -153,8 +160,10 @@ fn formats_without_a_kernel_are_refused_with_the_reason() {
 #[test]
 fn grids_cover_every_element_and_never_wrap() {
     let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
-    let variant = |access| Variant::new(Family::Quantize, format, FloatType::Bf16, access).unwrap();
-    for access in Access::ALL {
+    let variant = |access| {
+        BlockVariant::new(BlockOperation::Quantize, format, FloatType::Bf16, access).unwrap()
+    };
+    for access in Addressing::ALL {
         let variant = variant(access);
         assert_eq!(variant.grid(0, 4096), Ok(0));
         // 8 elements a thread, 256 threads: 2048 elements a thread block; short rows round up to k.
@@ -208,10 +217,10 @@ fn ptxas_assembles_a_sample_without_spills() {
     let sms = ["80", "86", "89", "90", "100a", "120a"];
     let jobs = sms.into_iter().enumerate().flat_map(|(n, sm)| {
         let number = sm.trim_end_matches('a').parse().unwrap();
-        let boxed = |variant: Variant| Box::new(variant) as Box<dyn Entry>;
+        let boxed = |variant: BlockVariant| Box::new(variant) as Box<dyn Entry>;
         let sample = kernels().filter(move |entry| entry.runs_on(number));
         let sample = sample.skip(n * stride / 6).step_by(stride);
-        let fits = move |variant: &Variant| variant.target().runs_on(number);
+        let fits = move |variant: &BlockVariant| variant.target().runs_on(number);
         let conversions = Target::ALL.into_iter().flat_map(conversions).filter(fits);
         let always = [flagship(), tensor_scale()].into_iter().chain(conversions);
         // Few of the registry, and large: more of them.
@@ -287,7 +296,7 @@ fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
     assert_eq!(bits(Direction::Store), [32, 8]);
 
     let chip: Chip = "H200".parse().unwrap();
-    let threads = Variant::block_threads(&variant);
+    let threads = BlockVariant::block_threads(&variant);
     let occupancy = Occupancy::new(&chip, threads, assembled.resources.registers, 0).unwrap();
     assert_eq!(occupancy.fraction(), 1.0);
     let (rows, cols) = (8192, 8192);
@@ -310,25 +319,35 @@ fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
 }
 
 /// bf16 to MXFP4, aligned.
-fn flagship() -> Variant {
+fn flagship() -> BlockVariant {
     let format = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
-    Variant::new(Family::Quantize, format, FloatType::Bf16, Access::Aligned).unwrap()
+    BlockVariant::new(
+        BlockOperation::Quantize,
+        format,
+        FloatType::Bf16,
+        Addressing::Aligned,
+    )
+    .unwrap()
 }
 
 /// The tensor scale of NVFP4.
-fn tensor_scale() -> Variant {
-    let (family, format) = (Family::TensorScale, BlockFormat::NVFP4);
-    Variant::new(family, format, FloatType::Bf16, Access::Ragged).unwrap()
+fn tensor_scale() -> BlockVariant {
+    let (family, format) = (BlockOperation::TensorScale, BlockFormat::NVFP4);
+    BlockVariant::new(family, format, FloatType::Bf16, Addressing::Ragged).unwrap()
 }
 
 /// One kernel for each conversion of a target, either way.
-fn conversions(target: Target) -> impl Iterator<Item = Variant> {
+fn conversions(target: Target) -> impl Iterator<Item = BlockVariant> {
     let elements = ElementFormat::ALL.iter();
     elements.flat_map(move |&element| {
         let format = BlockFormat::new(element).build().unwrap();
-        let families = [Family::Quantize, Family::Dequantize, Family::FakeQuantize];
+        let families = [
+            BlockOperation::Quantize,
+            BlockOperation::Dequantize,
+            BlockOperation::FakeQuantize,
+        ];
         families.into_iter().filter_map(move |family| {
-            let variant = Variant::new(family, format, FloatType::Bf16, Access::Aligned);
+            let variant = BlockVariant::new(family, format, FloatType::Bf16, Addressing::Aligned);
             variant.ok()?.with_conversions(target)
         })
     })

@@ -12,16 +12,16 @@ use mxlab_fuzz::mutation::Equivalents;
 use mxlab_fuzz::regression::Regression;
 use mxlab_harness::device::{Device, DeviceChoice};
 use mxlab_kernels::cpu::Isa;
+use mxlab_kernels::family::block::{BlockOperation, BlockVariant};
 use mxlab_kernels::format::{Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule};
 use mxlab_kernels::golden::verify_dir;
-use mxlab_kernels::ptx::{Family, Variant};
 use mxlab_kernels::registry::{Entry, verify};
 
 use crate::scratch::Scratch;
 
 /// Every kernel by its id.
-static KERNELS: LazyLock<HashMap<String, Variant>> = LazyLock::new(|| {
-    Variant::all()
+static KERNELS: LazyLock<HashMap<String, BlockVariant>> = LazyLock::new(|| {
+    BlockVariant::all()
         .map(|variant| (variant.id(), variant))
         .collect()
 });
@@ -115,9 +115,9 @@ fn name<T: FromStr + Display + PartialEq + Debug>(text: &str) -> bool {
 
 /// A problem of each family.
 pub fn regression_seeds() -> Vec<Vec<u8>> {
-    let regression = |family| {
-        let variant = Variant::all()
-            .filter(|variant| variant.family() == family)
+    let regression = |operation| {
+        let variant = BlockVariant::all()
+            .filter(|variant| variant.operation() == operation)
             .nth(41)?;
         let regression = Regression {
             kernel: variant.id(),
@@ -126,7 +126,10 @@ pub fn regression_seeds() -> Vec<Vec<u8>> {
         };
         serde_json::to_vec(&regression).ok()
     };
-    Family::ALL.into_iter().filter_map(regression).collect()
+    BlockOperation::ALL
+        .into_iter()
+        .filter_map(regression)
+        .collect()
 }
 
 /// The list that ships.

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod attention;
+pub mod block;
 pub mod embed;
 pub mod log_probs;
 pub mod matmul;
@@ -18,6 +19,7 @@ use crate::registry::Entry;
 pub static LIST: &[Family] = &[
     append::FAMILY,
     attention::FAMILY,
+    block::FAMILY,
     embed::FAMILY,
     log_probs::FAMILY,
     matmul::FAMILY,

@@ -1,8 +1,9 @@
 //! Golden blocks through the PTX kernels of a device.
 
+use crate::family::block::{BlockLauncher, BlockOperands, BlockOperation};
 use crate::format::{BlockFormat, FloatType, PackedTensor};
-use crate::launch::{BlockLauncher, BlockOperands, Dense, LaunchError, Slice};
-use crate::ptx::{Family, VariantError};
+use crate::launch::{Dense, LaunchError, Slice};
+use crate::ptx::VariantError;
 use crate::reference::tensor_scale;
 use mxlab_harness::device::{Buffer, Device, Stream};
 
@@ -33,7 +34,7 @@ impl<'a> Ptx<'a> {
         matrix: Matrix,
         format: &BlockFormat,
     ) -> Result<Option<PackedTensor>, LaunchError> {
-        let Some(kernel) = self.launcher(Family::Quantize, matrix, format)? else {
+        let Some(kernel) = self.launcher(BlockOperation::Quantize, matrix, format)? else {
             return Ok(None);
         };
         let empty = PackedTensor::zeroed(*format, matrix.rows, matrix.cols);
@@ -64,7 +65,7 @@ impl<'a> Ptx<'a> {
         matrix: Matrix,
         format: &BlockFormat,
     ) -> Result<Option<Vec<f32>>, LaunchError> {
-        let Some(kernel) = self.launcher(Family::FakeQuantize, matrix, format)? else {
+        let Some(kernel) = self.launcher(BlockOperation::FakeQuantize, matrix, format)? else {
             return Ok(None);
         };
         let src = self.upload(matrix)?;
@@ -90,11 +91,11 @@ impl<'a> Ptx<'a> {
 
     fn launcher(
         &self,
-        family: Family,
+        operation: BlockOperation,
         matrix: Matrix,
         format: &BlockFormat,
     ) -> Result<Option<BlockLauncher>, LaunchError> {
-        match BlockLauncher::new(self.device, family, *format, matrix.source) {
+        match BlockLauncher::new(self.device, operation, *format, matrix.source) {
             Ok(launcher) => Ok(Some(launcher)),
             Err(VariantError::BlockSize { .. } | VariantError::Rounding { .. }) => Ok(None),
             Err(error) => Err(error.into()),

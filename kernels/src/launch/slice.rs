@@ -12,6 +12,15 @@ pub struct Slice<'a> {
     pub offset: usize,
 }
 
+/// A dense tensor in a buffer, rows `stride` elements apart.
+#[derive(Clone, Copy, Debug)]
+pub struct Dense<'a> {
+    /// Where element (0, 0) lies.
+    pub first: Slice<'a>,
+    /// Elements from row to row.
+    pub stride: usize,
+}
+
 impl<'a> Slice<'a> {
     /// All of a buffer.
     pub const fn whole(buffer: &'a Buffer) -> Self {

@@ -1,6 +1,5 @@
-//! Variant to PTX text.
+//! Templates to PTX text.
 
-use super::{Variant, context};
 use crate::family;
 use crate::kernel::{OperandKind, Signature};
 use minijinja::syntax::SyntaxConfig;
@@ -39,12 +38,6 @@ static TEMPLATES: &[(&str, &str)] = &templates![
     "macros/stages.j2",
     "macros/stored.j2",
     "macros/tiles.j2",
-    "tensor_scale/tensor_scale.ptx.j2",
-    "scale/scale.ptx.j2",
-    "round/round.ptx.j2",
-    "quantize/quantize.ptx.j2",
-    "dequantize/dequantize.ptx.j2",
-    "fake_quantize/fake_quantize.ptx.j2",
 ];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
@@ -67,17 +60,11 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The PTX of a kernel: one module with one entry, named as [`Variant::id`] says.
+/// A template with what it knows as `v`.
 ///
 /// # Panics
-/// If a template is broken; templates are part of this crate and every family is rendered by its tests.
-pub fn render(variant: &Variant) -> String {
-    let family = variant.family().name();
-    let name = format!("{family}/{family}.ptx.j2");
-    render_template(&name, &context::Context::new(variant))
-}
-
-/// A template with what it knows as `v`.
+/// If a template is broken; templates are part of this crate and every family is rendered by its
+/// tests.
 pub(crate) fn render_template(name: &str, context: &impl Serialize) -> String {
     let context = Value::from(Serde(context));
     rendered(name, minijinja::context! { v => context })

@@ -3,7 +3,6 @@
 //! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. [`guide`] adds
 //! a kernel step by step.
 
-mod block;
 mod expected;
 mod grid;
 #[doc = include_str!("../../ADD_A_KERNEL.md")]
@@ -20,7 +19,7 @@ mod verify;
 
 pub use expected::{Expectation, Expected, Range, exactly};
 pub use grid::{Grid, Place};
-pub(crate) use problem::check_elements;
+pub(crate) use problem::{MAX_ELEMENTS, check_elements};
 pub use problem::{Outputs, Problem, ProblemError, UNTOUCHED};
 pub(crate) use sampled::Elements;
 pub use sampled::{Sampled, SampledError};
@@ -34,7 +33,6 @@ use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
-use crate::ptx::Variant;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
@@ -213,7 +211,5 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 
 /// Every kernel.
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
-    let blocks = Variant::all().map(|variant| Box::new(variant) as Box<dyn Entry>);
-    let families = family::LIST.iter().flat_map(|family| (family.kernels)());
-    blocks.chain(families)
+    family::LIST.iter().flat_map(|family| (family.kernels)())
 }

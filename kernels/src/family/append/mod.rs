@@ -5,11 +5,12 @@ mod expected;
 mod problems;
 
 use super::Family;
+use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats};
 use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
 use crate::kernel::{ElementType, Kernel, Signature, rows, size};
-use crate::ptx::{self, Access, Context, Variant, VariantError, formats, render_kernel};
+use crate::ptx::{VariantError, render_kernel};
 use serde::Serialize;
 use std::fmt;
 
@@ -42,7 +43,7 @@ pub enum HeadKind {
 pub struct AppendVariant {
     kind: HeadKind,
     /// Of the quantising kernel whose steps the rows go through.
-    quantizer: Option<Variant>,
+    quantizer: Option<BlockVariant>,
     /// The cache has the bf16 that codes and scales stand for.
     is_fake: bool,
 }
@@ -97,8 +98,8 @@ impl AppendVariant {
             if format.has_tensor_scale() {
                 return Err(VariantError::RowScale { format });
             }
-            let (family, access) = (ptx::Family::Quantize, Access::Aligned);
-            Variant::new(family, format, FloatType::Bf16, access)
+            let (family, access) = (BlockOperation::Quantize, Addressing::Aligned);
+            BlockVariant::new(family, format, FloatType::Bf16, access)
         });
         Ok(Self {
             kind,
@@ -113,8 +114,8 @@ impl AppendVariant {
     /// [`VariantError`] if there is none.
     pub fn fake(kind: HeadKind, format: BlockFormat) -> Result<Self, VariantError> {
         let packed = Self::new(kind, Some(format))?;
-        let (family, access) = (ptx::Family::FakeQuantize, Access::Aligned);
-        let fake = |_| Variant::new(family, format, FloatType::Bf16, access);
+        let (family, access) = (BlockOperation::FakeQuantize, Addressing::Aligned);
+        let fake = |_| BlockVariant::new(family, format, FloatType::Bf16, access);
         Ok(Self {
             kind,
             quantizer: packed.quantizer.map(fake).transpose()?,
@@ -139,7 +140,7 @@ impl AppendVariant {
 
     /// The format of keys or values; `None` for bf16.
     pub fn format(&self) -> Option<&BlockFormat> {
-        self.quantizer.as_ref().map(Variant::format)
+        self.quantizer.as_ref().map(BlockVariant::format)
     }
 
     /// Whether `seed` is a parameter.
@@ -181,7 +182,7 @@ impl AppendVariant {
     }
 
     /// Every kernel that a registry walks: that of queries; bf16, and the formats of
-    /// [`Variant::all`] without a tensor scale, with the rule `floor`, `even` or that of fractions,
+    /// [`BlockVariant::all`] without a tensor scale, with the rule `floor`, `even` or that of fractions,
     /// rounded half to even or stochastically; those with E8M0 and UE5M3 and k = 32 also as the
     /// bf16 that they stand for.
     pub fn all() -> impl Iterator<Item = Self> {
@@ -198,7 +199,9 @@ impl AppendVariant {
         };
         let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
         let appends = appends.flat_map(move |kind| {
-            let quantized = formats(ptx::Family::Quantize).filter(is_chosen).map(Some);
+            let quantized = formats(BlockOperation::Quantize)
+                .filter(is_chosen)
+                .map(Some);
             let formats = std::iter::once(None).chain(quantized);
             formats.filter_map(move |format| Self::new(kind, format).ok())
         });
@@ -211,7 +214,7 @@ impl AppendVariant {
         };
         let kinds = [HeadKind::Keys, HeadKind::Values].into_iter();
         let fakes = kinds.flat_map(move |kind| {
-            let formats = formats(ptx::Family::FakeQuantize).filter(is_chosen);
+            let formats = formats(BlockOperation::FakeQuantize).filter(is_chosen);
             let formats = formats.filter(is_chosen_fake);
             formats.filter_map(move |format| Self::fake(kind, format).ok())
         });

@@ -9,10 +9,11 @@ mod shaped;
 
 use self::context::AttentionContext;
 use super::Family;
+use crate::family::block::{BLOCK_SIZES, check_element};
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat, pow2};
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::{ElementType, Extent, Kernel, Signature, rows, size};
-use crate::ptx::{BLOCK_SIZES, VariantError, check_element, render_kernel};
+use crate::ptx::{VariantError, render_kernel};
 use std::f64::consts::LOG2_E;
 use std::fmt;
 

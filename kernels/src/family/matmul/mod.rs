@@ -17,9 +17,10 @@ pub use output::MatmulOutput;
 pub use regime::{Regime, Shape};
 
 use super::Family;
+use crate::family::block::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::{BLOCK_SIZES, render_template};
+use crate::ptx::render_template;
 use std::fmt;
 
 pub(super) const FAMILY: Family = Family {

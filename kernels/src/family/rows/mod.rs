@@ -5,11 +5,12 @@ mod part;
 mod problems;
 
 use super::Family;
+use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats};
 use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType};
 use crate::kernel::{ElementType, Kernel, Signature, rows, size};
-use crate::ptx::{self, Access, Context, Variant, VariantError, formats, render_kernel};
+use crate::ptx::{VariantError, render_kernel};
 use crate::reference::exponential::COEFFICIENTS;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
@@ -62,7 +63,7 @@ impl RowOperation {
 pub struct RowVariant {
     operation: RowOperation,
     /// Of the fake-quantising kernel whose steps the rows go through.
-    quantizer: Option<Variant>,
+    quantizer: Option<BlockVariant>,
     /// What rows become; of 8 bits with scales apart.
     operand: OperandType,
 }
@@ -99,11 +100,11 @@ impl RowVariant {
     /// [`VariantError`] if there is none.
     pub fn new(operation: RowOperation, format: Option<BlockFormat>) -> Result<Self, VariantError> {
         let quantizer = format.map(|format| {
-            Variant::new(
-                ptx::Family::FakeQuantize,
+            BlockVariant::new(
+                BlockOperation::FakeQuantize,
                 format,
                 FloatType::Bf16,
-                Access::Aligned,
+                Addressing::Aligned,
             )
         });
         Ok(Self {
@@ -141,7 +142,7 @@ impl RowVariant {
 
     /// The format of its rows; `None` for bf16.
     pub fn format(&self) -> Option<&BlockFormat> {
-        self.quantizer.as_ref().map(Variant::format)
+        self.quantizer.as_ref().map(BlockVariant::format)
     }
 
     /// What rows become: bf16, or operands of 8 bits with scales apart.
@@ -176,7 +177,7 @@ impl RowVariant {
         }
     }
 
-    /// Every kernel that a registry walks: bf16, and the formats of [`Variant::all`] with the rule
+    /// Every kernel that a registry walks: bf16, and the formats of [`BlockVariant::all`] with the rule
     /// `floor`,
     /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with
     /// E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that there are
@@ -194,7 +195,7 @@ impl RowVariant {
             rule && rounding
         };
         RowOperation::ALL.into_iter().flat_map(move |operation| {
-            let quantized = formats(ptx::Family::FakeQuantize)
+            let quantized = formats(BlockOperation::FakeQuantize)
                 .filter(is_chosen)
                 .map(Some);
             let formats = std::iter::once(None).chain(quantized);
@@ -303,7 +304,7 @@ impl Kernel for RowVariant {
 
 /// The formats of packed rows that a registry walks.
 fn formats_of_packed() -> impl Iterator<Item = BlockFormat> {
-    formats(ptx::Family::FakeQuantize).filter(|format| {
+    formats(BlockOperation::FakeQuantize).filter(|format| {
         let scales = [
             ScaleFormat::E8M0,
             ScaleFormat::UE5M3,

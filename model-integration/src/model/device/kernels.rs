@@ -8,6 +8,7 @@ use std::rc::Rc;
 use mxlab_harness::device::Device;
 use mxlab_kernels::family::append::AppendVariant;
 use mxlab_kernels::family::attention::AttentionVariant;
+use mxlab_kernels::family::block::Packer;
 use mxlab_kernels::family::matmul::{MatmulKernel, MatmulVariant};
 use mxlab_kernels::family::rows::RowVariant;
 use mxlab_kernels::family::shuffle::Shuffle;
@@ -15,7 +16,7 @@ use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::kernel::{Kernel, Launcher};
-use mxlab_kernels::launch::{LaunchError, Packer};
+use mxlab_kernels::launch::LaunchError;
 
 /// One family.
 struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);

@@ -1,6 +1,6 @@
 //! The chips that kernels are written for.
 
-use super::Family;
+use super::BlockOperation;
 use crate::format::{BlockFormat, Grid, NegativeZero, Rounding, ScaleRule};
 use std::fmt;
 
@@ -61,7 +61,7 @@ impl Target {
 
     /// Whether the target converts the elements of a kernel: they are floats of its kind, and what is
     /// rounded is rounded half to even and keeps the sign of zero.
-    pub(super) fn has_conversions(self, family: Family, format: &BlockFormat) -> bool {
+    pub(super) fn has_conversions(self, operation: BlockOperation, format: &BlockFormat) -> bool {
         let Grid::Float(_) = format.element().grid() else {
             return false;
         };
@@ -73,7 +73,7 @@ impl Target {
         let is_plain = format.rounding() == Rounding::Even
             && format.dialect().negative_zero() == NegativeZero::Kept
             && format.rule() != ScaleRule::Mse;
-        has_element && (family == Family::Dequantize || family.rounds() && is_plain)
+        has_element && (operation == BlockOperation::Dequantize || operation.rounds() && is_plain)
     }
 }
 

@@ -3,16 +3,16 @@
 use super::edges::{scale_on_edge, seed_on_edge};
 use super::sizes::{Sizes, View};
 use super::values::{dense_bits, scale_code};
-use crate::ptx::{Access, Family, Variant};
+use super::{Addressing, BlockOperation, BlockVariant};
 use crate::reference::tensor_scale;
 use crate::registry::{ElementType, Problem, Tensor};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// A problem of about `elements` elements.
-pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
+pub(super) fn problem(variant: &BlockVariant, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
     let k = variant.format().block_size();
-    let is_ragged = variant.access() == Access::Ragged;
+    let is_ragged = variant.addressing() == Addressing::Ragged;
     let cols = match is_ragged {
         // Often about where a row has one block more.
         true if rng.random() => k * rng.random_range(1..=3) + rng.random_range(0..3) - 1,
@@ -20,7 +20,7 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
         false => k * rng.random_range(1..=(elements / k).clamp(1, 8)),
     };
     let rows = rng.random_range(1..=2 * (elements / cols).max(1));
-    let is_in_place = variant.family() == Family::FakeQuantize && rng.random_ratio(1, 3);
+    let is_in_place = variant.operation() == BlockOperation::FakeQuantize && rng.random_ratio(1, 3);
     let mut up_to = |most: usize| match is_ragged {
         true => rng.random_range(0..=most),
         false => 0,
@@ -33,8 +33,8 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
     let codes_offset = up_to(5);
     // Products with cols on both sides of 2^32.
     let first_row = rng.random::<u32>() as usize >> rng.random_range(4..32);
-    let max_blocks = match variant.family() {
-        Family::TensorScale => rng.random_range(0..4),
+    let max_blocks = match variant.operation() {
+        BlockOperation::TensorScale => rng.random_range(0..4),
         _ => 0,
     };
     let sizes = [
@@ -56,7 +56,7 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
         stride: src_stride,
     };
     fill(variant, rng, &mut problem, rows, cols, src);
-    if variant.family() == Family::TensorScale && rng.random() {
+    if variant.operation() == BlockOperation::TensorScale && rng.random() {
         leave_one(variant, rng, &mut problem);
     }
     if rng.random() {
@@ -70,7 +70,7 @@ pub(super) fn problem(variant: &Variant, rng: &mut ChaCha8Rng, elements: usize) 
 
 /// Draws the tensors.
 fn fill(
-    variant: &Variant,
+    variant: &BlockVariant,
     rng: &mut ChaCha8Rng,
     problem: &mut Problem,
     rows: usize,
@@ -90,7 +90,7 @@ fn fill(
         2 => Some(2f32.powi(rng.random_range(-20..20)) * rng.random_range(1.0..2.0)),
         _ => None,
     };
-    if variant.family().reads_scales() {
+    if variant.operation().reads_scales() {
         tensor_scale_given = tensor_scale_given.or(Some(1.0));
         let tensor_scale = match variant.reads_tensor_scale() {
             true => f64::from(tensor_scale_given.unwrap_or(1.0)),
@@ -142,7 +142,7 @@ fn fill(
 
 /// Makes all elements of a tensor as small as they can be, zero or not finite, but for one, if
 /// any, so that its scale depends on that alone.
-fn leave_one(variant: &Variant, rng: &mut ChaCha8Rng, problem: &mut Problem) {
+fn leave_one(variant: &BlockVariant, rng: &mut ChaCha8Rng, problem: &mut Problem) {
     let Ok(sizes) = Sizes::of(problem) else {
         return;
     };

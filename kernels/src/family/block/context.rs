@@ -1,10 +1,11 @@
 //! A variant as the numbers that the templates write into PTX. Floats are given as their bits.
 
-use super::{Access, Family, Target, Variant};
+use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::cpu::plan::{Kernel, Plan};
 use crate::format::{
     BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat, ScaleRule, pow2,
 };
+use crate::kernel::ElementType;
 use half::bf16;
 use serde::Serialize;
 
@@ -16,7 +17,7 @@ pub(crate) struct Context {
     alignment: &'static str,
     version: &'static str,
     target: String,
-    family: &'static str,
+    operation: &'static str,
     threads: u32,
     k: usize,
     k_log2: u32,
@@ -139,17 +140,8 @@ struct Rule {
 const MANTISSA_BITS: u32 = 23;
 const MANTISSA: u32 = (1 << MANTISSA_BITS) - 1;
 
-/// The name of a float type in ids and instructions.
-pub(crate) const fn type_name(dense: FloatType) -> &'static str {
-    match dense {
-        FloatType::F32 => "f32",
-        FloatType::Bf16 => "bf16",
-        FloatType::F16 => "f16",
-    }
-}
-
 impl Context {
-    pub fn new(variant: &Variant) -> Self {
+    pub fn new(variant: &BlockVariant) -> Self {
         let format = variant.format();
         let plan = Plan::new(*format, variant.dense());
         let dialect = format.dialect();
@@ -159,34 +151,37 @@ impl Context {
         Self {
             id: variant.id(),
             description: format.to_string(),
-            alignment: match variant.access() {
-                Access::Aligned => {
+            alignment: match variant.addressing() {
+                Addressing::Aligned => {
                     "dense pointers 16 bytes, code pointers 8, rows contiguous, k divides cols."
                 }
-                Access::Ragged => "elements and scales at their natural alignment, codes any.",
+                Addressing::Ragged => "elements and scales at their natural alignment, codes any.",
             },
             version: variant.target().ptx_version(),
             target: variant.target().to_string(),
-            family: variant.family().name(),
+            operation: variant.operation().name(),
             threads: variant.block_threads(),
             k: format.block_size(),
             k_log2: format.block_size().ilog2(),
             lanes,
             lanes_log2: lanes.ilog2(),
             shuffle_segment: (32 - lanes) << 8 | 31,
-            is_ragged: variant.access() == Access::Ragged,
+            is_ragged: variant.addressing() == Addressing::Ragged,
             is_random: variant.is_random(),
             pairs_amax,
             is_paired,
-            widens: !(is_paired || pairs_amax && variant.family() == Family::Scale),
+            widens: !(is_paired || pairs_amax && variant.operation() == BlockOperation::Scale),
             is_hardware: variant.target() != Target::Sm80,
             reads_tensor_scale: variant.reads_tensor_scale(),
-            stores_scales: variant.family().stores_scales(),
-            reads_scales: variant.family().reads_scales(),
-            rounds: variant.family().rounds(),
-            decodes: matches!(variant.family(), Family::Dequantize | Family::FakeQuantize),
+            stores_scales: variant.operation().stores_scales(),
+            reads_scales: variant.operation().reads_scales(),
+            rounds: variant.operation().rounds(),
+            decodes: matches!(
+                variant.operation(),
+                BlockOperation::Dequantize | BlockOperation::FakeQuantize
+            ),
             largest: (format.scale().max() * format.element().max_normal()).to_bits(),
-            ignores_nan: dialect.ignores_nan() && variant.family() != Family::Dequantize,
+            ignores_nan: dialect.ignores_nan() && variant.operation() != BlockOperation::Dequantize,
             negative_zero: match dialect.negative_zero() {
                 NegativeZero::Kept => "kept",
                 NegativeZero::Rounded => "rounded",
@@ -202,7 +197,7 @@ impl Context {
             lifts_half: matches!(plan.kernel, Kernel::TorchEven | Kernel::TorchAway)
                 || (dialect == Dialect::MicroxcalingTorch && format.rule() == ScaleRule::Mse),
             dense: Dense {
-                name: type_name(variant.dense()),
+                name: ElementType::from(variant.dense()).name(),
                 bytes: variant.dense().bytes(),
             },
             element,
@@ -213,23 +208,23 @@ impl Context {
 }
 
 /// Whether amax is taken over pairs of bf16.
-fn pairs_amax(variant: &Variant) -> bool {
+fn pairs_amax(variant: &BlockVariant) -> bool {
     let format = variant.format();
-    variant.family().chooses_scales()
+    variant.operation().chooses_scales()
         && variant.dense() == FloatType::Bf16
-        && variant.access() == Access::Aligned
+        && variant.addressing() == Addressing::Aligned
         && format.rule() != ScaleRule::Mse
         && !format.dialect().ignores_nan()
 }
 
 /// Whether elements are rounded in pairs of bf16.
-fn is_paired(variant: &Variant, plan: &Plan, element: &Element) -> bool {
+fn is_paired(variant: &BlockVariant, plan: &Plan, element: &Element) -> bool {
     let rounds_in_pieces = match (plan.kernel, element.pieces.len()) {
         (Kernel::EvenSigned, 1..) => true,
         (Kernel::Even, 1..) => element.is_int,
         _ => false,
     };
-    variant.family() == Family::Quantize
+    variant.operation() == BlockOperation::Quantize
         && variant.target() == Target::Sm80
         && pairs_amax(variant)
         && rounds_in_pieces

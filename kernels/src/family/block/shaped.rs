@@ -1,14 +1,13 @@
 //! Problems of a shape, as models have them.
 
-use crate::ptx::{Family, Variant};
-use crate::registry::typical::Typical;
-use crate::registry::{EntryError, Problem, Shape, Tensor};
+use super::{BlockOperation, BlockVariant};
+use crate::registry::{EntryError, Problem, Shape, Tensor, Typical};
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 /// Rows close together, at the start of their buffers.
 pub(super) fn problem_of(
-    variant: &Variant,
+    variant: &BlockVariant,
     rng: &mut ChaCha8Rng,
     shape: Shape,
 ) -> Result<Problem, EntryError> {
@@ -33,12 +32,12 @@ pub(super) fn problem_of(
     if variant.reads_dense() {
         insert("src", typical.dense(dense, cols));
     }
-    if variant.family().reads_scales() || variant.reads_tensor_scale() {
+    if variant.operation().reads_scales() || variant.reads_tensor_scale() {
         let packed = typical.packed(format, dense)?;
-        if variant.family() == Family::Dequantize {
+        if variant.operation() == BlockOperation::Dequantize {
             insert("codes", packed.packed_codes());
         }
-        if variant.family().reads_scales() {
+        if variant.operation().reads_scales() {
             insert("scales", packed.scales()?);
         }
         if variant.reads_tensor_scale() {

@@ -1,7 +1,6 @@
 //! The sizes of a problem, read once.
 
-use crate::registry::problem::MAX_ELEMENTS;
-use crate::registry::{Problem, ProblemError};
+use crate::registry::{MAX_ELEMENTS, Problem, ProblemError};
 use std::num::NonZeroU32;
 
 /// The sizes of a problem.

@@ -1,9 +1,9 @@
 //! Sizes and scales that bring one result of a problem to where it turns.
 
+use super::BlockVariant;
 use super::sizes::Sizes;
 use super::values::turn;
 use crate::format::{FloatType, PackedTensor, Rounding, ScaleRule, seed_drawing};
-use crate::ptx::Variant;
 use crate::registry::{ElementType, Problem};
 use rand::Rng;
 
@@ -24,7 +24,7 @@ struct Site {
 
 impl Site {
     /// Any element, one that is not zero if a few draws find one.
-    fn any(variant: &Variant, rng: &mut impl Rng, problem: &Problem) -> Option<Self> {
+    fn any(variant: &BlockVariant, rng: &mut impl Rng, problem: &Problem) -> Option<Self> {
         let sizes = Sizes::of(problem).ok()?;
         let x = match variant.reads_dense() {
             true => variant.source(&sizes, problem).ok()?,
@@ -55,7 +55,7 @@ impl Site {
 
 /// Changes the tensor scale, or a given scale of 32 bits, so that one rounding is just about to
 /// turn: that of an element, of a result to the dense type or of the shared scale.
-pub(super) fn scale_on_edge(variant: &Variant, rng: &mut impl Rng, problem: &mut Problem) {
+pub(super) fn scale_on_edge(variant: &BlockVariant, rng: &mut impl Rng, problem: &mut Problem) {
     if let Some((tensor, i, bits)) = edge_scale(variant, rng, problem)
         && let Some(tensor) = problem.tensors.get_mut(tensor)
     {
@@ -65,19 +65,19 @@ pub(super) fn scale_on_edge(variant: &Variant, rng: &mut impl Rng, problem: &mut
 
 /// Which bits of which tensor to change to what.
 fn edge_scale(
-    variant: &Variant,
+    variant: &BlockVariant,
     rng: &mut impl Rng,
     problem: &Problem,
 ) -> Option<(&'static str, usize, u32)> {
     let has_tensor_scale = variant.reads_tensor_scale();
     let has_wide_scale =
-        variant.family().reads_scales() && variant.scale_element() == ElementType::U32;
+        variant.operation().reads_scales() && variant.scale_element() == ElementType::U32;
     if !has_tensor_scale && !has_wide_scale {
         return None;
     }
     let format = variant.format();
     let site = Site::any(variant, rng, problem)?;
-    let edge = if variant.reads_dense() && (variant.family().reads_scales() || rng.random()) {
+    let edge = if variant.reads_dense() && (variant.operation().reads_scales() || rng.random()) {
         let factor = match has_tensor_scale {
             true => site.scale,
             false => 1.0,
@@ -92,7 +92,7 @@ fn edge_scale(
         };
         let y = value * site.scale * f64::from(site.packed.tensor_scale());
         halfway(variant.dense(), y) / factor
-    } else if variant.family().stores_scales() {
+    } else if variant.operation().stores_scales() {
         let x = variant.source(&Sizes::of(problem).ok()?, problem).ok()?;
         let k = format.block_size();
         let cols = x.len() / site.packed.rows();
@@ -121,13 +121,13 @@ fn halfway(dense: FloatType, y: f64) -> f64 {
 }
 
 /// Changes the seed of a stochastic rounding so that one element goes up just so, or just not.
-pub(super) fn seed_on_edge(variant: &Variant, rng: &mut impl Rng, problem: &mut Problem) {
+pub(super) fn seed_on_edge(variant: &BlockVariant, rng: &mut impl Rng, problem: &mut Problem) {
     if let Some(seed) = edge_seed(variant, rng, problem) {
         problem.sizes.insert("seed".to_owned(), u64::from(seed));
     }
 }
 
-fn edge_seed(variant: &Variant, rng: &mut impl Rng, problem: &Problem) -> Option<u32> {
+fn edge_seed(variant: &BlockVariant, rng: &mut impl Rng, problem: &Problem) -> Option<u32> {
     let is_stochastic = matches!(variant.format().rounding(), Rounding::Stochastic { .. });
     if !is_stochastic || !variant.reads_dense() {
         return None;

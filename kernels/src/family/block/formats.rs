@@ -1,8 +1,8 @@
 //! The formats of the kernels that a registry walks.
 
-use super::variant::BLOCK_SIZES;
-use super::{Family, VariantError};
+use super::{BLOCK_SIZES, BlockOperation};
 use crate::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule};
+use crate::ptx::VariantError;
 
 /// Refuses elements that no kernel takes: those below four bits, which are for the CPU.
 pub(crate) fn check_element(element: ElementFormat) -> Result<(), VariantError> {
@@ -12,16 +12,16 @@ pub(crate) fn check_element(element: ElementFormat) -> Result<(), VariantError> 
     }
 }
 
-/// The formats of [`Variant::all`](super::Variant::all) for a family.
-pub(crate) fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
+/// The formats of [`BlockVariant::all`](super::BlockVariant::all) for an operation.
+pub(crate) fn formats(operation: BlockOperation) -> impl Iterator<Item = BlockFormat> {
     let elements = ElementFormat::ALL.iter().copied();
     let elements = elements.filter(|&element| check_element(element).is_ok());
     elements.flat_map(move |element| {
-        let plain = scales(family).flat_map(move |(scale, rule)| {
+        let plain = scales(operation).flat_map(move |(scale, rule)| {
             let builder = BlockFormat::new(element)
                 .scale(scale)
                 .tensor_scale(scale == ScaleFormat::UE4M3);
-            roundings(family, rule)
+            roundings(operation, rule)
                 .filter_map(move |rounding| builder.rule(rule).rounding(rounding).build().ok())
         });
         let dialects = [
@@ -31,15 +31,20 @@ pub(crate) fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
         ];
         let others = dialects
             .into_iter()
-            .filter(move |_| !matches!(family, Family::TensorScale | Family::Dequantize))
+            .filter(move |_| {
+                !matches!(
+                    operation,
+                    BlockOperation::TensorScale | BlockOperation::Dequantize
+                )
+            })
             .filter_map(move |dialect| BlockFormat::new(element).dialect(dialect).build().ok());
         let all_sizes = plain.chain(others).flat_map(move |format| {
             BLOCK_SIZES
                 .into_iter()
-                .filter(move |&k| family != Family::TensorScale || k == 16)
+                .filter(move |&k| operation != BlockOperation::TensorScale || k == 16)
                 .filter_map(move |k| format.to_builder().block_size(k).build().ok())
         });
-        let unusual = unusual_scales(family).filter_map(move |(scale, rule)| {
+        let unusual = unusual_scales(operation).filter_map(move |(scale, rule)| {
             let builder = BlockFormat::new(element).scale(scale).rule(rule);
             builder.block_size(32).build().ok()
         });
@@ -48,11 +53,11 @@ pub(crate) fn formats(family: Family) -> impl Iterator<Item = BlockFormat> {
 }
 
 /// The scale formats of other widths than those of [`scales`], and their rules.
-fn unusual_scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
+fn unusual_scales(operation: BlockOperation) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
     let rules = ScaleRule::ALL
         .into_iter()
         .filter(|rule| rule.fits(ScaleFormat::E8M0))
-        .filter(move |rule| family.chooses_scales() || *rule == ScaleRule::Floor);
+        .filter(move |rule| operation.chooses_scales() || *rule == ScaleRule::Floor);
     let powers = rules.flat_map(|rule| (2..8).map(move |bits| (ScaleFormat::E8M0 { bits }, rule)));
     let mantissas = (0..=10).filter(|bits| ![3, 5].contains(bits));
     let fractions = mantissas.map(|mantissa_bits| ScaleFormat::Unsigned {
@@ -61,11 +66,11 @@ fn unusual_scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRul
     });
     powers
         .chain(fractions.map(|scale| (scale, ScaleRule::Nearest)))
-        .filter(move |_| family != Family::TensorScale)
+        .filter(move |_| operation != BlockOperation::TensorScale)
 }
 
-/// The scale formats and rules of [`Variant::all`](super::Variant::all) for a family.
-fn scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
+/// The scale formats and rules of [`BlockVariant::all`](super::BlockVariant::all) for an operation.
+fn scales(operation: BlockOperation) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
     let ue5m5 = ScaleFormat::Unsigned {
         exponent_bits: 5,
         mantissa_bits: 5,
@@ -73,7 +78,7 @@ fn scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
     let powers = ScaleRule::ALL
         .into_iter()
         .filter(|rule| rule.fits(ScaleFormat::E8M0))
-        .filter(move |rule| family.chooses_scales() || *rule == ScaleRule::Floor)
+        .filter(move |rule| operation.chooses_scales() || *rule == ScaleRule::Floor)
         .map(|rule| (ScaleFormat::E8M0, rule));
     let fractions = [
         ScaleFormat::UE4M3,
@@ -84,12 +89,15 @@ fn scales(family: Family) -> impl Iterator<Item = (ScaleFormat, ScaleRule)> {
         ScaleFormat::Fp32,
     ];
     let all = powers.chain(fractions.map(|scale| (scale, ScaleRule::Nearest)));
-    all.filter(move |(scale, _)| family != Family::TensorScale || *scale == ScaleFormat::UE4M3)
+    all.filter(move |(scale, _)| {
+        operation != BlockOperation::TensorScale || *scale == ScaleFormat::UE4M3
+    })
 }
 
-/// The roundings of [`Variant::all`](super::Variant::all) for a family and rule.
-fn roundings(family: Family, rule: ScaleRule) -> impl Iterator<Item = Rounding> {
-    let matters = family.rounds() || (family == Family::Scale && rule == ScaleRule::Mse);
+/// The roundings of [`BlockVariant::all`](super::BlockVariant::all) for an operation and rule.
+fn roundings(operation: BlockOperation, rule: ScaleRule) -> impl Iterator<Item = Rounding> {
+    let matters =
+        operation.rounds() || (operation == BlockOperation::Scale && rule == ScaleRule::Mse);
     Rounding::ALL
         .into_iter()
         .filter(move |rounding| *rounding != Rounding::HalfToZero)

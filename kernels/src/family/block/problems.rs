@@ -1,37 +1,28 @@
-//! The block families as entries: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
+//! The block operations as entries: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
 //!
 //! Sizes of a problem: rows, cols, src_stride and dst_stride in elements, src_offset and dst_offset
 //! in elements and codes_offset in bytes from the start of the buffer, first_row, seed,
 //! max_blocks of tensor_scale or 0, and in_place = 1 where dst is src. Tensors: src or codes, scales where they are read, tensor_scale.
 
-mod cut;
-mod draw;
-mod edges;
-mod part;
-mod runner;
-mod shaped;
-mod sizes;
-mod values;
-
-use self::runner::BlockRunner;
-use self::sizes::Sizes;
-use super::{
+use super::runner::BlockRunner;
+use super::sizes::Sizes;
+use super::{BlockKernel, BlockOperation, BlockVariant, cut, draw, part, shaped};
+use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
+use crate::launch::LaunchError;
+use crate::reference::{Part, dequantize, quantize_part, round_part, tensor_scale};
+use crate::registry::{
     ElementType, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, ProblemError, Runner,
     Sampled, Shape, Tensor, UNTOUCHED, exactly,
 };
-use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
-use crate::launch::{BlockKernel, LaunchError};
-use crate::ptx::{Family, Variant, render};
-use crate::reference::{Part, dequantize, quantize_part, round_part, tensor_scale};
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
 /// What the workspace of a tensor scale holds before and after.
-const WORKSPACE: [u8; 8] = [0; 8];
+pub(super) const WORKSPACE: [u8; 8] = [0; 8];
 
-impl Variant {
+impl BlockVariant {
     /// The format under the problem's seed.
-    fn seeded_format(&self, seed: u32) -> Result<BlockFormat, FormatError> {
+    pub(super) fn seeded_format(&self, seed: u32) -> Result<BlockFormat, FormatError> {
         match self.format().rounding() {
             Rounding::Stochastic { .. } => {
                 let rounding = Rounding::Stochastic { seed };
@@ -41,20 +32,30 @@ impl Variant {
         }
     }
 
-    fn reads_dense(&self) -> bool {
-        self.family() != Family::Dequantize
+    pub(super) fn reads_dense(&self) -> bool {
+        self.operation() != BlockOperation::Dequantize
     }
 
-    fn writes_dense(&self) -> bool {
-        matches!(self.family(), Family::Dequantize | Family::FakeQuantize)
+    pub(super) fn writes_dense(&self) -> bool {
+        matches!(
+            self.operation(),
+            BlockOperation::Dequantize | BlockOperation::FakeQuantize
+        )
     }
 
-    fn writes_codes(&self) -> bool {
-        matches!(self.family(), Family::Round | Family::Quantize)
+    pub(super) fn writes_codes(&self) -> bool {
+        matches!(
+            self.operation(),
+            BlockOperation::Round | BlockOperation::Quantize
+        )
     }
 
     /// The elements that are read.
-    fn source(&self, sizes: &Sizes, problem: &Problem) -> Result<Vec<f32>, ProblemError> {
+    pub(super) fn source(
+        &self,
+        sizes: &Sizes,
+        problem: &Problem,
+    ) -> Result<Vec<f32>, ProblemError> {
         let buffer = problem.tensor("src")?.values();
         let at = |i| buffer.get(i).copied();
         let x: Option<Vec<f32>> = sizes.positions(sizes.src).map(at).collect();
@@ -65,14 +66,18 @@ impl Variant {
     }
 
     /// The problem's packed tensor, or what the reference makes of its dense one.
-    fn packed(&self, sizes: &Sizes, problem: &Problem) -> Result<PackedTensor, EntryError> {
+    pub(super) fn packed(
+        &self,
+        sizes: &Sizes,
+        problem: &Problem,
+    ) -> Result<PackedTensor, EntryError> {
         let format = self.seeded_format(sizes.seed)?;
         let tensor_scale = match problem.tensor("tensor_scale") {
             Ok(tensor) => tensor.values().first().copied().unwrap_or(1.0),
             Err(_) => 1.0,
         };
         let (rows, cols) = (sizes.rows, sizes.cols);
-        if self.family() == Family::Dequantize {
+        if self.operation() == BlockOperation::Dequantize {
             let codes = problem.tensor("codes")?.to_bytes();
             let scales = problem.tensor("scales")?.to_bytes();
             return Ok(PackedTensor::new(
@@ -92,7 +97,7 @@ impl Variant {
             tensor_scale,
             source: self.dense(),
         };
-        if self.family() == Family::Round {
+        if self.operation() == BlockOperation::Round {
             let scales = problem.tensor("scales")?.to_bytes();
             let codes = round_part(&x, &scales, part, &format)?;
             return Ok(PackedTensor::new(
@@ -108,13 +113,13 @@ impl Variant {
     }
 }
 
-impl Entry for Variant {
+impl Entry for BlockVariant {
     fn id(&self) -> String {
         Self::id(self)
     }
 
     fn family(&self) -> &'static str {
-        Self::family(self).name()
+        Self::operation(self).name()
     }
 
     fn min_sm(&self) -> u32 {
@@ -126,7 +131,7 @@ impl Entry for Variant {
     }
 
     fn ptx(&self) -> String {
-        render(self)
+        self.text()
     }
 
     fn block_threads(&self) -> u32 {
@@ -158,7 +163,7 @@ impl Entry for Variant {
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         let sizes = Sizes::of(problem)?;
         let mut outputs = Outputs::new();
-        if Self::family(self) == Family::TensorScale {
+        if Self::operation(self) == BlockOperation::TensorScale {
             let scale = tensor_scale(&self.source(&sizes, problem)?, self.format());
             let f32s = |bytes: &[u8]| Tensor::from_bytes(ElementType::F32, bytes);
             outputs.insert("tensor_scale", f32s(&scale.to_le_bytes())?);
@@ -171,7 +176,7 @@ impl Entry for Variant {
             bytes.extend_from_slice(packed.codes());
             outputs.insert("codes", Tensor::of_bytes(&bytes));
         }
-        if self.family().stores_scales() {
+        if self.operation().stores_scales() {
             let element = self.scale_element();
             outputs.insert("scales", Tensor::from_bytes(element, packed.scales())?);
         }
@@ -201,12 +206,12 @@ impl Entry for Variant {
         let sizes = Sizes::of(problem)?;
         let elements = Self::block_threads(self) * self.elements_per_thread();
         let grid = Grid::of_rows(sizes.rows, sizes.cols, elements as usize);
-        Ok((Self::family(self) != Family::TensorScale).then_some(grid))
+        Ok((Self::operation(self) != BlockOperation::TensorScale).then_some(grid))
     }
 
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
-        match Self::family(self) {
-            Family::TensorScale => Ok(Sampled::whole(self.reference(problem)?)),
+        match Self::operation(self) {
+            BlockOperation::TensorScale => Ok(Sampled::whole(self.reference(problem)?)),
             _ => part::reference_at(self, problem, places),
         }
     }
@@ -229,17 +234,19 @@ impl Entry for Variant {
         let (format, dense) = (self.format(), (rows * cols * self.dense().bytes()) as u64);
         let (codes, scales) = format.packed_bytes(rows, cols);
         let (codes, scales) = (codes as u64, scales as u64);
-        match Self::family(self) {
-            Family::TensorScale => dense + 4,
-            Family::Scale => dense + scales,
-            Family::Round | Family::Quantize | Family::Dequantize => dense + codes + scales,
-            Family::FakeQuantize => 2 * dense,
+        match Self::operation(self) {
+            BlockOperation::TensorScale => dense + 4,
+            BlockOperation::Scale => dense + scales,
+            BlockOperation::Round | BlockOperation::Quantize | BlockOperation::Dequantize => {
+                dense + codes + scales
+            }
+            BlockOperation::FakeQuantize => 2 * dense,
         }
     }
 }
 
-impl Variant {
-    fn scale_element(&self) -> ElementType {
+impl BlockVariant {
+    pub(super) fn scale_element(&self) -> ElementType {
         self.format().scale().into()
     }
 }

@@ -1,8 +1,9 @@
 //! Packing a tensor on a device: by the quantize kernels, those of the tensor scale first.
 
-use super::{BlockLauncher, BlockOperands, Dense, LaunchError, Slice};
+use super::{BlockLauncher, BlockOperands, BlockOperation};
 use crate::format::{BlockFormat, FloatType};
-use crate::ptx::{Family, VariantError};
+use crate::launch::{Dense, LaunchError, Slice};
+use crate::ptx::VariantError;
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// The kernels that pack tensors into one format.
@@ -36,16 +37,16 @@ impl Packer {
         format: BlockFormat,
         dense: FloatType,
     ) -> Result<Self, VariantError> {
-        let launcher = |family| BlockLauncher::new(device, family, format, dense);
+        let launcher = |operation| BlockLauncher::new(device, operation, format, dense);
         let tensor_scale = format.has_tensor_scale();
         Ok(Self {
             device: device.clone(),
             format,
             tensor_scale: tensor_scale
-                .then(|| launcher(Family::TensorScale))
+                .then(|| launcher(BlockOperation::TensorScale))
                 .transpose()?,
-            quantize: launcher(Family::Quantize)?,
-            dequantize: launcher(Family::Dequantize)?,
+            quantize: launcher(BlockOperation::Quantize)?,
+            dequantize: launcher(BlockOperation::Dequantize)?,
         })
     }
 

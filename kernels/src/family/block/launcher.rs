@@ -1,24 +1,16 @@
-//! Launcher of the block families: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
+//! Launcher of the block operations: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
 
-use super::{LaunchError, Slice};
+use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::format::{BlockFormat, FloatType};
-use crate::ptx::{Access, Family, Target, Variant, VariantError, render};
+use crate::launch::{Dense, LaunchError, Slice};
+use crate::ptx::VariantError;
 use mxlab_harness::device::{Argument, Buffer, Device, Geometry, Kernel, Stream};
 use std::num::NonZeroU32;
 use std::sync::OnceLock;
 
-/// A dense tensor in a buffer, rows `stride` elements apart.
-#[derive(Clone, Copy, Debug)]
-pub struct Dense<'a> {
-    /// Where element (0, 0) lies.
-    pub first: Slice<'a>,
-    /// Elements from row to row.
-    pub stride: usize,
-}
-
-/// What a kernel of a block family works on: a [rows, cols] tensor.
+/// What a kernel of a block operation works on: a [rows, cols] tensor.
 ///
-/// A family reads and writes the parts that the parameter table of [`Variant`] names; those must
+/// An operation reads and writes the parts that the parameter table of [`BlockVariant`] names; those must
 /// be given, others are ignored.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct BlockOperands<'a> {
@@ -50,7 +42,7 @@ pub struct BlockOperands<'a> {
 /// One kernel, loaded.
 #[derive(Clone, Debug)]
 pub struct BlockKernel {
-    variant: Variant,
+    variant: BlockVariant,
     id: String,
     kernel: Kernel,
 }
@@ -60,15 +52,15 @@ impl BlockKernel {
     ///
     /// # Errors
     /// If the device does not take it.
-    pub fn load(device: &Device, variant: Variant) -> Result<Self, LaunchError> {
-        Self::of_text(device, variant, &render(&variant))
+    pub fn load(device: &Device, variant: BlockVariant) -> Result<Self, LaunchError> {
+        Self::of_text(device, variant, &variant.text())
     }
 
-    /// Loads a kernel from a text that stands for [`render`]'s.
+    /// Loads a kernel from a text that stands for [`BlockVariant::text`]'s.
     ///
     /// # Errors
     /// If the device does not take it, or the text has no entry of that name.
-    pub fn of_text(device: &Device, variant: Variant, ptx: &str) -> Result<Self, LaunchError> {
+    pub fn of_text(device: &Device, variant: BlockVariant, ptx: &str) -> Result<Self, LaunchError> {
         let id = variant.id();
         let kernel = device.load(&id, ptx)?.kernel(&id)?;
         Ok(Self {
@@ -90,13 +82,15 @@ impl BlockKernel {
     pub fn launch(&self, stream: &Stream, operands: &BlockOperands) -> Result<(), LaunchError> {
         let (variant, rows, cols) = (&self.variant, operands.rows, operands.cols);
         let mut blocks = variant.grid(rows, cols)?;
-        if let (Family::TensorScale, Some(most)) = (variant.family(), operands.max_blocks) {
+        if let (BlockOperation::TensorScale, Some(most)) =
+            (variant.operation(), operands.max_blocks)
+        {
             blocks = blocks.min(most.get());
         }
         if blocks == 0 {
             return Ok(());
         }
-        if variant.access() == Access::Aligned
+        if variant.addressing() == Addressing::Aligned
             && let Some(reason) = unaligned(variant, operands)
         {
             let kernel = self.id.clone();
@@ -111,12 +105,12 @@ impl BlockKernel {
         Ok(stream.launch(&self.kernel, geometry, &arguments)?)
     }
 
-    /// The parameters, in the order of [`Variant`]'s table.
+    /// The parameters, in the order of [`BlockVariant`]'s table.
     fn arguments<'a>(
         &self,
         operands: &BlockOperands<'a>,
     ) -> Result<Vec<Argument<'a>>, LaunchError> {
-        let (family, format) = (self.variant.family(), self.variant.format());
+        let (operation, format) = (self.variant.operation(), self.variant.format());
         let (codes_bytes, scales_bytes) = format.packed_bytes(operands.rows, operands.cols);
         let tensor_scale_bytes = if format.has_tensor_scale() { 4 } else { 0 };
         let scales_bytes = scales_bytes - tensor_scale_bytes;
@@ -130,16 +124,16 @@ impl BlockKernel {
             self.slice(name, slice, bytes, 4)
         };
         let tensor_scale = || whole("tensor_scale", operands.tensor_scale, 4);
-        let mut arguments = match family {
-            Family::TensorScale => {
+        let mut arguments = match operation {
+            BlockOperation::TensorScale => {
                 let workspace = whole("workspace", operands.workspace, 8)?;
                 vec![tensor_scale()?, workspace, src()?]
             }
-            Family::Scale => vec![scales()?, src()?],
-            Family::Round => vec![codes()?, src()?, scales()?],
-            Family::Quantize => vec![codes()?, scales()?, src()?],
-            Family::Dequantize => vec![dst()?, codes()?, scales()?],
-            Family::FakeQuantize => vec![dst()?, src()?],
+            BlockOperation::Scale => vec![scales()?, src()?],
+            BlockOperation::Round => vec![codes()?, src()?, scales()?],
+            BlockOperation::Quantize => vec![codes()?, scales()?, src()?],
+            BlockOperation::Dequantize => vec![dst()?, codes()?, scales()?],
+            BlockOperation::FakeQuantize => vec![dst()?, src()?],
         };
         if self.variant.reads_tensor_scale() {
             arguments.push(tensor_scale()?);
@@ -150,10 +144,13 @@ impl BlockKernel {
         };
         arguments.push(self.number("rows", operands.rows)?);
         arguments.push(self.number("cols", operands.cols)?);
-        if matches!(family, Family::Dequantize | Family::FakeQuantize) {
+        if matches!(
+            operation,
+            BlockOperation::Dequantize | BlockOperation::FakeQuantize
+        ) {
             arguments.push(stride("dst_stride", operands.dst)?);
         }
-        if family != Family::Dequantize {
+        if operation != BlockOperation::Dequantize {
             arguments.push(stride("src_stride", operands.src)?);
         }
         if self.variant.is_random() {
@@ -210,18 +207,21 @@ impl BlockKernel {
     }
 }
 
-/// Why [`Access::Aligned`] is not possible; `None` if it is.
-fn unaligned(variant: &Variant, operands: &BlockOperands) -> Option<String> {
+/// Why [`Addressing::Aligned`] is not possible; `None` if it is.
+fn unaligned(variant: &BlockVariant, operands: &BlockOperands) -> Option<String> {
     let k = variant.format().block_size();
     if !operands.cols.is_multiple_of(k) {
         return Some(format!("{} columns are no multiple of {k}", operands.cols));
     }
-    let family = variant.family();
-    let reads = family != Family::Dequantize;
-    let writes = matches!(family, Family::Dequantize | Family::FakeQuantize);
+    let operation = variant.operation();
+    let reads = operation != BlockOperation::Dequantize;
+    let writes = matches!(
+        operation,
+        BlockOperation::Dequantize | BlockOperation::FakeQuantize
+    );
     let packs = matches!(
-        family,
-        Family::Round | Family::Quantize | Family::Dequantize
+        operation,
+        BlockOperation::Round | BlockOperation::Quantize | BlockOperation::Dequantize
     );
     let src = operands.src.filter(|_| reads).map(|dense| ("src", dense));
     let dst = operands.dst.filter(|_| writes).map(|dense| ("dst", dense));
@@ -244,42 +244,42 @@ fn address(slice: Slice) -> u64 {
     slice.buffer.address() + slice.offset as u64
 }
 
-/// The kernels of a family for a format, by the conversions that the device has: the fast one where
+/// The kernels of an operation for a format, by the conversions that the device has: the fast one where
 /// the operands allow it, else the one for any layout. Each is loaded when it is first needed.
 #[derive(Debug)]
 pub struct BlockLauncher {
     device: Device,
-    variants: [Variant; 2],
+    variants: [BlockVariant; 2],
     loaded: [OnceLock<BlockKernel>; 2],
 }
 
 impl BlockLauncher {
-    /// The kernels of `family`; `dense` is the type of the tensor that is not packed.
+    /// The kernels of `operation`; `dense` is the type of the tensor that is not packed.
     ///
     /// # Errors
     /// [`VariantError`] if there are none.
     pub fn new(
         device: &Device,
-        family: Family,
+        operation: BlockOperation,
         format: BlockFormat,
         dense: FloatType,
     ) -> Result<Self, VariantError> {
         let sm = device.properties().sm;
-        let variant = |access| {
-            let portable = Variant::new(family, format, dense, access)?;
+        let variant = |addressing| {
+            let portable = BlockVariant::new(operation, format, dense, addressing)?;
             let targets = Target::ALL.into_iter().filter(|target| target.runs_on(sm));
             let mut converting = targets.filter_map(|target| portable.with_conversions(target));
             Ok::<_, VariantError>(converting.next_back().unwrap_or(portable))
         };
         Ok(Self {
             device: device.clone(),
-            variants: [variant(Access::Aligned)?, variant(Access::Ragged)?],
+            variants: [variant(Addressing::Aligned)?, variant(Addressing::Ragged)?],
             loaded: [OnceLock::new(), OnceLock::new()],
         })
     }
 
     /// The variant for these operands.
-    pub fn pick(&self, operands: &BlockOperands) -> &Variant {
+    pub fn pick(&self, operands: &BlockOperands) -> &BlockVariant {
         &self.variants[self.index(operands)]
     }
 

@@ -1,18 +1,17 @@
-//! Running a kernel of a block family on a problem.
+//! Running a kernel of a block operation on a problem.
 
-use super::WORKSPACE;
+use super::problems::WORKSPACE;
 use super::sizes::{Sizes, View};
-use crate::launch::{BlockKernel, BlockOperands, Dense, Slice};
-use crate::ptx::{Family, Variant};
-use crate::registry::task::{Image, download};
+use super::{BlockKernel, BlockOperands, BlockOperation, BlockVariant};
+use crate::launch::{Dense, Slice};
 use crate::registry::{
-    ElementType, EntryError, Outputs, Prepared, Problem, Runner, Task, UNTOUCHED,
+    ElementType, EntryError, Image, Outputs, Prepared, Problem, Runner, Task, UNTOUCHED, download,
 };
 use mxlab_harness::device::{Buffer, Device, Stream};
 
-/// A kernel of a block family on a device.
+/// A kernel of a block operation on a device.
 pub(super) struct BlockRunner {
-    pub variant: Variant,
+    pub variant: BlockVariant,
     pub device: Device,
     pub kernel: BlockKernel,
 }
@@ -20,11 +19,11 @@ pub(super) struct BlockRunner {
 impl Runner for BlockRunner {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let (variant, sizes) = (&self.variant, Sizes::of(problem)?);
-        let (format, family) = (variant.format(), variant.family());
+        let (format, operation) = (variant.format(), variant.operation());
         let input = |is_read: bool, name| is_read.then(|| Image::of(problem, name)).transpose();
         let src = input(variant.reads_dense(), "src")?;
-        let (tensor_scale, workspace) = match family {
-            Family::TensorScale => (
+        let (tensor_scale, workspace) = match operation {
+            BlockOperation::TensorScale => (
                 Some(Image::untouched("tensor_scale", 4)),
                 Some(Image::new("workspace", WORKSPACE.to_vec())),
             ),
@@ -32,8 +31,8 @@ impl Runner for BlockRunner {
         };
         let (code_bytes, _) = format.packed_bytes(sizes.rows, sizes.cols);
         let blocks = sizes.rows * format.blocks_per_row(sizes.cols);
-        let codes = match family {
-            Family::Dequantize => {
+        let codes = match operation {
+            BlockOperation::Dequantize => {
                 let mut bytes = vec![UNTOUCHED; sizes.codes_offset];
                 bytes.extend(problem.tensor("codes")?.to_bytes());
                 Some(Image::new("codes", bytes))
@@ -44,11 +43,11 @@ impl Runner for BlockRunner {
                 is_written.then(|| Image::untouched("codes", bytes))
             }
         };
-        let scales = match family.reads_scales() {
+        let scales = match operation.reads_scales() {
             true => Some(Image::of(problem, "scales")?),
             false => {
                 let bytes = blocks * format.scale().storage_bytes();
-                let is_written = family.stores_scales();
+                let is_written = operation.stores_scales();
                 is_written.then(|| Image::untouched("scales", bytes))
             }
         };
@@ -75,9 +74,9 @@ impl Runner for BlockRunner {
     }
 }
 
-/// A kernel of a block family and its buffers.
+/// A kernel of a block operation and its buffers.
 struct BlockTask {
-    variant: Variant,
+    variant: BlockVariant,
     kernel: BlockKernel,
     sizes: Sizes,
     src: Option<Buffer>,
@@ -130,10 +129,11 @@ impl Task for BlockTask {
     }
 
     fn written(&self) -> Vec<&Buffer> {
-        let (variant, family) = (&self.variant, self.variant.family());
-        let scale = (family == Family::TensorScale).then_some(self.tensor_scale.as_ref());
+        let (variant, operation) = (&self.variant, self.variant.operation());
+        let scale =
+            (operation == BlockOperation::TensorScale).then_some(self.tensor_scale.as_ref());
         let codes = variant.writes_codes().then_some(self.codes.as_ref());
-        let scales = family.stores_scales().then_some(self.scales.as_ref());
+        let scales = operation.stores_scales().then_some(self.scales.as_ref());
         // In place there is no other buffer than src.
         let written = [scale, codes, scales, Some(self.dst.as_ref())];
         written.into_iter().flatten().flatten().collect()
@@ -148,7 +148,7 @@ impl Task for BlockTask {
         if let (true, Some(codes)) = (variant.writes_codes(), &self.codes) {
             outputs.insert("codes", download(codes, ElementType::U8)?);
         }
-        if let (true, Some(scales)) = (variant.family().stores_scales(), &self.scales) {
+        if let (true, Some(scales)) = (variant.operation().stores_scales(), &self.scales) {
             outputs.insert("scales", download(scales, variant.scale_element())?);
         }
         if let (true, Some(dst)) = (variant.writes_dense(), self.written()) {

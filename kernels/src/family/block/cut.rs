@@ -1,11 +1,11 @@
 //! Smaller problems of the same kind.
 
 use super::sizes::Sizes;
-use crate::ptx::{Access, Variant};
+use super::{Addressing, BlockVariant};
 use crate::registry::{Entry, Problem};
 
 /// Parts of a problem, and the problem with plainer sizes, the smallest first.
-pub(super) fn smaller(variant: &Variant, problem: &Problem) -> Vec<Problem> {
+pub(super) fn smaller(variant: &BlockVariant, problem: &Problem) -> Vec<Problem> {
     let Ok(sizes) = Sizes::of(problem) else {
         return Vec::new();
     };
@@ -24,7 +24,7 @@ pub(super) fn smaller(variant: &Variant, problem: &Problem) -> Vec<Problem> {
     shapes.extend((0..sizes.rows.min(8)).map(|row| (row, 1, 0, sizes.cols)));
     let blocks = sizes.cols.div_ceil(k);
     shapes.extend((0..blocks.min(8)).map(|b| (0, sizes.rows, b * k, k.min(sizes.cols - b * k))));
-    if variant.access() == Access::Ragged && sizes.cols <= k {
+    if variant.addressing() == Addressing::Ragged && sizes.cols <= k {
         shapes.extend((1..sizes.cols).map(|cols| (0, sizes.rows, 0, cols)));
     }
     for (row, rows, col, cols) in shapes {
@@ -59,7 +59,7 @@ pub(super) fn smaller(variant: &Variant, problem: &Problem) -> Vec<Problem> {
 
 /// The part of a problem in these rows and columns, of which the first begins a block.
 fn cut(
-    variant: &Variant,
+    variant: &BlockVariant,
     problem: &Problem,
     sizes: &Sizes,
     rows: std::ops::Range<usize>,

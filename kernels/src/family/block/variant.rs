@@ -1,13 +1,15 @@
 //! The kernels there are: their names and launch geometry.
 
 use super::formats::{check_element, formats};
-use super::{Target, VariantError};
+use super::{Context, Target};
 use crate::format::{BlockFormat, Dialect, FloatType, Rounding, ScaleRule};
+use crate::kernel::ElementType;
+use crate::ptx::{VariantError, render_template};
 use std::fmt;
 
 /// What a kernel does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Family {
+pub enum BlockOperation {
     /// Dense to the one scale of the tensor as a whole.
     TensorScale,
     /// Dense to scales.
@@ -22,8 +24,8 @@ pub enum Family {
     FakeQuantize,
 }
 
-impl Family {
-    /// Every family there is.
+impl BlockOperation {
+    /// Every operation there is.
     pub const ALL: [Self; 6] = [
         Self::TensorScale,
         Self::Scale,
@@ -66,7 +68,7 @@ impl Family {
     }
 }
 
-impl fmt::Display for Family {
+impl fmt::Display for BlockOperation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
@@ -74,7 +76,7 @@ impl fmt::Display for Family {
 
 /// How a kernel reaches its elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Access {
+pub enum Addressing {
     /// Vectors: cols a multiple of k, rows contiguous, dense pointers 16-byte aligned, code
     /// pointers 8-byte aligned.
     Aligned,
@@ -82,7 +84,7 @@ pub enum Access {
     Ragged,
 }
 
-impl Access {
+impl Addressing {
     /// Both.
     pub const ALL: [Self; 2] = [Self::Aligned, Self::Ragged];
 
@@ -95,18 +97,18 @@ impl Access {
     }
 }
 
-/// One kernel: a family, a format, the type of its dense tensor, how it reaches its elements.
+/// One kernel: an operation, a format, the type of its dense tensor, how it reaches its elements.
 ///
 /// # Launch
-/// One-dimensional blocks of [`Variant::block_threads`] threads, [`Variant::grid`] of them, no
+/// One-dimensional blocks of [`BlockVariant::block_threads`] threads, [`BlockVariant::grid`] of them, no
 /// dynamic shared memory. A thread has 8 consecutive elements of one block of k, so k/8
 /// neighbouring lanes share a block and k/8 divides a warp.
 ///
 /// Parameters, in this order, those in brackets only where the format has or the rounding needs
 /// them; `src_stride` and `dst_stride` count elements from row to row and are not read by
-/// [`Access::Aligned`]; `first_row` is the row of the whole tensor that the launch starts at:
+/// [`Addressing::Aligned`]; `first_row` is the row of the whole tensor that the launch starts at:
 ///
-/// | family | u64 | u32 |
+/// | operation | u64 | u32 |
 /// |---|---|---|
 /// | tensor_scale | dst_tensor_scale, workspace, src | rows, cols, src_stride |
 /// | scale | dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
@@ -120,11 +122,11 @@ impl Access {
 /// writes, all on the device. `workspace` is two u32 that must be zero before the first launch and are
 /// zero after each; launches that may run at once need one each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Variant {
-    family: Family,
+pub struct BlockVariant {
+    operation: BlockOperation,
     format: BlockFormat,
     dense: FloatType,
-    access: Access,
+    addressing: Addressing,
     target: Target,
 }
 
@@ -133,17 +135,17 @@ const ELEMENTS_PER_THREAD: usize = 8;
 /// Thread blocks of a kernel that walks over its tensor: about what the largest chips hold at once.
 const MAX_STEPPING_BLOCKS: u32 = 1024;
 
-impl Variant {
-    /// The kernel of a family for a format. `dense` is the type of the tensor that is not packed:
-    /// read by all families but `Dequantize`, which writes it; `FakeQuantize` does both.
+impl BlockVariant {
+    /// The kernel of an operation for a format. `dense` is the type of the tensor that is not packed:
+    /// read by all operations but `Dequantize`, which writes it; `FakeQuantize` does both.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
     pub fn new(
-        family: Family,
+        operation: BlockOperation,
         format: BlockFormat,
         dense: FloatType,
-        access: Access,
+        addressing: Addressing,
     ) -> Result<Self, VariantError> {
         check_element(format.element())?;
         let block_size = format.block_size();
@@ -151,10 +153,10 @@ impl Variant {
             return Err(VariantError::BlockSize { block_size });
         }
         let (dialect, rounding) = (format.dialect(), format.rounding());
-        if family == Family::TensorScale {
-            return Self::of_tensor_scale(format, dense, access);
+        if operation == BlockOperation::TensorScale {
+            return Self::of_tensor_scale(format, dense, addressing);
         }
-        if family != Family::Dequantize {
+        if operation != BlockOperation::Dequantize {
             dialect.check_source(dense)?;
             let is_torch = dialect == Dialect::MicroxcalingTorch;
             if is_torch && !matches!(rounding, Rounding::Even | Rounding::Away) {
@@ -162,10 +164,10 @@ impl Variant {
             }
         }
         Ok(Self {
-            family,
+            operation,
             format,
             dense,
-            access,
+            addressing,
             target: Target::Sm80,
         })
     }
@@ -174,7 +176,7 @@ impl Variant {
     fn of_tensor_scale(
         format: BlockFormat,
         dense: FloatType,
-        access: Access,
+        addressing: Addressing,
     ) -> Result<Self, VariantError> {
         if !format.has_tensor_scale() {
             return Err(VariantError::NoTensorScale { format });
@@ -185,17 +187,17 @@ impl Variant {
             .block_size(16)
             .build()?;
         Ok(Self {
-            family: Family::TensorScale,
+            operation: BlockOperation::TensorScale,
             format,
             dense,
-            access,
+            addressing,
             target: Target::Sm80,
         })
     }
 
-    /// The family.
-    pub const fn family(&self) -> Family {
-        self.family
+    /// The operation.
+    pub const fn operation(&self) -> BlockOperation {
+        self.operation
     }
 
     /// The format.
@@ -203,14 +205,14 @@ impl Variant {
         &self.format
     }
 
-    /// The type of the dense tensor; see [`Variant::new`].
+    /// The type of the dense tensor; see [`BlockVariant::new`].
     pub const fn dense(&self) -> FloatType {
         self.dense
     }
 
     /// How the kernel reaches its elements.
-    pub const fn access(&self) -> Access {
-        self.access
+    pub const fn addressing(&self) -> Addressing {
+        self.addressing
     }
 
     /// The chip that the kernel is written for.
@@ -226,51 +228,60 @@ impl Variant {
     /// The same kernel by the conversions of a target, if that has any that the kernel can use. The
     /// results are the same.
     pub fn with_conversions(self, target: Target) -> Option<Self> {
-        let has_any = target.has_conversions(self.family, &self.format);
+        let has_any = target.has_conversions(self.operation, &self.format);
         has_any.then_some(Self { target, ..self })
     }
 
     /// Whether `src_tensor_scale` is a parameter.
     pub fn reads_tensor_scale(&self) -> bool {
-        self.format.has_tensor_scale() && self.family != Family::TensorScale
+        self.format.has_tensor_scale() && self.operation != BlockOperation::TensorScale
     }
 
     /// Whether the last two parameters are `first_row` and `seed`.
     pub fn is_random(&self) -> bool {
         let is_stochastic = matches!(self.format.rounding(), Rounding::Stochastic { .. });
         let is_mse = self.format.rule() == ScaleRule::Mse;
-        is_stochastic && (self.family.rounds() || (self.family == Family::Scale && is_mse))
+        is_stochastic
+            && (self.operation.rounds() || (self.operation == BlockOperation::Scale && is_mse))
     }
 
-    /// The name of the entry, `<family>_<element>_<scale>_..._<type>_k<k>_<access>__sm<cc>`, with
-    /// rule, rounding and dialect where the family's results depend on them. The seed of a
+    /// The name of the entry, `<operation>_<element>_<scale>_..._<type>_k<k>_<addressing>__sm<cc>`, with
+    /// rule, rounding and dialect where the operation's results depend on them. The seed of a
     /// stochastic rounding is a parameter, not part of the name.
     pub fn id(&self) -> String {
-        let Self { family, format, .. } = self;
-        let mut id = format!("{family}_{}_{}", format.element(), format.scale());
-        let (dense, access) = (super::context::type_name(self.dense), self.access.name());
+        let Self {
+            operation, format, ..
+        } = self;
+        let mut id = format!("{operation}_{}_{}", format.element(), format.scale());
+        let (dense, addressing) = (ElementType::from(self.dense).name(), self.addressing.name());
         let sm = self.target.name();
-        if *family == Family::TensorScale {
-            return format!("{id}_{dense}_{access}__sm{sm}");
+        if *operation == BlockOperation::TensorScale {
+            return format!("{id}_{dense}_{addressing}__sm{sm}");
         }
         if format.has_tensor_scale() {
             id.push_str("_tensor");
         }
-        let rounds = family.rounds() || format.rule() == ScaleRule::Mse;
-        if family.chooses_scales() {
+        let rounds = operation.rounds() || format.rule() == ScaleRule::Mse;
+        if operation.chooses_scales() {
             id = format!("{id}_{}", format.rule());
         }
-        if rounds && *family != Family::Dequantize {
+        if rounds && *operation != BlockOperation::Dequantize {
             id = match format.rounding() {
                 Rounding::Stochastic { .. } => format!("{id}_stochastic"),
                 rounding => format!("{id}_{rounding}"),
             };
         }
-        if *family != Family::Dequantize {
+        if *operation != BlockOperation::Dequantize {
             id = format!("{id}_{}", format.dialect());
         }
         let k = format.block_size();
-        format!("{id}_{dense}_k{k}_{access}__sm{sm}").replace('-', "_")
+        format!("{id}_{dense}_k{k}_{addressing}__sm{sm}").replace('-', "_")
+    }
+
+    /// Its PTX: one module with one entry, named as [`BlockVariant::id`] says.
+    pub fn text(&self) -> String {
+        let name = format!("block/{}.ptx.j2", self.operation.name());
+        render_template(&name, &Context::new(self))
     }
 
     /// Lanes that share a block of k.
@@ -301,31 +312,31 @@ impl Variant {
             return Err(too_large());
         }
         let blocks = u32::try_from(threads.div_ceil(block_threads)).map_err(|_| too_large())?;
-        Ok(match self.family {
-            Family::TensorScale => blocks.min(MAX_STEPPING_BLOCKS),
+        Ok(match self.operation {
+            BlockOperation::TensorScale => blocks.min(MAX_STEPPING_BLOCKS),
             _ => blocks,
         })
     }
 
-    /// Every kernel that a registry walks, each id once: for all families, elements of four bits and more, k, dense types
+    /// Every kernel that a registry walks, each id once: for all operations, elements of four bits and more, k, dense types
     /// and both accesses, the product of
     ///
     /// - E8M0 with each scale rule, UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
-    ///   (families that choose no scale: each scale format once);
+    ///   (operations that choose no scale: each scale format once);
     /// - (the scale of a tensor: UE4M3 only, once for all k;)
-    /// - the roundings even, away, toward-zero and stochastic (families that do not round: even);
+    /// - the roundings even, away, toward-zero and stochastic (operations that do not round: even);
     ///
     /// under the `ocp` dialect; of the others what they are by default: microxcaling's two over E8M0,
     /// ggml's MXFP4; with k = 32 and rounding even, E8M0 in 2 to 7 bits with each rule and the
     /// UE5Mx from none to 10 mantissa bits; and each of these once more for every target with conversions
-    /// for it. Every other format that [`Variant::new`] takes renders as well.
+    /// for it. Every other format that [`BlockVariant::new`] takes renders as well.
     pub fn all() -> impl Iterator<Item = Self> {
-        let portable = Family::ALL.into_iter().flat_map(|family| {
-            formats(family).flat_map(move |format| {
+        let portable = BlockOperation::ALL.into_iter().flat_map(|operation| {
+            formats(operation).flat_map(move |format| {
                 FloatType::ALL.into_iter().flat_map(move |dense| {
-                    Access::ALL
-                        .into_iter()
-                        .filter_map(move |access| Self::new(family, format, dense, access).ok())
+                    Addressing::ALL.into_iter().filter_map(move |addressing| {
+                        Self::new(operation, format, dense, addressing).ok()
+                    })
                 })
             })
         });
@@ -338,7 +349,7 @@ impl Variant {
     }
 }
 
-impl fmt::Display for Variant {
+impl fmt::Display for BlockVariant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(&self.id())
     }

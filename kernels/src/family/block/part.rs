@@ -1,15 +1,15 @@
 //! Rows of a problem as problems of their own, and where their results lie in those of the whole.
 
+use super::BlockVariant;
 use super::sizes::Sizes;
 use crate::format::packed_row_bytes;
-use crate::ptx::Variant;
 use crate::registry::{
     ElementType, Elements, Entry, EntryError, Place, Problem, ProblemError, Sampled,
 };
 
 /// What must come out of some rows.
 pub(super) fn reference_at(
-    variant: &Variant,
+    variant: &BlockVariant,
     problem: &Problem,
     places: &[Place],
 ) -> Result<Sampled, EntryError> {
@@ -21,7 +21,7 @@ pub(super) fn reference_at(
         let len = sizes.codes_offset + sizes.rows * row_bytes;
         sampled.insert("codes", Elements::exactly(len, ElementType::U8));
     }
-    if variant.family().stores_scales() {
+    if variant.operation().stores_scales() {
         let len = sizes.rows * blocks;
         sampled.insert("scales", Elements::exactly(len, variant.scale_element()));
     }
@@ -45,7 +45,7 @@ pub(super) fn reference_at(
 
 /// A row as a problem.
 fn row_of(
-    variant: &Variant,
+    variant: &BlockVariant,
     problem: &Problem,
     sizes: &Sizes,
     row: usize,
@@ -80,7 +80,7 @@ fn row_of(
             take("codes", row * bytes..(row + 1) * bytes)?;
         }
     }
-    if variant.family().reads_scales() {
+    if variant.operation().reads_scales() {
         let blocks = format.blocks_per_row(cols);
         take("scales", row * blocks..(row + 1) * blocks)?;
     }

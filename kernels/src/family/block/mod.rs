@@ -1,0 +1,55 @@
+//! The kernels of block formats: a tensor's scale, blocks' scales, rounding, quantising,
+//! dequantising, and the last two in one pass.
+
+mod context;
+mod cut;
+mod draw;
+mod edges;
+mod formats;
+mod launcher;
+mod pack;
+mod part;
+mod problems;
+mod runner;
+mod shaped;
+mod sizes;
+mod target;
+mod values;
+mod variant;
+
+pub(crate) use context::Context;
+pub(crate) use formats::{check_element, formats};
+pub use launcher::{BlockKernel, BlockLauncher, BlockOperands};
+pub use pack::{PackedBuffers, Packer};
+pub use target::Target;
+pub(crate) use variant::BLOCK_SIZES;
+pub use variant::{Addressing, BlockOperation, BlockVariant};
+
+use super::Family;
+
+pub(super) const FAMILY: Family = Family {
+    name: "block",
+    members: &[
+        "tensor_scale",
+        "scale",
+        "round",
+        "quantize",
+        "dequantize",
+        "fake_quantize",
+    ],
+    templates: &[
+        (
+            "block/tensor_scale.ptx.j2",
+            include_str!("tensor_scale.ptx.j2"),
+        ),
+        ("block/scale.ptx.j2", include_str!("scale.ptx.j2")),
+        ("block/round.ptx.j2", include_str!("round.ptx.j2")),
+        ("block/quantize.ptx.j2", include_str!("quantize.ptx.j2")),
+        ("block/dequantize.ptx.j2", include_str!("dequantize.ptx.j2")),
+        (
+            "block/fake_quantize.ptx.j2",
+            include_str!("fake_quantize.ptx.j2"),
+        ),
+    ],
+    kernels: || Box::new(BlockVariant::all().map(|variant| Box::new(variant) as _)),
+};
