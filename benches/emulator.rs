@@ -7,8 +7,8 @@
 
 use criterion::{Criterion, SamplingMode, Throughput};
 use half::bf16;
+use mxlab_kernels::family::block::{Addressing, BlockOperation, BlockVariant};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleRule, random_at};
-use mxlab_kernels::ptx::{Access, Family, Variant, render};
 use mxlab_kernels::reference;
 use ptx_emulator::launch::{DEFAULT_BUDGET, Geometry, Kernels};
 use ptx_emulator::memory::global::GlobalMemory;
@@ -118,11 +118,16 @@ fn matrix(rows: usize, cols: usize) -> Vec<bf16> {
 }
 
 /// bf16 to FP4 with E8M0 scales, k = 32: codes and scales in one pass, or codes by given scales.
-fn encode(name: &'static str, family: Family, access: Access, rule: ScaleRule) -> Launch {
+fn encode(
+    name: &'static str,
+    operation: BlockOperation,
+    addressing: Addressing,
+    rule: ScaleRule,
+) -> Launch {
     let (rows, cols) = (128, 2048);
     let format = BlockFormat::new(ElementFormat::FP4_E2M1).rule(rule);
     let format = format.build().expect("the parts fit together");
-    let variant = Variant::new(family, format, FloatType::Bf16, access);
+    let variant = BlockVariant::new(operation, format, FloatType::Bf16, addressing);
     let variant = variant.expect("there is such a kernel");
     let x = matrix(rows, cols);
     let wide: Vec<f32> = x.iter().map(|x| x.to_f32()).collect();
@@ -131,10 +136,10 @@ fn encode(name: &'static str, family: Family, access: Access, rule: ScaleRule) -
     let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
 
     let grid = variant.grid(rows, cols).expect("the matrix is small");
-    let mut launch = Launch::new(name, &render(&variant), grid, variant.block_threads());
+    let mut launch = Launch::new(name, &variant.text(), grid, variant.block_threads());
     let codes = launch.output(packed.codes().len());
-    let scales = match family {
-        Family::Quantize => Some(launch.output(packed.scales().len())),
+    let scales = match operation {
+        BlockOperation::Quantize => Some(launch.output(packed.scales().len())),
         _ => None,
     };
     launch.input(&bytes);
@@ -202,17 +207,22 @@ fn main() {
         arithmetic(),
         encode(
             "quantize",
-            Family::Quantize,
-            Access::Aligned,
+            BlockOperation::Quantize,
+            Addressing::Aligned,
             ScaleRule::Floor,
         ),
         encode(
             "quantize_mse",
-            Family::Quantize,
-            Access::Ragged,
+            BlockOperation::Quantize,
+            Addressing::Ragged,
             ScaleRule::Mse,
         ),
-        encode("round", Family::Round, Access::Ragged, ScaleRule::Floor),
+        encode(
+            "round",
+            BlockOperation::Round,
+            Addressing::Ragged,
+            ScaleRule::Floor,
+        ),
         tile(),
         product(),
     ];

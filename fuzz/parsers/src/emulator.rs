@@ -1,6 +1,6 @@
 //! PTX: what the emulator parses, prints, lowers and runs.
 
-use mxlab_kernels::ptx::{Access, Family, Variant, render};
+use mxlab_kernels::family::block::{Addressing, BlockOperation, BlockVariant};
 use ptx_emulator::launch::{Geometry, Kernels};
 use ptx_emulator::memory::global::GlobalMemory;
 use ptx_emulator::syntax::parse;
@@ -53,18 +53,14 @@ pub fn emulated_ptx(data: &[u8]) -> bool {
     true
 }
 
-/// A kernel of each family and access, and what kernels of the project do not use.
+/// A kernel of each operation and addressing, and what kernels of the project do not use.
 pub fn ptx_seeds() -> Vec<Vec<u8>> {
     let mut seeds = vec![include_bytes!("../seeds/constructs.ptx").to_vec()];
-    for family in Family::ALL {
-        for access in Access::ALL {
-            let mut variants =
-                Variant::all().filter(|v| v.family() == family && v.access() == access);
-            seeds.extend(
-                variants
-                    .nth(40)
-                    .map(|variant| render(&variant).into_bytes()),
-            );
+    for operation in BlockOperation::ALL {
+        for addressing in Addressing::ALL {
+            let mut variants = BlockVariant::all()
+                .filter(|v| v.operation() == operation && v.addressing() == addressing);
+            seeds.extend(variants.nth(40).map(|variant| variant.text().into_bytes()));
         }
     }
     seeds

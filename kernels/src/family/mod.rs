@@ -8,6 +8,7 @@ pub mod attention;
 pub mod block;
 pub mod embed;
 pub mod log_probs;
+pub(crate) mod macros;
 pub mod matmul;
 pub mod rows;
 pub mod sample;

@@ -1,44 +1,12 @@
 //! Templates to PTX text.
 
-use crate::family;
+use crate::family::{self, macros};
 use crate::kernel::{OperandKind, Signature};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
 use minijinja::{Environment, Value};
 use serde::Serialize;
 use std::sync::LazyLock;
-
-macro_rules! templates {
-    ($($name:literal),* $(,)?) => {
-        [$(($name, include_str!(concat!("../../ptx/", $name)))),*]
-    };
-}
-
-/// Every template, by its path under `kernels/ptx/`.
-static TEMPLATES: &[(&str, &str)] = &templates![
-    "macros/amax.j2",
-    "macros/bytes.j2",
-    "macros/cache.j2",
-    "macros/codes.j2",
-    "macros/dense.j2",
-    "macros/element.j2",
-    "macros/exponential.j2",
-    "macros/fragments.j2",
-    "macros/hardware.j2",
-    "macros/kernel.j2",
-    "macros/output.j2",
-    "macros/pairs.j2",
-    "macros/partials.j2",
-    "macros/products.j2",
-    "macros/random.j2",
-    "macros/rows.j2",
-    "macros/scale.j2",
-    "macros/signature.j2",
-    "macros/softmax.j2",
-    "macros/stages.j2",
-    "macros/stored.j2",
-    "macros/tiles.j2",
-];
 
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
@@ -52,7 +20,7 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("double", |bits: u64| format!("0d{bits:016X}"));
     environment.add_filter("float", |bits: u32| format!("0f{bits:08X}"));
     let families = family::LIST.iter().flat_map(|family| family.templates);
-    for (name, source) in TEMPLATES.iter().chain(families) {
+    for (name, source) in macros::TEMPLATES.iter().chain(families) {
         environment
             .add_template(name, source)
             .unwrap_or_else(|error| panic!("template {name}: {error:#}"));
