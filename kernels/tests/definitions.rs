@@ -2,8 +2,8 @@
 
 use mxlab_kernels::cpu::{Isa, Quantizer};
 use mxlab_kernels::format::{
-    BlockFormat, BlockFormatBuilder, Dialect, ElementFormat, FloatType, FormatError, PackedTensor,
-    Rounding, ScaleFormat, ScaleRule, ggml_mxfp4_blocks, random_at, unpack_row,
+    BlockFormat, BlockFormatBuilder, CodeLayout, Dialect, ElementFormat, FloatType, FormatError,
+    PackedTensor, Rounding, ScaleFormat, ScaleRule, ggml_mxfp4_blocks, random_at,
 };
 use mxlab_kernels::reference::{
     AttentionShape, Operand, attention, dequantize, fake_quantize, matmul, quantize,
@@ -177,7 +177,7 @@ fn stochastic_rounding_counts_positions_beyond_32_bits() {
             .quantize_rows(&x, cols, first_row, &mut codes, &mut scale)
             .unwrap();
         let mut unpacked = vec![0; cols];
-        unpack_row(4, &codes, &mut unpacked);
+        CodeLayout::Bits4.unpack(&codes, &mut unpacked);
         assert_eq!(unpacked, expected, "{isa}");
     }
 }

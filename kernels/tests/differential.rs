@@ -3,8 +3,8 @@
 
 use mxlab_kernels::cpu::{Isa, Quantizer, dequantize_with};
 use mxlab_kernels::format::{
-    BlockFormat, Dialect, ElementFormat, FloatType, PackedTensor, Rounding, ScaleFormat, ScaleRule,
-    pack_row, packed_row_bytes, random_at, unpack_code, unpack_row,
+    BlockFormat, CodeLayout, Dialect, ElementFormat, FloatType, PackedTensor, Rounding,
+    ScaleFormat, ScaleRule, random_at,
 };
 use mxlab_kernels::reference;
 use proptest::prelude::*;
@@ -308,15 +308,15 @@ proptest! {
     }
 
     #[test]
-    fn packing_round_trips(bits in 1u32..=8, codes in proptest::collection::vec(any::<u8>(), 0..50)) {
-        let codes: Vec<u8> = codes.iter().map(|code| code & (u8::MAX >> (8 - bits))).collect();
-        let mut packed = vec![0xAA; packed_row_bytes(bits, codes.len())];
-        pack_row(bits, &codes, &mut packed);
+    fn packing_round_trips(layout in select(CodeLayout::ALL.to_vec()), codes in proptest::collection::vec(any::<u8>(), 0..50)) {
+        let codes: Vec<u8> = codes.iter().map(|code| code & layout.mask()).collect();
+        let mut packed = vec![0xAA; layout.bytes(codes.len())];
+        layout.pack(&codes, &mut packed);
         let mut unpacked = vec![0xAA; codes.len()];
-        unpack_row(bits, &packed, &mut unpacked);
+        layout.unpack(&packed, &mut unpacked);
         prop_assert_eq!(&unpacked, &codes);
         for (i, code) in codes.iter().enumerate() {
-            prop_assert_eq!(unpack_code(bits, &packed, i), *code);
+            prop_assert_eq!(layout.code(&packed, i), *code);
         }
     }
 

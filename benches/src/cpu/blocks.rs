@@ -3,7 +3,7 @@
 use super::{Timer, matrix, rows_of_part};
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_kernels::cpu::{Isa, Quantizer, dequantize_with};
-use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor, Rounding, packed_row_bytes};
+use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor, Rounding};
 use mxlab_kernels::reference;
 use rayon::prelude::*;
 
@@ -144,7 +144,7 @@ impl Target for BlockTarget {
         let quantizer = Quantizer::for_tensor(self.format, FloatType::F32, &x)?.with_isa(self.isa);
         let packed = self.verify(&quantizer, &x)?;
         let part = rows_of_part(rows);
-        let row_bytes = packed_row_bytes(self.format.element().bits(), cols);
+        let row_bytes = self.format.row_code_bytes(cols);
         let row_scales = self.format.blocks_per_row(cols) * self.format.scale().storage_bytes();
         Ok(match self.operation {
             BlockOperation::Quantize => {

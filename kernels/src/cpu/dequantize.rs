@@ -1,9 +1,9 @@
 //! Packed rows to values. `inline(always)` as in [`super::quantize`].
 
 use super::lanes::{Codec, Lanes};
-use super::pack::{CHUNK, chunk_bytes, unpack_chunk};
+use super::pack::{CHUNK, unpack_chunk};
 use super::simd::Simd;
-use crate::format::{FloatType, PackedTensor, read_scale, unpack_code};
+use crate::format::{CodeLayout, FloatType, PackedTensor, read_scale};
 use std::ops::Range;
 
 /// Some rows of a packed tensor to values.
@@ -18,9 +18,9 @@ pub(super) fn dequantize_rows<S: Simd>(
     let (element, block_size) = (format.element(), format.block_size());
     let codec = Codec::of_element(element, FloatType::F32, 0.0);
     let lanes = codec.spread(s);
-    let bits = element.bits();
+    let layout = element.layout();
     let (row_bytes, row_scale_bytes) = (packed.row_code_bytes(), packed.row_scale_bytes());
-    let is_aligned = (block_size * bits as usize).is_multiple_of(8);
+    let is_aligned = layout.is_whole(block_size);
     for (row, out) in rows.zip(out.chunks_exact_mut(packed.cols())) {
         let codes = &packed.codes()[row * row_bytes..][..row_bytes];
         let scales = &packed.scales()[row * row_scale_bytes..][..row_scale_bytes];
@@ -32,26 +32,19 @@ pub(super) fn dequantize_rows<S: Simd>(
             let (chunks, rest) = out.as_chunks_mut::<CHUNK>();
             let mut at = first;
             for out in chunks {
-                let byte = at * bits as usize / 8;
                 if is_aligned {
-                    let bytes = &codes[byte..byte + chunk_bytes(bits)];
-                    decode_chunk(s, lanes, bits, bytes, out, scales);
+                    let bytes = &codes[layout.place(at).0..][..layout.bytes(CHUNK)];
+                    decode_chunk(s, lanes, layout, bytes, out, scales);
                 } else {
-                    decode_codes(
-                        s,
-                        lanes,
-                        bits,
-                        &codes_at(bits, codes, at, CHUNK),
-                        out,
-                        scales,
-                    );
+                    let codes = codes_at(layout, codes, at, CHUNK);
+                    decode_codes(s, lanes, layout, &codes, out, scales);
                 }
                 at += CHUNK;
             }
             if !rest.is_empty() {
                 let mut padded = [0.0; CHUNK];
-                let chunk = codes_at(bits, codes, at, rest.len());
-                decode_codes(s, lanes, bits, &chunk, &mut padded, scales);
+                let chunk = codes_at(layout, codes, at, rest.len());
+                decode_codes(s, lanes, layout, &chunk, &mut padded, scales);
                 rest.copy_from_slice(&padded[..rest.len()]);
             }
         }
@@ -59,10 +52,10 @@ pub(super) fn dequantize_rows<S: Simd>(
 }
 
 /// The codes from `first` on, one a byte, zeros behind them.
-fn codes_at(bits: u32, packed: &[u8], first: usize, len: usize) -> [u8; CHUNK] {
+fn codes_at(layout: CodeLayout, packed: &[u8], first: usize, len: usize) -> [u8; CHUNK] {
     let mut codes = [0; CHUNK];
     for (i, code) in codes[..len].iter_mut().enumerate() {
-        *code = unpack_code(bits, packed, first + i);
+        *code = layout.code(packed, first + i);
     }
     codes
 }
@@ -71,23 +64,31 @@ fn codes_at(bits: u32, packed: &[u8], first: usize, len: usize) -> [u8; CHUNK] {
 fn decode_chunk<S: Simd>(
     s: S,
     lanes: Lanes<'_, S>,
-    bits: u32,
+    layout: CodeLayout,
     bytes: &[u8],
     out: &mut [f32; CHUNK],
     scales: [S::F; 2],
 ) {
-    if bits == 4 {
-        for first in (0..CHUNK).step_by(S::LANES) {
-            let value = lanes.decode_small(s.load_nibbles(&bytes[first / 2..]));
-            s.store(s.mul(s.mul(value, scales[0]), scales[1]), &mut out[first..]);
+    match layout {
+        CodeLayout::Bits4 => {
+            for first in (0..CHUNK).step_by(S::LANES) {
+                let value = lanes.decode_small(s.load_nibbles(&bytes[first / 2..]));
+                s.store(s.mul(s.mul(value, scales[0]), scales[1]), &mut out[first..]);
+            }
         }
-    } else if bits == 8 {
-        for first in (0..CHUNK).step_by(S::LANES) {
-            let value = lanes.decode(s.load_bytes(&bytes[first..]));
-            s.store(s.mul(s.mul(value, scales[0]), scales[1]), &mut out[first..]);
+        CodeLayout::Bits8 => {
+            for first in (0..CHUNK).step_by(S::LANES) {
+                let value = lanes.decode(s.load_bytes(&bytes[first..]));
+                s.store(s.mul(s.mul(value, scales[0]), scales[1]), &mut out[first..]);
+            }
         }
-    } else {
-        decode_codes(s, lanes, bits, &unpack_chunk(bits, bytes), out, scales);
+        CodeLayout::Bits2
+        | CodeLayout::Bits3
+        | CodeLayout::Bits5
+        | CodeLayout::Bits6
+        | CodeLayout::Bits7 => {
+            decode_codes(s, lanes, layout, &unpack_chunk(layout, bytes), out, scales);
+        }
     }
 }
 
@@ -95,17 +96,18 @@ fn decode_chunk<S: Simd>(
 fn decode_codes<S: Simd>(
     s: S,
     lanes: Lanes<'_, S>,
-    bits: u32,
+    layout: CodeLayout,
     codes: &[u8; CHUNK],
     out: &mut [f32; CHUNK],
     scales: [S::F; 2],
 ) {
     for first in (0..CHUNK).step_by(S::LANES) {
         let codes = s.load_bytes(&codes[first..]);
-        let value = if bits <= 4 {
-            lanes.decode_small(codes)
-        } else {
-            lanes.decode(codes)
+        let value = match layout {
+            CodeLayout::Bits2 | CodeLayout::Bits3 | CodeLayout::Bits4 => lanes.decode_small(codes),
+            CodeLayout::Bits5 | CodeLayout::Bits6 | CodeLayout::Bits7 | CodeLayout::Bits8 => {
+                lanes.decode(codes)
+            }
         };
         s.store(s.mul(s.mul(value, scales[0]), scales[1]), &mut out[first..]);
     }

@@ -140,8 +140,8 @@ pub(super) fn quantize(
     scales: &mut [u8],
 ) {
     let block_size = plan.format.block_size();
-    let block_bits = block_size * plan.format.element().bits() as usize;
-    let is_aligned = block_bits.is_multiple_of(8) || cols <= block_size;
+    let is_whole = plan.format.element().layout().is_whole(block_size);
+    let is_aligned = is_whole || cols <= block_size;
     let kernel = if is_aligned {
         plan.kernel
     } else {

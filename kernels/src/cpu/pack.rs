@@ -1,25 +1,30 @@
-//! Packing and unpacking of a chunk of codes; the order is that of [`crate::format::pack_row`].
+//! Packing and unpacking of a chunk of codes; the order is that of [`CodeLayout`].
 
-use crate::format::{pack_row, unpack_row};
+use crate::format::CodeLayout;
 
-/// Codes handled together: a multiple of 8, so that a chunk of any width is whole bytes.
+/// Codes handled together, whose bytes are whole in every layout.
 pub(super) const CHUNK: usize = 16;
 
-/// Bytes of a packed chunk.
-pub(super) const fn chunk_bytes(bits: u32) -> usize {
-    CHUNK * bits as usize / 8
+/// Calls a function that is generic in the bits of a code with those of a layout.
+macro_rules! by_bits {
+    ($layout:expr, $function:ident($($argument:expr),*)) => {
+        match $layout {
+            CodeLayout::Bits2 => $function::<2>($($argument),*),
+            CodeLayout::Bits3 => $function::<3>($($argument),*),
+            CodeLayout::Bits4 => $function::<4>($($argument),*),
+            CodeLayout::Bits5 => $function::<5>($($argument),*),
+            CodeLayout::Bits6 => $function::<6>($($argument),*),
+            CodeLayout::Bits7 => $function::<7>($($argument),*),
+            CodeLayout::Bits8 => $function::<8>($($argument),*),
+        }
+    };
 }
 
-/// Packs a chunk, one code a byte, into exactly [`chunk_bytes`] bytes. Codes of four and eight
-/// bits are stored from registers instead, without coming by here.
+/// Packs a chunk, one code a byte, into exactly its bytes. Codes of four and eight bits are mostly
+/// stored from registers instead, without coming by here.
 #[inline(always)]
-pub(super) fn pack_chunk(bits: u32, codes: &[u8; CHUNK], packed: &mut [u8]) {
-    match bits {
-        2 => pack_by_words::<2>(codes, packed),
-        3 => pack_by_words::<3>(codes, packed),
-        6 => pack_by_words::<6>(codes, packed),
-        _ => pack_row(bits, codes, packed),
-    }
+pub(super) fn pack_chunk(layout: CodeLayout, codes: &[u8; CHUNK], packed: &mut [u8]) {
+    by_bits!(layout, pack_by_words(codes, packed));
 }
 
 #[inline(always)]
@@ -35,16 +40,11 @@ fn pack_by_words<const BITS: usize>(codes: &[u8; CHUNK], packed: &mut [u8]) {
     }
 }
 
-/// One code a byte from exactly [`chunk_bytes`] bytes.
+/// One code a byte from exactly the bytes of a chunk.
 #[inline(always)]
-pub(super) fn unpack_chunk(bits: u32, packed: &[u8]) -> [u8; CHUNK] {
+pub(super) fn unpack_chunk(layout: CodeLayout, packed: &[u8]) -> [u8; CHUNK] {
     let mut codes = [0; CHUNK];
-    match bits {
-        2 => unpack_by_words::<2>(packed, &mut codes),
-        3 => unpack_by_words::<3>(packed, &mut codes),
-        6 => unpack_by_words::<6>(packed, &mut codes),
-        _ => unpack_row(bits, packed, &mut codes),
-    }
+    by_bits!(layout, unpack_by_words(packed, &mut codes));
     codes
 }
 
@@ -96,4 +96,22 @@ const fn open_pairs(x: u64, width: u32, bits: u32) -> u64 {
 #[inline(always)]
 const fn even_fields(width: u32, bits: u32) -> u64 {
     u64::MAX / (u64::MAX >> (64 - 2 * width)) * (u64::MAX >> (64 - bits))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn chunks_are_packed_as_rows_are() {
+        for layout in CodeLayout::ALL {
+            let codes: [u8; CHUNK] = std::array::from_fn(|i| (i as u8 * 77 + 25) & layout.mask());
+            let mut expected = vec![0; layout.bytes(CHUNK)];
+            layout.pack(&codes, &mut expected);
+            let mut packed = vec![0; layout.bytes(CHUNK)];
+            pack_chunk(layout, &codes, &mut packed);
+            assert_eq!(packed, expected, "{layout:?}");
+            assert_eq!(unpack_chunk(layout, &packed), codes, "{layout:?}");
+        }
+    }
 }

@@ -17,8 +17,8 @@ pub(crate) struct Plan {
     pub scale: ScalePlan,
     /// Of stochastic rounding.
     pub seed: u32,
-    /// What a packed zero repeats. Only tables, which have four bits, have a zero with another
-    /// code than 0.
+    /// What a packed zero repeats. Of tables, which alone have a zero with another code than 0, only
+    /// those of 16 values get this far.
     pub zero_byte: u8,
 }
 
@@ -75,10 +75,7 @@ impl Plan {
                 Rounding::Stochastic { seed } => seed,
                 _ => 0,
             },
-            zero_byte: match element.grid() {
-                Grid::Table(_) => element.encode(0.0, Rounding::Even, 0) * 0x11,
-                _ => 0,
-            },
+            zero_byte: element.layout().repeated(element.zero_code()).unwrap_or(0),
         }
     }
 

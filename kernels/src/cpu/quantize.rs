@@ -3,12 +3,12 @@
 //! The bodies are `inline(always)` so that they take on the target features of [`Simd::outline`].
 
 use super::lanes::{Lanes, STOCHASTIC, magnitude_bits, random_from};
-use super::pack::{CHUNK, chunk_bytes, pack_chunk};
+use super::pack::{CHUNK, pack_chunk};
 use super::plan::{Plan, ScalePlan};
 use super::scalar::{fake_special, quantize_special};
 use super::scale::{BlockScale, block_scale, block_scales, exponent_by_rule, power, special};
 use super::simd::Simd;
-use crate::format::{packed_row_bytes, write_scale};
+use crate::format::{CodeLayout, write_scale};
 
 /// What one call works with.
 struct Kernel<'a, S: Simd> {
@@ -163,7 +163,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
         packed: &mut [u8],
     ) {
         let s = self.s;
-        let bits = self.plan.format.element().bits();
+        let layout = self.plan.format.element().layout();
         let mut bytes = [0; CHUNK];
         for first in (0..CHUNK).step_by(S::LANES) {
             let x = s.load(&x[first..]);
@@ -171,14 +171,18 @@ impl<'a, S: Simd> Kernel<'a, S> {
             let codes = self
                 .lanes
                 .encode::<ROUNDING, SIGNED>(x, self.scaled(x, scale), random);
-            match bits {
-                4 => s.store_nibbles(codes, &mut packed[first / 2..]),
-                8 => s.store_bytes(codes, &mut packed[first..]),
-                _ => s.store_bytes(codes, &mut bytes[first..]),
+            match layout {
+                CodeLayout::Bits4 => s.store_nibbles(codes, &mut packed[first / 2..]),
+                CodeLayout::Bits8 => s.store_bytes(codes, &mut packed[first..]),
+                CodeLayout::Bits2
+                | CodeLayout::Bits3
+                | CodeLayout::Bits5
+                | CodeLayout::Bits6
+                | CodeLayout::Bits7 => s.store_bytes(codes, &mut bytes[first..]),
             }
         }
-        if !matches!(bits, 4 | 8) {
-            pack_chunk(bits, &bytes, packed);
+        if !matches!(layout, CodeLayout::Bits4 | CodeLayout::Bits8) {
+            pack_chunk(layout, &bytes, packed);
         }
     }
 
@@ -190,7 +194,8 @@ impl<'a, S: Simd> Kernel<'a, S> {
         mut index: u64,
         packed: &mut [u8],
     ) {
-        let bytes = chunk_bytes(self.plan.format.element().bits());
+        let layout = self.plan.format.element().layout();
+        let bytes = layout.bytes(CHUNK);
         let (chunks, rest) = x.as_chunks::<CHUNK>();
         let mut packed_rest = packed;
         for x in chunks {
@@ -205,18 +210,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
             let mut packed = [0; CHUNK];
             self.encode_chunk::<ROUNDING, SIGNED>(&padded, scale, index, &mut packed[..bytes]);
             packed_rest.copy_from_slice(&packed[..packed_rest.len()]);
-            self.clear_padding(rest.len(), packed_rest);
-        }
-    }
-
-    /// Zeroes what the last byte holds beyond `codes` codes.
-    #[inline(always)]
-    fn clear_padding(&self, codes: usize, packed: &mut [u8]) {
-        let used = codes % 8 * self.plan.format.element().bits() as usize % 8;
-        if used > 0
-            && let Some(last) = packed.last_mut()
-        {
-            *last &= u8::MAX >> (8 - used);
+            layout.clear_behind(rest.len(), packed_rest);
         }
     }
 
@@ -303,10 +297,10 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     scales: &mut [u8],
 ) {
     let kernel = Kernel::new(s, plan);
-    let bits = plan.format.element().bits();
+    let layout = plan.format.element().layout();
     let block_size = plan.format.block_size();
-    let row_bytes = packed_row_bytes(bits, cols);
-    let block_bytes = packed_row_bytes(bits, block_size);
+    let row_bytes = layout.bytes(cols);
+    let block_bytes = layout.bytes(block_size);
     let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
     let mut block_scales = [BlockScale::Zero; CHUNK];
     let rows = x.chunks_exact(cols).zip(codes.chunks_exact_mut(row_bytes));
@@ -324,7 +318,7 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
                     }
                     BlockScale::Zero => {
                         block_codes.fill(plan.zero_byte);
-                        kernel.clear_padding(x.len(), block_codes);
+                        layout.clear_behind(x.len(), block_codes);
                         0
                     }
                     BlockScale::NaN => {

@@ -2,7 +2,7 @@
 
 use super::plan::Plan;
 use super::{Isa, dispatch};
-use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor, packed_row_bytes};
+use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};
 use crate::reference;
 
 /// A format made ready to quantise a tensor, as a whole or rows at a time.
@@ -108,8 +108,8 @@ impl Quantizer {
     ) -> Result<(), FormatError> {
         let rows = whole_rows(x.len(), cols)?;
         let format = self.format();
-        let code_bytes = rows * packed_row_bytes(format.element().bits(), cols);
-        let scale_bytes = rows * format.blocks_per_row(cols) * format.scale().storage_bytes();
+        let code_bytes = rows * format.row_code_bytes(cols);
+        let scale_bytes = rows * format.row_scale_bytes(cols);
         for (what, got, expected) in [
             ("code bytes", codes.len(), code_bytes),
             ("scale bytes", scales.len(), scale_bytes),

@@ -1,7 +1,7 @@
 //! Blocks and rows through the scalar definition: formats and values that the vector bodies leave to it.
 
 use super::plan::Plan;
-use crate::format::{pack_row, packed_row_bytes, write_scale};
+use crate::format::write_scale;
 use crate::reference::quantize_block;
 
 /// A block by the scalar definition.
@@ -9,7 +9,7 @@ use crate::reference::quantize_block;
 pub(super) fn quantize_special(plan: &Plan, x: &[f32], index: u64, packed: &mut [u8]) -> u32 {
     let mut codes = vec![0; x.len()];
     let scale = quantize_block(x, index, &plan.context(), &mut codes);
-    pack_row(plan.format.element().bits(), &codes, packed);
+    plan.format.element().layout().pack(&codes, packed);
     scale
 }
 
@@ -33,11 +33,11 @@ pub(super) fn quantize_rows_scalar(
     codes: &mut [u8],
     scales: &mut [u8],
 ) {
-    let bits = plan.format.element().bits();
+    let layout = plan.format.element().layout();
     let block_size = plan.format.block_size();
     let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
     let mut row_codes = vec![0; cols];
-    let packed = codes.chunks_exact_mut(packed_row_bytes(bits, cols));
+    let packed = codes.chunks_exact_mut(layout.bytes(cols));
     for (row, (x, packed)) in x.chunks_exact(cols).zip(packed).enumerate() {
         let mut index = (first_row + row) as u64 * cols as u64;
         for (x, codes) in x.chunks(block_size).zip(row_codes.chunks_mut(block_size)) {
@@ -47,7 +47,7 @@ pub(super) fn quantize_rows_scalar(
             }
             index += x.len() as u64;
         }
-        pack_row(bits, &row_codes, packed);
+        layout.pack(&row_codes, packed);
     }
 }
 

@@ -1,6 +1,5 @@
 //! A complete block-scaled format.
 
-use super::packing::packed_row_bytes;
 use super::{Dialect, ElementFormat, FormatError, Rounding, ScaleFormat, ScaleRule};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -211,11 +210,21 @@ impl BlockFormat {
         cols.div_ceil(self.block_size)
     }
 
+    /// Bytes of the codes of a row of `cols` elements.
+    pub const fn row_code_bytes(&self, cols: usize) -> usize {
+        self.element.layout().bytes(cols)
+    }
+
+    /// Bytes of the scales of a row of `cols` elements.
+    pub const fn row_scale_bytes(&self, cols: usize) -> usize {
+        self.blocks_per_row(cols) * self.scale.storage_bytes()
+    }
+
     /// Bytes of codes and of scales that a packed [rows, cols] tensor takes. The f32 tensor
     /// scale, where there is one, counts as scale bytes.
     pub const fn packed_bytes(&self, rows: usize, cols: usize) -> (usize, usize) {
-        let codes = rows * packed_row_bytes(self.element.bits(), cols);
-        let scales = rows * self.blocks_per_row(cols) * self.scale.storage_bytes();
+        let codes = rows * self.row_code_bytes(cols);
+        let scales = rows * self.row_scale_bytes(cols);
         (codes, scales + if self.tensor_scale { 4 } else { 0 })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::error::{list, serde_as_name};
 use super::grid::{FloatGrid, Grid, IntGrid, Specials, encode_in_table, exponent, pow2};
-use super::{FormatError, Rounding};
+use super::{CodeLayout, FormatError, Rounding};
 use std::fmt;
 use std::str::FromStr;
 
@@ -140,9 +140,22 @@ impl ElementFormat {
         }
     }
 
+    /// How codes lie in bytes.
+    ///
+    /// # Panics
+    /// Never for an element of [`ElementFormat::ALL`]: the compiler checks them.
+    pub const fn layout(self) -> CodeLayout {
+        CodeLayout::of_bits(self.bits()).expect("an element has 2 to 8 bits")
+    }
+
     /// Every code, finite or not.
     pub fn codes(self) -> std::ops::RangeInclusive<u8> {
-        0..=(u8::MAX >> (8 - self.bits()))
+        0..=self.layout().mask()
+    }
+
+    /// The code of +0.
+    pub fn zero_code(self) -> u8 {
+        self.encode(0.0, Rounding::Even, 0)
     }
 
     /// The largest finite value.
@@ -187,10 +200,10 @@ impl ElementFormat {
 
     /// The value of a code; bits above [`ElementFormat::bits`] are ignored.
     pub fn decode(self, code: u8) -> f32 {
-        let code = u32::from(code) & (u32::MAX >> (32 - self.bits()));
+        let code = u32::from(code & self.layout().mask());
         match self.grid {
             Grid::Float(grid) => {
-                let sign_bit = 1 << (self.bits() - 1);
+                let sign_bit = u32::from(self.layout().top_bit());
                 let magnitude = grid.decode(code & (sign_bit - 1)) as f32;
                 if code & sign_bit == 0 {
                     magnitude
@@ -225,10 +238,19 @@ impl ElementFormat {
 
     /// Puts the sign of `t` above the code of a float magnitude.
     pub(crate) fn with_sign(self, magnitude: u32, t: f64) -> u8 {
-        let sign = u32::from(t.is_sign_negative()) << (self.bits() - 1);
-        (sign | magnitude) as u8
+        let sign = u8::from(t.is_sign_negative()) * self.layout().top_bit();
+        sign | magnitude as u8
     }
 }
+
+/// Every element has a layout.
+const _: () = {
+    let mut index = 0;
+    while index < ElementFormat::ALL.len() {
+        ElementFormat::ALL[index].layout();
+        index += 1;
+    }
+};
 
 impl PartialEq for ElementFormat {
     fn eq(&self, other: &Self) -> bool {

@@ -1,6 +1,9 @@
 //! ggml's own block layout of MXFP4, for exchange with its files.
 
-use super::{Dialect, FormatError, PackedTensor};
+use super::{CodeLayout, CodeOrder, Dialect, FormatError, PackedTensor};
+
+/// Elements of a block.
+const BLOCK: usize = 32;
 
 /// The tensor as a sequence of ggml's `block_mxfp4`: 17 bytes, the E8M0 scale first, then byte
 /// i with element i in its low and element i + 16 in its high nibble.
@@ -11,8 +14,8 @@ use super::{Dialect, FormatError, PackedTensor};
 pub fn ggml_mxfp4_blocks(tensor: &PackedTensor) -> Result<Vec<u8>, FormatError> {
     let format = tensor.format();
     Dialect::Ggml.check(format.element(), format.scale(), format.block_size())?;
-    if !tensor.cols().is_multiple_of(32) {
-        let expected = tensor.cols().next_multiple_of(32);
+    if !tensor.cols().is_multiple_of(BLOCK) {
+        let expected = tensor.cols().next_multiple_of(BLOCK);
         return Err(FormatError::Length {
             what: "columns",
             got: tensor.cols(),
@@ -21,11 +24,48 @@ pub fn ggml_mxfp4_blocks(tensor: &PackedTensor) -> Result<Vec<u8>, FormatError> 
     }
     let mut blocks = Vec::with_capacity(tensor.bytes());
     for row in 0..tensor.rows() {
-        for block in 0..tensor.cols() / 32 {
+        for block in 0..tensor.cols() / BLOCK {
             blocks.push(tensor.scale_code(row, block) as u8);
-            let code = |i: usize| tensor.code(row, block * 32 + i);
-            blocks.extend((0..16).map(|i| code(i) | code(i + 16) << 4));
+            let (mut codes, mut packed) = ([0; BLOCK], [0; BLOCK / 2]);
+            for i in 0..BLOCK {
+                codes[CodeOrder::Halves.place(i, BLOCK)] = tensor.code(row, block * BLOCK + i);
+            }
+            CodeLayout::Bits4.pack(&codes, &mut packed);
+            blocks.extend(packed);
         }
     }
     Ok(blocks)
+}
+
+/// The codes of a block in ascending order, given as ggml has them: [`CodeOrder::Halves`].
+pub fn ggml_mxfp4_codes(pairs: [u8; BLOCK / 2]) -> [u8; BLOCK / 2] {
+    // Eight low nibbles, and eight high ones, become four bytes at once in a word.
+    let [first, second] = [0, 8].map(|at| {
+        let word = u64::from_le_bytes(std::array::from_fn(|i| pairs[at + i]));
+        [word, word >> 4].map(|nibbles| {
+            let nibbles = nibbles & 0x0F0F_0F0F_0F0F_0F0F;
+            (nibbles | nibbles >> 4).to_le_bytes()
+        })
+    });
+    std::array::from_fn(|i| [first, second][i / 4 % 2][i / 8][i % 4 * 2])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_come_back_in_ascending_order() {
+        let codes: [u8; BLOCK] = std::array::from_fn(|i| (i * 7 % 16) as u8);
+        let mut halves = [0; BLOCK];
+        for (i, code) in codes.into_iter().enumerate() {
+            halves[CodeOrder::Halves.place(i, BLOCK)] = code;
+        }
+        let pack = |codes: [u8; BLOCK]| {
+            let mut packed = [0; BLOCK / 2];
+            CodeLayout::Bits4.pack(&codes, &mut packed);
+            packed
+        };
+        assert_eq!(ggml_mxfp4_codes(pack(halves)), pack(codes));
+    }
 }

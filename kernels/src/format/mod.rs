@@ -1,4 +1,4 @@
-//! Element formats, scale formats, scale rules, roundings, dialects and packing:
+//! Element formats, scale formats, scale rules, roundings, dialects and code layouts:
 //! types and scalar codecs, no loops over tensors.
 //!
 //! | to add | edit |
@@ -8,6 +8,7 @@
 //! | a scale rule | [`ScaleRule`] in `rule.rs` |
 //! | a rounding | [`Rounding`] in `rounding.rs` |
 //! | a dialect | [`Dialect`] in `dialect.rs` |
+//! | a width, or an order of codes in bytes | [`CodeLayout`], [`CodeOrder`] in `layout.rs` |
 //!
 //! A [`BlockFormat`] joins one of each with a block size k; it can only be built from parts
 //! that fit together. A [`PackedTensor`] holds the codes and shared scales it describes.
@@ -22,8 +23,8 @@ mod error;
 mod float_type;
 mod ggml;
 mod grid;
+mod layout;
 mod packed;
-mod packing;
 mod rounding;
 mod rule;
 mod scale;
@@ -33,11 +34,12 @@ pub use dialect::{Dialect, NegativeZero};
 pub use element::ElementFormat;
 pub use error::FormatError;
 pub use float_type::FloatType;
-pub use ggml::ggml_mxfp4_blocks;
+pub use ggml::{ggml_mxfp4_blocks, ggml_mxfp4_codes};
 pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
+pub(crate) use layout::packed_row_bytes;
+pub use layout::{CodeLayout, CodeOrder};
 pub use packed::PackedTensor;
 pub(crate) use packed::{read_scale, write_scale};
-pub use packing::{pack_row, packed_row_bytes, unpack_code, unpack_row};
 pub(crate) use rounding::seed_drawing;
 pub use rounding::{Rounding, random_at};
 pub use rule::ScaleRule;

@@ -1,11 +1,10 @@
 //! A quantised matrix as it lies in memory.
 
-use super::packing::{packed_row_bytes, unpack_code};
 use super::{BlockFormat, ElementFormat, FormatError, ScaleFormat};
 
 /// Codes and shared scales of a [rows, cols] matrix, blocks along the rows.
 ///
-/// Codes: see [`super::pack_row`]. Scales: row-major [rows, ceil(cols / k)], each
+/// Codes: see [`super::CodeLayout`]. Scales: row-major [rows, ceil(cols / k)], each
 /// [`super::ScaleFormat::storage_bytes`] bytes, little-endian.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedTensor {
@@ -73,8 +72,8 @@ impl PackedTensor {
         if fits.is_none_or(|bytes| bytes > isize::MAX as usize) {
             return Err(FormatError::TooLarge { rows, cols });
         }
-        let codes = rows * packed_row_bytes(format.element().bits(), cols);
-        let scales = rows * format.blocks_per_row(cols) * format.scale().storage_bytes();
+        let codes = rows * format.row_code_bytes(cols);
+        let scales = rows * format.row_scale_bytes(cols);
         Ok((codes, scales))
     }
 
@@ -116,12 +115,12 @@ impl PackedTensor {
 
     /// Bytes of codes in a row.
     pub const fn row_code_bytes(&self) -> usize {
-        packed_row_bytes(self.format.element().bits(), self.cols)
+        self.format.row_code_bytes(self.cols)
     }
 
     /// Bytes of scales in a row.
     pub const fn row_scale_bytes(&self) -> usize {
-        self.format.blocks_per_row(self.cols) * self.format.scale().storage_bytes()
+        self.format.row_scale_bytes(self.cols)
     }
 
     /// The code at (row, col), in the low bits.
@@ -134,7 +133,7 @@ impl PackedTensor {
             "({row}, {col}) is outside the tensor"
         );
         let first = row * self.row_code_bytes();
-        unpack_code(self.element().bits(), &self.codes[first..], col)
+        self.element().layout().code(&self.codes[first..], col)
     }
 
     /// The scale code of a row's block.

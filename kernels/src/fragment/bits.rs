@@ -39,7 +39,7 @@ pub use super::groups::{Group, Term};
 
 use super::OperandType;
 use super::groups;
-use crate::format::{ElementFormat, Grid};
+use crate::format::{CodeLayout, ElementFormat, Grid};
 
 /// How an element's codes are stored.
 #[derive(Clone, Copy, Debug)]
@@ -70,7 +70,10 @@ impl StoredBits {
 
     fn as_bf16(element: ElementFormat) -> Option<Self> {
         let (group, shift, exponent) = match element.grid() {
-            Grid::Table(table) => return (table.len() == 16).then_some(Self::Nibbles(table)),
+            Grid::Table(table) => {
+                let is_nibbles = element.layout() == CodeLayout::Bits4;
+                return is_nibbles.then_some(Self::Nibbles(table));
+            }
             Grid::Int(grid) => {
                 let group = match grid.bits {
                     4 => groups::INT4,
@@ -153,8 +156,7 @@ impl StoredBits {
         let Self::Fields { operand, shift, .. } = self else {
             return Some(u16::from(code));
         };
-        let bits = element.bits();
-        let sign_bit = 1u16 << (bits - 1);
+        let sign_bit = u16::from(element.layout().top_bit());
         let code = u16::from(code) & (sign_bit | (sign_bit - 1));
         let is_negative = code & sign_bit != 0;
         let magnitude = match element.grid() {
@@ -163,7 +165,9 @@ impl StoredBits {
         };
         let place = match operand {
             OperandType::S8 => code << shift,
-            _ => u16::from(is_negative) << (operand.bits() - 1) | magnitude << shift,
+            OperandType::Bf16 | OperandType::E4m3 => {
+                u16::from(is_negative) << (operand.bits() - 1) | magnitude << shift
+            }
         };
         (magnitude < sign_bit).then_some(place)
     }
@@ -181,7 +185,8 @@ impl StoredBits {
             })
         };
         let Self::Fields { group, operand, .. } = self else {
-            return codes.chunks(8).map(|codes| join(4, codes)).collect();
+            let bits = element.layout().bits();
+            return codes.chunks(8).map(|codes| join(bits, codes)).collect();
         };
         let in_register = operand.per_register();
         let groups = codes.chunks(in_register * group.registers.len());

@@ -50,9 +50,17 @@ impl CacheFormat {
         }
     }
 
+    /// Bytes of a run.
+    pub const fn run_bytes(&self) -> usize {
+        match self {
+            Self::Dense => 2 * RUN,
+            Self::Packed { element, .. } => element.layout().bytes(RUN),
+        }
+    }
+
     /// Bytes of the codes of a row: whole runs.
     pub fn row_bytes(&self, head_dim: usize) -> usize {
-        head_dim.div_ceil(RUN) * RUN * self.bits() as usize / 8
+        head_dim.div_ceil(RUN) * self.run_bytes()
     }
 
     /// Bytes of the scales of a row.
@@ -75,8 +83,7 @@ impl CacheFormat {
 
     /// [`CacheFormat::row_bytes`] of the size `head_dim`, in elements of [`CacheFormat::stored`].
     pub fn row_extent(&self) -> Extent {
-        let run_bytes = RUN * self.bits() as usize / 8;
-        size("head_dim").div_ceil(RUN) * (run_bytes / self.stored().bytes())
+        size("head_dim").div_ceil(RUN) * (self.run_bytes() / self.stored().bytes())
     }
 
     /// [`CacheFormat::row_scale_bytes`] of the size `head_dim`.

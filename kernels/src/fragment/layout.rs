@@ -247,8 +247,12 @@ impl FragmentFormat {
     }
 
     /// Words of a lane's 16 codes of a row.
+    ///
+    /// # Panics
+    /// Never: codes that fill no whole words have no stored bits, and so no format.
     pub const fn row_words(&self) -> usize {
-        self.element.bits() as usize / 2
+        let words = self.element.layout().words(LANE_COLUMNS);
+        words.expect("the format was built with whole words")
     }
 
     /// Columns of a slot of scales.

@@ -1,7 +1,7 @@
 //! The shuffle, as a scalar definition.
 
 use super::{CHUNK, FragmentError, FragmentFormat, OperandType, TILE, WeightFormat};
-use crate::format::{PackedTensor, Rounding, ScaleFormat, pow2};
+use crate::format::{PackedTensor, ScaleFormat, pow2};
 use rayon::prelude::*;
 
 /// Bytes of codes from which on threads share the work.
@@ -149,7 +149,7 @@ fn check(packed: &PackedTensor, format: &FragmentFormat) -> Result<(), FragmentE
 fn codes(packed: &PackedTensor, format: &FragmentFormat) -> Vec<u8> {
     let (rows, cols, element) = (packed.rows(), packed.cols(), packed.element());
     let stored = format.stored();
-    let zero = element.encode(0.0, Rounding::Even, 0);
+    let zero = element.zero_code();
     place(WeightFormat::Packed(*format), rows, cols, |row, column| {
         let code = |i| match row < rows && column(i) < cols {
             true => packed.code(row, column(i)),

@@ -3,10 +3,7 @@
 use super::GoldenError;
 use super::report::{Engine, Place, Report};
 use crate::cpu::{Isa, dequantize_with};
-use crate::format::{
-    BlockFormat, ElementFormat, FormatError, PackedTensor, Rounding, ScaleFormat, pack_row,
-    packed_row_bytes,
-};
+use crate::format::{BlockFormat, ElementFormat, FormatError, PackedTensor, Rounding, ScaleFormat};
 use serde_json::Value;
 use std::collections::BTreeMap;
 
@@ -127,8 +124,8 @@ fn boundary_codes(boundaries: &[f64], encode: impl Fn(f64) -> u32) -> (Vec<u32>,
 fn dequantized_codes(element: ElementFormat, isa: Isa) -> Result<Vec<f32>, FormatError> {
     let format = BlockFormat::new(element).scale(ScaleFormat::Fp32).build()?;
     let codes: Vec<u8> = element.codes().cycle().take(256).collect();
-    let mut packed = vec![0; packed_row_bytes(element.bits(), codes.len())];
-    pack_row(element.bits(), &codes, &mut packed);
+    let mut packed = vec![0; element.layout().bytes(codes.len())];
+    element.layout().pack(&codes, &mut packed);
     let scales = 1f32.to_le_bytes().repeat(codes.len() / format.block_size());
     let tensor = PackedTensor::new(format, 1, codes.len(), packed, scales, 1.0)?;
     let mut values = vec![0.0; codes.len()];

@@ -54,7 +54,7 @@ pub(crate) fn round_block(
     let divisor = decoded * context.tensor_scale;
     if divisor == 0.0 {
         // Nothing is ever divided by zero: the block is stored as zero.
-        codes.fill(format.element().encode(0.0, Rounding::Even, 0));
+        codes.fill(format.element().zero_code());
         return;
     }
     for (i, (x, code)) in x.iter().zip(codes).enumerate() {

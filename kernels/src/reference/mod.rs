@@ -20,9 +20,7 @@ pub use sample::{MOST_LOGITS, SampleError, Sampling, sample};
 use block::round_block;
 pub(crate) use block::{BlockContext, quantize_block};
 
-use crate::format::{
-    BlockFormat, FloatType, FormatError, PackedTensor, pack_row, packed_row_bytes,
-};
+use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};
 
 /// Checks that `x` is [rows, cols] and the format's dialect works on its type.
 pub(crate) fn check(
@@ -183,8 +181,8 @@ fn visit_blocks(
         source: part.source,
         tensor_scale: part.tensor_scale,
     };
-    let bits = format.element().bits();
-    let row_bytes = packed_row_bytes(bits, part.cols);
+    let layout = format.element().layout();
+    let row_bytes = layout.bytes(part.cols);
     let mut codes = vec![0; part.cols];
     for row in 0..part.rows {
         for first in (0..part.cols).step_by(format.block_size()) {
@@ -194,7 +192,7 @@ fn visit_blocks(
             visit(block, index, &context, &mut codes[first..end]);
         }
         let packed = &mut packed_codes[row * row_bytes..][..row_bytes];
-        pack_row(bits, &codes, packed);
+        layout.pack(&codes, packed);
     }
 }
 

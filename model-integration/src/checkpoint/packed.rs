@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use mxlab_kernels::format::{BlockFormat, ElementFormat, PackedTensor, ScaleFormat};
+use mxlab_kernels::format::{
+    BlockFormat, ElementFormat, PackedTensor, ScaleFormat, ggml_mxfp4_codes,
+};
 use safetensors::Dtype;
 
 use super::CheckpointError;
@@ -60,11 +62,8 @@ impl Packed {
         [codes, scales]: [Place; 2],
         tensor_scale: f32,
     ) -> Result<Self, CheckpointError> {
-        let (code_bytes, _) = format.packed_bytes(rows, cols);
-        let width = format.scale().storage_bytes();
-        let scale_row = format.blocks_per_row(cols) * width;
-        check(&codes, [rows, code_bytes / rows.max(1)])?;
-        check(&scales, [rows, scale_row])?;
+        check(&codes, [rows, format.row_code_bytes(cols)])?;
+        check(&scales, [rows, format.row_scale_bytes(cols)])?;
         Ok(Self {
             format,
             cols,
@@ -104,9 +103,8 @@ impl Packed {
     /// If there is no such row.
     pub(super) fn rows(&self, rows: impl ExactSizeIterator<Item = usize>) -> PackedTensor {
         let count = rows.len();
-        let (code_bytes, _) = self.format.packed_bytes(count, self.cols);
-        let code_row = code_bytes / count.max(1);
-        let scale_row = self.format.blocks_per_row(self.cols) * self.format.scale().storage_bytes();
+        let code_row = self.format.row_code_bytes(self.cols);
+        let scale_row = self.format.row_scale_bytes(self.cols);
         let mut codes = Vec::with_capacity(count * code_row);
         let mut scales = Vec::with_capacity(count * scale_row);
         for row in rows {
@@ -124,14 +122,7 @@ impl Packed {
                         .as_chunks::<GGML_BLOCK_BYTES>();
                     for [scale, pairs @ ..] in blocks {
                         scales.push(*scale);
-                        // Element i is in the low nibbles of the first half, the high ones of the second.
-                        let (low, high) = (|byte: u8| byte & 15, |byte: u8| byte >> 4);
-                        let two = |pair: &[u8; 2], nibble: fn(u8) -> u8| {
-                            nibble(pair[0]) | nibble(pair[1]) << 4
-                        };
-                        let (pairs, _) = pairs.as_chunks::<2>();
-                        codes.extend(pairs.iter().map(|pair| two(pair, low)));
-                        codes.extend(pairs.iter().map(|pair| two(pair, high)));
+                        codes.extend(ggml_mxfp4_codes(*pairs));
                     }
                 }
             }

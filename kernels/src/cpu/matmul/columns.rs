@@ -3,7 +3,7 @@
 //! A word of codes is loaded of all rows of a vector; shifts then bring one code after the other to the low
 //! bits. The bodies are `inline(always)` so that they take on the target features of their caller.
 
-use super::panels::{PANEL_ROWS, Panels};
+use super::panels::{PANEL_ROWS, PanelCodes, Panels};
 use super::weights::{RUN, ScaleCodec};
 use crate::cpu::lanes::Lanes;
 use crate::cpu::simd::Simd;
@@ -109,13 +109,13 @@ pub(super) fn decode_columns<S: Simd, const V: usize>(
         tensor_scale: s.splat(panels.tensor_scale()),
     };
     let has_tensor_scale = panels.format().has_tensor_scale();
-    match (panels.code_bits(), has_tensor_scale) {
-        (4, false) => decoder.run::<4, false>(columns, sink),
-        (4, true) => decoder.run::<4, true>(columns, sink),
-        (6, false) => decoder.run::<6, false>(columns, sink),
-        (6, true) => decoder.run::<6, true>(columns, sink),
-        (_, false) => decoder.run::<8, false>(columns, sink),
-        (_, true) => decoder.run::<8, true>(columns, sink),
+    match (panels.panel_codes(), has_tensor_scale) {
+        (PanelCodes::Bits4, false) => decoder.run::<4, false>(columns, sink),
+        (PanelCodes::Bits4, true) => decoder.run::<4, true>(columns, sink),
+        (PanelCodes::Bits6, false) => decoder.run::<6, false>(columns, sink),
+        (PanelCodes::Bits6, true) => decoder.run::<6, true>(columns, sink),
+        (PanelCodes::Bits8, false) => decoder.run::<8, false>(columns, sink),
+        (PanelCodes::Bits8, true) => decoder.run::<8, true>(columns, sink),
     }
 }
 
@@ -137,6 +137,7 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
         columns: Range<usize>,
         sink: &mut impl Sink<S>,
     ) {
+        const { assert!(matches!(BITS, 4 | 6 | 8), "a width of `PanelCodes`") };
         let s = self.s;
         let block_size = self.panels.format().block_size();
         let end = columns.end - columns.len() % RUN;

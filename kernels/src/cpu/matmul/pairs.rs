@@ -6,7 +6,7 @@
 //! codes of eight bits the table has the magnitudes, and the sign is put on in the end.
 
 use super::columns::Vectors;
-use super::panels::Panels;
+use super::panels::{PanelCodes, Panels};
 use super::step::Pairs;
 use super::weights::{PairTable, RUN};
 use super::words::WordSink;
@@ -38,10 +38,10 @@ pub(super) fn decode<const V: usize>(
         ],
         unscaled: s.splat_bits(table.unscaled),
     };
-    match panels.code_bits() {
-        4 => decoder.run::<4>(columns, sink),
-        6 => decoder.run::<6>(columns, sink),
-        _ => decoder.run::<8>(columns, sink),
+    match panels.panel_codes() {
+        PanelCodes::Bits4 => decoder.run::<4>(columns, sink),
+        PanelCodes::Bits6 => decoder.run::<6>(columns, sink),
+        PanelCodes::Bits8 => decoder.run::<8>(columns, sink),
     }
 }
 
@@ -67,6 +67,7 @@ impl<const V: usize> Decoder<'_, V> {
     /// For codes of `BITS` bits.
     #[inline(always)]
     fn run<const BITS: usize>(&self, columns: Range<usize>, sink: &mut impl WordSink<Avx512>) {
+        const { assert!(matches!(BITS, 4 | 6 | 8), "a width of `PanelCodes`") };
         let s = self.s;
         let pairs = if BITS == 4 { 4 } else { 2 };
         let mut from = [s.splat_bits(0); 4];

@@ -1,9 +1,7 @@
 //! A packed matrix in the order that products read it.
 
 use super::weights::Codecs;
-use crate::format::{
-    BlockFormat, FormatError, PackedTensor, pack_row, packed_row_bytes, read_scale, unpack_row,
-};
+use crate::format::{BlockFormat, CodeLayout, FormatError, PackedTensor, read_scale};
 use std::borrow::Cow;
 use std::ops::Range;
 
@@ -13,8 +11,34 @@ pub(super) const PANEL_ROWS: usize = 16;
 /// Bytes of a word of codes.
 const WORD_BYTES: usize = 4;
 
-/// Bits of the narrowest codes that are read.
-const LEAST_BITS: u32 = 4;
+/// The codes that products decode. Others are widened to the next of these: those of two and three
+/// bits to four, which one table of sixteen values decodes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum PanelCodes {
+    Bits4,
+    Bits6,
+    Bits8,
+}
+
+impl PanelCodes {
+    /// Those that hold the codes of a layout.
+    const fn holding(layout: CodeLayout) -> Self {
+        match layout {
+            CodeLayout::Bits2 | CodeLayout::Bits3 | CodeLayout::Bits4 => Self::Bits4,
+            CodeLayout::Bits5 | CodeLayout::Bits6 => Self::Bits6,
+            CodeLayout::Bits7 | CodeLayout::Bits8 => Self::Bits8,
+        }
+    }
+
+    /// How they lie in a row.
+    const fn layout(self) -> CodeLayout {
+        match self {
+            Self::Bits4 => CodeLayout::Bits4,
+            Self::Bits6 => CodeLayout::Bits6,
+            Self::Bits8 => CodeLayout::Bits8,
+        }
+    }
+}
 
 /// A [`PackedTensor`] [rows, cols] with sixteen rows interleaved, so that a vector of rows is one load.
 ///
@@ -23,7 +47,7 @@ const LEAST_BITS: u32 = 4;
 /// scales    [panel of 16 rows][byte of a row's scales][row]
 /// ```
 ///
-/// Codes of two and three bits are widened to four, which one table of sixteen values decodes. Rows are filled up with
+/// Codes of other widths than four, six and eight bits are widened. Rows are filled up with
 /// zeros to whole words and panels. Beyond that it takes what the packed tensor does, and, of each panel, eight bytes about
 /// its scales.
 #[derive(Clone, Debug)]
@@ -44,7 +68,7 @@ pub struct Panels {
 pub(super) struct ScaleRange {
     /// The smallest but 0; infinity if there is none.
     pub least: f32,
-    /// The largest; NaN if a scale is, or an element of eight bits is not finite.
+    /// The largest; NaN if a scale is, or an element is not finite.
     pub most: f32,
 }
 
@@ -74,9 +98,10 @@ impl Panels {
     /// Reorders a packed tensor.
     pub fn new(packed: &PackedTensor) -> Self {
         let (format, rows) = (*packed.format(), packed.rows());
-        let (bits, cols) = (code_bits(&format), packed.cols());
-        let packed_codes = repack(packed.codes().into(), cols, [format.element().bits(), bits]);
-        let (row_bytes, scale_bytes) = (packed_row_bytes(bits, cols), packed.row_scale_bytes());
+        let own = format.element().layout();
+        let (layout, cols) = (PanelCodes::holding(own).layout(), packed.cols());
+        let packed_codes = repack(packed.codes().into(), cols, [own, layout]);
+        let (row_bytes, scale_bytes) = (layout.bytes(cols), packed.row_scale_bytes());
         let row_words = row_bytes.div_ceil(WORD_BYTES);
         let panels = rows.div_ceil(PANEL_ROWS);
         let mut codes = vec![0; panels * row_words * PANEL_ROWS];
@@ -98,7 +123,7 @@ impl Panels {
             for (to, &byte) in to.skip(lane).step_by(PANEL_ROWS).zip(row_scales) {
                 *to = byte;
             }
-            ranges[panel] = ranges[panel].and(range.of_row(row_codes, row_scales));
+            ranges[panel] = ranges[panel].and(range.of_row(row_codes, cols, row_scales));
         }
         Self {
             format,
@@ -151,10 +176,9 @@ impl Panels {
                 expected: self.rows,
             });
         }
-        let (bits, count) = (self.code_bits(), rows.len());
-        let row_bytes = packed_row_bytes(bits, self.cols);
-        let scale_bytes =
-            self.format.blocks_per_row(self.cols) * self.format.scale().storage_bytes();
+        let (layout, count) = (self.panel_codes().layout(), rows.len());
+        let row_bytes = layout.bytes(self.cols);
+        let scale_bytes = self.format.row_scale_bytes(self.cols);
         let (mut codes, mut scales) = (vec![0; count * row_bytes], vec![0; count * scale_bytes]);
         for (i, row) in rows.enumerate() {
             let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
@@ -172,11 +196,8 @@ impl Panels {
                 *to = *byte;
             }
         }
-        let codes = repack(
-            codes.into(),
-            self.cols,
-            [bits, self.format.element().bits()],
-        );
+        let own = self.format.element().layout();
+        let codes = repack(codes.into(), self.cols, [layout, own]);
         let codes = codes.into_owned();
         PackedTensor::new(
             self.format,
@@ -188,9 +209,9 @@ impl Panels {
         )
     }
 
-    /// Bits of a code as it lies here.
-    pub(super) const fn code_bits(&self) -> u32 {
-        code_bits(&self.format)
+    /// What codes lie here as.
+    pub(super) const fn panel_codes(&self) -> PanelCodes {
+        PanelCodes::holding(self.format.element().layout())
     }
 
     /// The values of some rows, row-major.
@@ -203,13 +224,14 @@ impl Panels {
 
     /// The code at (row, col), in the low bits, of up to eight.
     pub(super) fn code(&self, row: usize, col: usize) -> u8 {
-        let bits = self.code_bits() as usize;
+        let layout = self.panel_codes().layout();
+        let bits = layout.bits() as usize;
         let words = self.words(row / PANEL_ROWS, col * bits / 32).iter();
         let words = words.skip(row % PANEL_ROWS).step_by(PANEL_ROWS).take(2);
         let window = words
             .rev()
             .fold(0, |window, &word| window << 32 | u64::from(word));
-        (window >> (col * bits % 32)) as u8 & (u8::MAX >> (8 - bits))
+        (window >> (col * bits % 32)) as u8 & layout.mask()
     }
 
     /// The scale code of a row's block.
@@ -249,23 +271,17 @@ impl Panels {
     }
 }
 
-/// Bits of a code of a format in panels.
-const fn code_bits(format: &BlockFormat) -> u32 {
-    let bits = format.element().bits();
-    if bits < LEAST_BITS { LEAST_BITS } else { bits }
-}
-
-/// Rows of `cols` codes of `from` bits with `to` bits each.
-fn repack(codes: Cow<[u8]>, cols: usize, [from, to]: [u32; 2]) -> Cow<[u8]> {
+/// Rows of `cols` codes of one layout in another.
+fn repack(codes: Cow<[u8]>, cols: usize, [from, to]: [CodeLayout; 2]) -> Cow<[u8]> {
     if from == to || cols == 0 {
         return codes;
     }
-    let rows = codes.chunks_exact(packed_row_bytes(from, cols));
-    let row_bytes = packed_row_bytes(to, cols);
+    let rows = codes.chunks_exact(from.bytes(cols));
+    let row_bytes = to.bytes(cols);
     let (mut row_codes, mut repacked) = (vec![0; cols], vec![0; rows.len() * row_bytes]);
     for (from_row, to_row) in rows.zip(repacked.chunks_exact_mut(row_bytes)) {
-        unpack_row(from, from_row, &mut row_codes);
-        pack_row(to, &row_codes, to_row);
+        from.unpack(from_row, &mut row_codes);
+        to.pack(&row_codes, to_row);
     }
     repacked.into()
 }
@@ -275,18 +291,16 @@ struct RangeOf {
     format: BlockFormat,
     /// By code, of scales of a byte.
     scales: Vec<f32>,
-    /// By code, whether an element of eight bits is not finite.
+    /// How codes lie, and by code whether it is not finite, if some are not.
+    codes: CodeLayout,
     is_special: Option<Vec<bool>>,
 }
 
 impl RangeOf {
     fn new(format: &BlockFormat) -> Self {
         let (element, scale) = (format.element(), format.scale());
-        let is_special: Vec<bool> = element
-            .codes()
-            .map(|code| !element.decode(code).is_finite())
-            .collect();
-        let has_specials = is_special.len() == 256 && is_special.contains(&true);
+        let is_special = |code| !element.decode(code).is_finite();
+        let is_special: Vec<bool> = element.codes().map(is_special).collect();
         let scales = (0..256).map(|code| scale.decode(code));
         Self {
             format: *format,
@@ -295,11 +309,12 @@ impl RangeOf {
             } else {
                 Vec::new()
             },
-            is_special: has_specials.then_some(is_special),
+            codes: PanelCodes::holding(element.layout()).layout(),
+            is_special: is_special.contains(&true).then_some(is_special),
         }
     }
 
-    fn of_row(&self, codes: &[u8], scales: &[u8]) -> ScaleRange {
+    fn of_row(&self, codes: &[u8], cols: usize, scales: &[u8]) -> ScaleRange {
         let scale = self.format.scale();
         let value = |bytes: &[u8]| match bytes {
             &[code] => self.scales[usize::from(code)],
@@ -309,9 +324,11 @@ impl RangeOf {
         let range = scales.fold(ScaleRange::EMPTY, |all, bytes| {
             all.and(ScaleRange::of(value(bytes)))
         });
-        let is_special =
-            |is_special: &Vec<bool>| codes.iter().any(|&code| is_special[usize::from(code)]);
-        if self.is_special.as_ref().is_some_and(is_special) {
+        let has_special = |is_special: &Vec<bool>| match self.codes {
+            CodeLayout::Bits8 => codes.iter().any(|&code| is_special[usize::from(code)]),
+            layout => (0..cols).any(|col| is_special[usize::from(layout.code(codes, col))]),
+        };
+        if self.is_special.as_ref().is_some_and(has_special) {
             return ScaleRange {
                 most: f32::NAN,
                 ..range

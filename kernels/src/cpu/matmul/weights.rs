@@ -3,7 +3,7 @@
 use super::dense::Bf16Rows;
 use super::panels::Panels;
 use crate::cpu::lanes::Codec;
-use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat, pow2};
+use crate::format::{BlockFormat, CodeLayout, FloatType, Grid, ScaleFormat, pow2};
 
 /// Columns that have one scale in every format that is decoded in registers.
 pub(super) const RUN: usize = 16;
@@ -130,8 +130,7 @@ impl PackedWeights<'_> {
     /// 2^`x_unit`, if they are bf16. What is subnormal must be kept, unless it counts as zero: `flushes`.
     pub fn reading(&self, least: f32, x_unit: Option<i32>, flushes: bool) -> Reading {
         let (format, codecs) = (self.panels.format(), self.panels.codecs());
-        let is_of_bits = matches!(self.panels.code_bits(), 4 | 6 | 8);
-        if !is_of_bits || !format.block_size().is_multiple_of(RUN) {
+        if !format.block_size().is_multiple_of(RUN) {
             return Reading::Rows;
         }
         let unit = codecs.unit.saturating_add(exponent(least));
@@ -154,7 +153,7 @@ impl PackedWeights<'_> {
 }
 
 impl PairTable {
-    /// If elements are bf16 of up to four, six or eight bits, the last a sign, and scales powers of two.
+    /// If elements are bf16 of up to six bits, or of eight whose highest is a sign, and scales powers of two.
     fn new(format: &BlockFormat) -> Option<Self> {
         let element = format.element();
         let limit = format.scale().exponent_limit()?;
@@ -162,8 +161,17 @@ impl PairTable {
             .codes()
             .all(|code| bits_and_unit(element.decode(code)).0 <= 8);
         let has_sign = matches!(element.grid(), Grid::Float(_));
-        let is_of_bits = matches!(element.bits(), 2..=4 | 6) || element.bits() == 8 && has_sign;
-        if !is_bf16 || !is_of_bits || format.has_tensor_scale() {
+        let has_index = match element.layout() {
+            CodeLayout::Bits2
+            | CodeLayout::Bits3
+            | CodeLayout::Bits4
+            | CodeLayout::Bits5
+            | CodeLayout::Bits6 => true,
+            // Decoded as eight bits, the highest a sign.
+            CodeLayout::Bits7 => false,
+            CodeLayout::Bits8 => has_sign,
+        };
+        if !is_bf16 || !has_index || format.has_tensor_scale() {
             return None;
         }
         let values = element.codes().map(|code| element.decode(code));
@@ -173,7 +181,7 @@ impl PairTable {
         let lift = 127 - exponent(largest);
         let largest_scale = pow2(lift) as f32;
         let half = |index: usize| {
-            let code = index as u8 & (u8::MAX >> (8 - element.bits()));
+            let code = index as u8 & element.layout().mask();
             // Without -0, which adds as little.
             (element.decode(code) * largest_scale + 0.0).to_bits() >> 16
         };

@@ -1,7 +1,7 @@
 //! What an append must write: rows of a cache, or of queries, each from a head of a token.
 
 use super::{AppendVariant, HeadKind};
-use crate::format::{BlockFormat, FloatType, PackedTensor, Rounding};
+use crate::format::{BlockFormat, FloatType, PackedTensor};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
 use crate::reference::{Part, dequantize, quantize_part, rotate};
@@ -162,7 +162,7 @@ impl AppendVariant {
             return Ok((fake_row(&packed, format.block_size()), Vec::new()));
         }
         let element = format.element();
-        let zero = element.encode(0.0, Rounding::Even, 0);
+        let zero = element.zero_code();
         let code = |col: usize| match col < x.len() {
             true => packed.code(0, col),
             // Of a block that is NaN as a whole, all codes are 0.

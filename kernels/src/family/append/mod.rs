@@ -333,7 +333,7 @@ impl Kernel for AppendVariant {
             is_shared: self.bits() == 6,
             stored_shift: shift,
             stored_terms: terms,
-            zero_code: element.map_or(0, |element| element.encode(0.0, Rounding::Even, 0)),
+            zero_code: element.map_or(0, |element| element.zero_code()),
         };
         render_kernel("append/append.ptx.j2", &self.signature(), &context)
     }

@@ -151,7 +151,7 @@ fn min_blocks(variant: &AttentionVariant, words: usize) -> Option<u32> {
 
 /// Words of a run.
 fn run_words(cache: &CacheFormat) -> usize {
-    cache.bits() as usize / 2
+    cache.run_bytes() / 4
 }
 
 /// The code of a scale that has to be told to be NaN: an infinity times a code of 0 is NaN by

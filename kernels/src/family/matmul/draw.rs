@@ -2,7 +2,7 @@
 
 use super::problems::{Matrix, Sizes};
 use super::{MatmulVariant, bytes};
-use crate::format::{ElementFormat, FloatType, ScaleFormat, pack_row};
+use crate::format::{ElementFormat, FloatType, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType, TILE};
 use crate::registry::{Entry, Problem, Tensor};
@@ -176,8 +176,8 @@ fn weights(
             .map(|_| known[rng.random_range(0..known.len())])
             .collect();
         let start = codes.len();
-        codes.resize(start + (cols * element.bits() as usize).div_ceil(8), 0);
-        pack_row(element.bits(), &row, &mut codes[start..]);
+        codes.resize(start + element.layout().bytes(cols), 0);
+        element.layout().pack(&row, &mut codes[start..]);
     }
     insert("codes", Tensor::of_bytes(&codes));
     let spread = if rng.random_ratio(2, 3) {
@@ -340,9 +340,8 @@ fn cut(
         match variant.format() {
             None => pick_rows("weights", sizes.cols, cols)?,
             Some(format) => {
-                let bits = format.element().bits() as usize;
-                let (row, part) = ((sizes.cols * bits).div_ceil(8), (cols * bits).div_ceil(8));
-                pick_rows("codes", row, part)?;
+                let row_bytes = |cols| format.row_code_bytes(cols);
+                pick_rows("codes", row_bytes(sizes.cols), row_bytes(cols))?;
                 let (row, part) = (
                     format.blocks_per_row(sizes.cols),
                     format.blocks_per_row(cols),

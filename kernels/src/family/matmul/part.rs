@@ -2,7 +2,6 @@
 
 use super::MatmulVariant;
 use super::problems::{Matrix, Sizes};
-use crate::format::packed_row_bytes;
 use crate::fragment::CHUNK;
 use crate::registry::{EntryError, Place, Problem, ProblemError, Tensor};
 
@@ -117,7 +116,7 @@ fn picked(
         match variant.format() {
             None => pick(matrix.name("weights"), rows, cols, cols)?,
             Some(format) => {
-                let bytes = packed_row_bytes(format.element().bits(), cols);
+                let bytes = format.row_code_bytes(cols);
                 pick(matrix.name("codes"), rows, bytes, bytes)?;
                 let blocks = format.blocks_per_row(cols);
                 pick(matrix.name("scales"), rows, blocks, blocks)?;
