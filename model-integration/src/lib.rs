@@ -17,6 +17,7 @@
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | how the embedded model was trained |
 //! | [`columns`], [`file_name`](mod@file_name) | tables in plain text, names of files |
+//! | [`did_you_mean`](mod@did_you_mean) | suggestions for misspelt names |
 //! | [`cli`] | the `mxlab` command line |
 
 pub mod checkpoint;
@@ -24,6 +25,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod corpus;
+pub mod did_you_mean;
 pub mod embedded;
 pub mod engine;
 pub mod eval;

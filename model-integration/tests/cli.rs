@@ -121,7 +121,10 @@ fn wrong_usage_is_exit_code_two() {
             "unknown float type `fp8`; known: float32",
         ),
         ("eval --softmax-dtype auto", "or `model`"),
-        ("eval --config mxfp5", "unknown configuration `mxfp5`"),
+        (
+            "eval --config mxfp5",
+            "unknown configuration `mxfp5`; did you mean",
+        ),
         (
             "eval --config mxfp8 --scale ue5m3 --scale-rule floor",
             "`weights`: scale rule `floor`",
@@ -132,7 +135,7 @@ fn wrong_usage_is_exit_code_two() {
         ),
         (
             "eval --tasks lambada",
-            "named tasks are embedded, lambada_openai",
+            "did you mean `lambada_openai`?; expected a file, or one of embedded",
         ),
         ("eval --log-samples", "--output-path"),
         ("eval --overwrite", "--output-path"),

@@ -20,29 +20,29 @@ use super::output::{Usage, print};
 use super::verify::chosen;
 use crate::columns::aligned;
 
-/// Assemble the kernels that a chip runs, with ptxas, into a folder that `--images` takes
+/// Assemble the kernels that a chip runs, with ptxas, into a folder for `--images`
 ///
-/// A device that is given the folder loads a kernel's machine code from it if the PTX text is the
-/// one that was assembled, and has its driver compile the text if not. A run that was stopped goes
-/// on where it was; what it came to can be used.
+/// With `--images` a device loads machine code from the folder if it was assembled from the same PTX
+/// text; otherwise its driver compiles the text. The same command resumes an interrupted run. An
+/// unfinished folder can be used.
 #[derive(Args)]
 pub struct BundleArgs {
-    /// The chip, such as sm_90
+    /// Chip to assemble for, such as sm_90
     #[arg(long, value_name = "SM", required_unless_present = "check")]
     chip: Option<Target>,
-    /// The folder
+    /// Folder to write
     #[arg(long, value_name = "DIR", required_unless_present = "check")]
     output: Option<PathBuf>,
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
-    /// Only each Nth of them
+    /// Only every Nth of them
     #[arg(long, value_name = "N", default_value = "1")]
     every: NonZero<usize>,
-    /// Runs of ptxas at the same time [default: all processors]
+    /// ptxas processes to run in parallel [default: all processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Make nothing; say which kernels have no image in this folder. Fails if there are any
+    /// Assemble nothing; list the kernels without an image in this folder, and fail if there are any
     #[arg(long, value_name = "DIR", conflicts_with_all = ["chip", "output", "jobs"])]
     check: Option<PathBuf>,
 }
@@ -111,7 +111,7 @@ fn make(chip: Target, folder: &Path, args: &BundleArgs) -> Result<Done> {
         return Ok(Done::Interrupted);
     }
     Ok(match summary.failures.len() {
-        0 => Done::Well,
+        0 => Done::Ok,
         count => {
             eprintln!("{count} kernels are not in the bundle: ptxas refuses them");
             Done::WithFindings
@@ -195,7 +195,7 @@ fn check(folder: &Path, args: &BundleArgs) -> Result<Done> {
         }
     ))?;
     Ok(match lacking {
-        0 => Done::Well,
+        0 => Done::Ok,
         _ => Done::WithFindings,
     })
 }

@@ -19,13 +19,13 @@ use crate::task::generation::Filter;
 
 #[derive(Args)]
 pub struct CompareArgs {
-    /// What an evaluation wrote: its --output-path
+    /// Output of an evaluation: its --output-path
     #[arg(value_name = "DIR")]
     first: PathBuf,
-    /// What the other wrote
+    /// Output of the other evaluation
     #[arg(value_name = "DIR")]
     second: PathBuf,
-    /// Fail if fewer answers than this, in percent, are the same in any row, or something is only in one
+    /// Fail if a row has a lower percentage of equal answers, or a task or example is in one only
     #[arg(long, value_name = "PERCENT", value_parser = percent)]
     at_least: Option<f64>,
 }
@@ -174,7 +174,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     }
     if rows.is_empty() {
         let message = format!(
-            "{} and {} have no task under one configuration in common",
+            "{} and {} have no task and configuration in common; evaluate both on the same",
             args.first.display(),
             args.second.display()
         );
@@ -189,15 +189,15 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     ];
     print(&aligned(1, &header, &rows))?;
     print(
-        "\nsame: answers that are right in both, or wrong in both; the same choices or numbers. short: by how much the target's logit\n\
-         falls short of the greatest, or the next choice of the likeliest, at most, where answers differ. log-lik: the\n\
-         greatest difference of two.\n",
+        "\nsame: the same answer, or for a cloze both right or both wrong. short: where answers differ, the\n\
+         largest gap between the target's logit and the greatest, or between the two likeliest choices.\n\
+         log-lik: the largest difference of two log-likelihoods.\n",
     )?;
     if !differences.is_empty() {
         print(&format!("\n{differences}"))?;
     }
     Ok(match is_enough {
-        true => Done::Well,
+        true => Done::Ok,
         false => Done::WithFindings,
     })
 }
@@ -205,7 +205,12 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
 /// The logs under a folder, by task and configuration.
 fn logs(folder: &Path) -> Result<BTreeMap<String, Log>> {
     let place = folder.join("log");
-    let files = fs::read_dir(&place).with_context(|| format!("`{}`", place.display()))?;
+    let files = fs::read_dir(&place).with_context(|| {
+        format!(
+            "`{}`: no `log` folder; expected the folder that `mxlab eval --output-path` wrote",
+            folder.display()
+        )
+    })?;
     let mut logs = BTreeMap::new();
     for file in files {
         let path = file

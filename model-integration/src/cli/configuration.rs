@@ -8,9 +8,9 @@ use crate::config::{FormatFlags, QuantConfig, load, named};
 
 #[derive(Args, Clone, Debug)]
 pub struct ConfigurationArgs {
-    /// Named configuration or TOML file; to evaluate several, repeat, or separate by commas
-    /// [default: with format flags, what they say, and to evaluate the baseline too; without, the
-    /// baseline, and to evaluate every named one]
+    /// Named configuration or TOML file; `eval` takes several, repeated or separated by commas
+    /// [default: the format flags if there are any, for `eval` beside the baseline; otherwise the
+    /// baseline, for `eval` every named configuration]
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -23,7 +23,7 @@ pub struct ConfigurationArgs {
 }
 
 impl ConfigurationArgs {
-    /// All of them: every named one if none is given, the baseline too if there are but flags.
+    /// All configurations: without `--config` every named one, or the baseline and that of the flags.
     pub fn all(&self) -> Result<Vec<QuantConfig>> {
         let flags = &self.formats;
         if !self.config.is_empty() {
@@ -41,7 +41,7 @@ impl ConfigurationArgs {
         Ok(named::all(flags)?)
     }
 
-    /// The one: the baseline if none is given.
+    /// The only configuration: without `--config` that of the flags, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;
         match self.config.as_slice() {
@@ -49,10 +49,10 @@ impl ConfigurationArgs {
             [] if flags.names_operand() => Ok(flags.config()?),
             [] if flags.is_empty() => baseline(),
             [] => Err(Usage(
-                "format flags without --weights, --activations or --kv quantise nothing".into(),
+                "format flags quantise nothing without an operand; add --weights, --activations or --kv".into(),
             )
             .into()),
-            [_, second, ..] => Err(Usage(format!("--config {second}: one is enough here")).into()),
+            [_, second, ..] => Err(Usage(format!("--config {second}: found several configurations, expected one; drop the others")).into()),
         }
     }
 }

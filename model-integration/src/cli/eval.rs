@@ -26,8 +26,8 @@ const DEFAULT_BATCH_SIZE: usize = 16;
 pub struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Type in which log-softmax is taken: float32, or model for that of the arithmetic, as
-    /// lm-evaluation-harness does
+    /// Type of log-softmax: float32, or `model` for the model's own type, as in
+    /// lm-evaluation-harness
     #[arg(
         long,
         value_name = "DTYPE",
@@ -55,7 +55,7 @@ fn tasks_help() -> String {
 #[derive(Args)]
 #[command(next_help_heading = "Tasks")]
 struct TaskArgs {
-    /// Task names or files; repeat, or separate by commas
+    /// Task names or files, repeated or separated by commas
     #[arg(
         long,
         help = tasks_help(),
@@ -64,25 +64,26 @@ struct TaskArgs {
         default_value = "embedded"
     )]
     tasks: Vec<String>,
-    /// Only the first N examples of each task, or that part of them if below 1
+    /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<Limit>,
     /// Examples that go through the model together, or `auto`
     #[arg(long, value_name = "N", value_parser = batch_size, default_value = "auto")]
     batch_size: usize,
-    /// Solved examples before each [default: 5 for gsm8k, else none]
+    /// Solved examples before each question [default: that of the task: 5 for gsm8k, else 0]
     #[arg(long, value_name = "N")]
     num_fewshot: Option<usize>,
-    /// Take them from this file [default: the task's training split, or else itself but the scored one]
+    /// File of solved examples [default: the task's training split, else its other examples]
     #[arg(long, value_name = "FILE")]
     fewshot_file: Option<PathBuf>,
-    /// Which of them: others for each example, drawn as lm-evaluation-harness draws them, or the first
+    /// How to choose them: at random for each example, as lm-evaluation-harness draws them, or the
+    /// first
     #[arg(long, value_enum, value_name = "SAMPLER", default_value_t)]
     fewshot_sampler: Sampler,
-    /// Whether contexts begin with BOS [default: as the tokenizer does]
+    /// Whether contexts begin with BOS [default: that of the tokenizer]
     #[arg(long, value_name = "BOOL")]
     add_bos_token: Option<bool>,
-    /// Where the files of named tasks are; for what it lacks the hub is asked
+    /// Folder with the files of named tasks; missing files are downloaded from the hub
     #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
     data_dir: Option<PathBuf>,
     /// Seed of stochastic rounding
@@ -93,17 +94,17 @@ struct TaskArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// Keep results here, and every score as it comes: the same command goes on where it was
-    /// stopped. Without, nothing is written
+    /// Write results here, and every score as it is computed: the same command resumes an
+    /// interrupted run. Without it nothing is written
     #[arg(long, value_name = "DIR")]
     output_path: Option<PathBuf>,
-    /// Write each sample in lm-evaluation-harness' schema too
+    /// Also write each sample in lm-evaluation-harness' schema
     #[arg(long, requires = "output_path")]
     log_samples: bool,
-    /// Throw away the scores that are in the output directory, and start anew
+    /// Discard existing scores in the output directory and start over
     #[arg(long, requires = "output_path")]
     overwrite: bool,
-    /// How the table is printed
+    /// Format of the printed table
     #[arg(long, value_enum, default_value_t)]
     format: TableFormat,
     /// No progress bar
@@ -114,7 +115,7 @@ struct OutputArgs {
 fn batch_size(text: &str) -> Result<usize, String> {
     match (text, text.parse()) {
         ("auto", _) => Ok(DEFAULT_BATCH_SIZE),
-        (_, Ok(0)) => Err("a batch has at least one example".into()),
+        (_, Ok(0)) => Err("a batch has at least one example; give a whole number or `auto`".into()),
         (_, Ok(size)) => Ok(size),
         _ => Err("neither a whole number nor `auto`".into()),
     }
@@ -124,6 +125,7 @@ fn batch_size(text: &str) -> Result<usize, String> {
 pub fn run(args: &EvalArgs) -> Result<Done> {
     // What is cheap to check comes before what takes time.
     let configs = args.configuration.all()?;
+    args.model.check()?;
     let fewshot = args.task.fewshot()?;
     let tasks = args.task.load(&fewshot)?;
     let engine = args.model.open(args.softmax_dtype)?;
@@ -144,14 +146,16 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     args.output.print(engine.info(), &outcome)?;
     args.model.engine.images.report(&engine.kernel_loads());
     if !outcome.is_interrupted {
-        return Ok(Done::Well);
+        return Ok(Done::Ok);
     }
     match &args.output.output_path {
         Some(path) => eprintln!(
-            "interrupted: what is done is in `{}`, and the same command goes on from there",
+            "interrupted: finished scores are in `{}`; the same command resumes",
             path.display()
         ),
-        None => eprintln!("interrupted: nothing was kept; --output-path keeps what is done"),
+        None => {
+            eprintln!("interrupted: nothing was written; with --output-path a run can be resumed")
+        }
     }
     Ok(Done::Interrupted)
 }
@@ -172,7 +176,10 @@ impl TaskArgs {
     fn fewshot(&self) -> Result<FewShot> {
         let count = self.num_fewshot;
         if count == Some(0) && self.fewshot_file.is_some() {
-            return Err(Usage("--fewshot-file: --num-fewshot is 0".into()).into());
+            return Err(Usage(
+                "--fewshot-file is unused: --num-fewshot is 0; drop one of them".into(),
+            )
+            .into());
         }
         let pool = self.fewshot_file.as_deref().map(task::file::read);
         let pool = pool.transpose().context("--fewshot-file")?;

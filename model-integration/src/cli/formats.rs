@@ -15,7 +15,7 @@ const LISTED_BITS: u32 = 16;
 
 #[derive(Args)]
 pub struct FormatsArgs {
-    /// An element or scale format, to list every code of it
+    /// Element or scale format whose codes to list
     name: Option<String>,
 }
 
@@ -25,7 +25,7 @@ pub fn run(args: &FormatsArgs) -> Result<Done> {
         None => print(&tables())?,
         Some(name) => print(&codes(name)?)?,
     }
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 fn tables() -> String {

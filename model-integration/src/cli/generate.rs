@@ -36,14 +36,14 @@ pub struct GenerateArgs {
 #[command(next_help_heading = "Prompts")]
 #[group(required = true, multiple = true)]
 struct PromptArgs {
-    /// A text to continue; repeat for several, which go through the model together
+    /// Text to continue; repeat it for a batch
     #[arg(long, value_name = "TEXT")]
     prompt: Vec<String>,
-    /// A file whose whole text is a prompt, `-` for standard input; repeat for several
+    /// File whose whole text is a prompt, `-` for standard input; repeat it for a batch
     #[arg(long, value_name = "FILE")]
     prompt_file: Vec<PathBuf>,
-    /// A prompt of so many random tokens, chosen by the seed; what follows is printed as token ids.
-    /// Repeat, or separate by commas
+    /// Prompt of N random tokens, drawn by the seed; token ids are printed. Repeat it, or separate
+    /// by commas, for a batch
     #[arg(long, value_name = "N", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: Vec<u32>,
@@ -52,11 +52,11 @@ struct PromptArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Sampling")]
 struct SamplingArgs {
-    /// Most tokens that each prompt is continued with
+    /// Maximum number of new tokens of each prompt
     #[arg(long, value_name = "N", default_value_t = 64,
           value_parser = clap::value_parser!(u32).range(1..))]
     max_tokens: u32,
-    /// What logits are divided by; 0 always takes the likeliest token
+    /// Sampling temperature; 0 takes the likeliest token
     #[arg(
         long,
         value_name = "T",
@@ -64,7 +64,7 @@ struct SamplingArgs {
         allow_negative_numbers = true
     )]
     temperature: f32,
-    /// Choose among the likeliest tokens that have this share of the probability
+    /// Nucleus sampling: choose among the likeliest tokens with this total probability
     #[arg(
         long,
         value_name = "P",
@@ -75,10 +75,10 @@ struct SamplingArgs {
     /// Seed of sampling and of stochastic rounding
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u32,
-    /// Go on after a token that ends a text
+    /// Continue after an end-of-text token
     #[arg(long)]
     ignore_eos: bool,
-    /// Run the prompts and a step once before time is taken, so that no kernel is loaded meanwhile
+    /// Run the prompts and one step before timing, so that kernels are loaded
     #[arg(long)]
     warm_up: bool,
 }
@@ -86,10 +86,10 @@ struct SamplingArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Output")]
 struct OutputArgs {
-    /// How the continuations are printed: text as it comes, or the JSON record at the end
+    /// Output: text as it is generated, or the JSON record at the end
     #[arg(long, value_enum, default_value_t)]
     format: OutputFormat,
-    /// Write the JSON record here too
+    /// Also write the JSON record here
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
 }
@@ -148,7 +148,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
             print(&json)?;
         }
     }
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 impl PromptArgs {

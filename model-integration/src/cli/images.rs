@@ -10,8 +10,7 @@ use mxlab_harness::device::{Device, DeviceChoice, DeviceOptions, Images, Loads};
 /// Which images a device gets.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ImagesArgs {
-    /// Take machine code from this folder of `mxlab bundle`; kernels that it lacks are compiled by
-    /// the driver
+    /// Load machine code from this folder of `mxlab bundle`; the driver compiles the other kernels
     #[arg(long, value_name = "DIR")]
     pub images: Option<PathBuf>,
 }

@@ -18,17 +18,18 @@ use super::Done;
 use super::output::{Usage, print};
 use super::verify::of_file;
 use crate::columns::aligned;
+use crate::did_you_mean::nearest;
 
-/// Say what a kernel takes and issues, and what time that predicts on a chip
+/// Print the registers and instructions of a kernel, and its predicted time on a chip
 ///
-/// The kernel is assembled with ptxas and read back with nvdisasm; nothing runs. Predicted times are
-/// those of a roofline with stated assumptions: boost clocks, coalesced accesses, data in device memory.
+/// ptxas assembles the kernel, nvdisasm reads the machine code back, and nothing runs. The predicted
+/// times are a roofline: boost clocks, coalesced accesses, data in device memory.
 #[derive(Args)]
 pub struct InspectArgs {
-    /// The kernel's id, as `mxlab list` shows it
+    /// Kernel id, as `mxlab list` prints it
     #[arg(required_unless_present = "ptx")]
     kernel: Option<String>,
-    /// Inspect the kernel of this PTX file in place of that of the same name
+    /// Inspect the kernel in this PTX file instead of the lab's
     #[arg(long, value_name = "FILE")]
     ptx: Option<PathBuf>,
     /// Assemble for this compute capability, such as 90 or 90a [default: the chip's]
@@ -37,10 +38,10 @@ pub struct InspectArgs {
     /// Predict for this chip [default: H200, or the first that runs code for --sm]
     #[arg(long, value_name = "CHIP")]
     chip: Option<Chip>,
-    /// Predict for a tensor, weights or a cache of so many rows and columns [default: what the kernel is for]
+    /// Rows and columns of the tensor, weights or cache [default: the kernel's typical shape]
     #[arg(long, value_name = "ROWSxCOLS")]
     shape: Option<Size>,
-    /// Predict a product with so many tokens [default: those of a thread block]
+    /// Tokens of a product [default: those of a thread block]
     #[arg(long, value_name = "N")]
     tokens: Option<NonZeroU32>,
 }
@@ -122,7 +123,7 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
         );
     }
     print(&text)?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 /// The kernel that is asked for, with the text that is.
@@ -132,7 +133,11 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
         (None, Some(mut entries)) if entries.len() == 1 => Ok(entries.remove(0)),
         (None, entries) => {
             let ids: Vec<String> = entries.iter().flatten().map(|entry| entry.id()).collect();
-            Err(Usage(format!("which of {}?", ids.join(", "))).into())
+            Err(Usage(format!(
+                "found several kernels and no id; name one of {}",
+                ids.join(", ")
+            ))
+            .into())
         }
         (Some(id), None) => find(id),
         (Some(id), Some(entries)) => {
@@ -150,21 +155,14 @@ fn find(id: &str) -> Result<Box<dyn Entry>> {
     if let Some(entry) = kernels().find(|entry| entry.id() == id) {
         return Ok(entry);
     }
-    let mut ids: Vec<(bool, usize, String)> = kernels()
-        .map(|entry| entry.id())
-        .map(|known| {
-            (
-                !known.starts_with(id),
-                strsim::levenshtein(&known, id),
-                known,
-            )
-        })
-        .collect();
-    ids.sort_unstable();
-    let near: Vec<&str> = ids.iter().take(3).map(|(.., id)| id.as_str()).collect();
-    let near = near.join("\n  ");
+    let ids: Vec<String> = kernels().map(|entry| entry.id()).collect();
+    let near = nearest(id, ids.iter().map(String::as_str), 3);
+    let near = match near.is_empty() {
+        true => String::new(),
+        false => format!("; the nearest are\n  {}\n", near.join("\n  ")),
+    };
     Err(Usage(format!(
-        "no kernel `{id}`; near it are\n  {near}\n`mxlab list` shows all"
+        "unknown kernel `{id}`{near}; `mxlab list` prints the ids of all kernels"
     ))
     .into())
 }

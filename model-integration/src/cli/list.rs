@@ -18,27 +18,27 @@ use super::output::{Usage, print};
 use super::verify::chosen;
 use crate::columns::aligned;
 
-/// List the kernels: variant, lowest SM, what a thread takes and what an element costs
+/// List the kernels: variant, lowest SM, registers, and cost per element
 ///
-/// PTX instructions and bytes of global memory are those that threads execute and move on the
-/// emulator, on one problem of a few thousand elements. Registers, spilled bytes and static shared
-/// memory are ptxas's, if there is one: all kernels then take minutes.
+/// PTX instructions and bytes of global memory are counted by the emulator on one problem of a few
+/// thousand elements. Registers, spills and static shared memory come from ptxas if it is installed;
+/// listing every kernel then takes minutes.
 #[derive(Args)]
 pub struct ListArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
-    /// Only how many there are of each family
+    /// Only the number of kernels of each family
     #[arg(long)]
     count: bool,
-    /// Only write the PTX of each into this folder
+    /// Only write the PTX of each kernel into this folder
     #[arg(long, value_name = "DIR", conflicts_with = "count")]
     save_ptx: Option<PathBuf>,
-    /// Assemble for this compute capability, such as 90; kernels that it cannot run are left out
+    /// Assemble for this compute capability, such as 90; kernels that it cannot run are not listed
     /// [default: each kernel's lowest]
     #[arg(long, value_name = "SM")]
     sm: Option<Target>,
-    /// Without registers, spills and shared memory
+    /// Do not run ptxas: no registers, spills and shared memory
     #[arg(long, conflicts_with = "sm")]
     no_ptxas: bool,
 }
@@ -58,7 +58,7 @@ pub fn run(args: &ListArgs) -> Result<Done> {
     }
     if args.count {
         print(&counts(&entries))?;
-        return Ok(Done::Well);
+        return Ok(Done::Ok);
     }
     if let Some(folder) = &args.save_ptx {
         return save(&entries, folder);
@@ -89,7 +89,7 @@ pub fn run(args: &ListArgs) -> Result<Done> {
     header.extend(["instr/el", "bytes/el", "sectors/req"]);
     print(&aligned(1, &header, &rows))?;
     print(&format!("{} kernels\n", rows.len()))?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 /// Writes a file for each kernel.
@@ -101,7 +101,7 @@ fn save(entries: &[Box<dyn Entry>], folder: &Path) -> Result<Done> {
     }
     let count = entries.len();
     print(&format!("{count} kernels in {}\n", folder.display()))?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 fn counts(entries: &[Box<dyn Entry>]) -> String {

@@ -33,8 +33,8 @@ use crate::task::TaskError;
 
 /// Block-scaled number formats, from kernel speed to Llama accuracy.
 ///
-/// Without a subcommand it evaluates, as `mxlab eval` does: without any argument the embedded
-/// model on the embedded task, at full precision and under every named configuration.
+/// `mxlab` without a subcommand is `mxlab eval`. Without arguments it evaluates the embedded model
+/// on the embedded task, at full precision and under every named configuration.
 #[derive(Parser)]
 #[command(name = "mxlab", version, args_conflicts_with_subcommands = true)]
 struct Cli {
@@ -46,31 +46,31 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Time kernels, or compare what two runs took
+    /// Time kernels, or compare two bench records
     Bench(Box<bench::BenchArgs>),
-    /// Assemble the kernels ahead of time for a chip, so that the driver need not
+    /// Assemble the kernels for a chip ahead of time, so that the driver compiles nothing
     Bundle(bundle::BundleArgs),
     /// Compare the answers of two evaluations, example by example
     Compare(compare::CompareArgs),
-    /// Write a model with its weights quantised, or with what quantised ones stand for
+    /// Write a model with quantised weights, or dequantise one
     Convert(Box<convert::ConvertArgs>),
     /// Score a model on tasks under block-scaled configurations
     Eval(Box<eval::EvalArgs>),
-    /// List number formats, or every code of one
+    /// List the number formats, or every code of one
     Formats(formats::FormatsArgs),
     /// Continue prompts under a block-scaled configuration
     Generate(Box<generate::GenerateArgs>),
-    /// Say what a kernel takes and issues, and what time that predicts on a chip
+    /// Print the registers and instructions of a kernel, and its predicted time on a chip
     Inspect(inspect::InspectArgs),
-    /// List the PTX kernels and what an element costs
+    /// List the PTX kernels and their cost per element
     List(list::ListArgs),
-    /// Count how many faults planted into kernels verification catches
+    /// Plant faults into kernels and count how many verification catches
     Mutate(mutate::MutateArgs),
-    /// Quantise the tensors of a safetensors file and say what it cost
+    /// Quantise the tensors of a safetensors file and print the errors
     Quantize(Box<quantize::QuantizeArgs>),
-    /// Write a report of the records below a folder
+    /// Write a report from the records in a folder
     Report(report::ReportArgs),
-    /// Run studies: every combination that one file names
+    /// Run studies: every combination of settings in one file
     Study(Box<study::StudyArgs>),
     /// Train the embedded model and write its held-out task
     Train(train::TrainArgs),
@@ -78,9 +78,9 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
 }
 
-/// What a command that did not fail came to.
+/// How a command that did not fail ended.
 enum Done {
-    Well,
+    Ok,
     /// It found what it looks for, such as mismatches.
     WithFindings,
     Interrupted,
@@ -122,7 +122,7 @@ pub fn main() -> ExitCode {
 
 fn exit_code(done: Result<Done>) -> ExitCode {
     match done {
-        Ok(Done::Well) => ExitCode::SUCCESS,
+        Ok(Done::Ok) => ExitCode::SUCCESS,
         Ok(Done::WithFindings) => ExitCode::FAILURE,
         Ok(Done::Interrupted) => ExitCode::from(130),
         Err(error) => {
@@ -132,7 +132,7 @@ fn exit_code(done: Result<Done>) -> ExitCode {
     }
 }
 
-/// Whether the arguments are at fault, rather than what they name.
+/// Whether the arguments are wrong, rather than the files that they name.
 fn is_usage(error: &anyhow::Error) -> bool {
     use ConfigError as Config;
     matches!(

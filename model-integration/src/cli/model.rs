@@ -29,7 +29,7 @@ fn model_help() -> String {
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Model")]
 pub struct ModelArgs {
-    /// The model
+    /// Model
     #[arg(long, help = model_help(), value_name = "DIR|FILE|NAME", default_value = "embedded")]
     pub model: String,
     #[command(flatten)]
@@ -43,21 +43,21 @@ pub struct EngineArgs {
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(long, value_name = "DTYPE", default_value = "auto")]
     pub dtype: Dtype,
-    /// What runs the model: cpu, or PTX kernels on auto, cuda, cuda:N or emulator
+    /// Device: cpu, or for PTX kernels auto, cuda, cuda:N or emulator
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     pub device: DeviceChoice,
-    /// Keep what is quantised as the bf16 that codes and scales stand for: the same answers without
-    /// packed kernels. With PTX kernels
+    /// Keep quantised values as dequantised bf16: the same answers without packed kernels. PTX
+    /// kernels only
     #[arg(long)]
     pub fake_quantize: bool,
-    /// What tensor cores multiply, with PTX kernels
+    /// Operands of the tensor cores. PTX kernels only
     #[arg(long, value_name = "TYPE", value_enum, default_value = "bf16")]
     pub operands: Operands,
-    /// Multiply prompts by AMX tiles where weights and activations are bfloat16 values. Sums have another order than
-    /// without, and single tokens are no faster. With --device cpu
+    /// Multiply prompts with AMX tiles where weights and activations are bfloat16 values. Sums then
+    /// have another order, and single tokens are no faster. --device cpu only
     #[arg(long)]
     pub amx: bool,
-    /// Threads that compute [default: all processors]
+    /// Compute threads [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     #[command(flatten)]
@@ -106,13 +106,22 @@ fn or_word(name: &str, word: &str) -> Result<Option<FloatType>, String> {
 /// A sensible number of threads.
 pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("at least one thread is needed".into()),
+        Ok(0) => Err("at least one thread is needed; give 1 to 4096".into()),
         Ok(threads) if threads <= 4096 => Ok(threads),
-        _ => Err("not a number of threads, 1 to 4096".into()),
+        _ => Err("not a number of threads; give 1 to 4096".into()),
     }
 }
 
 impl ModelArgs {
+    /// Checks that a model given as a path is there.
+    pub fn check(&self) -> Result<()> {
+        let name = &self.model;
+        if name != "embedded" && !name.starts_with(synthetic::PREFIX) {
+            hub::local(name)?;
+        }
+        Ok(())
+    }
+
     /// Opens the model on its device; nothing is loaded yet. Log-softmax is taken in
     /// `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
@@ -175,15 +184,16 @@ impl EngineArgs {
         if self.device == DeviceChoice::Cpu {
             if self.operands == Operands::Bytes {
                 let message =
-                    "--operands 8-bit is for PTX kernels: the CPU engine has its own products";
+                    "--operands 8-bit needs PTX kernels; add --device cuda or --device emulator";
                 return Err(Usage(message.to_owned()).into());
             }
             if self.fake_quantize {
-                let message = "--fake-quantize is for PTX kernels: the CPU engine always does";
+                let message = "--fake-quantize needs PTX kernels: the CPU engine always dequantises; drop it, or add \
+                 --device cuda or --device emulator";
                 return Err(Usage(message.to_owned()).into());
             }
             if self.images.images.is_some() {
-                let message = "--images is for PTX kernels: the CPU engine has its own";
+                let message = "--images needs PTX kernels; add --device cuda";
                 return Err(Usage(message.to_owned()).into());
             }
             let dtype = self.dtype.0.unwrap_or(own);
@@ -195,10 +205,10 @@ impl EngineArgs {
             }));
         }
         if self.amx {
-            return Err(Usage("--amx is for --device cpu".to_owned()).into());
+            return Err(Usage("--amx needs --device cpu".to_owned()).into());
         }
         if self.fake_quantize && self.operands == Operands::Bytes {
-            let message = "--fake-quantize keeps bf16: --operands 8-bit is for packed weights";
+            let message = "--fake-quantize keeps bf16, and --operands 8-bit needs packed weights; drop one of them";
             return Err(Usage(message.to_owned()).into());
         }
         let device = self.device;

@@ -18,31 +18,31 @@ use crate::columns::aligned;
 
 /// Plant faults into the PTX of kernels, one at a time, and count how many verification catches
 ///
-/// Runs on the emulator. Without --all it takes a sample of the kernels, the same for the same seed.
+/// Runs on the emulator. Without --all it draws a sample of the kernels by the seed.
 #[derive(Args)]
 pub struct MutateArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
-    /// Kernels of each family, drawn from those chosen
+    /// Number of kernels drawn from each family
     #[arg(long, value_name = "N", default_value_t = 12)]
     sample: usize,
-    /// Every kernel chosen, not a sample
+    /// Every kernel, not a sample
     #[arg(long, conflicts_with = "sample")]
     all: bool,
-    /// Chooses the sample and the problems
+    /// Seed of the sample and the problems
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Problems that a mutant must survive
+    /// Problems that each mutant is run on
     #[arg(long, value_name = "N", default_value_t = 200)]
     problems: u32,
-    /// About how many elements a problem has
+    /// Approximate number of elements of a problem
     #[arg(long, value_name = "N", default_value_t = 600)]
     problem_size: usize,
-    /// Also list what is known to be equivalent, with the reason
+    /// Also list the mutants known to be equivalent, with the reason
     #[arg(long)]
     equivalent: bool,
-    /// Write a record of the run there
+    /// Write a record of the run here
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
 }
@@ -120,7 +120,7 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
         write_atomic(path, &json)?;
     }
     Ok(match is_clean {
-        true => Done::Well,
+        true => Done::Ok,
         false => Done::WithFindings,
     })
 }

@@ -9,16 +9,16 @@ use super::Done;
 use super::output::print;
 use crate::report;
 
-/// Write a page, Markdown, tables and charts of the records below a folder
+/// Write a page, Markdown, tables and charts from the records in a folder
 #[derive(Args)]
 pub struct ReportArgs {
-    /// Where records are
+    /// Folder with the records
     #[arg(long, value_name = "DIR", default_value = "results")]
     records: PathBuf,
     /// Where the report goes [default: beside the records]
     #[arg(long, value_name = "DIR")]
     output_path: Option<PathBuf>,
-    /// A JSON file of published results, for a column of its own
+    /// JSON file of published results, shown as a column of its own
     #[arg(long, value_name = "FILE")]
     reference: Option<PathBuf>,
 }
@@ -29,5 +29,5 @@ pub fn run(args: &ReportArgs) -> Result<Done> {
     for path in report::write(&args.records, output, args.reference.as_deref())? {
         print(&format!("{}\n", path.display()))?;
     }
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }

@@ -32,7 +32,7 @@ use crate::study::shipped::{SHIPPED, text};
 use crate::study::{Changes, Study, merge, search};
 use crate::task::{self, DataSources, FewShot, Task};
 
-/// Studies: every combination that one file names, resumed, sharded, reported
+/// Run studies: every combination of settings in one file, resumable, sharded, reported
 #[derive(Args)]
 pub struct StudyArgs {
     #[command(subcommand)]
@@ -41,26 +41,26 @@ pub struct StudyArgs {
 
 #[derive(Subcommand)]
 enum Command {
-    /// List the studies in the binary
+    /// List the built-in studies
     List,
-    /// Print the file of a study, to begin one's own with
+    /// Print the file of a study, to start your own from
     Show {
         /// Name or file
         #[arg(value_name = "NAME|FILE")]
         study: String,
     },
-    /// Check that everything fits together, and say how much there is to do
+    /// Check a study and print how much there is to run
     Check(StudyRunArgs),
-    /// Do what is not done yet
+    /// Run the unfinished cells
     Run(RunArgs),
-    /// Say what is done; exits with 1 while something is left
+    /// Print what is finished; exits with 1 while cells are left
     Status(StudyRunArgs),
-    /// Copy the output of shards to one directory
+    /// Copy the output of shards into one directory
     Merge {
         /// Output directories of shards
         #[arg(value_name = "DIR", required = true)]
         shards: Vec<PathBuf>,
-        /// Where everything goes
+        /// Output directory
         #[arg(long, value_name = "DIR")]
         output_path: PathBuf,
     },
@@ -69,10 +69,10 @@ enum Command {
         /// Its output directory
         #[arg(value_name = "DIR")]
         output: PathBuf,
-        /// Where the report goes [default: the same]
+        /// Folder for the report [default: the same]
         #[arg(long, value_name = "DIR")]
         output_path: Option<PathBuf>,
-        /// A JSON file of published results, for a column of its own
+        /// JSON file of published results, shown as a column of its own
         #[arg(long, value_name = "FILE")]
         reference: Option<PathBuf>,
     },
@@ -83,22 +83,22 @@ struct StudyRunArgs {
     /// Name of a shipped study (`mxlab study list`), or a TOML file
     #[arg(value_name = "NAME|FILE")]
     study: String,
-    /// Where everything is kept [default: studies/NAME]
+    /// Output directory [default: studies/NAME]
     #[arg(long, value_name = "DIR")]
     output_path: Option<PathBuf>,
-    /// Models instead of the study's own; repeat, or separate by commas
+    /// Models instead of the study's own, repeated or separated by commas
     #[arg(long, value_name = "DIR|NAME", value_delimiter = ',')]
     model: Vec<String>,
-    /// Tasks instead of the study's own; repeat, or separate by commas
+    /// Tasks instead of the study's own, repeated or separated by commas
     #[arg(long, value_name = "NAME|FILE", value_delimiter = ',')]
     tasks: Vec<String>,
-    /// Only the first N examples of each task, or that part of them if below 1
+    /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<String>,
     /// Examples that go through the model together
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = batch_size)]
     batch_size: usize,
-    /// Where the files of named tasks are; for what it lacks the hub is asked
+    /// Folder with the files of named tasks; missing files are downloaded from the hub
     #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
     data_dir: Option<PathBuf>,
     #[command(flatten)]
@@ -130,7 +130,7 @@ pub fn run(args: &StudyArgs) -> Result<Done> {
         Command::List => list(),
         Command::Show { study } => {
             print(&text(study)?.1)?;
-            Ok(Done::Well)
+            Ok(Done::Ok)
         }
         Command::Check(args) => args.check(),
         Command::Run(args) => args.run(),
@@ -142,7 +142,7 @@ pub fn run(args: &StudyArgs) -> Result<Done> {
             let records = merge::merge(shards, output_path)?;
             let path = output_path.display();
             print(&format!("{records} records in `{path}`\n"))?;
-            Ok(Done::Well)
+            Ok(Done::Ok)
         }
         Command::Report {
             output,
@@ -153,7 +153,7 @@ pub fn run(args: &StudyArgs) -> Result<Done> {
             for path in report::write(output, folder, reference.as_deref())? {
                 print(&format!("{}\n", path.display()))?;
             }
-            Ok(Done::Well)
+            Ok(Done::Ok)
         }
     }
 }
@@ -165,7 +165,7 @@ fn list() -> Result<Done> {
         rows.push(vec![name.to_owned(), study.file.title]);
     }
     print(&aligned(2, &["study", "what"], &rows))?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 impl StudyRunArgs {
@@ -266,7 +266,7 @@ impl StudyRunArgs {
             Ok(aligned(1, &header, &rows) + &notes)
         })?;
         print(&text)?;
-        Ok(Done::Well)
+        Ok(Done::Ok)
     }
 
     fn status(&self) -> Result<Done> {
@@ -302,7 +302,7 @@ impl StudyRunArgs {
         })?;
         print(&text)?;
         Ok(match is_done {
-            true => Done::Well,
+            true => Done::Ok,
             false => Done::WithFindings,
         })
     }
@@ -369,6 +369,6 @@ impl RunArgs {
             eprintln!("interrupted: the same command goes on from there");
             return Ok(Done::Interrupted);
         }
-        Ok(Done::Well)
+        Ok(Done::Ok)
     }
 }

@@ -16,7 +16,7 @@ const EXAMPLES: usize = 1200;
 
 #[derive(Args)]
 pub struct TrainArgs {
-    /// Where the model directory and its task are written
+    /// Folder to write the model and its task into
     #[arg(long, value_name = "DIR")]
     output_path: PathBuf,
     /// Seed of weights and stories
@@ -26,7 +26,7 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = Recipe::default().steps as u32,
           value_parser = clap::value_parser!(u32).range(1..))]
     steps: u32,
-    /// Threads; the result does not depend on them [default: one per core]
+    /// Threads; they do not change the result [default: one per core]
     #[arg(long, value_name = "N", value_parser = super::model::threads)]
     threads: Option<usize>,
 }
@@ -50,5 +50,5 @@ pub fn run(args: &TrainArgs) -> Result<Done> {
         recipe.threads = threads;
     }
     train(&recipe, directory)?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }

@@ -21,6 +21,8 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
+use crate::did_you_mean::did_you_mean;
+
 use super::{FormatFlags, FormatSpec, LayerSet, OperandSpec, Override, Projection, QuantConfig};
 
 /// A configuration as it is written down, before anything is inherited.
@@ -56,8 +58,11 @@ struct OverrideFile {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ConfigError {
-    #[error("unknown configuration `{name}`: no such file, and the named ones are {known}")]
-    Unknown { name: String, known: String },
+    #[error(
+        "unknown configuration `{name}`{}; expected a TOML file, or one of {}",
+        did_you_mean(name, known), known.join(", ")
+    )]
+    Unknown { name: String, known: Vec<String> },
     #[error("cannot read `{file}`: {reason}")]
     Read {
         file: String,

@@ -19,7 +19,7 @@ pub struct FormatFlags {
     /// Element format of the weights, or `none` (`mxlab formats` lists all)
     #[arg(long, value_name = "ELEMENT")]
     pub weights: Option<OperandSpec>,
-    /// Element format of the inputs of the projections, or `none`
+    /// Element format of the activations (inputs of projections), or `none`
     #[arg(long, value_name = "ELEMENT")]
     pub activations: Option<OperandSpec>,
     /// Element format of keys and values, or `none`
@@ -37,20 +37,20 @@ pub struct FormatFlags {
     /// Bits of an e8m0 scale, 2 to 8 [default: 8]
     #[arg(long, value_name = "BITS", value_parser = clap::value_parser!(u8).range(2..=8))]
     pub scale_bits: Option<u8>,
-    /// Consecutive elements that share a scale [default: 32]
+    /// Block size k: consecutive elements that share a scale [default: 32]
     #[arg(long, value_name = "K", value_parser = block_size)]
     pub block_size: Option<usize>,
-    /// How a scale is chosen
-    #[arg(long, value_name = "RULE", help = one_of("How a scale is chosen", ScaleRule::ALL))]
+    /// Rule that chooses the shared scale X
+    #[arg(long, value_name = "RULE", help = one_of("Rule that chooses the shared scale X", ScaleRule::ALL))]
     pub scale_rule: Option<ScaleRule>,
-    /// How elements are rounded
-    #[arg(long, value_name = "ROUNDING", help = one_of("How elements are rounded", Rounding::ALL))]
+    /// Rounding of elements
+    #[arg(long, value_name = "ROUNDING", help = one_of("Rounding of elements", Rounding::ALL))]
     pub rounding: Option<Rounding>,
-    /// One more f32 scale for the whole tensor
+    /// Whether the tensor has an f32 scale too, as in NVFP4
     #[arg(long, value_name = "BOOL")]
     pub tensor_scale: Option<bool>,
-    /// Whose quantiser is followed
-    #[arg(long, value_name = "DIALECT", help = one_of("Whose quantiser is followed", Dialect::ALL))]
+    /// Quantiser whose special cases to follow
+    #[arg(long, value_name = "DIALECT", help = one_of("Quantiser whose special cases to follow", Dialect::ALL))]
     pub dialect: Option<Dialect>,
 }
 
@@ -62,9 +62,9 @@ fn one_of<T: std::fmt::Display>(what: &str, names: impl IntoIterator<Item = T>) 
 
 fn block_size(text: &str) -> Result<usize, String> {
     match text.parse() {
-        Ok(0) => Err("a block has at least one element".into()),
+        Ok(0) => Err("a block has at least one element; give a whole number such as 32".into()),
         Ok(k) => Ok(k),
-        Err(_) => Err("not a whole number".into()),
+        Err(_) => Err("not a whole number; give one such as 32".into()),
     }
 }
 

@@ -43,10 +43,9 @@ pub fn load(name: &str, flags: &FormatFlags) -> Result<QuantConfig, ConfigError>
     {
         return file::read(path, flags);
     }
-    let known: Vec<String> = tables.0.into_iter().map(|(name, _)| name).collect();
     Err(ConfigError::Unknown {
         name: name.to_owned(),
-        known: known.join(", "),
+        known: tables.0.into_iter().map(|(name, _)| name).collect(),
     })
 }
 

@@ -28,6 +28,8 @@ pub mod wikitext;
 
 use std::path::PathBuf;
 
+use crate::did_you_mean::did_you_mean;
+
 use serde_json::{Map, Value};
 
 pub use encode::{Encoded, PromptEncoder, Windows};
@@ -168,7 +170,10 @@ impl Task {
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum TaskError {
-    #[error("unknown task `{name}`: no such file, and the named tasks are {}", known.join(", "))]
+    #[error(
+        "unknown task `{name}`{}; expected a file, or one of {}",
+        did_you_mean(name, known), known.join(", ")
+    )]
     Unknown {
         name: String,
         known: Vec<&'static str>,

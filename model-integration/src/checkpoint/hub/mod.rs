@@ -33,6 +33,27 @@ pub fn resolve(name_or_path: &str) -> Result<PathBuf, CheckpointError> {
     HubOptions::from_env().resolve(name_or_path)
 }
 
+/// The local directory or GGUF file that a name means; `None` if it can only be a name on the hub.
+///
+/// # Errors
+/// `NoSuchDirectory` and `NotADirectory` for what can only be a path.
+pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
+    let path = PathBuf::from(name_or_path);
+    match fs::metadata(&path) {
+        Ok(metadata) if metadata.is_dir() || gguf::is_named_so(&path) => return Ok(Some(path)),
+        Ok(_) => return Err(CheckpointError::NotADirectory { path }),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(io_error(&path, error)),
+    }
+    let repo = name_or_path
+        .split_once('@')
+        .map_or(name_or_path, |(repo, _)| repo);
+    match is_repository_name(repo) {
+        true => Ok(None),
+        false => Err(CheckpointError::NoSuchDirectory { path }),
+    }
+}
+
 /// A file of a dataset repository on the hub, with the options of the environment.
 ///
 /// # Errors
@@ -97,20 +118,10 @@ impl HubOptions {
     /// # Errors
     /// `NoSuchDirectory` and `NotADirectory` for what can only be a path, and [`HubError`]; `Json`, `Field` and `ShardPath` for a broken index in the repository.
     pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf, CheckpointError> {
-        let path = PathBuf::from(name_or_path);
-        match fs::metadata(&path) {
-            Ok(metadata) if metadata.is_dir() || gguf::is_named_so(&path) => return Ok(path),
-            Ok(_) => return Err(CheckpointError::NotADirectory { path }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(io_error(&path, error)),
+        match local(name_or_path)? {
+            Some(path) => Ok(path),
+            None => Repository::new(self, name_or_path, RepoType::Model)?.model_directory(),
         }
-        let repo = name_or_path
-            .split_once('@')
-            .map_or(name_or_path, |(repo, _)| repo);
-        if !is_repository_name(repo) {
-            return Err(CheckpointError::NoSuchDirectory { path });
-        }
-        Repository::new(self, name_or_path, RepoType::Model)?.model_directory()
     }
 
     /// The local copy of file `path` of the dataset repository `repo` (`org/name` or

@@ -11,46 +11,46 @@ use crate::cli::model::threads;
 
 /// Time kernels, each verified against its reference first
 ///
-/// Without --kernel: the operations of models in the formats that they are asked for in; on a GPU the PTX kernels and cuBLAS
-/// beside them, else the SIMD kernels of the CPU.
+/// Without --kernel it times the operations of a model in the common formats: on a GPU the PTX
+/// kernels beside cuBLAS, otherwise the SIMD kernels of the CPU.
 #[derive(Args)]
 pub struct BenchArgs {
     /// Only kernels whose name matches, such as 'matmul_fp4_*' or 'cpu_quantize_*'
     #[arg(long, value_name = "GLOB")]
     pub kernel: Vec<glob::Pattern>,
-    /// Only these families of them, such as matmul,attention; vendor is cuBLAS, peer are those of --peer
+    /// Only these families, such as matmul,attention; `vendor` is cuBLAS, `peer` is --peer
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub family: Vec<String>,
     /// Rows and columns, such as 4096x4096
     #[arg(long, value_name = "ROWSxCOLS", value_parser = shape)]
     pub shape: Vec<[usize; 2]>,
-    /// Tokens that weights are multiplied by, such as 1,16,64
+    /// Numbers of tokens of products, such as 1,16,64
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub tokens: Vec<usize>,
-    /// What runs the kernels: cpu, cuda, cuda:N or emulator [default: a GPU if there is one, else cpu]
+    /// Device: cpu, cuda, cuda:N or emulator [default: a GPU if there is one, else cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
     #[command(flatten)]
     pub images: ImagesArgs,
-    /// Threads of kernels on the CPU [default: all processors]
+    /// Threads of CPU kernels [default: all processors]
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
-    /// Rounds in which every kernel has its turn
+    /// Rounds; each times every kernel once
     #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub rounds: u32,
-    /// Samples of a kernel in each round
+    /// Samples of each kernel in a round
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub samples: u32,
-    /// Milliseconds of a sample, at least
+    /// Minimum milliseconds of a sample
     #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = milliseconds)]
     pub sample_ms: f64,
-    /// Milliseconds that a kernel runs before its samples, each round
+    /// Milliseconds that each kernel runs before its samples, in each round
     #[arg(long, value_name = "MS", default_value_t = 20.0, value_parser = milliseconds)]
     pub warm_up_ms: f64,
-    /// A program that times other people's implementations in the same rounds, such as benches/peers/cpu.py
+    /// Program that times other implementations in the same rounds, such as benches/peers/cpu.py
     #[arg(long, value_name = "FILE")]
     pub peer: Vec<PathBuf>,
-    /// The Python that runs peers
+    /// Python that runs the peers
     #[arg(
         long,
         value_name = "FILE",
@@ -58,28 +58,28 @@ pub struct BenchArgs {
         default_value = "python3"
     )]
     pub python: PathBuf,
-    /// Seconds over which the energy of each kernel is measured, after its times; 0 for not
+    /// Seconds over which to measure the energy of each kernel after timing; 0 measures none
     #[arg(long, value_name = "S", default_value_t = 0.0)]
     pub energy: f64,
-    /// Chooses what is in tensors
+    /// Seed of the tensors
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Time only what bounds kernels: a copy, a product, and on a GPU an empty kernel
+    /// Time only the limits of the machine: a copy, a product, and on a GPU an empty kernel
     #[arg(long, conflicts_with_all = ["kernel", "family", "shape", "tokens", "peer", "energy", "list"])]
     pub roofs_only: bool,
-    /// List what would be timed, and time nothing
+    /// List the kernels and shapes, and time nothing
     #[arg(long)]
     pub list: bool,
-    /// Write the record there, group by group
+    /// Write the record here, after each group of kernels
     #[arg(long, value_name = "FILE")]
     pub output_path: Option<PathBuf>,
-    /// How to print it
+    /// Format of the printed table
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
-    /// Time nothing; compare two records, the older first. Fails if anything became slower
+    /// Time nothing; compare two records, the older first, and fail if a kernel became slower
     #[arg(long, value_name = "FILE", num_args = 2, conflicts_with_all = ["kernel", "family", "shape", "tokens", "device", "images", "peer", "roofs_only", "list", "output_path"])]
     pub compare: Vec<PathBuf>,
-    /// A time that differs by less, in percent, is the same
+    /// Differences below this percentage count as equal
     #[arg(long, value_name = "PERCENT", default_value_t = 5.0, requires = "compare", value_parser = percent)]
     pub threshold: f64,
 }

@@ -76,6 +76,6 @@ pub fn run(before: &Path, after: &Path, threshold: f64, format: Format) -> Resul
     print(&text)?;
     Ok(match report.has_slower() {
         true => Done::WithFindings,
-        false => Done::Well,
+        false => Done::Ok,
     })
 }

@@ -186,17 +186,18 @@ impl Bench {
             gpu,
         } = self;
         ensure!(
-        args.roofs_only || !targets.is_empty(),
-        Usage(
-            "--kernel, --family: no kernel is of that name and family; `mxlab list` and `mxlab bench --list` have them"
-                .to_owned()
-        )
-    );
+            args.roofs_only || !targets.is_empty(),
+            Usage(
+                "--kernel, --family: no kernel of this device matches; `mxlab bench --list` prints \
+                 the kernels, `mxlab list` the PTX kernels"
+                    .to_owned()
+            )
+        );
         if args.list {
             let cases = targets.iter().map(|target| target.case());
             let lines = cases.map(|case| format!("{}  {}\n", case.kernel, case.shape()));
             print(&lines.collect::<String>())?;
-            return Ok(Done::Well);
+            return Ok(Done::Ok);
         }
         if args.energy > 0.0 && meter.is_none() {
             eprintln!("--energy: nothing here measures energy; it is not measured");
@@ -239,7 +240,7 @@ impl Bench {
         found?;
         written?;
         Ok(match recorder.record().refused.is_empty() {
-            true => Done::Well,
+            true => Done::Ok,
             false => Done::WithFindings,
         })
     }

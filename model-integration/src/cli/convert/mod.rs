@@ -19,14 +19,14 @@ use super::output::{Usage, print};
 use super::quantize::packed_file::PackedFile;
 use crate::checkpoint::Checkpoint;
 
-/// How weights are written that are quantised.
+/// Layout of quantised weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// MXFP4 or MXFP6 as vLLM and transformers read it with the library of that name
+    /// MXFP4 or MXFP6 for vLLM, and for transformers with compressed-tensors
     CompressedTensors,
     /// Codes and scales of any format, as `mxlab quantize --output` writes them
     Mxlab,
-    /// Floats: what codes and scales stand for
+    /// Dequantised floats
     Dense,
 }
 
@@ -36,10 +36,10 @@ pub struct ConvertArgs {
     model: String,
     /// Directory to write
     output: PathBuf,
-    /// How quantised weights are written
+    /// Layout of quantised weights
     #[arg(long, value_name = "WHAT")]
     to: Target,
-    /// Replace a model directory that is there
+    /// Replace an existing model directory
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -94,7 +94,7 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
         plan.tensors(),
         plan.quantised(),
     ))?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 /// The config of the model without what it says of quantised weights, and with the type that it is

@@ -25,25 +25,25 @@ use crate::quantization_error::{self, Statistics, WorstBlock};
 pub struct QuantizeArgs {
     /// Safetensors file
     file: PathBuf,
-    /// Only tensors whose names match; `*` is any text, `?` any character; repeat for more
+    /// Only tensors whose names match; `*` is any text, `?` any character; can be repeated
     #[arg(long, value_name = "GLOB", default_value = "*")]
     include: Vec<String>,
-    /// Not these
+    /// Not the tensors whose names match
     #[arg(long, value_name = "GLOB")]
     exclude: Vec<String>,
-    /// Write the tensors here, quantised ones packed, the others as they are
+    /// Write the tensors here: the quantised ones packed, the others unchanged
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// How many of the blocks that lose most are shown for each tensor
+    /// Blocks with the largest error to print for each tensor
     #[arg(long, value_name = "N", default_value_t = 1)]
     worst: usize,
-    /// What quantises: cpu, or the PTX kernels of auto, cuda, cuda:N or emulator; the same bytes
+    /// Device: cpu, or for PTX kernels auto, cuda, cuda:N or emulator; all give the same bytes
     #[arg(long, value_name = "DEVICE", default_value_t = DeviceChoice::Cpu)]
     device: DeviceChoice,
     /// Print JSON, unrounded
     #[arg(long)]
     json: bool,
-    /// Take the weight format of this named configuration or TOML file
+    /// Use the weight format of this named configuration or TOML file
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -141,7 +141,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
         true => json(&format, &reports)?,
         false => text(&format, &reports, copied),
     })?;
-    Ok(Done::Well)
+    Ok(Done::Ok)
 }
 
 impl QuantizeArgs {

@@ -185,7 +185,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         kept.finish()?;
     }
     Ok(match is_right {
-        true => Done::Well,
+        true => Done::Ok,
         false => Done::WithFindings,
     })
 }

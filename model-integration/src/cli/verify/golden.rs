@@ -27,7 +27,7 @@ pub fn run(golden: &Path, choice: DeviceChoice) -> Result<Done> {
     // What nobody looked at is no success either.
     Ok(
         match report.mismatches() == 0 && report.unknown.is_empty() {
-            true => Done::Well,
+            true => Done::Ok,
             false => Done::WithFindings,
         },
     )

@@ -26,75 +26,75 @@ use super::output::Usage;
 
 pub use jobs::{chosen, of_file};
 
-/// Run every PTX kernel on random problems and compare each byte with the scalar reference (any NaN
-/// is equal to any other); or compare every kernel with a folder of golden vectors
+/// Run PTX kernels on random problems and compare every output byte with the scalar reference (all
+/// NaNs are equal); or compare every kernel with a folder of golden vectors
 #[derive(Args)]
 pub struct VerifyArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
     #[arg(long, value_name = "GLOB")]
     kernel: Vec<glob::Pattern>,
-    /// Verify the kernels of this PTX file, or of the files `*.ptx` of this folder, in place of the
-    /// registry's kernels of the same names; `mxlab list --save-ptx` writes such files
+    /// Verify the kernels in this PTX file, or in the `*.ptx` files of this folder, instead of the
+    /// lab's kernels of the same names; `mxlab list --save-ptx` writes such files
     #[arg(long, value_name = "PATH")]
     ptx: Vec<PathBuf>,
     /// Only every Nth kernel, in the order of `mxlab list`
     #[arg(long, value_name = "N", default_value = "1")]
     every: NonZero<usize>,
-    /// Where kernels run: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, on which a fault
-    /// of a kernel ends the use of the device as on a GPU; with --golden also cpu, which runs none
+    /// Device: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's fault makes
+    /// unusable like a GPU; with --golden also cpu, which runs no PTX
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
     #[command(flatten)]
     images: ImagesArgs,
-    /// Chooses the problems
+    /// Seed of the problems
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Problems for each kernel [default: 4]
     #[arg(long, value_name = "N", conflicts_with_all = ["minutes", "elements"])]
     problems: Option<u32>,
-    /// Go on with new problems for so long
+    /// Draw new problems for M minutes
     #[arg(long, value_name = "M", conflicts_with = "elements")]
     minutes: Option<f64>,
-    /// Go on with new problems until each family has had so many elements
+    /// Draw new problems until each family has compared N elements
     #[arg(long, value_name = "N")]
     elements: Option<u64>,
-    /// End after so many minutes; what was not reached is `not run`, and the same command with
-    /// --output-path goes on with it
+    /// Stop after so many minutes; the remaining kernels are `not run`, and the same command with
+    /// --output-path resumes with them
     #[arg(long, value_name = "MINUTES")]
     time_limit: Option<f64>,
-    /// Only the Ith of N parts of the kernels; the parts have each kernel once
+    /// Only part I of N of the kernels; every kernel is in exactly one part
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// Processes that kernels run in; if a kernel crashes its process, a new one goes on with the next
-    /// kernel [default: one a core, at most 16]
+    /// Worker processes; if a kernel crashes one, a new one continues with the next kernel [default:
+    /// one per core, at most 16]
     #[arg(long, value_name = "N")]
     workers: Option<NonZero<usize>>,
-    /// How long a launch may take, and a process may give no sign of life, before the kernel counts
-    /// as crashed [default: 60, and more for large problems]
+    /// Seconds without progress of a launch or a worker before the kernel counts as crashed [default:
+    /// 60, more for large problems]
     #[arg(long, value_name = "SECONDS")]
     watchdog: Option<f64>,
-    /// Run the conformance suite instead: a small program for each instruction and type, whose rows
-    /// are equal to what PTX ISA defines, differ, or are refused
+    /// Run the conformance suite instead: one small program for each instruction and type, whose
+    /// results are compared with the PTX ISA's definition
     #[arg(long, conflicts_with_all = ["ptx", "minutes", "elements", "problems", "save", "faults"])]
     instructions: bool,
-    /// Commit faults on purpose, between kernels that must be right: an illegal address and an
-    /// allocation that does not fit, or a kernel that hangs for about half a minute
+    /// Cause faults on purpose, between kernels that must be correct: an illegal address and a failed
+    /// allocation, or a kernel that hangs for about half a minute
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"])]
     faults: Option<FaultsArg>,
-    /// About how many elements a problem has
+    /// Approximate number of elements of a problem
     #[arg(long, value_name = "N", default_value_t = 600)]
     problem_size: usize,
-    /// Keep the smallest problem of each failure as a file there
+    /// Write the smallest problem of each failure into this folder
     #[arg(long, value_name = "DIR")]
     save: Option<PathBuf>,
-    /// Write a record of the run there, and journals beside it while it goes; the same command goes
-    /// on where a run was interrupted
+    /// Write a record of the run here, and journals beside it during the run; the same command
+    /// resumes an interrupted run
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
-    /// Run one problem again: a file of --save, or KERNEL:SEED as a failure names it
+    /// Run one problem again: a file of --save, or the KERNEL:SEED that a failure prints
     #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
     replay: Option<String>,
-    /// Folder of golden vectors; its files may hold whatever cases and sizes
+    /// Folder of golden vectors to compare with
     #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx", "time_limit", "shard", "faults", "every", "instructions"])]
     golden: Option<PathBuf>,
     /// What a worker process is to do, as JSON
@@ -106,7 +106,7 @@ pub struct VerifyArgs {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum FaultsArg {
-    /// An illegal address, and an allocation that does not fit
+    /// An illegal address and a failed allocation
     Memory,
     /// A kernel that hangs for about half a minute
     Hang,

@@ -38,7 +38,7 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
     match verify(&*entry, &*runner, &stream, &problem) {
         Ok(()) => {
             print("right\n")?;
-            Ok(Done::Well)
+            Ok(Done::Ok)
         }
         Err(failure) => {
             print(&format!("wrong: {failure}\n"))?;
