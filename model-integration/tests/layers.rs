@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the library from the bottom up. A module may use those of the layers below its own.
 const LAYERS: &[&[&str]] = &[
-    &["columns", "corpus", "file_name"],
+    &["columns", "corpus", "did_you_mean", "file_name"],
     &["checkpoint", "config"],
     &["embedded", "engine"],
     &["model"],
