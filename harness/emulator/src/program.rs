@@ -2,7 +2,7 @@
 
 use crate::alu::Alu;
 use crate::registers::Register;
-use crate::syntax::ast::{Position, Type};
+use crate::syntax::ast::{Position, Type, words};
 
 /// A kernel.
 #[derive(Clone, Debug)]
@@ -121,40 +121,26 @@ pub struct Move {
     pub is_atomic: bool,
 }
 
-/// An atomic operation. PTX ISA 9.7.13.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of PTX")]
-pub enum AtomicOp {
-    And,
-    Or,
-    Xor,
-    Add,
-    Min,
-    Max,
-    Inc,
-    Dec,
-    Exch,
-    Cas,
+words! {
+    /// An atomic operation. PTX ISA 9.7.13.
+    pub enum AtomicOp {
+        And = "and", Or = "or", Xor = "xor", Add = "add", Min = "min", Max = "max",
+        Inc = "inc", Dec = "dec", Exch = "exch", Cas = "cas",
+    }
 }
 
-/// How a shuffle finds its source lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of PTX")]
-pub enum ShuffleMode {
-    Up,
-    Down,
-    Bfly,
-    Idx,
+words! {
+    /// How a shuffle finds its source lane.
+    pub enum ShuffleMode {
+        Up = "up", Down = "down", Bfly = "bfly", Idx = "idx",
+    }
 }
 
-/// What a vote tells.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of PTX")]
-pub enum VoteMode {
-    All,
-    Any,
-    Uni,
-    Ballot,
+words! {
+    /// What a vote tells.
+    pub enum VoteMode {
+        All = "all", Any = "any", Uni = "uni", Ballot = "ballot",
+    }
 }
 
 /// What is done over the lanes of a warp.
@@ -277,16 +263,11 @@ pub enum Operation {
     Mma(Mma),
 }
 
-/// Operand types of a matrix product.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[allow(missing_docs, reason = "the names are those of PTX")]
-pub enum MmaType {
-    F16,
-    Bf16,
-    E4m3,
-    E5m2,
-    S8,
-    U8,
+words! {
+    /// Operand types of a matrix product.
+    pub enum MmaType {
+        F16 = "f16", Bf16 = "bf16", E4m3 = "e4m3", E5m2 = "e5m2", S8 = "s8", U8 = "u8",
+    }
 }
 
 /// `mma.sync.aligned.m16n8k{16,32}.row.col`.

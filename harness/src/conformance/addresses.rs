@@ -2,7 +2,7 @@
 
 use crate::conformance::inputs::random;
 use crate::conformance::memory::{TYPES, bits};
-use crate::conformance::suite::{Expected, OUTPUTS, Outcome, Suite};
+use crate::conformance::suite::{Expected, OUTPUTS, Suite, lanes};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -31,17 +31,14 @@ fn orders(suite: &mut Suite) {
         "prefetch.L1 [src]",
         "prefetchu.L1 [src]",
     ] {
-        let text = format!("st.global.b32 [tmp], a;\n{fence};\nld.global.b32 d, [tmp];");
-        suite.lanes(text, "b32 -> b32", &rows, |[a]| a);
+        lanes! { suite, &rows;
+            "st.global.b32 [tmp], a;\n{fence};\nld.global.b32 d, [tmp];", "b32 -> b32", |[a]| a;
+        }
     }
     suite.target("sm_90");
-    for wait in ["griddepcontrol.wait", "griddepcontrol.launch_dependents"] {
-        suite.lanes(
-            format!("{wait};\nmov.b32 d, a;"),
-            "b32 -> b32",
-            &rows,
-            |[a]| a,
-        );
+    lanes! { suite, &rows;
+        "griddepcontrol.wait;\nmov.b32 d, a;", "b32 -> b32", |[a]| a;
+        "griddepcontrol.launch_dependents;\nmov.b32 d, a;", "b32 -> b32", |[a]| a;
     }
     suite.target("sm_80");
 }
@@ -50,47 +47,44 @@ fn orders(suite: &mut Suite) {
 /// part. It is compared with what a store to memory makes of the same bits.
 fn parameters(suite: &mut Suite) {
     let rows = random::<1>(26, 32, 64);
-    suite.lanes(
+    lanes! { suite, &rows;
         ".reg .b64 first;\nld.param::entry.b64 first, [p_src];\n\
-         mad.wide.u32 first, at, 8, first;\nld.global.b64 d, [first];",
-        "b64 -> b64",
-        &rows,
-        |[a]| a,
-    );
+         mad.wide.u32 first, at, 8, first;\nld.global.b64 d, [first];", "b64 -> b64", |[a]| a;
+    }
     for ty in TYPES {
-        let register = match bits(ty) {
-            8 => "b16".to_owned(),
-            _ => ty.to_owned(),
+        let (register, compared, equal) = match bits(ty) {
+            _ if ty.starts_with('f') => (ty.to_owned(), ty.to_owned(), "equ"),
+            8 => ("b16".to_owned(), "b16".to_owned(), "eq"),
+            bits => (ty.to_owned(), format!("b{bits}"), "eq"),
         };
         for count in [1, 2, 4].into_iter().filter(|count| count * bits(ty) <= 64) {
-            let stored: Vec<String> = (0..count).map(|k| format!("x{k}")).collect();
-            let (vector, stored) = match count {
-                1 => (String::new(), stored[0].clone()),
-                _ => (format!(".v{count}"), format!("{{{}}}", stored.join(", "))),
+            let count = count as usize;
+            let list = |name: &str| {
+                let all: Vec<String> = (0..count).map(|k| format!("{name}{k}")).collect();
+                if count == 1 {
+                    all[0].clone()
+                } else {
+                    format!("{{{}}}", all.join(", "))
+                }
             };
-            let mut text = format!(
+            let (stored, loaded) = (list("x"), list("y"));
+            let vector = if count == 1 {
+                String::new()
+            } else {
+                format!(".v{count}")
+            };
+            let compare =
+                |k: usize| format!("setp.{equal}.{compared} {}, x{k}, y{k};\n", OUTPUTS[k]);
+            let compares: String = (0..count).map(compare).collect();
+            let results = vec!["pred"; count].join(" ");
+            lanes! { suite, &rows;
                 ".reg .b64 whole;\n.reg .{register} x<4>;\n\
                  ld.param.b64 whole, [p_src];\nst.global.b64 [tmp], whole;\n\
                  ld.global{vector}.{ty} {stored}, [tmp];\n\
-                 .reg .{register} y<4>;\nld.param{vector}.{ty} {}, [p_src];\n",
-                stored.replace('x', "y")
-            );
-            let compared = if ty.starts_with('f') {
-                ty.to_owned()
-            } else {
-                format!("b{}", bits(ty).max(16))
-            };
-            for (k, output) in OUTPUTS.iter().enumerate().take(count as usize) {
-                let equal = if ty.starts_with('f') { "equ" } else { "eq" };
-                text.push_str(&format!(
-                    "setp.{equal}.{compared} {}, x{k}, y{k};\n",
-                    output
-                ));
+                 .reg .{register} y<4>;\nld.param{vector}.{ty} {loaded}, [p_src];\n{compares}",
+                "b64 -> {results}",
+                    |_| (0..count).map(|_| Expected::Bits(1)).collect::<Vec<_>>();
             }
-            let signature = format!("b64 -> {}", vec!["pred"; count as usize].join(" "));
-            suite.lanes(text, &signature, &rows, move |_| {
-                Outcome((0..count).map(|_| Expected::Bits(1)).collect())
-            });
         }
     }
 }
@@ -98,55 +92,35 @@ fn parameters(suite: &mut Suite) {
 /// Generic addresses of each space, and back.
 fn addresses(suite: &mut Suite) {
     let rows = random::<1>(27, 32, 64);
-    suite.lanes(
+    lanes! { suite, &rows;
         ".reg .b64 at64, back;\ncvta.to.global.u64 at64, tmp;\nst.global.b64 [at64], a;\n\
          cvta.global.u64 back, at64;\nld.b64 d, [back];\nsub.s64 g, back, tmp;",
-        "b64 -> b64 b64",
-        &rows,
-        |[a]| [a, 0],
-    );
-    for space in ["shared", "shared::cta"] {
-        suite.lanes(
-            format!(
-                ".reg .b64 at64, back;\ncvt.u64.u32 at64, cell;\ncvta.{space}.u64 back, at64;\n\
-                 st.b64 [back+8], a;\nld.{space}.b64 d, [cell+8];\ncvta.to.{space}.u64 back, back;\n\
-                 sub.s64 g, back, at64;"
-            ),
-            "b64 -> b64 b64",
-            &rows,
-            |[a]| [a, 0],
-        );
+        "b64 -> b64 b64", |[a]| [a, 0];
     }
-    suite.lanes(
+    for space in ["shared", "shared::cta"] {
+        lanes! { suite, &rows;
+            ".reg .b64 at64, back;\ncvt.u64.u32 at64, cell;\ncvta.{space}.u64 back, at64;\n\
+             st.b64 [back+8], a;\nld.{space}.b64 d, [cell+8];\ncvta.to.{space}.u64 back, back;\n\
+             sub.s64 g, back, at64;",
+            "b64 -> b64 b64", |[a]| [a, 0];
+        }
+    }
+    lanes! { suite, &rows;
         ".local .align 8 .b8 mine[16];\n.reg .b64 at64, back;\nmov.u64 at64, mine;\n\
          cvta.local.u64 back, at64;\nst.b64 [back+8], a;\nld.local.b64 d, [mine+8];\n\
          cvta.to.local.u64 back, back;\nsub.s64 g, back, at64;",
-        "b64 -> b64 b64",
-        &rows,
-        |[a]| [a, 0],
-    );
-    // The inputs lie where a parameter says, whose address is a generic one too.
-    suite.lanes(
+        "b64 -> b64 b64", |[a]| [a, 0];
+        // The inputs lie where a parameter says, whose address is a generic one too.
         ".reg .b64 place, back;\ncvta.param.u64 place, p_src;\nld.b64 back, [place];\n\
          cvta.to.param.u64 place, place;\nld.param.b64 place, [place];\nsub.s64 g, back, place;\n\
          mad.wide.u32 back, at, 8, back;\nld.b64 d, [back];",
-        "b64 -> b64 b64",
-        &rows,
-        |[a]| [a, 0],
-    );
-    suite.lanes(
+        "b64 -> b64 b64", |[a]| [a, 0];
         ".reg .b64 at64, back;\nmov.u64 at64, table;\ncvta.const.u64 back, at64;\n\
          cvta.to.const.u64 back, back;\nsub.s64 d, back, at64;",
-        "b64 -> b64",
-        &rows,
-        |_| 0,
-    );
-    suite.lanes(
+        "b64 -> b64", |_| 0u64;
         ".reg .b64 at64;\nmov.u64 at64, table;\ncvta.const.u64 at64, at64;\nld.b32 d, [at64+4];\n\
-         ld.const.b32 g, [table+8];\nld.const.v4.u32 {d, g, h, i}, [table];\n\
+         ld.const.b32 g, [table+8];\nld.const.v4.u32 {{d, g, h, i}}, [table];\n\
          ld.b32 d, [at64+4];",
-        "b64 -> b32 b32 b32 b32",
-        &rows,
-        |_| [22, 22, 33, 44],
-    );
+        "b64 -> b32 b32 b32 b32", |_| [22u64, 22, 33, 44];
+    }
 }

@@ -1,10 +1,10 @@
 //! `.approx` and `.full`: within the error that PTX ISA 9.7.3 and 9.7.4 documents, and exact
 //! where it lists a result.
 
-use crate::conformance::float::{any_nan, both};
+use crate::conformance::float::{any_nan, row};
 use crate::conformance::inputs::{Random, floats, grid, low, singles};
 use crate::conformance::numbers::{BF16, F16, F32, F64, Format};
-use crate::conformance::suite::{Expected, Suite};
+use crate::conformance::suite::{Expected, Suite, lanes};
 
 /// How far a result may be from the true one.
 #[derive(Clone, Copy)]
@@ -50,68 +50,40 @@ fn near(format: Format, truth: f64, error: Error, flushes: bool) -> Expected {
     })
 }
 
-/// A function of one argument with its error.
-struct Function {
-    name: &'static str,
-    truth: fn(f64) -> f64,
-    error: fn(f64) -> Error,
-    /// Where the error is documented.
-    holds: fn(f64) -> bool,
+/// The reciprocal of the root.
+fn reciprocal_root(x: f64) -> f64 {
+    if x == 0.0 { 1.0 / x } else { 1.0 / x.sqrt() }
 }
 
-const ANYWHERE: fn(f64) -> bool = |_| true;
-const IN_TWO_PI: fn(f64) -> bool = |x| x.abs() <= std::f64::consts::TAU || !x.is_finite();
+/// A function of one argument: its name, itself, its error, and where that is documented.
+type Function = (
+    &'static str,
+    fn(f64) -> f64,
+    fn(f64) -> Error,
+    fn(f64) -> bool,
+);
 
 const SINGLE: [Function; 7] = [
-    Function {
-        name: "rcp",
-        truth: |x| 1.0 / x,
-        error: |_| Ulps(1.0),
-        holds: ANYWHERE,
-    },
-    Function {
-        name: "sqrt",
-        truth: f64::sqrt,
-        error: |_| Relative(1.0 / 8_388_608.0),
-        holds: ANYWHERE,
-    },
-    Function {
-        name: "rsqrt",
-        truth: |x| if x == 0.0 { 1.0 / x } else { 1.0 / x.sqrt() },
-        error: |_| Relative(1.28e-7),
-        holds: ANYWHERE,
-    },
-    Function {
-        name: "sin",
-        truth: f64::sin,
-        error: |_| Absolute(6.75e-7),
-        holds: IN_TWO_PI,
-    },
-    Function {
-        name: "cos",
-        truth: f64::cos,
-        error: |_| Absolute(6.75e-7),
-        holds: IN_TWO_PI,
-    },
-    Function {
-        name: "lg2",
-        truth: f64::log2,
-        error: |x| {
-            if x > 0.5 && x < 2.0 {
-                Absolute(2.4e-7)
-            } else {
-                Relative(2.4e-7)
-            }
-        },
-        holds: ANYWHERE,
-    },
-    Function {
-        name: "ex2",
-        truth: f64::exp2,
-        error: |_| Relative(1.69e-7),
-        holds: ANYWHERE,
-    },
+    ("rcp", |x| 1.0 / x, |_| Ulps(1.0), |_| true),
+    ("sqrt", f64::sqrt, |_| Relative(1.0 / 8_388_608.0), |_| true),
+    ("rsqrt", reciprocal_root, |_| Relative(1.28e-7), |_| true),
+    ("sin", f64::sin, |_| Absolute(6.75e-7), is_in_two_pi),
+    ("cos", f64::cos, |_| Absolute(6.75e-7), is_in_two_pi),
+    ("lg2", f64::log2, error_of_logarithm, |_| true),
+    ("ex2", f64::exp2, |_| Relative(1.69e-7), |_| true),
 ];
+
+fn is_in_two_pi(x: f64) -> bool {
+    x.abs() <= std::f64::consts::TAU || !x.is_finite()
+}
+
+fn error_of_logarithm(x: f64) -> Error {
+    if x > 0.5 && x < 2.0 {
+        Absolute(2.4e-7)
+    } else {
+        Relative(2.4e-7)
+    }
+}
 
 /// Edges, and numbers of all sizes with more of them near one.
 fn samples(format: Format) -> Vec<u64> {
@@ -129,33 +101,31 @@ fn samples(format: Format) -> Vec<u64> {
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
     let rows = singles(&samples(F32));
-    for function in &SINGLE {
-        for flushes in [false, true] {
-            let ftz = if flushes { ".ftz" } else { "" };
-            let Function {
-                name,
-                truth,
-                error,
-                holds,
-            } = *function;
-            let text = format!("{name}.approx{ftz}.f32 d, a;");
-            suite.lanes(text, "f32 -> f32", &rows, move |[a]| {
-                let x = F32.value(if flushes { F32.flushed(a) } else { a });
-                match holds(x) {
-                    true => near(F32, truth(x), error(x), flushes),
-                    false => near(F32, 0.0, Absolute(1.01), flushes),
-                }
-            });
+    for (name, truth, error, holds) in SINGLE {
+        for (ftz, flushes) in FLUSHES {
+            lanes! { suite, &rows;
+                "{name}.approx{ftz}.f32", "f32 -> f32", |[a]| match value(F32, a, flushes) {
+                    x if holds(x) => near(F32, truth(x), error(x), flushes),
+                    _ => near(F32, 0.0, Absolute(1.01), flushes),
+                };
+            }
         }
     }
-    suite.lanes("tanh.approx.f32 d, a;", "f32 -> f32", &rows, |[a]| {
-        let x = F32.value(a);
-        near(F32, x.tanh(), Relative(2f64.powi(-11)), false)
-    });
+    lanes! { suite, &rows;
+        "tanh.approx.f32", "f32 -> f32",
+            |[a]| near(F32, F32.value(a).tanh(), Relative(2f64.powi(-11)), false);
+    }
     halves(&mut suite);
     quotients(&mut suite);
     doubles(&mut suite);
     suite
+}
+
+const FLUSHES: [(&str, bool); 2] = [("", false), (".ftz", true)];
+
+/// The value of an operand.
+fn value(format: Format, code: u64, flushes: bool) -> f64 {
+    format.value(if flushes { format.flushed(code) } else { code })
 }
 
 fn halves(suite: &mut Suite) {
@@ -201,26 +171,14 @@ fn halves(suite: &mut Suite) {
             false,
         ),
     ];
+    let codes: Vec<u64> = (0..1 << 16).step_by(3).collect();
     for (name, ty, format, truth, error, flushes) in functions {
         suite.target(if ty == "bf16" { "sm_90" } else { "sm_80" });
-        let half = move |code: u64| {
-            let code = if flushes { format.flushed(code) } else { code };
-            near(format, truth(format.value(code)), error, flushes)
-        };
-        let codes: Vec<u64> = (0..1 << 16).step_by(3).collect();
-        suite.lanes(
-            format!("{name}.{ty} d, a;"),
-            "b16 -> b16",
-            &singles(&codes),
-            move |[a]| half(a),
-        );
-        let rows: Vec<[u64; 1]> = codes.iter().map(|&a| [a << 16 | (a ^ 0x3ff)]).collect();
-        suite.lanes(
-            format!("{name}.{ty}x2 d, a;"),
-            "b32 -> b32",
-            &rows,
-            move |[a]| both(half(a & 0xffff), half(a >> 16), 16),
-        );
+        let half =
+            move |code: u64| near(format, truth(value(format, code, flushes)), error, flushes);
+        for ty in [ty.to_owned(), format!("{ty}x2")] {
+            row(suite, name, &ty, &singles(&codes), move |[a]| half(a));
+        }
     }
     suite.target("sm_80");
 }
@@ -228,62 +186,50 @@ fn halves(suite: &mut Suite) {
 fn quotients(suite: &mut Suite) {
     let codes = samples(F32);
     let mut rows = grid(&floats(F32), &floats(F32));
-    rows.extend(
-        codes
-            .iter()
-            .zip(codes.iter().skip(1))
-            .map(|(&a, &b)| [a, b]),
-    );
+    rows.extend(codes.windows(2).map(|pair| [pair[0], pair[1]]));
     for kind in ["approx", "full"] {
-        for flushes in [false, true] {
-            let ftz = if flushes { ".ftz" } else { "" };
-            let text = format!("div.{kind}{ftz}.f32 d, a, b;");
-            suite.lanes(text, "f32 f32 -> f32", &rows, move |[a, b]| {
-                let [x, y] = [a, b].map(|x| F32.value(if flushes { F32.flushed(x) } else { x }));
-                let is_huge = y.abs() > 2f64.powi(126) && y.is_finite();
-                match kind {
-                    // The reciprocal of such a divisor is below the normal numbers.
-                    "approx" if is_huge && x.is_infinite() => any_nan(F32),
-                    "approx" if is_huge && x.is_finite() => near(F32, 0.0, Absolute(0.0), flushes),
-                    // And that of a subnormal one is infinite.
-                    "approx" if F32.is_subnormal(b) && !flushes => Expected::open(),
-                    _ => near(F32, x / y, Ulps(2.0), flushes),
-                }
-            });
+        for (ftz, flushes) in FLUSHES {
+            lanes! { suite, &rows;
+                "div.{kind}{ftz}.f32", "f32 f32 -> f32", |[a, b]| {
+                    let [x, y] = [a, b].map(|x| value(F32, x, flushes));
+                    let is_huge = y.abs() > 2f64.powi(126) && y.is_finite();
+                    match kind {
+                        // The reciprocal of such a divisor is below the normal numbers.
+                        "approx" if is_huge && x.is_infinite() => any_nan(F32),
+                        "approx" if is_huge && x.is_finite() => {
+                            near(F32, 0.0, Absolute(0.0), flushes)
+                        }
+                        // And that of a subnormal one is infinite.
+                        "approx" if F32.is_subnormal(b) && !flushes => Expected::open(),
+                        _ => near(F32, x / y, Ulps(2.0), flushes),
+                    }
+                };
+            }
         }
     }
 }
 
 fn doubles(suite: &mut Suite) {
     let rows = singles(&samples(F64));
-    suite.lanes("rsqrt.approx.f64 d, a;", "f64 -> f64", &rows, |[a]| {
-        let x = F64.value(a);
-        let truth = if x == 0.0 { 1.0 / x } else { 1.0 / x.sqrt() };
-        near(F64, truth, Relative(2f64.powf(-20.9)), true)
-    });
-    for name in ["rcp", "rsqrt"] {
-        suite.lanes(
-            format!("{name}.approx.ftz.f64 d, a;"),
-            "f64 -> f64",
-            &rows,
-            move |[a]| {
-                let x = F64.value(F64.flushed(a));
-                let truth = match (name, x == 0.0) {
-                    ("rcp", _) | (_, true) => 1.0 / x,
-                    _ => 1.0 / x.sqrt(),
-                };
+    lanes! { suite, &rows;
+        "rsqrt.approx.f64", "f64 -> f64",
+            |[a]| near(F64, reciprocal_root(F64.value(a)), Relative(2f64.powf(-20.9)), true);
+    }
+    for (name, truth) in [
+        ("rcp", (|x| 1.0 / x) as fn(f64) -> f64),
+        ("rsqrt", reciprocal_root),
+    ] {
+        lanes! { suite, &rows;
+            "{name}.approx.ftz.f64", "f64 -> f64", |[a]| {
+                let truth = truth(value(F64, a, true));
                 // The upper word alone has 20 bits of mantissa; the lower one is zero.
-                let near = near(F64, truth, Relative(2f64.powi(-19)), true);
-                match near {
-                    Expected::Where(what, holds) => Expected::Where(
-                        what,
-                        Box::new(move |code| {
-                            holds(code) && (F64.is_nan(code) || code & 0xffff_ffff == 0)
-                        }),
-                    ),
+                match near(F64, truth, Relative(2f64.powi(-19)), true) {
+                    Expected::Where(what, holds) => Expected::matching(what, move |code| {
+                        holds(code) && (F64.is_nan(code) || code & 0xffff_ffff == 0)
+                    }),
                     bits => bits,
                 }
-            },
-        );
+            };
+        }
     }
 }

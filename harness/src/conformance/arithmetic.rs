@@ -1,40 +1,26 @@
 //! Exact arithmetic on numbers: what lies below 128 bits is kept as a last bit that says "not
 //! zero".
 
-use crate::conformance::numbers::Mode;
 use crate::conformance::numbers::Number::{self, Finite, Infinite, Nan};
+use crate::conformance::numbers::{Mode, rounded};
 
 /// A number that an integer is.
 pub fn integer(value: i128) -> Number {
-    Finite {
-        negative: value < 0,
-        magnitude: value.unsigned_abs(),
-        exponent: 0,
-    }
+    Finite(value < 0, value.unsigned_abs(), 0)
 }
 
 pub fn is_negative(number: Number) -> bool {
     match number {
         Nan => false,
-        Infinite { negative } | Finite { negative, .. } => negative,
+        Infinite(negative) | Finite(negative, ..) => negative,
     }
 }
 
 pub fn negate(number: Number) -> Number {
     match number {
         Nan => Nan,
-        Infinite { negative } => Infinite {
-            negative: !negative,
-        },
-        Finite {
-            negative,
-            magnitude,
-            exponent,
-        } => Finite {
-            negative: !negative,
-            magnitude,
-            exponent,
-        },
+        Infinite(negative) => Infinite(!negative),
+        Finite(negative, magnitude, exponent) => Finite(!negative, magnitude, exponent),
     }
 }
 
@@ -42,25 +28,9 @@ pub fn multiply(a: Number, b: Number) -> Number {
     let sign = is_negative(a) != is_negative(b);
     match (a, b) {
         (Nan, _) | (_, Nan) => Nan,
-        (Infinite { .. }, Finite { magnitude: 0, .. })
-        | (Finite { magnitude: 0, .. }, Infinite { .. }) => Nan,
-        (Infinite { .. }, _) | (_, Infinite { .. }) => Infinite { negative: sign },
-        (
-            Finite {
-                magnitude: m,
-                exponent: x,
-                ..
-            },
-            Finite {
-                magnitude: n,
-                exponent: y,
-                ..
-            },
-        ) => Finite {
-            negative: sign,
-            magnitude: m * n,
-            exponent: x + y,
-        },
+        (Infinite(_), Finite(_, 0, _)) | (Finite(_, 0, _), Infinite(_)) => Nan,
+        (Infinite(_), _) | (_, Infinite(_)) => Infinite(sign),
+        (Finite(_, m, x), Finite(_, n, y)) => Finite(sign, m * n, x + y),
     }
 }
 
@@ -77,145 +47,73 @@ fn at(magnitude: u128, exponent: i32, unit: i32) -> i128 {
 
 /// The sum; a zero of opposite numbers is negative when rounding down.
 pub fn add(a: Number, b: Number, mode: Mode) -> Number {
-    match (a, b) {
-        (Nan, _) | (_, Nan) => Nan,
-        (Infinite { negative: p }, Infinite { negative: q }) if p != q => Nan,
-        (Infinite { negative }, _) | (_, Infinite { negative }) => Infinite { negative },
-        (
-            Finite {
-                negative: p,
-                magnitude: m,
-                exponent: x,
-            },
-            Finite {
-                negative: q,
-                magnitude: n,
-                exponent: y,
-            },
-        ) => {
-            if m == 0 && n == 0 {
-                let negative = if p == q { p } else { mode == Mode::Rm };
-                return Finite {
-                    negative,
-                    magnitude: 0,
-                    exponent: 0,
-                };
-            }
-            let top = |m: u128, x: i32| match m {
-                0 => i32::MIN,
-                _ => 128 - m.leading_zeros() as i32 + x,
-            };
-            // The larger one fills 125 bits. Bits of the other are lost only when it is smaller
-            // by more than a binade, so that the sum keeps nearly all of them.
-            let unit = top(m, x).max(top(n, y)) - 125;
-            let signed = |negative: bool, value: i128| if negative { -value } else { value };
-            let sum = signed(p, at(m, x, unit)) + signed(q, at(n, y, unit));
-            Finite {
-                negative: if sum == 0 { mode == Mode::Rm } else { sum < 0 },
-                magnitude: sum.unsigned_abs(),
-                exponent: unit,
-            }
-        }
+    let (p, m, x, q, n, y) = match (a, b) {
+        (Nan, _) | (_, Nan) => return Nan,
+        (Infinite(p), Infinite(q)) if p != q => return Nan,
+        (Infinite(sign), _) | (_, Infinite(sign)) => return Infinite(sign),
+        (Finite(p, m, x), Finite(q, n, y)) => (p, m, x, q, n, y),
+    };
+    if m == 0 && n == 0 {
+        return Finite(if p == q { p } else { mode == Mode::Rm }, 0, 0);
     }
+    let top = |m: u128, x: i32| match m {
+        0 => i32::MIN,
+        _ => 128 - m.leading_zeros() as i32 + x,
+    };
+    // The larger one fills 125 bits. Bits of the other are lost only when it is smaller by more
+    // than a binade, so that the sum keeps nearly all of them.
+    let unit = top(m, x).max(top(n, y)) - 125;
+    let signed = |negative: bool, value: i128| if negative { -value } else { value };
+    let sum = signed(p, at(m, x, unit)) + signed(q, at(n, y, unit));
+    let negative = if sum == 0 { mode == Mode::Rm } else { sum < 0 };
+    Finite(negative, sum.unsigned_abs(), unit)
 }
 
 pub fn divide(a: Number, b: Number) -> Number {
     let sign = is_negative(a) != is_negative(b);
-    let zero = Finite {
-        negative: sign,
-        magnitude: 0,
-        exponent: 0,
-    };
     match (a, b) {
-        (Nan, _) | (_, Nan) | (Infinite { .. }, Infinite { .. }) => Nan,
-        (Finite { magnitude: 0, .. }, Finite { magnitude: 0, .. }) => Nan,
-        (Infinite { .. }, _) | (_, Finite { magnitude: 0, .. }) => Infinite { negative: sign },
-        (_, Infinite { .. }) => zero,
-        (
-            Finite {
-                magnitude: m,
-                exponent: x,
-                ..
-            },
-            Finite {
-                magnitude: n,
-                exponent: y,
-                ..
-            },
-        ) => {
-            if m == 0 {
-                return zero;
-            }
+        (Nan, _) | (_, Nan) | (Infinite(_), Infinite(_)) => Nan,
+        (Finite(_, 0, _), Finite(_, 0, _)) => Nan,
+        (Infinite(_), _) | (_, Finite(_, 0, _)) => Infinite(sign),
+        (_, Infinite(_)) | (Finite(_, 0, _), _) => Finite(sign, 0, 0),
+        (Finite(_, m, x), Finite(_, n, y)) => {
             let shift = m.leading_zeros() - 1;
             let (quotient, rest) = ((m << shift) / n, (m << shift) % n);
             // Subnormal numbers have few bits; one more tells what is left.
-            Finite {
-                negative: sign,
-                magnitude: quotient << 1 | u128::from(rest != 0),
-                exponent: x - shift as i32 - y - 1,
-            }
+            let quotient = quotient << 1 | u128::from(rest != 0);
+            Finite(sign, quotient, x - shift as i32 - y - 1)
         }
     }
 }
 
 pub fn square_root(a: Number) -> Number {
     match a {
-        Finite { magnitude: 0, .. } => a,
-        Nan | Infinite { negative: true } | Finite { negative: true, .. } => Nan,
-        Infinite { .. } => a,
-        Finite {
-            magnitude,
-            exponent,
-            ..
-        } => {
+        Finite(_, 0, _) | Infinite(false) => a,
+        Nan | Infinite(true) | Finite(true, ..) => Nan,
+        Finite(false, magnitude, exponent) => {
             let room = magnitude.leading_zeros() as i32;
             let shift = room - (exponent - room).rem_euclid(2);
             let radicand = magnitude << shift;
             let root = radicand.isqrt();
             // The lowest place may be far above the last bit of the root, never below.
-            Finite {
-                negative: false,
-                magnitude: root << 1 | u128::from(root * root != radicand),
-                exponent: (exponent - shift) / 2 - 1,
-            }
+            let root = root << 1 | u128::from(root * root != radicand);
+            Finite(false, root, (exponent - shift) / 2 - 1)
         }
     }
 }
 
 /// The integer that a finite number rounds to.
 pub fn to_integer(number: Number, mode: Mode) -> Option<i128> {
-    let Finite {
-        negative,
-        magnitude,
-        exponent,
-    } = number
-    else {
+    let Finite(negative, magnitude, exponent) = number else {
         return None;
     };
-    if exponent >= 0 {
-        let large = magnitude
+    let value = match exponent {
+        0.. => magnitude
             .checked_shl(exponent as u32)
-            .filter(|x| x >> exponent == magnitude);
-        let value = large.map_or(i128::MAX, |x| i128::try_from(x).unwrap_or(i128::MAX));
-        return Some(if negative { -value } else { value });
-    }
-    let shift = exponent.unsigned_abs();
-    let below = magnitude.checked_shr(shift).unwrap_or(0);
-    let rest = magnitude - below.checked_shl(shift).unwrap_or(0);
-    let half = if shift > 127 {
-        std::cmp::Ordering::Less
-    } else {
-        rest.cmp(&(1 << (shift - 1)))
+            .filter(|x| x >> exponent == magnitude),
+        _ => Some(rounded(magnitude, exponent.unsigned_abs(), negative, mode)),
     };
-    let is_up = rest != 0
-        && match mode {
-            Mode::Rn => half.is_gt() || half.is_eq() && below % 2 == 1,
-            Mode::Rna => half.is_ge(),
-            Mode::Rz => false,
-            Mode::Rm => negative,
-            Mode::Rp => !negative,
-        };
-    let value = (below + u128::from(is_up)) as i128;
+    let value = value.map_or(i128::MAX, |x| i128::try_from(x).unwrap_or(i128::MAX));
     Some(if negative { -value } else { value })
 }
 

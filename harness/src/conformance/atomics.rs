@@ -1,10 +1,11 @@
 //! `atom` and `red`. PTX ISA 9.7.13.
 
 use crate::conformance::arithmetic::add;
+use crate::conformance::float::any_nan;
 use crate::conformance::inputs::{Random, integers, low, pairs};
 use crate::conformance::integer::value;
 use crate::conformance::numbers::{F32, F64, Mode, format_of};
-use crate::conformance::suite::{Expected, Outcome, Suite};
+use crate::conformance::suite::{Expected, Suite, lanes, register_bits};
 
 /// Operations with their types.
 const OPERATIONS: [(&str, &[&str]); 10] = [
@@ -64,9 +65,9 @@ fn ty_of(ty: &str) -> &str {
 
 /// Memory before, operand, and a second operand for `cas`, which is often what memory holds.
 fn cases(ty: &str) -> Vec<[u64; 3]> {
-    let bits = crate::conformance::suite::register_bits(ty);
+    let bits = register_bits(ty);
     let values = match ty {
-        "f32" => [
+        "f32" => vec![
             0,
             1 << 31,
             1,
@@ -77,23 +78,21 @@ fn cases(ty: &str) -> Vec<[u64; 3]> {
             0x7f7f_ffff,
             0x0080_0001,
             0x8080_0000,
-        ]
-        .to_vec(),
-        "f64" => [
+        ],
+        "f64" => vec![
             0,
             1 << 63,
             1,
             0x3ff0_0000_0000_0000,
             0xbff0_0000_0000_0001,
             0x7fef_ffff_ffff_ffff,
-        ]
-        .to_vec(),
+        ],
         _ => integers(bits),
     };
     let mut random = Random(30);
-    pairs(&values)
-        .iter()
-        .map(|&[a, b]| [a, b, low(random.bits(), bits)])
+    let pairs = pairs(&values).into_iter();
+    pairs
+        .map(|[a, b]| [a, b, low(random.bits(), bits)])
         .collect()
 }
 
@@ -112,15 +111,13 @@ pub fn rows() -> Suite {
 fn alone(suite: &mut Suite, op: &'static str, ty: &'static str) {
     let rows = cases(ty);
     let operands = if op == "cas" { "b, c" } else { "b" };
-    let places = [
-        (".global", "tmp"),
-        (".shared", "cell"),
-        (".shared::cta", "cell"),
-        ("", "tmp"),
-    ];
-    for (space, place) in places {
+    for (space, place, memory) in [
+        (".global", "tmp", ".global"),
+        (".shared", "cell", ".shared"),
+        (".shared::cta", "cell", ".shared"),
+        ("", "tmp", ".global"),
+    ] {
         let is_global = place == "tmp";
-        let memory = if is_global { ".global" } else { ".shared" };
         for order in [
             "",
             ".relaxed.gpu",
@@ -128,29 +125,23 @@ fn alone(suite: &mut Suite, op: &'static str, ty: &'static str) {
             ".acquire.sys",
             ".release.gpu",
         ] {
-            suite.lanes(
-                format!(
-                    "st{memory}.{ty} [{place}], a;\natom{order}{space}.{op}.{ty} d, [{place}], {operands};\n\
-                     ld{memory}.{ty} g, [{place}];"
-                ),
-                &format!("{ty} {ty} {ty} -> {ty} {ty}"),
-                &rows,
-                move |[a, b, c]| Outcome(vec![Expected::Bits(a), new(op, ty, is_global, a, b, c)]),
-            );
+            lanes! { suite, &rows;
+                "st{memory}.{ty} [{place}], a;\n\
+                 atom{order}{space}.{op}.{ty} d, [{place}], {operands};\n\
+                 ld{memory}.{ty} g, [{place}];",
+                "{ty} {ty} {ty} -> {ty} {ty}",
+                    |[a, b, c]| vec![Expected::Bits(a), new(op, ty, is_global, a, b, c)];
+            }
         }
         if matches!(op, "exch" | "cas") {
             continue;
         }
         for order in ["", ".relaxed.sys", ".release.gpu"] {
-            suite.lanes(
-                format!(
-                    "st{memory}.{ty} [{place}], a;\nred{order}{space}.{op}.{ty} [{place}], b;\n\
-                     ld{memory}.{ty} d, [{place}];"
-                ),
-                &format!("{ty} {ty} {ty} -> {ty}"),
-                &rows,
-                move |[a, b, c]| new(op, ty, is_global, a, b, c),
-            );
+            lanes! { suite, &rows;
+                "st{memory}.{ty} [{place}], a;\nred{order}{space}.{op}.{ty} [{place}], b;\n\
+                 ld{memory}.{ty} d, [{place}];",
+                "{ty} {ty} {ty} -> {ty}", |[a, b, c]| new(op, ty, is_global, a, b, c);
+            }
         }
     }
 }
@@ -158,10 +149,10 @@ fn alone(suite: &mut Suite, op: &'static str, ty: &'static str) {
 /// What a thread finds in memory afterwards: NaN of any kind when it is NaN.
 fn new(op: &str, ty: &'static str, is_global: bool, a: u64, b: u64, c: u64) -> Expected {
     let bits = after(op, ty, is_global, a, b, c);
-    if ty == "f32" && F32.is_nan(bits) || ty == "f64" && F64.is_nan(bits) {
-        return crate::conformance::float::any_nan(format_of(ty));
+    match ty {
+        "f32" | "f64" if format_of(ty).is_nan(bits) => any_nan(format_of(ty)),
+        _ => Expected::Bits(bits),
     }
-    Expected::Bits(bits)
 }
 
 /// All threads of a block on one place: the end is that of any order.
@@ -170,7 +161,7 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
         return;
     }
     let mut random = Random(31);
-    let bits = crate::conformance::suite::register_bits(ty);
+    let bits = register_bits(ty);
     let rows: Vec<[u64; 1]> = (0..64)
         .map(|_| match ty {
             // Sums of small integers are exact in every order.
@@ -194,14 +185,17 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
     ] {
         suite.blocks(
             format!(
-                ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n@first st{space}.{ty} [{place}], {zero};\n\
-                 bar.sync 0;\nred{space}.{op}.{ty} [{place}], a;\nbar.sync 0;\n\
+                ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n\
+                 @first st{space}.{ty} [{place}], {zero};\nbar.sync 0;\n\
+                 red{space}.{op}.{ty} [{place}], a;\nbar.sync 0;\n\
                  ld{space}.{ty} d, [{place}];"
             ),
             &format!("{ty} -> {ty}"),
             &rows,
             move |block, _| {
-                block.iter().fold(0, |old, &[a]| after(op, ty, false, old, a, 0))
+                block
+                    .iter()
+                    .fold(0, |old, &[a]| after(op, ty, false, old, a, 0))
             },
         );
     }

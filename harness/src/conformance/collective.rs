@@ -3,7 +3,7 @@
 
 use crate::conformance::inputs::{Random, low, random};
 use crate::conformance::integer::value;
-use crate::conformance::suite::{Expected, Outcome, Suite};
+use crate::conformance::suite::{Expected, Suite};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -18,83 +18,69 @@ pub fn rows() -> Suite {
 
 const ALL: u64 = 0xffff_ffff;
 
+/// The lane `distance` away from another, of the warp as a whole.
+fn away(mode: &str, lane: usize, distance: i64) -> i64 {
+    let lane = lane as i64;
+    match mode {
+        "up" => lane - distance,
+        "down" => lane + distance,
+        "bfly" => lane ^ distance,
+        _ => distance,
+    }
+}
+
 /// Every mode, for each width of segments and every distance.
 fn shuffles(suite: &mut Suite) {
     let rows = random::<1>(40, 32, 32);
+    let distances: Vec<[u64; 2]> = (0..32).map(|i| [1000 + i, (i * 7 + 3) % 32]).collect();
     for mode in ["up", "down", "bfly", "idx"] {
-        for width in [1u64, 2, 4, 8, 16, 32] {
-            for distance in 0..32u64 {
-                // Segments are those lanes whose upper bits agree; what is clamped to is the
-                // first lane of one when going up, else the last.
-                let segments = 32 - width;
-                let clamp = if mode == "up" { 0 } else { 31 };
-                let control = segments << 8 | clamp;
+        // Segments are those lanes whose upper bits agree; what is clamped to is the first lane of
+        // one when going up, else the last.
+        let clamp = if mode == "up" { 0 } else { 31 };
+        let within = move |lane: usize, width: usize, distance: usize| {
+            let first = lane / width * width;
+            let from = match mode {
+                "idx" => (first + distance % width) as i64,
+                _ => away(mode, lane, distance as i64),
+            };
+            let is_inside = match mode {
+                "up" => from >= first as i64,
+                _ => from < (first + width) as i64,
+            };
+            is_inside.then_some(from as usize)
+        };
+        for width in [1, 2, 4, 8, 16, 32] {
+            for distance in 0..32 {
+                let control = (32 - width) << 8 | clamp;
                 suite.blocks(
                     format!("shfl.sync.{mode}.b32 d|g, a, {distance}, {control:#x}, 0xffffffff;"),
                     "b32 -> b32 pred",
                     &rows,
                     move |warp, lane| {
-                        let own = lane as u64;
-                        let first = own / width * width;
-                        let from = match mode {
-                            "up" => own.checked_sub(distance).filter(|&from| from >= first),
-                            "down" => Some(own + distance).filter(|&from| from < first + width),
-                            "bfly" => Some(own ^ distance).filter(|&from| from < first + width),
-                            _ => Some(first + distance % width),
-                        };
-                        [
-                            warp[from.unwrap_or(own) as usize][0],
-                            u64::from(from.is_some()),
-                        ]
+                        let from = within(lane, width, distance);
+                        [warp[from.unwrap_or(lane)][0], u64::from(from.is_some())]
                     },
                 );
             }
         }
         // Distances that differ from lane to lane, and a clamp inside the segment.
-        let rows: Vec<[u64; 2]> = (0..32).map(|i| [1000 + i, (i * 7 + 3) % 32]).collect();
         suite.blocks(
             format!("shfl.sync.{mode}.b32 d|g, a, b, 0x000c, 0xffffffff;"),
             "b32 b32 -> b32 pred",
-            &rows,
+            &distances,
             move |warp, lane| {
-                let distance = warp[lane][1] as i64;
-                let from = match mode {
-                    "up" => lane as i64 - distance,
-                    "down" => lane as i64 + distance,
-                    "bfly" => lane as i64 ^ distance,
-                    _ => distance,
-                };
+                let from = away(mode, lane, warp[lane][1] as i64);
                 let is_inside = if mode == "up" { from >= 12 } else { from <= 12 };
                 let from = if is_inside { from as usize } else { lane };
                 [warp[from][0], u64::from(is_inside)]
             },
         );
+        let control = 0x1c << 8 | clamp;
         suite.blocks(
-            format!("mov.b32 d, a;\nshfl.sync.{mode}.b32 d, a, 1, 0x1c1f, 0xffffffff;")
-                .replace("0x1c1f", if mode == "up" { "0x1c00" } else { "0x1c1f" }),
+            format!("mov.b32 d, a;\nshfl.sync.{mode}.b32 d, a, 1, {control:#x}, 0xffffffff;"),
             "b32 b32 -> b32",
-            &rows,
-            move |warp, lane| {
-                let from = match mode {
-                    "up" => {
-                        if lane % 4 == 0 {
-                            lane
-                        } else {
-                            lane - 1
-                        }
-                    }
-                    "down" => {
-                        if lane % 4 == 3 {
-                            lane
-                        } else {
-                            lane + 1
-                        }
-                    }
-                    "bfly" => lane ^ 1,
-                    _ => lane / 4 * 4 + 1,
-                };
-                warp[from][0]
-            },
+            &distances,
+            move |warp, lane| warp[within(lane, 4, 1).unwrap_or(lane)][0],
         );
     }
     // Only the even lanes, and a mask that is computed.
@@ -109,9 +95,14 @@ fn shuffles(suite: &mut Suite) {
     );
 }
 
+/// Whether a lane is in a mask.
+fn has(mask: u64, lane: usize) -> bool {
+    mask >> lane & 1 == 1
+}
+
 /// The lanes of a mask.
 fn lanes_of(mask: u64) -> impl Iterator<Item = usize> {
-    (0..32).filter(move |lane| mask >> lane & 1 == 1)
+    (0..32).filter(move |&lane| has(mask, lane))
 }
 
 /// Masks, each lane of which takes part; the others do not reach the instruction.
@@ -143,19 +134,19 @@ fn votes(suite: &mut Suite) {
                     let prepare = "setp.ne.b32 d, 0, 0;";
                     let text = masked(mask, &text, prepare);
                     suite.blocks(text, "pred -> pred", &rows, move |_, lane| {
-                        mask >> lane & 1 == 1 && outcome
+                        has(mask, lane) && outcome
                     });
                 }
                 let text = format!("vote.sync.ballot.b32 d, {sign}a, {mask:#x};");
                 let text = masked(mask, &text, "mov.b32 d, 7;");
                 suite.blocks(text, "pred -> b32", &rows, move |_, lane| {
-                    if mask >> lane & 1 == 1 { votes } else { 7 }
+                    if has(mask, lane) { votes } else { 7 }
                 });
             }
         }
         let text = masked(mask, "activemask.b32 d;", "mov.b32 d, 7;");
         suite.blocks(text, "-> b32", &[[]; 32], move |_, lane| {
-            if mask >> lane & 1 == 1 { mask } else { 7 }
+            if has(mask, lane) { mask } else { 7 }
         });
     }
 }
@@ -176,7 +167,7 @@ fn matches(suite: &mut Suite) {
                 let text = format!("match.any.sync.{ty} d, a, {mask:#x};");
                 let text = masked(mask, &text, "mov.b32 d, 7;");
                 suite.blocks(text, &format!("{ty} -> b32"), &rows, move |warp, lane| {
-                    if mask >> lane & 1 == 1 {
+                    if has(mask, lane) {
                         equal(warp, lane)
                     } else {
                         7
@@ -192,7 +183,7 @@ fn matches(suite: &mut Suite) {
                     let signature = format!("{ty} -> {signature}");
                     suite.blocks(text, &signature, &rows, move |warp, lane| {
                         let are_equal = equal(warp, lanes_of(mask).next().unwrap_or(0)) == mask;
-                        match mask >> lane & 1 == 1 {
+                        match has(mask, lane) {
                             true => [
                                 if are_equal { mask } else { 0 },
                                 u64::from(are_equal && result != "d"),
@@ -226,11 +217,7 @@ fn reductions(suite: &mut Suite) {
                 suite.blocks(text, &format!("{ty} -> {ty}"), &rows, move |warp, lane| {
                     let values = lanes_of(mask).map(|lane| value(number, warp[lane][0]));
                     let reduced = values.reduce(reduce).expect("some lanes");
-                    if mask >> lane & 1 == 1 {
-                        reduced as u64
-                    } else {
-                        7
-                    }
+                    if has(mask, lane) { reduced as u64 } else { 7 }
                 });
             }
         }
@@ -250,20 +237,20 @@ fn elections(suite: &mut Suite) {
             "mov.b32 d, 7;\nsetp.ne.b32 g, 0, 0;\nmov.b32 h, 0;",
         );
         suite.blocks(text, "-> b32 pred b32", &[[]; 32], move |_, lane| {
-            let is_inside = mask >> lane & 1 == 1;
+            let is_inside = has(mask, lane);
             // PTX leaves open which one it is.
             let is_one = move |d: u64| match is_inside {
                 true => d < 32 && mask >> d & 1 == 1,
                 false => d == 7,
             };
-            Outcome(vec![
+            vec![
                 Expected::matching("a lane of the mask", is_one),
                 Expected::matching("a predicate", move |g| g == 0 || is_inside && g == 1),
                 Expected::matching("one lane of the mask", move |votes| match is_inside {
                     true => votes.count_ones() == 1 && votes & mask == votes,
                     false => votes == 0,
                 }),
-            ])
+            ]
         });
     }
     suite.target("sm_80");
@@ -307,8 +294,9 @@ fn barriers(suite: &mut Suite) {
             "barrier.sync"
         };
         let text = format!(
-            "{}\n.reg .pred first;\nsetp.lt.u32 first, tid, 64;\nmov.b32 d, 0;\n@first bra arrives;\n\
-             {wait} 6, 128;\nld.shared.b32 d, [other];\nbra.uni after;\narrives:\n{arrive} 6, 128;\nafter:",
+            "{}\n.reg .pred first;\nsetp.lt.u32 first, tid, 64;\nmov.b32 d, 0;\n\
+             @first bra arrives;\n{wait} 6, 128;\nld.shared.b32 d, [other];\nbra.uni after;\n\
+             arrives:\n{arrive} 6, 128;\nafter:",
             next(64)
         );
         suite.blocks(text, "b32 -> b32", &rows, |block, thread| {

@@ -1,13 +1,13 @@
 //! Comparison and selection. PTX ISA 9.7.6 and 9.7.7.
 
-use crate::conformance::inputs::{float_pairs, floats, integers, pairs, random};
+use crate::conformance::inputs::{float_pairs, floats, integers, low, pairs, random};
 use crate::conformance::integer::{TYPES, value, width};
-use crate::conformance::numbers::{BF16, F16, F32, F64, Format};
-use crate::conformance::suite::Suite;
+use crate::conformance::numbers::{F32, Format, format_of};
+use crate::conformance::suite::{Suite, lanes};
 use std::cmp::Ordering;
 
 const ORDERED: [&str; 6] = ["eq", "ne", "lt", "le", "gt", "ge"];
-const UNSIGNED: [&str; 6] = ["eq", "ne", "lo", "ls", "hi", "hs"];
+const UNSIGNED: [&str; 4] = ["lo", "ls", "hi", "hs"];
 const UNORDERED: [&str; 8] = ["equ", "neu", "ltu", "leu", "gtu", "geu", "num", "nan"];
 
 /// What an operator says of an ordering.
@@ -32,73 +32,26 @@ fn by_value(format: Format, flushes: bool, a: u64, b: u64) -> Option<Ordering> {
     format.value(a).partial_cmp(&format.value(b))
 }
 
-/// A type with its operators and how its values compare.
-struct Compared {
-    name: String,
-    register: &'static str,
-    operators: Vec<&'static str>,
-    compare: Box<dyn Fn(u64, u64) -> Option<Ordering> + Send + Sync>,
-    rows: Vec<[u64; 2]>,
-    target: &'static str,
+/// How the values of a type compare.
+fn ordering(ty: &str, flushes: bool, a: u64, b: u64) -> Option<Ordering> {
+    match &ty[..1] {
+        "b" if ty != "bf16" => Some(a.cmp(&b)),
+        "u" | "s" => Some(value(ty, a).cmp(&value(ty, b))),
+        _ => by_value(format_of(ty), flushes, a, b),
+    }
 }
 
-fn compared() -> Vec<Compared> {
-    let mut all = Vec::new();
-    for ty in ["b16", "b32", "b64"] {
-        all.push(Compared {
-            name: ty.into(),
-            register: ty,
-            operators: vec!["eq", "ne"],
-            compare: Box::new(|a, b| Some(a.cmp(&b))),
-            rows: pairs(&integers(width(ty))),
-            target: "sm_80",
-        });
+/// How the outcome is combined with a predicate, and how not at all.
+fn combine(combination: &str, outcome: bool, c: bool) -> bool {
+    match combination {
+        ".and" => outcome && c,
+        ".or" => outcome || c,
+        ".xor" => outcome != c,
+        _ => outcome,
     }
-    for ty in TYPES {
-        let mut operators = ORDERED.to_vec();
-        if ty.starts_with('u') {
-            operators.extend(&UNSIGNED[2..]);
-        }
-        all.push(Compared {
-            name: ty.into(),
-            register: ty,
-            operators,
-            compare: Box::new(move |a, b| Some(value(ty, a).cmp(&value(ty, b)))),
-            rows: pairs(&integers(width(ty))),
-            target: "sm_80",
-        });
-    }
-    for (ty, register, format) in [
-        ("f16", "b16", F16),
-        ("bf16", "b16", BF16),
-        ("f32", "f32", F32),
-        ("f64", "f64", F64),
-    ] {
-        for flushes in [false, true] {
-            if flushes && !matches!(ty, "f16" | "f32") {
-                continue;
-            }
-            all.push(Compared {
-                name: format!("{}{ty}", if flushes { "ftz." } else { "" }),
-                register,
-                operators: [&ORDERED[..], &UNORDERED].concat(),
-                compare: Box::new(move |a, b| by_value(format, flushes, a, b)),
-                rows: float_pairs(format),
-                target: if ty == "bf16" { "sm_90" } else { "sm_80" },
-            });
-        }
-    }
-    all
 }
 
-type Combine = fn(bool, bool) -> bool;
-
-/// How the outcome is combined with a predicate.
-const COMBINED: [(&str, Combine); 3] = [
-    ("and", |x, c| x && c),
-    ("or", |x, c| x || c),
-    ("xor", |x, c| x != c),
-];
+const COMBINATIONS: [&str; 3] = [".and", ".or", ".xor"];
 
 /// What `set` writes for true, by the type of its result.
 fn true_of(to: &str) -> u64 {
@@ -112,160 +65,153 @@ fn true_of(to: &str) -> u64 {
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
-    for compared in compared() {
-        let rows = compared.rows.clone();
-        let compare: std::sync::Arc<dyn Fn(u64, u64) -> Option<Ordering> + Send + Sync> =
-            compared.compare.into();
-        let (name, register) = (&compared.name, compared.register);
-        let scalar = name.trim_start_matches("ftz.");
-        let is_half = matches!(scalar, "f16" | "bf16");
-        suite.target(compared.target);
-        for &operator in &compared.operators {
-            let outcome = {
-                let compare = compare.clone();
-                move |a, b| holds(operator, compare(a, b))
-            };
-            let two = format!("{register} {register} -> ");
-            let three = format!("{register} {register} pred -> ");
-            // The third input is a predicate.
-            let with_predicate: Vec<[u64; 3]> = rows
-                .iter()
-                .step_by(3)
-                .flat_map(|&[a, b]| [[a, b, 0], [a, b, 1]])
-                .collect();
-            let f = outcome.clone();
-            let text = format!("setp.{operator}.{name} d, a, b;");
-            suite.lanes(text, &format!("{two} pred"), &rows, move |[a, b]| f(a, b));
-            if !is_half {
-                let f = outcome.clone();
-                let text = format!("setp.{operator}.{name} d|g, a, b;");
-                suite.lanes(text, &format!("{two} pred pred"), &rows, move |[a, b]| {
-                    [u64::from(f(a, b)), u64::from(!f(a, b))]
-                });
-            }
-            for (combination, combine) in COMBINED {
-                let f = outcome.clone();
-                if is_half {
-                    let text = format!("setp.{operator}.{combination}.{name} d, a, b, !c;");
-                    suite.lanes(
-                        text,
-                        &format!("{three} pred"),
-                        &with_predicate,
-                        move |[a, b, c]| combine(f(a, b), c == 0),
-                    );
-                    continue;
-                }
-                for (sign, is_negated) in [("", false), ("!", true)] {
-                    let f = outcome.clone();
-                    let text = format!("setp.{operator}.{combination}.{name} d|g, a, b, {sign}c;");
-                    suite.lanes(
-                        text,
-                        &format!("{three} pred pred"),
-                        &with_predicate,
-                        move |[a, b, c]| {
-                            let c = (c == 1) != is_negated;
-                            [combine(f(a, b), c), combine(!f(a, b), c)].map(u64::from)
-                        },
-                    );
-                }
-            }
-            let results: &[&str] = match scalar {
-                "f16" => &["u16", "s16", "u32", "s32", "f16"],
-                "bf16" => &["u16", "s16", "u32", "s32", "bf16"],
-                _ => &["u32", "s32", "f32"],
-            };
-            for to in results {
-                let to_register = if to.ends_with("f16") { "b16" } else { to };
-                let f = outcome.clone();
-                let text = format!("set.{operator}.{to}.{name} d, a, b;")
-                    .replace(&format!("{to}.ftz."), &format!("ftz.{to}."));
-                let bits = true_of(to);
-                suite.lanes(
-                    text,
-                    &format!("{two} {to_register}"),
-                    &rows,
-                    move |[a, b]| {
-                        if f(a, b) { bits } else { 0 }
-                    },
-                );
-                for (combination, combine) in COMBINED {
-                    let f = outcome.clone();
-                    let text = format!("set.{operator}.{combination}.{to}.{name} d, a, b, !c;")
-                        .replace(&format!("{to}.ftz."), &format!("ftz.{to}."));
-                    suite.lanes(
-                        text,
-                        &format!("{three} {to_register}"),
-                        &with_predicate,
-                        move |[a, b, c]| if combine(f(a, b), c == 0) { bits } else { 0 },
-                    );
-                }
-            }
-        }
+    for ty in ["b16", "b32", "b64"] {
+        scalar(
+            &mut suite,
+            ty,
+            false,
+            &ORDERED[..2],
+            &pairs(&integers(width(ty))),
+        );
     }
-    packed(&mut suite);
-    select(&mut suite);
-    suite
-}
-
-/// Pairs of halves: an outcome for each.
-fn packed(suite: &mut Suite) {
-    for (ty, format, flushing) in [("f16", F16, &[false, true][..]), ("bf16", BF16, &[false])] {
+    for ty in TYPES {
+        let unsigned = if ty.starts_with('u') {
+            &UNSIGNED[..]
+        } else {
+            &[]
+        };
+        scalar(
+            &mut suite,
+            ty,
+            false,
+            &[&ORDERED, unsigned].concat(),
+            &pairs(&integers(width(ty))),
+        );
+    }
+    let all = [&ORDERED[..], &UNORDERED].concat();
+    for (ty, flushing) in [
+        ("f16", &[false, true][..]),
+        ("bf16", &[false]),
+        ("f32", &[false, true]),
+        ("f64", &[false]),
+    ] {
         suite.target(if ty == "bf16" { "sm_90" } else { "sm_80" });
         for &flushes in flushing {
-            let halves = float_pairs(format);
-            let rows: Vec<[u64; 3]> = halves
-                .iter()
-                .zip(halves.iter().cycle().skip(5))
-                .enumerate()
-                .map(|(i, (x, y))| [x[0] | y[0] << 16, x[1] | y[1] << 16, i as u64 % 2])
-                .collect();
-            let ftz = if flushes { ".ftz" } else { "" };
-            for operator in ORDERED.into_iter().chain(UNORDERED) {
-                let outcomes = move |a: u64, b: u64| {
-                    [0, 16].map(|shift| {
-                        let [a, b] = [a, b].map(|x| x >> shift & 0xffff);
-                        holds(operator, by_value(format, flushes, a, b))
-                    })
-                };
-                let to_predicates = "b32 b32 pred -> pred pred";
-                let text = format!("setp.{operator}{ftz}.{ty}x2 d|g, a, b;");
-                suite.lanes(text, to_predicates, &rows, move |[a, b, _]| {
-                    outcomes(a, b).map(u64::from)
-                });
-                let to_value = "b32 b32 pred -> b32";
-                let results = [
-                    (format!("{ty}x2"), true_of(ty)),
-                    ("u32".into(), 0xffff),
-                    ("s32".into(), 0xffff),
-                ];
-                for (to, bits) in &results {
-                    let bits = *bits;
-                    let text = format!("set.{operator}{ftz}.{to}.{ty}x2 d, a, b;");
-                    suite.lanes(text, to_value, &rows, move |[a, b, _]| {
-                        let [low, high] = outcomes(a, b).map(|x| if x { bits } else { 0 });
-                        low | high << 16
-                    });
-                }
-                for (combination, combine) in COMBINED {
-                    let text = format!("setp.{operator}.{combination}{ftz}.{ty}x2 d|g, a, b, c;");
-                    suite.lanes(text, to_predicates, &rows, move |[a, b, c]| {
-                        outcomes(a, b).map(|x| u64::from(combine(x, c == 1)))
-                    });
-                    for (to, bits) in &results {
-                        let bits = *bits;
-                        let text =
-                            format!("set.{operator}.{combination}{ftz}.{to}.{ty}x2 d, a, b, c;");
-                        suite.lanes(text, to_value, &rows, move |[a, b, c]| {
-                            let value = |x| if combine(x, c == 1) { bits } else { 0 };
-                            let [low, high] = outcomes(a, b).map(value);
-                            low | high << 16
-                        });
-                    }
-                }
+            scalar(&mut suite, ty, flushes, &all, &float_pairs(format_of(ty)));
+            if ty.ends_with("f16") {
+                packed(&mut suite, ty, flushes, &all);
             }
         }
     }
     suite.target("sm_80");
+    select(&mut suite);
+    suite
+}
+
+fn scalar(
+    suite: &mut Suite,
+    ty: &'static str,
+    flushes: bool,
+    all: &[&'static str],
+    rows: &[[u64; 2]],
+) {
+    let (is_half, ftz) = (ty.ends_with("f16"), if flushes { ".ftz" } else { "" });
+    let register = if is_half { "b16" } else { ty };
+    let results: &[&str] = match ty {
+        "f16" => &["u16", "s16", "u32", "s32", "f16"],
+        "bf16" => &["u16", "s16", "u32", "s32", "bf16"],
+        _ => &["u32", "s32", "f32"],
+    };
+    // The third input is a predicate.
+    let some = rows.iter().step_by(3);
+    let with_predicate: Vec<[u64; 3]> = some.flat_map(|&[a, b]| [[a, b, 0], [a, b, 1]]).collect();
+    for &operator in all {
+        let outcome = move |a, b| holds(operator, ordering(ty, flushes, a, b));
+        lanes! { suite, rows;
+            "setp.{operator}{ftz}.{ty}", "{register} {register} -> pred", |[a, b]| outcome(a, b);
+        }
+        if !is_half {
+            lanes! { suite, rows;
+                "setp.{operator}{ftz}.{ty}", "{register} {register} -> pred pred",
+                    |[a, b]| [outcome(a, b), !outcome(a, b)];
+            }
+        }
+        for combination in COMBINATIONS {
+            if is_half {
+                lanes! { suite, &with_predicate;
+                    "setp.{operator}{combination}{ftz}.{ty} d, a, b, !c;",
+                    "{register} {register} pred -> pred",
+                        |[a, b, c]| combine(combination, outcome(a, b), c == 0);
+                }
+                continue;
+            }
+            for (sign, negated) in [("", 0), ("!", 1)] {
+                lanes! { suite, &with_predicate;
+                    "setp.{operator}{combination}{ftz}.{ty} d|g, a, b, {sign}c;",
+                    "{register} {register} pred -> pred pred", |[a, b, c]| {
+                        let outcome = outcome(a, b);
+                        [outcome, !outcome].map(|x| combine(combination, x, c != negated))
+                    };
+                }
+            }
+        }
+        for to in results {
+            let to_register = if to.ends_with("f16") { "b16" } else { to };
+            let bits = true_of(to);
+            lanes! { suite, rows;
+                "set.{operator}{ftz}.{to}.{ty}", "{register} {register} -> {to_register}",
+                    |[a, b]| if outcome(a, b) { bits } else { 0 };
+            }
+            for combination in COMBINATIONS {
+                lanes! { suite, &with_predicate;
+                    "set.{operator}{combination}{ftz}.{to}.{ty} d, a, b, !c;",
+                    "{register} {register} pred -> {to_register}", |[a, b, c]| {
+                        if combine(combination, outcome(a, b), c == 0) { bits } else { 0 }
+                    };
+                }
+            }
+        }
+    }
+}
+
+/// Pairs of halves: an outcome for each.
+fn packed(suite: &mut Suite, ty: &'static str, flushes: bool, all: &[&'static str]) {
+    let (format, ftz) = (format_of(ty), if flushes { ".ftz" } else { "" });
+    let halves = float_pairs(format);
+    let both = (0u64..).zip(halves.iter().zip(halves.iter().cycle().skip(5)));
+    let rows: Vec<[u64; 3]> = both
+        .map(|(i, (x, y))| [x[0] | y[0] << 16, x[1] | y[1] << 16, i % 2])
+        .collect();
+    let results = [
+        (format!("{ty}x2"), true_of(ty)),
+        ("u32".into(), 0xffff),
+        ("s32".into(), 0xffff),
+    ];
+    for &operator in all {
+        for combination in COMBINATIONS.into_iter().chain([""]) {
+            let outcomes = move |[a, b, c]: [u64; 3]| {
+                [0, 16].map(|shift| {
+                    let ordering =
+                        by_value(format, flushes, low(a >> shift, 16), low(b >> shift, 16));
+                    combine(combination, holds(operator, ordering), c == 1)
+                })
+            };
+            let c = if combination.is_empty() { "" } else { ", c" };
+            lanes! { suite, &rows;
+                "setp.{operator}{combination}{ftz}.{ty}x2 d|g, a, b{c};",
+                "b32 b32 pred -> pred pred", |row| outcomes(row);
+            }
+            for (to, bits) in results.clone() {
+                lanes! { suite, &rows;
+                    "set.{operator}{combination}{ftz}.{to}.{ty}x2 d, a, b{c};",
+                    "b32 b32 pred -> b32", |row| {
+                        let [low, high] = outcomes(row).map(|x| if x { bits } else { 0 });
+                        low | high << 16
+                    };
+                }
+            }
+        }
+    }
 }
 
 /// `slct`: the first where the third is not negative.
@@ -273,7 +219,6 @@ fn select(suite: &mut Suite) {
     for ty in [
         "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
     ] {
-        let signature = |third: &str| format!("{ty} {ty} {third} -> {ty}");
         let rows = |third: &[u64]| -> Vec<[u64; 3]> {
             let both = random::<2>(13, third.len(), width(ty));
             both.iter()
@@ -281,30 +226,18 @@ fn select(suite: &mut Suite) {
                 .map(|(&[a, b], &c)| [a, b, c])
                 .collect()
         };
-        let row = rows(&integers(32));
-        suite.lanes(
-            format!("slct.{ty}.s32 d, a, b, c;"),
-            &signature("s32"),
-            &row,
-            |[a, b, c]| {
-                if value("s32", c) >= 0 { a } else { b }
-            },
-        );
-        for flushes in [false, true] {
-            let ftz = if flushes { ".ftz" } else { "" };
-            let text = format!("slct{ftz}.{ty}.f32 d, a, b, c;");
-            suite.lanes(
-                text,
-                &signature("f32"),
-                &rows(&floats(F32)),
-                move |[a, b, c]| {
+        lanes! { suite, &rows(&integers(32));
+            "slct.{ty}.s32", "{ty} {ty} s32 -> {ty}",
+                |[a, b, c]| if value("s32", c) >= 0 { a } else { b };
+        }
+        for (ftz, flushes) in [("", false), (".ftz", true)] {
+            lanes! { suite, &rows(&floats(F32));
+                "slct{ftz}.{ty}.f32", "{ty} {ty} f32 -> {ty}", |[a, b, c]| {
                     // NaN selects the second.
-                    match by_value(F32, flushes, c, 0) {
-                        Some(Ordering::Greater | Ordering::Equal) => a,
-                        _ => b,
-                    }
-                },
-            );
+                    let is_first = by_value(F32, flushes, c, 0).is_some_and(Ordering::is_ge);
+                    if is_first { a } else { b }
+                };
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use crate::conformance::float::any_nan;
 use crate::conformance::inputs::{floats, integers, low, random, singles};
 use crate::conformance::integer::{range, value, width};
 use crate::conformance::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
-use crate::conformance::suite::{Expected, Suite};
+use crate::conformance::suite::{Expected, Suite, lanes, register_bits};
 
 const INTEGERS: [&str; 8] = ["u8", "u16", "u32", "u64", "s8", "s16", "s32", "s64"];
 const FLOATS: [&str; 4] = ["f16", "bf16", "f32", "f64"];
@@ -19,7 +19,7 @@ const INTEGRAL: [(&str, Mode); 4] = [
 
 /// The register that holds a type: the narrowest, of at least 16 bits.
 fn register(ty: &str) -> String {
-    format!("b{}", crate::conformance::suite::register_bits(ty).max(16))
+    format!("b{}", register_bits(ty).max(16))
 }
 
 /// The registers of a row from and to a type. `bf16` goes only with bytes in registers of
@@ -30,15 +30,6 @@ fn registers(from: &str, to: &str) -> String {
         _ => register(ty),
     });
     format!("{from} -> {to}")
-}
-
-/// Registers that a result may go to, which are as wide or wider.
-fn wider(ty: &str) -> Vec<&'static str> {
-    let bits = crate::conformance::suite::register_bits(ty);
-    ["b16", "b32", "b64"]
-        .into_iter()
-        .filter(|r| width(r) >= bits)
-        .collect()
 }
 
 pub fn rows() -> Suite {
@@ -58,147 +49,122 @@ pub fn rows() -> Suite {
         }
     }
     // A narrow result fills its register and nothing beyond, which the upper half of a pair shows.
-    for (ty, bits) in [("s8", 0xff80), ("u8", 0x80)] {
-        let text = format!(".reg .b16 half;\ncvt.{ty}.s32 half, a;\nmov.b32 d, {{half, half}};");
-        suite.lanes(text, "b32 -> b32", &[[0x1_2380]; 32], move |_| {
-            bits << 16 | bits
-        });
+    for (ty, bits) in [("s8", 0xff80u64), ("u8", 0x80)] {
+        lanes! { suite, &[[0x1_2380]; 32];
+            ".reg .b16 half;\ncvt.{ty}.s32 half, a;\nmov.b32 d, {{half, half}};", "b32 -> b32",
+                |_| bits << 16 | bits;
+        }
     }
     suite
 }
 
-/// Modifiers of a row: rounding, `.ftz` and `.sat`.
-fn head(rounding: &str, flushes: bool, saturates: bool, to: &str, from: &str) -> String {
-    let rounding = if rounding.is_empty() {
-        String::new()
-    } else {
-        format!(".{rounding}")
-    };
-    let flags = [(flushes, ".ftz"), (saturates, ".sat")];
-    let flags: String = flags.iter().filter(|f| f.0).map(|f| f.1).collect();
-    format!("cvt{rounding}{flags}.{to}.{from}")
-}
-
-/// `bf16` is a type of `cvt` in general since sm_90.
-fn target(types: [&str; 2]) -> &'static str {
-    if types.contains(&"bf16") {
-        "sm_90"
-    } else {
-        "sm_80"
-    }
-}
-
 fn between_integers(suite: &mut Suite, from: &'static str, to: &'static str) {
-    let mut values = integers(width(from));
-    values.extend(random::<1>(14, 32, width(from)).map_first());
-    let rows = singles(&values);
+    let mut rows = singles(&integers(width(from)));
+    rows.extend(random::<1>(14, 32, width(from)));
     let is_clamped = range(from).0 < range(to).0 || range(from).1 > range(to).1;
     suite.target("sm_80");
-    for saturates in [false, true] {
+    for (sat, saturates) in [("", false), (".sat", true)] {
         if saturates && !is_clamped {
             continue;
         }
-        let head = head("", false, saturates, to, from);
-        for result in wider(to) {
-            suite.lanes(
-                format!("{head} d, a;"),
-                &format!("{} -> {result}", register(from)),
-                &rows,
-                move |[a]| {
-                    let x = value(from, a);
-                    let x = if saturates {
-                        x.clamp(range(to).0, range(to).1)
-                    } else {
-                        x
-                    };
-                    // Chopped, then extended to the register as the type's sign says.
-                    value(to, x as u64) as u64
-                },
-            );
+        // Chopped or clamped, then extended to the register as the type's sign says.
+        let converted = move |a| match saturates {
+            true => value(from, a).clamp(range(to).0, range(to).1),
+            false => value(to, value(from, a) as u64),
+        };
+        // Registers that the result may go to, which are as wide or wider.
+        for result in ["b16", "b32", "b64"] {
+            if width(result) >= width(to) {
+                let from_register = register(from);
+                lanes! { suite, &rows;
+                    "cvt{sat}.{to}.{from}", "{from_register} -> {result}", |[a]| converted(a);
+                }
+            }
         }
         // The source is the low bits of a wider register.
-        if from != "u64" && from != "s64" {
-            let rows = random::<1>(15, 64, 64);
-            suite.lanes(
-                format!("{head} d, a;"),
-                &format!("b64 -> {}", register(to)),
-                &rows,
-                move |[a]| {
-                    let x = value(from, a);
-                    let x = if saturates {
-                        x.clamp(range(to).0, range(to).1)
-                    } else {
-                        x
-                    };
-                    value(to, x as u64) as u64
-                },
-            );
-        }
-    }
-}
-
-/// The numbers of rows of one.
-trait MapFirst {
-    fn map_first(self) -> Vec<u64>;
-}
-
-impl MapFirst for Vec<[u64; 1]> {
-    fn map_first(self) -> Vec<u64> {
-        self.into_iter().map(|[a]| a).collect()
-    }
-}
-
-fn to_float(suite: &mut Suite, from: &'static str, to: &'static str) {
-    let format = format_of(to);
-    suite.target(target([from, to]));
-    let bits = width(from);
-    // Around the places where digits begin to be lost.
-    let mut values = integers(bits);
-    values.extend(random::<1>(16, 64, bits).map_first());
-    for place in 1..bits {
-        let edge = 1u64 << place;
-        let unit = edge >> format.mantissa.min(place);
-        values.extend([
-            edge,
-            edge - 1,
-            edge + 1,
-            edge + unit / 2,
-            edge + unit / 2 + 1,
-            edge + unit + unit / 2,
-        ]);
-    }
-    let rows = singles(&values.iter().map(|&x| low(x, bits)).collect::<Vec<_>>());
-    for (name, mode) in MODES {
-        for flushes in [false, true] {
-            for saturates in [false, true] {
-                if flushes && to != "f32" || saturates && to == "bf16" {
-                    continue;
-                }
-                suite.lanes(
-                    format!("{} d, a;", head(name, flushes, saturates, to, from)),
-                    &registers(from, to),
-                    &rows,
-                    move |[a]| {
-                        let code = format.encode(integer(value(from, a)), mode);
-                        if saturates {
-                            clamped(format, code)
-                        } else {
-                            code
-                        }
-                    },
-                );
+        if width(from) < 64 {
+            let to_register = register(to);
+            lanes! { suite, &random::<1>(15, 64, 64);
+                "cvt{sat}.{to}.{from}", "b64 -> {to_register}", |[a]| converted(a);
             }
         }
     }
 }
 
-/// A code clamped to [+0, 1]; NaN becomes +0.
-fn clamped(format: Format, code: u64) -> u64 {
-    if format.is_nan(code) || format.is_negative(code) {
-        0
-    } else {
-        code.min(format.one())
+/// What a row converts with beside its types.
+#[derive(Clone, Copy)]
+struct How {
+    mode: Mode,
+    flushes: bool,
+    saturates: bool,
+}
+
+impl How {
+    /// The code that an instruction gives for one, clamped to [+0, 1] by `.sat`; NaN becomes +0.
+    fn finish(self, format: Format, code: u64) -> u64 {
+        match self.saturates {
+            true if format.is_nan(code) || format.is_negative(code) => 0,
+            true => code.min(format.one()),
+            false => code,
+        }
     }
+}
+
+/// Rows of a conversion of which one type or both are floating-point, with and without `.ftz`,
+/// which goes with f32, and `.sat`, which does not go with bf16.
+fn floating(
+    suite: &mut Suite,
+    [from, to]: [&str; 2],
+    modes: &[(&str, Mode)],
+    rows: &[[u64; 1]],
+    f: impl Fn(u64, How) -> Expected + Copy + Send + Sync + 'static,
+) {
+    let has = |ty| from == ty || to == ty;
+    // `bf16` is a type of `cvt` in general since sm_90.
+    suite.target(if has("bf16") { "sm_90" } else { "sm_80" });
+    for &(name, mode) in modes {
+        let rounding = if name.is_empty() {
+            String::new()
+        } else {
+            format!(".{name}")
+        };
+        for (ftz, flushes) in [("", false), (".ftz", true)] {
+            for (sat, saturates) in [("", false), (".sat", true)] {
+                if flushes && !has("f32") || saturates && has("bf16") {
+                    continue;
+                }
+                let how = How {
+                    mode,
+                    flushes,
+                    saturates,
+                };
+                let registers = registers(from, to);
+                lanes! { suite, rows;
+                    "cvt{rounding}{ftz}{sat}.{to}.{from}", "{registers}", |[a]| f(a, how);
+                }
+            }
+        }
+    }
+}
+
+fn to_float(suite: &mut Suite, from: &'static str, to: &'static str) {
+    let (format, bits) = (format_of(to), width(from));
+    // Around the places where digits begin to be lost.
+    let mut rows = singles(&integers(bits));
+    rows.extend(random::<1>(16, 64, bits));
+    for place in 1..bits {
+        let edge = 1u64 << place;
+        let unit = edge >> format.mantissa.min(place);
+        let more = [unit / 2, unit / 2 + 1, unit + unit / 2];
+        let near = [edge, edge - 1, edge + 1]
+            .into_iter()
+            .chain(more.map(|more| edge + more));
+        rows.extend(near.map(|x| [low(x, bits)]));
+    }
+    floating(suite, [from, to], &MODES, &rows, move |a, how| {
+        let code = format.encode(integer(value(from, a)), how.mode);
+        Expected::Bits(how.finish(format, code))
+    });
 }
 
 /// Codes around integers, halves and the ends of integer types.
@@ -230,126 +196,82 @@ fn around_integers(format: Format) -> Vec<u64> {
 fn from_float(suite: &mut Suite, from: &'static str, to: &'static str) {
     let format = format_of(from);
     let rows = singles(&around_integers(format));
-    suite.target(target([from, to]));
-    for (name, mode) in INTEGRAL {
-        for flushes in [false, true] {
-            for saturates in [false, true] {
-                if flushes && from != "f32" || saturates && from == "bf16" {
-                    continue;
-                }
-                suite.lanes(
-                    format!("{} d, a;", head(name, flushes, saturates, to, from)),
-                    &registers(from, to),
-                    &rows,
-                    move |[a]| {
-                        let code = if flushes { format.flushed(a) } else { a };
-                        let (smallest, largest) = range(to);
-                        // Out of range clamps with and without `.sat`.
-                        let integer = match format.decode(code) {
-                            Number::Nan if width(to) == 64 || from == "f64" => {
-                                // Only the top bit, of which a narrow result keeps its own.
-                                return Expected::Bits(value(to, 1 << (width(to) - 1)) as u64);
-                            }
-                            Number::Nan => 0,
-                            Number::Infinite { negative: true } => smallest,
-                            Number::Infinite { negative: false } => largest,
-                            number => to_integer(number, mode).expect("it is finite"),
-                        };
-                        Expected::Bits(integer.clamp(smallest, largest) as u64)
-                    },
-                );
-            }
-        }
-    }
+    floating(suite, [from, to], &INTEGRAL, &rows, move |a, how| {
+        let code = if how.flushes { format.flushed(a) } else { a };
+        let (smallest, largest) = range(to);
+        // Out of range clamps with and without `.sat`.
+        let integer = match format.decode(code) {
+            // Only the top bit, of which a narrow result keeps its own.
+            Number::Nan if width(to) == 64 || from == "f64" => value(to, 1 << (width(to) - 1)),
+            Number::Nan => 0,
+            Number::Infinite(true) => smallest,
+            Number::Infinite(false) => largest,
+            number => to_integer(number, how.mode)
+                .expect("it is finite")
+                .clamp(smallest, largest),
+        };
+        Expected::Bits(integer as u64)
+    });
 }
 
 fn between_floats(suite: &mut Suite, from: &'static str, to: &'static str) {
     let (source, result) = (format_of(from), format_of(to));
     let is_narrower = result.bits() < source.bits() || source.bits() == result.bits() && from != to;
-    suite.target(target([from, to]));
-    let mut codes = around_integers(source);
-    codes.extend(random::<1>(17, 256, source.bits()).map_first());
+    let mut rows = singles(&around_integers(source));
+    rows.extend(random::<1>(17, 256, source.bits()));
     if is_narrower {
         // Around the codes of the result and the middles between them.
         for code in floats(result) {
             let near = source.nearest(result.value(code));
-            let half = 1u64 << source.mantissa.saturating_sub(result.mantissa + 1);
-            codes.extend([
+            let half = near + (1 << source.mantissa.saturating_sub(result.mantissa + 1));
+            let codes = [
                 near,
                 near + 1,
                 near.wrapping_sub(1),
-                near + half,
-                near + half + 1,
-                near + half - 1,
-            ]);
+                half,
+                half + 1,
+                half - 1,
+            ];
+            rows.extend(codes.map(|x| [low(x, source.bits())]));
         }
     }
-    let codes: Vec<u64> = codes.into_iter().map(|x| low(x, source.bits())).collect();
-    let rows = singles(&codes);
-    let modes: Vec<(&str, Mode, bool)> = if from == to {
-        let integral = INTEGRAL.iter().map(|&(name, mode)| (name, mode, true));
-        integral.chain([("", Mode::Rn, false)]).collect()
-    } else if is_narrower {
-        MODES
-            .iter()
-            .map(|&(name, mode)| (name, mode, false))
-            .collect()
+    let modes: &[(&str, Mode)] = if is_narrower {
+        &MODES
     } else {
-        vec![("", Mode::Rn, false)]
+        &[("", Mode::Rn)]
     };
-    for (name, mode, is_integral) in modes {
-        for flushes in [false, true] {
-            for saturates in [false, true] {
-                let takes_flush = from == "f32" || to == "f32";
-                let has_bf16 = from == "bf16" || to == "bf16";
-                if flushes && !takes_flush || saturates && has_bf16 {
-                    continue;
-                }
-                suite.lanes(
-                    format!("{} d, a;", head(name, flushes, saturates, to, from)),
-                    &registers(from, to),
-                    &rows,
-                    move |[a]| {
-                        let a = if flushes && source == F32 {
-                            F32.flushed(a)
-                        } else {
-                            a
-                        };
-                        let number = match source.decode(a) {
-                            number @ Number::Finite { negative, .. } if is_integral => {
-                                let whole = to_integer(number, mode).expect("it is finite");
-                                match integer(whole) {
-                                    // Numbers beyond 127 bits are integers already.
-                                    _ if whole.unsigned_abs() > 1 << 126 => number,
-                                    Number::Finite {
-                                        magnitude,
-                                        exponent,
-                                        ..
-                                    } => Number::Finite {
-                                        negative,
-                                        magnitude,
-                                        exponent,
-                                    },
-                                    other => other,
-                                }
-                            }
-                            number => number,
-                        };
-                        let mut code = result.encode(number, mode);
-                        if flushes && result == F32 {
-                            code = F32.flushed(code);
-                        }
-                        if saturates {
-                            return Expected::Bits(clamped(result, code));
-                        }
-                        match number {
-                            // What a NaN keeps of its payload is open where both have 64 bits.
-                            Number::Nan if result == F64 || from == to => any_nan(result),
-                            _ => Expected::Bits(code),
-                        }
-                    },
-                );
+    let convert = move |a, how: How, is_integral: bool| {
+        let a = if how.flushes && source == F32 {
+            F32.flushed(a)
+        } else {
+            a
+        };
+        let mut number = source.decode(a);
+        if let (true, Number::Finite(negative, ..)) = (is_integral, number) {
+            let whole = to_integer(number, how.mode)
+                .expect("it is finite")
+                .unsigned_abs();
+            // Numbers beyond 127 bits are integers already.
+            if whole <= 1 << 126 {
+                number = Number::Finite(negative, whole, 0);
             }
         }
+        let mut code = result.encode(number, how.mode);
+        if how.flushes && result == F32 {
+            code = F32.flushed(code);
+        }
+        match number {
+            // What a NaN keeps of its payload is open where both have 64 bits.
+            Number::Nan if !how.saturates && (result == F64 || from == to) => any_nan(result),
+            _ => Expected::Bits(how.finish(result, code)),
+        }
+    };
+    if from == to {
+        floating(suite, [from, to], &INTEGRAL, &rows, move |a, how| {
+            convert(a, how, true)
+        });
     }
+    floating(suite, [from, to], modes, &rows, move |a, how| {
+        convert(a, how, false)
+    });
 }

@@ -1,9 +1,9 @@
 //! `f32`, pairs of `f32`, and `f64`. PTX ISA 9.7.3.
 
 use crate::conformance::arithmetic::{add, divide, integer, multiply, negate, square_root};
-use crate::conformance::inputs::{float_pairs, float_triples, floats, singles};
-use crate::conformance::numbers::{F32, F64, Format, MODES, Mode, Number, format_of};
-use crate::conformance::suite::{Expected, Suite};
+use crate::conformance::inputs::{float_pairs, float_triples, floats, low, singles};
+use crate::conformance::numbers::{F64, Format, MODES, Mode, Number, format_of};
+use crate::conformance::suite::{Expected, Suite, lanes};
 
 /// What may be done beside arithmetic.
 #[derive(Clone, Copy, Debug, Default)]
@@ -81,6 +81,45 @@ pub fn any_nan(format: Format) -> Expected {
     Expected::matching("a NaN", move |bits| format.is_nan(bits))
 }
 
+/// A row of an instruction on scalars, or on pairs of them when the type ends with `x2`.
+pub fn row<const N: usize>(
+    suite: &mut Suite,
+    head: &str,
+    ty: &str,
+    rows: &[[u64; N]],
+    f: impl Fn([u64; N]) -> Expected + Send + Sync + 'static,
+) {
+    let (scalar, is_pair) = match ty.strip_suffix("x2") {
+        Some(scalar) => (scalar, true),
+        None => (ty, false),
+    };
+    let bits = format_of(scalar).bits();
+    let register = match bits {
+        32.. if !is_pair => ty.to_owned(),
+        _ => format!("b{}", bits << u32::from(is_pair)),
+    };
+    let signature = format!("{} -> {register}", vec![register.as_str(); N].join(" "));
+    let text = format!("{head}.{ty}");
+    if !is_pair {
+        return suite.lanes(text, &signature, rows, f);
+    }
+    let both_rows = rows.iter().zip(rows.iter().cycle().skip(7));
+    let pairs =
+        both_rows.map(|(lower, upper)| std::array::from_fn(|k| lower[k] | upper[k] << bits));
+    suite.lanes(text, &signature, &pairs.collect::<Vec<_>>(), move |row| {
+        both(
+            f(row.map(|x| low(x, bits))),
+            f(row.map(|x| x >> bits)),
+            bits,
+        )
+    });
+}
+
+/// The format of a scalar type, or of the parts of a pair.
+pub fn part_format(ty: &str) -> Format {
+    format_of(ty.trim_end_matches("x2"))
+}
+
 /// Adds the rows of the arithmetic instructions of a type with one set of modifiers.
 pub fn arithmetic(
     suite: &mut Suite,
@@ -90,34 +129,26 @@ pub fn arithmetic(
     mode: Mode,
     flags: Flags,
 ) {
-    let format = format_of(ty);
-    let register = if format.bits() == 16 { "b16" } else { ty };
+    let format = part_format(ty);
     let number = move |code| flags.input(format, code);
-    let modifiers = format!("{rounding}{}", flags.suffix());
-    let one = singles(&floats(format));
-    let two = float_pairs(format);
-    let three = float_triples(format);
+    let output = move |exact| flags.output(format, exact, mode);
     for &name in names {
-        let text = |operands: &str| format!("{name}{modifiers}.{ty} {operands};");
+        let head = format!("{name}{rounding}{}", flags.suffix());
         match name {
-            "rcp" | "sqrt" => {
+            "rcp" | "sqrt" => row(suite, &head, ty, &singles(&floats(format)), {
                 let is_root = name == "sqrt";
-                let signature = format!("{register} -> {register}");
-                suite.lanes(text("d, a"), &signature, &one, move |[a]| {
-                    let exact = match is_root {
-                        true => square_root(number(a)),
-                        false => divide(integer(1), number(a)),
-                    };
-                    flags.output(format, exact, mode)
-                });
-            }
-            "fma" | "mad" => {
-                let signature = format!("{register} {register} {register} -> {register}");
-                suite.lanes(text("d, a, b, c"), &signature, &three, move |[a, b, c]| {
-                    let exact = add(multiply(number(a), number(b)), number(c), mode);
-                    flags.output(format, exact, mode)
-                });
-            }
+                move |[a]| match is_root {
+                    true => output(square_root(number(a))),
+                    false => output(divide(integer(1), number(a))),
+                }
+            }),
+            "fma" | "mad" => row(
+                suite,
+                &head,
+                ty,
+                &float_triples(format),
+                move |[a, b, c]| output(add(multiply(number(a), number(b)), number(c), mode)),
+            ),
             _ => {
                 let f: fn(Number, Number, Mode) -> Number = match name {
                     "add" => add,
@@ -126,61 +157,48 @@ pub fn arithmetic(
                     "div" => |a, b, _| divide(a, b),
                     other => panic!("{other}"),
                 };
-                let signature = format!("{register} {register} -> {register}");
-                suite.lanes(text("d, a, b"), &signature, &two, move |[a, b]| {
-                    flags.output(format, f(number(a), number(b), mode), mode)
+                row(suite, &head, ty, &float_pairs(format), move |[a, b]| {
+                    output(f(number(a), number(b), mode))
                 });
             }
         }
     }
 }
 
-/// `abs`, `neg`, `min` and `max` of a scalar type.
-pub fn signs(suite: &mut Suite, ty: &'static str, flushes: &[bool], propagates: bool) {
-    let format = format_of(ty);
-    let register = if format.bits() == 16 { "b16" } else { ty };
-    let one = format!("{register} -> {register}");
-    let two = format!("{register} {register} -> {register}");
+/// `abs`, `neg`, `min` and `max` of a type.
+pub fn signs(suite: &mut Suite, ty: &str, flushes: &[bool], propagates: bool) {
+    let format = part_format(ty);
     for &flushes in flushes {
         let ftz = if flushes { ".ftz" } else { "" };
         let input = move |code| if flushes { format.flushed(code) } else { code };
-        for name in ["abs", "neg"] {
+        for (name, changed) in [("abs", 0), ("neg", format.sign())] {
             let rows = singles(&floats(format));
-            suite.lanes(
-                format!("{name}{ftz}.{ty} d, a;"),
-                &one,
+            row(
+                suite,
+                &format!("{name}{ftz}"),
+                ty,
                 &rows,
-                move |[a]| {
-                    if format.is_nan(a) {
-                        // Its sign and payload are not defined.
-                        return any_nan(format);
-                    }
-                    Expected::Bits(match name {
-                        "abs" => input(a) & !format.sign(),
-                        _ => input(a) ^ format.sign(),
-                    })
+                move |[a]| match format.is_nan(a) {
+                    // Its sign and payload are not defined.
+                    true => any_nan(format),
+                    false if changed == 0 => Expected::Bits(input(a) & !format.sign()),
+                    false => Expected::Bits(input(a) ^ changed),
                 },
             );
         }
-        for is_max in [false, true] {
-            let name = if is_max { "max" } else { "min" };
-            let variants: &[(&str, bool, bool)] = match propagates {
-                true => &[
-                    ("", false, false),
-                    (".NaN", true, false),
-                    (".xorsign.abs", false, true),
-                    (".NaN.xorsign.abs", true, true),
-                ],
-                false => &[("", false, false)],
-            };
-            for &(modifiers, keeps_nan, is_xor) in variants {
+        for (name, is_max) in [("min", false), ("max", true)] {
+            let variants: &[(&str, bool, bool)] = &[
+                ("", false, false),
+                (".NaN", true, false),
+                (".xorsign.abs", false, true),
+                (".NaN.xorsign.abs", true, true),
+            ];
+            for &(modifiers, keeps_nan, is_xor) in &variants[..if propagates { 4 } else { 1 }] {
                 suite.target(if is_xor { "sm_86" } else { "sm_80" });
-                suite.lanes(
-                    format!("{name}{ftz}{modifiers}.{ty} d, a, b;"),
-                    &two,
-                    &float_pairs(format),
-                    move |[a, b]| extremum(format, is_max, keeps_nan, is_xor, [input(a), input(b)]),
-                );
+                let head = format!("{name}{ftz}{modifiers}");
+                row(suite, &head, ty, &float_pairs(format), move |[a, b]| {
+                    extremum(format, is_max, keeps_nan, is_xor, [input(a), input(b)])
+                });
             }
         }
     }
@@ -227,29 +245,36 @@ pub fn extremum(
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
+    let all = ["add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt"];
+    let plain = Flags::default();
     for (name, mode) in MODES {
         let rounding = format!(".{name}");
+        // Without a mode it is to nearest.
+        let optional: &[&str] = if name == "rn" {
+            &[&rounding, ""]
+        } else {
+            &[&rounding]
+        };
         for flushes in [false, true] {
-            let flags = Flags {
-                flushes,
-                ..Flags::default()
-            };
+            let flags = Flags { flushes, ..plain };
             let saturated = Flags {
                 saturates: true,
                 ..flags
             };
-            let all = ["add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt"];
-            arithmetic(&mut suite, &all, "f32", &rounding, mode, flags);
-            arithmetic(&mut suite, &all[..5], "f32", &rounding, mode, saturated);
-            if name == "rn" {
-                arithmetic(&mut suite, &all[..3], "f32", "", mode, flags);
-                arithmetic(&mut suite, &all[..3], "f32", "", mode, saturated);
+            for rounding in optional {
+                let names = if rounding.is_empty() { &all[..3] } else { &all };
+                arithmetic(&mut suite, names, "f32", rounding, mode, flags);
+                let names = &names[..names.len().min(5)];
+                arithmetic(&mut suite, names, "f32", rounding, mode, saturated);
+                suite.target("sm_100a");
+                let names = &names[..names.len().min(4)];
+                arithmetic(&mut suite, names, "f32x2", rounding, mode, flags);
+                suite.target("sm_80");
             }
         }
-        let all = ["add", "sub", "mul", "fma", "mad", "div", "rcp", "sqrt"];
-        arithmetic(&mut suite, &all, "f64", &rounding, mode, Flags::default());
+        arithmetic(&mut suite, &all, "f64", &rounding, mode, plain);
         if name == "rn" {
-            arithmetic(&mut suite, &all[..3], "f64", "", mode, Flags::default());
+            arithmetic(&mut suite, &all[..3], "f64", "", mode, plain);
         }
     }
     signs(&mut suite, "f32", &[false, true], true);
@@ -257,81 +282,24 @@ pub fn rows() -> Suite {
     for ty in ["f32", "f64"] {
         properties(&mut suite, ty);
     }
-    pairs_of_f32(&mut suite);
     suite
 }
 
-fn properties(suite: &mut Suite, ty: &'static str) {
-    let format = format_of(ty);
-    suite.lanes(
-        format!("copysign.{ty} d, a, b;"),
-        &format!("{ty} {ty} -> {ty}"),
-        &float_pairs(format),
-        move |[a, b]| b & !format.sign() | a & format.sign(),
-    );
-    let rows = singles(&floats(format));
-    let mut test = |name: &str, holds: fn(Format, u64) -> bool| {
-        let text = format!("testp.{name}.{ty} d, a;");
-        suite.lanes(text, &format!("{ty} -> pred"), &rows, move |[a]| {
-            holds(format, a & !format.sign())
-        });
-    };
-    test("finite", |format, x| x < format.infinity());
-    test("infinite", |format, x| x == format.infinity());
-    test("number", |format, x| x <= format.infinity());
-    test("notanumber", |format, x| x > format.infinity());
-    // Zeros count as normal.
-    test("normal", |f, x| {
-        x == 0 || x >= f.smallest_normal() && x < f.infinity()
-    });
-    test("subnormal", |f, x| x > 0 && x < f.smallest_normal());
-}
-
-fn pairs_of_f32(suite: &mut Suite) {
-    suite.target("sm_100a");
-    let rows: Vec<[u64; 3]> = float_triples(F32)
-        .chunks_exact(2)
-        .map(|both| [0, 1, 2].map(|k| both[0][k] | both[1][k] << 32))
-        .collect();
-    for (name, mode) in MODES {
-        for flushes in [false, true] {
-            let flags = Flags {
-                flushes,
-                ..Flags::default()
-            };
-            for operation in ["add", "sub", "mul", "fma"] {
-                let operands = if operation == "fma" {
-                    "d, a, b, c"
-                } else {
-                    "d, a, b"
-                };
-                let mut forms = vec![format!("{operation}.{name}{}", flags.suffix())];
-                if name == "rn" && operation != "fma" {
-                    forms.push(format!("{operation}{}", flags.suffix()));
-                }
-                for form in forms {
-                    suite.lanes(
-                        format!("{form}.f32x2 {operands};"),
-                        "b64 b64 b64 -> b64",
-                        &rows,
-                        move |row| {
-                            let half = |shift: u32| {
-                                let [a, b, c] =
-                                    row.map(|x| flags.input(F32, x >> shift & 0xffff_ffff));
-                                let exact = match operation {
-                                    "add" => add(a, b, mode),
-                                    "sub" => add(a, negate(b), mode),
-                                    "mul" => multiply(a, b),
-                                    _ => add(multiply(a, b), c, mode),
-                                };
-                                flags.output(F32, exact, mode)
-                            };
-                            both(half(0), half(32), 32)
-                        },
-                    );
-                }
-            }
-        }
+fn properties(suite: &mut Suite, ty: &str) {
+    let f = format_of(ty);
+    lanes! { suite, &float_pairs(f);
+        "copysign.{ty}", "{ty} {ty} -> {ty}", |[a, b]| b & !f.sign() | a & f.sign();
+    }
+    let x = move |a: u64| a & !f.sign();
+    lanes! { suite, &singles(&floats(f));
+        "testp.finite.{ty}", "{ty} -> pred", |[a]| x(a) < f.infinity();
+        "testp.infinite.{ty}", "{ty} -> pred", |[a]| x(a) == f.infinity();
+        "testp.number.{ty}", "{ty} -> pred", |[a]| x(a) <= f.infinity();
+        "testp.notanumber.{ty}", "{ty} -> pred", |[a]| x(a) > f.infinity();
+        // Zeros count as normal.
+        "testp.normal.{ty}", "{ty} -> pred",
+            |[a]| x(a) == 0 || (f.smallest_normal()..f.infinity()).contains(&x(a));
+        "testp.subnormal.{ty}", "{ty} -> pred", |[a]| f.is_subnormal(a);
     }
 }
 

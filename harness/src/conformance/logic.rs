@@ -1,8 +1,8 @@
 //! Logic, shifts, byte permutation and moves. PTX ISA 9.7.8 and 9.7.9.
 
 use crate::conformance::inputs::{cube, grid, integers, low, pairs, random, singles};
-use crate::conformance::integer::value;
-use crate::conformance::suite::Suite;
+use crate::conformance::integer::{value, width};
+use crate::conformance::suite::{Suite, lanes};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -18,28 +18,19 @@ pub fn rows() -> Suite {
 }
 
 fn logic(suite: &mut Suite, width: u32) {
-    let two = format!("b{width} b{width} -> b{width}");
-    let one = format!("b{width} -> b{width}");
     let mut rows = pairs(&integers(width));
     rows.extend(random::<2>(6, 64, width));
-    let mut binary = |name: &str, f: fn(u64, u64) -> u64| {
-        suite.lanes(
-            format!("{name}.b{width} d, a, b;"),
-            &two,
-            &rows,
-            move |[a, b]| f(a, b),
-        );
-    };
-    binary("and", |a, b| a & b);
-    binary("or", |a, b| a | b);
-    binary("xor", |a, b| a ^ b);
-    let rows = singles(&integers(width));
-    suite.lanes(format!("not.b{width} d, a;"), &one, &rows, |[a]| !a);
-    suite.lanes(format!("cnot.b{width} d, a;"), &one, &rows, |[a]| {
-        u64::from(a == 0)
-    });
-
+    lanes! { suite, &rows;
+        "and.b{width}", "b{width} b{width} -> b{width}", |[a, b]| a & b;
+        "or.b{width}", "b{width} b{width} -> b{width}", |[a, b]| a | b;
+        "xor.b{width}", "b{width} b{width} -> b{width}", |[a, b]| a ^ b;
+    }
+    lanes! { suite, &singles(&integers(width));
+        "not.b{width}", "b{width} -> b{width}", |[a]| !a;
+        "cnot.b{width}", "b{width} -> b{width}", |[a]| a == 0;
+    }
     // Shifts by more than the width clear the register, or leave only signs.
+    let max = u64::from(u32::MAX);
     let amounts = [
         0,
         1,
@@ -56,69 +47,44 @@ fn logic(suite: &mut Suite, width: u32) {
         255,
         256,
         1 << 31,
-        u32::MAX.into(),
+        max,
     ];
     let rows = grid(&integers(width), &amounts);
-    let signature = |ty: char| format!("{ty}{width} b32 -> {ty}{width}");
-    suite.lanes(
-        format!("shl.b{width} d, a, b;"),
-        &signature('b'),
-        &rows,
-        |[a, b]| {
-            if b > 63 { 0 } else { a << b }
-        },
-    );
-    for ty in ['b', 'u', 's'] {
-        suite.lanes(
-            format!("shr.{ty}{width} d, a, b;"),
-            &signature(ty),
-            &rows,
-            move |[a, b]| {
-                let name = format!("{}{width}", if ty == 's' { 's' } else { 'u' });
-                (value(&name, a) >> b.min(100)) as u64
-            },
-        );
+    lanes! { suite, &rows;
+        "shl.b{width}", "b{width} b32 -> b{width}", |[a, b]| if b > 63 { 0 } else { a << b };
+    }
+    for (ty, number) in [('b', 'u'), ('u', 'u'), ('s', 's')] {
+        let number = format!("{number}{width}");
+        lanes! { suite, &rows;
+            "shr.{ty}{width}", "{ty}{width} b32 -> {ty}{width}",
+                |[a, b]| value(&number, a) >> b.min(100);
+        }
     }
     for ty in ['b', 'u', 's'] {
-        let rows = random::<3>(7, 64, width).map_third(|x| x & 1);
-        suite.lanes(
-            format!("selp.{ty}{width} d, a, b, c;"),
-            &format!("{ty}{width} {ty}{width} pred -> {ty}{width}"),
-            &rows,
-            |[a, b, c]| if c == 1 { a } else { b },
-        );
+        select(suite, &format!("{ty}{width}"));
     }
 }
 
-/// Changes the third of each three.
-trait MapThird {
-    fn map_third(self, f: impl Fn(u64) -> u64) -> Self;
-}
-
-impl MapThird for Vec<[u64; 3]> {
-    fn map_third(self, f: impl Fn(u64) -> u64) -> Self {
-        self.into_iter().map(|[a, b, c]| [a, b, f(c)]).collect()
+/// `selp`: the first where the predicate holds.
+fn select(suite: &mut Suite, ty: &str) {
+    let rows = random::<3>(7, 64, width(ty))
+        .into_iter()
+        .map(|[a, b, c]| [a, b, c & 1]);
+    lanes! { suite, &rows.collect::<Vec<_>>();
+        "selp.{ty}", "{ty} {ty} pred -> {ty}", |[a, b, c]| if c == 1 { a } else { b };
     }
 }
 
 fn predicates(suite: &mut Suite) {
-    let rows = pairs(&[0, 1]);
-    suite.lanes("and.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| {
-        a & b
-    });
-    suite.lanes("or.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| {
-        a | b
-    });
-    suite.lanes("xor.pred d, a, b;", "pred pred -> pred", &rows, |[a, b]| {
-        a ^ b
-    });
-    suite.lanes(
-        "not.pred d, a;",
-        "pred -> pred",
-        &singles(&[0, 1]),
-        |[a]| a ^ 1,
-    );
-    suite.lanes("mov.pred d, a;", "pred -> pred", &singles(&[0, 1]), |[a]| a);
+    lanes! { suite, &pairs(&[0, 1]);
+        "and.pred", "pred pred -> pred", |[a, b]| a & b;
+        "or.pred", "pred pred -> pred", |[a, b]| a | b;
+        "xor.pred", "pred pred -> pred", |[a, b]| a ^ b;
+    }
+    lanes! { suite, &singles(&[0, 1]);
+        "not.pred", "pred -> pred", |[a]| a ^ 1;
+        "mov.pred", "pred -> pred", |[a]| a;
+    }
 }
 
 /// All tables of `lop3`: bit `4 a + 2 b + c` of the table for each bit.
@@ -130,38 +96,27 @@ fn tables(suite: &mut Suite) {
         })
     };
     let mut rows = random::<3>(8, 28, 32);
-    rows.extend([
-        [0; 3],
-        [0xffff_ffff; 3],
-        [0xf0, 0xcc, 0xaa],
-        [0xf0f0_f0f0, 0xcccc_cccc, 0xaaaa_aaaa],
-    ]);
+    rows.extend([[0; 3], [0xffff_ffff; 3], [0xf0, 0xcc, 0xaa]]);
+    rows.push([0xf0f0_f0f0, 0xcccc_cccc, 0xaaaa_aaaa]);
     for table in 0..256 {
-        let text = format!("lop3.b32 d, a, b, c, {table:#x};");
-        suite.lanes(text, "b32 b32 b32 -> b32", &rows, move |[a, b, c]| {
-            apply(table, a, b, c)
-        });
+        lanes! { suite, &rows;
+            "lop3.b32 d, a, b, c, {table:#x};", "b32 b32 b32 -> b32",
+                |[a, b, c]| apply(table, a, b, c);
+        }
     }
-    let rows: Vec<[u64; 4]> = rows
-        .iter()
-        .flat_map(|&[a, b, c]| [[a, b, c, 0], [a, b, c, 1]])
-        .collect();
-    for (operation, combine) in [
-        ("or", (|p, q| p | q) as fn(bool, bool) -> bool),
-        ("and", |p, q| p & q),
-    ] {
-        for (sign, is_negated) in [("", false), ("!", true)] {
+    let with_predicate = |&[a, b, c]: &[u64; 3]| [[a, b, c, 0], [a, b, c, 1]];
+    let rows: Vec<[u64; 4]> = rows.iter().flat_map(with_predicate).collect();
+    for operation in ["or", "and"] {
+        for (sign, negated) in [("", 0), ("!", 1)] {
             for table in [0x00, 0x01, 0x80, 0x96, 0xe8, 0xff] {
-                suite.target("sm_80");
-                suite.lanes(
-                    format!("lop3.{operation}.b32 d|g, a, b, c, {table:#x}, {sign}e;"),
-                    "b32 b32 b32 pred -> b32 pred",
-                    &rows,
-                    move |[a, b, c, e]| {
+                lanes! { suite, &rows;
+                    "lop3.{operation}.b32 d|g, a, b, c, {table:#x}, {sign}e;",
+                    "b32 b32 b32 pred -> b32 pred", |[a, b, c, e]| {
                         let d = apply(table, a, b, c);
-                        [d, u64::from(combine(d != 0, (e == 1) != is_negated))]
-                    },
-                );
+                        let (p, q) = (u64::from(d != 0), e ^ negated);
+                        [d, if operation == "or" { p | q } else { p & q }]
+                    };
+                }
             }
         }
     }
@@ -170,44 +125,35 @@ fn tables(suite: &mut Suite) {
 fn funnels(suite: &mut Suite) {
     let amounts = [0, 1, 4, 16, 31, 32, 33, 64, 255, u64::from(u32::MAX)];
     let few: Vec<u64> = integers(32).into_iter().step_by(2).collect();
-    let rows = cube(&few, &few, &amounts);
     for mode in ["clamp", "wrap"] {
         let amount = move |c: u64| if mode == "clamp" { c.min(32) } else { c & 31 };
-        let mut shift = |direction: &str, f: fn(u128, u64) -> u128| {
-            suite.lanes(
-                format!("shf.{direction}.{mode}.b32 d, a, b, c;"),
-                "b32 b32 b32 -> b32",
-                &rows,
-                move |[a, b, c]| f(u128::from(b) << 32 | u128::from(a), amount(c)) as u64,
-            );
-        };
-        shift("l", |both, amount| both << amount >> 32);
-        shift("r", |both, amount| both >> amount);
+        let both = |a, b| u128::from(b) << 32 | u128::from(a);
+        lanes! { suite, &cube(&few, &few, &amounts);
+            "shf.l.{mode}.b32", "b32 b32 b32 -> b32", |[a, b, c]| both(a, b) << amount(c) >> 32;
+            "shf.r.{mode}.b32", "b32 b32 b32 -> b32", |[a, b, c]| both(a, b) >> amount(c);
+        }
     }
 }
 
 fn permutations(suite: &mut Suite) {
     let mut rows = random::<3>(10, 512, 32);
     rows.extend((0..16).map(|i| [0x8070_6050, 0x0403_8201, i * 0x1111]));
-    let signature = "b32 b32 b32 -> b32";
-    let byte = |a: u64, b: u64, i: u64| (b << 32 | a) >> (8 * i) & 0xff;
-    suite.lanes(
-        "prmt.b32 d, a, b, c;",
-        signature,
-        &rows,
-        move |[a, b, c]| {
+    // The byte of `b:a` that goes to each place.
+    let bytes = |a: u64, b: u64, place: &dyn Fn(u64) -> u64| {
+        (0..4).fold(0, |d, i| {
+            d | ((b << 32 | a) >> (8 * place(i)) & 0xff) << (8 * i)
+        })
+    };
+    lanes! { suite, &rows;
+        "prmt.b32", "b32 b32 b32 -> b32", |[a, b, c]| {
+            let chosen = bytes(a, b, &|i| c >> (4 * i) & 7);
             (0..4).fold(0, |d, i| {
-                let selector = c >> (4 * i) & 15;
-                let chosen = byte(a, b, selector & 7);
-                let filled = if selector & 8 == 0 {
-                    chosen
-                } else {
-                    0xff * (chosen >> 7)
-                };
-                d | filled << (8 * i)
+                let byte = chosen >> (8 * i) & 0xff;
+                let is_sign = c >> (4 * i + 3) & 1 == 1;
+                d | if is_sign { 0xff * (byte >> 7) } else { byte } << (8 * i)
             })
-        },
-    );
+        };
+    }
     // The byte that goes to place `i` when the low bits of c are `s`.
     type Mode = fn(u64, u64) -> u64;
     let modes: [(&str, Mode); 6] = [
@@ -223,12 +169,10 @@ fn permutations(suite: &mut Suite) {
         ("rc16", |s, i| 2 * (s % 2) + i % 2),
     ];
     for (name, place) in modes {
-        suite.lanes(
-            format!("prmt.b32.{name} d, a, b, c;"),
-            signature,
-            &rows,
-            move |[a, b, c]| (0..4).fold(0, |d, i| d | byte(a, b, place(c & 3, i)) << (8 * i)),
-        );
+        lanes! { suite, &rows;
+            "prmt.b32.{name}", "b32 b32 b32 -> b32",
+                |[a, b, c]| bytes(a, b, &|i| place(c & 3, i));
+        }
     }
 }
 
@@ -236,18 +180,12 @@ fn moves(suite: &mut Suite) {
     for ty in [
         "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
     ] {
-        let signature = format!("{ty} -> {ty}");
-        let rows = singles(&integers(crate::conformance::integer::width(ty)));
-        suite.lanes(format!("mov.{ty} d, a;"), &signature, &rows, |[a]| a);
+        lanes! { suite, &singles(&integers(width(ty)));
+            "mov.{ty}", "{ty} -> {ty}", |[a]| a;
+        }
     }
     for ty in ["f32", "f64"] {
-        let rows = random::<3>(7, 64, crate::conformance::integer::width(ty)).map_third(|x| x & 1);
-        suite.lanes(
-            format!("selp.{ty} d, a, b, c;"),
-            &format!("{ty} {ty} pred -> {ty}"),
-            &rows,
-            |[a, b, c]| if c == 1 { a } else { b },
-        );
+        select(suite, ty);
     }
     // Constants in every notation.
     for (text, ty, bits) in [
@@ -273,69 +211,30 @@ fn moves(suite: &mut Suite) {
     ] {
         suite.lanes(text, &format!("-> {ty}"), &[[]; 32], move |[]| bits);
     }
-    // Packing: the first part is the lowest.
-    let rows = random::<4>(11, 64, 64);
-    let halves = |[a, b, c, e]: [u64; 4]| [a, b, c, e].map(|x| low(x, 16));
-    suite.lanes(
-        "mov.b32 d, {a, b};",
-        "b16 b16 b16 b16 -> b32",
-        &rows,
-        move |row| {
-            let [a, b, ..] = halves(row);
-            a | b << 16
-        },
-    );
-    suite.lanes(
-        "mov.b64 d, {a, b, c, e};",
-        "b16 b16 b16 b16 -> b64",
-        &rows,
-        move |row| {
-            let [a, b, c, e] = halves(row);
-            a | b << 16 | c << 32 | e << 48
-        },
-    );
-    let rows = random::<2>(12, 64, 64);
-    suite.lanes("mov.b64 d, {a, b};", "b32 b32 -> b64", &rows, |[a, b]| {
-        low(a, 32) | b << 32
-    });
-    suite.lanes(
-        "mov.b64 {d, g}, a;",
-        "b64 b64 -> b32 b32",
-        &rows,
-        |[a, _]| [a, a >> 32],
-    );
-    suite.lanes("mov.b64 {_, d}, a;", "b64 b64 -> b32", &rows, |[a, _]| {
-        a >> 32
-    });
-    suite.lanes(
-        "mov.b32 {d, g}, a;",
-        "b32 b64 -> b16 b16",
-        &rows,
-        |[a, _]| [a, a >> 16],
-    );
-    suite.lanes(
-        "mov.b64 {d, g, h, i}, a;",
-        "b64 b64 -> b16 b16 b16 b16",
-        &rows,
-        |[a, _]| [0, 16, 32, 48].map(|shift| a >> shift),
-    );
-    // Bytes lie in registers of 8 bits, which only conversions and memory reach otherwise.
-    suite.lanes(
-        "mov.b32 d, {a, b, a, b};",
-        "b8 b8 -> b32",
-        &rows,
-        |[a, b]| (low(a, 8) | low(b, 8) << 8) * 0x1_0001,
-    );
-    suite.lanes(
-        "mov.b32 {d, g, h, i}, a;",
-        "b32 b64 -> b8 b8 b8 b8",
-        &rows,
-        |[a, _]| [0, 8, 16, 24].map(|shift| a >> shift),
-    );
-    suite.lanes("mov.b16 d, {a, b};", "b8 b8 -> b16", &rows, |[a, b]| {
-        low(a, 8) | low(b, 8) << 8
-    });
-    suite.lanes("mov.b16 {d, g}, a;", "b16 b64 -> b8 b8", &rows, |[a, _]| {
-        [a, a >> 8]
-    });
+    // Packing: the first part is the lowest. Bytes lie in registers of 8 bits, which only
+    // conversions and memory reach otherwise.
+    let pack = |parts: &[u64], bits: u32| {
+        parts
+            .iter()
+            .rev()
+            .fold(0, |whole, &part| whole << bits | low(part, bits))
+    };
+    lanes! { suite, &random::<4>(11, 64, 64);
+        "mov.b32 d, {{a, b}};", "b16 b16 b16 b16 -> b32", |row| pack(&row[..2], 16);
+        "mov.b64 d, {{a, b, c, e}};", "b16 b16 b16 b16 -> b64", |row| pack(&row, 16);
+        "mov.b32 d, {{a, b, c, e}};", "b8 b8 b8 b8 -> b32", |row| pack(&row, 8);
+    }
+    lanes! { suite, &random::<2>(12, 64, 64);
+        "mov.b64 d, {{a, b}};", "b32 b32 -> b64", |row| pack(&row, 32);
+        "mov.b64 {{d, g}}, a;", "b64 b64 -> b32 b32", |[a, _]| [a, a >> 32];
+        "mov.b64 {{_, d}}, a;", "b64 b64 -> b32", |[a, _]| a >> 32;
+        "mov.b32 {{d, g}}, a;", "b32 b64 -> b16 b16", |[a, _]| [a, a >> 16];
+        "mov.b64 {{d, g, h, i}}, a;", "b64 b64 -> b16 b16 b16 b16",
+            |[a, _]| [0, 16, 32, 48].map(|shift| a >> shift);
+        "mov.b32 d, {{a, b, a, b}};", "b8 b8 -> b32", |[a, b]| pack(&[a, b, a, b], 8);
+        "mov.b32 {{d, g, h, i}}, a;", "b32 b64 -> b8 b8 b8 b8",
+            |[a, _]| [0, 8, 16, 24].map(|shift| a >> shift);
+        "mov.b16 d, {{a, b}};", "b8 b8 -> b16", |row| pack(&row, 8);
+        "mov.b16 {{d, g}}, a;", "b16 b64 -> b8 b8", |[a, _]| [a, a >> 8];
+    }
 }

@@ -1,17 +1,18 @@
 //! Tensor cores: `ldmatrix`, `stmatrix`, `movmatrix`, `mma`. PTX ISA 9.7.14.5.
 
+use crate::conformance::float::both;
 use crate::conformance::inputs::{Random, random};
 use crate::conformance::integer::value;
 use crate::conformance::numbers::{BF16, E4M3, E5M2, F16, F32, Format};
-use crate::conformance::suite::{Expected, Outcome, Suite};
+use crate::conformance::suite::{Expected, INPUTS, OUTPUTS, Suite};
 use crate::tensor_core::{Operand, Sums, Term, Terms};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
     matrices(&mut suite);
     transposed(&mut suite);
-    for product in PRODUCTS {
-        suite.target(product.target);
+    for (target, product) in products() {
+        suite.target(target);
         multiply(&mut suite, product);
     }
     suite
@@ -38,7 +39,7 @@ fn matrices(suite: &mut Suite) {
                     format!(
                         "st.shared.v2.b64 [cell], {{a, b}};\nbar.warp.sync 0xffffffff;\n\
                          ldmatrix.sync.aligned.m8n8.x{count}{trans}.{space}.b16 {{{}}}, [cell];",
-                        list(&crate::conformance::suite::OUTPUTS)
+                        list(&OUTPUTS)
                     ),
                     &format!("b64 b64 -> {}", vec!["b32"; count].join(" ")),
                     &rows,
@@ -50,7 +51,7 @@ fn matrices(suite: &mut Suite) {
                             });
                             Expected::Bits(x | y << 16)
                         };
-                        Outcome((0..count).map(fragment).collect())
+                        (0..count).map(fragment).collect::<Vec<_>>()
                     },
                 );
                 // And back: each thread reads the row whose address it gave.
@@ -61,7 +62,7 @@ fn matrices(suite: &mut Suite) {
                         "st.shared.v2.b64 [cell], {{0, 0}};\nbar.warp.sync 0xffffffff;\n\
                          stmatrix.sync.aligned.m8n8.x{count}{trans}.{space}.b16 [cell], {{{}}};\n\
                          bar.warp.sync 0xffffffff;\nld.shared.v4.b32 {{d, g, h, i}}, [cell];",
-                        list(&crate::conformance::suite::INPUTS)
+                        list(&INPUTS)
                     ),
                     "b32 b32 b32 b32 -> b32 b32 b32 b32",
                     &rows,
@@ -105,7 +106,7 @@ fn transposed(suite: &mut Suite) {
     );
 }
 
-/// A shape of `mma` with its types.
+/// A shape of `mma` with its types: depth, A, B, C and D, and what it needs.
 #[derive(Clone, Copy)]
 struct Product {
     k: usize,
@@ -113,39 +114,26 @@ struct Product {
     b: &'static str,
     /// Of C and D.
     c: &'static str,
-    target: &'static str,
 }
 
-const fn product(
-    k: usize,
-    a: &'static str,
-    b: &'static str,
-    c: &'static str,
-    target: &'static str,
-) -> Product {
-    Product { k, a, b, c, target }
+/// Shapes by their target.
+fn products() -> Vec<(&'static str, Product)> {
+    let mut all = Vec::new();
+    let mut add = |target, k, c, a: &[&'static str], b: &[&'static str]| {
+        let pairs = a.iter().flat_map(|a| b.iter().map(move |b| (*a, *b)));
+        all.extend(pairs.map(|(a, b)| (target, Product { k, a, b, c })));
+    };
+    for k in [8, 16] {
+        add("sm_80", k, "f32", &["f16"], &["f16"]);
+        add("sm_80", k, "f16", &["f16"], &["f16"]);
+        add("sm_80", k, "f32", &["bf16"], &["bf16"]);
+    }
+    for k in [16, 32] {
+        add("sm_80", k, "s32", &["s8", "u8"], &["s8", "u8"]);
+    }
+    add("sm_89", 32, "f32", &["e4m3", "e5m2"], &["e4m3", "e5m2"]);
+    all
 }
-
-const PRODUCTS: [Product; 18] = [
-    product(8, "f16", "f16", "f32", "sm_80"),
-    product(8, "f16", "f16", "f16", "sm_80"),
-    product(8, "bf16", "bf16", "f32", "sm_80"),
-    product(16, "f16", "f16", "f32", "sm_80"),
-    product(16, "f16", "f16", "f16", "sm_80"),
-    product(16, "bf16", "bf16", "f32", "sm_80"),
-    product(16, "s8", "s8", "s32", "sm_80"),
-    product(16, "s8", "u8", "s32", "sm_80"),
-    product(16, "u8", "s8", "s32", "sm_80"),
-    product(16, "u8", "u8", "s32", "sm_80"),
-    product(32, "s8", "s8", "s32", "sm_80"),
-    product(32, "s8", "u8", "s32", "sm_80"),
-    product(32, "u8", "s8", "s32", "sm_80"),
-    product(32, "u8", "u8", "s32", "sm_80"),
-    product(32, "e4m3", "e4m3", "f32", "sm_89"),
-    product(32, "e4m3", "e5m2", "f32", "sm_89"),
-    product(32, "e5m2", "e4m3", "f32", "sm_89"),
-    product(32, "e5m2", "e5m2", "f32", "sm_89"),
-];
 
 /// The format of an element that is no integer.
 fn format(ty: &str) -> Option<Format> {
@@ -265,9 +253,8 @@ fn operands(p: Product, seed: u64) -> Vec<[u64; 10]> {
 
 fn multiply(suite: &mut Suite, p: Product) {
     let [in_a, in_b, in_c] = counts(p);
-    let names = crate::conformance::suite::INPUTS;
     let list = |names: &[&str]| names.join(", ");
-    let (a, rest) = names.split_at(in_a);
+    let (a, rest) = INPUTS.split_at(in_a);
     let (b, rest) = rest.split_at(in_b);
     let text = format!(
         "mma.sync.aligned.m16n8k{}.row.col.{}.{}.{}.{} {{{}}}, {{{}}}, {{{}}}, {{{}}};",
@@ -276,7 +263,7 @@ fn multiply(suite: &mut Suite, p: Product) {
         p.a,
         p.b,
         p.c,
-        list(&crate::conformance::suite::OUTPUTS[..in_c]),
+        list(&OUTPUTS[..in_c]),
         list(a),
         list(b),
         list(&rest[..in_c])
@@ -298,7 +285,7 @@ fn multiply(suite: &mut Suite, p: Product) {
             let operands = operands.map(|[(i, k), (j, _)]| [all.a[i][k], all.b[j][k]]);
             (operands.collect::<Vec<_>>(), all.c[row][column])
         };
-        let results: Vec<Expected> = match p.c {
+        match p.c {
             // Modulo 2^32; the sum is exact in f64.
             "s32" => (0..4)
                 .map(|i| {
@@ -307,18 +294,14 @@ fn multiply(suite: &mut Suite, p: Product) {
                     Expected::Bits((sum + c) as i64 as u64)
                 })
                 .collect(),
-            "f32" => (0..4).map(|i| near(F32, at(i), p)).collect(),
-            _ => (0..2)
-                .map(|r| {
-                    crate::conformance::float::both(
-                        near(F16, at(2 * r), p),
-                        near(F16, at(2 * r + 1), p),
-                        16,
-                    )
-                })
-                .collect(),
-        };
-        Outcome(results)
+            "f32" => (0..4).map(|i| near(F32, at(i), p)).collect::<Vec<_>>(),
+            _ => {
+                let half = |i| near(F16, at(i), p);
+                (0..2)
+                    .map(|r| both(half(2 * r), half(2 * r + 1), 16))
+                    .collect()
+            }
+        }
     });
 }
 

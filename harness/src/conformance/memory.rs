@@ -2,7 +2,7 @@
 
 use crate::conformance::inputs::{low, random};
 use crate::conformance::integer::value;
-use crate::conformance::suite::{Expected, INPUTS, OUTPUTS, Outcome, Suite};
+use crate::conformance::suite::{Expected, INPUTS, OUTPUTS, Suite, lanes};
 
 pub const TYPES: [&str; 14] = [
     "b8", "u8", "s8", "b16", "u16", "s16", "b32", "u32", "s32", "f32", "b64", "u64", "s64", "f64",
@@ -25,11 +25,10 @@ pub fn rows() -> Suite {
 
 /// A register for a type, as wide as it or wider.
 fn registers(ty: &str) -> Vec<String> {
-    let class = if ty.starts_with('f') { 'f' } else { 'b' };
     let widths = [16, 32, 64].into_iter().filter(|&width| width >= bits(ty));
-    match class {
-        'f' => vec![ty.to_owned()],
-        _ => widths.map(|width| format!("b{width}")).collect(),
+    match ty.starts_with('f') {
+        true => vec![ty.to_owned()],
+        false => widths.map(|width| format!("b{width}")).collect(),
     }
 }
 
@@ -43,12 +42,22 @@ fn extended(ty: &str, loaded: u64) -> u64 {
     }
 }
 
+/// Local memory of a row.
+const MINE: &str = ".local .align 16 .b8 mine[16];\n";
+/// Spaces of which each thread has a part: the modifier, the place, and what declares it.
+const OWN: [(&str, &str, &str); 3] = [
+    (".shared", "cell", ""),
+    (".shared::cta", "cell", ""),
+    (".local", "mine", MINE),
+];
+
 fn scalar(suite: &mut Suite, ty: &'static str) {
-    let rows = random::<1>(20, 32, 64);
+    let (of_loads, of_stores) = (random::<1>(20, 32, 64), random::<2>(21, 32, 64));
     for register in registers(ty) {
-        let signature = format!("b64 -> {register}");
-        let mut load = |text: String| {
-            suite.lanes(text, &signature, &rows, move |[a]| extended(ty, a));
+        let mut load = |prepare: &str, load: &str, place: &str| {
+            lanes! { suite, &of_loads;
+                "{prepare}ld{load}.{ty} d, [{place}];", "b64 -> {register}", |[a]| extended(ty, a);
+            }
         };
         // Each of the spaces and the cache operators.
         for middle in [
@@ -59,37 +68,39 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
             ".relaxed.gpu.global",
             ".acquire.sys.global",
             ".weak.global",
+            ".global.ca",
+            ".global.cg",
+            ".global.cs",
+            ".global.lu",
+            ".global.cv",
+            "u.global",
+            ".global.L1::no_allocate",
+            ".global.nc.L1::evict_last.L2::128B",
         ] {
-            load(format!("ld{middle}.{ty} d, [src];"));
+            load("", middle, "src");
         }
-        for hint in ["ca", "cg", "cs", "lu", "cv"] {
-            load(format!("ld.global.{hint}.{ty} d, [src];"));
+        let own = OWN.map(|(space, place, declare)| (space, place, declare.replace("16", "8")));
+        for (space, place, declare) in &own {
+            load(
+                &format!("{declare}st{space}.b64 [{place}], a;\n"),
+                space,
+                place,
+            );
         }
-        load(format!("ldu.global.{ty} d, [src];"));
-        load(format!("ld.global.L1::no_allocate.{ty} d, [src];"));
-        load(format!(
-            "ld.global.nc.L1::evict_last.L2::128B.{ty} d, [src];"
-        ));
-        for space in ["shared", "shared::cta"] {
-            load(format!(
-                "st.{space}.b64 [cell], a;\nld.{space}.{ty} d, [cell];"
-            ));
-        }
-        load(format!(
-            "st.volatile.shared.b64 [cell], a;\nld.volatile.shared.{ty} d, [cell];"
-        ));
-        load(format!(
-            ".local .align 8 .b8 mine[8];\nst.local.b64 [mine], a;\nld.local.{ty} d, [mine];"
-        ));
+        load(
+            "st.volatile.shared.b64 [cell], a;\n",
+            ".volatile.shared",
+            "cell",
+        );
 
         // A store changes its own bytes only.
-        let signature = format!("{register} b64 -> b64");
-        let rows = random::<2>(21, 32, 64);
-        let mut store = |text: String| {
-            suite.lanes(text, &signature, &rows, move |[a, b]| {
-                let mask = u64::MAX >> (64 - bits(ty));
-                b & !mask | a & mask
-            });
+        let mask = u64::MAX >> (64 - bits(ty));
+        let mut store = |first: &str, store: &str, last: &str, place: &str| {
+            lanes! { suite, &of_stores;
+                "{first}.b64 [{place}], b;\nst{store}.{ty} [{place}], a;\n\
+                 ld{last}.b64 d, [{place}];",
+                "{register} b64 -> b64", |[a, b]| b & !mask | a & mask;
+            }
         };
         for middle in [
             "",
@@ -104,47 +115,42 @@ fn scalar(suite: &mut Suite, ty: &'static str) {
             ".global.wt",
             ".global.L1::evict_first",
         ] {
-            let ordered = middle.contains("re");
-            let [first, last] = [if ordered { ".relaxed.gpu" } else { "" }; 2];
-            store(format!(
-                "st{first}.global.b64 [tmp], b;\nst{middle}.{ty} [tmp], a;\nld{last}.global.b64 d, [tmp];"
-            ));
+            let order = if middle.contains("re") {
+                ".relaxed.gpu"
+            } else {
+                ""
+            };
+            store(
+                &format!("st{order}.global"),
+                middle,
+                &format!("{order}.global"),
+                "tmp",
+            );
         }
-        for space in ["shared", "shared::cta"] {
-            store(format!(
-                "st.{space}.b64 [cell], b;\nst.{space}.{ty} [cell], a;\nld.{space}.b64 d, [cell];"
-            ));
+        for (space, place, declare) in &own {
+            store(&format!("{declare}st{space}"), space, space, place);
         }
-        store(format!(
-            ".local .align 8 .b8 mine[8];\nst.local.b64 [mine], b;\nst.local.{ty} [mine], a;\n\
-             ld.local.b64 d, [mine];"
-        ));
     }
 }
 
 /// Vectors of two and four elements of up to 16 bytes.
 fn vectors(suite: &mut Suite, ty: &'static str) {
     let register = registers(ty).remove(0);
+    let sources = [register.as_str(); 4].join(" ");
     for count in [2usize, 4] {
         let bytes = bits(ty) as usize / 8;
         if count * bytes > 16 {
             continue;
         }
-        // Element `k` of what lies in two words of 64 bits.
-        let element = move |words: [u64; 2], k: usize| {
+        // The elements that lie in two words of 64 bits.
+        let elements = move |words: [u64; 2]| -> Vec<Expected> {
             let whole = u128::from(words[0]) | u128::from(words[1]) << 64;
-            extended(ty, (whole >> (8 * bytes * k)) as u64)
+            let element = |k| extended(ty, (whole >> (8 * bytes * k)) as u64);
+            (0..count).map(|k| Expected::Bits(element(k))).collect()
         };
-        let elements = move |words| {
-            Outcome(
-                (0..count)
-                    .map(|k| Expected::Bits(element(words, k)))
-                    .collect(),
-            )
-        };
-        let list = |names: &[&str]| names[..count].join(", ");
-        let rows = random::<2>(22, 32, 64);
+        let loads = OUTPUTS[..count].join(", ");
         let results = vec![register.as_str(); count].join(" ");
+        let rows = random::<2>(22, 32, 64);
         for middle in [
             ".global",
             ".global.nc",
@@ -152,65 +158,42 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
             ".volatile.global",
             "",
         ] {
-            suite.lanes(
-                format!("ld{middle}.v{count}.{ty} {{{}}}, [src];", list(&OUTPUTS)),
-                &format!("b64 b64 -> {results}"),
-                &rows,
-                elements,
-            );
+            lanes! { suite, &rows;
+                "ld{middle}.v{count}.{ty} {{{loads}}}, [src];", "b64 b64 -> {results}",
+                    |words| elements(words);
+            }
         }
-        let (mine, loads) = (".local .align 16 .b8 mine[16];", list(&OUTPUTS));
-        for (space, place, prepare) in [
-            ("shared", "cell", ""),
-            ("shared::cta", "cell", ""),
-            ("local", "mine", mine),
-        ] {
-            suite.lanes(
-                format!(
-                    "{prepare}st.{space}.v2.b64 [{place}], {{a, b}};\n\
-                     ld.{space}.v{count}.{ty} {{{loads}}}, [{place}];"
-                ),
-                &format!("b64 b64 -> {results}"),
-                &rows,
-                elements,
-            );
+        for (space, place, declare) in OWN {
+            lanes! { suite, &rows;
+                "{declare}st{space}.v2.b64 [{place}], {{a, b}};\n\
+                 ld{space}.v{count}.{ty} {{{loads}}}, [{place}];",
+                "b64 b64 -> {results}", |words| elements(words);
+            }
         }
-        let table = [11 | 22 << 32, 33 | 44 << 32];
-        suite.lanes(
-            format!("ld.const.v{count}.{ty} {{{loads}}}, [table];"),
-            &format!("-> {results}"),
-            &[[]; 32],
-            move |[]| elements(table),
-        );
+        lanes! { suite, &[[]; 32];
+            "ld.const.v{count}.{ty} {{{loads}}}, [table];", "-> {results}",
+                |[]| elements([11 | 22 << 32, 33 | 44 << 32]);
+        }
         // Stores: four elements from as many registers, over what was there.
-        let rows = random::<4>(23, 32, 64);
-        let sources = [register.as_str(); 4].join(" ");
-        for (space, place, prepare) in [
-            (".global", "tmp", ""),
-            (".shared", "cell", ""),
-            (".shared::cta", "cell", ""),
-            (".local", "mine", mine),
-            ("", "tmp", ""),
-        ] {
+        let stores = INPUTS[..count].join(", ");
+        let spaces = [(".global", "tmp", ""), ("", "tmp", "")]
+            .into_iter()
+            .chain(OWN);
+        for (space, place, declare) in spaces {
             let other = if space.is_empty() { ".global" } else { space };
-            suite.lanes(
-                format!(
-                    "{prepare}st{other}.b64 [{place}], 0;\nst{other}.b64 [{place}+8], 0;\n\
-                     st{space}.v{count}.{ty} [{place}], {{{}}};\n\
-                     ld{other}.v2.b64 {{d, g}}, [{place}];",
-                    list(&INPUTS)
-                ),
-                &format!("{sources} -> b64 b64"),
-                &rows,
-                move |row| {
+            lanes! { suite, &random::<4>(23, 32, 64);
+                "{declare}st{other}.b64 [{place}], 0;\nst{other}.b64 [{place}+8], 0;\n\
+                 st{space}.v{count}.{ty} [{place}], {{{stores}}};\n\
+                 ld{other}.v2.b64 {{d, g}}, [{place}];",
+                "{sources} -> b64 b64", |row| {
                     let all = row[..count].iter().rev();
                     let whole = all.fold(0u128, |whole, &x| {
                         whole.checked_shl(8 * bytes as u32).unwrap_or(0)
                             | u128::from(low(x, bits(ty)))
                     });
                     [whole as u64, (whole >> 64) as u64]
-                },
-            );
+                };
+            }
         }
     }
 }
@@ -218,26 +201,13 @@ fn vectors(suite: &mut Suite, ty: &'static str) {
 /// Constants with initial values, and addresses of variables with offsets.
 fn variables(suite: &mut Suite, ty: &'static str) {
     // The table holds 11, 22, 33 and 44 as words of 32 bits.
-    let bytes: Vec<u8> = [11u32, 22, 33, 44]
-        .iter()
-        .flat_map(|x| x.to_le_bytes())
-        .collect();
-    let size = bits(ty) as usize / 8;
-    let element = move |at: usize| {
-        let bytes = bytes[at..at + size].iter().rev();
-        extended(ty, bytes.fold(0, |all, &byte| all << 8 | u64::from(byte)))
-    };
+    let table = 11u128 | 22 << 32 | 33 << 64 | 44 << 96;
     for register in registers(ty) {
-        let element = element.clone();
-        suite.lanes(
-            format!(
-                ".reg .b64 at64;\nmov.u64 at64, table;\nld.const.{ty} d, [table+8];\n\
-                 ld.const.{ty} g, [at64];"
-            ),
-            &format!("-> {register} {register}"),
-            &[[]; 32],
-            move |[]| [element(8), element(0)],
-        );
+        lanes! { suite, &[[]; 32];
+            ".reg .b64 at64;\nmov.u64 at64, table;\nld.const.{ty} d, [table+8];\n\
+             ld.const.{ty} g, [at64];",
+            "-> {register} {register}", |[]| [64, 0].map(|at| extended(ty, (table >> at) as u64));
+        }
     }
 }
 
@@ -245,30 +215,21 @@ fn variables(suite: &mut Suite, ty: &'static str) {
 fn wide_vectors(suite: &mut Suite) {
     suite.target("sm_100a");
     let rows = random::<4>(24, 32, 64);
-    let words = ".reg .b32 w<4>;\nmov.b64 {w0, w1}, a;\nmov.b64 {w2, w3}, e;";
     for middle in ["", ".global"] {
         for ty in ["b64", "u64", "s64", "f64"] {
-            suite.lanes(
-                format!(
-                    "st{middle}.v4.{ty} [tmp], {{e, c, b, a}};\n\
-                     ld{middle}.v4.{ty} {{d, g, h, i}}, [tmp];"
-                ),
-                &format!("{ty} {ty} {ty} {ty} -> {ty} {ty} {ty} {ty}"),
-                &rows,
-                |[a, b, c, e]| [e, c, b, a],
-            );
+            lanes! { suite, &rows;
+                "st{middle}.v4.{ty} [tmp], {{e, c, b, a}};\n\
+                 ld{middle}.v4.{ty} {{d, g, h, i}}, [tmp];",
+                "{ty} {ty} {ty} {ty} -> {ty} {ty} {ty} {ty}", |[a, b, c, e]| [e, c, b, a];
+            }
         }
         for ty in ["b32", "u32", "s32", "f32"] {
-            let declared = words.replace("b32", ty);
-            suite.lanes(
-                format!(
-                    "{declared}\nst{middle}.v8.{ty} [tmp], {{w0, w1, w2, w3, w3, w2, w1, w0}};\n\
-                     ld{middle}.v8.{ty} {{w0, d, w1, g, w2, h, w3, i}}, [tmp];"
-                ),
-                &format!("b64 b64 b64 b64 -> {ty} {ty} {ty} {ty}"),
-                &rows,
-                |[a, _, _, e]| [a >> 32, e >> 32, e, a],
-            );
+            lanes! { suite, &rows;
+                ".reg .{ty} w<4>;\nmov.b64 {{w0, w1}}, a;\nmov.b64 {{w2, w3}}, e;\n\
+                 st{middle}.v8.{ty} [tmp], {{w0, w1, w2, w3, w3, w2, w1, w0}};\n\
+                 ld{middle}.v8.{ty} {{w0, d, w1, g, w2, h, w3, i}}, [tmp];",
+                "b64 b64 b64 b64 -> {ty} {ty} {ty} {ty}", |[a, _, _, e]| [a >> 32, e >> 32, e, a];
+            }
         }
     }
     suite.target("sm_80");

@@ -68,20 +68,37 @@ pub fn format_of(ty: &str) -> Format {
     }
 }
 
-/// `magnitude * 2^exponent`, or none.
+/// What a code stands for.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Number {
     Nan,
-    Infinite {
-        negative: bool,
-    },
-    Finite {
-        negative: bool,
-        magnitude: u128,
-        exponent: i32,
-    },
+    /// An infinity, by whether it is negative.
+    Infinite(bool),
+    /// `magnitude * 2^exponent`: whether it is negative, magnitude, exponent.
+    Finite(bool, u128, i32),
 }
 use Number::{Finite, Infinite, Nan};
+
+/// `magnitude / 2^shift` as an integer, rounded.
+pub fn rounded(magnitude: u128, shift: u32, negative: bool, mode: Mode) -> u128 {
+    let down = magnitude.checked_shr(shift).unwrap_or(0);
+    let rest = magnitude - down.checked_shl(shift).unwrap_or(0);
+    // What is left, compared with half a step; far below a step it is less.
+    let half = match shift {
+        0 => return magnitude,
+        1..=128 => rest.cmp(&(1 << (shift - 1))),
+        _ => std::cmp::Ordering::Less,
+    };
+    let is_up = rest != 0
+        && match mode {
+            Mode::Rn => half.is_gt() || half.is_eq() && down % 2 == 1,
+            Mode::Rna => half.is_ge(),
+            Mode::Rz => false,
+            Mode::Rm => negative,
+            Mode::Rp => !negative,
+        };
+    down + u128::from(is_up)
+}
 
 impl Format {
     pub const fn bits(self) -> u32 {
@@ -134,18 +151,15 @@ impl Format {
         let magnitude = code & (self.sign() - 1);
         if magnitude > self.largest() {
             return match self.top {
-                Top::Ieee if magnitude == self.infinity() => Infinite { negative },
+                Top::Ieee if magnitude == self.infinity() => Infinite(negative),
                 _ => Nan,
             };
         }
         let field = (magnitude >> self.mantissa) as i32;
         let fraction = u128::from(magnitude & (self.smallest_normal() - 1));
         let hidden = u128::from(field > 0) << self.mantissa;
-        Finite {
-            negative,
-            magnitude: fraction + hidden,
-            exponent: field.max(1) - self.bias() - self.mantissa as i32,
-        }
+        let exponent = field.max(1) - self.bias() - self.mantissa as i32;
+        Finite(negative, fraction + hidden, exponent)
     }
 
     /// The code of a number, rounded. Overflow becomes infinity, or, where there is none or when
@@ -160,49 +174,21 @@ impl Format {
         };
         let (negative, magnitude, exponent) = match number {
             Nan => return self.canonical_nan(),
-            Infinite { negative } => return signed(negative, beyond),
-            Finite {
-                negative,
-                magnitude: 0,
-                ..
-            } => return signed(negative, 0),
-            Finite {
-                negative,
-                magnitude,
-                exponent,
-            } => (negative, magnitude, exponent),
+            Infinite(negative) => return signed(negative, beyond),
+            Finite(negative, 0, _) => return signed(negative, 0),
+            Finite(negative, magnitude, exponent) => (negative, magnitude, exponent),
         };
         // The step between codes here, as a power of two.
         let leading = 127 - magnitude.leading_zeros() as i32 + exponent;
         let smallest = 1 - self.bias();
         let step = leading.max(smallest) - self.mantissa as i32;
-        let down = match step - exponent {
+        let steps = match step - exponent {
             shift @ ..=0 => magnitude << -shift,
-            shift => magnitude.checked_shr(shift as u32).unwrap_or(0),
+            shift => rounded(magnitude, shift as u32, negative, mode),
         };
-        let back = match step - exponent {
-            shift @ 1..=127 => down << shift,
-            shift if shift > 127 => 0,
-            _ => magnitude,
-        };
-        let is_exact = step <= exponent || back == magnitude;
-        // Twice the distance from the code below, compared with a step.
-        let half = match step - exponent {
-            shift @ 1..=127 => (magnitude - back).cmp(&(1 << (shift - 1))),
-            128 => magnitude.cmp(&(1 << 127)),
-            _ => std::cmp::Ordering::Less,
-        };
-        let is_up = !is_exact
-            && match mode {
-                Mode::Rn => half.is_gt() || half.is_eq() && down % 2 == 1,
-                Mode::Rna => half.is_ge(),
-                Mode::Rz => false,
-                Mode::Rm => negative,
-                Mode::Rp => !negative,
-            };
-        let steps = down as u64 + u64::from(is_up);
         // Codes count steps: those of a binade follow those of the one below.
-        let code = ((leading.max(smallest) - smallest) as u64) * self.smallest_normal() + steps;
+        let code =
+            ((leading.max(smallest) - smallest) as u64) * self.smallest_normal() + steps as u64;
         if code <= self.largest() {
             return signed(negative, code);
         }

@@ -3,10 +3,9 @@
 
 use crate::conformance::float::{any_nan, both};
 use crate::conformance::inputs::{floats, grid, low, random, singles};
-use crate::conformance::numbers::{
-    BF16, E2M1, E2M3, E3M2, E4M3, E5M2, F16, F32, Format, Mode, TF32,
-};
-use crate::conformance::suite::{Expected, Suite};
+use crate::conformance::numbers::{BF16, E2M1, E2M3, E3M2, E4M3, E5M2, F16, F32, TF32};
+use crate::conformance::numbers::{Format, Mode};
+use crate::conformance::suite::{Expected, Suite, lanes};
 
 /// Name, format, `.target`.
 const SMALL: [(&str, Format, &str); 5] = [
@@ -86,20 +85,19 @@ const FLAGS: [(&str, bool, bool); 4] = [
     (".satfinite", true, false),
     (".relu.satfinite", true, true),
 ];
+/// `.relu` alone.
+const RECTIFIES: [(&str, bool); 2] = [("", false), (".relu", true)];
 
 fn pairs_of(codes: &[u64]) -> Vec<[u64; 2]> {
-    codes
-        .iter()
-        .zip(codes.iter().cycle().skip(11))
-        .map(|(&a, &b)| [a, b])
-        .collect()
+    let both = codes.iter().zip(codes.iter().cycle().skip(11));
+    both.map(|(&a, &b)| [a, b]).collect()
 }
 
 fn halves(suite: &mut Suite, ty: &str, format: Format) {
     let codes = around(format);
     for (name, mode) in [("rn", Mode::Rn), ("rz", Mode::Rz)] {
         for (flags, is_finite, rectifies) in FLAGS {
-            let conversion = Conversion {
+            let code = Conversion {
                 format,
                 mode,
                 is_finite,
@@ -107,15 +105,14 @@ fn halves(suite: &mut Suite, ty: &str, format: Format) {
             };
             suite.target(if is_finite { "sm_90" } else { "sm_80" });
             if !flags.is_empty() {
-                let text = format!("cvt.{name}{flags}.{ty}.f32 d, a;");
-                suite.lanes(text, "f32 -> b16", &singles(&codes), move |[a]| {
-                    conversion.of(F32, a)
-                });
+                lanes! { suite, &singles(&codes);
+                    "cvt.{name}{flags}.{ty}.f32", "f32 -> b16", |[a]| code.of(F32, a);
+                }
             }
-            let text = format!("cvt.{name}{flags}.{ty}x2.f32 d, a, b;");
-            suite.lanes(text, "f32 f32 -> b32", &pairs_of(&codes), move |[a, b]| {
-                conversion.of(F32, a) << 16 | conversion.of(F32, b)
-            });
+            lanes! { suite, &pairs_of(&codes);
+                "cvt.{name}{flags}.{ty}x2.f32", "f32 f32 -> b32",
+                    |[a, b]| code.of(F32, a) << 16 | code.of(F32, b);
+            }
         }
     }
 }
@@ -138,150 +135,130 @@ fn tf32(suite: &mut Suite) {
                 is_finite,
                 rectifies,
             };
-            suite.lanes(
-                format!("cvt.{name}{flags}.tf32.f32 d, a;"),
-                "f32 -> b32",
-                &codes,
-                move |[a]| {
-                    // The upper 19 bits; what is below them is not defined.
-                    let code = conversion.of(F32, a);
-                    match TF32.is_nan(code) {
-                        true => any_nan(F32),
-                        false => Expected::matching(format!("{:#x}", code << 13), move |d| {
-                            d >> 13 == code
-                        }),
+            // The upper 19 bits; what is below them is not defined.
+            lanes! { suite, &codes;
+                "cvt.{name}{flags}.tf32.f32", "f32 -> b32", |[a]| match conversion.of(F32, a) {
+                    code if TF32.is_nan(code) => any_nan(F32),
+                    code => {
+                        let what = format!("{:#x}", code << 13);
+                        Expected::matching(what, move |d| d >> 13 == code)
                     }
-                },
-            );
+                };
+            }
         }
+    }
+}
+
+/// Where the upper of two codes lies, and the register of both.
+fn places(format: Format) -> (u32, &'static str) {
+    if format == E2M1 {
+        (4, "b8")
+    } else {
+        (8, "b16")
     }
 }
 
 /// `f32` and `f16` to the codes of a format.
 fn down(suite: &mut Suite, ty: &str, format: Format) {
-    let codes = around(format);
-    let (register, place) = if ty == "e2m1" { ("b8", 4) } else { ("b16", 8) };
-    for (flags, rectifies) in [("", false), (".relu", true)] {
-        let conversion = Conversion {
+    let (place, register) = places(format);
+    // All of f16, in both places.
+    let halves = (0..1 << 16).step_by(if cfg!(debug_assertions) { 7 } else { 1 });
+    let halves: Vec<[u64; 1]> = halves.map(|code| [code << 16 | (code ^ 0x5555)]).collect();
+    for (relu, rectifies) in RECTIFIES {
+        let code = Conversion {
             format,
             mode: Mode::Rn,
             is_finite: true,
             rectifies,
         };
-        suite.lanes(
-            format!("cvt.rn.satfinite{flags}.{ty}x2.f32 d, a, b;"),
-            &format!("f32 f32 -> {register}"),
-            &pairs_of(&codes),
-            move |[a, b]| conversion.of(F32, a) << place | conversion.of(F32, b),
-        );
-        if matches!(ty, "e4m3" | "e5m2") {
-            // All of f16, in both places.
-            let rows: Vec<[u64; 1]> = (0..1 << 16)
-                .step_by(if cfg!(debug_assertions) { 7 } else { 1 })
-                .map(|code| [code << 16 | (code ^ 0x5555)])
-                .collect();
-            suite.lanes(
-                format!("cvt.rn.satfinite{flags}.{ty}x2.f16x2 d, a;"),
-                "b32 -> b16",
-                &rows,
-                move |[a]| conversion.of(F16, a >> 16) << 8 | conversion.of(F16, a & 0xffff),
-            );
+        lanes! { suite, &pairs_of(&around(format));
+            "cvt.rn.satfinite{relu}.{ty}x2.f32", "f32 f32 -> {register}",
+                |[a, b]| code.of(F32, a) << place | code.of(F32, b);
+        }
+        if format.bits() == 8 {
+            lanes! { suite, &halves;
+                "cvt.rn.satfinite{relu}.{ty}x2.f16x2", "b32 -> b16",
+                    |[a]| code.of(F16, a >> 16) << 8 | code.of(F16, a & 0xffff);
+            }
         }
     }
 }
 
 /// Every code of a format to `f16`, which holds them all.
 fn up(suite: &mut Suite, ty: &str, format: Format) {
-    let (register, place) = if ty == "e2m1" { ("b8", 4) } else { ("b16", 8) };
-    let count = 1u64 << format.bits();
-    let all: Vec<u64> = (0..count).collect();
-    let rows: Vec<[u64; 1]> = if format.bits() == 4 {
-        grid(&all, &all)
+    let (place, register) = places(format);
+    let all: Vec<u64> = (0..1 << format.bits()).collect();
+    let rows: Vec<[u64; 1]> = match place {
+        4 => grid(&all, &all).iter().map(|[a, b]| [a << 4 | b]).collect(),
+        _ => all
             .iter()
-            .map(|&[a, b]| [a << 4 | b])
-            .collect()
-    } else {
-        all.iter()
-            .map(|&code| [code << place | (count - 1 - code)])
-            .collect()
+            .zip(all.iter().rev())
+            .map(|(a, b)| [a << 8 | b])
+            .collect(),
     };
-    for (flags, rectifies) in [("", false), (".relu", true)] {
-        suite.lanes(
-            format!("cvt.rn{flags}.f16x2.{ty}x2 d, a;"),
-            &format!("{register} -> b32"),
-            &rows,
-            move |[a]| {
-                let half = |code: u64| {
-                    let conversion = Conversion {
-                        format: F16,
-                        mode: Mode::Rn,
-                        is_finite: false,
-                        rectifies,
-                    };
-                    Expected::Bits(conversion.of(format, low(code, format.bits())))
-                };
-                both(half(a), half(a >> place), 16)
-            },
-        );
+    for (relu, rectifies) in RECTIFIES {
+        let to_f16 = Conversion {
+            format: F16,
+            mode: Mode::Rn,
+            is_finite: false,
+            rectifies,
+        };
+        lanes! { suite, &rows;
+            "cvt.rn{relu}.f16x2.{ty}x2", "{register} -> b32", |[a]| {
+                let [low, high] = [a, a >> place].map(|a| to_f16.of(format, low(a, format.bits())));
+                high << 16 | low
+            };
+        }
     }
 }
 
-/// E8M0: code `c` is `2^(c - 127)`, 255 is NaN.
+/// The E8M0 code nearest to a magnitude, at or above (`.rp`), or at or below (`.rz`): code `c` is
+/// `2^(c - 127)`, 255 is NaN.
+fn scale(magnitude: f64, is_up: bool, is_finite: bool) -> u64 {
+    let power = |code: u64| 2f64.powi(code as i32 - 127);
+    let limit = if is_finite { 254 } else { 255 };
+    match magnitude {
+        _ if magnitude.is_nan() => 255,
+        _ if magnitude.is_infinite() => limit,
+        _ if is_up => (0..=254)
+            .find(|&code| power(code) >= magnitude)
+            .unwrap_or(limit),
+        _ => (0..=254)
+            .rev()
+            .find(|&code| power(code) <= magnitude)
+            .unwrap_or(0),
+    }
+}
+
 fn scales(suite: &mut Suite) {
     suite.target("sm_100a");
-    let codes: Vec<u64> = (0..=254u64)
-        .flat_map(|exponent| [0, 1, 0x40_0000, 0x40_0001, 0x7f_ffff].map(|m| exponent << 23 | m))
-        .chain(floats(F32))
+    let mantissas = [0, 1, 0x40_0000, 0x40_0001, 0x7f_ffff];
+    let mut codes: Vec<u64> = (0..=254)
+        .flat_map(|exponent| mantissas.map(|mantissa| exponent << 23 | mantissa))
         .collect();
-    // The nearest power of two at or above (`.rp`), or at or below (`.rz`), the magnitude.
-    let scale = |magnitude: f64, is_up: bool, is_finite: bool| -> u64 {
-        if magnitude.is_nan() {
-            return 255;
-        }
-        let power = |code: u64| 2f64.powi(code as i32 - 127);
-        let above = (0..=254).find(|&code| power(code) >= magnitude);
-        let below = (0..=254).rev().find(|&code| power(code) <= magnitude);
-        let limit = if is_finite { 254 } else { 255 };
-        match (is_up, magnitude.is_infinite()) {
-            (_, true) => limit,
-            (true, _) => above.unwrap_or(limit),
-            (false, _) => below.unwrap_or(0),
-        }
-    };
+    codes.extend(floats(F32));
+    let halves = codes.iter().zip(codes.iter().skip(3));
+    let halves: Vec<[u64; 1]> = halves.map(|(a, b)| [a >> 16 << 16 | b >> 16]).collect();
     for (name, is_up) in [("rz", false), ("rp", true)] {
         for (flags, is_finite) in [("", false), (".satfinite", true)] {
-            suite.lanes(
-                format!("cvt.{name}{flags}.ue8m0x2.f32 d, a, b;"),
-                "f32 f32 -> b16",
-                &pairs_of(&codes),
-                move |[a, b]| {
-                    let [a, b] = [a, b].map(|x| scale(F32.value(x).abs(), is_up, is_finite));
-                    a << 8 | b
-                },
-            );
-            let halves: Vec<[u64; 1]> = codes
-                .iter()
-                .zip(codes.iter().skip(3))
-                .map(|(a, b)| [a >> 16 << 16 | b >> 16])
-                .collect();
-            suite.lanes(
-                format!("cvt.{name}{flags}.ue8m0x2.bf16x2 d, a;"),
-                "b32 -> b16",
-                &halves,
-                move |[a]| {
-                    let code = |x| scale(BF16.value(x).abs(), is_up, is_finite);
-                    code(a >> 16) << 8 | code(a & 0xffff)
-                },
-            );
+            let code = move |format: Format, x| scale(format.value(x).abs(), is_up, is_finite);
+            lanes! { suite, &pairs_of(&codes);
+                "cvt.{name}{flags}.ue8m0x2.f32", "f32 f32 -> b16",
+                    |[a, b]| code(F32, a) << 8 | code(F32, b);
+            }
+            lanes! { suite, &halves;
+                "cvt.{name}{flags}.ue8m0x2.bf16x2", "b32 -> b16",
+                    |[a]| code(BF16, a >> 16) << 8 | code(BF16, a & 0xffff);
+            }
         }
     }
+    let half = |code: u64| match code {
+        255 => any_nan(BF16),
+        code => Expected::Bits(BF16.nearest(2f64.powi(code as i32 - 127))),
+    };
     let mut rows: Vec<[u64; 1]> = (0..256).map(|code| [code << 8 | (255 - code)]).collect();
     rows.extend(random::<1>(18, 64, 16));
-    suite.lanes("cvt.rn.bf16x2.ue8m0x2 d, a;", "b16 -> b32", &rows, |[a]| {
-        let half = |code: u64| match code {
-            255 => any_nan(BF16),
-            code => Expected::Bits(BF16.nearest(2f64.powi(code as i32 - 127))),
-        };
-        both(half(a & 255), half(a >> 8), 16)
-    });
+    lanes! { suite, &rows;
+        "cvt.rn.bf16x2.ue8m0x2", "b16 -> b32", |[a]| both(half(a & 255), half(a >> 8), 16);
+    }
 }

@@ -104,8 +104,8 @@ impl Row {
     /// Loads the row's module, runs it and compares.
     ///
     /// # Errors
-    /// [`DeviceError`] if the device cannot run it: a fault, a lost device, no memory. A text that is
-    /// not taken and another target are verdicts.
+    /// [`DeviceError`] if the device cannot run it: a fault, a lost device, no memory. A refused
+    /// text and another target are verdicts.
     ///
     /// # Panics
     /// As [`Row::run_kernel`].
@@ -129,7 +129,8 @@ impl Row {
         self.run_kernel(device, stream, &module.kernel("row")?)
     }
 
-    /// Runs the row's kernel out of a module of many, see [`batches`](super::batches), and compares.
+    /// Runs the row's kernel out of a module of many, see [`batches`](super::batches), and
+    /// compares.
     ///
     /// # Errors
     /// [`DeviceError`] if the device does not run it.

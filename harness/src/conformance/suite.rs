@@ -38,19 +38,19 @@ impl Expected {
 }
 
 /// What the results of a thread must be.
-pub struct Outcome(pub Vec<Expected>);
+pub struct Outcome(pub(super) Vec<Expected>);
 
-impl From<u64> for Outcome {
-    fn from(bits: u64) -> Self {
-        Self(vec![Expected::Bits(bits)])
-    }
+/// Outcomes of one result, as what its bits are computed in.
+macro_rules! bits {
+    ($($ty:ty),*) => {
+        $(impl From<$ty> for Outcome {
+            fn from(bits: $ty) -> Self {
+                Self(vec![Expected::Bits(bits as u64)])
+            }
+        })*
+    };
 }
-
-impl From<bool> for Outcome {
-    fn from(value: bool) -> Self {
-        u64::from(value).into()
-    }
-}
+bits!(bool, u64, i128, u128);
 
 impl From<Expected> for Outcome {
     fn from(expected: Expected) -> Self {
@@ -61,6 +61,18 @@ impl From<Expected> for Outcome {
 impl<const N: usize> From<[u64; N]> for Outcome {
     fn from(bits: [u64; N]) -> Self {
         Self(bits.into_iter().map(Expected::Bits).collect())
+    }
+}
+
+impl<const N: usize> From<[bool; N]> for Outcome {
+    fn from(bits: [bool; N]) -> Self {
+        bits.map(u64::from).into()
+    }
+}
+
+impl From<Vec<Expected>> for Outcome {
+    fn from(expected: Vec<Expected>) -> Self {
+        Self(expected)
     }
 }
 
@@ -201,7 +213,8 @@ impl Suite {
         self.block = block;
     }
 
-    /// A row in which what a thread gives depends on its own inputs.
+    /// A row in which what a thread gives depends on its own inputs. A text that ends before its
+    /// operands gets them: the results, as `d|g`, and the inputs.
     pub fn lanes<const N: usize, O: Into<Outcome>>(
         &mut self,
         text: impl Into<String>,
@@ -222,11 +235,16 @@ impl Suite {
         inputs: &[[u64; N]],
         f: impl Fn(&[[u64; N]], usize) -> O + Send + Sync + 'static,
     ) {
-        let text = text.into();
+        let mut text = text.into();
         let (from, to) = signature.split_once("->").expect("an arrow");
         let types =
             |list: &str| -> Vec<String> { list.split_whitespace().map(String::from).collect() };
         let (from, to) = (types(from), types(to));
+        if !text.trim_end().ends_with([';', ':', '}']) {
+            let results = OUTPUTS[..to.len()].join("|");
+            let operands: String = INPUTS[..N].iter().map(|name| format!(", {name}")).collect();
+            let _ = write!(text, " {results}{operands};");
+        }
         assert_eq!(from.len(), N, "{text}");
         // Blocks are full: the first inputs come again.
         let size = self.block as usize;
@@ -248,3 +266,12 @@ impl Suite {
         });
     }
 }
+
+/// [`Suite::lanes`] for several instructions on the same inputs, one a line: text, types of the
+/// registers, and what a thread's inputs give. Text and types are formatted.
+macro_rules! lanes {
+    ($suite:expr, $inputs:expr; $($text:literal, $types:literal, |$row:pat_param| $f:expr;)*) => {
+        $($suite.lanes(format!($text), &format!($types), $inputs, move |$row| $f);)*
+    };
+}
+pub(super) use lanes;

@@ -20,20 +20,7 @@ pub(super) fn lower(
     if !matches!(space, Space::Global | Space::Shared | Space::Generic) {
         return Err(reader.wrong("it does not reach this state space"));
     }
-    let ops = [
-        ("and", AtomicOp::And),
-        ("or", AtomicOp::Or),
-        ("xor", AtomicOp::Xor),
-        ("add", AtomicOp::Add),
-        ("min", AtomicOp::Min),
-        ("max", AtomicOp::Max),
-        ("inc", AtomicOp::Inc),
-        ("dec", AtomicOp::Dec),
-        ("exch", AtomicOp::Exch),
-        ("cas", AtomicOp::Cas),
-    ];
-    let found = ops.into_iter().find(|(name, _)| reader.take(name));
-    let Some((_, op)) = found else {
+    let Some(op) = reader.take_word(AtomicOp::from_name) else {
         return Err(reader.wrong("its operation is not known"));
     };
     reader.done()?;

@@ -114,16 +114,7 @@ fn mma(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     let [d, a, b, c] = types else {
         return Err(reader.wrong("four types are expected"));
     };
-    let operand = |name: &str| match name {
-        "f16" => Some(MmaType::F16),
-        "bf16" => Some(MmaType::Bf16),
-        "e4m3" => Some(MmaType::E4m3),
-        "e5m2" => Some(MmaType::E5m2),
-        "s8" => Some(MmaType::S8),
-        "u8" => Some(MmaType::U8),
-        _ => None,
-    };
-    let (Some(a), Some(b)) = (operand(a), operand(b)) else {
+    let (Some(a), Some(b)) = (MmaType::from_name(a), MmaType::from_name(b)) else {
         return Err(reader.wrong("its operand types are not known"));
     };
     let accumulator = match (*d, *c) {

@@ -14,7 +14,7 @@ use crate::program::{Instruction, Operation, Program};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{self, Function, Module, Operand, Position, Statement, Type};
 
-pub use instructions::INSTRUCTIONS;
+pub use instructions::instructions;
 use names::Names;
 
 /// Why a kernel cannot be run.
@@ -145,7 +145,7 @@ impl Lowering {
         };
         let text = instruction.full_opcode();
         let opcode = instruction.opcode.as_str();
-        if INSTRUCTIONS.binary_search(&opcode).is_err() {
+        if !instructions().any(|known| known == opcode) {
             return Err(error(position, format!("unknown instruction `{text}`")));
         }
         let mut lowered = if opcode == "bra" {
@@ -264,6 +264,14 @@ impl<'a> Reader<'a> {
     fn take_any(&mut self, modifiers: &[&str]) -> Option<&'a str> {
         let index = self.rest.iter().position(|part| modifiers.contains(part))?;
         Some(self.rest.remove(index))
+    }
+
+    /// Takes the first modifier that `from_name` knows.
+    fn take_word<T>(&mut self, from_name: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let mut words = self.rest.iter().enumerate();
+        let (index, word) = words.find_map(|(index, part)| Some((index, from_name(part)?)))?;
+        self.rest.remove(index);
+        Some(word)
     }
 
     /// Takes the last modifier as a type.

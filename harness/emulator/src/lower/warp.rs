@@ -135,13 +135,7 @@ fn shuffle(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError>
         return Err(reader.wrong("it takes .b32"));
     }
     take_sync(&mut reader)?;
-    let modes = [
-        ("up", ShuffleMode::Up),
-        ("down", ShuffleMode::Down),
-        ("bfly", ShuffleMode::Bfly),
-        ("idx", ShuffleMode::Idx),
-    ];
-    let Some((_, mode)) = modes.into_iter().find(|(name, _)| reader.take(name)) else {
+    let Some(mode) = reader.take_word(ShuffleMode::from_name) else {
         return Err(reader.wrong("`.up`, `.down`, `.bfly` or `.idx` is expected"));
     };
     reader.done()?;
@@ -157,13 +151,7 @@ fn shuffle(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError>
 fn vote(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     let ty = reader.ty()?;
     take_sync(&mut reader)?;
-    let modes = [
-        ("all", VoteMode::All),
-        ("any", VoteMode::Any),
-        ("uni", VoteMode::Uni),
-        ("ballot", VoteMode::Ballot),
-    ];
-    let Some((_, mode)) = modes.into_iter().find(|(name, _)| reader.take(name)) else {
+    let Some(mode) = reader.take_word(VoteMode::from_name) else {
         return Err(reader.wrong("`.all`, `.any`, `.uni` or `.ballot` is expected"));
     };
     let result_type = match mode {
@@ -212,21 +200,13 @@ fn matching(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError
 fn redux(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     let ty = reader.ty()?;
     take_sync(&mut reader)?;
-    let ops = [
-        ("add", AtomicOp::Add),
-        ("min", AtomicOp::Min),
-        ("max", AtomicOp::Max),
-        ("and", AtomicOp::And),
-        ("or", AtomicOp::Or),
-        ("xor", AtomicOp::Xor),
-    ];
-    let Some((_, op)) = ops.into_iter().find(|(name, _)| reader.take(name)) else {
+    use AtomicOp as Op;
+    let Some(op) = reader.take_word(Op::from_name) else {
         return Err(reader.wrong("its operation is not known"));
     };
-    let is_bitwise = matches!(op, AtomicOp::And | AtomicOp::Or | AtomicOp::Xor);
     let takes = match ty {
-        Type::B32 => is_bitwise,
-        Type::U32 | Type::S32 => !is_bitwise,
+        Type::B32 => matches!(op, Op::And | Op::Or | Op::Xor),
+        Type::U32 | Type::S32 => matches!(op, Op::Add | Op::Min | Op::Max),
         _ => false,
     };
     if !takes {

@@ -41,16 +41,10 @@ pub enum Number {
     Infinity(bool),
     /// A zero, by whether it is negative.
     Zero(bool),
-    /// `significand * 2^exponent`.
-    Finite {
-        /// Sign.
-        is_negative: bool,
-        /// Weight of bit 0 of the significand.
-        exponent: i32,
-        /// Not zero. Bit 0 also stands for nonzero bits below it that were dropped, which are
-        /// only ever dropped more than a whole `f64` mantissa below the leading bit.
-        significand: u128,
-    },
+    /// `significand * 2^exponent`: whether it is negative, exponent, significand. The significand is
+    /// not zero; its bit 0 also stands for nonzero bits below it that were dropped, which are only
+    /// ever dropped more than a whole `f64` mantissa below the leading bit.
+    Finite(bool, i32, u128),
 }
 
 /// Position of the leading bit of an aligned significand: room for one carry above.
@@ -62,20 +56,14 @@ impl Number {
         if value == 0 {
             return Self::Zero(false);
         }
-        Self::Finite {
-            is_negative: value < 0,
-            exponent: 0,
-            significand: value.unsigned_abs(),
-        }
+        Self::Finite(value < 0, 0, value.unsigned_abs())
     }
 
     /// Whether the sign is negative; no for NaN.
     pub const fn is_negative(self) -> bool {
         match self {
             Self::Nan => false,
-            Self::Infinity(is_negative)
-            | Self::Zero(is_negative)
-            | Self::Finite { is_negative, .. } => is_negative,
+            Self::Infinity(sign) | Self::Zero(sign) | Self::Finite(sign, ..) => sign,
         }
     }
 
@@ -84,17 +72,9 @@ impl Number {
     pub const fn negated(self) -> Self {
         match self {
             Self::Nan => self,
-            Self::Infinity(is_negative) => Self::Infinity(!is_negative),
-            Self::Zero(is_negative) => Self::Zero(!is_negative),
-            Self::Finite {
-                is_negative,
-                exponent,
-                significand,
-            } => Self::Finite {
-                is_negative: !is_negative,
-                exponent,
-                significand,
-            },
+            Self::Infinity(sign) => Self::Infinity(!sign),
+            Self::Zero(sign) => Self::Zero(!sign),
+            Self::Finite(sign, exponent, significand) => Self::Finite(!sign, exponent, significand),
         }
     }
 
@@ -110,38 +90,17 @@ impl Number {
             (Self::Zero(_), Self::Zero(_)) => Self::Zero(rounding == Rounding::Down),
             (Self::Zero(_), _) => other,
             (_, Self::Zero(_)) => self,
-            (
-                Self::Finite {
-                    is_negative: a_negative,
-                    exponent: a_exponent,
-                    significand: a,
-                },
-                Self::Finite {
-                    is_negative: b_negative,
-                    exponent: b_exponent,
-                    significand: b,
-                },
-            ) => {
-                let mut large = (a_negative, align(a, a_exponent));
-                let mut small = (b_negative, align(b, b_exponent));
-                if (large.1.1, large.1.0) < (small.1.1, small.1.0) {
+            (Self::Finite(p, x, a), Self::Finite(q, y, b)) => {
+                let ((a, x), (b, y)) = (align(a, x), align(b, y));
+                let (mut large, mut small) = ((x, a, p), (y, b, q));
+                if (large.0, large.1) < (small.0, small.1) {
                     std::mem::swap(&mut large, &mut small);
                 }
-                let (is_negative, (a, exponent)) = large;
-                let (b_negative, (b, b_exponent)) = small;
-                let b = shift_right_sticky(b, exponent.abs_diff(b_exponent));
-                let significand = if is_negative == b_negative {
-                    a + b
-                } else {
-                    a - b
-                };
-                if significand == 0 {
-                    return Self::Zero(rounding == Rounding::Down);
-                }
-                Self::Finite {
-                    is_negative,
-                    exponent,
-                    significand,
+                let (exponent, a, is_negative) = large;
+                let b = shift_right_sticky(small.1, exponent.abs_diff(small.0));
+                match if is_negative == small.2 { a + b } else { a - b } {
+                    0 => Self::Zero(rounding == Rounding::Down),
+                    significand => Self::Finite(is_negative, exponent, significand),
                 }
             }
         }
@@ -158,22 +117,7 @@ impl Number {
             | (Self::Zero(_), Self::Infinity(_)) => Self::Nan,
             (Self::Infinity(_), _) | (_, Self::Infinity(_)) => Self::Infinity(negative),
             (Self::Zero(_), _) | (_, Self::Zero(_)) => Self::Zero(negative),
-            (
-                Self::Finite {
-                    exponent: a_exponent,
-                    significand: a,
-                    ..
-                },
-                Self::Finite {
-                    exponent: b_exponent,
-                    significand: b,
-                    ..
-                },
-            ) => Self::Finite {
-                is_negative: negative,
-                exponent: a_exponent + b_exponent,
-                significand: a * b,
-            },
+            (Self::Finite(_, x, a), Self::Finite(_, y, b)) => Self::Finite(negative, x + y, a * b),
         }
     }
 
@@ -188,24 +132,9 @@ impl Number {
             | (Self::Zero(_), Self::Zero(_)) => Self::Nan,
             (Self::Infinity(_), _) | (_, Self::Zero(_)) => Self::Infinity(negative),
             (Self::Zero(_), _) | (_, Self::Infinity(_)) => Self::Zero(negative),
-            (
-                Self::Finite {
-                    exponent: a_exponent,
-                    significand: a,
-                    ..
-                },
-                Self::Finite {
-                    exponent: b_exponent,
-                    significand: b,
-                    ..
-                },
-            ) => {
-                let (a, a_exponent) = align(a, a_exponent);
-                Self::Finite {
-                    is_negative: negative,
-                    exponent: a_exponent - b_exponent,
-                    significand: (a / b) | u128::from(a % b != 0),
-                }
+            (Self::Finite(_, x, a), Self::Finite(_, y, b)) => {
+                let (a, x) = align(a, x);
+                Self::Finite(negative, x - y, (a / b) | u128::from(a % b != 0))
             }
         }
     }
@@ -215,22 +144,15 @@ impl Number {
     pub fn square_root(self) -> Self {
         match self {
             Self::Zero(_) | Self::Infinity(false) => self,
-            Self::Finite {
-                is_negative: false,
-                exponent,
-                significand,
-            } => {
+            Self::Finite(false, exponent, significand) => {
                 let (mut significand, mut exponent) = align(significand, exponent);
                 if exponent % 2 != 0 {
                     significand /= 2;
                     exponent += 1;
                 }
                 let root = significand.isqrt();
-                Self::Finite {
-                    is_negative: false,
-                    exponent: exponent / 2 - 1,
-                    significand: root << 1 | u128::from(root * root != significand),
-                }
+                let is_inexact = root * root != significand;
+                Self::Finite(false, exponent / 2 - 1, root << 1 | u128::from(is_inexact))
             }
             _ => Self::Nan,
         }

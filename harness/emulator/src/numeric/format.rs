@@ -121,11 +121,8 @@ impl Format {
         } else {
             (field, mantissa | 1 << self.mantissa_bits)
         };
-        Number::Finite {
-            is_negative,
-            exponent: exponent - self.bias() - self.mantissa_bits as i32,
-            significand: significand as u128,
-        }
+        let exponent = exponent - self.bias() - self.mantissa_bits as i32;
+        Number::Finite(is_negative, exponent, significand as u128)
     }
 
     /// The code of a number, rounded. With `saturating`, what is too large becomes the largest
@@ -140,11 +137,7 @@ impl Format {
             Number::Nan => return self.nan,
             Number::Infinity(is_negative) => (is_negative, infinity),
             Number::Zero(is_negative) => (is_negative, 0),
-            Number::Finite {
-                is_negative,
-                exponent,
-                significand,
-            } => {
+            Number::Finite(is_negative, exponent, significand) => {
                 let leading = exponent + significand.ilog2() as i32;
                 let lowest = 1 - self.bias();
                 let binade = leading.max(lowest);

@@ -103,19 +103,41 @@ pub enum Statement {
     Block(Vec<Statement>),
 }
 
-/// State spaces of variables. PTX ISA 5.1.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Space {
-    /// `.const`
-    Const,
-    /// `.global`
-    Global,
-    /// `.local`
-    Local,
-    /// `.param`
-    Param,
-    /// `.shared`
-    Shared,
+/// An enum of words of PTX.
+macro_rules! words {
+    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($variant:ident = $word:literal),* $(,)? }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[allow(missing_docs, reason = "the names are those of PTX")]
+        $vis enum $name {
+            $($variant),*
+        }
+
+        impl $name {
+            /// The one that a word such as the name of a modifier names.
+            pub fn from_name(name: &str) -> Option<Self> {
+                match name {
+                    $($word => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+
+            /// The name that PTX gives it.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $word),*
+                }
+            }
+        }
+    };
+}
+pub(crate) use words;
+
+words! {
+    /// State spaces of variables. PTX ISA 5.1.
+    pub enum Space {
+        Const = "const", Global = "global", Local = "local", Param = "param", Shared = "shared",
+    }
 }
 
 /// A variable in memory.
@@ -139,60 +161,18 @@ pub struct Variable {
     pub initial: Option<Vec<u8>>,
 }
 
-/// Fundamental types. PTX ISA 5.2.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[allow(missing_docs, reason = "the names are those of PTX")]
-pub enum Type {
-    B8,
-    B16,
-    B32,
-    B64,
-    B128,
-    U8,
-    U16,
-    U32,
-    U64,
-    S8,
-    S16,
-    S32,
-    S64,
-    F16,
-    F16x2,
-    Bf16,
-    Bf16x2,
-    F32,
-    F64,
-    Pred,
+words! {
+    /// Fundamental types. PTX ISA 5.2.
+    pub enum Type {
+        B8 = "b8", B16 = "b16", B32 = "b32", B64 = "b64", B128 = "b128",
+        U8 = "u8", U16 = "u16", U32 = "u32", U64 = "u64",
+        S8 = "s8", S16 = "s16", S32 = "s32", S64 = "s64",
+        F16 = "f16", F16x2 = "f16x2", Bf16 = "bf16", Bf16x2 = "bf16x2", F32 = "f32", F64 = "f64",
+        Pred = "pred",
+    }
 }
 
 impl Type {
-    /// The type that a modifier such as `u32` names.
-    pub fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "b8" => Self::B8,
-            "b16" => Self::B16,
-            "b32" => Self::B32,
-            "b64" => Self::B64,
-            "b128" => Self::B128,
-            "u8" => Self::U8,
-            "u16" => Self::U16,
-            "u32" => Self::U32,
-            "u64" => Self::U64,
-            "s8" => Self::S8,
-            "s16" => Self::S16,
-            "s32" => Self::S32,
-            "s64" => Self::S64,
-            "f16" => Self::F16,
-            "f16x2" => Self::F16x2,
-            "bf16" => Self::Bf16,
-            "bf16x2" => Self::Bf16x2,
-            "f32" => Self::F32,
-            "f64" => Self::F64,
-            "pred" => Self::Pred,
-            _ => return None,
-        })
-    }
-
     /// Size in bits; 1 for a predicate.
     pub const fn bits(self) -> u32 {
         match self {

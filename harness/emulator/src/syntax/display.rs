@@ -6,49 +6,8 @@ use std::{
 };
 
 use super::ast::{
-    Function, Immediate, Instruction, Module, Operand, Position, Space, Statement, Type, Variable,
+    Function, Immediate, Instruction, Module, Operand, Position, Statement, Type, Variable,
 };
-
-impl Type {
-    /// The name that [`Type::from_name`] takes.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::B8 => "b8",
-            Self::B16 => "b16",
-            Self::B32 => "b32",
-            Self::B64 => "b64",
-            Self::B128 => "b128",
-            Self::U8 => "u8",
-            Self::U16 => "u16",
-            Self::U32 => "u32",
-            Self::U64 => "u64",
-            Self::S8 => "s8",
-            Self::S16 => "s16",
-            Self::S32 => "s32",
-            Self::S64 => "s64",
-            Self::F16 => "f16",
-            Self::F16x2 => "f16x2",
-            Self::Bf16 => "bf16",
-            Self::Bf16x2 => "bf16x2",
-            Self::F32 => "f32",
-            Self::F64 => "f64",
-            Self::Pred => "pred",
-        }
-    }
-}
-
-impl Space {
-    /// The name of its directive, without the dot.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Const => "const",
-            Self::Global => "global",
-            Self::Local => "local",
-            Self::Param => "param",
-            Self::Shared => "shared",
-        }
-    }
-}
 
 impl Instruction {
     /// The opcode with its modifiers: `cvt.rn.f32.u32`.

@@ -6,20 +6,6 @@ use super::{
     parser::{Parsed, Parser},
 };
 
-impl Space {
-    /// The space that a directive such as `shared` names.
-    pub(super) fn from_name(name: &str) -> Option<Self> {
-        Some(match name {
-            "const" => Self::Const,
-            "global" => Self::Global,
-            "local" => Self::Local,
-            "param" => Self::Param,
-            "shared" => Self::Shared,
-            _ => return None,
-        })
-    }
-}
-
 impl Parser<'_> {
     /// A whole translation unit.
     pub(super) fn module(mut self) -> Parsed<Module> {
