@@ -14,6 +14,7 @@ mod inspect;
 mod kernels;
 mod layers;
 mod lm_eval;
+mod parameters;
 mod parquet;
 mod published;
 mod quantised;

@@ -2,7 +2,7 @@
 
 use std::process::{Command, Output};
 
-use mxlab::checkpoint::{layout, synthetic};
+use mxlab::checkpoint::synthetic;
 
 fn run(line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
@@ -20,11 +20,7 @@ fn shapes_are_those_of_the_models() {
         ("llama-3.1-8b", 8_030_261_248),
     ] {
         let checkpoint = synthetic::open(name).expect(name);
-        let sizes = layout::tensors(checkpoint.config());
-        let count: usize = sizes
-            .map(|(_, shape)| shape.iter().product::<usize>())
-            .sum();
-        assert_eq!(count, parameters, "{name}");
+        assert_eq!(checkpoint.parameters().elements(), parameters, "{name}");
     }
 }
 
@@ -32,21 +28,21 @@ fn shapes_are_those_of_the_models() {
 fn weights_are_normal_and_chosen_by_the_seed() {
     let tensors = |name: &str| -> Vec<(String, Vec<f32>)> {
         let checkpoint = synthetic::open(name).expect(name);
-        layout::tensors(checkpoint.config())
-            .map(|(name, shape)| {
-                let view = checkpoint.tensor(&name, &shape).expect("a tensor");
+        (checkpoint.parameters().stored())
+            .map(|parameter| {
+                let view = checkpoint.tensor(parameter).expect("a tensor");
                 let mut values = vec![0.0; view.len()];
                 view.read_f32(0..view.len(), &mut values);
-                (name, values)
+                (parameter.name.clone(), values)
             })
             .collect()
     };
-    let config = synthetic::open("tiny").expect("a model").config().clone();
+    let tiny = synthetic::open("tiny").expect("a model");
     let (first, other) = (tensors("tiny:1"), tensors("tiny:2"));
     assert_eq!(first, tensors("tiny:1"));
-    let shapes = layout::tensors(&config).map(|(_, shape)| shape);
-    for (((name, values), (_, others)), shape) in first.iter().zip(&other).zip(shapes) {
-        let Some(deviation) = layout::initial_deviation(&config, name, &shape) else {
+    let deviations = tiny.parameters().stored().map(|of| of.first_deviation);
+    for (((name, values), (_, others)), deviation) in first.iter().zip(&other).zip(deviations) {
+        let Some(deviation) = deviation else {
             assert!(values.iter().all(|&x| x == 1.0), "{name}");
             continue;
         };

@@ -5,7 +5,9 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
-use mxlab::checkpoint::{Checkpoint, CheckpointError, LlamaConfig, TensorFile, layout};
+use mxlab::checkpoint::{Checkpoint, CheckpointError, TensorFile, synthetic};
+use mxlab::model::ModelConfig;
+use mxlab::model::parameters::parameters;
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 
@@ -20,32 +22,26 @@ const INDEX: &str = "model.safetensors.index.json";
 
 /// The bf16 weights of a model with the shape that [`config`] has.
 static WEIGHTS_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
-    let (vocabulary, hidden, inner, keys) = (1024, 4, 6, 2);
-    let mut shapes = vec![
-        (layout::EMBEDDING.to_owned(), vec![vocabulary, hidden]),
-        (layout::FINAL_NORM.to_owned(), vec![hidden]),
-        (layout::HEAD.to_owned(), vec![vocabulary, hidden]),
-    ];
-    for (tensor, shape) in [
-        ("input_layernorm", vec![hidden]),
-        ("post_attention_layernorm", vec![hidden]),
-        ("self_attn.q_proj", vec![hidden, hidden]),
-        ("self_attn.k_proj", vec![keys, hidden]),
-        ("self_attn.v_proj", vec![keys, hidden]),
-        ("self_attn.o_proj", vec![hidden, hidden]),
-        ("mlp.gate_proj", vec![inner, hidden]),
-        ("mlp.up_proj", vec![inner, hidden]),
-        ("mlp.down_proj", vec![hidden, inner]),
-    ] {
-        shapes.push((layout::layer_tensor(0, &format!("{tensor}.weight")), shape));
-    }
-    let values = vec![0.5; vocabulary * hidden];
-    let tensors: Vec<NamedTensor> = shapes
-        .iter()
-        .map(|(name, shape)| NamedTensor {
-            name,
-            shape,
-            values: &values[..shape.iter().product()],
+    let like = synthetic::open("tiny").expect("a model");
+    let config = ModelConfig {
+        vocab_size: 1024,
+        hidden_size: 4,
+        intermediate_size: 6,
+        num_hidden_layers: 1,
+        num_attention_heads: 2,
+        num_key_value_heads: 1,
+        head_dim: 2,
+        tie_word_embeddings: false,
+        ..like.config().clone()
+    };
+    let parameters = parameters(&config);
+    let values = vec![0.5; config.vocab_size * config.hidden_size];
+    let tensors: Vec<NamedTensor> = parameters
+        .stored()
+        .map(|parameter| NamedTensor {
+            name: &parameter.name,
+            shape: &parameter.shape,
+            values: &values[..parameter.len()],
         })
         .collect();
     let scratch = Scratch::new();
@@ -201,8 +197,8 @@ fn directory(weights: &str) -> Scratch {
 /// Everything that an evaluation reads of a model: headers, every weight, the tokenizer.
 fn use_model(path: &Path) -> Result<Checkpoint, CheckpointError> {
     let checkpoint = Checkpoint::open(path)?;
-    for (name, shape) in layout::tensors(checkpoint.config()) {
-        let view = checkpoint.tensor(&name, &shape)?;
+    for parameter in checkpoint.parameters().stored() {
+        let view = checkpoint.tensor(parameter)?;
         view.read_f32(0..view.len(), &mut vec![0.0; view.len()]);
     }
     let tokenizer = checkpoint.tokenizer()?;
@@ -232,7 +228,7 @@ pub fn config_json(data: &[u8]) -> bool {
     };
     let printed = checkpoint.config().to_json();
     let again = open_with(CONFIG, &bytes(&printed)).map(|again| again.config().clone());
-    let read: Option<&LlamaConfig> = again.as_ref().ok();
+    let read: Option<&ModelConfig> = again.as_ref().ok();
     assert_eq!(read, Some(checkpoint.config()), "{again:?}, of {printed}");
     true
 }

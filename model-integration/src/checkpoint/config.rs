@@ -1,4 +1,4 @@
-//! `config.json` of a Llama or a Phi-3, checked field by field.
+//! `config.json` of an architecture that the forward pass computes, checked field by field.
 //!
 //! The fields and their defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face transformers,
 //! in the spelling of version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) and of
@@ -8,11 +8,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::architecture::Architecture;
 use super::encoding::Encoding;
 use super::fields::{Fields, parse_object};
-use super::rope_scaling::{self, RopeScaling};
-use super::{CheckpointError, FloatType};
+use super::{CheckpointError, FloatType, rope_scaling};
+use crate::model::architecture::{ARCHITECTURES, Bias};
+use crate::model::{Architecture, ModelConfig, RopeScaling};
 
 // Bounds far above any Llama: products of two of them stay below 2^63, and a corrupt
 // config is named as such instead of failing as an allocation.
@@ -23,64 +23,17 @@ const MAX_HEADS: usize = 1 << 14;
 const MAX_HEAD_DIM: usize = 1 << 14;
 const MAX_POSITIONS: usize = 1 << 30;
 
-/// The shape of a Llama and the constants of its forward pass.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LlamaConfig {
-    /// Whose names and fusions of tensors the checkpoint has.
-    pub architecture: Architecture,
-    /// Rows of the embedding and of the output head.
-    pub vocab_size: usize,
-    /// Width of the residual stream.
-    pub hidden_size: usize,
-    /// Width between up/gate and down projection.
-    pub intermediate_size: usize,
-    /// Decoder layers.
-    pub num_hidden_layers: usize,
-    /// Query heads.
-    pub num_attention_heads: usize,
-    /// Key and value heads; divides `num_attention_heads`.
-    pub num_key_value_heads: usize,
-    /// Width of one head, even. `num_attention_heads * head_dim` need not be
-    /// `hidden_size`.
-    pub head_dim: usize,
-    /// Longest sequence, in tokens.
-    pub max_position_embeddings: usize,
-    /// Tokens that a token attends to, itself included, where not all before it. Only sequences that it
-    /// does not cut are run.
-    pub sliding_window: Option<usize>,
-    /// Added to the mean square in RMSNorm.
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// How the rotary frequencies are stretched, if they are.
-    pub rope_scaling: Option<RopeScaling>,
-    /// Whether the output head is the embedding. A `lm_head.weight` in the file is then
-    /// ignored.
-    pub tie_word_embeddings: bool,
-    /// Whether q, k, v and o projections have a bias.
-    pub attention_bias: bool,
-    /// Whether gate, up and down projections have a bias.
-    pub mlp_bias: bool,
-    /// Begin-of-text token.
-    pub bos_token_id: Option<u32>,
-    /// Tokens that end a text; may be none.
-    pub eos_token_ids: Vec<u32>,
-    /// Type in which the model was trained and wants to be computed. Where the config does
-    /// not say, the type in which the embedding is stored.
-    pub dtype: FloatType,
-}
-
 /// What a `config.json` says.
 pub(super) struct Parsed {
-    /// Shape and constants; [`LlamaConfig::dtype`] holds only if `dtype` is there.
-    pub config: LlamaConfig,
+    /// Shape and constants; [`ModelConfig::dtype`] holds only if `dtype` is there.
+    pub config: ModelConfig,
     /// The type that it declares.
     pub dtype: Option<FloatType>,
     /// How weights are quantised.
     pub encoding: Encoding,
 }
 
-impl LlamaConfig {
+impl ModelConfig {
     /// Reads `json`; `file` is for messages.
     ///
     /// # Errors
@@ -88,8 +41,9 @@ impl LlamaConfig {
     pub(super) fn parse(json: &[u8], file: &Path) -> Result<Parsed, CheckpointError> {
         let object = parse_object(json, file)?;
         let fields = Fields::new(file, &object);
-        let architecture = Architecture::parse(fields)?;
+        let architecture = architecture(fields)?;
         check_supported(fields, architecture)?;
+        let defaults = &architecture.defaults;
 
         let vocab_size = fields.required_size("vocab_size", MAX_VOCABULARY)?;
         let hidden_size = fields.required_size("hidden_size", MAX_WIDTH)?;
@@ -97,7 +51,7 @@ impl LlamaConfig {
         let head_dim = head_dim(fields, hidden_size, num_attention_heads)?;
         let max_position_embeddings = fields
             .size("max_position_embeddings", MAX_POSITIONS)?
-            .unwrap_or(architecture.max_position_embeddings());
+            .unwrap_or(defaults.max_position_embeddings);
         let (rope_theta, rope_scaling) =
             rope_scaling::parse(fields, architecture, head_dim, max_position_embeddings)?;
         let dtype = dtype(fields)?;
@@ -111,13 +65,13 @@ impl LlamaConfig {
             num_key_value_heads: key_value_heads(fields, num_attention_heads)?,
             head_dim,
             max_position_embeddings,
-            sliding_window: match architecture {
-                Architecture::Llama => None,
-                Architecture::Phi3 => fields.size("sliding_window", MAX_POSITIONS)?,
+            sliding_window: match architecture.has_sliding_window {
+                false => None,
+                true => fields.size("sliding_window", MAX_POSITIONS)?,
             },
             rms_norm_eps: fields
                 .positive("rms_norm_eps", 1.0)?
-                .unwrap_or(architecture.rms_norm_eps()),
+                .unwrap_or(defaults.rms_norm_eps),
             rope_theta,
             rope_scaling,
             tie_word_embeddings: fields.flag("tie_word_embeddings", false)?,
@@ -137,8 +91,8 @@ impl LlamaConfig {
     /// The config as a `config.json` that this crate and transformers read back.
     pub fn to_json(&self) -> Value {
         let mut config = json!({
-            "architectures": [self.architecture.class()],
-            "model_type": self.architecture.model_type(),
+            "architectures": [self.architecture.class],
+            "model_type": self.architecture.model_type,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
             "intermediate_size": self.intermediate_size,
@@ -169,13 +123,38 @@ impl LlamaConfig {
     }
 }
 
+/// By `model_type`, or where that is absent by `architectures`, which must not contradict it.
+fn architecture(fields: Fields) -> Result<&'static Architecture, CheckpointError> {
+    let classes = fields.get("architectures");
+    let has_class = |architecture: &&Architecture| {
+        classes.and_then(Value::as_array).is_some_and(|classes| {
+            let mut classes = classes.iter();
+            classes.any(|class| class == architecture.class)
+        })
+    };
+    let mut all = ARCHITECTURES.into_iter();
+    let found = match fields.text("model_type")? {
+        Some(name) => all.find(|architecture| architecture.model_type == name),
+        None => all.find(has_class),
+    };
+    let found = found.ok_or_else(|| {
+        let known = ARCHITECTURES.map(|one| format!("\"{}\" ({})", one.model_type, one.models));
+        fields.error("model_type", known.join(" or "))
+    })?;
+    if classes.is_some() && !has_class(&found) {
+        let expected = format!("a list with \"{}\"", found.class);
+        return Err(fields.error("architectures", expected));
+    }
+    Ok(found)
+}
+
 /// Refuses what a plain forward pass does not have: computing it as one would be silently wrong.
-fn check_supported(fields: Fields, architecture: Architecture) -> Result<(), CheckpointError> {
-    if architecture == Architecture::Phi3 {
-        for name in ["attention_bias", "mlp_bias"] {
-            if fields.flag(name, false)? {
-                return Err(fields.error(name, "false (a Phi-3 has no biases)"));
-            }
+fn check_supported(fields: Fields, architecture: &Architecture) -> Result<(), CheckpointError> {
+    for (name, when) in Bias::FIELDS {
+        let has_it = architecture.biases.iter().any(|(bias, _)| *bias == when);
+        if !has_it && fields.flag(name, false)? {
+            let expected = format!("false (a {} has no such biases)", architecture.model_type);
+            return Err(fields.error(name, expected));
         }
     }
     if fields.text("hidden_act")?.is_some_and(|act| act != "silu") {
@@ -242,10 +221,10 @@ fn bos_token_id(fields: Fields, vocab_size: usize) -> Result<Option<u32>, Checkp
 /// Null means none; for an absent key transformers has a default.
 fn eos_token_ids(
     fields: Fields,
-    architecture: Architecture,
+    architecture: &Architecture,
     vocab_size: usize,
 ) -> Result<Vec<u32>, CheckpointError> {
-    let default = architecture.eos_token_id();
+    let default = architecture.defaults.eos_token_id;
     let ids = match fields.get("eos_token_id") {
         Some(Value::Array(values)) => values
             .iter()
@@ -292,9 +271,9 @@ fn dtype(fields: Fields) -> Result<Option<FloatType>, CheckpointError> {
 mod tests {
     use super::*;
 
-    fn parse(config: Value) -> (LlamaConfig, Option<FloatType>) {
+    fn parse(config: Value) -> (ModelConfig, Option<FloatType>) {
         let json = config.to_string();
-        let parsed = LlamaConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap();
+        let parsed = ModelConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap();
         (parsed.config, parsed.dtype)
     }
 

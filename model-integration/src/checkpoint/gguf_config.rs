@@ -1,56 +1,20 @@
-//! What a GGUF file of a Llama says, in the words of a `config.json`, and its names of tensors.
+//! What a GGUF file says, in the words of a `config.json`.
 
 use serde_json::{Map, Value, json};
 
+use super::CheckpointError;
 use super::gguf::Gguf;
-use super::{CheckpointError, layout};
+use crate::model::architecture::{ARCHITECTURES, Bias};
+use crate::model::parameters::{Role, gguf_module_name};
 
 /// Divisors of the rotary frequencies, `[head_dim / 2]`, where they are stretched.
 const FREQUENCIES: &str = "rope_freqs.weight";
 
-/// Embedding, final norm and head, then the modules of a layer: a Llama's name, and the file's.
-const NAMES: [(&str, &str); 3] = [
-    (layout::EMBEDDING, "token_embd.weight"),
-    (layout::FINAL_NORM, "output_norm.weight"),
-    (layout::HEAD, "output.weight"),
-];
-const MODULES: [(&str, &str); 9] = [
-    ("input_layernorm", "attn_norm"),
-    ("post_attention_layernorm", "ffn_norm"),
-    ("self_attn.q_proj", "attn_q"),
-    ("self_attn.k_proj", "attn_k"),
-    ("self_attn.v_proj", "attn_v"),
-    ("self_attn.o_proj", "attn_output"),
-    ("mlp.gate_proj", "ffn_gate"),
-    ("mlp.up_proj", "ffn_up"),
-    ("mlp.down_proj", "ffn_down"),
-];
-
-/// The file's name of a tensor of a Llama.
-pub(super) fn tensor_name(name: &str) -> String {
-    if let Some((_, own)) = NAMES.iter().find(|(of_llama, _)| *of_llama == name) {
-        return (*own).to_owned();
-    }
-    let parts = || {
-        let (layer, module) = name.strip_prefix("model.layers.")?.split_once('.')?;
-        let (module, tensor) = module.rsplit_once('.')?;
-        let (_, own) = MODULES.iter().find(|(of_llama, _)| *of_llama == module)?;
-        Some(format!("blk.{layer}.{own}.{tensor}"))
-    };
-    parts().unwrap_or_else(|| name.to_owned())
-}
-
-/// Whether llama.cpp stores the two halves of each head of this tensor in turns, for a rotation of
-/// neighbours.
-pub(super) fn is_in_turns(name: &str) -> bool {
-    name.contains("self_attn.q_proj.") || name.contains("self_attn.k_proj.")
-}
-
 /// The config of the model.
 ///
 /// # Errors
-/// `MissingField` and `Field` for metadata that are absent or are not those of a Llama; the values
-/// themselves are left to whoever reads the config.
+/// `MissingField` and `Field` for metadata that are absent or not of an architecture that is read; the
+/// values themselves are left to whoever reads the config.
 pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
     let metadata = &gguf.metadata;
     let file = gguf.file.path();
@@ -70,41 +34,51 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             },
         }
     };
-    let key = |name: &str| format!("llama.{name}");
+    const ARCHITECTURE: &str = "general.architecture";
+    let read = || {
+        ARCHITECTURES
+            .into_iter()
+            .filter_map(|one| Some((one.gguf?.name, one)))
+    };
+    let found = metadata.get(ARCHITECTURE);
+    let Some((prefix, architecture)) = read().find(|(name, _)| found == Some(&json!(name))) else {
+        let names: Vec<String> = read().map(|(name, _)| format!("\"{name}\"")).collect();
+        return Err(wrong(ARCHITECTURE, &names.join(" or ")));
+    };
+    let key = |name: &str| format!("{prefix}.{name}");
     let optional = |name: &str| metadata.get(&key(name)).cloned();
     let required = |name: &str| optional(name).ok_or_else(|| wrong(&key(name), "a number"));
     let is = |name: &str, value: u64| {
         metadata
-            .get(name)
+            .get(&key(name))
             .is_none_or(|found| found.as_u64() == Some(value))
     };
-    if metadata.get("general.architecture") != Some(&json!("llama")) {
-        return Err(wrong("general.architecture", "\"llama\""));
-    }
-    if !is("llama.expert_count", 0) {
-        return Err(wrong(
-            "llama.expert_count",
-            "0 (a model of experts is not read)",
-        ));
+    if !is("expert_count", 0) {
+        let expected = "0 (a model of experts is not read)";
+        return Err(wrong(&key("expert_count"), expected));
     }
 
     let find = |name: &str| gguf.file.tensors().iter().find(|(own, ..)| own == name);
-    let embedding = find("token_embd.weight").map(|(_, info, _)| info.shape[0]);
+    let name = |layer, role, part| format!("{}.{part}", gguf_module_name(layer, role));
+    let embedding = find(&name(None, Role::Embedding, "weight"));
+    let embedding = embedding.map(|(_, info, _)| info.shape[0]);
     let vocabulary = embedding
         .map(Value::from)
         .or_else(|| optional("vocab_size"));
     let mut config = Map::new();
     let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
-    set("model_type", json!("llama"));
-    set("architectures", json!(["LlamaForCausalLM"]));
+    set("model_type", json!(architecture.model_type));
+    set("architectures", json!([architecture.class]));
     set("vocab_size", vocabulary.unwrap_or(Value::Null));
-    set(
-        "tie_word_embeddings",
-        find("output.weight").is_none().into(),
-    );
-    let has_bias = |name: &str| Value::from(find(name).is_some());
-    set("attention_bias", has_bias("blk.0.attn_q.bias"));
-    set("mlp_bias", has_bias("blk.0.ffn_gate.bias"));
+    let head = find(&name(None, Role::Head, "weight"));
+    set("tie_word_embeddings", head.is_none().into());
+    for (field, bias) in Bias::FIELDS {
+        let mut biases = architecture.biases.iter();
+        if let Some((_, [first, ..])) = biases.find(|(when, _)| *when == bias) {
+            let bias = name(Some(0), Role::Projection(*first), "bias");
+            set(field, find(&bias).is_some().into());
+        }
+    }
     for (name, own) in [
         ("hidden_size", "embedding_length"),
         ("intermediate_size", "feed_forward_length"),
@@ -140,14 +114,12 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             hidden.ok()?.as_u64()?.checked_div(heads.ok()?.as_u64()?)
         });
     if let Some(head_dim) = head_dim
-        && !(is("llama.rope.dimension_count", head_dim)
-            && is("llama.attention.value_length", head_dim))
+        && let Some(other) = ["rope.dimension_count", "attention.value_length"]
+            .into_iter()
+            .find(|name| !is(name, head_dim))
     {
-        let field = match is("llama.rope.dimension_count", head_dim) {
-            true => "llama.attention.value_length",
-            false => "llama.rope.dimension_count",
-        };
-        return Err(wrong(field, &format!("the size of a head, {head_dim}")));
+        let expected = format!("the size of a head, {head_dim}");
+        return Err(wrong(&key(other), &expected));
     }
     let rope = match find(FREQUENCIES) {
         Some((_, info, range)) if info.dtype == safetensors::Dtype::F32 => {
@@ -168,7 +140,10 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             Some("linear") => {
                 json!({"rope_type": "linear", "factor": required("rope.scaling.factor")?})
             }
-            Some(_) => return Err(wrong("llama.rope.scaling.type", "\"none\" or \"linear\"")),
+            Some(_) => {
+                let expected = "\"none\" or \"linear\"";
+                return Err(wrong(&key("rope.scaling.type"), expected));
+            }
         },
     };
     set("rope_scaling", rope);

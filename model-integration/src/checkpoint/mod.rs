@@ -1,18 +1,17 @@
 //! Model directories in the layout of Hugging Face: `config.json`, safetensors weights
 //! (one file, or an index and shards), `tokenizer.json`; and the hub they come from.
 //!
-//! A [`Checkpoint`] that opens is consistent: the config describes a Llama, every tensor
-//! of it is there with its shape and a float dtype, and the header of each file accounts
+//! A [`Checkpoint`] that opens is consistent: the config describes a model that the forward pass
+//! computes, every one of its [`parameters`](crate::model::parameters) is there with its shape and a float dtype, and the header of each file accounts
 //! for each of its bytes. [`Checkpoint::tensor`] additionally reads the weights and
 //! insists that they are finite. Weights stay in the mapped files; nothing here copies
 //! them.
 //!
 //! | file | what |
 //! |---|---|
-//! | `config.rs`, `rope_scaling.rs` | config.json -> [`LlamaConfig`] |
-//! | `architecture.rs`, `layout.rs` | whose checkpoint it is; which tensors a Llama has |
+//! | `config.rs`, `rope_scaling.rs` | config.json -> [`ModelConfig`] |
 //! | `encoding.rs`, `packed.rs` | which tensors stand for a quantised matrix; its codes and scales |
-//! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config, its names of tensors |
+//! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |
@@ -20,7 +19,6 @@
 //! | `write.rs` | writing weights |
 //! | `error.rs` | all that can be wrong |
 
-mod architecture;
 mod config;
 pub mod encoding;
 mod error;
@@ -30,7 +28,6 @@ mod fingerprint;
 mod gguf;
 mod gguf_config;
 pub mod hub;
-pub mod layout;
 mod packed;
 mod rope_scaling;
 pub mod synthetic;
@@ -46,16 +43,16 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-pub use architecture::Architecture;
-pub use config::LlamaConfig;
 pub use error::CheckpointError;
-pub use rope_scaling::RopeScaling;
 pub use tensor::TensorView;
 pub use tensor_file::{StoredTensor, TensorFile};
 pub use tokenizer::{Tokenizer, TokenizerConfig};
 
 use mxlab_kernels::format::FloatType;
 
+use crate::model::ModelConfig;
+use crate::model::parameters::{Parameter, Parameters, Role, parameters};
+use config::Parsed;
 use encoding::Encoding;
 use packed::Packed;
 use weights::Weights;
@@ -67,20 +64,19 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 /// Name of the optional settings beside the tokenizer.
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 
-/// A Llama checkpoint: config, tokenizer, and mapped weights.
+/// A model: config, tokenizer, and mapped weights.
 pub struct Checkpoint {
     label: String,
     /// Where the files are, or would be; for messages.
     dir: PathBuf,
-    config: LlamaConfig,
+    config: ModelConfig,
+    parameters: Parameters,
     config_json: Vec<u8>,
     tokenizer_json: Vec<u8>,
     tokenizer_config: TokenizerConfig,
     tokenizer_config_json: Option<Vec<u8>>,
     encoding: Encoding,
     weights: Weights,
-    /// Names and order of rows are llama.cpp's.
-    is_gguf: bool,
 }
 
 impl Checkpoint {
@@ -110,42 +106,22 @@ impl Checkpoint {
             file::MAX_CONFIG_BYTES,
             "it describes the model",
         )?;
-        let parsed = LlamaConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
-        let (tokenizer_json, tokenizer_config, tokenizer_config_json) = tokenizer_files(dir)?;
-        Self {
-            label: dir.display().to_string(),
-            dir: dir.to_owned(),
-            config: parsed.config,
-            config_json,
-            tokenizer_json,
-            tokenizer_config,
-            tokenizer_config_json,
-            encoding: parsed.encoding,
-            weights: Weights::open(dir)?,
-            is_gguf: false,
-        }
-        .checked(parsed.dtype)
+        let parsed = ModelConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
+        let tokenizer = tokenizer_files(dir)?;
+        let weights = Weights::open(dir)?;
+        let label = dir.display().to_string();
+        Self::new(label, dir, parsed, config_json, tokenizer, weights)
     }
 
     fn open_gguf(path: &Path) -> Result<Self, CheckpointError> {
         let gguf = gguf::open(path)?;
         let config_json = gguf_config::config_json(&gguf)?.to_string().into_bytes();
-        let parsed = LlamaConfig::parse(&config_json, path)?;
-        let dir = path.parent().unwrap_or(Path::new("")).to_owned();
-        let (tokenizer_json, tokenizer_config, tokenizer_config_json) = tokenizer_files(&dir)?;
-        Self {
-            label: path.display().to_string(),
-            dir,
-            config: parsed.config,
-            config_json,
-            tokenizer_json,
-            tokenizer_config,
-            tokenizer_config_json,
-            encoding: parsed.encoding,
-            weights: Weights::from_gguf(gguf.file)?,
-            is_gguf: true,
-        }
-        .checked(parsed.dtype)
+        let parsed = ModelConfig::parse(&config_json, path)?;
+        let dir = path.parent().unwrap_or(Path::new(""));
+        let tokenizer = tokenizer_files(dir)?;
+        let weights = Weights::from_gguf(gguf.file)?;
+        let label = path.display().to_string();
+        Self::new(label, dir, parsed, config_json, tokenizer, weights)
     }
 
     /// A model that is part of the program. `label` names it in messages.
@@ -158,58 +134,77 @@ impl Checkpoint {
         safetensors: &'static [u8],
         label: &str,
     ) -> Result<Self, CheckpointError> {
-        let dir = PathBuf::from(label);
-        let parsed = LlamaConfig::parse(config_json, &dir.join(CONFIG_FILE))?;
-        Self {
-            label: label.to_owned(),
-            config: parsed.config,
-            config_json: config_json.to_owned(),
-            tokenizer_json: tokenizer_json.to_owned(),
-            tokenizer_config: TokenizerConfig::default(),
-            tokenizer_config_json: None,
-            encoding: parsed.encoding,
-            is_gguf: false,
-            weights: Weights::from_static(dir.join(weights::SINGLE_FILE), safetensors)?,
+        let dir = Path::new(label);
+        let parsed = ModelConfig::parse(config_json, &dir.join(CONFIG_FILE))?;
+        let weights = Weights::from_static(dir.join(weights::SINGLE_FILE), safetensors)?;
+        let tokenizer = (tokenizer_json.to_owned(), TokenizerConfig::default(), None);
+        let config_json = config_json.to_owned();
+        Self::new(
+            label.to_owned(),
             dir,
-        }
-        .checked(parsed.dtype)
+            parsed,
+            config_json,
+            tokenizer,
+            weights,
+        )
     }
 
     /// A model whose weights are made when they are read.
     fn made(
-        config: &LlamaConfig,
+        config: &ModelConfig,
         tokenizer_json: Vec<u8>,
-        weights: synthetic::Weights,
+        seed: u32,
         label: String,
     ) -> Result<Self, CheckpointError> {
         let dir = PathBuf::from(&label);
-        Self {
+        let parsed = Parsed {
             config: config.clone(),
-            config_json: config.to_json().to_string().into_bytes(),
-            tokenizer_json,
-            tokenizer_config: TokenizerConfig::default(),
-            tokenizer_config_json: None,
+            dtype: Some(config.dtype),
             encoding: Encoding::Unsaid,
-            is_gguf: false,
-            weights: Weights::made(dir.clone(), weights)?,
-            dir,
-            label,
-        }
-        .checked(Some(config.dtype))
+        };
+        let config_json = config.to_json().to_string().into_bytes();
+        let tokenizer = (tokenizer_json, TokenizerConfig::default(), None);
+        let weights = synthetic::Weights::new(seed, parameters(config));
+        let weights = Weights::made(dir.clone(), weights)?;
+        Self::new(label, &dir, parsed, config_json, tokenizer, weights)
     }
 
-    fn checked(mut self, declared: Option<FloatType>) -> Result<Self, CheckpointError> {
-        self.validate()?;
-        let shape = [self.config.vocab_size, self.config.hidden_size];
-        let stored = self.view(layout::EMBEDDING, &shape)?.dtype();
+    fn new(
+        label: String,
+        dir: &Path,
+        parsed: Parsed,
+        config_json: Vec<u8>,
+        (tokenizer_json, tokenizer_config, tokenizer_config_json): TokenizerFiles,
+        weights: Weights,
+    ) -> Result<Self, CheckpointError> {
+        let mut checkpoint = Self {
+            label,
+            dir: dir.to_owned(),
+            parameters: parameters(&parsed.config),
+            config: parsed.config,
+            config_json,
+            tokenizer_json,
+            tokenizer_config,
+            tokenizer_config_json,
+            encoding: parsed.encoding,
+            weights,
+        };
+        checkpoint.validate()?;
+        let embedding = checkpoint.parameters.weight(None, Role::Embedding);
+        let stored = checkpoint.view(embedding)?.dtype();
         // What codes of few bits stand for, bf16 holds.
-        self.config.dtype = declared.or(stored).unwrap_or(FloatType::Bf16);
-        Ok(self)
+        checkpoint.config.dtype = parsed.dtype.or(stored).unwrap_or(FloatType::Bf16);
+        Ok(checkpoint)
     }
 
     /// The model's shape and constants.
-    pub fn config(&self) -> &LlamaConfig {
+    pub fn config(&self) -> &ModelConfig {
         &self.config
+    }
+
+    /// The model's parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// The text of config.json; of a GGUF file, what its metadata come to.
@@ -244,25 +239,25 @@ impl Checkpoint {
         self.weights.find(name).is_some()
     }
 
-    /// The tensor `name`, which must have `shape`, a float dtype, and only finite elements.
-    /// Reads all of it once to see that.
+    /// A parameter, which must have its shape, a float dtype, and only finite elements. Reads all of it
+    /// once to see that.
     ///
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`, `NonFinite`.
-    pub fn tensor(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
-        let view = self.view(name, shape)?;
+    pub fn tensor(&self, parameter: &Parameter) -> Result<TensorView, CheckpointError> {
+        let view = self.view(parameter)?;
         view.check_finite()?;
         Ok(view)
     }
 
-    /// Checks that every tensor that the config asks for is there, with its shape and a
-    /// float dtype. Reads headers only. Done by [`Checkpoint::open`].
+    /// Checks that every parameter is there, with its shape and a float dtype. Reads headers only. Done
+    /// by [`Checkpoint::open`].
     ///
     /// # Errors
-    /// The first of `MissingTensor`, `Shape`, `Dtype`, in the order of the forward pass.
+    /// The first of `MissingTensor`, `Shape`, `Dtype`, in the order of the parameters.
     pub fn validate(&self) -> Result<(), CheckpointError> {
-        layout::tensors(&self.config)
-            .try_for_each(|(name, shape)| self.view(&name, &shape).map(drop))
+        let mut stored = self.parameters.stored();
+        stored.try_for_each(|parameter| self.view(parameter).map(drop))
     }
 
     /// The tokenizer, which must not have more tokens than the embedding has rows.
@@ -284,39 +279,35 @@ impl Checkpoint {
         Ok(tokenizer.with_default_special_tokens(self.config.bos_token_id, eos))
     }
 
-    /// The tensor `name`, checked by its header only: its elements may not be finite. It may be rows
-    /// of another tensor.
+    /// A parameter, checked by its header only: its elements may not be finite. It may be rows of a
+    /// tensor that holds several.
     ///
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`.
-    pub fn view(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
-        match layout::fused(&self.config, name) {
-            // Our own packed files have every projection by itself.
-            Some(whole) if self.weights.find(&whole.name).is_some() || !self.holds(name) => {
-                let mut of_whole = shape.to_vec();
+    pub fn view(&self, parameter: &Parameter) -> Result<TensorView, CheckpointError> {
+        let Parameter { name, shape, .. } = parameter;
+        if self.weights.is_gguf() {
+            let view = self.held(&parameter.gguf_name, shape)?;
+            return Ok(match parameter.gguf_interleaved {
+                Some(head_dim) => view.out_of_turns(name, head_dim),
+                None => view.part(name, 0..shape[0]),
+            });
+        }
+        // Our own packed files have every projection by itself.
+        match &parameter.fused {
+            Some(whole) if self.contains(&whole.name) || !self.holds(name) => {
+                let mut of_whole = shape.clone();
                 of_whole[0] = whole.rows;
-                let view = self.stored(&whole.name, &of_whole)?;
+                let view = self.held(&whole.name, &of_whole)?;
                 Ok(view.part(name, whole.first..whole.first + shape[0]))
             }
-            _ => self.stored(name, shape),
+            _ => self.held(name, shape),
         }
     }
 
     /// Whether the files have a tensor of this name, as floats or as our own codes.
     fn holds(&self, name: &str) -> bool {
         self.contains(name) || self.contains(&format!("{name}.codes"))
-    }
-
-    /// The tensor that a Llama's weights have under this name.
-    fn stored(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
-        if !self.is_gguf {
-            return self.held(name, shape);
-        }
-        let view = self.held(&gguf_config::tensor_name(name), shape)?;
-        Ok(match gguf_config::is_in_turns(name) {
-            true => view.out_of_turns(name, self.config.head_dim),
-            false => view.part(name, 0..shape[0]),
-        })
     }
 
     /// The tensor of this name in the files, or of which parts are.
@@ -326,7 +317,7 @@ impl Checkpoint {
             let shape = [rows, cols];
             let packed = match &place {
                 None => self.encoding.find(&self.weights, name, shape)?,
-                Some(place) if self.is_gguf && gguf::is_packed(place) => {
+                Some(place) if self.weights.is_gguf() && gguf::is_packed(place) => {
                     Some(Packed::ggml(shape, place.clone())?)
                 }
                 Some(_) => None,

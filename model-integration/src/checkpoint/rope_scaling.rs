@@ -5,50 +5,16 @@
 
 use serde_json::{Value, json};
 
+use super::CheckpointError;
 use super::fields::Fields;
-use super::{Architecture, CheckpointError};
+use crate::model::architecture::RopeType;
+use crate::model::{Architecture, RopeScaling};
 
 /// Base used where the config names none (transformers' default).
 const DEFAULT_THETA: f64 = 10_000.0;
 const MAX_THETA: f64 = 1e15;
 const MAX_FACTOR: f64 = 1e6;
 const MAX_POSITIONS: usize = 1 << 30;
-
-/// How rotary frequencies are stretched for sequences longer than those trained on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum RopeScaling {
-    /// Positions are divided by `factor`.
-    Linear {
-        /// At least 1.
-        factor: f64,
-    },
-    /// Llama 3.1's rule: wavelengths longer than `original_max_position_embeddings /
-    /// low_freq_factor` are stretched by `factor`, those shorter than
-    /// `original_max_position_embeddings / high_freq_factor` are kept, with a linear
-    /// blend between.
-    Llama3 {
-        /// At least 1.
-        factor: f64,
-        /// Below `high_freq_factor`.
-        low_freq_factor: f64,
-        /// Above `low_freq_factor`.
-        high_freq_factor: f64,
-        /// Positions that the unscaled model was trained on.
-        original_max_position_embeddings: usize,
-    },
-    /// LongRoPE: each frequency has a divisor of its own, another one in sequences longer than those
-    /// that the unscaled model was trained on; cosines and sines have a factor.
-    Long {
-        /// Of sequences up to `original_max_position_embeddings`; `head_dim / 2` divisors.
-        short_factor: Vec<f64>,
-        /// Of longer ones.
-        long_factor: Vec<f64>,
-        /// Of cosines and sines.
-        attention_factor: f64,
-        /// Positions that the unscaled model was trained on.
-        original_max_position_embeddings: usize,
-    },
-}
 
 impl RopeScaling {
     /// The value of `rope_scaling` in a `config.json`.
@@ -86,7 +52,7 @@ impl RopeScaling {
 /// Base and scaling from the top-level fields of a `config.json`.
 pub(super) fn parse(
     fields: Fields,
-    architecture: Architecture,
+    architecture: &Architecture,
     head_dim: usize,
     max_positions: usize,
 ) -> Result<(f64, Option<RopeScaling>), CheckpointError> {
@@ -115,28 +81,36 @@ pub(super) fn parse(
         Some(_) => "rope_type",
         None => "type",
     };
-    let scaling = match (nested.text(kind)?, architecture) {
-        (Some("default"), _) => None,
-        // Early configs of Phi-3 have the latter names.
-        (Some("longrope" | "su"), _) | (Some("yarn"), Architecture::Phi3) => {
+    let types = architecture.rope_types;
+    let given = nested.text(kind)?;
+    let Some((_, rope_type)) = types.iter().find(|(name, _)| Some(*name) == given) else {
+        return Err(nested.error(kind, names(types)));
+    };
+    let scaling = match rope_type {
+        RopeType::Default => None,
+        RopeType::Linear => Some(RopeScaling::Linear {
+            factor: nested.required_between("factor", 1.0, MAX_FACTOR)?,
+        }),
+        RopeType::Llama3 => Some(llama3(nested)?),
+        RopeType::Long => {
             let context = (architecture, head_dim / 2, max_positions);
             Some(long(fields, nested, context)?)
         }
-        (Some("linear"), Architecture::Llama) => Some(RopeScaling::Linear {
-            factor: nested.required_between("factor", 1.0, MAX_FACTOR)?,
-        }),
-        (Some("llama3"), Architecture::Llama) => Some(llama3(nested)?),
-        _ => {
-            return Err(nested.error(
-                kind,
-                match architecture {
-                    Architecture::Llama => "\"default\", \"linear\", \"llama3\" or \"longrope\"",
-                    Architecture::Phi3 => "\"default\" or \"longrope\"",
-                },
-            ));
-        }
     };
     Ok((theta, scaling))
+}
+
+/// The first name of each type.
+fn names(types: &[(&str, RopeType)]) -> String {
+    let first = |&(index, (_, of)): &(usize, &(&str, RopeType))| {
+        types[..index].iter().all(|(_, before)| before != of)
+    };
+    let names = types.iter().enumerate().filter(first);
+    let names: Vec<String> = names.map(|(_, (name, _))| format!("\"{name}\"")).collect();
+    match names.split_last() {
+        Some((last, others)) if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+        _ => names.concat(),
+    }
 }
 
 fn llama3(fields: Fields) -> Result<RopeScaling, CheckpointError> {
@@ -160,14 +134,12 @@ fn llama3(fields: Fields) -> Result<RopeScaling, CheckpointError> {
 fn long(
     top: Fields,
     nested: Fields,
-    (architecture, frequencies, max_positions): (Architecture, usize, usize),
+    (architecture, frequencies, max_positions): (&Architecture, usize, usize),
 ) -> Result<RopeScaling, CheckpointError> {
     const ORIGINAL: &str = "original_max_position_embeddings";
     let inner = nested.size(ORIGINAL, MAX_POSITIONS)?;
-    let outer = match (top.size(ORIGINAL, MAX_POSITIONS)?, architecture) {
-        (None, Architecture::Phi3) => Some(4096),
-        (outer, _) => outer,
-    };
+    let outer = top.size(ORIGINAL, MAX_POSITIONS)?;
+    let outer = outer.or(architecture.defaults.original_max_position_embeddings);
     if let (Some(outer), Some(inner)) = (outer, inner)
         && outer != inner
     {

@@ -11,7 +11,9 @@ use rayon::prelude::*;
 use serde_json::json;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
-use super::{Architecture, Checkpoint, CheckpointError, LlamaConfig, RopeScaling, layout};
+use super::{Checkpoint, CheckpointError};
+use crate::model::parameters::Parameters;
+use crate::model::{ModelConfig, RopeScaling, architecture};
 
 /// What names a synthetic model, before its name.
 pub const PREFIX: &str = "synthetic:";
@@ -57,15 +59,12 @@ pub fn open(name: &str) -> Result<Checkpoint, CheckpointError> {
     Checkpoint::made(
         &config,
         tokenizer_json().to_string().into_bytes(),
-        Weights {
-            seed,
-            config: config.clone(),
-        },
+        seed,
         format!("{PREFIX}{model}:{seed}"),
     )
 }
 
-fn config(sizes: [usize; 8]) -> LlamaConfig {
+fn config(sizes: [usize; 8]) -> ModelConfig {
     let [
         vocabulary,
         hidden,
@@ -78,8 +77,8 @@ fn config(sizes: [usize; 8]) -> LlamaConfig {
     ] = sizes;
     let is_small = factor == 1;
     let is_odd = hidden % 2 == 1;
-    LlamaConfig {
-        architecture: Architecture::Llama,
+    ModelConfig {
+        architecture: &architecture::LLAMA,
         vocab_size: vocabulary,
         hidden_size: hidden,
         intermediate_size: inner,
@@ -147,29 +146,37 @@ fn tokenizer_json() -> serde_json::Value {
 /// place in it.
 pub(super) struct Weights {
     seed: u32,
-    config: LlamaConfig,
+    parameters: Parameters,
 }
 
 impl Weights {
-    /// Name and shape of every tensor.
-    pub(super) fn tensors(&self) -> impl Iterator<Item = (String, Vec<usize>)> {
-        layout::tensors(&self.config)
+    pub(super) const fn new(seed: u32, parameters: Parameters) -> Self {
+        Self { seed, parameters }
+    }
+
+    /// What there is to make.
+    pub(super) const fn parameters(&self) -> &Parameters {
+        &self.parameters
     }
 
     /// The seed.
-    pub(super) fn seed(&self) -> u32 {
+    pub(super) const fn seed(&self) -> u32 {
         self.seed
     }
 
-    /// The elements of tensor number `index`, in bf16.
-    pub(super) fn make(&self, index: usize, name: &str, shape: &[usize]) -> Vec<u8> {
+    /// The elements of the stored parameter number `index`, in bf16.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub(super) fn make(&self, index: usize) -> Vec<u8> {
+        let parameter = self.parameters.stored().nth(index);
+        let parameter = parameter.expect("a parameter of the model");
         let stream = random_at(self.seed, index as u64);
-        let values: Vec<[u8; 2]> = match layout::initial_deviation(&self.config, name, shape) {
+        let values: Vec<[u8; 2]> = match parameter.first_deviation {
             Some(deviation) => nearly_normal(deviation),
             None => vec![bf16::ONE.to_le_bytes(); SUMS],
         };
-        let count: usize = shape.iter().product();
-        let mut bytes = vec![0; 2 * count];
+        let mut bytes = vec![0; 2 * parameter.len()];
         let tasks = bytes.par_chunks_mut(2 * TASK).enumerate();
         tasks.for_each(|(task, bytes)| {
             let (elements, _) = bytes.as_chunks_mut::<2>();

@@ -190,10 +190,9 @@ impl TensorView {
         else {
             panic!("`{}` is packed", self.name);
         };
-        let (name, info, range) = &file.tensors()[*tensor];
         let whole = match file.maker() {
-            None => &file.bytes()[range.clone()],
-            Some(maker) => made.get_or_init(|| maker.make(*tensor, name, &info.shape)),
+            None => &file.bytes()[file.tensors()[*tensor].2.clone()],
+            Some(maker) => made.get_or_init(|| maker.make(*tensor)),
         };
         let start = self.rows.first * self.cols() * dtype.bytes();
         &whole[start..start + self.byte_len()]

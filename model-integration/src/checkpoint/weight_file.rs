@@ -59,15 +59,15 @@ impl WeightFile {
     /// Weights that are made when they are read; `path` is for messages.
     pub(super) fn made(path: PathBuf, weights: synthetic::Weights) -> Self {
         let mut start = 0;
-        let tensors = weights.tensors().map(|(name, shape)| {
-            let range = start..start + shape.iter().product::<usize>() * 2;
+        let tensors = weights.parameters().stored().map(|parameter| {
+            let range = start..start + parameter.len() * 2;
             start = range.end;
             let info = TensorInfo {
                 dtype: Dtype::BF16,
-                shape,
+                shape: parameter.shape.clone(),
                 data_offsets: (range.start, range.end),
             };
-            (name, info, range)
+            (parameter.name.clone(), info, range)
         });
         Self {
             path,

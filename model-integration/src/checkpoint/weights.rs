@@ -30,6 +30,8 @@ pub(super) struct Weights {
     listing: PathBuf,
     files: Vec<Arc<WeightFile>>,
     places: HashMap<String, Place>,
+    /// Names and order of rows are llama.cpp's.
+    is_gguf: bool,
 }
 
 impl Weights {
@@ -78,7 +80,9 @@ impl Weights {
 
     /// A GGUF file.
     pub(super) fn from_gguf(file: WeightFile) -> Result<Self, CheckpointError> {
-        Self::collect(file.path().to_owned(), vec![file])
+        let mut weights = Self::collect(file.path().to_owned(), vec![file])?;
+        weights.is_gguf = true;
+        Ok(weights)
     }
 
     /// One file that is part of the program.
@@ -116,7 +120,13 @@ impl Weights {
             listing,
             files: files.into_iter().map(Arc::new).collect(),
             places,
+            is_gguf: false,
         })
+    }
+
+    /// Whether they are those of a GGUF file.
+    pub(super) const fn is_gguf(&self) -> bool {
+        self.is_gguf
     }
 
     /// The file that holds the tensor, and its place in [`WeightFile::tensors`].

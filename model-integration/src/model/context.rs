@@ -3,11 +3,10 @@
 //!
 //! Which ones a sequence takes depends on its own length alone, as if it were alone in its batch.
 
-use super::LlamaError;
-use crate::checkpoint::{LlamaConfig, RopeScaling};
+use super::{LlamaError, ModelConfig, RopeScaling};
 
 /// Whether a sequence of so many tokens is long.
-pub fn is_long(config: &LlamaConfig, tokens: usize) -> bool {
+pub fn is_long(config: &ModelConfig, tokens: usize) -> bool {
     trained(config).is_some_and(|trained| tokens > trained)
 }
 
@@ -15,7 +14,7 @@ pub fn is_long(config: &LlamaConfig, tokens: usize) -> bool {
 ///
 /// # Errors
 /// [`LlamaError::SlidingWindow`].
-pub fn check_window(config: &LlamaConfig, tokens: usize) -> Result<(), LlamaError> {
+pub fn check_window(config: &ModelConfig, tokens: usize) -> Result<(), LlamaError> {
     match config.sliding_window {
         Some(window) if tokens > window => Err(LlamaError::SlidingWindow { tokens, window }),
         _ => Ok(()),
@@ -28,7 +27,7 @@ pub fn check_window(config: &LlamaConfig, tokens: usize) -> Result<(), LlamaErro
 /// # Errors
 /// [`LlamaError::BecomesLong`] for a prompt that is not long and could become so.
 pub fn is_long_to_the_end(
-    config: &LlamaConfig,
+    config: &ModelConfig,
     prompts: impl Iterator<Item = usize>,
     end: usize,
 ) -> Result<bool, LlamaError> {
@@ -48,7 +47,7 @@ pub fn is_long_to_the_end(
 }
 
 /// Positions that the model was first trained on, if longer sequences are long.
-const fn trained(config: &LlamaConfig) -> Option<usize> {
+const fn trained(config: &ModelConfig) -> Option<usize> {
     match &config.rope_scaling {
         Some(RopeScaling::Long {
             original_max_position_embeddings,

@@ -6,8 +6,9 @@
 
 use mxlab_kernels::format::BlockFormat;
 
+use super::parameters::{GATE_UP, QKV, Role, in_layer, module_name};
 use super::{Attention, Backend, Batch, Rope};
-use crate::checkpoint::layout::layer_tensor;
+use crate::config::Projection;
 
 /// A projection: its weight, and what its input is quantised to.
 pub struct Linear<B: Backend> {
@@ -88,7 +89,7 @@ impl<B: Backend> Llama<B> {
         rows: &[u32],
     ) -> Result<B::Activation, B::Error> {
         let mut x = backend.embed(&self.embedding, &batch.tokens)?;
-        backend.watch(&x, || "model.embed_tokens".to_owned())?;
+        backend.watch(&x, || module_name(None, Role::Embedding))?;
         for index in 0..self.layers.len() {
             x = self.attend(backend, index, &x, batch, cache)?;
             x = self.transform(backend, index, &x, batch)?;
@@ -98,7 +99,7 @@ impl<B: Backend> Llama<B> {
         let x = backend.rms_norm(&x, &self.norm, self.eps, &batch, &as_it_is)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let logits = backend.linear(&x, head, None, None)?;
-        backend.watch(&logits, || "lm_head".to_owned())?;
+        backend.watch(&logits, || module_name(None, Role::Head))?;
         Ok(logits)
     }
 
@@ -114,8 +115,7 @@ impl<B: Backend> Llama<B> {
         let layer = &self.layers[index];
         let normed =
             |input: &B::Input| backend.rms_norm(x, &layer.input_norm, self.eps, batch, input);
-        let names = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"];
-        let name = |part: usize| layer_tensor(index, names[part]);
+        let name = |part: usize| projection_name(index, QKV[part]);
         let qkv = match &layer.qkv {
             Projections::Apart(linears) => project(backend, normed, linears, name)?,
             Projections::Together { stack, input } => {
@@ -137,9 +137,9 @@ impl<B: Backend> Llama<B> {
         };
         let o = &layer.o;
         let context = backend.attend(qkv, attention, cache, batch, &o.input)?;
-        backend.watch(&context, || layer_tensor(index, "self_attn"))?;
+        backend.watch(&context, || in_layer(index, "self_attn"))?;
         let out = backend.linear(&context, &o.weight, o.bias.as_ref(), Some(x))?;
-        backend.watch(&out, || layer_tensor(index, "self_attn.o_proj"))?;
+        backend.watch(&out, || projection_name(index, Projection::O))?;
         Ok(out)
     }
 
@@ -154,8 +154,7 @@ impl<B: Backend> Llama<B> {
         let layer = &self.layers[index];
         let gain = &layer.post_attention_norm;
         let normed = |input: &B::Input| backend.rms_norm(x, gain, self.eps, batch, input);
-        let names = ["mlp.gate_proj", "mlp.up_proj"];
-        let name = |part: usize| layer_tensor(index, names[part]);
+        let name = |part: usize| projection_name(index, GATE_UP[part]);
         let down = &layer.down;
         let inner = match &layer.gate_up {
             Projections::Apart(linears) => {
@@ -167,11 +166,15 @@ impl<B: Backend> Llama<B> {
                 backend.linear_swiglu(&x, stack, batch, &down.input, name)?
             }
         };
-        backend.watch(&inner, || layer_tensor(index, "mlp.act_fn"))?;
+        backend.watch(&inner, || in_layer(index, "mlp.act_fn"))?;
         let out = backend.linear(&inner, &down.weight, down.bias.as_ref(), Some(x))?;
-        backend.watch(&out, || layer_tensor(index, "mlp.down_proj"))?;
+        backend.watch(&out, || projection_name(index, Projection::Down))?;
         Ok(out)
     }
+}
+
+fn projection_name(layer: usize, projection: Projection) -> String {
+    module_name(Some(layer), Role::Projection(projection))
 }
 
 /// Runs projections that share an input, which `make` makes once for those that take it alike.

@@ -3,29 +3,18 @@
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::ops::narrow;
-use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, Rope};
-use crate::checkpoint::layout::{self, layer_tensor};
-use crate::checkpoint::{Checkpoint, LlamaConfig, TensorView};
+use super::parameters::{GATE_UP, Parameter, Parameters, QKV, Role, Usage};
+use super::{Backend, Layer, Linear, Llama, LlamaError, ModelConfig, Projections, Rope};
+use crate::checkpoint::{Checkpoint, TensorView};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
-
-/// What a matrix is used for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Its rows are looked up by token.
-    Embedding,
-    /// That, and it is multiplied by.
-    EmbeddingAndHead,
-    /// It is multiplied by.
-    Product,
-}
 
 /// How the rows of a stack follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrangement {
     /// Those of one matrix after those of another.
     InOrder,
-    /// 16 of each in turns: gate and up, whose products meet.
-    InTurns,
+    /// 16 of each in turn: gate and up, whose products meet.
+    Interleaved,
 }
 
 /// A matrix of a stack.
@@ -57,7 +46,7 @@ pub trait Store: Backend<Error = LlamaError> {
     fn matrix(
         &self,
         view: &TensorView,
-        role: Role,
+        usage: Usage,
         format: Option<&BlockFormat>,
         input: &Self::Input,
     ) -> Result<Self::Matrix, LlamaError>;
@@ -95,22 +84,17 @@ pub fn with_stored_formats(
     config: &QuantConfig,
 ) -> Result<QuantConfig, LlamaError> {
     let mut complete = config.clone();
-    let shape = checkpoint.config();
-    for layer in 0..shape.num_hidden_layers {
-        for projection in Projection::ALL {
-            let (module, size, _) = place(projection, shape);
-            let name = layer_tensor(layer, &format!("{module}.weight"));
-            let stored = checkpoint.view(&name, &size)?.format();
-            if stored.is_some() && config.for_projection(layer, projection).0.is_none() {
-                complete.overrides.push(Override {
-                    layers: Some(LayerSet::one(layer)),
-                    projections: Some(vec![projection]),
-                    weights: Some(stored),
-                    activations: None,
-                    keys: None,
-                    values: None,
-                });
-            }
+    for (layer, projection, weight) in checkpoint.parameters().projections() {
+        let stored = checkpoint.view(weight)?.format();
+        if stored.is_some() && config.for_projection(layer, projection).0.is_none() {
+            complete.overrides.push(Override {
+                layers: Some(LayerSet::one(layer)),
+                projections: Some(vec![projection]),
+                weights: Some(stored),
+                activations: None,
+                keys: None,
+                values: None,
+            });
         }
     }
     Ok(complete)
@@ -122,8 +106,8 @@ pub fn with_stored_formats(
 /// A tensor that is missing or misshapen.
 pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaError> {
     let mut names: Vec<String> = Vec::new();
-    for (name, shape) in layout::tensors(checkpoint.config()) {
-        if let Some(format) = checkpoint.view(&name, &shape)?.format() {
+    for parameter in checkpoint.parameters().stored() {
+        if let Some(format) = checkpoint.view(parameter)?.format() {
             // How scales and codes were chosen is not known of every file.
             let (element, scale) = (format.element(), format.scale());
             let name = format!("{element} {scale} k{}", format.block_size());
@@ -133,6 +117,109 @@ pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaEr
         }
     }
     Ok((!names.is_empty()).then(|| names.join(", ")))
+}
+
+/// What makes the parts of a model of its parameters.
+pub trait Source<B: Backend> {
+    /// What can go wrong.
+    type Error;
+
+    /// The embedding or the head.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn matrix(&self, parameter: &Parameter, usage: Usage) -> Result<B::Matrix, Self::Error>;
+
+    /// A gain.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn vector(&self, parameter: &Parameter) -> Result<B::Vector, Self::Error>;
+
+    /// A projection of a layer.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, Self::Error>;
+
+    /// Projections of one input: each by itself, unless the source knows better.
+    ///
+    /// # Errors
+    /// If one cannot be made.
+    fn projections<const N: usize>(
+        &self,
+        layer: usize,
+        projections: [Projection; N],
+        _arrangement: Arrangement,
+    ) -> Result<Projections<B, N>, Self::Error> {
+        self.separate(layer, projections)
+    }
+
+    /// Projections of one input, each by itself.
+    ///
+    /// # Errors
+    /// If one cannot be made.
+    fn separate<const N: usize>(
+        &self,
+        layer: usize,
+        projections: [Projection; N],
+    ) -> Result<Projections<B, N>, Self::Error> {
+        let mut linears = Vec::with_capacity(N);
+        for projection in projections {
+            linears.push(self.linear(layer, projection)?);
+        }
+        let linears = linears.try_into();
+        Ok(Projections::Apart(linears.unwrap_or_else(|_| {
+            unreachable!("one for each projection")
+        })))
+    }
+
+    /// The formats of a layer's keys and values in the cache.
+    fn cache_formats(&self, _layer: usize) -> (Option<BlockFormat>, Option<BlockFormat>) {
+        (None, None)
+    }
+}
+
+/// Puts a model together from what `source` makes of its parameters.
+///
+/// # Errors
+/// The first of the source.
+pub fn assemble<B: Backend, S: Source<B>>(
+    source: &S,
+    config: &ModelConfig,
+    parameters: &Parameters,
+    rope: Rope,
+) -> Result<Llama<B>, S::Error> {
+    let layer = |layer| {
+        let norm = |role| source.vector(parameters.weight(Some(layer), role));
+        let (keys, values) = source.cache_formats(layer);
+        Ok(Layer {
+            input_norm: norm(Role::InputNorm)?,
+            qkv: source.projections(layer, QKV, Arrangement::InOrder)?,
+            o: source.linear(layer, Projection::O)?,
+            keys,
+            values,
+            post_attention_norm: norm(Role::PostAttentionNorm)?,
+            gate_up: source.projections(layer, GATE_UP, Arrangement::Interleaved)?,
+            down: source.linear(layer, Projection::Down)?,
+        })
+    };
+    let layers = (0..config.num_hidden_layers).map(layer);
+    let layers = layers.collect::<Result<_, _>>()?;
+    let matrix = |parameter| source.matrix(parameter, parameters.usage(parameter));
+    let head = Some(parameters.weight(None, Role::Head));
+    let head = head.filter(|head| head.tied_to.is_none());
+    Ok(Llama {
+        layers,
+        head: head.map(matrix).transpose()?,
+        embedding: matrix(parameters.weight(None, Role::Embedding))?,
+        norm: source.vector(parameters.weight(None, Role::FinalNorm))?,
+        rope,
+        heads: config.num_attention_heads,
+        kv_heads: config.num_key_value_heads,
+        head_dim: config.head_dim,
+        eps: config.rms_norm_eps,
+    })
 }
 
 /// Loads `checkpoint` for `engine`, quantising it as `config` says. Rotary tables reach to
@@ -152,38 +239,9 @@ pub fn load<B: Store>(
         checkpoint,
         config,
     };
-    let shape = checkpoint.config();
-    let layers = (0..shape.num_hidden_layers)
-        .map(|layer| loader.layer(layer))
-        .collect::<Result<_, _>>()?;
-    let hidden = shape.hidden_size;
-    let table = [shape.vocab_size, hidden];
-    let as_it_is = B::Input::default();
-    let (role, head) = if shape.tie_word_embeddings {
-        (Role::EmbeddingAndHead, None)
-    } else {
-        let head = checkpoint.tensor("lm_head.weight", &table)?;
-        let head = engine.matrix(&head, Role::Product, None, &as_it_is)?;
-        (Role::Embedding, Some(head))
-    };
-    let embedding = checkpoint.tensor("model.embed_tokens.weight", &table)?;
-    Ok(Llama {
-        embedding: engine.matrix(&embedding, role, None, &as_it_is)?,
-        layers,
-        norm: loader.vector("model.norm.weight", hidden)?,
-        head,
-        rope: Rope::new(
-            positions,
-            shape.head_dim,
-            shape.rope_theta,
-            shape.rope_scaling.as_ref(),
-        )
-        .rounded(engine.dtype()),
-        heads: shape.num_attention_heads,
-        kv_heads: shape.num_key_value_heads,
-        head_dim: shape.head_dim,
-        eps: shape.rms_norm_eps,
-    })
+    let model = checkpoint.config();
+    let rope = Rope::new(model, positions).rounded(engine.dtype());
+    assemble(&loader, model, checkpoint.parameters(), rope)
 }
 
 struct Loader<'a, B> {
@@ -192,25 +250,32 @@ struct Loader<'a, B> {
     config: &'a QuantConfig,
 }
 
-impl<B: Store> Loader<'_, B> {
-    fn layer(&self, layer: usize) -> Result<Layer<B>, LlamaError> {
-        let (keys, values) = self.config.for_kv(layer);
-        let hidden = self.checkpoint.config().hidden_size;
-        let norm = |name| self.vector(&layer_tensor(layer, name), hidden);
-        let linear = |projection| self.linear(layer, projection);
-        Ok(Layer {
-            input_norm: norm("input_layernorm.weight")?,
-            qkv: self.projections(layer, QKV, Arrangement::InOrder)?,
-            o: linear(Projection::O)?,
-            keys,
-            values,
-            post_attention_norm: norm("post_attention_layernorm.weight")?,
-            gate_up: self.projections(layer, GATE_UP, Arrangement::InTurns)?,
-            down: linear(Projection::Down)?,
+impl<B: Store> Source<B> for Loader<'_, B> {
+    type Error = LlamaError;
+
+    fn matrix(&self, parameter: &Parameter, usage: Usage) -> Result<B::Matrix, LlamaError> {
+        let view = self.checkpoint.tensor(parameter)?;
+        self.engine.matrix(&view, usage, None, &B::Input::default())
+    }
+
+    fn vector(&self, parameter: &Parameter) -> Result<B::Vector, LlamaError> {
+        self.engine.vector(&parameter.name, self.values(parameter)?)
+    }
+
+    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, LlamaError> {
+        let (weights, activations) = self.config.for_projection(layer, projection);
+        let (weight, bias) = self.parameters(layer, projection);
+        let weight = self.checkpoint.tensor(weight)?;
+        let (engine, weights) = (self.engine, weights.as_ref());
+        let input = engine.input(weights, activations.as_ref());
+        Ok(Linear {
+            weight: engine.matrix(&weight, Usage::Product, weights, &input)?,
+            bias: bias.map(|bias| self.vector(bias)).transpose()?,
+            input,
         })
     }
 
-    /// Projections of one input, together if their formats are the same and the engine would have it.
+    /// Together if their formats are the same and the engine would have it.
     fn projections<const N: usize>(
         &self,
         layer: usize,
@@ -227,59 +292,38 @@ impl<B: Store> Loader<'_, B> {
                 return Ok(Projections::Together { stack, input });
             }
         }
-        let mut linears = Vec::with_capacity(N);
-        for projection in projections {
-            linears.push(self.linear(layer, projection)?);
-        }
-        let linears = linears.try_into();
-        Ok(Projections::Apart(linears.unwrap_or_else(|_| {
-            unreachable!("one for each projection")
-        })))
+        self.separate(layer, projections)
     }
 
-    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, LlamaError> {
-        let (weights, activations) = self.config.for_projection(layer, projection);
-        let Member { weight, bias } = self.member(layer, projection)?;
-        let (module, _, _) = place(projection, self.checkpoint.config());
-        let name = layer_tensor(layer, &format!("{module}.bias"));
-        let (engine, weights) = (self.engine, weights.as_ref());
-        let input = engine.input(weights, activations.as_ref());
-        Ok(Linear {
-            weight: engine.matrix(&weight, Role::Product, weights, &input)?,
-            bias: bias.map(|bias| engine.vector(&name, bias)).transpose()?,
-            input,
-        })
+    fn cache_formats(&self, layer: usize) -> (Option<BlockFormat>, Option<BlockFormat>) {
+        self.config.for_kv(layer)
+    }
+}
+
+impl<B: Store> Loader<'_, B> {
+    /// The weight of a projection, and its bias if it has one.
+    fn parameters(&self, layer: usize, projection: Projection) -> (&Parameter, Option<&Parameter>) {
+        let parameters = self.checkpoint.parameters();
+        let (layer, role) = (Some(layer), Role::Projection(projection));
+        (parameters.weight(layer, role), parameters.bias(layer, role))
     }
 
     fn member(&self, layer: usize, projection: Projection) -> Result<Member, LlamaError> {
-        let (module, shape, has_bias) = place(projection, self.checkpoint.config());
-        let name = |tensor| layer_tensor(layer, &format!("{module}.{tensor}"));
-        let bias = has_bias.then(|| self.values(&name("bias"), shape[0]));
+        let (weight, bias) = self.parameters(layer, projection);
         Ok(Member {
-            weight: self.checkpoint.tensor(&name("weight"), &shape)?,
-            bias: bias.transpose()?,
+            weight: self.checkpoint.tensor(weight)?,
+            bias: bias.map(|bias| self.values(bias)).transpose()?,
         })
     }
 
-    fn vector(&self, name: &str, length: usize) -> Result<B::Vector, LlamaError> {
-        let values = self.values(name, length)?;
-        self.engine.vector(name, values)
-    }
-
-    fn values(&self, name: &str, length: usize) -> Result<Vec<f32>, LlamaError> {
-        let view = self.checkpoint.tensor(name, &[length])?;
-        let mut values = vec![0.0; length];
-        view.read_f32(0..length, &mut values);
+    fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, LlamaError> {
+        let view = self.checkpoint.tensor(parameter)?;
+        let mut values = vec![0.0; view.len()];
+        view.read_f32(0..view.len(), &mut values);
         narrow(&mut values, self.engine.dtype());
         Ok(values)
     }
 }
-
-/// Projections that share the input of attention.
-pub const QKV: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
-
-/// Projections that share the input of the MLP.
-pub const GATE_UP: [Projection; 2] = [Projection::Gate, Projection::Up];
 
 /// The formats of weights and of the input, if they are the same for all these projections.
 pub fn shared_formats(
@@ -287,29 +331,9 @@ pub fn shared_formats(
     layer: usize,
     projections: &[Projection],
 ) -> Option<(Option<BlockFormat>, Option<BlockFormat>)> {
-    let mut formats = projections.iter();
-    let mut formats = formats
-        .by_ref()
+    let mut formats = projections
+        .iter()
         .map(|&projection| config.for_projection(layer, projection));
     let first = formats.next()?;
     formats.all(|other| other == first).then_some(first)
-}
-
-/// Where a projection is in a checkpoint: its module, the shape of its weight, whether it has
-/// a bias.
-pub fn place(projection: Projection, config: &LlamaConfig) -> (&'static str, [usize; 2], bool) {
-    let hidden = config.hidden_size;
-    let inner = config.intermediate_size;
-    let query = config.num_attention_heads * config.head_dim;
-    let key = config.num_key_value_heads * config.head_dim;
-    let (attention, mlp) = (config.attention_bias, config.mlp_bias);
-    match projection {
-        Projection::Q => ("self_attn.q_proj", [query, hidden], attention),
-        Projection::K => ("self_attn.k_proj", [key, hidden], attention),
-        Projection::V => ("self_attn.v_proj", [key, hidden], attention),
-        Projection::O => ("self_attn.o_proj", [hidden, query], attention),
-        Projection::Gate => ("mlp.gate_proj", [inner, hidden], mlp),
-        Projection::Up => ("mlp.up_proj", [inner, hidden], mlp),
-        Projection::Down => ("mlp.down_proj", [hidden, inner], mlp),
-    }
 }

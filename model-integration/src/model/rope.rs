@@ -2,8 +2,7 @@
 
 use mxlab_kernels::format::FloatType;
 
-use super::Batch;
-use crate::checkpoint::RopeScaling;
+use super::{Batch, ModelConfig, RopeScaling};
 
 /// The rotary tables of a model.
 #[derive(Clone, Debug)]
@@ -16,13 +15,10 @@ pub struct Rope {
 }
 
 impl Rope {
-    /// Tables for `positions` positions.
-    pub fn new(
-        positions: usize,
-        head_dim: usize,
-        theta: f64,
-        scaling: Option<&RopeScaling>,
-    ) -> Self {
+    /// A model's tables for `positions` positions.
+    pub fn new(config: &ModelConfig, positions: usize) -> Self {
+        let scaling = config.rope_scaling.as_ref();
+        let (head_dim, theta) = (config.head_dim, config.rope_theta);
         let table = |is_long| RopeTable::new(positions, head_dim, theta, scaling, is_long);
         Self {
             short: table(false),

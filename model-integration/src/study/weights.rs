@@ -7,9 +7,7 @@ use mxlab_kernels::format::FloatType;
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
-use crate::checkpoint::layout::layer_tensor;
 use crate::config::{Projection, QuantConfig};
-use crate::model::load::place;
 use crate::quantization_error::{Sums, measure};
 
 /// Of all quantised weights of a model.
@@ -73,7 +71,6 @@ pub fn errors(
     dtype: FloatType,
     config: &QuantConfig,
 ) -> Result<Option<WeightError>> {
-    let shape = checkpoint.config();
     let mut sums = Sums::default();
     let mut all = WeightError {
         error: Error::of(&sums),
@@ -82,32 +79,30 @@ pub fn errors(
         scale_bytes: 0,
         tensors: Vec::new(),
     };
-    for layer in 0..shape.num_hidden_layers {
-        for projection in Projection::ALL {
-            let (Some(format), _) = config.for_projection(layer, projection) else {
-                continue;
-            };
-            let (module, [rows, cols], _) = place(projection, shape);
-            let name = layer_tensor(layer, &format!("{module}.weight"));
-            let view = checkpoint.tensor(&name, &[rows, cols])?;
-            let mut values = vec![0.0; rows * cols];
-            view.read_f32(0..rows * cols, &mut values);
-            for value in &mut values {
-                *value = dtype.round(*value);
-            }
-            let packed = cpu::quantize(&values, rows, cols, &format, dtype);
-            let packed = packed.with_context(|| format!("tensor `{name}`"))?;
-            let statistics = measure(&values, &packed, 0)?;
-            sums.add(statistics.sums);
-            all.elements += statistics.elements;
-            all.code_bytes += packed.codes().len() as u64;
-            all.scale_bytes += packed.scales().len() as u64;
-            all.tensors.push(TensorError {
-                layer,
-                projection,
-                error: Error::of(&statistics.sums),
-            });
+    for (layer, projection, weight) in checkpoint.parameters().projections() {
+        let (Some(format), Some([rows, cols])) =
+            (config.for_projection(layer, projection).0, weight.matrix())
+        else {
+            continue;
+        };
+        let view = checkpoint.tensor(weight)?;
+        let mut values = vec![0.0; rows * cols];
+        view.read_f32(0..rows * cols, &mut values);
+        for value in &mut values {
+            *value = dtype.round(*value);
         }
+        let packed = cpu::quantize(&values, rows, cols, &format, dtype);
+        let packed = packed.with_context(|| format!("tensor `{}`", weight.name))?;
+        let statistics = measure(&values, &packed, 0)?;
+        sums.add(statistics.sums);
+        all.elements += statistics.elements;
+        all.code_bytes += packed.codes().len() as u64;
+        all.scale_bytes += packed.scales().len() as u64;
+        all.tensors.push(TensorError {
+            layer,
+            projection,
+            error: Error::of(&statistics.sums),
+        });
     }
     all.error = Error::of(&sums);
     Ok((!all.tensors.is_empty()).then_some(all))

@@ -11,19 +11,20 @@ use tokenizers::Tokenizer;
 
 use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
-use crate::checkpoint::layout::{EMBEDDING, FINAL_NORM, initial_deviation, layer_tensor, tensors};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
-use crate::checkpoint::{Architecture, LlamaConfig};
-use crate::model::{Layer, Linear, Llama, Projections, Rope};
+use crate::config::Projection;
+use crate::model::load::{Source, assemble};
+use crate::model::parameters::{Parameter, Parameters, Role, Usage, parameters};
+use crate::model::{Linear, Llama, ModelConfig, Rope, architecture};
 
 /// Tokens of the vocabulary.
 pub const VOCABULARY: usize = 896;
 
 /// The shape of the embedded model: narrow and deep, so that what quantisation does to a layer
 /// adds up over many, as in a large model.
-pub fn shape() -> LlamaConfig {
-    LlamaConfig {
-        architecture: Architecture::Llama,
+pub fn shape() -> ModelConfig {
+    ModelConfig {
+        architecture: &architecture::LLAMA,
         vocab_size: VOCABULARY,
         hidden_size: 128,
         intermediate_size: 512,
@@ -45,93 +46,45 @@ pub fn shape() -> LlamaConfig {
     }
 }
 
-/// The weights of a model in training, under their names in a checkpoint.
-pub struct Parameters {
-    names: Vec<String>,
-    /// The variables, in the order of the names.
+/// A model in training: its parameters, and a variable for each.
+pub struct Weights {
+    parameters: Parameters,
+    /// The variables, in the order of the parameters.
     pub variables: Vec<Var>,
 }
 
-impl Parameters {
-    /// Gains start at one, matrices are normal: see [`initial_deviation`].
+impl Weights {
+    /// Gains start at one, matrices are normal: see [`Parameter::first_deviation`].
     ///
     /// # Errors
     /// When a tensor cannot be made.
-    pub fn initialise(config: &LlamaConfig, rng: &mut impl Rng) -> Result<Self> {
-        let mut parameters = Self {
-            names: Vec::new(),
-            variables: Vec::new(),
-        };
-        for (name, shape) in tensors(config) {
-            let count: usize = shape.iter().product();
-            let values: Vec<f32> = match initial_deviation(config, &name, &shape) {
+    pub fn initialise(config: &ModelConfig, rng: &mut impl Rng) -> Result<Self> {
+        let parameters = parameters(config);
+        let mut variables = Vec::new();
+        for parameter in parameters.stored() {
+            let count = parameter.len();
+            let values: Vec<f32> = match parameter.first_deviation {
                 None => vec![1.0; count],
                 Some(deviation) => (0..count)
                     .map(|_| (normal(rng) * deviation) as f32)
                     .collect(),
             };
-            let variable = Var::from_vec(values, shape, &Device::Cpu)?;
-            parameters.variables.push(variable);
-            parameters.names.push(name);
+            let shape = parameter.shape.as_slice();
+            variables.push(Var::from_vec(values, shape, &Device::Cpu)?);
         }
-        Ok(parameters)
+        Ok(Self {
+            parameters,
+            variables,
+        })
     }
 
     /// The model that these weights make.
     ///
     /// # Errors
-    /// When a weight that `config` asks for is not there.
-    pub fn assemble(&self, config: &LlamaConfig) -> Result<Llama<Autograd>> {
-        let layers = (0..config.num_hidden_layers)
-            .map(|layer| self.layer(layer))
-            .collect::<Result<_>>()?;
-        Ok(Llama {
-            embedding: self.tensor(EMBEDDING)?,
-            layers,
-            norm: self.tensor(FINAL_NORM)?,
-            head: None,
-            rope: Rope::new(
-                config.max_position_embeddings,
-                config.head_dim,
-                config.rope_theta,
-                config.rope_scaling.as_ref(),
-            ),
-            heads: config.num_attention_heads,
-            kv_heads: config.num_key_value_heads,
-            head_dim: config.head_dim,
-            eps: config.rms_norm_eps,
-        })
-    }
-
-    fn layer(&self, layer: usize) -> Result<Layer<Autograd>> {
-        let tensor = |name: &str| self.tensor(&layer_tensor(layer, &format!("{name}.weight")));
-        let linear = |name: &str| -> Result<Linear<Autograd>> {
-            Ok(Linear {
-                weight: tensor(name)?,
-                bias: None,
-                input: (),
-            })
-        };
-        Ok(Layer {
-            input_norm: tensor("input_layernorm")?,
-            qkv: Projections::Apart([
-                linear("self_attn.q_proj")?,
-                linear("self_attn.k_proj")?,
-                linear("self_attn.v_proj")?,
-            ]),
-            o: linear("self_attn.o_proj")?,
-            keys: None,
-            values: None,
-            post_attention_norm: tensor("post_attention_layernorm")?,
-            gate_up: Projections::Apart([linear("mlp.gate_proj")?, linear("mlp.up_proj")?]),
-            down: linear("mlp.down_proj")?,
-        })
-    }
-
-    fn tensor(&self, name: &str) -> Result<Tensor> {
-        let index = self.names.iter().position(|known| known == name);
-        let index = index.with_context(|| format!("no parameter `{name}`"))?;
-        Ok(self.variables[index].as_tensor().clone())
+    /// When a weight is not there.
+    pub fn assemble(&self, config: &ModelConfig) -> Result<Llama<Autograd>> {
+        let rope = Rope::new(config, config.max_position_embeddings);
+        assemble(self, config, &self.parameters, rope)
     }
 
     /// Writes a Hugging Face model directory, weights rounded to bf16.
@@ -141,7 +94,7 @@ impl Parameters {
     pub fn save(
         &self,
         directory: &Path,
-        config: &LlamaConfig,
+        config: &ModelConfig,
         tokenizer: &Tokenizer,
     ) -> Result<()> {
         let values: Vec<Vec<f32>> = self
@@ -149,14 +102,11 @@ impl Parameters {
             .iter()
             .map(|variable| variable.flatten_all()?.to_vec1())
             .collect::<candle_core::Result<_>>()?;
-        let views: Vec<NamedTensor> = self
-            .names
-            .iter()
-            .zip(&self.variables)
-            .zip(&values)
-            .map(|((name, variable), values)| NamedTensor {
-                name,
-                shape: variable.dims(),
+        let views = self.parameters.stored().zip(&values);
+        let views: Vec<NamedTensor> = views
+            .map(|(parameter, values)| NamedTensor {
+                name: &parameter.name,
+                shape: &parameter.shape,
                 values,
             })
             .collect();
@@ -168,6 +118,31 @@ impl Parameters {
             .map_err(|error| anyhow::anyhow!("the tokenizer has no JSON form: {error}"))?;
         write_atomic(&directory.join("tokenizer.json"), json.as_bytes())?;
         Ok(())
+    }
+}
+
+impl Source<Autograd> for Weights {
+    type Error = anyhow::Error;
+
+    fn matrix(&self, parameter: &Parameter, _usage: Usage) -> Result<Tensor> {
+        self.vector(parameter)
+    }
+
+    fn vector(&self, parameter: &Parameter) -> Result<Tensor> {
+        let mut stored = self.parameters.stored().zip(&self.variables);
+        let found = stored.find(|(stored, _)| *stored == parameter);
+        let (_, variable) = found.with_context(|| format!("no variable `{}`", parameter.name))?;
+        Ok(variable.as_tensor().clone())
+    }
+
+    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<Autograd>> {
+        let (layer, role) = (Some(layer), Role::Projection(projection));
+        let bias = self.parameters.bias(layer, role);
+        Ok(Linear {
+            weight: self.vector(self.parameters.weight(layer, role))?,
+            bias: bias.map(|bias| self.vector(bias)).transpose()?,
+            input: (),
+        })
     }
 }
 

@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::ThreadPool;
 
 use super::adamw::AdamW;
-use super::model::{Parameters, VOCABULARY, shape};
+use super::model::{VOCABULARY, Weights, shape};
 use super::step::{Sample, Tally, add, clip, gradient, in_parallel};
 use super::tokenizer;
 use crate::corpus::{Difficulty, Story};
@@ -67,9 +67,9 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
         .map_err(|error| anyhow::anyhow!("training the tokenizer: {error}"))?;
 
     let config = shape();
-    let parameters = Parameters::initialise(&config, &mut rng)?;
-    let model = parameters.assemble(&config)?;
-    let mut optimizer = AdamW::new(&parameters.variables)?;
+    let weights = Weights::initialise(&config, &mut rng)?;
+    let model = weights.assemble(&config)?;
+    let mut optimizer = AdamW::new(&weights.variables)?;
     let pools: Vec<ThreadPool> = (0..recipe.threads)
         .map(|_| rayon::ThreadPoolBuilder::new().num_threads(1).build())
         .collect::<Result<_, _>>()?;
@@ -101,13 +101,10 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
             tally.add(&result);
             gradients = Some(match gradients {
                 None => result.gradients,
-                Some(sum) => add(sum, &result.gradients, &parameters.variables)?,
+                Some(sum) => add(sum, &result.gradients, &weights.variables)?,
             });
         }
-        let gradients = clip(
-            gradients.context("a step has shards")?,
-            &parameters.variables,
-        )?;
+        let gradients = clip(gradients.context("a step has shards")?, &weights.variables)?;
         optimizer.step(&gradients, recipe.learning_rate * schedule(progress))?;
         if (step + 1) % recipe.report_every == 0 {
             eprintln!(
@@ -124,7 +121,7 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
             window = Instant::now();
         }
     }
-    parameters.save(directory, &config, &tokenizer)
+    weights.save(directory, &config, &tokenizer)
 }
 
 /// How hard stories are: a mixture that grows with training, then stays.

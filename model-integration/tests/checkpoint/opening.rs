@@ -5,7 +5,8 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mxlab::checkpoint::{Checkpoint, RopeScaling, layout};
+use mxlab::checkpoint::Checkpoint;
+use mxlab::model::RopeScaling;
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -21,15 +22,16 @@ fn open(files: &Files) -> Checkpoint {
 
 fn assert_weights(checkpoint: &Checkpoint, dtype: FloatType) {
     let mut tensors = 0;
-    for (name, shape) in layout::tensors(checkpoint.config()) {
-        let view = checkpoint.tensor(&name, &shape).unwrap();
+    for parameter in checkpoint.parameters().stored() {
+        let name = &parameter.name;
+        let view = checkpoint.tensor(parameter).unwrap();
         assert_eq!(
             (view.name(), view.shape(), view.dtype()),
-            (&*name, &*shape, Some(dtype))
+            (&**name, &*parameter.shape, Some(dtype))
         );
         let mut read = vec![f32::NAN; view.len()];
         view.read_f32(0..view.len(), &mut read);
-        let expected: Vec<f32> = (0..view.len()).map(|index| value(&name, index)).collect();
+        let expected: Vec<f32> = (0..view.len()).map(|index| value(name, index)).collect();
         assert_eq!(read, expected, "{name}");
         let mut middle = [0.0; 2];
         view.clone().read_f32(1..3, &mut middle);
@@ -83,8 +85,8 @@ fn biases_and_tied_embeddings_change_which_tensors_are_asked_for() {
     head.shape = vec![head.data.len() / 4];
     head.data[..4].copy_from_slice(&f32::NAN.to_le_bytes());
     let checkpoint = open(&model.files());
-    assert!(checkpoint.contains(layout::HEAD));
-    assert!(layout::tensors(checkpoint.config()).all(|(name, _)| name != layout::HEAD));
+    assert!(checkpoint.contains("lm_head.weight"));
+    assert_eq!(checkpoint.parameters().named("lm_head.weight"), None);
     assert_weights(&checkpoint, FloatType::F32);
 }
 
@@ -244,7 +246,7 @@ fn weights_are_never_copied() {
     ] {
         shapes.push((format!("model.{norm}.weight"), vec![hidden]));
     }
-    shapes.push((layout::EMBEDDING.to_owned(), vec![rows, hidden]));
+    shapes.push(("model.embed_tokens.weight".to_owned(), vec![rows, hidden]));
     let mut header = serde_json::Map::new();
     let mut end = 0;
     for (name, shape) in shapes {
@@ -266,8 +268,8 @@ fn weights_are_never_copied() {
     let before = anonymous_memory();
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
     let mut views = Vec::new();
-    for (name, shape) in layout::tensors(checkpoint.config()) {
-        views.push(checkpoint.tensor(&name, &shape).unwrap());
+    for parameter in checkpoint.parameters().stored() {
+        views.push(checkpoint.tensor(parameter).unwrap());
     }
     let bytes: usize = views
         .iter()

@@ -1,6 +1,6 @@
 //! Phi-3: fused tensors are a Llama's, and sequences that the model means otherwise are refused.
 
-use mxlab::checkpoint::{Checkpoint, layout};
+use mxlab::checkpoint::Checkpoint;
 use mxlab::config::QuantConfig;
 use mxlab::engine::{Engine, Request, Room, Sampler};
 use mxlab::model::cpu::CpuEngine;
@@ -62,15 +62,17 @@ fn longrope() -> Value {
 fn parts_of_fused_tensors_are_those_of_the_llama() {
     for dtype in FloatType::ALL {
         let (llama, phi3) = (open(&TinyModel::new(dtype)), open(&phi3(dtype)));
-        for (name, shape) in layout::tensors(llama.config()) {
-            let read = |checkpoint: &Checkpoint| {
-                let view = checkpoint.tensor(&name, &shape).unwrap();
-                assert_eq!((view.name(), view.shape()), (&*name, &*shape));
+        let parameters = llama.parameters().stored().zip(phi3.parameters().stored());
+        for (of_llama, of_phi3) in parameters {
+            let name = &of_llama.name;
+            let read = |checkpoint: &Checkpoint, parameter| {
+                let view = checkpoint.tensor(parameter).unwrap();
+                assert_eq!((view.name(), view.shape()), (&**name, &*of_llama.shape));
                 let mut values = vec![0.0; view.len()];
                 view.read_f32(0..view.len(), &mut values);
                 values
             };
-            assert_eq!(read(&llama), read(&phi3), "{name}");
+            assert_eq!(read(&llama, of_llama), read(&phi3, of_phi3), "{name}");
         }
     }
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use half::{bf16, f16};
-use mxlab::checkpoint::{Checkpoint, CheckpointError, layout};
+use mxlab::checkpoint::{Checkpoint, CheckpointError};
 use mxlab_kernels::format::FloatType;
 use serde_json::{Map, Value, json};
 
@@ -306,8 +306,8 @@ pub fn write(dir: &Path, files: &Files) {
 /// Everything that using a model touches: headers, every weight, the tokenizer.
 pub fn use_model(dir: &Path) -> Result<(), CheckpointError> {
     let checkpoint = Checkpoint::open(dir)?;
-    for (name, shape) in layout::tensors(checkpoint.config()) {
-        let view = checkpoint.tensor(&name, &shape)?;
+    for parameter in checkpoint.parameters().stored() {
+        let view = checkpoint.tensor(parameter)?;
         view.read_f32(0..view.len(), &mut vec![0.0; view.len()]);
     }
     let tokenizer = checkpoint.tokenizer()?;

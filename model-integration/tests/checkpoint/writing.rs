@@ -3,8 +3,8 @@
 use std::fs;
 
 use half::bf16;
+use mxlab::checkpoint::Checkpoint;
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
-use mxlab::checkpoint::{Checkpoint, layout};
 use mxlab_kernels::format::FloatType;
 use tempfile::tempdir;
 
@@ -16,20 +16,19 @@ fn written_weights_open_as_a_checkpoint() {
     let mut files = TinyModel::new(FloatType::Bf16).files();
     write(dir.path(), &files);
     files.remove("model.safetensors");
-    let config = Checkpoint::open(dir.path()).unwrap().config().clone();
+    let parameters = Checkpoint::open(dir.path()).unwrap().parameters().clone();
 
     let irrational = |index: usize| ((index + 2) as f32).sqrt() - 2.0;
-    let weights: Vec<(String, Vec<usize>, Vec<f32>)> = layout::tensors(&config)
-        .map(|(name, shape)| {
-            let values = (0..shape.iter().product()).map(irrational).collect();
-            (name, shape, values)
-        })
+    let weights: Vec<Vec<f32>> = parameters
+        .stored()
+        .map(|parameter| (0..parameter.len()).map(irrational).collect())
         .collect();
-    let tensors: Vec<NamedTensor> = weights
-        .iter()
-        .map(|(name, shape, values)| NamedTensor {
-            name,
-            shape,
+    let tensors: Vec<NamedTensor> = parameters
+        .stored()
+        .zip(&weights)
+        .map(|(parameter, values)| NamedTensor {
+            name: &parameter.name,
+            shape: &parameter.shape,
             values,
         })
         .collect();
@@ -44,8 +43,8 @@ fn written_weights_open_as_a_checkpoint() {
     );
 
     let checkpoint = Checkpoint::open(dir.path()).unwrap();
-    for tensor in &tensors {
-        let view = checkpoint.tensor(tensor.name, tensor.shape).unwrap();
+    for (parameter, tensor) in parameters.stored().zip(&tensors) {
+        let view = checkpoint.tensor(parameter).unwrap();
         let mut read = vec![0.0; view.len()];
         view.read_f32(0..view.len(), &mut read);
         let rounded: Vec<f32> = tensor

@@ -1,6 +1,5 @@
 //! The device engine by the command line.
 
-use mxlab::checkpoint::layout;
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 
 use super::checkpoint;
@@ -108,22 +107,22 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
 #[test]
 fn what_is_not_finite_is_named() {
     let checkpoint = checkpoint();
-    let shapes: Vec<(String, Vec<usize>)> = layout::tensors(checkpoint.config()).collect();
-    let values = shapes.iter().map(|(name, shape)| {
-        let view = checkpoint.tensor(name, shape).expect("a tensor");
+    let parameters = || checkpoint.parameters().stored();
+    let values = parameters().map(|parameter| {
+        let view = checkpoint.tensor(parameter).expect("a tensor");
         let mut values = vec![0.0; view.len()];
         view.read_f32(0..view.len(), &mut values);
-        if name == "model.layers.4.mlp.up_proj.weight" {
+        if parameter.name == "model.layers.4.mlp.up_proj.weight" {
             values.iter_mut().for_each(|x| *x = 3e38f32.copysign(*x));
         }
         values
     });
     let values: Vec<Vec<f32>> = values.collect();
-    let tensors = shapes.iter().zip(&values);
-    let tensors: Vec<NamedTensor> = tensors
-        .map(|((name, shape), values)| NamedTensor {
-            name,
-            shape,
+    let tensors: Vec<NamedTensor> = parameters()
+        .zip(&values)
+        .map(|(parameter, values)| NamedTensor {
+            name: &parameter.name,
+            shape: &parameter.shape,
             values,
         })
         .collect();

@@ -11,7 +11,9 @@ use mxlab::model::cpu::{self, Cpu, CpuEngine};
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
 use mxlab::model::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
-use mxlab::model::{Batch, Linear, Projections, load as load_llama};
+use mxlab::model::load::{self as load_llama, Arrangement, Member, Store};
+use mxlab::model::parameters::{QKV, Role};
+use mxlab::model::{Backend, Batch, Linear, Projections};
 use mxlab_harness::device::{Device, EmulatorOptions};
 use mxlab_kernels::format::FloatType;
 use mxlab_kernels::reference::Sampling;
@@ -155,6 +157,37 @@ fn odd_sizes_work() {
         eprintln!("odd, {name}: {difference:.4}");
         assert!(difference <= bound(&config), "{name}: {difference}");
     }
+}
+
+/// A projection without a bias is stacked beside others that have one as with zeros.
+#[test]
+fn some_projections_of_a_stack_have_a_bias() {
+    let tiny = || synthetic::open("tiny").expect("a model");
+    let engine = engine_of(tiny());
+    let limits = Limits::new(Device::emulator().properties(), 16, 32);
+    let loaded = engine.model(&config("baseline"), limits, 16);
+    let Loaded { backend, llama, .. } = loaded.expect("a model");
+    let (checkpoint, input) = (tiny(), backend.input(None, None));
+    let product = |biases: [Option<f32>; 3]| {
+        let members = QKV.into_iter().zip(biases).map(|(projection, bias)| {
+            let role = Role::Projection(projection);
+            let weight = checkpoint.parameters().weight(Some(0), role);
+            let weight = checkpoint.tensor(weight).expect("a weight");
+            let bias = bias.map(|value| vec![value; weight.shape()[0]]);
+            Member { weight, bias }
+        });
+        let stack = backend.stack(members.collect(), Arrangement::InOrder, None, &input);
+        let stack = stack.expect("weights").expect("whole tiles");
+        let x = backend.embed(&llama.embedding, &[5, 7]).expect("tokens");
+        let products = backend.linear_stack::<3>(&x, &stack).expect("products");
+        products.map(|product| backend.values(&product).expect("values"))
+    };
+    let [query, key, value] = product([None; 3]);
+    let biased = product([Some(0.5), None, Some(2.0)]);
+    assert_eq!(biased[1], key);
+    assert_ne!(biased[0], query);
+    assert_ne!(biased[2], value);
+    assert_eq!(biased, product([Some(0.5), Some(0.0), Some(2.0)]));
 }
 
 /// Bytes of a matrix and its bias.

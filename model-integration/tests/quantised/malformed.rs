@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fs;
 
-use mxlab::checkpoint::{Checkpoint, CheckpointError, layout};
+use mxlab::checkpoint::{Checkpoint, CheckpointError};
 use safetensors::Dtype;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -105,8 +105,8 @@ const CASES: [(Encoding, Change, &str); 14] = [
 /// Opens it and reads every tensor.
 fn check(path: &std::path::Path) -> Result<(), CheckpointError> {
     let checkpoint = Checkpoint::open(path)?;
-    layout::tensors(checkpoint.config())
-        .try_for_each(|(name, shape)| checkpoint.tensor(&name, &shape).map(drop))
+    let mut parameters = checkpoint.parameters().stored();
+    parameters.try_for_each(|parameter| checkpoint.tensor(parameter).map(drop))
 }
 
 #[test]

@@ -4,13 +4,14 @@
 mod malformed;
 mod writers;
 
-use mxlab::checkpoint::{Checkpoint, layout, synthetic};
+use mxlab::checkpoint::{Checkpoint, synthetic};
 use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
 use mxlab::model::device::DeviceEngine;
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::Storage;
+use mxlab::model::parameters::Parameter;
 use mxlab_harness::device::Device;
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
@@ -29,8 +30,9 @@ fn tiny() -> Checkpoint {
     synthetic::open("tiny:5").expect("a model")
 }
 
-fn read(checkpoint: &Checkpoint, name: &str, shape: &[usize]) -> Vec<f32> {
-    let view = checkpoint.tensor(name, shape).expect(name);
+fn read(checkpoint: &Checkpoint, parameter: &Parameter) -> Vec<f32> {
+    let name = &parameter.name;
+    let view = checkpoint.tensor(parameter).expect(name);
     let mut values = vec![f32::NAN; view.len()];
     view.read_f32(0..view.len(), &mut values);
     // A part that begins and ends within rows is the same.
@@ -48,13 +50,12 @@ fn every_encoding_stands_for_the_values_that_were_packed() {
         let folder = tempdir().expect("a folder");
         let checkpoint = Checkpoint::open(&model.write(folder.path(), encoding)).expect("a model");
         let mut quantised = 0;
-        for (name, shape) in layout::tensors(checkpoint.config()) {
-            let tensor = model.tensor(&name);
-            assert!(
-                read(&checkpoint, &name, &shape) == tensor.values,
-                "{encoding:?}: {name}"
-            );
-            let view = checkpoint.view(&name, &shape).expect(&name);
+        for parameter in checkpoint.parameters().stored() {
+            let name = &parameter.name;
+            let tensor = model.tensor(name);
+            let values = read(&checkpoint, parameter);
+            assert!(values == tensor.values, "{encoding:?}: {name}");
+            let view = checkpoint.view(parameter).expect(name);
             let packed = view.format().and_then(|format| view.packed(&format));
             assert_eq!(packed, tensor.packed, "{encoding:?}: {name}");
             quantised += usize::from(packed.is_some());

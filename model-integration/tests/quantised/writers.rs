@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mxlab::checkpoint::{Checkpoint, layout};
+use mxlab::checkpoint::Checkpoint;
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor, ggml_mxfp4_blocks};
 use safetensors::Dtype;
@@ -51,8 +51,9 @@ impl Model {
     /// A checkpoint with every projection packed.
     pub fn of(checkpoint: &Checkpoint, format: BlockFormat) -> Self {
         let shape = checkpoint.config();
-        let tensors = layout::tensors(shape).map(|(name, shape)| {
-            let view = checkpoint.tensor(&name, &shape).expect(&name);
+        let tensors = checkpoint.parameters().stored().map(|parameter| {
+            let (name, shape) = (parameter.name.clone(), parameter.shape.clone());
+            let view = checkpoint.tensor(parameter).expect(&name);
             let mut values = vec![0.0; view.len()];
             view.read_f32(0..view.len(), &mut values);
             let packed = name.contains("_proj.weight").then(|| {

@@ -46,7 +46,9 @@ fn operands_are_bit_equal() {
                     let tensor = format!("model.layers.0.{block}.{projection}.weight");
                     let (_, shape) = read(&file, &format!("{run}.{operand}"));
                     let checkpoint = Checkpoint::open(&model.join(weights)).expect("a checkpoint");
-                    let view = checkpoint.tensor(&tensor, &shape).expect("the weight");
+                    let parameter = checkpoint.parameters().named(&tensor).expect("a parameter");
+                    assert_eq!(parameter.shape, shape, "{tensor}");
+                    let view = checkpoint.tensor(parameter).expect("the weight");
                     let mut values = vec![0.0; view.len()];
                     view.read_f32(0..view.len(), &mut values);
                     (values, shape[1], config.weights)

@@ -7,28 +7,36 @@ use serde_json::{Map, Value};
 
 use super::Target;
 use super::compressed_tensors::format_name;
-use crate::checkpoint::{Checkpoint, TensorView, layout};
+use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
 use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
-use crate::config::{Projection, QuantConfig};
-use crate::model::load::{place, with_stored_formats};
+use crate::config::QuantConfig;
+use crate::model::load::with_stored_formats;
 use crate::model::ops::narrow;
+use crate::model::parameters::{Parameter, Role, module_name};
 
-/// A tensor to write: rows of one or several of the model's, one after the other.
-struct Output {
-    name: String,
-    /// Each with the format that its values are quantised to first.
-    sources: Vec<(TensorView, Option<BlockFormat>)>,
+/// A tensor to write: rows of one or several parameters, one after the other.
+struct Output<'a> {
+    name: &'a str,
+    sources: Vec<Source<'a>>,
     /// `None` for floats.
     packed: Option<BlockFormat>,
     is_linear: bool,
+}
+
+struct Source<'a> {
+    parameter: &'a Parameter,
+    /// Type of its elements in the checkpoint; `None` if they are codes.
+    stored: Option<FloatType>,
+    /// What its values are quantised to first.
+    format: Option<BlockFormat>,
 }
 
 /// What is written.
 pub struct Plan<'a> {
     checkpoint: &'a Checkpoint,
     target: Target,
-    outputs: Vec<Output>,
+    outputs: Vec<Output<'a>>,
 }
 
 impl<'a> Plan<'a> {
@@ -38,39 +46,34 @@ impl<'a> Plan<'a> {
     /// Formats that the target does not have; nothing to pack.
     pub fn new(checkpoint: &'a Checkpoint, config: &QuantConfig, target: Target) -> Result<Self> {
         let config = with_stored_formats(checkpoint, config)?;
-        let shape = checkpoint.config();
-        let mut formats = std::collections::HashMap::new();
-        for layer in 0..shape.num_hidden_layers {
-            for projection in Projection::ALL {
-                let (module, ..) = place(projection, shape);
-                let name = layout::layer_tensor(layer, &format!("{module}.weight"));
-                formats.insert(name, config.for_projection(layer, projection).0);
-            }
-        }
         let mut outputs: Vec<Output> = Vec::new();
-        for (name, size) in layout::tensors(shape) {
-            let view = checkpoint.view(&name, &size)?;
-            let of_projection = formats.get(&name).copied();
-            // What is quantised beside projections stays as it is only among our own.
-            let kept = view.format().filter(|_| target == Target::Mxlab);
-            let format = of_projection.unwrap_or(kept);
-            // Our own directories have every projection by itself, in a format of its own.
-            let whole = match target {
-                Target::Mxlab => None,
-                Target::CompressedTensors | Target::Dense => layout::fused_name(shape, &name),
+        for parameter in checkpoint.parameters().stored() {
+            let view = checkpoint.view(parameter)?;
+            let projection = parameter.projection();
+            let format = match projection {
+                Some((layer, projection)) => config.for_projection(layer, projection).0,
+                // What is quantised beside projections stays as it is only among our own.
+                None => view.format().filter(|_| target == Target::Mxlab),
             };
-            let name = whole.unwrap_or(name);
-            let source = (view, format);
-            if let Some(output) = outputs.iter_mut().find(|output| output.name == name) {
-                output.sources.push(source);
-                continue;
+            let name = match (&parameter.fused, target) {
+                (Some(whole), Target::CompressedTensors | Target::Dense) => &whole.name,
+                // Our own directories have every projection by itself, in a format of its own.
+                _ => &parameter.name,
+            };
+            let source = Source {
+                parameter,
+                stored: view.dtype(),
+                format,
+            };
+            match outputs.iter_mut().find(|output| output.name == name) {
+                Some(output) => output.sources.push(source),
+                None => outputs.push(Output {
+                    name,
+                    sources: vec![source],
+                    packed: None,
+                    is_linear: projection.is_some(),
+                }),
             }
-            outputs.push(Output {
-                name,
-                sources: vec![source],
-                packed: None,
-                is_linear: of_projection.is_some(),
-            });
         }
         if target != Target::Dense {
             for output in &mut outputs {
@@ -98,7 +101,7 @@ impl<'a> Plan<'a> {
     pub fn quantised(&self) -> usize {
         let outputs = self.outputs.iter();
         outputs
-            .filter(|output| output.sources.iter().any(|(_, format)| format.is_some()))
+            .filter(|output| output.sources.iter().any(|source| source.format.is_some()))
             .count()
     }
 
@@ -122,7 +125,9 @@ impl<'a> Plan<'a> {
         let plain = self.outputs.iter();
         let plain = plain.filter(|output| output.is_linear && output.packed.is_none());
         let names = plain.map(|output| output.name.trim_end_matches(".weight").to_owned());
-        std::iter::once("lm_head".to_owned()).chain(names).collect()
+        std::iter::once(module_name(None, Role::Head))
+            .chain(names)
+            .collect()
     }
 
     /// What the file will hold.
@@ -153,24 +158,24 @@ impl<'a> Plan<'a> {
     /// A tensor that is not finite; values that do not take their format; those of `write`.
     pub fn write(&self, mut write: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
         let dtype = self.dtype();
-        // A view keeps what it has read, where that is made: each is let go of when it is written.
-        let read = |view: &TensorView| self.checkpoint.tensor(view.name(), view.shape());
         for output in &self.outputs {
             let context = || format!("tensor `{}`", output.name);
             match output.packed {
                 None => {
                     let mut bytes = Vec::new();
-                    for (view, format) in &output.sources {
-                        let view = read(view)?;
-                        let appended = output.append_floats(&mut bytes, &view, *format, dtype);
+                    for source in &output.sources {
+                        let view = self.checkpoint.tensor(source.parameter)?;
+                        let appended =
+                            output.append_floats(&mut bytes, &view, source.format, dtype);
                         appended.with_context(context)?;
                     }
-                    write(&output.name, &bytes)?;
+                    write(output.name, &bytes)?;
                 }
                 Some(format) => {
                     let (mut codes, mut scales, mut tensor_scale) = (Vec::new(), Vec::new(), 1.0);
-                    for (view, _) in &output.sources {
-                        let packed = packed(&read(view)?, &format, dtype).with_context(context)?;
+                    for source in &output.sources {
+                        let view = self.checkpoint.tensor(source.parameter)?;
+                        let packed = packed(&view, &format, dtype).with_context(context)?;
                         codes.extend_from_slice(packed.codes());
                         scales.extend_from_slice(packed.scales());
                         tensor_scale = packed.tensor_scale();
@@ -201,17 +206,21 @@ const fn names(target: Target) -> [&'static str; 2] {
     }
 }
 
-impl Output {
+impl Output<'_> {
     /// Settles the format that it is packed in.
     fn pack(&mut self, target: Target) -> Result<()> {
-        let (view, first) = &self.sources[0];
-        for (other, format) in &self.sources {
+        let Source {
+            parameter,
+            format: first,
+            ..
+        } = &self.sources[0];
+        for other in &self.sources {
             ensure!(
-                format == first,
+                other.format == *first,
                 "`{}` and `{}` are rows of one tensor and have formats of their own, which \
                  compressed-tensors cannot say; --to mxlab and --to dense can",
-                view.name(),
-                other.name()
+                parameter.name,
+                other.parameter.name
             );
         }
         if let (Some(format), Target::CompressedTensors) = (first, target) {
@@ -222,7 +231,7 @@ impl Output {
                     self.name
                 );
             }
-            let cols = view.shape()[1];
+            let cols = parameter.shape[1];
             ensure!(
                 cols.is_multiple_of(format.block_size()),
                 "`{}` has {cols} columns; compressed-tensors takes whole blocks of {}",
@@ -235,15 +244,16 @@ impl Output {
     }
 
     fn shape(&self) -> Vec<usize> {
-        let mut shape = self.sources[0].0.shape().to_vec();
-        shape[0] = self.sources.iter().map(|(view, _)| view.shape()[0]).sum();
+        let shapes = self.sources.iter().map(|source| &source.parameter.shape);
+        let mut shape = self.sources[0].parameter.shape.clone();
+        shape[0] = shapes.map(|shape| shape[0]).sum();
         shape
     }
 
     /// The type that floats are written in: as they are stored if nothing changes.
     fn float_type(&self, dtype: FloatType) -> FloatType {
-        let of = |(view, format): &(TensorView, Option<BlockFormat>)| match format {
-            None => view.dtype().unwrap_or(dtype),
+        let of = |source: &Source| match source.format {
+            None => source.stored.unwrap_or(dtype),
             Some(_) => dtype,
         };
         let first = of(&self.sources[0]);
@@ -258,7 +268,7 @@ impl Output {
         let Some(format) = self.packed else {
             let dtype = self.float_type(dtype);
             return vec![Part::floats(
-                &self.name,
+                self.name,
                 dtype_of(dtype),
                 &shape,
                 dtype.bytes(),
@@ -270,7 +280,7 @@ impl Output {
                 let parts = names(target).map(|suffix| format!("{}{suffix}", self.name));
                 Part::flat(parts, size, &format)
             }
-            Target::Mxlab | Target::Dense => Part::packed(&self.name, &shape, size, &format),
+            Target::Mxlab | Target::Dense => Part::packed(self.name, &shape, size, &format),
         }
     }
 

@@ -10,12 +10,12 @@ use rayon::prelude::*;
 use super::generator::CpuGenerator;
 use super::operations::with_values;
 use super::{Cache, Cpu};
-use crate::checkpoint::{Checkpoint, Tokenizer, layout};
-use crate::config::{Projection, QuantConfig};
+use crate::checkpoint::{Checkpoint, Tokenizer};
+use crate::config::QuantConfig;
 use crate::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
 };
-use crate::model::load::{load, place, stored_formats, with_stored_formats};
+use crate::model::load::{load, stored_formats, with_stored_formats};
 use crate::model::score::score;
 use crate::model::{Batch, Llama, Rope, context};
 
@@ -49,14 +49,11 @@ impl CpuEngine {
         let tokenizer = checkpoint.tokenizer()?;
         let dtype = dtype.unwrap_or(checkpoint.config().dtype);
         let softmax_dtype = softmax_dtype.unwrap_or(FloatType::F32);
-        let parameters = layout::tensors(checkpoint.config())
-            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-            .sum();
         let info = ModelInfo {
             device: "cpu".to_owned(),
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
-            parameters,
+            parameters: checkpoint.parameters().elements(),
             stored_weights: stored_formats(&checkpoint)?,
             dtype: dtype.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
@@ -136,22 +133,21 @@ impl Engine for CpuEngine {
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
         self.check(config)?;
         let shape = self.checkpoint.config();
-        let mut weight_bytes = 0;
-        for (name, shape) in layout::tensors(shape) {
-            weight_bytes += self.checkpoint.view(&name, &shape)?.byte_len();
-        }
         let config = &with_stored_formats(&self.checkpoint, config)?;
+        let mut weight_bytes = 0;
+        for parameter in self.checkpoint.parameters().stored() {
+            let format = parameter.projection();
+            let format = format.and_then(|(layer, of)| config.for_projection(layer, of).0);
+            weight_bytes += match (format, parameter.matrix()) {
+                (Some(format), Some([rows, cols])) => {
+                    let (codes, scales) = format.packed_bytes(rows, cols);
+                    codes + scales
+                }
+                _ => self.checkpoint.view(parameter)?.byte_len(),
+            };
+        }
         let mut kv_bytes_per_token = 0;
         for layer in 0..shape.num_hidden_layers {
-            for projection in Projection::ALL {
-                let (module, [rows, cols], _) = place(projection, shape);
-                if let (Some(format), _) = config.for_projection(layer, projection) {
-                    let name = layout::layer_tensor(layer, &format!("{module}.weight"));
-                    weight_bytes -= self.checkpoint.view(&name, &[rows, cols])?.byte_len();
-                    let (codes, scales) = format.packed_bytes(rows, cols);
-                    weight_bytes += codes + scales;
-                }
-            }
             let (keys, values) = config.for_kv(layer);
             for format in [keys, values] {
                 // Every head of a token is a row of its own.
@@ -251,13 +247,8 @@ impl CpuModel<'_> {
     fn make_room(&mut self, length: usize) {
         if length > self.llama.rope.positions() {
             let shape = self.owner.checkpoint.config();
-            self.llama.rope = Rope::new(
-                length.next_power_of_two(),
-                shape.head_dim,
-                shape.rope_theta,
-                shape.rope_scaling.as_ref(),
-            )
-            .rounded(self.owner.engine.dtype());
+            let rope = Rope::new(shape, length.next_power_of_two());
+            self.llama.rope = rope.rounded(self.owner.engine.dtype());
         }
     }
 }

@@ -6,15 +6,14 @@ use rayon::prelude::*;
 
 use super::operations::with_values;
 use super::{Cache, Cpu};
-use crate::checkpoint::LlamaConfig;
 use crate::engine::{Generator, Room, Sampler};
-use crate::model::{Batch, Continuing, Llama, context};
+use crate::model::{Batch, Continuing, Llama, ModelConfig, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct CpuGenerator<'a> {
     engine: Cpu,
     llama: Llama<Cpu>,
-    shape: &'a LlamaConfig,
+    shape: &'a ModelConfig,
     room: Room,
     cache: Cache,
     continuing: Option<Continuing>,
@@ -22,7 +21,7 @@ pub(super) struct CpuGenerator<'a> {
 
 impl<'a> CpuGenerator<'a> {
     /// A generator that runs `llama`, whose rotary tables reach as far as the room does.
-    pub(super) fn new(engine: Cpu, llama: Llama<Cpu>, shape: &'a LlamaConfig, room: Room) -> Self {
+    pub(super) fn new(engine: Cpu, llama: Llama<Cpu>, shape: &'a ModelConfig, room: Room) -> Self {
         Self {
             engine,
             llama,

@@ -24,7 +24,8 @@ use mxlab_kernels::cpu::{Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::LlamaError;
-use super::load::{Role, Store};
+use super::load::Store;
+use super::parameters::Usage;
 use crate::checkpoint::TensorView;
 
 pub use cache::Cache;
@@ -86,7 +87,7 @@ impl Store for Cpu {
     fn matrix(
         &self,
         view: &TensorView,
-        _role: Role,
+        _usage: Usage,
         format: Option<&BlockFormat>,
         _input: &Option<BlockFormat>,
     ) -> Result<Matrix, LlamaError> {

@@ -15,8 +15,8 @@ use super::generator::DeviceGenerator;
 use super::input::{Input, Operands};
 use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
-use crate::checkpoint::{Checkpoint, Tokenizer, layout};
-use crate::config::{Projection, QuantConfig};
+use crate::checkpoint::{Checkpoint, Tokenizer};
+use crate::config::QuantConfig;
 use crate::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, OperandCounts, Request, Room, Score,
     Tokenize,
@@ -65,9 +65,6 @@ impl DeviceEngine {
         storage: Storage,
     ) -> Result<Self> {
         let tokenizer = checkpoint.tokenizer()?;
-        let parameters = layout::tensors(checkpoint.config())
-            .map(|(_, shape)| shape.iter().product::<usize>() as u64)
-            .sum();
         let info = ModelInfo {
             device: match storage {
                 Storage::Packed(Operands::Bf16) => device.properties().name.clone(),
@@ -78,7 +75,7 @@ impl DeviceEngine {
             },
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
-            parameters,
+            parameters: checkpoint.parameters().elements(),
             stored_weights: stored_formats(&checkpoint)?,
             dtype: FloatType::Bf16.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
@@ -133,18 +130,16 @@ impl DeviceEngine {
         let config = with_stored_formats(&self.checkpoint, config)?;
         let operands = self.storage.operands();
         let (mut counts, mut wanted) = (OperandCounts::default(), false);
-        for layer in 0..self.checkpoint.config().num_hidden_layers {
-            for projection in Projection::ALL {
-                let (weights, activations) = config.for_projection(layer, projection);
-                let (weights, activations) = (weights.as_ref(), activations.as_ref());
-                wanted |= operands == Operands::Bytes && weights.is_some() && activations.is_some();
-                let input = Input::new(operands, self.device.properties(), weights, activations);
-                *match input.operand {
-                    OperandType::S8 => &mut counts.s8,
-                    OperandType::E4m3 => &mut counts.e4m3,
-                    OperandType::Bf16 => &mut counts.bf16,
-                } += 1;
-            }
+        for (layer, projection, _) in self.checkpoint.parameters().projections() {
+            let (weights, activations) = config.for_projection(layer, projection);
+            let (weights, activations) = (weights.as_ref(), activations.as_ref());
+            wanted |= operands == Operands::Bytes && weights.is_some() && activations.is_some();
+            let input = Input::new(operands, self.device.properties(), weights, activations);
+            *match input.operand {
+                OperandType::S8 => &mut counts.s8,
+                OperandType::E4m3 => &mut counts.e4m3,
+                OperandType::Bf16 => &mut counts.bf16,
+            } += 1;
         }
         Ok((counts, wanted))
     }
@@ -161,13 +156,7 @@ impl DeviceEngine {
         let plan = self.plan(config, &limits, positions)?;
         let free = self.device.free_memory().with_context(loading)?;
         plan.check(free).with_context(loading)?;
-        let rope = Rope::new(
-            positions,
-            shape.head_dim,
-            shape.rope_theta,
-            shape.rope_scaling.as_ref(),
-        );
-        let rope = rope.rounded(FloatType::Bf16);
+        let rope = Rope::new(shape, positions).rounded(FloatType::Bf16);
         let backend =
             DeviceBackend::new(&self.device, limits, &rope, self.storage).with_context(loading)?;
         let llama = load(&backend, &self.checkpoint, config, positions).with_context(loading)?;
@@ -214,11 +203,11 @@ impl Engine for DeviceEngine {
             for (kind, format) in [(HeadKind::Keys, keys), (HeadKind::Values, values)] {
                 AppendVariant::new(kind, format).with_context(|| format!("layer {layer}"))?;
             }
-            for projection in Projection::ALL {
-                let (_, activations) = config.for_projection(layer, projection);
-                let rows = RowVariant::new(RowOperation::Copy, activations);
-                rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
-            }
+        }
+        for (layer, projection, _) in self.checkpoint.parameters().projections() {
+            let (_, activations) = config.for_projection(layer, projection);
+            let rows = RowVariant::new(RowOperation::Copy, activations);
+            rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
         }
         let (counts, wanted) = self.operand_counts(config)?;
         let device = self.device.properties();

@@ -7,14 +7,13 @@ use mxlab_kernels::family::sample::Sample;
 use mxlab_kernels::reference::Sampling;
 
 use super::engine::Loaded;
-use crate::checkpoint::LlamaConfig;
 use crate::engine::{Generator, Room, Sampler};
-use crate::model::{Batch, Continuing, LlamaError, context};
+use crate::model::{Batch, Continuing, LlamaError, ModelConfig, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct DeviceGenerator<'a> {
     loaded: Loaded,
-    shape: &'a LlamaConfig,
+    shape: &'a ModelConfig,
     room: Room,
     continuing: Option<Continuing>,
     /// A step of so many sequences, long or not, their tokens so chosen.
@@ -22,7 +21,7 @@ pub(super) struct DeviceGenerator<'a> {
 }
 
 impl<'a> DeviceGenerator<'a> {
-    pub fn new(mut loaded: Loaded, shape: &'a LlamaConfig, room: Room) -> Result<Self, LlamaError> {
+    pub fn new(mut loaded: Loaded, shape: &'a ModelConfig, room: Room) -> Result<Self, LlamaError> {
         loaded.cache.divide(room.sequences, room.tokens)?;
         Ok(Self {
             loaded,

@@ -13,7 +13,7 @@ use super::kernels::Kernels;
 use super::plan::Storage;
 use crate::checkpoint::TensorView;
 use crate::model::LlamaError;
-use crate::model::load::Role;
+use crate::model::parameters::Usage;
 
 /// A matrix [rows, cols].
 pub struct DeviceMatrix {
@@ -31,17 +31,17 @@ pub struct DeviceMatrix {
 /// If tensor cores do not take the format.
 pub(super) fn bytes(
     [rows, cols]: [usize; 2],
-    role: Role,
+    usage: Usage,
     format: Option<&BlockFormat>,
     operand: OperandType,
 ) -> Result<usize, FragmentError> {
-    let table = match role {
-        Role::Embedding | Role::EmbeddingAndHead => 2 * rows * cols,
-        Role::Product => 0,
+    let table = match usage {
+        Usage::Lookup | Usage::LookupAndProduct => 2 * rows * cols,
+        Usage::Product => 0,
     };
-    let weights = match role {
-        Role::Embedding => 0,
-        Role::EmbeddingAndHead | Role::Product => {
+    let weights = match usage {
+        Usage::Lookup => 0,
+        Usage::LookupAndProduct | Usage::Product => {
             let format = weight_format(format, operand)?;
             let (codes, scales) = format.bytes(rows, cols);
             codes + scales + 4 * rows.div_ceil(TILE)
@@ -199,23 +199,23 @@ impl DeviceMatrix {
     pub(super) fn load(
         loader: &Loader,
         view: &TensorView,
-        role: Role,
+        usage: Usage,
         format: Option<&BlockFormat>,
         operand: OperandType,
     ) -> Result<Self, LlamaError> {
         let (rows, cols) = (view.shape()[0], view.shape()[1]);
-        let table = match role {
-            Role::Product => None,
-            Role::Embedding | Role::EmbeddingAndHead => Some(loader.table(view)?),
+        let table = match usage {
+            Usage::Product => None,
+            Usage::Lookup | Usage::LookupAndProduct => Some(loader.table(view)?),
         };
         let order = || -> Result<Weights, ShuffleError> {
             let mut stack = loader.stack(view.name(), [rows, cols], format, operand)?;
             loader.put(&mut stack, Tiles::ALL, view, table.as_ref(), format)?;
             Ok(stack.weights(loader.device)?)
         };
-        let weights = match role {
-            Role::Embedding => None,
-            Role::EmbeddingAndHead | Role::Product => {
+        let weights = match usage {
+            Usage::Lookup => None,
+            Usage::LookupAndProduct | Usage::Product => {
                 Some(order().map_err(|error| LlamaError::Weight {
                     tensor: view.name().to_owned(),
                     error,

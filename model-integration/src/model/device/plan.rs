@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use mxlab_harness::device::Properties;
 use mxlab_kernels::family::shuffle::ShuffleError;
-use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::fragment::cache::RUN;
 
@@ -12,10 +11,10 @@ use super::activations::Layout;
 use super::input::{Input, Operands};
 use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
-use crate::checkpoint::{LlamaConfig, RopeScaling};
 use crate::config::{Projection, QuantConfig};
-use crate::model::LlamaError;
-use crate::model::load::{GATE_UP, QKV, Role, place, shared_formats};
+use crate::model::load::shared_formats;
+use crate::model::parameters::{GATE_UP, QKV, Role, parameters};
+use crate::model::{LlamaError, ModelConfig, RopeScaling};
 use mxlab_kernels::launch::{SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.
@@ -91,31 +90,37 @@ impl Plan {
     /// # Errors
     /// [`LlamaError::Weight`] if a weight's format has no fragment order.
     pub fn new(
-        model: &LlamaConfig,
+        model: &ModelConfig,
         config: &QuantConfig,
         limits: &Limits,
         rope_positions: usize,
         storage: Storage,
         device: &Properties,
     ) -> Result<Self, LlamaError> {
-        let matrix = |name: &str, shape, role, format: Option<&BlockFormat>, operand| {
-            matrix::bytes(shape, role, format, operand).map_err(|error| LlamaError::Weight {
-                tensor: name.to_owned(),
+        let parameters = parameters(model);
+        let input = |(layer, projection)| {
+            let (weights, activations) = config.for_projection(layer, projection);
+            let (operands, activations) = (storage.operands(), activations.as_ref());
+            Input::new(operands, device, weights.as_ref(), activations)
+        };
+        let mut weights = 0;
+        for parameter in parameters.stored() {
+            let Some(shape) = parameter.matrix() else {
+                weights += vector_bytes(parameter.len());
+                continue;
+            };
+            let (format, operand) = match parameter.projection() {
+                Some(at) => (config.for_projection(at.0, at.1).0, input(at).operand),
+                None => (None, OperandType::Bf16),
+            };
+            let (usage, format) = (parameters.usage(parameter), storage.keeps(format.as_ref()));
+            let bytes = matrix::bytes(shape, usage, format, operand);
+            weights += bytes.map_err(|error| LlamaError::Weight {
+                tensor: parameter.name.clone(),
                 error: ShuffleError::from(error),
-            })
-        };
-        let dense = |name: &str, shape, role| matrix(name, shape, role, None, OperandType::Bf16);
-        let vector = |length: usize| 2 * length.next_multiple_of(8);
+            })?;
+        }
         let hidden = model.hidden_size;
-        let table = [model.vocab_size, hidden];
-        let mut weights = vector(hidden);
-        weights += match model.tie_word_embeddings {
-            true => dense("model.embed_tokens", table, Role::EmbeddingAndHead)?,
-            false => {
-                dense("model.embed_tokens", table, Role::Embedding)?
-                    + dense("lm_head", table, Role::Product)?
-            }
-        };
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
         let head_dim = model.head_dim;
         let mut position = 0;
@@ -123,29 +128,29 @@ impl Plan {
         let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
         let mut packed_inputs = PackedInputs::default();
         for layer in 0..model.num_hidden_layers {
-            weights += 2 * vector(hidden);
-            let mut inputs = Vec::new();
-            for projection in Projection::ALL {
-                let (module, shape, has_bias) = place(projection, model);
-                let (format, activations) = config.for_projection(layer, projection);
-                let (format, activations) = (format.as_ref(), activations.as_ref());
-                let input = Input::new(storage.operands(), device, format, activations);
-                inputs.push((shape[1], input));
-                let name = format!("model.layers.{layer}.{module}.weight");
-                let kept = storage.keeps(format);
-                weights += matrix(&name, shape, Role::Product, kept, input.operand)?;
-                weights += if has_bias { vector(shape[0]) } else { 0 };
-            }
-            if let [qkv @ .., o, gate, up, down] = inputs.as_slice() {
-                packed_inputs.add(qkv, None);
-                packed_inputs.add(&[*o], None);
-                packed_inputs.add(&[*gate, *up], Some(*down));
-            }
-            let is_together = |projections: &[Projection]| {
-                let rows = projections
+            let of = |projection| Role::Projection(projection);
+            let shape = |projection| &parameters.weight(Some(layer), of(projection)).shape;
+            let sized = |projection: Projection| (shape(projection)[1], input((layer, projection)));
+            packed_inputs.add(&QKV.map(sized), None);
+            packed_inputs.add(&[sized(Projection::O)], None);
+            packed_inputs.add(&GATE_UP.map(sized), Some(sized(Projection::Down)));
+            let mut is_together = |projections: &[Projection]| {
+                let rows = projections.iter().map(|&projection| shape(projection)[0]);
+                if shared_formats(config, layer, projections).is_none() || !is_stacked(rows) {
+                    return false;
+                }
+                // One of them without a bias has zeros beside those of the others.
+                let bias = |projection: &Projection| parameters.bias(Some(layer), of(*projection));
+                if projections
                     .iter()
-                    .map(|&projection| place(projection, model).1[0]);
-                shared_formats(config, layer, projections).is_some() && is_stacked(rows)
+                    .any(|projection| bias(projection).is_some())
+                {
+                    let without = projections.iter().filter(|one| bias(one).is_none());
+                    weights += without
+                        .map(|&one| vector_bytes(shape(one)[0]))
+                        .sum::<usize>();
+                }
+                true
             };
             qkv[usize::from(is_together(&QKV))] = true;
             gate_up[usize::from(is_together(&GATE_UP))] = true;
@@ -210,6 +215,11 @@ impl Plan {
             }),
         }
     }
+}
+
+/// Bytes of a gain or a bias.
+const fn vector_bytes(length: usize) -> usize {
+    2 * length.next_multiple_of(8)
 }
 
 /// Buffers of inputs that are operands of 8 bits: how many there are at once, of codes by features, of scales by features

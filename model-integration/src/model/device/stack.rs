@@ -57,7 +57,7 @@ impl DeviceStack {
         for (index, weight) in weights.enumerate() {
             let tiles = match arrangement {
                 Arrangement::InOrder => Tiles { first, skip: 0 },
-                Arrangement::InTurns => Tiles {
+                Arrangement::Interleaved => Tiles {
                     first: index,
                     skip: rows.len() - 1,
                 },
@@ -69,8 +69,11 @@ impl DeviceStack {
                 error,
             })?;
         }
-        let biases: Option<Vec<Vec<f32>>> = members.into_iter().map(|member| member.bias).collect();
-        let bias = biases.map(|biases| {
+        let has_bias = members.iter().any(|member| member.bias.is_some());
+        let biases = members.into_iter().zip(&rows);
+        let biases = biases.map(|(member, &rows)| member.bias.unwrap_or_else(|| vec![0.0; rows]));
+        let biases: Vec<Vec<f32>> = biases.collect();
+        let bias = has_bias.then(|| {
             let values = arranged(&biases, arrangement);
             let bits: Vec<u16> = values
                 .iter()
@@ -95,7 +98,7 @@ impl DeviceStack {
 fn arranged(values: &[Vec<f32>], arrangement: Arrangement) -> Vec<f32> {
     match arrangement {
         Arrangement::InOrder => values.concat(),
-        Arrangement::InTurns => {
+        Arrangement::Interleaved => {
             let rows = values.first().map_or(0, Vec::len);
             let tiles = (0..rows).step_by(TILE);
             let turns = tiles.flat_map(|tile| values.iter().map(move |of| &of[tile..tile + TILE]));

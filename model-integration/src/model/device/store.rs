@@ -9,7 +9,8 @@ use super::matrix::Loader;
 use super::{DeviceBackend, DeviceMatrix, DeviceStack};
 use crate::checkpoint::TensorView;
 use crate::model::LlamaError;
-use crate::model::load::{Arrangement, Member, Role, Store};
+use crate::model::load::{Arrangement, Member, Store};
+use crate::model::parameters::Usage;
 
 impl DeviceBackend {
     const fn loader(&self) -> Loader<'_> {
@@ -35,11 +36,11 @@ impl Store for DeviceBackend {
     fn matrix(
         &self,
         view: &TensorView,
-        role: Role,
+        usage: Usage,
         format: Option<&BlockFormat>,
         input: &Input,
     ) -> Result<DeviceMatrix, LlamaError> {
-        DeviceMatrix::load(&self.loader(), view, role, format, input.operand)
+        DeviceMatrix::load(&self.loader(), view, usage, format, input.operand)
     }
 
     fn stack(
