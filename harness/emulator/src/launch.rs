@@ -11,6 +11,7 @@ use crate::memory::log::{Interval, Touch, first_conflict};
 use crate::program::{Operation, Program, Space};
 use crate::report::{Index3, Other, Report, Violation};
 use crate::statistics::Statistics;
+use crate::syntax::ast::Module;
 use crate::syntax::{ParseError, parse};
 
 /// Threads of a block, at most.
@@ -48,6 +49,76 @@ pub struct Geometry {
     pub dynamic_shared: u32,
 }
 
+/// What the size of a launch must keep to.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Threads of a block, at most.
+    pub threads: u32,
+    /// Bytes of shared memory of a block, at most.
+    pub shared: u32,
+    /// Bytes of it that the kernel takes.
+    pub static_shared: u32,
+    /// `.reqntid` of the kernel.
+    pub required_threads: Option<[u32; 3]>,
+    /// `.maxntid` of the kernel.
+    pub maximum_threads: Option<[u32; 3]>,
+}
+
+fn product(size: [u32; 3]) -> u128 {
+    size.into_iter().fold(1, |all, n| all * u128::from(n))
+}
+
+impl Geometry {
+    /// Checks what any machine would refuse.
+    ///
+    /// # Errors
+    /// What does not fit, in words.
+    pub fn check(self, limits: &Limits) -> Result<(), String> {
+        let Self {
+            grid: grid @ [x, y, z],
+            block,
+            dynamic_shared,
+        } = self;
+        let threads = product(block);
+        if product(grid) == 0 || threads == 0 {
+            return Err("the grid or the block is empty".to_owned());
+        }
+        if x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
+            return Err(format!("a grid of {grid:?} blocks is too large"));
+        }
+        let most = limits.threads;
+        if threads > u128::from(most) {
+            return Err(format!(
+                "{threads} threads a block, at most {most} are possible"
+            ));
+        }
+        if block[2] > 64 {
+            let depth = block[2];
+            return Err(format!(
+                "a block {depth} threads deep, at most 64 are possible"
+            ));
+        }
+        if let Some(required) = limits.required_threads.filter(|size| *size != block) {
+            return Err(format!("it requires blocks of {required:?}, not {block:?}"));
+        }
+        if let Some(maximum) = limits
+            .maximum_threads
+            .filter(|size| threads > product(*size))
+        {
+            return Err(format!(
+                "{threads} threads a block, it takes at most {maximum:?}"
+            ));
+        }
+        let shared = u64::from(limits.static_shared) + u64::from(dynamic_shared);
+        match limits.shared {
+            most if shared > u64::from(most) => Err(format!(
+                "{shared} bytes of shared memory, at most {most} are possible"
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Why a kernel did not run to its end.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LaunchError {
@@ -83,9 +154,16 @@ impl Kernels {
     /// # Errors
     /// With the place of the first thing that is not PTX, or that the emulator does not know.
     pub fn load(source: &str) -> Result<Self, LoadError> {
-        Ok(Self {
-            programs: lower(&parse(source)?)?,
-        })
+        Ok(Self::of(&parse(source)?)?)
+    }
+
+    /// The kernels of a module.
+    ///
+    /// # Errors
+    /// With the place of the first thing that the emulator does not know.
+    pub fn of(module: &Module) -> Result<Self, ProgramError> {
+        let programs = lower(module)?;
+        Ok(Self { programs })
     }
 
     /// The kernels, in the order of the text.
@@ -108,7 +186,23 @@ impl Kernels {
     ) -> Result<Statistics, LaunchError> {
         let program = self.programs.iter().find(|program| program.name == kernel);
         let program = program.ok_or_else(|| LaunchError::NoKernel(kernel.to_owned()))?;
-        check_geometry(program, geometry)?;
+        let limits = Limits {
+            threads: MAX_THREADS,
+            shared: MAX_SHARED,
+            static_shared: program.static_shared,
+            required_threads: program.required_threads,
+            maximum_threads: program.maximum_threads,
+        };
+        let checked = geometry.check(&limits).and_then(|()| match geometry.grid {
+            grid if product(grid) > i32::MAX as u128 => {
+                Err(format!("a grid of {grid:?} blocks is too large"))
+            }
+            _ => Ok(()),
+        });
+        checked.map_err(|reason| LaunchError::Geometry {
+            kernel: kernel.to_owned(),
+            reason,
+        })?;
         let expected = program.parameters.last();
         let expected = expected.map_or(0, |last| (last.offset + last.bytes) as usize);
         if parameters.len() != expected {
@@ -233,58 +327,12 @@ impl Done {
 fn has_global_atomics(program: &Program) -> bool {
     let mut operations = program.instructions.iter().map(|i| &i.operation);
     operations.any(|operation| match operation {
-        Operation::Atomic { space, .. } => matches!(space, Space::Global | Space::Generic),
+        Operation::Atomic(atomic) => matches!(atomic.space, Space::Global | Space::Generic),
         Operation::Load(moved) | Operation::Store(moved) => {
             moved.is_atomic && matches!(moved.space, Space::Global | Space::Generic)
         }
         _ => false,
     })
-}
-
-fn check_geometry(program: &Program, geometry: Geometry) -> Result<(), LaunchError> {
-    let wrong = |reason: String| {
-        Err(LaunchError::Geometry {
-            kernel: program.name.clone(),
-            reason,
-        })
-    };
-    let product = |size: [u32; 3]| size.into_iter().fold(1, |all, n| all * u128::from(n));
-    let (blocks, threads) = (product(geometry.grid), product(geometry.block));
-    if blocks == 0 || threads == 0 {
-        return wrong("the grid or the block is empty".to_owned());
-    }
-    let [_, y, z] = geometry.grid;
-    if y > 65_535 || z > 65_535 || blocks > i32::MAX as u128 {
-        return wrong(format!("a grid of {:?} blocks is too large", geometry.grid));
-    }
-    if threads > u128::from(MAX_THREADS) {
-        return wrong(format!(
-            "{threads} threads a block, at most {MAX_THREADS} are possible"
-        ));
-    }
-    if let Some(required) = program.required_threads
-        && required != geometry.block
-    {
-        return wrong(format!(
-            "it requires blocks of {required:?}, not {:?}",
-            geometry.block
-        ));
-    }
-    if let Some(maximum) = program.maximum_threads
-        && threads > product(maximum)
-    {
-        return wrong(format!(
-            "it takes at most {maximum:?} threads, not {:?}",
-            geometry.block
-        ));
-    }
-    let shared = u64::from(program.static_shared) + u64::from(geometry.dynamic_shared);
-    if shared > u64::from(MAX_SHARED) {
-        return wrong(format!(
-            "{shared} bytes of shared memory, at most {MAX_SHARED} are possible"
-        ));
-    }
-    Ok(())
 }
 
 fn global_race(

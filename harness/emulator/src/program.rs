@@ -162,6 +162,47 @@ pub enum Collective {
     Elect,
 }
 
+/// `atom`, `red`
+#[derive(Clone, Debug)]
+pub struct Atomic {
+    /// Where.
+    pub space: Space,
+    /// What.
+    pub op: AtomicOp,
+    /// Type of the value.
+    pub ty: Type,
+    /// Old value.
+    pub destination: Option<Register>,
+    /// Place.
+    pub address: Address,
+    /// Operands.
+    pub sources: Vec<Register>,
+}
+
+/// `cp.async`
+#[derive(Clone, Copy, Debug)]
+pub struct AsyncCopy {
+    /// In shared memory.
+    pub destination: Address,
+    /// In global memory.
+    pub source: Address,
+    /// Bytes written.
+    pub bytes: u32,
+    /// Bytes read, if fewer; the rest is zero.
+    pub read: Option<Register>,
+}
+
+/// 8x8 matrices in shared memory.
+#[derive(Clone, Debug)]
+pub struct Matrices {
+    /// A register for each.
+    pub registers: Vec<Register>,
+    /// Row addresses.
+    pub address: Address,
+    /// Whether each is transposed.
+    pub is_transposed: bool,
+}
+
 /// What an instruction does.
 #[derive(Clone, Debug)]
 pub enum Operation {
@@ -172,20 +213,7 @@ pub enum Operation {
     /// `st`
     Store(Move),
     /// `atom`, `red`
-    Atomic {
-        /// Where.
-        space: Space,
-        /// What.
-        op: AtomicOp,
-        /// Type of the value.
-        ty: Type,
-        /// Old value.
-        destination: Option<Register>,
-        /// Place.
-        address: Address,
-        /// Operands.
-        sources: Vec<Register>,
-    },
+    Atomic(Atomic),
     /// `bra`
     Branch {
         /// Instruction.
@@ -220,38 +248,15 @@ pub enum Operation {
     /// `activemask`
     ActiveMask(Register),
     /// `cp.async`
-    CopyAsync {
-        /// In shared memory.
-        destination: Address,
-        /// In global memory.
-        source: Address,
-        /// Bytes written.
-        bytes: u32,
-        /// Bytes read, if fewer; the rest is zero.
-        read: Option<Register>,
-    },
+    CopyAsync(AsyncCopy),
     /// `cp.async.commit_group`
     CopyCommit,
     /// `cp.async.wait_group n`; `None` is `wait_all`.
     CopyWait(Option<u32>),
     /// `ldmatrix`
-    LoadMatrix {
-        /// A register for each 8x8 matrix.
-        destinations: Vec<Register>,
-        /// Row addresses.
-        address: Address,
-        /// Whether each matrix is transposed.
-        is_transposed: bool,
-    },
+    LoadMatrix(Matrices),
     /// `stmatrix`
-    StoreMatrix {
-        /// A register for each 8x8 matrix.
-        sources: Vec<Register>,
-        /// Row addresses.
-        address: Address,
-        /// Whether each matrix is transposed.
-        is_transposed: bool,
-    },
+    StoreMatrix(Matrices),
     /// `movmatrix`: an 8x8 matrix of 16-bit elements, transposed.
     MoveMatrix {
         /// The matrix's columns.

@@ -110,6 +110,9 @@ fn addresses(suite: &mut Suite) {
          cvta.local.u64 back, at64;\nst.b64 [back+8], a;\nld.local.b64 d, [mine+8];\n\
          cvta.to.local.u64 back, back;\nsub.s64 g, back, at64;",
         "b64 -> b64 b64", |[a]| [a, 0];
+        // A variable with an offset is an operand.
+        ".local .align 8 .b8 mine[16];\n.reg .b64 at64;\nst.local.b64 [mine+8], a;\n\
+         mov.u64 at64, mine+8;\nld.local.b64 d, [at64];", "b64 -> b64", |[a]| a;
         // The inputs lie where a parameter says, whose address is a generic one too.
         ".reg .b64 place, back;\ncvta.param.u64 place, p_src;\nld.b64 back, [place];\n\
          cvta.to.param.u64 place, place;\nld.param.b64 place, [place];\nsub.s64 g, back, place;\n\

@@ -1,7 +1,7 @@
 //! The emulator as a machine.
 
 use super::fault::Faults;
-use super::machine::{Copy, Launch, Machine, Product};
+use super::machine::{Copy, Launch, Machine, Product, Text};
 use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Statistics};
 use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, LaunchError, MAX_SHARED, MAX_THREADS};
 use ptx_emulator::memory::global::{GlobalMemory, MemoryError};
@@ -159,10 +159,10 @@ impl Machine for Emulator {
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer, bytes)) });
     }
 
-    fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
+    fn load(&self, text: &Text) -> Result<u64, DeviceError> {
         self.faults.check()?;
-        let kernels = Kernels::load(ptx).map_err(|reason| DeviceError::Unsupported {
-            module: name.to_owned(),
+        let kernels = Kernels::of(text.tree).map_err(|reason| DeviceError::Unsupported {
+            module: text.name.to_owned(),
             reason,
         })?;
         let mut modules = lock(&self.modules);

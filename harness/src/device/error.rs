@@ -1,7 +1,8 @@
 //! What can go wrong with a device.
 
 use super::ImagesError;
-use ptx_emulator::launch::{LaunchError, LoadError};
+use ptx_emulator::launch::LaunchError;
+use ptx_emulator::lower::ProgramError;
 use ptx_emulator::memory::global::MemoryError;
 use ptx_emulator::syntax::ParseError;
 
@@ -79,7 +80,7 @@ pub enum DeviceError {
         /// The module.
         module: String,
         /// Where and why.
-        reason: LoadError,
+        reason: ProgramError,
     },
     /// The module is for another chip.
     #[error("{module} is for {target}, the device is sm_{sm}")]

@@ -1,8 +1,9 @@
 //! Modules and the kernels in them.
 
 use super::loader::{Handle, Loader};
-use super::machine::Machine;
+use super::machine::{Machine, Text};
 use super::{Buffer, Code, DeviceError, Geometry};
+use ptx_emulator::launch::Limits;
 use ptx_emulator::syntax::ast::Module as Tree;
 use ptx_emulator::syntax::parse;
 use serde::Serialize;
@@ -88,7 +89,12 @@ impl Module {
         });
         let entries: Vec<Signature> = entries.collect();
         let names: Vec<&str> = entries.iter().map(|s| s.entry.as_str()).collect();
-        let (handle, code) = loader.load(machine, name, ptx, &names)?;
+        let text = Text {
+            name,
+            ptx,
+            tree: &tree,
+        };
+        let (handle, code) = loader.load(machine, &text, &names)?;
         Ok(Self(Arc::new(Loaded {
             handle,
             code,
@@ -243,56 +249,21 @@ impl Kernel {
 
     /// Checks what any device would refuse.
     pub(super) fn check(&self, geometry: Geometry) -> Result<(), DeviceError> {
-        let wrong = |reason: String| {
-            Err(DeviceError::Geometry {
-                kernel: self.entry().to_owned(),
-                reason,
-            })
-        };
         let properties = self.machine().properties();
-        let product = |size: [u32; 3]| size.into_iter().fold(1, |all, n| all * u128::from(n));
-        let (blocks, threads) = (product(geometry.grid), product(geometry.block));
-        let most = self
-            .attributes
-            .max_threads
-            .unwrap_or(properties.max_threads);
-        let signature = &self.signature;
-        let shared = u64::from(self.attributes.static_shared) + u64::from(geometry.dynamic_shared);
-        let [x, y, z] = geometry.grid;
-        let [_, _, depth] = geometry.block;
-        if blocks == 0 || threads == 0 {
-            return wrong("the grid or the block is empty".to_owned());
-        }
-        if x > i32::MAX as u32 || y > 65_535 || z > 65_535 {
-            return wrong(format!("a grid of {:?} blocks is too large", geometry.grid));
-        }
-        if threads > u128::from(most) {
-            return wrong(format!(
-                "{threads} threads a block, at most {most} are possible"
-            ));
-        }
-        if depth > 64 {
-            return wrong(format!(
-                "a block {depth} threads deep, at most 64 are possible"
-            ));
-        }
-        if let Some(required) = signature.required_threads.filter(|r| *r != geometry.block) {
-            return wrong(format!(
-                "it requires blocks of {required:?}, not {:?}",
-                geometry.block
-            ));
-        }
-        if let Some(maximum) = signature.maximum_threads.filter(|m| threads > product(*m)) {
-            return wrong(format!(
-                "{threads} threads a block, it takes at most {maximum:?}"
-            ));
-        }
-        if shared > u64::from(properties.max_shared) {
-            return wrong(format!(
-                "{shared} bytes of shared memory, at most {} are possible",
-                properties.max_shared
-            ));
-        }
-        Ok(())
+        let limits = Limits {
+            threads: self
+                .attributes
+                .max_threads
+                .unwrap_or(properties.max_threads),
+            shared: properties.max_shared,
+            static_shared: self.attributes.static_shared,
+            required_threads: self.signature.required_threads,
+            maximum_threads: self.signature.maximum_threads,
+        };
+        let checked = geometry.check(&limits);
+        checked.map_err(|reason| DeviceError::Geometry {
+            kernel: self.entry().to_owned(),
+            reason,
+        })
     }
 }

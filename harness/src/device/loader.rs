@@ -1,7 +1,7 @@
 //! Loads texts: as images where the device has some, else as PTX.
 
 use super::images::Images;
-use super::machine::Machine;
+use super::machine::{Machine, Text};
 use super::{Code, DeviceError, Loads, NoImage};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -89,11 +89,10 @@ impl Loader {
     pub fn load(
         &self,
         machine: &Arc<dyn Machine>,
-        name: &str,
-        ptx: &str,
+        text: &Text,
         entries: &[&str],
     ) -> Result<(Arc<Handle>, Code), DeviceError> {
-        let (loaded, code) = match self.image(machine, ptx, entries)? {
+        let (loaded, code) = match self.image(machine, text.ptx, entries)? {
             Ok(Kept::Loaded(handle)) => (Some(handle), Code::Image),
             Ok(Kept::Read) => (None, Code::Image),
             Err(why) => (None, Code::Ptx { why }),
@@ -101,12 +100,12 @@ impl Loader {
         let handle = match loaded {
             Some(handle) => handle,
             None => Arc::new(Handle {
-                module: machine.load(name, ptx)?,
+                module: machine.load(text)?,
                 machine: machine.clone(),
             }),
         };
         let mut state = self.state();
-        state.loads.count(name, &code);
+        state.loads.count(text.name, &code);
         state.last = Some(code.clone());
         Ok((handle, code))
     }

@@ -2,6 +2,7 @@
 
 use super::loader::ImageError;
 use super::{DeviceError, Geometry, KernelAttributes, Properties, Statistics};
+use ptx_emulator::syntax::ast::Module;
 use std::fmt;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError>;
     fn free_pinned(&self, pointer: *mut u8, bytes: usize);
 
-    fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError>;
+    fn load(&self, text: &Text) -> Result<u64, DeviceError>;
     /// Loads an ELF file of machine code; `None` if the machine runs texts alone.
     fn load_image(&self, _image: &[u8]) -> Option<Result<u64, ImageError>> {
         None
@@ -69,6 +70,13 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn record(&self, stream: u64) -> Result<u64, DeviceError>;
     fn end_event(&self, event: u64);
     fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError>;
+}
+
+/// PTX, and what was parsed of it. `name` is what errors call it.
+pub(super) struct Text<'a> {
+    pub name: &'a str,
+    pub ptx: &'a str,
+    pub tree: &'a Module,
 }
 
 /// y = x W^T in bf16: W [rows, cols], x [tokens, cols] and y [tokens, rows] by their addresses, row after row.

@@ -9,8 +9,8 @@
 use crate::device::{DeviceKind, Properties};
 use std::str::FromStr;
 
-/// What a copy, its reads and writes counted, reaches of a datasheet's bandwidth: 4.3 of 4.8 TB/s were
-/// measured on an H200. The other chips are assumed alike.
+/// What a copy, its reads and writes counted, reaches of a datasheet's bandwidth: 4.3 of 4.8 TB/s
+/// were measured on an H200. The other chips are assumed alike.
 pub const COPY_FRACTION: f64 = 4.3 / 4.8;
 
 /// Results a clock and multiprocessor.
@@ -78,49 +78,58 @@ const RATES_90: Rates = Rates {
 
 /// 8.9: CPG; tensor: WP Ada, 512 FMA of FP16 a multiprocessor.
 const RATES_89: Rates = Rates {
-    fp32: 128.0,
-    integer_multiply: 64.0,
     half2: 64.0,
-    alu: 64.0,
     fp64: 2.0,
-    xu: 16.0,
-    lsu: 32.0,
-    l1_bytes: 128.0,
     tensor: 512.0,
+    ..RATES_90
+};
+
+/// A chip with the multiprocessors of compute capability 9.0 and 10.0 (CPG): what the figures leave
+/// out.
+const LIKE_90: Chip = Chip {
+    name: "",
+    sm: 90,
+    multiprocessors: 0,
+    clock_ghz: 0.0,
+    memory_gb_s: 0.0,
+    l2_mib: 0,
+    registers: 65536,
+    shared_kib: 228,
+    threads: 2048,
+    blocks: 32,
+    rates: RATES_90,
+};
+
+/// The same of 8.9 and 12.0 (CPG).
+const LIKE_89: Chip = Chip {
+    sm: 89,
+    shared_kib: 100,
+    threads: 1536,
+    blocks: 24,
+    rates: RATES_89,
+    ..LIKE_90
 };
 
 /// The chips that the model knows.
 pub const CHIPS: [Chip; 7] = [
     Chip {
         name: "H200",
-        sm: 90,
         // DS H200 SXM: 4.8 TB/s, 67 TFLOP/s of FP32 = 132 x 128 x 2 x 1.98 GHz.
         multiprocessors: 132,
         clock_ghz: 1.98,
         memory_gb_s: 4800.0,
         // cudaDeviceProp::l2CacheSize of an H200.
         l2_mib: 60,
-        // CPG 9.0.
-        registers: 65536,
-        shared_kib: 228,
-        threads: 2048,
-        blocks: 32,
-        rates: RATES_90,
+        ..LIKE_90
     },
     Chip {
         name: "H100",
-        sm: 90,
         // WP H100, DS H100 SXM: 132 multiprocessors, 67 TFLOP/s of FP32, 3.35 TB/s, 50 MB.
         multiprocessors: 132,
         clock_ghz: 1.98,
         memory_gb_s: 3350.0,
         l2_mib: 50,
-        // CPG 9.0.
-        registers: 65536,
-        shared_kib: 228,
-        threads: 2048,
-        blocks: 32,
-        rates: RATES_90,
+        ..LIKE_90
     },
     Chip {
         name: "A100",
@@ -131,52 +140,34 @@ pub const CHIPS: [Chip; 7] = [
         memory_gb_s: 2039.0,
         l2_mib: 40,
         // CPG 8.0.
-        registers: 65536,
         shared_kib: 164,
-        threads: 2048,
-        blocks: 32,
         // CPG 8.0 (bf16 at half of f16's rate); tensor: WP A100, 1024 FMA of FP16 a multiprocessor.
         rates: Rates {
             fp32: 64.0,
-            integer_multiply: 64.0,
             half2: 64.0,
-            alu: 64.0,
             fp64: 32.0,
-            xu: 16.0,
-            lsu: 32.0,
-            l1_bytes: 128.0,
             tensor: 1024.0,
+            ..RATES_90
         },
+        ..LIKE_90
     },
     Chip {
         name: "L40S",
-        sm: 89,
         // DS L40S: 864 GB/s, 91.6 TFLOP/s of FP32 = 142 x 128 x 2 x 2.52 GHz; WP Ada: 96 MB of AD102.
         multiprocessors: 142,
         clock_ghz: 2.52,
         memory_gb_s: 864.0,
         l2_mib: 96,
-        // CPG 8.9.
-        registers: 65536,
-        shared_kib: 100,
-        threads: 1536,
-        blocks: 24,
-        rates: RATES_89,
+        ..LIKE_89
     },
     Chip {
         name: "RTX 4090",
-        sm: 89,
         // WP Ada, RTX 4090: 128 multiprocessors, 2520 MHz, 1008 GB/s, 72 MB.
         multiprocessors: 128,
         clock_ghz: 2.52,
         memory_gb_s: 1008.0,
         l2_mib: 72,
-        // CPG 8.9.
-        registers: 65536,
-        shared_kib: 100,
-        threads: 1536,
-        blocks: 24,
-        rates: RATES_89,
+        ..LIKE_89
     },
     Chip {
         name: "B200",
@@ -187,16 +178,12 @@ pub const CHIPS: [Chip; 7] = [
         clock_ghz: 1.965,
         memory_gb_s: 8000.0,
         l2_mib: 126,
-        // CPG 10.0.
-        registers: 65536,
-        shared_kib: 228,
-        threads: 2048,
-        blocks: 32,
         // CPG 10.0; tensor: DS, 2.25 PFLOP/s of dense FP16.
         rates: Rates {
             tensor: 4096.0,
             ..RATES_90
         },
+        ..LIKE_90
     },
     Chip {
         name: "RTX 5090",
@@ -206,16 +193,12 @@ pub const CHIPS: [Chip; 7] = [
         clock_ghz: 2.407,
         memory_gb_s: 1792.0,
         l2_mib: 96,
-        // CPG 12.0.
-        registers: 65536,
-        shared_kib: 100,
-        threads: 1536,
-        blocks: 24,
         // WP: integer products at the rate of FP32; the rest as 8.9.
         rates: Rates {
             integer_multiply: 128.0,
             ..RATES_89
         },
+        ..LIKE_89
     },
 ];
 

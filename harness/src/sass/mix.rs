@@ -3,119 +3,110 @@
 use super::Instruction;
 use std::fmt;
 
-/// What an instruction does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Class {
-    /// Arithmetic on f32.
-    Fp32,
-    /// Integer multiplication and addition, which is also used to move and shift.
-    IntegerMultiply,
-    /// Arithmetic on two f16 or bf16.
-    Half,
-    /// Integers, logic, comparison, selection, permutation, packing, minimum and maximum.
-    Alu,
-    /// Arithmetic on f64.
-    Fp64,
-    /// Conversion between integers and floats of different widths; counts of bits.
-    Conversion,
-    /// Approximations: reciprocal, square root, logarithm, exponential, sine.
-    Mufu,
-    /// Global memory.
-    Global,
-    /// Shared memory.
-    Shared,
-    /// Local memory.
-    Local,
-    /// Exchange between lanes; special registers.
-    Shuffle,
-    /// Matrix products.
-    Mma,
-    /// Branches, barriers, predicates of a warp, no-ops.
-    Control,
-    /// Constants, from the constant cache.
-    Constant,
-    /// The uniform datapath: once a warp.
-    Uniform,
+/// The classes or the pipes: each with its name.
+macro_rules! named {
+    ($(#[$meta:meta])* pub enum $enum:ident {
+        $($(#[$doc:meta])* $variant:ident = $name:literal $(on $pipe:ident)?,)*
+    }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $enum {
+            $($(#[$doc])* $variant),*
+        }
+
+        impl $enum {
+            /// The name.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => $name),*
+                }
+            }
+
+            named!(@pipes $($variant $($pipe)?),*);
+        }
+
+        impl fmt::Display for $enum {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(self.name())
+            }
+        }
+    };
+    (@pipes $($variant:ident $pipe:ident),*) => {
+        /// All, in the order of the pipes.
+        pub const ALL: [Self; [$(stringify!($variant)),*].len()] = [$(Self::$variant),*];
+
+        /// Where it executes (Nsight Compute, Kernel Profiling Guide, Pipelines).
+        pub const fn pipe(self) -> Pipe {
+            match self {
+                $(Self::$variant => Pipe::$pipe),*
+            }
+        }
+    };
+    (@pipes $($variant:ident),*) => {};
 }
 
-/// The unit of a multiprocessor that executes a class, by the names that Nsight Compute has for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Pipe {
-    /// Fused multiply-add: f32, f16 and bf16 pairs, integer products.
-    Fma,
-    /// Integers and logic.
-    Alu,
-    /// f64.
-    Fp64,
-    /// Transcendental functions and conversions.
-    Xu,
-    /// Loads, stores, shuffles.
-    Lsu,
-    /// Tensor cores.
-    Tensor,
-    /// Branches, barriers, constants.
-    Control,
-    /// The uniform datapath.
-    Uniform,
+named! {
+    /// What an instruction does.
+    pub enum Class {
+        /// Arithmetic on f32.
+        Fp32 = "f32" on Fma,
+        /// Integer multiplication and addition, which is also used to move and shift.
+        IntegerMultiply = "integer multiply" on Fma,
+        /// Arithmetic on two f16 or bf16.
+        Half = "f16, bf16" on Fma,
+        /// Integers, logic, comparison, selection, permutation, packing, minimum and maximum.
+        Alu = "integer, logic" on Alu,
+        /// Arithmetic on f64.
+        Fp64 = "f64" on Fp64,
+        /// Conversion between integers and floats of different widths; counts of bits.
+        Conversion = "conversion" on Xu,
+        /// Approximations: reciprocal, square root, logarithm, exponential, sine.
+        Mufu = "MUFU" on Xu,
+        /// Global memory.
+        Global = "global" on Lsu,
+        /// Shared memory.
+        Shared = "shared" on Lsu,
+        /// Local memory.
+        Local = "local" on Lsu,
+        /// Exchange between lanes; special registers.
+        Shuffle = "shuffle" on Lsu,
+        /// Matrix products.
+        Mma = "MMA" on Tensor,
+        /// Branches, barriers, predicates of a warp, no-ops.
+        Control = "control" on Control,
+        /// Constants, from the constant cache.
+        Constant = "constant" on Control,
+        /// The uniform datapath: once a warp.
+        Uniform = "uniform" on Uniform,
+    }
+}
+
+named! {
+    /// The unit of a multiprocessor that executes a class, by the names that Nsight Compute has for
+    /// them.
+    pub enum Pipe {
+        /// Fused multiply-add: f32, f16 and bf16 pairs, integer products.
+        Fma = "FMA",
+        /// Integers and logic.
+        Alu = "ALU",
+        /// f64.
+        Fp64 = "FP64",
+        /// Transcendental functions and conversions.
+        Xu = "XU",
+        /// Loads, stores, shuffles.
+        Lsu = "LSU",
+        /// Tensor cores.
+        Tensor = "tensor",
+        /// Branches, barriers, constants.
+        Control = "control",
+        /// The uniform datapath.
+        Uniform = "uniform",
+    }
 }
 
 impl Class {
-    /// All, in the order of the pipes.
-    pub const ALL: [Self; 15] = [
-        Self::Fp32,
-        Self::IntegerMultiply,
-        Self::Half,
-        Self::Alu,
-        Self::Fp64,
-        Self::Conversion,
-        Self::Mufu,
-        Self::Global,
-        Self::Shared,
-        Self::Local,
-        Self::Shuffle,
-        Self::Mma,
-        Self::Control,
-        Self::Constant,
-        Self::Uniform,
-    ];
-
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fp32 => "f32",
-            Self::IntegerMultiply => "integer multiply",
-            Self::Half => "f16, bf16",
-            Self::Alu => "integer, logic",
-            Self::Fp64 => "f64",
-            Self::Conversion => "conversion",
-            Self::Mufu => "MUFU",
-            Self::Global => "global",
-            Self::Shared => "shared",
-            Self::Local => "local",
-            Self::Shuffle => "shuffle",
-            Self::Mma => "MMA",
-            Self::Control => "control",
-            Self::Constant => "constant",
-            Self::Uniform => "uniform",
-        }
-    }
-
-    /// Where it executes (Nsight Compute, Kernel Profiling Guide, Pipelines).
-    pub const fn pipe(self) -> Pipe {
-        match self {
-            Self::Fp32 | Self::IntegerMultiply | Self::Half => Pipe::Fma,
-            Self::Alu => Pipe::Alu,
-            Self::Fp64 => Pipe::Fp64,
-            Self::Conversion | Self::Mufu => Pipe::Xu,
-            Self::Global | Self::Shared | Self::Local | Self::Shuffle => Pipe::Lsu,
-            Self::Mma => Pipe::Tensor,
-            Self::Control | Self::Constant => Pipe::Control,
-            Self::Uniform => Pipe::Uniform,
-        }
-    }
-
-    /// By the mnemonic (CUDA Binary Utilities, Instruction Set Reference). What is not named here is of
-    /// the ALU, as most of the instruction set is.
+    /// By the mnemonic (CUDA Binary Utilities, Instruction Set Reference). What is not named here
+    /// is of the ALU, as most of the instruction set is.
     pub fn of(instruction: &Instruction) -> Self {
         let name = instruction.mnemonic();
         match name {
@@ -153,34 +144,6 @@ impl Class {
 /// Copies of the tensor memory accelerator, whose size the instruction does not say.
 fn is_bulk(name: &str) -> bool {
     name.starts_with("UTMA") || name.starts_with("UBLK")
-}
-
-impl Pipe {
-    /// The name.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Fma => "FMA",
-            Self::Alu => "ALU",
-            Self::Fp64 => "FP64",
-            Self::Xu => "XU",
-            Self::Lsu => "LSU",
-            Self::Tensor => "tensor",
-            Self::Control => "control",
-            Self::Uniform => "uniform",
-        }
-    }
-}
-
-impl fmt::Display for Class {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
-}
-
-impl fmt::Display for Pipe {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(self.name())
-    }
 }
 
 /// How many instructions there are of each class.

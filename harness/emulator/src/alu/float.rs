@@ -1,7 +1,7 @@
 //! Arithmetic on `f32`, `f64` and pairs of `f32`. PTX ISA 9.7.3.
 
 use super::form::{Form, Modifiers, by_type, run, with_flags};
-use super::lanes::{self, Lane};
+use super::lanes::{self, Lane, Parts};
 use super::{Alu, LaneFunction};
 use crate::numeric::exact::{Number, Rounding};
 use crate::numeric::float::{Extremum, Float, extremum};
@@ -68,9 +68,9 @@ fn arithmetic(opcode: &str, mut modifiers: Modifiers) -> Option<Form> {
             "rcp" => reciprocal::<f64, false, false>,
             _ => square_root::<f64, false, false>,
         },
-        ("f32", false) => directed::<f32>(opcode)?,
-        ("f64", false) => directed::<f64>(opcode)?,
-        ("f32x2", _) => pair(opcode)?,
+        ("f32", false) => directed::<f32, f32>(opcode)?,
+        ("f64", false) => directed::<f64, f64>(opcode)?,
+        ("f32x2", _) if is_optional || opcode == "fma" => directed::<f32, [f32; 2]>(opcode)?,
         _ => return None,
     };
     let ty = Type::from_name(last).unwrap_or(B64);
@@ -184,74 +184,29 @@ fn rounded<F: Float, const N: usize>(
     }
 }
 
-fn directed<F: Float + Lane>(opcode: &str) -> Option<LaneFunction> {
-    macro_rules! unary {
-        ($f:expr) => {
+/// The function for any rounding of one `F`, or of two in a register.
+fn directed<F: Float, L: Parts<F>>(opcode: &str) -> Option<LaneFunction> {
+    macro_rules! exact {
+        ($loop:ident, [$($x:ident),*], $f:expr) => {
             |alu, registers, active| {
-                lanes::unary(alu, registers, active, |a: F| {
-                    rounded(alu.immediate, [a], $f)
-                });
-            }
-        };
-    }
-    macro_rules! binary {
-        ($f:expr) => {
-            |alu, registers, active| {
-                lanes::binary(alu, registers, active, |a: F, b: F| {
-                    rounded(alu.immediate, [a, b], $f)
+                lanes::$loop(alu, registers, active, |$($x: L),*| {
+                    L::each([$($x),*], |operands| rounded(alu.immediate, operands, $f))
                 });
             }
         };
     }
     Some(match opcode {
-        "add" => binary!(|[a, b], mode| a.add(b, mode)),
-        "sub" => binary!(|[a, b], mode| a.add(b.negated(), mode)),
-        "mul" => binary!(|[a, b], _| a.multiply(b)),
-        "div" => binary!(|[a, b], _| a.divide(b)),
-        "fma" | "mad" => |alu, registers, active| {
-            lanes::ternary(alu, registers, active, |a: F, b: F, c: F| {
-                rounded(alu.immediate, [a, b, c], |[a, b, c], mode| {
-                    a.multiply(b).add(c, mode)
-                })
-            });
-        },
-        "rcp" => unary!(|[a], _| Number::from_integer(1).divide(a)),
-        "sqrt" => unary!(|[a], _| a.square_root()),
-        _ => return None,
-    })
-}
-
-/// Two `f32` in 64 bits.
-fn pair(opcode: &str) -> Option<LaneFunction> {
-    macro_rules! binary {
-        ($f:expr) => {
-            |alu, registers, active| {
-                lanes::binary(alu, registers, active, |a: [f32; 2], b: [f32; 2]| {
-                    [0, 1].map(|half| rounded(alu.immediate, [a[half], b[half]], $f))
-                });
-            }
-        };
-    }
-    Some(match opcode {
-        "add" => binary!(|[a, b], mode| a.add(b, mode)),
-        "sub" => binary!(|[a, b], mode| a.add(b.negated(), mode)),
-        "mul" => binary!(|[a, b], _| a.multiply(b)),
-        "fma" => |alu, registers, active| {
-            lanes::ternary(
-                alu,
-                registers,
-                active,
-                |a: [f32; 2], b: [f32; 2], c: [f32; 2]| {
-                    [0, 1].map(|half| {
-                        rounded(
-                            alu.immediate,
-                            [a[half], b[half], c[half]],
-                            |[a, b, c], mode| a.multiply(b).add(c, mode),
-                        )
-                    })
-                },
-            );
-        },
+        "add" => exact!(binary, [a, b], |[a, b], mode| a.add(b, mode)),
+        "sub" => exact!(binary, [a, b], |[a, b], mode| a.add(b.negated(), mode)),
+        "mul" => exact!(binary, [a, b], |[a, b], _| a.multiply(b)),
+        "div" => exact!(binary, [a, b], |[a, b], _| a.divide(b)),
+        "fma" | "mad" => {
+            exact!(ternary, [a, b, c], |[a, b, c], mode| a
+                .multiply(b)
+                .add(c, mode))
+        }
+        "rcp" => exact!(unary, [a], |[a], _| Number::from_integer(1).divide(a)),
+        "sqrt" => exact!(unary, [a], |[a], _| a.square_root()),
         _ => return None,
     })
 }

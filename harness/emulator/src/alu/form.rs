@@ -133,9 +133,45 @@ macro_rules! by_type {
     ($ty:expr, $T:ident in words, $form:expr) => {
         by_type!($ty, $T in [U32: u32, U64: u64, S32: i32, S64: i64], $form)
     };
+    ($ty:expr, $T:ident in word, $form:expr) => {
+        by_type!($ty, $T in [S32: i32], $form)
+    };
     ($ty:expr, $T:ident in bits, $form:expr) => {
         by_type!($ty, $T in [B16: u16, B32: u32, B64: u64], $form)
     };
+}
+
+/// The form of an opcode with modifiers for one type; the lines of the table are opcode, modifiers,
+/// type => destination, sources, loop of [`super::lanes`], function of a lane.
+macro_rules! by_form {
+    ($key:expr; $($opcode:literal, [$($modifier:literal),*], $ty:pat =>
+        $to:expr, [$($from:expr),*], $loop:ident, $f:expr;)*) => {
+        match $key {
+            $(($opcode, [$($modifier),*], $ty) => {
+                Some(Form::new([$to], [$($from),*], run!($loop, $f)))
+            })*
+            _ => None,
+        }
+    };
+}
+
+/// A form whose operands all have the type `$ty`, one of some types, with `$T` as that of its lanes;
+/// the lines of the table are opcode, modifiers, types, loop of [`super::lanes`], function of a lane.
+macro_rules! by_opcode {
+    ($key:expr, $ty:expr, $T:ident; $($opcode:literal, [$($modifier:literal),*] in $types:tt,
+        $loop:ident, $f:expr;)*) => {
+        match $key {
+            $(($opcode, [$($modifier),*]) => by_type!($ty, $T in $types, {
+                let run: crate::alu::LaneFunction = run!($loop, $f);
+                let sources = by_opcode!(@count $loop);
+                Form::new([$ty], vec![$ty; sources], run)
+            }),)*
+            _ => None,
+        }
+    };
+    (@count unary) => { 1 };
+    (@count binary) => { 2 };
+    (@count ternary) => { 3 };
 }
 
 /// A function with const flags, by the values of the flags.
@@ -150,4 +186,4 @@ macro_rules! with_flags {
     };
 }
 
-pub(super) use {by_type, run, with_flags};
+pub(super) use {by_form, by_opcode, by_type, run, with_flags};

@@ -1,21 +1,23 @@
 //! Arithmetic on `f16`, `bf16` and pairs of them, each rounded once. PTX ISA 9.7.4.
 
 use super::LaneFunction;
-use super::float::{BOTH, IS_MAX, PROPAGATES_NAN, by_extremum, extremum_by, extremum_immediate};
+use super::float::{BOTH, EXTREMUM_FLUSHES, IS_MAX, PROPAGATES_NAN};
+use super::float::{by_extremum, extremum_by, extremum_immediate};
 use super::form::{Form, Modifiers, run};
-use super::lanes::Lane;
+use super::lanes::Parts;
 use crate::numeric::exact::Rounding;
 use crate::numeric::float::Float;
+use crate::numeric::format::Format;
 use crate::numeric::half::{Bf16, F16, fma_to_odd};
 use crate::syntax::ast::Type;
 
 pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
     let ty = Type::from_name(modifiers.last()?)?;
     match ty {
-        Type::F16 => scalar::<F16>(opcode, Modifiers(modifiers), ty),
-        Type::Bf16 => scalar::<Bf16>(opcode, Modifiers(modifiers), ty),
-        Type::F16x2 => packed::<F16>(opcode, Modifiers(modifiers), ty),
-        Type::Bf16x2 => packed::<Bf16>(opcode, Modifiers(modifiers), ty),
+        Type::F16 => form::<F16, F16>(opcode, Modifiers(modifiers), ty),
+        Type::Bf16 => form::<Bf16, Bf16>(opcode, Modifiers(modifiers), ty),
+        Type::F16x2 => form::<F16, [F16; 2]>(opcode, Modifiers(modifiers), ty),
+        Type::Bf16x2 => form::<Bf16, [Bf16; 2]>(opcode, Modifiers(modifiers), ty),
         _ => None,
     }
 }
@@ -107,113 +109,62 @@ fn flags(opcode: &str, mut modifiers: Modifiers, is_bf16: bool) -> Option<Flags>
 
 /// The closures of an operation, for flags that are none and for any.
 macro_rules! with_flags {
-    ($flags:expr, $loop:ident, |$flags_name:ident, $($x:ident: $ty:ty),*| $f:expr) => {
+    ($flags:expr, $loop:ident, $L:ident, |$flags_name:ident, [$($x:ident),*]| $f:expr) => {
         if $flags == Flags::default() {
-            run!(vectorised $loop, #[inline(always)] |$($x: $ty),*| {
+            run!(vectorised $loop, #[inline(always)] |$($x: $L),*| {
                 let $flags_name = Flags::default();
-                $f
+                $L::each([$($x),*], #[inline(always)] |[$($x),*]| $f)
             })
         } else {
             |alu, registers, active| {
                 let $flags_name = Flags::from_immediate(alu.immediate);
-                crate::alu::lanes::$loop(alu, registers, active, |$($x: $ty),*| $f);
+                crate::alu::lanes::$loop(alu, registers, active, |$($x: $L),*| {
+                    $L::each([$($x),*], |[$($x),*]| $f)
+                });
             }
         }
     };
 }
 
-fn scalar<H: Float + Lane>(opcode: &str, mut modifiers: Modifiers, ty: Type) -> Option<Form> {
-    let is_bf16 = ty == Type::Bf16;
+/// The form for values of `H`, one or two in a register.
+fn form<H: Float, L: Parts<H>>(opcode: &str, mut modifiers: Modifiers, ty: Type) -> Option<Form> {
+    let is_bf16 = H::FORMAT == Format::BF16;
     match opcode {
         "add" | "sub" | "mul" | "fma" => {
             let flags = flags(opcode, modifiers, is_bf16)?;
             let run: LaneFunction = match opcode {
-                "add" => with_flags!(flags, binary, |flags, a: H, b: H| flags.add(a, b)),
-                "sub" => with_flags!(flags, binary, |flags, a: H, b: H| flags.subtract(a, b)),
-                "mul" => with_flags!(flags, binary, |flags, a: H, b: H| flags.multiply(a, b)),
-                _ => with_flags!(flags, ternary, |flags, a: H, b: H, c: H| {
-                    flags.multiply_add(a, b, c)
-                }),
+                "add" => with_flags!(flags, binary, L, |flags, [a, b]| flags.add(a, b)),
+                "sub" => with_flags!(flags, binary, L, |flags, [a, b]| flags.subtract(a, b)),
+                "mul" => with_flags!(flags, binary, L, |flags, [a, b]| flags.multiply(a, b)),
+                _ => with_flags!(flags, ternary, L, |flags, [a, b, c]| flags
+                    .multiply_add(a, b, c)),
             };
             let sources = if opcode == "fma" { 3 } else { 2 };
             Some(Form::new([ty], vec![ty; sources], run).with(flags.immediate()))
         }
         "abs" | "neg" => {
-            let flushes = sign_flushes(&mut modifiers, is_bf16)?;
+            let flushes = modifiers.take("ftz");
+            modifiers.last()?;
             let run: LaneFunction = match (opcode, flushes) {
-                ("abs", false) => run!(unary, |a: H| a.magnitude()),
-                ("abs", true) => run!(unary, |a: H| a.flushed().magnitude()),
-                (_, false) => run!(unary, |a: H| a.negated()),
-                (_, true) => run!(unary, |a: H| a.flushed().negated()),
+                (_, true) if is_bf16 => return None,
+                ("abs", false) => run!(unary, |a: L| L::each([a], |[a]| a.magnitude())),
+                ("abs", true) => run!(unary, |a: L| L::each([a], |[a]| a.flushed().magnitude())),
+                (_, false) => run!(unary, |a: L| L::each([a], |[a]| a.negated())),
+                (_, true) => run!(unary, |a: L| L::each([a], |[a]| a.flushed().negated())),
             };
             Some(Form::new([ty], [ty], run))
         }
         "min" | "max" => {
-            let immediate = extremum(opcode, &mut modifiers, is_bf16)?;
-            let run = by_extremum!(immediate, |how, a: H, b: H| extremum_by(how, a, b));
-            Some(Form::new([ty], [ty; 2], run).with(immediate))
-        }
-        _ => None,
-    }
-}
-
-fn packed<H: Float>(opcode: &str, mut modifiers: Modifiers, ty: Type) -> Option<Form>
-where
-    [H; 2]: Lane,
-{
-    let is_bf16 = ty == Type::Bf16x2;
-    match opcode {
-        "add" | "sub" | "mul" | "fma" => {
-            let flags = flags(opcode, modifiers, is_bf16)?;
-            let run: LaneFunction = match opcode {
-                "add" => with_flags!(flags, binary, |flags, a: [H; 2], b: [H; 2]| {
-                    [flags.add(a[0], b[0]), flags.add(a[1], b[1])]
-                }),
-                "sub" => with_flags!(flags, binary, |flags, a: [H; 2], b: [H; 2]| {
-                    [flags.subtract(a[0], b[0]), flags.subtract(a[1], b[1])]
-                }),
-                "mul" => with_flags!(flags, binary, |flags, a: [H; 2], b: [H; 2]| {
-                    [flags.multiply(a[0], b[0]), flags.multiply(a[1], b[1])]
-                }),
-                _ => with_flags!(flags, ternary, |flags, a: [H; 2], b: [H; 2], c: [H; 2]| {
-                    [
-                        flags.multiply_add(a[0], b[0], c[0]),
-                        flags.multiply_add(a[1], b[1], c[1]),
-                    ]
-                }),
-            };
-            let sources = if opcode == "fma" { 3 } else { 2 };
-            Some(Form::new([ty], vec![ty; sources], run).with(flags.immediate()))
-        }
-        "abs" | "neg" => {
-            let flushes = sign_flushes(&mut modifiers, is_bf16)?;
-            let run: LaneFunction = match (opcode, flushes) {
-                ("abs", false) => run!(unary, |a: [H; 2]| a.map(H::magnitude)),
-                ("abs", true) => run!(unary, |a: [H; 2]| a.map(|x| x.flushed().magnitude())),
-                (_, false) => run!(unary, |a: [H; 2]| a.map(H::negated)),
-                (_, true) => run!(unary, |a: [H; 2]| a.map(|x| x.flushed().negated())),
-            };
-            Some(Form::new([ty], [ty], run))
-        }
-        "min" | "max" => {
-            let immediate = extremum(opcode, &mut modifiers, is_bf16)?;
-            let run = by_extremum!(immediate, |how, a: [H; 2], b: [H; 2]| {
-                [extremum_by(how, a[0], b[0]), extremum_by(how, a[1], b[1])]
+            let immediate = extremum_immediate(opcode, &mut modifiers)?;
+            modifiers.last()?;
+            if is_bf16 && immediate & EXTREMUM_FLUSHES != 0 {
+                return None;
+            }
+            let run = by_extremum!(immediate, |how, a: L, b: L| {
+                L::each([a, b], |[a, b]| extremum_by(how, a, b))
             });
             Some(Form::new([ty], [ty; 2], run).with(immediate))
         }
         _ => None,
     }
-}
-
-fn sign_flushes(modifiers: &mut Modifiers, is_bf16: bool) -> Option<bool> {
-    let flushes = modifiers.take("ftz");
-    modifiers.last()?;
-    (!(flushes && is_bf16)).then_some(flushes)
-}
-
-fn extremum(opcode: &str, modifiers: &mut Modifiers, is_bf16: bool) -> Option<u64> {
-    let immediate = extremum_immediate(opcode, modifiers)?;
-    modifiers.last()?;
-    (!(is_bf16 && immediate & super::float::EXTREMUM_FLUSHES != 0)).then_some(immediate)
 }

@@ -174,6 +174,29 @@ impl Lane for bool {
     }
 }
 
+/// One value, or two of them in one register, each of which an operation takes by itself.
+pub trait Parts<H>: Lane {
+    /// The results of `f` of each.
+    fn each<const N: usize>(operands: [Self; N], f: impl Fn([H; N]) -> H) -> Self;
+}
+
+impl<H: Lane> Parts<H> for H {
+    #[inline(always)]
+    fn each<const N: usize>(operands: [Self; N], f: impl Fn([H; N]) -> H) -> Self {
+        f(operands)
+    }
+}
+
+impl<H: Copy> Parts<H> for [H; 2]
+where
+    Self: Lane,
+{
+    #[inline(always)]
+    fn each<const N: usize>(operands: [Self; N], f: impl Fn([H; N]) -> H) -> Self {
+        [f(operands.map(|x| x[0])), f(operands.map(|x| x[1]))]
+    }
+}
+
 /// Bit i is lane i.
 #[inline(always)]
 pub fn collect(values: [bool; LANES]) -> u32 {

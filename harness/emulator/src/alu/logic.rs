@@ -1,6 +1,6 @@
 //! Logic, shifts and byte permutation. PTX ISA 9.7.8 and `prmt`, 9.7.9.
 
-use super::form::{Form, by_type, run};
+use super::form::{Form, by_form, by_opcode, by_type, run};
 use super::lanes;
 use super::{Alu, LaneFunction};
 use crate::numeric::bits;
@@ -24,18 +24,27 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
         }
     };
     let ty = Type::from_name(last)?;
-    match (opcode, rest) {
+    let form = by_opcode! { (opcode, rest), ty, T;
+        "and", [] in bits, binary, |a: T, b: T| a & b;
+        "or", [] in bits, binary, |a: T, b: T| a | b;
+        "xor", [] in bits, binary, |a: T, b: T| a ^ b;
+        "not", [] in bits, unary, |a: T| !a;
+    };
+    let form = form.or_else(|| {
+        by_form! { (opcode, rest, ty);
+            "shf", ["l", "clamp"], B32 => B32, [B32, B32, U32], ternary,
+                |a, b, c: u32| bits::funnel_left(a, b, c.min(32));
+            "shf", ["l", "wrap"], B32 => B32, [B32, B32, U32], ternary,
+                |a, b, c: u32| bits::funnel_left(a, b, c & 31);
+            "shf", ["r", "clamp"], B32 => B32, [B32, B32, U32], ternary,
+                |a, b, c: u32| bits::funnel_right(a, b, c.min(32));
+            "shf", ["r", "wrap"], B32 => B32, [B32, B32, U32], ternary,
+                |a, b, c: u32| bits::funnel_right(a, b, c & 31);
+            "prmt", [], B32 => B32, [B32, B32, B32], ternary, bits::permute;
+        }
+    });
+    form.or_else(|| match (opcode, rest) {
         ("and" | "or" | "xor" | "not", []) if ty == Pred => predicate(opcode),
-        ("and", []) => {
-            by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a & b)))
-        }
-        ("or", []) => {
-            by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a | b)))
-        }
-        ("xor", []) => {
-            by_type!(ty, T in bits, Form::new([ty], [ty; 2], run!(binary, |a: T, b: T| a ^ b)))
-        }
-        ("not", []) => by_type!(ty, T in bits, Form::new([ty], [ty], run!(unary, |a: T| !a))),
         ("shl", []) => by_type!(ty, T in bits, Form::new([ty], [ty, U32],
             run!(binary, |a: T, b: u32| if b < T::BITS { a << b } else { 0 }))),
         ("shr", []) => by_type!(ty, T in [
@@ -46,16 +55,6 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
             let amount = b.min(T::BITS);
             a >> (amount / 2) >> (amount - amount / 2)
         }))),
-        ("shf", [direction @ ("l" | "r"), mode @ ("clamp" | "wrap")]) if ty == B32 => {
-            let run: LaneFunction = match (*direction, *mode) {
-                ("l", "clamp") => run!(ternary, |a, b, c: u32| bits::funnel_left(a, b, c.min(32))),
-                ("l", _) => run!(ternary, |a, b, c: u32| bits::funnel_left(a, b, c & 31)),
-                (_, "clamp") => run!(ternary, |a, b, c: u32| bits::funnel_right(a, b, c.min(32))),
-                _ => run!(ternary, |a, b, c: u32| bits::funnel_right(a, b, c & 31)),
-            };
-            Some(Form::new([B32], [B32, B32, U32], run))
-        }
-        ("prmt", []) if ty == B32 => Some(Form::new([B32], [B32; 3], run!(ternary, bits::permute))),
         ("prmt", [mode]) if ty == B32 => {
             let selectors = bits::permute_mode(mode)?;
             let packed = selectors
@@ -71,7 +70,7 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str]) -> Option<Form> {
             Some(Form::new([B32], [B32; 3], run).with(packed))
         }
         _ => None,
-    }
+    })
 }
 
 /// Predicates are combined all lanes at once.

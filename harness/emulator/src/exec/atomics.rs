@@ -1,55 +1,46 @@
 //! Atomic operations. PTX ISA 9.7.13.
 
 use super::block::Block;
-use super::lanes_of;
 use super::request::Accesses;
 use super::step::Next;
+use super::{At, Checked, lanes_of};
 use crate::memory::log::Touch;
 use crate::memory::shared::Access;
-use crate::program::{AtomicOp, Operation, Space};
+use crate::program::{Atomic, AtomicOp, Space};
 use crate::registers::Class;
-use crate::report::{Report, Violation};
+use crate::report::Violation;
 use crate::syntax::ast::Type;
 
 impl Block<'_> {
     /// One lane after the other, the lowest first. `add.f32` flushes subnormal numbers in global
     /// memory and keeps them in shared memory, as the hardware does.
-    pub(super) fn atomic(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        active: u32,
-        operation: &Operation,
-    ) -> Result<Next, Box<Report>> {
-        let Operation::Atomic {
-            space,
+    pub(super) fn atomic(&mut self, at: At, active: u32, atomic: &Atomic) -> Checked<Next> {
+        let &Atomic {
             op,
             ty,
             destination,
+            space,
             address,
-            sources,
-        } = operation
-        else {
-            return Ok(Next::Following);
-        };
+            ..
+        } = atomic;
         let bytes = ty.bytes();
-        let mut rest = Accesses::new(&self.warps[warp], *space, *address, active, bytes);
-        self.admit(warp, pc, &rest, false)?;
+        let mut rest = Accesses::new(&self.warps[at.warp], space, address, active, bytes);
+        self.admit(at, &rest, false)?;
         while let Some(request) = self.next_request(&mut rest) {
             if request.space == Space::Global {
-                self.check_global(warp, pc, &request, Touch::Atomic, true)?;
+                self.check_global(at, &request, Touch::Atomic, true)?;
             }
             for lane in lanes_of(request.lanes) {
                 let address = request.address(lane);
                 let mut operands = [0u64; 2];
-                for (operand, &register) in operands.iter_mut().zip(sources) {
-                    let registers = &self.warps[warp].registers;
+                for (operand, &register) in operands.iter_mut().zip(&atomic.sources) {
+                    let registers = &self.warps[at.warp].registers;
                     *operand = match register.class {
                         Class::Double => registers.double(register)[lane],
                         _ => u64::from(registers.word(register)[lane]),
                     };
                 }
-                let new = |flushes, old| apply(*op, *ty, flushes, old, operands);
+                let new = |flushes, old| apply(op, ty, flushes, old, operands);
                 let old = match (request.space, request.allocation) {
                     (Space::Global, Some(allocation)) if bytes == 8 => {
                         allocation.update_double(address, |old| new(true, old))
@@ -58,26 +49,24 @@ impl Block<'_> {
                         allocation.update(address, |old| new(true, u64::from(old)) as u32),
                     ),
                     (Space::Shared, _) => {
-                        self.touch_shared_lane(warp, pc, lane, address, bytes, Access::Atomic)?;
+                        self.touch_shared_lane(at, lane, address, bytes, Access::Atomic)?;
                         let old = self.shared.load(address, bytes);
                         self.shared.store(address, bytes, new(false, old));
                         old
                     }
                     (Space::Local, _) => {
-                        let thread = self.warps[warp].thread(lane);
                         let reason = "atomic operations do not reach local memory".to_owned();
-                        return Err(self.report(pc, thread, Violation::Operand(reason)));
+                        return Err(self.report(at, lane, Violation::Operand(reason)));
                     }
                     (space, _) => {
-                        let thread = self.warps[warp].thread(lane);
-                        return Err(self.read_only(pc, thread, space, address, bytes));
+                        return Err(self.read_only(at, lane, space, address, bytes));
                     }
                 };
                 if let Some(destination) = destination {
-                    let registers = &mut self.warps[warp].registers;
+                    let registers = &mut self.warps[at.warp].registers;
                     match destination.class {
-                        Class::Double => registers.double_mut(*destination)[lane] = old,
-                        _ => registers.word_mut(*destination)[lane] = old as u32,
+                        Class::Double => registers.double_mut(destination)[lane] = old,
+                        _ => registers.word_mut(destination)[lane] = old as u32,
                     }
                 }
             }
@@ -104,46 +93,19 @@ fn apply(op: AtomicOp, ty: Type, flushes: bool, old: u64, operands: [u64; 2]) ->
         }
         (AtomicOp::Add, Type::F64) => (f64::from_bits(old) + f64::from_bits(a)).to_bits(),
         (AtomicOp::Add, _) => old.wrapping_add(a),
-        (AtomicOp::Min, Type::S32 | Type::S64) => {
-            if signed(a) < signed(old) {
-                a
-            } else {
-                old
-            }
-        }
-        (AtomicOp::Max, Type::S32 | Type::S64) => {
-            if signed(a) > signed(old) {
-                a
-            } else {
-                old
-            }
-        }
+        (AtomicOp::Min, Type::S32 | Type::S64) => signed(old).min(signed(a)) as u64,
+        (AtomicOp::Max, Type::S32 | Type::S64) => signed(old).max(signed(a)) as u64,
         (AtomicOp::Min, _) => old.min(a),
         (AtomicOp::Max, _) => old.max(a),
         (AtomicOp::And, _) => old & a,
         (AtomicOp::Or, _) => old | a,
         (AtomicOp::Xor, _) => old ^ a,
         (AtomicOp::Exch, _) => a,
-        (AtomicOp::Cas, _) => {
-            if old == a {
-                operands[1]
-            } else {
-                old
-            }
-        }
-        (AtomicOp::Inc, _) => {
-            if old >= a {
-                0
-            } else {
-                old + 1
-            }
-        }
-        (AtomicOp::Dec, _) => {
-            if old == 0 || old > a {
-                a
-            } else {
-                old - 1
-            }
-        }
+        (AtomicOp::Cas, _) if old == a => operands[1],
+        (AtomicOp::Cas, _) => old,
+        (AtomicOp::Inc, _) if old >= a => 0,
+        (AtomicOp::Inc, _) => old + 1,
+        (AtomicOp::Dec, _) if old == 0 || old > a => a,
+        (AtomicOp::Dec, _) => old - 1,
     }
 }

@@ -3,6 +3,7 @@
 use super::asynchronous::Copies;
 use super::mma::Workspace;
 use super::warp::{Fragment, State, Warp};
+use super::{At, Checked};
 use crate::memory::global::{Allocation, GlobalMemory};
 use crate::memory::local::LocalMemory;
 use crate::memory::log::{Interval, TouchLog};
@@ -162,7 +163,7 @@ impl<'a> Block<'a> {
     ///
     /// # Errors
     /// The first rule that it breaks.
-    pub fn run(&mut self, linear: u32) -> Result<Vec<Interval>, Box<Report>> {
+    pub fn run(&mut self, linear: u32) -> Checked<Vec<Interval>> {
         self.begin(linear);
         loop {
             let mut has_moved = false;
@@ -201,7 +202,7 @@ impl<'a> Block<'a> {
                     },
                 };
                 let lane = Warp::first(fragment.lanes);
-                return self.report(fragment.pc, warp.thread(lane), violation);
+                return self.report(warp.at(fragment), lane, violation);
             }
         }
         let waiting = self.warps.iter().find_map(|warp| {
@@ -233,22 +234,18 @@ impl<'a> Block<'a> {
             expected: state.expected,
             others,
         };
-        self.report(
-            fragment.stands_at(),
-            warp.thread(Warp::first(fragment.lanes)),
-            violation,
-        )
+        self.report(warp.at(fragment), Warp::first(fragment.lanes), violation)
     }
 
-    /// A report about an instruction and a thread.
+    /// A report about an instruction of a warp and a lane.
     #[cold]
-    pub(super) fn report(&self, pc: u32, thread: u32, violation: Violation) -> Box<Report> {
+    pub(super) fn report(&self, at: At, lane: usize, violation: Violation) -> Box<Report> {
         let program = self.environment.program;
         Box::new(Report {
             kernel: program.name.clone(),
-            position: program.instructions[pc as usize].position,
+            position: program.instructions[at.pc as usize].position,
             block: self.index,
-            thread: Index3::of(thread, self.environment.block),
+            thread: Index3::of(at.thread(lane), self.environment.block),
             violation,
         })
     }

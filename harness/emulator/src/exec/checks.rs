@@ -1,8 +1,8 @@
 //! The checks before an access to memory, and the reports of those that fail.
 
 use super::block::Block;
-use super::lanes_of;
 use super::request::Request;
+use super::{At, Checked, lanes_of};
 use crate::memory::log::{Interval, Touch};
 use crate::memory::shared::{Access, Fault, Moment, Record};
 use crate::program::Space;
@@ -13,19 +13,17 @@ impl Block<'_> {
     /// Checks an access of several lanes to global memory and notes it.
     pub(super) fn check_global(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         request: &Request,
         touch: Touch,
         is_read: bool,
-    ) -> Result<(), Box<Report>> {
+    ) -> Checked {
         let bytes = u64::from(request.bytes);
-        let first = self.warps[warp].thread(0);
+        let first = at.thread(0);
         let Some(allocation) = request.allocation else {
             let lane = request.first();
             let address = request.address(lane);
-            let thread = first + lane as u32;
-            return Err(self.outside(pc, thread, Space::Global, address, request.bytes));
+            return Err(self.outside(at, lane, Space::Global, address, request.bytes));
         };
         if request.is_contiguous {
             let (start, count) = (request.address(0), bytes * LANES as u64);
@@ -34,7 +32,7 @@ impl Block<'_> {
                     start,
                     end: start + count,
                     touch,
-                    instruction: pc,
+                    instruction: at.pc,
                     thread: first,
                 });
                 return Ok(());
@@ -46,13 +44,13 @@ impl Block<'_> {
             if is_read && !allocation.is_written(start, bytes) && !self.log.has_written(start, end)
             {
                 let name = allocation.to_string();
-                return Err(self.unwritten(pc, thread, start, request.bytes, &name));
+                return Err(self.unwritten(at, lane, start, request.bytes, &name));
             }
             self.log.push(Interval {
                 start,
                 end,
                 touch,
-                instruction: pc,
+                instruction: at.pc,
                 thread,
             });
         }
@@ -61,14 +59,8 @@ impl Block<'_> {
 
     /// Checks accesses of several lanes to shared memory and remembers them.
     #[inline(always)]
-    pub(super) fn touch_shared(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        request: &Request,
-        access: Access,
-    ) -> Result<(), Box<Report>> {
-        let first = self.shared_record(warp, pc);
+    pub(super) fn touch_shared(&mut self, at: At, request: &Request, access: Access) -> Checked {
+        let first = self.shared_record(at);
         let mut rest = request.lanes;
         if rest == u32::MAX && request.bytes == 4 {
             let done = self
@@ -80,7 +72,7 @@ impl Block<'_> {
             let (address, bytes) = (request.address(lane), request.bytes);
             let now = first.of_lane(lane);
             if let Err(fault) = self.shared.touch(address, bytes, access, now) {
-                return Err(self.shared_fault(warp, pc, lane, address, bytes, access, fault));
+                return Err(self.shared_fault(at, lane, address, bytes, access, fault));
             }
         }
         Ok(())
@@ -89,35 +81,33 @@ impl Block<'_> {
     /// Checks a lane's access to shared memory and remembers it.
     pub(super) fn touch_shared_lane(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         lane: usize,
         address: u64,
         bytes: u32,
         access: Access,
-    ) -> Result<(), Box<Report>> {
-        let now = self.shared_record(warp, pc).of_lane(lane);
+    ) -> Checked {
+        let now = self.shared_record(at).of_lane(lane);
         let touched = self.shared.touch(address, bytes, access, now);
-        touched.map_err(|fault| self.shared_fault(warp, pc, lane, address, bytes, access, fault))
+        touched.map_err(|fault| self.shared_fault(at, lane, address, bytes, access, fault))
     }
 
     /// An access to shared memory, now, by the first thread of a warp.
     #[inline(always)]
-    pub(super) fn shared_record(&self, warp: usize, pc: u32) -> Record {
+    pub(super) fn shared_record(&self, at: At) -> Record {
         let moment = Moment {
             block_epoch: self.epoch,
-            warp_epoch: self.warps[warp].epoch,
-            thread: self.warps[warp].thread(0),
+            warp_epoch: self.warps[at.warp].epoch,
+            thread: at.thread(0),
         };
-        Record::new(moment, pc)
+        Record::new(moment, at.pc)
     }
 
     #[cold]
     #[allow(clippy::too_many_arguments, reason = "all of an access")]
     pub(super) fn shared_fault(
         &self,
-        warp: usize,
-        pc: u32,
+        at: At,
         lane: usize,
         address: u64,
         bytes: u32,
@@ -125,11 +115,10 @@ impl Block<'_> {
         fault: Fault,
     ) -> Box<Report> {
         let block = self.environment.block;
-        let thread = self.warps[warp].thread(lane);
         let violation = match fault {
-            Fault::OutOfBounds => return self.outside(pc, thread, Space::Shared, address, bytes),
+            Fault::OutOfBounds => return self.outside(at, lane, Space::Shared, address, bytes),
             Fault::NeverWritten => {
-                return self.unwritten(pc, thread, address, bytes, "shared memory");
+                return self.unwritten(at, lane, address, bytes, "shared memory");
             }
             Fault::Pending(owner) => Violation::PendingCopy {
                 address,
@@ -150,17 +139,17 @@ impl Block<'_> {
                 },
             },
         };
-        self.report(pc, thread, violation)
+        self.report(at, lane, violation)
     }
 
     pub(super) fn check_alignment(
         &self,
-        pc: u32,
-        thread: u32,
+        at: At,
+        lane: usize,
         space: Space,
         address: u64,
         bytes: u32,
-    ) -> Result<(), Box<Report>> {
+    ) -> Checked {
         if address & u64::from(bytes - 1) == 0 {
             return Ok(());
         }
@@ -169,14 +158,14 @@ impl Block<'_> {
             bytes,
             nearest: self.nearest(space, address),
         };
-        Err(self.report(pc, thread, violation))
+        Err(self.report(at, lane, violation))
     }
 
     #[cold]
     pub(super) fn unwritten(
         &self,
-        pc: u32,
-        thread: u32,
+        at: At,
+        lane: usize,
         address: u64,
         bytes: u32,
         nearest: &str,
@@ -186,14 +175,14 @@ impl Block<'_> {
             bytes,
             nearest: nearest.to_owned(),
         };
-        self.report(pc, thread, violation)
+        self.report(at, lane, violation)
     }
 
     #[cold]
     pub(super) fn read_only(
         &self,
-        pc: u32,
-        thread: u32,
+        at: At,
+        lane: usize,
         space: Space,
         address: u64,
         bytes: u32,
@@ -207,14 +196,14 @@ impl Block<'_> {
             bytes,
             space,
         };
-        self.report(pc, thread, violation)
+        self.report(at, lane, violation)
     }
 
     #[cold]
     pub(super) fn outside(
         &self,
-        pc: u32,
-        thread: u32,
+        at: At,
+        lane: usize,
         space: Space,
         address: u64,
         bytes: u32,
@@ -239,7 +228,7 @@ impl Block<'_> {
                 nearest: self.nearest(space, address),
             },
         };
-        self.report(pc, thread, violation)
+        self.report(at, lane, violation)
     }
 
     /// What is near an address, in words.

@@ -1,13 +1,13 @@
 //! What the lanes of a warp do together: shuffles, votes, matches, reductions, warp barriers.
 
 use super::block::Block;
-use super::lanes_of;
 use super::step::Next;
 use super::warp::{State, Warp};
+use super::{At, Checked, lanes_of};
 use crate::memory::shared::Moment;
 use crate::program::{AtomicOp, Collective, ShuffleMode, VoteMode};
 use crate::registers::{Class, LANES, Register};
-use crate::report::{Report, Violation};
+use crate::report::Violation;
 use crate::syntax::ast::Type;
 
 impl Block<'_> {
@@ -15,14 +15,15 @@ impl Block<'_> {
     /// not complete wait.
     pub(super) fn collective(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         active: u32,
         what: Collective,
         destinations: [Option<Register>; 2],
         sources: &[Register],
-    ) -> Result<Next, Box<Report>> {
-        let masks = *self.warps[warp].registers.word(sources[sources.len() - 1]);
+    ) -> Checked<Next> {
+        let masks = *self.warps[at.warp]
+            .registers
+            .word(sources[sources.len() - 1]);
         let mut rest = active;
         let mut waiting = 0;
         while rest != 0 {
@@ -34,7 +35,7 @@ impl Block<'_> {
             rest &= !group;
             let wrong = |reason: String| {
                 let violation = Violation::LaneMask { mask, reason };
-                self.report(pc, self.warps[warp].thread(first), violation)
+                self.report(at, first, violation)
             };
             if group & !mask != 0 {
                 let lane = Warp::first(group & !mask);
@@ -42,7 +43,7 @@ impl Block<'_> {
                     "lane {lane} runs the instruction but is not in it"
                 )));
             }
-            let gone = mask & !self.warps[warp].live();
+            let gone = mask & !self.warps[at.warp].live();
             if gone != 0 {
                 let lane = Warp::first(gone);
                 return Err(wrong(format!("lane {lane} has exited or does not exist")));
@@ -56,7 +57,7 @@ impl Block<'_> {
                 waiting |= group;
                 continue;
             }
-            self.perform(warp, pc, group, what, destinations, sources)?;
+            self.perform(at, group, what, destinations, sources)?;
         }
         Ok(match waiting {
             0 => Next::Following,
@@ -66,27 +67,26 @@ impl Block<'_> {
 
     fn perform(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         group: u32,
         what: Collective,
         destinations: [Option<Register>; 2],
         sources: &[Register],
-    ) -> Result<(), Box<Report>> {
+    ) -> Checked {
         if what == Collective::Barrier {
-            self.warps[warp].epoch += 1;
-            if self.warps[warp].epoch > Moment::LAST_WARP_EPOCH {
+            self.warps[at.warp].epoch += 1;
+            if self.warps[at.warp].epoch > Moment::LAST_WARP_EPOCH {
                 let last = Moment::LAST_WARP_EPOCH;
-                let reason = format!("more than {last} warp barriers between two of the block");
-                let thread = self.warps[warp].thread(Warp::first(group));
-                return Err(self.report(pc, thread, Violation::Operand(reason)));
+                let reason = format!("more than {last} at.warp barriers between two of the block");
+                let lane = Warp::first(group);
+                return Err(self.report(at, lane, Violation::Operand(reason)));
             }
             return Ok(());
         }
         if let Collective::Shuffle(mode) = what {
-            return self.shuffle(warp, pc, group, mode, destinations, sources);
+            return self.shuffle(at, group, mode, destinations, sources);
         }
-        let registers = &mut self.warps[warp].registers;
+        let registers = &mut self.warps[at.warp].registers;
         let value = sources[0];
         let wide = |lane: usize| match value.class {
             Class::Double => registers.double(value)[lane],
@@ -153,14 +153,13 @@ impl Block<'_> {
     /// `shfl.sync`. PTX ISA 9.7.9.6.
     fn shuffle(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         group: u32,
         mode: ShuffleMode,
         destinations: [Option<Register>; 2],
         sources: &[Register],
-    ) -> Result<(), Box<Report>> {
-        let registers = &self.warps[warp].registers;
+    ) -> Checked {
+        let registers = &self.warps[at.warp].registers;
         let [values, offsets, clamps] = [0, 1, 2].map(|index| *registers.word(sources[index]));
         let mut results = [0u32; LANES];
         let mut in_range = 0u32;
@@ -189,12 +188,12 @@ impl Block<'_> {
                     lane: source,
                     active: group,
                 };
-                return Err(self.report(pc, self.warps[warp].thread(lane), violation));
+                return Err(self.report(at, lane, violation));
             }
             results[lane] = values[source as usize];
             in_range |= u32::from(is_in_range) << lane;
         }
-        let registers = &mut self.warps[warp].registers;
+        let registers = &mut self.warps[at.warp].registers;
         let [result, predicate] = destinations;
         if let Some(result) = result {
             for lane in lanes_of(group) {

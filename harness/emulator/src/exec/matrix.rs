@@ -6,11 +6,12 @@
 use super::block::Block;
 use super::step::Next;
 use super::warp::{State, Warp};
+use super::{At, Checked};
 use crate::alu::vectorised;
 use crate::memory::shared::Access;
-use crate::program::{Address, Space};
+use crate::program::{Matrices, Space};
 use crate::registers::Register;
-use crate::report::{Report, Violation};
+use crate::report::Violation;
 use crate::statistics::bank_passes;
 
 /// Bytes of a row of an 8x8 matrix.
@@ -18,60 +19,45 @@ const ROW: u32 = 16;
 
 impl Block<'_> {
     /// Whether all lanes are here, as `.sync.aligned` asks; false if they may still come.
-    pub(super) fn are_all_here(
-        &self,
-        warp: usize,
-        pc: u32,
-        active: u32,
-    ) -> Result<bool, Box<Report>> {
+    pub(super) fn are_all_here(&self, at: At, active: u32) -> Checked<bool> {
         if active == u32::MAX {
             return Ok(true);
         }
-        if self.warps[warp].live() == u32::MAX {
+        if self.warps[at.warp].live() == u32::MAX {
             return Ok(false);
         }
         let violation = Violation::LaneMask {
             mask: active,
             reason: "only these lanes are here, and the instruction needs all 32".to_owned(),
         };
-        Err(self.report(pc, self.warps[warp].thread(Warp::first(active)), violation))
+        Err(self.report(at, Warp::first(active), violation))
     }
 
     pub(super) fn load_matrix(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         active: u32,
-        destinations: &[Register],
-        address: Address,
-        is_transposed: bool,
-    ) -> Result<Next, Box<Report>> {
-        if !self.are_all_here(warp, pc, active)? {
+        matrices: &Matrices,
+    ) -> Checked<Next> {
+        if !self.are_all_here(at, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
         vectorised(
             #[inline(always)]
-            || self.load_rows(warp, pc, destinations, address, is_transposed),
+            || self.load_rows(at, matrices),
         )?;
         Ok(Next::Following)
     }
 
     #[inline(always)]
-    fn load_rows(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        destinations: &[Register],
-        address: Address,
-        is_transposed: bool,
-    ) -> Result<(), Box<Report>> {
-        let addresses = self.warps[warp].addresses(address);
-        let matrices = addresses.0.as_chunks().0.iter().enumerate();
-        for (&destination, (matrix, rows)) in destinations.iter().zip(matrices) {
-            self.touch_rows(warp, pc, matrix, rows, Access::Read)?;
+    fn load_rows(&mut self, at: At, matrices: &Matrices) -> Checked {
+        let addresses = self.warps[at.warp].addresses(matrices.address);
+        let rows = addresses.0.as_chunks().0.iter().enumerate();
+        for (&destination, (matrix, rows)) in matrices.registers.iter().zip(rows) {
+            self.touch_rows(at, matrix, rows, Access::Read)?;
             let shared = &self.shared;
-            let lanes = self.warps[warp].registers.word_mut(destination);
-            if is_transposed {
+            let lanes = self.warps[at.warp].registers.word_mut(destination);
+            if matrices.is_transposed {
                 let element = |row: usize, column: usize| {
                     shared.load(rows[row] + 2 * column as u64, 2) as u32
                 };
@@ -90,15 +76,8 @@ impl Block<'_> {
 
     /// Checks and counts the accesses to the rows of an 8x8 matrix.
     #[inline(always)]
-    fn touch_rows(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        matrix: usize,
-        rows: &[u64; 8],
-        access: Access,
-    ) -> Result<(), Box<Report>> {
-        let first = self.shared_record(warp, pc);
+    fn touch_rows(&mut self, at: At, matrix: usize, rows: &[u64; 8], access: Access) -> Checked {
+        let first = self.shared_record(at);
         let mut all = 0;
         for row in rows {
             all |= row;
@@ -110,9 +89,8 @@ impl Block<'_> {
                 .touch_rows(rows, access, first.of_lane(8 * matrix))
         {
             for (lane, &row) in (8 * matrix..).zip(rows) {
-                let thread = self.warps[warp].thread(lane);
-                self.check_alignment(pc, thread, Space::Shared, row, ROW)?;
-                self.touch_shared_lane(warp, pc, lane, row, ROW, access)?;
+                self.check_alignment(at, lane, Space::Shared, row, ROW)?;
+                self.touch_shared_lane(at, lane, row, ROW, access)?;
             }
         }
         self.statistics.shared_requests += 1;
@@ -129,24 +107,21 @@ impl Block<'_> {
 
     pub(super) fn store_matrix(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         active: u32,
-        sources: &[Register],
-        address: Address,
-        is_transposed: bool,
-    ) -> Result<Next, Box<Report>> {
-        if !self.are_all_here(warp, pc, active)? {
+        matrices: &Matrices,
+    ) -> Checked<Next> {
+        if !self.are_all_here(at, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
-        let addresses = self.warps[warp].addresses(address);
-        let matrices = addresses.0.as_chunks().0.iter().enumerate();
-        for (&source, (matrix, rows)) in sources.iter().zip(matrices) {
-            self.touch_rows(warp, pc, matrix, rows, Access::Write)?;
-            let lanes = self.warps[warp].registers.word(source);
+        let addresses = self.warps[at.warp].addresses(matrices.address);
+        let rows = addresses.0.as_chunks().0.iter().enumerate();
+        for (&source, (matrix, rows)) in matrices.registers.iter().zip(rows) {
+            self.touch_rows(at, matrix, rows, Access::Write)?;
+            let lanes = self.warps[at.warp].registers.word(source);
             for (lane, &value) in lanes.iter().enumerate() {
                 let (group, pair) = (lane / 4, 2 * (lane % 4));
-                if is_transposed {
+                if matrices.is_transposed {
                     for (row, half) in (pair..).zip([value & 0xffff, value >> 16]) {
                         let to = rows[row] + 2 * group as u64;
                         self.shared.store(to, 2, u64::from(half));
@@ -161,16 +136,15 @@ impl Block<'_> {
 
     pub(super) fn move_matrix(
         &mut self,
-        warp: usize,
-        pc: u32,
+        at: At,
         active: u32,
         destination: Register,
         source: Register,
-    ) -> Result<Next, Box<Report>> {
-        if !self.are_all_here(warp, pc, active)? {
+    ) -> Checked<Next> {
+        if !self.are_all_here(at, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
-        let registers = &mut self.warps[warp].registers;
+        let registers = &mut self.warps[at.warp].registers;
         let rows = *registers.word(source);
         let element =
             |row: usize, column: usize| rows[4 * row + column / 2] >> (16 * (column % 2)) & 0xffff;

@@ -14,12 +14,12 @@ use std::sync::LazyLock;
 use super::block::Block;
 use super::step::Next;
 use super::warp::State;
+use super::{At, Checked};
 use crate::alu::vectorised;
 use crate::numeric::float::Float;
 use crate::numeric::half::{Bf16, F16};
 use crate::program::{Mma, MmaType};
 use crate::registers::{LANES, Registers};
-use crate::report::Report;
 use crate::syntax::ast::Type;
 
 /// Rows of A, C and D.
@@ -36,17 +36,11 @@ impl Block<'_> {
     /// the highest and then C, and rounded once to the accumulator's type. Hardware adds in an
     /// order of its own, and with fewer bits: it may differ by the rounding errors of a sum of
     /// k + 1 terms.
-    pub(super) fn mma(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        active: u32,
-        mma: &Mma,
-    ) -> Result<Next, Box<Report>> {
-        if !self.are_all_here(warp, pc, active)? {
+    pub(super) fn mma(&mut self, at: At, active: u32, mma: &Mma) -> Checked<Next> {
+        if !self.are_all_here(at, active)? {
             return Ok(Next::Wait(active, State::WaitsForLanes));
         }
-        let registers = &mut self.warps[warp].registers;
+        let registers = &mut self.warps[at.warp].registers;
         let work = &mut *self.workspace;
         match element_bytes(mma.a) {
             2 => multiply_add::<8>(mma, registers, work),

@@ -12,8 +12,27 @@ mod request;
 mod step;
 mod warp;
 
+use crate::registers::LANES;
+use crate::report::Report;
 pub(crate) use block::{Block, Environment};
 pub(crate) use moves::WIDEST;
+
+/// What may meet a broken rule.
+type Checked<T = ()> = Result<T, Box<Report>>;
+
+/// A warp of a block, and the instruction that it runs.
+#[derive(Clone, Copy)]
+struct At {
+    warp: usize,
+    pc: u32,
+}
+
+impl At {
+    /// The thread of the block that a lane is.
+    fn thread(self, lane: usize) -> u32 {
+        (self.warp * LANES + lane) as u32
+    }
+}
 
 /// The lanes of a mask, lowest first.
 pub(crate) fn lanes_of(mask: u32) -> impl Iterator<Item = usize> {

@@ -1,16 +1,15 @@
 //! Loads and stores.
 
 use super::block::Block;
-use super::lanes_of;
 use super::request::{Accesses, Request};
 use super::step::Next;
+use super::{At, Checked, lanes_of};
 use std::sync::atomic::Ordering;
 
 use crate::memory::log::Touch;
 use crate::memory::shared::Access;
 use crate::program::{Move, Space};
 use crate::registers::{Class, LANES, Register, Registers};
-use crate::report::Report;
 
 /// Most bytes that a lane moves at once.
 pub(crate) const WIDEST: u32 = 32;
@@ -65,43 +64,37 @@ impl Move {
 }
 
 impl Block<'_> {
-    pub(super) fn load(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        active: u32,
-        moved: &Move,
-    ) -> Result<Next, Box<Report>> {
+    pub(super) fn load(&mut self, at: At, active: u32, moved: &Move) -> Checked<Next> {
         let bytes = moved.bytes * moved.registers.len() as u32;
-        let mut rest = Accesses::new(&self.warps[warp], moved.space, moved.address, active, bytes);
-        self.admit(warp, pc, &rest, true)?;
+        let mut rest = Accesses::new(
+            &self.warps[at.warp],
+            moved.space,
+            moved.address,
+            active,
+            bytes,
+        );
+        self.admit(at, &rest, true)?;
         while let Some(request) = self.next_request(&mut rest) {
             match request.space {
-                Space::Global => self.load_global(warp, pc, moved, &request)?,
-                Space::Shared => self.load_shared(warp, pc, moved, &request)?,
-                _ => self.load_own(warp, pc, moved, &request)?,
+                Space::Global => self.load_global(at, moved, &request)?,
+                Space::Shared => self.load_shared(at, moved, &request)?,
+                _ => self.load_own(at, moved, &request)?,
             }
         }
         Ok(Next::Following)
     }
 
-    fn load_global(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        moved: &Move,
-        request: &Request,
-    ) -> Result<(), Box<Report>> {
+    fn load_global(&mut self, at: At, moved: &Move, request: &Request) -> Checked {
         let touch = if moved.is_atomic {
             Touch::Atomic
         } else {
             Touch::Read
         };
-        self.check_global(warp, pc, request, touch, true)?;
+        self.check_global(at, request, touch, true)?;
         let Some(allocation) = request.allocation else {
             return Ok(());
         };
-        let registers = &mut self.warps[warp].registers;
+        let registers = &mut self.warps[at.warp].registers;
         if request.is_contiguous && moved.moves_words() {
             let count = moved.registers.len();
             let words = allocation.words(request.address(0), LANES * count);
@@ -126,20 +119,14 @@ impl Block<'_> {
         Ok(())
     }
 
-    fn load_shared(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        moved: &Move,
-        request: &Request,
-    ) -> Result<(), Box<Report>> {
+    fn load_shared(&mut self, at: At, moved: &Move, request: &Request) -> Checked {
         let access = if moved.is_atomic {
             Access::AtomicRead
         } else {
             Access::Read
         };
-        self.touch_shared(warp, pc, request, access)?;
-        let (registers, shared) = (&mut self.warps[warp].registers, &self.shared);
+        self.touch_shared(at, request, access)?;
+        let (registers, shared) = (&mut self.warps[at.warp].registers, &self.shared);
         for (distance, register) in moved.elements() {
             if moved.bytes == 4 && register.class == Class::Word {
                 let lanes = registers.word_mut(register);
@@ -163,28 +150,18 @@ impl Block<'_> {
     }
 
     /// Loads from the spaces that other threads cannot write.
-    fn load_own(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        moved: &Move,
-        request: &Request,
-    ) -> Result<(), Box<Report>> {
+    fn load_own(&mut self, at: At, moved: &Move, request: &Request) -> Checked {
         let (space, bytes) = (request.space, request.bytes);
         for lane in lanes_of(request.lanes) {
             let address = request.address(lane);
-            let outside = || {
-                let thread = self.warps[warp].thread(lane);
-                self.outside(pc, thread, space, address, bytes)
-            };
+            let outside = || self.outside(at, lane, space, address, bytes);
             let mut value = [0u8; WIDEST as usize];
             let value = &mut value[..bytes as usize];
             if space == Space::Local {
-                let local = &self.warps[warp].local;
+                let local = &self.warps[at.warp].local;
                 let range = local.range(lane, address, bytes).ok_or_else(outside)?;
                 let Some(found) = local.load(range) else {
-                    let thread = self.warps[warp].thread(lane);
-                    return Err(self.unwritten(pc, thread, address, bytes, "local memory"));
+                    return Err(self.unwritten(at, lane, address, bytes, "local memory"));
                 };
                 value.copy_from_slice(found);
             } else {
@@ -198,7 +175,7 @@ impl Block<'_> {
             }
             // Parameters are the same for all lanes.
             let is_uniform = space == Space::Param && moved.address.base.is_none();
-            let registers = &mut self.warps[warp].registers;
+            let registers = &mut self.warps[at.warp].registers;
             for (distance, register) in moved.elements() {
                 let bits = number(&value[distance as usize..][..moved.bytes as usize]);
                 let lanes = if is_uniform { request.lanes } else { 1 << lane };
@@ -213,43 +190,37 @@ impl Block<'_> {
         Ok(())
     }
 
-    pub(super) fn store(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        active: u32,
-        moved: &Move,
-    ) -> Result<Next, Box<Report>> {
+    pub(super) fn store(&mut self, at: At, active: u32, moved: &Move) -> Checked<Next> {
         let bytes = moved.bytes * moved.registers.len() as u32;
-        let mut rest = Accesses::new(&self.warps[warp], moved.space, moved.address, active, bytes);
-        self.admit(warp, pc, &rest, false)?;
+        let mut rest = Accesses::new(
+            &self.warps[at.warp],
+            moved.space,
+            moved.address,
+            active,
+            bytes,
+        );
+        self.admit(at, &rest, false)?;
         while let Some(request) = self.next_request(&mut rest) {
             match request.space {
-                Space::Global => self.store_global(warp, pc, moved, &request)?,
-                Space::Shared => self.store_shared(warp, pc, moved, &request)?,
-                _ => self.store_own(warp, pc, moved, &request)?,
+                Space::Global => self.store_global(at, moved, &request)?,
+                Space::Shared => self.store_shared(at, moved, &request)?,
+                _ => self.store_own(at, moved, &request)?,
             }
         }
         Ok(Next::Following)
     }
 
-    fn store_global(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        moved: &Move,
-        request: &Request,
-    ) -> Result<(), Box<Report>> {
+    fn store_global(&mut self, at: At, moved: &Move, request: &Request) -> Checked {
         let touch = if moved.is_atomic {
             Touch::Atomic
         } else {
             Touch::Write
         };
-        self.check_global(warp, pc, request, touch, false)?;
+        self.check_global(at, request, touch, false)?;
         let Some(allocation) = request.allocation else {
             return Ok(());
         };
-        let registers = &self.warps[warp].registers;
+        let registers = &self.warps[at.warp].registers;
         if request.is_contiguous && moved.moves_words() {
             let count = moved.registers.len();
             let words = allocation.words(request.address(0), LANES * count);
@@ -274,20 +245,14 @@ impl Block<'_> {
         Ok(())
     }
 
-    fn store_shared(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        moved: &Move,
-        request: &Request,
-    ) -> Result<(), Box<Report>> {
+    fn store_shared(&mut self, at: At, moved: &Move, request: &Request) -> Checked {
         let access = if moved.is_atomic {
             Access::AtomicWrite
         } else {
             Access::Write
         };
-        self.touch_shared(warp, pc, request, access)?;
-        let (registers, shared) = (&self.warps[warp].registers, &mut self.shared);
+        self.touch_shared(at, request, access)?;
+        let (registers, shared) = (&self.warps[at.warp].registers, &mut self.shared);
         for (distance, register) in moved.elements() {
             if moved.bytes == 4 && register.class == Class::Word {
                 let lanes = registers.word(register);
@@ -311,33 +276,26 @@ impl Block<'_> {
     }
 
     /// Stores to the spaces that other threads cannot write.
-    fn store_own(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        moved: &Move,
-        request: &Request,
-    ) -> Result<(), Box<Report>> {
+    fn store_own(&mut self, at: At, moved: &Move, request: &Request) -> Checked {
         let (space, bytes) = (request.space, request.bytes);
         for lane in lanes_of(request.lanes) {
             let address = request.address(lane);
-            let thread = self.warps[warp].thread(lane);
             if space != Space::Local {
-                return Err(self.read_only(pc, thread, space, address, bytes));
+                return Err(self.read_only(at, lane, space, address, bytes));
             }
-            let local = &mut self.warps[warp].local;
+            let local = &mut self.warps[at.warp].local;
             let Some(range) = local.range(lane, address, bytes) else {
-                return Err(self.outside(pc, thread, space, address, bytes));
+                return Err(self.outside(at, lane, space, address, bytes));
             };
             let mut value = [0u8; WIDEST as usize];
-            let registers = &self.warps[warp].registers;
+            let registers = &self.warps[at.warp].registers;
             for (distance, register) in moved.elements() {
                 let bits = get(registers, register, lane).to_le_bytes();
                 let (piece, count) = (&mut value[distance as usize..], moved.bytes as usize);
                 piece[..count].copy_from_slice(&bits[..count]);
             }
             let value = &value[..bytes as usize];
-            self.warps[warp].local.store(range, value);
+            self.warps[at.warp].local.store(range, value);
         }
         Ok(())
     }

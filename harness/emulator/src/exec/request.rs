@@ -2,12 +2,11 @@
 
 use super::block::Block;
 use super::warp::Warp;
-use super::{count_of, lanes_of};
+use super::{At, Checked, count_of, lanes_of};
 use crate::memory::global::Allocation;
 use crate::memory::{CONST_WINDOW, LOCAL_WINDOW, PARAM_WINDOW, SHARED_WINDOW, WINDOW_BYTES};
 use crate::program::{Address, Space};
 use crate::registers::{Aligned, LANES};
-use crate::report::Report;
 use crate::statistics::{bank_passes, sectors};
 
 /// The space that an address is in, and the address in it.
@@ -118,13 +117,7 @@ impl Accesses {
 impl<'a> Block<'a> {
     /// Checks the alignment of an instruction's accesses, and counts them.
     #[inline(always)]
-    pub(super) fn admit(
-        &mut self,
-        warp: usize,
-        pc: u32,
-        accesses: &Accesses,
-        is_load: bool,
-    ) -> Result<(), Box<Report>> {
+    pub(super) fn admit(&mut self, at: At, accesses: &Accesses, is_load: bool) -> Checked {
         let mut all = 0;
         for address in &accesses.addresses.0 {
             all |= address;
@@ -132,8 +125,7 @@ impl<'a> Block<'a> {
         if all & (u64::from(accesses.bytes) - 1) != 0 {
             for lane in lanes_of(accesses.rest) {
                 let (space, address) = place(accesses.space, accesses.addresses.0[lane]);
-                let thread = self.warps[warp].thread(lane);
-                self.check_alignment(pc, thread, space, address, accesses.bytes)?;
+                self.check_alignment(at, lane, space, address, accesses.bytes)?;
             }
         }
         self.count(accesses, is_load);

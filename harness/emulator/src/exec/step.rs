@@ -2,11 +2,11 @@
 
 use super::block::{BARRIERS, Block};
 use super::warp::{Fragment, State, Warp};
-use super::{count_of, lanes_of};
+use super::{At, Checked, count_of, lanes_of};
 use crate::memory::shared::Moment;
 use crate::program::Operation;
 use crate::registers::{Class, LANES, Register};
-use crate::report::{Report, Violation};
+use crate::report::Violation;
 
 /// Where the lanes of a fragment go after an instruction.
 pub(super) enum Next {
@@ -22,7 +22,7 @@ const TURN: u64 = 1 << 16;
 
 impl Block<'_> {
     /// Runs a warp until none of its lanes can go on, or its turn is over. Tells whether any did.
-    pub(super) fn run_warp(&mut self, warp: usize) -> Result<bool, Box<Report>> {
+    pub(super) fn run_warp(&mut self, warp: usize) -> Checked<bool> {
         let mut has_moved = false;
         let end = self.spent + TURN;
         while self.spent < end
@@ -40,7 +40,7 @@ impl Block<'_> {
     }
 
     /// Runs a warp whose lanes are all at one place for as long as they are.
-    fn run_alone(&mut self, warp: usize, end: u64) -> Result<(), Box<Report>> {
+    fn run_alone(&mut self, warp: usize, end: u64) -> Checked {
         while self.spent < end
             && let [fragment] = self.warps[warp].fragments.as_slice()
             && fragment.state == State::Running
@@ -51,18 +51,19 @@ impl Block<'_> {
     }
 
     /// Executes the instruction at which a fragment stands.
-    fn step(&mut self, warp: usize, index: usize) -> Result<(), Box<Report>> {
+    fn step(&mut self, warp: usize, index: usize) -> Checked {
         let program = self.environment.program;
         let Fragment { pc, lanes, .. } = self.warps[warp].fragments[index];
+        let at = At { warp, pc };
         let instruction = &program.instructions[pc as usize];
         self.spent += 1;
         if self.spent > self.environment.budget {
             let violation = Violation::Budget(self.environment.budget);
-            return Err(self.report(pc, self.warps[warp].thread(Warp::first(lanes)), violation));
+            return Err(self.report(at, Warp::first(lanes), violation));
         }
         let mut active = lanes;
         if let Some((register, is_negated)) = instruction.guard {
-            self.check_written(warp, pc, register, lanes)?;
+            self.check_written(at, register, lanes)?;
             let predicate = self.warps[warp].registers.predicate(register);
             active &= if is_negated { !predicate } else { predicate };
         }
@@ -77,7 +78,7 @@ impl Block<'_> {
             return Ok(());
         }
         for &register in &instruction.reads {
-            self.check_written(warp, pc, register, active)?;
+            self.check_written(at, register, active)?;
         }
         let next = match &instruction.operation {
             Operation::Alu(alu) => {
@@ -85,16 +86,15 @@ impl Block<'_> {
                 Next::Following
             }
             Operation::Branch { .. } | Operation::Nothing => Next::Following,
-            Operation::Load(place) => self.load(warp, pc, active, place)?,
-            Operation::Store(place) => self.store(warp, pc, active, place)?,
-            Operation::Atomic { .. } => self.atomic(warp, pc, active, &instruction.operation)?,
+            Operation::Load(place) => self.load(at, active, place)?,
+            Operation::Store(place) => self.store(at, active, place)?,
+            Operation::Atomic(atomic) => self.atomic(at, active, atomic)?,
             Operation::Exit => {
                 self.exit(warp, index, active);
                 return Ok(());
             }
             Operation::Trap => {
-                let thread = self.warps[warp].thread(Warp::first(active));
-                return Err(self.report(pc, thread, Violation::Trap));
+                return Err(self.report(at, Warp::first(active), Violation::Trap));
             }
             Operation::Barrier {
                 barrier,
@@ -102,9 +102,9 @@ impl Block<'_> {
                 is_arrival,
                 is_aligned,
             } => {
-                let number = self.uniform(warp, pc, *barrier, active)?;
+                let number = self.uniform(at, *barrier, active)?;
                 let threads = match threads {
-                    Some(threads) => Some(self.uniform(warp, pc, *threads, active)?),
+                    Some(threads) => Some(self.uniform(at, *threads, active)?),
                     None => None,
                 };
                 // Other lanes may be on their way from further down: nothing is wrong until
@@ -118,7 +118,7 @@ impl Block<'_> {
                 what,
                 destinations,
                 sources,
-            } => self.collective(warp, pc, active, *what, *destinations, sources)?,
+            } => self.collective(at, active, *what, *destinations, sources)?,
             Operation::ActiveMask(destination) => {
                 let registers = &mut self.warps[warp].registers;
                 for lane in lanes_of(active) {
@@ -126,29 +126,16 @@ impl Block<'_> {
                 }
                 Next::Following
             }
-            Operation::CopyAsync {
-                destination,
-                source,
-                bytes,
-                read,
-            } => self.copy_async(warp, pc, active, [*destination, *source], *bytes, *read)?,
+            Operation::CopyAsync(copy) => self.copy_async(at, active, copy)?,
             Operation::CopyCommit => self.copy_commit(warp, active),
             Operation::CopyWait(groups) => self.copy_wait(warp, active, *groups),
-            Operation::LoadMatrix {
-                destinations,
-                address,
-                is_transposed,
-            } => self.load_matrix(warp, pc, active, destinations, *address, *is_transposed)?,
-            Operation::StoreMatrix {
-                sources,
-                address,
-                is_transposed,
-            } => self.store_matrix(warp, pc, active, sources, *address, *is_transposed)?,
+            Operation::LoadMatrix(matrices) => self.load_matrix(at, active, matrices)?,
+            Operation::StoreMatrix(matrices) => self.store_matrix(at, active, matrices)?,
             Operation::MoveMatrix {
                 destination,
                 source,
-            } => self.move_matrix(warp, pc, active, *destination, *source)?,
-            Operation::Mma(mma) => self.mma(warp, pc, active, mma)?,
+            } => self.move_matrix(at, active, *destination, *source)?,
+            Operation::Mma(mma) => self.mma(at, active, mma)?,
         };
         let state = &mut self.warps[warp];
         match next {
@@ -185,14 +172,8 @@ impl Block<'_> {
 
     /// Checks that the active lanes of a register hold a value.
     #[inline(always)]
-    fn check_written(
-        &self,
-        warp: usize,
-        pc: u32,
-        register: Register,
-        active: u32,
-    ) -> Result<(), Box<Report>> {
-        let missing = active & !self.warps[warp].registers.written(register);
+    fn check_written(&self, at: At, register: Register, active: u32) -> Checked {
+        let missing = active & !self.warps[at.warp].registers.written(register);
         if missing == 0 {
             return Ok(());
         }
@@ -200,7 +181,7 @@ impl Block<'_> {
         let violation = Violation::UnwrittenRegister {
             register: names[usize::from(register.index)].clone(),
         };
-        Err(self.report(pc, self.warps[warp].thread(Warp::first(missing)), violation))
+        Err(self.report(at, Warp::first(missing), violation))
     }
 
     fn branch(&mut self, warp: usize, index: usize, taken: u32, target: u32) {
@@ -234,15 +215,9 @@ impl Block<'_> {
     }
 
     /// The value of an operand that all lanes must agree on.
-    fn uniform(
-        &self,
-        warp: usize,
-        pc: u32,
-        register: Register,
-        active: u32,
-    ) -> Result<u32, Box<Report>> {
+    fn uniform(&self, at: At, register: Register, active: u32) -> Checked<u32> {
         debug_assert_eq!(register.class, Class::Word);
-        let values = self.warps[warp].registers.word(register);
+        let values = self.warps[at.warp].registers.word(register);
         let first = Warp::first(active);
         match lanes_of(active).find(|&lane| values[lane] != values[first]) {
             None => Ok(values[first]),
@@ -251,8 +226,7 @@ impl Block<'_> {
                     "lanes {first} and {lane} give {} and {} where all must agree",
                     values[first], values[lane]
                 );
-                let thread = self.warps[warp].thread(lane);
-                Err(self.report(pc, thread, Violation::Operand(reason)))
+                Err(self.report(at, lane, Violation::Operand(reason)))
             }
         }
     }
@@ -266,11 +240,11 @@ impl Block<'_> {
         number: u32,
         threads: Option<u32>,
         is_arrival: bool,
-    ) -> Result<(), Box<Report>> {
+    ) -> Checked {
         let Fragment { pc, lanes, .. } = self.warps[warp].fragments[index];
         let all = self.environment.block.iter().product::<u32>();
-        let thread = self.warps[warp].thread(Warp::first(active));
-        let wrong = |reason: String| self.report(pc, thread, Violation::Operand(reason));
+        let (at, lane) = (At { warp, pc }, Warp::first(active));
+        let wrong = |reason: String| self.report(at, lane, Violation::Operand(reason));
         if number as usize >= BARRIERS {
             return Err(wrong(format!("there is no barrier {number}")));
         }
@@ -287,7 +261,7 @@ impl Block<'_> {
                 first: barrier.expected,
                 second: expected,
             };
-            return Err(self.report(pc, thread, violation));
+            return Err(self.report(at, lane, violation));
         }
         // A count given in the instruction counts warps whole, the last one too.
         let arriving = match threads {
@@ -319,7 +293,7 @@ impl Block<'_> {
             self.epoch += 1;
             if self.epoch > Moment::LAST_BLOCK_EPOCH {
                 let reason = format!("more than {} barriers", Moment::LAST_BLOCK_EPOCH);
-                return Err(self.report(pc, thread, Violation::Operand(reason)));
+                return Err(self.report(at, lane, Violation::Operand(reason)));
             }
             for warp in &mut self.warps {
                 warp.epoch = 0;

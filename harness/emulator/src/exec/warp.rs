@@ -1,6 +1,6 @@
 //! A warp: registers, and its lanes in groups that stand at the same instruction.
 
-use super::lanes_of;
+use super::{At, lanes_of};
 use crate::alu::each;
 use crate::memory::local::LocalMemory;
 use crate::program::Address;
@@ -117,9 +117,12 @@ impl Warp {
         })
     }
 
-    /// The thread of the block that a lane is.
-    pub fn thread(&self, lane: usize) -> u32 {
-        self.number * LANES as u32 + lane as u32
+    /// Where a fragment of it stands.
+    pub(super) fn at(&self, fragment: &Fragment) -> At {
+        At {
+            warp: self.number as usize,
+            pc: fragment.stands_at(),
+        }
     }
 
     /// The first lane of a mask.

@@ -4,7 +4,7 @@ use super::memory::{address, reads_of, space};
 use super::names::Names;
 use super::{Lowered, Reader};
 use crate::alu::{LowerError, Operands};
-use crate::program::{AtomicOp, Operation, Space};
+use crate::program::{Atomic, AtomicOp, Operation, Space};
 use crate::syntax::ast::Type;
 
 /// An atomic operation, which `returns` what memory held before or not.
@@ -59,13 +59,13 @@ pub(super) fn lower(
     Ok(Lowered {
         reads,
         writes: destination.into_iter().collect(),
-        operation: Operation::Atomic {
+        operation: Operation::Atomic(Atomic {
             space,
             op,
             ty,
             destination,
             address,
             sources,
-        },
+        }),
     })
 }

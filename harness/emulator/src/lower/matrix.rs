@@ -4,7 +4,7 @@ use super::memory::{address, elements, reads_of, wide};
 use super::names::Names;
 use super::{Lowered, Reader};
 use crate::alu::{LowerError, Operands};
-use crate::program::{Mma, MmaType, Operation, Space};
+use crate::program::{Matrices, Mma, MmaType, Operation, Space};
 use crate::registers::Register;
 use crate::syntax::ast::{Instruction, Operand, Type};
 
@@ -54,27 +54,24 @@ fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Result<Lowere
         .collect::<Result<Vec<_>, _>>()?;
     let address = address(&reader, names, numbers[1], place, Space::Shared)?;
     let mut reads = reads_of(address);
-    Ok(if is_load {
-        Lowered {
-            reads,
-            writes: registers.clone(),
-            operation: Operation::LoadMatrix {
-                destinations: registers,
-                address,
-                is_transposed,
-            },
-        }
-    } else {
-        reads.extend(&registers);
-        Lowered {
-            reads,
-            writes: Vec::new(),
-            operation: Operation::StoreMatrix {
-                sources: registers,
-                address,
-                is_transposed,
-            },
-        }
+    let (stored, writes) = match is_load {
+        true => (Vec::new(), registers.clone()),
+        false => (registers.clone(), Vec::new()),
+    };
+    reads.extend(stored);
+    let matrices = Matrices {
+        registers,
+        address,
+        is_transposed,
+    };
+    let operation = match is_load {
+        true => Operation::LoadMatrix(matrices),
+        false => Operation::StoreMatrix(matrices),
+    };
+    Ok(Lowered {
+        operation,
+        reads,
+        writes,
     })
 }
 

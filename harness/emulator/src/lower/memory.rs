@@ -5,7 +5,7 @@ use super::names::Names;
 use super::{Lowered, Reader, class_of};
 use crate::alu::{Alu, LowerError, Operands};
 use crate::exec::WIDEST;
-use crate::program::{Address, Move, Operation, Space};
+use crate::program::{Address, AsyncCopy, Move, Operation, Space};
 use crate::registers::{Class, Register};
 use crate::syntax::ast::{Immediate, Instruction, Operand, Type};
 
@@ -372,11 +372,11 @@ fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     Ok(Lowered {
         reads,
         writes: Vec::new(),
-        operation: Operation::CopyAsync {
+        operation: Operation::CopyAsync(AsyncCopy {
             destination,
             source,
             bytes: *bytes as u32,
             read,
-        },
+        }),
     })
 }

@@ -21,7 +21,7 @@ mod symbols;
 
 use super::fault::Faults;
 use super::loader::ImageError;
-use super::machine::{Copy, Launch, Machine, Product};
+use super::machine::{Copy, Launch, Machine, Product, Text};
 use super::{DeviceError, KernelAttributes, Properties, Statistics, WATCHDOG};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result;
@@ -189,8 +189,8 @@ impl Machine for Cuda {
         }
     }
 
-    fn load(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
-        self.load_text(name, ptx)
+    fn load(&self, text: &Text) -> Result<u64, DeviceError> {
+        self.load_text(text.name, text.ptx)
     }
 
     fn load_image(&self, image: &[u8]) -> Option<Result<u64, ImageError>> {
