@@ -179,6 +179,26 @@ fn a_reference_without_elements_is_an_error() {
     );
 }
 
+/// What an output holds that another one says not to read; there must be the other one.
+#[test]
+fn an_unspecified_output_must_be_there_and_not_be_all() {
+    let unspecified = |len| Expectation::Unspecified {
+        element: ElementType::U32,
+        len,
+    };
+    let mut expected = exactly(outputs());
+    expected.insert("codes", unspecified(3));
+    let mut got = outputs();
+    got.insert("codes", words(&[4, 5, 6]));
+    assert!(verified(&expected, got.clone()).is_ok());
+    got.insert("codes", words(&[4, 5]));
+    let error = refused(&expected, got);
+    assert!(matches!(error, OutputError::Length { .. }), "{error:?}");
+    expected.remove("scales");
+    let alone = Outputs::from([("codes", words(&[1, 2, 3]))]);
+    assert_eq!(refused(&expected, alone), OutputError::Nothing);
+}
+
 #[test]
 fn a_range_that_tells_nothing_is_an_error() {
     let (inf, nan) = (f32::INFINITY, f32::NAN);

@@ -58,6 +58,13 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Some sizes.
+    #[must_use]
+    pub fn sizes(self, sizes: impl IntoIterator<Item = (&'static str, usize)>) -> Self {
+        let size = |call: Self, (name, value)| call.size(name, value);
+        sizes.into_iter().fold(self, size)
+    }
+
     /// A number.
     #[must_use]
     pub fn number(mut self, name: &'static str, value: f32) -> Self {

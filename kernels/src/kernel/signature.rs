@@ -314,13 +314,12 @@ impl Signature {
 
 impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        if self.multiple_of > 1 {
-            write!(f, "a multiple of {} and ", self.multiple_of)?;
-        }
-        write!(f, "at least {}", self.least)?;
-        match self.most {
-            Some(most) => write!(f, " and at most {most}"),
-            None => Ok(()),
-        }
+        let multiple =
+            (self.multiple_of > 1).then(|| format!("a multiple of {}", self.multiple_of));
+        let has_least = self.least != Extent::Constant(0) || self.most.is_none();
+        let least = has_least.then(|| format!("at least {}", self.least));
+        let most = self.most.map(|most| format!("at most {most}"));
+        let bounds: Vec<String> = [multiple, least, most].into_iter().flatten().collect();
+        f.write_str(&bounds.join(" and "))
     }
 }

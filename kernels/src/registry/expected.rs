@@ -20,6 +20,13 @@ pub enum Expectation {
         /// One an element.
         ranges: Vec<Range>,
     },
+    /// Anything: what another output says not to read.
+    Unspecified {
+        /// What the bits mean.
+        element: ElementType,
+        /// Number of elements.
+        len: usize,
+    },
 }
 
 /// What an element may be.
@@ -53,6 +60,7 @@ impl Expectation {
         match self {
             Self::Exactly(tensor) => tensor.element,
             Self::Within { element, .. } => (*element).into(),
+            Self::Unspecified { element, .. } => *element,
         }
     }
 
@@ -61,6 +69,7 @@ impl Expectation {
         match self {
             Self::Exactly(tensor) => tensor.bits.len(),
             Self::Within { ranges, .. } => ranges.len(),
+            Self::Unspecified { len, .. } => *len,
         }
     }
 
@@ -69,10 +78,15 @@ impl Expectation {
         self.len() == 0
     }
 
+    /// Whether no element can be wrong.
+    pub const fn takes_anything(&self) -> bool {
+        self.is_empty() || matches!(self, Self::Unspecified { .. })
+    }
+
     /// The first element whose range cannot tell right from wrong, such as -infinity to infinity.
     pub fn meaningless(&self) -> Option<usize> {
         match self {
-            Self::Exactly(_) => None,
+            Self::Exactly(_) | Self::Unspecified { .. } => None,
             Self::Within { ranges, .. } => ranges.iter().position(|range| !range.is_meaningful()),
         }
     }
@@ -92,6 +106,7 @@ impl Expectation {
                     is_nan || (low..=high).contains(&value)
                 }
             },
+            Self::Unspecified { .. } => true,
         }
     }
 
@@ -107,6 +122,7 @@ impl Expectation {
                 Range::Between(low, high) if low == high => format!("{low:e}"),
                 Range::Between(low, high) => format!("from {low:e} to {high:e}"),
             },
+            Self::Unspecified { .. } => "anything".to_owned(),
         }
     }
 }

@@ -195,6 +195,7 @@ impl Sampled {
                     }
                     _ => false,
                 },
+                (Expectation::Unspecified { .. }, Expectation::Unspecified { .. }) => true,
                 _ => false,
             };
             let mut places = elements.places.iter().enumerate();

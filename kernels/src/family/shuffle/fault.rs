@@ -15,6 +15,11 @@ impl ShuffleFault {
     /// There is none.
     pub const NONE: Self = Self(u64::MAX);
 
+    /// Its words as the buffer `fault` has them.
+    pub(super) const fn words(self) -> [u32; 2] {
+        [self.0 as u32, (self.0 >> 32) as u32]
+    }
+
     /// The fault of an error; `None` for one that is none of a scale or code.
     pub const fn of(error: &FragmentError) -> Option<Self> {
         let (row, is_code, place, code) = match *error {

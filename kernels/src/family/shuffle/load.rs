@@ -1,9 +1,10 @@
 //! Packed weights on a device to the order that matmuls take.
 
-use super::{ShuffleFault, ShuffleKernel, ShuffleOperands, ShuffleVariant, Stack, Tiles};
+use super::{ShuffleFault, ShuffleVariant, Stack, Tiles, sizes_of_scales};
 use crate::family::matmul::Weights;
 use crate::format::{packed_row_bytes, pow2};
 use crate::fragment::{FragmentError, FragmentFormat, WeightFormat};
+use crate::kernel::{Call, Kernel, Launcher};
 use crate::launch::{Dense, LaunchError, Slice};
 use mxlab_harness::device::{Device, DeviceError, Stream};
 
@@ -44,9 +45,9 @@ pub struct PackedOperand<'a> {
 pub struct Shuffle {
     device: Device,
     format: WeightFormat,
-    codes: ShuffleKernel,
+    codes: Launcher,
     /// That look through scales, and that place them.
-    scales: Option<[ShuffleKernel; 2]>,
+    scales: Option<[Launcher; 2]>,
 }
 
 impl Shuffle {
@@ -55,7 +56,7 @@ impl Shuffle {
     /// # Errors
     /// If the device does not take a kernel.
     pub fn of_format(device: &Device, format: WeightFormat) -> Result<Self, LaunchError> {
-        let load = |variant| ShuffleKernel::load(device, variant);
+        let load = |variant: ShuffleVariant| variant.launcher(device);
         let scales = |format: FragmentFormat| -> Result<_, LaunchError> {
             let [scan, scales] = [
                 ShuffleVariant::scan(&format),
@@ -137,29 +138,29 @@ impl Shuffle {
         let (rows, cols) = (packed.rows, packed.cols);
         let fault = self.device.upload("fault", &[ShuffleFault::NONE.0])?;
         let largest = self.device.upload("largest scale", &[0u32])?;
-        let of_codes = ShuffleOperands {
-            format: self.format,
-            rows,
-            cols,
-            src: packed.codes,
-            src_stride: packed_row_bytes(format.element().bits(), cols),
-            dst: Some(stack.codes(tiles.first)),
-            skip: tiles.skip,
-            fault: Some(Slice::whole(&fault)),
-            largest: Some(Slice::whole(&largest)),
-        };
-        let of_scales = ShuffleOperands {
-            src: packed.scales,
-            dst: stack.scales(tiles.first),
-            ..of_codes
-        };
+        let both = Call::new()
+            .size("rows", rows)
+            .size("cols", cols)
+            .size("skip", tiles.skip)
+            .buffer("fault", Slice::whole(&fault))
+            .buffer("largest", Slice::whole(&largest));
+        let row_bytes = packed_row_bytes(format.element().bits(), cols);
+        let of_codes = both
+            .clone()
+            .size("src_stride", row_bytes)
+            .buffer("src", packed.codes)
+            .buffer("dst", stack.codes(tiles.first));
+        let of_scales = both
+            .sizes(sizes_of_scales(format, cols))
+            .buffer("src", packed.scales)
+            .optional("dst", stack.scales(tiles.first));
         self.codes.launch(stream, &of_codes)?;
         scan.launch(stream, &of_scales)?;
         scales.launch(stream, &of_scales)?;
         let tensor_scale = match packed.tensor_scale.filter(|_| format.has_tensor_scale()) {
             None if format.has_tensor_scale() => {
                 return Err(LaunchError::Missing {
-                    kernel: scales.id().to_owned(),
+                    kernel: scales.signature().id().to_owned(),
                     operand: "tensor_scale",
                 }
                 .into());
@@ -197,17 +198,13 @@ impl Shuffle {
         if self.format != WeightFormat::Dense || *stack.format() != self.format {
             return Err(self.other_format());
         }
-        let operands = ShuffleOperands {
-            format: self.format,
-            rows,
-            cols,
-            src: src.first,
-            src_stride: 2 * src.stride,
-            dst: Some(stack.codes(tiles.first)),
-            skip: tiles.skip,
-            fault: None,
-            largest: None,
-        };
+        let operands = Call::new()
+            .size("rows", rows)
+            .size("cols", cols)
+            .size("skip", tiles.skip)
+            .size("src_stride", 2 * src.stride)
+            .buffer("src", src.first)
+            .buffer("dst", stack.codes(tiles.first));
         self.codes.launch(stream, &operands)?;
         stream.synchronize()?;
         stack.set_alpha(tiles, rows, 1.0);
@@ -215,7 +212,10 @@ impl Shuffle {
     }
 
     fn other_format(&self) -> ShuffleError {
-        let reason = "the weights are of another format".to_owned();
-        self.codes.loaded.layout(reason).into()
+        let error = LaunchError::Layout {
+            kernel: self.codes.signature().id().to_owned(),
+            reason: "the weights are of another format".to_owned(),
+        };
+        error.into()
     }
 }

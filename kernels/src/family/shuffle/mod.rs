@@ -1,25 +1,28 @@
 //! The kernels that put packed weights into the order of [`crate::fragment`].
 
+mod context;
 mod fault;
-mod kernel;
 mod load;
 mod problems;
-mod runner;
 mod stack;
 
 pub use fault::ShuffleFault;
-pub use kernel::{ShuffleKernel, ShuffleOperands};
 pub use load::{PackedOperand, Shuffle, ShuffleError};
 pub use stack::{Stack, Tiles};
 
+use self::context::{CodesContext, limit};
+use self::fault::{PLACE_BITS, ROW_BITS};
 use super::Family;
 use super::matmul::MatmulVariant;
-use crate::format::{ElementFormat, Grid, Rounding};
+use crate::format::{ElementFormat, ScaleFormat};
 use crate::fragment::bits::StoredBits;
-use crate::fragment::{FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::render_template;
-use serde::Serialize;
-use std::collections::HashSet;
+use crate::fragment::{CHUNK, FragmentFormat, OperandType, TILE, WeightFormat};
+use crate::kernel::{ElementType, Extent, Kernel, Signature, rows, size};
+use crate::ptx::render_kernel;
+use std::collections::{BTreeMap, HashSet};
+
+/// Threads of a thread block.
+const THREADS: usize = 256;
 
 pub(super) const FAMILY: Family = Family {
     name: "shuffle",
@@ -34,17 +37,10 @@ pub(super) const FAMILY: Family = Family {
 
 /// One kernel: what of weights it is for.
 ///
-/// # Launch
-/// Blocks of 256 threads. Parameters, pointers u64, all others u32:
-///
-/// | kernel | threads | parameters |
-/// |---|---|---|
-/// | codes | 32 a tile and chunk | dst, \[fault\], src, rows, cols, src_stride (bytes), skip (tiles) |
-/// | scan | one a scale | fault, largest, src, rows, blocks, mask, above |
-/// | scales | one a stored scale | dst, src, \[largest\], rows, blocks, slots, slot_cols, k, lanes, runs, run_cols, skip, \[bias\] |
-///
-/// `fault`, a u64, becomes the least [`ShuffleFault`](ShuffleFault); `largest`, a u32, the largest
-/// scale code. Those in brackets are of elements that have codes without a finite value, and of scales of one byte.
+/// Codes and scales are read as in [`crate::format::PackedTensor`] and written in the order of
+/// [`crate::fragment`]: 16 rows of a *tile*, then `skip` tiles of another matrix. `fault` becomes
+/// the least of itself and each [`ShuffleFault`] that is found, `largest` the greatest of itself
+/// and each scale code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShuffleVariant {
     /// Codes of an element for such operands, or bf16, in runs of so many columns.
@@ -53,60 +49,6 @@ pub enum ShuffleVariant {
     Scan(usize),
     /// Scales of so many bytes.
     Scales(usize),
-}
-
-/// What the templates know as `v`.
-#[derive(Serialize)]
-struct Context {
-    kernel: String,
-    /// Of a scale.
-    bytes: usize,
-}
-
-/// What the template of codes knows as `v`.
-#[derive(Serialize)]
-struct CodesContext {
-    kernel: String,
-    bits: u32,
-    run: usize,
-    /// Column of each of a lane's 16, from its first.
-    columns: Vec<usize>,
-    row_words: usize,
-    /// From word to word of a row, and from row to row.
-    word_step: usize,
-    row_step: usize,
-    chunk_bytes: usize,
-    vectors: Vec<Vector>,
-    is_dense: bool,
-    is_nibbles: bool,
-    is_int: bool,
-    zero_code: u8,
-    stored_shift: u32,
-    operand_bits: u32,
-    /// Operands are in two's complement.
-    is_twos: bool,
-    /// There are codes whose operands are above `limit`, or the lowest of a two's complement, which are no finite value.
-    has_limit: bool,
-    limit: u16,
-    terms: Vec<Term>,
-}
-
-/// Words of a lane that lie together.
-#[derive(Serialize)]
-struct Vector {
-    first: usize,
-    words: usize,
-    /// Bytes from the chunk to the vector of lane 0.
-    offset: usize,
-}
-
-/// Where bits of a register of operands go.
-#[derive(Serialize)]
-struct Term {
-    register: usize,
-    word: usize,
-    mask: u32,
-    rotate: u32,
 }
 
 impl ShuffleVariant {
@@ -157,21 +99,6 @@ impl ShuffleVariant {
         }
     }
 
-    /// Its PTX: one module with one entry, named as [`ShuffleVariant::id`] says.
-    pub fn render(&self) -> String {
-        let kernel = self.id();
-        match *self {
-            Self::Codes(codes, run) => {
-                let context = CodesContext::new(kernel, codes, run);
-                render_template("shuffle/codes.ptx.j2", &context)
-            }
-            Self::Scan(bytes) => render_template("shuffle/scan.ptx.j2", &Context { kernel, bytes }),
-            Self::Scales(bytes) => {
-                render_template("shuffle/scales.ptx.j2", &Context { kernel, bytes })
-            }
-        }
-    }
-
     /// Every kernel that weights of [`MatmulVariant::all`] take.
     pub fn all() -> impl Iterator<Item = Self> {
         let parts = |variant: MatmulVariant| {
@@ -189,71 +116,145 @@ impl ShuffleVariant {
     }
 }
 
-/// The largest operand of a finite value, sign apart; `None` if all codes have one.
-fn limit(element: ElementFormat, stored: &StoredBits) -> Option<u16> {
-    let StoredBits::Fields { operand, .. } = stored else {
-        return None;
-    };
-    let magnitude = (1 << (operand.bits() - 1)) - 1;
-    let place = |code: u8| stored.place(element, code).map(|place| place & magnitude);
-    let is_known = |&code: &u8| place(code).is_some() && element.decode(code).is_finite();
-    let largest = element.codes().filter(is_known).filter_map(place).max();
-    largest.filter(|_| !element.codes().all(|code| is_known(&code)))
-}
-
-impl CodesContext {
-    fn new(kernel: String, codes: Option<(ElementFormat, OperandType)>, run: usize) -> Self {
-        let element = codes.map(|(element, _)| element);
-        let operand = codes.map_or(OperandType::Bf16, |(_, operand)| operand);
-        let bits = element.map_or(16, |element| element.bits());
-        let row_words = bits as usize / 2;
-        let (mut terms, mut stored_shift) = (Vec::new(), 0);
-        let stored = codes.and_then(|(element, operand)| StoredBits::of_operand(element, operand));
-        if let Some(StoredBits::Fields { group, shift, .. }) = stored {
-            stored_shift = shift;
-            let count = group.registers.len();
-            for register in 0..16 / operand.per_register() {
-                let (index, place) = (register / count, register % count);
-                terms.extend(group.registers[place].iter().map(|term| Term {
-                    register,
-                    word: index * group.words + term.word,
-                    mask: term.mask,
-                    rotate: term.rotate,
-                }));
+impl Kernel for ShuffleVariant {
+    fn signature(&self) -> Signature {
+        let tiles = size("rows").div_ceil(TILE);
+        // Tiles and those of others after each.
+        let tiled = |tile: Extent| rows(tiles.clone(), (size("skip") + 1) * tile.clone(), tile);
+        match *self {
+            Self::Codes(codes, _) => {
+                let bits = codes.map_or(16, |(element, _)| element.bits() as usize);
+                let chunks = size("cols").div_ceil(CHUNK);
+                let threads = tiles.clone() * chunks.clone() * 32;
+                let signature = self.with_threads(threads);
+                let tile = chunks * (TILE * CHUNK * bits / 8);
+                let signature = signature.output("dst", ElementType::U8, tiled(tile));
+                let signature = with_fault(signature.aligned(16), self.has_fault());
+                let row_bytes = (size("cols") * bits).div_ceil(8);
+                let src = rows(size("rows"), size("src_stride"), row_bytes.clone());
+                let alignment = if codes.is_none() { 2 } else { 1 };
+                signature
+                    .input("src", ElementType::U8, src)
+                    .aligned(alignment)
+                    .size("rows")
+                    .size("cols")
+                    .stride("src_stride", row_bytes, alignment)
+                    .size("skip")
+                    .bounded("cols", 0.into(), Some(1 << PLACE_BITS), 1)
+            }
+            Self::Scan(width) => {
+                let scales = size("rows") * size("blocks");
+                with_fault(self.with_threads(scales.clone()), true)
+                    .in_out("largest", ElementType::U32, 1.into())
+                    .input("src", element(width), scales)
+                    .size("rows")
+                    .size("blocks")
+                    .size("mask")
+                    .size("above")
+                    .bounded("blocks", 0.into(), Some(1 << PLACE_BITS), 1)
+            }
+            Self::Scales(width) => {
+                let tile = size("slots") * size("lanes") * size("runs") * TILE;
+                let signature = self
+                    .with_threads(tiles.clone() * tile.clone())
+                    .output("dst", element(width), tiled(tile))
+                    .input("src", element(width), size("rows") * size("blocks"));
+                let is_relative = width == 1;
+                let signature = match is_relative {
+                    true => signature.input("largest", ElementType::U32, 1.into()),
+                    false => signature,
+                };
+                let sizes = [
+                    "rows",
+                    "blocks",
+                    "slots",
+                    "slot_cols",
+                    "k",
+                    "lanes",
+                    "runs",
+                    "run_cols",
+                    "skip",
+                ];
+                let bias = is_relative.then_some("bias");
+                let sizes = sizes.into_iter().chain(bias);
+                sizes.fold(signature, Signature::size)
             }
         }
-        let vector = |first: usize| Vector {
-            first,
-            words: 4.min(2 * row_words - first),
-            offset: 4 * 32 * first,
+    }
+
+    fn text(&self) -> String {
+        let signature = self.signature();
+        let of_scales = |template, width| {
+            render_kernel(template, &signature, &BTreeMap::from([("bytes", width)]))
         };
-        let limit = element
-            .zip(stored)
-            .and_then(|(element, stored)| limit(element, &stored));
-        Self {
-            kernel,
-            bits,
-            run,
-            columns: (0..16).map(|i| 4 * run * (i / run) + i % run).collect(),
-            row_words,
-            word_step: if operand == OperandType::Bf16 { 1 } else { 2 },
-            row_step: if operand == OperandType::Bf16 {
-                row_words
-            } else {
-                1
-            },
-            chunk_bytes: 2 * row_words * 32 * 4,
-            vectors: (0..2 * row_words).step_by(4).map(vector).collect(),
-            is_dense: element.is_none(),
-            is_nibbles: matches!(stored, Some(StoredBits::Nibbles(_))),
-            is_int: element.is_some_and(|element| matches!(element.grid(), Grid::Int(_))),
-            zero_code: element.map_or(0, |element| element.encode(0.0, Rounding::Even, 0)),
-            stored_shift,
-            operand_bits: operand.bits(),
-            is_twos: operand == OperandType::S8,
-            has_limit: limit.is_some(),
-            limit: limit.unwrap_or(0),
-            terms,
+        match *self {
+            Self::Codes(codes, run) => {
+                let context = CodesContext::new(codes, run);
+                render_kernel("shuffle/codes.ptx.j2", &signature, &context)
+            }
+            Self::Scan(width) => of_scales("shuffle/scan.ptx.j2", width),
+            Self::Scales(width) => of_scales("shuffle/scales.ptx.j2", width),
         }
     }
+}
+
+impl ShuffleVariant {
+    /// A kernel of so many threads, without operands. It numbers them, and rows, in 32 bits.
+    fn with_threads(&self, threads: Extent) -> Signature {
+        let blocks = threads.clone().div_ceil(THREADS);
+        Signature::new(self.id(), THREADS as u32, [blocks, 1.into(), 1.into()])
+            .numbers(threads.next_multiple_of(THREADS))
+            .bounded("rows", 0.into(), Some(1 << ROW_BITS), 1)
+    }
+}
+
+/// With the least fault, if there can be one: two words of a u64.
+fn with_fault(signature: Signature, has_fault: bool) -> Signature {
+    match has_fault {
+        true => signature
+            .in_out("fault", ElementType::U32, 2.into())
+            .aligned(8),
+        false => signature,
+    }
+}
+
+/// The code of a scale of so many bytes.
+const fn element(width: usize) -> ElementType {
+    match width {
+        1 => ElementType::U8,
+        2 => ElementType::U16,
+        _ => ElementType::U32,
+    }
+}
+
+/// Sizes of the kernels of scales, for weights with so many columns.
+fn sizes_of_scales(format: &FragmentFormat, cols: usize) -> [(&'static str, usize); 10] {
+    // A scale code is NaN if it, masked by the first, is above the second.
+    let scale = format.scale();
+    let [mask, above] = match scale {
+        ScaleFormat::E8M0 { .. } | ScaleFormat::Unsigned { .. } => {
+            [scale.nan_code(), scale.nan_code() - 1]
+        }
+        ScaleFormat::Fp16 => [0x7FFF, 0x7C00],
+        ScaleFormat::Bf16 => [0x7FFF, 0x7F80],
+        ScaleFormat::Fp32 => [0x7FFF_FFFF, 0x7F80_0000],
+    };
+    // What the code of a power of two is stored more than, less the largest; 0 for other scales,
+    // which are stored as they are.
+    let bias = match scale {
+        ScaleFormat::E8M0 { .. } => (127 + format.stored().exponent()).cast_unsigned(),
+        _ => 0,
+    };
+    [
+        ("blocks", cols.div_ceil(format.block_size())),
+        ("mask", mask as usize),
+        ("above", above as usize),
+        ("slots", cols.div_ceil(format.slot())),
+        ("slot_cols", format.slot()),
+        ("k", format.block_size()),
+        ("lanes", format.scale_lanes()),
+        ("runs", format.scale_runs()),
+        ("run_cols", format.run()),
+        ("bias", bias as usize),
+    ]
 }

@@ -1,20 +1,21 @@
 //! The shuffle kernels as entries.
 //!
-//! Sizes of a problem: rows, cols, src_stride in bytes, of codes; skip, tiles of others after each; format, which of those that the kernel is for. Tensors: src,
-//! codes or scales. What is written counts only where there is no fault, as for its user.
+//! Sizes of a problem: rows, cols, src_stride in bytes, of codes; skip, tiles of others after each;
+//! format, which of those that the kernel is for. Tensors: src, codes or scales. What is written is
+//! of no interest where there is a fault.
 
-use super::runner::ShuffleRunner;
-use super::{ShuffleFault, ShuffleKernel, ShuffleVariant};
+use super::{ShuffleFault, ShuffleVariant, sizes_of_scales};
 use crate::family::matmul::MatmulVariant;
 use crate::format::{
     BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
 };
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, TILE, WeightFormat};
+use crate::kernel::{Kernel, lowered_runner};
 use crate::launch::LaunchError;
 use crate::registry::{
-    ElementType, Entry, EntryError, Expected, Outputs, Problem, ProblemError, Runner, Shape,
-    Tensor, Typical, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expectation, Expected, Problem, ProblemError, Runner, Shape,
+    Tensor, Typical, UNTOUCHED,
 };
 use mxlab_harness::device::Device;
 use rand::Rng;
@@ -36,7 +37,7 @@ impl ShuffleVariant {
     }
 
     /// The problem's format.
-    pub(super) fn format(&self, problem: &Problem) -> Result<WeightFormat, ProblemError> {
+    fn format(&self, problem: &Problem) -> Result<WeightFormat, ProblemError> {
         let formats = self.formats();
         let index = problem.size("format")?;
         formats
@@ -49,13 +50,21 @@ impl ShuffleVariant {
     }
 
     /// Bytes of the tiles that it writes, or would if it wrote any, and of one of them.
-    pub(super) fn dst_bytes(&self, problem: &Problem) -> Result<[usize; 2], ProblemError> {
+    fn dst_bytes(&self, problem: &Problem) -> Result<[usize; 2], ProblemError> {
         let (format, rows) = (self.format(problem)?, problem.size("rows")?);
         let (codes, scales) = format.bytes(rows, problem.size("cols")?);
         let bytes = if self.is_codes() { codes } else { scales };
         let tiles = rows.div_ceil(TILE);
         let tile = bytes / tiles;
         Ok([bytes + (tiles - 1) * problem.size("skip")? * tile, tile])
+    }
+
+    /// What is written.
+    fn dst_element(&self, problem: &Problem) -> Result<ElementType, ProblemError> {
+        Ok(match self.format(problem)? {
+            WeightFormat::Packed(format) if !self.is_codes() => format.scale().into(),
+            _ => ElementType::U8,
+        })
     }
 
     const fn is_codes(&self) -> bool {
@@ -123,7 +132,7 @@ impl Entry for ShuffleVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -225,35 +234,47 @@ impl Entry for ShuffleVariant {
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         let fragments = fragments(self, problem)?;
         let fault = fragments.as_ref().err().and_then(ShuffleFault::of);
-        let largest = problem
-            .tensor("src")?
-            .bits
-            .iter()
-            .copied()
-            .max()
-            .unwrap_or(0);
         let [bytes, tile] = self.dst_bytes(problem)?;
-        let mut dst = vec![UNTOUCHED; bytes];
-        if let Ok(tensor) = fragments {
-            let written = match self {
-                Self::Scales(_) => tensor.scales,
-                Self::Codes(..) | Self::Scan(_) => tensor.codes,
-            };
-            let places = dst.chunks_mut(tile).step_by(problem.size("skip")? + 1);
-            for (place, written) in places.zip(written.chunks(tile)) {
-                place.copy_from_slice(written);
+        let element = self.dst_element(problem)?;
+        let dst = match fragments {
+            Ok(tensor) => {
+                let mut dst = vec![UNTOUCHED; bytes];
+                let written = if self.is_codes() {
+                    tensor.codes
+                } else {
+                    tensor.scales
+                };
+                let places = dst.chunks_mut(tile).step_by(problem.size("skip")? + 1);
+                for (place, written) in places.zip(written.chunks(tile)) {
+                    place.copy_from_slice(written);
+                }
+                Expectation::Exactly(Tensor::from_bytes(element, &dst)?)
             }
+            Err(_) => Expectation::Unspecified {
+                element,
+                len: bytes / element.bytes(),
+            },
+        };
+        let mut expected = Expected::new();
+        if !matches!(self, Self::Scan(_)) {
+            expected.insert("dst", dst);
         }
-        let fault = fault.unwrap_or(ShuffleFault::NONE);
-        Ok(exactly(outputs(self, dst, fault, largest)))
+        if self.has_fault() {
+            let fault = words(fault.unwrap_or(ShuffleFault::NONE).words());
+            expected.insert("fault", Expectation::Exactly(fault));
+        }
+        if matches!(self, Self::Scan(_)) {
+            let largest = words([largest(problem)?]);
+            expected.insert("largest", Expectation::Exactly(largest));
+        }
+        Ok(expected)
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        Ok(Box::new(ShuffleRunner {
-            variant: *self,
-            device: device.clone(),
-            kernel: ShuffleKernel::of_text(device, *self, ptx)?,
-        }))
+        let variant = *self;
+        lowered_runner(device, self.signature(), ptx, move |problem| {
+            operands(&variant, problem)
+        })
     }
 
     fn bytes(&self, shape: Shape) -> u64 {
@@ -294,26 +315,35 @@ fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
     bytes
 }
 
-/// What a kernel writes, by name.
-pub(super) fn outputs(
-    variant: &ShuffleVariant,
-    dst: Vec<u8>,
-    fault: ShuffleFault,
-    largest: u32,
-) -> Outputs {
-    let words = |bits| Tensor {
-        element: ElementType::U32,
-        bits,
+/// A problem as the operands of a kernel.
+fn operands(variant: &ShuffleVariant, problem: &Problem) -> Result<Problem, EntryError> {
+    let mut operands = problem.clone();
+    if let WeightFormat::Packed(format) = variant.format(problem)? {
+        let sizes = sizes_of_scales(&format, problem.size("cols")?).into_iter();
+        let sizes = sizes.map(|(name, size)| (name.to_owned(), size as u64));
+        operands.sizes.extend(sizes);
+    }
+    let largest = match variant {
+        ShuffleVariant::Scales(_) => largest(problem)?,
+        // A scan finds it.
+        ShuffleVariant::Codes(..) | ShuffleVariant::Scan(_) => 0,
     };
-    let mut outputs = Outputs::new();
-    if !matches!(variant, ShuffleVariant::Scan(_)) {
-        outputs.insert("dst", Tensor::of_bytes(&dst));
+    let fault = ("fault", words(ShuffleFault::NONE.words()));
+    for (name, tensor) in [fault, ("largest", words([largest]))] {
+        operands.tensors.insert(name.to_owned(), tensor);
     }
-    if variant.has_fault() {
-        outputs.insert("fault", words(vec![fault.0 as u32, (fault.0 >> 32) as u32]));
+    Ok(operands)
+}
+
+/// The largest code of a scale.
+fn largest(problem: &Problem) -> Result<u32, ProblemError> {
+    let scales = problem.tensor("src")?.bits.iter().copied();
+    Ok(scales.max().unwrap_or(0))
+}
+
+fn words<const N: usize>(bits: [u32; N]) -> Tensor {
+    Tensor {
+        element: ElementType::U32,
+        bits: bits.to_vec(),
     }
-    if matches!(variant, ShuffleVariant::Scan(_)) {
-        outputs.insert("largest", words(vec![largest]));
-    }
-    outputs
 }
