@@ -1,9 +1,7 @@
 //! Activations that a row kernel packs, times weights that a shuffle places, are the product of the two packed tensors.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
-use mxlab_kernels::family::matmul::{
-    MatmulKernel, MatmulOperands, MatmulOutput, MatmulVariant, SourceScales, Weights,
-};
+use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Weights};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::family::shuffle::{PackedOperand, Shuffle};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
@@ -93,24 +91,19 @@ fn multiplied(
 
     let y = device.upload("y", &vec![0f32; count * ROWS]).unwrap();
     let exponent = operand.activation_exponent(activations.element()).unwrap();
-    let mut operands = MatmulOperands {
-        weights: &weights,
-        tokens: count,
-        src: dense(&src, padded),
-        src_scales: Some(SourceScales {
-            scales: dense(&scales, tokens),
-            factor: 2f32.powi(exponent),
-        }),
-        dst: dense(&y, ROWS),
-        bias: None,
-        residual: None,
-        split: None,
-    };
-    let kernel = MatmulKernel::load(&device, variant).unwrap();
-    kernel.launch(&stream, &operands).unwrap();
+    let call = weights.call(&variant).unwrap();
+    let call = call
+        .size("tokens", count)
+        .size("parts", 1)
+        .rows("src", "src_stride", dense(&src, padded))
+        .rows("dst", "dst_stride", dense(&y, ROWS))
+        .size("src_scales_stride", tokens)
+        .number("src_factor", 2f32.powi(exponent));
+    let kernel = variant.launcher(&device).unwrap();
+    let missing = kernel.launch(&stream, &call);
+    let call = call.buffer("src_scales", whole(&scales));
+    kernel.launch(&stream, &call).unwrap();
     stream.synchronize().unwrap();
-    operands.src_scales = None;
-    let missing = kernel.launch(&stream, &operands);
     assert!(matches!(
         missing,
         Err(LaunchError::Missing {

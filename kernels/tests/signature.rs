@@ -1,7 +1,11 @@
 //! What follows from signatures.
 
+use mxlab_harness::device::Device;
 use mxlab_kernels::family::log_probs::LogProbs;
-use mxlab_kernels::kernel::{ElementType, Signature, rows, rows_alone, size};
+use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
+use mxlab_kernels::fragment::WeightFormat;
+use mxlab_kernels::kernel::{Call, ElementType, Kernel, Signature, rows, rows_alone, size};
+use mxlab_kernels::launch::Slice;
 use mxlab_kernels::registry::{Entry, Expectation, kernels};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -79,4 +83,44 @@ fn extents_print_as_formulas() {
          alignment 16\n\
          //     src_stride  u32, a multiple of 8 and at least cols\n"
     );
+    let signature = Signature::new("y", 32, [size("rows"), 1.into(), 1.into()])
+        .output("dst", ElementType::F32, size("rows"))
+        .input("src", ElementType::F32, size("rows"))
+        .optional()
+        .may_be("dst")
+        .size("rows")
+        .bounded("rows", 0.into(), Some(99), 1)
+        .derived("part", size("rows").div_ceil(size("parts")));
+    assert_eq!(
+        signature.header(),
+        "//     dst   out: f32 [rows]; alignment 4\n\
+         //     src   in: f32 [rows]; alignment 4; 0 if there is none; may be dst\n\
+         //     rows  u32, at most 99\n\
+         //     part  u32, rows / parts rounded up\n"
+    );
+}
+
+/// An operand that a kernel does not have would be lost.
+#[test]
+fn an_operand_that_the_kernel_does_not_have_is_refused() {
+    let device = Device::emulator();
+    let stream = device.stream().unwrap();
+    let buffer = device.upload("y", &[0f32; 64]).unwrap();
+    let launched = |output, residual: &'static str| {
+        let variant = MatmulVariant::new(WeightFormat::Dense, Regime::Gemv8, output);
+        let call = Call::new().buffer(residual, Slice::whole(&buffer));
+        let sizes = [("rows", 0), ("cols", 1), ("tokens", 1), ("parts", 1)];
+        let strides = [("src_stride", 64), ("dst_stride", 0)];
+        let call = call.sizes(sizes).sizes(strides);
+        variant.launcher(&device).unwrap().launch(&stream, &call)
+    };
+    launched(MatmulOutput::Bf16, "residual").unwrap();
+    for (output, name) in [
+        (MatmulOutput::F32, "residual"),
+        (MatmulOutput::Bf16, "residaul"),
+    ] {
+        let error = launched(output, name).unwrap_err().to_string();
+        let expected = format!("it has no operand {name}; expected dst, codes, scales, src, ");
+        assert!(error.contains(&expected), "{error}");
+    }
 }

@@ -19,15 +19,13 @@ fn row_alone(signature: &Signature, problem: &Problem, row: usize) -> Option<Pro
     let mut alone = problem.clone();
     alone.sizes.insert("rows".to_owned(), 1);
     for operand in signature.operands() {
-        let OperandKind::Buffer {
-            access: Access::In,
-            extent,
-            ..
-        } = &operand.kind
-        else {
+        let OperandKind::Buffer(buffer) = &operand.kind else {
             continue;
         };
-        let range = match extent {
+        if buffer.access != Access::In {
+            continue;
+        }
+        let range = match &buffer.extent {
             Extent::Size("rows") => row..row + 1,
             Extent::Rows(shape) => {
                 let [Extent::Size("rows"), Extent::Size(stride), cols] = shape.as_ref() else {

@@ -2,9 +2,10 @@
 //!
 //! Tensors and sizes of the problem have the names of the operands. A size `NAME_offset` says, in
 //! elements, where operand NAME begins in its buffer; a number is a tensor of one element. Outputs
-//! are filled with a pattern before the launch and compared whole.
+//! are filled with a pattern before the launch and compared whole. Where a size `in_place` is 1, an
+//! operand that may be an output is that output, which has its value before.
 
-use super::signature::{Access, OperandKind};
+use super::signature::{Access, BufferOperand, OperandKind};
 use super::{Call, ElementType, Launcher, Signature, Sizes};
 use crate::launch::{LaunchError, Slice};
 use crate::registry::check_elements;
@@ -63,47 +64,68 @@ struct Planned {
     image: Image,
 }
 
+impl Planned {
+    fn of(
+        name: &'static str,
+        buffer: &BufferOperand,
+        sizes: &Sizes,
+        problem: &Problem,
+    ) -> Result<Self, ProblemError> {
+        let element = buffer.element;
+        let image = match buffer.access {
+            Access::In | Access::InOut => Image::of(problem, name)?,
+            Access::Out | Access::Scratch => {
+                let elements = buffer.extent.value(sizes).unwrap_or(usize::MAX);
+                check_elements(name, 1, elements.max(1))?;
+                Image::untouched(name, elements * element.bytes())
+            }
+        };
+        let offset = format!("{name}_offset");
+        let offset = match problem.sizes.contains_key(&offset) {
+            false => 0,
+            true => problem.size(&offset)?,
+        };
+        Ok(Self {
+            name,
+            access: buffer.access,
+            element,
+            offset: offset * element.bytes(),
+            image,
+        })
+    }
+}
+
 impl Runner for SignatureRunner {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let signature = self.launcher.signature();
         let problem = &(self.lower)(problem)?;
         let sizes = sizes_of(signature, problem)?;
-        let (mut planned, mut numbers) = (Vec::new(), Vec::new());
+        let in_place = problem.sizes.get("in_place") == Some(&1);
+        let (mut planned, mut numbers, mut aliases) = (Vec::new(), Vec::new(), Vec::new());
         for operand in signature.operands() {
             let name = operand.name;
             match &operand.kind {
-                OperandKind::Buffer {
-                    access,
-                    element,
-                    extent,
-                    ..
-                } => {
-                    let image = match access {
-                        Access::In | Access::InOut => Image::of(problem, name)?,
-                        Access::Out | Access::Scratch => {
-                            let elements = extent.value(&sizes).unwrap_or(usize::MAX);
-                            check_elements(name, 1, elements.max(1))?;
-                            Image::untouched(name, elements * element.bytes())
-                        }
-                    };
-                    let offset = match problem.sizes.get(&format!("{name}_offset")) {
-                        None => 0,
-                        Some(_) => problem.size(&format!("{name}_offset"))?,
-                    };
-                    planned.push(Planned {
-                        name,
-                        access: *access,
-                        element: *element,
-                        offset: offset * element.bytes(),
-                        image,
-                    });
+                OperandKind::Buffer(buffer) => {
+                    let is_alone = |parts| sizes.get(parts).is_none_or(|parts| parts <= 1);
+                    let is_given = !buffer.is_optional || problem.tensors.contains_key(name);
+                    match buffer.may_be.filter(|_| in_place && is_given) {
+                        Some(output) => aliases.push((name, output)),
+                        None if !is_given || buffer.shared_by.is_some_and(is_alone) => {}
+                        None => planned.push(Planned::of(name, buffer, &sizes, problem)?),
+                    }
                 }
-                OperandKind::Size | OperandKind::Null => {}
+                OperandKind::Size | OperandKind::Derived(_) | OperandKind::Null => {}
                 OperandKind::Number(_) => {
                     let missing = || ProblemError::Missing(name.to_owned());
                     let value = problem.tensor(name)?.values().first().copied();
                     numbers.push((name, value.ok_or_else(missing)?));
                 }
+            }
+        }
+        for &(name, output) in &aliases {
+            for planned in planned.iter_mut().filter(|planned| planned.name == output) {
+                planned.access = Access::InOut;
+                planned.image = Image::of(problem, name)?;
             }
         }
         Ok(Prepared::new(move || {
@@ -120,6 +142,7 @@ impl Runner for SignatureRunner {
                 launcher: self.launcher.clone(),
                 sizes: sizes.clone(),
                 numbers: numbers.clone(),
+                aliases: aliases.clone(),
                 buffers: buffers.collect::<Result<_, EntryError>>()?,
             })
         }))
@@ -136,7 +159,7 @@ fn sizes_of(signature: &Signature, problem: &Problem) -> Result<Sizes, ProblemEr
     let bounded = signature.bounds().iter().map(|bounds| bounds.name);
     let operands = signature.operands().iter();
     let shared = operands.filter_map(|operand| match operand.kind {
-        OperandKind::Buffer { shared_by, .. } => shared_by,
+        OperandKind::Buffer(ref buffer) => buffer.shared_by,
         _ => None,
     });
     for name in named.chain(bounded).chain(shared) {
@@ -146,7 +169,8 @@ fn sizes_of(signature: &Signature, problem: &Problem) -> Result<Sizes, ProblemEr
         .operands()
         .iter()
         .filter_map(|operand| match &operand.kind {
-            OperandKind::Buffer { extent, .. } => Some(extent),
+            OperandKind::Buffer(buffer) => Some(&buffer.extent),
+            OperandKind::Derived(extent) => Some(extent),
             _ => None,
         });
     let least = signature.bounds().iter().map(|bounds| &bounds.least);
@@ -174,6 +198,8 @@ struct SignatureTask {
     launcher: Launcher,
     sizes: Sizes,
     numbers: Vec<(&'static str, f32)>,
+    /// Operands that are outputs, and which.
+    aliases: Vec<(&'static str, &'static str)>,
     buffers: Vec<Placed>,
 }
 
@@ -185,6 +211,9 @@ impl Task for SignatureTask {
                 buffer: &placed.buffer,
                 offset: placed.offset,
             };
+            let aliases = self.aliases.iter();
+            let aliases = aliases.filter(|(_, output)| *output == placed.name);
+            call = aliases.fold(call, |call, (name, _)| call.buffer(name, slice));
             call = call.buffer(placed.name, slice);
         }
         for &(name, number) in &self.numbers {

@@ -18,7 +18,7 @@ pub enum Extent {
     /// The least multiple of a number that is not below another.
     MultipleOf(Box<Self>, usize),
     /// A number divided by another, rounded up.
-    DivCeil(Box<Self>, usize),
+    DivCeil(Box<[Self; 2]>),
     /// From the first element of the first row to the last of the last: rows, their distance,
     /// columns.
     Rows(Box<[Self; 3]>),
@@ -43,8 +43,8 @@ impl Extent {
 
     /// Divided by `n`, rounded up.
     #[must_use]
-    pub fn div_ceil(self, n: usize) -> Self {
-        Self::DivCeil(Box::new(self), n)
+    pub fn div_ceil(self, n: impl Into<Self>) -> Self {
+        Self::DivCeil(Box::new([self, n.into()]))
     }
 
     /// What it counts, as a shape: `[rows, cols], rows stride apart`.
@@ -68,7 +68,10 @@ impl Extent {
                 .value(sizes)?
                 .checked_mul(factors[1].value(sizes)?),
             Self::MultipleOf(n, step) => n.value(sizes)?.checked_next_multiple_of(*step),
-            Self::DivCeil(n, by) => Some(n.value(sizes)?.div_ceil(*by)),
+            Self::DivCeil(parts) => match parts[1].value(sizes)? {
+                0 => None,
+                by => Some(parts[0].value(sizes)?.div_ceil(by)),
+            },
             Self::Rows(shape) => {
                 let [rows, stride, cols] = shape.as_ref();
                 let (rows, cols) = (rows.value(sizes)?, cols.value(sizes)?);
@@ -86,8 +89,8 @@ impl Extent {
         match self {
             Self::Constant(_) => None,
             Self::Size(name) => sizes.get(name).is_none().then_some(name),
-            Self::Sum(parts) | Self::Product(parts) => first(parts.as_ref()),
-            Self::MultipleOf(n, _) | Self::DivCeil(n, _) => n.missing(sizes),
+            Self::Sum(parts) | Self::Product(parts) | Self::DivCeil(parts) => first(parts.as_ref()),
+            Self::MultipleOf(n, _) => n.missing(sizes),
             Self::Rows(parts) => first(parts.as_ref()),
         }
     }
@@ -138,9 +141,11 @@ impl fmt::Display for Extent {
                 factor(f, n)?;
                 write!(f, " up to a multiple of {step}")
             }
-            Self::DivCeil(n, by) => {
-                factor(f, n)?;
-                write!(f, " / {by} rounded up")
+            Self::DivCeil(parts) => {
+                factor(f, &parts[0])?;
+                f.write_str(" / ")?;
+                factor(f, &parts[1])?;
+                f.write_str(" rounded up")
             }
             Self::Rows(shape) => {
                 let [rows, stride, cols] = shape.as_ref();

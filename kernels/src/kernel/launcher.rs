@@ -1,6 +1,6 @@
 //! Launching a kernel by its signature.
 
-use super::signature::{Bounds, OperandKind};
+use super::signature::{Bounds, BufferOperand, OperandKind};
 use super::{Extent, Signature, Sizes};
 use crate::launch::{Dense, LaunchError, Slice};
 use mxlab_harness::device::{self, Argument, Device, Geometry, Stream};
@@ -116,9 +116,10 @@ impl Launcher {
     /// Launches it. If the sizes give no thread blocks, they are checked and nothing happens.
     ///
     /// # Errors
-    /// [`LaunchError`] if an operand is missing, a size or a number out of bounds, or a buffer too
+    /// [`LaunchError`] if an operand is missing or unknown, a size or a number out of bounds, or a buffer too
     /// small or not aligned.
     pub fn launch(&self, stream: &Stream, call: &Call) -> Result<(), LaunchError> {
+        self.check_names(call)?;
         let sizes = &call.sizes;
         let mut grid = [0; 3];
         for (blocks, extent) in grid.iter_mut().zip(self.signature.grid()) {
@@ -137,30 +138,25 @@ impl Launcher {
         for operand in self.signature.operands() {
             let name = operand.name;
             arguments.push(match &operand.kind {
-                OperandKind::Buffer {
-                    element,
-                    extent,
-                    alignment,
-                    shared_by,
-                    ..
-                } => {
-                    if let Some(parts) = shared_by
-                        && sizes.get(parts).ok_or_else(|| self.missing(parts))? <= 1
-                    {
-                        arguments.push(Argument::U64(0));
-                        continue;
+                OperandKind::Buffer(buffer) => match self.slice(name, buffer, call)? {
+                    None => Argument::U64(0),
+                    Some(slice) => {
+                        let elements = self.value(&buffer.extent, sizes)?;
+                        let bytes = elements.saturating_mul(buffer.element.bytes());
+                        slice.argument(self.signature.id(), name, bytes, buffer.alignment)?
                     }
-                    let slice = self.given(name, &call.buffers)?;
-                    let bytes = self.value(extent, sizes)?.saturating_mul(element.bytes());
-                    slice.argument(self.signature.id(), name, bytes, *alignment)?
-                }
+                },
                 OperandKind::Null => Argument::U64(0),
                 OperandKind::Size => {
                     let size = sizes.get(name).ok_or_else(|| self.missing(name))?;
                     Argument::U32(self.number(name, size)?)
                 }
+                OperandKind::Derived(extent) => {
+                    Argument::U32(self.number(name, self.value(extent, sizes)?)?)
+                }
                 OperandKind::Number(bounds) => {
-                    let number = self.given(name, &call.numbers)?;
+                    let mut given = call.numbers.iter().filter(|(known, _)| *known == name);
+                    let &(_, number) = given.next().ok_or_else(|| self.missing(name))?;
                     if !bounds.contains(&number) {
                         let (least, most) = (bounds.start(), bounds.end());
                         return Err(self.layout(format!(
@@ -179,10 +175,41 @@ impl Launcher {
         Ok(stream.launch(&self.kernel, geometry, &arguments)?)
     }
 
-    fn given<T: Copy>(&self, name: &'static str, all: &[(&str, T)]) -> Result<T, LaunchError> {
-        let mut named = all.iter().filter(|(known, _)| *known == name);
-        let (_, value) = named.next().ok_or_else(|| self.missing(name))?;
-        Ok(*value)
+    /// The buffer of an operand; `None` where the kernel does without.
+    fn slice<'a>(
+        &self,
+        name: &'static str,
+        operand: &BufferOperand,
+        call: &Call<'a>,
+    ) -> Result<Option<Slice<'a>>, LaunchError> {
+        if let Some(parts) = operand.shared_by
+            && call.sizes.get(parts).ok_or_else(|| self.missing(parts))? <= 1
+        {
+            return Ok(None);
+        }
+        let mut given = call.buffers.iter().filter(|(known, _)| *known == name);
+        match given.next() {
+            Some((_, slice)) => Ok(Some(*slice)),
+            None if operand.is_optional => Ok(None),
+            None => Err(self.missing(name)),
+        }
+    }
+
+    /// Checks that the kernel has an operand for each buffer and number: one that it does not have
+    /// would be lost.
+    fn check_names(&self, call: &Call) -> Result<(), LaunchError> {
+        let operands = self.signature.operands();
+        let buffers = call.buffers.iter().map(|(name, _)| name);
+        let numbers = call.numbers.iter().map(|(name, _)| name);
+        let is_known = |name: &&str| operands.iter().any(|operand| operand.name == *name);
+        match buffers.chain(numbers).find(|name| !is_known(name)) {
+            None => Ok(()),
+            Some(unknown) => {
+                let names: Vec<&str> = operands.iter().map(|operand| operand.name).collect();
+                let names = names.join(", ");
+                Err(self.layout(format!("it has no operand {unknown}; expected {names}")))
+            }
+        }
     }
 
     fn value(&self, extent: &Extent, sizes: &Sizes) -> Result<usize, LaunchError> {

@@ -20,5 +20,5 @@ pub use alone::rows_alone;
 pub use check::{lowered_runner, runner};
 pub use extent::{Extent, rows, size};
 pub use launcher::{Call, Kernel, Launcher};
-pub use signature::{Access, Bounds, Operand, OperandKind, Signature};
+pub use signature::{Access, Bounds, BufferOperand, Operand, OperandKind, Signature};
 pub use sizes::Sizes;

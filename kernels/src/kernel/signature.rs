@@ -31,28 +31,38 @@ pub struct Operand {
     pub kind: OperandKind,
 }
 
+/// A pointer to a buffer.
+#[derive(Clone, Debug)]
+pub struct BufferOperand {
+    /// What the kernel does with it.
+    pub access: Access,
+    /// What it holds.
+    pub element: ElementType,
+    /// How many of them the kernel may touch.
+    pub extent: Extent,
+    /// The alignment of the first, in bytes.
+    pub alignment: usize,
+    /// The size that must be more than 1 for the kernel to touch the buffer; else the pointer
+    /// is 0.
+    /// `None` if it is always touched.
+    pub shared_by: Option<&'static str>,
+    /// Whether a launch can do without: the pointer is 0 then.
+    pub is_optional: bool,
+    /// The output that it may be.
+    pub may_be: Option<&'static str>,
+}
+
 /// What a parameter is.
 #[derive(Clone, Debug)]
 pub enum OperandKind {
     /// A pointer to a buffer.
-    Buffer {
-        /// What the kernel does with it.
-        access: Access,
-        /// What it holds.
-        element: ElementType,
-        /// How many of them the kernel may touch.
-        extent: Extent,
-        /// The alignment of the first, in bytes.
-        alignment: usize,
-        /// The size that must be more than 1 for the kernel to touch the buffer; else the pointer
-        /// is 0.
-        /// `None` if it is always touched.
-        shared_by: Option<&'static str>,
-    },
+    Buffer(BufferOperand),
     /// A pointer that the kernel does not follow: 0.
     Null,
     /// A size, u32.
     Size,
+    /// A number that follows from sizes, u32.
+    Derived(Extent),
     /// A number within bounds, f32.
     Number(RangeInclusive<f32>),
 }
@@ -134,12 +144,27 @@ impl Signature {
     /// # Panics
     /// If the operand added last is no buffer.
     #[must_use]
-    pub fn shared_by(mut self, parts: &'static str) -> Self {
-        match self.operands.last_mut().map(|operand| &mut operand.kind) {
-            Some(OperandKind::Buffer { shared_by, .. }) => *shared_by = Some(parts),
-            _ => panic!("{}: only buffers are shared", self.id),
-        }
-        self
+    pub fn shared_by(self, parts: &'static str) -> Self {
+        self.last(|buffer| buffer.shared_by = Some(parts))
+    }
+
+    /// The buffer that was added last need not be given.
+    ///
+    /// # Panics
+    /// If that was no buffer.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        self.last(|buffer| buffer.is_optional = true)
+    }
+
+    /// The buffer that was added last may be that output: its elements are read before they are
+    /// written.
+    ///
+    /// # Panics
+    /// If that was no buffer.
+    #[must_use]
+    pub fn may_be(self, output: &'static str) -> Self {
+        self.last(|buffer| buffer.may_be = Some(output))
     }
 
     /// A buffer that is written and read within a launch.
@@ -161,17 +186,25 @@ impl Signature {
         element: ElementType,
         extent: Extent,
     ) -> Self {
-        let alignment = element.bytes();
-        self.operand(
-            name,
-            OperandKind::Buffer {
-                access,
-                element,
-                extent,
-                alignment,
-                shared_by: None,
-            },
-        )
+        let buffer = BufferOperand {
+            access,
+            element,
+            extent,
+            alignment: element.bytes(),
+            shared_by: None,
+            is_optional: false,
+            may_be: None,
+        };
+        self.operand(name, OperandKind::Buffer(buffer))
+    }
+
+    /// Changes the buffer that was added last.
+    fn last(mut self, change: impl FnOnce(&mut BufferOperand)) -> Self {
+        match self.operands.last_mut().map(|operand| &mut operand.kind) {
+            Some(OperandKind::Buffer(buffer)) => change(buffer),
+            _ => panic!("{}: the operand added last is no buffer", self.id),
+        }
+        self
     }
 
     /// The alignment of the buffer that was added last, in bytes, where it is not that of its
@@ -180,18 +213,20 @@ impl Signature {
     /// # Panics
     /// If that was no buffer.
     #[must_use]
-    pub fn aligned(mut self, bytes: usize) -> Self {
-        match self.operands.last_mut().map(|operand| &mut operand.kind) {
-            Some(OperandKind::Buffer { alignment, .. }) => *alignment = bytes,
-            _ => panic!("{}: only buffers have an alignment", self.id),
-        }
-        self
+    pub fn aligned(self, bytes: usize) -> Self {
+        self.last(|buffer| buffer.alignment = bytes)
     }
 
     /// A size that is a parameter.
     #[must_use]
     pub fn size(self, name: &'static str) -> Self {
         self.operand(name, OperandKind::Size)
+    }
+
+    /// A parameter that follows from sizes.
+    #[must_use]
+    pub fn derived(self, name: &'static str, extent: Extent) -> Self {
+        self.operand(name, OperandKind::Derived(extent))
     }
 
     /// The distance of rows, a parameter: at least `cols`, and a multiple of `multiple_of`.
@@ -271,28 +306,10 @@ impl Signature {
         let mut text = String::new();
         for Operand { name, kind } in &self.operands {
             let what = match kind {
-                OperandKind::Buffer {
-                    access,
-                    element,
-                    extent,
-                    alignment,
-                    shared_by,
-                } => {
-                    let access = match access {
-                        Access::Out => "out",
-                        Access::In => "in",
-                        Access::InOut => "in, out",
-                        Access::Scratch => "scratch",
-                    };
-                    let absent = match shared_by {
-                        Some(parts) => format!("; 0 if {parts} is 1"),
-                        None => String::new(),
-                    };
-                    let (element, shape) = (element.name(), extent.shape());
-                    format!("{access}: {element} {shape}; alignment {alignment}{absent}")
-                }
+                OperandKind::Buffer(buffer) => buffer.to_string(),
                 OperandKind::Null => "0".to_owned(),
                 OperandKind::Size => self.bounds_of(name),
+                OperandKind::Derived(extent) => format!("u32, {extent}"),
                 OperandKind::Number(bounds) => {
                     format!("f32 from {:?} to {:?}", bounds.start(), bounds.end())
                 }
@@ -312,11 +329,34 @@ impl Signature {
     }
 }
 
+impl std::fmt::Display for BufferOperand {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let access = match self.access {
+            Access::Out => "out",
+            Access::In => "in",
+            Access::InOut => "in, out",
+            Access::Scratch => "scratch",
+        };
+        let (element, shape, alignment) =
+            (self.element.name(), self.extent.shape(), self.alignment);
+        write!(f, "{access}: {element} {shape}; alignment {alignment}")?;
+        if let Some(parts) = self.shared_by {
+            write!(f, "; 0 if {parts} is 1")?;
+        }
+        if self.is_optional {
+            f.write_str("; 0 if there is none")?;
+        }
+        self.may_be
+            .map_or(Ok(()), |output| write!(f, "; may be {output}"))
+    }
+}
+
 impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let multiple =
             (self.multiple_of > 1).then(|| format!("a multiple of {}", self.multiple_of));
-        let has_least = self.least != Extent::Constant(0) || self.most.is_none();
+        let says_more = multiple.is_some() || self.most.is_some();
+        let has_least = self.least != Extent::Constant(0) || !says_more;
         let least = has_least.then(|| format!("at least {}", self.least));
         let most = self.most.map(|most| format!("at most {most}"));
         let bounds: Vec<String> = [multiple, least, most].into_iter().flatten().collect();

@@ -3,12 +3,10 @@
 
 mod cache;
 mod error;
-mod loaded;
 mod slice;
 mod split;
 
 pub use cache::Cache;
 pub use error::LaunchError;
-pub(crate) use loaded::Loaded;
 pub use slice::{Dense, Slice};
 pub use split::{SplitLimits, thread_blocks};

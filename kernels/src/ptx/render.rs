@@ -43,8 +43,8 @@ pub(crate) fn render_template(name: &str, context: &impl Serialize) -> String {
 pub(crate) fn render_kernel(name: &str, signature: &Signature, more: &impl Serialize) -> String {
     let parameters = signature.operands().iter().map(|operand| {
         let kind = match operand.kind {
-            OperandKind::Buffer { .. } | OperandKind::Null => "u64",
-            OperandKind::Size => "u32",
+            OperandKind::Buffer(_) | OperandKind::Null => "u64",
+            OperandKind::Size | OperandKind::Derived(_) => "u32",
             OperandKind::Number(_) => "f32",
         };
         minijinja::context! { name => operand.name, type => kind }

@@ -183,7 +183,7 @@ impl<'p> Contexts<'p> {
     /// The count of parts that arrived, back at zero after each launch; of split attention.
     fn arrivals(&self) -> Option<Tensor> {
         let variant = self.variant;
-        if variant.regime() != AttentionRegime::Decode {
+        if variant.regime() != AttentionRegime::Decode || self.sizes.splits <= 1 {
             return None;
         }
         let Sizes {

@@ -15,7 +15,6 @@ const SUM_START: f32 = 12_582_912.0;
 /// What templates know as `v`.
 #[derive(Serialize)]
 pub(super) struct Context {
-    id: String,
     description: String,
     version: &'static str,
     target: &'static str,
@@ -165,7 +164,6 @@ impl Context {
             vec![16, 4 * (words % 4)]
         };
         Self {
-            id: variant.id(),
             description,
             version: if variant.min_sm() >= 89 { "8.4" } else { "7.4" },
             target: if variant.min_sm() >= 89 {

@@ -4,23 +4,24 @@ mod bytes;
 mod context;
 mod draw;
 mod expected;
-mod launch;
+mod operands;
 mod output;
 mod part;
 mod problems;
 mod regime;
-mod runner;
 mod shaped;
+mod weights;
 
-pub use launch::{MatmulKernel, MatmulOperands, SourceScales, Split, Weights};
 pub use output::MatmulOutput;
 pub use regime::{Regime, Shape};
+pub use weights::Weights;
 
 use super::Family;
 use crate::family::block::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
-use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::render_template;
+use crate::fragment::{CHUNK, FragmentFormat, OperandType, TILE, WeightFormat};
+use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::ptx::render_kernel;
 use std::fmt;
 
 pub(super) const FAMILY: Family = Family {
@@ -35,15 +36,17 @@ pub(super) const FAMILY: Family = Family {
 
 /// One matmul kernel.
 ///
-/// # Launch
-/// [`MatmulVariant::block_threads`] threads, [`MatmulVariant::shared_bytes`] of dynamic shared memory; a grid
-/// of [`MatmulVariant::block_rows`] by [`Shape::tokens`] by splits of the chunks. Parameters: dst, codes, scales, src, alphas, bias,
-/// (residual) (u64; the last two may be 0), \[workspace, arrivals (u64)\], rows, chunks (of 64 columns),
-/// tokens, src_stride, dst_stride (u32; strides in elements), \[split_chunks (u32)\]; those in brackets where
-/// [`Regime::splits`], in parentheses where [`MatmulOutput::takes_residual`]. For operands of 8 bits src_scales (u64) follows src, src_factor (f32)
-/// the pointers, and src_scales_stride src_stride: f32 [block of k, token], those
-/// of whole chunks. `alphas` has an f32 for each tile of 16 rows; bias is as rows of W are, which for SwiGLU are a multiple of 32. W as in [`crate::fragment`]. `workspace` is [`MatmulVariant::sums_bytes`] for each thread block and
-/// `arrivals` a u32 for each of a split, zero before the first launch and zero after each.
+/// y [tokens, rows] = x [tokens, cols] W^T, or y [tokens, rows / 2] of SwiGLU, whose rows are 16 of
+/// gate and 16 of up in turns. W is in the order of [`crate::fragment`]; `alphas` is what results
+/// are multiplied by, one for each tile of 16 rows.
+///
+/// Rows of x must be readable, and finite, up to a whole chunk of 64 columns. Where the regime has
+/// stages, there must be rows, of whatever, up to whole groups of tokens. Operands of 8 bits have
+/// `src_scales`, f32 [block of k, token], finite for the blocks of whole chunks, and `src_factor`,
+/// what x is to be multiplied by: see [`OperandType::activation_exponent`].
+///
+/// `bias` is as rows of W are; `residual` is as y and added to the rounded result. Where
+/// [`Regime::splits`], thread blocks share the chunks of a product in `parts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulVariant {
     weights: WeightFormat,
@@ -206,12 +209,6 @@ impl MatmulVariant {
         format!("matmul_{regime}_{weights}_{output}__sm{}", self.min_sm())
     }
 
-    /// Its PTX: one module with one entry, named as [`MatmulVariant::id`] says.
-    pub fn render(&self) -> String {
-        let context = context::Context::new(self);
-        render_template(self.regime.template(), &context)
-    }
-
     /// Every kernel that a registry walks: bf16 weights, and every element of four bits and more with E8M0, UE4M3 and a tensor
     /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs; the largest regime for scales
     /// that are folded into operands. For operands of 8 bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with
@@ -277,6 +274,110 @@ impl MatmulVariant {
                 })
             })
         })
+    }
+}
+
+impl Kernel for MatmulVariant {
+    fn signature(&self) -> Signature {
+        let (regime, output) = (self.regime, self.output);
+        let tiles = size("rows").div_ceil(TILE);
+        let chunks = size("cols").div_ceil(CHUNK);
+        let padded_cols = size("cols").next_multiple_of(CHUNK);
+        let features = match output.rows_of_feature() {
+            1 => size("rows"),
+            n => size("rows").div_ceil(n),
+        };
+        let y = rows(size("tokens"), size("dst_stride"), features.clone());
+        let blocks = size("rows").div_ceil(self.block_rows() as usize);
+        let group = regime.tokens() as usize;
+        let groups = size("tokens").div_ceil(group);
+        let whole_groups = size("tokens").next_multiple_of(group);
+        // Tokens that do not exist are read too where they come through shared memory.
+        let (read_tokens, parts) = match regime.splits() {
+            true => (whole_groups.clone(), size("parts")),
+            false => (size("tokens"), 1.into()),
+        };
+        let (source, step) = match self.weights.operand() {
+            OperandType::Bf16 => (ElementType::Bf16, 8),
+            OperandType::E4m3 | OperandType::S8 => (ElementType::U8, 16),
+        };
+        let scaled = match &self.weights {
+            WeightFormat::Packed(format) if source == ElementType::U8 => Some(format),
+            _ => None,
+        };
+
+        let grid = [blocks.clone(), groups.clone(), parts];
+        let codes = tiles.clone() * chunks.clone() * self.weights.chunk_bytes();
+        let mut signature = Signature::new(self.id(), self.block_threads(), grid)
+            .dynamic_shared(self.shared_bytes())
+            .output("dst", output.float_type().into(), y.clone())
+            .input("codes", ElementType::U8, codes)
+            .aligned(16);
+        signature = match &self.weights {
+            WeightFormat::Dense => signature.null("scales"),
+            WeightFormat::Packed(format) => {
+                let slots = tiles.clone() * size("cols").div_ceil(format.slot());
+                signature
+                    .input("scales", ElementType::U8, slots * format.slot_bytes())
+                    .aligned(16)
+            }
+        };
+        let src = rows(read_tokens, size("src_stride"), padded_cols.clone());
+        signature = signature.input("src", source, src).aligned(16);
+        if let Some(format) = scaled {
+            // Lanes have those of two tokens, there or not.
+            let blocks = padded_cols.clone().div_ceil(format.block_size());
+            let scales = rows(blocks, size("src_scales_stride"), whole_groups.clone());
+            signature = signature
+                .input("src_scales", ElementType::F32, scales)
+                .aligned(16);
+        }
+        signature = signature
+            .input("alphas", ElementType::F32, tiles)
+            .input("bias", ElementType::Bf16, size("rows"))
+            .optional();
+        if output.takes_residual() {
+            signature = signature
+                .input("residual", ElementType::Bf16, y)
+                .optional()
+                .may_be("dst");
+        }
+        if regime.splits() {
+            let sums = blocks.clone() * groups.clone() * size("parts") * (self.sums_bytes() / 4);
+            signature = signature
+                .scratch("workspace", ElementType::F32, sums)
+                .aligned(16)
+                .shared_by("parts")
+                .in_out("arrivals", ElementType::U32, blocks * groups)
+                .shared_by("parts");
+        }
+        if scaled.is_some() {
+            signature = signature.number("src_factor", f32::MIN_POSITIVE..=f32::MAX);
+        }
+        signature = signature
+            .size("rows")
+            .derived("chunks", chunks.clone())
+            .size("tokens")
+            .stride("src_stride", padded_cols, step);
+        if scaled.is_some() {
+            signature = signature.stride("src_scales_stride", whole_groups, 4);
+        }
+        signature = signature.stride("dst_stride", features, 1);
+        if output == MatmulOutput::Swiglu {
+            // Whole tiles of gate and of up.
+            signature = signature.bounded("rows", 0.into(), None, 2 * TILE);
+        }
+        match regime.splits() {
+            true => signature
+                .derived("split_chunks", chunks.div_ceil(size("parts")))
+                .bounded("parts", 1.into(), None, 1),
+            false => signature.bounded("parts", 1.into(), Some(1), 1),
+        }
+    }
+
+    fn text(&self) -> String {
+        let context = context::Context::new(self);
+        render_kernel(self.regime.template(), &self.signature(), &context)
     }
 }
 

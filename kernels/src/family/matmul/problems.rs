@@ -1,14 +1,16 @@
 //! The matmul kernels as entries.
 //!
 //! Sizes of a problem: rows and cols of W, tokens, src_stride and dst_stride in elements, parts
-//! that the chunks are split into, in_place = 1 where the residual is y itself. Tensors: codes, scales and tensor_scale of W as they lie in a packed tensor,
-//! or weights in bf16; src; bias and residual, if there are any. For SwiGLU these are of gate, and up_codes, up_scales and so on are of up. For operands of 8 bits also src_scales_stride, and
-//! src_scales and src_factor, which belong to src.
+//! that the chunks are split into, in_place = 1 where the residual is y itself. Tensors: codes,
+//! scales and tensor_scale of W as they lie in a packed tensor, or weights in bf16; src; bias and
+//! residual, if there are any. For SwiGLU these are of gate, and up_codes, up_scales and so on are
+//! of up. For operands of 8 bits also src_scales_stride, and src_scales and src_factor, which belong
+//! to src.
 
-use super::runner::MatmulRunner;
-use super::{MatmulKernel, MatmulOutput, MatmulVariant, draw, expected, shaped};
+use super::{MatmulOutput, MatmulVariant, draw, expected, operands, shaped};
 use crate::format::{BlockFormat, PackedTensor};
 use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
+use crate::kernel::{Kernel, lowered_runner};
 use crate::launch::LaunchError;
 use crate::registry::{
     Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
@@ -179,7 +181,7 @@ impl Entry for MatmulVariant {
     }
 
     fn ptx(&self) -> String {
-        self.render()
+        self.text()
     }
 
     fn block_threads(&self) -> u32 {
@@ -225,12 +227,10 @@ impl Entry for MatmulVariant {
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let kernel = MatmulKernel::of_text(device, *self, ptx)?;
-        Ok(Box::new(MatmulRunner {
-            variant: *self,
-            device: device.clone(),
-            kernel,
-        }))
+        let variant = *self;
+        lowered_runner(device, self.signature(), ptx, move |problem| {
+            operands::of(&variant, problem)
+        })
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {

@@ -141,21 +141,28 @@ impl Shuffle {
         let both = Call::new()
             .size("rows", rows)
             .size("cols", cols)
-            .size("skip", tiles.skip)
-            .buffer("fault", Slice::whole(&fault))
-            .buffer("largest", Slice::whole(&largest));
+            .size("skip", tiles.skip);
         let row_bytes = packed_row_bytes(format.element().bits(), cols);
+        let has_fault = ShuffleVariant::codes(&self.format).has_fault();
         let of_codes = both
             .clone()
             .size("src_stride", row_bytes)
             .buffer("src", packed.codes)
-            .buffer("dst", stack.codes(tiles.first));
+            .buffer("dst", stack.codes(tiles.first))
+            .optional("fault", has_fault.then_some(Slice::whole(&fault)));
         let of_scales = both
             .sizes(sizes_of_scales(format, cols))
-            .buffer("src", packed.scales)
-            .optional("dst", stack.scales(tiles.first));
+            .buffer("src", packed.scales);
+        let of_scan = of_scales
+            .clone()
+            .buffer("fault", Slice::whole(&fault))
+            .buffer("largest", Slice::whole(&largest));
+        let is_relative = ShuffleVariant::scales(format).is_relative();
+        let of_scales = of_scales
+            .optional("dst", stack.scales(tiles.first))
+            .optional("largest", is_relative.then_some(Slice::whole(&largest)));
         self.codes.launch(stream, &of_codes)?;
-        scan.launch(stream, &of_scales)?;
+        scan.launch(stream, &of_scan)?;
         scales.launch(stream, &of_scales)?;
         let tensor_scale = match packed.tensor_scale.filter(|_| format.has_tensor_scale()) {
             None if format.has_tensor_scale() => {

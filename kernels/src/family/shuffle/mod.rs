@@ -159,8 +159,7 @@ impl Kernel for ShuffleVariant {
                     .with_threads(tiles.clone() * tile.clone())
                     .output("dst", element(width), tiled(tile))
                     .input("src", element(width), size("rows") * size("blocks"));
-                let is_relative = width == 1;
-                let signature = match is_relative {
+                let signature = match self.is_relative() {
                     true => signature.input("largest", ElementType::U32, 1.into()),
                     false => signature,
                 };
@@ -175,7 +174,7 @@ impl Kernel for ShuffleVariant {
                     "run_cols",
                     "skip",
                 ];
-                let bias = is_relative.then_some("bias");
+                let bias = self.is_relative().then_some("bias");
                 let sizes = sizes.into_iter().chain(bias);
                 sizes.fold(signature, Signature::size)
             }
@@ -199,6 +198,11 @@ impl Kernel for ShuffleVariant {
 }
 
 impl ShuffleVariant {
+    /// Whether scales can be powers of two, which are stored relative to the largest.
+    const fn is_relative(&self) -> bool {
+        matches!(self, Self::Scales(1))
+    }
+
     /// A kernel of so many threads, without operands. It numbers them, and rows, in 32 bits.
     fn with_threads(&self, threads: Extent) -> Signature {
         let blocks = threads.clone().div_ceil(THREADS);

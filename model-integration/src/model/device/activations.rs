@@ -7,7 +7,6 @@ use std::rc::Rc;
 
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError};
-use mxlab_kernels::family::matmul::SourceScales;
 use mxlab_kernels::format::{BlockFormat, pow2};
 use mxlab_kernels::fragment::{CHUNK, OperandType};
 use mxlab_kernels::launch::{Dense, Slice};
@@ -44,6 +43,14 @@ impl Layout {
             Self::Scales(k) => 4 * tokens.next_multiple_of(PACKED_ROWS) * stride(cols).div_ceil(k),
         }
     }
+}
+
+/// Scales of activations that are packed, as the row kernels leave them.
+pub(super) struct SourceScales<'a> {
+    /// f32 [block of k, token].
+    pub scales: Dense<'a>,
+    /// What activations are to be multiplied by: see [`OperandType::activation_exponent`].
+    pub factor: f32,
 }
 
 /// What buffers are told apart by: features of a row, and how rows lie.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
-use mxlab_kernels::family::matmul::{MatmulOutput, Split};
+use mxlab_kernels::family::matmul::MatmulOutput;
 use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
@@ -103,12 +103,10 @@ impl DeviceBackend {
         &self.device
     }
 
-    pub(super) fn split(&self, parts: usize) -> Option<Split<'_>> {
-        (parts > 1).then_some(Split {
-            parts,
-            workspace: &self.workspace,
-            arrivals: &self.arrivals,
-        })
+    /// With what thread blocks need that share work.
+    pub(super) fn shared<'a>(&'a self, call: Call<'a>) -> Call<'a> {
+        call.buffer("workspace", whole(&self.workspace))
+            .buffer("arrivals", whole(&self.arrivals))
     }
 
     /// Rotates queries, or rotates, quantises and appends keys or values; `dst` has where they go.
@@ -369,9 +367,11 @@ impl Backend for DeviceBackend {
             .optional("key_scales", keys.scales)
             .buffer("values", values.codes)
             .optional("value_scales", values.scales)
-            .buffer("sequences", table)
-            .buffer("workspace", whole(&self.workspace))
-            .buffer("arrivals", whole(&self.arrivals));
+            .buffer("sequences", table);
+        let call = match regime {
+            AttentionRegime::Decode => self.shared(call),
+            AttentionRegime::Prefill => call,
+        };
         kernel.launch(&self.stream, &call)?;
         self.quantized(dst, batch, input)
     }

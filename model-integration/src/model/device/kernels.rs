@@ -9,7 +9,7 @@ use mxlab_harness::device::Device;
 use mxlab_kernels::family::append::AppendVariant;
 use mxlab_kernels::family::attention::AttentionVariant;
 use mxlab_kernels::family::block::Packer;
-use mxlab_kernels::family::matmul::{MatmulKernel, MatmulVariant};
+use mxlab_kernels::family::matmul::MatmulVariant;
 use mxlab_kernels::family::rows::RowVariant;
 use mxlab_kernels::family::shuffle::Shuffle;
 use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
@@ -41,7 +41,7 @@ impl<V: Eq + Hash, K> Family<V, K> {
 /// All kernels of an engine.
 pub(super) struct Kernels {
     device: Device,
-    matmul: Family<MatmulVariant, MatmulKernel>,
+    matmul: Family<MatmulVariant, Launcher>,
     rows: Family<RowVariant, Launcher>,
     append: Family<AppendVariant, Launcher>,
     attention: Family<AttentionVariant, Launcher>,
@@ -68,9 +68,8 @@ impl Kernels {
         }
     }
 
-    pub fn matmul(&self, variant: MatmulVariant) -> Result<Rc<MatmulKernel>, LaunchError> {
-        self.matmul
-            .get(variant, || MatmulKernel::load(&self.device, variant))
+    pub fn matmul(&self, variant: MatmulVariant) -> Result<Rc<Launcher>, LaunchError> {
+        self.matmul.get(variant, || variant.launcher(&self.device))
     }
 
     pub fn rows(&self, variant: RowVariant) -> Result<Rc<Launcher>, LaunchError> {

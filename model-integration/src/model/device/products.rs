@@ -1,13 +1,13 @@
 //! Products, and the rows that they take.
 
 use mxlab_harness::device::Buffer;
-use mxlab_kernels::family::matmul::{MatmulOperands, MatmulOutput, MatmulVariant, Weights};
+use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Weights};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::fragment::{OperandType, TILE};
 use mxlab_kernels::kernel::Call;
 use mxlab_kernels::launch::LaunchError;
 
-use super::activations::Activation;
+use super::activations::{Activation, SourceScales};
 use super::backend::whole;
 use super::input::Input;
 use super::{DeviceBackend, DeviceStack};
@@ -92,18 +92,24 @@ impl DeviceBackend {
         let parts = self.limits.split.matmul(&variant, shape, tokens);
         let features = weights.rows() / output.rows_of_feature();
         let dst = self.pool.take(tokens, features)?;
-        let operands = MatmulOperands {
-            weights,
-            tokens,
-            src: x.dense(),
-            src_scales: x.scales(),
-            dst: dst.dense(),
-            bias: bias.map(whole),
-            residual: residual.map(Activation::slice),
-            split: self.split(parts),
-        };
+        let mut call = weights
+            .call(&variant)?
+            .size("tokens", tokens)
+            .size("parts", parts)
+            .rows("src", "src_stride", x.dense())
+            .rows("dst", "dst_stride", dst.dense())
+            .optional("bias", bias.map(whole))
+            .optional("residual", residual.map(Activation::slice));
+        if let Some(SourceScales { scales, factor }) = x.scales() {
+            call = call
+                .rows("src_scales", "src_scales_stride", scales)
+                .number("src_factor", factor);
+        }
+        if parts > 1 {
+            call = self.shared(call);
+        }
         let kernel = self.kernels.matmul(variant)?;
-        kernel.launch(&self.stream, &operands)?;
+        kernel.launch(&self.stream, &call)?;
         Ok(dst)
     }
 
