@@ -16,7 +16,6 @@ mod layers;
 mod lm_eval;
 mod parameters;
 mod parquet;
-mod published;
 mod quantised;
 mod reference;
 mod slurm;

@@ -6,9 +6,9 @@ use mxlab::config::{FormatFlags, NAMED_CONFIGS, QuantConfig, file};
 use mxlab::embedded;
 use mxlab::engine::{Footprint, ModelInfo, Tokenize};
 use mxlab::eval::log::{Entry, RunKey, SampleLog};
-use mxlab::eval::metric::Metric;
 use mxlab::eval::plan::Plan;
 use mxlab::eval::result::{MetricResult, TaskResult};
+use mxlab::task::metric::Metric;
 use mxlab::task::{FewShot, PromptEncoder, Task, jsonl};
 use mxlab_harness::measure::Estimate;
 use mxlab_harness::record::Environment;
@@ -263,7 +263,7 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         examples: 5,
         truncated: 0,
         metrics: vec![MetricResult {
-            metric: Metric::Acc,
+            metric: Metric::ACC,
             estimate,
             from_baseline: Some(estimate),
         }],

@@ -13,9 +13,9 @@ use super::Done;
 use super::output::{Usage, print};
 use crate::columns::aligned;
 use crate::eval::log::{Entry, TextEntry};
-use crate::eval::metric::likeliest;
-use crate::task::Kind;
-use crate::task::generation::Filter;
+use crate::task::metric::{Filter, likeliest};
+use crate::task::named::gsm8k;
+use crate::task::{Kind, protocols};
 
 #[derive(Args)]
 pub struct CompareArgs {
@@ -55,7 +55,8 @@ struct Log {
 
 /// What a model answered to an example.
 struct Answer {
-    /// Whether a cloze is right, which choice is the likeliest, or the number that a text says; of a document nothing.
+    /// Whether a cloze is right, which choice is the likeliest, or what is extracted from a text; of
+    /// a document nothing.
     chosen: String,
     /// By how much the logit of a target falls short of the greatest, or the next choice of the likeliest.
     short: f64,
@@ -101,11 +102,11 @@ impl Answer {
     }
 
     /// Of a generated text.
-    fn of_text(text: &str) -> Self {
-        let number = Filter::Flexible.extract(text);
+    fn of_text(text: &str, filter: &Filter) -> Self {
+        let extracted = (filter.extract)(text);
         Self {
-            text: format!("{number:?}"),
-            chosen: number,
+            text: format!("{extracted:?}"),
+            chosen: extracted,
             short: 0.0,
             loglikelihoods: Vec::new(),
         }
@@ -235,9 +236,10 @@ fn read(path: &Path) -> Result<Log> {
     let output_type = key["output_type"].as_str().unwrap_or_default();
     let place = |index: usize| format!("line {}", index + 1);
     if output_type == Kind::Problem.output_type() {
+        let filter = filter(&key)?;
         let answers = lines.map(|(index, line)| {
             let entry: TextEntry = serde_json::from_str(line).with_context(|| place(index))?;
-            Ok((entry.example, Answer::of_text(&entry.text)))
+            Ok((entry.example, Answer::of_text(&entry.text, filter)))
         });
         let answers = answers.collect::<Result<_>>()?;
         return Ok(Log { key, answers });
@@ -253,6 +255,20 @@ fn read(path: &Path) -> Result<Log> {
     });
     let answers = answers.collect();
     Ok(Log { key, answers })
+}
+
+/// What counts of a generated answer: what the first metric of the task looks at.
+fn filter(key: &Value) -> Result<&'static Filter> {
+    // Logs of earlier versions do not name it: then GSM8K's was the only one that generates.
+    let name = key["protocol"].as_str().unwrap_or(gsm8k::PROTOCOL.name);
+    let protocol = protocols().find(|protocol| protocol.name == name);
+    let filter = protocol.and_then(|protocol| protocol.metrics.first()?.filter());
+    filter.with_context(|| {
+        format!(
+            "line 1: `{name}` is not a protocol of this version that generates answers; evaluate \
+             again"
+        )
+    })
 }
 
 /// Checks that both answered the same questions.

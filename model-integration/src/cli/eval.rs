@@ -18,6 +18,7 @@ use crate::eval::progress::{Bar, Progress, Silent};
 use crate::eval::table::{TableFormat, render};
 use crate::eval::{Evaluation, Outcome, Settings};
 use crate::task::named::NAMED;
+use crate::task::shape::{SHAPES, quoted};
 use crate::task::{self, DataSources, FewShot, Sampler, Task};
 
 const DEFAULT_BATCH_SIZE: usize = 16;
@@ -49,7 +50,11 @@ fn tasks_help() -> String {
     for task in NAMED {
         help += &format!("  {}: {}\n", task.name, task.about);
     }
-    help + "  a file of JSON lines with `text`, `context` and `target`, `context`, `choices` and `gold`, or `page`"
+    help += "  a file of JSON lines or Parquet rows, read by the fields of its first:\n";
+    for shape in SHAPES {
+        help += &format!("    {}: {}\n", quoted(shape.fields), shape.about);
+    }
+    help + "  a text, .txt or .raw: documents, its articles"
 }
 
 #[derive(Args)]
@@ -160,6 +165,13 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     Ok(Done::Interrupted)
 }
 
+/// Says by which rule a file of the user's was read.
+pub(super) fn say_reading(task: &Task) {
+    if let Some(reading) = &task.read_as {
+        eprintln!("task {}: {reading}", task.source);
+    }
+}
+
 impl TaskArgs {
     fn load(&self, fewshot: &FewShot) -> Result<Vec<Task>> {
         let sources = DataSources {
@@ -167,10 +179,12 @@ impl TaskArgs {
             embedded: embedded::TASK,
             hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
         };
-        self.tasks
-            .iter()
-            .map(|name| task::load(name, fewshot, &sources))
-            .collect()
+        let load = |name: &String| {
+            let task = task::load(name, fewshot, &sources)?;
+            say_reading(&task);
+            Ok(task)
+        };
+        self.tasks.iter().map(load).collect()
     }
 
     fn fewshot(&self) -> Result<FewShot> {
@@ -183,6 +197,7 @@ impl TaskArgs {
         }
         let pool = self.fewshot_file.as_deref().map(task::file::read);
         let pool = pool.transpose().context("--fewshot-file")?;
+        pool.iter().for_each(say_reading);
         Ok(FewShot {
             count,
             pool,

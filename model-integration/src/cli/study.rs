@@ -11,6 +11,7 @@ use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
 
 use super::Done;
+use super::eval::say_reading;
 use super::interrupt::stop_on_signals;
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
@@ -221,7 +222,11 @@ impl StudyRunArgs {
         let done = then(&Sources {
             checkpoint: &open_checkpoint,
             engine: &engine,
-            task: &|name| task::load(name, &FewShot::default(), &data),
+            task: &|name| {
+                let task = task::load(name, &FewShot::default(), &data)?;
+                say_reading(&task);
+                Ok(task)
+            },
         });
         let loads: Vec<_> = devices.borrow().iter().map(Device::loads).collect();
         self.engine.images.report(&loads);

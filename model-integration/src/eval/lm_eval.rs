@@ -11,13 +11,13 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Evaluation;
-use super::metric::{Column, Metric, Unit};
+use super::column::Column;
 use super::plan::{Limit, Plan, Prompt};
 use super::runner::{Answers, Given};
 use crate::config::QuantConfig;
 use crate::engine::Score;
-use crate::task::generation::{Filter, UNTIL};
-use crate::task::{Content, Example, Kind, Task};
+use crate::task::metric::{Filter, Metric, Unit};
+use crate::task::{Content, Example, Generation, Kind, Task};
 
 /// Writes `results_<config>.json`, and the samples if they are asked for.
 pub(super) fn write(
@@ -72,7 +72,7 @@ fn results(
             let metrics = harness_metrics(task);
             let better = metrics.map(|metric| {
                 let is_better = metric.is_higher_better();
-                (metric.name().to_owned(), is_better.into())
+                (metric.name.to_owned(), is_better.into())
             });
             Value::Object(better.collect())
         }),
@@ -144,10 +144,10 @@ fn metrics(task: &Task, plan: &Plan, answers: &Answers) -> Value {
         "sample_len": plan.count(),
     });
     for column in Column::all(task, plan, &answers.given) {
-        if column.metric.aggregation().is_some() {
-            let (name, estimate) = (column.metric.name(), column.estimate());
-            let filter = column.metric.filter().map_or("none", Filter::name);
-            metrics[column.metric.key()] = number(estimate.value);
+        if column.metric.aggregation.is_some() {
+            let (name, estimate) = (column.metric.name, column.estimate());
+            let filter = filter_name(column.metric.filter());
+            metrics[format!("{name},{filter}")] = number(estimate.value);
             metrics[format!("{name}_stderr,{filter}")] = stderr(estimate);
         }
     }
@@ -155,9 +155,13 @@ fn metrics(task: &Task, plan: &Plan, answers: &Answers) -> Value {
 }
 
 /// The metrics of a task that the harness has too.
-fn harness_metrics(task: &Task) -> impl Iterator<Item = Metric> {
-    let metrics = Metric::of(task.kind()).iter().copied();
-    metrics.filter(|metric| metric.aggregation().is_some())
+fn harness_metrics(task: &Task) -> impl Iterator<Item = &'static Metric> {
+    let metrics = task.protocol.metrics.iter().copied();
+    metrics.filter(|metric| metric.aggregation.is_some())
+}
+
+fn filter_name(filter: Option<&Filter>) -> &'static str {
+    filter.map_or("none", |filter| filter.name)
 }
 
 /// JSON has no NaN and no infinity; they are written by name.
@@ -171,21 +175,11 @@ fn stderr(estimate: Estimate) -> Value {
 
 /// The task as the harness' own configuration would say it.
 fn task_config(task: &Task, num_fewshot: usize) -> Value {
-    let is_split = task.examples[0].doc.contains_key("target");
-    let (doc_to_text, doc_to_target) = match (task.kind(), is_split) {
-        (Kind::Cloze, true) => ("{{context}}", "{{target}}"),
-        (Kind::Cloze, false) => (
-            "{{text.split(' ')[:-1]|join(' ')}}",
-            "{{' '+text.split(' ')[-1]}}",
-        ),
-        (Kind::Choices, _) => ("{{context}}", "{{gold}}"),
-        (Kind::Problem, _) => ("Question: {{question}}\nAnswer:", "{{answer}}"),
-        (Kind::Document, _) => ("", "{{page}}"),
-    };
+    let [doc_to_text, doc_to_target] = task.protocol.harness;
     let metrics = harness_metrics(task).map(|metric| {
         json!({
-            "metric": metric.name(),
-            "aggregation": metric.aggregation(),
+            "metric": metric.name,
+            "aggregation": metric.aggregation,
             "higher_is_better": metric.is_higher_better(),
         })
     });
@@ -215,14 +209,15 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
 fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
     let columns = Column::all(task, plan, given);
-    let filters = match given {
-        Given::Scores(_) => vec![None],
-        Given::Texts(_) => Filter::ALL.map(Some).to_vec(),
+    let generation = task.protocol.generation.as_ref();
+    let filters: Vec<Option<&Filter>> = match generation {
+        None => vec![None],
+        Some(how) => how.filters.iter().copied().map(Some).collect(),
     };
     for (index, range) in plan.examples().enumerate() {
         let example = &task.examples[index];
         for &filter in &filters {
-            let mut sample = question(index, example, &plan.prompts[range.clone()])?;
+            let mut sample = question(index, example, generation, &plan.prompts[range.clone()])?;
             match given {
                 Given::Scores(scores) => {
                     answer_scores(&mut sample, example, &scores[range.clone()]);
@@ -232,17 +227,18 @@ fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> 
             let mut names = Vec::new();
             for column in &columns {
                 let metric = column.metric;
-                if metric.filter() != filter || metric.aggregation().is_none() {
+                let is_of_filter = filter_name(metric.filter()) == filter_name(filter);
+                if !is_of_filter || metric.aggregation.is_none() {
                     continue;
                 }
                 let value = column.values[index];
-                names.push(metric.name());
-                sample[metric.name()] = match metric.unit() {
+                names.push(metric.name);
+                sample[metric.name] = match metric.unit {
                     Unit::Percent => json!(u8::from(value == 1.0)),
                     Unit::Perplexity | Unit::Plain => number(value),
                 };
             }
-            sample["filter"] = filter.map_or("none", Filter::name).into();
+            sample["filter"] = filter_name(filter).into();
             sample["metrics"] = json!(names);
             for hash in ["doc_hash", "prompt_hash", "target_hash"] {
                 hashes.push_str(sample[hash].as_str().unwrap_or_default());
@@ -255,7 +251,12 @@ fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> 
 }
 
 /// What was asked.
-fn question(index: usize, example: &Example, prompts: &[Prompt]) -> Result<Value> {
+fn question(
+    index: usize,
+    example: &Example,
+    generation: Option<&Generation>,
+    prompts: &[Prompt],
+) -> Result<Value> {
     let doc = serde_json::to_string_pretty(&example.doc).context("a document is JSON")?;
     let target = match &example.content {
         Content::Choices { gold, .. } => gold.to_string(),
@@ -269,7 +270,8 @@ fn question(index: usize, example: &Example, prompts: &[Prompt]) -> Result<Value
             arguments.collect()
         }
         Kind::Problem => {
-            let settings = json!({"until": UNTIL, "do_sample": false, "temperature": 0.0});
+            let until = generation.map(|how| how.until);
+            let settings = json!({"until": until, "do_sample": false, "temperature": 0.0});
             vec![json!({"arg_0": context, "arg_1": settings})]
         }
         // A document is one request there, whose windows are added up.
@@ -309,9 +311,9 @@ fn answer_scores(sample: &mut Value, example: &Example, scores: &[Score]) {
     }
 }
 
-fn answer_text(sample: &mut Value, filter: Option<Filter>, text: &str) {
+fn answer_text(sample: &mut Value, filter: Option<&Filter>, text: &str) {
     sample["resps"] = json!([[text]]);
-    let filtered = filter.map_or_else(|| text.to_owned(), |filter| filter.extract(text));
+    let filtered = filter.map_or_else(|| text.to_owned(), |filter| (filter.extract)(text));
     sample["filtered_resps"] = json!([filtered]);
 }
 

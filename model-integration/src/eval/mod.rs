@@ -6,8 +6,8 @@
 //! | [`plan`] | which prompts, in which order and batches |
 //! | [`log`] | the log that an interrupted run goes on from |
 //! | [`runner`] | batch after batch |
-//! | [`metric`] | what is said of a task |
-//! | [`result`](mod@result) | and under a configuration |
+//! | [`column`] | the values of a metric over the examples of a task |
+//! | [`result`](mod@result) | the metrics of a task under a configuration |
 //! | [`lm_eval`] | results and samples in lm-evaluation-harness' schema |
 //! | [`record`] | the record of the whole run |
 //! | [`table`] | what is printed |
@@ -21,9 +21,9 @@
 //!   lm-evaluation-harness' schema, written when the configuration is done;
 //! - `run.json`: the record of the whole run, written at its end.
 
+pub mod column;
 pub mod lm_eval;
 pub mod log;
-pub mod metric;
 pub mod plan;
 pub mod progress;
 pub mod record;
@@ -39,8 +39,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::record::Environment;
 
+use self::column::Column;
 use self::log::{Answered, RunKey, SampleLog};
-use self::metric::Column;
 use self::plan::{Limit, Plan};
 use self::progress::Progress;
 use self::record::Timing;
@@ -48,7 +48,7 @@ use self::result::{MetricResult, TaskResult};
 use self::runner::{Answers, LazyModel, Surroundings};
 use crate::config::QuantConfig;
 use crate::engine::{Engine, Footprint};
-use crate::task::{FewShot, Kind, PromptEncoder, Task};
+use crate::task::{FewShot, PromptEncoder, Task};
 
 /// How an evaluation is done.
 #[derive(Clone, Debug)]
@@ -246,12 +246,12 @@ impl<'a> Evaluation<'a> {
                 stop,
                 progress,
             };
-            let run = match task.kind() {
-                Kind::Problem => {
+            let run = match &task.protocol.generation {
+                Some(how) => {
                     let (mut log, done) = self.open_log(config, task, plan)?;
-                    runner::generate(plan, self.engine, config, &mut log, done, &around)
+                    runner::generate((plan, how), self.engine, config, &mut log, done, &around)
                 }
-                Kind::Cloze | Kind::Choices | Kind::Document => {
+                None => {
                     let (mut log, done) = self.open_log(config, task, plan)?;
                     runner::score(plan, &mut model, &mut log, done, &around)
                 }

@@ -8,8 +8,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result};
 
 use crate::engine::Request;
-use crate::task::generation::MAX_TOKENS;
-use crate::task::{Content, Example, FewShot, PromptEncoder, Task};
+use crate::task::{Content, Example, FewShot, PromptEncoder, Protocol, Task};
 
 /// How many examples of a task are evaluated: its first ones.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -91,7 +90,7 @@ impl Plan {
         let contexts = fewshot.contexts(task).take(count).enumerate();
         for ((index, context), example) in contexts.zip(&task.examples) {
             let place = || format!("`{}` line {}", task.source, example.line);
-            let parts = context.and_then(|context| parts(example, index, context, encoder));
+            let parts = context.and_then(|context| parts(task, example, index, context, encoder));
             prompts.extend(parts.with_context(place)?);
             starts.push(prompts.len());
         }
@@ -160,6 +159,7 @@ impl Plan {
 
 /// The prompts of an example.
 fn parts(
+    task: &Task,
     example: &Example,
     index: usize,
     context: String,
@@ -185,7 +185,13 @@ fn parts(
                 .collect()
         }
         Content::Problem { .. } => {
-            let encoded = encoder.prompt(&context, MAX_TOKENS)?;
+            let Protocol {
+                name, generation, ..
+            } = task.protocol;
+            let generation = generation.as_ref().with_context(|| {
+                format!("protocol `{name}` does not say how answers are generated")
+            })?;
+            let encoded = encoder.prompt(&context, generation.max_tokens)?;
             Ok(vec![Prompt {
                 example: index,
                 part: 0,
@@ -196,7 +202,7 @@ fn parts(
             }])
         }
         Content::Document { text, .. } => {
-            let windows = encoder.windows(text)?.requests.into_iter().enumerate();
+            let windows = encoder.windows(text)?.into_iter().enumerate();
             let window = |(part, request)| Prompt {
                 example: index,
                 part,

@@ -54,6 +54,9 @@ struct TaskRecord<'a> {
     examples: usize,
     truncated: usize,
     num_fewshot: usize,
+    /// The rule by which a file of the user's was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    read_as: Option<&'a str>,
 }
 
 #[derive(Serialize)]
@@ -80,6 +83,7 @@ pub(super) fn write(
         examples: plan.count(),
         truncated: plan.truncated(),
         num_fewshot: settings.fewshot.count(task),
+        read_as: task.read_as.as_deref(),
     });
     let record = RunRecord {
         schema_version: SCHEMA_VERSION,

@@ -3,8 +3,9 @@
 use mxlab_harness::measure::Estimate;
 use serde::{Deserialize, Serialize};
 
-use super::metric::{Column, Metric};
+use super::column::Column;
 use crate::engine::Footprint;
+use crate::task::metric::Metric;
 
 /// The result of a task under a configuration. It is determined by the run's settings: how
 /// long it took is kept apart.
@@ -22,7 +23,7 @@ pub struct TaskResult {
     pub examples: usize,
     /// Number of examples whose prompts were cut to fit the model.
     pub truncated: usize,
-    /// What is said of it, in the order of [`Metric::of`].
+    /// In the order of the task's protocol.
     pub metrics: Vec<MetricResult>,
     /// Name of the baseline's configuration; `None` where none was evaluated, and of the baseline itself.
     pub baseline: Option<String>,
@@ -34,7 +35,7 @@ pub struct TaskResult {
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricResult {
     /// Which.
-    pub metric: Metric,
+    pub metric: &'static Metric,
     /// The number.
     #[serde(flatten)]
     pub estimate: Estimate,
@@ -56,7 +57,7 @@ impl MetricResult {
 
 impl TaskResult {
     /// One of its numbers.
-    pub fn metric(&self, metric: Metric) -> Option<&MetricResult> {
+    pub fn metric(&self, metric: &Metric) -> Option<&MetricResult> {
         self.metrics.iter().find(|result| result.metric == metric)
     }
 }

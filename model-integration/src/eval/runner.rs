@@ -13,7 +13,7 @@ use super::plan::Plan;
 use super::progress::Progress;
 use crate::config::QuantConfig;
 use crate::engine::{CausalModel, Engine, Generator, Request, Room, Sampler, Score};
-use crate::task::generation::{MAX_TOKENS, cut};
+use crate::task::Generation;
 
 /// What a model answered to a task under a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -105,7 +105,7 @@ pub fn score(
 /// # Errors
 /// If the model cannot be loaded or run, or the log not written.
 pub fn generate(
-    plan: &Plan,
+    (plan, how): (&Plan, &Generation),
     engine: &dyn Engine,
     config: &QuantConfig,
     log: &mut SampleLog,
@@ -118,7 +118,7 @@ pub fn generate(
         .map(|prompt| prompt.request.tokens.len());
     let room = Room {
         sequences: plan.batches().map(<[usize]>::len).max().unwrap_or(1),
-        tokens: longest.max().unwrap_or(0) + MAX_TOKENS,
+        tokens: longest.max().unwrap_or(0) + how.max_tokens,
     };
     let mut generator = None;
     let run = run(plan, log, done, around, |batch| {
@@ -128,7 +128,7 @@ pub fn generate(
             generator = Some(loaded.with_context(name)?);
         }
         let generator = generator.as_deref_mut().context("loaded above")?;
-        generate_batch(plan, engine, generator, batch)
+        generate_batch((plan, how), engine, generator, batch)
     })?;
     Ok(run.map(|run| {
         let texts = run.entries.iter().map(|entry| entry.text.clone()).collect();
@@ -231,7 +231,7 @@ fn score_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Res
 
 /// Continues prompts together, each until its text ends or it has as many tokens as an answer may.
 fn generate_batch(
-    plan: &Plan,
+    (plan, how): (&Plan, &Generation),
     engine: &dyn Engine,
     generator: &mut dyn Generator,
     batch: &[usize],
@@ -257,8 +257,8 @@ fn generate_batch(
             }
             tokens[index].push(token);
             let text = engine.tokenizer().decode(&tokens[index])?;
-            let end = cut(&text).map(str::to_owned);
-            if end.is_none() && tokens[index].len() < MAX_TOKENS {
+            let end = how.cut(&text).map(str::to_owned);
+            if end.is_none() && tokens[index].len() < how.max_tokens {
                 going.push(index);
             }
             texts[index] = end.unwrap_or(text);

@@ -5,10 +5,10 @@ use std::fmt::Write;
 use mxlab_harness::measure::Estimate;
 use serde_json::json;
 
-use super::metric::{Metric, Unit};
 use super::record::Timing;
 use super::result::{MetricResult, TaskResult};
 use crate::columns;
+use crate::task::metric::{Metric, Unit};
 
 /// How the table is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -38,7 +38,7 @@ fn header(rows: &[Row]) -> [String; 9] {
     let metric = |index: usize| {
         let metrics = rows.first().map(|(result, _)| &result.metrics);
         let metric = metrics.and_then(|metrics| metrics.get(index));
-        metric.map_or("", |result| result.metric.title())
+        metric.map_or("", |result| result.metric.title)
     };
     [
         "config".to_owned(),
@@ -46,7 +46,7 @@ fn header(rows: &[Row]) -> [String; 9] {
         metric(0).to_owned(),
         format!("Δ {}", metric(0)),
         metric(1).to_owned(),
-        format!("Δ {}", Metric::Loglikelihood.title()),
+        format!("Δ {}", Metric::LOGLIKELIHOOD.title),
         "ex/s".to_owned(),
         "MiB".to_owned(),
         "KV B".to_owned(),
@@ -144,7 +144,7 @@ fn cells((result, timing): &Row) -> [String; 9] {
     };
     let difference = |metric: Option<&MetricResult>| {
         let metric = metric?;
-        let text = match metric.metric.unit() {
+        let text = match metric.metric.unit {
             Unit::Percent => percent(metric.from_baseline?, 2),
             Unit::Plain | Unit::Perplexity => plain(metric.from_baseline?, 4),
         };
@@ -164,7 +164,7 @@ fn cells((result, timing): &Row) -> [String; 9] {
         number(0),
         changed(difference(result.metrics.first())),
         number(1),
-        changed(difference(result.metric(Metric::Loglikelihood))),
+        changed(difference(result.metric(Metric::LOGLIKELIHOOD))),
         significant(timing.examples_per_second, 3),
         significant(result.footprint.weight_bytes as f64 / f64::from(1 << 20), 3),
         result.footprint.kv_bytes_per_token.to_string(),
@@ -172,8 +172,8 @@ fn cells((result, timing): &Row) -> [String; 9] {
 }
 
 /// A number with its error.
-fn written(metric: Metric, estimate: Estimate) -> String {
-    match metric.unit() {
+fn written(metric: &Metric, estimate: Estimate) -> String {
+    match metric.unit {
         Unit::Percent => percent(estimate, 1),
         Unit::Perplexity => perplexity(estimate),
         Unit::Plain => plain(estimate, 4),
@@ -228,7 +228,7 @@ fn decimals(value: f64, digits: usize) -> usize {
 
 /// A column for each number that any of the tasks has.
 fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
-    let mut metrics: Vec<Metric> = Vec::new();
+    let mut metrics: Vec<&Metric> = Vec::new();
     for result in results.iter().flat_map(|result| &result.metrics) {
         if !metrics.contains(&result.metric) {
             metrics.push(result.metric);
@@ -237,8 +237,8 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
     let mut text = String::from("task,config,examples,truncated");
     for (prefix, metrics) in [("", &metrics), ("delta_", &metrics)] {
         for metric in metrics {
-            let filter = metric.filter().map(|filter| format!("_{}", filter.name()));
-            let name = metric.name().to_owned() + &filter.unwrap_or_default();
+            let filter = metric.filter().map(|filter| format!("_{}", filter.name));
+            let name = metric.name.to_owned() + &filter.unwrap_or_default();
             let _ = write!(text, ",{prefix}{name},{prefix}{name}_stderr");
         }
     }
@@ -251,7 +251,7 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
         }
     };
     for (result, timing) in results.iter().zip(timings) {
-        let of = |metric: &Metric| result.metric(*metric);
+        let of = |metric: &Metric| result.metric(metric);
         let values = metrics
             .iter()
             .map(|metric| of(metric).map(|of| of.estimate));

@@ -9,8 +9,8 @@ use super::records::{Evaluated, Records};
 use super::study::tables::written;
 use super::table::{Cell, Table};
 use super::timings::seconds;
-use crate::eval::metric::{Metric, Unit};
 use crate::eval::result::TaskResult;
+use crate::task::metric::{Metric, Unit};
 
 /// The tables, one for each task of each evaluation.
 pub fn tables(records: &Records) -> Vec<Table> {
@@ -36,17 +36,17 @@ pub fn tables(records: &Records) -> Vec<Table> {
     tables.into_iter().map(|(_, table)| table).collect()
 }
 
-fn empty(run: &Evaluated, result: &TaskResult, metric: Metric) -> Table {
+fn empty(run: &Evaluated, result: &TaskResult, metric: &Metric) -> Table {
     let model = &run.model;
     let caption = format!(
         "{} on {}, {} examples; {} on {}",
         model.name, result.task, result.examples, model.dtype, model.device
     );
-    let delta = format!("Δ {}", metric.title());
+    let delta = format!("Δ {}", metric.title);
     let header = [
         "configuration",
         "format",
-        metric.title(),
+        metric.title,
         &delta,
         "Δ log-lik",
         "weights MiB",
@@ -64,7 +64,7 @@ fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> V
     let main = result.metrics.first();
     let value = main.map(|own| estimate(own.metric, own.estimate, false));
     let delta = main.and_then(|own| Some(estimate(own.metric, own.from_baseline?, true)));
-    let likelihood = result.metric(Metric::Loglikelihood);
+    let likelihood = result.metric(Metric::LOGLIKELIHOOD);
     let likelihood =
         likelihood.and_then(|own| Some(estimate(own.metric, own.from_baseline?, true)));
     let is_baseline = result.baseline.is_none();
@@ -107,14 +107,14 @@ fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> V
     ]
 }
 
-fn estimate(metric: Metric, estimate: Estimate, is_difference: bool) -> String {
+fn estimate(metric: &Metric, estimate: Estimate, is_difference: bool) -> String {
     let Estimate { value, stderr } = estimate;
-    let text = match (metric.unit(), is_difference) {
+    let text = match (metric.unit, is_difference) {
         (Unit::Percent, true) => format!("{:+.2}", 100.0 * value),
         (_, true) => format!("{value:+.4}"),
         (_, false) => written(metric, value),
     };
-    match (stderr, metric.unit(), is_difference) {
+    match (stderr, metric.unit, is_difference) {
         (None, ..) => text,
         (Some(stderr), Unit::Percent, true) => format!("{text}±{:.2}", 100.0 * stderr),
         (Some(stderr), ..) => format!("{text}±{}", written(metric, stderr)),

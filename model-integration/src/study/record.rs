@@ -11,8 +11,9 @@ use serde_json::Value;
 use super::weights::WeightError;
 use super::{Frozen, SCHEMA_VERSION};
 use crate::engine::{Footprint, ModelInfo};
-use crate::eval::metric::{Column, Metric};
+use crate::eval::column::Column;
 use crate::eval::result::TaskResult;
+use crate::task::metric::Metric;
 
 /// The record of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -126,7 +127,7 @@ pub struct SearchRecord {
     /// Seed of stochastic rounding.
     pub seed: u32,
     /// The first metric of the first task, which the search goes by.
-    pub metric: Metric,
+    pub metric: &'static Metric,
     /// What it may come to at worst.
     #[serde(with = "float")]
     pub bound: f64,

@@ -12,9 +12,10 @@ use super::record::{CellRecord, Head, ScoreRecord, TaskScores};
 use super::{SCHEMA_VERSION, Study, weights};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
-use crate::eval::metric::{Column, Unit};
+use crate::eval::column::Column;
 use crate::eval::progress::Progress;
 use crate::eval::{Evaluation, Settings};
+use crate::task::metric::Unit;
 use crate::task::{FewShot, Task};
 
 /// A model of a study, ready to be scored.
@@ -113,7 +114,7 @@ impl<'a> Scored<'a> {
 
 /// Perplexities have the values of log-likelihoods.
 fn is_kept(column: &Column) -> bool {
-    column.metric.unit() != Unit::Perplexity
+    column.metric.unit != Unit::Perplexity
 }
 
 /// What records of a configuration begin with.

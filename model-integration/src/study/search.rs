@@ -15,8 +15,8 @@ use super::file::Search;
 use super::record::{CellRecord, Part, ScoreRecord, SearchRecord, Step};
 use super::score::{Scored, head};
 use crate::config::{Projection, QuantConfig};
-use crate::eval::metric::Metric;
 use crate::eval::result::MetricResult;
+use crate::task::metric::Metric;
 
 /// A part that may be quantised.
 struct Unit {
@@ -45,14 +45,14 @@ fn first(record: &ScoreRecord) -> Result<&MetricResult> {
 /// The mean log-likelihood of the first task, or its first number, more of which is better, where it has none.
 fn likelihood(record: &ScoreRecord) -> Result<f64> {
     let task = record.tasks.first().context("there is a task")?;
-    Ok(match task.result.metric(Metric::Loglikelihood) {
+    Ok(match task.result.metric(Metric::LOGLIKELIHOOD) {
         Some(result) => result.estimate.value,
         None => sign(first(record)?.metric) * first(record)?.estimate.value,
     })
 }
 
 /// 1 where more is better, else -1.
-const fn sign(metric: Metric) -> f64 {
+fn sign(metric: &Metric) -> f64 {
     if metric.is_higher_better() { 1.0 } else { -1.0 }
 }
 

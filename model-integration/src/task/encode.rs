@@ -23,13 +23,6 @@ pub struct Encoded {
     pub dropped_tokens: usize,
 }
 
-/// Requests that together score a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Windows {
-    /// In the order of the text.
-    pub requests: Vec<Request>,
-}
-
 impl PromptEncoder<'_> {
     /// Encodes the continuation as the tokens that follow the context's own in the encoding of
     /// the whole text, and drops what exceeds the model's length from the left.
@@ -84,7 +77,7 @@ impl PromptEncoder<'_> {
     ///
     /// # Errors
     /// If the text has no tokens, there is no prefix token, or the tokenizer fails.
-    pub fn windows(&self, text: &str) -> Result<Windows> {
+    pub fn windows(&self, text: &str) -> Result<Vec<Request>> {
         let mut tokens = self.encode_text(text)?;
         ensure!(!tokens.is_empty(), "the text has no tokens");
         let prefix = self.tokenizer.prefix_token();
@@ -104,7 +97,7 @@ impl PromptEncoder<'_> {
             });
             scored += targets;
         }
-        Ok(Windows { requests })
+        Ok(requests)
     }
 
     /// Context and continuation tokens, and how many of them are the continuation.

@@ -1,33 +1,65 @@
-//! A file becomes a task: what its name ends with says how it is written.
+//! A file becomes a task: the end of its name says how it is written.
 
 use std::path::Path;
 
-use super::{Task, TaskError, jsonl, parquet, wikitext};
+use super::named::wikitext;
+use super::{Protocol, Task, TaskError, jsonl, parquet};
 use crate::file_name::file_name;
 
-/// Reads a task from a file; its name is the file's stem. `.parquet` is read row by row, `.txt` and `.raw` article by
-/// article, anything else as JSON lines.
+/// Reads a task from a file of the user's; its name is the file's stem. `.parquet` is read row by
+/// row, `.txt` and `.raw` article by article, anything else as JSON lines. Of rows and lines the
+/// fields of the first say what they ask.
 ///
 /// # Errors
 /// [`TaskError`] naming the file and the line, which of a Parquet file is the row.
 pub fn read(path: &Path) -> Result<Task, TaskError> {
+    let (name, source) = names(path);
+    match lines(path)? {
+        Lines::Fields(bytes) => jsonl::parse(&name, &source, &bytes),
+        Lines::Articles(bytes) => {
+            let mut task = jsonl::parse_by(&name, &source, &bytes, &wikitext::PROTOCOL)?;
+            task.read_as = Some("documents, the articles of a text, by the end of its name".into());
+            Ok(task)
+        }
+    }
+}
+
+/// The same by a protocol that is known.
+///
+/// # Errors
+/// As [`read`].
+pub fn read_by(path: &Path, protocol: &'static Protocol) -> Result<Task, TaskError> {
+    let (name, source) = names(path);
+    let (Lines::Fields(bytes) | Lines::Articles(bytes)) = lines(path)?;
+    jsonl::parse_by(&name, &source, &bytes, protocol)
+}
+
+/// JSON lines, and whether their fields are the file's own.
+enum Lines {
+    Fields(Vec<u8>),
+    Articles(Vec<u8>),
+}
+
+fn lines(path: &Path) -> Result<Lines, TaskError> {
     let bytes = std::fs::read(path).map_err(|reason| TaskError::Read {
         path: path.to_owned(),
         reason,
     })?;
-    let stem = path.file_stem().unwrap_or(path.as_os_str());
-    let name = file_name(&stem.to_string_lossy());
     let source = path.to_string_lossy();
     let ending = path.extension().and_then(|ending| ending.to_str());
-    match ending {
-        Some("parquet") => {
-            let lines = parquet::lines(&source, bytes.into())?;
-            jsonl::parse(&name, &source, lines.as_bytes())
-        }
+    Ok(match ending {
+        Some("parquet") => Lines::Fields(parquet::lines(&source, bytes.into())?.into()),
         Some("txt" | "raw") => {
-            let lines = wikitext::articles(jsonl::text(&source, &bytes)?);
-            jsonl::parse(&name, &source, lines.as_bytes())
+            let articles = wikitext::articles(jsonl::text(&source, &bytes)?);
+            Lines::Articles(articles.into())
         }
-        _ => jsonl::parse(&name, &source, &bytes),
-    }
+        _ => Lines::Fields(bytes),
+    })
+}
+
+/// Those of the task and of its source.
+fn names(path: &Path) -> (String, String) {
+    let stem = path.file_stem().unwrap_or(path.as_os_str());
+    let name = file_name(&stem.to_string_lossy());
+    (name, path.to_string_lossy().into_owned())
 }

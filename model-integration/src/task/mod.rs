@@ -1,30 +1,32 @@
 //! Tasks: examples, and how each becomes a scored token sequence.
 //!
-//! A task is a file of JSON lines, or what becomes some. Each line is an example, of one of the [`Kind`]s of lm-evaluation-harness,
-//! whose details are followed so that the same file gives the same numbers there.
+//! A task is a file of JSON lines, or what becomes some. Each line is an example, of one of the
+//! [`Kind`]s of lm-evaluation-harness, whose details are followed so that the same file gives the
+//! same numbers there.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`named`] | the tasks that have a name; **a new one is added here** |
-//! | [`published`] | the lines of published data sets |
-//! | [`file`](mod@file) | a file becomes a task, by what its name ends with |
-//! | [`jsonl`] | JSON lines become examples |
+//! | [`named`] | the tasks that have a name, a file each; **a new one is added here** |
+//! | [`protocol`] | what a task owns: parser, prompt, metrics, stop words, filters |
+//! | [`metric`] | the metrics that several tasks share, and how one is judged |
+//! | [`shape`] | files of the user's: which fields say which protocol |
+//! | [`file`](mod@file) | a file becomes a task, by the end of its name |
+//! | [`jsonl`], [`fields`] | JSON lines become examples |
 //! | [`parquet`] | rows of a Parquet file become JSON lines |
-//! | [`wikitext`] | articles of a text, and the text of an article |
 //! | [`fewshot`], [`draws`] | solved examples before the one that is scored |
-//! | [`generation`] | when a generated answer ends, and what it says |
 //! | [`encode`] | context and target become tokens |
 
 pub mod draws;
 pub mod encode;
 pub mod fewshot;
+pub mod fields;
 pub mod file;
-pub mod generation;
 pub mod jsonl;
+pub mod metric;
 pub mod named;
 pub mod parquet;
-pub mod published;
-pub mod wikitext;
+pub mod protocol;
+pub mod shape;
 
 use std::path::PathBuf;
 
@@ -32,9 +34,19 @@ use crate::did_you_mean::did_you_mean;
 
 use serde_json::{Map, Value};
 
-pub use encode::{Encoded, PromptEncoder, Windows};
+pub use encode::{Encoded, PromptEncoder};
 pub use fewshot::{FewShot, Sampler};
 pub use named::{DataSources, load};
+pub use protocol::{Generation, Protocol};
+
+use named::NAMED;
+use shape::{SHAPES, Shape};
+
+/// Every protocol, of shapes and of named tasks; the same one may come several times.
+pub fn protocols() -> impl Iterator<Item = &'static Protocol> {
+    let of_shapes = SHAPES.iter().map(|shape| shape.protocol);
+    of_shapes.chain(NAMED.iter().map(|task| task.protocol))
+}
 
 /// One line of a task.
 #[derive(Clone, Debug, PartialEq)]
@@ -150,6 +162,10 @@ pub struct Task {
     pub source: String,
     /// SHA-256 of its content in hexadecimal.
     pub sha256: String,
+    /// How its lines were read, and how answers are judged.
+    pub protocol: &'static Protocol,
+    /// The rule by which a file of the user's was read; `None` of a named task, which has its own.
+    pub read_as: Option<String>,
     /// Solved examples before each, where nobody says how many.
     pub num_fewshot: usize,
     /// Its training split, if solved examples are of that.
@@ -193,19 +209,23 @@ pub enum TaskError {
         line: usize,
         reason: String,
     },
-    #[error("`{file}` line {line}: field `{field}`: {reason}")]
+    #[error("`{file}` line {line}: field `{field}`: {reason} (read as {reading})")]
     Field {
         file: String,
         line: usize,
         field: &'static str,
         reason: String,
+        reading: String,
     },
-    #[error("`{file}` line {line}: {here}, where the examples before are {before}")]
-    Mixed {
+    #[error(
+        "`{file}` line {line}: {found}; a file has the fields of one of these: {}; rename its \
+         fields to match one",
+        Shape::known()
+    )]
+    Shape {
         file: String,
         line: usize,
-        here: &'static str,
-        before: &'static str,
+        found: String,
     },
     #[error("`{file}` has no examples")]
     Empty { file: String },

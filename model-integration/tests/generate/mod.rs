@@ -265,7 +265,7 @@ fn bad_input_is_refused_and_named() {
         (
             vec!["--prompt", "a", "--block-size", "16"],
             2,
-            "format flags without".to_owned(),
+            "format flags quantise nothing without".to_owned(),
         ),
     ] {
         let output = run(&arguments);

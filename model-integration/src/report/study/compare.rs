@@ -4,10 +4,11 @@ use anyhow::{Result, ensure};
 use mxlab_harness::measure::{Estimate, PairedT, holm, mcnemar, paired_bootstrap, paired_t};
 
 use super::StudyRecords;
-use crate::eval::metric::{Column, Metric, Unit};
+use crate::eval::column::Column;
 use crate::eval::result::MetricResult;
 use crate::study::expand::BASELINE;
 use crate::study::record::{ScoreRecord, TaskScores};
+use crate::task::metric::{Metric, Unit};
 
 /// Above that, a difference is within noise.
 pub const LEVEL: f64 = 0.05;
@@ -19,7 +20,7 @@ pub struct Set<'a> {
     /// The task.
     pub task: &'a str,
     /// The first metric.
-    pub metric: Metric,
+    pub metric: &'static Metric,
     /// The baseline first, if it is there.
     pub rows: Vec<Row<'a>>,
     /// Steps of searches: of many that are tried one after another, none is tested by itself.
@@ -67,7 +68,7 @@ impl Row<'_> {
     }
 
     /// Another of its metrics.
-    pub fn metric(&self, metric: Metric) -> Option<&MetricResult> {
+    pub fn metric(&self, metric: &Metric) -> Option<&MetricResult> {
         self.scores.result.metric(metric)
     }
 
@@ -193,16 +194,16 @@ fn compare(set: &mut Set) -> Result<()> {
     Ok(())
 }
 
-fn column(scores: &TaskScores, metric: Metric) -> Option<&Column> {
+fn column<'a>(scores: &'a TaskScores, metric: &Metric) -> Option<&'a Column> {
     scores.columns.iter().find(|column| column.metric == metric)
 }
 
 /// Not yet corrected.
-fn against(own: &TaskScores, base: &TaskScores, metric: Metric) -> Option<Against> {
+fn against(own: &TaskScores, base: &TaskScores, metric: &Metric) -> Option<Against> {
     let (mine, theirs) = (column(own, metric)?, column(base, metric)?);
     let difference = mine.difference(theirs)?;
-    let is_binary = metric.unit() == Unit::Percent;
-    let likelihood = column(own, Metric::Loglikelihood).zip(column(base, Metric::Loglikelihood));
+    let is_binary = metric.unit == Unit::Percent;
+    let likelihood = column(own, Metric::LOGLIKELIHOOD).zip(column(base, Metric::LOGLIKELIHOOD));
     Some(Against {
         difference,
         interval: is_binary.then(|| paired_bootstrap(&mine.values, &theirs.values, 0)),

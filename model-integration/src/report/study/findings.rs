@@ -288,7 +288,7 @@ pub fn of_searches(study: &StudyRecords) -> Vec<String> {
         Some(format!(
             "{}: {kept} of {parts} parts can be quantised with {} of {} or better (baseline {}): {bits:.2} bits a weight.",
             search.head.model.name,
-            search.metric.title(),
+            search.metric.title,
             written(search.metric, search.bound),
             written(search.metric, search.baseline),
         ))

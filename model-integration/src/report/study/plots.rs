@@ -2,9 +2,9 @@
 
 use super::StudyRecords;
 use super::compare::{Row, Set};
-use crate::eval::metric::Unit;
 use crate::report::plot::{Chart, NARROW, Plot, Series};
 use crate::study::record::SpeedRecord;
+use crate::task::metric::Unit;
 
 /// The charts that a model and a task have points for.
 pub fn of(study: &StudyRecords, set: &Set) -> Vec<Chart> {
@@ -49,7 +49,7 @@ pub fn of(study: &StudyRecords, set: &Set) -> Vec<Chart> {
 }
 
 fn height(set: &Set, row: &Row) -> f64 {
-    match set.metric.unit() {
+    match set.metric.unit {
         Unit::Percent => 100.0 * row.main.estimate.value,
         Unit::Perplexity | Unit::Plain => row.main.estimate.value,
     }
@@ -109,11 +109,9 @@ fn against_bits(
     }
     let title = format!(
         "{} on {}: {} against {axis}",
-        set.model,
-        set.task,
-        set.metric.title()
+        set.model, set.task, set.metric.title
     );
-    let axes = [axis, set.metric.title()];
+    let axes = [axis, set.metric.title];
     chart((study, set), kind, title, axes, series, false)
 }
 
@@ -138,11 +136,9 @@ fn against_k(study: &StudyRecords, set: &Set) -> Option<Chart> {
     }
     let title = format!(
         "{} on {}: {} against block size k",
-        set.model,
-        set.task,
-        set.metric.title()
+        set.model, set.task, set.metric.title
     );
-    let axes = ["block size k", set.metric.title()];
+    let axes = ["block size k", set.metric.title];
     chart((study, set), "k", title, axes, series, true)
 }
 
@@ -174,11 +170,9 @@ fn against_speed(
     let (prompt, output) = workload(first);
     let title = format!(
         "{} on {}: {} against {axis}, {prompt} tokens + {output}",
-        set.model,
-        set.task,
-        set.metric.title()
+        set.model, set.task, set.metric.title
     );
-    let axes = [axis, set.metric.title()];
+    let axes = [axis, set.metric.title];
     chart((study, set), kind, title, axes, series, false)
 }
 

@@ -4,21 +4,21 @@ use std::collections::BTreeMap;
 
 use super::StudyRecords;
 use super::compare::{LEVEL, Row, Set};
-use crate::eval::metric::{Metric, Unit};
 use crate::report::reference::{Published, Reference};
 use crate::report::table::{Cell, Table};
 use crate::study::record::{Part, SearchRecord};
+use crate::task::metric::{Metric, Unit};
 
 /// A number as a metric is written.
-pub fn written(metric: Metric, value: f64) -> String {
-    match metric.unit() {
+pub fn written(metric: &Metric, value: f64) -> String {
+    match metric.unit {
         Unit::Percent => format!("{:.1}", 100.0 * value),
         Unit::Perplexity | Unit::Plain => format!("{value:.4}"),
     }
 }
 
-fn signed(metric: Metric, value: f64) -> String {
-    match metric.unit() {
+fn signed(metric: &Metric, value: f64) -> String {
+    match metric.unit {
         Unit::Percent => format!("{:+.2}", 100.0 * value),
         Unit::Perplexity | Unit::Plain => format!("{value:+.4}"),
     }
@@ -50,8 +50,8 @@ pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) ->
     let likelihood = set
         .rows
         .iter()
-        .any(|row| row.metric(Metric::Loglikelihood).is_some());
-    let title = set.metric.title();
+        .any(|row| row.metric(Metric::LOGLIKELIHOOD).is_some());
+    let title = set.metric.title;
     let delta = format!("Δ {title}");
     let mut header = vec![
         "configuration",
@@ -238,7 +238,7 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
         let caption = format!(
             "{}: {kept} of {parts} parts quantised, cheapest first, where all kept so far together have {} of {} or better (baseline {})",
             search.head.model.name,
-            search.metric.title(),
+            search.metric.title,
             written(search.metric, search.bound),
             written(search.metric, search.baseline)
         );

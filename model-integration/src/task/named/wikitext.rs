@@ -5,8 +5,44 @@ use std::sync::LazyLock;
 use regex::Regex;
 use serde_json::json;
 
-use super::Content;
-use super::jsonl::{Fault, Fields};
+use super::{NamedTask, Origin, Split};
+use crate::task::fields::{Fault, Fields};
+use crate::task::metric::Metric;
+use crate::task::{Content, Protocol};
+
+pub const WIKITEXT: NamedTask = NamedTask {
+    name: "wikitext",
+    about: "WikiText-2, every token of its articles: perplexity of words and bytes",
+    protocol: &PROTOCOL,
+    num_fewshot: 0,
+    origin: Origin::Dataset {
+        test: Split {
+            files: &[
+                "wikitext2_test.jsonl",
+                "wiki.test.raw",
+                "wikitext2_test.txt",
+            ],
+            hub: (
+                "EleutherAI/wikitext_document_level",
+                "wikitext-2-raw-v1/wikitext-2-raw-v1-test.parquet",
+            ),
+        },
+        training: None,
+    },
+};
+
+pub const PROTOCOL: Protocol = Protocol {
+    name: "wikitext",
+    parse,
+    harness: ["", "{{page}}"],
+    metrics: &[
+        Metric::BITS_PER_BYTE,
+        Metric::WORD_PERPLEXITY,
+        Metric::BYTE_PERPLEXITY,
+        Metric::LOGLIKELIHOOD,
+    ],
+    generation: None,
+};
 
 /// Replaced as they stand, in this order; first those before the patterns, then those after.
 const BEFORE: [(&str, &str); 1] = [("s '", "s'")];
@@ -54,7 +90,7 @@ static QUOTED_DIGIT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"/' [0-9]/").expect("a pattern"));
 
 /// The text of an article as it was before it was tokenised.
-pub fn detokenized(page: &str) -> String {
+fn detokenized(page: &str) -> String {
     let replace = |text: String, pairs: &[(&str, &str)]| {
         let pairs = pairs.iter();
         pairs.fold(text, |text, (from, to)| text.replace(from, to))
@@ -69,11 +105,8 @@ pub fn detokenized(page: &str) -> String {
     replace(text, &AFTER)
 }
 
-/// What a line with a `page` asks: its text, counted in the words and bytes that it had as tokenised.
-///
-/// # Errors
-/// Naming the field.
-pub fn page(fields: &Fields) -> Result<Content, Fault> {
+/// The text of a page, counted in the words and bytes that it had as tokenised.
+fn parse(fields: Fields) -> Result<Content, Fault> {
     let page = fields.text("page")?;
     let text = detokenized(page);
     if text.is_empty() {

@@ -1,0 +1,117 @@
+//! The fields of a line, and what is wrong with one.
+
+use serde_json::{Map, Value};
+
+use super::Content;
+
+/// The fields of a line, or of an object in it.
+#[derive(Clone, Copy)]
+pub struct Fields<'a>(pub &'a Map<String, Value>);
+
+/// What is wrong with a field.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Its name.
+    pub field: &'static str,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Fault {
+    /// A fault of a field.
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { field, reason }
+    }
+}
+
+impl<'a> Fields<'a> {
+    /// Whether there is a field.
+    pub fn has(self, field: &str) -> bool {
+        self.0.contains_key(field)
+    }
+
+    fn value(self, field: &'static str) -> Result<&'a Value, Fault> {
+        let value = self.0.get(field);
+        value.ok_or_else(|| Fault::new(field, "missing"))
+    }
+
+    /// A text.
+    ///
+    /// # Errors
+    /// If it is missing or none.
+    pub fn text(self, field: &'static str) -> Result<&'a str, Fault> {
+        let text = self.value(field)?.as_str();
+        text.ok_or_else(|| Fault::new(field, "not a string"))
+    }
+
+    /// A list of texts.
+    ///
+    /// # Errors
+    /// If it is missing or none.
+    pub fn texts(self, field: &'static str) -> Result<Vec<String>, Fault> {
+        let list = self.list(field)?.iter();
+        let texts: Option<Vec<String>> = list.map(|text| Some(text.as_str()?.to_owned())).collect();
+        texts.ok_or_else(|| Fault::new(field, "not a list of strings"))
+    }
+
+    /// A list.
+    ///
+    /// # Errors
+    /// If it is missing or none.
+    pub fn list(self, field: &'static str) -> Result<&'a [Value], Fault> {
+        let list = self.value(field)?.as_array();
+        list.map(Vec::as_slice)
+            .ok_or_else(|| Fault::new(field, "not a list"))
+    }
+
+    /// The fields of an object.
+    ///
+    /// # Errors
+    /// If it is missing or none.
+    pub fn fields(self, field: &'static str) -> Result<Self, Fault> {
+        let object = self.value(field)?.as_object();
+        object
+            .map(Self)
+            .ok_or_else(|| Fault::new(field, "not an object"))
+    }
+
+    /// A number of something, written as a number or as text.
+    ///
+    /// # Errors
+    /// If it is missing or none.
+    pub fn index(self, field: &'static str) -> Result<usize, Fault> {
+        let value = self.value(field)?;
+        let index = match value {
+            Value::String(text) => text.parse().ok(),
+            _ => value.as_u64().and_then(|index| usize::try_from(index).ok()),
+        };
+        index.ok_or_else(|| Fault::new(field, "not an index"))
+    }
+}
+
+impl Content {
+    /// Choices of which the one called `field` is right.
+    ///
+    /// # Errors
+    /// If there is no such choice, or one is empty.
+    pub fn choices(
+        context: String,
+        choices: Vec<String>,
+        gold: usize,
+        field: &'static str,
+    ) -> Result<Self, Fault> {
+        if gold >= choices.len() {
+            let reason = format!("{gold} of {} choices", choices.len());
+            return Err(Fault::new(field, reason));
+        }
+        if choices.iter().any(String::is_empty) {
+            return Err(Fault::new("choices", "one is empty"));
+        }
+        Ok(Self::Choices {
+            context,
+            choices,
+            gold,
+        })
+    }
+}

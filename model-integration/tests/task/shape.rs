@@ -1,0 +1,122 @@
+//! Files of the user's: the fields of the first line say how they are read.
+
+use std::process::Command;
+
+use mxlab::task::jsonl;
+use serde_json::Value;
+
+use super::named::choices;
+use super::parse;
+
+#[test]
+fn the_rule_that_matched_is_said() {
+    for (line, protocol, reading) in [
+        (
+            r#"{"context": "Q:", "choices": ["a", "b"], "gold": 1}"#,
+            "choices",
+            "multiple choice, by fields `context`, `choices`, `gold`",
+        ),
+        (
+            r#"{"context": "a", "target": "b", "text": "c d"}"#,
+            "cloze",
+            "cloze, by fields `context`, `target`",
+        ),
+        (
+            r#"{"text": "a b"}"#,
+            "last_word",
+            "cloze of the last word, by field `text`",
+        ),
+        (
+            r#"{"question": "a", "answer": "b #### 1"}"#,
+            "gsm8k",
+            "problems as in GSM8K, answers generated, by fields `question`, `answer`",
+        ),
+    ] {
+        let task = parse(line);
+        assert_eq!(task.protocol.name, protocol);
+        assert_eq!(task.read_as.as_deref(), Some(reading));
+    }
+}
+
+#[test]
+fn an_unknown_shape_is_refused_with_the_known_ones() {
+    for (line, found) in [
+        ("{}", "no fields"),
+        (r#"{"Text": "a b"}"#, "unknown fields `Text`"),
+        (r#"{"context": "a"}"#, "unknown fields `context`"),
+        (
+            r#"{"query": "a", "choices": ["b"]}"#,
+            "unknown fields `query`, `choices`",
+        ),
+    ] {
+        let parsed = jsonl::parse("toy", "toy.jsonl", format!("\n{line}").as_bytes());
+        let error = parsed.expect_err(line).to_string();
+        for part in [
+            format!("`toy.jsonl` line 2: {found}"),
+            "cloze of the last word, by field `text`".to_owned(),
+            "multiple choice, by fields `context`, `choices`, `gold`".to_owned(),
+            "rename its fields".to_owned(),
+        ] {
+            assert!(error.contains(&part), "{part}: {error}");
+        }
+    }
+}
+
+#[test]
+fn eval_prints_and_records_the_rule() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (file, output) = (folder.path().join("mine.jsonl"), folder.path().join("out"));
+    std::fs::write(&file, r#"{"context": "The", "target": " end"}"#).expect("writable");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args(["eval", "--quiet", "--config", "baseline", "--tasks"]);
+    let run = command
+        .arg(&file)
+        .arg("--output-path")
+        .arg(&output)
+        .output();
+    let run = run.expect("a program");
+    let said = String::from_utf8_lossy(&run.stderr);
+    let rule = "cloze, by fields `context`, `target`";
+    assert!(said.contains(&format!("mine.jsonl: {rule}")), "{said}");
+    let record = std::fs::read_to_string(output.join("run.json")).expect("a record");
+    let record: Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!(record["tasks"][0]["read_as"], rule);
+}
+
+#[test]
+fn choices_and_documents_are_checked_line_by_line() {
+    let line = r#"{"context": "Q:", "choices": ["a", "b"], "gold": 1}"#;
+    let task = jsonl::parse("toy", "toy.jsonl", line.as_bytes()).expect("a task");
+    assert_eq!(task.examples[0].content, choices("Q:", &["a", "b"], 1));
+    for (content, reason) in [
+        (
+            r#"{"context": "Q:", "choices": [], "gold": 0}"#.to_owned(),
+            "0 of 0 choices",
+        ),
+        (
+            r#"{"context": "Q:", "choices": ["a", ""], "gold": 0}"#.to_owned(),
+            "one is empty",
+        ),
+        (
+            r#"{"context": "Q:", "choices": ["a", 3], "gold": 0}"#.to_owned(),
+            "not a list of strings",
+        ),
+        (
+            r#"{"context": "Q:", "choices": "ab", "gold": 0}"#.to_owned(),
+            "not a list",
+        ),
+        (
+            r#"{"context": "Q:", "choices": ["a"], "gold": -1}"#.to_owned(),
+            "not an index",
+        ),
+        (r#"{"page": ""}"#.to_owned(), "field `page`: empty"),
+        (
+            format!("{line}\n{{\"text\": \"a b\"}}"),
+            "line 2: field `context`: missing (read as multiple choice, by fields `context`, `choices`, `gold`)",
+        ),
+    ] {
+        let parsed = jsonl::parse("toy", "toy.jsonl", content.as_bytes());
+        let error = parsed.expect_err(&content).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+}
