@@ -1,6 +1,7 @@
 use std::fs;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::SystemTime;
 
+use humantime::format_rfc3339_seconds;
 use serde::{Deserialize, Serialize};
 
 use super::Build;
@@ -46,7 +47,7 @@ impl Environment {
     pub fn capture() -> Self {
         let build = Build::declared();
         Self {
-            date: utc_now(),
+            date: format_rfc3339_seconds(SystemTime::now()).to_string(),
             command: std::env::args_os()
                 .map(|argument| argument.to_string_lossy().into_owned())
                 .collect(),
@@ -86,41 +87,6 @@ pub fn build_version() -> String {
         Some(commit) => format!("{version} ({}{dirty})", &commit[..commit.len().min(10)]),
         None => version.to_owned(),
     }
-}
-
-/// The time now, RFC 3339 in UTC, to the second.
-pub fn utc_now() -> String {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .map_or(0, |elapsed| elapsed.as_secs());
-    rfc3339(seconds)
-}
-
-fn rfc3339(unix_seconds: u64) -> String {
-    let (days, second) = (unix_seconds / 86_400, unix_seconds % 86_400);
-    let (year, month, day) = civil_date(days);
-    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
-/// Year, month and day of the Gregorian calendar, `days` after 1970-01-01.
-fn civil_date(days: u64) -> (u64, u64, u64) {
-    let is_leap = |year: u64| {
-        year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400))
-    };
-    let (mut year, mut day) = (1970, days);
-    while day >= 365 + u64::from(is_leap(year)) {
-        day -= 365 + u64::from(is_leap(year));
-        year += 1;
-    }
-    let february = 28 + u64::from(is_leap(year));
-    let lengths = [31, february, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
-    let mut month = 0;
-    while day >= lengths[month] {
-        day -= lengths[month];
-        month += 1;
-    }
-    (year, month as u64 + 1, day + 1)
 }
 
 /// The value of the first `key : value` line of a file of such lines.
@@ -203,19 +169,4 @@ fn isa() -> Vec<String> {
 #[cfg(not(target_arch = "x86_64"))]
 fn isa() -> Vec<String> {
     Vec::new()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn dates() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00Z");
-        assert_eq!(rfc3339(951_782_399), "2000-02-28T23:59:59Z");
-        assert_eq!(rfc3339(951_782_400), "2000-02-29T00:00:00Z");
-        assert_eq!(rfc3339(951_868_800), "2000-03-01T00:00:00Z");
-        assert_eq!(rfc3339(1_735_689_599), "2024-12-31T23:59:59Z");
-        assert_eq!(rfc3339(4_107_542_400), "2100-03-01T00:00:00Z");
-    }
 }

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 pub use append_log::{AppendLog, LogError, Resumed};
 pub use atomic::{AtomicFile, write_atomic};
 pub use build::Build;
-pub use environment::{Environment, Machine, build_version, utc_now};
+pub use environment::{Environment, Machine, build_version};
 
 /// A file could not be read or written.
 #[derive(Debug, thiserror::Error)]
