@@ -1,13 +1,11 @@
 //! Why something could not be timed.
 
 use mxlab_harness::device::DeviceError;
-use mxlab_harness::record::FileError;
 use mxlab_kernels::format::FormatError;
 use mxlab_kernels::launch::LaunchError;
 use mxlab_kernels::registry::{EntryError, Failure};
-use std::path::PathBuf;
 
-/// Why something could not be timed, or a record not be read.
+/// Why something could not be timed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
     /// A kernel is not what its reference says, so its time means nothing.
@@ -45,17 +43,6 @@ pub enum BenchError {
         /// The program.
         name: String,
         /// What it said, or did not.
-        reason: String,
-    },
-    /// A file could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file is no record of a bench.
-    #[error("`{}` is no record of a bench: {reason}", path.display())]
-    Record {
-        /// The file.
-        path: PathBuf,
-        /// Why.
         reason: String,
     },
 }

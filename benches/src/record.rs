@@ -1,26 +1,16 @@
-//! What is kept of a bench: one JSON file, read by whoever compares or reports.
+//! What is kept of a bench, for whoever compares or reports.
 
-use crate::{BenchError, Case};
+use crate::Case;
 use mxlab_harness::device::{Loads, Properties};
 use mxlab_harness::measure::{Energy, GpuState, Sampling, Timing};
-use mxlab_harness::record::{Environment, FileError, write_atomic};
+use mxlab_harness::record::Environment;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
-
-/// Version of the schema; a change that breaks readers raises it.
-pub const SCHEMA_VERSION: u32 = 1;
-/// What the records are called.
-pub const KIND: &str = "bench";
 
 /// A run of the bench.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BenchRecord {
-    /// [`SCHEMA_VERSION`].
-    pub schema_version: u32,
-    /// [`KIND`].
-    pub kind: String,
     /// Machine, build, command.
     pub environment: Environment,
     /// What the kernels ran on.
@@ -48,7 +38,7 @@ pub struct BenchRecord {
 }
 
 /// What kernels ran on.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum BenchMachine {
     /// The CPU of the environment.
@@ -82,7 +72,7 @@ pub struct PeerRecord {
 }
 
 /// What bounds kernels, timed in the same rounds.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoofRecord {
     /// A copy.
@@ -95,7 +85,7 @@ pub struct RoofRecord {
 }
 
 /// A case and its times.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Measured {
     /// What.
@@ -171,51 +161,6 @@ impl RoofRecord {
 }
 
 impl BenchRecord {
-    /// Writes it; the file is whole at any time.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<(), BenchError> {
-        let json = serde_json::to_vec(self).map_err(|error| BenchError::Record {
-            path: path.to_owned(),
-            reason: error.to_string(),
-        })?;
-        Ok(write_atomic(path, &json)?)
-    }
-
-    /// Reads one.
-    ///
-    /// # Errors
-    /// [`BenchError::Record`] if it is cut off, of another kind or of another version of the schema.
-    pub fn read(path: &Path) -> Result<Self, BenchError> {
-        #[derive(Deserialize)]
-        struct Head {
-            schema_version: Option<u32>,
-            kind: Option<String>,
-        }
-        let wrong = |reason: String| BenchError::Record {
-            path: path.to_owned(),
-            reason,
-        };
-        let text = std::fs::read(path).map_err(|reason| FileError {
-            action: "read",
-            path: path.to_owned(),
-            reason,
-        })?;
-        let head: Head = serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))?;
-        match (head.kind.as_deref(), head.schema_version) {
-            (Some(KIND), Some(SCHEMA_VERSION)) => {}
-            (Some(KIND), Some(version)) => {
-                return Err(wrong(format!(
-                    "its schema has version {version}, this program reads {SCHEMA_VERSION}"
-                )));
-            }
-            (Some(kind), _) => return Err(wrong(format!("its kind is `{kind}`"))),
-            (None, _) => return Err(wrong("it has no `kind`".to_owned())),
-        }
-        serde_json::from_slice(&text).map_err(|error| wrong(error.to_string()))
-    }
-
     /// What disturbed the run, each once.
     pub fn marks(&self) -> Vec<String> {
         let mut marks = Vec::new();

@@ -12,6 +12,7 @@
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
 //! | [`study`] | many configurations of many models, by one file |
+//! | [`record`] | every record: what commands write and reports read |
 //! | [`report`] | REPORT.md, a page and charts, of records alone |
 //! | [`quantization_error`] | what quantising did to a tensor |
 //! | [`corpus`] | the generated stories of the embedded model and task |
@@ -33,6 +34,7 @@ pub mod file_name;
 pub mod generate;
 pub mod model;
 pub mod quantization_error;
+pub mod record;
 pub mod report;
 pub mod study;
 pub mod task;

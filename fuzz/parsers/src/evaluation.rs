@@ -8,6 +8,9 @@ use mxlab::engine::{Footprint, ModelInfo, Tokenize};
 use mxlab::eval::log::{Entry, RunKey, SampleLog};
 use mxlab::eval::plan::Plan;
 use mxlab::eval::result::{MetricResult, TaskResult};
+use mxlab::record::eval::{EvalRecord, EvalSettings};
+use mxlab::record::study::{Changes, Frozen, StudyRecord};
+use mxlab::record::{Record, to_json};
 use mxlab::task::metric::Metric;
 use mxlab::task::{FewShot, PromptEncoder, Task, jsonl};
 use mxlab_harness::measure::Estimate;
@@ -67,15 +70,15 @@ pub fn configuration_toml(data: &[u8]) -> bool {
     true
 }
 
-/// Records of results, samples and machines: what is read is written as the same.
+/// Records of every kind, and lines of logs: what is read is written as the same.
 pub fn eval_record(data: &[u8]) -> bool {
-    let taken = [
-        rewrite::<TaskResult>(data),
-        rewrite::<ModelInfo>(data),
-        rewrite::<Environment>(data),
-        rewrite::<Entry>(data),
-    ];
-    taken.contains(&true)
+    let Ok(record) = Record::parse(data) else {
+        return rewrite::<Entry>(data);
+    };
+    let written = json(&record);
+    let again = Record::parse(written.as_bytes()).expect("what was written");
+    assert_eq!(json(&again), written);
+    true
 }
 
 /// Compared as text: NaN is not equal to itself.
@@ -249,7 +252,7 @@ values = { element = "fp4_e2m1" }
     seeds
 }
 
-/// A record of each kind.
+/// A record of an evaluation and of a study, and a line of a log.
 pub fn record_seeds() -> Vec<Vec<u8>> {
     let estimate = Estimate {
         value: f64::NAN,
@@ -274,10 +277,37 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
             operands: None,
         },
     };
+    let run = EvalRecord {
+        environment: Environment::capture(),
+        model: model(),
+        configs: vec![QuantConfig::unquantised("baseline")],
+        tasks: Vec::new(),
+        settings: EvalSettings {
+            batch_size: BATCH,
+            fewshot_file: None,
+            add_bos_token: None,
+            seed: 0,
+            threads: 1,
+        },
+        results: vec![result],
+        timings: Vec::new(),
+    };
+    let study = StudyRecord {
+        plan: Frozen {
+            name: "small".to_owned(),
+            title: "Small".to_owned(),
+            question: "How small?".to_owned(),
+            mxlab: "0.1.0".to_owned(),
+            text: "models = [\"embedded\"]".to_owned(),
+            changes: Changes::default(),
+            hash: "0123".to_owned(),
+        },
+        cells: Vec::new(),
+    };
     let records = [
-        json(&result),
-        json(&model()),
-        json(&Environment::capture()),
+        to_json(&run),
+        to_json(&study),
+        to_json(&study.plan),
         json(&entry(3)),
     ];
     records.map(String::into_bytes).to_vec()

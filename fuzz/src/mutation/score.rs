@@ -5,17 +5,17 @@ use crate::campaign::{case_seed, problem_of};
 use mxlab_harness::device::{Device, EmulatorOptions};
 use mxlab_kernels::registry::{Entry, EntryError, Expected, Problem, verify, verify_against};
 use ptx_emulator::syntax::{ParseError, parse};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
 /// What became of the mutants of one kernel.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// The kernel.
     pub kernel: String,
     /// Its family.
-    pub family: &'static str,
+    pub family: String,
     /// Caught, by fault.
     pub caught: BTreeMap<Fault, u32>,
     /// Not PTX, or not loadable: no fault that could ever ship.
@@ -29,7 +29,7 @@ pub struct Score {
 }
 
 /// A mutant that lives.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivor {
     /// What was done.
     pub fault: Fault,
@@ -40,7 +40,7 @@ pub struct Survivor {
     /// The instruction as it is; empty if it was left out.
     pub planted: String,
     /// Why it computes the same, where that is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
 
@@ -164,7 +164,7 @@ pub fn score(
     check()?;
     let mut score = Score {
         kernel: kernel.clone(),
-        family: entry.family(),
+        family: entry.family().to_owned(),
         caught: BTreeMap::new(),
         invalid: 0,
         equivalent: Vec::new(),
@@ -214,7 +214,7 @@ mod tests {
         assert!(matches!(unscored, Err(ScoreError::NoProblem { .. })));
         let mut score = Score {
             kernel: String::new(),
-            family: "",
+            family: String::new(),
             caught: BTreeMap::new(),
             invalid: 3,
             equivalent: Vec::new(),

@@ -1,10 +1,12 @@
 //! JSON has no NaN and no infinity, and serde_json writes both as `null`. A log-likelihood
 //! may be either, and a record must say which: `"NaN"`, `"Infinity"`, `"-Infinity"`.
 //!
-//! For `#[serde(with = "mxlab_harness::record::float")]`, and `float::option` for `Option<f64>`.
+//! For `#[serde(with = "mxlab_harness::record::float")]`, `float::option` for `Option<f64>` and
+//! `float::list` for `Vec<f64>`.
 
 use serde::de::{Deserializer, Error, Unexpected, Visitor};
 use serde::ser::Serializer;
+use serde::{Deserialize, Serialize};
 
 /// Writes a number, or the name of a value that is not finite.
 pub fn serialize<S: Serializer>(value: &f64, serializer: S) -> Result<S::Ok, S::Error> {
@@ -61,12 +63,31 @@ impl Visitor<'_> for FloatVisitor {
     }
 }
 
+/// A number in a list or an option.
+#[derive(Serialize, Deserialize)]
+struct Float(#[serde(serialize_with = "serialize", deserialize_with = "deserialize")] f64);
+
+/// The same for `Vec<f64>`.
+pub mod list {
+    use super::Float;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    /// Writes what [`super::serialize`] writes of each.
+    pub fn serialize<S: Serializer>(values: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(values.iter().map(|&value| Float(value)))
+    }
+
+    /// Reads what [`serialize`] wrote.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        let values = Vec::<Float>::deserialize(deserializer)?;
+        Ok(values.into_iter().map(|Float(value)| value).collect())
+    }
+}
+
 /// The same for `Option<f64>`; `None` is `null`.
 pub mod option {
+    use super::Float;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    #[derive(Serialize, Deserialize)]
-    struct Float(#[serde(with = "super")] f64);
 
     /// Writes `null` or what [`super::serialize`] writes.
     pub fn serialize<S: Serializer>(value: &Option<f64>, serializer: S) -> Result<S::Ok, S::Error> {

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
-use mxlab_harness::record::write_atomic;
 use mxlab_kernels::reference::{SampleError, Sampling};
 
 use super::Done;
@@ -16,7 +15,8 @@ use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
 use crate::engine::{Engine, Footprint, OperandCounts, Sampler};
 use crate::generate::text::TextStream;
-use crate::generate::{self, Listener, Prompt, Settings, Timings, record};
+use crate::generate::{self, Listener, Prompt, Settings, Timings};
+use crate::record;
 
 #[derive(Args)]
 pub struct GenerateArgs {
@@ -140,12 +140,12 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
     if args.output.format == OutputFormat::Json || args.output.output_path.is_some() {
         let device = args.model.engine.device.to_string();
         let made = (continuations.as_slice(), &timings);
-        let json = record::to_json(&*engine, &device, &config, &settings, &prompts, made)?;
+        let record = generate::record::of(&*engine, &device, &config, &settings, &prompts, made)?;
         if let Some(path) = &args.output.output_path {
-            write_atomic(path, json.as_bytes())?;
+            record::write(path, &record)?;
         }
         if args.output.format == OutputFormat::Json {
-            print(&json)?;
+            print(&record::to_json(&record))?;
         }
     }
     Ok(Done::Ok)

@@ -3,18 +3,19 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use clap::Args;
 use indicatif::{ParallelProgressIterator, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use mxlab_fuzz::mutation::{Equivalents, Fault, Score, score};
-use mxlab_harness::record::{Environment, write_atomic};
+use mxlab_harness::record::Environment;
 use rayon::prelude::*;
-use serde::Serialize;
 
 use super::Done;
 use super::output::{Usage, print};
 use super::verify::{check_problem_size, chosen};
 use crate::columns::aligned;
+use crate::record;
+use crate::record::mutate::MutateRecord;
 
 /// Plant faults into the PTX of kernels, one at a time, and count how many verification catches
 ///
@@ -45,17 +46,6 @@ pub struct MutateArgs {
     /// Write a record of the run here
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
-}
-
-#[derive(Serialize)]
-struct Record {
-    schema_version: u32,
-    kind: &'static str,
-    environment: Environment,
-    seed: u64,
-    problems: u32,
-    problem_size: usize,
-    kernels: Vec<Score>,
 }
 
 /// Scores, and prints a table by family and fault, and the survivors.
@@ -107,17 +97,14 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
     // Nor is a run in which no mutant was caught: none was planted.
     let is_clean = scores.iter().all(is_clean) && scores.iter().any(|score| score.caught() > 0);
     if let Some(path) = &args.output_path {
-        let record = Record {
-            schema_version: 1,
-            kind: "mutate",
+        let record = MutateRecord {
             environment,
             seed: args.seed,
             problems: args.problems,
             problem_size: args.problem_size,
             kernels: scores,
         };
-        let json = serde_json::to_vec_pretty(&record).context("cannot write the record as JSON")?;
-        write_atomic(path, &json)?;
+        record::write(path, &record)?;
     }
     Ok(match is_clean {
         true => Done::Ok,
@@ -128,7 +115,7 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
 fn text(scores: &[Score], lists_equivalent: bool) -> String {
     let mut families: BTreeMap<&str, Vec<&Score>> = BTreeMap::new();
     for score in scores {
-        families.entry(score.family).or_default().push(score);
+        families.entry(&score.family).or_default().push(score);
     }
     let mut rows = Vec::new();
     for (family, scores) in &families {

@@ -1,6 +1,6 @@
 //! `mxlab report`: a page, Markdown, tables and charts, of records alone.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::Args;
@@ -12,10 +12,10 @@ use crate::report;
 /// Write a page, Markdown, tables and charts from the records in a folder
 #[derive(Args)]
 pub struct ReportArgs {
-    /// Folder with the records
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    /// Folder with the records, or the file of one
+    #[arg(long, value_name = "DIR|FILE", default_value = "results")]
     records: PathBuf,
-    /// Where the report goes [default: beside the records]
+    /// Where the report goes [default: `report` in the folder of the records]
     #[arg(long, value_name = "DIR")]
     output_path: Option<PathBuf>,
     /// JSON file of published results, shown as a column of its own
@@ -25,8 +25,13 @@ pub struct ReportArgs {
 
 /// Writes it, and prints the paths.
 pub fn run(args: &ReportArgs) -> Result<Done> {
-    let output = args.output_path.as_ref().unwrap_or(&args.records);
-    for path in report::write(&args.records, output, args.reference.as_deref())? {
+    let folder = match args.records.is_file() {
+        true => args.records.parent().unwrap_or(Path::new("")),
+        false => &args.records,
+    };
+    let output = args.output_path.clone();
+    let output = output.unwrap_or_else(|| folder.join("report"));
+    for path in report::write(&args.records, &output, args.reference.as_deref())? {
         print(&format!("{}\n", path.display()))?;
     }
     Ok(Done::Ok)

@@ -22,15 +22,15 @@ use crate::engine::Engine;
 use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::model::device::input::Operands;
+use crate::record;
 use crate::report;
 use crate::study::cell::{Cell, Work};
 use crate::study::expand::BASELINE;
-use crate::study::frozen::check_frozen;
-use crate::study::record::CellRecord;
+use crate::study::folder::{cell_path, check_frozen, find};
 use crate::study::run::{ModelPlan, Sources, Summary, models, run as run_study};
 use crate::study::score::Scored;
 use crate::study::shipped::{SHIPPED, text};
-use crate::study::{Changes, Study, merge, search};
+use crate::study::{Changes, Study, merge, pack};
 use crate::task::{self, DataSources, FewShot, Task};
 
 /// Run studies: every combination of settings in one file, resumable, sharded, reported
@@ -65,12 +65,14 @@ enum Command {
         #[arg(long, value_name = "DIR")]
         output_path: PathBuf,
     },
+    /// Write the output directory of a study as one file, which reports read like the directory
+    Pack(PackArgs),
     /// Write the report of a study
     Report {
-        /// Its output directory
-        #[arg(value_name = "DIR")]
+        /// Its output directory, or the file that `pack` wrote
+        #[arg(value_name = "DIR|FILE")]
         output: PathBuf,
-        /// Folder for the report [default: the same]
+        /// Folder for the report [default: the same; for a file, a folder of its name]
         #[arg(long, value_name = "DIR")]
         output_path: Option<PathBuf>,
         /// JSON file of published results, shown as a column of its own
@@ -118,6 +120,21 @@ struct RunArgs {
     quiet: bool,
 }
 
+#[derive(Args)]
+struct PackArgs {
+    /// Output directory of a study
+    #[arg(value_name = "DIR")]
+    folder: PathBuf,
+    /// The file, compressed if its name ends in .gz [default: DIR.json.gz]
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Pack what is done of a study that is not
+    #[arg(long)]
+    unfinished: bool,
+    #[command(flatten)]
+    engine: EngineArgs,
+}
+
 fn batch_size(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(size) if size > 0 => Ok(size),
@@ -136,6 +153,7 @@ pub fn run(args: &StudyArgs) -> Result<Done> {
         Command::Check(args) => args.check(),
         Command::Run(args) => args.run(),
         Command::Status(args) => args.status(),
+        Command::Pack(args) => args.run(),
         Command::Merge {
             shards,
             output_path,
@@ -150,8 +168,12 @@ pub fn run(args: &StudyArgs) -> Result<Done> {
             output_path,
             reference,
         } => {
-            let folder = output_path.as_ref().unwrap_or(output);
-            for path in report::write(output, folder, reference.as_deref())? {
+            let default = || match output.is_file() {
+                true => PathBuf::from(record::stem(output)),
+                false => output.clone(),
+            };
+            let folder = output_path.clone().unwrap_or_else(default);
+            for path in report::write(output, &folder, reference.as_deref())? {
                 print(&format!("{}\n", path.display()))?;
             }
             Ok(Done::Ok)
@@ -167,6 +189,54 @@ fn list() -> Result<Done> {
     }
     print(&aligned(2, &["study", "what"], &rows))?;
     Ok(Done::Ok)
+}
+
+/// Opens models and tasks as the arguments say.
+fn with_sources<T>(
+    args: &EngineArgs,
+    data_dir: Option<&Path>,
+    then: impl FnOnce(&Sources) -> Result<T>,
+) -> Result<T> {
+    args.use_threads()?;
+    let data = DataSources {
+        data_dir,
+        embedded: embedded::TASK,
+        hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
+    };
+    let devices = RefCell::new(Vec::new());
+    let opened = |device: &Device| devices.borrow_mut().push(device.clone());
+    let engine = |checkpoint: Checkpoint| -> Result<Box<dyn Engine>> {
+        args.open_noting(checkpoint, SoftmaxDtype::F32, &opened)
+    };
+    let done = then(&Sources {
+        checkpoint: &open_checkpoint,
+        engine: &engine,
+        task: &|name| {
+            let task = task::load(name, &FewShot::default(), &data)?;
+            say_reading(&task);
+            Ok(task)
+        },
+    });
+    let loads: Vec<_> = devices.borrow().iter().map(Device::loads).collect();
+    args.images.report(&loads);
+    done
+}
+
+impl PackArgs {
+    fn run(&self) -> Result<Done> {
+        let study = pack::read(&self.folder)?;
+        if !self.unfinished {
+            with_sources(&self.engine, None, |sources| {
+                pack::check_done(&study, &self.folder, sources)
+            })?;
+        }
+        let default = || pack::default_path(&self.folder);
+        let path = self.output.clone().unwrap_or_else(default);
+        pack::write(&study, &path)?;
+        let cells = study.cells.len();
+        print(&format!("{cells} cells in `{}`\n", path.display()))?;
+        Ok(Done::Ok)
+    }
 }
 
 impl StudyRunArgs {
@@ -207,30 +277,7 @@ impl StudyRunArgs {
     }
 
     fn with_sources<T>(&self, then: impl FnOnce(&Sources) -> Result<T>) -> Result<T> {
-        self.engine.use_threads()?;
-        let data = DataSources {
-            data_dir: self.data_dir.as_deref(),
-            embedded: embedded::TASK,
-            hub_file: &|repository, file| Ok(hub::dataset_file(repository, file)?),
-        };
-        let devices = RefCell::new(Vec::new());
-        let opened = |device: &Device| devices.borrow_mut().push(device.clone());
-        let engine = |checkpoint: Checkpoint| -> Result<Box<dyn Engine>> {
-            self.engine
-                .open_noting(checkpoint, SoftmaxDtype::F32, &opened)
-        };
-        let done = then(&Sources {
-            checkpoint: &open_checkpoint,
-            engine: &engine,
-            task: &|name| {
-                let task = task::load(name, &FewShot::default(), &data)?;
-                say_reading(&task);
-                Ok(task)
-            },
-        });
-        let loads: Vec<_> = devices.borrow().iter().map(Device::loads).collect();
-        self.engine.images.report(&loads);
-        done
+        with_sources(&self.engine, self.data_dir.as_deref(), then)
     }
 
     fn check(&self) -> Result<Done> {
@@ -282,17 +329,13 @@ impl StudyRunArgs {
             let mut is_done = true;
             for model in models(&study) {
                 let plan = ModelPlan::new(&study, &model, sources)?;
-                let mut ids: Vec<String> = plan.cells.iter().map(Cell::id).collect();
-                if let Some(search) = &study.file.search {
-                    let seeds = study.file.seeds.iter();
-                    ids.extend(seeds.map(|&seed| search::id(&model, seed, search)));
-                }
+                let ids = plan.ids(&study);
                 let mut done = 0;
                 let mut begun = Vec::new();
                 for id in &ids {
-                    match CellRecord::find(&output, id, &study.frozen)? {
+                    match find(&output, id, &study.frozen)? {
                         Some(_) => done += 1,
-                        None if output.join("cells").join(id).exists() => begun.push(id.clone()),
+                        None if cell_path(&output, id).exists() => begun.push(id.clone()),
                         None => {}
                     }
                 }

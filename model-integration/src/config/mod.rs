@@ -19,7 +19,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use mxlab_kernels::format::{BlockFormat, Rounding};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 pub use file::ConfigFile;
 pub use flags::FormatFlags;
@@ -72,7 +72,7 @@ impl Projection {
 }
 
 /// A configuration: the format of each operand, `None` where it is not quantised.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantConfig {
     /// Its name in tables, records and file names.
     pub name: String,
@@ -85,31 +85,54 @@ pub struct QuantConfig {
     /// Values, along head_dim.
     pub values: Option<BlockFormat>,
     /// Exceptions; a later one wins over an earlier one.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
 }
 
 /// Other formats for some layers and projections. The outer `None` leaves an operand as it is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     /// The layers; `None` for all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub layers: Option<LayerSet>,
     /// The projections; `None` for all.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub projections: Option<Vec<Projection>>,
     /// Weights of these projections.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "changed",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub weights: Option<Option<BlockFormat>>,
     /// Inputs of these projections.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "changed",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub activations: Option<Option<BlockFormat>>,
     /// Keys of these layers.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "changed",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub keys: Option<Option<BlockFormat>>,
     /// Values of these layers.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "changed",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub values: Option<Option<BlockFormat>>,
+}
+
+/// A field that is there, `null` included: an operand that is changed.
+fn changed<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<BlockFormat>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// A configuration names a layer that the model does not have.

@@ -1,6 +1,7 @@
 //! The values of a metric over the examples of a task.
 
 use mxlab_harness::measure::{Estimate, mean, paired_difference, perplexity, ratio};
+use mxlab_harness::record::float;
 use serde::{Deserialize, Serialize};
 
 use super::plan::Plan;
@@ -14,6 +15,7 @@ pub struct Column {
     /// Which.
     pub metric: &'static Metric,
     /// Of each example.
+    #[serde(with = "float::list")]
     pub values: Vec<f64>,
     /// Words or bytes of each example.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -43,11 +43,11 @@ use self::column::Column;
 use self::log::{Answered, RunKey, SampleLog};
 use self::plan::{Limit, Plan};
 use self::progress::Progress;
-use self::record::Timing;
 use self::result::{MetricResult, TaskResult};
 use self::runner::{Answers, LazyModel, Surroundings};
 use crate::config::QuantConfig;
 use crate::engine::{Engine, Footprint};
+use crate::record::eval::Timing;
 use crate::task::{FewShot, PromptEncoder, Task};
 
 /// How an evaluation is done.
@@ -222,7 +222,8 @@ impl<'a> Evaluation<'a> {
             is_interrupted,
         };
         if let (Some(output), false) = (&self.settings.output, is_interrupted) {
-            record::write(self, output, &outcome, environment)?;
+            let record = record::of(self, &outcome, environment);
+            crate::record::write(&output.join("run.json"), &record)?;
         }
         Ok(outcome)
     }

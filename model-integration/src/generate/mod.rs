@@ -13,7 +13,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
 use mxlab_kernels::format::random_at;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::config::QuantConfig;
 use crate::engine::{Engine, Generator, Room, Sampler};
@@ -64,7 +64,7 @@ impl Prompt {
 }
 
 /// Why a sequence ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum End {
     /// The model ended it.

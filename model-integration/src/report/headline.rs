@@ -2,20 +2,21 @@
 //! end-to-end speed, memory and energy.
 
 use mxlab_harness::measure::Estimate;
-use mxlab_kernels::format::BlockFormat;
-use serde_json::Value;
 
-use super::records::{Evaluated, Records};
+use super::records::{Found, Records};
 use super::study::tables::written;
 use super::table::{Cell, Table};
 use super::timings::seconds;
+use crate::config::QuantConfig;
 use crate::eval::result::TaskResult;
+use crate::record::eval::EvalRecord;
 use crate::task::metric::{Metric, Unit};
 
 /// The tables, one for each task of each evaluation.
 pub fn tables(records: &Records) -> Vec<Table> {
     let mut tables: Vec<(&str, Table)> = Vec::new();
-    for (name, run) in &records.evaluations {
+    for found in &records.evaluations {
+        let run = &found.record;
         let first = tables.len();
         for result in &run.results {
             let Some(main) = result.metrics.first() else {
@@ -30,13 +31,13 @@ pub fn tables(records: &Records) -> Vec<Table> {
                     &mut tables[last].1
                 }
             };
-            table.rows.push(row(records, name, run, result));
+            table.rows.push(row(records, found, result));
         }
     }
     tables.into_iter().map(|(_, table)| table).collect()
 }
 
-fn empty(run: &Evaluated, result: &TaskResult, metric: &Metric) -> Table {
+fn empty(run: &EvalRecord, result: &TaskResult, metric: &Metric) -> Table {
     let model = &run.model;
     let caption = format!(
         "{} on {}, {} examples; {} on {}",
@@ -59,8 +60,8 @@ fn empty(run: &Evaluated, result: &TaskResult, metric: &Metric) -> Table {
     Table::new(caption, 2, &header)
 }
 
-fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> Vec<Cell> {
-    let record = format!("{name}.json");
+fn row(records: &Records, found: &Found<EvalRecord>, result: &TaskResult) -> Vec<Cell> {
+    let (run, record) = (&found.record, &found.path);
     let main = result.metrics.first();
     let value = main.map(|own| estimate(own.metric, own.estimate, false));
     let delta = main.and_then(|own| Some(estimate(own.metric, own.from_baseline?, true)));
@@ -76,10 +77,7 @@ fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> V
         .timings
         .iter()
         .find(|own| own.task == result.task && own.config == result.config);
-    let config = run
-        .configs
-        .iter()
-        .find(|own| own.get("name").and_then(Value::as_str) == Some(&*result.config));
+    let config = run.configs.iter().find(|own| own.name == result.config);
     let speed = config.and_then(|config| end_to_end(records, &run.model.name, config));
     let linked = |cell: Cell| match &speed {
         Some(speed) => cell.of(&speed.record),
@@ -90,9 +88,9 @@ fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> V
         .map(|speed| format!("{:.1}{}", speed.tokens, speed.workload));
     let joules = speed.as_ref().and_then(|speed| speed.joules);
     vec![
-        Cell::text(&result.config).of(&record),
+        Cell::text(&result.config).of(record),
         Cell::text(&result.description),
-        Cell::measured(value).of(&record),
+        Cell::measured(value).of(record),
         difference(delta),
         difference(likelihood),
         Cell::text(format!(
@@ -101,7 +99,7 @@ fn row(records: &Records, name: &str, run: &Evaluated, result: &TaskResult) -> V
         )),
         Cell::text(result.footprint.kv_bytes_per_token.to_string()),
         config.map_or(Cell::measured(None), |config| product(records, config)),
-        Cell::measured(timing.map(|own| format!("{:.0}", own.examples_per_second))).of(&record),
+        Cell::measured(timing.map(|own| format!("{:.0}", own.examples_per_second))).of(record),
         linked(Cell::measured(tokens)),
         linked(Cell::measured(joules.map(|joules| format!("{joules:.3e}")))),
     ]
@@ -122,24 +120,18 @@ fn estimate(metric: &Metric, estimate: Estimate, is_difference: bool) -> String 
 }
 
 /// How long the largest product with one token took that multiplies weights of the configuration's format.
-fn product(records: &Records, config: &Value) -> Cell {
-    let format = config.get("weights").filter(|format| !format.is_null());
-    let kernel = match format {
+fn product(records: &Records, config: &QuantConfig) -> Cell {
+    let kernel = match &config.weights {
         None => "linear_bf16".to_owned(),
-        Some(format) => match serde_json::from_value::<BlockFormat>(format.clone()) {
-            Err(_) => return Cell::measured(None),
-            Ok(format) => format!(
-                "_{}_{}_k{}_",
-                format.element(),
-                format.scale(),
-                format.block_size()
-            ),
-        },
+        Some(format) => {
+            let (element, scale) = (format.element(), format.scale());
+            format!("_{element}_{scale}_k{}_", format.block_size())
+        }
     };
-    let measured = records
-        .benches
-        .iter()
-        .flat_map(|(name, record)| record.measured.iter().map(move |measured| (name, measured)));
+    let measured = records.benches.iter().flat_map(|found| {
+        let measured = found.record.measured.iter();
+        measured.map(move |measured| (&found.path, measured))
+    });
     let of_format = measured.filter(|(_, measured)| {
         let case = &measured.case;
         let name = format!("{}_", case.kernel);
@@ -158,15 +150,14 @@ fn product(records: &Records, config: &Value) -> Cell {
         });
     match largest {
         None => Cell::measured(None),
-        Some((name, measured)) => {
+        Some((path, measured)) => {
             let case = &measured.case;
             let time = seconds(measured.timing.median());
-            let whose = match format {
+            let whose = match config.weights {
                 None => format!(" ({})", case.kernel),
                 Some(_) => String::new(),
             };
-            Cell::text(format!("{time}, {}x{}{whose}", case.rows, case.cols))
-                .of(&format!("{name}.json"))
+            Cell::text(format!("{time}, {}x{}{whose}", case.rows, case.cols)).of(path)
         }
     }
 }
@@ -181,15 +172,14 @@ struct Speed {
 }
 
 /// Of a study's speed records or of a generation's, the first of the model and formats.
-fn end_to_end(records: &Records, model: &str, config: &Value) -> Option<Speed> {
-    let is_same = |other: &Value| {
-        let operands = ["weights", "activations", "keys", "values", "overrides"];
-        operands.iter().all(|&operand| {
-            let of = |value: &Value| value.get(operand).cloned().unwrap_or(Value::Null);
-            of(other) == of(config)
-        })
+fn end_to_end(records: &Records, model: &str, config: &QuantConfig) -> Option<Speed> {
+    // The same but for the name.
+    let is_same = |other: &QuantConfig| {
+        let name = config.name.clone();
+        let other = other.clone();
+        QuantConfig { name, ..other } == *config
     };
-    for study in &records.studies {
+    for (_, study) in &records.studies {
         for (path, speed) in &study.speeds {
             if speed.head.model.name == model && is_same(&speed.head.config) {
                 let count = speed.repeats.len() as f64;
@@ -209,17 +199,16 @@ fn end_to_end(records: &Records, model: &str, config: &Value) -> Option<Speed> {
             }
         }
     }
-    let generated = records.generated.iter().find(|(_, value)| {
-        value.pointer("/model/name").and_then(Value::as_str) == Some(model)
-            && value.get("config").is_some_and(is_same)
-    });
-    let (name, value) = generated?;
+    let mut generated = records.generated.iter();
+    let found = generated.find(|found| {
+        let own = &found.record;
+        own.model.name == model && is_same(&own.config)
+    })?;
+    let timings = &found.record.timings;
     Some(Speed {
-        tokens: value.pointer("/timings/tokens_per_second")?.as_f64()?,
+        tokens: timings.tokens_per_second?,
         workload: String::new(),
-        joules: value
-            .pointer("/timings/joules_per_token")
-            .and_then(Value::as_f64),
-        record: format!("{name}.json"),
+        joules: timings.joules_per_token,
+        record: found.path.clone(),
     })
 }

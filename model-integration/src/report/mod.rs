@@ -35,23 +35,22 @@ use self::reference::Reference;
 use self::table::Table;
 use crate::file_name::file_name;
 
-/// Writes REPORT.html, REPORT.md, charts/*.svg and tables/*.csv below `output`, and returns their paths. The same records
-/// give the same bytes. `reference` is a file of published results.
+/// Writes REPORT.html, REPORT.md, charts/*.svg and tables/*.csv below `output`, and returns their
+/// paths. `records` is a folder of records, the folder of a study, or one file. The same records give
+/// the same bytes. `reference` is a file of published results.
 ///
 /// # Errors
 /// If there is no record, one cannot be read, or a file not be written.
 pub fn write(records: &Path, output: &Path, reference: Option<&Path>) -> Result<Vec<PathBuf>> {
-    let records = Records::read(records)?;
+    let records = Records::read(records, output)?;
     let reference = reference.map(Reference::read).transpose()?;
     let studies = records.studies.iter();
-    let studies = studies.map(|study| study::view(study, reference.as_ref()));
+    let studies = studies.map(|(_, study)| study::view(study, reference.as_ref()));
     let benches = records.benches.iter();
     let page = Page {
         headlines: headline::tables(&records),
         studies: studies.collect::<Result<_>>()?,
-        benches: benches
-            .map(|(name, record)| tables::bench(name, record))
-            .collect(),
+        benches: benches.map(tables::bench).collect(),
         others: tables::others(&records),
         environments: tables::environments(&records),
     };
@@ -115,7 +114,7 @@ fn tables_of(page: &Page) -> Vec<(String, &Table)> {
 /// The page as Markdown.
 fn markdown(page: &Page) -> String {
     let mut text = String::from(
-        "# Measurements\n\nMade by `mxlab report` of the records beside it. What has no record was not measured. REPORT.html is \
+        "# Measurements\n\nMade by `mxlab report` of records alone. What has no record was not measured. REPORT.html is \
          the same as a page.\n\n",
     );
     let tables = |text: &mut String, tables: &[Table]| {

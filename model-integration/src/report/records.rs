@@ -1,125 +1,207 @@
-//! The records below a folder.
+//! The records below a folder, or of one file.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use mxlab_benches::{BenchRecord, record};
-use serde::Deserialize;
-use serde_json::Value;
+use mxlab_benches::BenchRecord;
+use mxlab_harness::record::Environment;
 
 use super::study::StudyRecords;
-use crate::engine::ModelInfo;
-use crate::eval::record::{SCHEMA_VERSION, Timing};
-use crate::eval::result::TaskResult;
-use crate::study::frozen::frozen_path;
+use crate::record::eval::EvalRecord;
+use crate::record::generate::GenerateRecord;
+use crate::record::mutate::MutateRecord;
+use crate::record::study::StudyRecord;
+use crate::record::verify::VerifyRecord;
+use crate::record::{self, Record, RecordError};
+use crate::study::folder;
 
-/// Records by what they are of, each with its path below the folder, without `.json`.
-pub struct Records {
-    /// Benches.
-    pub benches: Vec<(String, BenchRecord)>,
-    /// Campaigns of verification.
-    pub verified: Vec<(String, Value)>,
-    /// Campaigns of mutation.
-    pub mutated: Vec<(String, Value)>,
-    /// Generations.
-    pub generated: Vec<(String, Value)>,
-    /// Evaluations.
-    pub evaluations: Vec<(String, Evaluated)>,
-    /// Studies.
-    pub studies: Vec<StudyRecords>,
-    /// Where each of them was made: its environment, as it says.
-    pub environments: Vec<(String, Value)>,
+/// A record and where it is.
+pub struct Found<T> {
+    /// Its path below the folder, without its ending.
+    pub name: String,
+    /// Its path from the report.
+    pub path: String,
+    /// The record.
+    pub record: T,
 }
 
-/// What is read of the record of an evaluation.
-#[derive(Deserialize)]
-pub struct Evaluated {
-    /// The model.
-    pub model: ModelInfo,
-    /// The configurations.
-    pub configs: Vec<Value>,
-    /// What they gave.
-    pub results: Vec<TaskResult>,
-    /// How long it took.
-    pub timings: Vec<Timing>,
+/// Records by what they are of.
+#[derive(Default)]
+pub struct Records {
+    /// Benches.
+    pub benches: Vec<Found<BenchRecord>>,
+    /// Campaigns of verification.
+    pub verified: Vec<Found<VerifyRecord>>,
+    /// Campaigns of mutation.
+    pub mutated: Vec<Found<MutateRecord>>,
+    /// Generations.
+    pub generated: Vec<Found<GenerateRecord>>,
+    /// Evaluations.
+    pub evaluations: Vec<Found<EvalRecord>>,
+    /// Studies, in the order of their names.
+    pub studies: Vec<(String, StudyRecords)>,
+    /// Where all of them but studies were made.
+    others: Vec<Found<Environment>>,
 }
 
 impl Records {
-    /// Reads them. Files of other kinds, such as results in other programs' schemas, are left alone.
+    /// Reads what is below a folder, or one file, for a report in the folder `report`. Files of other
+    /// kinds, such as results in other programs' schemas, are left alone.
     ///
     /// # Errors
-    /// If the folder cannot be read, a file is cut off or of another version, or there is no record at all.
-    pub fn read(folder: &Path) -> Result<Self> {
+    /// If one cannot be read, is damaged or of another version, or there is no record at all.
+    pub fn read(place: &Path, report: &Path) -> Result<Self> {
         let mut files = Vec::new();
-        let mut records = Self {
-            benches: Vec::new(),
-            verified: Vec::new(),
-            mutated: Vec::new(),
-            generated: Vec::new(),
-            evaluations: Vec::new(),
-            studies: Vec::new(),
-            environments: Vec::new(),
-        };
         let mut studies = Vec::new();
-        collect(folder, &mut files, &mut studies)?;
+        let is_file = place.is_file();
+        let folder = match is_file {
+            true => place.parent().unwrap_or(place),
+            false => place,
+        };
+        match is_file {
+            true => files.push(place.to_owned()),
+            false => collect(place, &mut files, &mut studies)?,
+        }
         files.sort();
-        studies.sort();
+        let name = |path: &Path| record::stem(path.strip_prefix(folder).unwrap_or(path));
+        let mut records = Self::default();
         for path in studies {
-            let below = path.strip_prefix(folder).unwrap_or(&path);
-            if let Some(study) = StudyRecords::read(&path, below)? {
-                records.environments.extend(study.environments.clone());
-                records.studies.push(study);
+            if let Some(study) = folder::read(&path)? {
+                let link = Place::Folder(relative(report, &path)?);
+                records.add_study(name(&path), study, &link);
             }
         }
         for path in files {
-            let below = path.strip_prefix(folder).unwrap_or(&path);
-            let name = below.with_extension("").display().to_string();
-            let text = std::fs::read(&path);
-            let text = text.with_context(|| format!("cannot read `{}`", path.display()))?;
-            let value: Value = serde_json::from_slice(&text)
-                .with_context(|| format!("`{}` is no record", path.display()))?;
-            let kind = value.get("kind").and_then(Value::as_str);
-            if let (Some(_), Some(environment)) = (kind, value.get("environment")) {
-                let of = (name.clone(), environment.clone());
-                records.environments.push(of);
-            }
-            match kind {
-                Some("eval") => records.evaluations.push((name, evaluated(&path, value)?)),
-                Some(record::KIND) => records.benches.push((name, BenchRecord::read(&path)?)),
-                Some("verify") => records.verified.push((name, value)),
-                Some("mutate") => records.mutated.push((name, value)),
-                Some("generate") => records.generated.push((name, value)),
-                _ => {}
-            }
+            let record = match Record::read(&path) {
+                Err(RecordError::Wrong { wrong, .. }) if !is_file && wrong.is_other() => continue,
+                record => record?,
+            };
+            let link = relative(report, &path)?;
+            // A study that is alone is called by its own name.
+            let name = match record {
+                Record::Study(_) if is_file => String::new(),
+                _ => name(&path),
+            };
+            records
+                .add(name, link, record)
+                .with_context(|| format!("`{}`", path.display()))?;
         }
-        let count = records.benches.len()
-            + records.verified.len()
-            + records.mutated.len()
-            + records.generated.len()
-            + records.evaluations.len()
-            + records.studies.len();
-        if count == 0 {
-            bail!("no record below `{}`", folder.display());
+        records.studies.sort_by(|one, other| one.0.cmp(&other.0));
+        if records.is_empty() {
+            bail!("no record below `{}`", place.display());
         }
         Ok(records)
     }
+
+    fn is_empty(&self) -> bool {
+        self.studies.is_empty() && self.others.is_empty()
+    }
+
+    /// Where each record was made; of a study, each build and machine once.
+    pub fn environments(&self) -> impl Iterator<Item = &Found<Environment>> {
+        let studies = self.studies.iter();
+        let studies = studies.flat_map(|(_, study)| &study.environments);
+        studies.chain(&self.others)
+    }
+
+    fn add_study(&mut self, name: String, study: StudyRecord, place: &Place) {
+        let name = match name.is_empty() {
+            true => study.plan.name.clone(),
+            false => name,
+        };
+        let records = StudyRecords::new(&name, study, place);
+        self.studies.push((name, records));
+    }
+
+    fn add(&mut self, name: String, path: String, record: Record) -> Result<()> {
+        let mut others = Vec::new();
+        let mut made = |environment: &Environment| {
+            others.push(Found {
+                name: name.clone(),
+                path: path.clone(),
+                record: environment.clone(),
+            });
+        };
+        macro_rules! keep {
+            ($list:ident, $record:expr) => {{
+                made(&$record.environment);
+                self.$list.push(Found {
+                    name,
+                    path,
+                    record: *$record,
+                });
+            }};
+        }
+        match record {
+            Record::Verify(record) => keep!(verified, record),
+            Record::Mutate(record) => keep!(mutated, record),
+            Record::Bench(record) => keep!(benches, record),
+            Record::Eval(record) => keep!(evaluations, record),
+            Record::Generate(record) => keep!(generated, record),
+            Record::Study(study) => {
+                study.check()?;
+                self.add_study(name, *study, &Place::File(path));
+            }
+            Record::StudyPlan(_)
+            | Record::StudyScore(_)
+            | Record::StudySpeed(_)
+            | Record::StudySearch(_) => bail!(
+                "found a {} record without its study, expected the folder of a study or a study \
+                 in one file, as `mxlab study pack` writes it",
+                record.kind().name
+            ),
+        }
+        self.others.extend(others);
+        Ok(())
+    }
 }
 
-fn evaluated(path: &Path, value: Value) -> Result<Evaluated> {
-    let version = value.get("schema_version").and_then(Value::as_u64);
-    if version != Some(u64::from(SCHEMA_VERSION)) {
-        let found = version.map_or("missing".to_owned(), |version| version.to_string());
-        bail!(
-            "`{}`: field `schema_version`: {found}, and this program reads {SCHEMA_VERSION}",
-            path.display()
-        );
+/// Where a study is, from the report.
+pub enum Place {
+    /// A folder of cells.
+    Folder(String),
+    /// One file.
+    File(String),
+}
+
+impl Place {
+    /// Where the record of a cell is.
+    pub fn record(&self, id: &str) -> String {
+        self.of(id, &format!("records/{id}.json"))
     }
-    serde_json::from_value(value).with_context(|| format!("`{}`", path.display()))
+
+    /// Where the evaluation of a cell is.
+    pub fn run(&self, id: &str) -> String {
+        self.of(id, &format!("cells/{id}/run.json"))
+    }
+
+    fn of(&self, id: &str, below: &str) -> String {
+        match self {
+            Self::Folder(folder) if folder.is_empty() => below.to_owned(),
+            Self::Folder(folder) => format!("{folder}/{below}"),
+            Self::File(file) => format!("{file}#{id}"),
+        }
+    }
+}
+
+/// The path that leads from a folder to a file or folder, with `/`; empty if they are the same.
+fn relative(from: &Path, to: &Path) -> Result<String> {
+    let absolute = |path: &Path| {
+        let absolute = std::path::absolute(path);
+        absolute.with_context(|| format!("cannot find `{}`", path.display()))
+    };
+    let (from, to) = (absolute(from)?, absolute(to)?);
+    let same = from.components().zip(to.components());
+    let same = same.take_while(|(one, other)| one == other).count();
+    let up = from.components().skip(same).map(|_| "..".to_owned());
+    let down = to.components().skip(same);
+    let down = down.map(|part| part.as_os_str().to_string_lossy().into_owned());
+    Ok(up.chain(down).collect::<Vec<_>>().join("/"))
 }
 
 /// Files of records, and folders of studies, which have their own.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>, studies: &mut Vec<PathBuf>) -> Result<()> {
-    if frozen_path(folder).exists() {
+    if folder::frozen_path(folder).exists() {
         studies.push(folder.to_owned());
         return Ok(());
     }
@@ -128,10 +210,7 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>, studies: &mut Vec<PathBuf>) 
         let path = entry.with_context(failed)?.path();
         if path.is_dir() {
             collect(&path, files, studies)?;
-        } else if path
-            .extension()
-            .is_some_and(|extension| extension == "json")
-        {
+        } else if record::has_name(&path) {
             files.push(path);
         }
     }

@@ -2,13 +2,17 @@
 
 use mxlab_benches::record::{BenchMachine, Measured};
 use mxlab_benches::{BenchRecord, Case};
+use mxlab_fuzz::mutation::Score;
 use mxlab_harness::device::DeviceKind;
-use serde_json::Value;
+use mxlab_harness::record::Environment;
 
 use super::html::BenchView;
-use super::records::Records;
+use super::records::{Found, Records};
 use super::table::{Cell, NOT_MEASURED, Table};
 use super::{charts, timings};
+use crate::record::generate::GenerateRecord;
+use crate::record::mutate::MutateRecord;
+use crate::record::verify::{Family, VerifyRecord};
 
 /// What was verified, what faults were planted, and what was generated.
 pub fn others(records: &Records) -> Vec<Table> {
@@ -54,101 +58,83 @@ pub fn others(records: &Records) -> Vec<Table> {
 pub fn environments(records: &Records) -> Table {
     let header = ["record", "made", "commit", "processor", "cores", "system"];
     let mut table = Table::new("Where records were made", 6, &header);
-    for (name, environment) in &records.environments {
-        let changed = match environment.get("dirty").and_then(Value::as_bool) {
-            Some(true) => ", changed",
-            _ => "",
+    for Found { name, path, record } in records.environments() {
+        let changed = if record.dirty == Some(true) {
+            ", changed"
+        } else {
+            ""
         };
-        let commit: String = at(environment, "/commit").chars().take(10).collect();
+        let cores = record.machine.cores.map(|cores| cores.to_string());
         table.rows.push(vec![
-            Cell::text(name).of(&format!("{name}.json")),
-            Cell::text(at(environment, "/date")),
-            Cell::text(commit + changed),
-            Cell::text(at(environment, "/machine/cpu")),
-            Cell::text(at(environment, "/machine/cores")),
-            Cell::text(at(environment, "/machine/os")),
+            Cell::text(name).of(path),
+            Cell::text(&record.date),
+            Cell::text(commit(record) + changed),
+            Cell::text(known(record.machine.cpu.clone())),
+            Cell::text(known(cores)),
+            Cell::text(&record.machine.os),
         ]);
     }
     table
 }
 
-/// A value at a path of keys as text; what is not there was not measured.
-fn at(value: &Value, path: &str) -> String {
-    match value.pointer(path) {
-        None | Some(Value::Null) => NOT_MEASURED.to_owned(),
-        Some(Value::String(text)) => text.clone(),
-        Some(other) => other.to_string(),
-    }
+/// What was found out, or that it was not.
+fn known(text: Option<String>) -> String {
+    text.unwrap_or_else(|| NOT_MEASURED.to_owned())
 }
 
-fn commit(value: &Value) -> String {
-    let commit = at(value, "/environment/commit");
+fn commit(environment: &Environment) -> String {
+    let commit = known(environment.commit.clone());
     commit.chars().take(10).collect()
 }
 
-fn verified((name, value): &(String, Value)) -> Vec<Cell> {
-    let families = value.get("families").and_then(Value::as_array);
-    let sum = |key: &str| -> String {
-        let tallies = families.into_iter().flatten();
-        let sum: u64 = tallies
-            .filter_map(|tally| tally.get(key).and_then(Value::as_u64))
-            .sum();
-        sum.to_string()
-    };
-    let findings = value.get("findings").and_then(Value::as_array);
+fn verified(found: &Found<VerifyRecord>) -> Vec<Cell> {
+    let record = &found.record;
+    let sum = |count: fn(&Family) -> u64| record.families.iter().map(count).sum::<u64>();
     vec![
-        Cell::text(name).of(&format!("{name}.json")),
-        Cell::text(at(value, "/device/name")),
-        Cell::text(sum("kernels")),
-        Cell::text(sum("elements")),
-        Cell::measured(findings.map(|list| list.len().to_string())),
-        Cell::text(commit(value)),
+        Cell::text(&found.name).of(&found.path),
+        Cell::text(&record.device.name),
+        Cell::text(sum(|family| family.kernels).to_string()),
+        Cell::text(sum(|family| family.elements).to_string()),
+        Cell::text(record.findings.len().to_string()),
+        Cell::text(commit(&record.environment)),
     ]
 }
 
-fn mutated((name, value): &(String, Value)) -> Vec<Cell> {
-    let kernels = value.get("kernels").and_then(Value::as_array);
-    let scores = || kernels.into_iter().flatten();
-    let caught = |score: &Value| -> Option<u64> {
-        let each = score.get("caught")?.as_object()?.values();
-        Some(each.filter_map(Value::as_u64).sum())
-    };
-    let count = |score: &Value, key: &str| Some(score.get(key)?.as_array()?.len() as u64);
-    let sum = |of: &dyn Fn(&Value) -> Option<u64>| -> u64 { scores().filter_map(of).sum() };
-    let caught = sum(&caught);
-    let survived = sum(&|score| count(score, "survivors"));
-    let equivalent = sum(&|score| count(score, "equivalent"));
+fn mutated(found: &Found<MutateRecord>) -> Vec<Cell> {
+    let scores = &found.record.kernels;
+    let sum = |count: fn(&Score) -> usize| scores.iter().map(count).sum::<usize>();
+    let caught = sum(|score| score.caught() as usize);
+    let survived = sum(|score| score.survivors.len());
     let part = 100.0 * caught as f64 / (caught + survived) as f64;
     vec![
-        Cell::text(name).of(&format!("{name}.json")),
-        Cell::text(scores().count().to_string()),
+        Cell::text(&found.name).of(&found.path),
+        Cell::text(scores.len().to_string()),
         Cell::text((caught + survived).to_string()),
-        Cell::text(equivalent.to_string()),
+        Cell::text(sum(|score| score.equivalent.len()).to_string()),
         Cell::text(caught.to_string()),
         Cell::text(format!("{part:.1}")),
     ]
 }
 
-fn generated((name, value): &(String, Value)) -> Vec<Cell> {
-    let seconds = |path: &str| {
-        let value = value.pointer(path).and_then(Value::as_f64);
-        Cell::measured(value.map(timings::seconds))
-    };
-    let speed = value.pointer("/timings/tokens_per_second");
-    let speed = speed.and_then(Value::as_f64);
+fn generated(found: &Found<GenerateRecord>) -> Vec<Cell> {
+    let record = &found.record;
+    let timings = &record.timings;
+    let step = timings.median_step_seconds.map(timings::seconds);
+    let speed = timings.tokens_per_second;
     vec![
-        Cell::text(name).of(&format!("{name}.json")),
-        Cell::text(at(value, "/model/device")),
-        Cell::text(at(value, "/model/name")),
-        Cell::text(at(value, "/config/name")),
-        seconds("/timings/first_token_seconds"),
-        seconds("/timings/median_step_seconds"),
+        Cell::text(&found.name).of(&found.path),
+        Cell::text(&record.model.device),
+        Cell::text(&record.model.name),
+        Cell::text(&record.config.name),
+        Cell::text(timings::seconds(timings.first_token_seconds)),
+        Cell::measured(step),
         Cell::measured(speed.map(|speed| format!("{speed:.1}"))),
     ]
 }
 
 /// A run of the bench: where, what, and how much faster than what everyone has.
-pub fn bench(name: &str, record: &BenchRecord) -> BenchView {
+pub fn bench(found: &Found<BenchRecord>) -> BenchView {
+    let record = &found.record;
     let environment = &record.environment;
     let commit = environment.commit.as_deref().unwrap_or("unknown");
     let mut notes = Vec::new();
@@ -163,10 +149,10 @@ pub fn bench(name: &str, record: &BenchRecord) -> BenchView {
         notes.push(format!("Beside it {}: {}.", peer.name, versions.join(", ")));
     }
     notes.extend(timings::notes(record));
-    let mut tables = vec![timings::table(name, record)];
+    let mut tables = vec![timings::table(found)];
     tables.extend(speed_up(record));
     BenchView {
-        name: name.to_owned(),
+        name: found.name.clone(),
         made: format!(
             "{}; {}, commit {}",
             environment.command.join(" "),

@@ -5,6 +5,7 @@ use mxlab_benches::BenchRecord;
 use mxlab_benches::record::{BenchMachine, Measured, RoofRecord};
 use mxlab_harness::roofline::Chip;
 
+use super::records::Found;
 use super::table::{Cell, NOT_MEASURED, Table};
 use crate::columns;
 
@@ -30,15 +31,14 @@ pub fn markdown(record: &BenchRecord) -> String {
     readable(record, columns::markdown)
 }
 
-/// The timings as a table of a report, of the record of that name.
-pub fn table(name: &str, record: &BenchRecord) -> Table {
-    let (header, rows) = timed(record);
+/// The timings as a table of a report.
+pub fn table(found: &Found<BenchRecord>) -> Table {
+    let (header, rows) = timed(&found.record);
     let mut table = Table::new("Timings", 2, &header);
-    let path = format!("{name}.json");
     for row in rows {
         let mut cells: Vec<Cell> = row.into_iter().map(Cell::text).collect();
         if let Some(median) = cells.get_mut(2) {
-            *median = std::mem::take(median).of(&path);
+            *median = std::mem::take(median).of(&found.path);
         }
         table.rows.push(cells);
     }
@@ -272,8 +272,6 @@ mod tests {
         assert!(fields.remove("mig").is_some() && fields.remove("pci_bus_id").is_some());
         let environment = mxlab_harness::record::Environment::capture();
         json!({
-            "schema_version": 1,
-            "kind": "bench",
             "environment": environment,
             "machine": { "kind": "device", "properties": properties, "driver": "580.65.06",
                 "states": [GpuState::default()] },

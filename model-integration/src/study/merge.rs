@@ -7,8 +7,8 @@ use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::record::write_atomic;
 
 use super::Frozen;
-use super::frozen::{freeze, frozen_in, short};
-use super::record::CellRecord;
+use super::folder::{freeze, frozen_in, read_cell, short};
+use crate::record::study::CellRecord;
 
 /// Copies what the output directories of shards hold to one, and returns how many records there are.
 ///
@@ -40,7 +40,7 @@ pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
     // Everything is read before anything is written.
     for shard in shards {
         for record in files(&shard.join("records"))? {
-            let read = CellRecord::read(&record)?;
+            let read = read_cell(&record)?;
             ensure!(
                 read.head().hash == frozen.hash,
                 "`{}` is of another study",
@@ -65,8 +65,7 @@ fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
         let bytes = fs::read(&from).with_context(|| format!("`{}`", from.display()))?;
         if to.exists() {
             let there = fs::read(&to).with_context(|| format!("`{}`", to.display()))?;
-            let is_timed =
-                part == "records" && matches!(CellRecord::read(&from)?, CellRecord::Speed(_));
+            let is_timed = part == "records" && matches!(read_cell(&from)?, CellRecord::Speed(_));
             ensure!(
                 part == "cells" || is_timed || there == bytes,
                 "`{}` and `{}` are records of one cell, and differ",

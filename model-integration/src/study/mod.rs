@@ -11,10 +11,11 @@
 //! | [`cell`] | the units of work, and which shard takes which |
 //! | [`weights`] | errors of quantised weights by themselves |
 //! | [`score`], [`speed`], [`search`] | a cell done: accuracy, time, the most that may be quantised |
-//! | [`record`] | what is kept of a cell |
-//! | [`frozen`] | the frozen study in an output directory |
+//! | [`folder`] | the output directory: plan, records, evaluations |
+//! | [`crate::record::study`] | what is kept of a study and its cells |
 //! | [`run`](mod@run) | cell after cell |
 //! | [`merge`] | the output of shards as that of one run |
+//! | [`pack`] | the output directory as one file |
 //!
 //! # Files of an output directory
 //! - `study.json`: the study as it was frozen: its text, what the command line changed, their hash;
@@ -27,9 +28,9 @@ pub mod cell;
 pub mod expand;
 pub mod explain;
 pub mod file;
-pub mod frozen;
+pub mod folder;
 pub mod merge;
-pub mod record;
+pub mod pack;
 pub mod run;
 pub mod score;
 pub mod search;
@@ -41,31 +42,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::record::build_version;
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use self::file::StudyFile;
 use crate::config::file::Source;
 use crate::eval::plan::Limit;
 use crate::file_name::file_name;
-
-/// What the command line changes of a study, and how its models run: part of what is frozen.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Changes {
-    /// Models instead of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub models: Option<Vec<String>>,
-    /// Tasks instead of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub tasks: Option<Vec<String>>,
-    /// Examples of each task instead of its own.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub limit: Option<String>,
-    /// What runs the models, and in what type: anything that decides about results.
-    pub engine: String,
-    /// Examples that go through a model together.
-    pub batch_size: usize,
-}
+pub use crate::record::study::{Changes, Frozen};
 
 /// A study that is done exactly so.
 #[derive(Clone, Debug)]
@@ -80,30 +63,6 @@ pub struct Study {
     pub frozen: Frozen,
 }
 
-/// A study as it is kept beside its results: whatever decides about them, and its hash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Frozen {
-    /// Version of the schema of a study's records.
-    pub schema_version: u32,
-    /// Its name.
-    pub name: String,
-    /// What it is about.
-    pub title: String,
-    /// What it asks.
-    pub question: String,
-    /// The build that runs it.
-    pub mxlab: String,
-    /// The text of its file.
-    pub text: String,
-    /// What the command line changed.
-    pub changes: Changes,
-    /// SHA-256 of all of the above.
-    pub hash: String,
-}
-
-/// Version of the schema of a study's records; a change that breaks readers raises it.
-pub const SCHEMA_VERSION: u32 = 1;
-
 impl Study {
     /// Reads a study by name or file, and freezes it.
     ///
@@ -111,10 +70,26 @@ impl Study {
     /// Naming the file and what is wrong with it.
     pub fn open(name: &str, changes: Changes) -> Result<Self> {
         let (file, text) = shipped::text(name)?;
-        let source = Source {
-            file: &file,
-            text: &text,
-        };
+        let stem = Path::new(name).file_stem().unwrap_or_default();
+        Self::parse(&file, file_name(&stem.to_string_lossy()), text, changes)
+    }
+
+    /// The study that a plan is of.
+    ///
+    /// # Errors
+    /// If its text does not say a study of this build.
+    pub fn of(plan: &Frozen) -> Result<Self> {
+        let file = format!("study {}", plan.name);
+        let (name, text) = (plan.name.clone(), plan.text.clone());
+        let study = Self::parse(&file, name, text, plan.changes.clone())?;
+        Ok(Self {
+            frozen: plan.clone(),
+            ..study
+        })
+    }
+
+    fn parse(file: &str, name: String, text: String, changes: Changes) -> Result<Self> {
+        let source = Source { file, text: &text };
         let mut study: StudyFile = source.parse()?;
         let of_file = || format!("`{file}`");
         if let Some(models) = &changes.models {
@@ -133,10 +108,7 @@ impl Study {
         let limit = limit.transpose().map_err(anyhow::Error::msg);
         let limit = limit.context("`limit`").with_context(of_file)?;
         check(&study).with_context(of_file)?;
-        let stem = Path::new(name).file_stem().unwrap_or_default();
-        let name = file_name(&stem.to_string_lossy());
         let mut frozen = Frozen {
-            schema_version: SCHEMA_VERSION,
             name: name.clone(),
             title: study.title.clone(),
             question: study.question.clone(),

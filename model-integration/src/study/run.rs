@@ -9,13 +9,13 @@ use mxlab_harness::shard::Shard;
 
 use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
-use super::frozen::freeze;
-use super::record::CellRecord;
+use super::folder::{find, freeze, record_path};
 use super::score::Scored;
 use super::{Study, search, speed};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::eval::progress::Progress;
+use crate::record::study::CellRecord;
 use crate::task::Task;
 
 /// How models and tasks are opened.
@@ -152,6 +152,15 @@ impl ModelPlan {
             .map(|(_, cell)| cell)
     }
 
+    /// The names of everything that is to be done, but for the steps of searches.
+    pub fn ids(&self, study: &Study) -> Vec<String> {
+        let searches = study.file.search.iter().flat_map(|search| {
+            let seeds = study.file.seeds.iter();
+            seeds.map(|&seed| search::id(&self.name, seed, search))
+        });
+        self.cells.iter().map(Cell::id).chain(searches).collect()
+    }
+
     /// How many parts a search decides about: about the most steps that it takes.
     pub fn search_steps(&self, study: &Study) -> usize {
         let Some(search) = &study.file.search else {
@@ -221,7 +230,7 @@ impl Runner<'_> {
         let cells: Vec<&Cell> = self.plan.shard(shard).collect();
         let mut left = Vec::new();
         for cell in cells {
-            match CellRecord::find(self.scored.output, &cell.id(), &self.study.frozen)? {
+            match find(self.scored.output, &cell.id(), &self.study.frozen)? {
                 Some(_) => summary.before += 1,
                 None => left.push(cell),
             }
@@ -294,7 +303,7 @@ impl Runner<'_> {
         let output = self.scored.output;
         for &seed in &self.study.file.seeds {
             let id = search::id(&self.plan.name, seed, search);
-            if CellRecord::find(output, &id, &self.study.frozen)?.is_some() {
+            if find(output, &id, &self.study.frozen)?.is_some() {
                 summary.before += 1;
                 continue;
             }
@@ -312,7 +321,7 @@ impl Runner<'_> {
             let found = found.with_context(|| format!("search {id}"))?;
             summary.now += now;
             match found {
-                Some(record) => record.write(output, &id)?,
+                Some(record) => record.write(&record_path(output, &id))?,
                 None => {
                     summary.is_interrupted = true;
                     return Ok(());

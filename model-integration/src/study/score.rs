@@ -8,13 +8,14 @@ use anyhow::{Context, Result};
 
 use super::cell::Cell;
 use super::expand::StudyConfig;
-use super::record::{CellRecord, Head, ScoreRecord, TaskScores};
-use super::{SCHEMA_VERSION, Study, weights};
+use super::folder::{cell_path, record_path};
+use super::{Study, weights};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
 use crate::eval::column::Column;
 use crate::eval::progress::Progress;
 use crate::eval::{Evaluation, Settings};
+use crate::record::study::{CellRecord, Head, ScoreRecord, TaskScores};
 use crate::task::metric::Unit;
 use crate::task::{FewShot, Task};
 
@@ -45,7 +46,7 @@ impl<'a> Scored<'a> {
         seed: u32,
         cell: &str,
     ) -> Result<Evaluation<'a>> {
-        let output = self.output.join("cells").join(cell);
+        let output = cell_path(self.output, cell);
         let configs = vec![config.config.clone()];
         if let Some(prompts) = self.prompts.get() {
             return prompts.of(configs, seed, output);
@@ -107,7 +108,7 @@ impl<'a> Scored<'a> {
                 .collect(),
         };
         let record = CellRecord::Score(Box::new(record));
-        record.write(self.output, &id)?;
+        record.write(&record_path(self.output, &id))?;
         Ok(Some(record))
     }
 }
@@ -129,7 +130,6 @@ pub fn head(study: &Study, engine: &dyn Engine, config: &StudyConfig) -> Result<
         number,
     } = config;
     Ok(Head {
-        schema_version: SCHEMA_VERSION,
         study: study.name.clone(),
         hash: study.frozen.hash.clone(),
         model: engine.info().clone(),
@@ -139,7 +139,7 @@ pub fn head(study: &Study, engine: &dyn Engine, config: &StudyConfig) -> Result<
         number: *number,
         description: config.describe(),
         operands: config.operands(),
-        config: serde_json::to_value(config).context("a configuration is plain data")?,
+        config: config.clone(),
         footprint: engine.footprint(config)?,
     })
 }

@@ -12,10 +12,11 @@ use anyhow::{Context, Result};
 use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
 use super::file::Search;
-use super::record::{CellRecord, Part, ScoreRecord, SearchRecord, Step};
+use super::folder;
 use super::score::{Scored, head};
 use crate::config::{Projection, QuantConfig};
 use crate::eval::result::MetricResult;
+use crate::record::study::{CellRecord, Part, ScoreRecord, SearchRecord, Step};
 use crate::task::metric::Metric;
 
 /// A part that may be quantised.
@@ -70,7 +71,7 @@ pub fn run(
 ) -> Result<Option<CellRecord>> {
     let frozen = &scored.study.frozen;
     let find = |cell: &Cell| -> Result<ScoreRecord> {
-        match CellRecord::find(records, &cell.id(), frozen)? {
+        match folder::find(records, &cell.id(), frozen)? {
             Some(CellRecord::Score(record)) => Ok(*record),
             _ => anyhow::bail!("`{}` is not done", cell.id()),
         }
@@ -121,7 +122,7 @@ pub fn run(
             config,
             work: Work::Score { seed },
         };
-        let record = match CellRecord::find(records, &cell.id(), frozen)? {
+        let record = match folder::find(records, &cell.id(), frozen)? {
             Some(record) => Some(record),
             None => evaluate(&cell)?,
         };

@@ -10,10 +10,11 @@ use mxlab_kernels::reference::Sampling;
 
 use super::Study;
 use super::cell::Cell;
-use super::record::{CellRecord, Repeat, SpeedRecord};
+use super::folder::record_path;
 use super::score::head;
 use crate::engine::{Engine, Sampler};
 use crate::generate::{Listener, Prompt, Session, Settings, Timings};
+use crate::record::study::{CellRecord, Repeat, SpeedRecord};
 
 /// A generation of a study: greedy, never ended by the model.
 const fn settings(output: usize) -> Settings {
@@ -78,7 +79,7 @@ pub fn time(
         threads: rayon::current_num_threads(),
         environment: Environment::capture(),
     }));
-    record.write(output, &cell.id())?;
+    record.write(&record_path(output, &cell.id()))?;
     Ok(Some(record))
 }
 

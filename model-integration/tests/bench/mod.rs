@@ -172,7 +172,7 @@ fn what_is_no_record_is_named() {
             r#"{"kind":"verify","schema_version":1}"#,
             "`verify`",
         ),
-        ("none", "{}", "no `kind`"),
+        ("none", "{}", "no field `kind`"),
         ("empty", "", "EOF"),
     ] {
         fs::write(path(name), contents).expect("writable");

@@ -3,20 +3,16 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use mxlab_benches::BenchRecord;
 use mxlab_benches::compare::{Compared, compare};
 
 use super::{Done, Format, print};
 use crate::columns::{aligned, csv, markdown};
+use crate::record;
 use crate::report::timings::seconds;
 
 /// Compares and prints.
 pub fn run(before: &Path, after: &Path, threshold: f64, format: Format) -> Result<Done> {
-    let report = compare(
-        &BenchRecord::read(before)?,
-        &BenchRecord::read(after)?,
-        threshold,
-    );
+    let report = compare(&record::read(before)?, &record::read(after)?, threshold);
     ensure!(
         !report.compared.is_empty(),
         "{} and {} have no kernel on one shape in common",

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use mxlab_benches::gpu::Gpu;
 use mxlab_benches::peer::Peer;
-use mxlab_benches::record::{BenchMachine, KIND, PeerRecord, SCHEMA_VERSION};
+use mxlab_benches::record::{BenchMachine, PeerRecord};
 use mxlab_benches::{BenchRecord, Plan, Roof, Target, cpu, run as time, suite};
 use mxlab_harness::device::{Device, DeviceChoice, DeviceKind};
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor, Sampling};
@@ -21,6 +21,7 @@ use self::args::Format;
 use self::recorder::Recorder;
 use super::Done;
 use super::output::{Usage, print};
+use crate::record;
 use crate::report::timings;
 
 /// Share of the memory that buffers may take.
@@ -214,8 +215,6 @@ impl Bench {
             memory,
         };
         let record = BenchRecord {
-            schema_version: SCHEMA_VERSION,
-            kind: KIND.to_owned(),
             environment: Environment::capture(),
             machine,
             sampling,
@@ -246,14 +245,11 @@ impl Bench {
     }
 }
 
-fn printed(record: &BenchRecord, format: Format) -> Result<String> {
+fn printed(bench: &BenchRecord, format: Format) -> Result<String> {
     Ok(match format {
-        Format::Table => timings::aligned(record),
-        Format::Md => timings::markdown(record),
-        Format::Csv => timings::csv(record)?,
-        Format::Json => {
-            let json = serde_json::to_string_pretty(record);
-            json.context("a record is plain data")? + "\n"
-        }
+        Format::Table => timings::aligned(bench),
+        Format::Md => timings::markdown(bench),
+        Format::Csv => timings::csv(bench)?,
+        Format::Json => record::to_json(bench),
     })
 }

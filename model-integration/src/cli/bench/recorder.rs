@@ -11,6 +11,9 @@ use mxlab_benches::record::BenchMachine;
 use mxlab_benches::run::{Found, Observer};
 use mxlab_benches::{BenchError, BenchRecord, Case};
 use mxlab_harness::measure::GpuMonitor;
+use mxlab_harness::record::FileError;
+
+use crate::record;
 
 fn spinner() -> ProgressBar {
     let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
@@ -65,9 +68,9 @@ impl Recorder {
     ///
     /// # Errors
     /// If the file cannot be written.
-    pub fn write(&self) -> Result<(), BenchError> {
+    pub fn write(&self) -> Result<(), FileError> {
         match &self.path {
-            Some(path) => self.record.write(path),
+            Some(path) => record::write(path, &self.record),
             None => Ok(()),
         }
     }

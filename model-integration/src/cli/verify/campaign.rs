@@ -20,13 +20,14 @@ use mxlab_harness::device::{DeviceChoice, DeviceKind, Images, Properties};
 use mxlab_harness::record::{Environment, build_version, write_atomic};
 use mxlab_harness::shard::Shard;
 
-use super::jobs::Selection;
-use super::record::{Circumstances, Record, summary, text};
+use super::record::{Circumstances, summary, text};
 use super::worker::Task;
 use super::{VerifyArgs, open};
 use crate::cli::Done;
 use crate::cli::interrupt::stop_on_signals;
 use crate::cli::output::{Usage, print};
+use crate::record;
+use crate::record::verify::{Selection, VerifyRecord};
 
 /// Worker processes at most, unless told otherwise: each has a context on the GPU.
 const MOST_WORKERS: usize = 16;
@@ -107,15 +108,9 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         worker(&program, &task)
     };
     let seconds = || begun.elapsed().as_secs_f64();
-    let record = |outcome: &Outcome, end: &str| {
-        kept.write(&Record::new(
-            &circumstances,
-            outcome,
-            seconds(),
-            end.to_owned(),
-        ))
-    };
-    record(supervisor.outcome(), "running")?;
+    let keep =
+        |outcome: &Outcome, end: &str| kept.write(&circumstances.record(outcome, seconds(), end));
+    keep(supervisor.outcome(), "running")?;
     let bar = progress_bar(jobs.jobs.len());
     let (before, all) = (supervisor.outcome().total().done, jobs.jobs.len() as u64);
     // That of the first problems: others, by time or by elements, are as long as was asked.
@@ -136,7 +131,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         }
         if written.elapsed() > RECORD_EVERY {
             written = Instant::now();
-            record(outcome, "running")?;
+            keep(outcome, "running")?;
         }
         Ok(())
     };
@@ -150,7 +145,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
         End::Interrupted => "interrupted".to_owned(),
         End::Failed(reason) => format!("failed: {reason}"),
     };
-    let recorded = record(outcome, &words);
+    let recorded = keep(outcome, &words);
     tell(args, &selection, &circumstances, outcome, &end)?;
     print(&summary(
         outcome,
@@ -314,11 +309,9 @@ impl<'a> Kept<'a> {
         })
     }
 
-    fn write(&self, record: &Record) -> Result<()> {
+    fn write(&self, record: &VerifyRecord) -> Result<()> {
         if let Some(path) = self.record {
-            let json = serde_json::to_vec_pretty(record);
-            let json = json.context("cannot write the record as JSON")?;
-            write_atomic(path, &json).context(
+            record::write(path, record).context(
                 "the record cannot be kept; make room or choose another --output-path, and give the \
                  same command again",
             )?;

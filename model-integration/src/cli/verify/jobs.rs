@@ -9,25 +9,9 @@ use mxlab_harness::device::{DeviceKind, Images, Properties};
 use mxlab_harness::shard::Shard;
 use mxlab_kernels::registry::{Entry, Substitute, kernels};
 use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
 
-use super::FaultsArg;
 use crate::cli::output::Usage;
-
-/// What the jobs of a campaign are.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Selection {
-    /// Patterns of ids; without any, all.
-    pub patterns: Vec<String>,
-    /// PTX files, or folders of them, whose kernels are taken in place of the registry's.
-    pub ptx: Vec<PathBuf>,
-    /// Every so many of the kernels in the order of the registry.
-    pub every: usize,
-    /// Rows of the conformance suite instead, whose ids match a pattern.
-    pub instructions: bool,
-    /// Faults on purpose instead.
-    pub faults: Option<FaultsArg>,
-}
+use crate::record::verify::{Faults, Selection};
 
 /// The jobs of a campaign on a device.
 pub struct Jobs {
@@ -142,10 +126,10 @@ impl Jobs {
     }
 }
 
-fn faulty(faults: FaultsArg) -> Result<Jobs> {
+fn faulty(faults: Faults) -> Result<Jobs> {
     let faults: &[Fault] = match faults {
-        FaultsArg::Memory => &[Fault::IllegalAddress, Fault::OutOfMemory],
-        FaultsArg::Hang => &[Fault::Hang],
+        Faults::Memory => &[Fault::IllegalAddress, Fault::OutOfMemory],
+        Faults::Hang => &[Fault::Hang],
     };
     let mut jobs: Vec<Box<dyn Job>> = Vec::new();
     let mut witnesses = WITNESSES.iter();

@@ -13,16 +13,16 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use clap::{Args, ValueEnum};
+use clap::Args;
 use mxlab_harness::device::{
     Device, DeviceChoice, DeviceError, DeviceOptions, EmulatorOptions, Images,
 };
 use mxlab_harness::shard::Shard;
-use serde::{Deserialize, Serialize};
 
 use super::Done;
 use super::images::ImagesArgs;
 use super::output::Usage;
+use crate::record::verify::Faults;
 
 pub use jobs::{chosen, of_file};
 
@@ -80,7 +80,7 @@ pub struct VerifyArgs {
     /// Cause faults on purpose, between kernels that must be correct: an illegal address and a failed
     /// allocation, or a kernel that hangs for about half a minute
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"])]
-    faults: Option<FaultsArg>,
+    faults: Option<Faults>,
     /// Approximate number of elements of a problem
     #[arg(long, value_name = "N", default_value_t = 600)]
     problem_size: usize,
@@ -100,16 +100,6 @@ pub struct VerifyArgs {
     /// What a worker process is to do, as JSON
     #[arg(long, hide = true, value_name = "TASK")]
     worker: Option<String>,
-}
-
-/// Faults on purpose.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum FaultsArg {
-    /// An illegal address and a failed allocation
-    Memory,
-    /// A kernel that hangs for about half a minute
-    Hang,
 }
 
 impl VerifyArgs {

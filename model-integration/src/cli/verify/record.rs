@@ -3,118 +3,9 @@
 use mxlab_fuzz::campaign::{Finding, Outcome, Tally, Verdict};
 use mxlab_harness::device::{Code, Images, Properties};
 use mxlab_harness::record::Environment;
-use serde::Serialize;
 
-use super::jobs::Selection;
 use crate::columns::aligned;
-
-/// The version of [`Record`]. Version 1 had the number of kernels for other chips as `not_run`, and
-/// the texts of failures as `findings`.
-const SCHEMA_VERSION: u32 = 2;
-
-/// What a record of a campaign holds.
-#[derive(Serialize)]
-pub struct Record<'r> {
-    schema_version: u32,
-    kind: &'static str,
-    /// Where and when.
-    pub environment: &'r Environment,
-    /// On what.
-    pub device: &'r Properties,
-    /// What was selected, and which shard of it.
-    pub selection: &'r Selection,
-    /// As in `1/3`.
-    pub shard: String,
-    /// Chose the problems.
-    pub seed: u64,
-    /// About how many elements a problem had.
-    pub problem_size: usize,
-    /// Processes.
-    pub workers: usize,
-    /// Of this run; an earlier one that it goes on from is not counted.
-    pub seconds: f64,
-    /// How it ended: `finished`, `time is up`, `interrupted`, `failed: ...`; `running` while it goes.
-    pub end: String,
-    families: Vec<Family>,
-    code: MachineCode,
-    /// Kernels that this chip does not run.
-    pub for_other_chips: usize,
-    findings: Vec<Found>,
-    /// What was selected and not reached. All other jobs without a finding are right.
-    not_run: Vec<String>,
-}
-
-/// Where the machine code of the kernels came from.
-#[derive(Serialize)]
-struct MachineCode {
-    /// The images that were given.
-    images: Option<ImagesOf>,
-    /// Kernels that were loaded from them.
-    from_images: u64,
-    /// Kernels whose PTX the device was given: without images all of them,
-    from_ptx: u64,
-    /// with images these, and why.
-    from_ptx_although_images: Vec<(String, String)>,
-}
-
-#[derive(Serialize)]
-struct ImagesOf {
-    folder: String,
-    chip: String,
-    cuda: u32,
-    kernels: usize,
-}
-
-impl MachineCode {
-    fn of(images: Option<&Images>, outcome: &Outcome) -> Self {
-        let of = |images: &Images| ImagesOf {
-            folder: images.folder().display().to_string(),
-            chip: images.chip().to_string(),
-            cuda: images.cuda(),
-            kernels: images.kernels(),
-        };
-        let mut code = Self {
-            images: images.map(of),
-            from_images: 0,
-            from_ptx: 0,
-            from_ptx_although_images: Vec::new(),
-        };
-        for (kernel, of) in outcome.codes() {
-            match of {
-                Code::Image => code.from_images += 1,
-                Code::Ptx { why } => {
-                    code.from_ptx += 1;
-                    let exception = || (kernel.to_owned(), why.to_string());
-                    let exception = images.map(|_| exception());
-                    code.from_ptx_although_images.extend(exception);
-                }
-            }
-        }
-        code
-    }
-}
-
-#[derive(Serialize)]
-struct Family {
-    name: &'static str,
-    kernels: u64,
-    right: u64,
-    wrong: u64,
-    refused: u64,
-    crashed: u64,
-    not_run: u64,
-    problems: u64,
-    elements: u64,
-}
-
-#[derive(Serialize)]
-struct Found {
-    kernel: String,
-    family: &'static str,
-    verdict: &'static str,
-    failure: String,
-    seed: Option<u64>,
-}
+use crate::record::verify::{Family, Found, ImagesOf, MachineCode, Selection, VerifyRecord};
 
 /// What a record says beside the outcome.
 pub struct Circumstances<'r> {
@@ -129,11 +20,11 @@ pub struct Circumstances<'r> {
     pub images: Option<&'r Images>,
 }
 
-impl<'r> Record<'r> {
+impl Circumstances<'_> {
     /// The record of what is known so far.
-    pub fn new(of: &Circumstances<'r>, outcome: &Outcome, seconds: f64, end: String) -> Self {
+    pub fn record(&self, outcome: &Outcome, seconds: f64, end: &str) -> VerifyRecord {
         let family = |(name, tally): (&'static str, Tally)| Family {
-            name,
+            name: name.to_owned(),
             kernels: tally.done,
             right: tally.right,
             wrong: tally.wrong,
@@ -147,32 +38,55 @@ impl<'r> Record<'r> {
             let (verdict, failure, seed) = describe(finding.verdict);
             Found {
                 kernel: finding.job.to_owned(),
-                family: finding.family,
-                verdict,
+                family: finding.family.to_owned(),
+                verdict: verdict.to_owned(),
                 failure: failure.to_owned(),
                 seed,
             }
         };
         let not_run = outcome.not_run().into_iter().map(str::to_owned);
-        Self {
-            schema_version: SCHEMA_VERSION,
-            kind: "verify",
-            environment: of.environment,
-            device: of.device,
-            selection: of.selection,
-            shard: of.shard.clone(),
-            seed: of.seed,
-            problem_size: of.problem_size,
-            workers: of.workers,
+        VerifyRecord {
+            environment: self.environment.clone(),
+            device: self.device.clone(),
+            selection: self.selection.clone(),
+            shard: self.shard.clone(),
+            seed: self.seed,
+            problem_size: self.problem_size,
+            workers: self.workers,
             seconds,
-            end,
+            end: end.to_owned(),
             families: outcome.families().into_iter().map(family).collect(),
-            code: MachineCode::of(of.images, outcome),
-            for_other_chips: of.for_other_chips,
+            code: code(self.images, outcome),
+            for_other_chips: self.for_other_chips,
             findings: outcome.findings().iter().map(found).collect(),
             not_run: not_run.collect(),
         }
     }
+}
+
+fn code(images: Option<&Images>, outcome: &Outcome) -> MachineCode {
+    let of = |images: &Images| ImagesOf {
+        folder: images.folder().display().to_string(),
+        chip: images.chip().to_string(),
+        cuda: images.cuda(),
+        kernels: images.kernels(),
+    };
+    let mut code = MachineCode {
+        images: images.map(of),
+        ..MachineCode::default()
+    };
+    for (kernel, of) in outcome.codes() {
+        match of {
+            Code::Image => code.from_images += 1,
+            Code::Ptx { why } => {
+                code.from_ptx += 1;
+                let exception = || (kernel.to_owned(), why.to_string());
+                let exception = images.map(|_| exception());
+                code.from_ptx_although_images.extend(exception);
+            }
+        }
+    }
+    code
 }
 
 /// A verdict's name, what is known of it, and the seed of its problem.

@@ -15,9 +15,9 @@ use mxlab_harness::device::{DeviceChoice, DeviceError};
 use mxlab_harness::shard::Shard;
 use serde::{Deserialize, Serialize};
 
-use super::jobs::Selection;
 use super::open;
 use crate::cli::images::ImagesArgs;
+use crate::record::verify::Selection;
 
 /// What a worker is to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -6,8 +6,8 @@ use mxlab_harness::measure::{Estimate, PairedT, holm, mcnemar, paired_bootstrap,
 use super::StudyRecords;
 use crate::eval::column::Column;
 use crate::eval::result::MetricResult;
+use crate::record::study::{ScoreRecord, TaskScores};
 use crate::study::expand::BASELINE;
-use crate::study::record::{ScoreRecord, TaskScores};
 use crate::task::metric::{Metric, Unit};
 
 /// Above that, a difference is within noise.

@@ -82,7 +82,7 @@ fn notes(study: &StudyRecords) -> Vec<String> {
         "mxlab {}, {}; study hash {}",
         study.frozen.mxlab,
         changes.engine,
-        crate::study::frozen::short(&study.frozen.hash)
+        crate::study::folder::short(&study.frozen.hash)
     )];
     if !study.scores.is_empty() {
         notes.push(

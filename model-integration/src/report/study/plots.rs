@@ -2,8 +2,8 @@
 
 use super::StudyRecords;
 use super::compare::{Row, Set};
+use crate::record::study::SpeedRecord;
 use crate::report::plot::{Chart, NARROW, Plot, Series};
-use crate::study::record::SpeedRecord;
 use crate::task::metric::Unit;
 
 /// The charts that a model and a task have points for.

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use mxlab_harness::measure::student_interval;
 
 use super::StudyRecords;
+use crate::record::study::{Repeat, SpeedRecord};
 use crate::report::table::{Cell, NOT_MEASURED, Table};
 use crate::report::timings::seconds;
-use crate::study::record::{Repeat, SpeedRecord};
 
 /// A table for each model.
 pub fn tables(study: &StudyRecords) -> Vec<Table> {

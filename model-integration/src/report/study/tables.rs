@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::StudyRecords;
 use super::compare::{LEVEL, Row, Set};
+use crate::record::study::{Part, SearchRecord};
 use crate::report::reference::{Published, Reference};
 use crate::report::table::{Cell, Table};
-use crate::study::record::{Part, SearchRecord};
 use crate::task::metric::{Metric, Unit};
 
 /// A number as a metric is written.

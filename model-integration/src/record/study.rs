@@ -1,40 +1,115 @@
-//! What is kept of a cell.
+//! The records of a study: its plan, a record a cell, and all of them in one.
 
-use std::path::{Path, PathBuf};
+use std::collections::HashSet;
+use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
 use mxlab_harness::measure::Energy;
-use mxlab_harness::record::{Environment, float, write_atomic};
-use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use mxlab_harness::record::{Environment, FileError, float};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use super::weights::WeightError;
-use super::{Frozen, SCHEMA_VERSION};
+use super::eval::EvalRecord;
+use super::{Record, Recorded, Wrong, tagged};
+use crate::config::QuantConfig;
 use crate::engine::{Footprint, ModelInfo};
 use crate::eval::column::Column;
 use crate::eval::result::TaskResult;
+use crate::study::weights::WeightError;
 use crate::task::metric::Metric;
 
-/// The record of a cell.
+/// A study as it is kept beside its results: whatever decides about them, and its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind")]
+pub struct Frozen {
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub title: String,
+    /// What it asks.
+    pub question: String,
+    /// The build that runs it.
+    pub mxlab: String,
+    /// The text of its file.
+    pub text: String,
+    /// What the command line changed.
+    pub changes: Changes,
+    /// SHA-256 of all of the above.
+    pub hash: String,
+}
+
+/// What the command line changes of a study, and how its models run: part of what is frozen.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Changes {
+    /// Models instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub models: Option<Vec<String>>,
+    /// Tasks instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<Vec<String>>,
+    /// Examples of each task instead of its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub limit: Option<String>,
+    /// What runs the models, and in what type: anything that decides about results.
+    pub engine: String,
+    /// Examples that go through a model together.
+    pub batch_size: usize,
+}
+
+/// A whole study: what a folder of cells holds but for the logs that interrupted cells go on from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudyRecord {
+    /// What it does.
+    #[serde(with = "tagged")]
+    pub plan: Frozen,
+    /// Its cells, in the order of the names of their files.
+    pub cells: Vec<StudyCell>,
+}
+
+/// A cell of a study.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StudyCell {
+    /// Its name in the names of files.
+    pub id: String,
+    /// What is kept of it.
+    pub record: CellRecord,
+    /// The evaluation that scored it; `None` of cells that are not scored.
+    #[serde(with = "tagged::option")]
+    pub run: Option<EvalRecord>,
+}
+
+impl StudyRecord {
+    /// Checks that every cell is of this study, and that there is one of each name.
+    ///
+    /// # Errors
+    /// Naming the cell.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let mut ids = HashSet::new();
+        for StudyCell { id, record, .. } in &self.cells {
+            anyhow::ensure!(ids.insert(id), "cell `{id}` is there twice");
+            anyhow::ensure!(
+                record.head().hash == self.plan.hash,
+                "cell `{id}` is of another study: found hash {}, expected {}, that of study `{}`",
+                record.head().hash,
+                self.plan.hash,
+                self.plan.name
+            );
+        }
+        Ok(())
+    }
+}
+
+/// The record of a cell.
+#[derive(Clone, Debug, PartialEq)]
 pub enum CellRecord {
     /// What it answered. The same bytes for the same study, wherever it was interrupted.
-    #[serde(rename = "study-score")]
     Score(Box<ScoreRecord>),
     /// What it took.
-    #[serde(rename = "study-speed")]
     Speed(Box<SpeedRecord>),
     /// What a search found. The same bytes for the same study.
-    #[serde(rename = "study-search")]
     Search(Box<SearchRecord>),
 }
 
 /// What every record begins with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
-    /// Version of the schema.
-    pub schema_version: u32,
     /// Name of the study.
     pub study: String,
     /// Its hash.
@@ -54,7 +129,7 @@ pub struct Head {
     /// The bits of each quantised operand, as in `W4A6KV4`.
     pub operands: String,
     /// The configuration.
-    pub config: Value,
+    pub config: QuantConfig,
     /// Memory that the model takes.
     pub footprint: Footprint,
 }
@@ -188,61 +263,48 @@ impl CellRecord {
         }
     }
 
-    /// Writes it to where records of a study are.
+    /// Writes it; see [`super::write`].
     ///
     /// # Errors
-    /// If it cannot be written.
-    pub fn write(&self, output: &Path, id: &str) -> Result<()> {
-        let mut json = serde_json::to_string(self).context("a record is plain data")?;
-        json.push('\n');
-        let path = path(output, id);
-        if let Some(folder) = path.parent() {
-            std::fs::create_dir_all(folder)
-                .with_context(|| format!("cannot create `{}`", folder.display()))?;
+    /// If the file cannot be written.
+    pub fn write(&self, path: &Path) -> Result<(), FileError> {
+        match self {
+            Self::Score(record) => super::write(path, &**record),
+            Self::Speed(record) => super::write(path, &**record),
+            Self::Search(record) => super::write(path, &**record),
         }
-        Ok(write_atomic(&path, json.as_bytes())?)
-    }
-
-    /// Reads a record.
-    ///
-    /// # Errors
-    /// If there is none, or it is cut off, or of another version.
-    pub fn read(path: &Path) -> Result<Self> {
-        let of_file = || format!("`{}`", path.display());
-        let text = std::fs::read(path).with_context(of_file)?;
-        let value: Value = serde_json::from_slice(&text)
-            .context("cut off, or no record")
-            .with_context(of_file)?;
-        let version = value.get("schema_version").and_then(Value::as_u64);
-        ensure!(
-            version == Some(u64::from(SCHEMA_VERSION)),
-            "`{}`: field `schema_version`: {}, and this program reads {SCHEMA_VERSION}",
-            path.display(),
-            version.map_or("missing".to_owned(), |version| version.to_string()),
-        );
-        serde_json::from_value(value).with_context(of_file)
-    }
-
-    /// Reads the record of a cell, if there is one.
-    ///
-    /// # Errors
-    /// As [`CellRecord::read`]; if it is of another study.
-    pub fn find(output: &Path, id: &str, frozen: &Frozen) -> Result<Option<Self>> {
-        let path = path(output, id);
-        if !path.exists() {
-            return Ok(None);
-        }
-        let record = Self::read(&path)?;
-        ensure!(
-            record.head().hash == frozen.hash,
-            "`{}` is of another study, or of this one before it changed",
-            path.display()
-        );
-        Ok(Some(record))
     }
 }
 
-/// Where the record of a cell is.
-pub fn path(output: &Path, id: &str) -> PathBuf {
-    output.join("records").join(format!("{id}.json"))
+impl TryFrom<Record> for CellRecord {
+    type Error = Wrong;
+
+    fn try_from(record: Record) -> Result<Self, Wrong> {
+        match record {
+            Record::StudyScore(record) => Ok(Self::Score(record)),
+            Record::StudySpeed(record) => Ok(Self::Speed(record)),
+            Record::StudySearch(record) => Ok(Self::Search(record)),
+            other => Err(Wrong::OtherKind {
+                found: other.kind(),
+                expected: ScoreRecord::KIND,
+            }),
+        }
+    }
+}
+
+impl Serialize for CellRecord {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Score(record) => tagged::serialize(&**record, serializer),
+            Self::Speed(record) => tagged::serialize(&**record, serializer),
+            Self::Search(record) => tagged::serialize(&**record, serializer),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for CellRecord {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let record = Record::deserialize(deserializer)?;
+        record.try_into().map_err(de::Error::custom)
+    }
 }

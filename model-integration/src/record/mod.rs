@@ -1,0 +1,238 @@
+//! Records: everything a command measures and keeps, as one tagged, versioned type.
+//!
+//! What a command writes is what the report, `mxlab bench --compare`, a resumed study and
+//! `mxlab study merge` read: each kind of record is one struct that round-trips through JSON, and
+//! the table of [`Record`] lists them. A file begins with `kind` and `schema_version`. A record of
+//! another version is migrated ([`mod@migrate`]) or refused by name.
+//!
+//! | module | records |
+//! |---|---|
+//! | [`verify`] | a campaign of verification |
+//! | [`mutate`] | planted faults and which of them were caught |
+//! | [`mxlab_benches::record`] | timings of kernels |
+//! | [`eval`] | tasks under configurations |
+//! | [`generate`] | continuations of prompts |
+//! | [`study`] | a study: its plan, its cells, and all of them in one file |
+//!
+//! Results in lm-evaluation-harness' schema (`results_*.json`) are no records: the schema is theirs.
+
+pub mod error;
+pub mod eval;
+pub mod generate;
+pub mod migrate;
+pub mod mutate;
+pub mod study;
+pub mod tagged;
+pub mod verify;
+
+use std::io::{Read, Write};
+use std::path::Path;
+
+use flate2::Compression;
+use flate2::read::GzDecoder;
+use flate2::write::GzEncoder;
+use mxlab_benches::BenchRecord;
+use mxlab_harness::record::{FileError, write_atomic};
+use serde::de::{self, DeserializeOwned};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value;
+
+pub use self::error::{RecordError, Wrong};
+use self::eval::EvalRecord;
+use self::generate::GenerateRecord;
+use self::mutate::MutateRecord;
+use self::study::{Frozen, ScoreRecord, SearchRecord, SpeedRecord, StudyRecord};
+use self::verify::VerifyRecord;
+
+/// A kind of record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kind {
+    /// The field `kind` of its files.
+    pub name: &'static str,
+    /// The field `schema_version`: a change that breaks readers raises it.
+    pub version: u32,
+    /// The command that writes one.
+    pub command: &'static str,
+}
+
+/// A struct that is a kind of record.
+pub trait Recorded: Serialize + DeserializeOwned {
+    /// Which.
+    const KIND: Kind;
+}
+
+macro_rules! records {
+    ($($(#[$doc:meta])* $variant:ident($type:ty): $name:literal, $version:literal, $command:literal;)*) => {
+        /// A record of any kind.
+        #[derive(Clone, Debug)]
+        pub enum Record {
+            $($(#[$doc])* $variant(Box<$type>),)*
+        }
+
+        /// Every kind of record.
+        pub const KINDS: &[Kind] = &[$(<$type as Recorded>::KIND),*];
+
+        $(
+            impl Recorded for $type {
+                const KIND: Kind = Kind { name: $name, version: $version, command: $command };
+            }
+
+            impl From<$type> for Record {
+                fn from(record: $type) -> Self {
+                    Self::$variant(Box::new(record))
+                }
+            }
+        )*
+
+        impl Record {
+            /// Its kind.
+            pub fn kind(&self) -> Kind {
+                match self {
+                    $(Self::$variant(_) => <$type as Recorded>::KIND,)*
+                }
+            }
+
+            /// The record in a JSON value.
+            ///
+            /// # Errors
+            /// [`Wrong`] if it is none, damaged, or of a version that cannot be migrated.
+            pub fn from_value(value: Value) -> Result<Self, Wrong> {
+                match tagged::kind(&value)?.name {
+                    $($name => Ok(Self::$variant(Box::new(tagged::from_value(value)?))),)*
+                    other => Err(Wrong::unknown(other)),
+                }
+            }
+        }
+
+        impl Serialize for Record {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(Self::$variant(record) => tagged::serialize(&**record, serializer),)*
+                }
+            }
+        }
+    };
+}
+
+records! {
+    /// A campaign of verification.
+    Verify(VerifyRecord): "verify", 2, "mxlab verify --output-path FILE";
+    /// Planted faults.
+    Mutate(MutateRecord): "mutate", 1, "mxlab mutate --output-path FILE";
+    /// Timings of kernels.
+    Bench(BenchRecord): "bench", 1, "mxlab bench --output-path FILE";
+    /// Tasks under configurations.
+    Eval(EvalRecord): "eval", 2, "mxlab eval --output-path DIR";
+    /// Continuations of prompts.
+    Generate(GenerateRecord): "generate", 1, "mxlab generate --output-path FILE";
+    /// What a study does.
+    StudyPlan(Frozen): "study-plan", 2, "mxlab study run";
+    /// Accuracy of a cell.
+    StudyScore(ScoreRecord): "study-score", 1, "mxlab study run";
+    /// Speed of a cell.
+    StudySpeed(SpeedRecord): "study-speed", 1, "mxlab study run";
+    /// What a search found.
+    StudySearch(SearchRecord): "study-search", 1, "mxlab study run";
+    /// A whole study in one file.
+    Study(StudyRecord): "study", 1, "mxlab study pack DIR";
+}
+
+impl<'de> Deserialize<'de> for Record {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Self::from_value(Value::deserialize(deserializer)?).map_err(de::Error::custom)
+    }
+}
+
+impl Record {
+    /// Reads a record of whatever kind.
+    ///
+    /// # Errors
+    /// As [`read`].
+    pub fn read(path: &Path) -> Result<Self, RecordError> {
+        let parsed = value_in(&bytes_of(path)?).and_then(Self::from_value);
+        parsed.map_err(RecordError::of(path))
+    }
+
+    /// The record in the bytes of a file.
+    ///
+    /// # Errors
+    /// [`Wrong`] as [`Record::from_value`].
+    pub fn parse(bytes: &[u8]) -> Result<Self, Wrong> {
+        Self::from_value(value_in(bytes)?)
+    }
+}
+
+/// Reads a record of kind `T`.
+///
+/// # Errors
+/// [`RecordError`] with the file: if it cannot be read, is no record, damaged, of another kind, or
+/// of a version that cannot be migrated.
+pub fn read<T: Recorded>(path: &Path) -> Result<T, RecordError> {
+    let parsed = value_in(&bytes_of(path)?).and_then(tagged::from_value);
+    parsed.map_err(RecordError::of(path))
+}
+
+/// Writes a record; the file is whole at any time. It is compressed if its name ends in `.gz`.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write<T: Recorded>(path: &Path, record: &T) -> Result<(), FileError> {
+    let json = to_json(record);
+    if !is_compressed(path) {
+        return write_atomic(path, json.as_bytes());
+    }
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    let bytes = encoder.write_all(json.as_bytes());
+    let bytes = bytes.and_then(|()| encoder.finish());
+    write_atomic(path, &bytes.expect("memory takes all bytes"))
+}
+
+/// A record as its file has it: one line of JSON.
+pub fn to_json<T: Recorded>(record: &T) -> String {
+    let json = serde_json::to_string(&tagged::Tagged::new(record));
+    json.expect("a record is plain data") + "\n"
+}
+
+/// Whether the name of a file is that of a record: `*.json` or `*.json.gz`.
+pub fn has_name(path: &Path) -> bool {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    name.ends_with(".json") || name.ends_with(".json.gz")
+}
+
+/// The path without `.json` or `.json.gz`.
+pub fn stem(path: &Path) -> String {
+    let name = path.display().to_string();
+    let name = name.strip_suffix(".gz").unwrap_or(&name);
+    name.strip_suffix(".json").unwrap_or(name).to_owned()
+}
+
+fn is_compressed(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension == "gz")
+}
+
+fn bytes_of(path: &Path) -> Result<Vec<u8>, FileError> {
+    std::fs::read(path).map_err(|reason| FileError {
+        action: "read",
+        path: path.to_owned(),
+        reason,
+    })
+}
+
+/// Bytes of JSON at most: far more than any study has.
+const MOST_BYTES: u64 = 1 << 28;
+
+/// The JSON of a file, which gzip may have compressed.
+fn value_in(bytes: &[u8]) -> Result<Value, Wrong> {
+    let cut_off = |reason: String| Wrong::CutOff { reason };
+    if !bytes.starts_with(&[0x1f, 0x8b]) {
+        return serde_json::from_slice(bytes).map_err(|error| cut_off(error.to_string()));
+    }
+    let mut json = Vec::new();
+    let mut decoder = GzDecoder::new(bytes).take(MOST_BYTES + 1);
+    let read = decoder.read_to_end(&mut json);
+    read.map_err(|error| cut_off(format!("gzip: {error}")))?;
+    if json.len() as u64 > MOST_BYTES {
+        return Err(cut_off(format!("more than {MOST_BYTES} bytes of JSON")));
+    }
+    serde_json::from_slice(&json).map_err(|error| cut_off(error.to_string()))
+}

@@ -1,0 +1,71 @@
+//! A folder of cells as one file.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::run::{ModelPlan, Sources, models};
+use super::{Study, folder};
+use crate::record;
+use crate::record::study::StudyRecord;
+
+/// Everything that the output directory of a study holds but its logs, which only unfinished cells
+/// need.
+///
+/// # Errors
+/// If there is no study, or a record cannot be read.
+pub fn read(output: &Path) -> Result<StudyRecord> {
+    let study = folder::read(output)?;
+    study.with_context(|| {
+        format!(
+            "`{}` holds no study: expected `study.json`, which `mxlab study run` writes",
+            output.display()
+        )
+    })
+}
+
+/// Refuses a study that is not done, by the names of the cells that are missing.
+///
+/// # Errors
+/// If cells are missing, or models cannot be opened to say which there are.
+pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Result<()> {
+    let plan = Study::of(&study.plan)?;
+    let has = |id: &String| study.cells.iter().any(|cell| cell.id == *id);
+    let mut missing = folder::begun(output)?;
+    for model in models(&plan) {
+        let ids = ModelPlan::new(&plan, &model, sources)?.ids(&plan);
+        missing.extend(ids.into_iter().filter(|id| !has(id)));
+    }
+    missing.sort();
+    missing.dedup();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    bail!(
+        "`{}`: {} cells are not done: {}; `mxlab study run` does them, --unfinished packs the others",
+        output.display(),
+        missing.len(),
+        missing.join(", ")
+    )
+}
+
+/// Where the file goes unless something else is said: beside the folder, with its name.
+pub fn default_path(output: &Path) -> PathBuf {
+    let mut name = output.components().as_path().as_os_str().to_owned();
+    name.push(".json.gz");
+    name.into()
+}
+
+/// Writes the file.
+///
+/// # Errors
+/// If it cannot be written, or `path` is no name of a record.
+pub fn write(study: &StudyRecord, path: &Path) -> Result<()> {
+    if !record::has_name(path) {
+        bail!(
+            "--output {}: expected the name of a file that ends in `.json` or `.json.gz`",
+            path.display()
+        );
+    }
+    Ok(record::write(path, study)?)
+}
