@@ -17,6 +17,7 @@ mod lm_eval;
 mod parameters;
 mod parquet;
 mod quantised;
+mod record;
 mod reference;
 mod slurm;
 mod stub_driver;

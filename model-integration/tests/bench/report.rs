@@ -1,8 +1,9 @@
 //! `mxlab report`: of records alone.
 
 use super::{short, text};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// The report has what records have, the same each time, and stops at a record that it cannot read.
@@ -50,20 +51,49 @@ fn a_report_is_made_of_records_alone() {
     assert!(text(&report("fourth").0.stderr).contains("no record"));
 }
 
-/// The report that is kept beside the records is theirs.
+/// The files below a folder, by their paths from it.
+fn walk(folder: &Path) -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let name = PathBuf::from(path.file_name().expect("a name"));
+        match path.is_dir() {
+            true => found.extend(walk(&path).into_iter().map(|below| name.join(below))),
+            false => drop(found.insert(name)),
+        }
+    }
+    found
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("a folder");
+    for entry in fs::read_dir(from).expect("a folder") {
+        let path = entry.expect("a file").path();
+        let to = to.join(path.file_name().expect("a name"));
+        match path.is_dir() {
+            true => copy(&path, &to),
+            false => drop(fs::copy(&path, &to).expect("copied")),
+        }
+    }
+}
+
+/// The report that is kept beside the records is theirs, and no file of another report is left.
 #[test]
 fn the_report_of_the_results_is_that_of_their_records() {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
     let folder = tempfile::tempdir().expect("a folder");
+    copy(&results, folder.path());
+    let report = folder.path().join("report");
+    let kept = || walk(&results.join("report"));
+    fs::remove_dir_all(&report).expect("removed");
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
-    command.arg("report").arg("--records").arg(&results);
-    let output = command.arg("--output-path").arg(folder.path()).output();
-    let output = output.expect("mxlab runs");
+    command.arg("report").arg("--records").arg(folder.path());
+    let output = command.output().expect("mxlab runs");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    for made in text(&output.stdout).lines() {
-        let made = Path::new(made);
-        let below = made.strip_prefix(folder.path()).expect("below the folder");
-        let kept = fs::read_to_string(results.join(below)).unwrap_or_default();
+    assert_eq!(walk(&report), kept(), "run `mxlab report`");
+    for below in kept() {
+        let made = report.join(&below);
+        let kept = fs::read_to_string(results.join("report").join(&below)).expect("a file");
         let made = fs::read_to_string(made).expect("a file");
         assert!(made == kept, "{}: run `mxlab report`", below.display());
     }
