@@ -11,3 +11,4 @@ pub mod launch;
 pub mod ptx;
 pub mod reference;
 pub mod registry;
+pub mod support;

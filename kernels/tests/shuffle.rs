@@ -4,7 +4,9 @@ use mxlab_harness::device::{Buffer, Device, Stream};
 use mxlab_kernels::family::matmul::{MatmulVariant, Weights};
 use mxlab_kernels::family::shuffle::{PackedOperand, Shuffle, ShuffleError, Tiles};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat};
-use mxlab_kernels::fragment::{FragmentFormat, FragmentTensor, OperandType, WeightFormat};
+use mxlab_kernels::fragment::{
+    FragmentError, FragmentFormat, FragmentTensor, OperandType, WeightFormat,
+};
 use mxlab_kernels::launch::{Dense, Slice};
 use mxlab_kernels::reference::quantize;
 use rand::{Rng, SeedableRng};
@@ -25,7 +27,8 @@ fn shuffled(
     let codes = device.upload("codes", packed.codes())?;
     let scales = device.upload("scales", packed.scales())?;
     let tensor_scale = device.upload("tensor scale", &[packed.tensor_scale()])?;
-    let format = FragmentFormat::of_operand(packed.format(), operand)?;
+    let format =
+        FragmentFormat::of_operand(packed.format(), operand).map_err(FragmentError::from)?;
     let packed_operand = PackedOperand {
         rows: packed.rows(),
         cols: packed.cols(),

@@ -292,6 +292,20 @@ fn formats_lists_every_format_and_every_code() {
         let codes = stdout(&run(&format!("formats {format}")));
         assert_eq!(codes.lines().count(), 1 << format.bits(), "{format}");
     }
+    let support = |element: &str| {
+        let line = tables.lines().rfind(|line| line.starts_with(element));
+        line.expect(element)
+            .split_whitespace()
+            .skip(1)
+            .collect::<Vec<_>>()
+            .join(" ")
+    };
+    assert_eq!(
+        support("fp4_e2m1"),
+        "yes yes bf16, e4m3 bf16, e4m3, s8 yes sm_100a, sm_120a"
+    );
+    assert_eq!(support("int8"), "yes yes bf16, s8 bf16, s8 yes no");
+    assert_eq!(support("int3"), "yes no no no no no");
     let codes = stdout(&run("formats fp4_e2m1"));
     let last: Vec<&str> = codes
         .lines()

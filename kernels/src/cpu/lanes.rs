@@ -100,13 +100,8 @@ impl Codec {
 
     /// For an unsigned float or fp16 scale.
     pub fn of_scale(scale: ScaleFormat) -> Self {
-        let (exponent_bits, mantissa_bits) = match scale {
-            ScaleFormat::Unsigned {
-                exponent_bits,
-                mantissa_bits,
-            } => (u32::from(exponent_bits), u32::from(mantissa_bits)),
-            _ => (5, 10),
-        };
+        let bits = scale.float_bits();
+        let (exponent_bits, mantissa_bits) = bits.expect("a scale that is a small float");
         let bias = (1 << (exponent_bits - 1)) - 1;
         Self {
             max: scale.max(),

@@ -71,10 +71,7 @@ impl Plan {
             kernel: kernel(&format),
             codec: codec.with_thresholds(element, rounding),
             scale: ScalePlan::new(&format, source),
-            seed: match rounding {
-                Rounding::Stochastic { seed } => seed,
-                _ => 0,
-            },
+            seed: rounding.seed(),
             zero_byte: element.layout().repeated(element.zero_code()).unwrap_or(0),
         }
     }
@@ -128,7 +125,7 @@ fn kernel(format: &BlockFormat) -> Kernel {
 impl ScalePlan {
     fn new(format: &BlockFormat, source: FloatType) -> Self {
         let element = format.element();
-        let lifts_zero = format.rule() == ScaleRule::Nearest;
+        let lifts_zero = format.rule().lifts_zero();
         let half_range = element.half_range();
         if let Some(limit) = format.scale().exponent_limit() {
             let has_plain_log2 = format.dialect().rounded_log2(source).is_none();
@@ -138,7 +135,12 @@ impl ScalePlan {
                     emax: element.emax(),
                     limit,
                 },
-                _ => Self::Power { limit },
+                ScaleRule::Floor | ScaleRule::Ceil | ScaleRule::Rceil | ScaleRule::Even => {
+                    Self::Power { limit }
+                }
+                ScaleRule::Nearest | ScaleRule::NearestFlush => {
+                    unreachable!("{} does not fit {}", format.rule(), format.scale())
+                }
             };
         }
         match format.scale() {
@@ -146,7 +148,9 @@ impl ScalePlan {
                 half_range,
                 lifts_zero,
             },
-            scale => Self::Fraction {
+            scale @ (ScaleFormat::E8M0 { .. }
+            | ScaleFormat::Unsigned { .. }
+            | ScaleFormat::Fp16) => Self::Fraction {
                 codec: Codec::of_scale(scale),
                 half_range,
                 lifts_zero,

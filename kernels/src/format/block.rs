@@ -6,17 +6,18 @@ use std::fmt;
 
 /// An element format, a scale format, how both are chosen, and the block size k.
 ///
-/// Built by [`BlockFormat::new`], which only lets fitting parts through.
+/// Built by [`BlockFormat::new`], which only lets fitting parts through. A part to come, such as zero
+/// points, is a field more: [`crate::support`] says where it finds its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "BlockFormatBuilder", into = "BlockFormatBuilder")]
 pub struct BlockFormat {
-    element: ElementFormat,
-    scale: ScaleFormat,
-    rule: ScaleRule,
-    rounding: Rounding,
-    block_size: usize,
-    tensor_scale: bool,
-    dialect: Dialect,
+    pub(crate) element: ElementFormat,
+    pub(crate) scale: ScaleFormat,
+    pub(crate) rule: ScaleRule,
+    pub(crate) rounding: Rounding,
+    pub(crate) block_size: usize,
+    pub(crate) tensor_scale: bool,
+    pub(crate) dialect: Dialect,
 }
 
 /// What a [`BlockFormat`] is built from. Only the element is required: the scale defaults to

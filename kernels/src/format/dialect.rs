@@ -65,7 +65,9 @@ impl Dialect {
         match self {
             _ if !scale.is_power_of_two() => ScaleRule::Nearest,
             Self::Nvidia => ScaleRule::Rceil,
-            _ => ScaleRule::Floor,
+            Self::Ocp | Self::MicroxcalingCuda | Self::MicroxcalingTorch | Self::Ggml => {
+                ScaleRule::Floor
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 //! |---|---|
 //! | an element format | [`ElementFormat::ALL`] in `element.rs` |
 //! | a scale format | [`ScaleFormat`] in `scale.rs` |
-//! | a scale rule | [`ScaleRule`] in `rule.rs` |
+//! | a scale rule | [`ScaleRule`] in `rule.rs`; the compiler names the rest |
 //! | a rounding | [`Rounding`] in `rounding.rs` |
 //! | a dialect | [`Dialect`] in `dialect.rs` |
 //! | a width, or an order of codes in bytes | [`CodeLayout`], [`CodeOrder`] in `layout.rs` |
@@ -42,5 +42,5 @@ pub use packed::PackedTensor;
 pub(crate) use packed::{read_scale, write_scale};
 pub(crate) use rounding::seed_drawing;
 pub use rounding::{Rounding, random_at};
-pub use rule::ScaleRule;
+pub use rule::{RuleKind, ScaleRule};
 pub use scale::ScaleFormat;

@@ -29,7 +29,15 @@ impl Rounding {
     pub const fn seed(self) -> u32 {
         match self {
             Self::Stochastic { seed } => seed,
-            _ => 0,
+            Self::Even | Self::Away | Self::HalfToZero | Self::TowardZero => 0,
+        }
+    }
+
+    /// Whether elements are rounded by random numbers.
+    pub const fn draws(self) -> bool {
+        match self {
+            Self::Stochastic { .. } => true,
+            Self::Even | Self::Away | Self::HalfToZero | Self::TowardZero => false,
         }
     }
 
@@ -64,7 +72,7 @@ impl Rounding {
     pub fn random(self, index: u64) -> u32 {
         match self {
             Self::Stochastic { seed } => random_at(seed, index),
-            _ => 0,
+            Self::Even | Self::Away | Self::HalfToZero | Self::TowardZero => 0,
         }
     }
 }

@@ -30,6 +30,20 @@ pub enum ScaleRule {
     NearestFlush,
 }
 
+/// How a rule gets at a scale.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleKind {
+    /// From amax to the exponent of a power of two: [`ScaleRule::exponent`].
+    Exponent,
+    /// To the one of three exponents with the least error.
+    LeastError,
+    /// To the fraction nearest to amax over half the element's range.
+    Fraction {
+        /// Whether zero is raised to the smallest scale for an amax above zero.
+        lifts_zero: bool,
+    },
+}
+
 impl ScaleRule {
     /// Every rule there is.
     pub const ALL: [Self; 7] = [
@@ -55,10 +69,46 @@ impl ScaleRule {
         }
     }
 
+    /// How the rule gets at a scale: what every implementation of scales matches on.
+    pub const fn kind(self) -> RuleKind {
+        match self {
+            Self::Floor | Self::Ceil | Self::Rceil | Self::Even => RuleKind::Exponent,
+            Self::Mse => RuleKind::LeastError,
+            Self::Nearest => RuleKind::Fraction { lifts_zero: true },
+            Self::NearestFlush => RuleKind::Fraction { lifts_zero: false },
+        }
+    }
+
+    /// Whether the rule rounds elements to choose among scales.
+    pub const fn is_least_error(self) -> bool {
+        match self.kind() {
+            RuleKind::LeastError => true,
+            RuleKind::Exponent | RuleKind::Fraction { .. } => false,
+        }
+    }
+
+    /// Whether a fraction that rounds to zero is raised to the smallest scale.
+    pub const fn lifts_zero(self) -> bool {
+        match self.kind() {
+            RuleKind::Fraction { lifts_zero } => lifts_zero,
+            RuleKind::Exponent | RuleKind::LeastError => false,
+        }
+    }
+
+    /// Whether the rule starts from what the dialect takes for floor(log2 amax); others are exact.
+    pub const fn follows_log2(self) -> bool {
+        match self {
+            Self::Floor | Self::Mse => true,
+            Self::Ceil | Self::Rceil | Self::Even | Self::Nearest | Self::NearestFlush => false,
+        }
+    }
+
     /// Whether the rule can choose a scale of this format.
     pub const fn fits(self, scale: ScaleFormat) -> bool {
-        let is_fractional = matches!(self, Self::Nearest | Self::NearestFlush);
-        is_fractional != scale.is_power_of_two()
+        match self.kind() {
+            RuleKind::Exponent | RuleKind::LeastError => scale.is_power_of_two(),
+            RuleKind::Fraction { .. } => !scale.is_power_of_two(),
+        }
     }
 
     /// Checks that the rule fits scale and element format.

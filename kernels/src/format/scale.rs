@@ -61,6 +61,20 @@ impl ScaleFormat {
         matches!(self, Self::E8M0 { .. })
     }
 
+    /// Bits of the exponent field and of the stored mantissa of a float, `None` for a power of two.
+    pub const fn float_bits(self) -> Option<(u32, u32)> {
+        match self {
+            Self::E8M0 { .. } => None,
+            Self::Unsigned {
+                exponent_bits,
+                mantissa_bits,
+            } => Some((exponent_bits as u32, mantissa_bits as u32)),
+            Self::Fp16 => Some((5, 10)),
+            Self::Bf16 => Some((8, 7)),
+            Self::Fp32 => Some((8, 23)),
+        }
+    }
+
     /// Bits of a code in use.
     pub const fn bits(self) -> u32 {
         match self {
@@ -83,7 +97,7 @@ impl ScaleFormat {
     pub const fn exponent_limit(self) -> Option<i32> {
         match self {
             Self::E8M0 { bits } => Some((1 << (bits - 1)) - 1),
-            _ => None,
+            Self::Unsigned { .. } | Self::Fp16 | Self::Bf16 | Self::Fp32 => None,
         }
     }
 
@@ -120,7 +134,7 @@ impl ScaleFormat {
     pub const fn smallest_code(self) -> u32 {
         match self {
             Self::E8M0 { .. } => 0,
-            _ => 1,
+            Self::Unsigned { .. } | Self::Fp16 | Self::Bf16 | Self::Fp32 => 1,
         }
     }
 

@@ -65,7 +65,7 @@ impl StoredBits {
     /// # Panics
     /// If kernels do not take the element: see [`StoredBits::of_operand`].
     pub fn of(element: ElementFormat) -> Self {
-        Self::as_bf16(element).expect("an element that kernels take")
+        Self::as_bf16(element).expect("`support` has refused other elements")
     }
 
     fn as_bf16(element: ElementFormat) -> Option<Self> {
@@ -206,6 +206,7 @@ impl StoredBits {
 
 #[cfg(test)]
 mod tests {
+    use super::super::search;
     use super::*;
     use half::bf16;
 
@@ -255,6 +256,26 @@ mod tests {
             }
         }
         assert_eq!(known, 7 + 5 + 2);
+    }
+
+    /// The tables of `groups` have the fewest terms that the search finds, and are what it finds.
+    #[test]
+    fn tables_are_what_the_search_finds() {
+        for (element, stored) in layouts() {
+            let StoredBits::Fields { group, operand, .. } = stored else {
+                continue;
+            };
+            let places = element
+                .codes()
+                .filter_map(|code| stored.place(element, code));
+            let field = u32::from(places.fold(0, |field, place| field | place));
+            let found = search::fewest_terms(field, operand);
+            let is_found = search::is_found(&group, &found, operand);
+            assert!(
+                is_found,
+                "{element} as {operand}, (word, rotate) of terms: {found:?}"
+            );
+        }
     }
 
     /// Every code in every place comes back by rotating and masking, whatever the others are.

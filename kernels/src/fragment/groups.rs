@@ -1,4 +1,7 @@
-//! Which bits of a stored word are which bits of a register of operands: what the search for few terms found.
+//! Which bits of a stored word are which bits of a register of operands.
+//!
+//! The tables are what the search in `search.rs` finds, which their test in `bits.rs` runs again. For a
+//! table of a new element, run it and copy the terms that it prints.
 
 /// Some bits of a register: those of `mask` in a word rotated left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

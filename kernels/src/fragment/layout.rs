@@ -1,8 +1,9 @@
 //! Where codes and scales lie in fragment order.
 
+use super::OperandType;
 use super::bits::StoredBits;
-use super::{FragmentError, OperandType};
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
+use crate::support::{Taker, Unsupported, support};
 
 /// Rows of a tile.
 pub const TILE: usize = 16;
@@ -116,8 +117,8 @@ impl FragmentFormat {
     /// That of a block format, for operands of bf16.
     ///
     /// # Errors
-    /// [`FragmentError::Element`] and [`FragmentError::BlockSize`].
-    pub fn new(format: &BlockFormat) -> Result<Self, FragmentError> {
+    /// [`Unsupported`] by [`Taker::Weights`].
+    pub fn new(format: &BlockFormat) -> Result<Self, Unsupported> {
         Self::of_operand(format, OperandType::Bf16)
     }
 
@@ -125,30 +126,9 @@ impl FragmentFormat {
     /// blocks at least.
     ///
     /// # Errors
-    /// [`FragmentError::Element`] and [`FragmentError::BlockSize`];
-    /// [`FragmentError::Operand`] for elements that such operands are not made of, and for
-    /// integers with scales of all 24 bits of an f32, which do not scale sums of them exactly.
-    pub fn of_operand(format: &BlockFormat, operand: OperandType) -> Result<Self, FragmentError> {
-        if StoredBits::of_operand(format.element(), OperandType::Bf16).is_none() {
-            return Err(FragmentError::Element { format: *format });
-        }
-        let sizes = match operand {
-            OperandType::Bf16 => [16, 32, 64, 128].as_slice(),
-            OperandType::E4m3 | OperandType::S8 => &[32, 64, 128],
-        };
-        if !sizes.contains(&format.block_size()) {
-            return Err(FragmentError::BlockSize {
-                format: *format,
-                operand,
-            });
-        }
-        let has_scale = (operand, format.scale()) != (OperandType::S8, ScaleFormat::Fp32);
-        if StoredBits::of_operand(format.element(), operand).is_none() || !has_scale {
-            return Err(FragmentError::Operand {
-                format: *format,
-                operand,
-            });
-        }
+    /// [`Unsupported`] by [`Taker::Weights`].
+    pub fn of_operand(format: &BlockFormat, operand: OperandType) -> Result<Self, Unsupported> {
+        support(format).check(Taker::Weights(operand))?;
         Ok(Self {
             element: format.element(),
             scale: format.scale(),

@@ -54,6 +54,8 @@ mod error;
 mod groups;
 mod layout;
 mod operand;
+#[cfg(test)]
+mod search;
 mod tensor;
 
 pub use error::FragmentError;

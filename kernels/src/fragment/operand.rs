@@ -36,6 +36,14 @@ impl OperandType {
         }
     }
 
+    /// The least k of formats that become such operands: columns of a product.
+    pub const fn least_block(self) -> usize {
+        match self {
+            Self::Bf16 => 16,
+            Self::E4m3 | Self::S8 => 32,
+        }
+    }
+
     /// Operands of a register.
     pub const fn per_register(self) -> usize {
         32 / self.bits() as usize

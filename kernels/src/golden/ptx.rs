@@ -5,6 +5,7 @@ use crate::format::{BlockFormat, FloatType, PackedTensor};
 use crate::launch::{Dense, LaunchError, Slice};
 use crate::ptx::VariantError;
 use crate::reference::tensor_scale;
+use crate::support::{Part, Unsupported};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// A device, and a stream on it.
@@ -97,7 +98,10 @@ impl<'a> Ptx<'a> {
     ) -> Result<Option<BlockLauncher>, LaunchError> {
         match BlockLauncher::new(self.device, operation, *format, matrix.source) {
             Ok(launcher) => Ok(Some(launcher)),
-            Err(VariantError::BlockSize { .. } | VariantError::Rounding { .. }) => Ok(None),
+            Err(VariantError::Unsupported(Unsupported {
+                part: Part::BlockSize | Part::Rounding,
+                ..
+            })) => Ok(None),
             Err(error) => Err(error.into()),
         }
     }

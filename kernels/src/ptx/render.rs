@@ -8,6 +8,8 @@ use minijinja::{Environment, Value};
 use serde::Serialize;
 use std::sync::LazyLock;
 
+/// Every template. An undefined name compares unequal to everything without an error: so a template
+/// asks flags, or calls `raise` where a name is none that it knows.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
@@ -16,6 +18,15 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
         .build();
     environment.set_syntax(syntax.unwrap_or_else(|error| panic!("template syntax: {error:#}")));
     environment.set_undefined_behavior(minijinja::UndefinedBehavior::Strict);
+    environment.add_function(
+        "raise",
+        |message: String| -> Result<String, minijinja::Error> {
+            Err(minijinja::Error::new(
+                minijinja::ErrorKind::InvalidOperation,
+                message,
+            ))
+        },
+    );
     environment.add_filter("hex", |bits: u32| format!("0x{bits:08X}"));
     environment.add_filter("double", |bits: u64| format!("0d{bits:016X}"));
     environment.add_filter("float", |bits: u32| format!("0f{bits:08X}"));

@@ -1,7 +1,7 @@
 //! One block: its shared scale, then its element codes.
 
 use crate::format::{
-    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleRule, exponent, pow2,
+    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, exponent, pow2,
 };
 
 /// What a block needs to know beyond its elements.
@@ -91,7 +91,7 @@ fn choose_exponent(x: &[f32], amax: f32, first_index: u64, context: &BlockContex
         let s = format.rule().exponent(amax, floor_log2, format.element());
         s.unwrap_or(-limit).max(-limit)
     };
-    let s = if format.rule() == ScaleRule::Mse {
+    let s = if format.rule().is_least_error() {
         least_error_exponent(x, s, limit, first_index, context)
     } else {
         s
@@ -103,7 +103,7 @@ fn choose_exponent(x: &[f32], amax: f32, first_index: u64, context: &BlockContex
     }
 }
 
-/// The candidate around the floor exponent s that [`ScaleRule::Mse`] takes.
+/// The candidate around the floor exponent s that a rule of least error takes.
 fn least_error_exponent(
     x: &[f32],
     s: i32,
@@ -137,7 +137,7 @@ fn choose_fraction(amax: f32, context: &BlockContext) -> u32 {
     let format = context.format;
     let ideal = amax / format.element().half_range() / context.tensor_scale;
     let mut scale = format.scale().encode_nearest(ideal);
-    if scale == 0 && amax > 0.0 && format.rule() == ScaleRule::Nearest {
+    if scale == 0 && amax > 0.0 && format.rule().lifts_zero() {
         scale = format.scale().smallest_code();
     }
     let divisor = format.scale().decode(scale) * context.tensor_scale;

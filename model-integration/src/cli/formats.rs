@@ -1,10 +1,14 @@
-//! `mxlab formats`: what each number format holds.
+//! `mxlab formats`: what each number format holds, and what takes it.
 
 use std::fmt::Write;
 
 use anyhow::Result;
 use clap::Args;
-use mxlab_kernels::format::{Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule};
+use mxlab_kernels::format::{
+    BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule,
+};
+use mxlab_kernels::fragment::OperandType;
+use mxlab_kernels::support::{ConversionSet, Support, Taker, support};
 
 use super::Done;
 use super::output::{Usage, print};
@@ -53,7 +57,7 @@ fn tables() -> String {
     });
     let title = |name| [&[name], &header[1..]].concat();
     format!(
-        "{}\n{}\nscale rules       {}\nroundings         {}\n\n{}",
+        "{}\n{}\nscale rules       {}\nroundings         {}\n\n{}\n{}",
         aligned(1, &title("element format"), &elements),
         aligned(1, &title("scale format"), &scales),
         names(&mut ScaleRule::ALL.iter().map(ToString::to_string)),
@@ -62,7 +66,63 @@ fn tables() -> String {
             rounding => rounding.to_string(),
         })),
         aligned(3, &["dialect", "e8m0 rule", "rounding"], &dialects),
+        supported(),
     )
+}
+
+/// What takes each element under E8M0 scales and k = 32.
+fn supported() -> String {
+    let header = [
+        "taken, e8m0 k32, by",
+        "CPU",
+        "PTX",
+        "weights as",
+        "activations as",
+        "KV cache",
+        "conversions",
+    ];
+    let rows = ElementFormat::ALL.iter().map(|&element| {
+        let format = BlockFormat::new(element).build();
+        support_row(
+            element,
+            support(&format.expect("every element has E8M0 scales")),
+        )
+    });
+    aligned(header.len(), &header, &rows.collect::<Vec<_>>())
+}
+
+fn support_row(element: ElementFormat, support: Support) -> Vec<String> {
+    let all = |takers: &[Taker]| match takers.iter().all(|&taker| support.has(taker)) {
+        true => "yes".to_owned(),
+        false => "no".to_owned(),
+    };
+    let operands = |taker: fn(OperandType) -> Taker| {
+        let operands = OperandType::ALL.into_iter();
+        let names = operands
+            .filter(|&operand| support.has(taker(operand)))
+            .map(OperandType::name);
+        names_or_none(names.collect())
+    };
+    let conversions = ConversionSet::ALL.into_iter().filter_map(|set| {
+        let has = |rounds| support.has(Taker::Conversion { set, rounds });
+        (has(false) && has(true)).then_some(set.chips())
+    });
+    vec![
+        element.name().to_owned(),
+        all(&[Taker::Cpu]),
+        all(&[Taker::Quantize, Taker::Dequantize]),
+        operands(Taker::Weights),
+        operands(Taker::Activations),
+        all(&[Taker::CacheWrite, Taker::CacheRead]),
+        names_or_none(conversions.collect()),
+    ]
+}
+
+fn names_or_none(names: Vec<&str>) -> String {
+    match names.is_empty() {
+        true => "no".to_owned(),
+        false => names.join(", "),
+    }
 }
 
 fn element_row(format: ElementFormat) -> Vec<String> {

@@ -5,12 +5,13 @@ mod expected;
 mod problems;
 
 use super::Family;
-use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats};
-use crate::format::{BlockFormat, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
+use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
+use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat};
 use crate::fragment::bits::StoredBits;
-use crate::fragment::cache::CacheFormat;
+use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::{ElementType, Kernel, Signature, rows, size};
 use crate::ptx::{VariantError, render_kernel};
+use crate::support::{Taker, support};
 use serde::Serialize;
 use std::fmt;
 
@@ -95,9 +96,7 @@ impl AppendVariant {
     pub fn new(kind: HeadKind, format: Option<BlockFormat>) -> Result<Self, VariantError> {
         let format = format.filter(|_| kind != HeadKind::Queries);
         let quantizer = format.map(|format| {
-            if format.has_tensor_scale() {
-                return Err(VariantError::RowScale { format });
-            }
+            support(&format).check(Taker::CacheWrite)?;
             let (family, access) = (BlockOperation::Quantize, Addressing::Aligned);
             BlockVariant::new(family, format, FloatType::Bf16, access)
         });
@@ -186,22 +185,9 @@ impl AppendVariant {
     /// rounded half to even or stochastically; those with E8M0 and UE5M3 and k = 32 also as the
     /// bf16 that they stand for.
     pub fn all() -> impl Iterator<Item = Self> {
-        let is_chosen = |format: &BlockFormat| {
-            let rule = matches!(
-                format.rule(),
-                ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest
-            );
-            let rounding = matches!(
-                format.rounding(),
-                Rounding::Even | Rounding::Stochastic { .. }
-            );
-            rule && rounding
-        };
         let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
         let appends = appends.flat_map(move |kind| {
-            let quantized = formats(BlockOperation::Quantize)
-                .filter(is_chosen)
-                .map(Some);
+            let quantized = formats(BlockOperation::Quantize).filter(is_usual).map(Some);
             let formats = std::iter::once(None).chain(quantized);
             formats.filter_map(move |format| Self::new(kind, format).ok())
         });
@@ -214,7 +200,7 @@ impl AppendVariant {
         };
         let kinds = [HeadKind::Keys, HeadKind::Values].into_iter();
         let fakes = kinds.flat_map(move |kind| {
-            let formats = formats(BlockOperation::FakeQuantize).filter(is_chosen);
+            let formats = formats(BlockOperation::FakeQuantize).filter(is_usual);
             let formats = formats.filter(is_chosen_fake);
             formats.filter_map(move |format| Self::fake(kind, format).ok())
         });
@@ -308,6 +294,12 @@ impl Kernel for AppendVariant {
                 }
             }
         }
+        // A lane has half of a run: words of its own, or those of the run with its neighbour.
+        let words = |codes| element.and_then(|element| element.layout().words(codes));
+        let (lane_words, is_shared) = match (words(RUN / 2), words(RUN)) {
+            (Some(own), _) => (own, false),
+            (None, shared) => (shared.unwrap_or(0), shared.is_some()),
+        };
         let context = AppendContext {
             quantizer: self.quantizer.as_ref().map(Context::new),
             description: match format {
@@ -325,12 +317,8 @@ impl Kernel for AppendVariant {
             head_step: self.head_step(),
             is_nibbles: matches!(stored, Some(StoredBits::Nibbles(_))),
             is_int: element.is_some_and(|element| matches!(element.grid(), Grid::Int(_))),
-            lane_words: if self.bits() == 6 {
-                3
-            } else {
-                self.bits() as usize / 4
-            },
-            is_shared: self.bits() == 6,
+            lane_words,
+            is_shared,
             stored_shift: shift,
             stored_terms: terms,
             zero_code: element.map_or(0, |element| element.zero_code()),

@@ -9,11 +9,12 @@ mod shaped;
 
 use self::context::AttentionContext;
 use super::Family;
-use crate::family::block::{BLOCK_SIZES, check_element};
+use crate::family::block::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat, pow2};
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::{ElementType, Extent, Kernel, Signature, rows, size};
 use crate::ptx::{VariantError, render_kernel};
+use crate::support::{Taker, support};
 use std::f64::consts::LOG2_E;
 use std::fmt;
 
@@ -91,17 +92,11 @@ impl AttentionVariant {
         regime: AttentionRegime,
     ) -> Result<Self, VariantError> {
         let cache = |format: Option<&BlockFormat>| {
-            let cache = CacheFormat::new(format);
-            format.map_or(Ok(()), |format| check_element(format.element()))?;
             match format {
-                Some(&format) if format.has_tensor_scale() => {
-                    Err(VariantError::RowScale { format })
-                }
-                Some(&format) if cache.factor().is_none() => {
-                    Err(VariantError::CacheScale { format })
-                }
-                _ => Ok(cache),
+                Some(format) => support(format).check(Taker::CacheRead)?,
+                None => {}
             }
+            Ok::<_, VariantError>(CacheFormat::new(format))
         };
         if head_dim > 2 * CHUNK {
             return Err(VariantError::HeadDim { head_dim });

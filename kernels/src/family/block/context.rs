@@ -3,9 +3,12 @@
 use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::cpu::plan::{Kernel, Plan};
 use crate::format::{
-    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat, ScaleRule, pow2,
+    BlockFormat, CodeLayout, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat,
+    ScaleRule, pow2,
 };
 use crate::kernel::ElementType;
+use crate::ptx::chunk::Chunk;
+use crate::support::conversion;
 use half::bf16;
 use serde::Serialize;
 
@@ -17,7 +20,6 @@ pub(crate) struct Context {
     alignment: &'static str,
     version: &'static str,
     target: String,
-    operation: &'static str,
     threads: u32,
     k: usize,
     k_log2: u32,
@@ -45,10 +47,21 @@ pub(crate) struct Context {
     largest: u32,
     ignores_nan: bool,
     negative_zero: &'static str,
-    rounding: &'static str,
+    /// How a magnitude and the number that aligns it are added.
+    sum_rounding: &'static str,
+    /// What decides whether the sum goes one step up: how its rest compares to half a step, `ge` or
+    /// `gt`, a number that is `drawn`, or nothing.
+    correction: Option<&'static str>,
+    /// A NaN has a code of its own.
+    encodes_nan: bool,
+    /// Codes may be infinite or NaN.
+    decodes_specials: bool,
+    /// More registers than the assembler would take.
+    needs_registers: bool,
     /// Just below half a step is half; see [`Dialect::lifts_to_one_step`].
     lifts_half: bool,
     dense: Dense,
+    chunk: Chunk,
     element: Element,
     scale: Scale,
     rule: Rule,
@@ -62,8 +75,11 @@ struct Dense {
 
 #[derive(Serialize)]
 struct Element {
-    /// The packed type of its conversions, as in `e2m1x2`.
-    conversion: String,
+    /// The packed type of its conversions, as in `e2m1x2`, if a chip has any.
+    conversion: Option<&'static str>,
+    /// Conversions leave codes in nibbles; if not, in bytes, which may be wider than codes.
+    converts_nibbles: bool,
+    converts_wide: bool,
     bits: u32,
     is_int: bool,
     is_table: bool,
@@ -80,7 +96,6 @@ struct Element {
     decode_factor: u32,
     just_below_half: u32,
     sign_lost_up_to: u32,
-    words: u32,
     zero_word: u32,
     table: Vec<u32>,
     thresholds: Vec<u32>,
@@ -97,7 +112,8 @@ struct Piece {
 
 #[derive(Serialize)]
 struct Scale {
-    name: String,
+    /// How fractions are rounded to it: as `fp32`, `bf16`, `fp16` or a small `unsigned` float; a `power`.
+    kind: &'static str,
     bytes: usize,
     is_power: bool,
     is_unsigned: bool,
@@ -147,6 +163,14 @@ impl Context {
         let dialect = format.dialect();
         let lanes = variant.lanes_per_block();
         let element = Element::new(&plan);
+        let operation = variant.operation();
+        let (sum_rounding, correction) = match format.rounding() {
+            Rounding::Even => ("rn", None),
+            Rounding::Away => ("rz", Some("ge")),
+            Rounding::HalfToZero => ("rz", Some("gt")),
+            Rounding::TowardZero => ("rz", None),
+            Rounding::Stochastic { .. } => ("rz", Some("drawn")),
+        };
         let (pairs_amax, is_paired) = (pairs_amax(variant), is_paired(variant, &plan, &element));
         Self {
             id: variant.id(),
@@ -159,7 +183,6 @@ impl Context {
             },
             version: variant.target().ptx_version(),
             target: variant.target().to_string(),
-            operation: variant.operation().name(),
             threads: variant.block_threads(),
             k: format.block_size(),
             k_log2: format.block_size().ilog2(),
@@ -187,19 +210,26 @@ impl Context {
                 NegativeZero::Rounded => "rounded",
                 NegativeZero::Dropped => "dropped",
             },
-            rounding: match format.rounding() {
-                Rounding::Even => "even",
-                Rounding::Away => "away",
-                Rounding::HalfToZero => "half-to-zero",
-                Rounding::TowardZero => "toward-zero",
-                Rounding::Stochastic { .. } => "stochastic",
+            sum_rounding,
+            correction,
+            encodes_nan: match operation {
+                BlockOperation::Round => true,
+                BlockOperation::TensorScale
+                | BlockOperation::Scale
+                | BlockOperation::Quantize
+                | BlockOperation::Dequantize
+                | BlockOperation::FakeQuantize => false,
             },
+            decodes_specials: operation == BlockOperation::Dequantize && element.has_specials,
+            needs_registers: operation == BlockOperation::FakeQuantize
+                && format.rule().is_least_error(),
             lifts_half: matches!(plan.kernel, Kernel::TorchEven | Kernel::TorchAway)
-                || (dialect == Dialect::MicroxcalingTorch && format.rule() == ScaleRule::Mse),
+                || (dialect == Dialect::MicroxcalingTorch && format.rule().is_least_error()),
             dense: Dense {
                 name: ElementType::from(variant.dense()).name(),
                 bytes: variant.dense().bytes(),
             },
+            chunk: Chunk::new(format.element().layout()),
             element,
             scale: Scale::new(format.scale()),
             rule: Rule::new(format, variant.dense()),
@@ -213,12 +243,16 @@ fn pairs_amax(variant: &BlockVariant) -> bool {
     variant.operation().chooses_scales()
         && variant.dense() == FloatType::Bf16
         && variant.addressing() == Addressing::Aligned
-        && format.rule() != ScaleRule::Mse
+        && !format.rule().is_least_error()
         && !format.dialect().ignores_nan()
 }
 
 /// Whether elements are rounded in pairs of bf16.
 fn is_paired(variant: &BlockVariant, plan: &Plan, element: &Element) -> bool {
+    let packs_pairs = match plan.format.element().layout() {
+        CodeLayout::Bits4 | CodeLayout::Bits6 | CodeLayout::Bits8 => true,
+        CodeLayout::Bits2 | CodeLayout::Bits3 | CodeLayout::Bits5 | CodeLayout::Bits7 => false,
+    };
     let rounds_in_pieces = match (plan.kernel, element.pieces.len()) {
         (Kernel::EvenSigned, 1..) => true,
         (Kernel::Even, 1..) => element.is_int,
@@ -227,6 +261,7 @@ fn is_paired(variant: &BlockVariant, plan: &Plan, element: &Element) -> bool {
     variant.operation() == BlockOperation::Quantize
         && variant.target() == Target::Sm80
         && pairs_amax(variant)
+        && packs_pairs
         && rounds_in_pieces
         && plan.format.scale().is_power_of_two()
 }
@@ -245,7 +280,7 @@ impl Element {
                 )
             }
             Grid::Int(_) => (false, false, 0),
-            Grid::Table(_) => (true, false, u32::from(plan.zero_byte & 0xF)),
+            Grid::Table(_) => (true, false, u32::from(format.zero_code())),
         };
         let decode_factor = match format.grid() {
             Grid::Float(grid) => pow2(127 - grid.bias),
@@ -258,15 +293,25 @@ impl Element {
         } else {
             (Vec::new(), Vec::new())
         };
-        let (_, short_name) = format.name().split_once('_').unwrap_or_default();
+        let (converts_nibbles, converts_wide) = match format.layout() {
+            CodeLayout::Bits4 => (true, false),
+            CodeLayout::Bits8 => (false, false),
+            CodeLayout::Bits2
+            | CodeLayout::Bits3
+            | CodeLayout::Bits5
+            | CodeLayout::Bits6
+            | CodeLayout::Bits7 => (false, true),
+        };
         Self {
-            conversion: format!("{short_name}x2"),
+            conversion: conversion(format).map(|(_, name)| name),
+            converts_nibbles,
+            converts_wide,
             bits,
             is_int: codec.is_int,
             is_table,
             has_specials,
-            mask: u32::MAX >> (32 - bits),
-            sign_bit: 1 << (bits - 1),
+            mask: format.layout().mask().into(),
+            sign_bit: format.layout().top_bit().into(),
             max: codec.max.to_bits(),
             max_code: codec.max_code,
             nan_code,
@@ -277,7 +322,6 @@ impl Element {
             decode_factor: (decode_factor as f32).to_bits(),
             just_below_half: codec.just_below_half.to_bits(),
             sign_lost_up_to: codec.sign_lost_up_to.to_bits(),
-            words: bits.div_ceil(4),
             zero_word: u32::from(plan.zero_byte) * 0x0101_0101,
             table,
             thresholds,
@@ -335,21 +379,22 @@ fn bf16_pair(x: f64) -> u32 {
 
 impl Scale {
     fn new(scale: ScaleFormat) -> Self {
-        let (exponent_bits, mantissa_bits) = match scale {
-            ScaleFormat::Unsigned {
-                exponent_bits,
-                mantissa_bits,
-            } => (u32::from(exponent_bits), u32::from(mantissa_bits)),
-            // The others are converted by instructions or shifts.
-            _ => (5, 10),
+        // Those that are converted by instructions or shifts need no numbers.
+        let (exponent_bits, mantissa_bits) = scale.float_bits().unwrap_or((5, 10));
+        let kind = match scale {
+            ScaleFormat::E8M0 { .. } => "power",
+            ScaleFormat::Unsigned { .. } => "unsigned",
+            ScaleFormat::Fp16 => "fp16",
+            ScaleFormat::Bf16 => "bf16",
+            ScaleFormat::Fp32 => "fp32",
         };
         let bias = (1 << (exponent_bits - 1)) - 1;
         let shift = MANTISSA_BITS - mantissa_bits;
         Self {
-            name: scale.to_string(),
+            kind,
             bytes: scale.storage_bytes(),
             is_power: scale.is_power_of_two(),
-            is_unsigned: matches!(scale, ScaleFormat::Unsigned { .. }),
+            is_unsigned: kind == "unsigned",
             limit: scale.exponent_limit().unwrap_or(0),
             nan_code: scale.nan_code(),
             max_code: scale.max_code(),
@@ -366,22 +411,22 @@ impl Scale {
 impl Rule {
     fn new(format: &BlockFormat, source: FloatType) -> Self {
         let (rule, dialect) = (format.rule(), format.dialect());
-        let follows_log2 = matches!(rule, ScaleRule::Floor | ScaleRule::Mse);
-        let rounded_log2 = dialect.rounded_log2(source).filter(|_| follows_log2);
+        let rounded_log2 = dialect.rounded_log2(source);
+        let rounded_log2 = rounded_log2.filter(|_| rule.follows_log2());
         // Bytes by binade, as in the dialect's definition of a rounded logarithm.
         let (windows, window_shift) = match rounded_log2 {
             Some(FloatType::F32) => ([0x0502_0100, 0x002C_160B], 0),
             Some(FloatType::Bf16) => ([0x0502_0100, 0x0028_150A], MANTISSA_BITS - 7),
             Some(FloatType::F16) | None => ([0; 2], 0),
         };
-        let is_mse = rule == ScaleRule::Mse;
+        let is_mse = rule.is_least_error();
         let carry = match rule {
             ScaleRule::Ceil => MANTISSA,
             ScaleRule::Rceil => MANTISSA - (format.element().max_normal().to_bits() & MANTISSA),
             ScaleRule::Even => {
                 1 << (MANTISSA_BITS - 1 - format.element().mantissa_bits().unwrap_or(0))
             }
-            _ => 0,
+            ScaleRule::Floor | ScaleRule::Mse | ScaleRule::Nearest | ScaleRule::NearestFlush => 0,
         };
         let (smallest, largest) = (
             source.from_bits(1),
@@ -407,7 +452,7 @@ impl Rule {
             reaches_127: last.min(limit) >= 127,
             normalises: goes_up && emax == 0 && source != FloatType::F16,
             is_mse,
-            lifts_zero: rule == ScaleRule::Nearest && fraction_code(smallest) == 0,
+            lifts_zero: rule.lifts_zero() && fraction_code(smallest) == 0,
             saturates: format.has_tensor_scale() || fraction(largest) > scale.max(),
             carry,
             has_window: windows != [0; 2],

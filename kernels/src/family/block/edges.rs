@@ -3,7 +3,7 @@
 use super::BlockVariant;
 use super::sizes::Sizes;
 use super::values::turn;
-use crate::format::{FloatType, PackedTensor, Rounding, ScaleRule, seed_drawing};
+use crate::format::{FloatType, PackedTensor, seed_drawing};
 use crate::registry::{ElementType, Problem};
 use rand::Rng;
 
@@ -128,14 +128,14 @@ pub(super) fn seed_on_edge(variant: &BlockVariant, rng: &mut impl Rng, problem: 
 }
 
 fn edge_seed(variant: &BlockVariant, rng: &mut impl Rng, problem: &Problem) -> Option<u32> {
-    let is_stochastic = matches!(variant.format().rounding(), Rounding::Stochastic { .. });
+    let is_stochastic = variant.format().rounding().draws();
     if !is_stochastic || !variant.reads_dense() {
         return None;
     }
     let sizes = Sizes::of(problem).ok()?;
     let site = Site::any(variant, rng, problem)?;
     let mut divisor = site.scale * f64::from(site.packed.tensor_scale());
-    if variant.format().rule() == ScaleRule::Mse {
+    if variant.format().rule().is_least_error() {
         // Under any of the scales that are tried.
         divisor *= [0.5, 1.0, 2.0][rng.random_range(0..3)];
     }

@@ -2,20 +2,25 @@
 
 use super::{BLOCK_SIZES, BlockOperation};
 use crate::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule};
-use crate::ptx::VariantError;
+use crate::support::has_ptx;
 
-/// Refuses elements that no kernel takes: those below four bits, which are for the CPU.
-pub(crate) fn check_element(element: ElementFormat) -> Result<(), VariantError> {
-    match element.bits() {
-        4 | 6 | 8 => Ok(()),
-        _ => Err(VariantError::Element { element }),
-    }
+/// Whether rule and rounding are those that kernels which quantise on the way come with in a registry.
+pub(crate) fn is_usual(format: &BlockFormat) -> bool {
+    let rule = match format.rule() {
+        ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest => true,
+        ScaleRule::Ceil | ScaleRule::Rceil | ScaleRule::Mse | ScaleRule::NearestFlush => false,
+    };
+    let rounding = match format.rounding() {
+        Rounding::Even | Rounding::Stochastic { .. } => true,
+        Rounding::Away | Rounding::HalfToZero | Rounding::TowardZero => false,
+    };
+    rule && rounding
 }
 
 /// The formats of [`BlockVariant::all`](super::BlockVariant::all) for an operation.
 pub(crate) fn formats(operation: BlockOperation) -> impl Iterator<Item = BlockFormat> {
     let elements = ElementFormat::ALL.iter().copied();
-    let elements = elements.filter(|&element| check_element(element).is_ok());
+    let elements = elements.filter(|&element| has_ptx(element));
     elements.flat_map(move |element| {
         let plain = scales(operation).flat_map(move |(scale, rule)| {
             let builder = BlockFormat::new(element)
@@ -97,7 +102,7 @@ fn scales(operation: BlockOperation) -> impl Iterator<Item = (ScaleFormat, Scale
 /// The roundings of [`BlockVariant::all`](super::BlockVariant::all) for an operation and rule.
 fn roundings(operation: BlockOperation, rule: ScaleRule) -> impl Iterator<Item = Rounding> {
     let matters =
-        operation.rounds() || (operation == BlockOperation::Scale && rule == ScaleRule::Mse);
+        operation.rounds() || (operation == BlockOperation::Scale && rule.is_least_error());
     Rounding::ALL
         .into_iter()
         .filter(move |rounding| *rounding != Rounding::HalfToZero)

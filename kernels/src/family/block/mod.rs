@@ -17,12 +17,12 @@ mod target;
 mod values;
 mod variant;
 
+pub(crate) use crate::support::PTX_BLOCK_SIZES as BLOCK_SIZES;
 pub(crate) use context::Context;
-pub(crate) use formats::{check_element, formats};
+pub(crate) use formats::{formats, is_usual};
 pub use launcher::{BlockKernel, BlockLauncher, BlockOperands};
 pub use pack::{PackedBuffers, Packer};
 pub use target::Target;
-pub(crate) use variant::BLOCK_SIZES;
 pub use variant::{Addressing, BlockOperation, BlockVariant};
 
 use super::Family;

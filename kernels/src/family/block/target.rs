@@ -1,7 +1,8 @@
 //! The chips that kernels are written for.
 
 use super::BlockOperation;
-use crate::format::{BlockFormat, Grid, NegativeZero, Rounding, ScaleRule};
+use crate::format::BlockFormat;
+use crate::support::{ConversionSet, Taker, support};
 use std::fmt;
 
 /// A chip, by the conversions of elements that a kernel for it uses.
@@ -62,18 +63,17 @@ impl Target {
     /// Whether the target converts the elements of a kernel: they are floats of its kind, and what is
     /// rounded is rounded half to even and keeps the sign of zero.
     pub(super) fn has_conversions(self, operation: BlockOperation, format: &BlockFormat) -> bool {
-        let Grid::Float(_) = format.element().grid() else {
-            return false;
-        };
-        let has_element = match self {
+        let set = match self {
             Self::Sm80 => return false,
-            Self::Sm89 => format.element().bits() == 8,
-            Self::Sm100a | Self::Sm120a => format.element().bits() < 8,
+            Self::Sm89 => ConversionSet::Fp8,
+            Self::Sm100a | Self::Sm120a => ConversionSet::Fp4Fp6,
         };
-        let is_plain = format.rounding() == Rounding::Even
-            && format.dialect().negative_zero() == NegativeZero::Kept
-            && format.rule() != ScaleRule::Mse;
-        has_element && (operation == BlockOperation::Dequantize || operation.rounds() && is_plain)
+        let rounds = match operation {
+            BlockOperation::TensorScale | BlockOperation::Scale => return false,
+            BlockOperation::Round | BlockOperation::Quantize | BlockOperation::FakeQuantize => true,
+            BlockOperation::Dequantize => false,
+        };
+        support(format).has(Taker::Conversion { set, rounds })
     }
 }
 

@@ -1,6 +1,6 @@
 //! Numbers biased to where quantisers err.
 
-use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat, ScaleRule};
+use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
 use rand::Rng;
 
 /// What the elements of a block have in common.
@@ -66,7 +66,7 @@ pub(super) fn dense_bits(
 ) -> Vec<u32> {
     let mut bits = Vec::with_capacity(len);
     // An error of one element decides only where there are few.
-    let is_sparse = format.rule() == ScaleRule::Mse && rng.random_ratio(1, 3);
+    let is_sparse = format.rule().is_least_error() && rng.random_ratio(1, 3);
     for divisor in divisors {
         let count = (len - bits.len()).min(format.block_size());
         let style = match is_sparse {

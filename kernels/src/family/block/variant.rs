@@ -1,10 +1,11 @@
 //! The kernels there are: their names and launch geometry.
 
-use super::formats::{check_element, formats};
+use super::formats::formats;
 use super::{Context, Target};
-use crate::format::{BlockFormat, Dialect, FloatType, Rounding, ScaleRule};
+use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::kernel::ElementType;
 use crate::ptx::{VariantError, render_template};
+use crate::support::{Taker, support};
 use std::fmt;
 
 /// What a kernel does.
@@ -44,6 +45,15 @@ impl BlockOperation {
             Self::Quantize => "quantize",
             Self::Dequantize => "dequantize",
             Self::FakeQuantize => "fake_quantize",
+        }
+    }
+
+    /// What takes the formats of such kernels.
+    const fn taker(self) -> Taker {
+        match self {
+            Self::TensorScale => Taker::TensorScale,
+            Self::Scale | Self::Round | Self::Quantize | Self::FakeQuantize => Taker::Quantize,
+            Self::Dequantize => Taker::Dequantize,
         }
     }
 
@@ -130,7 +140,6 @@ pub struct BlockVariant {
     target: Target,
 }
 
-pub(crate) const BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
 const ELEMENTS_PER_THREAD: usize = 8;
 /// Thread blocks of a kernel that walks over its tensor: about what the largest chips hold at once.
 const MAX_STEPPING_BLOCKS: u32 = 1024;
@@ -147,21 +156,14 @@ impl BlockVariant {
         dense: FloatType,
         addressing: Addressing,
     ) -> Result<Self, VariantError> {
-        check_element(format.element())?;
-        let block_size = format.block_size();
-        if !BLOCK_SIZES.contains(&block_size) {
-            return Err(VariantError::BlockSize { block_size });
-        }
-        let (dialect, rounding) = (format.dialect(), format.rounding());
-        if operation == BlockOperation::TensorScale {
-            return Self::of_tensor_scale(format, dense, addressing);
-        }
-        if operation != BlockOperation::Dequantize {
-            dialect.check_source(dense)?;
-            let is_torch = dialect == Dialect::MicroxcalingTorch;
-            if is_torch && !matches!(rounding, Rounding::Even | Rounding::Away) {
-                return Err(VariantError::Rounding { dialect, rounding });
-            }
+        support(&format).check(operation.taker())?;
+        match operation {
+            BlockOperation::TensorScale => return Self::of_tensor_scale(format, dense, addressing),
+            BlockOperation::Dequantize => {}
+            BlockOperation::Scale
+            | BlockOperation::Round
+            | BlockOperation::Quantize
+            | BlockOperation::FakeQuantize => format.dialect().check_source(dense)?,
         }
         Ok(Self {
             operation,
@@ -178,9 +180,6 @@ impl BlockVariant {
         dense: FloatType,
         addressing: Addressing,
     ) -> Result<Self, VariantError> {
-        if !format.has_tensor_scale() {
-            return Err(VariantError::NoTensorScale { format });
-        }
         let format = BlockFormat::new(format.element())
             .scale(format.scale())
             .tensor_scale(true)
@@ -239,9 +238,8 @@ impl BlockVariant {
 
     /// Whether the last two parameters are `first_row` and `seed`.
     pub fn is_random(&self) -> bool {
-        let is_stochastic = matches!(self.format.rounding(), Rounding::Stochastic { .. });
-        let is_mse = self.format.rule() == ScaleRule::Mse;
-        is_stochastic
+        let is_mse = self.format.rule().is_least_error();
+        self.format.rounding().draws()
             && (self.operation.rounds() || (self.operation == BlockOperation::Scale && is_mse))
     }
 
@@ -261,7 +259,7 @@ impl BlockVariant {
         if format.has_tensor_scale() {
             id.push_str("_tensor");
         }
-        let rounds = operation.rounds() || format.rule() == ScaleRule::Mse;
+        let rounds = operation.rounds() || format.rule().is_least_error();
         if operation.chooses_scales() {
             id = format!("{id}_{}", format.rule());
         }

@@ -5,13 +5,14 @@ mod part;
 mod problems;
 
 use super::Family;
-use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats};
+use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
 use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType};
 use crate::kernel::{ElementType, Kernel, Signature, rows, size};
 use crate::ptx::{VariantError, render_kernel};
 use crate::reference::exponential::COEFFICIENTS;
+use crate::support::{Taker, support};
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
 use std::fmt;
@@ -114,7 +115,7 @@ impl RowVariant {
         })
     }
 
-    /// The kernel that leaves rows as operands of 8 bits that stand for `format`, with scales.
+    /// The kernel that leaves rows as operands that stand for `format`: those of 8 bits with scales.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -123,14 +124,7 @@ impl RowVariant {
         format: BlockFormat,
         operand: OperandType,
     ) -> Result<Self, VariantError> {
-        if operand == OperandType::Bf16
-            || operand.activation_exponent(format.element()).is_none()
-            || format.block_size() < 32
-            || format.has_tensor_scale()
-            || matches!(format.rounding(), Rounding::Stochastic { .. })
-        {
-            return Err(VariantError::Operand { format, operand });
-        }
+        support(&format).check(Taker::Activations(operand))?;
         let bf16 = Self::new(operation, Some(format))?;
         Ok(Self { operand, ..bf16 })
     }
@@ -183,20 +177,9 @@ impl RowVariant {
     /// E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that there are
     /// operands for.
     pub fn all() -> impl Iterator<Item = Self> {
-        let is_chosen = |format: &BlockFormat| {
-            let rule = matches!(
-                format.rule(),
-                ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest
-            );
-            let rounding = matches!(
-                format.rounding(),
-                Rounding::Even | Rounding::Stochastic { .. }
-            );
-            rule && rounding
-        };
         RowOperation::ALL.into_iter().flat_map(move |operation| {
             let quantized = formats(BlockOperation::FakeQuantize)
-                .filter(is_chosen)
+                .filter(is_usual)
                 .map(Some);
             let formats = std::iter::once(None).chain(quantized);
             let dense = formats.filter_map(move |format| Self::new(operation, format).ok());
@@ -312,7 +295,14 @@ fn formats_of_packed() -> impl Iterator<Item = BlockFormat> {
             ScaleFormat::Fp32,
         ];
         let scale = scales.contains(&format.scale());
-        let rule = matches!(format.rule(), ScaleRule::Floor | ScaleRule::Nearest);
+        let rule = match format.rule() {
+            ScaleRule::Floor | ScaleRule::Nearest => true,
+            ScaleRule::Ceil
+            | ScaleRule::Rceil
+            | ScaleRule::Even
+            | ScaleRule::Mse
+            | ScaleRule::NearestFlush => false,
+        };
         let rounding = (format.rounding(), format.dialect()) == (Rounding::Even, Dialect::Ocp);
         scale && rule && rounding
     })

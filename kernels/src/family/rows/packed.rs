@@ -52,7 +52,9 @@ impl RowVariant {
             let value = f64::from(element.decode(packed.code(0, col))) * pow2(-exponent);
             match self.operand() {
                 OperandType::S8 => u32::from((value as i8).cast_unsigned()),
-                _ => u32::from(ElementFormat::FP8_E4M3.encode(value, Rounding::Even, 0)),
+                OperandType::Bf16 | OperandType::E4m3 => {
+                    u32::from(ElementFormat::FP8_E4M3.encode(value, Rounding::Even, 0))
+                }
             }
         };
         let scale = |block| packed.scale().decode(packed.scale_code(0, block)).to_bits();

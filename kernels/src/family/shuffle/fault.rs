@@ -25,9 +25,7 @@ impl ShuffleFault {
         let (row, is_code, place, code) = match *error {
             FragmentError::NanScale { row, block } => (row, 0, block, 0),
             FragmentError::Code { row, col, code, .. } => (row, 1, col, code),
-            FragmentError::Element { .. }
-            | FragmentError::BlockSize { .. }
-            | FragmentError::Operand { .. } => return None,
+            FragmentError::Unsupported(_) => return None,
         };
         let high = (row as u64) << 1 | is_code;
         Some(Self(

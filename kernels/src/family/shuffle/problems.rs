@@ -7,7 +7,7 @@
 use super::{ShuffleFault, ShuffleVariant, sizes_of_scales};
 use crate::family::matmul::MatmulVariant;
 use crate::format::{
-    BlockFormat, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
+    BlockFormat, CodeLayout, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
 };
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, TILE, WeightFormat};
@@ -291,7 +291,6 @@ impl Entry for ShuffleVariant {
 /// Bytes of codes, seldom with one that is no finite value.
 fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
     let faults = [0, 0, 0, 1, 1, 1, 3, len.div_ceil(8)][rng.random_range(0..8)];
-    let is_byte = element.bits() == 8;
     let is_known = |code: u8| {
         let place = StoredBits::of(element).place(element, code);
         place.is_some() && element.decode(code).is_finite()
@@ -301,10 +300,15 @@ fn codes(rng: &mut ChaCha8Rng, element: ElementFormat, len: usize) -> Vec<u8> {
     let mut bytes = vec![0; len];
     for byte in &mut bytes {
         let mut code = || known[rng.random_range(0..known.len())];
-        *byte = match element.bits() {
-            4 => code() | code() << 4,
-            _ if is_byte => code(),
-            _ => rng.random(),
+        *byte = match element.layout() {
+            CodeLayout::Bits4 => code() | code() << 4,
+            CodeLayout::Bits8 => code(),
+            // All codes are finite.
+            CodeLayout::Bits2
+            | CodeLayout::Bits3
+            | CodeLayout::Bits5
+            | CodeLayout::Bits6
+            | CodeLayout::Bits7 => rng.random(),
         };
     }
     if !unknown.is_empty() {

@@ -12,7 +12,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::OperandType;
 
 use super::generator::DeviceGenerator;
-use super::input::{Input, Operands};
+use super::input::{Input, Operands, weights_taken};
 use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer};
@@ -214,10 +214,11 @@ impl Engine for DeviceEngine {
         ensure!(
             counts.s8 + counts.e4m3 > 0 || !wanted,
             "no projection has weights and activations that both become operands of 8 bits on {} (sm_{}): blocks of the \
-             same 32, 64 or 128; as s8, for sm_80 to sm_90, int4 and int8 weights under e8m0 or fp16 scales; as e4m3, for sm_89 \
-             and sm_120, int4, fp4, fp6 and fp8_e4m3 ones under e8m0 or fp32 scales",
+             same 32, 64 or 128; as s8, for sm_80 to sm_90, {}; as e4m3, for sm_89 and sm_120, {}",
             device.name,
-            device.sm
+            device.sm,
+            weights_taken(OperandType::S8),
+            weights_taken(OperandType::E4m3)
         );
         Ok(())
     }

@@ -4,9 +4,10 @@ use clap::ValueEnum;
 use mxlab_harness::device::{DeviceKind, Properties};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, ElementFormat};
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::registry::Entry;
+use mxlab_kernels::support::{Taker, support};
 
 /// The input of projections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -82,6 +83,25 @@ fn is_taken(
     let runs = device.kind == DeviceKind::Emulator || prefill.runs_on(device.sm);
     let has_rows = RowVariant::packed(RowOperation::Copy, *activations, operand).is_ok();
     is_known && runs && has_rows && weights.block_size() == activations.block_size()
+}
+
+/// The weights that become operands of a type, in words.
+pub(super) fn weights_taken(operand: OperandType) -> String {
+    let scales = MatmulVariant::scales_of_bytes(operand);
+    let is_taken = |element: &&ElementFormat| {
+        scales.iter().all(|&scale| {
+            let format = BlockFormat::new(**element).scale(scale).build();
+            format.is_ok_and(|format| support(&format).has(Taker::Weights(operand)))
+        })
+    };
+    let elements = ElementFormat::ALL.iter().filter(is_taken);
+    let elements: Vec<_> = elements.map(|element| element.name()).collect();
+    let scales: Vec<_> = scales.iter().map(ToString::to_string).collect();
+    format!(
+        "{} weights under {} scales",
+        elements.join(", "),
+        scales.join(" or ")
+    )
 }
 
 /// How weights lie that are kept in a format, or in bf16, and multiplied as `operand`.

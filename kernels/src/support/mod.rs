@@ -1,0 +1,297 @@
+//! What takes a format, and the only place that refuses one.
+//!
+//! [`support`] answers for each [`Taker`]; kernels, fragment orders and the engines ask it, and
+//! `mxlab formats` prints it. A refusal is an [`Unsupported`]: what was found, what is expected, what to do.
+//!
+//! # A new part of a format
+//! [`Support::check`] takes a [`BlockFormat`] apart without `..`: a field more fails to compile here
+//! until each taker says what it makes of it. So these find their place without another design:
+//!
+//! | to come | field | what takes it first |
+//! |---|---|---|
+//! | zero points | the format of a block's zero point, or none | the CPU; PTX where the operand has a sum of x to correct by |
+//! | a second level of scales | instead of `tensor_scale` none, tensor, or a super-block: its size, and the formats of its scale and minimum | the CPU; for PTX a factor of sums |
+//! | scales per channel or per tensor | instead of `block_size` k, a row, or the tensor | everything that applies scales to sums |
+//! | other widths | [`CodeLayout`], and its arm in [`Support::check`] | PTX, whose templates follow the layout; operands, once a run of codes fills words |
+
+mod error;
+
+pub use error::{Part, Unsupported};
+
+use crate::format::{
+    BlockFormat, CodeLayout, Dialect, ElementFormat, FloatGrid, Grid, NegativeZero, Rounding,
+    ScaleFormat, ScaleRule, Specials,
+};
+use crate::fragment::OperandType;
+use crate::fragment::bits::StoredBits;
+use crate::fragment::cache::CacheFormat;
+use std::fmt;
+
+/// k of the PTX kernels: lanes of a warp share a block, 8 elements each.
+pub const PTX_BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
+
+/// What may be asked to take a format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Taker {
+    /// The CPU kernels.
+    Cpu,
+    /// The PTX kernels that choose scales or round elements.
+    Quantize,
+    /// The PTX kernels that make values of codes.
+    Dequantize,
+    /// The PTX kernels for the scale of a tensor as a whole.
+    TensorScale,
+    /// Tensor cores, weights being operands of this type.
+    Weights(OperandType),
+    /// Tensor cores, activations being operands of this type.
+    Activations(OperandType),
+    /// The kernels that write the KV cache.
+    CacheWrite,
+    /// The attention kernels, which read it.
+    CacheRead,
+    /// A chip's conversions, from an element or, if it `rounds`, to it.
+    Conversion {
+        /// Of which elements.
+        set: ConversionSet,
+        /// To the element.
+        rounds: bool,
+    },
+}
+
+/// Elements that come with the same chips' conversions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ConversionSet {
+    /// E4M3 and E5M2.
+    Fp8,
+    /// E2M1, E2M3 and E3M2.
+    Fp4Fp6,
+}
+
+/// What takes one format.
+#[derive(Clone, Copy, Debug)]
+pub struct Support {
+    format: BlockFormat,
+}
+
+/// What takes `format`.
+pub const fn support(format: &BlockFormat) -> Support {
+    Support { format: *format }
+}
+
+/// The conversions of an element, and the packed type in their names, as in `e2m1x2`.
+pub const fn conversion(element: ElementFormat) -> Option<(ConversionSet, &'static str)> {
+    let Grid::Float(FloatGrid {
+        exponent_bits,
+        mantissa_bits,
+        specials,
+        bias: _,
+    }) = element.grid()
+    else {
+        return None;
+    };
+    match (exponent_bits, mantissa_bits, specials) {
+        (2, 1, Specials::None) => Some((ConversionSet::Fp4Fp6, "e2m1x2")),
+        (2, 3, Specials::None) => Some((ConversionSet::Fp4Fp6, "e2m3x2")),
+        (3, 2, Specials::None) => Some((ConversionSet::Fp4Fp6, "e3m2x2")),
+        (4, 3, Specials::Fn) => Some((ConversionSet::Fp8, "e4m3x2")),
+        (5, 2, Specials::Ieee) => Some((ConversionSet::Fp8, "e5m2x2")),
+        _ => None,
+    }
+}
+
+/// Whether the templates of the PTX kernels follow an element's layout.
+pub const fn has_ptx(element: ElementFormat) -> bool {
+    match (element.grid(), element.layout()) {
+        // Their table has sixteen values.
+        (Grid::Table(_), layout) => matches!(layout, CodeLayout::Bits4),
+        (_, CodeLayout::Bits4 | CodeLayout::Bits6 | CodeLayout::Bits8) => true,
+        (_, CodeLayout::Bits2 | CodeLayout::Bits3 | CodeLayout::Bits5 | CodeLayout::Bits7) => false,
+    }
+}
+
+impl Support {
+    /// Whether the taker takes the format.
+    pub fn has(&self, taker: Taker) -> bool {
+        self.check(taker).is_ok()
+    }
+
+    /// Refuses the format for a taker that does not take it.
+    ///
+    /// # Errors
+    /// [`Unsupported`], with the first part that is not taken.
+    pub fn check(&self, taker: Taker) -> Result<(), Unsupported> {
+        let BlockFormat {
+            element,
+            scale,
+            rule,
+            rounding,
+            block_size,
+            tensor_scale,
+            dialect,
+        } = self.format;
+        let need = |is_taken: bool, part, expected| match is_taken {
+            true => Ok(()),
+            false => Err(Unsupported {
+                format: self.format,
+                taker,
+                part,
+                expected,
+            }),
+        };
+        let element_of_ptx = || {
+            let widths = "one of 4, 6 or 8 bits, or a table of 16 values; others are for the CPU";
+            need(has_ptx(element), Part::Element, widths)
+        };
+        let block_of_ptx = || {
+            let is_taken = PTX_BLOCK_SIZES.contains(&block_size);
+            need(is_taken, Part::BlockSize, "16, 32, 64 or 128")
+        };
+        let quantizable = || {
+            element_of_ptx()?;
+            block_of_ptx()?;
+            let is_torch = dialect == Dialect::MicroxcalingTorch;
+            let is_taken = match rounding {
+                Rounding::Even | Rounding::Away => true,
+                Rounding::HalfToZero | Rounding::TowardZero | Rounding::Stochastic { .. } => {
+                    !is_torch
+                }
+            };
+            let expected = "even or away under microxcaling-torch";
+            need(is_taken, Part::Rounding, expected)
+        };
+        let stored = |operand| StoredBits::of_operand(element, operand).is_some();
+        let element_of_cores = || {
+            element_of_ptx()?;
+            let expected = "one whose 16 codes fill words; others are for the CPU";
+            need(stored(OperandType::Bf16), Part::Element, expected)
+        };
+        match taker {
+            Taker::Cpu => Ok(()),
+            Taker::Quantize => quantizable(),
+            Taker::Dequantize => element_of_ptx().and_then(|()| block_of_ptx()),
+            Taker::TensorScale => {
+                element_of_ptx()?;
+                block_of_ptx()?;
+                need(
+                    tensor_scale,
+                    Part::TensorScale,
+                    "one f32 scale of the tensor as a whole",
+                )
+            }
+            Taker::Weights(operand) => {
+                element_of_cores()?;
+                let least = operand.least_block();
+                let is_taken = block_size >= least && PTX_BLOCK_SIZES.contains(&block_size);
+                let sizes = if least <= 16 {
+                    "16, 32, 64 or 128"
+                } else {
+                    "32, 64 or 128"
+                };
+                need(is_taken, Part::BlockSize, sizes)?;
+                need(
+                    stored(operand),
+                    Part::Element,
+                    "one that moved bits make operands of",
+                )?;
+                // All 24 bits of an f32 do not scale sums of integers exactly.
+                let is_exact = (operand, scale) != (OperandType::S8, ScaleFormat::Fp32);
+                need(is_exact, Part::Scale, "one of fewer bits than fp32")
+            }
+            Taker::Activations(OperandType::Bf16) => quantizable(),
+            Taker::Activations(operand @ (OperandType::E4m3 | OperandType::S8)) => {
+                let has_operand = operand.activation_exponent(element).is_some();
+                let expected = "one all of whose values are operands";
+                need(has_operand, Part::Element, expected)?;
+                let is_taken = block_size >= operand.least_block();
+                need(is_taken, Part::BlockSize, "32, 64 or 128")?;
+                let expected = "none: a row would need a scale of its own";
+                need(!tensor_scale, Part::TensorScale, expected)?;
+                let is_taken = match rounding {
+                    Rounding::Stochastic { .. } => false,
+                    Rounding::Even
+                    | Rounding::Away
+                    | Rounding::HalfToZero
+                    | Rounding::TowardZero => true,
+                };
+                need(is_taken, Part::Rounding, "one that draws no random numbers")?;
+                quantizable()
+            }
+            Taker::CacheWrite => {
+                element_of_cores()?;
+                let expected = "none: a row of the cache would need a scale of its own";
+                need(!tensor_scale, Part::TensorScale, expected)?;
+                quantizable()
+            }
+            Taker::CacheRead => {
+                element_of_cores()?;
+                block_of_ptx()?;
+                let expected = "none: a row of the cache would need a scale of its own";
+                need(!tensor_scale, Part::TensorScale, expected)?;
+                let has_factor = CacheFormat::new(Some(&self.format)).factor().is_some();
+                let expected = "one whose product with the element is a bf16 factor of the cache";
+                need(has_factor, Part::Scale, expected)
+            }
+            Taker::Conversion { set, rounds } => {
+                let is_of_set = conversion(element).is_some_and(|(own, _)| own == set);
+                need(is_of_set, Part::Element, set.elements())?;
+                if !rounds {
+                    return Ok(());
+                }
+                need(rounding == Rounding::Even, Part::Rounding, "even")?;
+                let keeps = dialect.negative_zero() == NegativeZero::Kept;
+                need(keeps, Part::Dialect, "one that keeps the sign of zero")?;
+                let is_plain = match rule {
+                    // It rounds once for each of three scales.
+                    ScaleRule::Mse => false,
+                    ScaleRule::Floor
+                    | ScaleRule::Ceil
+                    | ScaleRule::Rceil
+                    | ScaleRule::Even
+                    | ScaleRule::Nearest
+                    | ScaleRule::NearestFlush => true,
+                };
+                need(is_plain, Part::Rule, "one that rounds elements once")
+            }
+        }
+    }
+}
+
+impl ConversionSet {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Fp8, Self::Fp4Fp6];
+
+    /// The chips that have them.
+    pub const fn chips(self) -> &'static str {
+        match self {
+            Self::Fp8 => "sm_89 and later",
+            Self::Fp4Fp6 => "sm_100a, sm_120a",
+        }
+    }
+
+    /// Their elements.
+    const fn elements(self) -> &'static str {
+        match self {
+            Self::Fp8 => "fp8_e4m3 or fp8_e5m2",
+            Self::Fp4Fp6 => "fp4_e2m1, fp6_e2m3 or fp6_e3m2",
+        }
+    }
+}
+
+impl fmt::Display for Taker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cpu => f.pad("the CPU kernels"),
+            Self::Quantize => f.pad("the PTX kernels that quantise"),
+            Self::Dequantize => f.pad("the PTX kernels that dequantise"),
+            Self::TensorScale => f.pad("the PTX kernels for a tensor's scale"),
+            Self::Weights(operand) => write!(f, "{operand} operands of weights"),
+            Self::Activations(operand) => write!(f, "{operand} operands of activations"),
+            Self::CacheWrite => f.pad("the kernels that write the cache"),
+            Self::CacheRead => f.pad("the attention kernels, which read the cache"),
+            Self::Conversion { set, rounds } => {
+                let direction = if *rounds { "to" } else { "from" };
+                write!(f, "the chip's conversions {direction} {}", set.elements())
+            }
+        }
+    }
+}
