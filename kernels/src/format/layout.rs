@@ -166,14 +166,6 @@ impl CodeLayout {
     }
 }
 
-/// Bytes that a row of `cols` codes takes.
-pub(crate) const fn packed_row_bytes(bits: u32, cols: usize) -> usize {
-    match CodeLayout::of_bits(bits) {
-        Some(layout) => layout.bytes(cols),
-        None => panic!("codes have 2 to 8 bits"),
-    }
-}
-
 /// Which code of a block is where among its codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeOrder {

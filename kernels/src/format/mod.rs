@@ -36,7 +36,6 @@ pub use error::FormatError;
 pub use float_type::FloatType;
 pub use ggml::{ggml_mxfp4_blocks, ggml_mxfp4_codes};
 pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
-pub(crate) use layout::packed_row_bytes;
 pub use layout::{CodeLayout, CodeOrder};
 pub use packed::PackedTensor;
 pub(crate) use packed::{read_scale, write_scale};

@@ -115,7 +115,10 @@ impl CacheFormat {
                 let half = 1 << (exponent_bits - 1);
                 (7 - u32::from(mantissa_bits), half - 1, half)
             }
-            _ => return None,
+            ScaleFormat::Unsigned { .. }
+            | ScaleFormat::Fp16
+            | ScaleFormat::Bf16
+            | ScaleFormat::Fp32 => return None,
         };
         let total = stored.exponent() - excess + 127 - bias;
         Some(Factor {

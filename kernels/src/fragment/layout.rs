@@ -2,7 +2,7 @@
 
 use super::OperandType;
 use super::bits::StoredBits;
-use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
+use crate::format::{BlockFormat, ElementFormat, Grid, ScaleFormat};
 use crate::support::{Taker, Unsupported, support};
 
 /// Rows of a tile.
@@ -206,15 +206,19 @@ impl FragmentFormat {
                     excess: Some(excess),
                 })
             }
-            _ => None,
+            ScaleFormat::Unsigned { .. }
+            | ScaleFormat::Fp16
+            | ScaleFormat::Bf16
+            | ScaleFormat::Fp32 => None,
         }
     }
 
     /// Significant bits of an element; `None` for a table, whose bf16 have all.
     fn significant_bits(&self) -> Option<u32> {
         match self.element.grid() {
-            crate::format::Grid::Int(grid) => Some(grid.bits - 1),
-            _ => self.element.mantissa_bits().map(|bits| bits + 1),
+            Grid::Int(grid) => Some(grid.bits - 1),
+            Grid::Float(grid) => Some(grid.mantissa_bits + 1),
+            Grid::Table(_) => None,
         }
     }
 

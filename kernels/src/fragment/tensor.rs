@@ -233,6 +233,9 @@ fn stored(
             let s = code as i32 - limit.unwrap_or(0);
             (127 + exponent - excess + s).max(0) as u32
         }
-        _ => code,
+        ScaleFormat::Unsigned { .. }
+        | ScaleFormat::Fp16
+        | ScaleFormat::Bf16
+        | ScaleFormat::Fp32 => code,
     }
 }

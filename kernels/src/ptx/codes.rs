@@ -1,6 +1,6 @@
 //! Stored codes as the numbers that `macros/fragments.j2` makes operands with.
 
-use crate::format::pow2;
+use crate::format::{ScaleFormat, pow2};
 use crate::fragment::OperandType;
 use crate::fragment::bits::{StoredBits, Term};
 use half::bf16;
@@ -30,6 +30,17 @@ struct Extraction {
     /// Zeros come in from the right.
     is_left: bool,
     amount: u32,
+}
+
+/// What macros do with scales, by name.
+pub(crate) const fn scale_kind(scale: ScaleFormat) -> &'static str {
+    match scale {
+        ScaleFormat::E8M0 { .. } => "power",
+        ScaleFormat::Unsigned { .. } => "unsigned",
+        ScaleFormat::Fp16 => "fp16",
+        ScaleFormat::Bf16 => "bf16",
+        ScaleFormat::Fp32 => "fp32",
+    }
 }
 
 /// A power of two, twice as bf16.

@@ -33,6 +33,7 @@ use crate::family;
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
 use crate::launch::LaunchError;
+use crate::support::Unsupported;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
@@ -195,6 +196,9 @@ pub enum EntryError {
     /// The weights have no fragment order.
     #[error(transparent)]
     Fragment(#[from] FragmentError),
+    /// A format that the kernel does not take.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
     /// A buffer does not hold whole elements.
     #[error(transparent)]
     Partial(#[from] PartialElement),

@@ -5,10 +5,10 @@ use crate::format::BlockFormat;
 use std::fmt;
 
 /// A format that something does not take: because of which part, and what would be taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The format.
-    pub format: BlockFormat,
+    /// The format; boxed, for errors are to be small.
+    pub format: Box<BlockFormat>,
     /// What does not take it.
     pub taker: Taker,
     /// The part that it does not take.

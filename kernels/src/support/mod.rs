@@ -132,7 +132,7 @@ impl Support {
         let need = |is_taken: bool, part, expected| match is_taken {
             true => Ok(()),
             false => Err(Unsupported {
-                format: self.format,
+                format: Box::new(self.format),
                 taker,
                 part,
                 expected,

@@ -164,7 +164,7 @@ fn nan_code(cache: &CacheFormat) -> Option<u32> {
     match scale {
         ScaleFormat::E8M0 { bits: 8 } if !is_table => None,
         ScaleFormat::E8M0 { .. } | ScaleFormat::Unsigned { .. } => Some(scale.nan_code()),
-        _ => None,
+        ScaleFormat::Fp16 | ScaleFormat::Bf16 | ScaleFormat::Fp32 => None,
     }
 }
 

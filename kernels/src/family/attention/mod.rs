@@ -92,9 +92,8 @@ impl AttentionVariant {
         regime: AttentionRegime,
     ) -> Result<Self, VariantError> {
         let cache = |format: Option<&BlockFormat>| {
-            match format {
-                Some(format) => support(format).check(Taker::CacheRead)?,
-                None => {}
+            if let Some(format) = format {
+                support(format).check(Taker::CacheRead)?;
             }
             Ok::<_, VariantError>(CacheFormat::new(format))
         };

@@ -8,6 +8,7 @@ use crate::format::{
 };
 use crate::kernel::ElementType;
 use crate::ptx::chunk::Chunk;
+use crate::ptx::codes::scale_kind;
 use crate::support::conversion;
 use half::bf16;
 use serde::Serialize;
@@ -381,13 +382,7 @@ impl Scale {
     fn new(scale: ScaleFormat) -> Self {
         // Those that are converted by instructions or shifts need no numbers.
         let (exponent_bits, mantissa_bits) = scale.float_bits().unwrap_or((5, 10));
-        let kind = match scale {
-            ScaleFormat::E8M0 { .. } => "power",
-            ScaleFormat::Unsigned { .. } => "unsigned",
-            ScaleFormat::Fp16 => "fp16",
-            ScaleFormat::Bf16 => "bf16",
-            ScaleFormat::Fp32 => "fp32",
-        };
+        let kind = scale_kind(scale);
         let bias = (1 << (exponent_bits - 1)) - 1;
         let shift = MANTISSA_BITS - mantissa_bits;
         Self {

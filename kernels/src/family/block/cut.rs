@@ -85,9 +85,9 @@ fn cut(
         src.bits = bits;
     }
     if let Some(codes) = part.tensors.get_mut("codes") {
-        let bits = format.element().bits() as usize;
-        let (row_bytes, first) = ((sizes.cols * bits).div_ceil(8), cols.start * bits / 8);
-        let count = (cols.len() * bits).div_ceil(8);
+        let layout = format.element().layout();
+        let (row_bytes, first) = (layout.bytes(sizes.cols), layout.place(cols.start).0);
+        let count = layout.bytes(cols.len());
         let row = |row| &codes.bits[row * row_bytes + first..][..count];
         codes.bits = rows.clone().flat_map(row).copied().collect();
     }

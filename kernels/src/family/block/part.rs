@@ -2,7 +2,6 @@
 
 use super::BlockVariant;
 use super::sizes::Sizes;
-use crate::format::packed_row_bytes;
 use crate::registry::{
     ElementType, Elements, Entry, EntryError, Place, Problem, ProblemError, Sampled,
 };
@@ -14,7 +13,7 @@ pub(super) fn reference_at(
     places: &[Place],
 ) -> Result<Sampled, EntryError> {
     let (sizes, format) = (Sizes::of(problem)?, variant.format());
-    let row_bytes = packed_row_bytes(format.element().bits(), sizes.cols);
+    let row_bytes = format.row_code_bytes(sizes.cols);
     let blocks = format.blocks_per_row(sizes.cols);
     let mut sampled = Sampled::default();
     if variant.writes_codes() {
@@ -76,7 +75,7 @@ fn row_of(
             take("src", first..first + cols)?;
         }
         false => {
-            let bytes = packed_row_bytes(format.element().bits(), cols);
+            let bytes = format.row_code_bytes(cols);
             take("codes", row * bytes..(row + 1) * bytes)?;
         }
     }

@@ -3,7 +3,7 @@
 use super::{MatmulOutput, MatmulVariant};
 use crate::format::{FloatType, ScaleFormat, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::codes::{Codes, pair_of};
+use crate::ptx::codes::{Codes, pair_of, scale_kind};
 use crate::reference::exponential::COEFFICIENTS;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
@@ -103,7 +103,7 @@ struct Vector {
 #[derive(Default, Serialize)]
 struct Scales {
     is_folded: bool,
-    scale_name: String,
+    scale_kind: &'static str,
     scale_bytes: usize,
     scale_words: usize,
     scale_vectors: Vec<Vector>,
@@ -305,12 +305,12 @@ impl Scales {
             }
             // The stored byte is an exponent field.
             ScaleFormat::E8M0 { .. } => (23, 1.0),
-            _ => (0, 1.0),
+            ScaleFormat::Fp16 | ScaleFormat::Bf16 | ScaleFormat::Fp32 => (0, 1.0),
         };
         let powers = factor.into_iter().flat_map(|factor| factor.exponents);
         Self {
             is_folded: factor.is_some(),
-            scale_name: format.scale().to_string(),
+            scale_kind: scale_kind(format.scale()),
             scale_bytes: bytes,
             scale_words: words.max(1),
             scale_vectors: vectors,

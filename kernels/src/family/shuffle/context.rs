@@ -1,8 +1,8 @@
 //! A kernel of codes as the numbers that its template writes into PTX.
 
-use crate::format::{ElementFormat, Grid, Rounding};
-use crate::fragment::OperandType;
+use crate::format::{ElementFormat, Grid};
 use crate::fragment::bits::StoredBits;
+use crate::fragment::{OperandType, WeightFormat};
 use serde::Serialize;
 
 /// What the template of codes knows as `v`.
@@ -67,7 +67,13 @@ impl CodesContext {
         let element = codes.map(|(element, _)| element);
         let operand = codes.map_or(OperandType::Bf16, |(_, operand)| operand);
         let bits = element.map_or(16, |element| element.bits());
-        let row_words = bits as usize / 2;
+        let row_words = match element {
+            None => WeightFormat::Dense.row_words(),
+            Some(element) => element
+                .layout()
+                .words(16)
+                .expect("`support` has refused others"),
+        };
         let (mut terms, mut stored_shift) = (Vec::new(), 0);
         let stored = codes.and_then(|(element, operand)| StoredBits::of_operand(element, operand));
         if let Some(StoredBits::Fields { group, shift, .. }) = stored {
@@ -107,7 +113,7 @@ impl CodesContext {
             is_dense: element.is_none(),
             is_nibbles: matches!(stored, Some(StoredBits::Nibbles(_))),
             is_int: element.is_some_and(|element| matches!(element.grid(), Grid::Int(_))),
-            zero_code: element.map_or(0, |element| element.encode(0.0, Rounding::Even, 0)),
+            zero_code: element.map_or(0, |element| element.zero_code()),
             stored_shift,
             operand_bits: operand.bits(),
             is_twos: operand == OperandType::S8,

@@ -2,7 +2,7 @@
 
 use super::{ShuffleFault, ShuffleVariant, Stack, Tiles, sizes_of_scales};
 use crate::family::matmul::Weights;
-use crate::format::{packed_row_bytes, pow2};
+use crate::format::pow2;
 use crate::fragment::{FragmentError, FragmentFormat, WeightFormat};
 use crate::kernel::{Call, Kernel, Launcher};
 use crate::launch::{Dense, LaunchError, Slice};
@@ -142,7 +142,7 @@ impl Shuffle {
             .size("rows", rows)
             .size("cols", cols)
             .size("skip", tiles.skip);
-        let row_bytes = packed_row_bytes(format.element().bits(), cols);
+        let row_bytes = format.element().layout().bytes(cols);
         let has_fault = ShuffleVariant::codes(&self.format).has_fault();
         let of_codes = both
             .clone()

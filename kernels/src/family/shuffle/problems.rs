@@ -6,9 +6,7 @@
 
 use super::{ShuffleFault, ShuffleVariant, sizes_of_scales};
 use crate::family::matmul::MatmulVariant;
-use crate::format::{
-    BlockFormat, CodeLayout, ElementFormat, FloatType, PackedTensor, ScaleFormat, packed_row_bytes,
-};
+use crate::format::{BlockFormat, CodeLayout, ElementFormat, FloatType, PackedTensor, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, TILE, WeightFormat};
 use crate::kernel::{Kernel, lowered_runner};
@@ -101,7 +99,7 @@ fn fragments(
     let zero = PackedTensor::zeroed(block, rows, cols)?;
     let (codes, scales) = match variant.is_codes() {
         true => {
-            let row_bytes = packed_row_bytes(format.element().bits(), cols);
+            let row_bytes = format.element().layout().bytes(cols);
             (tight(row_bytes), zero.scales().to_vec())
         }
         false => (zero.codes().to_vec(), bytes),
@@ -161,7 +159,7 @@ impl Entry for ShuffleVariant {
                 Tensor { element, bits }
             }
             (WeightFormat::Packed(format), Self::Codes(..)) => {
-                let row_bytes = packed_row_bytes(format.element().bits(), cols);
+                let row_bytes = format.element().layout().bytes(cols);
                 stride = row_bytes + rng.random_range(0..3);
                 let len = rows * stride;
                 Tensor::of_bytes(&codes(rng, format.element(), len))
@@ -207,7 +205,7 @@ impl Entry for ShuffleVariant {
             WeightFormat::Dense => (typical.dense(FloatType::Bf16, cols), 2 * cols),
             WeightFormat::Packed(format) => {
                 let packed = typical.packed(&block_format(format)?, FloatType::Bf16)?;
-                let row_bytes = packed_row_bytes(format.element().bits(), cols);
+                let row_bytes = format.element().layout().bytes(cols);
                 match self {
                     Self::Codes(..) => (packed.packed_codes(), row_bytes),
                     Self::Scan(_) | Self::Scales(_) => (packed.scales()?, row_bytes),
