@@ -1,4 +1,5 @@
-//! Activations that a row kernel packs, times weights that a shuffle places, are the product of the two packed tensors.
+//! Activations that a row kernel packs, times weights that a shuffle places, are the product of the
+//! two packed tensors.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Weights};

@@ -1,4 +1,5 @@
-//! Packed weights on a device become what the scalar definition makes of them, in every format; or the same error.
+//! Packed weights on a device become what the scalar definition makes of them, in every format; or
+//! the same error.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
 use mxlab_kernels::family::matmul::{MatmulVariant, Weights};

@@ -4,7 +4,7 @@ use super::check::{check, expected};
 use super::{Gpu, Launches, case};
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_fuzz::campaign::{case_seed, problem_of};
-use mxlab_kernels::launch::thread_blocks;
+use mxlab_kernels::kernel::thread_blocks;
 use mxlab_kernels::registry::{Entry, Failure, Shape, Task, verify};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::SeedableRng;

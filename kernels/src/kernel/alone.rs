@@ -4,8 +4,8 @@ use super::signature::{Access, OperandKind};
 use super::{Extent, Signature, Sizes};
 use crate::registry::Problem;
 
-/// Each row alone, where a problem has several: of operands with an element or a row for each of the
-/// size `rows`, that row; of others all. Empty if there is one row, or a tensor is too short.
+/// Each row alone, where a problem has several: of operands with an element or a row for each of
+/// the size `rows`, that row; of others all. Empty if there is one row, or a tensor is too short.
 pub fn rows_alone(signature: &Signature, problem: &Problem) -> Vec<Problem> {
     match problem.size("rows") {
         Ok(rows @ 2..) => (0..rows)

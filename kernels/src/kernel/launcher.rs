@@ -116,8 +116,8 @@ impl Launcher {
     /// Launches it. If the sizes give no thread blocks, they are checked and nothing happens.
     ///
     /// # Errors
-    /// [`LaunchError`] if an operand is missing or unknown, a size or a number out of bounds, or a buffer too
-    /// small or not aligned.
+    /// [`LaunchError`] if an operand is missing or unknown, a size or a number out of bounds, or a
+    /// buffer too small or not aligned.
     pub fn launch(&self, stream: &Stream, call: &Call) -> Result<(), LaunchError> {
         self.check_names(call)?;
         let sizes = &call.sizes;

@@ -5,6 +5,7 @@
 //! | `signature` | operands in order: the one place where they are told |
 //! | `extent`, `sizes` | how large operands are, from the sizes of a launch |
 //! | `launcher` | checks, arguments and geometry of a launch |
+//! | `split` | how many thread blocks share the work of one |
 //! | `alone` | a row of a problem as a problem of its own |
 //! | `check` | uploads, guard patterns, launches and downloads for a problem |
 
@@ -14,6 +15,7 @@ mod extent;
 mod launcher;
 mod signature;
 mod sizes;
+mod split;
 
 pub use crate::registry::ElementType;
 pub use alone::rows_alone;
@@ -22,3 +24,4 @@ pub use extent::{Extent, rows, size};
 pub use launcher::{Call, Kernel, Launcher};
 pub use signature::{Access, Bounds, BufferOperand, Operand, OperandKind, Signature};
 pub use sizes::Sizes;
+pub use split::{SplitLimits, thread_blocks};

@@ -1,7 +1,7 @@
 //! The registry: every kernel, what it must equal, and the problems it is given.
 //!
-//! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`]. [`guide`] adds
-//! a kernel step by step.
+//! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`].
+//! [`guide`] adds a kernel step by step.
 
 mod expected;
 mod grid;
@@ -71,8 +71,9 @@ pub trait Entry: Send + Sync {
     /// A problem of about `elements` elements, at least one.
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem;
 
-    /// A problem of that shape as users have it, to be timed: rows close together, normal-like values; what can be split over
-    /// thread blocks is, as for a device that `thread_blocks` fill (see [`SplitLimits`](crate::launch::SplitLimits)).
+    /// A problem of that shape as users have it, to be timed: rows close together, normal-like
+    /// values; what can be split over thread blocks is, as for a device that `thread_blocks` fill
+    /// (see [`SplitLimits`](crate::kernel::SplitLimits)).
     ///
     /// # Errors
     /// If the kernel has no problem of that shape.
@@ -100,9 +101,9 @@ pub trait Entry: Send + Sync {
         Ok(None)
     }
 
-    /// What must come out at some places of [`Entry::grid`], by the scalar reference, in the time that
-    /// these take alone. A kernel without a grid has all of [`Entry::reference`]. What lies between the
-    /// rows of an output is not part of it.
+    /// What must come out at some places of [`Entry::grid`], by the scalar reference, in the time
+    /// that these take alone. A kernel without a grid has all of [`Entry::reference`]. What lies
+    /// between the rows of an output is not part of it.
     ///
     /// # Errors
     /// As [`Entry::reference`].
@@ -138,13 +139,14 @@ pub trait Entry: Send + Sync {
     /// Bytes that must move for a problem of that shape, read and written once.
     fn bytes(&self, shape: Shape) -> u64;
 
-    /// Multiplications and additions that tensor cores do for a problem of that shape, as [`Entry::problem_of`] has it.
+    /// Multiplications and additions that tensor cores do for a problem of that shape, as
+    /// [`Entry::problem_of`] has it.
     fn operations(&self, _shape: Shape) -> u64 {
         0
     }
 
-    /// Elements that a thread handles each time it goes through its main loop, where each is handled once in all;
-    /// `None` for as many as have the bytes that the loop moves.
+    /// Elements that a thread handles each time it goes through its main loop, where each is
+    /// handled once in all; `None` for as many as have the bytes that the loop moves.
     fn elements_per_pass(&self, _shape: Shape) -> Option<f64> {
         None
     }
@@ -162,7 +164,8 @@ pub struct Shape {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
-    /// Tokens that weights are multiplied by, or that attend; `None` for as many as a thread block has, to decode one.
+    /// Tokens that weights are multiplied by, or that attend; `None` for as many as a thread block
+    /// has, to decode one.
     pub tokens: Option<usize>,
 }
 

@@ -43,21 +43,22 @@ impl<'r> Prepared<'r> {
 
 /// A kernel and one set of buffers.
 pub trait Task {
-    /// Launches the kernel and does nothing else: no allocation on the device, no copy, no waiting. It can be recorded by
-    /// [`Stream::record_graph`], and launched any number of times.
+    /// Launches the kernel and does nothing else: no allocation on the device, no copy, no waiting.
+    /// It can be recorded by [`Stream::record_graph`], and launched any number of times.
     ///
-    /// Each launch gives the same outputs, but for problems that are worked on in place (`in_place` is 1): these take what
-    /// the launch before has written.
+    /// Each launch gives the same outputs, but for problems that are worked on in place (`in_place`
+    /// is 1): these take what the launch before has written.
     ///
     /// # Errors
     /// If the buffers do not lie as the kernel needs, or the device stops it.
     fn launch(&self, stream: &Stream) -> Result<(), EntryError>;
 
-    /// The buffers that each launch writes without reading them: neither counters, which a launch leaves
-    /// as it found them, nor tensors that are worked on in place.
+    /// The buffers that each launch writes without reading them: neither counters, which a launch
+    /// leaves as it found them, nor tensors that are worked on in place.
     fn written(&self) -> Vec<&Buffer>;
 
-    /// Fills what launches write with [`UNTOUCHED`], after all launches before, as it was before the first.
+    /// Fills what launches write with [`UNTOUCHED`], after all launches before, as it was before
+    /// the first.
     ///
     /// # Errors
     /// If a launch before went wrong.

@@ -6,6 +6,7 @@ mod expected;
 mod operands;
 mod problems;
 mod shaped;
+mod split;
 
 use self::context::AttentionContext;
 use super::Family;

@@ -4,7 +4,7 @@ use super::problems::Side;
 use super::{AttentionRegime, AttentionVariant};
 use crate::format::{BlockFormat, FloatType};
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::launch::SplitLimits;
+use crate::kernel::SplitLimits;
 use crate::registry::Typical;
 use crate::registry::{ElementType, EntryError, Problem, ProblemError, Shape, Tensor};
 use rand_chacha::ChaCha8Rng;
@@ -71,7 +71,7 @@ pub(super) fn problem_of(
     } = Last::of(variant, shape)?;
     let (head_dim, heads) = (shape.cols, kv_heads * GROUP);
     let blocks = variant.blocks(1, tokens, kv_heads, GROUP);
-    let splits = SplitLimits::new(thread_blocks).attention(variant, blocks, positions);
+    let splits = variant.splits(&SplitLimits::new(thread_blocks), blocks, positions);
     let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
     let sequence = [0, tokens, 0, positions - tokens];
     let sequences = Tensor {

@@ -14,7 +14,8 @@ const STEP: usize = 32;
 /// The operand of tokens that do not exist: NaN of E4M3, 127 of integers.
 pub(super) const NAN: u32 = 0x7F;
 
-/// The operand of a normal-like number, as a quantiser whose scale is 2^-4 of E4M3, 2^-5 of integers has it.
+/// The operand of a normal-like number, as a quantiser whose scale is 2^-4 of E4M3, 2^-5 of
+/// integers has it.
 pub(super) fn operand(operand: OperandType, x: f32) -> u8 {
     match operand {
         OperandType::S8 => ((32.0 * x).round().clamp(-127.0, 127.0) as i8).cast_unsigned(),
@@ -24,7 +25,8 @@ pub(super) fn operand(operand: OperandType, x: f32) -> u8 {
     }
 }
 
-/// Draws x and its scales, [tokens, cols, elements from row to row]; what comes back is how far apart blocks of those are.
+/// Draws x and its scales, [tokens, cols, elements from row to row]; what comes back is how far
+/// apart blocks of those are.
 pub(super) fn draw(
     variant: &MatmulVariant,
     operand: OperandType,
@@ -79,7 +81,8 @@ pub(super) fn draw(
     scales_stride
 }
 
-/// Operands of 8 bits as the tensor core takes them, and the scales that its sums are multiplied by.
+/// Operands of 8 bits as the tensor core takes them, and the scales that its sums are multiplied
+/// by.
 pub(super) struct Operands {
     /// [rows, from row to row].
     pub values: Vec<f64>,

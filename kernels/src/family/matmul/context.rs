@@ -9,7 +9,8 @@ use serde::Serialize;
 use std::f64::consts::LOG2_E;
 
 const LANES: usize = 32;
-/// 1.5 2^23: an f32 whose bits count in integers up and down by 2^22, more than any sum of 64 products.
+/// 1.5 2^23: an f32 whose bits count in integers up and down by 2^22, more than any sum of 64
+/// products.
 const SUM_START: f32 = 12_582_912.0;
 
 /// What templates know as `v`.
@@ -44,7 +45,8 @@ pub(super) struct Context {
     /// Operands have 8 bits.
     is_bytes: bool,
     is_integer: bool,
-    /// Where sums of integers begin, as bits of an f32, and that with a minus; zeros for those of f32.
+    /// Where sums of integers begin, as bits of an f32, and that with a minus; zeros for those of
+    /// f32.
     start: u32,
     minus_start: u32,
     /// Pieces of 16 bytes of x, of a chunk and token.

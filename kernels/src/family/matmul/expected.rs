@@ -1,5 +1,5 @@
-//! What a matmul may give: the exact sum of its products, give or take what adding them in f32 in any order
-//! can lose, through the roundings that follow.
+//! What a matmul may give: the exact sum of its products, give or take what adding them in f32 in
+//! any order can lose, through the roundings that follow.
 //!
 //! What comes after a sum grows with it, so the ends of the range go through the same roundings.
 
@@ -228,8 +228,8 @@ enum Operands {
     },
 }
 
-/// The operands of the tensor core times the scales that are applied to sums: elements times scales, over
-/// `unit`, the power of two that alpha makes up for.
+/// The operands of the tensor core times the scales that are applied to sums: elements times
+/// scales, over `unit`, the power of two that alpha makes up for.
 fn folded(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f64> {
     let element = packed.element();
     // The values of a table as the tensor core takes them; the others are bf16.

@@ -10,6 +10,7 @@ mod part;
 mod problems;
 mod regime;
 mod shaped;
+mod split;
 mod weights;
 
 pub use output::MatmulOutput;
@@ -64,8 +65,8 @@ impl MatmulVariant {
         }
     }
 
-    /// The kernel for so many tokens, on a device whose thread blocks have at most `max_shared` bytes of shared
-    /// memory.
+    /// The kernel for so many tokens, on a device whose thread blocks have at most `max_shared`
+    /// bytes of shared memory.
     pub fn for_tokens(
         weights: WeightFormat,
         tokens: usize,
@@ -86,8 +87,9 @@ impl MatmulVariant {
         }
     }
 
-    /// Whether there is such a kernel. With the sums of 64 rows by 64 tokens a warp, threads have no registers left
-    /// for sums that scales are yet to be applied to; operands of 8 bits have a tile of their own for prefill.
+    /// Whether there is such a kernel. With the sums of 64 rows by 64 tokens a warp, threads have
+    /// no registers left for sums that scales are yet to be applied to; operands of 8 bits have a
+    /// tile of their own for prefill.
     fn exists(&self) -> bool {
         let has_bytes = self.weights.operand() != OperandType::Bf16;
         match (&self.weights, self.regime) {
@@ -183,7 +185,8 @@ impl MatmulVariant {
         4 * (shape.rows() * shape.tokens()) as usize
     }
 
-    /// The name of the entry, `matmul_<regime>_<element>_<scale>_k<k>[_<operand>]_<output>__sm<cc>`; operands are bf16
+    /// The name of the entry,
+    /// `matmul_<regime>_<element>_<scale>_k<k>[_<operand>]_<output>__sm<cc>`; operands are bf16
     /// where there are none.
     pub fn id(&self) -> String {
         let (regime, output) = (self.regime.name(), self.output.name());
@@ -209,10 +212,11 @@ impl MatmulVariant {
         format!("matmul_{regime}_{weights}_{output}__sm{}", self.min_sm())
     }
 
-    /// Every kernel that a registry walks: bf16 weights, and every element of four bits and more with E8M0, UE4M3 and a tensor
-    /// scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes and outputs; the largest regime for scales
-    /// that are folded into operands. For operands of 8 bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with
-    /// E8M0 and FP16, for all k from 32 on.
+    /// Every kernel that a registry walks: bf16 weights, and every element of four bits and more
+    /// with E8M0, UE4M3 and a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k,
+    /// regimes and outputs; the largest regime for scales that are folded into operands. For
+    /// operands of 8 bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with E8M0
+    /// and FP16, for all k from 32 on.
     pub fn all() -> impl Iterator<Item = Self> {
         let ue5m5 = ScaleFormat::Unsigned {
             exponent_bits: 5,
@@ -249,7 +253,8 @@ impl MatmulVariant {
         })
     }
 
-    /// Scales of weights that operands of 8 bits come with in [`MatmulVariant::all`]; none for bf16, which come with all.
+    /// Scales of weights that operands of 8 bits come with in [`MatmulVariant::all`]; none for
+    /// bf16, which come with all.
     pub const fn scales_of_bytes(operand: OperandType) -> &'static [ScaleFormat] {
         match operand {
             OperandType::Bf16 => &[],

@@ -19,7 +19,8 @@ pub(super) struct Pick {
 impl Pick {
     /// The problem of the rows and tokens of some places, [token, row].
     ///
-    /// A row with the largest scale of its matrix is always in it: stored scales are relative to that.
+    /// A row with the largest scale of its matrix is always in it: stored scales are relative to
+    /// that.
     pub fn new(
         variant: &MatmulVariant,
         problem: &Problem,

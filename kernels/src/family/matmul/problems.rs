@@ -4,8 +4,8 @@
 //! that the chunks are split into, in_place = 1 where the residual is y itself. Tensors: codes,
 //! scales and tensor_scale of W as they lie in a packed tensor, or weights in bf16; src; bias and
 //! residual, if there are any. For SwiGLU these are of gate, and up_codes, up_scales and so on are
-//! of up. For operands of 8 bits also src_scales_stride, and src_scales and src_factor, which belong
-//! to src.
+//! of up. For operands of 8 bits also src_scales_stride, and src_scales and src_factor, which
+//! belong to src.
 
 use super::{MatmulOutput, MatmulVariant, draw, expected, operands, shaped};
 use crate::format::{BlockFormat, PackedTensor};
@@ -146,8 +146,8 @@ impl MatmulVariant {
     }
 }
 
-/// Bytes of shared memory that a thread block can have, by compute capability: CUDA C++ Programming Guide, Technical
-/// Specifications per Compute Capability.
+/// Bytes of shared memory that a thread block can have, by compute capability: CUDA C++ Programming
+/// Guide, Technical Specifications per Compute Capability.
 const fn max_shared(sm: u32) -> u32 {
     match sm {
         80 | 87 => 163 << 10,

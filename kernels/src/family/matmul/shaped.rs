@@ -4,7 +4,7 @@ use super::draw::src_len;
 use super::{MatmulVariant, bytes};
 use crate::format::FloatType;
 use crate::fragment::{CHUNK, OperandType};
-use crate::launch::SplitLimits;
+use crate::kernel::SplitLimits;
 use crate::registry::{EntryError, Problem, Shape, Tensor, Typical, check_elements};
 use rand_chacha::ChaCha8Rng;
 
@@ -21,7 +21,7 @@ pub(super) fn problem_of(
     variant.check_rows(rows)?;
     let matrices = variant.matrices();
     let shape = [matrices.len() * rows, cols];
-    let parts = SplitLimits::new(thread_blocks).matmul(variant, shape, tokens);
+    let parts = variant.parts(&SplitLimits::new(thread_blocks), shape, tokens);
     let src_stride = cols.next_multiple_of(CHUNK);
     let read_tokens = src_len(variant, tokens, src_stride, cols) / src_stride;
     // Those of whole groups of tokens, whatever is read of x.

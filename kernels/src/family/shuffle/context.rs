@@ -26,7 +26,8 @@ pub(super) struct CodesContext {
     operand_bits: u32,
     /// Operands are in two's complement.
     is_twos: bool,
-    /// There are codes whose operands are above `limit`, or the lowest of a two's complement, which are no finite value.
+    /// There are codes whose operands are above `limit`, or the lowest of a two's complement, which
+    /// are no finite value.
     has_limit: bool,
     limit: u16,
     terms: Vec<Term>,

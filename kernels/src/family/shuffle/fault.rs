@@ -2,12 +2,14 @@
 
 use crate::fragment::{FragmentError, FragmentFormat};
 
-/// Bits of a [`ShuffleFault`] for the row, for block or column, and for the code; one says which of these.
+/// Bits of a [`ShuffleFault`] for the row, for block or column, and for the code; one says which of
+/// these.
 pub(super) const ROW_BITS: u32 = 28;
 pub(super) const PLACE_BITS: u32 = 27;
 const CODE_BITS: u32 = 8;
 
-/// The first scale that is NaN or code that is no finite value, as kernels tell it: by row, scales before codes.
+/// The first scale that is NaN or code that is no finite value, as kernels tell it: by row, scales
+/// before codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShuffleFault(pub u64);
 

@@ -76,8 +76,8 @@ impl Shuffle {
         })
     }
 
-    /// Weights of the packed ones, in buffers of their own; `name` is what reports call them. Waits until they are
-    /// there.
+    /// Weights of the packed ones, in buffers of their own; `name` is what reports call them. Waits
+    /// until they are there.
     ///
     /// # Errors
     /// As [`Shuffle::put_packed`], and if there is no room.
@@ -119,8 +119,9 @@ impl Shuffle {
     /// Puts a packed matrix into tiles of a stack. Waits until it is there.
     ///
     /// # Errors
-    /// [`ShuffleError::Fragment`] as of [`crate::fragment::FragmentTensor::new`]; [`ShuffleError::Launch`] if the stack is of
-    /// another format or too small, or an operand is too small.
+    /// [`ShuffleError::Fragment`] as of [`crate::fragment::FragmentTensor::new`];
+    /// [`ShuffleError::Launch`] if the stack is of another format or too small, or an operand is
+    /// too small.
     pub fn put_packed(
         &self,
         stream: &Stream,

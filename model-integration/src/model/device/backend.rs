@@ -10,9 +10,10 @@ use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::{Cache, Dense, LaunchError, Slice};
+use mxlab_kernels::launch::{Dense, LaunchError, Slice};
 
 use super::activations::{Activation, Pool};
+use super::cache::CacheRows;
 use super::input::Input;
 use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
@@ -209,7 +210,7 @@ impl DeviceBackend {
 }
 
 /// An append to these rows of a cache.
-fn append_to<'a>(place: &Call<'a>, rows: Cache<'a>) -> Call<'a> {
+fn append_to<'a>(place: &Call<'a>, rows: CacheRows<'a>) -> Call<'a> {
     let call = place.clone().buffer("dst", rows.codes);
     call.optional("dst_scales", rows.scales)
 }
@@ -343,10 +344,7 @@ impl Backend for DeviceBackend {
         let kernel = self.kernels.attention(variant)?;
         let sequences = batch.sequences.len();
         let blocks = variant.blocks(sequences, longest, kv_heads, group);
-        let parts = self
-            .limits
-            .split
-            .attention(&variant, blocks, cache.capacity());
+        let splits = variant.splits(&self.limits.split, blocks, cache.capacity());
         let dst = self.pool.take(tokens, heads * head_dim)?;
         let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let call = Call::new()
@@ -358,7 +356,7 @@ impl Backend for DeviceBackend {
             .size("head_dim", head_dim)
             .size("slots", cache.slots())
             .size("capacity", cache.capacity())
-            .size("splits", parts)
+            .size("splits", splits)
             .number("score_factor", variant.score_factor(scale))
             .number("value_factor", variant.value_factor())
             .buffer("src", rotated.slice())

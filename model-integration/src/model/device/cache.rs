@@ -3,7 +3,7 @@
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::CacheFormat;
-use mxlab_kernels::launch::{Cache, Slice};
+use mxlab_kernels::launch::Slice;
 
 use crate::model::{LlamaError, Sequence};
 
@@ -21,6 +21,15 @@ pub struct DeviceCache {
 struct Rows {
     codes: Buffer,
     scales: Option<Buffer>,
+}
+
+/// Keys or values of one layer.
+#[derive(Clone, Copy)]
+pub(super) struct CacheRows<'a> {
+    /// [`CacheFormat::row_bytes`] for each of [slots, kv_heads, capacity].
+    pub codes: Slice<'a>,
+    /// [`CacheFormat::row_scale_bytes`] for each; none of bf16.
+    pub scales: Option<Slice<'a>>,
 }
 
 /// Bytes of the codes and of the scales of one position.
@@ -114,9 +123,9 @@ impl DeviceCache {
     }
 
     /// Keys and values of a layer.
-    pub(super) fn layer(&self, layer: usize) -> [Cache<'_>; 2] {
+    pub(super) fn layer(&self, layer: usize) -> [CacheRows<'_>; 2] {
         let [keys, values] = &self.layers[layer];
-        [keys, values].map(|rows| Cache {
+        [keys, values].map(|rows| CacheRows {
             codes: Slice {
                 buffer: &rows.codes,
                 offset: 0,

@@ -15,7 +15,7 @@ use crate::config::{Projection, QuantConfig};
 use crate::model::load::shared_formats;
 use crate::model::parameters::{GATE_UP, QKV, Role, parameters};
 use crate::model::{LlamaError, ModelConfig, RopeScaling};
-use mxlab_kernels::launch::{SplitLimits, thread_blocks};
+use mxlab_kernels::kernel::{SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;

@@ -89,7 +89,7 @@ impl DeviceBackend {
         let max_shared = self.device.properties().max_shared;
         let variant = MatmulVariant::for_tokens(*weights.format(), tokens, output, max_shared);
         let shape = [weights.rows(), weights.cols()];
-        let parts = self.limits.split.matmul(&variant, shape, tokens);
+        let parts = variant.parts(&self.limits.split, shape, tokens);
         let features = weights.rows() / output.rows_of_feature();
         let dst = self.pool.take(tokens, features)?;
         let mut call = weights

@@ -1,8 +1,5 @@
 //! How many thread blocks share the work of one.
 
-use crate::family::attention::{AttentionRegime, AttentionVariant};
-use crate::family::matmul::MatmulVariant;
-use crate::fragment::CHUNK;
 use mxlab_harness::device::Properties;
 
 /// Multiprocessors of a device that does not say.
@@ -12,10 +9,6 @@ const MULTIPROCESSORS: usize = 4;
 const BLOCKS: usize = 2;
 /// Bytes of sums of a thread block, about: 128 rows and 64 tokens. Of larger ones there are fewer.
 const SUMS: usize = 4 * 128 * 64;
-/// Keys that a thread block of a split attention has at least.
-const SPLIT_KEYS: usize = 256;
-/// Chunks that a thread block of a split product has at least.
-const SPLIT_CHUNKS: usize = 4;
 
 /// Thread blocks that fill a device.
 pub fn thread_blocks(properties: &Properties) -> usize {
@@ -44,36 +37,9 @@ impl SplitLimits {
         }
     }
 
-    /// How many thread blocks share the chunks of a product with weights [rows, cols].
-    pub fn matmul(
-        &self,
-        variant: &MatmulVariant,
-        [rows, cols]: [usize; 2],
-        tokens: usize,
-    ) -> usize {
-        match variant.regime().splits() {
-            true => {
-                let pieces = cols.div_ceil(CHUNK) / SPLIT_CHUNKS;
-                self.parts(variant.blocks(rows, tokens), pieces, variant.sums_bytes())
-            }
-            false => 1,
-        }
-    }
-
-    /// How many thread blocks share the keys of `blocks`, see [`AttentionVariant::blocks`], in a cache of
-    /// `capacity` positions.
-    pub fn attention(&self, variant: &AttentionVariant, blocks: usize, capacity: usize) -> usize {
-        match variant.regime() {
-            AttentionRegime::Decode => {
-                let pieces = capacity.div_ceil(SPLIT_KEYS);
-                self.parts(blocks, pieces, variant.partial_bytes())
-            }
-            AttentionRegime::Prefill => 1,
-        }
-    }
-
-    /// How many thread blocks share the work of each of so many, with at least one of `pieces` each.
-    fn parts(&self, blocks: usize, pieces: usize, part_bytes: usize) -> usize {
+    /// How many thread blocks share the work of each of so many, with at least one of `pieces`
+    /// each.
+    pub(crate) fn parts(&self, blocks: usize, pieces: usize, part_bytes: usize) -> usize {
         let parts = (self.thread_blocks / blocks.max(1)).clamp(1, pieces.max(1));
         let room = self.workspace / (blocks * part_bytes).max(1);
         match blocks <= self.arrivals {

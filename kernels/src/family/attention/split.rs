@@ -1,0 +1,21 @@
+//! How many thread blocks share the keys of a query.
+
+use super::{AttentionRegime, AttentionVariant};
+use crate::kernel::SplitLimits;
+
+/// Keys that a thread block of a split attention has at least.
+const SPLIT_KEYS: usize = 256;
+
+impl AttentionVariant {
+    /// The size `splits` for so many [`AttentionVariant::blocks`], in a cache of `capacity`
+    /// positions.
+    pub fn splits(&self, limits: &SplitLimits, blocks: usize, capacity: usize) -> usize {
+        match self.regime() {
+            AttentionRegime::Decode => {
+                let pieces = capacity.div_ceil(SPLIT_KEYS);
+                limits.parts(blocks, pieces, self.partial_bytes())
+            }
+            AttentionRegime::Prefill => 1,
+        }
+    }
+}
