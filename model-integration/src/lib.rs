@@ -5,6 +5,7 @@
 //! |---|---|
 //! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
 //! | [`config`] | which operand is quantised how: named configurations, TOML files, flags |
+//! | [`description`] | what a model is: architectures, sizes, parameters as data |
 //! | [`model`] | the one forward pass and the engines that run it |
 //! | [`embedded`] | the model and the task in the binary |
 //! | [`engine`] | requests, scores, continuations: what is asked of a model, and the trait that engines implement |
@@ -26,6 +27,7 @@ pub mod cli;
 pub mod columns;
 pub mod config;
 pub mod corpus;
+pub mod description;
 pub mod did_you_mean;
 pub mod embedded;
 pub mod engine;

@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 /// Modules of the library from the bottom up. A module may use those of the layers below its own.
 const LAYERS: &[&[&str]] = &[
     &["columns", "corpus", "did_you_mean", "file_name"],
-    &["checkpoint", "config"],
+    &["config"],
+    &["description"],
+    &["checkpoint"],
     &["embedded", "engine"],
     &["model"],
     &["quantization_error", "task", "train"],
+    &["record"],
     &["eval", "generate"],
     &["study"],
     &["report"],

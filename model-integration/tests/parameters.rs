@@ -2,9 +2,9 @@
 
 use mxlab::checkpoint::synthetic;
 use mxlab::config::Projection::{Gate, K, O, Q, Up, V};
-use mxlab::model::ModelConfig;
-use mxlab::model::architecture::{Architecture, Bias, LLAMA, PHI3};
-use mxlab::model::parameters::{Parameters, Role, Usage, parameters};
+use mxlab::description::ModelConfig;
+use mxlab::description::architecture::{Architecture, Bias, LLAMA, PHI3};
+use mxlab::description::parameters::{Parameters, Role, Usage, parameters};
 
 /// What no model has: biases in some projections of a stack, and two of them in one tensor.
 static MIXED: Architecture = Architecture {

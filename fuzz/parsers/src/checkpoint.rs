@@ -6,8 +6,8 @@ use std::sync::LazyLock;
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 use mxlab::checkpoint::{Checkpoint, CheckpointError, TensorFile, synthetic};
-use mxlab::model::ModelConfig;
-use mxlab::model::parameters::parameters;
+use mxlab::description::ModelConfig;
+use mxlab::description::parameters::parameters;
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 use super::encoding::Encoding;
 use super::fields::{Fields, parse_object};
 use super::{CheckpointError, FloatType, rope_scaling};
-use crate::model::architecture::{ARCHITECTURES, Bias};
-use crate::model::{Architecture, ModelConfig, RopeScaling};
+use crate::description::architecture::{ARCHITECTURES, Bias};
+use crate::description::{Architecture, ModelConfig, RopeScaling};
 
 // Bounds far above any Llama: products of two of them stay below 2^63, and a corrupt
 // config is named as such instead of failing as an allocation.

@@ -4,8 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::CheckpointError;
 use super::gguf::Gguf;
-use crate::model::architecture::{ARCHITECTURES, Bias};
-use crate::model::parameters::{Role, gguf_module_name};
+use crate::description::architecture::{ARCHITECTURES, Bias};
+use crate::description::parameters::{Role, gguf_module_name};
 
 /// Divisors of the rotary frequencies, `[head_dim / 2]`, where they are stretched.
 const FREQUENCIES: &str = "rope_freqs.weight";

@@ -2,7 +2,7 @@
 //! (one file, or an index and shards), `tokenizer.json`; and the hub they come from.
 //!
 //! A [`Checkpoint`] that opens is consistent: the config describes a model that the forward pass
-//! computes, every one of its [`parameters`](crate::model::parameters) is there with its shape and a float dtype, and the header of each file accounts
+//! computes, every one of its [`parameters`](crate::description::parameters) is there with its shape and a float dtype, and the header of each file accounts
 //! for each of its bytes. [`Checkpoint::tensor`] additionally reads the weights and
 //! insists that they are finite. Weights stay in the mapped files; nothing here copies
 //! them.
@@ -50,8 +50,8 @@ pub use tokenizer::{Tokenizer, TokenizerConfig};
 
 use mxlab_kernels::format::FloatType;
 
-use crate::model::ModelConfig;
-use crate::model::parameters::{Parameter, Parameters, Role, parameters};
+use crate::description::ModelConfig;
+use crate::description::parameters::{Parameter, Parameters, Role, parameters};
 use config::Parsed;
 use encoding::Encoding;
 use packed::Packed;

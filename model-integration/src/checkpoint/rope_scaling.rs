@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::CheckpointError;
 use super::fields::Fields;
-use crate::model::architecture::RopeType;
-use crate::model::{Architecture, RopeScaling};
+use crate::description::architecture::RopeType;
+use crate::description::{Architecture, RopeScaling};
 
 /// Base used where the config names none (transformers' default).
 const DEFAULT_THETA: f64 = 10_000.0;

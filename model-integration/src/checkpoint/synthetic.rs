@@ -12,8 +12,8 @@ use serde_json::json;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::{Checkpoint, CheckpointError};
-use crate::model::parameters::Parameters;
-use crate::model::{ModelConfig, RopeScaling, architecture};
+use crate::description::parameters::Parameters;
+use crate::description::{ModelConfig, RopeScaling, architecture};
 
 /// What names a synthetic model, before its name.
 pub const PREFIX: &str = "synthetic:";

@@ -11,7 +11,6 @@ use serde_json::{Map, Value, json};
 use sha2::{Digest, Sha256};
 
 use super::Evaluation;
-use super::column::Column;
 use super::plan::{Limit, Plan, Prompt};
 use super::runner::{Answers, Given};
 use crate::config::QuantConfig;
@@ -143,7 +142,7 @@ fn metrics(task: &Task, plan: &Plan, answers: &Answers) -> Value {
         "alias": task.name,
         "sample_len": plan.count(),
     });
-    for column in Column::all(task, plan, &answers.given) {
+    for column in answers.given.columns(task, plan) {
         if column.metric.aggregation.is_some() {
             let (name, estimate) = (column.metric.name, column.estimate());
             let filter = filter_name(column.metric.filter());
@@ -208,7 +207,7 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
 /// filter.
 fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
-    let columns = Column::all(task, plan, given);
+    let columns = given.columns(task, plan);
     let generation = task.protocol.generation.as_ref();
     let filters: Vec<Option<&Filter>> = match generation {
         None => vec![None],

@@ -6,8 +6,6 @@
 //! | [`plan`] | which prompts, in which order and batches |
 //! | [`log`] | the log that an interrupted run goes on from |
 //! | [`runner`] | batch after batch |
-//! | [`column`] | the values of a metric over the examples of a task |
-//! | [`result`](mod@result) | the metrics of a task under a configuration |
 //! | [`lm_eval`] | results and samples in lm-evaluation-harness' schema |
 //! | [`record`] | the record of the whole run |
 //! | [`table`] | what is printed |
@@ -21,13 +19,11 @@
 //!   lm-evaluation-harness' schema, written when the configuration is done;
 //! - `run.json`: the record of the whole run, written at its end.
 
-pub mod column;
 pub mod lm_eval;
 pub mod log;
 pub mod plan;
 pub mod progress;
 pub mod record;
-pub mod result;
 pub mod runner;
 pub mod table;
 
@@ -39,15 +35,15 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::record::Environment;
 
-use self::column::Column;
 use self::log::{Answered, RunKey, SampleLog};
 use self::plan::{Limit, Plan};
 use self::progress::Progress;
-use self::result::{MetricResult, TaskResult};
 use self::runner::{Answers, LazyModel, Surroundings};
 use crate::config::QuantConfig;
 use crate::engine::{Engine, Footprint};
+use crate::record::column::Column;
 use crate::record::eval::Timing;
+use crate::record::result::{MetricResult, TaskResult};
 use crate::task::{FewShot, PromptEncoder, Task};
 
 /// How an evaluation is done.
@@ -299,8 +295,7 @@ impl<'a> Evaluation<'a> {
     fn columns(&self, finished: &[Vec<Answers>]) -> Vec<Vec<Vec<Column>>> {
         let columns = finished.iter().map(|scores| {
             let tasks = self.tasks.iter().zip(scores);
-            let columns =
-                tasks.map(|((task, plan), scores)| Column::all(task, plan, &scores.given));
+            let columns = tasks.map(|((task, plan), scores)| scores.given.columns(task, plan));
             columns.collect()
         });
         columns.collect()

@@ -4,16 +4,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
+use mxlab_harness::measure::{EnergyMeter, Metering};
 use mxlab_kernels::reference::Sampling;
-use serde::{Deserialize, Serialize};
 
 use super::log::{Answered, Entry, SampleLog, TextEntry};
 use super::plan::Plan;
 use super::progress::Progress;
 use crate::config::QuantConfig;
 use crate::engine::{CausalModel, Engine, Generator, Request, Room, Sampler, Score};
-use crate::task::Generation;
+use crate::record::column::Column;
+use crate::record::eval::ExampleEnergy;
+use crate::task::metric::{Judge, Metric};
+use crate::task::{Generation, Task};
 
 /// What a model answered to a task under a configuration.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,13 +37,31 @@ pub enum Given {
     Texts(Vec<String>),
 }
 
-/// Energy of some examples.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct ExampleEnergy {
-    /// How many.
-    pub examples: usize,
-    /// Of all of them.
-    pub energy: Energy,
+impl Given {
+    /// Every metric of the task that was answered, in the order of its protocol.
+    pub fn columns(&self, task: &Task, plan: &Plan) -> Vec<Column> {
+        let of = |metric: &'static Metric| {
+            let examples = || task.examples.iter().map(|example| &example.content);
+            let prompts = plan.examples().zip(examples());
+            let values = prompts.map(|(range, content)| match (metric.judge, self) {
+                (Judge::Scores(value), Self::Scores(scores)) => value(content, &scores[range]),
+                (Judge::Text(filter, is_right), Self::Texts(texts)) => {
+                    let extracted = (filter.extract)(&texts[range.start]);
+                    f64::from(u8::from(is_right(content, &extracted)))
+                }
+                // Not measured.
+                _ => f64::NAN,
+            });
+            let values: Vec<f64> = values.collect();
+            let weights = examples().take(values.len()).map(metric.weight);
+            Column {
+                metric,
+                weights: weights.collect(),
+                values,
+            }
+        };
+        task.protocol.metrics.iter().copied().map(of).collect()
+    }
 }
 
 /// A model that is loaded when the first batch needs it: a run that only reads its logs

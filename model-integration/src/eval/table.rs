@@ -5,9 +5,9 @@ use std::fmt::Write;
 use mxlab_harness::measure::Estimate;
 use serde_json::json;
 
-use super::result::{MetricResult, TaskResult};
 use crate::columns;
 use crate::record::eval::Timing;
+use crate::record::result::{MetricResult, TaskResult};
 use crate::task::metric::{Metric, Unit};
 
 /// How the table is written.

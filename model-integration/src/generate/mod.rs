@@ -13,10 +13,10 @@ use std::time::Instant;
 use anyhow::{Context, Result, ensure};
 use mxlab_harness::measure::{Energy, EnergyMeter, Metering};
 use mxlab_kernels::format::random_at;
-use serde::{Deserialize, Serialize};
 
 use crate::config::QuantConfig;
 use crate::engine::{Engine, Generator, Room, Sampler};
+use crate::record::generate::End;
 
 /// How a generation is done.
 #[derive(Clone, Copy, Debug)]
@@ -61,16 +61,6 @@ impl Prompt {
             is_text: false,
         }
     }
-}
-
-/// Why a sequence ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum End {
-    /// The model ended it.
-    Eos,
-    /// It has as many tokens as were asked for.
-    Length,
 }
 
 /// What a prompt was continued with.

@@ -3,7 +3,8 @@
 //!
 //! Which ones a sequence takes depends on its own length alone, as if it were alone in its batch.
 
-use super::{LlamaError, ModelConfig, RopeScaling};
+use super::LlamaError;
+use crate::description::{ModelConfig, RopeScaling};
 
 /// Whether a sequence of so many tokens is long.
 pub fn is_long(config: &ModelConfig, tokens: usize) -> bool {

@@ -6,9 +6,9 @@
 
 use mxlab_kernels::format::BlockFormat;
 
-use super::parameters::{GATE_UP, QKV, Role, in_layer, module_name};
 use super::{Attention, Backend, Batch, Rope};
 use crate::config::Projection;
+use crate::description::parameters::{GATE_UP, QKV, Role, in_layer, module_name};
 
 /// A projection: its weight, and what its input is quantised to.
 pub struct Linear<B: Backend> {

@@ -3,10 +3,11 @@
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::ops::narrow;
-use super::parameters::{GATE_UP, Parameter, Parameters, QKV, Role, Usage};
-use super::{Backend, Layer, Linear, Llama, LlamaError, ModelConfig, Projections, Rope};
+use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, Rope};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
+use crate::description::ModelConfig;
+use crate::description::parameters::{GATE_UP, Parameter, Parameters, QKV, Role, Usage};
 
 /// How the rows of a stack follow each other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,7 +2,8 @@
 
 use mxlab_kernels::format::FloatType;
 
-use super::{Batch, ModelConfig, RopeScaling};
+use super::Batch;
+use crate::description::{ModelConfig, RopeScaling};
 
 /// The rotary tables of a model.
 #[derive(Clone, Debug)]

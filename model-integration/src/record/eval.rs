@@ -1,12 +1,12 @@
 //! The record of an evaluation, `run.json`.
 
+use mxlab_harness::measure::Energy;
 use mxlab_harness::record::{Environment, float};
 use serde::{Deserialize, Serialize};
 
+use super::result::TaskResult;
 use crate::config::QuantConfig;
 use crate::engine::ModelInfo;
-use crate::eval::result::TaskResult;
-use crate::eval::runner::ExampleEnergy;
 
 /// Everything of a run. `model`, `configs`, `tasks`, `settings` and `results` are the same
 /// whether it was interrupted or not; `environment` and `timings` are its own.
@@ -79,6 +79,15 @@ pub struct Timing {
     pub examples_per_second: f64,
     /// Of the examples that this run evaluated; `None` is not measured.
     pub energy: Option<ExampleEnergy>,
+}
+
+/// Energy of some examples.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ExampleEnergy {
+    /// How many.
+    pub examples: usize,
+    /// Of all of them.
+    pub energy: Energy,
 }
 
 impl EvalRecord {

@@ -7,7 +7,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::QuantConfig;
 use crate::engine::{Footprint, ModelInfo};
-use crate::generate::End;
 
 /// What was asked, what came, how long it took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -84,4 +83,14 @@ pub struct GenerateTimings {
     pub energy: Option<Energy>,
     /// Each time of a token after the first.
     pub step_seconds: Vec<f64>,
+}
+
+/// Why a sequence ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum End {
+    /// The model ended it.
+    Eos,
+    /// It has as many tokens as were asked for.
+    Length,
 }

@@ -11,19 +11,24 @@
 //! | [`mutate`] | planted faults and which of them were caught |
 //! | [`mxlab_benches::record`] | timings of kernels |
 //! | [`eval`] | tasks under configurations |
+//! | [`column`], [`result`](mod@result) | values of a metric, and what they amount to |
 //! | [`generate`] | continuations of prompts |
+//! | [`weight_error`] | errors of quantised weights |
 //! | [`study`] | a study: its plan, its cells, and all of them in one file |
 //!
 //! Results in lm-evaluation-harness' schema (`results_*.json`) are no records: the schema is theirs.
 
+pub mod column;
 pub mod error;
 pub mod eval;
 pub mod generate;
 pub mod migrate;
 pub mod mutate;
+pub mod result;
 pub mod study;
 pub mod tagged;
 pub mod verify;
+pub mod weight_error;
 
 use std::io::{Read, Write};
 use std::path::Path;

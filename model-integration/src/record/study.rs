@@ -7,13 +7,13 @@ use mxlab_harness::measure::Energy;
 use mxlab_harness::record::{Environment, FileError, float};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::column::Column;
 use super::eval::EvalRecord;
+use super::result::TaskResult;
+use super::weight_error::WeightError;
 use super::{Record, Recorded, Wrong, tagged};
 use crate::config::QuantConfig;
 use crate::engine::{Footprint, ModelInfo};
-use crate::eval::column::Column;
-use crate::eval::result::TaskResult;
-use crate::study::weights::WeightError;
 use crate::task::metric::Metric;
 
 /// A study as it is kept beside its results: whatever decides about them, and its hash.

@@ -8,8 +8,8 @@ use super::study::tables::written;
 use super::table::{Cell, Table};
 use super::timings::seconds;
 use crate::config::QuantConfig;
-use crate::eval::result::TaskResult;
 use crate::record::eval::EvalRecord;
+use crate::record::result::TaskResult;
 use crate::task::metric::{Metric, Unit};
 
 /// The tables, one for each task of each evaluation.

@@ -15,7 +15,7 @@ use super::file::Search;
 use super::folder;
 use super::score::{Scored, head};
 use crate::config::{Projection, QuantConfig};
-use crate::eval::result::MetricResult;
+use crate::record::result::MetricResult;
 use crate::record::study::{CellRecord, Part, ScoreRecord, SearchRecord, Step};
 use crate::task::metric::Metric;
 

@@ -1,66 +1,13 @@
 //! Errors of quantised weights by themselves.
 
 use anyhow::{Context, Result};
-use mxlab_harness::record::float;
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::FloatType;
-use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::Checkpoint;
-use crate::config::{Projection, QuantConfig};
+use crate::config::QuantConfig;
 use crate::quantization_error::{Sums, measure};
-
-/// Of all quantised weights of a model.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct WeightError {
-    /// Of all of them together.
-    #[serde(flatten)]
-    pub error: Error,
-    /// Elements that are quantised.
-    pub elements: u64,
-    /// Bytes of their codes.
-    pub code_bytes: u64,
-    /// Bytes of their scales.
-    pub scale_bytes: u64,
-    /// Of each.
-    pub tensors: Vec<TensorError>,
-}
-
-/// What is lost.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Error {
-    /// Signal to quantisation noise in dB.
-    #[serde(with = "float")]
-    pub sqnr_db: f64,
-    /// Of the angle between weights and what they became.
-    #[serde(with = "float")]
-    pub cosine: f64,
-    /// Root mean square of the error, relative to that of the weights.
-    #[serde(with = "float")]
-    pub relative_error: f64,
-}
-
-/// Of one matrix.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct TensorError {
-    /// Its layer.
-    pub layer: usize,
-    /// Which.
-    pub projection: Projection,
-    /// What is lost.
-    #[serde(flatten)]
-    pub error: Error,
-}
-
-impl Error {
-    fn of(sums: &Sums) -> Self {
-        Self {
-            sqnr_db: sums.sqnr_db(),
-            cosine: sums.cosine(),
-            relative_error: sums.relative_error(),
-        }
-    }
-}
+use crate::record::weight_error::{Error, TensorError, WeightError};
 
 /// Quantises every weight that has a format, as a model that computes in `dtype` would; `None` if none has.
 ///

@@ -13,9 +13,10 @@ use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
 use crate::config::Projection;
+use crate::description::parameters::{Parameter, Parameters, Role, Usage, parameters};
+use crate::description::{ModelConfig, architecture};
 use crate::model::load::{Source, assemble};
-use crate::model::parameters::{Parameter, Parameters, Role, Usage, parameters};
-use crate::model::{Linear, Llama, ModelConfig, Rope, architecture};
+use crate::model::{Linear, Llama, Rope};
 
 /// Tokens of the vocabulary.
 pub const VOCABULARY: usize = 896;

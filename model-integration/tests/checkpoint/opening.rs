@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use mxlab::checkpoint::Checkpoint;
-use mxlab::model::RopeScaling;
+use mxlab::description::RopeScaling;
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;

@@ -5,6 +5,7 @@ mod operands;
 
 use mxlab::checkpoint::{Checkpoint, synthetic};
 use mxlab::config::{FormatFlags, QuantConfig, load, named};
+use mxlab::description::parameters::{QKV, Role};
 use mxlab::embedded;
 use mxlab::engine::{Engine, Request, Room, Sampler};
 use mxlab::model::cpu::{self, Cpu, CpuEngine};
@@ -12,7 +13,6 @@ use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
 use mxlab::model::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
 use mxlab::model::load::{self as load_llama, Arrangement, Member, Store};
-use mxlab::model::parameters::{QKV, Role};
 use mxlab::model::{Backend, Batch, Linear, Projections};
 use mxlab_harness::device::{Device, EmulatorOptions};
 use mxlab_kernels::format::FloatType;

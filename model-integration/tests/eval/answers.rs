@@ -4,13 +4,13 @@ use std::path::Path;
 use std::sync::atomic::AtomicBool;
 
 use mxlab::engine::Score;
-use mxlab::eval::column::Column;
 use mxlab::eval::log::{self, TextEntry};
 use mxlab::eval::plan::Plan;
 use mxlab::eval::progress::Silent;
 use mxlab::eval::runner::Given;
 use mxlab::eval::{Evaluation, Settings};
 use mxlab::model::cpu::CpuEngine;
+use mxlab::record::column::Column;
 use mxlab::task::metric::Metric;
 use mxlab::task::{FewShot, Kind, PromptEncoder, jsonl};
 
@@ -37,7 +37,7 @@ fn metrics_by_hand() {
         let task = jsonl::parse("toy", "toy.jsonl", lines.as_bytes()).expect("a task");
         let plan = Plan::new(&task, &encoder, &FewShot::default(), None, 2).expect("a plan");
         let scores = scores.iter().map(|&x| score(x)).collect();
-        Column::all(&task, &plan, &Given::Scores(scores))
+        Given::Scores(scores).columns(&task, &plan)
     };
     let of = |columns: &[Column], metric| {
         let column = columns.iter().find(|column| column.metric == metric);

@@ -10,9 +10,9 @@ use std::path::{Path, PathBuf};
 use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::eval::plan::Limit;
 use mxlab::eval::progress::Silent;
-use mxlab::eval::result::TaskResult;
 use mxlab::eval::table::{TableFormat, render};
 use mxlab::eval::{Evaluation, Outcome, Settings};
+use mxlab::record::result::TaskResult;
 use mxlab::task::metric::Metric;
 use mxlab::task::{FewShot, Task, jsonl};
 

@@ -7,7 +7,8 @@ use mxlab::config::QuantConfig;
 use mxlab::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, Room, Sampler, Tokenize,
 };
-use mxlab::generate::{self, End, Listener, Prompt, Settings};
+use mxlab::generate::{self, Listener, Prompt, Settings};
+use mxlab::record::generate::End;
 use mxlab_kernels::reference::Sampling;
 
 use crate::toy;

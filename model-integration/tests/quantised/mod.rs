@@ -6,12 +6,12 @@ mod writers;
 
 use mxlab::checkpoint::{Checkpoint, synthetic};
 use mxlab::config::{FormatFlags, QuantConfig, load};
+use mxlab::description::parameters::Parameter;
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
 use mxlab::model::device::DeviceEngine;
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::Storage;
-use mxlab::model::parameters::Parameter;
 use mxlab_harness::device::Device;
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};

@@ -11,9 +11,9 @@ use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
 use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
 use crate::config::QuantConfig;
+use crate::description::parameters::{Parameter, Role, module_name};
 use crate::model::load::with_stored_formats;
 use crate::model::ops::narrow;
-use crate::model::parameters::{Parameter, Role, module_name};
 
 /// A tensor to write: rows of one or several parameters, one after the other.
 struct Output<'a> {

@@ -6,8 +6,9 @@ use rayon::prelude::*;
 
 use super::operations::with_values;
 use super::{Cache, Cpu};
+use crate::description::ModelConfig;
 use crate::engine::{Generator, Room, Sampler};
-use crate::model::{Batch, Continuing, Llama, ModelConfig, context};
+use crate::model::{Batch, Continuing, Llama, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct CpuGenerator<'a> {

@@ -25,8 +25,8 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::LlamaError;
 use super::load::Store;
-use super::parameters::Usage;
 use crate::checkpoint::TensorView;
+use crate::description::parameters::Usage;
 
 pub use cache::Cache;
 pub use engine::CpuEngine;

@@ -7,8 +7,9 @@ use mxlab_kernels::family::sample::Sample;
 use mxlab_kernels::reference::Sampling;
 
 use super::engine::Loaded;
+use crate::description::ModelConfig;
 use crate::engine::{Generator, Room, Sampler};
-use crate::model::{Batch, Continuing, LlamaError, ModelConfig, context};
+use crate::model::{Batch, Continuing, LlamaError, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct DeviceGenerator<'a> {

@@ -12,8 +12,8 @@ use super::input::weight_format;
 use super::kernels::Kernels;
 use super::plan::Storage;
 use crate::checkpoint::TensorView;
+use crate::description::parameters::Usage;
 use crate::model::LlamaError;
-use crate::model::parameters::Usage;
 
 /// A matrix [rows, cols].
 pub struct DeviceMatrix {

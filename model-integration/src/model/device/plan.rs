@@ -12,9 +12,10 @@ use super::input::{Input, Operands};
 use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
 use crate::config::{Projection, QuantConfig};
+use crate::description::parameters::{GATE_UP, QKV, Role, parameters};
+use crate::description::{ModelConfig, RopeScaling};
+use crate::model::LlamaError;
 use crate::model::load::shared_formats;
-use crate::model::parameters::{GATE_UP, QKV, Role, parameters};
-use crate::model::{LlamaError, ModelConfig, RopeScaling};
 use mxlab_kernels::kernel::{SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.

@@ -8,9 +8,9 @@ use super::input::Input;
 use super::matrix::Loader;
 use super::{DeviceBackend, DeviceMatrix, DeviceStack};
 use crate::checkpoint::TensorView;
+use crate::description::parameters::Usage;
 use crate::model::LlamaError;
 use crate::model::load::{Arrangement, Member, Store};
-use crate::model::parameters::Usage;
 
 impl DeviceBackend {
     const fn loader(&self) -> Loader<'_> {

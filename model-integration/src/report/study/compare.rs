@@ -4,8 +4,8 @@ use anyhow::{Result, ensure};
 use mxlab_harness::measure::{Estimate, PairedT, holm, mcnemar, paired_bootstrap, paired_t};
 
 use super::StudyRecords;
-use crate::eval::column::Column;
-use crate::eval::result::MetricResult;
+use crate::record::column::Column;
+use crate::record::result::MetricResult;
 use crate::record::study::{ScoreRecord, TaskScores};
 use crate::study::expand::BASELINE;
 use crate::task::metric::{Metric, Unit};

@@ -46,7 +46,7 @@ pub struct MetricResult {
 
 impl MetricResult {
     /// Of a column, and that of the baseline.
-    pub(super) fn new(column: &Column, baseline: Option<&Column>) -> Self {
+    pub fn new(column: &Column, baseline: Option<&Column>) -> Self {
         Self {
             metric: column.metric,
             estimate: column.estimate(),

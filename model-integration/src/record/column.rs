@@ -4,10 +4,7 @@ use mxlab_harness::measure::{Estimate, mean, paired_difference, perplexity, rati
 use mxlab_harness::record::float;
 use serde::{Deserialize, Serialize};
 
-use super::plan::Plan;
-use super::runner::Given;
-use crate::task::Task;
-use crate::task::metric::{Judge, Metric, Unit};
+use crate::task::metric::{Metric, Unit};
 
 /// A metric's values, one for each example, and for a ratio what they are counted in.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -23,31 +20,6 @@ pub struct Column {
 }
 
 impl Column {
-    /// Every metric of a task, of the answers to all prompts in the order of the plan.
-    pub fn all(task: &Task, plan: &Plan, given: &Given) -> Vec<Self> {
-        let of = |metric: &'static Metric| {
-            let examples = || task.examples.iter().map(|example| &example.content);
-            let prompts = plan.examples().zip(examples());
-            let values = prompts.map(|(range, content)| match (metric.judge, given) {
-                (Judge::Scores(value), Given::Scores(scores)) => value(content, &scores[range]),
-                (Judge::Text(filter, is_right), Given::Texts(texts)) => {
-                    let extracted = (filter.extract)(&texts[range.start]);
-                    f64::from(u8::from(is_right(content, &extracted)))
-                }
-                // Not measured.
-                _ => f64::NAN,
-            });
-            let values: Vec<f64> = values.collect();
-            let weights = examples().take(values.len()).map(metric.weight);
-            Self {
-                metric,
-                weights: weights.collect(),
-                values,
-            }
-        };
-        task.protocol.metrics.iter().copied().map(of).collect()
-    }
-
     /// The number.
     pub fn estimate(&self) -> Estimate {
         match (self.metric.unit, &self.weights) {
