@@ -8,7 +8,7 @@
 //! | [`description`] | what a model is: architectures, sizes, parameters as data |
 //! | [`model`] | the one forward pass and the engines that run it |
 //! | [`embedded`] | the model and the task in the binary |
-//! | [`engine`] | requests, scores, continuations: what is asked of a model, and the trait that engines implement |
+//! | [`engine`] | requests, scores, generation, and the trait that engines implement |
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |

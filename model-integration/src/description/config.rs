@@ -26,8 +26,8 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Longest sequence, in tokens.
     pub max_position_embeddings: usize,
-    /// Tokens that a token attends to, itself included, where not all before it. Only sequences that it
-    /// does not cut are run.
+    /// Tokens that a token attends to, itself included, where not all before it. Only sequences
+    /// that it does not cut are run.
     pub sliding_window: Option<usize>,
     /// Added to the mean square in RMSNorm.
     pub rms_norm_eps: f64,
@@ -38,9 +38,11 @@ pub struct ModelConfig {
     /// Whether the output head is the embedding. A `lm_head.weight` in the file is then
     /// ignored.
     pub tie_word_embeddings: bool,
-    /// Whether those projections have a bias that have one by [`Bias::AttentionBias`](super::architecture::Bias).
+    /// Whether those projections have a bias that have one by
+    /// [`Bias::AttentionBias`](super::architecture::Bias).
     pub attention_bias: bool,
-    /// Whether those projections have a bias that have one by [`Bias::MlpBias`](super::architecture::Bias).
+    /// Whether those projections have a bias that have one by
+    /// [`Bias::MlpBias`](super::architecture::Bias).
     pub mlp_bias: bool,
     /// Begin-of-text token.
     pub bos_token_id: Option<u32>,
@@ -73,8 +75,8 @@ pub enum RopeScaling {
         /// Positions that the unscaled model was trained on.
         original_max_position_embeddings: usize,
     },
-    /// LongRoPE: each frequency has a divisor of its own, another one in sequences longer than those
-    /// that the unscaled model was trained on; cosines and sines have a factor.
+    /// LongRoPE: each frequency has a divisor of its own, another one in sequences longer than
+    /// those that the unscaled model was trained on; cosines and sines have a factor.
     Long {
         /// Of sequences up to `original_max_position_embeddings`; `head_dim / 2` divisors.
         short_factor: Vec<f64>,

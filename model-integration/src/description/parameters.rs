@@ -57,8 +57,8 @@ pub struct Parameter {
     pub gguf_interleaved: Option<usize>,
     /// The module whose weight it is; a checkpoint does not have it a second time.
     pub tied_to: Option<Role>,
-    /// Standard deviation of a matrix's first weights, which are normal; `None` for a gain or a bias,
-    /// which starts at 1.
+    /// Standard deviation of a matrix's first weights, which are normal; `None` for a gain or a
+    /// bias, which starts at 1.
     pub first_deviation: Option<f64>,
 }
 
@@ -337,8 +337,8 @@ impl Module {
         (is_rotated && interleaves).then_some(config.head_dim)
     }
 
-    /// Variance 1 / inputs, divided by the number of writes to the residual stream for what writes to
-    /// it.
+    /// Variance 1 / inputs, divided by the number of writes to the residual stream for what writes
+    /// to it.
     fn first_deviation(&self, config: &ModelConfig, shape: &[usize]) -> Option<f64> {
         let &[_, inputs] = shape else {
             return None;

@@ -8,8 +8,8 @@ use anyhow::Result;
 pub struct Request {
     /// Context and target; at least two tokens.
     pub tokens: Vec<u32>,
-    /// How many of the last tokens are the target; at least one, fewer than `tokens.len()`. None of a prompt that is
-    /// to be continued, which is not scored.
+    /// How many of the last tokens are the target; at least one, fewer than `tokens.len()`. None of
+    /// a prompt that is to be continued, which is not scored.
     pub targets: usize,
 }
 
@@ -20,7 +20,8 @@ pub struct Score {
     pub loglikelihood: f64,
     /// Whether every target token has the greatest logit of its position.
     pub is_greedy: bool,
-    /// By how much the logit of a target token falls short of the greatest of its position, at most.
+    /// By how much the logit of a target token falls short of the greatest of its position, at
+    /// most.
     pub shortfall: f64,
 }
 

@@ -203,8 +203,8 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
     })
 }
 
-/// Lines of samples, and the hash of all documents, prompts and targets. Of generated answers there is a line for each
-/// filter.
+/// Lines of samples, and the hash of all documents, prompts and targets. Of generated answers there
+/// is a line for each filter.
 fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
     let columns = given.columns(task, plan);

@@ -147,7 +147,8 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// The same prompts for other configurations, another seed and another place for files: encoding is not done again.
+    /// The same prompts for other configurations, another seed and another place for files:
+    /// encoding is not done again.
     ///
     /// # Errors
     /// If a name occurs twice or the engine cannot run a configuration.

@@ -54,7 +54,8 @@ pub struct Plan {
     batch_size: usize,
 }
 
-/// A part of an example, ready to be scored: of a cloze all of it, else one choice, or one window of a document.
+/// A part of an example, ready to be scored: of a cloze all of it, else one choice, or one window
+/// of a document.
 pub struct Prompt {
     /// Index of the example.
     pub example: usize,
@@ -62,7 +63,8 @@ pub struct Prompt {
     pub part: usize,
     /// What comes before the target, few-shot examples included; nothing of a document.
     pub context: String,
-    /// What is scored: the target, a choice with a space before it, or the document; nothing of a problem.
+    /// What is scored: the target, a choice with a space before it, or the document; nothing of a
+    /// problem.
     pub target: String,
     /// Tokens to score.
     pub request: Request,

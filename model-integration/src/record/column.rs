@@ -35,7 +35,8 @@ impl Column {
         }
     }
 
-    /// The number less the baseline's, on the same examples; `None` of perplexities, whose logarithm has one.
+    /// The number less the baseline's, on the same examples; `None` of perplexities, whose
+    /// logarithm has one.
     pub fn difference(&self, baseline: &Self) -> Option<Estimate> {
         if self.metric.unit == Unit::Perplexity {
             return None;

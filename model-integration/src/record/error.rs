@@ -85,7 +85,8 @@ pub enum Wrong {
 }
 
 impl Wrong {
-    /// Whether the file is something else that is JSON, such as results in another program's schema.
+    /// Whether the file is something else that is JSON, such as results in another program's
+    /// schema.
     pub fn is_other(&self) -> bool {
         matches!(
             self,

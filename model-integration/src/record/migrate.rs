@@ -12,8 +12,8 @@ struct Step {
     change: fn(&mut Map<String, Value>),
 }
 
-/// Every step that is written; versions without one are refused. Version 1 of `verify`, for one, counted
-/// kernels for other chips as not run, which no step can tell apart.
+/// Every step that is written; versions without one are refused. Version 1 of `verify`, for one,
+/// counted kernels for other chips as not run, which no step can tell apart.
 const STEPS: &[Step] = &[Step {
     kind: Frozen::KIND,
     from: 1,

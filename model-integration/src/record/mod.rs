@@ -11,12 +11,13 @@
 //! | [`mutate`] | planted faults and which of them were caught |
 //! | [`mxlab_benches::record`] | timings of kernels |
 //! | [`eval`] | tasks under configurations |
-//! | [`column`], [`result`](mod@result) | values of a metric, and what they amount to |
+//! | [`column`](mod@column), [`result`](mod@result) | values of a metric, and what they amount to |
 //! | [`generate`] | continuations of prompts |
 //! | [`weight_error`] | errors of quantised weights |
 //! | [`study`] | a study: its plan, its cells, and all of them in one file |
 //!
-//! Results in lm-evaluation-harness' schema (`results_*.json`) are no records: the schema is theirs.
+//! Results in lm-evaluation-harness' schema (`results_*.json`) are no records: the schema is
+//! theirs.
 
 pub mod column;
 pub mod error;

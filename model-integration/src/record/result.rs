@@ -25,7 +25,8 @@ pub struct TaskResult {
     pub truncated: usize,
     /// In the order of the task's protocol.
     pub metrics: Vec<MetricResult>,
-    /// Name of the baseline's configuration; `None` where none was evaluated, and of the baseline itself.
+    /// Name of the baseline's configuration; `None` where none was evaluated, and of the baseline
+    /// itself.
     pub baseline: Option<String>,
     /// Memory that the model takes.
     pub footprint: Footprint,
@@ -39,8 +40,8 @@ pub struct MetricResult {
     /// The number.
     #[serde(flatten)]
     pub estimate: Estimate,
-    /// That less the baseline's on the same examples, with its paired error; `None` where there is no baseline, and of
-    /// perplexities.
+    /// That less the baseline's on the same examples, with its paired error; `None` where there is
+    /// no baseline, and of perplexities.
     pub from_baseline: Option<Estimate>,
 }
 

@@ -26,7 +26,8 @@ pub struct VerifyRecord {
     pub workers: usize,
     /// Of this run; an earlier one that it goes on from is not counted.
     pub seconds: f64,
-    /// How it ended: `finished`, `time is up`, `interrupted`, `failed: ...`; `running` while it goes.
+    /// How it ended: `finished`, `time is up`, `interrupted`, `failed: ...`; `running` while it
+    /// goes.
     pub end: String,
     /// Counts by family.
     pub families: Vec<Family>,

@@ -1,5 +1,5 @@
-//! Draws without replacement, number for number those of Python's `random.Random(seed).sample`, by which
-//! lm-evaluation-harness chooses solved examples.
+//! Draws without replacement, number for number those of Python's `random.Random(seed).sample`, by
+//! which lm-evaluation-harness chooses solved examples.
 
 use std::collections::HashSet;
 
@@ -14,7 +14,8 @@ impl Draws {
         Self(Mt::new_with_key([seed]))
     }
 
-    /// A number below `bound`, which is more than none: the high bits, drawn again while they are not below.
+    /// A number below `bound`, which is more than none: the high bits, drawn again while they are
+    /// not below.
     fn below(&mut self, bound: u32) -> usize {
         let bits = u32::BITS - bound.leading_zeros();
         loop {

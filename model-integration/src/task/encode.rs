@@ -49,8 +49,8 @@ impl PromptEncoder<'_> {
         })
     }
 
-    /// The tokens of a text that is to be continued with `room` tokens, and how many of its first do not fit and are
-    /// dropped.
+    /// The tokens of a text that is to be continued with `room` tokens, and how many of its first
+    /// do not fit and are dropped.
     ///
     /// # Errors
     /// If the model takes no more than the room, the text has no tokens, or the tokenizer fails.
@@ -71,9 +71,9 @@ impl PromptEncoder<'_> {
         })
     }
 
-    /// Requests that together score every token of a text once: the first as many as the model takes, after the prefix token,
-    /// then as many again, each window's first after the token before it, and the last with as much context as
-    /// fits.
+    /// Requests that together score every token of a text once: the first as many as the model
+    /// takes, after the prefix token, then as many again, each window's first after the token
+    /// before it, and the last with as much context as fits.
     ///
     /// # Errors
     /// If the text has no tokens, there is no prefix token, or the tokenizer fails.

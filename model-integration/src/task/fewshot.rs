@@ -1,7 +1,8 @@
 //! Solved examples before the one that is scored.
 //!
-//! They are chosen and rendered as lm-evaluation-harness does: each is its context, a space, its target and a blank
-//! line. A target that brings its own leading space is preceded by two spaces; that is how the harness writes it too.
+//! They are chosen and rendered as lm-evaluation-harness does: each is its context, a space, its
+//! target and a blank line. A target that brings its own leading space is preceded by two spaces;
+//! that is how the harness writes it too.
 
 use anyhow::ensure;
 use clap::ValueEnum;
@@ -33,8 +34,8 @@ pub enum Sampler {
 pub struct FewShot {
     /// How many; `None` for as many as a task has by itself.
     pub count: Option<usize>,
-    /// The task whose examples they are; `None` for the training split of the scored one, or for itself without the
-    /// example that is scored.
+    /// The task whose examples they are; `None` for the training split of the scored one, or for
+    /// itself without the example that is scored.
     pub pool: Option<Task>,
     /// Which of them.
     pub sampler: Sampler,

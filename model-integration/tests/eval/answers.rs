@@ -43,7 +43,8 @@ fn metrics_by_hand() {
         let column = columns.iter().find(|column| column.metric == metric);
         column.expect("a column").estimate().value
     };
-    // The first is right by its log-likelihood alone, the second by a letter's; a tie is the first's.
+    // The first is right by its log-likelihood alone, the second by a letter's; a tie is the
+    // first's.
     let line = |gold: usize| {
         format!(r#"{{"context": "Q", "choices": ["a", "bcdé"], "gold": {gold}}}"#) + "\n"
     };
@@ -69,7 +70,8 @@ fn metrics_by_hand() {
     close(of(&documents, Metric::LOGLIKELIHOOD), -18.0 / 5.0);
 }
 
-/// A choice is scored after the solved examples, and an evaluation goes on in the middle of an example.
+/// A choice is scored after the solved examples, and an evaluation goes on in the middle of an
+/// example.
 #[test]
 fn choices_are_evaluated_like_any_other_task() {
     let lines: String = (0..5)

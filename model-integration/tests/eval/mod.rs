@@ -1,4 +1,5 @@
-//! Evaluations with a toy model: order, limits, differences, and what is refused before anything runs.
+//! Evaluations with a toy model: order, limits, differences, and what is refused before anything
+//! runs.
 
 mod answers;
 mod output;

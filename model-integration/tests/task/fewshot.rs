@@ -74,13 +74,15 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
     assert!(seen.len() > 6, "other examples for each: {seen:?}");
 }
 
-/// Problems are solved before by examples of the training split; where that is missing, what to do is said.
+/// Problems are solved before by examples of the training split; where that is missing, what to do
+/// is said.
 #[test]
 fn solved_problems_are_of_the_training_split() {
     let folder = tempfile::tempdir().expect("a folder");
     let lines = |name: &str, count: usize| {
         let line = |index| {
-            let problem = json!({ "question": format!("{name} {index}?"), "answer": format!("#### {index}") });
+            let (question, answer) = (format!("{name} {index}?"), format!("#### {index}"));
+            let problem = json!({ "question": question, "answer": answer });
             problem.to_string() + "\n"
         };
         let lines: String = (0..count).map(line).collect();

@@ -58,7 +58,8 @@ fn arc_is_read_in_both_layouts() {
 fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
     let line = r#"{"activity_label":"Cooking","ctx_a":"A man [substeps] stirs.","ctx_b":"he SMILES  and","endings":["sits. [title] Ends","runs  off  ."],"label":"1"}"#;
     let task = parse(line);
-    // The brackets go, and then two spaces become one; the second part begins large and goes on small.
+    // The brackets go, and then two spaces become one; the second part begins large and goes on
+    // small.
     let expected = choices(
         "Cooking: A man stirs. He smiles and",
         &["sits.. Ends", "runs off ."],

@@ -112,7 +112,7 @@ fn choices_and_documents_are_checked_line_by_line() {
         (r#"{"page": ""}"#.to_owned(), "field `page`: empty"),
         (
             format!("{line}\n{{\"text\": \"a b\"}}"),
-            "line 2: field `context`: missing (read as multiple choice, by fields `context`, `choices`, `gold`)",
+            "line 2: field `context`: missing (read as multiple choice, by fields `context`,",
         ),
     ] {
         let parsed = jsonl::parse("toy", "toy.jsonl", content.as_bytes());

@@ -1,5 +1,5 @@
-//! GSM8K: `Question: ...\nAnswer:`, solved in words that end with `#### ` and the answer. Stop words
-//! and patterns are those of lm-evaluation-harness' `gsm8k`.
+//! GSM8K: `Question: ...\nAnswer:`, solved in words that end with `#### ` and the answer. Stop
+//! words and patterns are those of lm-evaluation-harness' `gsm8k`.
 
 use std::sync::LazyLock;
 

@@ -1,4 +1,5 @@
-//! HellaSwag: the activity, the context's two parts, and the endings, cleaned of WikiHow's brackets.
+//! HellaSwag: the activity, the context's two parts, and the endings, cleaned of WikiHow's
+//! brackets.
 
 use std::sync::LazyLock;
 

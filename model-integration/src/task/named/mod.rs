@@ -135,11 +135,12 @@ impl Split {
         (sources.hub_file)(repository, hub_file).with_context(|| {
             let names: Vec<String> = names().map(|file| format!("`{file}`")).collect();
             let names = names.join(" or ");
-            let local = sources.data_dir.map(|directory| {
-                format!("no {names} in `{}`, and ", directory.display())
-            });
+            let local = sources
+                .data_dir
+                .map(|directory| format!("no {names} in `{}`, and ", directory.display()));
             format!(
-                "{}the hub does not provide `{hub_file}` of {repository}; --data-dir names a directory with {names}",
+                "{}the hub does not provide `{hub_file}` of {repository}; --data-dir names a \
+                 directory with {names}",
                 local.unwrap_or_default(),
             )
         })
