@@ -99,6 +99,24 @@ impl Registers {
         &mut self.doubles[usize::from(register.index)].0
     }
 
+    /// The bits of a lane of a register of words or double words.
+    #[inline(always)]
+    pub fn bits(&self, register: Register, lane: usize) -> u64 {
+        match register.class {
+            Class::Double => self.double(register)[lane],
+            _ => u64::from(self.word(register)[lane]),
+        }
+    }
+
+    /// Sets the bits of a lane of a register of words or double words.
+    #[inline(always)]
+    pub fn set_bits(&mut self, register: Register, lane: usize, bits: u64) {
+        match register.class {
+            Class::Double => self.double_mut(register)[lane] = bits,
+            _ => self.word_mut(register)[lane] = bits as u32,
+        }
+    }
+
     /// A predicate: bit i is lane i.
     #[inline(always)]
     pub fn predicate(&self, register: Register) -> u32 {

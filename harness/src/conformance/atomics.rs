@@ -5,7 +5,7 @@ use crate::conformance::float::any_nan;
 use crate::conformance::inputs::{Random, integers, low, pairs};
 use crate::conformance::integer::value;
 use crate::conformance::numbers::{F32, F64, Mode, format_of};
-use crate::conformance::suite::{Expected, Suite, lanes, register_bits};
+use crate::conformance::suite::{Expected, Suite, blocks, lanes, register_bits};
 
 /// Operations with their types.
 const OPERATIONS: [(&str, &[&str]); 10] = [
@@ -183,21 +183,16 @@ fn together(suite: &mut Suite, op: &'static str, ty: &'static str) {
         (".shared", "tile"),
         (".shared::cta", "tile"),
     ] {
-        suite.blocks(
-            format!(
-                ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n\
-                 @first st{space}.{ty} [{place}], {zero};\nbar.sync 0;\n\
-                 red{space}.{op}.{ty} [{place}], a;\nbar.sync 0;\n\
-                 ld{space}.{ty} d, [{place}];"
-            ),
-            &format!("{ty} -> {ty}"),
-            &rows,
-            move |block, _| {
+        blocks! { suite, &rows;
+            ".reg .pred first;\nsetp.eq.u32 first, tid, 0;\n\
+             @first st{space}.{ty} [{place}], {zero};\nbar.sync 0;\n\
+             red{space}.{op}.{ty} [{place}], a;\nbar.sync 0;\n\
+             ld{space}.{ty} d, [{place}];", "{ty} -> {ty}", |block, _| {
                 block
                     .iter()
                     .fold(0, |old, &[a]| after(op, ty, false, old, a, 0))
-            },
-        );
+            };
+        }
     }
     suite.block(32);
 }

@@ -3,7 +3,7 @@
 
 use crate::conformance::inputs::{Random, low, random};
 use crate::conformance::integer::value;
-use crate::conformance::suite::{Expected, Suite};
+use crate::conformance::suite::{Expected, Suite, blocks};
 
 pub fn rows() -> Suite {
     let mut suite = Suite::new();
@@ -52,47 +52,41 @@ fn shuffles(suite: &mut Suite) {
         for width in [1, 2, 4, 8, 16, 32] {
             for distance in 0..32 {
                 let control = (32 - width) << 8 | clamp;
-                suite.blocks(
-                    format!("shfl.sync.{mode}.b32 d|g, a, {distance}, {control:#x}, 0xffffffff;"),
+                blocks! { suite, &rows;
+                    "shfl.sync.{mode}.b32 d|g, a, {distance}, {control:#x}, 0xffffffff;",
                     "b32 -> b32 pred",
-                    &rows,
-                    move |warp, lane| {
-                        let from = within(lane, width, distance);
-                        [warp[from.unwrap_or(lane)][0], u64::from(from.is_some())]
-                    },
-                );
+                        |warp, lane| {
+                            let from = within(lane, width, distance);
+                            [warp[from.unwrap_or(lane)][0], u64::from(from.is_some())]
+                        };
+                }
             }
         }
         // Distances that differ from lane to lane, and a clamp inside the segment.
-        suite.blocks(
-            format!("shfl.sync.{mode}.b32 d|g, a, b, 0x000c, 0xffffffff;"),
-            "b32 b32 -> b32 pred",
-            &distances,
-            move |warp, lane| {
-                let from = away(mode, lane, warp[lane][1] as i64);
-                let is_inside = if mode == "up" { from >= 12 } else { from <= 12 };
-                let from = if is_inside { from as usize } else { lane };
-                [warp[from][0], u64::from(is_inside)]
-            },
-        );
+        blocks! { suite, &distances;
+            "shfl.sync.{mode}.b32 d|g, a, b, 0x000c, 0xffffffff;", "b32 b32 -> b32 pred",
+                |warp, lane| {
+                    let from = away(mode, lane, warp[lane][1] as i64);
+                    let is_inside = if mode == "up" { from >= 12 } else { from <= 12 };
+                    let from = if is_inside { from as usize } else { lane };
+                    [warp[from][0], u64::from(is_inside)]
+                };
+        }
         let control = 0x1c << 8 | clamp;
-        suite.blocks(
-            format!("mov.b32 d, a;\nshfl.sync.{mode}.b32 d, a, 1, {control:#x}, 0xffffffff;"),
+        blocks! { suite, &distances;
+            "mov.b32 d, a;\nshfl.sync.{mode}.b32 d, a, 1, {control:#x}, 0xffffffff;",
             "b32 b32 -> b32",
-            &distances,
-            move |warp, lane| warp[within(lane, 4, 1).unwrap_or(lane)][0],
-        );
+                |warp, lane| warp[within(lane, 4, 1).unwrap_or(lane)][0];
+        }
     }
     // Only the even lanes, and a mask that is computed.
     let rows = random::<1>(41, 32, 32);
-    suite.blocks(
+    blocks! { suite, &rows;
         ".reg .pred even;\n.reg .b32 bit, mask;\nand.b32 bit, tid, 1;\nsetp.eq.u32 even, bit, 0;\n\
          mov.b32 mask, 0x55555555;\nmov.b32 d, 7;\n\
-         @even shfl.sync.bfly.b32 d, a, 2, 0x1f, mask;",
-        "b32 -> b32",
-        &rows,
-        |warp, lane| if lane % 2 == 0 { warp[lane ^ 2][0] } else { 7 },
-    );
+         @even shfl.sync.bfly.b32 d, a, 2, 0x1f, mask;", "b32 -> b32",
+            |warp, lane| if lane % 2 == 0 { warp[lane ^ 2][0] } else { 7 };
+    }
 }
 
 /// Whether a lane is in a mask.

@@ -14,6 +14,14 @@ pub struct Flags {
 }
 
 impl Flags {
+    pub const fn new(flushes: bool, saturates: bool, rectifies: bool) -> Self {
+        Self {
+            flushes,
+            saturates,
+            rectifies,
+        }
+    }
+
     /// What follows the rounding in the instruction's name.
     pub fn suffix(self) -> String {
         let parts = [
@@ -256,11 +264,8 @@ pub fn rows() -> Suite {
             &[&rounding]
         };
         for flushes in [false, true] {
-            let flags = Flags { flushes, ..plain };
-            let saturated = Flags {
-                saturates: true,
-                ..flags
-            };
+            let flags = Flags::new(flushes, false, false);
+            let saturated = Flags::new(flushes, true, false);
             for rounding in optional {
                 let names = if rounding.is_empty() { &all[..3] } else { &all };
                 arithmetic(&mut suite, names, "f32", rounding, mode, flags);

@@ -15,11 +15,7 @@ pub fn rows() -> Suite {
         };
         for &flushes in choices {
             for &saturates in choices {
-                let flags = Flags {
-                    flushes,
-                    saturates,
-                    rectifies: false,
-                };
+                let flags = Flags::new(flushes, saturates, false);
                 // `add`, `sub` and `mul` of bf16 are newer than those of f16.
                 suite.target(if ty.starts_with('b') {
                     "sm_90"
@@ -39,11 +35,7 @@ pub fn rows() -> Suite {
                 suite.target("sm_80");
                 arithmetic(&mut suite, &["fma"], ty, ".rn", Mode::Rn, flags);
             }
-            let rectified = Flags {
-                flushes,
-                saturates: false,
-                rectifies: true,
-            };
+            let rectified = Flags::new(flushes, false, true);
             arithmetic(&mut suite, &["fma"], ty, ".rn", Mode::Rn, rectified);
         }
         signs(&mut suite, ty, choices, true);

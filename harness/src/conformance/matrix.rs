@@ -4,7 +4,7 @@ use crate::conformance::float::both;
 use crate::conformance::inputs::{Random, random};
 use crate::conformance::integer::value;
 use crate::conformance::numbers::{BF16, E4M3, E5M2, F16, F32, Format};
-use crate::conformance::suite::{Expected, INPUTS, OUTPUTS, Suite};
+use crate::conformance::suite::{Expected, INPUTS, OUTPUTS, Suite, blocks};
 use crate::tensor_core::{Operand, Sums, Term, Terms};
 
 pub fn rows() -> Suite {
@@ -92,18 +92,15 @@ fn matrices(suite: &mut Suite) {
 /// Rows become columns among registers.
 fn transposed(suite: &mut Suite) {
     suite.target("sm_80");
-    suite.blocks(
-        "movmatrix.sync.aligned.m8n8.trans.b16 d, a;",
-        "b32 -> b32",
-        &random::<1>(52, 32, 32),
-        |warp, lane| {
+    blocks! { suite, &random::<1>(52, 32, 32);
+        "movmatrix.sync.aligned.m8n8.trans.b16 d, a;", "b32 -> b32", |warp, lane| {
             let half = |row: usize, column: usize| {
                 warp[4 * row + column / 2][0] >> (16 * (column % 2)) & 0xffff
             };
             let (row, column) = (2 * (lane % 4), lane / 4);
             [half(row, column) | half(row + 1, column) << 16]
-        },
-    );
+        };
+    }
 }
 
 /// A shape of `mma` with its types: depth, A, B, C and D, and what it needs.

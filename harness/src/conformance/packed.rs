@@ -59,23 +59,18 @@ fn around(format: Format) -> Vec<u64> {
     codes
 }
 
-/// The flags of a conversion.
+/// A conversion: the format, the mode, whether overflow stays finite, whether `.relu` is there.
 #[derive(Clone, Copy)]
-struct Conversion {
-    format: Format,
-    mode: Mode,
-    is_finite: bool,
-    rectifies: bool,
-}
+struct Conversion(Format, Mode, bool, bool);
 
 impl Conversion {
     /// The code for a number given as a code of another format.
     fn of(self, from: Format, code: u64) -> u64 {
-        let number = from.decode(code);
-        if self.rectifies && !from.is_nan(code) && from.is_negative(code) {
+        let Self(format, mode, is_finite, rectifies) = self;
+        if rectifies && !from.is_nan(code) && from.is_negative(code) {
             return 0;
         }
-        self.format.encode_to(number, self.mode, self.is_finite)
+        format.encode_to(from.decode(code), mode, is_finite)
     }
 }
 
@@ -97,12 +92,7 @@ fn halves(suite: &mut Suite, ty: &str, format: Format) {
     let codes = around(format);
     for (name, mode) in [("rn", Mode::Rn), ("rz", Mode::Rz)] {
         for (flags, is_finite, rectifies) in FLAGS {
-            let code = Conversion {
-                format,
-                mode,
-                is_finite,
-                rectifies,
-            };
+            let code = Conversion(format, mode, is_finite, rectifies);
             suite.target(if is_finite { "sm_90" } else { "sm_80" });
             if !flags.is_empty() {
                 lanes! { suite, &singles(&codes);
@@ -129,12 +119,7 @@ fn tf32(suite: &mut Suite) {
                 (_, true) => "sm_100a",
                 _ => "sm_90",
             });
-            let conversion = Conversion {
-                format: TF32,
-                mode,
-                is_finite,
-                rectifies,
-            };
+            let conversion = Conversion(TF32, mode, is_finite, rectifies);
             // The upper 19 bits; what is below them is not defined.
             lanes! { suite, &codes;
                 "cvt.{name}{flags}.tf32.f32", "f32 -> b32", |[a]| match conversion.of(F32, a) {
@@ -165,12 +150,7 @@ fn down(suite: &mut Suite, ty: &str, format: Format) {
     let halves = (0..1 << 16).step_by(if cfg!(debug_assertions) { 7 } else { 1 });
     let halves: Vec<[u64; 1]> = halves.map(|code| [code << 16 | (code ^ 0x5555)]).collect();
     for (relu, rectifies) in RECTIFIES {
-        let code = Conversion {
-            format,
-            mode: Mode::Rn,
-            is_finite: true,
-            rectifies,
-        };
+        let code = Conversion(format, Mode::Rn, true, rectifies);
         lanes! { suite, &pairs_of(&around(format));
             "cvt.rn.satfinite{relu}.{ty}x2.f32", "f32 f32 -> {register}",
                 |[a, b]| code.of(F32, a) << place | code.of(F32, b);
@@ -197,12 +177,7 @@ fn up(suite: &mut Suite, ty: &str, format: Format) {
             .collect(),
     };
     for (relu, rectifies) in RECTIFIES {
-        let to_f16 = Conversion {
-            format: F16,
-            mode: Mode::Rn,
-            is_finite: false,
-            rectifies,
-        };
+        let to_f16 = Conversion(F16, Mode::Rn, false, rectifies);
         lanes! { suite, &rows;
             "cvt.rn{relu}.f16x2.{ty}x2", "{register} -> b32", |[a]| {
                 let [low, high] = [a, a >> place].map(|a| to_f16.of(format, low(a, format.bits())));

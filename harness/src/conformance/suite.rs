@@ -275,3 +275,14 @@ macro_rules! lanes {
     };
 }
 pub(super) use lanes;
+
+/// The same for [`Suite::blocks`], with the inputs of a block and a thread of it.
+macro_rules! blocks {
+    ($suite:expr, $inputs:expr;
+        $($text:literal, $types:literal, |$block:pat_param, $thread:pat_param| $f:expr;)*) => {
+        $($suite.blocks(
+            format!($text), &format!($types), $inputs, move |$block, $thread| $f,
+        );)*
+    };
+}
+pub(super) use blocks;

@@ -1,7 +1,7 @@
 //! Memory: of the device, and of the host for asynchronous copies.
 
 use super::machine::Machine;
-use super::{Argument, DeviceError};
+use super::{Argument, DeviceError, Result};
 use std::sync::Arc;
 
 /// Memory of a device; freed when dropped, and with the last [`Graph`](super::Graph) that launches with it.
@@ -17,11 +17,7 @@ pub(super) struct Memory {
 }
 
 impl Buffer {
-    pub(super) fn allocate(
-        machine: Arc<dyn Machine>,
-        name: &str,
-        bytes: usize,
-    ) -> Result<Self, DeviceError> {
+    pub(super) fn allocate(machine: Arc<dyn Machine>, name: &str, bytes: usize) -> Result<Self> {
         let address = machine.allocate(name, bytes)?;
         Ok(Self(Arc::new(Memory {
             machine,
@@ -55,11 +51,7 @@ impl Buffer {
     ///
     /// # Errors
     /// If it does not fit, or a launch before went wrong.
-    pub fn write<T: bytemuck::NoUninit>(
-        &self,
-        offset: usize,
-        data: &[T],
-    ) -> Result<(), DeviceError> {
+    pub fn write<T: bytemuck::NoUninit>(&self, offset: usize, data: &[T]) -> Result<()> {
         self.check(offset, size_of_val(data))?;
         let address = self.address() + offset as u64;
         self.0.machine.write(address, bytemuck::cast_slice(data))
@@ -70,7 +62,7 @@ impl Buffer {
     /// # Errors
     /// If there are not so many, or a launch before went wrong; on the emulator, if some were never
     /// written.
-    pub fn read<T: bytemuck::Pod>(&self, offset: usize, data: &mut [T]) -> Result<(), DeviceError> {
+    pub fn read<T: bytemuck::Pod>(&self, offset: usize, data: &mut [T]) -> Result<()> {
         self.check(offset, size_of_val(data))?;
         let address = self.address() + offset as u64;
         self.0.machine.read(address, bytemuck::cast_slice_mut(data))
@@ -80,14 +72,14 @@ impl Buffer {
     ///
     /// # Errors
     /// As [`Buffer::read`].
-    pub fn download<T: bytemuck::Pod>(&self) -> Result<Vec<T>, DeviceError> {
+    pub fn download<T: bytemuck::Pod>(&self) -> Result<Vec<T>> {
         const { assert!(size_of::<T>() > 0) };
         let mut data = vec![T::zeroed(); self.bytes() / size_of::<T>()];
         self.read(0, &mut data)?;
         Ok(data)
     }
 
-    pub(super) fn check(&self, first: usize, bytes: usize) -> Result<(), DeviceError> {
+    pub(super) fn check(&self, first: usize, bytes: usize) -> Result<()> {
         let end = first.saturating_add(bytes);
         if end <= self.bytes() {
             return Ok(());
@@ -141,7 +133,7 @@ impl PinnedMemory {
 }
 
 impl Pinned {
-    pub(super) fn allocate(machine: Arc<dyn Machine>, bytes: usize) -> Result<Self, DeviceError> {
+    pub(super) fn allocate(machine: Arc<dyn Machine>, bytes: usize) -> Result<Self> {
         let pointer = machine.allocate_pinned(bytes)?;
         // SAFETY: just allocated with that size.
         unsafe { pointer.write_bytes(0, bytes) };
@@ -166,7 +158,7 @@ impl Pinned {
     ///
     /// # Errors
     /// [`DeviceError::UnderWay`] until the streams that copy from or to it are synchronised.
-    pub fn bytes(&mut self) -> Result<&mut [u8], DeviceError> {
+    pub fn bytes(&mut self) -> Result<&mut [u8]> {
         let memory = Arc::get_mut(&mut self.0).ok_or(DeviceError::UnderWay)?;
         // SAFETY: allocated and zeroed with that size, and no copy is under way: a stream would
         // hold the other reference.

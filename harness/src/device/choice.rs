@@ -1,6 +1,6 @@
 //! The `--device` option.
 
-use super::DeviceError;
+use super::{DeviceError, Result};
 use std::fmt;
 use std::str::FromStr;
 
@@ -37,7 +37,7 @@ impl fmt::Display for DeviceChoice {
 impl FromStr for DeviceChoice {
     type Err = DeviceError;
 
-    fn from_str(text: &str) -> Result<Self, DeviceError> {
+    fn from_str(text: &str) -> Result<Self> {
         match text {
             "auto" => Ok(Self::Auto),
             "cuda" => Ok(Self::Cuda(None)),

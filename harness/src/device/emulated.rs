@@ -2,7 +2,7 @@
 
 use super::fault::Faults;
 use super::machine::{Copy, Launch, Machine, Product, Text};
-use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Statistics};
+use super::{DeviceError, DeviceKind, KernelAttributes, Properties, Result, Statistics};
 use ptx_emulator::launch::{DEFAULT_BUDGET, Kernels, LaunchError, MAX_SHARED, MAX_THREADS};
 use ptx_emulator::memory::global::{GlobalMemory, MemoryError};
 use std::collections::BTreeMap;
@@ -85,7 +85,7 @@ impl Emulator {
         }
     }
 
-    fn kernels(&self, module: u64) -> Result<Arc<Kernels>, DeviceError> {
+    fn kernels(&self, module: u64) -> Result<Arc<Kernels>> {
         let kernels = lock(&self.modules).loaded.get(&module).cloned();
         kernels.ok_or_else(|| DeviceError::Driver {
             call: "find a module",
@@ -99,7 +99,7 @@ impl Machine for Emulator {
         &self.properties
     }
 
-    fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError> {
+    fn allocate(&self, name: &str, bytes: usize) -> Result<u64> {
         self.faults.check()?;
         let mut memory = lock(&self.memory);
         memory
@@ -129,27 +129,27 @@ impl Machine for Emulator {
         &self,
         _products: &[Product],
         _workspace: (u64, usize),
-    ) -> Result<Option<u64>, DeviceError> {
+    ) -> Result<Option<u64>> {
         Ok(None)
     }
 
-    fn free_memory(&self) -> Result<u64, DeviceError> {
+    fn free_memory(&self) -> Result<u64> {
         self.faults.check()?;
         let memory = lock(&self.memory);
         Ok(memory.capacity() - memory.used())
     }
 
-    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
         self.faults.check()?;
         Ok(lock(&self.memory).write(address, bytes)?)
     }
 
-    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
         self.faults.check()?;
         Ok(lock(&self.memory).read(address, bytes)?)
     }
 
-    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8> {
         self.faults.check()?;
         Ok(Box::into_raw(vec![0u8; bytes].into_boxed_slice()).cast())
     }
@@ -159,7 +159,7 @@ impl Machine for Emulator {
         drop(unsafe { Box::from_raw(std::ptr::slice_from_raw_parts_mut(pointer, bytes)) });
     }
 
-    fn load(&self, text: &Text) -> Result<u64, DeviceError> {
+    fn load(&self, text: &Text) -> Result<u64> {
         self.faults.check()?;
         let kernels = Kernels::of(text.tree).map_err(|reason| DeviceError::Unsupported {
             module: text.name.to_owned(),
@@ -177,7 +177,7 @@ impl Machine for Emulator {
     }
 
     /// A launch finds the kernel by its name: the handle says nothing.
-    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError> {
+    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes)> {
         self.faults.check()?;
         let kernels = self.kernels(module)?;
         let program = kernels.programs().iter().find(|p| p.name == entry);
@@ -195,18 +195,18 @@ impl Machine for Emulator {
         _attributes: &KernelAttributes,
         _threads: u32,
         _dynamic_shared: u32,
-    ) -> Result<Option<u32>, DeviceError> {
+    ) -> Result<Option<u32>> {
         Ok(None)
     }
 
-    fn stream(&self) -> Result<u64, DeviceError> {
+    fn stream(&self) -> Result<u64> {
         self.faults.check()?;
         Ok(0)
     }
 
     fn end_stream(&self, _stream: u64) {}
 
-    fn launch(&self, _stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError> {
+    fn launch(&self, _stream: u64, launch: &Launch) -> Result<Option<Statistics>> {
         self.faults.check()?;
         let kernels = self.kernels(launch.module)?;
         let memory = &mut lock(&self.memory);
@@ -222,24 +222,19 @@ impl Machine for Emulator {
     }
 
     /// There is nothing to prepare: the handle says nothing.
-    fn graph(&self, _launches: &[Launch]) -> Result<u64, DeviceError> {
+    fn graph(&self, _launches: &[Launch]) -> Result<u64> {
         self.faults.check()?;
         Ok(0)
     }
 
     fn end_graph(&self, _graph: u64) {}
 
-    fn replay(
-        &self,
-        stream: u64,
-        _graph: u64,
-        launches: &[Launch],
-    ) -> Result<Option<Statistics>, DeviceError> {
+    fn replay(&self, stream: u64, _graph: u64, launches: &[Launch]) -> Result<Option<Statistics>> {
         let mut launches = launches.iter();
         launches.try_fold(None, |_, launch| self.launch(stream, launch))
     }
 
-    unsafe fn copy(&self, _stream: u64, copy: Copy) -> Result<(), DeviceError> {
+    unsafe fn copy(&self, _stream: u64, copy: Copy) -> Result<()> {
         // SAFETY: by the contract of this method.
         let host = unsafe { std::slice::from_raw_parts_mut(copy.host, copy.bytes) };
         match copy.is_to_device {
@@ -248,18 +243,18 @@ impl Machine for Emulator {
         }
     }
 
-    fn synchronize(&self, _: u64, _: &str, _: Duration) -> Result<(), DeviceError> {
+    fn synchronize(&self, _: u64, _: &str, _: Duration) -> Result<()> {
         self.faults.check()
     }
 
-    fn record(&self, _stream: u64) -> Result<u64, DeviceError> {
+    fn record(&self, _stream: u64) -> Result<u64> {
         self.faults.check()?;
         Ok(0)
     }
 
     fn end_event(&self, _event: u64) {}
 
-    fn milliseconds(&self, _earlier: u64, _later: u64) -> Result<f32, DeviceError> {
+    fn milliseconds(&self, _earlier: u64, _later: u64) -> Result<f32> {
         Err(DeviceError::NoClock)
     }
 }

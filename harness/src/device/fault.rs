@@ -7,7 +7,7 @@
 //! A crash is told by the first call that waits, so it belongs to a launch that nobody has waited
 //! for since. Those are kept by stream, and the error names them and no later one.
 
-use super::DeviceError;
+use super::{DeviceError, Result};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -84,7 +84,7 @@ impl Faults {
 
     /// # Errors
     /// The fault that there was.
-    pub fn check(&self) -> Result<(), DeviceError> {
+    pub fn check(&self) -> Result<()> {
         self.fault.get().map_or(Ok(()), |fault| Err(fault.clone()))
     }
 
@@ -116,8 +116,8 @@ impl Faults {
         &self,
         kernel: &str,
         limit: Duration,
-        ask: impl Fn() -> Result<bool, DeviceError>,
-    ) -> Result<(), DeviceError> {
+        ask: impl Fn() -> Result<bool>,
+    ) -> Result<()> {
         let begun = Instant::now();
         loop {
             if ask()? {

@@ -2,7 +2,7 @@
 
 use super::buffer::Memory;
 use super::machine::{Launch, Machine, Product};
-use super::{Argument, Buffer, DeviceError, DeviceKind, Geometry, Kernel, Statistics};
+use super::{Argument, Buffer, DeviceError, DeviceKind, Geometry, Kernel, Result, Statistics};
 use std::sync::Arc;
 
 /// A launch that was checked, with all that has to be there when it is made.
@@ -18,11 +18,7 @@ pub(super) struct Prepared {
 impl Prepared {
     /// # Errors
     /// If arguments or geometry do not fit the kernel.
-    pub fn new(
-        kernel: &Kernel,
-        geometry: Geometry,
-        arguments: &[Argument],
-    ) -> Result<Self, DeviceError> {
+    pub fn new(kernel: &Kernel, geometry: Geometry, arguments: &[Argument]) -> Result<Self> {
         kernel.check(geometry)?;
         let memory = |argument: &Argument| match argument {
             Argument::Buffer(buffer) | Argument::BufferAt(buffer, _) => Some(buffer.share()),
@@ -89,7 +85,7 @@ impl Graph {
         machine: Arc<dyn Machine>,
         [rows, cols, tokens]: [usize; 3],
         products: &[VendorProduct],
-    ) -> Result<Option<Self>, DeviceError> {
+    ) -> Result<Option<Self>> {
         if machine.properties().kind == DeviceKind::Emulator {
             return Ok(None);
         }
@@ -129,10 +125,7 @@ impl Graph {
             }))
         }))
     }
-    pub(super) fn new(
-        machine: Arc<dyn Machine>,
-        recorded: Vec<Prepared>,
-    ) -> Result<Self, DeviceError> {
+    pub(super) fn new(machine: Arc<dyn Machine>, recorded: Vec<Prepared>) -> Result<Self> {
         let launches: Vec<Launch> = recorded.iter().map(Prepared::launch).collect();
         let handle = machine.graph(&launches)?;
         Ok(Self(Arc::new(Launches {
@@ -163,7 +156,7 @@ impl Graph {
 }
 
 impl Launches {
-    pub fn replay(&self, stream: u64) -> Result<Option<Statistics>, DeviceError> {
+    pub fn replay(&self, stream: u64) -> Result<Option<Statistics>> {
         let launches: Vec<Launch> = self.recorded.iter().map(Prepared::launch).collect();
         self.machine.replay(stream, self.handle, &launches)
     }

@@ -2,7 +2,7 @@
 
 use super::loader::{Handle, Loader};
 use super::machine::{Machine, Text};
-use super::{Buffer, Code, DeviceError, Geometry};
+use super::{Buffer, Code, DeviceError, Geometry, Result};
 use ptx_emulator::launch::Limits;
 use ptx_emulator::syntax::ast::Module as Tree;
 use ptx_emulator::syntax::parse;
@@ -74,7 +74,7 @@ impl Module {
         loader: &Loader,
         name: &str,
         ptx: &str,
-    ) -> Result<Self, DeviceError> {
+    ) -> Result<Self> {
         let tree = parse(ptx).map_err(|reason| DeviceError::Syntax {
             module: name.to_owned(),
             reason,
@@ -112,7 +112,7 @@ impl Module {
     ///
     /// # Errors
     /// If there is none of that name.
-    pub fn kernel(&self, entry: &str) -> Result<Kernel, DeviceError> {
+    pub fn kernel(&self, entry: &str) -> Result<Kernel> {
         let mut entries = self.0.entries.iter();
         let Some(signature) = entries.find(|signature| signature.entry == entry) else {
             let known: Vec<&str> = self.0.entries.iter().map(|s| s.entry.as_str()).collect();
@@ -133,11 +133,7 @@ impl Module {
 }
 
 /// Whether the device can run what the module is for.
-fn check_target(
-    tree: &Tree,
-    module: &str,
-    properties: &super::Properties,
-) -> Result<(), DeviceError> {
+fn check_target(tree: &Tree, module: &str, properties: &super::Properties) -> Result<()> {
     let target = tree.target.first().map_or("", String::as_str);
     match properties.runs(target) {
         true => Ok(()),
@@ -185,7 +181,7 @@ impl Kernel {
         &self,
         threads: u32,
         dynamic_shared: u32,
-    ) -> Result<Option<u32>, DeviceError> {
+    ) -> Result<Option<u32>> {
         let machine = self.machine();
         machine.blocks_per_multiprocessor(self.handle, &self.attributes, threads, dynamic_shared)
     }
@@ -205,7 +201,7 @@ impl Kernel {
     }
 
     /// The parameter block of these arguments.
-    pub(super) fn parameters(&self, arguments: &[Argument]) -> Result<Vec<u8>, DeviceError> {
+    pub(super) fn parameters(&self, arguments: &[Argument]) -> Result<Vec<u8>> {
         let wrong = |reason: String| DeviceError::Arguments {
             kernel: self.entry().to_owned(),
             reason,
@@ -248,7 +244,7 @@ impl Kernel {
     }
 
     /// Checks what any device would refuse.
-    pub(super) fn check(&self, geometry: Geometry) -> Result<(), DeviceError> {
+    pub(super) fn check(&self, geometry: Geometry) -> Result<()> {
         let properties = self.machine().properties();
         let limits = Limits {
             threads: self

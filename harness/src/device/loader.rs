@@ -2,7 +2,7 @@
 
 use super::images::Images;
 use super::machine::{Machine, Text};
-use super::{Code, DeviceError, Loads, NoImage};
+use super::{Code, DeviceError, Loads, NoImage, Result};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -91,7 +91,7 @@ impl Loader {
         machine: &Arc<dyn Machine>,
         text: &Text,
         entries: &[&str],
-    ) -> Result<(Arc<Handle>, Code), DeviceError> {
+    ) -> Result<(Arc<Handle>, Code)> {
         let (loaded, code) = match self.image(machine, text.ptx, entries)? {
             Ok(Kept::Loaded(handle)) => (Some(handle), Code::Image),
             Ok(Kept::Read) => (None, Code::Image),
@@ -116,7 +116,7 @@ impl Loader {
         machine: &Arc<dyn Machine>,
         ptx: &str,
         entries: &[&str],
-    ) -> Result<Result<Kept, NoImage>, DeviceError> {
+    ) -> Result<Result<Kept, NoImage>> {
         let Some(images) = &self.images else {
             return Ok(Err(NoImage::NoImages));
         };

@@ -1,7 +1,7 @@
 //! What the two machines have in common.
 
 use super::loader::ImageError;
-use super::{DeviceError, Geometry, KernelAttributes, Properties, Statistics};
+use super::{Geometry, KernelAttributes, Properties, Result, Statistics};
 use ptx_emulator::syntax::ast::Module;
 use std::fmt;
 use std::time::Duration;
@@ -13,22 +13,22 @@ use std::time::Duration;
 pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn properties(&self) -> &Properties;
 
-    fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError>;
+    fn allocate(&self, name: &str, bytes: usize) -> Result<u64>;
     fn free(&self, address: u64);
-    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError>;
-    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError>;
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<()>;
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()>;
 
     /// Host memory for asynchronous copies; freed by `free_pinned`.
-    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError>;
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8>;
     fn free_pinned(&self, pointer: *mut u8, bytes: usize);
 
-    fn load(&self, text: &Text) -> Result<u64, DeviceError>;
+    fn load(&self, text: &Text) -> Result<u64>;
     /// Loads an ELF file of machine code; `None` if the machine runs texts alone.
     fn load_image(&self, _image: &[u8]) -> Option<Result<u64, ImageError>> {
         None
     }
     fn unload(&self, module: u64);
-    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError>;
+    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes)>;
     /// `None` where there are no multiprocessors.
     fn blocks_per_multiprocessor(
         &self,
@@ -36,40 +36,31 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
         attributes: &KernelAttributes,
         threads: u32,
         dynamic_shared: u32,
-    ) -> Result<Option<u32>, DeviceError>;
+    ) -> Result<Option<u32>>;
 
-    fn free_memory(&self) -> Result<u64, DeviceError>;
+    fn free_memory(&self) -> Result<u64>;
 
-    fn stream(&self) -> Result<u64, DeviceError>;
+    fn stream(&self) -> Result<u64>;
     fn end_stream(&self, stream: u64);
-    fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError>;
+    fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>>;
     /// Launches in order, to be made again and again; ended by `end_graph`.
-    fn graph(&self, launches: &[Launch]) -> Result<u64, DeviceError>;
+    fn graph(&self, launches: &[Launch]) -> Result<u64>;
     /// The same of products by the vendor's library, which works in `workspace`, an address and bytes; `None` if there
     /// is none.
-    fn products_graph(
-        &self,
-        products: &[Product],
-        workspace: (u64, usize),
-    ) -> Result<Option<u64>, DeviceError>;
+    fn products_graph(&self, products: &[Product], workspace: (u64, usize)) -> Result<Option<u64>>;
     fn end_graph(&self, graph: u64);
     /// Makes the launches of a graph, which are these.
-    fn replay(
-        &self,
-        stream: u64,
-        graph: u64,
-        launches: &[Launch],
-    ) -> Result<Option<Statistics>, DeviceError>;
+    fn replay(&self, stream: u64, graph: u64, launches: &[Launch]) -> Result<Option<Statistics>>;
     /// # Safety
     /// `host` is pinned memory of `bytes` bytes that nobody else uses until the stream was
     /// synchronised; the device memory stays allocated as long.
-    unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<(), DeviceError>;
+    unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<()>;
     /// `kernel` was launched last.
-    fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<(), DeviceError>;
+    fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<()>;
 
-    fn record(&self, stream: u64) -> Result<u64, DeviceError>;
+    fn record(&self, stream: u64) -> Result<u64>;
     fn end_event(&self, event: u64);
-    fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError>;
+    fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32>;
 }
 
 /// PTX, and what was parsed of it. `name` is what errors call it.

@@ -46,6 +46,9 @@ pub use ptx_emulator::statistics::Statistics;
 pub use staging::Staging;
 pub use stream::{Event, Stream, WATCHDOG};
 
+/// What a device does, or why it did not.
+pub type Result<T, E = DeviceError> = std::result::Result<T, E>;
+
 use loader::Loader;
 use machine::Machine;
 use std::sync::Arc;
@@ -77,7 +80,7 @@ impl Device {
     /// # Errors
     /// If it is not there; [`DeviceChoice::Cpu`] runs no PTX. With [`DeviceChoice::Auto`] also if
     /// there is a driver that cannot be used, which is not taken for no GPU.
-    pub fn open(choice: DeviceChoice) -> Result<Self, DeviceError> {
+    pub fn open(choice: DeviceChoice) -> Result<Self> {
         Self::open_with(choice, DeviceOptions::default())
     }
 
@@ -85,12 +88,11 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::open`].
-    pub fn open_with(choice: DeviceChoice, options: DeviceOptions) -> Result<Self, DeviceError> {
+    pub fn open_with(choice: DeviceChoice, options: DeviceOptions) -> Result<Self> {
         let emulator =
             || -> Arc<dyn Machine> { Arc::new(emulated::Emulator::new(options.emulator)) };
-        let cuda = |ordinal| -> Result<Arc<dyn Machine>, DeviceError> {
-            Ok(Arc::new(cuda::Cuda::open(ordinal)?))
-        };
+        let cuda =
+            |ordinal| -> Result<Arc<dyn Machine>> { Ok(Arc::new(cuda::Cuda::open(ordinal)?)) };
         let machine = match choice {
             DeviceChoice::Auto => match cuda(0) {
                 Err(DeviceError::NoDriver { .. } | DeviceError::NoDevice { .. }) => emulator(),
@@ -134,7 +136,7 @@ impl Device {
     ///
     /// # Errors
     /// If there is no driver, it is too old, or it has no device of that number.
-    pub fn cuda(ordinal: usize) -> Result<Self, DeviceError> {
+    pub fn cuda(ordinal: usize) -> Result<Self> {
         Ok(Self::of(cuda::Cuda::open(ordinal)?))
     }
 
@@ -165,7 +167,7 @@ impl Device {
     ///
     /// # Errors
     /// If the driver does not say.
-    pub fn free_memory(&self) -> Result<u64, DeviceError> {
+    pub fn free_memory(&self) -> Result<u64> {
         self.machine.free_memory()
     }
 
@@ -173,7 +175,7 @@ impl Device {
     ///
     /// # Errors
     /// If so many are not left.
-    pub fn allocate(&self, name: &str, bytes: usize) -> Result<Buffer, DeviceError> {
+    pub fn allocate(&self, name: &str, bytes: usize) -> Result<Buffer> {
         Buffer::allocate(self.machine.clone(), name, bytes)
     }
 
@@ -181,11 +183,7 @@ impl Device {
     ///
     /// # Errors
     /// As [`Device::allocate`].
-    pub fn upload<T: bytemuck::NoUninit>(
-        &self,
-        name: &str,
-        data: &[T],
-    ) -> Result<Buffer, DeviceError> {
+    pub fn upload<T: bytemuck::NoUninit>(&self, name: &str, data: &[T]) -> Result<Buffer> {
         let buffer = self.allocate(name, size_of_val(data))?;
         buffer.write(0, data)?;
         Ok(buffer)
@@ -195,7 +193,7 @@ impl Device {
     ///
     /// # Errors
     /// If the driver has no more.
-    pub fn pinned(&self, bytes: usize) -> Result<Pinned, DeviceError> {
+    pub fn pinned(&self, bytes: usize) -> Result<Pinned> {
         Pinned::allocate(self.machine.clone(), bytes)
     }
 
@@ -204,7 +202,7 @@ impl Device {
     /// # Errors
     /// With the place of what is wrong in the text, or what the device lacks for it; if the file of
     /// its image is no longer what it was.
-    pub fn load(&self, name: &str, ptx: &str) -> Result<Module, DeviceError> {
+    pub fn load(&self, name: &str, ptx: &str) -> Result<Module> {
         Module::load(&self.machine, &self.loader, name, ptx)
     }
 
@@ -212,7 +210,7 @@ impl Device {
     ///
     /// # Errors
     /// If the driver refuses.
-    pub fn stream(&self) -> Result<Stream, DeviceError> {
+    pub fn stream(&self) -> Result<Stream> {
         Stream::new(self.machine.clone())
     }
 }

@@ -1,6 +1,6 @@
 //! Large copies through pinned memory.
 
-use super::{Buffer, Device, DeviceError, Pinned, Stream};
+use super::{Buffer, Device, Pinned, Result, Stream};
 
 /// Bytes of a lane unless told otherwise: long enough to hide the start of a copy.
 const LANE_BYTES: usize = 8 << 20;
@@ -26,7 +26,7 @@ impl Staging {
     ///
     /// # Errors
     /// As [`Device::pinned`] and [`Device::stream`].
-    pub fn new(device: &Device) -> Result<Self, DeviceError> {
+    pub fn new(device: &Device) -> Result<Self> {
         Self::with_lanes_of(device, LANE_BYTES)
     }
 
@@ -34,9 +34,9 @@ impl Staging {
     ///
     /// # Errors
     /// As [`Staging::new`].
-    pub fn with_lanes_of(device: &Device, bytes: usize) -> Result<Self, DeviceError> {
+    pub fn with_lanes_of(device: &Device, bytes: usize) -> Result<Self> {
         let bytes = bytes.max(1);
-        let lane = || -> Result<Lane, DeviceError> {
+        let lane = || -> Result<Lane> {
             Ok(Lane {
                 stream: device.stream()?,
                 memory: device.pinned(bytes)?,
@@ -57,7 +57,7 @@ impl Staging {
         buffer: &Buffer,
         offset: usize,
         data: &[T],
-    ) -> Result<(), DeviceError> {
+    ) -> Result<()> {
         buffer.check(offset, size_of_val(data))?;
         let data: &[u8] = bytemuck::cast_slice(data);
         let pieces = data.chunks_exact(self.bytes);
@@ -84,7 +84,7 @@ impl Staging {
         buffer: &Buffer,
         offset: usize,
         data: &mut [T],
-    ) -> Result<(), DeviceError> {
+    ) -> Result<()> {
         buffer.check(offset, size_of_val(data))?;
         let data: &mut [u8] = bytemuck::cast_slice_mut(data);
         let whole = data.len() / self.bytes * self.bytes;
@@ -105,7 +105,7 @@ impl Staging {
         buffer.read(offset + whole, tail)
     }
 
-    fn begin_read(&self, buffer: &Buffer, offset: usize, i: usize) -> Result<(), DeviceError> {
+    fn begin_read(&self, buffer: &Buffer, offset: usize, i: usize) -> Result<()> {
         let lane = &self.lanes[i % 2];
         let at = offset + i * self.bytes;
         lane.stream.copy_out(buffer, at, &lane.memory)

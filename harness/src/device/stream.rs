@@ -3,7 +3,7 @@
 use super::buffer::PinnedMemory;
 use super::graph::{Graph, Launches, Prepared, VendorProduct};
 use super::machine::{Copy, Machine};
-use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Statistics};
+use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Result, Statistics};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -38,7 +38,7 @@ struct State {
 impl State {
     /// # Errors
     /// While launches are recorded.
-    fn check_idle(&self, what: &'static str) -> Result<(), DeviceError> {
+    fn check_idle(&self, what: &'static str) -> Result<()> {
         match self.recorded {
             Some(_) => Err(DeviceError::Recording(what)),
             None => Ok(()),
@@ -56,7 +56,7 @@ impl Drop for Recording<'_> {
 }
 
 impl Stream {
-    pub(super) fn new(machine: Arc<dyn Machine>) -> Result<Self, DeviceError> {
+    pub(super) fn new(machine: Arc<dyn Machine>) -> Result<Self> {
         let handle = machine.stream()?;
         Ok(Self {
             machine,
@@ -81,7 +81,7 @@ impl Stream {
         kernel: &Kernel,
         geometry: Geometry,
         arguments: &[Argument],
-    ) -> Result<(), DeviceError> {
+    ) -> Result<()> {
         if !Arc::ptr_eq(kernel.machine(), &self.machine) {
             let what = format!("kernel `{}`", kernel.entry());
             return Err(DeviceError::OtherDevice(what));
@@ -134,7 +134,7 @@ impl Stream {
         &self,
         sizes: [usize; 3],
         products: &[VendorProduct],
-    ) -> Result<Option<Graph>, DeviceError> {
+    ) -> Result<Option<Graph>> {
         Graph::of_products(self.machine.clone(), sizes, products)
     }
 
@@ -142,7 +142,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Stream::launch`].
-    pub fn replay(&self, graph: &Graph) -> Result<(), DeviceError> {
+    pub fn replay(&self, graph: &Graph) -> Result<()> {
         if !graph.is_of(&self.machine) {
             return Err(DeviceError::OtherDevice("the graph".to_owned()));
         }
@@ -166,12 +166,7 @@ impl Stream {
     ///
     /// # Errors
     /// If it does not fit.
-    pub fn copy_in(
-        &self,
-        buffer: &Buffer,
-        offset: usize,
-        source: &Pinned,
-    ) -> Result<(), DeviceError> {
+    pub fn copy_in(&self, buffer: &Buffer, offset: usize, source: &Pinned) -> Result<()> {
         self.copy(buffer, offset, source, true)
     }
 
@@ -179,12 +174,7 @@ impl Stream {
     ///
     /// # Errors
     /// If there are not so many.
-    pub fn copy_out(
-        &self,
-        buffer: &Buffer,
-        offset: usize,
-        target: &Pinned,
-    ) -> Result<(), DeviceError> {
+    pub fn copy_out(&self, buffer: &Buffer, offset: usize, target: &Pinned) -> Result<()> {
         self.copy(buffer, offset, target, false)
     }
 
@@ -194,7 +184,7 @@ impl Stream {
         offset: usize,
         pinned: &Pinned,
         is_to_device: bool,
-    ) -> Result<(), DeviceError> {
+    ) -> Result<()> {
         buffer.check(offset, pinned.len())?;
         if !buffer.is_of(&self.machine) {
             return Err(DeviceError::OtherDevice(format!("`{}`", buffer.name())));
@@ -228,7 +218,7 @@ impl Stream {
     ///
     /// # Errors
     /// What went wrong in a kernel before, or that one did not end in time.
-    pub fn synchronize(&self) -> Result<(), DeviceError> {
+    pub fn synchronize(&self) -> Result<()> {
         self.synchronize_within(self.watchdog)
     }
 
@@ -236,7 +226,7 @@ impl Stream {
     ///
     /// # Errors
     /// As [`Stream::synchronize`].
-    pub fn synchronize_within(&self, limit: Duration) -> Result<(), DeviceError> {
+    pub fn synchronize_within(&self, limit: Duration) -> Result<()> {
         let mut state = self.state();
         state.check_idle("be waited for")?;
         self.machine.synchronize(self.handle, &state.last, limit)?;
@@ -255,7 +245,7 @@ impl Stream {
     ///
     /// # Errors
     /// If the driver refuses.
-    pub fn record(&self) -> Result<Event, DeviceError> {
+    pub fn record(&self) -> Result<Event> {
         self.state().check_idle("have an event")?;
         let handle = self.machine.record(self.handle)?;
         Ok(Event {
@@ -297,7 +287,7 @@ impl Event {
     ///
     /// # Errors
     /// If one has not happened; [`DeviceError::NoClock`] on the emulator.
-    pub fn milliseconds_since(&self, earlier: &Self) -> Result<f32, DeviceError> {
+    pub fn milliseconds_since(&self, earlier: &Self) -> Result<f32> {
         if !Arc::ptr_eq(&self.machine, &earlier.machine) {
             return Err(DeviceError::OtherDevice("the earlier event".to_owned()));
         }

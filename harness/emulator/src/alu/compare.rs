@@ -32,10 +32,7 @@ pub(super) fn lower(opcode: &str, modifiers: &[&str], operands: &[Operand]) -> O
         "set" => set(Modifiers(modifiers)),
         "selp" => {
             let ty = Modifiers(modifiers).last_type()?;
-            by_type!(ty, T in [
-                B16: u32, U16: u32, S16: u32, B32: u32, U32: u32, S32: u32, F32: u32,
-                B64: u64, U64: u64, S64: u64, F64: u64
-            ], Form::new([ty], [ty, ty, Type::Pred],
+            by_type!(ty, T in moved, Form::new([ty], [ty, ty, Type::Pred],
                 run!(ternary, |a: T, b: T, c: bool| if c { a } else { b })))
         }
         "slct" => slct(modifiers),
@@ -50,10 +47,7 @@ fn slct(modifiers: &[&str]) -> Option<Form> {
         _ => return None,
     };
     let ty = Type::from_name(ty)?;
-    by_type!(ty, T in [
-        B16: u32, U16: u32, S16: u32, B32: u32, U32: u32, S32: u32, F32: u32,
-        B64: u64, U64: u64, S64: u64, F64: u64
-    ], Form::new([ty], [ty, ty, selector], match (selector, modifiers) {
+    by_type!(ty, T in moved, Form::new([ty], [ty, ty, selector], match (selector, modifiers) {
         (Type::S32, _) => run!(ternary, |a: T, b: T, c: i32| if c >= 0 { a } else { b }),
         (_, ["ftz", ..]) => {
             run!(ternary, |a: T, b: T, c: f32| if c.flushed() >= 0.0 { a } else { b })

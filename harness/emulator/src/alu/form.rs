@@ -133,6 +133,12 @@ macro_rules! by_type {
     ($ty:expr, $T:ident in words, $form:expr) => {
         by_type!($ty, $T in [U32: u32, U64: u64, S32: i32, S64: i64], $form)
     };
+    ($ty:expr, $T:ident in moved, $form:expr) => {
+        by_type!($ty, $T in [
+            B16: u32, U16: u32, S16: u32, B32: u32, U32: u32, S32: u32, F32: u32,
+            B64: u64, U64: u64, S64: u64, F64: u64
+        ], $form)
+    };
     ($ty:expr, $T:ident in word, $form:expr) => {
         by_type!($ty, $T in [S32: i32], $form)
     };

@@ -210,74 +210,33 @@ pub fn collect(values: [bool; LANES]) -> u32 {
     lanes
 }
 
-/// `d = f(a)`.
-#[inline(always)]
-pub fn unary<A: Lane, D: Lane>(
-    alu: &Alu,
-    registers: &mut Registers,
-    active: u32,
-    f: impl Fn(A) -> D,
-) {
-    let a = A::lanes(registers, alu.sources[0]);
-    let d = each(
-        #[inline(always)]
-        |i| f(A::at(a, i)).bits(),
-    );
-    D::set(registers, alu.destinations[0], d, active);
+/// Loops over the lanes: the result of a function of the sources, in their order.
+macro_rules! loops {
+    ($($name:ident($($x:ident: $X:ident = $place:literal),*);)*) => {
+        $(
+            #[doc = concat!("`d = f(", stringify!($($x),*), ")`.")]
+            #[inline(always)]
+            pub fn $name<$($X: Lane,)* D: Lane>(
+                alu: &Alu,
+                registers: &mut Registers,
+                active: u32,
+                f: impl Fn($($X),*) -> D,
+            ) {
+                $(let $x = $X::lanes(registers, alu.sources[$place]);)*
+                let d = each(
+                    #[inline(always)]
+                    |i| f($($X::at($x, i)),*).bits(),
+                );
+                D::set(registers, alu.destinations[0], d, active);
+            }
+        )*
+    };
 }
-
-/// `d = f(a, b)`.
-#[inline(always)]
-pub fn binary<A: Lane, B: Lane, D: Lane>(
-    alu: &Alu,
-    registers: &mut Registers,
-    active: u32,
-    f: impl Fn(A, B) -> D,
-) {
-    let a = A::lanes(registers, alu.sources[0]);
-    let b = B::lanes(registers, alu.sources[1]);
-    let d = each(
-        #[inline(always)]
-        |i| f(A::at(a, i), B::at(b, i)).bits(),
-    );
-    D::set(registers, alu.destinations[0], d, active);
-}
-
-/// `d = f(a, b, c)`.
-#[inline(always)]
-pub fn ternary<A: Lane, B: Lane, C: Lane, D: Lane>(
-    alu: &Alu,
-    registers: &mut Registers,
-    active: u32,
-    f: impl Fn(A, B, C) -> D,
-) {
-    let a = A::lanes(registers, alu.sources[0]);
-    let b = B::lanes(registers, alu.sources[1]);
-    let c = C::lanes(registers, alu.sources[2]);
-    let d = each(
-        #[inline(always)]
-        |i| f(A::at(a, i), B::at(b, i), C::at(c, i)).bits(),
-    );
-    D::set(registers, alu.destinations[0], d, active);
-}
-
-/// `d = f(a, b, c, e)`.
-#[inline(always)]
-pub fn quaternary<A: Lane, B: Lane, C: Lane, E: Lane, D: Lane>(
-    alu: &Alu,
-    registers: &mut Registers,
-    active: u32,
-    f: impl Fn(A, B, C, E) -> D,
-) {
-    let a = A::lanes(registers, alu.sources[0]);
-    let b = B::lanes(registers, alu.sources[1]);
-    let c = C::lanes(registers, alu.sources[2]);
-    let e = E::lanes(registers, alu.sources[3]);
-    let d = each(
-        #[inline(always)]
-        |i| f(A::at(a, i), B::at(b, i), C::at(c, i), E::at(e, i)).bits(),
-    );
-    D::set(registers, alu.destinations[0], d, active);
+loops! {
+    unary(a: A = 0);
+    binary(a: A = 0, b: B = 1);
+    ternary(a: A = 0, b: B = 1, c: C = 2);
+    quaternary(a: A = 0, b: B = 1, c: C = 2, e: E = 3);
 }
 
 /// Runs a loop over lanes compiled for the widest vectors that the host has. Worth its code
@@ -335,18 +294,6 @@ pub trait FromLow {
 }
 
 macro_rules! from_low {
-    ($($ty:ty),*) => {
-        $(impl FromLow for $ty {
-            #[inline(always)]
-            fn from_low(bits: u64) -> Self {
-                bits as Self
-            }
-        })*
-    };
-}
-from_low!(u8, u16, u32, u64, i8, i16, i32, i64);
-
-macro_rules! from_low_bits {
     ($($ty:ty, $from:expr);*) => {
         $(impl FromLow for $ty {
             #[inline(always)]
@@ -356,9 +303,9 @@ macro_rules! from_low_bits {
         })*
     };
 }
-from_low_bits!(
-    f32, |bits| f32::from_bits(bits as u32);
-    f64, f64::from_bits;
-    F16, |bits| F16(bits as u16);
-    Bf16, |bits| Bf16(bits as u16)
-);
+from_low! {
+    u8, |bits| bits as u8; u16, |bits| bits as u16; u32, |bits| bits as u32; u64, |bits| bits;
+    i8, |bits| bits as i8; i16, |bits| bits as i16; i32, |bits| bits as i32; i64, |bits| bits as i64;
+    f32, |bits| f32::from_bits(bits as u32); f64, f64::from_bits;
+    F16, |bits| F16(bits as u16); Bf16, |bits| Bf16(bits as u16)
+}

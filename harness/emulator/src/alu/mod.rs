@@ -20,7 +20,7 @@ mod special;
 use crate::registers::{Register, Registers};
 use crate::syntax::ast::{Immediate, Instruction, Operand, Type};
 use form::Form;
-pub(crate) use lanes::{each, vectorised};
+pub(crate) use lanes::{each, unary, vectorised};
 
 /// A function that computes the lanes of [`Alu::destinations`] from those of [`Alu::sources`]
 /// and changes the active ones.

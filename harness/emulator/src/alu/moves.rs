@@ -1,7 +1,7 @@
 //! `mov`, with packing and unpacking. PTX ISA 9.7.9.
 
 use super::Alu;
-use super::form::{Form, run};
+use super::form::{Form, by_type, run};
 use super::lanes::{Lane, each};
 use crate::registers::{Class, LANES, Registers};
 use crate::syntax::ast::{Operand, Type};
@@ -21,21 +21,11 @@ pub(super) fn lower(modifiers: &[&str], operands: &[Operand]) -> Option<Form> {
             let part = part_type(ty, parts.len())?;
             Some(vector(Form::new([ty], vec![part; parts.len()], pack), part))
         }
-        _ => Some(Form::new([ty], [ty], copy(ty)?)),
-    }
-}
-
-fn copy(ty: Type) -> Option<super::LaneFunction> {
-    match ty {
-        Type::Pred => Some(|alu, registers, active| {
+        _ if ty == Type::Pred => Some(Form::new([ty], [ty], |alu, registers, active| {
             let a = registers.predicate(alu.sources[0]);
             registers.set_predicate(alu.destinations[0], a, active);
-        }),
-        Type::B16 | Type::U16 | Type::S16 | Type::B32 | Type::U32 | Type::S32 | Type::F32 => {
-            Some(run!(unary, |a: u32| a))
-        }
-        Type::B64 | Type::U64 | Type::S64 | Type::F64 => Some(run!(unary, |a: u64| a)),
-        _ => None,
+        })),
+        _ => by_type!(ty, T in moved, Form::new([ty], [ty], run!(unary, |a: T| a))),
     }
 }
 

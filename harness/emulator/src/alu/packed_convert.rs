@@ -93,57 +93,32 @@ macro_rules! nearest_pair {
     };
 }
 
-const ONE_NUMBER: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::unary(alu, registers, active, |a: f32| {
-        conversion.encode(a.number())
-    });
-};
+/// A function of the conversion that the immediate names.
+macro_rules! converted {
+    ($loop:ident, |$conversion:ident, $($x:ident: $ty:ty),*| $f:expr) => {
+        |alu, registers, active| {
+            let $conversion = Conversion::from_immediate(alu.immediate);
+            lanes::$loop(alu, registers, active, |$($x: $ty),*| $f);
+        }
+    };
+}
 
-const TF32: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::unary(alu, registers, active, |a: f32| {
-        conversion.encode(a.number()) << 13
-    });
-};
-
-const TWO_NUMBERS: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::binary(alu, registers, active, |a: f32, b: f32| {
-        conversion.pair(a.number(), b.number())
-    });
-};
-
-const PAIR_OF_F16: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::unary(alu, registers, active, |a: [F16; 2]| {
-        conversion.pair(a[1].number(), a[0].number())
-    });
-};
-
-const WIDEN: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    let place = if conversion.format.bits() == 4 { 4 } else { 8 };
-    lanes::unary(alu, registers, active, |a: u32| {
-        [conversion.widen(a), conversion.widen(a >> place)]
-    });
-};
-
-const SCALES_OF_F32: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::binary(alu, registers, active, |a: f32, b: f32| {
-        let [a, b] = [a, b].map(|x| to_e8m0(x, conversion.rounding, conversion.saturates));
-        u16::from_le_bytes([b, a])
-    });
-};
-
-const SCALES_OF_BF16: LaneFunction = |alu, registers, active| {
-    let conversion = Conversion::from_immediate(alu.immediate);
-    lanes::unary(alu, registers, active, |a: [Bf16; 2]| {
-        let codes = a.map(|x| to_e8m0(x.to_f32(), conversion.rounding, conversion.saturates));
-        u16::from_le_bytes(codes)
-    });
-};
+const ONE_NUMBER: LaneFunction = converted!(unary, |to, a: f32| to.encode(a.number()));
+const TF32: LaneFunction = converted!(unary, |to, a: f32| to.encode(a.number()) << 13);
+const TWO_NUMBERS: LaneFunction =
+    converted!(binary, |to, a: f32, b: f32| to.pair(a.number(), b.number()));
+const PAIR_OF_F16: LaneFunction = converted!(unary, |to, a: [F16; 2]| to
+    .pair(a[1].number(), a[0].number()));
+const WIDEN: LaneFunction = converted!(unary, |from, a: u32| {
+    let place = if from.format.bits() == 4 { 4 } else { 8 };
+    [from.widen(a), from.widen(a >> place)]
+});
+const SCALES_OF_F32: LaneFunction = converted!(binary, |to, a: f32, b: f32| {
+    u16::from_le_bytes([b, a].map(|x| to_e8m0(x, to.rounding, to.saturates)))
+});
+const SCALES_OF_BF16: LaneFunction = converted!(unary, |to, a: [Bf16; 2]| {
+    u16::from_le_bytes(a.map(|x| to_e8m0(x.to_f32(), to.rounding, to.saturates)))
+});
 
 pub(super) fn lower(modifiers: &[&str]) -> Option<Form> {
     let mut taken = Modifiers(modifiers);

@@ -7,7 +7,6 @@ use super::{At, Checked, lanes_of};
 use crate::memory::log::Touch;
 use crate::memory::shared::Access;
 use crate::program::{Atomic, AtomicOp, Space};
-use crate::registers::Class;
 use crate::report::Violation;
 use crate::syntax::ast::Type;
 
@@ -34,11 +33,7 @@ impl Block<'_> {
                 let address = request.address(lane);
                 let mut operands = [0u64; 2];
                 for (operand, &register) in operands.iter_mut().zip(&atomic.sources) {
-                    let registers = &self.warps[at.warp].registers;
-                    *operand = match register.class {
-                        Class::Double => registers.double(register)[lane],
-                        _ => u64::from(registers.word(register)[lane]),
-                    };
+                    *operand = self.warps[at.warp].registers.bits(register, lane);
                 }
                 let new = |flushes, old| apply(op, ty, flushes, old, operands);
                 let old = match (request.space, request.allocation) {
@@ -64,10 +59,7 @@ impl Block<'_> {
                 };
                 if let Some(destination) = destination {
                     let registers = &mut self.warps[at.warp].registers;
-                    match destination.class {
-                        Class::Double => registers.double_mut(destination)[lane] = old,
-                        _ => registers.word_mut(destination)[lane] = old as u32,
-                    }
+                    registers.set_bits(destination, lane, old);
                 }
             }
         }

@@ -89,9 +89,8 @@ impl Block<'_> {
         let registers = &mut self.warps[at.warp].registers;
         let value = sources[0];
         let wide = |lane: usize| match value.class {
-            Class::Double => registers.double(value)[lane],
-            Class::Word => u64::from(registers.word(value)[lane]),
             Class::Predicate => u64::from(registers.predicate(value) >> lane & 1),
+            _ => registers.bits(value, lane),
         };
         // Every lane gets the same, but for match.any and elect.
         let mut results = [0u32; LANES];

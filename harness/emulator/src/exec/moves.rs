@@ -22,19 +22,7 @@ fn put(registers: &mut Registers, moved: &Move, register: Register, lane: usize,
         let unused = 64 - 8 * moved.bytes;
         bits = ((bits << unused) as i64 >> unused) as u64 & moved.register_mask;
     }
-    match register.class {
-        Class::Double => registers.double_mut(register)[lane] = bits,
-        _ => registers.word_mut(register)[lane] = bits as u32,
-    }
-}
-
-/// What a store takes from a lane of a register.
-#[inline(always)]
-fn get(registers: &Registers, register: Register, lane: usize) -> u64 {
-    match register.class {
-        Class::Double => registers.double(register)[lane],
-        _ => u64::from(registers.word(register)[lane]),
-    }
+    registers.set_bits(register, lane, bits);
 }
 
 /// The number that up to eight bytes are.
@@ -235,7 +223,7 @@ impl Block<'_> {
         for (distance, register) in moved.elements() {
             for lane in lanes_of(request.lanes) {
                 let at = request.address(lane) + distance;
-                let bits = get(registers, register, lane);
+                let bits = registers.bits(register, lane);
                 match moved.bytes {
                     8 => allocation.store_double(at, bits),
                     bytes => allocation.store(at, bytes, bits as u32),
@@ -268,7 +256,7 @@ impl Block<'_> {
                 continue;
             }
             for lane in lanes_of(request.lanes) {
-                let bits = get(registers, register, lane);
+                let bits = registers.bits(register, lane);
                 shared.store(request.address(lane) + distance, moved.bytes, bits);
             }
         }
@@ -290,7 +278,7 @@ impl Block<'_> {
             let mut value = [0u8; WIDEST as usize];
             let registers = &self.warps[at.warp].registers;
             for (distance, register) in moved.elements() {
-                let bits = get(registers, register, lane).to_le_bytes();
+                let bits = registers.bits(register, lane).to_le_bytes();
                 let (piece, count) = (&mut value[distance as usize..], moved.bytes as usize);
                 piece[..count].copy_from_slice(&bits[..count]);
             }

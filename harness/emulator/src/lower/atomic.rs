@@ -2,17 +2,13 @@
 
 use super::memory::{address, reads_of, space};
 use super::names::Names;
-use super::{Lowered, Reader};
-use crate::alu::{LowerError, Operands};
+use super::{Lowered, Outcome, Reader};
+use crate::alu::Operands;
 use crate::program::{Atomic, AtomicOp, Operation, Space};
 use crate::syntax::ast::Type;
 
 /// An atomic operation, which `returns` what memory held before or not.
-pub(super) fn lower(
-    mut reader: Reader,
-    names: &mut Names,
-    returns: bool,
-) -> Result<Lowered, LowerError> {
+pub(super) fn lower(mut reader: Reader, names: &mut Names, returns: bool) -> Outcome {
     let ty = reader.ty()?;
     reader.take_any(&["relaxed", "acquire", "release", "acq_rel"]);
     reader.take_any(&["cta", "cluster", "gpu", "sys"]);
@@ -54,18 +50,16 @@ pub(super) fn lower(
         .iter()
         .map(|operand| names.source(operand, ty))
         .collect::<Result<Vec<_>, _>>()?;
-    let mut reads = reads_of(address);
-    reads.extend(&sources);
-    Ok(Lowered {
-        reads,
-        writes: destination.into_iter().collect(),
-        operation: Operation::Atomic(Atomic {
-            space,
-            op,
-            ty,
-            destination,
-            address,
-            sources,
-        }),
-    })
+    let reads = [reads_of(address), sources.clone()].concat();
+    let atomic = Atomic {
+        space,
+        op,
+        ty,
+        destination,
+        address,
+        sources,
+    };
+    Ok(Lowered::new(Operation::Atomic(atomic))
+        .reading(reads)
+        .writing(destination))
 }

@@ -2,18 +2,14 @@
 
 use super::memory::{address, elements, reads_of, wide};
 use super::names::Names;
-use super::{Lowered, Reader};
+use super::{Lowered, Outcome, Reader};
 use crate::alu::{LowerError, Operands};
 use crate::program::{Matrices, Mma, MmaType, Operation, Space};
 use crate::registers::Register;
-use crate::syntax::ast::{Instruction, Operand, Type};
+use crate::syntax::ast::{Operand, Type};
 
-pub(super) fn lower(
-    instruction: &Instruction,
-    names: &mut Names,
-) -> Result<Option<Lowered>, LowerError> {
-    let reader = Reader::new(instruction);
-    let lowered = match instruction.opcode.as_str() {
+pub(super) fn lower(reader: Reader, names: &mut Names) -> Result<Option<Lowered>, LowerError> {
+    let lowered = match reader.instruction.opcode.as_str() {
         "ldmatrix" => matrix(reader, names, true)?,
         "stmatrix" => matrix(reader, names, false)?,
         "movmatrix" => transposed(reader, names)?,
@@ -24,7 +20,7 @@ pub(super) fn lower(
 }
 
 /// `ldmatrix` and `stmatrix` of 8x8 matrices of 16-bit elements.
-fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Result<Lowered, LowerError> {
+fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Outcome {
     if reader.ty()? != Type::B16 {
         return Err(reader.wrong("only .b16 matrices are known"));
     }
@@ -53,30 +49,21 @@ fn matrix(mut reader: Reader, names: &mut Names, is_load: bool) -> Result<Lowere
         .map(|operand| wide(names, operand, Type::B32, is_load))
         .collect::<Result<Vec<_>, _>>()?;
     let address = address(&reader, names, numbers[1], place, Space::Shared)?;
-    let mut reads = reads_of(address);
-    let (stored, writes) = match is_load {
-        true => (Vec::new(), registers.clone()),
-        false => (registers.clone(), Vec::new()),
-    };
-    reads.extend(stored);
+    let moved = registers.clone();
     let matrices = Matrices {
         registers,
         address,
         is_transposed,
     };
-    let operation = match is_load {
-        true => Operation::LoadMatrix(matrices),
-        false => Operation::StoreMatrix(matrices),
+    let lowered = match is_load {
+        true => Lowered::new(Operation::LoadMatrix(matrices)).writing(moved),
+        false => Lowered::new(Operation::StoreMatrix(matrices)).reading(moved),
     };
-    Ok(Lowered {
-        operation,
-        reads,
-        writes,
-    })
+    Ok(lowered.reading(reads_of(address)))
 }
 
 /// `movmatrix` of an 8x8 matrix of 16-bit elements.
-fn transposed(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn transposed(mut reader: Reader, names: &mut Names) -> Outcome {
     if reader.ty()? != Type::B16 {
         return Err(reader.wrong("only .b16 matrices are known"));
     }
@@ -88,17 +75,16 @@ fn transposed(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerErr
     let [to, from] = reader.operands()?;
     let destination = names.destination(to, Type::B32)?;
     let source = names.source(from, Type::B32)?;
-    Ok(Lowered {
-        reads: vec![source],
-        writes: vec![destination],
-        operation: Operation::MoveMatrix {
-            destination,
-            source,
-        },
-    })
+    let operation = Operation::MoveMatrix {
+        destination,
+        source,
+    };
+    Ok(Lowered::new(operation)
+        .reading([source])
+        .writing([destination]))
 }
 
-fn mma(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn mma(mut reader: Reader, names: &mut Names) -> Outcome {
     let parts = reader.rest.clone();
     reader.rest.clear();
     let ["sync", "aligned", shape, "row", "col", types @ ..] = parts.as_slice() else {
@@ -146,49 +132,29 @@ fn mma(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     };
     let mut lists: [Vec<Register>; 4] = Default::default();
     for (index, operand) in operands.iter().enumerate() {
-        let list = match operand {
-            Operand::Vector(list) => list.as_slice(),
-            single => std::slice::from_ref(single),
-        };
-        if list.len() != counts[index] {
-            let reason = format!(
-                "{} registers are expected, not {}",
-                counts[index],
-                list.len()
-            );
-            return Err(reader.operand(index + 1, reason));
-        }
         let ty = if matches!(index, 1 | 2) {
             Type::B32
         } else {
             value_type
         };
-        lists[index] = list
-            .iter()
-            .map(|operand| match index {
-                0 => names.destination(operand, ty),
-                _ => names.source(operand, ty),
-            })
-            .collect::<Result<_, _>>()?;
+        let list = elements(&reader, index + 1, operand, counts[index])?.iter();
+        let registers = list.map(|operand| match index {
+            0 => names.destination(operand, ty),
+            _ => names.source(operand, ty),
+        });
+        lists[index] = registers.collect::<Result<_, _>>()?;
     }
+    let (writes, reads) = (lists[0].clone(), lists[1..].concat());
     let [d_registers, a_registers, b_registers, c_registers] = lists;
-    let reads = [&a_registers, &b_registers, &c_registers]
-        .into_iter()
-        .flatten()
-        .copied()
-        .collect();
-    Ok(Lowered {
-        reads,
-        writes: d_registers.clone(),
-        operation: Operation::Mma(Mma {
-            k,
-            a,
-            b,
-            accumulator,
-            d_registers,
-            a_registers,
-            b_registers,
-            c_registers,
-        }),
-    })
+    let operation = Operation::Mma(Mma {
+        k,
+        a,
+        b,
+        accumulator,
+        d_registers,
+        a_registers,
+        b_registers,
+        c_registers,
+    });
+    Ok(Lowered::new(operation).reading(reads).writing(writes))
 }

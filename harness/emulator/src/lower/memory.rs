@@ -2,19 +2,15 @@
 
 use super::atomic;
 use super::names::Names;
-use super::{Lowered, Reader, class_of};
-use crate::alu::{Alu, LowerError, Operands};
+use super::{Lowered, Outcome, Reader, class_of};
+use crate::alu::{Alu, LowerError, Operands, unary};
 use crate::exec::WIDEST;
 use crate::program::{Address, AsyncCopy, Move, Operation, Space};
 use crate::registers::{Class, Register};
-use crate::syntax::ast::{Immediate, Instruction, Operand, Type};
+use crate::syntax::ast::{Immediate, Operand, Type};
 
-pub(super) fn lower(
-    instruction: &Instruction,
-    names: &mut Names,
-) -> Result<Option<Lowered>, LowerError> {
-    let reader = Reader::new(instruction);
-    let lowered = match instruction.opcode.as_str() {
+pub(super) fn lower(reader: Reader, names: &mut Names) -> Result<Option<Lowered>, LowerError> {
+    let lowered = match reader.instruction.opcode.as_str() {
         "ld" | "ldu" => load(reader, names)?,
         "st" => store(reader, names)?,
         "atom" => atomic::lower(reader, names, true)?,
@@ -28,7 +24,7 @@ pub(super) fn lower(
 }
 
 /// What orders memory or hints at caches, and so changes nothing here.
-fn nothing(reader: Reader) -> Result<Lowered, LowerError> {
+fn nothing(reader: Reader) -> Outcome {
     let addresses = match (reader.instruction.opcode.as_str(), reader.rest.as_slice()) {
         ("membar", ["cta" | "gl" | "sys"])
         | ("fence", ["sc" | "acq_rel", "cta" | "cluster" | "gpu" | "sys"])
@@ -257,28 +253,21 @@ fn check_space(
     }
 }
 
-fn load(reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn load(reader: Reader, names: &mut Names) -> Outcome {
     let (moved, address) = moved(reader, names, true)?;
-    Ok(Lowered {
-        reads: reads_of(address),
-        writes: moved.registers.clone(),
-        operation: Operation::Load(moved),
-    })
+    let writes = moved.registers.clone();
+    let lowered = Lowered::new(Operation::Load(moved)).writing(writes);
+    Ok(lowered.reading(reads_of(address)))
 }
 
-fn store(reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn store(reader: Reader, names: &mut Names) -> Outcome {
     let (moved, address) = moved(reader, names, false)?;
-    let mut reads = reads_of(address);
-    reads.extend(&moved.registers);
-    Ok(Lowered {
-        reads,
-        writes: Vec::new(),
-        operation: Operation::Store(moved),
-    })
+    let reads = [reads_of(address), moved.registers.clone()].concat();
+    Ok(Lowered::new(Operation::Store(moved)).reading(reads))
 }
 
 /// `cvta` and `cvta.to`: a generic address is one in a window.
-fn convert_address(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn convert_address(mut reader: Reader, names: &mut Names) -> Outcome {
     let ty = reader.ty()?;
     if !matches!(ty, Type::U64) {
         return Err(reader.wrong("addresses have 64 bits"));
@@ -293,40 +282,31 @@ fn convert_address(mut reader: Reader, names: &mut Names) -> Result<Lowered, Low
     let destination = names.destination(destination, ty)?;
     let alu = Alu {
         run: |alu, registers, active| {
-            let source = *registers.double(alu.sources[0]);
-            let lanes = registers.double_mut(alu.destinations[0]);
-            for (lane, value) in lanes
-                .iter_mut()
-                .zip(source)
-                .enumerate()
-                .filter_map(|(i, pair)| (active >> i & 1 == 1).then_some(pair))
-            {
-                *lane = value.wrapping_add(alu.immediate);
-            }
+            unary(alu, registers, active, |a: u64| {
+                a.wrapping_add(alu.immediate)
+            });
         },
         destinations: vec![destination],
         sources: vec![source],
         immediate: add,
     };
-    Ok(Lowered {
-        reads: vec![source],
-        writes: vec![destination],
-        operation: Operation::Alu(alu),
-    })
+    let lowered = Lowered::new(Operation::Alu(alu));
+    Ok(lowered.reading([source]).writing([destination]))
 }
 
 /// `cp.async` and its groups.
-fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn copy(mut reader: Reader, names: &mut Names) -> Outcome {
     if !reader.take("async") {
         return Err(reader.wrong("only cp.async is known"));
     }
-    if reader.take("commit_group") {
-        reader.done()?;
-        return Ok(Lowered::new(Operation::CopyCommit));
-    }
-    if reader.take("wait_all") {
-        reader.done()?;
-        return Ok(Lowered::new(Operation::CopyWait(None)));
+    for (name, operation) in [
+        ("commit_group", Operation::CopyCommit),
+        ("wait_all", Operation::CopyWait(None)),
+    ] {
+        if reader.take(name) {
+            reader.done()?;
+            return Ok(Lowered::new(operation));
+        }
     }
     if reader.take("wait_group") {
         reader.done()?;
@@ -366,17 +346,12 @@ fn copy(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
         [size] => Some(names.source(size, Type::U32)?),
         _ => return Err(reader.wrong("it takes at most four operands")),
     };
-    let mut reads = reads_of(destination);
-    reads.extend(source.base);
-    reads.extend(read);
-    Ok(Lowered {
-        reads,
-        writes: Vec::new(),
-        operation: Operation::CopyAsync(AsyncCopy {
-            destination,
-            source,
-            bytes: *bytes as u32,
-            read,
-        }),
-    })
+    let reads = [destination.base, source.base, read].into_iter().flatten();
+    let copy = AsyncCopy {
+        destination,
+        source,
+        bytes: *bytes as u32,
+        read,
+    };
+    Ok(Lowered::new(Operation::CopyAsync(copy)).reading(reads))
 }

@@ -166,24 +166,9 @@ impl Lowering {
             );
             self.branches.push(branch);
             Lowered::new(Operation::Branch { target: 0 })
-        } else if let Some(lowered) =
-            memory::lower(instruction, &mut self.names).map_err(explain)?
-        {
-            lowered
-        } else if let Some(lowered) = warp::lower(instruction, &mut self.names).map_err(explain)? {
-            lowered
-        } else if let Some(lowered) =
-            matrix::lower(instruction, &mut self.names).map_err(explain)?
-        {
-            lowered
-        } else if let Some(alu) = alu::lower(instruction, &mut self.names).map_err(explain)? {
-            Lowered {
-                reads: alu.sources.clone(),
-                writes: alu.destinations.clone(),
-                operation: Operation::Alu(alu),
-            }
         } else {
-            return Err(error(position, format!("unknown instruction `{text}`")));
+            let lowered = of_a_chapter(instruction, &mut self.names).map_err(explain)?;
+            lowered.ok_or_else(|| error(position, format!("unknown instruction `{text}`")))?
         };
         let key = |register: &Register| (register.class as u8, register.index);
         lowered.reads.sort_unstable_by_key(key);
@@ -214,6 +199,24 @@ impl Lowering {
     }
 }
 
+/// What the modules of the chapters of PTX ISA make of an instruction; `None` if none knows it.
+fn of_a_chapter(
+    instruction: &ast::Instruction,
+    names: &mut Names,
+) -> Result<Option<Lowered>, LowerError> {
+    for lower in [memory::lower, warp::lower, matrix::lower] {
+        let lowered = lower(Reader::new(instruction), names)?;
+        if lowered.is_some() {
+            return Ok(lowered);
+        }
+    }
+    Ok(alu::lower(instruction, names)?.map(|alu| Lowered {
+        reads: alu.sources.clone(),
+        writes: alu.destinations.clone(),
+        operation: Operation::Alu(alu),
+    }))
+}
+
 /// An operation with the registers that it reads and writes.
 struct Lowered {
     operation: Operation,
@@ -229,6 +232,18 @@ impl Lowered {
             writes: Vec::new(),
         }
     }
+
+    /// The same, with registers that it reads.
+    fn reading(mut self, registers: impl IntoIterator<Item = Register>) -> Self {
+        self.reads.extend(registers);
+        self
+    }
+
+    /// The same, with registers that it writes.
+    fn writing(mut self, registers: impl IntoIterator<Item = Register>) -> Self {
+        self.writes.extend(registers);
+        self
+    }
 }
 
 /// The class of the registers that hold values of a type.
@@ -240,6 +255,9 @@ fn class_of(ty: Type) -> Option<Class> {
         _ => Some(Class::Word),
     }
 }
+
+/// What becomes of an instruction.
+type Outcome = Result<Lowered, LowerError>;
 
 /// What an instruction's modifiers and operands are read with; every modifier must be taken.
 struct Reader<'a> {

@@ -1,18 +1,14 @@
 //! Control flow, barriers, and what the lanes of a warp do together.
 
 use super::names::Names;
-use super::{Lowered, Reader};
+use super::{Lowered, Outcome, Reader};
 use crate::alu::{LowerError, Operands};
 use crate::program::{AtomicOp, Collective, Operation, ShuffleMode, VoteMode};
 use crate::registers::Register;
-use crate::syntax::ast::{Instruction, Operand, Type};
+use crate::syntax::ast::{Operand, Type};
 
-pub(super) fn lower(
-    instruction: &Instruction,
-    names: &mut Names,
-) -> Result<Option<Lowered>, LowerError> {
-    let reader = Reader::new(instruction);
-    let lowered = match instruction.opcode.as_str() {
+pub(super) fn lower(reader: Reader, names: &mut Names) -> Result<Option<Lowered>, LowerError> {
+    let lowered = match reader.instruction.opcode.as_str() {
         "exit" | "ret" => plain(reader, Operation::Exit)?,
         "trap" => plain(reader, Operation::Trap)?,
         "nanosleep" => sleep(reader, names)?,
@@ -28,7 +24,7 @@ pub(super) fn lower(
     Ok(Some(lowered))
 }
 
-fn plain(mut reader: Reader, operation: Operation) -> Result<Lowered, LowerError> {
+fn plain(mut reader: Reader, operation: Operation) -> Outcome {
     if reader.instruction.opcode == "ret" {
         reader.take("uni");
     }
@@ -38,19 +34,17 @@ fn plain(mut reader: Reader, operation: Operation) -> Result<Lowered, LowerError
 }
 
 /// There is no time to let pass.
-fn sleep(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn sleep(mut reader: Reader, names: &mut Names) -> Outcome {
     if reader.ty()? != Type::U32 {
         return Err(reader.wrong("it takes .u32"));
     }
     reader.done()?;
     let [time] = reader.operands()?;
-    Ok(Lowered {
-        reads: vec![names.source(time, Type::U32)?],
-        ..Lowered::new(Operation::Nothing)
-    })
+    let time = names.source(time, Type::U32)?;
+    Ok(Lowered::new(Operation::Nothing).reading([time]))
 }
 
-fn barrier(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn barrier(mut reader: Reader, names: &mut Names) -> Outcome {
     if reader.take("warp") {
         if !reader.take("sync") {
             return Err(reader.wrong("`bar.warp.sync` is expected"));
@@ -77,18 +71,13 @@ fn barrier(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError>
     let threads = threads
         .map(|threads| names.source(threads, Type::U32))
         .transpose()?;
-    let mut reads = vec![barrier];
-    reads.extend(threads);
-    Ok(Lowered {
-        reads,
-        writes: Vec::new(),
-        operation: Operation::Barrier {
-            barrier,
-            threads,
-            is_arrival,
-            is_aligned,
-        },
-    })
+    let operation = Operation::Barrier {
+        barrier,
+        threads,
+        is_arrival,
+        is_aligned,
+    };
+    Ok(Lowered::new(operation).reading([barrier]).reading(threads))
 }
 
 fn collective(
@@ -96,15 +85,15 @@ fn collective(
     destinations: [Option<Register>; 2],
     sources: Vec<Register>,
 ) -> Lowered {
-    Lowered {
-        reads: sources.clone(),
-        writes: destinations.into_iter().flatten().collect(),
-        operation: Operation::Collective {
-            what,
-            destinations,
-            sources,
-        },
-    }
+    let reads = sources.clone();
+    let operation = Operation::Collective {
+        what,
+        destinations,
+        sources,
+    };
+    Lowered::new(operation)
+        .reading(reads)
+        .writing(destinations.into_iter().flatten())
 }
 
 /// `d` or `d|p`.
@@ -130,7 +119,7 @@ fn take_sync(reader: &mut Reader) -> Result<(), LowerError> {
     }
 }
 
-fn shuffle(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn shuffle(mut reader: Reader, names: &mut Names) -> Outcome {
     if !matches!(reader.ty()?, Type::B32) {
         return Err(reader.wrong("it takes .b32"));
     }
@@ -148,7 +137,7 @@ fn shuffle(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError>
     Ok(collective(Collective::Shuffle(mode), destinations, sources))
 }
 
-fn vote(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn vote(mut reader: Reader, names: &mut Names) -> Outcome {
     let ty = reader.ty()?;
     take_sync(&mut reader)?;
     let Some(mode) = reader.take_word(VoteMode::from_name) else {
@@ -176,7 +165,7 @@ fn vote(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     Ok(collective(what, [Some(result), None], sources))
 }
 
-fn matching(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn matching(mut reader: Reader, names: &mut Names) -> Outcome {
     let ty = reader.ty()?;
     if !matches!(ty, Type::B32 | Type::B64) {
         return Err(reader.wrong("it takes .b32 or .b64"));
@@ -197,7 +186,7 @@ fn matching(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError
     Ok(collective(what, destinations, sources))
 }
 
-fn redux(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn redux(mut reader: Reader, names: &mut Names) -> Outcome {
     let ty = reader.ty()?;
     take_sync(&mut reader)?;
     use AtomicOp as Op;
@@ -223,7 +212,7 @@ fn redux(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     ))
 }
 
-fn elect(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn elect(mut reader: Reader, names: &mut Names) -> Outcome {
     take_sync(&mut reader)?;
     reader.done()?;
     let [result, mask] = reader.operands()?;
@@ -232,16 +221,12 @@ fn elect(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
     Ok(collective(Collective::Elect, destinations, vec![mask]))
 }
 
-fn active_mask(mut reader: Reader, names: &mut Names) -> Result<Lowered, LowerError> {
+fn active_mask(mut reader: Reader, names: &mut Names) -> Outcome {
     if reader.ty()? != Type::B32 {
         return Err(reader.wrong("its result is .b32"));
     }
     reader.done()?;
     let [result] = reader.operands()?;
     let result = names.destination(result, Type::B32)?;
-    Ok(Lowered {
-        reads: Vec::new(),
-        writes: vec![result],
-        operation: Operation::ActiveMask(result),
-    })
+    Ok(Lowered::new(Operation::ActiveMask(result)).writing([result]))
 }

@@ -110,119 +110,84 @@ pub trait Float: Copy {
     }
 }
 
-impl Float for f32 {
-    const FORMAT: Format = Format::F32;
-    type Key = i32;
-
-    #[inline(always)]
-    fn code(self) -> u64 {
-        u64::from(self.to_bits())
-    }
-
-    #[inline(always)]
-    fn from_code(code: u64) -> Self {
-        Self::from_bits(code as u32)
-    }
-
-    #[inline(always)]
-    fn key(self) -> i32 {
-        let bits = self.to_bits() as i32;
-        bits ^ (bits >> 31) & i32::MAX
-    }
-
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        self.is_nan()
-    }
-
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        f64::from(self)
-    }
-
-    #[inline(always)]
-    fn nearest(value: f64) -> Self {
-        (value as Self).canonical()
-    }
-}
-
-impl Float for f64 {
-    const FORMAT: Format = Format::F64;
-    type Key = i64;
-
-    #[inline(always)]
-    fn code(self) -> u64 {
-        self.to_bits()
-    }
-
-    #[inline(always)]
-    fn from_code(code: u64) -> Self {
-        Self::from_bits(code)
-    }
-
-    #[inline(always)]
-    fn key(self) -> i64 {
-        let bits = self.to_bits() as i64;
-        bits ^ (bits >> 63) & i64::MAX
-    }
-
-    #[inline(always)]
-    fn is_nan(self) -> bool {
-        self.is_nan()
-    }
-
-    #[inline(always)]
-    fn to_f64(self) -> f64 {
-        self
-    }
-
-    #[inline(always)]
-    fn nearest(value: f64) -> Self {
-        value.canonical()
-    }
-}
-
-macro_rules! half_float {
-    ($ty:ty, $format:expr) => {
+/// A type with its format, the integers of its size, and how it is made from and of others.
+macro_rules! float {
+    ($ty:ty, $format:expr, $bits:ty, $key:ty, $to_bits:expr, $from_bits:expr, $is_nan:expr,
+        $to_f64:expr, $nearest:expr) => {
         impl Float for $ty {
             const FORMAT: Format = $format;
-            type Key = i16;
+            type Key = $key;
 
             #[inline(always)]
             fn code(self) -> u64 {
-                u64::from(self.0)
+                u64::from($to_bits(self))
             }
 
             #[inline(always)]
             fn from_code(code: u64) -> Self {
-                Self(code as u16)
+                $from_bits(code as $bits)
             }
 
             #[inline(always)]
-            fn key(self) -> i16 {
-                let bits = self.0 as i16;
-                bits ^ (bits >> 15) & i16::MAX
+            fn key(self) -> $key {
+                let bits = $to_bits(self) as $key;
+                bits ^ (bits >> (<$key>::BITS - 1)) & <$key>::MAX
             }
 
             #[inline(always)]
             fn is_nan(self) -> bool {
-                u64::from(self.0 & 0x7fff) > Self::FORMAT.infinity()
+                $is_nan(self)
             }
 
             #[inline(always)]
             fn to_f64(self) -> f64 {
-                f64::from(self.to_f32())
+                $to_f64(self)
             }
 
             #[inline(always)]
             fn nearest(value: f64) -> Self {
-                Self::from_f32(super::half::to_odd_f32(value))
+                $nearest(value)
             }
         }
     };
+    (half $ty:ident, $format:expr) => {
+        float!(
+            $ty,
+            $format,
+            u16,
+            i16,
+            |x: Self| x.0,
+            $ty,
+            |x: Self| u64::from(x.0 & 0x7fff) > Self::FORMAT.infinity(),
+            |x: Self| f64::from(x.to_f32()),
+            |value| Self::from_f32(super::half::to_odd_f32(value))
+        );
+    };
 }
-half_float!(F16, Format::F16);
-half_float!(Bf16, Format::BF16);
+float!(
+    f32,
+    Format::F32,
+    u32,
+    i32,
+    f32::to_bits,
+    f32::from_bits,
+    f32::is_nan,
+    f64::from,
+    |value| (value as f32).canonical()
+);
+float!(
+    f64,
+    Format::F64,
+    u64,
+    i64,
+    f64::to_bits,
+    f64::from_bits,
+    f64::is_nan,
+    |x| x,
+    |value: f64| value.canonical()
+);
+float!(half F16, Format::F16);
+float!(half Bf16, Format::BF16);
 
 /// What `min` and `max` do with NaN and signs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -223,31 +223,44 @@ fn apply(operator: &str, left: Value, right: Value, position: Position) -> Parse
     }
 }
 
-fn truth(value: bool) -> Parsed<Value> {
-    Ok(Signed(i64::from(value)))
+/// What a comparison says of two values; `None` for another operator.
+fn compare<T: PartialOrd>(operator: &str, a: T, b: T) -> Option<Value> {
+    let holds = match operator {
+        "<" => a < b,
+        "<=" => a <= b,
+        ">" => a > b,
+        ">=" => a >= b,
+        "==" => a == b,
+        "!=" => a != b,
+        _ => return None,
+    };
+    Some(Signed(i64::from(holds)))
 }
 
 fn apply_float(operator: &str, a: f64, b: f64, position: Position) -> Parsed<Value> {
-    Ok(Float(match operator {
-        "+" => a + b,
-        "-" => a - b,
-        "*" => a * b,
+    let value = match operator {
+        "+" => Some(Float(a + b)),
+        "-" => Some(Float(a - b)),
+        "*" => Some(Float(a * b)),
         "/" if b == 0.0 => return fail_at(position, "division by zero"),
-        "/" => a / b,
-        "<" => return truth(a < b),
-        "<=" => return truth(a <= b),
-        ">" => return truth(a > b),
-        ">=" => return truth(a >= b),
-        "==" => return truth(a == b),
-        "!=" => return truth(a != b),
-        _ => {
-            let message = format!("`{operator}` does not take floating-point values");
-            return fail_at(position, message);
-        }
-    }))
+        "/" => Some(Float(a / b)),
+        _ => compare(operator, a, b),
+    };
+    value.map_or_else(
+        || {
+            fail_at(
+                position,
+                format!("`{operator}` does not take floating-point values"),
+            )
+        },
+        Ok,
+    )
 }
 
 fn apply_signed(operator: &str, a: i64, b: i64, position: Position) -> Parsed<Value> {
+    if let Some(truth) = compare(operator, a, b) {
+        return Ok(truth);
+    }
     Ok(Signed(match operator {
         "+" => a.wrapping_add(b),
         "-" => a.wrapping_sub(b),
@@ -256,17 +269,14 @@ fn apply_signed(operator: &str, a: i64, b: i64, position: Position) -> Parsed<Va
         "/" => a.wrapping_div(b),
         "&" => a & b,
         "|" => a | b,
-        "^" => a ^ b,
-        "<" => return truth(a < b),
-        "<=" => return truth(a <= b),
-        ">" => return truth(a > b),
-        ">=" => return truth(a >= b),
-        "==" => return truth(a == b),
-        _ => return truth(a != b),
+        _ => a ^ b,
     }))
 }
 
 fn apply_unsigned(operator: &str, a: u64, b: u64, position: Position) -> Parsed<Value> {
+    if let Some(truth) = compare(operator, a, b) {
+        return Ok(truth);
+    }
     Ok(Unsigned(match operator {
         "+" => a.wrapping_add(b),
         "-" => a.wrapping_sub(b),
@@ -278,14 +288,8 @@ fn apply_unsigned(operator: &str, a: u64, b: u64, position: Position) -> Parsed<
         ">>" => a.wrapping_shr(b as u32),
         "&" => a & b,
         "|" => a | b,
-        "^" => a ^ b,
-        "&&" => return truth(a != 0 && b != 0),
-        "||" => return truth(a != 0 || b != 0),
-        "<" => return truth(a < b),
-        "<=" => return truth(a <= b),
-        ">" => return truth(a > b),
-        ">=" => return truth(a >= b),
-        "==" => return truth(a == b),
-        _ => return truth(a != b),
+        "&&" => return Ok(Signed(i64::from(a != 0 && b != 0))),
+        "||" => return Ok(Signed(i64::from(a != 0 || b != 0))),
+        _ => a ^ b,
     }))
 }

@@ -9,15 +9,16 @@ use proptest::prelude::*;
 const REGISTERS: usize = 4;
 const THREADS: usize = 64;
 
-/// An operation on two registers, or a register and a constant.
-#[derive(Clone, Copy, Debug)]
-enum Op {
-    Add,
-    Sub,
-    Mul,
-    Xor,
-    Min,
-}
+/// An operation on two registers, or a register and a constant: its name, and what it does.
+type Op = (&'static str, fn(u32, u32) -> u32);
+
+const OPS: [Op; 5] = [
+    ("add.u32", u32::wrapping_add),
+    ("sub.u32", u32::wrapping_sub),
+    ("mul.lo.u32", u32::wrapping_mul),
+    ("xor.b32", |a, b| a ^ b),
+    ("min.u32", std::cmp::min),
+];
 
 #[derive(Clone, Copy, Debug)]
 enum Value {
@@ -29,20 +30,10 @@ enum Value {
 enum Statement {
     /// `r[0] = r[1] op value`
     Set(usize, usize, Op, Value),
-    /// Where the low `bits` bits of the register are less than `bound`.
-    If {
-        register: usize,
-        bits: u32,
-        bound: u32,
-        then: Vec<Statement>,
-        otherwise: Vec<Statement>,
-    },
-    /// As often as the low two bits of the register say, plus `more`.
-    Loop {
-        register: usize,
-        more: u32,
-        body: Vec<Statement>,
-    },
+    /// Where the low bits of the register, so many, are less than a bound: the first, else the second.
+    If(usize, u32, u32, Vec<Statement>, Vec<Statement>),
+    /// As often as the low two bits of the register say, plus some.
+    Loop(usize, u32, Vec<Statement>),
     /// Leaves the innermost loop where the register is odd.
     Break(usize),
 }
@@ -64,31 +55,15 @@ fn interpret(statements: &[Statement], registers: &mut [u32; REGISTERS]) -> bool
                     Value::Register(register) => registers[register],
                     Value::Constant(constant) => constant,
                 };
-                registers[*to] = match op {
-                    Op::Add => a.wrapping_add(b),
-                    Op::Sub => a.wrapping_sub(b),
-                    Op::Mul => a.wrapping_mul(b),
-                    Op::Xor => a ^ b,
-                    Op::Min => a.min(b),
-                };
+                registers[*to] = op.1(a, b);
             }
-            Statement::If {
-                register,
-                bits,
-                bound,
-                then,
-                otherwise,
-            } => {
+            Statement::If(register, bits, bound, then, otherwise) => {
                 let holds = registers[*register] & ((1 << bits) - 1) < *bound;
                 if interpret(if holds { then } else { otherwise }, registers) {
                     return true;
                 }
             }
-            Statement::Loop {
-                register,
-                more,
-                body,
-            } => {
+            Statement::Loop(register, more, body) => {
                 for _ in 0..(registers[*register] & 3) + more {
                     if interpret(body, registers) {
                         break;
@@ -128,13 +103,7 @@ impl Writer {
         for statement in statements {
             match statement {
                 Statement::Set(to, from, op, value) => {
-                    let op = match op {
-                        Op::Add => "add.u32",
-                        Op::Sub => "sub.u32",
-                        Op::Mul => "mul.lo.u32",
-                        Op::Xor => "xor.b32",
-                        Op::Min => "min.u32",
-                    };
+                    let op = op.0;
                     match value {
                         Value::Register(b) => {
                             self.line(format_args!("{op} %r{to}, %r{from}, %r{b};"))
@@ -144,13 +113,7 @@ impl Writer {
                         }
                     }
                 }
-                Statement::If {
-                    register,
-                    bits,
-                    bound,
-                    then,
-                    otherwise,
-                } => {
+                Statement::If(register, bits, bound, then, otherwise) => {
                     let (other, done) = (self.label(), self.label());
                     let mask = (1u32 << bits) - 1;
                     self.line(format_args!("and.b32 %r30, %r{register}, {mask};"));
@@ -161,11 +124,7 @@ impl Writer {
                     self.statements(otherwise, end);
                     self.line(format_args!("{done}:"));
                 }
-                Statement::Loop {
-                    register,
-                    more,
-                    body,
-                } => {
+                Statement::Loop(register, more, body) => {
                     let (again, done) = (self.label(), self.label());
                     let counter = format!("%count{}", self.counters);
                     self.counters += 1;
@@ -191,13 +150,7 @@ impl Writer {
 }
 
 fn set() -> impl Strategy<Value = Statement> {
-    let ops = prop_oneof![
-        Just(Op::Add),
-        Just(Op::Sub),
-        Just(Op::Mul),
-        Just(Op::Xor),
-        Just(Op::Min)
-    ];
+    let ops = prop::sample::select(&OPS[..]);
     let values = prop_oneof![
         (0..REGISTERS).prop_map(Value::Register),
         any::<u32>().prop_map(Value::Constant)
@@ -215,21 +168,10 @@ fn statement() -> impl Strategy<Value = Statement> {
             prop_oneof![4 => inner.clone(), 1 => register.clone().prop_map(Statement::Break)];
         prop_oneof![
             (register.clone(), 1..5u32, 0..16u32, body(), body()).prop_map(
-                |(register, bits, bound, then, otherwise)| Statement::If {
-                    register,
-                    bits,
-                    bound,
-                    then,
-                    otherwise
-                }
+                |(r, bits, bound, then, other)| Statement::If(r, bits, bound, then, other)
             ),
-            (register, 0..3u32, prop::collection::vec(within, 1..5)).prop_map(
-                |(register, more, body)| Statement::Loop {
-                    register,
-                    more,
-                    body
-                }
-            ),
+            (register, 0..3u32, prop::collection::vec(within, 1..5))
+                .prop_map(|(register, more, body)| Statement::Loop(register, more, body)),
         ]
     })
 }

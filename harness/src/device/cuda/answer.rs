@@ -1,7 +1,7 @@
 //! What the driver's answers mean.
 
-use super::super::DeviceError;
 use super::super::fault::Faults;
+use super::super::{DeviceError, Result};
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys::CUresult;
 
@@ -26,7 +26,7 @@ impl Faults {
     }
 
     /// Whether a call that asks for an end has found it.
-    pub(super) fn is_done(&self, answer: CUresult) -> Result<bool, DeviceError> {
+    pub(super) fn is_done(&self, answer: CUresult) -> Result<bool> {
         match answer {
             CUresult::CUDA_SUCCESS => Ok(true),
             CUresult::CUDA_ERROR_NOT_READY => Ok(false),

@@ -2,8 +2,8 @@
 //!
 //! They are captured from a stream into a graph, so that they are launched as kernels of graphs are.
 
-use super::super::DeviceError;
 use super::super::machine::{Machine, Product};
+use super::super::{DeviceError, Result};
 use super::Cuda;
 use cudarc::cublas::{result as blas, sys as blas_sys};
 use cudarc::driver::result;
@@ -46,7 +46,7 @@ pub(super) fn graph(
     cuda: &Cuda,
     products: &[Product],
     (workspace, bytes): (u64, usize),
-) -> Result<Option<u64>, DeviceError> {
+) -> Result<Option<u64>> {
     // SAFETY: opens a library and closes it.
     if !unsafe { blas_sys::is_culib_present() } {
         return Ok(None);
@@ -97,7 +97,7 @@ pub(super) fn graph(
 }
 
 impl Blas<'_> {
-    fn multiply<'p>(&self, products: impl Iterator<Item = &'p Product>) -> Result<(), DeviceError> {
+    fn multiply<'p>(&self, products: impl Iterator<Item = &'p Product>) -> Result<()> {
         use blas_sys::cublasOperation_t::{CUBLAS_OP_N, CUBLAS_OP_T};
         const BF16: blas_sys::cudaDataType = blas_sys::cudaDataType::CUDA_R_16BF;
         let (one, zero) = (1.0f32, 0.0f32);

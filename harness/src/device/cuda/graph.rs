@@ -2,7 +2,7 @@
 //!
 //! They are built node by node rather than captured from a stream, which other threads that copy would spoil.
 
-use super::super::DeviceError;
+use super::super::Result;
 use super::super::machine::Launch;
 use super::{Cuda, parameters};
 use cudarc::driver::result::{self, DriverError};
@@ -67,7 +67,7 @@ impl Drop for Nodes {
 
 impl Cuda {
     /// The launches as a graph that can be launched.
-    pub(super) fn instantiate(&self, launches: &[Launch]) -> Result<u64, DeviceError> {
+    pub(super) fn instantiate(&self, launches: &[Launch]) -> Result<u64> {
         self.bind()?;
         let failed = || self.faults.failed("record a graph");
         let nodes = Nodes::new().map_err(failed())?;

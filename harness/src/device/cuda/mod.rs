@@ -22,7 +22,7 @@ mod symbols;
 use super::fault::Faults;
 use super::loader::ImageError;
 use super::machine::{Copy, Launch, Machine, Product, Text};
-use super::{DeviceError, KernelAttributes, Properties, Statistics, WATCHDOG};
+use super::{DeviceError, KernelAttributes, Properties, Result, Statistics, WATCHDOG};
 use cudarc::driver::CudaContext;
 use cudarc::driver::result;
 use cudarc::driver::sys::{self, CUresult};
@@ -41,7 +41,7 @@ pub(super) struct Cuda {
 }
 
 impl Cuda {
-    pub fn open(ordinal: usize) -> Result<Self, DeviceError> {
+    pub fn open(ordinal: usize) -> Result<Self> {
         let (context, properties) = open::open(ordinal)?;
         Ok(Self {
             context,
@@ -51,7 +51,7 @@ impl Cuda {
     }
 
     /// Makes the context that of this thread, as every call of the driver needs.
-    fn bind(&self) -> Result<(), DeviceError> {
+    fn bind(&self) -> Result<()> {
         self.faults.check()?;
         let bound = self.context.bind_to_thread();
         bound.map_err(self.faults.failed("bind the context"))
@@ -59,7 +59,7 @@ impl Cuda {
 
     /// Waits for all that was launched, as the driver would in the call that follows, but not for
     /// ever.
-    fn settle(&self) -> Result<(), DeviceError> {
+    fn settle(&self) -> Result<()> {
         self.bind()?;
         if self.faults.is_idle() {
             return Ok(());
@@ -80,12 +80,7 @@ impl Cuda {
 
     /// Asks for more shared memory than a block may have unasked: always all there is, so that
     /// threads that launch one kernel with different sizes do not take it from each other.
-    fn opt_in(
-        &self,
-        function: sys::CUfunction,
-        static_shared: u32,
-        dynamic: u32,
-    ) -> Result<(), DeviceError> {
+    fn opt_in(&self, function: sys::CUfunction, static_shared: u32, dynamic: u32) -> Result<()> {
         use sys::CUfunction_attribute_enum::CU_FUNC_ATTRIBUTE_MAX_DYNAMIC_SHARED_SIZE_BYTES as MOST;
         if static_shared.saturating_add(dynamic) <= SHARED_UNASKED {
             return Ok(());
@@ -117,7 +112,7 @@ impl Machine for Cuda {
         &self.properties
     }
 
-    fn allocate(&self, name: &str, bytes: usize) -> Result<u64, DeviceError> {
+    fn allocate(&self, name: &str, bytes: usize) -> Result<u64> {
         self.bind()?;
         // The driver refuses to allocate nothing.
         // SAFETY: what it holds is never read as a type that has invalid values.
@@ -138,7 +133,7 @@ impl Machine for Cuda {
         })
     }
 
-    fn free_memory(&self) -> Result<u64, DeviceError> {
+    fn free_memory(&self) -> Result<u64> {
         self.bind()?;
         let failed = self.faults.failed("ask for free memory");
         let (free, _) = result::mem_get_info().map_err(failed)?;
@@ -153,7 +148,7 @@ impl Machine for Cuda {
         }
     }
 
-    fn write(&self, address: u64, bytes: &[u8]) -> Result<(), DeviceError> {
+    fn write(&self, address: u64, bytes: &[u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -163,7 +158,7 @@ impl Machine for Cuda {
             .map_err(self.faults.failed("copy to the device"))
     }
 
-    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<(), DeviceError> {
+    fn read(&self, address: u64, bytes: &mut [u8]) -> Result<()> {
         if bytes.is_empty() {
             return Ok(());
         }
@@ -173,7 +168,7 @@ impl Machine for Cuda {
             .map_err(self.faults.failed("copy from the device"))
     }
 
-    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8, DeviceError> {
+    fn allocate_pinned(&self, bytes: usize) -> Result<*mut u8> {
         self.bind()?;
         // SAFETY: freed by `free_pinned`.
         let pointer = unsafe { result::malloc_host(bytes.max(1), 0) };
@@ -189,7 +184,7 @@ impl Machine for Cuda {
         }
     }
 
-    fn load(&self, text: &Text) -> Result<u64, DeviceError> {
+    fn load(&self, text: &Text) -> Result<u64> {
         self.load_text(text.name, text.ptx)
     }
 
@@ -204,14 +199,14 @@ impl Machine for Cuda {
         }
     }
 
-    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes), DeviceError> {
+    fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes)> {
         use sys::CUfunction_attribute_enum as A;
         self.bind()?;
         let name = CString::new(entry).unwrap_or_default();
         // SAFETY: the module is loaded.
         let kernel = unsafe { result::module::get_function(module as sys::CUmodule, name) }
             .map_err(self.faults.failed("find a kernel"))?;
-        let ask = |attribute| -> Result<u32, DeviceError> {
+        let ask = |attribute| -> Result<u32> {
             // SAFETY: the kernel's module is loaded.
             let value = unsafe { result::function::get_function_attribute(kernel, attribute) };
             let value = value.map_err(self.faults.failed("ask for attributes of a kernel"))?;
@@ -232,7 +227,7 @@ impl Machine for Cuda {
         attributes: &KernelAttributes,
         threads: u32,
         dynamic_shared: u32,
-    ) -> Result<Option<u32>, DeviceError> {
+    ) -> Result<Option<u32>> {
         self.bind()?;
         let function = kernel as sys::CUfunction;
         self.opt_in(function, attributes.static_shared, dynamic_shared)?;
@@ -248,7 +243,7 @@ impl Machine for Cuda {
         Ok(Some(blocks.cast_unsigned()))
     }
 
-    fn stream(&self) -> Result<u64, DeviceError> {
+    fn stream(&self) -> Result<u64> {
         self.bind()?;
         let stream = result::stream::create(result::stream::StreamKind::Default);
         Ok(stream.map_err(self.faults.failed("create a stream"))? as u64)
@@ -261,7 +256,7 @@ impl Machine for Cuda {
         }
     }
 
-    fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>, DeviceError> {
+    fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>> {
         self.bind()?;
         let function = launch.kernel as sys::CUfunction;
         let dynamic = launch.geometry.dynamic_shared;
@@ -289,15 +284,11 @@ impl Machine for Cuda {
         Ok(None)
     }
 
-    fn graph(&self, launches: &[Launch]) -> Result<u64, DeviceError> {
+    fn graph(&self, launches: &[Launch]) -> Result<u64> {
         self.instantiate(launches)
     }
 
-    fn products_graph(
-        &self,
-        products: &[Product],
-        workspace: (u64, usize),
-    ) -> Result<Option<u64>, DeviceError> {
+    fn products_graph(&self, products: &[Product], workspace: (u64, usize)) -> Result<Option<u64>> {
         blas::graph(self, products, workspace)
     }
 
@@ -308,12 +299,7 @@ impl Machine for Cuda {
         }
     }
 
-    fn replay(
-        &self,
-        stream: u64,
-        graph: u64,
-        launches: &[Launch],
-    ) -> Result<Option<Statistics>, DeviceError> {
+    fn replay(&self, stream: u64, graph: u64, launches: &[Launch]) -> Result<Option<Statistics>> {
         self.bind()?;
         let graph = graph as sys::CUgraphExec;
         // SAFETY: both exist; what the launches need lives as long as the graph.
@@ -328,7 +314,7 @@ impl Machine for Cuda {
         Ok(None)
     }
 
-    unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<(), DeviceError> {
+    unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<()> {
         self.bind()?;
         if copy.bytes == 0 {
             return Ok(());
@@ -349,7 +335,7 @@ impl Machine for Cuda {
         Ok(())
     }
 
-    fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<(), DeviceError> {
+    fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<()> {
         self.bind()?;
         let ask = || {
             // SAFETY: the stream exists.
@@ -361,7 +347,7 @@ impl Machine for Cuda {
         Ok(())
     }
 
-    fn record(&self, stream: u64) -> Result<u64, DeviceError> {
+    fn record(&self, stream: u64) -> Result<u64> {
         self.bind()?;
         let event = result::event::create(sys::CUevent_flags::CU_EVENT_DEFAULT)
             .map_err(self.faults.failed("create an event"))?;
@@ -381,7 +367,7 @@ impl Machine for Cuda {
         }
     }
 
-    fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32, DeviceError> {
+    fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32> {
         self.bind()?;
         // SAFETY: both exist and were recorded.
         unsafe { symbols::elapsed(earlier as sys::CUevent, later as sys::CUevent) }

@@ -1,7 +1,7 @@
 //! Loading of modules: PTX text, which the driver compiles, and images, which it takes as they are.
 
-use super::super::DeviceError;
 use super::super::loader::ImageError;
+use super::super::{DeviceError, Result};
 use super::{CUresult, Cuda};
 use cudarc::driver::result::DriverError;
 use cudarc::driver::sys;
@@ -46,7 +46,7 @@ unsafe fn load(data: *const c_void) -> Result<u64, (DriverError, String)> {
 
 impl Cuda {
     /// Has the driver compile a text.
-    pub(super) fn load_text(&self, name: &str, ptx: &str) -> Result<u64, DeviceError> {
+    pub(super) fn load_text(&self, name: &str, ptx: &str) -> Result<u64> {
         self.bind()?;
         let refused = |log: String| DeviceError::Compile {
             module: name.to_owned(),

@@ -1,7 +1,7 @@
 //! Finding the driver and a device, without the panics of cudarc where something is absent.
 
 use super::super::properties::slice_in_name;
-use super::super::{DeviceError, DeviceKind, Properties};
+use super::super::{DeviceError, DeviceKind, Properties, Result};
 use super::answer::describe;
 use super::symbols;
 use cudarc::driver::result::{self, DriverError};
@@ -16,7 +16,7 @@ const INSTEAD: &str = "install a newer NVIDIA driver (550 or later has CUDA 12.4
                        `--device emulator`";
 
 /// The context of a device, and what it is.
-pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Properties), DeviceError> {
+pub(super) fn open(ordinal: usize) -> Result<(Arc<CudaContext>, Properties)> {
     let no_driver = |reason: String| DeviceError::NoDriver { reason };
     let unusable = |reason: String| DeviceError::UnusableDriver { reason };
     // SAFETY: opens and closes the driver library, whose start has no other effect.
