@@ -1,6 +1,8 @@
 //! The opcodes that can be lowered. One that is not in the list is unknown, whatever the tables of
 //! the other modules say, so that tests can ask for something of each.
 
+use std::sync::LazyLock;
+
 /// Every opcode that the emulator knows, in the order of the alphabet.
 const INSTRUCTIONS: &str = "\
     abs activemask add addc and atom bar barrier bfe bfi bfind bmsk bra brev clz cnot \
@@ -13,4 +15,10 @@ const INSTRUCTIONS: &str = "\
 /// Every opcode that the emulator knows.
 pub fn instructions() -> impl Iterator<Item = &'static str> {
     INSTRUCTIONS.split(' ')
+}
+
+/// Whether an opcode is one of them.
+pub(super) fn is_known(opcode: &str) -> bool {
+    static SORTED: LazyLock<Vec<&str>> = LazyLock::new(|| instructions().collect());
+    SORTED.binary_search(&opcode).is_ok()
 }

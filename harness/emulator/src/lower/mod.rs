@@ -145,7 +145,7 @@ impl Lowering {
         };
         let text = instruction.full_opcode();
         let opcode = instruction.opcode.as_str();
-        if !instructions().any(|known| known == opcode) {
+        if !instructions::is_known(opcode) {
             return Err(error(position, format!("unknown instruction `{text}`")));
         }
         let mut lowered = if opcode == "bra" {
