@@ -9,6 +9,7 @@ use criterion::{Criterion, SamplingMode, Throughput};
 use half::bf16;
 use mxlab_kernels::family::block::{Addressing, BlockOperation, BlockVariant};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleRule, random_at};
+use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::reference;
 use ptx_emulator::launch::{DEFAULT_BUDGET, Geometry, Kernels};
 use ptx_emulator::memory::global::GlobalMemory;
@@ -135,7 +136,10 @@ fn encode(
     let packed = packed.expect("the matrix has whole rows");
     let bytes: Vec<u8> = x.iter().flat_map(|x| x.to_le_bytes()).collect();
 
-    let grid = variant.grid(rows, cols).expect("the matrix is small");
+    let sizes = [("rows", rows), ("cols", cols), ("src_stride", cols)];
+    let sizes = sizes.into_iter().collect();
+    let grid = variant.signature().thread_blocks(&sizes);
+    let [grid, ..] = grid.expect("the matrix is small");
     let mut launch = Launch::new(name, &variant.text(), grid, variant.block_threads());
     let codes = launch.output(packed.codes().len());
     let scales = match operation {

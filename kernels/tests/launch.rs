@@ -1,9 +1,10 @@
 //! Launchers: which variant they pick, and what they refuse.
 
 use mxlab_harness::device::{Buffer, Device, Stream};
-use mxlab_kernels::family::block::{Addressing, BlockLauncher, BlockOperands, BlockOperation};
+use mxlab_kernels::family::block::{Addressing, BlockLauncher, BlockOperation, MAX_BLOCKS};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
-use mxlab_kernels::launch::{Dense, Slice};
+use mxlab_kernels::kernel::Call;
+use mxlab_kernels::launch::Slice;
 use mxlab_kernels::reference;
 
 struct Bench {
@@ -12,7 +13,6 @@ struct Bench {
     src: Buffer,
     codes: Buffer,
     scales: Buffer,
-    tensor_scale: Buffer,
     x: Vec<f32>,
 }
 
@@ -27,7 +27,6 @@ fn bench() -> Bench {
         src: device.upload("src", &x).unwrap(),
         codes: device.upload("codes", &[0u8; ROWS * COLS]).unwrap(),
         scales: device.upload("scales", &[0u8; ROWS * COLS]).unwrap(),
-        tensor_scale: device.upload("tensor_scale", &[1.0f32]).unwrap(),
         device,
         x,
     }
@@ -44,21 +43,20 @@ impl Bench {
         .unwrap()
     }
 
-    fn operands(&self) -> BlockOperands<'_> {
-        let whole = |buffer| Slice { buffer, offset: 0 };
-        BlockOperands {
-            rows: ROWS,
-            cols: COLS,
-            src: Some(Dense {
-                first: whole(&self.src),
-                stride: COLS,
-            }),
-            codes: Some(whole(&self.codes)),
-            scales: Some(whole(&self.scales)),
-            tensor_scale: Some(&self.tensor_scale),
-            ..BlockOperands::default()
-        }
+    fn call(&self) -> Call<'_> {
+        Call::new()
+            .size("rows", ROWS)
+            .size("cols", COLS)
+            .size("src_stride", COLS)
+            .buffer("src", Slice::whole(&self.src))
+            .buffer("codes", Slice::whole(&self.codes))
+            .buffer("scales", Slice::whole(&self.scales))
     }
+}
+
+/// Bytes of a buffer from an offset on.
+fn from(buffer: &Buffer, offset: usize) -> Slice<'_> {
+    Slice { buffer, offset }
 }
 
 fn mxfp4() -> BlockFormat {
@@ -69,23 +67,18 @@ fn mxfp4() -> BlockFormat {
 fn vectors_are_used_where_shape_stride_and_alignment_allow() {
     let bench = bench();
     let launcher = bench.launcher(mxfp4());
-    let access = |change: &dyn Fn(&mut BlockOperands)| {
-        let mut operands = bench.operands();
-        change(&mut operands);
-        launcher.pick(&operands).addressing()
-    };
-    assert_eq!(access(&|_| {}), Addressing::Aligned);
-    assert_eq!(access(&|o| o.cols = 63), Addressing::Ragged);
-    assert_eq!(access(&|o| o.cols = 48), Addressing::Ragged);
-    let stride = |o: &mut BlockOperands| o.src.as_mut().unwrap().stride = 65;
-    assert_eq!(access(&stride), Addressing::Ragged);
+    let pick = |call: Call| launcher.pick(&call).addressing();
+    assert_eq!(pick(bench.call()), Addressing::Aligned);
+    assert_eq!(pick(bench.call().size("cols", 63)), Addressing::Ragged);
+    assert_eq!(pick(bench.call().size("cols", 48)), Addressing::Ragged);
+    let stride = bench.call().size("src_stride", 65);
+    assert_eq!(pick(stride.clone()), Addressing::Ragged);
     // One row has no stride.
-    let one = |o: &mut BlockOperands| (stride(o), o.rows = 1).1;
-    assert_eq!(access(&one), Addressing::Aligned);
-    let beside = |o: &mut BlockOperands| o.src.as_mut().unwrap().first.offset = 4;
-    assert_eq!(access(&beside), Addressing::Ragged);
-    let odd = |o: &mut BlockOperands| o.codes.as_mut().unwrap().offset = 4;
-    assert_eq!(access(&odd), Addressing::Ragged);
+    assert_eq!(pick(stride.size("rows", 1)), Addressing::Aligned);
+    let beside = bench.call().buffer("src", from(&bench.src, 4));
+    assert_eq!(pick(beside), Addressing::Ragged);
+    let odd = bench.call().buffer("codes", from(&bench.codes, 4));
+    assert_eq!(pick(odd), Addressing::Ragged);
 }
 
 #[test]
@@ -94,9 +87,10 @@ fn both_variants_give_the_same() {
     let launcher = bench.launcher(mxfp4());
     let expected = reference::quantize(&bench.x, ROWS, COLS, &mxfp4(), FloatType::F32).unwrap();
     for codes_offset in [0, 3] {
-        let mut operands = bench.operands();
-        operands.codes.as_mut().unwrap().offset = codes_offset;
-        launcher.launch(&bench.stream, &operands).unwrap();
+        let call = bench
+            .call()
+            .buffer("codes", from(&bench.codes, codes_offset));
+        launcher.launch(&bench.stream, &call).unwrap();
         let codes: Vec<u8> = bench.codes.download().unwrap();
         let scales: Vec<u8> = bench.scales.download().unwrap();
         assert_eq!(
@@ -116,45 +110,48 @@ fn operands_that_do_not_fit_are_refused() {
         .block_size(16)
         .build()
         .unwrap();
-    let refusal = |format, change: &dyn Fn(&mut BlockOperands)| {
-        let mut operands = bench.operands();
-        change(&mut operands);
-        let launched = bench.launcher(format).launch(&bench.stream, &operands);
+    let refusal = |format, call: Call| {
+        let launched = bench.launcher(format).launch(&bench.stream, &call);
         launched.unwrap_err().to_string()
     };
-    let missing = refusal(mxfp4(), &|o| o.src = None);
-    assert!(missing.ends_with("no src given"), "{missing}");
-    let scale = refusal(nvfp4, &|o| o.tensor_scale = None);
+    let check = |call: Call, expected: &str| {
+        let message = refusal(mxfp4(), call);
+        assert!(message.contains(expected), "{message}");
+    };
+    let nothing = Call::new().size("rows", ROWS).size("cols", COLS);
+    check(nothing.size("src_stride", COLS), "no codes given");
+    let scale = refusal(nvfp4, bench.call());
     assert!(scale.ends_with("no tensor_scale given"), "{scale}");
-    let short = refusal(mxfp4(), &|o| o.rows = ROWS + 1);
-    assert!(
-        short.contains("src needs bytes 0..1024, its buffer has 768"),
-        "{short}"
+    check(
+        bench.call().size("rows", ROWS + 1),
+        "src needs bytes 0..1024, its buffer has 768",
     );
-    let beyond = refusal(mxfp4(), &|o| o.codes.as_mut().unwrap().offset = ROWS * COLS);
-    assert!(beyond.contains("codes needs bytes 192..288"), "{beyond}");
-    let narrow = refusal(mxfp4(), &|o| o.src.as_mut().unwrap().stride = COLS - 1);
-    assert!(narrow.contains("less than cols"), "{narrow}");
-    let misaligned = refusal(mxfp4(), &|o| o.src.as_mut().unwrap().first.offset = 2);
-    assert!(
-        misaligned.contains("src is not aligned to 4 bytes"),
-        "{misaligned}"
+    check(
+        bench
+            .call()
+            .buffer("codes", from(&bench.codes, ROWS * COLS)),
+        "codes needs bytes 192..288",
     );
-    let huge = refusal(mxfp4(), &|o| o.cols = 1 << 40);
-    assert!(huge.contains("too large"), "{huge}");
+    check(
+        bench.call().size("src_stride", COLS - 1),
+        "src_stride is 63; expected at least cols, which is 64",
+    );
+    check(
+        bench.call().buffer("src", from(&bench.src, 2)),
+        "src is not aligned to 4 bytes",
+    );
+    check(
+        bench.call().size("cols", 1 << 40),
+        "expected less than 2^32",
+    );
 }
 
 #[test]
 fn a_tensor_without_elements_needs_no_launch() {
     let bench = bench();
-    let operands = BlockOperands {
-        rows: 0,
-        ..bench.operands()
-    };
-    bench
-        .launcher(mxfp4())
-        .launch(&bench.stream, &operands)
-        .unwrap();
+    let empty = bench.call().size("rows", 0);
+    let launched = bench.launcher(mxfp4()).launch(&bench.stream, &empty);
+    launched.unwrap();
     assert!(bench.stream.statistics().is_none());
     let odd = mxfp4().to_builder().block_size(48).build().unwrap();
     let none = BlockLauncher::new(&bench.device, BlockOperation::Scale, odd, FloatType::F32);
@@ -175,21 +172,15 @@ fn the_scale_of_a_tensor_larger_than_the_grid_sees_all_of_it() {
         let mut x = vec![0.5f32; rows * cols];
         x[at] = -3.0;
         let src = device.upload("src", &x).unwrap();
-        let operands = BlockOperands {
-            rows,
-            cols,
-            src: Some(Dense {
-                first: Slice {
-                    buffer: &src,
-                    offset: 0,
-                },
-                stride: cols,
-            }),
-            tensor_scale: Some(&tensor_scale),
-            workspace: Some(&workspace),
-            ..BlockOperands::default()
-        };
-        launcher.launch(&stream, &operands).unwrap();
+        let call = Call::new()
+            .size("rows", rows)
+            .size("cols", cols)
+            .size("src_stride", cols)
+            .size("max_blocks", MAX_BLOCKS)
+            .buffer("src", Slice::whole(&src))
+            .buffer("tensor_scale", Slice::whole(&tensor_scale))
+            .buffer("workspace", Slice::whole(&workspace));
+        launcher.launch(&stream, &call).unwrap();
         let expected = reference::tensor_scale(&x, &format);
         assert_eq!(tensor_scale.download::<f32>().unwrap(), [expected]);
         // Ready for the next launch.

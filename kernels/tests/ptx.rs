@@ -11,6 +11,8 @@ use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
 use mxlab_kernels::fragment::FragmentFormat;
+use mxlab_kernels::kernel::Kernel;
+use mxlab_kernels::launch::LaunchError;
 use mxlab_kernels::ptx::VariantError;
 use mxlab_kernels::registry::{Entry, Shape, kernels};
 use mxlab_kernels::support::Part;
@@ -159,28 +161,34 @@ fn grids_cover_every_element_and_never_wrap() {
     let variant = |access| {
         BlockVariant::new(BlockOperation::Quantize, format, FloatType::Bf16, access).unwrap()
     };
-    for access in Addressing::ALL {
-        let variant = variant(access);
-        assert_eq!(variant.grid(0, 4096), Ok(0));
-        // 8 elements a thread, 256 threads: 2048 elements a thread block; short rows round up to k.
-        assert_eq!(variant.grid(1, 1), Ok(1));
-        assert_eq!(variant.grid(1, 2048), Ok(1));
-        assert_eq!(variant.grid(1, 2049), Ok(2));
-        assert_eq!(variant.grid(8192, 8192), Ok(8192 * 8192 / 2048));
-        assert_eq!(variant.grid(128, 33), Ok(128 * 64 / 2048));
-        // 2^35 elements are 2^32 threads.
-        assert_eq!(
-            variant.grid(1 << 20, (1 << 15) - 32),
-            Ok((1 << 24) - (1 << 14))
-        );
-        let too_large = |rows, cols| {
-            let error = Err(VariantError::TooLarge { rows, cols });
-            assert_eq!(variant.grid(rows, cols), error);
+    for addressing in Addressing::ALL {
+        let signature = variant(addressing).signature();
+        let grid = |rows, cols| {
+            let sizes = [("rows", rows), ("cols", cols), ("src_stride", cols)];
+            let grid = signature.thread_blocks(&sizes.into_iter().collect());
+            grid.map(|[blocks, ..]| blocks)
         };
-        too_large(1 << 20, 1 << 15);
-        too_large(1 << 27, 1 << 8);
-        too_large(1 << 31, 1);
-        too_large(1, usize::MAX);
+        let blocks = |rows, cols| grid(rows, cols).unwrap();
+        assert_eq!(blocks(0, 4096), 0);
+        // 8 elements a thread, 256 threads: 2048 elements a thread block; short rows round up to k.
+        assert_eq!(blocks(1, 2048), 1);
+        assert_eq!(blocks(1, 2080), 2);
+        assert_eq!(blocks(8192, 8192), 8192 * 8192 / 2048);
+        if addressing == Addressing::Ragged {
+            assert_eq!(blocks(1, 1), 1);
+            assert_eq!(blocks(128, 33), 128 * 64 / 2048);
+        }
+        // 2^35 elements are 2^32 threads.
+        assert_eq!(blocks(1 << 20, (1 << 15) - 32), (1 << 24) - (1 << 14));
+        for [rows, cols] in [
+            [1 << 20, 1 << 15],
+            [1 << 27, 1 << 8],
+            [1 << 31, 32],
+            [1, usize::MAX],
+        ] {
+            let is_refused = matches!(grid(rows, cols), Err(LaunchError::Layout { .. }));
+            assert!(is_refused, "{rows} x {cols}");
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! PTX: what the emulator parses, prints, lowers and runs.
 
 use mxlab_kernels::family::block::{Addressing, BlockOperation, BlockVariant};
+use mxlab_kernels::kernel::Kernel;
 use ptx_emulator::launch::{Geometry, Kernels};
 use ptx_emulator::memory::global::GlobalMemory;
 use ptx_emulator::syntax::parse;

@@ -1,7 +1,8 @@
 //! Golden blocks through the PTX kernels of a device.
 
-use crate::family::block::{BlockLauncher, BlockOperands, BlockOperation};
+use crate::family::block::{BlockLauncher, BlockOperation};
 use crate::format::{BlockFormat, FloatType, PackedTensor};
+use crate::kernel::Call;
 use crate::launch::{Dense, LaunchError, Slice};
 use crate::ptx::VariantError;
 use crate::reference::tensor_scale;
@@ -45,14 +46,11 @@ impl<'a> Ptx<'a> {
         let scales = self.device.allocate("scales", empty.scales().len())?;
         let scale = tensor_scale(matrix.x, format);
         let tensor_scale = self.device.upload("tensor_scale", &[scale])?;
-        let operands = BlockOperands {
-            src: Some(dense(&src, matrix)),
-            codes: Some(whole(&codes)),
-            scales: Some(whole(&scales)),
-            tensor_scale: Some(&tensor_scale),
-            ..shape(matrix)
-        };
-        kernel.launch(&self.stream, &operands)?;
+        let call = call(matrix, &tensor_scale)
+            .rows("src", "src_stride", dense(&src, matrix))
+            .buffer("codes", Slice::whole(&codes))
+            .buffer("scales", Slice::whole(&scales));
+        kernel.launch(&self.stream, &call)?;
         self.stream.synchronize()?;
         let (codes, scales) = (codes.download()?, scales.download()?);
         let (rows, cols) = (matrix.rows, matrix.cols);
@@ -72,13 +70,10 @@ impl<'a> Ptx<'a> {
         let src = self.upload(matrix)?;
         let scale = tensor_scale(matrix.x, format);
         let tensor_scale = self.device.upload("tensor_scale", &[scale])?;
-        let operands = BlockOperands {
-            src: Some(dense(&src, matrix)),
-            dst: Some(dense(&src, matrix)),
-            tensor_scale: Some(&tensor_scale),
-            ..shape(matrix)
-        };
-        kernel.launch(&self.stream, &operands)?;
+        let call = call(matrix, &tensor_scale)
+            .rows("src", "src_stride", dense(&src, matrix))
+            .rows("dst", "dst_stride", dense(&src, matrix));
+        kernel.launch(&self.stream, &call)?;
         self.stream.synchronize()?;
         let width = matrix.source.bytes();
         let bytes: Vec<u8> = src.download()?;
@@ -121,21 +116,19 @@ impl<'a> Ptx<'a> {
     }
 }
 
-fn shape(matrix: Matrix) -> BlockOperands<'static> {
-    BlockOperands {
-        rows: matrix.rows,
-        cols: matrix.cols,
-        ..BlockOperands::default()
-    }
-}
-
-fn whole(buffer: &Buffer) -> Slice<'_> {
-    Slice { buffer, offset: 0 }
+/// What launches of all operations have.
+fn call<'a>(matrix: Matrix, tensor_scale: &'a Buffer) -> Call<'a> {
+    Call::new()
+        .size("rows", matrix.rows)
+        .size("cols", matrix.cols)
+        .size("first_row", 0)
+        .size("seed", 0)
+        .buffer("tensor_scale", Slice::whole(tensor_scale))
 }
 
 fn dense<'a>(buffer: &'a Buffer, matrix: Matrix) -> Dense<'a> {
     Dense {
-        first: whole(buffer),
+        first: Slice::whole(buffer),
         stride: matrix.cols,
     }
 }

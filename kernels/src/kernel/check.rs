@@ -72,18 +72,19 @@ impl Planned {
         problem: &Problem,
     ) -> Result<Self, ProblemError> {
         let element = buffer.element;
-        let image = match buffer.access {
-            Access::In | Access::InOut => Image::of(problem, name)?,
-            Access::Out | Access::Scratch => {
-                let elements = buffer.extent.value(sizes).unwrap_or(usize::MAX);
-                check_elements(name, 1, elements.max(1))?;
-                Image::untouched(name, elements * element.bytes())
-            }
-        };
         let offset = format!("{name}_offset");
         let offset = match problem.sizes.contains_key(&offset) {
             false => 0,
             true => problem.size(&offset)?,
+        };
+        let image = match buffer.access {
+            Access::In | Access::InOut => Image::of(problem, name)?,
+            Access::Out | Access::Scratch => {
+                let elements = buffer.extent.value(sizes).unwrap_or(usize::MAX);
+                let elements = elements.saturating_add(offset);
+                check_elements(name, 1, elements.max(1))?;
+                Image::untouched(name, elements * element.bytes())
+            }
         };
         Ok(Self {
             name,
@@ -173,9 +174,10 @@ fn sizes_of(signature: &Signature, problem: &Problem) -> Result<Sizes, ProblemEr
             OperandKind::Derived(extent) => Some(extent),
             _ => None,
         });
-    let least = signature.bounds().iter().map(|bounds| &bounds.least);
+    let bounds = signature.bounds().iter();
+    let bounds = bounds.flat_map(|bounds| std::iter::once(&bounds.least).chain(&bounds.most));
     let numbered = signature.numbered();
-    let all = signature.grid().iter().chain(extents).chain(least);
+    let all = signature.grid().iter().chain(extents).chain(bounds);
     for extent in all.chain(numbered) {
         while let Some(name) = extent.missing(&sizes) {
             sizes.set(name, problem.size(name)?);

@@ -17,6 +17,8 @@ pub enum Extent {
     Product(Box<[Self; 2]>),
     /// The least multiple of a number that is not below another.
     MultipleOf(Box<Self>, usize),
+    /// The lesser of two.
+    Min(Box<[Self; 2]>),
     /// A number divided by another, rounded up.
     DivCeil(Box<[Self; 2]>),
     /// From the first element of the first row to the last of the last: rows, their distance,
@@ -47,6 +49,12 @@ impl Extent {
         Self::DivCeil(Box::new([self, n.into()]))
     }
 
+    /// The lesser of it and another.
+    #[must_use]
+    pub fn min(self, other: impl Into<Self>) -> Self {
+        Self::Min(Box::new([self, other.into()]))
+    }
+
     /// What it counts, as a shape: `[rows, cols], rows stride apart`.
     pub fn shape(&self) -> String {
         match self {
@@ -67,6 +75,7 @@ impl Extent {
             Self::Product(factors) => factors[0]
                 .value(sizes)?
                 .checked_mul(factors[1].value(sizes)?),
+            Self::Min(terms) => Some(terms[0].value(sizes)?.min(terms[1].value(sizes)?)),
             Self::MultipleOf(n, step) => n.value(sizes)?.checked_next_multiple_of(*step),
             Self::DivCeil(parts) => match parts[1].value(sizes)? {
                 0 => None,
@@ -89,7 +98,9 @@ impl Extent {
         match self {
             Self::Constant(_) => None,
             Self::Size(name) => sizes.get(name).is_none().then_some(name),
-            Self::Sum(parts) | Self::Product(parts) | Self::DivCeil(parts) => first(parts.as_ref()),
+            Self::Sum(parts) | Self::Product(parts) | Self::Min(parts) | Self::DivCeil(parts) => {
+                first(parts.as_ref())
+            }
             Self::MultipleOf(n, _) => n.missing(sizes),
             Self::Rows(parts) => first(parts.as_ref()),
         }
@@ -137,6 +148,7 @@ impl fmt::Display for Extent {
                 f.write_str(" * ")?;
                 factor(f, &factors[1])
             }
+            Self::Min(terms) => write!(f, "min({}, {})", terms[0], terms[1]),
             Self::MultipleOf(n, step) => {
                 factor(f, n)?;
                 write!(f, " up to a multiple of {step}")

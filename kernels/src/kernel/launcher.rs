@@ -65,6 +65,24 @@ impl<'a> Call<'a> {
         sizes.into_iter().fold(self, size)
     }
 
+    /// A size that was given.
+    pub fn size_of(&self, name: &str) -> Option<usize> {
+        self.sizes.get(name)
+    }
+
+    /// Without the buffers that a kernel has no operand for.
+    #[must_use]
+    pub fn of_operands(mut self, signature: &Signature) -> Self {
+        let is_known = |name| {
+            signature
+                .operands()
+                .iter()
+                .any(|operand| operand.name == name)
+        };
+        self.buffers.retain(|(name, _)| is_known(*name));
+        self
+    }
+
     /// A number.
     #[must_use]
     pub fn number(mut self, name: &'static str, value: f32) -> Self {
@@ -119,23 +137,58 @@ impl Launcher {
     /// [`LaunchError`] if an operand is missing or unknown, a size or a number out of bounds, or a
     /// buffer too small or not aligned.
     pub fn launch(&self, stream: &Stream, call: &Call) -> Result<(), LaunchError> {
-        self.check_names(call)?;
-        let sizes = &call.sizes;
-        let mut grid = [0; 3];
-        for (blocks, extent) in grid.iter_mut().zip(self.signature.grid()) {
-            *blocks = self.number("thread blocks", self.value(extent, sizes)?)?;
-        }
-        for extent in self.signature.numbered() {
-            self.number(&extent.to_string(), self.value(extent, sizes)?)?;
-        }
-        for bounds in self.signature.bounds() {
-            self.check(bounds, sizes)?;
-        }
+        let signature = &self.signature;
+        let grid = signature.thread_blocks(&call.sizes)?;
+        signature.check_names(call)?;
         if grid.contains(&0) {
             return Ok(());
         }
-        let mut arguments = Vec::with_capacity(self.signature.operands().len());
-        for operand in self.signature.operands() {
+        let arguments = signature.arguments(call)?;
+        let geometry = Geometry {
+            grid,
+            block: [signature.threads(), 1, 1],
+            dynamic_shared: signature.shared_bytes(),
+        };
+        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+    }
+}
+
+impl Signature {
+    /// Thread blocks of a launch.
+    ///
+    /// # Errors
+    /// [`LaunchError`] if a size is missing or out of bounds.
+    pub fn thread_blocks(&self, sizes: &Sizes) -> Result<[u32; 3], LaunchError> {
+        let mut grid = [0; 3];
+        for (blocks, extent) in grid.iter_mut().zip(self.grid()) {
+            *blocks = self.word("thread blocks", self.value(extent, sizes)?)?;
+        }
+        for extent in self.numbered() {
+            self.word(&extent.to_string(), self.value(extent, sizes)?)?;
+        }
+        for bounds in self.bounds() {
+            self.check_size(bounds, sizes)?;
+        }
+        Ok(grid)
+    }
+
+    /// Checks what a launch is given.
+    ///
+    /// # Errors
+    /// As [`Launcher::launch`].
+    pub fn check(&self, call: &Call) -> Result<(), LaunchError> {
+        let grid = self.thread_blocks(&call.sizes)?;
+        self.check_names(call)?;
+        match grid.contains(&0) {
+            true => Ok(()),
+            false => self.arguments(call).map(|_| ()),
+        }
+    }
+
+    fn arguments<'a>(&self, call: &Call<'a>) -> Result<Vec<Argument<'a>>, LaunchError> {
+        let sizes = &call.sizes;
+        let mut arguments = Vec::with_capacity(self.operands().len());
+        for operand in self.operands() {
             let name = operand.name;
             arguments.push(match &operand.kind {
                 OperandKind::Buffer(buffer) => match self.slice(name, buffer, call)? {
@@ -143,16 +196,16 @@ impl Launcher {
                     Some(slice) => {
                         let elements = self.value(&buffer.extent, sizes)?;
                         let bytes = elements.saturating_mul(buffer.element.bytes());
-                        slice.argument(self.signature.id(), name, bytes, buffer.alignment)?
+                        slice.argument(self.id(), name, bytes, buffer.alignment)?
                     }
                 },
                 OperandKind::Null => Argument::U64(0),
                 OperandKind::Size => {
                     let size = sizes.get(name).ok_or_else(|| self.missing(name))?;
-                    Argument::U32(self.number(name, size)?)
+                    Argument::U32(self.word(name, size)?)
                 }
                 OperandKind::Derived(extent) => {
-                    Argument::U32(self.number(name, self.value(extent, sizes)?)?)
+                    Argument::U32(self.word(name, self.value(extent, sizes)?)?)
                 }
                 OperandKind::Number(bounds) => {
                     let mut given = call.numbers.iter().filter(|(known, _)| *known == name);
@@ -167,12 +220,7 @@ impl Launcher {
                 }
             });
         }
-        let geometry = Geometry {
-            grid,
-            block: [self.signature.threads(), 1, 1],
-            dynamic_shared: self.signature.shared_bytes(),
-        };
-        Ok(stream.launch(&self.kernel, geometry, &arguments)?)
+        Ok(arguments)
     }
 
     /// The buffer of an operand; `None` where the kernel does without.
@@ -198,7 +246,7 @@ impl Launcher {
     /// Checks that the kernel has an operand for each buffer and number: one that it does not have
     /// would be lost.
     fn check_names(&self, call: &Call) -> Result<(), LaunchError> {
-        let operands = self.signature.operands();
+        let operands = self.operands();
         let buffers = call.buffers.iter().map(|(name, _)| name);
         let numbers = call.numbers.iter().map(|(name, _)| name);
         let is_known = |name: &&str| operands.iter().any(|operand| operand.name == *name);
@@ -220,12 +268,16 @@ impl Launcher {
         extent.value(sizes).ok_or_else(too_large)
     }
 
-    fn check(&self, bounds: &Bounds, sizes: &Sizes) -> Result<(), LaunchError> {
+    fn check_size(&self, bounds: &Bounds, sizes: &Sizes) -> Result<(), LaunchError> {
         let name = bounds.name;
         let size = sizes.get(name).ok_or_else(|| self.missing(name))?;
         let least = self.value(&bounds.least, sizes)?;
-        let is_below = bounds.most.is_none_or(|most| size <= most);
-        if size >= least && is_below && size.is_multiple_of(bounds.multiple_of) {
+        let most = bounds.most.as_ref();
+        let most = most.map(|most| self.value(most, sizes)).transpose()?;
+        if size >= least
+            && most.is_none_or(|most| size <= most)
+            && size.is_multiple_of(bounds.multiple_of)
+        {
             return Ok(());
         }
         let value = match bounds.least {
@@ -235,21 +287,21 @@ impl Launcher {
         Err(self.layout(format!("{name} is {size}; expected {bounds}{value}")))
     }
 
-    fn number(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
+    fn word(&self, what: &str, n: usize) -> Result<u32, LaunchError> {
         let too_many = |_| self.layout(format!("{what} is {n}; expected less than 2^32"));
         u32::try_from(n).map_err(too_many)
     }
 
     fn missing(&self, operand: &'static str) -> LaunchError {
         LaunchError::Missing {
-            kernel: self.signature.id().to_owned(),
+            kernel: self.id().to_owned(),
             operand,
         }
     }
 
     fn layout(&self, reason: String) -> LaunchError {
         LaunchError::Layout {
-            kernel: self.signature.id().to_owned(),
+            kernel: self.id().to_owned(),
             reason,
         }
     }

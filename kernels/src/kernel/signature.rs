@@ -75,7 +75,7 @@ pub struct Bounds {
     /// At least.
     pub least: Extent,
     /// At most, if there is a limit below 2^32.
-    pub most: Option<usize>,
+    pub most: Option<Extent>,
     /// A multiple of this.
     pub multiple_of: usize,
 }
@@ -258,8 +258,20 @@ impl Signature {
         self.bounds.push(Bounds {
             name,
             least,
-            most,
+            most: most.map(Extent::from),
             multiple_of,
+        });
+        self
+    }
+
+    /// What a size must be, where there is no choice.
+    #[must_use]
+    pub fn exactly(mut self, name: &'static str, value: Extent) -> Self {
+        self.bounds.push(Bounds {
+            name,
+            most: Some(value.clone()),
+            least: value,
+            multiple_of: 1,
         });
         self
     }
@@ -353,12 +365,15 @@ impl std::fmt::Display for BufferOperand {
 
 impl std::fmt::Display for Bounds {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        if self.most.as_ref() == Some(&self.least) {
+            return write!(f, "exactly {}", self.least);
+        }
         let multiple =
             (self.multiple_of > 1).then(|| format!("a multiple of {}", self.multiple_of));
         let says_more = multiple.is_some() || self.most.is_some();
         let has_least = self.least != Extent::Constant(0) || !says_more;
         let least = has_least.then(|| format!("at least {}", self.least));
-        let most = self.most.map(|most| format!("at most {most}"));
+        let most = self.most.as_ref().map(|most| format!("at most {most}"));
         let bounds: Vec<String> = [multiple, least, most].into_iter().flatten().collect();
         f.write_str(&bounds.join(" and "))
     }

@@ -19,3 +19,9 @@ impl Sizes {
         sizes.find_map(|&(known, value)| (known == name).then_some(value))
     }
 }
+
+impl FromIterator<(&'static str, usize)> for Sizes {
+    fn from_iter<I: IntoIterator<Item = (&'static str, usize)>>(sizes: I) -> Self {
+        Self(sizes.into_iter().collect())
+    }
+}

@@ -6,7 +6,7 @@ use mxlab_harness::device::DeviceError;
 /// A launch that did not happen, or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// There is no such kernel, or the tensor is too large for it.
+    /// There is no such kernel.
     #[error(transparent)]
     Variant(#[from] VariantError),
     /// The device refused or stopped it.

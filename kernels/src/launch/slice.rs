@@ -36,7 +36,7 @@ impl<'a> Slice<'a> {
         alignment: usize,
     ) -> Result<Argument<'a>, LaunchError> {
         let Self { buffer, offset } = self;
-        if !offset.is_multiple_of(alignment) {
+        if !(buffer.address() + offset as u64).is_multiple_of(alignment as u64) {
             return Err(LaunchError::Layout {
                 kernel: kernel.to_owned(),
                 reason: format!("{operand} is not aligned to {alignment} bytes"),

@@ -3,7 +3,7 @@
 use crate::format::FormatError;
 use crate::support::Unsupported;
 
-/// A kernel that does not exist, or a tensor that it cannot take in one launch.
+/// A kernel that does not exist.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum VariantError {
     /// A format that the kernel does not take.
@@ -18,12 +18,4 @@ pub enum VariantError {
     /// The format is not defined for this float type.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// More threads than one launch can number.
-    #[error("{rows} x {cols} is too large for one launch; split the rows")]
-    TooLarge {
-        /// Rows of the tensor.
-        rows: usize,
-        /// Columns of the tensor.
-        cols: usize,
-    },
 }

@@ -6,4 +6,4 @@ mod error;
 mod render;
 
 pub use error::VariantError;
-pub(crate) use render::{render_kernel, render_template};
+pub(crate) use render::render_kernel;

@@ -39,18 +39,12 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// A template with what it knows as `v`.
+/// The PTX of a kernel by its template, which knows its signature as `signature` and more as `v`. The
+/// macros of `macros/signature.j2` write the header, the parameters and the size of thread blocks.
 ///
 /// # Panics
 /// If a template is broken; templates are part of this crate and every family is rendered by its
 /// tests.
-pub(crate) fn render_template(name: &str, context: &impl Serialize) -> String {
-    let context = Value::from(Serde(context));
-    rendered(name, minijinja::context! { v => context })
-}
-
-/// The PTX of a kernel by its template, which knows its signature as `signature` and more as `v`. The
-/// macros of `macros/signature.j2` write the header, the parameters and the size of thread blocks.
 pub(crate) fn render_kernel(name: &str, signature: &Signature, more: &impl Serialize) -> String {
     let parameters = signature.operands().iter().map(|operand| {
         let kind = match operand.kind {

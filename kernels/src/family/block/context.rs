@@ -16,9 +16,7 @@ use serde::Serialize;
 /// What templates know as `v`.
 #[derive(Serialize)]
 pub(crate) struct Context {
-    id: String,
     description: String,
-    alignment: &'static str,
     version: &'static str,
     target: String,
     threads: u32,
@@ -174,14 +172,7 @@ impl Context {
         };
         let (pairs_amax, is_paired) = (pairs_amax(variant), is_paired(variant, &plan, &element));
         Self {
-            id: variant.id(),
             description: format.to_string(),
-            alignment: match variant.addressing() {
-                Addressing::Aligned => {
-                    "dense pointers 16 bytes, code pointers 8, rows contiguous, k divides cols."
-                }
-                Addressing::Ragged => "elements and scales at their natural alignment, codes any.",
-            },
             version: variant.target().ptx_version(),
             target: variant.target().to_string(),
             threads: variant.block_threads(),

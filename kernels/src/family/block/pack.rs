@@ -1,7 +1,8 @@
 //! Packing a tensor on a device: by the quantize kernels, those of the tensor scale first.
 
-use super::{BlockLauncher, BlockOperands, BlockOperation};
+use super::{BlockLauncher, BlockOperation, MAX_BLOCKS};
 use crate::format::{BlockFormat, FloatType};
+use crate::kernel::Call;
 use crate::launch::{Dense, LaunchError, Slice};
 use crate::ptx::VariantError;
 use mxlab_harness::device::{Buffer, Device, Stream};
@@ -25,6 +26,18 @@ pub struct PackedBuffers {
     pub scales: Buffer,
     /// One f32: what the tensor as a whole is scaled by; 1 where the format has no such scale.
     pub tensor_scale: Buffer,
+}
+
+impl PackedBuffers {
+    /// A launch that works on them.
+    fn call(&self, [rows, cols]: [usize; 2]) -> Call<'_> {
+        Call::new()
+            .size("rows", rows)
+            .size("cols", cols)
+            .buffer("codes", Slice::whole(&self.codes))
+            .buffer("scales", Slice::whole(&self.scales))
+            .buffer("tensor_scale", Slice::whole(&self.tensor_scale))
+    }
 }
 
 impl Packer {
@@ -68,22 +81,16 @@ impl Packer {
             tensor_scale: self.device.upload("tensor scale", &[1.0f32])?,
         };
         let workspace = self.device.upload("workspace", &[0u32; 2])?;
-        let whole = |buffer| Some(Slice { buffer, offset: 0 });
-        let operands = BlockOperands {
-            rows,
-            cols,
-            src: Some(src),
-            codes: whole(&packed.codes),
-            scales: whole(&packed.scales),
-            tensor_scale: Some(&packed.tensor_scale),
-            workspace: Some(&workspace),
-            seed: self.format.rounding().seed(),
-            ..BlockOperands::default()
-        };
+        let call = packed.call([rows, cols]).rows("src", "src_stride", src);
+        let call = call
+            .buffer("workspace", Slice::whole(&workspace))
+            .size("max_blocks", MAX_BLOCKS)
+            .size("first_row", 0)
+            .size("seed", self.format.rounding().seed() as usize);
         if let Some(launcher) = &self.tensor_scale {
-            launcher.launch(stream, &operands)?;
+            launcher.launch(stream, &call)?;
         }
-        self.quantize.launch(stream, &operands)?;
+        self.quantize.launch(stream, &call)?;
         stream.synchronize()?;
         Ok(packed)
     }
@@ -99,17 +106,8 @@ impl Packer {
         dst: Dense,
         [rows, cols]: [usize; 2],
     ) -> Result<(), LaunchError> {
-        let whole = |buffer| Some(Slice { buffer, offset: 0 });
-        let operands = BlockOperands {
-            rows,
-            cols,
-            dst: Some(dst),
-            codes: whole(&packed.codes),
-            scales: whole(&packed.scales),
-            tensor_scale: Some(&packed.tensor_scale),
-            ..BlockOperands::default()
-        };
-        self.dequantize.launch(stream, &operands)?;
+        let call = packed.call([rows, cols]).rows("dst", "dst_stride", dst);
+        self.dequantize.launch(stream, &call)?;
         Ok(stream.synchronize()?)
     }
 }

@@ -4,10 +4,10 @@
 //! in elements and codes_offset in bytes from the start of the buffer, first_row, seed,
 //! max_blocks of tensor_scale or 0, and in_place = 1 where dst is src. Tensors: src or codes, scales where they are read, tensor_scale.
 
-use super::runner::BlockRunner;
 use super::sizes::Sizes;
-use super::{BlockKernel, BlockOperation, BlockVariant, cut, draw, part, shaped};
-use crate::format::{BlockFormat, FormatError, PackedTensor, Rounding};
+use super::{BlockOperation, BlockVariant, cut, draw, operands, part, shaped};
+use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor, Rounding};
+use crate::kernel::{Kernel, lowered_runner};
 use crate::launch::LaunchError;
 use crate::reference::{Part, dequantize, quantize_part, round_part, tensor_scale};
 use crate::registry::{
@@ -16,9 +16,6 @@ use crate::registry::{
 };
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
-
-/// What the workspace of a tensor scale holds before and after.
-pub(super) const WORKSPACE: [u8; 8] = [0; 8];
 
 impl BlockVariant {
     /// The format under the problem's seed.
@@ -165,9 +162,9 @@ impl Entry for BlockVariant {
         let mut outputs = Outputs::new();
         if Self::operation(self) == BlockOperation::TensorScale {
             let scale = tensor_scale(&self.source(&sizes, problem)?, self.format());
-            let f32s = |bytes: &[u8]| Tensor::from_bytes(ElementType::F32, bytes);
-            outputs.insert("tensor_scale", f32s(&scale.to_le_bytes())?);
-            outputs.insert("workspace", f32s(&WORKSPACE)?);
+            let scale = Tensor::of_values(&[scale], FloatType::F32);
+            outputs.insert("tensor_scale", scale);
+            outputs.insert("workspace", operands::workspace());
             return Ok(exactly(outputs));
         }
         let packed = self.packed(&sizes, problem)?;
@@ -217,12 +214,10 @@ impl Entry for BlockVariant {
     }
 
     fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let kernel = BlockKernel::of_text(device, *self, ptx)?;
-        Ok(Box::new(BlockRunner {
-            variant: *self,
-            device: device.clone(),
-            kernel,
-        }))
+        let variant = *self;
+        lowered_runner(device, self.signature(), ptx, move |problem| {
+            operands::lower(&variant, problem)
+        })
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {

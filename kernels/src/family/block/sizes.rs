@@ -1,7 +1,7 @@
 //! The sizes of a problem, read once.
 
+use super::MAX_BLOCKS;
 use crate::registry::{MAX_ELEMENTS, Problem, ProblemError};
-use std::num::NonZeroU32;
 
 /// The sizes of a problem.
 #[derive(Clone, Copy)]
@@ -13,7 +13,7 @@ pub(super) struct Sizes {
     pub codes_offset: usize,
     pub first_row: usize,
     pub seed: u32,
-    pub max_blocks: Option<NonZeroU32>,
+    pub max_blocks: usize,
     pub is_in_place: bool,
 }
 
@@ -28,10 +28,14 @@ impl Sizes {
     pub fn of(problem: &Problem) -> Result<Self, ProblemError> {
         let size = |name| problem.size(name);
         let view = |offset, stride| {
-            Ok::<_, ProblemError>(View {
-                offset: size(offset)?,
-                stride: size(stride)?.max(size("cols")?),
-            })
+            let (offset, cols) = (size(offset)?, size("cols")?);
+            match size(stride)? {
+                found if found < cols => Err(ProblemError::Unfit {
+                    name: stride.to_owned(),
+                    reason: format!("it is {found}, at least {cols} are needed"),
+                }),
+                stride => Ok(View { offset, stride }),
+            }
         };
         let sizes = Self {
             rows: size("rows")?,
@@ -41,8 +45,11 @@ impl Sizes {
             codes_offset: size("codes_offset")?,
             first_row: size("first_row")?,
             seed: size("seed")? as u32,
-            // 0 and older problems have no limit.
-            max_blocks: NonZeroU32::new(size("max_blocks").unwrap_or(0) as u32),
+            // 0 and older problems have no limit of their own.
+            max_blocks: match size("max_blocks") {
+                Ok(0) | Err(_) => MAX_BLOCKS,
+                Ok(most) => most.min(MAX_BLOCKS),
+            },
             is_in_place: size("in_place")? == 1,
         };
         let extents = [

@@ -1,10 +1,10 @@
 //! The kernels there are: their names and launch geometry.
 
+use super::Target;
 use super::formats::formats;
-use super::{Context, Target};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::kernel::ElementType;
-use crate::ptx::{VariantError, render_template};
+use crate::ptx::VariantError;
 use crate::support::{Taker, support};
 use std::fmt;
 
@@ -109,28 +109,8 @@ impl Addressing {
 
 /// One kernel: an operation, a format, the type of its dense tensor, how it reaches its elements.
 ///
-/// # Launch
-/// One-dimensional blocks of [`BlockVariant::block_threads`] threads, [`BlockVariant::grid`] of them, no
-/// dynamic shared memory. A thread has 8 consecutive elements of one block of k, so k/8
-/// neighbouring lanes share a block and k/8 divides a warp.
-///
-/// Parameters, in this order, those in brackets only where the format has or the rounding needs
-/// them; `src_stride` and `dst_stride` count elements from row to row and are not read by
-/// [`Addressing::Aligned`]; `first_row` is the row of the whole tensor that the launch starts at:
-///
-/// | operation | u64 | u32 |
-/// |---|---|---|
-/// | tensor_scale | dst_tensor_scale, workspace, src | rows, cols, src_stride |
-/// | scale | dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
-/// | round | dst_codes, src, src_scales, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
-/// | quantize | dst_codes, dst_scales, src, \[src_tensor_scale\] | rows, cols, src_stride, \[first_row, seed\] |
-/// | dequantize | dst, src_codes, src_scales, \[src_tensor_scale\] | rows, cols, dst_stride |
-/// | fake_quantize | dst, src, \[src_tensor_scale\] | rows, cols, dst_stride, src_stride, \[first_row, seed\] |
-///
-/// Codes and scales lie as in [`crate::format::PackedTensor`], scales aligned to their width.
-/// `src_tensor_scale` points to the f32 that [`crate::reference::tensor_scale`] defines and `tensor_scale`
-/// writes, all on the device. `workspace` is two u32 that must be zero before the first launch and are
-/// zero after each; launches that may run at once need one each.
+/// A thread has 8 consecutive elements of one block of k, so k/8 neighbouring lanes share a block
+/// and k/8 divides a warp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BlockVariant {
     operation: BlockOperation,
@@ -141,8 +121,6 @@ pub struct BlockVariant {
 }
 
 const ELEMENTS_PER_THREAD: usize = 8;
-/// Thread blocks of a kernel that walks over its tensor: about what the largest chips hold at once.
-const MAX_STEPPING_BLOCKS: u32 = 1024;
 
 impl BlockVariant {
     /// The kernel of an operation for a format. `dense` is the type of the tensor that is not packed:
@@ -231,7 +209,7 @@ impl BlockVariant {
         has_any.then_some(Self { target, ..self })
     }
 
-    /// Whether `src_tensor_scale` is a parameter.
+    /// Whether `tensor_scale` is read.
     pub fn reads_tensor_scale(&self) -> bool {
         self.format.has_tensor_scale() && self.operation != BlockOperation::TensorScale
     }
@@ -276,12 +254,6 @@ impl BlockVariant {
         format!("{id}_{dense}_k{k}_{addressing}__sm{sm}").replace('-', "_")
     }
 
-    /// Its PTX: one module with one entry, named as [`BlockVariant::id`] says.
-    pub fn text(&self) -> String {
-        let name = format!("block/{}.ptx.j2", self.operation.name());
-        render_template(&name, &Context::new(self))
-    }
-
     /// Lanes that share a block of k.
     pub const fn lanes_per_block(&self) -> u32 {
         (self.format.block_size() / ELEMENTS_PER_THREAD) as u32
@@ -290,30 +262,6 @@ impl BlockVariant {
     /// Threads of a thread block.
     pub const fn block_threads(&self) -> u32 {
         256
-    }
-
-    /// Thread blocks for a [rows, cols] tensor; 0 for an empty one, which needs no launch.
-    ///
-    /// # Errors
-    /// [`VariantError::TooLarge`] if rows or cols exceed 2^31 - 1, or if a launch would need 2^32 - 256
-    /// threads or more, which kernels number in 32 bits: a little below 2^35 elements.
-    pub fn grid(&self, rows: usize, cols: usize) -> Result<u32, VariantError> {
-        let too_large = || VariantError::TooLarge { rows, cols };
-        let limit = i32::MAX as usize;
-        if rows > limit || cols > limit {
-            return Err(too_large());
-        }
-        let blocks = rows as u64 * self.format.blocks_per_row(cols) as u64;
-        let block_threads = u64::from(self.block_threads());
-        let threads = blocks * u64::from(self.lanes_per_block());
-        if threads >= (1 << 32) - block_threads {
-            return Err(too_large());
-        }
-        let blocks = u32::try_from(threads.div_ceil(block_threads)).map_err(|_| too_large())?;
-        Ok(match self.operation {
-            BlockOperation::TensorScale => blocks.min(MAX_STEPPING_BLOCKS),
-            _ => blocks,
-        })
     }
 
     /// Every kernel that a registry walks, each id once: for all operations, elements of four bits and more, k, dense types
