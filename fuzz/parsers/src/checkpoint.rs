@@ -41,7 +41,7 @@ static WEIGHTS_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
         .map(|parameter| NamedTensor {
             name: &parameter.name,
             shape: &parameter.shape,
-            values: &values[..parameter.len()],
+            values: &values[..parameter.elements()],
         })
         .collect();
     let scratch = Scratch::new();

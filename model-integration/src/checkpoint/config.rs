@@ -1,7 +1,7 @@
 //! `config.json` of an architecture that the forward pass computes, checked field by field.
 //!
-//! The fields and their defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face transformers,
-//! in the spelling of version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) and of
+//! The fields and their defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face
+//! transformers, in the spelling of version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) and of
 //! version 5 (`dtype`, `rope_parameters`).
 
 use std::path::Path;

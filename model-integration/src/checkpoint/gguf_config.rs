@@ -13,8 +13,8 @@ const FREQUENCIES: &str = "rope_freqs.weight";
 /// The config of the model.
 ///
 /// # Errors
-/// `MissingField` and `Field` for metadata that are absent or not of an architecture that is read; the
-/// values themselves are left to whoever reads the config.
+/// `MissingField` and `Field` for metadata that are absent or not of an architecture that is read;
+/// the values themselves are left to whoever reads the config.
 pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
     let metadata = &gguf.metadata;
     let file = gguf.file.path();

@@ -2,17 +2,17 @@
 //! (one file, or an index and shards), `tokenizer.json`; and the hub they come from.
 //!
 //! A [`Checkpoint`] that opens is consistent: the config describes a model that the forward pass
-//! computes, every one of its [`parameters`](crate::description::parameters) is there with its shape and a float dtype, and the header of each file accounts
-//! for each of its bytes. [`Checkpoint::tensor`] additionally reads the weights and
-//! insists that they are finite. Weights stay in the mapped files; nothing here copies
-//! them.
+//! computes, every one of its [`parameters`](crate::description::parameters) is there with its
+//! shape and a float dtype, and the header of each file accounts for each of its bytes.
+//! [`Checkpoint::tensor`] additionally reads the weights and insists that they are finite. Weights
+//! stay in the mapped files; nothing here copies them.
 //!
 //! | file | what |
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`ModelConfig`] |
-//! | `encoding.rs`, `packed.rs` | which tensors stand for a quantised matrix; its codes and scales |
+//! | `encoding.rs`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
 //! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config |
-//! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one safetensors file; one tensor |
+//! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
 //! | `hub/` | names -> directories, downloading what is not there |
 //! | `synthetic.rs` | models of real shapes with random weights |
@@ -239,8 +239,8 @@ impl Checkpoint {
         self.weights.find(name).is_some()
     }
 
-    /// A parameter, which must have its shape, a float dtype, and only finite elements. Reads all of it
-    /// once to see that.
+    /// A parameter, which must have its shape, a float dtype, and only finite elements. Reads all
+    /// of it once to see that.
     ///
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`, `NonFinite`.
@@ -250,8 +250,8 @@ impl Checkpoint {
         Ok(view)
     }
 
-    /// Checks that every parameter is there, with its shape and a float dtype. Reads headers only. Done
-    /// by [`Checkpoint::open`].
+    /// Checks that every parameter is there, with its shape and a float dtype. Reads headers only.
+    /// Done by [`Checkpoint::open`].
     ///
     /// # Errors
     /// The first of `MissingTensor`, `Shape`, `Dtype`, in the order of the parameters.

@@ -1,4 +1,5 @@
-//! The rotary part of `config.json`: base and scaling, in both spellings, as transformers 5 reads it.
+//! The rotary part of `config.json`: base and scaling, in both spellings, as transformers 5 reads
+//! it.
 //!
 //! transformers 4 writes `rope_theta` and `rope_scaling: {rope_type | type, ...}` at the
 //! top level; transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`.
@@ -129,8 +130,8 @@ fn llama3(fields: Fields) -> Result<RopeScaling, CheckpointError> {
     })
 }
 
-/// The trained length stands at the top level in a Phi-3's config, where transformers reads no other.
-/// The factor of cosines and sines, where it is not given, follows from that of the length.
+/// The trained length stands at the top level in a Phi-3's config, where transformers reads no
+/// other. The factor of cosines and sines, where it is not given, follows from that of the length.
 fn long(
     top: Fields,
     nested: Fields,

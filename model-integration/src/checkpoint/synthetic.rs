@@ -176,7 +176,7 @@ impl Weights {
             Some(deviation) => nearly_normal(deviation),
             None => vec![bf16::ONE.to_le_bytes(); SUMS],
         };
-        let mut bytes = vec![0; 2 * parameter.len()];
+        let mut bytes = vec![0; 2 * parameter.elements()];
         let tasks = bytes.par_chunks_mut(2 * TASK).enumerate();
         tasks.for_each(|(task, bytes)| {
             let (elements, _) = bytes.as_chunks_mut::<2>();

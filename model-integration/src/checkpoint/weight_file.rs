@@ -60,7 +60,7 @@ impl WeightFile {
     pub(super) fn made(path: PathBuf, weights: synthetic::Weights) -> Self {
         let mut start = 0;
         let tensors = weights.parameters().stored().map(|parameter| {
-            let range = start..start + parameter.len() * 2;
+            let range = start..start + parameter.elements() * 2;
             start = range.end;
             let info = TensorInfo {
                 dtype: Dtype::BF16,

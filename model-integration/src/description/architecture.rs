@@ -141,18 +141,3 @@ pub const PHI3: Architecture = Architecture {
 
 /// All.
 pub const ARCHITECTURES: [&Architecture; 2] = [&LLAMA, &PHI3];
-
-impl Architecture {
-    /// When a projection has a bias; `None` for never.
-    pub fn bias(&self, projection: Projection) -> Option<Bias> {
-        let mut biases = self.biases.iter();
-        let found = biases.find(|(_, projections)| projections.contains(&projection));
-        found.map(|(when, _)| *when)
-    }
-
-    /// The module that holds a projection beside others, and all that it holds.
-    pub fn fused(&self, projection: Projection) -> Option<(&'static str, &'static [Projection])> {
-        let mut fused = self.fused.iter().copied();
-        fused.find(|(_, projections)| projections.contains(&projection))
-    }
-}

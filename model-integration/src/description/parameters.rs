@@ -4,9 +4,12 @@
 //! trains a model walks the list that it returns; what differs between architectures is a row of
 //! [`super::architecture`].
 
+use mxlab_kernels::format::BlockFormat;
+
 use super::ModelConfig;
 use super::architecture::Bias;
-use crate::config::Projection;
+use crate::config::Projection::{self, Down, Gate, K, O, Q, Up, V};
+use crate::config::QuantConfig;
 
 /// What a module with parameters does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -78,73 +81,58 @@ pub struct Fused {
 pub struct Parameters(Vec<Parameter>);
 
 /// Projections of the input of attention.
-pub const QKV: [Projection; 3] = [Projection::Q, Projection::K, Projection::V];
+pub const QKV: [Projection; 3] = [Q, K, V];
 
 /// Projections of the input of the MLP.
-pub const GATE_UP: [Projection; 2] = [Projection::Gate, Projection::Up];
+pub const GATE_UP: [Projection; 2] = [Gate, Up];
 
-/// A size that a configuration gives.
-#[derive(Clone, Copy)]
-enum Size {
-    Vocabulary,
-    Hidden,
-    Inner,
-    Queries,
-    Keys,
-}
+/// A size as a configuration gives it.
+type Size = fn(&ModelConfig) -> usize;
 
-/// A module: its names in the two kinds of checkpoints, and the shape of its weight.
-struct Module {
-    role: Role,
-    name: &'static str,
-    gguf_name: &'static str,
-    shape: &'static [Size],
-}
+const VOCABULARY: Size = |config| config.vocab_size;
+const HIDDEN: Size = |config| config.hidden_size;
+const INNER: Size = |config| config.intermediate_size;
+const QUERIES: Size = |config| config.num_attention_heads * config.head_dim;
+const KEYS: Size = |config| config.num_key_value_heads * config.head_dim;
 
-use Size::{Hidden, Inner, Keys, Queries, Vocabulary};
+/// A module: its role, its names in safetensors and in GGUF files, the shape of its weight.
+struct Module(Role, &'static str, &'static str, &'static [Size]);
 
-const EMBEDDING: Module = module(
-    Role::Embedding,
-    "model.embed_tokens",
-    "token_embd",
-    &[Vocabulary, Hidden],
-);
-const FINAL_NORM: Module = module(Role::FinalNorm, "model.norm", "output_norm", &[Hidden]);
-const HEAD: Module = module(Role::Head, "lm_head", "output", &[Vocabulary, Hidden]);
-
-/// The modules of a layer.
+/// All modules; a layer has those that are neither the first nor the last two.
 #[rustfmt::skip]
-const LAYER: [Module; 9] = [
-    module(Role::InputNorm, "input_layernorm", "attn_norm", &[Hidden]),
-    module(Role::PostAttentionNorm, "post_attention_layernorm", "ffn_norm", &[Hidden]),
-    projection(Projection::Q, "self_attn.q_proj", "attn_q", &[Queries, Hidden]),
-    projection(Projection::K, "self_attn.k_proj", "attn_k", &[Keys, Hidden]),
-    projection(Projection::V, "self_attn.v_proj", "attn_v", &[Keys, Hidden]),
-    projection(Projection::O, "self_attn.o_proj", "attn_output", &[Hidden, Queries]),
-    projection(Projection::Gate, "mlp.gate_proj", "ffn_gate", &[Inner, Hidden]),
-    projection(Projection::Up, "mlp.up_proj", "ffn_up", &[Inner, Hidden]),
-    projection(Projection::Down, "mlp.down_proj", "ffn_down", &[Hidden, Inner]),
+const MODULES: [Module; 12] = [
+    Module(Role::Embedding, "model.embed_tokens", "token_embd", &[VOCABULARY, HIDDEN]),
+    Module(Role::InputNorm, "input_layernorm", "attn_norm", &[HIDDEN]),
+    Module(Role::PostAttentionNorm, "post_attention_layernorm", "ffn_norm", &[HIDDEN]),
+    Module(Role::Projection(Q), "self_attn.q_proj", "attn_q", &[QUERIES, HIDDEN]),
+    Module(Role::Projection(K), "self_attn.k_proj", "attn_k", &[KEYS, HIDDEN]),
+    Module(Role::Projection(V), "self_attn.v_proj", "attn_v", &[KEYS, HIDDEN]),
+    Module(Role::Projection(O), "self_attn.o_proj", "attn_output", &[HIDDEN, QUERIES]),
+    Module(Role::Projection(Gate), "mlp.gate_proj", "ffn_gate", &[INNER, HIDDEN]),
+    Module(Role::Projection(Up), "mlp.up_proj", "ffn_up", &[INNER, HIDDEN]),
+    Module(Role::Projection(Down), "mlp.down_proj", "ffn_down", &[HIDDEN, INNER]),
+    Module(Role::FinalNorm, "model.norm", "output_norm", &[HIDDEN]),
+    Module(Role::Head, "lm_head", "output", &[VOCABULARY, HIDDEN]),
 ];
 
 /// The parameters of a model.
 pub fn parameters(config: &ModelConfig) -> Parameters {
-    let mut all = Vec::new();
-    let mut add = |layer, module: &Module| module.describe(config, layer, &mut all);
-    add(None, &EMBEDDING);
-    for layer in 0..config.num_hidden_layers {
-        for module in &LAYER {
-            add(Some(layer), module);
-        }
-    }
-    add(None, &FINAL_NORM);
-    add(None, &HEAD);
-    Parameters(all)
+    let [embedding, of_layer @ .., norm, head] = &MODULES;
+    let layers = 0..config.num_hidden_layers;
+    let layers = layers.flat_map(|layer| of_layer.iter().map(move |module| (Some(layer), module)));
+    let modules = std::iter::once((None, embedding)).chain(layers);
+    let modules = modules.chain([(None, norm), (None, head)]);
+    Parameters(
+        modules
+            .flat_map(|(layer, module)| module.describe(config, layer))
+            .collect(),
+    )
 }
 
 /// The name of a module, such as `model.layers.3.self_attn.q_proj`.
 pub fn module_name(layer: Option<usize>, role: Role) -> String {
-    let name = Module::of(role).name;
-    layer.map_or_else(|| name.to_owned(), |layer| in_layer(layer, name))
+    let Module(_, name, ..) = Module::of(role);
+    layer.map_or_else(|| (*name).to_owned(), |layer| in_layer(layer, name))
 }
 
 /// The name of a part of a layer.
@@ -154,8 +142,8 @@ pub fn in_layer(layer: usize, part: &str) -> String {
 
 /// The name of a module in a GGUF file, such as `blk.3.attn_q`.
 pub fn gguf_module_name(layer: Option<usize>, role: Role) -> String {
-    let name = Module::of(role).gguf_name;
-    layer.map_or_else(|| name.to_owned(), |layer| format!("blk.{layer}.{name}"))
+    let Module(_, _, name, _) = Module::of(role);
+    layer.map_or_else(|| (*name).to_owned(), |layer| format!("blk.{layer}.{name}"))
 }
 
 impl Parameters {
@@ -167,7 +155,7 @@ impl Parameters {
 
     /// The number of elements of those.
     pub fn elements(&self) -> u64 {
-        self.stored().map(|parameter| parameter.len() as u64).sum()
+        self.stored().map(|one| one.elements() as u64).sum()
     }
 
     /// The stored parameter of a name in a Hugging Face checkpoint.
@@ -192,9 +180,21 @@ impl Parameters {
     /// The weights of the projections of all layers.
     pub fn projections(&self) -> impl Iterator<Item = (usize, Projection, &Parameter)> {
         let all = self.0.iter();
-        all.filter_map(|parameter| {
-            let (layer, projection) = parameter.projection()?;
-            Some((layer, projection, parameter))
+        all.filter_map(|one| one.projection().map(|(layer, of)| (layer, of, one)))
+    }
+
+    /// Weights and biases of projections of a layer.
+    ///
+    /// # Panics
+    /// If the model has no such layer.
+    pub fn of_layer<const N: usize>(
+        &self,
+        layer: usize,
+        projections: [Projection; N],
+    ) -> [(&Parameter, Option<&Parameter>); N] {
+        projections.map(Role::Projection).map(|role| {
+            let layer = Some(layer);
+            (self.weight(layer, role), self.bias(layer, role))
         })
     }
 
@@ -217,13 +217,8 @@ impl Parameters {
 
 impl Parameter {
     /// Number of elements.
-    pub fn len(&self) -> usize {
+    pub fn elements(&self) -> usize {
         self.shape.iter().product()
-    }
-
-    /// Whether there are none, which no configuration gives.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Outputs and inputs of a matrix; `None` for a gain or a bias.
@@ -239,129 +234,88 @@ impl Parameter {
             _ => None,
         }
     }
-}
 
-const fn module(
-    role: Role,
-    name: &'static str,
-    gguf_name: &'static str,
-    shape: &'static [Size],
-) -> Module {
-    Module {
-        role,
-        name,
-        gguf_name,
-        shape,
+    /// The formats that a configuration gives a projection's weight and its input; none for any
+    /// other parameter.
+    pub fn formats(&self, config: &QuantConfig) -> (Option<BlockFormat>, Option<BlockFormat>) {
+        let projection = self.projection();
+        projection.map_or((None, None), |(layer, of)| config.for_projection(layer, of))
     }
-}
-
-const fn projection(
-    projection: Projection,
-    name: &'static str,
-    gguf_name: &'static str,
-    shape: &'static [Size],
-) -> Module {
-    module(Role::Projection(projection), name, gguf_name, shape)
 }
 
 impl Module {
     fn of(role: Role) -> &'static Self {
-        let mut all = LAYER.iter().chain([&EMBEDDING, &FINAL_NORM, &HEAD]);
-        let found = all.find(|module| module.role == role);
+        let found = MODULES.iter().find(|module| module.0 == role);
         found.expect("the table has every role")
     }
 
-    fn shape(&self, config: &ModelConfig) -> Vec<usize> {
-        self.shape.iter().map(|size| size.of(config)).collect()
-    }
-
-    /// Adds the weight and the bias, if there is one.
-    fn describe(&self, config: &ModelConfig, layer: Option<usize>, all: &mut Vec<Parameter>) {
-        let is_tied = self.role == Role::Head && config.tie_word_embeddings;
-        let shape = self.shape(config);
-        let mut add = |is_bias: bool, shape: Vec<usize>| {
-            let part = if is_bias { "bias" } else { "weight" };
-            all.push(Parameter {
-                role: self.role,
-                layer,
-                is_bias,
-                name: format!("{}.{part}", module_name(layer, self.role)),
-                gguf_name: format!("{}.{part}", gguf_module_name(layer, self.role)),
-                first_deviation: self.first_deviation(config, &shape),
-                shape,
-                fused: self.fused(config, layer, part),
-                gguf_interleaved: self.gguf_interleaved(config),
-                tied_to: is_tied.then_some(Role::Embedding),
-            });
+    /// The weight, and the bias if there is one.
+    fn describe(&self, config: &ModelConfig, layer: Option<usize>) -> Vec<Parameter> {
+        let &Self(role, _, _, sizes) = self;
+        let shape: Vec<usize> = sizes.iter().map(|size| size(config)).collect();
+        let bias = has_bias(config, role).then(|| vec![shape[0]]);
+        let is_tied = role == Role::Head && config.tie_word_embeddings;
+        let describe = |(part, shape): (&str, Vec<usize>)| Parameter {
+            role,
+            layer,
+            is_bias: part == "bias",
+            name: format!("{}.{part}", module_name(layer, role)),
+            gguf_name: format!("{}.{part}", gguf_module_name(layer, role)),
+            first_deviation: first_deviation(config, role, &shape),
+            shape,
+            fused: fused(config, layer, role, part),
+            gguf_interleaved: gguf_interleaved(config, role),
+            tied_to: is_tied.then_some(Role::Embedding),
         };
-        let outputs = shape[0];
-        add(false, shape);
-        if self.has_bias(config) {
-            add(true, vec![outputs]);
-        }
-    }
-
-    fn has_bias(&self, config: &ModelConfig) -> bool {
-        let Role::Projection(projection) = self.role else {
-            return false;
-        };
-        match config.architecture.bias(projection) {
-            None => false,
-            Some(Bias::Always) => true,
-            Some(Bias::AttentionBias) => config.attention_bias,
-            Some(Bias::MlpBias) => config.mlp_bias,
-        }
-    }
-
-    fn fused(&self, config: &ModelConfig, layer: Option<usize>, part: &str) -> Option<Fused> {
-        let Role::Projection(projection) = self.role else {
-            return None;
-        };
-        let (name, members) = config.architecture.fused(projection)?;
-        let rows = |members: &[Projection]| {
-            let members = members.iter();
-            let rows = members.map(|&of| Self::of(Role::Projection(of)).shape(config)[0]);
-            rows.sum()
-        };
-        let index = members.iter().position(|&member| member == projection)?;
-        Some(Fused {
-            name: format!("{}.{part}", in_layer(layer?, name)),
-            rows: rows(members),
-            first: rows(&members[..index]),
-        })
-    }
-
-    fn gguf_interleaved(&self, config: &ModelConfig) -> Option<usize> {
-        let is_rotated = matches!(self.role, Role::Projection(Projection::Q | Projection::K));
-        let interleaves = (config.architecture.gguf).is_some_and(|gguf| gguf.interleaves_heads);
-        (is_rotated && interleaves).then_some(config.head_dim)
-    }
-
-    /// Variance 1 / inputs, divided by the number of writes to the residual stream for what writes
-    /// to it.
-    fn first_deviation(&self, config: &ModelConfig, shape: &[usize]) -> Option<f64> {
-        let &[_, inputs] = shape else {
-            return None;
-        };
-        let deviation = 1.0 / (inputs as f64).sqrt();
-        Some(match self.role {
-            Role::Embedding => 0.04,
-            Role::Projection(Projection::O | Projection::Down) => {
-                deviation / (2.0 * config.num_hidden_layers as f64).sqrt()
-            }
-            _ => deviation,
-        })
+        let parts = [("weight", Some(shape)), ("bias", bias)].into_iter();
+        let parts = parts.filter_map(|(part, shape)| Some((part, shape?)));
+        parts.map(describe).collect()
     }
 }
 
-impl Size {
-    const fn of(self, config: &ModelConfig) -> usize {
-        match self {
-            Vocabulary => config.vocab_size,
-            Hidden => config.hidden_size,
-            Inner => config.intermediate_size,
-            Queries => config.num_attention_heads * config.head_dim,
-            Keys => config.num_key_value_heads * config.head_dim,
-        }
-    }
+fn has_bias(config: &ModelConfig, role: Role) -> bool {
+    let is_there = |when| match when {
+        Bias::Always => true,
+        Bias::AttentionBias => config.attention_bias,
+        Bias::MlpBias => config.mlp_bias,
+    };
+    let mut biases = config.architecture.biases.iter();
+    biases.any(|(when, projections)| holds(projections, role) && is_there(*when))
+}
+
+fn holds(projections: &[Projection], role: Role) -> bool {
+    projections.iter().any(|&one| Role::Projection(one) == role)
+}
+
+fn fused(config: &ModelConfig, layer: Option<usize>, role: Role, part: &str) -> Option<Fused> {
+    let mut fused = config.architecture.fused.iter();
+    let (name, members) = fused.find(|(_, members)| holds(members, role))?;
+    let rows = |&member: &Projection| Module::of(Role::Projection(member)).3[0](config);
+    let before = members
+        .iter()
+        .take_while(|&&member| Role::Projection(member) != role);
+    Some(Fused {
+        name: format!("{}.{part}", in_layer(layer?, name)),
+        rows: members.iter().map(rows).sum(),
+        first: before.map(rows).sum(),
+    })
+}
+
+fn gguf_interleaved(config: &ModelConfig, role: Role) -> Option<usize> {
+    let interleaves = (config.architecture.gguf).is_some_and(|gguf| gguf.interleaves_heads);
+    (interleaves && holds(&[Q, K], role)).then_some(config.head_dim)
+}
+
+/// Variance 1 / inputs, divided by the number of writes to the residual stream for what writes to
+/// it.
+fn first_deviation(config: &ModelConfig, role: Role, shape: &[usize]) -> Option<f64> {
+    let &[_, inputs] = shape else {
+        return None;
+    };
+    let deviation = 1.0 / (inputs as f64).sqrt();
+    Some(match role {
+        Role::Embedding => 0.04,
+        Role::Projection(O | Down) => deviation / (2.0 * config.num_hidden_layers as f64).sqrt(),
+        _ => deviation,
+    })
 }

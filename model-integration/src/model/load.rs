@@ -31,16 +31,17 @@ pub trait Store: Backend<Error = LlamaError> {
     /// The type that the model computes in.
     fn dtype(&self) -> FloatType;
 
-    /// What a projection takes its input in that a configuration has in `activations`, its weights in `weights`;
-    /// `None` for as they are.
+    /// What a projection takes its input in that a configuration has in `activations`, its weights
+    /// in `weights`; `None` for as they are.
     fn input(
         &self,
         weights: Option<&BlockFormat>,
         activations: Option<&BlockFormat>,
     ) -> Self::Input;
 
-    /// Keeps a matrix, in `format` if there is one, else as it is, to be multiplied by what is in `input`. Values are rounded to the dtype
-    /// first, unless they are stored in this format: then its codes and scales are taken as they are.
+    /// Keeps a matrix, in `format` if there is one, else as it is, to be multiplied by what is in
+    /// `input`. Values are rounded to the dtype first, unless they are stored in this format: then
+    /// its codes and scales are taken as they are.
     ///
     /// # Errors
     /// If the format cannot be used here, or there is no room.
@@ -52,8 +53,8 @@ pub trait Store: Backend<Error = LlamaError> {
         input: &Self::Input,
     ) -> Result<Self::Matrix, LlamaError>;
 
-    /// Keeps matrices that share an input, in one format, so that their products are one; `None` if this engine
-    /// would rather have each by itself.
+    /// Keeps matrices that share an input, in one format, so that their products are one; `None` if
+    /// this engine would rather have each by itself.
     ///
     /// # Errors
     /// As of [`Store::matrix`].
@@ -74,8 +75,8 @@ pub trait Store: Backend<Error = LlamaError> {
     fn vector(&self, name: &str, values: Vec<f32>) -> Result<Self::Vector, LlamaError>;
 }
 
-/// What a configuration comes to with a checkpoint whose weights are quantised already: those that it
-/// leaves as they are, are in the format in which they are stored. Those that it does not are
+/// What a configuration comes to with a checkpoint whose weights are quantised already: those that
+/// it leaves as they are, are in the format in which they are stored. Those that it does not are
 /// quantised from the values that the stored ones stand for.
 ///
 /// # Errors
@@ -101,7 +102,8 @@ pub fn with_stored_formats(
     Ok(complete)
 }
 
-/// The formats, for records, in which a checkpoint holds weights that are quantised; `None` for none.
+/// The formats, for records, in which a checkpoint holds weights that are quantised; `None` for
+/// none.
 ///
 /// # Errors
 /// A tensor that is missing or misshapen.
@@ -120,6 +122,9 @@ pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaEr
     Ok((!names.is_empty()).then(|| names.join(", ")))
 }
 
+/// Projections as one product, and what they take their input in.
+pub type Stacked<B> = (<B as Backend>::Stack, <B as Backend>::Input);
+
 /// What makes the parts of a model of its parameters.
 pub trait Source<B: Backend> {
     /// What can go wrong.
@@ -137,42 +142,26 @@ pub trait Source<B: Backend> {
     /// If it cannot be made.
     fn vector(&self, parameter: &Parameter) -> Result<B::Vector, Self::Error>;
 
-    /// A projection of a layer.
+    /// A projection of a weight and a bias.
     ///
     /// # Errors
     /// If it cannot be made.
-    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, Self::Error>;
+    fn linear(
+        &self,
+        weight: &Parameter,
+        bias: Option<&Parameter>,
+    ) -> Result<Linear<B>, Self::Error>;
 
-    /// Projections of one input: each by itself, unless the source knows better.
+    /// Projections of one input as one product; `None` for each by itself.
     ///
     /// # Errors
-    /// If one cannot be made.
-    fn projections<const N: usize>(
+    /// If it cannot be made.
+    fn stack(
         &self,
-        layer: usize,
-        projections: [Projection; N],
+        _members: &[(&Parameter, Option<&Parameter>)],
         _arrangement: Arrangement,
-    ) -> Result<Projections<B, N>, Self::Error> {
-        self.separate(layer, projections)
-    }
-
-    /// Projections of one input, each by itself.
-    ///
-    /// # Errors
-    /// If one cannot be made.
-    fn separate<const N: usize>(
-        &self,
-        layer: usize,
-        projections: [Projection; N],
-    ) -> Result<Projections<B, N>, Self::Error> {
-        let mut linears = Vec::with_capacity(N);
-        for projection in projections {
-            linears.push(self.linear(layer, projection)?);
-        }
-        let linears = linears.try_into();
-        Ok(Projections::Apart(linears.unwrap_or_else(|_| {
-            unreachable!("one for each projection")
-        })))
+    ) -> Result<Option<Stacked<B>>, Self::Error> {
+        Ok(None)
     }
 
     /// The formats of a layer's keys and values in the cache.
@@ -193,16 +182,24 @@ pub fn assemble<B: Backend, S: Source<B>>(
 ) -> Result<Llama<B>, S::Error> {
     let layer = |layer| {
         let norm = |role| source.vector(parameters.weight(Some(layer), role));
+        let linear = |projection| {
+            let [(weight, bias)] = parameters.of_layer(layer, [projection]);
+            source.linear(weight, bias)
+        };
+        let (qkv, gate_up) = (
+            parameters.of_layer(layer, QKV),
+            parameters.of_layer(layer, GATE_UP),
+        );
         let (keys, values) = source.cache_formats(layer);
         Ok(Layer {
             input_norm: norm(Role::InputNorm)?,
-            qkv: source.projections(layer, QKV, Arrangement::InOrder)?,
-            o: source.linear(layer, Projection::O)?,
+            qkv: projections(source, qkv, Arrangement::InOrder)?,
+            o: linear(Projection::O)?,
             keys,
             values,
             post_attention_norm: norm(Role::PostAttentionNorm)?,
-            gate_up: source.projections(layer, GATE_UP, Arrangement::Interleaved)?,
-            down: source.linear(layer, Projection::Down)?,
+            gate_up: projections(source, gate_up, Arrangement::Interleaved)?,
+            down: linear(Projection::Down)?,
         })
     };
     let layers = (0..config.num_hidden_layers).map(layer);
@@ -221,6 +218,25 @@ pub fn assemble<B: Backend, S: Source<B>>(
         head_dim: config.head_dim,
         eps: config.rms_norm_eps,
     })
+}
+
+/// Projections of one input.
+fn projections<B: Backend, S: Source<B>, const N: usize>(
+    source: &S,
+    members: [(&Parameter, Option<&Parameter>); N],
+    arrangement: Arrangement,
+) -> Result<Projections<B, N>, S::Error> {
+    if let Some((stack, input)) = source.stack(&members, arrangement)? {
+        return Ok(Projections::Together { stack, input });
+    }
+    let mut linears = Vec::with_capacity(N);
+    for (weight, bias) in members {
+        linears.push(source.linear(weight, bias)?);
+    }
+    let linears = linears.try_into();
+    Ok(Projections::Apart(linears.unwrap_or_else(|_| {
+        unreachable!("one for each projection")
+    })))
 }
 
 /// Loads `checkpoint` for `engine`, quantising it as `config` says. Rotary tables reach to
@@ -263,12 +279,15 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         self.engine.vector(&parameter.name, self.values(parameter)?)
     }
 
-    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<B>, LlamaError> {
-        let (weights, activations) = self.config.for_projection(layer, projection);
-        let (weight, bias) = self.parameters(layer, projection);
-        let weight = self.checkpoint.tensor(weight)?;
+    fn linear(
+        &self,
+        weight: &Parameter,
+        bias: Option<&Parameter>,
+    ) -> Result<Linear<B>, LlamaError> {
+        let (weights, activations) = weight.formats(self.config);
         let (engine, weights) = (self.engine, weights.as_ref());
         let input = engine.input(weights, activations.as_ref());
+        let weight = self.checkpoint.tensor(weight)?;
         Ok(Linear {
             weight: engine.matrix(&weight, Usage::Product, weights, &input)?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
@@ -276,24 +295,29 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         })
     }
 
-    /// Together if their formats are the same and the engine would have it.
-    fn projections<const N: usize>(
+    /// If their formats are the same and the engine would have it.
+    fn stack(
         &self,
-        layer: usize,
-        projections: [Projection; N],
+        members: &[(&Parameter, Option<&Parameter>)],
         arrangement: Arrangement,
-    ) -> Result<Projections<B, N>, LlamaError> {
-        if let Some((weights, activations)) = shared_formats(self.config, layer, &projections) {
-            let members = projections.iter();
-            let members = members.map(|&projection| self.member(layer, projection));
-            let members = members.collect::<Result<_, _>>()?;
-            let (engine, weights) = (self.engine, weights.as_ref());
-            let input = engine.input(weights, activations.as_ref());
-            if let Some(stack) = engine.stack(members, arrangement, weights, &input)? {
-                return Ok(Projections::Together { stack, input });
-            }
-        }
-        self.separate(layer, projections)
+    ) -> Result<Option<Stacked<B>>, LlamaError> {
+        let Some((weights, activations)) = shared_formats(self.config, members) else {
+            return Ok(None);
+        };
+        let member = |(weight, bias): &(&Parameter, Option<&Parameter>)| {
+            Ok(Member {
+                weight: self.checkpoint.tensor(weight)?,
+                bias: bias.map(|bias| self.values(bias)).transpose()?,
+            })
+        };
+        let members: Vec<Member> = members
+            .iter()
+            .map(member)
+            .collect::<Result<_, LlamaError>>()?;
+        let (engine, weights) = (self.engine, weights.as_ref());
+        let input = engine.input(weights, activations.as_ref());
+        let stack = engine.stack(members, arrangement, weights, &input)?;
+        Ok(stack.map(|stack| (stack, input)))
     }
 
     fn cache_formats(&self, layer: usize) -> (Option<BlockFormat>, Option<BlockFormat>) {
@@ -302,21 +326,6 @@ impl<B: Store> Source<B> for Loader<'_, B> {
 }
 
 impl<B: Store> Loader<'_, B> {
-    /// The weight of a projection, and its bias if it has one.
-    fn parameters(&self, layer: usize, projection: Projection) -> (&Parameter, Option<&Parameter>) {
-        let parameters = self.checkpoint.parameters();
-        let (layer, role) = (Some(layer), Role::Projection(projection));
-        (parameters.weight(layer, role), parameters.bias(layer, role))
-    }
-
-    fn member(&self, layer: usize, projection: Projection) -> Result<Member, LlamaError> {
-        let (weight, bias) = self.parameters(layer, projection);
-        Ok(Member {
-            weight: self.checkpoint.tensor(weight)?,
-            bias: bias.map(|bias| self.values(bias)).transpose()?,
-        })
-    }
-
     fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, LlamaError> {
         let view = self.checkpoint.tensor(parameter)?;
         let mut values = vec![0.0; view.len()];
@@ -329,12 +338,9 @@ impl<B: Store> Loader<'_, B> {
 /// The formats of weights and of the input, if they are the same for all these projections.
 pub fn shared_formats(
     config: &QuantConfig,
-    layer: usize,
-    projections: &[Projection],
+    projections: &[(&Parameter, Option<&Parameter>)],
 ) -> Option<(Option<BlockFormat>, Option<BlockFormat>)> {
-    let mut formats = projections
-        .iter()
-        .map(|&projection| config.for_projection(layer, projection));
+    let mut formats = projections.iter().map(|(weight, _)| weight.formats(config));
     let first = formats.next()?;
     formats.all(|other| other == first).then_some(first)
 }

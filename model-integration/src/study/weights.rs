@@ -27,9 +27,7 @@ pub fn errors(
         tensors: Vec::new(),
     };
     for (layer, projection, weight) in checkpoint.parameters().projections() {
-        let (Some(format), Some([rows, cols])) =
-            (config.for_projection(layer, projection).0, weight.matrix())
-        else {
+        let (Some(format), Some([rows, cols])) = (weight.formats(config).0, weight.matrix()) else {
             continue;
         };
         let view = checkpoint.tensor(weight)?;

@@ -12,8 +12,7 @@ use tokenizers::Tokenizer;
 use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
-use crate::config::Projection;
-use crate::description::parameters::{Parameter, Parameters, Role, Usage, parameters};
+use crate::description::parameters::{Parameter, Parameters, Usage, parameters};
 use crate::description::{ModelConfig, architecture};
 use crate::model::load::{Source, assemble};
 use crate::model::{Linear, Llama, Rope};
@@ -63,7 +62,7 @@ impl Weights {
         let parameters = parameters(config);
         let mut variables = Vec::new();
         for parameter in parameters.stored() {
-            let count = parameter.len();
+            let count = parameter.elements();
             let values: Vec<f32> = match parameter.first_deviation {
                 None => vec![1.0; count],
                 Some(deviation) => (0..count)
@@ -136,11 +135,9 @@ impl Source<Autograd> for Weights {
         Ok(variable.as_tensor().clone())
     }
 
-    fn linear(&self, layer: usize, projection: Projection) -> Result<Linear<Autograd>> {
-        let (layer, role) = (Some(layer), Role::Projection(projection));
-        let bias = self.parameters.bias(layer, role);
+    fn linear(&self, weight: &Parameter, bias: Option<&Parameter>) -> Result<Linear<Autograd>> {
         Ok(Linear {
-            weight: self.vector(self.parameters.weight(layer, role))?,
+            weight: self.vector(weight)?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
             input: (),
         })

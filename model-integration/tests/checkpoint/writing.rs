@@ -21,7 +21,7 @@ fn written_weights_open_as_a_checkpoint() {
     let irrational = |index: usize| ((index + 2) as f32).sqrt() - 2.0;
     let weights: Vec<Vec<f32>> = parameters
         .stored()
-        .map(|parameter| (0..parameter.len()).map(irrational).collect())
+        .map(|parameter| (0..parameter.elements()).map(irrational).collect())
         .collect();
     let tensors: Vec<NamedTensor> = parameters
         .stored()

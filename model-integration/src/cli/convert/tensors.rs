@@ -51,7 +51,7 @@ impl<'a> Plan<'a> {
             let view = checkpoint.view(parameter)?;
             let projection = parameter.projection();
             let format = match projection {
-                Some((layer, projection)) => config.for_projection(layer, projection).0,
+                Some(_) => parameter.formats(&config).0,
                 // What is quantised beside projections stays as it is only among our own.
                 None => view.format().filter(|_| target == Target::Mxlab),
             };
@@ -314,8 +314,8 @@ impl Output<'_> {
     }
 }
 
-/// The codes and scales that a model has in memory: those that are stored, if they are of the format,
-/// else those of the values in the type that the model computes in.
+/// The codes and scales that a model has in memory: those that are stored, if they are of the
+/// format, else those of the values in the type that the model computes in.
 fn packed(view: &TensorView, format: &BlockFormat, dtype: FloatType) -> Result<PackedTensor> {
     if let Some(stored) = view.packed(format) {
         return Ok(stored);

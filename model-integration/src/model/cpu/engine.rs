@@ -136,9 +136,7 @@ impl Engine for CpuEngine {
         let config = &with_stored_formats(&self.checkpoint, config)?;
         let mut weight_bytes = 0;
         for parameter in self.checkpoint.parameters().stored() {
-            let format = parameter.projection();
-            let format = format.and_then(|(layer, of)| config.for_projection(layer, of).0);
-            weight_bytes += match (format, parameter.matrix()) {
+            weight_bytes += match (parameter.formats(config).0, parameter.matrix()) {
                 (Some(format), Some([rows, cols])) => {
                     let (codes, scales) = format.packed_bytes(rows, cols);
                     codes + scales

@@ -130,8 +130,8 @@ impl DeviceEngine {
         let config = with_stored_formats(&self.checkpoint, config)?;
         let operands = self.storage.operands();
         let (mut counts, mut wanted) = (OperandCounts::default(), false);
-        for (layer, projection, _) in self.checkpoint.parameters().projections() {
-            let (weights, activations) = config.for_projection(layer, projection);
+        for (_, _, weight) in self.checkpoint.parameters().projections() {
+            let (weights, activations) = weight.formats(&config);
             let (weights, activations) = (weights.as_ref(), activations.as_ref());
             wanted |= operands == Operands::Bytes && weights.is_some() && activations.is_some();
             let input = Input::new(operands, self.device.properties(), weights, activations);

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use mxlab_harness::device::Properties;
 use mxlab_kernels::family::shuffle::ShuffleError;
-use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::fragment::cache::RUN;
 
 use super::activations::Layout;
@@ -12,7 +11,7 @@ use super::input::{Input, Operands};
 use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
 use crate::config::{Projection, QuantConfig};
-use crate::description::parameters::{GATE_UP, QKV, Role, parameters};
+use crate::description::parameters::{GATE_UP, Parameter, QKV, parameters};
 use crate::description::{ModelConfig, RopeScaling};
 use crate::model::LlamaError;
 use crate::model::load::shared_formats;
@@ -99,23 +98,20 @@ impl Plan {
         device: &Properties,
     ) -> Result<Self, LlamaError> {
         let parameters = parameters(model);
-        let input = |(layer, projection)| {
-            let (weights, activations) = config.for_projection(layer, projection);
+        let input = |weight: &Parameter| {
+            let (weights, activations) = weight.formats(config);
             let (operands, activations) = (storage.operands(), activations.as_ref());
             Input::new(operands, device, weights.as_ref(), activations)
         };
         let mut weights = 0;
         for parameter in parameters.stored() {
             let Some(shape) = parameter.matrix() else {
-                weights += vector_bytes(parameter.len());
+                weights += vector_bytes(parameter.elements());
                 continue;
             };
-            let (format, operand) = match parameter.projection() {
-                Some(at) => (config.for_projection(at.0, at.1).0, input(at).operand),
-                None => (None, OperandType::Bf16),
-            };
-            let (usage, format) = (parameters.usage(parameter), storage.keeps(format.as_ref()));
-            let bytes = matrix::bytes(shape, usage, format, operand);
+            let (usage, operand) = (parameters.usage(parameter), input(parameter).operand);
+            let format = storage.keeps(parameter.formats(config).0);
+            let bytes = matrix::bytes(shape, usage, format.as_ref(), operand);
             weights += bytes.map_err(|error| LlamaError::Weight {
                 tensor: parameter.name.clone(),
                 error: ShuffleError::from(error),
@@ -129,32 +125,29 @@ impl Plan {
         let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
         let mut packed_inputs = PackedInputs::default();
         for layer in 0..model.num_hidden_layers {
-            let of = |projection| Role::Projection(projection);
-            let shape = |projection| &parameters.weight(Some(layer), of(projection)).shape;
-            let sized = |projection: Projection| (shape(projection)[1], input((layer, projection)));
-            packed_inputs.add(&QKV.map(sized), None);
-            packed_inputs.add(&[sized(Projection::O)], None);
-            packed_inputs.add(&GATE_UP.map(sized), Some(sized(Projection::Down)));
-            let mut is_together = |projections: &[Projection]| {
-                let rows = projections.iter().map(|&projection| shape(projection)[0]);
-                if shared_formats(config, layer, projections).is_none() || !is_stacked(rows) {
+            let (of_qkv, of_gate_up) = (
+                parameters.of_layer(layer, QKV),
+                parameters.of_layer(layer, GATE_UP),
+            );
+            let [o, down] = parameters.of_layer(layer, [Projection::O, Projection::Down]);
+            let sized = |(weight, _): (&Parameter, _)| (weight.shape[1], input(weight));
+            packed_inputs.add(&of_qkv.map(sized), None);
+            packed_inputs.add(&[sized(o)], None);
+            packed_inputs.add(&of_gate_up.map(sized), Some(sized(down)));
+            let mut is_together = |members: &[(&Parameter, Option<&Parameter>)]| {
+                let rows = || members.iter().map(|(weight, _)| weight.shape[0]);
+                if shared_formats(config, members).is_none() || !is_stacked(rows()) {
                     return false;
                 }
-                // One of them without a bias has zeros beside those of the others.
-                let bias = |projection: &Projection| parameters.bias(Some(layer), of(*projection));
-                if projections
-                    .iter()
-                    .any(|projection| bias(projection).is_some())
-                {
-                    let without = projections.iter().filter(|one| bias(one).is_none());
-                    weights += without
-                        .map(|&one| vector_bytes(shape(one)[0]))
-                        .sum::<usize>();
+                // Those without a bias have zeros beside the biases of others.
+                if members.iter().any(|(_, bias)| bias.is_some()) {
+                    let without = rows().zip(members).filter(|(_, (_, bias))| bias.is_none());
+                    weights += without.map(|(rows, _)| vector_bytes(rows)).sum::<usize>();
                 }
                 true
             };
-            qkv[usize::from(is_together(&QKV))] = true;
-            gate_up[usize::from(is_together(&GATE_UP))] = true;
+            qkv[usize::from(is_together(&of_qkv))] = true;
+            gate_up[usize::from(is_together(&of_gate_up))] = true;
             let (keys, values) = config.for_kv(layer);
             for format in [keys, values] {
                 let bytes =
@@ -223,8 +216,8 @@ const fn vector_bytes(length: usize) -> usize {
     2 * length.next_multiple_of(8)
 }
 
-/// Buffers of inputs that are operands of 8 bits: how many there are at once, of codes by features, of scales by features
-/// and k.
+/// Buffers of inputs that are operands of 8 bits: how many there are at once, of codes by features,
+/// of scales by features and k.
 #[derive(Default)]
 struct PackedInputs {
     codes: BTreeMap<usize, usize>,
@@ -232,7 +225,8 @@ struct PackedInputs {
 }
 
 impl PackedInputs {
-    /// Inputs of projections that are there at once: of those that share one, each that differs, and of what follows.
+    /// Inputs of projections that are there at once: of those that share one, each that differs,
+    /// and of what follows.
     fn add(&mut self, shared: &[(usize, Input)], next: Option<(usize, Input)>) {
         let mut inputs: Vec<(usize, Input)> = Vec::new();
         for &input in shared {
