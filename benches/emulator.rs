@@ -140,7 +140,7 @@ fn encode(
     let sizes = sizes.into_iter().collect();
     let grid = variant.signature().thread_blocks(&sizes);
     let [grid, ..] = grid.expect("the matrix is small");
-    let mut launch = Launch::new(name, &variant.text(), grid, variant.block_threads());
+    let mut launch = Launch::new(name, &variant.ptx(), grid, variant.block_threads());
     let codes = launch.output(packed.codes().len());
     let scales = match operation {
         BlockOperation::Quantize => Some(launch.output(packed.scales().len())),

@@ -9,6 +9,7 @@ use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant};
 use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat};
 use mxlab_kernels::fragment::{FragmentFormat, OperandType, WeightFormat};
+use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::launch::LaunchError;
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
 use std::rc::Rc;
@@ -314,7 +315,7 @@ mod tests {
 
     #[test]
     fn every_kernel_of_the_suite_is_there() {
-        let ids: Vec<String> = kernels().map(|entry| entry.id()).collect();
+        let ids: Vec<String> = kernels().map(|entry| entry.id().into()).collect();
         for start in ROWS {
             assert!(ids.iter().any(|id| id.starts_with(start)), "{start}");
         }

@@ -49,7 +49,7 @@ fn a_kernel_that_is_right_is_timed() {
 #[test]
 fn a_kernel_that_is_wrong_is_not_timed() {
     let gpu = Gpu::new(Device::emulator()).expect("a stream");
-    let right = copy().text();
+    let right = copy().ptx();
     let is_store = |line: &&str| line.contains("st.global");
     assert!(right.lines().any(|line| is_store(&line)));
     // What it should store is left out.

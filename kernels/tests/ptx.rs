@@ -22,7 +22,7 @@ use std::collections::{HashMap, HashSet};
 
 /// Checks what must hold of any kernel's text.
 fn check_text(variant: &BlockVariant) {
-    let (id, text) = (variant.id(), variant.text());
+    let (id, text) = (variant.id(), variant.ptx());
     assert!(
         id.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'),
         "{id} is no PTX name"
@@ -57,7 +57,7 @@ fn every_kernel_renders_to_one_entry_named_after_it() {
 
 /// Instructions whose results nothing that can be seen depends on.
 fn dead(variant: &BlockVariant) -> Vec<String> {
-    let kernels = Kernels::load(&variant.text()).unwrap();
+    let kernels = Kernels::load(&variant.ptx()).unwrap();
     let instructions = &kernels.programs()[0].instructions;
     let mut needed = HashSet::new();
     let mut is_live = vec![false; instructions.len()];
@@ -194,7 +194,7 @@ fn grids_cover_every_element_and_never_wrap() {
 
 fn job(entry: &dyn Entry, sm: &str) -> Job {
     Job {
-        module: entry.id(),
+        module: entry.id().into(),
         ptx: entry.ptx(),
         target: sm.parse().unwrap(),
     }
@@ -230,7 +230,7 @@ fn ptxas_assembles_a_sample_without_spills() {
         // Few of the registry, and large: more of them.
         let matmuls = MatmulVariant::all().skip(n * MATMUL_STRIDE / 6);
         let matmuls = matmuls.step_by(MATMUL_STRIDE.min(stride));
-        let matmuls = matmuls.filter(move |variant| Entry::runs_on(variant, number));
+        let matmuls = matmuls.filter(move |variant| variant.runs_on(number));
         sample
             .chain(always.map(boxed))
             .chain(matmuls.map(|variant| Box::new(variant) as Box<dyn Entry>))
@@ -250,7 +250,7 @@ fn ptxas_assembles_a_sample_without_spills() {
     };
     let flagship = flagship().id();
     let failures = assembler.assemble_all(jobs, |job, assembled| match assembled {
-        Ok(assembled) if job.module == flagship && assembled.resources.registers > 32 => Some(
+        Ok(assembled) if flagship == job.module && assembled.resources.registers > 32 => Some(
             format!("{flagship} for {}: {:?}", job.target, assembled.resources),
         ),
         Ok(assembled) => read(job, &assembled.cubin),
@@ -310,7 +310,7 @@ fn the_flagship_is_predicted_at_the_speed_of_a_copy() {
         tokens: None,
     };
     let work = Work {
-        bytes: Entry::bytes(&variant, shape),
+        bytes: variant.bytes(shape),
         elements: (rows * cols) as u64,
         elements_per_pass: f64::from(variant.elements_per_thread()),
     };

@@ -1,14 +1,21 @@
 //! What follows from signatures.
 
+use mxlab_harness::assemble::Target;
 use mxlab_harness::device::Device;
 use mxlab_kernels::family::log_probs::LogProbs;
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::fragment::WeightFormat;
-use mxlab_kernels::kernel::{Call, ElementType, Kernel, Signature, rows, rows_alone, size};
+use mxlab_kernels::kernel::{
+    Call, ElementType, Kernel, KernelId, Signature, rows, rows_alone, size,
+};
 use mxlab_kernels::launch::Slice;
 use mxlab_kernels::registry::{Entry, Expectation, kernels};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+
+fn id(name: &str) -> KernelId {
+    KernelId::new([name], Target::new(80))
+}
 
 /// A failure is made small by its rows: each must come out as it does in the whole.
 #[test]
@@ -48,7 +55,7 @@ fn a_row_alone_has_the_results_of_the_row() {
     }
     assert!(compared > 50, "{compared}");
     let short = LogProbs.problem(&mut ChaCha8Rng::seed_from_u64(0), 600);
-    let longer = Signature::new("x", 1, [size("rows"), 1.into(), 1.into()]).input(
+    let longer = Signature::new(id("x"), 1, [size("rows"), 1.into(), 1.into()]).input(
         "src",
         ElementType::Bf16,
         rows(size("rows"), size("src_stride"), size("cols") * 1000),
@@ -59,7 +66,7 @@ fn a_row_alone_has_the_results_of_the_row() {
 /// The table of operands in the header of a text is written for people.
 #[test]
 fn extents_print_as_formulas() {
-    let signature = Signature::new("x", 32, [size("rows"), 1.into(), 1.into()])
+    let signature = Signature::new(id("x"), 32, [size("rows"), 1.into(), 1.into()])
         .output(
             "dst",
             ElementType::U8,
@@ -83,7 +90,7 @@ fn extents_print_as_formulas() {
          alignment 16\n\
          //     src_stride  u32, a multiple of 8 and at least cols\n"
     );
-    let signature = Signature::new("y", 32, [size("rows"), 1.into(), 1.into()])
+    let signature = Signature::new(id("y"), 32, [size("rows"), 1.into(), 1.into()])
         .output("dst", ElementType::F32, size("rows"))
         .input("src", ElementType::F32, size("rows"))
         .optional()
@@ -122,5 +129,29 @@ fn an_operand_that_the_kernel_does_not_have_is_refused() {
         let error = launched(output, name).unwrap_err().to_string();
         let expected = format!("it has no operand {name}; expected dst, codes, scales, src, ");
         assert!(error.contains(&expected), "{error}");
+    }
+}
+
+/// An id is taken apart as it is put together, and nothing else is one.
+#[test]
+fn ids_round_trip() {
+    for entry in kernels() {
+        let id = entry.id();
+        assert_eq!(id.parse::<KernelId>().as_ref(), Ok(&id));
+        let target = Target::of_ptx(&entry.ptx()).unwrap();
+        assert_eq!(id.target(), target, "{id}");
+    }
+    let of_words = KernelId::new(["round", "half-to-zero", "", "k32"], Target::new(89));
+    assert_eq!(of_words, "round_half_to_zero_k32__sm89");
+    for text in [
+        "",
+        "copy",
+        "copy__sm",
+        "__sm80",
+        "copy_bf16_sm80",
+        "Copy__sm80",
+        "a b__sm80",
+    ] {
+        assert!(text.parse::<KernelId>().is_err(), "{text}");
     }
 }

@@ -3,6 +3,7 @@
 use mxlab_harness::device::{Device, Statistics, Stream};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::matmul::MatmulVariant;
+use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::registry::{Entry, EntryError, Problem, ProblemError, Shape, kernels, verify};
 use ptx_emulator::launch::Kernels;
 use rand::SeedableRng;
@@ -126,7 +127,7 @@ fn operations_are_those_of_the_tensor_core_instructions() {
             cols: 512,
             tokens: None,
         };
-        let operations = Entry::operations(&variant, shape);
+        let operations = variant.operations(shape);
         assert_eq!(
             operations,
             run(&variant, shape, &stream, &device),
@@ -143,7 +144,7 @@ fn operations_are_those_of_the_tensor_core_instructions() {
                 AttentionRegime::Prefill => 16,
             }),
         };
-        let operations = Entry::operations(&variant, shape) as f64;
+        let operations = variant.operations(shape) as f64;
         let share = operations / run(&variant, shape, &stream, &device) as f64;
         assert!(0.97 < share && share <= 1.0, "{variant}: {share}");
     }

@@ -28,7 +28,7 @@ impl KernelTarget {
     /// The kernel on that shape; `seed` chooses what is in its tensors.
     pub fn new(gpu: Rc<Gpu>, entry: Rc<dyn Entry>, shape: Shape, seed: u64) -> Self {
         let costs = [entry.bytes(shape), entry.operations(shape)];
-        let case = case(entry.id(), entry.family(), shape, costs);
+        let case = case(entry.id().into(), entry.family(), shape, costs);
         Self {
             gpu,
             entry,
@@ -54,7 +54,7 @@ impl Target for KernelTarget {
         let sm = device.properties().sm;
         if !self.gpu.is_emulator() && !entry.runs_on(sm) {
             return Err(BenchError::Shape {
-                kernel: entry.id(),
+                kernel: entry.id().into(),
                 reason: format!("it does not run on sm_{sm}"),
             });
         }
@@ -73,7 +73,7 @@ impl Target for KernelTarget {
         let problem = entry.problem_of(&mut rng, self.shape, thread_blocks(device.properties()))?;
         if problem.sizes.get("in_place").is_some_and(|&is| is != 0) {
             return Err(BenchError::Shape {
-                kernel: entry.id(),
+                kernel: entry.id().into(),
                 reason: "it works in place: each launch would take what the one before has written"
                     .to_owned(),
             });

@@ -61,7 +61,7 @@ pub fn ptx_seeds() -> Vec<Vec<u8>> {
         for addressing in Addressing::ALL {
             let mut variants = BlockVariant::all()
                 .filter(|v| v.operation() == operation && v.addressing() == addressing);
-            seeds.extend(variants.nth(40).map(|variant| variant.text().into_bytes()));
+            seeds.extend(variants.nth(40).map(|variant| variant.ptx().into_bytes()));
         }
     }
     seeds

@@ -15,6 +15,7 @@ use mxlab_kernels::cpu::Isa;
 use mxlab_kernels::family::block::{BlockOperation, BlockVariant};
 use mxlab_kernels::format::{Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule};
 use mxlab_kernels::golden::verify_dir;
+use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::registry::{Entry, verify};
 
 use crate::scratch::Scratch;
@@ -22,7 +23,7 @@ use crate::scratch::Scratch;
 /// Every kernel by its id.
 static KERNELS: LazyLock<HashMap<String, BlockVariant>> = LazyLock::new(|| {
     BlockVariant::all()
-        .map(|variant| (variant.id(), variant))
+        .map(|variant| (variant.id().to_string(), variant))
         .collect()
 });
 
@@ -120,7 +121,7 @@ pub fn regression_seeds() -> Vec<Vec<u8>> {
             .filter(|variant| variant.operation() == operation)
             .nth(41)?;
         let regression = Regression {
-            kernel: variant.id(),
+            kernel: variant.id().into(),
             was: "codes[0] is 0x1, by the reference 0x0".to_owned(),
             problem: problem_of(&variant, 7, 48),
         };

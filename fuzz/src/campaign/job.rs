@@ -110,7 +110,7 @@ pub struct KernelJob(pub Box<dyn Entry>);
 
 impl Job for KernelJob {
     fn id(&self) -> String {
-        self.0.id()
+        self.0.id().into()
     }
 
     fn family(&self) -> &'static str {
@@ -128,7 +128,7 @@ impl Job for KernelJob {
     /// Loads the kernel and gives it problems until one fails.
     fn visit(&self, bench: &Bench) -> Visit {
         let entry = &*self.0;
-        let kernel = entry.id();
+        let kernel = String::from(entry.id());
         (bench.beat)();
         let runner = match entry.load(bench.device, &entry.ptx()) {
             Ok(runner) => runner,

@@ -114,7 +114,7 @@ pub fn score(
     problems: u32,
     elements: usize,
 ) -> Result<Score, ScoreError> {
-    let kernel = entry.id();
+    let kernel = String::from(entry.id());
     let wrong = |reason: String| ScoreError::wrong(&kernel, reason);
     if problems == 0 {
         return Err(ScoreError::NoProblem { kernel });

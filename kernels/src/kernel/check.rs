@@ -14,29 +14,17 @@ use crate::registry::{
 };
 use mxlab_harness::device::{Buffer, Device, Stream};
 
-/// Loads a kernel to be run on problems whose tensors and sizes are its operands.
+/// Loads a kernel to be run on problems; `lower` makes of each the problem whose tensors and sizes
+/// are the operands of the signature.
 ///
 /// # Errors
 /// If the device does not take it.
-pub fn runner(
+pub(crate) fn runner<'a>(
     device: &Device,
     signature: Signature,
     ptx: &str,
-) -> Result<Box<dyn Runner>, LaunchError> {
-    lowered_runner(device, signature, ptx, |problem| Ok(problem.clone()))
-}
-
-/// Loads a kernel to be run on problems from which its operands follow: `lower` makes a problem
-/// that has them, such as codes in the order of fragments.
-///
-/// # Errors
-/// If the device does not take it.
-pub fn lowered_runner(
-    device: &Device,
-    signature: Signature,
-    ptx: &str,
-    lower: impl Fn(&Problem) -> Result<Problem, EntryError> + 'static,
-) -> Result<Box<dyn Runner>, LaunchError> {
+    lower: impl Fn(&Problem) -> Result<Problem, EntryError> + 'a,
+) -> Result<Box<dyn Runner + 'a>, LaunchError> {
     Ok(Box::new(SignatureRunner {
         device: device.clone(),
         launcher: Launcher::load(device, signature, ptx)?,
@@ -45,13 +33,13 @@ pub fn lowered_runner(
 }
 
 /// The operands of a problem, as a problem.
-type Lower = Box<dyn Fn(&Problem) -> Result<Problem, EntryError>>;
+type Lower<'a> = Box<dyn Fn(&Problem) -> Result<Problem, EntryError> + 'a>;
 
 /// A kernel on a device.
-struct SignatureRunner {
+struct SignatureRunner<'a> {
     device: Device,
     launcher: Launcher,
-    lower: Lower,
+    lower: Lower<'a>,
 }
 
 /// A buffer before it is uploaded.
@@ -96,7 +84,7 @@ impl Planned {
     }
 }
 
-impl Runner for SignatureRunner {
+impl Runner for SignatureRunner<'_> {
     fn prepare(&self, problem: &Problem) -> Result<Prepared<'_>, EntryError> {
         let signature = self.launcher.signature();
         let problem = &(self.lower)(problem)?;

@@ -92,23 +92,6 @@ impl<'a> Call<'a> {
     }
 }
 
-/// What production needs to know of a kernel.
-pub trait Kernel {
-    /// Its operands and geometry.
-    fn signature(&self) -> Signature;
-
-    /// Its PTX: one module with one entry, named as the signature says.
-    fn text(&self) -> String;
-
-    /// Loads it.
-    ///
-    /// # Errors
-    /// If the device does not take it.
-    fn launcher(&self, device: &Device) -> Result<Launcher, LaunchError> {
-        Launcher::load(device, self.signature(), &self.text())
-    }
-}
-
 /// A kernel on a device, and its signature.
 #[derive(Clone, Debug)]
 pub struct Launcher {
@@ -294,14 +277,14 @@ impl Signature {
 
     fn missing(&self, operand: &'static str) -> LaunchError {
         LaunchError::Missing {
-            kernel: self.id().to_owned(),
+            kernel: self.id().to_string(),
             operand,
         }
     }
 
     fn layout(&self, reason: String) -> LaunchError {
         LaunchError::Layout {
-            kernel: self.id().to_owned(),
+            kernel: self.id().to_string(),
             reason,
         }
     }

@@ -1,7 +1,10 @@
-//! What a kernel is: its signature, how it is launched, and how it is run on problems.
+//! What a kernel is: its id, signature, text and cost, how it is launched, and how it is run on
+//! problems.
 //!
 //! | module | what |
 //! |---|---|
+//! | `definition` | what production needs to know of a kernel |
+//! | `id` | its name |
 //! | `signature` | operands in order: the one place where they are told |
 //! | `extent`, `sizes` | how large operands are, from the sizes of a launch |
 //! | `launcher` | checks, arguments and geometry of a launch |
@@ -11,7 +14,9 @@
 
 mod alone;
 mod check;
+mod definition;
 mod extent;
+mod id;
 mod launcher;
 mod signature;
 mod sizes;
@@ -19,9 +24,11 @@ mod split;
 
 pub use crate::registry::ElementType;
 pub use alone::rows_alone;
-pub use check::{lowered_runner, runner};
+pub(crate) use check::runner;
+pub use definition::{Kernel, Shape};
 pub use extent::{Extent, rows, size};
-pub use launcher::{Call, Kernel, Launcher};
+pub use id::{KernelId, KernelIdError};
+pub use launcher::{Call, Launcher};
 pub use signature::{Access, Bounds, BufferOperand, Operand, OperandKind, Signature};
 pub use sizes::Sizes;
 pub use split::{SplitLimits, thread_blocks};

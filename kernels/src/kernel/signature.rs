@@ -4,7 +4,7 @@
 //! arguments of a launch ([`super::Launcher`]), and, when a kernel is checked, what is uploaded,
 //! what is filled with a pattern before and compared after ([`super::check`]).
 
-use super::{ElementType, Extent};
+use super::{ElementType, Extent, KernelId};
 use std::fmt::Write;
 use std::ops::RangeInclusive;
 
@@ -83,7 +83,7 @@ pub struct Bounds {
 /// The operands of a kernel and how it is launched.
 #[derive(Clone, Debug)]
 pub struct Signature {
-    id: String,
+    id: KernelId,
     threads: u32,
     grid: [Extent; 3],
     shared_bytes: u32,
@@ -94,9 +94,9 @@ pub struct Signature {
 
 impl Signature {
     /// A kernel without operands, of thread blocks of `threads` threads, `grid` of them.
-    pub fn new(id: impl Into<String>, threads: u32, grid: [Extent; 3]) -> Self {
+    pub fn new(id: KernelId, threads: u32, grid: [Extent; 3]) -> Self {
         Self {
-            id: id.into(),
+            id,
             threads,
             grid,
             shared_bytes: 0,
@@ -277,7 +277,7 @@ impl Signature {
     }
 
     /// The name of the PTX entry.
-    pub fn id(&self) -> &str {
+    pub const fn id(&self) -> &KernelId {
         &self.id
     }
 

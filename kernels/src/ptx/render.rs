@@ -55,7 +55,7 @@ pub(crate) fn render_kernel(name: &str, signature: &Signature, more: &impl Seria
         minijinja::context! { name => operand.name, type => kind }
     });
     let signature = minijinja::context! {
-        id => signature.id(),
+        id => &**signature.id(),
         threads => signature.threads(),
         header => signature.header(),
         parameters => parameters.collect::<Vec<Value>>(),

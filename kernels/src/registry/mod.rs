@@ -17,6 +17,7 @@ mod typical;
 pub(crate) use typical::Typical;
 mod verify;
 
+pub use crate::kernel::Shape;
 pub use expected::{Expectation, Expected, Range, exactly};
 pub use grid::{Grid, Place};
 pub(crate) use problem::{MAX_ELEMENTS, check_elements};
@@ -29,45 +30,17 @@ pub use task::{Prepared, Runner, Task};
 pub use tensor::{ElementType, PartialElement, Tensor};
 pub use verify::{Failure, Mismatch, OutputError, verify, verify_against};
 
-use crate::family;
+use crate::family::{self, Family};
 use crate::format::FormatError;
 use crate::fragment::FragmentError;
+use crate::kernel::{Kernel, runner};
 use crate::launch::LaunchError;
 use crate::support::Unsupported;
 use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
-/// One kernel.
-pub trait Entry: Send + Sync {
-    /// The name of the kernel, which is that of its PTX entry; unique.
-    fn id(&self) -> String;
-
-    /// The family.
-    fn family(&self) -> &'static str;
-
-    /// The lowest SM that it assembles for, as 80 for sm_80.
-    fn min_sm(&self) -> u32 {
-        80
-    }
-
-    /// Whether a chip of that compute capability runs it.
-    fn runs_on(&self, sm: u32) -> bool {
-        sm >= self.min_sm()
-    }
-
-    /// Its PTX.
-    fn ptx(&self) -> String;
-
-    /// Threads of a thread block.
-    fn block_threads(&self) -> u32 {
-        256
-    }
-
-    /// Elements that a thread handles.
-    fn elements_per_thread(&self) -> u32 {
-        1
-    }
-
+/// A kernel and how it is checked.
+pub trait Entry: Kernel {
     /// A problem of about `elements` elements, at least one.
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem;
 
@@ -111,62 +84,27 @@ pub trait Entry: Send + Sync {
         Ok(Sampled::whole(self.reference(problem)?))
     }
 
-    /// Loads `ptx`, which stands for [`Entry::ptx`].
+    /// The operands that a problem stands for, as a problem whose tensors and sizes are those of the
+    /// signature: such as codes in the order of fragments.
+    ///
+    /// # Errors
+    /// If this is no problem for this kernel.
+    fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
+        Ok(problem.clone())
+    }
+
+    /// Loads `ptx`, which stands for [`Kernel::ptx`].
     ///
     /// # Errors
     /// If the device does not take it.
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError>;
+    fn load<'a>(&'a self, device: &Device, ptx: &str) -> Result<Box<dyn Runner + 'a>, LaunchError> {
+        runner(device, self.signature(), ptx, |problem| self.lower(problem))
+    }
 
     /// Smaller problems of the same kind, the smallest first.
     fn smaller(&self, _problem: &Problem) -> Vec<Problem> {
         Vec::new()
     }
-
-    /// The shape whose cost is of interest, where none is named.
-    fn shape(&self) -> Shape {
-        Shape {
-            rows: 8192,
-            cols: 8192,
-            tokens: None,
-        }
-    }
-
-    /// What the rows and the columns of a [`Shape`] are.
-    fn axes(&self) -> [&'static str; 2] {
-        ["rows", "columns"]
-    }
-
-    /// Bytes that must move for a problem of that shape, read and written once.
-    fn bytes(&self, shape: Shape) -> u64;
-
-    /// Multiplications and additions that tensor cores do for a problem of that shape, as
-    /// [`Entry::problem_of`] has it.
-    fn operations(&self, _shape: Shape) -> u64 {
-        0
-    }
-
-    /// Elements that a thread handles each time it goes through its main loop, where each is
-    /// handled once in all; `None` for as many as have the bytes that the loop moves.
-    fn elements_per_pass(&self, _shape: Shape) -> Option<f64> {
-        None
-    }
-
-    /// Bytes of dynamic shared memory of a thread block.
-    fn shared_bytes(&self) -> u32 {
-        0
-    }
-}
-
-/// The size of a problem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shape {
-    /// Rows of the tensor, or of the weights.
-    pub rows: usize,
-    /// Columns.
-    pub cols: usize,
-    /// Tokens that weights are multiplied by, or that attend; `None` for as many as a thread block
-    /// has, to decode one.
-    pub tokens: Option<usize>,
 }
 
 impl Shape {
@@ -178,12 +116,6 @@ impl Shape {
         check_elements("rows", self.rows, self.cols)?;
         check_elements("tokens", self.tokens.unwrap_or(1), self.cols)?;
         Ok(self)
-    }
-
-    /// Key heads that the rows are shared by: 8, or as many less as divide them.
-    pub(crate) fn heads(&self) -> usize {
-        let heads = (1..=8).rev().find(|&n| self.rows.is_multiple_of(n));
-        heads.unwrap_or(1)
     }
 }
 
@@ -218,5 +150,10 @@ impl From<mxlab_harness::device::DeviceError> for EntryError {
 
 /// Every kernel.
 pub fn kernels() -> impl Iterator<Item = Box<dyn Entry>> {
-    family::LIST.iter().flat_map(|family| (family.kernels)())
+    kernels_of(family::LIST)
+}
+
+/// Every kernel of some families.
+pub fn kernels_of(list: &[Family]) -> impl Iterator<Item = Box<dyn Entry>> {
+    list.iter().flat_map(|family| (family.kernels)())
 }

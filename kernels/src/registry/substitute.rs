@@ -1,8 +1,7 @@
 //! A kernel of the registry with another text: what a kernel engineer has just edited.
 
-use super::{Entry, EntryError, Expected, Grid, Place, Problem, Runner, Sampled, Shape, kernels};
-use crate::launch::LaunchError;
-use mxlab_harness::device::Device;
+use super::{Entry, EntryError, Expected, Grid, Place, Problem, Sampled, Shape, kernels};
+use crate::kernel::{Kernel, KernelId, Signature};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
@@ -33,7 +32,7 @@ impl Substitute {
             text_of.extend(names_of(text).into_iter().map(|name| (name, text)));
         }
         let with_text = |entry: Box<dyn Entry>| {
-            let text = text_of.remove(&entry.id())?;
+            let text = text_of.remove(&*entry.id())?;
             Some(Self::new(entry, text.clone()))
         };
         let known = kernels().filter_map(with_text).collect();
@@ -41,12 +40,8 @@ impl Substitute {
     }
 }
 
-impl Entry for Substitute {
-    fn ptx(&self) -> String {
-        self.ptx.clone()
-    }
-
-    fn id(&self) -> String {
+impl Kernel for Substitute {
+    fn id(&self) -> KernelId {
         self.entry.id()
     }
 
@@ -54,22 +49,44 @@ impl Entry for Substitute {
         self.entry.family()
     }
 
-    fn min_sm(&self) -> u32 {
-        self.entry.min_sm()
+    fn signature(&self) -> Signature {
+        self.entry.signature()
+    }
+
+    fn ptx(&self) -> String {
+        self.ptx.clone()
     }
 
     fn runs_on(&self, sm: u32) -> bool {
         self.entry.runs_on(sm)
     }
 
-    fn block_threads(&self) -> u32 {
-        self.entry.block_threads()
-    }
-
     fn elements_per_thread(&self) -> u32 {
         self.entry.elements_per_thread()
     }
 
+    fn shape(&self) -> Shape {
+        self.entry.shape()
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        self.entry.axes()
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        self.entry.bytes(shape)
+    }
+
+    fn operations(&self, shape: Shape) -> u64 {
+        self.entry.operations(shape)
+    }
+
+    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
+        self.entry.elements_per_pass(shape)
+    }
+}
+
+impl Entry for Substitute {
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         self.entry.problem(rng, elements)
     }
@@ -99,35 +116,11 @@ impl Entry for Substitute {
         self.entry.reference_at(problem, places)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        self.entry.load(device, ptx)
+    fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
+        self.entry.lower(problem)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         self.entry.smaller(problem)
-    }
-
-    fn shape(&self) -> Shape {
-        self.entry.shape()
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        self.entry.axes()
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        self.entry.bytes(shape)
-    }
-
-    fn operations(&self, shape: Shape) -> u64 {
-        self.entry.operations(shape)
-    }
-
-    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
-        self.entry.elements_per_pass(shape)
-    }
-
-    fn shared_bytes(&self) -> u32 {
-        self.entry.shared_bytes()
     }
 }

@@ -94,7 +94,7 @@ fn make(chip: Target, folder: &Path, args: &BundleArgs) -> Result<Done> {
     let style = ProgressStyle::with_template(template).expect("a well-formed template");
     bar.set_style(style.progress_chars("=> "));
     let sources = entries.iter().map(|entry| Source {
-        id: entry.id(),
+        id: entry.id().into(),
         family: entry.family().to_owned(),
         ptx: entry.ptx(),
     });
@@ -166,7 +166,7 @@ fn check(folder: &Path, args: &BundleArgs) -> Result<Done> {
         if let Some(family) = families.last_mut() {
             family.kernels += 1;
             if !is_there {
-                family.lacking.push(entry.id());
+                family.lacking.push(entry.id().into());
             }
         }
     }

@@ -80,7 +80,7 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     let assembler = Assembler::find()?;
     let disassembler = Disassembler::find(&assembler)?;
     let job = Job {
-        module: id.clone(),
+        module: id.to_string(),
         ptx,
         target,
     };
@@ -90,9 +90,9 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     let resources = assembled.resources;
     let occupancy = Occupancy::new(
         &chip,
-        entry.block_threads(),
+        entry.signature().threads(),
         resources.registers,
-        resources.static_shared_bytes + entry.shared_bytes(),
+        resources.static_shared_bytes + entry.signature().shared_bytes(),
     )?;
     let mut shape = entry.shape();
     if let Some(Size { rows, cols }) = args.shape {
@@ -132,7 +132,11 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
     match (&args.kernel, entries) {
         (None, Some(mut entries)) if entries.len() == 1 => Ok(entries.remove(0)),
         (None, entries) => {
-            let ids: Vec<String> = entries.iter().flatten().map(|entry| entry.id()).collect();
+            let ids: Vec<String> = entries
+                .iter()
+                .flatten()
+                .map(|entry| entry.id().into())
+                .collect();
             Err(Usage(format!(
                 "found several kernels and no id; name one of {}",
                 ids.join(", ")
@@ -155,7 +159,7 @@ fn find(id: &str) -> Result<Box<dyn Entry>> {
     if let Some(entry) = kernels().find(|entry| entry.id() == id) {
         return Ok(entry);
     }
-    let ids: Vec<String> = kernels().map(|entry| entry.id()).collect();
+    let ids: Vec<String> = kernels().map(|entry| entry.id().into()).collect();
     let near = nearest(id, ids.iter().map(String::as_str), 3);
     let near = match near.is_empty() {
         true => String::new(),
@@ -170,7 +174,7 @@ fn find(id: &str) -> Result<Box<dyn Entry>> {
 /// What to assemble for and what to predict for: each from the other where only one is given, and
 /// without either the first chip that takes the kernel.
 fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, Chip), Usage> {
-    let own = Target::of_ptx(ptx).unwrap_or(Target::new(entry.min_sm()));
+    let own = Target::of_ptx(ptx).unwrap_or(entry.id().target());
     let default = || CHIPS.into_iter().find(|chip| own.takes(chip.sm));
     let given = args.sm.or_else(|| {
         let chip = args.chip.or_else(default)?;
@@ -182,9 +186,9 @@ fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, C
         })
     });
     let target = given.unwrap_or(own);
-    if target.sm() < entry.min_sm() {
-        let (id, min) = (entry.id(), entry.min_sm());
-        return Err(Usage(format!("{id} needs sm_{min}, not {target}")));
+    if target.sm() < entry.id().target().sm() {
+        let (id, min) = (entry.id(), entry.id().target());
+        return Err(Usage(format!("{id} needs {min}, not {target}")));
     }
     match args.chip {
         Some(chip) if target.runs_on(chip.sm) => Ok((target, chip)),
@@ -227,13 +231,13 @@ fn taken(entry: &dyn Entry, resources: &Resources, occupancy: &Occupancy) -> Str
         resources.registers,
         resources.spill_store_bytes + resources.spill_load_bytes,
         resources.stack_bytes,
-        resources.static_shared_bytes + entry.shared_bytes(),
+        resources.static_shared_bytes + entry.signature().shared_bytes(),
         resources.barriers,
         100.0 * occupancy.fraction(),
         occupancy.warps,
         occupancy.max_warps,
         occupancy.blocks,
-        entry.block_threads(),
+        entry.signature().threads(),
         occupancy.limit,
     )
 }

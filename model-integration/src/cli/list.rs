@@ -96,7 +96,7 @@ pub fn run(args: &ListArgs) -> Result<Done> {
 fn save(entries: &[Box<dyn Entry>], folder: &Path) -> Result<Done> {
     fs::create_dir_all(folder).with_context(|| format!("`{}`", folder.display()))?;
     for entry in entries {
-        let path = folder.join(entry.id()).with_extension("ptx");
+        let path = folder.join(&*entry.id()).with_extension("ptx");
         write_atomic(&path, entry.ptx().as_bytes())?;
     }
     let count = entries.len();
@@ -127,11 +127,11 @@ fn row(
     target: Option<Target>,
 ) -> Result<Vec<String>> {
     let (id, ptx) = (entry.id(), entry.ptx());
-    let mut row = vec![id.clone(), entry.min_sm().to_string()];
+    let mut row = vec![id.to_string(), id.target().sm().to_string()];
     if let Some(assembler) = assembler {
-        let own = Target::of_ptx(&ptx).unwrap_or(Target::new(entry.min_sm()));
+        let own = Target::of_ptx(&ptx).unwrap_or(id.target());
         let job = Job {
-            module: id,
+            module: id.to_string(),
             ptx: ptx.clone(),
             // A kernel for one chip's own instructions is only assembled for that one.
             target: target
@@ -143,7 +143,7 @@ fn row(
         row.push((taken.spill_store_bytes + taken.spill_load_bytes).to_string());
         row.push(taken.static_shared_bytes.to_string());
     }
-    row.extend(executed(entry, &ptx).with_context(|| entry.id())?);
+    row.extend(executed(entry, &ptx).with_context(|| entry.id().to_string())?);
     Ok(row)
 }
 

@@ -37,7 +37,7 @@ fn kernels_of_a_model(driver: &StubDriver) -> Vec<Box<dyn Entry>> {
         .iter()
         .filter_map(|line| line.strip_prefix("kernel ")?.strip_suffix(" ptx"));
     let loaded: Vec<&str> = loaded.collect();
-    let entries = kernels().filter(|entry| loaded.contains(&entry.id().as_str()));
+    let entries = kernels().filter(|entry| loaded.contains(&&*entry.id()));
     let entries: Vec<_> = entries.collect();
     assert_eq!(entries.len(), loaded.len(), "{loaded:?}");
     assert!(entries.len() > 10, "{loaded:?}");
@@ -279,7 +279,7 @@ fn images_are_for_kernels_on_devices() {
         let output = command.args(line.split(' ')).output().expect("runs");
         assert_eq!(output.status.code(), Some(2), "{line}");
         assert!(
-            stderr(&output).contains("--images is for PTX kernels"),
+            stderr(&output).contains("--images needs PTX kernels"),
             "{}",
             stderr(&output)
         );

@@ -25,7 +25,7 @@ pub fn entries(pattern: &str) -> Vec<Box<dyn Entry>> {
 /// What is assembled of a kernel.
 pub fn source(entry: &dyn Entry) -> Source {
     Source {
-        id: entry.id(),
+        id: entry.id().into(),
         family: entry.family().to_owned(),
         ptx: entry.ptx(),
     }

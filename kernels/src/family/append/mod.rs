@@ -9,9 +9,11 @@ use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, fo
 use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
 use crate::ptx::{VariantError, render_kernel};
+use crate::registry::Shape;
 use crate::support::{Taker, support};
+use mxlab_harness::assemble::Target;
 use serde::Serialize;
 use std::fmt;
 
@@ -160,26 +162,6 @@ impl AppendVariant {
         self.format().map_or(16, |format| format.block_size())
     }
 
-    /// The name of the entry.
-    pub fn id(&self) -> String {
-        let kind = match self.kind {
-            HeadKind::Keys => "append_rotated",
-            HeadKind::Values => "append",
-            HeadKind::Queries => "append_queries",
-        };
-        match &self.quantizer {
-            None => format!("{kind}_bf16__sm80"),
-            Some(variant) => {
-                let id = variant.id();
-                let fake = if self.is_fake { "_fake" } else { "" };
-                let id = id
-                    .trim_start_matches("fake_")
-                    .trim_start_matches("quantize");
-                format!("{kind}{fake}{}", id.replace("_aligned", ""))
-            }
-        }
-    }
-
     /// Every kernel that a registry walks: that of queries; bf16, and the formats of
     /// [`BlockVariant::all`] without a tensor scale, with the rule `floor`, `even` or that of fractions,
     /// rounded half to even or stochastically; those with E8M0 and UE5M3 and k = 32 also as the
@@ -212,6 +194,25 @@ impl AppendVariant {
 }
 
 impl Kernel for AppendVariant {
+    fn id(&self) -> KernelId {
+        let kind = match self.kind {
+            HeadKind::Keys => "append_rotated",
+            HeadKind::Values => "append",
+            HeadKind::Queries => "append_queries",
+        };
+        match &self.quantizer {
+            None => KernelId::new([kind, "bf16"], Target::new(80)),
+            Some(quantizer) => {
+                let fake = if self.is_fake { "fake" } else { "" };
+                KernelId::new([kind, fake, &quantizer.words()], quantizer.target())
+            }
+        }
+    }
+
+    fn family(&self) -> &'static str {
+        "append"
+    }
+
     fn signature(&self) -> Signature {
         let heads = size("tokens") * size("heads");
         let head_step = self.head_step();
@@ -271,7 +272,7 @@ impl Kernel for AppendVariant {
         }
     }
 
-    fn text(&self) -> String {
+    fn ptx(&self) -> String {
         let format = self.format();
         let element = format.map(|format| format.element());
         let stored = element.map(StoredBits::of);
@@ -324,6 +325,29 @@ impl Kernel for AppendVariant {
             zero_code: element.map_or(0, |element| element.zero_code()),
         };
         render_kernel("append/append.ptx.j2", &self.signature(), &context)
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    /// 8192 tokens of 8 heads.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 8 * 8192,
+            cols: 128,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["heads of tokens", "features"]
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let cache = self.cache();
+        let head = cache.row_bytes(shape.cols) + cache.row_scale_bytes(shape.cols);
+        (shape.rows * (2 * shape.cols + head)) as u64
     }
 }
 

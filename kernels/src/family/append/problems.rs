@@ -2,13 +2,10 @@
 
 use super::{AppendVariant, HeadKind, expected};
 use crate::format::{BlockFormat, FloatType, Rounding};
-use crate::kernel::{Kernel, runner};
-use crate::launch::LaunchError;
 use crate::registry::{
-    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled,
-    Shape, Tensor, Typical,
+    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Sampled, Shape,
+    Tensor, Typical,
 };
-use mxlab_harness::device::Device;
 use rand::Rng;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
@@ -36,22 +33,6 @@ impl AppendVariant {
 }
 
 impl Entry for AppendVariant {
-    fn id(&self) -> String {
-        Self::id(self)
-    }
-
-    fn family(&self) -> &'static str {
-        "append"
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        8
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let head_dim = match rng.random_range(0..3) {
             0 => [8, 64, 80, 96, 128][rng.random_range(0..5)],
@@ -180,28 +161,5 @@ impl Entry for AppendVariant {
 
     fn reference_at(&self, problem: &Problem, places: &[Place]) -> Result<Sampled, EntryError> {
         expected::expected_at(self, problem, places)
-    }
-
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        runner(device, self.signature(), ptx)
-    }
-
-    /// 8192 tokens of 8 heads.
-    fn shape(&self) -> Shape {
-        Shape {
-            rows: 8 * 8192,
-            cols: 128,
-            tokens: None,
-        }
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        ["heads of tokens", "features"]
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        let cache = self.cache();
-        let head = cache.row_bytes(shape.cols) + cache.row_scale_bytes(shape.cols);
-        (shape.rows * (2 * shape.cols + head)) as u64
     }
 }

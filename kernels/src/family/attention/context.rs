@@ -4,6 +4,7 @@ use super::{AttentionRegime, AttentionVariant, ROW_TILES, STAGES, name};
 use crate::format::ScaleFormat;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
+use crate::kernel::Kernel;
 use crate::ptx::codes::{Codes, pair_of};
 use serde::Serialize;
 
@@ -96,7 +97,7 @@ impl AttentionContext {
         let [key_name, value_name] = [&variant.keys, &variant.values].map(name);
         let row_pieces = row_bytes / 16;
         Self {
-            id: variant.id(),
+            id: variant.id().to_string(),
             description: format!(
                 "keys {key_name}, values {value_name}, heads up to {}",
                 variant.max_head_dim()

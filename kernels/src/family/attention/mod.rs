@@ -6,15 +6,15 @@ mod expected;
 mod operands;
 mod problems;
 mod shaped;
+mod signature;
 mod split;
 
-use self::context::AttentionContext;
 use super::Family;
 use crate::family::block::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat, pow2};
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::kernel::{ElementType, Extent, Kernel, Signature, rows, size};
-use crate::ptx::{VariantError, render_kernel};
+use crate::kernel::Kernel;
+use crate::ptx::VariantError;
 use crate::support::{Taker, support};
 use std::f64::consts::LOG2_E;
 use std::fmt;
@@ -198,13 +198,6 @@ impl AttentionVariant {
         4 * 8 * (self.max_head_dim() + 2)
     }
 
-    /// The name of the entry.
-    pub fn id(&self) -> String {
-        let (regime, dim) = (self.regime.name(), self.max_head_dim());
-        let [keys, values] = [&self.keys, &self.values].map(name);
-        format!("attention_{regime}_h{dim}_{keys}_{values}__sm80")
-    }
-
     /// The operand `score_factor`, where scores are to be multiplied by `scale`: products of
     /// queries and the operands made of keys are multiplied by it, and 2 to the power of the result
     /// is e^(scale q k). A launch refuses a scale whose factor is 0, infinite or NaN.
@@ -260,103 +253,6 @@ impl AttentionVariant {
                 })
             })
         })
-    }
-}
-
-impl Kernel for AttentionVariant {
-    fn signature(&self) -> Signature {
-        let heads = size("kv_heads") * size("group");
-        let features = heads.clone() * size("head_dim");
-        let padded = heads * size("head_dim").next_multiple_of(RUN);
-        let groups = (size("longest") * size("group")).div_ceil(self.block_rows());
-        let decodes = self.regime == AttentionRegime::Decode;
-        let sequences = match decodes {
-            true => size("sequence_count") * size("splits"),
-            false => size("sequence_count"),
-        };
-        let cache_rows = size("slots") * size("kv_heads") * size("capacity");
-        let dst = rows(size("tokens"), size("dst_stride"), features.clone());
-        let grid = [groups.clone(), size("kv_heads"), sequences];
-        let signature = Signature::new(self.id(), self.block_threads(), grid)
-            .dynamic_shared(self.shared_bytes())
-            .numbers(cache_rows.clone())
-            .output("dst", ElementType::Bf16, dst)
-            .aligned(4)
-            .input("src", ElementType::Bf16, size("tokens") * padded)
-            .aligned(16);
-        let signature = of_cache(signature, ["keys", "key_scales"], self.keys, &cache_rows);
-        let signature = of_cache(
-            signature,
-            ["values", "value_scales"],
-            self.values,
-            &cache_rows,
-        );
-        let signature = signature
-            .input("sequences", ElementType::U32, size("sequence_count") * 4)
-            .aligned(16);
-        let signature = match decodes {
-            true => {
-                let blocks = groups * (size("kv_heads") * size("sequence_count"));
-                let sums = blocks.clone() * size("splits") * (self.partial_bytes() / 4);
-                signature
-                    .scratch("workspace", ElementType::F32, sums)
-                    .aligned(16)
-                    .shared_by("splits")
-                    .in_out("arrivals", ElementType::U32, blocks)
-                    .shared_by("splits")
-            }
-            false => signature,
-        };
-        let signature = signature
-            // A score of -infinity stands for a key that is not seen.
-            .number("score_factor", f32::from_bits(1)..=f32::MAX)
-            .number("value_factor", f32::from_bits(1)..=f32::MAX)
-            .size("kv_heads")
-            .size("group")
-            .size("head_dim")
-            .bounded("head_dim", 2.into(), Some(self.max_head_dim()), 2)
-            .size("capacity")
-            .stride("dst_stride", features, 2)
-            .bounded("tokens", size("longest"), None, 1);
-        match decodes {
-            true => signature
-                .size("splits")
-                .bounded("splits", 1.into(), None, 1),
-            false => signature,
-        }
-    }
-
-    fn text(&self) -> String {
-        let template = match self.regime {
-            AttentionRegime::Decode => "attention/decode.ptx.j2",
-            AttentionRegime::Prefill => "attention/prefill.ptx.j2",
-        };
-        render_kernel(template, &self.signature(), &AttentionContext::new(self))
-    }
-}
-
-/// Keys or values and their scales, of so many rows of a cache.
-fn of_cache(
-    signature: Signature,
-    [codes, scales]: [&'static str; 2],
-    format: CacheFormat,
-    cache_rows: &Extent,
-) -> Signature {
-    let signature = signature
-        .input(
-            codes,
-            format.stored(),
-            cache_rows.clone() * format.row_extent(),
-        )
-        .aligned(16);
-    match format {
-        CacheFormat::Dense => signature.null(scales),
-        CacheFormat::Packed { scale, .. } => {
-            let row = format.row_scale_extent();
-            signature
-                .input(scales, ElementType::U8, cache_rows.clone() * row)
-                .aligned(scale.storage_bytes())
-        }
     }
 }
 

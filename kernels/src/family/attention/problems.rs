@@ -5,17 +5,13 @@
 //! padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
 //! without padding; key_scales and value_scales, their codes; sequences, four u32 each.
 
-use super::shaped::Last;
-use super::{AttentionRegime, AttentionVariant, draw, expected, operands, shaped};
+use super::{AttentionVariant, draw, expected, operands, shaped};
 use crate::format::FloatType;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::kernel::{Kernel, lowered_runner};
-use crate::launch::LaunchError;
 use crate::registry::{
-    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
+    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Sampled, Shape,
 };
-use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 use std::ops::Range;
 
@@ -161,22 +157,6 @@ impl Side {
 }
 
 impl Entry for AttentionVariant {
-    fn id(&self) -> String {
-        Self::id(self)
-    }
-
-    fn family(&self) -> &'static str {
-        "attention"
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn block_threads(&self) -> u32 {
-        Self::block_threads(self)
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         draw::problem(self, rng, elements)
     }
@@ -217,57 +197,11 @@ impl Entry for AttentionVariant {
         expected::expected_at(self, problem, places)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let variant = *self;
-        lowered_runner(device, self.signature(), ptx, move |problem| {
-            operands::of(&variant, problem)
-        })
+    fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
+        operands::of(self, problem)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         draw::smaller(problem)
-    }
-
-    /// 32768 positions of 8 key heads.
-    fn shape(&self) -> Shape {
-        Shape {
-            rows: 8 * 32768,
-            cols: self.max_head_dim(),
-            tokens: None,
-        }
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        ["positions of key heads", "features"]
-    }
-
-    /// Keys and values once each: of `rows` positions of heads of `cols` features.
-    fn bytes(&self, shape: Shape) -> u64 {
-        let [keys, values] = self.sides().map(|side| {
-            side.format.row_bytes(shape.cols) + side.format.row_scale_bytes(shape.cols)
-        });
-        (shape.rows * (keys + values)) as u64
-    }
-
-    /// Products of queries with the keys that they see, and of weights with values.
-    fn operations(&self, shape: Shape) -> u64 {
-        let pairs = Last::of(self, shape).map_or(0, |last| last.pairs());
-        4 * shape.cols as u64 * pairs
-    }
-
-    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
-        let last = Last::of(self, shape).ok()?;
-        // Of a step each lane has as many as any, of keys alone.
-        let step = (self.step_keys() * shape.cols) as f64 / 32.0;
-        let warps = match self.regime() {
-            AttentionRegime::Decode => 1.0,
-            // They share a step.
-            AttentionRegime::Prefill => (self.block_threads() / 32) as f64,
-        };
-        Some(step / warps / last.times_read(self))
-    }
-
-    fn shared_bytes(&self) -> u32 {
-        Self::shared_bytes(self)
     }
 }

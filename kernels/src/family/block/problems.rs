@@ -7,14 +7,12 @@
 use super::sizes::Sizes;
 use super::{BlockOperation, BlockVariant, cut, draw, operands, part, shaped};
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor, Rounding};
-use crate::kernel::{Kernel, lowered_runner};
-use crate::launch::LaunchError;
+use crate::kernel::Kernel;
 use crate::reference::{Part, dequantize, quantize_part, round_part, tensor_scale};
 use crate::registry::{
-    ElementType, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, ProblemError, Runner,
-    Sampled, Shape, Tensor, UNTOUCHED, exactly,
+    ElementType, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, ProblemError, Sampled,
+    Shape, Tensor, UNTOUCHED, exactly,
 };
-use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
 impl BlockVariant {
@@ -111,34 +109,6 @@ impl BlockVariant {
 }
 
 impl Entry for BlockVariant {
-    fn id(&self) -> String {
-        Self::id(self)
-    }
-
-    fn family(&self) -> &'static str {
-        Self::operation(self).name()
-    }
-
-    fn min_sm(&self) -> u32 {
-        Self::min_sm(self)
-    }
-
-    fn runs_on(&self, sm: u32) -> bool {
-        self.target().runs_on(sm)
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn block_threads(&self) -> u32 {
-        Self::block_threads(self)
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        self.format().block_size() as u32 / self.lanes_per_block()
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         draw::problem(self, rng, elements)
     }
@@ -213,30 +183,12 @@ impl Entry for BlockVariant {
         }
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let variant = *self;
-        lowered_runner(device, self.signature(), ptx, move |problem| {
-            operands::lower(&variant, problem)
-        })
+    fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
+        operands::lower(self, problem)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         cut::smaller(self, problem)
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        let Shape { rows, cols, .. } = shape;
-        let (format, dense) = (self.format(), (rows * cols * self.dense().bytes()) as u64);
-        let (codes, scales) = format.packed_bytes(rows, cols);
-        let (codes, scales) = (codes as u64, scales as u64);
-        match Self::operation(self) {
-            BlockOperation::TensorScale => dense + 4,
-            BlockOperation::Scale => dense + scales,
-            BlockOperation::Round | BlockOperation::Quantize | BlockOperation::Dequantize => {
-                dense + codes + scales
-            }
-            BlockOperation::FakeQuantize => 2 * dense,
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Operands and launch geometry of the block kernels.
 
 use super::{Addressing, BlockOperation, BlockVariant, Context};
-use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::kernel::{ElementType, Kernel, KernelId, Shape, Signature, rows, size};
 use crate::ptx::render_kernel;
 
 /// Thread blocks of `tensor_scale` at most, which walks over its tensor: about as many as the
@@ -12,6 +12,16 @@ pub const MAX_BLOCKS: usize = 1024;
 const MAX_SIZE: usize = i32::MAX as usize;
 
 impl Kernel for BlockVariant {
+    /// `<operation>_<element>_<scale>_..._<type>_k<k>_<addressing>__sm<cc>`.
+    fn id(&self) -> KernelId {
+        let (operation, addressing) = (self.operation().name(), self.addressing().name());
+        KernelId::new([operation, &self.words(), addressing], self.target())
+    }
+
+    fn family(&self) -> &'static str {
+        Self::operation(self).name()
+    }
+
     /// Its operands. Codes and scales lie as in [`crate::format::PackedTensor`]; `dst` may be `src`.
     /// `tensor_scale` is what [`crate::reference::tensor_scale`] defines. The two words of
     /// `workspace` must be zero before the first launch and are zero after each; launches that may
@@ -107,8 +117,27 @@ impl Kernel for BlockVariant {
         }
     }
 
-    fn text(&self) -> String {
+    fn ptx(&self) -> String {
         let name = format!("block/{}.ptx.j2", self.operation().name());
         render_kernel(&name, &self.signature(), &Context::new(self))
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        self.format().block_size() as u32 / self.lanes_per_block()
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let Shape { rows, cols, .. } = shape;
+        let (format, dense) = (self.format(), (rows * cols * self.dense().bytes()) as u64);
+        let (codes, scales) = format.packed_bytes(rows, cols);
+        let (codes, scales) = (codes as u64, scales as u64);
+        match Self::operation(self) {
+            BlockOperation::TensorScale => dense + 4,
+            BlockOperation::Scale => dense + scales,
+            BlockOperation::Round | BlockOperation::Quantize | BlockOperation::Dequantize => {
+                dense + codes + scales
+            }
+            BlockOperation::FakeQuantize => 2 * dense,
+        }
     }
 }

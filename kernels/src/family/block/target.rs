@@ -77,6 +77,12 @@ impl Target {
     }
 }
 
+impl From<Target> for mxlab_harness::assemble::Target {
+    fn from(target: Target) -> Self {
+        target.name().parse().expect("the name of a target")
+    }
+}
+
 impl fmt::Display for Target {
     /// As in `sm_100a`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

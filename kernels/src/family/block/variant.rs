@@ -4,6 +4,7 @@ use super::Target;
 use super::formats::formats;
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::kernel::ElementType;
+use crate::kernel::Kernel;
 use crate::ptx::VariantError;
 use crate::support::{Taker, support};
 use std::fmt;
@@ -197,11 +198,6 @@ impl BlockVariant {
         self.target
     }
 
-    /// The lowest SM that runs the kernel; see [`Target::runs_on`].
-    pub const fn min_sm(&self) -> u32 {
-        self.target.sm()
-    }
-
     /// The same kernel by the conversions of a target, if that has any that the kernel can use. The
     /// results are the same.
     pub fn with_conversions(self, target: Target) -> Option<Self> {
@@ -221,37 +217,33 @@ impl BlockVariant {
             && (self.operation.rounds() || (self.operation == BlockOperation::Scale && is_mse))
     }
 
-    /// The name of the entry, `<operation>_<element>_<scale>_..._<type>_k<k>_<addressing>__sm<cc>`, with
-    /// rule, rounding and dialect where the operation's results depend on them. The seed of a
-    /// stochastic rounding is a parameter, not part of the name.
-    pub fn id(&self) -> String {
-        let Self {
-            operation, format, ..
-        } = self;
-        let mut id = format!("{operation}_{}_{}", format.element(), format.scale());
-        let (dense, addressing) = (ElementType::from(self.dense).name(), self.addressing.name());
-        let sm = self.target.name();
-        if *operation == BlockOperation::TensorScale {
-            return format!("{id}_{dense}_{addressing}__sm{sm}");
+    /// What follows the operation in ids: element, scale, what rounds, type and k; rule, rounding
+    /// and dialect where the results depend on them. The seed of a stochastic rounding is a
+    /// parameter, not part of the id.
+    pub(crate) fn words(&self) -> String {
+        let (operation, format) = (self.operation, &self.format);
+        let (element, scale) = (format.element(), format.scale());
+        let dense = ElementType::from(self.dense).name();
+        if operation == BlockOperation::TensorScale {
+            return format!("{element}_{scale}_{dense}");
         }
+        let mut words = format!("{element}_{scale}");
         if format.has_tensor_scale() {
-            id.push_str("_tensor");
+            words.push_str("_tensor");
         }
-        let rounds = operation.rounds() || format.rule().is_least_error();
         if operation.chooses_scales() {
-            id = format!("{id}_{}", format.rule());
+            words = format!("{words}_{}", format.rule());
         }
-        if rounds && *operation != BlockOperation::Dequantize {
-            id = match format.rounding() {
-                Rounding::Stochastic { .. } => format!("{id}_stochastic"),
-                rounding => format!("{id}_{rounding}"),
-            };
+        if operation != BlockOperation::Dequantize {
+            if operation.rounds() || format.rule().is_least_error() {
+                words = match format.rounding() {
+                    Rounding::Stochastic { .. } => format!("{words}_stochastic"),
+                    rounding => format!("{words}_{rounding}"),
+                };
+            }
+            words = format!("{words}_{}", format.dialect());
         }
-        if *operation != BlockOperation::Dequantize {
-            id = format!("{id}_{}", format.dialect());
-        }
-        let k = format.block_size();
-        format!("{id}_{dense}_k{k}_{addressing}__sm{sm}").replace('-', "_")
+        format!("{words}_{dense}_k{}", format.block_size())
     }
 
     /// Lanes that share a block of k.

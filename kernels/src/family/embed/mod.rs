@@ -3,8 +3,10 @@
 mod problems;
 
 use super::Family;
-use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
 use crate::ptx::render_kernel;
+use crate::registry::Shape;
+use mxlab_harness::assemble::Target;
 
 pub(super) const FAMILY: Family = Family {
     name: "embed",
@@ -23,12 +25,20 @@ impl Embed {
 }
 
 impl Kernel for Embed {
+    fn id(&self) -> KernelId {
+        KernelId::new(["embed", "bf16"], Target::new(80))
+    }
+
+    fn family(&self) -> &'static str {
+        "embed"
+    }
+
     /// Its operands. Columns from `cols` on and below `padded` become zeros; so does the row of a
     /// token that is not below `vocabulary`, and `status` the least such row, if it was more.
     fn signature(&self) -> Signature {
         let dst = rows(size("rows"), size("dst_stride"), size("padded"));
         let table = rows(size("vocabulary"), size("table_stride"), size("cols"));
-        Signature::new("embed_bf16__sm80", 256, [size("rows"), 1.into(), 1.into()])
+        Signature::new(self.id(), 256, [size("rows"), 1.into(), 1.into()])
             .output("dst", ElementType::U16, dst)
             .aligned(16)
             .in_out("status", ElementType::U32, 1.into())
@@ -41,7 +51,28 @@ impl Kernel for Embed {
             .stride("table_stride", size("cols"), 1)
     }
 
-    fn text(&self) -> String {
+    fn ptx(&self) -> String {
         render_kernel("embed/embed.ptx.j2", &self.signature(), &())
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    /// As many tokens as fill a chip, of Llama 3 8B.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 8192,
+            cols: 4096,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "features"]
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        (shape.rows * (4 * shape.cols + 4)) as u64
     }
 }

@@ -5,34 +5,15 @@
 
 use super::Embed;
 use crate::format::FloatType;
-use crate::kernel::{Kernel, runner};
-use crate::launch::LaunchError;
 use crate::registry::{
-    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, Runner,
-    Sampled, Shape, Tensor, Typical, UNTOUCHED, exactly,
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, Sampled,
+    Shape, Tensor, Typical, UNTOUCHED, exactly,
 };
-use mxlab_harness::device::Device;
 use rand::Rng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 impl Entry for Embed {
-    fn id(&self) -> String {
-        self.signature().id().to_owned()
-    }
-
-    fn family(&self) -> &'static str {
-        "embed"
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        8
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let most = elements.max(1);
         let cols = match rng.random_range(0..6) {
@@ -150,27 +131,6 @@ impl Entry for Embed {
         sampled.insert("dst", dst);
         sampled.insert("status", status_bits);
         Ok(sampled)
-    }
-
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        runner(device, self.signature(), ptx)
-    }
-
-    /// As many tokens as fill a chip, of Llama 3 8B.
-    fn shape(&self) -> Shape {
-        Shape {
-            rows: 8192,
-            cols: 4096,
-            tokens: None,
-        }
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        ["tokens", "features"]
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        (shape.rows * (4 * shape.cols + 4)) as u64
     }
 }
 

@@ -2,34 +2,16 @@
 
 use super::LogProbs;
 use crate::format::FloatType;
-use crate::kernel::{Kernel, rows_alone, runner};
-use crate::launch::LaunchError;
+use crate::kernel::{Kernel, rows_alone};
 use crate::reference::log_probs;
 use crate::registry::{
-    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, Runner,
-    Sampled, Shape, Tensor, Typical, exactly,
+    ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem, Sampled,
+    Shape, Tensor, Typical, exactly,
 };
-use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 impl Entry for LogProbs {
-    fn id(&self) -> String {
-        self.signature().id().to_owned()
-    }
-
-    fn family(&self) -> &'static str {
-        "log_probs"
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        8
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let cols = match rng.random_range(0..4) {
             // More than a thread block takes at once.
@@ -152,28 +134,7 @@ impl Entry for LogProbs {
         Ok(sampled)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        runner(device, self.signature(), ptx)
-    }
-
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         rows_alone(&self.signature(), problem)
-    }
-
-    /// Some tokens, and the vocabulary of Llama 3.
-    fn shape(&self) -> Shape {
-        Shape {
-            rows: 1024,
-            cols: 128256,
-            tokens: None,
-        }
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        ["tokens", "words"]
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        (shape.rows * (2 * shape.cols + 24)) as u64
     }
 }

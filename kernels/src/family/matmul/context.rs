@@ -167,8 +167,12 @@ impl Context {
         };
         Self {
             description,
-            version: if variant.min_sm() >= 89 { "8.4" } else { "7.4" },
-            target: if variant.min_sm() >= 89 {
+            version: if variant.target().sm() >= 89 {
+                "8.4"
+            } else {
+                "7.4"
+            },
+            target: if variant.target().sm() >= 89 {
                 "sm_89"
             } else {
                 "sm_80"

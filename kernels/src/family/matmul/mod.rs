@@ -10,6 +10,7 @@ mod part;
 mod problems;
 mod regime;
 mod shaped;
+mod signature;
 mod split;
 mod weights;
 
@@ -20,9 +21,9 @@ pub use weights::Weights;
 use super::Family;
 use crate::family::block::BLOCK_SIZES;
 use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
-use crate::fragment::{CHUNK, FragmentFormat, OperandType, TILE, WeightFormat};
-use crate::kernel::{ElementType, Kernel, Signature, rows, size};
-use crate::ptx::render_kernel;
+use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
+use crate::kernel::Kernel;
+use mxlab_harness::assemble::Target;
 use std::fmt;
 
 pub(super) const FAMILY: Family = Family {
@@ -171,11 +172,11 @@ impl MatmulVariant {
         4 * self.source_blocks(1) as u32 * self.regime.shape().tokens()
     }
 
-    /// The lowest SM that it assembles for.
-    pub fn min_sm(&self) -> u32 {
+    /// The target that it is written for.
+    pub const fn target(&self) -> Target {
         match self.weights.operand() {
-            OperandType::Bf16 | OperandType::S8 => 80,
-            OperandType::E4m3 => 89,
+            OperandType::Bf16 | OperandType::S8 => Target::new(80),
+            OperandType::E4m3 => Target::new(89),
         }
     }
 
@@ -183,33 +184,6 @@ impl MatmulVariant {
     pub const fn sums_bytes(&self) -> usize {
         let shape = self.regime.shape();
         4 * (shape.rows() * shape.tokens()) as usize
-    }
-
-    /// The name of the entry,
-    /// `matmul_<regime>_<element>_<scale>_k<k>[_<operand>]_<output>__sm<cc>`; operands are bf16
-    /// where there are none.
-    pub fn id(&self) -> String {
-        let (regime, output) = (self.regime.name(), self.output.name());
-        let weights = match &self.weights {
-            WeightFormat::Dense => "bf16".to_owned(),
-            WeightFormat::Packed(format) => {
-                let (element, scale) = (format.element(), format.scale());
-                let tensor = if format.has_tensor_scale() {
-                    "_tensor"
-                } else {
-                    ""
-                };
-                let operand = match format.operand() {
-                    OperandType::Bf16 => String::new(),
-                    operand => format!("_{operand}"),
-                };
-                format!(
-                    "{element}_{scale}{tensor}_k{}{operand}",
-                    format.block_size()
-                )
-            }
-        };
-        format!("matmul_{regime}_{weights}_{output}__sm{}", self.min_sm())
     }
 
     /// Every kernel that a registry walks: bf16 weights, and every element of four bits and more
@@ -279,110 +253,6 @@ impl MatmulVariant {
                 })
             })
         })
-    }
-}
-
-impl Kernel for MatmulVariant {
-    fn signature(&self) -> Signature {
-        let (regime, output) = (self.regime, self.output);
-        let tiles = size("rows").div_ceil(TILE);
-        let chunks = size("cols").div_ceil(CHUNK);
-        let padded_cols = size("cols").next_multiple_of(CHUNK);
-        let features = match output.rows_of_feature() {
-            1 => size("rows"),
-            n => size("rows").div_ceil(n),
-        };
-        let y = rows(size("tokens"), size("dst_stride"), features.clone());
-        let blocks = size("rows").div_ceil(self.block_rows() as usize);
-        let group = regime.tokens() as usize;
-        let groups = size("tokens").div_ceil(group);
-        let whole_groups = size("tokens").next_multiple_of(group);
-        // Tokens that do not exist are read too where they come through shared memory.
-        let (read_tokens, parts) = match regime.splits() {
-            true => (whole_groups.clone(), size("parts")),
-            false => (size("tokens"), 1.into()),
-        };
-        let (source, step) = match self.weights.operand() {
-            OperandType::Bf16 => (ElementType::Bf16, 8),
-            OperandType::E4m3 | OperandType::S8 => (ElementType::U8, 16),
-        };
-        let scaled = match &self.weights {
-            WeightFormat::Packed(format) if source == ElementType::U8 => Some(format),
-            _ => None,
-        };
-
-        let grid = [blocks.clone(), groups.clone(), parts];
-        let codes = tiles.clone() * chunks.clone() * self.weights.chunk_bytes();
-        let mut signature = Signature::new(self.id(), self.block_threads(), grid)
-            .dynamic_shared(self.shared_bytes())
-            .output("dst", output.float_type().into(), y.clone())
-            .input("codes", ElementType::U8, codes)
-            .aligned(16);
-        signature = match &self.weights {
-            WeightFormat::Dense => signature.null("scales"),
-            WeightFormat::Packed(format) => {
-                let slots = tiles.clone() * size("cols").div_ceil(format.slot());
-                signature
-                    .input("scales", ElementType::U8, slots * format.slot_bytes())
-                    .aligned(16)
-            }
-        };
-        let src = rows(read_tokens, size("src_stride"), padded_cols.clone());
-        signature = signature.input("src", source, src).aligned(16);
-        if let Some(format) = scaled {
-            // Lanes have those of two tokens, there or not.
-            let blocks = padded_cols.clone().div_ceil(format.block_size());
-            let scales = rows(blocks, size("src_scales_stride"), whole_groups.clone());
-            signature = signature
-                .input("src_scales", ElementType::F32, scales)
-                .aligned(16);
-        }
-        signature = signature
-            .input("alphas", ElementType::F32, tiles)
-            .input("bias", ElementType::Bf16, size("rows"))
-            .optional();
-        if output.takes_residual() {
-            signature = signature
-                .input("residual", ElementType::Bf16, y)
-                .optional()
-                .may_be("dst");
-        }
-        if regime.splits() {
-            let sums = blocks.clone() * groups.clone() * size("parts") * (self.sums_bytes() / 4);
-            signature = signature
-                .scratch("workspace", ElementType::F32, sums)
-                .aligned(16)
-                .shared_by("parts")
-                .in_out("arrivals", ElementType::U32, blocks * groups)
-                .shared_by("parts");
-        }
-        if scaled.is_some() {
-            signature = signature.number("src_factor", f32::MIN_POSITIVE..=f32::MAX);
-        }
-        signature = signature
-            .size("rows")
-            .derived("chunks", chunks.clone())
-            .size("tokens")
-            .stride("src_stride", padded_cols, step);
-        if scaled.is_some() {
-            signature = signature.stride("src_scales_stride", whole_groups, 4);
-        }
-        signature = signature.stride("dst_stride", features, 1);
-        if output == MatmulOutput::Swiglu {
-            // Whole tiles of gate and of up.
-            signature = signature.bounded("rows", 0.into(), None, 2 * TILE);
-        }
-        match regime.splits() {
-            true => signature
-                .derived("split_chunks", chunks.div_ceil(size("parts")))
-                .bounded("parts", 1.into(), None, 1),
-            false => signature.bounded("parts", 1.into(), Some(1), 1),
-        }
-    }
-
-    fn text(&self) -> String {
-        let context = context::Context::new(self);
-        render_kernel(self.regime.template(), &self.signature(), &context)
     }
 }
 

@@ -9,13 +9,10 @@
 
 use super::{MatmulOutput, MatmulVariant, draw, expected, operands, shaped};
 use crate::format::{BlockFormat, PackedTensor};
-use crate::fragment::{CHUNK, FragmentTensor, OperandType, TILE, WeightFormat};
-use crate::kernel::{Kernel, lowered_runner};
-use crate::launch::LaunchError;
+use crate::fragment::{FragmentTensor, TILE, WeightFormat};
 use crate::registry::{
-    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Runner, Sampled, Shape,
+    Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Sampled, Shape,
 };
-use mxlab_harness::device::Device;
 use rand_chacha::ChaCha8Rng;
 
 /// A matrix of W, by what its tensors begin with.
@@ -146,48 +143,7 @@ impl MatmulVariant {
     }
 }
 
-/// Bytes of shared memory that a thread block can have, by compute capability: CUDA C++ Programming
-/// Guide, Technical Specifications per Compute Capability.
-const fn max_shared(sm: u32) -> u32 {
-    match sm {
-        80 | 87 => 163 << 10,
-        90..=110 => 227 << 10,
-        _ => 99 << 10,
-    }
-}
-
 impl Entry for MatmulVariant {
-    fn id(&self) -> String {
-        Self::id(self)
-    }
-
-    fn family(&self) -> &'static str {
-        "matmul"
-    }
-
-    fn min_sm(&self) -> u32 {
-        Self::min_sm(self)
-    }
-
-    fn runs_on(&self, sm: u32) -> bool {
-        let multiplies = match self.weights().operand() {
-            OperandType::Bf16 => true,
-            // Elsewhere ptxas makes f16 of E4M3 operands, and threads have no registers for both.
-            OperandType::E4m3 => sm == 89 || sm >= 120,
-            // From 10.0 on integers are slow, and threads short of a few registers.
-            OperandType::S8 => sm <= 90,
-        };
-        multiplies && sm >= self.min_sm() && Self::shared_bytes(self) <= max_shared(sm)
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn block_threads(&self) -> u32 {
-        Self::block_threads(self)
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         draw::problem(self, rng, elements)
     }
@@ -226,50 +182,11 @@ impl Entry for MatmulVariant {
         expected::expected_at(self, problem, places)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let variant = *self;
-        lowered_runner(device, self.signature(), ptx, move |problem| {
-            operands::of(&variant, problem)
-        })
+    fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
+        operands::of(self, problem)
     }
 
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         draw::smaller(self, problem)
-    }
-
-    /// Weights, x and y once each.
-    fn bytes(&self, shape: Shape) -> u64 {
-        let Shape { rows, cols, .. } = shape;
-        let matrices = self.matrices().len();
-        let (codes, scales) = self.weights().bytes(matrices * rows, cols);
-        let tokens = self.tokens_of(shape);
-        let x = cols * self.weights().operand().bits() as usize / 8
-            + 4 * self.source_blocks(cols.div_ceil(CHUNK));
-        (codes + scales + tokens * (x + self.output().float_type().bytes() * rows)) as u64
-    }
-
-    fn operations(&self, shape: Shape) -> u64 {
-        let matrices = self.matrices().len();
-        2 * (matrices * shape.rows * shape.cols * self.tokens_of(shape)) as u64
-    }
-
-    fn elements_per_pass(&self, shape: Shape) -> Option<f64> {
-        let block = self.regime().shape();
-        let groups = shape
-            .tokens
-            .map_or(1, |n| n.div_ceil(block.tokens() as usize));
-        // Of a tile and chunk a lane has 32 weights, which are counted once for all matrices.
-        let passes = groups * self.matrices().len();
-        Some(match block.stages {
-            0 => 32.0 * self.unroll() as f64 / passes as f64,
-            _ => {
-                let token_warps = block.warps / block.row_warps;
-                32.0 * f64::from(block.row_tiles) / f64::from(token_warps) / passes as f64
-            }
-        })
-    }
-
-    fn shared_bytes(&self) -> u32 {
-        Self::shared_bytes(self)
     }
 }

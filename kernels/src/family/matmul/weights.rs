@@ -3,6 +3,7 @@
 use super::MatmulVariant;
 use crate::fragment::{FragmentTensor, WeightFormat};
 use crate::kernel::Call;
+use crate::kernel::Kernel;
 use crate::launch::{LaunchError, Slice};
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 
@@ -100,7 +101,7 @@ impl Weights {
     pub fn call(&self, variant: &MatmulVariant) -> Result<Call<'_>, LaunchError> {
         if self.format != *variant.weights() {
             return Err(LaunchError::Layout {
-                kernel: variant.id(),
+                kernel: variant.id().to_string(),
                 reason: format!("the weights are {:?}", self.format),
             });
         }

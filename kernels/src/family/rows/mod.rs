@@ -9,10 +9,12 @@ use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, fo
 use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType};
-use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
 use crate::ptx::{VariantError, render_kernel};
 use crate::reference::exponential::COEFFICIENTS;
+use crate::registry::Shape;
 use crate::support::{Taker, support};
+use mxlab_harness::assemble::Target;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
 use std::fmt;
@@ -154,23 +156,6 @@ impl RowVariant {
         self.quantizer.is_some_and(|variant| variant.is_random())
     }
 
-    /// The name of the entry.
-    pub fn id(&self) -> String {
-        let name = self.operation.name();
-        match &self.quantizer {
-            None => format!("{name}_bf16__sm80"),
-            Some(variant) => {
-                let id = variant.id();
-                let id = id.strip_prefix("fake_quantize").unwrap_or(&id);
-                let id = format!("{name}{}", id.replace("_aligned", ""));
-                match self.operand {
-                    OperandType::Bf16 => id,
-                    operand => id.replace("__", &format!("_{operand}__")),
-                }
-            }
-        }
-    }
-
     /// Every kernel that a registry walks: bf16, and the formats of [`BlockVariant::all`] with the rule
     /// `floor`,
     /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with
@@ -194,6 +179,24 @@ impl RowVariant {
 }
 
 impl Kernel for RowVariant {
+    fn id(&self) -> KernelId {
+        let name = self.operation.name();
+        match &self.quantizer {
+            None => KernelId::new([name, "bf16"], Target::new(80)),
+            Some(quantizer) => {
+                let operand = match self.operand {
+                    OperandType::Bf16 => String::new(),
+                    operand @ (OperandType::E4m3 | OperandType::S8) => operand.to_string(),
+                };
+                KernelId::new([name, &quantizer.words(), &operand], quantizer.target())
+            }
+        }
+    }
+
+    fn family(&self) -> &'static str {
+        self.operation().name()
+    }
+
     fn signature(&self) -> Signature {
         let padded = size("cols").next_multiple_of(8);
         let matrix = |stride| rows(size("rows"), size(stride), padded.clone());
@@ -250,7 +253,7 @@ impl Kernel for RowVariant {
         }
     }
 
-    fn text(&self) -> String {
+    fn ptx(&self) -> String {
         let format = self.format();
         let name = self.operation.name();
         let element = format.map(|format| format.element());
@@ -282,6 +285,37 @@ impl Kernel for RowVariant {
             exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
         };
         render_kernel(&format!("rows/{name}.ptx.j2"), &self.signature(), &context)
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    /// As many tokens as fill a chip, of Llama 3 8B.
+    fn shape(&self) -> Shape {
+        let cols = match self.operation() {
+            RowOperation::Norm | RowOperation::Copy => 4096,
+            RowOperation::Swiglu => 14336,
+        };
+        Shape {
+            rows: 8192,
+            cols,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "features"]
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let Shape { rows, cols, .. } = shape;
+        let dst = self.dst(rows, cols, cols).1 + self.scale_bytes(rows, cols, rows);
+        let sources = match self.operation() {
+            RowOperation::Norm | RowOperation::Copy => 1,
+            RowOperation::Swiglu => 2,
+        };
+        (2 * sources * rows * cols + dst) as u64
     }
 }
 

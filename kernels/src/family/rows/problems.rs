@@ -3,16 +3,14 @@
 use super::{RowOperation, RowVariant, part};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
-use crate::kernel::{Kernel, rows_alone, runner};
-use crate::launch::LaunchError;
+use crate::kernel::{Kernel, rows_alone};
 use crate::reference::{
     Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
 };
 use crate::registry::{
-    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, Runner, Sampled, Shape, Tensor,
+    ElementType, Entry, EntryError, Expected, Grid, Place, Problem, Sampled, Shape, Tensor,
     Typical, UNTOUCHED, exactly,
 };
-use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -98,22 +96,6 @@ fn scale_on_edge(rng: &mut ChaCha8Rng, problem: &mut Problem, cols: usize) {
 }
 
 impl Entry for RowVariant {
-    fn id(&self) -> String {
-        Self::id(self)
-    }
-
-    fn family(&self) -> &'static str {
-        self.operation().name()
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        8
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let most = 2 * elements.max(1);
         let cols = match rng.random_range(0..8) {
@@ -267,38 +249,7 @@ impl Entry for RowVariant {
         part::reference_at(self, problem, places)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        runner(device, self.signature(), ptx)
-    }
-
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         rows_alone(&self.signature(), problem)
-    }
-
-    /// As many tokens as fill a chip, of Llama 3 8B.
-    fn shape(&self) -> Shape {
-        let cols = match self.operation() {
-            RowOperation::Norm | RowOperation::Copy => 4096,
-            RowOperation::Swiglu => 14336,
-        };
-        Shape {
-            rows: 8192,
-            cols,
-            tokens: None,
-        }
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        ["tokens", "features"]
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        let Shape { rows, cols, .. } = shape;
-        let dst = self.dst(rows, cols, cols).1 + self.scale_bytes(rows, cols, rows);
-        let sources = match self.operation() {
-            RowOperation::Norm | RowOperation::Copy => 1,
-            RowOperation::Swiglu => 2,
-        };
-        (2 * sources * rows * cols + dst) as u64
     }
 }

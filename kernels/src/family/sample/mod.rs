@@ -3,10 +3,12 @@
 mod problems;
 
 use super::Family;
-use crate::kernel::{ElementType, Kernel, Signature, rows, size};
+use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
 use crate::ptx::render_kernel;
 use crate::reference::exponential::COEFFICIENTS;
 use crate::reference::sample::{MOST_LOGITS, ONE};
+use crate::registry::Shape;
+use mxlab_harness::assemble::Target;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;
 
@@ -42,13 +44,21 @@ impl Sample {
 }
 
 impl Kernel for Sample {
+    fn id(&self) -> KernelId {
+        KernelId::new(["sample", "bf16"], Target::new(80))
+    }
+
+    fn family(&self) -> &'static str {
+        "sample"
+    }
+
     /// Its operands. `random` is what chance is made of; temperature and top-p are those of
     /// [`crate::reference::Sampling`].
     fn signature(&self) -> Signature {
         let whole_chunks = size("cols").next_multiple_of(8);
         let src = rows(size("rows"), size("src_stride"), whole_chunks.clone());
         let grid = [size("rows"), 1.into(), 1.into()];
-        Signature::new("sample_bf16__sm80", THREADS, grid)
+        Signature::new(self.id(), THREADS, grid)
             .output("dst", ElementType::U32, size("rows"))
             .input("src", ElementType::Bf16, src)
             .aligned(16)
@@ -60,7 +70,7 @@ impl Kernel for Sample {
             .stride("src_stride", whole_chunks, 8)
     }
 
-    fn text(&self) -> String {
+    fn ptx(&self) -> String {
         let warps = THREADS / 32;
         let context = Context {
             warps,
@@ -70,5 +80,26 @@ impl Kernel for Sample {
             exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
         };
         render_kernel("sample/sample.ptx.j2", &self.signature(), &context)
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        8
+    }
+
+    /// A batch of sequences, and the vocabulary of Llama 3.
+    fn shape(&self) -> Shape {
+        Shape {
+            rows: 64,
+            cols: 128256,
+            tokens: None,
+        }
+    }
+
+    fn axes(&self) -> [&'static str; 2] {
+        ["tokens", "words"]
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        (shape.rows * (2 * shape.cols + 8)) as u64
     }
 }

@@ -2,14 +2,12 @@
 
 use super::Sample;
 use crate::format::FloatType;
-use crate::kernel::{Kernel, rows_alone, runner};
-use crate::launch::LaunchError;
+use crate::kernel::{Kernel, rows_alone};
 use crate::reference::{SampleError, Sampling, sample};
 use crate::registry::{
     ElementType, Elements, Entry, EntryError, Expected, Grid, Outputs, Place, Problem,
-    ProblemError, Runner, Sampled, Shape, Tensor, Typical, exactly,
+    ProblemError, Sampled, Shape, Tensor, Typical, exactly,
 };
-use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
@@ -63,26 +61,6 @@ fn draw(rng: &mut ChaCha8Rng, row: &mut [f32]) {
 }
 
 impl Entry for Sample {
-    fn id(&self) -> String {
-        self.signature().id().to_owned()
-    }
-
-    fn family(&self) -> &'static str {
-        "sample"
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn block_threads(&self) -> u32 {
-        self.signature().threads()
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        8
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let cols = match rng.random_range(0..8) {
             // More than a thread block takes at once.
@@ -219,29 +197,8 @@ impl Entry for Sample {
         Ok(sampled)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        runner(device, self.signature(), ptx)
-    }
-
     fn smaller(&self, problem: &Problem) -> Vec<Problem> {
         rows_alone(&self.signature(), problem)
-    }
-
-    /// A batch of sequences, and the vocabulary of Llama 3.
-    fn shape(&self) -> Shape {
-        Shape {
-            rows: 64,
-            cols: 128256,
-            tokens: None,
-        }
-    }
-
-    fn axes(&self) -> [&'static str; 2] {
-        ["tokens", "words"]
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        (shape.rows * (2 * shape.cols + 8)) as u64
     }
 }
 

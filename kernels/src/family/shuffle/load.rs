@@ -168,7 +168,7 @@ impl Shuffle {
         let tensor_scale = match packed.tensor_scale.filter(|_| format.has_tensor_scale()) {
             None if format.has_tensor_scale() => {
                 return Err(LaunchError::Missing {
-                    kernel: scales.signature().id().to_owned(),
+                    kernel: scales.signature().id().to_string(),
                     operand: "tensor_scale",
                 }
                 .into());
@@ -221,7 +221,7 @@ impl Shuffle {
 
     fn other_format(&self) -> ShuffleError {
         let error = LaunchError::Layout {
-            kernel: self.codes.signature().id().to_owned(),
+            kernel: self.codes.signature().id().to_string(),
             reason: "the weights are of another format".to_owned(),
         };
         error.into()

@@ -17,8 +17,10 @@ use super::matmul::MatmulVariant;
 use crate::format::{ElementFormat, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, TILE, WeightFormat};
-use crate::kernel::{ElementType, Extent, Kernel, Signature, rows, size};
+use crate::kernel::{ElementType, Extent, Kernel, KernelId, Signature, rows, size};
 use crate::ptx::render_kernel;
+use crate::registry::Shape;
+use mxlab_harness::assemble::Target;
 use std::collections::{BTreeMap, HashSet};
 
 /// Threads of a thread block.
@@ -83,22 +85,6 @@ impl ShuffleVariant {
         }
     }
 
-    /// The name of the entry.
-    pub fn id(&self) -> String {
-        match self {
-            Self::Codes(None, _) => "shuffle_codes_bf16__sm80".to_owned(),
-            Self::Codes(Some((element, operand)), run) => {
-                let operand = match operand {
-                    OperandType::Bf16 => String::new(),
-                    OperandType::E4m3 | OperandType::S8 => format!("_{operand}"),
-                };
-                format!("shuffle_codes_{element}{operand}_run{run}__sm80")
-            }
-            Self::Scan(bytes) => format!("shuffle_scan_u{}__sm80", 8 * bytes),
-            Self::Scales(bytes) => format!("shuffle_scales_u{}__sm80", 8 * bytes),
-        }
-    }
-
     /// Every kernel that weights of [`MatmulVariant::all`] take.
     pub fn all() -> impl Iterator<Item = Self> {
         let parts = |variant: MatmulVariant| {
@@ -117,6 +103,25 @@ impl ShuffleVariant {
 }
 
 impl Kernel for ShuffleVariant {
+    fn id(&self) -> KernelId {
+        let words = match self {
+            Self::Codes(None, _) => "codes_bf16".to_owned(),
+            Self::Codes(Some((element, OperandType::Bf16)), run) => {
+                format!("codes_{element}_run{run}")
+            }
+            Self::Codes(Some((element, operand)), run) => {
+                format!("codes_{element}_{operand}_run{run}")
+            }
+            Self::Scan(bytes) => format!("scan_u{}", 8 * bytes),
+            Self::Scales(bytes) => format!("scales_u{}", 8 * bytes),
+        };
+        KernelId::new(["shuffle", &words], Target::new(80))
+    }
+
+    fn family(&self) -> &'static str {
+        "shuffle"
+    }
+
     fn signature(&self) -> Signature {
         let tiles = size("rows").div_ceil(TILE);
         // Tiles and those of others after each.
@@ -181,7 +186,7 @@ impl Kernel for ShuffleVariant {
         }
     }
 
-    fn text(&self) -> String {
+    fn ptx(&self) -> String {
         let signature = self.signature();
         let of_scales = |template, width| {
             render_kernel(template, &signature, &BTreeMap::from([("bytes", width)]))
@@ -193,6 +198,23 @@ impl Kernel for ShuffleVariant {
             }
             Self::Scan(width) => of_scales("shuffle/scan.ptx.j2", width),
             Self::Scales(width) => of_scales("shuffle/scales.ptx.j2", width),
+        }
+    }
+
+    fn elements_per_thread(&self) -> u32 {
+        match self {
+            Self::Codes(..) => 32,
+            _ => 1,
+        }
+    }
+
+    fn bytes(&self, shape: Shape) -> u64 {
+        let formats = self.formats();
+        let (codes, scales) = formats[0].bytes(shape.rows, shape.cols);
+        match self {
+            Self::Codes(..) => 2 * codes as u64,
+            Self::Scan(_) => scales as u64,
+            Self::Scales(_) => 2 * scales as u64,
         }
     }
 }

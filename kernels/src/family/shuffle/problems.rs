@@ -9,19 +9,16 @@ use crate::family::matmul::MatmulVariant;
 use crate::format::{BlockFormat, CodeLayout, ElementFormat, FloatType, PackedTensor, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{FragmentError, FragmentFormat, FragmentTensor, TILE, WeightFormat};
-use crate::kernel::{Kernel, lowered_runner};
-use crate::launch::LaunchError;
 use crate::registry::{
-    ElementType, Entry, EntryError, Expectation, Expected, Problem, ProblemError, Runner, Shape,
-    Tensor, Typical, UNTOUCHED,
+    ElementType, Entry, EntryError, Expectation, Expected, Problem, ProblemError, Shape, Tensor,
+    Typical, UNTOUCHED,
 };
-use mxlab_harness::device::Device;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
 
 impl ShuffleVariant {
     /// The formats that the kernel is for, once each.
-    fn formats(&self) -> Vec<WeightFormat> {
+    pub(super) fn formats(&self) -> Vec<WeightFormat> {
         let is_its = |format: &WeightFormat| match (self, format) {
             (Self::Codes(..), format) => *self == Self::codes(format),
             (_, WeightFormat::Dense) => false,
@@ -121,25 +118,6 @@ fn scale_code(rng: &mut ChaCha8Rng, scale: ScaleFormat, middle: u32, nan_in: u32
 }
 
 impl Entry for ShuffleVariant {
-    fn id(&self) -> String {
-        Self::id(self)
-    }
-
-    fn family(&self) -> &'static str {
-        "shuffle"
-    }
-
-    fn ptx(&self) -> String {
-        self.text()
-    }
-
-    fn elements_per_thread(&self) -> u32 {
-        match self {
-            Self::Codes(..) => 32,
-            _ => 1,
-        }
-    }
-
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let formats = self.formats();
         let index = rng.random_range(0..formats.len());
@@ -268,21 +246,8 @@ impl Entry for ShuffleVariant {
         Ok(expected)
     }
 
-    fn load(&self, device: &Device, ptx: &str) -> Result<Box<dyn Runner>, LaunchError> {
-        let variant = *self;
-        lowered_runner(device, self.signature(), ptx, move |problem| {
-            operands(&variant, problem)
-        })
-    }
-
-    fn bytes(&self, shape: Shape) -> u64 {
-        let formats = self.formats();
-        let (codes, scales) = formats[0].bytes(shape.rows, shape.cols);
-        match self {
-            Self::Codes(..) => 2 * codes as u64,
-            Self::Scan(_) => scales as u64,
-            Self::Scales(_) => 2 * scales as u64,
-        }
+    fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
+        operands(self, problem)
     }
 }
 

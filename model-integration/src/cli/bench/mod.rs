@@ -49,7 +49,7 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
         Some(DeviceChoice::Cpu) => {
             ensure!(
                 args.images.images.is_none(),
-                Usage("--images is for PTX kernels: --device cpu has its own".to_owned())
+                Usage("--images needs PTX kernels; add --device cuda".to_owned())
             );
             Ok(None)
         }

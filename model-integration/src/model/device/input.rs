@@ -6,7 +6,7 @@ use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::format::{BlockFormat, ElementFormat};
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat, OperandType, WeightFormat};
-use mxlab_kernels::registry::Entry;
+use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::support::{Taker, support};
 
 /// The input of projections.
