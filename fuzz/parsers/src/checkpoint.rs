@@ -20,7 +20,7 @@ const WEIGHTS: &str = "model.safetensors";
 const SHARD: &str = "model-00001-of-00001.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
 
-/// The bf16 weights of a model with the shape that [`config`] has.
+/// The bf16 weights of a model with the shape that [`VALID_CONFIG`] has.
 static WEIGHTS_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     let like = synthetic::open("tiny").expect("a model");
     let config = ModelConfig {
@@ -50,118 +50,10 @@ static WEIGHTS_BYTES: LazyLock<Vec<u8>> = LazyLock::new(|| {
     fs::read(path).expect("what was written")
 });
 
-fn config() -> Value {
-    json!({
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "vocab_size": 1024,
-        "hidden_size": 4,
-        "intermediate_size": 6,
-        "num_hidden_layers": 1,
-        "num_attention_heads": 2,
-        "num_key_value_heads": 1,
-        "hidden_act": "silu",
-        "max_position_embeddings": 64,
-        "rms_norm_eps": 1e-5,
-        "rope_theta": 10000.0,
-        "rope_scaling": {"rope_type": "llama3", "factor": 32.0, "low_freq_factor": 1.0,
-            "high_freq_factor": 4.0, "original_max_position_embeddings": 8192},
-        "tie_word_embeddings": false,
-        "bos_token_id": 1,
-        "eos_token_id": [2, 3],
-        "torch_dtype": "bfloat16",
-    })
-}
-
+/// The valid files of a directory.
+const VALID_CONFIG: &[u8] = include_bytes!("../seeds/config.json");
 /// Words apart by spaces, `<s>` in front.
-fn tokenizer() -> Value {
-    json!({
-        "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
-        "padding": {"strategy": {"Fixed": 9}, "direction": "Left", "pad_to_multiple_of": null,
-            "pad_id": 0, "pad_type_id": 0, "pad_token": "<unk>"},
-        "added_tokens": [{"id": 1, "content": "<s>", "single_word": false, "lstrip": false,
-            "rstrip": false, "normalized": false, "special": true}],
-        "normalizer": {"type": "Sequence", "normalizers": [{"type": "NFC"}, {"type": "Lowercase"}]},
-        "pre_tokenizer": {"type": "WhitespaceSplit"},
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
-                       {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [{"Sequence": {"id": "A", "type_id": 0}},
-                     {"Sequence": {"id": "B", "type_id": 1}}],
-            "special_tokens": {"<s>": {"id": "<s>", "ids": [1], "tokens": ["<s>"]}},
-        },
-        "decoder": null,
-        "model": {"type": "WordLevel", "unk_token": "<unk>",
-            "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "the": 3, "cat": 4, "sat": 5}},
-    })
-}
-
-/// Byte-pair encoding with byte fallback on marked words, as in Llama 2.
-fn byte_fallback_tokenizer() -> Value {
-    let mut json = tokenizer();
-    json["normalizer"] = json!({"type": "Sequence", "normalizers": [
-        {"type": "Prepend", "prepend": "\u{2581}"},
-        {"type": "Replace", "pattern": {"String": " "}, "content": "\u{2581}"}]});
-    json["pre_tokenizer"] = Value::Null;
-    json["decoder"] = json!({"type": "Sequence", "decoders": [
-        {"type": "Replace", "pattern": {"Regex": "\u{2581}+"}, "content": " "},
-        {"type": "ByteFallback"}, {"type": "Fuse"},
-        {"type": "Strip", "content": " ", "start": 1, "stop": 0}]});
-    json["model"] = json!({"type": "BPE", "dropout": null, "unk_token": "<unk>",
-        "continuing_subword_prefix": null, "end_of_word_suffix": null, "fuse_unk": true,
-        "byte_fallback": true, "ignore_merges": false,
-        "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "<0x0A>": 3, "\u{2581}": 4, "t": 5, "h": 6,
-            "e": 7, "\u{2581}t": 8, "he": 9, "\u{2581}the": 10},
-        "merges": ["\u{2581} t", "h e", "\u{2581}t he"]});
-    json
-}
-
-/// Word pieces, with every normaliser and pre-tokeniser that takes settings.
-fn word_piece_tokenizer() -> Value {
-    let mut json = tokenizer();
-    json["normalizer"] = json!({"type": "Sequence", "normalizers": [
-        {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
-            "strip_accents": null, "lowercase": true},
-        {"type": "Strip", "strip_left": true, "strip_right": false},
-        {"type": "StripAccents"}, {"type": "Nmt"}, {"type": "NFKD"},
-        {"type": "Replace", "pattern": {"Regex": "[ab]+"}, "content": "t"}]});
-    json["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
-        {"type": "Digits", "individual_digits": true},
-        {"type": "Punctuation", "behavior": "Isolated"},
-        {"type": "Split", "pattern": {"String": " "}, "behavior": "Removed", "invert": false},
-        {"type": "CharDelimiterSplit", "delimiter": "|"},
-        {"type": "UnicodeScripts"},
-        {"type": "FixedLength", "length": 5},
-        {"type": "BertPreTokenizer"}]});
-    json["post_processor"] =
-        json!({"type": "BertProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1]});
-    json["decoder"] = json!({"type": "Sequence", "decoders": [
-        {"type": "WordPiece", "prefix": "##", "cleanup": true},
-        {"type": "CTC", "pad_token": "<pad>", "word_delimiter_token": "|", "cleanup": true}]});
-    json["model"] = json!({"type": "WordPiece", "unk_token": "<unk>",
-        "continuing_subword_prefix": "##", "max_input_chars_per_word": 100,
-        "vocab": {"<unk>": 0, "<s>": 1, "</s>": 2, "t": 3, "##he": 4, "c": 5}});
-    json
-}
-
-/// Pieces with scores, on marked words.
-fn unigram_tokenizer() -> Value {
-    let mut json = tokenizer();
-    json["pre_tokenizer"] = json!({"type": "Metaspace", "replacement": "\u{2581}",
-        "prepend_scheme": "always", "split": true});
-    json["post_processor"] = json!({"type": "Sequence", "processors": [
-        {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": false, "use_regex": true},
-        {"type": "RobertaProcessing", "sep": ["</s>", 2], "cls": ["<s>", 1], "trim_offsets": true,
-            "add_prefix_space": true}]});
-    json["decoder"] = json!({"type": "Metaspace", "replacement": "\u{2581}",
-        "prepend_scheme": "always", "split": true});
-    json["model"] = json!({"type": "Unigram", "unk_id": 0, "byte_fallback": false,
-        "vocab": [["<unk>", 0.0], ["<s>", 0.0], ["</s>", 0.0], ["\u{2581}", -2.5], ["the", -3.0],
-            ["t", -4.0], ["he", -4.5]]});
-    json
-}
+const VALID_TOKENIZER: &[u8] = include_bytes!("../seeds/tokenizer.json");
 
 fn bytes(json: &Value) -> Vec<u8> {
     json.to_string().into_bytes()
@@ -172,8 +64,8 @@ fn open_with(file: &str, data: &[u8]) -> Result<Checkpoint, CheckpointError> {
     thread_local!(static DIRECTORIES: [Scratch; 2] = [directory(WEIGHTS), directory(SHARD)]);
     DIRECTORIES.with(|[single, sharded]| {
         let (directory, valid) = match file {
-            CONFIG => (single, bytes(&config())),
-            TOKENIZER => (single, bytes(&tokenizer())),
+            CONFIG => (single, VALID_CONFIG.to_vec()),
+            TOKENIZER => (single, VALID_TOKENIZER.to_vec()),
             TOKENIZER_CONFIG => (single, b"{}".to_vec()),
             WEIGHTS => (single, WEIGHTS_BYTES.clone()),
             _ => (sharded, b"{}".to_vec()),
@@ -188,8 +80,8 @@ fn open_with(file: &str, data: &[u8]) -> Result<Checkpoint, CheckpointError> {
 /// A valid model whose weights are in the file of that name.
 fn directory(weights: &str) -> Scratch {
     let scratch = Scratch::new();
-    scratch.write(CONFIG, &bytes(&config()));
-    scratch.write(TOKENIZER, &bytes(&tokenizer()));
+    scratch.write(CONFIG, VALID_CONFIG);
+    scratch.write(TOKENIZER, VALID_TOKENIZER);
     scratch.write(weights, &WEIGHTS_BYTES);
     scratch
 }
@@ -304,25 +196,21 @@ fn floats(file: &TensorFile) -> Vec<Floats> {
     found
 }
 
-/// Valid configs.
+/// Valid configs, in the old and the new spelling of the positions' frequencies.
 pub fn config_seeds() -> Vec<Vec<u8>> {
-    let mut new_spelling = config();
-    new_spelling["rope_scaling"] = Value::Null;
-    new_spelling["rope_theta"] = Value::Null;
-    new_spelling["torch_dtype"] = Value::Null;
-    new_spelling["dtype"] = json!("float32");
-    new_spelling["rope_parameters"] =
-        json!({"rope_type": "linear", "factor": 2, "rope_theta": 5e5});
-    vec![bytes(&config()), bytes(&new_spelling)]
+    let new_spelling = include_bytes!("../seeds/config_rope_parameters.json");
+    vec![VALID_CONFIG.to_vec(), new_spelling.to_vec()]
 }
 
-/// Valid tokenizers of every kind of model.
+/// Valid tokenizers of every kind of model: words, byte-pair encoding with byte fallback as in
+/// Llama 2, word pieces with every normaliser and pre-tokeniser that takes settings, and pieces with
+/// scores.
 pub fn tokenizer_seeds() -> Vec<Vec<u8>> {
     vec![
-        bytes(&tokenizer()),
-        bytes(&byte_fallback_tokenizer()),
-        bytes(&word_piece_tokenizer()),
-        bytes(&unigram_tokenizer()),
+        VALID_TOKENIZER.to_vec(),
+        include_bytes!("../seeds/tokenizer_byte_fallback.json").to_vec(),
+        include_bytes!("../seeds/tokenizer_word_piece.json").to_vec(),
+        include_bytes!("../seeds/tokenizer_unigram.json").to_vec(),
         include_bytes!("../../../model-integration/embedded/tokenizer.json").to_vec(),
     ]
 }

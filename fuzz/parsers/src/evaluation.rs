@@ -223,23 +223,8 @@ pub fn task_seeds() -> Vec<Vec<u8>> {
 
 /// The named configurations, and one that says all that a file may say.
 pub fn configuration_seeds() -> Vec<Vec<u8>> {
-    let full = r#"
-default = { scale = "e8m0", block_size = 32, dialect = "ocp" }
-weights = { element = "fp4_e2m1", rounding = "stochastic:7", rule = "mse", scale_bits = 5 }
-activations = { element = "fp6_e2m3", scale = "ue4m3", tensor_scale = true, block_size = 16 }
-kv = "fp8_e4m3"
-keys = "int8"
-
-[[override]]
-layers = "0-3,7"
-projections = ["down", "q"]
-weights = "none"
-
-[[override]]
-layers = 1
-values = { element = "fp4_e2m1" }
-"#;
-    let mut seeds = vec![full.as_bytes().to_vec()];
+    let full = include_bytes!("../seeds/configuration.toml");
+    let mut seeds = vec![full.to_vec()];
     // Each table by itself is a file.
     for table in NAMED_CONFIGS.split("\n[").skip(1) {
         // The baseline says nothing, which a file must not.

@@ -67,3 +67,12 @@ pub const TARGETS: &[Target] = targets! {
         golden golden_seeds,
         names name_seeds;
 };
+
+/// Runs the target of that name.
+///
+/// # Panics
+/// If there is none, or where its reader breaks a promise.
+pub fn run(name: &str, data: &[u8]) -> bool {
+    let target = TARGETS.iter().find(|target| target.name == name);
+    (target.unwrap_or_else(|| panic!("no target {name}")).run)(data)
+}

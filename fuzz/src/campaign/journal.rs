@@ -3,8 +3,8 @@
 use super::Visit;
 use mxlab_harness::record::{AppendLog, LogError};
 use serde::{Deserialize, Serialize};
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 /// What a worker tells.
@@ -111,44 +111,73 @@ pub fn read_folder(folder: &Path) -> Result<Told, JournalError> {
     }
     paths.sort();
     let mut told = Told::default();
-    for path in &paths {
-        let Told { events, damaged } = read(path)?;
+    for path in paths {
+        let Told { events, damaged } = Reader::new(path).news()?;
         told.events.extend(events);
         told.damaged.extend(damaged);
     }
     Ok(told)
 }
 
-/// What a journal holds.
-///
-/// # Errors
-/// As [`read_folder`].
-pub(super) fn read(path: &Path) -> Result<Told, JournalError> {
-    let text = fs::read(path).map_err(|reason| JournalError::Read {
-        path: path.to_owned(),
-        reason,
-    })?;
-    let mut lines: Vec<&[u8]> = text.split(|&byte| byte == b'\n').collect();
-    // What follows the last line break is a line that was cut off, or nothing.
-    lines.pop();
-    let mut told = Told::default();
-    let last = lines.len();
-    for (number, line) in (1..).zip(lines) {
-        let parsed = match number {
-            1 => serde_json::from_slice::<Head>(line).map(|_| None),
-            _ => serde_json::from_slice(line).map(Some),
-        };
-        match parsed {
-            Ok(event) => told.events.extend(event),
-            // A crash of the machine can leave rubbish there.
-            Err(_) if number == last => {}
-            Err(reason) => told.damaged.push(format!(
-                "`{}` line {number} is no event of a campaign ({reason}); its job is done again",
-                path.display()
-            )),
+/// A journal that is read while it grows.
+pub(super) struct Reader {
+    pub path: PathBuf,
+    /// Bytes and lines that were read.
+    bytes: u64,
+    lines: usize,
+}
+
+impl Reader {
+    pub const fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            bytes: 0,
+            lines: 0,
         }
     }
-    Ok(told)
+
+    /// What it has got since the last time; nothing if there is no such file yet.
+    ///
+    /// # Errors
+    /// As [`read_folder`].
+    pub fn news(&mut self) -> Result<Told, JournalError> {
+        let failed = |reason| JournalError::Read {
+            path: self.path.clone(),
+            reason,
+        };
+        let mut told = Told::default();
+        let mut text = Vec::new();
+        match File::open(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(told),
+            file => {
+                let mut file = file.map_err(failed)?;
+                file.seek(SeekFrom::Start(self.bytes)).map_err(failed)?;
+                file.read_to_end(&mut text).map_err(failed)?;
+            }
+        }
+        // What follows the last line break is a line that is not whole yet, was cut off, or nothing.
+        let mut lines = text.split_inclusive(|&byte| byte == b'\n').peekable();
+        while let Some(line) = lines.next_if(|line| line.ends_with(b"\n")) {
+            self.bytes += line.len() as u64;
+            self.lines += 1;
+            let parsed = match self.lines {
+                1 => serde_json::from_slice::<Head>(line).map(|_| None),
+                _ => serde_json::from_slice(line).map(Some),
+            };
+            let is_last = lines.peek().is_none_or(|next| !next.ends_with(b"\n"));
+            match parsed {
+                Ok(event) => told.events.extend(event),
+                // A crash of the machine can leave rubbish there.
+                Err(_) if is_last => {}
+                Err(reason) => told.damaged.push(format!(
+                    "`{}` line {} is no event of a campaign ({reason}); its job is done again",
+                    self.path.display(),
+                    self.lines
+                )),
+            }
+        }
+        Ok(told)
+    }
 }
 
 #[cfg(test)]

@@ -15,7 +15,7 @@
 //! | `worker` | the loop of a worker |
 //! | `journal`, `folder` | what workers tell, on disk, and whose it is |
 //! | `outcome` | everything told, added up |
-//! | `supervise` | worker processes, restarted when they die |
+//! | `supervise`, `process` | worker processes, restarted when they die |
 //! | `estimate` | how long it all takes |
 //! | `here` | the same in this process, for jobs that are known to be harmless |
 
@@ -28,6 +28,7 @@ mod job;
 mod journal;
 mod order;
 mod outcome;
+mod process;
 mod supervise;
 mod worker;
 
