@@ -2,7 +2,7 @@
 
 use mxlab_harness::device::DeviceError;
 use mxlab_kernels::format::FormatError;
-use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::kernel::LaunchError;
 use mxlab_kernels::registry::{EntryError, Failure};
 
 /// Why something could not be timed.

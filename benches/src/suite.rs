@@ -9,8 +9,7 @@ use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant};
 use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat};
 use mxlab_kernels::fragment::{FragmentFormat, OperandType, WeightFormat};
-use mxlab_kernels::kernel::Kernel;
-use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::kernel::{Kernel, LaunchError};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
 use std::rc::Rc;
 

@@ -3,8 +3,7 @@
 use mxlab_harness::device::{Buffer, Device, Stream};
 use mxlab_kernels::family::block::{Addressing, BlockLauncher, BlockOperation, MAX_BLOCKS};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
-use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::Slice;
+use mxlab_kernels::kernel::{Call, Slice};
 use mxlab_kernels::reference;
 
 struct Bench {

@@ -2,8 +2,7 @@
 
 use mxlab_harness::device::Device;
 use mxlab_kernels::family::sample::Sample;
-use mxlab_kernels::kernel::{Call, Kernel};
-use mxlab_kernels::launch::Slice;
+use mxlab_kernels::kernel::{Call, Kernel, Slice};
 use mxlab_kernels::reference::{MOST_LOGITS, SampleError, Sampling, sample};
 use proptest::prelude::*;
 

@@ -8,7 +8,7 @@ use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType, PackedTensor,
 use mxlab_kernels::fragment::{
     FragmentError, FragmentFormat, FragmentTensor, OperandType, WeightFormat,
 };
-use mxlab_kernels::launch::{Dense, Slice};
+use mxlab_kernels::kernel::{Dense, Slice};
 use mxlab_kernels::reference::quantize;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;

@@ -6,9 +6,8 @@ use mxlab_kernels::family::log_probs::LogProbs;
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::kernel::{
-    Call, ElementType, Kernel, KernelId, Signature, rows, rows_alone, size,
+    Call, ElementType, Kernel, KernelId, Signature, Slice, rows, rows_alone, size,
 };
-use mxlab_kernels::launch::Slice;
 use mxlab_kernels::registry::{Entry, Expectation, kernels};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

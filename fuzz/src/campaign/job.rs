@@ -3,7 +3,7 @@
 use super::{Plan, case_seed, problem_of};
 use crate::shrink::shrink;
 use mxlab_harness::device::{Code, Device, Stream};
-use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::kernel::LaunchError;
 use mxlab_kernels::registry::{Entry, EntryError, Failure, Problem, Runner, verify};
 use serde::{Deserialize, Serialize};
 

@@ -8,7 +8,7 @@ use crate::cpu::{Isa, Quantizer, dequantize_with};
 use crate::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, PackedTensor, Rounding, ScaleFormat, ScaleRule,
 };
-use crate::launch::LaunchError;
+use crate::kernel::LaunchError;
 use crate::ptx::VariantError;
 use crate::reference;
 

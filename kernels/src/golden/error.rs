@@ -2,7 +2,7 @@
 
 use super::Engine;
 use crate::format::FormatError;
-use crate::launch::LaunchError;
+use crate::kernel::LaunchError;
 use std::path::PathBuf;
 
 /// A folder that cannot be verified because something in it is broken. Mismatches are no

@@ -7,7 +7,7 @@
 
 use super::signature::{Access, BufferOperand, OperandKind};
 use super::{Call, ElementType, Launcher, Signature, Sizes};
-use crate::launch::{LaunchError, Slice};
+use crate::kernel::{LaunchError, Slice};
 use crate::registry::check_elements;
 use crate::registry::{
     EntryError, Image, Outputs, Prepared, Problem, ProblemError, Runner, Task, Tensor, download,

@@ -2,7 +2,7 @@
 //! [`Entry`](crate::registry::Entry).
 
 use super::{KernelId, Launcher, Signature};
-use crate::launch::LaunchError;
+use crate::kernel::LaunchError;
 use mxlab_harness::device::Device;
 
 /// A kernel: its name, operands, text, where it runs, and what it costs.

@@ -2,7 +2,7 @@
 
 use super::signature::{Bounds, BufferOperand, OperandKind};
 use super::{Extent, Signature, Sizes};
-use crate::launch::{Dense, LaunchError, Slice};
+use crate::kernel::{Dense, LaunchError, Slice};
 use mxlab_harness::device::{self, Argument, Device, Geometry, Stream};
 
 /// What one launch works on: buffers, sizes and numbers, by the names of the signature.

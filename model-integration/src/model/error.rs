@@ -4,7 +4,7 @@ use mxlab_harness::device::DeviceError;
 use mxlab_kernels::family::shuffle::ShuffleError;
 use mxlab_kernels::format::FormatError;
 use mxlab_kernels::fragment::OperandType;
-use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::kernel::LaunchError;
 
 use crate::checkpoint::CheckpointError;
 

@@ -2,9 +2,8 @@
 
 use super::MatmulVariant;
 use crate::fragment::{FragmentTensor, WeightFormat};
-use crate::kernel::Call;
 use crate::kernel::Kernel;
-use crate::launch::{LaunchError, Slice};
+use crate::kernel::{Call, LaunchError, Slice};
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 
 /// A weight matrix in fragment order, on a device.

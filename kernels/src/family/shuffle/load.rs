@@ -4,8 +4,7 @@ use super::{ShuffleFault, ShuffleVariant, Stack, Tiles, sizes_of_scales};
 use crate::family::matmul::Weights;
 use crate::format::pow2;
 use crate::fragment::{FragmentError, FragmentFormat, WeightFormat};
-use crate::kernel::{Call, Kernel, Launcher};
-use crate::launch::{Dense, LaunchError, Slice};
+use crate::kernel::{Call, Dense, Kernel, LaunchError, Launcher, Slice};
 use mxlab_harness::device::{Device, DeviceError, Stream};
 
 /// Why there are no weights.

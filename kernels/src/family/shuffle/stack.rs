@@ -2,7 +2,7 @@
 
 use crate::family::matmul::Weights;
 use crate::fragment::{TILE, WeightFormat};
-use crate::launch::Slice;
+use crate::kernel::Slice;
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 
 /// Which tiles of a stack are those of a matrix.

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use mxlab_harness::device::{Device, DeviceChoice, Stream};
 use mxlab_kernels::family::block::Packer;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
-use mxlab_kernels::launch::{Dense, Slice};
+use mxlab_kernels::kernel::{Dense, Slice};
 
 /// A device that quantises tensors, one after another.
 pub struct OnDevice {

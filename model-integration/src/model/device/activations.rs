@@ -9,7 +9,7 @@ use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 use mxlab_kernels::format::{BlockFormat, pow2};
 use mxlab_kernels::fragment::{CHUNK, OperandType};
-use mxlab_kernels::launch::{Dense, Slice};
+use mxlab_kernels::kernel::{Dense, Slice};
 
 /// Rows that matmuls read at a time: buffers have whole ones.
 const ROWS: usize = 256;

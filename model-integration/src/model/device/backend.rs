@@ -9,8 +9,7 @@ use mxlab_kernels::family::matmul::MatmulOutput;
 use mxlab_kernels::family::rows::RowOperation;
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::RUN;
-use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::{Dense, LaunchError, Slice};
+use mxlab_kernels::kernel::{Call, Dense, LaunchError, Slice};
 
 use super::activations::{Activation, Pool};
 use super::cache::CacheRows;

@@ -3,7 +3,7 @@
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 use mxlab_kernels::format::BlockFormat;
 use mxlab_kernels::fragment::cache::CacheFormat;
-use mxlab_kernels::launch::Slice;
+use mxlab_kernels::kernel::Slice;
 
 use crate::model::{LlamaError, Sequence};
 

@@ -15,8 +15,7 @@ use mxlab_kernels::family::shuffle::Shuffle;
 use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
-use mxlab_kernels::kernel::{Kernel, Launcher};
-use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::kernel::{Kernel, LaunchError, Launcher};
 
 /// One family.
 struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);

@@ -6,7 +6,7 @@ use mxlab_kernels::family::matmul::Weights;
 use mxlab_kernels::family::shuffle::{PackedOperand, ShuffleError, Stack, Tiles};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use mxlab_kernels::fragment::{FragmentError, OperandType, TILE, WeightFormat};
-use mxlab_kernels::launch::{Dense, Slice};
+use mxlab_kernels::kernel::{Dense, Slice};
 
 use super::input::weight_format;
 use super::kernels::Kernels;

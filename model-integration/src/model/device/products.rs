@@ -4,8 +4,7 @@ use mxlab_harness::device::Buffer;
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Weights};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::fragment::{OperandType, TILE};
-use mxlab_kernels::kernel::Call;
-use mxlab_kernels::launch::LaunchError;
+use mxlab_kernels::kernel::{Call, LaunchError};
 
 use super::activations::{Activation, SourceScales};
 use super::backend::whole;

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 use mxlab_kernels::family::embed::Embed;
-use mxlab_kernels::launch::Slice;
+use mxlab_kernels::kernel::Slice;
 
 use crate::model::{Batch, LlamaError, Sequence};
 
