@@ -7,7 +7,6 @@ pub mod format;
 pub mod fragment;
 pub mod golden;
 pub mod kernel;
-pub mod ptx;
 pub mod reference;
 pub mod registry;
 pub mod support;

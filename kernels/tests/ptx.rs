@@ -11,8 +11,7 @@ use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, Rounding, ScaleFormat, ScaleRule,
 };
 use mxlab_kernels::fragment::FragmentFormat;
-use mxlab_kernels::kernel::{Kernel, LaunchError};
-use mxlab_kernels::ptx::VariantError;
+use mxlab_kernels::kernel::{Kernel, LaunchError, VariantError};
 use mxlab_kernels::registry::{Entry, Shape, kernels};
 use mxlab_kernels::support::Part;
 use not_run::not_run;

@@ -8,8 +8,7 @@ use crate::cpu::{Isa, Quantizer, dequantize_with};
 use crate::format::{
     BlockFormat, Dialect, ElementFormat, FloatType, PackedTensor, Rounding, ScaleFormat, ScaleRule,
 };
-use crate::kernel::LaunchError;
-use crate::ptx::VariantError;
+use crate::kernel::{LaunchError, VariantError};
 use crate::reference;
 
 /// The formats that a file is about.

@@ -2,8 +2,7 @@
 
 use crate::family::block::{BlockLauncher, BlockOperation};
 use crate::format::{BlockFormat, FloatType, PackedTensor};
-use crate::kernel::{Call, Dense, LaunchError, Slice};
-use crate::ptx::VariantError;
+use crate::kernel::{Call, Dense, LaunchError, Slice, VariantError};
 use crate::reference::tensor_scale;
 use crate::support::{Part, Unsupported};
 use mxlab_harness::device::{Buffer, Device, Stream};

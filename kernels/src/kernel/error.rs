@@ -1,7 +1,25 @@
-//! Why a kernel was not launched.
+//! Why there is no kernel, or it was not launched.
 
-use crate::ptx::VariantError;
+use crate::format::FormatError;
+use crate::support::Unsupported;
 use mxlab_harness::device::DeviceError;
+
+/// A kernel that does not exist.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub enum VariantError {
+    /// A format that the kernel does not take.
+    #[error(transparent)]
+    Unsupported(#[from] Unsupported),
+    /// Heads longer than a warp has registers for.
+    #[error("no kernel for heads of {head_dim} features; there are kernels up to 128")]
+    HeadDim {
+        /// Features of a head.
+        head_dim: usize,
+    },
+    /// The format is not defined for this float type.
+    #[error(transparent)]
+    Format(#[from] FormatError),
+}
 
 /// A launch that did not happen, or failed.
 #[derive(Debug, thiserror::Error)]

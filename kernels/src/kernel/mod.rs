@@ -28,7 +28,7 @@ pub use crate::registry::ElementType;
 pub use alone::rows_alone;
 pub(crate) use check::runner;
 pub use definition::{Kernel, Shape};
-pub use error::LaunchError;
+pub use error::{LaunchError, VariantError};
 pub use extent::{Extent, rows, size};
 pub use id::{KernelId, KernelIdError};
 pub use launcher::{Call, Launcher};

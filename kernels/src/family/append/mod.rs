@@ -6,11 +6,11 @@ mod problems;
 
 use super::Family;
 use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
+use crate::family::macros::render_kernel;
 use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
-use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
-use crate::ptx::{VariantError, render_kernel};
+use crate::kernel::{ElementType, Kernel, KernelId, Signature, VariantError, rows, size};
 use crate::registry::Shape;
 use crate::support::{Taker, support};
 use mxlab_harness::assemble::Target;

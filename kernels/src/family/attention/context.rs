@@ -1,11 +1,11 @@
 //! An attention variant as the numbers that its template writes into PTX.
 
 use super::{AttentionRegime, AttentionVariant, ROW_TILES, STAGES, name};
+use crate::family::macros::codes::{Codes, pair_of};
 use crate::format::ScaleFormat;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::Kernel;
-use crate::ptx::codes::{Codes, pair_of};
 use serde::Serialize;
 
 /// What the template knows as `v`.

@@ -3,9 +3,9 @@
 use super::context::AttentionContext;
 use super::shaped::Last;
 use super::{AttentionRegime, AttentionVariant, name};
+use crate::family::macros::render_kernel;
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::{ElementType, Extent, Kernel, KernelId, Shape, Signature, rows, size};
-use crate::ptx::render_kernel;
 use mxlab_harness::assemble::Target;
 
 impl Kernel for AttentionVariant {

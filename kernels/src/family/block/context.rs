@@ -2,13 +2,13 @@
 
 use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::cpu::plan::{Kernel, Plan};
+use crate::family::macros::chunk::Chunk;
+use crate::family::macros::codes::scale_kind;
 use crate::format::{
     BlockFormat, CodeLayout, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat,
     ScaleRule, pow2,
 };
 use crate::kernel::ElementType;
-use crate::ptx::chunk::Chunk;
-use crate::ptx::codes::scale_kind;
 use crate::support::conversion;
 use half::bf16;
 use serde::Serialize;

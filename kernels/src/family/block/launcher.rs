@@ -2,8 +2,7 @@
 
 use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::format::{BlockFormat, FloatType};
-use crate::kernel::{Call, Kernel, LaunchError, Launcher, Signature};
-use crate::ptx::VariantError;
+use crate::kernel::{Call, Kernel, LaunchError, Launcher, Signature, VariantError};
 use mxlab_harness::device::{Device, Stream};
 use std::sync::OnceLock;
 

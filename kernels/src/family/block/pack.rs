@@ -2,8 +2,7 @@
 
 use super::{BlockLauncher, BlockOperation, MAX_BLOCKS};
 use crate::format::{BlockFormat, FloatType};
-use crate::kernel::{Call, Dense, LaunchError, Slice};
-use crate::ptx::VariantError;
+use crate::kernel::{Call, Dense, LaunchError, Slice, VariantError};
 use mxlab_harness::device::{Buffer, Device, Stream};
 
 /// The kernels that pack tensors into one format.

@@ -1,8 +1,8 @@
 //! Operands and launch geometry of the block kernels.
 
 use super::{Addressing, BlockOperation, BlockVariant, Context};
+use crate::family::macros::render_kernel;
 use crate::kernel::{ElementType, Kernel, KernelId, Shape, Signature, rows, size};
-use crate::ptx::render_kernel;
 
 /// Thread blocks of `tensor_scale` at most, which walks over its tensor: about as many as the
 /// largest chips hold at once. The size `max_blocks` of a launch can be less.

@@ -3,9 +3,8 @@
 use super::Target;
 use super::formats::formats;
 use crate::format::{BlockFormat, FloatType, Rounding};
-use crate::kernel::ElementType;
 use crate::kernel::Kernel;
-use crate::ptx::VariantError;
+use crate::kernel::{ElementType, VariantError};
 use crate::support::{Taker, support};
 use std::fmt;
 

@@ -3,8 +3,8 @@
 mod problems;
 
 use super::Family;
+use crate::family::macros::render_kernel;
 use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
-use crate::ptx::render_kernel;
 use crate::registry::Shape;
 use mxlab_harness::assemble::Target;
 

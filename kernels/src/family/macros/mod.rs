@@ -9,6 +9,15 @@
 //! | how a chip converts an element | `hardware.j2` |
 //! | how a scale follows from amax | `scale.j2` |
 //! | a number that the macros of block formats need | `family/block/context.rs` |
+//! | a number of a chunk of codes | `chunk.rs` |
+//! | how operands are made of stored codes | `codes.rs` |
+//! | what every template can call | `render.rs` |
+
+pub(crate) mod chunk;
+pub(crate) mod codes;
+mod render;
+
+pub(crate) use render::render_kernel;
 
 macro_rules! templates {
     ($($name:literal),* $(,)?) => {

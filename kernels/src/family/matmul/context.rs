@@ -1,9 +1,9 @@
 //! A matmul variant as the numbers that its template writes into PTX.
 
 use super::{MatmulOutput, MatmulVariant};
+use crate::family::macros::codes::{Codes, pair_of, scale_kind};
 use crate::format::{FloatType, ScaleFormat, pow2};
 use crate::fragment::{CHUNK, FragmentFormat, OperandType, WeightFormat};
-use crate::ptx::codes::{Codes, pair_of, scale_kind};
 use crate::reference::exponential::COEFFICIENTS;
 use serde::Serialize;
 use std::f64::consts::LOG2_E;

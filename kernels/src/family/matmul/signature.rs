@@ -1,9 +1,9 @@
 //! Operands, launch geometry, text and cost of the products.
 
 use super::{MatmulOutput, MatmulVariant, context};
+use crate::family::macros::render_kernel;
 use crate::fragment::{CHUNK, OperandType, TILE, WeightFormat};
 use crate::kernel::{ElementType, Kernel, KernelId, Shape, Signature, rows, size};
-use crate::ptx::render_kernel;
 
 /// Bytes of shared memory that a thread block can have, by compute capability: CUDA C++ Programming
 /// Guide, Technical Specifications per Compute Capability.

@@ -3,8 +3,8 @@
 mod problems;
 
 use super::Family;
+use crate::family::macros::render_kernel;
 use crate::kernel::{ElementType, Kernel, KernelId, Signature, rows, size};
-use crate::ptx::render_kernel;
 use crate::reference::exponential::COEFFICIENTS;
 use crate::reference::sample::{MOST_LOGITS, ONE};
 use crate::registry::Shape;

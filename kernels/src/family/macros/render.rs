@@ -1,6 +1,7 @@
 //! Templates to PTX text.
 
-use crate::family::{self, macros};
+use super::TEMPLATES;
+use crate::family::LIST;
 use crate::kernel::{OperandKind, Signature};
 use minijinja::syntax::SyntaxConfig;
 use minijinja::value::Serde;
@@ -30,8 +31,8 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment.add_filter("hex", |bits: u32| format!("0x{bits:08X}"));
     environment.add_filter("double", |bits: u64| format!("0d{bits:016X}"));
     environment.add_filter("float", |bits: u32| format!("0f{bits:08X}"));
-    let families = family::LIST.iter().flat_map(|family| family.templates);
-    for (name, source) in macros::TEMPLATES.iter().chain(families) {
+    let families = LIST.iter().flat_map(|family| family.templates);
+    for (name, source) in TEMPLATES.iter().chain(families) {
         environment
             .add_template(name, source)
             .unwrap_or_else(|error| panic!("template {name}: {error:#}"));
