@@ -1,6 +1,6 @@
 //! The known name that a misspelt one is closest to.
 
-/// `; did you mean `NAME`?` for errors, or nothing if no known name is close.
+/// `; did you mean `NAME`?` for the end of errors, or nothing if no known name is close.
 pub fn did_you_mean<S: AsRef<str>>(name: &str, known: &[S]) -> String {
     nearest(name, known.iter().map(AsRef::as_ref), 1)
         .first()

@@ -1,5 +1,6 @@
 //! Tests of the library and of the `mxlab` binary.
 
+mod bad_input;
 mod bench;
 mod checkpoint;
 mod cli;

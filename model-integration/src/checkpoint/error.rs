@@ -123,7 +123,7 @@ pub enum CheckpointError {
         bytes: usize,
     },
     /// The header length is beyond any real file's.
-    #[error("{}: header length {declared}; at most {limit} is accepted", file.display())]
+    #[error("{}: found a header of {declared} bytes, expected at most {limit}; it is damaged, or no safetensors file", file.display())]
     HeaderTooLarge {
         /// The file.
         file: PathBuf,

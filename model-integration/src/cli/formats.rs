@@ -13,6 +13,7 @@ use mxlab_kernels::support::{ConversionSet, Support, Taker, support};
 use super::Done;
 use super::output::{Usage, print};
 use crate::columns::aligned;
+use crate::did_you_mean::did_you_mean;
 
 /// Codes up to this width are listed.
 const LISTED_BITS: u32 = 16;
@@ -200,7 +201,11 @@ fn codes(name: &str) -> Result<String> {
             .chain(ScaleFormat::all().map(|f| f.to_string()))
             .collect();
         let known = all.join(", ");
-        return Err(Usage(format!("unknown format `{name}`; known: {known}")).into());
+        return Err(Usage(format!(
+            "unknown format `{name}`; known: {known}{}",
+            did_you_mean(name, &all)
+        ))
+        .into());
     };
     if format.bits() > LISTED_BITS {
         let bits = format.bits();

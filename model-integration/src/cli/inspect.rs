@@ -12,13 +12,12 @@ use mxlab_harness::roofline::{
     BUSY_FRACTION, CHIPS, Chip, Limiter, Occupancy, Prediction, Work, predict,
 };
 use mxlab_harness::sass::{Body, Direction, Function, Pipe, Space, parse};
-use mxlab_kernels::registry::{Entry, Shape, kernels};
+use mxlab_kernels::registry::{Entry, Shape};
 
 use super::Done;
 use super::output::{Usage, print};
-use super::verify::of_file;
+use super::verify::{kernel_of, of_file};
 use crate::columns::aligned;
-use crate::did_you_mean::nearest;
 
 /// Print the registers and instructions of a kernel, and its predicted time on a chip
 ///
@@ -143,32 +142,12 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
             ))
             .into())
         }
-        (Some(id), None) => find(id),
+        (Some(id), None) => kernel_of(id),
         (Some(id), Some(entries)) => {
             let same = entries.into_iter().find(|entry| entry.id() == *id);
             same.ok_or_else(|| Usage(format!("--ptx: the file has no `.entry {id}`")).into())
         }
     }
-}
-
-/// The kernel of that id.
-///
-/// # Errors
-/// If there is none: with those of similar names.
-fn find(id: &str) -> Result<Box<dyn Entry>> {
-    if let Some(entry) = kernels().find(|entry| entry.id() == id) {
-        return Ok(entry);
-    }
-    let ids: Vec<String> = kernels().map(|entry| entry.id().into()).collect();
-    let near = nearest(id, ids.iter().map(String::as_str), 3);
-    let near = match near.is_empty() {
-        true => String::new(),
-        false => format!("; the nearest are\n  {}\n", near.join("\n  ")),
-    };
-    Err(Usage(format!(
-        "unknown kernel `{id}`{near}; `mxlab list` prints the ids of all kernels"
-    ))
-    .into())
 }
 
 /// What to assemble for and what to predict for: each from the other where only one is given, and

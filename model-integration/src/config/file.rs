@@ -59,8 +59,8 @@ struct OverrideFile {
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum ConfigError {
     #[error(
-        "unknown configuration `{name}`{}; expected a TOML file, or one of {}",
-        did_you_mean(name, known), known.join(", ")
+        "unknown configuration `{name}`; expected a TOML file, or one of {}{}",
+        known.join(", "), did_you_mean(name, known)
     )]
     Unknown { name: String, known: Vec<String> },
     #[error("cannot read `{file}`: {reason}")]

@@ -88,7 +88,10 @@ impl Records {
         }
         records.studies.sort_by(|one, other| one.0.cmp(&other.0));
         if records.is_empty() {
-            bail!("no record below `{}`", place.display());
+            bail!(
+                "`{}`: found no record; expected JSON that commands write with --output-path",
+                place.display()
+            );
         }
         Ok(records)
     }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use crate::did_you_mean::did_you_mean;
 use anyhow::{Context, Result, bail};
 
 /// Name and text of each.
@@ -37,8 +38,9 @@ pub fn text(name: &str) -> Result<(String, String)> {
     if !path.exists() && path.extension().is_none_or(|extension| extension != "toml") {
         let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
         bail!(
-            "unknown study `{name}`: no such file, and the shipped ones are {}",
-            known.join(", ")
+            "unknown study `{name}`; expected a TOML file, or one of {}{}",
+            known.join(", "),
+            did_you_mean(name, &known)
         );
     }
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read `{name}`"))?;

@@ -187,8 +187,8 @@ impl Task {
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum TaskError {
     #[error(
-        "unknown task `{name}`{}; expected a file, or one of {}",
-        did_you_mean(name, known), known.join(", ")
+        "unknown task `{name}`; expected a file, or one of {}{}",
+        known.join(", "), did_you_mean(name, known)
     )]
     Unknown {
         name: String,

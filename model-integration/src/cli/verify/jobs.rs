@@ -11,6 +11,7 @@ use mxlab_kernels::registry::{Entry, Substitute, kernels};
 use rayon::prelude::*;
 
 use crate::cli::output::Usage;
+use crate::did_you_mean::nearest;
 use crate::record::verify::{Faults, Selection};
 
 /// The jobs of a campaign on a device.
@@ -237,4 +238,24 @@ fn select(mut entries: Vec<Box<dyn Entry>>, patterns: &[String]) -> Result<Vec<B
         .into());
     }
     Ok(entries)
+}
+
+/// The kernel of that id.
+///
+/// # Errors
+/// If there is none: with those of similar names.
+pub fn kernel_of(id: &str) -> Result<Box<dyn Entry>> {
+    if let Some(entry) = kernels().find(|entry| entry.id() == id) {
+        return Ok(entry);
+    }
+    let ids: Vec<String> = kernels().map(|entry| entry.id().into()).collect();
+    let near = nearest(id, ids.iter().map(String::as_str), 3);
+    let near = match near.is_empty() {
+        true => String::new(),
+        false => format!("; the nearest are\n  {}", near.join("\n  ")),
+    };
+    Err(Usage(format!(
+        "unknown kernel `{id}`; expected an id that `mxlab list` prints{near}"
+    ))
+    .into())
 }

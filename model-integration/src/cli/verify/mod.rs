@@ -24,7 +24,7 @@ use super::images::ImagesArgs;
 use super::output::Usage;
 use crate::record::verify::Faults;
 
-pub use jobs::{chosen, of_file};
+pub use jobs::{chosen, kernel_of, of_file};
 
 /// Run PTX kernels on random problems and compare every output byte with the scalar reference (all
 /// NaNs are equal); or compare every kernel with a folder of golden vectors

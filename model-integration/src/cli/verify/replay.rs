@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use mxlab_fuzz::campaign::problem_of;
 use mxlab_fuzz::regression::Regression;
-use mxlab_kernels::registry::{Entry, Problem, kernels, verify};
+use mxlab_kernels::registry::{Entry, Problem, verify};
 
 use super::jobs::of_files;
 use super::{VerifyArgs, open};
@@ -48,10 +48,7 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
 }
 
 fn find(what: &str, problem_size: usize) -> Result<(Box<dyn Entry>, Problem)> {
-    let kernel = |id: &str| {
-        let unknown = || Usage(format!("--replay: no kernel is called `{id}`"));
-        kernels().find(|entry| entry.id() == id).ok_or_else(unknown)
-    };
+    let kernel = |id: &str| super::kernel_of(id).context("--replay");
     let path = Path::new(what);
     if path.exists() {
         let regression = Regression::read(path)?;
@@ -59,11 +56,14 @@ fn find(what: &str, problem_size: usize) -> Result<(Box<dyn Entry>, Problem)> {
     }
     let Some((id, seed)) = what.rsplit_once(':') else {
         bail!(Usage(format!(
-            "--replay: `{what}` is neither a file nor KERNEL:SEED"
+            "--replay: `{what}` is neither a file nor KERNEL:SEED; give a file that --save wrote, or \
+             what a failure prints"
         )));
     };
     let Ok(seed) = seed.parse() else {
-        bail!(Usage(format!("--replay: `{seed}` is no seed")));
+        bail!(Usage(format!(
+            "--replay: `{seed}` is no seed; expected a whole number behind the colon"
+        )));
     };
     let entry = kernel(id)?;
     let problem = problem_of(&*entry, seed, problem_size);
