@@ -99,7 +99,7 @@ const WRONG: [(&str, [&str; 3]); 22] = [
         ],
     ),
     (
-        "report --records .",
+        "report --records empty",
         ["no record", "expected JSON", "--output-path"],
     ),
     (
@@ -143,6 +143,7 @@ const WRONG: [(&str, [&str; 3]); 22] = [
 #[test]
 fn errors_say_what_was_found_what_was_expected_and_what_to_do() {
     let folder = tempfile::tempdir().expect("temporary directory");
+    fs::create_dir(folder.path().join("empty")).expect("writable");
     for (name, text) in FILES {
         fs::write(folder.path().join(name), text).expect("writable");
     }
