@@ -155,8 +155,8 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
     assert_eq!(stored(out.as_ref()), expected);
 }
 
-/// compressed-tensors decompresses what is written for it to what is written as floats, of a Llama and of
-/// a Phi-3. `MXLAB_PYTHON` names a Python that has it beside transformers and torch.
+/// compressed-tensors decompresses what is written for it to what is written as floats, of a Llama
+/// and of a Phi-3. `MXLAB_PYTHON` names a Python that has it beside transformers and torch.
 #[test]
 fn compressed_tensors_reads_what_is_written_for_it() {
     let Some(python) = std::env::var_os("MXLAB_PYTHON") else {

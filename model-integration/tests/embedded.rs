@@ -175,7 +175,7 @@ fn footprints_are_the_bytes_that_a_loaded_model_holds() {
         bytes += 2 * model.norm.len();
         for layer in &model.layers {
             bytes += 2 * (layer.input_norm.len() + layer.post_attention_norm.len());
-            let (Projections::Apart(qkv), Projections::Apart(gate_up)) =
+            let (Projections::Separate(qkv), Projections::Separate(gate_up)) =
                 (&layer.qkv, &layer.gate_up)
             else {
                 panic!("this engine has no stacks");

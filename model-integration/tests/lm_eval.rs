@@ -1,7 +1,8 @@
-//! Sample by sample what lm-evaluation-harness says of the same model and files: prompts, targets, answers, metrics.
+//! Sample by sample what lm-evaluation-harness says of the same model and files: prompts, targets,
+//! answers, metrics.
 //!
-//! `MXLAB_PYTHON` names a Python that has lm_eval, transformers and torch, `MXLAB_SHARED` the reference models and data;
-//! without them nothing here is run, and says so.
+//! `MXLAB_PYTHON` names a Python that has lm_eval, transformers and torch, `MXLAB_SHARED` the
+//! reference models and data; without them nothing here is run, and says so.
 
 use not_run::not_run;
 use std::fs;

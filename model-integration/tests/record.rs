@@ -49,8 +49,8 @@ fn text(path: &Path) -> String {
     text
 }
 
-/// A committed record is what this build would write: its file is as short as it can be, and nothing of
-/// it is left out by a reader.
+/// A committed record is what this build would write: its file is as short as it can be, and
+/// nothing of it is left out by a reader.
 #[test]
 fn committed_records_are_written_as_they_are_read() {
     let mut kinds = BTreeMap::new();
@@ -240,8 +240,8 @@ fn values_that_are_not_finite_round_trip() {
     assert_eq!(bits(&again.values), bits(&values), "{json}");
 }
 
-/// A record says what it is, and one of another version, of another kind, cut off or without its head is
-/// refused with what was found, what was expected and what to do.
+/// A record says what it is, and one of another version, of another kind, cut off or without its
+/// head is refused with what was found, what was expected and what to do.
 #[test]
 fn other_records_are_refused_by_name() {
     let samples = samples();
@@ -316,7 +316,8 @@ fn generation_at(of: &GenerateRecord) -> GenerateRecord {
     }
 }
 
-/// The plan of a study of version 1 had no kind; it is brought to today's version, and nothing else is.
+/// The plan of a study of version 1 had no kind; it is brought to today's version, and nothing else
+/// is.
 #[test]
 fn plans_of_version_1_are_migrated() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -11,8 +11,8 @@ use mxlab::study::shipped::SHIPPED;
 use regex::Regex;
 use serde_json::Value;
 
-/// Two configurations of two block sizes each, a difference to explain, a search and a workload, on a model with
-/// random weights.
+/// Two configurations of two block sizes each, a difference to explain, a search and a workload, on
+/// a model with random weights.
 const STUDY: &str = r#"
 title = "A small study"
 question = "Does it work?"
@@ -128,8 +128,8 @@ fn run<'a>(study: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// A run that is killed again and again keeps what it did, and ends with the same records as one that was left alone; so do
-/// shards, merged and then searched.
+/// A run that is killed again and again keeps what it did, and ends with the same records as one
+/// that was left alone; so do shards, merged and then searched.
 #[test]
 fn kills_and_shards_change_no_record() {
     let folder = Folder::new();
@@ -137,7 +137,8 @@ fn kills_and_shards_change_no_record() {
     let alone = folder.name("alone");
     done(&run(&study, &alone, &[]));
     let expected = records(Path::new(&alone));
-    // The baseline, four, two, what lies between in three differences, fourteen parts, the search and its steps.
+    // The baseline, four, two, what lies between in three differences, fourteen parts, the search
+    // and its steps.
     let search = expected
         .iter()
         .find(|(name, _)| name.starts_with("search."));
@@ -253,7 +254,8 @@ fn what_does_not_fit_is_refused_before_it_runs() {
     assert!(refused(&["study", "run", "no-such"]).contains("mx-linear"));
 }
 
-/// Results of another study are not gone on from, merged or reported; a record that is cut off is named.
+/// Results of another study are not gone on from, merged or reported; a record that is cut off is
+/// named.
 #[test]
 fn results_that_do_not_belong_are_refused() {
     let folder = Folder::new();
@@ -292,7 +294,8 @@ fn results_that_do_not_belong_are_refused() {
     assert_eq!(fs::read(&record).expect("made again"), whole);
 }
 
-/// The page needs nothing but itself, every record that it names is there, and its numbers are those of the records.
+/// The page needs nothing but itself, every record that it names is there, and its numbers are
+/// those of the records.
 #[test]
 fn the_report_is_of_records() {
     let folder = Folder::new();
@@ -378,8 +381,8 @@ fn without_links(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// What the report says of a study in one file is what it says of the folder; a study that is not done is
-/// packed only if that is asked for, and a file that is damaged is refused.
+/// What the report says of a study in one file is what it says of the folder; a study that is not
+/// done is packed only if that is asked for, and a file that is damaged is refused.
 #[test]
 fn a_packed_study_is_its_folder() {
     let folder = Folder::new();

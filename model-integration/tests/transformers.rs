@@ -1,8 +1,8 @@
-//! Checkpoints that Hugging Face transformers wrote, and what it computes with them: Llamas and Phi-3s
-//! with random weights, short sequences and long ones.
+//! Checkpoints that Hugging Face transformers wrote, and what it computes with them: Llamas and
+//! Phi-3s with random weights, short sequences and long ones.
 //!
-//! `MXLAB_PYTHON` names a Python that has transformers and torch; without it nothing here is run, and
-//! says so.
+//! `MXLAB_PYTHON` names a Python that has transformers and torch; without it nothing here is run,
+//! and says so.
 
 use not_run::not_run;
 use std::path::{Path, PathBuf};

@@ -15,8 +15,8 @@ use super::fields::Fields;
 use super::packed::{MX_BLOCK, Packed, Place, mxfp4};
 use super::weights::Weights;
 
-/// Name of the block format in the metadata of a packed file; with `.` and the name of a tensor, that
-/// of the tensor alone.
+/// Name of the block format in the metadata of a packed file; with `.` and the name of a tensor,
+/// that of the tensor alone.
 pub const FORMAT_KEY: &str = "mxlab.format";
 
 /// The formats of compressed-tensors that are read, and their elements; scales are E8M0, blocks 32.
@@ -70,12 +70,12 @@ impl Encoding {
             };
             let blocks = format.blocks_per_row(cols);
             let scales = weights.required(&format!("{name}_scale"), &[rows, blocks])?;
-            return Packed::apart(format, shape, [codes, scales], 1.0).map(Some);
+            return Packed::separate(format, shape, [codes, scales], 1.0).map(Some);
         }
         if let Some(codes) = weights.place(&format!("{name}_blocks")) {
             let scales = [rows, cols.div_ceil(MX_BLOCK)];
             let scales = weights.required(&format!("{name}_scales"), &scales)?;
-            return Packed::apart(mxfp4(), shape, [codes, scales], 1.0).map(Some);
+            return Packed::separate(mxfp4(), shape, [codes, scales], 1.0).map(Some);
         }
         match weights.place(&format!("{name}.codes")) {
             Some(codes) => own(weights, name, shape, codes).map(Some),
@@ -124,11 +124,11 @@ fn own(
             }
         }
     }
-    Packed::apart(format, [rows, cols], [codes, scales], tensor_scale)
+    Packed::separate(format, [rows, cols], [codes, scales], tensor_scale)
 }
 
-/// The format of a `quantization_config` of compressed-tensors. Activations and cache are quantised as
-/// a configuration says, never as a checkpoint does.
+/// The format of a `quantization_config` of compressed-tensors. Activations and cache are quantised
+/// as a configuration says, never as a checkpoint does.
 fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
     let read = |fields: Fields, name| -> Result<Option<ElementFormat>, CheckpointError> {
         let Some(text) = fields.text(name)? else {

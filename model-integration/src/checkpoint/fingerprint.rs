@@ -10,10 +10,10 @@ const WHOLE_BELOW_BYTES: usize = 64 << 20;
 const PAGES_PER_TENSOR: usize = 16;
 const PAGE_BYTES: usize = 4096;
 
-/// SHA-256, in hex, over config.json, tokenizer.json, the table of tensors (name, dtype,
-/// shape), file sizes, and the weights: all of them up to 64 MiB, beyond that 16 pages of
-/// 4 KiB from each tensor; of weights that are made, their seed. So a changed weight in a large model may go unnoticed; another
-/// checkpoint of the same training run will not.
+/// SHA-256, in hex, over config.json, tokenizer.json, the table of tensors (name, dtype, shape),
+/// file sizes, and the weights: all of them up to 64 MiB, beyond that 16 pages of 4 KiB from each
+/// tensor; of weights that are made, their seed. So a changed weight in a large model may go
+/// unnoticed; another checkpoint of the same training run will not.
 pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &Weights) -> String {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {

@@ -1,8 +1,8 @@
 //! One GGUF file: its metadata, and where its tensors are.
 //!
-//! Layout (little-endian): `GGUF`, version, number of tensors, number of metadata; metadata as key, type,
-//! value; tensors as name, sizes (fastest axis first), type, offset; padding; data. Read here rather
-//! than by candle-core, whose reader refuses a file with a tensor of type 39, MXFP4.
+//! Layout (little-endian): `GGUF`, version, number of tensors, number of metadata; metadata as key,
+//! type, value; tensors as name, sizes (fastest axis first), type, offset; padding; data. Read here
+//! rather than by candle-core, whose reader refuses a file with a tensor of type 39, MXFP4.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -28,7 +28,7 @@ pub(super) struct Gguf {
 }
 
 /// Whether a path is that of a GGUF file.
-pub(super) fn is_named_so(path: &Path) -> bool {
+pub(super) fn has_gguf_name(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "gguf")
 }
@@ -179,7 +179,8 @@ impl<'a> Reader<'a> {
         })
     }
 
-    /// Name, type and shape, and offset into the data; the end of the info's own offsets is the length.
+    /// Name, type and shape, and offset into the data; the end of the info's own offsets is the
+    /// length.
     fn tensor(&mut self) -> Result<(String, TensorInfo, u64), String> {
         let name = self.text("the name of a tensor")?;
         let axes = self.u32(&name)?;

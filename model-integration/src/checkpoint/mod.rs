@@ -88,7 +88,7 @@ impl Checkpoint {
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) if gguf::is_named_so(dir) => return Self::open_gguf(dir),
+            Ok(_) if gguf::has_gguf_name(dir) => return Self::open_gguf(dir),
             Ok(_) => {
                 return Err(CheckpointError::NotADirectory {
                     path: dir.to_owned(),
@@ -289,7 +289,7 @@ impl Checkpoint {
         if self.weights.is_gguf() {
             let view = self.held(&parameter.gguf_name, shape)?;
             return Ok(match parameter.gguf_interleaved {
-                Some(head_dim) => view.out_of_turns(name, head_dim),
+                Some(head_dim) => view.deinterleaved(name, head_dim),
                 None => view.part(name, 0..shape[0]),
             });
         }

@@ -12,8 +12,8 @@ use super::weight_file::WeightFile;
 
 /// Elements of a block of MXFP4.
 pub(super) const MX_BLOCK: usize = 32;
-/// Bytes of such a block in a GGUF file: the scale, then byte i with element i in its low and element
-/// i + 16 in its high nibble.
+/// Bytes of such a block in a GGUF file: the scale, then byte i with element i in its low and
+/// element i + 16 in its high nibble.
 pub(super) const GGML_BLOCK_BYTES: usize = 17;
 
 /// MXFP4 as every checkpoint has it. The file says nothing of how scales and codes were chosen; the
@@ -32,8 +32,9 @@ pub(super) type Place = (Arc<WeightFile>, usize);
 
 /// Where the codes and scales of a matrix are.
 pub(super) enum Layout {
-    /// Codes `[rows, bytes of a row]` and scales `[rows, blocks, bytes of a scale]`, each in a tensor.
-    Apart {
+    /// Codes `[rows, bytes of a row]` and scales `[rows, blocks, bytes of a scale]`, each in a
+    /// tensor.
+    Separate {
         /// Packed codes.
         codes: Place,
         /// Shared scales, little-endian.
@@ -55,8 +56,9 @@ impl Packed {
     /// Codes and scales in U8 tensors, whose shapes may group bytes of a row as they like.
     ///
     /// # Errors
-    /// `Shape` and `PackedDtype` unless `codes` and `scales` have what a `[rows, cols]` matrix takes.
-    pub(super) fn apart(
+    /// `Shape` and `PackedDtype` unless `codes` and `scales` have what a `[rows, cols]` matrix
+    /// takes.
+    pub(super) fn separate(
         format: BlockFormat,
         [rows, cols]: [usize; 2],
         [codes, scales]: [Place; 2],
@@ -67,7 +69,7 @@ impl Packed {
         Ok(Self {
             format,
             cols,
-            layout: Layout::Apart { codes, scales },
+            layout: Layout::Separate { codes, scales },
             tensor_scale,
         })
     }
@@ -109,7 +111,7 @@ impl Packed {
         let mut scales = Vec::with_capacity(count * scale_row);
         for row in rows {
             match &self.layout {
-                Layout::Apart {
+                Layout::Separate {
                     codes: of_codes,
                     scales: of_scales,
                 } => {
@@ -176,7 +178,7 @@ impl Packed {
     /// The tensor that has the scales.
     const fn scales(&self) -> &Place {
         match &self.layout {
-            Layout::Apart { scales, .. } | Layout::GgmlBlocks(scales) => scales,
+            Layout::Separate { scales, .. } | Layout::GgmlBlocks(scales) => scales,
         }
     }
 }

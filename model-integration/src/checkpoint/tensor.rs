@@ -33,14 +33,14 @@ pub struct TensorView {
 struct Rows {
     first: usize,
     /// Features of a head whose two halves are stored in turns, where they are.
-    in_turns: Option<usize>,
+    interleaved: Option<usize>,
 }
 
 impl Rows {
     /// The stored row that is row `row`.
     const fn stored(self, row: usize) -> usize {
         let row = self.first + row;
-        match self.in_turns {
+        match self.interleaved {
             None => row,
             Some(head_dim) => {
                 let (head, feature) = (row / head_dim, row % head_dim);
@@ -88,7 +88,7 @@ impl TensorView {
             shape: info.shape.clone(),
             rows: Rows {
                 first: 0,
-                in_turns: None,
+                interleaved: None,
             },
             content: Content::Dense {
                 file,
@@ -106,7 +106,7 @@ impl TensorView {
             shape: shape.to_vec(),
             rows: Rows {
                 first: 0,
-                in_turns: None,
+                interleaved: None,
             },
             content: Content::Packed(Arc::new(packed)),
         }
@@ -125,8 +125,8 @@ impl TensorView {
     }
 
     /// The tensor `name` of which this one has the rows of each head's halves in turns.
-    pub(super) fn out_of_turns(mut self, name: &str, head_dim: usize) -> Self {
-        self.rows.in_turns = Some(head_dim);
+    pub(super) fn deinterleaved(mut self, name: &str, head_dim: usize) -> Self {
+        self.rows.interleaved = Some(head_dim);
         name.clone_into(&mut self.name);
         self
     }
@@ -167,16 +167,17 @@ impl TensorView {
         }
     }
 
-    /// The stored elements, little-endian, row-major, if they lie so. Not necessarily aligned to the
-    /// element size: a header may have any length.
+    /// The stored elements, little-endian, row-major, if they lie so. Not necessarily aligned to
+    /// the element size: a header may have any length.
     pub fn bytes(&self) -> Option<&[u8]> {
-        match (&self.content, self.rows.in_turns) {
+        match (&self.content, self.rows.interleaved) {
             (Content::Dense { .. }, None) => Some(self.dense()),
             _ => None,
         }
     }
 
-    /// From the first row on, as many bytes as there are, in stored order; all of them of rows in turns.
+    /// From the first row on, as many bytes as there are, in stored order; all of them of rows in
+    /// turns.
     ///
     /// # Panics
     /// Of codes.
@@ -221,8 +222,8 @@ impl TensorView {
         self.len() == 0
     }
 
-    /// Widens `elements`, counted row-major, into `out`. Exact for every dtype; of codes and scales, what
-    /// they stand for.
+    /// Widens `elements`, counted row-major, into `out`. Exact for every dtype; of codes and
+    /// scales, what they stand for.
     ///
     /// # Panics
     /// If `elements` does not lie within `0..self.len()` or `out` has another length.
@@ -234,7 +235,7 @@ impl TensorView {
         );
         let cols = self.cols();
         match &self.content {
-            Content::Dense { dtype, .. } if self.rows.in_turns.is_none() => {
+            Content::Dense { dtype, .. } if self.rows.interleaved.is_none() => {
                 let size = dtype.bytes();
                 widen(
                     *dtype,

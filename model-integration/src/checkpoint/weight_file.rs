@@ -85,7 +85,8 @@ impl WeightFile {
         }
     }
 
-    /// A mapped file whose header was read already, of whatever kind: its tensors, and where each is.
+    /// A mapped file whose header was read already, of whatever kind: its tensors, and where each
+    /// is.
     pub(super) fn mapped(
         path: PathBuf,
         map: Mmap,

@@ -22,9 +22,9 @@ use crate::columns::aligned;
 
 /// Assemble the kernels that a chip runs, with ptxas, into a folder for `--images`
 ///
-/// With `--images` a device loads machine code from the folder if it was assembled from the same PTX
-/// text; otherwise its driver compiles the text. The same command resumes an interrupted run. An
-/// unfinished folder can be used.
+/// With `--images` a device loads machine code from the folder if it was assembled from the same
+/// PTX text; otherwise its driver compiles the text. The same command resumes an interrupted run.
+/// An unfinished folder can be used.
 #[derive(Args)]
 pub struct BundleArgs {
     /// Chip to assemble for, such as sm_90
@@ -42,7 +42,8 @@ pub struct BundleArgs {
     /// ptxas processes to run in parallel [default: all processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Assemble nothing; list the kernels without an image in this folder, and fail if there are any
+    /// Assemble nothing; list the kernels without an image in this folder, and fail if there are
+    /// any
     #[arg(long, value_name = "DIR", conflicts_with_all = ["chip", "output", "jobs"])]
     check: Option<PathBuf>,
 }

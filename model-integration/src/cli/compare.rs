@@ -55,10 +55,11 @@ struct Log {
 
 /// What a model answered to an example.
 struct Answer {
-    /// Whether a cloze is right, which choice is the likeliest, or what is extracted from a text; of
-    /// a document nothing.
+    /// Whether a cloze is right, which choice is the likeliest, or what is extracted from a text;
+    /// of a document nothing.
     chosen: String,
-    /// By how much the logit of a target falls short of the greatest, or the next choice of the likeliest.
+    /// By how much the logit of a target falls short of the greatest, or the next choice of the
+    /// likeliest.
     short: f64,
     /// In words.
     text: String,
@@ -102,7 +103,7 @@ impl Answer {
     }
 
     /// Of a generated text.
-    fn of_text(text: &str, filter: &Filter) -> Self {
+    fn from_text(text: &str, filter: &Filter) -> Self {
         let extracted = (filter.extract)(text);
         Self {
             text: format!("{extracted:?}"),
@@ -113,7 +114,7 @@ impl Answer {
     }
 
     /// The greatest difference of log-likelihoods.
-    fn apart(&self, other: &Self) -> f64 {
+    fn distance(&self, other: &Self) -> f64 {
         let pairs = self.loglikelihoods.iter().zip(&other.loglikelihoods);
         let differences = pairs.map(|(one, other)| (one - other).abs());
         differences.fold(0.0, greater)
@@ -153,9 +154,9 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             .collect();
         let same = 100.0 * (pairs.len() - differing.len()) as f64 / pairs.len().max(1) as f64;
         is_enough &= args.at_least.is_none_or(|least| same >= least);
-        let apart = pairs
+        let distance = pairs
             .iter()
-            .map(|(_, one, other)| one.apart(other))
+            .map(|(_, one, other)| one.distance(other))
             .fold(0.0, greater);
         let shortest = differing
             .iter()
@@ -166,7 +167,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             pairs.len().to_string(),
             format!("{same:.2}"),
             format!("{shortest:.3}"),
-            format!("{apart:.3}"),
+            format!("{distance:.3}"),
         ]);
         for (example, one, other) in differing {
             let (one, other) = (&one.text, &other.text);
@@ -239,7 +240,7 @@ fn read(path: &Path) -> Result<Log> {
         let filter = filter(&key)?;
         let answers = lines.map(|(index, line)| {
             let entry: TextEntry = serde_json::from_str(line).with_context(|| place(index))?;
-            Ok((entry.example, Answer::of_text(&entry.text, filter)))
+            Ok((entry.example, Answer::from_text(&entry.text, filter)))
         });
         let answers = answers.collect::<Result<_>>()?;
         return Ok(Log { key, answers });

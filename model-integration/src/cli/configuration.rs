@@ -23,7 +23,8 @@ pub struct ConfigurationArgs {
 }
 
 impl ConfigurationArgs {
-    /// All configurations: without `--config` every named one, or the baseline and that of the flags.
+    /// All configurations: without `--config` every named one, or the baseline and that of the
+    /// flags.
     pub fn all(&self) -> Result<Vec<QuantConfig>> {
         let flags = &self.formats;
         if !self.config.is_empty() {

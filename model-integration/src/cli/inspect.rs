@@ -22,8 +22,8 @@ use crate::did_you_mean::nearest;
 
 /// Print the registers and instructions of a kernel, and its predicted time on a chip
 ///
-/// ptxas assembles the kernel, nvdisasm reads the machine code back, and nothing runs. The predicted
-/// times are a roofline: boost clocks, coalesced accesses, data in device memory.
+/// ptxas assembles the kernel, nvdisasm reads the machine code back, and nothing runs. The
+/// predicted times are a roofline: boost clocks, coalesced accesses, data in device memory.
 #[derive(Args)]
 pub struct InspectArgs {
     /// Kernel id, as `mxlab list` prints it
@@ -204,8 +204,8 @@ fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, C
     }
 }
 
-/// The launch. A loop's pass handles as many elements as have the bytes that it moves, unless the kernel
-/// says otherwise.
+/// The launch. A loop's pass handles as many elements as have the bytes that it moves, unless the
+/// kernel says otherwise.
 fn work(entry: &dyn Entry, body: &Body, shape: Shape) -> Work {
     let (bytes, elements) = (entry.bytes(shape), shape.rows as u64 * shape.cols as u64);
     let elements_per_pass = match (entry.elements_per_pass(shape), body.is_loop) {

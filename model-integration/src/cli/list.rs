@@ -21,8 +21,8 @@ use crate::columns::aligned;
 /// List the kernels: variant, lowest SM, registers, and cost per element
 ///
 /// PTX instructions and bytes of global memory are counted by the emulator on one problem of a few
-/// thousand elements. Registers, spills and static shared memory come from ptxas if it is installed;
-/// listing every kernel then takes minutes.
+/// thousand elements. Registers, spills and static shared memory come from ptxas if it is
+/// installed; listing every kernel then takes minutes.
 #[derive(Args)]
 pub struct ListArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'

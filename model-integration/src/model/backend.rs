@@ -13,8 +13,8 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// The sequences that they belong to, in order.
     pub sequences: Vec<Sequence>,
-    /// Whether all of them are longer, when they are whole, than those that the model was first trained on,
-    /// where that makes a difference: see [`super::context`].
+    /// Whether all of them are longer, when they are whole, than those that the model was first
+    /// trained on, where that makes a difference: see [`super::context`].
     pub is_long: bool,
 }
 
@@ -112,8 +112,9 @@ pub struct Attention<'a> {
 
 /// The operations of a Llama. Activations are `[tokens, features]`.
 ///
-/// An operation that makes the input of projections takes what they want it in. Each token is quantised on its own, in blocks along all its
-/// features; a stochastic rounding is seeded by the position of the token in its sequence.
+/// An operation that makes the input of projections takes what they want it in. Each token is
+/// quantised on its own, in blocks along all its features; a stochastic rounding is seeded by the
+/// position of the token in its sequence.
 pub trait Backend {
     /// An activation matrix.
     type Activation;
@@ -160,8 +161,8 @@ pub trait Backend {
         stack: &Self::Stack,
     ) -> Result<[Self::Activation; N], Self::Error>;
 
-    /// The [`Backend::swiglu`] of the products with gate and up, which are the stack; `name` says what the two are
-    /// called, for [`Backend::watch`].
+    /// The [`Backend::swiglu`] of the products with gate and up, which are the stack; `name` says
+    /// what the two are called, for [`Backend::watch`].
     fn linear_swiglu(
         &self,
         x: &Self::Activation,

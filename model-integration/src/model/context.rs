@@ -1,5 +1,5 @@
-//! How long sequences may be, and which of them are long: LongRoPE has other frequencies for sequences
-//! longer than those that the model was first trained on.
+//! How long sequences may be, and which of them are long: LongRoPE has other frequencies for
+//! sequences longer than those that the model was first trained on.
 //!
 //! Which ones a sequence takes depends on its own length alone, as if it were alone in its batch.
 

@@ -23,9 +23,9 @@ pub struct Linear<B: Backend> {
 /// Projections of one input.
 pub enum Projections<B: Backend, const N: usize> {
     /// Each by itself.
-    Apart([Linear<B>; N]),
+    Separate([Linear<B>; N]),
     /// All in one product.
-    Together {
+    Fused {
         /// Weights and biases, already in their format.
         stack: B::Stack,
         /// What they take their input in.
@@ -117,8 +117,8 @@ impl<B: Backend> Llama<B> {
             |input: &B::Input| backend.rms_norm(x, &layer.input_norm, self.eps, batch, input);
         let name = |part: usize| projection_name(index, QKV[part]);
         let qkv = match &layer.qkv {
-            Projections::Apart(linears) => project(backend, normed, linears, name)?,
-            Projections::Together { stack, input } => {
+            Projections::Separate(linears) => project(backend, normed, linears, name)?,
+            Projections::Fused { stack, input } => {
                 let outputs = backend.linear_stack(&normed(input)?, stack)?;
                 for (part, output) in outputs.iter().enumerate() {
                     backend.watch(output, || name(part))?;
@@ -157,11 +157,11 @@ impl<B: Backend> Llama<B> {
         let name = |part: usize| projection_name(index, GATE_UP[part]);
         let down = &layer.down;
         let inner = match &layer.gate_up {
-            Projections::Apart(linears) => {
+            Projections::Separate(linears) => {
                 let gate_up = project(backend, normed, linears, name)?;
                 backend.swiglu(gate_up, batch, &down.input)?
             }
-            Projections::Together { stack, input } => {
+            Projections::Fused { stack, input } => {
                 let x = normed(input)?;
                 backend.linear_swiglu(&x, stack, batch, &down.input, name)?
             }

@@ -227,14 +227,14 @@ fn projections<B: Backend, S: Source<B>, const N: usize>(
     arrangement: Arrangement,
 ) -> Result<Projections<B, N>, S::Error> {
     if let Some((stack, input)) = source.stack(&members, arrangement)? {
-        return Ok(Projections::Together { stack, input });
+        return Ok(Projections::Fused { stack, input });
     }
     let mut linears = Vec::with_capacity(N);
     for (weight, bias) in members {
         linears.push(source.linear(weight, bias)?);
     }
     let linears = linears.try_into();
-    Ok(Projections::Apart(linears.unwrap_or_else(|_| {
+    Ok(Projections::Separate(linears.unwrap_or_else(|_| {
         unreachable!("one for each projection")
     })))
 }

@@ -68,8 +68,8 @@ pub struct RopeTable {
 
 impl RopeTable {
     /// Tables for `positions` positions, of long sequences or others. Angles are products of f32
-    /// position and f32 frequency, as in the models' own code, so that they agree to the last bit of
-    /// the angle.
+    /// position and f32 frequency, as in the models' own code, so that they agree to the last bit
+    /// of the angle.
     pub fn new(
         positions: usize,
         head_dim: usize,

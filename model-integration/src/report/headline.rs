@@ -1,5 +1,5 @@
-//! One table for each evaluation: what a configuration costs in accuracy, and what it buys in kernel speed,
-//! end-to-end speed, memory and energy.
+//! One table for each evaluation: what a configuration costs in accuracy, and what it buys in
+//! kernel speed, end-to-end speed, memory and energy.
 
 use mxlab_harness::measure::Estimate;
 
@@ -119,7 +119,8 @@ fn estimate(metric: &Metric, estimate: Estimate, is_difference: bool) -> String 
     }
 }
 
-/// How long the largest product with one token took that multiplies weights of the configuration's format.
+/// How long the largest product with one token took that multiplies weights of the configuration's
+/// format.
 fn product(records: &Records, config: &QuantConfig) -> Cell {
     let kernel = match &config.weights {
         None => "linear_bf16".to_owned(),
@@ -137,7 +138,8 @@ fn product(records: &Records, config: &QuantConfig) -> Cell {
         let name = format!("{}_", case.kernel);
         case.operations > 0 && case.tokens == Some(1) && name.contains(&kernel)
     });
-    // Of the first record, so that configurations are beside each other; the last of equals is taken.
+    // Of the first record, so that configurations are beside each other; the last of equals is
+    // taken.
     let largest = of_format
         .collect::<Vec<_>>()
         .into_iter()

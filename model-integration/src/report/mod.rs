@@ -36,8 +36,8 @@ use self::table::Table;
 use crate::file_name::file_name;
 
 /// Writes REPORT.html, REPORT.md, charts/*.svg and tables/*.csv below `output`, and returns their
-/// paths. `records` is a folder of records, the folder of a study, or one file. The same records give
-/// the same bytes. `reference` is a file of published results.
+/// paths. `records` is a folder of records, the folder of a study, or one file. The same records
+/// give the same bytes. `reference` is a file of published results.
 ///
 /// # Errors
 /// If there is no record, one cannot be read, or a file not be written.

@@ -45,8 +45,8 @@ pub struct Records {
 }
 
 impl Records {
-    /// Reads what is below a folder, or one file, for a report in the folder `report`. Files of other
-    /// kinds, such as results in other programs' schemas, are left alone.
+    /// Reads what is below a folder, or one file, for a report in the folder `report`. Files of
+    /// other kinds, such as results in other programs' schemas, are left alone.
     ///
     /// # Errors
     /// If one cannot be read, is damaged or of another version, or there is no record at all.

@@ -5,8 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// A JSON file of published results: `baseline`, and lists of results by the name of a group, each with its axes
-/// (`block_size`, `scale_bits`, `custom_cuda` of microxcaling) and `acc`, `acc_stderr`.
+/// A JSON file of published results: `baseline`, and lists of results by the name of a group, each
+/// with its axes (`block_size`, `scale_bits`, `custom_cuda` of microxcaling) and `acc`,
+/// `acc_stderr`.
 pub struct Reference {
     /// What it is, in its own words.
     pub about: String,

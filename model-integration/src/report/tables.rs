@@ -185,7 +185,8 @@ pub fn yardstick(record: &BenchRecord) -> Option<&'static str> {
     YARDSTICKS.iter().find(|name| has(name)).copied()
 }
 
-/// Each product's time beside the yardstick's on the same shape: kernel, tokens, and how many times as fast.
+/// Each product's time beside the yardstick's on the same shape: kernel, tokens, and how many times
+/// as fast.
 pub fn speed_ups(record: &BenchRecord) -> Vec<(&Case, f64)> {
     let Some(yardstick) = yardstick(record) else {
         return Vec::new();

@@ -9,8 +9,8 @@ use super::records::Found;
 use super::table::{Cell, NOT_MEASURED, Table};
 use crate::columns;
 
-/// The record as comma-separated values, what bounds kernels first: numbers as they are, nothing where
-/// there is none.
+/// The record as comma-separated values, what bounds kernels first: numbers as they are, nothing
+/// where there is none.
 ///
 /// # Errors
 /// If a row cannot be written.

@@ -5,8 +5,8 @@ use serde::Deserialize;
 
 use crate::config::{FormatFlags, OperandSpec};
 
-/// Values of each part of a format; every combination of them is a configuration. A part that is not named stays as
-/// the configuration has it.
+/// Values of each part of a format; every combination of them is a configuration. A part that is
+/// not named stays as the configuration has it.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Axes {

@@ -134,8 +134,8 @@ fn parts(whole: &StudyConfig, each: Each, layers: usize) -> Vec<StudyConfig> {
     }
 }
 
-/// Some parts of a model quantised as `whole` says, the rest not at all. A part without a projection is a whole layer, with
-/// its keys and values.
+/// Some parts of a model quantised as `whole` says, the rest not at all. A part without a
+/// projection is a whole layer, with its keys and values.
 pub fn only(
     whole: &QuantConfig,
     name: &str,

@@ -1,5 +1,5 @@
-//! What lies between two configurations: hybrids that have some of the differences, and how much of a gap each
-//! difference explains.
+//! What lies between two configurations: hybrids that have some of the differences, and how much of
+//! a gap each difference explains.
 
 use anyhow::{Context, Result, ensure};
 use mxlab_kernels::format::BlockFormat;
@@ -76,12 +76,12 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     Ok(found)
 }
 
-/// Every hybrid that is neither, with the names of the differences that it has; those that have one come in the order of the
-/// differences.
+/// Every hybrid that is neither, with the names of the differences that it has; those that have one
+/// come in the order of the differences.
 ///
 /// # Errors
-/// If the two quantise different operands, have overrides, differ in too little or in too much, or parts of them do not
-/// fit together.
+/// If the two quantise different operands, have overrides, differ in too little or in too much, or
+/// parts of them do not fit together.
 pub fn between(
     from: &QuantConfig,
     to: &QuantConfig,
@@ -118,8 +118,9 @@ pub fn between(
     (1..(1 << parts.len()) - 1).map(hybrid).collect()
 }
 
-/// How much of the gap `of[all] - of[none]` each difference explains: its mean effect over every order in which the
-/// differences can come one by one (Shapley 1953). They add up to the gap. `of` has a value for each subset by bits.
+/// How much of the gap `of[all] - of[none]` each difference explains: its mean effect over every
+/// order in which the differences can come one by one (Shapley 1953). They add up to the gap. `of`
+/// has a value for each subset by bits.
 pub fn shapley(of: &[f64]) -> Vec<f64> {
     let count = of.len().ilog2() as usize;
     let factorial = |n: usize| (1..=n).map(|x| x as f64).product::<f64>();

@@ -10,11 +10,12 @@ use super::Frozen;
 use super::folder::{freeze, frozen_in, read_cell, short};
 use crate::record::study::CellRecord;
 
-/// Copies what the output directories of shards hold to one, and returns how many records there are.
+/// Copies what the output directories of shards hold to one, and returns how many records there
+/// are.
 ///
 /// # Errors
-/// If they are of different studies, a record is cut off, two of one cell differ, or a file cannot be read or
-/// written.
+/// If they are of different studies, a record is cut off, two of one cell differ, or a file cannot
+/// be read or written.
 pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
     let mut first: Option<(&Path, Frozen)> = None;
     for shard in shards {
@@ -56,8 +57,8 @@ pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
     Ok(files(&output.join("records"))?.len())
 }
 
-/// Copies the files below a part of a shard. Records that are there already must be the same; of the rest, which is of
-/// one cell, the first shard's is kept.
+/// Copies the files below a part of a shard. Records that are there already must be the same; of
+/// the rest, which is of one cell, the first shard's is kept.
 fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
     for from in files(&shard.join(part))? {
         let below = from.strip_prefix(shard).context("is below")?;

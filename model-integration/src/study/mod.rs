@@ -1,5 +1,5 @@
-//! Studies: one declarative file, every combination it names evaluated, resumed where it was killed, spread over
-//! machines.
+//! Studies: one declarative file, every combination it names evaluated, resumed where it was
+//! killed, spread over machines.
 //!
 //! | module | what |
 //! |---|---|
@@ -20,8 +20,8 @@
 //! # Files of an output directory
 //! - `study.json`: the study as it was frozen: its text, what the command line changed, their hash;
 //! - `records/*.json`: a record a cell, the same bytes however often it was interrupted;
-//! - `cells/CELL/`: what `mxlab eval --output-path` keeps: logs, results in lm-evaluation-harness' schema, times and
-//!   environment.
+//! - `cells/CELL/`: what `mxlab eval --output-path` keeps: logs, results in lm-evaluation-harness'
+//!   schema, times and environment.
 
 pub mod axes;
 pub mod cell;

@@ -70,8 +70,8 @@ pub fn models(study: &Study) -> Vec<String> {
 }
 
 impl ModelPlan {
-    /// Opens a model, and checks that configurations and workloads fit it. A workload that is too long is left out, and
-    /// that is said; anything else that does not fit is an error.
+    /// Opens a model, and checks that configurations and workloads fit it. A workload that is too
+    /// long is left out, and that is said; anything else that does not fit is an error.
     ///
     /// # Errors
     /// If the model cannot be opened, or a configuration does not fit it.
@@ -174,8 +174,8 @@ impl ModelPlan {
 /// Does what is not done yet of a shard, and, of a whole study, its searches.
 ///
 /// # Errors
-/// If something does not fit, a model cannot be run, or a file not be read or written. What was written
-/// before stays.
+/// If something does not fit, a model cannot be run, or a file not be read or written. What was
+/// written before stays.
 pub fn run(
     study: &Study,
     sources: &Sources,

@@ -1,8 +1,10 @@
-//! The most parts of a model that may be quantised, found greedily: those first that lose the least log-likelihood for a bit
-//! that they save, kept if the accuracy of all that are kept together allows it.
+//! The most parts of a model that may be quantised, found greedily: those first that lose the least
+//! log-likelihood for a bit that they save, kept if the accuracy of all that are kept together
+//! allows it.
 //!
-//! Parts are tried some at a time: twice as many after a success, half as many after a failure, and one that fails alone is
-//! left out. So most of a model is decided in a few evaluations, and what is kept was always evaluated together.
+//! Parts are tried some at a time: twice as many after a success, half as many after a failure, and
+//! one that fails alone is left out. So most of a model is decided in a few evaluations, and what
+//! is kept was always evaluated together.
 
 use std::ops::Range;
 use std::path::Path;
@@ -43,7 +45,8 @@ fn first(record: &ScoreRecord) -> Result<&MetricResult> {
     first.context("the first task has no metric")
 }
 
-/// The mean log-likelihood of the first task, or its first number, more of which is better, where it has none.
+/// The mean log-likelihood of the first task, or its first number, more of which is better, where
+/// it has none.
 fn likelihood(record: &ScoreRecord) -> Result<f64> {
     let task = record.tasks.first().context("there is a task")?;
     Ok(match task.result.metric(Metric::LOGLIKELIHOOD) {
@@ -57,8 +60,8 @@ fn sign(metric: &Metric) -> f64 {
     if metric.is_higher_better() { 1.0 } else { -1.0 }
 }
 
-/// Searches, with the records of all single parts and of the baseline. `evaluate` scores a cell; `None` from it is
-/// passed on.
+/// Searches, with the records of all single parts and of the baseline. `evaluate` scores a cell;
+/// `None` from it is passed on.
 ///
 /// # Errors
 /// If a record is missing; what `evaluate` returns.
@@ -161,8 +164,8 @@ pub fn run(
     }))))
 }
 
-/// Goes through `count` units in order: `allows` says whether some more can be kept with those that are. Returns the kept
-/// ones; `None` from `allows` is passed on.
+/// Goes through `count` units in order: `allows` says whether some more can be kept with those that
+/// are. Returns the kept ones; `None` from `allows` is passed on.
 fn keep(
     count: usize,
     mut allows: impl FnMut(&[usize], Range<usize>) -> Result<Option<bool>>,

@@ -106,7 +106,8 @@ impl Listener for Ignore {
     }
 }
 
-/// Begins anew what Linux remembers of this process as its most memory. Where it does not, nothing is measured.
+/// Begins anew what Linux remembers of this process as its most memory. Where it does not, nothing
+/// is measured.
 fn forget_peak_memory() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }

@@ -110,8 +110,8 @@ impl CustomOp1 for Rope {
     }
 }
 
-/// Causal grouped-query attention of sequences of one length. The backward pass computes the weights
-/// again.
+/// Causal grouped-query attention of sequences of one length. The backward pass computes the
+/// weights again.
 pub struct Attention {
     pub sequences: usize,
     /// Positions per sequence.

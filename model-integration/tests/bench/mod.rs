@@ -1,4 +1,5 @@
-//! `mxlab bench`: records, tables, verdicts, peers, what is refused; and `mxlab report` of its records.
+//! `mxlab bench`: records, tables, verdicts, peers, what is refused; and `mxlab report` of its
+//! records.
 
 mod peer;
 mod report;

@@ -10,7 +10,8 @@ fn mxlab(arguments: &[&str]) -> std::process::Output {
     command.args(arguments).output().expect("mxlab runs")
 }
 
-/// The command line as a user types it: evaluation and generation by kernels give what the CPU gives.
+/// The command line as a user types it: evaluation and generation by kernels give what the CPU
+/// gives.
 #[test]
 fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -47,8 +47,8 @@ fn tokens(example: usize) -> Vec<u32> {
     engine.tokenizer().encode(text, true).expect("tokens")
 }
 
-/// Logits of the last positions of a prefix of `prefill` tokens and of 8 steps after it, on a device: two
-/// sequences of unequal length at a time, the second not looked at.
+/// Logits of the last positions of a prefix of `prefill` tokens and of 8 steps after it, on a
+/// device: two sequences of unequal length at a time, the second not looked at.
 fn device_logits(
     engine: &DeviceEngine,
     config: &QuantConfig,
@@ -93,7 +93,8 @@ fn cpu_logits(
     logits.expect("logits").to_vec2().expect("rows")
 }
 
-/// The root of the mean square of the differences of logits, prefill and 8 steps of decoding, over that of the logits.
+/// The root of the mean square of the differences of logits, prefill and 8 steps of decoding, over
+/// that of the logits.
 fn difference(checkpoint: Checkpoint, config: &QuantConfig, tokens: &[u32]) -> f64 {
     let theirs = cpu_logits(&checkpoint, config, tokens, 40);
     let ours = device_logits(&engine_of(checkpoint), config, tokens, 40);
@@ -108,8 +109,8 @@ fn relative(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
     (error / square).sqrt()
 }
 
-/// What bf16 sums in two orders differ by; where activations, keys or values are rounded to few bits, some round to
-/// the other side.
+/// What bf16 sums in two orders differ by; where activations, keys or values are rounded to few
+/// bits, some round to the other side.
 fn bound(config: &QuantConfig) -> f64 {
     match config.activations.is_some() || config.keys.is_some() {
         true => 0.1,
@@ -131,8 +132,8 @@ fn logits_are_those_of_the_cpu_engine_in_every_configuration() {
     }
 }
 
-/// Packed weights, keys and values give the logits of the bf16 that they stand for, to the bit: the same products are
-/// added in the same order.
+/// Packed weights, keys and values give the logits of the bf16 that they stand for, to the bit: the
+/// same products are added in the same order.
 #[test]
 fn packed_gives_what_it_stands_for() {
     let tokens = tokens(5);
@@ -202,8 +203,8 @@ fn linear(linear: &Linear<DeviceBackend>) -> usize {
 /// Bytes of those that share an input.
 fn projections<const N: usize>(projections: &Projections<DeviceBackend, N>) -> usize {
     match projections {
-        Projections::Apart(linears) => linears.iter().map(linear).sum(),
-        Projections::Together { stack, .. } => stack.bytes(),
+        Projections::Separate(linears) => linears.iter().map(linear).sum(),
+        Projections::Fused { stack, .. } => stack.bytes(),
     }
 }
 
@@ -277,8 +278,8 @@ fn scores_do_not_depend_on_the_batch() {
     }
 }
 
-/// A sequence goes through the model in pieces where it is longer than a batch, steps are launched as a recorded
-/// graph, and sequences leave as they end.
+/// A sequence goes through the model in pieces where it is longer than a batch, steps are launched
+/// as a recorded graph, and sequences leave as they end.
 #[test]
 fn generation_goes_on_where_the_prompt_ends() {
     let engine = engine();

@@ -1,4 +1,5 @@
-//! Parquet files as the hub has them: read as the lines they were written of, asked for by name, refused when broken.
+//! Parquet files as the hub has them: read as the lines they were written of, asked for by name,
+//! refused when broken.
 
 use std::path::{Path, PathBuf};
 

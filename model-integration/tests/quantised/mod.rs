@@ -1,5 +1,5 @@
-//! Checkpoints whose weights are quantised: every way to hold them stands for the same values, and what
-//! is wrong with one is told.
+//! Checkpoints whose weights are quantised: every way to hold them stands for the same values, and
+//! what is wrong with one is told.
 
 mod malformed;
 mod writers;

@@ -198,8 +198,8 @@ impl Model {
         fs::write(folder.join("model.safetensors"), bytes).expect("writable");
     }
 
-    /// A GGUF file of version 3 as llama.cpp's converter makes them: the halves of each head of queries
-    /// and keys in turns.
+    /// A GGUF file of version 3 as llama.cpp's converter makes them: the halves of each head of
+    /// queries and keys in turns.
     pub fn gguf(&self) -> Vec<u8> {
         let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
         let number = |name: &str| self.config[name].as_u64().expect(name) as u32;

@@ -40,7 +40,7 @@ pub fn resolve(name_or_path: &str) -> Result<PathBuf, CheckpointError> {
 pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
     let path = PathBuf::from(name_or_path);
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() || gguf::is_named_so(&path) => return Ok(Some(path)),
+        Ok(metadata) if metadata.is_dir() || gguf::has_gguf_name(&path) => return Ok(Some(path)),
         Ok(_) => return Err(CheckpointError::NotADirectory { path }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(&path, error)),
@@ -112,11 +112,12 @@ impl HubOptions {
         }
     }
 
-    /// The model directory that `name_or_path` means: the local directory or GGUF file if there is one,
-    /// else the hub repository `org/name` or `org/name@revision`.
+    /// The model directory that `name_or_path` means: the local directory or GGUF file if there is
+    /// one, else the hub repository `org/name` or `org/name@revision`.
     ///
     /// # Errors
-    /// `NoSuchDirectory` and `NotADirectory` for what can only be a path, and [`HubError`]; `Json`, `Field` and `ShardPath` for a broken index in the repository.
+    /// `NoSuchDirectory` and `NotADirectory` for what can only be a path, and [`HubError`]; `Json`,
+    /// `Field` and `ShardPath` for a broken index in the repository.
     pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf, CheckpointError> {
         match local(name_or_path)? {
             Some(path) => Ok(path),

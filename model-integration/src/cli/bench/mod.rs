@@ -1,4 +1,5 @@
-//! `mxlab bench`: how fast kernels are, each verified first; and whether they became faster or slower.
+//! `mxlab bench`: how fast kernels are, each verified first; and whether they became faster or
+//! slower.
 
 mod args;
 mod compare;
@@ -149,7 +150,8 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     bench.measure(args)
 }
 
-/// Starts the programs beside ours, adds what they have, and leaves out other families than those asked for.
+/// Starts the programs beside ours, adds what they have, and leaves out other families than those
+/// asked for.
 fn complete(args: &BenchArgs, targets: &mut Vec<Box<dyn Target>>) -> Result<Vec<PeerRecord>> {
     let mut records = Vec::new();
     for program in &args.peer {

@@ -6,8 +6,8 @@
 //! - `t.tensor_scale`, F32 `[1]`, where the format has one.
 //!
 //! The metadata say the block format as JSON (`mxlab.format`), that of a tensor in another one
-//! (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors are
-//! as they were.
+//! (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors
+//! are as they were.
 
 use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};

@@ -40,8 +40,8 @@ pub struct VerifyArgs {
     /// Only every Nth kernel, in the order of `mxlab list`
     #[arg(long, value_name = "N", default_value = "1")]
     every: NonZero<usize>,
-    /// Device: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's fault makes
-    /// unusable like a GPU; with --golden also cpu, which runs no PTX
+    /// Device: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's fault
+    /// makes unusable like a GPU; with --golden also cpu, which runs no PTX
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
     #[command(flatten)]
@@ -65,20 +65,20 @@ pub struct VerifyArgs {
     /// Only part I of N of the kernels; every kernel is in exactly one part
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// Worker processes; if a kernel crashes one, a new one continues with the next kernel [default:
-    /// one per core, at most 16]
+    /// Worker processes; if a kernel crashes one, a new one continues with the next kernel
+    /// [default: one per core, at most 16]
     #[arg(long, value_name = "N")]
     workers: Option<NonZero<usize>>,
-    /// Seconds without progress of a launch or a worker before the kernel counts as crashed [default:
-    /// 60, more for large problems]
+    /// Seconds without progress of a launch or a worker before the kernel counts as crashed
+    /// [default: 60, more for large problems]
     #[arg(long, value_name = "SECONDS")]
     watchdog: Option<f64>,
     /// Run the conformance suite instead: one small program for each instruction and type, whose
     /// results are compared with the PTX ISA's definition
     #[arg(long, conflicts_with_all = ["ptx", "minutes", "elements", "problems", "save", "faults"])]
     instructions: bool,
-    /// Cause faults on purpose, between kernels that must be correct: an illegal address and a failed
-    /// allocation, or a kernel that hangs for about half a minute
+    /// Cause faults on purpose, between kernels that must be correct: an illegal address and a
+    /// failed allocation, or a kernel that hangs for about half a minute
     #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"])]
     faults: Option<Faults>,
     /// Approximate number of elements of a problem

@@ -102,8 +102,8 @@ fn describe(verdict: &Verdict) -> (&'static str, &str, Option<u64>) {
 /// Findings of a family that are printed.
 const SHOWN: usize = 3;
 
-/// The outcome as people read it. `again` is what `mxlab verify --replay KERNEL:SEED` needs to repeat
-/// a problem of this campaign.
+/// The outcome as people read it. `again` is what `mxlab verify --replay KERNEL:SEED` needs to
+/// repeat a problem of this campaign.
 pub fn text(outcome: &Outcome, is_of_instructions: bool, again: &str) -> String {
     let row = |(name, tally): (&'static str, Tally)| {
         let counts = [

@@ -1,7 +1,7 @@
-//! The CPU engine. candle's tensors carry the activations; products go to our own kernels where W is packed, or
-//! bf16 on a CPU that multiplies pairs of it, else to `gemm`, the crate under candle's own, and every other
-//! operation to the loops of [`super::ops`]: candle's would round in other places than the models' own code,
-//! and its products depend on the batch.
+//! The CPU engine. candle's tensors carry the activations; products go to our own kernels where W
+//! is packed, or bf16 on a CPU that multiplies pairs of it, else to `gemm`, the crate under
+//! candle's own, and every other operation to the loops of [`super::ops`]: candle's would round in
+//! other places than the models' own code, and its products depend on the batch.
 //!
 //! Tensors hold `f32`; under a 16-bit dtype every operation rounds its result to that type,
 //! in the places where the models' own eager code does, so that a value always is one the

@@ -16,7 +16,8 @@ use crate::model::{Attention, Backend, Batch, LlamaError};
 
 /// Weight elements widened at a time: few enough to stay near the cores.
 const PANEL: usize = 1 << 20;
-/// Tokens from which on rows of bf16 are interleaved: of fewer, that would be a large part of the work.
+/// Tokens from which on rows of bf16 are interleaved: of fewer, that would be a large part of the
+/// work.
 const LEAST_TOKENS: usize = 16;
 /// Rows that one task of a row-wise operation takes.
 const ROWS_PER_TASK: usize = 32;
@@ -290,7 +291,8 @@ impl Cpu {
         Ok(out)
     }
 
-    /// A weight as it lies in its file, where products of bf16 pairs are the fastest way to multiply it.
+    /// A weight as it lies in its file, where products of bf16 pairs are the fastest way to
+    /// multiply it.
     fn bf16_rows<'a>(&self, weight: &'a TensorView, tokens: usize) -> Option<&'a [u8]> {
         let is_bf16 = self.dtype == FloatType::Bf16 && weight.dtype() == Some(FloatType::Bf16);
         let is_worth_it = match self.path {

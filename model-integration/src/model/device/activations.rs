@@ -25,9 +25,9 @@ pub(super) const fn stride(cols: usize) -> usize {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Layout {
     /// bf16, whole chunks of columns.
-    Apart,
+    Padded,
     /// bf16, rows without space between them.
-    Close,
+    Compact,
     /// Operands of 8 bits, whole chunks of columns.
     Bytes,
     /// f32 [block of k, row], those of whole chunks.
@@ -38,7 +38,7 @@ impl Layout {
     /// Bytes of a buffer for so many tokens of `cols` features.
     pub const fn bytes(self, tokens: usize, cols: usize) -> usize {
         match self {
-            Self::Apart | Self::Close => 2 * tokens.next_multiple_of(ROWS) * stride(cols),
+            Self::Padded | Self::Compact => 2 * tokens.next_multiple_of(ROWS) * stride(cols),
             Self::Bytes => tokens.next_multiple_of(PACKED_ROWS) * stride(cols),
             Self::Scales(k) => 4 * tokens.next_multiple_of(PACKED_ROWS) * stride(cols).div_ceil(k),
         }
@@ -86,7 +86,7 @@ impl Pool {
     /// # Errors
     /// If the device has no room.
     pub fn take(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
-        self.take_width(rows, (cols, Layout::Apart))
+        self.take_width(rows, (cols, Layout::Padded))
     }
 
     /// One of operands of 8 bits that stand for `format`.
@@ -119,7 +119,7 @@ impl Pool {
     /// # Errors
     /// As [`Pool::take`].
     pub fn take_close(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
-        self.take_width(rows, (cols, Layout::Close))
+        self.take_width(rows, (cols, Layout::Compact))
     }
 
     fn take_width(&self, rows: usize, width: Width) -> Result<Activation, DeviceError> {
@@ -175,8 +175,8 @@ impl Drop for Held {
     }
 }
 
-/// [rows, cols], all features of a buffer or some of them; the buffer goes back to the pool with the last of them. bf16, or packed as
-/// operands of 8 bits with scales.
+/// [rows, cols], all features of a buffer or some of them; the buffer goes back to the pool with
+/// the last of them. bf16, or packed as operands of 8 bits with scales.
 pub struct Activation {
     held: Rc<Held>,
     rows: usize,

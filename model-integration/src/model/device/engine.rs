@@ -53,8 +53,8 @@ pub struct Loaded {
 }
 
 impl DeviceEngine {
-    /// Runs `checkpoint` on `device` in bf16, takes log-softmax in `softmax_dtype`, and keeps what is
-    /// quantised as `storage` says.
+    /// Runs `checkpoint` on `device` in bf16, takes log-softmax in `softmax_dtype`, and keeps what
+    /// is quantised as `storage` says.
     ///
     /// # Errors
     /// When the tokenizer is broken or does not fit the model.
@@ -125,7 +125,8 @@ impl DeviceEngine {
         )?)
     }
 
-    /// What projections multiply, and whether operands of 8 bits were asked for and some have weights and activations in formats.
+    /// What projections multiply, and whether operands of 8 bits were asked for and some have
+    /// weights and activations in formats.
     fn operand_counts(&self, config: &QuantConfig) -> Result<(OperandCounts, bool)> {
         let config = with_stored_formats(&self.checkpoint, config)?;
         let operands = self.storage.operands();
@@ -320,8 +321,8 @@ impl DeviceModel<'_> {
         context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
     }
 
-    /// Scores a part of a batch, all long or none: in one forward pass, or a sequence that is longer than one in
-    /// pieces.
+    /// Scores a part of a batch, all long or none: in one forward pass, or a sequence that is
+    /// longer than one in pieces.
     fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
         for request in requests {
             context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;

@@ -29,7 +29,8 @@ impl Default for Input {
 pub enum Operands {
     /// bf16, whatever the formats
     Bf16,
-    /// 8 bits where weights and input both are such operands, s8 if they can be, else e4m3; bf16 otherwise
+    /// 8 bits where weights and input both are such operands, s8 if they can be, else e4m3; bf16
+    /// otherwise
     #[value(name = "8-bit")]
     Bytes,
 }

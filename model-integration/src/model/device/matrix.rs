@@ -81,7 +81,8 @@ impl Loader<'_> {
         }
     }
 
-    /// Room in fragment order for matrices of a format that have [rows, cols] together, to be multiplied as `operand`.
+    /// Room in fragment order for matrices of a format that have [rows, cols] together, to be
+    /// multiplied as `operand`.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.
@@ -97,8 +98,9 @@ impl Loader<'_> {
         Ok(shuffle.stack(name, shape)?)
     }
 
-    /// Packs a tensor, of which `table` is a copy if there is one already, if it has a format, and brings it
-    /// into fragment order in tiles of a stack. One that is stored in this format is taken as it is stored.
+    /// Packs a tensor, of which `table` is a copy if there is one already, if it has a format, and
+    /// brings it into fragment order in tiles of a stack. One that is stored in this format is
+    /// taken as it is stored.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.
@@ -142,7 +144,8 @@ impl Loader<'_> {
         shuffle.put_packed(self.stream, stack, tiles, &operand)
     }
 
-    /// By way of a copy in bf16, which becomes what its codes stand for if the tensor is not kept packed.
+    /// By way of a copy in bf16, which becomes what its codes stand for if the tensor is not kept
+    /// packed.
     fn put_copy(
         &self,
         stack: &mut Stack,

@@ -176,7 +176,7 @@ impl Plan {
             (model.vocab_size, 1),
         ];
         let buffers = widths.iter();
-        let buffers = buffers.map(|&(cols, count)| count * Layout::Apart.bytes(tokens, cols));
+        let buffers = buffers.map(|&(cols, count)| count * Layout::Padded.bytes(tokens, cols));
         let activations = buffers.sum::<usize>()
             + packed_inputs.bytes(tokens)
             + limits.split.workspace

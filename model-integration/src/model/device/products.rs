@@ -15,7 +15,8 @@ use crate::model::error::check_finite;
 use crate::model::{Batch, LlamaError};
 
 impl DeviceBackend {
-    /// A row operation, its rows left as `input` says; `by` has what the operation takes beside `src`.
+    /// A row operation, its rows left as `input` says; `by` has what the operation takes beside
+    /// `src`.
     pub(super) fn make_rows(
         &self,
         operation: RowOperation,
@@ -113,7 +114,8 @@ impl DeviceBackend {
         Ok(dst)
     }
 
-    /// Fails at the first product with gate or up that is not finite: they never are in memory otherwise.
+    /// Fails at the first product with gate or up that is not finite: they never are in memory
+    /// otherwise.
     pub(super) fn watch_gate_up(
         &self,
         x: &Activation,

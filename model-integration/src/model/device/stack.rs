@@ -27,7 +27,8 @@ pub(super) fn is_stacked(mut rows: impl Iterator<Item = usize>) -> bool {
 }
 
 impl DeviceStack {
-    /// Puts matrices on a device, to be multiplied as `operand`; `None` if they are none to be stacked.
+    /// Puts matrices on a device, to be multiplied as `operand`; `None` if they are none to be
+    /// stacked.
     ///
     /// # Errors
     /// If no kernel takes the format, or there is no room.

@@ -44,8 +44,9 @@ impl Head {
         Matrix::new(data, self.length, self.length, self.length)
     }
 
-    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal, of a head without past: row = query
-    /// position. Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
+    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal, of a head without past: row =
+    /// query position. Product, scaling and weights are rounded to `dtype`; the softmax itself is
+    /// `f32`.
     pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
         for rows in self.row_blocks() {
             let block = &mut weights[rows.start * self.length..rows.end * self.length];

@@ -84,7 +84,8 @@ impl Row<'_> {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Log-likelihood lost against the baseline; of tasks without one, what is lost of the first metric.
+    /// Log-likelihood lost against the baseline; of tasks without one, what is lost of the first
+    /// metric.
     pub fn loss(&self) -> Option<f64> {
         let against = self.against?;
         let sign = if self.main.metric.is_higher_better() {
