@@ -1,10 +1,10 @@
-//! How a checkpoint holds weights that are quantised: which tensors stand for a matrix.
+//! The encodings of quantised weights: which tensors hold a matrix.
 //!
-//! | what | tensors of the matrix `m.weight` |
+//! | encoding | tensors of the matrix `m.weight` |
 //! |---|---|
-//! | compressed-tensors, as `config.json` says | `m.weight_packed`, `m.weight_scale` |
-//! | blocks, as gpt-oss has them | `m.weight_blocks` [rows, blocks, 16], `m.weight_scales` |
-//! | `mxlab quantize --output`, as the file's metadata say | `m.weight.codes`, `.scales`, `.tensor_scale` |
+//! | compressed-tensors, named by `config.json` | `m.weight_packed`, `m.weight_scale` |
+//! | blocks, as in gpt-oss | `m.weight_blocks` [rows, blocks, 16], `m.weight_scales` |
+//! | `mxlab quantize --output`, named by metadata | `m.weight` + `.codes`, `.scales`, `.tensor_scale` |
 //! | GGUF's MXFP4 | `m.weight`, in ggml's blocks |
 
 use mxlab_kernels::format::{BlockFormat, ElementFormat};
@@ -15,20 +15,20 @@ use super::fields::Fields;
 use super::packed::{MX_BLOCK, Packed, Place, mxfp4};
 use super::weights::Weights;
 
-/// Name of the block format in the metadata of a packed file; with `.` and the name of a tensor,
-/// that of the tensor alone.
+/// Metadata key of a packed file's block format. With `.` and a tensor's name appended, the key of
+/// that tensor's format.
 pub const FORMAT_KEY: &str = "mxlab.format";
 
-/// The formats of compressed-tensors that are read, and their elements; scales are E8M0, blocks 32.
+/// Supported formats of compressed-tensors, and their elements; scales are E8M0, blocks 32.
 pub const COMPRESSED_TENSORS_FORMATS: [(&str, ElementFormat); 2] = [
     ("mxfp4-pack-quantized", ElementFormat::FP4_E2M1),
     ("mxfp6-pack-quantized", ElementFormat::FP6_E2M3),
 ];
 
-/// What `quantization_config` says of weights that are not floats.
+/// The encoding that `quantization_config` names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Encoding {
-    /// Nothing: tensors speak for themselves.
+    /// None named; the tensors determine it.
     Unsaid,
     /// compressed-tensors, in this format.
     CompressedTensors(BlockFormat),
@@ -38,7 +38,7 @@ impl Encoding {
     /// From the top level of a `config.json`.
     ///
     /// # Errors
-    /// `Field` and `MissingField` for a method or a format that is not read.
+    /// `Field` and `MissingField` for an unsupported method or format.
     pub(super) fn parse(fields: Fields) -> Result<Self, CheckpointError> {
         let Some(config) = fields.object("quantization_config")? else {
             return Ok(Self::Unsaid);
@@ -56,7 +56,7 @@ impl Encoding {
     /// The packed matrix `name` `[rows, cols]`, if there is one.
     ///
     /// # Errors
-    /// `MissingTensor`, `Shape`, `PackedDtype` for parts that do not make it; `PackedFormat`.
+    /// `MissingTensor`, `Shape`, `PackedDtype` for tensors that do not form it; `PackedFormat`.
     pub(super) fn find(
         self,
         weights: &Weights,
@@ -84,7 +84,7 @@ impl Encoding {
     }
 }
 
-/// A matrix of a file that this program packed.
+/// A matrix in this program's own encoding.
 fn own(
     weights: &Weights,
     name: &str,
@@ -127,8 +127,8 @@ fn own(
     Packed::separate(format, [rows, cols], [codes, scales], tensor_scale)
 }
 
-/// The format of a `quantization_config` of compressed-tensors. Activations and cache are quantised
-/// as a configuration says, never as a checkpoint does.
+/// The format in a `quantization_config` of compressed-tensors. Activations and cache follow the
+/// configuration, never the checkpoint.
 fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
     let read = |fields: Fields, name| -> Result<Option<ElementFormat>, CheckpointError> {
         let Some(text) = fields.text(name)? else {
