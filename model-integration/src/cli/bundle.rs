@@ -48,7 +48,7 @@ pub struct BundleArgs {
     check: Option<PathBuf>,
 }
 
-/// Kernels of a family that are named where many have no image.
+/// Kernels named per family if many have no image.
 const NAMED: usize = 10;
 
 /// Assembles, or checks.
@@ -60,7 +60,7 @@ pub fn run(args: &BundleArgs) -> Result<Done> {
     }
 }
 
-/// The kernels that were asked for and that a chip runs.
+/// The requested kernels that a chip can run.
 fn selected(args: &BundleArgs, chip: Target) -> Result<Vec<Box<dyn Entry>>> {
     let mut entries = chosen(&args.kernel)?;
     entries.retain(|entry| entry.runs_on(chip.sm()));
@@ -120,7 +120,7 @@ fn make(chip: Target, folder: &Path, args: &BundleArgs) -> Result<Done> {
     })
 }
 
-/// What a run came to.
+/// The summary of a run.
 fn line(summary: &Summary) -> String {
     let Summary {
         kernels,
@@ -140,7 +140,7 @@ fn line(summary: &Summary) -> String {
     )
 }
 
-/// Kernels of a family, and those of them that have no image.
+/// The kernels of a family, and those without an image.
 struct Family {
     name: &'static str,
     kernels: usize,
@@ -211,7 +211,7 @@ impl Family {
             .collect()
     }
 
-    /// The first kernels that have no image.
+    /// The first kernels without an image.
     fn named(&self) -> String {
         let mut text: String = self
             .lacking

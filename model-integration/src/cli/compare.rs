@@ -1,4 +1,4 @@
-//! `mxlab compare`: the answers of two evaluations, example by example.
+//! `mxlab compare`: compares the answers of two evaluations, example by example.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -45,29 +45,28 @@ fn greater(a: f64, b: f64) -> f64 {
     }
 }
 
-/// One task under one configuration.
+/// The log of one task under one configuration.
 struct Log {
-    /// What determines its results.
+    /// The settings that determine its results.
     key: Value,
     /// By example.
     answers: BTreeMap<usize, Answer>,
 }
 
-/// What a model answered to an example.
+/// The model's answer to an example.
 struct Answer {
-    /// Whether a cloze is right, which choice is the likeliest, or what is extracted from a text;
-    /// of a document nothing.
+    /// The comparable part: whether a cloze is right, which choice is the likeliest, what is
+    /// extracted from a text; empty for a document.
     chosen: String,
-    /// By how much the logit of a target falls short of the greatest, or the next choice of the
-    /// likeliest.
+    /// The gap between the greatest logit and the target's, or between the two likeliest choices.
     short: f64,
-    /// In words.
+    /// The answer in words.
     text: String,
     loglikelihoods: Vec<f64>,
 }
 
 impl Answer {
-    /// Of the entries of an example, in the order of its parts.
+    /// From the entries of an example, in the order of its parts.
     fn new(output_type: &str, entries: &[Entry]) -> Self {
         let loglikelihoods: Vec<f64> = entries.iter().map(|entry| entry.loglikelihood).collect();
         let (chosen, short, text) = match output_type {
@@ -102,7 +101,7 @@ impl Answer {
         }
     }
 
-    /// Of a generated text.
+    /// From a generated text.
     fn from_text(text: &str, filter: &Filter) -> Self {
         let extracted = (filter.extract)(text);
         Self {
@@ -113,7 +112,7 @@ impl Answer {
         }
     }
 
-    /// The greatest difference of log-likelihoods.
+    /// The largest difference of log-likelihoods.
     fn distance(&self, other: &Self) -> f64 {
         let pairs = self.loglikelihoods.iter().zip(&other.loglikelihoods);
         let differences = pairs.map(|(one, other)| (one - other).abs());
@@ -258,9 +257,9 @@ fn read(path: &Path) -> Result<Log> {
     Ok(Log { key, answers })
 }
 
-/// What counts of a generated answer: what the first metric of the task looks at.
+/// The filter of generated answers: that of the task's first metric.
 fn filter(key: &Value) -> Result<&'static Filter> {
-    // Logs of earlier versions do not name it: then GSM8K's was the only one that generates.
+    // Logs of earlier versions do not name it; then only GSM8K generated answers.
     let name = key["protocol"].as_str().unwrap_or(gsm8k::PROTOCOL.name);
     let protocol = protocols().find(|protocol| protocol.name == name);
     let filter = protocol.and_then(|protocol| protocol.metrics.first()?.filter());

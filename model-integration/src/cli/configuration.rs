@@ -1,4 +1,4 @@
-//! Which operand is quantised how, as flags say it.
+//! The flags that choose configurations.
 
 use anyhow::Result;
 use clap::Args;
@@ -23,8 +23,8 @@ pub struct ConfigurationArgs {
 }
 
 impl ConfigurationArgs {
-    /// All configurations: without `--config` every named one, or the baseline and that of the
-    /// flags.
+    /// All configurations. Without `--config`: the baseline and the flags' configuration, or
+    /// without flags every named one.
     pub fn all(&self) -> Result<Vec<QuantConfig>> {
         let flags = &self.formats;
         if !self.config.is_empty() {
@@ -42,7 +42,7 @@ impl ConfigurationArgs {
         Ok(named::all(flags)?)
     }
 
-    /// The only configuration: without `--config` that of the flags, or the baseline.
+    /// The only configuration. Without `--config`: the flags' configuration, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;
         match self.config.as_slice() {

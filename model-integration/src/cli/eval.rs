@@ -1,4 +1,4 @@
-//! `mxlab eval`: tasks over configurations.
+//! `mxlab eval`: evaluates tasks under configurations.
 
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub struct EvalArgs {
     output: OutputArgs,
 }
 
-/// Every named task, and what a file holds.
+/// The named tasks, and the rules for files.
 fn tasks_help() -> String {
     let mut help = "Tasks; repeat, or separate by commas:\n".to_owned();
     for task in NAMED {
@@ -128,7 +128,7 @@ fn batch_size(text: &str) -> Result<usize, String> {
 
 /// Evaluates and prints the table.
 pub fn run(args: &EvalArgs) -> Result<Done> {
-    // What is cheap to check comes before what takes time.
+    // Cheap checks come first.
     let configs = args.configuration.all()?;
     args.model.check()?;
     let fewshot = args.task.fewshot()?;
@@ -165,7 +165,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     Ok(Done::Interrupted)
 }
 
-/// Says by which rule a file of the user's was read.
+/// Prints the rule that matched the user's file.
 pub(super) fn say_reading(task: &Task) {
     if let Some(reading) = &task.read_as {
         eprintln!("task {}: {reading}", task.source);

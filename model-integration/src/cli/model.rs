@@ -1,4 +1,4 @@
-//! Which model, and how it computes.
+//! The flags that choose a model and its engine.
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -16,7 +16,7 @@ use crate::model::device::DeviceEngine;
 use crate::model::device::input::Operands;
 use crate::model::device::plan::Storage;
 
-/// What names a model.
+/// Help for `--model`.
 fn model_help() -> String {
     format!(
         "Model directory, GGUF file, hub name (`org/name`, `org/name@revision`), `embedded`, or \
@@ -64,16 +64,16 @@ pub struct EngineArgs {
     pub images: ImagesArgs,
 }
 
-/// A type, or the checkpoint's own.
+/// A type; `None` for the checkpoint's.
 #[derive(Clone, Copy, Debug)]
 pub struct Dtype(pub Option<FloatType>);
 
-/// A type, or that of the arithmetic.
+/// A type; `None` for that of the arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxDtype(Option<FloatType>);
 
 impl SoftmaxDtype {
-    /// Whatever the arithmetic is.
+    /// f32, whatever the type of the arithmetic.
     pub const F32: Self = Self(Some(FloatType::F32));
 }
 
@@ -103,7 +103,7 @@ fn or_word(name: &str, word: &str) -> Result<Option<FloatType>, String> {
         .map_err(|error| format!("{error}, or `{word}`"))
 }
 
-/// A sensible number of threads.
+/// A number of threads within sensible limits.
 pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one thread is needed; give 1 to 4096".into()),
@@ -113,7 +113,7 @@ pub fn threads(text: &str) -> Result<usize, String> {
 }
 
 impl ModelArgs {
-    /// Checks that a model given as a path is there.
+    /// Checks that a model given as a path exists.
     pub fn check(&self) -> Result<()> {
         let name = &self.model;
         if name != "embedded" && !name.starts_with(synthetic::PREFIX) {
@@ -122,8 +122,7 @@ impl ModelArgs {
         Ok(())
     }
 
-    /// Opens the model on its device; nothing is loaded yet. Log-softmax is taken in
-    /// `softmax_dtype`.
+    /// Opens the model on its device without loading it. Log-softmax is taken in `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
         self.engine.use_threads()?;
         self.engine
@@ -131,7 +130,7 @@ impl ModelArgs {
     }
 }
 
-/// Opens what `--model` names.
+/// Opens the checkpoint that `--model` names.
 pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     Ok(match name {
         "embedded" => embedded::checkpoint()?,
@@ -164,7 +163,7 @@ impl EngineArgs {
         Ok(())
     }
 
-    /// Brings a checkpoint to the device. Log-softmax is taken in `softmax_dtype`.
+    /// Opens a checkpoint on the device. Log-softmax is taken in `softmax_dtype`.
     pub fn open(
         &self,
         checkpoint: Checkpoint,

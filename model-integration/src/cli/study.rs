@@ -1,4 +1,4 @@
-//! `mxlab study`: studies by file.
+//! `mxlab study`: runs, merges, packs and reports studies.
 
 use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
@@ -191,7 +191,7 @@ fn list() -> Result<Done> {
     Ok(Done::Ok)
 }
 
-/// Opens models and tasks as the arguments say.
+/// Opens models and tasks according to the arguments.
 fn with_sources<T>(
     args: &EngineArgs,
     data_dir: Option<&Path>,
@@ -356,7 +356,7 @@ impl StudyRunArgs {
     }
 }
 
-/// How much there is to do with a model.
+/// The number of cells, examples and tokens of a model.
 fn counts(plan: &ModelPlan, scored: &Scored) -> Result<Vec<String>> {
     let is_score = |cell: &&Cell| matches!(cell.work, Work::Score { .. });
     let scores = plan.cells.iter().filter(is_score).count();

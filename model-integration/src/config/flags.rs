@@ -54,7 +54,7 @@ pub struct FormatFlags {
     pub dialect: Option<Dialect>,
 }
 
-/// A line of help with the names that an option takes.
+/// Help with the names that an option accepts.
 fn one_of<T: std::fmt::Display>(what: &str, names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     format!("{what}: {}", names.join(", "))
@@ -74,7 +74,7 @@ impl FormatFlags {
         !self.names_operand() && self.common() == FormatSpec::default()
     }
 
-    /// Whether an element format was given, so that the flags alone quantise something.
+    /// Whether an element format was given, so that the flags alone form a configuration.
     pub fn names_operand(&self) -> bool {
         self.operands().iter().any(|(_, operand)| operand.is_some())
     }
@@ -85,10 +85,10 @@ impl FormatFlags {
         others.iter().any(|(_, operand)| operand.is_some())
     }
 
-    /// The configuration that the flags alone make, named after them.
+    /// The configuration of the flags alone, named after them.
     ///
     /// # Errors
-    /// [`ConfigError`] if they do not fit together.
+    /// [`ConfigError`] if they are incompatible.
     pub fn config(&self) -> Result<QuantConfig, ConfigError> {
         let source = Source {
             file: "command line",
@@ -107,7 +107,7 @@ impl FormatFlags {
         self.values.as_ref().or(self.kv.as_ref())
     }
 
-    /// The parts that go to every operand.
+    /// The parts that apply to every operand.
     pub(super) fn common(&self) -> FormatSpec {
         FormatSpec {
             element: None,
@@ -121,13 +121,12 @@ impl FormatFlags {
         }
     }
 
-    /// What the flags add to the name of a configuration that they change, as in
-    /// `+w-fp4_e2m1+ue5m3+k16`.
+    /// The suffix of a configuration's name under these flags, such as `+w-fp4_e2m1+ue5m3+k16`.
     pub fn suffix(&self) -> String {
         let mut suffix = String::new();
         let mut add = |prefix: &str, value: Option<&dyn std::fmt::Display>| {
             if let Some(value) = value {
-                // A stochastic rounding's seed is set off by a colon, which file names avoid.
+                // A colon separates the seed of a stochastic rounding; file names avoid it.
                 let value = value.to_string().replace(':', "-");
                 let _ = write!(suffix, "+{prefix}{value}");
             }

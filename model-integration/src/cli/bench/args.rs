@@ -126,7 +126,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 impl BenchArgs {
-    /// Which kernels on which shapes.
+    /// The selected kernels and shapes.
     pub fn selection(&self) -> Selection {
         Selection {
             kernels: self.kernel.clone(),

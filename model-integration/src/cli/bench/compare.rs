@@ -1,4 +1,4 @@
-//! Two records, case by case.
+//! Compares two records, case by case.
 
 use std::path::Path;
 

@@ -1,4 +1,4 @@
-//! `mxlab quantize`: what a format costs each tensor of a safetensors file.
+//! `mxlab quantize`: quantisation errors of the tensors in a safetensors file.
 
 mod glob;
 mod on_device;
@@ -55,14 +55,14 @@ pub struct QuantizeArgs {
     formats: FormatFlags,
 }
 
-/// A tensor and what becomes of it.
+/// A tensor, and how it is written.
 struct Plan {
     tensor: StoredTensor,
     /// Rows and columns if it is quantised; blocks run along the columns.
     matrix: Option<(usize, usize)>,
 }
 
-/// A tensor that was quantised.
+/// A quantised tensor.
 #[derive(serde::Serialize)]
 struct Report {
     tensor: String,
@@ -73,7 +73,7 @@ struct Report {
     statistics: Statistics,
 }
 
-/// Quantises tensor after tensor, so that only one is in memory at a time.
+/// Quantises tensor after tensor, so that memory holds only one at a time.
 pub fn run(args: &QuantizeArgs) -> Result<Done> {
     let format = args.format()?;
     let device = OnDevice::open(args.device)?;
@@ -190,7 +190,7 @@ impl QuantizeArgs {
     }
 }
 
-/// What the packed file will hold.
+/// The tensors of the packed file.
 fn parts(plans: &[Plan], format: &BlockFormat) -> Vec<Part> {
     let mut parts = Vec::new();
     for Plan { tensor, matrix } in plans {

@@ -1,14 +1,14 @@
-//! Studies: what their records amount to.
+//! The view of a study: tables, charts and findings from its records.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`read`] | the records of a study |
 //! | [`compare`] | each configuration against the baseline on the same examples |
 //! | [`tables`] | accuracy, errors, searches |
-//! | [`shares`] | a gap between two configurations, taken apart |
-//! | [`speeds`] | times, memory and energy of generations |
+//! | [`shares`] | the gap between two configurations, split by difference |
+//! | [`speeds`] | time, memory and energy of generations |
 //! | [`plots`] | accuracy against bits, time, joules and k; cost against error |
-//! | [`findings`] | what they say, in sentences |
+//! | [`findings`] | findings as sentences |
 
 pub mod compare;
 pub mod findings;
@@ -27,29 +27,29 @@ use super::plot::Chart;
 use super::reference::Reference;
 use super::table::Table;
 
-/// What is shown of a study.
+/// A study in the report.
 #[derive(Serialize)]
 pub struct StudyView {
     /// Its name.
     pub name: String,
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// What it asks.
+    /// The question that it answers.
     pub question: String,
-    /// What it found.
+    /// Its findings.
     pub findings: Vec<String>,
     /// Tables.
     pub tables: Vec<Table>,
     /// Charts.
     pub charts: Vec<Chart>,
-    /// What must be known to read it.
+    /// Notes for the reader.
     pub notes: Vec<String>,
 }
 
-/// Looks at a study.
+/// Makes the view of a study.
 ///
 /// # Errors
-/// If records do not fit together.
+/// If records contradict each other.
 pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<StudyView> {
     let sets = compare::sets(study)?;
     let mut view = StudyView {
