@@ -1,4 +1,4 @@
-//! `mxlab verify`: kernels against the scalar reference, or everything against golden vectors.
+//! `mxlab verify`: compares kernels with the scalar reference or with golden vectors.
 
 mod campaign;
 mod golden;
@@ -103,13 +103,13 @@ pub struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    /// The exit code of a worker, if this is one.
+    /// The exit code of a worker, if this process is one.
     pub fn worker(&self) -> Option<ExitCode> {
         self.worker.as_deref().map(worker::run)
     }
 }
 
-/// Verifies what the arguments say.
+/// Runs the verification that the arguments ask for.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     if let Some(golden) = &args.golden {
         return golden::run(golden, args.device);
@@ -121,13 +121,13 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     }
 }
 
-/// Elements of a problem, at most: buffers of it are held several times.
+/// Most elements of a problem; several buffers of this size are held.
 const MAX_PROBLEM_SIZE: usize = 1 << 24;
 
 /// Checks `--problem-size`.
 ///
 /// # Errors
-/// If no problem can be so small or large.
+/// If the size is out of range.
 pub fn check_problem_size(size: usize) -> Result<()> {
     ensure!(
         (1..=MAX_PROBLEM_SIZE).contains(&size),
@@ -136,8 +136,8 @@ pub fn check_problem_size(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// Warp instructions that a block may run on the emulator: hundreds of millions of elements, and a
-/// kernel that hangs is told within seconds.
+/// Warp instructions that a block may run on the emulator: enough for hundreds of millions of
+/// elements, and few enough to find a hanging kernel within seconds.
 const BUDGET: u64 = 1 << 26;
 
 fn open(choice: DeviceChoice, images: Option<Arc<Images>>) -> Result<Device, DeviceError> {

@@ -1,4 +1,4 @@
-//! `mxlab verify --replay`: one problem again, and what differs.
+//! `mxlab verify --replay`: runs one problem again and prints the differences.
 
 use std::path::Path;
 
@@ -21,7 +21,7 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
         let same = entries.into_iter().find(|other| other.id() == id);
         entry = same.with_context(|| format!("--ptx: no file has `.entry {id}`"))?;
     }
-    // So that a problem that is none is not taken for a kernel that is wrong.
+    // An invalid problem must not look like a wrong kernel.
     entry
         .reference(&problem)
         .with_context(|| format!("--replay: this is no problem of {}", entry.id()))?;
