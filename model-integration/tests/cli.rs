@@ -470,7 +470,8 @@ fn a_model_is_evaluated_below_four_bits() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let file = directory.path().join("mine.toml");
     let content = "default = { scale = 'ue5m3', block_size = 8 }\nweights = 'fp3_e1m1'\n\
-                   activations = 'int3'\nkv = 'fp3_e2m0'\n[[override]]\nlayers = '0'\nweights = 'ternary'\n";
+                   activations = 'int3'\nkv = 'fp3_e2m0'\n\
+                   [[override]]\nlayers = '0'\nweights = 'ternary'\n";
     fs::write(&file, content).expect("writable");
     for (flags, operands) in [
         (

@@ -76,9 +76,18 @@ fn write_data(shared: &Path, folder: &Path) {
         .iter()
         .filter(|line| choices(line, "text").len() == 4);
     let endings = four.enumerate().map(|(index, line)| {
-        json!({"ind": index, "activity_label": "Asking [title] things", "ctx_a": line["question"]["stem"],
-               "ctx_b": "then  a [substeps] voice", "ctx": "", "split": "val", "split_type": "indomain",
-               "endings": choices(line, "text"), "source_id": "x", "label": (index % 4).to_string()})
+        json!({
+            "ind": index,
+            "activity_label": "Asking [title] things",
+            "ctx_a": line["question"]["stem"],
+            "ctx_b": "then  a [substeps] voice",
+            "ctx": "",
+            "split": "val",
+            "split_type": "indomain",
+            "endings": choices(line, "text"),
+            "source_id": "x",
+            "label": (index % 4).to_string(),
+        })
     });
     let problems = parsed(&read("gsm8k_test.jsonl"));
     let solved: String = problems[EXAMPLES..][..POOL]

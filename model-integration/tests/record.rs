@@ -59,7 +59,8 @@ fn committed_records_are_written_as_they_are_read() {
         let json = serde_json::to_string(&record).expect("plain data") + "\n";
         assert!(
             json == text(&path),
-            "`{}` is not what this build writes: read it with `mxlab::record::Record` and write it again",
+            "`{}` is not what this build writes: read it with `mxlab::record::Record` and write it \
+             again",
             path.display()
         );
         *kinds.entry(record.kind().name).or_insert(0) += 1;
@@ -323,7 +324,8 @@ fn plans_of_version_1_are_migrated() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("study.json");
     let mut plan = json!({
-        "schema_version": 1, "name": "small", "title": "Small", "question": "How?", "mxlab": "0.1.0",
+        "schema_version": 1, "name": "small", "title": "Small", "question": "How?",
+        "mxlab": "0.1.0",
         "text": "", "changes": { "engine": "cpu, auto", "batch_size": 16 }, "hash": "0123",
     });
     fs::write(&path, plan.to_string()).expect("writable");

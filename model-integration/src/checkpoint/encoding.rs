@@ -4,7 +4,7 @@
 //! |---|---|
 //! | compressed-tensors, named by `config.json` | `m.weight_packed`, `m.weight_scale` |
 //! | blocks, as in gpt-oss | `m.weight_blocks` [rows, blocks, 16], `m.weight_scales` |
-//! | `mxlab quantize --output`, named by metadata | `m.weight` + `.codes`, `.scales`, `.tensor_scale` |
+//! | `mxlab quantize`, named by metadata | `m.weight.codes`, and `.scales`, `.tensor_scale` |
 //! | GGUF's MXFP4 | `m.weight`, in ggml's blocks |
 
 use mxlab_kernels::format::{BlockFormat, ElementFormat};
@@ -160,7 +160,8 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
         }
         for other in ["input_activations", "output_activations"] {
             if group.get(other).is_some() {
-                let expected = "null (weights alone are read; a configuration says how activations are quantised)";
+                let expected = "null (weights alone are read; a configuration says how activations \
+                    are quantised)";
                 return Err(group.error(other, expected));
             }
         }

@@ -37,7 +37,11 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A path to something that is not a directory.
-    #[error("{}: not a directory; a model is a directory with config.json, tokenizer.json and safetensors weights", path.display())]
+    #[error(
+        "{}: not a directory; a model is a directory with config.json, tokenizer.json and \
+         safetensors weights",
+        path.display()
+    )]
     NotADirectory {
         /// The path as given.
         path: PathBuf,
@@ -115,7 +119,10 @@ pub enum CheckpointError {
 
     // The safetensors container.
     /// Shorter than the 8-byte header length.
-    #[error("{}: {bytes} bytes; a safetensors file starts with an 8-byte header length", file.display())]
+    #[error(
+        "{}: {bytes} bytes; a safetensors file starts with an 8-byte header length",
+        file.display()
+    )]
     NoHeader {
         /// The file.
         file: PathBuf,
@@ -133,7 +140,10 @@ pub enum CheckpointError {
         limit: u64,
     },
     /// The header would end behind the end of the file.
-    #[error("{}: header length {declared}, but only {available} bytes follow; truncated?", file.display())]
+    #[error(
+        "{}: header length {declared}, but only {available} bytes follow; truncated?",
+        file.display()
+    )]
     HeaderTruncated {
         /// The file.
         file: PathBuf,
@@ -160,7 +170,8 @@ pub enum CheckpointError {
     },
     /// Offsets that overlap, leave a hole, or run backwards.
     #[error(
-        "{}: tensor `{tensor}`: data_offsets [{}, {}] overlap or leave a hole; expected to start at {expected_start}",
+        "{}: tensor `{tensor}`: data_offsets [{}, {}] overlap or leave a hole; expected to start \
+         at {expected_start}",
         file.display(), offsets.0, offsets.1
     )]
     TensorOffsets {
@@ -199,7 +210,11 @@ pub enum CheckpointError {
         reason: SafeTensorError,
     },
     /// The end of the tensors is not the end of the file.
-    #[error("{}: the header describes {described} bytes of tensors, the file has {present}; truncated or corrupt", file.display())]
+    #[error(
+        "{}: the header describes {described} bytes of tensors, the file has {present}; truncated \
+         or corrupt",
+        file.display()
+    )]
     DataLength {
         /// The file.
         file: PathBuf,
@@ -219,7 +234,10 @@ pub enum CheckpointError {
         shard: String,
     },
     /// The index names a shard outside the model directory.
-    #[error("{}: `weight_map.{tensor}` is `{shard}`; a shard is a file inside the model directory", index.display())]
+    #[error(
+        "{}: `weight_map.{tensor}` is `{shard}`; a shard is a file inside the model directory",
+        index.display()
+    )]
     ShardPath {
         /// The index file.
         index: PathBuf,
@@ -229,7 +247,10 @@ pub enum CheckpointError {
         shard: String,
     },
     /// The index places a tensor in a shard that lacks it.
-    #[error("{}: `weight_map` places tensor `{tensor}` in `{shard}`, which does not contain it", index.display())]
+    #[error(
+        "{}: `weight_map` places tensor `{tensor}` in `{shard}`, which does not contain it",
+        index.display()
+    )]
     NotInShard {
         /// The index file.
         index: PathBuf,
@@ -283,7 +304,10 @@ pub enum CheckpointError {
         dtype: String,
     },
     /// Codes or scales that are not stored as bytes.
-    #[error("{}: tensor `{tensor}` has dtype {dtype}; packed codes and scales are U8", file.display())]
+    #[error(
+        "{}: tensor `{tensor}` has dtype {dtype}; packed codes and scales are U8",
+        file.display()
+    )]
     PackedDtype {
         /// The weight file.
         file: PathBuf,
@@ -304,7 +328,8 @@ pub enum CheckpointError {
     },
     /// A block whose scale makes its elements infinite or NaN.
     #[error(
-        "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; weights must be finite",
+        "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; weights must \
+         be finite",
         file.display()
     )]
     Scale {
@@ -328,7 +353,10 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A weight that is NaN or infinite.
-    #[error("{}: tensor `{tensor}` is {value} at flat index {index}; weights must be finite", file.display())]
+    #[error(
+        "{}: tensor `{tensor}` is {value} at flat index {index}; weights must be finite",
+        file.display()
+    )]
     NonFinite {
         /// The weight file.
         file: PathBuf,
@@ -350,7 +378,10 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A token without a row in the embedding.
-    #[error("{}: token `{token}` has id {id}, but config.json says vocab_size {vocab_size}", file.display())]
+    #[error(
+        "{}: token `{token}` has id {id}, but config.json says vocab_size {vocab_size}",
+        file.display()
+    )]
     TokenBeyondVocabulary {
         /// The file.
         file: PathBuf,

@@ -208,7 +208,8 @@ impl<'a> Reader<'a> {
             }
             other => {
                 return Err(format!(
-                    "tensor `{name}` is of ggml type {other}; F32 (0), F16 (1), BF16 (30) and MXFP4 (39) are read"
+                    "tensor `{name}` is of ggml type {other}; F32 (0), F16 (1), BF16 (30) and \
+                     MXFP4 (39) are read"
                 ));
             }
         };

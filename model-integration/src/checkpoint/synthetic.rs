@@ -135,7 +135,9 @@ fn tokenizer_json() -> serde_json::Value {
         },
         "model": {
             "type": "BPE",
-            "vocab": vocabulary.map(|(symbol, id)| (symbol, json!(id))).collect::<serde_json::Map<_, _>>(),
+            "vocab": vocabulary
+                .map(|(symbol, id)| (symbol, json!(id)))
+                .collect::<serde_json::Map<_, _>>(),
             "merges": [],
         },
     })

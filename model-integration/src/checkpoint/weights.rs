@@ -46,7 +46,8 @@ impl Weights {
         let Some(json) = read_if_present(&index, MAX_INDEX_BYTES)? else {
             return Err(CheckpointError::MissingFile {
                 file: single,
-                purpose: "weights are read from it, or from model.safetensors.index.json and its shards (no other format)",
+                purpose: "weights are read from it, or from model.safetensors.index.json and its \
+                    shards (no other format)",
             });
         };
         let weight_map = parse_index(&json, &index)?;

@@ -190,8 +190,10 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     ];
     print(&aligned(1, &header, &rows))?;
     print(
-        "\nsame: the same answer, or for a cloze both right or both wrong. short: where answers differ, the\n\
-         largest gap between the target's logit and the greatest, or between the two likeliest choices.\n\
+        "\nsame: the same answer, or for a cloze both right or both wrong. \
+         short: where answers differ, the\n\
+         largest gap between the target's logit and the greatest, \
+         or between the two likeliest choices.\n\
          log-lik: the largest difference of two log-likelihoods.\n",
     )?;
     if !differences.is_empty() {

@@ -50,10 +50,16 @@ impl ConfigurationArgs {
             [] if flags.names_operand() => Ok(flags.config()?),
             [] if flags.is_empty() => baseline(),
             [] => Err(Usage(
-                "format flags quantise nothing without an operand; add --weights, --activations or --kv".into(),
+                "format flags quantise nothing without an operand; add --weights, --activations or \
+                 --kv".into(),
             )
             .into()),
-            [_, second, ..] => Err(Usage(format!("--config {second}: found several configurations, expected one; drop the others")).into()),
+            [_, second, ..] => {
+                let message = format!(
+                    "--config {second}: found several configurations, expected one; drop the others"
+                );
+                Err(Usage(message).into())
+            }
         }
     }
 }

@@ -225,8 +225,8 @@ impl OutputArgs {
             TableFormat::Table | TableFormat::Md => {
                 let stored = model.stored_weights.as_ref().map_or_else(String::new, |format| {
                     format!(
-                        "weights are stored in {format}: a configuration that gives them no format leaves \
-                         them so, another format is that of what they stand for\n"
+                        "weights are stored in {format}: a configuration that gives them no format \
+                         leaves them so, another format is that of what they stand for\n"
                     )
                 });
                 format!(

@@ -289,7 +289,8 @@ fn statistics(prompts: &[Prompt], timings: &Timings, footprint: Footprint) -> St
     let tokens: usize = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
     let plural = if prompts.len() == 1 { "" } else { "s" };
     let mut text = format!(
-        "{} prompt{plural}, {tokens} tokens: first token after {:.1} ms (model loaded in {:.2} s)\n",
+        "{} prompt{plural}, {tokens} tokens: first token after {:.1} ms (model loaded in {:.2} \
+         s)\n",
         prompts.len(),
         timings.first_token * 1e3,
         timings.load,

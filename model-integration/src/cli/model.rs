@@ -187,8 +187,8 @@ impl EngineArgs {
                 return Err(Usage(message.to_owned()).into());
             }
             if self.fake_quantize {
-                let message = "--fake-quantize needs PTX kernels: the CPU engine always dequantises; drop it, or add \
-                 --device cuda or --device emulator";
+                let message = "--fake-quantize needs PTX kernels: the CPU engine always \
+                    dequantises; drop it, or add --device cuda or --device emulator";
                 return Err(Usage(message.to_owned()).into());
             }
             if self.images.images.is_some() {
@@ -207,7 +207,8 @@ impl EngineArgs {
             return Err(Usage("--amx needs --device cpu".to_owned()).into());
         }
         if self.fake_quantize && self.operands == Operands::Bytes {
-            let message = "--fake-quantize keeps bf16, and --operands 8-bit needs packed weights; drop one of them";
+            let message = "--fake-quantize keeps bf16, and --operands 8-bit needs packed weights; \
+                drop one of them";
             return Err(Usage(message.to_owned()).into());
         }
         let device = self.device;

@@ -41,7 +41,11 @@ pub struct FormatFlags {
     #[arg(long, value_name = "K", value_parser = block_size)]
     pub block_size: Option<usize>,
     /// Rule that chooses the shared scale X
-    #[arg(long, value_name = "RULE", help = one_of("Rule that chooses the shared scale X", ScaleRule::ALL))]
+    #[arg(
+        long,
+        value_name = "RULE",
+        help = one_of("Rule that chooses the shared scale X", ScaleRule::ALL)
+    )]
     pub scale_rule: Option<ScaleRule>,
     /// Rounding of elements
     #[arg(long, value_name = "ROUNDING", help = one_of("Rounding of elements", Rounding::ALL))]
@@ -50,7 +54,11 @@ pub struct FormatFlags {
     #[arg(long, value_name = "BOOL")]
     pub tensor_scale: Option<bool>,
     /// Quantiser whose special cases to follow
-    #[arg(long, value_name = "DIALECT", help = one_of("Quantiser whose special cases to follow", Dialect::ALL))]
+    #[arg(
+        long,
+        value_name = "DIALECT",
+        help = one_of("Quantiser whose special cases to follow", Dialect::ALL)
+    )]
     pub dialect: Option<Dialect>,
 }
 

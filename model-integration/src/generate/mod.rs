@@ -139,13 +139,13 @@ pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Resu
         ensure!(length > 0, "{source}: the prompt is empty");
         ensure!(
             length < max_length,
-            "{source}: the prompt has {length} tokens; the model takes {max_length}, one or more of \
-             them to generate"
+            "{source}: the prompt has {length} tokens; the model takes {max_length}, one or more \
+             of them to generate"
         );
         ensure!(
             max_tokens <= max_length - length,
-            "{source}: the prompt has {length} tokens, which leaves {} of the {max_length} that the \
-             model takes; --max-tokens {max_tokens} are more",
+            "{source}: the prompt has {length} tokens, which leaves {} of the {max_length} that \
+             the model takes; --max-tokens {max_tokens} are more",
             max_length - length
         );
     }

@@ -59,9 +59,9 @@ pub enum LlamaError {
     },
     /// A prompt whose continuation may reach lengths with other rotary frequencies.
     #[error(
-        "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} tokens, \
-         where the model's rotary frequencies change (longrope); generate fewer tokens, or prompts of \
-         either length apart"
+        "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} \
+         tokens, where the model's rotary frequencies change (longrope); generate fewer tokens, or \
+         prompts of either length apart"
     )]
     BecomesLong {
         /// Tokens of the prompt.

@@ -67,7 +67,10 @@ pub trait Recorded: Serialize + DeserializeOwned {
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $variant:ident($type:ty): $name:literal, $version:literal, $command:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident($type:ty): $name:literal, $version:literal, $command:literal;
+    )*) => {
         /// A record of any kind.
         #[derive(Clone, Debug)]
         pub enum Record {

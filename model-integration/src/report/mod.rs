@@ -114,8 +114,8 @@ fn tables_of(page: &Page) -> Vec<(String, &Table)> {
 /// The page as Markdown.
 fn markdown(page: &Page) -> String {
     let mut text = String::from(
-        "# Measurements\n\nMade by `mxlab report` of records alone. What has no record was not measured. REPORT.html is \
-         the same as a page.\n\n",
+        "# Measurements\n\nMade by `mxlab report` of records alone. What has no record was not \
+         measured. REPORT.html is the same as a page.\n\n",
     );
     let tables = |text: &mut String, tables: &[Table]| {
         for table in tables {

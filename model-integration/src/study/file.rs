@@ -3,14 +3,14 @@
 //! ```toml
 //! title = "MX weights and activations"
 //! question = "What do block size, scale bits and dialect cost?"
-//! models = ["embedded"]                       # each of them
-//! tasks = ["embedded"]                        # on each of these
+//! models = ["embedded"]                   # each of them
+//! tasks = ["embedded"]                    # on each of these
 //! limit = 600                             # the first 600 examples of each, or a fraction below 1
-//! seeds = [0]                                 # of stochastic rounding
-//! named = ["nvfp4"]                           # configurations by name, besides the baseline
+//! seeds = [0]                             # of stochastic rounding
+//! named = ["nvfp4"]                       # configurations by name, besides the baseline
 //! weight_error = true                     # measure errors of the weights, too
 //!
-//! [config.linear]                             # a configuration, as in a file of its own
+//! [config.linear]                         # a configuration, as in a file of its own
 //! weights = "fp4_e2m1"
 //! activations = "fp6_e2m3"
 //!
@@ -27,7 +27,7 @@
 //! config = "W"
 //! most_lost = 0.01
 //!
-//! [workload]                                  # time, memory and energy of greedy generation
+//! [workload]                              # time, memory and energy of greedy generation
 //! prompt = [128, 512]
 //! output = [64, 256]
 //! repeats = 3

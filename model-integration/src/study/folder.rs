@@ -28,7 +28,8 @@ pub fn check_frozen(frozen: &Frozen, output: &Path) -> Result<bool> {
     };
     ensure!(
         there.hash == frozen.hash,
-        "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another --output-path",
+        "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another \
+         --output-path",
         output.display(),
         there.name,
         short(&there.hash),

@@ -141,7 +141,8 @@ fn check(study: &StudyFile) -> Result<()> {
         for (field, name) in [("from", &explain.from), ("to", &explain.to)] {
             ensure!(
                 has(name) && !study.vary.contains_key(name),
-                "`explain.{field}`: `{name}` is no configuration of this file, or one that is varied"
+                "`explain.{field}`: `{name}` is no configuration of this file, or one that is \
+                 varied"
             );
         }
     }

@@ -41,7 +41,8 @@ pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Resu
         return Ok(());
     }
     bail!(
-        "`{}`: {} cells are not done: {}; `mxlab study run` does them, --unfinished packs the others",
+        "`{}`: {} cells are not done: {}; `mxlab study run` does them, --unfinished packs the \
+         others",
         output.display(),
         missing.len(),
         missing.join(", ")

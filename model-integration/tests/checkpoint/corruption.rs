@@ -98,11 +98,15 @@ proptest! {
 
     #[test]
     fn damaged_tokenizer_config(damages in prop::collection::vec(damage(), 1..4)) {
-        survives(&TinyModel::new(FloatType::Bf16).files(), "tokenizer_config.json", false, &damages);
+        let files = TinyModel::new(FloatType::Bf16).files();
+        survives(&files, "tokenizer_config.json", false, &damages);
     }
 
     #[test]
-    fn damaged_weights(damages in prop::collection::vec(damage(), 1..4), head_only in any::<bool>()) {
+    fn damaged_weights(
+        damages in prop::collection::vec(damage(), 1..4),
+        head_only in any::<bool>(),
+    ) {
         survives(&TinyModel::new(FloatType::F16).files(), "model.safetensors", head_only, &damages);
     }
 

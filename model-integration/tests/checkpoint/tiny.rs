@@ -218,7 +218,9 @@ fn tokenizer() -> Value {
         .collect();
     json!({
         "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+        "truncation": {
+            "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0,
+        },
         "padding": null,
         "added_tokens": special,
         "normalizer": null,
@@ -284,7 +286,8 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
     for tensor in tensors {
         let begin = data.len();
         data.extend(&tensor.data);
-        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, data.len()]});
+        let offsets = [begin, data.len()];
+        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": offsets});
         header.insert(tensor.name.clone(), entry);
     }
     header.insert("__metadata__".to_owned(), json!({"format": "pt"}));

@@ -65,7 +65,10 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     });
     assert_eq!(emulator, cpu);
     let [bf16, bytes] = ["bf16", "8-bit"].map(|operands| {
-        let line = format!("generate --device emulator --config mxfp8 --operands {operands} --prompt The --max-tokens 8");
+        let line = format!(
+            "generate --device emulator --config mxfp8 --operands {operands} \
+            --prompt The --max-tokens 8"
+        );
         let output = mxlab(&line.split_whitespace().collect::<Vec<_>>());
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")

@@ -74,8 +74,9 @@ fn a_problem_is_run_again_from_its_seed_and_from_a_file() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let path = folder.path().join("kept.json");
     let bits = "1065353216, 3212836864, 0";
-    let sizes = "\"rows\": 1, \"cols\": 3, \"src_stride\": 3, \"src_offset\": 0, \"dst_stride\": 3, \
-                 \"dst_offset\": 0, \"codes_offset\": 0, \"first_row\": 0, \"seed\": 0, \"in_place\": 0";
+    let sizes = "\"rows\": 1, \"cols\": 3, \"src_stride\": 3, \"src_offset\": 0, \
+                 \"dst_stride\": 3, \"dst_offset\": 0, \"codes_offset\": 0, \"first_row\": 0, \
+                 \"seed\": 0, \"in_place\": 0";
     let problem = |bits: &str| {
         format!(
             "{{\"kernel\": \"{kernel}\", \"was\": \"x\", \"problem\": {{\"sizes\": {{{sizes}}}, \

@@ -85,7 +85,8 @@ const CASES: [(Encoding, Change, &str); 14] = [
     (
         Encoding::CompressedTensors,
         |c, _| c["quantization_config"]["format"] = json!("nvfp4-pack-quantized"),
-        "`quantization_config.format` is \"nvfp4-pack-quantized\"; expected \"mxfp4-pack-quantized\" or",
+        "`quantization_config.format` is \"nvfp4-pack-quantized\"; expected \
+         \"mxfp4-pack-quantized\" or",
     ),
     (
         Encoding::CompressedTensors,
@@ -98,7 +99,8 @@ const CASES: [(Encoding, Change, &str); 14] = [
     (
         Encoding::Blocks,
         |c, _| c["quantization_config"]["quant_method"] = json!("awq"),
-        "`quantization_config.quant_method` is \"awq\"; expected \"compressed-tensors\" or \"mxfp4\"",
+        "`quantization_config.quant_method` is \"awq\"; expected \"compressed-tensors\" or \
+         \"mxfp4\"",
     ),
 ];
 

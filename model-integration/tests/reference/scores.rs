@@ -33,7 +33,8 @@ impl Comparison {
 
     fn print(&self) {
         println!(
-            "{:70} n {:4}  accuracy {:.4} / {:.4}  mean {:+.6} +- {:.6}  median {:.6}  p99 {:.6}  max {:.6}",
+            "{:70} n {:4}  accuracy {:.4} / {:.4}  mean {:+.6} +- {:.6}  median {:.6}  p99 {:.6}  \
+             max {:.6}",
             self.name,
             self.examples,
             self.accuracy[0],

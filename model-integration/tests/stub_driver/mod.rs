@@ -1,7 +1,8 @@
 //! A CUDA driver without a GPU, for tests of the `mxlab` binary: `libcuda.c`, compiled by `cc`.
 //!
 //!     let Some(driver) = StubDriver::build("my_test", &[]) else { return };
-//!     let output = driver.mxlab(&["verify", "--device", "cuda"]).env("STUB_FAULT", "copy_x__sm80").output();
+//!     let mut command = driver.mxlab(&["verify", "--device", "cuda"]);
+//!     let output = command.env("STUB_FAULT", "copy_x__sm80").output();
 //!     driver.log(); // what was loaded and launched
 //!
 //! `libcuda.c` says which variables it reads.

@@ -10,7 +10,8 @@ use thiserror::Error;
 pub enum HubError {
     /// An invalid name of a repository.
     #[error(
-        "`{name}`: not a hub name; expected org/name or org/name@revision of letters, digits, `-`, `_` and `.`"
+        "`{name}`: not a hub name; expected org/name or org/name@revision of letters, digits, `-`, \
+         `_` and `.`"
     )]
     Name {
         /// The name as given.
@@ -18,7 +19,8 @@ pub enum HubError {
     },
     /// An invalid path of a repository's file.
     #[error(
-        "{repo}: `{file}` is not a file of a repository; expected a relative path of letters, digits, `-`, `_`, `.` and `/`"
+        "{repo}: `{file}` is not a file of a repository; expected a relative path of letters, \
+         digits, `-`, `_`, `.` and `/`"
     )]
     File {
         /// The repository.
@@ -30,7 +32,10 @@ pub enum HubError {
     #[error("no cache directory for downloads: neither HF_HOME nor HOME is set")]
     NoCache,
     /// Offline, and the cache lacks a file.
-    #[error("{repo}: `{file}` is not in the cache {} and HF_HUB_OFFLINE forbids downloading it", cache.display())]
+    #[error(
+        "{repo}: `{file}` is not in the cache {} and HF_HUB_OFFLINE forbids downloading it",
+        cache.display()
+    )]
     Offline {
         /// The repository.
         repo: String,
@@ -40,8 +45,14 @@ pub enum HubError {
         cache: PathBuf,
     },
     /// 401 or 403: the repository requires access rights.
-    #[error("{repo}: access to `{file}` denied ({status}): the repository is private, gated or does not exist; {}",
-        if *token_sent { "the token that was sent (HF_TOKEN) does not grant access" } else { "set HF_TOKEN to a token with access" })]
+    #[error(
+        "{repo}: access to `{file}` denied ({status}): the repository is private, gated or does \
+         not exist; {}",
+        match *token_sent {
+            true => "the token that was sent (HF_TOKEN) does not grant access",
+            false => "set HF_TOKEN to a token with access",
+        }
+    )]
     Denied {
         /// The repository.
         repo: String,
@@ -54,7 +65,8 @@ pub enum HubError {
     },
     /// 404: no such repository, revision or file.
     #[error(
-        "{repo}: `{file}` not found at {endpoint} (404): no such repository, revision or file, and no local directory of that name"
+        "{repo}: `{file}` not found at {endpoint} (404): no such repository, revision or file, and \
+         no local directory of that name"
     )]
     NotFound {
         /// The repository.
@@ -66,7 +78,8 @@ pub enum HubError {
     },
     /// A repository without weights in a supported format.
     #[error(
-        "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; other weight formats are not read"
+        "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; other \
+         weight formats are not read"
     )]
     NoWeights {
         /// The repository.
@@ -88,7 +101,8 @@ pub enum HubError {
     },
     /// A download whose length differs from the announced one.
     #[error(
-        "{repo}: download of `{file}` has {received} bytes, the hub announced {announced}; try again"
+        "{repo}: download of `{file}` has {received} bytes, the hub announced {announced}; try \
+         again"
     )]
     Truncated {
         /// The repository.

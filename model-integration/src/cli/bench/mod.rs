@@ -59,8 +59,8 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
                 ensure!(
                     args.roofs_only || (!args.kernel.is_empty() && !args.shape.is_empty()),
                     Usage(
-                        "--device emulator: name kernels and a small shape, --kernel and --shape, or \
-                         --roofs-only; times on it say nothing of a GPU"
+                        "--device emulator: name kernels and a small shape, --kernel and --shape, \
+                         or --roofs-only; times on it say nothing of a GPU"
                             .to_owned()
                     )
                 );

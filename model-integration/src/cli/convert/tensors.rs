@@ -226,8 +226,8 @@ impl Output<'_> {
         if let (Some(format), Target::CompressedTensors) = (first, target) {
             if format_name(format).is_none() {
                 bail!(
-                    "`{}` is in {format}; compressed-tensors takes fp4_e2m1 or fp6_e2m3 with scales \
-                     e8m0 and blocks of 32",
+                    "`{}` is in {format}; compressed-tensors takes fp4_e2m1 or fp6_e2m3 with \
+                     scales e8m0 and blocks of 32",
                     self.name
                 );
             }

@@ -166,8 +166,8 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
                          same command again to go on"
                     ),
                     (Some(record), Ok(())) => format!(
-                        "`{}` has what was found until then; mend the cause (free space, if the disk \
-                         is full) and give the same command again to go on",
+                        "`{}` has what was found until then; mend the cause (free space, if the \
+                         disk is full) and give the same command again to go on",
                         record.display()
                     ),
                 }
@@ -313,8 +313,8 @@ impl<'a> Kept<'a> {
     fn write(&self, record: &VerifyRecord) -> Result<()> {
         if let Some(path) = self.record {
             record::write(path, record).context(
-                "the record cannot be kept; make room or choose another --output-path, and give the \
-                 same command again",
+                "the record cannot be kept; make room or choose another --output-path, and give \
+                 the same command again",
             )?;
         }
         Ok(())

@@ -92,7 +92,8 @@ impl Selection {
         ensure!(
             !rows.is_empty(),
             Usage(format!(
-                "--kernel: no instruction matches {}; the ids are like `float/add.rn.f32 d, a, b;#1`",
+                "--kernel: no instruction matches {}; the ids are like `float/add.rn.f32 d, a, \
+                 b;#1`",
                 self.patterns.join(", ")
             ))
         );

@@ -79,7 +79,15 @@ pub struct VerifyArgs {
     instructions: bool,
     /// Cause faults on purpose, between kernels that must be correct: an illegal address and a
     /// failed allocation, or a kernel that hangs for about half a minute
-    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"])]
+    #[arg(
+        long,
+        value_name = "KIND",
+        num_args = 0..=1,
+        default_missing_value = "memory",
+        conflicts_with_all = [
+            "kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"
+        ]
+    )]
     faults: Option<Faults>,
     /// Approximate number of elements of a problem
     #[arg(long, value_name = "N", default_value_t = 600)]
@@ -92,10 +100,21 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
     /// Run one problem again: a file of --save, or the KERNEL:SEED that a failure prints
-    #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
+    #[arg(
+        long,
+        value_name = "PROBLEM",
+        conflicts_with_all = ["kernel", "minutes", "elements", "problems"]
+    )]
     replay: Option<String>,
     /// Folder of golden vectors to compare with
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx", "time_limit", "shard", "faults", "every", "instructions"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = [
+            "kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx",
+            "time_limit", "shard", "faults", "every", "instructions"
+        ]
+    )]
     golden: Option<PathBuf>,
     /// What a worker process is to do, as JSON
     #[arg(long, hide = true, value_name = "TASK")]

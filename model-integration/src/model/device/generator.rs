@@ -78,7 +78,8 @@ impl<'a> DeviceGenerator<'a> {
                     .map(|_| ())
                     .with_context(|| format!("after {position} tokens of sequence {number}"))?;
                 bail!(
-                    "after {position} tokens of sequence {number}: a logit is NaN or infinite, or none is finite"
+                    "after {position} tokens of sequence {number}: a logit is NaN or infinite, or \
+                     none is finite"
                 );
             }
         }

@@ -68,8 +68,9 @@ fn cheapest(set: &Set) -> Option<String> {
             format!("each of {all} configurations differs from the baseline by more than noise.")
         }
         Some((row, _)) => format!(
-            "{count} of {all} configurations are within noise of the baseline, accuracy and log-likelihood both; the one of the \
-             fewest bits is {} at {:.2} bits a weight and {} B of keys and values a token.",
+            "{count} of {all} configurations are within noise of the baseline, accuracy and \
+             log-likelihood both; the one of the fewest bits is {} at {:.2} bits a weight and {} B \
+             of keys and values a token.",
             row.name(),
             row.weight_bits(),
             row.record.head.footprint.kv_bytes_per_token
@@ -197,8 +198,8 @@ fn errors(set: &Set) -> Vec<String> {
             (correlation(&sqnr, &loss), rank_correlation(&sqnr, &loss))
         {
             found.push(format!(
-                "{group}: over {} of them, the SQNR of the quantised weights and the log-likelihood lost correlate by \
-                 {pearson:+.2} (their ranks by {spearman:+.2}).",
+                "{group}: over {} of them, the SQNR of the quantised weights and the \
+                 log-likelihood lost correlate by {pearson:+.2} (their ranks by {spearman:+.2}).",
                 sqnr.len()
             ));
         }
@@ -238,7 +239,8 @@ fn dearest(set: &Set) -> Vec<String> {
             .map(|(row, loss)| format!("{} {loss:.4}", name(row)))
             .collect();
         found.push(format!(
-            "{group}: of {} quantised one at a time, log-likelihood lost is greatest of {}; all of them add up to {all:.4}.",
+            "{group}: of {} quantised one at a time, log-likelihood lost is greatest of {}; all of \
+             them add up to {all:.4}.",
             rows.len(),
             most.join(", ")
         ));
@@ -286,7 +288,8 @@ pub fn of_searches(study: &StudyRecords) -> Vec<String> {
         let (kept, parts) = search.parts();
         let bits = 8.0 * last.weight_bytes as f64 / search.head.model.parameters as f64;
         Some(format!(
-            "{}: {kept} of {parts} parts can be quantised with {} of {} or better (baseline {}): {bits:.2} bits a weight.",
+            "{}: {kept} of {parts} parts can be quantised with {} of {} or better (baseline {}): \
+             {bits:.2} bits a weight.",
             search.head.model.name,
             search.metric.title,
             written(search.metric, search.bound),

@@ -86,9 +86,10 @@ fn notes(study: &StudyRecords) -> Vec<String> {
     )];
     if !study.scores.is_empty() {
         notes.push(
-            "Differences are from the baseline on the same examples: in brackets the 95 % interval of a paired bootstrap, p by \
-             McNemar's exact test for accuracy and a paired t test for log-likelihoods, both corrected by Holm's method for the \
-             number of configurations; `≈` is a difference within noise, p ≥ 0.05."
+            "Differences are from the baseline on the same examples: in brackets the 95 % interval \
+             of a paired bootstrap, p by McNemar's exact test for accuracy and a paired t test for \
+             log-likelihoods, both corrected by Holm's method for the number of configurations; \
+             `≈` is a difference within noise, p ≥ 0.05."
                 .to_owned(),
         );
     }

@@ -65,8 +65,8 @@ pub fn explained(study: &StudyRecords, set: &Set) -> Option<Explained> {
 pub fn table(study: &StudyRecords, set: &Set) -> Option<Table> {
     let Explained { ends, effects, gap } = explained(study, set)?;
     let caption = format!(
-        "{} on {}: log-likelihood from {} to {}, {gap:+.4} in all, by what differs (mean effect over every order of the \
-         differences)",
+        "{} on {}: log-likelihood from {} to {}, {gap:+.4} in all, by what differs (mean effect \
+         over every order of the differences)",
         set.model, set.task, ends.from, ends.to
     );
     let mut table = Table::new(caption, 1, &["difference", "effect", "% of the gap"]);

@@ -38,8 +38,8 @@ fn speeds_of(model: &str, mut records: Vec<&(String, SpeedRecord)>) -> Table {
     });
     let threads = first.map_or(0, |record| record.threads);
     let caption = format!(
-        "{model} on {device}, {threads} threads: greedy generation of one sequence, mean of {repeats} times after one that does not \
-         count, ± the 95 % interval by Student's t"
+        "{model} on {device}, {threads} threads: greedy generation of one sequence, mean of \
+         {repeats} times after one that does not count, ± the 95 % interval by Student's t"
     );
     let header = [
         "prompt x output",

@@ -236,7 +236,8 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
     let table = |(path, search): &(String, SearchRecord)| {
         let (kept, parts) = search.parts();
         let caption = format!(
-            "{}: {kept} of {parts} parts quantised, cheapest first, where all kept so far together have {} of {} or better (baseline {})",
+            "{}: {kept} of {parts} parts quantised, cheapest first, where all kept so far together \
+             have {} of {} or better (baseline {})",
             search.head.model.name,
             search.metric.title,
             written(search.metric, search.bound),

@@ -260,7 +260,8 @@ pub const CASES: &[Case] = &[
         "no tensors",
         Bytes(|f| header(f, "{}")),
         &[
-            "model.safetensors: tensor `model.embed_tokens.weight` is missing; expected shape [16, 8]",
+            "model.safetensors: tensor `model.embed_tokens.weight` is missing; expected shape [16, \
+             8]",
         ],
     ),
     case(
