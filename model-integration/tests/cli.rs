@@ -163,7 +163,7 @@ fn wrong_usage_is_exit_code_two() {
         ),
         (
             "quantize x.safetensors --kv int8",
-            "--weights says their format",
+            "give their format with --weights",
         ),
         (
             "quantize x.safetensors --config mxfp8 --weights int8",

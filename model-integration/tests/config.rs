@@ -401,22 +401,22 @@ fn malformed_files_are_named_with_line_and_field() {
         (
             "[[override]]\nlayers = '3-1'\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers `3-1`; expected a list such as",
         ),
         (
             "[[override]]\nlayers = 'a'\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers `a`; expected a list such as",
         ),
         (
             "[[override]]\nlayers = ''\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers ``; expected a list such as",
         ),
         (
             "[[override]]\nlayers = -1\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers `-1`; expected a list such as",
         ),
         (
             "[[override]]\nlayer = 1\nkv = 'int8'",

@@ -143,8 +143,8 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
 
     fs::create_dir(&out).expect("writable");
     fs::write(path("out/notes.txt"), "mine").expect("writable");
-    refused_with("dense", &[], 2, "--overwrite replaces it");
-    refused_with("dense", &["--overwrite"], 2, "no model directory");
+    refused_with("dense", &[], 2, "replace it with --overwrite");
+    refused_with("dense", &["--overwrite"], 2, "not a model directory");
     assert_eq!(fs::read(path("out/notes.txt")).expect("a file"), b"mine");
     fs::write(path("out/config.json"), "{}").expect("writable");
     converted(&["embedded", &out, "--to", "dense", "--overwrite"]);

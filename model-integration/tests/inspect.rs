@@ -40,15 +40,15 @@ fn wrong_arguments_are_refused() {
         ),
         (
             format!("{FLAGSHIP} --shape 8192"),
-            "write ROWSxCOLS".to_owned(),
+            "expected ROWSxCOLS".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --shape 0x32"),
-            "write ROWSxCOLS".to_owned(),
+            "expected ROWSxCOLS".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --shape 1x99999999999"),
-            "write ROWSxCOLS".to_owned(),
+            "expected ROWSxCOLS".to_owned(),
         ),
     ] {
         let (output, stdout, stderr) = run(&mut inspect(&arguments));

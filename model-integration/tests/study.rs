@@ -462,7 +462,7 @@ fn a_packed_study_is_its_folder() {
         ("flipped.json.gz", flipped, "damaged"),
         ("cut.json", json[..json.len() / 2].into(), "cut off"),
         ("twice.json", twice.to_string().into(), "twice"),
-        ("strange.json", strange.into(), "of another study"),
+        ("strange.json", strange.into(), "belongs to another study"),
         (
             "older.json",
             json.replacen("\"schema_version\":1", "\"schema_version\":0", 1)

@@ -114,7 +114,8 @@ fn unknown_ones_are_refused_with_those_that_there_are() {
         ));
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{name}: {error}");
-        let expected = format!("synthetic:{name}: there are llama-3.2-1b, llama-3.2-3b");
+        let expected =
+            format!("synthetic:{name}: unknown model or seed; expected llama-3.2-1b, llama-3.2-3b");
         assert!(error.contains(&expected), "{error}");
         assert!(output.stdout.is_empty(), "{name}");
     }

@@ -48,7 +48,7 @@ impl Encoding {
             Some("compressed-tensors") => compressed_tensors(config).map(Self::CompressedTensors),
             _ => Err(config.error(
                 "quant_method",
-                "\"compressed-tensors\" or \"mxfp4\", the only ones that are read",
+                "\"compressed-tensors\" or \"mxfp4\", the supported methods",
             )),
         }
     }
@@ -142,7 +142,7 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
             .join(" or ");
         match found {
             Some((_, element)) => Ok(Some(*element)),
-            None => Err(fields.error(name, format!("{known}, the only ones that are read"))),
+            None => Err(fields.error(name, format!("{known}, the supported formats"))),
         }
     };
     let Some(element) = read(config, "format")? else {
@@ -160,8 +160,7 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
         }
         for other in ["input_activations", "output_activations"] {
             if group.get(other).is_some() {
-                let expected = "null (weights alone are read; a configuration says how activations \
-                    are quantised)";
+                let expected = "null (a configuration, not the checkpoint, quantises activations)";
                 return Err(group.error(other, expected));
             }
         }
@@ -185,7 +184,7 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
         }
     }
     if config.get("kv_cache_scheme").is_some() {
-        let expected = "null (a configuration says how the cache is quantised)";
+        let expected = "null (a configuration, not the checkpoint, quantises the cache)";
         return Err(config.error("kv_cache_scheme", expected));
     }
     for other in ["sparsity_config", "transform_config"] {

@@ -15,7 +15,8 @@ use super::hub::HubError;
 pub enum CheckpointError {
     /// An unknown synthetic model.
     #[error(
-        "synthetic:{name}: there are {known}, each with or without a seed below 2^32 (`{first}:7`)"
+        "synthetic:{name}: unknown model or seed; expected {known}, with an optional seed below \
+         2^32 (`{first}:7`)"
     )]
     Synthetic {
         /// Name and seed as given.
@@ -67,7 +68,7 @@ pub enum CheckpointError {
         file: PathBuf,
     },
     /// A JSON file far beyond any real one.
-    #[error("{}: {bytes} bytes; at most {limit} are read", file.display())]
+    #[error("{}: {bytes} bytes; expected at most {limit}", file.display())]
     FileTooLarge {
         /// The file.
         file: PathBuf,
@@ -130,7 +131,7 @@ pub enum CheckpointError {
         bytes: usize,
     },
     /// The header length is beyond any real file's.
-    #[error("{}: header length {declared}; at most {limit} is accepted", file.display())]
+    #[error("{}: header length {declared}; expected at most {limit}", file.display())]
     HeaderTooLarge {
         /// The file.
         file: PathBuf,

@@ -68,7 +68,7 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Value>, Tensors), String> {
     let version = reader.u32("version")?;
     if !(2..=3).contains(&version) {
         return Err(format!(
-            "GGUF version {version}; 2 and 3 are read, little-endian"
+            "GGUF version {version}; expected 2 or 3, little-endian"
         ));
     }
     let tensor_count = reader.u64("number of tensors")?;
@@ -175,7 +175,7 @@ impl<'a> Reader<'a> {
             10 => u64::from_le_bytes(self.array(key)?).into(),
             11 => i64::from_le_bytes(self.array(key)?).into(),
             12 => f64::from_le_bytes(self.array(key)?).into(),
-            other => return Err(format!("metadata `{key}` are of the unknown type {other}")),
+            other => return Err(format!("metadata `{key}` has the unknown type {other}")),
         })
     }
 
@@ -208,8 +208,8 @@ impl<'a> Reader<'a> {
             }
             other => {
                 return Err(format!(
-                    "tensor `{name}` is of ggml type {other}; F32 (0), F16 (1), BF16 (30) and \
-                     MXFP4 (39) are read"
+                    "tensor `{name}` has ggml type {other}; expected F32 (0), F16 (1), BF16 (30) \
+                     or MXFP4 (39)"
                 ));
             }
         };

@@ -54,7 +54,7 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             .is_none_or(|found| found.as_u64() == Some(value))
     };
     if !is("expert_count", 0) {
-        let expected = "0 (a model of experts is not read)";
+        let expected = "0 (mixtures of experts are not supported)";
         return Err(wrong(&key("expert_count"), expected));
     }
 
@@ -118,7 +118,7 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             .into_iter()
             .find(|name| !is(name, head_dim))
     {
-        let expected = format!("the size of a head, {head_dim}");
+        let expected = format!("the head size, {head_dim}");
         return Err(wrong(&key(other), &expected));
     }
     let rope = match find(FREQUENCIES) {

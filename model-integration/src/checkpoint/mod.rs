@@ -350,8 +350,8 @@ fn tokenizer_files(dir: &Path) -> Result<TokenizerFiles, CheckpointError> {
     let tokenizer_json = file::read_required(
         &dir.join(TOKENIZER_FILE),
         file::MAX_TOKENIZER_BYTES,
-        "it turns text into tokens (no other kind of tokenizer is read; transformers can convert \
-         one)",
+        "it turns text into tokens (other tokenizer files are not supported; transformers can \
+         convert them)",
     )?;
     let path = dir.join(TOKENIZER_CONFIG_FILE);
     let json = file::read_if_present(&path, file::MAX_CONFIG_BYTES)?;

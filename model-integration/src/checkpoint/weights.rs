@@ -47,7 +47,7 @@ impl Weights {
             return Err(CheckpointError::MissingFile {
                 file: single,
                 purpose: "weights are read from it, or from model.safetensors.index.json and its \
-                    shards (no other format)",
+                    shards (other formats are not supported)",
             });
         };
         let weight_map = parse_index(&json, &index)?;

@@ -56,7 +56,7 @@ pub fn run(args: &BundleArgs) -> Result<Done> {
     match (&args.check, args.chip, &args.output) {
         (Some(folder), ..) => check(folder, args),
         (None, Some(chip), Some(folder)) => make(chip, folder, args),
-        _ => Err(Usage("--chip and --output: both are needed".to_owned()).into()),
+        _ => Err(Usage("--chip and --output are required".to_owned()).into()),
     }
 }
 
@@ -108,13 +108,13 @@ fn make(chip: Target, folder: &Path, args: &BundleArgs) -> Result<Done> {
     }
     print(&line(&summary))?;
     if summary.is_interrupted {
-        eprintln!("interrupted: the same command goes on from there");
+        eprintln!("interrupted: the same command resumes");
         return Ok(Done::Interrupted);
     }
     Ok(match summary.failures.len() {
         0 => Done::Ok,
         count => {
-            eprintln!("{count} kernels are not in the bundle: ptxas refuses them");
+            eprintln!("{count} kernels are not in the bundle: ptxas refused them");
             Done::WithFindings
         }
     })

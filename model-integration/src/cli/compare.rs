@@ -129,7 +129,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     let names = first.keys().chain(second.keys()).collect::<BTreeSet<_>>();
     for name in names {
         let (Some(one), Some(other)) = (first.get(name), second.get(name)) else {
-            writeln!(differences, "{name}: only one of the two has it")?;
+            writeln!(differences, "{name}: only in one of the two evaluations")?;
             is_enough &= args.at_least.is_none();
             continue;
         };
@@ -143,7 +143,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
         if alone > 0 {
             writeln!(
                 differences,
-                "{name}: {alone} examples are only in one of the two"
+                "{name}: {alone} examples are only in one of the two evaluations"
             )?;
             is_enough &= args.at_least.is_none();
         }

@@ -57,7 +57,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("`{text}` is no shape; write ROWSxCOLS, as 8192x8192");
+        let error = || format!("invalid shape `{text}`; expected ROWSxCOLS, such as 8192x8192");
         let (rows, cols) = text.split_once('x').ok_or_else(error)?;
         // A launcher takes no more of either, and products fit 64 bits.
         let size = |text: &str| {
@@ -138,7 +138,7 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
                 .map(|entry| entry.id().into())
                 .collect();
             Err(Usage(format!(
-                "found several kernels and no id; name one of {}",
+                "the file has several kernels; name one of {}",
                 ids.join(", ")
             ))
             .into())

@@ -143,12 +143,15 @@ pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
 
 fn by_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
     if dtype != FloatType::Bf16 {
-        let message = format!("--amx: the tiles are bfloat16, the model computes in {dtype}");
+        let message = format!(
+            "--amx: the tiles are bfloat16, but the model computes in {dtype}; drop --amx, \
+             or add --dtype bfloat16"
+        );
         return Err(Usage(message).into());
     }
     ensure!(
         Path::Amx.is_available(),
-        "--amx: this CPU has no AMX tiles of bfloat16, or the system does not let programs use them"
+        "--amx: this CPU has no bfloat16 AMX tiles, or the system does not enable them; drop --amx"
     );
     Ok(engine.by_amx())
 }

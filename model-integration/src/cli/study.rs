@@ -411,10 +411,13 @@ impl RunArgs {
             eprintln!("left out: {unfit}");
         }
         if summary.searches_wait {
-            eprintln!("the search waits for all shards: the same command without --shard does it");
+            eprintln!(
+                "the search needs the records of all shards; then run the same command without \
+                 --shard"
+            );
         }
         if summary.is_interrupted {
-            eprintln!("interrupted: the same command goes on from there");
+            eprintln!("interrupted: the same command resumes");
             return Ok(Done::Interrupted);
         }
         Ok(Done::Ok)

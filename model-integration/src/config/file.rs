@@ -167,7 +167,7 @@ impl ConfigFile {
             true => Ok(()),
             false => fault(
                 "quantises nothing: name an element for weights, activations, keys, values or kv \
-                 (or \"none\", if that is meant)",
+                 (or \"none\", if you mean it)",
             ),
         }
     }

@@ -38,7 +38,8 @@ impl FromStr for LayerSet {
             (first <= last).then_some(first..=last)
         };
         let ranges = text.split(',').map(|part| {
-            parse(part).ok_or_else(|| format!("`{text}` is no list of layers, such as `0-3,7`"))
+            parse(part)
+                .ok_or_else(|| format!("invalid layers `{text}`; expected a list such as `0-3,7`"))
         });
         ranges.collect::<Result<_, _>>().map(Self)
     }

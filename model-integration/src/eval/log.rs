@@ -179,8 +179,8 @@ impl SampleLog {
         };
         if let Some(difference) = difference(&resumed.header, &key) {
             bail!(
-                "`{}` is of another run: {difference}; continue with the same settings, or use \
-                 --overwrite or another --output-path",
+                "`{}` belongs to another run: {difference}; use the same settings, --overwrite or \
+                 another --output-path",
                 path.display()
             );
         }

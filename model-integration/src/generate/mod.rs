@@ -139,8 +139,8 @@ pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Resu
         ensure!(length > 0, "{source}: the prompt is empty");
         ensure!(
             length < max_length,
-            "{source}: the prompt has {length} tokens; the model takes {max_length}, one or more \
-             of them to generate"
+            "{source}: the prompt has {length} tokens; the model takes {max_length}, including at \
+             least one to generate"
         );
         ensure!(
             max_tokens <= max_length - length,

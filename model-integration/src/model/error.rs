@@ -39,7 +39,9 @@ pub enum LlamaError {
         capacity: usize,
     },
     /// A sequence that continues at positions that are not in the cache.
-    #[error("a sequence goes on at position {past}, but the cache holds {cached} of it")]
+    #[error(
+        "a sequence continues at position {past}, but the cache holds {cached} of its positions"
+    )]
     NotCached {
         /// Positions before the batch.
         past: usize,
@@ -49,7 +51,7 @@ pub enum LlamaError {
     /// A sequence that is longer than the model's sliding window.
     #[error(
         "a sequence of {tokens} tokens is longer than the model's sliding window of {window} \
-         (`sliding_window` in its config.json), within which alone attention is implemented"
+         (`sliding_window` in its config.json); attention is implemented only within the window"
     )]
     SlidingWindow {
         /// Tokens of the sequence.
@@ -123,7 +125,7 @@ pub enum LlamaError {
         most: usize,
     },
     /// Operands of a product with different types.
-    #[error("weights of {weights} operands and an input of {input} ones")]
+    #[error("weights are {weights} operands, but their input has {input} operands")]
     Operand {
         /// Operands of the input.
         input: OperandType,
@@ -131,7 +133,7 @@ pub enum LlamaError {
         weights: OperandType,
     },
     /// A tensor is not on the CPU, or not contiguous.
-    #[error("the CPU engine takes contiguous tensors on the CPU")]
+    #[error("the CPU engine needs contiguous tensors on the CPU")]
     Layout,
 }
 

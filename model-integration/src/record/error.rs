@@ -35,19 +35,19 @@ impl RecordError {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
     /// It is not a complete JSON value.
-    #[error("damaged, cut off or no JSON: {reason}; restore the file, or write it again")]
+    #[error("not JSON, damaged or cut off: {reason}; restore the file, or write it again")]
     CutOff {
         /// Position and reason.
         reason: String,
     },
     /// It has no `kind` or version.
-    #[error("no record: it has no field `{field}`; expected `kind` and `schema_version`")]
+    #[error("not a record: it has no field `{field}`; expected `kind` and `schema_version`")]
     NoHead {
         /// The missing field.
         field: &'static str,
     },
     /// Its kind is unknown.
-    #[error("no record: its kind is `{found}`; expected one of {}", known())]
+    #[error("not a record: its kind is `{found}`; expected one of {}", known())]
     UnknownKind {
         /// The kind found.
         found: String,

@@ -86,7 +86,8 @@ impl StudyRecord {
             anyhow::ensure!(ids.insert(id), "cell `{id}` is there twice");
             anyhow::ensure!(
                 record.head().hash == self.plan.hash,
-                "cell `{id}` is of another study: found hash {}, expected {}, that of study `{}`",
+                "cell `{id}` belongs to another study: found hash {}, expected {}, the hash of \
+                 study `{}`",
                 record.head().hash,
                 self.plan.hash,
                 self.plan.name

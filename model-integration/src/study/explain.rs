@@ -70,8 +70,7 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     let found: Vec<Part> = PARTS.into_iter().filter(differs).collect();
     ensure!(
         (2..=MOST).contains(&found.len()),
-        "`explain`: `{a}` and `{b}` differ in {} parts of their formats, not in 2 to {MOST}: there \
-         is nothing to tell apart",
+        "`explain`: `{a}` and `{b}` differ in {} parts of their formats; expected 2 to {MOST}",
         found.len()
     );
     Ok(found)

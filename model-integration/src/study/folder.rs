@@ -101,7 +101,7 @@ pub fn find(output: &Path, id: &str, frozen: &Frozen) -> Result<Option<CellRecor
     let record = read_cell(&path)?;
     ensure!(
         record.head().hash == frozen.hash,
-        "`{}` is of another study, or of this one before it changed",
+        "`{}` belongs to another study, or to this one before it changed",
         path.display()
     );
     Ok(Some(record))

@@ -25,7 +25,8 @@ pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
             None => first = Some((shard, frozen)),
             Some((before, other)) => ensure!(
                 other.hash == frozen.hash,
-                "`{}` is of study `{}` with hash {}, and `{}` of `{}` with {}",
+                "`{}` belongs to study `{}` with hash {}, but `{}` to `{}` with {}; merge shards \
+                 of one study",
                 before.display(),
                 other.name,
                 short(&other.hash),
@@ -69,7 +70,7 @@ fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
             let is_timed = part == "records" && matches!(read_cell(&from)?, CellRecord::Speed(_));
             ensure!(
                 part == "cells" || is_timed || there == bytes,
-                "`{}` and `{}` are records of one cell, and differ",
+                "`{}` and `{}` are different records of one cell; remove the wrong one",
                 from.display(),
                 to.display()
             );

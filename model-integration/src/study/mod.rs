@@ -135,14 +135,14 @@ fn check(study: &StudyFile) -> Result<()> {
     ensure!(!study.seeds.is_empty(), "`seeds` is empty");
     let has = |name: &str| study.config.0.iter().any(|(own, _)| own == name);
     for name in study.vary.keys() {
-        ensure!(has(name), "`vary.{name}`: there is no `config.{name}`");
+        ensure!(has(name), "`vary.{name}`: the file has no `config.{name}`");
     }
     if let Some(explain) = &study.explain {
         for (field, name) in [("from", &explain.from), ("to", &explain.to)] {
             ensure!(
                 has(name) && !study.vary.contains_key(name),
-                "`explain.{field}`: `{name}` is no configuration of this file, or one that is \
-                 varied"
+                "`explain.{field}`: `{name}` is not a configuration of this file, or is varied; \
+                 name one without `vary`"
             );
         }
     }
@@ -155,7 +155,7 @@ fn check(study: &StudyFile) -> Result<()> {
         );
         ensure!(
             (0.0..1.0).contains(&search.most_lost),
-            "`search.most_lost`: {} is no part between 0 and 1",
+            "`search.most_lost`: {} is not a fraction between 0 and 1",
             search.most_lost
         );
     }
@@ -168,7 +168,7 @@ fn check(study: &StudyFile) -> Result<()> {
         );
         ensure!(
             workload.output.iter().all(|&output| output > 1),
-            "`workload.output`: the time of a token takes 2 or more"
+            "`workload.output`: timing a token needs 2 or more tokens"
         );
         ensure!(
             !workload.prompt.is_empty() && !workload.output.is_empty(),

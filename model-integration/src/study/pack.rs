@@ -41,8 +41,8 @@ pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Resu
         return Ok(());
     }
     bail!(
-        "`{}`: {} cells are not done: {}; `mxlab study run` does them, --unfinished packs the \
-         others",
+        "`{}`: {} cells are unfinished: {}; finish them with `mxlab study run`, or pack the others \
+         with --unfinished",
         output.display(),
         missing.len(),
         missing.join(", ")

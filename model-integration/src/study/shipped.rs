@@ -37,7 +37,7 @@ pub fn text(name: &str) -> Result<(String, String)> {
     if !path.exists() && path.extension().is_none_or(|extension| extension != "toml") {
         let known: Vec<&str> = SHIPPED.iter().map(|(name, _)| *name).collect();
         bail!(
-            "unknown study `{name}`: no such file, and the shipped ones are {}",
+            "unknown study `{name}`; expected a file, or one of {}",
             known.join(", ")
         );
     }

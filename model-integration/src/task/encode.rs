@@ -37,7 +37,7 @@ impl PromptEncoder<'_> {
         );
         ensure!(
             targets <= self.max_length,
-            "the target has {targets} tokens, the model takes {}",
+            "the target has {targets} tokens; the model takes at most {}",
             self.max_length
         );
         // The last token is scored but is never an input, so one more than the length fits.
@@ -57,7 +57,7 @@ impl PromptEncoder<'_> {
     pub fn prompt(&self, text: &str, room: usize) -> Result<Encoded> {
         ensure!(
             room < self.max_length,
-            "an answer has up to {room} tokens, the model takes {}",
+            "an answer has up to {room} tokens; the model takes at most {}, prompt included",
             self.max_length
         );
         let mut tokens = self.encode_text(text)?;

@@ -249,7 +249,7 @@ fn the_emulator_stands_in_for_a_gpu() {
         "json",
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("nothing of a GPU"));
+    assert!(text(&output.stderr).contains("do not predict a GPU's"));
     let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(json["machine"]["properties"]["kind"], "emulator");
     let measured = json["measured"].as_array().expect("a list");

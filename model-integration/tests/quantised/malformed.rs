@@ -163,7 +163,7 @@ fn a_broken_gguf_file_is_refused_and_nothing_panics() {
     for (at, byte, expected) in [
         (0, b'X', "does not begin with `GGUF`"),
         (4, 1, "GGUF version 1"),
-        (kind, 12, "tensor `blk.0.ffn_up.weight` is of ggml type 12"),
+        (kind, 12, "tensor `blk.0.ffn_up.weight` has ggml type 12"),
         (scale_name, b'm', "`llama.block_count` is missing"),
         (
             find("general.arch") + "general.architecture".len() + 12,

@@ -79,7 +79,7 @@ pub enum HubError {
     /// A repository without weights in a supported format.
     #[error(
         "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; other \
-         weight formats are not read"
+         weight formats are not supported"
     )]
     NoWeights {
         /// The repository.

@@ -59,12 +59,12 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
                 ensure!(
                     args.roofs_only || (!args.kernel.is_empty() && !args.shape.is_empty()),
                     Usage(
-                        "--device emulator: name kernels and a small shape, --kernel and --shape, \
-                         or --roofs-only; times on it say nothing of a GPU"
+                        "--device emulator: name kernels and a small shape with --kernel and \
+                         --shape, or use --roofs-only; its times do not predict a GPU's"
                             .to_owned()
                     )
                 );
-                eprintln!("times on the emulator say nothing of a GPU");
+                eprintln!("times on the emulator do not predict a GPU's");
             }
             Ok(Some(device))
         }
@@ -74,7 +74,7 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
         None => match Device::cuda(0) {
             Ok(device) => Ok(Some(device)),
             Err(error) => {
-                eprintln!("no GPU ({error}): the kernels of the CPU");
+                eprintln!("no GPU ({error}): timing the CPU's kernels");
                 Ok(None)
             }
         },
@@ -201,7 +201,7 @@ impl Bench {
             return Ok(Done::Ok);
         }
         if args.energy > 0.0 && meter.is_none() {
-            eprintln!("--energy: nothing here measures energy; it is not measured");
+            eprintln!("--energy: this machine has no energy meter; energy is not measured");
         }
         let sampling = Sampling {
             warm_up_s: args.warm_up_ms / 1e3,

@@ -32,12 +32,16 @@ impl NewDirectory {
             .as_mut()
             .is_some_and(|entries| entries.next().is_some());
         if is_full && !overwrite {
-            let message = format!("`{}` is there; --overwrite replaces it", target.display());
+            let message = format!(
+                "`{}` exists already; replace it with --overwrite, or choose another \
+                 directory",
+                target.display()
+            );
             return Err(Usage(message).into());
         }
         if is_full && !target.join("config.json").is_file() {
             let message = format!(
-                "`{}` is no model directory (it has no config.json), and is not replaced",
+                "`{}` is not replaced, because it is not a model directory (it has no config.json)",
                 target.display()
             );
             return Err(Usage(message).into());

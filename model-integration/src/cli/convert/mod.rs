@@ -58,8 +58,9 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
         });
     if quantises_more {
         let message = format!(
-            "configuration `{}` quantises activations or the cache, which are no part of a model: \
-             give formats of weights alone, and those to whatever runs the model",
+            "configuration `{}` quantises activations or the cache, which a model directory does \
+             not store: use a configuration of weights alone, and quantise the rest when the model \
+             runs",
             config.name
         );
         return Err(Usage(message).into());

@@ -80,8 +80,8 @@ impl<'a> Plan<'a> {
                 output.pack(target)?;
             }
             if outputs.iter().all(|output| output.packed.is_none()) {
-                let message =
-                    "no weight is quantised: say a format (--weights, --config), or --to dense";
+                let message = "no weight is quantised: give a format (--weights, --config), or use \
+                               --to dense";
                 return Err(Usage(message.to_owned()).into());
             }
         }
@@ -217,8 +217,8 @@ impl Output<'_> {
         for other in &self.sources {
             ensure!(
                 other.format == *first,
-                "`{}` and `{}` are rows of one tensor and have formats of their own, which \
-                 compressed-tensors cannot say; --to mxlab and --to dense can",
+                "`{}` and `{}` are rows of one tensor but have different formats, which \
+                 compressed-tensors does not support; use --to mxlab or --to dense",
                 parameter.name,
                 other.parameter.name
             );

@@ -147,7 +147,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
 impl QuantizeArgs {
     fn format(&self) -> Result<BlockFormat> {
         if self.formats.names_beyond_weights() {
-            let message = "tensors of a file are weights: --weights says their format";
+            let message = "the tensors of a file are weights: give their format with --weights";
             return Err(Usage(message.into()).into());
         }
         let config = match &self.config {
@@ -157,8 +157,8 @@ impl QuantizeArgs {
         };
         if !config.overrides.is_empty() {
             let message = format!(
-                "configuration `{}` has overrides, which say layers and projections of a model; \
-                 quantize takes one format for all tensors of a file (see --include)",
+                "configuration `{}` has overrides for layers or projections; quantize uses one \
+                 format for all tensors of a file (see --include)",
                 config.name
             );
             return Err(Usage(message).into());

@@ -39,7 +39,7 @@ impl OnDevice {
         dtype: FloatType,
     ) -> Result<PackedTensor> {
         let packer = Packer::new(&self.device, *format, dtype)
-            .context("no PTX kernel for this format; `--device cpu` takes all")?;
+            .context("no PTX kernel supports this format; `--device cpu` supports all formats")?;
         let src = self.device.upload("src", bytes)?;
         let first = Slice {
             buffer: &src,

@@ -116,7 +116,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     // Time of the first problems; with --minutes or --elements the user chose the length.
     let mut is_estimated = args.minutes.is_some() || args.elements.is_some();
     let mut written = Instant::now();
-    let stop = stop_on_signals("stopping; with --output-path the same command goes on")?;
+    let stop = stop_on_signals("stopping; with --output-path the same command resumes")?;
     let mut observe = |outcome: &Outcome| -> Result<()> {
         let done = outcome.total().done;
         bar.set_position(done);
@@ -160,14 +160,14 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
             return Err(anyhow!(
                 "the campaign ended early: {reason}; {}",
                 match (&kept.record, &recorded) {
-                    (None, _) => "with --output-path it could go on".to_owned(),
+                    (None, _) => "with --output-path it could be resumed".to_owned(),
                     (Some(_), Err(_)) => format!(
-                        "`{journals}` has what was found until then; free space there and give the \
-                         same command again to go on"
+                        "`{journals}` has the results so far; free space there, and run the same \
+                         command again to resume"
                     ),
                     (Some(record), Ok(())) => format!(
-                        "`{}` has what was found until then; mend the cause (free space, if the \
-                         disk is full) and give the same command again to go on",
+                        "`{}` has the results so far; fix the cause (free space if the disk is \
+                         full), and run the same command again to resume",
                         record.display()
                     ),
                 }
@@ -313,7 +313,7 @@ impl<'a> Kept<'a> {
     fn write(&self, record: &VerifyRecord) -> Result<()> {
         if let Some(path) = self.record {
             record::write(path, record).context(
-                "the record cannot be kept; make room or choose another --output-path, and give \
+                "the record cannot be written; free space or choose another --output-path, and run \
                  the same command again",
             )?;
         }

@@ -45,7 +45,7 @@ impl Selection {
         ensure!(
             !jobs.jobs.is_empty(),
             Usage(format!(
-                "--shard {shard}: there are {all} kernels, too few for so many shards"
+                "--shard {shard}: {all} kernels are too few for this many shards"
             ))
         );
         Ok(jobs)
@@ -186,12 +186,12 @@ pub fn of_files(paths: &[PathBuf]) -> Result<Vec<Box<dyn Entry>>> {
     let names = names.join(", ");
     ensure!(
         unknown.is_empty(),
-        "{names} has `.entry {}`, which no kernel is called; `mxlab list` shows their names",
+        "{names} has `.entry {}`, which is not the name of a kernel; `mxlab list` prints the names",
         unknown.join("`, `.entry ")
     );
     ensure!(
         !entries.is_empty(),
-        "{names} has no `.entry` of the name of a kernel; `mxlab list` shows them"
+        "{names} has no `.entry` with the name of a kernel; `mxlab list` prints the names"
     );
     let entries = entries.into_iter();
     Ok(entries
@@ -232,7 +232,7 @@ fn select(mut entries: Vec<Box<dyn Entry>>, patterns: &[String]) -> Result<Vec<B
     entries.retain(|entry| matches_one(&globs, &entry.id()));
     if entries.is_empty() {
         return Err(Usage(format!(
-            "--kernel: no kernel matches {}; `mxlab list` shows them",
+            "--kernel: no kernel matches {}; `mxlab list` prints the ids",
             patterns.join(", ")
         ))
         .into());

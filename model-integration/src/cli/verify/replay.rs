@@ -24,7 +24,7 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
     // An invalid problem must not look like a wrong kernel.
     entry
         .reference(&problem)
-        .with_context(|| format!("--replay: this is no problem of {}", entry.id()))?;
+        .with_context(|| format!("--replay: this is not a problem of {}", entry.id()))?;
     let device = open(args.device, args.images.open()?)?;
     let runner = entry.load(&device, &entry.ptx())?;
     let stream = device.stream()?;
@@ -63,7 +63,9 @@ fn find(what: &str, problem_size: usize) -> Result<(Box<dyn Entry>, Problem)> {
         )));
     };
     let Ok(seed) = seed.parse() else {
-        bail!(Usage(format!("--replay: `{seed}` is no seed")));
+        bail!(Usage(format!(
+            "--replay: invalid seed `{seed}`; expected a whole number"
+        )));
     };
     let entry = kernel(id)?;
     let problem = problem_of(&*entry, seed, problem_size);

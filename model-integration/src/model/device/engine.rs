@@ -214,9 +214,9 @@ impl Engine for DeviceEngine {
         let device = self.device.properties();
         ensure!(
             counts.s8 + counts.e4m3 > 0 || !wanted,
-            "no projection has weights and activations that both become operands of 8 bits on {} \
-             (sm_{}): blocks of the same 32, 64 or 128; as s8, for sm_80 to sm_90, {}; as e4m3, \
-             for sm_89 and sm_120, {}",
+            "no projection has weights and activations that both convert to 8-bit operands on {} \
+             (sm_{}); expected equal blocks of 32, 64 or 128, and for s8 (sm_80 to sm_90) {}, for \
+             e4m3 (sm_89 and sm_120) {}",
             device.name,
             device.sm,
             weights_taken(OperandType::S8),

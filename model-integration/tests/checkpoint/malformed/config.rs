@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
     case(
         "config of 5 MB",
         Bytes(|f| set(f, "config.json", &[b' '; 5 << 20])),
-        &["config.json: 5242880 bytes; at most"],
+        &["config.json: 5242880 bytes; expected at most"],
     ),
     case(
         "config is a directory",

@@ -52,7 +52,7 @@ pub const CASES: &[Case] = &[
     case(
         "header length of 2^64 - 1",
         Bytes(|f| set(f, "model.safetensors", &[0xff; 64])),
-        &["model.safetensors: header length 18446744073709551615; at most"],
+        &["model.safetensors: header length 18446744073709551615; expected at most"],
     ),
     case(
         "header longer than the file",
