@@ -1,4 +1,4 @@
-//! The binary: what it says about wrong arguments, and the commands that need no model.
+//! The binary: errors for wrong arguments, and the commands that need no model.
 
 use not_run::not_run;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// Everything is refused with a message that says what is wrong, and nothing panics.
+/// The command is refused with a message that contains `expected`, without a panic.
 fn assert_refused(line: &str, code: i32, expected: &str) {
     let output = run(line);
     let error = stderr(&output);
@@ -464,7 +464,7 @@ fn quantize_packs_what_the_reference_packs() {
     }
 }
 
-/// Elements below four bits in every operand, from flags and from a file.
+/// Elements of fewer than four bits in every operand, from flags and from a file.
 #[test]
 fn a_model_is_evaluated_below_four_bits() {
     let directory = tempfile::tempdir().expect("temporary directory");

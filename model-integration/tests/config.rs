@@ -1,5 +1,4 @@
-//! Configurations: what the named ones are, how files and flags change them, and what is said
-//! about those that cannot be.
+//! Configurations: the named ones, the effect of files and flags, and the errors of invalid ones.
 
 use clap::Parser;
 use mxlab::config::{FormatFlags, Projection, QuantConfig, load, named};

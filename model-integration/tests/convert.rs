@@ -1,4 +1,4 @@
-//! `mxlab convert`, through the binary: what it writes scores as what it was made of.
+//! `mxlab convert`: a converted model has the scores of its original.
 
 use not_run::not_run;
 use std::fs;
@@ -36,7 +36,7 @@ fn refused(arguments: &[&str], code: i32, expected: &str) {
     );
 }
 
-/// Bits of the log-likelihoods of examples of the embedded task.
+/// Bits of the log-likelihoods of some examples of the embedded task.
 fn scores(checkpoint: Checkpoint, config: &QuantConfig) -> Vec<u64> {
     let engine = CpuEngine::new(checkpoint, None, None).expect("an engine");
     let requests = embedded::TASK.lines().take(4).map(|line| {
@@ -60,7 +60,7 @@ fn stored(folder: &Path) -> Vec<u64> {
     scores(checkpoint, &QuantConfig::unquantised("baseline"))
 }
 
-/// Weights alone; the second has a format for each of several projections.
+/// Weights alone; the second gives several projections formats of their own.
 const CONFIGURATIONS: [(&str, &str, &[&str]); 3] = [
     (
         "mxfp4",
@@ -155,8 +155,8 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
     assert_eq!(stored(out.as_ref()), expected);
 }
 
-/// compressed-tensors decompresses what is written for it to what is written as floats, of a Llama
-/// and of a Phi-3. `MXLAB_PYTHON` names a Python that has it beside transformers and torch.
+/// compressed-tensors decompresses a packed Llama and a packed Phi-3 to the floats of `--to dense`.
+/// `MXLAB_PYTHON` names a Python with compressed-tensors, transformers and torch.
 #[test]
 fn compressed_tensors_reads_what_is_written_for_it() {
     let Some(python) = std::env::var_os("MXLAB_PYTHON") else {

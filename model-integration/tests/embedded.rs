@@ -1,4 +1,4 @@
-//! The embedded model on the CPU engine, and the files it is made of.
+//! The embedded model on the CPU engine, and its files.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ fn config(name: &str) -> QuantConfig {
     load(name, &FormatFlags::default()).expect(name)
 }
 
-/// Activations and caches rounded with random numbers, whose seed must not follow the batch.
+/// Stochastic rounding of activations and caches, whose seed must not depend on the batch.
 fn stochastic() -> QuantConfig {
     let mut config = config("mx-linear-kv");
     for format in [

@@ -1,4 +1,4 @@
-//! `mxlab inspect`: what it prints of the flagship, and what it says where it cannot.
+//! `mxlab inspect`: output for the flagship kernel, and errors.
 
 use not_run::not_run;
 use std::process::{Command, Output};

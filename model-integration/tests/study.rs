@@ -1,4 +1,4 @@
-//! `mxlab study` through the binary: resumed, sharded, merged, searched, reported, and refused.
+//! `mxlab study` through the binary: resumed, sharded, merged, searched, reported, refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,8 +11,8 @@ use mxlab::study::shipped::SHIPPED;
 use regex::Regex;
 use serde_json::Value;
 
-/// Two configurations of two block sizes each, a difference to explain, a search and a workload, on
-/// a model with random weights.
+/// Two configurations with two block sizes each, a difference to explain, a search and a workload,
+/// on a model with random weights.
 const STUDY: &str = r#"
 title = "A small study"
 question = "Does it work?"
@@ -64,7 +64,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs it and returns what it prints.
+/// Runs a command and returns its output.
 fn done(arguments: &[&str]) -> String {
     let output = mxlab(arguments);
     assert!(
@@ -75,7 +75,7 @@ fn done(arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Runs it and returns why it failed.
+/// Runs a command and returns its error.
 fn refused(arguments: &[&str]) -> String {
     let output = mxlab(arguments);
     assert!(
@@ -104,7 +104,7 @@ impl Folder {
     }
 }
 
-/// Every record that does not tell of time, by name.
+/// Every record without times, by name.
 fn records(output: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(output.join("records")).expect("records");
     let files = files.map(|file| file.expect("a file").path());
@@ -128,8 +128,8 @@ fn run<'a>(study: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// A run that is killed again and again keeps what it did, and ends with the same records as one
-/// that was left alone; so do shards, merged and then searched.
+/// A run that is killed repeatedly keeps its cells and ends with the records of an undisturbed run;
+/// so do shards that are merged and then searched.
 #[test]
 fn kills_and_shards_change_no_record() {
     let folder = Folder::new();
@@ -189,7 +189,7 @@ fn kills_and_shards_change_no_record() {
     assert_eq!(records(Path::new(&merged)), expected);
 }
 
-/// Whatever does not fit is refused before anything is run, and says where.
+/// Anything that does not fit is refused before the run, with its place.
 #[test]
 fn what_does_not_fit_is_refused_before_it_runs() {
     let folder = Folder::new();
@@ -254,8 +254,7 @@ fn what_does_not_fit_is_refused_before_it_runs() {
     assert!(refused(&["study", "run", "no-such"]).contains("mx-linear"));
 }
 
-/// Results of another study are not gone on from, merged or reported; a record that is cut off is
-/// named.
+/// Results of another study are not resumed, merged or reported; a record that is cut off is named.
 #[test]
 fn results_that_do_not_belong_are_refused() {
     let folder = Folder::new();
@@ -294,8 +293,8 @@ fn results_that_do_not_belong_are_refused() {
     assert_eq!(fs::read(&record).expect("made again"), whole);
 }
 
-/// The page needs nothing but itself, every record that it names is there, and its numbers are
-/// those of the records.
+/// The page is self-contained, every record that it names exists, and its numbers are those of the
+/// records.
 #[test]
 fn the_report_is_of_records() {
     let folder = Folder::new();
@@ -359,7 +358,7 @@ fn the_report_is_of_records() {
     assert!(markdown.contains("8x4"), "the workload is there");
 }
 
-/// A report without the links of its page and tables, which say where records are.
+/// A report without the links to records in its page and tables.
 fn without_links(folder: &Path) -> BTreeMap<String, String> {
     let links = r#"(?m)<a href="[^#"][^"]*">|,[^,\n]*\.json(\.gz)?(#[^,\n]*)?$"#;
     let links = Regex::new(links).expect("a pattern");
@@ -381,8 +380,8 @@ fn without_links(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// What the report says of a study in one file is what it says of the folder; a study that is not
-/// done is packed only if that is asked for, and a file that is damaged is refused.
+/// The report of a packed study equals that of its folder. An unfinished study is packed only on
+/// request, and a damaged file is refused.
 #[test]
 fn a_packed_study_is_its_folder() {
     let folder = Folder::new();

@@ -1,5 +1,4 @@
-//! `mxlab bench`: records, tables, verdicts, peers, what is refused; and `mxlab report` of its
-//! records.
+//! `mxlab bench`: records, tables, verdicts, peers, refusals; and `mxlab report` of its records.
 
 mod peer;
 mod report;
@@ -20,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A short run of two kernels of the CPU, its record at `path`.
+/// A short run of two CPU kernels, with the record at `path`.
 fn short(path: &Path, format: &str) -> Output {
     mxlab(&[
         "--device",
@@ -97,7 +96,7 @@ fn a_run_leaves_a_record_and_prints_it() {
     }
 }
 
-/// A record with every time of one kernel multiplied.
+/// A record with all times of one kernel multiplied.
 fn slowed(path: &Path, to: &Path, kernel: &str, by: f64) {
     let mut json: Value = serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON");
     for measured in json["measured"].as_array_mut().expect("a list") {

@@ -1,5 +1,4 @@
-//! Random damage to any file of a valid model is an error or goes unnoticed; it never
-//! panics.
+//! Random damage to any file of a valid model causes an error or no difference, never a panic.
 
 use std::fs;
 
@@ -52,7 +51,7 @@ fn inflict(damage: &Damage, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Files of a model, and how much of the start of the named file is worth damaging.
+/// Damages the named file, or only its header if `head_only`, and uses the model.
 fn survives(files: &Files, file: &str, head_only: bool, damages: &[Damage]) {
     let mut content = files[file].clone();
     let head = if head_only {

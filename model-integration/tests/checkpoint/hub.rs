@@ -1,4 +1,4 @@
-//! Models by name, from a hub on this machine.
+//! Models by name, from a local hub.
 
 use std::collections::BTreeMap;
 use std::fs;

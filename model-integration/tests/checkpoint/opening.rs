@@ -1,4 +1,4 @@
-//! Valid directories: every layout and dtype, the same weights.
+//! Valid directories: every layout and dtype gives the same weights.
 
 use not_run::not_run;
 use std::env;
@@ -198,8 +198,8 @@ fn anonymous_memory() -> usize {
         << 10
 }
 
-/// A model of 512 MB (a sparse file) opens, and all its weights are checked and read in
-/// parts, in a few MB of memory.
+/// A model of 512 MB (a sparse file) opens, and all weights are checked and read in parts, within a
+/// few MB of memory.
 #[test]
 #[cfg(target_os = "linux")]
 fn weights_are_never_copied() {
@@ -290,7 +290,7 @@ fn weights_are_never_copied() {
     assert_ne!(original, changed);
 }
 
-/// Real checkpoints with transformers' token ids, where the shared folder is present.
+/// Real checkpoints against transformers' token ids, if the shared folder is present.
 #[test]
 fn real_checkpoints() {
     let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared"));
@@ -330,8 +330,8 @@ fn real_checkpoints() {
     }
 }
 
-/// Text, and the tokens that transformers fed to the model plus the last one of the
-/// target: the end of the tokens of the whole text.
+/// Texts, and the tokens that transformers fed to the model plus the last target token: the end of
+/// the whole text's tokens.
 fn token_examples(dir: &Path, task: &str) -> Vec<(String, Vec<u32>)> {
     let texts = fs::read_to_string(dir.join(format!("{task}.jsonl"))).unwrap();
     let tokens = dir.join(format!("reference/{task}.tokens_first50.json"));

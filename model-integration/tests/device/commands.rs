@@ -1,4 +1,4 @@
-//! The device engine by the command line.
+//! The device engine from the command line.
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 
@@ -10,8 +10,7 @@ fn mxlab(arguments: &[&str]) -> std::process::Output {
     command.args(arguments).output().expect("mxlab runs")
 }
 
-/// The command line as a user types it: evaluation and generation by kernels give what the CPU
-/// gives.
+/// From the command line, evaluation and generation with kernels give the CPU's results.
 #[test]
 fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -107,7 +106,7 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     }
 }
 
-/// A model whose products overflow is told by the part that did, on the CPU and by kernels.
+/// A model with overflowing products fails with the part's name, on the CPU and with kernels.
 #[test]
 fn what_is_not_finite_is_named() {
     let checkpoint = checkpoint();

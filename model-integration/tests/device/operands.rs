@@ -1,4 +1,4 @@
-//! Operands of 8 bits, beside those of bf16 and the CPU engine.
+//! 8-bit operands, compared with bf16 operands and with the CPU engine.
 
 use mxlab::checkpoint::synthetic;
 use mxlab::config::{Override, Projection, QuantConfig};
@@ -14,8 +14,8 @@ use super::{
     bound, checkpoint, config, cpu_logits, device_logits, engine_of, relative, stored, tokens,
 };
 
-/// Configurations with formats that become operands of 8 bits, by `operand` in every projection; in
-/// the last one v has weights, and so an input, of its own.
+/// Configurations whose projections all convert to the 8-bit operands `operand`. In the last one, v
+/// has weights and an input of its own.
 pub fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     let format = |element, scale, k| {
         let format = BlockFormat::new(element).scale(scale).block_size(k);
@@ -44,8 +44,8 @@ pub fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     ]
 }
 
-/// Weights and activations as operands of 8 bits: under scales that are powers of two the same
-/// products, whose sums are in other orders.
+/// 8-bit weights and activations: with power-of-two scales the products are equal, and only the
+/// order of sums differs.
 #[test]
 fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
     let tokens = tokens(3);
@@ -84,8 +84,8 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
     }
 }
 
-/// Under other scales bf16 operands are rounded and those of 8 bits are not; and a prompt that
-/// takes the tiles of prefill.
+/// With other scales bf16 operands are rounded and 8-bit ones are not; the prompt uses prefill
+/// tiles.
 #[test]
 fn long_prompts_and_other_scales_take_8_bit_operands() {
     let requests: Vec<Request> = (0..6)
@@ -132,7 +132,7 @@ fn long_prompts_and_other_scales_take_8_bit_operands() {
     }
 }
 
-/// Widths, heads and a vocabulary that are no multiples of anything, and biases.
+/// Widths, heads and a vocabulary that fit no tile, and biases.
 #[test]
 fn odd_sizes_take_8_bit_operands() {
     let tokens: Vec<u32> = (0..48).map(|i| i * 11 % 517).collect();

@@ -1,4 +1,4 @@
-//! Making folders of images, and folders that are not what was made.
+//! Writes folders of images, and refuses damaged ones.
 
 use not_run::not_run;
 use std::fs;
@@ -94,7 +94,7 @@ fn a_bundle_goes_on_where_it_was_and_makes_what_is_damaged_anew() {
     );
 }
 
-/// As far as an interrupted run came, its folder is as good as any.
+/// The folder of an interrupted run is usable.
 #[test]
 fn what_an_interrupted_run_left_can_be_used() {
     let test = "what_an_interrupted_run_left";
@@ -128,7 +128,7 @@ fn what_an_interrupted_run_left_can_be_used() {
     assert!(images.module_of(&entries[0].ptx()).is_some());
 }
 
-/// A comment that changes makes another text of the same module: it is kept, under the new hash.
+/// An edited comment changes the text but not the module, which is kept under the new hash.
 #[test]
 fn a_comment_that_changes_keeps_the_module_and_an_edit_does_not() {
     let test = "a_comment_that_changes";
@@ -185,7 +185,8 @@ fn a_kernel_that_ptxas_refuses_is_named_and_the_others_are_made() {
     assert!(!has(2) && has(1) && has(3) && !images.is_complete());
 }
 
-/// What is not a folder of images is refused before anything is loaded or overwritten, in a line.
+/// Anything but a folder of images is refused in one line, before anything is loaded or
+/// overwritten.
 #[test]
 fn a_damaged_or_foreign_folder_is_refused() {
     let test = "a_damaged_or_foreign_folder";
@@ -268,7 +269,7 @@ fn a_damaged_or_foreign_folder_is_refused() {
     ));
 }
 
-/// A full disk ends the run in a line, and what was made before is whole.
+/// A full disk ends the run with one line, and earlier modules are complete.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_keeps_what_was_made() {
@@ -301,7 +302,7 @@ fn a_full_disk_keeps_what_was_made() {
     assert!(images.kernels() > 0 && !images.is_complete());
 }
 
-/// A file system that is unmounted at the end.
+/// A file system that is unmounted on drop.
 #[cfg(target_os = "linux")]
 struct Disk<'p>(&'p Path);
 

@@ -1,4 +1,4 @@
-//! A driver that is too old, lacks a function, has no device, or whose kernels fault.
+//! Drivers that are too old, lack a function or a device, or whose kernels fault.
 
 use super::sample::{SCALES, assert_one_line, stderr};
 use super::stub_driver::StubDriver;
@@ -146,7 +146,7 @@ fn errors_of_the_driver_have_their_names() {
     }
 }
 
-/// Kernels that give nothing are not timed, and the bench ends as ever.
+/// Kernels without results are not timed, and the bench ends normally.
 #[test]
 fn a_bench_of_kernels_that_do_nothing_times_none() {
     let Some(driver) = StubDriver::build("a_bench_of_kernels_that_do_nothing", &[]) else {

@@ -1,4 +1,4 @@
-//! Which kernels are loaded as images, and which as PTX.
+//! Kernels loaded from images, and kernels loaded from PTX.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn kernels_of_a_model(driver: &StubDriver) -> Vec<Box<dyn Entry>> {
     entries
 }
 
-/// A folder with images of all of `entries`, of which the first was edited since.
+/// A folder with images of all of `entries`; the first was edited afterwards.
 fn bundle_before_an_edit(assembler: &Assembler, folder: &Path, entries: &[Box<dyn Entry>]) {
     let mut sources: Vec<_> = entries.iter().map(|entry| source(&**entry)).collect();
     sources[0] = edited(sources[0].clone());
@@ -53,7 +53,7 @@ fn bundle_before_an_edit(assembler: &Assembler, folder: &Path, entries: &[Box<dy
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
 }
 
-/// Generates with images; what is said, and the counts of the record.
+/// Generates with images; returns the output and the counts in the record.
 fn generate(driver: &StubDriver, folder: &Path, stub: (&str, &str)) -> (String, Value) {
     let record = folder.join("record.json");
     let mut command = driver.mxlab(&GENERATE);
@@ -70,7 +70,7 @@ fn generate(driver: &StubDriver, folder: &Path, stub: (&str, &str)) -> (String, 
     (said, record["kernel_loads"].clone())
 }
 
-/// How many lines of a log begin so.
+/// Number of lines of a log that begin with `what`.
 fn count(log: &[String], what: &str) -> u64 {
     log.iter().filter(|line| line.starts_with(what)).count() as u64
 }
@@ -203,7 +203,7 @@ fn an_index_that_names_a_kernel_of_another_module_is_no_image() {
     assert!(said.contains("CUDA_ERROR_NOT_FOUND"), "{said}");
 }
 
-/// The first half of the SHA-256 of a text, as indexes have it.
+/// The first half of the SHA-256 of a text, as in an index.
 fn hash(ptx: &str) -> String {
     let digest = Sha256::digest(ptx.as_bytes());
     digest[..16]
@@ -212,7 +212,7 @@ fn hash(ptx: &str) -> String {
         .collect()
 }
 
-/// The emulator runs the text, and counts what a GPU would have loaded.
+/// The emulator runs the PTX, and counts the kernels that a GPU would load from images.
 #[test]
 fn the_emulator_looks_texts_up() {
     let test = "the_emulator_looks_texts_up";

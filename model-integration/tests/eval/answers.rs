@@ -70,7 +70,7 @@ fn metrics_by_hand() {
     close(of(&documents, Metric::LOGLIKELIHOOD), -18.0 / 5.0);
 }
 
-/// A choice is scored after the solved examples, and an evaluation goes on in the middle of an
+/// A choice is scored after the solved examples, and an evaluation resumes in the middle of an
 /// example.
 #[test]
 fn choices_are_evaluated_like_any_other_task() {
@@ -120,7 +120,7 @@ fn choices_are_evaluated_like_any_other_task() {
     assert_eq!(sample["target"], "2");
 }
 
-/// Problems are continued greedily; whatever the batch, and after an interruption.
+/// Problems are continued greedily, for any batch size and after an interruption.
 #[test]
 fn problems_are_answered_by_generating() {
     let lines: String = ["Tom had a red", "The old", "Once upon a time"]

@@ -1,4 +1,4 @@
-//! What an evaluation prints and writes: tables, and files in lm-evaluation-harness' schema.
+//! Output of an evaluation: tables, and files in lm-evaluation-harness' schema.
 
 use std::fs;
 

@@ -1,4 +1,4 @@
-//! Interrupted evaluations: they go on where they stopped, and logs are never mixed.
+//! Interrupted evaluations resume where they stopped, and logs are never mixed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{BATCH_SIZE, CONFIGS, EXAMPLES, configs, evaluate, evaluate_with, settings, task};
 use crate::toy::ToyEngine;
 
-/// Every file of a run, without what says when and how fast it ran.
+/// Every file of a run, without times and environment.
 fn record(output: &Path) -> HashMap<String, Value> {
     let mut files = HashMap::new();
     for directory in [output.to_owned(), output.join("log")] {

@@ -1,4 +1,4 @@
-//! `mxlab generate`: through the binary with the embedded model, the loop below it, and its text.
+//! `mxlab generate` from the binary with the embedded model, the loop below it, and its text.
 
 mod ending;
 mod text;
@@ -47,7 +47,7 @@ fn tokens(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-/// The tokens that follow a prompt, each the argmax of scoring all before it anew.
+/// The tokens after a prompt, each the argmax of scoring all tokens before it from scratch.
 fn argmax_chain(config: &str, prompt: &[u32], count: usize) -> Vec<u32> {
     let config = load(config, &FormatFlags::default()).expect("a configuration");
     let checkpoint = embedded::checkpoint().expect("the embedded model");

@@ -1,11 +1,11 @@
-//! Text from tokens that come one by one.
+//! Streams text from single tokens.
 
 use mxlab::embedded;
 use mxlab::generate::text::{self, TextStream};
 use proptest::prelude::*;
 
 proptest! {
-    /// Tokens of the embedded vocabulary, bytes of torn characters among them.
+    /// Tokens of the embedded vocabulary, including bytes of incomplete characters.
     #[test]
     fn streamed_text_is_the_text_of_the_whole(
         ids in prop::collection::vec(prop_oneof![0u32..896, 2u32..258], 0..24),

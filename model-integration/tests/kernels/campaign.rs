@@ -1,4 +1,4 @@
-//! Campaigns whose workers crash, hang, are stopped, are killed, and run out of disk.
+//! Campaigns whose workers crash, hang, are stopped or killed, or run out of disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -168,7 +168,7 @@ fn faults_on_purpose_are_survived() {
     );
 }
 
-/// A campaign over many kernels that is under way.
+/// A running campaign over many kernels.
 struct UnderWay {
     supervisor: Child,
     record: PathBuf,
@@ -189,7 +189,7 @@ impl UnderWay {
         }
     }
 
-    /// The process of a worker that has done a few jobs, and its journal.
+    /// The process and the journal of a worker that has finished a few jobs.
     fn worker(&self, number: usize) -> (i32, PathBuf) {
         let journal = journals(&self.record).join(format!("worker-{number}-1.jsonl"));
         let begun = Instant::now();
@@ -223,7 +223,7 @@ fn is_alive(process: i32) -> bool {
     state.is_ok_and(|state| !state.contains(") Z "))
 }
 
-/// Stops a worker while a job is under way; that job.
+/// Stops a worker in the middle of a job, and returns the job.
 fn stop_in_a_job((process, journal): &(i32, PathBuf)) -> String {
     loop {
         signal(*process, "STOP");

@@ -1,4 +1,4 @@
-//! The commands about PTX kernels, through the binary.
+//! The commands for PTX kernels, through the binary.
 
 mod campaign;
 mod lost_gpu;

@@ -1,4 +1,4 @@
-//! What is wrong with a quantised checkpoint, and how it is told.
+//! Malformed quantised checkpoints, and their errors.
 
 use std::collections::HashMap;
 use std::fs;
@@ -104,7 +104,7 @@ const CASES: [(Encoding, Change, &str); 14] = [
     ),
 ];
 
-/// Opens it and reads every tensor.
+/// Opens a checkpoint and reads every tensor.
 fn check(path: &std::path::Path) -> Result<(), CheckpointError> {
     let checkpoint = Checkpoint::open(path)?;
     let mut parameters = checkpoint.parameters().stored();

@@ -1,5 +1,4 @@
-//! Checkpoints whose weights are quantised: every way to hold them stands for the same values, and
-//! what is wrong with one is told.
+//! Quantised checkpoints: every encoding gives the same values, and malformed ones are refused.
 
 mod malformed;
 mod writers;
@@ -79,7 +78,7 @@ fn scores(engine: &dyn Engine, config: &QuantConfig) -> Vec<u64> {
         .collect()
 }
 
-/// Weights that are stored in a format count as quantised where operands of 8 bits are asked for.
+/// Weights that are stored in a format count as quantised for 8-bit operands.
 #[test]
 fn stored_codes_become_operands_of_8_bits() {
     let folder = tempdir().expect("a folder");
@@ -166,7 +165,7 @@ fn stored_codes_score_as_those_of_a_configuration() {
 }
 
 proptest! {
-    /// Any codes with any scales, requantised, stand for what they stood for.
+    /// Requantising any codes with any scales keeps their values.
     #[test]
     fn quantising_mxfp4_again_is_the_identity(
         codes in prop::collection::vec(any::<u8>(), 32),

@@ -1,6 +1,6 @@
-//! A study as a Slurm job array on a cluster of this machine.
+//! A study as a Slurm job array on a local cluster.
 //!
-//! `cluster` beside this file starts it; where that cannot be, nothing here is run, and says so.
+//! `cluster` beside this file starts it; where it cannot start, the test prints `not run`.
 
 use not_run::not_run;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What `cluster` exits with where there is none.
+/// Exit code of `cluster` if there is none.
 const NO_CLUSTER: i32 = 77;
 
 const STUDY: &str = r#"
@@ -36,7 +36,7 @@ config = "part"
 most_lost = 0.5
 "#;
 
-/// Submits the array, then waits until nothing is left in the queue.
+/// Submits the array, then waits until the queue is empty.
 const SUBMIT: &str = r#"
 "$1" 4 "$2" "$3"
 while [ -n "$(squeue --noheader)" ]; do sleep 0.5; done

@@ -1,4 +1,4 @@
-//! Context and target become tokens: truncation, BOS, windows.
+//! Tokenises contexts and targets: truncation, BOS, windows.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn encode(context: &str, target: &str, add_bos_token: Option<bool>, max_length: 
     encoder.encode(context, target).expect("encodable")
 }
 
-/// Tokens of the whole request, and those of its target.
+/// Tokens of the whole request, and of its target.
 fn tokens(context: &str, target: &str, add_bos_token: Option<bool>) -> (Vec<u32>, Vec<u32>) {
     let request = encode(context, target, add_bos_token, 100).request;
     let targets = request.tokens[request.tokens.len() - request.targets..].to_vec();
@@ -122,7 +122,7 @@ fn what_does_not_fit_is_dropped_from_the_left_and_counted() {
     assert!(error.to_string().contains("no tokens"), "{error}");
 }
 
-/// Every token of a text is scored once, with as much before it as the harness gives it.
+/// Every token of a text is scored once, with the harness' context.
 #[test]
 fn windows_score_every_token_once() {
     let tokenizer = CharTokenizer { adds_bos: false };
@@ -157,7 +157,7 @@ fn windows_score_every_token_once() {
     );
 }
 
-/// The independent reference gives the tokens of the first fifty prompts of each task.
+/// The independent reference has the same tokens for the first fifty prompts of each task.
 #[test]
 fn tokens_equal_those_of_the_reference() {
     let shared = std::env::var_os("MXLAB_SHARED").map_or_else(

@@ -1,4 +1,4 @@
-//! Solved examples before the one that is scored.
+//! Solved examples before the scored one.
 
 use std::collections::BTreeSet;
 
@@ -74,8 +74,7 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
     assert!(seen.len() > 6, "other examples for each: {seen:?}");
 }
 
-/// Problems are solved before by examples of the training split; where that is missing, what to do
-/// is said.
+/// Solved problems come from the training split; without one, the error says what to do.
 #[test]
 fn solved_problems_are_of_the_training_split() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Tasks: where they come from, how a line becomes a prompt and a target, and what is refused.
+//! Tasks: origins, prompts and targets, and refusals.
 
 mod encode;
 mod fewshot;

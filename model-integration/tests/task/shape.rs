@@ -1,4 +1,4 @@
-//! Files of the user's: the fields of the first line say how they are read.
+//! The user's files: the fields of the first line determine the protocol.
 
 use std::process::Command;
 

@@ -344,7 +344,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Makes the weights a file of this header and no data.
+/// Replaces the weights by a file with this header and no data.
 fn header(files: &mut Files, header: &str) {
     set(
         files,
@@ -360,7 +360,7 @@ fn poison(model: &mut TinyModel, dtype: FloatType, element: &[u8]) {
     data[5 * element.len()..6 * element.len()].copy_from_slice(element);
 }
 
-/// Eight tensors that each fit 64 bits and together end at the last offsets there are.
+/// Eight tensors that each fit 64 bits and together reach the last possible offset.
 fn tensors_to_the_end_of_the_address_space() -> String {
     const EACH: u64 = (1 << 61) - 1;
     let entries: Vec<String> = (0..8)
