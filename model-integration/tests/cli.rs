@@ -452,7 +452,7 @@ fn quantize_packs_what_the_reference_packs() {
         assert_eq!(found.expect("fits"), expected, "{flags}");
         assert_eq!(part("norm"), half);
         assert_eq!(part("ids"), [7; 12]);
-        // Blocks run along the last axis, rows are all the others.
+        // Blocks run along the last axis; all other axes form the rows.
         assert_eq!(packed.tensor("b.proj.codes").expect("packed").shape()[0], 4);
 
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
@@ -578,7 +578,7 @@ fn verify_compares_the_golden_vectors() {
         "{text}"
     );
 
-    // Vectors that nobody looked at are no success.
+    // Vectors that nothing compared are no success.
     let directory = tempfile::tempdir().expect("temporary directory");
     for (from, to) in [
         ("codes.json", "codes.json"),
@@ -590,7 +590,7 @@ fn verify_compares_the_golden_vectors() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("not verified, of no known layout: other.safetensors"));
 
-    // One wrong element is found, named, and an exit code.
+    // A single wrong element is found, named, and sets the exit code.
     let directory = tempfile::tempdir().expect("temporary directory");
     let mut bytes = fs::read(golden.join("mx_int4.safetensors")).expect("readable");
     let last = bytes.len() - 1;

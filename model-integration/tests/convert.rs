@@ -96,7 +96,7 @@ fn a_converted_model_scores_as_the_configuration() {
             assert_eq!(stored(out.as_ref()), expected, "{name} to {target}");
         }
     }
-    // What is quantised already is kept as it is, whatever it is written as.
+    // Weights that are quantised already keep their values in every layout.
     let (packed, expected) = (
         path("mxfp4-compressed-tensors"),
         stored(path("mxfp4-dense").as_ref()),

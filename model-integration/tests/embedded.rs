@@ -105,7 +105,7 @@ fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
                 .map(|tokens| expected.by_ref().take(tokens.len() * VOCABULARY).collect())
                 .collect();
 
-            // Prompts of unequal length, then pieces; sequences end one after the other.
+            // Prompts of unequal length, then pieces; sequences end one after another.
             let slots = [2, 0, 1];
             let capacity = sequences.iter().map(Vec::len).max().expect("sequences");
             let mut cache = Cache::new(llama.layers.len(), 3, capacity, 64);
@@ -171,7 +171,7 @@ fn footprints_are_the_bytes_that_a_loaded_model_holds() {
             .expect(name);
         let matrix = |matrix: &Matrix| matrix.bytes();
         let mut bytes = matrix(&model.embedding) + model.head.as_ref().map_or(0, matrix);
-        // Norms are widened on loading; they count as they are stored, two bytes an element.
+        // Norms are widened on loading but count as stored, with two bytes per element.
         bytes += 2 * model.norm.len();
         for layer in &model.layers {
             bytes += 2 * (layer.input_norm.len() + layer.post_attention_norm.len());

@@ -93,7 +93,7 @@ fn the_flagship_is_inspected() {
     ] {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
-    // The chip follows from the SM.
+    // The SM determines the chip.
     let (_, stdout, _) = run(&mut inspect(&format!("{FLAGSHIP} --sm 86")));
     assert!(
         stdout.contains("assembled for sm_86, predicted for L40S"),

@@ -210,7 +210,8 @@ fn compare(task: &str, own: &Value, theirs: &Value) {
     }
     for (name, value) in theirs["metrics"].as_object().expect("metrics") {
         match value {
-            // A document's logarithm and what it is counted in; ours is the logarithm.
+            // The harness has a document's log-likelihood and its weight; ours is the
+            // log-likelihood.
             Value::Array(pair) => {
                 let sign = if name == "bits_per_byte" {
                     -std::f64::consts::LOG2_E

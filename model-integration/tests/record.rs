@@ -213,7 +213,7 @@ fn records_of_every_kind_round_trip() {
                 *place = other(place, number, &words);
             }
             if let Ok(record) = Record::from_value(value.clone()) {
-                // As text: a number of 32 bits is short there, and long as one of 64.
+                // Compared as text: a 32-bit number is short there, but long as a 64-bit one.
                 let written = serde_json::to_string(&record).expect("plain data");
                 prop_assert_eq!(written, value.to_string());
                 taken.set(taken.get() + 1);

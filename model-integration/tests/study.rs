@@ -116,7 +116,7 @@ fn records(output: &Path) -> BTreeMap<String, Vec<u8>> {
             .into_owned();
         (name, fs::read(&file).expect("readable"))
     });
-    // A run that was killed may leave a temporary file, which is no record.
+    // A killed run may leave a temporary file, which is not a record.
     named
         .filter(|(name, _)| !name.starts_with("speed.") && !name.starts_with(".mxlab-"))
         .collect()
@@ -137,8 +137,8 @@ fn kills_and_shards_change_no_record() {
     let alone = folder.name("alone");
     done(&run(&study, &alone, &[]));
     let expected = records(Path::new(&alone));
-    // The baseline, four, two, what lies between in three differences, fourteen parts, the search
-    // and its steps.
+    // The baseline, four, two, the hybrids of three differences, fourteen parts, the search and its
+    // steps.
     let search = expected
         .iter()
         .find(|(name, _)| name.starts_with("search."));
@@ -353,7 +353,7 @@ fn the_report_is_of_records() {
         "{row}"
     );
     assert!(row.contains("40.0±1.0") && row.contains("-10.00"), "{row}");
-    // What lies between two dialects adds up to the whole.
+    // The shares of two dialects' differences add up to the gap.
     assert!(markdown.contains("by what differs"), "{markdown}");
     assert!(markdown.contains("8x4"), "the workload is there");
 }
@@ -422,7 +422,7 @@ fn a_packed_study_is_its_folder() {
         assert_eq!(made.len(), whole.len());
     }
 
-    // Unfinished: a cell that was begun, and one that was never begun.
+    // Unfinished: one cell begun, and one not begun.
     let records = Path::new(&output).join("records");
     fs::remove_file(records.join("score.synthetic_tiny.0.baseline.json")).expect("removed");
     fs::remove_file(records.join("speed.synthetic_tiny.8x4.a.json")).expect("removed");
@@ -441,7 +441,7 @@ fn a_packed_study_is_its_folder() {
         fs::metadata(&part).expect("a file").len() < fs::metadata(&plain).expect("a file").len()
     );
 
-    // Damaged: cut off, a byte changed, a cell of another study, a cell twice.
+    // Damaged: cut off, a byte changed, a cell of another study, a duplicate cell.
     let bytes = fs::read(&packed).expect("a file");
     let mut flipped = bytes.clone();
     flipped[bytes.len() / 2] ^= 0x20;

@@ -47,7 +47,7 @@ fn weights_are_normal_and_chosen_by_the_seed() {
             continue;
         };
         assert_ne!(values, others, "{name}");
-        // Within six standard errors; the rounding to bf16 moves single values by 0.4 % at most.
+        // Within six standard errors; rounding to bf16 moves single values by at most 0.4 %.
         let n = values.len() as f64;
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
         let square = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;

@@ -122,7 +122,7 @@ fn logits_are_those_of_transformers() {
         }
         println!("{name:34} float32 on the CPU {on_cpu:.1e}, bf16 kernels {on_device:.1e}");
         assert!(on_cpu < 1e-5, "{name}: {on_cpu:e}");
-        // What two layers of 8 significant bits come to.
+        // The error of two layers with 8 significant bits.
         assert!(on_device < 0.1, "{name}: {on_device:e}");
         scores_take_the_frequencies_of_each_sequence(&model, &sequences);
     }
@@ -137,7 +137,7 @@ fn scores_take_the_frequencies_of_each_sequence(model: &Path, sequences: &[Seque
         .iter()
         .rev()
         .map(|sequence| Request {
-            // The last logits predict a token beyond the sequence, here its first.
+            // The last logits predict a token beyond the sequence, here its first one.
             tokens: [&sequence.tokens[..], &sequence.tokens[..1]].concat(),
             targets: 1,
         })

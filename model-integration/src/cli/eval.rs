@@ -72,7 +72,7 @@ struct TaskArgs {
     /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<Limit>,
-    /// Examples that go through the model together, or `auto`
+    /// Examples per batch, or `auto`
     #[arg(long, value_name = "N", value_parser = batch_size, default_value = "auto")]
     batch_size: usize,
     /// Solved examples before each question [default: that of the task: 5 for gsm8k, else 0]

@@ -98,7 +98,7 @@ struct StudyRunArgs {
     /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<String>,
-    /// Examples that go through the model together
+    /// Examples per batch
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = batch_size)]
     batch_size: usize,
     /// Folder with the files of named tasks; missing files are downloaded from the hub
@@ -128,7 +128,7 @@ struct PackArgs {
     /// The file, compressed if its name ends in .gz [default: DIR.json.gz]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Pack what is done of a study that is not
+    /// Pack the finished cells of an unfinished study
     #[arg(long)]
     unfinished: bool,
     #[command(flatten)]

@@ -55,7 +55,7 @@ fn a_run_leaves_a_record_and_prints_it() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     let lines: Vec<&str> = table.lines().collect();
-    // The header, copy and product, the two kernels.
+    // The header, the roofs copy and product, and the two kernels.
     assert_eq!(lines.len(), 5, "{table}");
     assert!(lines[0].starts_with("kernel,rows,cols,tokens,median_s"));
     assert!(lines[0].ends_with(",gap_us"));
@@ -74,12 +74,12 @@ fn a_run_leaves_a_record_and_prints_it() {
         assert_eq!(rounds.len(), 3);
         assert!(measured["energy"].is_null() || measured["energy"]["runs"].is_u64());
     }
-    // 16 rows of 64 in f32, their codes and scales.
+    // f32 input of 16 rows of 64, codes and scales.
     let quantize = &measured[0]["case"];
     assert_eq!(quantize["bytes"], 16 * 64 * 4 + 16 * 32 + 16 * 2);
     assert!(json["roof"]["copy"]["case"]["bytes"].as_u64() > Some(0));
 
-    // The table says what the record says.
+    // The table equals the record.
     let fields: Vec<&str> = lines[3].split(',').collect();
     assert_eq!(fields[0], quantize["kernel"].as_str().expect("a name"));
     let bandwidth: f64 = fields[8].parse().expect("a number");

@@ -80,7 +80,7 @@ fn what_was_timed_is_printed_though_the_record_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let gone = folder.path().join("gone");
     fs::create_dir(&gone).expect("a folder");
-    // The peer, asked after the first record was written, puts a file in the place of the folder.
+    // After the first record is written, the peer replaces the folder by a file.
     let away = format!("rm -rf {0}; : > {0}; {MILLISECOND}", gone.display());
     let peer = program(folder.path(), "peer", &script(&away));
     let record = gone.join("run.json");

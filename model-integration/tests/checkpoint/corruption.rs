@@ -67,7 +67,7 @@ fn survives(files: &Files, file: &str, head_only: bool, damages: &[Damage]) {
     let dir = tempdir().unwrap();
     write(dir.path(), files);
     fs::write(dir.path().join(file), content).unwrap();
-    // Only a panic fails: damage may well leave a valid model.
+    // Only a panic fails the test: damage may leave a valid model.
     let _ = use_model(dir.path());
 }
 

@@ -78,7 +78,7 @@ fn biases_and_tied_embeddings_change_which_tensors_are_asked_for() {
     assert_weights(&checkpoint, FloatType::F32);
     assert!(checkpoint.contains("model.layers.1.mlp.down_proj.bias"));
 
-    // A head beside tied embeddings is ignored, whatever it looks like.
+    // A head beside tied embeddings is ignored, even if it is malformed.
     let mut model = TinyModel::new(FloatType::F32);
     model.config["tie_word_embeddings"] = json!(true);
     let head = model.tensor("lm_head.weight");
@@ -101,7 +101,7 @@ fn an_undeclared_dtype_is_that_of_the_embedding() {
 fn the_tokenizer_keeps_every_token_and_knows_the_special_ones() {
     let checkpoint = open(&TinyModel::new(FloatType::F32).files());
     let tokenizer = checkpoint.tokenizer().unwrap();
-    // The file asks for truncation to 3 tokens, which an evaluation must not do.
+    // The file requests truncation to 3 tokens, which an evaluation must ignore.
     let text = "the cat sat on the mat";
     assert_eq!(tokenizer.encode(text, true).unwrap(), [1, 3, 4, 5, 6, 3, 7]);
     assert_eq!(tokenizer.encode(text, false).unwrap(), [3, 4, 5, 6, 3, 7]);
@@ -113,7 +113,7 @@ fn the_tokenizer_keeps_every_token_and_knows_the_special_ones() {
     assert_eq!(tokenizer.config().model_max_length, None);
     assert_eq!(tokenizer.config().add_bos_token, Some(true));
 
-    // Without tokenizer_config.json, config.json says which they are.
+    // Without tokenizer_config.json, config.json names the special tokens.
     let mut model = TinyModel::new(FloatType::F32);
     model.config["bos_token_id"] = Value::Null;
     model.config["eos_token_id"] = json!([5, 2]);
@@ -277,13 +277,13 @@ fn weights_are_never_copied() {
         .sum();
     let grown = anonymous_memory().saturating_sub(before);
     println!("{bytes} bytes of weights, {grown} bytes of memory");
-    // Other tests run in this process, so this is a bound and not a measurement.
+    // Other tests run in this process, so this is a bound, not a measurement.
     assert!(
         bytes > 500 << 20 && grown < 100 << 20,
         "{grown} bytes for {bytes} of weights"
     );
 
-    // Of a model this large, the fingerprint samples pages: the last of a tensor is one.
+    // The fingerprint of a model this large samples pages, including the last of each tensor.
     let original = checkpoint.fingerprint();
     weights.write_all_at(&[0x3f], length - 1).unwrap();
     let changed = Checkpoint::open(dir.path()).unwrap().fingerprint();

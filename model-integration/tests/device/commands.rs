@@ -85,7 +85,7 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
         let refused = mxlab(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(refused.status.code(), Some(2), "{wrong}: {refused:?}");
     }
-    // Formats that no kernel takes: of caches, and below four bits wherever they are.
+    // Formats without kernels: some of caches, and all below four bits.
     for (flags, reasons) in [
         ("--kv int4 --scale fp32", ["fp32", "cache"]),
         ("--weights int3", ["int3", "for the CPU"]),

@@ -238,7 +238,7 @@ fn the_plan_is_what_is_allocated() {
         let footprint = engine.footprint(&config).expect("a footprint");
         assert_eq!(footprint.weight_bytes, weights as u64, "{name}");
         assert_eq!(footprint.kv_bytes_per_token, plan.position as u64, "{name}");
-        // The most tokens that the plan is for, and a step.
+        // The most tokens of the plan, and a step.
         cache.divide(2, 96).expect("room");
         let tokens = tokens(0);
         for (past, count) in [(0, 64), (64, 1)] {
@@ -272,7 +272,7 @@ fn scores_do_not_depend_on_the_batch() {
     for (request, together) in requests.iter().zip(together) {
         let alone = model.score(std::slice::from_ref(request)).expect("a score")[0];
         let difference = (alone.loglikelihood - together.loglikelihood).abs();
-        // Regimes add in other orders.
+        // Regimes add in different orders.
         assert!(difference < 0.2, "{alone:?} {together:?}");
     }
 }
@@ -302,7 +302,7 @@ fn generation_goes_on_where_the_prompt_ends() {
     let config = config("baseline");
     let generate = |engine: &dyn Engine| {
         let mut generator = engine.generator(&config, room).expect("a generator");
-        // From the start again: nothing of a generation before is left.
+        // From the start again: no state of the earlier generation remains.
         for sampler in [other, sampler] {
             generator.start(&prompts, &sampler).expect("tokens");
             generator.step(&[0, 1]).expect("tokens");

@@ -59,7 +59,7 @@ fn a_bundle_goes_on_where_it_was_and_makes_what_is_damaged_anew() {
         .map(|file| fs::read(file).expect("a file"))
         .collect();
 
-    // One cut, one gone, one that no index knows; the rest is kept.
+    // One file cut off, one missing, one unknown to the index; the rest is kept.
     fs::write(&files[0], &before[0][..before[0].len() / 2]).expect("writable");
     fs::remove_file(&files[1]).expect("removable");
     let stray = folder.path().join(format!("{}.cubin.lzma", "0".repeat(64)));
@@ -84,7 +84,7 @@ fn a_bundle_goes_on_where_it_was_and_makes_what_is_damaged_anew() {
         stdout(&whole),
         stderr(&whole)
     );
-    // Of a family that is not there, each kernel is named.
+    // In a family without images, each kernel is named.
     let lacking = mxlab(&format!("bundle --check {path} --kernel sample*"));
     assert_eq!(lacking.status.code(), Some(1), "{}", stderr(&lacking));
     let table = stdout(&lacking);
@@ -109,7 +109,7 @@ fn what_an_interrupted_run_left_can_be_used() {
         jobs: 1,
     };
     let stop = std::sync::atomic::AtomicBool::new(false);
-    // A family each: modules of one kernel. The third is the last that is begun.
+    // Modules of one kernel, a family each. The third is the last one begun.
     let sources = entries.iter().enumerate().map(|(n, entry)| {
         stop.store(n == 3, std::sync::atomic::Ordering::Relaxed);
         let family = n.to_string();
@@ -228,7 +228,7 @@ fn a_damaged_or_foreign_folder_is_refused() {
         "holds `verify` of version 1",
         "expected `mxlab-images` of version 1",
     ]);
-    // Nor is it written to.
+    // It is not written to, either.
     let make = format!(
         "bundle --chip sm_90 --output {} --kernel {SCALES}",
         path.display()
@@ -246,7 +246,7 @@ fn a_damaged_or_foreign_folder_is_refused() {
     changed(&["modules", "0", "arch"], "sm_80".into());
     refused(&["is for sm_80", "expected one that runs on sm_90"]);
     changed(&["modules", "0", "image_bytes"], 100.into());
-    // The head of the index says nothing of what is packed, which is seen when it is loaded.
+    // The head of the index does not cover the packed modules; loading checks them.
     assert!(Images::open(path).is_ok_and(|images| images.image(0).is_err()));
     fs::write(&index, &text).expect("writable");
     fs::write(&module, &bytes[..bytes.len() - 1]).expect("writable");
@@ -291,7 +291,7 @@ fn a_full_disk_keeps_what_was_made() {
             return;
         }
     }
-    // The first module fits, that of 40 products does not.
+    // The first module fits; the one of 40 products does not.
     let path = disk.0.display();
     let kernels = "--kernel scale_fp4_e2m1_e8m0_floor_* --kernel matmul_*_fp4_e2m1_*";
     let output = mxlab(&format!(
@@ -330,7 +330,7 @@ fn what_cannot_be_made_is_told() {
         &output,
         &["no ptxas", "PTXAS names `/no/such/ptxas`", "pip install"],
     );
-    // Runs, and is no ptxas.
+    // It runs, but is not ptxas.
     assert_one_line(&run("sm_90", "/bin/false"), &["ptxas", "no release"]);
     for (chip, words) in [
         ("sm_90a", "expected sm_90"),

@@ -91,7 +91,7 @@ fn unedited_kernels_are_images_and_an_edited_one_is_text() {
     for (n, entry) in entries.iter().enumerate() {
         let id = entry.id();
         let [elf, ptx] = ["elf", "ptx"].map(|code| log.contains(&format!("kernel {id} {code}")));
-        // The stub finds a kernel in what was loaded, so the image has it.
+        // The stub finds kernels in loaded code only, so the image has this one.
         assert_eq!((elf, ptx), (n > 0, n == 0), "{id}: {log:?}");
     }
     assert_eq!(count(&log, "load ptx"), 1, "{log:?}");
@@ -105,7 +105,7 @@ fn unedited_kernels_are_images_and_an_edited_one_is_text() {
     );
     assert!(said.contains(&told), "{said}");
 
-    // Kernels that follow each other in a module load it once.
+    // Consecutive kernels of one module load it once.
     let images = Images::open(folder.path()).expect("images");
     assert!(
         images.modules() < entries.len(),
@@ -186,7 +186,7 @@ fn an_index_that_names_a_kernel_of_another_module_is_no_image() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let entries = kernels_of_a_model(&driver);
-    // A module of one kernel, whose index says that it has them all.
+    // A module of one kernel, whose index claims all of them.
     made(folder, &assembler, vec![source(&*entries[0])]);
     let path = folder.join("index.json");
     let text = std::fs::read_to_string(&path).expect("an index");
@@ -195,7 +195,7 @@ fn an_index_that_names_a_kernel_of_another_module_is_no_image() {
     index["modules"][0]["kernels"] = hashes.collect::<Vec<_>>().into();
     std::fs::write(&path, index.to_string()).expect("writable");
     let (said, loads) = generate(&driver, folder, ("STUB_SM", "90"));
-    // The first that is asked for and not in it shows what the index is worth.
+    // The first requested kernel that is missing reveals the wrong index.
     let [images, refused] =
         ["images", "refused"].map(|cause| loads[cause].as_u64().expect("a count"));
     assert_eq!(images + refused, entries.len() as u64, "{loads}");
@@ -254,7 +254,7 @@ fn the_emulator_looks_texts_up() {
     let why = NoImage::NoImages;
     assert_eq!(module.code(), &Code::Ptx { why });
 
-    // A file that changes after it was opened is not loaded, and not taken for a refused one.
+    // A file that changes after opening is not loaded, and not counted as refused.
     let options = DeviceOptions {
         images: Some(images),
         ..DeviceOptions::default()

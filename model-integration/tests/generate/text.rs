@@ -16,7 +16,7 @@ proptest! {
         let whole = tokenizer.decode(&ids, true).expect("a text");
         prop_assert_eq!(text::of(&tokenizer, &[], &ids).expect("a text"), whole.clone());
 
-        // What was given at any time is the beginning of the whole, and ends between characters.
+        // The text so far is always a prefix of the whole, and ends between characters.
         let mut stream = TextStream::new(&tokenizer, &[]);
         let mut given = String::new();
         for &id in &ids[..split.min(ids.len())] {

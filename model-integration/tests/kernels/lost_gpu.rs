@@ -55,7 +55,7 @@ fn a_fault_is_that_of_its_kernel_and_mismatches_are_counted_in_full() {
     assert_eq!(sum(&record, "wrong"), total - 1);
     assert_eq!(sum(&record, "not_run"), 0);
     assert_eq!(findings(&record).len() as u64, total);
-    // The first few are printed, and how many more there are.
+    // The first few are printed, and the number of others.
     let printed = stdout(&output);
     let shown = printed
         .lines()
@@ -99,7 +99,7 @@ fn a_gpu_that_goes_away_ends_the_campaign_and_costs_nothing() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("mxlab runs");
-    // While a kernel hangs the driver goes.
+    // The driver disappears while a kernel hangs.
     let journal = journals(&record).join("worker-0-1.jsonl");
     let begun = Instant::now();
     let under_way = format!("{{\"begun\":{{\"job\":\"{GUILTY}\"");

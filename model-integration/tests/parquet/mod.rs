@@ -65,7 +65,7 @@ fn named_tasks_are_those_files_of_the_hub() {
             load(task, &none, &sources).expect(task)
         };
         assert_eq!(from(None, &asked).examples, lines.examples);
-        // A copy of the repository in the data directory comes before the hub.
+        // A copy of the repository in the data directory takes precedence over the hub.
         let folder = tempfile::tempdir().expect("a folder");
         let copy = folder.path().join(repository).join(file);
         std::fs::create_dir_all(copy.parent().expect("a parent")).expect("writable");

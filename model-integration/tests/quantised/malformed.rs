@@ -157,7 +157,7 @@ fn a_broken_gguf_file_is_refused_and_nothing_panics() {
             .position(|window| window == text.as_bytes())
             .expect(text)
     };
-    // Behind the name of a tensor come its axes, its sizes, and its type.
+    // A tensor's name is followed by its number of axes, sizes and type.
     let kind = find("blk.0.ffn_up.weight") + "blk.0.ffn_up.weight".len() + 4 + 16;
     let scale_name = find("llama.block_count");
     for (at, byte, expected) in [
@@ -179,7 +179,7 @@ fn a_broken_gguf_file_is_refused_and_nothing_panics() {
             Err(message) => assert!(message.contains(expected), "{expected}: {message}"),
         }
     }
-    // Any byte of the head, turned over, is refused or read: it does not panic.
+    // Flipping any byte of the head leads to an error or a readable file, never to a panic.
     for at in (0..2500).step_by(13) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;

@@ -233,7 +233,7 @@ impl Model {
             let value = value.to_le_bytes().to_vec();
             metadata.push([text(name), 6u32.to_le_bytes().to_vec(), value].concat());
         }
-        // An array, which is to be skipped.
+        // An array, which readers must skip.
         let words = [text("a"), text("bc")].concat();
         let head = [9u32.to_le_bytes(), 8u32.to_le_bytes()].concat();
         let array = [

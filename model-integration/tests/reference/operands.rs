@@ -66,7 +66,7 @@ fn operands_are_bit_equal() {
             }
             let (theirs, shape) = read(&file, &format!("{run}.{operand}"));
             if matches!(source, "k" | "v") {
-                // Theirs are repeated for every query head that shares them.
+                // Theirs are repeated for every query head of a group.
                 let head = shape[1] * shape[2];
                 let repeats = theirs.len() / ours.len();
                 ours = ours

@@ -133,7 +133,7 @@ fn requests(
     let file = task.trim_end_matches("_nobos");
     let file = file.split("_first").next().unwrap_or(file);
     let file = format!("{file}.jsonl");
-    // A task is beside its model, or beside the model that it was made for, or data.
+    // A task is beside its model, beside the model's original, or in the data folder.
     let places = [".", "../stories260k", "../../data"];
     let path = places
         .map(|place| model.join(place).join(&file))

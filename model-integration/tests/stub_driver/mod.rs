@@ -52,7 +52,7 @@ impl StubDriver {
         };
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the stub does not compile: {said}");
-        // Whichever name is asked for first: another driver of this machine is not to be found.
+        // For every library name, so that this machine's own driver is not found.
         std::fs::copy(path("libcuda.so.1"), path("libcuda.so")).expect("writable");
         Some(Self { folder })
     }

@@ -39,7 +39,7 @@ fn the_continuation_is_what_the_whole_text_has_after_the_context() {
         tokens("a", " bc", None),
         (expected.clone(), expected[2..].to_vec())
     );
-    // Spaces that end the context go to the continuation: one token, not a lone space.
+    // Trailing spaces of the context move to the target: one token, not a lone space.
     assert_eq!(
         tokens("a ", "bc", None),
         (expected.clone(), expected[2..].to_vec())
@@ -59,11 +59,11 @@ fn bos_is_what_the_tokenizer_says_unless_forced() {
     assert_eq!(tokens("a", " b", None).0, with);
     assert_eq!(tokens("a", " b", Some(true)).0, with);
     assert_eq!(tokens("a", " b", Some(false)).0, without);
-    // A text that spells it out gets no second one.
+    // A text that begins with BOS gets no second one.
     for choice in [None, Some(true), Some(false)] {
         assert_eq!(tokens("<s>a", " b", choice).0, with, "{choice:?}");
     }
-    // A tokenizer that adds none by itself.
+    // A tokenizer that adds no BOS itself.
     let encoder = |add_bos_token| PromptEncoder {
         tokenizer: &CharTokenizer { adds_bos: false },
         add_bos_token,
@@ -89,12 +89,12 @@ fn an_empty_context_is_the_prefix_token() {
     for choice in [None, Some(false), Some(true)] {
         assert_eq!(tokens("", " bc", choice), expected, "{choice:?}");
     }
-    // A target that begins with it needs no other.
+    // A target that begins with BOS needs no other.
     assert_eq!(
         tokens("", "<s>b", None),
         (vec![BOS, plain('b')], vec![plain('b')])
     );
-    // A context of spaces only is moved to the target as a whole.
+    // A context of spaces alone moves to the target as a whole.
     assert_eq!(
         tokens(" ", "b", Some(false)),
         (vec![BOS, joined('b')], vec![joined('b')])
@@ -103,7 +103,7 @@ fn an_empty_context_is_the_prefix_token() {
 
 #[test]
 fn what_does_not_fit_is_dropped_from_the_left_and_counted() {
-    // BOS, a, b, c, then the target d: 5 tokens, of which the last is no input.
+    // BOS, a, b, c, then the target d: 5 tokens, the last of which is not an input.
     let whole = encode("abc", "d", None, 4);
     assert_eq!((whole.request.tokens.len(), whole.dropped_tokens), (5, 0));
     let cut = encode("abc", "d", None, 3);
@@ -149,7 +149,7 @@ fn windows_score_every_token_once() {
     let pair = |context: &str, targets: &str| (context.to_owned(), targets.to_owned());
     assert_eq!(windows("abc"), [pair("^", "abc")]);
     assert_eq!(windows("abcd"), [pair("^", "abcd")]);
-    // The last window has all that fits before it.
+    // The last window has as much context as fits.
     assert_eq!(windows("abcde"), [pair("^", "abcd"), pair("abcd", "e")]);
     assert_eq!(
         windows("abcdefghij"),

@@ -58,8 +58,8 @@ fn arc_is_read_in_both_layouts() {
 fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
     let line = r#"{"activity_label":"Cooking","ctx_a":"A man [substeps] stirs.","ctx_b":"he SMILES  and","endings":["sits. [title] Ends","runs  off  ."],"label":"1"}"#;
     let task = parse(line);
-    // The brackets go, and then two spaces become one; the second part begins large and goes on
-    // small.
+    // Brackets are removed, then double spaces become single; the second part starts with a capital
+    // and continues in lower case.
     let expected = choices(
         "Cooking: A man stirs. He smiles and",
         &["sits.. Ends", "runs off ."],
@@ -88,7 +88,7 @@ fn articles_are_as_they_were_before_they_were_tokenised() {
     let Content::Document { words, bytes, .. } = &task.examples[1].content else {
         panic!("a document");
     };
-    // Those of the tokenised article, the empty ones at both ends among them.
+    // The words of the tokenised article, including the empty ones at both ends.
     assert_eq!((*words, *bytes), (10, 24));
 }
 
