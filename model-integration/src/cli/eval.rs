@@ -166,7 +166,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
 }
 
 /// Prints the rule that matched the user's file.
-pub(super) fn say_reading(task: &Task) {
+pub(super) fn print_matched_rule(task: &Task) {
     if let Some(reading) = &task.read_as {
         eprintln!("task {}: {reading}", task.source);
     }
@@ -181,7 +181,7 @@ impl TaskArgs {
         };
         let load = |name: &String| {
             let task = task::load(name, fewshot, &sources)?;
-            say_reading(&task);
+            print_matched_rule(&task);
             Ok(task)
         };
         self.tasks.iter().map(load).collect()
@@ -197,7 +197,7 @@ impl TaskArgs {
         }
         let pool = self.fewshot_file.as_deref().map(task::file::read);
         let pool = pool.transpose().context("--fewshot-file")?;
-        pool.iter().for_each(say_reading);
+        pool.iter().for_each(print_matched_rule);
         Ok(FewShot {
             count,
             pool,

@@ -36,7 +36,7 @@ impl ImagesArgs {
         };
         let device = Device::open_with(choice, options);
         let device = device.with_context(|| format!("--device {choice}"))?;
-        self.tell_unfit(&device);
+        self.warn_unfit(&device);
         Ok(device)
     }
 
@@ -50,7 +50,7 @@ impl ImagesArgs {
     }
 
     /// Prints why the device can use none of the images, if so, before time is spent.
-    pub fn tell_unfit(&self, device: &Device) {
+    pub fn warn_unfit(&self, device: &Device) {
         if let Some(images) = device.images()
             && let Err(why) = images.fit(device.properties())
         {

@@ -141,7 +141,7 @@ pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     })
 }
 
-fn by_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
+fn with_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
     if dtype != FloatType::Bf16 {
         let message = format!(
             "--amx: the tiles are bfloat16, but the model computes in {dtype}; drop --amx, \
@@ -153,7 +153,7 @@ fn by_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
         Path::Amx.is_available(),
         "--amx: this CPU has no bfloat16 AMX tiles, or the system does not enable them; drop --amx"
     );
-    Ok(engine.by_amx())
+    Ok(engine.with_amx())
 }
 
 impl EngineArgs {
@@ -202,7 +202,7 @@ impl EngineArgs {
             let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
             let engine = CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))?;
             return Ok(Box::new(match self.amx {
-                true => by_amx(engine, dtype)?,
+                true => with_amx(engine, dtype)?,
                 false => engine,
             }));
         }

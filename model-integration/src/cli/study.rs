@@ -11,7 +11,7 @@ use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
 
 use super::Done;
-use super::eval::say_reading;
+use super::eval::print_matched_rule;
 use super::interrupt::stop_on_signals;
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
@@ -213,7 +213,7 @@ fn with_sources<T>(
         engine: &engine,
         task: &|name| {
             let task = task::load(name, &FewShot::default(), &data)?;
-            say_reading(&task);
+            print_matched_rule(&task);
             Ok(task)
         },
     });

@@ -58,7 +58,7 @@ pub fn time(
     let repeats = study.file.workload.as_ref().map_or(1, |own| own.repeats);
     let settings = settings(output_tokens);
     let prompts = [prompt(engine, prompt_tokens)];
-    forget_peak_memory();
+    reset_peak_memory();
     let mut session = Session::load(engine, &cell.config.config, &prompts, &settings)?;
     let mut taken = Vec::new();
     for _ in 0..=repeats {
@@ -107,7 +107,7 @@ impl Listener for Ignore {
 }
 
 /// Resets the process's peak memory in Linux; elsewhere peak memory is not measured.
-fn forget_peak_memory() {
+fn reset_peak_memory() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 

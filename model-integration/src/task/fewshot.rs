@@ -47,7 +47,7 @@ impl FewShot {
     }
 
     /// Whether they come from the task's training split.
-    pub fn is_of_training(&self, task: &Task) -> bool {
+    pub fn uses_training_split(&self, task: &Task) -> bool {
         self.pool.is_none() && self.count(task) > 0
     }
 

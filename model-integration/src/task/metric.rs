@@ -96,7 +96,7 @@ impl Metric {
     pub const LOGLIKELIHOOD: &Self = &Self {
         name: "mean_loglikelihood",
         weight: words,
-        ..Self::plain("loglikelihood", "log-lik", of_right)
+        ..Self::plain("loglikelihood", "log-lik", right_loglikelihood)
     };
 
     /// Metrics of cloze tasks.
@@ -175,7 +175,7 @@ fn total(_: &Content, scores: &[Score]) -> f64 {
 }
 
 /// The log-likelihood of the right choice, or the sum if there are no choices.
-fn of_right(content: &Content, scores: &[Score]) -> f64 {
+fn right_loglikelihood(content: &Content, scores: &[Score]) -> f64 {
     match content {
         Content::Choices { gold, .. } => scores[*gold].loglikelihood,
         _ => total(content, scores),

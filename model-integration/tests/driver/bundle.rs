@@ -314,7 +314,7 @@ impl Drop for Disk<'_> {
 }
 
 #[test]
-fn what_cannot_be_made_is_told() {
+fn a_failed_run_names_the_cause() {
     let folder = tempfile::tempdir().expect("a folder");
     let make = format!(
         "bundle --output {} --kernel {SCALES} --chip",

@@ -9,7 +9,7 @@ use super::named::choices;
 use super::parse;
 
 #[test]
-fn the_rule_that_matched_is_said() {
+fn the_rule_that_matched_is_printed() {
     for (line, protocol, reading) in [
         (
             r#"{"context": "Q:", "choices": ["a", "b"], "gold": 1}"#,

@@ -189,7 +189,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
 /// closed: it would only take memory from them.
 fn device(args: &VerifyArgs, images: Option<Arc<Images>>) -> Result<(DeviceChoice, Properties)> {
     let device = open(args.device, images)?;
-    args.images.tell_unfit(&device);
+    args.images.warn_unfit(&device);
     let properties = device.properties().clone();
     let choice = match (args.faults, properties.kind) {
         // A fault must cost a worker its device.

@@ -70,7 +70,7 @@ impl CpuEngine {
 
     /// The same engine, multiplying with AMX.
     #[must_use]
-    pub fn by_amx(mut self) -> Self {
+    pub fn with_amx(mut self) -> Self {
         self.engine = self.engine.by(Path::Amx);
         self.info.device = "cpu, amx".to_owned();
         self

@@ -12,7 +12,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::OperandType;
 
 use super::generator::DeviceGenerator;
-use super::input::{Input, Operands, weights_taken};
+use super::input::{Input, Operands, convertible_weights};
 use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer};
@@ -219,8 +219,8 @@ impl Engine for DeviceEngine {
              e4m3 (sm_89 and sm_120) {}",
             device.name,
             device.sm,
-            weights_taken(OperandType::S8),
-            weights_taken(OperandType::E4m3)
+            convertible_weights(OperandType::S8),
+            convertible_weights(OperandType::E4m3)
         );
         Ok(())
     }

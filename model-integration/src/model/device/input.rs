@@ -86,7 +86,7 @@ fn is_taken(
 }
 
 /// The weights that convert to an operand type, in words.
-pub(super) fn weights_taken(operand: OperandType) -> String {
+pub(super) fn convertible_weights(operand: OperandType) -> String {
     let scales = MatmulVariant::scales_of_bytes(operand);
     let is_taken = |element: &&ElementFormat| {
         scales.iter().all(|&scale| {

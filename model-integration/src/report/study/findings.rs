@@ -17,7 +17,7 @@ pub fn of(study: &StudyRecords, set: &Set, is_one: bool) -> Vec<String> {
     found.extend(axes(set));
     found.extend(operands(set));
     found.extend(shares(study, set));
-    found.extend(dearest(set));
+    found.extend(largest_losses(set));
     found.extend(errors(set));
     found.extend(monotone(set));
     let place = format!("{} on {}: ", set.model, set.task);
@@ -208,7 +208,7 @@ fn errors(set: &Set) -> Vec<String> {
 }
 
 /// The parts with the largest loss of their own.
-fn dearest(set: &Set) -> Vec<String> {
+fn largest_losses(set: &Set) -> Vec<String> {
     let mut groups: BTreeMap<&str, Vec<(&Row, f64)>> = BTreeMap::new();
     for row in set
         .rows

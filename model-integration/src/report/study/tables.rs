@@ -260,10 +260,10 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
                 }
                 [] => String::new(),
             };
-            let dearest = step.parts.last().map_or(f64::NAN, |part| part.cost);
+            let highest_cost = step.parts.last().map_or(f64::NAN, |part| part.cost);
             table.rows.push(vec![
                 Cell::text(parts).of(path),
-                Cell::text(format!("{dearest:.2e}")),
+                Cell::text(format!("{highest_cost:.2e}")),
                 Cell::text(written(search.metric, step.value)),
                 match step.is_kept {
                     true => Cell::text("yes").class("better"),

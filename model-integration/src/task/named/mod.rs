@@ -108,7 +108,10 @@ pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Res
     };
     task.name = named.name.to_owned();
     task.num_fewshot = named.num_fewshot;
-    if let Some(split) = training.as_ref().filter(|_| fewshot.is_of_training(&task)) {
+    if let Some(split) = training
+        .as_ref()
+        .filter(|_| fewshot.uses_training_split(&task))
+    {
         let training = read(split).with_context(|| {
             format!(
                 "task {name}: solved examples are of its training split; --fewshot-file names \
