@@ -1,8 +1,9 @@
-//! Tables of aligned columns in plain text.
+//! Plain-text tables with aligned columns.
 
 use comfy_table::{Cell, CellAlignment, Table, TableComponent, presets};
 
-/// A header, a line and the rows; the first `left` columns to the left, the rest to the right.
+/// A header, a line and the rows. The first `left` columns are left-aligned, the others
+/// right-aligned.
 pub fn aligned(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
     let align = |column: usize, text: &str| {
         Cell::new(text).set_alignment(match column < left {
@@ -32,7 +33,7 @@ pub fn aligned(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The same as a table of Markdown.
+/// The table in Markdown.
 pub fn markdown(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
     let line = |cells: &mut dyn Iterator<Item = &str>| {
         let cells: Vec<String> = cells.map(|cell| cell.replace('|', "\\|")).collect();
@@ -47,10 +48,10 @@ pub fn markdown(left: usize, header: &[&str], rows: &[Vec<String>]) -> String {
     text
 }
 
-/// The same as comma-separated values.
+/// The table as comma-separated values.
 ///
 /// # Errors
-/// If rows are not of one length.
+/// If rows have different lengths.
 pub fn csv(header: &[&str], rows: &[Vec<String>]) -> anyhow::Result<String> {
     let mut writer = ::csv::Writer::from_writer(Vec::new());
     writer.write_record(header)?;

@@ -1,4 +1,4 @@
-//! The known name that a misspelt one is closest to.
+//! Suggestions for misspelt names.
 
 /// `; did you mean `NAME`?` for the end of errors, or nothing if no known name is close.
 pub fn did_you_mean<S: AsRef<str>>(name: &str, known: &[S]) -> String {
@@ -7,7 +7,7 @@ pub fn did_you_mean<S: AsRef<str>>(name: &str, known: &[S]) -> String {
         .map_or_else(String::new, |near| format!("; did you mean `{near}`?"))
 }
 
-/// The `count` known names that are closest, the closest first; none that has little in common.
+/// The `count` closest known names, the closest first, without those that have little in common.
 pub fn nearest<'a>(
     name: &str,
     known: impl IntoIterator<Item = &'a str>,

@@ -1,4 +1,4 @@
-//! The model and the task that are part of the binary: what `mxlab train` writes.
+//! The model and the task in the binary, written by `mxlab train`.
 
 use crate::checkpoint::{Checkpoint, CheckpointError};
 
@@ -8,7 +8,7 @@ pub const TASK: &str = include_str!("../embedded/task.jsonl");
 /// The embedded model.
 ///
 /// # Errors
-/// Never with the files that this crate ships.
+/// None with the shipped files.
 pub fn checkpoint() -> Result<Checkpoint, CheckpointError> {
     Checkpoint::from_bytes(
         include_bytes!("../embedded/config.json"),

@@ -1,24 +1,24 @@
-//! From kernel speed to model accuracy: Llama checkpoints, tasks, evaluation under any
-//! block-scaled configuration, and the command line that ties them together.
+//! Llama checkpoints, tasks and evaluation under any block-scaled configuration, and the `mxlab`
+//! command line.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
-//! | [`config`] | which operand is quantised how: named configurations, TOML files, flags |
-//! | [`description`] | what a model is: architectures, sizes, parameters as data |
-//! | [`model`] | the one forward pass and the engines that run it |
+//! | [`config`] | how each operand is quantised: named configurations, TOML files, flags |
+//! | [`description`] | the description of a model: architecture, sizes, parameters |
+//! | [`model`] | the forward pass and the engines that run it |
 //! | [`embedded`] | the model and the task in the binary |
 //! | [`engine`] | requests, scores, generation, and the trait that engines implement |
 //! | [`task`] | examples and how they become scored token sequences |
-//! | [`eval`] | running tasks over configurations: batching, resuming, records, the table |
+//! | [`eval`] | tasks under configurations: batches, resumption, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
-//! | [`study`] | many configurations of many models, by one file |
-//! | [`record`] | every record: what commands write and reports read |
-//! | [`report`] | REPORT.md, a page and charts, of records alone |
-//! | [`quantization_error`] | what quantising did to a tensor |
+//! | [`study`] | many configurations of many models, declared in one file |
+//! | [`record`] | the records that commands write and reports read |
+//! | [`report`] | REPORT.md, an HTML page and charts, from records alone |
+//! | [`quantization_error`] | the quantisation error of a tensor |
 //! | [`corpus`] | the generated stories of the embedded model and task |
-//! | [`train`] | how the embedded model was trained |
-//! | [`columns`], [`file_name`](mod@file_name) | tables in plain text, names of files |
+//! | [`train`] | training of the embedded model |
+//! | [`columns`], [`file_name`](mod@file_name) | plain-text tables, safe file names |
 //! | [`did_you_mean`](mod@did_you_mean) | suggestions for misspelt names |
 //! | [`cli`] | the `mxlab` command line |
 

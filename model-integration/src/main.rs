@@ -2,7 +2,7 @@ use std::process::ExitCode;
 
 use mxlab_harness::record::Build;
 
-/// Every operation of a forward pass allocates its result; the system's allocator would map and
+/// Every operation of a forward pass allocates its result. The system's allocator would map and
 /// clear fresh pages for each.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;

@@ -1,4 +1,4 @@
-//! What quantising did to a tensor.
+//! The quantisation error of a tensor.
 
 use std::cmp::Ordering;
 
@@ -9,7 +9,7 @@ use mxlab_kernels::format::PackedTensor;
 use rayon::prelude::*;
 use serde::Serialize;
 
-/// Rows that a thread looks at together.
+/// Rows per task of a thread.
 const ROWS: usize = 64;
 
 /// Errors and counts of a tensor.
@@ -17,24 +17,25 @@ const ROWS: usize = 64;
 pub struct Statistics {
     /// Elements.
     pub elements: u64,
-    /// `10 log10(sum x^2 / sum (x - x')^2)` in dB; infinite if nothing was lost.
+    /// `10 log10(sum x^2 / sum (x - x')^2)` in dB; infinite without error.
     #[serde(with = "float")]
     pub sqnr_db: f64,
-    /// `sum x x' / sqrt(sum x^2 sum x'^2)`: 1 where only the length changed; NaN of zeros.
+    /// `sum x x' / sqrt(sum x^2 sum x'^2)`: 1 if only the length changed; NaN for zeros.
     #[serde(with = "float")]
     pub cosine: f64,
-    /// What these are made of, to be added to those of other tensors.
+    /// The sums behind these, which can be added to those of other tensors.
     #[serde(skip)]
     pub sums: Sums,
-    /// Elements beyond the largest or lowest value under their block's scale, which they became.
+    /// Elements beyond the largest or smallest value under their block's scale, which were clipped
+    /// to it.
     pub saturated: u64,
-    /// Elements that became zero without being it.
+    /// Non-zero elements that became zero.
     pub to_zero: u64,
-    /// The blocks with the least SQNR, the worst first.
+    /// The blocks with the lowest SQNR, in ascending order.
     pub worst_blocks: Vec<WorstBlock>,
 }
 
-/// Sums over elements x and what they became, x'.
+/// Sums over elements x and their quantised values x'.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Sums {
     /// `sum x^2`
@@ -48,7 +49,7 @@ pub struct Sums {
 }
 
 impl Sums {
-    /// Adds those of other elements.
+    /// Adds the sums over other elements.
     pub fn add(&mut self, other: Self) {
         self.signal += other.signal;
         self.noise += other.noise;
@@ -65,7 +66,7 @@ impl Sums {
         });
     }
 
-    /// Signal to quantisation noise in dB; infinite if nothing was lost.
+    /// Signal to quantisation noise in dB; infinite without error.
     pub fn sqnr_db(&self) -> f64 {
         match self.noise == 0.0 {
             true => f64::INFINITY,
@@ -73,12 +74,12 @@ impl Sums {
         }
     }
 
-    /// Of the angle between x and x'; NaN of zeros.
+    /// Cosine of the angle between x and x'; NaN for zeros.
     pub fn cosine(&self) -> f64 {
         self.dot / (self.signal * self.restored).sqrt()
     }
 
-    /// The root mean square of the error, relative to that of x.
+    /// Root mean square of the error, divided by that of x.
     pub fn relative_error(&self) -> f64 {
         (self.noise / self.signal).sqrt()
     }
@@ -89,18 +90,18 @@ impl Sums {
 pub struct WorstBlock {
     /// Its row.
     pub row: usize,
-    /// Its place in the row.
+    /// Its index in the row.
     pub block: usize,
     /// Its largest magnitude.
     pub amax: f32,
-    /// Its shared scale, the tensor's scale included.
+    /// Its shared scale, multiplied by the tensor scale.
     pub scale: f32,
     /// Its SQNR in dB.
     #[serde(with = "float")]
     pub sqnr_db: f64,
 }
 
-/// Sums over some rows.
+/// Sums over a range of rows.
 #[derive(Default)]
 struct Part {
     sums: Sums,
@@ -109,7 +110,7 @@ struct Part {
     worst_blocks: Vec<WorstBlock>,
 }
 
-/// Compares a row-major matrix with what it was packed to.
+/// Compares a row-major matrix with its packed form.
 pub fn measure(values: &[f32], packed: &PackedTensor, worst: usize) -> Result<Statistics> {
     let (rows, cols) = (packed.rows(), packed.cols());
     let parts: Vec<Part> = (0..rows.div_ceil(ROWS))
@@ -125,7 +126,7 @@ pub fn measure(values: &[f32], packed: &PackedTensor, worst: usize) -> Result<St
             Ok(part)
         })
         .collect::<Result<_>>()?;
-    // Parts are added in the order of the rows, whatever the threads did.
+    // Parts are added in row order, whatever the order of the threads.
     let mut all = Part::default();
     for part in parts {
         all.sums.add(part.sums);
@@ -164,7 +165,7 @@ impl Part {
                 let (x, y) = (f64::from(x), f64::from(y));
                 sums.add_element(x, y);
                 amax = amax.max(x.abs() as f32);
-                // A block that was flushed to zero is beyond no range.
+                // A block that was flushed to zero has no range to exceed.
                 let limits =
                     [range.start(), range.end()].map(|&end| f64::from(end) * f64::from(scale));
                 self.saturated += u64::from(scale != 0.0 && (x < limits[0] || x > limits[1]));
@@ -193,7 +194,7 @@ impl Part {
     }
 }
 
-/// NaN, of a block that became NaN, is worse than every number.
+/// Orders by SQNR; NaN, from a block that became NaN, is worse than every number.
 fn by_sqnr(a: f64, b: f64) -> Ordering {
     (!a.is_nan()).cmp(&!b.is_nan()).then(a.total_cmp(&b))
 }
@@ -214,8 +215,8 @@ mod tests {
 
     #[test]
     fn counts_and_errors_by_hand() {
-        // amax 7: scale 2^(2 - 2) = 1, so 7 saturates to 6 and 0.2 becomes 0; then an exact
-        // block; then a short one, amax 0.75: scale 2^(-1 - 2), and 0.75 is 6 * 2^-3.
+        // amax 7: scale 2^(2 - 2) = 1, so 7 saturates to 6 and 0.2 becomes 0; then an exact block;
+        // then a short one with amax 0.75: scale 2^(-1 - 2), and 0.75 is 6 * 2^-3.
         let values = [7.0, 0.2, 3.0, 0.0, 4.0, 2.0, 1.0, 0.5, 0.75, 0.0];
         let found = statistics(&values, 10, 2);
         assert_eq!((found.elements, found.saturated, found.to_zero), (10, 1, 1));

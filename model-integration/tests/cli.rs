@@ -1,4 +1,4 @@
-//! The binary: what it says about wrong arguments, and the commands that need no model.
+//! The binary: errors for wrong arguments, and the commands that need no model.
 
 use not_run::not_run;
 use std::collections::HashMap;
@@ -34,7 +34,7 @@ fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).expect("UTF-8")
 }
 
-/// Everything is refused with a message that says what is wrong, and nothing panics.
+/// The command is refused with a message that contains `expected`, without a panic.
 fn assert_refused(line: &str, code: i32, expected: &str) {
     let output = run(line);
     let error = stderr(&output);
@@ -163,7 +163,7 @@ fn wrong_usage_is_exit_code_two() {
         ),
         (
             "quantize x.safetensors --kv int8",
-            "--weights says their format",
+            "give their format with --weights",
         ),
         (
             "quantize x.safetensors --config mxfp8 --weights int8",
@@ -455,7 +455,7 @@ fn quantize_packs_what_the_reference_packs() {
         assert_eq!(found.expect("fits"), expected, "{flags}");
         assert_eq!(part("norm"), half);
         assert_eq!(part("ids"), [7; 12]);
-        // Blocks run along the last axis, rows are all the others.
+        // Blocks run along the last axis; all other axes form the rows.
         assert_eq!(packed.tensor("b.proj.codes").expect("packed").shape()[0], 4);
 
         let (_, metadata) = SafeTensors::read_metadata(&bytes).expect("a header");
@@ -467,13 +467,14 @@ fn quantize_packs_what_the_reference_packs() {
     }
 }
 
-/// Elements below four bits in every operand, from flags and from a file.
+/// Elements of fewer than four bits in every operand, from flags and from a file.
 #[test]
 fn a_model_is_evaluated_below_four_bits() {
     let directory = tempfile::tempdir().expect("temporary directory");
     let file = directory.path().join("mine.toml");
     let content = "default = { scale = 'ue5m3', block_size = 8 }\nweights = 'fp3_e1m1'\n\
-                   activations = 'int3'\nkv = 'fp3_e2m0'\n[[override]]\nlayers = '0'\nweights = 'ternary'\n";
+                   activations = 'int3'\nkv = 'fp3_e2m0'\n\
+                   [[override]]\nlayers = '0'\nweights = 'ternary'\n";
     fs::write(&file, content).expect("writable");
     for (flags, operands) in [
         (
@@ -580,7 +581,7 @@ fn verify_compares_the_golden_vectors() {
         "{text}"
     );
 
-    // Vectors that nobody looked at are no success.
+    // Vectors that nothing compared are no success.
     let directory = tempfile::tempdir().expect("temporary directory");
     for (from, to) in [
         ("codes.json", "codes.json"),
@@ -592,7 +593,7 @@ fn verify_compares_the_golden_vectors() {
     assert_eq!(output.status.code(), Some(1));
     assert!(stdout(&output).contains("not verified, of no known layout: other.safetensors"));
 
-    // One wrong element is found, named, and an exit code.
+    // A single wrong element is found, named, and sets the exit code.
     let directory = tempfile::tempdir().expect("temporary directory");
     let mut bytes = fs::read(golden.join("mx_int4.safetensors")).expect("readable");
     let last = bytes.len() - 1;

@@ -1,5 +1,4 @@
-//! Configurations: what the named ones are, how files and flags change them, and what is said
-//! about those that cannot be.
+//! Configurations: the named ones, the effect of files and flags, and the errors of invalid ones.
 
 use clap::Parser;
 use mxlab::config::{FormatFlags, Projection, QuantConfig, load, named};
@@ -134,7 +133,7 @@ fn files_inherit_and_override() {
         let format = away(ElementFormat::FP4_E2M1).scale(e6m0).block_size(k);
         Some(format.build().expect("a format"))
     };
-    // Another scale does not inherit the bits of the default's; the rest it does.
+    // Another scale does not inherit the default's bits; it inherits the rest.
     let fp6 = away(ElementFormat::FP6_E3M2)
         .scale(ScaleFormat::UE5M3)
         .block_size(16);
@@ -186,7 +185,7 @@ fn flags_make_a_configuration_of_their_own() {
     );
     assert!(flags("").is_empty() && !flags("--dialect ocp").is_empty());
 
-    // A scale's own width may be said of any.
+    // `--scale-bits` may repeat a scale's own width.
     let line = "--weights fp4_e2m1 --activations fp6_e2m3 --kv fp4_e2m1 --scale ue5m3 \
                 --block-size 16 --scale-bits 8 --rounding even --dialect ocp";
     let config = flags(line).config().expect("fits");
@@ -212,7 +211,7 @@ fn flags_replace_their_part_of_every_operand() {
         Some(ElementFormat::FP6_E2M3)
     );
 
-    // NVFP4's tensor scale goes with its scale format.
+    // NVFP4's tensor scale belongs to its scale format.
     let changed = load("nvfp4", &flags("--scale e8m0")).expect("fits");
     assert!(changed.formats().all(|format| !format.has_tensor_scale()));
 
@@ -221,7 +220,7 @@ fn flags_replace_their_part_of_every_operand() {
     assert_eq!(changed.keys, Some(mx(ElementFormat::INT8)));
     assert_eq!(changed.values, Some(mx(ElementFormat::FP4_E2M1)));
 
-    // What the flags do not change keeps its name.
+    // A configuration that the flags do not change keeps its name.
     assert_eq!(
         load("baseline", &flags("--block-size 16"))
             .expect("fits")
@@ -238,7 +237,7 @@ fn flags_replace_their_part_of_every_operand() {
     assert!(changed.formats().all(|format| format.block_size() == 8));
     assert_eq!(changed.name, "my_config+k8");
 
-    // An element flag replaces the element of overrides, too, but quantises none that are `none`.
+    // An element flag also replaces the element of overrides, except of those with `none`.
     let text = "weights = 'fp4_e2m1'\n[[override]]\nlayers = 0\nweights = { block_size = 16 }\n\
                 [[override]]\nlayers = 1\nweights = 'none'\n\
                 [[override]]\nlayers = 2\nweights = 'int8'";
@@ -401,22 +400,22 @@ fn malformed_files_are_named_with_line_and_field() {
         (
             "[[override]]\nlayers = '3-1'\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers `3-1`; expected a list such as",
         ),
         (
             "[[override]]\nlayers = 'a'\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers `a`; expected a list such as",
         ),
         (
             "[[override]]\nlayers = ''\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers ``; expected a list such as",
         ),
         (
             "[[override]]\nlayers = -1\nkv = 'int8'",
             "line 2",
-            "no list of layers",
+            "invalid layers `-1`; expected a list such as",
         ),
         (
             "[[override]]\nlayer = 1\nkv = 'int8'",

@@ -1,4 +1,4 @@
-//! `mxlab convert`, through the binary: what it writes scores as what it was made of.
+//! `mxlab convert`: a converted model has the scores of its original.
 
 use not_run::not_run;
 use std::fs;
@@ -36,7 +36,7 @@ fn refused(arguments: &[&str], code: i32, expected: &str) {
     );
 }
 
-/// Bits of the log-likelihoods of examples of the embedded task.
+/// Bits of the log-likelihoods of some examples of the embedded task.
 fn scores(checkpoint: Checkpoint, config: &QuantConfig) -> Vec<u64> {
     let engine = CpuEngine::new(checkpoint, None, None).expect("an engine");
     let requests = embedded::TASK.lines().take(4).map(|line| {
@@ -60,7 +60,7 @@ fn stored(folder: &Path) -> Vec<u64> {
     scores(checkpoint, &QuantConfig::unquantised("baseline"))
 }
 
-/// Weights alone; the second has a format for each of several projections.
+/// Weights alone; the second gives several projections formats of their own.
 const CONFIGURATIONS: [(&str, &str, &[&str]); 3] = [
     (
         "mxfp4",
@@ -96,7 +96,7 @@ fn a_converted_model_scores_as_the_configuration() {
             assert_eq!(stored(out.as_ref()), expected, "{name} to {target}");
         }
     }
-    // What is quantised already is kept as it is, whatever it is written as.
+    // Weights that are quantised already keep their values in every layout.
     let (packed, expected) = (
         path("mxfp4-compressed-tensors"),
         stored(path("mxfp4-dense").as_ref()),
@@ -143,8 +143,8 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
 
     fs::create_dir(&out).expect("writable");
     fs::write(path("out/notes.txt"), "mine").expect("writable");
-    refused_with("dense", &[], 2, "--overwrite replaces it");
-    refused_with("dense", &["--overwrite"], 2, "no model directory");
+    refused_with("dense", &[], 2, "replace it with --overwrite");
+    refused_with("dense", &["--overwrite"], 2, "not a model directory");
     assert_eq!(fs::read(path("out/notes.txt")).expect("a file"), b"mine");
     fs::write(path("out/config.json"), "{}").expect("writable");
     converted(&["embedded", &out, "--to", "dense", "--overwrite"]);
@@ -155,8 +155,8 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
     assert_eq!(stored(out.as_ref()), expected);
 }
 
-/// compressed-tensors decompresses what is written for it to what is written as floats, of a Llama and of
-/// a Phi-3. `MXLAB_PYTHON` names a Python that has it beside transformers and torch.
+/// compressed-tensors decompresses a packed Llama and a packed Phi-3 to the floats of `--to dense`.
+/// `MXLAB_PYTHON` names a Python with compressed-tensors, transformers and torch.
 #[test]
 fn compressed_tensors_reads_what_is_written_for_it() {
     let Some(python) = std::env::var_os("MXLAB_PYTHON") else {

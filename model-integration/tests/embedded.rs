@@ -1,4 +1,4 @@
-//! The embedded model on the CPU engine, and the files it is made of.
+//! The embedded model on the CPU engine, and its files.
 
 use std::collections::HashSet;
 
@@ -20,7 +20,7 @@ fn config(name: &str) -> QuantConfig {
     load(name, &FormatFlags::default()).expect(name)
 }
 
-/// Activations and caches rounded with random numbers, whose seed must not follow the batch.
+/// Stochastic rounding of activations and caches, whose seed must not depend on the batch.
 fn stochastic() -> QuantConfig {
     let mut config = config("mx-linear-kv");
     for format in [
@@ -105,7 +105,7 @@ fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
                 .map(|tokens| expected.by_ref().take(tokens.len() * VOCABULARY).collect())
                 .collect();
 
-            // Prompts of unequal length, then pieces; sequences end one after the other.
+            // Prompts of unequal length, then pieces; sequences end one after another.
             let slots = [2, 0, 1];
             let capacity = sequences.iter().map(Vec::len).max().expect("sequences");
             let mut cache = Cache::new(llama.layers.len(), 3, capacity, 64);
@@ -171,11 +171,11 @@ fn footprints_are_the_bytes_that_a_loaded_model_holds() {
             .expect(name);
         let matrix = |matrix: &Matrix| matrix.bytes();
         let mut bytes = matrix(&model.embedding) + model.head.as_ref().map_or(0, matrix);
-        // Norms are widened on loading; they count as they are stored, two bytes an element.
+        // Norms are widened on loading but count as stored, with two bytes per element.
         bytes += 2 * model.norm.len();
         for layer in &model.layers {
             bytes += 2 * (layer.input_norm.len() + layer.post_attention_norm.len());
-            let (Projections::Apart(qkv), Projections::Apart(gate_up)) =
+            let (Projections::Separate(qkv), Projections::Separate(gate_up)) =
                 (&layer.qkv, &layer.gate_up)
             else {
                 panic!("this engine has no stacks");

@@ -1,4 +1,4 @@
-//! `mxlab inspect`: what it prints of the flagship, and what it says where it cannot.
+//! `mxlab inspect`: output for the flagship kernel, and errors.
 
 use not_run::not_run;
 use std::process::{Command, Output};
@@ -40,15 +40,15 @@ fn wrong_arguments_are_refused() {
         ),
         (
             format!("{FLAGSHIP} --shape 8192"),
-            "write ROWSxCOLS".to_owned(),
+            "expected ROWSxCOLS".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --shape 0x32"),
-            "write ROWSxCOLS".to_owned(),
+            "expected ROWSxCOLS".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --shape 1x99999999999"),
-            "write ROWSxCOLS".to_owned(),
+            "expected ROWSxCOLS".to_owned(),
         ),
     ] {
         let (output, stdout, stderr) = run(&mut inspect(&arguments));
@@ -93,7 +93,7 @@ fn the_flagship_is_inspected() {
     ] {
         assert!(stdout.contains(expected), "{expected}: {stdout}");
     }
-    // The chip follows from the SM.
+    // The SM determines the chip.
     let (_, stdout, _) = run(&mut inspect(&format!("{FLAGSHIP} --sm 86")));
     assert!(
         stdout.contains("assembled for sm_86, predicted for L40S"),

@@ -1,10 +1,10 @@
-//! Modules depend on lower layers alone: what a model is asked stands below who asks it.
+//! Modules depend only on lower layers.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Modules of the library from the bottom up. A module may use those of the layers below its own.
+/// Modules of the library, from the bottom up. A module may use the layers below its own.
 const LAYERS: &[&[&str]] = &[
     &["columns", "corpus", "did_you_mean", "file_name"],
     &["config"],
@@ -24,7 +24,7 @@ fn layer(module: &str) -> Option<usize> {
     LAYERS.iter().position(|layer| layer.contains(&module))
 }
 
-/// A module and the others that one of its files names by `crate::`.
+/// The modules that a file names with `crate::`.
 fn uses(text: &str) -> BTreeSet<&str> {
     let code = text
         .lines()
@@ -36,7 +36,7 @@ fn uses(text: &str) -> BTreeSet<&str> {
         .collect()
 }
 
-/// What is wrong with a file of a module.
+/// The violations in a file of a module.
 fn faults(file: &str, module: &str, text: &str) -> Vec<String> {
     let Some(own) = layer(module) else {
         return vec![format!("{file}: module `{module}` is in no layer")];

@@ -1,7 +1,8 @@
-//! Sample by sample what lm-evaluation-harness says of the same model and files: prompts, targets, answers, metrics.
+//! Sample-by-sample comparison with lm-evaluation-harness on the same model and files: prompts,
+//! targets, answers, metrics.
 //!
-//! `MXLAB_PYTHON` names a Python that has lm_eval, transformers and torch, `MXLAB_SHARED` the reference models and data;
-//! without them nothing here is run, and says so.
+//! `MXLAB_PYTHON` names a Python with lm_eval, transformers and torch, `MXLAB_SHARED` the reference
+//! models and data. Without them the tests print `not run`.
 
 use not_run::not_run;
 use std::fs;
@@ -12,10 +13,10 @@ use serde_json::{Value, json};
 
 /// Examples of each task.
 const EXAMPLES: usize = 8;
-/// Problems that solved ones are drawn from.
+/// Problems from which solved ones are drawn.
 const POOL: usize = 40;
 
-/// A task, the file of its lines, and where the hub has it as Parquet.
+/// A task, its file, and its Parquet file on the hub.
 const TASKS: [(&str, &str, &str); 4] = [
     (
         "hellaswag",
@@ -54,7 +55,7 @@ fn lines(values: impl Iterator<Item = Value>) -> String {
         .collect()
 }
 
-/// Data as they are published, of questions and texts that are there.
+/// Writes data in the published formats, made from existing questions and texts.
 fn write_data(shared: &Path, folder: &Path) {
     let read = |name: &str| fs::read_to_string(shared.join("data").join(name)).expect(name);
     let parsed = |text: &str| -> Vec<Value> {
@@ -75,9 +76,18 @@ fn write_data(shared: &Path, folder: &Path) {
         .iter()
         .filter(|line| choices(line, "text").len() == 4);
     let endings = four.enumerate().map(|(index, line)| {
-        json!({"ind": index, "activity_label": "Asking [title] things", "ctx_a": line["question"]["stem"],
-               "ctx_b": "then  a [substeps] voice", "ctx": "", "split": "val", "split_type": "indomain",
-               "endings": choices(line, "text"), "source_id": "x", "label": (index % 4).to_string()})
+        json!({
+            "ind": index,
+            "activity_label": "Asking [title] things",
+            "ctx_a": line["question"]["stem"],
+            "ctx_b": "then  a [substeps] voice",
+            "ctx": "",
+            "split": "val",
+            "split_type": "indomain",
+            "endings": choices(line, "text"),
+            "source_id": "x",
+            "label": (index % 4).to_string(),
+        })
     });
     let problems = parsed(&read("gsm8k_test.jsonl"));
     let solved: String = problems[EXAMPLES..][..POOL]
@@ -129,7 +139,7 @@ fn samples(file: &Path) -> Vec<Value> {
     samples
 }
 
-/// What the harness calls an argument, of ours.
+/// The harness' arguments, from our sample.
 fn arguments(sample: &Value) -> Vec<Vec<String>> {
     let arguments = sample["arguments"].as_object().expect("arguments");
     let strings = |argument: &Value| {
@@ -141,7 +151,7 @@ fn arguments(sample: &Value) -> Vec<Vec<String>> {
     arguments.values().map(strings).collect()
 }
 
-/// A number, whether it is written as one or as a string.
+/// A number, given as a number or as a string.
 fn number(value: &Value) -> f64 {
     let text = value.as_str().and_then(|text| text.parse().ok());
     value
@@ -150,7 +160,7 @@ fn number(value: &Value) -> f64 {
         .unwrap_or_else(|| panic!("{value} is no number"))
 }
 
-/// Log-likelihoods are sums of many roundings, more of them in a document.
+/// Log-likelihoods are sums with many roundings, and most so for a document.
 fn is_close(own: f64, theirs: f64) -> bool {
     (own - theirs).abs() <= 1e-4 + 2e-6 * theirs.abs()
 }
@@ -200,7 +210,8 @@ fn compare(task: &str, own: &Value, theirs: &Value) {
     }
     for (name, value) in theirs["metrics"].as_object().expect("metrics") {
         match value {
-            // A document's logarithm and what it is counted in; ours is the logarithm.
+            // The harness has a document's log-likelihood and its weight; ours is the
+            // log-likelihood.
             Value::Array(pair) => {
                 let sign = if name == "bits_per_byte" {
                     -std::f64::consts::LOG2_E

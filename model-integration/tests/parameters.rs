@@ -1,4 +1,4 @@
-//! The parameters of a model follow from its configuration and from the table of its architecture.
+//! A model's parameters follow from its configuration and its architecture's table.
 
 use mxlab::checkpoint::synthetic;
 use mxlab::config::Projection::{Gate, K, O, Q, Up, V};
@@ -6,7 +6,8 @@ use mxlab::description::ModelConfig;
 use mxlab::description::architecture::{Architecture, Bias, LLAMA, PHI3};
 use mxlab::description::parameters::{Parameters, Role, Usage, parameters};
 
-/// What no model has: biases in some projections of a stack, and two of them in one tensor.
+/// An artificial architecture: biases in some projections of a stack, and two of them in one
+/// tensor.
 static MIXED: Architecture = Architecture {
     biases: &[(Bias::Always, &[Q, V]), (Bias::MlpBias, &[Gate])],
     fused: &[("self_attn.qv_proj", &[Q, V])],
@@ -22,7 +23,7 @@ fn tiny(architecture: &'static Architecture) -> ModelConfig {
     }
 }
 
-/// Names of biases behind those of the layers.
+/// Names of biases, without the prefix of the layer.
 fn biases(parameters: &Parameters) -> Vec<&str> {
     let biases = parameters.stored().filter(|parameter| parameter.is_bias);
     biases

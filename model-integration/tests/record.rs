@@ -1,4 +1,4 @@
-//! Records: what commands write is what is read, of every kind; other versions are refused by name.
+//! Records of every kind round-trip; other versions are refused by name.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -24,7 +24,7 @@ fn results() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../results")
 }
 
-/// Every file of a record below a folder.
+/// Every record file below a folder.
 fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -49,8 +49,8 @@ fn text(path: &Path) -> String {
     text
 }
 
-/// A committed record is what this build would write: its file is as short as it can be, and nothing of
-/// it is left out by a reader.
+/// This build would write a committed record as it is: nothing is left out, and the file is as
+/// short as possible.
 #[test]
 fn committed_records_are_written_as_they_are_read() {
     let mut kinds = BTreeMap::new();
@@ -59,7 +59,8 @@ fn committed_records_are_written_as_they_are_read() {
         let json = serde_json::to_string(&record).expect("plain data") + "\n";
         assert!(
             json == text(&path),
-            "`{}` is not what this build writes: read it with `mxlab::record::Record` and write it again",
+            "`{}` is not what this build writes: read it with `mxlab::record::Record` and write it \
+             again",
             path.display()
         );
         *kinds.entry(record.kind().name).or_insert(0) += 1;
@@ -120,7 +121,7 @@ fn generation() -> GenerateRecord {
     }
 }
 
-/// A record of each kind, as JSON: those that are committed, cells of studies, a generation.
+/// A record of each kind, as JSON: committed ones, cells of studies, a generation.
 fn samples() -> BTreeMap<&'static str, Value> {
     let mut samples = BTreeMap::new();
     let mut keep = |record: Record| {
@@ -155,7 +156,7 @@ fn samples() -> BTreeMap<&'static str, Value> {
     samples
 }
 
-/// A place in a JSON value.
+/// Adds the paths of all leaves of a JSON value to `found`.
 fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     match value {
         Value::Object(fields) => {
@@ -173,7 +174,7 @@ fn leaves(value: &Value, at: &str, found: &mut Vec<String>) {
     }
 }
 
-/// Something else of the same type.
+/// Another value of the same type.
 fn other(leaf: &Value, number: i32, words: &str) -> Value {
     match leaf {
         Value::Bool(is) => json!(!is),
@@ -184,8 +185,8 @@ fn other(leaf: &Value, number: i32, words: &str) -> Value {
     }
 }
 
-/// The property: a record that is read is written as it was, for every kind and whatever any of its
-/// fields says; also a second time.
+/// Property: a record of any kind, with any field changed, is written as it was read, also a second
+/// time.
 #[test]
 fn records_of_every_kind_round_trip() {
     let samples = samples();
@@ -212,7 +213,7 @@ fn records_of_every_kind_round_trip() {
                 *place = other(place, number, &words);
             }
             if let Ok(record) = Record::from_value(value.clone()) {
-                // As text: a number of 32 bits is short there, and long as one of 64.
+                // Compared as text: a 32-bit number is short there, but long as a 64-bit one.
                 let written = serde_json::to_string(&record).expect("plain data");
                 prop_assert_eq!(written, value.to_string());
                 taken.set(taken.get() + 1);
@@ -225,7 +226,7 @@ fn records_of_every_kind_round_trip() {
     }
 }
 
-/// Numbers that are none survive.
+/// NaN and infinities survive.
 #[test]
 fn values_that_are_not_finite_round_trip() {
     let values = vec![f64::NAN, f64::NEG_INFINITY, -0.5];
@@ -240,8 +241,8 @@ fn values_that_are_not_finite_round_trip() {
     assert_eq!(bits(&again.values), bits(&values), "{json}");
 }
 
-/// A record says what it is, and one of another version, of another kind, cut off or without its head is
-/// refused with what was found, what was expected and what to do.
+/// A record declares its kind and version. One of another version or kind, cut off, or without its
+/// head is refused with what was found, what was expected and what to do.
 #[test]
 fn other_records_are_refused_by_name() {
     let samples = samples();
@@ -316,13 +317,15 @@ fn generation_at(of: &GenerateRecord) -> GenerateRecord {
     }
 }
 
-/// The plan of a study of version 1 had no kind; it is brought to today's version, and nothing else is.
+/// The plan of a study of version 1 had no kind. It is migrated to the current version, and nothing
+/// else is.
 #[test]
 fn plans_of_version_1_are_migrated() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("study.json");
     let mut plan = json!({
-        "schema_version": 1, "name": "small", "title": "Small", "question": "How?", "mxlab": "0.1.0",
+        "schema_version": 1, "name": "small", "title": "Small", "question": "How?",
+        "mxlab": "0.1.0",
         "text": "", "changes": { "engine": "cpu, auto", "batch_size": 16 }, "hash": "0123",
     });
     fs::write(&path, plan.to_string()).expect("writable");

@@ -1,4 +1,4 @@
-//! `mxlab study` through the binary: resumed, sharded, merged, searched, reported, and refused.
+//! `mxlab study` through the binary: resumed, sharded, merged, searched, reported, refused.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -11,8 +11,8 @@ use mxlab::study::shipped::SHIPPED;
 use regex::Regex;
 use serde_json::Value;
 
-/// Two configurations of two block sizes each, a difference to explain, a search and a workload, on a model with
-/// random weights.
+/// Two configurations with two block sizes each, a difference to explain, a search and a workload,
+/// on a model with random weights.
 const STUDY: &str = r#"
 title = "A small study"
 question = "Does it work?"
@@ -64,7 +64,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// Runs it and returns what it prints.
+/// Runs a command and returns its output.
 fn done(arguments: &[&str]) -> String {
     let output = mxlab(arguments);
     assert!(
@@ -75,7 +75,7 @@ fn done(arguments: &[&str]) -> String {
     text(&output.stdout)
 }
 
-/// Runs it and returns why it failed.
+/// Runs a command and returns its error.
 fn refused(arguments: &[&str]) -> String {
     let output = mxlab(arguments);
     assert!(
@@ -104,7 +104,7 @@ impl Folder {
     }
 }
 
-/// Every record that does not tell of time, by name.
+/// Every record without times, by name.
 fn records(output: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(output.join("records")).expect("records");
     let files = files.map(|file| file.expect("a file").path());
@@ -116,7 +116,7 @@ fn records(output: &Path) -> BTreeMap<String, Vec<u8>> {
             .into_owned();
         (name, fs::read(&file).expect("readable"))
     });
-    // A run that was killed may leave a temporary file, which is no record.
+    // A killed run may leave a temporary file, which is not a record.
     named
         .filter(|(name, _)| !name.starts_with("speed.") && !name.starts_with(".mxlab-"))
         .collect()
@@ -128,8 +128,8 @@ fn run<'a>(study: &'a str, output: &'a str, more: &[&'a str]) -> Vec<&'a str> {
     arguments
 }
 
-/// A run that is killed again and again keeps what it did, and ends with the same records as one that was left alone; so do
-/// shards, merged and then searched.
+/// A run that is killed repeatedly keeps its cells and ends with the records of an undisturbed run;
+/// so do shards that are merged and then searched.
 #[test]
 fn kills_and_shards_change_no_record() {
     let folder = Folder::new();
@@ -137,7 +137,8 @@ fn kills_and_shards_change_no_record() {
     let alone = folder.name("alone");
     done(&run(&study, &alone, &[]));
     let expected = records(Path::new(&alone));
-    // The baseline, four, two, what lies between in three differences, fourteen parts, the search and its steps.
+    // The baseline, four, two, the hybrids of three differences, fourteen parts, the search and its
+    // steps.
     let search = expected
         .iter()
         .find(|(name, _)| name.starts_with("search."));
@@ -188,7 +189,7 @@ fn kills_and_shards_change_no_record() {
     assert_eq!(records(Path::new(&merged)), expected);
 }
 
-/// Whatever does not fit is refused before anything is run, and says where.
+/// Anything that does not fit is refused before the run, with its place.
 #[test]
 fn what_does_not_fit_is_refused_before_it_runs() {
     let folder = Folder::new();
@@ -253,7 +254,7 @@ fn what_does_not_fit_is_refused_before_it_runs() {
     assert!(refused(&["study", "run", "no-such"]).contains("mx-linear"));
 }
 
-/// Results of another study are not gone on from, merged or reported; a record that is cut off is named.
+/// Results of another study are not resumed, merged or reported; a record that is cut off is named.
 #[test]
 fn results_that_do_not_belong_are_refused() {
     let folder = Folder::new();
@@ -292,7 +293,8 @@ fn results_that_do_not_belong_are_refused() {
     assert_eq!(fs::read(&record).expect("made again"), whole);
 }
 
-/// The page needs nothing but itself, every record that it names is there, and its numbers are those of the records.
+/// The page is self-contained, every record that it names exists, and its numbers are those of the
+/// records.
 #[test]
 fn the_report_is_of_records() {
     let folder = Folder::new();
@@ -351,12 +353,12 @@ fn the_report_is_of_records() {
         "{row}"
     );
     assert!(row.contains("40.0±1.0") && row.contains("-10.00"), "{row}");
-    // What lies between two dialects adds up to the whole.
+    // The shares of two dialects' differences add up to the gap.
     assert!(markdown.contains("by what differs"), "{markdown}");
     assert!(markdown.contains("8x4"), "the workload is there");
 }
 
-/// A report without the links of its page and tables, which say where records are.
+/// A report without the links to records in its page and tables.
 fn without_links(folder: &Path) -> BTreeMap<String, String> {
     let links = r#"(?m)<a href="[^#"][^"]*">|,[^,\n]*\.json(\.gz)?(#[^,\n]*)?$"#;
     let links = Regex::new(links).expect("a pattern");
@@ -378,8 +380,8 @@ fn without_links(folder: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// What the report says of a study in one file is what it says of the folder; a study that is not done is
-/// packed only if that is asked for, and a file that is damaged is refused.
+/// The report of a packed study equals that of its folder. An unfinished study is packed only on
+/// request, and a damaged file is refused.
 #[test]
 fn a_packed_study_is_its_folder() {
     let folder = Folder::new();
@@ -420,7 +422,7 @@ fn a_packed_study_is_its_folder() {
         assert_eq!(made.len(), whole.len());
     }
 
-    // Unfinished: a cell that was begun, and one that was never begun.
+    // Unfinished: one cell begun, and one not begun.
     let records = Path::new(&output).join("records");
     fs::remove_file(records.join("score.synthetic_tiny.0.baseline.json")).expect("removed");
     fs::remove_file(records.join("speed.synthetic_tiny.8x4.a.json")).expect("removed");
@@ -439,7 +441,7 @@ fn a_packed_study_is_its_folder() {
         fs::metadata(&part).expect("a file").len() < fs::metadata(&plain).expect("a file").len()
     );
 
-    // Damaged: cut off, a byte changed, a cell of another study, a cell twice.
+    // Damaged: cut off, a byte changed, a cell of another study, a duplicate cell.
     let bytes = fs::read(&packed).expect("a file");
     let mut flipped = bytes.clone();
     flipped[bytes.len() / 2] ^= 0x20;
@@ -459,7 +461,7 @@ fn a_packed_study_is_its_folder() {
         ("flipped.json.gz", flipped, "damaged"),
         ("cut.json", json[..json.len() / 2].into(), "cut off"),
         ("twice.json", twice.to_string().into(), "twice"),
-        ("strange.json", strange.into(), "of another study"),
+        ("strange.json", strange.into(), "belongs to another study"),
         (
             "older.json",
             json.replacen("\"schema_version\":1", "\"schema_version\":0", 1)

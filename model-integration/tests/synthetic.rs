@@ -47,7 +47,7 @@ fn weights_are_normal_and_chosen_by_the_seed() {
             continue;
         };
         assert_ne!(values, others, "{name}");
-        // Within six standard errors; the rounding to bf16 moves single values by 0.4 % at most.
+        // Within six standard errors; rounding to bf16 moves single values by at most 0.4 %.
         let n = values.len() as f64;
         let mean = values.iter().map(|&x| f64::from(x)).sum::<f64>() / n;
         let square = values.iter().map(|&x| f64::from(x).powi(2)).sum::<f64>() / n;
@@ -114,7 +114,8 @@ fn unknown_ones_are_refused_with_those_that_there_are() {
         ));
         let error = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{name}: {error}");
-        let expected = format!("synthetic:{name}: there are llama-3.2-1b, llama-3.2-3b");
+        let expected =
+            format!("synthetic:{name}: unknown model or seed; expected llama-3.2-1b, llama-3.2-3b");
         assert!(error.contains(&expected), "{error}");
         assert!(output.stdout.is_empty(), "{name}");
     }

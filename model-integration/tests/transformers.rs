@@ -1,8 +1,7 @@
-//! Checkpoints that Hugging Face transformers wrote, and what it computes with them: Llamas and Phi-3s
-//! with random weights, short sequences and long ones.
+//! Checkpoints written by Hugging Face transformers, and its results: Llamas and Phi-3s with random
+//! weights, short sequences and long ones.
 //!
-//! `MXLAB_PYTHON` names a Python that has transformers and torch; without it nothing here is run, and
-//! says so.
+//! `MXLAB_PYTHON` names a Python with transformers and torch; without it the tests print `not run`.
 
 use not_run::not_run;
 use std::path::{Path, PathBuf};
@@ -25,7 +24,7 @@ struct Sequence {
     logits: Vec<f32>,
 }
 
-/// The model directories that transformers wrote into `folder`; none, which is said, without it.
+/// The model directories that transformers wrote into `folder`; none, with a message, without it.
 fn models(folder: &Path) -> Vec<PathBuf> {
     let Some(python) = std::env::var_os("MXLAB_PYTHON") else {
         not_run("comparison with transformers", "MXLAB_PYTHON");
@@ -67,14 +66,14 @@ fn sequences(model: &Path) -> Vec<Sequence> {
     numbers.collect()
 }
 
-/// The sequence alone, as one batch, and all its rows.
+/// The sequence as a batch of its own, and all its rows.
 fn whole(checkpoint: &Checkpoint, tokens: &[u32]) -> (Batch, Vec<u32>) {
     let mut batch = Batch::whole([tokens]);
     batch.is_long = context::is_long(checkpoint.config(), tokens.len());
     (batch, (0..tokens.len() as u32).collect())
 }
 
-/// The root of the mean square of the differences over that of the logits.
+/// Root mean square difference, relative to the logits.
 fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
     assert_eq!(ours.len(), theirs.len());
     let pairs = ours.iter().zip(theirs);
@@ -123,13 +122,13 @@ fn logits_are_those_of_transformers() {
         }
         println!("{name:34} float32 on the CPU {on_cpu:.1e}, bf16 kernels {on_device:.1e}");
         assert!(on_cpu < 1e-5, "{name}: {on_cpu:e}");
-        // What two layers of 8 significant bits come to.
+        // The error of two layers with 8 significant bits.
         assert!(on_device < 0.1, "{name}: {on_device:e}");
         scores_take_the_frequencies_of_each_sequence(&model, &sequences);
     }
 }
 
-/// Short and long sequences in one batch are scored as transformers scores each alone.
+/// Short and long sequences in one batch get transformers' scores of each alone.
 fn scores_take_the_frequencies_of_each_sequence(model: &Path, sequences: &[Sequence]) {
     let checkpoint = Checkpoint::open(model).expect("a checkpoint");
     let engine = CpuEngine::new(checkpoint, Some(FloatType::F32), None).expect("an engine");
@@ -138,7 +137,7 @@ fn scores_take_the_frequencies_of_each_sequence(model: &Path, sequences: &[Seque
         .iter()
         .rev()
         .map(|sequence| Request {
-            // The last logits predict a token beyond the sequence, here its first.
+            // The last logits predict a token beyond the sequence, here its first one.
             tokens: [&sequence.tokens[..], &sequence.tokens[..1]].concat(),
             targets: 1,
         })

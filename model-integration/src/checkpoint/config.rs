@@ -1,8 +1,8 @@
-//! `config.json` of an architecture that the forward pass computes, checked field by field.
+//! Reads `config.json` of a supported architecture, and checks every field.
 //!
-//! The fields and their defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face
-//! transformers, in the spelling of version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) and of
-//! version 5 (`dtype`, `rope_parameters`).
+//! Fields and defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face transformers, as
+//! version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) or version 5 (`dtype`,
+//! `rope_parameters`) writes them.
 
 use std::path::Path;
 
@@ -14,8 +14,8 @@ use super::{CheckpointError, FloatType, rope_scaling};
 use crate::description::architecture::{ARCHITECTURES, Bias};
 use crate::description::{Architecture, ModelConfig, RopeScaling};
 
-// Bounds far above any Llama: products of two of them stay below 2^63, and a corrupt
-// config is named as such instead of failing as an allocation.
+// Bounds far above any Llama: products of two of them stay below 2^63, and a corrupt config gets an
+// error of its own instead of a failed allocation.
 const MAX_VOCABULARY: usize = 1 << 24;
 const MAX_WIDTH: usize = 1 << 22;
 const MAX_LAYERS: usize = 1 << 12;
@@ -23,11 +23,11 @@ const MAX_HEADS: usize = 1 << 14;
 const MAX_HEAD_DIM: usize = 1 << 14;
 const MAX_POSITIONS: usize = 1 << 30;
 
-/// What a `config.json` says.
+/// The content of a `config.json`.
 pub(super) struct Parsed {
-    /// Shape and constants; [`ModelConfig::dtype`] holds only if `dtype` is there.
+    /// Shape and constants; [`ModelConfig::dtype`] is valid only if `dtype` is `Some`.
     pub config: ModelConfig,
-    /// The type that it declares.
+    /// The type that the config declares.
     pub dtype: Option<FloatType>,
     /// How weights are quantised.
     pub encoding: Encoding,
@@ -88,7 +88,7 @@ impl ModelConfig {
         })
     }
 
-    /// The config as a `config.json` that this crate and transformers read back.
+    /// The config as a `config.json` that this crate and transformers can read.
     pub fn to_json(&self) -> Value {
         let mut config = json!({
             "architectures": [self.architecture.class],
@@ -123,7 +123,8 @@ impl ModelConfig {
     }
 }
 
-/// By `model_type`, or where that is absent by `architectures`, which must not contradict it.
+/// By `model_type`, or if that is absent by `architectures`. The two must not contradict each
+/// other.
 fn architecture(fields: Fields) -> Result<&'static Architecture, CheckpointError> {
     let classes = fields.get("architectures");
     let has_class = |architecture: &&Architecture| {
@@ -148,7 +149,7 @@ fn architecture(fields: Fields) -> Result<&'static Architecture, CheckpointError
     Ok(found)
 }
 
-/// Refuses what a plain forward pass does not have: computing it as one would be silently wrong.
+/// Refuses features that the forward pass lacks, since ignoring them would be silently wrong.
 fn check_supported(fields: Fields, architecture: &Architecture) -> Result<(), CheckpointError> {
     for (name, when) in Bias::FIELDS {
         let has_it = architecture.biases.iter().any(|(bias, _)| *bias == when);
@@ -218,7 +219,7 @@ fn bos_token_id(fields: Fields, vocab_size: usize) -> Result<Option<u32>, Checkp
     }
 }
 
-/// Null means none; for an absent key transformers has a default.
+/// Null means none; an absent key has transformers' default.
 fn eos_token_ids(
     fields: Fields,
     architecture: &Architecture,

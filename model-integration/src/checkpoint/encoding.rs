@@ -1,10 +1,10 @@
-//! How a checkpoint holds weights that are quantised: which tensors stand for a matrix.
+//! The encodings of quantised weights: which tensors hold a matrix.
 //!
-//! | what | tensors of the matrix `m.weight` |
+//! | encoding | tensors of the matrix `m.weight` |
 //! |---|---|
-//! | compressed-tensors, as `config.json` says | `m.weight_packed`, `m.weight_scale` |
-//! | blocks, as gpt-oss has them | `m.weight_blocks` [rows, blocks, 16], `m.weight_scales` |
-//! | `mxlab quantize --output`, as the file's metadata say | `m.weight.codes`, `.scales`, `.tensor_scale` |
+//! | compressed-tensors, named by `config.json` | `m.weight_packed`, `m.weight_scale` |
+//! | blocks, as in gpt-oss | `m.weight_blocks` [rows, blocks, 16], `m.weight_scales` |
+//! | `mxlab quantize`, named by metadata | `m.weight.codes`, and `.scales`, `.tensor_scale` |
 //! | GGUF's MXFP4 | `m.weight`, in ggml's blocks |
 
 use mxlab_kernels::format::{BlockFormat, ElementFormat};
@@ -15,20 +15,20 @@ use super::fields::Fields;
 use super::packed::{MX_BLOCK, Packed, Place, mxfp4};
 use super::weights::Weights;
 
-/// Name of the block format in the metadata of a packed file; with `.` and the name of a tensor, that
-/// of the tensor alone.
+/// Metadata key of a packed file's block format. With `.` and a tensor's name appended, the key of
+/// that tensor's format.
 pub const FORMAT_KEY: &str = "mxlab.format";
 
-/// The formats of compressed-tensors that are read, and their elements; scales are E8M0, blocks 32.
+/// Supported formats of compressed-tensors, and their elements; scales are E8M0, blocks 32.
 pub const COMPRESSED_TENSORS_FORMATS: [(&str, ElementFormat); 2] = [
     ("mxfp4-pack-quantized", ElementFormat::FP4_E2M1),
     ("mxfp6-pack-quantized", ElementFormat::FP6_E2M3),
 ];
 
-/// What `quantization_config` says of weights that are not floats.
+/// The encoding that `quantization_config` names.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Encoding {
-    /// Nothing: tensors speak for themselves.
+    /// None named; the tensors determine it.
     Unsaid,
     /// compressed-tensors, in this format.
     CompressedTensors(BlockFormat),
@@ -38,7 +38,7 @@ impl Encoding {
     /// From the top level of a `config.json`.
     ///
     /// # Errors
-    /// `Field` and `MissingField` for a method or a format that is not read.
+    /// `Field` and `MissingField` for an unsupported method or format.
     pub(super) fn parse(fields: Fields) -> Result<Self, CheckpointError> {
         let Some(config) = fields.object("quantization_config")? else {
             return Ok(Self::Unsaid);
@@ -48,7 +48,7 @@ impl Encoding {
             Some("compressed-tensors") => compressed_tensors(config).map(Self::CompressedTensors),
             _ => Err(config.error(
                 "quant_method",
-                "\"compressed-tensors\" or \"mxfp4\", the only ones that are read",
+                "\"compressed-tensors\" or \"mxfp4\", the supported methods",
             )),
         }
     }
@@ -56,7 +56,7 @@ impl Encoding {
     /// The packed matrix `name` `[rows, cols]`, if there is one.
     ///
     /// # Errors
-    /// `MissingTensor`, `Shape`, `PackedDtype` for parts that do not make it; `PackedFormat`.
+    /// `MissingTensor`, `Shape`, `PackedDtype` for tensors that do not form it; `PackedFormat`.
     pub(super) fn find(
         self,
         weights: &Weights,
@@ -70,12 +70,12 @@ impl Encoding {
             };
             let blocks = format.blocks_per_row(cols);
             let scales = weights.required(&format!("{name}_scale"), &[rows, blocks])?;
-            return Packed::apart(format, shape, [codes, scales], 1.0).map(Some);
+            return Packed::separate(format, shape, [codes, scales], 1.0).map(Some);
         }
         if let Some(codes) = weights.place(&format!("{name}_blocks")) {
             let scales = [rows, cols.div_ceil(MX_BLOCK)];
             let scales = weights.required(&format!("{name}_scales"), &scales)?;
-            return Packed::apart(mxfp4(), shape, [codes, scales], 1.0).map(Some);
+            return Packed::separate(mxfp4(), shape, [codes, scales], 1.0).map(Some);
         }
         match weights.place(&format!("{name}.codes")) {
             Some(codes) => own(weights, name, shape, codes).map(Some),
@@ -84,7 +84,7 @@ impl Encoding {
     }
 }
 
-/// A matrix of a file that this program packed.
+/// A matrix in this program's own encoding.
 fn own(
     weights: &Weights,
     name: &str,
@@ -124,11 +124,11 @@ fn own(
             }
         }
     }
-    Packed::apart(format, [rows, cols], [codes, scales], tensor_scale)
+    Packed::separate(format, [rows, cols], [codes, scales], tensor_scale)
 }
 
-/// The format of a `quantization_config` of compressed-tensors. Activations and cache are quantised as
-/// a configuration says, never as a checkpoint does.
+/// The format in a `quantization_config` of compressed-tensors. Activations and cache follow the
+/// configuration, never the checkpoint.
 fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
     let read = |fields: Fields, name| -> Result<Option<ElementFormat>, CheckpointError> {
         let Some(text) = fields.text(name)? else {
@@ -142,7 +142,7 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
             .join(" or ");
         match found {
             Some((_, element)) => Ok(Some(*element)),
-            None => Err(fields.error(name, format!("{known}, the only ones that are read"))),
+            None => Err(fields.error(name, format!("{known}, the supported formats"))),
         }
     };
     let Some(element) = read(config, "format")? else {
@@ -160,7 +160,7 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
         }
         for other in ["input_activations", "output_activations"] {
             if group.get(other).is_some() {
-                let expected = "null (weights alone are read; a configuration says how activations are quantised)";
+                let expected = "null (a configuration, not the checkpoint, quantises activations)";
                 return Err(group.error(other, expected));
             }
         }
@@ -184,7 +184,7 @@ fn compressed_tensors(config: Fields) -> Result<BlockFormat, CheckpointError> {
         }
     }
     if config.get("kv_cache_scheme").is_some() {
-        let expected = "null (a configuration says how the cache is quantised)";
+        let expected = "null (a configuration, not the checkpoint, quantises the cache)";
         return Err(config.error("kv_cache_scheme", expected));
     }
     for other in ["sparsity_config", "transform_config"] {

@@ -1,5 +1,5 @@
-//! Everything that can be wrong with a model, one variant per malformation. A message
-//! names the file, the field or tensor, and what was expected there.
+//! Errors of checkpoints, one variant per malformation. A message names the file, the field or
+//! tensor, and what was expected.
 
 use std::io;
 use std::path::PathBuf;
@@ -13,21 +13,22 @@ use super::hub::HubError;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// A synthetic model that there is not.
+    /// An unknown synthetic model.
     #[error(
-        "synthetic:{name}: there are {known}, each with or without a seed below 2^32 (`{first}:7`)"
+        "synthetic:{name}: unknown model or seed; expected {known}, with an optional seed below \
+         2^32 (`{first}:7`)"
     )]
     Synthetic {
         /// Name and seed as given.
         name: String,
-        /// The models that there are.
+        /// The known models.
         known: String,
-        /// The first of them.
+        /// The first known model.
         first: &'static str,
     },
 
     // Files and directories.
-    /// A name that looks like a path, and nothing is there.
+    /// A name that looks like a path that does not exist.
     #[error(
         "{}: no such directory (a model is a directory, or a hub name of the form org/name)",
         path.display()
@@ -37,7 +38,11 @@ pub enum CheckpointError {
         path: PathBuf,
     },
     /// A path to something that is not a directory.
-    #[error("{}: not a directory; a model is a directory with config.json, tokenizer.json and safetensors weights", path.display())]
+    #[error(
+        "{}: not a directory; a model is a directory with config.json, tokenizer.json and \
+         safetensors weights",
+        path.display()
+    )]
     NotADirectory {
         /// The path as given.
         path: PathBuf,
@@ -63,7 +68,7 @@ pub enum CheckpointError {
         file: PathBuf,
     },
     /// A JSON file far beyond any real one.
-    #[error("{}: {bytes} bytes; at most {limit} are read", file.display())]
+    #[error("{}: {bytes} bytes; expected at most {limit}", file.display())]
     FileTooLarge {
         /// The file.
         file: PathBuf,
@@ -72,12 +77,12 @@ pub enum CheckpointError {
         /// The longest accepted.
         limit: u64,
     },
-    /// The operating system refuses to open, read, map or write a file.
+    /// The operating system cannot open, read, map or write a file.
     #[error("{}: {reason}", file.display())]
     Io {
         /// The file.
         file: PathBuf,
-        /// What the operating system said.
+        /// The system's error.
         reason: io::Error,
     },
 
@@ -97,25 +102,28 @@ pub enum CheckpointError {
         file: PathBuf,
         /// Dotted path of the field.
         field: String,
-        /// What belongs there.
+        /// The expected value.
         expected: String,
     },
-    /// A field holds something else than it may.
+    /// A field with an invalid value.
     #[error("{}: `{field}` is {found}; expected {expected}", file.display())]
     Field {
         /// The file.
         file: PathBuf,
         /// Dotted path of the field.
         field: String,
-        /// What belongs there.
+        /// The expected value.
         expected: String,
-        /// What is there, shortened.
+        /// The value found, shortened.
         found: String,
     },
 
     // The safetensors container.
     /// Shorter than the 8-byte header length.
-    #[error("{}: {bytes} bytes; a safetensors file starts with an 8-byte header length", file.display())]
+    #[error(
+        "{}: {bytes} bytes; a safetensors file starts with an 8-byte header length",
+        file.display()
+    )]
     NoHeader {
         /// The file.
         file: PathBuf,
@@ -123,7 +131,11 @@ pub enum CheckpointError {
         bytes: usize,
     },
     /// The header length is beyond any real file's.
-    #[error("{}: found a header of {declared} bytes, expected at most {limit}; it is damaged, or no safetensors file", file.display())]
+    #[error(
+        "{}: found a header of {declared} bytes, expected at most {limit}; it is damaged, or no \
+         safetensors file",
+        file.display()
+    )]
     HeaderTooLarge {
         /// The file.
         file: PathBuf,
@@ -133,7 +145,10 @@ pub enum CheckpointError {
         limit: u64,
     },
     /// The header would end behind the end of the file.
-    #[error("{}: header length {declared}, but only {available} bytes follow; truncated?", file.display())]
+    #[error(
+        "{}: header length {declared}, but only {available} bytes follow; truncated?",
+        file.display()
+    )]
     HeaderTruncated {
         /// The file.
         file: PathBuf,
@@ -147,7 +162,7 @@ pub enum CheckpointError {
     HeaderNotUtf8 {
         /// The file.
         file: PathBuf,
-        /// Where.
+        /// Position and reason.
         reason: std::str::Utf8Error,
     },
     /// The header is not the JSON that safetensors prescribes.
@@ -155,12 +170,13 @@ pub enum CheckpointError {
     HeaderJson {
         /// The file.
         file: PathBuf,
-        /// Where and why.
+        /// Position and reason.
         reason: serde_json::Error,
     },
     /// Offsets that overlap, leave a hole, or run backwards.
     #[error(
-        "{}: tensor `{tensor}`: data_offsets [{}, {}] overlap or leave a hole; expected to start at {expected_start}",
+        "{}: tensor `{tensor}`: data_offsets [{}, {}] overlap or leave a hole; expected to start \
+         at {expected_start}",
         file.display(), offsets.0, offsets.1
     )]
     TensorOffsets {
@@ -170,7 +186,7 @@ pub enum CheckpointError {
         tensor: String,
         /// Its offsets.
         offsets: (usize, usize),
-        /// Where the tensor before it ends.
+        /// End of the tensor before it.
         expected_start: usize,
     },
     /// Offsets that do not span what shape and dtype need.
@@ -198,8 +214,12 @@ pub enum CheckpointError {
         /// The crate's reason.
         reason: SafeTensorError,
     },
-    /// The tensors end somewhere else than the file.
-    #[error("{}: the header describes {described} bytes of tensors, the file has {present}; truncated or corrupt", file.display())]
+    /// The end of the tensors is not the end of the file.
+    #[error(
+        "{}: the header describes {described} bytes of tensors, the file has {present}; truncated \
+         or corrupt",
+        file.display()
+    )]
     DataLength {
         /// The file.
         file: PathBuf,
@@ -219,7 +239,10 @@ pub enum CheckpointError {
         shard: String,
     },
     /// The index names a shard outside the model directory.
-    #[error("{}: `weight_map.{tensor}` is `{shard}`; a shard is a file inside the model directory", index.display())]
+    #[error(
+        "{}: `weight_map.{tensor}` is `{shard}`; a shard is a file inside the model directory",
+        index.display()
+    )]
     ShardPath {
         /// The index file.
         index: PathBuf,
@@ -229,7 +252,10 @@ pub enum CheckpointError {
         shard: String,
     },
     /// The index places a tensor in a shard that lacks it.
-    #[error("{}: `weight_map` places tensor `{tensor}` in `{shard}`, which does not contain it", index.display())]
+    #[error(
+        "{}: `weight_map` places tensor `{tensor}` in `{shard}`, which does not contain it",
+        index.display()
+    )]
     NotInShard {
         /// The index file.
         index: PathBuf,
@@ -250,24 +276,24 @@ pub enum CheckpointError {
     },
 
     // Tensors against the config.
-    /// A tensor that the config asks for is absent.
+    /// A tensor of the config is absent.
     #[error("{}: tensor `{tensor}` is missing; expected shape {expected:?}", file.display())]
     MissingTensor {
         /// The weight file or the index.
         file: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The shape that the config gives it.
+        /// Its shape by the config.
         expected: Vec<usize>,
     },
-    /// A tensor has another shape than the config gives it.
+    /// A tensor's shape differs from the config's.
     #[error("{}: tensor `{tensor}` has shape {found:?}; expected {expected:?}", file.display())]
     Shape {
         /// The weight file.
         file: PathBuf,
         /// The tensor.
         tensor: String,
-        /// The shape that was asked for.
+        /// The expected shape.
         expected: Vec<usize>,
         /// The shape in the file.
         found: Vec<usize>,
@@ -283,7 +309,10 @@ pub enum CheckpointError {
         dtype: String,
     },
     /// Codes or scales that are not stored as bytes.
-    #[error("{}: tensor `{tensor}` has dtype {dtype}; packed codes and scales are U8", file.display())]
+    #[error(
+        "{}: tensor `{tensor}` has dtype {dtype}; packed codes and scales are U8",
+        file.display()
+    )]
     PackedDtype {
         /// The weight file.
         file: PathBuf,
@@ -292,7 +321,7 @@ pub enum CheckpointError {
         /// The dtype in the file.
         dtype: String,
     },
-    /// A packed tensor whose format the file does not say, or not in a way that is understood.
+    /// A packed tensor whose format is missing from the file or unknown.
     #[error("{}: packed tensor `{tensor}`: {reason}", file.display())]
     PackedFormat {
         /// The weight file.
@@ -302,9 +331,10 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
-    /// A block whose scale makes elements that are not finite.
+    /// A block whose scale makes its elements infinite or NaN.
     #[error(
-        "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; weights must be finite",
+        "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; weights must \
+         be finite",
         file.display()
     )]
     Scale {
@@ -316,10 +346,10 @@ pub enum CheckpointError {
         row: usize,
         /// The block in the row.
         block: usize,
-        /// What its elements are multiplied by.
+        /// Factor of its elements.
         scale: f32,
     },
-    /// Not a GGUF file that can be read.
+    /// Not a readable GGUF file.
     #[error("{}: {reason}", file.display())]
     Gguf {
         /// The file.
@@ -328,7 +358,10 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A weight that is NaN or infinite.
-    #[error("{}: tensor `{tensor}` is {value} at flat index {index}; weights must be finite", file.display())]
+    #[error(
+        "{}: tensor `{tensor}` is {value} at flat index {index}; weights must be finite",
+        file.display()
+    )]
     NonFinite {
         /// The weight file.
         file: PathBuf,
@@ -350,7 +383,10 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A token without a row in the embedding.
-    #[error("{}: token `{token}` has id {id}, but config.json says vocab_size {vocab_size}", file.display())]
+    #[error(
+        "{}: token `{token}` has id {id}, but config.json says vocab_size {vocab_size}",
+        file.display()
+    )]
     TokenBeyondVocabulary {
         /// The file.
         file: PathBuf,
@@ -371,7 +407,7 @@ pub enum CheckpointError {
         /// Its content.
         token: String,
     },
-    /// Text that cannot be tokenised, or ids that cannot be turned into text.
+    /// Text without tokens, or ids without text.
     #[error("{}: {action} failed: {reason}", file.display())]
     Tokenize {
         /// The tokenizer file.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::CheckpointError;
 
-/// Parses `json` and insists on an object at the top.
+/// Parses `json`, which must be an object.
 pub(super) fn parse_object(
     json: &[u8],
     file: &Path,
@@ -26,7 +26,7 @@ pub(super) fn parse_object(
     }
 }
 
-/// A JSON object together with where it came from. Null counts as absent throughout.
+/// A JSON object and its origin. Null counts as absent everywhere.
 #[derive(Clone, Copy)]
 pub(super) struct Fields<'a> {
     file: &'a Path,
@@ -54,12 +54,12 @@ impl<'a> Fields<'a> {
         self.object.keys().map(String::as_str)
     }
 
-    /// Whether the key is there at all, be it with null.
+    /// Whether the key exists, even with null.
     pub(super) fn has_key(&self, name: &str) -> bool {
         self.object.contains_key(name)
     }
 
-    /// The error for a field that is absent or holds the wrong thing.
+    /// The error for a field that is absent or invalid.
     pub(super) fn error(&self, name: &str, expected: impl Into<String>) -> CheckpointError {
         let file = self.file.to_owned();
         let expected = expected.into();
@@ -109,7 +109,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.error(name, format!("an integer from 1 to {max}")))
     }
 
-    /// An integer in `1..=max` that must be there.
+    /// A required integer in `1..=max`.
     pub(super) fn required_size(&self, name: &str, max: usize) -> Result<usize, CheckpointError> {
         self.size(name, max)?
             .ok_or_else(|| self.error(name, format!("an integer from 1 to {max}")))
@@ -127,7 +127,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.error(name, format!("a number above 0 and at most {max:e}")))
     }
 
-    /// A number from `min` to `max` that must be there.
+    /// A required number from `min` to `max`.
     pub(super) fn required_between(
         &self,
         name: &str,
@@ -140,7 +140,7 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| self.error(name, format!("a number from {min} to {max:e}")))
     }
 
-    /// A list of `count` numbers above zero and at most `max` that must be there.
+    /// A required list of `count` numbers above zero and at most `max`.
     pub(super) fn required_positives(
         &self,
         name: &str,
@@ -160,7 +160,7 @@ impl<'a> Fields<'a> {
         })
     }
 
-    /// `true` or `false`, `default` where absent.
+    /// `true` or `false`; `default` if absent.
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, CheckpointError> {
         match self.get(name) {
             None => Ok(default),
@@ -179,7 +179,7 @@ impl<'a> Fields<'a> {
     }
 }
 
-/// A value as it appears in a message: its first 60 characters.
+/// A value for a message: its first 60 characters.
 fn shortened(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();

@@ -1,4 +1,4 @@
-//! Opening the files of a model directory with errors that name them.
+//! Opens files of a model directory, with errors that name them.
 
 use std::fs::{self, File};
 use std::io::{self, Read};
@@ -22,8 +22,8 @@ pub(super) fn io_error(file: &Path, reason: io::Error) -> CheckpointError {
     }
 }
 
-/// Opens a regular, non-empty file; also returns its length in bytes. `Ok(None)` if it
-/// does not exist.
+/// Opens a regular, non-empty file and returns its length in bytes; `Ok(None)` if it does not
+/// exist.
 ///
 /// # Errors
 /// `NotAFile`, `EmptyFile`, `Io`.
@@ -71,8 +71,7 @@ pub(super) fn read_if_present(file: &Path, limit: u64) -> Result<Option<Vec<u8>>
     Ok(Some(content))
 }
 
-/// Reads a file that the model cannot do without; `purpose` is for the message if it is
-/// absent.
+/// Reads a required file; `purpose` is for the message if it is absent.
 pub(super) fn read_required(
     file: &Path,
     limit: u64,

@@ -1,4 +1,4 @@
-//! A digest that tells models apart in records and resume logs.
+//! A digest that identifies a model in records and resume logs.
 
 use sha2::{Digest, Sha256};
 
@@ -10,10 +10,10 @@ const WHOLE_BELOW_BYTES: usize = 64 << 20;
 const PAGES_PER_TENSOR: usize = 16;
 const PAGE_BYTES: usize = 4096;
 
-/// SHA-256, in hex, over config.json, tokenizer.json, the table of tensors (name, dtype,
-/// shape), file sizes, and the weights: all of them up to 64 MiB, beyond that 16 pages of
-/// 4 KiB from each tensor; of weights that are made, their seed. So a changed weight in a large model may go unnoticed; another
-/// checkpoint of the same training run will not.
+/// SHA-256, in hexadecimal, over config.json, tokenizer.json, the table of tensors (name, dtype,
+/// shape), file sizes, and weights: all of them up to 64 MiB, beyond that 16 pages of 4 KiB from
+/// each tensor. Generated weights contribute their seed. So a single changed weight in a large
+/// model may go unnoticed; another checkpoint of the same training run does not.
 pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &Weights) -> String {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {

@@ -1,8 +1,8 @@
-//! One GGUF file: its metadata, and where its tensors are.
+//! A GGUF file: its metadata and the places of its tensors.
 //!
-//! Layout (little-endian): `GGUF`, version, number of tensors, number of metadata; metadata as key, type,
-//! value; tensors as name, sizes (fastest axis first), type, offset; padding; data. Read here rather
-//! than by candle-core, whose reader refuses a file with a tensor of type 39, MXFP4.
+//! Layout (little-endian): `GGUF`, version, number of tensors, number of metadata entries; metadata
+//! as key, type, value; tensors as name, sizes (fastest axis first), type, offset; padding; data.
+//! candle-core's reader is not used because it refuses files with a tensor of type 39, MXFP4.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -23,17 +23,17 @@ const MAX_DEPTH: usize = 4;
 pub(super) struct Gguf {
     /// Its tensors: floats, and MXFP4 as U8 `[.., blocks, 17]`.
     pub file: WeightFile,
-    /// Its metadata; arrays are empty, for none of them is used.
+    /// Its metadata; arrays are left empty, because none is used.
     pub metadata: BTreeMap<String, Value>,
 }
 
-/// Whether a path is that of a GGUF file.
-pub(super) fn is_named_so(path: &Path) -> bool {
+/// Whether a path has the extension of GGUF files.
+pub(super) fn has_gguf_name(path: &Path) -> bool {
     path.extension()
         .is_some_and(|extension| extension == "gguf")
 }
 
-/// Whether a tensor of a GGUF file is one of codes.
+/// Whether a tensor of a GGUF file holds codes.
 pub(super) fn is_packed((file, tensor): &Place) -> bool {
     file.tensors()[*tensor].1.dtype == Dtype::U8
 }
@@ -68,7 +68,7 @@ fn parse(bytes: &[u8]) -> Result<(BTreeMap<String, Value>, Tensors), String> {
     let version = reader.u32("version")?;
     if !(2..=3).contains(&version) {
         return Err(format!(
-            "GGUF version {version}; 2 and 3 are read, little-endian"
+            "GGUF version {version}; expected 2 or 3, little-endian"
         ));
     }
     let tensor_count = reader.u64("number of tensors")?;
@@ -155,7 +155,7 @@ impl<'a> Reader<'a> {
             3 => i16::from_le_bytes(self.array(key)?).into(),
             4 => u32::from_le_bytes(self.array(key)?).into(),
             5 => i32::from_le_bytes(self.array(key)?).into(),
-            // Through the shortest text that reads back, as a config.json would have it.
+            // Through the shortest decimal text, as in a config.json.
             6 => match f32::from_le_bytes(self.array(key)?)
                 .to_string()
                 .parse::<f64>()
@@ -175,11 +175,11 @@ impl<'a> Reader<'a> {
             10 => u64::from_le_bytes(self.array(key)?).into(),
             11 => i64::from_le_bytes(self.array(key)?).into(),
             12 => f64::from_le_bytes(self.array(key)?).into(),
-            other => return Err(format!("metadata `{key}` are of the unknown type {other}")),
+            other => return Err(format!("metadata `{key}` has the unknown type {other}")),
         })
     }
 
-    /// Name, type and shape, and offset into the data; the end of the info's own offsets is the length.
+    /// Name, info, and offset into the data. The offsets inside the info are 0 and the length.
     fn tensor(&mut self) -> Result<(String, TensorInfo, u64), String> {
         let name = self.text("the name of a tensor")?;
         let axes = self.u32(&name)?;
@@ -208,7 +208,8 @@ impl<'a> Reader<'a> {
             }
             other => {
                 return Err(format!(
-                    "tensor `{name}` is of ggml type {other}; F32 (0), F16 (1), BF16 (30) and MXFP4 (39) are read"
+                    "tensor `{name}` has ggml type {other}; expected F32 (0), F16 (1), BF16 (30) \
+                     or MXFP4 (39)"
                 ));
             }
         };

@@ -1,4 +1,4 @@
-//! What a GGUF file says, in the words of a `config.json`.
+//! The metadata of a GGUF file as a `config.json`.
 
 use serde_json::{Map, Value, json};
 
@@ -7,14 +7,14 @@ use super::gguf::Gguf;
 use crate::description::architecture::{ARCHITECTURES, Bias};
 use crate::description::parameters::{Role, gguf_module_name};
 
-/// Divisors of the rotary frequencies, `[head_dim / 2]`, where they are stretched.
+/// Divisors of scaled rotary frequencies, `[head_dim / 2]`.
 const FREQUENCIES: &str = "rope_freqs.weight";
 
 /// The config of the model.
 ///
 /// # Errors
-/// `MissingField` and `Field` for metadata that are absent or not of an architecture that is read;
-/// the values themselves are left to whoever reads the config.
+/// `MissingField` and `Field` for absent metadata and unsupported architectures. The values are
+/// checked when the config is parsed.
 pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
     let metadata = &gguf.metadata;
     let file = gguf.file.path();
@@ -54,7 +54,7 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             .is_none_or(|found| found.as_u64() == Some(value))
     };
     if !is("expert_count", 0) {
-        let expected = "0 (a model of experts is not read)";
+        let expected = "0 (mixtures of experts are not supported)";
         return Err(wrong(&key("expert_count"), expected));
     }
 
@@ -118,14 +118,14 @@ pub(super) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
             .into_iter()
             .find(|name| !is(name, head_dim))
     {
-        let expected = format!("the size of a head, {head_dim}");
+        let expected = format!("the head size, {head_dim}");
         return Err(wrong(&key(other), &expected));
     }
     let rope = match find(FREQUENCIES) {
         Some((_, info, range)) if info.dtype == safetensors::Dtype::F32 => {
             let (divisors, _) = gguf.file.bytes()[range.clone()].as_chunks::<4>();
             let divisors: Vec<f32> = divisors.iter().map(|&x| f32::from_le_bytes(x)).collect();
-            // The same of all lengths.
+            // The same factor for all lengths.
             json!({
                 "rope_type": "longrope", "short_factor": divisors, "long_factor": divisors,
                 "attention_factor": 1.0,

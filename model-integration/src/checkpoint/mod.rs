@@ -1,23 +1,23 @@
-//! Model directories in the layout of Hugging Face: `config.json`, safetensors weights
-//! (one file, or an index and shards), `tokenizer.json`; and the hub they come from.
+//! Model directories in the layout of Hugging Face (`config.json`, safetensors weights in one file
+//! or in shards with an index, `tokenizer.json`), and the hub that provides them.
 //!
-//! A [`Checkpoint`] that opens is consistent: the config describes a model that the forward pass
-//! computes, every one of its [`parameters`](crate::description::parameters) is there with its
-//! shape and a float dtype, and the header of each file accounts for each of its bytes.
-//! [`Checkpoint::tensor`] additionally reads the weights and insists that they are finite. Weights
-//! stay in the mapped files; nothing here copies them.
+//! A [`Checkpoint`] that opens is consistent. Its config describes a model that the forward pass
+//! supports. Each of its [`parameters`](crate::description::parameters) exists with the right shape
+//! and a float dtype. Each file's header accounts for every byte. [`Checkpoint::tensor`] also reads
+//! the weights and checks that they are finite. Weights stay in the mapped files and are not
+//! copied.
 //!
-//! | file | what |
+//! | file | contents |
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`ModelConfig`] |
 //! | `encoding.rs`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
 //! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
-//! | `hub/` | names -> directories, downloading what is not there |
+//! | `hub/` | names -> directories, downloading missing files |
 //! | `synthetic.rs` | models of real shapes with random weights |
 //! | `write.rs` | writing weights |
-//! | `error.rs` | all that can be wrong |
+//! | `error.rs` | all errors |
 
 mod config;
 pub mod encoding;
@@ -67,7 +67,7 @@ const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// A model: config, tokenizer, and mapped weights.
 pub struct Checkpoint {
     label: String,
-    /// Where the files are, or would be; for messages.
+    /// The directory, or a stand-in for embedded and synthetic models; for messages.
     dir: PathBuf,
     config: ModelConfig,
     parameters: Parameters,
@@ -83,12 +83,12 @@ impl Checkpoint {
     /// Opens the model directory `dir`, or a GGUF file with a tokenizer.json beside it.
     ///
     /// # Errors
-    /// Whatever is wrong first: the directory, config.json, the tokenizer files being
-    /// absent or unreadable, the weights' headers, then [`Checkpoint::validate`].
+    /// The first problem: in the directory, config.json, the tokenizer files or the headers of the
+    /// weights; then as [`Checkpoint::validate`].
     pub fn open(dir: &Path) -> Result<Self, CheckpointError> {
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => {}
-            Ok(_) if gguf::is_named_so(dir) => return Self::open_gguf(dir),
+            Ok(_) if gguf::has_gguf_name(dir) => return Self::open_gguf(dir),
             Ok(_) => {
                 return Err(CheckpointError::NotADirectory {
                     path: dir.to_owned(),
@@ -124,7 +124,7 @@ impl Checkpoint {
         Self::new(label, dir, parsed, config_json, tokenizer, weights)
     }
 
-    /// A model that is part of the program. `label` names it in messages.
+    /// A model in the binary. `label` names it in messages.
     ///
     /// # Errors
     /// As [`Checkpoint::open`].
@@ -149,7 +149,7 @@ impl Checkpoint {
         )
     }
 
-    /// A model whose weights are made when they are read.
+    /// A model with generated weights.
     fn made(
         config: &ModelConfig,
         tokenizer_json: Vec<u8>,
@@ -192,7 +192,7 @@ impl Checkpoint {
         checkpoint.validate()?;
         let embedding = checkpoint.parameters.weight(None, Role::Embedding);
         let stored = checkpoint.view(embedding)?.dtype();
-        // What codes of few bits stand for, bf16 holds.
+        // bf16 represents every value of codes with few bits.
         checkpoint.config.dtype = parsed.dtype.or(stored).unwrap_or(FloatType::Bf16);
         Ok(checkpoint)
     }
@@ -207,7 +207,7 @@ impl Checkpoint {
         &self.parameters
     }
 
-    /// The text of config.json; of a GGUF file, what its metadata come to.
+    /// The text of config.json; for a GGUF file, the equivalent of its metadata.
     pub fn config_json(&self) -> &[u8] {
         &self.config_json
     }
@@ -227,20 +227,20 @@ impl Checkpoint {
         &self.label
     }
 
-    /// A digest that tells this model from others: SHA-256 in hex over config.json,
-    /// tokenizer.json, the table of tensors, file sizes, and the weights (all of them up
-    /// to 64 MiB, beyond that 16 pages of every tensor). Where the files lie plays no part.
+    /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, tokenizer.json,
+    /// the table of tensors, file sizes, and weights (all of them up to 64 MiB, beyond that 16
+    /// pages of every tensor). The location of the files is not included.
     pub fn fingerprint(&self) -> String {
         fingerprint::fingerprint(&self.config_json, &self.tokenizer_json, &self.weights)
     }
 
-    /// Whether the weights hold a tensor of this name.
+    /// Whether the weights include a tensor of this name.
     pub fn contains(&self, name: &str) -> bool {
         self.weights.find(name).is_some()
     }
 
-    /// A parameter, which must have its shape, a float dtype, and only finite elements. Reads all
-    /// of it once to see that.
+    /// A parameter, checked for its shape, a float dtype and finite elements, for which all of it
+    /// is read once.
     ///
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`, `NonFinite`.
@@ -250,8 +250,8 @@ impl Checkpoint {
         Ok(view)
     }
 
-    /// Checks that every parameter is there, with its shape and a float dtype. Reads headers only.
-    /// Done by [`Checkpoint::open`].
+    /// Checks that every parameter exists, with its shape and a float dtype. Reads headers only.
+    /// [`Checkpoint::open`] does this.
     ///
     /// # Errors
     /// The first of `MissingTensor`, `Shape`, `Dtype`, in the order of the parameters.
@@ -260,7 +260,7 @@ impl Checkpoint {
         stored.try_for_each(|parameter| self.view(parameter).map(drop))
     }
 
-    /// The tokenizer, which must not have more tokens than the embedding has rows.
+    /// The tokenizer. It must not have more tokens than the embedding has rows.
     ///
     /// # Errors
     /// `Tokenizer`, `TokenBeyondVocabulary`, `UnknownSpecialToken`.
@@ -279,8 +279,8 @@ impl Checkpoint {
         Ok(tokenizer.with_default_special_tokens(self.config.bos_token_id, eos))
     }
 
-    /// A parameter, checked by its header only: its elements may not be finite. It may be rows of a
-    /// tensor that holds several.
+    /// A parameter, checked by its header only, so its elements may not be finite. It may be rows
+    /// of a tensor that holds several parameters.
     ///
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`.
@@ -289,11 +289,11 @@ impl Checkpoint {
         if self.weights.is_gguf() {
             let view = self.held(&parameter.gguf_name, shape)?;
             return Ok(match parameter.gguf_interleaved {
-                Some(head_dim) => view.out_of_turns(name, head_dim),
+                Some(head_dim) => view.deinterleaved(name, head_dim),
                 None => view.part(name, 0..shape[0]),
             });
         }
-        // Our own packed files have every projection by itself.
+        // Our own packed files store every projection separately.
         match &parameter.fused {
             Some(whole) if self.contains(&whole.name) || !self.holds(name) => {
                 let mut of_whole = shape.clone();
@@ -310,7 +310,7 @@ impl Checkpoint {
         self.contains(name) || self.contains(&format!("{name}.codes"))
     }
 
-    /// The tensor of this name in the files, or of which parts are.
+    /// The tensor of this name, whole or as parts.
     fn held(&self, name: &str, shape: &[usize]) -> Result<TensorView, CheckpointError> {
         let place = self.weights.place(name);
         if let &[rows, cols] = shape {
@@ -343,14 +343,15 @@ impl Checkpoint {
     }
 }
 
-/// The tokenizer, and the settings beside it if there are any, read and as they stand.
+/// tokenizer.json, and tokenizer_config.json parsed and as text.
 type TokenizerFiles = (Vec<u8>, TokenizerConfig, Option<Vec<u8>>);
 
 fn tokenizer_files(dir: &Path) -> Result<TokenizerFiles, CheckpointError> {
     let tokenizer_json = file::read_required(
         &dir.join(TOKENIZER_FILE),
         file::MAX_TOKENIZER_BYTES,
-        "it turns text into tokens (no other kind of tokenizer is read; transformers can convert one)",
+        "it turns text into tokens (other tokenizer files are not supported; transformers can \
+         convert them)",
     )?;
     let path = dir.join(TOKENIZER_CONFIG_FILE);
     let json = file::read_if_present(&path, file::MAX_CONFIG_BYTES)?;

@@ -1,4 +1,4 @@
-//! A matrix that its file holds as codes and shared scales.
+//! A matrix that its file stores as codes and shared scales.
 
 use std::sync::Arc;
 
@@ -12,12 +12,12 @@ use super::weight_file::WeightFile;
 
 /// Elements of a block of MXFP4.
 pub(super) const MX_BLOCK: usize = 32;
-/// Bytes of such a block in a GGUF file: the scale, then byte i with element i in its low and element
-/// i + 16 in its high nibble.
+/// Bytes of such a block in a GGUF file: the scale, then byte i with element i in its low and
+/// element i + 16 in its high nibble.
 pub(super) const GGML_BLOCK_BYTES: usize = 17;
 
-/// MXFP4 as every checkpoint has it. The file says nothing of how scales and codes were chosen; the
-/// format names OCP's way.
+/// MXFP4, as in every checkpoint. Files do not say how scales and codes were chosen; the format
+/// names OCP's rules.
 ///
 /// # Panics
 /// Never: the parts fit each other.
@@ -27,13 +27,13 @@ pub(super) fn mxfp4() -> BlockFormat {
     format.expect("MXFP4 is a format")
 }
 
-/// Tensor number `.1` of a file.
+/// A file, and the index of a tensor in it.
 pub(super) type Place = (Arc<WeightFile>, usize);
 
-/// Where the codes and scales of a matrix are.
+/// Where a matrix's codes and scales are.
 pub(super) enum Layout {
-    /// Codes `[rows, bytes of a row]` and scales `[rows, blocks, bytes of a scale]`, each in a tensor.
-    Apart {
+    /// Codes `[rows, bytes of a row]` and scales `[rows, blocks, bytes of a scale]`, a tensor each.
+    Separate {
         /// Packed codes.
         codes: Place,
         /// Shared scales, little-endian.
@@ -43,7 +43,7 @@ pub(super) enum Layout {
     GgmlBlocks(Place),
 }
 
-/// A matrix as its file holds it.
+/// A matrix as its file stores it.
 pub(super) struct Packed {
     format: BlockFormat,
     cols: usize,
@@ -52,11 +52,12 @@ pub(super) struct Packed {
 }
 
 impl Packed {
-    /// Codes and scales in U8 tensors, whose shapes may group bytes of a row as they like.
+    /// Codes and scales in U8 tensors, whose shapes may split the bytes of a row into several axes.
     ///
     /// # Errors
-    /// `Shape` and `PackedDtype` unless `codes` and `scales` have what a `[rows, cols]` matrix takes.
-    pub(super) fn apart(
+    /// `Shape` and `PackedDtype` unless `codes` and `scales` have the bytes of a `[rows, cols]`
+    /// matrix.
+    pub(super) fn separate(
         format: BlockFormat,
         [rows, cols]: [usize; 2],
         [codes, scales]: [Place; 2],
@@ -67,7 +68,7 @@ impl Packed {
         Ok(Self {
             format,
             cols,
-            layout: Layout::Apart { codes, scales },
+            layout: Layout::Separate { codes, scales },
             tensor_scale,
         })
     }
@@ -91,16 +92,16 @@ impl Packed {
         self.format
     }
 
-    /// Bytes of so many rows.
+    /// Bytes of `rows` rows.
     pub(super) const fn bytes(&self, rows: usize) -> usize {
         let (codes, scales) = self.format.packed_bytes(rows, self.cols);
         codes + scales
     }
 
-    /// Some rows, in that order.
+    /// Some rows, in the given order.
     ///
     /// # Panics
-    /// If there is no such row.
+    /// If a row does not exist.
     pub(super) fn rows(&self, rows: impl ExactSizeIterator<Item = usize>) -> PackedTensor {
         let count = rows.len();
         let code_row = self.format.row_code_bytes(self.cols);
@@ -109,7 +110,7 @@ impl Packed {
         let mut scales = Vec::with_capacity(count * scale_row);
         for row in rows {
             match &self.layout {
-                Layout::Apart {
+                Layout::Separate {
                     codes: of_codes,
                     scales: of_scales,
                 } => {
@@ -141,7 +142,7 @@ impl Packed {
     /// Checks that every element of some rows is finite.
     ///
     /// # Errors
-    /// `Scale` with the first block that is not.
+    /// `Scale` with the first block that has elements that are not.
     pub(super) fn check_finite(
         &self,
         rows: impl Iterator<Item = usize>,
@@ -173,10 +174,10 @@ impl Packed {
         Ok(())
     }
 
-    /// The tensor that has the scales.
+    /// The tensor with the scales.
     const fn scales(&self) -> &Place {
         match &self.layout {
-            Layout::Apart { scales, .. } | Layout::GgmlBlocks(scales) => scales,
+            Layout::Separate { scales, .. } | Layout::GgmlBlocks(scales) => scales,
         }
     }
 }
@@ -185,7 +186,7 @@ fn bytes((file, tensor): &Place) -> &[u8] {
     &file.bytes()[file.tensors()[*tensor].2.clone()]
 }
 
-/// Checks that a tensor is one of bytes, `[rows, bytes]` but for the grouping of the bytes.
+/// Checks that a tensor has bytes, `[rows, bytes]` up to a split of the second axis.
 fn check((file, tensor): &Place, expected: [usize; 2]) -> Result<(), CheckpointError> {
     let (name, info, _) = &file.tensors()[*tensor];
     if !matches!(info.dtype, Dtype::U8 | Dtype::F8_E8M0) {

@@ -1,5 +1,5 @@
-//! The rotary part of `config.json`: base and scaling, in both spellings, as transformers 5 reads
-//! it.
+//! The rotary fields of `config.json`, base and scaling, in both spellings that transformers 5
+//! reads.
 //!
 //! transformers 4 writes `rope_theta` and `rope_scaling: {rope_type | type, ...}` at the
 //! top level; transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`.
@@ -11,7 +11,7 @@ use super::fields::Fields;
 use crate::description::architecture::RopeType;
 use crate::description::{Architecture, RopeScaling};
 
-/// Base used where the config names none (transformers' default).
+/// Base if the config has none (transformers' default).
 const DEFAULT_THETA: f64 = 10_000.0;
 const MAX_THETA: f64 = 1e15;
 const MAX_FACTOR: f64 = 1e6;
@@ -130,8 +130,8 @@ fn llama3(fields: Fields) -> Result<RopeScaling, CheckpointError> {
     })
 }
 
-/// The trained length stands at the top level in a Phi-3's config, where transformers reads no
-/// other. The factor of cosines and sines, where it is not given, follows from that of the length.
+/// In a Phi-3's config the trained length is at the top level; transformers reads no other. The
+/// default factor of cosines and sines follows from the ratio of the lengths.
 fn long(
     top: Fields,
     nested: Fields,
@@ -166,7 +166,7 @@ fn long(
     })
 }
 
-/// The whole head is turned.
+/// Checks that the whole head is rotated.
 fn check_full_rotation(fields: Fields) -> Result<(), CheckpointError> {
     match fields.get("partial_rotary_factor") {
         Some(factor) if factor.as_f64() != Some(1.0) => {

@@ -1,9 +1,8 @@
-//! Models of real shapes with random weights, `synthetic:NAME[:SEED]`: they take the time and the
-//! memory of the real ones, and mean nothing.
+//! Models of real shapes with random weights, `synthetic:NAME[:SEED]`. They take the time and the
+//! memory of the real models; their output is meaningless.
 //!
-//! A tensor is made when it is first read and gone with its last view, so a model that packs its
-//! weights never has more than one tensor of them in memory as well. Tokens are bytes, and one
-//! each for beginning and end.
+//! A tensor is generated on its first read and dropped with its last view, so loading a model with
+//! packed weights holds at most one unpacked tensor in memory. Tokens are bytes, BOS and EOS.
 
 use half::bf16;
 use mxlab_kernels::format::{FloatType, random_at};
@@ -15,28 +14,28 @@ use super::{Checkpoint, CheckpointError};
 use crate::description::parameters::Parameters;
 use crate::description::{ModelConfig, RopeScaling, architecture};
 
-/// What names a synthetic model, before its name.
+/// Prefix of a synthetic model's name.
 pub const PREFIX: &str = "synthetic:";
 
-/// Tokens of a byte come first, then these two.
+/// Byte tokens come first, then these two.
 const BOS: u32 = 256;
 const EOS: u32 = 257;
 
-/// Elements that one task makes.
+/// Elements per task.
 const TASK: usize = 1 << 16;
 
-/// The name, and vocabulary, width, inner width, layers, query heads, key heads, head size and
-/// factor of the rotary scaling (1 for none) of each model that there is.
+/// For each model: name; vocabulary, width, inner width, layers, query heads, key heads, head size,
+/// and factor of the rotary scaling (1 for none).
 const MODELS: [(&str, [usize; 8]); 5] = [
     ("llama-3.2-1b", [128_256, 2048, 8192, 16, 32, 8, 64, 32]),
     ("llama-3.2-3b", [128_256, 3072, 8192, 28, 24, 8, 128, 32]),
     ("llama-3.1-8b", [128_256, 4096, 14_336, 32, 32, 8, 128, 8]),
     ("tiny", [512, 64, 160, 2, 4, 2, 16, 1]),
-    // No size that fits a kernel's tiles, and biases.
+    // Biases, and sizes that fit no kernel's tiles.
     ("odd", [517, 77, 131, 2, 6, 2, 22, 1]),
 ];
 
-/// The names of all.
+/// The names of all models.
 pub fn names() -> String {
     MODELS.map(|(name, _)| name).join(", ")
 }
@@ -44,7 +43,7 @@ pub fn names() -> String {
 /// Opens `NAME` or `NAME:SEED`; the seed is 0 if it is not given.
 ///
 /// # Errors
-/// `Synthetic` for a name that there is not, and what is no seed.
+/// `Synthetic` for an unknown name or an invalid seed.
 pub fn open(name: &str) -> Result<Checkpoint, CheckpointError> {
     let unknown = || CheckpointError::Synthetic {
         name: name.to_owned(),
@@ -96,7 +95,7 @@ fn config(sizes: [usize; 8]) -> ModelConfig {
             high_freq_factor: 4.0,
             original_max_position_embeddings: 8192,
         }),
-        // The larger Llamas have a head of their own.
+        // The larger Llamas have an untied head.
         tie_word_embeddings: hidden < 4096,
         attention_bias: is_odd,
         mlp_bias: is_odd,
@@ -136,14 +135,15 @@ fn tokenizer_json() -> serde_json::Value {
         },
         "model": {
             "type": "BPE",
-            "vocab": vocabulary.map(|(symbol, id)| (symbol, json!(id))).collect::<serde_json::Map<_, _>>(),
+            "vocab": vocabulary
+                .map(|(symbol, id)| (symbol, json!(id)))
+                .collect::<serde_json::Map<_, _>>(),
             "merges": [],
         },
     })
 }
 
-/// Weights that are made by a counter-based generator: each depends on the seed, its tensor and its
-/// place in it.
+/// Weights from a counter-based generator: each depends on the seed, its tensor and its index.
 pub(super) struct Weights {
     seed: u32,
     parameters: Parameters,
@@ -154,7 +154,7 @@ impl Weights {
         Self { seed, parameters }
     }
 
-    /// What there is to make.
+    /// The parameters.
     pub(super) const fn parameters(&self) -> &Parameters {
         &self.parameters
     }
@@ -167,7 +167,7 @@ impl Weights {
     /// The elements of the stored parameter number `index`, in bf16.
     ///
     /// # Panics
-    /// If there is none.
+    /// If there is no such parameter.
     pub(super) fn make(&self, index: usize) -> Vec<u8> {
         let parameter = self.parameters.stored().nth(index);
         let parameter = parameter.expect("a parameter of the model");
@@ -189,11 +189,10 @@ impl Weights {
     }
 }
 
-/// Sums that four bytes can have.
+/// Number of sums of four bytes.
 const SUMS: usize = 4 * 255 + 1;
 
-/// For each sum of four uniform bytes a number in bf16, so that they have mean 0 and the standard
-/// deviation.
+/// A bf16 number for each sum of four uniform bytes, with mean 0 and the given standard deviation.
 fn nearly_normal(deviation: f64) -> Vec<[u8; 2]> {
     // A byte has mean 255 / 2 and variance (256^2 - 1) / 12.
     let unit = (65_535.0f64 / 3.0).sqrt();

@@ -1,4 +1,4 @@
-//! A tensor where it lies in the mapped file: floats, or codes and scales.
+//! A tensor in its mapped file: floats, or codes and scales.
 
 use std::fmt;
 use std::ops::Range;
@@ -14,12 +14,12 @@ use super::packed::Packed;
 use super::weight_file::WeightFile;
 use super::{CheckpointError, FloatType};
 
-/// Bytes that one task of the finiteness check looks at.
+/// Bytes that a task of the finiteness check reads.
 const CHECK_BYTES: usize = 1 << 20;
 
-/// A cheap, clonable handle to a tensor in a mapped file, or to some rows of one, or to one that is
-/// made when it is first read and kept as long as the handle and its clones. Weights are never
-/// copied: what needs them as f32 reads the part it needs with [`TensorView::read_f32`].
+/// A cheap, clonable handle to a tensor in a mapped file, or to some of its rows, or to a generated
+/// tensor, which exists from its first read until its last handle is dropped. Weights are never
+/// copied; [`TensorView::read_f32`] reads the part that is needed.
 #[derive(Clone)]
 pub struct TensorView {
     name: String,
@@ -28,19 +28,19 @@ pub struct TensorView {
     content: Content,
 }
 
-/// Which rows of the stored tensor these are; elements of a tensor with one axis count as rows.
+/// The rows of the stored tensor; elements of a tensor with one axis count as rows.
 #[derive(Clone, Copy)]
 struct Rows {
     first: usize,
-    /// Features of a head whose two halves are stored in turns, where they are.
-    in_turns: Option<usize>,
+    /// Width of a head, if its two halves are stored interleaved.
+    interleaved: Option<usize>,
 }
 
 impl Rows {
-    /// The stored row that is row `row`.
+    /// The stored index of row `row`.
     const fn stored(self, row: usize) -> usize {
         let row = self.first + row;
-        match self.in_turns {
+        match self.interleaved {
             None => row,
             Some(head_dim) => {
                 let (head, feature) = (row / head_dim, row % head_dim);
@@ -55,10 +55,10 @@ impl Rows {
 enum Content {
     Dense {
         file: Arc<WeightFile>,
-        /// Place in [`WeightFile::tensors`].
+        /// Index in [`WeightFile::tensors`].
         tensor: usize,
         dtype: FloatType,
-        /// The elements, once they were read, of a tensor that is made.
+        /// The elements of a generated tensor, once they have been read.
         made: Arc<OnceLock<Vec<u8>>>,
     },
     Packed(Arc<Packed>),
@@ -88,7 +88,7 @@ impl TensorView {
             shape: info.shape.clone(),
             rows: Rows {
                 first: 0,
-                in_turns: None,
+                interleaved: None,
             },
             content: Content::Dense {
                 file,
@@ -106,16 +106,16 @@ impl TensorView {
             shape: shape.to_vec(),
             rows: Rows {
                 first: 0,
-                in_turns: None,
+                interleaved: None,
             },
             content: Content::Packed(Arc::new(packed)),
         }
     }
 
-    /// Some rows of it, which are a tensor `name` of their own.
+    /// Some of its rows, as a tensor `name`.
     ///
     /// # Panics
-    /// If there are no such rows.
+    /// If a row does not exist.
     pub(super) fn part(mut self, name: &str, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.shape[0]);
         self.rows.first += rows.start;
@@ -124,14 +124,15 @@ impl TensorView {
         self
     }
 
-    /// The tensor `name` of which this one has the rows of each head's halves in turns.
-    pub(super) fn out_of_turns(mut self, name: &str, head_dim: usize) -> Self {
-        self.rows.in_turns = Some(head_dim);
+    /// The tensor `name` with the two halves of each head in order; this one stores them
+    /// interleaved.
+    pub(super) fn deinterleaved(mut self, name: &str, head_dim: usize) -> Self {
+        self.rows.interleaved = Some(head_dim);
         name.clone_into(&mut self.name);
         self
     }
 
-    /// The tensor's name in a Llama.
+    /// The tensor's canonical name.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -167,19 +168,20 @@ impl TensorView {
         }
     }
 
-    /// The stored elements, little-endian, row-major, if they lie so. Not necessarily aligned to the
-    /// element size: a header may have any length.
+    /// The stored elements, little-endian, row-major; `None` if they are stored otherwise. They may
+    /// be unaligned, because a header may have any length.
     pub fn bytes(&self) -> Option<&[u8]> {
-        match (&self.content, self.rows.in_turns) {
+        match (&self.content, self.rows.interleaved) {
             (Content::Dense { .. }, None) => Some(self.dense()),
             _ => None,
         }
     }
 
-    /// From the first row on, as many bytes as there are, in stored order; all of them of rows in turns.
+    /// Stored bytes from the first row on, as many as the view has; for interleaved rows, all
+    /// bytes.
     ///
     /// # Panics
-    /// Of codes.
+    /// If the tensor holds codes.
     fn dense(&self) -> &[u8] {
         let Content::Dense {
             file,
@@ -198,7 +200,7 @@ impl TensorView {
         &whole[start..start + self.byte_len()]
     }
 
-    /// Bytes that the elements take.
+    /// Bytes of the elements.
     pub fn byte_len(&self) -> usize {
         match &self.content {
             Content::Dense { dtype, .. } => self.len() * dtype.bytes(),
@@ -211,7 +213,7 @@ impl TensorView {
         self.shape.iter().product()
     }
 
-    /// Elements of a row; a scalar is one.
+    /// Elements per row; 1 for a scalar.
     fn cols(&self) -> usize {
         self.shape.iter().skip(1).product()
     }
@@ -221,8 +223,8 @@ impl TensorView {
         self.len() == 0
     }
 
-    /// Widens `elements`, counted row-major, into `out`. Exact for every dtype; of codes and scales, what
-    /// they stand for.
+    /// Widens `elements`, counted row-major, into `out`. Exact for every dtype; codes and scales
+    /// give their values.
     ///
     /// # Panics
     /// If `elements` does not lie within `0..self.len()` or `out` has another length.
@@ -234,7 +236,7 @@ impl TensorView {
         );
         let cols = self.cols();
         match &self.content {
-            Content::Dense { dtype, .. } if self.rows.in_turns.is_none() => {
+            Content::Dense { dtype, .. } if self.rows.interleaved.is_none() => {
                 let size = dtype.bytes();
                 widen(
                     *dtype,
@@ -279,10 +281,10 @@ impl TensorView {
         }
     }
 
-    /// Streams over the tensor looking for NaN and infinities; no copy is made.
+    /// Searches the tensor for NaN and infinities without a copy.
     ///
     /// # Errors
-    /// `NonFinite` with the first such element, `Scale` with the first block of such elements.
+    /// `NonFinite` with the first such element, or `Scale` with the first block that has one.
     pub(super) fn check_finite(&self) -> Result<(), CheckpointError> {
         let (file, tensor, dtype) = match &self.content {
             Content::Packed(packed) => {
@@ -370,7 +372,7 @@ where
 {
     let (elements, _) = bytes.as_chunks::<N>();
     let is_bad = |element: &[u8; N]| decode(*element) & exponent == exponent;
-    // Without an early exit the scan vectorises; only a bad chunk is searched.
+    // Without an early exit the scan vectorises. Only a chunk with a hit is searched.
     let any = elements
         .iter()
         .fold(false, |any, element| any | is_bad(element));

@@ -1,4 +1,4 @@
-//! One safetensors file by itself, whatever model it belongs to.
+//! A single safetensors file, independent of any model.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use super::weight_file::WeightFile;
 use super::{CheckpointError, FloatType, TensorView};
 
-/// A safetensors file, mapped into memory, its header checked.
+/// A mapped safetensors file with a checked header.
 pub struct TensorFile(Arc<WeightFile>);
 
 /// A tensor of any type in a [`TensorFile`].
@@ -21,7 +21,7 @@ impl TensorFile {
     /// Opens the file at `path`.
     ///
     /// # Errors
-    /// `MissingFile`, or what is wrong with its header.
+    /// `MissingFile`, or a malformation of its header.
     pub fn open(path: &Path) -> Result<Self, CheckpointError> {
         let file = WeightFile::open(path)?.ok_or_else(|| CheckpointError::MissingFile {
             file: path.to_owned(),
@@ -30,7 +30,7 @@ impl TensorFile {
         Ok(Self(Arc::new(file)))
     }
 
-    /// Its tensors, in the order in which they lie in the file.
+    /// Its tensors, in file order.
     pub fn tensors(&self) -> impl Iterator<Item = StoredTensor> + '_ {
         (0..self.0.tensors().len()).map(|index| StoredTensor {
             file: Arc::clone(&self.0),
@@ -55,15 +55,15 @@ impl StoredTensor {
         self.file.tensors()[self.index].1.dtype
     }
 
-    /// Its elements as they are stored.
+    /// Its stored elements.
     pub fn bytes(&self) -> &[u8] {
         &self.file.bytes()[self.file.tensors()[self.index].2.clone()]
     }
 
-    /// The tensor as floats, and their type; `None` if it is of another type.
+    /// The tensor as floats, with their type; `None` for other types.
     ///
     /// # Errors
-    /// `NonFinite` if it has NaN or infinite elements; reads all of it to see that.
+    /// `NonFinite` if it has NaN or infinite elements; this reads all of it.
     pub fn floats(&self) -> Result<Option<(TensorView, FloatType)>, CheckpointError> {
         if !matches!(self.dtype(), Dtype::F32 | Dtype::BF16 | Dtype::F16) {
             return Ok(None);

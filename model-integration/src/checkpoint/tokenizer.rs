@@ -1,4 +1,4 @@
-//! `tokenizer.json` through the `tokenizers` crate, checked against the vocabulary.
+//! `tokenizer.json`, read with the `tokenizers` crate and checked against the vocabulary.
 
 use std::path::{Path, PathBuf};
 
@@ -6,18 +6,17 @@ use super::CheckpointError;
 use super::fields::{Fields, parse_object};
 use super::tokenizer_json::{self, contain};
 
-/// What `tokenizer_config.json` says beyond `tokenizer.json`; all absent if there is no
-/// such file.
+/// The settings in `tokenizer_config.json`; all absent if the file is.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TokenizerConfig {
-    /// Whether the model wants a begin-of-text token. Informative:
-    /// [`Tokenizer::encode`] does what the post-processor of `tokenizer.json` says.
+    /// Whether the model expects a begin-of-text token. Informative only: [`Tokenizer::encode`]
+    /// follows the post-processor of `tokenizer.json`.
     pub add_bos_token: Option<bool>,
     /// Content of the begin-of-text token.
     pub bos_token: Option<String>,
     /// Content of the end-of-text token.
     pub eos_token: Option<String>,
-    /// Longest input in tokens, where it is a real limit.
+    /// Longest input in tokens, if it is a real limit.
     pub model_max_length: Option<usize>,
 }
 
@@ -72,10 +71,9 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Builds the tokenizer that `json` describes, for an embedding of `vocab_size` rows.
-    /// `files` are tokenizer.json and tokenizer_config.json, for messages. Truncation and
-    /// padding that the file asks for are not applied, as in transformers: an evaluation
-    /// must see every token.
+    /// Builds the tokenizer of `json`, for an embedding of `vocab_size` rows. `files` are
+    /// tokenizer.json and tokenizer_config.json, for messages. Truncation and padding in the file
+    /// are ignored, as in transformers: an evaluation must see every token.
     ///
     /// # Errors
     /// `Tokenizer`, `TokenBeyondVocabulary`, `UnknownSpecialToken`.
@@ -130,7 +128,7 @@ impl Tokenizer {
         })
     }
 
-    /// Uses the ids of `config.json` where `tokenizer_config.json` names no token.
+    /// Takes the ids of `config.json` if `tokenizer_config.json` names no token.
     pub(super) fn with_default_special_tokens(self, bos: Option<u32>, eos: Option<u32>) -> Self {
         Self {
             bos: self.bos.or(bos),
@@ -139,8 +137,8 @@ impl Tokenizer {
         }
     }
 
-    /// Token ids of `text`. With `add_special_tokens` the post-processor adds what it adds,
-    /// usually a begin-of-text token.
+    /// Token ids of `text`. With `add_special_tokens` the post-processor adds its tokens, usually a
+    /// begin-of-text token.
     ///
     /// # Errors
     /// `Tokenize` if the model has no token for a part of the text, or the post-processor
@@ -188,13 +186,13 @@ impl Tokenizer {
         self.eos
     }
 
-    /// The token that stands for an empty context: begin-of-text, else end-of-text, as
-    /// lm-evaluation-harness has it.
+    /// The token that stands for an empty context: begin-of-text, else end-of-text, as in
+    /// lm-evaluation-harness.
     pub fn prefix_token(&self) -> Option<u32> {
         self.bos.or(self.eos)
     }
 
-    /// What `tokenizer_config.json` says.
+    /// The settings in `tokenizer_config.json`.
     pub fn config(&self) -> &TokenizerConfig {
         &self.config
     }

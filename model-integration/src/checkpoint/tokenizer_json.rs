@@ -1,8 +1,7 @@
-//! Building a tokenizer from `tokenizer.json` without trusting the file.
+//! Builds a tokenizer from an untrusted `tokenizer.json`.
 //!
-//! The `tokenizers` crate takes for granted that its files are its own output and panics
-//! on some that are not. What is known to do so is checked first; [`contain`] turns the
-//! rest into errors.
+//! The `tokenizers` crate trusts its files and panics on some malformed ones. Known cases are
+//! checked first; [`contain`] turns other panics into errors.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -12,7 +11,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::Value;
 
-/// The tokenizer that `json` describes, or what is wrong with it.
+/// The tokenizer of `json`, or what is wrong with it.
 pub(super) fn build(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
     let parts: Parts = serde_json::from_slice(json).map_err(|error| error.to_string())?;
     if let Some(post_processor) = parts.post_processor {
@@ -23,7 +22,7 @@ pub(super) fn build(json: &[u8]) -> Result<tokenizers::Tokenizer, String> {
 
 /// Runs a call into the crate; a panic in it becomes an error.
 pub(super) fn contain<T, E: ToString>(call: impl FnOnce() -> Result<T, E>) -> Result<T, String> {
-    // Nothing of a tokenizer is used after it panicked, so none of its invariants matter.
+    // A tokenizer is not used after a panic, so its invariants do not matter.
     match catch_unwind(AssertUnwindSafe(call)) {
         Ok(outcome) => outcome.map_err(|error| error.to_string()),
         Err(panic) => Err(format!(
@@ -41,7 +40,7 @@ fn reason(panic: &(dyn Any + Send)) -> &str {
     }
 }
 
-/// The file's parts, so that a syntax error anywhere is found here.
+/// The file's parts; parsing them finds any syntax error.
 #[derive(Deserialize)]
 struct Parts {
     #[serde(rename = "normalizer")]
@@ -68,13 +67,12 @@ enum Piece {
     SpecialToken { id: String },
 }
 
-/// Every template of one sequence must use that sequence, and only special tokens that it
-/// defines.
+/// Every template of one sequence must use that sequence, and only defined special tokens.
 fn check_post_processor(value: &Value) -> Result<(), String> {
     if let Some(Value::Array(processors)) = value.get("processors") {
         return processors.iter().try_for_each(check_post_processor);
     }
-    // Told by its fields and not by `type`: the crate recognises it without one.
+    // Recognised by its fields, as in the crate, because `type` may be missing.
     if value.get("single").is_none() {
         return Ok(());
     }

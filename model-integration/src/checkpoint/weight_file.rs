@@ -1,9 +1,8 @@
-//! One safetensors file: mapped into memory, its header checked; or weights that are made instead.
+//! A mapped safetensors file with a checked header, or generated weights.
 //!
-//! Layout: header length (u64, little-endian), header (JSON: name -> dtype, shape, offsets
-//! into the data), data. Shape, dtype and offsets are checked against each other by the
-//! `safetensors` crate; what surrounds them is read here, with arithmetic that cannot
-//! overflow and errors that name the tensor.
+//! Layout: header length (u64, little-endian), header (JSON: name -> dtype, shape, offsets into the
+//! data), data. The `safetensors` crate checks shape, dtype and offsets against each other. The
+//! rest is read here, with arithmetic that cannot overflow and errors that name the tensor.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,7 +22,7 @@ const LENGTH_BYTES: usize = 8;
 /// Longest header accepted: the limit of the safetensors format.
 const MAX_HEADER_BYTES: u64 = 100_000_000;
 
-/// Content of a safetensors file and where its tensors are.
+/// The content of a safetensors file and the places of its tensors.
 pub(super) struct WeightFile {
     path: PathBuf,
     content: Content,
@@ -40,7 +39,7 @@ enum Content {
 }
 
 impl WeightFile {
-    /// Maps the file at `path`; `Ok(None)` if there is none.
+    /// Maps the file at `path`; `Ok(None)` if it does not exist.
     pub(super) fn open(path: &Path) -> Result<Option<Self>, CheckpointError> {
         match map(path)? {
             Some(map) => Self::parse(path.to_owned(), Content::Mapped(map)).map(Some),
@@ -48,7 +47,7 @@ impl WeightFile {
         }
     }
 
-    /// A safetensors file that is part of the program; `path` is for messages.
+    /// A safetensors file in the binary; `path` is for messages.
     pub(super) fn from_static(
         path: PathBuf,
         bytes: &'static [u8],
@@ -56,7 +55,7 @@ impl WeightFile {
         Self::parse(path, Content::Static(bytes))
     }
 
-    /// Weights that are made when they are read; `path` is for messages.
+    /// Generated weights; `path` is for messages.
     pub(super) fn made(path: PathBuf, weights: synthetic::Weights) -> Self {
         let mut start = 0;
         let tensors = weights.parameters().stored().map(|parameter| {
@@ -77,7 +76,7 @@ impl WeightFile {
         }
     }
 
-    /// What makes the weights, if they are made.
+    /// The generator of the weights, if they are generated.
     pub(super) fn maker(&self) -> Option<&synthetic::Weights> {
         match &self.content {
             Content::Made(weights) => Some(weights),
@@ -85,7 +84,7 @@ impl WeightFile {
         }
     }
 
-    /// A mapped file whose header was read already, of whatever kind: its tensors, and where each is.
+    /// A mapped file of any kind whose header has been read: its tensors, and their places.
     pub(super) fn mapped(
         path: PathBuf,
         map: Mmap,
@@ -118,13 +117,13 @@ impl WeightFile {
         &self.path
     }
 
-    /// The whole file; nothing of weights that are made.
+    /// The whole file; empty for generated weights.
     pub(super) fn bytes(&self) -> &[u8] {
         self.content.bytes()
     }
 
-    /// Name, dtype and shape, and place in [`WeightFile::bytes`] of every tensor (where they are
-    /// made: the place they would have).
+    /// Name, dtype, shape, and range in [`WeightFile::bytes`] of every tensor. Generated tensors
+    /// have the range that they would have in a file.
     pub(super) fn tensors(&self) -> &[(String, TensorInfo, Range<usize>)] {
         &self.tensors
     }
@@ -140,7 +139,7 @@ impl Content {
     }
 }
 
-/// Maps the file at `path`; `Ok(None)` if there is none.
+/// Maps the file at `path`; `Ok(None)` if it does not exist.
 pub(super) fn map(path: &Path) -> Result<Option<Mmap>, CheckpointError> {
     let Some((file, _)) = open_if_present(path)? else {
         return Ok(None);
@@ -154,7 +153,7 @@ pub(super) fn map(path: &Path) -> Result<Option<Mmap>, CheckpointError> {
     Ok(Some(map))
 }
 
-/// Tensors, and metadata.
+/// Tensors and metadata.
 type Contents = (
     Vec<(String, TensorInfo, Range<usize>)>,
     HashMap<String, String>,
@@ -221,7 +220,7 @@ fn parse_header(path: &Path, bytes: &[u8]) -> Result<Contents, CheckpointError> 
     Ok((placed.collect(), words))
 }
 
-/// The crate's verdict, with the first tensor that earned it.
+/// The crate's error, with the first tensor that caused it.
 fn describe(
     path: &Path,
     tensors: &[(String, TensorInfo)],
@@ -259,7 +258,7 @@ fn describe(
     }
 }
 
-/// The header's tensors in file order. Unlike a map, it keeps a name that occurs twice.
+/// The header's tensors in file order. Unlike a map, it keeps duplicate names.
 struct Header {
     tensors: Vec<(String, TensorInfo)>,
     metadata: HashMap<String, String>,

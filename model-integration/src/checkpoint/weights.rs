@@ -1,5 +1,5 @@
-//! The weights of a model directory: one safetensors file, or an index and its shards, as
-//! one table of tensors.
+//! The weights of a model directory as one table of tensors, from one safetensors file or from
+//! shards with an index.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
@@ -12,31 +12,31 @@ use super::file::{MAX_INDEX_BYTES, read_if_present};
 use super::weight_file::WeightFile;
 use super::{CheckpointError, synthetic};
 
-/// The only file of weights that are not sharded.
+/// The weight file of an unsharded model.
 pub(super) const SINGLE_FILE: &str = "model.safetensors";
-/// Says which shard holds which tensor.
+/// Maps tensors to shards.
 pub(super) const INDEX_FILE: &str = "model.safetensors.index.json";
 
-/// Where a tensor is: a file, and its place in [`WeightFile::tensors`].
+/// The place of a tensor: a file, and an index in [`WeightFile::tensors`].
 #[derive(Clone, Copy)]
 struct Place {
     file: usize,
     tensor: usize,
 }
 
-/// All weight files of a model and the table of their tensors.
+/// All weight files of a model, and the table of their tensors.
 pub(super) struct Weights {
-    /// What a message about an absent tensor names: the single file, or the index.
+    /// The file that messages about absent tensors name: the single file, or the index.
     listing: PathBuf,
     files: Vec<Arc<WeightFile>>,
     places: HashMap<String, Place>,
-    /// Names and order of rows are llama.cpp's.
+    /// Whether names and row order are llama.cpp's.
     is_gguf: bool,
 }
 
 impl Weights {
-    /// Opens `model.safetensors`, or else the index and its shards (the order of
-    /// transformers).
+    /// Opens `model.safetensors` or else the index and its shards, in transformers' order of
+    /// preference.
     pub(super) fn open(dir: &Path) -> Result<Self, CheckpointError> {
         let single = dir.join(SINGLE_FILE);
         if let Some(file) = WeightFile::open(&single)? {
@@ -46,7 +46,8 @@ impl Weights {
         let Some(json) = read_if_present(&index, MAX_INDEX_BYTES)? else {
             return Err(CheckpointError::MissingFile {
                 file: single,
-                purpose: "weights are read from it, or from model.safetensors.index.json and its shards (no other format)",
+                purpose: "weights are read from it, or from model.safetensors.index.json and its \
+                    shards (other formats are not supported)",
             });
         };
         let weight_map = parse_index(&json, &index)?;
@@ -85,7 +86,7 @@ impl Weights {
         Ok(weights)
     }
 
-    /// One file that is part of the program.
+    /// One file in the binary.
     pub(super) fn from_static(
         path: PathBuf,
         bytes: &'static [u8],
@@ -94,7 +95,7 @@ impl Weights {
         Self::collect(path, vec![file])
     }
 
-    /// Weights that are made when they are read.
+    /// Generated weights.
     pub(super) fn made(
         path: PathBuf,
         weights: synthetic::Weights,
@@ -124,24 +125,24 @@ impl Weights {
         })
     }
 
-    /// Whether they are those of a GGUF file.
+    /// Whether the weights come from a GGUF file.
     pub(super) const fn is_gguf(&self) -> bool {
         self.is_gguf
     }
 
-    /// The file that holds the tensor, and its place in [`WeightFile::tensors`].
+    /// The file with the tensor, and its index in [`WeightFile::tensors`].
     pub(super) fn find(&self, name: &str) -> Option<(&Arc<WeightFile>, usize)> {
         let place = self.places.get(name)?;
         Some((&self.files[place.file], place.tensor))
     }
 
-    /// The same, to keep.
+    /// [`Self::find`], with an owned handle of the file.
     pub(super) fn place(&self, name: &str) -> Option<(Arc<WeightFile>, usize)> {
         let (file, tensor) = self.find(name)?;
         Some((Arc::clone(file), tensor))
     }
 
-    /// The same, where the model cannot do without; `shape` is for the message.
+    /// [`Self::find`] for a required tensor; `shape` is for the message.
     pub(super) fn required(
         &self,
         name: &str,
@@ -160,8 +161,8 @@ impl Weights {
     }
 }
 
-/// Tensor -> shard of a `model.safetensors.index.json`; `file` is for messages. Every
-/// shard path stays inside the model directory.
+/// The map from tensors to shards in a `model.safetensors.index.json`; `file` is for messages.
+/// Shard paths stay inside the model directory.
 pub(super) fn parse_index(
     json: &[u8],
     file: &Path,

@@ -1,4 +1,4 @@
-//! Writing weights, so that a reader sees the old file or the new one and nothing between.
+//! Writes weights atomically: a reader sees the old file or the new one.
 
 use std::borrow::Cow;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct NamedTensor<'a> {
     pub name: &'a str,
     /// Sizes, slowest axis first.
     pub shape: &'a [usize],
-    /// As many as `shape` says.
+    /// The values; their number must fit `shape`.
     pub values: &'a [f32],
 }
 

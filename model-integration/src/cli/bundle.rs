@@ -22,9 +22,9 @@ use crate::columns::aligned;
 
 /// Assemble the kernels that a chip runs, with ptxas, into a folder for `--images`
 ///
-/// With `--images` a device loads machine code from the folder if it was assembled from the same PTX
-/// text; otherwise its driver compiles the text. The same command resumes an interrupted run. An
-/// unfinished folder can be used.
+/// With `--images` a device loads machine code from the folder if it was assembled from the same
+/// PTX text; otherwise its driver compiles the text. The same command resumes an interrupted run.
+/// An unfinished folder can be used.
 #[derive(Args)]
 pub struct BundleArgs {
     /// Chip to assemble for, such as sm_90
@@ -42,12 +42,13 @@ pub struct BundleArgs {
     /// ptxas processes to run in parallel [default: all processors]
     #[arg(long, value_name = "N")]
     jobs: Option<NonZero<usize>>,
-    /// Assemble nothing; list the kernels without an image in this folder, and fail if there are any
+    /// Assemble nothing; list the kernels without an image in this folder, and fail if there are
+    /// any
     #[arg(long, value_name = "DIR", conflicts_with_all = ["chip", "output", "jobs"])]
     check: Option<PathBuf>,
 }
 
-/// Kernels of a family that are named where many have no image.
+/// Kernels named per family if many have no image.
 const NAMED: usize = 10;
 
 /// Assembles, or checks.
@@ -55,11 +56,11 @@ pub fn run(args: &BundleArgs) -> Result<Done> {
     match (&args.check, args.chip, &args.output) {
         (Some(folder), ..) => check(folder, args),
         (None, Some(chip), Some(folder)) => make(chip, folder, args),
-        _ => Err(Usage("--chip and --output: both are needed".to_owned()).into()),
+        _ => Err(Usage("--chip and --output are required".to_owned()).into()),
     }
 }
 
-/// The kernels that were asked for and that a chip runs.
+/// The requested kernels that a chip can run.
 fn selected(args: &BundleArgs, chip: Target) -> Result<Vec<Box<dyn Entry>>> {
     let mut entries = chosen(&args.kernel)?;
     entries.retain(|entry| entry.runs_on(chip.sm()));
@@ -107,19 +108,19 @@ fn make(chip: Target, folder: &Path, args: &BundleArgs) -> Result<Done> {
     }
     print(&line(&summary))?;
     if summary.is_interrupted {
-        eprintln!("interrupted: the same command goes on from there");
+        eprintln!("interrupted: the same command resumes");
         return Ok(Done::Interrupted);
     }
     Ok(match summary.failures.len() {
         0 => Done::Ok,
         count => {
-            eprintln!("{count} kernels are not in the bundle: ptxas refuses them");
+            eprintln!("{count} kernels are not in the bundle: ptxas refused them");
             Done::WithFindings
         }
     })
 }
 
-/// What a run came to.
+/// The summary of a run.
 fn line(summary: &Summary) -> String {
     let Summary {
         kernels,
@@ -139,7 +140,7 @@ fn line(summary: &Summary) -> String {
     )
 }
 
-/// Kernels of a family, and those of them that have no image.
+/// The kernels of a family, and those without an image.
 struct Family {
     name: &'static str,
     kernels: usize,
@@ -210,7 +211,7 @@ impl Family {
             .collect()
     }
 
-    /// The first kernels that have no image.
+    /// The first kernels without an image.
     fn named(&self) -> String {
         let mut text: String = self
             .lacking

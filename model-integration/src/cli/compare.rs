@@ -1,4 +1,4 @@
-//! `mxlab compare`: the answers of two evaluations, example by example.
+//! `mxlab compare`: compares the answers of two evaluations, example by example.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
@@ -45,28 +45,28 @@ fn greater(a: f64, b: f64) -> f64 {
     }
 }
 
-/// One task under one configuration.
+/// The log of one task under one configuration.
 struct Log {
-    /// What determines its results.
+    /// The settings that determine its results.
     key: Value,
     /// By example.
     answers: BTreeMap<usize, Answer>,
 }
 
-/// What a model answered to an example.
+/// The model's answer to an example.
 struct Answer {
-    /// Whether a cloze is right, which choice is the likeliest, or what is extracted from a text; of
-    /// a document nothing.
+    /// The comparable part: whether a cloze is right, which choice is the likeliest, what is
+    /// extracted from a text; empty for a document.
     chosen: String,
-    /// By how much the logit of a target falls short of the greatest, or the next choice of the likeliest.
+    /// The gap between the greatest logit and the target's, or between the two likeliest choices.
     short: f64,
-    /// In words.
+    /// The answer in words.
     text: String,
     loglikelihoods: Vec<f64>,
 }
 
 impl Answer {
-    /// Of the entries of an example, in the order of its parts.
+    /// From the entries of an example, in the order of its parts.
     fn new(output_type: &str, entries: &[Entry]) -> Self {
         let loglikelihoods: Vec<f64> = entries.iter().map(|entry| entry.loglikelihood).collect();
         let (chosen, short, text) = match output_type {
@@ -101,8 +101,8 @@ impl Answer {
         }
     }
 
-    /// Of a generated text.
-    fn of_text(text: &str, filter: &Filter) -> Self {
+    /// From a generated text.
+    fn from_text(text: &str, filter: &Filter) -> Self {
         let extracted = (filter.extract)(text);
         Self {
             text: format!("{extracted:?}"),
@@ -112,8 +112,8 @@ impl Answer {
         }
     }
 
-    /// The greatest difference of log-likelihoods.
-    fn apart(&self, other: &Self) -> f64 {
+    /// The largest difference of log-likelihoods.
+    fn distance(&self, other: &Self) -> f64 {
         let pairs = self.loglikelihoods.iter().zip(&other.loglikelihoods);
         let differences = pairs.map(|(one, other)| (one - other).abs());
         differences.fold(0.0, greater)
@@ -129,7 +129,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     let names = first.keys().chain(second.keys()).collect::<BTreeSet<_>>();
     for name in names {
         let (Some(one), Some(other)) = (first.get(name), second.get(name)) else {
-            writeln!(differences, "{name}: only one of the two has it")?;
+            writeln!(differences, "{name}: only in one of the two evaluations")?;
             is_enough &= args.at_least.is_none();
             continue;
         };
@@ -143,7 +143,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
         if alone > 0 {
             writeln!(
                 differences,
-                "{name}: {alone} examples are only in one of the two"
+                "{name}: {alone} examples are only in one of the two evaluations"
             )?;
             is_enough &= args.at_least.is_none();
         }
@@ -153,9 +153,9 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             .collect();
         let same = 100.0 * (pairs.len() - differing.len()) as f64 / pairs.len().max(1) as f64;
         is_enough &= args.at_least.is_none_or(|least| same >= least);
-        let apart = pairs
+        let distance = pairs
             .iter()
-            .map(|(_, one, other)| one.apart(other))
+            .map(|(_, one, other)| one.distance(other))
             .fold(0.0, greater);
         let shortest = differing
             .iter()
@@ -166,7 +166,7 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
             pairs.len().to_string(),
             format!("{same:.2}"),
             format!("{shortest:.3}"),
-            format!("{apart:.3}"),
+            format!("{distance:.3}"),
         ]);
         for (example, one, other) in differing {
             let (one, other) = (&one.text, &other.text);
@@ -190,8 +190,10 @@ pub fn run(args: &CompareArgs) -> Result<Done> {
     ];
     print(&aligned(1, &header, &rows))?;
     print(
-        "\nsame: the same answer, or for a cloze both right or both wrong. short: where answers differ, the\n\
-         largest gap between the target's logit and the greatest, or between the two likeliest choices.\n\
+        "\nsame: the same answer, or for a cloze both right or both wrong. \
+         short: where answers differ, the\n\
+         largest gap between the target's logit and the greatest, \
+         or between the two likeliest choices.\n\
          log-lik: the largest difference of two log-likelihoods.\n",
     )?;
     if !differences.is_empty() {
@@ -239,7 +241,7 @@ fn read(path: &Path) -> Result<Log> {
         let filter = filter(&key)?;
         let answers = lines.map(|(index, line)| {
             let entry: TextEntry = serde_json::from_str(line).with_context(|| place(index))?;
-            Ok((entry.example, Answer::of_text(&entry.text, filter)))
+            Ok((entry.example, Answer::from_text(&entry.text, filter)))
         });
         let answers = answers.collect::<Result<_>>()?;
         return Ok(Log { key, answers });
@@ -257,9 +259,9 @@ fn read(path: &Path) -> Result<Log> {
     Ok(Log { key, answers })
 }
 
-/// What counts of a generated answer: what the first metric of the task looks at.
+/// The filter of generated answers: that of the task's first metric.
 fn filter(key: &Value) -> Result<&'static Filter> {
-    // Logs of earlier versions do not name it: then GSM8K's was the only one that generates.
+    // Logs of earlier versions do not name it; then only GSM8K generated answers.
     let name = key["protocol"].as_str().unwrap_or(gsm8k::PROTOCOL.name);
     let protocol = protocols().find(|protocol| protocol.name == name);
     let filter = protocol.and_then(|protocol| protocol.metrics.first()?.filter());

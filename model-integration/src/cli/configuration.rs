@@ -1,4 +1,4 @@
-//! Which operand is quantised how, as flags say it.
+//! The flags that choose configurations.
 
 use anyhow::Result;
 use clap::Args;
@@ -23,7 +23,8 @@ pub struct ConfigurationArgs {
 }
 
 impl ConfigurationArgs {
-    /// All configurations: without `--config` every named one, or the baseline and that of the flags.
+    /// All configurations. Without `--config`: the baseline and the flags' configuration, or
+    /// without flags every named one.
     pub fn all(&self) -> Result<Vec<QuantConfig>> {
         let flags = &self.formats;
         if !self.config.is_empty() {
@@ -41,7 +42,7 @@ impl ConfigurationArgs {
         Ok(named::all(flags)?)
     }
 
-    /// The only configuration: without `--config` that of the flags, or the baseline.
+    /// The only configuration. Without `--config`: the flags' configuration, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;
         match self.config.as_slice() {
@@ -49,10 +50,16 @@ impl ConfigurationArgs {
             [] if flags.names_operand() => Ok(flags.config()?),
             [] if flags.is_empty() => baseline(),
             [] => Err(Usage(
-                "format flags quantise nothing without an operand; add --weights, --activations or --kv".into(),
+                "format flags quantise nothing without an operand; add --weights, --activations or \
+                 --kv".into(),
             )
             .into()),
-            [_, second, ..] => Err(Usage(format!("--config {second}: found several configurations, expected one; drop the others")).into()),
+            [_, second, ..] => {
+                let message = format!(
+                    "--config {second}: found several configurations, expected one; drop the others"
+                );
+                Err(Usage(message).into())
+            }
         }
     }
 }

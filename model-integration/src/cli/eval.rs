@@ -1,4 +1,4 @@
-//! `mxlab eval`: tasks over configurations.
+//! `mxlab eval`: evaluates tasks under configurations.
 
 use std::path::PathBuf;
 
@@ -44,7 +44,7 @@ pub struct EvalArgs {
     output: OutputArgs,
 }
 
-/// Every named task, and what a file holds.
+/// The named tasks, and the rules for files.
 fn tasks_help() -> String {
     let mut help = "Tasks; repeat, or separate by commas:\n".to_owned();
     for task in NAMED {
@@ -72,7 +72,7 @@ struct TaskArgs {
     /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<Limit>,
-    /// Examples that go through the model together, or `auto`
+    /// Examples per batch, or `auto`
     #[arg(long, value_name = "N", value_parser = batch_size, default_value = "auto")]
     batch_size: usize,
     /// Solved examples before each question [default: that of the task: 5 for gsm8k, else 0]
@@ -128,7 +128,7 @@ fn batch_size(text: &str) -> Result<usize, String> {
 
 /// Evaluates and prints the table.
 pub fn run(args: &EvalArgs) -> Result<Done> {
-    // What is cheap to check comes before what takes time.
+    // Cheap checks come first.
     let configs = args.configuration.all()?;
     args.model.check()?;
     let fewshot = args.task.fewshot()?;
@@ -165,8 +165,8 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
     Ok(Done::Interrupted)
 }
 
-/// Says by which rule a file of the user's was read.
-pub(super) fn say_reading(task: &Task) {
+/// Prints the rule that matched the user's file.
+pub(super) fn print_matched_rule(task: &Task) {
     if let Some(reading) = &task.read_as {
         eprintln!("task {}: {reading}", task.source);
     }
@@ -181,7 +181,7 @@ impl TaskArgs {
         };
         let load = |name: &String| {
             let task = task::load(name, fewshot, &sources)?;
-            say_reading(&task);
+            print_matched_rule(&task);
             Ok(task)
         };
         self.tasks.iter().map(load).collect()
@@ -197,7 +197,7 @@ impl TaskArgs {
         }
         let pool = self.fewshot_file.as_deref().map(task::file::read);
         let pool = pool.transpose().context("--fewshot-file")?;
-        pool.iter().for_each(say_reading);
+        pool.iter().for_each(print_matched_rule);
         Ok(FewShot {
             count,
             pool,
@@ -225,8 +225,8 @@ impl OutputArgs {
             TableFormat::Table | TableFormat::Md => {
                 let stored = model.stored_weights.as_ref().map_or_else(String::new, |format| {
                     format!(
-                        "weights are stored in {format}: a configuration that gives them no format leaves \
-                         them so, another format is that of what they stand for\n"
+                        "weights are stored in {format}: a configuration that gives them no format \
+                         leaves them so, another format is that of what they stand for\n"
                     )
                 });
                 format!(

@@ -1,4 +1,4 @@
-//! `mxlab formats`: what each number format holds, and what takes it.
+//! `mxlab formats`: the contents of each number format, and its support.
 
 use std::fmt::Write;
 
@@ -71,7 +71,7 @@ fn tables() -> String {
     )
 }
 
-/// What takes each element under E8M0 scales and k = 32.
+/// The support of each element with E8M0 scales and k = 32.
 fn supported() -> String {
     let header = [
         "taken, e8m0 k32, by",
@@ -133,7 +133,7 @@ fn element_row(format: ElementFormat) -> Vec<String> {
         .copied()
         .filter(|&value| value > 0.0)
         .fold(f32::MAX, f32::min);
-    // Saturating, with the largest value standing for NaN where there is no NaN code.
+    // Saturating; the largest value stands for NaN in formats without a NaN code.
     let nan = format.decode(format.encode(f64::NAN, Rounding::Even, 0));
     vec![
         format.name().to_owned(),
@@ -173,7 +173,7 @@ fn scale_row(format: ScaleFormat) -> Vec<String> {
     ]
 }
 
-/// How many codes stand for something other than a non-zero number.
+/// How many codes are zeros, infinities or NaNs.
 fn specials(values: &[f32]) -> String {
     let count = |is: fn(f32) -> bool| values.iter().filter(|&&value| is(value)).count();
     let kinds = [
@@ -225,7 +225,7 @@ fn listing(bits: u32, codes: impl Iterator<Item = (u32, f32)>) -> String {
     text
 }
 
-/// Exactly, or as a power of two where that is shorter.
+/// The exact decimal, or a power of two if that is shorter.
 fn number(value: f32) -> String {
     let magnitude = f64::from(value.abs());
     let exponent = magnitude.log2();

@@ -1,4 +1,4 @@
-//! `mxlab generate`: prompts in, text out.
+//! `mxlab generate`: continues prompts.
 
 use std::fmt::Write;
 use std::fs;
@@ -101,9 +101,9 @@ enum OutputFormat {
     Json,
 }
 
-/// Generates, prints and says how long it took.
+/// Generates, and prints the text and the timings.
 pub fn run(args: &GenerateArgs) -> Result<Done> {
-    // What is cheap to check comes before what takes time.
+    // Cheap checks come first.
     let settings = args.sampling.settings()?;
     let seed = settings.sampler.seed;
     let config = args.configuration.one()?.with_seed(seed);
@@ -152,7 +152,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
 }
 
 impl PromptArgs {
-    /// Where each prompt is from, and its text.
+    /// The origin and the text of each prompt.
     fn texts(&self) -> Result<Vec<(String, String)>> {
         let given = self.prompt.iter().enumerate().map(|(index, text)| {
             let source = match self.prompt.len() {
@@ -212,19 +212,19 @@ impl SamplingArgs {
 /// How the tokens of a sequence are printed.
 enum Stream<'a> {
     Text(TextStream<'a>),
-    /// With what comes before the next.
+    /// As ids, with a separator.
     Ids(&'static str),
 }
 
-/// Prints texts as they come, one after the other: of several sequences the first that has not
-/// ended streams, those behind it wait.
+/// Prints texts as they are generated, one after another. The first unfinished sequence streams;
+/// later ones wait.
 struct Printer<'a> {
     format: OutputFormat,
-    /// The text of each sequence until it has ended.
+    /// The stream of each sequence; `None` once it has ended.
     streams: Vec<Option<Stream<'a>>>,
-    /// What waits to be printed.
+    /// Text that waits to be printed.
     waiting: Vec<String>,
-    /// The sequence that streams.
+    /// The streaming sequence.
     current: usize,
 }
 
@@ -244,7 +244,7 @@ impl<'a> Printer<'a> {
         }
     }
 
-    /// Prints what need not wait any longer.
+    /// Prints everything that need not wait.
     fn flush(&mut self) -> Result<()> {
         let mut text = String::new();
         while let Some(waiting) = self.waiting.get_mut(self.current) {
@@ -284,12 +284,13 @@ impl Listener for Printer<'_> {
     }
 }
 
-/// How much went in, how long what came out took, and what the model takes in memory.
+/// Sizes of the prompts, timings, and memory of the model.
 fn statistics(prompts: &[Prompt], timings: &Timings, footprint: Footprint) -> String {
     let tokens: usize = prompts.iter().map(|prompt| prompt.tokens.len()).sum();
     let plural = if prompts.len() == 1 { "" } else { "s" };
     let mut text = format!(
-        "{} prompt{plural}, {tokens} tokens: first token after {:.1} ms (model loaded in {:.2} s)\n",
+        "{} prompt{plural}, {tokens} tokens: first token after {:.1} ms (model loaded in {:.2} \
+         s)\n",
         prompts.len(),
         timings.first_token * 1e3,
         timings.load,

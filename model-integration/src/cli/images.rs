@@ -1,4 +1,4 @@
-//! `--images DIR`: machine code that `mxlab bundle` made, for the commands that run kernels.
+//! `--images DIR`: machine code from `mxlab bundle`, for commands that run kernels.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 use mxlab_harness::device::{Device, DeviceChoice, DeviceOptions, Images, Loads};
 
-/// Which images a device gets.
+/// The images for a device.
 #[derive(Args, Clone, Debug, Default)]
 pub struct ImagesArgs {
     /// Load machine code from this folder of `mxlab bundle`; the driver compiles the other kernels
@@ -16,10 +16,10 @@ pub struct ImagesArgs {
 }
 
 impl ImagesArgs {
-    /// The images, checked file by file.
+    /// The images, with every file checked.
     ///
     /// # Errors
-    /// If the folder holds something else or a file is not what was written.
+    /// If the folder holds something else, or a file was changed.
     pub fn open(&self) -> Result<Option<Arc<Images>>> {
         let images = self.images.as_deref().map(Images::open).transpose();
         Ok(images.context("--images")?.map(Arc::new))
@@ -36,11 +36,11 @@ impl ImagesArgs {
         };
         let device = Device::open_with(choice, options);
         let device = device.with_context(|| format!("--device {choice}"))?;
-        self.tell_unfit(&device);
+        self.warn_unfit(&device);
         Ok(device)
     }
 
-    /// Tells how many kernels came from the images, if there are any: a line on standard error.
+    /// Prints how many kernels came from images, if any are given, to standard error.
     pub fn report<'l>(&self, loads: impl IntoIterator<Item = &'l Loads>) {
         if self.images.is_some() {
             for loads in loads {
@@ -49,8 +49,8 @@ impl ImagesArgs {
         }
     }
 
-    /// Why a device takes none of its images, if so: told before time is spent.
-    pub fn tell_unfit(&self, device: &Device) {
+    /// Prints why the device can use none of the images, if so, before time is spent.
+    pub fn warn_unfit(&self, device: &Device) {
         if let Some(images) = device.images()
             && let Err(why) = images.fit(device.properties())
         {

@@ -1,4 +1,4 @@
-//! `mxlab inspect`: what one kernel costs on a chip, from its machine code.
+//! `mxlab inspect`: the predicted cost of a kernel on a chip, from its machine code.
 
 use std::fmt::Write as _;
 use std::num::NonZeroU32;
@@ -21,8 +21,8 @@ use crate::columns::aligned;
 
 /// Print the registers and instructions of a kernel, and its predicted time on a chip
 ///
-/// ptxas assembles the kernel, nvdisasm reads the machine code back, and nothing runs. The predicted
-/// times are a roofline: boost clocks, coalesced accesses, data in device memory.
+/// ptxas assembles the kernel, nvdisasm reads the machine code back, and nothing runs. The
+/// predicted times are a roofline: boost clocks, coalesced accesses, data in device memory.
 #[derive(Args)]
 pub struct InspectArgs {
     /// Kernel id, as `mxlab list` prints it
@@ -56,7 +56,7 @@ impl FromStr for Size {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let error = || format!("`{text}` is no shape; write ROWSxCOLS, as 8192x8192");
+        let error = || format!("invalid shape `{text}`; expected ROWSxCOLS, such as 8192x8192");
         let (rows, cols) = text.split_once('x').ok_or_else(error)?;
         // A launcher takes no more of either, and products fit 64 bits.
         let size = |text: &str| {
@@ -125,7 +125,7 @@ pub fn run(args: &InspectArgs) -> Result<Done> {
     Ok(Done::Ok)
 }
 
-/// The kernel that is asked for, with the text that is.
+/// The requested kernel, with the requested text.
 fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
     let entries = args.ptx.as_deref().map(of_file).transpose()?;
     match (&args.kernel, entries) {
@@ -137,7 +137,7 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
                 .map(|entry| entry.id().into())
                 .collect();
             Err(Usage(format!(
-                "found several kernels and no id; name one of {}",
+                "the file has several kernels; name one of {}",
                 ids.join(", ")
             ))
             .into())
@@ -150,14 +150,14 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
     }
 }
 
-/// What to assemble for and what to predict for: each from the other where only one is given, and
-/// without either the first chip that takes the kernel.
+/// The targets of assembly and prediction. Each follows from the other if only one is given;
+/// without either, the first chip that runs the kernel.
 fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, Chip), Usage> {
     let own = Target::of_ptx(ptx).unwrap_or(entry.id().target());
     let default = || CHIPS.into_iter().find(|chip| own.takes(chip.sm));
     let given = args.sm.or_else(|| {
         let chip = args.chip.or_else(default)?;
-        // A kernel for one chip's own instructions is only assembled for that one.
+        // A kernel with instructions of one chip is assembled for that chip only.
         Some(if own.sm() == chip.sm {
             own
         } else {
@@ -183,8 +183,8 @@ fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, C
     }
 }
 
-/// The launch. A loop's pass handles as many elements as have the bytes that it moves, unless the kernel
-/// says otherwise.
+/// The work of a launch. A pass of a loop handles the elements of the bytes that it moves, unless
+/// the kernel says otherwise.
 fn work(entry: &dyn Entry, body: &Body, shape: Shape) -> Work {
     let (bytes, elements) = (entry.bytes(shape), shape.rows as u64 * shape.cols as u64);
     let elements_per_pass = match (entry.elements_per_pass(shape), body.is_loop) {

@@ -1,4 +1,4 @@
-//! Ctrl-C, and the signal that asks a process to end.
+//! Handles Ctrl-C and SIGTERM.
 
 use std::process;
 use std::sync::Arc;
@@ -7,18 +7,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-/// Set by the first Ctrl-C or SIGTERM, with a line that says what happens then; the second one ends
-/// the program at once.
+/// A flag that the first Ctrl-C or SIGTERM sets, printing `stopping`. The second one ends the
+/// program at once.
 ///
 /// # Errors
-/// If signals cannot be listened for.
+/// If the signals cannot be handled.
 pub fn stop_on_signals(stopping: &'static str) -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let handler = Arc::clone(&stop);
     let mut first: Option<Instant> = None;
     ctrlc::set_handler(move || {
         if handler.swap(true, Ordering::Relaxed) {
-            // Who signals a group and its leader signals twice.
+            // Signalling a group and its leader signals the leader twice.
             if first.is_some_and(|first| first.elapsed() > Duration::from_secs(1)) {
                 process::exit(130);
             }

@@ -21,8 +21,8 @@ use crate::columns::aligned;
 /// List the kernels: variant, lowest SM, registers, and cost per element
 ///
 /// PTX instructions and bytes of global memory are counted by the emulator on one problem of a few
-/// thousand elements. Registers, spills and static shared memory come from ptxas if it is installed;
-/// listing every kernel then takes minutes.
+/// thousand elements. Registers, spills and static shared memory come from ptxas if it is
+/// installed; listing every kernel then takes minutes.
 #[derive(Args)]
 pub struct ListArgs {
     /// Only kernels whose id matches, such as 'quantize_fp4_*'
@@ -43,7 +43,7 @@ pub struct ListArgs {
     no_ptxas: bool,
 }
 
-/// Elements of the problem that is counted.
+/// Elements of the counted problem.
 const ELEMENTS: usize = 4096;
 
 /// Prints the table.
@@ -133,7 +133,7 @@ fn row(
         let job = Job {
             module: id.to_string(),
             ptx: ptx.clone(),
-            // A kernel for one chip's own instructions is only assembled for that one.
+            // A kernel with instructions of one chip is assembled for that chip only.
             target: target
                 .filter(|target| target.sm() != own.sm())
                 .unwrap_or(own),
@@ -147,7 +147,7 @@ fn row(
     Ok(row)
 }
 
-/// What the emulator counts.
+/// The emulator's counts.
 fn executed(entry: &dyn Entry, ptx: &str) -> Result<[String; 3]> {
     let device = Device::emulator();
     let stream = device.stream()?;

@@ -78,10 +78,10 @@ enum Command {
     Verify(Box<verify::VerifyArgs>),
 }
 
-/// How a command that did not fail ended.
+/// How a successful command ended.
 enum Done {
     Ok,
-    /// It found what it looks for, such as mismatches.
+    /// It has findings, such as mismatches.
     WithFindings,
     Interrupted,
 }
@@ -95,7 +95,7 @@ pub fn main() -> ExitCode {
         return exit;
     }
     if matches!(cli.command, Some(Command::Bench(_) | Command::Generate(_))) {
-        // What the driver compiled on an earlier run would not be compiled again.
+        // Timings include compilation by the driver, which its cache would skip.
         // SAFETY: no other thread runs yet.
         unsafe { std::env::set_var("CUDA_CACHE_DISABLE", "1") };
     }

@@ -1,4 +1,4 @@
-//! Which model, and how it computes.
+//! The flags that choose a model and its engine.
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
@@ -16,7 +16,7 @@ use crate::model::device::DeviceEngine;
 use crate::model::device::input::Operands;
 use crate::model::device::plan::Storage;
 
-/// What names a model.
+/// Help for `--model`.
 fn model_help() -> String {
     format!(
         "Model directory, GGUF file, hub name (`org/name`, `org/name@revision`), `embedded`, or \
@@ -64,16 +64,16 @@ pub struct EngineArgs {
     pub images: ImagesArgs,
 }
 
-/// A type, or the checkpoint's own.
+/// A type; `None` for the checkpoint's.
 #[derive(Clone, Copy, Debug)]
 pub struct Dtype(pub Option<FloatType>);
 
-/// A type, or that of the arithmetic.
+/// A type; `None` for that of the arithmetic.
 #[derive(Clone, Copy, Debug)]
 pub struct SoftmaxDtype(Option<FloatType>);
 
 impl SoftmaxDtype {
-    /// Whatever the arithmetic is.
+    /// f32, whatever the type of the arithmetic.
     pub const F32: Self = Self(Some(FloatType::F32));
 }
 
@@ -103,7 +103,7 @@ fn or_word(name: &str, word: &str) -> Result<Option<FloatType>, String> {
         .map_err(|error| format!("{error}, or `{word}`"))
 }
 
-/// A sensible number of threads.
+/// A number of threads within sensible limits.
 pub fn threads(text: &str) -> Result<usize, String> {
     match text.parse() {
         Ok(0) => Err("at least one thread is needed; give 1 to 4096".into()),
@@ -113,7 +113,7 @@ pub fn threads(text: &str) -> Result<usize, String> {
 }
 
 impl ModelArgs {
-    /// Checks that a model given as a path is there.
+    /// Checks that a model given as a path exists.
     pub fn check(&self) -> Result<()> {
         let name = &self.model;
         if name != "embedded" && !name.starts_with(synthetic::PREFIX) {
@@ -122,8 +122,7 @@ impl ModelArgs {
         Ok(())
     }
 
-    /// Opens the model on its device; nothing is loaded yet. Log-softmax is taken in
-    /// `softmax_dtype`.
+    /// Opens the model on its device without loading it. Log-softmax is taken in `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
         self.engine.use_threads()?;
         self.engine
@@ -131,7 +130,7 @@ impl ModelArgs {
     }
 }
 
-/// Opens what `--model` names.
+/// Opens the checkpoint that `--model` names.
 pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     Ok(match name {
         "embedded" => embedded::checkpoint()?,
@@ -142,16 +141,19 @@ pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     })
 }
 
-fn by_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
+fn with_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
     if dtype != FloatType::Bf16 {
-        let message = format!("--amx: the tiles are bfloat16, the model computes in {dtype}");
+        let message = format!(
+            "--amx: the tiles are bfloat16, but the model computes in {dtype}; drop --amx, \
+             or add --dtype bfloat16"
+        );
         return Err(Usage(message).into());
     }
     ensure!(
         Path::Amx.is_available(),
-        "--amx: this CPU has no AMX tiles of bfloat16, or the system does not let programs use them"
+        "--amx: this CPU has no bfloat16 AMX tiles, or the system does not enable them; drop --amx"
     );
-    Ok(engine.by_amx())
+    Ok(engine.with_amx())
 }
 
 impl EngineArgs {
@@ -164,7 +166,7 @@ impl EngineArgs {
         Ok(())
     }
 
-    /// Brings a checkpoint to the device. Log-softmax is taken in `softmax_dtype`.
+    /// Opens a checkpoint on the device. Log-softmax is taken in `softmax_dtype`.
     pub fn open(
         &self,
         checkpoint: Checkpoint,
@@ -188,8 +190,8 @@ impl EngineArgs {
                 return Err(Usage(message.to_owned()).into());
             }
             if self.fake_quantize {
-                let message = "--fake-quantize needs PTX kernels: the CPU engine always dequantises; drop it, or add \
-                 --device cuda or --device emulator";
+                let message = "--fake-quantize needs PTX kernels: the CPU engine always \
+                    dequantises; drop it, or add --device cuda or --device emulator";
                 return Err(Usage(message.to_owned()).into());
             }
             if self.images.images.is_some() {
@@ -200,7 +202,7 @@ impl EngineArgs {
             let softmax_dtype = softmax_dtype.0.unwrap_or(dtype);
             let engine = CpuEngine::new(checkpoint, Some(dtype), Some(softmax_dtype))?;
             return Ok(Box::new(match self.amx {
-                true => by_amx(engine, dtype)?,
+                true => with_amx(engine, dtype)?,
                 false => engine,
             }));
         }
@@ -208,7 +210,8 @@ impl EngineArgs {
             return Err(Usage("--amx needs --device cpu".to_owned()).into());
         }
         if self.fake_quantize && self.operands == Operands::Bytes {
-            let message = "--fake-quantize keeps bf16, and --operands 8-bit needs packed weights; drop one of them";
+            let message = "--fake-quantize keeps bf16, and --operands 8-bit needs packed weights; \
+                drop one of them";
             return Err(Usage(message.to_owned()).into());
         }
         let device = self.device;

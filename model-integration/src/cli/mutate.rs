@@ -1,4 +1,4 @@
-//! `mxlab mutate`: how many planted faults does verification catch?
+//! `mxlab mutate`: counts how many planted faults verification catches.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -63,7 +63,7 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
     let equivalents = Equivalents::shipped()?;
     let mut entries = chosen(&args.kernel)?;
     if !args.all {
-        // In the order of a hash, so that the sample does not depend on what else there is.
+        // Ordered by a hash, so that the sample does not depend on the other kernels.
         entries
             .sort_by_cached_key(|entry| mxlab_fuzz::campaign::case_seed(args.seed, &entry.id(), 0));
         let mut taken: BTreeMap<&str, usize> = BTreeMap::new();
@@ -94,7 +94,7 @@ pub fn run(args: &MutateArgs) -> Result<Done> {
     let scores = scores?;
     print(&text(&scores, args.equivalent))?;
     let is_clean = |score: &Score| score.survivors.is_empty() && score.refuted.is_empty();
-    // Nor is a run in which no mutant was caught: none was planted.
+    // A run in which no mutant was caught is no success either.
     let is_clean = scores.iter().all(is_clean) && scores.iter().any(|score| score.caught() > 0);
     if let Some(path) = &args.output_path {
         let record = MutateRecord {

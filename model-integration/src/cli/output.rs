@@ -1,18 +1,18 @@
-//! What commands print.
+//! Output of commands.
 
 use std::io::{self, Write};
 
 use anyhow::{Context, Result};
 
-/// Arguments that do not go together.
+/// Incompatible arguments.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
 
-/// Prints to standard output. A reader that has seen enough (`| head`) is no error.
+/// Prints to standard output. A reader that closes the pipe early (`| head`) is no error.
 ///
 /// # Errors
-/// If it cannot be written otherwise, as to a full disk.
+/// If it cannot be written for another reason, such as a full disk.
 pub fn print(text: &str) -> Result<()> {
     let mut stdout = io::stdout().lock();
     match stdout

@@ -1,4 +1,4 @@
-//! `mxlab report`: a page, Markdown, tables and charts, of records alone.
+//! `mxlab report`: an HTML page, Markdown, tables and charts from records.
 
 use std::path::{Path, PathBuf};
 
@@ -23,7 +23,7 @@ pub struct ReportArgs {
     reference: Option<PathBuf>,
 }
 
-/// Writes it, and prints the paths.
+/// Writes the report, and prints the paths.
 pub fn run(args: &ReportArgs) -> Result<Done> {
     let folder = match args.records.is_file() {
         true => args.records.parent().unwrap_or(Path::new("")),

@@ -1,4 +1,4 @@
-//! `mxlab study`: studies by file.
+//! `mxlab study`: runs, merges, packs and reports studies.
 
 use std::cell::{OnceCell, RefCell};
 use std::path::{Path, PathBuf};
@@ -11,7 +11,7 @@ use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
 
 use super::Done;
-use super::eval::say_reading;
+use super::eval::print_matched_rule;
 use super::interrupt::stop_on_signals;
 use super::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use super::output::print;
@@ -98,7 +98,7 @@ struct StudyRunArgs {
     /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<String>,
-    /// Examples that go through the model together
+    /// Examples per batch
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = batch_size)]
     batch_size: usize,
     /// Folder with the files of named tasks; missing files are downloaded from the hub
@@ -128,7 +128,7 @@ struct PackArgs {
     /// The file, compressed if its name ends in .gz [default: DIR.json.gz]
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Pack what is done of a study that is not
+    /// Pack the finished cells of an unfinished study
     #[arg(long)]
     unfinished: bool,
     #[command(flatten)]
@@ -191,7 +191,7 @@ fn list() -> Result<Done> {
     Ok(Done::Ok)
 }
 
-/// Opens models and tasks as the arguments say.
+/// Opens models and tasks according to the arguments.
 fn with_sources<T>(
     args: &EngineArgs,
     data_dir: Option<&Path>,
@@ -213,7 +213,7 @@ fn with_sources<T>(
         engine: &engine,
         task: &|name| {
             let task = task::load(name, &FewShot::default(), &data)?;
-            say_reading(&task);
+            print_matched_rule(&task);
             Ok(task)
         },
     });
@@ -356,7 +356,7 @@ impl StudyRunArgs {
     }
 }
 
-/// How much there is to do with a model.
+/// The number of cells, examples and tokens of a model.
 fn counts(plan: &ModelPlan, scored: &Scored) -> Result<Vec<String>> {
     let is_score = |cell: &&Cell| matches!(cell.work, Work::Score { .. });
     let scores = plan.cells.iter().filter(is_score).count();
@@ -411,10 +411,13 @@ impl RunArgs {
             eprintln!("left out: {unfit}");
         }
         if summary.searches_wait {
-            eprintln!("the search waits for all shards: the same command without --shard does it");
+            eprintln!(
+                "the search needs the records of all shards; then run the same command without \
+                 --shard"
+            );
         }
         if summary.is_interrupted {
-            eprintln!("interrupted: the same command goes on from there");
+            eprintln!("interrupted: the same command resumes");
             return Ok(Done::Interrupted);
         }
         Ok(Done::Ok)

@@ -1,4 +1,4 @@
-//! `mxlab train`: the embedded model, from nothing but a seed.
+//! `mxlab train`: trains the embedded model from a seed.
 
 use std::fs;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::Done;
 use crate::corpus::heldout;
 use crate::train::{Recipe, train};
 
-/// Held-out stories that are written beside the model.
+/// Number of held-out stories in the task.
 const EXAMPLES: usize = 1200;
 
 #[derive(Args)]
@@ -33,11 +33,11 @@ pub struct TrainArgs {
 
 /// Trains, then writes `config.json`, `model.safetensors`, `tokenizer.json` and `task.jsonl`.
 pub fn run(args: &TrainArgs) -> Result<Done> {
-    // SAFETY: no other thread exists yet, so none reads the environment meanwhile.
-    // Each worker trains on one thread; candle, which reads this variable, must not add its own.
+    // SAFETY: no other thread exists yet, so none reads the environment meanwhile. Each worker
+    // trains on one thread; candle, which reads this variable, must not add its own.
     unsafe { std::env::set_var("RAYON_NUM_THREADS", "1") };
     let directory = &args.output_path;
-    // A directory that cannot be written is found out before the training, not after.
+    // An unwritable directory is reported before the training, not after.
     fs::create_dir_all(directory).with_context(|| format!("creating {}", directory.display()))?;
     let task = heldout::write(args.seed, EXAMPLES);
     write_atomic(&directory.join("task.jsonl"), task.as_bytes())?;

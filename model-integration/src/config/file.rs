@@ -1,4 +1,4 @@
-//! What a configuration file may say.
+//! The contents of a configuration file.
 //!
 //! ```toml
 //! default = { scale = "e8m0", block_size = 32 }            # what operands inherit
@@ -25,7 +25,7 @@ use crate::did_you_mean::did_you_mean;
 
 use super::{FormatFlags, FormatSpec, LayerSet, OperandSpec, Override, Projection, QuantConfig};
 
-/// A configuration as it is written down, before anything is inherited.
+/// A configuration file, before inheritance.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConfigFile {
@@ -85,7 +85,7 @@ pub enum ConfigError {
     },
 }
 
-/// Where a configuration was written down, for errors.
+/// The source of a configuration, for errors.
 #[derive(Clone, Copy, Debug)]
 pub struct Source<'a> {
     /// Name of the file.
@@ -139,7 +139,7 @@ pub fn read(path: &Path, flags: &FormatFlags) -> Result<QuantConfig, ConfigError
 }
 
 impl ConfigFile {
-    /// Refuses a file that looks as if it quantised something, and does not.
+    /// Refuses a file that seems to quantise something but does not.
     fn check(&self, file: &str, flags: &FormatFlags) -> Result<(), ConfigError> {
         let fault = |message: &str| {
             Err(ConfigError::Syntax {
@@ -167,13 +167,13 @@ impl ConfigFile {
             true => Ok(()),
             false => fault(
                 "quantises nothing: name an element for weights, activations, keys, values or kv \
-                 (or \"none\", if that is meant)",
+                 (or \"none\", if you mean it)",
             ),
         }
     }
 
-    /// The configuration under flags, renamed if they change it: its results must not be taken
-    /// for those of the configuration itself.
+    /// The configuration with flags on top. It is renamed if they change it, so that its results
+    /// are not mistaken for those of the original.
     ///
     /// # Errors
     /// See [`ConfigFile::resolve`].
@@ -184,7 +184,7 @@ impl ConfigFile {
         flags: &FormatFlags,
     ) -> Result<QuantConfig, ConfigError> {
         let own = self.resolve(name, source, &FormatFlags::default())?;
-        // What fits by itself and no longer with the flags is the flags' fault.
+        // If the configuration is valid without the flags, the flags are to blame.
         let blame_flags = |error| match error {
             ConfigError::Field { field, message, .. } => ConfigError::Flag {
                 file: format!("configuration `{name}` under the flags"),
@@ -200,10 +200,10 @@ impl ConfigFile {
         Ok(changed)
     }
 
-    /// Lets every operand inherit, and lays the flags on top.
+    /// Applies inheritance and flags to every operand.
     ///
     /// # Errors
-    /// [`ConfigError`] naming the operand whose parts do not fit together.
+    /// [`ConfigError`] with the operand whose parts are incompatible.
     pub fn resolve(
         &self,
         name: &str,
@@ -236,7 +236,7 @@ impl ConfigFile {
     }
 }
 
-/// An operand and the name of the field that describes it.
+/// An operand, and the name of its field.
 struct Named<'a> {
     field: &'static str,
     operand: Option<&'a Spanned<OperandSpec>>,
@@ -249,7 +249,7 @@ struct Operands<'a> {
     values: Named<'a>,
 }
 
-/// `kv` stands for `keys` and `values` where these are not given.
+/// `kv` stands for `keys` and `values` if these are not given.
 fn operand<'a>(field: &'static str, own: &'a Operand, kv: &'a Operand) -> Named<'a> {
     match (own, kv) {
         (None, Some(kv)) => Named {
@@ -263,7 +263,7 @@ fn operand<'a>(field: &'static str, own: &'a Operand, kv: &'a Operand) -> Named<
     }
 }
 
-/// What lies above and below every operand of a file.
+/// The layers above and below every operand of a file: flags and defaults.
 struct Layers<'a> {
     source: Source<'a>,
     common: FormatSpec,
@@ -330,8 +330,8 @@ impl Layers<'_> {
         })
     }
 
-    /// What an override makes of an operand. A flag that names its element replaces the
-    /// override's, too; where the override says `none`, that stays.
+    /// The effect of an override on an operand. A flag that names its element also replaces the
+    /// override's; an override with `none` stays.
     fn changed(
         &self,
         own: &Named,

@@ -41,7 +41,11 @@ pub struct FormatFlags {
     #[arg(long, value_name = "K", value_parser = block_size)]
     pub block_size: Option<usize>,
     /// Rule that chooses the shared scale X
-    #[arg(long, value_name = "RULE", help = one_of("Rule that chooses the shared scale X", ScaleRule::ALL))]
+    #[arg(
+        long,
+        value_name = "RULE",
+        help = one_of("Rule that chooses the shared scale X", ScaleRule::ALL)
+    )]
     pub scale_rule: Option<ScaleRule>,
     /// Rounding of elements
     #[arg(long, value_name = "ROUNDING", help = one_of("Rounding of elements", Rounding::ALL))]
@@ -50,11 +54,15 @@ pub struct FormatFlags {
     #[arg(long, value_name = "BOOL")]
     pub tensor_scale: Option<bool>,
     /// Quantiser whose special cases to follow
-    #[arg(long, value_name = "DIALECT", help = one_of("Quantiser whose special cases to follow", Dialect::ALL))]
+    #[arg(
+        long,
+        value_name = "DIALECT",
+        help = one_of("Quantiser whose special cases to follow", Dialect::ALL)
+    )]
     pub dialect: Option<Dialect>,
 }
 
-/// A line of help with the names that an option takes.
+/// Help with the names that an option accepts.
 fn one_of<T: std::fmt::Display>(what: &str, names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| name.to_string()).collect();
     format!("{what}: {}", names.join(", "))
@@ -74,7 +82,7 @@ impl FormatFlags {
         !self.names_operand() && self.common() == FormatSpec::default()
     }
 
-    /// Whether an element format was given, so that the flags alone quantise something.
+    /// Whether an element format was given, so that the flags alone form a configuration.
     pub fn names_operand(&self) -> bool {
         self.operands().iter().any(|(_, operand)| operand.is_some())
     }
@@ -85,10 +93,10 @@ impl FormatFlags {
         others.iter().any(|(_, operand)| operand.is_some())
     }
 
-    /// The configuration that the flags alone make, named after them.
+    /// The configuration of the flags alone, named after them.
     ///
     /// # Errors
-    /// [`ConfigError`] if they do not fit together.
+    /// [`ConfigError`] if they are incompatible.
     pub fn config(&self) -> Result<QuantConfig, ConfigError> {
         let source = Source {
             file: "command line",
@@ -107,7 +115,7 @@ impl FormatFlags {
         self.values.as_ref().or(self.kv.as_ref())
     }
 
-    /// The parts that go to every operand.
+    /// The parts that apply to every operand.
     pub(super) fn common(&self) -> FormatSpec {
         FormatSpec {
             element: None,
@@ -121,13 +129,12 @@ impl FormatFlags {
         }
     }
 
-    /// What the flags add to the name of a configuration that they change, as in
-    /// `+w-fp4_e2m1+ue5m3+k16`.
+    /// The suffix of a configuration's name under these flags, such as `+w-fp4_e2m1+ue5m3+k16`.
     pub fn suffix(&self) -> String {
         let mut suffix = String::new();
         let mut add = |prefix: &str, value: Option<&dyn std::fmt::Display>| {
             if let Some(value) = value {
-                // A stochastic rounding's seed is set off by a colon, which file names avoid.
+                // A colon separates the seed of a stochastic rounding; file names avoid it.
                 let value = value.to_string().replace(':', "-");
                 let _ = write!(suffix, "+{prefix}{value}");
             }

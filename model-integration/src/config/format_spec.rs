@@ -1,36 +1,36 @@
-//! A format of which some parts are given and the rest inherited.
+//! A format with some parts given and the others inherited.
 
 use mxlab_kernels::format::{
     BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule,
 };
 use serde::Deserialize;
 
-/// Parts of a block format. Each layer of a description (flags, an override, an operand, the
-/// file's defaults) is one of these; [`FormatSpec::over`] lays them on top of each other.
+/// Parts of a block format. Each layer of a description (flags, an override, an operand, the file's
+/// defaults) is one of these; [`FormatSpec::over`] stacks them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct FormatSpec {
     /// Element format.
     pub element: Option<ElementFormat>,
-    /// Scale format; E8M0 if nobody says.
+    /// Scale format; E8M0 by default.
     pub scale: Option<ScaleFormat>,
     /// Bits of a power-of-two scale, 2 to 8.
     pub scale_bits: Option<u8>,
-    /// Consecutive elements that share a scale; 32 if nobody says.
+    /// Consecutive elements that share a scale; 32 by default.
     pub block_size: Option<usize>,
-    /// How the scale is chosen; if nobody says, as the dialect does.
+    /// Rule that chooses the scale; the dialect's by default.
     pub rule: Option<ScaleRule>,
-    /// How elements are rounded; if nobody says, as the dialect does.
+    /// Rounding of elements; the dialect's by default.
     pub rounding: Option<Rounding>,
-    /// One more f32 scale for the whole tensor.
+    /// Whether the whole tensor has an f32 scale, too.
     pub tensor_scale: Option<bool>,
-    /// Whose quantiser is followed; `ocp` if nobody says.
+    /// Quantiser to follow; `ocp` by default.
     pub dialect: Option<Dialect>,
 }
 
 impl FormatSpec {
-    /// These parts, and those of `below` where these say nothing. Bits, rule and tensor scale
-    /// belong to the scale they were given for: another scale does not inherit them.
+    /// These parts, and those of `below` for the missing ones. Bits, rule and tensor scale belong
+    /// to their scale format: another one does not inherit them.
     #[must_use]
     pub fn over(self, below: Self) -> Self {
         let of_scale = match self.scale {
@@ -49,10 +49,10 @@ impl FormatSpec {
         }
     }
 
-    /// The format, if its parts fit together.
+    /// The format, if its parts are compatible.
     ///
     /// # Errors
-    /// A message that names the part which is missing or does not fit.
+    /// A message with the part that is missing or incompatible.
     pub fn build(self) -> Result<BlockFormat, String> {
         let element = self.element.ok_or("field `element`: missing")?;
         let scale = match (self.scale.unwrap_or(ScaleFormat::E8M0), self.scale_bits) {

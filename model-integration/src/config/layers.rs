@@ -7,12 +7,12 @@ use std::str::FromStr;
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::{Serialize, Serializer};
 
-/// A set of layers, counted from 0: `0-3,7` is 0, 1, 2, 3 and 7. Never empty.
+/// A set of layers, counted from 0: `0-3,7` has 0, 1, 2, 3 and 7. Never empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerSet(Vec<RangeInclusive<usize>>);
 
 impl LayerSet {
-    /// One layer alone.
+    /// The set of one layer.
     pub fn one(layer: usize) -> Self {
         Self(vec![layer..=layer])
     }
@@ -38,7 +38,8 @@ impl FromStr for LayerSet {
             (first <= last).then_some(first..=last)
         };
         let ranges = text.split(',').map(|part| {
-            parse(part).ok_or_else(|| format!("`{text}` is no list of layers, such as `0-3,7`"))
+            parse(part)
+                .ok_or_else(|| format!("invalid layers `{text}`; expected a list such as `0-3,7`"))
         });
         ranges.collect::<Result<_, _>>().map(Self)
     }

@@ -1,12 +1,12 @@
-//! Which operand is quantised how: named configurations, TOML files, command-line flags.
+//! How each operand is quantised: named configurations, TOML files, command-line flags.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | `named.toml` | every named configuration; **a new one is a table there** |
 //! | [`named`] | finds a configuration by name or file |
-//! | [`file`](mod@file) | what such a table may say |
-//! | [`format_spec`] | a format of which some parts are given and the rest inherited |
-//! | [`flags`] | the same from the command line, on top of any configuration |
+//! | [`file`](mod@file) | the contents of such a table |
+//! | [`format_spec`] | a format with some parts given and the others inherited |
+//! | [`flags`] | command-line flags on top of any configuration |
 //! | [`layers`] | sets of layers, `0-3,7` |
 
 pub mod file;
@@ -27,8 +27,8 @@ pub use format_spec::FormatSpec;
 pub use layers::LayerSet;
 pub use named::{NAMED_CONFIGS, load};
 
-/// One of the linear projections of a transformer block. Its weights, and the activations that
-/// enter it, are quantised along the input dimension.
+/// A linear projection of a transformer block. Its weights and its input activations are quantised
+/// along the input dimension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[allow(
@@ -71,7 +71,7 @@ impl Projection {
     }
 }
 
-/// A configuration: the format of each operand, `None` where it is not quantised.
+/// A configuration: the format of each operand, or `None` for unquantised.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuantConfig {
     /// Its name in tables, records and file names.
@@ -84,12 +84,12 @@ pub struct QuantConfig {
     pub keys: Option<BlockFormat>,
     /// Values, along head_dim.
     pub values: Option<BlockFormat>,
-    /// Exceptions; a later one wins over an earlier one.
+    /// Exceptions; later ones win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
 }
 
-/// Other formats for some layers and projections. The outer `None` leaves an operand as it is.
+/// Formats for some layers and projections. The outer `None` leaves an operand unchanged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Override {
     /// The layers; `None` for all.
@@ -128,14 +128,14 @@ pub struct Override {
     pub values: Option<Option<BlockFormat>>,
 }
 
-/// A field that is there, `null` included: an operand that is changed.
+/// A field that is present, even with null: the operand is changed.
 fn changed<'de, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<BlockFormat>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
-/// A configuration names a layer that the model does not have.
+/// A configuration names a layer that the model lacks.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 #[error("override {number}: field `layers`: the model has layers 0-{}, not {layer}", layers - 1)]
 pub struct NoSuchLayer {
@@ -145,7 +145,7 @@ pub struct NoSuchLayer {
 }
 
 impl QuantConfig {
-    /// The configuration in which nothing is quantised.
+    /// The configuration that quantises nothing.
     pub fn unquantised(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -192,12 +192,12 @@ impl QuantConfig {
         formats
     }
 
-    /// Whether nothing is quantised anywhere: the baseline that others are compared with.
+    /// Whether it quantises nothing, like the baseline.
     pub fn is_unquantised(&self) -> bool {
         self.formats().next().is_none()
     }
 
-    /// Every format that occurs, overrides included.
+    /// Every format in it, overrides included.
     pub fn formats(&self) -> impl Iterator<Item = &BlockFormat> {
         let base = [&self.weights, &self.activations, &self.keys, &self.values];
         let changed = self.overrides.iter().flat_map(|change| {
@@ -213,10 +213,10 @@ impl QuantConfig {
         base.into_iter().chain(changed).flatten()
     }
 
-    /// Checks that every layer an override names exists in a model of `layers` layers.
+    /// Checks that a model with `layers` layers has every layer that an override names.
     ///
     /// # Errors
-    /// [`NoSuchLayer`] for the first that does not.
+    /// [`NoSuchLayer`] for the first that it lacks.
     pub fn check_layers(&self, layers: usize) -> Result<(), NoSuchLayer> {
         for (index, change) in self.overrides.iter().enumerate() {
             let largest = change.layers.as_ref().map(LayerSet::largest);
@@ -231,7 +231,7 @@ impl QuantConfig {
         Ok(())
     }
 
-    /// Moves every stochastic rounding to the stream of random numbers that `seed` chooses.
+    /// Derives every stochastic rounding's random stream from `seed`.
     #[must_use]
     pub fn with_seed(mut self, seed: u32) -> Self {
         let base = [
@@ -263,8 +263,8 @@ impl QuantConfig {
         self
     }
 
-    /// The bits of the elements of each quantised operand, as in `W4A6KV4`; an override that
-    /// says otherwise shows as a `*`. Empty if nothing is quantised.
+    /// The element bits of each quantised operand, such as `W4A6KV4`. A `*` marks an operand with
+    /// overrides. Empty if nothing is quantised.
     pub fn operands(&self) -> String {
         let operand = |name: &str, format: Option<BlockFormat>| {
             format.map_or_else(String::new, |format| {
@@ -280,7 +280,7 @@ impl QuantConfig {
         operand("W", self.weights) + &operand("A", self.activations) + &kv + overrides
     }
 
-    /// The operands with a format in one line: elements first, then what they share.
+    /// The quantised operands in one line: elements first, then their common parts.
     pub fn describe(&self) -> String {
         let operands = [
             ("W", self.weights),
@@ -308,7 +308,7 @@ impl QuantConfig {
     }
 }
 
-/// Operands with a format in one line; `None` if there are none.
+/// Quantised operands in one line; `None` if there are none.
 fn in_a_line(quantised: &[(&str, BlockFormat)]) -> Option<String> {
     let ((_, first), rest) = quantised.split_first()?;
     let shared = beyond_element(first);
@@ -328,7 +328,7 @@ fn in_a_line(quantised: &[(&str, BlockFormat)]) -> Option<String> {
     })
 }
 
-/// What a format says besides its element: `e8m0 k32 floor/even ocp`.
+/// The parts of a format besides its element: `e8m0 k32 floor/even ocp`.
 fn beyond_element(format: &BlockFormat) -> String {
     let whole = format.to_string();
     let rest = whole.split_once(' ').map(|(_, rest)| rest.to_owned());
@@ -336,7 +336,7 @@ fn beyond_element(format: &BlockFormat) -> String {
 }
 
 impl Override {
-    /// Where it is and what it says, as in `layers 0-3, down: W fp4_e2m1; e8m0 k32 floor/even ocp`.
+    /// The override in one line, such as `layers 0-3, down: W fp4_e2m1; e8m0 k32 floor/even ocp`.
     fn describe(&self) -> String {
         let operands = [
             ("W", self.weights),
@@ -366,12 +366,12 @@ impl Override {
     }
 }
 
-/// An operand as files and flags name it: a format, or `none`.
+/// An operand in files and flags: a format, or `none`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum OperandSpec {
     /// Not quantised.
     None,
-    /// Quantised; what is not said is inherited.
+    /// Quantised; missing parts are inherited.
     Format(FormatSpec),
 }
 

@@ -16,20 +16,20 @@ const SOURCE: Source = Source {
     text: NAMED_CONFIGS,
 };
 
-/// Every named configuration with the flags on top, in the order of the file.
+/// Every named configuration with flags on top, in the order of the file.
 ///
 /// # Errors
-/// [`ConfigError`] if the flags do not fit one of them.
+/// [`ConfigError`] if the flags are incompatible with one of them.
 pub fn all(flags: &FormatFlags) -> Result<Vec<QuantConfig>, ConfigError> {
     let tables: Tables = SOURCE.parse()?;
     let resolve = |(name, config): &(String, ConfigFile)| config.under(name, SOURCE, flags);
     tables.0.iter().map(resolve).collect()
 }
 
-/// A configuration by name, or by the path of a TOML file, with the flags on top.
+/// The configuration with this name, or in this TOML file, with flags on top.
 ///
 /// # Errors
-/// [`ConfigError`] naming file, line and field.
+/// [`ConfigError`] with file, line and field.
 pub fn load(name: &str, flags: &FormatFlags) -> Result<QuantConfig, ConfigError> {
     let tables: Tables = SOURCE.parse()?;
     if let Some((name, config)) = tables.0.iter().find(|(known, _)| known == name) {

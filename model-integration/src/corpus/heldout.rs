@@ -1,19 +1,19 @@
-//! The held-out task: stories that training never saw, one JSON object per line.
+//! The held-out task: stories that the training never sees, one JSON object per line.
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::{Difficulty, Story};
 
-/// Separates the held-out stories from those of training.
+/// Separates the random stream of held-out stories from that of the training.
 const STREAM: u64 = 0x4845_4c44;
-/// Words between the word that ends a story and the only other place that it stands in.
+/// Fewest words between the two occurrences of a story's last word.
 pub const LEAST_DISTANCE: usize = 20;
 
-/// Writes `count` held-out stories as lines of `{"text": ...}`, all different.
+/// Writes `count` different held-out stories as lines of `{"text": ...}`.
 ///
-/// They are harder than the hardest of training. The last word stands in just one other
-/// place, at least [`LEAST_DISTANCE`] words before.
+/// They are harder than the hardest training stories: the last word occurs only once before, at
+/// least [`LEAST_DISTANCE`] words earlier.
 pub fn write(seed: u64, count: usize) -> String {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     rng.set_stream(STREAM);
@@ -37,7 +37,7 @@ pub fn write(seed: u64, count: usize) -> String {
     lines
 }
 
-/// Words from the one earlier place of the last word to the end; `None` if there are several.
+/// Number of words between the last word and its earlier occurrence; `None` if there are several.
 fn distance(text: &str) -> Option<usize> {
     let words: Vec<&str> = text
         .split(' ')

@@ -1,4 +1,4 @@
-//! The generated stories that the embedded model is trained and judged on.
+//! The generated stories that train and test the embedded model.
 
 pub mod heldout;
 pub mod story;

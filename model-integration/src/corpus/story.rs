@@ -1,9 +1,9 @@
 //! The grammar of the stories.
 //!
-//! A story introduces a few people and tells of one of them: what they carry, where they live,
-//! what they wear. Things change as it goes on: the kite is followed by a ball, the mill by a
-//! lake. Now and then the story comes back to what was said, and ends so. Such a sentence
-//! ends on a word that can only be told from what was said last of its kind, many words before.
+//! A story introduces a few people and then follows one of them, the hero: what they carry, where
+//! they live, what they wear. Facts change as the story goes on: a ball replaces the kite, a lake
+//! the mill. Now and then a sentence recalls a fact, and the last sentence always does. A recall
+//! ends with a word that only the latest fact of its relation determines, many words earlier.
 //!
 //! | relation | a fact | its recall |
 //! |---|---|---|
@@ -20,20 +20,20 @@ use super::words::{
     SCENERY, TIMES, TOOLS, TOYS, VEHICLES, WEATHER,
 };
 
-/// How hard a story is to follow.
+/// The difficulty of a story.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Difficulty {
-    /// Relations that the story tells of, at most ten.
+    /// Relations in the story, at most ten.
     pub relations: usize,
-    /// Changes of each relation, at most.
+    /// Most changes of each relation.
     pub changes: usize,
-    /// Sentences in which nothing happens, anywhere after the introduction.
+    /// Sentences without facts, anywhere after the introduction.
     pub pauses: usize,
-    /// Recalls in all, anywhere in the story; the last one ends it.
+    /// Number of recalls, anywhere in the story; the last one ends it.
     pub recalls: usize,
 }
 
-/// A story, and where in it the words stand that only an earlier fact can tell.
+/// A story, and the places of the words that an earlier fact determines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Story {
     /// The text. It ends with the last recalled word, without a full stop.
@@ -42,12 +42,12 @@ pub struct Story {
     pub recalled: Vec<std::ops::Range<usize>>,
 }
 
-/// A relation between the hero and a word: how a fact states it, how a recall asks for it.
-/// `{p}` stands for the person, `{l}` for the look, `{v}` for the value.
+/// A relation between the hero and a word, with templates for facts and recalls. `{p}` stands for
+/// the person, `{l}` for the look, `{v}` for the value.
 struct Relation {
     values: &'static [&'static str],
     facts: &'static [&'static str],
-    /// The value follows.
+    /// The value follows the recall.
     recalls: &'static [&'static str],
 }
 
@@ -148,7 +148,7 @@ const RELATIONS: [Relation; 10] = [
     },
 ];
 
-/// What may follow a fact.
+/// Possible sentences after a fact.
 const AFTERTHOUGHTS: &[&str] = &[
     ", and {p} was glad",
     ", and {p} smiled",
@@ -156,17 +156,17 @@ const AFTERTHOUGHTS: &[&str] = &[
     ", as {p} told them",
 ];
 
-/// What happens next in a story.
+/// An event in a story.
 enum Event {
-    /// The hero's relation, an index into [`RELATIONS`], is now this value.
+    /// The hero's relation, an index into [`RELATIONS`], has this value from now on.
     Fact(usize, &'static str),
-    /// The story comes back to a relation.
+    /// A recall of a relation.
     Recall(usize),
     Pause,
 }
 
 impl Story {
-    /// Writes a story. The same generator state gives the same story.
+    /// Writes a story. The same state of the generator gives the same story.
     pub fn write(rng: &mut impl Rng, difficulty: Difficulty) -> Self {
         let people: Vec<&str> = NAMES.choose_multiple(rng, 3).copied().collect();
         let hero = people[rng.random_range(0..people.len())];
@@ -226,8 +226,8 @@ fn introduce(rng: &mut impl Rng, people: &[&str]) -> String {
     }
 }
 
-/// Facts of each relation in an order of their own, interleaved; recalls of what was said
-/// before; pauses. The last event is a recall.
+/// The events of a story: facts of each relation in their own order, interleaved; recalls of
+/// earlier facts; pauses. The last event is a recall.
 fn plot(rng: &mut impl Rng, difficulty: Difficulty) -> Vec<Event> {
     let relations: Vec<usize> =
         rand::seq::index::sample(rng, RELATIONS.len(), difficulty.relations).into_vec();

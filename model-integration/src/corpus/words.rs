@@ -1,6 +1,6 @@
-//! The words that stories are made of. Every list is free of repeats, and no word is in two.
+//! The vocabulary of stories. No list has repeats, and no word is in two lists.
 
-/// People. None of them is the beginning of another.
+/// People. No name is a prefix of another.
 pub const NAMES: &[&str] = &[
     "Ada", "Ben", "Cora", "Dan", "Ella", "Finn", "Gus", "Hana", "Ivan", "Jack", "Kira", "Leo",
     "Mia", "Nils", "Olga", "Paul", "Rosa", "Sam", "Tess", "Umar", "Vera", "Will", "Yara", "Zoe",
@@ -102,7 +102,7 @@ pub const FURNITURE: &[&str] = &[
     "bed", "chest", "carpet", "couch", "dresser", "cabinet", "hammock", "pillow", "clock", "stove",
 ];
 
-/// What a thing, a place, an animal or a dish looks like.
+/// Looks of things, places, animals and dishes.
 pub const LOOKS: &[&str] = &[
     "red", "blue", "green", "grey", "new", "small", "big", "yellow", "brown", "white", "black",
     "heavy", "pretty", "strange", "tiny", "golden", "silver", "striped", "clean", "dusty",
@@ -127,12 +127,12 @@ pub const SCENERY: &[&str] = &[
     "sky", "wind", "sun", "rain", "road", "grass", "air", "snow", "fog", "moon",
 ];
 
-/// What scenery looks like.
+/// Looks of scenery.
 pub const WEATHER: &[&str] = &[
     "warm", "cold", "calm", "bright", "dark", "soft", "loud", "quiet", "gentle", "wet",
 ];
 
-/// What a group does while nothing happens.
+/// Activities of a group in pauses.
 pub const PASTIMES: &[&str] = &[
     "sang a song",
     "told jokes",

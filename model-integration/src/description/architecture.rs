@@ -1,32 +1,32 @@
-//! What sets architectures apart whose forward pass is that of a Llama, as tables. A new one is a
-//! row of [`ARCHITECTURES`].
+//! The differences between architectures whose forward pass is Llama's, as tables. A new
+//! architecture is a row of [`ARCHITECTURES`].
 
 use crate::config::Projection::{self, Down, Gate, K, O, Q, Up, V};
 
-/// An architecture: how its checkpoints are named and what its configurations leave out.
+/// An architecture: the names in its checkpoints and the defaults of its configurations.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Architecture {
     /// `model_type` in a `config.json`.
     pub model_type: &'static str,
     /// Its class in transformers, as `architectures` in a `config.json` names it.
     pub class: &'static str,
-    /// Models of this architecture, for messages.
+    /// Models with this architecture, for messages.
     pub models: &'static str,
-    /// Projections that have a bias, and when they do.
+    /// Projections that have a bias, and the condition.
     pub biases: &'static [(Bias, &'static [Projection])],
-    /// Modules of a layer that hold several projections: the rows of one after those of another.
+    /// Modules of a layer that stack several projections by rows.
     pub fused: &'static [(&'static str, &'static [Projection])],
-    /// How a GGUF file holds it; `None` if none is read.
+    /// The layout of its GGUF files; `None` if they are not supported.
     pub gguf: Option<Gguf>,
     /// Whether `sliding_window` limits attention.
     pub has_sliding_window: bool,
-    /// The values of `rope_type`. A second name of a kind is read and not advertised.
+    /// The values of `rope_type`. Messages list the first name of each kind.
     pub rope_types: &'static [(&'static str, RopeType)],
-    /// What transformers takes where a config is silent.
+    /// transformers' defaults for missing fields.
     pub defaults: Defaults,
 }
 
-/// When projections have a bias.
+/// The condition for a bias.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bias {
     /// In every model.
@@ -38,27 +38,27 @@ pub enum Bias {
 }
 
 impl Bias {
-    /// Those that depend on a field of a `config.json`.
+    /// The conditions that depend on a field of `config.json`.
     pub const FIELDS: [(&'static str, Self); 2] = [
         ("attention_bias", Self::AttentionBias),
         ("mlp_bias", Self::MlpBias),
     ];
 }
 
-/// How a GGUF file holds an architecture.
+/// The layout of an architecture's GGUF files.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Gguf {
     /// `general.architecture`, and the prefix of its metadata.
     pub name: &'static str,
     /// Whether the two halves of each query and key head are interleaved, for a rotation of
-    /// neighbours.
+    /// neighbouring features.
     pub interleaves_heads: bool,
 }
 
 /// How rotary frequencies are scaled.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopeType {
-    /// Not at all.
+    /// No scaling.
     Default,
     /// [`RopeScaling::Linear`](super::RopeScaling::Linear).
     Linear,
@@ -68,12 +68,12 @@ pub enum RopeType {
     Long,
 }
 
-/// What transformers takes where a config is silent.
+/// transformers' defaults for missing fields.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Defaults {
     /// `max_position_embeddings`.
     pub max_position_embeddings: usize,
-    /// `original_max_position_embeddings`; `None` for `max_position_embeddings`.
+    /// `original_max_position_embeddings`; `None` for the value of `max_position_embeddings`.
     pub original_max_position_embeddings: Option<usize>,
     /// `rms_norm_eps`.
     pub rms_norm_eps: f64,
@@ -81,7 +81,7 @@ pub struct Defaults {
     pub eos_token_id: u32,
 }
 
-/// Llama 1 to 3.3: a tensor for each projection.
+/// Llama 1 to 3.3: one tensor for each projection.
 pub const LLAMA: Architecture = Architecture {
     model_type: "llama",
     class: "LlamaForCausalLM",
@@ -111,8 +111,8 @@ pub const LLAMA: Architecture = Architecture {
     },
 };
 
-/// Phi-3 and Phi-3.5: query, key and value projections are rows of one tensor, gate and up
-/// projections of another.
+/// Phi-3 and Phi-3.5: query, key and value projections share one tensor, gate and up projections
+/// another.
 pub const PHI3: Architecture = Architecture {
     model_type: "phi3",
     class: "Phi3ForCausalLM",
@@ -124,7 +124,7 @@ pub const PHI3: Architecture = Architecture {
     ],
     gguf: None,
     has_sliding_window: true,
-    // Early configs have the last two names.
+    // Early configs use the last two names.
     rope_types: &[
         ("default", RopeType::Default),
         ("longrope", RopeType::Long),
@@ -139,5 +139,5 @@ pub const PHI3: Architecture = Architecture {
     },
 };
 
-/// All.
+/// All architectures.
 pub const ARCHITECTURES: [&Architecture; 2] = [&LLAMA, &PHI3];

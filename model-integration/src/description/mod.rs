@@ -1,8 +1,8 @@
-//! What a model is, as data: checkpoints are read by it, engines run it.
+//! The description of a model as data, from which checkpoints are read and engines run.
 //!
-//! [`ModelConfig`] is a model's sizes and constants, [`parameters()`](parameters::parameters) what
-//! follows from them: every weight by name, shape and role. [`architecture`] has what differs
-//! between Llama and its relatives.
+//! [`ModelConfig`] has the sizes and constants. [`parameters()`](parameters::parameters) derives
+//! every weight from them, with name, shape and role. [`architecture`] has the differences between
+//! Llama and its relatives.
 
 pub mod architecture;
 mod config;

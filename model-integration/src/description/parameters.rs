@@ -1,8 +1,7 @@
 //! The parameters of a model as data: names, shapes, roles.
 //!
-//! [`parameters`] is the one place that knows them. What loads, plans, measures, converts, makes or
-//! trains a model walks the list that it returns; what differs between architectures is a row of
-//! [`super::architecture`].
+//! Only [`parameters`] knows them. Loading, planning, measuring, conversion, synthesis and training
+//! all walk its list. Differences between architectures are rows of [`super::architecture`].
 
 use mxlab_kernels::format::BlockFormat;
 
@@ -11,10 +10,10 @@ use super::architecture::Bias;
 use crate::config::Projection::{self, Down, Gate, K, O, Q, Up, V};
 use crate::config::QuantConfig;
 
-/// What a module with parameters does.
+/// The role of a module that has parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Role {
-    /// Its rows are looked up by token.
+    /// The token embedding.
     Embedding,
     /// The norm before attention.
     InputNorm,
@@ -22,9 +21,9 @@ pub enum Role {
     PostAttentionNorm,
     /// One of the seven projections of a layer.
     Projection(Projection),
-    /// The norm behind the last layer.
+    /// The norm after the last layer.
     FinalNorm,
-    /// Turns the last activation into logits.
+    /// The output head, which computes logits.
     Head,
 }
 
@@ -33,7 +32,7 @@ pub enum Role {
 pub enum Usage {
     /// Rows are looked up by token.
     Lookup,
-    /// Rows are looked up, and activations are multiplied by it: an embedding that is the head too.
+    /// Both lookup and product: an embedding that is also the head.
     LookupAndProduct,
     /// Activations are multiplied by it.
     Product,
@@ -42,51 +41,51 @@ pub enum Usage {
 /// A weight or a bias.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameter {
-    /// What its module does.
+    /// The role of its module.
     pub role: Role,
-    /// The module's decoder layer; `None` outside of them.
+    /// The decoder layer of the module; `None` outside the layers.
     pub layer: Option<usize>,
-    /// Whether it is the module's bias, not its weight.
+    /// Whether it is a bias rather than a weight.
     pub is_bias: bool,
-    /// Name in a Hugging Face checkpoint with a tensor for each projection.
+    /// Its name in a Hugging Face checkpoint with one tensor for each projection.
     pub name: String,
     /// Name in a GGUF file.
     pub gguf_name: String,
     /// `[outputs, inputs]` of a matrix, `[features]` of a gain or a bias.
     pub shape: Vec<usize>,
-    /// The tensor that holds it beside others in checkpoints of this architecture.
+    /// The tensor that stacks it with others in checkpoints of this architecture.
     pub fused: Option<Fused>,
-    /// Features of a head, where a GGUF file has the two halves of each head interleaved.
+    /// Width of a head, if GGUF files interleave the two halves of each head.
     pub gguf_interleaved: Option<usize>,
-    /// The module whose weight it is; a checkpoint does not have it a second time.
+    /// The module whose weight it shares; checkpoints do not store it again.
     pub tied_to: Option<Role>,
-    /// Standard deviation of a matrix's first weights, which are normal; `None` for a gain or a
-    /// bias, which starts at 1.
+    /// Standard deviation of a matrix's normal initial weights; `None` for a gain or a bias, which
+    /// starts at 1.
     pub first_deviation: Option<f64>,
 }
 
-/// A tensor whose rows are those of several parameters, one after another.
+/// A tensor that stacks several parameters by rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fused {
     /// Its name.
     pub name: String,
-    /// Its rows.
+    /// Its number of rows.
     pub rows: usize,
-    /// The first row of the parameter.
+    /// The parameter's first row.
     pub first: usize,
 }
 
-/// The parameters of a model, in the order of a checkpoint.
+/// The parameters of a model, in checkpoint order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters(Vec<Parameter>);
 
-/// Projections of the input of attention.
+/// The projections of the attention input.
 pub const QKV: [Projection; 3] = [Q, K, V];
 
-/// Projections of the input of the MLP.
+/// The projections of the MLP input.
 pub const GATE_UP: [Projection; 2] = [Gate, Up];
 
-/// A size as a configuration gives it.
+/// A size, computed from a configuration.
 type Size = fn(&ModelConfig) -> usize;
 
 const VOCABULARY: Size = |config| config.vocab_size;
@@ -98,7 +97,7 @@ const KEYS: Size = |config| config.num_key_value_heads * config.head_dim;
 /// A module: its role, its names in safetensors and in GGUF files, the shape of its weight.
 struct Module(Role, &'static str, &'static str, &'static [Size]);
 
-/// All modules; a layer has those that are neither the first nor the last two.
+/// All modules, in order; a layer has all but the first and the last two.
 #[rustfmt::skip]
 const MODULES: [Module; 12] = [
     Module(Role::Embedding, "model.embed_tokens", "token_embd", &[VOCABULARY, HIDDEN]),
@@ -147,18 +146,18 @@ pub fn gguf_module_name(layer: Option<usize>, role: Role) -> String {
 }
 
 impl Parameters {
-    /// Those that a checkpoint has: all that are not tied to another.
+    /// The parameters that a checkpoint stores: all that are not tied to another one.
     pub fn stored(&self) -> impl Iterator<Item = &Parameter> {
         let all = self.0.iter();
         all.filter(|parameter| parameter.tied_to.is_none())
     }
 
-    /// The number of elements of those.
+    /// The number of elements of the stored parameters.
     pub fn elements(&self) -> u64 {
         self.stored().map(|one| one.elements() as u64).sum()
     }
 
-    /// The stored parameter of a name in a Hugging Face checkpoint.
+    /// The stored parameter with this name in a Hugging Face checkpoint.
     pub fn named(&self, name: &str) -> Option<&Parameter> {
         self.stored().find(|parameter| parameter.name == name)
     }
@@ -166,7 +165,7 @@ impl Parameters {
     /// A module's weight.
     ///
     /// # Panics
-    /// If the model has no such layer.
+    /// If the model does not have this layer.
     pub fn weight(&self, layer: Option<usize>, role: Role) -> &Parameter {
         let weight = self.find(layer, role, false);
         weight.unwrap_or_else(|| panic!("the model has no {role:?} in layer {layer:?}"))
@@ -183,10 +182,10 @@ impl Parameters {
         all.filter_map(|one| one.projection().map(|(layer, of)| (layer, of, one)))
     }
 
-    /// Weights and biases of projections of a layer.
+    /// Weights and biases of some projections of a layer.
     ///
     /// # Panics
-    /// If the model has no such layer.
+    /// If the model does not have this layer.
     pub fn of_layer<const N: usize>(
         &self,
         layer: usize,
@@ -226,8 +225,7 @@ impl Parameter {
         self.shape.as_slice().try_into().ok()
     }
 
-    /// Layer and projection of a weight that a configuration gives a format; `None` for any other
-    /// parameter.
+    /// Layer and projection of a projection's weight; `None` for any other parameter.
     pub fn projection(&self) -> Option<(usize, Projection)> {
         match (self.layer, self.role, self.is_bias) {
             (Some(layer), Role::Projection(projection), false) => Some((layer, projection)),
@@ -235,8 +233,8 @@ impl Parameter {
         }
     }
 
-    /// The formats that a configuration gives a projection's weight and its input; none for any
-    /// other parameter.
+    /// The formats that a configuration gives a projection's weight and input; none for any other
+    /// parameter.
     pub fn formats(&self, config: &QuantConfig) -> (Option<BlockFormat>, Option<BlockFormat>) {
         let projection = self.projection();
         projection.map_or((None, None), |(layer, of)| config.for_projection(layer, of))
@@ -249,7 +247,7 @@ impl Module {
         found.expect("the table has every role")
     }
 
-    /// The weight, and the bias if there is one.
+    /// The weight, and the bias if the module has one.
     fn describe(&self, config: &ModelConfig, layer: Option<usize>) -> Vec<Parameter> {
         let &Self(role, _, _, sizes) = self;
         let shape: Vec<usize> = sizes.iter().map(|size| size(config)).collect();
@@ -306,8 +304,8 @@ fn gguf_interleaved(config: &ModelConfig, role: Role) -> Option<usize> {
     (interleaves && holds(&[Q, K], role)).then_some(config.head_dim)
 }
 
-/// Variance 1 / inputs, divided by the number of writes to the residual stream for what writes to
-/// it.
+/// Variance 1 / inputs. For projections that write to the residual stream it is divided by the
+/// number of such writes.
 fn first_deviation(config: &ModelConfig, role: Role, shape: &[usize]) -> Option<f64> {
     let &[_, inputs] = shape else {
         return None;

@@ -1,50 +1,51 @@
-//! Generation: prompts are continued step by step, all together.
+//! Generation: all prompts are continued at once, step by step.
 
 use anyhow::Result;
 use mxlab_kernels::format::random_at;
 use mxlab_kernels::reference::Sampling;
 
-/// How tokens are chosen, by `mxlab_kernels::reference::sample`.
+/// How tokens are chosen; `mxlab_kernels::reference::sample` defines the rule.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sampler {
     /// Temperature and top-p.
     pub sampling: Sampling,
-    /// Chooses the random numbers.
+    /// Seed of the random numbers.
     pub seed: u32,
 }
 
 impl Sampler {
-    /// The seed of a sequence's own stream of random numbers.
+    /// The seed of the random stream of `sequence`.
     pub fn stream(&self, sequence: usize) -> u32 {
         random_at(self.seed, sequence as u64)
     }
 
-    /// The random bits that choose the token at `position` of a sequence.
+    /// The random bits that choose the token at `position` of `sequence`.
     pub fn random(&self, sequence: usize, position: usize) -> u32 {
         random_at(self.stream(sequence), position as u64)
     }
 }
 
-/// What a generator makes room for.
+/// The room that a generator allocates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Room {
     /// Number of sequences.
     pub sequences: usize,
-    /// Tokens of each, its prompt included.
+    /// Tokens of each sequence, its prompt included.
     pub tokens: usize,
 }
 
-/// A model under one configuration, ready to continue prompts. It chooses the tokens itself, so
-/// that logits need not leave the device that made them.
+/// A model under one configuration, ready to continue prompts. The model chooses the tokens itself,
+/// so logits stay on the device.
 pub trait Generator {
-    /// Takes the prompts in, none of them empty, and chooses the token after each.
+    /// Runs the prompts and chooses the token after each. No prompt is empty.
     ///
     /// # Errors
     /// If the model cannot be run, or logits are not finite.
     fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>>;
 
-    /// Appends the token that was chosen last to each of the `running` sequences, numbered as the
-    /// prompts were and ascending, and chooses the next of each. The others have ended.
+    /// Appends the last chosen token to each of the `running` sequences and chooses the next ones.
+    /// Sequences have the numbers of their prompts, in ascending order. Sequences that are not
+    /// named have ended.
     ///
     /// # Errors
     /// As [`Generator::start`].

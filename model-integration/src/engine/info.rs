@@ -1,45 +1,45 @@
-//! What records say about a checkpoint, and what it takes in memory.
+//! The identity of a checkpoint in records, and its size in memory.
 
 use serde::{Deserialize, Serialize};
 
-/// What records say about a checkpoint.
+/// The identity of a checkpoint in records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
-    /// What runs it: `cpu`, or the name of the device.
+    /// The engine: `cpu`, or the name of the device.
     pub device: String,
     /// Directory, hub name, or `embedded`.
     pub name: String,
-    /// What identifies its weights, configuration and tokenizer: a hash in hexadecimal.
+    /// Hash of weights, configuration and tokenizer, in hexadecimal.
     pub fingerprint: String,
     /// Number of parameters.
     pub parameters: u64,
-    /// Formats in which the checkpoint holds weights that are quantised already.
+    /// Formats of the weights that the checkpoint stores quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_weights: Option<String>,
     /// Type of the unquantised arithmetic: `float32`, `bfloat16` or `float16`.
     pub dtype: String,
-    /// Type in which log-softmax is taken.
+    /// Type of the log-softmax.
     pub softmax_dtype: String,
-    /// Tokens that it takes.
+    /// Longest sequence, in tokens.
     pub max_length: usize,
 }
 
 /// Bytes in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
-    /// All weights: packed where they are quantised, as stored where not.
+    /// All weights: packed if they are quantised, else as stored.
     pub weight_bytes: u64,
     /// Keys and values of one token over all layers.
     pub kv_bytes_per_token: u64,
-    /// Where operands of 8 bits were asked for: what projections multiply.
+    /// Operand types of the projections, if 8-bit operands were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operands: Option<OperandCounts>,
 }
 
-/// Projections by the type of their operands.
+/// Number of projections by operand type.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperandCounts {
-    /// Integers of 8 bits.
+    /// 8-bit integers.
     pub s8: usize,
     /// E4M3.
     pub e4m3: usize,

@@ -1,15 +1,14 @@
-//! What is asked of a model: scores and continuations of token sequences.
+//! Scores and continuations of token sequences: the interface between models and their users.
 //!
-//! Two engines implement [`Engine`], on the CPU ([`crate::model::cpu`]) and on a device
-//! ([`crate::model::device`]). Tasks, evaluation, generation and studies ask it. This module knows
-//! neither side.
+//! [`crate::model::cpu`] and [`crate::model::device`] implement [`Engine`]. Tasks, evaluation,
+//! generation and studies call it. This module depends on neither side.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`tokens`] | text to tokens and back |
 //! | [`score`] | requests and their scores |
 //! | [`generation`] | prompts that are continued step by step |
-//! | [`info`] | what records say about a checkpoint |
+//! | [`info`] | the identity of a checkpoint in records |
 
 pub mod generation;
 pub mod info;
@@ -29,49 +28,49 @@ pub use tokens::Tokenize;
 
 /// A checkpoint that can be loaded under any number of configurations.
 pub trait Engine {
-    /// The checkpoint, for the head of the table and the records.
+    /// The checkpoint, for the head of the table and for records.
     fn info(&self) -> &ModelInfo;
 
     /// Its tokenizer.
     fn tokenizer(&self) -> &dyn Tokenize;
 
-    /// Checks that `config` fits the model, without loading it: layers that exist, formats that
-    /// the engine has.
+    /// Checks that `config` fits the model, without loading it: its layers exist and the engine
+    /// supports its formats.
     ///
     /// # Errors
     /// Naming the configuration, the layer and the field.
     fn check(&self, config: &QuantConfig) -> Result<()>;
 
-    /// Quantises the weights and makes the model ready to score.
+    /// Loads the model, quantises its weights, and makes it ready to score.
     ///
     /// # Errors
     /// If it cannot be loaded under this configuration.
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>>;
 
-    /// How many tokens the model knows.
+    /// Number of tokens in the vocabulary.
     fn vocabulary(&self) -> usize;
 
     /// The tokens that end a text.
     fn eos_tokens(&self) -> &[u32];
 
-    /// Quantises the weights and makes the model ready to continue prompts.
+    /// Loads the model, quantises its weights, and makes it ready to continue prompts.
     ///
     /// # Errors
-    /// As [`Engine::load`], and if there is no such room.
+    /// As [`Engine::load`], and if memory does not suffice for `room`.
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>>;
 
-    /// What measures the energy of whatever runs the model; `None` where nothing does.
+    /// The energy meter of the hardware that runs the model; `None` if there is none.
     fn energy_meter(&self) -> Option<EnergyMeter> {
         None
     }
 
-    /// How many kernels the device has loaded so far, by where their machine code came from; `None`
-    /// where no kernels are loaded.
+    /// Number of kernels loaded so far, by the origin of their machine code; `None` if the engine
+    /// loads no kernels.
     fn kernel_loads(&self) -> Option<Loads> {
         None
     }
 
-    /// What the model takes in memory under a configuration, from packed sizes.
+    /// Memory that the model takes under `config`, computed from packed sizes.
     ///
     /// # Errors
     /// As [`Engine::check`].

@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 
-/// What is asked of a tokenizer.
+/// The interface of a tokenizer.
 pub trait Tokenize {
     /// The token ids of a text, with the special tokens that the tokenizer's post-processor adds
     /// (Llama: a leading BOS) if `add_special_tokens`.
@@ -11,12 +11,12 @@ pub trait Tokenize {
     /// If the text cannot be encoded.
     fn encode(&self, text: &str, add_special_tokens: bool) -> Result<Vec<u32>>;
 
-    /// The text of tokens, special ones left out.
+    /// The text of tokens, without special tokens.
     ///
     /// # Errors
     /// If they cannot be decoded.
     fn decode(&self, tokens: &[u32]) -> Result<String>;
 
-    /// The token that stands for an empty context: BOS, or else EOS, as id and text.
+    /// The token that stands for an empty context, as id and text: BOS if there is one, else EOS.
     fn prefix_token(&self) -> Option<(u32, String)>;
 }

@@ -1,5 +1,5 @@
-//! Results and samples in the schema that lm-evaluation-harness 0.4 writes, so that scripts made
-//! for it read them. What has no meaning here is `null` or `"N/A"`, as it is there.
+//! Results and samples in the schema of lm-evaluation-harness 0.4, so that scripts made for it can
+//! read them. Fields without a meaning here are `null` or `"N/A"`, as they are there.
 
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -18,7 +18,7 @@ use crate::engine::Score;
 use crate::task::metric::{Filter, Metric, Unit};
 use crate::task::{Content, Example, Generation, Kind, Task};
 
-/// Writes `results_<config>.json`, and the samples if they are asked for.
+/// Writes `results_<config>.json`, and the samples if they are requested.
 pub(super) fn write(
     evaluation: &Evaluation,
     output: &Path,
@@ -153,7 +153,7 @@ fn metrics(task: &Task, plan: &Plan, answers: &Answers) -> Value {
     metrics
 }
 
-/// The metrics of a task that the harness has too.
+/// The metrics of a task that the harness also has.
 fn harness_metrics(task: &Task) -> impl Iterator<Item = &'static Metric> {
     let metrics = task.protocol.metrics.iter().copied();
     metrics.filter(|metric| metric.aggregation.is_some())
@@ -163,7 +163,7 @@ fn filter_name(filter: Option<&Filter>) -> &'static str {
     filter.map_or("none", |filter| filter.name)
 }
 
-/// JSON has no NaN and no infinity; they are written by name.
+/// JSON has neither NaN nor infinity; they are written as strings.
 fn number(value: f64) -> Value {
     serde_json::Number::from_f64(value).map_or_else(|| json!(value.to_string()), Value::Number)
 }
@@ -172,7 +172,7 @@ fn stderr(estimate: Estimate) -> Value {
     estimate.stderr.map_or_else(|| json!("N/A"), number)
 }
 
-/// The task as the harness' own configuration would say it.
+/// The task's configuration in the harness' schema.
 fn task_config(task: &Task, num_fewshot: usize) -> Value {
     let [doc_to_text, doc_to_target] = task.protocol.harness;
     let metrics = harness_metrics(task).map(|metric| {
@@ -203,8 +203,8 @@ fn task_config(task: &Task, num_fewshot: usize) -> Value {
     })
 }
 
-/// Lines of samples, and the hash of all documents, prompts and targets. Of generated answers there
-/// is a line for each filter.
+/// Sample lines, and the hash of all documents, prompts and targets. A generated answer has one
+/// line for each filter.
 fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> {
     let (mut lines, mut hashes) = (String::new(), String::new());
     let columns = given.columns(task, plan);
@@ -249,7 +249,7 @@ fn samples(task: &Task, plan: &Plan, given: &Given) -> Result<(String, String)> 
     Ok((lines, sha256(&hashes)))
 }
 
-/// What was asked.
+/// The question half of a sample: document, target and the arguments of the requests.
 fn question(
     index: usize,
     example: &Example,
@@ -273,7 +273,7 @@ fn question(
             let settings = json!({"until": until, "do_sample": false, "temperature": 0.0});
             vec![json!({"arg_0": context, "arg_1": settings})]
         }
-        // A document is one request there, whose windows are added up.
+        // The harness has one request for a document and adds up its windows.
         Kind::Document => vec![json!({"arg_0": target})],
     };
     let arguments = arguments.into_iter().enumerate();
@@ -320,7 +320,7 @@ fn sha256(text: &str) -> String {
     format!("{:x}", Sha256::digest(text.as_bytes()))
 }
 
-/// Runs of characters that are unfit for file names become `__`.
+/// Replaces runs of characters that are unfit for file names by `__`.
 fn sanitize_model_name(name: &str) -> String {
     let mut sanitized = String::new();
     let mut in_run = false;

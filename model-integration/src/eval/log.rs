@@ -1,6 +1,5 @@
-//! The log of one task under one configuration: what makes an interrupted run go on where it
-//! stopped. Its header holds everything that determines the results, so that results of
-//! different runs are never mixed.
+//! The log of one task under one configuration, from which an interrupted run resumes. Its header
+//! holds everything that determines the results, so results of different runs never mix.
 
 use std::path::{Path, PathBuf};
 
@@ -72,24 +71,24 @@ impl RunKey {
     }
 }
 
-/// One line of a log: what a model answered to a prompt.
+/// One line of a log: the model's answer to a prompt.
 pub trait Answered: Serialize + DeserializeOwned {
-    /// The example, and which of its prompts.
+    /// The index of the example, and of the prompt in the example.
     fn place(&self) -> (usize, usize);
 
     /// The prompt's share of the time its batch took.
     fn seconds(&self) -> f64;
 }
 
-/// The text that a prompt was continued with.
+/// The continuation of a prompt.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TextEntry {
     /// Index of the example in the task.
     pub example: usize,
-    /// Up to where it ended.
+    /// The text, up to its end.
     pub text: String,
-    /// Its share of the time its batch took.
+    /// The prompt's share of the time its batch took.
     pub seconds: f64,
 }
 
@@ -119,7 +118,7 @@ impl Answered for Entry {
 pub struct Entry {
     /// Index of the example in the task.
     pub example: usize,
-    /// Which of its prompts, where it has several: the choice, or the window of a document.
+    /// Index of the prompt in the example: the choice, or the window of a document.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub part: usize,
     /// See [`Score::loglikelihood`].
@@ -130,7 +129,7 @@ pub struct Entry {
     /// See [`Score::shortfall`].
     #[serde(with = "float")]
     pub shortfall: f64,
-    /// Its share of the time its batch took.
+    /// The prompt's share of the time its batch took.
     pub seconds: f64,
 }
 
@@ -149,7 +148,7 @@ impl Entry {
     }
 }
 
-/// Where entries go: to a log, or nowhere.
+/// The destination of entries: a log, or none.
 pub struct SampleLog(Option<AppendLog>);
 
 impl SampleLog {
@@ -158,11 +157,11 @@ impl SampleLog {
         Self(None)
     }
 
-    /// Opens the log at `path` and returns the entries that it holds already: whole batches of
-    /// the plan, in its order. With `overwrite`, or if there is none, it starts empty.
+    /// Opens the log at `path` and returns its entries: whole batches of the plan, in order. The
+    /// log starts empty if it does not exist or `overwrite` is set.
     ///
     /// # Errors
-    /// If the log is of a run with another key, damaged, in use, or cannot be written.
+    /// If the log belongs to a run with another key, is damaged or in use, or cannot be written.
     pub fn open<E: Answered>(
         path: &Path,
         key: &RunKey,
@@ -180,8 +179,8 @@ impl SampleLog {
         };
         if let Some(difference) = difference(&resumed.header, &key) {
             bail!(
-                "`{}` is of another run: {difference}; continue with the same settings, or use \
-                 --overwrite or another --output-path",
+                "`{}` belongs to another run: {difference}; use the same settings, --overwrite or \
+                 another --output-path",
                 path.display()
             );
         }
@@ -195,16 +194,16 @@ impl SampleLog {
                 entry.place().0
             );
         }
-        // How a batch is put together may show in the last bits of its scores: a batch of
-        // which only a part was written is evaluated again as a whole.
+        // The composition of a batch may show in the last bits of its scores, so a batch that was
+        // written in part is evaluated again as a whole.
         resumed.keep(plan.whole_batches(resumed.entries.len()))?;
         Ok((Self(Some(resumed.log)), resumed.entries))
     }
 
-    /// Adds a batch.
+    /// Appends a batch.
     ///
     /// # Errors
-    /// If it cannot be written; what was there before is kept.
+    /// If it cannot be written; the earlier content is kept.
     pub fn append<E: Answered>(&mut self, batch: &[E]) -> Result<(), LogError> {
         match &mut self.0 {
             Some(log) => log.append(batch),
@@ -212,7 +211,7 @@ impl SampleLog {
         }
     }
 
-    /// Makes sure that all of it is on the disk.
+    /// Flushes the log to the disk.
     ///
     /// # Errors
     /// If it cannot be written.

@@ -1,22 +1,21 @@
-//! Evaluation: tasks over configurations of one model, with everything between the model's
-//! scores and the user's terminal.
+//! Evaluation: runs tasks under configurations of one model, and writes the table and the files.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`plan`] | which prompts, in which order and batches |
-//! | [`log`] | the log that an interrupted run goes on from |
-//! | [`runner`] | batch after batch |
+//! | [`plan`] | the prompts, their order and their batches |
+//! | [`log`] | the log from which an interrupted run resumes |
+//! | [`runner`] | runs batch after batch |
 //! | [`lm_eval`] | results and samples in lm-evaluation-harness' schema |
 //! | [`record`] | the record of the whole run |
-//! | [`table`] | what is printed |
+//! | [`table`] | the printed table |
 //! | [`progress`] | the bar on stderr |
 //!
 //! # Files
-//! Without an output directory nothing is written at all. With one, it holds
-//! - `log/<task>.<config>.jsonl`: every score, written batch by batch; the same command goes on
-//!   from there, and a finished log is not evaluated again;
-//! - `results_<config>.json`, and on request `samples_<task>_<config>.jsonl`, in
-//!   lm-evaluation-harness' schema, written when the configuration is done;
+//! Without an output directory nothing is written. With one, it holds
+//! - `log/<task>.<config>.jsonl`: every score, written batch by batch. The same command resumes
+//!   there; a finished log is not evaluated again.
+//! - `results_<config>.json`, and on request `samples_<task>_<config>.jsonl`: the schema of
+//!   lm-evaluation-harness, written when a configuration is done.
 //! - `run.json`: the record of the whole run, written at its end.
 
 pub mod lm_eval;
@@ -46,28 +45,28 @@ use crate::record::eval::Timing;
 use crate::record::result::{MetricResult, TaskResult};
 use crate::task::{FewShot, PromptEncoder, Task};
 
-/// How an evaluation is done.
+/// Settings of an evaluation.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Examples that go through the model together; at least 1.
     pub batch_size: usize,
-    /// How many examples of each task; `None` for all.
+    /// How many examples of each task to evaluate; `None` for all.
     pub limit: Option<Limit>,
-    /// Solved examples before each.
+    /// Solved examples before each example.
     pub fewshot: FewShot,
-    /// Whether a context begins with BOS; `None` for what the tokenizer does by itself.
+    /// Whether a context begins with BOS; `None` for the tokenizer's default.
     pub add_bos_token: Option<bool>,
     /// Seed of stochastic rounding.
     pub seed: u32,
-    /// Where files go; `None` for no files.
+    /// Output directory; `None` for no files.
     pub output: Option<PathBuf>,
-    /// Whether logs that are there are thrown away.
+    /// Whether existing logs are discarded.
     pub overwrite: bool,
-    /// Whether samples are written in lm-evaluation-harness' schema too.
+    /// Whether samples are also written in lm-evaluation-harness' schema.
     pub log_samples: bool,
 }
 
-/// Tasks, configurations and a model that fit together.
+/// Tasks, configurations and a model that have been checked against each other.
 pub struct Evaluation<'a> {
     engine: &'a dyn Engine,
     tasks: Arc<[(Task, Plan)]>,
@@ -75,20 +74,20 @@ pub struct Evaluation<'a> {
     settings: Settings,
 }
 
-/// What an evaluation gave.
+/// The outcome of an evaluation.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// One result for each configuration and task that was finished, by configuration.
+    /// One result for each finished configuration and task, ordered by configuration.
     pub results: Vec<TaskResult>,
-    /// What each of them is made of: the values of its examples, by metric.
+    /// The values of each result's examples, by metric.
     pub columns: Vec<Vec<Column>>,
-    /// How long each took.
+    /// The timings of each result.
     pub timings: Vec<Timing>,
-    /// Whether it was stopped before the end.
+    /// Whether the run was stopped before its end.
     pub is_interrupted: bool,
 }
 
-/// Configurations that the engine can run, and what each takes.
+/// The configurations that the engine supports, and the footprint of each.
 fn fitting(
     engine: &dyn Engine,
     configs: Vec<QuantConfig>,
@@ -107,11 +106,11 @@ fn fitting(
 }
 
 impl<'a> Evaluation<'a> {
-    /// Checks that everything fits together and encodes the prompts; loads no model yet.
+    /// Checks the arguments against each other and encodes the prompts; loads no model.
     ///
     /// # Errors
-    /// If something does not fit: a name that occurs twice, a configuration that the engine
-    /// cannot run, an example that cannot be encoded.
+    /// If a name occurs twice, the engine does not support a configuration, or an example cannot be
+    /// encoded.
     pub fn new(
         engine: &'a dyn Engine,
         tasks: Vec<Task>,
@@ -147,11 +146,11 @@ impl<'a> Evaluation<'a> {
         })
     }
 
-    /// The same prompts for other configurations, another seed and another place for files:
-    /// encoding is not done again.
+    /// The same prompts, already encoded, for other configurations, another seed and another output
+    /// directory.
     ///
     /// # Errors
-    /// If a name occurs twice or the engine cannot run a configuration.
+    /// If a name occurs twice or the engine does not support a configuration.
     pub fn of(&self, configs: Vec<QuantConfig>, seed: u32, output: PathBuf) -> Result<Self> {
         Ok(Self {
             engine: self.engine,
@@ -175,12 +174,12 @@ impl<'a> Evaluation<'a> {
         &self.tasks
     }
 
-    /// How it is done.
+    /// The settings.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Tokens that go through the model in all, and examples.
+    /// Number of tokens that go through the model, and of examples.
     pub fn size(&self) -> (u64, usize) {
         let plans = || self.tasks.iter().map(|(_, plan)| plan);
         let tokens: u64 = plans().map(|plan| plan.tokens(plan.order())).sum();
@@ -189,11 +188,11 @@ impl<'a> Evaluation<'a> {
         (tokens * configs as u64, examples * configs)
     }
 
-    /// Evaluates every task under every configuration, and writes the files if there is an
-    /// output directory. Setting `stop` ends it after the batch in progress.
+    /// Evaluates every task under every configuration, and writes the files if there is an output
+    /// directory. Setting `stop` ends the run after the current batch.
     ///
     /// # Errors
-    /// If a model cannot be run or a file not written. What was written before stays.
+    /// If a model cannot be run or a file cannot be written. Files written before stay.
     pub fn run(&self, stop: &AtomicBool, progress: &dyn Progress) -> Result<Outcome> {
         let environment = Environment::capture();
         let (mut finished, mut is_interrupted) = (Vec::new(), false);
@@ -225,7 +224,7 @@ impl<'a> Evaluation<'a> {
         Ok(outcome)
     }
 
-    /// The scores of each task; `None` if it was stopped.
+    /// The answers to each task; `None` if the run was stopped.
     fn run_config(
         &self,
         config: &QuantConfig,
@@ -292,7 +291,7 @@ impl<'a> Evaluation<'a> {
         SampleLog::open(&path, &key, plan, *overwrite)
     }
 
-    /// Of each finished configuration and task.
+    /// The columns of each finished configuration and task.
     fn columns(&self, finished: &[Vec<Answers>]) -> Vec<Vec<Vec<Column>>> {
         let columns = finished.iter().map(|scores| {
             let tasks = self.tasks.iter().zip(scores);
@@ -347,7 +346,7 @@ impl<'a> Evaluation<'a> {
 }
 
 fn check_unique<'n>(what: &str, names: impl Iterator<Item = &'n str>) -> Result<()> {
-    // Names become file names, and some file systems do not tell upper from lower case.
+    // Names become file names, and some file systems ignore case.
     let mut seen = HashSet::new();
     for name in names {
         let is_new = seen.insert(name.to_ascii_lowercase());

@@ -1,5 +1,5 @@
-//! What is evaluated, in which order and in which batches. It depends on nothing but the
-//! arguments, so that an interrupted run goes on with the very batches of an undisturbed one.
+//! The examples to evaluate, their order and their batches. A plan depends only on the arguments,
+//! so a resumed run has the same batches as an undisturbed one.
 
 use std::cmp::Reverse;
 use std::ops::Range;
@@ -10,17 +10,17 @@ use anyhow::{Context, Result};
 use crate::engine::Request;
 use crate::task::{Content, Example, FewShot, PromptEncoder, Protocol, Task};
 
-/// How many examples of a task are evaluated: its first ones.
+/// How many examples of a task are evaluated; the first ones are taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Limit {
-    /// That many.
+    /// This many.
     Count(usize),
-    /// That part of them, rounded up.
+    /// This fraction of them, rounded up.
     Fraction(f64),
 }
 
 impl Limit {
-    /// How many of `total` examples that is.
+    /// The number of examples out of `total`.
     pub fn of(self, total: usize) -> usize {
         match self {
             Self::Count(count) => count.min(total),
@@ -45,40 +45,38 @@ impl FromStr for Limit {
 
 /// The requests of a task.
 pub struct Plan {
-    /// Prompt text and request of each part of each example, in the order of the task.
+    /// The prompts of all examples, in the order of the task.
     pub prompts: Vec<Prompt>,
-    /// Where the prompts of each example begin, and the last end.
+    /// Index of each example's first prompt, and the end of the last.
     starts: Vec<usize>,
     /// Indices into `prompts`, in the order of evaluation.
     order: Vec<usize>,
     batch_size: usize,
 }
 
-/// A part of an example, ready to be scored: of a cloze all of it, else one choice, or one window
-/// of a document.
+/// One prompt of an example: a whole cloze, one choice, or one window of a document.
 pub struct Prompt {
     /// Index of the example.
     pub example: usize,
-    /// Which part.
+    /// Index of the prompt in the example.
     pub part: usize,
-    /// What comes before the target, few-shot examples included; nothing of a document.
+    /// Text before the target, solved examples included; empty for a document.
     pub context: String,
-    /// What is scored: the target, a choice with a space before it, or the document; nothing of a
-    /// problem.
+    /// The scored text: the target, a choice behind a space, or the document; empty for a problem.
     pub target: String,
-    /// Tokens to score.
+    /// Its tokens.
     pub request: Request,
-    /// Tokens that were dropped from the left because they did not fit.
+    /// Tokens that did not fit and were dropped from the left.
     pub dropped_tokens: usize,
 }
 
 impl Plan {
-    /// Encodes the examples that `limit` leaves and orders them as lm-evaluation-harness does:
-    /// the longest first, equally long ones by their tokens. So memory runs out at once or not
-    /// at all, examples of a batch are alike, and the remaining time is not underestimated.
+    /// Encodes the examples within `limit` and orders them as lm-evaluation-harness does: longest
+    /// first, then by tokens. So memory runs out at once or never, a batch has examples of similar
+    /// length, and the remaining time is not underestimated.
     ///
     /// # Errors
-    /// Naming the file and line of an example that cannot be encoded.
+    /// With the file and line of an example that cannot be encoded.
     pub fn new(
         task: &Task,
         encoder: &PromptEncoder,
@@ -97,7 +95,7 @@ impl Plan {
             starts.push(prompts.len());
         }
         let mut order: Vec<usize> = (0..prompts.len()).collect();
-        // What was dropped counts: the harness sorts before it truncates.
+        // Dropped tokens count, because the harness sorts before it truncates.
         order.sort_by_key(|&index| {
             let prompt = &prompts[index];
             let length = prompt.request.tokens.len() + prompt.dropped_tokens;
@@ -111,12 +109,12 @@ impl Plan {
         })
     }
 
-    /// How many examples there are.
+    /// Number of examples.
     pub fn count(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// The prompts of each example.
+    /// The range of each example's prompts.
     pub fn examples(&self) -> impl Iterator<Item = Range<usize>> {
         self.starts.windows(2).map(|ends| ends[0]..ends[1])
     }
@@ -131,7 +129,7 @@ impl Plan {
         &self.order
     }
 
-    /// How many of the first `count` prompts in the order of evaluation form whole batches.
+    /// How many of the first `count` prompts, in the order of evaluation, form whole batches.
     pub fn whole_batches(&self, count: usize) -> usize {
         if count >= self.order.len() {
             self.order.len()
@@ -140,7 +138,7 @@ impl Plan {
         }
     }
 
-    /// How many examples have a prompt that did not fit the model.
+    /// Number of examples with a truncated prompt.
     pub fn truncated(&self) -> usize {
         let did_not_fit = |prompt: &Prompt| prompt.dropped_tokens > 0;
         let examples = self.examples();
@@ -149,7 +147,7 @@ impl Plan {
             .count()
     }
 
-    /// Tokens that go through the model for these prompts.
+    /// Number of tokens that go through the model for these prompts.
     pub fn tokens(&self, indices: &[usize]) -> u64 {
         let inputs = |&index: &usize| {
             let Request { tokens, targets } = &self.prompts[index].request;

@@ -1,18 +1,18 @@
-//! How far an evaluation is.
+//! The progress of an evaluation.
 
 use std::cell::Cell;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Is told of what was done.
+/// Receives the progress of a run.
 pub trait Progress {
     /// `label` begins.
     fn begin(&self, label: &str);
 
-    /// That many tokens and examples are done, be it now or in an earlier run.
+    /// These tokens and examples are done, in this run or an earlier one.
     fn advance(&self, tokens: u64, examples: usize);
 
-    /// Everything is done, or nothing more will be.
+    /// The run has ended.
     fn end(&self);
 }
 
@@ -25,8 +25,8 @@ impl Progress for Silent {
     fn end(&self) {}
 }
 
-/// A bar on stderr with the remaining time, hidden where stderr is no terminal. Its length is
-/// in tokens, because the time is about proportional to them and the longest examples come first.
+/// A bar on stderr with the remaining time, hidden unless stderr is a terminal. Its unit is the
+/// token: time is about proportional to tokens, and the longest examples come first.
 pub struct Bar {
     bar: ProgressBar,
     examples: Cell<usize>,
@@ -34,7 +34,7 @@ pub struct Bar {
 }
 
 impl Bar {
-    /// A bar for that many tokens and examples.
+    /// A bar for this many tokens and examples.
     pub fn new(tokens: u64, examples: usize) -> Self {
         let template = "{prefix:<18} [{bar:30}] {msg} examples, {elapsed} elapsed, {eta} left";
         let style = ProgressStyle::with_template(template).expect("a well-formed template");

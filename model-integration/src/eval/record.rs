@@ -5,7 +5,7 @@ use mxlab_harness::record::Environment;
 use super::{Evaluation, Outcome};
 use crate::record::eval::{EvalRecord, EvalSettings, EvaluatedTask};
 
-/// The record of an evaluation that came to its end.
+/// The record of a completed evaluation.
 pub(super) fn of(
     evaluation: &Evaluation,
     outcome: &Outcome,

@@ -1,4 +1,4 @@
-//! Runs the batches of a plan and keeps what they gave.
+//! Runs the batches of a plan and collects the answers.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -17,28 +17,28 @@ use crate::record::eval::ExampleEnergy;
 use crate::task::metric::{Judge, Metric};
 use crate::task::{Generation, Task};
 
-/// What a model answered to a task under a configuration.
+/// The model's answers to a task under a configuration.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Answers {
-    /// To each prompt, in the order of the plan.
+    /// The answer to each prompt, in the order of the plan.
     pub given: Given,
-    /// Seconds the model took, over all the runs it took.
+    /// Seconds that the model took, over all runs.
     pub seconds: f64,
-    /// Of the examples of this run; `None` is not measured.
+    /// Energy of the examples of this run; `None` if it was not measured.
     pub energy: Option<ExampleEnergy>,
 }
 
 /// Answers.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Given {
-    /// How likely targets are.
+    /// Scores of targets.
     Scores(Vec<Score>),
-    /// Texts that prompts were continued with.
+    /// Continuations of prompts.
     Texts(Vec<String>),
 }
 
 impl Given {
-    /// Every metric of the task that was answered, in the order of its protocol.
+    /// Every metric of the task, in the order of its protocol.
     pub fn columns(&self, task: &Task, plan: &Plan) -> Vec<Column> {
         let of = |metric: &'static Metric| {
             let examples = || task.examples.iter().map(|example| &example.content);
@@ -64,15 +64,15 @@ impl Given {
     }
 }
 
-/// A model that is loaded when the first batch needs it: a run that only reads its logs
-/// loads none.
+/// A model that is loaded for the first batch that needs it. A run that only reads its logs loads
+/// none.
 pub struct LazyModel<'a> {
     load: Box<dyn FnMut() -> Result<Box<dyn CausalModel + 'a>> + 'a>,
     model: Option<Box<dyn CausalModel + 'a>>,
 }
 
 impl<'a> LazyModel<'a> {
-    /// A model that `load` loads.
+    /// Loads the model with `load`.
     pub fn new(load: impl FnMut() -> Result<Box<dyn CausalModel + 'a>> + 'a) -> Self {
         Self {
             load: Box::new(load),
@@ -88,22 +88,22 @@ impl<'a> LazyModel<'a> {
     }
 }
 
-/// What a run has around it.
+/// The environment of a run.
 pub struct Surroundings<'a> {
-    /// Measures energy, where something does.
+    /// The energy meter, if there is one.
     pub meter: Option<&'a EnergyMeter>,
-    /// Ends it after the batch in progress.
+    /// Ends the run after the current batch.
     pub stop: &'a AtomicBool,
-    /// Is told of every batch.
+    /// Receives the progress.
     pub progress: &'a dyn Progress,
 }
 
-/// Scores what `done` does not hold yet, logging batch by batch. `None` if it was stopped
-/// before the end; the log then holds every batch that was finished.
+/// Scores the prompts that `done` does not hold, and logs each batch. `None` if the run was stopped
+/// before its end; the log then holds every finished batch.
 ///
 /// # Errors
-/// If the model cannot be loaded or run, or the log not written; if a score is not finite, naming
-/// the example and the part of the model that it comes from.
+/// If the model cannot be loaded or run, or the log cannot be written. If a score is not finite,
+/// with the example and the part of the model that produced it.
 pub fn score(
     plan: &Plan,
     model: &mut LazyModel,
@@ -120,10 +120,10 @@ pub fn score(
     }))
 }
 
-/// Continues the prompts that `done` does not hold yet, greedily, as [`score`].
+/// Continues the prompts that `done` does not hold, greedily; otherwise as [`score`].
 ///
 /// # Errors
-/// If the model cannot be loaded or run, or the log not written.
+/// If the model cannot be loaded or run, or the log cannot be written.
 pub fn generate(
     (plan, how): (&Plan, &Generation),
     engine: &dyn Engine,
@@ -156,7 +156,7 @@ pub fn generate(
     }))
 }
 
-/// A run to its end: its entries in the order of the task.
+/// A completed run, with its entries in the order of the task.
 struct Run<E> {
     entries: Vec<E>,
     energy: Option<ExampleEnergy>,
@@ -249,7 +249,7 @@ fn score_batch(plan: &Plan, model: &mut dyn CausalModel, batch: &[usize]) -> Res
     Ok(batch.iter().zip(scores).map(entry).collect())
 }
 
-/// Continues prompts together, each until its text ends or it has as many tokens as an answer may.
+/// Continues prompts as one batch, each until its text ends or has the maximal number of tokens.
 fn generate_batch(
     (plan, how): (&Plan, &Generation),
     engine: &dyn Engine,

@@ -10,7 +10,7 @@ use crate::record::eval::Timing;
 use crate::record::result::{MetricResult, TaskResult};
 use crate::task::metric::{Metric, Unit};
 
-/// How the table is written.
+/// The format of the table.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum TableFormat {
     /// Aligned columns, 100 characters wide with the usual names.
@@ -24,7 +24,7 @@ pub enum TableFormat {
     Json,
 }
 
-/// What a cell says that has no number: never a guess.
+/// The content of a cell without a number.
 const NOT_MEASURED: &str = "not measured";
 
 const NOTE: &str = "\
@@ -33,7 +33,7 @@ const NOTE: &str = "\
 second. MiB: weights, packed where quantised. KV B: bytes of keys and values a token.
 ";
 
-/// The heads of the columns of a task's table.
+/// The column heads of a task's table.
 fn header(rows: &[Row]) -> [String; 9] {
     let metric = |index: usize| {
         let metrics = rows.first().map(|(result, _)| &result.metrics);
@@ -53,7 +53,7 @@ fn header(rows: &[Row]) -> [String; 9] {
     ]
 }
 
-/// Writes the results of a run, `timings` in the same order.
+/// Renders the results of a run; `timings` has the same order.
 pub fn render(format: TableFormat, results: &[TaskResult], timings: &[Timing]) -> String {
     match format {
         TableFormat::Table => {
@@ -104,7 +104,7 @@ fn aligned(rows: &[Row]) -> String {
     columns::aligned(2, &header(rows).each_ref().map(String::as_str), &cells)
 }
 
-/// What each configuration is.
+/// The legend: each configuration in full.
 fn legend(results: &[TaskResult]) -> String {
     let first_task = results.first().map(|result| &result.task);
     let each_once = || {
@@ -171,7 +171,7 @@ fn cells((result, timing): &Row) -> [String; 9] {
     ]
 }
 
-/// A number with its error.
+/// A number with its standard error.
 fn written(metric: &Metric, estimate: Estimate) -> String {
     match metric.unit {
         Unit::Percent => percent(estimate, 1),
@@ -196,7 +196,7 @@ fn percent(estimate: Estimate, decimals: usize) -> String {
     plain(scaled, decimals)
 }
 
-/// A perplexity to four significant digits, its error to as many decimals.
+/// A perplexity with four significant digits, and its error with as many decimals.
 fn perplexity(estimate: Estimate) -> String {
     if estimate.value.is_nan() || estimate.value >= 1e5 {
         let stderr = estimate.stderr.map(|stderr| format!("±{stderr:.1e}"));
@@ -205,7 +205,7 @@ fn perplexity(estimate: Estimate) -> String {
     plain(estimate, decimals(estimate.value, 4))
 }
 
-/// A number that has a sign even where it is positive; no sign for a rounded zero.
+/// A number with its sign, positive ones included; a rounded zero has none.
 fn signed(text: &str) -> String {
     let value = text.split('±').next().unwrap_or(text);
     let is_zero = value.chars().all(|c| "-0.".contains(c));
@@ -220,13 +220,13 @@ fn significant(value: f64, digits: usize) -> String {
     format!("{value:.*}", decimals(value, digits))
 }
 
-/// Decimals that show `digits` significant digits of a number of at least 0.01.
+/// Number of decimals that show `digits` significant digits of a number of at least 0.01.
 fn decimals(value: f64, digits: usize) -> usize {
     let before_point = value.abs().max(0.01).log10().floor() as isize + 1;
     usize::try_from(digits as isize - before_point).unwrap_or(0)
 }
 
-/// A column for each number that any of the tasks has.
+/// CSV with a column for each number that any task has.
 fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
     let mut metrics: Vec<&Metric> = Vec::new();
     for result in results.iter().flat_map(|result| &result.metrics) {
@@ -257,7 +257,7 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
             .map(|metric| of(metric).map(|of| of.estimate));
         let differences = metrics.iter().map(|metric| of(metric)?.from_baseline);
         let pairs: String = values.chain(differences).map(pair).collect();
-        // Names have neither commas nor quotes: they are fit for file names.
+        // Names are fit for file names, so they have neither commas nor quotes.
         let _ = write!(
             text,
             "\n{},{},{},{}{pairs},{},{},{}",

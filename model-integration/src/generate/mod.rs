@@ -1,8 +1,8 @@
 //! Generation: prompts in, text out.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`text`] | tokens to text as they come |
+//! | [`text`] | streams the text of tokens |
 //! | [`record`] | the record of a generation |
 
 pub mod record;
@@ -18,27 +18,27 @@ use crate::config::QuantConfig;
 use crate::engine::{Engine, Generator, Room, Sampler};
 use crate::record::generate::End;
 
-/// How a generation is done.
+/// Settings of a generation.
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
-    /// Most tokens that each prompt gets; at least 1.
+    /// Most tokens to generate for each prompt; at least 1.
     pub max_tokens: usize,
     /// How they are chosen.
     pub sampler: Sampler,
-    /// Whether a sequence goes on after a token that ends texts.
+    /// Whether a sequence continues after an end-of-text token.
     pub ignore_eos: bool,
-    /// Whether the prompts and a step are run once before time is taken.
+    /// Whether to run the prompts and a step once before the timed run.
     pub warm_up: bool,
 }
 
 /// A prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prompt {
-    /// Where it is from, for messages.
+    /// Its origin, for messages.
     pub source: String,
     /// Its tokens.
     pub tokens: Vec<u32>,
-    /// Whether it is a text, as its continuation then is.
+    /// Whether it is a text; its continuation then is one too.
     pub is_text: bool,
 }
 
@@ -52,7 +52,7 @@ impl Prompt {
         sequence: usize,
     ) -> Self {
         let stream = sampler.stream(sequence);
-        // From its other end on than the tokens that follow.
+        // Drawn from the opposite end of the stream that draws the tokens to follow.
         let random = (0..length as u64).map(|index| random_at(stream, u64::MAX - index));
         let below = |random: u32| ((u64::from(random) * vocabulary as u64) >> 32) as u32;
         Self {
@@ -63,32 +63,32 @@ impl Prompt {
     }
 }
 
-/// What a prompt was continued with.
+/// The continuation of a prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Continuation {
-    /// The tokens, without the one that ended it.
+    /// The tokens, without the end-of-text token.
     pub tokens: Vec<u32>,
-    /// Why there are no more.
+    /// Why the sequence ended.
     pub end: End,
 }
 
-/// How long it took, in seconds.
+/// Timings, in seconds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Timings {
     /// Loading and quantising the model, and warming up.
     pub load: f64,
-    /// All prompts, up to the first token of each.
+    /// All prompts, up to the first token of each sequence.
     pub first_token: f64,
-    /// Each step after it, in which every sequence that goes on gets one token.
+    /// Each later step, in which every running sequence gets one token.
     pub steps: Vec<f64>,
-    /// Tokens that the steps gave.
+    /// Number of tokens that the steps produced.
     pub step_tokens: usize,
-    /// Of the steps; `None` is not measured.
+    /// Energy of the steps; `None` if it was not measured.
     pub energy: Option<Energy>,
 }
 
 impl Timings {
-    /// The median time of a step; `None` if there was none.
+    /// The median time of a step; `None` without steps.
     pub fn token(&self) -> Option<f64> {
         let mut steps = self.steps.clone();
         steps.sort_by(f64::total_cmp);
@@ -100,39 +100,38 @@ impl Timings {
         }
     }
 
-    /// Joules of a token after the first of each sequence; `None` if that was not measured.
+    /// Joules per token after the first of each sequence; `None` if energy was not measured.
     pub fn joules_per_token(&self) -> Option<f64> {
         let energy = self.energy.filter(|_| self.step_tokens > 0)?;
         Some(energy.joules / self.step_tokens as f64)
     }
 
-    /// Tokens of all sequences a second, after the first of each; `None` if there were none.
+    /// Tokens per second over all sequences, after the first token of each; `None` without steps.
     pub fn tokens_per_second(&self) -> Option<f64> {
         let seconds: f64 = self.steps.iter().sum();
         (seconds > 0.0).then(|| self.step_tokens as f64 / seconds)
     }
 }
 
-/// Is told of tokens as they come.
+/// Receives tokens as they are generated.
 pub trait Listener {
-    /// A sequence got a token.
+    /// A sequence has a new token.
     ///
     /// # Errors
-    /// Whatever ends the generation.
+    /// Any error; it ends the generation.
     fn token(&mut self, sequence: usize, token: u32) -> Result<()>;
 
     /// A sequence has ended.
     ///
     /// # Errors
-    /// Whatever ends the generation.
+    /// Any error; it ends the generation.
     fn end(&mut self, sequence: usize) -> Result<()>;
 }
 
-/// Checks, without loading the model, that each prompt has tokens and that what is asked for
-/// fits the model.
+/// Checks that each prompt has tokens and that the lengths fit the model, without loading it.
 ///
 /// # Errors
-/// Naming the prompt and the sizes.
+/// With the prompt and the sizes.
 pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Result<Room> {
     let max_length = engine.info().max_length;
     for Prompt { source, tokens, .. } in prompts {
@@ -140,13 +139,13 @@ pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Resu
         ensure!(length > 0, "{source}: the prompt is empty");
         ensure!(
             length < max_length,
-            "{source}: the prompt has {length} tokens; the model takes {max_length}, one or more of \
-             them to generate"
+            "{source}: the prompt has {length} tokens; the model takes {max_length}, including at \
+             least one to generate"
         );
         ensure!(
             max_tokens <= max_length - length,
-            "{source}: the prompt has {length} tokens, which leaves {} of the {max_length} that the \
-             model takes; --max-tokens {max_tokens} are more",
+            "{source}: the prompt has {length} tokens, which leaves {} of the {max_length} that \
+             the model takes; --max-tokens {max_tokens} are more",
             max_length - length
         );
     }
@@ -157,10 +156,10 @@ pub fn check(engine: &dyn Engine, prompts: &[Prompt], max_tokens: usize) -> Resu
     })
 }
 
-/// Continues the prompts, all together.
+/// Continues all prompts at once.
 ///
 /// # Errors
-/// As [`check`]; if the model cannot be loaded or run; what the listener returns.
+/// As [`check`]; if the model cannot be loaded or run; any error of the listener.
 pub fn run(
     engine: &dyn Engine,
     config: &QuantConfig,
@@ -171,7 +170,7 @@ pub fn run(
     Session::load(engine, config, prompts, settings)?.run(listener)
 }
 
-/// Prompts and a model that is ready to continue them, any number of times.
+/// Prompts and a loaded model that can continue them any number of times.
 pub struct Session<'a> {
     engine: &'a dyn Engine,
     generator: Box<dyn Generator + 'a>,
@@ -181,7 +180,7 @@ pub struct Session<'a> {
 }
 
 impl<'a> Session<'a> {
-    /// Loads the model, and warms it up if the settings say so.
+    /// Loads the model, and warms it up if the settings ask for it.
     ///
     /// # Errors
     /// As [`check`]; if the model cannot be loaded or run.
@@ -213,10 +212,10 @@ impl<'a> Session<'a> {
         })
     }
 
-    /// Continues the prompts, from their beginning.
+    /// Continues the prompts, from the beginning.
     ///
     /// # Errors
-    /// If the model cannot be run; what the listener returns.
+    /// If the model cannot be run; any error of the listener.
     pub fn run(&mut self, listener: &mut dyn Listener) -> Result<(Vec<Continuation>, Timings)> {
         let Self {
             engine,

@@ -8,7 +8,7 @@ use crate::config::QuantConfig;
 use crate::engine::{Engine, Tokenize};
 use crate::record::generate::{GenerateRecord, GenerateSettings, GenerateTimings, Sequence};
 
-/// The record of a generation: what was asked, what came, how long it took.
+/// The record of a generation: settings, continuations and timings.
 ///
 /// # Errors
 /// If the tokenizer's decoder fails, or the engine has no footprint for `config`.

@@ -1,21 +1,21 @@
-//! Tokens to text as they come.
+//! Streams the text of tokens.
 
 use anyhow::Result;
 
 use crate::engine::Tokenize;
 
-/// Tokens of the prompt that a continuation is decoded together with: what a token is as text can
-/// depend on those before it.
+/// Prompt tokens that are decoded before a continuation, because a token's text can depend on the
+/// tokens before it.
 const CONTEXT: usize = 4;
 
-/// The text of a sequence that grows. What it gives, one after another, is the text of the
-/// whole: a character that several tokens make comes with the last of them.
+/// The text of a growing sequence. The pieces add up to the text of the whole sequence; a character
+/// that takes several tokens comes with the last of them.
 pub struct TextStream<'a> {
     tokenizer: &'a dyn Tokenize,
     tokens: Vec<u32>,
-    /// Where the tokens begin that the next ones are decoded together with.
+    /// Index of the first token that is decoded with the next ones.
     context: usize,
-    /// Where the tokens begin of which no text was given yet.
+    /// Index of the first token whose text has not been returned.
     pending: usize,
 }
 
@@ -31,14 +31,14 @@ impl<'a> TextStream<'a> {
         }
     }
 
-    /// The text that one more token makes whole.
+    /// Adds a token, and returns the text that is now complete.
     ///
     /// # Errors
     /// If the tokenizer's decoder fails.
     pub fn push(&mut self, token: u32) -> Result<String> {
         self.tokens.push(token);
         let text = self.pending_text()?;
-        // A character that is not whole yet is decoded as a replacement.
+        // An incomplete character is decoded as a replacement character.
         if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
         }
@@ -47,7 +47,7 @@ impl<'a> TextStream<'a> {
         Ok(text)
     }
 
-    /// What is left at the end.
+    /// The remaining text at the end.
     ///
     /// # Errors
     /// As [`TextStream::push`].
@@ -55,7 +55,7 @@ impl<'a> TextStream<'a> {
         self.pending_text()
     }
 
-    /// What the pending tokens add to the text of their context.
+    /// The text that the pending tokens add to their context.
     fn pending_text(&self) -> Result<String> {
         let before = self
             .tokenizer

@@ -1,43 +1,43 @@
-//! The operations a Llama is made of. An engine implements these; the model is written once
-//! above them.
+//! The operations that a Llama consists of. Engines implement them; the model is written once on
+//! top of them.
 
 use mxlab_kernels::format::BlockFormat;
 
 use super::RopeTable;
 
-/// Tokens of any number of sequences, one sequence after another. Row `i` of an activation is
-/// token `i`.
+/// Tokens of any number of sequences, one sequence after another. Row `i` of an activation belongs
+/// to token `i`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Batch {
     /// Token ids.
     pub tokens: Vec<u32>,
-    /// The sequences that they belong to, in order.
+    /// The sequences of these tokens, in order.
     pub sequences: Vec<Sequence>,
-    /// Whether all of them are longer, when they are whole, than those that the model was first trained on,
-    /// where that makes a difference: see [`super::context`].
+    /// Whether every whole sequence is longer than those of the model's training, if that makes a
+    /// difference: see [`super::context`].
     pub is_long: bool,
 }
 
-/// Some consecutive tokens of a sequence.
+/// Consecutive tokens of a sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sequence {
     /// Its place in the cache.
     pub slot: usize,
-    /// Positions before these tokens: keys and values of them are in the cache.
+    /// Number of positions before these tokens; the cache holds their keys and values.
     pub past: usize,
     /// Number of these tokens.
     pub length: usize,
 }
 
 impl Sequence {
-    /// Positions up to the end of these tokens.
+    /// Position after the last of these tokens.
     pub fn end(&self) -> usize {
         self.past + self.length
     }
 }
 
 impl Batch {
-    /// Sequences from their beginnings on, in slots 0, 1 and so on.
+    /// Whole sequences, in slots 0, 1 and so on.
     pub fn whole<'a>(sequences: impl IntoIterator<Item = &'a [u32]>) -> Self {
         let mut batch = Self::default();
         for (slot, tokens) in sequences.into_iter().enumerate() {
@@ -46,7 +46,7 @@ impl Batch {
         batch
     }
 
-    /// Adds tokens of the sequence in `slot`, of which `past` positions are in the cache.
+    /// Adds tokens of the sequence in `slot`, whose first `past` positions are in the cache.
     pub fn push(&mut self, slot: usize, past: usize, tokens: &[u32]) {
         let length = tokens.len();
         self.tokens.extend_from_slice(tokens);
@@ -69,7 +69,7 @@ impl Batch {
         ends.collect()
     }
 
-    /// The given tokens alone, each where it is in its sequence.
+    /// Only the given tokens, at their positions in their sequences.
     pub fn select(&self, rows: &[u32]) -> Self {
         let of_tokens: Vec<Sequence> = self
             .sequences
@@ -90,11 +90,11 @@ impl Batch {
     }
 }
 
-/// What the attention of one layer is, beside its operands: grouped-query, causal, with rotated
-/// queries and keys.
+/// Parameters of a layer's attention, which is grouped-query and causal, with rotated queries and
+/// keys.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention<'a> {
-    /// Number of the layer, from 0.
+    /// The layer, from 0.
     pub layer: usize,
     /// Query heads.
     pub heads: usize,
@@ -104,37 +104,38 @@ pub struct Attention<'a> {
     pub head_dim: usize,
     /// Angles of the rotation.
     pub rope: &'a RopeTable,
-    /// Format of the keys in the cache, `None` for as they are.
+    /// Format of the keys in the cache; `None` for unquantised.
     pub keys: Option<&'a BlockFormat>,
-    /// Format of the values in the cache, `None` for as they are.
+    /// Format of the values in the cache; `None` for unquantised.
     pub values: Option<&'a BlockFormat>,
 }
 
 /// The operations of a Llama. Activations are `[tokens, features]`.
 ///
-/// An operation that makes the input of projections takes what they want it in. Each token is quantised on its own, in blocks along all its
-/// features; a stochastic rounding is seeded by the position of the token in its sequence.
+/// Operations whose result is an input of projections return it as `input` prescribes. Each token
+/// is quantised on its own, in blocks along all its features. The seed of stochastic rounding is
+/// the position of the token in its sequence.
 pub trait Backend {
     /// An activation matrix.
     type Activation;
-    /// A weight matrix `[out, in]` in whatever form it is stored: dense or packed.
+    /// A weight matrix `[out, in]`, dense or packed.
     type Matrix;
-    /// Matrices that share an input, with biases, kept so that their products are one;
-    /// [`std::convert::Infallible`] where there are none.
+    /// Matrices with a common input, and their biases, stored so that one product computes all of
+    /// them; [`std::convert::Infallible`] for backends without stacks.
     type Stack;
-    /// What projections take their input in: quantised somehow, or by default as it is.
+    /// The format of the input of projections; unquantised by default.
     type Input: Default + PartialEq;
     /// A norm's gain or a bias.
     type Vector;
     /// Keys and values of the positions before a batch.
     type Cache;
-    /// What can go wrong.
+    /// The backend's errors.
     type Error;
 
     /// Rows of the embedding table, one per token.
     fn embed(&self, table: &Self::Matrix, tokens: &[u32]) -> Result<Self::Activation, Self::Error>;
 
-    /// `x / rms(x) * gain` along the features, as `input` says.
+    /// `x / rms(x) * gain` along the features, in the format `input`.
     fn rms_norm(
         &self,
         x: &Self::Activation,
@@ -144,7 +145,8 @@ pub trait Backend {
         input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// `x weight^T + bias`, rounded; then added to `residual` if there is one, and rounded again.
+    /// `x weight^T + bias`, rounded; then `residual` is added, if given, and the sum is rounded
+    /// again.
     fn linear(
         &self,
         x: &Self::Activation,
@@ -153,15 +155,15 @@ pub trait Backend {
         residual: Option<&Self::Activation>,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// The [`Backend::linear`] of every matrix of a stack of N.
+    /// [`Backend::linear`] for each of the N matrices of a stack.
     fn linear_stack<const N: usize>(
         &self,
         x: &Self::Activation,
         stack: &Self::Stack,
     ) -> Result<[Self::Activation; N], Self::Error>;
 
-    /// The [`Backend::swiglu`] of the products with gate and up, which are the stack; `name` says what the two are
-    /// called, for [`Backend::watch`].
+    /// [`Backend::swiglu`] of the products with gate and up, which form the stack. `name` is their
+    /// name for [`Backend::watch`].
     fn linear_swiglu(
         &self,
         x: &Self::Activation,
@@ -172,8 +174,8 @@ pub trait Backend {
     ) -> Result<Self::Activation, Self::Error>;
 
     /// Rotates queries and keys by their positions, quantises keys and values along each head and
-    /// appends them to `cache`; then the causal softmax attention of every query to all of its
-    /// sequence, `[tokens, heads * head_dim]`, as `input` says.
+    /// appends them to `cache`. Then computes causal softmax attention of every query to its
+    /// sequence: `[tokens, heads * head_dim]`, in the format `input`.
     fn attend(
         &self,
         query_key_value: [Self::Activation; 3],
@@ -183,7 +185,7 @@ pub trait Backend {
         input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// `silu(gate) * up`, as `input` says.
+    /// `silu(gate) * up`, in the format `input`.
     fn swiglu(
         &self,
         gate_up: [Self::Activation; 2],
@@ -191,8 +193,8 @@ pub trait Backend {
         input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// Looks at what a part of the model gave, whose name `what` says: a backend that is told to
-    /// fails at the first value that is not finite.
+    /// Inspects the output of the part of the model called `what`. A backend in watching mode fails
+    /// at the first value that is not finite.
     ///
     /// # Errors
     /// Naming the part, the row and the feature.

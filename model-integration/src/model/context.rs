@@ -1,17 +1,17 @@
-//! How long sequences may be, and which of them are long: LongRoPE has other frequencies for sequences
-//! longer than those that the model was first trained on.
+//! Limits on the length of sequences. LongRoPE has other frequencies for sequences that are longer
+//! than those of the training; such sequences are *long*.
 //!
-//! Which ones a sequence takes depends on its own length alone, as if it were alone in its batch.
+//! The frequencies depend on the length of a sequence alone, never on its batch.
 
 use super::LlamaError;
 use crate::description::{ModelConfig, RopeScaling};
 
-/// Whether a sequence of so many tokens is long.
+/// Whether a sequence of `tokens` tokens is long.
 pub fn is_long(config: &ModelConfig, tokens: usize) -> bool {
     trained(config).is_some_and(|trained| tokens > trained)
 }
 
-/// Checks that attention to all tokens before is what the model means in a sequence of so many.
+/// Checks that a sequence of `tokens` tokens fits the model's attention window.
 ///
 /// # Errors
 /// [`LlamaError::SlidingWindow`].
@@ -22,11 +22,11 @@ pub fn check_window(config: &ModelConfig, tokens: usize) -> Result<(), LlamaErro
     }
 }
 
-/// Whether prompts are long that are continued up to `end` tokens; what is in the cache cannot be
-/// rotated again.
+/// Whether prompts that are continued up to `end` tokens are long. Cached keys cannot be rotated
+/// again, so a prompt must not become long on the way.
 ///
 /// # Errors
-/// [`LlamaError::BecomesLong`] for a prompt that is not long and could become so.
+/// [`LlamaError::BecomesLong`] for a prompt that is not long and could become long.
 pub fn is_long_to_the_end(
     config: &ModelConfig,
     prompts: impl Iterator<Item = usize>,
@@ -47,7 +47,7 @@ pub fn is_long_to_the_end(
     Ok(true)
 }
 
-/// Positions that the model was first trained on, if longer sequences are long.
+/// Longest sequence that is not long; `None` if the model does not distinguish them.
 const fn trained(config: &ModelConfig) -> Option<usize> {
     match &config.rope_scaling {
         Some(RopeScaling::Long {

@@ -1,19 +1,20 @@
-//! The sequences of a generation from one step to the next, for both engines.
+//! The state of a generation between two steps, for both engines.
 
 use super::Batch;
 use crate::engine::Sampler;
 
-/// What of a generation goes on from step to step.
+/// The state of a generation between two steps.
 pub struct Continuing {
     /// How tokens are chosen.
     pub sampler: Sampler,
-    /// Of each sequence, the positions in the cache and the token that follows them.
+    /// For each sequence: the number of cached positions, and the token that follows them.
     sequences: Vec<(usize, u32)>,
     is_long: bool,
 }
 
 impl Continuing {
-    /// After the prompts, with the token chosen for each; `is_long` is that of their batches.
+    /// The state after the prompts, with the token chosen for each. `is_long` is that of the
+    /// batches.
     pub fn new(sampler: Sampler, prompts: &[Vec<u32>], chosen: &[u32], is_long: bool) -> Self {
         let lengths = prompts.iter().map(Vec::len);
         Self {
@@ -23,7 +24,7 @@ impl Continuing {
         }
     }
 
-    /// The next token of each of the `running` sequences.
+    /// The batch with the next token of each of the `running` sequences.
     pub fn batch(&self, running: &[usize]) -> Batch {
         let mut batch = Batch {
             is_long: self.is_long,
@@ -36,7 +37,7 @@ impl Continuing {
         batch
     }
 
-    /// The tokens chosen after [`Continuing::batch`].
+    /// Stores the tokens that were chosen after [`Continuing::batch`].
     pub fn append(&mut self, running: &[usize], chosen: &[u32]) {
         for (&index, &token) in running.iter().zip(chosen) {
             let (past, next) = &mut self.sequences[index];

@@ -1,4 +1,4 @@
-//! What can go wrong when a model is loaded or run.
+//! Errors of loading and running a model.
 
 use mxlab_harness::device::DeviceError;
 use mxlab_kernels::family::shuffle::ShuffleError;
@@ -8,19 +8,19 @@ use mxlab_kernels::kernel::LaunchError;
 
 use crate::checkpoint::CheckpointError;
 
-/// What can go wrong when a model is loaded or run.
+/// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
 pub enum LlamaError {
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
-    /// A format cannot be used here.
+    /// A format that is not supported here.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A tensor operation failed.
     #[error(transparent)]
     Tensor(#[from] candle_core::Error),
-    /// A token that the model has no embedding for.
+    /// A token without a row in the embedding.
     #[error("token {token} is not in the model's vocabulary of {vocabulary}")]
     Token {
         /// The token.
@@ -35,57 +35,59 @@ pub enum LlamaError {
     CacheFull {
         /// Positions of the sequence.
         positions: usize,
-        /// Positions that there is room for.
+        /// Capacity of the cache in positions.
         capacity: usize,
     },
-    /// A sequence goes on from positions that are not in the cache.
-    #[error("a sequence goes on at position {past}, but the cache holds {cached} of it")]
+    /// A sequence that continues at positions that are not in the cache.
+    #[error(
+        "a sequence continues at position {past}, but the cache holds {cached} of its positions"
+    )]
     NotCached {
         /// Positions before the batch.
         past: usize,
         /// Positions in the cache.
         cached: usize,
     },
-    /// A sequence that the model's sliding window cuts.
+    /// A sequence that is longer than the model's sliding window.
     #[error(
         "a sequence of {tokens} tokens is longer than the model's sliding window of {window} \
-         (`sliding_window` in its config.json), within which alone attention is implemented"
+         (`sliding_window` in its config.json); attention is implemented only within the window"
     )]
     SlidingWindow {
         /// Tokens of the sequence.
         tokens: usize,
-        /// Tokens that a token attends to.
+        /// Size of the window in tokens.
         window: usize,
     },
-    /// A prompt that may be continued into lengths with other rotary frequencies.
+    /// A prompt whose continuation may reach lengths with other rotary frequencies.
     #[error(
-        "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} tokens, \
-         where the model's rotary frequencies change (longrope); generate fewer tokens, or prompts of \
-         either length apart"
+        "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} \
+         tokens, where the model's rotary frequencies change (longrope); generate fewer tokens, or \
+         prompts of either length apart"
     )]
     BecomesLong {
         /// Tokens of the prompt.
         prompt: usize,
-        /// Tokens that there is room for.
+        /// Most tokens of prompt and continuation.
         end: usize,
-        /// The longest sequence of the frequencies that the prompt has.
+        /// Longest sequence with the prompt's frequencies.
         trained: usize,
     },
-    /// A device cannot keep a weight.
+    /// A weight that the device cannot store.
     #[error("{tensor}: {error}")]
     Weight {
         /// The tensor's name.
         tensor: String,
-        /// Why not.
+        /// The reason.
         error: ShuffleError,
     },
-    /// A kernel was not launched.
+    /// A kernel could not be launched.
     #[error(transparent)]
     Launch(#[from] LaunchError),
-    /// A device refuses.
+    /// The device reports an error.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A model and what it works with do not fit a device.
+    /// A model and its buffers do not fit the device.
     #[error(
         "the model does not fit the device: weights {weights} MiB, keys and values {cache} MiB, \
          activations {activations} MiB; {available} MiB are free"
@@ -97,10 +99,10 @@ pub enum LlamaError {
         cache: u64,
         /// MiB of activations and workspaces.
         activations: u64,
-        /// MiB of the device that are free.
+        /// Free MiB of the device.
         available: u64,
     },
-    /// A part of the model gave a value that is not finite.
+    /// A part of the model produced a value that is not finite.
     #[error("`{part}` gives {value} for token {row} of the batch, feature {feature}")]
     NonFinite {
         /// The module.
@@ -112,18 +114,18 @@ pub enum LlamaError {
         /// The value.
         value: f32,
     },
-    /// More tokens at once than the device's buffers are for.
+    /// A batch that exceeds the device's buffers.
     #[error("{tokens} tokens in {sequences} sequences at once; there is room for {most}")]
     Batch {
         /// Tokens.
         tokens: usize,
         /// Sequences.
         sequences: usize,
-        /// Tokens and sequences that there is room for.
+        /// Most tokens and sequences.
         most: usize,
     },
-    /// What is multiplied is not of one type.
-    #[error("weights of {weights} operands and an input of {input} ones")]
+    /// Operands of a product with different types.
+    #[error("weights are {weights} operands, but their input has {input} operands")]
     Operand {
         /// Operands of the input.
         input: OperandType,
@@ -131,11 +133,11 @@ pub enum LlamaError {
         weights: OperandType,
     },
     /// A tensor is not on the CPU, or not contiguous.
-    #[error("the CPU engine takes contiguous tensors on the CPU")]
+    #[error("the CPU engine needs contiguous tensors on the CPU")]
     Layout,
 }
 
-/// The first of `values`, rows of `cols`, that is not finite, as an error of `part`.
+/// Fails at the first of `values`, rows of `cols`, that is not finite, as an error of `part`.
 ///
 /// # Errors
 /// [`LlamaError::NonFinite`].

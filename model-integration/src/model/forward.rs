@@ -1,8 +1,8 @@
 //! The Llama forward pass, written once over [`Backend`].
 //!
-//! Quantisation points are those of the published MX recipes: the input and the weight of
-//! each of the seven projections along the input dimension, K after the rotation and V,
-//! both along `head_dim`. Embedding, norms, softmax and the head stay as they are.
+//! Quantisation points are those of the published MX recipes: input and weight of each of the seven
+//! projections along the input dimension; K after the rotation, and V, along `head_dim`. Embedding,
+//! norms, softmax and head stay unquantised.
 
 use mxlab_kernels::format::BlockFormat;
 
@@ -10,25 +10,25 @@ use super::{Attention, Backend, Batch, Rope};
 use crate::config::Projection;
 use crate::description::parameters::{GATE_UP, QKV, Role, in_layer, module_name};
 
-/// A projection: its weight, and what its input is quantised to.
+/// A projection: weight, bias and input format.
 pub struct Linear<B: Backend> {
-    /// Weight `[out, in]`, already in its format.
+    /// Weight `[out, in]`, quantised already.
     pub weight: B::Matrix,
-    /// Bias `[out]`, where the model has one.
+    /// Bias `[out]`, if the model has one.
     pub bias: Option<B::Vector>,
-    /// What it takes its input in.
+    /// Format of its input.
     pub input: B::Input,
 }
 
-/// Projections of one input.
+/// Projections with a common input.
 pub enum Projections<B: Backend, const N: usize> {
-    /// Each by itself.
-    Apart([Linear<B>; N]),
-    /// All in one product.
-    Together {
-        /// Weights and biases, already in their format.
+    /// One product each.
+    Separate([Linear<B>; N]),
+    /// One product for all.
+    Fused {
+        /// Weights and biases, quantised already.
         stack: B::Stack,
-        /// What they take their input in.
+        /// Format of their input.
         input: B::Input,
     },
 }
@@ -61,7 +61,7 @@ pub struct Llama<B: Backend> {
     pub layers: Vec<Layer<B>>,
     /// Gain of the last norm.
     pub norm: B::Vector,
-    /// Output head `[vocab, hidden]`; `None` when it is the embedding table.
+    /// Output head `[vocab, hidden]`; `None` if it is the embedding table.
     pub head: Option<B::Matrix>,
     /// Rotary tables up to the longest sequence.
     pub rope: Rope,
@@ -76,11 +76,11 @@ pub struct Llama<B: Backend> {
 }
 
 impl<B: Backend> Llama<B> {
-    /// Logits `[rows, vocab]` at the given tokens of the batch, whose keys and values are added to
-    /// `cache`.
+    /// Logits `[rows, vocab]` at the given tokens of the batch. The batch's keys and values are
+    /// appended to `cache`.
     ///
     /// # Errors
-    /// Whatever the backend's operations return.
+    /// Any error of the backend's operations.
     pub fn logits(
         &self,
         backend: &B,
@@ -117,8 +117,8 @@ impl<B: Backend> Llama<B> {
             |input: &B::Input| backend.rms_norm(x, &layer.input_norm, self.eps, batch, input);
         let name = |part: usize| projection_name(index, QKV[part]);
         let qkv = match &layer.qkv {
-            Projections::Apart(linears) => project(backend, normed, linears, name)?,
-            Projections::Together { stack, input } => {
+            Projections::Separate(linears) => project(backend, normed, linears, name)?,
+            Projections::Fused { stack, input } => {
                 let outputs = backend.linear_stack(&normed(input)?, stack)?;
                 for (part, output) in outputs.iter().enumerate() {
                     backend.watch(output, || name(part))?;
@@ -157,11 +157,11 @@ impl<B: Backend> Llama<B> {
         let name = |part: usize| projection_name(index, GATE_UP[part]);
         let down = &layer.down;
         let inner = match &layer.gate_up {
-            Projections::Apart(linears) => {
+            Projections::Separate(linears) => {
                 let gate_up = project(backend, normed, linears, name)?;
                 backend.swiglu(gate_up, batch, &down.input)?
             }
-            Projections::Together { stack, input } => {
+            Projections::Fused { stack, input } => {
                 let x = normed(input)?;
                 backend.linear_swiglu(&x, stack, batch, &down.input, name)?
             }
@@ -177,7 +177,8 @@ fn projection_name(layer: usize, projection: Projection) -> String {
     module_name(Some(layer), Role::Projection(projection))
 }
 
-/// Runs projections that share an input, which `make` makes once for those that take it alike.
+/// Runs projections with a common input. `make` makes it once for all projections that take the
+/// same format.
 fn project<B: Backend, const N: usize>(
     backend: &B,
     make: impl Fn(&B::Input) -> Result<B::Activation, B::Error>,

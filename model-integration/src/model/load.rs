@@ -1,4 +1,4 @@
-//! From a checkpoint and a configuration to a model that can run.
+//! Loads a model from a checkpoint and a configuration.
 
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
@@ -9,12 +9,12 @@ use crate::config::{LayerSet, Override, Projection, QuantConfig};
 use crate::description::ModelConfig;
 use crate::description::parameters::{GATE_UP, Parameter, Parameters, QKV, Role, Usage};
 
-/// How the rows of a stack follow each other.
+/// The order of rows in a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Arrangement {
-    /// Those of one matrix after those of another.
+    /// One matrix after another.
     InOrder,
-    /// 16 of each in turn: gate and up, whose products meet.
+    /// 16 rows of each in turn, for gate and up, whose products are combined.
     Interleaved,
 }
 
@@ -22,29 +22,29 @@ pub enum Arrangement {
 pub struct Member {
     /// Weight `[out, in]`.
     pub weight: TensorView,
-    /// Bias `[out]`, already rounded.
+    /// Bias `[out]`, rounded already.
     pub bias: Option<Vec<f32>>,
 }
 
-/// A backend that keeps parameters of a checkpoint.
+/// A backend that stores parameters of a checkpoint.
 pub trait Store: Backend<Error = LlamaError> {
-    /// The type that the model computes in.
+    /// Type of the model's arithmetic.
     fn dtype(&self) -> FloatType;
 
-    /// What a projection takes its input in that a configuration has in `activations`, its weights
-    /// in `weights`; `None` for as they are.
+    /// The input format of a projection with the formats `activations` and `weights`; `None` for
+    /// unquantised.
     fn input(
         &self,
         weights: Option<&BlockFormat>,
         activations: Option<&BlockFormat>,
     ) -> Self::Input;
 
-    /// Keeps a matrix, in `format` if there is one, else as it is, to be multiplied by what is in
-    /// `input`. Values are rounded to the dtype first, unless they are stored in this format: then
-    /// its codes and scales are taken as they are.
+    /// Stores a matrix, in `format` if there is one, to be multiplied by an input in `input`.
+    /// Values are rounded to the dtype first; a matrix that the checkpoint stores in `format` keeps
+    /// its codes and scales.
     ///
     /// # Errors
-    /// If the format cannot be used here, or there is no room.
+    /// If the format is not supported here, or there is no room.
     fn matrix(
         &self,
         view: &TensorView,
@@ -53,11 +53,11 @@ pub trait Store: Backend<Error = LlamaError> {
         input: &Self::Input,
     ) -> Result<Self::Matrix, LlamaError>;
 
-    /// Keeps matrices that share an input, in one format, so that their products are one; `None` if
-    /// this engine would rather have each by itself.
+    /// Stores matrices with a common input in one format, for one product; `None` if this engine
+    /// prefers separate products.
     ///
     /// # Errors
-    /// As of [`Store::matrix`].
+    /// As [`Store::matrix`].
     fn stack(
         &self,
         _members: Vec<Member>,
@@ -68,16 +68,15 @@ pub trait Store: Backend<Error = LlamaError> {
         Ok(None)
     }
 
-    /// Keeps a gain or a bias, already rounded.
+    /// Stores a gain or a bias, rounded already.
     ///
     /// # Errors
     /// If there is no room.
     fn vector(&self, name: &str, values: Vec<f32>) -> Result<Self::Vector, LlamaError>;
 }
 
-/// What a configuration comes to with a checkpoint whose weights are quantised already: those that
-/// it leaves as they are, are in the format in which they are stored. Those that it does not are
-/// quantised from the values that the stored ones stand for.
+/// The configuration that results for a checkpoint with quantised weights. Weights without a format
+/// in `config` keep their stored format. Weights with one are quantised from the stored values.
 ///
 /// # Errors
 /// A tensor that is missing or misshapen.
@@ -102,8 +101,7 @@ pub fn with_stored_formats(
     Ok(complete)
 }
 
-/// The formats, for records, in which a checkpoint holds weights that are quantised; `None` for
-/// none.
+/// Formats of the checkpoint's quantised weights, for records; `None` if there are none.
 ///
 /// # Errors
 /// A tensor that is missing or misshapen.
@@ -111,7 +109,7 @@ pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaEr
     let mut names: Vec<String> = Vec::new();
     for parameter in checkpoint.parameters().stored() {
         if let Some(format) = checkpoint.view(parameter)?.format() {
-            // How scales and codes were chosen is not known of every file.
+            // Not every file says how its scales and codes were chosen.
             let (element, scale) = (format.element(), format.scale());
             let name = format!("{element} {scale} k{}", format.block_size());
             if !names.contains(&name) {
@@ -122,12 +120,12 @@ pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaEr
     Ok((!names.is_empty()).then(|| names.join(", ")))
 }
 
-/// Projections as one product, and what they take their input in.
+/// Projections as one product, and the format of their input.
 pub type Stacked<B> = (<B as Backend>::Stack, <B as Backend>::Input);
 
-/// What makes the parts of a model of its parameters.
+/// Makes the parts of a model from its parameters.
 pub trait Source<B: Backend> {
-    /// What can go wrong.
+    /// The source's errors.
     type Error;
 
     /// The embedding or the head.
@@ -142,7 +140,7 @@ pub trait Source<B: Backend> {
     /// If it cannot be made.
     fn vector(&self, parameter: &Parameter) -> Result<B::Vector, Self::Error>;
 
-    /// A projection of a weight and a bias.
+    /// A projection with its weight and bias.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -152,7 +150,7 @@ pub trait Source<B: Backend> {
         bias: Option<&Parameter>,
     ) -> Result<Linear<B>, Self::Error>;
 
-    /// Projections of one input as one product; `None` for each by itself.
+    /// Projections with a common input as one product; `None` for separate products.
     ///
     /// # Errors
     /// If it cannot be made.
@@ -170,10 +168,10 @@ pub trait Source<B: Backend> {
     }
 }
 
-/// Puts a model together from what `source` makes of its parameters.
+/// Assembles a model from the parts that `source` makes.
 ///
 /// # Errors
-/// The first of the source.
+/// The first error of the source.
 pub fn assemble<B: Backend, S: Source<B>>(
     source: &S,
     config: &ModelConfig,
@@ -220,30 +218,30 @@ pub fn assemble<B: Backend, S: Source<B>>(
     })
 }
 
-/// Projections of one input.
+/// Projections with a common input.
 fn projections<B: Backend, S: Source<B>, const N: usize>(
     source: &S,
     members: [(&Parameter, Option<&Parameter>); N],
     arrangement: Arrangement,
 ) -> Result<Projections<B, N>, S::Error> {
     if let Some((stack, input)) = source.stack(&members, arrangement)? {
-        return Ok(Projections::Together { stack, input });
+        return Ok(Projections::Fused { stack, input });
     }
     let mut linears = Vec::with_capacity(N);
     for (weight, bias) in members {
         linears.push(source.linear(weight, bias)?);
     }
     let linears = linears.try_into();
-    Ok(Projections::Apart(linears.unwrap_or_else(|_| {
+    Ok(Projections::Separate(linears.unwrap_or_else(|_| {
         unreachable!("one for each projection")
     })))
 }
 
-/// Loads `checkpoint` for `engine`, quantising it as `config` says. Rotary tables reach to
-/// `positions`.
+/// Loads `checkpoint` for `engine`, quantised by `config`. Rotary tables cover `positions`
+/// positions.
 ///
 /// # Errors
-/// A tensor that is missing, misshapen or not finite; what the engine cannot keep.
+/// A tensor that is missing, misshapen or not finite; or one that the engine cannot store.
 pub fn load<B: Store>(
     engine: &B,
     checkpoint: &Checkpoint,
@@ -295,7 +293,7 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         })
     }
 
-    /// If their formats are the same and the engine would have it.
+    /// `Some` if their formats are equal and the engine accepts the stack.
     fn stack(
         &self,
         members: &[(&Parameter, Option<&Parameter>)],
@@ -335,7 +333,7 @@ impl<B: Store> Loader<'_, B> {
     }
 }
 
-/// The formats of weights and of the input, if they are the same for all these projections.
+/// The common formats of weights and input; `None` if these projections differ.
 pub fn shared_formats(
     config: &QuantConfig,
     projections: &[(&Parameter, Option<&Parameter>)],

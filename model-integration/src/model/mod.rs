@@ -1,11 +1,11 @@
-//! A model: its one forward pass, and the engines that run it. What is to be run is
-//! [`crate::description`].
+//! The forward pass of a model, and the engines that run it. [`crate::description`] describes the
+//! models.
 //!
-//! [`forward`] spells the model out once, over the operations of [`backend::Backend`]. An engine
-//! implements the operations: [`cpu`] and [`device`] here, and the differentiable one that
-//! [`crate::train`] keeps to itself. [`load`] is how parameters come from a checkpoint, [`context`]
-//! how long sequences may be, [`ops`] the common arithmetic on plain slices, [`rope`] the rotary
-//! tables, [`score`] turns logits into log-likelihoods.
+//! [`forward`] defines the model once, over the operations of [`backend::Backend`]. Engines
+//! implement these operations: [`cpu`] and [`device`] here, and a differentiable one inside
+//! [`crate::train`]. [`load`] reads parameters from a checkpoint, [`context`] limits the length of
+//! sequences, [`ops`] has arithmetic on plain slices, [`rope`] the rotary tables, and [`score`]
+//! computes log-likelihoods from logits.
 
 pub mod backend;
 pub mod context;

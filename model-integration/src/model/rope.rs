@@ -8,10 +8,9 @@ use crate::description::{ModelConfig, RopeScaling};
 /// The rotary tables of a model.
 #[derive(Clone, Debug)]
 pub struct Rope {
-    /// Of sequences as long as those that the model was first trained on; of all, unless it has
-    /// [`RopeScaling::Long`].
+    /// The table of short sequences; of all sequences unless the model has [`RopeScaling::Long`].
     short: RopeTable,
-    /// Of longer ones.
+    /// The table of long sequences.
     long: Option<RopeTable>,
 }
 
@@ -27,7 +26,7 @@ impl Rope {
         }
     }
 
-    /// The tables rounded to a type, for models that compute in it.
+    /// The tables rounded to the type of the model's arithmetic.
     #[must_use]
     pub fn rounded(self, dtype: FloatType) -> Self {
         Self {
@@ -36,7 +35,7 @@ impl Rope {
         }
     }
 
-    /// The table of a batch's sequences.
+    /// The table for a batch's sequences.
     pub fn of(&self, batch: &Batch) -> &RopeTable {
         match &self.long {
             Some(long) if batch.is_long => long,
@@ -44,7 +43,7 @@ impl Rope {
         }
     }
 
-    /// All tables, that of long sequences last.
+    /// All tables; that of long sequences is the last.
     pub fn tables(&self) -> impl Iterator<Item = &RopeTable> {
         std::iter::once(&self.short).chain(&self.long)
     }
@@ -67,9 +66,9 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Tables for `positions` positions, of long sequences or others. Angles are products of f32
-    /// position and f32 frequency, as in the models' own code, so that they agree to the last bit of
-    /// the angle.
+    /// Tables for `positions` positions, for long sequences or short ones. Angles are products of
+    /// f32 position and f32 frequency, as in the models' own code, so they are equal to the last
+    /// bit.
     pub fn new(
         positions: usize,
         head_dim: usize,
@@ -111,7 +110,7 @@ impl RopeTable {
         Self { head_dim, cos, sin }
     }
 
-    /// The tables rounded to a type, for models that compute in it.
+    /// The table rounded to the type of the model's arithmetic.
     pub fn rounded(mut self, dtype: FloatType) -> Self {
         for value in self.cos.iter_mut().chain(&mut self.sin) {
             *value = dtype.round(*value);
@@ -119,7 +118,7 @@ impl RopeTable {
         self
     }
 
-    /// The tables of the rotation back.
+    /// The table of the inverse rotation.
     pub fn inverse(&self) -> Self {
         Self {
             head_dim: self.head_dim,
@@ -134,10 +133,10 @@ impl RopeTable {
     }
 }
 
-/// One frequency under a scaling rule that takes but the frequency.
+/// One frequency after scaling by a rule that depends on the frequency alone.
 ///
-/// `llama3` leaves wavelengths shorter than `original / high_freq_factor` alone, divides those
-/// longer than `original / low_freq_factor` by `factor`, and blends linearly in between.
+/// `llama3` keeps wavelengths shorter than `original / high_freq_factor`, divides frequencies of
+/// those longer than `original / low_freq_factor` by `factor`, and blends linearly in between.
 fn scale_frequency(frequency: f32, scaling: Option<&RopeScaling>) -> f32 {
     match scaling {
         None | Some(RopeScaling::Long { .. }) => frequency,

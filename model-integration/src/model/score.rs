@@ -1,27 +1,27 @@
-//! From logits to the log-likelihood of a target.
+//! Log-likelihoods of targets from logits.
 
 use mxlab_kernels::format::FloatType;
 
 use crate::engine::Score;
 
-/// What a target token's log-probability follows from.
+/// A row of logits, reduced to what the log-probability of its target token needs.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct TargetLogit {
     /// Its logit.
     pub logit: f32,
-    /// The greatest of its row.
+    /// The greatest logit of the row.
     pub greatest: f32,
     /// `sum e^(x - greatest)` over the row.
     pub exponentials: f64,
-    /// Whether it is the first that has the greatest logit.
+    /// Whether it is the first of the greatest logits.
     pub is_greedy: bool,
 }
 
-/// Log-likelihood and greediness of target tokens, one row of `logits` each.
+/// Log-likelihood and greediness of target tokens, with one row of `logits` each.
 ///
-/// The log-softmax is taken in `f32`. With a 16-bit `dtype` each token's log-probability, and
-/// then their sum, is rounded to it, which is what comes out where a model's own type is kept.
-/// A token is greedy when no logit is greater and none before it is equal.
+/// The log-softmax is taken in `f32`. With a 16-bit `dtype` each token's log-probability, and then
+/// their sum, is rounded to it, as in a model that keeps its own type. A token is greedy if no
+/// logit is greater and no earlier one is equal.
 pub fn score(logits: &[f32], targets: &[u32], dtype: FloatType) -> Score {
     let vocabulary = logits.len() / targets.len();
     let rows = logits.chunks_exact(vocabulary).zip(targets);
@@ -38,7 +38,7 @@ pub fn score(logits: &[f32], targets: &[u32], dtype: FloatType) -> Score {
     score_targets(targets, dtype)
 }
 
-/// The same from what rows of logits come down to.
+/// [`score`] from reduced rows of logits.
 pub fn score_targets(targets: impl IntoIterator<Item = TargetLogit>, dtype: FloatType) -> Score {
     let mut sum = 0.0;
     let mut is_greedy = true;

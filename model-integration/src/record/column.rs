@@ -6,21 +6,21 @@ use serde::{Deserialize, Serialize};
 
 use crate::task::metric::{Metric, Unit};
 
-/// A metric's values, one for each example, and for a ratio what they are counted in.
+/// A metric's values, one per example, with the weights of a ratio.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Column {
-    /// Which.
+    /// The metric.
     pub metric: &'static Metric,
-    /// Of each example.
+    /// The value of each example.
     #[serde(with = "float::list")]
     pub values: Vec<f64>,
-    /// Words or bytes of each example.
+    /// Words or bytes of each example, for perplexities.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<Vec<f64>>,
 }
 
 impl Column {
-    /// The number.
+    /// The estimate over all examples.
     pub fn estimate(&self) -> Estimate {
         match (self.metric.unit, &self.weights) {
             (Unit::Perplexity, None) => perplexity(&self.values),
@@ -35,8 +35,8 @@ impl Column {
         }
     }
 
-    /// The number less the baseline's, on the same examples; `None` of perplexities, whose
-    /// logarithm has one.
+    /// The difference from the baseline on the same examples; `None` for perplexities, whose
+    /// logarithms have one.
     pub fn difference(&self, baseline: &Self) -> Option<Estimate> {
         if self.metric.unit == Unit::Perplexity {
             return None;

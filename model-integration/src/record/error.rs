@@ -9,10 +9,10 @@ use super::{KINDS, Kind};
 /// Why a file cannot be read as a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    /// The system refused.
+    /// The file cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
-    /// It is not the record that was expected.
+    /// The file is not the expected record.
     #[error("`{}`: {wrong}", path.display())]
     Wrong {
         /// The file.
@@ -34,22 +34,22 @@ impl RecordError {
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Wrong {
-    /// It is no whole JSON value.
-    #[error("damaged, cut off or no JSON: {reason}; restore the file, or write it again")]
+    /// It is not a complete JSON value.
+    #[error("not JSON, damaged or cut off: {reason}; restore the file, or write it again")]
     CutOff {
-        /// Where and why.
+        /// Position and reason.
         reason: String,
     },
-    /// It does not say what it is.
-    #[error("no record: it has no field `{field}`; expected `kind` and `schema_version`")]
+    /// It has no `kind` or version.
+    #[error("not a record: it has no field `{field}`; expected `kind` and `schema_version`")]
     NoHead {
-        /// What is missing.
+        /// The missing field.
         field: &'static str,
     },
-    /// It says that it is something else altogether.
-    #[error("no record: its kind is `{found}`; expected one of {}", known())]
+    /// Its kind is unknown.
+    #[error("not a record: its kind is `{found}`; expected one of {}", known())]
     UnknownKind {
-        /// What it says.
+        /// The kind found.
         found: String,
     },
     /// It is of another kind.
@@ -58,7 +58,7 @@ pub enum Wrong {
         found.name, expected.name, expected.command
     )]
     OtherKind {
-        /// What it is.
+        /// The kind found.
         found: Kind,
         /// What was expected.
         expected: Kind,
@@ -69,24 +69,23 @@ pub enum Wrong {
         kind.name, kind.version, kind.command
     )]
     OtherVersion {
-        /// What it is.
+        /// The kind.
         kind: Kind,
-        /// Its version.
+        /// The version found.
         found: u64,
     },
     /// A field is missing or has another type.
     #[error("damaged {} record: {reason}; write it again with `{}`", kind.name, kind.command)]
     Fields {
-        /// What it is.
+        /// The kind.
         kind: Kind,
-        /// Which and why.
+        /// The field and the reason.
         reason: String,
     },
 }
 
 impl Wrong {
-    /// Whether the file is something else that is JSON, such as results in another program's
-    /// schema.
+    /// Whether the file is JSON but no record, such as results in another program's schema.
     pub fn is_other(&self) -> bool {
         matches!(
             self,

@@ -8,8 +8,8 @@ use super::result::TaskResult;
 use crate::config::QuantConfig;
 use crate::engine::ModelInfo;
 
-/// Everything of a run. `model`, `configs`, `tasks`, `settings` and `results` are the same
-/// whether it was interrupted or not; `environment` and `timings` are its own.
+/// The record of a run. `model`, `configs`, `tasks`, `settings` and `results` do not depend on
+/// interruptions; `environment` and `timings` do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct EvalRecord {
     /// Machine, build, command.
@@ -20,7 +20,7 @@ pub struct EvalRecord {
     pub configs: Vec<QuantConfig>,
     /// The tasks.
     pub tasks: Vec<EvaluatedTask>,
-    /// How they were evaluated.
+    /// Settings of the evaluation.
     pub settings: EvalSettings,
     /// The metrics of each task under each configuration.
     pub results: Vec<TaskResult>,
@@ -33,65 +33,65 @@ pub struct EvalRecord {
 pub struct EvaluatedTask {
     /// Its name.
     pub name: String,
-    /// Its file, or where it is from.
+    /// Its file, or another origin.
     pub source: String,
     /// SHA-256 of its content.
     pub sha256: String,
-    /// Examples that it has.
+    /// Number of examples in the task.
     pub examples_in_file: usize,
-    /// Examples that were evaluated.
+    /// Number of evaluated examples.
     pub examples: usize,
-    /// Examples whose prompts were cut to fit the model.
+    /// Number of examples with truncated prompts.
     pub truncated: usize,
-    /// Solved examples before each.
+    /// Solved examples before each example.
     pub num_fewshot: usize,
-    /// The rule by which a file of the user's was read.
+    /// The rule that matched the user's file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub read_as: Option<String>,
 }
 
-/// How an evaluation was done.
+/// Settings of an evaluation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EvalSettings {
     /// Examples that went through the model together.
     pub batch_size: usize,
-    /// The file of solved examples, where it is not the task's own.
+    /// The file of solved examples, if it is not the task's own.
     pub fewshot_file: Option<String>,
-    /// Whether prompts begin with the token of a beginning; `None` is the tokenizer's choice.
+    /// Whether prompts begin with BOS; `None` for the tokenizer's default.
     pub add_bos_token: Option<bool>,
     /// Seed of stochastic rounding.
     pub seed: u32,
-    /// Threads that computed.
+    /// Number of threads.
     pub threads: usize,
 }
 
-/// How long a task took under a configuration.
+/// Timing of a task under a configuration.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Name of the task.
     pub task: String,
     /// Name of the configuration.
     pub config: String,
-    /// Seconds in the model, over all the runs it took.
+    /// Seconds in the model, over all runs.
     pub seconds: f64,
-    /// Examples a second.
+    /// Examples per second.
     #[serde(with = "float")]
     pub examples_per_second: f64,
-    /// Of the examples that this run evaluated; `None` is not measured.
+    /// Energy of the examples of this run; `None` if it was not measured.
     pub energy: Option<ExampleEnergy>,
 }
 
 /// Energy of some examples.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ExampleEnergy {
-    /// How many.
+    /// Number of examples.
     pub examples: usize,
-    /// Of all of them.
+    /// Energy of all of them.
     pub energy: Energy,
 }
 
 impl EvalRecord {
-    /// Examples a second over all tasks; `None` if no time was taken.
+    /// Examples per second over all tasks; `None` if no time was measured.
     pub fn examples_per_second(&self) -> Option<f64> {
         let (mut seconds, mut examples) = (0.0, 0.0);
         for timing in &self.timings {

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use crate::config::QuantConfig;
 use crate::engine::{Footprint, ModelInfo};
 
-/// What was asked, what came, how long it took.
+/// Settings, continuations and timings of a generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateRecord {
     /// Machine, build, command.
     pub environment: Environment,
-    /// What ran the model.
+    /// The device that ran the model.
     pub device: String,
     /// The model.
     pub model: ModelInfo,
@@ -21,67 +21,67 @@ pub struct GenerateRecord {
     pub config: QuantConfig,
     /// Memory that the model takes.
     pub footprint: Footprint,
-    /// Where the machine code of kernels came from; `None` where none are loaded.
+    /// Origins of the kernels' machine code; `None` if no kernels were loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_loads: Option<Loads>,
     /// How tokens were chosen.
     pub settings: GenerateSettings,
     /// Each prompt and its continuation.
     pub sequences: Vec<Sequence>,
-    /// Times.
+    /// Timings.
     pub timings: GenerateTimings,
 }
 
 /// How tokens were chosen.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateSettings {
-    /// Tokens of a continuation at most.
+    /// Most tokens of a continuation.
     pub max_tokens: usize,
-    /// Of sampling; 0 takes the likeliest token.
+    /// Sampling temperature; 0 chooses the likeliest token.
     pub temperature: f32,
-    /// The share of probability that is sampled from.
+    /// Probability mass that is sampled from.
     pub top_p: f32,
     /// Seed of sampling.
     pub seed: u32,
-    /// Whether a sequence goes on after a token that ends texts.
+    /// Whether sequences continue after an end-of-text token.
     pub ignore_eos: bool,
-    /// Whether the prompts and a step were run once before time was taken.
+    /// Whether the prompts and a step were run once before the timed run.
     pub warm_up: bool,
-    /// Threads that computed.
+    /// Number of threads.
     pub threads: usize,
 }
 
 /// A prompt and its continuation.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sequence {
-    /// Where the prompt is from.
+    /// Origin of the prompt.
     pub source: String,
-    /// Its tokens.
+    /// Tokens of the prompt.
     pub prompt_tokens: Vec<u32>,
-    /// The tokens that followed.
+    /// Tokens of the continuation.
     pub tokens: Vec<u32>,
-    /// `None` where the prompt was no text.
+    /// Text of the continuation; `None` if the prompt was given as tokens.
     pub text: Option<String>,
     /// Why it ended.
     pub end: End,
 }
 
-/// Times of a generation.
+/// Timings of a generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GenerateTimings {
-    /// Until the model was loaded.
+    /// Seconds to load the model.
     pub load_seconds: f64,
-    /// From then to the first token.
+    /// Seconds from then to the first token.
     pub first_token_seconds: f64,
-    /// The median time of a token after it.
+    /// Median seconds of a later token.
     pub median_step_seconds: Option<f64>,
-    /// Tokens after the first, a second.
+    /// Tokens per second after the first.
     pub tokens_per_second: Option<f64>,
-    /// `None` is not measured.
+    /// Joules per token; `None` if they were not measured.
     pub joules_per_token: Option<f64>,
-    /// Energy of the tokens after the first; `None` is not measured.
+    /// Energy of the tokens after the first; `None` if it was not measured.
     pub energy: Option<Energy>,
-    /// Each time of a token after the first.
+    /// Seconds of each token after the first.
     pub step_seconds: Vec<f64>,
 }
 
@@ -91,6 +91,6 @@ pub struct GenerateTimings {
 pub enum End {
     /// The model ended it.
     Eos,
-    /// It has as many tokens as were asked for.
+    /// It has the requested number of tokens.
     Length,
 }

@@ -1,4 +1,4 @@
-//! How records of earlier versions become those of today.
+//! Migrations of records from earlier versions.
 
 use serde_json::{Map, Value};
 
@@ -12,18 +12,18 @@ struct Step {
     change: fn(&mut Map<String, Value>),
 }
 
-/// Every step that is written; versions without one are refused. Version 1 of `verify`, for one,
-/// counted kernels for other chips as not run, which no step can tell apart.
+/// Every migration; versions without one are refused. Version 1 of `verify` has none: it counted
+/// kernels for other chips as `not run`, which cannot be told from the record.
 const STEPS: &[Step] = &[Step {
     kind: Frozen::KIND,
     from: 1,
-    // Version 1 was known by the name of its file, `study.json`, and named no kind.
+    // Version 1 was recognised by its file name, `study.json`, and had no kind.
     change: |fields| {
         fields.insert("kind".to_owned(), Frozen::KIND.name.into());
     },
 }];
 
-/// Brings a record that is read as `kind` to the newest version that steps lead to.
+/// Brings a record of `kind` to the newest version that migrations reach.
 pub fn migrate(kind: Kind, version: Option<u64>, record: &mut Value) {
     let (Some(mut version), Some(fields)) = (version, record.as_object_mut()) else {
         return;

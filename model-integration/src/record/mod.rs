@@ -1,9 +1,9 @@
-//! Records: everything a command measures and keeps, as one tagged, versioned type.
+//! Records: everything that commands measure and keep, as one tagged, versioned type.
 //!
-//! What a command writes is what the report, `mxlab bench --compare`, a resumed study and
-//! `mxlab study merge` read: each kind of record is one struct that round-trips through JSON, and
-//! the table of [`Record`] lists them. A file begins with `kind` and `schema_version`. A record of
-//! another version is migrated ([`mod@migrate`]) or refused by name.
+//! Commands write records; the report, `mxlab bench --compare`, a resumed study and `mxlab study
+//! merge` read them. Each kind of record is one struct that round-trips through JSON, and
+//! [`Record`] lists the kinds. A file begins with `kind` and `schema_version`. A record of another
+//! version is migrated ([`mod@migrate`]) or refused with an error that names the version.
 //!
 //! | module | records |
 //! |---|---|
@@ -11,13 +11,12 @@
 //! | [`mutate`] | planted faults and which of them were caught |
 //! | [`mxlab_benches::record`] | timings of kernels |
 //! | [`eval`] | tasks under configurations |
-//! | [`column`](mod@column), [`result`](mod@result) | values of a metric, and what they amount to |
+//! | [`column`](mod@column), [`result`](mod@result) | values of a metric, and their estimates |
 //! | [`generate`] | continuations of prompts |
 //! | [`weight_error`] | errors of quantised weights |
-//! | [`study`] | a study: its plan, its cells, and all of them in one file |
+//! | [`study`] | a study: its plan, its cells, and both in one file |
 //!
-//! Results in lm-evaluation-harness' schema (`results_*.json`) are no records: the schema is
-//! theirs.
+//! Results in lm-evaluation-harness' schema (`results_*.json`) are not records.
 
 pub mod column;
 pub mod error;
@@ -55,20 +54,23 @@ use self::verify::VerifyRecord;
 pub struct Kind {
     /// The field `kind` of its files.
     pub name: &'static str,
-    /// The field `schema_version`: a change that breaks readers raises it.
+    /// The field `schema_version`; a change that breaks readers raises it.
     pub version: u32,
     /// The command that writes one.
     pub command: &'static str,
 }
 
-/// A struct that is a kind of record.
+/// A struct for a kind of record.
 pub trait Recorded: Serialize + DeserializeOwned {
-    /// Which.
+    /// The kind.
     const KIND: Kind;
 }
 
 macro_rules! records {
-    ($($(#[$doc:meta])* $variant:ident($type:ty): $name:literal, $version:literal, $command:literal;)*) => {
+    ($(
+        $(#[$doc:meta])*
+        $variant:ident($type:ty): $name:literal, $version:literal, $command:literal;
+    )*) => {
         /// A record of any kind.
         #[derive(Clone, Debug)]
         pub enum Record {
@@ -98,10 +100,11 @@ macro_rules! records {
                 }
             }
 
-            /// The record in a JSON value.
+            /// Parses a record from a JSON value.
             ///
             /// # Errors
-            /// [`Wrong`] if it is none, damaged, or of a version that cannot be migrated.
+            /// [`Wrong`] if it is not a record, is damaged, or has a version that cannot be
+            /// migrated.
             pub fn from_value(value: Value) -> Result<Self, Wrong> {
                 match tagged::kind(&value)?.name {
                     $($name => Ok(Self::$variant(Box::new(tagged::from_value(value)?))),)*
@@ -131,13 +134,13 @@ records! {
     Eval(EvalRecord): "eval", 2, "mxlab eval --output-path DIR";
     /// Continuations of prompts.
     Generate(GenerateRecord): "generate", 1, "mxlab generate --output-path FILE";
-    /// What a study does.
+    /// Plan of a study.
     StudyPlan(Frozen): "study-plan", 2, "mxlab study run";
     /// Accuracy of a cell.
     StudyScore(ScoreRecord): "study-score", 1, "mxlab study run";
     /// Speed of a cell.
     StudySpeed(SpeedRecord): "study-speed", 1, "mxlab study run";
-    /// What a search found.
+    /// Result of a search.
     StudySearch(SearchRecord): "study-search", 1, "mxlab study run";
     /// A whole study in one file.
     Study(StudyRecord): "study", 1, "mxlab study pack DIR";
@@ -150,7 +153,7 @@ impl<'de> Deserialize<'de> for Record {
 }
 
 impl Record {
-    /// Reads a record of whatever kind.
+    /// Reads a record of any kind.
     ///
     /// # Errors
     /// As [`read`].
@@ -159,7 +162,7 @@ impl Record {
         parsed.map_err(RecordError::of(path))
     }
 
-    /// The record in the bytes of a file.
+    /// Parses a record from the bytes of a file.
     ///
     /// # Errors
     /// [`Wrong`] as [`Record::from_value`].
@@ -171,14 +174,14 @@ impl Record {
 /// Reads a record of kind `T`.
 ///
 /// # Errors
-/// [`RecordError`] with the file: if it cannot be read, is no record, damaged, of another kind, or
-/// of a version that cannot be migrated.
+/// [`RecordError`] with the file, if it cannot be read, is not a record, is damaged, is of another
+/// kind, or has a version that cannot be migrated.
 pub fn read<T: Recorded>(path: &Path) -> Result<T, RecordError> {
     let parsed = value_in(&bytes_of(path)?).and_then(tagged::from_value);
     parsed.map_err(RecordError::of(path))
 }
 
-/// Writes a record; the file is whole at any time. It is compressed if its name ends in `.gz`.
+/// Writes a record atomically, compressed if the name ends in `.gz`.
 ///
 /// # Errors
 /// If the file cannot be written.
@@ -193,13 +196,13 @@ pub fn write<T: Recorded>(path: &Path, record: &T) -> Result<(), FileError> {
     write_atomic(path, &bytes.expect("memory takes all bytes"))
 }
 
-/// A record as its file has it: one line of JSON.
+/// A record as in its file: one line of JSON.
 pub fn to_json<T: Recorded>(record: &T) -> String {
     let json = serde_json::to_string(&tagged::Tagged::new(record));
     json.expect("a record is plain data") + "\n"
 }
 
-/// Whether the name of a file is that of a record: `*.json` or `*.json.gz`.
+/// Whether a file name is a record's: `*.json` or `*.json.gz`.
 pub fn has_name(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".json") || name.ends_with(".json.gz")
@@ -224,10 +227,10 @@ fn bytes_of(path: &Path) -> Result<Vec<u8>, FileError> {
     })
 }
 
-/// Bytes of JSON at most: far more than any study has.
+/// Longest JSON in bytes, far beyond any study.
 const MOST_BYTES: u64 = 1 << 28;
 
-/// The JSON of a file, which gzip may have compressed.
+/// The JSON of a file, decompressed if it is gzip.
 fn value_in(bytes: &[u8]) -> Result<Value, Wrong> {
     let cut_off = |reason: String| Wrong::CutOff { reason };
     if !bytes.starts_with(&[0x1f, 0x8b]) {

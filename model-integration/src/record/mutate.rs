@@ -4,16 +4,16 @@ use mxlab_fuzz::mutation::Score;
 use mxlab_harness::record::Environment;
 use serde::{Deserialize, Serialize};
 
-/// Which planted faults verification caught.
+/// Planted faults, and which of them verification caught.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MutateRecord {
     /// Machine, build, command.
     pub environment: Environment,
-    /// Chose the sample and the problems.
+    /// Seed of the sample and the problems.
     pub seed: u64,
-    /// Problems that a mutant had to survive.
+    /// Problems that each mutant was run on.
     pub problems: u32,
-    /// About how many elements a problem had.
+    /// Approximate number of elements of a problem.
     pub problem_size: usize,
     /// Each kernel's mutants.
     pub kernels: Vec<Score>,

@@ -1,4 +1,4 @@
-//! What the scores of a task under a configuration amount to.
+//! Estimates from the scores of a task under a configuration.
 
 use mxlab_harness::measure::Estimate;
 use serde::{Deserialize, Serialize};
@@ -7,8 +7,8 @@ use super::column::Column;
 use crate::engine::Footprint;
 use crate::task::metric::Metric;
 
-/// The result of a task under a configuration. It is determined by the run's settings: how
-/// long it took is kept apart.
+/// The result of a task under a configuration. The run's settings determine it; timings are
+/// recorded separately.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskResult {
     /// Name of the task.
@@ -21,32 +21,32 @@ pub struct TaskResult {
     pub operands: String,
     /// Number of examples.
     pub examples: usize,
-    /// Number of examples whose prompts were cut to fit the model.
+    /// Number of examples with truncated prompts.
     pub truncated: usize,
     /// In the order of the task's protocol.
     pub metrics: Vec<MetricResult>,
-    /// Name of the baseline's configuration; `None` where none was evaluated, and of the baseline
-    /// itself.
+    /// Name of the baseline's configuration; `None` if no baseline was evaluated, and for the
+    /// baseline itself.
     pub baseline: Option<String>,
     /// Memory that the model takes.
     pub footprint: Footprint,
 }
 
-/// One number.
+/// The estimate of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MetricResult {
-    /// Which.
+    /// The metric.
     pub metric: &'static Metric,
-    /// The number.
+    /// The estimate.
     #[serde(flatten)]
     pub estimate: Estimate,
-    /// That less the baseline's on the same examples, with its paired error; `None` where there is
-    /// no baseline, and of perplexities.
+    /// The difference from the baseline on the same examples, with its paired error; `None` without
+    /// a baseline, and for perplexities.
     pub from_baseline: Option<Estimate>,
 }
 
 impl MetricResult {
-    /// Of a column, and that of the baseline.
+    /// From a column, and from the baseline's.
     pub fn new(column: &Column, baseline: Option<&Column>) -> Self {
         Self {
             metric: column.metric,
@@ -57,7 +57,7 @@ impl MetricResult {
 }
 
 impl TaskResult {
-    /// One of its numbers.
+    /// The estimate of `metric`.
     pub fn metric(&self, metric: &Metric) -> Option<&MetricResult> {
         self.metrics.iter().find(|result| result.metric == metric)
     }

@@ -1,4 +1,4 @@
-//! The records of a study: its plan, a record a cell, and all of them in one.
+//! The records of a study: its plan, one per cell, and all of them in one.
 
 use std::collections::HashSet;
 use std::path::Path;
@@ -16,26 +16,26 @@ use crate::config::QuantConfig;
 use crate::engine::{Footprint, ModelInfo};
 use crate::task::metric::Metric;
 
-/// A study as it is kept beside its results: whatever decides about them, and its hash.
+/// A study's plan, stored beside its results: everything that determines them, and its hash.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Frozen {
     /// Its name.
     pub name: String,
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// What it asks.
+    /// The question that it answers.
     pub question: String,
     /// The build that runs it.
     pub mxlab: String,
     /// The text of its file.
     pub text: String,
-    /// What the command line changed.
+    /// Changes from the command line.
     pub changes: Changes,
     /// SHA-256 of all of the above.
     pub hash: String,
 }
 
-/// What the command line changes of a study, and how its models run: part of what is frozen.
+/// Changes to a study from the command line, and the engine; part of the plan.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Changes {
     /// Models instead of its own.
@@ -47,46 +47,47 @@ pub struct Changes {
     /// Examples of each task instead of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
-    /// What runs the models, and in what type: anything that decides about results.
+    /// Engine and type of the arithmetic: everything about them that determines results.
     pub engine: String,
     /// Examples that go through a model together.
     pub batch_size: usize,
 }
 
-/// A whole study: what a folder of cells holds but for the logs that interrupted cells go on from.
+/// A whole study: a folder of cells without the logs of interrupted cells.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudyRecord {
-    /// What it does.
+    /// Its plan.
     #[serde(with = "tagged")]
     pub plan: Frozen,
-    /// Its cells, in the order of the names of their files.
+    /// Its cells, ordered by file name.
     pub cells: Vec<StudyCell>,
 }
 
 /// A cell of a study.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StudyCell {
-    /// Its name in the names of files.
+    /// Its name in file names.
     pub id: String,
-    /// What is kept of it.
+    /// Its record.
     pub record: CellRecord,
-    /// The evaluation that scored it; `None` of cells that are not scored.
+    /// The evaluation that scored it; `None` for cells that are not scored.
     #[serde(with = "tagged::option")]
     pub run: Option<EvalRecord>,
 }
 
 impl StudyRecord {
-    /// Checks that every cell is of this study, and that there is one of each name.
+    /// Checks that every cell belongs to this study, and that names are unique.
     ///
     /// # Errors
-    /// Naming the cell.
+    /// With the name of the cell.
     pub fn check(&self) -> anyhow::Result<()> {
         let mut ids = HashSet::new();
         for StudyCell { id, record, .. } in &self.cells {
             anyhow::ensure!(ids.insert(id), "cell `{id}` is there twice");
             anyhow::ensure!(
                 record.head().hash == self.plan.hash,
-                "cell `{id}` is of another study: found hash {}, expected {}, that of study `{}`",
+                "cell `{id}` belongs to another study: found hash {}, expected {}, the hash of \
+                 study `{}`",
                 record.head().hash,
                 self.plan.hash,
                 self.plan.name
@@ -99,15 +100,15 @@ impl StudyRecord {
 /// The record of a cell.
 #[derive(Clone, Debug, PartialEq)]
 pub enum CellRecord {
-    /// What it answered. The same bytes for the same study, wherever it was interrupted.
+    /// Accuracy. The same study gives the same bytes, wherever it was interrupted.
     Score(Box<ScoreRecord>),
-    /// What it took.
+    /// Speed.
     Speed(Box<SpeedRecord>),
-    /// What a search found. The same bytes for the same study.
+    /// The result of a search. The same study gives the same bytes.
     Search(Box<SearchRecord>),
 }
 
-/// What every record begins with.
+/// The fields that every cell's record begins with.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Head {
     /// Name of the study.
@@ -118,11 +119,11 @@ pub struct Head {
     pub model: ModelInfo,
     /// Name of the configuration.
     pub name: String,
-    /// Where in the file it comes from.
+    /// Its group in the file.
     pub group: String,
-    /// The value of each axis that its group is varied over.
+    /// The value on each axis of its group.
     pub at: Vec<(String, String)>,
-    /// Its place in the study, from 0.
+    /// Its index in the study, from 0.
     pub number: usize,
     /// The configuration in one line.
     pub description: String,
@@ -137,93 +138,94 @@ pub struct Head {
 /// Accuracy.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRecord {
-    /// What it is of.
+    /// The cell.
     #[serde(flatten)]
     pub head: Head,
     /// Seed of stochastic rounding.
     pub seed: u32,
-    /// Of the weights by themselves, where that was asked for and there are quantised ones.
+    /// Errors of the quantised weights themselves, if they were requested and there are any.
     pub weight_error: Option<WeightError>,
-    /// Of each task.
+    /// Results of each task.
     pub tasks: Vec<TaskScores>,
 }
 
-/// Results of a task, and what they are made of.
+/// Results of a task, and the values behind them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TaskScores {
     /// SHA-256 of its content.
     pub sha256: String,
-    /// The results.
+    /// The result.
     #[serde(flatten)]
     pub result: TaskResult,
-    /// The value of each example, by metric; not of perplexities, which are of log-likelihoods.
+    /// The value of each example, by metric; without perplexities, which follow from
+    /// log-likelihoods.
     pub columns: Vec<Column>,
 }
 
 /// Speed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SpeedRecord {
-    /// What it is of.
+    /// The cell.
     #[serde(flatten)]
     pub head: Head,
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
-    /// Tokens that followed.
+    /// Tokens of the continuation.
     pub output_tokens: usize,
-    /// Each time but the first.
+    /// Every timing but the first.
     pub repeats: Vec<Repeat>,
-    /// Most memory that the process had meanwhile, in bytes; `None` is not measured.
+    /// Peak memory of the process in bytes; `None` if it was not measured.
     pub peak_memory_bytes: Option<u64>,
-    /// Threads that computed.
+    /// Number of threads.
     pub threads: usize,
-    /// Where it was measured.
+    /// Machine and build of the measurement.
     pub environment: Environment,
 }
 
-/// A generation.
+/// Timing of a generation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Repeat {
     /// Seconds to the first token.
     pub first_token_seconds: f64,
-    /// Mean seconds of a token after it.
+    /// Mean seconds of a later token.
     pub token_seconds: f64,
-    /// All tokens that were generated, over all the time.
+    /// All generated tokens over the total time.
     pub tokens_per_second: f64,
-    /// Of the tokens after the first; `None` is not measured.
+    /// Energy of the tokens after the first; `None` if it was not measured.
     pub energy: Option<Energy>,
 }
 
-/// The most that could be quantised.
+/// The largest part of the model that could be quantised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRecord {
-    /// What it found, as the record of a configuration.
+    /// The result, with the head of a configuration's record.
     #[serde(flatten)]
     pub head: Head,
     /// Seed of stochastic rounding.
     pub seed: u32,
-    /// The first metric of the first task, which the search goes by.
+    /// The first metric of the first task, which guides the search.
     pub metric: &'static Metric,
-    /// What it may come to at worst.
+    /// Worst accepted value.
     #[serde(with = "float")]
     pub bound: f64,
-    /// Its value for the baseline.
+    /// The baseline's value.
     #[serde(with = "float")]
     pub baseline: f64,
-    /// What was tried, in this order.
+    /// The steps, in order.
     pub steps: Vec<Step>,
 }
 
-/// Some more parts quantised.
+/// A step of the search: more parts quantised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Step {
-    /// Which.
+    /// The parts.
     pub parts: Vec<Part>,
-    /// The metric with them and everything kept before.
+    /// The metric with these and all parts kept before.
     #[serde(with = "float")]
     pub value: f64,
-    /// Whether they were kept.
+    /// Whether the parts were kept.
     pub is_kept: bool,
-    /// Bytes of all weights if they are kept.
+    /// Bytes of all weights with these parts quantised.
     pub weight_bytes: u64,
 }
 
@@ -234,17 +236,18 @@ pub struct Part {
     pub layer: usize,
     /// Projection.
     pub projection: String,
-    /// Log-likelihood lost by it alone, over the bits it saves: what the order goes by.
+    /// Log-likelihood lost by this part alone, divided by the bits it saves; parts are tried in
+    /// ascending order.
     #[serde(with = "float")]
     pub cost: f64,
 }
 
 impl SearchRecord {
-    /// How many parts were kept, and of how many.
+    /// Number of parts kept, and of parts in total.
     pub fn parts(&self) -> (usize, usize) {
         let kept = self.steps.iter().filter(|step| step.is_kept);
         let kept = kept.map(|step| step.parts.len()).sum();
-        // What fails among others is tried again.
+        // A part that fails among others is tried again.
         let left = self
             .steps
             .iter()
@@ -254,7 +257,7 @@ impl SearchRecord {
 }
 
 impl CellRecord {
-    /// What it is of.
+    /// The cell.
     pub fn head(&self) -> &Head {
         match self {
             Self::Score(record) => &record.head,
@@ -263,7 +266,7 @@ impl CellRecord {
         }
     }
 
-    /// Writes it; see [`super::write`].
+    /// Writes the record; see [`super::write`].
     ///
     /// # Errors
     /// If the file cannot be written.

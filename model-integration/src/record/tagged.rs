@@ -1,4 +1,4 @@
-//! The head of every record, `kind` and `schema_version`, also where one is part of another:
+//! The head of every record, `kind` and `schema_version`. Records nested in others carry it too, by
 //! `#[serde(with = "tagged")]`.
 
 use serde::de::{Deserialize, Deserializer, Error};
@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::migrate::migrate;
 use super::{KINDS, Kind, Recorded, Wrong};
 
-/// A record behind its head.
+/// A record with its head.
 #[derive(Serialize)]
 pub struct Tagged<'a, T> {
     kind: &'static str,
@@ -18,7 +18,7 @@ pub struct Tagged<'a, T> {
 }
 
 impl<'a, T: Recorded> Tagged<'a, T> {
-    /// The head of the record's kind, and the record.
+    /// A record with the head of its kind.
     pub fn new(record: &'a T) -> Self {
         Self {
             kind: T::KIND.name,
@@ -28,15 +28,15 @@ impl<'a, T: Recorded> Tagged<'a, T> {
     }
 }
 
-/// Writes head and record.
+/// Serialises head and record.
 ///
 /// # Errors
-/// As the serializer.
+/// Errors of the serialiser.
 pub fn serialize<T: Recorded, S: Serializer>(record: &T, serializer: S) -> Result<S::Ok, S::Error> {
     Tagged::new(record).serialize(serializer)
 }
 
-/// Reads what [`serialize`] wrote.
+/// Deserialises the output of [`serialize`].
 ///
 /// # Errors
 /// As [`from_value`].
@@ -44,16 +44,16 @@ pub fn deserialize<'de, T: Recorded, D: Deserializer<'de>>(deserializer: D) -> R
     from_value(Value::deserialize(deserializer)?).map_err(D::Error::custom)
 }
 
-/// The same for a record that may be absent.
+/// The same for an optional record.
 pub mod option {
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     use super::{Recorded, Tagged, Value, from_value};
 
-    /// Writes `null`, or head and record.
+    /// Serialises `null`, or head and record.
     ///
     /// # Errors
-    /// As the serializer.
+    /// Errors of the serialiser.
     pub fn serialize<T: Recorded, S: Serializer>(
         record: &Option<T>,
         serializer: S,
@@ -61,7 +61,7 @@ pub mod option {
         record.as_ref().map(Tagged::new).serialize(serializer)
     }
 
-    /// Reads what [`serialize`] wrote.
+    /// Deserialises the output of [`serialize`].
     ///
     /// # Errors
     /// As [`from_value`].
@@ -74,10 +74,10 @@ pub mod option {
     }
 }
 
-/// The kind that a value says it is.
+/// The kind that a value declares.
 ///
 /// # Errors
-/// [`Wrong`] if it says none, or one that is not known.
+/// [`Wrong`] if it declares none, or an unknown one.
 pub fn kind(value: &Value) -> Result<Kind, Wrong> {
     let name = value.get("kind").and_then(Value::as_str);
     let name = name.ok_or(Wrong::NoHead { field: "kind" })?;
@@ -85,10 +85,11 @@ pub fn kind(value: &Value) -> Result<Kind, Wrong> {
     known.copied().ok_or_else(|| Wrong::unknown(name))
 }
 
-/// The record of kind `T` in a value, migrated if it is of an earlier version.
+/// Parses a record of kind `T`, migrating earlier versions.
 ///
 /// # Errors
-/// [`Wrong`] if it is no record, damaged, of another kind, or of a version that cannot be migrated.
+/// [`Wrong`] if it is not a record, is damaged, is of another kind, or has a version that cannot be
+/// migrated.
 pub fn from_value<T: Recorded>(mut value: Value) -> Result<T, Wrong> {
     let version = value.get("schema_version").and_then(Value::as_u64);
     migrate(T::KIND, version, &mut value);

@@ -1,4 +1,4 @@
-//! The record of a campaign of verification.
+//! The record of a verification campaign.
 
 use std::path::PathBuf;
 
@@ -7,56 +7,55 @@ use mxlab_harness::device::Properties;
 use mxlab_harness::record::Environment;
 use serde::{Deserialize, Serialize};
 
-/// What a campaign covered and found.
+/// Coverage and findings of a campaign.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct VerifyRecord {
     /// Machine, build, command.
     pub environment: Environment,
-    /// What the kernels ran on.
+    /// The device that ran the kernels.
     pub device: Properties,
-    /// What was selected.
+    /// The selected jobs.
     pub selection: Selection,
-    /// Which part of it, as in `1/3`.
+    /// The shard, such as `1/3`.
     pub shard: String,
-    /// Chose the problems.
+    /// Seed of the problems.
     pub seed: u64,
-    /// About how many elements a problem had.
+    /// Approximate number of elements of a problem.
     pub problem_size: usize,
-    /// Processes.
+    /// Number of worker processes.
     pub workers: usize,
-    /// Of this run; an earlier one that it goes on from is not counted.
+    /// Seconds of this run; those of an earlier, resumed run are not included.
     pub seconds: f64,
-    /// How it ended: `finished`, `time is up`, `interrupted`, `failed: ...`; `running` while it
-    /// goes.
+    /// How it ended: `finished`, `time is up`, `interrupted`, `failed: ...`; or `running`.
     pub end: String,
     /// Counts by family.
     pub families: Vec<Family>,
-    /// Where the machine code of the kernels came from.
+    /// Origins of the kernels' machine code.
     pub code: MachineCode,
-    /// Kernels that this chip does not run.
+    /// Number of kernels that this chip cannot run.
     pub for_other_chips: usize,
-    /// Kernels that are not right.
+    /// Kernels without the verdict `right`.
     pub findings: Vec<Found>,
-    /// What was selected and not reached. All other jobs without a finding are right.
+    /// Selected jobs that were not reached. All other jobs without a finding are right.
     pub not_run: Vec<String>,
 }
 
-/// What the jobs of a campaign are.
+/// The jobs of a campaign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Selection {
-    /// Patterns of ids; without any, all.
+    /// Patterns of ids; an empty list selects all.
     pub patterns: Vec<String>,
-    /// PTX files, or folders of them, whose kernels are taken in place of the registry's.
+    /// PTX files, or folders of them, whose kernels replace those of the registry.
     pub ptx: Vec<PathBuf>,
-    /// Every so many of the kernels in the order of the registry.
+    /// Only every Nth kernel, in the order of the registry.
     pub every: usize,
-    /// Rows of the conformance suite instead, whose ids match a pattern.
+    /// Rows of the conformance suite instead; patterns select them, too.
     pub instructions: bool,
-    /// Faults on purpose instead.
+    /// Deliberate faults instead.
     pub faults: Option<Faults>,
 }
 
-/// Faults on purpose.
+/// Deliberate faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Faults {
@@ -66,16 +65,16 @@ pub enum Faults {
     Hang,
 }
 
-/// Where the machine code of the kernels came from.
+/// Origins of the kernels' machine code.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MachineCode {
-    /// The images that were given.
+    /// The images, if any were given.
     pub images: Option<ImagesOf>,
-    /// Kernels that were loaded from them.
+    /// Number of kernels loaded from images.
     pub from_images: u64,
-    /// Kernels whose PTX the device was given: without images all of them,
+    /// Number of kernels compiled from PTX: without images all of them,
     pub from_ptx: u64,
-    /// with images these, and why.
+    /// with images those listed here, with the reason.
     pub from_ptx_although_images: Vec<(String, String)>,
 }
 
@@ -89,30 +88,30 @@ pub struct ImagesOf {
     pub kernels: usize,
 }
 
-/// Kernels of a family, and what was compared.
+/// Counts of a family.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Family {
     /// Its name.
     pub name: String,
-    /// Kernels with a verdict: the sum of the next four.
+    /// Kernels with a verdict, the sum of the next four counts.
     pub kernels: u64,
     /// Kernels that are right.
     pub right: u64,
     /// Kernels that are wrong.
     pub wrong: u64,
-    /// Kernels whose text the device does not take.
+    /// Kernels whose PTX the device refused.
     pub refused: u64,
-    /// Kernels that the device or the worker did not survive.
+    /// Kernels that crashed the device or the worker.
     pub crashed: u64,
     /// Kernels that were not reached.
     pub not_run: u64,
     /// Problems.
     pub problems: u64,
-    /// Elements of those problems.
+    /// Elements of all problems.
     pub elements: u64,
 }
 
-/// A kernel that is not right.
+/// A kernel without the verdict `right`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
     /// The kernel.
@@ -121,8 +120,8 @@ pub struct Found {
     pub family: String,
     /// `wrong`, `refused` or `crashed`.
     pub verdict: String,
-    /// How.
+    /// What went wrong.
     pub failure: String,
-    /// The seed of the problem that showed it, where there is one.
+    /// Seed of the failing problem, if there is one.
     pub seed: Option<u64>,
 }

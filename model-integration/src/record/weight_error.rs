@@ -1,4 +1,4 @@
-//! Errors of quantised weights by themselves, as records keep them.
+//! Errors of quantised weights.
 
 use mxlab_harness::record::float;
 use serde::{Deserialize, Serialize};
@@ -6,50 +6,50 @@ use serde::{Deserialize, Serialize};
 use crate::config::Projection;
 use crate::quantization_error::Sums;
 
-/// Of all quantised weights of a model.
+/// Errors of all quantised weights of a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WeightError {
-    /// Of all of them together.
+    /// Over all elements.
     #[serde(flatten)]
     pub error: Error,
-    /// Elements that are quantised.
+    /// Number of quantised elements.
     pub elements: u64,
-    /// Bytes of their codes.
+    /// Bytes of codes.
     pub code_bytes: u64,
-    /// Bytes of their scales.
+    /// Bytes of scales.
     pub scale_bytes: u64,
-    /// Of each.
+    /// For each matrix.
     pub tensors: Vec<TensorError>,
 }
 
-/// What is lost.
+/// Error of quantisation.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Error {
     /// Signal to quantisation noise in dB.
     #[serde(with = "float")]
     pub sqnr_db: f64,
-    /// Of the angle between weights and what they became.
+    /// Cosine of the angle between the weights and their quantised values.
     #[serde(with = "float")]
     pub cosine: f64,
-    /// Root mean square of the error, relative to that of the weights.
+    /// Root mean square of the error, divided by that of the weights.
     #[serde(with = "float")]
     pub relative_error: f64,
 }
 
-/// Of one matrix.
+/// Error of one matrix.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TensorError {
     /// Its layer.
     pub layer: usize,
-    /// Which.
+    /// Its projection.
     pub projection: Projection,
-    /// What is lost.
+    /// Its error.
     #[serde(flatten)]
     pub error: Error,
 }
 
 impl Error {
-    /// Of what was summed up.
+    /// From the sums over elements.
     pub fn of(sums: &Sums) -> Self {
         Self {
             sqnr_db: sums.sqnr_db(),

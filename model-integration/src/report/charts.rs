@@ -1,4 +1,4 @@
-//! Charts of benches.
+//! Charts of bench records.
 
 use mxlab_benches::BenchRecord;
 use mxlab_benches::record::{Measured, RoofRecord};
@@ -6,13 +6,14 @@ use mxlab_benches::record::{Measured, RoofRecord};
 use super::plot::{Chart, Plot, Points, Series, WIDE};
 use super::tables::{speed_ups, yardstick};
 
-/// The charts that a record has points for.
+/// The charts for which a record has points.
 pub fn of(record: &BenchRecord) -> Vec<Chart> {
     let charts = [roofline(record), speed_up(record), bandwidth(record)];
     charts.into_iter().flatten().collect()
 }
 
-/// Operations a second against operations a byte, below what a copy and a product reach.
+/// Operations per second against operations per byte, with the measured roofs of a copy and a
+/// product.
 fn roofline(record: &BenchRecord) -> Option<Chart> {
     let roof = record.roof.as_ref()?;
     let product = roof.product.as_ref()?.rate()?;
@@ -44,7 +45,7 @@ fn roofline(record: &BenchRecord) -> Option<Chart> {
     plot.draw()
 }
 
-/// How many times as fast as the yardstick, against tokens.
+/// Speed-up over the reference kernel, against tokens.
 fn speed_up(record: &BenchRecord) -> Option<Chart> {
     let mut series = Series::new();
     for (case, times) in speed_ups(record) {
@@ -66,7 +67,7 @@ fn speed_up(record: &BenchRecord) -> Option<Chart> {
     plot.draw()
 }
 
-/// Bytes a second of what is bound by memory, against bytes.
+/// Bytes per second of memory-bound kernels, against bytes.
 fn bandwidth(record: &BenchRecord) -> Option<Chart> {
     let roof: &RoofRecord = record.roof.as_ref()?;
     let mut series = Series::new();
@@ -90,7 +91,7 @@ fn bandwidth(record: &BenchRecord) -> Option<Chart> {
     plot.draw()
 }
 
-/// The least and greatest x, with room around; `None` without points.
+/// The smallest and largest x, with a margin; `None` without points.
 fn reach(series: &Series) -> Option<(f64, f64)> {
     let mut x = series.values().flatten().map(|point| point.0);
     let first = x.next()?;

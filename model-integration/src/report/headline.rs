@@ -1,5 +1,5 @@
-//! One table for each evaluation: what a configuration costs in accuracy, and what it buys in kernel speed,
-//! end-to-end speed, memory and energy.
+//! One table per evaluation: accuracy, kernel speed, end-to-end speed, memory and energy of each
+//! configuration.
 
 use mxlab_harness::measure::Estimate;
 
@@ -12,7 +12,7 @@ use crate::record::eval::EvalRecord;
 use crate::record::result::TaskResult;
 use crate::task::metric::{Metric, Unit};
 
-/// The tables, one for each task of each evaluation.
+/// The tables: one for each task of each evaluation.
 pub fn tables(records: &Records) -> Vec<Table> {
     let mut tables: Vec<(&str, Table)> = Vec::new();
     for found in &records.evaluations {
@@ -119,7 +119,7 @@ fn estimate(metric: &Metric, estimate: Estimate, is_difference: bool) -> String 
     }
 }
 
-/// How long the largest product with one token took that multiplies weights of the configuration's format.
+/// Time of the largest product with one token whose weights have the configuration's format.
 fn product(records: &Records, config: &QuantConfig) -> Cell {
     let kernel = match &config.weights {
         None => "linear_bf16".to_owned(),
@@ -137,7 +137,7 @@ fn product(records: &Records, config: &QuantConfig) -> Cell {
         let name = format!("{}_", case.kernel);
         case.operations > 0 && case.tokens == Some(1) && name.contains(&kernel)
     });
-    // Of the first record, so that configurations are beside each other; the last of equals is taken.
+    // From the first record, so that configurations are comparable; of equal ones the last.
     let largest = of_format
         .collect::<Vec<_>>()
         .into_iter()
@@ -162,18 +162,18 @@ fn product(records: &Records, config: &QuantConfig) -> Cell {
     }
 }
 
-/// A generation of a model under a configuration.
+/// A timed generation of a model under a configuration.
 struct Speed {
     tokens: f64,
-    /// Of which tokens of a prompt and after it.
+    /// The workload: tokens of prompt and continuation.
     workload: String,
     joules: Option<f64>,
     record: String,
 }
 
-/// Of a study's speed records or of a generation's, the first of the model and formats.
+/// From a study's speed records or a generation's: the first with this model and these formats.
 fn end_to_end(records: &Records, model: &str, config: &QuantConfig) -> Option<Speed> {
-    // The same but for the name.
+    // Equal except for the name.
     let is_same = |other: &QuantConfig| {
         let name = config.name.clone();
         let other = other.clone();

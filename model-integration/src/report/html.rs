@@ -1,4 +1,4 @@
-//! The report as a page: one file that needs no other.
+//! The report as a self-contained HTML page.
 
 use anyhow::{Context, Result};
 use minijinja::Environment;
@@ -11,31 +11,31 @@ use super::table::Table;
 
 const TEMPLATE: &str = include_str!("page.html.j2");
 
-/// Everything that is on the page.
+/// The contents of the page.
 #[derive(Serialize)]
 pub struct Page {
     /// Accuracy, speed, memory and energy of each configuration.
     pub headlines: Vec<Table>,
     /// Studies.
     pub studies: Vec<StudyView>,
-    /// What was timed.
+    /// Bench records.
     pub benches: Vec<BenchView>,
-    /// What was verified and generated.
+    /// Tables of verification and generation.
     pub others: Vec<Table>,
-    /// Where records were made.
+    /// Machines and builds of the records.
     pub environments: Table,
 }
 
-/// What is shown of a bench.
+/// A bench record on the page.
 #[derive(Serialize)]
 pub struct BenchView {
-    /// Its record, without `.json`.
+    /// Its file name, without `.json`.
     pub name: String,
-    /// The command that made it, and when.
+    /// The command that wrote it, and when.
     pub made: String,
-    /// Its timings, and what they are beside others'.
+    /// Its timings, and their comparison with other implementations.
     pub tables: Vec<Table>,
-    /// Machine, and what disturbed.
+    /// The machine, and disturbances.
     pub notes: Vec<String>,
     /// Charts.
     pub charts: Vec<Chart>,
@@ -44,7 +44,7 @@ pub struct BenchView {
 /// Renders the page.
 ///
 /// # Errors
-/// Never with the template that this crate ships.
+/// None with the shipped template.
 pub fn render(page: &Page) -> Result<String> {
     let mut environment = Environment::new();
     environment.add_template("page.html", TEMPLATE)?;

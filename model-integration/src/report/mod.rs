@@ -1,15 +1,15 @@
-//! The report: a page, the same in Markdown, tables and charts, of nothing but what is in records.
+//! The report: an HTML page, Markdown, tables and charts, from records alone.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`records`] | the records below a folder |
+//! | [`records`] | reads the records below a folder |
 //! | [`headline`] | accuracy, speed, memory and energy of each configuration |
-//! | [`study`] | what studies found |
-//! | [`tables`], [`timings`] | what was timed, verified and generated |
+//! | [`study`] | results of studies |
+//! | [`tables`], [`timings`] | timings, verification and generation |
 //! | [`charts`], [`plot`] | roofline, speed-up against tokens, bandwidth against size |
-//! | [`reference`](mod@reference) | published results, for a column beside ours |
-//! | [`table`] | a table whose cells say where their numbers come from |
-//! | [`html`] | the page |
+//! | [`reference`](mod@reference) | published results, shown beside ours |
+//! | [`table`] | a table whose cells name their records |
+//! | [`html`] | the HTML page |
 
 pub mod charts;
 pub mod headline;
@@ -36,11 +36,11 @@ use self::table::Table;
 use crate::file_name::file_name;
 
 /// Writes REPORT.html, REPORT.md, charts/*.svg and tables/*.csv below `output`, and returns their
-/// paths. `records` is a folder of records, the folder of a study, or one file. The same records give
-/// the same bytes. `reference` is a file of published results.
+/// paths. `records` is a folder of records, the folder of a study, or one file. `reference` is a
+/// file of published results. The same records give the same bytes.
 ///
 /// # Errors
-/// If there is no record, one cannot be read, or a file not be written.
+/// If there is no record, one cannot be read, or a file cannot be written.
 pub fn write(records: &Path, output: &Path, reference: Option<&Path>) -> Result<Vec<PathBuf>> {
     let records = Records::read(records, output)?;
     let reference = reference.map(Reference::read).transpose()?;
@@ -114,8 +114,8 @@ fn tables_of(page: &Page) -> Vec<(String, &Table)> {
 /// The page as Markdown.
 fn markdown(page: &Page) -> String {
     let mut text = String::from(
-        "# Measurements\n\nMade by `mxlab report` of records alone. What has no record was not measured. REPORT.html is \
-         the same as a page.\n\n",
+        "# Measurements\n\nMade by `mxlab report` of records alone. What has no record was not \
+         measured. REPORT.html is the same as a page.\n\n",
     );
     let tables = |text: &mut String, tables: &[Table]| {
         for table in tables {

@@ -1,4 +1,4 @@
-//! Lines and points as SVG.
+//! Draws charts as SVG.
 
 use std::collections::BTreeMap;
 
@@ -7,21 +7,21 @@ use plotters::coord::ranged1d::{Ranged, ValueFormatter};
 use plotters::prelude::*;
 use serde::Serialize;
 
-/// Width and height of a chart whose series have long names, and of its legend, at the right.
+/// Size of a chart with long series names, including its legend on the right.
 pub const WIDE: Size = Size {
     width: 1240,
     height: 520,
     legend: 440,
 };
 
-/// Of one whose names are short.
+/// Size of a chart with short names.
 pub const NARROW: Size = Size {
     width: 800,
     height: 420,
     legend: 230,
 };
 
-/// Colours that are told apart on white and on black.
+/// Colours that can be distinguished on white and on black.
 const PALETTE: [RGBColor; 10] = [
     RGBColor(78, 121, 167),
     RGBColor(242, 142, 43),
@@ -35,26 +35,26 @@ const PALETTE: [RGBColor; 10] = [
     RGBColor(140, 140, 140),
 ];
 
-/// Of a chart, in its own units.
+/// Size of a chart, in SVG units.
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
     width: u32,
     height: u32,
     legend: u32,
 }
-/// Most series of a chart: more cannot be told apart.
+/// Most series of a chart; more cannot be distinguished.
 const MOST_SERIES: usize = 20;
 
 /// A chart.
 #[derive(Serialize)]
 pub struct Chart {
-    /// What its file is called after.
+    /// Base of its file name.
     pub kind: String,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// The picture: black on white.
+    /// The SVG, black on white.
     pub svg: String,
-    /// The same to be part of a page: in the colour of its text, on whatever is behind it.
+    /// The SVG for embedding in a page: in the colour of its text, on a transparent background.
     pub inline: String,
 }
 
@@ -64,13 +64,13 @@ pub type Points = Vec<(f64, f64)>;
 /// Series by name.
 pub type Series = BTreeMap<String, Points>;
 
-/// What is to be drawn.
+/// The description of a chart.
 pub struct Plot<'a> {
-    /// What its file is called after.
+    /// Base of its file name.
     pub kind: &'a str,
-    /// What it shows.
+    /// Its title.
     pub title: String,
-    /// How large.
+    /// Its size.
     pub size: Size,
     /// Names of the axes.
     pub axes: [&'a str; 2],
@@ -80,12 +80,12 @@ pub struct Plot<'a> {
     pub is_joined: bool,
     /// The series.
     pub series: Series,
-    /// A grey line of what bounds or divides them.
+    /// A grey line that bounds or divides the points.
     pub line: Option<(&'a str, Points)>,
 }
 
 impl Plot<'_> {
-    /// Draws it; `None` if there is no point.
+    /// Draws it; `None` without points.
     pub fn draw(mut self) -> Option<Chart> {
         self.series.retain(|_, points| !points.is_empty());
         let count = self.series.len();
@@ -99,7 +99,7 @@ impl Plot<'_> {
             self.title += &format!("; {MOST_SERIES} of {count} series");
         }
         let mut svg = String::new();
-        // A chart that cannot be drawn is none; drawing to a string fails of nothing else.
+        // A chart that cannot be drawn is omitted. Drawing to a string has no other errors.
         self.paint(&mut svg).ok()?;
         Some(Chart {
             kind: self.kind.to_owned(),
@@ -181,7 +181,7 @@ impl Plot<'_> {
         Ok(names)
     }
 
-    /// A tick with as many digits as tell it from the next.
+    /// A tick label, with as many digits as distinguish it from the next.
     fn tick(&self, value: f64, (least, most): (f64, f64)) -> String {
         let step = match self.is_log {
             true => value.abs(),
@@ -191,7 +191,7 @@ impl Plot<'_> {
         format!("{value:.digits$}")
     }
 
-    /// The least and greatest of both coordinates, with room around.
+    /// The smallest and largest of both coordinates, with a margin.
     fn bounds(&self) -> [(f64, f64); 2] {
         let line = self.line.iter().flat_map(|(_, points)| points);
         let points: Vec<&(f64, f64)> = self.series.values().flatten().chain(line).collect();
@@ -223,7 +223,7 @@ fn label(
     Ok(())
 }
 
-/// A picture of black on white in the colour of the text around it.
+/// Turns black on white into the surrounding text's colour on transparent.
 fn inline(svg: &str, size: Size) -> String {
     let Size { width, height, .. } = size;
     let fixed = format!("width=\"{width}\" height=\"{height}\" ");

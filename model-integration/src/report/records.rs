@@ -1,4 +1,4 @@
-//! The records below a folder, or of one file.
+//! Reads the records below a folder, or one file.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,9 @@ use crate::record::verify::VerifyRecord;
 use crate::record::{self, Record, RecordError};
 use crate::study::folder;
 
-/// A record and where it is.
+/// A record and its place.
 pub struct Found<T> {
-    /// Its path below the folder, without its ending.
+    /// Its path below the folder, without extension.
     pub name: String,
     /// Its path from the report.
     pub path: String,
@@ -25,31 +25,31 @@ pub struct Found<T> {
     pub record: T,
 }
 
-/// Records by what they are of.
+/// Records by kind.
 #[derive(Default)]
 pub struct Records {
     /// Benches.
     pub benches: Vec<Found<BenchRecord>>,
-    /// Campaigns of verification.
+    /// Verification campaigns.
     pub verified: Vec<Found<VerifyRecord>>,
-    /// Campaigns of mutation.
+    /// Mutation campaigns.
     pub mutated: Vec<Found<MutateRecord>>,
     /// Generations.
     pub generated: Vec<Found<GenerateRecord>>,
     /// Evaluations.
     pub evaluations: Vec<Found<EvalRecord>>,
-    /// Studies, in the order of their names.
+    /// Studies, ordered by name.
     pub studies: Vec<(String, StudyRecords)>,
-    /// Where all of them but studies were made.
+    /// Environments of all records except studies.
     others: Vec<Found<Environment>>,
 }
 
 impl Records {
-    /// Reads what is below a folder, or one file, for a report in the folder `report`. Files of other
-    /// kinds, such as results in other programs' schemas, are left alone.
+    /// Reads the records below a folder, or one file, for a report in the folder `report`. Files of
+    /// other kinds, such as results in other programs' schemas, are ignored.
     ///
     /// # Errors
-    /// If one cannot be read, is damaged or of another version, or there is no record at all.
+    /// If a record cannot be read, is damaged or has another version, or there is no record.
     pub fn read(place: &Path, report: &Path) -> Result<Self> {
         let mut files = Vec::new();
         let mut studies = Vec::new();
@@ -77,7 +77,7 @@ impl Records {
                 record => record?,
             };
             let link = relative(report, &path)?;
-            // A study that is alone is called by its own name.
+            // A single study keeps its own name.
             let name = match record {
                 Record::Study(_) if is_file => String::new(),
                 _ => name(&path),
@@ -100,7 +100,7 @@ impl Records {
         self.studies.is_empty() && self.others.is_empty()
     }
 
-    /// Where each record was made; of a study, each build and machine once.
+    /// The environment of each record; for a study, each build and machine once.
     pub fn environments(&self) -> impl Iterator<Item = &Found<Environment>> {
         let studies = self.studies.iter();
         let studies = studies.flat_map(|(_, study)| &study.environments);
@@ -159,7 +159,7 @@ impl Records {
     }
 }
 
-/// Where a study is, from the report.
+/// Path of a study, relative to the report.
 pub enum Place {
     /// A folder of cells.
     Folder(String),
@@ -168,12 +168,12 @@ pub enum Place {
 }
 
 impl Place {
-    /// Where the record of a cell is.
+    /// Path of a cell's record.
     pub fn record(&self, id: &str) -> String {
         self.of(id, &format!("records/{id}.json"))
     }
 
-    /// Where the evaluation of a cell is.
+    /// Path of a cell's evaluation.
     pub fn run(&self, id: &str) -> String {
         self.of(id, &format!("cells/{id}/run.json"))
     }
@@ -187,7 +187,7 @@ impl Place {
     }
 }
 
-/// The path that leads from a folder to a file or folder, with `/`; empty if they are the same.
+/// The relative path from a folder to a file or folder, with `/`; empty if they are equal.
 fn relative(from: &Path, to: &Path) -> Result<String> {
     let absolute = |path: &Path| {
         let absolute = std::path::absolute(path);
@@ -202,7 +202,7 @@ fn relative(from: &Path, to: &Path) -> Result<String> {
     Ok(up.chain(down).collect::<Vec<_>>().join("/"))
 }
 
-/// Files of records, and folders of studies, which have their own.
+/// Collects record files, and folders of studies, which have their own records.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>, studies: &mut Vec<PathBuf>) -> Result<()> {
     if folder::frozen_path(folder).exists() {
         studies.push(folder.to_owned());

@@ -1,14 +1,14 @@
-//! Published results, for a column beside ours.
+//! Published results, shown beside ours.
 
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde_json::Value;
 
-/// A JSON file of published results: `baseline`, and lists of results by the name of a group, each with its axes
-/// (`block_size`, `scale_bits`, `custom_cuda` of microxcaling) and `acc`, `acc_stderr`.
+/// A JSON file of published results: `baseline`, and for each group a list of results. A result has
+/// its axes (`block_size`, `scale_bits`, `custom_cuda` of microxcaling), `acc` and `acc_stderr`.
 pub struct Reference {
-    /// What it is, in its own words.
+    /// The file's own description.
     pub about: String,
     content: Value,
 }
@@ -16,11 +16,11 @@ pub struct Reference {
 /// Published accuracy.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Published {
-    /// Part of the examples that are right.
+    /// Fraction of examples that are right.
     pub acc: f64,
     /// Its standard error.
     pub stderr: f64,
-    /// That less the published baseline's.
+    /// Difference from the published baseline.
     pub from_baseline: f64,
 }
 
@@ -47,7 +47,7 @@ impl Reference {
         self.content.pointer("/baseline/acc")?.as_f64()
     }
 
-    /// What was published of a configuration of a group, by its axes.
+    /// The published result for a configuration of a group, by its axes.
     pub fn find(&self, group: &str, at: &[(String, String)]) -> Option<Published> {
         let baseline = self.baseline()?;
         let entry = match group {
@@ -66,7 +66,7 @@ impl Reference {
     }
 }
 
-/// Whether a published result is of these axes, every one of them.
+/// Whether a published result has exactly these axes.
 fn is_at(entry: &Value, at: &[(String, String)]) -> bool {
     !at.is_empty()
         && at.iter().all(|(axis, value)| match axis.as_str() {

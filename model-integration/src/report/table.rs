@@ -1,4 +1,4 @@
-//! A table whose cells say where their numbers come from.
+//! A table whose cells name their records.
 
 use serde::Serialize;
 
@@ -7,37 +7,37 @@ use crate::columns;
 /// A table.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Table {
-    /// What it shows.
+    /// Its caption.
     pub caption: String,
-    /// How many of the first columns are words.
+    /// How many of the first columns are text.
     pub words: usize,
     /// Names of the columns.
     pub header: Vec<String>,
-    /// Cells, as many a row as there are columns.
+    /// Cells, one per column in each row.
     pub rows: Vec<Vec<Cell>>,
 }
 
 /// A cell.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Cell {
-    /// What it says.
+    /// Its text.
     pub text: String,
-    /// How it looks on a page: a class of its style sheet.
+    /// Its class in the page's style sheet.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub class: Option<&'static str>,
-    /// The record that it comes from, as a path from the report.
+    /// The record behind it, as a path from the report.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub record: Option<String>,
-    /// How strongly it is shaded, from -1 to 1.
+    /// Strength of its shading, from -1 to 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shade: Option<f64>,
 }
 
-/// What was not measured.
+/// The text of a cell without a number.
 pub const NOT_MEASURED: &str = "not measured";
 
 impl Cell {
-    /// A cell that says something.
+    /// A cell of text.
     pub fn text(text: impl Into<String>) -> Self {
         Self {
             text: text.into(),
@@ -45,7 +45,7 @@ impl Cell {
         }
     }
 
-    /// A cell of what was measured, or not.
+    /// A measured value, or `not measured`.
     pub fn measured(text: Option<String>) -> Self {
         match text {
             Some(text) => Self::text(text),
@@ -53,21 +53,21 @@ impl Cell {
         }
     }
 
-    /// Looks like that.
+    /// Sets the style class.
     #[must_use]
     pub fn class(mut self, class: &'static str) -> Self {
         self.class = Some(class);
         self
     }
 
-    /// Comes from there.
+    /// Sets the record behind it.
     #[must_use]
     pub fn of(mut self, record: &str) -> Self {
         self.record = Some(record.to_owned());
         self
     }
 
-    /// Is shaded.
+    /// Sets the shading.
     #[must_use]
     pub const fn shaded(mut self, shade: f64) -> Self {
         self.shade = Some(shade);
@@ -76,7 +76,7 @@ impl Cell {
 }
 
 impl Table {
-    /// Without rows.
+    /// A table without rows.
     pub fn new(caption: impl Into<String>, words: usize, header: &[&str]) -> Self {
         Self {
             caption: caption.into(),
@@ -99,10 +99,10 @@ impl Table {
         format!("{}\n\n{table}\n", self.caption)
     }
 
-    /// As comma-separated values, with a last column of records.
+    /// As comma-separated values, with records as the last column.
     ///
     /// # Errors
-    /// If rows are not of one length.
+    /// If rows have different lengths.
     pub fn csv(&self) -> anyhow::Result<String> {
         let (mut header, mut rows) = self.plain();
         header.push("record");

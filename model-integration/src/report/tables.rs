@@ -1,4 +1,4 @@
-//! What was timed, verified and generated, as tables.
+//! Tables of timings, verification and generation.
 
 use mxlab_benches::record::{BenchMachine, Measured};
 use mxlab_benches::{BenchRecord, Case};
@@ -14,7 +14,7 @@ use crate::record::generate::GenerateRecord;
 use crate::record::mutate::MutateRecord;
 use crate::record::verify::{Family, VerifyRecord};
 
-/// What was verified, what faults were planted, and what was generated.
+/// Tables of verification, planted faults and generation.
 pub fn others(records: &Records) -> Vec<Table> {
     let mut tables = Vec::new();
     let mut add = |caption: &str, words, header: &[&str], rows: Vec<Vec<Cell>>| {
@@ -54,7 +54,7 @@ pub fn others(records: &Records) -> Vec<Table> {
     tables
 }
 
-/// Where records were made.
+/// Machines and builds of the records.
 pub fn environments(records: &Records) -> Table {
     let header = ["record", "made", "commit", "processor", "cores", "system"];
     let mut table = Table::new("Where records were made", 6, &header);
@@ -77,7 +77,7 @@ pub fn environments(records: &Records) -> Table {
     table
 }
 
-/// What was found out, or that it was not.
+/// A text, or the placeholder for an unknown one.
 fn known(text: Option<String>) -> String {
     text.unwrap_or_else(|| NOT_MEASURED.to_owned())
 }
@@ -132,7 +132,7 @@ fn generated(found: &Found<GenerateRecord>) -> Vec<Cell> {
     ]
 }
 
-/// A run of the bench: where, what, and how much faster than what everyone has.
+/// A bench run: machine, timings, and speed-ups over the reference kernel.
 pub fn bench(found: &Found<BenchRecord>) -> BenchView {
     let record = &found.record;
     let environment = &record.environment;
@@ -165,7 +165,7 @@ pub fn bench(found: &Found<BenchRecord>) -> BenchView {
     }
 }
 
-/// Whether the emulator took the times.
+/// Whether the emulator took the timings.
 pub fn is_emulated(record: &BenchRecord) -> bool {
     match &record.machine {
         BenchMachine::Cpu { .. } => false,
@@ -173,10 +173,10 @@ pub fn is_emulated(record: &BenchRecord) -> bool {
     }
 }
 
-/// What products are compared with, the first of them that a record has.
+/// Reference kernels of products; the first that a record has is used.
 const YARDSTICKS: [&str; 3] = ["cublas_bf16", "torch_linear_bf16", "torch_linear_f32"];
 
-/// The kernel that products of a record are compared with.
+/// The reference kernel of a record's products.
 pub fn yardstick(record: &BenchRecord) -> Option<&'static str> {
     let has = |name: &&str| {
         let mut measured = record.measured.iter();
@@ -185,7 +185,7 @@ pub fn yardstick(record: &BenchRecord) -> Option<&'static str> {
     YARDSTICKS.iter().find(|name| has(name)).copied()
 }
 
-/// Each product's time beside the yardstick's on the same shape: kernel, tokens, and how many times as fast.
+/// Speed-up of each product over the reference kernel on the same shape: kernel, tokens, factor.
 pub fn speed_ups(record: &BenchRecord) -> Vec<(&Case, f64)> {
     let Some(yardstick) = yardstick(record) else {
         return Vec::new();

@@ -1,4 +1,4 @@
-//! A record of the bench as a table.
+//! A bench record as a table.
 
 use anyhow::Result;
 use mxlab_benches::BenchRecord;
@@ -9,8 +9,7 @@ use super::records::Found;
 use super::table::{Cell, NOT_MEASURED, Table};
 use crate::columns;
 
-/// The record as comma-separated values, what bounds kernels first: numbers as they are, nothing where
-/// there is none.
+/// The record as comma-separated values: roofs first, raw numbers, empty cells for missing ones.
 ///
 /// # Errors
 /// If a row cannot be written.
@@ -21,12 +20,12 @@ pub fn csv(record: &BenchRecord) -> Result<String> {
     columns::csv(&CSV, &rows)
 }
 
-/// The record as aligned columns, with what was refused, the machine, and what disturbed.
+/// The record as aligned columns, with refused kernels, machine and disturbances.
 pub fn aligned(record: &BenchRecord) -> String {
     readable(record, columns::aligned)
 }
 
-/// The same with a table of Markdown.
+/// The record with a Markdown table.
 pub fn markdown(record: &BenchRecord) -> String {
     readable(record, columns::markdown)
 }
@@ -45,7 +44,7 @@ pub fn table(found: &Found<BenchRecord>) -> Table {
     table
 }
 
-/// What was refused, the machine, and what disturbed.
+/// Refused kernels, machine and disturbances.
 pub fn notes(record: &BenchRecord) -> Vec<String> {
     let refused = record.refused.iter().map(|refused| {
         let case = &refused.case;
@@ -75,7 +74,7 @@ const CSV: [&str; 13] = [
     "gap_us",
 ];
 
-/// What bounds kernels, then the kernels.
+/// The roofs, then the kernels.
 fn all(record: &BenchRecord) -> impl Iterator<Item = &Measured> {
     let roofs = record.roof.iter().flat_map(RoofRecord::measured);
     roofs.chain(&record.measured)
@@ -155,7 +154,7 @@ fn timed(record: &BenchRecord) -> (Vec<&'static str>, Vec<Vec<String>>) {
     (header, rows)
 }
 
-/// The machine in a line.
+/// The machine in one line.
 fn machine(record: &BenchRecord) -> String {
     let rounds = record.rounds;
     let samples = record.sampling.samples;
@@ -179,7 +178,7 @@ fn machine(record: &BenchRecord) -> String {
     )
 }
 
-/// What is said of a device alone: the gap between launches, and its roofs beside public figures.
+/// Facts about a device alone: the gap between launches, and its roofs beside public figures.
 fn device(record: &BenchRecord) -> Vec<String> {
     let BenchMachine::Device { properties, .. } = &record.machine else {
         return Vec::new();
@@ -214,7 +213,7 @@ fn device(record: &BenchRecord) -> Vec<String> {
     vec![gap, figures]
 }
 
-/// A time with three digits.
+/// A time with three significant digits.
 pub fn seconds(seconds: f64) -> String {
     let [scale, unit] = match seconds {
         s if s < 1e-6 => [1e9, 0.0],
@@ -257,8 +256,8 @@ mod tests {
         })
     }
 
-    /// A record of an H200 whose copy reaches 4.3 TB/s, its product 788 TFLOP/s, as older ones are:
-    /// without an empty kernel, a place on the bus and a slice.
+    /// A record in the older format, without an empty kernel, a place on the bus and a slice. An
+    /// H200 whose copy reaches 4.3 TB/s and whose product 788 TFLOP/s.
     fn older() -> Value {
         let mut properties = mxlab_harness::device::Device::emulator()
             .properties()
@@ -330,7 +329,7 @@ mod tests {
                 .is_some_and(|header| header.ends_with(",gap_us"))
         );
         assert_eq!(lines.clone().count(), 3);
-        // Of every row, also of the empty kernel's own.
+        // For every row, including the empty kernel's own.
         let gaps = lines.map(|line| line.split(',').next_back().map(str::parse::<f64>));
         assert!(gaps.into_iter().all(|gap| gap == Some(Ok(1.25))), "{csv}");
         assert!(

@@ -1,12 +1,12 @@
-//! What a configuration of a study is varied over.
+//! The axes over which a study varies a configuration.
 
 use mxlab_kernels::format::{Dialect, Rounding, ScaleFormat, ScaleRule};
 use serde::Deserialize;
 
 use crate::config::{FormatFlags, OperandSpec};
 
-/// Values of each part of a format; every combination of them is a configuration. A part that is not named stays as
-/// the configuration has it.
+/// Values for each part of a format; every combination is a configuration. Parts that are not named
+/// stay as in the configuration.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Axes {
@@ -38,17 +38,17 @@ pub enum Each {
     LayerProjection,
 }
 
-/// A combination: the flags that make it, and the value of each axis by name.
+/// One combination: its flags, and the value of each axis by name.
 #[derive(Clone, Debug, Default)]
 pub struct Point {
-    /// What is laid on top of the configuration.
+    /// Flags on top of the configuration.
     pub flags: FormatFlags,
     /// Axis and value.
     pub at: Vec<(String, String)>,
 }
 
 impl Axes {
-    /// Every combination, the last axis fastest.
+    /// Every combination; the last axis varies fastest.
     pub fn points(&self) -> Vec<Point> {
         let mut points = vec![Point::default()];
         let all = &mut points;

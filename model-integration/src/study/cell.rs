@@ -3,36 +3,36 @@
 use super::expand::{BASELINE, StudyConfig};
 use crate::file_name::file_name;
 
-/// What is done of a configuration of a model.
+/// A model, a configuration, and the work to do with them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Cell {
     /// The model.
     pub model: String,
     /// The configuration.
     pub config: StudyConfig,
-    /// What.
+    /// The work.
     pub work: Work,
 }
 
-/// What is done.
+/// The work of a cell.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Work {
-    /// Every task is scored.
+    /// Score every task.
     Score {
-        /// Of stochastic rounding.
+        /// Seed of stochastic rounding.
         seed: u32,
     },
-    /// A generation is timed.
+    /// Time a generation.
     Generate {
         /// Tokens of the prompt.
         prompt: usize,
-        /// Tokens that follow.
+        /// Tokens of the continuation.
         output: usize,
     },
 }
 
 impl Cell {
-    /// Its name in the names of files.
+    /// Its name in file names.
     pub fn id(&self) -> String {
         let (model, config) = (file_name(&self.model), &self.config.config.name);
         match self.work {
@@ -43,7 +43,7 @@ impl Cell {
         }
     }
 
-    /// Whether it is of the unquantised model.
+    /// Whether it scores or times the unquantised model.
     pub fn is_baseline(&self) -> bool {
         self.config.config.name == BASELINE
     }

@@ -1,4 +1,4 @@
-//! A study and a model to configurations.
+//! Expands a study to the configurations of a model.
 
 use std::collections::HashSet;
 
@@ -11,29 +11,29 @@ use super::{Study, file::StudyFile};
 use crate::config::file::Source;
 use crate::config::{FormatFlags, LayerSet, Override, Projection, QuantConfig, load};
 
-/// A configuration and where it stands in its study.
+/// A configuration and its place in the study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StudyConfig {
     /// The configuration.
     pub config: QuantConfig,
-    /// The table of the file that it comes from, or its own name.
+    /// Its table in the file, or its own name.
     pub group: String,
-    /// The value of each axis that its group is varied over.
+    /// The value on each axis of its group.
     pub at: Vec<(String, String)>,
-    /// Its place in the study, from 0.
+    /// Its index in the study, from 0.
     pub number: usize,
 }
 
-/// The group of hybrids; each is at the differences that it has.
+/// The group of hybrids; the axis values of each are its differences.
 pub const EXPLAIN: &str = "explain";
 
-/// The name of what every other configuration is compared with.
+/// The name of the configuration that others are compared with.
 pub const BASELINE: &str = "baseline";
 
-/// Every configuration of a study for a model of so many layers, the baseline first.
+/// Every configuration of a study for a model with `layers` layers, the baseline first.
 ///
 /// # Errors
-/// A name that is unknown or occurs twice; parts of a format that do not fit.
+/// A name that is unknown or occurs twice; parts of a format that are incompatible.
 pub fn configs(study: &Study, layers: usize) -> Result<Vec<StudyConfig>> {
     let single = |config: QuantConfig| StudyConfig {
         group: config.name.clone(),
@@ -102,7 +102,7 @@ pub fn configs(study: &Study, layers: usize) -> Result<Vec<StudyConfig>> {
     Ok(all)
 }
 
-/// One part of the model quantised as `whole` says, for each part.
+/// For each part of the model, a configuration that quantises only that part, as `whole` does.
 fn parts(whole: &StudyConfig, each: Each, layers: usize) -> Vec<StudyConfig> {
     let part = |layer: Option<usize>, projection: Option<Projection>| {
         let mut at = whole.at.clone();
@@ -134,8 +134,8 @@ fn parts(whole: &StudyConfig, each: Each, layers: usize) -> Vec<StudyConfig> {
     }
 }
 
-/// Some parts of a model quantised as `whole` says, the rest not at all. A part without a projection is a whole layer, with
-/// its keys and values.
+/// A configuration that quantises some parts as `whole` does, and nothing else. A part without a
+/// projection is a whole layer with its keys and values.
 pub fn only(
     whole: &QuantConfig,
     name: &str,

@@ -1,15 +1,15 @@
-//! What lies between two configurations: hybrids that have some of the differences, and how much of a gap each
-//! difference explains.
+//! Hybrids between two configurations: each has a subset of their differences. They show how much
+//! of a gap each difference explains.
 
 use anyhow::{Context, Result, ensure};
 use mxlab_kernels::format::BlockFormat;
 
 use crate::config::{FormatSpec, QuantConfig};
 
-/// Most differences: there are two to the power of that many hybrids.
+/// Most differences; n differences have 2^n subsets.
 const MOST: usize = 5;
 
-/// A part of a format in which two configurations differ.
+/// A part of a format in which two configurations may differ.
 type Part = (&'static str, fn(&mut FormatSpec, FormatSpec));
 
 const PARTS: [Part; 7] = [
@@ -70,18 +70,18 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     let found: Vec<Part> = PARTS.into_iter().filter(differs).collect();
     ensure!(
         (2..=MOST).contains(&found.len()),
-        "`explain`: `{a}` and `{b}` differ in {} parts of their formats, not in 2 to {MOST}: there is nothing to tell apart",
+        "`explain`: `{a}` and `{b}` differ in {} parts of their formats; expected 2 to {MOST}",
         found.len()
     );
     Ok(found)
 }
 
-/// Every hybrid that is neither, with the names of the differences that it has; those that have one come in the order of the
-/// differences.
+/// Every hybrid that is neither end, with the names of its differences. Hybrids with one difference
+/// are in the order of the differences.
 ///
 /// # Errors
-/// If the two quantise different operands, have overrides, differ in too little or in too much, or parts of them do not
-/// fit together.
+/// If the two quantise different operands, have overrides, have too few or too many differences, or
+/// a hybrid's parts are incompatible.
 pub fn between(
     from: &QuantConfig,
     to: &QuantConfig,
@@ -118,8 +118,9 @@ pub fn between(
     (1..(1 << parts.len()) - 1).map(hybrid).collect()
 }
 
-/// How much of the gap `of[all] - of[none]` each difference explains: its mean effect over every order in which the
-/// differences can come one by one (Shapley 1953). They add up to the gap. `of` has a value for each subset by bits.
+/// The share of each difference in the gap `of[all] - of[none]`: its mean effect over every order
+/// in which the differences can be added (Shapley 1953). The shares add up to the gap. `of` has a
+/// value for each subset, indexed by bits.
 pub fn shapley(of: &[f64]) -> Vec<f64> {
     let count = of.len().ilog2() as usize;
     let factorial = |n: usize| (1..=n).map(|x| x as f64).product::<f64>();
@@ -180,7 +181,7 @@ mod tests {
 
     #[test]
     fn shares_add_up_and_are_fair() {
-        // Alone 1 and 2, together 5: what only both do is halved.
+        // Alone 1 and 2, together 5: the interaction is split in halves.
         assert_eq!(shapley(&[0.0, 1.0, 2.0, 5.0]), [2.0, 3.0]);
         assert_eq!(shapley(&[3.0, 4.0]), [1.0]);
         let of = [0.0, 1.0, 5.0, 2.0, 7.0, 3.0, -1.0, 4.0];

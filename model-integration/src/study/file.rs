@@ -1,33 +1,33 @@
-//! What a study file may say.
+//! The contents of a study file.
 //!
 //! ```toml
 //! title = "MX weights and activations"
 //! question = "What do block size, scale bits and dialect cost?"
-//! models = ["embedded"]                       # each of them
-//! tasks = ["embedded"]                        # on each of these
-//! limit = 600                                 # the first examples of each; or a part of them, below 1
-//! seeds = [0]                                 # of stochastic rounding
-//! named = ["nvfp4"]                           # configurations by name, besides the baseline
-//! weight_error = true                         # errors of the weights by themselves, too
+//! models = ["embedded"]                   # each of them
+//! tasks = ["embedded"]                    # on each of these
+//! limit = 600                             # the first 600 examples of each, or a fraction below 1
+//! seeds = [0]                             # of stochastic rounding
+//! named = ["nvfp4"]                       # configurations by name, besides the baseline
+//! weight_error = true                     # measure errors of the weights, too
 //!
-//! [config.linear]                             # a configuration, as in a file of its own
+//! [config.linear]                         # a configuration, as in a file of its own
 //! weights = "fp4_e2m1"
 //! activations = "fp6_e2m3"
 //!
-//! [vary.linear]                               # every combination instead of it
+//! [vary.linear]                           # every combination, instead of it
 //! block_size = [16, 32, 64]
 //! dialect = ["ocp", "microxcaling-cuda"]
-//! each = "layer"                              # one layer, projection, or layer-projection at a time
+//! each = "layer"                          # one layer, projection or layer-projection at a time
 //!
-//! [explain]                                   # what each difference of two of them explains
+//! [explain]                               # how much of a gap each difference explains
 //! from = "torch"
 //! to = "ocp"
 //!
-//! [search]                                    # the most of `config.W`'s units that accuracy allows
+//! [search]                                # the largest part of `config.W` that accuracy allows
 //! config = "W"
 //! most_lost = 0.01
 //!
-//! [workload]                                  # time, memory and energy of greedy generation
+//! [workload]                              # time, memory and energy of greedy generation
 //! prompt = [128, 512]
 //! output = [64, 256]
 //! repeats = 3
@@ -41,21 +41,21 @@ use super::axes::Axes;
 use crate::config::named::Tables;
 use crate::eval::plan::Limit;
 
-/// A study as it is written down.
+/// A study file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StudyFile {
-    /// A line.
+    /// One line.
     pub title: String,
-    /// What it asks.
+    /// The question that the study answers.
     pub question: String,
-    /// Models by directory or name.
+    /// Models, by directory or name.
     #[serde(default = "embedded")]
     pub models: Vec<String>,
-    /// Tasks by file or name.
+    /// Tasks, by file or name.
     #[serde(default = "embedded")]
     pub tasks: Vec<String>,
-    /// How many examples of each.
+    /// How many examples of each task.
     #[serde(default)]
     pub limit: Option<LimitSpec>,
     /// Seeds of stochastic rounding.
@@ -64,20 +64,20 @@ pub struct StudyFile {
     /// Named configurations.
     #[serde(default)]
     pub named: Vec<String>,
-    /// Whether errors of weights are measured, too.
+    /// Whether errors of the weights are measured, too.
     #[serde(default)]
     pub weight_error: bool,
     /// Its own configurations.
     #[serde(default)]
     pub config: Tables,
-    /// What they are varied over.
+    /// The axes over which they vary.
     #[serde(default)]
     pub vary: BTreeMap<String, Axes>,
-    /// A difference to be explained.
+    /// A difference to explain.
     pub explain: Option<Explain>,
-    /// A mixed assignment to be searched for.
+    /// A mixed assignment to search for.
     pub search: Option<Search>,
-    /// Generations to be timed.
+    /// Generations to time.
     pub workload: Option<Workload>,
 }
 
@@ -85,19 +85,19 @@ pub struct StudyFile {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Explain {
-    /// The one.
+    /// The first one.
     pub from: String,
-    /// The other.
+    /// The second one.
     pub to: String,
 }
 
-/// A search for the most that can be quantised.
+/// A search for the largest part of the model that can be quantised.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Search {
-    /// The configuration, varied over each layer-projection.
+    /// The configuration, which must vary over each layer-projection.
     pub config: String,
-    /// How much of the first task's first metric may be lost against the baseline.
+    /// Most accepted loss of the first task's first metric against the baseline.
     pub most_lost: f64,
 }
 
@@ -105,24 +105,24 @@ pub struct Search {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Workload {
-    /// Models, if others than those that are scored.
+    /// Models to time, if not those that are scored.
     #[serde(default)]
     pub models: Vec<String>,
     /// Tokens of a prompt.
     pub prompt: Vec<usize>,
-    /// Tokens that follow.
+    /// Tokens of the continuation.
     pub output: Vec<usize>,
-    /// How often, after one that does not count.
+    /// Number of timed runs, after one untimed run.
     pub repeats: usize,
 }
 
-/// A number of examples or a part of them.
+/// A number of examples, or a fraction of them.
 #[derive(Clone, Copy, Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 pub enum LimitSpec {
-    /// That many.
+    /// This many.
     Count(u32),
-    /// That part.
+    /// This fraction.
     Fraction(f64),
 }
 
@@ -130,7 +130,7 @@ impl LimitSpec {
     /// The limit.
     ///
     /// # Errors
-    /// A message if it is none.
+    /// A message if the value is invalid.
     pub fn limit(self) -> Result<Limit, String> {
         match self {
             Self::Count(count) => count.to_string().parse(),

@@ -1,4 +1,4 @@
-//! The output directory of a study: its plan, a record a cell, and what each evaluation left.
+//! The output directory of a study: its plan, a record per cell, and the files of each evaluation.
 
 use std::path::{Path, PathBuf};
 
@@ -7,10 +7,10 @@ use anyhow::{Context, Result, ensure};
 use crate::record::study::{CellRecord, Frozen, StudyCell, StudyRecord};
 use crate::record::{self, Record, RecordError};
 
-/// Keeps the frozen study in an output directory, or checks that what is there is the same.
+/// Writes the plan to an output directory, or checks that the plan there is the same.
 ///
 /// # Errors
-/// If it is another, or a file cannot be read or written.
+/// If it is another plan, or a file cannot be read or written.
 pub fn freeze(frozen: &Frozen, output: &Path) -> Result<()> {
     if check_frozen(frozen, output)? {
         return Ok(());
@@ -18,17 +18,18 @@ pub fn freeze(frozen: &Frozen, output: &Path) -> Result<()> {
     Ok(record::write(&frozen_path(output), frozen)?)
 }
 
-/// Whether an output directory holds this study; it may also hold none.
+/// Whether an output directory holds this study. It may hold none.
 ///
 /// # Errors
-/// If it holds another, or cannot be read.
+/// If it holds another study, or cannot be read.
 pub fn check_frozen(frozen: &Frozen, output: &Path) -> Result<bool> {
     let Some(there) = frozen_in(output)? else {
         return Ok(false);
     };
     ensure!(
         there.hash == frozen.hash,
-        "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another --output-path",
+        "`{}` holds study `{}` with hash {}, and this is `{}` with {}: {}; use another \
+         --output-path",
         output.display(),
         there.name,
         short(&there.hash),
@@ -54,12 +55,12 @@ pub fn short(hash: &str) -> &str {
     &hash[..hash.len().min(12)]
 }
 
-/// Where the frozen study of an output directory is.
+/// Path of the plan in an output directory.
 pub fn frozen_path(output: &Path) -> PathBuf {
     output.join("study.json")
 }
 
-/// The frozen study of an output directory, if there is one.
+/// The plan in an output directory, if there is one.
 ///
 /// # Errors
 /// If it cannot be read.
@@ -69,29 +70,29 @@ pub fn frozen_in(output: &Path) -> Result<Option<Frozen>> {
     Ok(there.then(|| record::read(&path)).transpose()?)
 }
 
-/// Where the record of a cell is.
+/// Path of a cell's record.
 pub fn record_path(output: &Path, id: &str) -> PathBuf {
     output.join("records").join(format!("{id}.json"))
 }
 
-/// Where the evaluation of a cell writes.
+/// Output directory of a cell's evaluation.
 pub fn cell_path(output: &Path, id: &str) -> PathBuf {
     output.join("cells").join(id)
 }
 
-/// Reads the record of a cell.
+/// Reads a cell's record.
 ///
 /// # Errors
-/// As [`Record::read`]; if it is of something else.
+/// As [`Record::read`]; or if it is not a cell's record.
 pub fn read_cell(path: &Path) -> Result<CellRecord, RecordError> {
     let record = Record::read(path)?;
     record.try_into().map_err(RecordError::of(path))
 }
 
-/// Reads the record of a cell, if there is one.
+/// Reads a cell's record, if it exists.
 ///
 /// # Errors
-/// As [`read_cell`]; if it is of another study.
+/// As [`read_cell`]; or if it belongs to another study.
 pub fn find(output: &Path, id: &str, frozen: &Frozen) -> Result<Option<CellRecord>> {
     let path = record_path(output, id);
     if !path.exists() {
@@ -100,16 +101,16 @@ pub fn find(output: &Path, id: &str, frozen: &Frozen) -> Result<Option<CellRecor
     let record = read_cell(&path)?;
     ensure!(
         record.head().hash == frozen.hash,
-        "`{}` is of another study, or of this one before it changed",
+        "`{}` belongs to another study, or to this one before it changed",
         path.display()
     );
     Ok(Some(record))
 }
 
-/// Everything that an output directory holds, logs excepted; `None` if it holds no study.
+/// Reads everything in an output directory except logs; `None` if it holds no study.
 ///
 /// # Errors
-/// If a record cannot be read or is of another study.
+/// If a record cannot be read or belongs to another study.
 pub fn read(output: &Path) -> Result<Option<StudyRecord>> {
     let Some(plan) = frozen_in(output)? else {
         return Ok(None);
@@ -129,7 +130,7 @@ pub fn read(output: &Path) -> Result<Option<StudyRecord>> {
     Ok(Some(study))
 }
 
-/// Cells that were begun and are not done, by name.
+/// Names of the cells that were begun and are unfinished.
 ///
 /// # Errors
 /// If a folder cannot be read.
@@ -148,7 +149,7 @@ pub fn begun(output: &Path) -> Result<Vec<String>> {
     Ok(begun)
 }
 
-/// The records in a folder, in the order of their names; none if there is no such folder.
+/// The records in a folder, ordered by name; none if the folder does not exist.
 ///
 /// # Errors
 /// If it cannot be read.

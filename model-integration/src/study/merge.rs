@@ -1,4 +1,4 @@
-//! The output of shards as that of one run.
+//! Merges the output of shards into that of one run.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,11 +10,12 @@ use super::Frozen;
 use super::folder::{freeze, frozen_in, read_cell, short};
 use crate::record::study::CellRecord;
 
-/// Copies what the output directories of shards hold to one, and returns how many records there are.
+/// Copies the contents of the shards' output directories into one, and returns the number of
+/// records.
 ///
 /// # Errors
-/// If they are of different studies, a record is cut off, two of one cell differ, or a file cannot be read or
-/// written.
+/// If they belong to different studies, a record is cut off, two records of one cell differ, or a
+/// file cannot be read or written.
 pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
     let mut first: Option<(&Path, Frozen)> = None;
     for shard in shards {
@@ -24,7 +25,8 @@ pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
             None => first = Some((shard, frozen)),
             Some((before, other)) => ensure!(
                 other.hash == frozen.hash,
-                "`{}` is of study `{}` with hash {}, and `{}` of `{}` with {}",
+                "`{}` belongs to study `{}` with hash {}, but `{}` to `{}` with {}; merge shards \
+                 of one study",
                 before.display(),
                 other.name,
                 short(&other.hash),
@@ -56,8 +58,8 @@ pub fn merge(shards: &[PathBuf], output: &Path) -> Result<usize> {
     Ok(files(&output.join("records"))?.len())
 }
 
-/// Copies the files below a part of a shard. Records that are there already must be the same; of the rest, which is of
-/// one cell, the first shard's is kept.
+/// Copies the files below part of a shard. Records that exist already must be equal. Other files
+/// belong to one cell, and the first shard's are kept.
 fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
     for from in files(&shard.join(part))? {
         let below = from.strip_prefix(shard).context("is below")?;
@@ -68,7 +70,7 @@ fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
             let is_timed = part == "records" && matches!(read_cell(&from)?, CellRecord::Speed(_));
             ensure!(
                 part == "cells" || is_timed || there == bytes,
-                "`{}` and `{}` are records of one cell, and differ",
+                "`{}` and `{}` are different records of one cell; remove the wrong one",
                 from.display(),
                 to.display()
             );
@@ -83,7 +85,7 @@ fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
     Ok(())
 }
 
-/// Every file below a folder, in order; none if there is no such folder.
+/// Every file below a folder, in order; none if the folder does not exist.
 fn files(folder: &Path) -> Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     if !folder.exists() {

@@ -1,27 +1,27 @@
-//! Studies: one declarative file, every combination it names evaluated, resumed where it was killed, spread over
-//! machines.
+//! Studies: a declarative file whose every combination is evaluated. A study resumes where it was
+//! interrupted, and its cells can be spread over machines.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`file`](mod@file) | what a study file may say |
-//! | [`axes`] | what a configuration is varied over |
+//! | [`file`](mod@file) | the contents of a study file |
+//! | [`axes`] | the axes over which a configuration varies |
 //! | [`shipped`] | the studies in the binary; **a new one is a file in `studies/`** |
-//! | [`expand`] | a study and a model to configurations |
-//! | [`explain`] | what lies between two configurations |
+//! | [`expand`] | expands a study to the configurations of a model |
+//! | [`explain`] | hybrids between two configurations, and shares of a gap |
 //! | [`cell`] | the units of work, and which shard takes which |
-//! | [`weights`] | errors of quantised weights by themselves |
-//! | [`score`], [`speed`], [`search`] | a cell done: accuracy, time, the most that may be quantised |
+//! | [`weights`] | errors of quantised weights |
+//! | [`score`], [`speed`], [`search`] | runs a cell: accuracy, speed, largest quantised part |
 //! | [`folder`] | the output directory: plan, records, evaluations |
-//! | [`crate::record::study`] | what is kept of a study and its cells |
-//! | [`run`](mod@run) | cell after cell |
-//! | [`merge`] | the output of shards as that of one run |
+//! | [`crate::record::study`] | the records of a study and its cells |
+//! | [`run`](mod@run) | runs cell after cell |
+//! | [`merge`] | merges the output of shards |
 //! | [`pack`] | the output directory as one file |
 //!
 //! # Files of an output directory
-//! - `study.json`: the study as it was frozen: its text, what the command line changed, their hash;
-//! - `records/*.json`: a record a cell, the same bytes however often it was interrupted;
-//! - `cells/CELL/`: what `mxlab eval --output-path` keeps: logs, results in lm-evaluation-harness' schema, times and
-//!   environment.
+//! - `study.json`: the plan: the text of the study, changes from the command line, their hash;
+//! - `records/*.json`: a record per cell, with the same bytes however often it was interrupted;
+//! - `cells/CELL/`: the files of `mxlab eval --output-path`: logs, results in
+//!   lm-evaluation-harness' schema, times and environment.
 
 pub mod axes;
 pub mod cell;
@@ -50,34 +50,34 @@ use crate::eval::plan::Limit;
 use crate::file_name::file_name;
 pub use crate::record::study::{Changes, Frozen};
 
-/// A study that is done exactly so.
+/// A study with its plan.
 #[derive(Clone, Debug)]
 pub struct Study {
     /// Its name, in file names.
     pub name: String,
-    /// What it says, changes included.
+    /// Its file, with the changes of the command line.
     pub file: StudyFile,
     /// How many examples of each task.
     pub limit: Option<Limit>,
-    /// As it is frozen.
+    /// Its plan.
     pub frozen: Frozen,
 }
 
 impl Study {
-    /// Reads a study by name or file, and freezes it.
+    /// Reads a study by name or file, and makes its plan.
     ///
     /// # Errors
-    /// Naming the file and what is wrong with it.
+    /// With the file and what is wrong with it.
     pub fn open(name: &str, changes: Changes) -> Result<Self> {
         let (file, text) = shipped::text(name)?;
         let stem = Path::new(name).file_stem().unwrap_or_default();
         Self::parse(&file, file_name(&stem.to_string_lossy()), text, changes)
     }
 
-    /// The study that a plan is of.
+    /// The study of a plan.
     ///
     /// # Errors
-    /// If its text does not say a study of this build.
+    /// If its text is not a study of this build.
     pub fn of(plan: &Frozen) -> Result<Self> {
         let file = format!("study {}", plan.name);
         let (name, text) = (plan.name.clone(), plan.text.clone());
@@ -128,20 +128,21 @@ impl Study {
     }
 }
 
-/// Refuses what no model is needed to refuse.
+/// Checks that need no model.
 fn check(study: &StudyFile) -> Result<()> {
     ensure!(!study.models.is_empty(), "`models` is empty");
     ensure!(!study.tasks.is_empty(), "`tasks` is empty");
     ensure!(!study.seeds.is_empty(), "`seeds` is empty");
     let has = |name: &str| study.config.0.iter().any(|(own, _)| own == name);
     for name in study.vary.keys() {
-        ensure!(has(name), "`vary.{name}`: there is no `config.{name}`");
+        ensure!(has(name), "`vary.{name}`: the file has no `config.{name}`");
     }
     if let Some(explain) = &study.explain {
         for (field, name) in [("from", &explain.from), ("to", &explain.to)] {
             ensure!(
                 has(name) && !study.vary.contains_key(name),
-                "`explain.{field}`: `{name}` is no configuration of this file, or one that is varied"
+                "`explain.{field}`: `{name}` is not a configuration of this file, or is varied; \
+                 name one without `vary`"
             );
         }
     }
@@ -154,7 +155,7 @@ fn check(study: &StudyFile) -> Result<()> {
         );
         ensure!(
             (0.0..1.0).contains(&search.most_lost),
-            "`search.most_lost`: {} is no part between 0 and 1",
+            "`search.most_lost`: {} is not a fraction between 0 and 1",
             search.most_lost
         );
     }
@@ -167,7 +168,7 @@ fn check(study: &StudyFile) -> Result<()> {
         );
         ensure!(
             workload.output.iter().all(|&output| output > 1),
-            "`workload.output`: the time of a token takes 2 or more"
+            "`workload.output`: timing a token needs 2 or more tokens"
         );
         ensure!(
             !workload.prompt.is_empty() && !workload.output.is_empty(),

@@ -1,4 +1,4 @@
-//! A folder of cells as one file.
+//! Packs a folder of cells into one file.
 
 use std::path::{Path, PathBuf};
 
@@ -9,11 +9,10 @@ use super::{Study, folder};
 use crate::record;
 use crate::record::study::StudyRecord;
 
-/// Everything that the output directory of a study holds but its logs, which only unfinished cells
-/// need.
+/// Reads everything in a study's output directory except logs, which only unfinished cells need.
 ///
 /// # Errors
-/// If there is no study, or a record cannot be read.
+/// If there is no study there, or a record cannot be read.
 pub fn read(output: &Path) -> Result<StudyRecord> {
     let study = folder::read(output)?;
     study.with_context(|| {
@@ -24,10 +23,10 @@ pub fn read(output: &Path) -> Result<StudyRecord> {
     })
 }
 
-/// Refuses a study that is not done, by the names of the cells that are missing.
+/// Refuses an unfinished study, with the names of the missing cells.
 ///
 /// # Errors
-/// If cells are missing, or models cannot be opened to say which there are.
+/// If cells are missing, or models cannot be opened to determine the cells.
 pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Result<()> {
     let plan = Study::of(&study.plan)?;
     let has = |id: &String| study.cells.iter().any(|cell| cell.id == *id);
@@ -42,14 +41,15 @@ pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Resu
         return Ok(());
     }
     bail!(
-        "`{}`: {} cells are not done: {}; `mxlab study run` does them, --unfinished packs the others",
+        "`{}`: {} cells are unfinished: {}; finish them with `mxlab study run`, or pack the others \
+         with --unfinished",
         output.display(),
         missing.len(),
         missing.join(", ")
     )
 }
 
-/// Where the file goes unless something else is said: beside the folder, with its name.
+/// The default path of the file: beside the folder, with its name.
 pub fn default_path(output: &Path) -> PathBuf {
     let mut name = output.components().as_path().as_os_str().to_owned();
     name.push(".json.gz");
@@ -59,7 +59,7 @@ pub fn default_path(output: &Path) -> PathBuf {
 /// Writes the file.
 ///
 /// # Errors
-/// If it cannot be written, or `path` is no name of a record.
+/// If it cannot be written, or the name of `path` is not a record's.
 pub fn write(study: &StudyRecord, path: &Path) -> Result<()> {
     if !record::has_name(path) {
         bail!(

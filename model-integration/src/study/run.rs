@@ -1,4 +1,4 @@
-//! Cell after cell.
+//! Runs cell after cell.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -20,44 +20,44 @@ use crate::task::Task;
 
 /// How models and tasks are opened.
 pub struct Sources<'a> {
-    /// A checkpoint by directory or name.
+    /// Opens a checkpoint by directory or name.
     pub checkpoint: &'a dyn Fn(&str) -> Result<Checkpoint>,
-    /// What runs one.
+    /// Makes the engine of a checkpoint.
     pub engine: &'a dyn Fn(Checkpoint) -> Result<Box<dyn Engine>>,
-    /// A task by file or name.
+    /// Opens a task by file or name.
     pub task: &'a dyn Fn(&str) -> Result<Task>,
 }
 
-/// A model of a study, and everything that is to be done with it.
+/// A model of a study, and all work on it.
 pub struct ModelPlan {
     /// Its directory or name.
     pub name: String,
-    /// What runs it.
+    /// The engine that runs it.
     pub engine: Box<dyn Engine>,
-    /// The same, as it is stored.
+    /// Its checkpoint.
     pub checkpoint: Checkpoint,
-    /// What is to be done, searches excepted.
+    /// Its cells, without searches.
     pub cells: Vec<Cell>,
-    /// What does not fit it, in words.
+    /// Messages about what does not fit the model.
     pub unfit: Vec<String>,
 }
 
-/// What a run came to.
+/// The summary of a run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Cells that were done before.
+    /// Cells that were finished before.
     pub before: usize,
-    /// Cells that this run did.
+    /// Cells that this run finished.
     pub now: usize,
-    /// Whether it was stopped before the end.
+    /// Whether it was stopped before its end.
     pub is_interrupted: bool,
-    /// Whether searches are left for a run of all shards' records.
+    /// Whether searches still wait for the records of all shards.
     pub searches_wait: bool,
-    /// What was left out because it does not fit a model, in words.
+    /// Messages about what was left out because it does not fit a model.
     pub unfit: Vec<String>,
 }
 
-/// The models of a study, those that are only timed included.
+/// The models of a study, including those that are only timed.
 pub fn models(study: &Study) -> Vec<String> {
     let mut models = study.file.models.clone();
     let timed = study.file.workload.iter().flat_map(|own| &own.models);
@@ -70,8 +70,8 @@ pub fn models(study: &Study) -> Vec<String> {
 }
 
 impl ModelPlan {
-    /// Opens a model, and checks that configurations and workloads fit it. A workload that is too long is left out, and
-    /// that is said; anything else that does not fit is an error.
+    /// Opens a model, and checks that configurations and workloads fit it. A workload that is too
+    /// long is left out with a message; anything else that does not fit is an error.
     ///
     /// # Errors
     /// If the model cannot be opened, or a configuration does not fit it.
@@ -109,7 +109,7 @@ impl ModelPlan {
         let seeded = |config: &StudyConfig, seed| config.config.clone().with_seed(seed);
         for config in configs {
             for &seed in seeds {
-                // What no seed changes is scored once.
+                // Cells that do not depend on the seed are scored once.
                 if seed == seeds[0] || seeded(config, seed) != seeded(config, seeds[0]) {
                     self.cells.push(Cell {
                         model: self.name.clone(),
@@ -152,7 +152,7 @@ impl ModelPlan {
             .map(|(_, cell)| cell)
     }
 
-    /// The names of everything that is to be done, but for the steps of searches.
+    /// The names of all cells and searches, without the steps of searches.
     pub fn ids(&self, study: &Study) -> Vec<String> {
         let searches = study.file.search.iter().flat_map(|search| {
             let seeds = study.file.seeds.iter();
@@ -161,7 +161,7 @@ impl ModelPlan {
         self.cells.iter().map(Cell::id).chain(searches).collect()
     }
 
-    /// How many parts a search decides about: about the most steps that it takes.
+    /// Number of parts that a search decides on, which is about the largest number of steps.
     pub fn search_steps(&self, study: &Study) -> usize {
         let Some(search) = &study.file.search else {
             return 0;
@@ -171,11 +171,11 @@ impl ModelPlan {
     }
 }
 
-/// Does what is not done yet of a shard, and, of a whole study, its searches.
+/// Runs the unfinished cells of a shard; for a whole study its searches, too.
 ///
 /// # Errors
-/// If something does not fit, a model cannot be run, or a file not be read or written. What was written
-/// before stays.
+/// If something does not fit, a model cannot be run, or a file cannot be read or written. Files
+/// written before stay.
 pub fn run(
     study: &Study,
     sources: &Sources,
@@ -333,7 +333,7 @@ impl Runner<'_> {
     }
 }
 
-/// Progress of a cell within that of the study: it does not end with the cell.
+/// The progress of a cell as part of the study's; the end of the cell does not end it.
 struct Within<'a>(&'a dyn Progress);
 
 impl Progress for Within<'_> {

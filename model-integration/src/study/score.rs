@@ -1,4 +1,4 @@
-//! A cell's tasks, scored.
+//! Scores the tasks of a cell.
 
 use std::cell::OnceCell;
 use std::path::Path;
@@ -19,24 +19,24 @@ use crate::record::study::{CellRecord, Head, ScoreRecord, TaskScores};
 use crate::task::metric::Unit;
 use crate::task::{FewShot, Task};
 
-/// A model of a study, ready to be scored.
+/// A model of a study, ready to score.
 pub struct Scored<'a> {
     /// The study.
     pub study: &'a Study,
     /// The model.
     pub engine: &'a dyn Engine,
-    /// The same, as it is stored.
+    /// Its checkpoint.
     pub checkpoint: &'a Checkpoint,
     /// Its tasks.
     pub tasks: &'a [Task],
-    /// Where files go.
+    /// Output directory.
     pub output: &'a Path,
     /// Their prompts, encoded once for all cells.
     pub prompts: OnceCell<Evaluation<'a>>,
 }
 
 impl<'a> Scored<'a> {
-    /// Everything that fits together, or why not, before any work.
+    /// Checks everything before any work.
     ///
     /// # Errors
     /// As [`Evaluation::new`].
@@ -68,10 +68,10 @@ impl<'a> Scored<'a> {
             .of(configs, seed, output)
     }
 
-    /// Scores a cell and keeps its record; `None` if it was stopped.
+    /// Scores a cell and writes its record; `None` if it was stopped.
     ///
     /// # Errors
-    /// If the model cannot be run or a file not be written.
+    /// If the model cannot be run or a file cannot be written.
     pub fn score(
         &self,
         cell: &Cell,
@@ -113,15 +113,15 @@ impl<'a> Scored<'a> {
     }
 }
 
-/// Perplexities have the values of log-likelihoods.
+/// Perplexities are dropped, because they have the values of log-likelihoods.
 fn is_kept(column: &Column) -> bool {
     column.metric.unit != Unit::Perplexity
 }
 
-/// What records of a configuration begin with.
+/// The head of a configuration's records.
 ///
 /// # Errors
-/// If the engine has no footprint for it.
+/// If the engine cannot compute the footprint.
 pub fn head(study: &Study, engine: &dyn Engine, config: &StudyConfig) -> Result<Head> {
     let StudyConfig {
         config,

@@ -1,8 +1,10 @@
-//! The most parts of a model that may be quantised, found greedily: those first that lose the least log-likelihood for a bit
-//! that they save, kept if the accuracy of all that are kept together allows it.
+//! Greedy search for the largest part of a model that can be quantised. Parts are tried in
+//! ascending order of log-likelihood lost per bit saved. A part is kept if the accuracy with all
+//! kept parts allows it.
 //!
-//! Parts are tried some at a time: twice as many after a success, half as many after a failure, and one that fails alone is
-//! left out. So most of a model is decided in a few evaluations, and what is kept was always evaluated together.
+//! Parts are tried in groups. The group doubles after a success and halves after a failure; a part
+//! that fails alone is left out. So a few evaluations decide most of a model, and every kept set
+//! has been evaluated as a whole.
 
 use std::ops::Range;
 use std::path::Path;
@@ -19,7 +21,7 @@ use crate::record::result::MetricResult;
 use crate::record::study::{CellRecord, Part, ScoreRecord, SearchRecord, Step};
 use crate::task::metric::Metric;
 
-/// A part that may be quantised.
+/// A part that can be quantised.
 struct Unit {
     layer: usize,
     projection: Projection,
@@ -36,14 +38,15 @@ impl Unit {
     }
 }
 
-/// The first number of the first task.
+/// The first metric of the first task.
 fn first(record: &ScoreRecord) -> Result<&MetricResult> {
     let first = record.tasks.first();
     let first = first.and_then(|task| task.result.metrics.first());
     first.context("the first task has no metric")
 }
 
-/// The mean log-likelihood of the first task, or its first number, more of which is better, where it has none.
+/// The mean log-likelihood of the first task. If it has none, its first metric, with the sign that
+/// makes more better.
 fn likelihood(record: &ScoreRecord) -> Result<f64> {
     let task = record.tasks.first().context("there is a task")?;
     Ok(match task.result.metric(Metric::LOGLIKELIHOOD) {
@@ -52,16 +55,16 @@ fn likelihood(record: &ScoreRecord) -> Result<f64> {
     })
 }
 
-/// 1 where more is better, else -1.
+/// 1 if more is better, else -1.
 fn sign(metric: &Metric) -> f64 {
     if metric.is_higher_better() { 1.0 } else { -1.0 }
 }
 
-/// Searches, with the records of all single parts and of the baseline. `evaluate` scores a cell; `None` from it is
-/// passed on.
+/// Runs the search, given the records of all single parts and of the baseline. `evaluate` scores a
+/// cell; if it returns `None`, so does the search.
 ///
 /// # Errors
-/// If a record is missing; what `evaluate` returns.
+/// If a record is missing; errors of `evaluate`.
 pub fn run(
     scored: &Scored,
     search: &Search,
@@ -161,8 +164,8 @@ pub fn run(
     }))))
 }
 
-/// Goes through `count` units in order: `allows` says whether some more can be kept with those that are. Returns the kept
-/// ones; `None` from `allows` is passed on.
+/// Goes through `count` units in order. `allows` tells whether more units can be kept beside those
+/// that are. Returns the kept ones, or `None` if `allows` does.
 fn keep(
     count: usize,
     mut allows: impl FnMut(&[usize], Range<usize>) -> Result<Option<bool>>,
@@ -186,13 +189,13 @@ fn keep(
     Ok(Some(kept))
 }
 
-/// The name of a search in the names of files.
+/// The name of a search in file names.
 pub fn id(model: &str, seed: u32, search: &Search) -> String {
     let model = crate::file_name::file_name(model);
     format!("search.{model}.{seed}.{}", search.config)
 }
 
-/// The configuration before it was taken apart.
+/// The configuration before it is split into parts.
 fn whole(study: &super::Study, name: &str) -> Result<QuantConfig> {
     let tables = &study.file.config.0;
     let table = tables.iter().find(|(own, _)| own == name);
@@ -204,7 +207,7 @@ fn whole(study: &super::Study, name: &str) -> Result<QuantConfig> {
     Ok(table.resolve(name, source, &crate::config::FormatFlags::default())?)
 }
 
-/// The part that a configuration quantises, if it is one of the search.
+/// The part that a configuration quantises, if it belongs to the search.
 fn unit(config: &StudyConfig, group: &str) -> Option<(usize, Projection)> {
     let at = |axis: &str| {
         let found = config.at.iter().find(|(own, _)| own == axis);
@@ -220,7 +223,7 @@ fn unit(config: &StudyConfig, group: &str) -> Option<(usize, Projection)> {
 mod tests {
     use super::keep;
 
-    /// Where what is lost adds up, one by one comes to the same.
+    /// If losses add up, trying one by one gives the same result.
     #[test]
     fn some_at_a_time_keep_what_one_by_one_would() {
         for seed in 0..200 {

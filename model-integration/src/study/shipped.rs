@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::did_you_mean::did_you_mean;
 use anyhow::{Context, Result, bail};
 
-/// Name and text of each.
+/// Name and text of each study.
 pub const SHIPPED: [(&str, &str); 8] = [
     ("mx-linear", include_str!("../../studies/mx-linear.toml")),
     ("mx-kv", include_str!("../../studies/mx-kv.toml")),
@@ -26,10 +26,10 @@ pub const SHIPPED: [(&str, &str); 8] = [
     ),
 ];
 
-/// What messages call a study, and its text: of a name, or of a file.
+/// A study's name in messages, and its text; `name` is a shipped study or a file.
 ///
 /// # Errors
-/// If there is no such study or file.
+/// If neither exists.
 pub fn text(name: &str) -> Result<(String, String)> {
     if let Some((name, text)) = SHIPPED.iter().find(|(own, _)| *own == name) {
         return Ok((format!("{name}.toml"), (*text).to_owned()));

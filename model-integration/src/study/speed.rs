@@ -1,4 +1,4 @@
-//! A cell's generation, timed.
+//! Times the generation of a cell.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ use crate::engine::{Engine, Sampler};
 use crate::generate::{Listener, Prompt, Session, Settings, Timings};
 use crate::record::study::{CellRecord, Repeat, SpeedRecord};
 
-/// A generation of a study: greedy, never ended by the model.
+/// Settings of a study's generation: greedy, without end-of-text.
 const fn settings(output: usize) -> Settings {
     Settings {
         max_tokens: output,
@@ -43,10 +43,10 @@ pub fn check(engine: &dyn Engine, length: usize, output: usize) -> Result<()> {
     crate::generate::check(engine, &[prompt(engine, length)], output).map(drop)
 }
 
-/// Times a cell and keeps its record; `None` if it was stopped.
+/// Times a cell and writes its record; `None` if it was stopped.
 ///
 /// # Errors
-/// If the model cannot be run or a file not be written.
+/// If the model cannot be run or a file cannot be written.
 pub fn time(
     study: &Study,
     engine: &dyn Engine,
@@ -58,7 +58,7 @@ pub fn time(
     let repeats = study.file.workload.as_ref().map_or(1, |own| own.repeats);
     let settings = settings(output_tokens);
     let prompts = [prompt(engine, prompt_tokens)];
-    forget_peak_memory();
+    reset_peak_memory();
     let mut session = Session::load(engine, &cell.config.config, &prompts, &settings)?;
     let mut taken = Vec::new();
     for _ in 0..=repeats {
@@ -106,12 +106,12 @@ impl Listener for Ignore {
     }
 }
 
-/// Begins anew what Linux remembers of this process as its most memory. Where it does not, nothing is measured.
-fn forget_peak_memory() {
+/// Resets the process's peak memory in Linux; elsewhere peak memory is not measured.
+fn reset_peak_memory() {
     let _ = fs::write("/proc/self/clear_refs", "5");
 }
 
-/// The most memory that this process had since.
+/// The process's peak memory since then.
 fn peak_memory() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

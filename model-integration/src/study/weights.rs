@@ -1,4 +1,4 @@
-//! Errors of quantised weights by themselves.
+//! Errors of quantised weights.
 
 use anyhow::{Context, Result};
 use mxlab_kernels::cpu;
@@ -9,7 +9,8 @@ use crate::config::QuantConfig;
 use crate::quantization_error::{Sums, measure};
 use crate::record::weight_error::{Error, TensorError, WeightError};
 
-/// Quantises every weight that has a format, as a model that computes in `dtype` would; `None` if none has.
+/// Quantises every weight that has a format, as a model computing in `dtype` does; `None` if no
+/// weight has one.
 ///
 /// # Errors
 /// If a tensor is missing or cannot be quantised.

@@ -1,5 +1,5 @@
-//! Draws without replacement, number for number those of Python's `random.Random(seed).sample`, by
-//! which lm-evaluation-harness chooses solved examples.
+//! Draws without replacement, equal to those of Python's `random.Random(seed).sample`, with which
+//! lm-evaluation-harness chooses solved examples.
 
 use std::collections::HashSet;
 
@@ -9,13 +9,13 @@ use rand_mt::Mt;
 pub struct Draws(Mt);
 
 impl Draws {
-    /// As `random.Random(seed)` begins.
+    /// The initial state of Python's `random.Random(seed)`.
     pub fn new(seed: u32) -> Self {
         Self(Mt::new_with_key([seed]))
     }
 
-    /// A number below `bound`, which is more than none: the high bits, drawn again while they are
-    /// not below.
+    /// A number below `bound`, which is positive: the high bits of a draw, repeated until they are
+    /// below it.
     fn below(&mut self, bound: u32) -> usize {
         let bits = u32::BITS - bound.leading_zeros();
         loop {
@@ -29,11 +29,11 @@ impl Draws {
     /// `count` different indices below `length`.
     ///
     /// # Panics
-    /// If there are fewer than `count`, or more than a `u32` counts.
+    /// If `length` is less than `count`, or does not fit a `u32`.
     pub fn sample(&mut self, length: usize, count: usize) -> Vec<usize> {
         assert!(count <= length, "{count} of {length}");
         let bound = |left: usize| u32::try_from(left).expect("fewer than 2^32 examples");
-        // Python's choice between two ways, which draw other numbers.
+        // Python chooses between two algorithms, which draw different numbers.
         let mut set_size = 21;
         if count > 5 {
             let mut table = 4;
@@ -72,7 +72,7 @@ impl Draws {
 mod tests {
     use super::*;
 
-    /// What CPython 3.11 says of `r = random.Random(1234)` and these calls, one after another.
+    /// The output of CPython 3.11 for `r = random.Random(1234)` and these calls, in order.
     #[test]
     fn draws_are_those_of_python() {
         let mut draws = Draws::new(1234);

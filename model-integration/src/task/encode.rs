@@ -1,4 +1,4 @@
-//! Context and target become tokens, as lm-evaluation-harness' HF backend does it.
+//! Tokenises contexts and targets as lm-evaluation-harness' HF backend does.
 
 use anyhow::{Context, Result, ensure};
 
@@ -8,24 +8,24 @@ use crate::engine::{Request, Tokenize};
 pub struct PromptEncoder<'a> {
     /// The model's tokenizer.
     pub tokenizer: &'a dyn Tokenize,
-    /// Whether a context begins with BOS; `None` for what the tokenizer does by itself.
+    /// Whether a context begins with BOS; `None` for the tokenizer's default.
     pub add_bos_token: Option<bool>,
-    /// How many tokens the model takes.
+    /// Longest input of the model, in tokens.
     pub max_length: usize,
 }
 
-/// A request, and what truncation it took.
+/// A request, and how much of it was truncated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Encoded {
-    /// What the model scores.
+    /// The request.
     pub request: Request,
-    /// Tokens of the context that did not fit and were dropped from the left.
+    /// Context tokens that did not fit and were dropped from the left.
     pub dropped_tokens: usize,
 }
 
 impl PromptEncoder<'_> {
-    /// Encodes the continuation as the tokens that follow the context's own in the encoding of
-    /// the whole text, and drops what exceeds the model's length from the left.
+    /// Encodes the whole text. The target is the tokens behind those of the context alone. Tokens
+    /// beyond the model's length are dropped from the left.
     ///
     /// # Errors
     /// If the target has no tokens or more than the model takes, or the tokenizer fails.
@@ -37,10 +37,10 @@ impl PromptEncoder<'_> {
         );
         ensure!(
             targets <= self.max_length,
-            "the target has {targets} tokens, the model takes {}",
+            "the target has {targets} tokens; the model takes at most {}",
             self.max_length
         );
-        // The last token is only scored, never an input: one more than the length fits.
+        // The last token is scored but is never an input, so one more than the length fits.
         let dropped_tokens = tokens.len().saturating_sub(self.max_length + 1);
         tokens.drain(..dropped_tokens);
         Ok(Encoded {
@@ -49,15 +49,15 @@ impl PromptEncoder<'_> {
         })
     }
 
-    /// The tokens of a text that is to be continued with `room` tokens, and how many of its first
-    /// do not fit and are dropped.
+    /// Encodes a text to be continued by `room` tokens. Tokens that do not fit are dropped from the
+    /// left.
     ///
     /// # Errors
-    /// If the model takes no more than the room, the text has no tokens, or the tokenizer fails.
+    /// If `room` fills the model's length, the text has no tokens, or the tokenizer fails.
     pub fn prompt(&self, text: &str, room: usize) -> Result<Encoded> {
         ensure!(
             room < self.max_length,
-            "an answer has up to {room} tokens, the model takes {}",
+            "an answer has up to {room} tokens; the model takes at most {}, prompt included",
             self.max_length
         );
         let mut tokens = self.encode_text(text)?;
@@ -71,9 +71,9 @@ impl PromptEncoder<'_> {
         })
     }
 
-    /// Requests that together score every token of a text once: the first as many as the model
-    /// takes, after the prefix token, then as many again, each window's first after the token
-    /// before it, and the last with as much context as fits.
+    /// Splits a text into windows that together score every token once. The first window follows
+    /// the prefix token, later ones follow the token before them. The last window takes as much
+    /// context as fits.
     ///
     /// # Errors
     /// If the text has no tokens, there is no prefix token, or the tokenizer fails.
@@ -89,7 +89,7 @@ impl PromptEncoder<'_> {
         while scored < total {
             let targets = (total - scored).min(self.max_length);
             let end = scored + targets + 1;
-            // Of the last the model takes all that fits, of the first the prefix token.
+            // The last window takes all context that fits; the first takes the prefix token.
             let first = end.saturating_sub(self.max_length + 1);
             requests.push(Request {
                 tokens: tokens[first..end].to_vec(),
@@ -100,12 +100,12 @@ impl PromptEncoder<'_> {
         Ok(requests)
     }
 
-    /// Context and continuation tokens, and how many of them are the continuation.
+    /// Context and continuation tokens, and the number of continuation tokens.
     fn encode_pair(&self, context: &str, target: &str) -> Result<(Vec<u32>, usize)> {
         if context.is_empty() {
             return self.encode_without_context(target);
         }
-        // A tokenizer joins a space with the word after it, so spaces that end the context
+        // A tokenizer joins a space with the word after it, so trailing spaces of the context
         // belong to the continuation.
         let trimmed = context.trim_end_matches(is_python_space);
         let continuation = format!("{}{target}", &context[trimmed.len()..]);
@@ -115,13 +115,13 @@ impl PromptEncoder<'_> {
         }
         let tokens = self.encode_text(&format!("{trimmed}{continuation}"))?;
         let targets = tokens.len().saturating_sub(context_tokens.len());
-        // Where joining changed the context's own tokens, its encoding alone is what counts.
+        // If joining changed the context's own tokens, the encoding of the context alone decides.
         let mut joined = context_tokens;
         joined.extend_from_slice(&tokens[tokens.len() - targets..]);
         Ok((joined, targets))
     }
 
-    /// The prefix token takes the place of the context, unless the target begins with it.
+    /// The prefix token replaces the context, unless the target begins with it.
     fn encode_without_context(&self, target: &str) -> Result<(Vec<u32>, usize)> {
         let mut tokens = self.tokenizer.encode(target, false)?;
         let (prefix, _) = self
@@ -135,7 +135,7 @@ impl PromptEncoder<'_> {
         Ok((tokens, targets))
     }
 
-    /// A text that already begins with the BOS token's text gets no second one.
+    /// A text that begins with the text of BOS gets no second BOS.
     fn encode_text(&self, text: &str) -> Result<Vec<u32>> {
         let prefix = self.tokenizer.prefix_token();
         let starts_with_prefix = prefix
@@ -153,7 +153,7 @@ impl PromptEncoder<'_> {
     }
 }
 
-/// What Python's `str.rstrip` strips: the Unicode white space and four separators.
+/// The characters that Python's `str.rstrip` strips: Unicode white space and four separators.
 fn is_python_space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{1c}'..='\u{1f}')
 }

@@ -1,8 +1,7 @@
-//! Solved examples before the one that is scored.
+//! Solved examples before the scored one.
 //!
-//! They are chosen and rendered as lm-evaluation-harness does: each is its context, a space, its
-//! target and a blank line. A target that brings its own leading space is preceded by two spaces;
-//! that is how the harness writes it too.
+//! They are chosen and rendered as in lm-evaluation-harness: context, space, target, blank line. A
+//! target with a leading space of its own is therefore preceded by two spaces, as in the harness.
 
 use anyhow::ensure;
 use clap::ValueEnum;
@@ -14,53 +13,53 @@ use super::{Example, Kind, Task};
 const TARGET_DELIMITER: &str = " ";
 const EXAMPLE_DELIMITER: &str = "\n\n";
 
-/// The harness' `--seed` of solved examples, where nobody says another.
+/// Default of the harness' `--seed` for solved examples.
 const SEED: u32 = 1234;
 
-/// Which of the solved examples are taken, in the harness' words.
+/// How solved examples are chosen, in the harness' words.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Sampler {
-    /// Others for each scored example, drawn at random by one seed.
+    /// Drawn at random for each scored example, from one seed.
     #[default]
     Default,
-    /// The first ones.
+    /// The first ones of the pool.
     FirstN,
 }
 
-/// How many solved examples come first, and where they are taken from.
+/// Number and source of the solved examples.
 #[derive(Clone, Debug, Default)]
 pub struct FewShot {
-    /// How many; `None` for as many as a task has by itself.
+    /// Number; `None` for the task's default.
     pub count: Option<usize>,
-    /// The task whose examples they are; `None` for the training split of the scored one, or for
-    /// itself without the example that is scored.
+    /// The task that provides them; `None` for the training split of the scored task, or for the
+    /// scored task itself without the scored example.
     pub pool: Option<Task>,
-    /// Which of them.
+    /// How they are chosen.
     pub sampler: Sampler,
 }
 
 impl FewShot {
-    /// How many come before each example of a task.
+    /// Number of solved examples before each example of a task.
     pub fn count(&self, task: &Task) -> usize {
         self.count.unwrap_or(task.num_fewshot)
     }
 
-    /// Whether they are of the task's training split, if it has one.
-    pub fn is_of_training(&self, task: &Task) -> bool {
+    /// Whether they come from the task's training split.
+    pub fn uses_training_split(&self, task: &Task) -> bool {
         self.pool.is_none() && self.count(task) > 0
     }
 
-    /// Where they are taken from, if that is not the task itself.
+    /// The task that provides them, if it is not the scored task itself.
     pub fn pool<'a>(&'a self, task: &'a Task) -> Option<&'a Task> {
         self.pool.as_ref().or(task.training.as_deref())
     }
 
-    /// Checks that there are enough examples to take from.
+    /// Checks that the pool has enough examples.
     ///
     /// # Errors
-    /// If there are not.
+    /// If it has too few.
     pub fn check(&self, task: &Task) -> anyhow::Result<()> {
         let count = self.count(task);
         ensure!(
@@ -71,7 +70,7 @@ impl FewShot {
         );
         let other = self.pool(task);
         let pool = other.unwrap_or(task);
-        // Of the task itself the scored example must be left out, and so must its duplicates.
+        // From the task itself, the scored example and its duplicates must be left out.
         let needed = count + usize::from(other.is_none() && count > 0);
         ensure!(
             needed <= pool.examples.len(),
@@ -88,7 +87,8 @@ impl FewShot {
         Ok(())
     }
 
-    /// The context of each example of `task`, after the solved ones. [`FewShot::check`] holds.
+    /// The context of each example of `task`, behind its solved examples. The caller has checked
+    /// with [`FewShot::check`].
     ///
     /// An item is an error if the task has too few examples that differ from the scored one.
     pub fn contexts<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = anyhow::Result<String>> {
@@ -117,7 +117,7 @@ impl FewShot {
         })
     }
 
-    /// The solved examples before `example`; fewer than `count` if there are no more.
+    /// The solved examples before `example`; fewer than `count` if the pool is exhausted.
     fn shots<'a>(
         &'a self,
         task: &'a Task,
@@ -136,7 +136,7 @@ impl FewShot {
             (Sampler::FirstN, None) => task.examples.iter().filter(differs).take(count).collect(),
             (Sampler::Default, Some(pool)) => of(pool, draws.sample(pool.examples.len(), count)),
             (Sampler::Default, None) => {
-                // One more, so that the scored one may be among them.
+                // One more, because the scored example may be among them.
                 let mut shots = of(task, draws.sample(task.examples.len(), count + 1));
                 shots.retain(differs);
                 if shots.len() < count {

@@ -1,19 +1,19 @@
-//! The fields of a line, and what is wrong with one.
+//! Typed access to the fields of a line.
 
 use serde_json::{Map, Value};
 
 use super::Content;
 
-/// The fields of a line, or of an object in it.
+/// The fields of a line, or of an object inside it.
 #[derive(Clone, Copy)]
 pub struct Fields<'a>(pub &'a Map<String, Value>);
 
-/// What is wrong with a field.
+/// A field that is missing or invalid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Its name.
+    /// The field's name.
     pub field: &'static str,
-    /// What is wrong.
+    /// What is wrong with it.
     pub reason: String,
 }
 
@@ -26,7 +26,7 @@ impl Fault {
 }
 
 impl<'a> Fields<'a> {
-    /// Whether there is a field.
+    /// Whether the field exists.
     pub fn has(self, field: &str) -> bool {
         self.0.contains_key(field)
     }
@@ -36,19 +36,19 @@ impl<'a> Fields<'a> {
         value.ok_or_else(|| Fault::new(field, "missing"))
     }
 
-    /// A text.
+    /// A string.
     ///
     /// # Errors
-    /// If it is missing or none.
+    /// If it is missing or not a string.
     pub fn text(self, field: &'static str) -> Result<&'a str, Fault> {
         let text = self.value(field)?.as_str();
         text.ok_or_else(|| Fault::new(field, "not a string"))
     }
 
-    /// A list of texts.
+    /// A list of strings.
     ///
     /// # Errors
-    /// If it is missing or none.
+    /// If it is missing or not a list of strings.
     pub fn texts(self, field: &'static str) -> Result<Vec<String>, Fault> {
         let list = self.list(field)?.iter();
         let texts: Option<Vec<String>> = list.map(|text| Some(text.as_str()?.to_owned())).collect();
@@ -58,7 +58,7 @@ impl<'a> Fields<'a> {
     /// A list.
     ///
     /// # Errors
-    /// If it is missing or none.
+    /// If it is missing or not a list.
     pub fn list(self, field: &'static str) -> Result<&'a [Value], Fault> {
         let list = self.value(field)?.as_array();
         list.map(Vec::as_slice)
@@ -68,7 +68,7 @@ impl<'a> Fields<'a> {
     /// The fields of an object.
     ///
     /// # Errors
-    /// If it is missing or none.
+    /// If it is missing or not an object.
     pub fn fields(self, field: &'static str) -> Result<Self, Fault> {
         let object = self.value(field)?.as_object();
         object
@@ -76,10 +76,10 @@ impl<'a> Fields<'a> {
             .ok_or_else(|| Fault::new(field, "not an object"))
     }
 
-    /// A number of something, written as a number or as text.
+    /// An index, written as a number or as a string.
     ///
     /// # Errors
-    /// If it is missing or none.
+    /// If it is missing or not an index.
     pub fn index(self, field: &'static str) -> Result<usize, Fault> {
         let value = self.value(field)?;
         let index = match value {
@@ -91,7 +91,7 @@ impl<'a> Fields<'a> {
 }
 
 impl Content {
-    /// Choices of which the one called `field` is right.
+    /// Choices, of which number `gold` is right; `field` is the field that said so.
     ///
     /// # Errors
     /// If there is no such choice, or one is empty.

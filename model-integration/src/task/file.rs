@@ -1,4 +1,4 @@
-//! A file becomes a task: the end of its name says how it is written.
+//! Reads a task from a file, in the encoding that its extension names.
 
 use std::path::Path;
 
@@ -6,12 +6,12 @@ use super::named::wikitext;
 use super::{Protocol, Task, TaskError, jsonl, parquet};
 use crate::file_name::file_name;
 
-/// Reads a task from a file of the user's; its name is the file's stem. `.parquet` is read row by
-/// row, `.txt` and `.raw` article by article, anything else as JSON lines. Of rows and lines the
-/// fields of the first say what they ask.
+/// Reads a task from the user's file; its name is the file's stem. `.parquet` is read row by row,
+/// `.txt` and `.raw` article by article, anything else as JSON lines. The fields of the first row
+/// or line determine the protocol.
 ///
 /// # Errors
-/// [`TaskError`] naming the file and the line, which of a Parquet file is the row.
+/// [`TaskError`] with the file and the line, or the row of a Parquet file.
 pub fn read(path: &Path) -> Result<Task, TaskError> {
     let (name, source) = names(path);
     match lines(path)? {
@@ -24,7 +24,7 @@ pub fn read(path: &Path) -> Result<Task, TaskError> {
     }
 }
 
-/// The same by a protocol that is known.
+/// Reads a file with a known protocol.
 ///
 /// # Errors
 /// As [`read`].
@@ -34,7 +34,7 @@ pub fn read_by(path: &Path, protocol: &'static Protocol) -> Result<Task, TaskErr
     jsonl::parse_by(&name, &source, &bytes, protocol)
 }
 
-/// JSON lines, and whether their fields are the file's own.
+/// JSON lines, and whether the file itself has these fields.
 enum Lines {
     Fields(Vec<u8>),
     Articles(Vec<u8>),
@@ -57,7 +57,7 @@ fn lines(path: &Path) -> Result<Lines, TaskError> {
     })
 }
 
-/// Those of the task and of its source.
+/// The names of the task and of its source.
 fn names(path: &Path) -> (String, String) {
     let stem = path.file_stem().unwrap_or(path.as_os_str());
     let name = file_name(&stem.to_string_lossy());

@@ -1,4 +1,4 @@
-//! A file of JSON lines becomes examples.
+//! Reads examples from JSON lines.
 
 use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
@@ -7,11 +7,11 @@ use super::fields::{Fault, Fields};
 use super::shape::{Shape, quoted};
 use super::{Example, Protocol, Task, TaskError};
 
-/// Parses a file of the user's; `source` is the file that errors name. The fields of its first line
-/// say how it is read.
+/// Parses a file of the user's; errors name `source`. The fields of the first line determine the
+/// protocol.
 ///
 /// # Errors
-/// [`TaskError`] naming the file and the line.
+/// [`TaskError`] with the file and the line.
 pub fn parse(name: &str, source: &str, bytes: &[u8]) -> Result<Task, TaskError> {
     let docs = docs(source, bytes)?;
     let (line, first) = &docs[0];
@@ -35,7 +35,7 @@ pub fn parse(name: &str, source: &str, bytes: &[u8]) -> Result<Task, TaskError> 
     Ok(task)
 }
 
-/// Parses the content of a task whose protocol is known.
+/// Parses a file with a known protocol.
 ///
 /// # Errors
 /// As [`parse`].
@@ -52,10 +52,10 @@ pub fn parse_by(
 
 type Doc = Map<String, Value>;
 
-/// The text of a file, without the mark that may stand before it.
+/// The text of a file, without a byte order mark.
 ///
 /// # Errors
-/// Naming the line, if it is not UTF-8.
+/// [`TaskError`] with the line, if it is not UTF-8.
 pub(super) fn text<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, TaskError> {
     let text = std::str::from_utf8(bytes).map_err(|error| TaskError::NotUtf8 {
         file: source.to_owned(),
@@ -67,7 +67,7 @@ pub(super) fn text<'a>(source: &str, bytes: &'a [u8]) -> Result<&'a str, TaskErr
     Ok(text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
-/// The lines that are not blank, of which there is at least one, each with its number from 1.
+/// The lines that are not blank, numbered from 1. There is at least one.
 fn docs(source: &str, bytes: &[u8]) -> Result<Vec<(usize, Doc)>, TaskError> {
     let file = || source.to_owned();
     let lines = text(source, bytes)?.split('\n').enumerate();

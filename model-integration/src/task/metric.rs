@@ -1,4 +1,4 @@
-//! Metrics of tasks, by lm-evaluation-harness' names.
+//! Metrics, by lm-evaluation-harness' names.
 
 use std::f64::consts::LN_2;
 
@@ -8,10 +8,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use super::{Content, protocols};
 use crate::engine::Score;
 
-/// One metric. The common ones are constants here; a task may bring its own.
+/// One metric. The common ones are constants here; a task may define its own.
 #[derive(Clone, Copy, Debug)]
 pub struct Metric {
-    /// Its name in records, unlike that of any other.
+    /// Its name in records, unique among all metrics.
     pub id: &'static str,
     /// lm-evaluation-harness' name.
     pub name: &'static str,
@@ -19,21 +19,21 @@ pub struct Metric {
     pub title: &'static str,
     /// How it is written.
     pub unit: Unit,
-    /// How lm-evaluation-harness aggregates the values of examples; `None` where it has no such
+    /// How lm-evaluation-harness aggregates over examples; `None` if the harness has no such
     /// metric.
     pub aggregation: Option<&'static str>,
     /// The value of an example.
     pub judge: Judge,
-    /// What the value is counted in: words or bytes of a document.
+    /// Weight of an example: words or bytes of a document.
     pub weight: fn(&Content) -> Option<f64>,
 }
 
 /// How a number is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unit {
-    /// A part of a whole.
+    /// A fraction, printed as a percentage.
     Percent,
-    /// A perplexity: `exp` of the mean of what its values are, negated.
+    /// A perplexity: `exp` of the negated mean of the values.
     Perplexity,
     /// Anything else.
     Plain,
@@ -44,24 +44,25 @@ pub enum Unit {
 pub enum Judge {
     /// By the scores of its prompts.
     Scores(fn(&Content, &[Score]) -> f64),
-    /// By what a filter extracts from a generated text: whether it is right.
+    /// Whether the answer that a filter extracts from a generated text is right.
     Text(&'static Filter, fn(&Content, &str) -> bool),
 }
 
-/// What is extracted from a generated text.
+/// Extracts the answer from a generated text.
 #[derive(Debug)]
 pub struct Filter {
     /// lm-evaluation-harness' name.
     pub name: &'static str,
-    /// Extracts it.
+    /// The extraction.
     pub extract: fn(&str) -> String,
 }
 
 impl Metric {
-    /// Part of the examples that are right: greedy decoding gives the target, or the right choice
+    /// Fraction of examples that are right: greedy decoding gives the target, or the right choice
     /// is the likeliest.
     pub const ACC: &Self = &Self::part("acc", "acc %", Judge::Scores(acc));
-    /// Part of the examples whose right choice is the likeliest for its number of characters.
+    /// Fraction of examples whose right choice is the likeliest relative to its number of
+    /// characters.
     pub const ACC_NORM: &Self = &Self::part("acc_norm", "acc_norm %", Judge::Scores(acc_norm));
     /// `exp(-mean log-likelihood)` of the targets.
     pub const PERPLEXITY: &Self = &Self {
@@ -83,7 +84,7 @@ impl Metric {
         weight: bytes,
         ..Self::plain("byte_perplexity", "byte ppl", total)
     };
-    /// Its logarithm base 2.
+    /// [`Self::BYTE_PERPLEXITY`] as a logarithm base 2.
     pub const BITS_PER_BYTE: &Self = &Self {
         aggregation: Some("bits_per_byte"),
         weight: bytes,
@@ -91,20 +92,19 @@ impl Metric {
             -total(content, scores) / LN_2
         })
     };
-    /// Mean log-likelihood in nats: of the targets, of the right choices, or of a word of the
-    /// documents.
+    /// Mean log-likelihood in nats: of targets, of right choices, or per word of documents.
     pub const LOGLIKELIHOOD: &Self = &Self {
         name: "mean_loglikelihood",
         weight: words,
-        ..Self::plain("loglikelihood", "log-lik", of_right)
+        ..Self::plain("loglikelihood", "log-lik", right_loglikelihood)
     };
 
-    /// Metrics of a target.
+    /// Metrics of cloze tasks.
     pub const OF_CLOZE: &[&Self] = &[Self::ACC, Self::PERPLEXITY, Self::LOGLIKELIHOOD];
-    /// Metrics of choices.
+    /// Metrics of multiple-choice tasks.
     pub const OF_CHOICES: &[&Self] = &[Self::ACC, Self::ACC_NORM, Self::LOGLIKELIHOOD];
 
-    /// The part of the examples that are right.
+    /// A fraction of examples that are right.
     pub const fn part(id: &'static str, title: &'static str, judge: Judge) -> Self {
         Self {
             id,
@@ -129,13 +129,13 @@ impl Metric {
         }
     }
 
-    /// The metric of some task that has this name in records.
+    /// The metric with this name in records.
     pub fn with_id(id: &str) -> Option<&'static Self> {
         let mut metrics = protocols().flat_map(|protocol| protocol.metrics);
         metrics.find(|metric| metric.id == id).copied()
     }
 
-    /// What of a generated answer it looks at; `None` where answers are scored.
+    /// The filter of a generated answer; `None` for metrics of scores.
     pub const fn filter(&self) -> Option<&'static Filter> {
         match self.judge {
             Judge::Scores(_) => None,
@@ -169,13 +169,13 @@ impl<'de> Deserialize<'de> for &'static Metric {
     }
 }
 
-/// The log-likelihood of all prompts of an example.
+/// The sum of the log-likelihoods of an example's prompts.
 fn total(_: &Content, scores: &[Score]) -> f64 {
     scores.iter().map(|score| score.loglikelihood).sum()
 }
 
-/// That of the right choice, or of all there is.
-fn of_right(content: &Content, scores: &[Score]) -> f64 {
+/// The log-likelihood of the right choice, or the sum if there are no choices.
+fn right_loglikelihood(content: &Content, scores: &[Score]) -> f64 {
     match content {
         Content::Choices { gold, .. } => scores[*gold].loglikelihood,
         _ => total(content, scores),
@@ -216,7 +216,7 @@ fn bytes(content: &Content) -> Option<f64> {
     }
 }
 
-/// The first of the greatest.
+/// The index of the first maximum.
 pub fn likeliest(values: impl Iterator<Item = f64>) -> usize {
     let first = values
         .enumerate()

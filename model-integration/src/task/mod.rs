@@ -1,20 +1,19 @@
 //! Tasks: examples, and how each becomes a scored token sequence.
 //!
-//! A task is a file of JSON lines, or what becomes some. Each line is an example, of one of the
-//! [`Kind`]s of lm-evaluation-harness, whose details are followed so that the same file gives the
-//! same numbers there.
+//! A task is a file of examples: JSON lines, or a format that is converted to them. Examples have
+//! the [`Kind`]s of lm-evaluation-harness. The same file gives the same numbers there.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
-//! | [`named`] | the tasks that have a name, a file each; **a new one is added here** |
-//! | [`protocol`] | what a task owns: parser, prompt, metrics, stop words, filters |
-//! | [`metric`] | the metrics that several tasks share, and how one is judged |
-//! | [`shape`] | files of the user's: which fields say which protocol |
-//! | [`file`](mod@file) | a file becomes a task, by the end of its name |
-//! | [`jsonl`], [`fields`] | JSON lines become examples |
-//! | [`parquet`] | rows of a Parquet file become JSON lines |
-//! | [`fewshot`], [`draws`] | solved examples before the one that is scored |
-//! | [`encode`] | context and target become tokens |
+//! | [`named`] | the named tasks, a file each; **add a new one here** |
+//! | [`protocol`] | what defines a task: parser, prompt, metrics, stop words, filters |
+//! | [`metric`] | the metrics that several tasks share |
+//! | [`shape`] | the user's files: which fields select which protocol |
+//! | [`file`](mod@file) | reads a task from a file, by its extension |
+//! | [`jsonl`], [`fields`] | reads examples from JSON lines |
+//! | [`parquet`] | converts rows of a Parquet file to JSON lines |
+//! | [`fewshot`], [`draws`] | solved examples before the scored one |
+//! | [`encode`] | tokenises contexts and targets |
 
 pub mod draws;
 pub mod encode;
@@ -42,7 +41,7 @@ pub use protocol::{Generation, Protocol};
 use named::NAMED;
 use shape::{SHAPES, Shape};
 
-/// Every protocol, of shapes and of named tasks; the same one may come several times.
+/// Every protocol, of shapes and of named tasks; some occur more than once.
 pub fn protocols() -> impl Iterator<Item = &'static Protocol> {
     let of_shapes = SHAPES.iter().map(|shape| shape.protocol);
     of_shapes.chain(NAMED.iter().map(|task| task.protocol))
@@ -53,50 +52,50 @@ pub fn protocols() -> impl Iterator<Item = &'static Protocol> {
 pub struct Example {
     /// The line as it was read.
     pub doc: Map<String, Value>,
-    /// What is asked.
+    /// The question and its right answer.
     pub content: Content,
-    /// Where it stands in the file, from 1.
+    /// Its line in the file, from 1.
     pub line: usize,
 }
 
-/// What is asked of a model.
+/// A question, with its right answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Content {
-    /// How likely a target is.
+    /// How likely is a target?
     Cloze {
-        /// What the model is given.
+        /// Text before the target.
         context: String,
-        /// What it is asked to continue with, usually with a leading space.
+        /// The target, usually with a leading space.
         target: String,
     },
-    /// Which of several ways to go on is the likeliest.
+    /// Which of several continuations is the likeliest?
     Choices {
-        /// What the model is given.
+        /// Text before each choice.
         context: String,
-        /// The ways, without the space before them.
+        /// The choices, without the space before them.
         choices: Vec<String>,
-        /// Which of them is right.
+        /// Index of the right choice.
         gold: usize,
     },
-    /// What is generated after a problem, until another would begin.
+    /// Generate the solution of a problem.
     Problem {
-        /// What the model is given.
+        /// The prompt.
         context: String,
-        /// How it is solved, the answer at its end.
+        /// The solution, with the answer at its end.
         solution: String,
     },
-    /// How likely every token of a text is.
+    /// How likely is every token of a text?
     Document {
         /// The text.
         text: String,
-        /// Words that perplexity is counted in.
+        /// Number of words, for the perplexity of a word.
         words: usize,
-        /// Bytes, likewise.
+        /// Number of bytes, for the perplexity of a byte.
         bytes: usize,
     },
 }
 
-/// What the examples of a task are: lm-evaluation-harness calls it the output type.
+/// The kind of a task's examples; lm-evaluation-harness calls it the output type.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     /// [`Content::Cloze`]
@@ -110,7 +109,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What lm-evaluation-harness calls it.
+    /// lm-evaluation-harness' name.
     pub const fn output_type(self) -> &'static str {
         match self {
             Self::Cloze => "loglikelihood",
@@ -122,7 +121,7 @@ impl Kind {
 }
 
 impl Content {
-    /// What it is.
+    /// The kind.
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Cloze { .. } => Kind::Cloze,
@@ -132,7 +131,7 @@ impl Content {
         }
     }
 
-    /// What the model is given: nothing, of a document.
+    /// The model's input; empty for a document.
     pub fn context(&self) -> &str {
         match self {
             Self::Cloze { context, .. }
@@ -142,7 +141,7 @@ impl Content {
         }
     }
 
-    /// What would be right.
+    /// The right answer.
     pub fn solution(&self) -> &str {
         match self {
             Self::Cloze { target, .. } => target,
@@ -162,27 +161,27 @@ pub struct Task {
     pub source: String,
     /// SHA-256 of its content in hexadecimal.
     pub sha256: String,
-    /// How its lines were read, and how answers are judged.
+    /// How its lines are parsed and answers are judged.
     pub protocol: &'static Protocol,
-    /// The rule by which a file of the user's was read; `None` of a named task, which has its own.
+    /// The rule that matched the user's file; `None` for a named task, which has its own protocol.
     pub read_as: Option<String>,
-    /// Solved examples before each, where nobody says how many.
+    /// Default number of solved examples before each example.
     pub num_fewshot: usize,
-    /// Its training split, if solved examples are of that.
+    /// Its training split, if solved examples come from it.
     pub training: Option<Box<Task>>,
-    /// Its examples in the order of the file, all of a kind.
+    /// Its examples in the order of the file, all of one kind.
     pub examples: Vec<Example>,
 }
 
 impl Task {
-    /// What its examples are.
+    /// The kind of its examples.
     pub fn kind(&self) -> Kind {
         let first = self.examples.first();
         first.map_or(Kind::Cloze, |example| example.content.kind())
     }
 }
 
-/// Why a task cannot be used. Every variant names the file, and the line where there is one.
+/// Why a task cannot be used. Every variant names the file, and the line if there is one.
 #[derive(Debug, thiserror::Error)]
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum TaskError {

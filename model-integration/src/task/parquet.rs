@@ -1,4 +1,4 @@
-//! The rows of a Parquet file become JSON lines: data sets on the hub are of such files.
+//! Converts rows of Parquet files, the format of data sets on the hub, to JSON lines.
 
 use std::panic::catch_unwind;
 
@@ -8,16 +8,16 @@ use parquet::file::reader::{FileReader, SerializedFileReader};
 
 use super::TaskError;
 
-/// A line for every row, an object of its columns.
+/// One line for each row, an object of its columns.
 ///
 /// # Errors
-/// Naming the file, if it is no Parquet file or a broken one.
+/// [`TaskError`] with the file, if it is not a valid Parquet file.
 pub fn lines(source: &str, file: Bytes) -> Result<String, TaskError> {
     let broken = |reason: String| TaskError::Parquet {
         file: source.to_owned(),
         reason,
     };
-    // Rows whose levels and values do not agree make the reader panic.
+    // The reader panics on rows whose levels and values disagree.
     match catch_unwind(|| rows(file)) {
         Ok(lines) => lines.map_err(|error| broken(error.to_string())),
         Err(_) => Err(broken("its rows do not fit together".to_owned())),
@@ -27,7 +27,7 @@ pub fn lines(source: &str, file: Bytes) -> Result<String, TaskError> {
 fn rows(file: Bytes) -> Result<String> {
     let reader = SerializedFileReader::new(file)?;
     let mut lines = String::new();
-    // Group by group: the iterator over all of them panics where one cannot be read.
+    // Row group by row group: the iterator over all groups panics on an unreadable one.
     for group in 0..reader.num_row_groups() {
         for row in reader.get_row_group(group)?.get_row_iter(None)? {
             lines += &row?.to_json_value().to_string();

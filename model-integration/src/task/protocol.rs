@@ -1,38 +1,38 @@
-//! The protocol of a task: how its lines become questions, and how answers are judged.
+//! The protocol of a task: how its lines are parsed and its answers judged.
 
 use super::Content;
 use super::fields::{Fault, Fields};
 use super::metric::{Filter, Metric};
 
-/// Everything of a task but where its lines come from.
+/// Everything that defines a task except the origin of its lines.
 #[derive(Debug)]
 pub struct Protocol {
-    /// Its name in records, unlike that of any other.
+    /// Its name in records, unique among all protocols.
     pub name: &'static str,
-    /// Parses a line: what is asked, its prompt included.
+    /// Parses a line into a question, prompt included.
     pub parse: fn(Fields) -> Result<Content, Fault>,
-    /// Prompt and target as lm-evaluation-harness' own configuration would say them.
+    /// Prompt and target templates of lm-evaluation-harness' own configuration.
     pub harness: [&'static str; 2],
-    /// First the metric that counts, whose difference from the baseline is shown, then another; the
+    /// The main metric first, whose difference from the baseline the table shows; the
     /// log-likelihood last.
     pub metrics: &'static [&'static Metric],
-    /// How answers are generated; `None` where they are scored.
+    /// How answers are generated; `None` if they are scored.
     pub generation: Option<Generation>,
 }
 
 /// How answers are generated.
 #[derive(Debug)]
 pub struct Generation {
-    /// Most tokens of an answer.
+    /// Longest answer, in tokens.
     pub max_tokens: usize,
-    /// An answer ends before the first of these stop words.
+    /// An answer ends before the first of these strings.
     pub until: &'static [&'static str],
-    /// What is extracted from an answer: one sample in lm-evaluation-harness' schema for each.
+    /// Filters of an answer; each gives a sample in lm-evaluation-harness' schema.
     pub filters: &'static [&'static Filter],
 }
 
 impl Generation {
-    /// The text up to the first stop word; `None` if none of them has come.
+    /// The text before the first stop word; `None` if there is no stop word in it yet.
     pub fn cut<'t>(&self, text: &'t str) -> Option<&'t str> {
         let ends = self.until.iter().filter_map(|until| text.find(until));
         ends.min().map(|end| &text[..end])

@@ -1,6 +1,6 @@
-//! Files that the user brings: the fields of the first line say which task they are like.
+//! Rules for the user's files: the fields of the first line select a protocol.
 //!
-//! Named tasks do not come here: they have a parser of their own.
+//! Named tasks do not use them: they have their own parser.
 
 use std::fmt;
 
@@ -11,18 +11,18 @@ use super::metric::Metric;
 use super::named::{arc, gsm8k, hellaswag, lambada, wikitext};
 use super::{Content, Protocol};
 
-/// A rule: lines with these fields are read by that protocol.
+/// A rule: lines with these fields are read with this protocol.
 #[derive(Debug)]
 pub struct Shape {
-    /// What the lines ask, in words.
+    /// The kind of question, in words.
     pub about: &'static str,
-    /// Fields that a line has, among others.
+    /// Fields that a line must have; it may have others.
     pub fields: &'static [&'static str],
-    /// How it is read.
+    /// The protocol.
     pub protocol: &'static Protocol,
 }
 
-/// Every rule; the first that fits is taken.
+/// Every rule; the first that matches is used.
 pub const SHAPES: &[Shape] = &[
     Shape {
         about: "multiple choice as in ARC",
@@ -74,13 +74,13 @@ pub const SHAPES: &[Shape] = &[
 ];
 
 impl Shape {
-    /// The rule that a line fits.
+    /// The first rule that matches a line.
     pub fn of(line: &Map<String, Value>) -> Option<&'static Self> {
         let has = |field: &&str| line.contains_key(*field);
         SHAPES.iter().find(|shape| shape.fields.iter().all(has))
     }
 
-    /// All of them in one line.
+    /// All rules in one line, for messages.
     pub fn known() -> String {
         let known: Vec<String> = SHAPES.iter().map(Self::to_string).collect();
         known.join("; ")
@@ -95,7 +95,7 @@ impl fmt::Display for Shape {
     }
 }
 
-/// Names as a message lists them.
+/// Quoted names, separated by commas.
 pub fn quoted(names: impl IntoIterator<Item = impl fmt::Display>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();
     names.join(", ")

@@ -1,31 +1,31 @@
-//! AdamW: Adam with weight decay apart from the gradient (Loshchilov and Hutter 2019, algorithm 2).
+//! AdamW: Adam with decoupled weight decay (Loshchilov and Hutter 2019, algorithm 2).
 
 use candle_core::backprop::GradStore;
 use candle_core::{Result, Tensor, Var};
 
-/// Decay of the mean of gradients.
+/// Decay of the mean of the gradients.
 const BETA1: f64 = 0.9;
-/// Decay of the mean of their squares.
+/// Decay of the mean of the squared gradients.
 const BETA2: f64 = 0.98;
-/// Added to the root of that mean.
+/// Added to the root of the mean square.
 const EPSILON: f64 = 1e-8;
-/// Part of a parameter that a learning rate of 1 would take away.
+/// Weight decay: fraction of a parameter removed at a learning rate of 1.
 const WEIGHT_DECAY: f64 = 0.01;
 
-/// Parameters and the moments of their gradients.
+/// Parameters, and the moments of their gradients.
 pub struct AdamW {
     steps: i32,
     parameters: Vec<(Var, Moments)>,
 }
 
-/// Means of a parameter's gradients and of their squares, over steps.
+/// Running means of a parameter's gradients and their squares.
 struct Moments {
     first: Tensor,
     second: Tensor,
 }
 
 impl AdamW {
-    /// Moments of zero.
+    /// Moments of zero for each parameter.
     ///
     /// # Errors
     /// If there is no memory for them.
@@ -49,14 +49,14 @@ impl AdamW {
     /// If a gradient has another shape than its parameter.
     pub fn step(&mut self, gradients: &GradStore, learning_rate: f64) -> Result<()> {
         self.steps += 1;
-        // The moments began at zero: their means are too small in the first steps.
+        // Moments start at zero, so their means are too small in the first steps.
         let unbiased = |beta: f64| 1.0 / (1.0 - beta.powi(self.steps));
         let (first_factor, second_factor) = (unbiased(BETA1), unbiased(BETA2));
         for (parameter, moments) in &mut self.parameters {
             let Some(gradient) = gradients.get(parameter) else {
                 continue;
             };
-            // A moment does not keep the operations that its gradients came from.
+            // Detached from the operations behind the gradients.
             let gradient = &gradient.detach();
             moments.first = ((&moments.first * BETA1)? + (gradient * (1.0 - BETA1))?)?;
             moments.second = ((&moments.second * BETA2)? + (gradient.sqr()? * (1.0 - BETA2))?)?;

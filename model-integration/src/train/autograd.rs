@@ -1,7 +1,7 @@
-//! The differentiable engine: the forward pass with gradients, for training alone.
+//! The differentiable engine, for training.
 //!
-//! Products, gathers and sums are candle's own. Norm, rotation, attention, gate and loss are
-//! fused operations with the gradients spelt out in [`super::fused`].
+//! Products, gathers and sums are candle's. Norm, rotation, attention, gate and loss are fused
+//! operations with explicit gradients in [`super::fused`].
 
 use std::convert::Infallible;
 

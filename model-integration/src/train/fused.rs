@@ -1,5 +1,5 @@
-//! Fused differentiable operations: one pass forward, one pass back, instead of the chain of
-//! element-wise tensors that candle's own ops would build.
+//! Fused differentiable operations, with one pass forward and one backward. candle's own operations
+//! would build a chain of element-wise tensors instead.
 
 use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, Shape, Tensor};
 use multiversion::multiversion;
@@ -79,7 +79,7 @@ impl CustomOp2 for RmsNorm {
     }
 }
 
-/// Rotary position embedding; its gradient is the rotation back.
+/// Rotary position embedding; its gradient is the inverse rotation.
 pub struct Rope {
     pub table: RopeTable,
     pub length: usize,
@@ -110,8 +110,8 @@ impl CustomOp1 for Rope {
     }
 }
 
-/// Causal grouped-query attention of sequences of one length. The backward pass computes the weights
-/// again.
+/// Causal grouped-query attention of sequences of one length. The backward pass recomputes the
+/// weights.
 pub struct Attention {
     pub sequences: usize,
     /// Positions per sequence.
@@ -133,7 +133,7 @@ impl Attention {
         }
     }
 
-    /// Offsets into query and key of every head of every sequence.
+    /// Offsets into queries and keys for every head of every sequence.
     fn offsets(&self) -> impl Iterator<Item = (usize, usize)> {
         let (head, group) = (self.head(), self.heads / self.kv_heads);
         (0..self.sequences).flat_map(move |sequence| {
@@ -247,7 +247,7 @@ impl CustomOp2 for SwiGlu {
     }
 }
 
-/// Turns gates and ups into their gradients.
+/// Replaces gates and ups by their gradients.
 #[multiversion(targets = "simd")]
 fn swiglu_backward(gates: &mut [f32], ups: &mut [f32], d_ys: &[f32]) {
     for ((g, u), &d) in gates.iter_mut().zip(ups).zip(d_ys) {

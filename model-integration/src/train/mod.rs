@@ -1,8 +1,8 @@
-//! Training of the embedded model: a small Llama on stories written on the fly.
+//! Training of the embedded model: a small Llama on generated stories.
 //!
-//! Everything follows from the seed: the tokenizer, the initial weights, every story. A step's
-//! gradient is the sum over a fixed number of shards, added in a fixed order, so the result
-//! does not depend on how many threads computed them.
+//! The seed determines everything: the tokenizer, the initial weights, every story. The gradient of
+//! a step is the sum over a fixed number of shards in a fixed order, so the result does not depend
+//! on the number of threads.
 
 mod adamw;
 mod autograd;

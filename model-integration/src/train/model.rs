@@ -1,4 +1,4 @@
-//! The embedded model as trainable variables: its shape, its first weights, its files.
+//! The embedded model as trainable variables: its shape, initial weights and files.
 
 use std::path::Path;
 
@@ -17,11 +17,11 @@ use crate::description::{ModelConfig, architecture};
 use crate::model::load::{Source, assemble};
 use crate::model::{Linear, Llama, Rope};
 
-/// Tokens of the vocabulary.
+/// Size of the vocabulary.
 pub const VOCABULARY: usize = 896;
 
-/// The shape of the embedded model: narrow and deep, so that what quantisation does to a layer
-/// adds up over many, as in a large model.
+/// The shape of the embedded model: narrow and deep, so that quantisation errors accumulate over
+/// many layers, as in a large model.
 pub fn shape() -> ModelConfig {
     ModelConfig {
         architecture: &architecture::LLAMA,
@@ -54,10 +54,10 @@ pub struct Weights {
 }
 
 impl Weights {
-    /// Gains start at one, matrices are normal: see [`Parameter::first_deviation`].
+    /// Gains are one, matrices are normal: see [`Parameter::first_deviation`].
     ///
     /// # Errors
-    /// When a tensor cannot be made.
+    /// If a tensor cannot be created.
     pub fn initialise(config: &ModelConfig, rng: &mut impl Rng) -> Result<Self> {
         let parameters = parameters(config);
         let mut variables = Vec::new();
@@ -78,19 +78,19 @@ impl Weights {
         })
     }
 
-    /// The model that these weights make.
+    /// The model with these weights.
     ///
     /// # Errors
-    /// When a weight is not there.
+    /// If a weight is missing.
     pub fn assemble(&self, config: &ModelConfig) -> Result<Llama<Autograd>> {
         let rope = Rope::new(config, config.max_position_embeddings);
         assemble(self, config, &self.parameters, rope)
     }
 
-    /// Writes a Hugging Face model directory, weights rounded to bf16.
+    /// Writes a Hugging Face model directory, with weights rounded to bf16.
     ///
     /// # Errors
-    /// When a file cannot be written.
+    /// If a file cannot be written.
     pub fn save(
         &self,
         directory: &Path,

@@ -1,4 +1,4 @@
-//! The recipe: model shape, curriculum, schedule, and the loop.
+//! The training recipe: curriculum, schedule, loop.
 
 use std::path::Path;
 use std::time::Instant;
@@ -15,18 +15,18 @@ use super::step::{Sample, Tally, add, clip, gradient, in_parallel};
 use super::tokenizer;
 use crate::corpus::{Difficulty, Story};
 
-/// How the embedded model is trained.
+/// Settings of the training.
 #[derive(Clone, Debug)]
 pub struct Recipe {
-    /// Seed of everything.
+    /// Seed of all randomness.
     pub seed: u64,
     /// Optimiser steps.
     pub steps: usize,
-    /// Tokens per step, about.
+    /// Approximate number of tokens per step.
     pub tokens: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
-    /// Threads; the result does not depend on them.
+    /// Number of threads; the result does not depend on it.
     pub threads: usize,
     /// Steps between progress lines.
     pub report_every: usize,
@@ -45,15 +45,15 @@ impl Default for Recipe {
     }
 }
 
-/// Gradient shards per step, whatever the number of threads.
+/// Gradient shards per step, for any number of threads.
 const SHARDS: usize = 6;
-/// Share of the steps over which the learning rate rises.
+/// Fraction of the steps with a rising learning rate.
 const WARMUP: f64 = 0.03;
 
 /// Trains a model and writes it to `directory` as a Hugging Face model directory.
 ///
 /// # Errors
-/// When a tensor operation fails or the directory cannot be written.
+/// If a tensor operation fails or the directory cannot be written.
 pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     let mut rng = ChaCha8Rng::seed_from_u64(recipe.seed);
     let mut corpus = ChaCha8Rng::seed_from_u64(recipe.seed ^ 0x5eed);
@@ -87,8 +87,8 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
                 &Story::write(&mut rng, difficulty),
             )?);
         }
-        // Neighbours in length share a shard, so that little of a shard is padding; the longest
-        // go first, so that no thread is left alone with one at the end.
+        // Stories of similar length share a shard, so that shards have little padding. The longest
+        // come first, so that no thread is left with one at the end.
         samples.sort_by_key(|sample| std::cmp::Reverse(sample.tokens.len()));
         let total: f32 = samples.iter().flat_map(|sample| &sample.weights).sum();
         let shards: Vec<&[Sample]> = samples.chunks(samples.len().div_ceil(SHARDS)).collect();
@@ -124,7 +124,7 @@ pub fn train(recipe: &Recipe, directory: &Path) -> Result<()> {
     weights.save(directory, &config, &tokenizer)
 }
 
-/// How hard stories are: a mixture that grows with training, then stays.
+/// The difficulty of a story: a mixture that gets harder during training, then stays.
 fn difficulty(rng: &mut impl Rng, progress: f64) -> Difficulty {
     let ramp = (progress / 0.2).min(1.0);
     let upto = |most: f64| (most * ramp).round() as usize;
@@ -136,7 +136,7 @@ fn difficulty(rng: &mut impl Rng, progress: f64) -> Difficulty {
     }
 }
 
-/// Linear warm-up, then half a cosine down to a twentieth.
+/// Linear warm-up, then half a cosine down to a twentieth of the peak.
 fn schedule(progress: f64) -> f64 {
     if progress < WARMUP {
         (progress + 1e-3) / WARMUP

@@ -1,4 +1,4 @@
-//! One optimiser step: the gradient of a batch of stories, shard by shard.
+//! An optimiser step: the gradient of a batch of stories, shard by shard.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,9 +15,9 @@ use super::tokenizer::EOS_ID;
 use crate::corpus::Story;
 use crate::model::{Batch, Llama};
 
-/// A recalled word counts as many times as this in the loss: they are few, and the point.
+/// Weight of a recalled word in the loss. Such words are rare, and the point of a story.
 const RECALL_WEIGHT: f32 = 5.0;
-/// Norm above which a gradient is scaled down.
+/// Gradients with a larger norm are scaled down to this one.
 const CLIP: f64 = 1.0;
 
 /// A story as tokens, with the weight of each next-token prediction in the loss.
@@ -32,7 +32,7 @@ impl Sample {
     /// Tokenises a story.
     ///
     /// # Errors
-    /// Those of the tokenizer.
+    /// Errors of the tokenizer.
     pub fn new(tokenizer: &Tokenizer, story: &Story) -> Result<Self> {
         let encoding = tokenizer
             .encode_char_offsets(story.text.as_str(), true)
@@ -41,7 +41,7 @@ impl Sample {
         let weights = encoding.get_offsets()[1..]
             .iter()
             .map(|&(_, end)| {
-                // A token counts as recalled when it ends inside a recalled word.
+                // A token counts as recalled if it ends inside a recalled word.
                 let recalled = story
                     .recalled
                     .iter()
@@ -53,7 +53,7 @@ impl Sample {
     }
 }
 
-/// What one shard brings to a step.
+/// A shard's contribution to a step.
 pub struct ShardResult {
     pub gradients: GradStore,
     pub loss: f64,
@@ -64,7 +64,7 @@ pub struct ShardResult {
     pub tokens: usize,
 }
 
-/// Sums of [`ShardResult`]s, for the progress line.
+/// Sums of [`ShardResult`]s for the progress line.
 #[derive(Default)]
 pub struct Tally {
     pub loss: f64,
@@ -87,8 +87,8 @@ impl Tally {
     }
 }
 
-/// The inputs of a shard, filled up on the right to one length, and that length. No real position
-/// sees the filling, because attention is causal.
+/// The inputs of a shard, padded on the right to one length, and that length. Attention is causal,
+/// so no real position sees the padding.
 fn padded(shard: &[Sample]) -> (Batch, usize) {
     let length = shard.iter().map(|sample| sample.tokens.len() - 1).max();
     let length = length.unwrap_or(0);
@@ -104,7 +104,7 @@ fn padded(shard: &[Sample]) -> (Batch, usize) {
 /// Loss and gradient of one shard. `total` is the weight of the whole batch.
 ///
 /// # Errors
-/// When a tensor operation fails.
+/// If a tensor operation fails.
 pub fn gradient(model: &Llama<Autograd>, shard: &[Sample], total: f32) -> Result<ShardResult> {
     let (batch, length) = padded(shard);
     let mut rows = Vec::new();
@@ -139,7 +139,8 @@ pub fn gradient(model: &Llama<Autograd>, shard: &[Sample], total: f32) -> Result
     })
 }
 
-/// Runs `job(0..jobs)` on the pools, each job on one thread; results in the order of the jobs.
+/// Runs `job(0..jobs)` on the pools, each job on one thread. The results are in the order of the
+/// jobs.
 pub fn in_parallel<T: Send>(
     pools: &[ThreadPool],
     jobs: usize,
@@ -174,7 +175,7 @@ pub fn in_parallel<T: Send>(
 /// The sum of two shards' gradients.
 ///
 /// # Errors
-/// When a tensor operation fails.
+/// If a tensor operation fails.
 pub fn add(mut sum: GradStore, more: &GradStore, parameters: &[Var]) -> Result<GradStore> {
     for parameter in parameters {
         if let Some(gradient) = more.get(parameter) {
@@ -188,10 +189,10 @@ pub fn add(mut sum: GradStore, more: &GradStore, parameters: &[Var]) -> Result<G
     Ok(sum)
 }
 
-/// Scales a gradient down whose norm is too large.
+/// Scales a gradient down if its norm is too large.
 ///
 /// # Errors
-/// When a tensor operation fails.
+/// If a tensor operation fails.
 pub fn clip(mut gradients: GradStore, parameters: &[Var]) -> Result<GradStore> {
     let mut square = 0.0;
     for parameter in parameters {

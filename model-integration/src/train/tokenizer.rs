@@ -1,4 +1,4 @@
-//! The embedded model's tokenizer: byte-level BPE, learnt from the stories.
+//! The embedded model's tokenizer: byte-level BPE, trained on the stories.
 
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
@@ -14,10 +14,10 @@ pub const BOS_ID: u32 = 0;
 /// Their ids.
 pub const EOS_ID: u32 = 1;
 
-/// Learns a vocabulary of `vocab_size` tokens from `texts`.
+/// Trains a vocabulary of `vocab_size` tokens on `texts`.
 ///
 /// # Errors
-/// Those of the tokenizers library.
+/// Errors of the tokenizers library.
 pub fn train(
     texts: impl Iterator<Item = String> + Send,
     vocab_size: usize,

@@ -1,4 +1,4 @@
-//! `mxlab bench`: records, tables, verdicts, peers, what is refused; and `mxlab report` of its records.
+//! `mxlab bench`: records, tables, verdicts, peers, refusals; and `mxlab report` of its records.
 
 mod peer;
 mod report;
@@ -19,7 +19,7 @@ fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// A short run of two kernels of the CPU, its record at `path`.
+/// A short run of two CPU kernels, with the record at `path`.
 fn short(path: &Path, format: &str) -> Output {
     mxlab(&[
         "--device",
@@ -55,7 +55,7 @@ fn a_run_leaves_a_record_and_prints_it() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     let lines: Vec<&str> = table.lines().collect();
-    // The header, copy and product, the two kernels.
+    // The header, the roofs copy and product, and the two kernels.
     assert_eq!(lines.len(), 5, "{table}");
     assert!(lines[0].starts_with("kernel,rows,cols,tokens,median_s"));
     assert!(lines[0].ends_with(",gap_us"));
@@ -74,12 +74,12 @@ fn a_run_leaves_a_record_and_prints_it() {
         assert_eq!(rounds.len(), 3);
         assert!(measured["energy"].is_null() || measured["energy"]["runs"].is_u64());
     }
-    // 16 rows of 64 in f32, their codes and scales.
+    // f32 input of 16 rows of 64, codes and scales.
     let quantize = &measured[0]["case"];
     assert_eq!(quantize["bytes"], 16 * 64 * 4 + 16 * 32 + 16 * 2);
     assert!(json["roof"]["copy"]["case"]["bytes"].as_u64() > Some(0));
 
-    // The table says what the record says.
+    // The table equals the record.
     let fields: Vec<&str> = lines[3].split(',').collect();
     assert_eq!(fields[0], quantize["kernel"].as_str().expect("a name"));
     let bandwidth: f64 = fields[8].parse().expect("a number");
@@ -96,7 +96,7 @@ fn a_run_leaves_a_record_and_prints_it() {
     }
 }
 
-/// A record with every time of one kernel multiplied.
+/// A record with all times of one kernel multiplied.
 fn slowed(path: &Path, to: &Path, kernel: &str, by: f64) {
     let mut json: Value = serde_json::from_slice(&fs::read(path).expect("a record")).expect("JSON");
     for measured in json["measured"].as_array_mut().expect("a list") {
@@ -248,7 +248,7 @@ fn the_emulator_stands_in_for_a_gpu() {
         "json",
     ]);
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(text(&output.stderr).contains("nothing of a GPU"));
+    assert!(text(&output.stderr).contains("do not predict a GPU's"));
     let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     assert_eq!(json["machine"]["properties"]["kind"], "emulator");
     let measured = json["measured"].as_array().expect("a list");

@@ -1,4 +1,4 @@
-//! Programs that time other people's kernels in the same rounds.
+//! Peer programs that time other implementations in the same rounds.
 
 use super::{mxlab, text};
 use serde_json::Value;
@@ -7,10 +7,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-/// What a peer with one case says when it is asked what it has.
+/// The list of a peer with one case.
 const LISTED: &str = r#"{"name":"theirs","versions":{"it":"1.2"},"cases":[{"kernel":"their_copy","family":"peer","rows":2,"cols":2,"tokens":null,"bytes":32,"operations":0}]}"#;
 
-/// A program of the shell, by its path.
+/// The path of a shell script.
 fn program(folder: &Path, name: &str, script: &str) -> String {
     let path = folder.join(name);
     fs::write(&path, format!("#!/bin/sh\n{script}\n")).expect("writable");
@@ -18,7 +18,7 @@ fn program(folder: &Path, name: &str, script: &str) -> String {
     path.to_str().expect("a path").to_owned()
 }
 
-/// The script of a peer that does `timing` when it is asked to time its case.
+/// The script of a peer that runs `timing` to time its case.
 fn script(timing: &str) -> String {
     format!(
         "while read line; do case \"$line\" in *list*) echo '{LISTED}';; *time*) {timing};; \
@@ -74,13 +74,13 @@ fn what_a_peer_does_wrong_is_told_with_its_name() {
     }
 }
 
-/// A record that can no longer be written takes nothing of what was timed with it.
+/// A record that can no longer be written loses no timings.
 #[test]
 fn what_was_timed_is_printed_though_the_record_is_lost() {
     let folder = tempfile::tempdir().expect("a folder");
     let gone = folder.path().join("gone");
     fs::create_dir(&gone).expect("a folder");
-    // The peer, asked after the first record was written, puts a file in the place of the folder.
+    // After the first record is written, the peer replaces the folder by a file.
     let away = format!("rm -rf {0}; : > {0}; {MILLISECOND}", gone.display());
     let peer = program(folder.path(), "peer", &script(&away));
     let record = gone.join("run.json");

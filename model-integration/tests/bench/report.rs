@@ -1,4 +1,4 @@
-//! `mxlab report`: of records alone.
+//! `mxlab report` of bench records.
 
 use super::{short, text};
 use std::collections::BTreeSet;
@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-/// The report has what records have, the same each time, and stops at a record that it cannot read.
+/// The report shows the records, is the same each time, and stops at an unreadable record.
 #[test]
 fn a_report_is_made_of_records_alone() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -51,7 +51,7 @@ fn a_report_is_made_of_records_alone() {
     assert!(text(&report("fourth").0.stderr).contains("no record"));
 }
 
-/// The files below a folder, by their paths from it.
+/// The files below a folder, by relative path.
 fn walk(folder: &Path) -> BTreeSet<PathBuf> {
     let mut found = BTreeSet::new();
     for entry in fs::read_dir(folder).expect("a folder") {
@@ -77,7 +77,7 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
-/// The report that is kept beside the records is theirs, and no file of another report is left.
+/// The committed report is that of the committed records, and no file of another report remains.
 #[test]
 fn the_report_of_the_results_is_that_of_their_records() {
     let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");

@@ -1,5 +1,4 @@
-//! Random damage to any file of a valid model is an error or goes unnoticed; it never
-//! panics.
+//! Random damage to any file of a valid model causes an error or no difference, never a panic.
 
 use std::fs;
 
@@ -52,7 +51,7 @@ fn inflict(damage: &Damage, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Files of a model, and how much of the start of the named file is worth damaging.
+/// Damages the named file, or only its header if `head_only`, and uses the model.
 fn survives(files: &Files, file: &str, head_only: bool, damages: &[Damage]) {
     let mut content = files[file].clone();
     let head = if head_only {
@@ -68,7 +67,7 @@ fn survives(files: &Files, file: &str, head_only: bool, damages: &[Damage]) {
     let dir = tempdir().unwrap();
     write(dir.path(), files);
     fs::write(dir.path().join(file), content).unwrap();
-    // Only a panic fails: damage may well leave a valid model.
+    // Only a panic fails the test: damage may leave a valid model.
     let _ = use_model(dir.path());
 }
 
@@ -98,11 +97,15 @@ proptest! {
 
     #[test]
     fn damaged_tokenizer_config(damages in prop::collection::vec(damage(), 1..4)) {
-        survives(&TinyModel::new(FloatType::Bf16).files(), "tokenizer_config.json", false, &damages);
+        let files = TinyModel::new(FloatType::Bf16).files();
+        survives(&files, "tokenizer_config.json", false, &damages);
     }
 
     #[test]
-    fn damaged_weights(damages in prop::collection::vec(damage(), 1..4), head_only in any::<bool>()) {
+    fn damaged_weights(
+        damages in prop::collection::vec(damage(), 1..4),
+        head_only in any::<bool>(),
+    ) {
         survives(&TinyModel::new(FloatType::F16).files(), "model.safetensors", head_only, &damages);
     }
 

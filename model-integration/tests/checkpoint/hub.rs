@@ -1,4 +1,4 @@
-//! Models by name, from a hub on this machine.
+//! Models by name, from a local hub.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,7 +29,7 @@ fn a_model_is_downloaded_once_and_then_needs_no_network() {
             assert_eq!(&fs::read(dir.join(name)).unwrap(), content, "{name}");
         }
         let full = |(url, _): &Asked| files.keys().any(|f| url.ends_with(f));
-        // Each file is asked for twice by the crate and once for its length.
+        // The crate requests each file twice; the length check requests it once.
         assert_eq!(
             hub.requests()
                 .iter()

@@ -1,4 +1,4 @@
-//! A hub on this machine that can misbehave.
+//! A local hub that can misbehave.
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Write};
@@ -16,13 +16,13 @@ use crate::checkpoint::tiny::Files;
 #[derive(Clone, Copy, PartialEq)]
 pub enum Fault {
     None,
-    /// Answers everything with this status.
+    /// Answers every request with this status.
     Status(u16),
-    /// Sends for the weights to a server that hangs up in the middle of them.
+    /// Redirects requests for weights to a server that hangs up midway.
     Cut,
-    /// Sends fewer bytes of the weights than it announced, in a complete answer.
+    /// Sends fewer bytes of the weights than announced, in a complete response.
     Short,
-    /// Each file is of another commit.
+    /// Each file belongs to another commit.
     Moving,
 }
 
@@ -142,8 +142,8 @@ fn bounds(range: &str, length: usize) -> (usize, usize) {
     (start.parse().unwrap(), end)
 }
 
-/// The address of a server that answers one request for `file`, and stops in the middle
-/// if more than its first byte is wanted.
+/// The address of a server that answers one request for `file`. It stops midway if more than the
+/// first byte is requested.
 fn hang_up_midway(file: Vec<u8>) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = format!("http://{}/file", listener.local_addr().unwrap());

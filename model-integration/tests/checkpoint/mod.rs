@@ -1,5 +1,5 @@
-//! Model directories: valid ones open with the right contents, malformed ones fail with
-//! their message, and nothing panics.
+//! Model directories: valid ones open with the right contents, malformed ones fail with the right
+//! message, and nothing panics.
 
 mod corruption;
 mod hub;

@@ -1,4 +1,4 @@
-//! Valid directories: every layout and dtype, the same weights.
+//! Valid directories: every layout and dtype gives the same weights.
 
 use not_run::not_run;
 use std::env;
@@ -78,7 +78,7 @@ fn biases_and_tied_embeddings_change_which_tensors_are_asked_for() {
     assert_weights(&checkpoint, FloatType::F32);
     assert!(checkpoint.contains("model.layers.1.mlp.down_proj.bias"));
 
-    // A head beside tied embeddings is ignored, whatever it looks like.
+    // A head beside tied embeddings is ignored, even if it is malformed.
     let mut model = TinyModel::new(FloatType::F32);
     model.config["tie_word_embeddings"] = json!(true);
     let head = model.tensor("lm_head.weight");
@@ -101,7 +101,7 @@ fn an_undeclared_dtype_is_that_of_the_embedding() {
 fn the_tokenizer_keeps_every_token_and_knows_the_special_ones() {
     let checkpoint = open(&TinyModel::new(FloatType::F32).files());
     let tokenizer = checkpoint.tokenizer().unwrap();
-    // The file asks for truncation to 3 tokens, which an evaluation must not do.
+    // The file requests truncation to 3 tokens, which an evaluation must ignore.
     let text = "the cat sat on the mat";
     assert_eq!(tokenizer.encode(text, true).unwrap(), [1, 3, 4, 5, 6, 3, 7]);
     assert_eq!(tokenizer.encode(text, false).unwrap(), [3, 4, 5, 6, 3, 7]);
@@ -113,7 +113,7 @@ fn the_tokenizer_keeps_every_token_and_knows_the_special_ones() {
     assert_eq!(tokenizer.config().model_max_length, None);
     assert_eq!(tokenizer.config().add_bos_token, Some(true));
 
-    // Without tokenizer_config.json, config.json says which they are.
+    // Without tokenizer_config.json, config.json names the special tokens.
     let mut model = TinyModel::new(FloatType::F32);
     model.config["bos_token_id"] = Value::Null;
     model.config["eos_token_id"] = json!([5, 2]);
@@ -198,8 +198,8 @@ fn anonymous_memory() -> usize {
         << 10
 }
 
-/// A model of 512 MB (a sparse file) opens, and all its weights are checked and read in
-/// parts, in a few MB of memory.
+/// A model of 512 MB (a sparse file) opens, and all weights are checked and read in parts, within a
+/// few MB of memory.
 #[test]
 #[cfg(target_os = "linux")]
 fn weights_are_never_copied() {
@@ -277,20 +277,20 @@ fn weights_are_never_copied() {
         .sum();
     let grown = anonymous_memory().saturating_sub(before);
     println!("{bytes} bytes of weights, {grown} bytes of memory");
-    // Other tests run in this process, so this is a bound and not a measurement.
+    // Other tests run in this process, so this is a bound, not a measurement.
     assert!(
         bytes > 500 << 20 && grown < 100 << 20,
         "{grown} bytes for {bytes} of weights"
     );
 
-    // Of a model this large, the fingerprint samples pages: the last of a tensor is one.
+    // The fingerprint of a model this large samples pages, including the last of each tensor.
     let original = checkpoint.fingerprint();
     weights.write_all_at(&[0x3f], length - 1).unwrap();
     let changed = Checkpoint::open(dir.path()).unwrap().fingerprint();
     assert_ne!(original, changed);
 }
 
-/// Real checkpoints with transformers' token ids, where the shared folder is present.
+/// Real checkpoints against transformers' token ids, if the shared folder is present.
 #[test]
 fn real_checkpoints() {
     let default = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared"));
@@ -330,8 +330,8 @@ fn real_checkpoints() {
     }
 }
 
-/// Text, and the tokens that transformers fed to the model plus the last one of the
-/// target: the end of the tokens of the whole text.
+/// Texts, and the tokens that transformers fed to the model plus the last target token: the end of
+/// the whole text's tokens.
 fn token_examples(dir: &Path, task: &str) -> Vec<(String, Vec<u32>)> {
     let texts = fs::read_to_string(dir.join(format!("{task}.jsonl"))).unwrap();
     let tokens = dir.join(format!("reference/{task}.tokens_first50.json"));

@@ -1,4 +1,4 @@
-//! Phi-3: fused tensors are a Llama's, and sequences that the model means otherwise are refused.
+//! Phi-3: fused tensors equal a Llama's, and sequences beyond the supported lengths are refused.
 
 use mxlab::checkpoint::Checkpoint;
 use mxlab::config::QuantConfig;
@@ -123,7 +123,7 @@ fn what_is_wrong_with_a_phi3_is_told() {
     }
 }
 
-/// Asks for the continuation of a prompt of `prompt` tokens up to `end`.
+/// Requests the continuation of a prompt of `prompt` tokens up to `end`.
 fn generate(model: &TinyModel, prompt: usize, end: usize) -> anyhow::Result<Vec<u32>> {
     let engine = CpuEngine::new(open(model), None, None)?;
     let config = QuantConfig::unquantised("baseline");

@@ -1,4 +1,4 @@
-//! A valid Llama of a few kilobytes, in memory, to be written as is or broken first.
+//! A valid Llama of a few kilobytes in memory, to be written as it is or broken first.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -33,7 +33,7 @@ pub struct TinyModel {
 }
 
 impl TinyModel {
-    /// Two layers, hidden 8, two query heads of 4, one key/value head, untied head; 16
+    /// Two layers, hidden size 8, two query heads of 4, one key/value head, an untied head, and 16
     /// rows of embedding for 12 tokens.
     pub fn new(dtype: FloatType) -> Self {
         let mut model = Self {
@@ -71,7 +71,7 @@ impl TinyModel {
         model
     }
 
-    /// Gives the model exactly the tensors that its config asks for.
+    /// Gives the model exactly the tensors of its config.
     pub fn fill(&mut self, dtype: FloatType) {
         let (hidden, inner, vocabulary) = (8, 12, 16);
         let mut shapes = vec![(
@@ -136,14 +136,14 @@ impl TinyModel {
         self.tensors.retain(|tensor| tensor.name != name);
     }
 
-    /// The files of the directory, weights in one.
+    /// The files of the directory, with weights in one file.
     pub fn files(&self) -> Files {
         let mut files = self.files_without_weights();
         files.insert("model.safetensors".to_owned(), safetensors(&self.tensors));
         files
     }
 
-    /// The files of the directory, weights in two shards and an index.
+    /// The files of the directory, with weights in two shards and an index.
     pub fn sharded_files(&self) -> Files {
         const SHARDS: [&str; 2] = [
             "model-00001-of-00002.safetensors",
@@ -201,7 +201,7 @@ fn store(dtype: FloatType, x: f32) -> Vec<u8> {
     }
 }
 
-/// Words apart by spaces, `<s>` in front.
+/// Words separated by spaces, with `<s>` in front.
 fn tokenizer() -> Value {
     let vocabulary: Map<String, Value> = VOCABULARY
         .iter()
@@ -218,7 +218,9 @@ fn tokenizer() -> Value {
         .collect();
     json!({
         "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0},
+        "truncation": {
+            "direction": "Right", "max_length": 3, "strategy": "LongestFirst", "stride": 0,
+        },
         "padding": null,
         "added_tokens": special,
         "normalizer": null,
@@ -284,7 +286,8 @@ pub fn safetensors(tensors: &[Tensor]) -> Vec<u8> {
     for tensor in tensors {
         let begin = data.len();
         data.extend(&tensor.data);
-        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": [begin, data.len()]});
+        let offsets = [begin, data.len()];
+        let entry = json!({"dtype": tensor.dtype, "shape": tensor.shape, "data_offsets": offsets});
         header.insert(tensor.name.clone(), entry);
     }
     header.insert("__metadata__".to_owned(), json!({"format": "pt"}));
@@ -303,7 +306,7 @@ pub fn write(dir: &Path, files: &Files) {
     }
 }
 
-/// Everything that using a model touches: headers, every weight, the tokenizer.
+/// Uses everything in a model: headers, every weight, the tokenizer.
 pub fn use_model(dir: &Path) -> Result<(), CheckpointError> {
     let checkpoint = Checkpoint::open(dir)?;
     for parameter in checkpoint.parameters().stored() {

@@ -1,4 +1,4 @@
-//! The device engine by the command line.
+//! The device engine from the command line.
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 
@@ -10,7 +10,7 @@ fn mxlab(arguments: &[&str]) -> std::process::Output {
     command.args(arguments).output().expect("mxlab runs")
 }
 
-/// The command line as a user types it: evaluation and generation by kernels give what the CPU gives.
+/// From the command line, evaluation and generation with kernels give the CPU's results.
 #[test]
 fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -64,7 +64,10 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     });
     assert_eq!(emulator, cpu);
     let [bf16, bytes] = ["bf16", "8-bit"].map(|operands| {
-        let line = format!("generate --device emulator --config mxfp8 --operands {operands} --prompt The --max-tokens 8");
+        let line = format!(
+            "generate --device emulator --config mxfp8 --operands {operands} \
+            --prompt The --max-tokens 8"
+        );
         let output = mxlab(&line.split_whitespace().collect::<Vec<_>>());
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stdout).expect("text")
@@ -82,7 +85,7 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
         let refused = mxlab(&line.split_whitespace().collect::<Vec<_>>());
         assert_eq!(refused.status.code(), Some(2), "{wrong}: {refused:?}");
     }
-    // Formats that no kernel takes: of caches, and below four bits wherever they are.
+    // Formats without kernels: some of caches, and all below four bits.
     for (flags, reasons) in [
         ("--kv int4 --scale fp32", ["fp32", "cache"]),
         ("--weights int3", ["int3", "for the CPU"]),
@@ -103,7 +106,7 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     }
 }
 
-/// A model whose products overflow is told by the part that did, on the CPU and by kernels.
+/// A model with overflowing products fails with the part's name, on the CPU and with kernels.
 #[test]
 fn what_is_not_finite_is_named() {
     let checkpoint = checkpoint();

@@ -1,4 +1,4 @@
-//! The device engine on the emulator, beside the CPU engine.
+//! The device engine on the emulator, compared with the CPU engine.
 
 mod commands;
 mod operands;
@@ -47,8 +47,8 @@ fn tokens(example: usize) -> Vec<u32> {
     engine.tokenizer().encode(text, true).expect("tokens")
 }
 
-/// Logits of the last positions of a prefix of `prefill` tokens and of 8 steps after it, on a device: two
-/// sequences of unequal length at a time, the second not looked at.
+/// Logits on a device: at the last position of a prefix of `prefill` tokens, and at 8 steps after
+/// it. A second sequence of another length runs along and is ignored.
 fn device_logits(
     engine: &DeviceEngine,
     config: &QuantConfig,
@@ -93,14 +93,14 @@ fn cpu_logits(
     logits.expect("logits").to_vec2().expect("rows")
 }
 
-/// The root of the mean square of the differences of logits, prefill and 8 steps of decoding, over that of the logits.
+/// Root mean square difference of logits, over prefill and 8 steps, relative to the logits.
 fn difference(checkpoint: Checkpoint, config: &QuantConfig, tokens: &[u32]) -> f64 {
     let theirs = cpu_logits(&checkpoint, config, tokens, 40);
     let ours = device_logits(&engine_of(checkpoint), config, tokens, 40);
     relative(&ours, &theirs)
 }
 
-/// The root of the mean square of the differences over that of the second.
+/// Root mean square difference, relative to the second.
 fn relative(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
     let pairs = || ours.iter().flatten().zip(theirs.iter().flatten());
     let square: f64 = pairs().map(|(_, y)| f64::from(y * y)).sum();
@@ -108,8 +108,8 @@ fn relative(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> f64 {
     (error / square).sqrt()
 }
 
-/// What bf16 sums in two orders differ by; where activations, keys or values are rounded to few bits, some round to
-/// the other side.
+/// Differences of bf16 sums in two orders. With activations, keys or values of few bits, some
+/// elements round to the other side.
 fn bound(config: &QuantConfig) -> f64 {
     match config.activations.is_some() || config.keys.is_some() {
         true => 0.1,
@@ -131,8 +131,8 @@ fn logits_are_those_of_the_cpu_engine_in_every_configuration() {
     }
 }
 
-/// Packed weights, keys and values give the logits of the bf16 that they stand for, to the bit: the same products are
-/// added in the same order.
+/// Packed weights, keys and values give exactly the logits of their bf16 values: the same products
+/// are added in the same order.
 #[test]
 fn packed_gives_what_it_stands_for() {
     let tokens = tokens(5);
@@ -146,7 +146,7 @@ fn packed_gives_what_it_stands_for() {
     }
 }
 
-/// Widths, heads and a vocabulary that are no multiples of anything, and biases.
+/// Widths, heads and a vocabulary that fit no tile, and biases.
 #[test]
 fn odd_sizes_work() {
     let tokens: Vec<u32> = (0..48).map(|i| i * 11 % 517).collect();
@@ -159,7 +159,7 @@ fn odd_sizes_work() {
     }
 }
 
-/// A projection without a bias is stacked beside others that have one as with zeros.
+/// In a stack, a projection without a bias equals one with a zero bias.
 #[test]
 fn some_projections_of_a_stack_have_a_bias() {
     let tiny = || synthetic::open("tiny").expect("a model");
@@ -199,15 +199,15 @@ fn linear(linear: &Linear<DeviceBackend>) -> usize {
     DeviceMatrix::bytes(&linear.weight) + bias
 }
 
-/// Bytes of those that share an input.
+/// Bytes of projections with a common input.
 fn projections<const N: usize>(projections: &Projections<DeviceBackend, N>) -> usize {
     match projections {
-        Projections::Apart(linears) => linears.iter().map(linear).sum(),
-        Projections::Together { stack, .. } => stack.bytes(),
+        Projections::Separate(linears) => linears.iter().map(linear).sum(),
+        Projections::Fused { stack, .. } => stack.bytes(),
     }
 }
 
-/// What the engine says it takes is what it allocates.
+/// The engine allocates what its plan says.
 #[test]
 fn the_plan_is_what_is_allocated() {
     let named = ["baseline", "mx-linear-kv", "nvfp4", "mxfp6"];
@@ -238,7 +238,7 @@ fn the_plan_is_what_is_allocated() {
         let footprint = engine.footprint(&config).expect("a footprint");
         assert_eq!(footprint.weight_bytes, weights as u64, "{name}");
         assert_eq!(footprint.kv_bytes_per_token, plan.position as u64, "{name}");
-        // The most tokens that the plan is for, and a step.
+        // The most tokens of the plan, and a step.
         cache.divide(2, 96).expect("room");
         let tokens = tokens(0);
         for (past, count) in [(0, 64), (64, 1)] {
@@ -272,13 +272,13 @@ fn scores_do_not_depend_on_the_batch() {
     for (request, together) in requests.iter().zip(together) {
         let alone = model.score(std::slice::from_ref(request)).expect("a score")[0];
         let difference = (alone.loglikelihood - together.loglikelihood).abs();
-        // Regimes add in other orders.
+        // Regimes add in different orders.
         assert!(difference < 0.2, "{alone:?} {together:?}");
     }
 }
 
-/// A sequence goes through the model in pieces where it is longer than a batch, steps are launched as a recorded
-/// graph, and sequences leave as they end.
+/// A sequence longer than a batch passes through the model in pieces, steps are launched as a
+/// recorded graph, and sequences leave when they end.
 #[test]
 fn generation_goes_on_where_the_prompt_ends() {
     let engine = engine();
@@ -302,7 +302,7 @@ fn generation_goes_on_where_the_prompt_ends() {
     let config = config("baseline");
     let generate = |engine: &dyn Engine| {
         let mut generator = engine.generator(&config, room).expect("a generator");
-        // From the start again: nothing of a generation before is left.
+        // From the start again: no state of the earlier generation remains.
         for sampler in [other, sampler] {
             generator.start(&prompts, &sampler).expect("tokens");
             generator.step(&[0, 1]).expect("tokens");

@@ -1,4 +1,4 @@
-//! Operands of 8 bits, beside those of bf16 and the CPU engine.
+//! 8-bit operands, compared with bf16 operands and with the CPU engine.
 
 use mxlab::checkpoint::synthetic;
 use mxlab::config::{Override, Projection, QuantConfig};
@@ -14,8 +14,8 @@ use super::{
     bound, checkpoint, config, cpu_logits, device_logits, engine_of, relative, stored, tokens,
 };
 
-/// Configurations with formats that become operands of 8 bits, by `operand` in every projection; in the last one v has weights, and
-/// so an input, of its own.
+/// Configurations whose projections all convert to the 8-bit operands `operand`. In the last one, v
+/// has weights and an input of its own.
 pub fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     let format = |element, scale, k| {
         let format = BlockFormat::new(element).scale(scale).block_size(k);
@@ -44,8 +44,8 @@ pub fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     ]
 }
 
-/// Weights and activations as operands of 8 bits: under scales that are powers of two the same products, whose sums are in
-/// other orders.
+/// 8-bit weights and activations: with power-of-two scales the products are equal, and only the
+/// order of sums differs.
 #[test]
 fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
     let tokens = tokens(3);
@@ -58,16 +58,16 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
             assert_eq!(layer.down.input.operand, operand, "{}", config.name);
             let name = &config.name;
             match &layer.qkv {
-                Projections::Together { input, .. } => assert_eq!(input.operand, operand, "{name}"),
-                Projections::Apart([q, k, v]) => {
+                Projections::Fused { input, .. } => assert_eq!(input.operand, operand, "{name}"),
+                Projections::Separate([q, k, v]) => {
                     assert!(!config.overrides.is_empty(), "{name}");
                     let inputs = [q, k, v].map(|linear| linear.input.operand);
                     assert_eq!(inputs, [operand, operand, OperandType::S8], "{name}");
                 }
             }
             match &layer.gate_up {
-                Projections::Together { input, .. } => assert_eq!(input.operand, operand, "{name}"),
-                Projections::Apart(_) => panic!("{name}: gate and up are apart"),
+                Projections::Fused { input, .. } => assert_eq!(input.operand, operand, "{name}"),
+                Projections::Separate(_) => panic!("{name}: gate and up are apart"),
             }
         }
         let theirs = cpu_logits(&checkpoint(), &config, &tokens, 40);
@@ -84,7 +84,8 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
     }
 }
 
-/// Under other scales bf16 operands are rounded and those of 8 bits are not; and a prompt that takes the tiles of prefill.
+/// With other scales bf16 operands are rounded and 8-bit ones are not; the prompt uses prefill
+/// tiles.
 #[test]
 fn long_prompts_and_other_scales_take_8_bit_operands() {
     let requests: Vec<Request> = (0..6)
@@ -131,7 +132,7 @@ fn long_prompts_and_other_scales_take_8_bit_operands() {
     }
 }
 
-/// Widths, heads and a vocabulary that are no multiples of anything, and biases.
+/// Widths, heads and a vocabulary that fit no tile, and biases.
 #[test]
 fn odd_sizes_take_8_bit_operands() {
     let tokens: Vec<u32> = (0..48).map(|i| i * 11 % 517).collect();

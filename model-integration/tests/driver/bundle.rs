@@ -1,4 +1,4 @@
-//! Making folders of images, and folders that are not what was made.
+//! Writes folders of images, and refuses damaged ones.
 
 use not_run::not_run;
 use std::fs;
@@ -59,7 +59,7 @@ fn a_bundle_goes_on_where_it_was_and_makes_what_is_damaged_anew() {
         .map(|file| fs::read(file).expect("a file"))
         .collect();
 
-    // One cut, one gone, one that no index knows; the rest is kept.
+    // One file cut off, one missing, one unknown to the index; the rest is kept.
     fs::write(&files[0], &before[0][..before[0].len() / 2]).expect("writable");
     fs::remove_file(&files[1]).expect("removable");
     let stray = folder.path().join(format!("{}.cubin.lzma", "0".repeat(64)));
@@ -84,7 +84,7 @@ fn a_bundle_goes_on_where_it_was_and_makes_what_is_damaged_anew() {
         stdout(&whole),
         stderr(&whole)
     );
-    // Of a family that is not there, each kernel is named.
+    // In a family without images, each kernel is named.
     let lacking = mxlab(&format!("bundle --check {path} --kernel sample*"));
     assert_eq!(lacking.status.code(), Some(1), "{}", stderr(&lacking));
     let table = stdout(&lacking);
@@ -94,7 +94,7 @@ fn a_bundle_goes_on_where_it_was_and_makes_what_is_damaged_anew() {
     );
 }
 
-/// As far as an interrupted run came, its folder is as good as any.
+/// The folder of an interrupted run is usable.
 #[test]
 fn what_an_interrupted_run_left_can_be_used() {
     let test = "what_an_interrupted_run_left";
@@ -109,7 +109,7 @@ fn what_an_interrupted_run_left_can_be_used() {
         jobs: 1,
     };
     let stop = std::sync::atomic::AtomicBool::new(false);
-    // A family each: modules of one kernel. The third is the last that is begun.
+    // Modules of one kernel, a family each. The third is the last one begun.
     let sources = entries.iter().enumerate().map(|(n, entry)| {
         stop.store(n == 3, std::sync::atomic::Ordering::Relaxed);
         let family = n.to_string();
@@ -128,7 +128,7 @@ fn what_an_interrupted_run_left_can_be_used() {
     assert!(images.module_of(&entries[0].ptx()).is_some());
 }
 
-/// A comment that changes makes another text of the same module: it is kept, under the new hash.
+/// An edited comment changes the text but not the module, which is kept under the new hash.
 #[test]
 fn a_comment_that_changes_keeps_the_module_and_an_edit_does_not() {
     let test = "a_comment_that_changes";
@@ -185,7 +185,8 @@ fn a_kernel_that_ptxas_refuses_is_named_and_the_others_are_made() {
     assert!(!has(2) && has(1) && has(3) && !images.is_complete());
 }
 
-/// What is not a folder of images is refused before anything is loaded or overwritten, in a line.
+/// Anything but a folder of images is refused in one line, before anything is loaded or
+/// overwritten.
 #[test]
 fn a_damaged_or_foreign_folder_is_refused() {
     let test = "a_damaged_or_foreign_folder";
@@ -227,7 +228,7 @@ fn a_damaged_or_foreign_folder_is_refused() {
         "holds `verify` of version 1",
         "expected `mxlab-images` of version 1",
     ]);
-    // Nor is it written to.
+    // It is not written to, either.
     let make = format!(
         "bundle --chip sm_90 --output {} --kernel {SCALES}",
         path.display()
@@ -245,7 +246,7 @@ fn a_damaged_or_foreign_folder_is_refused() {
     changed(&["modules", "0", "arch"], "sm_80".into());
     refused(&["is for sm_80", "expected one that runs on sm_90"]);
     changed(&["modules", "0", "image_bytes"], 100.into());
-    // The head of the index says nothing of what is packed, which is seen when it is loaded.
+    // The head of the index does not cover the packed modules; loading checks them.
     assert!(Images::open(path).is_ok_and(|images| images.image(0).is_err()));
     fs::write(&index, &text).expect("writable");
     fs::write(&module, &bytes[..bytes.len() - 1]).expect("writable");
@@ -268,7 +269,7 @@ fn a_damaged_or_foreign_folder_is_refused() {
     ));
 }
 
-/// A full disk ends the run in a line, and what was made before is whole.
+/// A full disk ends the run with one line, and earlier modules are complete.
 #[test]
 #[cfg(target_os = "linux")]
 fn a_full_disk_keeps_what_was_made() {
@@ -290,7 +291,7 @@ fn a_full_disk_keeps_what_was_made() {
             return;
         }
     }
-    // The first module fits, that of 40 products does not.
+    // The first module fits; the one of 40 products does not.
     let path = disk.0.display();
     let kernels = "--kernel scale_fp4_e2m1_e8m0_floor_* --kernel matmul_*_fp4_e2m1_*";
     let output = mxlab(&format!(
@@ -301,7 +302,7 @@ fn a_full_disk_keeps_what_was_made() {
     assert!(images.kernels() > 0 && !images.is_complete());
 }
 
-/// A file system that is unmounted at the end.
+/// A file system that is unmounted on drop.
 #[cfg(target_os = "linux")]
 struct Disk<'p>(&'p Path);
 
@@ -313,7 +314,7 @@ impl Drop for Disk<'_> {
 }
 
 #[test]
-fn what_cannot_be_made_is_told() {
+fn a_failed_run_names_the_cause() {
     let folder = tempfile::tempdir().expect("a folder");
     let make = format!(
         "bundle --output {} --kernel {SCALES} --chip",
@@ -329,7 +330,7 @@ fn what_cannot_be_made_is_told() {
         &output,
         &["no ptxas", "PTXAS names `/no/such/ptxas`", "pip install"],
     );
-    // Runs, and is no ptxas.
+    // It runs, but is not ptxas.
     assert_one_line(&run("sm_90", "/bin/false"), &["ptxas", "no release"]);
     for (chip, words) in [
         ("sm_90a", "expected sm_90"),

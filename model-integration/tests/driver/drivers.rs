@@ -1,4 +1,4 @@
-//! A driver that is too old, lacks a function, has no device, or whose kernels fault.
+//! Drivers that are too old, lack a function or a device, or whose kernels fault.
 
 use super::sample::{SCALES, assert_one_line, stderr};
 use super::stub_driver::StubDriver;
@@ -29,7 +29,7 @@ const COMMANDS: [&[&str]; 5] = [
         "--device",
         "cuda",
     ],
-    // Not taken for a machine without a GPU.
+    // It is not mistaken for a machine without a GPU.
     &[
         "verify",
         "--kernel",
@@ -97,7 +97,7 @@ fn a_driver_without_a_device_is_no_gpu() {
             .expect("runs");
         assert_one_line(&output, &["no CUDA device 0: the driver has 0"]);
     }
-    // The emulator in its place, which finds the kernels right.
+    // The emulator runs instead, and finds the kernels right.
     let output = driver
         .mxlab(COMMANDS[4])
         .env("STUB_DEVICES", "0")
@@ -120,7 +120,7 @@ fn errors_of_the_driver_have_their_names() {
         "--device",
         "cuda",
     ];
-    // The oldest driver that is supported.
+    // The oldest supported driver.
     let output = driver
         .mxlab(&generate)
         .env("STUB_VERSION", "12040")
@@ -146,7 +146,7 @@ fn errors_of_the_driver_have_their_names() {
     }
 }
 
-/// Kernels that give nothing are not timed, and the bench ends as ever.
+/// Kernels without results are not timed, and the bench ends normally.
 #[test]
 fn a_bench_of_kernels_that_do_nothing_times_none() {
     let Some(driver) = StubDriver::build("a_bench_of_kernels_that_do_nothing", &[]) else {

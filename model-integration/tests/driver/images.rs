@@ -1,4 +1,4 @@
-//! Which kernels are loaded as images, and which as PTX.
+//! Kernels loaded from images, and kernels loaded from PTX.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -44,7 +44,7 @@ fn kernels_of_a_model(driver: &StubDriver) -> Vec<Box<dyn Entry>> {
     entries
 }
 
-/// A folder with images of all of `entries`, of which the first was edited since.
+/// A folder with images of all of `entries`; the first was edited afterwards.
 fn bundle_before_an_edit(assembler: &Assembler, folder: &Path, entries: &[Box<dyn Entry>]) {
     let mut sources: Vec<_> = entries.iter().map(|entry| source(&**entry)).collect();
     sources[0] = edited(sources[0].clone());
@@ -53,7 +53,7 @@ fn bundle_before_an_edit(assembler: &Assembler, folder: &Path, entries: &[Box<dy
     assert!(summary.failures.is_empty(), "{:?}", summary.failures);
 }
 
-/// Generates with images; what is said, and the counts of the record.
+/// Generates with images; returns the output and the counts in the record.
 fn generate(driver: &StubDriver, folder: &Path, stub: (&str, &str)) -> (String, Value) {
     let record = folder.join("record.json");
     let mut command = driver.mxlab(&GENERATE);
@@ -70,7 +70,7 @@ fn generate(driver: &StubDriver, folder: &Path, stub: (&str, &str)) -> (String, 
     (said, record["kernel_loads"].clone())
 }
 
-/// How many lines of a log begin so.
+/// Number of lines of a log that begin with `what`.
 fn count(log: &[String], what: &str) -> u64 {
     log.iter().filter(|line| line.starts_with(what)).count() as u64
 }
@@ -91,7 +91,7 @@ fn unedited_kernels_are_images_and_an_edited_one_is_text() {
     for (n, entry) in entries.iter().enumerate() {
         let id = entry.id();
         let [elf, ptx] = ["elf", "ptx"].map(|code| log.contains(&format!("kernel {id} {code}")));
-        // The stub finds a kernel in what was loaded, so the image has it.
+        // The stub finds kernels in loaded code only, so the image has this one.
         assert_eq!((elf, ptx), (n > 0, n == 0), "{id}: {log:?}");
     }
     assert_eq!(count(&log, "load ptx"), 1, "{log:?}");
@@ -105,7 +105,7 @@ fn unedited_kernels_are_images_and_an_edited_one_is_text() {
     );
     assert!(said.contains(&told), "{said}");
 
-    // Kernels that follow each other in a module load it once.
+    // Consecutive kernels of one module load it once.
     let images = Images::open(folder.path()).expect("images");
     assert!(
         images.modules() < entries.len(),
@@ -186,7 +186,7 @@ fn an_index_that_names_a_kernel_of_another_module_is_no_image() {
     let folder = tempfile::tempdir().expect("a folder");
     let folder = folder.path();
     let entries = kernels_of_a_model(&driver);
-    // A module of one kernel, whose index says that it has them all.
+    // A module of one kernel, whose index claims all of them.
     made(folder, &assembler, vec![source(&*entries[0])]);
     let path = folder.join("index.json");
     let text = std::fs::read_to_string(&path).expect("an index");
@@ -195,7 +195,7 @@ fn an_index_that_names_a_kernel_of_another_module_is_no_image() {
     index["modules"][0]["kernels"] = hashes.collect::<Vec<_>>().into();
     std::fs::write(&path, index.to_string()).expect("writable");
     let (said, loads) = generate(&driver, folder, ("STUB_SM", "90"));
-    // The first that is asked for and not in it shows what the index is worth.
+    // The first requested kernel that is missing reveals the wrong index.
     let [images, refused] =
         ["images", "refused"].map(|cause| loads[cause].as_u64().expect("a count"));
     assert_eq!(images + refused, entries.len() as u64, "{loads}");
@@ -203,7 +203,7 @@ fn an_index_that_names_a_kernel_of_another_module_is_no_image() {
     assert!(said.contains("CUDA_ERROR_NOT_FOUND"), "{said}");
 }
 
-/// The first half of the SHA-256 of a text, as indexes have it.
+/// The first half of the SHA-256 of a text, as in an index.
 fn hash(ptx: &str) -> String {
     let digest = Sha256::digest(ptx.as_bytes());
     digest[..16]
@@ -212,7 +212,7 @@ fn hash(ptx: &str) -> String {
         .collect()
 }
 
-/// The emulator runs the text, and counts what a GPU would have loaded.
+/// The emulator runs the PTX, and counts the kernels that a GPU would load from images.
 #[test]
 fn the_emulator_looks_texts_up() {
     let test = "the_emulator_looks_texts_up";
@@ -254,7 +254,7 @@ fn the_emulator_looks_texts_up() {
     let why = NoImage::NoImages;
     assert_eq!(module.code(), &Code::Ptx { why });
 
-    // A file that changes after it was opened is not loaded, and not taken for a refused one.
+    // A file that changes after opening is not loaded, and not counted as refused.
     let options = DeviceOptions {
         images: Some(images),
         ..DeviceOptions::default()

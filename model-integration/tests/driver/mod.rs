@@ -1,5 +1,4 @@
-//! Drivers of all kinds, by a stub in the place of the system's, and machine code made ahead of
-//! time.
+//! Drivers of all kinds, simulated by a stub library, and machine code made ahead of time.
 
 use crate::stub_driver;
 

@@ -22,7 +22,7 @@ pub fn entries(pattern: &str) -> Vec<Box<dyn Entry>> {
     entries
 }
 
-/// What is assembled of a kernel.
+/// The source that is assembled for a kernel.
 pub fn source(entry: &dyn Entry) -> Source {
     Source {
         id: entry.id().into(),
@@ -31,7 +31,7 @@ pub fn source(entry: &dyn Entry) -> Source {
     }
 }
 
-/// ptxas; `None`, which is told, where there is none.
+/// ptxas; `None`, with a message, if it is not installed.
 pub fn assembler(test: &str) -> Option<Assembler> {
     match Assembler::find() {
         Ok(assembler) => Some(assembler),
@@ -68,8 +68,8 @@ pub fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// The command failed with exit code 1, without a panic, and its last line is an error with these
-/// words.
+/// The command failed with exit code 1 and without a panic, and its last line is an error with
+/// these words.
 pub fn assert_one_line(output: &Output, words: &[&str]) {
     let error = stderr(output);
     assert_eq!(output.status.code(), Some(1), "{error}");

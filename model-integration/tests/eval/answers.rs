@@ -43,8 +43,8 @@ fn metrics_by_hand() {
         let column = columns.iter().find(|column| column.metric == metric);
         column.expect("a column").estimate().value
     };
-    // The first is right by its log-likelihood alone, the second by a letter's; a tie is the
-    // first's.
+    // The first is right by its log-likelihood alone, the second by its log-likelihood per letter;
+    // a tie goes to the first choice.
     let line = |gold: usize| {
         format!(r#"{{"context": "Q", "choices": ["a", "bcdé"], "gold": {gold}}}"#) + "\n"
     };
@@ -70,7 +70,7 @@ fn metrics_by_hand() {
     close(of(&documents, Metric::LOGLIKELIHOOD), -18.0 / 5.0);
 }
 
-/// A choice is scored after the solved examples, and an evaluation goes on in the middle of an
+/// A choice is scored after the solved examples, and an evaluation resumes in the middle of an
 /// example.
 #[test]
 fn choices_are_evaluated_like_any_other_task() {
@@ -120,7 +120,7 @@ fn choices_are_evaluated_like_any_other_task() {
     assert_eq!(sample["target"], "2");
 }
 
-/// Problems are continued greedily; whatever the batch, and after an interruption.
+/// Problems are continued greedily, for any batch size and after an interruption.
 #[test]
 fn problems_are_answered_by_generating() {
     let lines: String = ["Tom had a red", "The old", "Once upon a time"]
@@ -164,7 +164,7 @@ fn problems_are_answered_by_generating() {
         .collect();
     assert_eq!(texts.len(), 3);
     assert!(texts.iter().any(|text| !text.is_empty()), "{texts:?}");
-    // What is in the log is not generated again: a text that the model would not say stays.
+    // Logged answers are not generated again: a text that the model would not produce stays.
     let said = whole.replacen(
         &serde_json::to_string(&texts[0]).expect("JSON"),
         "\"#### 1\"",

@@ -1,5 +1,4 @@
-//! Evaluations with a toy model: order, limits, differences, and what is refused before anything
-//! runs.
+//! Evaluations with a toy model: order, limits, differences, and refusals before anything runs.
 
 mod answers;
 mod output;

@@ -1,4 +1,4 @@
-//! What an evaluation prints and writes: tables, and files in lm-evaluation-harness' schema.
+//! Output of an evaluation: tables, and files in lm-evaluation-harness' schema.
 
 use std::fs;
 
@@ -131,7 +131,8 @@ fn files_have_the_schema_of_lm_evaluation_harness() {
         .parse()
         .expect("a number");
     assert_eq!(sample["perplexity"], loglikelihood);
-    // As Python has them: of json.dumps(doc, indent=2, ensure_ascii=False), prompt and target.
+    // Computed with Python: hashes of json.dumps(doc, indent=2, ensure_ascii=False), prompt and
+    // target.
     for (hash, expected) in [
         (
             "doc_hash",
@@ -149,7 +150,7 @@ fn files_have_the_schema_of_lm_evaluation_harness() {
         assert_eq!(sample[hash], expected, "{hash}");
     }
 
-    // The log is in the order of evaluation, the samples in that of the task.
+    // The log has the order of evaluation, the samples have the task's.
     let samples: Vec<Value> = samples
         .lines()
         .map(|line| serde_json::from_str(line).expect("JSON"))

@@ -1,4 +1,4 @@
-//! Interrupted evaluations: they go on where they stopped, and logs are never mixed.
+//! Interrupted evaluations resume where they stopped, and logs are never mixed.
 
 use std::collections::HashMap;
 use std::fs;
@@ -13,7 +13,7 @@ use serde_json::Value;
 use super::{BATCH_SIZE, CONFIGS, EXAMPLES, configs, evaluate, evaluate_with, settings, task};
 use crate::toy::ToyEngine;
 
-/// Every file of a run, without what says when and how fast it ran.
+/// Every file of a run, without times and environment.
 fn record(output: &Path) -> HashMap<String, Value> {
     let mut files = HashMap::new();
     for directory in [output.to_owned(), output.join("log")] {
@@ -116,8 +116,8 @@ fn a_log_cut_anywhere_gives_the_same_record() {
     let path = log::path(directory.path(), "one", "mxfp8");
     let whole = fs::read(&path).expect("readable");
 
-    // Every line end and its neighbours, and a sample of the rest; that the log itself bears
-    // a cut at each single byte is tested where it is written.
+    // Every line end and its neighbours, and a sample of the rest. Cuts at every byte are tested
+    // beside the log's implementation.
     let is_near_line_end = |cut: usize| whole[cut.saturating_sub(2)..=cut].contains(&b'\n');
     for cut in (0..whole.len()).filter(|&cut| cut % 17 == 0 || is_near_line_end(cut)) {
         fs::write(&path, &whole[..cut]).expect("writable");
@@ -205,12 +205,12 @@ fn results_of_different_runs_are_never_mixed() {
         "its max_length is 100, not 99",
     );
 
-    // Another place of the same model is no difference.
+    // The same model at another path is no difference.
     let moved = of(|i| i.name = "elsewhere".into());
     evaluate(&moved, output);
     assert_eq!(moved.scored.borrow().len(), 0);
 
-    // Another content of the task, another configuration of the same name.
+    // Another content of the task, and another configuration with the same name.
     let mut other = task("one");
     other.sha256 = "0".into();
     let toy = engine();

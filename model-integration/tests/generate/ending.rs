@@ -1,4 +1,4 @@
-//! When sequences end, with a model that follows a script.
+//! The ends of sequences, with a scripted model.
 
 use std::cell::RefCell;
 
@@ -14,7 +14,7 @@ use mxlab_kernels::reference::Sampling;
 use crate::toy;
 use toy::{CharTokenizer, ToyEngine};
 
-/// A model that chooses what a script says: of each sequence one token after the other.
+/// A model that chooses scripted tokens, one after another for each sequence.
 struct Scripted {
     info: ModelInfo,
     tokenizer: CharTokenizer,
@@ -83,7 +83,7 @@ impl Generator for Reader<'_> {
     }
 }
 
-/// Keeps what it is told.
+/// Records its calls.
 #[derive(Default)]
 struct Heard(Vec<(usize, Option<u32>)>);
 

@@ -1,4 +1,4 @@
-//! `mxlab generate`: through the binary with the embedded model, the loop below it, and its text.
+//! `mxlab generate` from the binary with the embedded model, the loop below it, and its text.
 
 mod ending;
 mod text;
@@ -47,7 +47,7 @@ fn tokens(value: &Value) -> Vec<u32> {
         .collect()
 }
 
-/// The tokens that follow a prompt, each the argmax of scoring all before it anew.
+/// The tokens after a prompt, each the argmax of scoring all tokens before it from scratch.
 fn argmax_chain(config: &str, prompt: &[u32], count: usize) -> Vec<u32> {
     let config = load(config, &FormatFlags::default()).expect("a configuration");
     let checkpoint = embedded::checkpoint().expect("the embedded model");
@@ -134,12 +134,12 @@ fn sampling_depends_on_the_seed_alone() {
     assert_eq!(text("1", &[]), text("1", &["--threads", "1"]));
     assert_ne!(text("1", &[]), text("2", &[]));
     assert_ne!(text("1", &[]), text("1", &["--top-p", "0.5"]));
-    // In bfloat16 the greatest logits can be equal, and a nucleus takes all of them or none.
+    // In bfloat16 several logits can be the greatest, and a nucleus has all of them or none.
     let exact = ["--dtype", "float32"];
     let greedy = stdout(&[&["--prompt", PROMPTS[0]], &exact[..]].concat());
     let narrowest = [&["--top-p", "0.000001"], &exact[..]].concat();
     assert_eq!(text("1", &narrowest), greedy);
-    // Two sequences of one prompt draw different numbers.
+    // Two sequences with one prompt draw different numbers.
     let twice = ["--prompt", PROMPTS[0]].repeat(2);
     let twice = [&twice[..], &["--temperature", "1.5"]].concat();
     let twice = sequences(&twice);
@@ -175,7 +175,7 @@ fn the_record_is_what_was_printed() {
     assert_eq!(steps.len(), 4);
     assert_eq!(tokens(&sequence["tokens"]).len(), 5);
 
-    // Warmed up, all begins anew: the same tokens, and as many steps whose time was taken.
+    // After the warm-up everything starts again: the same tokens, and as many timed steps.
     let json = stdout(&[&arguments[..], &["--warm-up", "--format", "json"]].concat());
     let warm: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(warm["sequences"], record["sequences"]);

@@ -1,11 +1,11 @@
-//! Text from tokens that come one by one.
+//! Streams text from single tokens.
 
 use mxlab::embedded;
 use mxlab::generate::text::{self, TextStream};
 use proptest::prelude::*;
 
 proptest! {
-    /// Tokens of the embedded vocabulary, bytes of torn characters among them.
+    /// Tokens of the embedded vocabulary, including bytes of incomplete characters.
     #[test]
     fn streamed_text_is_the_text_of_the_whole(
         ids in prop::collection::vec(prop_oneof![0u32..896, 2u32..258], 0..24),
@@ -16,7 +16,7 @@ proptest! {
         let whole = tokenizer.decode(&ids, true).expect("a text");
         prop_assert_eq!(text::of(&tokenizer, &[], &ids).expect("a text"), whole.clone());
 
-        // What was given at any time is the beginning of the whole, and ends between characters.
+        // The text so far is always a prefix of the whole, and ends between characters.
         let mut stream = TextStream::new(&tokenizer, &[]);
         let mut given = String::new();
         for &id in &ids[..split.min(ids.len())] {

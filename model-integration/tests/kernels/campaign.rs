@@ -1,4 +1,4 @@
-//! Campaigns whose workers crash, hang, are stopped, are killed, and run out of disk.
+//! Campaigns whose workers crash, hang, are stopped or killed, or run out of disk.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -72,7 +72,7 @@ fn faulty_kernels_are_named_and_all_others_have_verdicts() {
     files.sort();
     let all = files.len();
     assert!(all >= 8, "{all} kernels");
-    // One of each fault, in kernels that have the line.
+    // One of each fault, in kernels that have the instruction.
     let mut plant = |family: &str, from: &str, to: &str| -> String {
         let name = |file: &Path| file.file_name()?.to_str().map(str::to_owned);
         let has = |file: &PathBuf| {
@@ -141,7 +141,7 @@ fn faulty_kernels_are_named_and_all_others_have_verdicts() {
     assert_eq!(sum(&json, "right"), all as u64 - 4);
     assert_eq!(sum(&json, "not_run"), 0);
     assert_eq!(json["end"], "finished");
-    // A crash is no problem to keep.
+    // A crash has no problem to save.
     let kept: Vec<_> = fs::read_dir(&kept).expect("kept").collect();
     assert_eq!(kept.len(), 1, "{kept:?}");
     assert!(printed.contains(&format!("{is_wrong}.json")), "{printed}");
@@ -160,7 +160,7 @@ fn faults_on_purpose_are_survived() {
         text.contains("3 kernels right, 0 kernels wrong\n"),
         "{text}"
     );
-    // The emulator is one that faults cost the process, whatever is asked for.
+    // With --faults, a fault costs the emulator its process, whatever device was requested.
     let text = done("verify --faults --device emulator");
     assert!(
         text.contains("5 kernels right, 0 kernels wrong\n"),
@@ -168,7 +168,7 @@ fn faults_on_purpose_are_survived() {
     );
 }
 
-/// A campaign over many kernels that is under way.
+/// A running campaign over many kernels.
 struct UnderWay {
     supervisor: Child,
     record: PathBuf,
@@ -189,7 +189,7 @@ impl UnderWay {
         }
     }
 
-    /// The process of a worker that has done a few jobs, and its journal.
+    /// The process and the journal of a worker that has finished a few jobs.
     fn worker(&self, number: usize) -> (i32, PathBuf) {
         let journal = journals(&self.record).join(format!("worker-{number}-1.jsonl"));
         let begun = Instant::now();
@@ -219,11 +219,11 @@ fn signal(process: i32, name: &str) {
 
 fn is_alive(process: i32) -> bool {
     let state = fs::read_to_string(format!("/proc/{process}/stat"));
-    // Its parent may not have asked for its end yet.
+    // Its parent may not have reaped it yet.
     state.is_ok_and(|state| !state.contains(") Z "))
 }
 
-/// Stops a worker while a job is under way; that job.
+/// Stops a worker in the middle of a job, and returns the job.
 fn stop_in_a_job((process, journal): &(i32, PathBuf)) -> String {
     loop {
         signal(*process, "STOP");
@@ -286,7 +286,7 @@ fn a_campaign_whose_supervisor_is_killed_goes_on() {
     let journal = fs::read(&first.1).expect("a journal");
     fs::write(&first.1, &journal[..journal.len() - 7]).expect("writes");
 
-    // It is not gone on with as another campaign.
+    // Another campaign does not resume it.
     let line = |seed: &'static str, path: &'static str| {
         [
             "verify",
@@ -328,7 +328,7 @@ fn a_full_disk_ends_a_campaign_in_one_line_and_costs_nothing() {
     let folder = tempfile::tempdir().expect("a folder");
     let record = folder.path().join("r.json");
     let run = |before: &str| {
-        // A file that grows beyond a limit is refused as on a full disk.
+        // A file that exceeds its size limit fails like a full disk.
         let line = format!(
             "{before} exec {} verify --device emulator --every 61 --workers 2 --output-path {}",
             env!("CARGO_BIN_EXE_mxlab"),
@@ -376,7 +376,7 @@ fn a_full_disk_ends_a_campaign_in_one_line_and_costs_nothing() {
 #[test]
 fn shards_have_every_kernel_once() {
     let folder = tempfile::tempdir().expect("a folder");
-    // No time at all: what was not reached is what there was to do.
+    // Without any time, all jobs are listed as not run.
     let kernels = |shard: &str| -> Vec<String> {
         let record = folder.path().join(shard.replace('/', "-of-"));
         let text = done(&format!(

@@ -1,5 +1,5 @@
-//! Campaigns on a GPU that faults, hangs and goes away: the CUDA path with a driver of our own, on
-//! which launches do nothing, so that every kernel is wrong.
+//! Campaigns on a GPU that faults, hangs or disappears. The CUDA path runs on a stub driver whose
+//! launches do nothing, so every kernel is wrong.
 
 use std::fs;
 use std::process::Output;
@@ -15,7 +15,7 @@ use crate::stub_driver::StubDriver;
 const KERNELS: &str = "quantize_fp4_e2m1_e8m0_*even_ocp_*sm80";
 const GUILTY: &str = "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned__sm80";
 
-/// The record of a campaign that runs to its end, and what was printed.
+/// The record of a completed campaign, and its output.
 fn campaign(driver: &StubDriver, flags: &[&str], variable: (&str, &str)) -> (Value, Output) {
     let folder = tempfile::tempdir().expect("a folder");
     let record = folder.path().join("r.json");
@@ -30,7 +30,7 @@ fn campaign(driver: &StubDriver, flags: &[&str], variable: (&str, &str)) -> (Val
     (json(&record), output)
 }
 
-/// The failure of the only kernel that crashed.
+/// The failure of the only crashed kernel.
 fn crash(record: &Value) -> String {
     let found = findings(record);
     let crashed: Vec<_> = found.iter().filter(|(_, v, _)| v == "crashed").collect();
@@ -55,7 +55,7 @@ fn a_fault_is_that_of_its_kernel_and_mismatches_are_counted_in_full() {
     assert_eq!(sum(&record, "wrong"), total - 1);
     assert_eq!(sum(&record, "not_run"), 0);
     assert_eq!(findings(&record).len() as u64, total);
-    // The first few are printed, and how many more there are.
+    // The first few are printed, and the number of others.
     let printed = stdout(&output);
     let shown = printed
         .lines()
@@ -99,7 +99,7 @@ fn a_gpu_that_goes_away_ends_the_campaign_and_costs_nothing() {
         .stderr(std::process::Stdio::piped())
         .spawn()
         .expect("mxlab runs");
-    // While a kernel hangs the driver goes.
+    // The driver disappears while a kernel hangs.
     let journal = journals(&record).join("worker-0-1.jsonl");
     let begun = Instant::now();
     let under_way = format!("{{\"begun\":{{\"job\":\"{GUILTY}\"");

@@ -1,4 +1,4 @@
-//! The commands about PTX kernels, through the binary.
+//! The commands for PTX kernels, through the binary.
 
 mod campaign;
 mod lost_gpu;
@@ -74,8 +74,9 @@ fn a_problem_is_run_again_from_its_seed_and_from_a_file() {
     let folder = tempfile::tempdir().expect("temporary directory");
     let path = folder.path().join("kept.json");
     let bits = "1065353216, 3212836864, 0";
-    let sizes = "\"rows\": 1, \"cols\": 3, \"src_stride\": 3, \"src_offset\": 0, \"dst_stride\": 3, \
-                 \"dst_offset\": 0, \"codes_offset\": 0, \"first_row\": 0, \"seed\": 0, \"in_place\": 0";
+    let sizes = "\"rows\": 1, \"cols\": 3, \"src_stride\": 3, \"src_offset\": 0, \
+                 \"dst_stride\": 3, \"dst_offset\": 0, \"codes_offset\": 0, \"first_row\": 0, \
+                 \"seed\": 0, \"in_place\": 0";
     let problem = |bits: &str| {
         format!(
             "{{\"kernel\": \"{kernel}\", \"was\": \"x\", \"problem\": {{\"sizes\": {{{sizes}}}, \
@@ -85,7 +86,7 @@ fn a_problem_is_run_again_from_its_seed_and_from_a_file() {
     fs::write(&path, problem(bits)).expect("writable");
     let line = format!("verify --device emulator --replay {}", path.display());
     assert!(done(&line).ends_with("right\n"));
-    // A problem that is none says what it lacks.
+    // An invalid problem names the operand that does not fit.
     fs::write(&path, problem("0")).expect("writable");
     let output = run(&line);
     let error = String::from_utf8_lossy(&output.stderr);
@@ -106,7 +107,7 @@ fn list_shows_what_an_element_costs() {
     let text = done("list --no-ptxas quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned*");
     let mut rows = text.lines().filter(|line| line.starts_with("quantize_"));
     let cells: Vec<&str> = rows.next().expect("a row").split_whitespace().collect();
-    // bf16 in, half a byte and a thirty-second out.
+    // Input of bf16; output of half a byte and 1/32 byte per element.
     let bytes: f64 = cells[3].parse().expect("a number");
     assert!((bytes - 2.53).abs() < 0.01, "{text}");
     assert!(done("list --count").contains("fake_quantize"));

@@ -1,10 +1,10 @@
-//! Parquet files as the hub has them: read as the lines they were written of, asked for by name, refused when broken.
+//! Parquet files as on the hub: equal to their original lines, found by name, refused if broken.
 
 use std::path::{Path, PathBuf};
 
 use mxlab::task::{DataSources, FewShot, Task, file, load, parquet};
 
-/// Files that the hub's library wrote, and the lines they were written of.
+/// Files written by the hub's library, and their original lines.
 fn parquet_files() -> [(&'static str, PathBuf, Task); 4] {
     ["arc", "gsm8k", "hellaswag", "wikitext"].map(|name| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet");
@@ -65,7 +65,7 @@ fn named_tasks_are_those_files_of_the_hub() {
             load(task, &none, &sources).expect(task)
         };
         assert_eq!(from(None, &asked).examples, lines.examples);
-        // A copy of the repository in the data directory comes before the hub.
+        // A copy of the repository in the data directory takes precedence over the hub.
         let folder = tempfile::tempdir().expect("a folder");
         let copy = folder.path().join(repository).join(file);
         std::fs::create_dir_all(copy.parent().expect("a parent")).expect("writable");
@@ -76,7 +76,7 @@ fn named_tasks_are_those_files_of_the_hub() {
     }
 }
 
-/// Whatever a file holds, it is read or refused.
+/// Any file is read or refused, without a panic.
 #[test]
 fn broken_parquet_files_are_refused() {
     for (name, path, _) in parquet_files() {

@@ -1,4 +1,4 @@
-//! What is wrong with a quantised checkpoint, and how it is told.
+//! Malformed quantised checkpoints, and their errors.
 
 use std::collections::HashMap;
 use std::fs;
@@ -85,7 +85,8 @@ const CASES: [(Encoding, Change, &str); 14] = [
     (
         Encoding::CompressedTensors,
         |c, _| c["quantization_config"]["format"] = json!("nvfp4-pack-quantized"),
-        "`quantization_config.format` is \"nvfp4-pack-quantized\"; expected \"mxfp4-pack-quantized\" or",
+        "`quantization_config.format` is \"nvfp4-pack-quantized\"; expected \
+         \"mxfp4-pack-quantized\" or",
     ),
     (
         Encoding::CompressedTensors,
@@ -98,11 +99,12 @@ const CASES: [(Encoding, Change, &str); 14] = [
     (
         Encoding::Blocks,
         |c, _| c["quantization_config"]["quant_method"] = json!("awq"),
-        "`quantization_config.quant_method` is \"awq\"; expected \"compressed-tensors\" or \"mxfp4\"",
+        "`quantization_config.quant_method` is \"awq\"; expected \"compressed-tensors\" or \
+         \"mxfp4\"",
     ),
 ];
 
-/// Opens it and reads every tensor.
+/// Opens a checkpoint and reads every tensor.
 fn check(path: &std::path::Path) -> Result<(), CheckpointError> {
     let checkpoint = Checkpoint::open(path)?;
     let mut parameters = checkpoint.parameters().stored();
@@ -155,13 +157,13 @@ fn a_broken_gguf_file_is_refused_and_nothing_panics() {
             .position(|window| window == text.as_bytes())
             .expect(text)
     };
-    // Behind the name of a tensor come its axes, its sizes, and its type.
+    // A tensor's name is followed by its number of axes, sizes and type.
     let kind = find("blk.0.ffn_up.weight") + "blk.0.ffn_up.weight".len() + 4 + 16;
     let scale_name = find("llama.block_count");
     for (at, byte, expected) in [
         (0, b'X', "does not begin with `GGUF`"),
         (4, 1, "GGUF version 1"),
-        (kind, 12, "tensor `blk.0.ffn_up.weight` is of ggml type 12"),
+        (kind, 12, "tensor `blk.0.ffn_up.weight` has ggml type 12"),
         (scale_name, b'm', "`llama.block_count` is missing"),
         (
             find("general.arch") + "general.architecture".len() + 12,
@@ -177,7 +179,7 @@ fn a_broken_gguf_file_is_refused_and_nothing_panics() {
             Err(message) => assert!(message.contains(expected), "{expected}: {message}"),
         }
     }
-    // Any byte of the head, turned over, is refused or read: it does not panic.
+    // Flipping any byte of the head leads to an error or a readable file, never to a panic.
     for at in (0..2500).step_by(13) {
         let mut bytes = whole.clone();
         bytes[at] ^= 0xff;

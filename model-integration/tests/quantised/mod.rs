@@ -1,5 +1,4 @@
-//! Checkpoints whose weights are quantised: every way to hold them stands for the same values, and what
-//! is wrong with one is told.
+//! Quantised checkpoints: every encoding gives the same values, and malformed ones are refused.
 
 mod malformed;
 mod writers;
@@ -35,7 +34,7 @@ fn read(checkpoint: &Checkpoint, parameter: &Parameter) -> Vec<f32> {
     let view = checkpoint.tensor(parameter).expect(name);
     let mut values = vec![f32::NAN; view.len()];
     view.read_f32(0..view.len(), &mut values);
-    // A part that begins and ends within rows is the same.
+    // A part that begins and ends inside rows has the same values.
     let mut part = vec![f32::NAN; view.len() / 2];
     let first = view.len() / 3;
     view.read_f32(first..first + part.len(), &mut part);
@@ -79,7 +78,7 @@ fn scores(engine: &dyn Engine, config: &QuantConfig) -> Vec<u64> {
         .collect()
 }
 
-/// Weights that are stored in a format count as quantised where operands of 8 bits are asked for.
+/// Weights that are stored in a format count as quantised for 8-bit operands.
 #[test]
 fn stored_codes_become_operands_of_8_bits() {
     let folder = tempdir().expect("a folder");
@@ -102,7 +101,7 @@ fn stored_codes_become_operands_of_8_bits() {
         ..mxfp6.clone()
     };
     assert_eq!(scores(&stored, &mxfp6), scores(&engine(tiny()), &quantised));
-    // No type of operand has both.
+    // No operand type has both.
     let refused = stored.check(&with(ElementFormat::INT8));
     let message = format!("{:#}", refused.expect_err("FP4 by INT8"));
     assert!(message.contains("no projection"), "{message}");
@@ -143,7 +142,7 @@ fn stored_codes_score_as_those_of_a_configuration() {
             "{encoding:?}"
         );
         assert_eq!(scores(&engine, &baseline), expected, "{encoding:?}");
-        // The values of MXFP4 are MXFP4: quantising them again by another rule changes none.
+        // Values of MXFP4 are representable in MXFP4, so another rule does not change them.
         let nvidia = load("mxfp4-weights", &FormatFlags::default()).expect("a configuration");
         let again = nvidia.weights.expect("a format").to_builder();
         let again = again.dialect("nvidia".parse().expect("a dialect")).build();
@@ -166,7 +165,7 @@ fn stored_codes_score_as_those_of_a_configuration() {
 }
 
 proptest! {
-    /// Any codes with any scales, requantised, stand for what they stood for.
+    /// Requantising any codes with any scales keeps their values.
     #[test]
     fn quantising_mxfp4_again_is_the_identity(
         codes in prop::collection::vec(any::<u8>(), 32),

@@ -1,4 +1,4 @@
-//! A model with packed projections, written in every way that is read.
+//! Writes a model with packed projections in every supported encoding.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,7 +11,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::{Value, json};
 
-/// How packed weights are held.
+/// The encoding of packed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
     CompressedTensors,
@@ -27,7 +27,7 @@ impl Encoding {
 pub struct Tensor {
     pub name: String,
     pub shape: Vec<usize>,
-    /// What it stands for.
+    /// Its values.
     pub values: Vec<f32>,
     /// Codes and scales of a projection.
     pub packed: Option<PackedTensor>,
@@ -48,7 +48,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// A checkpoint with every projection packed.
+    /// A checkpoint with all projections packed.
     pub fn of(checkpoint: &Checkpoint, format: BlockFormat) -> Self {
         let shape = checkpoint.config();
         let tensors = checkpoint.parameters().stored().map(|parameter| {
@@ -82,7 +82,7 @@ impl Model {
         tensors.find(|tensor| tensor.name == name).expect(name)
     }
 
-    /// Writes the model into `folder` and returns what is to be opened.
+    /// Writes the model into `folder` and returns the path to open.
     pub fn write(&self, folder: &Path, encoding: Encoding) -> PathBuf {
         fs::write(folder.join("tokenizer.json"), &self.tokenizer).expect("writable");
         if encoding == Encoding::Gguf {
@@ -94,7 +94,7 @@ impl Model {
         folder.to_owned()
     }
 
-    /// The same, config and tensors changed before.
+    /// The same, with changes to config and tensors.
     pub fn write_safetensors(
         &self,
         folder: &Path,
@@ -198,8 +198,8 @@ impl Model {
         fs::write(folder.join("model.safetensors"), bytes).expect("writable");
     }
 
-    /// A GGUF file of version 3 as llama.cpp's converter makes them: the halves of each head of queries
-    /// and keys in turns.
+    /// A GGUF file of version 3 as llama.cpp's converter writes it, with the halves of each query
+    /// and key head interleaved.
     pub fn gguf(&self) -> Vec<u8> {
         let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
         let number = |name: &str| self.config[name].as_u64().expect(name) as u32;
@@ -233,7 +233,7 @@ impl Model {
             let value = value.to_le_bytes().to_vec();
             metadata.push([text(name), 6u32.to_le_bytes().to_vec(), value].concat());
         }
-        // An array, which is to be skipped.
+        // An array, which readers must skip.
         let words = [text("a"), text("bc")].concat();
         let head = [9u32.to_le_bytes(), 8u32.to_le_bytes()].concat();
         let array = [
@@ -289,7 +289,7 @@ impl Model {
         file
     }
 
-    /// The model's row that is each row of the file.
+    /// The model's row for each row of the file.
     fn stored_order(&self, name: &str, rows: usize) -> Vec<usize> {
         let heads = match name {
             _ if name.contains("q_proj") => self.heads[0],

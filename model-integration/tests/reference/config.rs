@@ -5,7 +5,7 @@ use mxlab_kernels::format::{
     BlockFormat, BlockFormatBuilder, Dialect, ElementFormat, Rounding, ScaleFormat,
 };
 
-/// The configuration that `name`, without its dtype, stands for; `None` if unknown.
+/// The configuration with this `name`, given without dtype; `None` if unknown.
 pub fn named(name: &str) -> Option<QuantConfig> {
     let mut config = QuantConfig::unquantised(name);
     let microxcaling = |element| BlockFormat::new(element).dialect(Dialect::MicroxcalingTorch);

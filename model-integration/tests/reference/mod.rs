@@ -1,7 +1,7 @@
-//! Real checkpoints against what Hugging Face transformers and microxcaling say of them.
+//! Real checkpoints against the results of Hugging Face transformers and microxcaling.
 //!
-//! `MXLAB_SHARED` names the folder that holds `models/`; without it nothing here is run, and says
-//! so. With `MXLAB_LONG` set the LAMBADA files are scored too.
+//! `MXLAB_SHARED` names the folder with `models/`; without it the tests print `not run`. With
+//! `MXLAB_LONG` the LAMBADA files are scored, too.
 
 mod config;
 mod operands;
@@ -10,7 +10,7 @@ mod scores;
 use not_run::not_run;
 use std::path::PathBuf;
 
-/// The model directories with reference results, if this machine has them.
+/// The model directories with reference results, if they are present.
 fn models() -> Vec<PathBuf> {
     let beside_workspace = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
     let shared = std::env::var_os("MXLAB_SHARED").unwrap_or_else(|| beside_workspace.into());

@@ -1,4 +1,4 @@
-//! Quantised operands, bit for bit: the same inputs give the same operands.
+//! Quantised operands, bit for bit.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use safetensors::SafeTensors;
 
 use super::{config, models};
 
-/// Every `*_mx` tensor of the debug files from the tensor it was made of.
+/// Every `*_mx` tensor of the debug files follows from its original tensor.
 #[test]
 fn operands_are_bit_equal() {
     for model in models() {
@@ -66,7 +66,7 @@ fn operands_are_bit_equal() {
             }
             let (theirs, shape) = read(&file, &format!("{run}.{operand}"));
             if matches!(source, "k" | "v") {
-                // Theirs are repeated for every query head that shares them.
+                // Theirs are repeated for every query head of a group.
                 let head = shape[1] * shape[2];
                 let repeats = theirs.len() / ours.len();
                 ours = ours

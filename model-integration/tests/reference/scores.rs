@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{config, models};
 
-/// What is compared of one reference file.
+/// The comparison with one reference file.
 struct Comparison {
     name: String,
     examples: usize,
@@ -33,7 +33,8 @@ impl Comparison {
 
     fn print(&self) {
         println!(
-            "{:70} n {:4}  accuracy {:.4} / {:.4}  mean {:+.6} +- {:.6}  median {:.6}  p99 {:.6}  max {:.6}",
+            "{:70} n {:4}  accuracy {:.4} / {:.4}  mean {:+.6} +- {:.6}  median {:.6}  p99 {:.6}  \
+             max {:.6}",
             self.name,
             self.examples,
             self.accuracy[0],
@@ -132,7 +133,7 @@ fn requests(
     let file = task.trim_end_matches("_nobos");
     let file = file.split("_first").next().unwrap_or(file);
     let file = format!("{file}.jsonl");
-    // A task is beside its model, or beside the model that it was made for, or data.
+    // A task is beside its model, beside the model's original, or in the data folder.
     let places = [".", "../stories260k", "../../data"];
     let path = places
         .map(|place| model.join(place).join(&file))
@@ -179,13 +180,13 @@ fn score(
         .collect()
 }
 
-/// How far the mean log-likelihood of a quantised float32 configuration may be off.
+/// Bound on the mean log-likelihood's error, for a quantised float32 configuration.
 ///
-/// PyTorch's cos, exp and silu differ from the nearest f32 in one to five of a hundred results,
-/// and a last bit can move an element over a rounding boundary. Most examples never meet one:
-/// the median difference is 2e-6 or less everywhere. Those that do move by 0.03 (median) to 0.5
-/// (99 %) under FP6 activations, by up to 3 where activations are FP4, and by up to 5 where an
-/// FP4 cache follows them: there one of 747 examples moves the mean by 0.006 alone.
+/// PyTorch's cos, exp and silu differ from the nearest f32 in 1 to 5 % of the results, and a last
+/// bit can move an element over a rounding boundary. Most examples never meet one: the median
+/// difference is at most 2e-6 everywhere. Other examples move by 0.03 (median) to 0.5 (99 %) with
+/// FP6 activations, by up to 3 with FP4 activations, and by up to 5 if an FP4 cache follows: there
+/// one of 747 examples alone moves the mean by 0.006.
 fn mean_bound(name: &str) -> f64 {
     if name.contains("wonly") {
         3e-5
@@ -198,7 +199,7 @@ fn mean_bound(name: &str) -> f64 {
     }
 }
 
-/// How far 99 of 100 examples of a quantised float32 configuration may be off.
+/// Bound on the error of 99 % of the examples, for a quantised float32 configuration.
 fn tail_bound(name: &str) -> f64 {
     if name.contains("wonly") {
         1e-4
@@ -225,8 +226,8 @@ fn check_float32(comparison: &Comparison) {
     assert!(comparison.quantile(0.99) <= tail_bound(name), "{name}");
 }
 
-/// Unquantised: every example within 1e-3 (they are within 3e-5), the same accuracy. Quantised:
-/// accuracy within 1.5 % of the examples, log-likelihoods within the bounds above.
+/// Unquantised: every example is within 1e-3 (measured 3e-5), with the same accuracy. Quantised:
+/// accuracy is within 1.5 % of the examples, log-likelihoods within the bounds above.
 #[test]
 fn float32_scores() {
     for model in models() {
@@ -236,7 +237,7 @@ fn float32_scores() {
     }
 }
 
-/// Weights rounded to bf16, arithmetic in float32: as float32.
+/// Weights rounded to bf16, arithmetic in float32: bounds as for float32.
 #[test]
 fn float32_scores_of_bfloat16_weights() {
     for model in models() {
@@ -246,8 +247,8 @@ fn float32_scores_of_bfloat16_weights() {
     }
 }
 
-/// bf16 rounds every operation; a flipped last bit anywhere moves an example by 0.2 (median)
-/// and the mean by 0.03 (`noise_floor.json`, `ex1_bf16_flip`).
+/// bf16 rounds every operation. A flipped last bit anywhere moves an example by 0.2 (median) and
+/// the mean by 0.03 (`noise_floor.json`, `ex1_bf16_flip`).
 #[test]
 fn bfloat16_scores() {
     for model in models() {

@@ -1,6 +1,6 @@
-//! A study as a Slurm job array on a cluster of this machine.
+//! A study as a Slurm job array on a local cluster.
 //!
-//! `cluster` beside this file starts it; where that cannot be, nothing here is run, and says so.
+//! `cluster` beside this file starts it; where it cannot start, the test prints `not run`.
 
 use not_run::not_run;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-/// What `cluster` exits with where there is none.
+/// Exit code of `cluster` if there is none.
 const NO_CLUSTER: i32 = 77;
 
 const STUDY: &str = r#"
@@ -36,7 +36,7 @@ config = "part"
 most_lost = 0.5
 "#;
 
-/// Submits the array, then waits until nothing is left in the queue.
+/// Submits the array, then waits until the queue is empty.
 const SUBMIT: &str = r#"
 "$1" 4 "$2" "$3"
 while [ -n "$(squeue --noheader)" ]; do sleep 0.5; done
@@ -66,7 +66,7 @@ fn an_array_of_four_shards_reports_what_one_run_does() {
     let path = |name: &str| folder.path().join(name);
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
     fs::write(path("small.toml"), STUDY).expect("writable");
-    // Outputs are called the same, since a report names its own.
+    // Outputs have equal names, because a report contains its own.
     for name in ["array", "alone"] {
         fs::create_dir(path(name)).expect("a folder");
     }
@@ -106,12 +106,12 @@ fn an_array_of_four_shards_reports_what_one_run_does() {
     let small = "../small.toml";
     study("alone", &["run", small, "--output-path", "out", "--quiet"]);
     assert!(path("array/out/REPORT.html").exists(), "{logs:?}");
-    // How long examples took is in `cells`, and differs; without it a report is of records alone.
+    // The time of examples is in `cells` and differs; without it the report has only records.
     for folder in ["array", "alone"] {
         fs::remove_dir_all(path(folder).join("out/cells")).expect("cells");
         study(folder, &["report", "out"]);
     }
-    // What one run does not have: logs of shards.
+    // A single run has no logs of shards.
     let kept = |name: &str| -> BTreeMap<String, Vec<u8>> {
         let all = files(&path(name).join("out")).into_iter();
         all.filter(|(name, _)| !name.starts_with("slurm/"))

@@ -1,7 +1,8 @@
 //! A CUDA driver without a GPU, for tests of the `mxlab` binary: `libcuda.c`, compiled by `cc`.
 //!
 //!     let Some(driver) = StubDriver::build("my_test", &[]) else { return };
-//!     let output = driver.mxlab(&["verify", "--device", "cuda"]).env("STUB_FAULT", "copy_x__sm80").output();
+//!     let mut command = driver.mxlab(&["verify", "--device", "cuda"]);
+//!     let output = command.env("STUB_FAULT", "copy_x__sm80").output();
 //!     driver.log(); // what was loaded and launched
 //!
 //! `libcuda.c` says which variables it reads.
@@ -11,13 +12,13 @@ use not_run::not_run;
 use std::path::Path;
 use std::process::Command;
 
-/// A folder with the library, and the log of its calls.
+/// A folder with the library and the log of its calls.
 pub struct StubDriver {
     folder: tempfile::TempDir,
 }
 
 impl StubDriver {
-    /// The driver without some of its functions; `None`, which is told, where there is no `cc`.
+    /// The driver without some of its functions; `None`, with a message, if there is no `cc`.
     ///
     /// # Panics
     /// If it does not compile.
@@ -51,12 +52,12 @@ impl StubDriver {
         };
         let said = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "the stub does not compile: {said}");
-        // Whichever name is asked for first: another driver of this machine is not to be found.
+        // For every library name, so that this machine's own driver is not found.
         std::fs::copy(path("libcuda.so.1"), path("libcuda.so")).expect("writable");
         Some(Self { folder })
     }
 
-    /// The `mxlab` binary with this driver as that of the system, and `log` kept.
+    /// The `mxlab` binary with this driver in place of the system's; `log` is kept.
     pub fn mxlab(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
         command
@@ -78,7 +79,7 @@ impl StubDriver {
         command
     }
 
-    /// Takes the driver away: who opens it from now on finds none.
+    /// Removes the driver: from now on it cannot be opened.
     ///
     /// # Panics
     /// If it is gone already.
@@ -92,8 +93,8 @@ impl StubDriver {
         self.folder.path().join("log")
     }
 
-    /// What the driver was asked for since the last call of this: `load elf BYTES`, `load ptx`,
-    /// `kernel NAME elf|ptx`, `launch NAME`.
+    /// The calls since the last call of this: `load elf BYTES`, `load ptx`, `kernel NAME elf|ptx`,
+    /// `launch NAME`.
     pub fn log(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.log_path()).unwrap_or_default();
         let _ = std::fs::remove_file(self.log_path());

@@ -1,4 +1,4 @@
-//! Context and target become tokens: truncation, BOS, windows.
+//! Tokenises contexts and targets: truncation, BOS, windows.
 
 use std::path::{Path, PathBuf};
 
@@ -17,7 +17,7 @@ fn encode(context: &str, target: &str, add_bos_token: Option<bool>, max_length: 
     encoder.encode(context, target).expect("encodable")
 }
 
-/// Tokens of the whole request, and those of its target.
+/// Tokens of the whole request, and of its target.
 fn tokens(context: &str, target: &str, add_bos_token: Option<bool>) -> (Vec<u32>, Vec<u32>) {
     let request = encode(context, target, add_bos_token, 100).request;
     let targets = request.tokens[request.tokens.len() - request.targets..].to_vec();
@@ -39,7 +39,7 @@ fn the_continuation_is_what_the_whole_text_has_after_the_context() {
         tokens("a", " bc", None),
         (expected.clone(), expected[2..].to_vec())
     );
-    // Spaces that end the context go to the continuation: one token, not a lone space.
+    // Trailing spaces of the context move to the target: one token, not a lone space.
     assert_eq!(
         tokens("a ", "bc", None),
         (expected.clone(), expected[2..].to_vec())
@@ -59,11 +59,11 @@ fn bos_is_what_the_tokenizer_says_unless_forced() {
     assert_eq!(tokens("a", " b", None).0, with);
     assert_eq!(tokens("a", " b", Some(true)).0, with);
     assert_eq!(tokens("a", " b", Some(false)).0, without);
-    // A text that spells it out gets no second one.
+    // A text that begins with BOS gets no second one.
     for choice in [None, Some(true), Some(false)] {
         assert_eq!(tokens("<s>a", " b", choice).0, with, "{choice:?}");
     }
-    // A tokenizer that adds none by itself.
+    // A tokenizer that adds no BOS itself.
     let encoder = |add_bos_token| PromptEncoder {
         tokenizer: &CharTokenizer { adds_bos: false },
         add_bos_token,
@@ -89,12 +89,12 @@ fn an_empty_context_is_the_prefix_token() {
     for choice in [None, Some(false), Some(true)] {
         assert_eq!(tokens("", " bc", choice), expected, "{choice:?}");
     }
-    // A target that begins with it needs no other.
+    // A target that begins with BOS needs no other.
     assert_eq!(
         tokens("", "<s>b", None),
         (vec![BOS, plain('b')], vec![plain('b')])
     );
-    // A context of spaces only is moved to the target as a whole.
+    // A context of spaces alone moves to the target as a whole.
     assert_eq!(
         tokens(" ", "b", Some(false)),
         (vec![BOS, joined('b')], vec![joined('b')])
@@ -103,7 +103,7 @@ fn an_empty_context_is_the_prefix_token() {
 
 #[test]
 fn what_does_not_fit_is_dropped_from_the_left_and_counted() {
-    // BOS, a, b, c, then the target d: 5 tokens, of which the last is no input.
+    // BOS, a, b, c, then the target d: 5 tokens, the last of which is not an input.
     let whole = encode("abc", "d", None, 4);
     assert_eq!((whole.request.tokens.len(), whole.dropped_tokens), (5, 0));
     let cut = encode("abc", "d", None, 3);
@@ -122,7 +122,7 @@ fn what_does_not_fit_is_dropped_from_the_left_and_counted() {
     assert!(error.to_string().contains("no tokens"), "{error}");
 }
 
-/// Every token of a text is scored once, with as much before it as the harness gives it.
+/// Every token of a text is scored once, with the harness' context.
 #[test]
 fn windows_score_every_token_once() {
     let tokenizer = CharTokenizer { adds_bos: false };
@@ -149,7 +149,7 @@ fn windows_score_every_token_once() {
     let pair = |context: &str, targets: &str| (context.to_owned(), targets.to_owned());
     assert_eq!(windows("abc"), [pair("^", "abc")]);
     assert_eq!(windows("abcd"), [pair("^", "abcd")]);
-    // The last window has all that fits before it.
+    // The last window has as much context as fits.
     assert_eq!(windows("abcde"), [pair("^", "abcd"), pair("abcd", "e")]);
     assert_eq!(
         windows("abcdefghij"),
@@ -157,7 +157,7 @@ fn windows_score_every_token_once() {
     );
 }
 
-/// The independent reference gives the tokens of the first fifty prompts of each task.
+/// The independent reference has the same tokens for the first fifty prompts of each task.
 #[test]
 fn tokens_equal_those_of_the_reference() {
     let shared = std::env::var_os("MXLAB_SHARED").map_or_else(

@@ -1,4 +1,4 @@
-//! Solved examples before the one that is scored.
+//! Solved examples before the scored one.
 
 use std::collections::BTreeSet;
 
@@ -25,10 +25,10 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
             .expect("an example")
     };
     assert_eq!(context(0, 0).expect("none"), "one");
-    // The target's own space follows the delimiter's, as lm-evaluation-harness renders it.
+    // The target's own space follows the delimiter's, as in lm-evaluation-harness.
     assert_eq!(context(1, 1).expect("one"), "one  fish\n\ntwo");
     assert_eq!(context(2, 3).expect("two"), "one  fish\n\ntwo  fish\n\nred");
-    // The first line is left out, and so is the third, which equals it.
+    // The first line is left out, and so is the third, its duplicate.
     assert_eq!(context(2, 0).expect("two"), "two  fish\n\nred  fish\n\none");
     let error = context(3, 0).expect_err("too few differ");
     assert!(
@@ -53,7 +53,7 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
         assert_eq!(contexts.expect("all")[0], "Q A\n\none");
     }
 
-    // However the draws fall, neither the scored example nor its equal is before it.
+    // For all draws, neither the scored example nor its duplicate precedes it.
     let drawn = FewShot {
         count: Some(2),
         ..FewShot::default()
@@ -74,8 +74,7 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
     assert!(seen.len() > 6, "other examples for each: {seen:?}");
 }
 
-/// Problems are solved before by examples of the training split; where that is missing, what to do
-/// is said.
+/// Solved problems come from the training split; without one, the error says what to do.
 #[test]
 fn solved_problems_are_of_the_training_split() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Tasks: where they come from, how a line becomes a prompt and a target, and what is refused.
+//! Tasks: origins, prompts and targets, and refusals.
 
 mod encode;
 mod fewshot;
@@ -115,7 +115,7 @@ fn malformed_files_are_named_with_line_and_field() {
             "{shown}: {error}"
         );
 
-        // The same fault after two good lines and a blank one is reported at its own line.
+        // The same fault after two good lines and a blank one is reported with its own line number.
         let good = match shown.contains("target") {
             true => r#"{"context": "a", "target": "b"}"#,
             false => r#"{"text": "a b"}"#,

@@ -1,4 +1,4 @@
-//! Named tasks: what their lines ask, and how answers are read.
+//! Named tasks: parsing of lines and of answers.
 
 use mxlab::task::metric::{Judge, Metric};
 use mxlab::task::named::{gsm8k, wikitext};
@@ -58,8 +58,8 @@ fn arc_is_read_in_both_layouts() {
 fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
     let line = r#"{"activity_label":"Cooking","ctx_a":"A man [substeps] stirs.","ctx_b":"he SMILES  and","endings":["sits. [title] Ends","runs  off  ."],"label":"1"}"#;
     let task = parse(line);
-    // The brackets go, and then two spaces become one; the second part begins large and goes on
-    // small.
+    // Brackets are removed, then double spaces become single; the second part starts with a capital
+    // and continues in lower case.
     let expected = choices(
         "Cooking: A man stirs. He smiles and",
         &["sits.. Ends", "runs off ."],
@@ -70,10 +70,11 @@ fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
     assert!(error.contains("field `label`: 2 of 2 choices"), "{error}");
 }
 
-/// Expected values are those of Python's `re` and `str` in the harness' own function.
+/// Expected values are from Python's `re` and `str` in the harness' function.
 #[test]
 fn articles_are_as_they_were_before_they_were_tokenised() {
-    let text = " \n = One = \n \n It 's \" a b \" ( c ) , 1 @,@ 000 @-@ fold ; N = = Two = = \n x . y \n = Three = \n z ' q ' w \n";
+    let text = " \n = One = \n \n It 's \" a b \" ( c ) , 1 @,@ 000 @-@ fold ; N = = Two = = \n x \
+        . y \n = Three = \n z ' q ' w \n";
     let lines = wikitext::articles(text);
     let task = parse(&lines);
     let texts: Vec<&str> = task.examples.iter().map(|e| e.content.solution()).collect();
@@ -87,11 +88,11 @@ fn articles_are_as_they_were_before_they_were_tokenised() {
     let Content::Document { words, bytes, .. } = &task.examples[1].content else {
         panic!("a document");
     };
-    // Those of the tokenised article, the empty ones at both ends among them.
+    // The words of the tokenised article, including the empty ones at both ends.
     assert_eq!((*words, *bytes), (10, 24));
 }
 
-/// Expected values are those of the harness' patterns under Python's `re`.
+/// Expected values are from the harness' patterns in Python's `re`.
 #[test]
 fn numbers_are_extracted_as_the_harness_does() {
     let judged = |id: &str| match Metric::with_id(id).expect(id).judge {
@@ -133,7 +134,7 @@ fn numbers_are_extracted_as_the_harness_does() {
     assert_eq!(generation.cut("7 Question"), None);
 }
 
-/// Records name metrics: these names stay, and each is read as the metric that was written.
+/// Records name metrics, so these names stay, and each is parsed as its metric.
 #[test]
 fn metrics_are_named_in_records() {
     let ids = [
@@ -160,7 +161,7 @@ fn metrics_are_named_in_records() {
     assert!(error.to_string().contains("\"f2\""), "{error}");
 }
 
-/// A named task is read by its own protocol, whatever the fields of its file would say.
+/// A named task uses its own protocol, whatever the fields of its file are.
 #[test]
 fn a_named_task_is_not_recognised_by_fields() {
     let folder = tempfile::tempdir().expect("a folder");

@@ -1,4 +1,4 @@
-//! Files of the user's: the fields of the first line say how they are read.
+//! The user's files: the fields of the first line determine the protocol.
 
 use std::process::Command;
 
@@ -9,7 +9,7 @@ use super::named::choices;
 use super::parse;
 
 #[test]
-fn the_rule_that_matched_is_said() {
+fn the_rule_that_matched_is_printed() {
     for (line, protocol, reading) in [
         (
             r#"{"context": "Q:", "choices": ["a", "b"], "gold": 1}"#,

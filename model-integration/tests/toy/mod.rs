@@ -1,4 +1,4 @@
-//! Stand-ins for a tokenizer and a model, small enough to know every number of.
+//! A toy tokenizer and a toy model, small enough to predict every number.
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 use std::cell::{Cell, RefCell};
@@ -13,12 +13,12 @@ use mxlab::engine::{
 
 /// The token of `<s>`.
 pub const BOS: u32 = 1;
-/// A letter with the space before it is one token: this much above the letter's own.
+/// Offset of the token of a letter with the space before it, above the letter's own.
 pub const JOINED: u32 = 0x0020_0000;
 
-/// One token a character, except that a space joins the letter after it.
+/// One token per character, except that a space joins the letter after it.
 pub struct CharTokenizer {
-    /// Whether special tokens are added where they are asked for.
+    /// Whether special tokens are added on request.
     pub adds_bos: bool,
 }
 
@@ -77,16 +77,16 @@ impl Tokenize for Hf {
     }
 }
 
-/// An engine whose scores are a hash of tokens, configuration and the *whole batch*: a batch
-/// that is put together in another way gives other scores.
+/// An engine whose scores are a hash of tokens, configuration and the *whole batch*, so another
+/// composition of the batch gives other scores.
 pub struct ToyEngine {
     info: ModelInfo,
     tokenizer: CharTokenizer,
-    /// Every sequence that was scored, in order.
+    /// Every scored sequence, in order.
     pub scored: RefCell<Vec<Vec<u32>>>,
-    /// Sequences after which `stop` is set, as Ctrl-C would.
+    /// Number of sequences after which `stop` is set, as by Ctrl-C.
     pub stop_after: Cell<usize>,
-    /// What an evaluation is to be given as `stop`.
+    /// The `stop` flag of the evaluation.
     pub stop: AtomicBool,
 }
 
@@ -111,7 +111,7 @@ impl ToyEngine {
         }
     }
 
-    /// Changes what the engine says about itself.
+    /// Changes the engine's info.
     pub fn with_info(mut self, change: impl FnOnce(&mut ModelInfo)) -> Self {
         change(&mut self.info);
         self

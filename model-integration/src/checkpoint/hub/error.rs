@@ -1,4 +1,4 @@
-//! What can go wrong between here and the hub.
+//! Errors of the hub.
 
 use std::path::PathBuf;
 
@@ -8,17 +8,19 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum HubError {
-    /// Not a name that the hub can have.
+    /// An invalid name of a repository.
     #[error(
-        "`{name}`: not a hub name; expected org/name or org/name@revision of letters, digits, `-`, `_` and `.`"
+        "`{name}`: not a hub name; expected org/name or org/name@revision of letters, digits, `-`, \
+         `_` and `.`"
     )]
     Name {
         /// The name as given.
         name: String,
     },
-    /// Not a path that a file of a repository can have.
+    /// An invalid path of a repository's file.
     #[error(
-        "{repo}: `{file}` is not a file of a repository; expected a relative path of letters, digits, `-`, `_`, `.` and `/`"
+        "{repo}: `{file}` is not a file of a repository; expected a relative path of letters, \
+         digits, `-`, `_`, `.` and `/`"
     )]
     File {
         /// The repository.
@@ -26,11 +28,14 @@ pub enum HubError {
         /// The path as given.
         file: String,
     },
-    /// No place to keep downloads.
+    /// No directory for downloads.
     #[error("no cache directory for downloads: neither HF_HOME nor HOME is set")]
     NoCache,
     /// Offline, and the cache lacks a file.
-    #[error("{repo}: `{file}` is not in the cache {} and HF_HUB_OFFLINE forbids downloading it", cache.display())]
+    #[error(
+        "{repo}: `{file}` is not in the cache {} and HF_HUB_OFFLINE forbids downloading it",
+        cache.display()
+    )]
     Offline {
         /// The repository.
         repo: String,
@@ -39,9 +44,15 @@ pub enum HubError {
         /// The cache that was searched.
         cache: PathBuf,
     },
-    /// 401 or 403: the repository wants to know who asks.
-    #[error("{repo}: access to `{file}` denied ({status}): the repository is private, gated or does not exist; {}",
-        if *token_sent { "the token that was sent (HF_TOKEN) does not grant access" } else { "set HF_TOKEN to a token with access" })]
+    /// 401 or 403: the repository requires access rights.
+    #[error(
+        "{repo}: access to `{file}` denied ({status}): the repository is private, gated or does \
+         not exist; {}",
+        match *token_sent {
+            true => "the token that was sent (HF_TOKEN) does not grant access",
+            false => "set HF_TOKEN to a token with access",
+        }
+    )]
     Denied {
         /// The repository.
         repo: String,
@@ -54,7 +65,8 @@ pub enum HubError {
     },
     /// 404: no such repository, revision or file.
     #[error(
-        "{repo}: `{file}` not found at {endpoint} (404): no such repository, revision or file, and no local directory of that name"
+        "{repo}: `{file}` not found at {endpoint} (404): no such repository, revision or file, and \
+         no local directory of that name"
     )]
     NotFound {
         /// The repository.
@@ -64,9 +76,10 @@ pub enum HubError {
         /// The hub's address.
         endpoint: String,
     },
-    /// A repository without weights that this crate reads.
+    /// A repository without weights in a supported format.
     #[error(
-        "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; other weight formats are not read"
+        "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; other \
+         weight formats are not supported"
     )]
     NoWeights {
         /// The repository.
@@ -83,19 +96,20 @@ pub enum HubError {
         file: String,
         /// The hub's address.
         endpoint: String,
-        /// Why.
+        /// The reason.
         reason: String,
     },
-    /// A download of another length than announced.
+    /// A download whose length differs from the announced one.
     #[error(
-        "{repo}: download of `{file}` has {received} bytes, the hub announced {announced}; try again"
+        "{repo}: download of `{file}` has {received} bytes, the hub announced {announced}; try \
+         again"
     )]
     Truncated {
         /// The repository.
         repo: String,
         /// The file asked for.
         file: String,
-        /// Length of what came.
+        /// Length of the download.
         received: u64,
         /// Length that the hub announced.
         announced: u64,

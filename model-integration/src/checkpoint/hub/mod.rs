@@ -1,10 +1,9 @@
-//! From a name to a model directory: a local path, or a repository on the Hugging Face hub
-//! (`org/name`, `org/name@revision`), downloaded once into the cache that Hugging Face's
-//! own libraries use.
+//! Finds the model directory of a name: a local path, or a repository on the Hugging Face hub
+//! (`org/name`, `org/name@revision`). Downloads go once into the cache that Hugging Face's own
+//! libraries use.
 //!
-//! What is completely in the cache is used without asking the network. The rest is
-//! downloaded by the `hf-hub` crate; its result is checked for length here, as the crate
-//! takes whatever came.
+//! A model that is complete in the cache needs no network. Missing files are downloaded with the
+//! `hf-hub` crate. Their lengths are checked here, because the crate accepts any length.
 
 mod error;
 mod repository;
@@ -25,7 +24,7 @@ use super::{CheckpointError, gguf};
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_RETRIES: usize = 3;
 
-/// The model directory of a local path or a hub name, with the options of the environment.
+/// The model directory of a local path or a hub name, with options from the environment.
 ///
 /// # Errors
 /// As [`HubOptions::resolve`].
@@ -33,14 +32,14 @@ pub fn resolve(name_or_path: &str) -> Result<PathBuf, CheckpointError> {
     HubOptions::from_env().resolve(name_or_path)
 }
 
-/// The local directory or GGUF file that a name means; `None` if it can only be a name on the hub.
+/// The local directory or GGUF file of a name; `None` if the name can only be on the hub.
 ///
 /// # Errors
-/// `NoSuchDirectory` and `NotADirectory` for what can only be a path.
+/// `NoSuchDirectory` and `NotADirectory` for names that can only be a path.
 pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
     let path = PathBuf::from(name_or_path);
     match fs::metadata(&path) {
-        Ok(metadata) if metadata.is_dir() || gguf::is_named_so(&path) => return Ok(Some(path)),
+        Ok(metadata) if metadata.is_dir() || gguf::has_gguf_name(&path) => return Ok(Some(path)),
         Ok(_) => return Err(CheckpointError::NotADirectory { path }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(&path, error)),
@@ -54,7 +53,7 @@ pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
     }
 }
 
-/// A file of a dataset repository on the hub, with the options of the environment.
+/// A file of a dataset repository on the hub, with options from the environment.
 ///
 /// # Errors
 /// As [`HubOptions::dataset_file`].
@@ -62,7 +61,7 @@ pub fn dataset_file(repo: &str, path: &str) -> Result<PathBuf, CheckpointError> 
     HubOptions::from_env().dataset_file(repo, path)
 }
 
-/// Where the hub is, where downloads are kept, and who is asking.
+/// Address, cache and credentials of the hub.
 #[derive(Clone, Debug)]
 pub struct HubOptions {
     /// Address of the hub (`HF_ENDPOINT`).
@@ -72,22 +71,22 @@ pub struct HubOptions {
     pub cache: Option<PathBuf>,
     /// Access token (`HF_TOKEN`, else the file `HF_HOME/token`).
     pub token: Option<String>,
-    /// Use the cache only (`HF_HUB_OFFLINE` = 1, on, yes or true).
+    /// Whether to use only the cache (`HF_HUB_OFFLINE` = 1, on, yes or true).
     pub offline: bool,
-    /// How often a broken download is resumed.
+    /// How often an interrupted download is resumed.
     pub retries: usize,
-    /// Show a progress bar on a terminal.
+    /// Whether to show a progress bar on a terminal.
     pub progress: bool,
 }
 
 impl HubOptions {
-    /// The options that the environment variables say.
+    /// The options from the environment variables.
     pub fn from_env() -> Self {
         Self::from_variables(|name| env::var(name).ok())
     }
 
-    /// The options that `variable` says, by the names of the environment variables. An
-    /// empty value counts as unset.
+    /// The options from `variable`, which looks up environment variables. An empty value counts as
+    /// unset.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Self {
         let variable = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
         let path = |name: &str| variable(name).map(PathBuf::from);
@@ -112,11 +111,12 @@ impl HubOptions {
         }
     }
 
-    /// The model directory that `name_or_path` means: the local directory or GGUF file if there is one,
-    /// else the hub repository `org/name` or `org/name@revision`.
+    /// The model directory of `name_or_path`: the local directory or GGUF file if it exists, else
+    /// the hub repository `org/name` or `org/name@revision`.
     ///
     /// # Errors
-    /// `NoSuchDirectory` and `NotADirectory` for what can only be a path, and [`HubError`]; `Json`, `Field` and `ShardPath` for a broken index in the repository.
+    /// `NoSuchDirectory` and `NotADirectory` for names that can only be a path; [`HubError`];
+    /// `Json`, `Field` and `ShardPath` for a broken index in the repository.
     pub fn resolve(&self, name_or_path: &str) -> Result<PathBuf, CheckpointError> {
         match local(name_or_path)? {
             Some(path) => Ok(path),

@@ -1,4 +1,4 @@
-//! One repository of the hub: its files in the cache, and how they get there.
+//! A repository of the hub: its files in the cache, and their download.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -45,7 +45,7 @@ impl<'a> Repository<'a> {
         })
     }
 
-    /// The directory with all files of the model, downloading what the cache lacks.
+    /// The directory with all files of the model; missing files are downloaded.
     pub(super) fn model_directory(&self) -> Result<PathBuf, CheckpointError> {
         match self.model_files(false) {
             Err(CheckpointError::Hub(HubError::Offline { .. })) if !self.options.offline => {
@@ -58,7 +58,7 @@ impl<'a> Repository<'a> {
     fn model_files(&self, network: bool) -> Result<PathBuf, CheckpointError> {
         let config = self.file(CONFIG_FILE, network)?;
         let snapshot = config.parent().unwrap_or(Path::new("")).to_owned();
-        // All files must be of one commit, or config and weights may not fit.
+        // All files must be of one commit; otherwise config and weights may not match.
         let of_snapshot = |file: &str, path: PathBuf| {
             if path == snapshot.join(file) {
                 Ok(path)
@@ -77,8 +77,8 @@ impl<'a> Repository<'a> {
             Err(error) => Err(error),
         };
 
-        // The optional file before the last required one: once all of those are there, the
-        // network is not asked again.
+        // The optional file precedes the last required one, so once all required files exist the
+        // network is not used again.
         optional(TOKENIZER_CONFIG_FILE)?;
         required(TOKENIZER_FILE)?;
         if optional(SINGLE_FILE)?.is_some() {
@@ -104,7 +104,7 @@ impl<'a> Repository<'a> {
         Ok(snapshot)
     }
 
-    /// One file, from the cache or else the network.
+    /// One file, from the cache or else from the network.
     pub(super) fn file(&self, file: &str, network: bool) -> Result<PathBuf, CheckpointError> {
         if !is_repository_path(file) {
             return Err(HubError::File {
@@ -122,7 +122,7 @@ impl<'a> Repository<'a> {
 
     fn cached(&self, file: &str) -> Option<PathBuf> {
         let cache = self.cache.repo(self.repo.clone());
-        // Python's huggingface_hub leaves no ref for a revision that is a commit.
+        // Python's huggingface_hub writes no ref for a revision that is a commit.
         let by_commit = cache.pointer_path(self.revision).join(file);
         cache
             .get(file)
@@ -150,7 +150,7 @@ impl<'a> Repository<'a> {
             .map_err(|error| io_error(&blob, error))?
             .len();
         if received != announced {
-            // Left there, it would pass for cached.
+            // It would otherwise count as cached.
             for part in [&path, &blob] {
                 fs::remove_file(part).map_err(|error| io_error(part, error))?;
             }
@@ -165,9 +165,9 @@ impl<'a> Repository<'a> {
         Ok(path)
     }
 
-    /// The length that the hub announces for a file. Also makes sure that the names that
-    /// `hf-hub` will write under stay in the cache, and that what is left of an earlier
-    /// download can be resumed.
+    /// The length that the hub announces for a file. Also checks that the names under which
+    /// `hf-hub` will write stay inside the cache, and that the rest of an earlier download can be
+    /// resumed.
     fn announced_length(
         &self,
         api: &Api,
@@ -244,7 +244,7 @@ fn http_status(error: &ApiError) -> Option<u16> {
     }
 }
 
-/// Whether `name` is `org/name` as the hub allows it.
+/// Whether `name` is a valid `org/name`.
 pub(super) fn is_repository_name(name: &str) -> bool {
     name.split('/').count() == 2 && is_repository_path(name) && !name.starts_with('.')
 }

@@ -36,10 +36,20 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", value_parser = threads)]
     pub threads: Option<usize>,
     /// Rounds; each times every kernel once
-    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 5,
+        value_parser = clap::value_parser!(u32).range(1..=1000)
+    )]
     pub rounds: u32,
     /// Samples of each kernel in a round
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    #[arg(
+        long,
+        value_name = "N",
+        default_value_t = 10,
+        value_parser = clap::value_parser!(u32).range(1..=10_000)
+    )]
     pub samples: u32,
     /// Minimum milliseconds of a sample
     #[arg(long, value_name = "MS", default_value_t = 5.0, value_parser = milliseconds)]
@@ -65,7 +75,10 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
     /// Time only the limits of the machine: a copy, a product, and on a GPU an empty kernel
-    #[arg(long, conflicts_with_all = ["kernel", "family", "shape", "tokens", "peer", "energy", "list"])]
+    #[arg(
+        long,
+        conflicts_with_all = ["kernel", "family", "shape", "tokens", "peer", "energy", "list"]
+    )]
     pub roofs_only: bool,
     /// List the kernels and shapes, and time nothing
     #[arg(long)]
@@ -77,10 +90,24 @@ pub struct BenchArgs {
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
     /// Time nothing; compare two records, the older first, and fail if a kernel became slower
-    #[arg(long, value_name = "FILE", num_args = 2, conflicts_with_all = ["kernel", "family", "shape", "tokens", "device", "images", "peer", "roofs_only", "list", "output_path"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        num_args = 2,
+        conflicts_with_all = [
+            "kernel", "family", "shape", "tokens", "device", "images", "peer", "roofs_only",
+            "list", "output_path"
+        ]
+    )]
     pub compare: Vec<PathBuf>,
     /// Differences below this percentage count as equal
-    #[arg(long, value_name = "PERCENT", default_value_t = 5.0, requires = "compare", value_parser = percent)]
+    #[arg(
+        long,
+        value_name = "PERCENT",
+        default_value_t = 5.0,
+        requires = "compare",
+        value_parser = percent
+    )]
     pub threshold: f64,
 }
 
@@ -126,7 +153,7 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 impl BenchArgs {
-    /// Which kernels on which shapes.
+    /// The selected kernels and shapes.
     pub fn selection(&self) -> Selection {
         Selection {
             kernels: self.kernel.clone(),

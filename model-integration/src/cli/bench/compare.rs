@@ -1,4 +1,4 @@
-//! Two records, case by case.
+//! Compares two records, case by case.
 
 use std::path::Path;
 
@@ -15,7 +15,7 @@ pub fn run(before: &Path, after: &Path, threshold: f64, format: Format) -> Resul
     let report = compare(&record::read(before)?, &record::read(after)?, threshold);
     ensure!(
         !report.compared.is_empty(),
-        "{} and {} have no kernel on one shape in common",
+        "{} and {} have no kernel and shape in common; bench the same kernels in both",
         before.display(),
         after.display()
     );

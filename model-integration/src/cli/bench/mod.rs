@@ -1,4 +1,4 @@
-//! `mxlab bench`: how fast kernels are, each verified first; and whether they became faster or slower.
+//! `mxlab bench`: verifies and times kernels, or compares two records.
 
 mod args;
 mod compare;
@@ -43,7 +43,7 @@ pub fn run(args: &BenchArgs) -> Result<Done> {
     }
 }
 
-/// The device that was asked for, or the GPU that is there; `None` for the CPU.
+/// The requested device, or the GPU if there is one; `None` for the CPU.
 fn open(args: &BenchArgs) -> Result<Option<Device>> {
     match args.device {
         Some(DeviceChoice::Cpu) => {
@@ -59,12 +59,12 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
                 ensure!(
                     args.roofs_only || (!args.kernel.is_empty() && !args.shape.is_empty()),
                     Usage(
-                        "--device emulator: name kernels and a small shape, --kernel and --shape, or \
-                         --roofs-only; times on it say nothing of a GPU"
+                        "--device emulator: name kernels and a small shape with --kernel and \
+                         --shape, or use --roofs-only; its times do not predict a GPU's"
                             .to_owned()
                     )
                 );
-                eprintln!("times on the emulator say nothing of a GPU");
+                eprintln!("times on the emulator do not predict a GPU's");
             }
             Ok(Some(device))
         }
@@ -74,7 +74,7 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
         None => match Device::cuda(0) {
             Ok(device) => Ok(Some(device)),
             Err(error) => {
-                eprintln!("no GPU ({error}): the kernels of the CPU");
+                eprintln!("no GPU ({error}): timing the CPU's kernels");
                 Ok(None)
             }
         },
@@ -110,7 +110,7 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
     bench.measure(args)
 }
 
-/// Processes that want to run, over a minute.
+/// The load average of the last minute.
 fn load() -> Option<f64> {
     let text = std::fs::read_to_string("/proc/loadavg").ok()?;
     text.split_whitespace().next()?.parse().ok()
@@ -119,7 +119,7 @@ fn load() -> Option<f64> {
 fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     let mut properties = device.properties().clone();
     let monitor = GpuMonitor::open(&properties).map(Arc::new);
-    // NVML names a slice by its UUID too.
+    // NVML also identifies a slice by its UUID.
     let slice = monitor
         .as_ref()
         .and_then(|monitor| monitor.slice(properties.uuid.as_deref()));
@@ -149,7 +149,7 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     bench.measure(args)
 }
 
-/// Starts the programs beside ours, adds what they have, and leaves out other families than those asked for.
+/// Starts the peer programs, adds their targets, and drops families that were not requested.
 fn complete(args: &BenchArgs, targets: &mut Vec<Box<dyn Target>>) -> Result<Vec<PeerRecord>> {
     let mut records = Vec::new();
     for program in &args.peer {
@@ -162,7 +162,7 @@ fn complete(args: &BenchArgs, targets: &mut Vec<Box<dyn Target>>) -> Result<Vec<
     Ok(records)
 }
 
-/// What is timed, on what.
+/// The kernels to time, and the machine.
 struct Bench {
     machine: BenchMachine,
     peers: Vec<PeerRecord>,
@@ -201,7 +201,7 @@ impl Bench {
             return Ok(Done::Ok);
         }
         if args.energy > 0.0 && meter.is_none() {
-            eprintln!("--energy: nothing here measures energy; it is not measured");
+            eprintln!("--energy: this machine has no energy meter; energy is not measured");
         }
         let sampling = Sampling {
             warm_up_s: args.warm_up_ms / 1e3,
@@ -228,11 +228,11 @@ impl Bench {
             refused: Vec::new(),
         };
         let mut recorder = Recorder::new(record, args.output_path.clone(), monitor, gpu);
-        // A path that cannot be written is told before hours are spent.
+        // A path that cannot be written is reported before hours are spent.
         recorder.write()?;
         let found = time(&targets, &roof, &plan, meter.as_ref(), &mut recorder);
         recorder.finish(found.as_ref());
-        // What was timed is printed whatever went wrong after, a full disk included.
+        // Timings are printed whatever fails later, a full disk included.
         let written = recorder.write();
         print(&printed(recorder.record(), args.format)?)?;
         args.images.report(&recorder.record().kernel_loads);

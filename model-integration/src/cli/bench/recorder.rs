@@ -1,4 +1,4 @@
-//! Keeps what a bench finds, on disk from group to group, and shows what it is doing.
+//! Writes a bench's results to disk after each group, and shows progress.
 
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -23,7 +23,7 @@ fn spinner() -> ProgressBar {
     bar
 }
 
-/// Keeps what was found on disk.
+/// Writes results to disk.
 pub struct Recorder {
     record: BenchRecord,
     path: Option<PathBuf>,
@@ -33,7 +33,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Nothing found yet; written to `path` if there is one.
+    /// An empty record, written to `path` if there is one.
     pub fn new(
         record: BenchRecord,
         path: Option<PathBuf>,
@@ -49,12 +49,12 @@ impl Recorder {
         }
     }
 
-    /// The record as it is.
+    /// The current record.
     pub const fn record(&self) -> &BenchRecord {
         &self.record
     }
 
-    /// Ends the run, which has found all that it looked for or was cut short.
+    /// Ends the run: complete if `found` has the results, else interrupted.
     pub fn finish<E>(&mut self, found: Result<&Found, &E>) {
         self.bar.finish_and_clear();
         self.look();
@@ -64,7 +64,7 @@ impl Recorder {
         }
     }
 
-    /// Writes the record, if it is to be kept.
+    /// Writes the record, if a path is given.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -81,7 +81,7 @@ impl Recorder {
         self.record.refused.clone_from(&found.refused);
     }
 
-    /// Notes the state of the GPU, and what it has loaded.
+    /// Notes the state of the GPU, and the kernels it has loaded.
     fn look(&mut self) {
         self.record.kernel_loads = self.gpu.as_ref().map(|gpu| gpu.loads());
         if let (BenchMachine::Device { states, .. }, Some(monitor)) =
@@ -106,7 +106,7 @@ impl Observer for Recorder {
         self.look();
     }
 
-    /// A record that cannot be written now may be later; what was timed is printed in any case.
+    /// If the record cannot be written now, it may be later; timings are printed in any case.
     fn done(&mut self, found: &Found) -> Result<(), BenchError> {
         self.take(found);
         if let Err(error) = self.write() {

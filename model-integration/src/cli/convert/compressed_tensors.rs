@@ -1,4 +1,4 @@
-//! The `quantization_config` by which the compressed-tensors library knows the weights.
+//! The `quantization_config` for the compressed-tensors library.
 
 use anyhow::{Result, bail};
 use mxlab_kernels::format::{BlockFormat, ScaleFormat};
@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::tensors::Plan;
 use crate::checkpoint::encoding::COMPRESSED_TENSORS_FORMATS;
 
-/// The library's name of a format, if it has it with these scales and blocks.
+/// The library's name of a format; `None` if it lacks it with these scales and blocks.
 pub fn format_name(format: &BlockFormat) -> Option<&'static str> {
     let is_mx = format.scale() == ScaleFormat::E8M0 && format.block_size() == 32;
     let formats = COMPRESSED_TENSORS_FORMATS.iter();
@@ -15,10 +15,10 @@ pub fn format_name(format: &BlockFormat) -> Option<&'static str> {
     formats.next().map(|(name, _)| *name)
 }
 
-/// One group of linear modules in the plan's one format; the others are ignored.
+/// One group of linear modules in the plan's only format; the others are ignored.
 ///
 /// # Errors
-/// If nothing is quantised, or in several formats.
+/// If nothing is quantised, or there are several formats.
 pub fn quantization_config(plan: &Plan) -> Result<Value> {
     let formats = plan.formats();
     let [format] = formats.as_slice() else {

@@ -1,4 +1,4 @@
-//! A directory that appears when it is complete.
+//! A directory that appears only when it is complete.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,19 +9,19 @@ use tempfile::TempDir;
 
 use crate::cli::output::Usage;
 
-/// A directory in the making, beside where it will be.
+/// A directory under construction, beside its target.
 pub struct NewDirectory {
     target: PathBuf,
-    /// The new one lies in it, and for a moment the old one.
+    /// Holds the new directory, and briefly the old one.
     around: TempDir,
     new: PathBuf,
 }
 
 impl NewDirectory {
-    /// Begins what will be `target`.
+    /// Starts the directory that will become `target`.
     ///
     /// # Errors
-    /// If something is there that may not be replaced, or nothing can be written beside it.
+    /// If `target` exists and may not be replaced, or nothing can be written beside it.
     pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
         let mut entries = match fs::read_dir(target) {
             Ok(entries) => Some(entries),
@@ -32,12 +32,16 @@ impl NewDirectory {
             .as_mut()
             .is_some_and(|entries| entries.next().is_some());
         if is_full && !overwrite {
-            let message = format!("`{}` is there; --overwrite replaces it", target.display());
+            let message = format!(
+                "`{}` exists already; replace it with --overwrite, or choose another \
+                 directory",
+                target.display()
+            );
             return Err(Usage(message).into());
         }
         if is_full && !target.join("config.json").is_file() {
             let message = format!(
-                "`{}` is no model directory (it has no config.json), and is not replaced",
+                "`{}` is not replaced, because it is not a model directory (it has no config.json)",
                 target.display()
             );
             return Err(Usage(message).into());
@@ -60,12 +64,12 @@ impl NewDirectory {
         })
     }
 
-    /// Where it is while it is made.
+    /// Its path during construction.
     pub fn path(&self) -> &Path {
         &self.new
     }
 
-    /// Writes a file of it.
+    /// Writes one of its files.
     ///
     /// # Errors
     /// If it cannot be written.
@@ -73,10 +77,10 @@ impl NewDirectory {
         Ok(write_atomic(&self.new.join(name), content)?)
     }
 
-    /// Makes it appear, in the place of what was there.
+    /// Moves it to the target, replacing an existing one.
     ///
     /// # Errors
-    /// If it cannot be renamed; what was there is there again then.
+    /// If it cannot be renamed; an existing target is restored.
     pub fn commit(self) -> Result<()> {
         let old = self.around.path().join("old");
         let replacing = || format!("cannot replace `{}`", self.target.display());

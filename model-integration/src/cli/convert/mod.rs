@@ -1,4 +1,4 @@
-//! `mxlab convert`: a model as a directory of quantised or plain weights.
+//! `mxlab convert`: writes a model with quantised or plain weights.
 
 mod compressed_tensors;
 mod directory;
@@ -46,7 +46,7 @@ pub struct ConvertArgs {
     configuration: ConfigurationArgs,
 }
 
-/// Writes tensor after tensor, so that only one is in memory at a time.
+/// Writes tensor after tensor, so that memory holds only one at a time.
 pub fn run(args: &ConvertArgs) -> Result<Done> {
     let config = args.configuration.one()?;
     let quantises_more = config.activations.is_some()
@@ -58,8 +58,9 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
         });
     if quantises_more {
         let message = format!(
-            "configuration `{}` quantises activations or the cache, which are no part of a model: \
-             give formats of weights alone, and those to whatever runs the model",
+            "configuration `{}` quantises activations or the cache, which a model directory does \
+             not store: use a configuration of weights alone, and quantise the rest when the model \
+             runs",
             config.name
         );
         return Err(Usage(message).into());
@@ -97,8 +98,7 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
     Ok(Done::Ok)
 }
 
-/// The config of the model without what it says of quantised weights, and with the type that it is
-/// computed in.
+/// The model's config without its quantisation, and with the type of the model's arithmetic.
 fn model_settings(checkpoint: &Checkpoint) -> Result<Value> {
     let settings: Value = serde_json::from_slice(checkpoint.config_json())
         .with_context(|| format!("config.json of {}", checkpoint.label()))?;

@@ -1,4 +1,4 @@
-//! The tensors of the new directory, and the bytes of each.
+//! The tensors of the new directory, and their bytes.
 
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_kernels::cpu;
@@ -15,11 +15,11 @@ use crate::description::parameters::{Parameter, Role, module_name};
 use crate::model::load::with_stored_formats;
 use crate::model::ops::narrow;
 
-/// A tensor to write: rows of one or several parameters, one after the other.
+/// A tensor to write: rows of one or more parameters, one after another.
 struct Output<'a> {
     name: &'a str,
     sources: Vec<Source<'a>>,
-    /// `None` for floats.
+    /// Format of its codes; `None` for floats.
     packed: Option<BlockFormat>,
     is_linear: bool,
 }
@@ -28,11 +28,11 @@ struct Source<'a> {
     parameter: &'a Parameter,
     /// Type of its elements in the checkpoint; `None` if they are codes.
     stored: Option<FloatType>,
-    /// What its values are quantised to first.
+    /// Format to which its values are quantised first.
     format: Option<BlockFormat>,
 }
 
-/// What is written.
+/// The tensors to write.
 pub struct Plan<'a> {
     checkpoint: &'a Checkpoint,
     target: Target,
@@ -40,10 +40,10 @@ pub struct Plan<'a> {
 }
 
 impl<'a> Plan<'a> {
-    /// The weights of a checkpoint under a configuration.
+    /// The plan for a checkpoint under a configuration.
     ///
     /// # Errors
-    /// Formats that the target does not have; nothing to pack.
+    /// Formats that the target does not support; nothing to pack.
     pub fn new(checkpoint: &'a Checkpoint, config: &QuantConfig, target: Target) -> Result<Self> {
         let config = with_stored_formats(checkpoint, config)?;
         let mut outputs: Vec<Output> = Vec::new();
@@ -52,12 +52,12 @@ impl<'a> Plan<'a> {
             let projection = parameter.projection();
             let format = match projection {
                 Some(_) => parameter.formats(&config).0,
-                // What is quantised beside projections stays as it is only among our own.
+                // Quantised weights besides projections stay quantised only in our own layout.
                 None => view.format().filter(|_| target == Target::Mxlab),
             };
             let name = match (&parameter.fused, target) {
                 (Some(whole), Target::CompressedTensors | Target::Dense) => &whole.name,
-                // Our own directories have every projection by itself, in a format of its own.
+                // Our own layout stores every projection separately, in its own format.
                 _ => &parameter.name,
             };
             let source = Source {
@@ -80,8 +80,8 @@ impl<'a> Plan<'a> {
                 output.pack(target)?;
             }
             if outputs.iter().all(|output| output.packed.is_none()) {
-                let message =
-                    "no weight is quantised: say a format (--weights, --config), or --to dense";
+                let message = "no weight is quantised: give a format (--weights, --config), or use \
+                               --to dense";
                 return Err(Usage(message.to_owned()).into());
             }
         }
@@ -92,12 +92,12 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// Number of tensors of the model.
+    /// Number of tensors.
     pub fn tensors(&self) -> usize {
         self.outputs.len()
     }
 
-    /// Number of those that are quantised.
+    /// Number of quantised tensors.
     pub fn quantised(&self) -> usize {
         let outputs = self.outputs.iter();
         outputs
@@ -109,7 +109,7 @@ impl<'a> Plan<'a> {
     pub fn formats(&self) -> Vec<BlockFormat> {
         let mut formats: Vec<BlockFormat> = Vec::new();
         for format in self.outputs.iter().filter_map(|output| output.packed) {
-            // How codes were chosen is no part of what is written here.
+            // Formats that differ only in how codes are chosen are written alike.
             if !formats
                 .iter()
                 .any(|known| format_name(known) == format_name(&format))
@@ -120,7 +120,7 @@ impl<'a> Plan<'a> {
         formats
     }
 
-    /// Modules with a matrix that is multiplied by and not quantised.
+    /// Modules with an unquantised matrix that activations are multiplied by.
     pub fn plain_modules(&self) -> Vec<String> {
         let plain = self.outputs.iter();
         let plain = plain.filter(|output| output.is_linear && output.packed.is_none());
@@ -130,7 +130,7 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
-    /// What the file will hold.
+    /// The tensors of the file.
     pub fn parts(&self) -> Vec<Part> {
         let outputs = self.outputs.iter();
         outputs
@@ -138,24 +138,24 @@ impl<'a> Plan<'a> {
             .collect()
     }
 
-    /// Its metadata.
+    /// The file's metadata.
     ///
     /// # Errors
-    /// Never: formats are plain data.
+    /// None: formats are plain data.
     pub fn metadata(&self) -> Result<Map<String, Value>> {
         let mut metadata = match self.target {
             Target::Mxlab => format_metadata(&self.parts())?,
             Target::CompressedTensors | Target::Dense => Map::new(),
         };
-        // transformers wants to know whose tensors these are.
+        // transformers requires the framework of the tensors.
         metadata.insert("format".to_owned(), "pt".into());
         Ok(metadata)
     }
 
-    /// Makes the parts one after the other and calls `write` with name and bytes of each.
+    /// Makes the tensors one by one and calls `write` with the name and bytes of each.
     ///
     /// # Errors
-    /// A tensor that is not finite; values that do not take their format; those of `write`.
+    /// A tensor that is not finite; values that their format does not accept; errors of `write`.
     pub fn write(&self, mut write: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
         let dtype = self.dtype();
         for output in &self.outputs {
@@ -198,7 +198,7 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// What is behind the name of a matrix in those of its codes and scales.
+/// Suffixes of the names of a matrix's codes and scales.
 const fn names(target: Target) -> [&'static str; 2] {
     match target {
         Target::CompressedTensors => ["_packed", "_scale"],
@@ -207,7 +207,7 @@ const fn names(target: Target) -> [&'static str; 2] {
 }
 
 impl Output<'_> {
-    /// Settles the format that it is packed in.
+    /// Determines the packed format.
     fn pack(&mut self, target: Target) -> Result<()> {
         let Source {
             parameter,
@@ -217,8 +217,8 @@ impl Output<'_> {
         for other in &self.sources {
             ensure!(
                 other.format == *first,
-                "`{}` and `{}` are rows of one tensor and have formats of their own, which \
-                 compressed-tensors cannot say; --to mxlab and --to dense can",
+                "`{}` and `{}` are rows of one tensor but have different formats, which \
+                 compressed-tensors does not support; use --to mxlab or --to dense",
                 parameter.name,
                 other.parameter.name
             );
@@ -226,8 +226,8 @@ impl Output<'_> {
         if let (Some(format), Target::CompressedTensors) = (first, target) {
             if format_name(format).is_none() {
                 bail!(
-                    "`{}` is in {format}; compressed-tensors takes fp4_e2m1 or fp6_e2m3 with scales \
-                     e8m0 and blocks of 32",
+                    "`{}` is in {format}; compressed-tensors takes fp4_e2m1 or fp6_e2m3 with \
+                     scales e8m0 and blocks of 32",
                     self.name
                 );
             }
@@ -250,7 +250,7 @@ impl Output<'_> {
         shape
     }
 
-    /// The type that floats are written in: as they are stored if nothing changes.
+    /// The type of written floats: the stored one if nothing changes.
     fn float_type(&self, dtype: FloatType) -> FloatType {
         let of = |source: &Source| match source.format {
             None => source.stored.unwrap_or(dtype),
@@ -314,8 +314,8 @@ impl Output<'_> {
     }
 }
 
-/// The codes and scales that a model has in memory: those that are stored, if they are of the
-/// format, else those of the values in the type that the model computes in.
+/// The codes and scales that a loaded model has: the stored ones if they have this format, else
+/// those of the values in the type of the model's arithmetic.
 fn packed(view: &TensorView, format: &BlockFormat, dtype: FloatType) -> Result<PackedTensor> {
     if let Some(stored) = view.packed(format) {
         return Ok(stored);

@@ -1,11 +1,12 @@
-//! Patterns of names: `*` is any text, `?` any character, everything else itself.
+//! Patterns of names: `*` matches any text, `?` any character, everything else itself.
 
 /// Whether the whole name matches.
 pub fn matches(pattern: &str, name: &str) -> bool {
     let (pattern, name): (Vec<char>, Vec<char>) =
         (pattern.chars().collect(), name.chars().collect());
     let (mut p, mut n) = (0, 0);
-    // Where to go on if what follows the last `*` does not match: the star takes one more.
+    // Where to resume if the text after the last `*` does not match: the star takes one more
+    // character.
     let mut retry: Option<(usize, usize)> = None;
     while n < name.len() {
         match pattern.get(p) {

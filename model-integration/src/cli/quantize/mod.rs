@@ -1,4 +1,4 @@
-//! `mxlab quantize`: what a format costs each tensor of a safetensors file.
+//! `mxlab quantize`: quantisation errors of the tensors in a safetensors file.
 
 mod glob;
 mod on_device;
@@ -55,14 +55,14 @@ pub struct QuantizeArgs {
     formats: FormatFlags,
 }
 
-/// A tensor and what becomes of it.
+/// A tensor, and how it is written.
 struct Plan {
     tensor: StoredTensor,
     /// Rows and columns if it is quantised; blocks run along the columns.
     matrix: Option<(usize, usize)>,
 }
 
-/// A tensor that was quantised.
+/// A quantised tensor.
 #[derive(serde::Serialize)]
 struct Report {
     tensor: String,
@@ -73,7 +73,7 @@ struct Report {
     statistics: Statistics,
 }
 
-/// Quantises tensor after tensor, so that only one is in memory at a time.
+/// Quantises tensor after tensor, so that memory holds only one at a time.
 pub fn run(args: &QuantizeArgs) -> Result<Done> {
     let format = args.format()?;
     let device = OnDevice::open(args.device)?;
@@ -147,7 +147,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
 impl QuantizeArgs {
     fn format(&self) -> Result<BlockFormat> {
         if self.formats.names_beyond_weights() {
-            let message = "tensors of a file are weights: --weights says their format";
+            let message = "the tensors of a file are weights: give their format with --weights";
             return Err(Usage(message.into()).into());
         }
         let config = match &self.config {
@@ -157,8 +157,8 @@ impl QuantizeArgs {
         };
         if !config.overrides.is_empty() {
             let message = format!(
-                "configuration `{}` has overrides, which say layers and projections of a model; \
-                 quantize takes one format for all tensors of a file (see --include)",
+                "configuration `{}` has overrides for layers or projections; quantize uses one \
+                 format for all tensors of a file (see --include)",
                 config.name
             );
             return Err(Usage(message).into());
@@ -190,7 +190,7 @@ impl QuantizeArgs {
     }
 }
 
-/// What the packed file will hold.
+/// The tensors of the packed file.
 fn parts(plans: &[Plan], format: &BlockFormat) -> Vec<Part> {
     let mut parts = Vec::new();
     for Plan { tensor, matrix } in plans {

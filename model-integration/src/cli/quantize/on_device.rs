@@ -1,4 +1,4 @@
-//! Quantising by the PTX kernels of a device.
+//! Quantises with PTX kernels on a device.
 
 use anyhow::{Context, Result};
 use mxlab_harness::device::{Device, DeviceChoice, Stream};
@@ -6,14 +6,14 @@ use mxlab_kernels::family::block::Packer;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use mxlab_kernels::kernel::{Dense, Slice};
 
-/// A device that quantises tensors, one after another.
+/// A device that quantises tensors one by one.
 pub struct OnDevice {
     device: Device,
     stream: Stream,
 }
 
 impl OnDevice {
-    /// Opens the device; `None` if it is the CPU, which runs no PTX.
+    /// Opens the device; `None` for the CPU, which runs no PTX.
     ///
     /// # Errors
     /// If there is no such device.
@@ -26,10 +26,10 @@ impl OnDevice {
         Ok(Some(Self { device, stream }))
     }
 
-    /// Quantises a contiguous [rows, cols] tensor, given as the bytes of its elements.
+    /// Quantises a contiguous [rows, cols] tensor, given as bytes.
     ///
     /// # Errors
-    /// If no kernel takes the format, or the device refuses: it is out of memory, say.
+    /// If no kernel supports the format, or the device fails, for example out of memory.
     pub fn quantize(
         &self,
         bytes: &[u8],
@@ -39,7 +39,7 @@ impl OnDevice {
         dtype: FloatType,
     ) -> Result<PackedTensor> {
         let packer = Packer::new(&self.device, *format, dtype)
-            .context("no PTX kernel for this format; `--device cpu` takes all")?;
+            .context("no PTX kernel supports this format; `--device cpu` supports all formats")?;
         let src = self.device.upload("src", bytes)?;
         let first = Slice {
             buffer: &src,

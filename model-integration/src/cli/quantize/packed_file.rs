@@ -3,11 +3,11 @@
 //! A quantised tensor `t` of shape `[.., cols]` becomes
 //! - `t.codes`, U8 `[rows, bytes of a row]`: the packed codes of each row;
 //! - `t.scales`, U8 `[rows, ceil(cols / k), bytes of a scale]`, little-endian;
-//! - `t.tensor_scale`, F32 `[1]`, where the format has one.
+//! - `t.tensor_scale`, F32 `[1]`, if the format has one.
 //!
-//! The metadata say the block format as JSON (`mxlab.format`), that of a tensor in another one
-//! (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors are
-//! as they were.
+//! The metadata hold the block format as JSON (`mxlab.format`), the format of a tensor in another
+//! one (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other
+//! tensors are unchanged.
 
 use std::collections::HashMap;
 use std::io::{Seek, SeekFrom, Write};
@@ -22,18 +22,18 @@ use serde_json::{Map, Value, json};
 use crate::checkpoint::StoredTensor;
 use crate::checkpoint::encoding::FORMAT_KEY;
 
-/// A tensor of the file that is written.
+/// A tensor of the new file.
 pub struct Part {
     name: String,
     dtype: Dtype,
     shape: Vec<usize>,
     bytes: usize,
-    /// Where it comes from, if it is a part of a quantised tensor: name, shape, format.
+    /// Name, shape and format of the quantised tensor that it is a part of, if any.
     original: Option<(String, Vec<usize>, BlockFormat)>,
 }
 
 impl Part {
-    /// A tensor that stays as it is.
+    /// An unchanged tensor.
     pub fn copied(tensor: &StoredTensor) -> Self {
         Self {
             name: tensor.name().to_owned(),
@@ -44,7 +44,7 @@ impl Part {
         }
     }
 
-    /// A tensor of floats, each of so many bytes.
+    /// A tensor of floats with `element_bytes` bytes each.
     pub fn floats(name: &str, dtype: Dtype, shape: &[usize], element_bytes: usize) -> Self {
         Self {
             name: name.to_owned(),
@@ -55,7 +55,7 @@ impl Part {
         }
     }
 
-    /// Codes and scales of a matrix as two matrices of bytes, of which the file says nothing.
+    /// Codes and scales of a matrix as two matrices of bytes, without metadata.
     pub fn flat(names: [String; 2], [rows, cols]: [usize; 2], format: &BlockFormat) -> Vec<Self> {
         let (codes, _) = format.packed_bytes(rows, cols);
         let scales = rows * format.blocks_per_row(cols) * format.scale().storage_bytes();
@@ -70,7 +70,7 @@ impl Part {
         parts.map(part).collect()
     }
 
-    /// The parts that the tensor `name` of this shape, a matrix `[rows, cols]`, is packed into.
+    /// The parts of the packed tensor `name` with this shape, a matrix `[rows, cols]`.
     pub fn packed(
         name: &str,
         shape: &[usize],
@@ -99,10 +99,10 @@ impl Part {
     }
 }
 
-/// Metadata that say how the packed ones among `parts` are to be read.
+/// Metadata for reading the packed ones among `parts`.
 ///
 /// # Errors
-/// Never: a format is plain data.
+/// None: a format is plain data.
 pub fn format_metadata(parts: &[Part]) -> Result<Map<String, Value>> {
     let text = |format| serde_json::to_string(format).context("a format is plain data");
     let mut metadata = Map::new();
@@ -122,21 +122,21 @@ pub fn format_metadata(parts: &[Part]) -> Result<Map<String, Value>> {
     Ok(metadata)
 }
 
-/// A file that is written part by part, in any order, and appears when all are there.
+/// A file that is written part by part, in any order, and appears when it is complete.
 pub struct PackedFile {
     file: AtomicFile,
-    /// Where each part goes that is not written yet: offset and length in bytes.
+    /// Offset and length in bytes of each part that is not yet written.
     places: HashMap<String, (u64, usize)>,
 }
 
 impl PackedFile {
-    /// Begins a file of these parts, with metadata of texts.
+    /// Starts a file with these parts and string metadata.
     ///
     /// # Errors
-    /// If two have the same name, or the file cannot be written.
+    /// If two parts have the same name, or the file cannot be written.
     pub fn create(path: &Path, parts: &[Part], metadata: Map<String, Value>) -> Result<Self> {
         let mut order: Vec<&Part> = parts.iter().collect();
-        // As safetensors orders them: wide types first, so that every tensor is aligned.
+        // In the order of safetensors: wide types first, so that every tensor is aligned.
         order.sort_by(|a, b| (b.dtype, &a.name).cmp(&(a.dtype, &b.name)));
 
         let mut header = Map::new();
@@ -178,7 +178,7 @@ impl PackedFile {
     /// Writes a part.
     ///
     /// # Errors
-    /// If the file has no such part or one of another size, or cannot be written.
+    /// If the file has no such part, its size differs, or it cannot be written.
     pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
         let place = self.places.remove(name);
         let (offset, length) = place.with_context(|| format!("there is no part `{name}`"))?;
@@ -193,7 +193,7 @@ impl PackedFile {
         })?)
     }
 
-    /// Makes the file appear.
+    /// Completes the file.
     ///
     /// # Errors
     /// If a part is missing, or the file cannot be written.

@@ -1,4 +1,4 @@
-//! A campaign: worker processes over kernels, their verdicts, and the record of it.
+//! A campaign: worker processes that verify kernels, their verdicts, and the record.
 
 use std::collections::hash_map::DefaultHasher;
 use std::hash::{Hash, Hasher};
@@ -29,20 +29,20 @@ use crate::cli::output::{Usage, print};
 use crate::record;
 use crate::record::verify::{Selection, VerifyRecord};
 
-/// Worker processes at most, unless told otherwise: each has a context on the GPU.
+/// Default limit of worker processes; each has its own context on the GPU.
 const MOST_WORKERS: usize = 16;
-/// How often the record of a campaign that goes on is written.
+/// Interval between writes of a running campaign's record.
 const RECORD_EVERY: Duration = Duration::from_secs(10);
-/// Seconds without a sign of life, for problems of the default size.
+/// Seconds without progress, for problems of the default size.
 const WATCHDOG_S: f64 = 60.0;
-/// Minutes at most: a year.
+/// Longest campaign in minutes: a year.
 const MOST_MINUTES: f64 = 525_600.0;
-/// Seconds of a watchdog at most: a day.
+/// Longest watchdog in seconds: a day.
 const MOST_WATCHDOG_S: f64 = 86_400.0;
-/// Elements that the slowest kernel and its reference do in a second, at least, on the emulator.
+/// Elements per second that the slowest kernel and its reference reach on the emulator.
 const ELEMENTS_PER_S: f64 = 1e5;
 
-/// Runs the campaign, prints what it found, and keeps it.
+/// Runs the campaign, prints its findings, and writes the record.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     let (begun, environment) = (Instant::now(), Environment::capture());
     let plan = plan(args)?;
@@ -56,7 +56,7 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     let (choice, device) = device(args, images.clone())?;
     let jobs = selection.jobs(&device, args.shard)?;
     let workers = match (&selection.faults, args.workers) {
-        // Faults come one after the other.
+        // Faults run one after another.
         (Some(_), _) => 1,
         (None, Some(workers)) => workers.get(),
         (None, None) => available_parallelism()
@@ -113,10 +113,10 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     keep(supervisor.outcome(), "running")?;
     let bar = progress_bar(jobs.jobs.len());
     let (before, all) = (supervisor.outcome().total().done, jobs.jobs.len() as u64);
-    // That of the first problems: others, by time or by elements, are as long as was asked.
+    // Time of the first problems; with --minutes or --elements the user chose the length.
     let mut is_estimated = args.minutes.is_some() || args.elements.is_some();
     let mut written = Instant::now();
-    let stop = stop_on_signals("stopping; with --output-path the same command goes on")?;
+    let stop = stop_on_signals("stopping; with --output-path the same command resumes")?;
     let mut observe = |outcome: &Outcome| -> Result<()> {
         let done = outcome.total().done;
         bar.set_position(done);
@@ -160,14 +160,14 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
             return Err(anyhow!(
                 "the campaign ended early: {reason}; {}",
                 match (&kept.record, &recorded) {
-                    (None, _) => "with --output-path it could go on".to_owned(),
+                    (None, _) => "with --output-path it could be resumed".to_owned(),
                     (Some(_), Err(_)) => format!(
-                        "`{journals}` has what was found until then; free space there and give the \
-                         same command again to go on"
+                        "`{journals}` has the results so far; free space there, and run the same \
+                         command again to resume"
                     ),
                     (Some(record), Ok(())) => format!(
-                        "`{}` has what was found until then; mend the cause (free space, if the disk \
-                         is full) and give the same command again to go on",
+                        "`{}` has the results so far; fix the cause (free space if the disk is \
+                         full), and run the same command again to resume",
                         record.display()
                     ),
                 }
@@ -185,21 +185,21 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     })
 }
 
-/// Where kernels run, and what that is. Workers have contexts of their own: the one that is asked
-/// here would only take memory from them.
+/// The kernels' device and its properties. Workers have their own contexts, so this process's is
+/// closed: it would only take memory from them.
 fn device(args: &VerifyArgs, images: Option<Arc<Images>>) -> Result<(DeviceChoice, Properties)> {
     let device = open(args.device, images)?;
-    args.images.tell_unfit(&device);
+    args.images.warn_unfit(&device);
     let properties = device.properties().clone();
     let choice = match (args.faults, properties.kind) {
-        // A fault is to cost a worker its device.
+        // A fault must cost a worker its device.
         (Some(_), DeviceKind::Emulator) => DeviceChoice::EmulatorLostByFaults,
         _ => args.device,
     };
     Ok((choice, properties))
 }
 
-/// Prints what was found, and what was not run where no record says it.
+/// Prints the findings, and the jobs that were not run unless a record lists them.
 fn tell(
     args: &VerifyArgs,
     selection: &Selection,
@@ -273,16 +273,17 @@ fn selection(args: &VerifyArgs) -> Result<Selection> {
     })
 }
 
-/// Where a campaign is kept while it goes, and where its record goes.
+/// The folder of a running campaign, and the path of its record.
 struct Kept<'a> {
     folder: Folder,
     record: Option<&'a Path>,
-    /// The parent of a folder that nobody asked for.
+    /// The parent of a temporary folder.
     _temporary: Option<tempfile::TempDir>,
 }
 
 impl<'a> Kept<'a> {
-    /// Beside the record, so that the same command goes on there; or for this run alone.
+    /// Opens the folder: beside the record, so that the same command resumes there, or a temporary
+    /// one.
     fn open(args: &'a VerifyArgs, selection: &Selection, plan: &Plan) -> Result<Self> {
         let record = args.output_path.as_deref();
         let (path, temporary) = match record {
@@ -312,20 +313,20 @@ impl<'a> Kept<'a> {
     fn write(&self, record: &VerifyRecord) -> Result<()> {
         if let Some(path) = self.record {
             record::write(path, record).context(
-                "the record cannot be kept; make room or choose another --output-path, and give the \
-                 same command again",
+                "the record cannot be written; free space or choose another --output-path, and run \
+                 the same command again",
             )?;
         }
         Ok(())
     }
 
-    /// Its journals are no longer needed.
+    /// Deletes the journals.
     fn finish(self) -> Result<()> {
         Ok(self.folder.remove()?)
     }
 }
 
-/// What must be the same for a campaign to go on.
+/// The settings that must be equal for a campaign to resume.
 fn identity(args: &VerifyArgs, selection: &Selection, plan: &Plan) -> Result<Identity> {
     let mut hasher = DefaultHasher::new();
     let program = env::current_exe().context("cannot find this program")?;
@@ -355,14 +356,14 @@ fn identity(args: &VerifyArgs, selection: &Selection, plan: &Plan) -> Result<Ide
     ]))
 }
 
-/// The process of a task.
+/// The worker process of a task.
 fn worker(program: &Path, task: &Task) -> Command {
     let mut command = Command::new(program);
     let task = serde_json::to_string(task).unwrap_or_default();
     command.args(["verify", "--worker", &task]);
-    // Nothing depends on what the driver compiled before.
+    // Results must not depend on earlier compilations by the driver.
     command.env("CUDA_CACHE_DISABLE", "1");
-    // Ctrl-C is for the supervisor, which ends the workers.
+    // The supervisor handles Ctrl-C and ends the workers.
     std::os::unix::process::CommandExt::process_group(&mut command, 0);
     command
 }
@@ -374,7 +375,7 @@ fn progress_bar(kernels: usize) -> ProgressBar {
     bar
 }
 
-/// The flags that choose the same problems and texts again.
+/// The flags that reproduce the same problems and texts.
 fn again(args: &VerifyArgs) -> String {
     let ptx = args.ptx.iter();
     let ptx = ptx.map(|path| format!(" --ptx {}", path.display()));
@@ -385,7 +386,7 @@ fn again(args: &VerifyArgs) -> String {
     )
 }
 
-/// Keeps the problems of failures that were made small.
+/// Writes the minimised problems of failures.
 fn save(outcome: &Outcome, folder: &Path) -> Result<()> {
     for finding in outcome.findings() {
         if let Verdict::Wrong {

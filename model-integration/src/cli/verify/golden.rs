@@ -1,4 +1,4 @@
-//! `mxlab verify --golden`: every kernel against golden vectors.
+//! `mxlab verify --golden`: compares every kernel with golden vectors.
 
 use std::path::Path;
 
@@ -24,7 +24,7 @@ pub fn run(golden: &Path, choice: DeviceChoice) -> Result<Done> {
         "`{}` holds nothing to compare; expected a folder of golden vectors (`*.safetensors`, `codes.json`)",
         golden.display()
     );
-    // What nobody looked at is no success either.
+    // Vectors that nothing compared are no success either.
     Ok(
         match report.mismatches() == 0 && report.unknown.is_empty() {
             true => Done::Ok,

@@ -1,4 +1,4 @@
-//! What a campaign is about: kernels of the registry, or faults on purpose.
+//! The jobs of a campaign: kernels of the registry, rows of the conformance suite, or faults.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ use crate::record::verify::{Faults, Selection};
 
 /// The jobs of a campaign on a device.
 pub struct Jobs {
-    /// Those that the device runs.
+    /// The jobs that the device can run.
     pub jobs: Vec<Box<dyn Job>>,
-    /// Whether they are not done in the order in which they are listed.
+    /// Whether their order is shuffled.
     is_mixed: bool,
-    /// How many are for other chips.
+    /// Number of jobs for other chips.
     pub for_other_chips: usize,
 }
 
-/// Kernels that are right on every device, each between two faults.
+/// Kernels that are right on every device; one runs before and after each fault.
 const WITNESSES: [&str; 3] = [
     "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned__sm80",
     "dequantize_fp4_e2m1_e8m0_bf16_k32_aligned__sm80",
@@ -32,21 +32,21 @@ const WITNESSES: [&str; 3] = [
 ];
 
 impl Selection {
-    /// The jobs of a shard of what is selected.
+    /// The selected jobs of a shard.
     ///
     /// # Errors
     /// If there are none.
     pub fn jobs(&self, device: &Properties, shard: Shard) -> Result<Jobs> {
         let mut jobs = self.all_jobs(device)?;
         let all = jobs.jobs.len();
-        // By their numbers alone: neither the seed nor images decide who does what.
+        // By number alone, so that shards depend neither on the seed nor on images.
         let mut number = 0..;
         jobs.jobs
             .retain(|_| number.next().is_some_and(|number| shard.has(number)));
         ensure!(
             !jobs.jobs.is_empty(),
             Usage(format!(
-                "--shard {shard}: there are {all} kernels, too few for so many shards"
+                "--shard {shard}: {all} kernels are too few for this many shards"
             ))
         );
         Ok(jobs)
@@ -65,7 +65,7 @@ impl Selection {
         };
         entries = entries.into_iter().step_by(self.every).collect();
         let all = entries.len();
-        // The emulator knows the instructions of every chip.
+        // The emulator has the instructions of every chip.
         entries.retain(|entry| device.kind == DeviceKind::Emulator || entry.runs_on(device.sm));
         ensure!(
             !entries.is_empty(),
@@ -93,7 +93,8 @@ impl Selection {
         ensure!(
             !rows.is_empty(),
             Usage(format!(
-                "--kernel: no instruction matches {}; the ids are like `float/add.rn.f32 d, a, b;#1`",
+                "--kernel: no instruction matches {}; the ids are like `float/add.rn.f32 d, a, \
+                 b;#1`",
                 self.patterns.join(", ")
             ))
         );
@@ -110,7 +111,7 @@ impl Selection {
 }
 
 impl Jobs {
-    /// In which order they are done, on a device with these images.
+    /// The order of the jobs on a device with these images.
     pub fn order(&self, seed: u64, images: Option<&Images>) -> Order {
         if !self.is_mixed {
             return Order::listed(&self.jobs);
@@ -152,7 +153,7 @@ fn faulty(faults: Faults) -> Result<Jobs> {
     })
 }
 
-/// The kernels that match one of the patterns; all without any.
+/// The kernels that match a pattern; all without patterns.
 ///
 /// # Errors
 /// If there are none.
@@ -161,15 +162,15 @@ pub fn chosen(patterns: &[glob::Pattern]) -> Result<Vec<Box<dyn Entry>>> {
     select(kernels().collect(), &patterns)
 }
 
-/// The kernels of the registry that a PTX file has entries for, with its text.
+/// The registry's kernels for which a PTX file has entries, with the file's text.
 ///
 /// # Errors
-/// If it cannot be read or there are none.
+/// If it cannot be read or has none.
 pub fn of_file(path: &Path) -> Result<Vec<Box<dyn Entry>>> {
     of_files(std::slice::from_ref(&path.to_owned()))
 }
 
-/// The same of several files, and of folders of files `*.ptx`.
+/// The same for several files, and folders of files `*.ptx`.
 pub fn of_files(paths: &[PathBuf]) -> Result<Vec<Box<dyn Entry>>> {
     let mut texts = Vec::new();
     for path in paths {
@@ -186,12 +187,12 @@ pub fn of_files(paths: &[PathBuf]) -> Result<Vec<Box<dyn Entry>>> {
     let names = names.join(", ");
     ensure!(
         unknown.is_empty(),
-        "{names} has `.entry {}`, which no kernel is called; `mxlab list` shows their names",
+        "{names} has `.entry {}`, which is not the name of a kernel; `mxlab list` prints the names",
         unknown.join("`, `.entry ")
     );
     ensure!(
         !entries.is_empty(),
-        "{names} has no `.entry` of the name of a kernel; `mxlab list` shows them"
+        "{names} has no `.entry` with the name of a kernel; `mxlab list` prints the names"
     );
     let entries = entries.into_iter();
     Ok(entries
@@ -222,7 +223,7 @@ fn globs(patterns: &[String]) -> Result<Vec<glob::Pattern>> {
     Ok(globs.collect::<Result<_, _>>()?)
 }
 
-/// Whether an id matches one of the patterns; without any, it does.
+/// Whether an id matches a pattern; true without patterns.
 fn matches_one(globs: &[glob::Pattern], id: &str) -> bool {
     globs.is_empty() || globs.iter().any(|pattern| pattern.matches(id))
 }
@@ -232,7 +233,7 @@ fn select(mut entries: Vec<Box<dyn Entry>>, patterns: &[String]) -> Result<Vec<B
     entries.retain(|entry| matches_one(&globs, &entry.id()));
     if entries.is_empty() {
         return Err(Usage(format!(
-            "--kernel: no kernel matches {}; `mxlab list` shows them",
+            "--kernel: no kernel matches {}; `mxlab list` prints the ids",
             patterns.join(", ")
         ))
         .into());

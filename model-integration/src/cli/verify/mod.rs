@@ -1,4 +1,4 @@
-//! `mxlab verify`: kernels against the scalar reference, or everything against golden vectors.
+//! `mxlab verify`: compares kernels with the scalar reference or with golden vectors.
 
 mod campaign;
 mod golden;
@@ -40,8 +40,8 @@ pub struct VerifyArgs {
     /// Only every Nth kernel, in the order of `mxlab list`
     #[arg(long, value_name = "N", default_value = "1")]
     every: NonZero<usize>,
-    /// Device: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's fault makes
-    /// unusable like a GPU; with --golden also cpu, which runs no PTX
+    /// Device: auto, cuda, cuda:N, emulator, or emulator:lost-by-faults, which a kernel's fault
+    /// makes unusable like a GPU; with --golden also cpu, which runs no PTX
     #[arg(long, value_name = "DEVICE", default_value_t)]
     device: DeviceChoice,
     #[command(flatten)]
@@ -65,21 +65,29 @@ pub struct VerifyArgs {
     /// Only part I of N of the kernels; every kernel is in exactly one part
     #[arg(long, value_name = "I/N", default_value_t = Shard::WHOLE)]
     shard: Shard,
-    /// Worker processes; if a kernel crashes one, a new one continues with the next kernel [default:
-    /// one per core, at most 16]
+    /// Worker processes; if a kernel crashes one, a new one continues with the next kernel
+    /// [default: one per core, at most 16]
     #[arg(long, value_name = "N")]
     workers: Option<NonZero<usize>>,
-    /// Seconds without progress of a launch or a worker before the kernel counts as crashed [default:
-    /// 60, more for large problems]
+    /// Seconds without progress of a launch or a worker before the kernel counts as crashed
+    /// [default: 60, more for large problems]
     #[arg(long, value_name = "SECONDS")]
     watchdog: Option<f64>,
     /// Run the conformance suite instead: one small program for each instruction and type, whose
     /// results are compared with the PTX ISA's definition
     #[arg(long, conflicts_with_all = ["ptx", "minutes", "elements", "problems", "save", "faults"])]
     instructions: bool,
-    /// Cause faults on purpose, between kernels that must be correct: an illegal address and a failed
-    /// allocation, or a kernel that hangs for about half a minute
-    #[arg(long, value_name = "KIND", num_args = 0..=1, default_missing_value = "memory", conflicts_with_all = ["kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"])]
+    /// Cause faults on purpose, between kernels that must be correct: an illegal address and a
+    /// failed allocation, or a kernel that hangs for about half a minute
+    #[arg(
+        long,
+        value_name = "KIND",
+        num_args = 0..=1,
+        default_missing_value = "memory",
+        conflicts_with_all = [
+            "kernel", "ptx", "minutes", "elements", "problems", "shard", "save", "workers", "every"
+        ]
+    )]
     faults: Option<Faults>,
     /// Approximate number of elements of a problem
     #[arg(long, value_name = "N", default_value_t = 600)]
@@ -92,10 +100,21 @@ pub struct VerifyArgs {
     #[arg(long, value_name = "FILE")]
     output_path: Option<PathBuf>,
     /// Run one problem again: a file of --save, or the KERNEL:SEED that a failure prints
-    #[arg(long, value_name = "PROBLEM", conflicts_with_all = ["kernel", "minutes", "elements", "problems"])]
+    #[arg(
+        long,
+        value_name = "PROBLEM",
+        conflicts_with_all = ["kernel", "minutes", "elements", "problems"]
+    )]
     replay: Option<String>,
     /// Folder of golden vectors to compare with
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx", "time_limit", "shard", "faults", "every", "instructions"])]
+    #[arg(
+        long,
+        value_name = "DIR",
+        conflicts_with_all = [
+            "kernel", "minutes", "elements", "problems", "replay", "save", "output_path", "ptx",
+            "time_limit", "shard", "faults", "every", "instructions"
+        ]
+    )]
     golden: Option<PathBuf>,
     /// What a worker process is to do, as JSON
     #[arg(long, hide = true, value_name = "TASK")]
@@ -103,13 +122,13 @@ pub struct VerifyArgs {
 }
 
 impl VerifyArgs {
-    /// The exit code of a worker, if this is one.
+    /// The exit code of a worker, if this process is one.
     pub fn worker(&self) -> Option<ExitCode> {
         self.worker.as_deref().map(worker::run)
     }
 }
 
-/// Verifies what the arguments say.
+/// Runs the verification that the arguments ask for.
 pub fn run(args: &VerifyArgs) -> Result<Done> {
     if let Some(golden) = &args.golden {
         return golden::run(golden, args.device);
@@ -121,13 +140,13 @@ pub fn run(args: &VerifyArgs) -> Result<Done> {
     }
 }
 
-/// Elements of a problem, at most: buffers of it are held several times.
+/// Most elements of a problem; several buffers of this size are held.
 const MAX_PROBLEM_SIZE: usize = 1 << 24;
 
 /// Checks `--problem-size`.
 ///
 /// # Errors
-/// If no problem can be so small or large.
+/// If the size is out of range.
 pub fn check_problem_size(size: usize) -> Result<()> {
     ensure!(
         (1..=MAX_PROBLEM_SIZE).contains(&size),
@@ -136,8 +155,8 @@ pub fn check_problem_size(size: usize) -> Result<()> {
     Ok(())
 }
 
-/// Warp instructions that a block may run on the emulator: hundreds of millions of elements, and a
-/// kernel that hangs is told within seconds.
+/// Warp instructions that a block may run on the emulator: enough for hundreds of millions of
+/// elements, and few enough to find a hanging kernel within seconds.
 const BUDGET: u64 = 1 << 26;
 
 fn open(choice: DeviceChoice, images: Option<Arc<Images>>) -> Result<Device, DeviceError> {

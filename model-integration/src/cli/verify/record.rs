@@ -1,4 +1,4 @@
-//! The record of a campaign, and its table.
+//! The record of a campaign, and its printed table.
 
 use mxlab_fuzz::campaign::{Finding, Outcome, Tally, Verdict};
 use mxlab_harness::device::{Code, Images, Properties};
@@ -7,7 +7,7 @@ use mxlab_harness::record::Environment;
 use crate::columns::aligned;
 use crate::record::verify::{Family, Found, ImagesOf, MachineCode, Selection, VerifyRecord};
 
-/// What a record says beside the outcome.
+/// The parts of a record besides the outcome.
 pub struct Circumstances<'r> {
     pub environment: &'r Environment,
     pub device: &'r Properties,
@@ -21,7 +21,7 @@ pub struct Circumstances<'r> {
 }
 
 impl Circumstances<'_> {
-    /// The record of what is known so far.
+    /// The record of the outcome so far.
     pub fn record(&self, outcome: &Outcome, seconds: f64, end: &str) -> VerifyRecord {
         let family = |(name, tally): (&'static str, Tally)| Family {
             name: name.to_owned(),
@@ -89,7 +89,7 @@ fn code(images: Option<&Images>, outcome: &Outcome) -> MachineCode {
     code
 }
 
-/// A verdict's name, what is known of it, and the seed of its problem.
+/// A verdict's name, its message, and the seed of its problem.
 fn describe(verdict: &Verdict) -> (&'static str, &str, Option<u64>) {
     match verdict {
         Verdict::Right => ("wrong", "it did not crash, and must", None),
@@ -99,11 +99,11 @@ fn describe(verdict: &Verdict) -> (&'static str, &str, Option<u64>) {
     }
 }
 
-/// Findings of a family that are printed.
+/// Findings to print per family.
 const SHOWN: usize = 3;
 
-/// The outcome as people read it. `again` is what `mxlab verify --replay KERNEL:SEED` needs to repeat
-/// a problem of this campaign.
+/// The outcome as text. `again` has the flags that `mxlab verify --replay KERNEL:SEED` needs to
+/// repeat a problem of this campaign.
 pub fn text(outcome: &Outcome, is_of_instructions: bool, again: &str) -> String {
     let row = |(name, tally): (&'static str, Tally)| {
         let counts = [
@@ -156,7 +156,7 @@ pub fn text(outcome: &Outcome, is_of_instructions: bool, again: &str) -> String 
     text
 }
 
-/// The findings of each family, in the order of their ids.
+/// The findings of each family, ordered by id.
 fn by_family(findings: Vec<Finding<'_>>) -> Vec<Vec<Finding<'_>>> {
     let mut families: Vec<Vec<Finding>> = Vec::new();
     for finding in findings {
@@ -169,7 +169,7 @@ fn by_family(findings: Vec<Finding<'_>>) -> Vec<Vec<Finding<'_>>> {
     families
 }
 
-/// The last line: what all of it comes to.
+/// The last line: the summary.
 pub fn summary(outcome: &Outcome, is_of_instructions: bool, device: &str, seconds: f64) -> String {
     let total = outcome.total();
     let kernels = |count: u64, what: &str| match count {

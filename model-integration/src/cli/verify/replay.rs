@@ -1,4 +1,4 @@
-//! `mxlab verify --replay`: one problem again, and what differs.
+//! `mxlab verify --replay`: runs one problem again and prints the differences.
 
 use std::path::Path;
 
@@ -21,10 +21,10 @@ pub fn run(what: &str, args: &VerifyArgs) -> Result<Done> {
         let same = entries.into_iter().find(|other| other.id() == id);
         entry = same.with_context(|| format!("--ptx: no file has `.entry {id}`"))?;
     }
-    // So that a problem that is none is not taken for a kernel that is wrong.
+    // An invalid problem must not look like a wrong kernel.
     entry
         .reference(&problem)
-        .with_context(|| format!("--replay: this is no problem of {}", entry.id()))?;
+        .with_context(|| format!("--replay: this is not a problem of {}", entry.id()))?;
     let device = open(args.device, args.images.open()?)?;
     let runner = entry.load(&device, &entry.ptx())?;
     let stream = device.stream()?;
@@ -62,7 +62,7 @@ fn find(what: &str, problem_size: usize) -> Result<(Box<dyn Entry>, Problem)> {
     };
     let Ok(seed) = seed.parse() else {
         bail!(Usage(format!(
-            "--replay: `{seed}` is no seed; expected a whole number behind the colon"
+            "--replay: invalid seed `{seed}`; expected a whole number behind the colon"
         )));
     };
     let entry = kernel(id)?;

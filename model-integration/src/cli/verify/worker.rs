@@ -1,4 +1,4 @@
-//! A worker process of a campaign: started by `mxlab verify`, never by hand.
+//! A worker process of a campaign. `mxlab verify` starts it, never a user.
 
 use std::io::{Read, Write};
 use std::path::PathBuf;
@@ -19,24 +19,24 @@ use super::open;
 use crate::cli::images::ImagesArgs;
 use crate::record::verify::Selection;
 
-/// What a worker is to do.
+/// The task of a worker.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Task {
     /// The jobs of the campaign.
     pub selection: Selection,
     /// The shard of the campaign.
     pub shard: Shard,
-    /// Its part of the jobs of the shard.
+    /// This worker's part of the shard's jobs.
     pub part: Shard,
-    /// When it is to end, in milliseconds since 1970.
+    /// Deadline in milliseconds since 1970.
     pub deadline_ms: Option<u64>,
-    /// Where kernels run.
+    /// The device that runs the kernels.
     pub device: String,
     /// A folder of images.
     pub images: Option<PathBuf>,
-    /// The plan. Its time limit is that of the campaign; the deadline counts.
+    /// The plan. Its time limit is the campaign's; the deadline takes precedence.
     pub plan: Plan,
-    /// The folder of the campaign: what its journals have is done.
+    /// The folder of the campaign. Jobs in its journals are done.
     pub folder: PathBuf,
     /// A file with the order of the jobs.
     pub order: PathBuf,
@@ -44,12 +44,12 @@ pub struct Task {
     pub journal: PathBuf,
 }
 
-/// How often it gives a sign of life.
+/// Interval between signs of life.
 const BEAT: Duration = Duration::from_millis(100);
 
-/// Does a task, and exits as [`WorkerExit`] says.
+/// Runs a task, and exits as [`WorkerExit`] says.
 pub fn run(task: &str) -> ExitCode {
-    // It ends with its supervisor, whatever ends that.
+    // A worker ends with its supervisor, however that ends.
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
         leave(WorkerExit::Failed);
@@ -59,7 +59,7 @@ pub fn run(task: &str) -> ExitCode {
         Ok(Stop::DeviceLost) => leave(WorkerExit::DeviceLost),
         Err(error) => error,
     };
-    // The disk of this file may be full too.
+    // The disk of this file may be full, too.
     let _ = writeln!(std::io::stderr(), "error: {error:#}");
     leave(
         match (error.is::<DeviceError>(), error.is::<JournalError>()) {
@@ -70,15 +70,15 @@ pub fn run(task: &str) -> ExitCode {
     )
 }
 
-/// Ends the process at once: what the driver does at an orderly end waits for a kernel that hangs.
+/// Ends the process at once: an orderly end of the driver waits for a hanging kernel.
 fn leave(exit: WorkerExit) -> ! {
-    // SAFETY: ends the process and returns never; every line was flushed when it was written.
+    // SAFETY: ends the process and never returns; every line was flushed when it was written.
     unsafe { libc::_exit(exit as i32) }
 }
 
 fn do_task(task: &str) -> Result<Stop> {
     let task: Task = serde_json::from_str(task).context("--worker: no task of a worker")?;
-    // One thread, this one: other workers have the other cores.
+    // Only this thread: other workers use the other cores.
     rayon::ThreadPoolBuilder::new()
         .num_threads(1)
         .use_current_thread()
@@ -102,7 +102,7 @@ fn do_task(task: &str) -> Result<Stop> {
             && last.elapsed() > BEAT
         {
             *last = Instant::now();
-            // A supervisor that is gone is told of by standard input.
+            // Standard input closes when the supervisor is gone.
             let _ = writeln!(std::io::stdout().lock());
         }
     };

@@ -2,13 +2,13 @@
 
 use crate::model::{LlamaError, Sequence};
 
-/// Keys and values of every layer and slot, dequantised; or nothing at all, for sequences that go
-/// through the model in one piece.
+/// Dequantised keys and values of every layer and slot; or nothing, for sequences that pass through
+/// the model in one piece.
 pub struct Cache {
     layers: Vec<Layer>,
-    /// Positions that a slot has room for.
+    /// Positions per slot.
     capacity: usize,
-    /// Positions of each slot that the last layer has.
+    /// Positions of each slot that are filled in the last layer.
     cached: Vec<usize>,
 }
 
@@ -24,8 +24,8 @@ impl Cache {
         Self::new(0, 0, 0, 0)
     }
 
-    /// Room for `capacity` positions of a sequence in each of `slots`; a position has `features`
-    /// keys, and as many values, in every layer.
+    /// Room for `capacity` positions in each of `slots`. A position has `features` keys, and as
+    /// many values, in every layer.
     pub fn new(layers: usize, slots: usize, capacity: usize, features: usize) -> Self {
         let empty = || vec![0.0; slots * capacity * features];
         let layer = |_| Layer {
@@ -39,11 +39,11 @@ impl Cache {
         }
     }
 
-    /// Appends the keys and values of a layer and gives those of each whole sequence, which begin
-    /// at the beginnings of the slices.
+    /// Appends keys and values of a layer, and returns those of each whole sequence. They start at
+    /// index 0 of the slices.
     ///
     /// # Errors
-    /// `CacheFull` and `NotCached`; nothing of the layer was appended then.
+    /// `CacheFull` and `NotCached`; the layer is unchanged then.
     pub(super) fn append<'a>(
         &'a mut self,
         layer: usize,
@@ -83,7 +83,7 @@ impl Cache {
         Ok(sequences.iter().map(whole).collect())
     }
 
-    /// Checks that a sequence goes on where its slot ends, or earlier, and fits.
+    /// Checks that a sequence continues at the end of its slot or before it, and fits.
     fn check(&self, sequence: &Sequence) -> Result<(), LlamaError> {
         let (past, positions) = (sequence.past, sequence.end());
         let (capacity, keeps) = (self.capacity, !self.layers.is_empty());

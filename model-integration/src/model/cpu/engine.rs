@@ -1,5 +1,4 @@
-//! The CPU engine as evaluation and generation see it: a checkpoint that scores and continues
-//! token sequences under any configuration.
+//! The CPU engine: a checkpoint that scores and continues token sequences under any configuration.
 
 use anyhow::{Context, Result};
 use mxlab_harness::measure::EnergyMeter;
@@ -19,11 +18,12 @@ use crate::model::load::{load, stored_formats, with_stored_formats};
 use crate::model::score::score;
 use crate::model::{Batch, Llama, Rope, context};
 
-/// Positions that rotary tables are first made for; they grow with longer sequences.
+/// Initial length of the rotary tables; they grow with longer sequences.
 const FIRST_POSITIONS: usize = 512;
 
-/// Tokens, about, of a part of a batch that one thread takes through the whole model: few enough
-/// for its activations to stay near the core, enough to make widening the weights cheap.
+/// Approximate number of tokens of the part of a batch that one thread runs through the whole
+/// model: few enough that activations stay in the core's caches, enough to amortise widening the
+/// weights.
 const PART_TOKENS: usize = 512;
 
 /// A checkpoint on the CPU.
@@ -68,9 +68,9 @@ impl CpuEngine {
         })
     }
 
-    /// The same, which multiplies by AMX.
+    /// The same engine, multiplying with AMX.
     #[must_use]
-    pub fn by_amx(mut self) -> Self {
+    pub fn with_amx(mut self) -> Self {
         self.engine = self.engine.by(Path::Amx);
         self.info.device = "cpu, amx".to_owned();
         self
@@ -78,7 +78,7 @@ impl CpuEngine {
 }
 
 impl CpuEngine {
-    /// The model under a configuration, with rotary tables for that many positions.
+    /// The model under a configuration, with rotary tables for `positions` positions.
     fn llama(&self, config: &QuantConfig, positions: usize) -> Result<Llama<Cpu>> {
         self.check(config)?;
         load(&self.engine, &self.checkpoint, config, positions)
@@ -148,7 +148,7 @@ impl Engine for CpuEngine {
         for layer in 0..shape.num_hidden_layers {
             let (keys, values) = config.for_kv(layer);
             for format in [keys, values] {
-                // Every head of a token is a row of its own.
+                // Every head of a token is a separate row.
                 kv_bytes_per_token += shape.num_key_value_heads
                     * format.map_or(shape.head_dim * self.engine.dtype().bytes(), |format| {
                         let (codes, scales) = format.packed_bytes(1, shape.head_dim);
@@ -204,7 +204,7 @@ impl CpuModel<'_> {
         context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
     }
 
-    /// Scores a part of a batch, all long or none, in one forward pass.
+    /// Scores part of a batch in one forward pass. Either all sequences are long or none is.
     fn score_part(&self, requests: &[Request]) -> Result<Vec<Score>> {
         for request in requests {
             context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
@@ -241,7 +241,7 @@ impl CpuModel<'_> {
         Ok(scores)
     }
 
-    /// Makes the rotary tables reach to `length` positions.
+    /// Extends the rotary tables to `length` positions.
     fn make_room(&mut self, length: usize) {
         if length > self.llama.rope.positions() {
             let shape = self.owner.checkpoint.config();

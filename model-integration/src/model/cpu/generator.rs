@@ -1,4 +1,4 @@
-//! Continuing prompts on the CPU.
+//! Generation on the CPU.
 
 use anyhow::{Context, Result};
 use mxlab_kernels::reference::sample;
@@ -21,7 +21,7 @@ pub(super) struct CpuGenerator<'a> {
 }
 
 impl<'a> CpuGenerator<'a> {
-    /// A generator that runs `llama`, whose rotary tables reach as far as the room does.
+    /// A generator for `llama`, whose rotary tables cover the whole room.
     pub(super) fn new(engine: Cpu, llama: Llama<Cpu>, shape: &'a ModelConfig, room: Room) -> Self {
         Self {
             engine,
@@ -33,7 +33,7 @@ impl<'a> CpuGenerator<'a> {
         }
     }
 
-    /// Runs a batch and chooses the token after each of its sequences.
+    /// Runs a batch and chooses the next token of each sequence.
     fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
         let rows = batch.ends();
         let logits = self
@@ -42,7 +42,7 @@ impl<'a> CpuGenerator<'a> {
         let (_, vocabulary) = logits.dims2()?;
         let is_finite = with_values(&logits, |logits| logits.iter().all(|&x| x < f32::INFINITY))?;
         if !is_finite {
-            // Which part of the model it was.
+            // Names the part of the model.
             let watching = self.engine.watching();
             self.llama
                 .logits(&watching, batch, &mut self.cache, &rows)?;

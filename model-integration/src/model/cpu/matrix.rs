@@ -1,4 +1,4 @@
-//! A weight as it is stored: dense in the file's type, or packed.
+//! A weight in its stored form: dense in the file's type, or packed.
 
 use std::ops::Range;
 
@@ -10,23 +10,23 @@ use crate::checkpoint::TensorView;
 use crate::model::LlamaError;
 use crate::model::ops::narrow;
 
-/// Rows widened by one task.
+/// Rows that one task widens.
 const ROWS_PER_TASK: usize = 64;
 
 /// A weight matrix `[rows, cols]`.
 pub enum Matrix {
-    /// As in the file.
+    /// Dense, as in the file.
     Dense(TensorView),
-    /// Block-scaled, in the order of products.
+    /// Block-scaled, in the order in which products read it.
     Packed(Box<Panels>),
 }
 
 impl Matrix {
-    /// Packs a weight along its rows. The values are first rounded to `dtype`, the type that the
-    /// model computes in.
+    /// Packs a weight along its rows. The values are first rounded to `dtype`, the type of the
+    /// model's arithmetic.
     ///
     /// # Errors
-    /// When the format does not take values of `dtype`.
+    /// If the format does not accept values of `dtype`.
     pub fn pack(
         view: &TensorView,
         format: &BlockFormat,
@@ -40,7 +40,7 @@ impl Matrix {
         Ok(Self::Packed(Box::new(Panels::new(&packed))))
     }
 
-    /// Rows: outputs of the projection.
+    /// Number of rows: outputs of the projection.
     pub fn rows(&self) -> usize {
         match self {
             Self::Dense(view) => size(view)[0],
@@ -48,7 +48,7 @@ impl Matrix {
         }
     }
 
-    /// Columns: inputs of the projection.
+    /// Number of columns: inputs of the projection.
     pub fn cols(&self) -> usize {
         match self {
             Self::Dense(view) => size(view)[1],
@@ -78,7 +78,7 @@ impl Matrix {
         narrow(out, dtype);
     }
 
-    /// The values of as many rows from `first` on as `out` holds, in parallel.
+    /// Fills `out` with the values of rows from `first` on, in parallel.
     pub fn widen_parallel(&self, first: usize, out: &mut [f32], dtype: FloatType) {
         let cols = self.cols();
         out.par_chunks_mut(ROWS_PER_TASK * cols)
@@ -90,7 +90,7 @@ impl Matrix {
     }
 }
 
-/// Rows and columns; the checkpoint only hands out matrices under this type.
+/// Rows and columns. The checkpoint only hands out matrices as this type.
 fn size(view: &TensorView) -> [usize; 2] {
     [view.shape()[0], view.shape()[1]]
 }

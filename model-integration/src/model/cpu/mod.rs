@@ -1,17 +1,17 @@
-//! The CPU engine. candle's tensors carry the activations; products go to our own kernels where W is packed, or
-//! bf16 on a CPU that multiplies pairs of it, else to `gemm`, the crate under candle's own, and every other
-//! operation to the loops of [`super::ops`]: candle's would round in other places than the models' own code,
-//! and its products depend on the batch.
+//! The CPU engine. Activations are candle tensors. Products with packed weights, and with bf16 on a
+//! CPU that multiplies pairs of it, use our kernels. Other products use the `gemm` crate, as candle
+//! does. All other operations are the loops of [`super::ops`]: candle would round in other places
+//! than the models' own code, and its products depend on the batch.
 //!
-//! Tensors hold `f32`; under a 16-bit dtype every operation rounds its result to that type,
-//! in the places where the models' own eager code does, so that a value always is one the
-//! type can hold. Sums accumulate in `f32` under every dtype.
+//! Tensors hold `f32`. With a 16-bit dtype every operation rounds its result to that type, in the
+//! places where the models' eager code does, so every value is representable in it. Sums accumulate
+//! in `f32` for every dtype.
 //!
-//! Weights stay as they are stored (mapped from the file, or packed) and are widened a panel
-//! at a time when they are used, so a model is never in memory twice.
+//! Weights stay in their stored form, mapped from the file or packed. They are widened a panel at a
+//! time when they are used, so memory never holds a model twice.
 //!
-//! Nothing of a row depends on the rows beside it, and every sum has one order: scores change
-//! neither with the batch nor with what of a sequence is in the cache already.
+//! A row does not depend on its neighbours, and every sum has a fixed order. So scores depend
+//! neither on the batch nor on how much of a sequence is cached.
 
 mod cache;
 mod engine;
@@ -36,14 +36,14 @@ pub use matrix::Matrix;
 #[derive(Clone, Copy, Debug)]
 pub struct Cpu {
     dtype: FloatType,
-    /// How packed weights, and those in bf16, are multiplied.
+    /// How packed and bf16 weights are multiplied.
     path: Path,
-    /// Fails at the first value that is not finite.
+    /// Whether it fails at the first value that is not finite.
     watches: bool,
 }
 
 impl Cpu {
-    /// An engine whose values are all of `dtype`.
+    /// An engine with values of type `dtype`.
     pub fn new(dtype: FloatType) -> Self {
         Self {
             dtype,
@@ -52,12 +52,12 @@ impl Cpu {
         }
     }
 
-    /// The same, which multiplies by `path`.
+    /// The same engine, multiplying by `path`.
     pub fn by(self, path: Path) -> Self {
         Self { path, ..self }
     }
 
-    /// The same, which fails at the first value that is not finite.
+    /// The same engine, failing at the first value that is not finite.
     pub fn watching(self) -> Self {
         Self {
             watches: true,

@@ -14,11 +14,12 @@ use crate::model::error::check_finite;
 use crate::model::ops::{self, attention::Head, narrow};
 use crate::model::{Attention, Backend, Batch, LlamaError};
 
-/// Weight elements widened at a time: few enough to stay near the cores.
+/// Weight elements widened at a time: few enough to stay in the cores' caches.
 const PANEL: usize = 1 << 20;
-/// Tokens from which on rows of bf16 are interleaved: of fewer, that would be a large part of the work.
+/// Fewest tokens for which rows of bf16 are interleaved; with fewer, interleaving would be a large
+/// part of the work.
 const LEAST_TOKENS: usize = 16;
-/// Rows that one task of a row-wise operation takes.
+/// Rows per task of a row-wise operation.
 const ROWS_PER_TASK: usize = 32;
 
 impl Backend for Cpu {
@@ -193,7 +194,7 @@ impl Backend for Cpu {
 }
 
 impl Cpu {
-    /// `operation(first row, out, x)` for runs of rows, in parallel.
+    /// Calls `operation(first row, out, x)` for runs of rows, in parallel.
     fn by_rows(
         &self,
         x: &Tensor,
@@ -212,7 +213,7 @@ impl Cpu {
         tensor(out, x.shape())
     }
 
-    /// How the input of a projection is quantised.
+    /// The rounding of a projection's input.
     fn rounding(
         &self,
         input: &Option<BlockFormat>,
@@ -222,7 +223,7 @@ impl Cpu {
         Rounding::new(self, input.as_ref(), [features, features], batch)
     }
 
-    /// Attention of every sequence to its own keys and values, `kept`, in parallel.
+    /// Attention of every sequence to its own keys and values `kept`, in parallel.
     fn attend_sequences(
         &self,
         out: &mut [f32],
@@ -269,7 +270,8 @@ impl Cpu {
             });
     }
 
-    /// `x weight^T`; not rounded yet. Packed or dense, sums have the order of the path.
+    /// `x weight^T`, not yet rounded. Sums have the order of the path, for packed and dense
+    /// weights.
     fn product(&self, x: &[f32], tokens: usize, weight: &Matrix) -> Result<Vec<f32>, LlamaError> {
         let mut out = vec![0.0; tokens * weight.rows()];
         match weight {
@@ -290,11 +292,11 @@ impl Cpu {
         Ok(out)
     }
 
-    /// A weight as it lies in its file, where products of bf16 pairs are the fastest way to multiply it.
+    /// The weight as stored, if products of bf16 pairs are the fastest way to multiply it.
     fn bf16_rows<'a>(&self, weight: &'a TensorView, tokens: usize) -> Option<&'a [u8]> {
         let is_bf16 = self.dtype == FloatType::Bf16 && weight.dtype() == Some(FloatType::Bf16);
         let is_worth_it = match self.path {
-            // Sums of few tokens have the order of those of many.
+            // Sums over few tokens have the same order as sums over many.
             Path::Amx => true,
             Path::Avx512Bf16 => tokens >= LEAST_TOKENS,
             Path::F32(_) => false,

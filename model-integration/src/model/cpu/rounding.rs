@@ -1,4 +1,4 @@
-//! Quantising rows of activations in place, as a part of the operation that makes them.
+//! Quantises rows of activations in place, inside the operation that produces them.
 
 use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
@@ -7,12 +7,12 @@ use super::Cpu;
 use crate::model::ops::narrow;
 use crate::model::{Batch, LlamaError};
 
-/// What happens to the tokens of a batch on their way to their consumer: nothing, or that they are
-/// quantised and dequantised.
+/// The rounding of a batch's tokens before they are consumed: none, or quantisation and
+/// dequantisation.
 ///
-/// A piece of a token is a tensor of its own: what it becomes depends on itself and its position
-/// in the sequence (which chooses the numbers that a stochastic rounding draws), never on the
-/// batch; a tensor scale is one per piece.
+/// Each piece of a token is a tensor of its own, with its own tensor scale. Its result depends on
+/// itself and on its position in the sequence, which seeds stochastic rounding, but never on the
+/// batch.
 pub(super) struct Rounding(Option<Quantized>);
 
 struct Quantized {
@@ -20,13 +20,13 @@ struct Quantized {
     has_tensor_scale: bool,
     dtype: FloatType,
     features: usize,
-    /// Values that are quantised together; divides `features`.
+    /// Size of a piece; divides `features`.
     piece: usize,
     positions: Vec<usize>,
 }
 
 impl Rounding {
-    /// To `format`, in pieces of `piece` of the `features` of a token.
+    /// Rounds to `format`, in pieces of `piece` of a token's `features`.
     pub(super) fn new(
         engine: &Cpu,
         format: Option<&BlockFormat>,
@@ -46,7 +46,7 @@ impl Rounding {
         })))
     }
 
-    /// Rounds whole tokens in place; `first` is the number of the first in the batch.
+    /// Rounds whole tokens in place; `first` is the index of the first in the batch.
     pub(super) fn apply(&self, first: usize, tokens: &mut [f32]) {
         if let Self(Some(quantized)) = self {
             quantized.apply(first, tokens);
@@ -72,7 +72,7 @@ impl Quantized {
         narrow(tokens, self.dtype);
     }
 
-    /// `first` is the number of the first piece, which seeds a stochastic rounding.
+    /// `first` is the index of the first piece, which seeds stochastic rounding.
     fn quantize(&self, quantizer: &Quantizer, values: &mut [f32], first: usize) {
         quantizer
             .fake_quantize_rows(values, self.piece, first)

@@ -1,4 +1,4 @@
-//! Activations and the buffers they live in, which are used again and again.
+//! Activations, and the buffers that are reused for them.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -11,53 +11,52 @@ use mxlab_kernels::format::{BlockFormat, pow2};
 use mxlab_kernels::fragment::{CHUNK, OperandType};
 use mxlab_kernels::kernel::{Dense, Slice};
 
-/// Rows that matmuls read at a time: buffers have whole ones.
+/// Matmuls read this many rows at a time, so buffers have a multiple of it.
 const ROWS: usize = 256;
-/// Those that matmuls of operands of 8 bits read at a time.
+/// The same for matmuls with 8-bit operands.
 const PACKED_ROWS: usize = 192;
 
-/// Elements from row to row of activations of `cols` features: matmuls read whole chunks.
+/// Distance between rows of activations of `cols` features. Matmuls read whole chunks.
 pub(super) const fn stride(cols: usize) -> usize {
     cols.next_multiple_of(CHUNK)
 }
 
-/// How rows lie in a buffer.
+/// The arrangement of rows in a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Layout {
-    /// bf16, whole chunks of columns.
-    Apart,
-    /// bf16, rows without space between them.
-    Close,
-    /// Operands of 8 bits, whole chunks of columns.
+    /// bf16, rows padded to whole chunks of columns.
+    Padded,
+    /// bf16, rows without padding.
+    Compact,
+    /// 8-bit operands, rows padded to whole chunks of columns.
     Bytes,
-    /// f32 [block of k, row], those of whole chunks.
+    /// f32 [block of k, row], with blocks for whole chunks.
     Scales(usize),
 }
 
 impl Layout {
-    /// Bytes of a buffer for so many tokens of `cols` features.
+    /// Bytes of a buffer for `tokens` tokens of `cols` features.
     pub const fn bytes(self, tokens: usize, cols: usize) -> usize {
         match self {
-            Self::Apart | Self::Close => 2 * tokens.next_multiple_of(ROWS) * stride(cols),
+            Self::Padded | Self::Compact => 2 * tokens.next_multiple_of(ROWS) * stride(cols),
             Self::Bytes => tokens.next_multiple_of(PACKED_ROWS) * stride(cols),
             Self::Scales(k) => 4 * tokens.next_multiple_of(PACKED_ROWS) * stride(cols).div_ceil(k),
         }
     }
 }
 
-/// Scales of activations that are packed, as the row kernels leave them.
+/// Scales of packed activations, in the layout that row kernels write.
 pub(super) struct SourceScales<'a> {
     /// f32 [block of k, token].
     pub scales: Dense<'a>,
-    /// What activations are to be multiplied by: see [`OperandType::activation_exponent`].
+    /// Factor on the activations: see [`OperandType::activation_exponent`].
     pub factor: f32,
 }
 
-/// What buffers are told apart by: features of a row, and how rows lie.
+/// The key of a buffer: features of a row, and layout.
 type Width = (usize, Layout);
 
-/// Buffers by their width. What is behind the features of a row is zero, and nothing
-/// else is ever written there.
+/// Free buffers by their width. The padding of a row is zero and is never overwritten.
 pub(super) struct Pool {
     device: Device,
     /// Tokens of each buffer.
@@ -66,7 +65,7 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    /// Buffers for so many tokens, allocated as they are first needed.
+    /// Buffers for `tokens` tokens, allocated on first use.
     pub fn new(device: &Device, tokens: usize) -> Self {
         Self {
             device: device.clone(),
@@ -75,21 +74,21 @@ impl Pool {
         }
     }
 
-    /// Bytes of the buffers that are free, which are all once nothing else holds one.
+    /// Bytes of the free buffers, which are all of them once no activation is alive.
     pub fn free_bytes(&self) -> usize {
         let free = self.free.borrow();
         free.values().flatten().map(Buffer::bytes).sum()
     }
 
-    /// An activation of unknown values.
+    /// An activation with undefined values.
     ///
     /// # Errors
     /// If the device has no room.
     pub fn take(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
-        self.take_width(rows, (cols, Layout::Apart))
+        self.take_width(rows, (cols, Layout::Padded))
     }
 
-    /// One of operands of 8 bits that stand for `format`.
+    /// An activation of 8-bit operands for `format`.
     ///
     /// # Errors
     /// As [`Pool::take`].
@@ -107,19 +106,19 @@ impl Pool {
                 operand,
                 block_size: k,
                 scales: self.hold((cols, Layout::Scales(k)))?,
-                // Rows of such a format are made by a kernel that has the exponent too.
+                // Rows of this format are made by a kernel that also writes the exponent.
                 factor: pow2(exponent.unwrap_or(0)) as f32,
             }),
             ..self.take_width(rows, (cols, Layout::Bytes))?
         })
     }
 
-    /// One whose rows are written without space between them.
+    /// An activation with rows without padding.
     ///
     /// # Errors
     /// As [`Pool::take`].
-    pub fn take_close(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
-        self.take_width(rows, (cols, Layout::Close))
+    pub fn take_compact(&self, rows: usize, cols: usize) -> Result<Activation, DeviceError> {
+        self.take_width(rows, (cols, Layout::Compact))
     }
 
     fn take_width(&self, rows: usize, width: Width) -> Result<Activation, DeviceError> {
@@ -151,9 +150,9 @@ impl Pool {
     }
 }
 
-/// A buffer that goes back to its pool.
+/// A buffer that returns to its pool on drop.
 struct Held {
-    /// There until it is dropped.
+    /// `Some` until it is dropped.
     buffer: Option<Buffer>,
     free: Rc<RefCell<HashMap<Width, Vec<Buffer>>>>,
     width: Width,
@@ -175,8 +174,8 @@ impl Drop for Held {
     }
 }
 
-/// [rows, cols], all features of a buffer or some of them; the buffer goes back to the pool with the last of them. bf16, or packed as
-/// operands of 8 bits with scales.
+/// [rows, cols]: all features of a buffer or a range of them, in bf16 or as 8-bit operands with
+/// scales. The buffer returns to the pool when its last view is dropped.
 pub struct Activation {
     held: Rc<Held>,
     rows: usize,
@@ -184,7 +183,7 @@ pub struct Activation {
     packed: Option<Packed>,
 }
 
-/// What operands of 8 bits stand for: their values times `factor` and the scale of their block.
+/// The scaling of 8-bit operands: a value is the code times `factor` and the scale of its block.
 struct Packed {
     operand: OperandType,
     block_size: usize,
@@ -193,17 +192,17 @@ struct Packed {
 }
 
 impl Activation {
-    /// Tokens.
+    /// Number of tokens.
     pub const fn rows(&self) -> usize {
         self.rows
     }
 
-    /// Features.
+    /// Number of features.
     pub fn cols(&self) -> usize {
         self.features.len()
     }
 
-    /// What tensor cores multiply of it.
+    /// Type of its tensor-core operands.
     pub(super) fn operand(&self) -> OperandType {
         self.packed
             .as_ref()
@@ -217,7 +216,7 @@ impl Activation {
         }
     }
 
-    /// The scales of operands of 8 bits.
+    /// The scales of 8-bit operands.
     pub(super) fn scales(&self) -> Option<SourceScales<'_>> {
         self.packed.as_ref().map(|packed| SourceScales {
             scales: Dense {
@@ -228,10 +227,10 @@ impl Activation {
         })
     }
 
-    /// The values, row after row, as they are now.
+    /// Reads the current values, row by row.
     ///
     /// # Errors
-    /// What went wrong on the device.
+    /// Any error of the device.
     pub(super) fn read(&self) -> Result<Vec<f32>, DeviceError> {
         let Dense { first, stride } = self.dense();
         let Slice { buffer, offset } = first;
@@ -265,7 +264,7 @@ impl Activation {
         }
     }
 
-    /// Some of its features; of bf16.
+    /// A range of its features; bf16 only.
     pub(super) fn part(&self, features: Range<usize>) -> Self {
         debug_assert!(self.packed.is_none(), "a part of bf16");
         let first = self.features.start;

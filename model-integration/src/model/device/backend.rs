@@ -1,4 +1,4 @@
-//! The operations of the forward pass by kernels.
+//! The operations of the forward pass as PTX kernels.
 
 use std::cell::Cell;
 
@@ -24,7 +24,7 @@ use crate::model::{Attention, Backend, Batch, LlamaError, Rope};
 /// A gain or a bias: bf16, padded with zeros to 8.
 pub type DeviceVector = Buffer;
 
-/// A device and what an engine keeps there beside weights, keys and values.
+/// A device, and the engine's buffers except weights, keys and values.
 pub struct DeviceBackend {
     pub(super) device: Device,
     pub(super) stream: Stream,
@@ -35,12 +35,12 @@ pub struct DeviceBackend {
     pub(super) storage: Storage,
     /// Cosines and sines.
     rope: Vec<[Buffer; 2]>,
-    /// Sums of split products and attentions.
+    /// Partial sums of split products and attentions.
     workspace: Buffer,
     arrivals: Buffer,
-    /// What scoring and sampling give, a word or two a row.
+    /// Results of scoring and sampling, one or two words per row.
     pub(super) results: [Buffer; 5],
-    /// Fails at the first value that is not finite.
+    /// Whether it fails at the first value that is not finite.
     watches: Cell<bool>,
 }
 
@@ -49,7 +49,7 @@ pub(super) fn whole(buffer: &Buffer) -> Slice<'_> {
 }
 
 impl DeviceBackend {
-    /// Buffers for so much at once, and rotary tables.
+    /// Allocates the buffers within `limits`, and the rotary tables.
     ///
     /// # Errors
     /// If the device has no room.
@@ -90,7 +90,7 @@ impl DeviceBackend {
         })
     }
 
-    /// Bytes allocated beside weights, keys and values.
+    /// Bytes allocated, without weights, keys and values.
     pub fn bytes(&self) -> usize {
         let buffers = self.rope.iter().flatten().chain(&self.results);
         let buffers = buffers.chain([&self.workspace, &self.arrivals]);
@@ -103,13 +103,14 @@ impl DeviceBackend {
         &self.device
     }
 
-    /// With what thread blocks need that share work.
+    /// Adds the workspace of thread blocks that share work.
     pub(super) fn shared<'a>(&'a self, call: Call<'a>) -> Call<'a> {
         call.buffer("workspace", whole(&self.workspace))
             .buffer("arrivals", whole(&self.arrivals))
     }
 
-    /// Rotates queries, or rotates, quantises and appends keys or values; `dst` has where they go.
+    /// Rotates queries; or rotates, quantises and appends keys or values. `dst` has the
+    /// destination.
     fn place_heads(
         &self,
         kind: HeadKind,
@@ -134,7 +135,7 @@ impl DeviceBackend {
             .buffer("positions", positions)
             .size("seed", seed as usize);
         if variant.rotates() {
-            // One table is that of all.
+            // One table serves all sequences.
             let table = usize::from(batch.is_long).min(self.rope.len() - 1);
             let [cos, sin] = &self.rope[table];
             call = call.buffer("cos", whole(cos)).buffer("sin", whole(sin));
@@ -143,7 +144,7 @@ impl DeviceBackend {
         Ok(kernel.launch(&self.stream, &call)?)
     }
 
-    /// Rows of a table [vocabulary, cols], one for each token.
+    /// Looks up the rows of a table [vocabulary, cols], one for each token.
     fn look_up(
         &self,
         table: Dense,
@@ -164,29 +165,29 @@ impl DeviceBackend {
         Ok(dst)
     }
 
-    /// The values of an activation, row after row, when all is done that was launched.
+    /// The values of an activation, row by row, after all launched work has finished.
     ///
     /// # Errors
-    /// What went wrong in a launch before.
+    /// An error of an earlier launch.
     pub fn values(&self, x: &Activation) -> Result<Vec<f32>, LlamaError> {
         self.stream.synchronize()?;
         Ok(x.read()?)
     }
 
-    /// From now on, whether it fails at the first value that is not finite.
+    /// Sets whether it fails at the first value that is not finite.
     pub fn set_watching(&self, watches: bool) {
         self.watches.set(watches);
     }
 
-    /// Waits for what was launched.
+    /// Waits for all launched work.
     ///
     /// # Errors
-    /// What went wrong in it.
+    /// An error of that work.
     pub fn synchronize(&self) -> Result<(), LlamaError> {
         Ok(self.stream.synchronize()?)
     }
 
-    /// A graph of what `launch` launches.
+    /// Records the launches of `launch` as a graph.
     pub(super) fn record(
         &self,
         launch: impl FnOnce() -> Result<(), LlamaError>,
@@ -199,7 +200,7 @@ impl DeviceBackend {
         Ok(self.stream.replay(graph)?)
     }
 
-    /// Puts what a batch asks of kernels where they look for it.
+    /// Writes the tables of a batch that kernels read.
     pub(super) fn stage(&self, batch: &Batch, rows: &[u32]) -> Result<(), LlamaError> {
         self.staging.tokens(&batch.tokens)?;
         self.staging.places(batch)?;
@@ -208,7 +209,7 @@ impl DeviceBackend {
     }
 }
 
-/// An append to these rows of a cache.
+/// Makes a call append to `rows` of a cache.
 fn append_to<'a>(place: &Call<'a>, rows: CacheRows<'a>) -> Call<'a> {
     let call = place.clone().buffer("dst", rows.codes);
     call.optional("dst_scales", rows.scales)
@@ -317,7 +318,7 @@ impl Backend for DeviceBackend {
         let tokens = query.rows();
         let rotated = self
             .pool
-            .take_close(tokens, heads * head_dim.next_multiple_of(RUN))?;
+            .take_compact(tokens, heads * head_dim.next_multiple_of(RUN))?;
         let [keys, values] = cache.layer(layer);
         let place = Call::new()
             .buffer("slot_of", slot_of)

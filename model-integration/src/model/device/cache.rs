@@ -7,17 +7,17 @@ use mxlab_kernels::kernel::Slice;
 
 use crate::model::{LlamaError, Sequence};
 
-/// Keys and values as the device keeps them.
+/// Keys and values in the device's memory.
 pub struct DeviceCache {
     /// Keys and values of each layer.
     layers: Vec<[Rows; 2]>,
-    /// Positions of all slots together that there is room for.
+    /// Capacity in positions, over all slots.
     positions: usize,
     slots: usize,
     capacity: usize,
 }
 
-/// Codes and scales of all rows of one layer's keys, or values.
+/// Codes and scales of all keys, or all values, of a layer.
 struct Rows {
     codes: Buffer,
     scales: Option<Buffer>,
@@ -26,13 +26,13 @@ struct Rows {
 /// Keys or values of one layer.
 #[derive(Clone, Copy)]
 pub(super) struct CacheRows<'a> {
-    /// [`CacheFormat::row_bytes`] for each of [slots, kv_heads, capacity].
+    /// [`CacheFormat::row_bytes`] bytes for each of [slots, kv_heads, capacity].
     pub codes: Slice<'a>,
-    /// [`CacheFormat::row_scale_bytes`] for each; none of bf16.
+    /// [`CacheFormat::row_scale_bytes`] bytes for each; `None` for bf16.
     pub scales: Option<Slice<'a>>,
 }
 
-/// Bytes of the codes and of the scales of one position.
+/// Bytes of codes and of scales per position.
 pub(super) fn position_bytes(
     format: Option<&BlockFormat>,
     kv_heads: usize,
@@ -43,7 +43,7 @@ pub(super) fn position_bytes(
 }
 
 impl DeviceCache {
-    /// Room for so many positions; `formats` are those of each layer's keys and values.
+    /// Room for `positions` positions; `formats` has the formats of each layer's keys and values.
     ///
     /// # Errors
     /// If the device has no room.
@@ -77,10 +77,10 @@ impl DeviceCache {
         })
     }
 
-    /// Empties it, for so many sequences of so many positions.
+    /// Empties the cache and divides it into `slots` sequences of `capacity` positions.
     ///
     /// # Errors
-    /// [`LlamaError::CacheFull`] if there is not room for so many.
+    /// [`LlamaError::CacheFull`] if they do not fit.
     pub fn divide(&mut self, slots: usize, capacity: usize) -> Result<(), LlamaError> {
         let each = self.positions / slots.max(1);
         if capacity > each {
@@ -93,12 +93,12 @@ impl DeviceCache {
         Ok(())
     }
 
-    /// Sequences.
+    /// Number of sequences.
     pub const fn slots(&self) -> usize {
         self.slots
     }
 
-    /// Positions of a sequence.
+    /// Positions per sequence.
     pub const fn capacity(&self) -> usize {
         self.capacity
     }

@@ -1,4 +1,4 @@
-//! The device engine as evaluation and generation see it.
+//! The device engine: a checkpoint that scores and continues token sequences on a device.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::OperandType;
 
 use super::generator::DeviceGenerator;
-use super::input::{Input, Operands, weights_taken};
+use super::input::{Input, Operands, convertible_weights};
 use super::plan::{Limits, Plan, Storage};
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer};
@@ -25,7 +25,7 @@ use crate::model::load::{load, stored_formats, with_stored_formats};
 use crate::model::score::score_targets;
 use crate::model::{Batch, Llama, Rope, context};
 
-/// Tokens that go through a model at once.
+/// Tokens of one pass through the model.
 const BATCH_TOKENS: usize = 4096;
 
 /// A checkpoint on a device.
@@ -35,26 +35,26 @@ pub struct DeviceEngine {
     tokenizer: Tokenizer,
     softmax_dtype: FloatType,
     storage: Storage,
-    /// Bytes that were free when it was opened.
+    /// Free bytes when it was opened.
     free: u64,
     info: ModelInfo,
 }
 
-/// A loaded model and what it runs on.
+/// A loaded model with its backend and cache.
 pub struct Loaded {
-    /// What runs it.
+    /// The backend that runs it.
     pub backend: DeviceBackend,
     /// The model.
     pub llama: Llama<DeviceBackend>,
     /// Keys and values.
     pub cache: DeviceCache,
-    /// What is done at once.
+    /// Limits of one pass.
     pub limits: Limits,
 }
 
 impl DeviceEngine {
-    /// Runs `checkpoint` on `device` in bf16, takes log-softmax in `softmax_dtype`, and keeps what is
-    /// quantised as `storage` says.
+    /// Runs `checkpoint` on `device` in bf16 and takes log-softmax in `softmax_dtype`. `storage`
+    /// says how quantised tensors are stored.
     ///
     /// # Errors
     /// When the tokenizer is broken or does not fit the model.
@@ -93,8 +93,8 @@ impl DeviceEngine {
         })
     }
 
-    /// What scoring takes at once: keys and values for the longest sequence that the model takes,
-    /// or half of it, and so on, as there is room; for a batch of short ones at least.
+    /// Limits of a scoring pass: keys and values for the model's longest sequence, halved until
+    /// they fit, but at least for a batch of short sequences.
     fn scoring_limits(&self, config: &QuantConfig) -> Result<Limits> {
         let properties = self.device.properties();
         let longest = self.info.max_length;
@@ -110,10 +110,10 @@ impl DeviceEngine {
         }
     }
 
-    /// The plan for a model under a configuration.
+    /// The memory plan of a model under a configuration.
     ///
     /// # Errors
-    /// If no kernel takes a format.
+    /// If no kernel supports a format.
     pub fn plan(&self, config: &QuantConfig, limits: &Limits, positions: usize) -> Result<Plan> {
         Ok(Plan::new(
             self.checkpoint.config(),
@@ -125,7 +125,8 @@ impl DeviceEngine {
         )?)
     }
 
-    /// What projections multiply, and whether operands of 8 bits were asked for and some have weights and activations in formats.
+    /// Number of projections by operand type; and whether 8-bit operands were requested and some
+    /// projection has formats for both weights and activations.
     fn operand_counts(&self, config: &QuantConfig) -> Result<(OperandCounts, bool)> {
         let config = with_stored_formats(&self.checkpoint, config)?;
         let operands = self.storage.operands();
@@ -144,7 +145,7 @@ impl DeviceEngine {
         Ok((counts, wanted))
     }
 
-    /// The model under a configuration, with room as `limits` say and rotary tables for so many
+    /// The model under a configuration, with room for `limits` and rotary tables for `positions`
     /// positions.
     ///
     /// # Errors
@@ -192,7 +193,7 @@ impl Engine for DeviceEngine {
                 .check_source(FloatType::Bf16)
                 .with_context(|| format!("format {format}"))?;
         }
-        // What no kernel takes is known without the weights.
+        // Unsupported formats are found without loading weights.
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
         for layer in 0..shape.num_hidden_layers {
@@ -213,12 +214,13 @@ impl Engine for DeviceEngine {
         let device = self.device.properties();
         ensure!(
             counts.s8 + counts.e4m3 > 0 || !wanted,
-            "no projection has weights and activations that both become operands of 8 bits on {} (sm_{}): blocks of the \
-             same 32, 64 or 128; as s8, for sm_80 to sm_90, {}; as e4m3, for sm_89 and sm_120, {}",
+            "no projection has weights and activations that both convert to 8-bit operands on {} \
+             (sm_{}); expected equal blocks of 32, 64 or 128, and for s8 (sm_80 to sm_90) {}, for \
+             e4m3 (sm_89 and sm_120) {}",
             device.name,
             device.sm,
-            weights_taken(OperandType::S8),
-            weights_taken(OperandType::E4m3)
+            convertible_weights(OperandType::S8),
+            convertible_weights(OperandType::E4m3)
         );
         Ok(())
     }
@@ -252,7 +254,7 @@ impl Engine for DeviceEngine {
         let shape = self.checkpoint.config();
         context::check_window(shape, room.tokens)?;
         let positions = room.sequences * room.tokens;
-        // A step has a token of each sequence.
+        // A step has one token of each sequence.
         let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.sequences);
         let limits = Limits::new(self.device.properties(), tokens, positions);
         let loaded = self.model(config, limits, room.tokens)?;
@@ -300,7 +302,7 @@ impl CausalModel for DeviceModel<'_> {
 }
 
 impl DeviceModel<'_> {
-    /// How many of the requests go through the model together; at least one.
+    /// How many of the requests fit into one pass; at least one.
     fn fitting(&self, requests: &[Request]) -> usize {
         let limits = &self.loaded.limits;
         let (mut tokens, mut longest, mut count) = (0, 0, 0);
@@ -320,8 +322,8 @@ impl DeviceModel<'_> {
         context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
     }
 
-    /// Scores a part of a batch, all long or none: in one forward pass, or a sequence that is longer than one in
-    /// pieces.
+    /// Scores part of a batch, of which either all sequences are long or none is. It takes one
+    /// forward pass, or several for a single sequence that is longer than one pass.
     fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
         for request in requests {
             context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
@@ -357,7 +359,7 @@ impl DeviceModel<'_> {
             let mut first = 0;
             for sequence in &batch.sequences {
                 let request = &requests[sequence.slot];
-                // The token at a position is what the row of the position before it predicts.
+                // Row `i` of the logits predicts the token at position `i + 1`.
                 let scored = request.tokens.len() - request.targets;
                 for position in sequence.past..sequence.end() {
                     if position + 1 >= scored {
@@ -369,7 +371,7 @@ impl DeviceModel<'_> {
                 first += sequence.length;
             }
             if rows.is_empty() {
-                // Only keys and values are wanted; the last row stands for all.
+                // Only keys and values are needed; one row stands for all.
                 rows.push(first.saturating_sub(1) as u32);
                 llama.logits(backend, &batch, cache, &rows)?;
                 backend.synchronize()?;

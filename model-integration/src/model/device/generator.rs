@@ -1,5 +1,5 @@
-//! Continuing prompts on a device. A step is recorded once as a graph and launched again for every
-//! token, as long as as many sequences go on.
+//! Generation on a device. A step is recorded as a graph and launched again for every token, until
+//! the number of running sequences changes.
 
 use anyhow::{Context, Result, bail};
 use mxlab_harness::device::Graph;
@@ -17,7 +17,7 @@ pub(super) struct DeviceGenerator<'a> {
     shape: &'a ModelConfig,
     room: Room,
     continuing: Option<Continuing>,
-    /// A step of so many sequences, long or not, their tokens so chosen.
+    /// The recorded step, and its key: number of sequences, whether they are long, sampling.
     graph: Option<((usize, bool, Sampling), Graph)>,
 }
 
@@ -33,7 +33,7 @@ impl<'a> DeviceGenerator<'a> {
         })
     }
 
-    /// Runs a batch and chooses the token after each of its sequences.
+    /// Runs a batch and chooses the next token of each sequence.
     fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
         let Loaded {
             backend,
@@ -60,7 +60,7 @@ impl<'a> DeviceGenerator<'a> {
                 backend.replay(graph)?;
             }
             (_, true) => {
-                // The kernels are loaded by a run of their own, which the recorded one repeats.
+                // The first run loads the kernels; the recorded run repeats it.
                 run()?;
                 let graph = backend.record(&mut run)?;
                 self.graph = Some((step, graph));
@@ -78,7 +78,8 @@ impl<'a> DeviceGenerator<'a> {
                     .map(|_| ())
                     .with_context(|| format!("after {position} tokens of sequence {number}"))?;
                 bail!(
-                    "after {position} tokens of sequence {number}: a logit is NaN or infinite, or none is finite"
+                    "after {position} tokens of sequence {number}: a logit is NaN or infinite, or \
+                     none is finite"
                 );
             }
         }
@@ -90,7 +91,7 @@ impl Generator for DeviceGenerator<'_> {
     fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
         let most = self.loaded.limits.tokens;
         let mut chosen = vec![0; prompts.len()];
-        // As many prompts at once as there is room for; one that is longer goes in in pieces.
+        // As many prompts at once as fit; a longer one is run in pieces.
         let lengths = prompts.iter().map(Vec::len);
         let is_long = context::is_long_to_the_end(self.shape, lengths, self.room.tokens)?;
         let empty = || Batch {
@@ -108,7 +109,7 @@ impl Generator for DeviceGenerator<'_> {
                 let is_last = slot + 1 == prompts.len() && past == prompt.len();
                 if batch.tokens.len() == most || is_last {
                     let tokens = self.choose(&batch, sampler)?;
-                    // The token after a piece that is not the last is overwritten.
+                    // The token after any piece but the last is overwritten.
                     for (sequence, token) in batch.sequences.iter().zip(tokens) {
                         chosen[sequence.slot] = token;
                     }

@@ -1,4 +1,4 @@
-//! What projections take their input in, and what tensor cores multiply of it.
+//! The input formats of projections, and the operand types of their products.
 
 use clap::ValueEnum;
 use mxlab_harness::device::{DeviceKind, Properties};
@@ -12,9 +12,9 @@ use mxlab_kernels::support::{Taker, support};
 /// The input of projections.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Input {
-    /// What it is quantised to; `None` for as it is.
+    /// Its format; `None` for unquantised.
     pub format: Option<BlockFormat>,
-    /// What it and the weights are multiplied as.
+    /// Operand type of input and weights.
     pub operand: OperandType,
 }
 
@@ -24,18 +24,18 @@ impl Default for Input {
     }
 }
 
-/// What tensor cores are to multiply.
+/// Operand types that tensor cores may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Operands {
-    /// bf16, whatever the formats
+    /// bf16 for every format
     Bf16,
-    /// 8 bits where weights and input both are such operands, s8 if they can be, else e4m3; bf16 otherwise
+    /// s8, or else e4m3, if weights and input both convert to it; bf16 otherwise
     #[value(name = "8-bit")]
     Bytes,
 }
 
 impl Input {
-    /// Quantised to `format`, and multiplied as bf16.
+    /// Quantised to `format`, multiplied as bf16.
     pub const fn bf16(format: Option<BlockFormat>) -> Self {
         Self {
             format,
@@ -43,7 +43,7 @@ impl Input {
         }
     }
 
-    /// That of projections with weights and activations in these formats, on a device.
+    /// The input of projections with these formats of weights and activations, on a device.
     pub fn new(
         operands: Operands,
         device: &Properties,
@@ -64,7 +64,7 @@ impl Input {
     }
 }
 
-/// Whether weights and activations become operands of 8 bits that the device multiplies.
+/// Whether weights and activations convert to 8-bit operands that the device multiplies.
 fn is_taken(
     operand: OperandType,
     device: &Properties,
@@ -75,18 +75,18 @@ fn is_taken(
         return false;
     };
     let weights_as = WeightFormat::Packed(fragments);
-    // Those that are verified.
+    // Only verified kernels.
     let is_known = MatmulVariant::scales_of_bytes(operand).contains(&weights.scale())
         && !weights.has_tensor_scale();
-    // Of all regimes the one that needs most.
+    // The regime with the largest requirement.
     let prefill = MatmulVariant::new(weights_as, Regime::Tile192, MatmulOutput::Bf16);
     let runs = device.kind == DeviceKind::Emulator || prefill.runs_on(device.sm);
     let has_rows = RowVariant::packed(RowOperation::Copy, *activations, operand).is_ok();
     is_known && runs && has_rows && weights.block_size() == activations.block_size()
 }
 
-/// The weights that become operands of a type, in words.
-pub(super) fn weights_taken(operand: OperandType) -> String {
+/// The weights that convert to an operand type, in words.
+pub(super) fn convertible_weights(operand: OperandType) -> String {
     let scales = MatmulVariant::scales_of_bytes(operand);
     let is_taken = |element: &&ElementFormat| {
         scales.iter().all(|&scale| {
@@ -104,10 +104,11 @@ pub(super) fn weights_taken(operand: OperandType) -> String {
     )
 }
 
-/// How weights lie that are kept in a format, or in bf16, and multiplied as `operand`.
+/// The fragment format of weights that are stored in a format, or in bf16, and multiplied as
+/// `operand`.
 ///
 /// # Errors
-/// If tensor cores do not take the format.
+/// If tensor cores do not support the format.
 pub(super) fn weight_format(
     format: Option<&BlockFormat>,
     operand: OperandType,

@@ -1,4 +1,4 @@
-//! Kernels that are loaded when they are first needed.
+//! Kernels, loaded on first use.
 
 use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
@@ -17,7 +17,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::WeightFormat;
 use mxlab_kernels::kernel::{Kernel, LaunchError, Launcher};
 
-/// One family.
+/// The kernels of one family, by variant.
 struct Family<V, K>(RefCell<HashMap<V, Rc<K>>>);
 
 impl<V, K> Default for Family<V, K> {
@@ -84,14 +84,14 @@ impl Kernels {
             .get(variant, || variant.launcher(&self.device))
     }
 
-    /// What packs weights, given in bf16.
+    /// The kernel that packs weights from bf16.
     pub fn packer(&self, format: BlockFormat) -> Result<Rc<Packer>, LaunchError> {
         self.packers.get(format, || {
             Ok(Packer::new(&self.device, format, FloatType::Bf16)?)
         })
     }
 
-    /// What brings weights into fragment order.
+    /// The kernel that brings weights into fragment order.
     pub fn shuffle(&self, format: WeightFormat) -> Result<Rc<Shuffle>, LaunchError> {
         self.shuffles
             .get(format, || Shuffle::of_format(&self.device, format))
@@ -115,7 +115,7 @@ fn once<K>(
     load: impl FnOnce() -> Result<K, LaunchError>,
 ) -> Result<&K, LaunchError> {
     if cell.get().is_none() {
-        // Nobody else sets it: cells are not shared over threads.
+        // No other thread sets it: cells are not shared between threads.
         let _ = cell.set(load()?);
     }
     cell.get().map_or_else(|| unreachable!("just set"), Ok)

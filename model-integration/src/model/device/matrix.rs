@@ -1,4 +1,4 @@
-//! Weights on a device: in fragment order for products, row after row for looking up.
+//! Weights on a device: in fragment order for products, in row order for lookups.
 
 use half::bf16;
 use mxlab_harness::device::{Buffer, Device, DeviceError, Stream};
@@ -17,7 +17,7 @@ use crate::model::LlamaError;
 
 /// A matrix [rows, cols].
 pub struct DeviceMatrix {
-    /// bf16, row after row.
+    /// bf16 in row order.
     pub(super) table: Option<Buffer>,
     /// In fragment order.
     pub(super) weights: Option<Weights>,
@@ -25,10 +25,10 @@ pub struct DeviceMatrix {
     pub(super) cols: usize,
 }
 
-/// Bytes that a matrix takes.
+/// Bytes of a matrix.
 ///
 /// # Errors
-/// If tensor cores do not take the format.
+/// If tensor cores do not support the format.
 pub(super) fn bytes(
     [rows, cols]: [usize; 2],
     usage: Usage,
@@ -50,17 +50,17 @@ pub(super) fn bytes(
     Ok(table + weights)
 }
 
-/// What puts tensors on a device.
+/// Puts tensors on a device.
 pub(super) struct Loader<'a> {
     pub device: &'a Device,
     pub stream: &'a Stream,
     pub kernels: &'a Kernels,
-    /// How what has a format is kept.
+    /// How quantised tensors are stored.
     pub storage: Storage,
 }
 
 impl Loader<'_> {
-    /// A copy of a tensor in bf16, row after row.
+    /// A copy of a tensor in bf16, in row order.
     ///
     /// # Errors
     /// If there is no room.
@@ -81,10 +81,11 @@ impl Loader<'_> {
         }
     }
 
-    /// Room in fragment order for matrices of a format that have [rows, cols] together, to be multiplied as `operand`.
+    /// Allocates fragments for matrices of a format, with [rows, cols] in total, to be multiplied
+    /// as `operand`.
     ///
     /// # Errors
-    /// If no kernel takes the format, or there is no room.
+    /// If no kernel supports the format, or there is no room.
     pub fn stack(
         &self,
         name: &str,
@@ -97,11 +98,12 @@ impl Loader<'_> {
         Ok(shuffle.stack(name, shape)?)
     }
 
-    /// Packs a tensor, of which `table` is a copy if there is one already, if it has a format, and brings it
-    /// into fragment order in tiles of a stack. One that is stored in this format is taken as it is stored.
+    /// Packs a tensor, if it has a format, and brings it into fragment order in tiles of a stack.
+    /// `table` is its copy, if there is one. A tensor that is stored in this format is taken as
+    /// stored.
     ///
     /// # Errors
-    /// If no kernel takes the format, or there is no room.
+    /// If no kernel supports the format, or there is no room.
     pub fn put(
         &self,
         stack: &mut Stack,
@@ -115,7 +117,7 @@ impl Loader<'_> {
             (Some(stored), Some(_)) if self.storage.is_packed() => {
                 self.put_stored(stack, tiles, &stored)
             }
-            // What is stored stands for itself.
+            // Stored codes are exact.
             (Some(_), _) => self.put_copy(stack, tiles, view, table, None),
             (None, _) => self.put_copy(stack, tiles, view, table, format),
         }
@@ -142,7 +144,8 @@ impl Loader<'_> {
         shuffle.put_packed(self.stream, stack, tiles, &operand)
     }
 
-    /// By way of a copy in bf16, which becomes what its codes stand for if the tensor is not kept packed.
+    /// Copies the tensor in bf16 first. If it is not kept packed, the copy becomes the values of
+    /// its codes.
     fn put_copy(
         &self,
         stack: &mut Stack,
@@ -191,11 +194,11 @@ impl Loader<'_> {
 }
 
 impl DeviceMatrix {
-    /// Copies a tensor to a device, packs it there if it has a format, and brings it into fragment
-    /// order, as `operand`, if it is multiplied by.
+    /// Copies a tensor to a device, packs it if it has a format, and brings it into fragment order
+    /// for `operand` if it is multiplied.
     ///
     /// # Errors
-    /// If no kernel takes the format, or there is no room.
+    /// If no kernel supports the format, or there is no room.
     pub(super) fn load(
         loader: &Loader,
         view: &TensorView,

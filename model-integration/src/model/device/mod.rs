@@ -1,10 +1,10 @@
 //! The device engine: every operation of the forward pass is a PTX kernel. Weights stay packed in
-//! the device's memory, activations are quantised by the kernels that make them, keys and values
+//! the device's memory. Activations are quantised by the kernels that produce them. Keys and values
 //! are written and read packed.
 //!
-//! The arithmetic is bf16, rounded where the CPU engine rounds in that type but for sums, which
-//! each adds up in its own order, and for attention, whose scores stay f32. An engine and what
-//! it works with are planned before a weight is loaded, see [`plan`].
+//! The arithmetic is bf16 and rounds where the CPU engine rounds in that type, with two exceptions:
+//! sums have their own order, and attention scores stay f32. The memory of an engine is planned
+//! before any weight is loaded, see [`plan`].
 
 mod activations;
 mod backend;

@@ -1,4 +1,4 @@
-//! What an engine takes of a device's memory, before any of it is allocated.
+//! The memory plan of an engine, made before anything is allocated.
 
 use std::collections::BTreeMap;
 
@@ -20,27 +20,27 @@ use mxlab_kernels::kernel::{SplitLimits, thread_blocks};
 /// Bytes of a MiB.
 const MIB: u64 = 1 << 20;
 
-/// How what is quantised is kept.
+/// How quantised tensors are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Storage {
     /// As codes and scales.
     Packed(Operands),
-    /// As the bf16 that codes and scales stand for.
+    /// As bf16 values of the codes and scales.
     Fake,
 }
 
 impl Storage {
-    /// The format that a tensor in `format` is kept in; `None` for bf16.
+    /// The format in which a tensor of `format` is stored; `None` for bf16.
     pub fn keeps<F>(self, format: Option<F>) -> Option<F> {
         format.filter(|_| self.is_packed())
     }
 
-    /// Whether it is codes and scales.
+    /// Whether tensors are stored as codes and scales.
     pub const fn is_packed(self) -> bool {
         matches!(self, Self::Packed(_))
     }
 
-    /// What is multiplied.
+    /// The operand types of products.
     pub const fn operands(self) -> Operands {
         match self {
             Self::Packed(operands) => operands,
@@ -49,19 +49,19 @@ impl Storage {
     }
 }
 
-/// What is done at once.
+/// Limits of one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// Tokens, and sequences, of a batch.
+    /// Most tokens, and most sequences, of a batch.
     pub tokens: usize,
-    /// Positions of all sequences together whose keys and values are kept.
+    /// Positions whose keys and values are kept, over all sequences.
     pub positions: usize,
-    /// For thread blocks that share work.
+    /// Limits for thread blocks that share work.
     pub split: SplitLimits,
 }
 
 impl Limits {
-    /// For so many tokens and positions on a device.
+    /// Limits for `tokens` tokens and `positions` positions on a device.
     pub fn new(properties: &Properties, tokens: usize, positions: usize) -> Self {
         Self {
             tokens,
@@ -71,7 +71,7 @@ impl Limits {
     }
 }
 
-/// Bytes of a model and of what it works with.
+/// Bytes of a model and of its buffers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Plan {
     /// Weights, gains and biases.
@@ -121,7 +121,7 @@ impl Plan {
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
         let head_dim = model.head_dim;
         let mut position = 0;
-        // Of all layers, whether some have products together, and some apart.
+        // Whether any layer has fused products, and whether any has separate ones.
         let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
         let mut packed_inputs = PackedInputs::default();
         for layer in 0..model.num_hidden_layers {
@@ -139,7 +139,7 @@ impl Plan {
                 if shared_formats(config, members).is_none() || !is_stacked(rows()) {
                     return false;
                 }
-                // Those without a bias have zeros beside the biases of others.
+                // Modules without a bias have zeros beside the biases of others.
                 if members.iter().any(|(_, bias)| bias.is_some()) {
                     let without = rows().zip(members).filter(|(_, (_, bias))| bias.is_none());
                     weights += without.map(|(rows, _)| vector_bytes(rows)).sum::<usize>();
@@ -160,8 +160,8 @@ impl Plan {
             Some(RopeScaling::Long { .. }) => 2,
             _ => 1,
         };
-        // The most that are there at once, of each number of features: a norm and what it is
-        // made of, beside queries, keys, values, gates, and what follows from them.
+        // The most buffers alive at once, by number of features: a norm with its input, beside
+        // queries, keys, values, gates and the results.
         let (query, rotated) = (heads * head_dim, heads * head_dim.next_multiple_of(RUN));
         let key = kv_heads * head_dim;
         let [apart, together] = qkv.map(usize::from);
@@ -176,7 +176,7 @@ impl Plan {
             (model.vocab_size, 1),
         ];
         let buffers = widths.iter();
-        let buffers = buffers.map(|&(cols, count)| count * Layout::Apart.bytes(tokens, cols));
+        let buffers = buffers.map(|&(cols, count)| count * Layout::Padded.bytes(tokens, cols));
         let activations = buffers.sum::<usize>()
             + packed_inputs.bytes(tokens)
             + limits.split.workspace
@@ -192,7 +192,7 @@ impl Plan {
         })
     }
 
-    /// Checks that it fits into so many bytes.
+    /// Checks that the plan fits into `free` bytes.
     ///
     /// # Errors
     /// [`LlamaError::Room`] with the sizes.
@@ -216,8 +216,7 @@ const fn vector_bytes(length: usize) -> usize {
     2 * length.next_multiple_of(8)
 }
 
-/// Buffers of inputs that are operands of 8 bits: how many there are at once, of codes by features,
-/// of scales by features and k.
+/// Buffers of 8-bit inputs: the most alive at once, codes by features, scales by features and k.
 #[derive(Default)]
 struct PackedInputs {
     codes: BTreeMap<usize, usize>,
@@ -225,8 +224,8 @@ struct PackedInputs {
 }
 
 impl PackedInputs {
-    /// Inputs of projections that are there at once: of those that share one, each that differs,
-    /// and of what follows.
+    /// Adds inputs of projections that are alive at once: the distinct ones among `shared`, and the
+    /// next.
     fn add(&mut self, shared: &[(usize, Input)], next: Option<(usize, Input)>) {
         let mut inputs: Vec<(usize, Input)> = Vec::new();
         for &input in shared {
@@ -256,7 +255,7 @@ impl PackedInputs {
     }
 }
 
-/// The larger of every two counts.
+/// Raises each count to the larger of the two.
 fn raise<K: Ord>(most: &mut BTreeMap<K, usize>, counts: BTreeMap<K, usize>) {
     for (key, count) in counts {
         let entry = most.entry(key).or_insert(0);

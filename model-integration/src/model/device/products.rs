@@ -1,4 +1,4 @@
-//! Products, and the rows that they take.
+//! Products, and the row operations that produce their inputs.
 
 use mxlab_harness::device::Buffer;
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Weights};
@@ -14,7 +14,8 @@ use crate::model::error::check_finite;
 use crate::model::{Batch, LlamaError};
 
 impl DeviceBackend {
-    /// A row operation, its rows left as `input` says; `by` has what the operation takes beside `src`.
+    /// Launches a row operation with its result in the format `input`; `by` has the operation's
+    /// arguments beside `src`.
     pub(super) fn make_rows(
         &self,
         operation: RowOperation,
@@ -56,7 +57,7 @@ impl DeviceBackend {
         Ok(dst)
     }
 
-    /// Rows as `input` says.
+    /// Rows in the format `input`.
     pub(super) fn quantized(
         &self,
         rows: Activation,
@@ -69,7 +70,7 @@ impl DeviceBackend {
         }
     }
 
-    /// `x weights^T`, and what becomes of it.
+    /// `x weights^T`, and the epilogue.
     pub(super) fn product(
         &self,
         x: &Activation,
@@ -112,7 +113,8 @@ impl DeviceBackend {
         Ok(dst)
     }
 
-    /// Fails at the first product with gate or up that is not finite: they never are in memory otherwise.
+    /// Fails at the first product with gate or up that is not finite. Otherwise these products are
+    /// never in memory.
     pub(super) fn watch_gate_up(
         &self,
         x: &Activation,

@@ -1,4 +1,4 @@
-//! What rows of logits come down to on the device: log-probabilities of targets, chosen tokens.
+//! Reductions of logits on the device: log-probabilities of targets, chosen tokens.
 
 use mxlab_kernels::kernel::Call;
 use mxlab_kernels::reference::Sampling;
@@ -9,7 +9,7 @@ use crate::model::LlamaError;
 use crate::model::score::TargetLogit;
 
 impl DeviceBackend {
-    /// What the log-probabilities of target tokens follow from, one row of logits each.
+    /// The reduced logits of target tokens, one row of logits each.
     pub(super) fn target_logits(
         &self,
         logits: &Activation,
@@ -45,7 +45,7 @@ impl DeviceBackend {
         Ok((0..count).map(of_row).collect())
     }
 
-    /// Writes the random numbers that [`DeviceBackend::sample`] takes.
+    /// Writes the random numbers for [`DeviceBackend::sample`].
     pub(super) fn stage_random(&self, random: &[u32]) -> Result<(), LlamaError> {
         Ok(self.results[4].write(0, random)?)
     }

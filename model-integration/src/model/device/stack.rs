@@ -1,4 +1,4 @@
-//! Matrices that share an input as one, in fragment order.
+//! Matrices with a common input, stacked in fragment order.
 
 use half::bf16;
 use mxlab_harness::device::Buffer;
@@ -12,25 +12,25 @@ use crate::checkpoint::TensorView;
 use crate::model::LlamaError;
 use crate::model::load::{Arrangement, Member};
 
-/// Weights of several matrices, whose products with one input are one.
+/// Weights of several matrices that one product multiplies.
 pub struct DeviceStack {
     pub(super) weights: Weights,
-    /// As rows of the weights are.
+    /// In the order of the weights' rows.
     pub(super) bias: Option<Buffer>,
     /// Rows of each matrix.
     pub(super) rows: Vec<usize>,
 }
 
-/// Whether matrices with so many rows are stacked: if their tiles are whole.
+/// Whether matrices with these numbers of rows can be stacked: their tiles must be whole.
 pub(super) fn is_stacked(mut rows: impl Iterator<Item = usize>) -> bool {
     rows.all(|rows| rows.is_multiple_of(TILE))
 }
 
 impl DeviceStack {
-    /// Puts matrices on a device, to be multiplied as `operand`; `None` if they are none to be stacked.
+    /// Puts matrices on a device, to be multiplied as `operand`; `None` if they cannot be stacked.
     ///
     /// # Errors
-    /// If no kernel takes the format, or there is no room.
+    /// If no kernel supports the format, or there is no room.
     pub(super) fn load(
         loader: &Loader,
         members: Vec<Member>,
@@ -94,7 +94,7 @@ impl DeviceStack {
     }
 }
 
-/// Values of each row of the matrices, as rows of the stack are.
+/// The rows of several matrices, one value each, in the order of the stack.
 fn arranged(values: &[Vec<f32>], arrangement: Arrangement) -> Vec<f32> {
     match arrangement {
         Arrangement::InOrder => values.concat(),

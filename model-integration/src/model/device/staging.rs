@@ -1,4 +1,4 @@
-//! What kernels ask of a batch, in buffers of the device: tokens, positions, slots, sequences.
+//! Tables of a batch that kernels read: tokens, positions, slots, sequences.
 
 use std::cell::RefCell;
 
@@ -8,7 +8,7 @@ use mxlab_kernels::kernel::Slice;
 
 use crate::model::{Batch, LlamaError, Sequence};
 
-/// The buffers, and what is in them, so that nothing is written twice.
+/// The buffers and their contents, so that nothing is written twice.
 pub(super) struct Staging {
     most: usize,
     tokens: Staged<u32>,
@@ -19,7 +19,7 @@ pub(super) struct Staging {
     status: Buffer,
 }
 
-/// A buffer and what it holds.
+/// A buffer and its content.
 struct Staged<T> {
     buffer: Buffer,
     held: RefCell<Vec<T>>,
@@ -33,7 +33,7 @@ impl<T: Clone + PartialEq> Staged<T> {
         })
     }
 
-    /// Whether it has to be written; it holds `values` from now on.
+    /// Whether it has to be written. Its recorded content becomes `values`.
     fn changes(&self, values: &[T]) -> bool {
         let mut held = self.held.borrow_mut();
         let changes = *held != values;
@@ -50,12 +50,12 @@ fn whole(buffer: &Buffer) -> Slice<'_> {
 }
 
 impl Staging {
-    /// Bytes for so many tokens.
+    /// Bytes for `most` tokens.
     pub const fn bytes(most: usize) -> usize {
         4 * (4 * most + 4 * most + 1)
     }
 
-    /// Buffers for so many tokens, of as many sequences.
+    /// Buffers for `most` tokens and as many sequences.
     pub fn new(device: &Device, most: usize) -> Result<Self, DeviceError> {
         Ok(Self {
             most,
@@ -89,7 +89,7 @@ impl Staging {
         Ok(whole(&self.tokens.buffer))
     }
 
-    /// Numbers of rows.
+    /// Row indices.
     pub fn rows(&self, rows: &[u32]) -> Result<Slice<'_>, LlamaError> {
         self.check(rows.len(), 1)?;
         if self.rows.changes(rows) {
@@ -98,7 +98,7 @@ impl Staging {
         Ok(whole(&self.rows.buffer))
     }
 
-    /// A status that says that all tokens are known, which is checked before they come here.
+    /// A status word that says that all tokens are known; they are checked earlier.
     pub fn status(&self) -> Slice<'_> {
         whole(&self.status)
     }

@@ -7,20 +7,20 @@ use mxlab_kernels::format::FloatType;
 
 use super::{Matrix, exp, multiply, narrow_inline};
 
-/// Query positions whose products with the keys are computed together.
+/// Query positions that are multiplied with the keys at a time.
 const ROW_BLOCK: usize = 64;
 
-/// One head of one sequence inside `[tokens, features]` matrices. Queries are those of its last
-/// positions, keys and values those of all.
+/// One head of one sequence inside `[tokens, features]` matrices. Queries are of the last
+/// positions, keys and values of all positions.
 #[derive(Clone, Copy, Debug)]
 pub struct Head {
-    /// Positions before the first query.
+    /// Number of positions before the first query.
     pub past: usize,
-    /// Positions of the queries.
+    /// Number of queries.
     pub length: usize,
     /// Features of the head.
     pub head_dim: usize,
-    /// Distance between tokens in the query and in the output.
+    /// Distance between tokens in queries and outputs.
     pub query_stride: usize,
     /// Distance between tokens in keys and values.
     pub key_stride: usize,
@@ -44,8 +44,9 @@ impl Head {
         Matrix::new(data, self.length, self.length, self.length)
     }
 
-    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal, of a head without past: row = query
-    /// position. Product, scaling and weights are rounded to `dtype`; the softmax itself is `f32`.
+    /// `weights = softmax(query key^T / sqrt(head_dim))`, causal, for a head without past; a row
+    /// for each query. Product, scaled product and weights are rounded to `dtype`; the softmax
+    /// itself is `f32`.
     pub fn weights(&self, weights: &mut [f32], query: &[f32], key: &[f32], dtype: FloatType) {
         for rows in self.row_blocks() {
             let block = &mut weights[rows.start * self.length..rows.end * self.length];
@@ -53,8 +54,8 @@ impl Head {
         }
     }
 
-    /// `out = weights value` without the whole of the weights: a block of rows at a time, in
-    /// `scratch`, which grows to what that takes.
+    /// `out = weights value`, computed by blocks of rows so that the weights are never whole in
+    /// memory. `scratch` grows as needed.
     pub fn attend(
         &self,
         out: &mut [f32],
@@ -99,7 +100,7 @@ impl Head {
         causal_softmax(block, stride, self.past + rows.start, scale, dtype);
     }
 
-    /// `out = weights value`, of a head without past.
+    /// `out = weights value` for a head without past.
     pub fn mix(&self, out: &mut [f32], weights: &[f32], value: &[f32]) {
         for rows in self.row_blocks() {
             multiply(
@@ -113,15 +114,15 @@ impl Head {
         }
     }
 
-    /// Queries in blocks, each of which needs no key beyond its own end.
+    /// Blocks of queries; a block needs no key beyond its own end.
     fn row_blocks(&self) -> impl Iterator<Item = Range<usize>> {
         let length = self.length;
         let starts = (0..length).step_by(ROW_BLOCK);
         starts.map(move |start| start..length.min(start + ROW_BLOCK))
     }
 
-    /// Gradients of one head without past: writes `d_query`, adds to `d_key` and `d_value`
-    /// (query heads that share a key head add up). `scratch` is another `[length, length]`.
+    /// Gradients of one head without past. Writes `d_query`; adds to `d_key` and `d_value`, because
+    /// query heads share key heads. `scratch` is another `[length, length]`.
     #[expect(
         clippy::too_many_arguments,
         reason = "three operands, their gradients, two buffers"
@@ -186,11 +187,11 @@ impl Head {
     }
 }
 
-/// Partial results of a row: as many as the widest vector has elements.
+/// Partial results of a row: one for each element of the widest vector.
 const LANES: usize = 16;
 
-/// Causal softmax of `scale` times every row, in place. Rows are `stride` apart; the first is
-/// that of query position `first`.
+/// Causal softmax of `scale` times every row, in place. Rows are `stride` apart; the first one has
+/// query position `first`.
 #[multiversion(targets = "simd")]
 fn causal_softmax(rows: &mut [f32], stride: usize, first: usize, scale: f32, dtype: FloatType) {
     for (position, row) in (first..).zip(rows.chunks_exact_mut(stride)) {
@@ -219,7 +220,7 @@ fn softmax(row: &mut [f32]) {
     }
 }
 
-/// Combines the values of a row, lane by lane.
+/// Combines the values of a row in lanes.
 #[inline(always)]
 fn reduce(row: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; LANES];

@@ -1,4 +1,4 @@
-//! Norm, rotation and gate: operations on one row at a time.
+//! Norm, rotation and gate: operations on single rows.
 
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
@@ -8,10 +8,9 @@ use crate::model::RopeTable;
 
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
 ///
-/// Squares are added in the order in which PyTorch's CPU kernel adds a contiguous row (see
-/// `sum_squares`): a norm that is off by one unit in the last place moves elements over
-/// rounding boundaries of the quantiser behind it, and comparing with PyTorch is then comparing
-/// noise.
+/// Squares are added in the order of PyTorch's CPU kernel for contiguous rows (see `sum_squares`).
+/// With another order the norm can differ in the last bit, which moves elements over rounding
+/// boundaries of the next quantiser; a comparison with PyTorch would then compare noise.
 #[inline(always)]
 pub fn rms(x: &[f32], eps: f64) -> f32 {
     let mean = sum_squares(x) / x.len() as f32;
@@ -23,7 +22,7 @@ const CHAINS: usize = 4;
 const STRIPE: usize = LANES * CHAINS;
 const LEVELS: usize = 4;
 
-/// The sum of squares as a cascade: four chains of eight lanes; every 2^p stripes a chain's sum
+/// The sum of squares as a cascade of four chains of eight lanes. Every 2^p stripes a chain's sum
 /// moves to the next of four levels, with `p = max(4, ceil(log2 stripes) / 4)`.
 #[inline(always)]
 fn sum_squares(x: &[f32]) -> f32 {
@@ -54,7 +53,8 @@ fn sum_squares(x: &[f32]) -> f32 {
             *sum += upper;
         }
     }
-    // What fills no stripe goes to the first chain, what fills no chain to the total.
+    // Elements beyond the last stripe go to the first chain, those beyond the last chain to the
+    // total.
     let rest = x.chunks_exact(STRIPE).remainder().chunks_exact(LANES);
     let tail = rest.remainder();
     for chunk in rest {
@@ -72,8 +72,8 @@ fn sum_squares(x: &[f32]) -> f32 {
     first.iter().fold(tail, |sum, &lane| sum + lane)
 }
 
-/// `out = x * rms(x) * gain` for every row of `gain.len()` features; the normed row and the
-/// result are rounded to `dtype`.
+/// `out = x * rms(x) * gain` for every row of `gain.len()` features. The normed row and the result
+/// are rounded to `dtype`.
 #[multiversion(targets = "simd")]
 pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64, dtype: FloatType) {
     let rows = out
@@ -92,8 +92,8 @@ pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64, dtype: Float
     }
 }
 
-/// Rotates every head of a token at `position` by the table's angles. The first half of a head
-/// pairs with its second half. Both products, and their sum, are rounded to `dtype`.
+/// Rotates every head of a token at `position` by the table's angles. The first half of a head is
+/// paired with the second. Both products and their sum are rounded to `dtype`.
 #[multiversion(targets = "simd")]
 pub fn rotate(out: &mut [f32], x: &[f32], table: &RopeTable, position: usize, dtype: FloatType) {
     match dtype {
@@ -128,8 +128,8 @@ fn rotate_heads(
     }
 }
 
-/// `out = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`; the gate's value and the product
-/// are rounded to `dtype`.
+/// `out = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`. The gate's value and the product are
+/// rounded to `dtype`.
 #[multiversion(targets = "simd")]
 pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32], dtype: FloatType) {
     for (out, &gate) in out.iter_mut().zip(gate) {
@@ -167,7 +167,7 @@ pub fn narrow(values: &mut [f32], dtype: FloatType) {
     narrow_inline(values, dtype);
 }
 
-/// [`narrow`] as a part of a loop that is itself compiled for vectors.
+/// [`narrow`] for inlining into loops that are compiled for vectors.
 #[inline(always)]
 pub(super) fn narrow_inline(values: &mut [f32], dtype: FloatType) {
     match dtype {
@@ -185,7 +185,7 @@ pub(super) fn narrow_inline(values: &mut [f32], dtype: FloatType) {
     }
 }
 
-/// [`FloatType::round`] to bf16 without a branch, for loops that run on vector registers.
+/// [`FloatType::round`] to bf16 without a branch, for loops on vector registers.
 #[inline(always)]
 fn round_to_bf16(x: f32) -> f32 {
     let bits = x.to_bits();

@@ -1,4 +1,4 @@
-//! The exponential function in a form that loops can run on vector registers.
+//! The exponential function in a form that vectorises.
 
 pub use mxlab_kernels::reference::exponential::exp;
 

@@ -1,4 +1,4 @@
-//! A strided view of a matrix, and the safe way into the kernels of the `gemm` crate.
+//! A strided view of a matrix, and a safe interface to the kernels of the `gemm` crate.
 
 use std::ops::Range;
 
@@ -30,10 +30,10 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of the rows.
+    /// A range of rows.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// If the matrix has fewer.
     pub fn rows(self, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.rows);
         Self {
@@ -43,10 +43,10 @@ impl<'a> Matrix<'a> {
         }
     }
 
-    /// Some of the columns.
+    /// A range of columns.
     ///
     /// # Panics
-    /// When there are not as many.
+    /// If the matrix has fewer.
     pub fn cols(self, cols: Range<usize>) -> Self {
         self.t().rows(cols).t()
     }
@@ -63,14 +63,14 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// Products that one chain of fused multiply-adds takes: what `gemm` itself never splits.
+/// Length of a chain of fused multiply-adds; `gemm` never splits one of this length.
 const CHAIN: usize = 512;
 
-/// `out = alpha * a b`, or `out += alpha * a b` if `accumulate`; rows of `out` are
-/// `out_stride` apart. Runs on the calling thread.
+/// `out = alpha * a b`, or `out += alpha * a b` if `accumulate`. Rows of `out` are `out_stride`
+/// apart. Runs on the calling thread.
 ///
-/// Every element is summed in the order of the inner axis, in chains of 512 products that
-/// are then added up: it depends on its own row and column alone, never on the size of the product.
+/// Every element is summed in the order of the inner axis, in chains of 512 products that are then
+/// added up. So it depends on its row and column alone, never on the size of the product.
 ///
 /// # Panics
 /// When the inner sizes differ or the result does not fit `out`.
@@ -92,9 +92,9 @@ pub fn multiply(
         let inner = start..k.min(start + CHAIN);
         let (a, b) = (a.cols(inner.clone()), b.rows(inner.clone()));
         let accumulate = accumulate || start > 0;
-        // The kernels prefer results by columns, which the transposed product is. Conjugation
-        // changes nothing of reals, but without it small products would take short cuts that add
-        // in another order.
+        // The kernels prefer results by columns, so the transposed product is computed. Conjugation
+        // does nothing to reals, but without it small products would take short cuts that add in
+        // another order.
         // SAFETY: `Matrix::new` checked that every element of `a` and `b` lies in its slice
         // (transposing swaps sizes and strides together, `rows` and `cols` only narrow), and the
         // assertion above that every element of the result lies in `out`. `out` is borrowed
@@ -189,7 +189,7 @@ mod tests {
                 let bits = |values: &[f32]| values.iter().map(|y| y.to_bits()).collect::<Vec<_>>();
                 assert_eq!(bits(&dense), bits(&product), "{element} {k}");
 
-                // Rounded to bf16, as a checkpoint has them.
+                // Rounded to bf16, as in a checkpoint.
                 let kept = |w: &f32| f32::from_bits(w.to_bits() & 0xFFFF_0000);
                 let weights: Vec<f32> = weights.iter().map(kept).collect();
                 let bytes = |w: &f32| ((w.to_bits() >> 16) as u16).to_le_bytes();

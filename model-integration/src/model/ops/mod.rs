@@ -1,9 +1,9 @@
-//! The arithmetic of a Llama on plain `f32` slices: what engines and training share.
+//! The arithmetic of a Llama on plain `f32` slices, shared by engines and training.
 //!
-//! Activations are `[tokens, features]` row-major. Each function computes whole rows and
-//! nothing of a row depends on its neighbours, so results do not depend on batching. The loops
-//! are compiled for several vector widths, one of which is chosen at run time; they never
-//! reorder or fuse operations, so their results do not depend on the CPU either.
+//! Activations are `[tokens, features]`, row-major. Each function computes whole rows, and a row
+//! does not depend on its neighbours, so results do not depend on batching. The loops are compiled
+//! for several vector widths, and the CPU's is chosen at run time. They never reorder or fuse
+//! operations, so results do not depend on the CPU either.
 
 pub mod attention;
 mod elementwise;

@@ -1,4 +1,4 @@
-//! Each configuration against the baseline on the same examples.
+//! Compares each configuration with the baseline on the same examples.
 
 use anyhow::{Result, ensure};
 use mxlab_harness::measure::{Estimate, PairedT, holm, mcnemar, paired_bootstrap, paired_t};
@@ -10,10 +10,10 @@ use crate::record::study::{ScoreRecord, TaskScores};
 use crate::study::expand::BASELINE;
 use crate::task::metric::{Metric, Unit};
 
-/// Above that, a difference is within noise.
+/// Significance level; a difference with a larger p is within noise.
 pub const LEVEL: f64 = 0.05;
 
-/// All configurations of a model on a task.
+/// All configurations of a model on one task.
 pub struct Set<'a> {
     /// The model.
     pub model: &'a str,
@@ -21,9 +21,9 @@ pub struct Set<'a> {
     pub task: &'a str,
     /// The first metric.
     pub metric: &'static Metric,
-    /// The baseline first, if it is there.
+    /// The baseline, if any, comes first.
     pub rows: Vec<Row<'a>>,
-    /// Steps of searches: of many that are tried one after another, none is tested by itself.
+    /// Steps of searches. They are not tested, because many are tried one after another.
     pub steps: Vec<Row<'a>>,
 }
 
@@ -37,25 +37,25 @@ pub struct Row<'a> {
     pub scores: &'a TaskScores,
     /// The first metric.
     pub main: MetricResult,
-    /// Against the baseline; `None` of the baseline and where there is none.
+    /// The comparison with the baseline; `None` for the baseline and without one.
     pub against: Option<Against>,
 }
 
-/// A configuration against the baseline.
+/// A comparison with the baseline.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Against {
     /// The difference of the first metric.
     pub difference: Estimate,
-    /// Where it is, with a confidence of 95 %; of accuracies.
+    /// Its 95 % confidence interval; for accuracies.
     pub interval: Option<[f64; 2]>,
-    /// p of the difference, corrected.
+    /// Its p, corrected.
     pub p: f64,
-    /// The difference of log-likelihoods, its p corrected.
+    /// The difference of log-likelihoods, with a corrected p.
     pub likelihood: Option<PairedT>,
 }
 
 impl Against {
-    /// Whether chance alone makes such differences.
+    /// Whether the differences are within noise.
     pub fn is_noise(&self) -> bool {
         self.p >= LEVEL
     }
@@ -67,12 +67,12 @@ impl Row<'_> {
         self.record.head.name == BASELINE
     }
 
-    /// Another of its metrics.
+    /// Another metric of the row.
     pub fn metric(&self, metric: &Metric) -> Option<&MetricResult> {
         self.scores.result.metric(metric)
     }
 
-    /// Bits of all weights, a parameter.
+    /// Bits of all weights per parameter.
     pub fn weight_bits(&self) -> f64 {
         let head = &self.record.head;
         8.0 * head.footprint.weight_bytes as f64 / head.model.parameters as f64
@@ -84,7 +84,8 @@ impl Row<'_> {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// Log-likelihood lost against the baseline; of tasks without one, what is lost of the first metric.
+    /// Log-likelihood lost against the baseline; for tasks without log-likelihoods, the loss in the
+    /// first metric.
     pub fn loss(&self) -> Option<f64> {
         let against = self.against?;
         let sign = if self.main.metric.is_higher_better() {
@@ -98,7 +99,7 @@ impl Row<'_> {
         })
     }
 
-    /// What one calls it.
+    /// Its display name.
     pub fn name(&self) -> String {
         let head = &self.record.head;
         match self.record.seed {
@@ -111,7 +112,7 @@ impl Row<'_> {
 /// Every model and task of a study.
 ///
 /// # Errors
-/// If two records are of different examples of one task.
+/// If two records have different examples of one task.
 pub fn sets(study: &StudyRecords) -> Result<Vec<Set<'_>>> {
     let mut sets: Vec<Set> = Vec::new();
     for (path, record) in &study.scores {
@@ -198,7 +199,7 @@ fn column<'a>(scores: &'a TaskScores, metric: &Metric) -> Option<&'a Column> {
     scores.columns.iter().find(|column| column.metric == metric)
 }
 
-/// Not yet corrected.
+/// The comparison, with p not yet corrected.
 fn against(own: &TaskScores, base: &TaskScores, metric: &Metric) -> Option<Against> {
     let (mine, theirs) = (column(own, metric)?, column(base, metric)?);
     let difference = mine.difference(theirs)?;

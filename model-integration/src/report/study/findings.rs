@@ -1,4 +1,4 @@
-//! What records say, in sentences whose every number is theirs.
+//! Findings as sentences, with every number from the records.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use super::shares::{Explained, explained};
 use super::tables::written;
 use crate::report::study::compare::LEVEL;
 
-/// What is said of a model and a task, which need no mention if they are the only ones.
+/// Findings for a model and a task, which are named unless they are the only ones.
 pub fn of(study: &StudyRecords, set: &Set, is_one: bool) -> Vec<String> {
     let mut found = Vec::new();
     found.extend(cheapest(set));
     found.extend(axes(set));
     found.extend(operands(set));
     found.extend(shares(study, set));
-    found.extend(dearest(set));
+    found.extend(largest_losses(set));
     found.extend(errors(set));
     found.extend(monotone(set));
     let place = format!("{} on {}: ", set.model, set.task);
@@ -30,14 +30,14 @@ pub fn of(study: &StudyRecords, set: &Set, is_one: bool) -> Vec<String> {
     }
 }
 
-/// Rows of whole models: neither of single parts, nor of a search.
+/// Rows of whole models, without those of single parts and searches.
 fn whole<'a>(set: &'a Set) -> impl Iterator<Item = &'a Row<'a>> {
     set.rows
         .iter()
         .filter(|row| !row.is_baseline() && row.at("layer").or(row.at("projection")).is_none())
 }
 
-/// The fewest bits within noise of the baseline, and how many lose.
+/// The fewest bits within noise of the baseline, and how many configurations are worse.
 fn cheapest(set: &Set) -> Option<String> {
     let tested: Vec<(&Row, f64)> = whole(set)
         .filter_map(|row| {
@@ -68,8 +68,9 @@ fn cheapest(set: &Set) -> Option<String> {
             format!("each of {all} configurations differs from the baseline by more than noise.")
         }
         Some((row, _)) => format!(
-            "{count} of {all} configurations are within noise of the baseline, accuracy and log-likelihood both; the one of the \
-             fewest bits is {} at {:.2} bits a weight and {} B of keys and values a token.",
+            "{count} of {all} configurations are within noise of the baseline, accuracy and \
+             log-likelihood both; the one of the fewest bits is {} at {:.2} bits a weight and {} B \
+             of keys and values a token.",
             row.name(),
             row.weight_bits(),
             row.record.head.footprint.kv_bytes_per_token
@@ -77,7 +78,7 @@ fn cheapest(set: &Set) -> Option<String> {
     })
 }
 
-/// The mean loss at each value of each axis.
+/// The mean loss for each value of each axis.
 fn axes(set: &Set) -> Vec<String> {
     let mut by_group: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in whole(set) {
@@ -125,7 +126,7 @@ fn axes(set: &Set) -> Vec<String> {
     found
 }
 
-/// What weights, activations, keys and values lose, each alone in one format.
+/// The loss from weights, activations, keys or values alone, each in one format.
 fn operands(set: &Set) -> Option<String> {
     let mut alone: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for row in whole(set) {
@@ -173,7 +174,7 @@ fn shares(study: &StudyRecords, set: &Set) -> Option<String> {
     ))
 }
 
-/// Whether the error of weights says what they cost, group by group.
+/// Whether the error of the weights predicts the loss, group by group.
 fn errors(set: &Set) -> Vec<String> {
     let mut groups: BTreeMap<&str, Vec<(f64, f64)>> = BTreeMap::new();
     for row in &set.rows {
@@ -197,8 +198,8 @@ fn errors(set: &Set) -> Vec<String> {
             (correlation(&sqnr, &loss), rank_correlation(&sqnr, &loss))
         {
             found.push(format!(
-                "{group}: over {} of them, the SQNR of the quantised weights and the log-likelihood lost correlate by \
-                 {pearson:+.2} (their ranks by {spearman:+.2}).",
+                "{group}: over {} of them, the SQNR of the quantised weights and the \
+                 log-likelihood lost correlate by {pearson:+.2} (their ranks by {spearman:+.2}).",
                 sqnr.len()
             ));
         }
@@ -206,8 +207,8 @@ fn errors(set: &Set) -> Vec<String> {
     found
 }
 
-/// The parts that cost most by themselves.
-fn dearest(set: &Set) -> Vec<String> {
+/// The parts with the largest loss of their own.
+fn largest_losses(set: &Set) -> Vec<String> {
     let mut groups: BTreeMap<&str, Vec<(&Row, f64)>> = BTreeMap::new();
     for row in set
         .rows
@@ -238,7 +239,8 @@ fn dearest(set: &Set) -> Vec<String> {
             .map(|(row, loss)| format!("{} {loss:.4}", name(row)))
             .collect();
         found.push(format!(
-            "{group}: of {} quantised one at a time, log-likelihood lost is greatest of {}; all of them add up to {all:.4}.",
+            "{group}: of {} quantised one at a time, log-likelihood lost is greatest of {}; all of \
+             them add up to {all:.4}.",
             rows.len(),
             most.join(", ")
         ));
@@ -246,7 +248,7 @@ fn dearest(set: &Set) -> Vec<String> {
     found
 }
 
-/// Whether weights lose the more the fewer bits a scale has.
+/// Whether the loss from weights grows as scales have fewer bits.
 fn monotone(set: &Set) -> Option<String> {
     let mut errors: Vec<(u32, &str, f64)> = Vec::new();
     for row in whole(set) {
@@ -279,14 +281,15 @@ fn monotone(set: &Set) -> Option<String> {
     ))
 }
 
-/// What searches found.
+/// Results of searches.
 pub fn of_searches(study: &StudyRecords) -> Vec<String> {
     let each = study.searches.iter().filter_map(|(_, search)| {
         let last = search.steps.iter().rfind(|step| step.is_kept)?;
         let (kept, parts) = search.parts();
         let bits = 8.0 * last.weight_bytes as f64 / search.head.model.parameters as f64;
         Some(format!(
-            "{}: {kept} of {parts} parts can be quantised with {} of {} or better (baseline {}): {bits:.2} bits a weight.",
+            "{}: {kept} of {parts} parts can be quantised with {} of {} or better (baseline {}): \
+             {bits:.2} bits a weight.",
             search.head.model.name,
             search.metric.title,
             written(search.metric, search.bound),

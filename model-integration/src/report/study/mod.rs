@@ -1,14 +1,14 @@
-//! Studies: what their records amount to.
+//! The view of a study: tables, charts and findings from its records.
 //!
-//! | module | what |
+//! | module | contents |
 //! |---|---|
 //! | [`read`] | the records of a study |
 //! | [`compare`] | each configuration against the baseline on the same examples |
 //! | [`tables`] | accuracy, errors, searches |
-//! | [`shares`] | a gap between two configurations, taken apart |
-//! | [`speeds`] | times, memory and energy of generations |
+//! | [`shares`] | the gap between two configurations, split by difference |
+//! | [`speeds`] | time, memory and energy of generations |
 //! | [`plots`] | accuracy against bits, time, joules and k; cost against error |
-//! | [`findings`] | what they say, in sentences |
+//! | [`findings`] | findings as sentences |
 
 pub mod compare;
 pub mod findings;
@@ -27,29 +27,29 @@ use super::plot::Chart;
 use super::reference::Reference;
 use super::table::Table;
 
-/// What is shown of a study.
+/// A study in the report.
 #[derive(Serialize)]
 pub struct StudyView {
     /// Its name.
     pub name: String,
-    /// What it is about.
+    /// Its title.
     pub title: String,
-    /// What it asks.
+    /// The question that it answers.
     pub question: String,
-    /// What it found.
+    /// Its findings.
     pub findings: Vec<String>,
     /// Tables.
     pub tables: Vec<Table>,
     /// Charts.
     pub charts: Vec<Chart>,
-    /// What must be known to read it.
+    /// Notes for the reader.
     pub notes: Vec<String>,
 }
 
-/// Looks at a study.
+/// Makes the view of a study.
 ///
 /// # Errors
-/// If records do not fit together.
+/// If records contradict each other.
 pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<StudyView> {
     let sets = compare::sets(study)?;
     let mut view = StudyView {
@@ -86,9 +86,10 @@ fn notes(study: &StudyRecords) -> Vec<String> {
     )];
     if !study.scores.is_empty() {
         notes.push(
-            "Differences are from the baseline on the same examples: in brackets the 95 % interval of a paired bootstrap, p by \
-             McNemar's exact test for accuracy and a paired t test for log-likelihoods, both corrected by Holm's method for the \
-             number of configurations; `≈` is a difference within noise, p ≥ 0.05."
+            "Differences are from the baseline on the same examples: in brackets the 95 % interval \
+             of a paired bootstrap, p by McNemar's exact test for accuracy and a paired t test for \
+             log-likelihoods, both corrected by Holm's method for the number of configurations; \
+             `≈` is a difference within noise, p ≥ 0.05."
                 .to_owned(),
         );
     }

@@ -6,7 +6,7 @@ use crate::record::study::SpeedRecord;
 use crate::report::plot::{Chart, NARROW, Plot, Series};
 use crate::task::metric::Unit;
 
-/// The charts that a model and a task have points for.
+/// The charts for which a model and a task have points.
 pub fn of(study: &StudyRecords, set: &Set) -> Vec<Chart> {
     let mut charts = Vec::new();
     charts.extend(against_bits(study, set, "bits", "bits a weight", &|row| {
@@ -83,12 +83,12 @@ fn chart(
     plot.draw()
 }
 
-/// Whether a row is of a whole model or of a search, rather than of a part.
+/// Whether a row is of a whole model or a search, rather than of a single part.
 fn is_whole(row: &Row) -> bool {
     row.at("layer").or(row.at("projection")).is_none()
 }
 
-/// Against what a configuration takes, if that is not the same for all.
+/// Charts against the cost of a configuration, where costs differ.
 fn against_bits(
     study: &StudyRecords,
     set: &Set,
@@ -150,7 +150,7 @@ fn against_speed(
     of: &dyn Fn(&SpeedRecord) -> Option<f64>,
 ) -> Option<Chart> {
     let mut series = Series::new();
-    // One workload: the first that there is.
+    // Only the first workload.
     let workload = |record: &SpeedRecord| (record.prompt_tokens, record.output_tokens);
     let mut speeds = study.speeds.iter().map(|(_, record)| record);
     let first = speeds.find(|record| record.head.model.name == set.model)?;

@@ -10,26 +10,26 @@ use crate::record::study::{
 };
 use crate::report::records::{Found, Place};
 
-/// The records of a study by what they are of; each with its path from the report.
+/// The records of a study by kind, each with its path from the report.
 pub struct StudyRecords {
     /// Its name.
     pub name: String,
-    /// The study as it was frozen.
+    /// The plan.
     pub frozen: Frozen,
-    /// Accuracy, in the order of names.
+    /// Accuracy, ordered by name.
     pub scores: Vec<(String, ScoreRecord)>,
     /// Speed.
     pub speeds: Vec<(String, SpeedRecord)>,
     /// Searches.
     pub searches: Vec<(String, SearchRecord)>,
-    /// Examples a second of each scored cell, by the path of its record.
+    /// Examples per second of each scored cell, by the path of its record.
     pub examples_per_second: BTreeMap<String, f64>,
-    /// Where its cells were done: the first of each build and machine.
+    /// Environments of its cells: the first of each build and machine.
     pub environments: Vec<Found<Environment>>,
 }
 
 impl StudyRecords {
-    /// Those of a study that the report calls `name`.
+    /// The records of a study, which the report calls `name`.
     pub fn new(name: &str, study: StudyRecord, place: &Place) -> Self {
         let mut records = Self {
             name: study.plan.name.clone(),

@@ -1,4 +1,4 @@
-//! A gap between two configurations, taken apart.
+//! The gap between two configurations, split by difference.
 
 use super::StudyRecords;
 use super::compare::{Row, Set};
@@ -7,17 +7,17 @@ use crate::study::expand::EXPLAIN;
 use crate::study::explain::shapley;
 use crate::study::file::{Explain, StudyFile};
 
-/// A gap between two configurations, taken apart.
+/// The gap between two configurations, split by difference.
 pub struct Explained {
-    /// The two.
+    /// The two configurations.
     pub ends: Explain,
-    /// What they differ in, and how much of the gap that explains.
+    /// Each difference, and its share of the gap.
     pub effects: Vec<(String, f64)>,
-    /// The log-likelihood of the second less that of the first.
+    /// The log-likelihood of the second minus that of the first.
     pub gap: f64,
 }
 
-/// The gap that a study explains, if it does and all its hybrids are there.
+/// The split, if the study asks for it and all its hybrids are finished.
 pub fn explained(study: &StudyRecords, set: &Set) -> Option<Explained> {
     let file: StudyFile = toml::from_str(&study.frozen.text).ok()?;
     let ends = file.explain?;
@@ -61,12 +61,12 @@ pub fn explained(study: &StudyRecords, set: &Set) -> Option<Explained> {
     Some(Explained { ends, effects, gap })
 }
 
-/// The same as a table.
+/// The split as a table.
 pub fn table(study: &StudyRecords, set: &Set) -> Option<Table> {
     let Explained { ends, effects, gap } = explained(study, set)?;
     let caption = format!(
-        "{} on {}: log-likelihood from {} to {}, {gap:+.4} in all, by what differs (mean effect over every order of the \
-         differences)",
+        "{} on {}: log-likelihood from {} to {}, {gap:+.4} in all, by what differs (mean effect \
+         over every order of the differences)",
         set.model, set.task, ends.from, ends.to
     );
     let mut table = Table::new(caption, 1, &["difference", "effect", "% of the gap"]);

@@ -1,4 +1,4 @@
-//! Times, memory and energy of generations.
+//! Time, memory and energy of generations.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::record::study::{Repeat, SpeedRecord};
 use crate::report::table::{Cell, NOT_MEASURED, Table};
 use crate::report::timings::seconds;
 
-/// A table for each model.
+/// One table per model.
 pub fn tables(study: &StudyRecords) -> Vec<Table> {
     let mut models: BTreeMap<&str, Vec<&(String, SpeedRecord)>> = BTreeMap::new();
     for record in &study.speeds {
@@ -38,8 +38,8 @@ fn speeds_of(model: &str, mut records: Vec<&(String, SpeedRecord)>) -> Table {
     });
     let threads = first.map_or(0, |record| record.threads);
     let caption = format!(
-        "{model} on {device}, {threads} threads: greedy generation of one sequence, mean of {repeats} times after one that does not \
-         count, ± the 95 % interval by Student's t"
+        "{model} on {device}, {threads} threads: greedy generation of one sequence, mean of \
+         {repeats} times after one that does not count, ± the 95 % interval by Student's t"
     );
     let header = [
         "prompt x output",

@@ -1,4 +1,4 @@
-//! Accuracy, errors and searches of a study, as tables.
+//! Tables of a study: accuracy, errors and searches.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use crate::report::reference::{Published, Reference};
 use crate::report::table::{Cell, Table};
 use crate::task::metric::{Metric, Unit};
 
-/// A number as a metric is written.
+/// A number in the metric's unit.
 pub fn written(metric: &Metric, value: f64) -> String {
     match metric.unit {
         Unit::Percent => format!("{:.1}", 100.0 * value),
@@ -31,7 +31,7 @@ fn p_value(p: f64) -> String {
     }
 }
 
-/// How a difference looks: within noise, or which way it goes.
+/// The direction of a difference, or that it is within noise.
 fn direction(p: f64, better: bool) -> &'static str {
     match (p < LEVEL, better) {
         (false, _) => "noise",
@@ -40,7 +40,7 @@ fn direction(p: f64, better: bool) -> &'static str {
     }
 }
 
-/// Every configuration.
+/// All configurations.
 pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) -> Table {
     let published = |row: &Row| -> Option<Published> {
         reference?.find(&row.record.head.group, &row.record.head.at)
@@ -145,7 +145,7 @@ pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) ->
     table
 }
 
-/// What each layer and projection costs by itself.
+/// The loss from each layer and projection alone.
 pub fn heat(set: &Set) -> Vec<Table> {
     let mut groups: BTreeMap<&str, Vec<&Row>> = BTreeMap::new();
     for row in &set.rows {
@@ -197,7 +197,7 @@ pub fn heat(set: &Set) -> Vec<Table> {
     groups.into_iter().filter_map(table).collect()
 }
 
-/// Errors of weights by themselves, beside what they cost; not of studies of single parts.
+/// Errors of the weights beside the losses; not for studies of single parts.
 pub fn weights(set: &Set) -> Option<Table> {
     let header = [
         "configuration",
@@ -231,12 +231,13 @@ pub fn weights(set: &Set) -> Option<Table> {
     (!table.rows.is_empty()).then_some(table)
 }
 
-/// What searches found.
+/// Results of searches.
 pub fn searches(study: &StudyRecords) -> Vec<Table> {
     let table = |(path, search): &(String, SearchRecord)| {
         let (kept, parts) = search.parts();
         let caption = format!(
-            "{}: {kept} of {parts} parts quantised, cheapest first, where all kept so far together have {} of {} or better (baseline {})",
+            "{}: {kept} of {parts} parts quantised, cheapest first, where all kept so far together \
+             have {} of {} or better (baseline {})",
             search.head.model.name,
             search.metric.title,
             written(search.metric, search.bound),
@@ -259,10 +260,10 @@ pub fn searches(study: &StudyRecords) -> Vec<Table> {
                 }
                 [] => String::new(),
             };
-            let dearest = step.parts.last().map_or(f64::NAN, |part| part.cost);
+            let highest_cost = step.parts.last().map_or(f64::NAN, |part| part.cost);
             table.rows.push(vec![
                 Cell::text(parts).of(path),
-                Cell::text(format!("{dearest:.2e}")),
+                Cell::text(format!("{highest_cost:.2e}")),
                 Cell::text(written(search.metric, step.value)),
                 match step.is_kept {
                     true => Cell::text("yes").class("better"),

@@ -1,6 +1,6 @@
-//! ARC, in AI2's lines (`question` is an object with a stem and labelled choices) or the hub's
-//! (`question` is a text, `choices` has lists of texts and labels): `Question: ...\nAnswer:` and
-//! the texts of the choices.
+//! ARC, in AI2's format (`question` is an object with a stem and labelled choices) or the hub's
+//! (`question` is a string, `choices` has lists of texts and labels). Prompt: `Question:
+//! ...\nAnswer:`, scored with the texts of the choices.
 
 use super::{NamedTask, Origin, Split};
 use crate::task::fields::{Fault, Fields};

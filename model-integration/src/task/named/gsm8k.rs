@@ -1,5 +1,5 @@
-//! GSM8K: `Question: ...\nAnswer:`, solved in words that end with `#### ` and the answer. Stop
-//! words and patterns are those of lm-evaluation-harness' `gsm8k`.
+//! GSM8K. Prompt: `Question: ...\nAnswer:`. A solution is prose that ends with `#### ` and the
+//! answer. Stop words and patterns are those of lm-evaluation-harness' `gsm8k`.
 
 use std::sync::LazyLock;
 
@@ -47,7 +47,7 @@ pub const PROTOCOL: Protocol = Protocol {
     }),
 };
 
-/// Part of the problems whose answer, the last number of the text, is right.
+/// Fraction of problems whose answer, the last number of the text, is right.
 const FLEXIBLE_MATCH: &Metric = &Metric {
     name: "exact_match",
     ..Metric::part(
@@ -57,7 +57,7 @@ const FLEXIBLE_MATCH: &Metric = &Metric {
     )
 };
 
-/// Part of the problems whose answer, the number after `#### `, is right.
+/// Fraction of problems whose answer, the number after `#### `, is right.
 const STRICT_MATCH: &Metric = &Metric {
     name: "exact_match",
     ..Metric::part("strict_match", "strict %", Judge::Text(&STRICT, is_right))
@@ -83,7 +83,7 @@ const STRICT: Filter = Filter {
     },
 };
 
-/// A number, or what stands for an answer that says none.
+/// A number, or the placeholder for an answer without one.
 fn extracted(number: Option<&str>) -> String {
     number.map_or("[invalid]", str::trim).to_owned()
 }
@@ -99,15 +99,15 @@ fn parse(fields: Fields) -> Result<Content, Fault> {
     })
 }
 
-/// Whether a number is that of the solution, but for commas, dollars, a last point and what comes
-/// before `#### `.
+/// Whether a number equals that of the solution. Commas, dollars, a final point and everything up
+/// to `#### ` are ignored.
 fn is_right(content: &Content, number: &str) -> bool {
     normalized(number) == normalized(content.solution())
 }
 
 fn normalized(text: &str) -> String {
     static BEFORE: LazyLock<Regex> = pattern!(r"(?s).*#### ");
-    // As Python's `$`: also before a newline that ends the text.
+    // As Python's `$`, which also matches before a final newline.
     static LAST_POINT: LazyLock<Regex> = pattern!(r"\.(\n?)\z");
     let text = text.replace([',', '$'], "");
     let text = BEFORE.replace_all(&text, "");

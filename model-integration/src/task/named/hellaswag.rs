@@ -1,4 +1,4 @@
-//! HellaSwag: the activity, the context's two parts, and the endings, cleaned of WikiHow's
+//! HellaSwag: the activity, the two parts of the context, and the endings, without WikiHow's
 //! brackets.
 
 use std::sync::LazyLock;
@@ -46,14 +46,14 @@ fn parse(fields: Fields) -> Result<Content, Fault> {
     Content::choices(context, endings, fields.index("label")?, "label")
 }
 
-/// The first letter large, all others small.
+/// The first letter in upper case, all others in lower case.
 fn capitalized(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().map(|first| first.to_uppercase().to_string());
     first.unwrap_or_default() + &letters.as_str().to_lowercase()
 }
 
-/// Text without what WikiHow's markup left in it.
+/// Text without the remains of WikiHow's markup.
 fn cleaned(text: &str) -> String {
     static BRACKETS: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\[.*?\]").expect("a pattern"));
     let text = text.trim().replace(" [title]", ". ");

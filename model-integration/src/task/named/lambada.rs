@@ -1,7 +1,7 @@
-//! The last word of a text: LAMBADA, and the stories in the binary.
+//! The last word of a text: LAMBADA, and the embedded stories.
 //!
-//! A text is split at its last single space, the target keeping that space. It is the last *space*:
-//! where a newline stands inside the last piece, the piece stays whole.
+//! A text is split at its last space, and the target keeps that space. Newlines do not split: a
+//! last piece that contains one stays whole.
 
 use super::{NamedTask, Origin, Split};
 use crate::task::fields::{Fault, Fields};

@@ -1,7 +1,7 @@
-//! The tasks that have a name. **A new one is a file beside this one and a line of [`NAMED`].**
+//! The named tasks. **A new one is a file beside this one and a line of [`NAMED`].**
 //!
-//! A file owns all of its task: where its lines come from, its parser and prompt, its metrics, and,
-//! where answers are generated, stop words and filters. [`gsm8k`] is an example of the latter.
+//! A file owns all of its task: origin, parser, prompt, metrics and, for generated answers, stop
+//! words and filters. [`gsm8k`] is an example with generated answers.
 
 pub mod arc;
 pub mod gsm8k;
@@ -26,60 +26,60 @@ pub const NAMED: &[NamedTask] = &[
     wikitext::WIKITEXT,
 ];
 
-/// A task that can be asked for by name.
+/// A task with a name.
 #[derive(Debug)]
 pub struct NamedTask {
-    /// What `--tasks` calls it.
+    /// Its name in `--tasks`.
     pub name: &'static str,
     /// One line for the help.
     pub about: &'static str,
-    /// How its lines become questions, and how answers are judged.
+    /// How its lines are parsed and answers are judged.
     pub protocol: &'static Protocol,
-    /// Solved examples before each, where nobody says how many.
+    /// Default number of solved examples before each example.
     pub num_fewshot: usize,
-    /// Where its lines come from.
+    /// Origin of its lines.
     pub origin: Origin,
 }
 
-/// Where the lines of a task come from.
+/// Origin of a task's lines.
 #[derive(Debug)]
 pub enum Origin {
     /// Part of the binary.
     Embedded,
     /// Splits of a data set.
     Dataset {
-        /// What is scored.
+        /// The scored split.
         test: Split,
-        /// What solved examples are of.
+        /// The split of the solved examples.
         training: Option<Split>,
     },
 }
 
-/// A file in the data directory, or else of a data set on the hub.
+/// A file of the data directory, or of a data set on the hub.
 #[derive(Debug)]
 pub struct Split {
-    /// The first of these that the data directory has.
+    /// Names in the data directory; the first that exists is read.
     pub files: &'static [&'static str],
-    /// Repository and file on the hub. The data directory may have it under that path, too.
+    /// Repository and file on the hub. The data directory may also have the file under this path.
     pub hub: (&'static str, &'static str),
 }
 
-/// Where the content of named tasks comes from.
+/// Where the contents of named tasks are looked up.
 pub struct DataSources<'a> {
     /// The directory that is searched before the hub.
     pub data_dir: Option<&'a Path>,
     /// The content of the embedded task.
     pub embedded: &'static str,
-    /// Fetches a file of a data set from the hub, given repository and file, and returns where
-    /// it is.
+    /// Downloads a file of a data set from the hub, given repository and file, and returns its
+    /// path.
     pub hub_file: &'a dyn Fn(&str, &str) -> anyhow::Result<PathBuf>,
 }
 
-/// Loads a task by name, with its training split if solved examples are of that; or a file of the
-/// user's by path.
+/// Loads a named task, with its training split if solved examples come from it; or a user's file,
+/// given its path.
 ///
 /// # Errors
-/// [`TaskError`], or why the hub did not provide the file.
+/// [`TaskError`], or the reason why the hub did not provide the file.
 pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Result<Task> {
     let Some(named) = NAMED.iter().find(|task| task.name == name) else {
         let path = Path::new(name);
@@ -108,7 +108,10 @@ pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Res
     };
     task.name = named.name.to_owned();
     task.num_fewshot = named.num_fewshot;
-    if let Some(split) = training.as_ref().filter(|_| fewshot.is_of_training(&task)) {
+    if let Some(split) = training
+        .as_ref()
+        .filter(|_| fewshot.uses_training_split(&task))
+    {
         let training = read(split).with_context(|| {
             format!(
                 "task {name}: solved examples are of its training split; --fewshot-file names \
@@ -121,7 +124,7 @@ pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Res
 }
 
 impl Split {
-    /// Where it is: in the data directory, or else where the hub's file was put.
+    /// Its path in the data directory, or else that of the downloaded file.
     fn path(&self, sources: &DataSources) -> anyhow::Result<PathBuf> {
         let (repository, hub_file) = self.hub;
         let of_hub = format!("{repository}/{hub_file}");

@@ -1,4 +1,4 @@
-//! WikiText: articles, and their text without the marks of its tokenisation.
+//! WikiText: articles, detokenised.
 
 use std::sync::LazyLock;
 
@@ -44,7 +44,8 @@ pub const PROTOCOL: Protocol = Protocol {
     generation: None,
 };
 
-/// Replaced as they stand, in this order; first those before the patterns, then those after.
+/// Literal replacements, in this order: `BEFORE` and `MARKS` before the patterns, `AFTER` after
+/// them.
 const BEFORE: [(&str, &str); 1] = [("s '", "s'")];
 const MARKS: [(&str, &str); 9] = [
     (" @-@ ", "-"),
@@ -68,7 +69,7 @@ const AFTER: [(&str, &str); 8] = [
     (" 's", "'s"),
 ];
 
-/// What stands between brackets or quotes, and the spaces beside it. Spaces are Python's.
+/// Text between brackets or quotes, and the spaces beside it. Spaces are Python's.
 static PATTERNS: LazyLock<Vec<(Regex, &str)>> = LazyLock::new(|| {
     [
         (r"\(S([^\)]*?)S\)", "($1)"),
@@ -89,14 +90,14 @@ static SPACES: LazyLock<Regex> =
 static QUOTED_DIGIT: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"/' [0-9]/").expect("a pattern"));
 
-/// The text of an article as it was before it was tokenised.
+/// The detokenised text of an article.
 fn detokenized(page: &str) -> String {
     let replace = |text: String, pairs: &[(&str, &str)]| {
         let pairs = pairs.iter();
         pairs.fold(text, |text, (from, to)| text.replace(from, to))
     };
     let text = replace(page.to_owned(), &BEFORE);
-    // As the harness has it: the class is part of the replacement.
+    // As in the harness, where the character class is part of the replacement.
     let text = QUOTED_DIGIT.replace_all(&text, "/'[0-9]/").into_owned();
     let text = replace(text, &MARKS);
     let text = PATTERNS.iter().fold(text, |text, (pattern, replacement)| {
@@ -105,7 +106,7 @@ fn detokenized(page: &str) -> String {
     replace(text, &AFTER)
 }
 
-/// The text of a page, counted in the words and bytes that it had as tokenised.
+/// The text of a page. Words and bytes are counted in the tokenised text.
 fn parse(fields: Fields) -> Result<Content, Fault> {
     let page = fields.text("page")?;
     let text = detokenized(page);
@@ -119,7 +120,7 @@ fn parse(fields: Fields) -> Result<Content, Fault> {
     })
 }
 
-/// Lines with the articles of a text, which begin at headings of the first level.
+/// JSON lines with the articles of a text. Articles begin at headings of the first level.
 pub fn articles(text: &str) -> String {
     let mut lines = String::new();
     let mut article: Vec<&str> = Vec::new();

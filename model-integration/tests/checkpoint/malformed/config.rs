@@ -46,7 +46,7 @@ pub const CASES: &[Case] = &[
     case(
         "config of 5 MB",
         Bytes(|f| set(f, "config.json", &[b' '; 5 << 20])),
-        &["config.json: 5242880 bytes; at most"],
+        &["config.json: 5242880 bytes; expected at most"],
     ),
     case(
         "config is a directory",
@@ -80,7 +80,8 @@ pub const CASES: &[Case] = &[
         "quantised weights",
         Model(|m| m.config["quantization_config"] = json!({"quant_method": "gptq"})),
         &[
-            "`quantization_config.quant_method` is \"gptq\"; expected \"compressed-tensors\" or \"mxfp4\"",
+            "`quantization_config.quant_method` is \"gptq\"; expected \"compressed-tensors\" or \
+             \"mxfp4\"",
         ],
     ),
     case(
@@ -197,7 +198,8 @@ pub const CASES: &[Case] = &[
         "rope type unknown",
         Model(|m| m.config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0})),
         &[
-            "`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\", \"llama3\" or \"longrope\"",
+            "`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\", \"llama3\" or \
+             \"longrope\"",
         ],
     ),
     case(
@@ -217,16 +219,27 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "rope factors in the wrong order",
-        Model(
-            |m| m.config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 4, "high_freq_factor": 1, "original_max_position_embeddings": 32}),
-        ),
+        Model(|m| {
+            m.config["rope_scaling"] = json!({
+                "rope_type": "llama3",
+                "factor": 8,
+                "low_freq_factor": 4,
+                "high_freq_factor": 1,
+                "original_max_position_embeddings": 32,
+            })
+        }),
         &["`rope_scaling.low_freq_factor` is 4; expected above 0 and below high_freq_factor = 1"],
     ),
     case(
         "rope original length absent",
-        Model(
-            |m| m.config["rope_scaling"] = json!({"rope_type": "llama3", "factor": 8, "low_freq_factor": 1, "high_freq_factor": 4}),
-        ),
+        Model(|m| {
+            m.config["rope_scaling"] = json!({
+                "rope_type": "llama3",
+                "factor": 8,
+                "low_freq_factor": 1,
+                "high_freq_factor": 4,
+            })
+        }),
         &["`rope_scaling.original_max_position_embeddings` is missing"],
     ),
     case(

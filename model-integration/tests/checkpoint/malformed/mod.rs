@@ -1,6 +1,5 @@
-//! The corpus of malformed model directories. Each is a valid model with one thing wrong,
-//! and must fail with a message that names the file and what is wrong in it. A new case is
-//! an entry in the table of its file.
+//! Malformed model directories. Each is a valid model with one fault, and must fail with a message
+//! that names the file and the fault. A new case is an entry in the table of its file.
 
 mod config;
 mod mutation;
@@ -67,7 +66,7 @@ fn every_malformed_model_is_refused_with_its_message() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-/// The message with which a mutated model is refused.
+/// The error message for a mutated model.
 fn refusal(mutation: &Mutation) -> String {
     let parent = tempdir().unwrap();
     let dir = parent.path().join("model");
@@ -93,7 +92,7 @@ fn refusal(mutation: &Mutation) -> String {
     }
 }
 
-/// Without the right to read a file, the message says so. Root may read everything.
+/// Without permission to read a file, the message says so. Root may read everything.
 #[test]
 #[cfg(unix)]
 fn a_forbidden_file_is_named() {

@@ -1,19 +1,19 @@
-//! One case of the corpus, and the usual ways to break a file.
+//! A malformed case, and common ways to break a file.
 
 use std::fs;
 use std::path::Path;
 
 use crate::checkpoint::tiny::{Files, TinyModel};
 
-/// What is done to a valid model.
+/// A change to a valid model.
 pub enum Mutation {
-    /// To its contents, before they become files.
+    /// Changes the contents before they become files.
     Model(fn(&mut TinyModel)),
-    /// To the bytes of its files.
+    /// Changes the bytes of the files.
     Files(fn(&mut Files)),
-    /// To the bytes of its files, weights in two shards.
+    /// Changes the bytes of the files of a model with two shards.
     Shards(fn(&mut Files)),
-    /// To the files on the disk.
+    /// Changes the files on the disk.
     Disk(fn(&Path)),
 }
 pub use Mutation::{Disk, Files as Bytes, Model, Shards};
@@ -21,7 +21,7 @@ pub use Mutation::{Disk, Files as Bytes, Model, Shards};
 pub struct Case {
     pub name: &'static str,
     pub mutation: Mutation,
-    /// All of these occur in the message.
+    /// The message must contain all of these.
     pub expect: &'static [&'static str],
 }
 

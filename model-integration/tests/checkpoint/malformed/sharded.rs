@@ -81,7 +81,8 @@ pub const CASES: &[Case] = &[
         Shards(|f| index(f, json!("../other/model.safetensors"))),
         &[
             INDEX,
-            "`weight_map.model.norm.weight` is `../other/model.safetensors`; a shard is a file inside",
+            "`weight_map.model.norm.weight` is `../other/model.safetensors`; a shard is a file \
+             inside",
         ],
     ),
     case(

@@ -52,7 +52,7 @@ pub const CASES: &[Case] = &[
     case(
         "header length of 2^64 - 1",
         Bytes(|f| set(f, "model.safetensors", &[0xff; 64])),
-        &["model.safetensors: header length 18446744073709551615; at most"],
+        &["model.safetensors: header length 18446744073709551615; expected at most"],
     ),
     case(
         "header longer than the file",
@@ -260,7 +260,8 @@ pub const CASES: &[Case] = &[
         "no tensors",
         Bytes(|f| header(f, "{}")),
         &[
-            "model.safetensors: tensor `model.embed_tokens.weight` is missing; expected shape [16, 8]",
+            "model.safetensors: tensor `model.embed_tokens.weight` is missing; expected shape [16, \
+             8]",
         ],
     ),
     case(
@@ -343,7 +344,7 @@ pub const CASES: &[Case] = &[
     ),
 ];
 
-/// Makes the weights a file of this header and no data.
+/// Replaces the weights by a file with this header and no data.
 fn header(files: &mut Files, header: &str) {
     set(
         files,
@@ -359,7 +360,7 @@ fn poison(model: &mut TinyModel, dtype: FloatType, element: &[u8]) {
     data[5 * element.len()..6 * element.len()].copy_from_slice(element);
 }
 
-/// Eight tensors that each fit 64 bits and together end at the last offsets there are.
+/// Eight tensors that each fit 64 bits and together reach the last possible offset.
 fn tensors_to_the_end_of_the_address_space() -> String {
     const EACH: u64 = (1 << 61) - 1;
     let entries: Vec<String> = (0..8)
