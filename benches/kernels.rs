@@ -1,10 +1,12 @@
-//! Every kernel that this machine runs, each verified in this process before it is timed: on a GPU the PTX kernels, timed by
-//! events, with cuBLAS beside them; else the SIMD kernels of the CPU on one thread, of every instruction set it has.
+//! Benches every kernel that this machine runs; each is verified in this process before it is
+//! timed. On a GPU these are the PTX kernels, timed by events, and cuBLAS; otherwise the SIMD
+//! kernels on one thread, for every instruction set of the CPU.
 //!
-//! Throughput is that of bytes that must move, each once, or of operations of products. Below each kernel stands how close that is to a copy, or to
-//! a product of matrices, timed beforehand in the same process.
+//! Throughput counts the bytes that must move, each once, or the operations of products. The line
+//! below each kernel compares it with a copy or a matrix product, timed before in the same process.
 //!
-//! `cargo bench -- cpu_quantize_fp4` picks some; `mxlab bench` is the same with rounds and a record.
+//! `cargo bench -- cpu_quantize_fp4` picks some; `mxlab bench` is the same with rounds and a
+//! record.
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
@@ -88,7 +90,7 @@ impl ValueFormatter for Seconds {
     }
 }
 
-/// What a machine reaches: bytes and operations a second.
+/// The rates that a machine reaches: bytes and operations a second.
 struct Bounds {
     copy: f64,
     product: f64,

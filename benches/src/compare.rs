@@ -1,4 +1,4 @@
-//! Two records: what became faster, slower, stayed the same, or cannot be told.
+//! Compares two records: faster, slower, same, or inconclusive.
 
 use crate::Case;
 use crate::record::{BenchMachine, BenchRecord, Measured, RoofRecord};
@@ -12,12 +12,12 @@ pub struct Compared {
     pub case: Case,
     /// Seconds before and after, medians.
     pub seconds: [f64; 2],
-    /// What follows.
+    /// The comparison.
     #[serde(flatten)]
     pub comparison: Comparison,
 }
 
-/// What two records say of each other.
+/// The comparison of two records.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
     /// Cases in both, in the order of the first.
@@ -32,7 +32,7 @@ pub struct Report {
     pub caveats: Vec<String>,
 }
 
-/// Compares two records; a time within `threshold` of the other, as a part of it, is the same.
+/// Compares two records. A relative change of time within `threshold` counts as the same.
 pub fn compare(before: &BenchRecord, after: &BenchRecord, threshold: f64) -> Report {
     let pair = |before: &Measured, after: &Measured, drift: f64| Compared {
         case: after.case.clone(),
@@ -85,7 +85,8 @@ impl Report {
     }
 }
 
-/// How the machine changed in what bounds a case: 1 where that is known to be the same.
+/// The machine's own change of time at the bound of a case, as a factor; 1 where the machine is
+/// known to be the same.
 fn drift(roof: &[Compared], record: Option<&RoofRecord>, measured: &Measured) -> f64 {
     let Some(record) = record else { return 1.0 };
     let copy = measured.case.bytes as f64 / record.copy.bandwidth();

@@ -8,7 +8,7 @@ use mxlab_kernels::registry::{EntryError, Failure};
 /// Why something could not be timed.
 #[derive(Debug, thiserror::Error)]
 pub enum BenchError {
-    /// A kernel is not what its reference says, so its time means nothing.
+    /// A kernel differs from its reference, so its time means nothing.
     #[error("refused: it differs from the reference: {0}")]
     Wrong(String),
     /// Launches of a kernel on the same operands gave different outputs.
@@ -26,7 +26,7 @@ pub enum BenchError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// A format does not go with a matrix.
+    /// A format does not fit a matrix.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// A shape that a kernel does not have.
@@ -37,12 +37,12 @@ pub enum BenchError {
         /// What does not fit.
         reason: String,
     },
-    /// A program beside ours did not do what it should.
+    /// A peer program failed.
     #[error("{name}: {reason}")]
     Peer {
         /// The program.
         name: String,
-        /// What it said, or did not.
+        /// What it said, or what is missing.
         reason: String,
     },
 }

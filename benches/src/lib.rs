@@ -1,20 +1,21 @@
-//! How fast kernels are, and how close to what the machine can do.
+//! Measures how fast kernels are, and how close they come to the limits of the machine.
 //!
-//! A [`Target`] is a kernel on a shape. It is verified against its reference when it is opened, in
-//! the process that then times it, or it is refused. [`run()`] times targets in rounds, and with them in each round what
-//! bounds them on this machine: a copy, a product and an empty kernel ([`Roof`]). What comes of it is a [`BenchRecord`];
-//! two of them are [`compared`](compare). `cargo bench` and `mxlab bench` are two fronts of it.
+//! A [`Target`] is a kernel on a shape. The process that times it first verifies it against its
+//! reference, and refuses it if it is wrong. [`run()`] times targets in rounds. Each round also
+//! times the bounds of this machine: a copy, a product and an empty kernel ([`Roof`]). The result
+//! is a [`BenchRecord`]; [`compare`] compares two. `cargo bench` and `mxlab bench` both use this
+//! crate.
 //!
 //! | module | what |
 //! |---|---|
-//! | [`target`] | what is timed |
+//! | [`target`] | kernels on shapes, to be timed |
 //! | [`cpu`] | the SIMD kernels |
-//! | [`gpu`] | the PTX kernels of the registry, and cuBLAS beside them |
-//! | [`peer`] | programs that time other people's |
-//! | [`mod@run`] | rounds |
-//! | [`record`] | what is kept |
-//! | [`compare`] | faster, slower, same, or not to be told |
-//! | [`suite`] | what is timed unless something is named |
+//! | [`gpu`] | the PTX kernels of the registry, and cuBLAS |
+//! | [`peer`] | programs that time other implementations |
+//! | [`mod@run`] | timing in rounds |
+//! | [`record`] | the record of a run |
+//! | [`compare`] | faster, slower, same, or inconclusive |
+//! | [`suite`] | the default targets |
 
 pub mod compare;
 pub mod cpu;

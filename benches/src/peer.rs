@@ -1,15 +1,17 @@
-//! Other people's implementations beside ours: a program of its own, which times what it is told in the same rounds.
+//! Peers: separate programs that time other implementations in the same rounds.
 //!
-//! It reads a line of JSON and answers by one:
+//! A peer reads a line of JSON and answers with one:
 //!
 //! | asked | answer |
 //! |---|---|
-//! | `{"list": {"shapes": [[rows, cols], ...], "tokens": [n, ...]}}`, both may be empty | `{"name": "...", "versions": {"torch": "..."}, "cases": [...]}`, a case as in records |
+//! | `{"list": {"shapes": [[rows, cols], ...], "tokens": [n, ...]}}` | name, versions, cases |
 //! | `{"open": index}` | `{"ok": true}` |
 //! | `{"time": index, "runs": n}` | `{"seconds": s}`, of all runs |
 //! | `{"close": index}` | `{"ok": true}` |
 //!
-//! or `{"error": "..."}`. What it writes to standard error is shown.
+//! or `{"error": "..."}`. The lists of shapes and tokens may be empty. The answer to `list` is
+//! `{"name": "...", "versions": {"torch": "..."}, "cases": [...]}`, with cases as in records. The
+//! peer's standard error is shown.
 
 use crate::record::PeerRecord;
 use crate::suite::Selection;
@@ -55,10 +57,10 @@ struct Took {
 }
 
 impl Peer {
-    /// Starts a program, or a file of Python by `python`, and asks what it has for a selection.
+    /// Starts a program, or a Python file with `python`, and asks for its cases of a selection.
     ///
     /// # Errors
-    /// If it cannot be started, or does not answer as it should.
+    /// If it cannot be started, or its answer is wrong.
     pub fn start(
         program: &Path,
         python: &Path,

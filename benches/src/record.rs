@@ -1,4 +1,4 @@
-//! What is kept of a bench, for whoever compares or reports.
+//! The record of a bench, for comparison and reports.
 
 use crate::Case;
 use mxlab_harness::device::{Loads, Properties};
@@ -13,31 +13,31 @@ use std::collections::BTreeMap;
 pub struct BenchRecord {
     /// Machine, build, command.
     pub environment: Environment,
-    /// What the kernels ran on.
+    /// The machine that the kernels ran on.
     pub machine: BenchMachine,
-    /// How time was taken.
+    /// How times were sampled.
     pub sampling: Sampling,
     /// Rounds.
     pub rounds: u32,
-    /// What chose the values of tensors.
+    /// The seed of the values of tensors.
     pub seed: u64,
     /// Whether the run came to its end.
     pub is_complete: bool,
-    /// How many kernels were loaded, by where their machine code came from; `None` on the CPU and in
-    /// records from before this was noted.
+    /// How many kernels were loaded, by where their machine code came from; `None` on the CPU and
+    /// in records from before this was noted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_loads: Option<Loads>,
-    /// Other people's programs that were timed beside.
+    /// Peer programs that were timed too.
     pub peers: Vec<PeerRecord>,
-    /// What bounds kernels here.
+    /// The bounds of kernels on this machine.
     pub roof: Option<RoofRecord>,
-    /// What was timed.
+    /// The timed cases.
     pub measured: Vec<Measured>,
-    /// What was not, and why.
+    /// The cases that were not timed, and why.
     pub refused: Vec<Refused>,
 }
 
-/// What kernels ran on.
+/// The machine of a bench.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "lowercase", deny_unknown_fields)]
 pub enum BenchMachine {
@@ -65,13 +65,13 @@ pub enum BenchMachine {
 pub struct PeerRecord {
     /// The file.
     pub program: String,
-    /// What it calls itself.
+    /// The name that it reports.
     pub name: String,
     /// Versions of what it uses.
     pub versions: BTreeMap<String, String>,
 }
 
-/// What bounds kernels, timed in the same rounds.
+/// The bounds of kernels, timed in the same rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RoofRecord {
@@ -102,7 +102,7 @@ pub struct Measured {
 pub struct RunEnergy {
     /// Runs.
     pub runs: u64,
-    /// Of all of them.
+    /// Energy of all runs.
     pub energy: Energy,
 }
 
@@ -137,8 +137,8 @@ impl Measured {
 }
 
 impl RoofRecord {
-    /// Microseconds that a launch of an empty kernel takes in a graph: no time of a kernel is without
-    /// them, and none is corrected by them. `None` is not measured.
+    /// Microseconds that a launch of an empty kernel takes in a graph: no time of a kernel is
+    /// without them, and none is corrected by them. `None` is not measured.
     pub fn gap_us(&self) -> Option<f64> {
         let empty = self.empty.as_ref()?;
         Some(1e6 * empty.timing.median())
@@ -150,7 +150,7 @@ impl RoofRecord {
         std::iter::once(&self.copy).chain(others)
     }
 
-    /// What a copy and a product need at least for a case, as a part of the time that it takes.
+    /// The least time of a case by copy and product, relative to its measured time.
     pub fn fraction(&self, measured: &Measured) -> f64 {
         let case = &measured.case;
         let memory = case.bytes as f64 / self.copy.bandwidth();
@@ -161,7 +161,7 @@ impl RoofRecord {
 }
 
 impl BenchRecord {
-    /// What disturbed the run, each once.
+    /// Everything that disturbed the run, each once.
     pub fn marks(&self) -> Vec<String> {
         let mut marks = Vec::new();
         match &self.machine {

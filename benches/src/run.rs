@@ -1,5 +1,6 @@
-//! Rounds: in each, what bounds the machine and then every target has its turn, so that what lasts for seconds
-//! falls on all of them, and shows as noise between rounds rather than as a difference between kernels.
+//! Times targets in rounds. Each round times the bounds of the machine and then every target. So a
+//! disturbance of some seconds affects all of them, and shows as noise between rounds, not as a
+//! difference between kernels.
 
 use crate::record::{Measured, Refused, RoofRecord, RunEnergy};
 use crate::{BenchError, Case, Opened, Roof, Target};
@@ -21,7 +22,7 @@ pub struct Plan {
     pub memory: u64,
 }
 
-/// Is told what is going on.
+/// Observes a run.
 pub trait Observer {
     /// A target is verified, made ready or timed.
     fn working_on(&mut self, case: &Case, round: Option<u32>);
@@ -36,14 +37,14 @@ pub trait Observer {
     fn done(&mut self, found: &Found) -> Result<(), BenchError>;
 }
 
-/// What a run has found so far.
+/// The results of a run so far.
 #[derive(Clone, Debug, Default)]
 pub struct Found {
     /// The bounds.
     pub roof: Option<RoofRecord>,
-    /// What was timed.
+    /// The timed cases.
     pub measured: Vec<Measured>,
-    /// What was not, and why.
+    /// The cases that were not timed, and why.
     pub refused: Vec<Refused>,
 }
 
@@ -101,12 +102,12 @@ impl<'t> Work<'t> {
     }
 }
 
-/// Times targets, one group after the other; without targets, what bounds the machine alone. A target
-/// that is wrong or fails is left out, and told; so is what bounds the machine, without which there is
-/// no roof.
+/// Times targets, one group after the other; without targets, only the bounds of the machine. A
+/// target that is wrong or fails is left out and reported. So is a failed bound, and the record
+/// then has no roof.
 ///
 /// # Errors
-/// What the observer returns.
+/// An error of the observer.
 pub fn run(
     targets: &[Box<dyn Target + '_>],
     roof: &Roof,
@@ -178,7 +179,8 @@ fn refused(case: &Case, error: &BenchError) -> Refused {
     }
 }
 
-/// Neighbouring targets that fit into the memory together, one at least; without targets, a group of none.
+/// Groups neighbouring targets that fit into memory together, at least one each; without targets,
+/// one empty group.
 fn groups<'t, 'a>(
     targets: &'t [Box<dyn Target + 'a>],
     memory: u64,

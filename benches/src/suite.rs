@@ -1,4 +1,4 @@
-//! What is timed unless something is named: the operations of models, in the formats that they are asked for in.
+//! The targets of a bench. By default these are the operations of models, in their usual formats.
 
 use crate::cpu::{BlockOperation, BlockTarget, ProductTarget};
 use crate::gpu::{Gpu, KernelTarget, VendorTarget};
@@ -13,7 +13,8 @@ use mxlab_kernels::kernel::{Kernel, LaunchError};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
 use std::rc::Rc;
 
-/// Rows and columns of weights on the CPU, of Llama 3.2 1B, and the tokens that they are multiplied by.
+/// Rows and columns of weights on the CPU, of Llama 3.2 1B, and the tokens that they are multiplied
+/// by.
 const CPU_WEIGHTS: [[usize; 2]; 1] = [[8192, 2048]];
 const CPU_TOKENS: [usize; 3] = [1, 16, 512];
 /// Rows and columns of weights: of Llama 3.2 1B, 3.1 8B and 70B.
@@ -33,7 +34,7 @@ pub const POSITIONS: [usize; 3] = [2048, 8192, 32768];
 /// Matrices that are quantised: of 64 MiB in f32, and one that a core's L2 holds.
 pub const TENSORS: [[usize; 2]; 2] = [[16384, 1024], [64, 1024]];
 
-/// Shapes and kernels that were asked for; what is empty is as the suite has it.
+/// The requested shapes and kernels; an empty field means the default.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
     /// Kernels by name.
@@ -53,7 +54,7 @@ impl Selection {
         self.kernels.iter().any(|pattern| pattern.matches(kernel))
     }
 
-    /// Whether a case is of a family that was asked for.
+    /// Whether a case is of a requested family.
     pub fn has_family(&self, case: &Case) -> bool {
         self.families.is_empty() || self.families.contains(&case.family)
     }
@@ -106,7 +107,8 @@ fn model_formats() -> [BlockFormat; 5] {
     ]
 }
 
-/// The SIMD kernels: those asked for, in every format and instruction set of this CPU; or those of models, in its best.
+/// The SIMD kernels: the requested ones in every format and instruction set of this CPU, or those
+/// of models in the best one.
 pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
     let is_usual = selection.kernels.is_empty();
     let (formats, isas) = match is_usual {
@@ -144,7 +146,8 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
             }
         }
     }
-    // Roundings and dialects of one format are packed by kernels of their own, and unpacked by the same.
+    // Roundings and dialects of one format are packed by kernels of their own, and unpacked by the
+    // same.
     let mut taken: Vec<Case> = Vec::new();
     targets.retain(|target| {
         let is_new = !taken.iter().any(|case| case.is_like(target.case()));
@@ -154,11 +157,11 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
     targets
 }
 
-/// The kernels of the registry: those asked for, on the shapes asked for or their own; or those of models, with cuBLAS
-/// beside the products where it is there.
+/// The kernels of the registry: the requested ones, on the requested shapes or their own; or those
+/// of models, with cuBLAS beside the products if it is installed.
 ///
 /// # Errors
-/// If cuBLAS is there but does not work, or a kernel cannot be had.
+/// If cuBLAS is installed but does not work, or a kernel cannot be built.
 pub fn gpu(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>, BenchError> {
     if !selection.kernels.is_empty() {
         let named = kernels().filter(|entry| selection.has(&entry.id()));
@@ -187,7 +190,7 @@ pub fn gpu(gpu: &Rc<Gpu>, selection: &Selection) -> Result<Vec<Box<dyn Target>>,
     Ok(targets)
 }
 
-/// How the kernels of models begin that are neither products nor attention.
+/// The beginnings of ids of model kernels other than products and attention.
 const ROWS: [&str; 16] = [
     "quantize_fp4_e2m1_e8m0_floor_even_ocp_bf16_k32_aligned",
     "quantize_fp4_e2m1_ue5m3_nearest_even_ocp_bf16_k16_aligned",
@@ -216,7 +219,7 @@ fn target(
     Box::new(KernelTarget::new(gpu.clone(), entry, shape, selection.seed))
 }
 
-/// A kernel on the shapes that were asked for.
+/// A kernel on the requested shapes.
 fn on_shapes(gpu: &Rc<Gpu>, entry: Rc<dyn Entry>, selection: &Selection) -> Vec<Box<dyn Target>> {
     let own = entry.shape();
     let mut targets = Vec::new();

@@ -1,11 +1,11 @@
-//! What is timed.
+//! Kernels on shapes, to be timed.
 
 use crate::BenchError;
 use mxlab_harness::measure::Timed;
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// A kernel on a shape, and what it costs at least.
+/// A kernel on a shape, and its least cost.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
@@ -53,7 +53,7 @@ impl fmt::Display for Shape<'_> {
     }
 }
 
-/// What can be timed, once it is opened.
+/// Something that can be timed once it is opened.
 pub trait Target {
     /// What it is.
     fn case(&self) -> &Case;
@@ -68,12 +68,12 @@ pub trait Target {
     fn open(&self) -> Result<Box<dyn Opened + '_>, BenchError>;
 }
 
-/// What is ready to be timed.
+/// A target that is ready to be timed.
 pub trait Opened: Timed<Error = BenchError> {}
 
 impl<T: Timed<Error = BenchError>> Opened for T {}
 
-/// What bounds kernels on a machine, as targets, timed in every round.
+/// The bounds of kernels on a machine, as targets that every round times.
 pub struct Roof {
     /// Its bytes are read and written.
     pub copy: Box<dyn Target>,

@@ -1,5 +1,5 @@
-//! Kernels on the emulator, in a GPU's place: opened, recorded as graphs, timed; and refused where they are wrong. What
-//! suites have, each once.
+//! Kernels on the emulator, in a GPU's place: opened, recorded as graphs, timed; and refused where
+//! they are wrong. What suites have, each once.
 
 use mxlab_benches::gpu::{Gpu, KernelTarget, VendorTarget};
 use mxlab_benches::run::{Found, Observer};

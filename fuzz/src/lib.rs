@@ -1,5 +1,6 @@
-//! What proves the kernels: differential fuzzing against the scalar reference, and faults planted on
-//! purpose to see whether that would notice. `fuzz/parsers` fuzzes what reads files.
+//! Tests of the kernels: differential fuzzing against the scalar reference, and a mutation score,
+//! which plants faults to measure what the tests catch. `fuzz/parsers` fuzzes everything that reads
+//! files.
 //!
 //! | module | what |
 //! |---|---|

@@ -1,4 +1,4 @@
-//! Problems on which a kernel was once wrong, kept as files and never forgotten.
+//! Problems on which a kernel was once wrong, kept as files.
 
 use mxlab_kernels::registry::Problem;
 use serde::{Deserialize, Serialize};
@@ -17,7 +17,7 @@ pub struct Regression {
     pub problem: Problem,
 }
 
-/// A file that is no regression, or could not be written.
+/// Why a regression could not be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RegressionError {
     /// Reading failed.
@@ -31,7 +31,7 @@ pub enum RegressionError {
     /// Writing failed.
     #[error(transparent)]
     Write(#[from] mxlab_harness::record::FileError),
-    /// It is not JSON of that layout.
+    /// The file is not a regression.
     #[error("{}: {reason}", path.display())]
     Json {
         /// The file.

@@ -1,6 +1,16 @@
-//! What a kernel is strapped into: devices that run it, the tools that assemble and read it, a
-//! static model of what it costs, statistics of measurements, the capture of the environment they
-//! were taken in, and the records they are kept as.
+//! Devices, measurement and records for kernels.
+//!
+//! | module | what |
+//! |---|---|
+//! | [`device`] | GPUs and the emulator behind one interface |
+//! | [`assemble`], [`sass`] | ptxas and nvdisasm; reading machine code |
+//! | [`bundle`] | kernels assembled ahead of time |
+//! | [`measure`] | timing, energy, the state of a GPU, statistics |
+//! | [`roofline`] | predicted times from machine code |
+//! | [`record`] | the environment of a run, and files that are never half-written |
+//! | [`conformance`] | a program for each instruction of PTX, with expected values |
+//! | [`tensor_core`] | error bounds of products on tensor cores |
+//! | [`shard`] | a part of the work of many processes |
 
 pub mod assemble;
 pub mod bundle;

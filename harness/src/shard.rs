@@ -9,7 +9,7 @@ use std::str::FromStr;
 pub struct Shard {
     /// Which, from 1.
     pub index: usize,
-    /// Of how many.
+    /// The number of shards.
     pub count: usize,
 }
 

@@ -1,4 +1,4 @@
-//! How far from the exact sum a tensor core may end: one bound that every known chip keeps.
+//! A bound on the error of sums on tensor cores that holds for every known chip.
 //!
 //! It is here, below the kernels, because two things need it: the registry of kernels and the
 //! conformance suite of instructions.
@@ -7,9 +7,9 @@
 //!
 //! An instruction adds its products in steps of n, and the sum so far with them. A term has an
 //! exponent: that of a product is ea + eb, those of its operands, so that its significand lies in
-//! [1, 4); a subnormal operand has the exponent emin of its format, however small it is. Let E be the
-//! largest exponent of a step. Every term is cut toward zero to a multiple of 2^(E - F), the cut
-//! terms are added exactly, and the sum, of exponent e, is cut toward zero to a multiple of
+//! [1, 4); a subnormal operand has the exponent emin of its format, however small it is. Let E be
+//! the largest exponent of a step. Every term is cut toward zero to a multiple of 2^(E - F), the
+//! cut terms are added exactly, and the sum, of exponent e, is cut toward zero to a multiple of
 //! 2^(e - keep).
 //!
 //! | products | chips | n | F | keep |
@@ -25,26 +25,27 @@
 //!
 //! # The bound
 //!
-//! Let B be the larger of the sum of the positive terms and that of the negative ones, without signs;
-//! C counts as a term. Cutting toward zero never moves a sum out of the range from the one to the other:
-//! no partial sum exceeds B, in whatever order. Let P be the largest 2^(ea + eb). Then 2^E <= max(P, B)
-//! in every step, so that a step of t terms is off by less than
+//! Let B be the larger of the sum of the positive terms and that of the negative ones, without
+//! signs; C counts as a term. Cutting toward zero never moves a sum out of the range from the one
+//! to the other: no partial sum exceeds B, in whatever order. Let P be the largest 2^(ea + eb).
+//! Then 2^E <= max(P, B) in every step, so that a step of t terms is off by less than
 //!
 //! ```text
 //! t 2^-F max(P, B)  +  2^-keep B
 //! ```
 //!
-//! t adds up, over all steps, to the N terms that are not zero and one carried sum a step. A step of zeros
-//! changes nothing, so there are at most N steps. For f32 sums the most that any chip loses is
-//! V100's, of 4 products a step and F = 23: for K products, in S = min(N, K / 4 + 16) steps,
+//! t adds up, over all steps, to the N terms that are not zero and one carried sum a step. A step
+//! of zeros changes nothing, so there are at most N steps. For f32 sums the most that any chip
+//! loses is V100's, of 4 products a step and F = 23: for K products, in S = min(N, K / 4 + 16)
+//! steps,
 //!
 //! ```text
 //! (N + 2 S) 2^-23 max(P, B)
 //! ```
 //!
-//! and A100's (N + S) / 2 + S and Hopper's (N + S) / 4 + S, with half and a quarter of the steps, are
-//! less. The 16 are for a last tile that the order of operands scatters over its steps. For FP8,
-//! Ada's S = min(N, 2 K / 32) steps lose the most:
+//! and A100's (N + S) / 2 + S and Hopper's (N + S) / 4 + S, with half and a quarter of the steps,
+//! are less. The 16 are for a last tile that the order of operands scatters over its steps. For
+//! FP8, Ada's S = min(N, 2 K / 32) steps lose the most:
 //!
 //! ```text
 //! 2^-13 ((N + S) max(P, b) + S b)  +  2^-21 S B        b = 2^floor(log2 B)
@@ -55,10 +56,11 @@
 //!
 //! # Where there is no error
 //!
-//! Let every term be a multiple of q. No term is cut where 2^E <= 2^F q, no sum where it has at most
-//! keep + 1 bits above q. So nothing is lost if `B < 2^(keep + 1) q` and `P <= 2^F q`, F and keep
-//! those of the chip that keeps least: 23 and 23, 13 and 13. (The exponent of a carried sum is then at most keep, in units
-//! of q.) A single product is never cut, since its own exponent is the largest.
+//! Let every term be a multiple of q. No term is cut where 2^E <= 2^F q, no sum where it has at
+//! most keep + 1 bits above q. So nothing is lost if `B < 2^(keep + 1) q` and `P <= 2^F q`, F and
+//! keep those of the chip that keeps least: 23 and 23, 13 and 13. (The exponent of a carried sum is
+//! then at most keep, in units of q.) A single product is never cut, since its own exponent is the
+//! largest.
 
 /// The least multiple of which all f32 are.
 const F32_UNIT: f64 = exp2(-149);
@@ -132,7 +134,7 @@ pub fn lowest_bit(x: f64) -> f64 {
     exp2(exponent)
 }
 
-/// What a tensor core keeps of sums.
+/// The bits of a sum that a tensor core keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sums {
     /// f32, of products of bf16, fp16 or tf32.
@@ -178,7 +180,7 @@ impl Sums {
 pub struct Bound {
     /// The exact sum; in f64, whose own error is far below any bound that is not 0.
     pub exact: f64,
-    /// What chips may be off by, at most.
+    /// The largest error of chips.
     pub error: f64,
 }
 
@@ -192,7 +194,7 @@ impl Bound {
     }
 }
 
-/// What a bound needs to know of the terms of a sum.
+/// The properties of the terms of a sum that a bound needs.
 #[derive(Clone, Copy, Debug)]
 pub struct Terms {
     exact: f64,
@@ -280,7 +282,8 @@ impl Terms {
         let held = self.power.max(largest);
         let cuts = terms + steps;
         let unit = exp2(-23);
-        // Relative to the largest; what sums grow by when they are rounded up goes through the rest.
+        // Relative to the largest; what sums grow by when they are rounded up goes through the
+        // rest.
         let (error, least) = match sums {
             Sums::F32 => ((cuts + steps + additions) * unit * held, F32_UNIT),
             Sums::F16 => {

@@ -173,7 +173,8 @@ fn limits_by_hand() {
     // 128 bits a lane are 512 bytes a warp: 4 clocks of L1 each way.
     let lsu = at("NOP", 1).limit_s(Limiter::Pipe(Pipe::Lsu));
     assert!((lsu / (1000.0 * 8.0 / clock) - 1.0).abs() < 1e-9);
-    // Little: 1000 warps, 64 at a time; the store waits 600 ns for the load, and then the end follows.
+    // Little: 1000 warps, 64 at a time; the store waits 600 ns for the load, and then the end
+    // follows.
     let alone = at("NOP", 1);
     let pass = 600e-9 + 2.0 / 1.98e9;
     assert!((alone.fill_s / pass - 1.0).abs() < 1e-9);

@@ -46,7 +46,8 @@ fn function(code: &str) -> Function {
 
 #[test]
 fn straight_code_is_all_body() {
-    // Two loads in flight before the first use, then one more: two waits. What follows EXIT is padding.
+    // Two loads in flight before the first use, then one more: two waits. What follows EXIT is
+    // padding.
     let function = function(
         "S2R R0, SR_TID.X
          ULDC.64 UR4, c[0x0][0x208]

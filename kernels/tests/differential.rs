@@ -287,7 +287,8 @@ proptest! {
         }
     }
 
-    /// A value on the grid stays there: amax keeps its binade, so the scale stays too. Not so INT2's -2, alone in its binade.
+    /// A value on the grid stays there: amax keeps its binade, so the scale stays too. Not so
+    /// INT2's -2, alone in its binade.
     #[test]
     fn quantising_again_changes_nothing(case in cases()) {
         let Case { format, rows, cols, x, .. } = &case;
@@ -308,7 +309,10 @@ proptest! {
     }
 
     #[test]
-    fn packing_round_trips(layout in select(CodeLayout::ALL.to_vec()), codes in proptest::collection::vec(any::<u8>(), 0..50)) {
+    fn packing_round_trips(
+        layout in select(CodeLayout::ALL.to_vec()),
+        codes in proptest::collection::vec(any::<u8>(), 0..50),
+    ) {
         let codes: Vec<u8> = codes.iter().map(|code| code & layout.mask()).collect();
         let mut packed = vec![0xAA; layout.bytes(codes.len())];
         layout.pack(&codes, &mut packed);

@@ -58,7 +58,8 @@ fn broken_files_are_errors_that_name_them() {
     let values: Vec<String> = (0..16).map(|code| code.to_string()).collect();
     for (boundaries, is_complete) in [("", false), ("0.5", false), (HALVES, true)] {
         let json = format!(
-            "{{\"formats\": {{\"fp4_e2m1\": {{\"values\": [{}], \"rne_boundaries\": [{boundaries}]}}}}}}",
+            "{{\"formats\": {{\"fp4_e2m1\": {{\"values\": [{}], \
+             \"rne_boundaries\": [{boundaries}]}}}}}}",
             values.join(",")
         );
         let report = verify("codes.json", json.as_bytes());

@@ -1,5 +1,5 @@
-//! Products with packed weights against their definition, the chains, bit for bit on every path; and
-//! that definition against sums in f64.
+//! Products with packed weights against their definition, the chains, bit for bit on every path;
+//! and that definition against sums in f64.
 
 use mxlab_kernels::cpu::{Bf16Rows, Matmul, Panels, Path};
 use mxlab_kernels::format::{
@@ -252,7 +252,8 @@ fn products_with_bf16_rows_are_chains() {
     ];
     for (index, (rows, cols, tokens)) in sizes.into_iter().enumerate() {
         for style in [Style::F32, Style::Bf16, Style::AnyBf16] {
-            // Exponents from there on; products of the last ones with bf16 x just stay normal, or do not.
+            // Exponents from there on; products of the last ones with bf16 x just stay normal, or
+            // do not.
             for least in [
                 None,
                 Some(119),

@@ -58,14 +58,15 @@ proptest! {
         temperature in 0.25f32..4.0,
     ) {
         let sampling = Sampling { temperature, top_p: 1.0 };
-        for (count, p) in counts(&logits, &sampling).into_iter().zip(softmax(&logits, temperature)) {
+        let expected = softmax(&logits, temperature);
+        for (count, p) in counts(&logits, &sampling).into_iter().zip(expected) {
             let expected = p * 2f64.powi(32);
             prop_assert!((count as f64 - expected).abs() <= 2.0, "{count} of {expected}");
         }
     }
 
-    /// The nucleus is the likeliest tokens, ties together, no more of them than p takes; within it they are as frequent
-    /// as without it; with a greater p it has no token less.
+    /// The nucleus is the likeliest tokens, ties together, no more of them than p takes; within it
+    /// they are as frequent as without it; with a greater p it has no token less.
     #[test]
     fn the_nucleus_is_the_likeliest_tokens(
         logits in logits(),
@@ -139,7 +140,10 @@ fn rows_without_a_choice_are_errors() {
     let nan = sample(&[0.0, 1.0, f32::NAN, f32::NAN], &ALL, 0).unwrap_err();
     assert!(matches!(nan, SampleError::Logit { token: 2, .. }), "{nan}");
     let infinite = sample(&[f32::INFINITY], &Sampling::GREEDY, 0).unwrap_err();
-    assert_eq!(infinite.to_string(), "the logit of token 0 is inf");
+    assert_eq!(
+        infinite.to_string(),
+        "the logit of token 0 is inf; expected a finite number or -inf"
+    );
     for row in [&[][..], &[f32::NEG_INFINITY; 3]] {
         assert_eq!(sample(row, &ALL, 0), Err(SampleError::NoneFinite));
     }
@@ -207,8 +211,8 @@ fn a_launch_that_is_none_is_refused() {
         refused(
             call(cols, stride, ALL),
             &format!(
-                "src_stride is {stride}; expected a multiple of 8 and at least cols up to a multiple \
-                 of 8, which is {least}"
+                "src_stride is {stride}; expected a multiple of 8 and at least cols up to a \
+                 multiple of 8, which is {least}"
             ),
         );
     }

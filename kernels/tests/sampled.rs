@@ -1,4 +1,5 @@
-//! Results that are recomputed one by one: the same as by the full reference, and faults in them show.
+//! Results that are recomputed one by one: the same as by the full reference, and faults in them
+//! show.
 
 use mxlab_kernels::registry::{
     Entry, Expectation, Grid, Outputs, Sampled, SampledError, Tensor, kernels,

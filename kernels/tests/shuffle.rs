@@ -97,7 +97,7 @@ fn weights_of_every_format_are_those_of_the_definition() {
     }
 }
 
-/// Two matrices put into one stack, tile by tile in turns, are those of the definition in turns.
+/// Two matrices interleaved in one stack, tile by tile, equal the interleaved definition.
 #[test]
 fn matrices_are_stacked_in_turns() {
     let device = Device::emulator();
@@ -138,7 +138,7 @@ fn matrices_are_stacked_in_turns() {
             put.unwrap();
         }
         let [gate, up] = matrices.map(|packed| FragmentTensor::new(&packed).unwrap());
-        let expected = gate.in_turns(&up);
+        let expected = gate.interleaved(&up);
         let has_own = matches!(scale, ScaleFormat::Fp16);
         assert_eq!(expected.alphas[0] == expected.alphas[1], has_own);
         assert_is(&stack.weights(&device).unwrap(), &expected);

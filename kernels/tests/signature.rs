@@ -137,7 +137,7 @@ fn ids_round_trip() {
     for entry in kernels() {
         let id = entry.id();
         assert_eq!(id.parse::<KernelId>().as_ref(), Ok(&id));
-        let target = Target::of_ptx(&entry.ptx()).unwrap();
+        let target = Target::from_ptx(&entry.ptx()).unwrap();
         assert_eq!(id.target(), target, "{id}");
     }
     let of_words = KernelId::new(["round", "half-to-zero", "", "k32"], Target::new(89));

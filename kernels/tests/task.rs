@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 /// Thread blocks of a device that products and attentions are split for.
 const THREAD_BLOCKS: usize = 64;
 
-/// The first, the middle and the last kernel of each kind: of names that begin with the same two words.
+/// The first, the middle and the last kernel of each kind: of names that begin with the same two
+/// words.
 fn sample() -> Vec<Box<dyn Entry>> {
     let mut kinds: BTreeMap<String, Vec<Box<dyn Entry>>> = BTreeMap::new();
     for entry in kernels() {

@@ -330,7 +330,7 @@ fn malformed_files_are_named_with_line_and_field() {
         (
             "[weights]\nelement = 'int8'\nblock_size = 0",
             "line 1",
-            "block size 0",
+            "block size is 0",
         ),
         (
             "[weights]\nelement = 'int8'\nblock_size = -1",

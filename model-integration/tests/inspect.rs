@@ -28,7 +28,7 @@ fn wrong_arguments_are_refused() {
         ),
         (
             format!("{FLAGSHIP} --sm hopper"),
-            "`hopper` is no SM".to_owned(),
+            "invalid SM `hopper`".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --sm 80 --chip H200"),
@@ -36,7 +36,7 @@ fn wrong_arguments_are_refused() {
         ),
         (
             format!("{FLAGSHIP} --chip H300"),
-            "unknown chip `H300`; there are H200".to_owned(),
+            "unknown chip `H300`; expected H200".to_owned(),
         ),
         (
             format!("{FLAGSHIP} --shape 8192"),

@@ -7,19 +7,19 @@ use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor, Rounding};
 use mxlab_kernels::reference;
 use rayon::prelude::*;
 
-/// What is done with a tensor in f32.
+/// The operation on an f32 tensor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BlockOperation {
-    /// To codes and scales.
+    /// Quantise to codes and scales.
     Quantize,
-    /// From codes and scales.
+    /// Dequantise codes and scales.
     Dequantize,
-    /// To what codes and scales stand for, in place.
+    /// Quantise and dequantise, in place.
     FakeQuantize,
 }
 
 impl BlockOperation {
-    /// All of them.
+    /// Every operation.
     pub const ALL: [Self; 3] = [Self::Quantize, Self::Dequantize, Self::FakeQuantize];
 
     const fn name(self) -> &'static str {
@@ -98,7 +98,7 @@ struct Packed<'p> {
 }
 
 impl BlockTarget {
-    /// Refuses what is not, to the bit, what the reference says.
+    /// Refuses a result that differs from the reference in any bit.
     fn verify(&self, quantizer: &Quantizer, x: &[f32]) -> Result<PackedTensor, BenchError> {
         let Case { rows, cols, .. } = self.case;
         let expected = reference::quantize(x, rows, cols, &self.format, FloatType::F32)?;

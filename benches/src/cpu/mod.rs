@@ -1,4 +1,4 @@
-//! The SIMD kernels as targets, and what bounds them on this CPU.
+//! The SIMD kernels as targets, and the bounds of this CPU.
 //!
 //! Rows are shared among the threads of the global pool of rayon.
 
@@ -15,7 +15,7 @@ use mxlab_harness::measure::Timed;
 use mxlab_kernels::format::random_at;
 use std::time::Instant;
 
-/// What a closure does, timed by the clock.
+/// A closure, timed by the host's clock.
 struct Timer<F>(F);
 
 impl<F: FnMut() -> Result<(), BenchError>> Timed for Timer<F> {

@@ -1,14 +1,14 @@
-//! What bounds kernels on this CPU: copying memory, and fused multiply-adds of f32.
+//! The bounds of kernels on this CPU: a memory copy, and f32 fused multiply-adds.
 
 use super::{Timer, matrix, rows_of_part};
 use crate::{BenchError, Case, Opened, Roof, Target};
 use mxlab_kernels::cpu::Isa;
 use rayon::prelude::*;
 
-/// Elements of f32 of the copy: more than caches hold.
+/// f32 elements of the copy: more than caches hold.
 const COPIED: usize = 1 << 25;
 const COLS: usize = 1024;
-/// Independent sums: what hides the latency of 16 vectors of AVX-512.
+/// Independent sums: enough to hide the latency of 16 AVX-512 vectors.
 const CHAINS: usize = 256;
 /// Multiply-adds of each.
 const STEPS: usize = 1 << 14;

@@ -1,4 +1,4 @@
-//! The launches that are timed against the reference: the same graph, on the same buffers.
+//! Checks the timed launches against the reference: the same graph, on the same buffers.
 
 use crate::BenchError;
 use mxlab_kernels::registry::{Entry, EntryError, Outputs, Problem, Sampled, SampledError, Task};
@@ -12,8 +12,8 @@ const CHEAP: u64 = 1 << 20;
 /// Times that the graph is replayed, each on outputs that nothing has written yet.
 const REPLAYS: u32 = 2;
 
-/// What must come out of a problem: of [`OUTPUTS`] elements with every edge and a random rest, or of all
-/// where these are few or cheap.
+/// The expected outputs of a problem: of [`OUTPUTS`] elements with every edge and a random rest, or
+/// of all elements where these are few or cheap.
 pub(super) fn expected(
     entry: &dyn Entry,
     problem: &Problem,
@@ -30,8 +30,8 @@ pub(super) fn expected(
     }
 }
 
-/// Replays the graph twice, by `replay`. The outputs of the first set of buffers must be what is expected; those of
-/// all other sets, and of all sets after the second replay, must be the same bits.
+/// Replays the graph twice, by `replay`. The outputs of the first set of buffers must be right. All
+/// other sets, and all sets after the second replay, must have the same bits.
 pub(super) fn check(
     mut replay: impl FnMut() -> Result<(), BenchError>,
     tasks: &[Box<dyn Task>],
@@ -115,7 +115,8 @@ mod tests {
         }
     }
 
-    /// Checks two sets of buffers; `writes` gives what each replay, from 0 on, writes to each of them.
+    /// Checks two sets of buffers; `writes` gives what each replay, from 0 on, writes to each of
+    /// them.
     fn checked(writes: impl Fn(u32, usize) -> Option<[u8; 4]>) -> Result<(), BenchError> {
         let device = Device::emulator();
         let buffer = |_| device.upload("dst", &[UNTOUCHED; 4]).map(Rc::new);

@@ -1,4 +1,4 @@
-//! A chain of launches that do nothing: what a graph takes for each launch, whatever its kernel does.
+//! A chain of empty launches: the overhead of each launch in a graph.
 
 use super::{Gpu, Launches, case};
 use crate::{BenchError, Case, Opened, Target};

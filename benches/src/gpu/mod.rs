@@ -1,9 +1,9 @@
-//! The PTX kernels of the registry as targets, what bounds them on a GPU, and cuBLAS beside them.
+//! The PTX kernels of the registry as targets, the bounds of a GPU, and cuBLAS.
 //!
-//! Launches are recorded as a graph, so that the host's work for each is not in the time, and go round several sets of
-//! buffers, more than the L2 holds, so that each finds its operands in memory. Time is that between two events.
-//! The emulator stands in for a GPU where there is none: all the same is done, timed by the host's clock, and
-//! says nothing of a GPU.
+//! Launches are recorded as a graph, so that the time does not include the host's work for each.
+//! They cycle through several sets of buffers, more than the L2 holds, so that each launch reads
+//! its operands from memory. The time is that between two events. Without a GPU the emulator runs
+//! the same steps, timed by the host's clock; these times say nothing about a GPU.
 
 mod check;
 mod empty;
@@ -65,7 +65,7 @@ impl Gpu {
         self.properties().kind == DeviceKind::Emulator
     }
 
-    /// Sets of buffers of so many bytes that are used in turn.
+    /// Sets of buffers of `bytes` bytes to cycle through.
     fn copies(&self, bytes: u64) -> usize {
         if self.is_emulator() {
             return 2;
@@ -74,8 +74,8 @@ impl Gpu {
         (ROTATION * l2).div_ceil(bytes.max(1)).clamp(1, MOST_COPIES) as usize
     }
 
-    /// What bounds kernels here: a copy of bf16; a product of bf16, the vendor's, or ours where its
-    /// library is not found; and a kernel that does nothing.
+    /// The bounds of kernels here: a copy of bf16; a product of bf16, the vendor's, or ours where
+    /// its library is not found; and a kernel that does nothing.
     ///
     /// # Errors
     /// If a kernel cannot be had.
@@ -124,8 +124,8 @@ struct Launches {
 }
 
 impl Launches {
-    /// As many launches as take about [`GRAPH_S`], each set of buffers used once at least; `record` makes the graph of
-    /// so many.
+    /// Chooses the number of launches of a graph: about [`GRAPH_S`] seconds, and at least one for
+    /// each set of buffers. `record` makes the graph of a number of launches.
     fn new(
         gpu: &Rc<Gpu>,
         copies: usize,

@@ -33,7 +33,7 @@ impl VendorTarget {
     /// Whether a device has such a library.
     ///
     /// # Errors
-    /// If it is there but does not work.
+    /// If it is installed but does not work.
     pub fn is_there(gpu: &Rc<Gpu>) -> Result<bool, BenchError> {
         let sizes = [16, 16, 16];
         let buffers = Buffers::new(gpu, sizes)?;

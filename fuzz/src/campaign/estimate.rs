@@ -1,16 +1,16 @@
-//! How long a campaign takes on this machine, from how far it came.
+//! Estimates the time of a campaign on this machine from its progress.
 
 use std::time::Duration;
 
-/// Time until then says little: workers start, and load what they need.
+/// The least time for an estimate: before, workers start and load kernels.
 const LEAST_TIME: Duration = Duration::from_secs(2);
-/// Jobs that stand for the others: they are in no order, see [`super::Order::mixed`].
+/// The least jobs for an estimate. They represent the others since the order is random, see
+/// [`super::Order::mixed`].
 const LEAST_JOBS: u64 = 100;
 
-/// The time that all jobs take which were not done before, `elapsed` after the begin; `None` until
-/// that can be said, or if it is over by then. `before` were done by an earlier run, `done` are
-/// done now, of
-/// `all`.
+/// The time that all jobs of this run take together. `elapsed` is the time so far; of `all` jobs,
+/// `before` were done by an earlier run and `done` are done now. `None` if there is no estimate
+/// yet, or the run is over by then.
 pub fn time_of_all(elapsed: Duration, before: u64, done: u64, all: u64) -> Option<Duration> {
     let (own, wanted) = (done.checked_sub(before)?, all.checked_sub(before)?);
     if elapsed < LEAST_TIME || own < LEAST_JOBS || own >= wanted {

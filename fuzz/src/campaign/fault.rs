@@ -1,4 +1,4 @@
-//! Faults on purpose: what a device and this program make of kernels and allocations that must fail.
+//! Faults on purpose: kernels and allocations that must fail, and how the device reports them.
 
 use super::{Bench, Job, Verdict, Visit};
 use mxlab_harness::device::{Argument, DeviceError, Geometry};
@@ -8,7 +8,7 @@ use mxlab_harness::device::{Argument, DeviceError, Geometry};
 pub enum Fault {
     /// A kernel writes to an address that nobody has.
     IllegalAddress,
-    /// Twice the memory of the device is asked for.
+    /// An allocation of twice the memory of the device.
     OutOfMemory,
     /// A kernel runs for much longer than the watchdog waits, about half a minute on a GPU.
     Hang,

@@ -4,8 +4,8 @@ use super::{Bench, Job, Verdict, Visit};
 use mxlab_harness::conformance::{Chapter, Row, RowVerdict, chapters};
 use mxlab_harness::device::Properties;
 
-/// A row of the conformance suite. It is *equal* where its verdict is right, *differs* where that is
-/// wrong.
+/// A row of the conformance suite. It is *equal* where its verdict is right, *differs* where that
+/// is wrong.
 pub struct InstructionJob {
     chapter: &'static str,
     row: Row,

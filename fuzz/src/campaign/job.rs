@@ -1,4 +1,4 @@
-//! Jobs: what a worker does one after the other, and what it may find.
+//! Jobs of a worker, and their verdicts.
 
 use super::{Plan, case_seed, problem_of};
 use crate::shrink::shrink;
@@ -7,7 +7,7 @@ use mxlab_kernels::kernel::LaunchError;
 use mxlab_kernels::registry::{Entry, EntryError, Failure, Problem, Runner, verify};
 use serde::{Deserialize, Serialize};
 
-/// What a worker works with.
+/// The environment of a worker's jobs.
 pub struct Bench<'w> {
     /// Its device.
     pub device: &'w Device,
@@ -19,33 +19,33 @@ pub struct Bench<'w> {
     pub round: u32,
     /// Whether a failure is to be made small, which takes many launches.
     pub shrinks: bool,
-    /// Is to be called often: a sign of life.
+    /// A sign of life, to be called often.
     pub beat: &'w dyn Fn(),
 }
 
-/// What came of a job.
+/// The verdict on a job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Verdict {
-    /// It gave what it must.
+    /// The result is right.
     Right,
-    /// It did not.
+    /// The result is wrong.
     Wrong {
-        /// How.
+        /// The difference from the reference.
         failure: String,
         /// The seed of the problem that showed it, for [`problem_of`], where there is one.
         seed: Option<u64>,
         /// The smallest problem that shows it, where it was looked for.
         problem: Option<Problem>,
     },
-    /// The device does not take its text.
+    /// The device refuses its text.
     Refused {
         /// What the device says.
         reason: String,
     },
     /// The device or the worker did not survive it.
     Crashed {
-        /// What is known of how.
+        /// What is known of the crash.
         failure: String,
         /// The seed of the problem that was under way, where it is known.
         seed: Option<u64>,
@@ -55,7 +55,7 @@ pub enum Verdict {
 /// A job that is done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Visit {
-    /// What came of it.
+    /// The verdict.
     pub verdict: Verdict,
     /// Problems that were compared.
     #[serde(default)]
@@ -69,7 +69,7 @@ pub struct Visit {
 }
 
 impl Visit {
-    /// A job that nothing was compared for.
+    /// A job without comparisons.
     pub const fn without_problems(verdict: Verdict) -> Self {
         Self {
             verdict,
@@ -85,7 +85,7 @@ pub trait Job: Send + Sync {
     /// Unique among the jobs of a campaign.
     fn id(&self) -> String;
 
-    /// What it is counted with.
+    /// The family that it is counted with.
     fn family(&self) -> &'static str;
 
     /// Whether another round tries something else.
@@ -96,12 +96,12 @@ pub trait Job: Send + Sync {
         None
     }
 
-    /// Whether [`Verdict::Crashed`] is what must come of it.
+    /// Whether the expected verdict is [`Verdict::Crashed`].
     fn must_crash(&self) -> bool {
         false
     }
 
-    /// Does it. A verdict of [`Verdict::Crashed`] ends the worker.
+    /// Runs the job. A verdict of [`Verdict::Crashed`] ends the worker.
     fn visit(&self, bench: &Bench) -> Visit;
 }
 
@@ -179,7 +179,7 @@ impl Job for KernelJob {
     }
 }
 
-/// Whether an error says nothing of the kernel's results.
+/// Whether an error is a crash, not a wrong result.
 const fn is_crash(error: &LaunchError) -> bool {
     match error {
         LaunchError::Device(error) => error.is_of_device(),
@@ -187,7 +187,7 @@ const fn is_crash(error: &LaunchError) -> bool {
     }
 }
 
-/// The same of a failure.
+/// Whether a failure is a crash, not a wrong result.
 fn is_crashed(failure: &Failure) -> bool {
     match failure {
         Failure::Entry(EntryError::Launch(error)) => is_crash(error),

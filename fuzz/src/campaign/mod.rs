@@ -1,23 +1,23 @@
-//! Campaigns: many jobs, each of which a device may not survive.
+//! Campaigns: many jobs, any of which may crash the device.
 //!
 //! A *job* is a kernel with random problems, an instruction with its row, or a fault on purpose. A
-//! *worker* does jobs one after the other on a device of its own and tells what becomes of each: it
-//! is a process, because a kernel that crashes costs its process the device. What it tells goes to
-//! its *journal*, before and after each job, so that whatever ends it leaves what it learned. The
-//! *supervisor* starts workers, notes which job was under way when one dies, starts another behind
-//! it, and adds everything up.
+//! *worker* is a process that runs jobs one after the other on a device of its own; a kernel that
+//! crashes costs its process the device. Before and after each job the worker writes to its
+//! *journal*, so that its results survive whatever ends it. The *supervisor* starts workers. When a
+//! worker dies, it notes which job was running and starts another worker behind that job. It adds
+//! up all results.
 //!
 //! | module | what |
 //! |---|---|
 //! | `job` | what a job is, its verdict, and a kernel as a job |
 //! | `instruction`, `fault` | the other jobs |
-//! | `order` | in which order jobs are done, and by which shard |
+//! | `order` | the order of jobs, and the shard of each |
 //! | `worker` | the loop of a worker |
-//! | `journal`, `folder` | what workers tell, on disk, and whose it is |
-//! | `outcome` | everything told, added up |
+//! | `journal`, `folder` | the events of workers on disk, and their campaign |
+//! | `outcome` | the sum of all events |
 //! | `supervise`, `process` | worker processes, restarted when they die |
-//! | `estimate` | how long it all takes |
-//! | `here` | the same in this process, for jobs that are known to be harmless |
+//! | `estimate` | the time that all jobs will take |
+//! | `here` | a campaign in this process, for harmless jobs |
 
 mod estimate;
 mod fault;
@@ -63,16 +63,16 @@ pub enum Until {
     Elements(u64),
 }
 
-/// What a campaign does.
+/// The plan of a campaign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Chooses all problems.
+    /// The seed of all problems.
     pub seed: u64,
     /// About how many elements a problem has.
     pub elements: usize,
     /// When to stop.
     pub until: Until,
-    /// How long it may take: what was not reached by then is not run.
+    /// The time limit; jobs that are not reached by then are not run.
     pub time_limit: Option<Duration>,
     /// How long a launch may take, and a job may take without a sign of life.
     pub watchdog: Duration,
@@ -91,7 +91,7 @@ impl Plan {
     }
 }
 
-/// The seed of a kernel's nth problem in a campaign.
+/// The seed of a kernel's n-th problem in a campaign.
 pub fn case_seed(campaign: u64, kernel: &str, n: u32) -> u64 {
     // FNV-1a, so that a problem depends neither on the list of kernels nor on its order.
     let bytes = campaign.to_le_bytes().into_iter().chain(kernel.bytes());
@@ -102,8 +102,8 @@ pub fn case_seed(campaign: u64, kernel: &str, n: u32) -> u64 {
         })
 }
 
-/// The problem of a seed: of about `elements` elements, one in eight of eight times as many, so
-/// that several thread blocks work on it.
+/// The problem of a seed, with about `elements` elements. One problem in eight has eight times as
+/// many, so that several thread blocks work on it.
 pub fn problem_of(entry: &dyn Entry, seed: u64, elements: usize) -> Problem {
     let mut rng = ChaCha8Rng::seed_from_u64(seed);
     let elements = match rng.random_ratio(1, 8) {

@@ -1,4 +1,4 @@
-//! In which order jobs are done, and which worker does which.
+//! The order of jobs, and the worker of each.
 
 use super::{Job, case_seed};
 use mxlab_harness::shard::Shard;
@@ -13,8 +13,8 @@ pub struct Order {
 }
 
 impl Order {
-    /// Jobs of all kinds early, whatever the limit. `modules` has the module of each job; those of
-    /// one module follow each other, since a worker then loads it once.
+    /// A random order, so that jobs of all kinds run early. `modules` has the module of each job;
+    /// jobs of one module stay together, so that a worker loads it once.
     pub fn mixed(jobs: &[Box<dyn Job>], seed: u64, modules: &[Option<usize>]) -> Self {
         let mut groups: Vec<(u64, Vec<usize>)> = Vec::new();
         let mut of_module = HashMap::new();

@@ -1,10 +1,10 @@
-//! Everything that workers told, added up.
+//! The sum of all events of workers.
 
 use super::{Event, Job, Verdict, Visit};
 use mxlab_harness::device::Code;
 use std::collections::{BTreeMap, HashMap};
 
-/// What is known of each job so far.
+/// The state of each job so far.
 pub struct Outcome {
     jobs: Vec<State>,
     by_id: HashMap<String, usize>,
@@ -34,9 +34,9 @@ pub struct Tally {
     pub right: u64,
     /// Jobs that are wrong.
     pub wrong: u64,
-    /// Jobs whose text the device does not take.
+    /// Jobs whose text the device refuses.
     pub refused: u64,
-    /// Jobs that the device or the worker did not survive.
+    /// Jobs that crashed the device or the worker.
     pub crashed: u64,
     /// Jobs that were not reached.
     pub not_run: u64,
@@ -53,7 +53,7 @@ pub struct Finding<'o> {
     pub job: &'o str,
     /// Its family.
     pub family: &'static str,
-    /// What came of it.
+    /// The verdict.
     pub verdict: &'o Verdict,
 }
 
@@ -80,8 +80,8 @@ impl Outcome {
         }
     }
 
-    /// Takes what a worker told. The first word on a round of a job counts: a supervisor repeats
-    /// what it read. Of a job that nobody here knows nothing is taken.
+    /// Adds an event of a worker. The first verdict on a round of a job counts, since a supervisor
+    /// may read an event twice. Unknown jobs are ignored.
     pub fn take(&mut self, event: &Event) {
         let Event::Ended { job, round, visit } = event else {
             return;
@@ -201,12 +201,12 @@ impl Outcome {
 }
 
 impl State {
-    /// Whether another round would say nothing new: it is not right already.
+    /// Whether another round would add nothing: the job has failed already.
     const fn is_settled(&self) -> bool {
         !matches!(self.verdict, None | Some(Verdict::Right))
     }
 
-    /// Whether it came to what it must come to.
+    /// Whether the verdict is the expected one.
     const fn is_right(&self) -> bool {
         match &self.verdict {
             Some(Verdict::Right) => !self.must_crash,

@@ -15,7 +15,7 @@ pub enum Stop {
     Finished,
     /// The time limit is reached.
     TimeIsUp,
-    /// A job cost it the device. What it had to tell of that job is told.
+    /// A job crashed the device. The event of that job is written.
     DeviceLost,
 }
 
@@ -25,13 +25,13 @@ pub enum WorkError {
     /// It has no device.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// It cannot tell what it does.
+    /// It cannot write its journal.
     #[error(transparent)]
     Journal(#[from] JournalError),
 }
 
-/// Does the jobs of these numbers, but for what `outcome` knows already, on a device from `open`, and
-/// tells each event before and after a job. `beat` is called as a sign of life.
+/// Runs the jobs of these numbers on a device from `open`, except those that `outcome` has already.
+/// It reports an event before and after each job, and calls `beat` as a sign of life.
 ///
 /// # Errors
 /// [`WorkError`]. A job that is wrong is no error.

@@ -1,4 +1,4 @@
-//! Mutants that are known to compute the same, and why.
+//! Equivalent mutants: those that compute the same as the kernel, and why.
 
 use super::{Fault, Mutant};
 use regex::Regex;
@@ -18,13 +18,13 @@ struct Rule {
     reason: String,
 }
 
-/// A list that cannot be read.
+/// Errors of the list.
 #[derive(Debug, thiserror::Error)]
 pub enum EquivalentsError {
-    /// It is no TOML of that layout.
+    /// The list is not valid TOML.
     #[error("equivalent.toml: {0}")]
     Toml(#[from] toml::de::Error),
-    /// A pattern is no regular expression.
+    /// A pattern is not a regular expression.
     #[error("equivalent.toml: {0}")]
     Pattern(#[from] regex::Error),
 }
@@ -53,7 +53,7 @@ impl Equivalents {
     /// The list that comes with this crate.
     ///
     /// # Errors
-    /// If it is broken.
+    /// If the list is not valid.
     pub fn shipped() -> Result<Self, EquivalentsError> {
         Self::parse(include_str!("equivalent.toml"))
     }
@@ -61,7 +61,7 @@ impl Equivalents {
     /// Reads a list.
     ///
     /// # Errors
-    /// If it is not one.
+    /// If the list is not valid.
     pub fn parse(text: &str) -> Result<Self, EquivalentsError> {
         let file: File = toml::from_str(text)?;
         let rule = |line: Line| {

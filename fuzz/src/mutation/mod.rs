@@ -1,9 +1,9 @@
 //! The mutation score: how many planted faults does verification catch?
 //!
-//! [`mutants`] plants the faults, [`score`] runs each on the problems that verification
-//! would give it until one goes wrong. A mutant that computes the same as the kernel on every
-//! input, an *equivalent* one, cannot be caught; those that are understood are listed with the
-//! reason in `equivalent.toml`, and do not count. All others that live are survivors.
+//! [`mutants`] plants the faults. [`score`] runs each mutant on the problems of verification until
+//! one fails. An *equivalent* mutant computes the same as the kernel on every input and cannot be
+//! caught. `equivalent.toml` lists known ones with the reason; they do not count. All other mutants
+//! that are not caught are survivors.
 
 mod equivalent;
 mod plant;

@@ -62,7 +62,7 @@ impl fmt::Display for Fault {
 /// A kernel's text with one fault.
 #[derive(Clone, Debug)]
 pub struct Mutant {
-    /// What was done.
+    /// The kind of fault.
     pub fault: Fault,
     /// What was added to a constant, 1 or -1, or 0 for other faults.
     pub step: i8,

@@ -1,4 +1,4 @@
-//! Which mutants verification catches.
+//! Counts the mutants that verification catches.
 
 use super::{Equivalents, Fault, mutants};
 use crate::campaign::{case_seed, problem_of};
@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What became of the mutants of one kernel.
+/// The outcome of the mutants of one kernel.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Score {
     /// The kernel.
@@ -18,20 +18,20 @@ pub struct Score {
     pub family: String,
     /// Caught, by fault.
     pub caught: BTreeMap<Fault, u32>,
-    /// Not PTX, or not loadable: no fault that could ever ship.
+    /// Mutants that are not PTX or cannot be loaded.
     pub invalid: u32,
     /// Known to compute the same.
     pub equivalent: Vec<Survivor>,
     /// Not caught.
     pub survivors: Vec<Survivor>,
-    /// Caught, though held for equivalent: the list is wrong there.
+    /// Caught although listed as equivalent: the list is wrong there.
     pub refuted: Vec<Survivor>,
 }
 
-/// A mutant that lives.
+/// A mutant that was not caught.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Survivor {
-    /// What was done.
+    /// The kind of fault.
     pub fault: Fault,
     /// Line of the kernel's rendered text.
     pub line: u32,
@@ -50,7 +50,7 @@ impl Score {
         self.caught.values().sum()
     }
 
-    /// Caught of those that could be, in percent; `None` if there is no mutant that could be.
+    /// Caught mutants in percent of those that can be caught; `None` if there are none.
     pub fn percent(&self) -> Option<f64> {
         let all = f64::from(self.caught()) + self.survivors.len() as f64;
         (all > 0.0).then(|| 100.0 * f64::from(self.caught()) / all)

@@ -1,4 +1,5 @@
-//! Launching a kernel: checks of its geometry, its blocks over the cores of the host, its result.
+//! Launches a kernel: checks its geometry, runs its blocks on the cores of the host, merges their
+//! results.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -16,9 +17,9 @@ use crate::syntax::{ParseError, parse};
 
 /// Threads of a block, at most.
 pub const MAX_THREADS: u32 = 1024;
-/// Bytes of shared memory of a block, at most: what a kernel may opt in to on sm_90.
+/// The most bytes of shared memory of a block that a kernel may opt in to on sm_90.
 pub const MAX_SHARED: u32 = 227 * 1024;
-/// Warp instructions that a block may run unless a launch says otherwise.
+/// The default budget of warp instructions of a block.
 pub const DEFAULT_BUDGET: u64 = 1 << 32;
 
 /// The kernels of a module.
@@ -49,7 +50,7 @@ pub struct Geometry {
     pub dynamic_shared: u32,
 }
 
-/// What the size of a launch must keep to.
+/// The limits of a launch's size.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     /// Threads of a block, at most.
@@ -69,10 +70,10 @@ fn product(size: [u32; 3]) -> u128 {
 }
 
 impl Geometry {
-    /// Checks what any machine would refuse.
+    /// Checks a size that any machine would refuse.
     ///
     /// # Errors
-    /// What does not fit, in words.
+    /// A text that says what does not fit.
     pub fn check(self, limits: &Limits) -> Result<(), String> {
         let Self {
             grid: grid @ [x, y, z],
@@ -119,10 +120,10 @@ impl Geometry {
     }
 }
 
-/// Why a kernel did not run to its end.
+/// Why a kernel did not finish.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum LaunchError {
-    /// It broke a rule.
+    /// The kernel broke a rule.
     #[error(transparent)]
     Violation(#[from] Box<Report>),
     /// There is no such kernel.
@@ -174,8 +175,8 @@ impl Kernels {
     /// Runs a kernel to its end, with every check on. `parameters` is its parameter block.
     ///
     /// # Errors
-    /// What it broke, where blocks are told by the lowest number, whatever the order in which
-    /// they ran.
+    /// The rule that it broke. If several blocks break one, the error is that of the lowest block,
+    /// in whatever order they ran.
     pub fn launch(
         &self,
         kernel: &str,
@@ -296,9 +297,9 @@ impl<'a> Worker<'a> {
     }
 }
 
-/// What some blocks did.
+/// The results of some blocks.
 struct Done {
-    /// What each touched in global memory.
+    /// The global memory that each block touched.
     logs: Vec<(u32, Vec<Interval>)>,
     statistics: Statistics,
     /// The lowest block that broke a rule.

@@ -11,30 +11,30 @@
 //! | [`alu`] | instructions that compute each lane's result from its own registers |
 //! | [`numeric`] | the numbers of PTX and the functions that instructions compute |
 //! | [`registers`] | the registers of a warp |
-//! | [`memory`] | memories that know who wrote and read what |
+//! | [`memory`] | memories that track who wrote and read each byte |
 //! | `exec` | warps, blocks, and everything that is not lane-local |
-//! | [`launch`] | the way in |
+//! | [`launch`] | the entry point |
 //! | [`report`] | what stops a launch, and where |
 //! | [`statistics`] | what a launch did, counted |
 //!
 //! # What it models, and what it does not
 //!
-//! - Results are those that PTX defines, bit for bit. Where PTX leaves room, in `.approx`
-//!   instructions, they are the function rounded once; [`numeric::approximate`] lists the error that
-//!   hardware may have instead. Products of matrices sum in f64 and
-//!   are rounded once: chips sum in other orders with fewer bits, so tests of them need a bound.
-//! - The lanes of a warp that are together stay together, and the warps of a block take turns
-//!   between barriers: one order of many that a chip may have. A program that depends on it has a
-//!   race, which the sanitizer looks for; two blocks that wait for each other never end but by the
+//! - Results are those that PTX defines, bit for bit. `.approx` instructions, where PTX leaves
+//!   room, give the function rounded once; [`numeric::approximate`] lists the error that hardware
+//!   may have instead. Products of matrices sum in f64 and are rounded once: chips sum in other
+//!   orders with fewer bits, so tests of them need a bound.
+//! - The lanes of a warp run in lockstep until they diverge, and the warps of a block take turns
+//!   between barriers. This is one order of many that a chip may have. A program that depends on it
+//!   has a race, which the sanitizer looks for. Two blocks that wait for each other end only by the
 //!   instruction budget. Atomic operations of blocks on other host cores come in any order.
-//! - Memory is sequentially consistent; fences are checked for nothing. Racing accesses of two blocks
-//!   are found if both happen in one launch, those of two threads of a block in shared memory
-//!   only, and lanes of one store that overlap are not found.
-//! - It knows every instruction whatever `.target` says, and none of the limits that depend on the
-//!   chip but those of [`launch`]. Instructions that it does not know are errors at load time, as
+//! - Memory is sequentially consistent; fences are not checked. Racing accesses of two blocks are
+//!   found if both happen in one launch, those of two threads of a block in shared memory only, and
+//!   lanes of one store that overlap are not found.
+//! - It runs every instruction that it knows, whatever `.target` says. Of the limits of chips it
+//!   knows only those of [`launch`]. Instructions that it does not know are errors at load time, as
 //!   are calls of functions.
-//! - There is no time: sleeping returns at once. What a kernel costs is in [`statistics`], for a
-//!   model of a chip to use.
+//! - There is no time: sleeping returns at once. [`statistics`] counts what a kernel does, as input
+//!   for a cost model.
 
 pub mod alu;
 mod exec;

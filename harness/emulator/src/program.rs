@@ -1,4 +1,4 @@
-//! A kernel made ready to run: instructions with registers and targets in place of names.
+//! A kernel ready to run: its instructions have registers and targets in place of names.
 
 use crate::alu::Alu;
 use crate::registers::Register;
@@ -44,7 +44,7 @@ pub struct Parameter {
     pub bytes: u32,
 }
 
-/// An instruction, its operation and what the checks need.
+/// An instruction: its operation, and data for the checks.
 #[derive(Clone, Debug)]
 pub struct Instruction {
     /// Where it stands.
@@ -137,13 +137,13 @@ words! {
 }
 
 words! {
-    /// What a vote tells.
+    /// The kind of a vote.
     pub enum VoteMode {
         All = "all", Any = "any", Uni = "uni", Ballot = "ballot",
     }
 }
 
-/// What is done over the lanes of a warp.
+/// An operation over the lanes of a warp.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Collective {
     /// `shfl.sync d|p, a, b, c, mask`
@@ -223,7 +223,7 @@ pub enum Operation {
     Exit,
     /// `trap`
     Trap,
-    /// What orders or hints: `membar`, `fence`, `prefetch`, `nanosleep`.
+    /// Fences and hints: `membar`, `fence`, `prefetch`, `nanosleep`.
     Nothing,
     /// `bar.sync`, `barrier.sync`, `bar.arrive`.
     Barrier {

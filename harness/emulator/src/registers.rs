@@ -42,7 +42,7 @@ pub struct Registers {
 }
 
 impl Registers {
-    /// As many registers of each class, none of them written.
+    /// That many registers of each class, all unwritten.
     pub fn new(words: usize, doubles: usize, predicates: usize) -> Self {
         Self {
             words: vec![Aligned([0; LANES]); words],

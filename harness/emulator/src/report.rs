@@ -1,4 +1,4 @@
-//! What stops a launch, and where.
+//! Reports of what stopped a launch, and where.
 
 use std::fmt;
 
@@ -44,7 +44,7 @@ pub struct Report {
     pub violation: Violation,
 }
 
-/// The other side of a race: its thread, place and deed.
+/// The other side of a race: its block, thread and instruction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Other {
     /// Block, for races between blocks.
@@ -123,7 +123,7 @@ pub enum Violation {
         /// Its name.
         register: String,
     },
-    /// Two threads of a block and no barrier between them.
+    /// Two threads of a block access a byte without a barrier between them.
     #[error("race in shared memory at {address:#x}: {access:?} here, {other_access:?} by {other}")]
     SharedRace {
         /// Address in shared memory.
@@ -135,9 +135,10 @@ pub enum Violation {
         /// The other.
         other: Other,
     },
-    /// Two blocks at one byte of global memory.
+    /// Two blocks access one byte of global memory.
     #[error(
-        "race between blocks at {address:#x} in {allocation}: {touch:?} here, {other_touch:?} by {other}"
+        "race between blocks at {address:#x} in {allocation}: {touch:?} here, {other_touch:?} by \
+         {other}"
     )]
     GlobalRace {
         /// Address.
@@ -153,7 +154,8 @@ pub enum Violation {
     },
     /// A read or write of the target of an unfinished asynchronous copy.
     #[error(
-        "shared memory at {address:#x} is the target of a cp.async of thread {owner} that was not waited for"
+        "shared memory at {address:#x} is the target of a cp.async of thread {owner} that was not \
+         waited for"
     )]
     PendingCopy {
         /// Address in shared memory.
@@ -171,7 +173,8 @@ pub enum Violation {
     },
     /// A barrier that can never complete.
     #[error(
-        "barrier {barrier} never completes: {arrived} of {expected} threads arrived, the others {others}"
+        "barrier {barrier} never completes: {arrived} of {expected} threads arrived, the others \
+         {others}"
     )]
     StuckBarrier {
         /// Its number.

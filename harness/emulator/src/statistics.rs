@@ -1,4 +1,4 @@
-//! What a launch did, counted.
+//! Counts what a launch did.
 
 /// Counts of one launch.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -24,7 +24,7 @@ pub struct Statistics {
 }
 
 impl Statistics {
-    /// Nothing yet, for a kernel of so many instructions.
+    /// Zero counts, for a kernel of `instructions` instructions.
     pub fn new(instructions: usize) -> Self {
         Self {
             executed: vec![0; instructions],

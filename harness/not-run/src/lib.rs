@@ -1,4 +1,4 @@
-//! How a test says that it did not run, and what it lacks.
+//! Lets a test report that it did not run, and what is missing.
 //!
 //! The test harness of Rust knows no such state: a test that returns early passes. Every test that
 //! needs more than this repository calls [`not_run`], and `.ci/run` counts the lines.

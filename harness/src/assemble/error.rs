@@ -1,4 +1,4 @@
-//! What can go wrong with the tools.
+//! Errors of the tools.
 
 use super::{Resources, Target};
 use std::fmt;
@@ -21,7 +21,7 @@ pub enum ToolError {
         /// Where it was looked for.
         looked: String,
     },
-    /// The tool is there and could not be started.
+    /// The tool exists but could not be started.
     #[error("cannot run `{}`: {reason}", path.display())]
     NotRun {
         /// The tool.
@@ -49,7 +49,8 @@ pub enum ToolError {
     },
     /// The kernel keeps values in local memory.
     #[error(
-        "{module} for {target}: local memory: {} bytes of stack, {} bytes of spill stores, {} of spill loads",
+        "{module} for {target}: local memory: {} bytes of stack, {} bytes of spill stores, {} of \
+         spill loads",
         resources.stack_bytes, resources.spill_store_bytes, resources.spill_load_bytes
     )]
     LocalMemory {
@@ -57,13 +58,13 @@ pub enum ToolError {
         module: String,
         /// What it was assembled for.
         target: Target,
-        /// What the kernel takes.
+        /// The resources of the kernel.
         resources: Resources,
     },
     /// The tool did what was asked and reported it in an unknown way.
     #[error("{module}: {tool}'s report is not understood: {reason}")]
     Report {
-        /// What it was run on.
+        /// Its input.
         module: String,
         /// Its name.
         tool: &'static str,
@@ -73,7 +74,7 @@ pub enum ToolError {
 }
 
 impl ToolError {
-    /// What somebody lacks who met this error, the tool first.
+    /// What is missing on this machine: the tool, then this error.
     pub fn needed(&self) -> String {
         match self {
             Self::Missing { tool, .. } => format!("{tool} ({self})"),
@@ -92,8 +93,8 @@ pub struct Diagnostic {
 }
 
 impl Diagnostic {
-    /// From `ptxas FILE, line 6; error : MESSAGE` or `ptxas warning : MESSAGE`; `None` for notes and for
-    /// the summary after other errors.
+    /// From `ptxas FILE, line 6; error : MESSAGE` or `ptxas warning : MESSAGE`; `None` for notes
+    /// and for the summary after other errors.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let rest = text.strip_prefix("ptxas ")?;
         let (place, message) = ["error", "fatal", "warning"].iter().find_map(|severity| {

@@ -1,8 +1,8 @@
 //! PTX text to machine code and back to a listing, with NVIDIA's own tools.
 //!
 //! [`Assembler`] runs ptxas: the strict check of PTX syntax, and what says how many registers a
-//! kernel takes. [`Disassembler`] runs nvdisasm, whose listing [`crate::sass`] reads. Neither tool is
-//! needed to run a kernel; where one is absent, [`ToolError::Missing`] says what to install.
+//! kernel takes. [`Disassembler`] runs nvdisasm, whose listing [`crate::sass`] reads. Neither tool
+//! is needed to run a kernel; where one is absent, [`ToolError::Missing`] says what to install.
 
 mod disassembler;
 mod error;

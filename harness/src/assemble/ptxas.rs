@@ -18,7 +18,7 @@ pub struct Assembler {
 pub struct Assembled {
     /// An ELF file that the driver and nvdisasm take.
     pub cubin: Vec<u8>,
-    /// What its kernel takes.
+    /// The resources of its kernel.
     pub resources: Resources,
 }
 
@@ -128,8 +128,9 @@ impl Assembler {
         Ok(Assembled { cubin, resources })
     }
 
-    /// Assembles many texts, one a thread of rayon at a time. `jobs` is drawn from as threads become
-    /// free; what `each` makes of a result is returned in the order of `jobs`.
+    /// Assembles many texts, one a thread of rayon at a time. `jobs` is drawn from as threads
+    /// become free; the values that `each` returns for the results come back in the order of
+    /// `jobs`.
     pub fn assemble_all<R: Send>(
         &self,
         jobs: impl Iterator<Item = Job> + Send,
@@ -143,7 +144,7 @@ impl Assembler {
     }
 }
 
-/// What ptxas said of a text; of one that it refuses at least how it ended.
+/// The messages of ptxas about a text; for a refused text at least its exit status.
 fn diagnostics(out: &Output) -> Vec<Diagnostic> {
     let said = [&out.stderr, &out.stdout].map(|text| String::from_utf8_lossy(text));
     let lines = said.iter().flat_map(|text| text.lines());

@@ -1,6 +1,6 @@
-//! What a kernel takes of a multiprocessor, as `ptxas -v` reports it.
+//! The resources that a kernel takes of a multiprocessor, as `ptxas -v` reports them.
 
-/// What a kernel takes.
+/// The resources of a kernel.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Resources {
     /// Registers of a thread.
@@ -23,9 +23,9 @@ impl Resources {
         self.stack_bytes + self.spill_store_bytes + self.spill_load_bytes > 0
     }
 
-    /// From the report on a text with one kernel: `0 bytes stack frame, 0 bytes spill stores, 0 bytes
-    /// spill loads` for each function and `Used 18 registers, used 1 barriers, 256 bytes smem`.
-    /// `None` without the latter.
+    /// From the report on a text with one kernel: `0 bytes stack frame, 0 bytes spill stores, 0
+    /// bytes spill loads` for each function and `Used 18 registers, used 1 barriers, 256 bytes
+    /// smem`. `None` without the latter.
     pub(super) fn parse(report: &str) -> Option<Self> {
         let mut resources = Self::default();
         let mut is_complete = false;

@@ -1,4 +1,4 @@
-//! What machine code is made for.
+//! Targets of machine code.
 
 use std::fmt;
 use std::str::FromStr;
@@ -13,7 +13,7 @@ pub struct Target {
 
 /// Not the name of a target.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no SM; write 90, 90a or sm_90")]
+#[error("invalid SM `{0}`; expected a number such as 90, 90a or sm_90")]
 pub struct TargetError(String);
 
 impl Target {
@@ -28,7 +28,7 @@ impl Target {
     }
 
     /// The target that a PTX text names in `.target`.
-    pub fn of_ptx(ptx: &str) -> Option<Self> {
+    pub fn from_ptx(ptx: &str) -> Option<Self> {
         let line = ptx.lines().find_map(|line| line.strip_prefix(".target"))?;
         line.split(',').next()?.trim().parse().ok()
     }
@@ -38,15 +38,16 @@ impl Target {
         self.suffix.is_none()
     }
 
-    /// What to assemble a text for, whose `.target` this is, so that a chip runs it: the chip; this
-    /// target itself if it has features of its own. `None` if the chip does not run it.
+    /// The target for which to assemble a text with this `.target`, so that a chip runs it: the
+    /// chip itself, or this target if it has chip-specific features. `None` if the chip does not
+    /// run it.
     pub fn assembled_for(self, chip: Self) -> Option<Self> {
         let target = if self.is_plain() { chip } else { self };
         self.takes(chip.sm).then_some(target)
     }
 
-    /// Whether machine code for this target runs on a chip of compute capability `sm`: the same major
-    /// version and no older minor one; with `a` the same chip.
+    /// Whether machine code for this target runs on a chip of compute capability `sm`: the same
+    /// major version and no older minor one; with `a` the same chip.
     pub const fn runs_on(self, sm: u32) -> bool {
         match self.suffix {
             Some('a') => sm == self.sm,
@@ -54,8 +55,8 @@ impl Target {
         }
     }
 
-    /// Whether PTX for this target can be assembled for a chip of compute capability `sm`: any later
-    /// one; with `a` or `f` as [`Target::runs_on`] (PTX ISA, `.target`).
+    /// Whether PTX for this target can be assembled for a chip of compute capability `sm`: any
+    /// later one; with `a` or `f` as [`Target::runs_on`] (PTX ISA, `.target`).
     pub const fn takes(self, sm: u32) -> bool {
         match self.suffix {
             None => sm >= self.sm,
@@ -121,6 +122,6 @@ mod tests {
             assert_eq!(assembled(text, chip).as_deref(), expected, "{text} {chip}");
         }
         let ptx = ".version 8.6\n.target sm_100a, texmode_independent\n";
-        assert_eq!(Target::of_ptx(ptx), Some(target("100a").unwrap()));
+        assert_eq!(Target::from_ptx(ptx), Some(target("100a").unwrap()));
     }
 }

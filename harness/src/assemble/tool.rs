@@ -1,4 +1,4 @@
-//! Where a tool is, and how it is run.
+//! Finds and runs a tool.
 
 use super::ToolError;
 use std::env;

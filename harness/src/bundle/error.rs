@@ -1,4 +1,4 @@
-//! What can stop a bundle.
+//! Errors of a bundle.
 
 use crate::assemble::Target;
 use crate::assemble::ToolError;
@@ -6,8 +6,8 @@ use crate::device::ImagesError;
 use crate::record::FileError;
 use std::path::PathBuf;
 
-/// Why a bundle was not finished. What was assembled before is in the folder, and the same command
-/// goes on from there.
+/// Why a bundle was not finished. The folder keeps what was assembled, and the same command resumes
+/// from there.
 #[derive(Debug, thiserror::Error)]
 pub enum BundleError {
     /// ptxas is not there or does not run. What it says of a kernel does not stop a bundle.
@@ -17,7 +17,7 @@ pub enum BundleError {
     #[error(transparent)]
     File(#[from] FileError),
     /// The folder holds something else than images.
-    #[error("the folder is not written to: {0}")]
+    #[error("nothing was written to the folder: {0}")]
     Foreign(ImagesError),
     /// An image cannot be packed.
     #[error("cannot pack an image: {0}")]
@@ -38,7 +38,7 @@ pub enum BundleError {
         folder: PathBuf,
         /// The chip that they are for.
         found: Target,
-        /// The chip that was asked for.
+        /// The requested chip.
         expected: Target,
     },
 }

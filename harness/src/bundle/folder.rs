@@ -93,8 +93,8 @@ impl Folder {
         sha256(made_from.as_bytes()) + MODULE_SUFFIX
     }
 
-    /// Keeps a module of an earlier run, if there is one; `texts` are those of its kernels now, whose
-    /// comments may have changed.
+    /// Keeps a module of an earlier run, if there is one; `texts` are those of its kernels now,
+    /// whose comments may have changed.
     pub fn keep<'t>(&mut self, file: &str, texts: impl Iterator<Item = &'t str>) -> bool {
         let Some(mut module) = self.earlier.remove(file) else {
             return false;
@@ -127,8 +127,8 @@ impl Folder {
         }
     }
 
-    /// Writes the index of what is whole: modules of this run, and those of an earlier one that this
-    /// one may yet come to.
+    /// Writes the index of what is whole: modules of this run, and those of an earlier one that
+    /// this one may yet come to.
     pub fn write(&mut self) -> Result<(), BundleError> {
         let mut index = self.index.clone();
         index.modules.extend(self.earlier.values().cloned());

@@ -1,5 +1,5 @@
-//! Texts to modules: kernels whose texts begin alike go into one, which ptxas assembles in less time
-//! than each alone and which packs better.
+//! Groups texts to modules. Kernels whose texts begin alike share a module: ptxas assembles it
+//! faster than each kernel alone, and it compresses better.
 
 use super::Source;
 use crate::assemble::Target;
@@ -8,15 +8,15 @@ use std::collections::VecDeque;
 /// Kernels of a module, at most: 40 in one take 0.6 of the time that they take alone.
 pub const MODULE_KERNELS: usize = 40;
 
-/// How a text names its kernel.
+/// The directive that names a text's kernel.
 const ENTRY: &str = ".visible .entry";
 
 /// Texts that become one module.
 #[derive(Clone, Debug)]
 pub struct Group {
-    /// What is in front of the kernels: `.version`, `.target`, tables.
+    /// The text in front of the kernels: `.version`, `.target`, tables.
     pub prologue: String,
-    /// What they are assembled for.
+    /// The target that they are assembled for.
     pub arch: Target,
     /// The kernels.
     pub sources: Vec<Source>,
@@ -41,8 +41,8 @@ impl Group {
     }
 }
 
-/// Groups texts as they come, neighbours together. Those of a family are apart from others, so that
-/// a change of one family leaves the modules of all others as they are.
+/// Groups neighbouring texts in their order. Families do not share modules, so that a change of one
+/// family leaves the modules of all others unchanged.
 pub struct Groups<I> {
     sources: I,
     chip: Target,
@@ -52,7 +52,7 @@ pub struct Groups<I> {
 }
 
 impl<I: Iterator<Item = Source>> Groups<I> {
-    /// Texts that are assembled for that chip; those that it does not run are left out.
+    /// Groups for a chip; texts that it does not run are left out.
     pub fn new(sources: I, chip: Target) -> Self {
         Self {
             sources,
@@ -69,7 +69,7 @@ impl<I: Iterator<Item = Source>> Groups<I> {
             self.family.clone_from(&source.family);
         }
         // A text without a target is one that ptxas refuses, and names.
-        let own = Target::of_ptx(&source.ptx).unwrap_or(self.chip);
+        let own = Target::from_ptx(&source.ptx).unwrap_or(self.chip);
         let Some(arch) = own.assembled_for(self.chip) else {
             return;
         };
@@ -108,12 +108,12 @@ impl<I: Iterator<Item = Source>> Iterator for Groups<I> {
     }
 }
 
-/// What is in front of the kernel, and the kernel.
+/// Splits a text into the part in front of the kernel, and the kernel.
 fn split(ptx: &str) -> (&str, &str) {
     ptx.split_at(ptx.find(ENTRY).unwrap_or(ptx.len()))
 }
 
-/// The text without lines that are comments or empty: they tell of one kernel.
+/// The text without comments and empty lines, which are about one kernel.
 fn without_comments(text: &str) -> String {
     let lines = text.lines().filter(|line| {
         let line = line.trim();
@@ -128,7 +128,8 @@ mod tests {
 
     fn source(id: usize, family: &str, target: &str, table: &str) -> Source {
         let ptx = format!(
-            "// k{id}: a kernel\n.version 7.8\n.target {target}\n\n{table}.visible .entry k{id}()\n{{\n ret;\n}}\n"
+            "// k{id}: a kernel\n.version 7.8\n.target {target}\n\n\
+             {table}.visible .entry k{id}()\n{{\n ret;\n}}\n"
         );
         Source {
             id: format!("k{id}"),

@@ -1,10 +1,10 @@
 //! Assembles kernels ahead of time into a folder that [`Images`](crate::device::Images) reads.
 //!
 //! A file is named by the digest of what it was made from: the text of the module, the target and
-//! the version of ptxas. A run that finds a file in the index under that name, whole, keeps it; so a
-//! run that was interrupted goes on, and after an edit only the modules with edited kernels are
-//! assembled again. The index is written every few seconds and names whole files only, so that a
-//! bundle can be used as far as it came.
+//! the version of ptxas. A run keeps a whole file that the index has under that name. So an
+//! interrupted run resumes, and after an edit only the modules with edited kernels are assembled
+//! again. The index is written every few seconds and names whole files only, so an unfinished
+//! bundle can be used.
 
 mod error;
 mod folder;
@@ -35,7 +35,7 @@ pub struct Source {
     pub ptx: String,
 }
 
-/// What a bundle is made for.
+/// The request for a bundle.
 #[derive(Clone, Debug)]
 pub struct Order {
     /// The chip, without `a` or `f`: kernels for its own instructions are assembled with them.
@@ -46,18 +46,18 @@ pub struct Order {
     pub jobs: usize,
 }
 
-/// What a bundle came to.
+/// The result of a bundle.
 #[derive(Debug)]
 pub struct Summary {
     /// Kernels in the folder.
     pub kernels: usize,
     /// Modules in the folder.
     pub modules: usize,
-    /// How many of them were there before and were kept.
+    /// Modules of an earlier run that were kept.
     pub kept: usize,
     /// Bytes of all modules.
     pub bytes: u64,
-    /// What ptxas says of kernels that are therefore not in the folder.
+    /// The errors of kernels that ptxas refused, which are not in the folder.
     pub failures: Vec<ToolError>,
     /// Whether it was stopped.
     pub is_interrupted: bool,
@@ -67,7 +67,7 @@ pub struct Summary {
     pub elapsed: Duration,
 }
 
-/// What the runs of ptxas share.
+/// The state that the runs of ptxas share.
 struct Shared<'a, I> {
     groups: Mutex<Groups<I>>,
     folder: Mutex<Folder>,
@@ -86,7 +86,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// Assembles kernels into a folder. `progress` is called with the number of kernels that were done.
-/// After `stop` was set, what is under way is finished and no more is begun.
+/// After `stop` is set, running jobs are finished and no new ones start.
 ///
 /// # Errors
 /// If the folder holds something else, ptxas cannot be run, or a file cannot be written. A kernel
@@ -148,7 +148,7 @@ pub fn bundle(
 }
 
 impl<I: Iterator<Item = Source>> Shared<'_, I> {
-    /// Groups, until there are no more.
+    /// Takes groups until there are no more.
     fn work(&self) {
         while !self.stop.load(Ordering::Relaxed) && lock(&self.error).is_none() {
             let Some(group) = lock(&self.groups).next() else {
@@ -161,7 +161,7 @@ impl<I: Iterator<Item = Source>> Shared<'_, I> {
         }
     }
 
-    /// A module, or as many of its kernels as ptxas takes.
+    /// Assembles a module, or the kernels of it that ptxas accepts.
     fn make(&self, group: &Group) -> Result<(), BundleError> {
         match self.module(group) {
             Err(BundleError::Tool(ToolError::Rejected { .. })) if group.sources.len() > 1 => {}
@@ -189,7 +189,7 @@ impl<I: Iterator<Item = Source>> Shared<'_, I> {
         }
     }
 
-    /// A module, unless it is there.
+    /// Assembles a module, unless the folder has it.
     fn module(&self, group: &Group) -> Result<(), BundleError> {
         let job = job(group);
         let file = lock(&self.folder).name(&job);

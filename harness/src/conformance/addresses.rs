@@ -12,7 +12,7 @@ pub fn rows() -> Suite {
     suite
 }
 
-/// What orders accesses changes no value.
+/// Fences change no value.
 fn orders(suite: &mut Suite) {
     let rows = random::<1>(25, 32, 32);
     for fence in [

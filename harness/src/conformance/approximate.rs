@@ -6,7 +6,7 @@ use crate::conformance::inputs::{Random, floats, grid, low, singles};
 use crate::conformance::numbers::{BF16, F16, F32, F64, Format};
 use crate::conformance::suite::{Expected, Suite, lanes};
 
-/// How far a result may be from the true one.
+/// The largest error of a result.
 #[derive(Clone, Copy)]
 enum Error {
     Relative(f64),

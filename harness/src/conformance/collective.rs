@@ -1,4 +1,4 @@
-//! What threads do together: shuffles, votes, matches, reductions, barriers. PTX ISA 9.7.9.6,
+//! Operations over threads: shuffles, votes, matches, reductions, barriers. PTX ISA 9.7.9.6,
 //! 9.7.13.
 
 use crate::conformance::inputs::{Random, low, random};

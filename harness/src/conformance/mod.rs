@@ -1,5 +1,5 @@
 //! The conformance suite: a tiny program for each instruction and type of PTX that the emulator
-//! knows, with values that follow from the definitions of PTX ISA and IEEE 754 and not from the
+//! knows. Expected values follow from the definitions of PTX ISA and IEEE 754, not from the
 //! emulator's code. Tests run it on the emulator, `mxlab verify` on a GPU.
 //!
 //! | module | what |

@@ -3,7 +3,7 @@
 use super::suite::{Expected, OUTPUTS, Row, SCRATCH, module, register_bits};
 use crate::device::{Argument, Device, DeviceError, Geometry, Kernel, Stream};
 
-/// What results are filled with before.
+/// The pattern that fills results before a run.
 const FILL: u8 = 0xa5;
 
 /// Statements that bring data to what a row is about, or wait for it.
@@ -11,15 +11,15 @@ const PREPARATIONS: [&str; 10] = [
     "st", "ld", "mov", "bar", "barrier", "membar", "fence", "cvta", "setp", "cp",
 ];
 
-/// What became of a row on a device.
+/// The verdict on a row on a device.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RowVerdict {
-    /// Every result is what it must be.
+    /// Every result is right.
     Equal {
         /// Results that were compared.
         compared: usize,
     },
-    /// Some are not.
+    /// Some results are wrong.
     Differs {
         /// Results that differ.
         count: usize,
@@ -28,7 +28,7 @@ pub enum RowVerdict {
         /// The first of them.
         first: Difference,
     },
-    /// The device's assembler does not take the text.
+    /// The device's assembler refuses the text.
     Refused {
         /// What it says.
         reason: String,
@@ -40,7 +40,7 @@ pub enum RowVerdict {
     },
 }
 
-/// A result that is not what it must be.
+/// A wrong result.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Difference {
     /// The thread, over all blocks.
@@ -51,7 +51,7 @@ pub struct Difference {
     pub inputs: Vec<u64>,
     /// Bits that the device gave.
     pub got: u64,
-    /// What they must be.
+    /// The expected bits, as text.
     pub expected: String,
 }
 

@@ -1,4 +1,4 @@
-//! Rows: an instruction, the registers that it uses, inputs, and what it must give.
+//! Rows: an instruction, its registers, inputs and expected results.
 //!
 //! A row becomes a kernel in which each thread loads its inputs into the registers `a b c ...`,
 //! runs the row's text, and stores the registers `d g h i`. The text may also use what
@@ -14,7 +14,7 @@ pub const OUTPUTS: [&str; 4] = ["d", "g", "h", "i"];
 /// Bytes of memory that each thread has for itself at `tmp` and at `cell`.
 pub const SCRATCH: usize = 32;
 
-/// What a result must be.
+/// The expectation of a result.
 pub enum Expected {
     /// These bits.
     Bits(u64),
@@ -31,13 +31,13 @@ impl Expected {
         Self::Where(what.into(), Box::new(holds))
     }
 
-    /// Whatever it is: PTX leaves it open.
+    /// Any bits: PTX leaves the result open.
     pub fn open() -> Self {
         Self::matching("anything", |_| true)
     }
 }
 
-/// What the results of a thread must be.
+/// The expectations of a thread's results.
 pub struct Outcome(pub(super) Vec<Expected>);
 
 /// Outcomes of one result, as what its bits are computed in.
@@ -76,7 +76,7 @@ impl From<Vec<Expected>> for Outcome {
     }
 }
 
-/// An instruction with its inputs and what it must give.
+/// An instruction with its inputs and expected results.
 pub struct Row {
     /// See [`Row::id`]; the chapter gives it.
     pub(super) id: String,
@@ -92,7 +92,7 @@ pub struct Row {
     /// The inputs of all threads, one after the other.
     pub(super) values: Vec<u64>,
     pub(super) threads: usize,
-    /// What a thread's results must be.
+    /// The expected results of a thread.
     pub(super) expected: Box<dyn Fn(usize) -> Outcome + Send + Sync>,
 }
 

@@ -4,7 +4,8 @@ use super::machine::Machine;
 use super::{Argument, DeviceError, Result};
 use std::sync::Arc;
 
-/// Memory of a device; freed when dropped, and with the last [`Graph`](super::Graph) that launches with it.
+/// Memory of a device; freed when dropped, and with the last [`Graph`](super::Graph) that launches
+/// with it.
 #[derive(Debug)]
 pub struct Buffer(Arc<Memory>);
 
@@ -27,7 +28,7 @@ impl Buffer {
         })))
     }
 
-    /// What reports call it.
+    /// Its name in reports.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -37,7 +38,7 @@ impl Buffer {
         self.0.bytes
     }
 
-    /// Where it lies in the device's memory.
+    /// Its address in the device's memory.
     pub fn address(&self) -> u64 {
         self.0.address
     }
@@ -47,28 +48,28 @@ impl Buffer {
         Argument::BufferAt(self, offset)
     }
 
-    /// Copies host data to byte `offset`, after all launches before, and waits.
+    /// Copies host data to byte `offset`, after all earlier launches, and waits.
     ///
     /// # Errors
-    /// If it does not fit, or a launch before went wrong.
+    /// If the data does not fit, or an earlier launch failed.
     pub fn write<T: bytemuck::NoUninit>(&self, offset: usize, data: &[T]) -> Result<()> {
         self.check(offset, size_of_val(data))?;
         let address = self.address() + offset as u64;
         self.0.machine.write(address, bytemuck::cast_slice(data))
     }
 
-    /// Copies from byte `offset` on to the host, after all launches before.
+    /// Copies from byte `offset` on to the host, after all earlier launches.
     ///
     /// # Errors
-    /// If there are not so many, or a launch before went wrong; on the emulator, if some were never
-    /// written.
+    /// If the buffer is too short, or an earlier launch failed; on the emulator also if some bytes
+    /// were never written.
     pub fn read<T: bytemuck::Pod>(&self, offset: usize, data: &mut [T]) -> Result<()> {
         self.check(offset, size_of_val(data))?;
         let address = self.address() + offset as u64;
         self.0.machine.read(address, bytemuck::cast_slice_mut(data))
     }
 
-    /// Copies all of it to the host, but for bytes behind the last whole `T`.
+    /// Copies the whole buffer to the host, except bytes behind the last whole `T`.
     ///
     /// # Errors
     /// As [`Buffer::read`].
@@ -107,9 +108,9 @@ impl Drop for Memory {
     }
 }
 
-/// Memory of the host that the device copies from and to by itself.
+/// Host memory that the device can copy from and to by itself.
 ///
-/// While a copy is under way its stream holds it too, and the host cannot see inside.
+/// During a copy its stream holds the memory too, and the host has no access.
 #[derive(Debug)]
 pub struct Pinned(Arc<PinnedMemory>);
 

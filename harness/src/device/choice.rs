@@ -4,7 +4,7 @@ use super::{DeviceError, Result};
 use std::fmt;
 use std::str::FromStr;
 
-/// Where to run.
+/// The device to run on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum DeviceChoice {
     /// The first GPU, or the emulator where there is none.
@@ -14,10 +14,10 @@ pub enum DeviceChoice {
     Cuda(Option<usize>),
     /// The PTX emulator.
     Emulator,
-    /// The PTX emulator, lost to the process by the first fault of a kernel as a GPU is: to try what
-    /// happens then.
+    /// The PTX emulator that, like a GPU, is lost to the process after the first fault of a kernel;
+    /// to test what happens then.
     EmulatorLostByFaults,
-    /// The CPU's own kernels; runs no PTX.
+    /// The CPU kernels; they run no PTX.
     Cpu,
 }
 

@@ -1,9 +1,9 @@
-//! Where the machine code of a kernel came from.
+//! The origin of a kernel's machine code.
 
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// Where the machine code of a loaded text came from.
+/// The origin of the machine code of a loaded text.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
@@ -11,24 +11,24 @@ pub enum Code {
     Image,
     /// The device was given the PTX text: the driver compiled it, or the emulator decoded it.
     Ptx {
-        /// Why there was no image of it.
+        /// Why no image was used.
         why: NoImage,
     },
 }
 
-/// Why the PTX text was loaded and no image.
+/// Why the PTX text was loaded instead of an image.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NoImage {
     /// The device was opened without images.
     NoImages,
-    /// The images have no such text: it was edited, or left out of them.
+    /// The images lack the text: it was edited or left out.
     NotInImages,
     /// The images are for another chip.
     OtherChip,
     /// The driver is of an older CUDA version than the images.
     OldDriver,
-    /// The driver did not take the image, for this reason.
+    /// The driver refused the image, for this reason.
     Refused(String),
 }
 
@@ -69,7 +69,7 @@ pub struct Loads {
     pub old_driver: u64,
     /// [`NoImage::Refused`].
     pub refused: u64,
-    /// The reason of the refusal before all others, with the name of the text.
+    /// The first refusal: the name of the text and the reason.
     pub first_refusal: Option<String>,
 }
 
@@ -93,12 +93,12 @@ impl Loads {
         *counter += 1;
     }
 
-    /// Those given as PTX text, for whatever reason.
+    /// Loads as PTX text, for any reason.
     pub const fn ptx(&self) -> u64 {
         self.no_images + self.not_in_images + self.other_chip + self.old_driver + self.refused
     }
 
-    /// What was loaded after `earlier`, counts of the same device.
+    /// The loads since `earlier`, which are counts of the same device.
     #[must_use]
     pub fn since(&self, earlier: &Self) -> Self {
         let first_refusal = match earlier.refused {

@@ -19,8 +19,8 @@ pub struct EmulatorOptions {
     pub memory_bytes: u64,
     /// Warp instructions that a block may run before it counts as hanging.
     pub budget: u64,
-    /// Whether a kernel that the sanitizer stops costs the process the device, as in CUDA: the launch
-    /// itself succeeds, the next call and every one after it tells of the fault.
+    /// Whether the device is lost after the sanitizer stops a kernel, as in CUDA: the launch itself
+    /// succeeds, and the next call and every later one returns the fault.
     pub is_lost_by_faults: bool,
 }
 
@@ -176,7 +176,7 @@ impl Machine for Emulator {
         lock(&self.modules).loaded.remove(&module);
     }
 
-    /// A launch finds the kernel by its name: the handle says nothing.
+    /// A launch finds the kernel by its name; the handle is not used.
     fn kernel(&self, module: u64, entry: &str) -> Result<(u64, KernelAttributes)> {
         self.faults.check()?;
         let kernels = self.kernels(module)?;
@@ -221,7 +221,7 @@ impl Machine for Emulator {
         }
     }
 
-    /// There is nothing to prepare: the handle says nothing.
+    /// There is nothing to prepare; the handle is not used.
     fn graph(&self, _launches: &[Launch]) -> Result<u64> {
         self.faults.check()?;
         Ok(0)

@@ -1,4 +1,4 @@
-//! What can go wrong with a device.
+//! Errors of devices.
 
 use super::ImagesError;
 use ptx_emulator::launch::LaunchError;
@@ -6,16 +6,17 @@ use ptx_emulator::lower::ProgramError;
 use ptx_emulator::memory::global::MemoryError;
 use ptx_emulator::syntax::ParseError;
 
-/// Why a device did not do something.
+/// Why a call to a device failed.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum DeviceError {
     /// Not the name of a device.
     #[error(
-        "unknown device `{0}`; there are auto, cuda, cuda:N, emulator, cpu, emulator:lost-by-faults"
+        "unknown device `{0}`; expected auto, cuda, cuda:N, emulator, cpu or \
+         emulator:lost-by-faults"
     )]
     UnknownChoice(String),
     /// The CPU was asked to run a kernel.
-    #[error("device `cpu` runs no PTX; take `emulator` or `cuda`")]
+    #[error("device `cpu` cannot run PTX; use `emulator` or `cuda`")]
     RunsNoPtx,
     /// There is no driver, or none that can be used.
     #[error("no CUDA: {reason}")]
@@ -23,16 +24,16 @@ pub enum DeviceError {
         /// What was looked for.
         reason: String,
     },
-    /// There is a driver, and it cannot be used.
+    /// A driver is present but cannot be used.
     #[error("the CUDA driver cannot be used: {reason}")]
     UnusableDriver {
-        /// What was found, what is needed, what to do.
+        /// What was found, what was expected, what to do.
         reason: String,
     },
     /// The driver has no such device.
     #[error("no CUDA device {ordinal}: the driver has {count}, numbered from 0")]
     NoDevice {
-        /// The number that was asked for.
+        /// The requested number.
         ordinal: usize,
         /// How many there are.
         count: usize,
@@ -45,16 +46,16 @@ pub enum DeviceError {
     OutOfMemory {
         /// The driver's name of the error, if it was one of the driver.
         code: Option<&'static str>,
-        /// For what.
+        /// The name of the buffer.
         name: String,
-        /// Bytes that were asked for.
+        /// The requested bytes.
         asked: u64,
         /// Bytes that are free.
         free: u64,
         /// Bytes that there are.
         total: u64,
     },
-    /// A copy does not lie inside its buffer.
+    /// A copy is not inside its buffer.
     #[error("bytes {first}..{end} are not inside `{name}`, which has {bytes}")]
     OutsideBuffer {
         /// The buffer.
@@ -63,7 +64,7 @@ pub enum DeviceError {
         first: usize,
         /// Byte after the last.
         end: usize,
-        /// Of the buffer.
+        /// Bytes of the buffer.
         bytes: usize,
     },
     /// The text is not PTX.
@@ -74,7 +75,7 @@ pub enum DeviceError {
         /// Where and why.
         reason: ParseError,
     },
-    /// The emulator does not know something in it.
+    /// The text uses something that the emulator does not support.
     #[error("{module}:{reason}")]
     Unsupported {
         /// The module.
@@ -93,14 +94,14 @@ pub enum DeviceError {
         sm: u32,
     },
     /// The driver's compiler refuses the text.
-    #[error("{module}: the driver does not take it: {log}")]
+    #[error("{module}: the driver refuses the text: {log}")]
     Compile {
         /// The module.
         module: String,
         /// What it says.
         log: String,
     },
-    /// The images are not what they were when they were opened.
+    /// The images have changed since they were opened.
     #[error(transparent)]
     Images(#[from] ImagesError),
     /// The module has no such kernel.
@@ -108,7 +109,7 @@ pub enum DeviceError {
     NoKernel {
         /// The module.
         module: String,
-        /// The name that was asked for.
+        /// The requested name.
         entry: String,
         /// The names it has.
         known: String,
@@ -121,8 +122,8 @@ pub enum DeviceError {
         /// What does not fit.
         reason: String,
     },
-    /// Two things that belong to different devices were used together.
-    #[error("{0} is of another device")]
+    /// Objects of different devices were used together.
+    #[error("{0} belongs to another device")]
     OtherDevice(String),
     /// The host asked for pinned memory that a copy is using.
     #[error("a copy of this pinned memory is under way; synchronise its stream first")]
@@ -130,14 +131,14 @@ pub enum DeviceError {
     /// Only launches are recorded.
     #[error("a stream whose launches are being recorded cannot {0}")]
     Recording(&'static str),
-    /// A product that the vendor's library does not take.
+    /// The vendor's library does not support the product.
     #[error("a product of {rows} rows, {cols} columns, {tokens} tokens: sizes are 1 to 2^31 - 1")]
     Product {
-        /// Of W.
+        /// Rows of W.
         rows: usize,
-        /// Of both.
+        /// Columns of both.
         cols: usize,
-        /// Of x.
+        /// Rows of x.
         tokens: usize,
     },
     /// Too many threads, blocks or bytes of shared memory, or none.
@@ -154,9 +155,10 @@ pub enum DeviceError {
     /// The host used memory of the emulator wrongly.
     #[error(transparent)]
     Memory(#[from] MemoryError),
-    /// A kernel did not come to its end in time. Every later call gets this error again.
+    /// A kernel did not end in time. Every later call returns this error again.
     #[error(
-        "`{kernel}`, launched last, did not end within {seconds} s; the device is lost to this process"
+        "`{kernel}`, launched last, did not end within {seconds} s; the device is lost to this \
+         process"
     )]
     Watchdog {
         /// The kernel launched last.
@@ -164,27 +166,27 @@ pub enum DeviceError {
         /// The limit.
         seconds: f32,
     },
-    /// A kernel broke the context. Every later call gets this error again.
+    /// A kernel broke the context. Every later call returns this error again.
     #[error("{}: {reason}; the device is lost to this process", guilty(kernels, *launches))]
     Lost {
-        /// The kernels that may have: what was launched since the device was last waited for, a run
-        /// of one kernel once, the first few.
+        /// The kernels that may have broken it: the first few launched since the last
+        /// synchronisation, each run of one kernel once.
         kernels: Vec<String>,
         /// Launches of them.
         launches: u64,
         /// What the driver says.
         reason: String,
     },
-    /// Another answer of the driver.
+    /// Any other error of the driver.
     #[error("CUDA driver: {call}: {reason}")]
     Driver {
-        /// What was asked of it.
+        /// The call.
         call: &'static str,
         /// What it says.
         reason: String,
     },
     /// The emulator has no clock of the device.
-    #[error("the emulator has no device time")]
+    #[error("the emulator cannot measure device time; time it on the host")]
     NoClock,
 }
 
@@ -194,8 +196,8 @@ impl DeviceError {
         matches!(self, Self::Lost { .. } | Self::Watchdog { .. })
     }
 
-    /// Whether it says nothing of a kernel and its text: the device, its driver, its memory or a file
-    /// of its images failed.
+    /// Whether the failure is of the device, its driver, its memory or a file of its images, and
+    /// not of a kernel and its text.
     pub const fn is_of_device(&self) -> bool {
         matches!(
             self,
@@ -211,7 +213,7 @@ impl DeviceError {
     }
 }
 
-/// Who may have broken a context.
+/// The kernels that may have broken a context, as text.
 fn guilty(kernels: &[String], launches: u64) -> String {
     match (kernels, launches) {
         ([], _) => "the device failed, no kernel was under way".to_owned(),

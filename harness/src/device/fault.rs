@@ -1,29 +1,29 @@
-//! Kernels that crash or hang, and what is left of the device then: nothing.
+//! Kernels that crash or hang, after which the device is lost.
 //!
-//! A crash is sticky: the driver answers every later call with it, whatever that call is. A hang is
-//! worse: most calls wait for it, those that free memory too. So the first of either is kept, each
-//! later call gets it as its answer without asking the driver, and nothing is freed any more.
+//! A crash is sticky: the driver answers every later call with it. A hang is worse: most calls wait
+//! for it, even those that free memory. So the first fault is kept, each later call returns it
+//! without asking the driver, and nothing is freed any more.
 //!
-//! A crash is told by the first call that waits, so it belongs to a launch that nobody has waited
-//! for since. Those are kept by stream, and the error names them and no later one.
+//! The first call that waits reports a crash, so it belongs to a launch since the last wait. Those
+//! launches are kept by stream, and the error names them only.
 
 use super::{DeviceError, Result};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-/// Names of launches that are kept; a run of one kernel is one name.
+/// The most names of launches to keep; a run of one kernel is one name.
 const NAMES: usize = 16;
 
-/// Launches that nobody has waited for, and the fault, if there was one.
+/// Launches since the last wait, and the fault, if there was one.
 #[derive(Debug, Default)]
 pub(super) struct Faults {
     pending: Mutex<Vec<Pending>>,
     fault: OnceLock<DeviceError>,
-    /// Each launch is waited for by the driver: `CUDA_LAUNCH_BLOCKING=1`.
+    /// The driver waits for each launch: `CUDA_LAUNCH_BLOCKING=1`.
     is_blocking: bool,
 }
 
-/// What was launched on a stream.
+/// The pending launches of a stream.
 #[derive(Debug)]
 struct Pending {
     stream: u64,
@@ -45,7 +45,7 @@ impl Faults {
         self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes launches on a stream, which the driver has taken.
+    /// Notes launches on a stream that the driver has accepted.
     pub fn launched<'n>(&self, stream: u64, kernels: impl IntoIterator<Item = &'n str>) {
         if self.is_blocking {
             return;
@@ -71,25 +71,25 @@ impl Faults {
         }
     }
 
-    /// Everything on a stream was waited for and went well; without one, on all streams.
+    /// Notes that everything on a stream ended well; on all streams if `None`.
     pub fn finished(&self, stream: Option<u64>) {
         let is_other = |pending: &Pending| stream.is_some_and(|stream| stream != pending.stream);
         self.pending().retain(is_other);
     }
 
-    /// Whether everything that was launched was waited for.
+    /// Whether no launch is pending.
     pub fn is_idle(&self) -> bool {
         self.pending().is_empty()
     }
 
     /// # Errors
-    /// The fault that there was.
+    /// The earlier fault.
     pub fn check(&self) -> Result<()> {
         self.fault.get().map_or(Ok(()), |fault| Err(fault.clone()))
     }
 
-    /// The device is lost. A call of the driver said so; `launching` is the kernel that it was to
-    /// launch, if it was a launch.
+    /// Notes that a call of the driver reported a lost device. `launching` is its kernel, if it was
+    /// a launch.
     pub fn lost(&self, reason: String, launching: Option<&str>) -> DeviceError {
         let pending = self.pending();
         let mut launches: u64 = pending.iter().map(|pending| pending.launches).sum();
@@ -149,7 +149,7 @@ impl Faults {
         last.cloned().unwrap_or_default()
     }
 
-    /// Keeps the first fault, and returns that.
+    /// Keeps the first fault and returns it.
     fn keep(&self, fault: DeviceError) -> DeviceError {
         self.fault.get_or_init(|| fault).clone()
     }

@@ -1,11 +1,11 @@
-//! Graphs: launches that are checked once and made again and again.
+//! Graphs: launches that are checked once and replayed many times.
 
 use super::buffer::Memory;
 use super::machine::{Launch, Machine, Product};
 use super::{Argument, Buffer, DeviceError, DeviceKind, Geometry, Kernel, Result, Statistics};
 use std::sync::Arc;
 
-/// A launch that was checked, with all that has to be there when it is made.
+/// A checked launch, with everything that must stay alive for it.
 #[derive(Debug)]
 pub(super) struct Prepared {
     kernel: Kernel,
@@ -48,11 +48,11 @@ impl Prepared {
     }
 }
 
-/// Launches in order, recorded by [`Stream::record_graph`](super::Stream::record_graph), to be made by
-/// [`Stream::replay`](super::Stream::replay) with little work of the host.
+/// Launches in order, recorded by [`Stream::record_graph`](super::Stream::record_graph), replayed
+/// by [`Stream::replay`](super::Stream::replay) with little work on the host.
 ///
-/// Their kernels stay loaded and their buffers allocated as long as it lives; an address given as a number is not known
-/// to be one. What buffers hold is read anew each time.
+/// Their kernels stay loaded and their buffers allocated as long as it lives; an address given as a
+/// number is not known to be one. What buffers hold is read anew each time.
 #[derive(Debug)]
 pub struct Graph(Arc<Launches>);
 
@@ -65,7 +65,8 @@ pub(super) struct Launches {
     _buffers: Vec<Arc<Memory>>,
 }
 
-/// Workspace of products, bytes: cuBLAS asks for 32 MiB on Hopper (its documentation, `cublasSetWorkspace`).
+/// Workspace of products, bytes: cuBLAS asks for 32 MiB on Hopper (its documentation,
+/// `cublasSetWorkspace`).
 const WORKSPACE: usize = 64 << 20;
 
 /// y = x W^T in bf16 by the vendor's library, row after row.
@@ -80,7 +81,7 @@ pub struct VendorProduct<'b> {
 }
 
 impl Graph {
-    /// Products of these sizes by the vendor's library; `None` if the device has none.
+    /// Products of these sizes by the vendor's library; `None` if the device has no such library.
     pub(super) fn of_products(
         machine: Arc<dyn Machine>,
         [rows, cols, tokens]: [usize; 3],

@@ -21,7 +21,7 @@ struct Loaded {
     entries: Vec<Signature>,
 }
 
-/// What a kernel declares of itself.
+/// The declarations of a kernel.
 #[derive(Clone, Debug)]
 struct Signature {
     entry: String,
@@ -31,7 +31,7 @@ struct Signature {
     maximum_threads: Option<[u32; 3]>,
 }
 
-/// A kernel of a module; keeps that loaded.
+/// A kernel of a module, which it keeps loaded.
 #[derive(Clone, Debug)]
 pub struct Kernel {
     module: Arc<Loaded>,
@@ -40,7 +40,7 @@ pub struct Kernel {
     attributes: KernelAttributes,
 }
 
-/// What a kernel takes of a multiprocessor. What is not known is `None`.
+/// The resources that a kernel takes of a multiprocessor; `None` where unknown.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct KernelAttributes {
     /// Registers of a thread.
@@ -132,7 +132,7 @@ impl Module {
     }
 }
 
-/// Whether the device can run what the module is for.
+/// Checks that the device runs the target of the module.
 fn check_target(tree: &Tree, module: &str, properties: &super::Properties) -> Result<()> {
     let target = tree.target.first().map_or("", String::as_str);
     match properties.runs(target) {
@@ -168,7 +168,7 @@ impl Kernel {
         &self.module.code
     }
 
-    /// What it takes of a multiprocessor.
+    /// The resources that it takes of a multiprocessor.
     pub const fn attributes(&self) -> &KernelAttributes {
         &self.attributes
     }
@@ -243,7 +243,7 @@ impl Kernel {
         Ok(block)
     }
 
-    /// Checks what any device would refuse.
+    /// Checks a geometry that any device would refuse.
     pub(super) fn check(&self, geometry: Geometry) -> Result<()> {
         let properties = self.machine().properties();
         let limits = Limits {

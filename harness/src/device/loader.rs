@@ -1,4 +1,4 @@
-//! Loads texts: as images where the device has some, else as PTX.
+//! Loads texts: as images where the device has them, else as PTX.
 
 use super::images::Images;
 use super::machine::{Machine, Text};
@@ -6,11 +6,11 @@ use super::{Code, DeviceError, Loads, NoImage, Result};
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Modules of images that stay loaded, the most recent ones. Kernels that are visited module by
-/// module cost one load each of these.
+/// The number of image modules that stay loaded. If kernels are loaded module by module, each
+/// module is loaded once.
 const KEPT: usize = 4;
 
-/// What the loads of a device have in common.
+/// The state that the loads of a device share.
 #[derive(Debug, Default)]
 pub(super) struct Loader {
     images: Option<Arc<Images>>,
@@ -31,11 +31,11 @@ struct State {
 #[derive(Clone, Debug)]
 enum Kept {
     Loaded(Arc<Handle>),
-    /// By a machine that runs the text itself: the emulator.
+    /// Read by the emulator, which runs the text itself.
     Read,
 }
 
-/// A module that is loaded, until the last that uses it is gone.
+/// A loaded module, shared until its last user is gone.
 #[derive(Debug)]
 pub(super) struct Handle {
     pub machine: Arc<dyn Machine>,
@@ -53,7 +53,7 @@ impl Drop for Handle {
 pub(super) enum ImageError {
     /// The image is not for it; the text may be.
     Refused(String),
-    /// Nothing can be loaded.
+    /// Loading failed.
     Failed(DeviceError),
 }
 
@@ -85,7 +85,7 @@ impl Loader {
     /// Loads a text whose entries are `entries`.
     ///
     /// # Errors
-    /// If the device takes neither image nor text, or the file of the image changed meanwhile.
+    /// If the device refuses both image and text, or the file of the image has changed.
     pub fn load(
         &self,
         machine: &Arc<dyn Machine>,
@@ -161,13 +161,13 @@ impl Loader {
 }
 
 impl State {
-    /// A module that is kept, which then is not.
+    /// Takes out a kept module.
     fn take(&mut self, module: usize) -> Option<Kept> {
         let at = self.kept.iter().position(|(kept, _)| *kept == module)?;
         self.kept.remove(at).map(|(_, kept)| kept)
     }
 
-    /// Keeps a module as the most recent one, and lets go of the oldest.
+    /// Keeps a module as the most recent one, and drops the oldest.
     fn keep(&mut self, module: usize, kept: Kept) {
         if self.kept.len() == KEPT {
             self.kept.pop_front();

@@ -1,4 +1,4 @@
-//! What the two machines have in common.
+//! The interface of the two machines.
 
 use super::loader::ImageError;
 use super::{Geometry, KernelAttributes, Properties, Result, Statistics};
@@ -45,15 +45,15 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn launch(&self, stream: u64, launch: &Launch) -> Result<Option<Statistics>>;
     /// Launches in order, to be made again and again; ended by `end_graph`.
     fn graph(&self, launches: &[Launch]) -> Result<u64>;
-    /// The same of products by the vendor's library, which works in `workspace`, an address and bytes; `None` if there
-    /// is none.
+    /// The same for products by the vendor's library, with `workspace` as address and bytes; `None`
+    /// without the library.
     fn products_graph(&self, products: &[Product], workspace: (u64, usize)) -> Result<Option<u64>>;
     fn end_graph(&self, graph: u64);
     /// Makes the launches of a graph, which are these.
     fn replay(&self, stream: u64, graph: u64, launches: &[Launch]) -> Result<Option<Statistics>>;
     /// # Safety
-    /// `host` is pinned memory of `bytes` bytes that nobody else uses until the stream was
-    /// synchronised; the device memory stays allocated as long.
+    /// `host` is pinned memory of `bytes` bytes that nobody else uses until the stream is
+    /// synchronised; the device memory stays allocated until then.
     unsafe fn copy(&self, stream: u64, copy: Copy) -> Result<()>;
     /// `kernel` was launched last.
     fn synchronize(&self, stream: u64, kernel: &str, limit: Duration) -> Result<()>;
@@ -63,14 +63,15 @@ pub(super) trait Machine: Send + Sync + fmt::Debug {
     fn milliseconds(&self, earlier: u64, later: u64) -> Result<f32>;
 }
 
-/// PTX, and what was parsed of it. `name` is what errors call it.
+/// A PTX text and its syntax tree. Errors call it `name`.
 pub(super) struct Text<'a> {
     pub name: &'a str,
     pub ptx: &'a str,
     pub tree: &'a Module,
 }
 
-/// y = x W^T in bf16: W [rows, cols], x [tokens, cols] and y [tokens, rows] by their addresses, row after row.
+/// y = x W^T in bf16: W [rows, cols], x [tokens, cols] and y [tokens, rows] by their addresses, row
+/// after row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Product {
     pub w: u64,

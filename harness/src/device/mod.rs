@@ -1,20 +1,22 @@
 //! One device interface, two machines: an NVIDIA GPU through its driver, and the PTX emulator.
 //!
 //! Host code allocates [`Buffer`]s, loads a [`Module`] from PTX text, launches its [`Kernel`]s on a
-//! [`Stream`] and measures with [`Event`]s, and cannot tell which machine it is but by
-//! [`Device::properties`]. What can be checked before a launch (entry, arguments, geometry) is
-//! checked here, for both alike.
+//! [`Stream`] and measures with [`Event`]s. Only [`Device::properties`] tells which machine it is.
+//! This module checks before a launch what can be checked, in the same way for both: entry,
+//! arguments, geometry.
 //!
 //! | | `cuda` | `emulator` |
 //! |---|---|---|
 //! | found | at run time, by the driver library | always |
 //! | launches | in the order of a stream, beside the host | at once |
 //! | a [`Graph`] of launches | one call of the driver | one after the other |
-//! | errors of a kernel | from [`Stream::synchronize`], or the next copy | from [`Stream::launch`], by the sanitizer |
-//! | a kernel that hangs | not waited for longer than [`WATCHDOG`] | stopped by a budget of instructions |
-//! | after a fault | the device is lost to the process: each call gets the fault again | as before, or as CUDA: [`EmulatorOptions::is_lost_by_faults`] |
+//! | errors of a kernel | from [`Stream::synchronize`] or the next copy | from [`Stream::launch`] |
+//! | a kernel that hangs | [`WATCHDOG`] limits the wait | a budget of instructions stops it |
+//! | after a fault | each call returns the fault again | as before[^lost] |
 //! | device time | [`Event`] | none |
 //! | [`Statistics`] | none | of each launch |
+//!
+//! [^lost]: or as on a GPU, with [`EmulatorOptions::is_lost_by_faults`].
 
 mod buffer;
 mod choice;
@@ -46,7 +48,7 @@ pub use ptx_emulator::statistics::Statistics;
 pub use staging::Staging;
 pub use stream::{Event, Stream, WATCHDOG};
 
-/// What a device does, or why it did not.
+/// The result of a call to a device.
 pub type Result<T, E = DeviceError> = std::result::Result<T, E>;
 
 use loader::Loader;
@@ -63,23 +65,24 @@ pub struct Device {
 /// How a device is opened.
 #[derive(Clone, Debug, Default)]
 pub struct DeviceOptions {
-    /// Machine code made ahead of time. A text that it lacks, and every text where the images are
-    /// for another chip or a newer driver, is loaded as PTX; [`Device::loads`] says how many.
+    /// Machine code made ahead of time. A text without an image is loaded as PTX, and so is every
+    /// text if the images are for another chip or a newer driver. [`Device::loads`] counts both.
     ///
-    /// The emulator runs PTX whatever it is given. With images it looks every text up, reads its
-    /// module and counts the load as one of an image, so that all but the driver's part is tried.
+    /// The emulator always runs PTX. With images it still looks up every text, reads its module and
+    /// counts the load as one of an image, so that everything but the driver's part is tested.
     pub images: Option<Arc<Images>>,
-    /// Limits of the emulator, where that is what is opened.
+    /// Limits of the emulator.
     pub emulator: EmulatorOptions,
 }
 
 impl Device {
-    /// The device of a `--device` option: [`DeviceChoice::Auto`] is the first GPU, or the emulator where
-    /// there is none.
+    /// The device of a `--device` option: [`DeviceChoice::Auto`] is the first GPU, or the emulator
+    /// where there is none.
     ///
     /// # Errors
-    /// If it is not there; [`DeviceChoice::Cpu`] runs no PTX. With [`DeviceChoice::Auto`] also if
-    /// there is a driver that cannot be used, which is not taken for no GPU.
+    /// If the device is missing, or for [`DeviceChoice::Cpu`], which runs no PTX.
+    /// [`DeviceChoice::Auto`] also fails if a driver is present that cannot be used: this does not
+    /// count as no GPU.
     pub fn open(choice: DeviceChoice) -> Result<Self> {
         Self::open_with(choice, DeviceOptions::default())
     }
@@ -121,8 +124,8 @@ impl Device {
         }
     }
 
-    /// An emulator of its own. It runs one launch at a time, over all cores by rayon: tasks of a
-    /// rayon pool must not share one, each opens its own.
+    /// A new emulator. It runs one launch at a time, over all cores by rayon. Tasks of a rayon pool
+    /// must not share one; each opens its own.
     pub fn emulator() -> Self {
         Self::emulator_with(EmulatorOptions::default())
     }
@@ -140,7 +143,7 @@ impl Device {
         Ok(Self::of(cuda::Cuda::open(ordinal)?))
     }
 
-    /// The images that it was opened with.
+    /// The images that the device was opened with.
     pub fn images(&self) -> Option<&Arc<Images>> {
         self.loader.images()
     }
@@ -151,19 +154,18 @@ impl Device {
         self.loader.loads()
     }
 
-    /// Where the machine code of the text that was loaded last came from; `None` before the first.
-    /// Says of [`Device::load`] what [`Module::code`] says, for who does not see the module, as long
-    /// as one thread alone loads.
+    /// Where the machine code of the last loaded text came from; `None` before the first load. The
+    /// same as [`Module::code`] for callers that do not see the module, if only one thread loads.
     pub fn code_of_last_load(&self) -> Option<Code> {
         self.loader.last()
     }
 
-    /// What it is and what its limits are.
+    /// Its properties and limits.
     pub fn properties(&self) -> &Properties {
         self.machine.properties()
     }
 
-    /// Bytes of global memory that nobody has, other processes included.
+    /// Free bytes of global memory; other processes may use some of the rest.
     ///
     /// # Errors
     /// If the driver does not say.
@@ -171,10 +173,10 @@ impl Device {
         self.machine.free_memory()
     }
 
-    /// Allocates bytes that nobody has written, aligned to 256. `name` is what reports call them.
+    /// Allocates unwritten bytes, aligned to 256. Reports call them `name`.
     ///
     /// # Errors
-    /// If so many are not left.
+    /// If there are not enough free bytes.
     pub fn allocate(&self, name: &str, bytes: usize) -> Result<Buffer> {
         Buffer::allocate(self.machine.clone(), name, bytes)
     }
@@ -197,16 +199,16 @@ impl Device {
         Pinned::allocate(self.machine.clone(), bytes)
     }
 
-    /// Loads PTX text, or the image of it. `name` is what errors call it.
+    /// Loads a PTX text, or its image. Errors call it `name`.
     ///
     /// # Errors
-    /// With the place of what is wrong in the text, or what the device lacks for it; if the file of
-    /// its image is no longer what it was.
+    /// If the text is wrong, with the place; if the device lacks what the text needs; if the file
+    /// of its image has changed.
     pub fn load(&self, name: &str, ptx: &str) -> Result<Module> {
         Module::load(&self.machine, &self.loader, name, ptx)
     }
 
-    /// A new stream: what is launched on it runs in order.
+    /// A new stream. Its launches run in order.
     ///
     /// # Errors
     /// If the driver refuses.

@@ -1,4 +1,4 @@
-//! What a device is.
+//! Properties of a device.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,22 +12,22 @@ pub enum DeviceKind {
     Emulator,
 }
 
-/// What a device is and what its limits are. What is not known is `None`.
+/// The properties and limits of a device; `None` where unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Properties {
     /// Which machine.
     pub kind: DeviceKind,
     /// The name of the chip.
     pub name: String,
-    /// What NVML knows it by, `GPU-...`.
+    /// Its id in NVML, `GPU-...`.
     pub uuid: Option<String>,
     /// Where it is: domain:bus:device.function, hexadecimal, such as `0000:65:00.0`.
     #[serde(default)]
     pub pci_bus_id: Option<String>,
-    /// The MIG slice that it is; `None` if it is a whole GPU, or nobody tells.
+    /// Its MIG slice; `None` if it is a whole GPU or if that is unknown.
     #[serde(default)]
     pub mig: Option<String>,
-    /// Compute capability, as 90 for 9.0; the highest that the emulator knows instructions of.
+    /// Compute capability, as 90 for 9.0; on the emulator the highest whose instructions it knows.
     pub sm: u32,
     /// Bytes of global memory.
     pub memory_bytes: u64,
@@ -53,7 +53,7 @@ pub struct Properties {
     pub driver_version: Option<u32>,
 }
 
-/// The slice that CUDA's name of a device says, such as `MIG 1g.10gb`; `None` of a whole GPU.
+/// The slice in CUDA's name of a device, such as `MIG 1g.10gb`; `None` for a whole GPU.
 pub(super) fn slice_in_name(name: &str) -> Option<String> {
     let (_, profile) = name.split_once(" MIG ")?;
     Some(format!("MIG {profile}"))

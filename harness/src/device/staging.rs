@@ -2,7 +2,7 @@
 
 use super::{Buffer, Device, Pinned, Result, Stream};
 
-/// Bytes of a lane unless told otherwise: long enough to hide the start of a copy.
+/// The default bytes of a lane: long enough to hide the start of a copy.
 const LANE_BYTES: usize = 8 << 20;
 
 /// Copies large data in pieces through two lanes of pinned memory: while the device copies one,

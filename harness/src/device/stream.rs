@@ -1,4 +1,4 @@
-//! Streams: launches and copies in order; events: where in a stream, and when.
+//! Streams run launches and copies in order. Events mark a place in a stream and its time.
 
 use super::buffer::PinnedMemory;
 use super::graph::{Graph, Launches, Prepared, VendorProduct};
@@ -7,11 +7,11 @@ use super::{Argument, Buffer, DeviceError, Geometry, Kernel, Pinned, Result, Sta
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a synchronisation waits unless told otherwise: by [`Stream::set_watchdog`] or
-/// [`Stream::synchronize_within`].
+/// The default limit of a synchronisation. [`Stream::set_watchdog`] and
+/// [`Stream::synchronize_within`] set another.
 pub const WATCHDOG: Duration = Duration::from_secs(60);
 
-/// What is launched on it runs in order.
+/// Runs launches and copies in order.
 #[derive(Debug)]
 pub struct Stream {
     machine: Arc<dyn Machine>,
@@ -25,13 +25,13 @@ struct State {
     /// The kernel launched last, for reports.
     last: String,
     statistics: Option<Statistics>,
-    /// What copies under way need.
+    /// Pinned memory of copies under way.
     copied: Vec<Arc<PinnedMemory>>,
     /// Kernels under way: their modules stay loaded.
     launched: Vec<Kernel>,
     /// Graphs under way.
     replayed: Vec<Arc<Launches>>,
-    /// What was launched since a recording began.
+    /// The launches since a recording began.
     recorded: Option<Vec<Prepared>>,
 }
 
@@ -46,7 +46,7 @@ impl State {
     }
 }
 
-/// Ends a recording, however it ends.
+/// Ends a recording when dropped.
 struct Recording<'s>(&'s Stream);
 
 impl Drop for Recording<'_> {
@@ -71,11 +71,11 @@ impl Stream {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Launches a kernel; or only notes it, see [`Stream::record_graph`].
+    /// Launches a kernel, or only notes it during [`Stream::record_graph`].
     ///
     /// # Errors
     /// [`DeviceError`] if arguments or geometry do not fit the kernel or the device; on the
-    /// emulator also what the kernel did wrong.
+    /// emulator also the rule that the kernel broke.
     pub fn launch(
         &self,
         kernel: &Kernel,
@@ -105,11 +105,11 @@ impl Stream {
         Ok(())
     }
 
-    /// A graph of what `launch` launches on this stream, none of which runs now. Nothing else is done on the
-    /// stream meanwhile: neither a copy, nor an event, nor waiting.
+    /// Records what `launch` launches on this stream as a graph, without running it. Meanwhile the
+    /// stream takes no copies, events or waits.
     ///
     /// # Errors
-    /// That of `launch`, after which the stream is as before; if the driver refuses.
+    /// The error of `launch`, after which the stream is as before; or if the driver refuses.
     pub fn record_graph<E: From<DeviceError>>(
         &self,
         launch: impl FnOnce(&Self) -> Result<(), E>,
@@ -125,11 +125,11 @@ impl Stream {
         Ok(Graph::new(self.machine.clone(), recorded)?)
     }
 
-    /// A graph of products of these sizes (rows, columns, tokens) by the vendor's library; `None` where there is
-    /// none: kernels are measured against it, nothing else uses it.
+    /// A graph of products of these sizes (rows, columns, tokens) by the vendor's library; `None`
+    /// without the library. Only benches use it, to compare kernels with it.
     ///
     /// # Errors
-    /// If a buffer is smaller than the sizes say; what the library says.
+    /// If a buffer is too small, or the library fails.
     pub fn vendor_products(
         &self,
         sizes: [usize; 3],
@@ -138,7 +138,7 @@ impl Stream {
         Graph::of_products(self.machine.clone(), sizes, products)
     }
 
-    /// Makes the launches of a graph, on the buffers as they are now.
+    /// Launches a graph, on the current contents of its buffers.
     ///
     /// # Errors
     /// As [`Stream::launch`].
@@ -173,7 +173,7 @@ impl Stream {
     /// Starts to copy from byte `offset` of a buffer until `target` is full.
     ///
     /// # Errors
-    /// If there are not so many.
+    /// If the buffer is too short.
     pub fn copy_out(&self, buffer: &Buffer, offset: usize, target: &Pinned) -> Result<()> {
         self.copy(buffer, offset, target, false)
     }
@@ -214,15 +214,15 @@ impl Stream {
         self.watchdog = limit;
     }
 
-    /// Waits until everything before is done, for [`WATCHDOG`] at most unless it was set otherwise.
+    /// Waits until all earlier work is done, for [`WATCHDOG`] at most unless another limit is set.
     ///
     /// # Errors
-    /// What went wrong in a kernel before, or that one did not end in time.
+    /// The fault of an earlier kernel, or [`DeviceError::Watchdog`] if one did not end in time.
     pub fn synchronize(&self) -> Result<()> {
         self.synchronize_within(self.watchdog)
     }
 
-    /// Waits until everything before is done, for `limit` at most.
+    /// Waits until all earlier work is done, for `limit` at most.
     ///
     /// # Errors
     /// As [`Stream::synchronize`].
@@ -236,12 +236,12 @@ impl Stream {
         Ok(())
     }
 
-    /// Counts of the last launch; the emulator has them, a GPU does not.
+    /// Counts of the last launch; only the emulator has them.
     pub fn statistics(&self) -> Option<Statistics> {
         self.state().statistics.clone()
     }
 
-    /// An event that happens when everything before is done.
+    /// An event that happens when all earlier work is done.
     ///
     /// # Errors
     /// If the driver refuses.

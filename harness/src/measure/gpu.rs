@@ -1,4 +1,4 @@
-//! What NVML tells of a GPU: its clocks and what holds them down, its power, who else uses it.
+//! The state of a GPU by NVML: clocks, throttling, power, other processes.
 
 use super::mig::{Slice, slice_of};
 use crate::device::Properties;
@@ -14,7 +14,7 @@ pub struct GpuMonitor {
     key: Key,
 }
 
-/// What NVML finds a GPU by.
+/// The key by which NVML finds a GPU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Key {
     /// Where it is on the bus: the same for CUDA and NVML whatever devices either shows.
@@ -23,14 +23,14 @@ enum Key {
     Uuid(String),
 }
 
-/// What to look for, the surest first.
+/// The keys to try, the most reliable first.
 fn keys(properties: &Properties) -> Vec<Key> {
     let bus = properties.pci_bus_id.clone().map(Key::PciBusId);
     let uuid = properties.uuid.clone().map(Key::Uuid);
     bus.into_iter().chain(uuid).collect()
 }
 
-/// A GPU at a moment. What NVML does not tell is `None`: with MIG, say, much of it.
+/// The state of a GPU at one moment. `None` where NVML has no answer, which is common under MIG.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GpuState {
     /// Clock of the multiprocessors, MHz.
@@ -41,9 +41,9 @@ pub struct GpuState {
     pub temperature_c: Option<u32>,
     /// Power, watts.
     pub power_w: Option<f64>,
-    /// The most power that it may take, watts.
+    /// The power limit, watts.
     pub power_limit_w: Option<f64>,
-    /// What holds clocks down, but for idleness; `None` if that is not told.
+    /// Reasons for lower clocks, except idleness; `None` if unknown.
     pub throttled_by: Option<Vec<String>>,
     /// Processes that compute there, other than this one; `None` if NVML does not show them.
     pub other_processes: Option<u32>,
@@ -51,7 +51,7 @@ pub struct GpuState {
     pub is_mig: Option<bool>,
 }
 
-/// What lowers clocks below what load and settings ask for, by NVML's names.
+/// The reasons for throttling, by NVML's names.
 const THROTTLES: [(ThrottleReasons, &str); 7] = [
     (ThrottleReasons::SW_POWER_CAP, "power cap"),
     (ThrottleReasons::HW_SLOWDOWN, "hardware slowdown"),
@@ -83,7 +83,7 @@ struct Answers {
 }
 
 impl Answers {
-    /// The state that they are, for this process, which computes on the GPU.
+    /// The state for this process, which computes on the GPU.
     fn state(self, own: u32) -> GpuState {
         let watts = |milliwatts: u32| f64::from(milliwatts) / 1e3;
         let names = |reasons: ThrottleReasons| {
@@ -104,8 +104,9 @@ impl Answers {
     }
 }
 
-/// Processes other than this one, which holds a context: it is one of those listed whatever its id there.
-/// In a container NVML lists the ids of the host, or nothing at all, which is no answer.
+/// The number of processes other than this one. This process holds a context, so it is in the list,
+/// perhaps under another id: in a container NVML lists the ids of the host. An empty list is no
+/// answer.
 fn others(mut listed: Vec<u32>, own: u32) -> Option<u32> {
     listed.sort_unstable();
     // A process with contexts on several slices is listed for each.
@@ -133,8 +134,8 @@ impl GpuMonitor {
         find(&self.nvml, &self.key)
     }
 
-    /// The MIG slice that CUDA has opened, such as `NVIDIA H100 MIG 1g.10gb (MIG-...)`; `None` if it is a
-    /// whole GPU or NVML does not tell. `uuid` is the one CUDA says.
+    /// The MIG slice that CUDA has opened, such as `NVIDIA H100 MIG 1g.10gb (MIG-...)`; `None` if
+    /// it is a whole GPU or NVML does not tell. `uuid` is the one CUDA says.
     pub fn slice(&self, uuid: Option<&str>) -> Option<String> {
         let device = self.device()?;
         if device.mig_is_mig_device_handle().unwrap_or(false) {
@@ -165,7 +166,7 @@ impl GpuMonitor {
         self.nvml.sys_driver_version().ok()
     }
 
-    /// As it is now. This process must hold a context on it.
+    /// Its state now. This process must hold a context on it.
     pub fn state(&self) -> GpuState {
         let Some(device) = self.device() else {
             return GpuState::default();
@@ -193,7 +194,7 @@ fn find<'n>(nvml: &'n Nvml, key: &Key) -> Option<Device<'n>> {
 }
 
 impl GpuState {
-    /// Why times taken in this state are not those of a GPU at its own pace.
+    /// Reasons why times in this state are not those of an undisturbed GPU.
     pub fn marks(&self) -> Vec<String> {
         let throttles = self.throttled_by.iter().flatten();
         let mut marks: Vec<String> = throttles.map(|by| format!("throttled: {by}")).collect();

@@ -26,8 +26,9 @@ impl fmt::Display for Slice {
     }
 }
 
-/// The slice that CUDA has opened by `uuid`, on a GPU in a MIG mode with these slices; `None` if the GPU
-/// is not divided. CUDA opens no divided GPU as a whole, so it is a slice even where it is not found.
+/// The slice that CUDA has opened by `uuid`, on a GPU in a MIG mode with these slices; `None` if
+/// the GPU is not divided. CUDA opens no divided GPU as a whole, so it is a slice even where it is
+/// not found.
 pub(super) fn slice_of(mode: u32, slices: &[Slice], uuid: Option<&str>) -> Option<String> {
     if mode == 0 {
         return None;

@@ -1,14 +1,13 @@
-//! Measurement: times and what they say about each other, energy, the state of a GPU meanwhile,
-//! and statistics of samples.
+//! Measurement: timing and its comparison, energy, the state of a GPU, and statistics of samples.
 //!
 //! | module | what |
 //! |---|---|
 //! | [`Timed`], [`Sampling`], [`Timing`] | times in samples and rounds |
-//! | [`Comparison`] | faster, slower, same, or not to be told |
+//! | [`Comparison`] | faster, slower, same, or inconclusive |
 //! | [`Energy`], [`EnergyMeter`] | joules, by counters or by power |
-//! | [`GpuMonitor`], [`GpuState`] | clocks, throttling, others on the same GPU |
+//! | [`GpuMonitor`], [`GpuState`] | clocks, throttling, other processes on the GPU |
 //! | [`Estimate`] | means with standard errors, paired differences |
-//! | [`mcnemar`], [`paired_bootstrap`], [`paired_t`], [`holm`] | whether two runs differ by more than chance |
+//! | [`mcnemar`], [`paired_bootstrap`], [`paired_t`], [`holm`] | significance of differences |
 
 mod energy;
 mod gpu;

@@ -8,23 +8,25 @@ use statrs::distribution::{Binomial, ContinuousCDF, DiscreteCDF, StudentsT};
 
 use super::{Estimate, mean, paired_difference};
 
-/// How often examples are drawn again.
+/// The number of bootstrap resamples.
 const RESAMPLES: usize = 10_000;
-/// How sure an interval is.
+/// The confidence level of intervals.
 const CONFIDENCE: f64 = 0.95;
 
-/// McNemar's exact test: of the examples on which two runs differ, do as many get better as worse?
+/// McNemar's exact test: among the examples on which two runs differ, are gains and losses
+/// balanced?
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct McNemar {
     /// Examples that were wrong in the baseline and are right.
     pub gained: u64,
     /// Examples that were right in the baseline and are wrong.
     pub lost: u64,
-    /// How likely so uneven a split is by chance, both ways; 1 where no example differs.
+    /// The two-sided p value; 1 where no example differs.
     pub p: f64,
 }
 
-/// McNemar's exact test of two columns of zeros and ones (McNemar 1947, with the binomial distribution itself).
+/// McNemar's exact test of two columns of zeros and ones (McNemar 1947, with the exact binomial
+/// distribution).
 ///
 /// # Panics
 /// If the lengths differ.
@@ -46,9 +48,9 @@ fn discordant(samples: &[f64], baseline: &[f64]) -> (u64, u64) {
     (gained as u64, lost as u64)
 }
 
-/// Where the mean difference of two columns of zeros and ones is, with a confidence of 95 %: the percentiles of
-/// 10,000 means of examples drawn again in pairs (Efron 1979). Only three differences occur, so a
-/// draw of all examples is a draw of how many of each.
+/// The 95 % confidence interval of the mean difference of two columns of zeros and ones, by the
+/// percentile bootstrap with 10,000 paired resamples (Efron 1979). Only three differences occur, so
+/// a resample is a draw of their counts.
 ///
 /// # Panics
 /// If the lengths differ, or there are no samples.
@@ -77,7 +79,7 @@ pub fn paired_bootstrap(samples: &[f64], baseline: &[f64], seed: u64) -> [f64; 2
 pub struct PairedT {
     /// The mean difference and its standard error.
     pub difference: Estimate,
-    /// How likely so large a difference is by chance, both ways; 1 where no pair differs.
+    /// The two-sided p value; 1 where no pair differs.
     pub p: f64,
 }
 
@@ -99,8 +101,8 @@ pub fn paired_t(samples: &[f64], baseline: &[f64]) -> Option<PairedT> {
     Some(PairedT { difference, p })
 }
 
-/// p values of tests that were made together, each the level at which it would still count (Holm 1979): the chance
-/// that any one counts by chance stays below the level.
+/// p values adjusted for several tests by Holm's method (Holm 1979): a threshold on them bounds the
+/// chance of any false positive.
 pub fn holm(p: &[f64]) -> Vec<f64> {
     let mut order: Vec<usize> = (0..p.len()).collect();
     order.sort_by(|&a, &b| p[a].total_cmp(&p[b]));
@@ -113,7 +115,8 @@ pub fn holm(p: &[f64]) -> Vec<f64> {
     adjusted
 }
 
-/// The mean and half the width of its interval of 95 % confidence by Student's t; `None` below two samples.
+/// The mean and the half-width of its 95 % confidence interval by Student's t; `None` below two
+/// samples.
 pub fn student_interval(samples: &[f64]) -> Option<(f64, f64)> {
     let Estimate { value, stderr } = mean(samples);
     let t = StudentsT::new(0.0, 1.0, samples.len() as f64 - 1.0).ok()?;
@@ -197,7 +200,8 @@ mod tests {
         );
         assert_eq!(paired_bootstrap(&own, &base, 7), [low, high]);
         assert_eq!(paired_bootstrap(&base, &base, 7), [0.0, 0.0]);
-        // Every example differs: no room for chance in how many gain and how many lose but one against the other.
+        // Every example differs: no room for chance in how many gain and how many lose but one
+        // against the other.
         let (own, base) = columns(0, 20, 0);
         assert_eq!(paired_bootstrap(&own, &base, 7), [-1.0, -1.0]);
     }

@@ -34,19 +34,20 @@ pub fn perplexity(loglikelihoods: &[f64]) -> Estimate {
     }
 }
 
-/// The mean of `samples[i] - baseline[i]`, with the standard error of those differences. What
-/// both runs share per example cancels, so that this error is far smaller than the two
-/// means' own.
+/// The mean of `samples[i] - baseline[i]`, with the standard error of the differences. The
+/// variation that both runs share cancels, so this error is far smaller than those of the two
+/// means.
 ///
 /// # Panics
-/// If the lengths differ: the samples would not be of the same examples.
+/// If the lengths differ, so that the samples cannot be of the same examples.
 pub fn paired_difference(samples: &[f64], baseline: &[f64]) -> Estimate {
     assert_eq!(samples.len(), baseline.len(), "samples must be paired");
     let differences: Vec<f64> = samples.iter().zip(baseline).map(|(x, b)| x - b).collect();
     mean(&differences)
 }
 
-/// The ratio of two sums over the same examples, with the error of its linearisation: `sqrt(n / (n - 1) sum (x - r w)^2) / sum w`.
+/// The ratio r of two sums over the same examples, with the standard error of its linearisation,
+/// `sqrt(n/(n-1) sum (x - r w)^2) / sum w`.
 ///
 /// # Panics
 /// If the lengths differ.

@@ -1,26 +1,26 @@
-//! Times of something that was run again and again.
+//! Timing of repeated runs.
 
 use serde::{Deserialize, Serialize};
 use statrs::statistics::{Data, OrderStatistics};
 
-/// Something whose time can be taken.
+/// Something that can be timed.
 pub trait Timed {
     /// Why it could not be run.
     type Error;
 
-    /// Seconds that `runs` runs take, one right after the other.
+    /// Seconds that `runs` back-to-back runs take.
     ///
     /// # Errors
     /// If it cannot be run.
     fn time(&mut self, runs: u32) -> Result<f64, Self::Error>;
 }
 
-/// How often, and for how long, time is taken.
+/// How many samples a timing takes, and how long they are.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Sampling {
-    /// Seconds that it is run before, each round.
+    /// Seconds of warm-up in each round.
     pub warm_up_s: f64,
-    /// Seconds of a sample, at least, of as many runs as that takes.
+    /// The least seconds of a sample, which has as many runs as that takes.
     pub sample_s: f64,
     /// Samples of a round.
     pub samples: u32,
@@ -28,7 +28,7 @@ pub struct Sampling {
 
 /// Most runs of a sample.
 const MOST_RUNS: u32 = 1 << 20;
-/// What any time counts for at least, seconds.
+/// The least seconds that any time counts as.
 const LEAST_S: f64 = 1e-6;
 
 impl Sampling {
@@ -56,7 +56,7 @@ impl Sampling {
         }
     }
 
-    /// A round: runs until warm, then seconds of a run, for each sample.
+    /// A round: warms up, then returns the seconds of a run for each sample.
     ///
     /// # Errors
     /// As [`Timed::time`].
@@ -70,12 +70,12 @@ impl Sampling {
     }
 }
 
-/// Seconds of a run, in rounds between which others had their turn.
+/// Seconds of a run, by rounds; other targets run between rounds.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Timing {
     /// Runs of a sample.
     pub runs: u32,
-    /// Of each round, its samples.
+    /// The samples of each round.
     pub rounds: Vec<Vec<f64>>,
 }
 
@@ -84,18 +84,18 @@ impl Timing {
         Data::new(self.rounds.concat())
     }
 
-    /// Of all samples; NaN if there are none.
+    /// The median of all samples; NaN if there are none.
     pub fn median(&self) -> f64 {
         self.all().median()
     }
 
-    /// A quarter of the samples is below the first, a quarter above the second.
+    /// The first and third quartile of all samples.
     pub fn quartiles(&self) -> [f64; 2] {
         let mut all = self.all();
         [all.lower_quartile(), all.upper_quartile()]
     }
 
-    /// Half the distance between the quartiles, as a part of the median.
+    /// Half the interquartile range, relative to the median.
     pub fn spread(&self) -> f64 {
         let [low, high] = self.quartiles();
         (high - low) / 2.0 / self.median()

@@ -1,14 +1,14 @@
-//! Whether one timing is faster than another, or cannot be told from it.
+//! Whether one timing is faster than another, or the comparison is inconclusive.
 
 use super::Timing;
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, StudentsT};
 use std::fmt;
 
-/// How sure an interval is.
+/// The confidence level of intervals.
 const CONFIDENCE: f64 = 0.95;
 
-/// What two timings say about each other.
+/// The outcome of a comparison of two timings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
@@ -18,7 +18,7 @@ pub enum Verdict {
     Slower,
     /// Within the threshold.
     Same,
-    /// The noise does not allow a verdict.
+    /// Inconclusive: the noise is too large.
     Ambiguous,
 }
 
@@ -38,19 +38,19 @@ impl fmt::Display for Verdict {
 pub struct Comparison {
     /// The new time as a multiple of the old.
     pub ratio: f64,
-    /// Where that multiple is, with a confidence of 95 %; `None` if either timing has but one round.
+    /// The 95 % confidence interval of the ratio; `None` if either timing has one round only.
     pub interval: Option<[f64; 2]>,
-    /// What follows.
+    /// The outcome.
     pub verdict: Verdict,
 }
 
 impl Comparison {
-    /// Compares the medians of rounds, whose logarithms are taken for normally distributed
-    /// (Welch's t interval): what lasts for a round is noise as well.
+    /// Compares the medians of rounds by Welch's t interval of their logarithms. So a disturbance
+    /// that lasts for a round counts as noise.
     ///
-    /// `drift` is the time that the machine itself takes now, as a multiple of then, by something
-    /// that did not change. Any part of it may be in the ratio, so the interval is widened by it.
-    /// A time within `threshold` of the old, as a part of it, is the same.
+    /// `drift` is the machine's own change of time as a factor, measured by a target that did not
+    /// change. The ratio may include any part of it, so it widens the interval. A relative change
+    /// within `threshold` counts as the same.
     pub fn new(before: &Timing, after: &Timing, drift: f64, threshold: f64) -> Self {
         let ratio = after.median() / before.median();
         let logarithms = |timing: &Timing| -> Vec<f64> {
@@ -144,7 +144,8 @@ mod tests {
 
     #[test]
     fn the_interval_by_hand() {
-        // Means 2 and 4; squared errors (1 + 0 + 1) / 2 / 3 = 1/3 each; 4 degrees of freedom, t = 2.776445.
+        // Means 2 and 4; squared errors (1 + 0 + 1) / 2 / 3 = 1/3 each; 4 degrees of freedom, t =
+        // 2.776445.
         let [low, high] = welch(&[1.0, 2.0, 3.0], &[3.0, 4.0, 5.0]).expect("three each");
         let half = 2.776_445_105 * (2.0f64 / 3.0).sqrt();
         assert!((low - (2.0 - half)).abs() < 1e-6, "{low}");

@@ -7,9 +7,9 @@ use serde::de::DeserializeOwned;
 
 use super::FileError;
 
-/// An append-only log of JSON lines: a header that says what the entries belong to, then one
-/// entry a line. Appending is one write; a process killed at any moment leaves whole entries
-/// and at most one torn tail, which [`AppendLog::resume`] cuts off.
+/// An append-only log of JSON lines: a header that identifies the run, then one entry a line.
+/// Appending is one write; a process killed at any moment leaves whole entries and at most one torn
+/// tail, which [`AppendLog::resume`] cuts off.
 ///
 /// The file is locked while the log is open, so that two runs never interleave.
 pub struct AppendLog {
@@ -19,7 +19,7 @@ pub struct AppendLog {
     length: u64,
 }
 
-/// What a log held when it was opened again.
+/// The contents of a log that was opened again.
 pub struct Resumed<H, E> {
     /// The log, ready to append.
     pub log: AppendLog,
@@ -39,12 +39,12 @@ pub enum LogError {
     #[error(transparent)]
     File(#[from] FileError),
     /// Another process has the log open.
-    #[error("`{}` is being written by another run", path.display())]
+    #[error("`{}` is locked by another run; wait for it, or choose another file", path.display())]
     Busy {
         /// The log.
         path: PathBuf,
     },
-    /// A whole line is not what this log writes: not the torn tail of a killed run.
+    /// A whole line is not valid. It is not the torn tail of a killed run.
     #[error("`{}` line {line}: {reason}", path.display())]
     Damaged {
         /// The log.
@@ -57,7 +57,7 @@ pub enum LogError {
 }
 
 impl AppendLog {
-    /// Creates the log, or empties one that is there, and writes its header.
+    /// Creates the log, or empties an existing one, and writes its header.
     ///
     /// # Errors
     /// See [`LogError`].
@@ -71,8 +71,8 @@ impl AppendLog {
         Ok(log)
     }
 
-    /// Opens a log that is there: `None` if there is none, or if it was killed before its
-    /// header was whole.
+    /// Opens an existing log. `None` if there is none, or if its run was killed before the header
+    /// was whole.
     ///
     /// # Errors
     /// See [`LogError`].

@@ -44,7 +44,7 @@ impl AtomicFile {
     /// Begins a file. Missing parent directories are created.
     ///
     /// # Errors
-    /// If the directory is not writable, or `path` is there and is no regular file.
+    /// If the directory is not writable, or `path` exists and is not a regular file.
     pub fn create(path: &Path) -> Result<Self, FileError> {
         if let Ok(metadata) = fs::metadata(path)
             && !metadata.is_file()
@@ -62,7 +62,7 @@ impl AtomicFile {
     /// Writes by `write`, which may seek.
     ///
     /// # Errors
-    /// What `write` met, with the name of the file.
+    /// The error of `write`, with the name of the file.
     pub fn write<T>(
         &mut self,
         write: impl FnOnce(&mut File) -> io::Result<T>,

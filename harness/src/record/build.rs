@@ -1,7 +1,7 @@
 use std::sync::OnceLock;
 
-/// What only the build of a program knows. The program declares it, so that a change of its sources builds the
-/// program again and none of the libraries below it.
+/// Facts that only the build of a program knows. The program declares them, so that a change of its
+/// sources rebuilds the program but no library below it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Build {
     /// Commit that it was built from.
@@ -17,12 +17,13 @@ pub struct Build {
 static DECLARED: OnceLock<Build> = OnceLock::new();
 
 impl Build {
-    /// Says what this program is, once, before anything is recorded; a second time changes nothing.
+    /// Declares this program's build, once, before anything is recorded. A second call changes
+    /// nothing.
     pub fn declare(self) {
         let _ = DECLARED.set(self);
     }
 
-    /// What was declared: nothing is known of a program that did not.
+    /// The declared build; empty if the program declared none.
     pub(super) fn declared() -> Self {
         DECLARED.get().copied().unwrap_or_default()
     }

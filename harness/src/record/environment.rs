@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Build;
 
-/// Where and from what a record was made. `None` is what could not be found out.
+/// The machine and the build that made a record; `None` where unknown.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Environment {
     /// Start of the run, RFC 3339 in UTC.
@@ -23,7 +23,7 @@ pub struct Environment {
     pub rustc: Option<String>,
     /// Target triple of the build.
     pub target: Option<String>,
-    /// What it ran on.
+    /// The machine that it ran on.
     pub machine: Machine,
 }
 
@@ -43,7 +43,7 @@ pub struct Machine {
 }
 
 impl Environment {
-    /// Asks the system; never fails, what it does not say is `None`.
+    /// Asks the system. It never fails; unknown values are `None`.
     pub fn capture() -> Self {
         let build = Build::declared();
         Self {
@@ -62,7 +62,7 @@ impl Environment {
 }
 
 impl Machine {
-    /// Asks the system; never fails, what it does not say is `None`.
+    /// Asks the system. It never fails; unknown values are `None`.
     pub fn capture() -> Self {
         Self {
             cpu: cpu_model(),
@@ -74,8 +74,8 @@ impl Machine {
     }
 }
 
-/// Version and commit of this build in one line, `0.1.0 (1a2b3c4d5e, dirty)`: what must agree
-/// for two parts of a result to belong together.
+/// Version and commit of this build in one line, `0.1.0 (1a2b3c4d5e, dirty)`. Parts of one result
+/// must agree in it.
 pub fn build_version() -> String {
     let version = env!("CARGO_PKG_VERSION");
     let build = Build::declared();

@@ -2,10 +2,10 @@
 //!
 //! | module | what |
 //! |---|---|
-//! | [`write_atomic`], [`AtomicFile`] | a file that is either the old one or the new one, never a part |
+//! | [`write_atomic`], [`AtomicFile`] | a file that is either the old or the new one |
 //! | [`AppendLog`] | an append-only JSON-lines log that survives being killed |
 //! | [`Environment`] | machine, build and command line |
-//! | [`Build`] | what a program says of its own build |
+//! | [`Build`] | the commit and compiler of a program |
 //! | [`float`] | JSON for floats that may be NaN or infinite |
 
 mod append_log;

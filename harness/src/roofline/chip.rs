@@ -1,16 +1,15 @@
 //! Chips, from public figures.
 //!
-//! | short | source |
-//! |---|---|
-//! | CPG | CUDA C++ Programming Guide, "Compute Capabilities" (technical specifications) and "Arithmetic Instructions" (results per clock and multiprocessor) |
-//! | WP | NVIDIA's architecture white paper: A100, H100, Ada (AD102), RTX Blackwell (GB202) |
-//! | DS | NVIDIA's datasheet of the product |
+//! - CPG: CUDA C++ Programming Guide, "Compute Capabilities" (technical specifications) and
+//!   "Arithmetic Instructions" (results per clock and multiprocessor)
+//! - WP: NVIDIA's architecture white paper: A100, H100, Ada (AD102), RTX Blackwell (GB202)
+//! - DS: NVIDIA's datasheet of the product
 
 use crate::device::{DeviceKind, Properties};
 use std::str::FromStr;
 
-/// What a copy, its reads and writes counted, reaches of a datasheet's bandwidth: 4.3 of 4.8 TB/s
-/// were measured on an H200. The other chips are assumed alike.
+/// The part of a datasheet's bandwidth that a copy reaches, counting reads and writes. On an H200,
+/// 4.3 of 4.8 TB/s were measured; the other chips are assumed to behave alike.
 pub const COPY_FRACTION: f64 = 4.3 / 4.8;
 
 /// Results a clock and multiprocessor.
@@ -36,7 +35,7 @@ pub struct Rates {
     pub tensor: f64,
 }
 
-/// A chip, as its whole is sold.
+/// A whole chip, as sold.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Chip {
     /// The name.
@@ -84,8 +83,7 @@ const RATES_89: Rates = Rates {
     ..RATES_90
 };
 
-/// A chip with the multiprocessors of compute capability 9.0 and 10.0 (CPG): what the figures leave
-/// out.
+/// The limits that chips of compute capability 9.0 and 10.0 share (CPG).
 const LIKE_90: Chip = Chip {
     name: "",
     sm: 90,
@@ -100,7 +98,7 @@ const LIKE_90: Chip = Chip {
     rates: RATES_90,
 };
 
-/// The same of 8.9 and 12.0 (CPG).
+/// The limits that chips of 8.9 and 12.0 share (CPG).
 const LIKE_89: Chip = Chip {
     sm: 89,
     shared_kib: 100,
@@ -153,7 +151,8 @@ pub const CHIPS: [Chip; 7] = [
     },
     Chip {
         name: "L40S",
-        // DS L40S: 864 GB/s, 91.6 TFLOP/s of FP32 = 142 x 128 x 2 x 2.52 GHz; WP Ada: 96 MB of AD102.
+        // DS L40S: 864 GB/s, 91.6 TFLOP/s of FP32 = 142 x 128 x 2 x 2.52 GHz; WP Ada: 96 MB of
+        // AD102.
         multiprocessors: 142,
         clock_ghz: 2.52,
         memory_gb_s: 864.0,
@@ -204,10 +203,10 @@ pub const CHIPS: [Chip; 7] = [
 
 /// Not the name of a chip.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("unknown chip `{0}`; there are {known}", known = CHIPS.map(|chip| chip.name).join(", "))]
+#[error("unknown chip `{0}`; expected {known}", known = CHIPS.map(|chip| chip.name).join(", "))]
 pub struct UnknownChip(String);
 
-/// Why a device is compared with no datasheet.
+/// Why a device has no datasheet to compare with.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotCompared {
     /// It has a part of the multiprocessors and of the memory.
@@ -216,7 +215,7 @@ pub enum NotCompared {
     /// It is no GPU.
     #[error("not compared: the emulator is no chip")]
     Emulator,
-    /// Its figures are not here.
+    /// Its figures are unknown.
     #[error("not compared: no figures of `{0}` are known")]
     Unknown(String),
 }

@@ -1,7 +1,7 @@
-//! What a kernel would take on a named chip, predicted from its machine code without running it.
+//! Predicts the time of a kernel on a named chip from its machine code, without running it.
 //!
 //! # The model
-//! The predicted time is the longest of what each limit alone would take, plus what it takes until
+//! Each limit alone gives a time. The predicted time is the longest of these, plus the time until
 //! the first thread blocks are done:
 //!
 //! | limit | time |
@@ -17,12 +17,13 @@
 //! - A copy reaches [`COPY_FRACTION`] of the datasheet's bandwidth.
 //! - Accesses of a warp are coalesced and free of bank conflicts; the lanes of a warp go one way.
 //! - Clocks stay at boost. Schedulers and pipes are busy at most [`BUSY_FRACTION`] of the time.
-//! - A warp issues in order, one instruction a clock, each when its operands are there: results of a
-//!   load after [`MEMORY_LATENCY_NS`], others after [`ARITHMETIC_LATENCY`] clocks, [`EXCHANGE_LATENCY`] for
-//!   shuffles, shared memory and XU, [`PRODUCT_LATENCY`] for products on tensor cores.
+//! - A warp issues in order, one instruction a clock, each when its operands are there: results of
+//!   a load after [`MEMORY_LATENCY_NS`], others after [`ARITHMETIC_LATENCY`] clocks,
+//!   [`EXCHANGE_LATENCY`] for shuffles, shared memory and XU, [`PRODUCT_LATENCY`] for products on
+//!   tensor cores.
 //! - Memory, issue and pipes overlap entirely. Launch overhead is not part of the time.
 //!
-//! None of it was measured for the kernel at hand: every figure is called predicted.
+//! Nothing of this is measured on the kernel itself, so every figure is called predicted.
 
 mod chip;
 mod occupancy;

@@ -1,24 +1,25 @@
-//! How many thread blocks are resident on a multiprocessor.
+//! Occupancy: how many thread blocks are resident on a multiprocessor.
 
 use super::Chip;
 use std::fmt;
 
 const WARP: u32 = 32;
-/// Registers are given to a warp in units of so many (CUDA's cuda_occupancy.h, compute capability 8.0 on).
+/// The unit in which a warp gets registers (CUDA's cuda_occupancy.h, from compute capability 8.0
+/// on).
 const REGISTER_UNIT: u32 = 256;
-/// A multiprocessor's registers and warps are split over so many schedulers.
+/// The schedulers over which a multiprocessor's registers and warps are split.
 const SCHEDULERS: u32 = 4;
-/// Shared memory that the system takes of each thread block, bytes (CUDA C++ Programming Guide, from
-/// compute capability 8.0 on).
+/// Bytes of shared memory that the system reserves for each thread block (CUDA C++ Programming
+/// Guide, from compute capability 8.0 on).
 const RESERVED_SHARED: u32 = 1024;
-/// Shared memory is given in units of so many bytes.
+/// The unit of shared memory, bytes.
 const SHARED_UNIT: u32 = 128;
 /// Registers of a thread, at most.
 const MAX_REGISTERS: u32 = 255;
 /// Threads of a thread block, at most.
 const MAX_BLOCK_THREADS: u32 = 1024;
 
-/// What of a multiprocessor is used up first.
+/// The resource of a multiprocessor that is exhausted first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OccupancyLimit {
     /// Threads.
@@ -31,7 +32,7 @@ pub enum OccupancyLimit {
     SharedMemory,
 }
 
-/// What is resident on a multiprocessor.
+/// The resident blocks and warps of a multiprocessor.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Occupancy {
     /// Thread blocks.
@@ -40,14 +41,15 @@ pub struct Occupancy {
     pub warps: u32,
     /// Warps that the chip could hold.
     pub max_warps: u32,
-    /// Why not more.
+    /// The resource that limits it.
     pub limit: OccupancyLimit,
 }
 
 /// A thread block that no multiprocessor holds.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a thread block of {threads} threads, {registers} registers each and {shared_bytes} bytes of shared memory does not fit a multiprocessor of {chip}: {limit}"
+    "a thread block of {threads} threads, {registers} registers each and {shared_bytes} bytes of \
+     shared memory does not fit a multiprocessor of {chip}: {limit}"
 )]
 pub struct OccupancyError {
     chip: &'static str,
@@ -58,8 +60,8 @@ pub struct OccupancyError {
 }
 
 impl Occupancy {
-    /// For thread blocks of `threads` threads with `registers` registers each and `shared_bytes` of
-    /// static and dynamic shared memory.
+    /// The occupancy of thread blocks of `threads` threads with `registers` registers each and
+    /// `shared_bytes` of static and dynamic shared memory.
     ///
     /// # Errors
     /// If not one of them fits, or there are no threads.

@@ -1,12 +1,12 @@
-//! How long a warp that is alone takes for a body: it issues in order, each instruction as soon as what it
-//! needs is there.
+//! The time of a single warp for a body. It issues in order, each instruction as soon as its
+//! operands are ready.
 
 use super::Chip;
 use super::predict::{ARITHMETIC_LATENCY, EXCHANGE_LATENCY, MEMORY_LATENCY_NS, PRODUCT_LATENCY};
 use crate::sass::{Body, Class, Direction, Instruction, Space};
 use std::collections::BTreeMap;
 
-/// What instructions hand to each other.
+/// A register or predicate that carries a value between instructions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Name {
     Register(u32),

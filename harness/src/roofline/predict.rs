@@ -5,27 +5,27 @@ use super::{Chip, Occupancy};
 use crate::sass::{Body, Class, Instruction, Pipe};
 use std::fmt;
 
-/// Of the time, how much schedulers and pipes can be kept busy: no scheduler finds a ready warp at
+/// The part of the time for which schedulers and pipes are busy: no scheduler finds a ready warp at
 /// every clock. Assumed.
 pub const BUSY_FRACTION: f64 = 0.85;
-/// From a load to its result while memory is busy. Idle memory of a V100, A100 or H100 takes about 400
-/// clocks (doi:10.1016/j.ultsonch.2023.106546, table 3), 0.3 us at most; a busy one is assumed to take
-/// twice that.
+/// From a load to its result while memory is busy. Idle memory of a V100, A100 or H100 takes about
+/// 400 clocks (doi:10.1016/j.ultsonch.2023.106546, table 3), 0.3 us at most; a busy one is assumed
+/// to take twice that.
 pub const MEMORY_LATENCY_NS: f64 = 600.0;
 /// From an instruction to one that needs its result, clocks (the same table).
 pub const ARITHMETIC_LATENCY: f64 = 4.0;
-/// The same of shuffles, shared memory and XU: 20 clocks of shared memory in the same table, taken half
-/// as long again for queues.
+/// The same for shuffles, shared memory and XU: 20 clocks of shared memory in the same table, and
+/// half as much again for queues.
 pub const EXCHANGE_LATENCY: f64 = 30.0;
 
-/// The same of a matrix product. Assumed, for want of a figure for each chip.
+/// The same for a matrix product. Assumed, since there is no figure for each chip.
 pub const PRODUCT_LATENCY: f64 = 33.0;
 
 const WARP: f64 = 32.0;
 /// Warp instructions that a multiprocessor issues a clock, one a scheduler.
 const ISSUE_RATE: f64 = 4.0;
 
-/// What a launch does.
+/// The work of a launch.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Work {
     /// Bytes that must move to and from memory, each once.
@@ -36,7 +36,7 @@ pub struct Work {
     pub elements_per_pass: f64,
 }
 
-/// What takes longest.
+/// The limit that takes longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limiter {
     /// Bandwidth of the memory.
@@ -132,8 +132,8 @@ fn clocks(chip: &Chip, instruction: &Instruction) -> f64 {
     WARP * f64::max(1.0 / rate, bytes / rates.l1_bytes)
 }
 
-/// Products of 16-bit elements that take as long: from the shape, as 16816 for 16 x 8 x 16 or 64x128x16;
-/// 8-bit elements count a half.
+/// Products of 16-bit elements that take as long: from the shape, as 16816 for 16 x 8 x 16 or
+/// 64x128x16; 8-bit elements count a half.
 fn products(instruction: &Instruction) -> f64 {
     let shape = instruction.modifiers().find_map(|modifier| {
         let sizes: Vec<&str> = match modifier {
@@ -156,7 +156,7 @@ fn products(instruction: &Instruction) -> f64 {
 }
 
 impl Prediction {
-    /// What one limit alone would take, in seconds; 0 for a pipe that is not used.
+    /// The time that one limit alone would take, in seconds; 0 for a pipe that is not used.
     pub fn limit_s(&self, limiter: Limiter) -> f64 {
         let limit = self.limits.iter().find(|(name, _)| *name == limiter);
         limit.map_or(0.0, |&(_, seconds)| seconds)

@@ -5,11 +5,12 @@ use std::collections::BTreeSet;
 
 /// The longest way through the main loop, or through a kernel without one.
 ///
-/// The main loop is, of the loops that access global memory and hold no other such loop, the one with
-/// most products on tensor cores a trip, and of those with as many the one that moves most bytes.
+/// The main loop is, of the loops that access global memory and hold no other such loop, the one
+/// with most products on tensor cores a trip, and of those with as many the one that moves most
+/// bytes.
 #[derive(Clone, Debug)]
 pub struct Body<'a> {
-    /// What is issued, in order.
+    /// The issued instructions, in order.
     pub instructions: Vec<&'a Instruction>,
     /// Whether it is a loop's, and so gone through many times.
     pub is_loop: bool,

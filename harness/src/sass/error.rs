@@ -1,10 +1,10 @@
-//! What can be wrong with a listing.
+//! Errors of a listing.
 
 /// A listing that is not understood. Lines count from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SassError {
     /// A line of a code section that is no instruction, label or directive.
-    #[error("line {line}: `{text}` is no instruction")]
+    #[error("line {line}: `{text}` is not an instruction")]
     Line {
         /// Where.
         line: usize,

@@ -24,7 +24,8 @@ pub struct Block {
     pub successors: Vec<usize>,
 }
 
-/// A natural loop: a block that dominates blocks which lead back to it, and what is on the ways between.
+/// A natural loop: a block that dominates blocks which lead back to it, and what is on the ways
+/// between.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Loop {
     /// The block that is entered.

@@ -24,7 +24,7 @@ pub enum Space {
     Local,
 }
 
-/// What an access does.
+/// The direction of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Direction {
     /// Reads into registers, or with LDGSTS into shared memory.
@@ -35,14 +35,14 @@ pub enum Direction {
     Atomic,
 }
 
-/// What a load or store touches.
+/// The memory access of a load or store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Access {
     /// Which memory.
     pub space: Space,
     /// Which way.
     pub direction: Direction,
-    /// Of one thread.
+    /// Bits of one thread.
     pub bits: u32,
 }
 
@@ -108,7 +108,7 @@ impl Instruction {
         self.modifiers().any(|m| m == modifier)
     }
 
-    /// What it touches, if it is a load or store of known width.
+    /// Its memory access, if it is a load or store of known width.
     pub fn access(&self) -> Option<Access> {
         use {Direction as D, Space as S};
         let (space, direction) = match self.mnemonic() {
@@ -139,9 +139,9 @@ impl Instruction {
         })
     }
 
-    /// What follows. A subroutine returns: a call is followed by the next instruction. A `BRA.DIV` is
-    /// taken by a warp whose lanes have gone apart, which is not followed. `BREAK` only takes lanes off a
-    /// barrier.
+    /// What follows. A subroutine returns: a call is followed by the next instruction. A `BRA.DIV`
+    /// is taken by a warp whose lanes have gone apart, which is not followed. `BREAK` only takes
+    /// lanes off a barrier.
     pub(super) fn flow(&self) -> Flow<'_> {
         let is_guarded = self.guard.as_deref().is_some_and(|guard| guard != "@PT");
         match self.mnemonic() {
@@ -168,8 +168,8 @@ impl Instruction {
         operand.strip_prefix("`(")?.strip_suffix(')')
     }
 
-    /// Whether it waits for all asynchronous copies begun before. Where some may stay under way it does
-    /// not count: what is waited for was begun trips before.
+    /// Whether it waits for all asynchronous copies begun before. Where some may stay under way it
+    /// does not count: what is waited for was begun trips before.
     pub(crate) fn waits_for_copies(&self) -> bool {
         let leaves_some = self.operands.last().is_some_and(|last| {
             let count = last.strip_prefix("0x").unwrap_or(last);

@@ -4,14 +4,16 @@
 use super::machine::lower;
 use ptx_emulator::syntax::ast::Type;
 
-const TYPES: &str = "b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f16 f16x2 bf16 bf16x2 f32 f64 pred u16x2 s16x2 f32x2";
+const TYPES: &str = "b8 b16 b32 b64 u8 u16 u32 u64 s8 s16 s32 s64 f16 f16x2 bf16 bf16x2 f32 f64 \
+    pred u16x2 s16x2 f32x2";
 const SCALARS: &str = "u8 u16 u32 u64 s8 s16 s32 s64 f16 bf16 f32 f64";
 const FORMATS: &str = "f16 bf16 f16x2 bf16x2 tf32 e4m3x2 e5m2x2 e2m3x2 e3m2x2 e2m1x2 ue8m0x2 f32";
 
 /// Opcodes, with slots of modifiers: `?` is none, `T` and `S` are types.
 const GRAMMAR: &[&str] = &[
     "add,sub,mul,fma,mad,div,rcp,sqrt ?.rn.rz.rm.rp.rna ?.ftz ?.sat.relu ?.cc T",
-    "add,addc,sub,subc,mul,min,max,abs,neg,sad,div,rem,cnot,popc,clz,brev,bfe,bfi,fns,copysign ?.sat.cc.relu ?.wide T",
+    "add,addc,sub,subc,mul,min,max,abs,neg,sad,div,rem,cnot,popc,clz,brev,bfe,bfi,fns,copysign \
+     ?.sat.cc.relu ?.wide T",
     "mul,mad,madc,mul24,mad24 ?.lo.hi.wide ?.sat.cc T",
     "fma ?.rn.rz ?.ftz ?.sat ?.relu T",
     "min,max,abs,neg ?.ftz ?.NaN ?.xorsign ?.abs T",

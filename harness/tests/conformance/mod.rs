@@ -1,5 +1,5 @@
-//! The conformance suite of [`mxlab_harness::conformance`] on the emulator, and on a GPU where there
-//! is one.
+//! The conformance suite of [`mxlab_harness::conformance`] on the emulator, and on a GPU where
+//! there is one.
 //!
 //! | module | what |
 //! |---|---|

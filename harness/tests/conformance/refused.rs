@@ -1,4 +1,4 @@
-//! What is no PTX, or not known, is an error that names its place; nothing is skipped.
+//! Text that is not PTX, or not supported, is an error that names its place; nothing is skipped.
 
 use super::assemble::refused_lines;
 use mxlab_harness::device::Device;
@@ -7,13 +7,14 @@ use mxlab_harness::device::Device;
 /// `w` 64, `x` f32, `y` f64.
 const HEAD: &str = ".version 8.8\n.target sm_100a\n.address_size 64\n\
     .visible .entry k(.param .b64 q)\n{\n\
-    .reg .pred p<4>; .reg .b8 b<4>; .reg .b16 h<4>; .reg .b32 r<8>; .reg .b64 w<4>; .reg .f32 x<4>; .reg .f64 y<4>;\n\
+    .reg .pred p<4>; .reg .b8 b<4>; .reg .b16 h<4>; .reg .b32 r<8>; .reg .b64 w<4>; \
+    .reg .f32 x<4>; .reg .f64 y<4>;\n\
     .shared .align 16 .b8 tile[64];\n";
 
 /// Illegal: ptxas refuses them too.
 const ILLEGAL: &str = include_str!("illegal.ptx");
 
-/// What ptxas takes and the emulator does not know: an error too.
+/// Text that ptxas accepts and the emulator does not support is an error too.
 const UNKNOWN: &str = include_str!("unknown.ptx");
 
 /// The instructions of a list, which has comments.

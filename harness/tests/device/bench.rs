@@ -44,7 +44,7 @@ pub fn line(grid: u32, block: u32) -> Geometry {
     }
 }
 
-/// What is said, which has to have all of `parts`.
+/// Asserts that an error's message has all of `parts`.
 pub fn says<T: std::fmt::Debug>(result: Result<T, DeviceError>, parts: &[&str]) -> DeviceError {
     let error = result.expect_err("it is wrong");
     let text = error.to_string();

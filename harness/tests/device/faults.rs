@@ -1,4 +1,4 @@
-//! What a kernel does wrong.
+//! Faults of kernels.
 
 use crate::device::bench::{gpu, kernel, line, line_of, run, says};
 use mxlab_harness::device::{Argument, Buffer, Device, DeviceError, EmulatorOptions};

@@ -1,4 +1,4 @@
-//! What is refused before a kernel starts.
+//! Launches and copies that are refused before a kernel starts.
 
 use crate::device::bench::{PTX, devices, gpu, kernel, line, line_of, run, says};
 use mxlab_harness::device::{

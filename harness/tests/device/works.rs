@@ -1,4 +1,4 @@
-//! What works, on every device there is.
+//! Calls that must work on every device.
 
 use crate::device::bench::{devices, kernel, line, run, says};
 use mxlab_harness::device::{Argument, DeviceError, DeviceKind, Geometry, Staging};
@@ -146,7 +146,7 @@ fn time_and_occupancy_are_measured_or_not_known() {
                 assert!(stream.statistics().is_none());
             }
             DeviceKind::Emulator => {
-                says(time, &["no device time"]);
+                says(time, &["cannot measure device time"]);
                 assert_eq!(occupancy, None);
                 assert_eq!(kernel.attributes().registers, None);
                 assert!(stream.statistics().is_some());

@@ -1,4 +1,4 @@
-//! Packed rows to values. `inline(always)` as in [`super::quantize`].
+//! Dequantises packed rows. `inline(always)` as in [`super::quantize`].
 
 use super::lanes::{Codec, Lanes};
 use super::pack::{CHUNK, unpack_chunk};
@@ -6,7 +6,7 @@ use super::simd::Simd;
 use crate::format::{CodeLayout, FloatType, PackedTensor, read_scale};
 use std::ops::Range;
 
-/// Some rows of a packed tensor to values.
+/// Dequantises some rows of a packed tensor.
 #[inline(always)]
 pub(super) fn dequantize_rows<S: Simd>(
     s: S,

@@ -1,4 +1,4 @@
-//! The choice of an instruction set, and of an instance of a kernel body, at run time.
+//! Chooses an instruction set and an instance of a kernel body at run time.
 
 use super::dequantize::dequantize_rows;
 use super::isa::Isa;
@@ -22,8 +22,8 @@ use crate::format::PackedTensor;
 use std::ops::Range;
 
 /// Compiles the bodies for a vector type, under the target features that it stands for. Slices are
-/// parameters here, not captured as by [`Simd::outline`]: so the compiler knows that they do not
-/// overlap.
+/// parameters here, not captures as in [`Simd::outline`], so that the compiler knows that they do
+/// not overlap.
 macro_rules! compile_for {
     ($isa:ident, $simd:expr $(, $features:literal)?) => {
         mod $isa {
@@ -38,7 +38,9 @@ macro_rules! compile_for {
                 codes: &mut [u8],
                 scales: &mut [u8],
             ) {
-                quantize_rows::<_, ROUNDING, SIGNED>($simd, plan, x, cols, first_row, codes, scales);
+                quantize_rows::<_, ROUNDING, SIGNED>(
+                    $simd, plan, x, cols, first_row, codes, scales,
+                );
             }
 
             $(#[target_feature(enable = $features)])?
@@ -108,7 +110,7 @@ macro_rules! call {
     }};
 }
 
-/// Calls `$name` with the rounding that the plan's kernel stands for, or `$scalar`.
+/// Calls `$name` with the rounding of the plan's kernel, or `$scalar`.
 macro_rules! call_kernel {
     ($isa:expr, $kernel:expr, $name:ident, $scalar:path, $arguments:tt) => {
         match $kernel {

@@ -9,7 +9,7 @@ pub enum Isa {
     Avx512,
     /// AVX2 with FMA and BMI2.
     Avx2,
-    /// What every CPU of the target architecture has.
+    /// The base instructions of the target architecture.
     Portable,
 }
 
@@ -40,7 +40,7 @@ impl Isa {
         }
     }
 
-    /// Those that this CPU has, fastest first.
+    /// The instruction sets of this CPU, fastest first.
     pub fn available() -> Vec<Self> {
         Self::ALL
             .into_iter()

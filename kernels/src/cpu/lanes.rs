@@ -24,7 +24,7 @@ pub(super) const TABLE: u8 = 7;
 pub(crate) struct Codec {
     /// The largest value.
     pub(crate) max: f32,
-    /// What the bits of the largest negative magnitude differ in from those of `max`.
+    /// The bits in which the largest negative magnitude differs from `max`.
     pub(crate) lowest_bits: u32,
     /// 2^emin, as f32 bits; for integers emin = 0.
     pub(crate) emin: u32,
@@ -222,7 +222,8 @@ impl<S: Simd> Lanes<'_, S> {
         (s.look_up(self.table, code), code)
     }
 
-    /// Magnitudes `a` of elements `x`, at most the largest of the sign. All signs are kept of floats alone, which are symmetric.
+    /// Magnitudes `a` of elements `x`, at most the largest of the sign. All signs are kept of
+    /// floats alone, which are symmetric.
     #[inline(always)]
     fn saturated<const SIGNED: bool>(self, x: S::F, a: S::F) -> S::F {
         let s = self.s;

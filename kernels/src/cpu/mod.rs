@@ -1,8 +1,8 @@
 //! SIMD kernels with run-time dispatch, bitwise equal to [`crate::reference`].
 //!
 //! There is one body per operation, written in a handful of vector operations (`simd/`) and
-//! compiled once per instruction set (`dispatch.rs`). What differs between formats are numbers
-//! in a `Plan`, so a new element format needs no new kernel.
+//! compiled once per instruction set (`dispatch.rs`). Formats differ only in the numbers of a
+//! `Plan`, so a new element format needs no new kernel.
 //!
 //! How an element is rounded without a table (`lanes.rs`): a magnitude a in [2^e, 2^(e+1)) has
 //! neighbours 2^(e-M) apart, and so have the f32 numbers from c = 2^(e-M+23) on. So the sum
@@ -11,7 +11,8 @@
 //! Clamping e from below to the exponent of the smallest normal covers subnormals and integers.
 //! The other roundings correct this one by a step where a - ((a + c) - c), which is exact, says so.
 //!
-//! Every call but a product's ([`Matmul`]) is single-threaded; to share a tensor, split its rows.
+//! Every call is single-threaded, except products ([`Matmul`]). To use several threads for a
+//! tensor, split its rows.
 
 mod dequantize;
 mod dispatch;

@@ -78,7 +78,8 @@ const fn open_gaps(x: u64, bits: u32) -> u64 {
     open_pairs(x, 8, bits)
 }
 
-/// Of fields `width` apart, each with `bits` bits in use, the odd ones brought down to the even ones.
+/// Of fields `width` apart, each with `bits` bits in use, the odd ones brought down to the even
+/// ones.
 #[inline(always)]
 const fn close_pairs(x: u64, width: u32, bits: u32) -> u64 {
     let even = even_fields(width, bits);

@@ -1,4 +1,4 @@
-//! A format as the numbers that the kernels compute with.
+//! The numbers of a format that the kernels compute with.
 
 use super::lanes::Codec;
 use crate::format::{
@@ -6,7 +6,7 @@ use crate::format::{
 };
 use crate::reference::BlockContext;
 
-/// Everything a kernel needs to know.
+/// All parameters of a kernel.
 #[derive(Clone, Debug)]
 pub(crate) struct Plan {
     pub format: BlockFormat,
@@ -15,10 +15,10 @@ pub(crate) struct Plan {
     pub kernel: Kernel,
     pub codec: Codec,
     pub scale: ScalePlan,
-    /// Of stochastic rounding.
+    /// The seed of stochastic rounding.
     pub seed: u32,
-    /// What a packed zero repeats. Of tables, which alone have a zero with another code than 0, only
-    /// those of 16 values get this far.
+    /// The byte that packed zeros repeat. Only tables have a zero with a code other than 0, and
+    /// only tables of 16 values get here.
     pub zero_byte: u8,
 }
 
@@ -48,7 +48,7 @@ pub(crate) enum ScalePlan {
     Floor { emax: i32, limit: i32 },
     /// 2^s with another rule or logarithm.
     Power { limit: i32 },
-    /// 2^s, s one of three around that: the elements say which.
+    /// 2^s, with the one of three candidates for s that has the least error.
     LeastError { limit: i32 },
     /// A fraction that lies on a small float grid.
     Fraction {

@@ -1,4 +1,4 @@
-//! Rows to packed codes and scales, or to the values that those stand for.
+//! Quantises rows to packed codes and scales, or to dequantised values.
 //!
 //! The bodies are `inline(always)` so that they take on the target features of [`Simd::outline`].
 
@@ -10,12 +10,12 @@ use super::scale::{BlockScale, block_scale, block_scales, exponent_by_rule, powe
 use super::simd::Simd;
 use crate::format::{CodeLayout, write_scale};
 
-/// What one call works with.
+/// The state of one call.
 struct Kernel<'a, S: Simd> {
     s: S,
     plan: &'a Plan,
     lanes: Lanes<'a, S>,
-    /// Of scales that are fractions.
+    /// For scales that are fractions.
     scales: Option<Lanes<'a, S>>,
 }
 
@@ -58,8 +58,8 @@ impl<'a, S: Simd> Kernel<'a, S> {
         largest
     }
 
-    /// The scale under which a block's elements come closest, as the definition tries and sums:
-    /// three candidates, squares added up in order as f64.
+    /// The scale with the least error of a block: three candidates, with squared errors added in
+    /// order in f64, as the definition has it.
     #[inline(always)]
     fn least_error<const ROUNDING: u8, const SIGNED: bool>(
         &self,

@@ -5,10 +5,10 @@ use super::{Isa, dispatch};
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};
 use crate::reference;
 
-/// A format made ready to quantise a tensor, as a whole or rows at a time.
+/// A format prepared to quantise a tensor, all at once or by rows.
 ///
-/// Parts of a tensor come out as the whole would, provided that they share the tensor's scale
-/// and are told their first row, which seeds stochastic rounding.
+/// Quantising by parts gives the same result as all at once, if the parts share the tensor's scale
+/// and get their first row, which seeds stochastic rounding.
 #[derive(Clone, Debug)]
 pub struct Quantizer {
     isa: Isa,
@@ -16,7 +16,8 @@ pub struct Quantizer {
 }
 
 impl Quantizer {
-    /// For tensors of `source` elements, with a tensor scale of 1 and the best instruction set.
+    /// A quantizer for tensors of `source` elements, with a tensor scale of 1 and the best
+    /// instruction set.
     ///
     /// # Errors
     /// [`FormatError::DialectSource`] if the dialect is not defined for `source`.
@@ -28,7 +29,7 @@ impl Quantizer {
         })
     }
 
-    /// As [`Quantizer::new`], with the tensor scale that `x`, the whole tensor, asks for.
+    /// As [`Quantizer::new`], with the tensor scale of `x`, the whole tensor.
     ///
     /// # Errors
     /// As [`Quantizer::new`].
@@ -60,7 +61,7 @@ impl Quantizer {
         self
     }
 
-    /// Sets the tensor scale that `x`, the whole tensor, asks for, if the format has one.
+    /// Sets the tensor scale of `x`, the whole tensor, if the format has one.
     #[must_use]
     pub fn with_scale_of(self, x: &[f32]) -> Self {
         if !self.format().has_tensor_scale() {

@@ -1,4 +1,5 @@
-//! Blocks and rows through the scalar definition: formats and values that the vector bodies leave to it.
+//! Blocks and rows by the scalar definition, for formats and values that the vector bodies do not
+//! handle.
 
 use super::plan::Plan;
 use crate::format::write_scale;

@@ -8,7 +8,7 @@ use crate::format::pow2;
 
 const INFINITY_BITS: u32 = 0x7F80_0000;
 
-/// A block's scale code and what its elements are scaled by.
+/// A block's scale code, and the factor of its elements.
 #[derive(Clone, Copy)]
 pub(super) enum BlockScale {
     /// X = 2^s: multiply by 2^-s.
@@ -23,7 +23,7 @@ pub(super) enum BlockScale {
     Special,
 }
 
-/// What a block is that has an infinity or a NaN.
+/// The scale of a block that has an infinity or a NaN; `None` for other blocks.
 #[inline(always)]
 pub(super) fn special(plan: &Plan, amax_bits: u32) -> Option<BlockScale> {
     if amax_bits < INFINITY_BITS {
@@ -72,10 +72,10 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
     }
 }
 
-/// The scales of as many blocks as a vector has lanes, by the largest magnitude of each; those
-/// behind are left as they are. False, and nothing is written, if one of them is not plain: not
-/// finite, at an end of the range, or by another kind of plan.
-/// `codec` is that of fractions.
+/// Computes the scales of as many blocks as a vector has lanes, from the largest magnitude of each;
+/// later scales are left alone. Returns false and writes nothing if one of them needs the slow
+/// path: it is not finite, at an end of the range, or of another kind of plan. `codec` rounds
+/// fractions.
 #[inline(always)]
 pub(super) fn block_scales<S: Simd>(
     s: S,
@@ -149,8 +149,8 @@ fn lanes_of<S: Simd>(s: S, x: S::U) -> [f32; CHUNK] {
     lanes
 }
 
-/// X = 2^s, no less than the scale can be; NaN if it cannot be as large. Plans have a `limit` for
-/// scales that are powers of two, and for no others.
+/// X = 2^s, raised to the smallest scale; NaN above the largest. Plans have a `limit` for scales
+/// that are powers of two, and for no others.
 #[inline(always)]
 pub(super) fn power(s: i32, limit: i32) -> BlockScale {
     if s > limit {
@@ -164,8 +164,8 @@ pub(super) fn power(s: i32, limit: i32) -> BlockScale {
     }
 }
 
-/// The exponent by a rule other than plain `floor`, as the definition has it; of
-/// [`ScalePlan::LeastError`] the middle candidate.
+/// The exponent by a rule other than plain `floor`, as defined; the middle candidate of
+/// [`ScalePlan::LeastError`].
 #[inline(never)]
 pub(super) fn exponent_by_rule(plan: &Plan, amax: f32, limit: i32) -> i32 {
     let (format, dialect) = (&plan.format, plan.format.dialect());
@@ -210,7 +210,8 @@ fn fraction(plan: &Plan, amax: f32, value: f32, code: u32, lifts_zero: bool) -> 
     }
 }
 
-/// The largest finite magnitude, or 0. On integers, which order alike and vectorise as they are.
+/// The largest finite magnitude, or 0. It compares integers, which have the same order and
+/// vectorise without help.
 #[inline(always)]
 pub(super) fn finite_amax(x: &[f32]) -> f32 {
     const INFINITY: u32 = f32::INFINITY.to_bits();

@@ -1,7 +1,7 @@
-//! Kernel families, a folder each: the template, the signature and the problems of its kernels. The
-//! scalar definitions stand together in [`crate::reference`].
+//! Kernel families, one folder each. A folder holds the templates, the signature and the problems
+//! of its kernels. Their scalar definitions stand together in [`crate::reference`].
 //!
-//! A family is added by its folder, its definition, and its line in [`LIST`].
+//! To add a family, add its folder, its scalar definition, and a line in [`LIST`].
 
 pub mod append;
 pub mod attention;
@@ -16,7 +16,7 @@ pub mod shuffle;
 
 use crate::registry::Entry;
 
-/// THE list of families.
+/// The one list of families.
 pub static LIST: &[Family] = &[
     append::FAMILY,
     attention::FAMILY,
@@ -37,9 +37,9 @@ pub type Kernels = Box<dyn Iterator<Item = Box<dyn Entry>> + Send>;
 pub struct Family {
     /// Its name, which is that of its folder.
     pub name: &'static str,
-    /// What its kernels are listed as, and chosen by with `--family`.
+    /// The names that `mxlab list` shows for its kernels and `--family` selects.
     pub members: &'static [&'static str],
-    /// The sources of its PTX, by their paths under `family/`.
+    /// Its templates, by their paths under `family/`.
     pub templates: &'static [(&'static str, &'static str)],
     /// Its kernels.
     pub kernels: fn() -> Kernels,

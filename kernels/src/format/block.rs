@@ -4,10 +4,10 @@ use super::{Dialect, ElementFormat, FormatError, Rounding, ScaleFormat, ScaleRul
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
-/// An element format, a scale format, how both are chosen, and the block size k.
+/// A block format: element format, scale format, scale rule, rounding, dialect and block size k.
 ///
-/// Built by [`BlockFormat::new`], which only lets fitting parts through. A part to come, such as zero
-/// points, is a field more: [`crate::support`] says where it finds its place.
+/// [`BlockFormat::new`] starts a builder that accepts only parts that fit together.
+/// [`crate::support`] says where a new part, such as zero points, finds its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "BlockFormatBuilder", into = "BlockFormatBuilder")]
 pub struct BlockFormat {
@@ -20,8 +20,8 @@ pub struct BlockFormat {
     pub(crate) dialect: Dialect,
 }
 
-/// What a [`BlockFormat`] is built from. Only the element is required: the scale defaults to
-/// E8M0, the dialect to `ocp`, k to 32, rule and rounding to those of the dialect.
+/// Builds a [`BlockFormat`]. Only the element is required. The scale defaults to E8M0, the dialect
+/// to `ocp`, k to 32; rule and rounding default to the dialect's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct BlockFormatBuilder {
@@ -95,7 +95,7 @@ impl BlockFormatBuilder {
         self
     }
 
-    /// The format, if its parts fit together.
+    /// Builds the format if its parts fit together.
     ///
     /// # Errors
     /// [`FormatError`] naming the part that does not fit.
@@ -183,7 +183,7 @@ impl BlockFormat {
         self.block_size
     }
 
-    /// Whether the tensor as a whole has an f32 scale too.
+    /// Whether the tensor also has an f32 scale of its own.
     pub const fn has_tensor_scale(&self) -> bool {
         self.tensor_scale
     }
@@ -193,7 +193,7 @@ impl BlockFormat {
         self.dialect
     }
 
-    /// A builder that holds this format's parts, to change some of them.
+    /// A builder with this format's parts, to change some of them.
     pub const fn to_builder(self) -> BlockFormatBuilder {
         BlockFormatBuilder {
             element: self.element,

@@ -1,11 +1,12 @@
-//! Conversions of a bare number to a scale, as hardware has them beside the rules for blocks.
+//! Conversions of a single number to a scale, as hardware offers them apart from the rules for
+//! blocks.
 
 use super::ScaleFormat;
 use super::grid::{exponent, pow2};
 
 impl ScaleFormat {
-    /// As [`ScaleFormat::encode_nearest`], but infinity, and what would round above the largest
-    /// scale, become NaN instead of the largest.
+    /// As [`ScaleFormat::encode_nearest`], but infinity and values that round above the largest
+    /// scale become NaN.
     pub fn encode_nearest_or_nan(self, x: f32) -> u32 {
         let step_below = f64::from(self.max()) - f64::from(self.decode(self.max_code() - 1));
         // The largest code is even in every format, so halfway to the next rounds to it.

@@ -9,7 +9,7 @@ use super::{ElementFormat, FloatType, FormatError, Rounding, ScaleFormat, ScaleR
 use std::fmt;
 use std::str::FromStr;
 
-/// Whose quantiser is followed.
+/// The public quantiser that is imitated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Dialect {
     /// The OCP MX specification: `floor`, half to even.
@@ -60,7 +60,7 @@ impl Dialect {
         }
     }
 
-    /// The rule used where none is asked for. A fractional scale always means `nearest`.
+    /// The default rule. A fractional scale always means `nearest`.
     pub const fn default_rule(self, scale: ScaleFormat) -> ScaleRule {
         match self {
             _ if !scale.is_power_of_two() => ScaleRule::Nearest,
@@ -71,7 +71,7 @@ impl Dialect {
         }
     }
 
-    /// The rounding used where none is asked for.
+    /// The default rounding.
     pub const fn default_rounding(self) -> Rounding {
         match self {
             Self::Ocp | Self::Nvidia => Rounding::Even,
@@ -80,7 +80,7 @@ impl Dialect {
         }
     }
 
-    /// What becomes of the sign of zero.
+    /// When an element keeps the sign of zero.
     pub const fn negative_zero(self) -> NegativeZero {
         match self {
             Self::Ocp | Self::Nvidia => NegativeZero::Kept,
@@ -95,7 +95,7 @@ impl Dialect {
         matches!(self, Self::Ggml)
     }
 
-    /// The amax that an all-zero block is taken to have, if not zero.
+    /// The amax that an all-zero block counts as.
     pub const fn amax_of_zeros(self) -> f32 {
         match self {
             Self::MicroxcalingTorch => f32::MIN_POSITIVE,
@@ -103,8 +103,8 @@ impl Dialect {
         }
     }
 
-    /// The type that logarithms and sums are rounded to before being cut, where the original
-    /// computes with them instead of with the exponent field.
+    /// The type to which the original rounds logarithms and sums before it truncates them; `None`
+    /// where it uses the exponent field.
     pub const fn rounded_log2(self, source: FloatType) -> Option<FloatType> {
         match self {
             Self::MicroxcalingTorch => Some(source),
@@ -113,7 +113,8 @@ impl Dialect {
         }
     }
 
-    /// floor(log2 x) for a finite x > 0, as the dialect takes it for a block of `source` elements.
+    /// floor(log2 x) for a finite x > 0, as the dialect computes it for a block of `source`
+    /// elements.
     pub fn floor_log2(self, x: f64, source: FloatType) -> i32 {
         let e = exponent(x);
         match self.rounded_log2(source) {
@@ -122,8 +123,8 @@ impl Dialect {
         }
     }
 
-    /// Whether a magnitude of just below half a step is rounded up to one step, because the
-    /// original adds a half and cuts, and the sum rounds to one.
+    /// Whether a magnitude just below half a step rounds up to one step: the original adds a half
+    /// and truncates, and the sum rounds to one.
     pub fn lifts_to_one_step(self, steps: f64, source: FloatType) -> bool {
         let just_below_half = match source {
             FloatType::F32 => 0.5 - f64::from(f32::EPSILON) / 4.0,
@@ -151,7 +152,8 @@ impl Dialect {
                 if scale.is_power_of_two() && is_known {
                     return Ok(());
                 }
-                "float and symmetric integer elements (its int2 is `ternary`) with power-of-two scales"
+                "float and symmetric integer elements (its int2 is `ternary`) with power-of-two \
+                 scales"
             }
             Self::Ggml => {
                 let is_mxfp4 = element == ElementFormat::FP4_E2M1 && scale == ScaleFormat::E8M0;

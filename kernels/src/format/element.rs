@@ -1,4 +1,4 @@
-//! Element formats P_i: what the codes of a block stand for before scaling.
+//! Element formats P_i: the values of the codes of a block before scaling.
 
 use super::error::{list, serde_as_name};
 use super::grid::{FloatGrid, Grid, IntGrid, Specials, encode_in_table, exponent, pow2};
@@ -54,19 +54,21 @@ impl ElementFormat {
         name: "nf4",
         grid: Grid::Table(&NF4),
     };
-    /// E2M0: 0 and ±{1, 2, 4}. The OCP specification stops at four bits; this goes on with its rules for E2M1 and E2M3: bias
-    /// 2^(E-1) - 1 = 1, every code finite, and the one subnormal of a format without mantissa is zero. So with E2M1 it
-    /// shares binades, emax and with them the E8M0 scales. With one significant bit no neighbour of
-    /// a tie between powers of two is even: it goes up, see [`Rounding::Even`].
+    /// E2M0: 0 and ±{1, 2, 4}. The OCP specification stops at four bits; this goes on with its
+    /// rules for E2M1 and E2M3: bias 2^(E-1) - 1 = 1, every code finite, and the one subnormal of a
+    /// format without mantissa is zero. So with E2M1 it shares binades, emax and with them the E8M0
+    /// scales. With one significant bit no neighbour of a tie between powers of two is even: it
+    /// goes up, see [`Rounding::Even`].
     pub const FP3_E2M0: Self = Self::float("fp3_e2m0", 2, 0, 1, Specials::None);
-    /// E1M1: ±{0, 1, 2, 3}, by the same rules (bias 2^0 - 1 = 0): the values of INT3 times 2, with a -0. Two values of one
-    /// exponent field, subnormals below: the grid is uniform.
+    /// E1M1: ±{0, 1, 2, 3}, by the same rules (bias 2^0 - 1 = 0): the values of INT3 times 2, with
+    /// a -0. Two values of one exponent field, subnormals below: the grid is uniform.
     pub const FP3_E1M1: Self = Self::float("fp3_e1m1", 1, 1, 0, Specials::None);
     /// Symmetric INT3: code / 2, -3..3.
     pub const INT3: Self = Self::int("int3", 3);
-    /// INT2 of weight quantisers: all four of the two's complement, -2..1, under a symmetric scale. A scale maps amax to
-    /// 1.5, half of what the codes span, as GPTQ (`sym`) and compressed-tensors (`symmetric`) have it; see
-    /// [`ElementFormat::half_range`]. What microxcaling calls `int2` never has -2: that is [`ElementFormat::TERNARY`].
+    /// INT2 of weight quantisers: all four of the two's complement, -2..1, under a symmetric scale.
+    /// A scale maps amax to 1.5, half of what the codes span, as GPTQ (`sym`) and
+    /// compressed-tensors (`symmetric`) have it; see [`ElementFormat::half_range`]. What
+    /// microxcaling calls `int2` never has -2: that is [`ElementFormat::TERNARY`].
     pub const INT2: Self = Self {
         name: "int2",
         grid: Grid::Int(IntGrid {
@@ -75,11 +77,11 @@ impl ElementFormat {
             is_symmetric: false,
         }),
     };
-    /// -1, 0 and 1, log2 3 = 1.58 bits of information stored in two, as symmetric integers are: the code of -2 is never
-    /// produced.
+    /// -1, 0 and 1, log2 3 = 1.58 bits of information stored in two, as symmetric integers are: the
+    /// code of -2 is never produced.
     pub const TERNARY: Self = Self::int("ternary", 2);
 
-    /// Every element format there is. A format is added by adding its line above and here.
+    /// Every element format there is. To add a format, add its constant above and its line here.
     pub const ALL: &'static [Self] = &[
         Self::FP4_E2M1,
         Self::FP6_E2M3,
@@ -140,12 +142,12 @@ impl ElementFormat {
         }
     }
 
-    /// How codes lie in bytes.
+    /// The layout of codes in bytes.
     ///
     /// # Panics
     /// Never for an element of [`ElementFormat::ALL`]: the compiler checks them.
     pub const fn layout(self) -> CodeLayout {
-        CodeLayout::of_bits(self.bits()).expect("an element has 2 to 8 bits")
+        CodeLayout::from_bits(self.bits()).expect("an element has 2 to 8 bits")
     }
 
     /// Every code, finite or not.
@@ -169,7 +171,7 @@ impl ElementFormat {
         }
     }
 
-    /// The lowest finite value that is ever produced: minus the largest, but for `int2`.
+    /// The lowest finite value that a quantiser produces: minus the largest, except for `int2`.
     pub fn lowest(self) -> f32 {
         match self.grid {
             Grid::Float(_) => -self.max_normal(),
@@ -178,8 +180,8 @@ impl ElementFormat {
         }
     }
 
-    /// Half of the distance from the lowest to the largest value: what scales map amax to. It is the
-    /// largest value where the lowest is its negative.
+    /// Half the distance from the lowest to the largest value; scales map amax to it. For a
+    /// symmetric format this is the largest value.
     pub fn half_range(self) -> f32 {
         ((f64::from(self.max_normal()) - f64::from(self.lowest())) / 2.0) as f32
     }

@@ -1,4 +1,4 @@
-//! Everything that can be wrong with a description of a format, or with the buffers it describes.
+//! Errors of format descriptions, and of the buffers that they describe.
 
 use super::{Dialect, ElementFormat, FloatType, ScaleFormat, ScaleRule};
 
@@ -23,7 +23,8 @@ pub enum FormatError {
     /// No such floating-point type.
     #[error("unknown float type `{name}`; known: {known}")]
     UnknownFloatType { name: String, known: String },
-    /// Power-of-two rules choose an exponent, `nearest` rounds a fraction: each fits one kind of scale.
+    /// Power-of-two rules choose an exponent, `nearest` rounds a fraction: each fits one kind of
+    /// scale.
     #[error("scale rule `{rule}` does not fit scale format `{scale}`; fitting: {fitting}")]
     RuleScale {
         rule: ScaleRule,
@@ -39,7 +40,7 @@ pub enum FormatError {
         element: ElementFormat,
     },
     /// k is zero or absurd.
-    #[error("block size {block_size} is not in 1..=2^30")]
+    #[error("block size is {block_size}; expected 1 to 2^30")]
     BlockSize { block_size: usize },
     /// A second, per-tensor scale only makes sense over a scale of small range.
     #[error("scale format `{scale}` takes no tensor scale; only ue*m* and fp16 do")]
@@ -50,7 +51,7 @@ pub enum FormatError {
         dialect: Dialect,
         needs: &'static str,
     },
-    /// The original's arithmetic in this tensor type gives garbage.
+    /// The original's arithmetic is wrong in this tensor type.
     #[error("dialect `{dialect}` is not defined for {source_type} tensors")]
     DialectSource {
         dialect: Dialect,

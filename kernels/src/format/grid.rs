@@ -1,4 +1,4 @@
-//! The sets of values that codes stand for, and rounding onto them.
+//! The values that codes stand for, and rounding to them.
 
 use super::rounding::{Rounding, stochastic_up};
 
@@ -30,7 +30,7 @@ pub struct FloatGrid {
     pub exponent_bits: u32,
     /// Stored bits of the mantissa, M.
     pub mantissa_bits: u32,
-    /// What the exponent field is larger by than the exponent.
+    /// The exponent field minus the exponent.
     pub bias: i32,
     /// Codes that are not numbers.
     pub specials: Specials,
@@ -82,7 +82,7 @@ impl FloatGrid {
         (implicit + mantissa) * step
     }
 
-    /// The code of a magnitude >= 0, saturating. NaN must have been dealt with.
+    /// The code of a magnitude >= 0, saturating. The magnitude must not be NaN.
     pub fn encode(self, magnitude: f64, rounding: Rounding, random: u32) -> u32 {
         if magnitude > self.decode(self.max_code()) {
             return self.max_code();
@@ -125,7 +125,7 @@ impl IntGrid {
         (1 << (self.bits - 1)) - 1
     }
 
-    /// The largest magnitude of a sign, in steps of `2^-fraction_bits`.
+    /// The largest magnitude of either sign, in steps of `2^-fraction_bits`.
     pub fn most_steps(self, is_negative: bool) -> f64 {
         let has_lowest = is_negative && !self.is_symmetric;
         f64::from(self.max_code() + u32::from(has_lowest))

@@ -9,10 +9,10 @@
 ///                                       8 bits   1 code  in 1 byte
 /// ```
 ///
-/// So of two FP4 codes in a byte the even one is in the low nibble. Every row starts at a byte.
+/// So the even one of two FP4 codes in a byte is in the low nibble. Every row starts at a byte.
 ///
-/// What knows a width asks its layout. What does something of its own for some widths matches on the
-/// layout without `_`, so that a new user of another width fails to compile instead of misreading it.
+/// Code that needs a width asks the layout. Code that treats some widths specially matches on the
+/// layout without `_`, so that a new width fails to compile instead of being misread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[allow(missing_docs, reason = "the names say the bits of a code")]
 pub enum CodeLayout {
@@ -25,7 +25,7 @@ pub enum CodeLayout {
     Bits8,
 }
 
-/// Codes whose bytes are whole in every layout.
+/// A number of codes that fills whole bytes in every layout.
 const WHOLE_CODES: usize = 8;
 
 impl CodeLayout {
@@ -40,8 +40,8 @@ impl CodeLayout {
         Self::Bits8,
     ];
 
-    /// The layout of codes of so many bits; `None` for fewer than 2 or more than 8.
-    pub const fn of_bits(bits: u32) -> Option<Self> {
+    /// The layout of codes of `bits` bits; `None` for fewer than 2 or more than 8.
+    pub const fn from_bits(bits: u32) -> Option<Self> {
         match bits {
             2..=8 => Some(Self::ALL[bits as usize - 2]),
             _ => None,
@@ -53,7 +53,7 @@ impl CodeLayout {
         self as u32 + 2
     }
 
-    /// The bits of a code in use, as a mask of its byte.
+    /// The bits of a code, as a mask of a byte.
     pub const fn mask(self) -> u8 {
         u8::MAX >> (8 - self.bits())
     }
@@ -63,7 +63,7 @@ impl CodeLayout {
         1 << (self.bits() - 1)
     }
 
-    /// The fewest codes whose bytes are whole.
+    /// The fewest codes that fill whole bytes.
     pub const fn group_codes(self) -> usize {
         match self {
             Self::Bits2 => 4,
@@ -79,19 +79,19 @@ impl CodeLayout {
         self.group_codes() * self.bits() as usize / 8
     }
 
-    /// Bytes that `codes` codes from a byte boundary on take, those of a row for example.
+    /// Bytes of `codes` codes that start at a byte, such as a row.
     pub const fn bytes(self, codes: usize) -> usize {
         // Not `codes * bits`, which could overflow where the bytes do not.
         let (whole, rest) = (codes / WHOLE_CODES, codes % WHOLE_CODES);
         whole * self.bits() as usize + (rest * self.bits() as usize).div_ceil(8)
     }
 
-    /// Whether so many codes take whole bytes.
+    /// Whether `codes` codes fill whole bytes.
     pub const fn is_whole(self, codes: usize) -> bool {
         codes.is_multiple_of(self.group_codes())
     }
 
-    /// The words of 32 bits that so many codes fill; `None` if the last would be filled in part.
+    /// The 32-bit words that `codes` codes fill; `None` if the last word is not full.
     pub const fn words(self, codes: usize) -> Option<usize> {
         let bits = codes * self.bits() as usize;
         match bits.is_multiple_of(32) {
@@ -100,13 +100,13 @@ impl CodeLayout {
         }
     }
 
-    /// The byte in which code `index` begins, and the bit in it.
+    /// The byte in which code `index` begins, and its bit in that byte.
     pub const fn place(self, index: usize) -> (usize, u32) {
         let first = index * self.bits() as usize;
         (first / 8, (first % 8) as u32)
     }
 
-    /// The byte that a run of the same code repeats; `None` if no single byte does.
+    /// The byte that a run of one code repeats; `None` if the bytes of the run differ.
     pub const fn repeated(self, code: u8) -> Option<u8> {
         match self {
             _ if code == 0 => Some(0),
@@ -154,7 +154,7 @@ impl CodeLayout {
         }
     }
 
-    /// Zeroes what the last byte of `codes` codes holds behind them.
+    /// Zeroes the bits behind the last of `codes` codes.
     #[inline(always)]
     pub fn clear_behind(self, codes: usize, packed: &mut [u8]) {
         let used = codes % WHOLE_CODES * self.bits() as usize % 8;
@@ -166,12 +166,13 @@ impl CodeLayout {
     }
 }
 
-/// Which code of a block is where among its codes.
+/// The order of the codes of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CodeOrder {
     /// One after the other, as in a row.
     Ascending,
-    /// ggml's: the first half of a block in the low nibbles of its bytes, the second in the high ones.
+    /// ggml's: the first half of a block in the low nibbles of its bytes, the second in the high
+    /// ones.
     Halves,
 }
 
@@ -193,7 +194,7 @@ mod tests {
     fn a_group_is_the_fewest_codes_of_whole_bytes() {
         for (bits, layout) in (2..).zip(CodeLayout::ALL) {
             assert_eq!(layout.bits(), bits);
-            assert_eq!(CodeLayout::of_bits(bits), Some(layout));
+            assert_eq!(CodeLayout::from_bits(bits), Some(layout));
             let is_whole = |codes: &usize| (codes * bits as usize).is_multiple_of(8);
             assert_eq!((1..=8).find(is_whole), Some(layout.group_codes()));
             for codes in 0..100 {
@@ -201,8 +202,8 @@ mod tests {
                 assert_eq!(layout.bytes(codes), (codes * bits as usize).div_ceil(8));
             }
         }
-        assert_eq!(CodeLayout::of_bits(1), None);
-        assert_eq!(CodeLayout::of_bits(9), None);
+        assert_eq!(CodeLayout::from_bits(1), None);
+        assert_eq!(CodeLayout::from_bits(9), None);
     }
 
     #[test]

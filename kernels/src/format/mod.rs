@@ -10,8 +10,8 @@
 //! | a dialect | [`Dialect`] in `dialect.rs` |
 //! | a width, or an order of codes in bytes | [`CodeLayout`], [`CodeOrder`] in `layout.rs` |
 //!
-//! A [`BlockFormat`] joins one of each with a block size k; it can only be built from parts
-//! that fit together. A [`PackedTensor`] holds the codes and shared scales it describes.
+//! A [`BlockFormat`] joins one of each with a block size k. It can only be built from parts that
+//! fit together. A [`PackedTensor`] holds codes and shared scales in such a format.
 
 #![forbid(unsafe_code)]
 

@@ -1,4 +1,4 @@
-//! A quantised matrix as it lies in memory.
+//! A quantised matrix in memory.
 
 use super::{BlockFormat, ElementFormat, FormatError, ScaleFormat};
 
@@ -22,7 +22,7 @@ impl PackedTensor {
     ///
     /// # Errors
     /// [`FormatError::Length`] if a buffer does not fit rows, cols and format,
-    /// [`FormatError::TooLarge`] if none could.
+    /// [`FormatError::TooLarge`] if no buffer could.
     pub fn new(
         format: BlockFormat,
         rows: usize,

@@ -8,8 +8,8 @@ use std::str::FromStr;
 /// The rounding of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Rounding {
-    /// To nearest, half to the even number of steps. Between powers of two of a format without mantissa bits neither
-    /// is even: half goes to the larger magnitude (IEEE 754-2019, 4.3.1).
+    /// To nearest, half to the even number of steps. Between powers of two of a format without
+    /// mantissa bits neither is even: half goes to the larger magnitude (IEEE 754-2019, 4.3.1).
     Even,
     /// To nearest, half away from zero.
     Away,
@@ -25,7 +25,7 @@ pub enum Rounding {
 }
 
 impl Rounding {
-    /// What chooses the random numbers of stochastic rounding; 0 of the others.
+    /// The seed of stochastic rounding; 0 for the other roundings.
     pub const fn seed(self) -> u32 {
         match self {
             Self::Stochastic { seed } => seed,
@@ -33,7 +33,7 @@ impl Rounding {
         }
     }
 
-    /// Whether elements are rounded by random numbers.
+    /// Whether the rounding draws random numbers.
     pub const fn draws(self) -> bool {
         match self {
             Self::Stochastic { .. } => true,

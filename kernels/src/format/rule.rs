@@ -13,15 +13,15 @@ pub enum ScaleRule {
     Floor,
     /// `s = ceil(log2 amax) - emax`.
     Ceil,
-    /// The smallest s with `amax <= half_range * 2^s`, exactly ([`ElementFormat::half_range`], the largest value of a
-    /// symmetric format, where so nothing saturates).
+    /// The smallest s with `amax <= half_range * 2^s`, exactly ([`ElementFormat::half_range`], the
+    /// largest value of a symmetric format, where so nothing saturates).
     Rceil,
     /// `floor` of amax after rounding it to the element's mantissa, half to even.
     Even,
-    /// That of `floor`'s s - 1, s, s + 1 with the least sum of squared errors. Errors are those
-    /// of this format's own rounding and saturation, `x - RN_f32(code * 2^s)`, squared and summed
-    /// in f64 in element order. s below -L counts as -L; s above L is left out (if all are,
-    /// the block is NaN). Equal sums: the smaller s.
+    /// With the s of `floor`: the one of s - 1, s, s + 1 with the least sum of squared errors. An
+    /// error is `x - RN_f32(code * 2^s)` under this format's own rounding and saturation; errors
+    /// are squared and summed in f64 in element order. s below -L counts as -L; s above L is left
+    /// out (if all are, the block is NaN). The smaller s wins a tie.
     Mse,
     /// `X = RNE_X(RN_f32(amax / half_range))`, saturating; an X that rounds to zero is raised to
     /// the smallest scale unless the block is all zero.
@@ -30,14 +30,14 @@ pub enum ScaleRule {
     NearestFlush,
 }
 
-/// How a rule gets at a scale.
+/// How a rule chooses a scale.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RuleKind {
     /// From amax to the exponent of a power of two: [`ScaleRule::exponent`].
     Exponent,
-    /// To the one of three exponents with the least error.
+    /// From amax to the one of three exponents with the least error.
     LeastError,
-    /// To the fraction nearest to amax over half the element's range.
+    /// To the scale nearest to amax over half the element's range.
     Fraction {
         /// Whether zero is raised to the smallest scale for an amax above zero.
         lifts_zero: bool,
@@ -69,7 +69,7 @@ impl ScaleRule {
         }
     }
 
-    /// How the rule gets at a scale: what every implementation of scales matches on.
+    /// How the rule chooses a scale. Every implementation of scales matches on this.
     pub const fn kind(self) -> RuleKind {
         match self {
             Self::Floor | Self::Ceil | Self::Rceil | Self::Even => RuleKind::Exponent,
@@ -95,7 +95,7 @@ impl ScaleRule {
         }
     }
 
-    /// Whether the rule starts from what the dialect takes for floor(log2 amax); others are exact.
+    /// Whether the rule starts from the dialect's floor(log2 amax). The other rules are exact.
     pub const fn follows_log2(self) -> bool {
         match self {
             Self::Floor | Self::Mse => true,
@@ -135,9 +135,9 @@ impl ScaleRule {
 
     /// The exponent s for a finite `amax > 0`, before the limits of the scale format.
     ///
-    /// `floor_log2` is what the dialect takes for floor(log2 amax); [`ScaleRule::Floor`] and
-    /// [`ScaleRule::Mse`] (its middle candidate) use it, the others are exact. `None` for a rule
-    /// that chooses no exponent.
+    /// `floor_log2` is the dialect's floor(log2 amax). [`ScaleRule::Floor`] and [`ScaleRule::Mse`]
+    /// (its middle candidate) use it; the others are exact. `None` for a rule that chooses no
+    /// exponent.
     pub fn exponent(self, amax: f32, floor_log2: i32, element: ElementFormat) -> Option<i32> {
         let emax = element.emax();
         let amax = f64::from(amax);

@@ -1,4 +1,4 @@
-//! Scale formats X: what a block's shared scale is stored as.
+//! Scale formats X: how the shared scale of a block is stored.
 
 use super::error::{list, serde_as_name};
 use super::grid::{FloatGrid, Specials, exponent, pow2};

@@ -1,8 +1,8 @@
-//! How codes are stored so that few instructions make bf16 of them.
+//! How codes are stored so that few instructions turn them into bf16.
 //!
-//! Two codes of neighbouring columns become a *pair*: two bf16 in a register, the even column in the
-//! low half. A code's sign and magnitude bits stand in the half where they mean the value times a
-//! power of two, 2^-P:
+//! Two codes of neighbouring columns become a *pair*: two bf16 in a register, the even column in
+//! the low half. A code's sign and magnitude bits stand in the half where they mean the value times
+//! a power of two, 2^-P:
 //!
 //! ```text
 //!                15 14 13 12 11 10  9  8  7  6  5  4  3  2  1  0
@@ -16,24 +16,25 @@
 //!     INT8        s                            m  m  m  m  m  m  m   P = 127
 //! ```
 //!
-//! Subnormals of the element are subnormals of bf16, integers are all of them, in sign and magnitude.
-//! One product with scale * 2^P, exact, makes the operand of the tensor core.
+//! Subnormals of the element become subnormals of bf16. Integers, in sign and magnitude, all become
+//! subnormals. One exact product with scale * 2^P gives the operand of the tensor core.
 //!
-//! For operands of 8 bits, four codes of neighbouring columns become four bytes in the same way; integers among s8 are
-//! in two's complement:
+//! For 8-bit operands, four codes of neighbouring columns become four bytes in the same way.
+//! Integers as s8 are in two's complement:
 //!
 //! ```text
-//!                7  6  5  4  3  2  1  0                               7  6  5  4  3  2  1  0
-//!     E4M3       s  e  e  e  e  m  m  m    P = 0          s8, INT8    s  m  m  m  m  m  m  m    P = -6
-//!     E2M1       s        e  e  m          P = 6              INT4    s  m  m  m                P = -6
+//!                7  6  5  4  3  2  1  0                           7  6  5  4  3  2  1  0
+//!     E4M3       s  e  e  e  e  m  m  m    P = 0      s8, INT8    s  m  m  m  m  m  m  m    P = -6
+//!     E2M1       s        e  e  m          P = 6          INT4    s  m  m  m                P = -6
 //!     E2M3       s        e  e  m  m  m    P = 6
 //!     E3M2       s     e  e  e  m  m       P = 4
 //!     INT4       s              m  m  m    P = 7
 //! ```
 //!
-//! A stored word holds several registers of operands, each bit of it a bit of one. A register is the union of
-//! *terms*: the word rotated left, and masked. Which bits go where was searched for, so that terms are
-//! few: an E2M1 word of 8 codes takes 5 terms, 9 instructions, and 4 products for bf16; 3 terms, 5 instructions for E4M3.
+//! A stored word holds the bits of several operand registers. A register is the union of *terms*; a
+//! term is a word rotated left and masked. A search found the order of bits with the fewest terms
+//! (`search.rs`): an E2M1 word of 8 codes takes 5 terms, 9 instructions and 4 products for bf16
+//! operands, and 3 terms and 5 instructions for E4M3.
 
 pub use super::groups::{Group, Term};
 
@@ -44,26 +45,26 @@ use crate::format::{CodeLayout, ElementFormat, Grid};
 /// How an element's codes are stored.
 #[derive(Clone, Copy, Debug)]
 pub enum StoredBits {
-    /// As registers of operands; see the module.
+    /// As registers of operands; see the module's head.
     Fields {
-        /// The groups, again and again.
+        /// The order of bits, repeated for each group of words.
         group: Group,
-        /// What the operands are.
+        /// The type of the operands.
         operand: OperandType,
         /// Where the lowest bit of the magnitude stands in an operand.
         shift: u32,
         /// P: an operand is the value times 2^-P.
         exponent: i32,
     },
-    /// Eight codes a word, the even column in the low nibble, to be looked up in a table of values.
+    /// Eight codes a word, the even column in the low nibble. A table gives their values.
     Nibbles(&'static [f32]),
 }
 
 impl StoredBits {
-    /// How the codes of a format are stored for operands of bf16.
+    /// How codes of an element are stored for bf16 operands.
     ///
     /// # Panics
-    /// If kernels do not take the element: see [`StoredBits::of_operand`].
+    /// If no kernel takes the element: see [`StoredBits::of_operand`].
     pub fn of(element: ElementFormat) -> Self {
         Self::as_bf16(element).expect("`support` has refused other elements")
     }
@@ -104,8 +105,9 @@ impl StoredBits {
         })
     }
 
-    /// How they are for any operands; `None` if those have not all values, or it would take more than moving bits, or
-    /// words do not hold whole groups of them: elements below four bits are for the CPU.
+    /// How codes are stored for operands of any type. `None` if the operand type lacks a value of
+    /// the element, if moving bits is not enough, or if words do not hold whole groups. Elements
+    /// below four bits run on the CPU only.
     pub fn of_operand(element: ElementFormat, operand: OperandType) -> Option<Self> {
         let (group, shift, exponent) = match (operand, element.grid()) {
             (OperandType::Bf16, _) => return Self::as_bf16(element),
@@ -142,7 +144,7 @@ impl StoredBits {
         })
     }
 
-    /// P: what is stored is the value times 2^-P.
+    /// P: the stored number is the value times 2^-P.
     pub fn exponent(&self) -> i32 {
         match self {
             Self::Fields { exponent, .. } => *exponent,
@@ -150,8 +152,8 @@ impl StoredBits {
         }
     }
 
-    /// The operand of a code of `element`, whose bits these are, times 2^-P; `None` for a code that no quantiser makes: the
-    /// lowest of a two's complement.
+    /// The operand of a code of `element`, times 2^-P. `None` for a code that no quantiser makes:
+    /// the lowest of a two's complement.
     pub fn place(&self, element: ElementFormat, code: u8) -> Option<u16> {
         let Self::Fields { operand, shift, .. } = self else {
             return Some(u16::from(code));
@@ -172,10 +174,10 @@ impl StoredBits {
         (magnitude < sign_bit).then_some(place)
     }
 
-    /// The words of a run of codes, as many as fill groups.
+    /// The words of a run of codes that fills whole groups.
     ///
     /// # Panics
-    /// If a code is none that [`StoredBits::place`] has.
+    /// If [`StoredBits::place`] has no operand for a code.
     pub fn store(&self, element: ElementFormat, codes: &[u8]) -> Vec<u32> {
         let join = |bits: u32, codes: &[u8]| {
             let places = codes.iter().zip(0..);

@@ -1,7 +1,9 @@
-//! How keys and values lie in the cache, and how their scales reach the operands of a tensor core.
+//! The layout of keys and values in the cache, and how their scales reach the operands of a tensor
+//! core.
 //!
-//! A cache has rows [slot, head, position]. A row of codes is runs of 16 features, each stored as
-//! [`bits`](super::bits) has it; a row of scales has one for each block of k along the head, as they are.
+//! A cache has rows [slot, head, position]. A row of codes consists of runs of 16 features, each
+//! stored as in [`bits`](super::bits). A row of scales has one scale for each block of k along the
+//! head, unchanged.
 
 use super::OperandType;
 use super::bits::StoredBits;
@@ -12,11 +14,11 @@ use crate::kernel::{ElementType, Extent, size};
 /// Features of a run.
 pub const RUN: usize = 16;
 
-/// What operands are short of where scales have the exponents of f32: keys and values between 2^-63 and 2^63 are
-/// what tensor cores see without loss.
+/// The exponent that operands leave out where scales have the exponents of f32: tensor cores see
+/// keys and values between 2^-63 and 2^63 without loss.
 const EXCESS: i32 = 63;
 
-/// What the rows of a cache are.
+/// How the rows of a cache are stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum CacheFormat {
     /// bf16.
@@ -33,7 +35,7 @@ pub enum CacheFormat {
 }
 
 impl CacheFormat {
-    /// That of a block format; of `None`, bf16.
+    /// The cache format of a block format; bf16 for `None`.
     pub fn new(format: Option<&BlockFormat>) -> Self {
         format.map_or(Self::Dense, |format| Self::Packed {
             element: format.element(),
@@ -73,7 +75,7 @@ impl CacheFormat {
         }
     }
 
-    /// What codes are as elements of a buffer: bytes, or numbers in bf16.
+    /// The element type of the buffer of codes: bytes, or bf16.
     pub const fn stored(&self) -> ElementType {
         match self {
             Self::Dense => ElementType::Bf16,
@@ -96,8 +98,9 @@ impl CacheFormat {
         }
     }
 
-    /// How a scale's code becomes the bf16 that stored halves are multiplied by; `None` if it has more bits
-    /// than that, or its products with the values of a table would be rounded twice, or elements are not stored so.
+    /// How a scale's code becomes the bf16 factor of the stored halves. `None` if the scale has
+    /// more bits than bf16, if its products with the values of a table would round twice, or if
+    /// elements are not stored as halves.
     pub fn factor(&self) -> Option<Factor> {
         let Self::Packed { element, scale, .. } = self else {
             return None;
@@ -128,7 +131,7 @@ impl CacheFormat {
         })
     }
 
-    /// What the operands are to be multiplied by: 2^A.
+    /// A: operands times 2^A are the keys or values.
     pub fn excess(&self) -> i32 {
         self.factor().and_then(|factor| factor.excess).unwrap_or(0)
     }

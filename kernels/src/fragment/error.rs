@@ -2,13 +2,13 @@
 
 use crate::support::Unsupported;
 
-/// A tensor that tensor cores cannot take.
+/// Why tensor cores cannot take a tensor.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum FragmentError {
-    /// A format that does not become such operands.
+    /// The format cannot become operands of this type.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
-    /// A scale that is NaN: of a block that had a NaN or an infinity.
+    /// A scale is NaN: its block had a NaN or an infinity.
     #[error("the scale of row {row}, block {block} is NaN")]
     NanScale {
         /// Its row.
@@ -16,8 +16,8 @@ pub enum FragmentError {
         /// Its block in the row.
         block: usize,
     },
-    /// A code that is NaN, infinite, or the lowest of a two's complement.
-    #[error("the code {code:#x} at row {row}, column {col} is no finite value of {element}")]
+    /// A code is NaN, infinite, or the lowest of a two's complement.
+    #[error("the code {code:#x} at row {row}, column {col} is not a finite value of {element}")]
     Code {
         /// The element's name.
         element: &'static str,

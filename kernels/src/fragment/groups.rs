@@ -1,7 +1,7 @@
-//! Which bits of a stored word are which bits of a register of operands.
+//! Maps the bits of stored words to the bits of operand registers.
 //!
-//! The tables are what the search in `search.rs` finds, which their test in `bits.rs` runs again. For a
-//! table of a new element, run it and copy the terms that it prints.
+//! The search in `search.rs` found these tables; a test in `bits.rs` runs it again. For the table
+//! of a new element, run the search and copy the terms that it prints.
 
 /// Some bits of a register: those of `mask` in a word rotated left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,7 +148,7 @@ pub(super) const INT4_AS_S8: Group = Group {
     registers: &[&[bytes(0, 0, 0xF0)], &[bytes(0, 4, 0xF0)]],
 };
 
-/// Bytes that are operands as they are.
+/// Bytes that are operands without any change.
 pub(super) const WHOLE: Group = Group {
     words: 1,
     registers: &[&[bytes(0, 0, 0xFF)]],

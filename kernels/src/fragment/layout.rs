@@ -1,4 +1,4 @@
-//! Where codes and scales lie in fragment order.
+//! Positions of codes and scales in fragment order.
 
 use super::OperandType;
 use super::bits::StoredBits;
@@ -11,25 +11,25 @@ pub const TILE: usize = 16;
 pub const CHUNK: usize = 64;
 /// Lanes of a warp.
 const LANES: usize = 32;
-/// Columns of a chunk that a lane has of a row.
+/// Columns of a chunk that a lane holds of a row.
 const LANE_COLUMNS: usize = 16;
 /// Significant bits of a bf16.
 const BF16_BITS: u32 = 8;
 
-/// How a folded scale becomes a bf16, scale * 2^(P - A): the stored code shifted left into the exponent
-/// and mantissa fields, then multiplied by two powers of two.
+/// How a folded scale becomes a bf16, scale * 2^(P - A): the stored code shifted left into the
+/// exponent and mantissa fields, then multiplied by two powers of two.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Factor {
-    /// Bits to the left.
+    /// Bits by which the code is shifted left.
     pub shift: u32,
     /// Exponents of the powers of two; both 0 where the bits are the number.
     pub exponents: [i32; 2],
-    /// A: the result is to be multiplied by 2^A; `None` where it is the exponent of the tensor's largest
+    /// A: the result must be multiplied by 2^A. `None` if A is the exponent of the tensor's largest
     /// scale.
     pub excess: Option<i32>,
 }
 
-/// What weights are stored as, in fragment order.
+/// How weights are stored in fragment order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum WeightFormat {
     /// bf16.
@@ -39,7 +39,7 @@ pub enum WeightFormat {
 }
 
 impl WeightFormat {
-    /// What weights become.
+    /// The operand type that weights become.
     pub const fn operand(&self) -> OperandType {
         match self {
             Self::Dense => OperandType::Bf16,
@@ -47,7 +47,7 @@ impl WeightFormat {
         }
     }
 
-    /// Words of a lane's 16 weights of a row.
+    /// Words of the 16 weights that a lane holds of a row.
     pub const fn row_words(&self) -> usize {
         match self {
             Self::Dense => LANE_COLUMNS / 2,
@@ -60,7 +60,7 @@ impl WeightFormat {
         2 * self.row_words() * LANES * 4
     }
 
-    /// L: columns that follow each other in a lane.
+    /// L: consecutive columns that a lane holds.
     pub fn run(&self) -> usize {
         match self {
             Self::Dense => LANE_COLUMNS,
@@ -68,7 +68,7 @@ impl WeightFormat {
         }
     }
 
-    /// The column in its chunk of a lane's i-th.
+    /// The column, in its chunk, of a lane's i-th weight.
     pub fn column(&self, t: usize, i: usize) -> usize {
         let run = self.run();
         4 * run * (i / run) + run * t + i % run
@@ -85,8 +85,9 @@ impl WeightFormat {
         (codes, scales)
     }
 
-    /// Where among a lane's words word `word` of row g, or of row g + 8, is. Those of operands of 8 bits alternate: so do the
-    /// registers that a product takes, and bytes that are operands as they are stay where they were loaded.
+    /// The position of word `word` of row g, or of row g + 8, among a lane's words. For 8-bit
+    /// operands the two rows alternate, as the registers of a product do, so that bytes which are
+    /// operands already stay where they were loaded.
     pub const fn word_place(&self, half: usize, word: usize) -> usize {
         match self.operand() {
             OperandType::Bf16 => half * self.row_words() + word,
@@ -94,7 +95,7 @@ impl WeightFormat {
         }
     }
 
-    /// The byte where word `word` of lane `lane` lies in a tile and chunk.
+    /// The byte of word `word` of lane `lane` in a tile and chunk.
     pub const fn word_offset(&self, lane: usize, word: usize) -> usize {
         let words = 2 * self.row_words();
         let first = word / 4 * 4;
@@ -114,7 +115,7 @@ pub struct FragmentFormat {
 }
 
 impl FragmentFormat {
-    /// That of a block format, for operands of bf16.
+    /// The fragment order of a block format, for bf16 operands.
     ///
     /// # Errors
     /// [`Unsupported`] by [`Taker::Weights`].
@@ -122,8 +123,8 @@ impl FragmentFormat {
         Self::of_operand(format, OperandType::Bf16)
     }
 
-    /// That of a block format, for operands of a type. A product of operands of 8 bits has 32 columns, and so have
-    /// blocks at least.
+    /// The fragment order of a block format, for operands of a type. A product of 8-bit operands
+    /// has 32 columns, so blocks must have at least 32.
     ///
     /// # Errors
     /// [`Unsupported`] by [`Taker::Weights`].
@@ -153,12 +154,12 @@ impl FragmentFormat {
         self.block_size
     }
 
-    /// Whether there is a scale of the tensor as a whole.
+    /// Whether the tensor has a scale of its own.
     pub const fn has_tensor_scale(&self) -> bool {
         self.has_tensor_scale
     }
 
-    /// What codes become.
+    /// The operand type that codes become.
     pub const fn operand(&self) -> OperandType {
         self.operand
     }
@@ -171,7 +172,7 @@ impl FragmentFormat {
         StoredBits::of_operand(self.element, self.operand).expect("the format was built with them")
     }
 
-    /// A, where the largest code of a scale is that: operands and stored scales together are weights over 2^A.
+    /// A, given the largest scale code: operands times stored scales are weights over 2^A.
     pub fn excess(&self, largest: u32) -> i32 {
         match (self.scale.exponent_limit(), self.operand) {
             (Some(limit), _) => largest.cast_signed() - limit,
@@ -196,7 +197,8 @@ impl FragmentFormat {
                 exponent_bits,
                 mantissa_bits,
             } if self.significant_bits()? + u32::from(mantissa_bits) < BF16_BITS => {
-                // The fields of the code, read as those of a bf16, are the scale times 2^(bias - 127).
+                // The fields of the code, read as those of a bf16, are the scale times 2^(bias -
+                // 127).
                 let bias = (1 << (exponent_bits - 1)) - 1;
                 let excess = 1 << (exponent_bits - 1);
                 let total = exponent - excess + 127 - bias;
@@ -213,7 +215,7 @@ impl FragmentFormat {
         }
     }
 
-    /// Significant bits of an element; `None` for a table, whose bf16 have all.
+    /// Significant bits of an element; `None` for a table, whose values use all bits of bf16.
     fn significant_bits(&self) -> Option<u32> {
         match self.element.grid() {
             Grid::Int(grid) => Some(grid.bits - 1),
@@ -222,7 +224,7 @@ impl FragmentFormat {
         }
     }
 
-    /// L: columns that follow each other in a lane.
+    /// L: consecutive columns that a lane holds.
     pub fn run(&self) -> usize {
         match self.factor() {
             Some(_) => LANE_COLUMNS,
@@ -230,10 +232,10 @@ impl FragmentFormat {
         }
     }
 
-    /// Words of a lane's 16 codes of a row.
+    /// Words of the 16 codes that a lane holds of a row.
     ///
     /// # Panics
-    /// Never: codes that fill no whole words have no stored bits, and so no format.
+    /// Never: codes that do not fill whole words have no stored bits, and so no format.
     pub const fn row_words(&self) -> usize {
         let words = self.element.layout().words(LANE_COLUMNS);
         words.expect("the format was built with whole words")

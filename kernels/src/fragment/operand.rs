@@ -1,17 +1,17 @@
-//! What tensor cores multiply.
+//! The operand types of tensor cores.
 
 use super::bits::StoredBits;
 use crate::format::{ElementFormat, FloatType, Grid, pow2};
 use std::fmt;
 
-/// The type of both operands of a product.
+/// The type of both operands of a matrix product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum OperandType {
     /// bf16, 16 columns a product; sums are f32.
     Bf16,
-    /// E4M3, 32 columns a product; sums are f32, or fewer bits of it.
+    /// E4M3, 32 columns a product; sums are f32, of which some chips keep fewer bits.
     E4m3,
-    /// Integers of 8 bits, 32 columns a product; sums are integers of 32.
+    /// 8-bit integers, 32 columns a product; sums are 32-bit integers.
     S8,
 }
 
@@ -36,7 +36,7 @@ impl OperandType {
         }
     }
 
-    /// The least k of formats that become such operands: columns of a product.
+    /// The least k of formats that become these operands: the columns of a product.
     pub const fn least_block(self) -> usize {
         match self {
             Self::Bf16 => 16,
@@ -58,8 +58,8 @@ impl OperandType {
         }
     }
 
-    /// P for activations of an element: its values are operands times 2^P; `None` if some are not. Weights may have
-    /// another, [`StoredBits::exponent`].
+    /// P for activations of an element: its values are operands times 2^P. `None` if some value is
+    /// not. Weights may have another P, [`StoredBits::exponent`].
     pub fn activation_exponent(self, element: ElementFormat) -> Option<i32> {
         match self {
             Self::Bf16 => Some(0),

@@ -1,15 +1,15 @@
-//! The search that found the tables of [`groups`](super::groups), run again by their test.
+//! The search that found the tables of [`groups`](super::groups). Their test runs it again.
 //!
-//! Halves of a register, or its quarters, are alike: so a word of `32` bits has `width` *slots*, each
-//! a bit of every part, and a term that is rotated by r brings slot q to bit q + r of the operands.
-//! A group of words is full if every slot is one bit of one register. Among all ways to fill it the
-//! search takes the first of the fewest terms:
+//! The halves of a register, or its quarters, have the same layout. So a word of 32 bits has
+//! `width` *slots*, each of which stands for one bit of every part. A term rotated by r brings slot
+//! q to bit q + r of the operands. A group of words is full if every slot is one bit of one
+//! register. Among all ways to fill a group, the search takes the first with the fewest terms:
 //!
-//! - registers of few terms come first, and their rotations rise, word after word;
-//! - each term takes every bit that it can reach and that no term before it took.
+//! - registers with few terms come first, and their rotations rise, word after word;
+//! - each term takes every bit that it can reach and no earlier term took.
 //!
-//! Three choices cost nothing and are free in a table: which word is called which, by how much a
-//! whole word is rotated, and, with it, by how many whole parts a term is.
+//! Three choices do not change the cost, so a table may differ in them: the numbering of the words,
+//! the rotation of a whole word, and with it the rotation of a term by whole parts.
 
 use super::OperandType;
 use super::groups::Group;
@@ -95,7 +95,8 @@ impl Search {
         }
     }
 
-    /// Completes the last register of `found` and those behind it; leaves `found` as it was if it cannot.
+    /// Completes the last register of `found` and those behind it; leaves `found` as it was if it
+    /// cannot.
     fn fill(&self, partial: Partial, found: &mut Registers) -> bool {
         let register = found.len() - 1;
         if partial.terms == 0 {
@@ -153,7 +154,7 @@ impl Search {
     }
 }
 
-/// Whether a table is what was found, but for what is free: see the module.
+/// Whether a table equals the search's result, up to the free choices of the module's head.
 pub(super) fn is_found(group: &Group, found: &Registers, operand: OperandType) -> bool {
     let width = operand.bits();
     let table = group.registers.iter().map(|terms| {

@@ -1,16 +1,16 @@
-//! The shuffle, as a scalar definition.
+//! The scalar definition of the shuffle.
 
 use super::{CHUNK, FragmentError, FragmentFormat, OperandType, TILE, WeightFormat};
 use crate::format::{PackedTensor, ScaleFormat, pow2};
 use rayon::prelude::*;
 
-/// Bytes of codes from which on threads share the work.
+/// The least bytes of codes for which threads share the work.
 const PARALLEL_BYTES: usize = 1 << 20;
 
 /// Weights in fragment order.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FragmentTensor {
-    /// How it lies.
+    /// The layout.
     pub format: WeightFormat,
     /// Rows, without padding.
     pub rows: usize,
@@ -20,17 +20,17 @@ pub struct FragmentTensor {
     pub codes: Vec<u8>,
     /// Scales.
     pub scales: Vec<u8>,
-    /// What results are multiplied by, for each tile: the tensor scale times 2^excess.
+    /// The factor of results, for each tile: the tensor scale times 2^excess.
     pub alphas: Vec<f32>,
-    /// A: operands and stored scales together are weights over 2^A.
+    /// A: operands times stored scales are weights over 2^A.
     pub excess: i32,
 }
 
 impl FragmentTensor {
-    /// Shuffles a packed tensor, for operands of bf16.
+    /// Shuffles a packed tensor, for bf16 operands.
     ///
     /// # Errors
-    /// [`FragmentError`] if the block size is none of those, or a scale or code is not finite.
+    /// [`FragmentError`] if the format is not supported, or a scale or code is not finite.
     pub fn new(packed: &PackedTensor) -> Result<Self, FragmentError> {
         Self::of_operand(packed, OperandType::Bf16)
     }
@@ -38,7 +38,7 @@ impl FragmentTensor {
     /// Shuffles a packed tensor, for operands of a type.
     ///
     /// # Errors
-    /// As [`FragmentTensor::new`], and if the elements do not become such operands.
+    /// As [`FragmentTensor::new`], and if the elements cannot become such operands.
     pub fn of_operand(packed: &PackedTensor, operand: OperandType) -> Result<Self, FragmentError> {
         let format = FragmentFormat::of_operand(packed.format(), operand)?;
         check(packed, &format)?;
@@ -83,11 +83,12 @@ impl FragmentTensor {
         }
     }
 
-    /// Tiles of two matrices in turns, as SwiGLU takes those of gate and up. The excess is the first's.
+    /// Interleaves the tiles of two matrices, as SwiGLU takes gate and up. The excess is that of
+    /// the first.
     ///
     /// # Panics
-    /// If they differ in format or shape, or have a part of a tile.
-    pub fn in_turns(&self, other: &Self) -> Self {
+    /// If they differ in format or shape, or their rows are not whole tiles.
+    pub fn interleaved(&self, other: &Self) -> Self {
         assert_eq!(self.format, other.format, "formats");
         assert_eq!([self.rows, self.cols], [other.rows, other.cols], "shapes");
         assert!(self.rows.is_multiple_of(TILE), "tiles are whole");

@@ -1,17 +1,19 @@
 //! Verification against a folder of golden vectors, through the reference, the CPU kernels and the
 //! PTX kernels.
 //!
-//! A folder holds any of these, each with whatever cases, sizes and parameters its names say:
+//! A folder holds any of these files. The names of their tensors give the cases, sizes and
+//! parameters:
 //!
-//! | file | tensors |
-//! |---|---|
-//! | `mx_<element>.safetensors` | `in.<case>.<type>`, `out.<case>.<T or C><type>.b<k>.s<scale bits>.<nearest, floor, even>`, `scale.` and `code.<case>.<type>.b<k>` |
-//! | `def_<element>_<scale>.safetensors` | the same with `.b<k>.<min or flush>` |
-//! | `convert.safetensors` | `elem.<element>.{in,rne_sat}`, `scale.<scale>.{in,rne_sat,rne_nan,floor,ceil}` |
-//! | `codes.json` | `formats.<name>.{values,rne_boundaries}` |
+//! - `mx_<element>.safetensors`: `in.<case>.<type>`,
+//!   `out.<case>.<T or C><type>.b<k>.s<scale bits>.<nearest, floor, even>`, and
+//!   `scale.` and `code.<case>.<type>.b<k>`
+//! - `def_<element>_<scale>.safetensors`: the same with `.b<k>.<min or flush>`
+//! - `convert.safetensors`: `elem.<element>.{in,rne_sat}`,
+//!   `scale.<scale>.{in,rne_sat,rne_nan,floor,ceil}`
+//! - `codes.json`: `formats.<name>.{values,rne_boundaries}`
 //!
-//! Path T is microxcaling's PyTorch code, C its C++ code. What cannot be interpreted is listed
-//! in [`Report::unknown`].
+//! Path T is microxcaling's PyTorch code, C its C++ code. [`Report::unknown`] lists what cannot be
+//! interpreted.
 
 #![forbid(unsafe_code)]
 

@@ -58,7 +58,8 @@ pub struct Section {
 pub struct Report {
     /// In the order of files and tensor names.
     pub sections: Vec<Section>,
-    /// Files and tensors that could not be interpreted or hold no element, and so were not verified.
+    /// Files and tensors that could not be interpreted or hold no element, and so were not
+    /// verified.
     pub unknown: Vec<String>,
     /// Formats that have no PTX kernel, where there was a device; not verified with it.
     pub without_kernel: BTreeSet<String>,
@@ -176,7 +177,10 @@ mod tests {
         for got in [&[1u32, 2][..], &[1, 2, 3, 4], &[]] {
             let recorded = report.record(&place, &[1, 2, 3], got, |a, b| a == b);
             let error = recorded.unwrap_err();
-            let is_it = matches!(error, GoldenError::Count { expected: 3, found, .. } if found == got.len());
+            let is_it = matches!(
+                error,
+                GoldenError::Count { expected: 3, found, .. } if found == got.len()
+            );
             assert!(is_it, "{error:?}");
         }
         let recorded = report.record_values(&place, &[1.0], &[1.0, 1.0]);

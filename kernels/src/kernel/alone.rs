@@ -1,11 +1,12 @@
-//! Rows of a problem as problems of their own, by the signature.
+//! Splits a problem into problems of one row each, by the signature.
 
 use super::signature::{Access, OperandKind};
 use super::{Extent, Signature, Sizes};
 use crate::registry::Problem;
 
-/// Each row alone, where a problem has several: of operands with an element or a row for each of
-/// the size `rows`, that row; of others all. Empty if there is one row, or a tensor is too short.
+/// One problem for each row of a problem with several rows. An operand with an element or a row for
+/// each of the size `rows` keeps that row only; every other operand is kept whole. Empty if there
+/// is one row, or if a tensor is too short.
 pub fn rows_alone(signature: &Signature, problem: &Problem) -> Vec<Problem> {
     match problem.size("rows") {
         Ok(rows @ 2..) => (0..rows)

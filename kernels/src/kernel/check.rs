@@ -1,9 +1,10 @@
-//! Running a kernel on a problem by its signature.
+//! Runs a kernel on a problem, by its signature.
 //!
-//! Tensors and sizes of the problem have the names of the operands. A size `NAME_offset` says, in
-//! elements, where operand NAME begins in its buffer; a number is a tensor of one element. Outputs
-//! are filled with a pattern before the launch and compared whole. Where a size `in_place` is 1, an
-//! operand that may be an output is that output, which has its value before.
+//! Tensors and sizes of the problem have the names of the operands. The size `NAME_offset` is where
+//! operand NAME begins in its buffer, in elements. A number is a tensor of one element. Outputs are
+//! filled with a pattern before the launch and compared whole. Where the size `in_place` is 1, an
+//! operand that may alias an output shares that output's buffer, which holds the operand's value
+//! before the launch.
 
 use super::signature::{Access, BufferOperand, OperandKind};
 use super::{Call, ElementType, Launcher, Signature, Sizes};
@@ -14,11 +15,11 @@ use crate::registry::{
 };
 use mxlab_harness::device::{Buffer, Device, Stream};
 
-/// Loads a kernel to be run on problems; `lower` makes of each the problem whose tensors and sizes
-/// are the operands of the signature.
+/// Loads a kernel to run it on problems. `lower` turns each problem into one whose tensors and
+/// sizes are the operands of the signature.
 ///
 /// # Errors
-/// If the device does not take it.
+/// If the device refuses the kernel.
 pub(crate) fn runner<'a>(
     device: &Device,
     signature: Signature,
@@ -188,7 +189,7 @@ struct SignatureTask {
     launcher: Launcher,
     sizes: Sizes,
     numbers: Vec<(&'static str, f32)>,
-    /// Operands that are outputs, and which.
+    /// Operands that alias an output, each with that output.
     aliases: Vec<(&'static str, &'static str)>,
     buffers: Vec<Placed>,
 }

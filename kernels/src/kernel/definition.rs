@@ -1,5 +1,4 @@
-//! What production needs to know of a kernel. What checking needs besides is
-//! [`Entry`](crate::registry::Entry).
+//! What an engine needs to run a kernel. [`Entry`](crate::registry::Entry) adds what checks need.
 
 use super::{KernelId, Launcher, Signature};
 use crate::kernel::LaunchError;
@@ -10,11 +9,11 @@ pub trait Kernel: Send + Sync {
     /// Its id, which names its PTX entry; unique.
     fn id(&self) -> KernelId;
 
-    /// What it is listed as, and chosen by with `--family`: one of the members of its
+    /// The name that `mxlab list` shows and `--family` selects: one of the members of its
     /// [`Family`](crate::family::Family).
     fn family(&self) -> &'static str;
 
-    /// Its operands and geometry.
+    /// Its operands and launch geometry.
     fn signature(&self) -> Signature;
 
     /// Its PTX: one module with one entry, which has the id as its name.
@@ -30,7 +29,7 @@ pub trait Kernel: Send + Sync {
         1
     }
 
-    /// The shape whose cost is of interest, where none is named.
+    /// The shape whose cost is reported when none is given.
     fn shape(&self) -> Shape {
         Shape {
             rows: 8192,
@@ -44,7 +43,7 @@ pub trait Kernel: Send + Sync {
         ["rows", "columns"]
     }
 
-    /// Bytes that must move for a problem of that shape, read and written once.
+    /// Bytes that must move for a problem of that shape, each read or written once.
     fn bytes(&self, shape: Shape) -> u64;
 
     /// Multiplications and additions of the tensor cores for a problem of that shape.
@@ -52,16 +51,16 @@ pub trait Kernel: Send + Sync {
         0
     }
 
-    /// Elements that a thread handles in each pass of its main loop, where each is handled once in
-    /// all; `None` for as many as have the bytes that the loop moves.
+    /// Elements that a thread handles in each pass of its main loop, if the loop handles each
+    /// element once. `None` to derive them from the bytes that the loop moves.
     fn elements_per_pass(&self, _shape: Shape) -> Option<f64> {
         None
     }
 
-    /// Loads it.
+    /// Loads the kernel.
     ///
     /// # Errors
-    /// If the device does not take it.
+    /// If the device refuses the kernel.
     fn launcher(&self, device: &Device) -> Result<Launcher, LaunchError> {
         Launcher::load(device, self.signature(), &self.ptx())
     }
@@ -74,13 +73,12 @@ pub struct Shape {
     pub rows: usize,
     /// Columns.
     pub cols: usize,
-    /// Tokens that weights are multiplied by, or that attend; `None` for as many as a thread block
-    /// has, to decode one.
+    /// Tokens. `None`: a product takes as many as a thread block has, attention decodes one.
     pub tokens: Option<usize>,
 }
 
 impl Shape {
-    /// Key heads that the rows are shared by: 8, or as many less as divide them.
+    /// Key heads that share the rows: 8, or the largest smaller number that divides them.
     pub(crate) fn heads(&self) -> usize {
         let heads = (1..=8).rev().find(|&n| self.rows.is_multiple_of(n));
         heads.unwrap_or(1)

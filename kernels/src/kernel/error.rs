@@ -1,17 +1,17 @@
-//! Why there is no kernel, or it was not launched.
+//! Errors of choosing and launching a kernel.
 
 use crate::format::FormatError;
 use crate::support::Unsupported;
 use mxlab_harness::device::DeviceError;
 
-/// A kernel that does not exist.
+/// Why there is no kernel.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub enum VariantError {
     /// A format that the kernel does not take.
     #[error(transparent)]
     Unsupported(#[from] Unsupported),
     /// Heads longer than a warp has registers for.
-    #[error("no kernel for heads of {head_dim} features; there are kernels up to 128")]
+    #[error("no kernel for heads of {head_dim} features; expected at most 128")]
     HeadDim {
         /// Features of a head.
         head_dim: usize,
@@ -21,16 +21,16 @@ pub enum VariantError {
     Format(#[from] FormatError),
 }
 
-/// A launch that did not happen, or failed.
+/// Why a launch was refused or failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LaunchError {
-    /// There is no such kernel.
+    /// No kernel takes the format.
     #[error(transparent)]
     Variant(#[from] VariantError),
-    /// The device refused or stopped it.
+    /// The device refused or stopped the kernel.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// An operand that the family needs was not given.
+    /// An operand is missing.
     #[error("{kernel}: no {operand} given")]
     Missing {
         /// The kernel's id.

@@ -4,7 +4,7 @@ use super::Sizes;
 use std::fmt;
 use std::ops::{Add, Mul};
 
-/// A number of elements or thread blocks, computed from sizes by name. It prints as its formula.
+/// A number of elements or thread blocks, as a formula over named sizes. It prints as that formula.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Extent {
     /// A number.
@@ -15,18 +15,18 @@ pub enum Extent {
     Sum(Box<[Self; 2]>),
     /// The product of two.
     Product(Box<[Self; 2]>),
-    /// The least multiple of a number that is not below another.
+    /// A value rounded up to a multiple of a number.
     MultipleOf(Box<Self>, usize),
     /// The lesser of two.
     Min(Box<[Self; 2]>),
     /// A number divided by another, rounded up.
     DivCeil(Box<[Self; 2]>),
-    /// From the first element of the first row to the last of the last: rows, their distance,
-    /// columns.
+    /// The span from the first element of the first row to the last element of the last row: rows,
+    /// stride, columns.
     Rows(Box<[Self; 3]>),
 }
 
-/// The size of that name.
+/// The size `name`.
 pub const fn size(name: &'static str) -> Extent {
     Extent::Size(name)
 }
@@ -92,7 +92,7 @@ impl Extent {
         }
     }
 
-    /// The first size that it takes and that is not there.
+    /// The first size of the formula that `sizes` lacks.
     pub fn missing(&self, sizes: &Sizes) -> Option<&'static str> {
         let first = |parts: &[Self]| parts.iter().find_map(|part| part.missing(sizes));
         match self {

@@ -5,21 +5,22 @@ use std::fmt::{self, Display};
 use std::ops::Deref;
 use std::str::FromStr;
 
-/// `<family>_<what the variant is>__sm<target>`: the name of the PTX entry, of the file that holds
-/// it, and of the kernel in lists, records and on the command line.
+/// `<family>_<variant>__sm<target>`: the name of a kernel in lists, in records and on the command
+/// line, of its PTX entry, and of the file that holds it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KernelId(String);
 
-/// Not the id of a kernel.
+/// A text that is not a kernel id.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is no kernel id; expected NAME__smCC, such as copy_bf16__sm80; `mxlab list` prints all"
+    "`{0}` is not a kernel id; expected NAME__smCC, such as copy_bf16__sm80; \
+     `mxlab list` prints all"
 )]
 pub struct KernelIdError(String);
 
 impl KernelId {
-    /// The words of a kernel that is written for a target and runs on later ones as that says.
-    /// Dashes become underscores; empty words are left out.
+    /// Joins the words of a kernel that is written for `target`. Dashes become underscores; empty
+    /// words are dropped.
     pub fn new<W: Display>(words: impl IntoIterator<Item = W>, target: impl Into<Target>) -> Self {
         let words = words.into_iter().map(|word| word.to_string());
         let words: Vec<String> = words.filter(|word| !word.is_empty()).collect();

@@ -1,11 +1,11 @@
-//! Launching a kernel by its signature.
+//! Launches a kernel by its signature.
 
 use super::signature::{Bounds, BufferOperand, OperandKind};
 use super::{Extent, Signature, Sizes};
 use crate::kernel::{Dense, LaunchError, Slice};
 use mxlab_harness::device::{self, Argument, Device, Geometry, Stream};
 
-/// What one launch works on: buffers, sizes and numbers, by the names of the signature.
+/// The operands of one launch: buffers, sizes and numbers, by the names of the signature.
 #[derive(Clone, Debug, Default)]
 pub struct Call<'a> {
     buffers: Vec<(&'static str, Slice<'a>)>,
@@ -14,12 +14,12 @@ pub struct Call<'a> {
 }
 
 impl<'a> Call<'a> {
-    /// Nothing yet.
+    /// A call without operands.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// These sizes.
+    /// A call with these sizes only.
     pub(super) const fn of_sizes(sizes: Sizes) -> Self {
         Self {
             buffers: Vec::new(),
@@ -28,7 +28,8 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A buffer, from an offset on. Of a name that is given again the last one counts, as of sizes.
+    /// Adds a buffer, from an offset on. If a name is given twice, the last one counts; the same
+    /// holds for sizes.
     #[must_use]
     pub fn buffer(mut self, name: &'static str, slice: Slice<'a>) -> Self {
         self.buffers.retain(|(known, _)| *known != name);
@@ -36,7 +37,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// A buffer, if there is one.
+    /// Adds a buffer if there is one.
     #[must_use]
     pub fn optional(self, name: &'static str, slice: Option<Slice<'a>>) -> Self {
         match slice {
@@ -45,32 +46,32 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// A buffer of rows, and the size that is their distance.
+    /// Adds a buffer of rows, and their stride as a size.
     #[must_use]
     pub fn rows(self, name: &'static str, stride: &'static str, dense: Dense<'a>) -> Self {
         self.buffer(name, dense.first).size(stride, dense.stride)
     }
 
-    /// A size.
+    /// Adds a size.
     #[must_use]
     pub fn size(mut self, name: &'static str, value: usize) -> Self {
         self.sizes.set(name, value);
         self
     }
 
-    /// Some sizes.
+    /// Adds sizes.
     #[must_use]
     pub fn sizes(self, sizes: impl IntoIterator<Item = (&'static str, usize)>) -> Self {
         let size = |call: Self, (name, value)| call.size(name, value);
         sizes.into_iter().fold(self, size)
     }
 
-    /// A size that was given.
+    /// The size `name`, if it was given.
     pub fn size_of(&self, name: &str) -> Option<usize> {
         self.sizes.get(name)
     }
 
-    /// Without the buffers that a kernel has no operand for.
+    /// Drops the buffers that the kernel has no operand for.
     #[must_use]
     pub fn of_operands(mut self, signature: &Signature) -> Self {
         let is_known = |name| {
@@ -83,7 +84,7 @@ impl<'a> Call<'a> {
         self
     }
 
-    /// A number.
+    /// Adds a number.
     #[must_use]
     pub fn number(mut self, name: &'static str, value: f32) -> Self {
         self.numbers.retain(|(known, _)| *known != name);
@@ -100,10 +101,10 @@ pub struct Launcher {
 }
 
 impl Launcher {
-    /// Loads a text that has the entry of a signature.
+    /// Loads a PTX text that has the entry of the signature.
     ///
     /// # Errors
-    /// If the device does not take it, or the text has no such entry.
+    /// If the device refuses the text, or the text has no such entry.
     pub fn load(device: &Device, signature: Signature, ptx: &str) -> Result<Self, LaunchError> {
         let kernel = device.load(signature.id(), ptx)?.kernel(signature.id())?;
         Ok(Self { signature, kernel })
@@ -114,7 +115,8 @@ impl Launcher {
         &self.signature
     }
 
-    /// Launches it. If the sizes give no thread blocks, they are checked and nothing happens.
+    /// Launches the kernel. If the sizes give no thread blocks, the call is checked and nothing is
+    /// launched.
     ///
     /// # Errors
     /// [`LaunchError`] if an operand is missing or unknown, a size or a number out of bounds, or a
@@ -155,7 +157,7 @@ impl Signature {
         Ok(grid)
     }
 
-    /// Checks what a launch is given.
+    /// Checks the operands of a launch.
     ///
     /// # Errors
     /// As [`Launcher::launch`].
@@ -206,7 +208,7 @@ impl Signature {
         Ok(arguments)
     }
 
-    /// The buffer of an operand; `None` where the kernel does without.
+    /// The buffer of an operand; `None` where the kernel does not need one.
     fn slice<'a>(
         &self,
         name: &'static str,
@@ -226,8 +228,8 @@ impl Signature {
         }
     }
 
-    /// Checks that the kernel has an operand for each buffer and number: one that it does not have
-    /// would be lost.
+    /// Checks that the kernel has an operand for each buffer and number: one without an operand
+    /// would be ignored.
     fn check_names(&self, call: &Call) -> Result<(), LaunchError> {
         let operands = self.operands();
         let buffers = call.buffers.iter().map(|(name, _)| name);

@@ -1,15 +1,14 @@
-//! What a kernel is: its id, signature, text and cost, how it is launched, and how it is run on
-//! problems.
+//! A kernel: its id, signature, text and cost, its launches, and its runs on problems.
 //!
 //! | module | what |
 //! |---|---|
-//! | `definition` | what production needs to know of a kernel |
-//! | `id` | its name |
-//! | `signature` | operands in order: the one place where they are told |
-//! | `extent`, `sizes` | how large operands are, from the sizes of a launch |
-//! | `launcher`, `slice`, `error` | checks, arguments and geometry of a launch, and why it fails |
+//! | `definition` | what an engine needs to run a kernel |
+//! | `id` | its unique name |
+//! | `signature` | its operands in order, described once |
+//! | `extent`, `sizes` | extents of operands as formulas over the sizes of a launch |
+//! | `launcher`, `slice`, `error` | checks, arguments, geometry and errors of a launch |
 //! | `split` | how many thread blocks share the work of one |
-//! | `alone` | a row of a problem as a problem of its own |
+//! | `alone` | one row of a problem as its own problem |
 //! | `check` | uploads, guard patterns, launches and downloads for a problem |
 
 mod alone;

@@ -1,8 +1,8 @@
-//! The signature of a kernel: its operands, in the order of its parameters, told once.
+//! The signature of a kernel: its operands, in the order of its PTX parameters, described once.
 //!
-//! From it follow the PTX parameters and the table in the header of the text, the checks and
-//! arguments of a launch ([`super::Launcher`]), and, when a kernel is checked, what is uploaded,
-//! what is filled with a pattern before and compared after ([`super::check`]).
+//! Everything else about operands follows from the signature: the PTX parameters and the table in
+//! the header of the text, the checks and arguments of a launch ([`super::Launcher`]), and, in a
+//! check, uploads, guard patterns and comparisons ([`super::check`]).
 
 use super::{ElementType, Extent, KernelId};
 use std::fmt::Write;
@@ -11,14 +11,13 @@ use std::ops::RangeInclusive;
 /// What a kernel does with a buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
-    /// Written as a whole, not read.
+    /// Written completely, not read.
     Out,
     /// Read.
     In,
     /// Read and written: it has a value before the launch.
     InOut,
-    /// Written and then read within a launch: it needs no value before, and has none of interest
-    /// after.
+    /// Written and then read within a launch: its value before and after does not matter.
     Scratch,
 }
 
@@ -38,17 +37,16 @@ pub struct BufferOperand {
     pub access: Access,
     /// What it holds.
     pub element: ElementType,
-    /// How many of them the kernel may touch.
+    /// How many elements the kernel may access.
     pub extent: Extent,
-    /// The alignment of the first, in bytes.
+    /// The alignment of the first element, in bytes.
     pub alignment: usize,
-    /// The size that must be more than 1 for the kernel to touch the buffer; else the pointer
-    /// is 0.
-    /// `None` if it is always touched.
+    /// The kernel accesses the buffer only if this size is more than 1; otherwise the pointer is 0.
+    /// `None` if it always accesses the buffer.
     pub shared_by: Option<&'static str>,
-    /// Whether a launch can do without: the pointer is 0 then.
+    /// Whether a launch may omit the buffer; the pointer is then 0.
     pub is_optional: bool,
-    /// The output that it may be.
+    /// The output that this operand may alias.
     pub may_be: Option<&'static str>,
 }
 
@@ -57,17 +55,17 @@ pub struct BufferOperand {
 pub enum OperandKind {
     /// A pointer to a buffer.
     Buffer(BufferOperand),
-    /// A pointer that the kernel does not follow: 0.
+    /// A pointer that the kernel ignores; a launch passes 0.
     Null,
     /// A size, u32.
     Size,
-    /// A number that follows from sizes, u32.
+    /// A number computed from sizes, u32.
     Derived(Extent),
     /// A number within bounds, f32.
     Number(RangeInclusive<f32>),
 }
 
-/// What a size must be.
+/// Bounds of a size.
 #[derive(Clone, Debug)]
 pub struct Bounds {
     /// The size.
@@ -80,7 +78,7 @@ pub struct Bounds {
     pub multiple_of: usize,
 }
 
-/// The operands of a kernel and how it is launched.
+/// The operands and the launch geometry of a kernel.
 #[derive(Clone, Debug)]
 pub struct Signature {
     id: KernelId,
@@ -93,7 +91,7 @@ pub struct Signature {
 }
 
 impl Signature {
-    /// A kernel without operands, of thread blocks of `threads` threads, `grid` of them.
+    /// A kernel without operands: `grid` thread blocks of `threads` threads each.
     pub fn new(id: KernelId, threads: u32, grid: [Extent; 3]) -> Self {
         Self {
             id,
@@ -113,7 +111,7 @@ impl Signature {
         self
     }
 
-    /// What the kernel numbers in 32 bits: there must be less than 2^32.
+    /// A count that the kernel indexes with 32 bits: a launch must have less than 2^32.
     #[must_use]
     pub fn numbers(mut self, extent: Extent) -> Self {
         self.numbered.push(extent);
@@ -138,30 +136,30 @@ impl Signature {
         self.buffer(name, Access::InOut, element, extent)
     }
 
-    /// A buffer that thread blocks share which split work: only there if the size `parts` is more
-    /// than 1.
+    /// The buffer that was added last is shared by the thread blocks of a split: a launch needs it
+    /// only if the size `parts` is more than 1.
     ///
     /// # Panics
-    /// If the operand added last is no buffer.
+    /// If the last operand is not a buffer.
     #[must_use]
     pub fn shared_by(self, parts: &'static str) -> Self {
         self.last(|buffer| buffer.shared_by = Some(parts))
     }
 
-    /// The buffer that was added last need not be given.
+    /// A launch may omit the buffer that was added last.
     ///
     /// # Panics
-    /// If that was no buffer.
+    /// If the last operand is not a buffer.
     #[must_use]
     pub fn optional(self) -> Self {
         self.last(|buffer| buffer.is_optional = true)
     }
 
-    /// The buffer that was added last may be that output: its elements are read before they are
-    /// written.
+    /// The buffer that was added last may alias `output`: the kernel reads each element before it
+    /// writes it.
     ///
     /// # Panics
-    /// If that was no buffer.
+    /// If the last operand is not a buffer.
     #[must_use]
     pub fn may_be(self, output: &'static str) -> Self {
         self.last(|buffer| buffer.may_be = Some(output))
@@ -173,7 +171,7 @@ impl Signature {
         self.buffer(name, Access::Scratch, element, extent)
     }
 
-    /// A pointer that this kernel does not follow.
+    /// A pointer that this kernel ignores.
     #[must_use]
     pub fn null(self, name: &'static str) -> Self {
         self.operand(name, OperandKind::Null)
@@ -207,11 +205,11 @@ impl Signature {
         self
     }
 
-    /// The alignment of the buffer that was added last, in bytes, where it is not that of its
-    /// elements.
+    /// The alignment of the buffer that was added last, in bytes, where it differs from the
+    /// alignment of an element.
     ///
     /// # Panics
-    /// If that was no buffer.
+    /// If the last operand is not a buffer.
     #[must_use]
     pub fn aligned(self, bytes: usize) -> Self {
         self.last(|buffer| buffer.alignment = bytes)
@@ -223,13 +221,13 @@ impl Signature {
         self.operand(name, OperandKind::Size)
     }
 
-    /// A parameter that follows from sizes.
+    /// A parameter computed from sizes.
     #[must_use]
     pub fn derived(self, name: &'static str, extent: Extent) -> Self {
         self.operand(name, OperandKind::Derived(extent))
     }
 
-    /// The distance of rows, a parameter: at least `cols`, and a multiple of `multiple_of`.
+    /// The stride of rows, as a parameter: at least `cols`, and a multiple of `multiple_of`.
     #[must_use]
     pub fn stride(self, name: &'static str, cols: Extent, multiple_of: usize) -> Self {
         self.size(name).bounded(name, cols, None, multiple_of)
@@ -246,7 +244,7 @@ impl Signature {
         self
     }
 
-    /// What a size must be, whether it is a parameter or not.
+    /// Bounds of a size, whether it is a parameter or not.
     #[must_use]
     pub fn bounded(
         mut self,
@@ -264,7 +262,7 @@ impl Signature {
         self
     }
 
-    /// What a size must be, where there is no choice.
+    /// The only value that a size may have.
     #[must_use]
     pub fn exactly(mut self, name: &'static str, value: Extent) -> Self {
         self.bounds.push(Bounds {
@@ -296,7 +294,7 @@ impl Signature {
         self.shared_bytes
     }
 
-    /// What the kernel numbers in 32 bits.
+    /// The counts that the kernel indexes with 32 bits.
     pub fn numbered(&self) -> &[Extent] {
         &self.numbered
     }
@@ -306,12 +304,12 @@ impl Signature {
         &self.operands
     }
 
-    /// What sizes must be.
+    /// The bounds of sizes.
     pub fn bounds(&self) -> &[Bounds] {
         &self.bounds
     }
 
-    /// The operands as a comment of PTX, a line each.
+    /// The operands as PTX comments, one line each.
     pub fn header(&self) -> String {
         let width = self.operands.iter().map(|operand| operand.name.len());
         let width = width.max().unwrap_or(0);

@@ -1,11 +1,11 @@
 //! Sizes by name.
 
-/// The sizes of a launch: rows, columns, strides. Few, so that a list is fastest.
+/// The sizes of a launch: rows, columns, strides. There are few, so a list is the fastest map.
 #[derive(Clone, Debug, Default)]
 pub struct Sizes(Vec<(&'static str, usize)>);
 
 impl Sizes {
-    /// Sets one.
+    /// Sets a size.
     pub fn set(&mut self, name: &'static str, value: usize) {
         match self.0.iter_mut().find(|(known, _)| *known == name) {
             Some((_, known)) => *known = value,
@@ -13,7 +13,7 @@ impl Sizes {
         }
     }
 
-    /// One of them.
+    /// The size `name`, if it is set.
     pub fn get(&self, name: &str) -> Option<usize> {
         let mut sizes = self.0.iter();
         sizes.find_map(|&(known, value)| (known == name).then_some(value))

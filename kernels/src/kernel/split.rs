@@ -2,12 +2,13 @@
 
 use mxlab_harness::device::Properties;
 
-/// Multiprocessors of a device that does not say.
+/// Multiprocessors assumed for a device that does not report them.
 const MULTIPROCESSORS: usize = 4;
-/// Thread blocks, for each multiprocessor, that a product or attention is split into, about: some
-/// kernels run one there at once, some more.
+/// Approximate thread blocks for each multiprocessor that a product or attention is split into.
+/// Some kernels run one at a time there, some more.
 const BLOCKS: usize = 2;
-/// Bytes of sums of a thread block, about: 128 rows and 64 tokens. Of larger ones there are fewer.
+/// Approximate bytes of the sums of a thread block: 128 rows by 64 tokens. Blocks with larger sums
+/// are fewer.
 const SUMS: usize = 4 * 128 * 64;
 
 /// Thread blocks that fill a device.
@@ -16,19 +17,19 @@ pub fn thread_blocks(properties: &Properties) -> usize {
     BLOCKS * multiprocessors.map_or(MULTIPROCESSORS, |n| n as usize)
 }
 
-/// What there is for thread blocks that share work.
+/// The resources for thread blocks that share work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SplitLimits {
     /// Thread blocks that fill the device.
     pub thread_blocks: usize,
     /// Bytes of their sums.
     pub workspace: usize,
-    /// Thread blocks whose work others share.
+    /// Thread blocks whose work may be shared.
     pub arrivals: usize,
 }
 
 impl SplitLimits {
-    /// For a device that so many thread blocks fill.
+    /// The limits of a device that `thread_blocks` thread blocks fill.
     pub const fn new(thread_blocks: usize) -> Self {
         Self {
             thread_blocks,
@@ -37,8 +38,8 @@ impl SplitLimits {
         }
     }
 
-    /// How many thread blocks share the work of each of so many, with at least one of `pieces`
-    /// each.
+    /// How many thread blocks share the work of each of `blocks`, so that each gets at least one of
+    /// its `pieces`.
     pub(crate) fn parts(&self, blocks: usize, pieces: usize, part_bytes: usize) -> usize {
         let parts = (self.thread_blocks / blocks.max(1)).clamp(1, pieces.max(1));
         let room = self.workspace / (blocks * part_bytes).max(1);

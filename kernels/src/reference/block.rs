@@ -4,7 +4,7 @@ use crate::format::{
     BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, exponent, pow2,
 };
 
-/// What a block needs to know beyond its elements.
+/// The parameters of a block beside its elements.
 pub(crate) struct BlockContext<'a> {
     pub format: &'a BlockFormat,
     /// The tensor's own type.

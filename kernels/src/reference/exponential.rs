@@ -1,4 +1,4 @@
-//! The exponential function by steps that come out the same everywhere.
+//! The exponential function, by steps that give the same bits on every machine.
 
 use std::f64::consts::{LN_2, LOG2_E};
 
@@ -17,8 +17,8 @@ pub const COEFFICIENTS: [f64; 11] = {
 /// Adding this rounds a small `f64` to an integer, which the sum's low bits then hold.
 const TO_INTEGER: f64 = (3u64 << 51) as f64;
 
-/// `e^x` as `2^n 2^r` with integer `n`, to 2^-41 of it. No branch, no table, no fused multiply: the same bits
-/// on every machine.
+/// `e^x` as `2^n 2^r` with integer `n`, to 2^-41 of it. No branch, no table, no fused multiply: the
+/// same bits on every machine.
 #[inline(always)]
 pub fn power(x: f32) -> f64 {
     // Far beyond what an f32 result distinguishes, well inside the exponents of f64.
@@ -33,8 +33,8 @@ pub fn power(x: f32) -> f64 {
     power * scale
 }
 
-/// `e^x`: [`power`] rounded once, so that the result is the nearest `f32` wherever `e^x` is not within `2^-17`
-/// units in the last place of the middle between two.
+/// `e^x`: [`power`] rounded once, so that the result is the nearest `f32` wherever `e^x` is not
+/// within `2^-17` units in the last place of the middle between two.
 #[inline(always)]
 pub fn exp(x: f32) -> f32 {
     power(x) as f32

@@ -56,7 +56,8 @@ impl<'a> Operand<'a> {
 /// y [m, n] = x [m, k] times the transpose of w [n, k]: sums in index order, all in f64.
 ///
 /// # Errors
-/// [`FormatError::Length`] if the inner dimensions differ or a dense operand is not rows * cols long.
+/// [`FormatError::Length`] if the inner dimensions differ or a dense operand is not rows * cols
+/// long.
 pub fn matmul(x: Operand, w: Operand) -> Result<Vec<f64>, FormatError> {
     let inner = x.cols();
     if w.cols() != inner {

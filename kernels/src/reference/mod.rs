@@ -1,7 +1,7 @@
 //! The scalar definition of every operation: plain loops, no SIMD, no unsafe.
 //!
-//! This is the law: every other implementation must equal it, bit for bit where it rounds to
-//! a format and within a derived bound where it sums.
+//! Every other implementation must equal it: bit for bit where it rounds to a format, within a
+//! derived bound where it sums.
 
 #![forbid(unsafe_code)]
 

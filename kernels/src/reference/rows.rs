@@ -13,8 +13,9 @@ fn bf16(x: f32) -> f32 {
     FloatType::Bf16.round(x)
 }
 
-/// A sum over a row as 256 threads make it: the columns 8 i .. 8 i + 7 of every 2048 by one of them, by `step`; the sums
-/// of 32 are added in pairs 16, 8, 4, 2, 1 apart, and those of the eight groups of 32 in order.
+/// A sum over a row as 256 threads make it: the columns 8 i .. 8 i + 7 of every 2048 by one of
+/// them, by `step`; the sums of 32 are added in pairs 16, 8, 4, 2, 1 apart, and those of the eight
+/// groups of 32 in order.
 fn sum_by_threads<T: Copy + Default + Add<Output = T>>(x: &[f32], step: impl Fn(T, f32) -> T) -> T {
     let mut sums = [T::default(); THREADS];
     for (i, chunk) in x.chunks(CHUNK).enumerate() {
@@ -76,8 +77,8 @@ pub fn swiglu(gate: &[f32], up: &[f32]) -> Vec<f32> {
         .collect()
 }
 
-/// A head turned by its position's angles: the first half of its features pairs with the second. Both products, and
-/// their sum, are bf16.
+/// A head turned by its position's angles: the first half of its features pairs with the second.
+/// Both products, and their sum, are bf16.
 pub fn rotate(x: &[f32], cos: &[f32], sin: &[f32]) -> Vec<f32> {
     let (low, high) = x.split_at(x.len() / 2);
     let turned = |a: f32, b: f32, (cos, sin): (&f32, &f32)| bf16(bf16(a * cos) + bf16(b * sin));

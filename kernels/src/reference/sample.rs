@@ -12,7 +12,8 @@ pub const MOST_LOGITS: usize = 1 << 20;
 pub struct Sampling {
     /// What logits are divided by; with 0 the first of the greatest is chosen.
     pub temperature: f32,
-    /// The share of the probability that the tokens to choose from have, the likeliest first; 1 for all.
+    /// The share of the probability that the tokens to choose from have, the likeliest first; 1 for
+    /// all.
     pub top_p: f32,
 }
 
@@ -41,25 +42,25 @@ impl Sampling {
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum SampleError {
     /// Of [`Sampling::temperature`].
-    #[error("the temperature is {temperature}, not 0 or a positive number")]
+    #[error("the temperature is {temperature}; expected 0 or a positive number")]
     Temperature {
         /// It.
         temperature: f32,
     },
     /// Of [`Sampling::top_p`].
-    #[error("top-p is {top_p}, not above 0 and at most 1")]
+    #[error("top-p is {top_p}; expected more than 0 and at most 1")]
     TopP {
         /// It.
         top_p: f32,
     },
     /// The row is too long for sums to be exact.
-    #[error("{count} logits are more than {MOST_LOGITS}")]
+    #[error("{count} logits; expected at most {MOST_LOGITS}")]
     TooMany {
         /// Its length.
         count: usize,
     },
     /// A logit that is NaN or +infinity: the first.
-    #[error("the logit of token {token} is {logit}")]
+    #[error("the logit of token {token} is {logit}; expected a finite number or -inf")]
     Logit {
         /// Its token.
         token: usize,
@@ -79,10 +80,10 @@ fn part(total: u64, n: u32) -> u64 {
 /// The token that 32 `random` bits choose.
 ///
 /// Weights are integers, so that sums are the same in any order: `e^((x - max) / temperature)` by
-/// [`power`], times 2^40, rounded half to even. The *nucleus* is every token whose logit is at least the greatest
-/// one such that those tokens' weights sum to `ceil(p total)` or more, p in units of 2^-32; tokens of equal logits are all
-/// in it, or none. The token is the first, by index, up to which the nucleus sums to more than
-/// `floor(random / 2^32 sum)`.
+/// [`power`], times 2^40, rounded half to even. The *nucleus* is every token whose logit is at
+/// least the greatest one such that those tokens' weights sum to `ceil(p total)` or more, p in
+/// units of 2^-32; tokens of equal logits are all in it, or none. The token is the first, by index,
+/// up to which the nucleus sums to more than `floor(random / 2^32 sum)`.
 ///
 /// # Errors
 /// [`SampleError`]. A logit of -infinity is one that is never chosen.
@@ -128,7 +129,8 @@ fn tail(top_p: f32) -> u32 {
     ((1.0 - f64::from(top_p)) * 2f64.powi(32)).round_ties_even() as u32
 }
 
-/// The greatest logit such that the weights of all that are no less sum to `need`, which is no more than all do.
+/// The greatest logit such that the weights of all that are no less sum to `need`, which is no more
+/// than all do.
 fn nucleus(logits: &[f32], need: u64, weight: impl Fn(f32) -> u64) -> f32 {
     let mut sorted = logits.to_vec();
     sorted.sort_by(|a, b| b.total_cmp(a));

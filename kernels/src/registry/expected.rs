@@ -1,14 +1,14 @@
-//! What must come out of a kernel: certain bits, or a range that roundings leave open.
+//! The expected outputs of a kernel: exact bits, or the range that roundings allow.
 
 use super::{ElementType, Outputs, Tensor};
 use crate::format::FloatType;
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// What must come out, by output.
+/// Expectations by output.
 pub type Expected = BTreeMap<&'static str, Expectation>;
 
-/// What a buffer must hold.
+/// The expected contents of a buffer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Expectation {
     /// These bits; NaN equals NaN.
@@ -17,10 +17,10 @@ pub enum Expectation {
     Within {
         /// What the bits mean.
         element: FloatType,
-        /// One an element.
+        /// One range for each element.
         ranges: Vec<Range>,
     },
-    /// Anything: what another output says not to read.
+    /// Any bits: another output says that this one is not to be read.
     Unspecified {
         /// What the bits mean.
         element: ElementType,
@@ -29,18 +29,19 @@ pub enum Expectation {
     },
 }
 
-/// What an element may be.
+/// The allowed values of an element.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Range {
-    /// These bits: what no kernel may touch.
+    /// These bits: a kernel must leave the element alone.
     Bits(u32),
-    /// From the first to the second, both included; or NaN, if they are.
+    /// From the first to the second, both included; NaN if both are NaN.
     Between(f32, f32),
 }
 
 impl Range {
-    /// Whether it tells a right element from a wrong one. A range of which one end alone is NaN, or
-    /// whose ends are out of order, takes no element; one from -infinity to infinity takes all but NaN.
+    /// Whether the range can tell a right element from a wrong one. A range with one NaN end or
+    /// with its ends out of order accepts nothing; a range from -infinity to infinity accepts
+    /// everything but NaN.
     fn is_meaningful(self) -> bool {
         match self {
             Self::Bits(_) => true,
@@ -110,7 +111,7 @@ impl Expectation {
         }
     }
 
-    /// What element `index` may be, for people.
+    /// The allowed values of element `index`, as text.
     ///
     /// # Panics
     /// If there is no such element.
@@ -127,7 +128,7 @@ impl Expectation {
     }
 }
 
-/// Outputs that must come out bit for bit.
+/// Expects outputs bit for bit.
 pub fn exactly(outputs: Outputs) -> Expected {
     let expect = |(name, tensor)| (name, Expectation::Exactly(tensor));
     outputs.into_iter().map(expect).collect()

@@ -1,12 +1,12 @@
-//! Which results of a problem are recomputed where all of them would take too long.
+//! Chooses which results of a problem to recompute where recomputing all would take too long.
 
 use rand::Rng;
 use std::collections::BTreeSet;
 
-/// A result that does not depend on others: its row and its column in a [`Grid`].
+/// Row and column in a [`Grid`] of a result that depends on no other.
 pub type Place = [usize; 2];
 
-/// Fewest places that are chosen, however many elements each has.
+/// The least number of places to choose, however many elements each has.
 const LEAST_PLACES: usize = 16;
 
 /// The results of a problem as a matrix of places. Each place can be recomputed without the others.
@@ -14,14 +14,14 @@ const LEAST_PLACES: usize = 16;
 pub struct Grid {
     /// Rows and columns of places, such as tokens and rows of W.
     pub size: [usize; 2],
-    /// How many of either a thread block computes, about.
+    /// About how many rows and columns a thread block computes.
     pub block: [usize; 2],
     /// Elements of the outputs at each place.
     pub outputs: usize,
 }
 
 impl Grid {
-    /// A grid of rows that are recomputed whole, by thread blocks that take `block_elements` each.
+    /// A grid of whole rows, computed by thread blocks of `block_elements` elements each.
     pub(crate) fn of_rows(rows: usize, cols: usize, block_elements: usize) -> Self {
         Self {
             size: [rows, 1],
@@ -37,11 +37,12 @@ impl Grid {
         (0..rows).flat_map(row).collect()
     }
 
-    /// Places with at least `least` elements of outputs together; all places if there are no more.
+    /// Draws places that have at least `least` elements of outputs together; all places if there
+    /// are no more.
     ///
-    /// Always chosen: the corners, the places on both sides of the edge of the first thread block, the
-    /// first and the last place of the last thread block. A fifth of the others lie anywhere in the
-    /// first or last row or column, the rest anywhere.
+    /// Some places are always chosen: the corners, both sides of the edge of the first thread
+    /// block, the first and the last place of the last thread block. A fifth of the others is drawn
+    /// from the first and last rows and columns, the rest from anywhere.
     pub fn places(&self, rng: &mut impl Rng, least: usize) -> Vec<Place> {
         let [rows, cols] = self.size;
         let wanted = least.div_ceil(self.outputs.max(1)).max(LEAST_PLACES);

@@ -1,7 +1,7 @@
-//! The registry: every kernel, what it must equal, and the problems it is given.
+//! The registry: every PTX kernel, its problems, and its expected outputs.
 //!
 //! `mxlab list`, `mxlab verify`, fuzzing, mutation, benches and the tests walk [`kernels`].
-//! [`guide`] adds a kernel step by step.
+//! [`guide`] shows step by step how to add a kernel.
 
 mod expected;
 mod grid;
@@ -43,9 +43,9 @@ pub trait Entry: Kernel {
     /// A problem of about `elements` elements, at least one.
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem;
 
-    /// A problem of that shape as users have it, to be timed: rows close together, normal-like
-    /// values; what can be split over thread blocks is, as for a device that `thread_blocks` fill
-    /// (see [`SplitLimits`](crate::kernel::SplitLimits)).
+    /// A problem of that shape as models have it, for benches: dense rows, normal-like values. Work
+    /// is split as for a device that `thread_blocks` fill (see
+    /// [`SplitLimits`](crate::kernel::SplitLimits)).
     ///
     /// # Errors
     /// If the kernel has no problem of that shape.
@@ -59,23 +59,23 @@ pub trait Entry: Kernel {
     /// Elements of a problem.
     fn elements(&self, problem: &Problem) -> u64;
 
-    /// What must come out, by the scalar reference.
+    /// The expected outputs, by the scalar reference.
     ///
     /// # Errors
-    /// If this is no problem for this kernel.
+    /// If the problem does not fit the kernel.
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError>;
 
-    /// How the results of a problem can be recomputed one by one; `None` if only as a whole.
+    /// The results that can be recomputed one by one; `None` if only all together.
     ///
     /// # Errors
-    /// If this is no problem for this kernel.
+    /// If the problem does not fit the kernel.
     fn grid(&self, _problem: &Problem) -> Result<Option<Grid>, EntryError> {
         Ok(None)
     }
 
-    /// What must come out at some places of [`Entry::grid`], by the scalar reference, in the time
-    /// that these take alone. A kernel without a grid has all of [`Entry::reference`]. What lies
-    /// between the rows of an output is not part of it.
+    /// The expected outputs at some places of [`Entry::grid`], by the scalar reference, without
+    /// computing the others. A kernel without a grid returns all of [`Entry::reference`]. Elements
+    /// between the rows of an output are not covered.
     ///
     /// # Errors
     /// As [`Entry::reference`].
@@ -83,19 +83,19 @@ pub trait Entry: Kernel {
         Ok(Sampled::whole(self.reference(problem)?))
     }
 
-    /// The operands that a problem stands for, as a problem whose tensors and sizes are those of the
-    /// signature: such as codes in the order of fragments.
+    /// Turns a problem into the operands of the signature, again as a problem: for example codes in
+    /// fragment order.
     ///
     /// # Errors
-    /// If this is no problem for this kernel.
+    /// If the problem does not fit the kernel.
     fn lower(&self, problem: &Problem) -> Result<Problem, EntryError> {
         Ok(problem.clone())
     }
 
-    /// Loads `ptx`, which stands for [`Kernel::ptx`].
+    /// Loads `ptx` in place of [`Kernel::ptx`].
     ///
     /// # Errors
-    /// If the device does not take it.
+    /// If the device refuses the text.
     fn load<'a>(&'a self, device: &Device, ptx: &str) -> Result<Box<dyn Runner + 'a>, LaunchError> {
         runner(device, self.signature(), ptx, |problem| self.lower(problem))
     }
@@ -110,7 +110,7 @@ impl Shape {
     /// Itself.
     ///
     /// # Errors
-    /// If there is nothing in one direction, or more than [`MAX_ELEMENTS`].
+    /// If the shape has no rows or columns, or more than [`MAX_ELEMENTS`].
     pub(crate) fn check(self) -> Result<Self, ProblemError> {
         check_elements("rows", self.rows, self.cols)?;
         check_elements("tokens", self.tokens.unwrap_or(1), self.cols)?;
@@ -118,13 +118,13 @@ impl Shape {
     }
 }
 
-/// Why a kernel, or its reference, has no result.
+/// Why a kernel or its reference has no result.
 #[derive(Debug, thiserror::Error)]
 pub enum EntryError {
-    /// The problem is none for this kernel.
+    /// The problem does not fit the kernel.
     #[error(transparent)]
     Problem(#[from] ProblemError),
-    /// The reference refuses.
+    /// The reference refuses the format.
     #[error(transparent)]
     Format(#[from] FormatError),
     /// The weights have no fragment order.

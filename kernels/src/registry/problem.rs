@@ -1,11 +1,11 @@
-//! What a kernel is given, and what must come out.
+//! The inputs of a kernel, and its outputs.
 
 use super::Tensor;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-/// Everything that a kernel is given: sizes and tensors by name.
+/// The inputs of a kernel: sizes and tensors by name.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Problem {
@@ -15,16 +15,16 @@ pub struct Problem {
     pub tensors: BTreeMap<String, Tensor>,
 }
 
-/// A problem that names what an entry does not have, or lacks what it needs.
+/// A problem that does not fit an entry.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ProblemError {
     /// A size or tensor is missing.
     #[error("the problem has no `{0}`")]
     Missing(String),
-    /// A size or tensor has a value that no problem of this kernel has.
+    /// A size or tensor does not fit the kernel.
     #[error("the problem's `{name}` does not fit: {reason}")]
     Unfit {
-        /// Of what.
+        /// The size or tensor.
         name: String,
         /// Why.
         reason: String,
@@ -80,7 +80,7 @@ impl Problem {
             .ok_or_else(|| ProblemError::Unfit {
                 name: name.to_owned(),
                 reason: format!(
-                    "it has {} elements, {} are needed",
+                    "it has {} elements; expected {}",
                     tensor.bits.len(),
                     range.end
                 ),
@@ -88,24 +88,24 @@ impl Problem {
     }
 }
 
-/// Elements of a tensor, at most: sizes that are given must not ask for any amount of memory. The largest matrix of
-/// Llama 3 1B, 128256 by 2048, has fewer.
+/// The most elements of a tensor, so that a problem cannot ask for any amount of memory. The
+/// largest matrix of Llama 3 1B, 128256 by 2048, has fewer.
 pub(crate) const MAX_ELEMENTS: usize = 1 << 28;
 
-/// Checks that a tensor of so many rows and columns has elements, and not too many.
+/// Checks that a tensor of `rows` and `cols` has elements, and at most [`MAX_ELEMENTS`].
 pub(crate) fn check_elements(name: &str, rows: usize, cols: usize) -> Result<(), ProblemError> {
     let elements = rows.saturating_mul(cols);
     match (1..=MAX_ELEMENTS).contains(&elements) {
         true => Ok(()),
         false => Err(ProblemError::Unfit {
             name: name.to_owned(),
-            reason: format!("{rows} by {cols} elements, from 1 to {MAX_ELEMENTS} are possible"),
+            reason: format!("{rows} by {cols} elements; expected 1 to {MAX_ELEMENTS}"),
         }),
     }
 }
 
-/// What a kernel wrote, or should write: buffers by name, whole, with what lies between rows.
+/// The outputs of a kernel: whole buffers by name, including the elements between rows.
 pub type Outputs = BTreeMap<&'static str, Tensor>;
 
-/// What filled a buffer before a kernel wrote to it.
+/// The byte that fills output buffers before a launch.
 pub const UNTOUCHED: u8 = 0xA5;

@@ -1,10 +1,10 @@
-//! What some elements of a kernel's outputs must be, and whether they are.
+//! Expectations for some elements of a kernel's outputs, and their check.
 
 use super::{ElementType, Expectation, Expected, Mismatch, Outputs, Range, Tensor};
 use crate::format::FloatType;
 use std::collections::BTreeMap;
 
-/// What some elements of outputs must be, by output.
+/// Expectations for some elements, by output.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Sampled(BTreeMap<&'static str, Elements>);
 
@@ -18,7 +18,7 @@ pub(crate) struct Elements {
     expected: Expectation,
 }
 
-/// Outputs that are not what they must be.
+/// Why outputs are wrong.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum SampledError {
     /// The kernel has no such output.
@@ -40,13 +40,13 @@ pub enum SampledError {
 }
 
 impl Elements {
-    /// No elements yet, of an output of `len` whose bits are known.
+    /// No elements yet of an output of `len` elements with exact expectations.
     pub fn exactly(len: usize, element: ElementType) -> Self {
         let bits = Vec::new();
         Self::new(len, Expectation::Exactly(Tensor { element, bits }))
     }
 
-    /// No elements yet, of an output of `len` whose elements lie in ranges.
+    /// No elements yet of an output of `len` elements with ranges.
     pub fn within(len: usize, element: FloatType) -> Self {
         let ranges = Vec::new();
         Self::new(len, Expectation::Within { element, ranges })
@@ -60,10 +60,10 @@ impl Elements {
         }
     }
 
-    /// Adds elements that lie `step` apart, the first at `first`, of an output whose bits are known.
+    /// Adds elements that lie `step` apart from `first` on, to an output with exact expectations.
     ///
     /// # Panics
-    /// If it is one with ranges.
+    /// If the output has ranges.
     pub fn add_bits(&mut self, first: usize, step: usize, added: &[u32]) {
         let Expectation::Exactly(tensor) = &mut self.expected else {
             panic!("bits for an output that has ranges");
@@ -73,10 +73,10 @@ impl Elements {
         tensor.bits.extend_from_slice(added);
     }
 
-    /// Adds elements that follow each other, of an output with ranges.
+    /// Adds consecutive elements to an output with ranges.
     ///
     /// # Panics
-    /// If it is one whose bits are known.
+    /// If the output has exact expectations.
     pub fn add_ranges(&mut self, first: usize, added: &[Range]) {
         let Expectation::Within { ranges, .. } = &mut self.expected else {
             panic!("ranges for an output whose bits are known");
@@ -128,13 +128,13 @@ impl Sampled {
         Self(expected.into_iter().map(whole).collect())
     }
 
-    /// Adds what some elements of an output must be.
+    /// Adds the expectations for some elements of an output.
     pub(crate) fn insert(&mut self, output: &'static str, elements: Elements) {
         self.0.insert(output, elements);
     }
 
-    /// Adds the outputs of a part of the problem, whose bits are known. `place` gives for an output where
-    /// its first element lies in that of the whole, and how far apart they are there.
+    /// Adds the exact outputs of a part of the problem. For each output, `place` gives the position
+    /// of its first element in the whole output, and the distance between elements there.
     pub(crate) fn add_part(&mut self, part: Expected, place: impl Fn(&str) -> [usize; 2]) {
         for (name, expected) in part {
             if let (Some(elements), Expectation::Exactly(tensor)) = (self.0.get_mut(name), expected)
@@ -145,20 +145,21 @@ impl Sampled {
         }
     }
 
-    /// Elements that are known, of all outputs.
+    /// Elements with an expectation, of all outputs.
     pub fn len(&self) -> usize {
         self.0.values().map(|output| output.places.len()).sum()
     }
 
-    /// Whether nothing is known of any output.
+    /// Whether no element has an expectation.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Checks that outputs are there, as long as they must be, and right where that is known.
+    /// Checks that every output is present, has the expected length, and is right at every element
+    /// with an expectation.
     ///
     /// # Errors
-    /// [`SampledError`] of the first output that is not.
+    /// [`SampledError`] of the first wrong output.
     pub fn check(&self, outputs: &Outputs) -> Result<(), SampledError> {
         self.0.iter().try_for_each(|(&output, elements)| {
             let got = outputs.get(output).ok_or(SampledError::Missing(output))?;
@@ -166,11 +167,11 @@ impl Sampled {
         })
     }
 
-    /// Checks that the same is known of each element as by the full reference.
+    /// Checks that these expectations equal the full reference.
     ///
     /// # Errors
-    /// Output and index of the first element of which something else is known, or an output that one
-    /// of both lacks or has in another length (at its index 0).
+    /// Output and index of the first element whose expectation differs; index 0 of an output that
+    /// one side lacks or has in another length.
     pub fn check_against(&self, expected: &Expected) -> Result<(), (&'static str, usize)> {
         let others = expected.keys().filter(|name| !self.0.contains_key(*name));
         if let Some(&lacking) = others.into_iter().next() {

@@ -1,11 +1,11 @@
-//! A kernel of the registry with another text: what a kernel engineer has just edited.
+//! A kernel of the registry with another PTX text, such as an edited dump.
 
 use super::{Entry, EntryError, Expected, Grid, Place, Problem, Sampled, Shape, kernels};
 use crate::kernel::{Kernel, KernelId, Signature};
 use rand_chacha::ChaCha8Rng;
 use std::collections::BTreeMap;
 
-/// An entry whose PTX is another one.
+/// An entry with another PTX text.
 pub struct Substitute {
     entry: Box<dyn Entry>,
     ptx: String,
@@ -17,8 +17,8 @@ impl Substitute {
         Self { entry, ptx }
     }
 
-    /// The kernels of the registry that are entries of one of the texts, with that text; and the
-    /// names of entries that no kernel has, sorted.
+    /// The kernels of the registry whose entries the texts define, each with its text; and the
+    /// names of entries that belong to no kernel, sorted.
     pub fn all(texts: &[String]) -> (Vec<Self>, Vec<String>) {
         let is_of_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '$';
         let name = |rest: &str| {

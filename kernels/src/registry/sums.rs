@@ -1,4 +1,4 @@
-//! What adding up products in f32, in any order, can lose: on tensor cores, by the bound of
+//! Error bounds of sums of products in f32, in any order: on tensor cores, by the bound of
 //! [`mxlab_harness::tensor_core`], and by f32 instructions.
 
 pub(crate) use mxlab_harness::tensor_core::lowest_bit;
@@ -9,20 +9,20 @@ use crate::format::pow2;
 /// The least power of a bf16 operand.
 pub(crate) const BF16: f64 = Operand::Bf16.least_power();
 
-/// Products of bf16 operands; `least` are the least powers of both, times what they are scaled by.
+/// Products of bf16 operands. `least` holds the least powers of both operands, times their scales.
 pub(crate) fn products(operands: impl IntoIterator<Item = [f64; 2]>, least: [f64; 2]) -> Terms {
     let product = |operands| Term::product(operands, least);
     operands.into_iter().map(product).collect()
 }
 
-/// The sum of so many products on tensor cores, and how far from it they and `additions` further
-/// additions may end.
+/// The sum of `products` products on tensor cores, and its error bound, including `additions`
+/// further additions.
 pub(crate) fn multiplied(terms: &Terms, products: usize, additions: usize) -> (f64, f64) {
     let bound = terms.bound(Sums::F32, products, additions);
     (bound.exact, bound.error)
 }
 
-/// The sum of numbers, and how far from it `additions` f32 additions may end.
+/// The sum of numbers, and the error bound of `additions` f32 additions.
 ///
 /// Each is off by at most 2^-23 of its result, so that all are off by at most
 /// `additions 2^-23 sum |x|`, to first order; where all x are multiples of a q and

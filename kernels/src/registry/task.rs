@@ -1,11 +1,11 @@
-//! Kernels on a device, and what they are launched on there.
+//! Kernels on a device, and the buffers that they are launched on.
 
 use super::{ElementType, EntryError, Outputs, Problem, ProblemError, Tensor, UNTOUCHED};
 use mxlab_harness::device::{Buffer, Device, DeviceError, Stream};
 
 /// A kernel on a device.
 pub trait Runner {
-    /// Does what is to be done on the host before there can be buffers for a problem.
+    /// Does the host's work that precedes the buffers of a problem.
     ///
     /// # Errors
     /// If the problem does not fit.
@@ -23,11 +23,11 @@ pub trait Runner {
     }
 }
 
-/// A problem as buffers take it: any number of independent sets of them can be made.
+/// A problem ready for upload: it makes any number of independent sets of buffers.
 pub struct Prepared<'r>(Box<dyn Fn() -> Result<Box<dyn Task>, EntryError> + 'r>);
 
 impl<'r> Prepared<'r> {
-    /// What makes a set of buffers each time it is called.
+    /// From a function that makes a set of buffers each time.
     pub fn new<T: Task + 'static>(copy: impl Fn() -> Result<T, EntryError> + 'r) -> Self {
         Self(Box::new(move || Ok(Box::new(copy()?))))
     }
@@ -43,25 +43,24 @@ impl<'r> Prepared<'r> {
 
 /// A kernel and one set of buffers.
 pub trait Task {
-    /// Launches the kernel and does nothing else: no allocation on the device, no copy, no waiting.
-    /// It can be recorded by [`Stream::record_graph`], and launched any number of times.
+    /// Launches the kernel and does nothing else: no allocation on the device, no copy, no wait.
+    /// [`Stream::record_graph`] can record it, and it can be launched any number of times.
     ///
-    /// Each launch gives the same outputs, but for problems that are worked on in place (`in_place`
-    /// is 1): these take what the launch before has written.
+    /// Each launch gives the same outputs, except in place (`in_place` is 1): then it reads what
+    /// the launch before has written.
     ///
     /// # Errors
-    /// If the buffers do not lie as the kernel needs, or the device stops it.
+    /// If the buffers do not fit the kernel, or the device stops it.
     fn launch(&self, stream: &Stream) -> Result<(), EntryError>;
 
-    /// The buffers that each launch writes without reading them: neither counters, which a launch
-    /// leaves as it found them, nor tensors that are worked on in place.
+    /// The buffers that each launch writes without reading them. Counters, which a launch leaves as
+    /// it found them, and tensors changed in place are not among them.
     fn written(&self) -> Vec<&Buffer>;
 
-    /// Fills what launches write with [`UNTOUCHED`], after all launches before, as it was before
-    /// the first.
+    /// Fills the buffers that launches write with [`UNTOUCHED`] again, after all earlier launches.
     ///
     /// # Errors
-    /// If a launch before went wrong.
+    /// If an earlier launch failed.
     fn clear(&self) -> Result<(), EntryError> {
         for buffer in self.written() {
             buffer.write(0, &vec![UNTOUCHED; buffer.bytes()])?;
@@ -69,14 +68,14 @@ pub trait Task {
         Ok(())
     }
 
-    /// What the launches wrote; the streams that they are on have been synchronised.
+    /// What the launches wrote. Their streams must have been synchronised.
     ///
     /// # Errors
-    /// If one of them went wrong.
+    /// If a launch failed.
     fn outputs(&self) -> Result<Outputs, EntryError>;
 }
 
-/// What a buffer holds before the first launch.
+/// The contents of a buffer before the first launch.
 pub(crate) struct Image {
     name: &'static str,
     bytes: Vec<u8>,
@@ -102,7 +101,7 @@ impl Image {
     }
 }
 
-/// What a buffer holds.
+/// Downloads a buffer.
 pub(crate) fn download(buffer: &Buffer, element: ElementType) -> Result<Tensor, EntryError> {
     Ok(Tensor::from_bytes(element, &buffer.download::<u8>()?)?)
 }

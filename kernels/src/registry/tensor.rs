@@ -1,4 +1,4 @@
-//! Tensors as bits: what problems are made of and results are compared as.
+//! Tensors as bits: the parts of problems, and the form in which results are compared.
 
 use crate::format::{FloatType, ScaleFormat};
 use serde::{Deserialize, Serialize};
@@ -32,7 +32,7 @@ impl ElementType {
         }
     }
 
-    /// The name, as PTX and records have it.
+    /// The name in PTX and records.
     pub const fn name(self) -> &'static str {
         match self {
             Self::U8 => "u8",
@@ -76,16 +76,16 @@ impl From<ScaleFormat> for ElementType {
     }
 }
 
-/// Bytes that do not end with an element.
+/// Bytes that are not a whole number of elements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{bytes} bytes are no whole number of {element:?} elements; expected a multiple of {}",
     element.bytes()
 )]
 pub struct PartialElement {
-    /// The bytes found.
+    /// The number of bytes.
     pub bytes: usize,
-    /// The type that they are to hold.
+    /// The type of the elements.
     pub element: ElementType,
 }
 
@@ -115,7 +115,7 @@ impl Tensor {
         }
     }
 
-    /// As it lies in memory, little-endian.
+    /// Its bytes in memory, little-endian.
     pub fn to_bytes(&self) -> Vec<u8> {
         let bits = self.bits.iter();
         match self.element.bytes() {
@@ -125,7 +125,7 @@ impl Tensor {
         }
     }
 
-    /// From how it lies in memory, little-endian.
+    /// From bytes in memory, little-endian.
     ///
     /// # Errors
     /// [`PartialElement`] if the last element is cut short.
@@ -143,7 +143,7 @@ impl Tensor {
         Ok(Self { element, bits })
     }
 
-    /// The numbers of a tensor of floats; of integers, as they are.
+    /// The values of floats; integers as they are.
     pub fn values(&self) -> Vec<f32> {
         let value = |&bits: &u32| match self.element.float_type() {
             Some(float) => float.from_bits(bits),
@@ -152,7 +152,7 @@ impl Tensor {
         self.bits.iter().map(value).collect()
     }
 
-    /// Some of its elements; `None` if it does not have them all.
+    /// A range of elements; `None` if the tensor is shorter.
     pub(super) fn part(&self, range: Range<usize>) -> Option<Self> {
         Some(Self {
             element: self.element,
@@ -160,7 +160,7 @@ impl Tensor {
         })
     }
 
-    /// Whether two elements of a tensor are the same: the same bits, or NaN both.
+    /// Whether two elements are the same: equal bits, or both NaN.
     pub fn is_same(&self, expected: u32, got: u32) -> bool {
         let is_nan = |bits| {
             let float = self.element.float_type();

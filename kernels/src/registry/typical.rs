@@ -1,6 +1,6 @@
-//! Tensors as models have them: normal-like values. Some rows are drawn; each of the others is one of these, at
-//! random, so that large tensors are there at once. In turns they would hide faults: a kernel that takes
-//! another row, or leaves out keys of a cache, would find the same values there.
+//! Tensors as models have them: normal-like values. To make large tensors fast, only some rows are
+//! drawn; every other row repeats one of them, chosen at random. A fixed cycle would hide faults: a
+//! kernel that reads a wrong row, or skips keys of a cache, would find the same values there.
 
 use super::{ElementType, EntryError, PartialElement, Tensor};
 use crate::format::{BlockFormat, FloatType, PackedTensor, random_at};
@@ -14,9 +14,9 @@ const DRAWN: usize = 32;
 pub(crate) struct Typical {
     rows: usize,
     cols: usize,
-    /// Of the rows that are drawn.
+    /// Values of the drawn rows.
     values: Vec<f32>,
-    /// Chooses which of them the others are.
+    /// Chooses the drawn row that each other row repeats.
     seed: u32,
 }
 
@@ -86,7 +86,7 @@ impl Typical {
 }
 
 impl TypicalPacked {
-    /// Codes as they lie in a packed tensor.
+    /// Codes in the layout of a packed tensor.
     pub fn packed_codes(&self) -> Tensor {
         let codes = Tensor::of_bytes(self.drawn.codes());
         self.all_rows(codes, self.drawn.row_code_bytes())
@@ -124,7 +124,7 @@ impl TypicalPacked {
     }
 }
 
-/// So many rows of `row` words: those that are drawn, then any of them.
+/// `rows` rows of `row` words: first the drawn rows, then any of them.
 fn repeated(drawn: &[u32], row: usize, rows: usize, seed: u32) -> Vec<u32> {
     let mut bits = Vec::with_capacity(rows * row);
     bits.extend_from_slice(drawn);

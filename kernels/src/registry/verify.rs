@@ -1,4 +1,4 @@
-//! A kernel against its reference, on one problem.
+//! Compares a kernel with its reference on one problem.
 
 use super::{
     ElementType, Entry, EntryError, Expectation, Expected, Outputs, Problem, Runner, Tensor,
@@ -6,22 +6,22 @@ use super::{
 use mxlab_harness::device::Stream;
 use std::fmt;
 
-/// Why a kernel is not right.
+/// Why verification failed.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     /// A result differs.
     #[error("{0}")]
     Mismatch(Mismatch),
-    /// What was returned cannot be compared with the reference.
+    /// The outputs cannot be compared with the reference.
     #[error(transparent)]
     Output(#[from] OutputError),
-    /// It has no result.
+    /// The kernel or its reference has no result.
     #[error(transparent)]
     Entry(#[from] EntryError),
 }
 
-/// Outputs that are not those of the reference, by name, length or type; or a reference that no
-/// output can contradict.
+/// Outputs that differ from the reference in name, length or type; or a reference that no output
+/// can contradict.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OutputError {
     /// An output of the reference was not returned.
@@ -79,7 +79,7 @@ pub enum OutputError {
          least one; correct the problem's sizes or the reference"
     )]
     Nothing,
-    /// The reference's range for an element takes anything, or nothing.
+    /// The reference's range for an element accepts everything, or nothing.
     #[error(
         "the reference of {output}[{index}] is {range}, which tells no right value from a wrong \
          one; draw operands whose sums are finite"
@@ -101,9 +101,9 @@ pub struct Mismatch {
     pub output: &'static str,
     /// Position in its buffer, in elements.
     pub index: usize,
-    /// What it may be by the reference.
+    /// The values that the reference allows.
     pub expected: String,
-    /// Bits by the kernel.
+    /// The kernel's bits.
     pub got: u32,
     /// What they mean.
     pub element: ElementType,
@@ -145,7 +145,7 @@ pub fn verify(
     verify_against(&entry.reference(problem)?, runner, stream, problem)
 }
 
-/// [`verify`] with the reference's outputs, which many kernels may share.
+/// [`verify`] with given outputs of the reference, which many kernels may share.
 ///
 /// # Errors
 /// As [`verify`].
@@ -166,8 +166,8 @@ pub fn verify_against(
     Ok(())
 }
 
-/// Checks that both have the same outputs, of the same lengths and types, and that there is
-/// something that can differ.
+/// Checks that both have the same outputs, of the same lengths and types, and that at least one
+/// element can differ.
 fn check_outputs(expected: &Expected, got: &Outputs) -> Result<(), OutputError> {
     let names = |names: &mut dyn Iterator<Item = &&'static str>| match names
         .map(|name| format!("`{name}`"))
@@ -218,7 +218,7 @@ fn check_outputs(expected: &Expected, got: &Outputs) -> Result<(), OutputError> 
     }
 }
 
-/// The first element of an output that the reference does not take; both are of one length.
+/// The first element that the reference does not accept. Both have the same length.
 fn first_mismatch(output: &'static str, expected: &Expectation, got: &Tensor) -> Option<Mismatch> {
     let results = got.bits.iter().enumerate();
     let mut differing = results.filter(|&(i, &bits)| !expected.accepts(i, bits));

@@ -4,16 +4,16 @@ use super::Taker;
 use crate::format::BlockFormat;
 use std::fmt;
 
-/// A format that something does not take: because of which part, and what would be taken.
+/// A format that a taker does not support: the part that it refuses, and what it expects there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
-    /// The format; boxed, for errors are to be small.
+    /// The format; boxed to keep errors small.
     pub format: Box<BlockFormat>,
-    /// What does not take it.
+    /// The taker that refuses it.
     pub taker: Taker,
-    /// The part that it does not take.
+    /// The part that it refuses.
     pub part: Part,
-    /// What it takes in place of that part.
+    /// What it expects there.
     pub expected: &'static str,
 }
 

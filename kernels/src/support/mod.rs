@@ -1,18 +1,21 @@
-//! What takes a format, and the only place that refuses one.
+//! Which kernels and operands support a format. This is the only place that refuses one.
 //!
 //! [`support`] answers for each [`Taker`]; kernels, fragment orders and the engines ask it, and
-//! `mxlab formats` prints it. A refusal is an [`Unsupported`]: what was found, what is expected, what to do.
+//! `mxlab formats` prints it. A refusal is an [`Unsupported`], which says what was found, what was
+//! expected and what to do.
 //!
 //! # A new part of a format
-//! [`Support::check`] takes a [`BlockFormat`] apart without `..`: a field more fails to compile here
-//! until each taker says what it makes of it. So these find their place without another design:
+//! [`Support::check`] destructures a [`BlockFormat`] without `..`: a new field fails to compile
+//! here until each taker handles it. These parts fit in without another design:
 //!
-//! | to come | field | what takes it first |
-//! |---|---|---|
-//! | zero points | the format of a block's zero point, or none | the CPU; PTX where the operand has a sum of x to correct by |
-//! | a second level of scales | instead of `tensor_scale` none, tensor, or a super-block: its size, and the formats of its scale and minimum | the CPU; for PTX a factor of sums |
-//! | scales per channel or per tensor | instead of `block_size` k, a row, or the tensor | everything that applies scales to sums |
-//! | other widths | [`CodeLayout`], and its arm in [`Support::check`] | PTX, whose templates follow the layout; operands, once a run of codes fills words |
+//! - Zero points: a field with the format of a block's zero point, or none. First on the CPU; in
+//!   PTX for operands that come with a sum of x to correct by.
+//! - A second level of scales: `tensor_scale` becomes none, tensor, or a super-block with its size
+//!   and the formats of its scale and minimum. First on the CPU; in PTX it is a factor of sums.
+//! - Scales per channel or per tensor: `block_size` becomes k, a row, or the tensor. First wherever
+//!   scales are applied to sums.
+//! - Other widths: a [`CodeLayout`], and its arm in [`Support::check`]. First in PTX, whose
+//!   templates follow the layout; as operands once a run of codes fills whole words.
 
 mod error;
 
@@ -27,38 +30,38 @@ use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
 use std::fmt;
 
-/// k of the PTX kernels: lanes of a warp share a block, 8 elements each.
+/// Block sizes k of the PTX kernels: lanes of a warp share a block, 8 elements each.
 pub const PTX_BLOCK_SIZES: [usize; 4] = [16, 32, 64, 128];
 
-/// What may be asked to take a format.
+/// A user of formats, which may support one or not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Taker {
     /// The CPU kernels.
     Cpu,
     /// The PTX kernels that choose scales or round elements.
     Quantize,
-    /// The PTX kernels that make values of codes.
+    /// The PTX kernels that dequantise.
     Dequantize,
     /// The PTX kernels for the scale of a tensor as a whole.
     TensorScale,
-    /// Tensor cores, weights being operands of this type.
+    /// Tensor cores, for weights as operands of this type.
     Weights(OperandType),
-    /// Tensor cores, activations being operands of this type.
+    /// Tensor cores, for activations as operands of this type.
     Activations(OperandType),
     /// The kernels that write the KV cache.
     CacheWrite,
     /// The attention kernels, which read it.
     CacheRead,
-    /// A chip's conversions, from an element or, if it `rounds`, to it.
+    /// A chip's conversions: to an element if it `rounds`, else from it.
     Conversion {
-        /// Of which elements.
+        /// The elements that are converted.
         set: ConversionSet,
         /// To the element.
         rounds: bool,
     },
 }
 
-/// Elements that come with the same chips' conversions.
+/// Elements that the same chips convert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ConversionSet {
     /// E4M3 and E5M2.
@@ -67,13 +70,13 @@ pub enum ConversionSet {
     Fp4Fp6,
 }
 
-/// What takes one format.
+/// The support of one format.
 #[derive(Clone, Copy, Debug)]
 pub struct Support {
     format: BlockFormat,
 }
 
-/// What takes `format`.
+/// The support of `format`.
 pub const fn support(format: &BlockFormat) -> Support {
     Support { format: *format }
 }
@@ -99,7 +102,7 @@ pub const fn conversion(element: ElementFormat) -> Option<(ConversionSet, &'stat
     }
 }
 
-/// Whether the templates of the PTX kernels follow an element's layout.
+/// Whether the PTX templates handle an element's layout.
 pub const fn has_ptx(element: ElementFormat) -> bool {
     match (element.grid(), element.layout()) {
         // Their table has sixteen values.
@@ -110,15 +113,15 @@ pub const fn has_ptx(element: ElementFormat) -> bool {
 }
 
 impl Support {
-    /// Whether the taker takes the format.
+    /// Whether the taker supports the format.
     pub fn has(&self, taker: Taker) -> bool {
         self.check(taker).is_ok()
     }
 
-    /// Refuses the format for a taker that does not take it.
+    /// Refuses the format for a taker that does not support it.
     ///
     /// # Errors
-    /// [`Unsupported`], with the first part that is not taken.
+    /// [`Unsupported`], with the first unsupported part.
     pub fn check(&self, taker: Taker) -> Result<(), Unsupported> {
         let BlockFormat {
             element,

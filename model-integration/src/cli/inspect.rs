@@ -153,7 +153,7 @@ fn entry(args: &InspectArgs) -> Result<Box<dyn Entry>> {
 /// The targets of assembly and prediction. Each follows from the other if only one is given;
 /// without either, the first chip that runs the kernel.
 fn choose(args: &InspectArgs, entry: &dyn Entry, ptx: &str) -> Result<(Target, Chip), Usage> {
-    let own = Target::of_ptx(ptx).unwrap_or(entry.id().target());
+    let own = Target::from_ptx(ptx).unwrap_or(entry.id().target());
     let default = || CHIPS.into_iter().find(|chip| own.takes(chip.sm));
     let given = args.sm.or_else(|| {
         let chip = args.chip.or_else(default)?;

@@ -129,7 +129,7 @@ fn row(
     let (id, ptx) = (entry.id(), entry.ptx());
     let mut row = vec![id.to_string(), id.target().sm().to_string()];
     if let Some(assembler) = assembler {
-        let own = Target::of_ptx(&ptx).unwrap_or(id.target());
+        let own = Target::from_ptx(&ptx).unwrap_or(id.target());
         let job = Job {
             module: id.to_string(),
             ptx: ptx.clone(),

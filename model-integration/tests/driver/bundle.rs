@@ -233,7 +233,10 @@ fn a_damaged_or_foreign_folder_is_refused() {
         "bundle --chip sm_90 --output {} --kernel {SCALES}",
         path.display()
     );
-    assert_one_line(&mxlab(&make), &["the folder is not written to", "`verify`"]);
+    assert_one_line(
+        &mxlab(&make),
+        &["nothing was written to the folder", "`verify`"],
+    );
     changed(&["schema_version"], 2.into());
     refused(&[
         "holds `mxlab-images` of version 2",

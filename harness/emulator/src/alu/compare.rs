@@ -17,7 +17,7 @@ const COMBINE: u64 = 3;
 const NEGATED: u32 = 2;
 const TRUE: u32 = 32;
 
-/// What is done with the outcome of a comparison.
+/// The use of the outcome of a comparison.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Sink {
     /// `setp`.

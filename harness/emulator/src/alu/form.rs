@@ -1,4 +1,4 @@
-//! What one combination of opcode and modifiers means.
+//! The form of an instruction: the meaning of one combination of opcode and modifiers.
 
 use super::LaneFunction;
 use crate::numeric::exact::Rounding;
@@ -161,8 +161,9 @@ macro_rules! by_form {
     };
 }
 
-/// A form whose operands all have the type `$ty`, one of some types, with `$T` as that of its lanes;
-/// the lines of the table are opcode, modifiers, types, loop of [`super::lanes`], function of a lane.
+/// A form whose operands all have the type `$ty`, one of some types, with `$T` as that of its
+/// lanes; the lines of the table are opcode, modifiers, types, loop of [`super::lanes`], function
+/// of a lane.
 macro_rules! by_opcode {
     ($key:expr, $ty:expr, $T:ident; $($opcode:literal, [$($modifier:literal),*] in $types:tt,
         $loop:ident, $f:expr;)*) => {

@@ -196,7 +196,8 @@ fn of_one_type(opcode: &str, rest: &[&str], ty: Type) -> Option<Form> {
         "mul24", ["lo"], U32 => U32, [U32, U32], binary, |a, b| product24(a, b) as u32;
         "mul24", ["hi"], U32 => U32, [U32, U32], binary, |a, b| (product24(a, b) >> 16) as u32;
         "mul24", ["lo"], S32 => S32, [S32, S32], binary, |a, b| signed_product24(a, b) as i32;
-        "mul24", ["hi"], S32 => S32, [S32, S32], binary, |a, b| (signed_product24(a, b) >> 16) as i32;
+        "mul24", ["hi"], S32 => S32, [S32, S32], binary,
+            |a, b| (signed_product24(a, b) >> 16) as i32;
         "mad24", ["lo"], U32 => U32, [U32, U32, U32], ternary,
             |a, b, c: u32| (product24(a, b) as u32).wrapping_add(c);
         "mad24", ["hi"], U32 => U32, [U32, U32, U32], ternary,
@@ -222,9 +223,13 @@ fn of_one_type(opcode: &str, rest: &[&str], ty: Type) -> Option<Form> {
         "bfi", [], B64 => B64, [B64, B64, U32, U32], quaternary, bits::insert64;
         "bmsk", ["clamp"], B32 => B32, [U32, U32], binary, |a, b| bits::bit_mask(a, b, true);
         "bmsk", ["wrap"], B32 => B32, [U32, U32], binary, |a, b| bits::bit_mask(a, b, false);
-        "szext", ["clamp"], U32 => U32, [U32, U32], binary, |a, b| bits::extend_low(a, b, false, true);
-        "szext", ["wrap"], U32 => U32, [U32, U32], binary, |a, b| bits::extend_low(a, b, false, false);
-        "szext", ["clamp"], S32 => S32, [S32, U32], binary, |a, b| bits::extend_low(a, b, true, true);
-        "szext", ["wrap"], S32 => S32, [S32, U32], binary, |a, b| bits::extend_low(a, b, true, false);
+        "szext", ["clamp"], U32 => U32, [U32, U32], binary,
+            |a, b| bits::extend_low(a, b, false, true);
+        "szext", ["wrap"], U32 => U32, [U32, U32], binary,
+            |a, b| bits::extend_low(a, b, false, false);
+        "szext", ["clamp"], S32 => S32, [S32, U32], binary,
+            |a, b| bits::extend_low(a, b, true, true);
+        "szext", ["wrap"], S32 => S32, [S32, U32], binary,
+            |a, b| bits::extend_low(a, b, true, false);
     }
 }

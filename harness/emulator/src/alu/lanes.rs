@@ -305,7 +305,8 @@ macro_rules! from_low {
 }
 from_low! {
     u8, |bits| bits as u8; u16, |bits| bits as u16; u32, |bits| bits as u32; u64, |bits| bits;
-    i8, |bits| bits as i8; i16, |bits| bits as i16; i32, |bits| bits as i32; i64, |bits| bits as i64;
+    i8, |bits| bits as i8; i16, |bits| bits as i16;
+    i32, |bits| bits as i32; i64, |bits| bits as i64;
     f32, |bits| f32::from_bits(bits as u32); f64, f64::from_bits;
     F16, |bits| F16(bits as u16); Bf16, |bits| Bf16(bits as u16)
 }

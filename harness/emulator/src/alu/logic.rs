@@ -101,7 +101,9 @@ fn run_logic3(alu: &Alu, registers: &mut Registers, active: u32) {
         ($($table:literal => $f:expr),*) => {
             match alu.immediate as u8 {
                 $($table => lanes::ternary(alu, registers, active, $f),)*
-                table => lanes::ternary(alu, registers, active, |a, b, c| bits::logic3(a, b, c, table)),
+                table => lanes::ternary(alu, registers, active, |a, b, c| {
+                    bits::logic3(a, b, c, table)
+                }),
             }
         };
     }

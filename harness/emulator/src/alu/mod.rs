@@ -35,11 +35,11 @@ pub struct Alu {
     pub destinations: Vec<Register>,
     /// Registers that it reads, in the order of the operands.
     pub sources: Vec<Register>,
-    /// What is fixed in the instruction beside its operands, if its function needs it.
+    /// A constant of the instruction beside its operands, if its function needs one.
     pub immediate: u64,
 }
 
-/// What an instruction's operands stand for: the one who lowers a kernel knows.
+/// Resolves the operands of an instruction. The lowering of a kernel implements it.
 pub trait Operands {
     /// The register that a source operand of type `ty` is: a register of that width, a special
     /// register, or one that holds the constant.

@@ -1,4 +1,4 @@
-//! `cp.async`: copies that arrive when they are waited for. PTX ISA 9.7.9.25.
+//! `cp.async`: copies arrive when a thread waits for them. PTX ISA 9.7.9.25.
 
 use super::block::Block;
 use super::request::Accesses;

@@ -13,7 +13,7 @@ use crate::registers::{Class, LANES, Register, Registers};
 use crate::report::{Index3, Report, Violation};
 use crate::statistics::Statistics;
 
-/// What all blocks of a launch share.
+/// The state that all blocks of a launch share.
 pub(crate) struct Environment<'a> {
     pub program: &'a Program,
     pub memory: &'a GlobalMemory,
@@ -35,7 +35,7 @@ pub(super) struct Barrier {
 /// Barriers of a block. PTX ISA 9.7.13.1.
 pub(super) const BARRIERS: usize = 16;
 
-/// A block on its way, after others.
+/// A block at work; it runs one block after another.
 pub(crate) struct Block<'a> {
     pub(super) environment: &'a Environment<'a>,
     pub(super) index: Index3,
@@ -51,7 +51,7 @@ pub(crate) struct Block<'a> {
 }
 
 impl<'a> Block<'a> {
-    /// The room for a block: one after the other runs in it.
+    /// A new block, in which one block after another runs.
     pub fn new(environment: &'a Environment<'a>) -> Self {
         let program = environment.program;
         let threads = environment.block.iter().product::<u32>();
@@ -94,7 +94,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// Makes everything as it is before the first instruction of block number `linear`.
+    /// Resets the state to the start of block number `linear`.
     fn begin(&mut self, linear: u32) {
         let program = self.environment.program;
         self.index = Index3::of(linear, self.environment.grid);
@@ -159,7 +159,8 @@ impl<'a> Block<'a> {
         registers.mark_written(register, u32::MAX);
     }
 
-    /// Runs block number `linear` of the grid to its end; what it touched in global memory.
+    /// Runs block number `linear` of the grid to its end, and returns the global memory that it
+    /// touched.
     ///
     /// # Errors
     /// The first rule that it breaks.
@@ -179,12 +180,12 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// What the blocks that ran did, counted.
+    /// The statistics of the blocks that ran.
     pub fn into_statistics(self) -> Statistics {
         self.statistics
     }
 
-    /// Why nobody can go on.
+    /// Why no warp can go on.
     fn stuck(&self) -> Box<Report> {
         for warp in &self.warps {
             let waiting = warp.fragments.iter();

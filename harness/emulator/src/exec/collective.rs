@@ -1,4 +1,4 @@
-//! What the lanes of a warp do together: shuffles, votes, matches, reductions, warp barriers.
+//! Operations over the lanes of a warp: shuffles, votes, matches, reductions, warp barriers.
 
 use super::block::Block;
 use super::step::Next;

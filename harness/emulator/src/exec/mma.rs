@@ -50,7 +50,7 @@ impl Block<'_> {
     }
 }
 
-/// What a product is computed in, aligned to the host's vectors.
+/// The working memory of a product, aligned to the host's vectors.
 #[derive(Clone, Debug)]
 #[repr(align(64))]
 pub(super) struct Workspace {

@@ -17,7 +17,7 @@ use crate::report::Report;
 pub(crate) use block::{Block, Environment};
 pub(crate) use moves::WIDEST;
 
-/// What may meet a broken rule.
+/// A result that may be a broken rule.
 type Checked<T = ()> = Result<T, Box<Report>>;
 
 /// A warp of a block, and the instruction that it runs.

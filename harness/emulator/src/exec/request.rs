@@ -28,7 +28,7 @@ fn place(space: Space, address: u64) -> (Space, u64) {
     })
 }
 
-/// What the lanes of an instruction reach.
+/// The accesses of the lanes of an instruction.
 pub(super) struct Accesses {
     space: Space,
     /// Lanes whose accesses have not been taken as part of a [`Request`].
@@ -101,7 +101,7 @@ impl Accesses {
         }
     }
 
-    /// Leaves lanes to somebody else.
+    /// Removes lanes from the request.
     pub fn leave_out(&mut self, lanes: u32) {
         self.is_contiguous &= self.rest & lanes == 0;
         self.rest &= !lanes;

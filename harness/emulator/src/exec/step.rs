@@ -1,4 +1,4 @@
-//! One instruction after another, until a warp can go no further.
+//! Runs one instruction after another until a warp cannot go on.
 
 use super::block::{BARRIERS, Block};
 use super::warp::{Fragment, State, Warp};
@@ -16,12 +16,13 @@ pub(super) enum Next {
     Wait(u32, State),
 }
 
-/// Instructions that a warp runs before the next one's turn: those that wait for a value from
-/// another warp get it.
+/// Instructions that a warp runs before the next one's turn. Turns let a warp wait for a value of
+/// another.
 const TURN: u64 = 1 << 16;
 
 impl Block<'_> {
-    /// Runs a warp until none of its lanes can go on, or its turn is over. Tells whether any did.
+    /// Runs a warp until none of its lanes can go on, or its turn is over. Returns whether any lane
+    /// advanced.
     pub(super) fn run_warp(&mut self, warp: usize) -> Checked<bool> {
         let mut has_moved = false;
         let end = self.spent + TURN;

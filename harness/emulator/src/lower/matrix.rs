@@ -1,4 +1,5 @@
-//! Matrices spread over the lanes of a warp: `ldmatrix`, `stmatrix`, `movmatrix`, `mma`. PTX ISA 9.7.14.
+//! Matrices spread over the lanes of a warp: `ldmatrix`, `stmatrix`, `movmatrix`, `mma`. PTX ISA
+//! 9.7.14.
 
 use super::memory::{address, elements, reads_of, wide};
 use super::names::Names;

@@ -23,7 +23,7 @@ pub(super) fn lower(reader: Reader, names: &mut Names) -> Result<Option<Lowered>
     Ok(Some(lowered))
 }
 
-/// What orders memory or hints at caches, and so changes nothing here.
+/// Fences and cache hints, which change nothing here.
 fn nothing(reader: Reader) -> Outcome {
     let addresses = match (reader.instruction.opcode.as_str(), reader.rest.as_slice()) {
         ("membar", ["cta" | "gl" | "sys"])

@@ -199,7 +199,8 @@ impl Lowering {
     }
 }
 
-/// What the modules of the chapters of PTX ISA make of an instruction; `None` if none knows it.
+/// Lowers an instruction by the modules of the chapters of PTX ISA; `None` if none of them knows
+/// it.
 fn of_a_chapter(
     instruction: &ast::Instruction,
     names: &mut Names,
@@ -256,10 +257,10 @@ fn class_of(ty: Type) -> Option<Class> {
     }
 }
 
-/// What becomes of an instruction.
+/// The result of lowering an instruction.
 type Outcome = Result<Lowered, LowerError>;
 
-/// What an instruction's modifiers and operands are read with; every modifier must be taken.
+/// Reads the modifiers and operands of an instruction. Every modifier must be taken.
 struct Reader<'a> {
     instruction: &'a ast::Instruction,
     rest: Vec<&'a str>,

@@ -1,4 +1,4 @@
-//! Global memory: allocations, their bytes, and which of these were ever written.
+//! Global memory: allocations, their bytes, and which bytes were ever written.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
@@ -9,14 +9,14 @@ use std::sync::{Mutex, PoisonError};
 const FIRST_ADDRESS: u64 = 0x1000_0000;
 /// Alignment of allocations, as the CUDA driver's.
 const ALIGNMENT: u64 = 256;
-/// Bytes between two allocations that belong to nobody.
+/// Unused bytes between two allocations.
 const GUARD: u64 = 4096;
 
 /// Freed allocations that are remembered, for reports.
 const REMEMBERED: usize = 4096;
 
-/// All allocations. Addresses are never used twice, so that an access to what was freed is known
-/// as one: by name for the last few thousand, as out of bounds for those before.
+/// All allocations. Addresses are never reused, so an access to freed memory is detected: by name
+/// for the last few thousand allocations, as out of bounds for earlier ones.
 #[derive(Debug)]
 pub struct GlobalMemory {
     allocations: BTreeMap<u64, Allocation>,
@@ -42,20 +42,20 @@ pub struct Allocation {
     written: Vec<u32>,
 }
 
-/// Why memory could not be had or reached from the host.
+/// Errors of the host's use of memory.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MemoryError {
     /// The memory is full.
     #[error("out of memory: {asked} bytes asked for, {free} of {capacity} free")]
     OutOfMemory {
-        /// Bytes asked for.
+        /// Requested bytes.
         asked: u64,
         /// Bytes left.
         free: u64,
         /// Bytes in all.
         capacity: u64,
     },
-    /// No allocation is there.
+    /// There is no allocation at the address.
     #[error("{bytes} bytes at {address:#x} are not inside one allocation")]
     Outside {
         /// First byte.
@@ -69,7 +69,7 @@ pub enum MemoryError {
         /// The address.
         address: u64,
     },
-    /// The host reads what nobody wrote.
+    /// The host reads bytes that were never written.
     #[error("byte {offset} of {label} was read by the host but never written")]
     NeverWritten {
         /// Offset of the first such byte.

@@ -1,13 +1,13 @@
-//! Who touched which global bytes during a launch, and who was in whose way.
+//! The global bytes that each block touched during a launch, and conflicts between blocks.
 //!
-//! Blocks of a launch run in no order, so two of them must not touch the same byte unless both
-//! only read, or both use atomics. Each block notes the intervals it touches; when all have
-//! finished, one sweep over all intervals finds the conflict at the lowest address. What is
-//! found does not depend on the order in which the host happened to run the blocks.
+//! Blocks of a launch run in no order, so two of them must not touch the same byte unless both only
+//! read, or both use atomics. Each block notes the intervals it touches; when all have finished,
+//! one sweep over all intervals finds the conflict at the lowest address. The result does not
+//! depend on the order in which the host ran the blocks.
 
 use crate::registers::LANES;
 
-/// What was done to some bytes.
+/// The kind of an access to bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Touch {
     /// Read.
@@ -142,7 +142,7 @@ impl Intervals {
     }
 }
 
-/// Two blocks in each other's way.
+/// A conflict between two blocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conflict {
     /// First byte that both touched.
@@ -247,7 +247,10 @@ mod tests {
             }
             let logs: Vec<_> = logs.into_iter().map(|(b, log)| (b, log.finish())).collect();
             let lowest = (0u64..2000).find(|byte| {
-                let on: Vec<_> = touched.iter().filter(|(_, s, n, _)| (*s..s + n).contains(byte)).collect();
+                let on: Vec<_> = touched
+                    .iter()
+                    .filter(|(_, s, n, _)| (*s..s + n).contains(byte))
+                    .collect();
                 on.iter().any(|a| on.iter().any(|b| {
                     a.0 != b.0 && (a.3 == Touch::Write || b.3 == Touch::Write || a.3 != b.3)
                 }))

@@ -1,4 +1,5 @@
-//! Memory as a sanitizer sees it: what exists, what was written, who touched it.
+//! Memory with the sanitizer's knowledge: which bytes exist, which were written, and which thread
+//! touched them.
 
 pub mod global;
 pub mod local;

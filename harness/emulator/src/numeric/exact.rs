@@ -32,7 +32,7 @@ impl Rounding {
     }
 }
 
-/// What a floating-point datum stands for.
+/// The value of a floating-point datum.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
     /// Not a number.
@@ -41,9 +41,9 @@ pub enum Number {
     Infinity(bool),
     /// A zero, by whether it is negative.
     Zero(bool),
-    /// `significand * 2^exponent`: whether it is negative, exponent, significand. The significand is
-    /// not zero; its bit 0 also stands for nonzero bits below it that were dropped, which are only
-    /// ever dropped more than a whole `f64` mantissa below the leading bit.
+    /// `significand * 2^exponent`: whether it is negative, exponent, significand. The significand
+    /// is not zero; its bit 0 also stands for nonzero bits below it that were dropped, which are
+    /// only ever dropped more than a whole `f64` mantissa below the leading bit.
     Finite(bool, i32, u128),
 }
 

@@ -1,4 +1,4 @@
-//! What is the same for `f64`, `f32`, [`F16`] and [`Bf16`].
+//! The common interface of `f64`, `f32`, [`F16`] and [`Bf16`].
 
 use super::exact::{Number, Rounding};
 use super::format::Format;

@@ -1,4 +1,4 @@
-//! The syntax tree: what is written, with the place where it stands. PTX ISA, chapters 4 and 5.
+//! The syntax tree, with the position of each part in the text. PTX ISA, chapters 4 and 5.
 
 use std::fmt;
 

@@ -2,7 +2,7 @@
 
 use super::{ParseError, ast::Position, number};
 
-/// What a token is.
+/// The kind of a token.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Token<'a> {
     /// An identifier or opcode; `%` and `$` are part of it. Also `_` and `WARP_SZ`.

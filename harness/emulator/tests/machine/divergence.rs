@@ -30,7 +30,8 @@ enum Value {
 enum Statement {
     /// `r[0] = r[1] op value`
     Set(usize, usize, Op, Value),
-    /// Where the low bits of the register, so many, are less than a bound: the first, else the second.
+    /// Where the low bits of the register, so many, are less than a bound: the first, else the
+    /// second.
     If(usize, u32, u32, Vec<Statement>, Vec<Statement>),
     /// As often as the low two bits of the register say, plus some.
     Loop(usize, u32, Vec<Statement>),

@@ -1,16 +1,20 @@
-//! What conformance leaves open: one rounding of a product, counts, determinism.
+//! Properties that conformance does not cover: one rounding of a product, counts, determinism.
 
 use crate::machine::launched::{Machine, kernel};
 
-const OFFSET: &str = "mov.u32 %r31, %ctaid.x; mov.u32 %r30, %ntid.x; mad.lo.u32 %tid, %r31, %r30, %tid; mul.wide.u32 %rd0, %tid, 4; add.u64 %rd1, %in, %rd0; add.u64 %rd2, %out, %rd0;\n";
+const OFFSET: &str = "mov.u32 %r31, %ctaid.x; mov.u32 %r30, %ntid.x; \
+    mad.lo.u32 %tid, %r31, %r30, %tid; mul.wide.u32 %rd0, %tid, 4; \
+    add.u64 %rd1, %in, %rd0; add.u64 %rd2, %out, %rd0;\n";
 
 #[test]
 fn a_product_is_rounded_once() {
     let product = |ty: &str, registers: [&str; 2], [a, b, c]: [u32; 3]| {
         let source = kernel(&format!(
             "mov.b32 %r1, {a}; mov.b32 %r2, {b}; mov.b32 {c_register}, {c};\n\
-             mma.sync.aligned.m16n8k8.row.col.{ty}.f16.f16.{ty} {d}, {{%r1, %r1}}, {{%r2}}, {c_all};\n\
-             mul.wide.u32 %rd4, %tid, 4; add.u64 %rd5, %out, %rd4; st.global.b32 [%rd5], {d_register};",
+             mma.sync.aligned.m16n8k8.row.col.{ty}.f16.f16.{ty} {d}, \
+             {{%r1, %r1}}, {{%r2}}, {c_all};\n\
+             mul.wide.u32 %rd4, %tid, 4; add.u64 %rd5, %out, %rd4; \
+             st.global.b32 [%rd5], {d_register};",
             c_register = if ty == "f16" { "%r3" } else { "%f0" },
             d_register = if ty == "f16" { "%r4" } else { "%f1" },
             d = registers[0],

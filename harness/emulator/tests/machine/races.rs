@@ -217,7 +217,8 @@ proptest! {
                         Access::AtomicWrite => Access::Atomic,
                         known => known,
                     };
-                    is_side(&Event { access, ..**event }, other.position.line, other.thread.0[0], *other_access)
+                    let (line, thread) = (other.position.line, other.thread.0[0]);
+                    is_side(&Event { access, ..**event }, line, thread, *other_access)
                 });
                 let (Some(here), Some(there)) = (here, there) else {
                     return Err(TestCaseError::fail(format!("no such accesses: {report}")));

@@ -30,7 +30,8 @@ fn step() -> impl Strategy<Value = Step> {
     let bytes = prop_oneof![3 => Just(4u32), 1 => Just(1), 1 => Just(2)];
     prop_oneof![
         5 => (rows(), access()).prop_map(|(rows, access)| Step::Rows(rows, access)),
-        2 => (0..4 * ROWS, bytes, access()).prop_map(|(word, n, access)| Step::Bytes(4 * word, n, access)),
+        2 => (0..4 * ROWS, bytes, access())
+            .prop_map(|(word, n, access)| Step::Bytes(4 * word, n, access)),
         1 => (0..4 * ROWS).prop_map(|word| Step::Copy(4 * word)),
     ]
 }

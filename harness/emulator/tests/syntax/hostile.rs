@@ -105,7 +105,10 @@ proptest! {
     #[test]
     fn mutated_samples(
         sample in 0..SAMPLES.len(),
-        edits in proptest::collection::vec((any::<u16>(), 0usize..30, any::<u16>(), 0..4, 0..FRAGMENTS.len()), 1..4),
+        edits in proptest::collection::vec(
+            (any::<u16>(), 0usize..30, any::<u16>(), 0..4, 0..FRAGMENTS.len()),
+            1..4,
+        ),
     ) {
         let mut text: Vec<char> = SAMPLES[sample].1.chars().collect();
         for (at, length, to, kind, fragment) in edits {

@@ -1,4 +1,4 @@
-//! What is wrong is said with its place.
+//! Errors of the parser name the place of what is wrong.
 
 use ptx_emulator::syntax::parse;
 
@@ -38,32 +38,76 @@ const MODULES: [(&str, &str, &str); 41] = [
     (".version 8.0 .target sm_90\n.entry (", "2:8", "expected the name of a kernel, found `(`"),
     (".version 8.0 .target sm_90\n.entry 1k", "2:8", "`1k` is not a number"),
     (".version 8.0 .target sm_90\n.entry k(.b32 a)", "2:10", "expected `.param`, found `.b32`"),
-    (".version 8.0 .target sm_90\n.entry k(.param .b32 a,)", "2:24", "expected `.param`, found `)`"),
-    (".version 8.0 .target sm_90\n.entry k(.param .b32 a b)", "2:24", "expected `,` or `)`, found `b`"),
+    (
+        ".version 8.0 .target sm_90\n.entry k(.param .b32 a,)",
+        "2:24",
+        "expected `.param`, found `)`",
+    ),
+    (
+        ".version 8.0 .target sm_90\n.entry k(.param .b32 a b)",
+        "2:24",
+        "expected `,` or `)`, found `b`",
+    ),
     (".version 8.0 .target sm_90\n.entry k(.param a)", "2:17", "expected a type, found `a`"),
-    (".version 8.0 .target sm_90\n.entry k(.param .b33 a)", "2:17", "expected a type, found `.b33`"),
+    (
+        ".version 8.0 .target sm_90\n.entry k(.param .b33 a)",
+        "2:17",
+        "expected a type, found `.b33`",
+    ),
     (".version 8.0 .target sm_90\n.func (.reg .b32 r) f;", "2:8", "parameters in registers"),
-    (".version 8.0 .target sm_90\n.entry k() .fast {", "2:12", "expected a performance directive, `{` or `;`, found `.fast`"),
+    (
+        ".version 8.0 .target sm_90\n.entry k() .fast {",
+        "2:12",
+        "expected a performance directive, `{` or `;`, found `.fast`",
+    ),
     (".version 8.0 .target sm_90\n.entry k() .reqntid 0", "2:21", "must be from 1 to"),
-    (".version 8.0 .target sm_90\n.entry k() .maxntid 1, x", "2:24", "expected a number of threads or blocks, found `x`"),
+    (
+        ".version 8.0 .target sm_90\n.entry k() .maxntid 1, x",
+        "2:24",
+        "expected a number of threads or blocks, found `x`",
+    ),
     (".version 8.0 .target sm_90\n.entry k() .pragma \"a\" {", "2:24", "expected `,` or `;`"),
     (".version 8.0 .target sm_90\n.pragma \"a\n\";", "2:9", "string is not closed"),
     (".version 8.0 .target sm_90\n/* ... ", "2:1", "comment is not closed"),
     (".version 8.0 .target sm_90\n.file 1 a", "2:9", "expected the name of a file"),
     (".version 8.0 .target sm_90\n.section .debug {", "2:18", "`}` of the section, found the end"),
-    (".version 8.0 .target sm_90\n.global .align 3 .b32 a;", "2:16", "alignment 3 is not a power of two"),
+    (
+        ".version 8.0 .target sm_90\n.global .align 3 .b32 a;",
+        "2:16",
+        "alignment 3 is not a power of two",
+    ),
     (".version 8.0 .target sm_90\n.global .pred a;", "2:9", "a predicate lives in a register"),
     (".version 8.0 .target sm_90\n.global .v4 .b64 a;", "2:13", "at most 128 bits"),
     (".version 8.0 .target sm_90\n.global .b32 a[];", "2:14", "the size of `a` is missing"),
     (".version 8.0 .target sm_90\n.global .b32 a[0];", "2:16", "at least one element"),
     (".version 8.0 .target sm_90\n.global .b32 a[2][];", "2:19", "expected a constant, found `]`"),
-    (".version 8.0 .target sm_90\n.global .b32 a[4294967296][4294967296];", "2:28", "larger than any memory"),
-    (".version 8.0 .target sm_90\n.global .b32 a[2] = {1, 2, 3};", "2:28", "more values than the 2"),
-    (".version 8.0 .target sm_90\n.global .b32 a[2] = {1, };", "2:25", "expected a value, found `}`"),
+    (
+        ".version 8.0 .target sm_90\n.global .b32 a[4294967296][4294967296];",
+        "2:28",
+        "larger than any memory",
+    ),
+    (
+        ".version 8.0 .target sm_90\n.global .b32 a[2] = {1, 2, 3};",
+        "2:28",
+        "more values than the 2",
+    ),
+    (
+        ".version 8.0 .target sm_90\n.global .b32 a[2] = {1, };",
+        "2:25",
+        "expected a value, found `}`",
+    ),
     (".version 8.0 .target sm_90\n.global .b32 a[2] = 1;", "2:21", "expected `{`"),
     (".version 8.0 .target sm_90\n.global .b32 a = {1};", "2:18", "expected one value, found `{`"),
-    (".version 8.0 .target sm_90\n.global .b64 a = generic(b);", "2:18", "an address as initial value is not supported: `generic`"),
-    (".version 8.0 .target sm_90\n.global .u32 a = 1.5;", "2:18", "a floating-point value cannot initialise `.u32`"),
+    (
+        ".version 8.0 .target sm_90\n.global .b64 a = generic(b);",
+        "2:18",
+        "an address as initial value is not supported: `generic`",
+    ),
+    (
+        ".version 8.0 .target sm_90\n.global .u32 a = 1.5;",
+        "2:18",
+        "a floating-point value cannot initialise `.u32`",
+    ),
     (".version 8.0 .target sm_90\n.extern .global .b32 a = 1;", "2:24", "initial values"),
 ];
 
@@ -96,7 +140,11 @@ const BODIES: [(&str, &str, &str); 61] = [
     (".reg .b32 a.x;", "5:12", "expected `<`, `,` or `;`, found `.x`"),
     (".reg .v4 .b32 v;", "5:6", "vector registers are not supported"),
     (".reg .b32 WARP_SZ;", "5:11", "found `WARP_SZ`"),
-    (".reg .b32 %r<4000000000>;", "5:14", "4000000000 names in one declaration; the limit is 65536"),
+    (
+        ".reg .b32 %r<4000000000>;",
+        "5:14",
+        "4000000000 names in one declaration; the limit is 65536",
+    ),
     (".reg .b32 %r<65537>;", "5:14", "the limit is 65536"),
     (".reg .b32 %r<-1>;", "5:14", "expected a number of names, found `-`"),
     (".reg .b32 %r<4;", "5:15", "expected `>`, found `;`"),
@@ -147,7 +195,7 @@ fn bodies() {
     }
 }
 
-/// What no single declaration exceeds, many together do.
+/// Limits on the sum of many declarations.
 #[test]
 fn limits_of_a_module() {
     let registers = ".reg .b32 %r<65536>;\n".repeat(17);

@@ -1,4 +1,4 @@
-//! What the tree holds for each construct.
+//! The tree of each construct.
 
 use ptx_emulator::syntax::{
     ast::{Function, Operand, Position, Space, Statement, Type, Variable},

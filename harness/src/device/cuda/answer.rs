@@ -1,4 +1,4 @@
-//! What the driver's answers mean.
+//! Interprets the driver's answers.
 
 use super::super::fault::Faults;
 use super::super::{DeviceError, Result};
@@ -45,8 +45,8 @@ pub(super) fn describe(error: DriverError) -> String {
     }
 }
 
-/// Whether the process has to end before the device does anything again: the driver's
-/// documentation of `CUresult` says so of each but the last, which has no other cure either.
+/// Whether the device is lost until the process ends. The driver's documentation of `CUresult` says
+/// so for each error but the last, which also needs a new process.
 const fn is_sticky(error: CUresult) -> bool {
     matches!(
         error,

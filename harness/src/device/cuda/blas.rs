@@ -1,6 +1,6 @@
-//! Products by cuBLAS, where its library is found: what kernels are measured against.
+//! Products by cuBLAS, if its library is found, for comparison in benches.
 //!
-//! They are captured from a stream into a graph, so that they are launched as kernels of graphs are.
+//! They are captured from a stream into a graph, so that they launch like the kernels of graphs.
 
 use super::super::machine::{Machine, Product};
 use super::super::{DeviceError, Result};
@@ -10,7 +10,7 @@ use cudarc::driver::result;
 use cudarc::driver::sys;
 use std::ffi::c_void;
 
-/// What is called here. cudarc panics at a function that the library lacks.
+/// The functions that are called here. cudarc panics if the library lacks one.
 const NEEDED: [&str; 5] = [
     "cublasCreate_v2",
     "cublasDestroy_v2",

@@ -1,6 +1,7 @@
 //! Graphs of launches, each after the one before.
 //!
-//! They are built node by node rather than captured from a stream, which other threads that copy would spoil.
+//! They are built node by node rather than captured from a stream, which other threads that copy
+//! would spoil.
 
 use super::super::Result;
 use super::super::machine::Launch;
@@ -42,8 +43,9 @@ impl Nodes {
             ctx: std::ptr::null_mut(),
         };
         let mut added = std::ptr::null_mut();
-        // SAFETY: the graph exists, the kernel's module is loaded, the node before is of this graph, and the driver copies
-        // the parameters, whose number and sizes are those that the kernel declares, during the call.
+        // SAFETY: the graph exists, the kernel's module is loaded, the node before is of this
+        // graph, and the driver copies the parameters, whose number and sizes are those that the
+        // kernel declares, during the call.
         let result = unsafe {
             sys::cuGraphAddKernelNode_v2(
                 &raw mut added,

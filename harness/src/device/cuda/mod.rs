@@ -8,7 +8,7 @@
 //! | `open` | finding the driver and a device |
 //! | `symbols` | the functions of the driver that must be there |
 //! | `module` | loading of PTX and of images |
-//! | `answer` | what the driver's answers mean |
+//! | `answer` | the driver's answers as errors |
 //! | `graph` | launches of a graph |
 //! | `blas` | products by cuBLAS |
 

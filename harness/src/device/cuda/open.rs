@@ -11,7 +11,7 @@ use std::sync::Arc;
 /// The oldest driver that is supported, by its CUDA version.
 const OLDEST_DRIVER: u32 = 12_040;
 
-/// What to do with a driver that cannot be used.
+/// The advice for a driver that cannot be used.
 const INSTEAD: &str = "install a newer NVIDIA driver (550 or later has CUDA 12.4), or run with \
                        `--device emulator`";
 

@@ -1,13 +1,13 @@
-//! The functions of the driver that are called here, looked for before the first is.
+//! The functions of the driver that this module needs, checked before the first call.
 //!
-//! cudarc opens the library at run time and panics at a function that the library lacks. So every
-//! function that this module or cudarc on its behalf calls stands in [`NEEDED`], and a driver that
-//! lacks one is refused by name.
+//! cudarc opens the library at run time and panics if a function is missing. So [`NEEDED`] lists
+//! every function that this module calls, directly or through cudarc, and a driver without one of
+//! them is refused by the name of the function.
 
 use cudarc::driver::result::{self, DriverError};
 use cudarc::driver::sys;
 
-/// What is called in every driver.
+/// The functions that every driver must have.
 const NEEDED: [&str; 45] = [
     "cuDriverGetVersion",
     "cuInit",
@@ -58,12 +58,12 @@ const NEEDED: [&str; 45] = [
 
 /// Came with CUDA 12.8.
 const ELAPSED: &str = "cuEventElapsedTime_v2";
-/// What was called before.
+/// The function of older drivers.
 const ELAPSED_BEFORE: &str = "cuEventElapsedTime";
 
 type Elapsed = unsafe extern "C" fn(*mut f32, sys::CUevent, sys::CUevent) -> sys::CUresult;
 
-/// Those that the driver lacks. The driver library is there.
+/// The functions that the driver lacks. The driver library must be present.
 pub(super) fn missing() -> Vec<&'static str> {
     let mut missing: Vec<_> = NEEDED.into_iter().filter(|name| !is_there(name)).collect();
     if !is_there(ELAPSED) && !is_there(ELAPSED_BEFORE) {

@@ -1,4 +1,4 @@
-//! What can be wrong with a folder of images.
+//! Errors of a folder of images.
 
 use super::MAKE;
 use crate::assemble::Target;
@@ -23,7 +23,7 @@ pub enum ImagesError {
         /// Where and why.
         reason: String,
     },
-    /// The index is one of something else, or of another version of the lab.
+    /// The index has another kind, or is of another version of the lab.
     #[error(
         "`{}` holds {found}, expected {expected}; {MAKE}", path.display()
     )]
@@ -57,7 +57,7 @@ pub enum ImagesError {
         path: PathBuf,
         /// Its bytes.
         found: u64,
-        /// Those that the index says.
+        /// The bytes that the index gives.
         expected: u64,
     },
     /// A file has other bytes than the index says.
@@ -69,7 +69,7 @@ pub enum ImagesError {
     Content {
         /// The file.
         path: PathBuf,
-        /// Its digest, hexadecimal.
+        /// Its digest in hexadecimal.
         found: String,
         /// The one that the index says.
         expected: String,

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 pub struct TextHash([u8; 16]);
 
 impl TextHash {
-    /// That of a text.
+    /// The hash of a text.
     pub fn of(ptx: &str) -> Self {
         let digest = Sha256::digest(ptx.as_bytes());
         Self(std::array::from_fn(|i| digest[i]))

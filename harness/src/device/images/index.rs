@@ -6,7 +6,7 @@ use crate::record::Environment;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// What indexes call themselves.
+/// The kind that an index names.
 pub const KIND: &str = "mxlab-images";
 /// Version of the schema; a change that breaks readers raises it.
 pub const SCHEMA_VERSION: u32 = 1;
@@ -15,7 +15,7 @@ pub const INDEX: &str = "index.json";
 /// How the names of modules end: LZMA as `xz --format=lzma` writes it.
 pub const MODULE_SUFFIX: &str = ".cubin.lzma";
 
-/// All that is known of a folder of images.
+/// The index of a folder of images.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Index {
@@ -32,7 +32,7 @@ pub struct Index {
     pub cuda: u32,
     /// When, by which build and by which command it was begun.
     pub environment: Environment,
-    /// Whether every kernel that was asked for is here.
+    /// Whether the folder has every requested kernel.
     pub is_complete: bool,
     /// The modules.
     pub modules: Vec<Module>,
@@ -57,7 +57,7 @@ pub struct Module {
     pub kernels: Vec<TextHash>,
 }
 
-/// What says which of all JSON files this is.
+/// The fields that identify the JSON file.
 #[derive(Deserialize)]
 struct Head {
     kind: String,
@@ -65,10 +65,10 @@ struct Head {
 }
 
 impl Index {
-    /// Reads the index of a folder. Says nothing of the files that it names.
+    /// Reads the index of a folder, without checking the files that it names.
     ///
     /// # Errors
-    /// If there is none, or it is something else.
+    /// If there is no index, or the file is something else.
     pub fn read(folder: &Path) -> Result<Self, ImagesError> {
         let path = folder.join(INDEX);
         let text = std::fs::read(&path).map_err(|reason| ImagesError::NoIndex {

@@ -1,10 +1,10 @@
-//! Machine code made ahead of time, so that the driver's compiler has nothing to do.
+//! Machine code made ahead of time, so that the driver need not compile.
 //!
-//! `mxlab bundle` ([`crate::bundle`]) writes a folder: modules, each the compressed ELF file of up to
-//! some dozens of kernels, and [`index.json`](Index), which maps the hash of a kernel's PTX text to
-//! its module. [`Images`] reads it. A device that was opened with images looks up each text that it
-//! loads (see [`Code`](super::Code)): an edited text has another hash, so it goes to the driver's
-//! compiler as before, and only it.
+//! `mxlab bundle` ([`crate::bundle`]) writes a folder: modules, each the compressed ELF file of up
+//! to some dozens of kernels, and [`index.json`](Index), which maps the hash of a kernel's PTX text
+//! to its module. [`Images`] reads it. A device opened with images looks up each text that it loads
+//! (see [`Code`](super::Code)). An edited text has another hash, so the driver compiles that text
+//! only.
 
 mod error;
 mod hash;
@@ -22,35 +22,35 @@ use crate::assemble::Target;
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-/// What to do where there are no images.
+/// The advice where there are no images.
 const MAKE: &str = "`mxlab bundle --chip sm_90 --output DIR` makes a folder of images";
 
-/// A folder of images whose files are all there and whole.
+/// A folder of images, all of whose files are present and whole.
 #[derive(Debug)]
 pub struct Images {
     folder: PathBuf,
     index: Index,
-    /// The module of each text.
-    of_text: HashMap<TextHash, usize>,
+    /// The module of each PTX text, by its hash.
+    by_text: HashMap<TextHash, usize>,
 }
 
 impl Images {
     /// Opens a folder that `mxlab bundle` wrote. Every file is read and compared with its digest.
     ///
     /// # Errors
-    /// If it is no such folder, or a file is missing or is not what was written.
+    /// If the folder holds no images, or a file is missing or changed.
     pub fn open(folder: &Path) -> Result<Self, ImagesError> {
         let index = Index::read(folder)?;
-        let mut of_text = HashMap::new();
+        let mut by_text = HashMap::new();
         for (number, module) in index.modules.iter().enumerate() {
             read(folder, module)?;
-            of_text.extend(module.kernels.iter().map(|&kernel| (kernel, number)));
+            by_text.extend(module.kernels.iter().map(|&kernel| (kernel, number)));
         }
         let folder = folder.to_owned();
         Ok(Self {
             folder,
             index,
-            of_text,
+            by_text,
         })
     }
 
@@ -64,13 +64,13 @@ impl Images {
         self.index.chip
     }
 
-    /// The CUDA version of the assembler that made them, as 13000 for 13.0. Older drivers do not
-    /// take them.
+    /// The CUDA version of the assembler that made them, as 13000 for 13.0. Older drivers refuse
+    /// them.
     pub const fn cuda(&self) -> u32 {
         self.index.cuda
     }
 
-    /// Whether a device of these properties takes images of this folder at all. The emulator runs
+    /// Whether a device with these properties takes the images of this folder. The emulator runs
     /// the text, so images of every chip fit it.
     ///
     /// # Errors
@@ -88,14 +88,14 @@ impl Images {
         }
     }
 
-    /// Whether every kernel that was asked for is here.
+    /// Whether the folder has every requested kernel.
     pub const fn is_complete(&self) -> bool {
         self.index.is_complete
     }
 
     /// How many kernels there are.
     pub fn kernels(&self) -> usize {
-        self.of_text.len()
+        self.by_text.len()
     }
 
     /// How many modules hold them.
@@ -109,15 +109,16 @@ impl Images {
     }
 
     /// The number of the module with the machine code of that text, from 0; `None` if none has it.
-    /// To load kernels module after module is fastest: a device keeps the last few modules loaded.
+    /// Loading kernels module by module is fastest, since a device keeps the last few modules
+    /// loaded.
     pub fn module_of(&self, ptx: &str) -> Option<usize> {
-        self.of_text.get(&TextHash::of(ptx)).copied()
+        self.by_text.get(&TextHash::of(ptx)).copied()
     }
 
     /// The ELF file of a module.
     ///
     /// # Errors
-    /// If its file is no longer what it was when the folder was opened.
+    /// If its file has changed since the folder was opened.
     ///
     /// # Panics
     /// If there is no module of that number.
@@ -166,8 +167,8 @@ pub(crate) fn read(folder: &Path, module: &Module) -> Result<Vec<u8>, ImagesErro
     }
 }
 
-/// Whether it is an ELF file of 64 bits, little-endian, that has the tables that its head names: the
-/// driver is given no length and follows them.
+/// Whether it is an ELF file of 64 bits, little-endian, that has the tables that its head names:
+/// the driver is given no length and follows them.
 pub(crate) fn is_whole_elf(image: &[u8]) -> bool {
     let number = |at: usize, bytes: usize| -> u64 {
         let digits = image[at..at + bytes].iter().rev();

@@ -1,4 +1,5 @@
-//! Energy: by a counter where the chip or the CPU has one, else by power, sampled and integrated.
+//! Energy, by a counter of the chip or the CPU if there is one, else by sampling and integrating
+//! power.
 
 mod power;
 mod rapl;
@@ -10,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use std::sync::Arc;
 use std::time::Instant;
 
-/// What an energy was measured by.
+/// The source of an energy measurement.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum EnergySource {
@@ -27,13 +28,13 @@ pub enum EnergySource {
 pub struct Energy {
     /// Joules, of the whole device.
     pub joules: f64,
-    /// In so many seconds.
+    /// Seconds of the measurement.
     pub seconds: f64,
-    /// Measured by what.
+    /// The source.
     pub source: EnergySource,
 }
 
-/// What measures energy, where anything does.
+/// A meter of energy.
 #[derive(Debug)]
 pub struct EnergyMeter(Meter);
 
@@ -45,7 +46,7 @@ enum Meter {
 }
 
 impl EnergyMeter {
-    /// That of a GPU; `None` if NVML tells neither energy nor power.
+    /// The meter of a GPU; `None` if NVML reports neither energy nor power.
     pub fn of_gpu(monitor: &Arc<GpuMonitor>) -> Option<Self> {
         if monitor.joules().is_some() {
             return Some(Self(Meter::GpuCounter(monitor.clone())));
@@ -54,7 +55,7 @@ impl EnergyMeter {
         Some(Self(Meter::GpuPower(monitor.clone())))
     }
 
-    /// That of the CPU; `None` if its counters are not there or not readable.
+    /// The meter of the CPU; `None` if its counters are missing or not readable.
     pub fn of_cpu() -> Option<Self> {
         Rapl::open("/sys/class/powercap".as_ref()).map(|rapl| Self(Meter::CpuPackages(rapl)))
     }
@@ -93,8 +94,8 @@ enum Reading {
 }
 
 impl Metering<'_> {
-    /// The energy since it began; `None` if it could not be read at either end. Counters
-    /// move every few tens of milliseconds: less than half a second means little.
+    /// The energy since it began; `None` if it could not be read at either end. Counters update
+    /// every few tens of milliseconds, so less than half a second means little.
     pub fn stop(self) -> Option<Energy> {
         let seconds = self.start.elapsed().as_secs_f64();
         let (joules, source) = match (&self.meter.0, self.reading) {

@@ -14,7 +14,7 @@ pub(super) struct PowerSampler {
 }
 
 impl PowerSampler {
-    /// Samples `watts`, at once and every [`INTERVAL`]; what it cannot tell is left out.
+    /// Samples `watts` at once and every [`INTERVAL`]; missing values are left out.
     pub fn start(watts: impl Fn() -> Option<f64> + Send + 'static) -> Self {
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
@@ -35,7 +35,7 @@ impl PowerSampler {
         Self { stop, thread }
     }
 
-    /// Joules since the start; `None` if power could not be told.
+    /// Joules since the start; `None` if power was unknown.
     pub fn stop(self) -> Option<f64> {
         // The thread is there until it is told, or its channel is dropped.
         let _ = self.stop.send(());

@@ -1,4 +1,4 @@
-//! Energy of CPU packages, as Linux tells it (`Documentation/power/powercap/powercap.rst`).
+//! Energy of CPU packages by Linux' powercap (`Documentation/power/powercap/powercap.rst`).
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -23,7 +23,8 @@ impl Rapl {
     pub fn open(root: &Path) -> Option<Self> {
         let mut packages = Vec::new();
         for zone in fs::read_dir(root).ok()?.filter_map(Result::ok) {
-            // A zone `intel-rapl:0` is a package or the whole platform, `intel-rapl:0:1` a part of one.
+            // A zone `intel-rapl:0` is a package or the whole platform, `intel-rapl:0:1` a part of
+            // one.
             let is_whole = zone.file_name().to_string_lossy().matches(':').count() == 1;
             let name = fs::read_to_string(zone.path().join("name")).unwrap_or_default();
             if !is_whole || !name.starts_with("package") {

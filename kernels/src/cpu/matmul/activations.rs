@@ -1,4 +1,4 @@
-//! x as the tiles read it.
+//! x in the form that tiles read.
 
 use crate::cpu::Isa;
 use crate::cpu::dispatch;
@@ -37,7 +37,7 @@ struct Pairs {
     least_exponent: i32,
 }
 
-/// What was seen of elements that were packed.
+/// A summary of the elements that were packed.
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct Seen {
     /// Their bits, joined.
@@ -88,7 +88,7 @@ impl<'a> Activations<'a> {
 }
 
 impl Pairs {
-    /// Or nothing, if an element is not bf16.
+    /// The pairs of x; `None` if an element is not bf16.
     fn new(isa: Isa, x: &[f32], cols: usize) -> Option<Self> {
         // Zeros up to whole steps of tiles.
         let stride = stride(cols.div_ceil(2).next_multiple_of(PAIRS));
@@ -161,8 +161,8 @@ fn singles(x: &[f32], cols: usize) -> Words<'_> {
     }
 }
 
-/// A distance of rows of `len` words that does not put those of a tile into the same few lines of the
-/// first cache, as large powers of two would.
+/// A distance of rows of `len` words that does not put those of a tile into the same few lines of
+/// the first cache, as large powers of two would.
 fn stride(len: usize) -> usize {
     if len.is_multiple_of(256) {
         len + 16

@@ -15,7 +15,7 @@ const VECTORS_OF_ONE: usize = 4;
 /// Vectors of rows of a tile, whose tokens are chains enough.
 const VECTORS: usize = 2;
 
-/// What a task allocates once.
+/// The buffers that a task allocates once.
 #[derive(Default)]
 struct Scratch {
     /// Words of a chain of some rows of W: `[steps, rows]`.
@@ -56,12 +56,12 @@ pub(in crate::cpu) fn multiply_rows<S: Simd, P: Step<S>>(
 /// log2 of the smallest normal f32.
 const LEAST_NORMAL: i32 = -126;
 
-/// What a panel is made from.
+/// The source of a panel.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     /// Codes, under scales of magnitudes up to `most`.
     Codes { panels: &'a Panels, most: f32 },
-    /// The values that lie in the scratch.
+    /// The values in the scratch.
     Values,
     /// Rows of bf16.
     Dense(&'a Bf16Rows<'a>),
@@ -271,7 +271,8 @@ impl<S: Simd> Body<'_, '_, S> {
         }
     }
 
-    /// A panel from rows of bf16, as the words that a step takes; rows that are missing keep what was there.
+    /// A panel from rows of bf16, as the words that a step takes; rows that are missing keep what
+    /// was there.
     #[inline(always)]
     fn interleave<'b, P: Step<S>>(
         &self,

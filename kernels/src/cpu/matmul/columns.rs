@@ -1,7 +1,8 @@
-//! Columns of values from panels of packed codes, a row of W in every lane.
+//! Decodes panels of packed codes to columns of values, with a row of W in every lane.
 //!
-//! A word of codes is loaded of all rows of a vector; shifts then bring one code after the other to the low
-//! bits. The bodies are `inline(always)` so that they take on the target features of their caller.
+//! A load takes a word of codes of every row of a vector. Shifts then bring one code after the
+//! other to the low bits. The bodies are `inline(always)` so that they get the target features of
+//! their caller.
 
 use super::panels::{PANEL_ROWS, PanelCodes, Panels};
 use super::weights::{RUN, ScaleCodec};
@@ -20,7 +21,7 @@ pub(super) trait Sink<S: Simd> {
     fn put(&mut self, v: usize, index: usize, values: S::F);
 }
 
-/// Where `V` vectors of rows lie in their panels.
+/// The positions of `V` vectors of rows in their panels.
 pub(super) struct Vectors<'a, const V: usize> {
     words: [&'a [u32]; V],
     scales: [&'a [u8]; V],
@@ -30,7 +31,8 @@ pub(super) struct Vectors<'a, const V: usize> {
 }
 
 impl<'a, const V: usize> Vectors<'a, V> {
-    /// Those of the rows from `first` on, a multiple of the lanes. Behind the last panel it is there again.
+    /// The vectors of the rows from `first` on, a multiple of the lanes. Beyond the last panel they
+    /// repeat it.
     #[inline(always)]
     pub fn new<S: Simd>(_: S, panels: &'a Panels, first: usize) -> Self {
         let last = (panels.rows() - 1) / PANEL_ROWS;
@@ -91,7 +93,8 @@ fn decode_scale<S: Simd>(s: S, codec: &ScaleCodec, code: S::U) -> S::F {
     }
 }
 
-/// Decodes `columns` of `V` vectors of rows from `first` on, column by column; `columns` begin at a multiple of 32.
+/// Decodes `columns` of `V` vectors of rows from `first` on, column by column; `columns` begin at a
+/// multiple of 32.
 #[inline(always)]
 pub(super) fn decode_columns<S: Simd, const V: usize>(
     s: S,

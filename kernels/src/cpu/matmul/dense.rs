@@ -1,4 +1,4 @@
-//! W as it lies in a checkpoint: rows of bf16.
+//! W as stored in a checkpoint: rows of bf16.
 
 use crate::format::FormatError;
 use std::ops::Range;
@@ -14,7 +14,7 @@ pub struct Bf16Rows<'a> {
 const MANTISSA_BITS: i32 = 7;
 
 impl<'a> Bf16Rows<'a> {
-    /// Of bytes that are whole rows of `cols` elements.
+    /// From bytes that are whole rows of `cols` elements.
     ///
     /// # Errors
     /// [`FormatError::Length`] if they are not.
@@ -41,7 +41,8 @@ impl<'a> Bf16Rows<'a> {
         self.cols
     }
 
-    /// log2 of a number that all elements of some rows are multiples of; far below all others if one is subnormal.
+    /// log2 of a number that all elements of some rows are multiples of; far below all others if
+    /// one is subnormal.
     pub(super) fn unit(&self, rows: Range<usize>) -> i32 {
         let elements = &self.elements[rows.start * self.cols..rows.end * self.cols];
         // The smallest magnitude less 1, so that 0 is the largest.

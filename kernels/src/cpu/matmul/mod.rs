@@ -1,25 +1,28 @@
-//! y = x W^T with W packed, in the order of [`Panels`]: decoded in registers or some rows at a time, never as a whole;
-//! or with W as rows of bf16, [`Bf16Rows`], interleaved some rows at a time.
+//! y = x W^T on the CPU. W is packed, in the order of [`Panels`], and is decoded in registers or
+//! some rows at a time, never as a whole; or W is bf16, [`Bf16Rows`], and is interleaved some rows
+//! at a time.
 //!
-//! **The order of sums.** Every element of y is a chain of fused multiply-adds over its row of W, in the
-//! order of the columns, from zero; a chain takes 512 columns, and the chains are added up in order.
-//! That is the definition: it knows nothing of tokens beside it, rows beside it, threads or vector
-//! lengths, so all paths but AMX give the same bits, but for the sign and payload of a NaN. The lanes of a
-//! vector are rows of W, whose chains are independent.
+//! **The order of sums.** A chain of fused multiply-adds, from zero and in the order of the
+//! columns, takes 512 columns of a row of W. An element of y is the sum of its chains, added in
+//! order. This definition does not depend on other tokens, other rows, threads or vector lengths.
+//! So all paths except AMX give the same bits, apart from the sign and payload of a NaN. The lanes
+//! of a vector are rows of W, whose chains are independent.
 //!
-//! **Values.** An element of W is what [`super::dequantize`] makes of it, rounded to the model's type where
-//! that has fewer bits; x is taken as it is. Products are exact inside the fused operation.
+//! **Values.** An element of W has the value that [`super::dequantize`] gives, rounded to the
+//! model's type where that has fewer bits; x is used unchanged. Products are exact inside the fused
+//! operation.
 //!
-//! **bf16 pairs.** `vdpbf16ps` adds two products of bf16 to an f32, the one of the high halves first, and rounds
-//! to nearest even after each: two steps of the chain in one instruction, once the pairs are stored with the
-//! even column high. Two things differ from f32 and are ruled out before it is used: x or W
-//! must be bf16 already (nothing is rounded to it), and nothing subnormal may occur, which it
-//! would flush. For that, all products are multiples of q, the product of the lowest bits of W
-//! and of x, and then so is every rounded sum: with q >= 2^-126 a sum is zero or normal. Rows of
-//! W for which this does not hold take the f32 steps. Under scales that are powers of two a table makes the
-//! pairs of the codes (`pairs.rs`).
+//! **bf16 pairs.** `vdpbf16ps` adds two products of bf16 to an f32, that of the high halves first,
+//! and rounds to nearest even after each. If pairs are stored with the even column high, this is
+//! two steps of the chain in one instruction. It differs from f32 in two ways, which are ruled out
+//! before it is used. First, x and W must be bf16 already; nothing is rounded to bf16. Second, it
+//! flushes subnormals, so none may occur. All products are multiples of q, the product of the
+//! lowest bits of W and of x, and so is every rounded sum; with q >= 2^-126 a sum is zero or
+//! normal. Rows of W for which this does not hold take the f32 steps. Under power-of-two scales a
+//! table turns codes into pairs (`pairs.rs`).
 //!
-//! **AMX** multiplies the same pairs by tiles, in an order of its own: `amx`. It is taken where it is asked for.
+//! **AMX** multiplies the same pairs by tiles, in an order of its own: `amx`. It is used only on
+//! request.
 
 mod activations;
 #[cfg(target_arch = "x86_64")]
@@ -60,7 +63,7 @@ const CHAIN: usize = 512;
 /// Rows of W of one task, a multiple of the rows that any path takes at a time.
 pub(super) const TASK_ROWS: usize = 64;
 
-/// Products below which sharing costs more than it brings.
+/// Products below which sharing among threads costs more than it saves.
 const LEAST_SHARED: usize = 1 << 17;
 
 /// Products of activations with a matrix; see the head of this module.
@@ -74,9 +77,9 @@ pub struct Matmul<'a> {
 /// A matrix [rows, cols] that activations are multiplied with.
 #[derive(Clone, Copy, Debug)]
 pub enum Operand<'a> {
-    /// Of codes and scales.
+    /// Codes and scales.
     Packed(&'a Panels),
-    /// Of bf16. For a few tokens it is not worth it: rows are interleaved anew for each product.
+    /// bf16. It does not pay for a few tokens, since rows are interleaved again for each product.
     Dense(Bf16Rows<'a>),
 }
 
@@ -92,7 +95,7 @@ impl<'a> From<Bf16Rows<'a>> for Operand<'a> {
     }
 }
 
-/// What the tasks of a product share.
+/// The state that the tasks of a product share.
 pub(super) struct Job<'a> {
     weights: Weights<'a>,
     x: Activations<'a>,

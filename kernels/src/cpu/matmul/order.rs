@@ -1,4 +1,4 @@
-//! The orders of sums, as scalar definitions.
+//! Scalar definitions of the orders of sums.
 
 use super::{CHAIN, Path};
 
@@ -6,8 +6,8 @@ use super::{CHAIN, Path};
 const TILE_COLUMNS: usize = 32;
 
 impl Path {
-    /// What this path may make of the products of a row of x with a row of W: the sum in the order of the chains; by AMX that in
-    /// the order of tiles, or of the chains where the operands are no bf16.
+    /// The sums that this path may compute for a row of x and a row of W: in the order of the
+    /// chains; for AMX in the order of tiles, or of the chains where the operands are not bf16.
     pub fn sums(self, x: &[f32], w: &[f32]) -> Vec<f32> {
         match self {
             Self::Amx => vec![tiled(x, w), chained(x, w)],
@@ -16,7 +16,8 @@ impl Path {
     }
 }
 
-/// Fused multiply-adds in the order of columns from zero, chain by chain, and the chains added up in order.
+/// Fused multiply-adds in the order of columns from zero, chain by chain, and the chains added up
+/// in order.
 pub(super) fn chained(x: &[f32], w: &[f32]) -> f32 {
     by_chains(x, w, |x, w| {
         let pairs = x.iter().zip(w);
@@ -24,8 +25,8 @@ pub(super) fn chained(x: &[f32], w: &[f32]) -> f32 {
     })
 }
 
-/// The order of AMX tiles: of 32 columns those with even and with odd numbers are chains from zero, whose sum is added to what was
-/// before; what is subnormal counts as zero.
+/// The order of AMX tiles: for each 32 columns, the even and the odd ones form two chains from
+/// zero, whose sum is added to the accumulator. Subnormals count as zero.
 pub(super) fn tiled(x: &[f32], w: &[f32]) -> f32 {
     let step = |x: &[f32], w: &[f32]| {
         let chain = |first: usize| {
@@ -48,7 +49,7 @@ fn by_chains(x: &[f32], w: &[f32], chain: impl Fn(&[f32], &[f32]) -> f32) -> f32
     chains.reduce(|total, sum| total + sum).unwrap_or(0.0)
 }
 
-/// Zero for what is subnormal.
+/// Zero for a subnormal.
 pub(super) fn flushed(x: f32) -> f32 {
     if x.is_subnormal() {
         0.0_f32.copysign(x)

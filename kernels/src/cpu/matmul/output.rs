@@ -26,7 +26,7 @@ impl<'a> Output<'a> {
         }
     }
 
-    /// What a token has of some rows of W.
+    /// The elements of y of a token, for some rows of W.
     ///
     /// # Safety
     /// While the result lives, nobody else asks for the same rows.

@@ -1,9 +1,9 @@
-//! Codes to pairs of bf16 by tables, without f32 in between: what AVX-512 with VBMI does best.
+//! Decodes codes to pairs of bf16 by tables, without f32 in between, with AVX-512 and VBMI.
 //!
-//! A multishift brings the code of an even column to the high half of every word and that of the odd one
-//! to the low half; a table of bf16 turns both into values, which the scale, a power of
-//! two, makes smaller by a subtraction from their exponents. It saturates, so zero stays zero. Of
-//! codes of eight bits the table has the magnitudes, and the sign is put on in the end.
+//! A multishift brings the code of an even column to the high half of every word and that of the
+//! odd one to the low half; a table of bf16 turns both into values. The scale, a power of two, is
+//! applied by a saturating subtraction from their exponents, so zero stays zero. For 8-bit codes
+//! the table has the magnitudes, and the sign is added at the end.
 
 use super::columns::Vectors;
 use super::panels::{PanelCodes, Panels};

@@ -1,4 +1,4 @@
-//! A packed matrix in the order that products read it.
+//! A packed matrix in the order in which products read it.
 
 use super::weights::Codecs;
 use crate::format::{BlockFormat, CodeLayout, FormatError, PackedTensor, read_scale};
@@ -11,8 +11,8 @@ pub(super) const PANEL_ROWS: usize = 16;
 /// Bytes of a word of codes.
 const WORD_BYTES: usize = 4;
 
-/// The codes that products decode. Others are widened to the next of these: those of two and three
-/// bits to four, which one table of sixteen values decodes.
+/// The widths of codes that products decode. Other codes are widened to the next of these: 2 and 3
+/// bits to 4, which one table of sixteen values decodes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum PanelCodes {
     Bits4,
@@ -21,7 +21,7 @@ pub(super) enum PanelCodes {
 }
 
 impl PanelCodes {
-    /// Those that hold the codes of a layout.
+    /// The width that holds the codes of a layout.
     const fn holding(layout: CodeLayout) -> Self {
         match layout {
             CodeLayout::Bits2 | CodeLayout::Bits3 | CodeLayout::Bits4 => Self::Bits4,
@@ -30,7 +30,7 @@ impl PanelCodes {
         }
     }
 
-    /// How they lie in a row.
+    /// Their layout in a row.
     const fn layout(self) -> CodeLayout {
         match self {
             Self::Bits4 => CodeLayout::Bits4,
@@ -40,16 +40,17 @@ impl PanelCodes {
     }
 }
 
-/// A [`PackedTensor`] [rows, cols] with sixteen rows interleaved, so that a vector of rows is one load.
+/// A [`PackedTensor`] [rows, cols] with sixteen rows interleaved, so that a vector of rows is one
+/// load.
 ///
 /// ```text
 /// codes     [panel of 16 rows][word of a row's codes][row]     words of 32 bits, little-endian
 /// scales    [panel of 16 rows][byte of a row's scales][row]
 /// ```
 ///
-/// Codes of other widths than four, six and eight bits are widened. Rows are filled up with
-/// zeros to whole words and panels. Beyond that it takes what the packed tensor does, and, of each panel, eight bytes about
-/// its scales.
+/// Codes of widths other than 4, 6 and 8 bits are widened. Rows are padded with zeros to whole
+/// words and panels. Otherwise the size is that of the packed tensor, plus eight bytes about the
+/// scales of each panel.
 #[derive(Clone, Debug)]
 pub struct Panels {
     format: BlockFormat,
@@ -157,14 +158,15 @@ impl Panels {
         self.tensor_scale
     }
 
-    /// Bytes taken by codes, scales and tensor scale; as packed, but for codes that are widened and what rows are filled up
-    /// with.
+    /// Bytes of codes, scales and tensor scale: those of the packed tensor, plus widening and
+    /// padding.
     pub const fn bytes(&self) -> usize {
         let tensor_scale = if self.format.has_tensor_scale() { 4 } else { 0 };
         size_of_val(self.codes.as_slice()) + self.scales.len() + tensor_scale
     }
 
-    /// Some rows as they were packed. Where codes were widened, bits behind the last of a row are zero.
+    /// Some rows as they were packed. Where codes were widened, bits behind the last of a row are
+    /// zero.
     ///
     /// # Errors
     /// [`FormatError::Length`] unless the rows exist.
@@ -209,7 +211,7 @@ impl Panels {
         )
     }
 
-    /// What codes lie here as.
+    /// The width of the codes here.
     pub(super) const fn panel_codes(&self) -> PanelCodes {
         PanelCodes::holding(self.format.element().layout())
     }

@@ -6,7 +6,8 @@ use std::fmt;
 /// A way to multiply. All but AMX give the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Path {
-    /// AMX tiles of bf16 pairs where the operands are bf16, else f32; sums have an order of their own.
+    /// AMX tiles of bf16 pairs where the operands are bf16, else f32; sums have an order of their
+    /// own.
     Amx,
     /// AVX-512 with dot products of bf16 pairs where the operands allow it, else f32.
     Avx512Bf16,
@@ -15,7 +16,8 @@ pub enum Path {
 }
 
 impl Path {
-    /// Every path that adds in the order of the chains, fastest first: all but AMX, which must be asked for.
+    /// Every path that adds in the order of the chains, fastest first: all except AMX, which is
+    /// used only on request.
     pub const ALL: [Self; 4] = [
         Self::Avx512Bf16,
         Self::F32(Isa::Avx512),
@@ -59,7 +61,8 @@ impl Path {
         }
     }
 
-    /// Tokens that steps are added for together: with two vectors of rows each, what the registers hold.
+    /// Tokens that steps are added for together: with two vectors of rows each, what the registers
+    /// hold.
     pub(super) const fn tokens(self) -> usize {
         match self.isa() {
             Isa::Avx512 => 12,

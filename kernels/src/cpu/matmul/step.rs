@@ -14,17 +14,19 @@ use {
 pub(in crate::cpu) trait Step<S: Simd>: Copy {
     /// Columns of a word: 1 or 2.
     const COLUMNS: usize;
-    /// What is multiplied at once; `None` where steps are added one by one, in the order of the chains.
+    /// The tile that is multiplied at once; `None` where steps are added one by one, in the order
+    /// of the chains.
     const TILES: Option<TileShape> = None;
 
     /// As [`Simd::outline`], with what the step needs beyond the vectors.
     fn outline<R>(self, s: S, f: impl FnOnce() -> R) -> R;
 
-    /// `sum` plus the products of the words' columns, in order, rounded after each. Not where there are tiles.
+    /// `sum` plus the products of the words' columns, in order, rounded after each. Not where there
+    /// are tiles.
     fn add(self, s: S, sum: S::F, w: S::U, x: S::U) -> S::F;
 
-    /// Sums [tokens, rows of a tile] of a panel [steps, rows of a tile], whole tiles, and of the words of some tokens, rows
-    /// `stride` apart. Where there are tiles.
+    /// Sums [tokens, rows of a tile] of a panel [steps, rows of a tile], whole tiles, and of the
+    /// words of some tokens, rows `stride` apart. Where there are tiles.
     fn multiply_tiles(
         self,
         _panel: &[f32],
@@ -36,8 +38,8 @@ pub(in crate::cpu) trait Step<S: Simd>: Copy {
         unreachable!("steps are added one by one")
     }
 
-    /// Decodes `columns` of `V` vectors of rows from `first` on, whose scales have magnitudes up to `most`;
-    /// `columns` begin at a multiple of 32.
+    /// Decodes `columns` of `V` vectors of rows from `first` on, whose scales have magnitudes up to
+    /// `most`; `columns` begin at a multiple of 32.
     fn decode<const V: usize>(
         self,
         s: S,
@@ -49,7 +51,7 @@ pub(in crate::cpu) trait Step<S: Simd>: Copy {
     );
 }
 
-/// What a step multiplies at once.
+/// The tile that a step multiplies at once.
 #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "no tiles"))]
 #[derive(Clone, Copy)]
 pub(in crate::cpu) struct TileShape {

@@ -8,7 +8,7 @@ use crate::format::{BlockFormat, CodeLayout, FloatType, Grid, ScaleFormat, pow2}
 /// Columns that have one scale in every format that is decoded in registers.
 pub(super) const RUN: usize = 16;
 
-/// How the codes of a matrix become values, and what those are like.
+/// How the codes of a matrix become values, and the properties of these values.
 #[derive(Clone, Debug)]
 pub(super) struct Codecs {
     pub element: Codec,
@@ -21,14 +21,16 @@ pub(super) struct Codecs {
     table: Option<PairTable>,
 }
 
-/// Elements as bf16, times a power of two so large that the largest is just finite: scales make them smaller.
+/// Elements as bf16, times a power of two so large that the largest is just finite: scales make
+/// them smaller.
 #[cfg_attr(
     not(target_arch = "x86_64"),
     expect(dead_code, reason = "no step of pairs")
 )]
 #[derive(Clone, Debug)]
 pub(super) struct PairTable {
-    /// Two in a word, the first low, of 128 codes: again and again if there are fewer, without the sign if there are more.
+    /// Two in a word, the first low, of 128 codes: again and again if there are fewer, without the
+    /// sign if there are more.
     pub values: [u32; 64],
     /// The code of the scale that would leave them as they are.
     pub unscaled: u32,
@@ -127,7 +129,8 @@ impl Weights<'_> {
 
 impl PackedWeights<'_> {
     /// How rows are read whose smallest scale but 0 is `least`, where x are multiples of
-    /// 2^`x_unit`, if they are bf16. What is subnormal must be kept, unless it counts as zero: `flushes`.
+    /// 2^`x_unit`, if they are bf16. What is subnormal must be kept, unless it counts as zero:
+    /// `flushes`.
     pub fn reading(&self, least: f32, x_unit: Option<i32>, flushes: bool) -> Reading {
         let (format, codecs) = (self.panels.format(), self.panels.codecs());
         if !format.block_size().is_multiple_of(RUN) {
@@ -153,7 +156,8 @@ impl PackedWeights<'_> {
 }
 
 impl PairTable {
-    /// If elements are bf16 of up to six bits, or of eight whose highest is a sign, and scales powers of two.
+    /// If elements are bf16 of up to six bits, or of eight whose highest is a sign, and scales
+    /// powers of two.
     fn new(format: &BlockFormat) -> Option<Self> {
         let element = format.element();
         let limit = format.scale().exponent_limit()?;

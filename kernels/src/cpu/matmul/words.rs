@@ -11,7 +11,8 @@ pub(in crate::cpu) trait WordSink<S: Simd> {
     fn put(&mut self, step: usize, v: usize, words: S::U);
 }
 
-/// Decodes `columns` of `V` vectors of rows from `first` on to words of an f32, or of two values that are bf16.
+/// Decodes `columns` of `V` vectors of rows from `first` on to words of an f32, or of two values
+/// that are bf16.
 #[inline(always)]
 pub(super) fn decode_words<S: Simd, const V: usize, const COLUMNS: usize>(
     s: S,

@@ -1,4 +1,5 @@
-//! What an append must write: rows of a cache, or of queries, each from a head of a token.
+//! The expected outputs of an append: rows of a cache or of queries, one for each head of each
+//! token.
 
 use super::{AppendVariant, HeadKind};
 use crate::format::{BlockFormat, FloatType, PackedTensor};
@@ -10,7 +11,7 @@ use crate::registry::{
     UNTOUCHED, exactly,
 };
 
-/// What all rows must be.
+/// The expected rows of all heads of tokens.
 pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Expected, EntryError> {
     let heads = Heads::of(variant, problem)?;
     let [code_bytes, scale_bytes] = heads.row_bytes;
@@ -31,7 +32,7 @@ pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Exp
     Ok(exactly(outputs))
 }
 
-/// What the rows of some heads of tokens must be.
+/// The expected rows of some heads of tokens.
 pub(super) fn expected_at(
     variant: &AppendVariant,
     problem: &Problem,
@@ -72,7 +73,7 @@ struct Heads<'p> {
     format: Option<BlockFormat>,
 }
 
-/// What a head of a token becomes.
+/// The row of one head of one token.
 struct Row {
     /// Its number in the cache, or among queries.
     index: usize,
@@ -180,8 +181,8 @@ impl AppendVariant {
     }
 }
 
-/// The bf16 that a packed row stands for, padded with zeros to runs; but where a block is NaN as a
-/// whole, so is its padding.
+/// The bf16 values of a packed row, padded with zeros to whole runs. The padding of a block that is
+/// NaN is NaN too.
 fn fake_row(packed: &PackedTensor, k: usize) -> Vec<u8> {
     let mut values = dequantize(packed);
     let cols = values.len();

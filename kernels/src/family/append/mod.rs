@@ -1,5 +1,4 @@
-//! The kernels that put keys and values into the cache, and queries before attention: rotated,
-//! quantised, packed.
+//! Kernels that rotate, quantise and pack: keys and values into the cache, queries for attention.
 
 mod expected;
 mod problems;
@@ -24,34 +23,34 @@ pub(super) const FAMILY: Family = Family {
     kernels: || Box::new(AppendVariant::all().map(|variant| Box::new(variant) as _)),
 };
 
-/// What heads are.
+/// What the heads are: keys, values or queries.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum HeadKind {
     /// Rotated and appended.
     Keys,
     /// Appended.
     Values,
-    /// Rotated: rows [token, head] of no cache.
+    /// Rotated; written as rows [token, head], not to a cache.
     Queries,
 }
 
-/// One kernel: what heads are, and the format of the cache. A thread has 8 features, a head whole
-/// blocks of k.
+/// One kernel: the kind of heads and the format of the cache. A thread takes 8 features; a head has
+/// whole blocks of k.
 ///
-/// `cos` and `sin` are f32 [positions, head_dim / 2], of all positions that occur. `positions` says
-/// where each token goes, below `capacity`, and `slot_of` into which sequence, below `slots`; no
-/// two tokens go to one place. Queries go to rows [tokens, heads]. The cache is as
-/// [`crate::fragment::cache`] has it.
+/// `cos` and `sin` are f32 [positions, head_dim / 2] for all positions that occur. A token goes to
+/// position `positions[token]`, below `capacity`, of sequence `slot_of[token]`, below `slots`; no
+/// two tokens go to one place. Queries go to rows [tokens, heads]. [`crate::fragment::cache`]
+/// describes the cache.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AppendVariant {
     kind: HeadKind,
-    /// Of the quantising kernel whose steps the rows go through.
+    /// The quantising kernel whose steps apply to the rows.
     quantizer: Option<BlockVariant>,
-    /// The cache has the bf16 that codes and scales stand for.
+    /// The cache holds the dequantised values, in bf16.
     is_fake: bool,
 }
 
-/// What the template knows as `v`: of the quantising part, and of this.
+/// `v` in the template: the quantising part, and what this family adds.
 #[derive(Serialize)]
 struct AppendContext {
     #[serde(flatten)]
@@ -79,19 +78,19 @@ struct AppendContext {
     zero_code: u8,
 }
 
-/// Where bits of one of a lane's four pairs go.
+/// Where the bits of one of a lane's four pairs go.
 #[derive(Serialize)]
 struct StoredTerm {
     pair: usize,
     word: usize,
     mask: u32,
     rotate: u32,
-    /// Of words that two lanes share: whether it is the even lane's.
+    /// Whether the even one of two lanes that share words provides the bits.
     is_even: bool,
 }
 
 impl AppendVariant {
-    /// The kernel for a cache in `format`, or in bf16, as queries are.
+    /// The kernel for a cache in `format`; `None` for bf16, which queries always are.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -109,7 +108,8 @@ impl AppendVariant {
         })
     }
 
-    /// The kernel for a cache of bf16, those that keys or values in `format` stand for.
+    /// The kernel for a bf16 cache of keys or values that were quantised to `format` and
+    /// dequantised.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -124,7 +124,7 @@ impl AppendVariant {
         })
     }
 
-    /// What heads are.
+    /// What the heads are: keys, values or queries.
     pub const fn kind(&self) -> HeadKind {
         self.kind
     }
@@ -134,7 +134,7 @@ impl AppendVariant {
         !matches!(self.kind, HeadKind::Values)
     }
 
-    /// Whether what is quantised is stored as bf16.
+    /// Whether quantised values are stored as bf16.
     pub const fn is_fake(&self) -> bool {
         self.is_fake
     }
@@ -149,7 +149,7 @@ impl AppendVariant {
         self.quantizer.is_some_and(|variant| variant.is_random())
     }
 
-    /// How the cache's rows lie.
+    /// The format of the cache's rows.
     pub fn cache(&self) -> CacheFormat {
         CacheFormat::new(self.format().filter(|_| !self.is_fake))
     }
@@ -162,10 +162,10 @@ impl AppendVariant {
         self.format().map_or(16, |format| format.block_size())
     }
 
-    /// Every kernel that a registry walks: that of queries; bf16, and the formats of
-    /// [`BlockVariant::all`] without a tensor scale, with the rule `floor`, `even` or that of fractions,
-    /// rounded half to even or stochastically; those with E8M0 and UE5M3 and k = 32 also as the
-    /// bf16 that they stand for.
+    /// Every kernel of the registry: the one for queries; for keys and values bf16, and the formats
+    /// of [`BlockVariant::all`] without a tensor scale, with the rule `floor`, `even` or that of
+    /// fractions, rounded half to even or stochastically. Formats with E8M0 and UE5M3 and k = 32
+    /// also come dequantised to bf16.
     pub fn all() -> impl Iterator<Item = Self> {
         let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
         let appends = appends.flat_map(move |kind| {

@@ -1,4 +1,5 @@
-//! Problems of the append kernels, and what must come out. The size slots is that of the cache.
+//! Problems of the append kernels, and their expected outputs. The size `slots` counts the
+//! sequences of the cache.
 
 use super::{AppendVariant, HeadKind, expected};
 use crate::format::{BlockFormat, FloatType, Rounding};
@@ -102,7 +103,7 @@ impl Entry for AppendVariant {
         if self.rotates() && cols % 2 == 1 {
             return Err(EntryError::Problem(ProblemError::Unfit {
                 name: "cols".to_owned(),
-                reason: format!("heads of {cols} features have no halves"),
+                reason: format!("heads of {cols} features; expected an even number"),
             }));
         }
         let heads = shape.heads();

@@ -1,4 +1,4 @@
-//! An attention variant as the numbers that its template writes into PTX.
+//! The numbers of an attention variant that its template writes into PTX.
 
 use super::{AttentionRegime, AttentionVariant, ROW_TILES, STAGES, name};
 use crate::family::macros::codes::{Codes, pair_of};
@@ -8,7 +8,7 @@ use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::Kernel;
 use serde::Serialize;
 
-/// What the template knows as `v`.
+/// `v` in the template.
 #[derive(Serialize)]
 pub(super) struct AttentionContext {
     id: String,
@@ -44,12 +44,12 @@ pub(super) struct AttentionContext {
     shared_bytes: u32,
     keys: CacheContext,
     values: CacheContext,
-    /// Words of keys and values that a lane has under way.
+    /// Words of keys and values that a lane loads at once.
     words: usize,
     has_table: bool,
 }
 
-/// What macros know of keys or values.
+/// The parameters of macros for keys or values.
 #[derive(Serialize)]
 struct CacheContext {
     /// `k` or `v`, in the names of registers.
@@ -155,8 +155,8 @@ fn run_words(cache: &CacheFormat) -> usize {
     cache.run_bytes() / 4
 }
 
-/// The code of a scale that has to be told to be NaN: an infinity times a code of 0 is NaN by
-/// itself.
+/// The scale code that must be detected as NaN. `None` where it becomes NaN or infinity by itself:
+/// the codes of a NaN block are 0, and infinity times 0 is NaN.
 fn nan_code(cache: &CacheFormat) -> Option<u32> {
     let CacheFormat::Packed { element, scale, .. } = cache else {
         return None;

@@ -1,4 +1,4 @@
-//! Random problems: most with weights of 1 or nothing, where a single wrong key or value shows.
+//! Draws random problems. Most have weights of 1 or 0, so that a single wrong key or value shows.
 
 use super::problems::{Sequence, Side, Sizes};
 use super::{AttentionRegime, AttentionVariant};
@@ -12,7 +12,7 @@ use rand::seq::IndexedRandom;
 use rand::seq::index::sample;
 use rand_chacha::ChaCha8Rng;
 
-/// What queries are like.
+/// The style of queries.
 #[derive(Clone, Copy)]
 enum Style {
     /// Scores so far apart that only the greatest count.

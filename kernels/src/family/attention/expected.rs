@@ -1,14 +1,16 @@
-//! What attention may give: the exact softmax-weighted mean of the values, give or take what f32
-//! sums, bf16 weights and approximate exponentials can lose.
+//! The expected outputs of attention: a range around the exact softmax-weighted mean of the values,
+//! as wide as f32 sums, bf16 weights and approximate exponentials can be off.
 //!
-//! Let t_j be the exponents of the weights, base 2, and x_j how far they are below the greatest.
-//! What the kernel has of a weight, relative to the greatest, is off by a factor 2^d with
-//! `|d| <= |dt_j| + 2^-22 (x_j + |t|)`, where dt_j is the error of the score's sum, t the greatest exponent, and the rest
-//! roundings of exponents, whose steps add up to at most 2 x_j; by 2^-22 for each exponential on
-//! the way, its own and one for each step of keys and each part; and by 2^-8 as an operand, unless
-//! it is a power of two. The mean of values v_j with weights w_j (1 + e_j) over the sum of those of
-//! w_j (1 + e_j') is off by at most `sum w_j |v_j| (|e_j| + |e'|)`, e' the mean of |e_j'|, to first
-//! order.
+//! Let t_j be the exponents of the weights, base 2, t the greatest of them, and x_j = t - t_j. The
+//! kernel's weights, relative to the greatest, have these relative errors:
+//!
+//! - a factor 2^d, with `abs(d) <= abs(dt_j) + 2^-22 (x_j + abs(t))`: dt_j is the error of the
+//!   score's sum, and the rest are roundings of exponents, whose steps add up to at most 2 x_j;
+//! - 2^-22 for each exponential on the way: its own, and one for each step of keys and each part;
+//! - 2^-8 as an operand, unless the weight is a power of two.
+//!
+//! The mean of values v_j with weights w_j (1 + e_j) over the sum of w_j (1 + e_j') is off by at
+//! most `sum w_j |v_j| (|e_j| + |e'|)` to first order, where e' is the mean of |e_j'|.
 
 use super::problems::{Sequence, Sizes};
 use super::{AttentionRegime, AttentionVariant};
@@ -25,7 +27,7 @@ use std::f64::consts::LN_2;
 /// Weights so many binades below the greatest are nothing.
 const UNDERFLOW: f64 = 150.0;
 
-/// What the contexts may be.
+/// The ranges of the contexts.
 pub(super) fn expected(
     variant: &AttentionVariant,
     problem: &Problem,
@@ -58,7 +60,7 @@ pub(super) fn expected(
     Ok(expected)
 }
 
-/// What the contexts of some heads of tokens may be; keys and values are decoded of these alone.
+/// The ranges of the contexts of some heads of tokens. Only their keys and values are decoded.
 pub(super) fn expected_at(
     variant: &AttentionVariant,
     problem: &Problem,
@@ -107,7 +109,7 @@ struct Contexts<'p> {
     variant: &'p AttentionVariant,
     sizes: Sizes,
     sequences: Vec<Sequence>,
-    /// What scores are multiplied by.
+    /// The factor of scores.
     factor: f64,
 }
 
@@ -153,7 +155,7 @@ impl<'p> Contexts<'p> {
         first..first + sequence.past + (token - sequence.first) + 1
     }
 
-    /// What the context of a query may be, of the keys and values that it sees.
+    /// The range of the context of a query, from the keys and values that it sees.
     fn ranges(
         &self,
         query: &[f32],
@@ -206,7 +208,7 @@ fn unfit(name: &str, reason: &str) -> EntryError {
     })
 }
 
-/// The weights of the keys that a query sees, the greatest 1, and how far off they may be.
+/// The weights of the keys that a query sees, relative to the greatest, and their error bounds.
 struct Weights {
     /// (key, weight, relative error) of those that may count.
     keys: Vec<(usize, f64, f64)>,
@@ -271,7 +273,7 @@ fn weights(
 }
 
 impl Weights {
-    /// What the mean of a feature of the values may be, rounded to bf16.
+    /// The range of the mean of a feature of the values, rounded to bf16.
     fn mean(&self, values: &[f64], feature: usize, head_dim: usize, steps: usize) -> Range {
         let value = |key: usize| values[key * head_dim + feature];
         let operands = || self.keys.iter().map(|(key, w, _)| [*w, value(*key)]);

@@ -18,9 +18,9 @@ use crate::support::{Taker, support};
 use std::f64::consts::LOG2_E;
 use std::fmt;
 
-/// Features that a warp has at a time: a run in each of four lanes.
+/// Features that a warp takes at a time: a run in each of four lanes.
 const CHUNK: usize = 4 * RUN;
-/// Tiles of 16 queries of a warp in prefill: what it reads of a tile of keys or values serves so
+/// Tiles of 16 queries of a warp in prefill: each tile of keys or values that it reads serves that
 /// many products.
 const ROW_TILES: usize = 2;
 /// Tiles of keys and values in shared memory: one is read, the other filled.
@@ -36,12 +36,13 @@ pub(super) const FAMILY: Family = Family {
     kernels: || Box::new(AttentionVariant::all().map(|variant| Box::new(variant) as _)),
 };
 
-/// What lengths a kernel is for.
+/// The sequence lengths that a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum AttentionRegime {
-    /// Few queries: the warps of a thread block, and thread blocks, share the keys of 8 queries.
+    /// Few queries: the warps of a thread block share the keys of 8 queries, and so may several
+    /// thread blocks.
     Decode,
-    /// Many: each warp has queries of its own, the keys are those of the thread block.
+    /// Many queries: each warp has its own, and a thread block shares the keys.
     Prefill,
 }
 
@@ -58,19 +59,18 @@ impl AttentionRegime {
     }
 }
 
-/// One kernel: what keys and values are stored as, for heads of at most so many features, and how
-/// many queries.
+/// One kernel: the formats of keys and values, the most features of a head, and the number of
+/// queries.
 ///
-/// A *row* is a query: one head of one token. A key head is asked by the rows [tokens, group] of
-/// its sequence,
-/// `group` being the query heads that share it.
+/// A *row* is a query: one head of one token. The rows [tokens, group] of a sequence share a key
+/// head; `group` is the number of query heads for each key head.
 ///
-/// Queries are bf16 [token, head, head_dim padded to runs of 16 with zeros], contexts bf16
-/// [token, head * head_dim]. Keys and values are as [`crate::fragment::cache`] has them.
-/// `sequences` has four u32 for each of `sequence_count`: its first token's row in src and dst, its
-/// tokens, at most `longest`, its slot in the cache, and the position of its first token. The keys
-/// and values of its tokens are in the cache already. In [`AttentionRegime::Decode`], `splits`
-/// thread blocks share the keys of a query.
+/// Queries are bf16 [token, head, head_dim padded to runs of 16 with zeros], contexts bf16 [token,
+/// head * head_dim]. [`crate::fragment::cache`] describes keys and values. `sequences` has four u32
+/// for each of `sequence_count`: its first token's row in src and dst, its tokens, at most
+/// `longest`, its slot in the cache, and the position of its first token. The keys and values of
+/// its tokens are in the cache already. In [`AttentionRegime::Decode`], `splits` thread blocks
+/// share the keys of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionVariant {
     keys: CacheFormat,
@@ -108,17 +108,17 @@ impl AttentionVariant {
         })
     }
 
-    /// What keys are stored as.
+    /// How keys are stored.
     pub const fn keys(&self) -> &CacheFormat {
         &self.keys
     }
 
-    /// What values are stored as.
+    /// How values are stored.
     pub const fn values(&self) -> &CacheFormat {
         &self.values
     }
 
-    /// What lengths it is for.
+    /// The sequence lengths that it is for.
     pub const fn regime(&self) -> AttentionRegime {
         self.regime
     }
@@ -169,8 +169,7 @@ impl AttentionVariant {
         (longest * group).div_ceil(self.block_rows()) * kv_heads * sequences
     }
 
-    /// Keys that a warp, or in prefill the thread block, takes at a time; a split has whole such
-    /// steps.
+    /// Keys that a warp, or in prefill the thread block, takes at a step. A split has whole steps.
     pub const fn step_keys(&self) -> usize {
         16 * self.key_tiles()
     }
@@ -197,19 +196,19 @@ impl AttentionVariant {
         4 * 8 * (self.max_head_dim() + 2)
     }
 
-    /// The operand `score_factor`, where scores are to be multiplied by `scale`: products of
-    /// queries and the operands made of keys are multiplied by it, and 2 to the power of the result
-    /// is e^(scale q k). A launch refuses a scale whose factor is 0, infinite or NaN.
+    /// The operand `score_factor` for scores that are multiplied by `scale`. It multiplies the
+    /// products of queries and key operands, and 2 to the power of the result is e^(scale q k). A
+    /// launch refuses a scale whose factor is 0, infinite or NaN.
     pub fn score_factor(&self, scale: f32) -> f32 {
         (f64::from(scale) * LOG2_E * pow2(self.keys.excess())) as f32
     }
 
-    /// What sums of the operands made of values are multiplied by. The operand `value_factor`.
+    /// The operand `value_factor`, which multiplies the sums of value operands.
     pub fn value_factor(&self) -> f32 {
         pow2(self.values.excess()) as f32
     }
 
-    /// Every kernel that a registry walks: bf16, and every element of four bits and more with E8M0,
+    /// Every kernel of the registry: bf16, and every element of four bits and more with E8M0,
     /// UE5M3, UE4M3 and BF16 scales, for keys and values alike; bf16 and FP8 keys with FP4, FP6 and
     /// bf16 values, and FP4 keys with FP8 values.
     pub fn all() -> impl Iterator<Item = Self> {

@@ -7,7 +7,7 @@ use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::registry::{ElementType, EntryError, Problem, ProblemError, Tensor, check_elements};
 
-/// The operands: codes as they lie in the cache, the table of sequences, factors.
+/// The operands: codes in the layout of the cache, the table of sequences, factors.
 pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Problem, EntryError> {
     let sizes = Sizes::of(problem)?;
     let sequences = Sequence::all(problem)?;
@@ -40,7 +40,7 @@ pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Proble
 }
 
 impl Side {
-    /// The rows as they lie in the cache.
+    /// The rows in the layout of the cache.
     fn stored(&self, problem: &Problem, head_dim: usize) -> Result<Vec<u8>, ProblemError> {
         let tensor = problem.tensor(self.codes)?;
         let mut bytes = Vec::new();

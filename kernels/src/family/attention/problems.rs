@@ -1,4 +1,4 @@
-//! Problems of the attention kernels, and what must come out.
+//! Problems of the attention kernels, and their expected outputs.
 //!
 //! Sizes of a problem: tokens, kv_heads, group, head_dim, slots, capacity, splits, dst_stride in
 //! elements, scale_bits: those of the f32 that scores are multiplied by. Tensors: src, queries
@@ -119,7 +119,7 @@ impl AttentionVariant {
 }
 
 impl Side {
-    /// What the tensor core sees of some rows of the cache, [rows, head_dim].
+    /// The operands of the tensor core for some rows of the cache, [rows, head_dim].
     pub(super) fn operands(
         &self,
         problem: &Problem,

@@ -1,13 +1,13 @@
-//! How many thread blocks share the keys of a query.
+//! Splits the keys of a query over thread blocks.
 
 use super::{AttentionRegime, AttentionVariant};
 use crate::kernel::SplitLimits;
 
-/// Keys that a thread block of a split attention has at least.
+/// The least keys of a thread block of a split attention.
 const SPLIT_KEYS: usize = 256;
 
 impl AttentionVariant {
-    /// The size `splits` for so many [`AttentionVariant::blocks`], in a cache of `capacity`
+    /// The size `splits` for `blocks` [`AttentionVariant::blocks`], in a cache of `capacity`
     /// positions.
     pub fn splits(&self, limits: &SplitLimits, blocks: usize, capacity: usize) -> usize {
         match self.regime() {

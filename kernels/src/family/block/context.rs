@@ -1,4 +1,4 @@
-//! A variant as the numbers that the templates write into PTX. Floats are given as their bits.
+//! The numbers of a block variant that the templates write into PTX. Floats are given as bits.
 
 use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::cpu::plan::{Kernel, Plan};
@@ -13,7 +13,7 @@ use crate::support::conversion;
 use half::bf16;
 use serde::Serialize;
 
-/// What templates know as `v`.
+/// `v` in templates.
 #[derive(Serialize)]
 pub(crate) struct Context {
     description: String,
@@ -102,7 +102,8 @@ struct Element {
     largest_pair: u32,
 }
 
-/// A straight piece of the code as a function of the magnitude, twice in a register; see `pairs.j2`.
+/// A straight piece of the code as a function of the magnitude, twice in a register; see
+/// `pairs.j2`.
 #[derive(Serialize)]
 struct Piece {
     factor: u32,
@@ -111,7 +112,8 @@ struct Piece {
 
 #[derive(Serialize)]
 struct Scale {
-    /// How fractions are rounded to it: as `fp32`, `bf16`, `fp16` or a small `unsigned` float; a `power`.
+    /// How fractions are rounded to it: as `fp32`, `bf16`, `fp16` or a small `unsigned` float; a
+    /// `power`.
     kind: &'static str,
     bytes: usize,
     is_power: bool,

@@ -1,4 +1,4 @@
-//! Smaller problems of the same kind.
+//! Cuts problems to smaller ones of the same kind.
 
 use super::sizes::Sizes;
 use super::{Addressing, BlockVariant};

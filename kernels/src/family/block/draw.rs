@@ -1,4 +1,4 @@
-//! Random problems, biased to where kernels err.
+//! Draws random problems, biased to where kernels err.
 
 use super::edges::{scale_on_edge, seed_on_edge};
 use super::sizes::{Sizes, View};

@@ -1,4 +1,4 @@
-//! Sizes and scales that bring one result of a problem to where it turns.
+//! Changes a problem so that one result lies on the edge of a rounding.
 
 use super::BlockVariant;
 use super::sizes::Sizes;
@@ -7,7 +7,7 @@ use crate::format::{FloatType, PackedTensor, seed_drawing};
 use crate::registry::{ElementType, Problem};
 use rand::Rng;
 
-/// One element of a problem, and what the reference makes of it.
+/// One element of a problem, and its result by the reference.
 struct Site {
     packed: PackedTensor,
     row: usize,
@@ -53,8 +53,8 @@ impl Site {
     }
 }
 
-/// Changes the tensor scale, or a given scale of 32 bits, so that one rounding is just about to
-/// turn: that of an element, of a result to the dense type or of the shared scale.
+/// Changes the tensor scale, or a given 32-bit scale, so that one value lies on the edge of its
+/// rounding: an element, a result in the dense type, or the shared scale.
 pub(super) fn scale_on_edge(variant: &BlockVariant, rng: &mut impl Rng, problem: &mut Problem) {
     if let Some((tensor, i, bits)) = edge_scale(variant, rng, problem)
         && let Some(tensor) = problem.tensors.get_mut(tensor)

@@ -4,7 +4,8 @@ use super::{BLOCK_SIZES, BlockOperation};
 use crate::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule};
 use crate::support::has_ptx;
 
-/// Whether rule and rounding are those that kernels which quantise on the way come with in a registry.
+/// Whether rule and rounding are those that kernels which quantise on the way come with in a
+/// registry.
 pub(crate) fn is_usual(format: &BlockFormat) -> bool {
     let rule = match format.rule() {
         ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest => true,

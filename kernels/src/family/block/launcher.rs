@@ -1,4 +1,4 @@
-//! The kernel of an operation that the operands allow.
+//! Chooses the fastest kernel of an operation that the operands allow.
 
 use super::{Addressing, BlockOperation, BlockVariant, Target};
 use crate::format::{BlockFormat, FloatType};
@@ -6,8 +6,8 @@ use crate::kernel::{Call, Kernel, LaunchError, Launcher, Signature, VariantError
 use mxlab_harness::device::{Device, Stream};
 use std::sync::OnceLock;
 
-/// The kernels of an operation for a format, by the conversions that the device has: the fast one
-/// where the operands allow it, else the one for any layout. Each is loaded when it is first needed.
+/// The kernels of an operation for a format, with the conversions that the device has: a fast one
+/// for aligned operands, and one for any layout. Each is loaded when it is first needed.
 #[derive(Debug)]
 pub struct BlockLauncher {
     device: Device,
@@ -58,7 +58,7 @@ impl BlockLauncher {
         &self.choice(&self.part(call)).variant
     }
 
-    /// That for any layout, if the operands do not lie as the other needs.
+    /// The variant for any layout, if the operands do not have the layout of the fast one.
     fn choice(&self, call: &Call) -> &Choice {
         match self.aligned.signature.check(call) {
             Err(LaunchError::Layout { .. }) => &self.ragged,
@@ -83,8 +83,8 @@ impl BlockLauncher {
         launcher.launch(stream, &call)
     }
 
-    /// The part of a call that the operation takes; a single row is as close to the next as rows
-    /// can be, for none follows it.
+    /// The part of a call that the operation takes. A single row gets the least stride, since no
+    /// row follows it.
     fn part<'a>(&self, call: &Call<'a>) -> Call<'a> {
         let call = call.clone().of_operands(&self.ragged.signature);
         match (call.size_of("rows"), call.size_of("cols")) {

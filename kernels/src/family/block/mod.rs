@@ -1,5 +1,5 @@
-//! The kernels of block formats: a tensor's scale, blocks' scales, rounding, quantising,
-//! dequantising, and the last two in one pass.
+//! The kernels of block formats: the scale of a tensor, scales of blocks, rounding to given scales,
+//! quantising, dequantising, and both in one pass.
 
 mod context;
 mod cut;

@@ -4,7 +4,7 @@ use super::sizes::Sizes;
 use super::{BlockOperation, BlockVariant};
 use crate::registry::{ElementType, EntryError, Problem, Tensor, UNTOUCHED};
 
-/// What the workspace of a tensor scale holds before and after.
+/// The workspace of a tensor scale before and after a launch.
 pub(super) fn workspace() -> Tensor {
     Tensor {
         element: ElementType::U32,

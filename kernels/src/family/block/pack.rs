@@ -1,4 +1,4 @@
-//! Packing a tensor on a device: by the quantize kernels, those of the tensor scale first.
+//! Packs a tensor on a device: the kernels of the tensor scale first, then the quantize kernels.
 
 use super::{BlockLauncher, BlockOperation, MAX_BLOCKS};
 use crate::format::{BlockFormat, FloatType};
@@ -93,7 +93,7 @@ impl Packer {
         Ok(packed)
     }
 
-    /// Writes what a packed [rows, cols] tensor stands for to `dst`, and waits until that is done.
+    /// Dequantises a packed [rows, cols] tensor to `dst` and waits until that is done.
     ///
     /// # Errors
     /// [`LaunchError`] if `dst` is too small.

@@ -1,4 +1,4 @@
-//! Rows of a problem as problems of their own, and where their results lie in those of the whole.
+//! Splits a problem into rows, and places their results in those of the whole.
 
 use super::BlockVariant;
 use super::sizes::Sizes;
@@ -6,7 +6,7 @@ use crate::registry::{
     ElementType, Elements, Entry, EntryError, Place, Problem, ProblemError, Sampled,
 };
 
-/// What must come out of some rows.
+/// The expected outputs of some rows.
 pub(super) fn reference_at(
     variant: &BlockVariant,
     problem: &Problem,

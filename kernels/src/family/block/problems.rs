@@ -1,8 +1,10 @@
-//! The block operations as entries: tensor_scale, scale, round, quantize, dequantize, fake_quantize.
+//! The block operations as entries: tensor_scale, scale, round, quantize, dequantize,
+//! fake_quantize.
 //!
 //! Sizes of a problem: rows, cols, src_stride and dst_stride in elements, src_offset and dst_offset
-//! in elements and codes_offset in bytes from the start of the buffer, first_row, seed,
-//! max_blocks of tensor_scale or 0, and in_place = 1 where dst is src. Tensors: src or codes, scales where they are read, tensor_scale.
+//! in elements and codes_offset in bytes from the start of the buffer, first_row, seed, max_blocks
+//! of tensor_scale or 0, and in_place = 1 where dst is src. Tensors: src or codes, scales where
+//! they are read, tensor_scale.
 
 use super::sizes::Sizes;
 use super::{BlockOperation, BlockVariant, cut, draw, operands, part, shaped};
@@ -60,7 +62,7 @@ impl BlockVariant {
         })
     }
 
-    /// The problem's packed tensor, or what the reference makes of its dense one.
+    /// The problem's packed tensor, or its dense tensor quantised by the reference.
     pub(super) fn packed(
         &self,
         sizes: &Sizes,

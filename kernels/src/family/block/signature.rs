@@ -4,8 +4,8 @@ use super::{Addressing, BlockOperation, BlockVariant, Context};
 use crate::family::macros::render_kernel;
 use crate::kernel::{ElementType, Kernel, KernelId, Shape, Signature, rows, size};
 
-/// Thread blocks of `tensor_scale` at most, which walks over its tensor: about as many as the
-/// largest chips hold at once. The size `max_blocks` of a launch can be less.
+/// The most thread blocks of `tensor_scale`, which walks over its tensor: about as many as the
+/// largest chips hold at once. The size `max_blocks` of a launch may be less.
 pub const MAX_BLOCKS: usize = 1024;
 
 /// Rows and columns at most: kernels subtract them as signed numbers.
@@ -22,11 +22,11 @@ impl Kernel for BlockVariant {
         Self::operation(self).name()
     }
 
-    /// Its operands. Codes and scales lie as in [`crate::format::PackedTensor`]; `dst` may be `src`.
-    /// `tensor_scale` is what [`crate::reference::tensor_scale`] defines. The two words of
-    /// `workspace` must be zero before the first launch and are zero after each; launches that may
-    /// run at once need one each. `first_row` is the row of the whole tensor that the rows begin at,
-    /// which with `seed` chooses the random numbers of stochastic rounding.
+    /// Its operands. Codes and scales lie as in [`crate::format::PackedTensor`]; `dst` may be
+    /// `src`. `tensor_scale` is what [`crate::reference::tensor_scale`] defines. The two words of
+    /// `workspace` must be zero before the first launch and are zero after each; launches that run
+    /// at the same time need a workspace each. `first_row` is the position of the first row in the
+    /// whole tensor; with `seed` it chooses the random numbers of stochastic rounding.
     fn signature(&self) -> Signature {
         let (format, threads) = (self.format(), self.block_threads());
         let k = format.block_size();

@@ -17,7 +17,7 @@ pub(super) struct Sizes {
     pub is_in_place: bool,
 }
 
-/// Where a dense tensor lies in its buffer, in elements.
+/// The position of a dense tensor in its buffer, in elements.
 #[derive(Clone, Copy)]
 pub(super) struct View {
     pub offset: usize,
@@ -32,7 +32,7 @@ impl Sizes {
             match size(stride)? {
                 found if found < cols => Err(ProblemError::Unfit {
                     name: stride.to_owned(),
-                    reason: format!("it is {found}, at least {cols} are needed"),
+                    reason: format!("it is {found}; expected at least {cols}"),
                 }),
                 stride => Ok(View { offset, stride }),
             }
@@ -62,7 +62,7 @@ impl Sizes {
             None => Ok(sizes),
             Some((name, size)) => Err(ProblemError::Unfit {
                 name: name.to_owned(),
-                reason: format!("a buffer of {size} elements, at most {MAX_ELEMENTS} are possible"),
+                reason: format!("a buffer of {size} elements; expected at most {MAX_ELEMENTS}"),
             }),
         }
     }

@@ -5,10 +5,10 @@ use crate::format::BlockFormat;
 use crate::support::{ConversionSet, Taker, support};
 use std::fmt;
 
-/// A chip, by the conversions of elements that a kernel for it uses.
+/// A target, by the element conversions that its kernels use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// None: every kernel, on every chip from Ampere on.
+    /// No conversions: every kernel, on every chip from Ampere on.
     Sm80,
     /// FP8; on every chip from Ada on.
     Sm89,
@@ -60,8 +60,8 @@ impl Target {
         }
     }
 
-    /// Whether the target converts the elements of a kernel: they are floats of its kind, and what is
-    /// rounded is rounded half to even and keeps the sign of zero.
+    /// Whether the target converts the elements of a kernel: they are floats of its kind, and what
+    /// is rounded is rounded half to even and keeps the sign of zero.
     pub(super) fn has_conversions(self, operation: BlockOperation, format: &BlockFormat) -> bool {
         let set = match self {
             Self::Sm80 => return false,

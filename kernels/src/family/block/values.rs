@@ -1,9 +1,9 @@
-//! Numbers biased to where quantisers err.
+//! Draws numbers biased to where quantisers err.
 
 use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
 use rand::Rng;
 
-/// What the elements of a block have in common.
+/// The style of the elements of a block.
 #[derive(Clone, Copy)]
 enum Style {
     /// One binade.
@@ -30,7 +30,7 @@ enum Style {
     OneSpecial,
     /// Subnormals of the dense type and the smallest normals.
     Tiny,
-    /// What is next to the largest of the dense type.
+    /// Values next to the largest of the dense type.
     Huge,
 }
 

@@ -8,7 +8,7 @@ use crate::kernel::{ElementType, VariantError};
 use crate::support::{Taker, support};
 use std::fmt;
 
-/// What a kernel does.
+/// The operation of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum BlockOperation {
     /// Dense to the one scale of the tensor as a whole.
@@ -21,7 +21,7 @@ pub enum BlockOperation {
     Quantize,
     /// Codes and scales to dense.
     Dequantize,
-    /// Dense to what `Dequantize` makes of `Quantize`, in one pass; in place if wanted.
+    /// `Quantize` and then `Dequantize` in one pass, optionally in place.
     FakeQuantize,
 }
 
@@ -48,7 +48,7 @@ impl BlockOperation {
         }
     }
 
-    /// What takes the formats of such kernels.
+    /// The taker of these kernels in [`crate::support`].
     const fn taker(self) -> Taker {
         match self {
             Self::TensorScale => Taker::TensorScale,
@@ -123,8 +123,8 @@ pub struct BlockVariant {
 const ELEMENTS_PER_THREAD: usize = 8;
 
 impl BlockVariant {
-    /// The kernel of an operation for a format. `dense` is the type of the tensor that is not packed:
-    /// read by all operations but `Dequantize`, which writes it; `FakeQuantize` does both.
+    /// The kernel of an operation for a format. `dense` is the type of the tensor that is not
+    /// packed: read by all operations but `Dequantize`, which writes it; `FakeQuantize` does both.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -255,18 +255,18 @@ impl BlockVariant {
         256
     }
 
-    /// Every kernel that a registry walks, each id once: for all operations, elements of four bits and more, k, dense types
-    /// and both accesses, the product of
+    /// Every kernel that a registry walks, each id once: for all operations, elements of four bits
+    /// and more, k, dense types and both accesses, the product of
     ///
     /// - E8M0 with each scale rule, UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
     ///   (operations that choose no scale: each scale format once);
     /// - (the scale of a tensor: UE4M3 only, once for all k;)
     /// - the roundings even, away, toward-zero and stochastic (operations that do not round: even);
     ///
-    /// under the `ocp` dialect; of the others what they are by default: microxcaling's two over E8M0,
-    /// ggml's MXFP4; with k = 32 and rounding even, E8M0 in 2 to 7 bits with each rule and the
-    /// UE5Mx from none to 10 mantissa bits; and each of these once more for every target with conversions
-    /// for it. Every other format that [`BlockVariant::new`] takes renders as well.
+    /// under the `ocp` dialect; of the others what they are by default: microxcaling's two over
+    /// E8M0, ggml's MXFP4; with k = 32 and rounding even, E8M0 in 2 to 7 bits with each rule and
+    /// the UE5Mx from none to 10 mantissa bits; and each of these once more for every target with
+    /// conversions for it. Every other format that [`BlockVariant::new`] takes renders as well.
     pub fn all() -> impl Iterator<Item = Self> {
         let portable = BlockOperation::ALL.into_iter().flat_map(|operation| {
             formats(operation).flat_map(move |format| {

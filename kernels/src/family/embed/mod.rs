@@ -1,4 +1,4 @@
-//! Rows of a table of 16-bit elements, one for each token.
+//! Copies a row of a table of 16-bit elements for each token.
 
 mod problems;
 
@@ -15,12 +15,12 @@ pub(super) const FAMILY: Family = Family {
     kernels: || Box::new(std::iter::once(Box::new(Embed) as _)),
 };
 
-/// The kernel. A thread block of 256 threads has a row.
+/// The kernel. A thread block of 256 threads writes one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Embed;
 
 impl Embed {
-    /// What `status` is before the first launch.
+    /// The value of `status` before the first launch.
     pub const ALL_KNOWN: u32 = u32::MAX;
 }
 
@@ -33,8 +33,8 @@ impl Kernel for Embed {
         "embed"
     }
 
-    /// Its operands. Columns from `cols` on and below `padded` become zeros; so does the row of a
-    /// token that is not below `vocabulary`, and `status` the least such row, if it was more.
+    /// Its operands. Columns from `cols` up to `padded` become zeros. A token that is not below
+    /// `vocabulary` gives a row of zeros, and `status` becomes the least such row if it was more.
     fn signature(&self) -> Signature {
         let dst = rows(size("rows"), size("dst_stride"), size("padded"));
         let table = rows(size("vocabulary"), size("table_stride"), size("cols"));

@@ -1,7 +1,7 @@
-//! Problems of the embed kernel, and what must come out.
+//! Problems of the embed kernel, and their expected outputs.
 //!
-//! Problems have the operands of the signature, and the size table_offset: where the table begins,
-//! in elements.
+//! Problems have the operands of the signature, and the size `table_offset`: where the table
+//! begins, in elements.
 
 use super::Embed;
 use crate::format::FloatType;
@@ -134,7 +134,7 @@ impl Entry for Embed {
     }
 }
 
-/// What is written for a token: its row of the table, or zeros if it has none.
+/// The row of a token: its row of the table, or zeros for an unknown token.
 fn row_bits(problem: &Problem, row: usize) -> Result<Vec<u32>, EntryError> {
     let token = problem.part("tokens", row..row + 1)?.bits[0] as usize;
     let mut bits = match token < problem.size("vocabulary")? {
@@ -150,7 +150,7 @@ fn row_bits(problem: &Problem, row: usize) -> Result<Vec<u32>, EntryError> {
     Ok(bits)
 }
 
-/// The first row whose token is unknown, or what the status was before if that is less.
+/// The first row with an unknown token, or the status before if that is less.
 fn status(problem: &Problem) -> Result<u32, EntryError> {
     let vocabulary = problem.size("vocabulary")?;
     let mut tokens = problem.tensor("tokens")?.bits.iter();

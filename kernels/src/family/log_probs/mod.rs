@@ -1,4 +1,5 @@
-//! Logits to what log-probabilities and greedy choices take: see [`crate::reference::log_probs`].
+//! Reduces rows of logits to what log-probabilities and greedy choices need: see
+//! [`crate::reference::log_probs`].
 
 mod problems;
 
@@ -21,15 +22,15 @@ pub(super) const FAMILY: Family = Family {
     kernels: || Box::new(std::iter::once(Box::new(LogProbs) as _)),
 };
 
-/// The kernel. A thread block of 256 threads has a row.
+/// The kernel. A thread block of 256 threads takes one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct LogProbs;
 
-/// What the template knows as `v`.
+/// `v` in the template.
 #[derive(Serialize)]
 struct Context {
     log2_e: u64,
-    /// Of the highest power first.
+    /// Coefficients, the highest power first.
     exp_coefficients: Vec<u64>,
 }
 
@@ -42,8 +43,9 @@ impl Kernel for LogProbs {
         "log_probs"
     }
 
-    /// Its operands: of each row the greatest logit, the first token that has it, the sum of
-    /// `e^(x - max)` in f64, as two words, and the target's logit. Targets are below `cols`.
+    /// Its operands. For each row it writes the greatest logit, the first token that has it, the
+    /// sum of `e^(x - max)` in f64 as two words, and the target's logit. Targets must be below
+    /// `cols`.
     fn signature(&self) -> Signature {
         let whole_chunks = size("cols").next_multiple_of(8);
         let src = rows(size("rows"), size("src_stride"), whole_chunks.clone());

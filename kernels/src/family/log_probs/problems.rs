@@ -1,4 +1,4 @@
-//! Problems of the log_probs kernel, and what must come out.
+//! Problems of the log_probs kernel, and their expected outputs.
 
 use super::LogProbs;
 use crate::format::FloatType;

@@ -1,14 +1,14 @@
-//! A thread's chunk of 8 packed codes, as the numbers that `macros/codes.j2` moves it with.
+//! The numbers with which `macros/codes.j2` loads and stores a thread's chunk of 8 packed codes.
 
 use crate::format::CodeLayout;
 use serde::Serialize;
 
-/// Codes of a chunk, whose bytes are whole in every layout.
+/// Codes of a chunk. They fill whole bytes in every layout.
 const CODES: usize = 8;
 /// Bits of a word.
 const WORD: usize = 32;
 
-/// What templates know as `v.chunk`.
+/// `v.chunk` in templates.
 #[derive(Serialize)]
 pub(crate) struct Chunk {
     /// Bits of a code, and so bytes of the chunk.

@@ -1,4 +1,4 @@
-//! Stored codes as the numbers that `macros/fragments.j2` makes operands with.
+//! The numbers with which `macros/fragments.j2` turns stored codes into operands.
 
 use crate::format::{ScaleFormat, pow2};
 use crate::fragment::OperandType;
@@ -6,7 +6,7 @@ use crate::fragment::bits::{StoredBits, Term};
 use half::bf16;
 use serde::Serialize;
 
-/// How operands are made of codes.
+/// How codes become operands.
 #[derive(Default, Serialize)]
 pub(crate) struct Codes {
     is_table: bool,
@@ -32,7 +32,7 @@ struct Extraction {
     amount: u32,
 }
 
-/// What macros do with scales, by name.
+/// The kind of a scale, as macros name it.
 pub(crate) const fn scale_kind(scale: ScaleFormat) -> &'static str {
     match scale {
         ScaleFormat::E8M0 { .. } => "power",

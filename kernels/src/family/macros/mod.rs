@@ -1,5 +1,5 @@
 //! PTX macros that several templates use. Templates read top to bottom as the kernel does, over
-//! these: place, load, amax, scale, encode, pack. What differs between formats are numbers, taken
+//! these: place, load, amax, scale, encode, pack. Formats differ only in numbers, which come
 //! from the same plan that the CPU kernels compute with.
 //!
 //! | to change | edit |
@@ -10,7 +10,7 @@
 //! | how a scale follows from amax | `scale.j2` |
 //! | a number that the macros of block formats need | `family/block/context.rs` |
 //! | a number of a chunk of codes | `chunk.rs` |
-//! | how operands are made of stored codes | `codes.rs` |
+//! | how stored codes become operands | `codes.rs` |
 //! | what every template can call | `render.rs` |
 
 pub(crate) mod chunk;

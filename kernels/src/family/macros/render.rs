@@ -9,8 +9,8 @@ use minijinja::{Environment, Value};
 use serde::Serialize;
 use std::sync::LazyLock;
 
-/// Every template. An undefined name compares unequal to everything without an error: so a template
-/// asks flags, or calls `raise` where a name is none that it knows.
+/// Every template. An undefined name compares unequal to everything without an error. So a template
+/// tests flags, or calls `raise` for a name that it does not know.
 static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     let mut environment = Environment::new();
     let syntax = SyntaxConfig::builder()
@@ -40,8 +40,9 @@ static ENVIRONMENT: LazyLock<Environment<'static>> = LazyLock::new(|| {
     environment
 });
 
-/// The PTX of a kernel by its template, which knows its signature as `signature` and more as `v`. The
-/// macros of `macros/signature.j2` write the header, the parameters and the size of thread blocks.
+/// Renders the template of a kernel. The template sees the signature as `signature` and `more` as
+/// `v`. The macros of `macros/signature.j2` write the header, the parameters and the size of thread
+/// blocks.
 ///
 /// # Panics
 /// If a template is broken; templates are part of this crate and every family is rendered by its

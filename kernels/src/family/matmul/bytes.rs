@@ -1,4 +1,4 @@
-//! x of 8-bit operands with its scales, and what tensor cores make of them.
+//! 8-bit operands of x with their scales, and the sums that tensor cores compute from them.
 
 use super::MatmulVariant;
 use super::draw::src_len;
@@ -81,8 +81,7 @@ pub(super) fn draw(
     scales_stride
 }
 
-/// Operands of 8 bits as the tensor core takes them, and the scales that its sums are multiplied
-/// by.
+/// 8-bit operands of the tensor core, and the scales that multiply its sums.
 pub(super) struct Operands {
     /// [rows, from row to row].
     pub values: Vec<f64>,
@@ -171,8 +170,8 @@ pub(super) fn weights(packed: &PackedTensor, format: &FragmentFormat, unit: f64)
     }
 }
 
-/// The sums of every `count` products, a whole number of instructions, times both scales; and how
-/// far from them the tensor core may end, in all. `k` is the size of a block.
+/// The sums of every `count` products, a whole number of instructions, times both scales; and the
+/// total error bound of the tensor core. `k` is the block size.
 ///
 /// Sums of integers are exact; of E4M3 they have the bound of [`mxlab_harness::tensor_core`].
 pub(super) fn block_sums(

@@ -1,4 +1,4 @@
-//! A matmul variant as the numbers that its template writes into PTX.
+//! The numbers of a matmul variant that its template writes into PTX.
 
 use super::{MatmulOutput, MatmulVariant};
 use crate::family::macros::codes::{Codes, pair_of, scale_kind};
@@ -9,11 +9,11 @@ use serde::Serialize;
 use std::f64::consts::LOG2_E;
 
 const LANES: usize = 32;
-/// 1.5 2^23: an f32 whose bits count in integers up and down by 2^22, more than any sum of 64
-/// products.
+/// 1.5 2^23: from this f32 on, the bits count integers up and down by 2^22, which is more than any
+/// sum of 64 products.
 const SUM_START: f32 = 12_582_912.0;
 
-/// What templates know as `v`.
+/// `v` in templates.
 #[derive(Serialize)]
 pub(super) struct Context {
     description: String,
@@ -21,7 +21,7 @@ pub(super) struct Context {
     target: &'static str,
     threads: u32,
     warps: u32,
-    /// Chunks that a warp has under way at once.
+    /// Chunks that a warp loads at once.
     unroll: usize,
     /// Tiles of 8 tokens of a warp.
     token_tiles: u32,
@@ -39,14 +39,13 @@ pub(super) struct Context {
     block_tokens: u32,
     stages: u32,
     stage_bytes: u32,
-    /// What the tensor cores multiply.
+    /// The operand type of the tensor cores.
     operand: &'static str,
     operand_bytes: u32,
     /// Operands have 8 bits.
     is_bytes: bool,
     is_integer: bool,
-    /// Where sums of integers begin, as bits of an f32, and that with a minus; zeros for those of
-    /// f32.
+    /// Where integer sums begin, as bits of an f32, and its negative; zeros for f32 sums.
     start: u32,
     minus_start: u32,
     /// Pieces of 16 bytes of x, of a chunk and token.
@@ -72,7 +71,7 @@ pub(super) struct Context {
     is_swiglu: bool,
     has_residual: bool,
     log2_e: u64,
-    /// Of a power of e, the highest first.
+    /// Coefficients of e^x, the highest power first.
     exp_coefficients: Vec<u64>,
     output_bytes: usize,
     run: usize,

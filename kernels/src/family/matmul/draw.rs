@@ -1,4 +1,4 @@
-//! Random problems: most with exact sums, where a single wrong bit of an operand shows.
+//! Draws random problems. Most have exact sums, so that a single wrong bit of an operand shows.
 
 use super::problems::{Matrix, Sizes};
 use super::{MatmulVariant, bytes};
@@ -18,7 +18,7 @@ enum Spread {
     Wide,
 }
 
-/// What x is like.
+/// The style of x.
 #[derive(Clone, Copy)]
 enum Style {
     /// Small integers times a power of two: sums are exact under narrow scales.

@@ -1,7 +1,7 @@
-//! What a matmul may give: the exact sum of its products, give or take what adding them in f32 in
-//! any order can lose, through the roundings that follow.
+//! The expected outputs of a matmul: a range around the exact sum of products, as wide as f32
+//! addition in any order can be off, taken through the roundings that follow.
 //!
-//! What comes after a sum grows with it, so the ends of the range go through the same roundings.
+//! Everything after the sum is monotonic, so the ends of the range go through the same roundings.
 
 use super::part::Pick;
 use super::problems::{Matrix, Sizes};
@@ -15,7 +15,7 @@ use crate::registry::{
     Sampled, Tensor, UNTOUCHED,
 };
 
-/// What y may be.
+/// The ranges of y.
 pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Expected, EntryError> {
     let sizes = Sizes::of(problem)?;
     let every = |token| (token, (0..sizes.rows).collect());
@@ -43,7 +43,7 @@ pub(super) fn expected(variant: &MatmulVariant, problem: &Problem) -> Result<Exp
     Ok(expected)
 }
 
-/// What some elements of y may be, of their tokens and rows alone.
+/// The ranges of some elements of y, from their tokens and rows only.
 pub(super) fn expected_at(
     variant: &MatmulVariant,
     problem: &Problem,
@@ -69,7 +69,7 @@ pub(super) fn expected_at(
     Ok(sampled)
 }
 
-/// What follows the sums.
+/// The roundings that follow the sums.
 struct Rounding {
     output: MatmulOutput,
     residual: Option<Vec<f32>>,
@@ -83,11 +83,7 @@ impl Rounding {
         {
             return Err(ProblemError::Unfit {
                 name: "residual".to_owned(),
-                reason: format!(
-                    "{} elements, {} are needed",
-                    residual.len(),
-                    sizes.dst_len()
-                ),
+                reason: format!("{} elements; expected {}", residual.len(), sizes.dst_len()),
             });
         }
         Ok(Self {
@@ -96,7 +92,7 @@ impl Rounding {
         })
     }
 
-    /// What y may be at a place of its buffer, of the sums of that index of each matrix.
+    /// The range of y at a place of its buffer, from the sums `index` of each matrix.
     fn range(&self, place: usize, sums: &[Vec<Ends>], index: usize) -> Range {
         let output = self.output.float_type();
         let rounded = sums[0][index].map(|y| output.round(y));
@@ -111,7 +107,7 @@ impl Rounding {
     }
 }
 
-/// The count of parts that arrived, back at zero after each launch; of a product in parts.
+/// The counters of arrived parts, which are zero after each launch; `None` without parts.
 fn arrivals(variant: &MatmulVariant, sizes: &Sizes) -> Option<Tensor> {
     let rows = sizes.rows * variant.matrices().len();
     (sizes.parts > 1).then(|| Tensor {
@@ -133,7 +129,7 @@ fn all_sums(
         .collect()
 }
 
-/// The least and the greatest that something may be.
+/// The least and the greatest value of a range.
 type Ends = [f32; 2];
 
 /// alpha times the sums of a matrix, and bias: of some tokens, each with some rows.
@@ -201,10 +197,10 @@ fn sums(
     Ok(ends)
 }
 
-/// Where silu is least, in bf16: it falls up to there and rises from there on.
+/// The bf16 at which silu is least: silu falls up to there and rises from there on.
 const SILU_LEAST: f32 = -1.28125;
 
-/// What `silu(gate) * up` may be.
+/// The range of `silu(gate) * up`.
 fn swiglu([gate_low, gate_high]: Ends, [up_low, up_high]: Ends) -> Ends {
     let least = SILU_LEAST.clamp(gate_low.min(gate_high), gate_high);
     let gates = [gate_low, least, gate_high];
@@ -216,11 +212,11 @@ fn swiglu([gate_low, gate_high]: Ends, [up_low, up_high]: Ends) -> Ends {
     })
 }
 
-/// What tensor cores multiply.
+/// The operands of tensor cores.
 enum Operands {
     /// [rows, cols] and [tokens, from row to row].
     Bf16 { w: Vec<f64>, x: Vec<f64> },
-    /// 8 bits, and scales of sums of blocks of so many.
+    /// 8-bit operands, with scales of sums of blocks.
     Bytes {
         w: bytes::Operands,
         x: bytes::Operands,
@@ -228,8 +224,8 @@ enum Operands {
     },
 }
 
-/// The operands of the tensor core times the scales that are applied to sums: elements times
-/// scales, over `unit`, the power of two that alpha makes up for.
+/// The operands of the tensor core times the scales that are applied to sums: elements times scales
+/// over `unit`, a power of two that alpha restores.
 fn folded(packed: &PackedTensor, format: &FragmentFormat, unit: f64) -> Vec<f64> {
     let element = packed.element();
     // The values of a table as the tensor core takes them; the others are bf16.

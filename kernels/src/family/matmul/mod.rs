@@ -1,4 +1,4 @@
-//! The matmul kernels: y = x W^T, x bf16 or packed, W in fragment order.
+//! The matmul kernels: y = x W^T, with x in bf16 or packed, and W in fragment order.
 
 mod bytes;
 mod context;
@@ -38,17 +38,18 @@ pub(super) const FAMILY: Family = Family {
 
 /// One matmul kernel.
 ///
-/// y [tokens, rows] = x [tokens, cols] W^T, or y [tokens, rows / 2] of SwiGLU, whose rows are 16 of
-/// gate and 16 of up in turns. W is in the order of [`crate::fragment`]; `alphas` is what results
-/// are multiplied by, one for each tile of 16 rows.
+/// y [tokens, rows] = x [tokens, cols] W^T. SwiGLU gives y [tokens, rows / 2]; the rows of its W
+/// alternate, 16 of gate and 16 of up. W is in the order of [`crate::fragment`]. `alphas` has a
+/// factor of results for each tile of 16 rows.
 ///
 /// Rows of x must be readable, and finite, up to a whole chunk of 64 columns. Where the regime has
-/// stages, there must be rows, of whatever, up to whole groups of tokens. Operands of 8 bits have
-/// `src_scales`, f32 [block of k, token], finite for the blocks of whole chunks, and `src_factor`,
-/// what x is to be multiplied by: see [`OperandType::activation_exponent`].
+/// stages, x must have readable rows up to whole groups of tokens; their contents do not matter.
+/// 8-bit operands also have `src_scales`, f32 [block of k, token], finite for the blocks of whole
+/// chunks, and `src_factor`, the factor of x: see [`OperandType::activation_exponent`].
 ///
-/// `bias` is as rows of W are; `residual` is as y and added to the rounded result. Where
-/// [`Regime::splits`], thread blocks share the chunks of a product in `parts`.
+/// `bias` has the order of the rows of W. `residual` has the layout of y and is added to the
+/// rounded result. Where [`Regime::splits`], thread blocks share the chunks of a product in
+/// `parts`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct MatmulVariant {
     weights: WeightFormat,
@@ -66,7 +67,7 @@ impl MatmulVariant {
         }
     }
 
-    /// The kernel for so many tokens, on a device whose thread blocks have at most `max_shared`
+    /// The kernel for `tokens` tokens, on a device whose thread blocks have at most `max_shared`
     /// bytes of shared memory.
     pub fn for_tokens(
         weights: WeightFormat,
@@ -88,9 +89,8 @@ impl MatmulVariant {
         }
     }
 
-    /// Whether there is such a kernel. With the sums of 64 rows by 64 tokens a warp, threads have
-    /// no registers left for sums that scales are yet to be applied to; operands of 8 bits have a
-    /// tile of their own for prefill.
+    /// Whether the kernel exists. With the sums of 64 rows by 64 tokens a warp, threads have no
+    /// registers left for sums before scaling; 8-bit operands have a tile of their own for prefill.
     fn exists(&self) -> bool {
         let has_bytes = self.weights.operand() != OperandType::Bf16;
         match (&self.weights, self.regime) {
@@ -101,12 +101,12 @@ impl MatmulVariant {
         }
     }
 
-    /// What the weights are stored as.
+    /// How the weights are stored.
     pub const fn weights(&self) -> &WeightFormat {
         &self.weights
     }
 
-    /// What number of tokens it is for.
+    /// The number of tokens that it is for.
     pub const fn regime(&self) -> Regime {
         self.regime
     }
@@ -121,7 +121,7 @@ impl MatmulVariant {
         32 * self.regime.shape().warps
     }
 
-    /// Chunks that a warp of a regime without stages has under way at once.
+    /// Chunks that a warp loads at once in a regime without stages.
     pub const fn unroll(&self) -> usize {
         match (self.weights.row_words(), self.regime) {
             (0..=3, Regime::Gemv8) => 4,
@@ -143,7 +143,8 @@ impl MatmulVariant {
         shape.stages * stage
     }
 
-    /// Rows of W of a thread block: those of the regime, but a tile of gate and one of up at least.
+    /// Rows of W of a thread block: those of the regime, but at least a tile of gate and a tile of
+    /// up.
     pub const fn block_rows(&self) -> u32 {
         match (self.regime.splits(), self.output) {
             (false, MatmulOutput::Swiglu) => 2 * self.regime.shape().rows(),
@@ -151,13 +152,13 @@ impl MatmulVariant {
         }
     }
 
-    /// Thread blocks of one part, for so many rows of W.
+    /// Thread blocks of one part, for `rows` rows of W.
     pub const fn blocks(&self, rows: usize, tokens: usize) -> usize {
         let tokens_of_block = self.regime.tokens() as usize;
         rows.div_ceil(self.block_rows() as usize) * tokens.div_ceil(tokens_of_block)
     }
 
-    /// Blocks of x in so many chunks; 0 if x is bf16.
+    /// Blocks of x in `chunks` chunks; 0 if x is bf16.
     pub fn source_blocks(&self, chunks: usize) -> usize {
         match &self.weights {
             WeightFormat::Packed(format) if format.operand() != OperandType::Bf16 => {
@@ -186,11 +187,11 @@ impl MatmulVariant {
         4 * (shape.rows() * shape.tokens()) as usize
     }
 
-    /// Every kernel that a registry walks: bf16 weights, and every element of four bits and more
-    /// with E8M0, UE4M3 and a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k,
-    /// regimes and outputs; the largest regime for scales that are folded into operands. For
-    /// operands of 8 bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with E8M0
-    /// and FP16, for all k from 32 on.
+    /// Every kernel of the registry: bf16 weights, and every element of four bits and more with
+    /// E8M0, UE4M3 and a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32 scales, for all k, regimes
+    /// and outputs; the largest regime for scales that are folded into operands. For operands of 8
+    /// bits every element that has them, E4M3 with E8M0 and FP32 scales, s8 with E8M0 and FP16, for
+    /// all k from 32 on.
     pub fn all() -> impl Iterator<Item = Self> {
         let ue5m5 = ScaleFormat::Unsigned {
             exponent_bits: 5,

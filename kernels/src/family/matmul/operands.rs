@@ -13,7 +13,7 @@ pub(super) fn of(variant: &MatmulVariant, problem: &Problem) -> Result<Problem, 
     let matrices = variant.matrices().iter();
     let fragments = matrices.map(|&matrix| variant.fragments(matrix, &sizes, problem));
     let fragments = match fragments.collect::<Result<Vec<_>, _>>()?.as_slice() {
-        [gate, up] => gate.in_turns(up),
+        [gate, up] => gate.interleaved(up),
         whole => whole[0].clone(),
     };
     let blocks = variant.blocks(fragments.rows, sizes.tokens);
@@ -45,7 +45,7 @@ pub(super) fn of(variant: &MatmulVariant, problem: &Problem) -> Result<Problem, 
     Ok(operands)
 }
 
-/// The bias as rows of W are: those of two matrices 16 by 16 in turns.
+/// The bias in the order of the rows of W: two matrices alternate, 16 rows each.
 fn bias(variant: &MatmulVariant, problem: &Problem) -> Option<Tensor> {
     let matrices = variant.matrices().iter();
     let tensors = matrices.filter_map(|matrix| problem.tensors.get(&matrix.name("bias")));

@@ -1,4 +1,4 @@
-//! What becomes of the sums of a product.
+//! The outputs of a product.
 
 use crate::format::FloatType;
 
@@ -9,7 +9,7 @@ pub enum MatmulOutput {
     Bf16,
     /// The sums in f32.
     F32,
-    /// `silu(gate) * up` in bf16: W has 16 rows of gate and 16 of up in turns.
+    /// `silu(gate) * up` in bf16: the rows of W alternate, 16 of gate and 16 of up.
     Swiglu,
 }
 

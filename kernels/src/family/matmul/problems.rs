@@ -93,12 +93,12 @@ impl MatmulVariant {
             _ if rows.is_multiple_of(TILE) => Ok(()),
             _ => Err(ProblemError::Unfit {
                 name: "rows".to_owned(),
-                reason: format!("{rows} are not whole tiles of {TILE}"),
+                reason: format!("it is {rows}; expected a multiple of {TILE}"),
             }),
         }
     }
 
-    /// A matrix as it lies packed; `None` if it is bf16.
+    /// A matrix as a packed tensor; `None` if it is bf16.
     pub(super) fn packed(
         &self,
         matrix: Matrix,

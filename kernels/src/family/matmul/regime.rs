@@ -1,6 +1,6 @@
-//! Numbers of tokens, and what thread blocks for them are made of.
+//! Regimes of token counts, and the thread blocks for them.
 
-/// What number of tokens a kernel is for.
+/// The number of tokens that a kernel is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Regime {
     /// At most 8: decode.
@@ -9,7 +9,7 @@ pub enum Regime {
     Gemv16,
     /// At most 64: a batch.
     Tile64,
-    /// At most 128, and more where the next does not go.
+    /// At most 128, and more where the next regime has no kernel.
     Tile128,
     /// Any number: prefill. Not for scales that are applied to sums.
     Tile256,
@@ -17,12 +17,12 @@ pub enum Regime {
     Tile192,
 }
 
-/// What a thread block of a regime has.
+/// The shape of a thread block of a regime.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// Warps.
     pub warps: u32,
-    /// Warps of different rows; the rest differ in tokens.
+    /// Warps with different rows; other warps differ in tokens.
     pub row_warps: u32,
     /// Tiles of 16 rows of a warp.
     pub row_tiles: u32,

@@ -1,10 +1,10 @@
-//! How many thread blocks share the chunks of a product.
+//! Splits the chunks of a product over thread blocks.
 
 use super::MatmulVariant;
 use crate::fragment::CHUNK;
 use crate::kernel::SplitLimits;
 
-/// Chunks that a thread block of a split product has at least.
+/// The least chunks of a thread block of a split product.
 const SPLIT_CHUNKS: usize = 4;
 
 impl MatmulVariant {

@@ -39,7 +39,7 @@ impl Weights {
         })
     }
 
-    /// Weights that lie in these buffers.
+    /// Weights in the given buffers.
     pub(in crate::family) const fn of_parts(
         format: WeightFormat,
         [rows, cols]: [usize; 2],

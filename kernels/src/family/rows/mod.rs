@@ -1,4 +1,5 @@
-//! The kernels that make rows of activations and quantise them on the way out: norm, swiglu, copy.
+//! Kernels that compute rows of activations and quantise them before they store them: norm, swiglu,
+//! copy.
 
 mod packed;
 mod part;
@@ -30,7 +31,7 @@ pub(super) const FAMILY: Family = Family {
     kernels: || Box::new(RowVariant::all().map(|variant| Box::new(variant) as _)),
 };
 
-/// What a kernel makes rows of.
+/// How a kernel computes its rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowOperation {
     /// `x / sqrt(mean(x^2) + eps) * gain`.
@@ -56,34 +57,34 @@ impl RowOperation {
 }
 
 /// One kernel: an operation, and the format that its rows are quantised to. A thread block of 256
-/// threads has a row.
+/// threads makes one row.
 ///
 /// Rows are bf16, padded with zeros to a multiple of 8 columns. `positions` has the position of
-/// each row's token, which with the seed chooses the random numbers of stochastic rounding. A
-/// tensor scale is one a row. Packed rows are operands of 8 bits, padded with zeros to a multiple
-/// of 64 columns, and f32 scales [block of k, row].
+/// each row's token, which with the seed chooses the random numbers of stochastic rounding. The
+/// tensor scale is one for each row. Packed rows are 8-bit operands, padded with zeros to a
+/// multiple of 64 columns, with f32 scales [block of k, row].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowVariant {
     operation: RowOperation,
-    /// Of the fake-quantising kernel whose steps the rows go through.
+    /// The fake-quantising kernel whose steps apply to the rows.
     quantizer: Option<BlockVariant>,
-    /// What rows become; of 8 bits with scales apart.
+    /// The operand type of the rows; 8-bit operands have separate scales.
     operand: OperandType,
 }
 
-/// What templates know as `v`: of the quantising part, and of the operation.
+/// `v` in templates: the quantising part, and the operation.
 #[derive(Serialize)]
 struct RowContext {
     #[serde(flatten)]
     quantizer: Option<Context>,
     description: String,
     is_quantized: bool,
-    /// Rows become operands of 8 bits, with scales apart.
+    /// Rows become 8-bit operands with separate scales.
     is_packed: bool,
     /// Operands are integers: values over the smallest.
     is_integer: bool,
     mantissa_bits: u32,
-    /// Of a code, where it becomes the operand by moving bits.
+    /// Bits of a code that becomes the operand by moving bits.
     bits: u32,
     is_int: bool,
     stored_shift: u32,
@@ -92,12 +93,12 @@ struct RowContext {
     /// Elements are rounded stochastically.
     draws: bool,
     log2_e: u64,
-    /// Of the highest power first.
+    /// Coefficients, the highest power first.
     exp_coefficients: Vec<u64>,
 }
 
 impl RowVariant {
-    /// The kernel that leaves rows in `format`, or in bf16.
+    /// The kernel whose rows are in `format`; `None` for bf16.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -117,7 +118,7 @@ impl RowVariant {
         })
     }
 
-    /// The kernel that leaves rows as operands that stand for `format`: those of 8 bits with scales.
+    /// The kernel whose rows are 8-bit operands with scales that stand for `format`.
     ///
     /// # Errors
     /// [`VariantError`] if there is none.
@@ -131,7 +132,7 @@ impl RowVariant {
         Ok(Self { operand, ..bf16 })
     }
 
-    /// What it makes rows of.
+    /// How it computes its rows.
     pub const fn operation(&self) -> RowOperation {
         self.operation
     }
@@ -141,12 +142,12 @@ impl RowVariant {
         self.quantizer.as_ref().map(BlockVariant::format)
     }
 
-    /// What rows become: bf16, or operands of 8 bits with scales apart.
+    /// The operand type of the rows: bf16, or 8 bits with separate scales.
     pub const fn operand(&self) -> OperandType {
         self.operand
     }
 
-    /// Whether rows are operands of 8 bits.
+    /// Whether rows are 8-bit operands.
     pub(crate) fn is_packed(&self) -> bool {
         self.operand != OperandType::Bf16
     }
@@ -156,11 +157,10 @@ impl RowVariant {
         self.quantizer.is_some_and(|variant| variant.is_random())
     }
 
-    /// Every kernel that a registry walks: bf16, and the formats of [`BlockVariant::all`] with the rule
-    /// `floor`,
-    /// `even` or that of fractions, rounded half to even or stochastically; packed, of those with
-    /// E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that there are
-    /// operands for.
+    /// Every kernel of the registry: bf16, and the formats of [`BlockVariant::all`] with the rule
+    /// `floor`, `even` or that of fractions, rounded half to even or stochastically; packed, of
+    /// those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that
+    /// there are operands for.
     pub fn all() -> impl Iterator<Item = Self> {
         RowOperation::ALL.into_iter().flat_map(move |operation| {
             let quantized = formats(BlockOperation::FakeQuantize)

@@ -1,4 +1,4 @@
-//! Rows that become operands of 8 bits, with scales apart.
+//! Rows as 8-bit operands with separate scales.
 
 use super::RowVariant;
 use super::problems::len;

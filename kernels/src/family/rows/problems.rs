@@ -1,4 +1,4 @@
-//! Problems of the row kernels, and what must come out.
+//! Problems of the row kernels, and their expected outputs.
 
 use super::{RowOperation, RowVariant, part};
 use crate::format::{BlockFormat, FloatType, Rounding};

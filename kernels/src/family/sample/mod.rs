@@ -1,4 +1,5 @@
-//! Logits to a token of each row, by temperature and top-p: see [`crate::reference::sample()`].
+//! Samples a token from each row of logits, by temperature and top-p: see
+//! [`crate::reference::sample()`].
 
 mod problems;
 
@@ -22,11 +23,11 @@ pub(super) const FAMILY: Family = Family {
 /// Threads of a thread block.
 const THREADS: u32 = 512;
 
-/// The kernel. A thread block has a row.
+/// The kernel. A thread block takes one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Sample;
 
-/// What the template knows as `v`.
+/// `v` in the template.
 #[derive(Serialize)]
 struct Context {
     warps: u32,
@@ -34,12 +35,12 @@ struct Context {
     /// A weight of 1.
     one: u64,
     log2_e: u64,
-    /// Of the highest power first.
+    /// Coefficients, the highest power first.
     exp_coefficients: Vec<u64>,
 }
 
 impl Sample {
-    /// What a row without a token has: one with NaN or infinity, or without a finite logit.
+    /// The token of a row that has none: a row with NaN or infinity, or without a finite logit.
     pub const NO_TOKEN: u32 = u32::MAX;
 }
 
@@ -52,7 +53,7 @@ impl Kernel for Sample {
         "sample"
     }
 
-    /// Its operands. `random` is what chance is made of; temperature and top-p are those of
+    /// Its operands. `random` has a random number for each row; temperature and top-p are those of
     /// [`crate::reference::Sampling`].
     fn signature(&self) -> Signature {
         let whole_chunks = size("cols").next_multiple_of(8);

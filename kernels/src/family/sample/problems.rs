@@ -1,4 +1,4 @@
-//! Problems of the sample kernel, and what must come out.
+//! Problems of the sample kernel, and their expected outputs.
 
 use super::Sample;
 use crate::format::FloatType;

@@ -1,11 +1,11 @@
-//! A kernel of codes as the numbers that its template writes into PTX.
+//! The numbers of a code kernel that its template writes into PTX.
 
 use crate::format::{ElementFormat, Grid};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{OperandType, WeightFormat};
 use serde::Serialize;
 
-/// What the template of codes knows as `v`.
+/// `v` in the template of codes.
 #[derive(Serialize)]
 pub(super) struct CodesContext {
     bits: u32,

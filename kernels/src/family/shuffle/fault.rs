@@ -1,4 +1,4 @@
-//! Scales and codes that no weight may have, as kernels tell them.
+//! Invalid scales and codes of weights, as kernels report them.
 
 use crate::fragment::{FragmentError, FragmentFormat};
 
@@ -8,13 +8,13 @@ pub(super) const ROW_BITS: u32 = 28;
 pub(super) const PLACE_BITS: u32 = 27;
 const CODE_BITS: u32 = 8;
 
-/// The first scale that is NaN or code that is no finite value, as kernels tell it: by row, scales
-/// before codes.
+/// The first scale that is NaN, or code without a finite value, as kernels report it: by row,
+/// scales before codes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ShuffleFault(pub u64);
 
 impl ShuffleFault {
-    /// There is none.
+    /// No fault.
     pub const NONE: Self = Self(u64::MAX);
 
     /// Its words as the buffer `fault` has them.
@@ -22,7 +22,7 @@ impl ShuffleFault {
         [self.0 as u32, (self.0 >> 32) as u32]
     }
 
-    /// The fault of an error; `None` for one that is none of a scale or code.
+    /// The fault of an error; `None` for an error that is not about a scale or a code.
     pub const fn of(error: &FragmentError) -> Option<Self> {
         let (row, is_code, place, code) = match *error {
             FragmentError::NanScale { row, block } => (row, 0, block, 0),
@@ -35,7 +35,7 @@ impl ShuffleFault {
         ))
     }
 
-    /// The error for weights of a format; `None` if there is no fault.
+    /// The error of the fault, for weights of a format; `None` if there is no fault.
     pub const fn error(self, format: &FragmentFormat) -> Option<FragmentError> {
         if self.0 == Self::NONE.0 {
             return None;

@@ -1,4 +1,4 @@
-//! Packed weights on a device to the order that matmuls take.
+//! Puts packed weights on a device into the order that matmuls take.
 
 use super::{ShuffleFault, ShuffleVariant, Stack, Tiles, sizes_of_scales};
 use crate::family::matmul::Weights;
@@ -45,7 +45,7 @@ pub struct Shuffle {
     device: Device,
     format: WeightFormat,
     codes: Launcher,
-    /// That look through scales, and that place them.
+    /// The kernels that scan scales, and that place them.
     scales: Option<[Launcher; 2]>,
 }
 
@@ -75,8 +75,8 @@ impl Shuffle {
         })
     }
 
-    /// Weights of the packed ones, in buffers of their own; `name` is what reports call them. Waits
-    /// until they are there.
+    /// Shuffles packed weights into buffers of their own and waits until that is done. Reports call
+    /// them `name`.
     ///
     /// # Errors
     /// As [`Shuffle::put_packed`], and if there is no room.
@@ -91,7 +91,7 @@ impl Shuffle {
         Ok(stack.weights(&self.device)?)
     }
 
-    /// Weights of a matrix of bf16, as [`Shuffle::packed`].
+    /// Shuffles a bf16 matrix, as [`Shuffle::packed`].
     ///
     /// # Errors
     /// As [`Shuffle::put_dense`], and if there is no room.
@@ -107,7 +107,7 @@ impl Shuffle {
         Ok(stack.weights(&self.device)?)
     }
 
-    /// Room for matrices that have [rows, cols] together.
+    /// Allocates a stack for matrices that have [rows, cols] together.
     ///
     /// # Errors
     /// If there is none.
@@ -115,7 +115,7 @@ impl Shuffle {
         Stack::new(&self.device, name, self.format, shape)
     }
 
-    /// Puts a packed matrix into tiles of a stack. Waits until it is there.
+    /// Puts a packed matrix into tiles of a stack and waits until that is done.
     ///
     /// # Errors
     /// [`ShuffleError::Fragment`] as of [`crate::fragment::FragmentTensor::new`];

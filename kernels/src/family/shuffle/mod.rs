@@ -37,7 +37,7 @@ pub(super) const FAMILY: Family = Family {
     kernels: || Box::new(ShuffleVariant::all().map(|variant| Box::new(variant) as _)),
 };
 
-/// One kernel: what of weights it is for.
+/// One kernel: the part of weights that it handles.
 ///
 /// Codes and scales are read as in [`crate::format::PackedTensor`] and written in the order of
 /// [`crate::fragment`]: 16 rows of a *tile*, then `skip` tiles of another matrix. `fault` becomes
@@ -45,11 +45,11 @@ pub(super) const FAMILY: Family = Family {
 /// and each scale code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ShuffleVariant {
-    /// Codes of an element for such operands, or bf16, in runs of so many columns.
+    /// Codes of an element for an operand type, or bf16, in runs of that many columns.
     Codes(Option<(ElementFormat, OperandType)>, usize),
-    /// Is there NaN among scales of so many bytes, and which is the largest?
+    /// Finds the largest scale, and NaN among scales, of that many bytes.
     Scan(usize),
-    /// Scales of so many bytes.
+    /// Places scales of that many bytes.
     Scales(usize),
 }
 
@@ -63,7 +63,7 @@ impl ShuffleVariant {
         Self::Codes(element, format.run())
     }
 
-    /// The kernel that looks through scales of a format.
+    /// The kernel that scans scales of a format.
     pub const fn scan(format: &FragmentFormat) -> Self {
         Self::Scan(format.scale_bytes())
     }
@@ -73,7 +73,7 @@ impl ShuffleVariant {
         Self::Scales(format.scale_bytes())
     }
 
-    /// Whether codes can be no finite value: `fault` is a parameter.
+    /// Whether a code may lack a finite value; `fault` is a parameter then.
     pub fn has_fault(&self) -> bool {
         match self {
             Self::Codes(codes, _) => codes.is_some_and(|(element, operand)| {
@@ -225,7 +225,7 @@ impl ShuffleVariant {
         matches!(self, Self::Scales(1))
     }
 
-    /// A kernel of so many threads, without operands. It numbers them, and rows, in 32 bits.
+    /// A kernel of `threads` threads, without operands. It indexes threads and rows with 32 bits.
     fn with_threads(&self, threads: Extent) -> Signature {
         let blocks = threads.clone().div_ceil(THREADS);
         Signature::new(self.id(), THREADS as u32, [blocks, 1.into(), 1.into()])
@@ -244,7 +244,7 @@ fn with_fault(signature: Signature, has_fault: bool) -> Signature {
     }
 }
 
-/// The code of a scale of so many bytes.
+/// The type of a scale's code of `width` bytes.
 const fn element(width: usize) -> ElementType {
     match width {
         1 => ElementType::U8,
@@ -253,7 +253,7 @@ const fn element(width: usize) -> ElementType {
     }
 }
 
-/// Sizes of the kernels of scales, for weights with so many columns.
+/// Sizes of the kernels of scales, for weights with `cols` columns.
 fn sizes_of_scales(format: &FragmentFormat, cols: usize) -> [(&'static str, usize); 10] {
     // A scale code is NaN if it, masked by the first, is above the second.
     let scale = format.scale();

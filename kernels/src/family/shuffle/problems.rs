@@ -1,8 +1,8 @@
-//! The shuffle kernels as entries.
+//! Problems of the shuffle kernels, and their expected outputs.
 //!
-//! Sizes of a problem: rows, cols, src_stride in bytes, of codes; skip, tiles of others after each;
-//! format, which of those that the kernel is for. Tensors: src, codes or scales. What is written is
-//! of no interest where there is a fault.
+//! Sizes of a problem: `rows`, `cols`, `src_stride` of codes in bytes; `skip`, the tiles of other
+//! matrices after each; `format`, the index of one of the kernel's formats. Tensor: `src`, codes or
+//! scales. Outputs do not matter where there is a fault.
 
 use super::{ShuffleFault, ShuffleVariant, sizes_of_scales};
 use crate::family::matmul::MatmulVariant;

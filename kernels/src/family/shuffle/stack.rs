@@ -1,16 +1,16 @@
-//! Weights of several matrices as one, whose product is theirs in one launch.
+//! Weights of several matrices as one matrix, so that one launch computes all their products.
 
 use crate::family::matmul::Weights;
 use crate::fragment::{TILE, WeightFormat};
 use crate::kernel::Slice;
 use mxlab_harness::device::{Buffer, Device, DeviceError};
 
-/// Which tiles of a stack are those of a matrix.
+/// The tiles of one matrix in a stack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Tiles {
     /// The first.
     pub first: usize,
-    /// Tiles of others after each.
+    /// Tiles of other matrices after each.
     pub skip: usize,
 }
 
@@ -96,7 +96,7 @@ impl Stack {
         }
     }
 
-    /// What results of these tiles of a matrix with so many rows are multiplied by.
+    /// Sets the factor of results for the tiles of a matrix with `rows` rows.
     pub(super) fn set_alpha(&mut self, tiles: Tiles, rows: usize, alpha: f32) {
         let alphas = self.alphas.iter_mut().skip(tiles.first);
         let alphas = alphas.step_by(tiles.skip + 1).take(rows.div_ceil(TILE));

@@ -1,4 +1,4 @@
-//! What the names in a kernel stand for.
+//! Resolves the names in a kernel.
 
 mod operand;
 

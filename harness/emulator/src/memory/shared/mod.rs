@@ -1,4 +1,4 @@
-//! Shared memory of a block, with who wrote and who read each byte last.
+//! Shared memory of a block, with the last writer and reader of each byte.
 //!
 //! Two accesses of different threads to a byte, one of them a write, need something between
 //! them that orders them: a barrier of the block, or for threads of one warp `bar.warp.sync`.
@@ -13,7 +13,7 @@ use shadow::{Renewal, Rows, Shadows};
 
 use crate::registers::LANES;
 
-/// When and by whom an access is made.
+/// The thread and the epochs of an access.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Moment {
     /// Barriers that the block has passed; at most [`Moment::LAST_BLOCK_EPOCH`].
@@ -25,9 +25,9 @@ pub struct Moment {
 }
 
 impl Moment {
-    /// The most barriers that are told from each other.
+    /// The most barriers that can be distinguished.
     pub const LAST_BLOCK_EPOCH: u32 = (1 << 20) - 3;
-    /// The most warp barriers, between two of the block, that are told from each other.
+    /// The most warp barriers, between two of the block, that can be distinguished.
     pub const LAST_WARP_EPOCH: u32 = (1 << 16) - 1;
 }
 

@@ -1,4 +1,4 @@
-//! Who wrote and who read each place last.
+//! The last writer and reader of each place.
 
 use super::{Access, Fault, Moment};
 use crate::registers::LANES;

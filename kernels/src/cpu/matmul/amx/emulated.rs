@@ -1,4 +1,5 @@
-//! AMX for CPUs that have none: its instructions raise SIGILL, and what they do is done here, as Intel's manual says.
+//! AMX for CPUs without it: its instructions raise SIGILL, and the handler here executes them as
+//! Intel's manual describes.
 
 use super::super::order::{flushed, tiled};
 use super::super::{Bf16Rows, Matmul, Panels, Path};
@@ -215,7 +216,8 @@ extern "C" fn on_illegal(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut 
     let registers = unsafe { &mut (*context.cast::<libc::ucontext_t>()).uc_mcontext.gregs };
     let at = registers[libc::REG_RIP as usize] as *const u8;
     let value = |i: usize| registers[REGISTERS[i] as usize] as usize;
-    // SAFETY: this is where the illegal instruction is, and its operands are those of the code that has it.
+    // SAFETY: this is where the illegal instruction is, and its operands are those of the code that
+    // has it.
     let done = unsafe { decode(at, value).filter(|i| UNIT.with_borrow_mut(|unit| unit.step(i))) };
     match done {
         Some(instruction) => registers[libc::REG_RIP as usize] += instruction.length as i64,
@@ -224,7 +226,8 @@ extern "C" fn on_illegal(_: libc::c_int, _: *mut libc::siginfo_t, context: *mut 
     }
 }
 
-/// Does instructions of AMX for this process from now on; false where the CPU lacks what the path needs beside them.
+/// Emulates AMX instructions for this process from now on; false where the CPU lacks other features
+/// of the path.
 fn install() -> bool {
     static ANSWER: OnceLock<bool> = OnceLock::new();
     *ANSWER.get_or_init(|| {

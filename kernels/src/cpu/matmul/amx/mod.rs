@@ -1,22 +1,26 @@
 //! bf16 pairs by AMX tiles: 32 tokens by 32 rows of W by 32 columns in four instructions.
 //!
-//! **The order of sums** is another than that of the chains. `tdpbf16ps` takes 32 columns: the products of those with even and
-//! with odd numbers are two chains of fused multiply-adds from zero, whose sum is added to what was before. 512
-//! columns are added up so from zero, and then to y. What is subnormal counts as zero, operands too. Nothing of a sum depends on
-//! the tokens and rows beside it, on threads or on how many tokens there are, as long as all of x and W are bf16 and codes are decoded in registers
-//! (4, 6 or 8 bits, blocks of whole sixteens): else products are chains of f32. But its last bits are not those of the other paths, which all CPUs have. So AMX is for those who ask for it.
+//! **The order of sums** differs from the chains. `tdpbf16ps` takes 32 columns: the products of
+//! even and of odd columns form two chains of fused multiply-adds from zero, and their sum is added
+//! to the accumulator. The accumulator takes 512 columns from zero and is then added to y.
+//! Subnormals count as zero, in operands too. AMX is used where all of x and W are bf16 and codes
+//! are decoded in registers (4, 6 or 8 bits, blocks of whole sixteens); otherwise products are
+//! chains of f32. A sum does not depend on other tokens, other rows, threads or the number of
+//! tokens. But its last bits differ from the other paths, which all CPUs have, so AMX is used only
+//! on request.
 //!
-//! This was run on an emulation of the instructions (`emulated.rs`), not on a chip with AMX. One token at a time it reads all of W for a sixteenth
-//! of a tile.
+//! This path was tested on an emulation of the instructions (`emulated.rs`), not on a chip with
+//! AMX. With one token it reads all of W for a sixteenth of a tile.
 //!
 //! ```text
-//!     tiles   4: x, tokens 0..16     6: W, rows 0..16    7: W, rows 16..32     [16 pairs of columns][rows]
+//!     tiles   4: x, tokens 0..16   6: W, rows 0..16   7: W, rows 16..32   [16 pairs][rows]
 //!             5: x, tokens 16..32
 //!     sums    0 = 4 x 6    1 = 4 x 7
 //!             2 = 5 x 6    3 = 5 x 7
 //! ```
 //!
-//! Intel SDM, volume 2: LDTILECFG, TILELOADD, TDPBF16PS, TILESTORED; Linux, Documentation/arch/x86/xstate.rst.
+//! Intel SDM, volume 2: LDTILECFG, TILELOADD, TDPBF16PS, TILESTORED; Linux,
+//! Documentation/arch/x86/xstate.rst.
 
 #[cfg(all(test, target_os = "linux"))]
 mod emulated;
@@ -111,9 +115,10 @@ impl Step<Avx512> for Tiles {
         assert!(words.len() >= (tokens - 1) * stride + steps && stride >= steps);
         assert!(sums.len() >= tokens * SHAPE.rows);
         let config = Config::new(tokens);
-        // SAFETY: the CPU has the instructions, as `self` proves, and the assertions keep the tiles of `config` inside the
-        // slices: of W whole ones, of x and of the sums as many rows as there are tokens; x of tokens from 16 on is not
-        // read where there are none. No tile is in use outside of this.
+        // SAFETY: the CPU has the instructions, as `self` proves, and the assertions keep the tiles
+        // of `config` inside the slices: of W whole ones, of x and of the sums as many rows as
+        // there are tokens; x of tokens from 16 on is not read where there are none. No tile is in
+        // use outside of this.
         unsafe {
             asm!(
                 "ldtilecfg [{config}]",
