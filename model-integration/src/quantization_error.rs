@@ -160,15 +160,15 @@ impl Part {
         for (block, (values, restored)) in values.chunks(k).zip(restored.chunks(k)).enumerate() {
             let scale =
                 packed.scale().decode(packed.scale_code(row, block)) * packed.tensor_scale();
+            let lowest = f64::from(*range.start()) * f64::from(scale);
+            let highest = f64::from(*range.end()) * f64::from(scale);
             let (mut sums, mut amax) = (Sums::default(), 0.0_f32);
             for (&x, &y) in values.iter().zip(restored) {
                 let (x, y) = (f64::from(x), f64::from(y));
                 sums.add_element(x, y);
                 amax = amax.max(x.abs() as f32);
                 // A block that was flushed to zero has no range to exceed.
-                let limits =
-                    [range.start(), range.end()].map(|&end| f64::from(end) * f64::from(scale));
-                self.saturated += u64::from(scale != 0.0 && (x < limits[0] || x > limits[1]));
+                self.saturated += u64::from(scale != 0.0 && (x < lowest || x > highest));
                 self.to_zero += u64::from(x != 0.0 && y == 0.0);
             }
             self.sums.add(sums);

@@ -112,7 +112,7 @@ const WRONG: [(&str, [&str; 3]); 22] = [
     ),
     (
         "bench --compare new.json new.json",
-        ["version 9999", "expected", "`mxlab bench"],
+        ["version 9999", "expected version", "update mxlab"],
     ),
     (
         "bench --compare cut.json cut.json",

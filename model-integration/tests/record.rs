@@ -252,13 +252,18 @@ fn other_records_are_refused_by_name() {
         newer["schema_version"] = json!(kind.version + 1);
         let error = Record::from_value(newer).expect_err("another version");
         let expected = format!(
-            "found a {} record of version {}, expected version {}; write it again with `{}`",
+            "found a record of kind `{}`, version {}; expected version {}; a newer mxlab wrote it: \
+             update mxlab",
             kind.name,
             kind.version + 1,
             kind.version,
-            kind.command
         );
         assert_eq!(error.to_string(), expected);
+        let mut older = samples[kind.name].clone();
+        older["schema_version"] = json!(0);
+        let error = Record::from_value(older).expect_err("another version");
+        let advice = format!("write it again with `{}`", kind.command);
+        assert!(error.to_string().ends_with(&advice), "{error}");
 
         let mut without = samples[kind.name].clone();
         without["schema_version"] = Value::Null;

@@ -203,8 +203,8 @@ pub fn config_seeds() -> Vec<Vec<u8>> {
 }
 
 /// Valid tokenizers of every kind of model: words, byte-pair encoding with byte fallback as in
-/// Llama 2, word pieces with every normaliser and pre-tokeniser that takes settings, and pieces with
-/// scores.
+/// Llama 2, word pieces with every normaliser and pre-tokeniser that takes settings, and pieces
+/// with scores.
 pub fn tokenizer_seeds() -> Vec<Vec<u8>> {
     vec![
         VALID_TOKENIZER.to_vec(),

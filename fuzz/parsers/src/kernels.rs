@@ -30,8 +30,8 @@ static KERNELS: LazyLock<HashMap<String, BlockVariant>> = LazyLock::new(|| {
 /// Elements of a problem that is run.
 const MAX_ELEMENTS: u64 = 4096;
 
-/// A kept problem: it is written as it was read, and replaying it, on the emulator, says whether the
-/// kernel is right or why that cannot be said.
+/// A kept problem: it is written as it was read, and replaying it, on the emulator, says whether
+/// the kernel is right or why that cannot be said.
 pub fn regression(data: &[u8]) -> bool {
     thread_local!(static SCRATCH: Scratch = Scratch::new());
     let path = SCRATCH.with(|scratch| scratch.write("regression.json", data));

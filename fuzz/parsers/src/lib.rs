@@ -1,5 +1,5 @@
-//! One function for every format that the project reads. It takes any bytes, gives them to the
-//! real reader and says whether that took them. It fails only by panicking: a reader must return, `Ok`
+//! One function for every format that the project reads. It takes any bytes, gives them to the real
+//! reader and says whether that took them. It fails only by panicking: a reader must return, `Ok`
 //! or `Err`, in bounded time and memory, and what is printed must be read back as the same.
 //!
 //! [`TARGETS`] lists them. `cargo test -p mxlab-parser-fuzz` runs each on valid examples and on

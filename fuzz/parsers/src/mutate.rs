@@ -13,8 +13,8 @@ const TOKENS: [&str; 40] = [
     "\\u0000", "\\ud800", "\u{feff}", "\u{1f600}", ".v4", "<65536>", "%", "F8_E4M3",
 ];
 
-/// A mutation of one of `seeds`: one or two edits, none of which makes it more than a little longer,
-/// but for a token that is repeated a thousand times.
+/// A mutation of one of `seeds`: one or two edits, none of which makes it more than a little
+/// longer, but for a token that is repeated a thousand times.
 pub fn mutate(seeds: &[Vec<u8>], rng: &mut ChaCha8Rng) -> Vec<u8> {
     let mut bytes = seeds.choose(rng).cloned().unwrap_or_default();
     for _ in 0..rng.random_range(1..=2) {

@@ -98,7 +98,8 @@ macro_rules! targets {
             run_all(stringify!($name));
         })*
 
-        /// Each target has a test here, a fuzz target, and no regressions of unknown targets are kept.
+        /// Each target has a test here, a fuzz target, and no regressions of unknown targets are
+        /// kept.
         #[test]
         fn every_target_is_run() {
             let listed: BTreeSet<&str> = TARGETS.iter().map(|target| target.name).collect();

@@ -1,4 +1,5 @@
-//! The folder of a campaign: whose journals it holds, and that one supervisor at a time works there.
+//! The folder of a campaign: whose journals it holds, and that one supervisor at a time works
+//! there.
 
 use mxlab_harness::record::{AppendLog, LogError};
 use std::collections::BTreeMap;

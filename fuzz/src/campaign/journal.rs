@@ -155,7 +155,8 @@ impl Reader {
                 file.read_to_end(&mut text).map_err(failed)?;
             }
         }
-        // What follows the last line break is a line that is not whole yet, was cut off, or nothing.
+        // What follows the last line break is a line that is not whole yet, was cut off, or
+        // nothing.
         let mut lines = text.split_inclusive(|&byte| byte == b'\n').peekable();
         while let Some(line) = lines.next_if(|line| line.ends_with(b"\n")) {
             self.bytes += line.len() as u64;

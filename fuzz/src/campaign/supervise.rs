@@ -1,8 +1,8 @@
 //! Worker processes: started, watched, and started again behind the job that ended them.
 //!
-//! A worker tells its events to its journal, which the supervisor reads as it grows. An empty line on
-//! its standard output is a sign of life while a job lasts. Its standard input is a pipe that ends
-//! with the supervisor, and so does it.
+//! A worker tells its events to its journal, which the supervisor reads as it grows. An empty line
+//! on its standard output is a sign of life while a job lasts. Its standard input is a pipe that
+//! ends with the supervisor, and so does it.
 
 use super::process::{Beat, Place};
 use super::{
@@ -21,8 +21,8 @@ const TICK: Duration = Duration::from_millis(50);
 const OBSERVE_EVERY: Duration = Duration::from_millis(500);
 /// How long after the time limit a worker that does not end is killed.
 const LATE: Duration = Duration::from_secs(4);
-/// Jobs in a row that may crash, none having another verdict in between, before the device counts as
-/// unusable.
+/// Jobs in a row that may crash, none having another verdict in between, before the device counts
+/// as unusable.
 const MOST_CRASHES: u32 = 16;
 /// Workers in a row that may end without any event before the campaign is given up.
 const MOST_IDLE: u32 = 3;
@@ -107,8 +107,8 @@ impl<'c> Supervisor<'c> {
     }
 
     /// Runs the jobs with `workers` processes, each made by `command` of its number and the path of
-    /// its journal. The time limit counts from `begun`. `stop` ends it; `observe` is called every now
-    /// and then.
+    /// its journal. The time limit counts from `begun`. `stop` ends it; `observe` is called every
+    /// now and then.
     ///
     /// # Errors
     /// If a process cannot be started, a journal cannot be read or written, or `observe` fails.
@@ -228,8 +228,8 @@ impl<'c> Supervisor<'c> {
         }
     }
 
-    /// Whether the worker of a place still works. If it has ended, what it left is noted and the next
-    /// one is planned; what comes back is why there can be none.
+    /// Whether the worker of a place still works. If it has ended, what it left is noted and the
+    /// next one is planned; what comes back is why there can be none.
     fn look_after(&mut self, place: &mut Place) -> Result<Option<String>, JournalError> {
         let Some(worker) = &mut place.worker else {
             return Ok(None);

@@ -5,26 +5,25 @@ use crate::format::CodeLayout;
 /// Codes handled together, whose bytes are whole in every layout.
 pub(super) const CHUNK: usize = 16;
 
-/// Calls a function that is generic in the bits of a code with those of a layout.
-macro_rules! by_bits {
-    ($layout:expr, $function:ident($($argument:expr),*)) => {
-        match $layout {
-            CodeLayout::Bits2 => $function::<2>($($argument),*),
-            CodeLayout::Bits3 => $function::<3>($($argument),*),
-            CodeLayout::Bits4 => $function::<4>($($argument),*),
-            CodeLayout::Bits5 => $function::<5>($($argument),*),
-            CodeLayout::Bits6 => $function::<6>($($argument),*),
-            CodeLayout::Bits7 => $function::<7>($($argument),*),
-            CodeLayout::Bits8 => $function::<8>($($argument),*),
-        }
-    };
-}
-
 /// Packs a chunk, one code a byte, into exactly its bytes. Codes of four and eight bits are mostly
 /// stored from registers instead, without coming by here.
 #[inline(always)]
 pub(super) fn pack_chunk(layout: CodeLayout, codes: &[u8; CHUNK], packed: &mut [u8]) {
-    by_bits!(layout, pack_by_words(codes, packed));
+    match layout {
+        CodeLayout::Bits2 => pack_by_words::<2>(codes, packed),
+        CodeLayout::Bits3 => pack_by_words::<3>(codes, packed),
+        CodeLayout::Bits6 => pack_by_words::<6>(codes, packed),
+        CodeLayout::Bits4 | CodeLayout::Bits5 | CodeLayout::Bits7 | CodeLayout::Bits8 => {
+            pack_other(layout, codes, packed);
+        }
+    }
+}
+
+/// Widths that no element has, or that the kernels store from registers.
+#[cold]
+#[inline(never)]
+fn pack_other(layout: CodeLayout, codes: &[u8; CHUNK], packed: &mut [u8]) {
+    layout.pack(codes, packed);
 }
 
 #[inline(always)]
@@ -44,8 +43,22 @@ fn pack_by_words<const BITS: usize>(codes: &[u8; CHUNK], packed: &mut [u8]) {
 #[inline(always)]
 pub(super) fn unpack_chunk(layout: CodeLayout, packed: &[u8]) -> [u8; CHUNK] {
     let mut codes = [0; CHUNK];
-    by_bits!(layout, unpack_by_words(packed, &mut codes));
+    match layout {
+        CodeLayout::Bits2 => unpack_by_words::<2>(packed, &mut codes),
+        CodeLayout::Bits3 => unpack_by_words::<3>(packed, &mut codes),
+        CodeLayout::Bits6 => unpack_by_words::<6>(packed, &mut codes),
+        CodeLayout::Bits4 | CodeLayout::Bits5 | CodeLayout::Bits7 | CodeLayout::Bits8 => {
+            unpack_other(layout, packed, &mut codes);
+        }
+    }
     codes
+}
+
+/// The reverse of [`pack_other`].
+#[cold]
+#[inline(never)]
+fn unpack_other(layout: CodeLayout, packed: &[u8], codes: &mut [u8; CHUNK]) {
+    layout.unpack(packed, codes);
 }
 
 #[inline(always)]

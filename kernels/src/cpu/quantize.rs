@@ -17,6 +17,7 @@ struct Kernel<'a, S: Simd> {
     lanes: Lanes<'a, S>,
     /// For scales that are fractions.
     scales: Option<Lanes<'a, S>>,
+    layout: CodeLayout,
 }
 
 impl<'a, S: Simd> Kernel<'a, S> {
@@ -30,6 +31,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
                 ScalePlan::Fraction { codec, .. } => Some(codec.spread(s)),
                 _ => None,
             },
+            layout: plan.format.element().layout(),
         }
     }
 
@@ -78,9 +80,10 @@ impl<'a, S: Simd> Kernel<'a, S> {
             let mut values = [[0.0; CHUNK]; 3];
             for (values, candidate) in values.iter_mut().zip(candidates) {
                 values[..x.len()].copy_from_slice(x);
-                if let BlockScale::Power { x: block_x, .. } = candidate {
+                if let BlockScale::Power { x, inverse, .. } = candidate {
+                    let by = self.factors(inverse, x);
                     let index = index + (chunk * CHUNK) as u64;
-                    self.fake_chunk::<ROUNDING, SIGNED>(values, candidate, block_x, index);
+                    self.fake_chunk::<ROUNDING, SIGNED, false>(values, by, index);
                 }
             }
             for (i, &x) in x.iter().enumerate() {
@@ -162,8 +165,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
         index: u64,
         packed: &mut [u8],
     ) {
-        let s = self.s;
-        let layout = self.plan.format.element().layout();
+        let (s, layout) = (self.s, self.layout);
         let mut bytes = [0; CHUNK];
         for first in (0..CHUNK).step_by(S::LANES) {
             let x = s.load(&x[first..]);
@@ -194,7 +196,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
         mut index: u64,
         packed: &mut [u8],
     ) {
-        let layout = self.plan.format.element().layout();
+        let layout = self.layout;
         let bytes = layout.bytes(CHUNK);
         let (chunks, rest) = x.as_chunks::<CHUNK>();
         let mut packed_rest = packed;
@@ -214,45 +216,54 @@ impl<'a, S: Simd> Kernel<'a, S> {
         }
     }
 
+    /// What elements are multiplied or divided by before they are rounded, and multiplied by after.
     #[inline(always)]
-    fn fake_chunk<const ROUNDING: u8, const SIGNED: bool>(
+    fn factors(&self, scale: f32, block_x: f32) -> [S::F; 3] {
+        let s = self.s;
+        [
+            s.splat(scale),
+            s.splat(block_x),
+            s.splat(self.plan.tensor_scale),
+        ]
+    }
+
+    /// `DIVIDES`: scales are fractions.
+    #[inline(always)]
+    fn fake_chunk<const ROUNDING: u8, const SIGNED: bool, const DIVIDES: bool>(
         &self,
         x: &mut [f32; CHUNK],
-        scale: BlockScale,
-        block_x: f32,
+        [scale, block_x, tensor_scale]: [S::F; 3],
         index: u64,
     ) {
         let s = self.s;
         for first in (0..CHUNK).step_by(S::LANES) {
             let element = s.load(&x[first..]);
             let random = self.random::<ROUNDING>(index + first as u64);
-            let scaled = self.scaled(element, scale);
+            let scaled = match DIVIDES {
+                true => s.div(element, scale),
+                false => s.mul(element, scale),
+            };
             let value = self.lanes.fake::<ROUNDING, SIGNED>(element, scaled, random);
-            let value = s.mul(
-                s.mul(value, s.splat(block_x)),
-                s.splat(self.plan.tensor_scale),
-            );
-            s.store(value, &mut x[first..]);
+            s.store(s.mul(s.mul(value, block_x), tensor_scale), &mut x[first..]);
         }
     }
 
     #[inline(always)]
-    fn fake_block<const ROUNDING: u8, const SIGNED: bool>(
+    fn fake_block<const ROUNDING: u8, const SIGNED: bool, const DIVIDES: bool>(
         &self,
         x: &mut [f32],
-        scale: BlockScale,
-        block_x: f32,
+        factors: [S::F; 3],
         mut index: u64,
     ) {
         let (chunks, rest) = x.as_chunks_mut::<CHUNK>();
         for x in chunks {
-            self.fake_chunk::<ROUNDING, SIGNED>(x, scale, block_x, index);
+            self.fake_chunk::<ROUNDING, SIGNED, DIVIDES>(x, factors, index);
             index += CHUNK as u64;
         }
         if !rest.is_empty() {
             let mut padded = [0.0; CHUNK];
             padded[..rest.len()].copy_from_slice(rest);
-            self.fake_chunk::<ROUNDING, SIGNED>(&mut padded, scale, block_x, index);
+            self.fake_chunk::<ROUNDING, SIGNED, DIVIDES>(&mut padded, factors, index);
             rest.copy_from_slice(&padded[..rest.len()]);
         }
     }
@@ -297,7 +308,7 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     scales: &mut [u8],
 ) {
     let kernel = Kernel::new(s, plan);
-    let layout = plan.format.element().layout();
+    let layout = kernel.layout;
     let block_size = plan.format.block_size();
     let row_bytes = layout.bytes(cols);
     let block_bytes = layout.bytes(block_size);
@@ -358,9 +369,21 @@ pub(super) fn fake_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
             kernel.group_scales::<ROUNDING, SIGNED>(group, index, &mut scales);
             for (x, &scale) in group.chunks_mut(block_size).zip(&scales) {
                 match scale {
-                    BlockScale::Power { x: block_x, .. }
-                    | BlockScale::Fraction { x: block_x, .. } => {
-                        kernel.fake_block::<ROUNDING, SIGNED>(x, scale, block_x, index);
+                    BlockScale::Power {
+                        x: block_x,
+                        inverse,
+                        ..
+                    } => {
+                        let factors = kernel.factors(inverse, block_x);
+                        kernel.fake_block::<ROUNDING, SIGNED, false>(x, factors, index);
+                    }
+                    BlockScale::Fraction {
+                        x: block_x,
+                        divisor,
+                        ..
+                    } => {
+                        let factors = kernel.factors(divisor, block_x);
+                        kernel.fake_block::<ROUNDING, SIGNED, true>(x, factors, index);
                     }
                     BlockScale::Zero => x.fill(0.0),
                     BlockScale::NaN => x.fill(f32::NAN),

@@ -65,8 +65,8 @@ pub enum Wrong {
     },
     /// It is of another version.
     #[error(
-        "found a {} record of version {found}, expected version {}; write it again with `{}`",
-        kind.name, kind.version, kind.command
+        "found a record of kind `{}`, version {found}; expected version {}; {}",
+        kind.name, kind.version, of_version(*found, *kind)
     )]
     OtherVersion {
         /// The kind.
@@ -103,4 +103,12 @@ impl Wrong {
 fn known() -> String {
     let names: Vec<&str> = KINDS.iter().map(|kind| kind.name).collect();
     names.join(", ")
+}
+
+/// What to do about a record of another version.
+fn of_version(found: u64, kind: Kind) -> String {
+    match found > u64::from(kind.version) {
+        true => "a newer mxlab wrote it: update mxlab".to_owned(),
+        false => format!("write it again with `{}`", kind.command),
+    }
 }

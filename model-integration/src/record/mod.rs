@@ -34,7 +34,7 @@ use std::io::{Read, Write};
 use std::path::Path;
 
 use flate2::Compression;
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use flate2::write::GzEncoder;
 use mxlab_benches::BenchRecord;
 use mxlab_harness::record::{FileError, write_atomic};
@@ -237,7 +237,7 @@ fn value_in(bytes: &[u8]) -> Result<Value, Wrong> {
         return serde_json::from_slice(bytes).map_err(|error| cut_off(error.to_string()));
     }
     let mut json = Vec::new();
-    let mut decoder = GzDecoder::new(bytes).take(MOST_BYTES + 1);
+    let mut decoder = MultiGzDecoder::new(bytes).take(MOST_BYTES + 1);
     let read = decoder.read_to_end(&mut json);
     read.map_err(|error| cut_off(format!("gzip: {error}")))?;
     if json.len() as u64 > MOST_BYTES {

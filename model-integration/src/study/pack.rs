@@ -51,7 +51,12 @@ pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Resu
 
 /// The default path of the file: beside the folder, with its name.
 pub fn default_path(output: &Path) -> PathBuf {
-    let mut name = output.components().as_path().as_os_str().to_owned();
+    // `.` and `..` have no name of their own.
+    let whole = match output.file_name() {
+        Some(_) => output.to_owned(),
+        None => output.canonicalize().unwrap_or_else(|_| output.to_owned()),
+    };
+    let mut name = whole.components().as_path().as_os_str().to_owned();
     name.push(".json.gz");
     name.into()
 }
@@ -59,13 +64,25 @@ pub fn default_path(output: &Path) -> PathBuf {
 /// Writes the file.
 ///
 /// # Errors
-/// If it cannot be written, or the name of `path` is not a record's.
+/// If it cannot be written, the name of `path` is not a record's, or the file has cells that would
+/// be lost.
 pub fn write(study: &StudyRecord, path: &Path) -> Result<()> {
     if !record::has_name(path) {
         bail!(
             "--output {}: expected the name of a file that ends in `.json` or `.json.gz`",
             path.display()
         );
+    }
+    if path.exists() {
+        let old: StudyRecord = record::read(path)?;
+        let is_kept = |id: &String| study.cells.iter().any(|cell| cell.id == *id);
+        let lost = old.cells.iter().filter(|cell| !is_kept(&cell.id)).count();
+        if lost > 0 {
+            bail!(
+                "`{}` has {lost} cells that the folder lacks; give another --output, or remove it",
+                path.display()
+            );
+        }
     }
     Ok(record::write(path, study)?)
 }

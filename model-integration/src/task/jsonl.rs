@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use super::fields::{Fault, Fields};
-use super::shape::{Shape, quoted};
+use super::shape::Shape;
 use super::{Example, Protocol, Task, TaskError};
 
 /// Parses a file of the user's; errors name `source`. The fields of the first line determine the
@@ -18,10 +18,7 @@ pub fn parse(name: &str, source: &str, bytes: &[u8]) -> Result<Task, TaskError> 
     let shape = Shape::of(first).ok_or_else(|| TaskError::Shape {
         file: source.to_owned(),
         line: *line,
-        found: match first.is_empty() {
-            true => "no fields".to_owned(),
-            false => format!("unknown fields {}", quoted(first.keys())),
-        },
+        found: Shape::nearest(first),
     })?;
     let mut task = task(
         name,

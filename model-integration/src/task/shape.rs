@@ -18,6 +18,8 @@ pub struct Shape {
     pub about: &'static str,
     /// Fields that a line must have; it may have others.
     pub fields: &'static [&'static str],
+    /// Fields that a line must not have: they belong to another kind of question.
+    pub without: &'static [&'static str],
     /// The protocol.
     pub protocol: &'static Protocol,
 }
@@ -27,21 +29,25 @@ pub const SHAPES: &[Shape] = &[
     Shape {
         about: "multiple choice as in ARC",
         fields: &["question", "answerKey"],
+        without: &[],
         protocol: &arc::PROTOCOL,
     },
     Shape {
         about: "multiple choice as in HellaSwag",
         fields: &["activity_label", "ctx_a", "ctx_b", "endings", "label"],
+        without: &[],
         protocol: &hellaswag::PROTOCOL,
     },
     Shape {
         about: "problems as in GSM8K, answers generated",
         fields: &["question", "answer"],
+        without: &[],
         protocol: &gsm8k::PROTOCOL,
     },
     Shape {
         about: "multiple choice",
         fields: &["context", "choices", "gold"],
+        without: &[],
         protocol: &Protocol {
             name: "choices",
             parse: choices,
@@ -53,11 +59,13 @@ pub const SHAPES: &[Shape] = &[
     Shape {
         about: "documents as in WikiText",
         fields: &["page"],
+        without: &[],
         protocol: &wikitext::PROTOCOL,
     },
     Shape {
         about: "cloze",
         fields: &["context", "target"],
+        without: &[],
         protocol: &Protocol {
             name: "cloze",
             parse: cloze,
@@ -69,6 +77,7 @@ pub const SHAPES: &[Shape] = &[
     Shape {
         about: "cloze of the last word",
         fields: &["text"],
+        without: &["context", "target", "choices", "gold"],
         protocol: &lambada::PROTOCOL,
     },
 ];
@@ -77,7 +86,36 @@ impl Shape {
     /// The first rule that matches a line.
     pub fn of(line: &Map<String, Value>) -> Option<&'static Self> {
         let has = |field: &&str| line.contains_key(*field);
-        SHAPES.iter().find(|shape| shape.fields.iter().all(has))
+        SHAPES.iter().find(|shape| {
+            shape.fields.iter().all(has) && !shape.without.iter().any(|field| has(&field))
+        })
+    }
+
+    /// The fields of a line that no rule matches, and what the nearest rules lack or do not take.
+    pub fn nearest(line: &Map<String, Value>) -> String {
+        if line.is_empty() {
+            return "no fields".to_owned();
+        }
+        let has = |field: &&&str| line.contains_key(**field);
+        let mut near: Vec<(usize, String)> = Vec::new();
+        for shape in SHAPES
+            .iter()
+            .filter(|shape| shape.fields.iter().any(|field| has(&field)))
+        {
+            let lacking: Vec<_> = shape.fields.iter().filter(|field| !has(field)).collect();
+            let excess: Vec<_> = shape.without.iter().filter(has).collect();
+            let needs = match lacking.is_empty() {
+                true => format!("{} has no {}", shape.about, quoted(excess)),
+                false => format!("{} also needs {}", shape.about, quoted(&lacking)),
+            };
+            near.push((lacking.len(), needs));
+        }
+        near.sort();
+        let near = near
+            .into_iter()
+            .take(2)
+            .map(|(_, needs)| format!("; {needs}"));
+        format!("fields {}{}", quoted(line.keys()), near.collect::<String>())
     }
 
     /// All rules in one line, for messages.

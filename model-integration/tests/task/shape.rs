@@ -42,11 +42,14 @@ fn the_rule_that_matched_is_printed() {
 fn an_unknown_shape_is_refused_with_the_known_ones() {
     for (line, found) in [
         ("{}", "no fields"),
-        (r#"{"Text": "a b"}"#, "unknown fields `Text`"),
-        (r#"{"context": "a"}"#, "unknown fields `context`"),
+        (r#"{"Text": "a b"}"#, "fields `Text`; a file has"),
+        (
+            r#"{"context": "a"}"#,
+            "fields `context`; cloze also needs `target`; multiple choice also needs",
+        ),
         (
             r#"{"query": "a", "choices": ["b"]}"#,
-            "unknown fields `query`, `choices`",
+            "fields `query`, `choices`",
         ),
     ] {
         let parsed = jsonl::parse("toy", "toy.jsonl", format!("\n{line}").as_bytes());
@@ -118,5 +121,18 @@ fn choices_and_documents_are_checked_line_by_line() {
         let parsed = jsonl::parse("toy", "toy.jsonl", content.as_bytes());
         let error = parsed.expect_err(&content).to_string();
         assert!(error.contains(reason), "{error}");
+    }
+}
+
+/// Fields of another kind of question are never ignored.
+#[test]
+fn a_text_with_a_target_or_choices_is_no_cloze_of_the_last_word() {
+    for line in [
+        r#"{"text": "a b", "target": " c"}"#,
+        r#"{"text": "a b", "choices": ["c"], "gold": 0}"#,
+    ] {
+        let parsed = jsonl::parse("toy", "toy.jsonl", line.as_bytes());
+        let error = parsed.expect_err(line).to_string();
+        assert!(error.contains("cloze of the last word has no `"), "{error}");
     }
 }
