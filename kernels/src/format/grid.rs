@@ -66,6 +66,7 @@ impl FloatGrid {
     }
 
     /// The magnitude that `code` (without sign) stands for; exact.
+    #[inline(always)]
     pub fn decode(self, code: u32) -> f64 {
         if code > self.max_code() {
             let is_infinity = self.specials == Specials::Ieee && code == self.max_code() + 1;
