@@ -86,9 +86,9 @@ impl Shape {
     /// The first rule that matches a line.
     pub fn of(line: &Map<String, Value>) -> Option<&'static Self> {
         let has = |field: &&str| line.contains_key(*field);
-        SHAPES.iter().find(|shape| {
-            shape.fields.iter().all(has) && !shape.without.iter().any(|field| has(&field))
-        })
+        SHAPES
+            .iter()
+            .find(|shape| shape.fields.iter().all(has) && !shape.without.iter().any(has))
     }
 
     /// The fields of a line that no rule matches, and what the nearest rules lack or do not take.
