@@ -18,6 +18,7 @@ mod lm_eval;
 mod parameters;
 mod parquet;
 mod quantised;
+mod quantize;
 mod record;
 mod reference;
 mod slurm;

@@ -358,3 +358,30 @@ fn plans_of_version_1_are_migrated() {
         "{error}"
     );
 }
+
+/// A record of a misspelt kind is not passed over in silence; JSON of another program is.
+#[test]
+fn a_report_names_what_it_leaves_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name);
+    let bench = results().join("kernels-cpu/two-threads.json");
+    fs::copy(bench, place("bench.json")).expect("writable");
+    fs::write(
+        place("evla.json"),
+        r#"{"kind": "evla", "schema_version": 1}"#,
+    )
+    .expect("writable");
+    fs::write(place("foreign.json"), r#"{"results": {}}"#).expect("writable");
+    let output = std::process::Command::new(env!("CARGO_BIN_EXE_mxlab"))
+        .args(["report", "--records"])
+        .arg(folder.path())
+        .arg("--output-path")
+        .arg(place("report"))
+        .output()
+        .expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{error}");
+    assert!(error.contains("evla.json` is left out: "), "{error}");
+    assert!(error.contains("its kind is `evla`"), "{error}");
+    assert!(!error.contains("foreign.json"), "{error}");
+}

@@ -106,7 +106,8 @@ macro_rules! targets {
             assert_eq!(listed, BTreeSet::from([$(stringify!($name)),*]));
             let manifest = include_str!("../cargo-fuzz/Cargo.toml");
             let binaries = manifest.split("[[bin]]\nname = \"").skip(1);
-            let binaries: BTreeSet<&str> = binaries.filter_map(|bin| bin.split('"').next()).collect();
+            let binaries = binaries.filter_map(|bin| bin.split('"').next());
+            let binaries: BTreeSet<&str> = binaries.collect();
             assert_eq!(binaries, listed);
             for kept in files(&crate_root().join("regressions")) {
                 let name = kept.file_name().expect("a name").to_string_lossy().into_owned();

@@ -26,8 +26,8 @@ pub enum FolderError {
     Log(#[from] LogError),
     /// It is of another campaign.
     #[error(
-        "`{}` holds a campaign that was not finished, with another {name} ({found}, not {expected}); \
-         finish it with its own command, or delete the folder",
+        "`{}` holds a campaign that was not finished, with another {name} ({found}, not \
+         {expected}); finish it with its own command, or delete the folder",
         path.display()
     )]
     Other {
@@ -42,8 +42,8 @@ pub enum FolderError {
     },
     /// It holds something else.
     #[error(
-        "`{}` is there and has no head of a campaign in `campaign.json`; delete it, or choose another \
-         name",
+        "`{}` is there and has no head of a campaign in `campaign.json`; delete it, or choose \
+         another name",
         path.display()
     )]
     Foreign {

@@ -93,6 +93,11 @@ impl Wrong {
         )
     }
 
+    /// Whether the file names a kind, which no record has.
+    pub const fn has_kind(&self) -> bool {
+        matches!(self, Self::UnknownKind { .. })
+    }
+
     pub(super) fn unknown(found: &str) -> Self {
         Self::UnknownKind {
             found: found.to_owned(),

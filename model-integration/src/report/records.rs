@@ -73,7 +73,12 @@ impl Records {
         }
         for path in files {
             let record = match Record::read(&path) {
-                Err(RecordError::Wrong { wrong, .. }) if !is_file && wrong.is_other() => continue,
+                Err(RecordError::Wrong { wrong, .. }) if !is_file && wrong.is_other() => {
+                    if wrong.has_kind() {
+                        eprintln!("`{}` is left out: {wrong}", path.display());
+                    }
+                    continue;
+                }
                 record => record?,
             };
             let link = relative(report, &path)?;

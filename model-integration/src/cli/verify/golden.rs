@@ -21,7 +21,8 @@ pub fn run(golden: &Path, choice: DeviceChoice) -> Result<Done> {
     print(&text(&report, device.as_ref()))?;
     ensure!(
         report.elements() > 0,
-        "`{}` holds nothing to compare; expected a folder of golden vectors (`*.safetensors`, `codes.json`)",
+        "`{}` holds nothing to compare; expected a folder of golden vectors (`*.safetensors`, \
+         `codes.json`)",
         golden.display()
     );
     // Vectors that nothing compared are no success either.

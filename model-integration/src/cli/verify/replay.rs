@@ -56,8 +56,8 @@ fn find(what: &str, problem_size: usize) -> Result<(Box<dyn Entry>, Problem)> {
     }
     let Some((id, seed)) = what.rsplit_once(':') else {
         bail!(Usage(format!(
-            "--replay: `{what}` is neither a file nor KERNEL:SEED; give a file that --save wrote, or \
-             what a failure prints"
+            "--replay: `{what}` is neither a file nor KERNEL:SEED; give a file that --save wrote, \
+             or what a failure prints"
         )));
     };
     let Ok(seed) = seed.parse() else {
