@@ -11,6 +11,7 @@
 //! |---|---|
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`ModelConfig`] |
 //! | `encoding.rs`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
+//! | `decoded.rs` | matrices whose values are computed when they are read |
 //! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
@@ -20,6 +21,7 @@
 //! | `error.rs` | all errors |
 
 mod config;
+mod decoded;
 pub mod encoding;
 mod error;
 mod fields;

@@ -10,6 +10,7 @@ use mxlab_kernels::format::{BlockFormat, PackedTensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::decoded::DecodedRows;
 use super::packed::Packed;
 use super::weight_file::WeightFile;
 use super::{CheckpointError, FloatType};
@@ -62,6 +63,8 @@ enum Content {
         made: Arc<OnceLock<Vec<u8>>>,
     },
     Packed(Arc<Packed>),
+    #[allow(dead_code, reason = "its readers come next")]
+    Decoded(Arc<dyn DecodedRows>),
 }
 
 impl TensorView {
@@ -101,6 +104,16 @@ impl TensorView {
 
     /// A view of a matrix that is stored as codes and scales.
     pub(super) fn of_packed(name: &str, shape: [usize; 2], packed: Packed) -> Self {
+        Self::of_rows(name, shape, Content::Packed(Arc::new(packed)))
+    }
+
+    /// A view of a matrix whose values are computed when they are read.
+    #[allow(dead_code, reason = "its readers come next")]
+    pub(super) fn of_decoded(name: &str, shape: [usize; 2], rows: Arc<dyn DecodedRows>) -> Self {
+        Self::of_rows(name, shape, Content::Decoded(rows))
+    }
+
+    fn of_rows(name: &str, shape: [usize; 2], content: Content) -> Self {
         Self {
             name: name.to_owned(),
             shape: shape.to_vec(),
@@ -108,7 +121,7 @@ impl TensorView {
                 first: 0,
                 interleaved: None,
             },
-            content: Content::Packed(Arc::new(packed)),
+            content,
         }
     }
 
@@ -146,14 +159,22 @@ impl TensorView {
     pub fn dtype(&self) -> Option<FloatType> {
         match &self.content {
             Content::Dense { dtype, .. } => Some(*dtype),
-            Content::Packed(_) => None,
+            Content::Packed(_) | Content::Decoded(_) => None,
+        }
+    }
+
+    /// The layout of a matrix that is stored in codes without a format of ours.
+    pub fn layout(&self) -> Option<&str> {
+        match &self.content {
+            Content::Decoded(rows) => Some(rows.layout()),
+            Content::Dense { .. } | Content::Packed(_) => None,
         }
     }
 
     /// The format of a matrix that is stored as codes and scales.
     pub fn format(&self) -> Option<BlockFormat> {
         match &self.content {
-            Content::Dense { .. } => None,
+            Content::Dense { .. } | Content::Decoded(_) => None,
             Content::Packed(packed) => Some(packed.format()),
         }
     }
@@ -205,6 +226,7 @@ impl TensorView {
         match &self.content {
             Content::Dense { dtype, .. } => self.len() * dtype.bytes(),
             Content::Packed(packed) => packed.bytes(self.shape[0]),
+            Content::Decoded(rows) => self.shape[0] * rows.row_bytes(),
         }
     }
 
@@ -254,6 +276,9 @@ impl TensorView {
                 let row = packed.rows(std::iter::once(row));
                 cpu::dequantize(&row, out).expect("a row has this length");
             }),
+            Content::Decoded(rows) => {
+                self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
+            }
         }
     }
 
@@ -293,6 +318,7 @@ impl TensorView {
                     packed.check_finite(std::iter::once(self.rows.stored(row)))
                 });
             }
+            Content::Decoded(rows) => return self.check_decoded(rows.as_ref()),
             Content::Dense {
                 file,
                 tensor,
@@ -331,6 +357,29 @@ impl TensorView {
             index: self.rows.first * cols + index,
             value: value[0],
         })
+    }
+}
+
+impl TensorView {
+    fn check_decoded(&self, rows: &dyn DecodedRows) -> Result<(), CheckpointError> {
+        let cols = self.cols();
+        (0..self.shape[0]).into_par_iter().try_for_each_init(
+            || vec![0.0; cols],
+            |values, row| {
+                let stored = self.rows.stored(row);
+                rows.read(stored, values);
+                let Some(col) = values.iter().position(|value| !value.is_finite()) else {
+                    return Ok(());
+                };
+                let (file, tensor) = rows.place();
+                Err(CheckpointError::NonFinite {
+                    file: file.to_owned(),
+                    tensor: tensor.to_owned(),
+                    index: stored * cols + col,
+                    value: values[col],
+                })
+            },
+        )
     }
 }
 

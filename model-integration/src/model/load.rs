@@ -108,13 +108,16 @@ pub fn with_stored_formats(
 pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaError> {
     let mut names: Vec<String> = Vec::new();
     for parameter in checkpoint.parameters().stored() {
-        if let Some(format) = checkpoint.view(parameter)?.format() {
-            // Not every file says how its scales and codes were chosen.
+        let view = checkpoint.view(parameter)?;
+        // Not every file says how its scales and codes were chosen.
+        let of_format = |format: BlockFormat| {
             let (element, scale) = (format.element(), format.scale());
-            let name = format!("{element} {scale} k{}", format.block_size());
-            if !names.contains(&name) {
-                names.push(name);
-            }
+            format!("{element} {scale} k{}", format.block_size())
+        };
+        let name = view.format().map(of_format);
+        let name = name.or_else(|| view.layout().map(str::to_owned));
+        if let Some(name) = name.filter(|name| !names.contains(name)) {
+            names.push(name);
         }
     }
     Ok((!names.is_empty()).then(|| names.join(", ")))

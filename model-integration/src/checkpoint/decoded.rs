@@ -1,0 +1,20 @@
+//! A matrix that its file stores in a quantised layout without a format of ours. Its values are
+//! computed when they are read; they are never stored a second time.
+
+use std::path::Path;
+
+/// The rows of such a matrix.
+pub trait DecodedRows: Send + Sync {
+    /// The layout's name among those who write it, such as `Q4_K`.
+    fn layout(&self) -> &str;
+
+    /// The file, and the tensor that messages name.
+    fn place(&self) -> (&Path, &str);
+
+    /// Bytes of a row in the file, with its share of scales.
+    fn row_bytes(&self) -> usize;
+
+    /// Writes the values of a stored row, exactly as the layout defines them in f32. `out` has the
+    /// length of a row.
+    fn read(&self, row: usize, out: &mut [f32]);
+}
