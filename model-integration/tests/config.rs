@@ -49,6 +49,7 @@ fn the_named_configurations() {
     let nvfp4 = Some(BlockFormat::NVFP4);
     let expected = [
         ("baseline", None, None, None),
+        ("stored-weights", None, None, None),
         ("mx-linear", fp4, fp6, None),
         ("mx-kv", None, None, fp4),
         ("mx-linear-kv", fp4, fp6, fp4),
@@ -67,6 +68,7 @@ fn the_named_configurations() {
         assert_eq!(config.activations, activations, "{name}");
         assert_eq!((config.keys, config.values), (kv, kv), "{name}");
         assert_eq!(config.is_unquantised(), name == "baseline");
+        assert_eq!(config.stored_inputs, name != "stored-weights");
         assert_eq!(&named(name), config);
     }
 }
@@ -461,7 +463,10 @@ fn unknown_names_say_which_exist() {
     let error = load("mxfp5", &FormatFlags::default())
         .expect_err("unknown")
         .to_string();
-    assert!(error.contains("baseline, mx-linear, mx-kv"), "{error}");
+    assert!(
+        error.contains("baseline, stored-weights, mx-linear, mx-kv"),
+        "{error}"
+    );
     let error = load("gone.toml", &FormatFlags::default())
         .expect_err("missing")
         .to_string();

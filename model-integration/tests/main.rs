@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod cases;
 mod checkpoint;
 mod cli;
 mod config;

@@ -308,9 +308,9 @@ pub enum CheckpointError {
         /// The dtype in the file.
         dtype: String,
     },
-    /// Codes or scales that are not stored as bytes.
+    /// Codes or scales of a type that they do not have in this layout.
     #[error(
-        "{}: tensor `{tensor}` has dtype {dtype}; packed codes and scales are U8",
+        "{}: tensor `{tensor}` has dtype {dtype}; expected {expected} for codes and scales",
         file.display()
     )]
     PackedDtype {
@@ -320,6 +320,8 @@ pub enum CheckpointError {
         tensor: String,
         /// The dtype in the file.
         dtype: String,
+        /// The dtypes that it may have.
+        expected: String,
     },
     /// A packed tensor whose format is missing from the file or unknown.
     #[error("{}: packed tensor `{tensor}`: {reason}", file.display())]

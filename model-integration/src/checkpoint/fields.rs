@@ -160,6 +160,38 @@ impl<'a> Fields<'a> {
         })
     }
 
+    /// A list of strings; empty if absent.
+    pub(super) fn texts(&self, name: &str) -> Result<Vec<&'a str>, CheckpointError> {
+        let expected = "a list of strings";
+        let list = match self.get(name) {
+            None => return Ok(Vec::new()),
+            Some(Value::Array(list)) => list,
+            Some(_) => return Err(self.error(name, expected)),
+        };
+        let texts = list.iter().map(Value::as_str).collect::<Option<_>>();
+        texts.ok_or_else(|| self.error(name, expected))
+    }
+
+    /// A required list of `count` integers in `1..=max`.
+    pub(super) fn sizes(
+        &self,
+        name: &str,
+        count: usize,
+        max: usize,
+    ) -> Result<Vec<usize>, CheckpointError> {
+        let list = self.get(name).and_then(Value::as_array);
+        let sizes: Option<Vec<usize>> = list.and_then(|list| {
+            let sizes = list.iter().map(Value::as_u64);
+            let sizes = sizes.map(|size| usize::try_from(size?).ok());
+            sizes
+                .map(|size| size.filter(|size| (1..=max).contains(size)))
+                .collect()
+        });
+        sizes
+            .filter(|sizes| sizes.len() == count)
+            .ok_or_else(|| self.error(name, format!("{count} integers from 1 to {max}")))
+    }
+
     /// `true` or `false`; `default` if absent.
     pub(super) fn flag(&self, name: &str, default: bool) -> Result<bool, CheckpointError> {
         match self.get(name) {

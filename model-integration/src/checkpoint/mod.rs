@@ -53,9 +53,10 @@ pub use tokenizer::{Tokenizer, TokenizerConfig};
 use mxlab_kernels::format::FloatType;
 
 use crate::description::ModelConfig;
-use crate::description::parameters::{Parameter, Parameters, Role, parameters};
+use crate::description::parameters::{Fused, Parameter, Parameters, Role, parameters};
 use config::Parsed;
-use encoding::Encoding;
+use encoding::{Encoding, Found, StoredInput};
+use fields::Fields;
 use packed::Packed;
 use weights::Weights;
 
@@ -63,6 +64,8 @@ use weights::Weights;
 const CONFIG_FILE: &str = "config.json";
 /// Name of the tokenizer in a model directory.
 const TOKENIZER_FILE: &str = "tokenizer.json";
+/// Name of the file in which ModelOpt says how it quantised a model.
+const MODELOPT_FILE: &str = "hf_quant_config.json";
 /// Name of the optional settings beside the tokenizer.
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 
@@ -108,7 +111,12 @@ impl Checkpoint {
             file::MAX_CONFIG_BYTES,
             "it describes the model",
         )?;
-        let parsed = ModelConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
+        let mut parsed = ModelConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
+        let sidecar = dir.join(MODELOPT_FILE);
+        if let Some(json) = file::read_if_present(&sidecar, file::MAX_CONFIG_BYTES)? {
+            let object = fields::parse_object(&json, &sidecar)?;
+            parsed.encoding = parsed.encoding.or_sidecar(Fields::new(&sidecar, &object))?;
+        }
         let tokenizer = tokenizer_files(dir)?;
         let weights = Weights::open(dir)?;
         let label = dir.display().to_string();
@@ -295,16 +303,47 @@ impl Checkpoint {
                 None => view.part(name, 0..shape[0]),
             });
         }
-        // Our own packed files store every projection separately.
-        match &parameter.fused {
-            Some(whole) if self.contains(&whole.name) || !self.holds(name) => {
+        match self.whole(parameter) {
+            Some(whole) => {
                 let mut of_whole = shape.clone();
                 of_whole[0] = whole.rows;
                 let view = self.held(&whole.name, &of_whole)?;
                 Ok(view.part(name, whole.first..whole.first + shape[0]))
             }
-            _ => self.held(name, shape),
+            None => self.held(name, shape),
         }
+    }
+
+    /// How the checkpoint quantises the input of a projection whose weight it stores in codes.
+    ///
+    /// # Errors
+    /// `MissingTensor`, `PackedFormat` for a stored scale that is absent or no single float.
+    pub fn stored_input(&self, weight: &Parameter) -> Result<Option<StoredInput>, CheckpointError> {
+        let Some([_, features]) = weight.matrix() else {
+            return Ok(None);
+        };
+        let view = self.view(weight)?;
+        if view.format().is_none() && view.layout().is_none() {
+            return Ok(None);
+        }
+        let fused = weight
+            .fused
+            .as_ref()
+            .filter(|whole| !self.holds(&whole.name));
+        let name = fused.map_or(&weight.name, |whole| &whole.name);
+        self.encoding.input(&self.weights, name, features)
+    }
+
+    /// What the checkpoint says about quantisation that this program does not apply.
+    pub fn not_applied(&self) -> &[String] {
+        self.encoding.not_applied()
+    }
+
+    /// The tensor that holds a parameter with others. Our own packed files store every projection
+    /// separately.
+    fn whole<'a>(&self, parameter: &'a Parameter) -> Option<&'a Fused> {
+        let whole = parameter.fused.as_ref()?;
+        (self.contains(&whole.name) || !self.holds(&parameter.name)).then_some(whole)
     }
 
     /// Whether the files have a tensor of this name, as floats or as our own codes.
@@ -317,15 +356,20 @@ impl Checkpoint {
         let place = self.weights.place(name);
         if let &[rows, cols] = shape {
             let shape = [rows, cols];
-            let packed = match &place {
-                None => self.encoding.find(&self.weights, name, shape)?,
+            match &place {
                 Some(place) if self.weights.is_gguf() && gguf::is_packed(place) => {
-                    Some(Packed::ggml(shape, place.clone())?)
+                    let packed = Packed::ggml(shape, place.clone())?;
+                    return Ok(TensorView::of_packed(name, shape, packed));
                 }
-                Some(_) => None,
-            };
-            if let Some(packed) = packed {
-                return Ok(TensorView::of_packed(name, shape, packed));
+                _ => match self.encoding.find(&self.weights, name, shape)? {
+                    Some(Found::Packed(packed)) => {
+                        return Ok(TensorView::of_packed(name, shape, packed));
+                    }
+                    Some(Found::Decoded(rows)) => {
+                        return Ok(TensorView::of_decoded(name, shape, rows));
+                    }
+                    None => {}
+                },
             }
         }
         let (file, tensor) = match place {

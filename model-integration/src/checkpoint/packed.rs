@@ -8,6 +8,7 @@ use mxlab_kernels::format::{
 use safetensors::Dtype;
 
 use super::CheckpointError;
+use super::encoding::dtype_error;
 use super::weight_file::WeightFile;
 
 /// Elements of a block of MXFP4.
@@ -41,6 +42,17 @@ pub(super) enum Layout {
     },
     /// ggml's blocks of MXFP4, row after row.
     GgmlBlocks(Place),
+    /// Any other, made row by row.
+    Made(Box<dyn CodedRows>),
+}
+
+/// The rows of a matrix whose codes and scales lie in another order than ours.
+pub(super) trait CodedRows: Send + Sync {
+    /// Appends the codes and the scales of a stored row.
+    fn append(&self, row: usize, codes: &mut Vec<u8>, scales: &mut Vec<u8>);
+
+    /// The tensor with the scales, for messages.
+    fn scales(&self) -> &Place;
 }
 
 /// A matrix as its file stores it.
@@ -49,6 +61,8 @@ pub(super) struct Packed {
     cols: usize,
     layout: Layout,
     tensor_scale: f32,
+    /// Whether the package that writes this layout rounds values to bf16.
+    is_rounded: bool,
 }
 
 impl Packed {
@@ -70,6 +84,7 @@ impl Packed {
             cols,
             layout: Layout::Separate { codes, scales },
             tensor_scale,
+            is_rounded: false,
         })
     }
 
@@ -84,7 +99,34 @@ impl Packed {
             cols,
             layout: Layout::GgmlBlocks(blocks),
             tensor_scale: 1.0,
+            is_rounded: false,
         })
+    }
+
+    /// Rows of `cols` columns that are made in the order of `format`.
+    pub(super) fn made(
+        format: BlockFormat,
+        cols: usize,
+        rows: Box<dyn CodedRows>,
+        tensor_scale: f32,
+    ) -> Self {
+        Self {
+            format,
+            cols,
+            layout: Layout::Made(rows),
+            tensor_scale,
+            is_rounded: false,
+        }
+    }
+
+    /// The same matrix, whose values the writer's package rounds to bf16.
+    pub(super) fn rounded(self, is_rounded: bool) -> Self {
+        Self { is_rounded, ..self }
+    }
+
+    /// Whether the package that writes this layout rounds values to bf16.
+    pub(super) const fn is_rounded(&self) -> bool {
+        self.is_rounded
     }
 
     /// The format.
@@ -126,6 +168,7 @@ impl Packed {
                         codes.extend(ggml_mxfp4_codes(*pairs));
                     }
                 }
+                Layout::Made(rows) => rows.append(row, &mut codes, &mut scales),
             }
         }
         let packed = PackedTensor::new(
@@ -175,14 +218,16 @@ impl Packed {
     }
 
     /// The tensor with the scales.
-    const fn scales(&self) -> &Place {
+    fn scales(&self) -> &Place {
         match &self.layout {
             Layout::Separate { scales, .. } | Layout::GgmlBlocks(scales) => scales,
+            Layout::Made(rows) => rows.scales(),
         }
     }
 }
 
-fn bytes((file, tensor): &Place) -> &[u8] {
+/// The bytes of a tensor.
+pub(super) fn bytes((file, tensor): &Place) -> &[u8] {
     &file.bytes()[file.tensors()[*tensor].2.clone()]
 }
 
@@ -190,11 +235,7 @@ fn bytes((file, tensor): &Place) -> &[u8] {
 fn check((file, tensor): &Place, expected: [usize; 2]) -> Result<(), CheckpointError> {
     let (name, info, _) = &file.tensors()[*tensor];
     if !matches!(info.dtype, Dtype::U8 | Dtype::F8_E8M0) {
-        return Err(CheckpointError::PackedDtype {
-            file: file.path().to_owned(),
-            tensor: name.clone(),
-            dtype: info.dtype.to_string(),
-        });
+        return Err(dtype_error(&(Arc::clone(file), *tensor), &[Dtype::U8]));
     }
     let fits = match info.shape.split_first() {
         Some((&rows, bytes)) => [rows, bytes.iter().product()] == expected,

@@ -189,6 +189,12 @@ impl TensorView {
         }
     }
 
+    /// Whether [`TensorView::read_f32`] rounds the values of codes to bf16, as the package does that
+    /// writes them.
+    pub fn is_rounded(&self) -> bool {
+        matches!(&self.content, Content::Packed(packed) if packed.is_rounded())
+    }
+
     /// The stored elements, little-endian, row-major; `None` if they are stored otherwise. They may
     /// be unaligned, because a header may have any length.
     pub fn bytes(&self) -> Option<&[u8]> {
@@ -275,6 +281,10 @@ impl TensorView {
             Content::Packed(packed) => self.by_rows(elements, cols, out, |row, out| {
                 let row = packed.rows(std::iter::once(row));
                 cpu::dequantize(&row, out).expect("a row has this length");
+                if packed.is_rounded() {
+                    out.iter_mut()
+                        .for_each(|x| *x = bf16::from_f32(*x).to_f32());
+                }
             }),
             Content::Decoded(rows) => {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));

@@ -156,6 +156,11 @@ impl Weights {
             })
     }
 
+    /// The file that messages about absent tensors name.
+    pub(super) fn listing(&self) -> &Path {
+        &self.listing
+    }
+
     pub(super) fn files(&self) -> &[Arc<WeightFile>] {
         &self.files
     }

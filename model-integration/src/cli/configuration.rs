@@ -39,7 +39,9 @@ impl ConfigurationArgs {
                 false => vec![baseline, own],
             });
         }
-        Ok(named::all(flags)?)
+        // Without a checkpoint that quantises inputs, `stored-weights` is the baseline again.
+        let all = named::all(flags)?.into_iter();
+        Ok(all.filter(|config| config.stored_inputs).collect())
     }
 
     /// The only configuration. Without `--config`: the flags' configuration, or the baseline.

@@ -222,18 +222,7 @@ impl OutputArgs {
         let table = render(self.format, &outcome.results, &outcome.timings);
         let head = match self.format {
             TableFormat::Csv | TableFormat::Json => String::new(),
-            TableFormat::Table | TableFormat::Md => {
-                let stored = model.stored_weights.as_ref().map_or_else(String::new, |format| {
-                    format!(
-                        "weights are stored in {format}: a configuration that gives them no format \
-                         leaves them so, another format is that of what they stand for\n"
-                    )
-                });
-                format!(
-                    "{}: {} parameters, {} on {}, log-softmax in {}\n{stored}\n",
-                    model.name, model.parameters, model.dtype, model.device, model.softmax_dtype
-                )
-            }
+            TableFormat::Table | TableFormat::Md => model.head() + "\n",
         };
         print(&(head + &table))
     }

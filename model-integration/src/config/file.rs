@@ -5,6 +5,8 @@
 //! weights = "fp4_e2m1"                                      # an element, the rest inherited
 //! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
 //! kv = "fp8_e4m3"                                           # or `keys` and `values`
+//! stored_inputs = true                                      # quantise the other inputs as the
+//!                                                           # checkpoint says
 //!
 //! [[override]]                                              # exceptions, later ones win
 //! layers = "0-3,7"
@@ -36,6 +38,7 @@ pub struct ConfigFile {
     keys: Operand,
     values: Operand,
     kv: Operand,
+    stored_inputs: Option<bool>,
     #[serde(default, rename = "override")]
     overrides: Vec<Spanned<OverrideFile>>,
 }
@@ -229,6 +232,7 @@ impl ConfigFile {
             activations: layers.base(&base.activations, flags.activations.as_ref())?,
             keys: layers.base(&base.keys, flags.keys())?,
             values: layers.base(&base.values, flags.values())?,
+            stored_inputs: self.stored_inputs.unwrap_or(true),
             overrides: overrides
                 .map(|change| layers.change(change, &base, flags))
                 .collect::<Result<_, _>>()?,

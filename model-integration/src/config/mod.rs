@@ -84,9 +84,16 @@ pub struct QuantConfig {
     pub keys: Option<BlockFormat>,
     /// Values, along head_dim.
     pub values: Option<BlockFormat>,
+    /// Whether inputs without a format here are quantised as the checkpoint says.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub stored_inputs: bool,
     /// Exceptions; later ones win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+}
+
+const fn yes() -> bool {
+    true
 }
 
 /// Formats for some layers and projections. The outer `None` leaves an operand unchanged.
@@ -153,6 +160,7 @@ impl QuantConfig {
             activations: None,
             keys: None,
             values: None,
+            stored_inputs: true,
             overrides: Vec::new(),
         }
     }
@@ -192,9 +200,9 @@ impl QuantConfig {
         formats
     }
 
-    /// Whether it quantises nothing, like the baseline.
+    /// Whether it leaves everything as the checkpoint has it, like the baseline.
     pub fn is_unquantised(&self) -> bool {
-        self.formats().next().is_none()
+        self.formats().next().is_none() && self.stored_inputs
     }
 
     /// Every format in it, overrides included.
@@ -296,7 +304,11 @@ impl QuantConfig {
         let count = self.overrides.len();
         let plural = if count == 1 { "" } else { "s" };
         match self.overrides.first() {
-            None => own.unwrap_or_else(|| "nothing quantised".to_owned()),
+            None if self.stored_inputs => own.unwrap_or_else(|| "nothing quantised".to_owned()),
+            None => {
+                let own = own.map_or_else(String::new, |own| format!("{own}; "));
+                format!("{own}inputs as floats, whatever the checkpoint says")
+            }
             Some(first) => {
                 let other = first.describe();
                 match own {

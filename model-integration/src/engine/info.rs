@@ -16,6 +16,12 @@ pub struct ModelInfo {
     /// Formats of the weights that the checkpoint stores quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_weights: Option<String>,
+    /// Formats to which the checkpoint quantises inputs of projections.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stored_inputs: Option<String>,
+    /// What the checkpoint says about quantisation that is not applied.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub not_applied: Vec<String>,
     /// Type of the unquantised arithmetic: `float32`, `bfloat16` or `float16`.
     pub dtype: String,
     /// Type of the log-softmax.
@@ -45,4 +51,37 @@ pub struct OperandCounts {
     pub e4m3: usize,
     /// bf16.
     pub bf16: usize,
+}
+
+impl ModelInfo {
+    /// Lines above a table: the model, and what is stored quantised.
+    pub fn head(&self) -> String {
+        let Self {
+            device,
+            name,
+            parameters,
+            dtype,
+            softmax_dtype,
+            ..
+        } = self;
+        let mut head = format!(
+            "{name}: {parameters} parameters, {dtype} on {device}, log-softmax in {softmax_dtype}\n"
+        );
+        if let Some(weights) = &self.stored_weights {
+            head += &format!(
+                "stored weights: {weights}. A configuration with another format of weights \
+                 quantises them a second time.\n"
+            );
+        }
+        if let Some(inputs) = &self.stored_inputs {
+            head += &format!(
+                "inputs as the checkpoint says: {inputs}. `stored-weights` is the configuration \
+                 without.\n"
+            );
+        }
+        for what in &self.not_applied {
+            head += &format!("not applied: {what}\n");
+        }
+        head
+    }
 }

@@ -132,6 +132,15 @@ pub enum LlamaError {
         /// Operands of the weights.
         weights: OperandType,
     },
+    /// Inputs that the checkpoint quantises in a way that this engine lacks.
+    #[error(
+        "the checkpoint quantises inputs to {input}, which the device does not do; use \
+         `--device cpu`, or `--config stored-weights` for inputs as floats"
+    )]
+    StoredInput {
+        /// The quantisation in words.
+        input: String,
+    },
     /// A tensor is not on the CPU, or not contiguous.
     #[error("the CPU engine needs contiguous tensors on the CPU")]
     Layout,

@@ -4,6 +4,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::ops::narrow;
 use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, Rope};
+use crate::checkpoint::encoding::StoredInput;
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
 use crate::description::ModelConfig;
@@ -38,6 +39,19 @@ pub trait Store: Backend<Error = LlamaError> {
         weights: Option<&BlockFormat>,
         activations: Option<&BlockFormat>,
     ) -> Self::Input;
+
+    /// Whether weights may be stored in this format; others are stored as their values.
+    fn takes(&self, weights: &BlockFormat) -> bool;
+
+    /// The input of a projection that the checkpoint quantises, beside weights in `weights`.
+    ///
+    /// # Errors
+    /// If this engine does not quantise so.
+    fn stored_input(
+        &self,
+        weights: Option<&BlockFormat>,
+        stored: &StoredInput,
+    ) -> Result<Self::Input, LlamaError>;
 
     /// Stores a matrix, in `format` if there is one, to be multiplied by an input in `input`.
     /// Values are rounded to the dtype first; a matrix that the checkpoint stores in `format` keeps
@@ -76,51 +90,87 @@ pub trait Store: Backend<Error = LlamaError> {
 }
 
 /// The configuration that results for a checkpoint with quantised weights. Weights without a format
-/// in `config` keep their stored format. Weights with one are quantised from the stored values.
+/// in `config` keep their stored format if `takes` has it, and inputs are quantised as the
+/// checkpoint says. Weights with one are quantised from the stored values.
 ///
 /// # Errors
 /// A tensor that is missing or misshapen.
 pub fn with_stored_formats(
     checkpoint: &Checkpoint,
     config: &QuantConfig,
+    takes: impl Fn(&BlockFormat) -> bool,
 ) -> Result<QuantConfig, LlamaError> {
     let mut complete = config.clone();
     for (layer, projection, weight) in checkpoint.parameters().projections() {
-        let stored = checkpoint.view(weight)?.format();
-        if stored.is_some() && config.for_projection(layer, projection).0.is_none() {
-            complete.overrides.push(Override {
-                layers: Some(LayerSet::one(layer)),
-                projections: Some(vec![projection]),
-                weights: Some(stored),
-                activations: None,
-                keys: None,
-                values: None,
-            });
+        let (weights, activations) = config.for_projection(layer, projection);
+        let mut change = Override {
+            layers: Some(LayerSet::one(layer)),
+            projections: Some(vec![projection]),
+            weights: None,
+            activations: None,
+            keys: None,
+            values: None,
+        };
+        if weights.is_none() {
+            let stored = checkpoint.view(weight)?.format();
+            change.weights = stored.filter(&takes).map(Some);
+        }
+        if activations.is_none()
+            && config.stored_inputs
+            && let Some(StoredInput::Block(format, _)) = checkpoint.stored_input(weight)?
+        {
+            change.activations = Some(Some(format));
+        }
+        if change.weights.is_some() || change.activations.is_some() {
+            complete.overrides.push(change);
         }
     }
     Ok(complete)
 }
 
-/// Formats of the checkpoint's quantised weights, for records; `None` if there are none.
+/// How a checkpoint is quantised, in words for records.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StoredFormats {
+    /// Formats of weights; `None` if all are floats.
+    pub weights: Option<String>,
+    /// Formats of inputs; `None` if they stay floats.
+    pub inputs: Option<String>,
+}
+
+/// Formats of the checkpoint's quantised weights and inputs.
 ///
 /// # Errors
 /// A tensor that is missing or misshapen.
-pub fn stored_formats(checkpoint: &Checkpoint) -> Result<Option<String>, LlamaError> {
-    let mut names: Vec<String> = Vec::new();
-    for parameter in checkpoint.parameters().stored() {
-        let view = checkpoint.view(parameter)?;
-        // Not every file says how its scales and codes were chosen.
-        let of_format = |format: BlockFormat| {
-            let (element, scale) = (format.element(), format.scale());
-            format!("{element} {scale} k{}", format.block_size())
-        };
-        let name = view.format().map(of_format);
-        let name = name.or_else(|| view.layout().map(str::to_owned));
+pub fn stored_formats(checkpoint: &Checkpoint) -> Result<StoredFormats, LlamaError> {
+    let (mut weights, mut inputs) = (Vec::new(), Vec::new());
+    let add = |names: &mut Vec<String>, name: Option<String>| {
         if let Some(name) = name.filter(|name| !names.contains(name)) {
             names.push(name);
         }
+    };
+    for parameter in checkpoint.parameters().stored() {
+        let view = checkpoint.view(parameter)?;
+        let name = view.format().as_ref().map(stored_name);
+        add(
+            &mut weights,
+            name.or_else(|| view.layout().map(str::to_owned)),
+        );
+        if parameter.projection().is_some() {
+            let input = checkpoint.stored_input(parameter)?;
+            add(&mut inputs, input.map(|input| input.name()));
+        }
     }
-    Ok((!names.is_empty()).then(|| names.join(", ")))
+    let list = |names: Vec<String>| (!names.is_empty()).then(|| names.join(", "));
+    Ok(StoredFormats {
+        weights: list(weights),
+        inputs: list(inputs),
+    })
+}
+
+/// A stored format in words. Not every file says how its scales and codes were chosen.
+pub fn stored_name(format: &BlockFormat) -> String {
+    let (element, scale) = (format.element(), format.scale());
+    format!("{element} {scale} k{}", format.block_size())
 }
 
 /// Projections as one product, and the format of their input.
@@ -251,11 +301,11 @@ pub fn load<B: Store>(
     config: &QuantConfig,
     positions: usize,
 ) -> Result<Llama<B>, LlamaError> {
-    let config = &with_stored_formats(checkpoint, config)?;
     let loader = Loader {
         engine,
         checkpoint,
-        config,
+        given: config,
+        config: &with_stored_formats(checkpoint, config, |format| engine.takes(format))?,
     };
     let model = checkpoint.config();
     let rope = Rope::new(model, positions).rounded(engine.dtype());
@@ -265,6 +315,9 @@ pub fn load<B: Store>(
 struct Loader<'a, B> {
     engine: &'a B,
     checkpoint: &'a Checkpoint,
+    /// The configuration as given.
+    given: &'a QuantConfig,
+    /// The same with the stored formats.
     config: &'a QuantConfig,
 }
 
@@ -285,9 +338,9 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         weight: &Parameter,
         bias: Option<&Parameter>,
     ) -> Result<Linear<B>, LlamaError> {
-        let (weights, activations) = weight.formats(self.config);
+        let (weights, _) = weight.formats(self.config);
         let (engine, weights) = (self.engine, weights.as_ref());
-        let input = engine.input(weights, activations.as_ref());
+        let input = self.input(weight)?;
         let weight = self.checkpoint.tensor(weight)?;
         Ok(Linear {
             weight: engine.matrix(&weight, Usage::Product, weights, &input)?,
@@ -302,9 +355,18 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         members: &[(&Parameter, Option<&Parameter>)],
         arrangement: Arrangement,
     ) -> Result<Option<Stacked<B>>, LlamaError> {
-        let Some((weights, activations)) = shared_formats(self.config, members) else {
+        let Some((weights, _)) = shared_formats(self.config, members) else {
             return Ok(None);
         };
+        let mut inputs = members.iter().map(|(weight, _)| self.input(weight));
+        let Some(input) = inputs.next().transpose()? else {
+            return Ok(None);
+        };
+        for other in inputs {
+            if other? != input {
+                return Ok(None);
+            }
+        }
         let member = |(weight, bias): &(&Parameter, Option<&Parameter>)| {
             Ok(Member {
                 weight: self.checkpoint.tensor(weight)?,
@@ -316,7 +378,6 @@ impl<B: Store> Source<B> for Loader<'_, B> {
             .map(member)
             .collect::<Result<_, LlamaError>>()?;
         let (engine, weights) = (self.engine, weights.as_ref());
-        let input = engine.input(weights, activations.as_ref());
         let stack = engine.stack(members, arrangement, weights, &input)?;
         Ok(stack.map(|stack| (stack, input)))
     }
@@ -327,6 +388,19 @@ impl<B: Store> Source<B> for Loader<'_, B> {
 }
 
 impl<B: Store> Loader<'_, B> {
+    /// The input of a projection: of the configuration, or else of the checkpoint.
+    fn input(&self, weight: &Parameter) -> Result<B::Input, LlamaError> {
+        let (weights, activations) = weight.formats(self.config);
+        let (_, given) = weight.formats(self.given);
+        if given.is_none()
+            && self.given.stored_inputs
+            && let Some(stored) = self.checkpoint.stored_input(weight)?
+        {
+            return self.engine.stored_input(weights.as_ref(), &stored);
+        }
+        Ok(self.engine.input(weights.as_ref(), activations.as_ref()))
+    }
+
     fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, LlamaError> {
         let view = self.checkpoint.tensor(parameter)?;
         let mut values = vec![0.0; view.len()];

@@ -47,7 +47,7 @@ const CASES: [(Encoding, Change, &str); 14] = [
     (
         Encoding::CompressedTensors,
         |_, t| tensor(t, "_packed").dtype = Dtype::I8,
-        "weight_packed` has dtype I8; packed codes and scales are U8",
+        "weight_packed` has dtype I8; expected U8",
     ),
     (
         Encoding::CompressedTensors,
@@ -84,23 +84,21 @@ const CASES: [(Encoding, Change, &str); 14] = [
     ),
     (
         Encoding::CompressedTensors,
-        |c, _| c["quantization_config"]["format"] = json!("nvfp4-pack-quantized"),
-        "`quantization_config.format` is \"nvfp4-pack-quantized\"; expected \
-         \"mxfp4-pack-quantized\" or",
+        |c, _| c["quantization_config"]["format"] = json!("marlin-24"),
+        "`quantization_config.format` is \"marlin-24\"; expected \"mxfp4-pack-quantized\", ",
     ),
     (
         Encoding::CompressedTensors,
         |c, _| {
             c["quantization_config"]["config_groups"]["group_0"]["input_activations"] =
-                json!({"num_bits": 4});
+                json!({"num_bits": 4, "type": "text"});
         },
-        "`group_0.input_activations` is {\"num_bits\":4}; expected null",
+        "`input_activations.type` is \"text\"; expected \"int\" or \"float\"",
     ),
     (
         Encoding::Blocks,
-        |c, _| c["quantization_config"]["quant_method"] = json!("awq"),
-        "`quantization_config.quant_method` is \"awq\"; expected \"compressed-tensors\" or \
-         \"mxfp4\"",
+        |c, _| c["quantization_config"]["quant_method"] = json!("eetq"),
+        "`quantization_config.quant_method` is \"eetq\"; expected \"compressed-tensors\", ",
     ),
 ];
 

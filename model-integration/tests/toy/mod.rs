@@ -100,6 +100,8 @@ impl ToyEngine {
                 fingerprint: "f00d".into(),
                 parameters: 42,
                 stored_weights: None,
+                stored_inputs: None,
+                not_applied: Vec::new(),
                 dtype: "float32".into(),
                 softmax_dtype: "float32".into(),
                 max_length,

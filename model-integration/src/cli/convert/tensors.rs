@@ -45,7 +45,7 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Formats that the target does not support; nothing to pack.
     pub fn new(checkpoint: &'a Checkpoint, config: &QuantConfig, target: Target) -> Result<Self> {
-        let config = with_stored_formats(checkpoint, config)?;
+        let config = with_stored_formats(checkpoint, config, |_| true)?;
         let mut outputs: Vec<Output> = Vec::new();
         for parameter in checkpoint.parameters().stored() {
             let view = checkpoint.view(parameter)?;

@@ -49,12 +49,15 @@ impl CpuEngine {
         let tokenizer = checkpoint.tokenizer()?;
         let dtype = dtype.unwrap_or(checkpoint.config().dtype);
         let softmax_dtype = softmax_dtype.unwrap_or(FloatType::F32);
+        let stored = stored_formats(&checkpoint)?;
         let info = ModelInfo {
             device: "cpu".to_owned(),
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters: checkpoint.parameters().elements(),
-            stored_weights: stored_formats(&checkpoint)?,
+            stored_weights: stored.weights,
+            stored_inputs: stored.inputs,
+            not_applied: checkpoint.not_applied().to_vec(),
             dtype: dtype.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
@@ -133,7 +136,7 @@ impl Engine for CpuEngine {
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
         self.check(config)?;
         let shape = self.checkpoint.config();
-        let config = &with_stored_formats(&self.checkpoint, config)?;
+        let config = &with_stored_formats(&self.checkpoint, config, |_| true)?;
         let mut weight_bytes = 0;
         for parameter in self.checkpoint.parameters().stored() {
             weight_bytes += match (parameter.formats(config).0, parameter.matrix()) {

@@ -26,11 +26,13 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use super::LlamaError;
 use super::load::Store;
 use crate::checkpoint::TensorView;
+use crate::checkpoint::encoding::StoredInput;
 use crate::description::parameters::Usage;
 
 pub use cache::Cache;
 pub use engine::CpuEngine;
 pub use matrix::Matrix;
+pub use rounding::Input;
 
 /// The CPU engine.
 #[derive(Clone, Copy, Debug)]
@@ -76,12 +78,23 @@ impl Store for Cpu {
         self.dtype
     }
 
-    fn input(
+    fn input(&self, _weights: Option<&BlockFormat>, activations: Option<&BlockFormat>) -> Input {
+        activations.into()
+    }
+
+    fn takes(&self, _: &BlockFormat) -> bool {
+        true
+    }
+
+    fn stored_input(
         &self,
         _weights: Option<&BlockFormat>,
-        activations: Option<&BlockFormat>,
-    ) -> Option<BlockFormat> {
-        activations.copied()
+        stored: &StoredInput,
+    ) -> Result<Input, LlamaError> {
+        Ok(match *stored {
+            StoredInput::Block(format, scale) => Input::Block(format, scale),
+            StoredInput::Scalar(scalar) => Input::Scalar(scalar),
+        })
     }
 
     fn matrix(
@@ -89,10 +102,14 @@ impl Store for Cpu {
         view: &TensorView,
         _usage: Usage,
         format: Option<&BlockFormat>,
-        _input: &Option<BlockFormat>,
+        _input: &Input,
     ) -> Result<Matrix, LlamaError> {
         match format {
             Some(format) => match view.packed(format) {
+                // Results in f32 are compared with those of the writer's package.
+                Some(_) if view.is_rounded() && self.dtype == FloatType::F32 => {
+                    Ok(Matrix::Dense(view.clone()))
+                }
                 Some(packed) => Ok(Matrix::Packed(Box::new(Panels::new(&packed)))),
                 None => Matrix::pack(view, format, self.dtype),
             },

@@ -4,11 +4,11 @@ use std::convert::Infallible;
 
 use candle_core::{Device, Shape, Storage, Tensor};
 use mxlab_kernels::cpu::{Bf16Rows, Matmul, Path};
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
 use super::rounding::Rounding;
-use super::{Cache, Cpu, Matrix};
+use super::{Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
 use crate::model::error::check_finite;
 use crate::model::ops::{self, attention::Head, narrow};
@@ -26,7 +26,7 @@ impl Backend for Cpu {
     type Activation = Tensor;
     type Matrix = Matrix;
     type Stack = Infallible;
-    type Input = Option<BlockFormat>;
+    type Input = Input;
     type Vector = Vec<f32>;
     type Cache = Cache;
     type Error = LlamaError;
@@ -53,7 +53,7 @@ impl Backend for Cpu {
         gain: &Vec<f32>,
         eps: f64,
         batch: &Batch,
-        input: &Option<BlockFormat>,
+        input: &Input,
     ) -> Result<Tensor, LlamaError> {
         let input = self.rounding(input, gain.len(), batch)?;
         self.by_rows(x, gain.len(), |first, out, x| {
@@ -105,7 +105,7 @@ impl Backend for Cpu {
         _: &Tensor,
         stack: &Infallible,
         _: &Batch,
-        _: &Option<BlockFormat>,
+        _: &Input,
         _: impl Fn(usize) -> String,
     ) -> Result<Tensor, LlamaError> {
         match *stack {}
@@ -117,7 +117,7 @@ impl Backend for Cpu {
         attention: Attention,
         cache: &mut Cache,
         batch: &Batch,
-        input: &Option<BlockFormat>,
+        input: &Input,
     ) -> Result<Tensor, LlamaError> {
         let Attention { head_dim, rope, .. } = attention;
         let positions: Vec<usize> = batch.positions().collect();
@@ -132,12 +132,12 @@ impl Backend for Cpu {
         let query = self.by_rows(&query, query_features, |first, out, x| {
             rotate(first, out, x, query_features);
         })?;
-        let keys = Rounding::new(self, attention.keys, [features, head_dim], batch)?;
+        let keys = Rounding::new(self, attention.keys.into(), [features, head_dim], batch)?;
         let key = self.by_rows(&key, features, |first, out, x| {
             rotate(first, out, x, features);
             keys.apply(first, out);
         })?;
-        let values = Rounding::new(self, attention.values, [features, head_dim], batch)?;
+        let values = Rounding::new(self, attention.values.into(), [features, head_dim], batch)?;
         let value = self.by_rows(&value, features, |first, out, x| {
             out.copy_from_slice(x);
             values.apply(first, out);
@@ -160,7 +160,7 @@ impl Backend for Cpu {
         &self,
         [gate, up]: [Tensor; 2],
         batch: &Batch,
-        input: &Option<BlockFormat>,
+        input: &Input,
     ) -> Result<Tensor, LlamaError> {
         let (_, features) = gate.dims2()?;
         let input = self.rounding(input, features, batch)?;
@@ -216,11 +216,11 @@ impl Cpu {
     /// The rounding of a projection's input.
     fn rounding(
         &self,
-        input: &Option<BlockFormat>,
+        input: &Input,
         features: usize,
         batch: &Batch,
     ) -> Result<Rounding, LlamaError> {
-        Rounding::new(self, input.as_ref(), [features, features], batch)
+        Rounding::new(self, *input, [features, features], batch)
     }
 
     /// Attention of every sequence to its own keys and values `kept`, in parallel.

@@ -4,6 +4,7 @@ use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::Cpu;
+use crate::checkpoint::encoding::ScalarInput;
 use crate::model::ops::narrow;
 use crate::model::{Batch, LlamaError};
 
@@ -15,9 +16,34 @@ use crate::model::{Batch, LlamaError};
 /// batch.
 pub(super) struct Rounding(Option<Quantized>);
 
+/// The quantisation of a projection's input.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Input {
+    /// None.
+    #[default]
+    AsItIs,
+    /// To a format; its tensor scale if it is given, otherwise that of each token.
+    Block(BlockFormat, Option<f32>),
+    /// By a checkpoint's rule without a format of ours.
+    Scalar(ScalarInput),
+}
+
+impl From<Option<&BlockFormat>> for Input {
+    fn from(format: Option<&BlockFormat>) -> Self {
+        format.map_or(Self::AsItIs, |format| Self::Block(*format, None))
+    }
+}
+
+enum Rule {
+    Block {
+        quantizer: Box<Quantizer>,
+        scales_tokens: bool,
+    },
+    Scalar(ScalarInput),
+}
+
 struct Quantized {
-    quantizer: Quantizer,
-    has_tensor_scale: bool,
+    rule: Rule,
     dtype: FloatType,
     features: usize,
     /// Size of a piece; divides `features`.
@@ -29,16 +55,23 @@ impl Rounding {
     /// Rounds to `format`, in pieces of `piece` of a token's `features`.
     pub(super) fn new(
         engine: &Cpu,
-        format: Option<&BlockFormat>,
+        input: Input,
         [features, piece]: [usize; 2],
         batch: &Batch,
     ) -> Result<Self, LlamaError> {
-        let Some(format) = format else {
-            return Ok(Self(None));
+        let rule = match input {
+            Input::AsItIs => return Ok(Self(None)),
+            Input::Block(format, scale) => {
+                let quantizer = Quantizer::new(format, engine.dtype())?;
+                Rule::Block {
+                    quantizer: Box::new(quantizer.with_tensor_scale(scale.unwrap_or(1.0))),
+                    scales_tokens: scale.is_none() && format.has_tensor_scale(),
+                }
+            }
+            Input::Scalar(scalar) => Rule::Scalar(scalar),
         };
         Ok(Self(Some(Quantized {
-            quantizer: Quantizer::new(*format, engine.dtype())?,
-            has_tensor_scale: format.has_tensor_scale(),
+            rule,
             dtype: engine.dtype(),
             features,
             piece,
@@ -60,13 +93,18 @@ impl Quantized {
         let rows = tokens.chunks_exact_mut(self.features);
         for (&position, token) in self.positions[first..].iter().zip(rows) {
             let first = position * pieces;
-            if self.has_tensor_scale {
-                for (piece, values) in token.chunks_exact_mut(self.piece).enumerate() {
-                    let quantizer = self.quantizer.clone().with_scale_of(values);
-                    self.quantize(&quantizer, values, first + piece);
+            match &self.rule {
+                Rule::Scalar(scalar) => scalar.apply(token),
+                Rule::Block {
+                    quantizer,
+                    scales_tokens: true,
+                } => {
+                    for (piece, values) in token.chunks_exact_mut(self.piece).enumerate() {
+                        let quantizer = (**quantizer).clone().with_scale_of(values);
+                        self.quantize(&quantizer, values, first + piece);
+                    }
                 }
-            } else {
-                self.quantize(&self.quantizer, token, first);
+                Rule::Block { quantizer, .. } => self.quantize(quantizer, token, first),
             }
         }
         narrow(tokens, self.dtype);

@@ -14,6 +14,7 @@ use mxlab_kernels::fragment::OperandType;
 use super::generator::DeviceGenerator;
 use super::input::{Input, Operands, convertible_weights};
 use super::plan::{Limits, Plan, Storage};
+use super::store::takes;
 use super::{DeviceBackend, DeviceCache};
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
@@ -65,6 +66,7 @@ impl DeviceEngine {
         storage: Storage,
     ) -> Result<Self> {
         let tokenizer = checkpoint.tokenizer()?;
+        let stored = stored_formats(&checkpoint)?;
         let info = ModelInfo {
             device: match storage {
                 Storage::Packed(Operands::Bf16) => device.properties().name.clone(),
@@ -76,7 +78,9 @@ impl DeviceEngine {
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters: checkpoint.parameters().elements(),
-            stored_weights: stored_formats(&checkpoint)?,
+            stored_weights: stored.weights,
+            stored_inputs: stored.inputs,
+            not_applied: checkpoint.not_applied().to_vec(),
             dtype: FloatType::Bf16.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
@@ -117,7 +121,7 @@ impl DeviceEngine {
     pub fn plan(&self, config: &QuantConfig, limits: &Limits, positions: usize) -> Result<Plan> {
         Ok(Plan::new(
             self.checkpoint.config(),
-            &with_stored_formats(&self.checkpoint, config)?,
+            &with_stored_formats(&self.checkpoint, config, takes)?,
             limits,
             positions,
             self.storage,
@@ -128,7 +132,7 @@ impl DeviceEngine {
     /// Number of projections by operand type; and whether 8-bit operands were requested and some
     /// projection has formats for both weights and activations.
     fn operand_counts(&self, config: &QuantConfig) -> Result<(OperandCounts, bool)> {
-        let config = with_stored_formats(&self.checkpoint, config)?;
+        let config = with_stored_formats(&self.checkpoint, config, takes)?;
         let operands = self.storage.operands();
         let (mut counts, mut wanted) = (OperandCounts::default(), false);
         for (_, _, weight) in self.checkpoint.parameters().projections() {
@@ -205,8 +209,9 @@ impl Engine for DeviceEngine {
                 AppendVariant::new(kind, format).with_context(|| format!("layer {layer}"))?;
             }
         }
+        let complete = with_stored_formats(&self.checkpoint, config, takes)?;
         for (layer, projection, _) in self.checkpoint.parameters().projections() {
-            let (_, activations) = config.for_projection(layer, projection);
+            let (_, activations) = complete.for_projection(layer, projection);
             let rows = RowVariant::new(RowOperation::Copy, activations);
             rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
         }

@@ -3,11 +3,13 @@
 use half::bf16;
 use mxlab_harness::device::Buffer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::fragment::{FragmentFormat, OperandType};
 
 use super::input::Input;
 use super::matrix::Loader;
 use super::{DeviceBackend, DeviceMatrix, DeviceStack};
 use crate::checkpoint::TensorView;
+use crate::checkpoint::encoding::StoredInput;
 use crate::description::parameters::Usage;
 use crate::model::LlamaError;
 use crate::model::load::{Arrangement, Member, Store};
@@ -23,6 +25,11 @@ impl DeviceBackend {
     }
 }
 
+/// Whether kernels multiply weights in this format.
+pub fn takes(weights: &BlockFormat) -> bool {
+    FragmentFormat::of_operand(weights, OperandType::Bf16).is_ok()
+}
+
 impl Store for DeviceBackend {
     fn dtype(&self) -> FloatType {
         FloatType::Bf16
@@ -31,6 +38,23 @@ impl Store for DeviceBackend {
     fn input(&self, weights: Option<&BlockFormat>, activations: Option<&BlockFormat>) -> Input {
         let device = self.device.properties();
         Input::new(self.storage.operands(), device, weights, activations)
+    }
+
+    fn takes(&self, weights: &BlockFormat) -> bool {
+        takes(weights)
+    }
+
+    fn stored_input(
+        &self,
+        weights: Option<&BlockFormat>,
+        stored: &StoredInput,
+    ) -> Result<Input, LlamaError> {
+        match stored {
+            StoredInput::Block(format, None) => Ok(self.input(weights, Some(format))),
+            StoredInput::Block(..) | StoredInput::Scalar(_) => Err(LlamaError::StoredInput {
+                input: stored.name(),
+            }),
+        }
     }
 
     fn matrix(

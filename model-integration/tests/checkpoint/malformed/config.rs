@@ -78,11 +78,8 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "quantised weights",
-        Model(|m| m.config["quantization_config"] = json!({"quant_method": "gptq"})),
-        &[
-            "`quantization_config.quant_method` is \"gptq\"; expected \"compressed-tensors\" or \
-             \"mxfp4\"",
-        ],
+        Model(|m| m.config["quantization_config"] = json!({"quant_method": "eetq"})),
+        &["`quantization_config.quant_method` is \"eetq\"; expected \"compressed-tensors\", "],
     ),
     case(
         "sliced projections",

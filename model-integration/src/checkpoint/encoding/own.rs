@@ -1,0 +1,64 @@
+//! Encodings that need no configuration: our own, and the blocks of gpt-oss.
+
+use mxlab_kernels::format::BlockFormat;
+
+use super::super::CheckpointError;
+use super::super::packed::{MX_BLOCK, Packed, Place, mxfp4};
+use super::super::weights::Weights;
+use super::by_rows::scalar;
+
+/// Metadata key of a packed file's block format. With `.` and a tensor's name appended, the key of
+/// that tensor's format.
+pub const FORMAT_KEY: &str = "mxlab.format";
+
+/// The packed matrix `name` `[rows, cols]`, if there is one.
+///
+/// # Errors
+/// `MissingTensor`, `Shape`, `PackedDtype` for tensors that do not form it; `PackedFormat`.
+pub(super) fn find(
+    weights: &Weights,
+    name: &str,
+    shape: [usize; 2],
+) -> Result<Option<Packed>, CheckpointError> {
+    let [rows, cols] = shape;
+    if let Some(codes) = weights.place(&format!("{name}_blocks")) {
+        let scales = [rows, cols.div_ceil(MX_BLOCK)];
+        let scales = weights.required(&format!("{name}_scales"), &scales)?;
+        return Packed::separate(mxfp4(), shape, [codes, scales], 1.0).map(Some);
+    }
+    match weights.place(&format!("{name}.codes")) {
+        Some(codes) => own(weights, name, shape, codes).map(Some),
+        None => Ok(None),
+    }
+}
+
+/// A matrix in this program's own encoding.
+fn own(
+    weights: &Weights,
+    name: &str,
+    [rows, cols]: [usize; 2],
+    codes: Place,
+) -> Result<Packed, CheckpointError> {
+    let (file, _) = &codes;
+    let refused = |reason: String| CheckpointError::PackedFormat {
+        file: file.path().to_owned(),
+        tensor: name.to_owned(),
+        reason,
+    };
+    let text = file.metadata(&format!("{FORMAT_KEY}.{name}"));
+    let text = text.or_else(|| file.metadata(FORMAT_KEY));
+    let text = text.ok_or_else(|| refused(format!("metadata have no `{FORMAT_KEY}`")))?;
+    let format: BlockFormat =
+        serde_json::from_str(text).map_err(|error| refused(error.to_string()))?;
+    let scales = [
+        rows,
+        format.blocks_per_row(cols),
+        format.scale().storage_bytes(),
+    ];
+    let scales = weights.required(&format!("{name}.scales"), &scales)?;
+    let tensor_scale = match format.has_tensor_scale() {
+        true => scalar(weights, &format!("{name}.tensor_scale"))?,
+        false => 1.0,
+    };
+    Packed::separate(format, [rows, cols], [codes, scales], tensor_scale)
+}
