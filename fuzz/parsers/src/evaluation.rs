@@ -191,6 +191,8 @@ fn model() -> ModelInfo {
         fingerprint: "0123".to_owned(),
         parameters: 1,
         stored_weights: None,
+        stored_inputs: None,
+        not_applied: Vec::new(),
         dtype: "float32".to_owned(),
         softmax_dtype: "float32".to_owned(),
         max_length: 4096,
