@@ -2,9 +2,11 @@
 
 use mxlab::checkpoint::synthetic;
 use mxlab::config::Projection::{Gate, K, O, Q, Up, V};
+use mxlab::config::QuantConfig;
 use mxlab::description::ModelConfig;
 use mxlab::description::architecture::{Architecture, Bias, LLAMA, PHI3};
 use mxlab::description::parameters::{Parameters, Role, Usage, parameters};
+use mxlab_kernels::format::BlockFormat;
 
 /// An artificial architecture: biases in some projections of a stack, and two of them in one
 /// tensor.
@@ -87,6 +89,10 @@ fn fused_rows_follow_each_other() {
 #[test]
 fn a_tied_head_is_the_embedding() {
     let mut config = tiny(&LLAMA);
+    let quantised = QuantConfig {
+        head: Some(BlockFormat::NVFP4),
+        ..QuantConfig::unquantised("head")
+    };
     for (is_tied, usage) in [(true, Usage::LookupAndProduct), (false, Usage::Lookup)] {
         config.tie_word_embeddings = is_tied;
         let parameters = parameters(&config);
@@ -94,8 +100,23 @@ fn a_tied_head_is_the_embedding() {
         assert_eq!(head.tied_to, is_tied.then_some(Role::Embedding));
         assert_eq!(parameters.named("lm_head.weight").is_some(), !is_tied);
         let embedding = parameters.weight(None, Role::Embedding);
-        assert_eq!(parameters.usage(embedding), usage);
-        assert_eq!(parameters.usage(head), Usage::Product);
+        let plain = QuantConfig::unquantised("plain");
+        assert_eq!(parameters.usage(embedding, &plain), usage);
+        assert_eq!(parameters.usage(head, &plain), Usage::Product);
+        assert_eq!(parameters.head(&plain).is_none(), is_tied);
+        assert_eq!(
+            parameters.kept(&plain).count(),
+            parameters.kept(&quantised).count() - usize::from(is_tied)
+        );
+        // A head with a format is a matrix of its own; the embedding is only looked up.
+        assert_eq!(parameters.usage(embedding, &quantised), Usage::Lookup);
+        let kept: Vec<_> = parameters.kept(&quantised).collect();
+        let (stored, usage, formats) = kept[kept.len() - 1];
+        assert_eq!(stored.role == Role::Embedding, is_tied);
+        assert_eq!(
+            (usage, formats.formats(&quantised)),
+            (Usage::Product, (quantised.head, None))
+        );
         assert_eq!((head.matrix(), head.projection()), (Some([512, 64]), None));
     }
 }

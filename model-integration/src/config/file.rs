@@ -5,6 +5,7 @@
 //! weights = "fp4_e2m1"                                      # an element, the rest inherited
 //! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
 //! kv = "fp8_e4m3"                                           # or `keys` and `values`
+//! head = "fp8_e4m3"                                         # weights of the output head
 //! stored_inputs = true                                      # quantise the other inputs as the
 //!                                                           # checkpoint says
 //!
@@ -38,6 +39,7 @@ pub struct ConfigFile {
     keys: Operand,
     values: Operand,
     kv: Operand,
+    head: Operand,
     stored_inputs: Option<bool>,
     #[serde(default, rename = "override")]
     overrides: Vec<Spanned<OverrideFile>>,
@@ -153,7 +155,7 @@ impl ConfigFile {
         if self.default.element.is_some() {
             return fault(
                 "`default`: `element` does not belong here: name it for weights, activations, \
-                 keys, values or kv",
+                 keys, values, kv or head",
             );
         }
         let operands = [
@@ -162,8 +164,10 @@ impl ConfigFile {
             &self.keys,
             &self.values,
             &self.kv,
+            &self.head,
         ];
         let says_something = operands.iter().any(|operand| operand.is_some())
+            || self.stored_inputs.is_some()
             || !self.overrides.is_empty()
             || flags.names_operand();
         match says_something {
@@ -232,6 +236,7 @@ impl ConfigFile {
             activations: layers.base(&base.activations, flags.activations.as_ref())?,
             keys: layers.base(&base.keys, flags.keys())?,
             values: layers.base(&base.values, flags.values())?,
+            head: layers.base(&operand("head", &self.head, &None), flags.head.as_ref())?,
             stored_inputs: self.stored_inputs.unwrap_or(true),
             overrides: overrides
                 .map(|change| layers.change(change, &base, flags))

@@ -31,6 +31,9 @@ pub struct FormatFlags {
     /// Element format of the values alone
     #[arg(long, value_name = "ELEMENT")]
     pub values: Option<OperandSpec>,
+    /// Element format of the output head's weights, or `none`
+    #[arg(long, value_name = "ELEMENT")]
+    pub head: Option<OperandSpec>,
     /// Scale format [default: e8m0]
     #[arg(long, value_name = "FORMAT")]
     pub scale: Option<ScaleFormat>,
@@ -155,13 +158,14 @@ impl FormatFlags {
         suffix
     }
 
-    fn operands(&self) -> [(&'static str, Option<&OperandSpec>); 5] {
+    fn operands(&self) -> [(&'static str, Option<&OperandSpec>); 6] {
         [
             ("w-", self.weights.as_ref()),
             ("a-", self.activations.as_ref()),
             ("kv-", self.kv.as_ref()),
             ("k-", self.keys.as_ref()),
             ("v-", self.values.as_ref()),
+            ("head-", self.head.as_ref()),
         ]
     }
 }

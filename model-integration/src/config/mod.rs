@@ -84,6 +84,9 @@ pub struct QuantConfig {
     pub keys: Option<BlockFormat>,
     /// Values, along head_dim.
     pub values: Option<BlockFormat>,
+    /// Weights of the output head, as a product. The rows of a tied embedding stay as stored.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head: Option<BlockFormat>,
     /// Whether inputs without a format here are quantised as the checkpoint says.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub stored_inputs: bool,
@@ -160,6 +163,7 @@ impl QuantConfig {
             activations: None,
             keys: None,
             values: None,
+            head: None,
             stored_inputs: true,
             overrides: Vec::new(),
         }
@@ -207,7 +211,13 @@ impl QuantConfig {
 
     /// Every format in it, overrides included.
     pub fn formats(&self) -> impl Iterator<Item = &BlockFormat> {
-        let base = [&self.weights, &self.activations, &self.keys, &self.values];
+        let base = [
+            &self.weights,
+            &self.activations,
+            &self.keys,
+            &self.values,
+            &self.head,
+        ];
         let changed = self.overrides.iter().flat_map(|change| {
             [
                 &change.weights,
@@ -247,6 +257,7 @@ impl QuantConfig {
             &mut self.activations,
             &mut self.keys,
             &mut self.values,
+            &mut self.head,
         ];
         let changed = self.overrides.iter_mut().flat_map(|change| {
             [
@@ -271,7 +282,7 @@ impl QuantConfig {
         self
     }
 
-    /// The element bits of each quantised operand, such as `W4A6KV4`. A `*` marks an operand with
+    /// The element bits of each quantised operand, such as `W4A6KV4H8`. A `*` marks an operand with
     /// overrides. Empty if nothing is quantised.
     pub fn operands(&self) -> String {
         let operand = |name: &str, format: Option<BlockFormat>| {
@@ -285,7 +296,8 @@ impl QuantConfig {
             _ => operand("K", self.keys) + &operand("V", self.values),
         };
         let overrides = if self.overrides.is_empty() { "" } else { "*" };
-        operand("W", self.weights) + &operand("A", self.activations) + &kv + overrides
+        let head = operand("H", self.head);
+        operand("W", self.weights) + &operand("A", self.activations) + &kv + &head + overrides
     }
 
     /// The quantised operands in one line: elements first, then their common parts.
@@ -295,6 +307,7 @@ impl QuantConfig {
             ("A", self.activations),
             ("K", self.keys),
             ("V", self.values),
+            ("head", self.head),
         ];
         let quantised: Vec<_> = operands
             .into_iter()

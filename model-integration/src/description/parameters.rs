@@ -197,15 +197,36 @@ impl Parameters {
         })
     }
 
-    /// How a matrix is used.
-    pub fn usage(&self, matrix: &Parameter) -> Usage {
+    /// How a stored matrix is used under a configuration.
+    pub fn usage(&self, matrix: &Parameter, config: &QuantConfig) -> Usage {
         match matrix.role {
-            Role::Embedding if self.weight(None, Role::Head).tied_to.is_some() => {
-                Usage::LookupAndProduct
-            }
+            Role::Embedding if self.head(config).is_none() => Usage::LookupAndProduct,
             Role::Embedding => Usage::Lookup,
             _ => Usage::Product,
         }
+    }
+
+    /// The stored matrix of an output head that is kept beside the embedding: an untied head, or
+    /// the embedding a second time, in a format of its own.
+    pub fn head(&self, config: &QuantConfig) -> Option<&Parameter> {
+        let head = self.weight(None, Role::Head);
+        match head.tied_to {
+            None => Some(head),
+            Some(role) => config.head.map(|_| self.weight(None, role)),
+        }
+    }
+
+    /// Every matrix that an engine keeps under a configuration: its stored parameter, its usage,
+    /// and the parameter that says its formats.
+    pub fn kept(
+        &self,
+        config: &QuantConfig,
+    ) -> impl Iterator<Item = (&Parameter, Usage, &Parameter)> {
+        let stored = self.stored().filter(|stored| stored.matrix().is_some());
+        let stored = stored.map(|stored| (stored, self.usage(stored, config), stored));
+        let head = self.weight(None, Role::Head);
+        let second = self.head(config).filter(|_| head.tied_to.is_some());
+        stored.chain(second.map(|stored| (stored, Usage::Product, head)))
     }
 
     fn find(&self, layer: Option<usize>, role: Role, is_bias: bool) -> Option<&Parameter> {
@@ -233,11 +254,14 @@ impl Parameter {
         }
     }
 
-    /// The formats that a configuration gives a projection's weight and input; none for any other
-    /// parameter.
+    /// The formats that a configuration gives a weight and its input; none for parameters that no
+    /// configuration quantises.
     pub fn formats(&self, config: &QuantConfig) -> (Option<BlockFormat>, Option<BlockFormat>) {
-        let projection = self.projection();
-        projection.map_or((None, None), |(layer, of)| config.for_projection(layer, of))
+        match (self.projection(), self.role) {
+            (Some((layer, projection)), _) => config.for_projection(layer, projection),
+            (None, Role::Head) if !self.is_bias => (config.head, None),
+            (None, _) => (None, None),
+        }
     }
 }
 

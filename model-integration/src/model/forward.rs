@@ -2,7 +2,7 @@
 //!
 //! Quantisation points are those of the published MX recipes: input and weight of each of the seven
 //! projections along the input dimension; K after the rotation, and V, along `head_dim`. Embedding,
-//! norms, softmax and head stay unquantised.
+//! norms and softmax stay unquantised; the head has a format if the configuration gives it one.
 
 use mxlab_kernels::format::BlockFormat;
 

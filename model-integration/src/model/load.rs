@@ -181,11 +181,17 @@ pub trait Source<B: Backend> {
     /// The source's errors.
     type Error;
 
-    /// The embedding or the head.
+    /// The embedding.
     ///
     /// # Errors
     /// If it cannot be made.
-    fn matrix(&self, parameter: &Parameter, usage: Usage) -> Result<B::Matrix, Self::Error>;
+    fn embedding(&self, parameters: &Parameters) -> Result<B::Matrix, Self::Error>;
+
+    /// The head; `None` if it is the embedding.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    fn head(&self, parameters: &Parameters) -> Result<Option<B::Matrix>, Self::Error>;
 
     /// A gain.
     ///
@@ -255,13 +261,10 @@ pub fn assemble<B: Backend, S: Source<B>>(
     };
     let layers = (0..config.num_hidden_layers).map(layer);
     let layers = layers.collect::<Result<_, _>>()?;
-    let matrix = |parameter| source.matrix(parameter, parameters.usage(parameter));
-    let head = Some(parameters.weight(None, Role::Head));
-    let head = head.filter(|head| head.tied_to.is_none());
     Ok(Llama {
         layers,
-        head: head.map(matrix).transpose()?,
-        embedding: matrix(parameters.weight(None, Role::Embedding))?,
+        head: source.head(parameters)?,
+        embedding: source.embedding(parameters)?,
         norm: source.vector(parameters.weight(None, Role::FinalNorm))?,
         rope,
         heads: config.num_attention_heads,
@@ -324,9 +327,21 @@ struct Loader<'a, B> {
 impl<B: Store> Source<B> for Loader<'_, B> {
     type Error = LlamaError;
 
-    fn matrix(&self, parameter: &Parameter, usage: Usage) -> Result<B::Matrix, LlamaError> {
-        let view = self.checkpoint.tensor(parameter)?;
+    fn embedding(&self, parameters: &Parameters) -> Result<B::Matrix, LlamaError> {
+        let embedding = parameters.weight(None, Role::Embedding);
+        let usage = parameters.usage(embedding, self.config);
+        let view = self.checkpoint.tensor(embedding)?;
         self.engine.matrix(&view, usage, None, &B::Input::default())
+    }
+
+    fn head(&self, parameters: &Parameters) -> Result<Option<B::Matrix>, LlamaError> {
+        let Some(head) = parameters.head(self.config) else {
+            return Ok(None);
+        };
+        let view = self.checkpoint.tensor(head)?;
+        let (format, as_it_is) = (self.config.head.as_ref(), B::Input::default());
+        let matrix = self.engine.matrix(&view, Usage::Product, format, &as_it_is);
+        matrix.map(Some)
     }
 
     fn vector(&self, parameter: &Parameter) -> Result<B::Vector, LlamaError> {

@@ -12,7 +12,7 @@ use tokenizers::Tokenizer;
 use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
-use crate::description::parameters::{Parameter, Parameters, Usage, parameters};
+use crate::description::parameters::{Parameter, Parameters, Role, parameters};
 use crate::description::{ModelConfig, architecture};
 use crate::model::load::{Source, assemble};
 use crate::model::{Linear, Llama, Rope};
@@ -124,8 +124,14 @@ impl Weights {
 impl Source<Autograd> for Weights {
     type Error = anyhow::Error;
 
-    fn matrix(&self, parameter: &Parameter, _usage: Usage) -> Result<Tensor> {
-        self.vector(parameter)
+    fn embedding(&self, parameters: &Parameters) -> Result<Tensor> {
+        self.vector(parameters.weight(None, Role::Embedding))
+    }
+
+    fn head(&self, parameters: &Parameters) -> Result<Option<Tensor>> {
+        let head = parameters.weight(None, Role::Head);
+        let head = Some(head).filter(|head| head.tied_to.is_none());
+        head.map(|head| self.vector(head)).transpose()
     }
 
     fn vector(&self, parameter: &Parameter) -> Result<Tensor> {

@@ -1,5 +1,6 @@
 //! Quantised checkpoints: every encoding gives the same values, and malformed ones are refused.
 
+mod head;
 mod malformed;
 mod writers;
 

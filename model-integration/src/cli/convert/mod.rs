@@ -52,14 +52,15 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
     let quantises_more = config.activations.is_some()
         || config.keys.is_some()
         || config.values.is_some()
+        || config.head.is_some()
         || config.overrides.iter().any(|change| {
             let others = [change.activations, change.keys, change.values];
             others.into_iter().flatten().flatten().next().is_some()
         });
     if quantises_more {
         let message = format!(
-            "configuration `{}` quantises activations or the cache, which a model directory does \
-             not store: use a configuration of weights alone, and quantise the rest when the model \
+            "configuration `{}` quantises activations, the cache or the head, which are not \
+             written: use a configuration of weights alone, and quantise the rest when the model \
              runs",
             config.name
         );

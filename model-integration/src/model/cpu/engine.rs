@@ -138,8 +138,12 @@ impl Engine for CpuEngine {
         let shape = self.checkpoint.config();
         let config = &with_stored_formats(&self.checkpoint, config, |_| true)?;
         let mut weight_bytes = 0;
-        for parameter in self.checkpoint.parameters().stored() {
-            weight_bytes += match (parameter.formats(config).0, parameter.matrix()) {
+        let parameters = self.checkpoint.parameters();
+        for vector in parameters.stored().filter(|one| one.matrix().is_none()) {
+            weight_bytes += self.checkpoint.view(vector)?.byte_len();
+        }
+        for (parameter, _, formats) in parameters.kept(config) {
+            weight_bytes += match (formats.formats(config).0, parameter.matrix()) {
                 (Some(format), Some([rows, cols])) => {
                     let (codes, scales) = format.packed_bytes(rows, cols);
                     codes + scales

@@ -104,13 +104,15 @@ impl Plan {
             Input::new(operands, device, weights.as_ref(), activations)
         };
         let mut weights = 0;
-        for parameter in parameters.stored() {
+        for parameter in parameters.stored().filter(|one| one.matrix().is_none()) {
+            weights += vector_bytes(parameter.elements());
+        }
+        for (parameter, usage, formats) in parameters.kept(config) {
             let Some(shape) = parameter.matrix() else {
-                weights += vector_bytes(parameter.elements());
                 continue;
             };
-            let (usage, operand) = (parameters.usage(parameter), input(parameter).operand);
-            let format = storage.keeps(parameter.formats(config).0);
+            let operand = input(formats).operand;
+            let format = storage.keeps(formats.formats(config).0);
             let bytes = matrix::bytes(shape, usage, format.as_ref(), operand);
             weights += bytes.map_err(|error| LlamaError::Weight {
                 tensor: parameter.name.clone(),

@@ -1,0 +1,79 @@
+//! A format of the output head.
+
+use mxlab::checkpoint::write::{NamedTensor, save_bf16};
+use mxlab::checkpoint::{Checkpoint, synthetic};
+use mxlab::config::QuantConfig;
+use mxlab::description::parameters::Role;
+use mxlab::model::cpu::CpuEngine;
+use mxlab::model::device::DeviceEngine;
+use mxlab::model::device::input::Operands;
+use mxlab::model::device::plan::Storage;
+use mxlab_harness::device::Device;
+use mxlab_kernels::cpu;
+use mxlab_kernels::format::FloatType;
+use tempfile::tempdir;
+
+use super::{mxfp4, read, scores};
+
+/// A head in MXFP4 scores as a checkpoint does whose untied head has the values of these codes, be
+/// the embedding tied to it or not. The rows of the embedding stay as they are.
+#[test]
+fn a_head_with_a_format_is_that_of_a_checkpoint_with_its_values() {
+    let folder = tempdir().expect("a folder");
+    let tied = synthetic::open("tiny:5").expect("a model");
+    assert!(tied.config().tie_word_embeddings);
+    let embedding = tied.parameters().weight(None, Role::Embedding);
+    let [rows, cols] = embedding.matrix().expect("a matrix");
+    let own = read(&tied, embedding);
+    let packed = cpu::quantize(&own, rows, cols, &mxfp4(), FloatType::Bf16).expect("codes");
+    let mut of_codes = vec![0.0; own.len()];
+    cpu::dequantize(&packed, &mut of_codes).expect("values");
+    assert_ne!(own, of_codes);
+
+    let untied = |name: &str, head: &[f32]| {
+        let path = folder.path().join(name);
+        std::fs::create_dir(&path).expect("a folder");
+        let mut config = tied.config().clone();
+        config.tie_word_embeddings = false;
+        let json = config.to_json().to_string();
+        std::fs::write(path.join("config.json"), json).expect("written");
+        std::fs::write(path.join("tokenizer.json"), tied.tokenizer_json()).expect("written");
+        let stored = tied.parameters().stored();
+        let mut values: Vec<_> = stored
+            .map(|one| (one.name.as_str(), one.shape.as_slice(), read(&tied, one)))
+            .collect();
+        let name = &tied.parameters().weight(None, Role::Head).name;
+        values.push((name, &embedding.shape, head.to_vec()));
+        let tensors = values.iter().map(|(name, shape, values)| NamedTensor {
+            name,
+            shape,
+            values,
+        });
+        let tensors: Vec<_> = tensors.collect();
+        save_bf16(&path.join("model.safetensors"), &tensors).expect("written");
+        Checkpoint::open(&path).expect("a model")
+    };
+    let baseline = QuantConfig::unquantised("baseline");
+    let with_head = QuantConfig {
+        head: Some(mxfp4()),
+        ..baseline.clone()
+    };
+    let on_cpu = |checkpoint| CpuEngine::new(checkpoint, None, None).expect("an engine");
+    let on_emulator = |checkpoint| {
+        let storage = Storage::Packed(Operands::Bf16);
+        DeviceEngine::new(Device::emulator(), checkpoint, FloatType::F32, storage)
+            .expect("an engine")
+    };
+    let expected = scores(&on_cpu(untied("cpu", &of_codes)), &baseline);
+    let quantised = on_cpu(synthetic::open("tiny:5").expect("a model"));
+    assert_eq!(scores(&quantised, &with_head), expected);
+    assert_ne!(scores(&quantised, &baseline), expected);
+    assert_eq!(scores(&on_cpu(untied("own", &own)), &with_head), expected);
+    let expected = scores(&on_emulator(untied("device", &of_codes)), &baseline);
+    let quantised = on_emulator(synthetic::open("tiny:5").expect("a model"));
+    assert_eq!(scores(&quantised, &with_head), expected);
+    assert_eq!(
+        scores(&on_emulator(untied("again", &own)), &with_head),
+        expected
+    );
+}
