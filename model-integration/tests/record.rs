@@ -87,6 +87,8 @@ fn generation() -> GenerateRecord {
             dtype: "float32".to_owned(),
             softmax_dtype: "float32".to_owned(),
             max_length: 512,
+            end_tokens: vec![2],
+            notes: vec!["2 tensors of the files are not used".to_owned()],
         },
         config: QuantConfig::unquantised("baseline"),
         footprint: Footprint {

@@ -196,6 +196,8 @@ fn model() -> ModelInfo {
         dtype: "float32".to_owned(),
         softmax_dtype: "float32".to_owned(),
         max_length: 4096,
+        end_tokens: Vec::new(),
+        notes: Vec::new(),
     }
 }
 

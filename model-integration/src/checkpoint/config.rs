@@ -78,7 +78,7 @@ impl ModelConfig {
             attention_bias: fields.flag("attention_bias", false)?,
             mlp_bias: fields.flag("mlp_bias", false)?,
             bos_token_id: bos_token_id(fields, vocab_size)?,
-            eos_token_ids: eos_token_ids(fields, architecture, vocab_size)?,
+            eos_token_ids: eos_token_ids(fields, Some(defaults.eos_token_id), vocab_size)?,
             dtype: dtype.unwrap_or(FloatType::F32),
         };
         Ok(Parsed {
@@ -86,6 +86,24 @@ impl ModelConfig {
             dtype,
             encoding: Encoding::parse(fields)?,
         })
+    }
+
+    /// Adds the end tokens of a `generation_config.json`; `file` is for messages.
+    ///
+    /// # Errors
+    /// `Json` and `Field`.
+    pub(super) fn add_end_tokens(
+        &mut self,
+        json: &[u8],
+        file: &Path,
+    ) -> Result<(), CheckpointError> {
+        let object = parse_object(json, file)?;
+        for id in eos_token_ids(Fields::new(file, &object), None, self.vocab_size)? {
+            if !self.eos_token_ids.contains(&id) {
+                self.eos_token_ids.push(id);
+            }
+        }
+        Ok(())
     }
 
     /// The config as a `config.json` that this crate and transformers can read.
@@ -158,17 +176,10 @@ fn check_supported(fields: Fields, architecture: &Architecture) -> Result<(), Ch
             return Err(fields.error(name, expected));
         }
     }
-    if fields.text("hidden_act")?.is_some_and(|act| act != "silu") {
+    // Two names of one function.
+    let is_silu = |act| ["silu", "swish"].contains(&act);
+    if fields.text("hidden_act")?.is_some_and(|act| !is_silu(act)) {
         return Err(fields.error("hidden_act", "\"silu\""));
-    }
-    if fields
-        .get("pretraining_tp")
-        .is_some_and(|tp| !matches!(tp.as_u64(), Some(0 | 1)))
-    {
-        return Err(fields.error(
-            "pretraining_tp",
-            "1 (tensor-parallel slicing is not supported)",
-        ));
     }
     Ok(())
 }
@@ -202,45 +213,44 @@ fn head_dim(fields: Fields, hidden: usize, heads: usize) -> Result<usize, Checkp
     Ok(head_dim)
 }
 
-fn token_id(value: &Value, vocab_size: usize) -> Option<u32> {
-    let id = u32::try_from(value.as_u64()?).ok()?;
-    ((id as usize) < vocab_size).then_some(id)
+/// A token id. Outside the vocabulary there is none: transformers writes -1, and models whose
+/// vocabulary was cut keep ids that no text has.
+fn token_id(value: &Value, vocab_size: usize) -> Option<Option<u32>> {
+    let id = value.as_i64()?;
+    let id = u32::try_from(id).ok();
+    Some(id.filter(|&id| (id as usize) < vocab_size))
 }
 
 /// Null means none; transformers' default for an absent key is 1.
 fn bos_token_id(fields: Fields, vocab_size: usize) -> Result<Option<u32>, CheckpointError> {
     match fields.get("bos_token_id") {
-        Some(value) => token_id(value, vocab_size).map(Some).ok_or_else(|| {
-            let expected = format!("a token id below vocab_size = {vocab_size}, or null");
-            fields.error("bos_token_id", expected)
-        }),
+        Some(value) => token_id(value, vocab_size)
+            .ok_or_else(|| fields.error("bos_token_id", "a token id, or null")),
         None if fields.has_key("bos_token_id") => Ok(None),
         None => Ok(Some(1).filter(|_| vocab_size > 1)),
     }
 }
 
-/// Null means none; an absent key has transformers' default.
+/// Null means none; an absent key has the `default`.
 fn eos_token_ids(
     fields: Fields,
-    architecture: &Architecture,
+    default: Option<u32>,
     vocab_size: usize,
 ) -> Result<Vec<u32>, CheckpointError> {
-    let default = architecture.defaults.eos_token_id;
-    let ids = match fields.get("eos_token_id") {
-        Some(Value::Array(values)) => values
-            .iter()
-            .map(|value| token_id(value, vocab_size))
-            .collect(),
-        Some(value) => token_id(value, vocab_size).map(|id| vec![id]),
-        None if fields.has_key("eos_token_id") => Some(Vec::new()),
-        None if vocab_size > default as usize => Some(vec![default]),
-        None => Some(Vec::new()),
+    let name = "eos_token_id";
+    let values = match fields.get(name) {
+        Some(Value::Array(values)) => values.as_slice(),
+        Some(value) => std::slice::from_ref(value),
+        None if fields.has_key(name) => &[],
+        None => {
+            let default = default.filter(|&id| vocab_size > id as usize);
+            return Ok(default.into_iter().collect());
+        }
     };
-    ids.ok_or_else(|| {
-        let expected =
-            format!("a token id below vocab_size = {vocab_size}, a list of such, or null");
-        fields.error("eos_token_id", expected)
-    })
+    let ids = values.iter().map(|value| token_id(value, vocab_size));
+    let ids: Option<Vec<Option<u32>>> = ids.collect();
+    let ids = ids.ok_or_else(|| fields.error(name, "a token id, a list of such, or null"))?;
+    Ok(ids.into_iter().flatten().collect())
 }
 
 /// `dtype` (transformers 5) or `torch_dtype` (4); both only if they agree.

@@ -7,7 +7,10 @@ use std::path::PathBuf;
 use safetensors::tensor::SafeTensorError;
 use thiserror::Error;
 
+use super::folder::LayoutError;
+use super::foreign::ForeignFile;
 use super::hub::HubError;
+use super::shortened;
 
 /// Why a model directory, one of its files, or a model on the hub cannot be used.
 #[derive(Debug, Error)]
@@ -230,13 +233,23 @@ pub enum CheckpointError {
     },
 
     // The index and its shards.
-    /// The index names a shard that is absent.
-    #[error("{}: shard `{shard}` is missing from the directory", index.display())]
-    MissingShard {
+    /// The index names shards that are absent.
+    #[error(
+        "{}: {} of {all} shards {} missing from the directory: {}; download {}, or copy {} there",
+        index.display(),
+        missing.len(),
+        if missing.len() == 1 { "is" } else { "are" },
+        shortened(missing),
+        if missing.len() == 1 { "it" } else { "them" },
+        if missing.len() == 1 { "it" } else { "them" },
+    )]
+    MissingShards {
         /// The index file.
         index: PathBuf,
-        /// The shard's file name.
-        shard: String,
+        /// The shards' file names.
+        missing: Vec<String>,
+        /// Number of shards.
+        all: usize,
     },
     /// The index names a shard outside the model directory.
     #[error(
@@ -277,7 +290,11 @@ pub enum CheckpointError {
 
     // Tensors against the config.
     /// A tensor of the config is absent.
-    #[error("{}: tensor `{tensor}` is missing; expected shape {expected:?}", file.display())]
+    #[error(
+        "{}: tensor `{tensor}` is missing; expected shape {expected:?}{}",
+        file.display(),
+        instead.as_ref().map_or_else(String::new, |name| format!("; there is `{name}`"))
+    )]
     MissingTensor {
         /// The weight file or the index.
         file: PathBuf,
@@ -285,6 +302,8 @@ pub enum CheckpointError {
         tensor: String,
         /// Its shape by the config.
         expected: Vec<usize>,
+        /// The name of a tensor that is there.
+        instead: Option<String>,
     },
     /// A tensor's shape differs from the config's.
     #[error("{}: tensor `{tensor}` has shape {found:?}; expected {expected:?}", file.display())]
@@ -384,30 +403,21 @@ pub enum CheckpointError {
         /// The crate's reason.
         reason: String,
     },
-    /// A token without a row in the embedding.
+    /// A text with a token that has no row in the embedding.
     #[error(
-        "{}: token `{token}` has id {id}, but config.json says vocab_size {vocab_size}",
+        "{}: the text has token `{token}`, id {id}, but the embedding has {vocab_size} rows \
+         (vocab_size of config.json)",
         file.display()
     )]
     TokenBeyondVocabulary {
         /// The file.
         file: PathBuf,
-        /// The token with the largest id.
+        /// The token.
         token: String,
         /// Its id.
         id: u32,
         /// Rows of the embedding.
         vocab_size: usize,
-    },
-    /// A special token that the tokenizer does not know.
-    #[error("{}: `{field}` is `{token}`, which tokenizer.json does not contain", file.display())]
-    UnknownSpecialToken {
-        /// `tokenizer_config.json`.
-        file: PathBuf,
-        /// `bos_token` or `eos_token`.
-        field: &'static str,
-        /// Its content.
-        token: String,
     },
     /// Text without tokens, or ids without text.
     #[error("{}: {action} failed: {reason}", file.display())]
@@ -420,6 +430,12 @@ pub enum CheckpointError {
         reason: String,
     },
 
+    /// A file of another kind than its name says.
+    #[error(transparent)]
+    Foreign(#[from] ForeignFile),
+    /// A directory in another layout.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     /// The hub does not provide the model or file.
     #[error(transparent)]
     Hub(#[from] HubError),

@@ -54,6 +54,11 @@ impl<'a> Fields<'a> {
         self.object.keys().map(String::as_str)
     }
 
+    /// Whether every field is absent or null.
+    pub(super) fn is_empty(&self) -> bool {
+        self.object.values().all(Value::is_null)
+    }
+
     /// Whether the key exists, even with null.
     pub(super) fn has_key(&self, name: &str) -> bool {
         self.object.contains_key(name)

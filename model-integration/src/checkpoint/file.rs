@@ -1,10 +1,10 @@
 //! Opens files of a model directory, with errors that name them.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read, Seek};
 use std::path::Path;
 
-use super::CheckpointError;
+use super::{CheckpointError, foreign};
 
 /// Longest config.json or tokenizer_config.json read, in bytes. Real ones have a few KB,
 /// chat templates included.
@@ -26,7 +26,7 @@ pub(super) fn io_error(file: &Path, reason: io::Error) -> CheckpointError {
 /// exist.
 ///
 /// # Errors
-/// `NotAFile`, `EmptyFile`, `Io`.
+/// `NotAFile`, `EmptyFile`, `Foreign`, `Io`.
 pub(super) fn open_if_present(file: &Path) -> Result<Option<(File, u64)>, CheckpointError> {
     // The type is checked before opening: opening a pipe would block.
     let metadata = match fs::metadata(file) {
@@ -44,11 +44,20 @@ pub(super) fn open_if_present(file: &Path) -> Result<Option<(File, u64)>, Checkp
             file: file.to_owned(),
         });
     }
-    let opened = File::open(file).map_err(|error| io_error(file, error))?;
+    let failed = |error| io_error(file, error);
+    let mut opened = File::open(file).map_err(failed)?;
+    let mut head = Vec::new();
+    let length = foreign::HEAD_BYTES as u64;
+    (&mut opened)
+        .take(length)
+        .read_to_end(&mut head)
+        .map_err(failed)?;
+    foreign::check(file, &head)?;
+    opened.rewind().map_err(failed)?;
     Ok(Some((opened, metadata.len())))
 }
 
-/// Reads a whole file of at most `limit` bytes; `Ok(None)` if it does not exist.
+/// Reads a whole text file of at most `limit` bytes; `Ok(None)` if it does not exist.
 ///
 /// # Errors
 /// As [`open_if_present`], and `FileTooLarge`.
@@ -68,6 +77,10 @@ pub(super) fn read_if_present(file: &Path, limit: u64) -> Result<Option<Vec<u8>>
         .take(limit)
         .read_to_end(&mut content)
         .map_err(|error| io_error(file, error))?;
+    // A byte order mark is no part of the text.
+    if content.starts_with(b"\xef\xbb\xbf") {
+        content.drain(..3);
+    }
     Ok(Some(content))
 }
 

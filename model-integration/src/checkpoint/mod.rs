@@ -14,7 +14,10 @@
 //! | `decoded.rs` | matrices whose values are computed when they are read |
 //! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
+//! | `unused.rs` | tensors that no parameter is |
+//! | `folder.rs`, `foreign.rs` | directories of other layouts, files of other kinds |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
+//! | `special_tokens.rs` | tokenizer_config.json, and transformers' rules for BOS and EOS |
 //! | `hub/` | names -> directories, downloading missing files |
 //! | `synthetic.rs` | models of real shapes with random weights |
 //! | `write.rs` | writing weights |
@@ -27,16 +30,20 @@ mod error;
 mod fields;
 mod file;
 mod fingerprint;
+mod folder;
+pub mod foreign;
 mod gguf;
 mod gguf_config;
 pub mod hub;
 mod packed;
 mod rope_scaling;
+mod special_tokens;
 pub mod synthetic;
 mod tensor;
 mod tensor_file;
 mod tokenizer;
 mod tokenizer_json;
+mod unused;
 mod weight_file;
 mod weights;
 pub mod write;
@@ -46,17 +53,20 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use error::CheckpointError;
+pub use folder::LayoutError;
+pub use special_tokens::{Named, SpecialTokens, TokenizerConfig};
 pub use tensor::TensorView;
 pub use tensor_file::{StoredTensor, TensorFile};
-pub use tokenizer::{Tokenizer, TokenizerConfig};
+pub use tokenizer::Tokenizer;
 
 use mxlab_kernels::format::FloatType;
 
 use crate::description::ModelConfig;
-use crate::description::parameters::{Fused, Parameter, Parameters, Role, parameters};
+use crate::description::parameters::{Fused, Parameter, Parameters, Role, module_name, parameters};
 use config::Parsed;
 use encoding::{Encoding, Found, StoredInput};
 use fields::Fields;
+use folder::Folder;
 use packed::Packed;
 use weights::Weights;
 
@@ -68,6 +78,10 @@ const TOKENIZER_FILE: &str = "tokenizer.json";
 const MODELOPT_FILE: &str = "hf_quant_config.json";
 /// Name of the optional settings beside the tokenizer.
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
+/// Name of the optional special tokens of early checkpoints.
+const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+/// Name of the optional settings of generation.
+const GENERATION_FILE: &str = "generation_config.json";
 
 /// A model: config, tokenizer, and mapped weights.
 pub struct Checkpoint {
@@ -80,8 +94,10 @@ pub struct Checkpoint {
     tokenizer_json: Vec<u8>,
     tokenizer_config: TokenizerConfig,
     tokenizer_config_json: Option<Vec<u8>>,
+    special_tokens: SpecialTokens,
     encoding: Encoding,
     weights: Weights,
+    notes: Vec<String>,
 }
 
 impl Checkpoint {
@@ -94,11 +110,7 @@ impl Checkpoint {
         match fs::metadata(dir) {
             Ok(metadata) if metadata.is_dir() => {}
             Ok(_) if gguf::has_gguf_name(dir) => return Self::open_gguf(dir),
-            Ok(_) => {
-                return Err(CheckpointError::NotADirectory {
-                    path: dir.to_owned(),
-                });
-            }
+            Ok(_) => return Err(folder::no_directory(dir)),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 return Err(CheckpointError::NoSuchDirectory {
                     path: dir.to_owned(),
@@ -106,29 +118,41 @@ impl Checkpoint {
             }
             Err(error) => return Err(file::io_error(dir, error)),
         }
-        let config_json = file::read_required(
-            &dir.join(CONFIG_FILE),
-            file::MAX_CONFIG_BYTES,
-            "it describes the model",
-        )?;
-        let mut parsed = ModelConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
-        let sidecar = dir.join(MODELOPT_FILE);
-        if let Some(json) = file::read_if_present(&sidecar, file::MAX_CONFIG_BYTES)? {
-            let object = fields::parse_object(&json, &sidecar)?;
-            parsed.encoding = parsed.encoding.or_sidecar(Fields::new(&sidecar, &object))?;
+        let folder = Folder::read(dir)?;
+        if let Some(path) = folder.gguf()? {
+            return Self::open_gguf(&path);
         }
-        let tokenizer = tokenizer_files(dir)?;
-        let weights = Weights::open(dir)?;
+        let json = |name: &str| file::read_if_present(&dir.join(name), file::MAX_CONFIG_BYTES);
+        let config_json = json(CONFIG_FILE)?.ok_or_else(|| folder.no_config())?;
+        let mut parsed = ModelConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
+        if let Some(json) = json(GENERATION_FILE)? {
+            parsed
+                .config
+                .add_end_tokens(&json, &dir.join(GENERATION_FILE))?;
+        }
+        if let Some(json) = json(MODELOPT_FILE)? {
+            let file = dir.join(MODELOPT_FILE);
+            let object = fields::parse_object(&json, &file)?;
+            parsed.encoding = parsed.encoding.or_sidecar(Fields::new(&file, &object))?;
+        }
+        let mut tokenizer = tokenizer_files(&folder)?;
+        let (_, settings, _) = &mut tokenizer;
+        let class = parsed.config.architecture.tokenizer_class;
+        settings.class.get_or_insert_with(|| class.to_owned());
+        let weights = Weights::open(&folder)?;
         let label = dir.display().to_string();
-        Self::new(label, dir, parsed, config_json, tokenizer, weights)
+        let mut checkpoint = Self::new(label, dir, parsed, config_json, tokenizer, weights)?;
+        checkpoint.notes.extend(folder.notes());
+        Ok(checkpoint)
     }
 
     fn open_gguf(path: &Path) -> Result<Self, CheckpointError> {
         let gguf = gguf::open(path)?;
         let config_json = gguf_config::config_json(&gguf)?.to_string().into_bytes();
         let parsed = ModelConfig::parse(&config_json, path)?;
-        let dir = path.parent().unwrap_or(Path::new(""));
-        let tokenizer = tokenizer_files(dir)?;
+        let dir = path.parent().filter(|dir| *dir != Path::new(""));
+        let dir = dir.unwrap_or(Path::new("."));
+        let tokenizer = tokenizer_files(&Folder::read(dir)?)?;
         let weights = Weights::from_gguf(gguf.file)?;
         let label = path.display().to_string();
         Self::new(label, dir, parsed, config_json, tokenizer, weights)
@@ -187,6 +211,12 @@ impl Checkpoint {
         (tokenizer_json, tokenizer_config, tokenizer_config_json): TokenizerFiles,
         weights: Weights,
     ) -> Result<Self, CheckpointError> {
+        let mut weights = weights;
+        if parsed.config.tie_word_embeddings && !weights.is_gguf() {
+            let [head, embedding] = [Role::Head, Role::Embedding]
+                .map(|role| format!("{}.weight", module_name(None, role)));
+            weights.name_also(&head, &embedding);
+        }
         let mut checkpoint = Self {
             label,
             dir: dir.to_owned(),
@@ -196,10 +226,17 @@ impl Checkpoint {
             tokenizer_json,
             tokenizer_config,
             tokenizer_config_json,
+            special_tokens: SpecialTokens::default(),
             encoding: parsed.encoding,
             weights,
+            notes: Vec::new(),
         };
         checkpoint.validate()?;
+        for (_, _, weight) in checkpoint.parameters.projections() {
+            // Finds the tensors for its input; their faults are errors where they are used.
+            checkpoint.stored_input(weight).ok();
+        }
+        checkpoint.notes.extend(unused::notes(&checkpoint.weights));
         let embedding = checkpoint.parameters.weight(None, Role::Embedding);
         let stored = checkpoint.view(embedding)?.dtype();
         // bf16 represents every value of codes with few bits.
@@ -270,20 +307,30 @@ impl Checkpoint {
         stored.try_for_each(|parameter| self.view(parameter).map(drop))
     }
 
-    /// The tokenizer. It must not have more tokens than the embedding has rows.
+    /// The same checkpoint, with another rule where the tokenizer's files disagree.
+    #[must_use]
+    pub fn with_special_tokens(mut self, rule: SpecialTokens) -> Self {
+        self.special_tokens = rule;
+        self
+    }
+
+    /// How the files were read, where that is not obvious: a sentence each, for the head of the
+    /// table and for records. Those of the tokenizer are apart, [`Tokenizer::notes`].
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+
+    /// The tokenizer.
     ///
     /// # Errors
-    /// `Tokenizer`, `TokenBeyondVocabulary`, `UnknownSpecialToken`.
+    /// `Tokenizer`.
     pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
-        let files = (
-            self.dir.join(TOKENIZER_FILE),
-            self.dir.join(TOKENIZER_CONFIG_FILE),
-        );
         let tokenizer = Tokenizer::parse(
             &self.tokenizer_json,
-            self.tokenizer_config.clone(),
-            (&files.0, &files.1),
+            &self.tokenizer_config,
+            &self.dir.join(TOKENIZER_FILE),
             self.config.vocab_size,
+            self.special_tokens,
         )?;
         let eos = self.config.eos_token_ids.first().copied();
         Ok(tokenizer.with_default_special_tokens(self.config.bos_token_id, eos))
@@ -392,20 +439,40 @@ impl Checkpoint {
 /// tokenizer.json, and tokenizer_config.json parsed and as text.
 type TokenizerFiles = (Vec<u8>, TokenizerConfig, Option<Vec<u8>>);
 
-fn tokenizer_files(dir: &Path) -> Result<TokenizerFiles, CheckpointError> {
-    let tokenizer_json = file::read_required(
-        &dir.join(TOKENIZER_FILE),
-        file::MAX_TOKENIZER_BYTES,
-        "it turns text into tokens (other tokenizer files are not supported; transformers can \
-         convert them)",
-    )?;
-    let path = dir.join(TOKENIZER_CONFIG_FILE);
-    let json = file::read_if_present(&path, file::MAX_CONFIG_BYTES)?;
+fn tokenizer_files(folder: &Folder) -> Result<TokenizerFiles, CheckpointError> {
+    let read = |name: &str, limit| {
+        let path = folder.path().join(name);
+        let content = file::read_if_present(&path, limit)?;
+        Ok::<_, CheckpointError>(content.map(|content| (content, path)))
+    };
+    let tokenizer_json = read(TOKENIZER_FILE, file::MAX_TOKENIZER_BYTES)?;
+    let (tokenizer_json, _) = tokenizer_json.ok_or_else(|| folder.no_tokenizer())?;
+    let map = read(SPECIAL_TOKENS_FILE, file::MAX_CONFIG_BYTES)?;
+    let json = read(TOKENIZER_CONFIG_FILE, file::MAX_CONFIG_BYTES)?;
     let config = match &json {
-        Some(json) => TokenizerConfig::parse(json, &path)?,
+        Some((json, path)) => {
+            let map = map
+                .as_ref()
+                .map(|(json, path)| (json.as_slice(), path.as_path()));
+            TokenizerConfig::parse(json, path, map)?
+        }
         None => TokenizerConfig::default(),
     };
-    Ok((tokenizer_json, config, json))
+    Ok((tokenizer_json, config, json.map(|(json, _)| json)))
+}
+
+/// Names in messages: the first few, then how many more.
+fn shortened<S: AsRef<str>>(names: &[S]) -> String {
+    const MOST: usize = 4;
+    let first = names
+        .iter()
+        .take(MOST)
+        .map(|name| format!("`{}`", name.as_ref()));
+    let first: Vec<String> = first.collect();
+    match names.len().saturating_sub(MOST) {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
 }
 
 impl fmt::Debug for Checkpoint {

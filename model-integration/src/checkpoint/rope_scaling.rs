@@ -22,6 +22,7 @@ impl RopeScaling {
     pub(super) fn to_json(&self) -> Value {
         match self {
             Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+            Self::Dynamic { factor } => json!({"rope_type": "dynamic", "factor": factor}),
             Self::Llama3 {
                 factor,
                 low_freq_factor,
@@ -57,10 +58,11 @@ pub(super) fn parse(
     head_dim: usize,
     max_positions: usize,
 ) -> Result<(f64, Option<RopeScaling>), CheckpointError> {
-    let nested = match (
-        fields.object("rope_parameters")?,
-        fields.object("rope_scaling")?,
-    ) {
+    let object = |name| {
+        let object = fields.object(name)?;
+        Ok::<_, CheckpointError>(object.filter(|object| !object.is_empty()))
+    };
+    let nested = match (object("rope_parameters")?, object("rope_scaling")?) {
         (Some(_), Some(_)) if fields.get("rope_parameters") != fields.get("rope_scaling") => {
             return Err(fields.error("rope_scaling", "null, as `rope_parameters` is given"));
         }
@@ -84,12 +86,21 @@ pub(super) fn parse(
     };
     let types = architecture.rope_types;
     let given = nested.text(kind)?;
+    // Without a type and without what a type needs, the default rule holds.
+    let is_plain = ["rope_theta", "rope_type", "type", "partial_rotary_factor"];
+    let is_plain = |name: &str| is_plain.contains(&name) || nested.get(name).is_none();
+    if given.is_none() && nested.names().all(is_plain) {
+        return Ok((theta, None));
+    }
     let Some((_, rope_type)) = types.iter().find(|(name, _)| Some(*name) == given) else {
         return Err(nested.error(kind, names(types)));
     };
     let scaling = match rope_type {
         RopeType::Default => None,
         RopeType::Linear => Some(RopeScaling::Linear {
+            factor: nested.required_between("factor", 1.0, MAX_FACTOR)?,
+        }),
+        RopeType::Dynamic => Some(RopeScaling::Dynamic {
             factor: nested.required_between("factor", 1.0, MAX_FACTOR)?,
         }),
         RopeType::Llama3 => Some(llama3(nested)?),

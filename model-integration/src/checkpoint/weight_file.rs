@@ -113,6 +113,15 @@ impl WeightFile {
         self.metadata.get(key).map(String::as_str)
     }
 
+    /// All entries of the header's metadata, ordered by key.
+    pub(super) fn all_metadata(&self) -> impl Iterator<Item = (&str, &str)> {
+        let mut entries: Vec<(&str, &str)> = (self.metadata.iter())
+            .map(|(key, value)| (key.as_str(), value.as_str()))
+            .collect();
+        entries.sort_unstable();
+        entries.into_iter()
+    }
+
     pub(super) fn path(&self) -> &Path {
         &self.path
     }
@@ -280,7 +289,7 @@ impl<'de> Deserialize<'de> for Header {
                 let mut metadata = HashMap::new();
                 while let Some(name) = map.next_key::<String>()? {
                     if name == "__metadata__" {
-                        metadata = map.next_value()?;
+                        metadata = map.next_value::<Option<_>>()?.unwrap_or_default();
                     } else {
                         tensors.push((name, map.next_value()?));
                     }

@@ -4,11 +4,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use serde_json::Value;
 
 use super::fields::{Fields, parse_object};
 use super::file::{MAX_INDEX_BYTES, read_if_present};
+use super::folder::Folder;
 use super::weight_file::WeightFile;
 use super::{CheckpointError, synthetic};
 
@@ -30,52 +32,65 @@ pub(super) struct Weights {
     listing: PathBuf,
     files: Vec<Arc<WeightFile>>,
     places: HashMap<String, Place>,
+    /// Whether each tensor of each file has been found by a name.
+    found: Vec<Vec<AtomicBool>>,
+    /// The shards where the index places tensors that no shard has.
+    absent: BTreeMap<String, String>,
     /// Whether names and row order are llama.cpp's.
     is_gguf: bool,
 }
 
 impl Weights {
-    /// Opens `model.safetensors` or else the index and its shards, in transformers' order of
-    /// preference.
-    pub(super) fn open(dir: &Path) -> Result<Self, CheckpointError> {
+    /// Opens `model.safetensors`, or else the index and its shards, in transformers' order of
+    /// preference; without both, what else the folder has.
+    pub(super) fn open(folder: &Folder) -> Result<Self, CheckpointError> {
+        let dir = folder.path();
         let single = dir.join(SINGLE_FILE);
         if let Some(file) = WeightFile::open(&single)? {
             return Self::collect(single, vec![file]);
         }
         let index = dir.join(INDEX_FILE);
         let Some(json) = read_if_present(&index, MAX_INDEX_BYTES)? else {
-            return Err(CheckpointError::MissingFile {
-                file: single,
-                purpose: "weights are read from it, or from model.safetensors.index.json and its \
-                    shards (other formats are not supported)",
-            });
+            let open = |name| {
+                let path = dir.join(name);
+                let gone = || folder.no_weights();
+                WeightFile::open(&path)?.ok_or_else(gone)
+            };
+            let files: Vec<_> = folder
+                .unlisted_weights()?
+                .into_iter()
+                .map(open)
+                .collect::<Result<_, _>>()?;
+            let listing = match files.as_slice() {
+                [one] => one.path().to_owned(),
+                _ => dir.to_owned(),
+            };
+            return Self::collect(listing, files);
         };
         let weight_map = parse_index(&json, &index)?;
         let mut shards: BTreeMap<&str, Option<WeightFile>> = weight_map
             .values()
             .map(|shard| (shard.as_str(), None))
             .collect();
+        let (mut missing, all) = (Vec::new(), shards.len());
         for (shard, file) in &mut shards {
-            *file = Some(WeightFile::open(&dir.join(shard))?.ok_or_else(|| {
-                CheckpointError::MissingShard {
-                    index: index.clone(),
-                    shard: (*shard).to_owned(),
-                }
-            })?);
-        }
-        let weights = Self::collect(index.clone(), shards.into_values().flatten().collect())?;
-        for (tensor, shard) in weight_map {
-            let in_shard = weights
-                .find(&tensor)
-                .is_some_and(|(file, _)| file.path() == dir.join(&shard));
-            if !in_shard {
-                return Err(CheckpointError::NotInShard {
-                    index,
-                    tensor,
-                    shard,
-                });
+            *file = WeightFile::open(&dir.join(shard))?;
+            if file.is_none() {
+                missing.push((*shard).to_owned());
             }
         }
+        if !missing.is_empty() {
+            return Err(CheckpointError::MissingShards {
+                index,
+                missing,
+                all,
+            });
+        }
+        let mut weights = Self::collect(index, shards.into_values().flatten().collect())?;
+        // An index may name tensors that the model does not need, such as a tied head.
+        weights.absent = weight_map;
+        let Self { absent, places, .. } = &mut weights;
+        absent.retain(|tensor, _| !places.contains_key(tensor));
         Ok(weights)
     }
 
@@ -117,11 +132,42 @@ impl Weights {
                 }
             }
         }
+        // Files of safetensors' `save_model` name the tensor that stands for another one.
+        for (file, weight_file) in files.iter().enumerate() {
+            for (other, name) in weight_file.all_metadata() {
+                let place = places.get(name).filter(|place| place.file == file);
+                if let (Some(&place), false) = (place, places.contains_key(other)) {
+                    places.insert(other.to_owned(), place);
+                }
+            }
+        }
+        let found = files
+            .iter()
+            .map(|file| file.tensors().iter().map(|_| AtomicBool::new(false)));
         Ok(Self {
             listing,
+            found: found.map(Iterator::collect).collect(),
             files: files.into_iter().map(Arc::new).collect(),
             places,
+            absent: BTreeMap::new(),
             is_gguf: false,
+        })
+    }
+
+    /// Lets the tensor `name` also be found as `other`, unless there is one of that name.
+    pub(super) fn name_also(&mut self, name: &str, other: &str) {
+        if let (Some(&place), false) = (self.places.get(name), self.places.contains_key(other)) {
+            self.places.insert(other.to_owned(), place);
+        }
+    }
+
+    /// The tensors that were never found by a name, in the order of files.
+    pub(super) fn never_found(&self) -> impl Iterator<Item = &str> {
+        let files = self.files.iter().zip(&self.found);
+        files.flat_map(|(file, found)| {
+            let tensors = file.tensors().iter().zip(found);
+            let never = tensors.filter(|(_, found)| !found.load(Ordering::Relaxed));
+            never.map(|((name, ..), _)| name.as_str())
         })
     }
 
@@ -133,6 +179,7 @@ impl Weights {
     /// The file with the tensor, and its index in [`WeightFile::tensors`].
     pub(super) fn find(&self, name: &str) -> Option<(&Arc<WeightFile>, usize)> {
         let place = self.places.get(name)?;
+        self.found[place.file][place.tensor].store(true, Ordering::Relaxed);
         Some((&self.files[place.file], place.tensor))
     }
 
@@ -148,12 +195,54 @@ impl Weights {
         name: &str,
         shape: &[usize],
     ) -> Result<(Arc<WeightFile>, usize), CheckpointError> {
-        self.place(name)
-            .ok_or_else(|| CheckpointError::MissingTensor {
+        self.place(name).ok_or_else(|| match self.absent.get(name) {
+            Some(shard) => CheckpointError::NotInShard {
+                index: self.listing.clone(),
+                tensor: name.to_owned(),
+                shard: shard.clone(),
+            },
+            None => CheckpointError::MissingTensor {
                 file: self.listing.clone(),
                 tensor: name.to_owned(),
                 expected: shape.to_owned(),
-            })
+                instead: self.alike(name),
+            },
+        })
+    }
+
+    /// A stored name that ends like `name`, or any.
+    fn alike(&self, name: &str) -> Option<String> {
+        let names = || {
+            let tensors = self.files.iter().flat_map(|file| file.tensors());
+            tensors.map(|(name, ..)| name.as_str())
+        };
+        let parts: Vec<&str> = name.split('.').collect();
+        let mut ends = (1..parts.len()).map(|first| format!(".{}", parts[first..].join(".")));
+        let ending = |end: String| {
+            names().find(|stored| format!(".{stored}").ends_with(&end) && *stored != name)
+        };
+        ends.find_map(ending)
+            .or_else(|| names().next())
+            .map(str::to_owned)
+    }
+
+    /// Whether two tensors have the same type, shape and elements; of large ones, some pages are
+    /// compared.
+    pub(super) fn are_equal(&self, one: &str, other: &str) -> bool {
+        const PAGE: usize = 4096;
+        const PAGES: usize = 1024;
+        let tensor = |name: &str| {
+            let place = self.places.get(name)?;
+            let file = &self.files[place.file];
+            let (_, info, range) = &file.tensors()[place.tensor];
+            Some((info.dtype, &info.shape, &file.bytes()[range.clone()]))
+        };
+        let (Some(one), Some(other)) = (tensor(one), tensor(other)) else {
+            return false;
+        };
+        let pages = one.2.chunks(PAGE).zip(other.2.chunks(PAGE));
+        let step = pages.len().div_ceil(PAGES).max(1);
+        (one.0, one.1) == (other.0, other.1) && pages.step_by(step).all(|(a, b)| a == b)
     }
 
     /// The file that messages about absent tensors name.

@@ -135,6 +135,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
     let mut printer = Printer::new(&*engine, &prompts, args.output.format);
     let (continuations, timings) =
         generate::run(&*engine, &config, &prompts, &settings, &mut printer)?;
+    eprint!("{}", engine.info().note_lines());
     eprint!("{}", statistics(&prompts, &timings, footprint));
     args.model.engine.images.report(&engine.kernel_loads());
     if args.output.format == OutputFormat::Json || args.output.output_path.is_some() {

@@ -8,7 +8,7 @@ use mxlab_kernels::format::FloatType;
 
 use super::images::ImagesArgs;
 use super::output::Usage;
-use crate::checkpoint::{Checkpoint, hub, synthetic};
+use crate::checkpoint::{Checkpoint, SpecialTokens, hub, synthetic};
 use crate::embedded;
 use crate::engine::Engine;
 use crate::model::cpu::CpuEngine;
@@ -32,6 +32,9 @@ pub struct ModelArgs {
     /// Model
     #[arg(long, help = model_help(), value_name = "DIR|FILE|NAME", default_value = "embedded")]
     pub model: String,
+    /// Where tokenizer_config.json and tokenizer.json disagree about BOS or EOS, the one to follow
+    #[arg(long, value_enum, value_name = "RULE", default_value_t)]
+    pub special_tokens: SpecialTokens,
     #[command(flatten)]
     pub engine: EngineArgs,
 }
@@ -125,8 +128,9 @@ impl ModelArgs {
     /// Opens the model on its device without loading it. Log-softmax is taken in `softmax_dtype`.
     pub fn open(&self, softmax_dtype: SoftmaxDtype) -> Result<Box<dyn Engine>> {
         self.engine.use_threads()?;
-        self.engine
-            .open(open_checkpoint(&self.model)?, softmax_dtype)
+        let checkpoint = open_checkpoint(&self.model)?;
+        let checkpoint = checkpoint.with_special_tokens(self.special_tokens);
+        self.engine.open(checkpoint, softmax_dtype)
     }
 }
 

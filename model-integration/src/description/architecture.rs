@@ -22,6 +22,8 @@ pub struct Architecture {
     pub has_sliding_window: bool,
     /// The values of `rope_type`. Messages list the first name of each kind.
     pub rope_types: &'static [(&'static str, RopeType)],
+    /// The class of its tokenizer in transformers 4, where a checkpoint names none.
+    pub tokenizer_class: &'static str,
     /// transformers' defaults for missing fields.
     pub defaults: Defaults,
 }
@@ -62,6 +64,8 @@ pub enum RopeType {
     Default,
     /// [`RopeScaling::Linear`](super::RopeScaling::Linear).
     Linear,
+    /// [`RopeScaling::Dynamic`](super::RopeScaling::Dynamic).
+    Dynamic,
     /// [`RopeScaling::Llama3`](super::RopeScaling::Llama3).
     Llama3,
     /// [`RopeScaling::Long`](super::RopeScaling::Long).
@@ -99,10 +103,12 @@ pub const LLAMA: Architecture = Architecture {
     rope_types: &[
         ("default", RopeType::Default),
         ("linear", RopeType::Linear),
+        ("dynamic", RopeType::Dynamic),
         ("llama3", RopeType::Llama3),
         ("longrope", RopeType::Long),
         ("su", RopeType::Long),
     ],
+    tokenizer_class: "LlamaTokenizer",
     defaults: Defaults {
         max_position_embeddings: 2048,
         original_max_position_embeddings: None,
@@ -131,6 +137,7 @@ pub const PHI3: Architecture = Architecture {
         ("su", RopeType::Long),
         ("yarn", RopeType::Long),
     ],
+    tokenizer_class: "LlamaTokenizer",
     defaults: Defaults {
         max_position_embeddings: 4096,
         original_max_position_embeddings: Some(4096),

@@ -57,6 +57,12 @@ pub enum RopeScaling {
         /// At least 1.
         factor: f64,
     },
+    /// The base grows with sequences beyond `max_position_embeddings`. No longer sequences are run,
+    /// so nothing is scaled.
+    Dynamic {
+        /// At least 1.
+        factor: f64,
+    },
     /// Llama 3.1's rule. Wavelengths longer than `original_max_position_embeddings /
     /// low_freq_factor` are stretched by `factor`; those shorter than
     /// `original_max_position_embeddings / high_freq_factor` are kept; between the two limits the

@@ -28,6 +28,12 @@ pub struct ModelInfo {
     pub softmax_dtype: String,
     /// Longest sequence, in tokens.
     pub max_length: usize,
+    /// Tokens that end a generated text.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub end_tokens: Vec<u32>,
+    /// How the checkpoint's files were read, where that is not obvious: a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Bytes in memory.
@@ -82,6 +88,11 @@ impl ModelInfo {
         for what in &self.not_applied {
             head += &format!("not applied: {what}\n");
         }
-        head
+        head + &self.note_lines()
+    }
+
+    /// The notes, a line each.
+    pub fn note_lines(&self) -> String {
+        self.notes.iter().map(|note| format!("{note}\n")).collect()
     }
 }

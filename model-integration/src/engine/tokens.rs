@@ -19,4 +19,9 @@ pub trait Tokenize {
 
     /// The token that stands for an empty context, as id and text: BOS if there is one, else EOS.
     fn prefix_token(&self) -> Option<(u32, String)>;
+
+    /// The tokenizer's own end-of-text token.
+    fn eos_token(&self) -> Option<u32> {
+        None
+    }
 }

@@ -33,6 +33,8 @@ pub struct RunKey {
     fewshot_sampler: Option<Sampler>,
     fewshot_sha256: Option<String>,
     add_bos_token: Option<bool>,
+    prompts_sha256: String,
+    end_tokens: Vec<u32>,
     batch_size: usize,
 }
 
@@ -66,6 +68,8 @@ impl RunKey {
             fewshot_sampler: (count > 0).then_some(fewshot.sampler),
             fewshot_sha256: pool.map(|pool| pool.sha256.clone()),
             add_bos_token,
+            prompts_sha256: plan.sha256(),
+            end_tokens: model.end_tokens.clone(),
             batch_size,
         }
     }

@@ -31,7 +31,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::record::Environment;
 
 use self::log::{Answered, RunKey, SampleLog};
@@ -135,6 +135,16 @@ impl<'a> Evaluation<'a> {
                     ..
                 } = &settings;
                 let plan = Plan::new(&task, &encoder, fewshot, *limit, *batch_size)?;
+                // A special token that is put before a text may have no row.
+                if let Some((prompt, token)) = plan.beyond(engine.vocabulary()) {
+                    bail!(
+                        "`{}` line {}: its prompt begins with token {token}, but the embedding has \
+                         {} rows; the tokenizer's special tokens are not those of this model",
+                        task.source,
+                        task.examples[prompt.example].line,
+                        engine.vocabulary()
+                    );
+                }
                 Ok((task, plan))
             })
             .collect::<Result<_>>()?;

@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::str::FromStr;
 
 use anyhow::{Context, Result};
+use sha2::{Digest, Sha256};
 
 use crate::engine::Request;
 use crate::task::{Content, Example, FewShot, PromptEncoder, Protocol, Task};
@@ -136,6 +137,26 @@ impl Plan {
         } else {
             count / self.batch_size * self.batch_size
         }
+    }
+
+    /// SHA-256 of the tokens of all prompts, in hexadecimal.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for Prompt { request, .. } in &self.prompts {
+            hash.update((request.tokens.len() as u64).to_le_bytes());
+            hash.update((request.targets as u64).to_le_bytes());
+            hash.update(bytemuck::cast_slice::<u32, u8>(&request.tokens));
+        }
+        format!("{:x}", hash.finalize())
+    }
+
+    /// The first prompt with a token that is not below `vocabulary`, and that token.
+    pub fn beyond(&self, vocabulary: usize) -> Option<(&Prompt, u32)> {
+        self.prompts.iter().find_map(|prompt| {
+            let mut tokens = prompt.request.tokens.iter();
+            let beyond = tokens.find(|&&token| token as usize >= vocabulary);
+            beyond.map(|&token| (prompt, token))
+        })
     }
 
     /// Number of examples with a truncated prompt.

@@ -272,7 +272,9 @@ fn generate_batch(
     loop {
         let mut going = Vec::with_capacity(running.len());
         for (&index, &token) in running.iter().zip(&chosen) {
-            if engine.eos_tokens().contains(&token) {
+            // lm-evaluation-harness also stops at the text of the tokenizer's own EOS.
+            let is_eos = engine.tokenizer().eos_token() == Some(token);
+            if is_eos || engine.eos_tokens().contains(&token) {
                 continue;
             }
             tokens[index].push(token);

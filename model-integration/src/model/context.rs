@@ -11,13 +11,18 @@ pub fn is_long(config: &ModelConfig, tokens: usize) -> bool {
     trained(config).is_some_and(|trained| tokens > trained)
 }
 
-/// Checks that a sequence of `tokens` tokens fits the model's attention window.
+/// Checks that a sequence of `tokens` tokens fits the model's attention window, and the length to
+/// which its rotary frequencies are plain.
 ///
 /// # Errors
-/// [`LlamaError::SlidingWindow`].
+/// [`LlamaError::SlidingWindow`], [`LlamaError::DynamicRope`].
 pub fn check_window(config: &ModelConfig, tokens: usize) -> Result<(), LlamaError> {
-    match config.sliding_window {
-        Some(window) if tokens > window => Err(LlamaError::SlidingWindow { tokens, window }),
+    let trained = config.max_position_embeddings;
+    match (config.sliding_window, &config.rope_scaling) {
+        (Some(window), _) if tokens > window => Err(LlamaError::SlidingWindow { tokens, window }),
+        (_, Some(RopeScaling::Dynamic { .. })) if tokens > trained => {
+            Err(LlamaError::DynamicRope { tokens, trained })
+        }
         _ => Ok(()),
     }
 }

@@ -59,6 +59,17 @@ pub enum LlamaError {
         /// Size of the window in tokens.
         window: usize,
     },
+    /// A sequence that is longer than those of the training, with dynamic scaling of RoPE.
+    #[error(
+        "a sequence of {tokens} tokens is longer than the {trained} to which this model's RoPE is \
+         plain (rope_scaling `dynamic` in its config.json); dynamic scaling is not implemented"
+    )]
+    DynamicRope {
+        /// Tokens of the sequence.
+        tokens: usize,
+        /// Longest sequence that is not scaled.
+        trained: usize,
+    },
     /// A prompt whose continuation may reach lengths with other rotary frequencies.
     #[error(
         "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} \

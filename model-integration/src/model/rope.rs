@@ -139,7 +139,7 @@ impl RopeTable {
 /// those longer than `original / low_freq_factor` by `factor`, and blends linearly in between.
 fn scale_frequency(frequency: f32, scaling: Option<&RopeScaling>) -> f32 {
     match scaling {
-        None | Some(RopeScaling::Long { .. }) => frequency,
+        None | Some(RopeScaling::Dynamic { .. } | RopeScaling::Long { .. }) => frequency,
         Some(RopeScaling::Linear { factor }) => frequency / *factor as f32,
         Some(RopeScaling::Llama3 {
             factor,

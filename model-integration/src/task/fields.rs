@@ -94,7 +94,7 @@ impl Content {
     /// Choices, of which number `gold` is right; `field` is the field that said so.
     ///
     /// # Errors
-    /// If there is no such choice, or one is empty.
+    /// If there is no such choice.
     pub fn choices(
         context: String,
         choices: Vec<String>,
@@ -104,9 +104,6 @@ impl Content {
         if gold >= choices.len() {
             let reason = format!("{gold} of {} choices", choices.len());
             return Err(Fault::new(field, reason));
-        }
-        if choices.iter().any(String::is_empty) {
-            return Err(Fault::new("choices", "one is empty"));
         }
         Ok(Self::Choices {
             context,

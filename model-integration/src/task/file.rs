@@ -4,6 +4,7 @@ use std::path::Path;
 
 use super::named::wikitext;
 use super::{Protocol, Task, TaskError, jsonl, parquet};
+use crate::checkpoint::foreign;
 use crate::file_name::file_name;
 
 /// Reads a task from the user's file; its name is the file's stem. `.parquet` is read row by row,
@@ -45,6 +46,8 @@ fn lines(path: &Path) -> Result<Lines, TaskError> {
         path: path.to_owned(),
         reason,
     })?;
+    let head = &bytes[..bytes.len().min(foreign::HEAD_BYTES)];
+    foreign::check(path, head).map_err(TaskError::Foreign)?;
     let source = path.to_string_lossy();
     let ending = path.extension().and_then(|ending| ending.to_str());
     Ok(match ending {

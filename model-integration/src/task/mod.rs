@@ -198,8 +198,15 @@ pub enum TaskError {
         path: PathBuf,
         reason: std::io::Error,
     },
+    #[error(transparent)]
+    Foreign(crate::checkpoint::foreign::ForeignFile),
     #[error("`{file}`: not a Parquet file that can be read: {reason}")]
     Parquet { file: String, reason: String },
+    #[error(
+        "`{file}`: a Parquet file compressed by {codec}, which is not read; write it again \
+         uncompressed, by snappy, gzip, lz4 or zstd, or as JSON lines"
+    )]
+    Codec { file: String, codec: String },
     #[error("`{file}` line {line}: not UTF-8")]
     NotUtf8 { file: String, line: usize },
     #[error("`{file}` line {line}: not a JSON object: {reason}")]

@@ -105,6 +105,8 @@ impl ToyEngine {
                 dtype: "float32".into(),
                 softmax_dtype: "float32".into(),
                 max_length,
+                end_tokens: Vec::new(),
+                notes: Vec::new(),
             },
             tokenizer: CharTokenizer::default(),
             scored: RefCell::new(Vec::new()),

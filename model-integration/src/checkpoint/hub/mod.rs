@@ -19,7 +19,7 @@ pub use error::HubError;
 use repository::{Repository, is_repository_name};
 
 use super::file::io_error;
-use super::{CheckpointError, gguf};
+use super::{CheckpointError, folder, gguf};
 
 const DEFAULT_ENDPOINT: &str = "https://huggingface.co";
 const DEFAULT_RETRIES: usize = 3;
@@ -40,7 +40,7 @@ pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
     let path = PathBuf::from(name_or_path);
     match fs::metadata(&path) {
         Ok(metadata) if metadata.is_dir() || gguf::has_gguf_name(&path) => return Ok(Some(path)),
-        Ok(_) => return Err(CheckpointError::NotADirectory { path }),
+        Ok(_) => return Err(folder::no_directory(&path)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(io_error(&path, error)),
     }

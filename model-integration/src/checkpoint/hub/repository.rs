@@ -8,7 +8,10 @@ use hf_hub::{Cache, Repo, RepoType};
 
 use super::super::file::{MAX_INDEX_BYTES, io_error, read_required};
 use super::super::weights::{INDEX_FILE, SINGLE_FILE, parse_index};
-use super::super::{CONFIG_FILE, CheckpointError, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE};
+use super::super::{
+    CONFIG_FILE, CheckpointError, GENERATION_FILE, SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE,
+    TOKENIZER_FILE,
+};
 use super::{HubError, HubOptions};
 
 const DEFAULT_REVISION: &str = "main";
@@ -77,9 +80,11 @@ impl<'a> Repository<'a> {
             Err(error) => Err(error),
         };
 
-        // The optional file precedes the last required one, so once all required files exist the
+        // Optional files precede the last required one, so once all required files exist the
         // network is not used again.
-        optional(TOKENIZER_CONFIG_FILE)?;
+        for file in [TOKENIZER_CONFIG_FILE, SPECIAL_TOKENS_FILE, GENERATION_FILE] {
+            optional(file)?;
+        }
         required(TOKENIZER_FILE)?;
         if optional(SINGLE_FILE)?.is_some() {
             return Ok(snapshot);

@@ -61,6 +61,8 @@ impl CpuEngine {
             dtype: dtype.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
+            end_tokens: checkpoint.config().eos_token_ids.clone(),
+            notes: [checkpoint.notes(), tokenizer.notes()].concat(),
         };
         Ok(Self {
             checkpoint,
@@ -271,5 +273,9 @@ impl Tokenize for Tokenizer {
         let id = Tokenizer::prefix_token(self)?;
         let text = Tokenizer::decode(self, &[id], false).ok()?;
         Some((id, text))
+    }
+
+    fn eos_token(&self) -> Option<u32> {
+        self.eos()
     }
 }

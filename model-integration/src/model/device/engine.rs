@@ -84,6 +84,8 @@ impl DeviceEngine {
             dtype: FloatType::Bf16.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
+            end_tokens: checkpoint.config().eos_token_ids.clone(),
+            notes: [checkpoint.notes(), tokenizer.notes()].concat(),
         };
         let free = device.free_memory()?;
         Ok(Self {

@@ -82,11 +82,6 @@ pub const CASES: &[Case] = &[
         &["`quantization_config.quant_method` is \"eetq\"; expected \"compressed-tensors\", "],
     ),
     case(
-        "sliced projections",
-        Model(|m| m.config["pretraining_tp"] = json!(2)),
-        &["`pretraining_tp` is 2; expected 1"],
-    ),
-    case(
         "size absent",
         Model(|m| drop_field(m, "hidden_size")),
         &["`hidden_size` is missing; expected an integer"],
@@ -172,9 +167,19 @@ pub const CASES: &[Case] = &[
         &["`tie_word_embeddings` is \"yes\"; expected true or false"],
     ),
     case(
-        "bos outside the vocabulary",
-        Model(|m| m.config["bos_token_id"] = json!(16)),
-        &["`bos_token_id` is 16; expected a token id below vocab_size = 16"],
+        "bos a string",
+        Model(|m| m.config["bos_token_id"] = json!("<s>")),
+        &["`bos_token_id` is \"<s>\"; expected a token id"],
+    ),
+    case(
+        "end tokens of generation a string",
+        Bytes(|f| set(f, "generation_config.json", b"{\"eos_token_id\": \"</s>\"}")),
+        &["generation_config.json: `eos_token_id` is \"</s>\"; expected a token id"],
+    ),
+    case(
+        "settings of generation cut",
+        Bytes(|f| set(f, "generation_config.json", b"{\"eos_token_id\": [2,")),
+        &["generation_config.json: not valid JSON"],
     ),
     case(
         "eos list with a string",
@@ -195,8 +200,8 @@ pub const CASES: &[Case] = &[
         "rope type unknown",
         Model(|m| m.config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0})),
         &[
-            "`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\", \"llama3\" or \
-             \"longrope\"",
+            "`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\", \"dynamic\", \
+             \"llama3\" or \"longrope\"",
         ],
     ),
     case(

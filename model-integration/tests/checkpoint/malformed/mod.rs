@@ -2,6 +2,7 @@
 //! that names the file and the fault. A new case is an entry in the table of its file.
 
 mod config;
+mod foreign;
 mod mutation;
 mod sharded;
 mod tokenizer;
@@ -45,6 +46,7 @@ fn every_malformed_model_is_refused_with_its_message() {
             weights::CASES,
             sharded::CASES,
             tokenizer::CASES,
+            foreign::CASES,
             DIRECTORY,
         ]
         .into_iter()

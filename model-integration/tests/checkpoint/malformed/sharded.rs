@@ -1,9 +1,10 @@
 //! Broken and hostile indices and shards.
 
+use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 
 use super::mutation::{Case, Shards, case, halve, remove, set};
-use crate::checkpoint::tiny::{Files, json_bytes};
+use crate::checkpoint::tiny::{Files, TinyModel, json_bytes};
 
 const INDEX: &str = "model.safetensors.index.json";
 const SHARD_1: &str = "model-00001-of-00002.safetensors";
@@ -13,7 +14,10 @@ pub const CASES: &[Case] = &[
     case(
         "shard absent",
         Shards(|f| remove(f, SHARD_2)),
-        &[INDEX, "shard `model-00002-of-00002.safetensors` is missing"],
+        &[
+            INDEX,
+            "1 of 2 shards is missing from the directory: `model-00002-of-00002.safetensors`",
+        ],
     ),
     case(
         "shard empty",
@@ -26,17 +30,20 @@ pub const CASES: &[Case] = &[
         &[SHARD_1, "truncated"],
     ),
     case(
-        "shards swapped",
+        "all shards absent",
         Shards(|f| {
-            let a = f[SHARD_1].clone();
-            let b = f.insert(SHARD_2.to_owned(), a).unwrap();
-            set(f, SHARD_1, &b)
+            remove(f, SHARD_1);
+            remove(f, SHARD_2)
         }),
-        &[
-            INDEX,
-            "`weight_map` places tensor",
-            "which does not contain it",
-        ],
+        &["2 of 2 shards are missing", SHARD_1, SHARD_2],
+    ),
+    case(
+        "no index and half of the shards",
+        Shards(|f| {
+            remove(f, INDEX);
+            remove(f, SHARD_1)
+        }),
+        &["1 of 2 shards, and no model.safetensors.index.json; missing: `model-00001-of-00002"],
     ),
     case(
         "shards equal",
@@ -111,15 +118,16 @@ pub const CASES: &[Case] = &[
         &[INDEX, "a shard is a file inside"],
     ),
     case(
-        "tensor the shards lack",
+        "a parameter the shards lack",
         Shards(|f| {
-            let mut index: Value = serde_json::from_slice(&f[INDEX]).unwrap();
-            index["weight_map"]["extra.weight"] = json!(SHARD_1);
-            set(f, INDEX, &json_bytes(&index));
+            let mut model = TinyModel::new(FloatType::F32);
+            model.remove_tensor("model.norm.weight");
+            set(f, SHARD_2, &model.sharded_files()[SHARD_2])
         }),
         &[
             INDEX,
-            "places tensor `extra.weight` in `model-00001-of-00002.safetensors`",
+            "places tensor `model.norm.weight` in `model-00002-of-00002.safetensors`, which does \
+             not contain it",
         ],
     ),
 ];

@@ -36,17 +36,17 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "token beyond the embedding",
-        Model(|m| m.tokenizer["model"]["vocab"]["house"] = json!(16)),
-        &["tokenizer.json: token `house` has id 16, but config.json says vocab_size 16"],
+        Model(|m| m.tokenizer["model"]["vocab"]["mat"] = json!(16)),
+        &["tokenizer.json: the text has token `mat`, id 16, but the embedding has 16 rows"],
     ),
     case(
         "added token beyond the embedding",
         Model(|m| {
-            m.tokenizer["added_tokens"][2]["content"] = json!("<pad>");
-            m.tokenizer["model"]["vocab"]["<pad>"] = json!(4_000_000_000_u32);
+            m.tokenizer["added_tokens"][2]["content"] = json!("cat");
+            m.tokenizer["model"]["vocab"]["cat"] = json!(4_000_000_000_u32);
             m.tokenizer["added_tokens"][2]["id"] = json!(4_000_000_000_u32);
         }),
-        &["tokenizer.json: token `<pad>` has id 4000000000"],
+        &["tokenizer.json: the text has token `cat`, id 4000000000"],
     ),
     case(
         "post-processor with a token it does not define",
@@ -75,13 +75,11 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "post-processor beyond the embedding",
-        Model(|m| m.tokenizer["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([99])),
-        &["tokenizer.json: encoding failed: token id 99 is not below vocab_size 16"],
-    ),
-    case(
-        "special token unknown",
-        Model(|m| m.tokenizer_config["bos_token"] = json!("<bos>")),
-        &["tokenizer_config.json: `bos_token` is `<bos>`, which tokenizer.json does not contain"],
+        Model(|m| {
+            m.tokenizer["post_processor"]["special_tokens"]["<s>"]["ids"] = json!([99]);
+            m.tokenizer_config["tokenizer_class"] = json!("PreTrainedTokenizerFast")
+        }),
+        &["tokenizer.json: the text has token ``, id 99, but the embedding has 16 rows"],
     ),
     case(
         "special token a number",
@@ -89,9 +87,9 @@ pub const CASES: &[Case] = &[
         &["tokenizer_config.json: `eos_token` is 2; expected a string"],
     ),
     case(
-        "length limit negative",
-        Model(|m| m.tokenizer_config["model_max_length"] = json!(-5)),
-        &["tokenizer_config.json: `model_max_length` is -5"],
+        "listed tokens of another kind",
+        Model(|m| m.tokenizer_config["added_tokens_decoder"] = json!(["<s>"])),
+        &["tokenizer_config.json: `added_tokens_decoder` is [\"<s>\"]; expected an object"],
     ),
     case(
         "tokenizer settings cut",
