@@ -274,6 +274,11 @@ impl Checkpoint {
         &self.label
     }
 
+    /// The same model under another label.
+    pub(crate) fn with_label(self, label: String) -> Self {
+        Self { label, ..self }
+    }
+
     /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, tokenizer.json,
     /// the table of tensors, file sizes, and weights (all of them up to 64 MiB, beyond that 16
     /// pages of every tensor). The location of the files is not included.

@@ -170,6 +170,21 @@ impl EngineArgs {
         Ok(())
     }
 
+    /// The same arguments with a type of arithmetic.
+    ///
+    /// # Errors
+    /// If `--dtype` names one already.
+    pub fn with_dtype(&self, dtype: FloatType) -> Result<Self> {
+        if let Some(given) = self.dtype.0 {
+            let message = format!("--dtype {given}: the study names types itself; drop --dtype");
+            return Err(Usage(message).into());
+        }
+        Ok(Self {
+            dtype: Dtype(Some(dtype)),
+            ..self.clone()
+        })
+    }
+
     /// Opens a checkpoint on the device. Log-softmax is taken in `softmax_dtype`.
     pub fn open(
         &self,

@@ -9,6 +9,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
+use mxlab_kernels::format::FloatType;
 
 use super::Done;
 use super::eval::print_matched_rule;
@@ -27,9 +28,10 @@ use crate::report;
 use crate::study::cell::{Cell, Work};
 use crate::study::expand::BASELINE;
 use crate::study::folder::{cell_path, check_frozen, find};
-use crate::study::run::{ModelPlan, Sources, Summary, models, run as run_study};
+use crate::study::run::{ModelPlan, Sources, Summary, run as run_study};
 use crate::study::score::Scored;
 use crate::study::shipped::{SHIPPED, text};
+use crate::study::variant::variants;
 use crate::study::{Changes, Study, merge, pack};
 use crate::task::{self, DataSources, FewShot, Task};
 
@@ -205,7 +207,11 @@ fn with_sources<T>(
     };
     let devices = RefCell::new(Vec::new());
     let opened = |device: &Device| devices.borrow_mut().push(device.clone());
-    let engine = |checkpoint: Checkpoint| -> Result<Box<dyn Engine>> {
+    let engine = |checkpoint: Checkpoint, dtype: Option<FloatType>| -> Result<Box<dyn Engine>> {
+        let args = match dtype {
+            None => args.clone(),
+            Some(dtype) => args.with_dtype(dtype)?,
+        };
         args.open_noting(checkpoint, SoftmaxDtype::F32, &opened)
     };
     let done = then(&Sources {
@@ -291,13 +297,14 @@ impl StudyRunArgs {
                 .collect::<Result<_>>()?;
             let mut rows = Vec::new();
             let mut notes = String::new();
-            for model in models(&study) {
-                let plan = ModelPlan::new(&study, &model, sources)?;
+            for variant in variants(&study) {
+                let plan = ModelPlan::new(&study, &variant, sources)?;
                 let scored = Scored {
                     study: &study,
                     engine: &*plan.engine,
                     checkpoint: &plan.checkpoint,
                     tasks: &tasks,
+                    add_bos_token: variant.add_bos_token,
                     output: &output,
                     prompts: OnceCell::new(),
                 };
@@ -327,8 +334,8 @@ impl StudyRunArgs {
         let (text, is_done) = self.with_sources(|sources| {
             let mut rows = Vec::new();
             let mut is_done = true;
-            for model in models(&study) {
-                let plan = ModelPlan::new(&study, &model, sources)?;
+            for variant in variants(&study) {
+                let plan = ModelPlan::new(&study, &variant, sources)?;
                 let ids = plan.ids(&study);
                 let mut done = 0;
                 let mut begun = Vec::new();
@@ -341,7 +348,7 @@ impl StudyRunArgs {
                 }
                 is_done &= done == ids.len();
                 rows.push(vec![
-                    model,
+                    variant.label(),
                     format!("{done} of {}", ids.len()),
                     begun.join(", "),
                 ]);
@@ -378,7 +385,7 @@ fn counts(plan: &ModelPlan, scored: &Scored) -> Result<Vec<String>> {
     configs.sort_unstable();
     configs.dedup();
     Ok(vec![
-        plan.name.clone(),
+        plan.variant.label(),
         configs.len().to_string(),
         scores.to_string(),
         (plan.cells.len() - scores).to_string(),

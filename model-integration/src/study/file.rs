@@ -5,6 +5,8 @@
 //! question = "What do block size, scale bits and dialect cost?"
 //! models = ["embedded"]                   # each of them
 //! tasks = ["embedded"]                    # on each of these
+//! dtypes = ["bfloat16", "float32"]        # each model in each type of arithmetic
+//! add_bos_token = [true, false]           # with and without BOS before contexts
 //! limit = 600                             # the first 600 examples of each, or a fraction below 1
 //! seeds = [0]                             # of stochastic rounding
 //! named = ["nvfp4"]                       # configurations by name, besides the baseline
@@ -35,7 +37,9 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use mxlab_kernels::format::FloatType;
+use serde::de::Error;
+use serde::{Deserialize, Deserializer};
 
 use super::axes::Axes;
 use crate::config::named::Tables;
@@ -55,6 +59,12 @@ pub struct StudyFile {
     /// Tasks, by file or name.
     #[serde(default = "embedded")]
     pub tasks: Vec<String>,
+    /// Types of the arithmetic; that of the model if there are none.
+    #[serde(default, deserialize_with = "dtypes")]
+    pub dtypes: Vec<FloatType>,
+    /// Whether contexts begin with BOS; the tokenizer's default if there is none.
+    #[serde(default)]
+    pub add_bos_token: Vec<bool>,
     /// How many examples of each task.
     #[serde(default)]
     pub limit: Option<LimitSpec>,
@@ -137,6 +147,14 @@ impl LimitSpec {
             Self::Fraction(fraction) => fraction.to_string().parse(),
         }
     }
+}
+
+fn dtypes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<FloatType>, D::Error> {
+    let names = Vec::<String>::deserialize(deserializer)?;
+    let types = names
+        .iter()
+        .map(|name| name.parse().map_err(D::Error::custom));
+    types.collect()
 }
 
 fn embedded() -> Vec<String> {

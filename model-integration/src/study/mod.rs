@@ -36,6 +36,7 @@ pub mod score;
 pub mod search;
 pub mod shipped;
 pub mod speed;
+pub mod variant;
 pub mod weights;
 
 use std::path::Path;

@@ -4,7 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::run::{ModelPlan, Sources, models};
+use super::run::{ModelPlan, Sources};
+use super::variant::variants;
 use super::{Study, folder};
 use crate::record;
 use crate::record::study::StudyRecord;
@@ -31,8 +32,8 @@ pub fn check_done(study: &StudyRecord, output: &Path, sources: &Sources) -> Resu
     let plan = Study::of(&study.plan)?;
     let has = |id: &String| study.cells.iter().any(|cell| cell.id == *id);
     let mut missing = folder::begun(output)?;
-    for model in models(&plan) {
-        let ids = ModelPlan::new(&plan, &model, sources)?.ids(&plan);
+    for variant in variants(&plan) {
+        let ids = ModelPlan::new(&plan, &variant, sources)?.ids(&plan);
         missing.extend(ids.into_iter().filter(|id| !has(id)));
     }
     missing.sort();

@@ -6,11 +6,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use mxlab_harness::shard::Shard;
+use mxlab_kernels::format::FloatType;
 
 use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
 use super::folder::{find, freeze, record_path};
 use super::score::Scored;
+use super::variant::{Variant, variants};
 use super::{Study, search, speed};
 use crate::checkpoint::Checkpoint;
 use crate::engine::Engine;
@@ -22,16 +24,16 @@ use crate::task::Task;
 pub struct Sources<'a> {
     /// Opens a checkpoint by directory or name.
     pub checkpoint: &'a dyn Fn(&str) -> Result<Checkpoint>,
-    /// Makes the engine of a checkpoint.
-    pub engine: &'a dyn Fn(Checkpoint) -> Result<Box<dyn Engine>>,
+    /// Makes the engine of a checkpoint, with this type of arithmetic or the default.
+    pub engine: &'a dyn Fn(Checkpoint, Option<FloatType>) -> Result<Box<dyn Engine>>,
     /// Opens a task by file or name.
     pub task: &'a dyn Fn(&str) -> Result<Task>,
 }
 
 /// A model of a study, and all work on it.
 pub struct ModelPlan {
-    /// Its directory or name.
-    pub name: String,
+    /// Its directory or name, and how it is run.
+    pub variant: Variant,
     /// The engine that runs it.
     pub engine: Box<dyn Engine>,
     /// Its checkpoint.
@@ -57,30 +59,25 @@ pub struct Summary {
     pub unfit: Vec<String>,
 }
 
-/// The models of a study, including those that are only timed.
-pub fn models(study: &Study) -> Vec<String> {
-    let mut models = study.file.models.clone();
-    let timed = study.file.workload.iter().flat_map(|own| &own.models);
-    for model in timed {
-        if !models.contains(model) {
-            models.push(model.clone());
-        }
-    }
-    models
-}
-
 impl ModelPlan {
     /// Opens a model, and checks that configurations and workloads fit it. A workload that is too
     /// long is left out with a message; anything else that does not fit is an error.
     ///
     /// # Errors
     /// If the model cannot be opened, or a configuration does not fit it.
-    pub fn new(study: &Study, model: &str, sources: &Sources) -> Result<Self> {
-        let of_model = || format!("model `{model}`");
-        let checkpoint = (sources.checkpoint)(model).with_context(of_model)?;
-        let again = (sources.checkpoint)(model).with_context(of_model)?;
+    pub fn new(study: &Study, variant: &Variant, sources: &Sources) -> Result<Self> {
+        let label = variant.label();
+        let of_model = || format!("model `{label}`");
+        let open = || {
+            let opened = (sources.checkpoint)(&variant.model).with_context(of_model)?;
+            anyhow::Ok(match label == variant.model {
+                true => opened,
+                false => opened.with_label(label.clone()),
+            })
+        };
+        let (checkpoint, again) = (open()?, open()?);
         let layers = checkpoint.config().num_hidden_layers;
-        let engine = (sources.engine)(again).with_context(of_model)?;
+        let engine = (sources.engine)(again, variant.dtype).with_context(of_model)?;
         let configs = expand::configs(study, layers).with_context(|| study.name.clone())?;
         for StudyConfig { config, .. } in &configs {
             let fits = engine
@@ -90,7 +87,7 @@ impl ModelPlan {
                 .with_context(of_model)?;
         }
         let mut plan = Self {
-            name: model.to_owned(),
+            variant: variant.clone(),
             engine,
             checkpoint,
             cells: Vec::new(),
@@ -102,7 +99,7 @@ impl ModelPlan {
     }
 
     fn add_scores(&mut self, study: &Study, configs: &[StudyConfig]) {
-        if !study.file.models.contains(&self.name) {
+        if !self.variant.is_scored {
             return;
         }
         let seeds = &study.file.seeds;
@@ -112,7 +109,7 @@ impl ModelPlan {
                 // Cells that do not depend on the seed are scored once.
                 if seed == seeds[0] || seeded(config, seed) != seeded(config, seeds[0]) {
                     self.cells.push(Cell {
-                        model: self.name.clone(),
+                        model: self.variant.label(),
                         config: config.clone(),
                         work: Work::Score { seed },
                     });
@@ -125,18 +122,20 @@ impl ModelPlan {
         let Some(workload) = &study.file.workload else {
             return;
         };
-        if !workload.models.is_empty() && !workload.models.contains(&self.name) {
+        if !workload.models.is_empty() && !workload.models.contains(&self.variant.model) {
             return;
         }
         for &prompt in &workload.prompt {
             for &output in &workload.output {
                 if let Err(error) = speed::check(&*self.engine, prompt, output) {
-                    self.unfit
-                        .push(format!("{}: {prompt}x{output}: {error:#}", self.name));
+                    self.unfit.push(format!(
+                        "{}: {prompt}x{output}: {error:#}",
+                        self.variant.label()
+                    ));
                     continue;
                 }
                 self.cells.extend(configs.iter().map(|config| Cell {
-                    model: self.name.clone(),
+                    model: self.variant.label(),
                     config: config.clone(),
                     work: Work::Generate { prompt, output },
                 }));
@@ -156,7 +155,7 @@ impl ModelPlan {
     pub fn ids(&self, study: &Study) -> Vec<String> {
         let searches = study.file.search.iter().flat_map(|search| {
             let seeds = study.file.seeds.iter();
-            seeds.map(|&seed| search::id(&self.name, seed, search))
+            seeds.map(|&seed| search::id(&self.variant.label(), seed, search))
         });
         self.cells.iter().map(Cell::id).chain(searches).collect()
     }
@@ -189,8 +188,8 @@ pub fn run(
         .map(|name| (sources.task)(name))
         .collect::<Result<_>>()?;
     let mut summary = Summary::default();
-    for model in models(study) {
-        let plan = ModelPlan::new(study, &model, sources)?;
+    for variant in variants(study) {
+        let plan = ModelPlan::new(study, &variant, sources)?;
         summary.unfit.extend(plan.unfit.iter().cloned());
         let runner = Runner {
             study,
@@ -200,6 +199,7 @@ pub fn run(
                 engine: &*plan.engine,
                 checkpoint: &plan.checkpoint,
                 tasks: &tasks,
+                add_bos_token: variant.add_bos_token,
                 output,
                 prompts: OnceCell::new(),
             },
@@ -302,7 +302,7 @@ impl Runner<'_> {
     ) -> Result<()> {
         let output = self.scored.output;
         for &seed in &self.study.file.seeds {
-            let id = search::id(&self.plan.name, seed, search);
+            let id = search::id(&self.plan.variant.label(), seed, search);
             if find(output, &id, &self.study.frozen)?.is_some() {
                 summary.before += 1;
                 continue;

@@ -29,6 +29,8 @@ pub struct Scored<'a> {
     pub checkpoint: &'a Checkpoint,
     /// Its tasks.
     pub tasks: &'a [Task],
+    /// Whether contexts begin with BOS; `None` for the tokenizer's default.
+    pub add_bos_token: Option<bool>,
     /// Output directory.
     pub output: &'a Path,
     /// Their prompts, encoded once for all cells.
@@ -55,7 +57,7 @@ impl<'a> Scored<'a> {
             batch_size: self.study.frozen.changes.batch_size,
             limit: self.study.limit,
             fewshot: FewShot::default(),
-            add_bos_token: None,
+            add_bos_token: self.add_bos_token,
             seed,
             output: None,
             overwrite: false,
