@@ -16,6 +16,8 @@ use crate::scratch::Scratch;
 const CONFIG: &str = "config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const SPECIAL_TOKENS: &str = "special_tokens_map.json";
+const GENERATION: &str = "generation_config.json";
 const WEIGHTS: &str = "model.safetensors";
 const SHARD: &str = "model-00001-of-00001.safetensors";
 const INDEX: &str = "model.safetensors.index.json";
@@ -66,7 +68,7 @@ fn open_with(file: &str, data: &[u8]) -> Result<Checkpoint, CheckpointError> {
         let (directory, valid) = match file {
             CONFIG => (single, VALID_CONFIG.to_vec()),
             TOKENIZER => (single, VALID_TOKENIZER.to_vec()),
-            TOKENIZER_CONFIG => (single, b"{}".to_vec()),
+            TOKENIZER_CONFIG | SPECIAL_TOKENS | GENERATION => (single, b"{}".to_vec()),
             WEIGHTS => (single, WEIGHTS_BYTES.clone()),
             _ => (sharded, b"{}".to_vec()),
         };
@@ -133,6 +135,16 @@ pub fn tokenizer_json(data: &[u8]) -> bool {
 /// A `tokenizer_config.json`.
 pub fn tokenizer_config_json(data: &[u8]) -> bool {
     open_with(TOKENIZER_CONFIG, data).is_ok()
+}
+
+/// A `special_tokens_map.json`.
+pub fn special_tokens_map_json(data: &[u8]) -> bool {
+    open_with(SPECIAL_TOKENS, data).is_ok()
+}
+
+/// A `generation_config.json`.
+pub fn generation_config_json(data: &[u8]) -> bool {
+    open_with(GENERATION, data).is_ok()
 }
 
 /// The index of sharded weights, beside one shard.
@@ -221,8 +233,25 @@ pub fn tokenizer_config_seeds() -> Vec<Vec<u8>> {
         "add_bos_token": true,
         "bos_token": "<s>",
         "eos_token": {"__type": "AddedToken", "content": "</s>"},
-        "model_max_length": 1e30,
+        "add_eos_token": null,
+        "tokenizer_class": "LlamaTokenizerFast",
+        "added_tokens_decoder": {"3": {"content": "cat", "special": false, "rstrip": true}},
+        "additional_special_tokens": ["<x>", {"content": "<y>", "normalized": true}],
     }))]
+}
+
+/// Valid special tokens.
+pub fn special_tokens_map_seeds() -> Vec<Vec<u8>> {
+    vec![bytes(
+        &json!({"bos_token": "<s>", "eos_token": {"content": "</s>"}, "pad_token": null}),
+    )]
+}
+
+/// Valid settings of generation.
+pub fn generation_config_seeds() -> Vec<Vec<u8>> {
+    vec![bytes(
+        &json!({"eos_token_id": [2, -1, 5], "bos_token_id": 1, "temperature": 0.6}),
+    )]
 }
 
 /// A valid file, and one with every type of tensor that has a size of its own.

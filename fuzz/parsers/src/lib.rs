@@ -54,6 +54,8 @@ pub const TARGETS: &[Target] = targets! {
         config_json config_seeds,
         tokenizer_json tokenizer_seeds,
         tokenizer_config_json tokenizer_config_seeds,
+        special_tokens_map_json special_tokens_map_seeds,
+        generation_config_json generation_config_seeds,
         safetensors safetensors_seeds,
         weights_index weights_index_seeds;
     evaluation:

@@ -123,6 +123,8 @@ targets!(
     config_json,
     tokenizer_json,
     tokenizer_config_json,
+    special_tokens_map_json,
+    generation_config_json,
     safetensors,
     weights_index,
     task_jsonl,

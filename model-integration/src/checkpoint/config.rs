@@ -176,6 +176,12 @@ fn check_supported(fields: Fields, architecture: &Architecture) -> Result<(), Ch
             return Err(fields.error(name, expected));
         }
     }
+    // `mlx-lm` writes it beside a copy in `quantization_config`.
+    if fields.object("quantization")?.is_some() {
+        let expected = "nothing: these are weights quantised by MLX, which are not read; give the \
+            model that they were made from, or a copy by mlx_lm.convert --dequantize";
+        return Err(fields.error("quantization", expected));
+    }
     // Two names of one function.
     let is_silu = |act| ["silu", "swish"].contains(&act);
     if fields.text("hidden_act")?.is_some_and(|act| !is_silu(act)) {

@@ -111,7 +111,8 @@ const LAYOUTS: &[Layout] = &[
             M.from_pretrained('{dir}').merge_and_unload().save_pretrained('MERGED')\", and give \
             MERGED to --model" },
     Layout { files: &["consolidated.*.pth", "consolidated.pth"],
-        what: "the original layout of Llama", remedy: "convert it with transformers' convert_llama_weights_to_hf.py, or download the \
+        what: "the original layout of Llama",
+        remedy: "convert it with transformers' convert_llama_weights_to_hf.py, or download the \
             model in the layout of Hugging Face" },
     Layout { files: &["consolidated*.safetensors", "params.json"], what: "the original layout of \
             Mistral or Llama", remedy: "convert it with transformers' \

@@ -454,15 +454,13 @@ fn tokenizer_files(folder: &Folder) -> Result<TokenizerFiles, CheckpointError> {
     let (tokenizer_json, _) = tokenizer_json.ok_or_else(|| folder.no_tokenizer())?;
     let map = read(SPECIAL_TOKENS_FILE, file::MAX_CONFIG_BYTES)?;
     let json = read(TOKENIZER_CONFIG_FILE, file::MAX_CONFIG_BYTES)?;
-    let config = match &json {
-        Some((json, path)) => {
-            let map = map
-                .as_ref()
-                .map(|(json, path)| (json.as_slice(), path.as_path()));
-            TokenizerConfig::parse(json, path, map)?
-        }
-        None => TokenizerConfig::default(),
-    };
+    let map = map
+        .as_ref()
+        .map(|(json, path)| (json.as_slice(), path.as_path()));
+    let (settings, path) = json
+        .as_ref()
+        .map_or((&b"{}"[..], Path::new("")), |(json, path)| (json, path));
+    let config = TokenizerConfig::parse(settings, path, map)?;
     Ok((tokenizer_json, config, json.map(|(json, _)| json)))
 }
 

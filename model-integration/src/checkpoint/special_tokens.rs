@@ -54,6 +54,9 @@ pub struct TokenizerConfig {
     pub unk_token: Named,
     /// `added_tokens_decoder`, in the order of ids: added to tokenizer.json's, or replacing them.
     pub listed: Vec<AddedToken>,
+    /// Whether a byte-level pre-tokenizer puts a space before a text: false if nothing is said,
+    /// `None` for null, which leaves it to tokenizer.json.
+    pub add_prefix_space: Option<bool>,
     /// All special tokens, which are added where tokenizer.json has none of that text.
     pub special: Vec<AddedToken>,
 }
@@ -121,6 +124,10 @@ impl TokenizerConfig {
             bos_token: token("bos_token")?,
             eos_token: token("eos_token")?,
             unk_token: token("unk_token")?,
+            add_prefix_space: match fields.get("add_prefix_space") {
+                None if fields.has_key("add_prefix_space") => None,
+                _ => Some(fields.flag("add_prefix_space", false)?),
+            },
             listed: listed.unwrap_or_default(),
             special,
         })
@@ -209,6 +216,13 @@ impl Class {
             eos,
             unk,
         }
+    }
+
+    /// Whether a class, by its name, sets `add_prefix_space` of a byte-level pre-tokenizer.
+    pub(super) fn sets_prefix_space(name: &str) -> bool {
+        // A LlamaTokenizer for which it is said is made from tokenizer.model instead.
+        let is_known = name == "PreTrainedTokenizer" || Self::named(name).is_some();
+        is_known && name != "LlamaTokenizer"
     }
 
     /// The class of a name without `Fast`.

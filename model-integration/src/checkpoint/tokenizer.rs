@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use tokenizers::AddedToken;
+use tokenizers::{AddedToken, PreTokenizerWrapper};
 
 use super::special_tokens::{Class, Named, SpecialTokens, TokenizerConfig};
 use super::tokenizer_json::{self, contain};
@@ -91,7 +91,32 @@ impl Tokenizer {
             ));
         }
         tokenizer.choose_special_tokens(config, rule);
+        tokenizer.choose_prefix_space(config, rule);
         Ok(tokenizer)
+    }
+
+    /// The classes of transformers 4 set whether a byte-level pre-tokenizer puts a space before a
+    /// text, whatever tokenizer.json says.
+    fn choose_prefix_space(&mut self, config: &TokenizerConfig, rule: SpecialTokens) {
+        let sets_it = config
+            .class
+            .as_deref()
+            .is_some_and(Class::sets_prefix_space);
+        let (Some(PreTokenizerWrapper::ByteLevel(bytes)), Some(said)) =
+            (self.inner.get_pre_tokenizer(), config.add_prefix_space)
+        else {
+            return;
+        };
+        let own = bytes.add_prefix_space;
+        if own == said || !sets_it || rule != SpecialTokens::Transformers4 {
+            return;
+        }
+        let bytes = bytes.add_prefix_space(said);
+        self.inner.with_pre_tokenizer(Some(bytes));
+        self.notes.push(format!(
+            "add_prefix_space: {said} by tokenizer_config.json, {own} by tokenizer.json. The \
+             former holds, as in transformers 4; --special-tokens tokenizer-json takes the latter"
+        ));
     }
 
     /// Finds BOS and EOS, and what surrounds a text.
@@ -137,13 +162,13 @@ impl Tokenizer {
         );
         self.notes.push(match rule {
             SpecialTokens::Transformers4 => format!(
-                "BOS and EOS: {by_class_words}, tokenizer.json {file_words}. The former holds, as in \
-                 transformers 4; --special-tokens tokenizer-json takes the latter, as \
+                "BOS and EOS: {by_class_words}, tokenizer.json {file_words}. The former holds, as \
+                 in transformers 4; --special-tokens tokenizer-json takes the latter, as \
                  transformers 5 does"
             ),
             SpecialTokens::TokenizerJson => format!(
-                "BOS and EOS: {by_class_words}, tokenizer.json {file_words}. The latter holds, as in \
-                 transformers 5; --special-tokens transformers-4 takes the former"
+                "BOS and EOS: {by_class_words}, tokenizer.json {file_words}. The latter holds, as \
+                 in transformers 5; --special-tokens transformers-4 takes the former"
             ),
         });
         if rule == SpecialTokens::Transformers4 {

@@ -35,6 +35,9 @@ pub fn read_by(path: &Path, protocol: &'static Protocol) -> Result<Task, TaskErr
     jsonl::parse_by(&name, &source, &bytes, protocol)
 }
 
+/// Endings of data in other encodings.
+const TABLES: [&str; 6] = ["arrow", "csv", "tsv", "xlsx", "yaml", "yml"];
+
 /// JSON lines, and whether the file itself has these fields.
 enum Lines {
     Fields(Vec<u8>),
@@ -55,6 +58,12 @@ fn lines(path: &Path) -> Result<Lines, TaskError> {
         Some("txt" | "raw") => {
             let articles = wikitext::articles(jsonl::text(&source, &bytes)?);
             Lines::Articles(articles.into())
+        }
+        Some(other) if TABLES.contains(&other.to_ascii_lowercase().as_str()) => {
+            return Err(TaskError::Encoding {
+                file: source.into_owned(),
+                encoding: other.to_ascii_lowercase(),
+            });
         }
         _ => Lines::Fields(bytes),
     })

@@ -74,7 +74,10 @@ fn docs(source: &str, bytes: &[u8]) -> Result<Vec<(usize, Doc)>, TaskError> {
             let doc = serde_json::from_str(line).map_err(|error| TaskError::Json {
                 file: file(),
                 line: index + 1,
-                reason: error.to_string(),
+                reason: match line.trim_start().starts_with('[') {
+                    true => format!("{error} (for a JSON array: `jq -c '.[]' FILE` makes lines)"),
+                    false => error.to_string(),
+                },
             })?;
             Ok((index + 1, doc))
         })

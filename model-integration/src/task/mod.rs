@@ -203,6 +203,11 @@ pub enum TaskError {
     #[error("`{file}`: not a Parquet file that can be read: {reason}")]
     Parquet { file: String, reason: String },
     #[error(
+        "`{file}`: a task is JSON lines, Parquet, or a text (.txt, .raw), not {encoding}; convert \
+         it, for example with pandas' to_json(..., orient=\"records\", lines=True)"
+    )]
+    Encoding { file: String, encoding: String },
+    #[error(
         "`{file}`: a Parquet file compressed by {codec}, which is not read; write it again \
          uncompressed, by snappy, gzip, lz4 or zstd, or as JSON lines"
     )]

@@ -1,6 +1,7 @@
 //! What is unusual but harmless: it opens, and gives the same model as without it.
 
 use mxlab::checkpoint::Checkpoint;
+use mxlab::model::{Rope, context};
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -50,6 +51,9 @@ fn a_model_is_the_same_with() {
         ("empty rope_scaling beside rope_parameters", |m| {
             m.config["rope_scaling"] = json!({});
             m.config["rope_parameters"] = json!({"rope_type": "default"})
+        }),
+        ("dynamic rope, as long as in the training", |m| {
+            m.config["rope_scaling"] = json!({"type": "dynamic", "factor": 2.0})
         }),
         ("untyped rope_parameters", |m| {
             m.config["rope_parameters"] = json!({"rope_theta": 1e4})
@@ -123,6 +127,33 @@ fn weights_are_the_same_under_unusual_names() {
     let mut null = model.files();
     with_metadata(&mut null, "null");
     same(&null, "");
+}
+
+/// Dynamic scaling begins where the trained length ends, and longer sequences are refused.
+#[test]
+fn dynamic_rope_is_plain_up_to_the_trained_length() {
+    let config = |scaling| {
+        let mut model = TinyModel::new(FloatType::F32);
+        model.config["rope_scaling"] = scaling;
+        let dir = tempdir().unwrap();
+        write(dir.path(), &model.files());
+        Checkpoint::open(dir.path()).unwrap().config().clone()
+    };
+    let dynamic = config(json!({"rope_type": "dynamic", "factor": 4.0}));
+    let tables = |config| {
+        let rope = Rope::new(config, 64);
+        let tables = rope
+            .tables()
+            .map(|table| (table.cos.clone(), table.sin.clone()));
+        tables.collect::<Vec<_>>()
+    };
+    assert_eq!(tables(&dynamic), tables(&config(Value::Null)));
+    assert!(context::check_window(&dynamic, 64).is_ok());
+    let error = context::check_window(&dynamic, 65).unwrap_err().to_string();
+    assert!(
+        error.contains("rope_scaling `dynamic`") && error.contains("64"),
+        "{error}"
+    );
 }
 
 /// The stored one of two tied tensors may have either name.

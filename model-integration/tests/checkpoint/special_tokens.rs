@@ -1,7 +1,14 @@
 //! BOS, EOS and end tokens, as the tokenizer's files and transformers' classes say them. Expected
 //! values were seen with transformers 4.57.6 and 5.24.0 on such files.
 
+use std::sync::atomic::AtomicBool;
+
 use mxlab::checkpoint::{Checkpoint, SpecialTokens};
+use mxlab::config::QuantConfig;
+use mxlab::eval::progress::Silent;
+use mxlab::eval::{Evaluation, Settings};
+use mxlab::model::cpu::CpuEngine;
+use mxlab::task::{FewShot, jsonl};
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -203,4 +210,76 @@ fn end_tokens_are_those_of_both_configs() {
     assert_eq!(of(json!([2, 3]), json!({"eos_token_id": 4})), [2, 3, 4]);
     assert!(of(json!(-1), json!({"eos_token_id": null})).is_empty());
     assert!(of(json!(null), json!({"temperature": 0.6})).is_empty());
+}
+
+/// Evaluates a task of one line, and gives the text of the sample that is logged.
+fn evaluate(model: &TinyModel, line: &str) -> anyhow::Result<String> {
+    let engine = CpuEngine::new(open(model, &[]), None, None)?;
+    let output = tempdir()?;
+    let settings = Settings {
+        batch_size: 1,
+        limit: None,
+        fewshot: FewShot {
+            count: Some(0),
+            ..FewShot::default()
+        },
+        add_bos_token: None,
+        seed: 0,
+        output: Some(output.path().to_owned()),
+        overwrite: false,
+        log_samples: true,
+    };
+    let task = jsonl::parse("task", "task.jsonl", line.as_bytes())?;
+    let configs = vec![QuantConfig::unquantised("baseline")];
+    let evaluation = Evaluation::new(&engine, vec![task], configs, settings)?;
+    evaluation.run(&AtomicBool::new(false), &Silent)?;
+    let samples = std::fs::read_to_string(output.path().join("samples_task_baseline.jsonl"))?;
+    let sample: Value = serde_json::from_str(samples.lines().next().unwrap_or(""))?;
+    Ok(sample["resps"][0][0].as_str().unwrap_or("").to_owned())
+}
+
+/// An answer ends at the tokenizer's EOS too, as in lm-evaluation-harness.
+#[test]
+fn answers_end_at_the_eos_of_the_tokenizer() {
+    let problem = json!({"question": "the cat sat", "answer": "#### 1"}).to_string();
+    let mut model = TinyModel::new(FloatType::F32);
+    model.config["eos_token_id"] = Value::Null;
+    model.config["max_position_embeddings"] = json!(512);
+    let whole = evaluate(&model, &problem).unwrap();
+    let words: Vec<&str> = whole.split(' ').collect();
+    let end = words
+        .iter()
+        .find(|word| **word != words[0])
+        .expect("two different words");
+    model.tokenizer_config["eos_token"] = json!(end);
+    let before: Vec<&str> = words
+        .iter()
+        .take_while(|word| *word != end)
+        .copied()
+        .collect();
+    assert_eq!(evaluate(&model, &problem).unwrap(), before.join(" "));
+}
+
+/// A special token without a row in the embedding is refused where a prompt begins with it.
+#[test]
+fn a_prompt_with_a_special_token_of_another_model_is_refused() {
+    let mut model = TinyModel::new(FloatType::F32);
+    let token = |id: u32| {
+        (
+            id.to_string(),
+            json!({"content": format!("<{id}>"), "special": true}),
+        )
+    };
+    let tokens: serde_json::Map<String, Value> = (12..17).map(token).collect();
+    model.tokenizer_config = json!({
+        "tokenizer_class": "PreTrainedTokenizerFast", "added_tokens_decoder": tokens,
+        "bos_token": "<16>",
+    });
+    let cloze = |context: &str| format!(r#"{{"context": "{context}", "target": " cat"}}"#);
+    evaluate(&model, &cloze("the")).unwrap();
+    let error = evaluate(&model, &cloze("")).unwrap_err().to_string();
+    assert!(
+        error.contains("line 1: its prompt begins with token 16"),
+        "{error}"
+    );
 }

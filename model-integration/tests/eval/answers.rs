@@ -54,6 +54,12 @@ fn metrics_by_hand() {
     assert_eq!(of(&columns_of_choices, Metric::ACC_NORM), 1.0 / 3.0);
     assert_eq!(of(&columns_of_choices, Metric::LOGLIKELIHOOD), -2.0);
 
+    // An empty choice is a space to score, and per letter it is never the likeliest.
+    let line = r#"{"context": "Q", "choices": ["a", ""], "gold": 1}"#;
+    let columns_of_choices = columns(line, &[-5.0, -0.5]);
+    assert_eq!(of(&columns_of_choices, Metric::ACC), 1.0);
+    assert_eq!(of(&columns_of_choices, Metric::ACC_NORM), 0.0);
+
     // Two words and four bytes; three words and five bytes.
     let lines = "{\"page\": \"a bc\"}\n{\"page\": \"a b c\"}\n";
     let documents = columns(lines, &[-6.0, -12.0]);

@@ -2,7 +2,43 @@
 
 use std::path::{Path, PathBuf};
 
+use std::sync::Arc;
+
+use ::parquet::basic::{Compression, GzipLevel, ZstdLevel};
+use ::parquet::data_type::{ByteArray, ByteArrayType};
+use ::parquet::file::properties::WriterProperties;
+use ::parquet::file::writer::SerializedFileWriter;
+use ::parquet::schema::parser::parse_message_type;
 use mxlab::task::{DataSources, FewShot, Task, file, load, parquet};
+
+/// Files of every codec that is read have the same rows.
+#[test]
+fn codecs_are_read() {
+    let zstd = Compression::ZSTD(ZstdLevel::default());
+    let gzip = Compression::GZIP(GzipLevel::default());
+    let (snappy, lz4) = (Compression::SNAPPY, Compression::LZ4_RAW);
+    for codec in [Compression::UNCOMPRESSED, snappy, gzip, lz4, zstd] {
+        let schema = "message rows { required binary page (UTF8); }";
+        let schema = Arc::new(parse_message_type(schema).expect("a schema"));
+        let properties = WriterProperties::builder().set_compression(codec).build();
+        let mut writer =
+            SerializedFileWriter::new(Vec::new(), schema, Arc::new(properties)).expect("a writer");
+        let mut group = writer.next_row_group().expect("a group");
+        let mut column = group.next_column().expect("a column").expect("one");
+        let pages = ["one page", "another page, of the same words", "one page"];
+        let values = pages.map(|page| ByteArray::from(page.as_bytes().to_vec()));
+        let typed = column.typed::<ByteArrayType>();
+        typed.write_batch(&values, None, None).expect("rows");
+        column.close().expect("written");
+        group.close().expect("written");
+        let file = writer.into_inner().expect("a file");
+        let lines = parquet::lines("pages.parquet", file.into()).expect("rows");
+        let expected = pages
+            .map(|page| format!("{{\"page\":\"{page}\"}}\n"))
+            .concat();
+        assert_eq!(lines, expected, "{codec:?}");
+    }
+}
 
 /// Files written by the hub's library, and their original lines.
 fn parquet_files() -> [(&'static str, PathBuf, Task); 4] {

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use mxlab::task::jsonl;
+use mxlab::task::{file, jsonl};
 use serde_json::Value;
 
 use super::named::choices;
@@ -131,4 +131,45 @@ fn a_text_with_a_target_or_choices_is_no_cloze_of_the_last_word() {
         let error = parsed.expect_err(line).to_string();
         assert!(error.contains("cloze of the last word has no `"), "{error}");
     }
+}
+
+#[test]
+fn other_encodings_are_named_with_a_way_to_convert_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (name, content, words) in [
+        ("task.csv", "context,target", ["not csv", "JSON lines"]),
+        ("task.yaml", "task: x", ["not yaml", "JSON lines"]),
+        (
+            "array.json",
+            "[{\"page\": \"a\"}]",
+            ["a JSON array", "jq -c"],
+        ),
+        (
+            "task.jsonl",
+            "version https://git-lfs.github.com/spec/v1",
+            ["Git LFS", "git lfs pull"],
+        ),
+        (
+            "task.parquet",
+            "<!DOCTYPE html><html>",
+            ["HTML", "HF_TOKEN"],
+        ),
+    ] {
+        let path = folder.path().join(name);
+        std::fs::write(&path, content).expect("writable");
+        let message = file::read(&path).expect_err(name).to_string();
+        for word in words {
+            assert!(
+                message.contains(word) && message.contains(name),
+                "{message}"
+            );
+        }
+    }
+    let path = folder.path().join("packed.jsonl.gz");
+    std::fs::write(&path, b"\x1f\x8b\x08\0\0\0").expect("writable");
+    let message = file::read(&path).expect_err("gzip").to_string();
+    assert!(
+        message.contains("a gzip archive; unpack it first"),
+        "{message}"
+    );
 }

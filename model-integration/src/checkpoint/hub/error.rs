@@ -66,7 +66,11 @@ pub enum HubError {
     /// 404: no such repository, revision or file.
     #[error(
         "{repo}: `{file}` not found at {endpoint} (404): no such repository, revision or file, and \
-         no local directory of that name"
+         no local directory of that name{}",
+        match file.as_str() {
+            "config.json" => "; of a repository of GGUF files, download one and give its path",
+            _ => "",
+        }
     )]
     NotFound {
         /// The repository.
@@ -78,8 +82,8 @@ pub enum HubError {
     },
     /// A repository without weights in a supported format.
     #[error(
-        "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; other \
-         weight formats are not supported"
+        "{repo}: neither model.safetensors nor model.safetensors.index.json at {endpoint}; convert \
+         other weights with transformers' save_pretrained, or give the path of a GGUF file"
     )]
     NoWeights {
         /// The repository.

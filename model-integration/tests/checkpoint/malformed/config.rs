@@ -167,6 +167,15 @@ pub const CASES: &[Case] = &[
         &["`tie_word_embeddings` is \"yes\"; expected true or false"],
     ),
     case(
+        "weights quantised by MLX",
+        Model(|m| m.config["quantization"] = json!({"group_size": 64, "bits": 4})),
+        &[
+            "`quantization` is",
+            "quantised by MLX",
+            "mlx_lm.convert --dequantize",
+        ],
+    ),
+    case(
         "bos a string",
         Model(|m| m.config["bos_token_id"] = json!("<s>")),
         &["`bos_token_id` is \"<s>\"; expected a token id"],
