@@ -23,6 +23,7 @@ mod quantize;
 mod record;
 mod reference;
 mod slurm;
+mod smollm2;
 mod stub_driver;
 mod study;
 mod synthetic;
