@@ -83,7 +83,6 @@ fn generation() -> GenerateRecord {
             parameters: 7,
             stored_weights: Some("fp8_e4m3".to_owned()),
             stored_inputs: Some("fp8_e4m3 fp32 k64".to_owned()),
-            not_applied: vec!["kv_cache_scheme".to_owned()],
             dtype: "float32".to_owned(),
             softmax_dtype: "float32".to_owned(),
             max_length: 512,

@@ -45,6 +45,9 @@ fn smollm2_scores_as_transformers_does() {
     assert_eq!(found.len(), EXPECTED.len());
     for (example, (found, expected)) in found.iter().zip(EXPECTED).enumerate() {
         let off = (found - expected).abs();
-        assert!(off < 1e-3, "example {example}: {found}, expected {expected}");
+        assert!(
+            off < 1e-3,
+            "example {example}: {found}, expected {expected}"
+        );
     }
 }

@@ -192,7 +192,6 @@ fn model() -> ModelInfo {
         parameters: 1,
         stored_weights: None,
         stored_inputs: None,
-        not_applied: Vec::new(),
         dtype: "float32".to_owned(),
         softmax_dtype: "float32".to_owned(),
         max_length: 4096,

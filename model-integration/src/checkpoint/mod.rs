@@ -237,6 +237,8 @@ impl Checkpoint {
             checkpoint.stored_input(weight).ok();
         }
         checkpoint.notes.extend(unused::notes(&checkpoint.weights));
+        let not_applied = checkpoint.encoding.not_applied();
+        checkpoint.notes.extend_from_slice(not_applied);
         let embedding = checkpoint.parameters.weight(None, Role::Embedding);
         let stored = checkpoint.view(embedding)?.dtype();
         // bf16 represents every value of codes with few bits.
@@ -384,11 +386,6 @@ impl Checkpoint {
             .filter(|whole| !self.holds(&whole.name));
         let name = fused.map_or(&weight.name, |whole| &whole.name);
         self.encoding.input(&self.weights, name, features)
-    }
-
-    /// What the checkpoint says about quantisation that this program does not apply.
-    pub fn not_applied(&self) -> &[String] {
-        self.encoding.not_applied()
     }
 
     /// The tensor that holds a parameter with others. Our own packed files store every projection

@@ -19,9 +19,6 @@ pub struct ModelInfo {
     /// Formats to which the checkpoint quantises inputs of projections.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_inputs: Option<String>,
-    /// What the checkpoint says about quantisation that is not applied.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub not_applied: Vec<String>,
     /// Type of the unquantised arithmetic: `float32`, `bfloat16` or `float16`.
     pub dtype: String,
     /// Type of the log-softmax.
@@ -84,9 +81,6 @@ impl ModelInfo {
                 "inputs as the checkpoint says: {inputs}. `stored-weights` is the configuration \
                  without.\n"
             );
-        }
-        for what in &self.not_applied {
-            head += &format!("not applied: {what}\n");
         }
         head + &self.note_lines()
     }

@@ -101,7 +101,6 @@ impl ToyEngine {
                 parameters: 42,
                 stored_weights: None,
                 stored_inputs: None,
-                not_applied: Vec::new(),
                 dtype: "float32".into(),
                 softmax_dtype: "float32".into(),
                 max_length,

@@ -6,7 +6,7 @@ use super::super::CheckpointError;
 use super::super::fields::Fields;
 use super::super::packed::MX_BLOCK;
 use super::scheme::{CodeKind, Factor, Group, InputScheme, Scheme, WeightScheme};
-use super::targets::{Schemes, Target};
+use super::targets::{Schemes, Target, cache_note};
 
 /// MX formats that this program also writes; scales are E8M0, blocks 32.
 pub const FORMATS: [(&str, ElementFormat); 2] = [
@@ -107,7 +107,7 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
     }
     let mut not_applied = Vec::new();
     if config.get("kv_cache_scheme").is_some() {
-        not_applied.push("kv_cache_scheme (the cache follows --kv)".to_owned());
+        not_applied.push(cache_note("kv_cache_scheme"));
     }
     Ok(Schemes {
         writer: "compressed-tensors",

@@ -5,7 +5,7 @@ use mxlab_kernels::format::{ElementFormat, ScaleFormat, ScaleRule};
 use super::super::CheckpointError;
 use super::super::fields::Fields;
 use super::scheme::{CodeKind, Factor, Group, InputScheme, Scheme, WeightScheme};
-use super::targets::{Schemes, Target};
+use super::targets::{Schemes, Target, cache_note};
 
 const FP4: CodeKind = CodeKind::Float(ElementFormat::FP4_E2M1);
 const FP8: CodeKind = CodeKind::Float(ElementFormat::FP8_E4M3);
@@ -50,9 +50,7 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
         writer: "ModelOpt",
         groups,
         ignored,
-        not_applied: cache
-            .map(|name| format!("{name} (the cache follows --kv)"))
-            .collect(),
+        not_applied: cache.map(cache_note).collect(),
     })
 }
 

@@ -5,7 +5,7 @@ use mxlab_kernels::format::{ElementFormat, ScaleFormat, ScaleRule};
 use super::super::CheckpointError;
 use super::super::fields::Fields;
 use super::scheme::{CodeKind, Factor, Group, InputScheme, Scheme, WeightScheme};
-use super::targets::{Schemes, Target};
+use super::targets::{Schemes, Target, cache_note};
 
 /// Element types by their names.
 const KINDS: [(&str, CodeKind); 5] = [
@@ -60,7 +60,7 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
     let mut not_applied = Vec::new();
     let cache = config.object("kv_cache_quant_config")?;
     if cache.is_some_and(|cache| cache.names().next().is_some()) {
-        not_applied.push("kv_cache_quant_config (the cache follows --kv)".to_owned());
+        not_applied.push(cache_note("kv_cache_quant_config"));
     }
     Ok(Schemes {
         writer: "Quark",

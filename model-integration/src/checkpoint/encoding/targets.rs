@@ -13,7 +13,7 @@ pub(in super::super) struct Schemes {
     pub groups: Vec<(Vec<Target>, Scheme)>,
     /// Modules that have none.
     pub ignored: Vec<Target>,
-    /// What the checkpoint says that this program does not apply.
+    /// What the checkpoint says that this program does not apply, a sentence each.
     pub not_applied: Vec<String>,
 }
 
@@ -28,6 +28,11 @@ pub(in super::super) enum Target {
     Glob(glob::Pattern),
     /// A class of PyTorch: `Linear` or `Embedding`.
     Class(String),
+}
+
+/// A note about the quantisation of the cache, which is the field `name`.
+pub(super) fn cache_note(name: &str) -> String {
+    format!("`{name}` of the checkpoint is not applied: --kv quantises the cache")
 }
 
 impl Target {

@@ -57,7 +57,6 @@ impl CpuEngine {
             parameters: checkpoint.parameters().elements(),
             stored_weights: stored.weights,
             stored_inputs: stored.inputs,
-            not_applied: checkpoint.not_applied().to_vec(),
             dtype: dtype.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,

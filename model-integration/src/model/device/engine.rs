@@ -80,7 +80,6 @@ impl DeviceEngine {
             parameters: checkpoint.parameters().elements(),
             stored_weights: stored.weights,
             stored_inputs: stored.inputs,
-            not_applied: checkpoint.not_applied().to_vec(),
             dtype: FloatType::Bf16.to_string(),
             softmax_dtype: softmax_dtype.to_string(),
             max_length: checkpoint.config().max_position_embeddings,
