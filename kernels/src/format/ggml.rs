@@ -1,4 +1,4 @@
-//! ggml's own block layout of MXFP4, for exchange with its files.
+//! ggml's own block layouts of MXFP4 and NVFP4, for exchange with its files.
 
 use super::{CodeLayout, CodeOrder, Dialect, FormatError, PackedTensor};
 
@@ -48,6 +48,26 @@ pub fn ggml_mxfp4_codes(pairs: [u8; BLOCK / 2]) -> [u8; BLOCK / 2] {
         })
     });
     std::array::from_fn(|i| [first, second][i / 4 % 2][i / 8][i % 4 * 2])
+}
+
+/// The codes of a block of NVFP4 in ascending order, given as ggml has them: byte i with element i
+/// in its low and element i + 8 in its high nibble.
+pub fn ggml_nvfp4_codes(pairs: [u8; 8]) -> [u8; 8] {
+    let word = u64::from_le_bytes(pairs);
+    let halves = [word, word >> 4].map(|nibbles| {
+        let nibbles = nibbles & 0x0F0F_0F0F_0F0F_0F0F;
+        (nibbles | nibbles >> 4).to_le_bytes()
+    });
+    std::array::from_fn(|i| halves[i / 4][i % 4 * 2])
+}
+
+/// The UE4M3 code of a scale of NVFP4 as ggml has it: the highest bit has no meaning, and the code
+/// that is NaN elsewhere is zero.
+pub fn ggml_nvfp4_scale(code: u8) -> u8 {
+    match code {
+        0x7F => 0,
+        code => code & 0x7F,
+    }
 }
 
 #[cfg(test)]

@@ -217,7 +217,7 @@ impl<'a> Fields<'a> {
 }
 
 /// A value for a message: its first 60 characters.
-fn shortened(value: &Value) -> String {
+pub(super) fn shortened(value: &Value) -> String {
     const LONGEST: usize = 60;
     let text = value.to_string();
     match text.char_indices().nth(LONGEST) {

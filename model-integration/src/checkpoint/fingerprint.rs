@@ -28,9 +28,12 @@ pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &W
         if let Some(maker) = file.maker() {
             field(&maker.seed().to_le_bytes());
         }
-        for (name, info, range) in file.tensors() {
+        for (index, (name, info, range)) in file.tensors().iter().enumerate() {
             field(name.as_bytes());
             field(info.dtype.to_string().as_bytes());
+            if let Some(of) = file.ggml_type(index) {
+                field(of.name().as_bytes());
+            }
             for &size in &info.shape {
                 field(&(size as u64).to_le_bytes());
             }

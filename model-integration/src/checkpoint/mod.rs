@@ -12,7 +12,7 @@
 //! | `config.rs`, `rope_scaling.rs` | config.json -> [`ModelConfig`] |
 //! | `encoding.rs`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
 //! | `decoded.rs` | matrices whose values are computed when they are read |
-//! | `gguf.rs`, `gguf_config.rs` | one GGUF file; its metadata as a config |
+//! | `gguf/` | GGUF: tensors, config and tokenizer of llama.cpp's files |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `unused.rs` | tensors that no parameter is |
 //! | `folder.rs`, `foreign.rs` | directories of other layouts, files of other kinds |
@@ -33,7 +33,6 @@ mod fingerprint;
 mod folder;
 pub mod foreign;
 mod gguf;
-mod gguf_config;
 pub mod hub;
 mod packed;
 mod rope_scaling;
@@ -67,7 +66,7 @@ use config::Parsed;
 use encoding::{Encoding, Found, StoredInput};
 use fields::Fields;
 use folder::Folder;
-use packed::Packed;
+use gguf::Gguf;
 use weights::Weights;
 
 /// Name of the config in a model directory.
@@ -86,8 +85,9 @@ const GENERATION_FILE: &str = "generation_config.json";
 /// A model: config, tokenizer, and mapped weights.
 pub struct Checkpoint {
     label: String,
-    /// The directory, or a stand-in for embedded and synthetic models; for messages.
-    dir: PathBuf,
+    /// The file with the tokenizer, in a stand-in for a directory for embedded and synthetic models;
+    /// for messages.
+    tokenizer_path: PathBuf,
     config: ModelConfig,
     parameters: Parameters,
     config_json: Vec<u8>,
@@ -101,7 +101,8 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// Opens the model directory `dir`, or a GGUF file with a tokenizer.json beside it.
+    /// Opens the model directory `dir`, or a GGUF file. A tokenizer.json beside that file takes
+    /// precedence over the tokenizer in it.
     ///
     /// # Errors
     /// The first problem: in the directory, config.json, the tokenizer files or the headers of the
@@ -147,15 +148,42 @@ impl Checkpoint {
     }
 
     fn open_gguf(path: &Path) -> Result<Self, CheckpointError> {
-        let gguf = gguf::open(path)?;
-        let config_json = gguf_config::config_json(&gguf)?.to_string().into_bytes();
+        let gguf = Gguf::open(path)?;
+        let config_json = gguf.config_json()?.to_string().into_bytes();
         let parsed = ModelConfig::parse(&config_json, path)?;
         let dir = path.parent().filter(|dir| *dir != Path::new(""));
         let dir = dir.unwrap_or(Path::new("."));
-        let tokenizer = tokenizer_files(&Folder::read(dir)?)?;
-        let weights = Weights::from_gguf(gguf.file)?;
+        let beside = dir.join(TOKENIZER_FILE);
+        let (tokenizer, tokenizer_path, notes) = match gguf.has_tokenizer() {
+            true if !beside.exists() => {
+                let files = gguf.tokenizer()?;
+                let config = TokenizerConfig::parse(&files.config, path, None)?;
+                let tokenizer = (files.tokenizer, config, Some(files.config));
+                (tokenizer, path.to_owned(), files.notes)
+            }
+            has_own => {
+                let note = has_own.then(|| {
+                    format!(
+                        "the tokenizer is that of {}, which takes precedence over the one in the \
+                         GGUF file",
+                        beside.display()
+                    )
+                });
+                let tokenizer = tokenizer_files(&Folder::read(dir)?)?;
+                (tokenizer, beside, note.into_iter().collect())
+            }
+        };
+        let in_config = gguf.config_tensors();
+        let weights = Weights::from_gguf(gguf.into_files())?;
+        for name in in_config {
+            // Tensors that were not found count as unused.
+            weights.find(name);
+        }
         let label = path.display().to_string();
-        Self::new(label, dir, parsed, config_json, tokenizer, weights)
+        let mut checkpoint = Self::new(label, dir, parsed, config_json, tokenizer, weights)?;
+        checkpoint.tokenizer_path = tokenizer_path;
+        checkpoint.notes.extend(notes);
+        Ok(checkpoint)
     }
 
     /// A model in the binary. `label` names it in messages.
@@ -219,7 +247,7 @@ impl Checkpoint {
         }
         let mut checkpoint = Self {
             label,
-            dir: dir.to_owned(),
+            tokenizer_path: dir.join(TOKENIZER_FILE),
             parameters: parameters(&parsed.config),
             config: parsed.config,
             config_json,
@@ -335,7 +363,7 @@ impl Checkpoint {
         let tokenizer = Tokenizer::parse(
             &self.tokenizer_json,
             &self.tokenizer_config,
-            &self.dir.join(TOKENIZER_FILE),
+            &self.tokenizer_path,
             self.config.vocab_size,
             self.special_tokens,
         )?;
@@ -351,7 +379,12 @@ impl Checkpoint {
     pub fn view(&self, parameter: &Parameter) -> Result<TensorView, CheckpointError> {
         let Parameter { name, shape, .. } = parameter;
         if self.weights.is_gguf() {
-            let view = self.held(&parameter.gguf_name, shape)?;
+            let stored = &parameter.gguf_name;
+            // llama.cpp adds the biases that are there.
+            let view = match parameter.is_bias && !self.contains(stored) {
+                true => TensorView::zero(stored, shape),
+                false => gguf::view(&self.weights, stored, shape)?,
+            };
             return Ok(match parameter.gguf_interleaved {
                 Some(head_dim) => view.deinterleaved(name, head_dim),
                 None => view.part(name, 0..shape[0]),
@@ -405,20 +438,14 @@ impl Checkpoint {
         let place = self.weights.place(name);
         if let &[rows, cols] = shape {
             let shape = [rows, cols];
-            match &place {
-                Some(place) if self.weights.is_gguf() && gguf::is_packed(place) => {
-                    let packed = Packed::ggml(shape, place.clone())?;
+            match self.encoding.find(&self.weights, name, shape)? {
+                Some(Found::Packed(packed)) => {
                     return Ok(TensorView::of_packed(name, shape, packed));
                 }
-                _ => match self.encoding.find(&self.weights, name, shape)? {
-                    Some(Found::Packed(packed)) => {
-                        return Ok(TensorView::of_packed(name, shape, packed));
-                    }
-                    Some(Found::Decoded(rows)) => {
-                        return Ok(TensorView::of_decoded(name, shape, rows));
-                    }
-                    None => {}
-                },
+                Some(Found::Decoded(rows)) => {
+                    return Ok(TensorView::of_decoded(name, shape, rows));
+                }
+                None => {}
             }
         }
         let (file, tensor) = match place {

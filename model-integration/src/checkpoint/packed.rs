@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use mxlab_kernels::format::{
-    BlockFormat, ElementFormat, PackedTensor, ScaleFormat, ggml_mxfp4_codes,
-};
+use mxlab_kernels::format::{BlockFormat, ElementFormat, PackedTensor, ScaleFormat};
 use safetensors::Dtype;
 
 use super::CheckpointError;
@@ -13,9 +11,6 @@ use super::weight_file::WeightFile;
 
 /// Elements of a block of MXFP4.
 pub(super) const MX_BLOCK: usize = 32;
-/// Bytes of such a block in a GGUF file: the scale, then byte i with element i in its low and
-/// element i + 16 in its high nibble.
-pub(super) const GGML_BLOCK_BYTES: usize = 17;
 
 /// MXFP4, as in every checkpoint. Files do not say how scales and codes were chosen; the format
 /// names OCP's rules.
@@ -40,8 +35,6 @@ pub(super) enum Layout {
         /// Shared scales, little-endian.
         scales: Place,
     },
-    /// ggml's blocks of MXFP4, row after row.
-    GgmlBlocks(Place),
     /// Any other, made row by row.
     Made(Box<dyn CodedRows>),
 }
@@ -53,6 +46,11 @@ pub(super) trait CodedRows: Send + Sync {
 
     /// The tensor with the scales, for messages.
     fn scales(&self) -> &Place;
+
+    /// Whether the code of negative zero stands for zero.
+    fn has_one_zero(&self) -> bool {
+        false
+    }
 }
 
 /// A matrix as its file stores it.
@@ -88,21 +86,6 @@ impl Packed {
         })
     }
 
-    /// MXFP4 of a GGUF file.
-    ///
-    /// # Errors
-    /// `Shape` unless it holds `[rows, cols]`.
-    pub(super) fn ggml([rows, cols]: [usize; 2], blocks: Place) -> Result<Self, CheckpointError> {
-        check(&blocks, [rows, cols.div_ceil(MX_BLOCK) * GGML_BLOCK_BYTES])?;
-        Ok(Self {
-            format: mxfp4(),
-            cols,
-            layout: Layout::GgmlBlocks(blocks),
-            tensor_scale: 1.0,
-            is_rounded: false,
-        })
-    }
-
     /// Rows of `cols` columns that are made in the order of `format`.
     pub(super) fn made(
         format: BlockFormat,
@@ -127,6 +110,11 @@ impl Packed {
     /// Whether the package that writes this layout rounds values to bf16.
     pub(super) const fn is_rounded(&self) -> bool {
         self.is_rounded
+    }
+
+    /// Whether the code of negative zero stands for zero.
+    pub(super) fn has_one_zero(&self) -> bool {
+        matches!(&self.layout, Layout::Made(rows) if rows.has_one_zero())
     }
 
     /// The format.
@@ -158,15 +146,6 @@ impl Packed {
                 } => {
                     codes.extend_from_slice(&bytes(of_codes)[row * code_row..][..code_row]);
                     scales.extend_from_slice(&bytes(of_scales)[row * scale_row..][..scale_row]);
-                }
-                Layout::GgmlBlocks(blocks) => {
-                    let row_bytes = scale_row * GGML_BLOCK_BYTES;
-                    let (blocks, _) = bytes(blocks)[row * row_bytes..][..row_bytes]
-                        .as_chunks::<GGML_BLOCK_BYTES>();
-                    for [scale, pairs @ ..] in blocks {
-                        scales.push(*scale);
-                        codes.extend(ggml_mxfp4_codes(*pairs));
-                    }
                 }
                 Layout::Made(rows) => rows.append(row, &mut codes, &mut scales),
             }
@@ -220,7 +199,7 @@ impl Packed {
     /// The tensor with the scales.
     fn scales(&self) -> &Place {
         match &self.layout {
-            Layout::Separate { scales, .. } | Layout::GgmlBlocks(scales) => scales,
+            Layout::Separate { scales, .. } => scales,
             Layout::Made(rows) => rows.scales(),
         }
     }

@@ -63,8 +63,9 @@ enum Content {
         made: Arc<OnceLock<Vec<u8>>>,
     },
     Packed(Arc<Packed>),
-    #[allow(dead_code, reason = "its readers come next")]
     Decoded(Arc<dyn DecodedRows>),
+    /// All elements are zero, and no file has them.
+    Zero,
 }
 
 impl TensorView {
@@ -104,16 +105,20 @@ impl TensorView {
 
     /// A view of a matrix that is stored as codes and scales.
     pub(super) fn of_packed(name: &str, shape: [usize; 2], packed: Packed) -> Self {
-        Self::of_rows(name, shape, Content::Packed(Arc::new(packed)))
+        Self::of_rows(name, &shape, Content::Packed(Arc::new(packed)))
     }
 
     /// A view of a matrix whose values are computed when they are read.
-    #[allow(dead_code, reason = "its readers come next")]
     pub(super) fn of_decoded(name: &str, shape: [usize; 2], rows: Arc<dyn DecodedRows>) -> Self {
-        Self::of_rows(name, shape, Content::Decoded(rows))
+        Self::of_rows(name, &shape, Content::Decoded(rows))
     }
 
-    fn of_rows(name: &str, shape: [usize; 2], content: Content) -> Self {
+    /// A tensor of zeros.
+    pub(super) fn zero(name: &str, shape: &[usize]) -> Self {
+        Self::of_rows(name, shape, Content::Zero)
+    }
+
+    fn of_rows(name: &str, shape: &[usize], content: Content) -> Self {
         Self {
             name: name.to_owned(),
             shape: shape.to_vec(),
@@ -159,6 +164,7 @@ impl TensorView {
     pub fn dtype(&self) -> Option<FloatType> {
         match &self.content {
             Content::Dense { dtype, .. } => Some(*dtype),
+            Content::Zero => Some(FloatType::F32),
             Content::Packed(_) | Content::Decoded(_) => None,
         }
     }
@@ -167,14 +173,14 @@ impl TensorView {
     pub fn layout(&self) -> Option<&str> {
         match &self.content {
             Content::Decoded(rows) => Some(rows.layout()),
-            Content::Dense { .. } | Content::Packed(_) => None,
+            Content::Dense { .. } | Content::Packed(_) | Content::Zero => None,
         }
     }
 
     /// The format of a matrix that is stored as codes and scales.
     pub fn format(&self) -> Option<BlockFormat> {
         match &self.content {
-            Content::Dense { .. } | Content::Decoded(_) => None,
+            Content::Dense { .. } | Content::Decoded(_) | Content::Zero => None,
             Content::Packed(packed) => Some(packed.format()),
         }
     }
@@ -233,6 +239,7 @@ impl TensorView {
             Content::Dense { dtype, .. } => self.len() * dtype.bytes(),
             Content::Packed(packed) => packed.bytes(self.shape[0]),
             Content::Decoded(rows) => self.shape[0] * rows.row_bytes(),
+            Content::Zero => 0,
         }
     }
 
@@ -285,10 +292,14 @@ impl TensorView {
                     out.iter_mut()
                         .for_each(|x| *x = bf16::from_f32(*x).to_f32());
                 }
+                if packed.has_one_zero() {
+                    out.iter_mut().for_each(|x| *x += 0.0);
+                }
             }),
             Content::Decoded(rows) => {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
             }
+            Content::Zero => out.fill(0.0),
         }
     }
 
@@ -329,6 +340,7 @@ impl TensorView {
                 });
             }
             Content::Decoded(rows) => return self.check_decoded(rows.as_ref()),
+            Content::Zero => return Ok(()),
             Content::Dense {
                 file,
                 tensor,

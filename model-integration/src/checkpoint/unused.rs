@@ -35,8 +35,13 @@ pub(super) fn notes(weights: &Weights) -> Vec<String> {
         } else {
             "tensors of the files are"
         };
+        let source = if weights.is_gguf() {
+            "the metadata"
+        } else {
+            "config.json"
+        };
         notes.push(format!(
-            "{count} {are} not used, because config.json does not speak of them: {}",
+            "{count} {are} not used, because {source} does not speak of them: {}",
             shortened(&by_layer(&others))
         ));
     }

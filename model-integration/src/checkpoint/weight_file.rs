@@ -15,6 +15,7 @@ use safetensors::tensor::{Metadata, SafeTensorError, TensorInfo};
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 
 use super::file::{io_error, open_if_present};
+use super::gguf::GgmlType;
 use super::{CheckpointError, synthetic};
 
 /// Bytes of the header length at the start of the file.
@@ -30,6 +31,8 @@ pub(super) struct WeightFile {
     tensors: Vec<(String, TensorInfo, Range<usize>)>,
     /// `__metadata__` of the header.
     metadata: HashMap<String, String>,
+    /// The types of the tensors of a GGUF file; empty for other files.
+    ggml_types: Vec<&'static GgmlType>,
 }
 
 enum Content {
@@ -72,6 +75,7 @@ impl WeightFile {
             path,
             tensors: tensors.collect(),
             metadata: HashMap::new(),
+            ggml_types: Vec::new(),
             content: Content::Made(weights),
         }
     }
@@ -84,17 +88,19 @@ impl WeightFile {
         }
     }
 
-    /// A mapped file of any kind whose header has been read: its tensors, and their places.
+    /// A mapped GGUF file whose header has been read: its tensors, their places, and their types.
     pub(super) fn mapped(
         path: PathBuf,
         map: Mmap,
         tensors: Vec<(String, TensorInfo, Range<usize>)>,
+        ggml_types: Vec<&'static GgmlType>,
     ) -> Self {
         Self {
             path,
             content: Content::Mapped(map),
             tensors,
             metadata: HashMap::new(),
+            ggml_types,
         }
     }
 
@@ -105,6 +111,7 @@ impl WeightFile {
             content,
             tensors,
             metadata,
+            ggml_types: Vec::new(),
         })
     }
 
@@ -120,6 +127,11 @@ impl WeightFile {
             .collect();
         entries.sort_unstable();
         entries.into_iter()
+    }
+
+    /// The type of a tensor of a GGUF file.
+    pub(super) fn ggml_type(&self, tensor: usize) -> Option<&'static GgmlType> {
+        self.ggml_types.get(tensor).copied()
     }
 
     pub(super) fn path(&self) -> &Path {

@@ -94,9 +94,9 @@ impl Weights {
         Ok(weights)
     }
 
-    /// A GGUF file.
-    pub(super) fn from_gguf(file: WeightFile) -> Result<Self, CheckpointError> {
-        let mut weights = Self::collect(file.path().to_owned(), vec![file])?;
+    /// The files of a GGUF model.
+    pub(super) fn from_gguf(files: Vec<WeightFile>) -> Result<Self, CheckpointError> {
+        let mut weights = Self::collect(files[0].path().to_owned(), files)?;
         weights.is_gguf = true;
         Ok(weights)
     }

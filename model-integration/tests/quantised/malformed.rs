@@ -161,7 +161,21 @@ fn a_broken_gguf_file_is_refused_and_nothing_panics() {
     for (at, byte, expected) in [
         (0, b'X', "does not begin with `GGUF`"),
         (4, 1, "GGUF version 1"),
-        (kind, 12, "tensor `blk.0.ffn_up.weight` has ggml type 12"),
+        (
+            kind,
+            12,
+            "`blk.0.ffn_up.weight` has rows of 64 elements; expected a multiple of 256",
+        ),
+        (
+            kind,
+            33,
+            "`blk.0.ffn_up.weight` has the unknown ggml type 33; expected one of F32, F16",
+        ),
+        (
+            kind,
+            24,
+            "tensor `blk.0.ffn_down.weight` overlaps tensor `blk.0.ffn_up.weight`",
+        ),
         (scale_name, b'm', "`llama.block_count` is missing"),
         (
             find("general.arch") + "general.architecture".len() + 12,

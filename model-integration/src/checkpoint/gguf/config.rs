@@ -1,0 +1,282 @@
+//! The metadata of a GGUF file as a `config.json`.
+
+use safetensors::Dtype;
+use serde_json::{Map, Value, json};
+
+use super::{Entry, Gguf};
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::weight_file::WeightFile;
+use crate::description::architecture::{ARCHITECTURES, Architecture, Bias};
+use crate::description::parameters::{Role, gguf_module_name};
+
+const ROPE_TYPE: &str = "rope.scaling.type";
+const ARCHITECTURE: &str = "general.architecture";
+/// Divisors of rotary frequencies, `[head_dim / 2]`: for all lengths, or for lengths up to those of
+/// the training and beyond.
+const FREQUENCIES: &str = "rope_freqs.weight";
+const SHORT_FREQUENCIES: &str = "rope_factors_short.weight";
+const LONG_FREQUENCIES: &str = "rope_factors_long.weight";
+
+/// The metadata of a model whose architecture is known.
+struct Source<'a> {
+    gguf: &'a Gguf,
+    /// Before the dot of most keys.
+    prefix: &'static str,
+}
+
+/// The config of the model.
+///
+/// # Errors
+/// `MissingField` and `Field` for absent metadata and unsupported architectures. The values are
+/// checked when the config is parsed.
+pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, CheckpointError> {
+    let (prefix, architecture) = architecture(gguf)?;
+    let source = Source { gguf, prefix };
+    source.check_supported()?;
+    let find = |role, part: &str| gguf.find(&format!("{}.{part}", gguf_module_name(None, role)));
+    let rows = |(file, index): (&WeightFile, usize)| {
+        let (_, info, _) = &file.tensors()[index];
+        Value::from(info.shape[0])
+    };
+    let vocabulary = find(Role::Embedding, "weight").map(rows);
+
+    let mut config = Map::new();
+    let mut set = |name: &str, value: Value| config.insert(name.to_owned(), value);
+    set("model_type", json!(architecture.model_type));
+    set("architectures", json!([architecture.class]));
+    let vocabulary = vocabulary.or(source.size("vocab_size")?);
+    set("vocab_size", vocabulary.unwrap_or(Value::Null));
+    let is_tied = find(Role::Head, "weight").is_none();
+    set("tie_word_embeddings", is_tied.into());
+    for (field, bias) in Bias::FIELDS {
+        if architecture.biases.iter().any(|(when, _)| *when == bias) {
+            set(field, source.has_bias(architecture, bias).into());
+        }
+    }
+    for (name, own) in [
+        ("hidden_size", "embedding_length"),
+        ("intermediate_size", "feed_forward_length"),
+        ("num_hidden_layers", "block_count"),
+        ("num_attention_heads", "attention.head_count"),
+        ("max_position_embeddings", "context_length"),
+        ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+    ] {
+        let value = source.size(own)?;
+        set(name, value.ok_or_else(|| source.wrong(own, "a number"))?);
+    }
+    for (name, own) in [
+        ("num_key_value_heads", "attention.head_count_kv"),
+        ("head_dim", "attention.key_length"),
+        ("rope_theta", "rope.freq_base"),
+    ] {
+        if let Some(value) = source.size(own)? {
+            set(name, value);
+        }
+    }
+    for (name, ids) in super::tokenizer::special_ids(gguf) {
+        set(name, ids);
+    }
+    set("rope_scaling", source.rope_scaling()?);
+    Ok(Value::Object(config))
+}
+
+/// The tensors that the config was made of.
+pub(super) fn tensors(gguf: &Gguf) -> &'static [&'static str] {
+    let source = architecture(gguf).map(|(prefix, _)| Source { gguf, prefix });
+    match source.and_then(|source| gguf.text(&source.key(ROPE_TYPE))) {
+        Ok(Some("longrope")) => &[SHORT_FREQUENCIES, LONG_FREQUENCIES],
+        _ => &[FREQUENCIES],
+    }
+}
+
+/// The architecture, and the prefix of its metadata.
+fn architecture(gguf: &Gguf) -> Result<(&'static str, &'static Architecture), CheckpointError> {
+    let read = || {
+        let all = ARCHITECTURES.into_iter();
+        all.filter_map(|one| Some((one.gguf?.name, one)))
+    };
+    let found = gguf.text(ARCHITECTURE)?;
+    let known = read().find(|(name, _)| found == Some(name));
+    known.ok_or_else(|| {
+        let names: Vec<String> = read().map(|(name, _)| format!("\"{name}\"")).collect();
+        gguf.wrong(ARCHITECTURE, &names.join(" or "))
+    })
+}
+
+impl Source<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.prefix)
+    }
+
+    fn wrong(&self, name: &str, expected: &str) -> CheckpointError {
+        self.gguf.wrong(&self.key(name), expected)
+    }
+
+    /// A number; an array with one for each layer must have one value.
+    fn size(&self, name: &str) -> Result<Option<Value>, CheckpointError> {
+        let key = self.key(name);
+        match self.gguf.metadata.get(&key) {
+            None => Ok(None),
+            Some(Entry::Value(value)) => Ok(Some(value.clone())),
+            Some(Entry::Array(_)) => {
+                let numbers = self.gguf.numbers(&key)?.unwrap_or_default();
+                match numbers.split_first() {
+                    Some((first, others)) if others.iter().all(|other| other == first) => {
+                        Ok(Some(json!(*first as i64)))
+                    }
+                    _ => Err(self.wrong(name, "one number, or the same for every layer")),
+                }
+            }
+        }
+    }
+
+    fn number(&self, name: &str) -> Result<Option<f64>, CheckpointError> {
+        match self.gguf.value(&self.key(name)) {
+            None => Ok(None),
+            Some(value) => match value.as_f64() {
+                Some(number) => Ok(Some(number)),
+                None => Err(self.wrong(name, "a number")),
+            },
+        }
+    }
+
+    /// Refuses features that the forward pass lacks.
+    fn check_supported(&self) -> Result<(), CheckpointError> {
+        if self
+            .number("expert_count")?
+            .is_some_and(|count| count != 0.0)
+        {
+            let expected = "0 (mixtures of experts are not supported)";
+            return Err(self.wrong("expert_count", expected));
+        }
+        let size = |name| -> Result<Option<u64>, CheckpointError> {
+            Ok(self.size(name)?.and_then(|value| value.as_u64()))
+        };
+        let head_dim = match size("attention.key_length")? {
+            Some(head_dim) => Some(head_dim),
+            None => {
+                let heads = size("attention.head_count")?;
+                let hidden = size("embedding_length")?;
+                hidden
+                    .zip(heads)
+                    .and_then(|(hidden, heads)| hidden.checked_div(heads))
+            }
+        };
+        for other in ["rope.dimension_count", "attention.value_length"] {
+            if let (Some(head_dim), Some(found)) = (head_dim, size(other)?)
+                && head_dim != found
+            {
+                return Err(self.wrong(other, &format!("the head size, {head_dim}")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether any layer has one of these biases; llama.cpp adds those that are there.
+    fn has_bias(&self, architecture: &Architecture, bias: Bias) -> bool {
+        let of = architecture.biases.iter().filter(|(when, _)| *when == bias);
+        let suffixes: Vec<String> = of
+            .flat_map(|(_, projections)| *projections)
+            .map(|&projection| {
+                let name = gguf_module_name(Some(0), Role::Projection(projection));
+                format!("{}.bias", name.trim_start_matches("blk.0"))
+            })
+            .collect();
+        let files = self.gguf.files.iter();
+        let mut names = files.flat_map(|file| file.tensors().iter().map(|(name, ..)| name));
+        names.any(|name| {
+            let in_layer = name.trim_start_matches("blk.");
+            let in_layer = in_layer.trim_start_matches(|letter: char| letter.is_ascii_digit());
+            name.starts_with("blk.") && suffixes.iter().any(|suffix| suffix == in_layer)
+        })
+    }
+
+    /// The scaling of rotary frequencies: by one factor for all of them, whose type is linear unless
+    /// it is named, and by a divisor for each.
+    fn rope_scaling(&self) -> Result<Value, CheckpointError> {
+        const FACTOR: &str = "rope.scaling.factor";
+        /// The name of the factor before types.
+        const OLD_FACTOR: &str = "rope.scale_linear";
+        let kind = self.gguf.text(&self.key(ROPE_TYPE))?;
+        let given = match self.number(FACTOR)? {
+            Some(factor) => Some((FACTOR, factor)),
+            None => self.number(OLD_FACTOR)?.map(|factor| (OLD_FACTOR, factor)),
+        };
+        // Zero is no scaling.
+        let given = given.filter(|&(_, factor)| factor != 0.0);
+        if let Some((name, _)) = given.filter(|&(_, factor)| factor < 1.0 || !factor.is_finite()) {
+            return Err(self.wrong(name, "a number of at least 1"));
+        }
+        let factor = match (kind, given) {
+            (Some("none"), _) => 1.0,
+            (Some("longrope"), _) => return self.long_rope(),
+            (None, None) => 1.0,
+            (None | Some("linear"), Some((_, factor))) => factor,
+            (Some("linear"), None) => return Err(self.wrong(FACTOR, "a number")),
+            (Some(_), _) => {
+                let expected = "\"none\", \"linear\" or \"longrope\"";
+                return Err(self.wrong(ROPE_TYPE, expected));
+            }
+        };
+        let attention_factor = self.attention_factor()?;
+        let divisors = match self.divisors(FREQUENCIES)? {
+            Some(divisors) => divisors,
+            None if attention_factor == 1.0 && factor == 1.0 => return Ok(Value::Null),
+            None if attention_factor == 1.0 => {
+                return Ok(json!({"rope_type": "linear", "factor": factor}));
+            }
+            None => {
+                return Err(
+                    self.wrong("rope.scaling.attn_factor", "1, unless the type is longrope")
+                );
+            }
+        };
+        // The same divisors for all lengths.
+        let divisors: Vec<f64> = divisors
+            .into_iter()
+            .map(|divisor| divisor * factor)
+            .collect();
+        Ok(json!({
+            "rope_type": "longrope", "short_factor": divisors, "long_factor": divisors,
+            "attention_factor": attention_factor,
+        }))
+    }
+
+    fn attention_factor(&self) -> Result<f64, CheckpointError> {
+        Ok(self.number("rope.scaling.attn_factor")?.unwrap_or(1.0))
+    }
+
+    fn long_rope(&self) -> Result<Value, CheckpointError> {
+        let required = |name: &str| {
+            let divisors = self.divisors(name)?;
+            divisors.ok_or_else(|| self.gguf.wrong(name, "a tensor, as the type is longrope"))
+        };
+        let mut scaling = json!({
+            "rope_type": "longrope", "short_factor": required(SHORT_FREQUENCIES)?,
+            "long_factor": required(LONG_FREQUENCIES)?,
+            "attention_factor": self.attention_factor()?,
+        });
+        if let Some(length) = self.size("rope.scaling.original_context_length")? {
+            scaling["original_max_position_embeddings"] = length;
+        }
+        Ok(scaling)
+    }
+
+    /// A tensor of divisors.
+    fn divisors(&self, name: &str) -> Result<Option<Vec<f64>>, CheckpointError> {
+        let Some((file, index)) = self.gguf.find(name) else {
+            return Ok(None);
+        };
+        let (_, info, range) = &file.tensors()[index];
+        if info.dtype != Dtype::F32 {
+            return Err(CheckpointError::Dtype {
+                file: file.path().to_owned(),
+                tensor: name.to_owned(),
+                dtype: info.dtype.to_string(),
+            });
+        }
+        let (divisors, _) = file.bytes()[range.clone()].as_chunks::<4>();
+        let divisors = divisors.iter().map(|&x| f64::from(f32::from_le_bytes(x)));
+        Ok(Some(divisors.collect()))
+    }
+}

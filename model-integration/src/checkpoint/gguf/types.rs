@@ -1,0 +1,148 @@
+//! The types of ggml's tensors: names, blocks, and how each is read.
+
+use safetensors::Dtype;
+
+use super::blocks;
+
+/// A type of tensor.
+#[derive(Debug)]
+pub struct GgmlType {
+    id: u32,
+    /// ggml's name.
+    pub(super) name: &'static str,
+    /// Elements of a block.
+    pub(super) block: usize,
+    /// Bytes of a block.
+    pub(super) bytes: usize,
+    /// How it is read.
+    pub(super) content: Content,
+}
+
+/// How the elements of a type are read.
+#[derive(Debug)]
+pub(super) enum Content {
+    /// Floats.
+    Float(Dtype),
+    /// Codes and scales of a block format.
+    Packed(Blocks),
+    /// A function gives the values of a block.
+    Decoded(fn(&[u8], &mut [f32])),
+    /// Not at all.
+    Unread,
+}
+
+/// The blocks whose codes and scales are taken as they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Blocks {
+    /// One E8M0 scale for 32 elements.
+    Mxfp4,
+    /// Four UE4M3 scales for 64 elements.
+    Nvfp4,
+}
+
+const fn float(id: u32, name: &'static str, bytes: usize, dtype: Dtype) -> GgmlType {
+    let content = Content::Float(dtype);
+    GgmlType {
+        id,
+        name,
+        block: 1,
+        bytes,
+        content,
+    }
+}
+
+const fn packed(id: u32, name: &'static str, [block, bytes]: [usize; 2], of: Blocks) -> GgmlType {
+    let content = Content::Packed(of);
+    GgmlType {
+        id,
+        name,
+        block,
+        bytes,
+        content,
+    }
+}
+
+const fn decoded(
+    id: u32,
+    name: &'static str,
+    [block, bytes]: [usize; 2],
+    decode: fn(&[u8], &mut [f32]),
+) -> GgmlType {
+    let content = Content::Decoded(decode);
+    GgmlType {
+        id,
+        name,
+        block,
+        bytes,
+        content,
+    }
+}
+
+const fn unread(id: u32, name: &'static str, [block, bytes]: [usize; 2]) -> GgmlType {
+    let content = Content::Unread;
+    GgmlType {
+        id,
+        name,
+        block,
+        bytes,
+        content,
+    }
+}
+
+/// ggml's types. Those that are not read may occur in tensors that are not needed.
+#[rustfmt::skip]
+static TYPES: [GgmlType; 34] = [
+    float(0, "F32", 4, Dtype::F32),
+    float(1, "F16", 2, Dtype::F16),
+    decoded(2, "Q4_0", [32, 18], blocks::q4_0),
+    decoded(3, "Q4_1", [32, 20], blocks::q4_1),
+    decoded(6, "Q5_0", [32, 22], blocks::q5_0),
+    decoded(7, "Q5_1", [32, 24], blocks::q5_1),
+    decoded(8, "Q8_0", [32, 34], blocks::q8_0),
+    unread(9, "Q8_1", [32, 36]),
+    decoded(10, "Q2_K", [256, 84], blocks::q2_k),
+    decoded(11, "Q3_K", [256, 110], blocks::q3_k),
+    decoded(12, "Q4_K", [256, 144], blocks::q4_k),
+    decoded(13, "Q5_K", [256, 176], blocks::q5_k),
+    decoded(14, "Q6_K", [256, 210], blocks::q6_k),
+    unread(15, "Q8_K", [256, 292]),
+    unread(16, "IQ2_XXS", [256, 66]),
+    unread(17, "IQ2_XS", [256, 74]),
+    unread(18, "IQ3_XXS", [256, 98]),
+    unread(19, "IQ1_S", [256, 50]),
+    decoded(20, "IQ4_NL", [32, 18], blocks::iq4_nl),
+    unread(21, "IQ3_S", [256, 110]),
+    unread(22, "IQ2_S", [256, 82]),
+    unread(23, "IQ4_XS", [256, 136]),
+    unread(24, "I8", [1, 1]),
+    unread(25, "I16", [1, 2]),
+    unread(26, "I32", [1, 4]),
+    unread(27, "I64", [1, 8]),
+    unread(28, "F64", [1, 8]),
+    unread(29, "IQ1_M", [256, 56]),
+    float(30, "BF16", 2, Dtype::BF16),
+    unread(34, "TQ1_0", [256, 54]),
+    unread(35, "TQ2_0", [256, 66]),
+    packed(39, "MXFP4", [32, 17], Blocks::Mxfp4),
+    packed(40, "NVFP4", [64, 36], Blocks::Nvfp4),
+    unread(41, "Q1_0", [128, 18]),
+];
+
+impl GgmlType {
+    /// The type with this number.
+    pub(super) fn of(id: u32) -> Option<&'static Self> {
+        TYPES.iter().find(|one| one.id == id)
+    }
+
+    /// ggml's name.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+/// The names of all types that are read.
+pub(super) fn names() -> String {
+    let is_read = |one: &&GgmlType| !matches!(one.content, Content::Unread);
+    let names = TYPES.iter().filter(is_read).map(|one| one.name);
+    names.collect::<Vec<_>>().join(", ")
+}
