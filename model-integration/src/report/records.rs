@@ -42,6 +42,8 @@ pub struct Records {
     pub studies: Vec<(String, StudyRecords)>,
     /// Environments of all records except studies.
     others: Vec<Found<Environment>>,
+    /// The studies in folders: the hash of each plan, and its cells.
+    in_folders: Vec<(String, Vec<String>)>,
 }
 
 impl Records {
@@ -67,6 +69,8 @@ impl Records {
         let mut records = Self::default();
         for path in studies {
             if let Some(study) = folder::read(&path)? {
+                let cells = study.cells.iter().map(|cell| cell.id.clone()).collect();
+                records.in_folders.push((study.plan.hash.clone(), cells));
                 let link = Place::Folder(relative(report, &path)?);
                 records.add_study(name(&path), study, &link);
             }
@@ -81,6 +85,15 @@ impl Records {
                 }
                 record => record?,
             };
+            if let Record::Study(study) = &record
+                && records.has_in_folder(study)
+            {
+                eprintln!(
+                    "`{}` is left out: the folder of the study is here too",
+                    path.display()
+                );
+                continue;
+            }
             let link = relative(report, &path)?;
             // A single study keeps its own name.
             let name = match record {
@@ -99,6 +112,14 @@ impl Records {
             );
         }
         Ok(records)
+    }
+
+    /// Whether a folder has the same study with all cells of `packed`.
+    fn has_in_folder(&self, packed: &StudyRecord) -> bool {
+        self.in_folders.iter().any(|(hash, cells)| {
+            let is_there = |cell: &str| cells.iter().any(|own| own == cell);
+            *hash == packed.plan.hash && packed.cells.iter().all(|cell| is_there(&cell.id))
+        })
     }
 
     fn is_empty(&self) -> bool {

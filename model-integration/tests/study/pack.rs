@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::{Folder, done, refused, run, without_links};
+use super::{Folder, done, mxlab, refused, run, text, without_links};
 
 /// The report of a packed study equals that of its folder. An unfinished study is packed only on
 /// request, and a damaged file is refused.
@@ -48,6 +48,26 @@ fn a_packed_study_is_its_folder() {
         }
         assert_eq!(made.len(), whole.len());
     }
+
+    // The folder of the study and its packed file are one study.
+    let beside = folder.name("beside");
+    fs::create_dir(&beside).expect("a folder");
+    fs::rename(&plain, Path::new(&beside).join("plain.json")).expect("moved");
+    let of_both = mxlab(&[
+        "report",
+        "--records",
+        &folder.name(""),
+        "--output-path",
+        &beside,
+    ]);
+    let message = text(&of_both.stderr);
+    assert!(of_both.status.success(), "{message}");
+    assert_eq!(
+        message.matches("is left out: the folder").count(),
+        2,
+        "{message}"
+    );
+    fs::rename(Path::new(&beside).join("plain.json"), &plain).expect("moved back");
 
     // Unfinished: one cell begun, and one not begun.
     let records = Path::new(&output).join("records");
