@@ -33,7 +33,8 @@ pub enum CheckpointError {
     // Files and directories.
     /// A name that looks like a path that does not exist.
     #[error(
-        "{}: no such directory (a model is a directory, or a hub name of the form org/name)",
+        "{}: no such directory or file (a model is a directory, a GGUF file, or a hub name of the \
+         form org/name)",
         path.display()
     )]
     NoSuchDirectory {

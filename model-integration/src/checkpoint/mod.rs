@@ -259,6 +259,7 @@ impl Checkpoint {
             weights,
             notes: Vec::new(),
         };
+        checkpoint.leave_out_absent_biases();
         checkpoint.validate()?;
         for (_, _, weight) in checkpoint.parameters.projections() {
             // Finds the tensors for its input; their faults are errors where they are used.
@@ -272,6 +273,21 @@ impl Checkpoint {
         // bf16 represents every value of codes with few bits.
         checkpoint.config.dtype = parsed.dtype.or(stored).unwrap_or(FloatType::Bf16);
         Ok(checkpoint)
+    }
+
+    /// Biases that are there in part: the others are zero, as in transformers.
+    fn leave_out_absent_biases(&mut self) {
+        let has = |parameter: &Parameter| self.weights.find(&parameter.name).is_some();
+        let is_there = |parameter: &Parameter| parameter.is_bias && has(parameter);
+        if self.weights.is_gguf() || !self.parameters.stored().any(is_there) {
+            return;
+        }
+        let absent = self
+            .parameters
+            .leave_out_biases(|parameter| !has(parameter));
+        if !absent.is_empty() {
+            self.notes.push(unused::absent_biases(&absent));
+        }
     }
 
     /// The model's shape and constants.

@@ -48,6 +48,21 @@ pub(super) fn notes(weights: &Weights) -> Vec<String> {
     notes
 }
 
+/// What to say of biases that config.json speaks of and the files do not have.
+pub(super) fn absent_biases(names: &[String]) -> String {
+    let count = names.len();
+    let are = if count == 1 {
+        "bias of config.json is"
+    } else {
+        "biases of config.json are"
+    };
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    format!(
+        "{count} {are} not in the files, and zero: {}",
+        shortened(&by_layer(&names))
+    )
+}
+
 /// Names that differ by the number of their layer only, as one, with their number.
 fn by_layer(names: &[&str]) -> Vec<String> {
     let mut order = Vec::new();

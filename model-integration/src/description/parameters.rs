@@ -152,6 +152,16 @@ impl Parameters {
         all.filter(|parameter| parameter.tied_to.is_none())
     }
 
+    /// Leaves out the biases that `is_absent`, and gives their names. A projection without a bias
+    /// adds none.
+    pub fn leave_out_biases(&mut self, is_absent: impl Fn(&Parameter) -> bool) -> Vec<String> {
+        let is_absent = |parameter: &Parameter| parameter.is_bias && is_absent(parameter);
+        let absent = self.0.iter().filter(|parameter| is_absent(parameter));
+        let names = absent.map(|parameter| parameter.name.clone()).collect();
+        self.0.retain(|parameter| !is_absent(parameter));
+        names
+    }
+
     /// The number of elements of the stored parameters.
     pub fn elements(&self) -> u64 {
         self.stored().map(|one| one.elements() as u64).sum()

@@ -1,6 +1,9 @@
 //! What is unusual but harmless: it opens, and gives the same model as without it.
 
 use mxlab::checkpoint::Checkpoint;
+use mxlab::config::QuantConfig;
+use mxlab::engine::{Engine, Request};
+use mxlab::model::cpu::CpuEngine;
 use mxlab::model::{Rope, context};
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
@@ -235,5 +238,45 @@ fn unused_tensors_are_named() {
     let (_, _, notes) = contents(&model.files());
     let expected = "3 tensors of the files are not used, because config.json does not speak of \
         them: `model.layers.*.self_attn.q_norm.weight (2)`, `model.layers.0.self_attn.q_proj.bias`";
+    assert_eq!(notes, [expected]);
+}
+
+/// Biases that are there in part are used, and the others are zero.
+#[test]
+fn biases_in_part_are_used_and_the_others_named() {
+    let mut model = TinyModel::new(FloatType::F32);
+    model.config["attention_bias"] = json!(true);
+    model.fill(FloatType::F32);
+    let prompt = Request {
+        tokens: vec![1, 3, 4, 5],
+        targets: 2,
+    };
+    let score = |model: &TinyModel| {
+        let dir = tempdir().unwrap();
+        write(dir.path(), &model.files());
+        let engine = CpuEngine::new(Checkpoint::open(dir.path()).unwrap(), None, None).unwrap();
+        let mut loaded = engine.load(&QuantConfig::unquantised("baseline")).unwrap();
+        let scores = loaded.score(std::slice::from_ref(&prompt)).unwrap();
+        (scores[0].loglikelihood, engine.info().notes.clone())
+    };
+    let (whole, notes) = score(&model);
+    assert!(notes.is_empty());
+    // Zeros where a bias is missing give what a file without it gives.
+    let names = [
+        "model.layers.0.self_attn.o_proj.bias",
+        "model.layers.1.self_attn.o_proj.bias",
+    ];
+    for name in names {
+        model.tensor(name).data.fill(0);
+    }
+    let (zeros, _) = score(&model);
+    for name in names {
+        model.remove_tensor(name);
+    }
+    let (part, notes) = score(&model);
+    assert_ne!(whole, zeros);
+    assert_eq!(part, zeros);
+    let expected = "2 biases of config.json are not in the files, and zero: \
+        `model.layers.*.self_attn.o_proj.bias (2)`";
     assert_eq!(notes, [expected]);
 }

@@ -275,6 +275,7 @@ fn paths_and_names_are_told_apart() {
         "../tiny",
         "tiny",
         "a/b/c",
+        "models/tiny.gguf",
         "org/",
         "~/tiny",
         "or g/tiny",

@@ -47,7 +47,10 @@ pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
     let repo = name_or_path
         .split_once('@')
         .map_or(name_or_path, |(repo, _)| repo);
-    match is_repository_name(repo) {
+    let is_file = [".gguf", ".safetensors"]
+        .iter()
+        .any(|ending| repo.ends_with(ending));
+    match is_repository_name(repo) && !is_file {
         true => Ok(None),
         false => Err(CheckpointError::NoSuchDirectory { path }),
     }

@@ -1,5 +1,5 @@
-//! Files of another kind than their names say, and directories of other layouts: each is named, with
-//! what to do.
+//! Files of another kind than their names say, and directories of other layouts: each is named,
+//! with what to do.
 
 use super::mutation::{Bytes, Case, Disk, Shards, case, file, remove, set};
 use crate::checkpoint::tiny::Files;
