@@ -127,6 +127,23 @@ pub fn config_json(data: &[u8]) -> bool {
     true
 }
 
+/// The `quantization_config` of a model whose weights are floats.
+pub fn quantization_config(data: &[u8]) -> bool {
+    let mut config: Value = serde_json::from_slice(VALID_CONFIG).expect("a valid config");
+    let Ok(quantization) = serde_json::from_slice(data) else {
+        return false;
+    };
+    config["quantization_config"] = quantization;
+    let Ok(checkpoint) = open_with(CONFIG, &bytes(&config)) else {
+        return false;
+    };
+    for (_, _, weight) in checkpoint.parameters().projections() {
+        let input = checkpoint.stored_input(weight);
+        assert!(matches!(input, Ok(None)), "weights are floats");
+    }
+    true
+}
+
 /// A `tokenizer.json`: built, and made to encode and decode.
 pub fn tokenizer_json(data: &[u8]) -> bool {
     open_with(TOKENIZER, data).is_ok()
@@ -212,6 +229,42 @@ fn floats(file: &TensorFile) -> Vec<Floats> {
 pub fn config_seeds() -> Vec<Vec<u8>> {
     let new_spelling = include_bytes!("../seeds/config_rope_parameters.json");
     vec![VALID_CONFIG.to_vec(), new_spelling.to_vec()]
+}
+
+/// A valid config of every writer.
+pub fn quantization_seeds() -> Vec<Vec<u8>> {
+    let weights = json!({"num_bits": 4, "type": "int", "group_size": 32, "strategy": "group"});
+    let inputs = json!({"num_bits": 8, "type": "float", "strategy": "token", "dynamic": true});
+    let blocks = json!({
+        "num_bits": 8, "type": "float", "strategy": "block", "block_structure": [128, 128],
+    });
+    let groups = json!({
+        "a": {"targets": ["re:.*down_proj$", "lm_head"], "weights": weights,
+              "format": "pack-quantized"},
+        "b": {"targets": ["Linear"], "weights": blocks, "input_activations": inputs,
+              "format": "float-quantized"},
+    });
+    let tensor = json!({
+        "dtype": "fp4", "qscheme": "per_group", "group_size": 32, "scale_format": "e8m0",
+        "scale_calculation_mode": "even", "is_dynamic": true,
+    });
+    let both = json!({"weight": tensor, "input_tensors": tensor});
+    let layers = json!({"model.layers.0.mlp.up_proj": {"quant_algo": "NVFP4", "group_size": 16}});
+    let configs = [
+        json!({"quant_method": "compressed-tensors", "format": "mixed-precision",
+               "config_groups": groups, "ignore": ["re:.*gate.*"], "kv_cache_scheme": {}}),
+        json!({"quant_method": "modelopt", "quant_algo": "FP8", "ignore": ["lm_head", "*o_proj"]}),
+        json!({"quant_method": "modelopt", "quant_algo": "MIXED_PRECISION",
+               "quantized_layers": layers, "exclude_modules": ["model.layers.1*"]}),
+        json!({"quant_method": "quark", "global_quant_config": both, "exclude": ["re:.*head"],
+               "layer_quant_config": {"*down_proj": both}}),
+        json!({"quant_method": "fp8", "weight_block_size": [128, 128], "fmt": "e4m3",
+               "activation_scheme": "dynamic"}),
+        json!({"quant_method": "gptq", "bits": 4, "group_size": -1, "checkpoint_format": "gptq_v2"}),
+        json!({"quant_method": "awq", "bits": 4, "group_size": 128, "version": "GEMM"}),
+        json!({"quant_method": "bitsandbytes", "load_in_4bit": true, "load_in_8bit": false}),
+    ];
+    configs.iter().map(bytes).collect()
 }
 
 /// Valid tokenizers of every kind of model: words, byte-pair encoding with byte fallback as in

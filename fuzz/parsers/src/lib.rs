@@ -52,6 +52,7 @@ pub const TARGETS: &[Target] = targets! {
     emulator: ptx ptx_seeds, emulated_ptx ptx_seeds;
     checkpoint:
         config_json config_seeds,
+        quantization_config quantization_seeds,
         tokenizer_json tokenizer_seeds,
         tokenizer_config_json tokenizer_config_seeds,
         special_tokens_map_json special_tokens_map_seeds,

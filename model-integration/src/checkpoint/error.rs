@@ -353,6 +353,24 @@ pub enum CheckpointError {
         /// What is wrong.
         reason: String,
     },
+    /// A block with a scale below zero, which no quantiser writes.
+    #[error(
+        "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; scales must \
+         not be negative",
+        file.display()
+    )]
+    NegativeScale {
+        /// The weight file.
+        file: PathBuf,
+        /// The tensor that holds the scales.
+        tensor: String,
+        /// The row.
+        row: usize,
+        /// The block in the row.
+        block: usize,
+        /// The scale.
+        scale: f32,
+    },
     /// A block whose scale makes its elements infinite or NaN.
     #[error(
         "{}: tensor `{tensor}`: the scale of row {row}, block {block} is {scale:e}; weights must \

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
+use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, PackedTensor, ScaleFormat};
+use rayon::prelude::*;
 use safetensors::Dtype;
 
 use super::CheckpointError;
+use super::decoded::DecodedRows;
 use super::encoding::dtype_error;
 use super::weight_file::WeightFile;
 
@@ -22,6 +25,9 @@ pub(super) fn mxfp4() -> BlockFormat {
     let format = format.block_size(MX_BLOCK).build();
     format.expect("MXFP4 is a format")
 }
+
+/// Rows that a task copies at least.
+const ROWS_PER_TASK: usize = 16;
 
 /// A file, and the index of a tensor in it.
 pub(super) type Place = (Arc<WeightFile>, usize);
@@ -41,14 +47,25 @@ pub(super) enum Layout {
 
 /// The rows of a matrix whose codes and scales lie in another order than ours.
 pub(super) trait CodedRows: Send + Sync {
-    /// Appends the codes and the scales of a stored row.
-    fn append(&self, row: usize, codes: &mut Vec<u8>, scales: &mut Vec<u8>);
+    /// Writes the codes and the scales of a stored row.
+    fn write(&self, row: usize, codes: &mut [u8], scales: &mut [u8]);
 
     /// The tensor with the scales, for messages.
     fn scales(&self) -> &Place;
 
+    /// The values, where the package that writes this layout computes them otherwise than as the
+    /// product of element, scale and tensor scale, in this order.
+    fn values(&self) -> Option<&dyn DecodedRows> {
+        None
+    }
+
     /// Whether the code of negative zero stands for zero.
     fn has_one_zero(&self) -> bool {
+        false
+    }
+
+    /// Whether the package that writes this layout rounds values to bf16.
+    fn is_rounded(&self) -> bool {
         false
     }
 }
@@ -59,8 +76,6 @@ pub(super) struct Packed {
     cols: usize,
     layout: Layout,
     tensor_scale: f32,
-    /// Whether the package that writes this layout rounds values to bf16.
-    is_rounded: bool,
 }
 
 impl Packed {
@@ -82,7 +97,6 @@ impl Packed {
             cols,
             layout: Layout::Separate { codes, scales },
             tensor_scale,
-            is_rounded: false,
         })
     }
 
@@ -98,22 +112,31 @@ impl Packed {
             cols,
             layout: Layout::Made(rows),
             tensor_scale,
-            is_rounded: false,
         }
     }
 
-    /// The same matrix, whose values the writer's package rounds to bf16.
-    pub(super) fn rounded(self, is_rounded: bool) -> Self {
-        Self { is_rounded, ..self }
+    /// Whether the package that writes this layout rounds values to bf16.
+    pub(super) fn is_rounded(&self) -> bool {
+        matches!(&self.layout, Layout::Made(rows) if rows.is_rounded())
     }
 
-    /// Whether the package that writes this layout rounds values to bf16.
-    pub(super) const fn is_rounded(&self) -> bool {
-        self.is_rounded
+    /// The values of a stored row. Those of another program's layout are computed as it does, so
+    /// that they are the same to the last bit.
+    pub(super) fn read(&self, row: usize, out: &mut [f32]) {
+        if let Layout::Made(rows) = &self.layout
+            && let Some(values) = rows.values()
+        {
+            return values.read(row, out);
+        }
+        let row = self.rows(std::iter::once(row));
+        cpu::dequantize(&row, out).expect("a row has this length");
+        if self.has_one_zero() {
+            out.iter_mut().for_each(|x| *x += 0.0);
+        }
     }
 
     /// Whether the code of negative zero stands for zero.
-    pub(super) fn has_one_zero(&self) -> bool {
+    fn has_one_zero(&self) -> bool {
         matches!(&self.layout, Layout::Made(rows) if rows.has_one_zero())
     }
 
@@ -133,31 +156,26 @@ impl Packed {
     /// # Panics
     /// If a row does not exist.
     pub(super) fn rows(&self, rows: impl ExactSizeIterator<Item = usize>) -> PackedTensor {
-        let count = rows.len();
+        let rows: Vec<usize> = rows.collect();
         let code_row = self.format.row_code_bytes(self.cols);
         let scale_row = self.format.row_scale_bytes(self.cols);
-        let mut codes = Vec::with_capacity(count * code_row);
-        let mut scales = Vec::with_capacity(count * scale_row);
-        for row in rows {
-            match &self.layout {
-                Layout::Separate {
-                    codes: of_codes,
-                    scales: of_scales,
-                } => {
-                    codes.extend_from_slice(&bytes(of_codes)[row * code_row..][..code_row]);
-                    scales.extend_from_slice(&bytes(of_scales)[row * scale_row..][..scale_row]);
-                }
-                Layout::Made(rows) => rows.append(row, &mut codes, &mut scales),
+        let mut codes = vec![0; rows.len() * code_row];
+        let mut scales = vec![0; rows.len() * scale_row];
+        let parts = codes.par_chunks_mut(code_row.max(1));
+        let parts = parts.zip(scales.par_chunks_mut(scale_row.max(1)));
+        let parts = parts.zip(&rows).with_min_len(ROWS_PER_TASK);
+        parts.for_each(|((codes, scales), row)| match &self.layout {
+            Layout::Separate {
+                codes: of_codes,
+                scales: of_scales,
+            } => {
+                codes.copy_from_slice(&bytes(of_codes)[row * code_row..][..code_row]);
+                scales.copy_from_slice(&bytes(of_scales)[row * scale_row..][..scale_row]);
             }
-        }
-        let packed = PackedTensor::new(
-            self.format,
-            count,
-            self.cols,
-            codes,
-            scales,
-            self.tensor_scale,
-        );
+            Layout::Made(made) => made.write(*row, codes, scales),
+        });
+        let (count, scale) = (rows.len(), self.tensor_scale);
+        let packed = PackedTensor::new(self.format, count, self.cols, codes, scales, scale);
         packed.expect("the sizes were checked when the file was opened")
     }
 
@@ -173,7 +191,20 @@ impl Packed {
         for stored in rows {
             let row = self.rows(std::iter::once(stored));
             for block in 0..self.format.blocks_per_row(self.cols) {
-                let scale = self.format.scale().decode(row.scale_code(0, block));
+                let code = row.scale_code(0, block);
+                let scale = self.format.scale().decode(code);
+                // E4M3 in files has a sign bit, which ours lacks.
+                let has_sign = code.checked_shr(self.format.scale().bits()) > Some(0);
+                if has_sign && scale > 0.0 {
+                    let (file, tensor) = self.scales();
+                    return Err(CheckpointError::NegativeScale {
+                        file: file.path().to_owned(),
+                        tensor: file.tensors()[*tensor].0.clone(),
+                        row: stored,
+                        block,
+                        scale: -scale,
+                    });
+                }
                 let fits = |element: f32| (element * scale * self.tensor_scale).is_finite();
                 if fits(most) {
                     continue;

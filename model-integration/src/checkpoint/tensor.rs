@@ -5,7 +5,6 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
-use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, PackedTensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
@@ -285,17 +284,9 @@ impl TensorView {
                     widen(*dtype, &self.dense()[row * row_bytes..][..row_bytes], out);
                 });
             }
-            Content::Packed(packed) => self.by_rows(elements, cols, out, |row, out| {
-                let row = packed.rows(std::iter::once(row));
-                cpu::dequantize(&row, out).expect("a row has this length");
-                if packed.is_rounded() {
-                    out.iter_mut()
-                        .for_each(|x| *x = bf16::from_f32(*x).to_f32());
-                }
-                if packed.has_one_zero() {
-                    out.iter_mut().for_each(|x| *x += 0.0);
-                }
-            }),
+            Content::Packed(packed) => {
+                self.by_rows(elements, cols, out, |row, out| packed.read(row, out));
+            }
             Content::Decoded(rows) => {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
             }

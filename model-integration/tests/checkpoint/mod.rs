@@ -9,5 +9,5 @@ mod malformed;
 mod opening;
 mod phi3;
 mod special_tokens;
-mod tiny;
+pub mod tiny;
 mod writing;

@@ -1,7 +1,10 @@
 //! Quantised checkpoints: every encoding gives the same values, and malformed ones are refused.
 
+mod damage;
 mod head;
+mod layouts;
 mod malformed;
+mod packages;
 mod writers;
 
 use mxlab::checkpoint::{Checkpoint, synthetic};

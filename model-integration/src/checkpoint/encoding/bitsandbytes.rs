@@ -96,7 +96,13 @@ pub(super) fn find(
         )));
     }
     let codes = weights.required(name, &[(rows * cols).div_ceil(2), 1])?;
-    sized(&codes, Dtype::U8, (rows * cols).div_ceil(2))?;
+    // `bnb_4bit_quant_storage` may name another type for the same bytes.
+    let stored = codes.0.tensors()[codes.1].1.dtype;
+    let known = [Dtype::U8, Dtype::BF16, Dtype::F16, Dtype::F32];
+    if !known.contains(&stored) {
+        return Err(dtype_error(&codes, &known));
+    }
+    sized(&codes, stored, (rows * cols).div_ceil(2))?;
     let block = size("blocksize")?;
     let blocks = (rows * cols).div_ceil(block);
     let values = floats(weights, &format!("{name}.quant_map"), 16)?;
@@ -228,17 +234,19 @@ impl DecodedRows for Matrix {
 }
 
 impl CodedRows for Matrix {
-    fn append(&self, row: usize, codes: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    fn write(&self, row: usize, codes: &mut [u8], scales: &mut [u8]) {
         let first = row * self.cols;
         let own: Vec<u8> = (first..first + self.cols)
             .map(|element| self.code(element))
             .collect();
-        let start = codes.len();
-        codes.resize(start + CodeLayout::Bits4.bytes(self.cols), 0);
-        CodeLayout::Bits4.pack(&own, &mut codes[start..]);
-        for block in first / self.block..(first + self.cols) / self.block {
-            scales.extend_from_slice(&self.scale(block).to_le_bytes());
+        CodeLayout::Bits4.pack(&own, codes);
+        for (block, out) in (first / self.block..).zip(scales.chunks_exact_mut(4)) {
+            out.copy_from_slice(&self.scale(block).to_le_bytes());
         }
+    }
+
+    fn values(&self) -> Option<&dyn DecodedRows> {
+        Some(self)
     }
 
     fn scales(&self) -> &Place {

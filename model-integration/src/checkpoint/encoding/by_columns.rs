@@ -17,6 +17,8 @@ pub(in super::super) struct Layout {
     /// Columns of a group; `None` for all.
     group: Option<usize>,
     is_awq: bool,
+    /// Whether zero points are stored; otherwise they are the middle.
+    has_zeros: bool,
     /// What is added to stored zero points.
     add: u32,
 }
@@ -26,11 +28,16 @@ pub(in super::super) struct Layout {
 /// # Errors
 /// `Field` and `MissingField`.
 pub(super) fn gptq(config: Fields) -> Result<Layout, CheckpointError> {
-    let add = match config.text("checkpoint_format")? {
+    // Newer versions have the second name.
+    let field = match config.get("checkpoint_format") {
+        None => "format",
+        Some(_) => "checkpoint_format",
+    };
+    let add = match config.text(field)? {
         // The first version stores zero points less one.
         None | Some("gptq") => 1,
         Some("gptq_v2") => 0,
-        Some(_) => return Err(config.error("checkpoint_format", "\"gptq\" or \"gptq_v2\"")),
+        Some(_) => return Err(config.error(field, "\"gptq\" or \"gptq_v2\"")),
     };
     layout(config, "GPTQ", &[2, 3, 4, 8], add)
 }
@@ -67,6 +74,7 @@ fn layout(
         bits: bits as u32,
         group,
         is_awq: writer == "AWQ",
+        has_zeros: config.flag("zero_point", true)?,
         add,
     })
 }
@@ -112,6 +120,7 @@ impl Layout {
             rows,
             cols,
             kind: CodeKind::Int(self.bits),
+            values: None,
             codes,
             scales,
             groups,
@@ -128,6 +137,9 @@ impl Layout {
         [groups, rows]: [usize; 2],
         row_words: usize,
     ) -> Result<Zeros, CheckpointError> {
+        if !self.has_zeros {
+            return Ok(Zeros::Middle);
+        }
         let place = weights.required(name, &[groups, row_words])?;
         let order = match self.is_awq {
             true => Order::Awq { words: row_words },
@@ -148,6 +160,7 @@ impl Layout {
             table,
             // AWQ's lines are rows of the matrix, GPTQ's are groups.
             by_groups: !self.is_awq,
+            rows: 1,
             add: self.add,
         })
     }

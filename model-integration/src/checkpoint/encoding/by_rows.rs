@@ -51,7 +51,7 @@ pub(super) fn find(
     };
     let zeros = match scheme.has_zero_points {
         false => Zeros::Middle,
-        true => zero_points(weights, name, bits, [rows, cols.div_ceil(width)])?,
+        true => zero_points(weights, name, scheme, [rows, cols.div_ceil(width)])?,
     };
     let kind = match scheme.kind {
         CodeKind::Float(element) => element.name().to_owned(),
@@ -62,6 +62,7 @@ pub(super) fn find(
         rows,
         cols,
         kind: scheme.kind,
+        values: Grouped::values(scheme.kind),
         codes,
         scales,
         groups,
@@ -87,30 +88,38 @@ fn is_float((file, tensor): &Place) -> bool {
     matches!(dtype, Dtype::F32 | Dtype::BF16 | Dtype::F16)
 }
 
-/// Zero points, packed along the rows or a byte each.
+/// Zero points of groups, packed along the rows or a byte each.
 fn zero_points(
     weights: &Weights,
     name: &str,
-    bits: u32,
+    scheme: &WeightScheme,
     [rows, groups]: [usize; 2],
 ) -> Result<Zeros, CheckpointError> {
-    let place = weights.required(&format!("{name}_zero_point"), &[rows, groups])?;
+    let bits = scheme.kind.bits();
+    let height = match scheme.group {
+        Group::Tensor => rows.max(1),
+        Group::Row | Group::Columns(_) => 1,
+        Group::Block([height, _]) => height,
+    };
+    let lines = rows.div_ceil(height);
+    let place = weights.required(&format!("{name}_zero_point"), &[lines, groups])?;
     let is_words = place.0.tensors()[place.1].1.dtype == Dtype::I32;
     let table = match is_words {
         true => {
             let order = Order::Strided { lines: groups };
-            let words = (rows * bits as usize).div_ceil(32);
+            let words = (lines * bits as usize).div_ceil(32);
             CodeTable::of_words(place, bits, order, [words, groups])?
         }
         // A byte each; they are below 2^bits like the codes.
         false => {
             let bytes = [Dtype::I8, Dtype::U8];
-            CodeTable::by_lines(place, 8, [rows, groups], &bytes)?.narrowed(bits)
+            CodeTable::by_lines(place, 8, [lines, groups], &bytes)?.narrowed(bits)
         }
     };
     Ok(Zeros::Stored {
         table,
         by_groups: is_words,
+        rows: height,
         add: 0,
     })
 }

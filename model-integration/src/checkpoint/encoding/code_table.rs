@@ -112,41 +112,72 @@ impl CodeTable {
         self
     }
 
-    /// Code `index` of a line.
-    pub(super) fn get(&self, line: usize, index: usize) -> u32 {
+    /// The first codes of a line, one a byte.
+    pub(super) fn read(&self, line: usize, out: &mut [u8]) {
         let bytes = bytes(&self.place);
         let bits = self.bits as usize;
-        let word = |at: usize| {
-            let word = bytes.get(at * 4..).and_then(<[u8]>::first_chunk::<4>);
-            word.map_or(0, |word| u32::from_le_bytes(*word))
-        };
-        let (low, shift) = match self.order {
+        let (table, _) = bytes.as_chunks::<4>();
+        let word = |at: usize| table.get(at).map_or(0, |word| u32::from_le_bytes(*word));
+        match self.order {
             Order::Stream { line_bytes } => {
                 let line = &bytes[line * line_bytes..][..line_bytes];
-                let (byte, shift) = (index * bits / 8, index * bits % 8);
-                let next = line.get(byte + 1).copied().unwrap_or(0);
-                (u64::from(u16::from_le_bytes([line[byte], next])), shift)
+                if bits == 8 {
+                    out.copy_from_slice(&line[..out.len()]);
+                } else {
+                    let mut bytes = line.iter().map(|byte| u64::from(*byte));
+                    split(bits, 8, || bytes.next().unwrap_or(0), out);
+                }
             }
             Order::Whole { line_words } => {
-                let in_word = 32 / bits;
-                let at = line * line_words + index / in_word;
-                (u64::from(word(at)), index % in_word * bits)
+                let words = (line * line_words..).map(word);
+                for (codes, word) in out.chunks_mut(32 / bits).zip(words) {
+                    for (place, code) in codes.iter_mut().enumerate() {
+                        *code = (word >> (place * bits)) as u8;
+                    }
+                }
             }
             Order::Strided { lines } => {
-                let (row, shift) = (index * bits / 32, index * bits % 32);
-                let at = row * lines + line;
-                let next = match shift + bits > 32 {
-                    true => word(at + lines),
-                    false => 0,
-                };
-                (u64::from(word(at)) | u64::from(next) << 32, shift)
+                let mut words = (line..).step_by(lines).map(|at| u64::from(word(at)));
+                split(bits, 32, || words.next().unwrap_or(0), out);
             }
             Order::Awq { words } => {
-                let at = index * words + line / 8;
-                (u64::from(word(at)), AWQ_NIBBLES[line % 8] as usize * bits)
+                let shift = AWQ_NIBBLES[line % 8] * self.bits;
+                for (code, words) in out.iter_mut().zip(table.chunks_exact(words)) {
+                    *code = (u32::from_le_bytes(words[line / 8]) >> shift) as u8;
+                }
+            }
+        }
+        let (mask, flip) = (self.mask as u8, self.flip as u8);
+        out.iter_mut()
+            .for_each(|code| *code = (*code & mask) ^ flip);
+    }
+
+    /// Code `index` of a line.
+    pub(super) fn get(&self, line: usize, index: usize) -> u32 {
+        let bits = self.bits as usize;
+        let at = match self.order {
+            Order::Stream { line_bytes } => line * line_bytes * 8 + index * bits,
+            Order::Whole { line_words } => {
+                let in_word = 32 / bits;
+                (line * line_words + index / in_word) * 32 + index % in_word * bits
+            }
+            Order::Strided { lines } => {
+                let (word, shift) = (index * bits / 32, index * bits % 32);
+                let bit = |shift: usize| ((word + shift / 32) * lines + line) * 32 + shift % 32;
+                let code = (0..bits).map(|i| u32::from(self.bit(bit(shift + i))) << i);
+                return (code.sum::<u32>() & self.mask) ^ self.flip;
+            }
+            Order::Awq { words } => {
+                (index * words + line / 8) * 32 + AWQ_NIBBLES[line % 8] as usize * bits
             }
         };
-        ((low >> shift) as u32 & self.mask) ^ self.flip
+        let code = (0..bits).map(|i| u32::from(self.bit(at + i)) << i);
+        (code.sum::<u32>() & self.mask) ^ self.flip
+    }
+
+    fn bit(&self, at: usize) -> bool {
+        let byte = bytes(&self.place).get(at / 8);
+        byte.is_some_and(|byte| byte >> (at % 8) & 1 == 1)
     }
 
     /// The bytes of a line whose codes follow each other bit by bit, as ours do.
@@ -173,6 +204,20 @@ impl CodeTable {
     /// Bytes of the tensor.
     pub(super) fn byte_len(&self) -> usize {
         bytes(&self.place).len()
+    }
+}
+
+/// Takes codes of `bits` bits out of a stream of words of `width` bits.
+fn split(bits: usize, width: usize, mut word: impl FnMut() -> u64, out: &mut [u8]) {
+    let (mut pending, mut held) = (0_u64, 0);
+    for code in out {
+        if held < bits {
+            pending |= word() << held;
+            held += width;
+        }
+        *code = pending as u8;
+        pending >>= bits;
+        held -= bits;
     }
 }
 

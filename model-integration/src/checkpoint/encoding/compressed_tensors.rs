@@ -80,7 +80,7 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
     let Some(groups) = config.object("config_groups")? else {
         return Err(config.error("config_groups", "an object of groups"));
     };
-    let mut found = Vec::new();
+    let (mut found, mut not_applied) = (Vec::new(), Vec::new());
     for name in groups.names() {
         let Some(group) = groups.object(name)? else {
             continue;
@@ -89,7 +89,9 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
             return Err(group.error("output_activations", "null"));
         }
         let Some(weights) = group.object("weights")? else {
-            return Err(group.error("weights", "an object"));
+            // Attention, whose products' inputs are quantised.
+            not_applied.push(format!("config_groups.{name} (it has no weights)"));
+            continue;
         };
         let format = match group.text("format")? {
             Some(_) => group,
@@ -105,7 +107,6 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
         };
         found.push((targets(group, "targets")?, scheme));
     }
-    let mut not_applied = Vec::new();
     if config.get("kv_cache_scheme").is_some() {
         not_applied.push(cache_note("kv_cache_scheme"));
     }
@@ -201,16 +202,29 @@ fn group(arguments: Fields) -> Result<Group, CheckpointError> {
         (Some("tensor"), _) => Ok(Group::Tensor),
         (Some("channel" | "token"), _) => Ok(Group::Row),
         (Some("group" | "tensor_group"), _) | (None, Some(_)) => columns(),
-        (Some("block"), _) => {
-            let sizes = arguments.sizes("block_structure", 2, MOST_COLUMNS)?;
-            Ok(Group::Block([sizes[0], sizes[1]]))
-        }
+        (Some("block"), _) => block(arguments).map(Group::Block),
         (None, None) if arguments.get("group_size").is_some() => Ok(Group::Row),
         (None, None) => Ok(Group::Tensor),
         _ => Err(arguments.error(
             "strategy",
             "\"tensor\", \"channel\", \"token\", \"group\", \"tensor_group\" or \"block\"",
         )),
+    }
+}
+
+/// Rows and columns of a block: a list, or as early files have them, "128x128".
+fn block(arguments: Fields) -> Result<[usize; 2], CheckpointError> {
+    let name = "block_structure";
+    let Some(serde_json::Value::String(text)) = arguments.get(name) else {
+        let sizes = arguments.sizes(name, 2, MOST_COLUMNS)?;
+        return Ok([sizes[0], sizes[1]]);
+    };
+    let sizes = text.split('x').map(|size| size.parse().ok());
+    let sizes = sizes.map(|size| size.filter(|size| (1..=MOST_COLUMNS).contains(size)));
+    let sizes: Option<Vec<usize>> = sizes.collect();
+    match sizes.as_deref() {
+        Some(&[rows, columns]) => Ok([rows, columns]),
+        _ => Err(arguments.error(name, "rows and columns, such as [128, 128]")),
     }
 }
 

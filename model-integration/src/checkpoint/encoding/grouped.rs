@@ -17,6 +17,8 @@ pub(super) struct Grouped {
     pub rows: usize,
     pub cols: usize,
     pub kind: CodeKind,
+    /// The value of each code; `None` for integers.
+    pub values: Option<Box<[f32; 256]>>,
     pub codes: CodeTable,
     pub scales: ScaleTable,
     pub groups: Groups,
@@ -43,12 +45,29 @@ pub(super) enum Zeros {
         table: CodeTable,
         /// Whether a line is a group; otherwise a line is a row.
         by_groups: bool,
+        /// Rows that share zero points.
+        rows: usize,
         /// What is added to a stored value, modulo the number of codes.
         add: u32,
     },
 }
 
 impl Grouped {
+    /// The values of the codes of an element format.
+    pub(super) fn values(kind: CodeKind) -> Option<Box<[f32; 256]>> {
+        let CodeKind::Float(element) = kind else {
+            return None;
+        };
+        let codes = 1 << element.bits();
+        let value = |code: usize| element.decode((code % codes) as u8);
+        Some(Box::new(std::array::from_fn(value)))
+    }
+
+    /// The layout of codes in our formats.
+    fn code_layout(&self) -> CodeLayout {
+        CodeLayout::from_bits(self.kind.bits()).expect("codes have 2 to 8 bits")
+    }
+
     /// Half of all codes of `bits` bits.
     const fn middle(bits: u32) -> u32 {
         1 << (bits - 1)
@@ -88,6 +107,23 @@ impl Grouped {
         }
     }
 
+    /// The values of codes with a common scale.
+    fn decode(&self, codes: &[u8], zero: u32, scale: f32, out: &mut [f32]) {
+        match &self.values {
+            Some(values) => {
+                for (out, code) in out.iter_mut().zip(codes) {
+                    *out = values[usize::from(*code)] * scale;
+                }
+            }
+            None => {
+                let zero = zero as f32;
+                for (out, code) in out.iter_mut().zip(codes) {
+                    *out = (f32::from(*code) - zero) * scale;
+                }
+            }
+        }
+    }
+
     fn zero(&self, row: usize, group: usize) -> u32 {
         let bits = self.kind.bits();
         match &self.zeros {
@@ -95,8 +131,10 @@ impl Grouped {
             Zeros::Stored {
                 table,
                 by_groups,
+                rows,
                 add,
             } => {
+                let row = row / rows;
                 let (line, index) = if *by_groups {
                     (group, row)
                 } else {
@@ -109,7 +147,7 @@ impl Grouped {
 
     /// The scale of a group, with the factor of all scales.
     fn scale(&self, row: usize, group: usize) -> f32 {
-        let scale = self.scales.format().decode(self.scales.code(row, group));
+        let scale = self.scales.value(row, group);
         match self.factor {
             None => scale,
             Some((Factor::Multiplies, factor)) => scale * factor,
@@ -148,31 +186,36 @@ impl DecodedRows for Grouped {
     }
 
     fn read(&self, row: usize, out: &mut [f32]) {
-        let mut group_before = None;
-        let (mut scale, mut zero) = (0.0, 0);
-        for (col, out) in out.iter_mut().enumerate() {
-            let group = match &self.groups {
-                Groups::Width(width) => col / width,
-                Groups::Index(groups) => groups[col] as usize,
-            };
-            if group_before != Some(group) {
-                (scale, zero) = (self.scale(row, group), self.zero(row, group));
-                group_before = Some(group);
+        let mut codes = vec![0; self.cols];
+        self.codes.read(row, &mut codes);
+        match &self.groups {
+            Groups::Width(width) => {
+                let groups = out.chunks_mut(*width).zip(codes.chunks(*width));
+                for (group, (out, codes)) in groups.enumerate() {
+                    let (scale, zero) = (self.scale(row, group), self.zero(row, group));
+                    self.decode(codes, zero, scale, out);
+                }
             }
-            let code = self.codes.get(row, col);
-            let value = match self.kind {
-                CodeKind::Float(element) => element.decode(code as u8),
-                CodeKind::Int(_) => (code as i32 - zero as i32) as f32,
-            };
-            *out = value * scale;
+            Groups::Index(index) => {
+                let groups = 0..index.iter().max().map_or(0, |last| *last as usize + 1);
+                let groups = groups.map(|group| (self.scale(row, group), self.zero(row, group)));
+                let groups: Vec<(f32, u32)> = groups.collect();
+                for ((out, code), group) in out.chunks_mut(1).zip(codes.chunks(1)).zip(index) {
+                    let (scale, zero) = groups[*group as usize];
+                    self.decode(code, zero, scale, out);
+                }
+            }
+        }
+        if self.is_rounded {
+            let round = |x: f32| half::bf16::from_f32(x).to_f32();
+            out.iter_mut().for_each(|x| *x = round(*x));
         }
     }
 }
 
 impl CodedRows for Grouped {
-    fn append(&self, row: usize, codes: &mut Vec<u8>, scales: &mut Vec<u8>) {
-        let bits = self.kind.bits();
-        let layout = CodeLayout::from_bits(bits).expect("codes have 2 to 8 bits");
+    fn write(&self, row: usize, codes: &mut [u8], scales: &mut [u8]) {
+        let layout = self.code_layout();
         // Integers of files count from the lowest value, ours are two's complement.
         let flip = match self.kind {
             CodeKind::Float(_) => 0,
@@ -180,50 +223,52 @@ impl CodedRows for Grouped {
         };
         match (self.codes.line(row), layout.repeated(flip)) {
             (Some(line), Some(flip)) => {
-                let start = codes.len();
-                codes.extend(
-                    line[..layout.bytes(self.cols)]
-                        .iter()
-                        .map(|byte| byte ^ flip),
-                );
-                layout.clear_behind(self.cols, &mut codes[start..]);
+                for (out, byte) in codes.iter_mut().zip(line) {
+                    *out = byte ^ flip;
+                }
+                layout.clear_behind(self.cols, codes);
             }
             _ => {
-                let own: Vec<u8> = (0..self.cols)
-                    .map(|col| self.codes.get(row, col) as u8 ^ flip)
-                    .collect();
-                let start = codes.len();
-                codes.resize(start + layout.bytes(self.cols), 0);
-                layout.pack(&own, &mut codes[start..]);
+                let mut own = vec![0; self.cols];
+                self.codes.read(row, &mut own);
+                own.iter_mut().for_each(|code| *code ^= flip);
+                layout.pack(&own, codes);
             }
         }
-        let Groups::Width(width) = &self.groups else {
-            return;
-        };
         // Our integers have a binary point behind their first two bits.
         let shift = match self.kind {
             CodeKind::Float(_) => 1.0,
             CodeKind::Int(bits) => f32::from(1_u8 << (bits - 2)),
         };
         let format = self.scales.format();
-        for group in 0..self.cols.div_ceil(*width) {
+        for (group, out) in scales.chunks_exact_mut(format.storage_bytes()).enumerate() {
             let mut code = self.scales.code(row, group);
             if shift != 1.0 {
                 code = exact(format, format.decode(code) * shift);
             }
-            scales.extend_from_slice(&code.to_le_bytes()[..format.storage_bytes()]);
+            out.copy_from_slice(&code.to_le_bytes()[..out.len()]);
         }
+    }
+
+    fn values(&self) -> Option<&dyn DecodedRows> {
+        Some(self)
     }
 
     fn scales(&self) -> &Place {
         self.scales.place()
+    }
+
+    fn is_rounded(&self) -> bool {
+        self.is_rounded
     }
 }
 
 /// The code of a scale that a power of two has moved. A scale beyond the format becomes NaN, so
 /// that it is found instead of being clamped.
 fn exact(format: ScaleFormat, scale: f32) -> u32 {
-    match scale.is_finite() && scale <= format.max() {
+    match scale.is_finite() && scale.abs() <= format.max() {
+        // The sign stays, to be found.
+        true if scale < 0.0 => format.encode_nearest(-scale) | 1 << (format.bits() - 1),
         true => format.encode_nearest(scale),
         false => format.nan_code(),
     }

@@ -70,9 +70,8 @@ impl Found {
             None => Self::Decoded(Arc::new(matrix)),
             Some(format) => {
                 let (cols, tensor_scale) = (matrix.cols, matrix.tensor_scale());
-                let is_rounded = matrix.is_rounded;
-                let packed = Packed::made(format, cols, Box::new(matrix), tensor_scale);
-                Self::Packed(packed.rounded(is_rounded))
+                let rows = Box::new(matrix);
+                Self::Packed(Packed::made(format, cols, rows, tensor_scale))
             }
         }
     }

@@ -124,8 +124,8 @@ fn group(tensor: Fields) -> Result<Group, CheckpointError> {
 fn input(tensor: Fields) -> Result<InputScheme, CheckpointError> {
     let is_power = tensor.text("scale_format")? == Some("e8m0");
     let rule = match tensor.text("scale_calculation_mode")? {
-        Some("even") => ScaleRule::Even,
-        None | Some("floor") => ScaleRule::Floor,
+        None | Some("even") => ScaleRule::Even,
+        Some("floor") => ScaleRule::Floor,
         Some("ceil") => ScaleRule::Ceil,
         Some(_) => {
             return Err(tensor.error("scale_calculation_mode", "\"even\", \"floor\" or \"ceil\""));

@@ -104,6 +104,15 @@ impl ScaleTable {
             .fold(0, |code, &byte| code << 8 | u32::from(byte))
     }
 
+    /// A scale. Our E4M3 scales have no sign, those of files may.
+    pub(super) fn value(&self, row: usize, group: usize) -> f32 {
+        let code = self.code(row, group);
+        match self.format {
+            ScaleFormat::UE4M3 if code & 0x80 != 0 => -self.format.decode(code),
+            format => format.decode(code),
+        }
+    }
+
     /// Bytes of the tensor.
     pub(super) fn byte_len(&self) -> usize {
         bytes(&self.place).len()

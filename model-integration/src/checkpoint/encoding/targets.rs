@@ -1,6 +1,6 @@
 //! Which scheme a module has: by its name, a pattern, or the class of the module.
 
-use regex::Regex;
+use fancy_regex::Regex;
 
 use super::scheme::Scheme;
 
@@ -22,7 +22,7 @@ pub(in super::super) struct Schemes {
 pub(in super::super) enum Target {
     /// The module of this name.
     Name(String),
-    /// Names that match from their start.
+    /// Names that match from their start. Python's patterns may look ahead.
     Pattern(Regex),
     /// Names that match as a whole, with `*` and `?`.
     Glob(glob::Pattern),
@@ -64,7 +64,8 @@ impl Target {
     fn covers(&self, module: &str) -> bool {
         match self {
             Self::Name(name) => name == module,
-            Self::Pattern(pattern) => pattern.is_match(module),
+            // An error means too many steps for a name of a module: it is no match.
+            Self::Pattern(pattern) => pattern.is_match(module).unwrap_or(false),
             Self::Glob(pattern) => pattern.matches(module),
             Self::Class(class) => match module.ends_with("embed_tokens") {
                 true => class == "Embedding",

@@ -165,24 +165,29 @@ struct CodedBlocks {
 }
 
 impl CodedRows for CodedBlocks {
-    fn append(&self, row: usize, codes: &mut Vec<u8>, scales: &mut Vec<u8>) {
+    fn write(&self, row: usize, codes: &mut [u8], scales: &mut [u8]) {
         let row = &bytes(&self.place)[row * self.row_bytes..][..self.row_bytes];
         match self.of {
             // The scale, then byte i with element i in its low and element i + 16 in its high
             // nibble.
             Blocks::Mxfp4 => {
-                for [scale, pairs @ ..] in row.as_chunks::<17>().0 {
-                    scales.push(*scale);
-                    codes.extend(ggml_mxfp4_codes(*pairs));
+                let blocks = codes.chunks_exact_mut(16).zip(scales);
+                for ((codes, own), [scale, pairs @ ..]) in blocks.zip(row.as_chunks::<17>().0) {
+                    *own = *scale;
+                    codes.copy_from_slice(&ggml_mxfp4_codes(*pairs));
                 }
             }
             // Four scales, then for each block byte i with element i in its low and element i + 8
             // in its high nibble.
             Blocks::Nvfp4 => {
-                for [a, b, c, d, pairs @ ..] in row.as_chunks::<36>().0 {
-                    scales.extend([a, b, c, d].map(|&code| ggml_nvfp4_scale(code)));
-                    let blocks = pairs.as_chunks::<8>().0;
-                    codes.extend(blocks.iter().flat_map(|&pairs| ggml_nvfp4_codes(pairs)));
+                let blocks = codes.chunks_exact_mut(32).zip(scales.chunks_exact_mut(4));
+                let stored = row.as_chunks::<36>().0;
+                for ((codes, scales), [a, b, c, d, pairs @ ..]) in blocks.zip(stored) {
+                    scales.copy_from_slice(&[*a, *b, *c, *d].map(ggml_nvfp4_scale));
+                    let pairs = pairs.as_chunks::<8>().0;
+                    for (codes, pairs) in codes.chunks_exact_mut(8).zip(pairs) {
+                        codes.copy_from_slice(&ggml_nvfp4_codes(*pairs));
+                    }
                 }
             }
         }

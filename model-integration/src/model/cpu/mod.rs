@@ -91,10 +91,7 @@ impl Store for Cpu {
         _weights: Option<&BlockFormat>,
         stored: &StoredInput,
     ) -> Result<Input, LlamaError> {
-        Ok(match *stored {
-            StoredInput::Block(format, scale) => Input::Block(format, scale),
-            StoredInput::Scalar(scalar) => Input::Scalar(scalar),
-        })
+        Ok((*stored).into())
     }
 
     fn matrix(

@@ -4,7 +4,7 @@ use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::Cpu;
-use crate::checkpoint::encoding::ScalarInput;
+use crate::checkpoint::encoding::{ScalarInput, StoredInput};
 use crate::model::ops::narrow;
 use crate::model::{Batch, LlamaError};
 
@@ -34,6 +34,15 @@ impl From<Option<&BlockFormat>> for Input {
     }
 }
 
+impl From<StoredInput> for Input {
+    fn from(stored: StoredInput) -> Self {
+        match stored {
+            StoredInput::Block(format, scale) => Self::Block(format, scale),
+            StoredInput::Scalar(scalar) => Self::Scalar(scalar),
+        }
+    }
+}
+
 enum Rule {
     Block {
         quantizer: Box<Quantizer>,
@@ -51,6 +60,42 @@ struct Quantized {
     positions: Vec<usize>,
 }
 
+impl Input {
+    /// Quantises and dequantises one token in place.
+    ///
+    /// # Errors
+    /// If the format is not defined for this type.
+    pub fn apply(self, dtype: FloatType, token: &mut [f32]) -> Result<(), LlamaError> {
+        if let Some(rule) = Rule::new(self, dtype)? {
+            let quantized = Quantized {
+                rule,
+                dtype,
+                features: token.len(),
+                piece: token.len(),
+                positions: vec![0],
+            };
+            quantized.apply(0, token);
+        }
+        Ok(())
+    }
+}
+
+impl Rule {
+    fn new(input: Input, dtype: FloatType) -> Result<Option<Self>, LlamaError> {
+        Ok(match input {
+            Input::AsItIs => None,
+            Input::Block(format, scale) => {
+                let quantizer = Quantizer::new(format, dtype)?;
+                Some(Self::Block {
+                    quantizer: Box::new(quantizer.with_tensor_scale(scale.unwrap_or(1.0))),
+                    scales_tokens: scale.is_none() && format.has_tensor_scale(),
+                })
+            }
+            Input::Scalar(scalar) => Some(Self::Scalar(scalar)),
+        })
+    }
+}
+
 impl Rounding {
     /// Rounds to `format`, in pieces of `piece` of a token's `features`.
     pub(super) fn new(
@@ -59,18 +104,8 @@ impl Rounding {
         [features, piece]: [usize; 2],
         batch: &Batch,
     ) -> Result<Self, LlamaError> {
-        let rule = match input {
-            Input::AsItIs => return Ok(Self(None)),
-            Input::Block(format, scale) => {
-                let quantizer = Quantizer::new(format, engine.dtype())?;
-                Rule::Block {
-                    quantizer: Box::new(quantizer.with_tensor_scale(scale.unwrap_or(1.0))),
-                    scales_tokens: scale.is_none() && format.has_tensor_scale(),
-                }
-            }
-            Input::Scalar(scalar) => Rule::Scalar(scalar),
-        };
-        Ok(Self(Some(Quantized {
+        let rule = Rule::new(input, engine.dtype())?;
+        Ok(Self(rule.map(|rule| Quantized {
             rule,
             dtype: engine.dtype(),
             features,
