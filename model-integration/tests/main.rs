@@ -12,6 +12,7 @@ mod driver;
 mod embedded;
 mod eval;
 mod generate;
+mod gguf;
 mod inspect;
 mod kernels;
 mod layers;

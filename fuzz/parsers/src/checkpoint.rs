@@ -11,6 +11,7 @@ use mxlab::description::parameters::parameters;
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 
+use crate::gguf_writer::{File, Meta};
 use crate::scratch::Scratch;
 
 const CONFIG: &str = "config.json";
@@ -223,6 +224,27 @@ fn floats(file: &TensorFile) -> Vec<Floats> {
         }
     }
     found
+}
+
+/// A GGUF file, with all of its tensors and its tokenizer.
+pub fn gguf(data: &[u8]) -> bool {
+    thread_local!(static SCRATCH: Scratch = Scratch::new());
+    SCRATCH.with(|scratch| use_model(&scratch.write("model.gguf", data)).is_ok())
+}
+
+/// Valid files: with a tokenizer of byte-level BPE, and with one of SentencePiece.
+pub fn gguf_seeds() -> Vec<Vec<u8>> {
+    let small = || File::llama([261, 32], 8, vec![0x11; 261 * 34]);
+    let mut pieces = small();
+    let Some((_, Meta::Texts(tokens))) =
+        (pieces.metadata.iter()).find(|(key, _)| key == "tokenizer.ggml.tokens")
+    else {
+        panic!("the tokens");
+    };
+    let scores = (0..tokens.len()).map(|id| -(id as f32)).collect();
+    pieces.set("tokenizer.ggml.scores", Meta::F32s(scores));
+    pieces.set("tokenizer.ggml.model", Meta::Text("llama".to_owned()));
+    vec![small().bytes(), pieces.bytes()]
 }
 
 /// Valid configs, in the old and the new spelling of the positions' frequencies.

@@ -15,7 +15,7 @@
 //! | module | what is read |
 //! |---|---|
 //! | [`emulator`] | PTX |
-//! | [`checkpoint`] | model directories: config.json, tokenizer.json, safetensors, the index |
+//! | [`checkpoint`] | models: config.json, tokenizer.json, safetensors, the index, GGUF |
 //! | [`evaluation`] | task files, configurations, records, the log of an interrupted run |
 //! | [`kernels`] | regressions, golden vectors, names on the command line |
 //! | [`mutate`] | mutations for the tests |
@@ -23,6 +23,9 @@
 pub mod checkpoint;
 pub mod emulator;
 pub mod evaluation;
+#[path = "../../../model-integration/tests/gguf/writer.rs"]
+#[allow(dead_code, reason = "tests write more kinds of metadata")]
+mod gguf_writer;
 pub mod kernels;
 pub mod mutate;
 mod scratch;
@@ -58,6 +61,7 @@ pub const TARGETS: &[Target] = targets! {
         special_tokens_map_json special_tokens_map_seeds,
         generation_config_json generation_config_seeds,
         safetensors safetensors_seeds,
+        gguf gguf_seeds,
         weights_index weights_index_seeds;
     evaluation:
         task_jsonl task_seeds,

@@ -126,6 +126,7 @@ targets!(
     special_tokens_map_json,
     generation_config_json,
     safetensors,
+    gguf,
     weights_index,
     task_jsonl,
     configuration_toml,

@@ -59,9 +59,9 @@ pub(super) trait CodedRows: Send + Sync {
         None
     }
 
-    /// Whether the code of negative zero stands for zero.
-    fn has_one_zero(&self) -> bool {
-        false
+    /// The code of negative zero, if it stands for zero.
+    fn zero_code(&self) -> Option<u8> {
+        None
     }
 
     /// Whether the package that writes this layout rounds values to bf16.
@@ -130,14 +130,19 @@ impl Packed {
         }
         let row = self.rows(std::iter::once(row));
         cpu::dequantize(&row, out).expect("a row has this length");
-        if self.has_one_zero() {
-            out.iter_mut().for_each(|x| *x += 0.0);
+        if let Some(code) = self.zero_code() {
+            let zeros = out.iter_mut().enumerate().filter(|(_, x)| **x == 0.0);
+            let zeros = zeros.filter(|(col, _)| row.code(0, *col) == code);
+            zeros.for_each(|(_, x)| *x = 0.0);
         }
     }
 
-    /// Whether the code of negative zero stands for zero.
-    fn has_one_zero(&self) -> bool {
-        matches!(&self.layout, Layout::Made(rows) if rows.has_one_zero())
+    /// The code of negative zero, if it stands for zero.
+    fn zero_code(&self) -> Option<u8> {
+        match &self.layout {
+            Layout::Separate { .. } => None,
+            Layout::Made(rows) => rows.zero_code(),
+        }
     }
 
     /// The format.

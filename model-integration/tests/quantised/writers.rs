@@ -11,6 +11,8 @@ use safetensors::Dtype;
 use safetensors::tensor::{TensorView, serialize};
 use serde_json::{Value, json};
 
+use crate::gguf::writer::{self, File, Meta};
+
 /// The encoding of packed weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Encoding {
@@ -201,16 +203,9 @@ impl Model {
     /// A GGUF file of version 3 as llama.cpp's converter writes it, with the halves of each query
     /// and key head interleaved.
     pub fn gguf(&self) -> Vec<u8> {
-        let text = |text: &str| [&(text.len() as u64).to_le_bytes(), text.as_bytes()].concat();
         let number = |name: &str| self.config[name].as_u64().expect(name) as u32;
-        let mut metadata: Vec<Vec<u8>> = vec![
-            [
-                text("general.architecture"),
-                8u32.to_le_bytes().to_vec(),
-                text("llama"),
-            ]
-            .concat(),
-        ];
+        let mut file = File::default();
+        file.set("general.architecture", Meta::Text("llama".to_owned()));
         for (name, own) in [
             ("llama.embedding_length", "hidden_size"),
             ("llama.feed_forward_length", "intermediate_size"),
@@ -222,31 +217,16 @@ impl Model {
             ("tokenizer.ggml.bos_token_id", "bos_token_id"),
             ("tokenizer.ggml.eos_token_id", "eos_token_id"),
         ] {
-            let value = number(own).to_le_bytes().to_vec();
-            metadata.push([text(name), 4u32.to_le_bytes().to_vec(), value].concat());
+            file.set(name, Meta::U32(number(own)));
         }
         for (name, own) in [
             ("llama.attention.layer_norm_rms_epsilon", "rms_norm_eps"),
             ("llama.rope.freq_base", "rope_theta"),
         ] {
             let value = self.config[own].as_f64().expect(own) as f32;
-            let value = value.to_le_bytes().to_vec();
-            metadata.push([text(name), 6u32.to_le_bytes().to_vec(), value].concat());
+            file.set(name, Meta::F32(value));
         }
-        // An array, which readers must skip.
-        let words = [text("a"), text("bc")].concat();
-        let head = [9u32.to_le_bytes(), 8u32.to_le_bytes()].concat();
-        let array = [
-            text("tokenizer.ggml.tokens"),
-            head,
-            2u64.to_le_bytes().to_vec(),
-            words,
-        ];
-        metadata.push(array.concat());
-
-        let (mut infos, mut data) = (Vec::new(), Vec::new());
         for tensor in &self.tensors {
-            let name = gguf_name(&tensor.name);
             let cols: usize = tensor.shape[1..].iter().product();
             let order = self.stored_order(&tensor.name, tensor.shape[0]);
             let (kind, bytes) = match &tensor.packed {
@@ -255,7 +235,7 @@ impl Model {
                     let rows = blocks.chunks_exact(blocks.len() / tensor.shape[0]);
                     let rows: Vec<&[u8]> = rows.collect();
                     (
-                        39u32,
+                        39,
                         order.iter().flat_map(|&row| rows[row].to_vec()).collect(),
                     )
                 }
@@ -264,29 +244,14 @@ impl Model {
                         .iter()
                         .flat_map(|&row| &tensor.values[row * cols..][..cols]);
                     let values: Vec<f32> = rows.copied().collect();
-                    (30u32, bf16(&values))
+                    (30, bf16(&values))
                 }
             };
-            infos.extend(text(&name));
-            infos.extend((tensor.shape.len() as u32).to_le_bytes());
-            for size in tensor.shape.iter().rev() {
-                infos.extend((*size as u64).to_le_bytes());
-            }
-            infos.extend(kind.to_le_bytes());
-            infos.extend((data.len() as u64).to_le_bytes());
-            let bytes: Vec<u8> = bytes;
-            data.extend(bytes);
-            data.resize(data.len().next_multiple_of(32), 0);
+            let name = gguf_name(&tensor.name);
+            file.tensors
+                .push(writer::Tensor(name, kind, tensor.shape.clone(), bytes));
         }
-        let mut file = b"GGUF".to_vec();
-        file.extend(3u32.to_le_bytes());
-        file.extend((self.tensors.len() as u64).to_le_bytes());
-        file.extend((metadata.len() as u64).to_le_bytes());
-        file.extend(metadata.concat());
-        file.extend(infos);
-        file.resize(file.len().next_multiple_of(32), 0);
-        file.extend(data);
-        file
+        file.bytes()
     }
 
     /// The model's row for each row of the file.

@@ -4,18 +4,21 @@
 use serde_json::{Value, json};
 
 use super::Gguf;
-use super::tokenizer::{Kind, Parts, Vocabulary};
+use super::tokenizer::{Kind, Parts, TOKENS, Vocabulary};
 use crate::checkpoint::CheckpointError;
 
 const SCORES: &str = "tokenizer.ggml.scores";
 const ADD_SPACE: &str = "tokenizer.ggml.add_space_prefix";
+/// Longest piece, in bytes: far above any, as each is divided in all ways.
+const MAX_BYTES: usize = 512;
 /// Stands for a space.
 const SPACE: &str = "\u{2581}";
 
 /// What depends on the kind of tokenizer.
 ///
 /// # Errors
-/// `MissingField` and `Field` for absent scores, or another number of them.
+/// `MissingField` and `Field` for absent scores, or another number of them; `Gguf` for a piece that
+/// is too long.
 pub(super) fn parts<'a>(
     gguf: &'a Gguf,
     vocabulary: &Vocabulary<'a>,
@@ -28,6 +31,14 @@ pub(super) fn parts<'a>(
             let expected = format!("an array of {count} numbers, one for each token");
             gguf.wrong(SCORES, &expected)
         })?;
+    let is_long =
+        |(id, token): &(usize, &&str)| vocabulary.kinds[*id].is_merged() && token.len() > MAX_BYTES;
+    if let Some((id, token)) = vocabulary.tokens.iter().enumerate().find(is_long) {
+        return Err(gguf.refused(format!(
+            "`{TOKENS}`: the piece with id {id} has {} bytes; expected at most {MAX_BYTES}",
+            token.len()
+        )));
+    }
     let has_prefix = gguf.flag(ADD_SPACE, true)?;
     let spaces = json!({"type": "Replace", "pattern": {"String": " "}, "content": SPACE});
     let normalizer = match has_prefix {
@@ -69,12 +80,7 @@ fn merges<'a>(vocabulary: &Vocabulary<'a>, scores: &[f64]) -> Vec<(&'a str, &'a 
         lengths: (usize, usize),
         ids: (usize, u32, u32),
     }
-    let is_merged = |id: u32| {
-        matches!(
-            vocabulary.kinds[id as usize],
-            Kind::Normal | Kind::UserDefined
-        )
-    };
+    let is_merged = |id: u32| vocabulary.kinds[id as usize].is_merged();
     let find = |piece: &str| {
         vocabulary
             .ids

@@ -197,9 +197,9 @@ impl CodedRows for CodedBlocks {
         &self.place
     }
 
-    /// ggml's tables have no negative zero.
-    fn has_one_zero(&self) -> bool {
-        true
+    /// ggml's table has no negative zero.
+    fn zero_code(&self) -> Option<u8> {
+        Some(8)
     }
 }
 

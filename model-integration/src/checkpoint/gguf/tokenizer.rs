@@ -271,6 +271,12 @@ impl<'a> Vocabulary<'a> {
 }
 
 impl Kind {
+    /// Whether pieces of this kind are formed by merging. Those that are found as a whole are so, too,
+    /// where they are spelt otherwise.
+    pub(super) const fn is_merged(self) -> bool {
+        matches!(self, Self::Normal | Self::UserDefined)
+    }
+
     fn numbered(number: f64) -> Self {
         match number as i64 {
             2 => Self::Unknown,
