@@ -6,11 +6,12 @@
 
 use std::path::Path;
 
+use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 
 use super::encoding::Encoding;
 use super::fields::{Fields, parse_object};
-use super::{CheckpointError, FloatType, rope_scaling};
+use super::{CheckpointError, rope_scaling};
 use crate::description::architecture::{ARCHITECTURES, Bias};
 use crate::description::{Architecture, ModelConfig, RopeScaling};
 

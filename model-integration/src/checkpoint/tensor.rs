@@ -5,14 +5,14 @@ use std::ops::Range;
 use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
-use mxlab_kernels::format::{BlockFormat, PackedTensor};
+use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
+use super::CheckpointError;
 use super::decoded::DecodedRows;
 use super::packed::Packed;
 use super::weight_file::WeightFile;
-use super::{CheckpointError, FloatType};
 
 /// Bytes that a task of the finiteness check reads.
 const CHECK_BYTES: usize = 1 << 20;

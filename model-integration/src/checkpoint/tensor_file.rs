@@ -3,10 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use mxlab_kernels::format::FloatType;
 use safetensors::Dtype;
 
 use super::weight_file::WeightFile;
-use super::{CheckpointError, FloatType, TensorView};
+use super::{CheckpointError, TensorView};
 
 /// A mapped safetensors file with a checked header.
 pub struct TensorFile(Arc<WeightFile>);
