@@ -19,9 +19,9 @@ use mxlab_harness::device::Device;
 use mxlab_kernels::format::FloatType;
 
 /// A sequence, and transformers' logits `[tokens, vocabulary]` in float32.
-struct Sequence {
-    tokens: Vec<u32>,
-    logits: Vec<f32>,
+pub struct Sequence {
+    pub tokens: Vec<u32>,
+    pub logits: Vec<f32>,
 }
 
 /// The model directories that transformers wrote into `folder`; none, with a message, without it.
@@ -47,7 +47,8 @@ fn models(folder: &Path) -> Vec<PathBuf> {
     models
 }
 
-fn sequences(model: &Path) -> Vec<Sequence> {
+/// The sequences in `logits.safetensors` of a folder.
+pub fn sequences(model: &Path) -> Vec<Sequence> {
     let file = TensorFile::open(&model.join("logits.safetensors")).expect("logits");
     let read = |name: String| {
         let mut tensors = file.tensors();
@@ -81,6 +82,20 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
     (error / theirs.iter().map(|y| y * y).sum::<f32>()).sqrt()
 }
 
+/// The largest difference of the logits of a sequence, in float32 on the CPU.
+pub fn difference_on_cpu(checkpoint: &Checkpoint, sequences: &[Sequence]) -> f32 {
+    let nothing = QuantConfig::unquantised("baseline");
+    let engine = Cpu::new(FloatType::F32);
+    let llama = load::load(&engine, checkpoint, &nothing, 128).expect("a model");
+    let differences = sequences.iter().map(|Sequence { tokens, logits }| {
+        let (batch, rows) = whole(checkpoint, tokens);
+        let ours = llama.logits(&engine, &batch, &mut Cache::none(), &rows);
+        let ours: Vec<f32> = ours.expect("logits").to_vec2().expect("rows").concat();
+        difference(&ours, logits)
+    });
+    differences.fold(0.0, f32::max)
+}
+
 #[test]
 fn logits_are_those_of_transformers() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -89,17 +104,9 @@ fn logits_are_those_of_transformers() {
         let open = || Checkpoint::open(&model).expect("a checkpoint");
         let (checkpoint, sequences) = (open(), sequences(&model));
         let name = model.file_name().expect("a name").to_string_lossy();
-        let (mut on_cpu, mut on_device) = (0.0f32, 0.0f32);
+        let mut on_device = 0.0f32;
 
-        let engine = Cpu::new(FloatType::F32);
-        let llama = load::load(&engine, &checkpoint, &nothing, 128).expect("a model");
-        for Sequence { tokens, logits } in &sequences {
-            let (batch, rows) = whole(&checkpoint, tokens);
-            let ours = llama.logits(&engine, &batch, &mut Cache::none(), &rows);
-            let ours: Vec<f32> = ours.expect("logits").to_vec2().expect("rows").concat();
-            on_cpu = on_cpu.max(difference(&ours, logits));
-        }
-
+        let on_cpu = difference_on_cpu(&checkpoint, &sequences);
         let device = Device::emulator();
         let limits = Limits::new(device.properties(), 128, 128);
         let engine = DeviceEngine::new(

@@ -50,6 +50,43 @@ pub fn ggml_mxfp4_codes(pairs: [u8; BLOCK / 2]) -> [u8; BLOCK / 2] {
     std::array::from_fn(|i| [first, second][i / 4 % 2][i / 8][i % 4 * 2])
 }
 
+/// The tensor as a sequence of ggml's `block_nvfp4`: 36 bytes, four UE4M3 scales first, then for
+/// each of four blocks of 16 byte i with element i in its low and element i + 8 in its high nibble.
+/// The scale of the whole tensor is no part of it.
+///
+/// # Errors
+/// [`FormatError::Length`] unless a row is a multiple of 64.
+///
+/// # Panics
+/// Unless elements have 4 bits and scales a byte for 16 elements.
+pub fn ggml_nvfp4_blocks(tensor: &PackedTensor) -> Result<Vec<u8>, FormatError> {
+    const BLOCK: usize = 16;
+    let (format, cols) = (tensor.format(), tensor.cols());
+    assert_eq!(format.element().layout(), CodeLayout::Bits4);
+    assert_eq!(
+        (format.scale().storage_bytes(), format.block_size()),
+        (1, BLOCK)
+    );
+    if !cols.is_multiple_of(4 * BLOCK) {
+        return Err(FormatError::Length {
+            what: "columns",
+            got: cols,
+            expected: cols.next_multiple_of(4 * BLOCK),
+        });
+    }
+    let codes = tensor.codes().as_chunks::<{ 4 * BLOCK / 2 }>().0;
+    let scales = tensor.scales().as_chunks::<4>().0;
+    let mut blocks = Vec::with_capacity(tensor.bytes());
+    for (scales, codes) in scales.iter().zip(codes) {
+        blocks.extend(scales);
+        for codes in codes.as_chunks::<{ BLOCK / 2 }>().0 {
+            let code = |index| CodeLayout::Bits4.code(codes, index);
+            blocks.extend((0..BLOCK / 2).map(|i| code(i) | code(i + BLOCK / 2) << 4));
+        }
+    }
+    Ok(blocks)
+}
+
 /// The codes of a block of NVFP4 in ascending order, given as ggml has them: byte i with element i
 /// in its low and element i + 8 in its high nibble.
 pub fn ggml_nvfp4_codes(pairs: [u8; 8]) -> [u8; 8] {

@@ -34,7 +34,9 @@ pub use dialect::{Dialect, NegativeZero};
 pub use element::ElementFormat;
 pub use error::FormatError;
 pub use float_type::FloatType;
-pub use ggml::{ggml_mxfp4_blocks, ggml_mxfp4_codes, ggml_nvfp4_codes, ggml_nvfp4_scale};
+pub use ggml::{
+    ggml_mxfp4_blocks, ggml_mxfp4_codes, ggml_nvfp4_blocks, ggml_nvfp4_codes, ggml_nvfp4_scale,
+};
 pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
 pub use layout::{CodeLayout, CodeOrder};
 pub use packed::PackedTensor;

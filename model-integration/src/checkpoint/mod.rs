@@ -54,6 +54,7 @@ use std::path::PathBuf;
 
 pub use error::CheckpointError;
 pub use folder::LayoutError;
+pub use gguf::write as gguf_write;
 pub use special_tokens::{Named, SpecialTokens, TokenizerConfig};
 pub use tensor::TensorView;
 pub use tensor_file::{StoredTensor, TensorFile};

@@ -68,6 +68,11 @@ pub(super) trait CodedRows: Send + Sync {
     fn is_rounded(&self) -> bool {
         false
     }
+
+    /// The stored divisor of all scales, if there is one in place of a factor.
+    fn divisor(&self) -> Option<f32> {
+        None
+    }
 }
 
 /// A matrix as its file stores it.
@@ -118,6 +123,14 @@ impl Packed {
     /// Whether the package that writes this layout rounds values to bf16.
     pub(super) fn is_rounded(&self) -> bool {
         matches!(&self.layout, Layout::Made(rows) if rows.is_rounded())
+    }
+
+    /// The stored divisor of all scales, if there is one in place of a factor.
+    pub(super) fn divisor(&self) -> Option<f32> {
+        match &self.layout {
+            Layout::Separate { .. } => None,
+            Layout::Made(rows) => rows.divisor(),
+        }
     }
 
     /// The values of a stored row. Those of another program's layout are computed as it does, so

@@ -194,6 +194,15 @@ impl TensorView {
         }
     }
 
+    /// The stored divisor of all scales, where the file has one in place of the tensor scale. The
+    /// tensor scale is its reciprocal, from which it does not always follow.
+    pub fn divisor(&self) -> Option<f32> {
+        match &self.content {
+            Content::Packed(packed) => packed.divisor(),
+            Content::Dense { .. } | Content::Decoded(_) | Content::Zero => None,
+        }
+    }
+
     /// Whether [`TensorView::read_f32`] rounds the values of codes to bf16, as the package does that
     /// writes them.
     pub fn is_rounded(&self) -> bool {

@@ -1,5 +1,7 @@
 //! The flags that choose a model and its engine.
 
+use std::path::PathBuf;
+
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use mxlab_harness::device::{Device, DeviceChoice};
@@ -143,6 +145,20 @@ pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
             None => Checkpoint::open(&hub::resolve(name)?)?,
         },
     })
+}
+
+/// The directory of the model that `--model` names; `None` if it is a GGUF file or in no file. For
+/// a hub name, those of `files` that the repository has are downloaded.
+pub fn model_directory(name: &str, files: &[&str]) -> Result<Option<PathBuf>> {
+    if name == "embedded" || name.starts_with(synthetic::PREFIX) {
+        return Ok(None);
+    }
+    let path = hub::resolve(name)?;
+    if !path.is_dir() {
+        return Ok(None);
+    }
+    hub::download_beside(name, &path, files)?;
+    Ok(Some(path))
 }
 
 fn with_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {

@@ -68,7 +68,10 @@ fn a_refused_write_leaves_the_old_file() {
     };
     let fine = tensor(&[2], &[1.0, 2.0]);
     for (tensors, reason) in [
-        (vec![tensor(&[3], &[1.0])], "1 values for shape [3]"),
+        (
+            vec![tensor(&[3], &[1.0])],
+            "it has 2 bytes; its shape needs 6",
+        ),
         (vec![tensor(&[2], &[1.0, f32::NAN])], "NaN at flat index 1"),
         (vec![tensor(&[1], &[3.4e38])], "is not finite in bf16"),
         (vec![fine, fine], "occurs twice"),

@@ -8,12 +8,6 @@ use super::super::packed::MX_BLOCK;
 use super::scheme::{CodeKind, Factor, Group, InputScheme, Scheme, WeightScheme};
 use super::targets::{Schemes, Target, cache_note};
 
-/// MX formats that this program also writes; scales are E8M0, blocks 32.
-pub const FORMATS: [(&str, ElementFormat); 2] = [
-    ("mxfp4-pack-quantized", ElementFormat::FP4_E2M1),
-    ("mxfp6-pack-quantized", ElementFormat::FP6_E2M3),
-];
-
 const NVFP4_BLOCK: usize = 16;
 const MOST_COLUMNS: usize = 1 << 24;
 
@@ -42,8 +36,16 @@ const fn layout(
 }
 
 const LAYOUTS: [Layout; 8] = [
-    layout(FORMATS[0].0, PACKED, Some((FORMATS[0].1, MX_BLOCK))),
-    layout(FORMATS[1].0, PACKED, Some((FORMATS[1].1, MX_BLOCK))),
+    layout(
+        "mxfp4-pack-quantized",
+        PACKED,
+        Some((ElementFormat::FP4_E2M1, MX_BLOCK)),
+    ),
+    layout(
+        "mxfp6-pack-quantized",
+        PACKED,
+        Some((ElementFormat::FP6_E2M3, MX_BLOCK)),
+    ),
     layout(
         "mxfp8-quantized",
         PLAIN,

@@ -261,6 +261,13 @@ impl CodedRows for Grouped {
     fn is_rounded(&self) -> bool {
         self.is_rounded
     }
+
+    fn divisor(&self) -> Option<f32> {
+        match self.factor {
+            Some((Factor::Divides, divisor)) => Some(divisor),
+            _ => None,
+        }
+    }
 }
 
 /// The code of a scale that a power of two has moved. A scale beyond the format becomes NaN, so

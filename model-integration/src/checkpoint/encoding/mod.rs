@@ -31,7 +31,6 @@ mod targets;
 use std::sync::Arc;
 
 pub(super) use code_table::dtype_error;
-pub use compressed_tensors::FORMATS as COMPRESSED_TENSORS_FORMATS;
 pub use own::FORMAT_KEY;
 pub use scheme::{CodeKind, ScalarInput, StoredInput};
 

@@ -90,7 +90,8 @@ fn scheme(config: Fields) -> Result<Scheme, CheckpointError> {
             )
         }
         Some("W4A16_NVFP4") => (weights(FP4, size(16)?, second), None),
-        Some("MXFP4") => {
+        // Version 0.47 writes it in lower case.
+        Some("MXFP4" | "mxfp4") => {
             let group = size(32)?;
             let scale = Some(ScaleFormat::E8M0);
             (weights(FP4, group, None), input(FP4, group, scale, None))

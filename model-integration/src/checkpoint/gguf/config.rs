@@ -11,11 +11,12 @@ use crate::description::parameters::{Role, gguf_module_name};
 
 const ROPE_TYPE: &str = "rope.scaling.type";
 const ARCHITECTURE: &str = "general.architecture";
-/// Divisors of rotary frequencies, `[head_dim / 2]`: for all lengths, or for lengths up to those of
-/// the training and beyond.
-const FREQUENCIES: &str = "rope_freqs.weight";
-const SHORT_FREQUENCIES: &str = "rope_factors_short.weight";
-const LONG_FREQUENCIES: &str = "rope_factors_long.weight";
+/// Divisors of rotary frequencies for all lengths, `[head_dim / 2]`.
+pub const FREQUENCIES: &str = "rope_freqs.weight";
+/// Those for lengths up to those of the training.
+pub const SHORT_FREQUENCIES: &str = "rope_factors_short.weight";
+/// Those for longer ones.
+pub const LONG_FREQUENCIES: &str = "rope_factors_long.weight";
 
 /// The metadata of a model whose architecture is known.
 struct Source<'a> {

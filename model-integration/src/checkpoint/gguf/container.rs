@@ -17,9 +17,9 @@ use crate::checkpoint::CheckpointError;
 use crate::checkpoint::weight_file::{WeightFile, map};
 
 /// What every file begins with.
-const MAGIC: &[u8; 4] = b"GGUF";
+pub(super) const MAGIC: &[u8; 4] = b"GGUF";
 /// Bytes to whose multiples tensors are aligned, unless metadata says otherwise.
-const ALIGNMENT: u64 = 32;
+pub(super) const ALIGNMENT: u64 = 32;
 
 /// A value of metadata.
 #[derive(Debug)]

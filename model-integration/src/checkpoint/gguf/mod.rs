@@ -9,6 +9,7 @@
 //! | `types.rs`, `blocks.rs` | ggml's types; the values of their blocks |
 //! | `tensors.rs` | a tensor as floats, as codes and scales, or as a layout to decode |
 //! | `config.rs` | metadata as a config.json |
+//! | `write.rs` | a new file |
 //! | `tokenizer.rs`, `bpe.rs`, `pre_tokenizer.rs`, `sentencepiece.rs` | metadata as tokenizer.json |
 
 mod blocks;
@@ -22,6 +23,7 @@ mod split;
 mod tensors;
 mod tokenizer;
 mod types;
+pub mod write;
 
 use std::path::Path;
 

@@ -206,6 +206,13 @@ impl PreTokenizer {
         all.find(|one| one.names.contains(&name))
     }
 
+    /// The first name of those that split text so.
+    pub(super) fn of(splits: &[String], ignores_merges: bool) -> Option<&'static str> {
+        let mut all = PRE_TOKENIZERS.iter();
+        let found = all.find(|one| one.splits == splits && one.ignores_merges == ignores_merges);
+        found.and_then(|one| one.names.first()).copied()
+    }
+
     /// All names.
     pub(super) fn names() -> String {
         let names = PRE_TOKENIZERS.iter().flat_map(|one| one.names).copied();

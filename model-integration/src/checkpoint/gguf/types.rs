@@ -129,6 +129,30 @@ static TYPES: [GgmlType; 34] = [
 ];
 
 impl GgmlType {
+    /// The type of a tensor in the words of safetensors, where blocks are U8 `[.., blocks, bytes]`,
+    /// and its sizes in elements.
+    pub(super) fn stored(dtype: Dtype, shape: &[usize]) -> Option<(&'static Self, Vec<usize>)> {
+        let blocks = match shape {
+            [others @ .., blocks, bytes] if dtype == Dtype::U8 => Some((others, *blocks, *bytes)),
+            _ => None,
+        };
+        let of = TYPES.iter().find(|one| match (&one.content, blocks) {
+            (Content::Float(own), None) => *own == dtype,
+            (Content::Packed(_), Some((.., bytes))) => one.bytes == bytes,
+            _ => false,
+        })?;
+        let sizes = match blocks {
+            None => shape.to_vec(),
+            Some((others, blocks, _)) => [others, &[blocks * of.block]].concat(),
+        };
+        Some((of, sizes))
+    }
+
+    /// ggml's number.
+    pub(super) const fn id(&self) -> u32 {
+        self.id
+    }
+
     /// The type with this number.
     pub(super) fn of(id: u32) -> Option<&'static Self> {
         TYPES.iter().find(|one| one.id == id)

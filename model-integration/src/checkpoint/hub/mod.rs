@@ -11,7 +11,7 @@ mod repository;
 use std::env;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use hf_hub::RepoType;
 
@@ -54,6 +54,24 @@ pub fn local(name_or_path: &str) -> Result<Option<PathBuf>, CheckpointError> {
         true => Ok(None),
         false => Err(CheckpointError::NoSuchDirectory { path }),
     }
+}
+
+/// Downloads those of `files` that the repository of a hub name has, beside the files in
+/// `directory`. Nothing for a local path, and nothing without network.
+///
+/// # Errors
+/// [`HubError`].
+pub fn download_beside(
+    name_or_path: &str,
+    directory: &Path,
+    files: &[&str],
+) -> Result<(), CheckpointError> {
+    let options = HubOptions::from_env();
+    if options.offline || local(name_or_path)?.is_some() {
+        return Ok(());
+    }
+    let repository = Repository::new(&options, name_or_path, RepoType::Model)?;
+    repository.download_beside(directory, files)
 }
 
 /// A file of a dataset repository on the hub, with options from the environment.

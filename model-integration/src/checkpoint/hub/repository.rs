@@ -114,6 +114,29 @@ impl<'a> Repository<'a> {
         Ok(snapshot)
     }
 
+    /// Downloads those of `files` that the repository has, of the commit of the snapshot
+    /// `directory`.
+    pub(super) fn download_beside(
+        &self,
+        directory: &Path,
+        files: &[&str],
+    ) -> Result<(), CheckpointError> {
+        for file in files {
+            match self.file(file, true) {
+                Ok(path) if path == directory.join(file) => {}
+                Ok(_) => {
+                    return Err(CheckpointError::from(HubError::Moved {
+                        repo: self.name.to_owned(),
+                        file: (*file).to_owned(),
+                    }));
+                }
+                Err(CheckpointError::Hub(HubError::NotFound { .. })) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// One file, from the cache or else from the network.
     pub(super) fn file(&self, file: &str, network: bool) -> Result<PathBuf, CheckpointError> {
         if !is_repository_path(file) {

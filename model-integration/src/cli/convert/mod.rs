@@ -1,14 +1,20 @@
 //! `mxlab convert`: writes a model with quantised or plain weights.
 
+mod carried;
 mod compressed_tensors;
 mod directory;
+mod gguf;
+mod modelopt;
+mod own;
+mod piece;
 mod tensors;
+mod values;
 
-use std::path::PathBuf;
+use std::fs;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum};
-use serde_json::{Value, json};
 
 use self::directory::NewDirectory;
 use self::tensors::Plan;
@@ -16,30 +22,58 @@ use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::model::open_checkpoint;
 use super::output::{Usage, print};
-use super::quantize::packed_file::PackedFile;
+use super::quantize::packed_file;
 use crate::checkpoint::Checkpoint;
+use crate::config::QuantConfig;
 
 /// Layout of quantised weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Target {
-    /// MXFP4 or MXFP6 for vLLM, and for transformers with compressed-tensors
+    /// For vLLM, and for transformers with compressed-tensors
     CompressedTensors,
+    /// As NVIDIA's ModelOpt exports, for TensorRT-LLM, vLLM and SGLang
+    Modelopt,
+    /// One file for llama.cpp, with the tokenizer in it
+    Gguf,
     /// Codes and scales of any format, as `mxlab quantize --output` writes them
     Mxlab,
     /// Dequantised floats
     Dense,
 }
 
+impl Target {
+    /// Its name in messages.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::CompressedTensors => "compressed-tensors",
+            Self::Modelopt => "ModelOpt",
+            Self::Gguf => "GGUF",
+            Self::Mxlab => "mxlab",
+            Self::Dense => "dense",
+        }
+    }
+
+    /// Whether nothing is to be written without quantised weights.
+    pub fn packs(self) -> bool {
+        !matches!(self, Self::Dense | Self::Gguf)
+    }
+
+    /// Whether the written configuration says how inputs are quantised.
+    pub fn says_inputs(self) -> bool {
+        matches!(self, Self::CompressedTensors | Self::Modelopt)
+    }
+}
+
 #[derive(Args)]
 pub struct ConvertArgs {
     /// Model directory, GGUF file, hub name, `embedded` or `synthetic:NAME`
     model: String,
-    /// Directory to write
+    /// Directory to write; for gguf, the file
     output: PathBuf,
     /// Layout of quantised weights
     #[arg(long, value_name = "WHAT")]
     to: Target,
-    /// Replace an existing model directory
+    /// Replace an existing model
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
@@ -49,68 +83,121 @@ pub struct ConvertArgs {
 /// Writes tensor after tensor, so that memory holds only one at a time.
 pub fn run(args: &ConvertArgs) -> Result<Done> {
     let config = args.configuration.one()?;
-    let quantises_more = config.activations.is_some()
-        || config.keys.is_some()
-        || config.values.is_some()
-        || config.head.is_some()
-        || config.overrides.iter().any(|change| {
-            let others = [change.activations, change.keys, change.values];
-            others.into_iter().flatten().flatten().next().is_some()
-        });
-    if quantises_more {
-        let message = format!(
-            "configuration `{}` quantises activations, the cache or the head, which are not \
-             written: use a configuration of weights alone, and quantise the rest when the model \
-             runs",
-            config.name
-        );
-        return Err(Usage(message).into());
-    }
+    check_storable(&config, args.to)?;
+    check_apart(&args.model, &args.output)?;
     let checkpoint = open_checkpoint(&args.model)?;
     config.check_layers(checkpoint.config().num_hidden_layers)?;
-    let directory = NewDirectory::create(&args.output, args.overwrite)?;
-    let plan = Plan::new(&checkpoint, &config, args.to)?;
-
-    let mut settings = model_settings(&checkpoint)?;
-    if args.to == Target::CompressedTensors {
-        settings["quantization_config"] = compressed_tensors::quantization_config(&plan)?;
+    if config.head.is_some() && checkpoint.config().tie_word_embeddings {
+        let message = "the head is the embedding, whose rows are not quantised: leave out --head, \
+            and give it again when the model runs";
+        return Err(Usage(message.to_owned()).into());
     }
-    let text = format!("{settings:#}\n");
-    directory.write("config.json", text.as_bytes())?;
-    directory.write("tokenizer.json", checkpoint.tokenizer_json())?;
-    if let Some(json) = checkpoint.tokenizer_config_json() {
-        directory.write("tokenizer_config.json", json)?;
-    }
-    let path = directory.path().join("model.safetensors");
-    let mut file = PackedFile::create(&path, &plan.parts(), plan.metadata()?)?;
-    let mut bytes = 0;
-    plan.write(|name, content| {
-        bytes += content.len();
-        file.write(name, content)
-    })?;
-    file.commit()?;
-    directory.commit()?;
-    print(&format!(
+    let (plan, bytes) = match args.to {
+        Target::Gguf => {
+            gguf::check_output(&args.output, args.overwrite)?;
+            let plan = Plan::new(&checkpoint, &config, args.to)?;
+            let template = carried::chat_template(&args.model)?;
+            let bytes = gguf::write(&checkpoint, &plan, template, &args.output)?;
+            (plan, bytes)
+        }
+        _ => write_directory(args, &checkpoint, &config)?,
+    };
+    let mut text = format!(
         "{}: {} tensors, {} of them quantised, {bytes} bytes\n",
         args.output.display(),
         plan.tensors(),
         plan.quantised(),
-    ))?;
+    );
+    let dropped = plan.dropped_inputs();
+    if !dropped.is_empty() {
+        text += &format!(
+            "the source quantises inputs ({}); {} stores weights alone, so what is written is the \
+             source's `stored-weights`\n",
+            dropped.join("; "),
+            args.to.name(),
+        );
+    }
+    print(&text)?;
     Ok(Done::Ok)
 }
 
-/// The model's config without its quantisation, and with the type of the model's arithmetic.
-fn model_settings(checkpoint: &Checkpoint) -> Result<Value> {
-    let settings: Value = serde_json::from_slice(checkpoint.config_json())
-        .with_context(|| format!("config.json of {}", checkpoint.label()))?;
-    let mut settings = settings;
-    if let Some(fields) = settings.as_object_mut() {
-        fields.remove("quantization_config");
-        let is_said = |name: &str| fields.get(name).is_some_and(|value| !value.is_null());
-        if !is_said("dtype") && !is_said("torch_dtype") {
-            let dtype = checkpoint.config().dtype.name();
-            fields.insert("torch_dtype".to_owned(), json!(dtype));
+/// Writes a model directory. Returns its tensors and their bytes.
+fn write_directory<'a>(
+    args: &ConvertArgs,
+    checkpoint: &'a Checkpoint,
+    config: &QuantConfig,
+) -> Result<(Plan<'a>, usize)> {
+    let directory = NewDirectory::create(&args.output, args.overwrite)?;
+    let plan = Plan::new(checkpoint, config, args.to)?;
+
+    let mut settings = carried::settings(checkpoint)?;
+    match args.to {
+        Target::CompressedTensors => {
+            let config = compressed_tensors::quantization_config(&plan);
+            settings.insert("quantization_config".to_owned(), config);
         }
+        Target::Modelopt => {
+            let (config, sidecar) = modelopt::configs(&plan);
+            settings.insert("quantization_config".to_owned(), config);
+            let text = format!("{sidecar:#}\n");
+            directory.write("hf_quant_config.json", text.as_bytes())?;
+        }
+        Target::Gguf | Target::Mxlab | Target::Dense => {}
     }
-    Ok(settings)
+    let text = format!("{:#}\n", serde_json::Value::Object(settings));
+    directory.write("config.json", text.as_bytes())?;
+    carried::copy(&args.model, checkpoint, &directory)?;
+    let path = directory.path().join("model.safetensors");
+    let mut file = packed_file::create(&path, &plan.parts(), plan.metadata()?)?;
+    let mut bytes = 0;
+    plan.write(|name, content| {
+        bytes += content.len();
+        Ok(file.write(name, content)?)
+    })?;
+    file.commit()?;
+    directory.commit()?;
+    Ok((plan, bytes))
+}
+
+/// Checks that a configuration has only what the target can store.
+fn check_storable(config: &QuantConfig, target: Target) -> Result<()> {
+    let inputs = config.activations.is_some()
+        || (config.overrides.iter()).any(|change| change.activations.flatten().is_some());
+    let cache = config.keys.is_some()
+        || config.values.is_some()
+        || config.overrides.iter().any(|change| {
+            let others = [change.keys, change.values];
+            others.into_iter().flatten().flatten().next().is_some()
+        });
+    let what = match (inputs && !target.says_inputs(), cache) {
+        (_, true) => "the cache, which a model directory does not store",
+        (true, _) => "activations, which this target does not store",
+        (false, false) => return Ok(()),
+    };
+    let message = format!(
+        "configuration `{}` quantises {what}: use a configuration of weights{}, and quantise the \
+         rest when the model runs",
+        config.name,
+        if cache && target.says_inputs() {
+            " and activations"
+        } else {
+            " alone"
+        },
+    );
+    Err(Usage(message).into())
+}
+
+/// Checks that the output is not the model that is read, and holds no part of it.
+fn check_apart(model: &str, output: &Path) -> Result<()> {
+    let (Ok(source), Ok(target)) = (fs::canonicalize(model), fs::canonicalize(output)) else {
+        return Ok(());
+    };
+    if source.starts_with(&target) {
+        let message = format!(
+            "`{}` is the model to convert, or holds it; choose another output",
+            output.display()
+        );
+        return Err(Usage(message).into());
+    }
+    Ok(())
 }

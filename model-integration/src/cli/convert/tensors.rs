@@ -5,9 +5,11 @@ use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use serde_json::{Map, Value};
 
-use super::Target;
-use super::compressed_tensors::format_name;
-use crate::checkpoint::{Checkpoint, TensorView};
+use super::piece::{Codes, Layout};
+use super::values::{append_floats, interleaved, packed};
+use super::{Target, compressed_tensors, gguf, modelopt};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::encoding::StoredInput;
 use crate::cli::output::Usage;
 use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
 use crate::config::QuantConfig;
@@ -19,9 +21,11 @@ use crate::model::ops::narrow;
 struct Output<'a> {
     name: &'a str,
     sources: Vec<Source<'a>>,
-    /// Format of its codes; `None` for floats.
-    packed: Option<BlockFormat>,
+    /// Format and tensors of its codes; `None` for floats.
+    packed: Option<(BlockFormat, Layout)>,
     is_linear: bool,
+    /// Width of a head, if the two halves of each are interleaved.
+    interleaved: Option<usize>,
 }
 
 struct Source<'a> {
@@ -30,6 +34,8 @@ struct Source<'a> {
     stored: Option<FloatType>,
     /// Format to which its values are quantised first.
     format: Option<BlockFormat>,
+    /// How the input is quantised.
+    input: Option<StoredInput>,
 }
 
 /// The tensors to write.
@@ -44,26 +50,32 @@ impl<'a> Plan<'a> {
     ///
     /// # Errors
     /// Formats that the target does not support; nothing to pack.
-    pub fn new(checkpoint: &'a Checkpoint, config: &QuantConfig, target: Target) -> Result<Self> {
-        let config = with_stored_formats(checkpoint, config, |_| true)?;
+    pub fn new(checkpoint: &'a Checkpoint, given: &QuantConfig, target: Target) -> Result<Self> {
+        let config = with_stored_formats(checkpoint, given, |_| true)?;
         let mut outputs: Vec<Output> = Vec::new();
         for parameter in checkpoint.parameters().stored() {
             let view = checkpoint.view(parameter)?;
             let projection = parameter.projection();
-            let format = match projection {
-                Some(_) => parameter.formats(&config).0,
-                // Quantised weights besides projections stay quantised only in our own layout.
-                None => view.format().filter(|_| target == Target::Mxlab),
-            };
+            let format = parameter.formats(&config).0.or_else(|| {
+                // Quantised weights besides projections stay quantised where they may.
+                let stored = view.format().filter(|_| projection.is_none());
+                stored.filter(|format| match (target, parameter.matrix()) {
+                    (Target::Mxlab, _) => true,
+                    (Target::Gguf, Some(matrix)) => gguf::layout("", format, matrix).is_ok(),
+                    _ => false,
+                })
+            });
             let name = match (&parameter.fused, target) {
-                (Some(whole), Target::CompressedTensors | Target::Dense) => &whole.name,
+                (_, Target::Gguf) => &parameter.gguf_name,
                 // Our own layout stores every projection separately, in its own format.
+                (Some(whole), _) if target != Target::Mxlab => &whole.name,
                 _ => &parameter.name,
             };
             let source = Source {
                 parameter,
                 stored: view.dtype(),
                 format,
+                input: input(checkpoint, given, parameter)?,
             };
             match outputs.iter_mut().find(|output| output.name == name) {
                 Some(output) => output.sources.push(source),
@@ -71,7 +83,8 @@ impl<'a> Plan<'a> {
                     name,
                     sources: vec![source],
                     packed: None,
-                    is_linear: projection.is_some(),
+                    is_linear: projection.is_some() || parameter.role == Role::Head,
+                    interleaved: (parameter.gguf_interleaved).filter(|_| target == Target::Gguf),
                 }),
             }
         }
@@ -79,7 +92,7 @@ impl<'a> Plan<'a> {
             for output in &mut outputs {
                 output.pack(target)?;
             }
-            if outputs.iter().all(|output| output.packed.is_none()) {
+            if target.packs() && outputs.iter().all(|output| output.packed.is_none()) {
                 let message = "no weight is quantised: give a format (--weights, --config), or use \
                                --to dense";
                 return Err(Usage(message.to_owned()).into());
@@ -105,36 +118,53 @@ impl<'a> Plan<'a> {
             .count()
     }
 
-    /// The formats that are packed.
-    pub fn formats(&self) -> Vec<BlockFormat> {
-        let mut formats: Vec<BlockFormat> = Vec::new();
-        for format in self.outputs.iter().filter_map(|output| output.packed) {
-            // Formats that differ only in how codes are chosen are written alike.
-            if !formats
-                .iter()
-                .any(|known| format_name(known) == format_name(&format))
-            {
-                formats.push(format);
+    /// The quantisations of inputs that the target does not say, in words.
+    pub fn dropped_inputs(&self) -> Vec<String> {
+        let mut names: Vec<String> = Vec::new();
+        if self.target.says_inputs() {
+            return names;
+        }
+        let sources = self.outputs.iter().flat_map(|output| &output.sources);
+        for input in sources.filter_map(|source| source.input.as_ref()) {
+            let name = input.name();
+            if !names.contains(&name) {
+                names.push(name);
             }
         }
-        formats
+        names
+    }
+
+    /// The schemes of packed matrices, and the modules that have them.
+    pub fn schemes(&self) -> Vec<(Value, Vec<String>)> {
+        let mut schemes: Vec<(Value, Vec<String>)> = Vec::new();
+        for output in &self.outputs {
+            let Some((_, Layout { scheme, .. })) = &output.packed else {
+                continue;
+            };
+            match schemes.iter_mut().find(|(known, _)| known == scheme) {
+                Some((_, modules)) => modules.push(output.module()),
+                None => schemes.push((scheme.clone(), vec![output.module()])),
+            }
+        }
+        schemes
     }
 
     /// Modules with an unquantised matrix that activations are multiplied by.
     pub fn plain_modules(&self) -> Vec<String> {
+        // A tied head is a module, too.
+        let head = module_name(None, Role::Head);
+        let is_tied = self.checkpoint.config().tie_word_embeddings;
         let plain = self.outputs.iter();
         let plain = plain.filter(|output| output.is_linear && output.packed.is_none());
-        let names = plain.map(|output| output.name.trim_end_matches(".weight").to_owned());
-        std::iter::once(module_name(None, Role::Head))
-            .chain(names)
-            .collect()
+        let plain = plain.map(Output::module);
+        is_tied.then_some(head).into_iter().chain(plain).collect()
     }
 
     /// The tensors of the file.
     pub fn parts(&self) -> Vec<Part> {
         let outputs = self.outputs.iter();
         outputs
-            .flat_map(|output| output.parts(self.target, self.dtype()))
+            .flat_map(|output| output.parts(self.target, self.float_type(output)))
             .collect()
     }
 
@@ -145,7 +175,7 @@ impl<'a> Plan<'a> {
     pub fn metadata(&self) -> Result<Map<String, Value>> {
         let mut metadata = match self.target {
             Target::Mxlab => format_metadata(&self.parts())?,
-            Target::CompressedTensors | Target::Dense => Map::new(),
+            _ => Map::new(),
         };
         // transformers requires the framework of the tensors.
         metadata.insert("format".to_owned(), "pt".into());
@@ -160,37 +190,96 @@ impl<'a> Plan<'a> {
         let dtype = self.dtype();
         for output in &self.outputs {
             let context = || format!("tensor `{}`", output.name);
-            match output.packed {
-                None => {
-                    let mut bytes = Vec::new();
-                    for source in &output.sources {
-                        let view = self.checkpoint.tensor(source.parameter)?;
-                        let appended =
-                            output.append_floats(&mut bytes, &view, source.format, dtype);
-                        appended.with_context(context)?;
-                    }
-                    write(output.name, &bytes)?;
+            let Some((format, layout)) = &output.packed else {
+                let mut bytes = Vec::new();
+                for source in &output.sources {
+                    let view = self.checkpoint.tensor(source.parameter)?;
+                    let of = self.float_type(output);
+                    let appended = append_floats(&mut bytes, &view, source.format, dtype, of);
+                    appended.with_context(context)?;
                 }
-                Some(format) => {
-                    let (mut codes, mut scales, mut tensor_scale) = (Vec::new(), Vec::new(), 1.0);
-                    for source in &output.sources {
-                        let view = self.checkpoint.tensor(source.parameter)?;
-                        let packed = packed(&view, &format, dtype).with_context(context)?;
-                        codes.extend_from_slice(packed.codes());
-                        scales.extend_from_slice(packed.scales());
-                        tensor_scale = packed.tensor_scale();
-                    }
-                    let [of_codes, of_scales] = names(self.target);
-                    write(&format!("{}{of_codes}", output.name), &codes)?;
-                    write(&format!("{}{of_scales}", output.name), &scales)?;
-                    if format.has_tensor_scale() {
-                        let name = format!("{}.tensor_scale", output.name);
-                        write(&name, &f32::to_le_bytes(tensor_scale))?;
-                    }
+                if let Some(head_dim) = output.interleaved {
+                    let row_bytes = bytes.len() / output.shape()[0];
+                    bytes = interleaved(&bytes, row_bytes, head_dim);
                 }
+                write(output.name, &bytes)?;
+                continue;
+            };
+            let codes = self.codes(output, format).with_context(context)?;
+            for piece in &layout.pieces {
+                write(&piece.name, &piece.bytes(&codes).with_context(context)?)?;
             }
         }
         Ok(())
+    }
+
+    /// The codes of an output: those that the checkpoint stores, or else of its values.
+    fn codes(&self, output: &Output, format: &BlockFormat) -> Result<Codes> {
+        let dtype = self.dtype();
+        let views = output.sources.iter();
+        let views = views.map(|source| self.checkpoint.tensor(source.parameter));
+        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let parts = views.iter().map(|view| packed(view, format, dtype));
+        let parts = parts.collect::<Result<Vec<_>>>()?;
+        let same = |a: f32, b: f32| a.to_bits() == b.to_bits();
+        let (first, divisor) = (parts[0].tensor_scale(), views[0].divisor());
+        ensure!(
+            format.has_tensor_scale() || first == 1.0,
+            "it has the factor {first} beside the scales of its blocks, which {} does not store; \
+             use --to dense",
+            self.target.name(),
+        );
+        let is_one = parts.iter().all(|part| same(part.tensor_scale(), first));
+        if is_one {
+            let (mut codes, mut scales) = (Vec::new(), Vec::new());
+            for part in &parts {
+                codes.extend_from_slice(part.codes());
+                scales.extend_from_slice(part.scales());
+            }
+            let [rows, cols] = output.matrix();
+            if let Some(head_dim) = output.interleaved {
+                codes = interleaved(&codes, format.row_code_bytes(cols), head_dim);
+                scales = interleaved(&scales, format.row_scale_bytes(cols), head_dim);
+            }
+            let packed = PackedTensor::new(*format, rows, cols, codes, scales, first)?;
+            let divisor = divisor.filter(|_| views.iter().all(|view| view.divisor() == divisor));
+            return Ok(Codes { packed, divisor });
+        }
+        // One tensor has one scale, which its values give.
+        ensure!(
+            views.iter().all(|view| view.packed(format).is_none()),
+            "its rows are stored with several tensor scales, and {} takes one; use --to mxlab",
+            self.target.name(),
+        );
+        let mut values = Vec::new();
+        for view in &views {
+            let start = values.len();
+            values.resize(start + view.len(), 0.0);
+            view.read_f32(0..view.len(), &mut values[start..]);
+        }
+        narrow(&mut values, dtype);
+        let [rows, cols] = output.matrix();
+        Ok(Codes {
+            packed: cpu::quantize(&values, rows, cols, format, dtype)?,
+            divisor: None,
+        })
+    }
+
+    /// The type of written floats: the stored one if nothing changes. llama.cpp takes gains and
+    /// biases in float32 alone.
+    fn float_type(&self, output: &Output) -> FloatType {
+        let of = |source: &Source| match source.format {
+            _ if self.target == Target::Gguf && source.parameter.matrix().is_none() => {
+                FloatType::F32
+            }
+            None => source.stored.unwrap_or(self.dtype()),
+            Some(_) => self.dtype(),
+        };
+        let first = of(&output.sources[0]);
+        match output.sources.iter().all(|source| of(source) == first) {
+            true => first,
+            false => FloatType::F32,
+        }
     }
 
     fn dtype(&self) -> FloatType {
@@ -198,49 +287,65 @@ impl<'a> Plan<'a> {
     }
 }
 
-/// Suffixes of the names of a matrix's codes and scales.
-const fn names(target: Target) -> [&'static str; 2] {
-    match target {
-        Target::CompressedTensors => ["_packed", "_scale"],
-        Target::Mxlab | Target::Dense => [".codes", ".scales"],
+/// How the input of a projection is quantised: by the configuration, or else by the checkpoint.
+fn input(
+    checkpoint: &Checkpoint,
+    given: &QuantConfig,
+    parameter: &Parameter,
+) -> Result<Option<StoredInput>> {
+    if parameter.projection().is_none() {
+        return Ok(None);
     }
+    Ok(match parameter.formats(given).1 {
+        Some(format) => Some(StoredInput::Block(format, None)),
+        None if given.stored_inputs => checkpoint.stored_input(parameter)?,
+        None => None,
+    })
 }
 
 impl Output<'_> {
-    /// Determines the packed format.
+    /// Determines the packed format, and the tensors that hold it.
     fn pack(&mut self, target: Target) -> Result<()> {
-        let Source {
-            parameter,
-            format: first,
-            ..
-        } = &self.sources[0];
+        let first = &self.sources[0];
         for other in &self.sources {
             ensure!(
-                other.format == *first,
-                "`{}` and `{}` are rows of one tensor but have different formats, which \
-                 compressed-tensors does not support; use --to mxlab or --to dense",
-                parameter.name,
-                other.parameter.name
+                other.format == first.format && other.input == first.input,
+                "`{}` and `{}` are rows of one tensor but have different formats, which {} does \
+                 not support; use --to mxlab or --to dense",
+                first.parameter.name,
+                other.parameter.name,
+                target.name(),
             );
         }
-        if let (Some(format), Target::CompressedTensors) = (first, target) {
-            if format_name(format).is_none() {
+        let input = first.input.as_ref();
+        let Some(format) = first.format else {
+            if let Some(input) = input.filter(|_| target.says_inputs()) {
                 bail!(
-                    "`{}` is in {format}; compressed-tensors takes fp4_e2m1 or fp6_e2m3 with \
-                     scales e8m0 and blocks of 32",
-                    self.name
+                    "`{}` is not quantised, but its input is, in {}; {} takes inputs only beside \
+                     quantised weights",
+                    self.name,
+                    input.name(),
+                    target.name(),
                 );
             }
-            let cols = parameter.shape[1];
-            ensure!(
-                cols.is_multiple_of(format.block_size()),
-                "`{}` has {cols} columns; compressed-tensors takes whole blocks of {}",
-                self.name,
-                format.block_size()
-            );
-        }
-        self.packed = *first;
+            return Ok(());
+        };
+        let matrix = self.matrix();
+        let layout = match target {
+            Target::CompressedTensors => {
+                compressed_tensors::layout(self.name, &format, matrix, input)?
+            }
+            Target::Modelopt => modelopt::layout(self.name, &format, matrix, input)?,
+            Target::Gguf => gguf::layout(self.name, &format, matrix)?,
+            Target::Mxlab | Target::Dense => super::own::layout(self.name, &format, matrix),
+        };
+        self.packed = Some((format, layout));
         Ok(())
+    }
+
+    /// The name of the module.
+    fn module(&self) -> String {
+        self.name.trim_end_matches(".weight").to_owned()
     }
 
     fn shape(&self) -> Vec<usize> {
@@ -250,79 +355,25 @@ impl Output<'_> {
         shape
     }
 
-    /// The type of written floats: the stored one if nothing changes.
-    fn float_type(&self, dtype: FloatType) -> FloatType {
-        let of = |source: &Source| match source.format {
-            None => source.stored.unwrap_or(dtype),
-            Some(_) => dtype,
-        };
-        let first = of(&self.sources[0]);
-        match self.sources.iter().all(|source| of(source) == first) {
-            true => first,
-            false => FloatType::F32,
-        }
-    }
-
-    fn parts(&self, target: Target, dtype: FloatType) -> Vec<Part> {
+    /// Rows and columns of a matrix.
+    fn matrix(&self) -> [usize; 2] {
         let shape = self.shape();
-        let Some(format) = self.packed else {
-            let dtype = self.float_type(dtype);
-            return vec![Part::floats(
-                self.name,
-                dtype_of(dtype),
-                &shape,
-                dtype.bytes(),
-            )];
+        [shape[0], shape[1..].iter().product()]
+    }
+
+    fn parts(&self, target: Target, of_floats: FloatType) -> Vec<Part> {
+        let Some((format, layout)) = &self.packed else {
+            let dtype = dtype_of(of_floats);
+            return vec![Part::new(self.name.to_owned(), dtype, self.shape())];
         };
-        let size = [shape[0], shape[1]];
         match target {
-            Target::CompressedTensors => {
-                let parts = names(target).map(|suffix| format!("{}{suffix}", self.name));
-                Part::flat(parts, size, &format)
+            Target::Mxlab => Part::packed(self.name, &self.shape(), self.matrix(), format),
+            _ => {
+                let pieces = layout.pieces.iter();
+                pieces
+                    .map(|piece| Part::new(piece.name.clone(), piece.dtype, piece.shape.clone()))
+                    .collect()
             }
-            Target::Mxlab | Target::Dense => Part::packed(self.name, &shape, size, &format),
         }
     }
-
-    fn append_floats(
-        &self,
-        bytes: &mut Vec<u8>,
-        view: &TensorView,
-        format: Option<BlockFormat>,
-        dtype: FloatType,
-    ) -> Result<()> {
-        let written = self.float_type(dtype);
-        if let (None, Some(stored)) = (format, view.bytes())
-            && view.dtype() == Some(written)
-        {
-            bytes.extend_from_slice(stored);
-            return Ok(());
-        }
-        let mut values = vec![0.0; view.len()];
-        match format {
-            Some(format) => {
-                cpu::dequantize(&packed(view, &format, dtype)?, &mut values)?;
-                narrow(&mut values, dtype);
-            }
-            None => view.read_f32(0..view.len(), &mut values),
-        }
-        for value in values {
-            let bits = written.to_bits(value).to_le_bytes();
-            bytes.extend_from_slice(&bits[..written.bytes()]);
-        }
-        Ok(())
-    }
-}
-
-/// The codes and scales that a loaded model has: the stored ones if they have this format, else
-/// those of the values in the type of the model's arithmetic.
-fn packed(view: &TensorView, format: &BlockFormat, dtype: FloatType) -> Result<PackedTensor> {
-    if let Some(stored) = view.packed(format) {
-        return Ok(stored);
-    }
-    let mut values = vec![0.0; view.len()];
-    view.read_f32(0..values.len(), &mut values);
-    narrow(&mut values, dtype);
-    let (rows, cols) = (view.shape()[0], view.shape()[1]);
-    Ok(cpu::quantize(&values, rows, cols, format, dtype)?)
 }

@@ -13,7 +13,7 @@ use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
 use self::on_device::OnDevice;
-use self::packed_file::{PackedFile, Part, format_metadata};
+use self::packed_file::{Part, format_metadata};
 use super::Done;
 use super::output::{Usage, print};
 use crate::checkpoint::{StoredTensor, TensorFile};
@@ -89,7 +89,7 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
         None => None,
         Some(path) => {
             let parts = parts(&plans, &format);
-            Some(PackedFile::create(path, &parts, format_metadata(&parts)?)?)
+            Some(packed_file::create(path, &parts, format_metadata(&parts)?)?)
         }
     };
     let mut reports = Vec::new();

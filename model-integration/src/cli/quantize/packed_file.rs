@@ -9,25 +9,23 @@
 //! one (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other
 //! tensors are unchanged.
 
-use std::collections::HashMap;
-use std::io::{Seek, SeekFrom, Write};
 use std::path::Path;
 
-use anyhow::{Context, Result, ensure};
-use mxlab_harness::record::{AtomicFile, build_version};
+use anyhow::{Context, Result};
+use mxlab_harness::record::build_version;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::StoredTensor;
 use crate::checkpoint::encoding::FORMAT_KEY;
+use crate::checkpoint::write::TensorWriter;
+use crate::checkpoint::{CheckpointError, StoredTensor};
 
 /// A tensor of the new file.
 pub struct Part {
-    name: String,
-    dtype: Dtype,
-    shape: Vec<usize>,
-    bytes: usize,
+    pub name: String,
+    pub dtype: Dtype,
+    pub shape: Vec<usize>,
     /// Name, shape and format of the quantised tensor that it is a part of, if any.
     original: Option<(String, Vec<usize>, BlockFormat)>,
 }
@@ -39,35 +37,18 @@ impl Part {
             name: tensor.name().to_owned(),
             dtype: tensor.dtype(),
             shape: tensor.shape().to_vec(),
-            bytes: tensor.bytes().len(),
             original: None,
         }
     }
 
-    /// A tensor of floats with `element_bytes` bytes each.
-    pub fn floats(name: &str, dtype: Dtype, shape: &[usize], element_bytes: usize) -> Self {
+    /// A tensor that stands for itself.
+    pub fn new(name: String, dtype: Dtype, shape: Vec<usize>) -> Self {
         Self {
-            name: name.to_owned(),
+            name,
             dtype,
-            shape: shape.to_vec(),
-            bytes: shape.iter().product::<usize>() * element_bytes,
+            shape,
             original: None,
         }
-    }
-
-    /// Codes and scales of a matrix as two matrices of bytes, without metadata.
-    pub fn flat(names: [String; 2], [rows, cols]: [usize; 2], format: &BlockFormat) -> Vec<Self> {
-        let (codes, _) = format.packed_bytes(rows, cols);
-        let scales = rows * format.blocks_per_row(cols) * format.scale().storage_bytes();
-        let parts = names.into_iter().zip([codes, scales]);
-        let part = |(name, bytes)| Self {
-            name,
-            dtype: Dtype::U8,
-            shape: vec![rows, bytes / rows],
-            bytes,
-            original: None,
-        };
-        parts.map(part).collect()
     }
 
     /// The parts of the packed tensor `name` with this shape, a matrix `[rows, cols]`.
@@ -77,23 +58,20 @@ impl Part {
         [rows, cols]: [usize; 2],
         format: &BlockFormat,
     ) -> Vec<Self> {
-        let (codes, _) = format.packed_bytes(rows, cols);
         let (blocks, width) = (format.blocks_per_row(cols), format.scale().storage_bytes());
         let original = (name.to_owned(), shape.to_vec(), *format);
-        let part = |suffix: &str, dtype, shape: Vec<usize>, bytes| Self {
+        let part = |suffix: &str, dtype, shape: Vec<usize>| Self {
             name: format!("{name}.{suffix}"),
             dtype,
             shape,
-            bytes,
             original: Some(original.clone()),
         };
-        let scale_bytes = rows * blocks * width;
         let mut parts = vec![
-            part("codes", Dtype::U8, vec![rows, codes / rows], codes),
-            part("scales", Dtype::U8, vec![rows, blocks, width], scale_bytes),
+            part("codes", Dtype::U8, vec![rows, format.row_code_bytes(cols)]),
+            part("scales", Dtype::U8, vec![rows, blocks, width]),
         ];
         if format.has_tensor_scale() {
-            parts.push(part("tensor_scale", Dtype::F32, vec![1], 4));
+            parts.push(part("tensor_scale", Dtype::F32, vec![1]));
         }
         parts
     }
@@ -122,87 +100,18 @@ pub fn format_metadata(parts: &[Part]) -> Result<Map<String, Value>> {
     Ok(metadata)
 }
 
-/// A file that is written part by part, in any order, and appears when it is complete.
-pub struct PackedFile {
-    file: AtomicFile,
-    /// Offset and length in bytes of each part that is not yet written.
-    places: HashMap<String, (u64, usize)>,
-}
-
-impl PackedFile {
-    /// Starts a file with these parts and string metadata.
-    ///
-    /// # Errors
-    /// If two parts have the same name, or the file cannot be written.
-    pub fn create(path: &Path, parts: &[Part], metadata: Map<String, Value>) -> Result<Self> {
-        let mut order: Vec<&Part> = parts.iter().collect();
-        // In the order of safetensors: wide types first, so that every tensor is aligned.
-        order.sort_by(|a, b| (b.dtype, &a.name).cmp(&(a.dtype, &b.name)));
-
-        let mut header = Map::new();
-        header.insert("__metadata__".into(), Value::Object(metadata));
-        let mut end = 0;
-        for part in &order {
-            let start = end;
-            end += part.bytes;
-            let entry = json!({
-                "dtype": part.dtype,
-                "shape": part.shape,
-                "data_offsets": [start, end],
-            });
-            let earlier = header.insert(part.name.clone(), entry);
-            ensure!(
-                earlier.is_none(),
-                "`{}`: two tensors would be named `{}`",
-                path.display(),
-                part.name
-            );
-        }
-        let mut header = Value::Object(header).to_string().into_bytes();
-        header.resize(header.len().next_multiple_of(8), b' ');
-
-        let mut file = AtomicFile::create(path)?;
-        file.write(|file| {
-            file.write_all(&(header.len() as u64).to_le_bytes())?;
-            file.write_all(&header)
-        })?;
-        let mut offset = 8 + header.len() as u64;
-        let mut places = HashMap::new();
-        for part in order {
-            places.insert(part.name.clone(), (offset, part.bytes));
-            offset += part.bytes as u64;
-        }
-        Ok(Self { file, places })
-    }
-
-    /// Writes a part.
-    ///
-    /// # Errors
-    /// If the file has no such part, its size differs, or it cannot be written.
-    pub fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let place = self.places.remove(name);
-        let (offset, length) = place.with_context(|| format!("there is no part `{name}`"))?;
-        ensure!(
-            length == bytes.len(),
-            "`{name}` has {} bytes, not {length}",
-            bytes.len()
-        );
-        Ok(self.file.write(|file| {
-            file.seek(SeekFrom::Start(offset))?;
-            file.write_all(bytes)
-        })?)
-    }
-
-    /// Completes the file.
-    ///
-    /// # Errors
-    /// If a part is missing, or the file cannot be written.
-    pub fn commit(self) -> Result<()> {
-        if let Some(name) = self.places.keys().next() {
-            anyhow::bail!("part `{name}` was not written");
-        }
-        Ok(self.file.commit()?)
-    }
+/// Starts a file with these parts and string metadata.
+///
+/// # Errors
+/// If two parts have the same name, or the file cannot be written.
+pub fn create(
+    path: &Path,
+    parts: &[Part],
+    metadata: Map<String, Value>,
+) -> Result<TensorWriter, CheckpointError> {
+    let parts = parts.iter();
+    let tensors = parts.map(|part| (part.name.clone(), part.dtype, part.shape.clone()));
+    TensorWriter::create(path, tensors, metadata)
 }
 
 /// The stored type of floats.
