@@ -121,6 +121,7 @@ targets!(
     ptx,
     emulated_ptx,
     config_json,
+    quantization_config,
     tokenizer_json,
     tokenizer_config_json,
     special_tokens_map_json,

@@ -100,6 +100,7 @@ fn stored_layouts_have_the_values_of_their_packages() {
     );
     let output = Command::new(&python)
         .arg(script)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
         .args([&out, &tokenizer])
         .arg(like.config().vocab_size.to_string())
         .output()
