@@ -93,9 +93,7 @@ impl<'a> Plan<'a> {
                 output.pack(target)?;
             }
             if target.packs() && outputs.iter().all(|output| output.packed.is_none()) {
-                let message = "no weight is quantised: give a format (--weights, --config), or use \
-                               --to dense";
-                return Err(Usage(message.to_owned()).into());
+                return Err(nothing_to_pack(checkpoint)?.into());
             }
         }
         Ok(Self {
@@ -285,6 +283,20 @@ impl<'a> Plan<'a> {
     fn dtype(&self) -> FloatType {
         self.checkpoint.config().dtype
     }
+}
+
+/// The error for a model without weights in a format of ours.
+fn nothing_to_pack(checkpoint: &Checkpoint) -> Result<Usage> {
+    let mut stored = String::new();
+    for (_, _, weight) in checkpoint.parameters().projections() {
+        if let Some(layout) = checkpoint.view(weight)?.layout() {
+            stored = format!(" in a format of this program ({layout} is decoded)");
+            break;
+        }
+    }
+    Ok(Usage(format!(
+        "no weight is quantised{stored}: give a format (--weights, --config), or use --to dense"
+    )))
 }
 
 /// How the input of a projection is quantised: by the configuration, or else by the checkpoint.

@@ -33,6 +33,7 @@ pub fn metadata(checkpoint: &Checkpoint) -> Result<(Metadata, Vec<Divisors>)> {
     };
     let label = checkpoint.label().trim_end_matches('/');
     let name = label.rsplit('/').next().unwrap_or(label);
+    let name = name.trim_end_matches(".gguf");
     let mut entries = vec![
         (
             "general.architecture".to_owned(),
