@@ -75,7 +75,8 @@ impl Checkpoint {
         let (tokenizer, tokenizer_path, notes) = match gguf.has_tokenizer() {
             true if !beside.exists() => {
                 let files = gguf.tokenizer()?;
-                let config = TokenizerConfig::parse(&files.config, path, None)?;
+                let mut config = TokenizerConfig::parse(&files.config, path, None)?;
+                config.is_gguf = true;
                 let tokenizer = (files.tokenizer, config, Some(files.config));
                 (tokenizer, path.to_owned(), files.notes)
             }

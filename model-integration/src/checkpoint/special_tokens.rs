@@ -57,6 +57,8 @@ pub struct TokenizerConfig {
     /// Whether a byte-level pre-tokenizer puts a space before a text: false if nothing is said,
     /// `None` for null, which leaves it to tokenizer.json.
     pub add_prefix_space: Option<bool>,
+    /// Whether the settings are those of a GGUF file, for messages.
+    pub is_gguf: bool,
     /// All special tokens, which are added where tokenizer.json has none of that text.
     pub special: Vec<AddedToken>,
 }
@@ -129,6 +131,7 @@ impl TokenizerConfig {
                 _ => Some(fields.flag("add_prefix_space", false)?),
             },
             listed: listed.unwrap_or_default(),
+            is_gguf: false,
             special,
         })
     }

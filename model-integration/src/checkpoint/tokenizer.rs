@@ -156,18 +156,22 @@ impl Tokenizer {
         }
         let [class_words, file_words] = [&by_class, &by_file].map(|around| self.words(around));
         let name = class.name;
+        let [of_class, of_file] = match config.is_gguf {
+            true => ["the architecture's class", "the GGUF file"],
+            false => ["tokenizer_config.json", "tokenizer.json"],
+        };
         let by_class_words = format!(
-            "tokenizer_config.json ({name}, add_bos_token {adds_bos}, add_eos_token {adds_eos}) \
+            "{of_class} ({name}, add_bos_token {adds_bos}, add_eos_token {adds_eos}) \
              puts {class_words}"
         );
         self.notes.push(match rule {
             SpecialTokens::Transformers4 => format!(
-                "BOS and EOS: {by_class_words}, tokenizer.json {file_words}. The former holds, as \
+                "BOS and EOS: {by_class_words}, {of_file} {file_words}. The former holds, as \
                  in transformers 4; --special-tokens tokenizer-json takes the latter, as \
                  transformers 5 does"
             ),
             SpecialTokens::TokenizerJson => format!(
-                "BOS and EOS: {by_class_words}, tokenizer.json {file_words}. The latter holds, as \
+                "BOS and EOS: {by_class_words}, {of_file} {file_words}. The latter holds, as \
                  in transformers 5; --special-tokens transformers-4 takes the former"
             ),
         });

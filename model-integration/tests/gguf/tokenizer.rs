@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use mxlab::checkpoint::Tokenizer;
+use mxlab::checkpoint::{SpecialTokens, Tokenizer};
 
 use super::writer::{File, Meta};
 use super::{open, open_in, refusal, small};
@@ -25,7 +25,12 @@ fn text(value: &str) -> Meta {
 #[test]
 fn text_is_split_by_the_named_rule() {
     let mut file = small();
-    let ids = |file: &File, text| tokenizer(file).encode(text, true).expect("ids");
+    let by_file = |file: &File| {
+        let checkpoint = open(file).expect("a model");
+        let checkpoint = checkpoint.with_special_tokens(SpecialTokens::TokenizerJson);
+        checkpoint.tokenizer().expect("a tokenizer")
+    };
+    let ids = |file: &File, text| by_file(file).encode(text, true).expect("ids");
     let [one, two] = ['1', '2'].map(|digit| u32::from(digit) - u32::from('!'));
     // `12` is a token of its own, unless digits are split first.
     assert_eq!(ids(&file, "12he"), [257, 256]);
@@ -37,7 +42,13 @@ fn text_is_split_by_the_named_rule() {
     file.set(ADD_BOS, Meta::Bool(false));
     file.set("tokenizer.ggml.add_eos_token", Meta::Bool(true));
     assert_eq!(ids(&file, "12<|turn|>"), [257, 260, 259]);
+    // transformers 4 adds it whatever the file says; transformers 5 and llama.cpp follow the file.
     let tokenizer = tokenizer(&file);
+    let of_class = tokenizer.encode("12<|turn|>", true).expect("ids");
+    assert_eq!(of_class, [258, 257, 260]);
+    let notes = tokenizer.notes().join("\n");
+    assert!(notes.contains("the GGUF file"), "{notes}");
+    assert!(notes.contains("--special-tokens tokenizer-json"), "{notes}");
     assert_eq!((tokenizer.bos(), tokenizer.eos()), (Some(258), Some(259)));
     assert_eq!(
         tokenizer.decode(&[257, 260, 256], true).expect("text"),
@@ -77,10 +88,6 @@ fn what_is_not_obvious_is_noted() {
     let checkpoint = open_in(folder.path(), &file).expect("a model");
     let notes = checkpoint.notes().join("\n");
     assert!(notes.contains("`tokenizer.ggml.pre` is missing"), "{notes}");
-    assert!(
-        notes.contains("`tokenizer.ggml.add_bos_token` is missing, so no `<s>`"),
-        "{notes}"
-    );
     // What is beside the file is used.
     fs::write(
         folder.path().join("tokenizer.json"),

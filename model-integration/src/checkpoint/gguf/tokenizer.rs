@@ -103,20 +103,19 @@ pub(in crate::checkpoint) fn files(gguf: &Gguf) -> Result<Files, CheckpointError
     };
     let around = [required(adds_bos, BOS, bos)?, required(adds_eos, EOS, eos)?];
     let token = |id: Option<u32>| id.map(|id| vocabulary.tokens[id as usize]);
-    let mut notes = parts.notes;
-    if let Some(bos) = token(bos).filter(|_| !adds_bos && gguf.is_llama()) {
-        let is = gguf.value(ADD_BOS).map_or("missing", |_| "false");
-        notes.push(format!(
-            "BOS: `{ADD_BOS}` is {is}, so no `{bos}` is put before a text, as in llama.cpp and \
-             transformers 5; --add-bos-token true puts it there, as transformers 4 does"
-        ));
-    }
-    let config = json!({
-        "add_bos_token": adds_bos, "add_eos_token": adds_eos,
+    let mut config = json!({
         "bos_token": token(bos), "eos_token": token(eos), "unk_token": token(id(UNKNOWN)),
         "chat_template": gguf.value(CHAT_TEMPLATE), "clean_up_tokenization_spaces": false,
-        "tokenizer_class": "PreTrainedTokenizerFast",
     });
+    if gguf.is_llama() {
+        // transformers 4 takes the class of the architecture, which adds BOS whatever the metadata
+        // say.
+        config["tokenizer_class"] = json!("LlamaTokenizer");
+    } else {
+        config["tokenizer_class"] = json!("PreTrainedTokenizerFast");
+        config["add_bos_token"] = adds_bos.into();
+        config["add_eos_token"] = adds_eos.into();
+    }
     let json = Json {
         version: "1.0",
         truncation: None,
@@ -145,7 +144,7 @@ pub(in crate::checkpoint) fn files(gguf: &Gguf) -> Result<Files, CheckpointError
     Ok(Files {
         tokenizer: text(serde_json::to_vec(&json))?,
         config: text(serde_json::to_vec(&config))?,
-        notes,
+        notes: parts.notes,
     })
 }
 
