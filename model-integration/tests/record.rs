@@ -69,7 +69,7 @@ fn committed_records_are_written_as_they_are_read() {
     for kind in ["bench", "eval", "mutate", "study", "verify"] {
         assert!(of(kind) > 0, "{kind}: {kinds:?}");
     }
-    assert_eq!(of("study"), 8);
+    assert_eq!(of("study"), 9);
 }
 
 fn generation() -> GenerateRecord {
