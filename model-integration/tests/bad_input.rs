@@ -70,7 +70,7 @@ const WRONG: [(&str, [&str; 3]); 22] = [
         "generate --device emulator --prompt a --kv int3",
         [
             "int3 of 3 bits",
-            "expected one of 4, 6 or 8 bits",
+            "expected 4, 6 or 8 bits",
             "choose another element",
         ],
     ),

@@ -68,10 +68,15 @@ impl fmt::Display for Unsupported {
             Part::TensorScale => "absent".to_owned(),
             Part::Dialect => format.dialect().to_string(),
         };
+        let remedy = match part {
+            Part::TensorScale if format.has_tensor_scale() => "leave the tensor scale out".into(),
+            Part::TensorScale => "give it a tensor scale".into(),
+            _ => format!("choose another {part}"),
+        };
         write!(
             f,
             "`{format}` is not supported by {taker}: its {part} is {found}, expected {expected}; \
-             choose another {part}, or the CPU, which takes every format"
+             {remedy}, or use the CPU, which takes every format"
         )
     }
 }

@@ -142,7 +142,7 @@ impl Support {
             }),
         };
         let element_of_ptx = || {
-            let widths = "one of 4, 6 or 8 bits, or a table of 16 values; others are for the CPU";
+            let widths = "4, 6 or 8 bits, or a table of 16 values";
             need(has_ptx(element), Part::Element, widths)
         };
         let block_of_ptx = || {
@@ -165,7 +165,7 @@ impl Support {
         let stored = |operand| StoredBits::of_operand(element, operand).is_some();
         let element_of_cores = || {
             element_of_ptx()?;
-            let expected = "one whose 16 codes fill words; others are for the CPU";
+            let expected = "an element whose 16 codes fill 32-bit words";
             need(stored(OperandType::Bf16), Part::Element, expected)
         };
         match taker {
@@ -178,7 +178,7 @@ impl Support {
                 need(
                     tensor_scale,
                     Part::TensorScale,
-                    "one f32 scale of the tensor as a whole",
+                    "an f32 scale of the whole tensor",
                 )
             }
             Taker::Weights(operand) => {
@@ -194,20 +194,20 @@ impl Support {
                 need(
                     stored(operand),
                     Part::Element,
-                    "one that moved bits make operands of",
+                    "an element that moving bits turns into an operand",
                 )?;
                 // All 24 bits of an f32 do not scale sums of integers exactly.
                 let is_exact = (operand, scale) != (OperandType::S8, ScaleFormat::Fp32);
-                need(is_exact, Part::Scale, "one of fewer bits than fp32")
+                need(is_exact, Part::Scale, "a scale of fewer bits than fp32")
             }
             Taker::Activations(OperandType::Bf16) => quantizable(),
             Taker::Activations(operand @ (OperandType::E4m3 | OperandType::S8)) => {
                 let has_operand = operand.activation_exponent(element).is_some();
-                let expected = "one all of whose values are operands";
+                let expected = "an element whose values are all operands";
                 need(has_operand, Part::Element, expected)?;
                 let is_taken = block_size >= operand.least_block();
                 need(is_taken, Part::BlockSize, "32, 64 or 128")?;
-                let expected = "none: a row would need a scale of its own";
+                let expected = "no tensor scale: each row would need its own";
                 need(!tensor_scale, Part::TensorScale, expected)?;
                 let is_taken = match rounding {
                     Rounding::Stochastic { .. } => false,
@@ -216,22 +216,26 @@ impl Support {
                     | Rounding::HalfToZero
                     | Rounding::TowardZero => true,
                 };
-                need(is_taken, Part::Rounding, "one that draws no random numbers")?;
+                need(
+                    is_taken,
+                    Part::Rounding,
+                    "a rounding without random numbers",
+                )?;
                 quantizable()
             }
             Taker::CacheWrite => {
                 element_of_cores()?;
-                let expected = "none: a row of the cache would need a scale of its own";
+                let expected = "no tensor scale: each row of the cache would need its own";
                 need(!tensor_scale, Part::TensorScale, expected)?;
                 quantizable()
             }
             Taker::CacheRead => {
                 element_of_cores()?;
                 block_of_ptx()?;
-                let expected = "none: a row of the cache would need a scale of its own";
+                let expected = "no tensor scale: each row of the cache would need its own";
                 need(!tensor_scale, Part::TensorScale, expected)?;
                 let has_factor = CacheFormat::new(Some(&self.format)).factor().is_some();
-                let expected = "one whose product with the element is a bf16 factor of the cache";
+                let expected = "a scale that is a bf16 factor of the cache";
                 need(has_factor, Part::Scale, expected)
             }
             Taker::Conversion { set, rounds } => {
@@ -242,7 +246,11 @@ impl Support {
                 }
                 need(rounding == Rounding::Even, Part::Rounding, "even")?;
                 let keeps = dialect.negative_zero() == NegativeZero::Kept;
-                need(keeps, Part::Dialect, "one that keeps the sign of zero")?;
+                need(
+                    keeps,
+                    Part::Dialect,
+                    "a dialect that keeps the sign of zero",
+                )?;
                 let is_plain = match rule {
                     // It rounds once for each of three scales.
                     ScaleRule::Mse => false,
@@ -253,7 +261,7 @@ impl Support {
                     | ScaleRule::Nearest
                     | ScaleRule::NearestFlush => true,
                 };
-                need(is_plain, Part::Rule, "one that rounds elements once")
+                need(is_plain, Part::Rule, "a rule that rounds elements once")
             }
         }
     }
