@@ -205,8 +205,8 @@ fn what_operands_do_not_hold_is_refused() {
     assert_eq!(
         message,
         "`int8 e8m0 k16 floor/even ocp` is not supported by s8 operands of weights: its block size \
-         is 16, expected 32, 64 or 128; choose another block size, or the CPU, which \
-         takes every format"
+         is 16, expected 32, 64 or 128; choose another block size, or use the CPU, \
+         which takes every format"
     );
 
     let rows = |element, k, operand| {

@@ -88,10 +88,10 @@ fn commands_give_on_the_emulator_what_they_give_on_the_cpu() {
     // Formats without kernels: some of caches, and all below four bits.
     for (flags, reasons) in [
         ("--kv int4 --scale fp32", ["fp32", "cache"]),
-        ("--weights int3", ["int3", "for the CPU"]),
-        ("--activations fp3_e1m1", ["fp3_e1m1", "for the CPU"]),
-        ("--kv ternary", ["ternary", "for the CPU"]),
-        ("--kv int2 --fake-quantize", ["int2", "for the CPU"]),
+        ("--weights int3", ["int3", "use the CPU"]),
+        ("--activations fp3_e1m1", ["fp3_e1m1", "use the CPU"]),
+        ("--kv ternary", ["ternary", "use the CPU"]),
+        ("--kv int2 --fake-quantize", ["int2", "use the CPU"]),
         (
             "--operands 8-bit --config fp4-e5m3",
             ["no projection", "sm_"],
