@@ -10,17 +10,17 @@ const WHOLE_BELOW_BYTES: usize = 64 << 20;
 const PAGES_PER_TENSOR: usize = 16;
 const PAGE_BYTES: usize = 4096;
 
-/// SHA-256, in hexadecimal, over config.json, tokenizer.json, the table of tensors (name, dtype,
+/// SHA-256, in hexadecimal, over the configurations, tokenizer.json, the table of tensors (name, dtype,
 /// shape), file sizes, and weights: all of them up to 64 MiB, beyond that 16 pages of 4 KiB from
 /// each tensor. Generated weights contribute their seed. So a single changed weight in a large
 /// model may go unnoticed; another checkpoint of the same training run does not.
-pub(super) fn fingerprint(config_json: &[u8], tokenizer_json: &[u8], weights: &Weights) -> String {
+pub(super) fn fingerprint(configs: &[&[u8]], tokenizer_json: &[u8], weights: &Weights) -> String {
     let mut hash = Sha256::new();
     let mut field = |bytes: &[u8]| {
         hash.update((bytes.len() as u64).to_le_bytes());
         hash.update(bytes);
     };
-    field(config_json);
+    configs.iter().for_each(|json| field(json));
     field(tokenizer_json);
     let mut total = 0;
     for file in weights.files() {

@@ -90,6 +90,8 @@ pub struct Checkpoint {
     tokenizer_json: Vec<u8>,
     tokenizer_config: TokenizerConfig,
     tokenizer_config_json: Option<Vec<u8>>,
+    /// The text of ModelOpt's file beside config.json, if it counts.
+    modelopt_json: Option<Vec<u8>>,
     special_tokens: SpecialTokens,
     encoding: Encoding,
     weights: Weights,
@@ -132,11 +134,13 @@ impl Checkpoint {
         Self { label, ..self }
     }
 
-    /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, tokenizer.json,
-    /// the table of tensors, file sizes, and weights (all of them up to 64 MiB, beyond that 16
+    /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, ModelOpt's
+    /// file beside it, tokenizer.json, the table of tensors, file sizes, and weights (all of them up to 64 MiB, beyond that 16
     /// pages of every tensor). The location of the files is not included.
     pub fn fingerprint(&self) -> String {
-        fingerprint::fingerprint(&self.config_json, &self.tokenizer_json, &self.weights)
+        let said = [Some(&self.config_json), self.modelopt_json.as_ref()];
+        let said: Vec<&[u8]> = said.into_iter().flatten().map(Vec::as_slice).collect();
+        fingerprint::fingerprint(&said, &self.tokenizer_json, &self.weights)
     }
 
     /// Whether the weights include a tensor of this name.
@@ -183,12 +187,28 @@ impl Checkpoint {
     /// # Errors
     /// `Tokenizer`.
     pub fn tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
+        self.tokenizer_by(self.special_tokens)
+    }
+
+    /// The tokenizer that a GGUF file itself describes; of a directory, the same as
+    /// [`Checkpoint::tokenizer`].
+    ///
+    /// # Errors
+    /// `Tokenizer`.
+    pub(crate) fn stored_tokenizer(&self) -> Result<Tokenizer, CheckpointError> {
+        self.tokenizer_by(match self.tokenizer_config.is_gguf {
+            true => SpecialTokens::TokenizerJson,
+            false => self.special_tokens,
+        })
+    }
+
+    fn tokenizer_by(&self, rule: SpecialTokens) -> Result<Tokenizer, CheckpointError> {
         let tokenizer = Tokenizer::parse(
             &self.tokenizer_json,
             &self.tokenizer_config,
             &self.tokenizer_path,
             self.config.vocab_size,
-            self.special_tokens,
+            rule,
         )?;
         let eos = self.config.eos_token_ids.first().copied();
         Ok(tokenizer.with_default_special_tokens(self.config.bos_token_id, eos))

@@ -49,9 +49,10 @@ impl Checkpoint {
                 .config
                 .add_end_tokens(&json, &dir.join(GENERATION_FILE))?;
         }
-        if let Some(json) = json(MODELOPT_FILE)? {
+        let modelopt_json = json(MODELOPT_FILE)?;
+        if let Some(json) = &modelopt_json {
             let file = dir.join(MODELOPT_FILE);
-            let object = fields::parse_object(&json, &file)?;
+            let object = fields::parse_object(json, &file)?;
             parsed.encoding = parsed.encoding.or_sidecar(Fields::new(&file, &object))?;
         }
         let mut tokenizer = tokenizer_files(&folder)?;
@@ -62,6 +63,7 @@ impl Checkpoint {
         let label = dir.display().to_string();
         let mut checkpoint = Self::new(label, dir, parsed, config_json, tokenizer, weights)?;
         checkpoint.notes.extend(folder.notes());
+        checkpoint.modelopt_json = modelopt_json;
         Ok(checkpoint)
     }
 
@@ -173,6 +175,7 @@ impl Checkpoint {
             tokenizer_json,
             tokenizer_config,
             tokenizer_config_json,
+            modelopt_json: None,
             special_tokens: SpecialTokens::default(),
             encoding: parsed.encoding,
             weights,

@@ -206,6 +206,8 @@ impl Packed {
         rows: impl Iterator<Item = usize>,
     ) -> Result<(), CheckpointError> {
         let most = self.format.element().max_normal();
+        let mut codes = self.format.element().codes();
+        let has_specials = codes.any(|code| !self.format.element().decode(code).is_finite());
         for stored in rows {
             let row = self.rows(std::iter::once(stored));
             for block in 0..self.format.blocks_per_row(self.cols) {
@@ -224,12 +226,24 @@ impl Packed {
                     });
                 }
                 let fits = |element: f32| (element * scale * self.tensor_scale).is_finite();
-                if fits(most) {
+                if fits(most) && !has_specials {
                     continue;
                 }
                 let k = self.format.block_size();
                 let mut elements = block * k..self.cols.min((block + 1) * k);
                 let element = |col| self.format.element().decode(row.code(0, col));
+                if fits(most) {
+                    let Some(col) = elements.find(|&col| !element(col).is_finite()) else {
+                        continue;
+                    };
+                    let (file, tensor) = self.scales();
+                    return Err(CheckpointError::NonFinite {
+                        file: file.path().to_owned(),
+                        tensor: format!("the codes beside {}", file.tensors()[*tensor].0),
+                        index: stored * self.cols + col,
+                        value: element(col),
+                    });
+                }
                 if scale.is_nan() || elements.any(|col| !fits(element(col))) {
                     let (file, tensor) = self.scales();
                     return Err(CheckpointError::Scale {

@@ -236,7 +236,8 @@ fn of_inputs(inputs: Fields, weights: WeightScheme) -> Result<InputScheme, Check
     let is_mx = inputs
         .get("scale_dtype")
         .is_some_and(|dtype| dtype == "torch.uint8")
-        || is_float && group == Group::Columns(MX_BLOCK);
+        // Files of MXFP4 from before there was a type of scales.
+        || kind == CodeKind::Float(ElementFormat::FP4_E2M1) && group == Group::Columns(MX_BLOCK);
     let is_nvfp4 = !is_mx && kind == CodeKind::Float(ElementFormat::FP4_E2M1);
     let dynamic = inputs.get("dynamic");
     let is_dynamic = dynamic.is_some_and(|dynamic| *dynamic == true);
@@ -244,6 +245,9 @@ fn of_inputs(inputs: Fields, weights: WeightScheme) -> Result<InputScheme, Check
     let is_symmetric = inputs.flag("symmetric", true)?;
     if !is_dynamic && !is_local && !is_symmetric {
         return Err(inputs.error("symmetric", "true, as the scale of inputs is stored"));
+    }
+    if is_float && !is_symmetric {
+        return Err(inputs.error("symmetric", "true, as the values are floats"));
     }
     if is_nvfp4 && weights.group != Group::Columns(NVFP4_BLOCK) {
         return Err(inputs.error("group_size", "that of weights in nvfp4-pack-quantized"));

@@ -1,6 +1,6 @@
 //! FP8 with a scale for each block of weights, as DeepSeek publishes its models, or for each tensor.
 
-use mxlab_kernels::format::ElementFormat;
+use mxlab_kernels::format::{ElementFormat, ScaleFormat, ScaleRule};
 
 use super::super::CheckpointError;
 use super::super::fields::Fields;
@@ -43,11 +43,17 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
         ],
         factor: None,
     };
+    // Scales of inputs are rounded up to powers of two.
+    let is_power = match config.text("scale_fmt")? {
+        None => false,
+        Some("ue8m0") => true,
+        Some(_) => return Err(config.error("scale_fmt", "\"ue8m0\" or null")),
+    };
     let inputs = InputScheme {
         kind,
         group: block.map_or(Group::Row, |[_, width]| Group::Columns(width)),
-        scale: None,
-        rule: None,
+        scale: is_power.then_some(ScaleFormat::E8M0),
+        rule: is_power.then_some(ScaleRule::Rceil),
         is_symmetric: true,
         stored: (!is_dynamic).then_some(("input_scale", Factor::Multiplies)),
     };

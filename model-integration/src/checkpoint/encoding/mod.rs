@@ -32,6 +32,7 @@ use std::sync::Arc;
 
 pub(super) use code_table::dtype_error;
 pub use own::FORMAT_KEY;
+pub(crate) use scheme::rounds_as_packages;
 pub use scheme::{CodeKind, ScalarInput, StoredInput};
 
 use super::CheckpointError;

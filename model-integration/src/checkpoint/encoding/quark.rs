@@ -32,11 +32,25 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
         let target = Target::glob(text);
         target.map_err(|reason| config.error(name, format!("patterns ({reason})")))
     };
-    let mut groups = Vec::new();
+    let rotates = |algorithms: &serde_json::Value| algorithms.to_string().contains("rotation");
+    if config.get("algo_config").is_some_and(rotates) {
+        return Err(config.error("algo_config", "no rotation of inputs"));
+    }
+    let (mut groups, mut ignored, mut not_applied) = (Vec::new(), Vec::new(), Vec::new());
     if let Some(layers) = config.object("layer_quant_config")? {
         for name in layers.names() {
-            if let Some(layer) = layers.object(name)? {
-                groups.push((vec![glob("layer_quant_config", name)?], scheme(layer)?));
+            let Some(layer) = layers.object(name)? else {
+                continue;
+            };
+            let target = glob("layer_quant_config", name)?;
+            if layer.get("output_tensors").is_some() {
+                not_applied.push(cache_note(&format!(
+                    "layer_quant_config.{name}.output_tensors"
+                )));
+            }
+            match layer.get("weight") {
+                None => ignored.push(target),
+                Some(_) => groups.push((vec![target], scheme(layer)?)),
             }
         }
     }
@@ -57,7 +71,9 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
         true => Target::parse(text).map_err(|reason| config.error("exclude", reason)),
         false => glob("exclude", text),
     });
-    let mut not_applied = Vec::new();
+    for target in excluded {
+        ignored.push(target?);
+    }
     let cache = config.object("kv_cache_quant_config")?;
     if cache.is_some_and(|cache| cache.names().next().is_some()) {
         not_applied.push(cache_note("kv_cache_quant_config"));
@@ -65,16 +81,14 @@ pub(super) fn parse(config: Fields) -> Result<Schemes, CheckpointError> {
     Ok(Schemes {
         writer: "Quark",
         groups,
-        ignored: excluded.collect::<Result<_, _>>()?,
+        ignored,
         not_applied,
     })
 }
 
 fn scheme(module: Fields) -> Result<Scheme, CheckpointError> {
-    for other in ["output_tensors", "bias"] {
-        if module.get(other).is_some() {
-            return Err(module.error(other, "null"));
-        }
+    if module.get("bias").is_some() {
+        return Err(module.error("bias", "null"));
     }
     let Some(weight) = module.object("weight")? else {
         return Err(module.error("weight", "an object"));
@@ -95,6 +109,10 @@ fn scheme(module: Fields) -> Result<Scheme, CheckpointError> {
 fn kind(tensor: Fields) -> Result<CodeKind, CheckpointError> {
     if tensor.get("symmetric").is_some_and(|value| *value == false) {
         return Err(tensor.error("symmetric", "true"));
+    }
+    let rounding = tensor.text("round_method")?;
+    if rounding.is_some_and(|rounding| rounding != "half_even") {
+        return Err(tensor.error("round_method", "\"half_even\""));
     }
     let name = tensor.text("dtype")?;
     let found = KINDS.iter().find(|(known, _)| name == Some(known));

@@ -102,7 +102,23 @@ pub struct ScalarInput {
     pub is_symmetric: bool,
 }
 
+/// Whether a format of inputs rounds and chooses scales as packages do, which cannot be told to do
+/// otherwise: half to even, and fractions to the nearest.
+pub(crate) fn rounds_as_packages(format: &BlockFormat) -> bool {
+    let has_own_rule = format.scale() != ScaleFormat::Fp32 || format.rule() == ScaleRule::Nearest;
+    let is_plain = matches!(format.dialect(), Dialect::Ocp | Dialect::Nvidia);
+    format.rounding() == Rounding::Even && is_plain && has_own_rule
+}
+
 impl StoredInput {
+    /// The quantisation with its rule and rounding, for messages.
+    pub fn in_full(&self) -> String {
+        match self {
+            Self::Block(format, _) => format.to_string(),
+            Self::Scalar(_) => self.name(),
+        }
+    }
+
     /// The quantisation in words.
     pub fn name(&self) -> String {
         match self {

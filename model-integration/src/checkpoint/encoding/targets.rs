@@ -74,11 +74,14 @@ impl Target {
         }
     }
 
-    const fn rank(&self) -> u8 {
+    /// The most specific kind first; patterns in the order of their texts, as compressed-tensors
+    /// has them.
+    fn rank(&self) -> (u8, &str) {
         match self {
-            Self::Name(_) => 0,
-            Self::Pattern(_) | Self::Glob(_) => 1,
-            Self::Class(_) => 2,
+            Self::Name(_) => (0, ""),
+            Self::Pattern(pattern) => (1, pattern.as_str()),
+            Self::Glob(_) => (1, ""),
+            Self::Class(_) => (2, ""),
         }
     }
 }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::piece::{Content, Layout, Piece, row_words, scale_dtype};
 use super::tensors::Plan;
-use crate::checkpoint::encoding::{CodeKind, ScalarInput, StoredInput};
+use crate::checkpoint::encoding::{CodeKind, ScalarInput, StoredInput, rounds_as_packages};
 
 /// The formats of weights that the library has, for messages.
 const KNOWN: &str = "fp4_e2m1 with ue4m3 and blocks of 16; fp4_e2m1, fp6_e2m3 or fp8_e4m3 with \
@@ -211,7 +211,8 @@ fn of_input(name: &str, input: &StoredInput, features: usize) -> Result<(Value, 
         }
         StoredInput::Block(format, None)
             if format.element() == ElementFormat::FP8_E4M3
-                && format.scale() == ScaleFormat::Fp32 =>
+                && format.scale() == ScaleFormat::Fp32
+                && rounds_as_packages(&format) =>
         {
             let group = format.block_size();
             let input = match group >= features {
@@ -244,8 +245,8 @@ fn of_input(name: &str, input: &StoredInput, features: usize) -> Result<(Value, 
         StoredInput::Block(..) => bail!(
             "the input of `{name}` is in {}; compressed-tensors takes fp4_e2m1 with e8m0, blocks \
              of 32 and the rule {}, fp8_e4m3 with e8m0, blocks of 32 and the rule {}, fp8_e4m3 \
-             with fp32, and NVFP4 with a stored scale of the tensor",
-            input.name(),
+             with fp32, and NVFP4 with a stored scale of the tensor; all round to even",
+            input.in_full(),
             ScaleRule::Even,
             ScaleRule::Rceil,
         ),

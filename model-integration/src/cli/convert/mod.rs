@@ -13,7 +13,7 @@ mod values;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use self::directory::NewDirectory;
@@ -155,6 +155,10 @@ fn write_directory<'a>(
         Ok(file.write(name, content)?)
     })?;
     file.commit()?;
+    Checkpoint::open(directory.path()).context(
+        "what was written cannot be opened, so nothing is kept; give weights and activations \
+         formats that the target has together, or use --to mxlab",
+    )?;
     directory.commit()?;
     Ok((plan, bytes))
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::piece::{Content, Layout, Piece, scale_dtype};
 use super::tensors::Plan;
-use crate::checkpoint::encoding::{CodeKind, ScalarInput, StoredInput};
+use crate::checkpoint::encoding::{CodeKind, ScalarInput, StoredInput, rounds_as_packages};
 use crate::description::parameters::{Role, module_name};
 
 /// The version whose layout this is.
@@ -47,7 +47,8 @@ pub fn layout(
             let same = (other.element(), other.scale()) == (element, scale);
             let block = other.block_size();
             let same_blocks = block == format.block_size() || by_row && block >= cols;
-            ((same && same_blocks).then_some(other), *stored)
+            let is_taken = same && same_blocks && rounds_as_packages(other);
+            (is_taken.then_some(other), *stored)
         }
         // One scale for the weight, and a stored one for the input.
         Some(StoredInput::Scalar(ScalarInput {
@@ -73,10 +74,10 @@ pub fn layout(
         _ => None,
     };
     let (Some(algorithm), Some(of_scales)) = (algorithm, scale_dtype(scale)) else {
-        let input = input.map_or_else(|| "floats".to_owned(), StoredInput::name);
+        let input = input.map_or_else(|| "floats".to_owned(), StoredInput::in_full);
         bail!(
             "`{name}` is in {format} and its input in {input}; ModelOpt takes \
-             {KNOWN}; use other formats or --to mxlab"
+             {KNOWN}; all round to even; use other formats or --to mxlab"
         );
     };
     ensure!(

@@ -65,7 +65,7 @@ pub fn metadata(checkpoint: &Checkpoint, template: Option<String>) -> Result<Met
     add("tokens", Entry::Texts(vocabulary.tokens));
     add("token_type", Entry::I32s(vocabulary.kinds));
 
-    let tokenizer = checkpoint.tokenizer()?;
+    let tokenizer = checkpoint.stored_tokenizer()?;
     let config = checkpoint.config();
     let (adds_bos, adds_eos) = added(&tokenizer)?;
     add("add_bos_token", Entry::Flag(adds_bos));
@@ -77,11 +77,17 @@ pub fn metadata(checkpoint: &Checkpoint, template: Option<String>) -> Result<Met
     let own = tokenizer.eos();
     let others = config.eos_token_ids.iter().copied();
     let others = others.filter(|id| Some(*id) != own);
-    let ends = own.into_iter().chain(others);
-    for (name, id) in ["eos_token_id", "eot_token_id", "eom_token_id"]
-        .into_iter()
-        .zip(ends)
-    {
+    let ends: Vec<u32> = own.into_iter().chain(others).collect();
+    let keys = ["eos_token_id", "eot_token_id", "eom_token_id"];
+    if ends.len() > keys.len() {
+        bail!(
+            "the model has {} end tokens ({ends:?}); a GGUF file names at most {}; leave some out \
+             in config.json and generation_config.json",
+            ends.len(),
+            keys.len()
+        );
+    }
+    for (name, id) in keys.into_iter().zip(ends) {
         add(name, Entry::U32(id));
     }
     let settings: Value = match checkpoint.tokenizer_config_json() {
