@@ -2,6 +2,7 @@
 
 mod gguf;
 mod peers;
+mod silent;
 
 use std::fs;
 use std::path::Path;
