@@ -81,8 +81,8 @@ const GENERATION_FILE: &str = "generation_config.json";
 /// A model: config, tokenizer, and mapped weights.
 pub struct Checkpoint {
     label: String,
-    /// The file with the tokenizer, in a stand-in for a directory for embedded and synthetic models;
-    /// for messages.
+    /// The file with the tokenizer, for messages; embedded and synthetic models have a stand-in for
+    /// a directory.
     tokenizer_path: PathBuf,
     config: ModelConfig,
     parameters: Parameters,
@@ -134,9 +134,9 @@ impl Checkpoint {
         Self { label, ..self }
     }
 
-    /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, ModelOpt's
-    /// file beside it, tokenizer.json, the table of tensors, file sizes, and weights (all of them up to 64 MiB, beyond that 16
-    /// pages of every tensor). The location of the files is not included.
+    /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, ModelOpt's file
+    /// beside it, tokenizer.json, the table of tensors, file sizes, and weights (all of them up to
+    /// 64 MiB, beyond that 16 pages of every tensor). The location of the files is not included.
     pub fn fingerprint(&self) -> String {
         let said = [Some(&self.config_json), self.modelopt_json.as_ref()];
         let said: Vec<&[u8]> = said.into_iter().flatten().map(Vec::as_slice).collect();

@@ -2,11 +2,12 @@
 
 use std::fs;
 
-use mxlab::checkpoint::Checkpoint;
+use mxlab::checkpoint::{Checkpoint, synthetic};
 use serde_json::{Value, json};
 use tempfile::tempdir;
 
-use super::{converted, refused};
+use super::{convert, converted, refused};
+use crate::quantised::head::write_untied;
 
 /// FP8 by rows.
 const FP8: [&str; 8] = [
@@ -63,4 +64,27 @@ fn codes_that_are_nan_and_a_changed_sidecar_are_noticed() {
     fs::write(&weights, bytes).expect("writable");
     let dense = folder.path().join("dense").display().to_string();
     refused(&[&path, &dense, "--to", "dense"], 1, "must be finite");
+}
+
+/// A packed head is no format of compressed-tensors' linear layers here: that it becomes floats is
+/// said.
+#[test]
+fn codes_that_become_floats_are_said() {
+    let folder = tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (packed, again) = (path("packed"), path("again"));
+    let to = ["--to", "compressed-tensors"];
+    let untied = path("untied");
+    let tied = synthetic::open("tiny:5").expect("a model");
+    let head = vec![0.5; 512 * 64];
+    write_untied(untied.as_ref(), &tied, &head);
+    let mut arguments = vec![untied.as_str(), packed.as_str(), "--weights", "fp4_e2m1"];
+    arguments.extend(["--head", "fp4_e2m1"]);
+    arguments.extend(to);
+    converted(&arguments);
+    let output = convert(&[packed.as_str(), again.as_str(), to[0], to[1]]);
+    let printed = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{printed}");
+    let line = "written as floats, though the source has codes: 1 tensors, `lm_head.weight`";
+    assert!(printed.contains(line), "{printed}");
 }

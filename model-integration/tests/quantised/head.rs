@@ -1,5 +1,7 @@
 //! A format of the output head.
 
+use std::path::Path;
+
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 use mxlab::checkpoint::{Checkpoint, synthetic};
 use mxlab::config::QuantConfig;
@@ -14,6 +16,29 @@ use mxlab_kernels::format::FloatType;
 use tempfile::tempdir;
 
 use super::{mxfp4, read, scores};
+
+/// Writes a model with a tied head as one whose own head has these values.
+pub fn write_untied(path: &Path, tied: &Checkpoint, head: &[f32]) {
+    std::fs::create_dir(path).expect("a folder");
+    let mut config = tied.config().clone();
+    config.tie_word_embeddings = false;
+    let json = config.to_json().to_string();
+    std::fs::write(path.join("config.json"), json).expect("written");
+    std::fs::write(path.join("tokenizer.json"), tied.tokenizer_json()).expect("written");
+    let stored = tied.parameters().stored();
+    let mut values: Vec<_> = stored
+        .map(|one| (one.name.as_str(), one.shape.as_slice(), read(tied, one)))
+        .collect();
+    let own = tied.parameters().weight(None, Role::Head);
+    values.push((&own.name, &own.shape, head.to_vec()));
+    let tensors = values.iter().map(|(name, shape, values)| NamedTensor {
+        name,
+        shape,
+        values,
+    });
+    let tensors: Vec<_> = tensors.collect();
+    save_bf16(&path.join("model.safetensors"), &tensors).expect("written");
+}
 
 /// A head in MXFP4 scores as a checkpoint does whose untied head has the values of these codes, be
 /// the embedding tied to it or not. The rows of the embedding stay as they are.
@@ -32,25 +57,7 @@ fn a_head_with_a_format_is_that_of_a_checkpoint_with_its_values() {
 
     let untied = |name: &str, head: &[f32]| {
         let path = folder.path().join(name);
-        std::fs::create_dir(&path).expect("a folder");
-        let mut config = tied.config().clone();
-        config.tie_word_embeddings = false;
-        let json = config.to_json().to_string();
-        std::fs::write(path.join("config.json"), json).expect("written");
-        std::fs::write(path.join("tokenizer.json"), tied.tokenizer_json()).expect("written");
-        let stored = tied.parameters().stored();
-        let mut values: Vec<_> = stored
-            .map(|one| (one.name.as_str(), one.shape.as_slice(), read(&tied, one)))
-            .collect();
-        let name = &tied.parameters().weight(None, Role::Head).name;
-        values.push((name, &embedding.shape, head.to_vec()));
-        let tensors = values.iter().map(|(name, shape, values)| NamedTensor {
-            name,
-            shape,
-            values,
-        });
-        let tensors: Vec<_> = tensors.collect();
-        save_bf16(&path.join("model.safetensors"), &tensors).expect("written");
+        write_untied(&path, &tied, head);
         Checkpoint::open(&path).expect("a model")
     };
     let baseline = QuantConfig::unquantised("baseline");

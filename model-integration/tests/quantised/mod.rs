@@ -1,7 +1,7 @@
 //! Quantised checkpoints: every encoding gives the same values, and malformed ones are refused.
 
 mod damage;
-mod head;
+pub mod head;
 mod layouts;
 mod malformed;
 mod packages;

@@ -44,7 +44,7 @@ use grouped::Grouped;
 use targets::Schemes;
 
 /// How the weights of a checkpoint are encoded.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub(super) enum Encoding {
     /// Nothing said; the tensors determine it.
     Unsaid,

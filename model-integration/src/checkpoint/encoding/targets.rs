@@ -101,9 +101,3 @@ impl Schemes {
             .map(|(_, scheme)| scheme)
     }
 }
-
-impl PartialEq for Schemes {
-    fn eq(&self, other: &Self) -> bool {
-        format!("{self:?}") == format!("{other:?}")
-    }
-}

@@ -108,6 +108,13 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
         plan.tensors(),
         plan.quantised(),
     );
+    let widened = plan.widened();
+    if let [first, ..] = widened.as_slice() {
+        text += &format!(
+            "written as floats, though the source has codes: {} tensors, `{first}` the first\n",
+            widened.len()
+        );
+    }
     let dropped = plan.dropped_inputs();
     if !dropped.is_empty() {
         text += &format!(

@@ -108,12 +108,23 @@ impl<'a> Plan<'a> {
         self.outputs.len()
     }
 
-    /// Number of quantised tensors.
+    /// Number of tensors that are written as codes.
     pub fn quantised(&self) -> usize {
         let outputs = self.outputs.iter();
-        outputs
-            .filter(|output| output.sources.iter().any(|source| source.format.is_some()))
-            .count()
+        outputs.filter(|output| output.packed.is_some()).count()
+    }
+
+    /// The tensors that the source has in codes and a target of codes gets as floats.
+    pub fn widened(&self) -> Vec<&str> {
+        if self.target == Target::Dense {
+            return Vec::new();
+        }
+        let in_codes = |output: &&Output| {
+            let mut sources = output.sources.iter();
+            output.packed.is_none() && sources.any(|source| source.stored.is_none())
+        };
+        let outputs = self.outputs.iter().filter(in_codes);
+        outputs.map(|output| output.name).collect()
     }
 
     /// The quantisations of inputs that the target does not say, in words.
