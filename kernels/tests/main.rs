@@ -3,6 +3,7 @@
 mod definitions;
 mod differential;
 mod exhaustive;
+mod ggml;
 mod golden;
 mod golden_errors;
 mod launch;

@@ -49,6 +49,15 @@ pub struct Sums {
 }
 
 impl Sums {
+    /// The sums over values and what quantisation made of them.
+    pub fn of(values: &[f32], restored: &[f32]) -> Self {
+        let mut sums = Self::default();
+        for (&x, &y) in values.iter().zip(restored) {
+            sums.add_element(f64::from(x), f64::from(y));
+        }
+        sums
+    }
+
     /// Adds the sums over other elements.
     pub fn add(&mut self, other: Self) {
         self.signal += other.signal;

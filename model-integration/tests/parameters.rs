@@ -90,7 +90,7 @@ fn fused_rows_follow_each_other() {
 fn a_tied_head_is_the_embedding() {
     let mut config = tiny(&LLAMA);
     let quantised = QuantConfig {
-        head: Some(BlockFormat::NVFP4),
+        head: Some(BlockFormat::NVFP4.into()),
         ..QuantConfig::unquantised("head")
     };
     for (is_tied, usage) in [(true, Usage::LookupAndProduct), (false, Usage::Lookup)] {
@@ -115,7 +115,7 @@ fn a_tied_head_is_the_embedding() {
         assert_eq!(stored.role == Role::Embedding, is_tied);
         assert_eq!(
             (usage, formats.formats(&quantised)),
-            (Usage::Product, (quantised.head, None))
+            (Usage::Product, (Some(BlockFormat::NVFP4), None))
         );
         assert_eq!((head.matrix(), head.projection()), (Some([512, 64]), None));
     }

@@ -93,6 +93,8 @@ fn generation() -> GenerateRecord {
         footprint: Footprint {
             weight_bytes: 1,
             kv_bytes_per_token: 2,
+            packed: None,
+            stand_ins: Vec::new(),
             operands: None,
         },
         kernel_loads: None,

@@ -48,7 +48,7 @@ pub fn configuration_toml(data: &[u8]) -> bool {
     thread_local!(static SCRATCH: Scratch = Scratch::new());
     let path = SCRATCH.with(|scratch| scratch.write("configuration.toml", data));
     let flags = FormatFlags {
-        weights: "fp4_e2m1".parse().ok(),
+        weights: "fp4_e2m1".parse().into_iter().collect(),
         ..FormatFlags::default()
     };
     let _ = file::read(&path, &flags);
@@ -262,6 +262,8 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         footprint: Footprint {
             weight_bytes: 1 << 40,
             kv_bytes_per_token: 2560,
+            packed: None,
+            stand_ins: Vec::new(),
             operands: None,
         },
     };

@@ -8,6 +8,9 @@ pub enum FormatError {
     /// No such element format.
     #[error("unknown element format `{name}`; known: {known}")]
     UnknownElement { name: String, known: String },
+    /// ggml has no such format of weights, or it is not here.
+    #[error("unknown format of ggml `{name}`; known: {known}")]
+    UnknownGgml { name: String, known: String },
     /// No such scale format.
     #[error("unknown scale format `{name}`; known: {known}")]
     UnknownScale { name: String, known: String },

@@ -8,10 +8,12 @@
 //! | a scale rule | [`ScaleRule`] in `rule.rs`; the compiler names the rest |
 //! | a rounding | [`Rounding`] in `rounding.rs` |
 //! | a dialect | [`Dialect`] in `dialect.rs` |
+//! | a format of ggml | [`GgmlFormat`] in `ggml/mod.rs` |
 //! | a width, or an order of codes in bytes | [`CodeLayout`], [`CodeOrder`] in `layout.rs` |
 //!
 //! A [`BlockFormat`] joins one of each with a block size k. It can only be built from parts that
-//! fit together. A [`PackedTensor`] holds codes and shared scales in such a format.
+//! fit together. A [`PackedTensor`] holds codes and shared scales in such a format. The weights of
+//! a matrix may have one of ggml's formats instead: [`MatrixFormat`].
 
 #![forbid(unsafe_code)]
 
@@ -24,6 +26,7 @@ mod float_type;
 mod ggml;
 mod grid;
 mod layout;
+mod matrix;
 mod packed;
 mod rounding;
 mod rule;
@@ -35,10 +38,12 @@ pub use element::ElementFormat;
 pub use error::FormatError;
 pub use float_type::FloatType;
 pub use ggml::{
-    ggml_mxfp4_blocks, ggml_mxfp4_codes, ggml_nvfp4_blocks, ggml_nvfp4_codes, ggml_nvfp4_scale,
+    GgmlFormat, ggml_mxfp4_blocks, ggml_mxfp4_codes, ggml_nvfp4_blocks, ggml_nvfp4_codes,
+    ggml_nvfp4_scale,
 };
 pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
 pub use layout::{CodeLayout, CodeOrder};
+pub use matrix::MatrixFormat;
 pub use packed::PackedTensor;
 pub(crate) use packed::{read_scale, write_scale};
 pub(crate) use rounding::seed_drawing;

@@ -22,8 +22,8 @@ mod error;
 pub use error::{Part, Unsupported};
 
 use crate::format::{
-    BlockFormat, CodeLayout, Dialect, ElementFormat, FloatGrid, Grid, NegativeZero, Rounding,
-    ScaleFormat, ScaleRule, Specials,
+    BlockFormat, CodeLayout, Dialect, ElementFormat, FloatGrid, Grid, MatrixFormat, NegativeZero,
+    Rounding, ScaleFormat, ScaleRule, Specials,
 };
 use crate::fragment::OperandType;
 use crate::fragment::bits::StoredBits;
@@ -81,6 +81,23 @@ pub const fn support(format: &BlockFormat) -> Support {
     Support { format: *format }
 }
 
+/// Refuses a format of weights for a taker that does not support it: ggml's are the CPU's alone.
+///
+/// # Errors
+/// [`Unsupported`], with the first unsupported part.
+pub fn check_matrix(format: &MatrixFormat, taker: Taker) -> Result<(), Unsupported> {
+    match (format, taker) {
+        (MatrixFormat::Block(format), _) => support(format).check(taker),
+        (MatrixFormat::Ggml(_), Taker::Cpu) => Ok(()),
+        (MatrixFormat::Ggml(_), _) => Err(Unsupported {
+            format: Box::new(*format),
+            taker,
+            part: Part::Structure,
+            expected: "blocks of codes, each with one scale",
+        }),
+    }
+}
+
 /// The conversions of an element, and the packed type in their names, as in `e2m1x2`.
 pub const fn conversion(element: ElementFormat) -> Option<(ConversionSet, &'static str)> {
     let Grid::Float(FloatGrid {
@@ -135,7 +152,7 @@ impl Support {
         let need = |is_taken: bool, part, expected| match is_taken {
             true => Ok(()),
             false => Err(Unsupported {
-                format: Box::new(self.format),
+                format: Box::new(self.format.into()),
                 taker,
                 part,
                 expected,

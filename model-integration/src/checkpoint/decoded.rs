@@ -3,13 +3,20 @@
 
 use std::path::Path;
 
+use mxlab_kernels::format::GgmlFormat;
+
 /// The rows of such a matrix.
 pub trait DecodedRows: Send + Sync {
     /// The layout's name among those who write it, such as `Q4_K`.
     fn layout(&self) -> &str;
 
-    /// The file, and the tensor that messages name.
-    fn place(&self) -> (&Path, &str);
+    /// The file, and the tensor that messages name; `None` if no file has these rows.
+    fn place(&self) -> Option<(&Path, &str)>;
+
+    /// A stored row in a format of ggml, if the layout is one.
+    fn ggml(&self, _row: usize) -> Option<(GgmlFormat, &[u8])> {
+        None
+    }
 
     /// Bytes of a row in the file, with its share of scales.
     fn row_bytes(&self) -> usize;

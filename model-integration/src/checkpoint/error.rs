@@ -4,6 +4,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use mxlab_kernels::format::GgmlFormat;
 use safetensors::tensor::SafeTensorError;
 use thiserror::Error;
 
@@ -396,6 +397,21 @@ pub enum CheckpointError {
         file: PathBuf,
         /// What is wrong, and where.
         reason: String,
+    },
+    /// A factor of a block of ggml's that f16 does not hold.
+    #[error(
+        "`{tensor}`: row {row}, block {block}: its values need a factor beyond the range of f16, \
+         which {format} stores; choose a format with other scales"
+    )]
+    Factor {
+        /// The tensor's name.
+        tensor: String,
+        /// The format.
+        format: GgmlFormat,
+        /// The row.
+        row: usize,
+        /// The block in the row.
+        block: usize,
     },
     /// A weight that is NaN or infinite.
     #[error(

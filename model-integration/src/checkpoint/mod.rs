@@ -33,6 +33,7 @@ mod file;
 mod fingerprint;
 mod folder;
 pub mod foreign;
+mod ggml_rows;
 mod gguf;
 pub mod hub;
 mod open;

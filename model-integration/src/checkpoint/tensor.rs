@@ -2,10 +2,11 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
-use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
+use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, PackedTensor};
 use rayon::prelude::*;
 use safetensors::Dtype;
 
@@ -174,6 +175,23 @@ impl TensorView {
             Content::Decoded(rows) => Some(rows.layout()),
             Content::Dense { .. } | Content::Packed(_) | Content::Zero => None,
         }
+    }
+
+    /// The format of ggml that a matrix is stored in, if it is one.
+    pub fn ggml(&self) -> Option<GgmlFormat> {
+        match &self.content {
+            Content::Decoded(rows) => rows.ggml(0).map(|(format, _)| format),
+            Content::Dense { .. } | Content::Packed(_) | Content::Zero => None,
+        }
+    }
+
+    /// The blocks of such a matrix, row by row; empty for others.
+    pub fn ggml_blocks(&self) -> Vec<u8> {
+        let Content::Decoded(decoded) = &self.content else {
+            return Vec::new();
+        };
+        let rows = (0..self.shape[0]).filter_map(|row| decoded.ggml(self.rows.stored(row)));
+        rows.flat_map(|(_, blocks)| blocks).copied().collect()
     }
 
     /// The format of a matrix that is stored as codes and scales.
@@ -393,7 +411,7 @@ impl TensorView {
                 let Some(col) = values.iter().position(|value| !value.is_finite()) else {
                     return Ok(());
                 };
-                let (file, tensor) = rows.place();
+                let (file, tensor) = rows.place().unwrap_or((Path::new("-"), self.name()));
                 Err(CheckpointError::NonFinite {
                     file: file.to_owned(),
                     tensor: tensor.to_owned(),

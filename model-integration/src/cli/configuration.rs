@@ -28,25 +28,40 @@ impl ConfigurationArgs {
     pub fn all(&self) -> Result<Vec<QuantConfig>> {
         let flags = &self.formats;
         if !self.config.is_empty() {
-            let configs = self.config.iter().map(|name| load(name, flags));
+            let each = flags.each();
+            let configs = self.config.iter();
+            let configs = configs.flat_map(|name| each.iter().map(move |flags| load(name, flags)));
             return Ok(configs.collect::<Result<_, _>>()?);
         }
         if flags.names_operand() {
-            let baseline = baseline()?;
-            let own = flags.config()?;
-            return Ok(match own.is_unquantised() {
-                true => vec![baseline],
-                false => vec![baseline, own],
-            });
+            let mut configs = vec![baseline()?];
+            for flags in flags.each() {
+                let own = flags.config()?;
+                if !own.is_unquantised() {
+                    configs.push(own);
+                }
+            }
+            return Ok(configs);
         }
         // Without a checkpoint that quantises inputs, `stored-weights` is the baseline again.
-        let all = named::all(flags)?.into_iter();
+        let all = flags
+            .each()
+            .iter()
+            .map(named::all)
+            .collect::<Result<Vec<_>, _>>()?;
+        let all = all.into_iter().flatten();
         Ok(all.filter(|config| config.stored_inputs).collect())
     }
 
     /// The only configuration. Without `--config`: the flags' configuration, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;
+        if let [_, second, ..] = flags.weights.as_slice() {
+            let message = format!(
+                "--weights: found several formats, `{second}` the second; expected one here"
+            );
+            return Err(Usage(message).into());
+        }
         match self.config.as_slice() {
             [name] => Ok(load(name, flags)?),
             [] if flags.names_operand() => Ok(flags.config()?),

@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use clap::Args;
 use mxlab_kernels::format::{
-    BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule,
+    BlockFormat, Dialect, ElementFormat, GgmlFormat, Rounding, ScaleFormat, ScaleRule,
 };
 use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::support::{ConversionSet, Support, Taker, support};
@@ -58,9 +58,10 @@ fn tables() -> String {
     });
     let title = |name| [&[name], &header[1..]].concat();
     format!(
-        "{}\n{}\nscale rules       {}\nroundings         {}\n\n{}\n{}",
+        "{}\n{}\n{}\nscale rules       {}\nroundings         {}\n\n{}\n{}",
         aligned(1, &title("element format"), &elements),
         aligned(1, &title("scale format"), &scales),
+        ggml(),
         names(&mut ScaleRule::ALL.iter().map(ToString::to_string)),
         names(&mut Rounding::ALL.iter().map(|rounding| match rounding {
             Rounding::Stochastic { .. } => "stochastic[:SEED]".to_owned(),
@@ -69,6 +70,20 @@ fn tables() -> String {
         aligned(3, &["dialect", "e8m0 rule", "rounding"], &dialects),
         supported(),
     )
+}
+
+/// ggml's formats, which weights may have on the CPU.
+fn ggml() -> String {
+    let rows = GgmlFormat::ALL.map(|format| {
+        let (block, bits) = (format.block_size(), format.bits());
+        vec![
+            format.name().to_owned(),
+            bits.to_string(),
+            block.to_string(),
+        ]
+    });
+    let header = ["of ggml, for weights", "bits a weight", "block"];
+    aligned(1, &header, &rows)
 }
 
 /// The support of each element with E8M0 scales and k = 32.

@@ -2,10 +2,13 @@
 //!
 //! ```toml
 //! default = { scale = "e8m0", block_size = 32 }            # what operands inherit
-//! weights = "fp4_e2m1"                                      # an element, the rest inherited
+//! weights = "fp4_e2m1"                                      # an element, the rest inherited;
+//!                                                           # or a name such as `nvfp4`, `q4_k`
 //! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
 //! kv = "fp8_e4m3"                                           # or `keys` and `values`
 //! head = "fp8_e4m3"                                         # weights of the output head
+//! fallback = "ggml"                                         # what rows get that are no multiple
+//!                                                           # of 256, as K-quants need
 //! stored_inputs = true                                      # quantise the other inputs as the
 //!                                                           # checkpoint says
 //!
@@ -15,18 +18,17 @@
 //! weights = "none"
 //! ```
 
-use std::fmt;
 use std::path::Path;
 
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, MatrixFormat};
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, Visitor};
 use toml::Spanned;
 
 use crate::did_you_mean::did_you_mean;
 
-use super::{FormatFlags, FormatSpec, LayerSet, OperandSpec, Override, Projection, QuantConfig};
+use super::{
+    Fallback, FormatFlags, FormatSpec, LayerSet, OperandSpec, Override, Projection, QuantConfig,
+};
 
 /// A configuration file, before inheritance.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -40,6 +42,7 @@ pub struct ConfigFile {
     values: Operand,
     kv: Operand,
     head: Operand,
+    fallback: Option<Fallback>,
     stored_inputs: Option<bool>,
     #[serde(default, rename = "override")]
     overrides: Vec<Spanned<OverrideFile>>,
@@ -230,18 +233,34 @@ impl ConfigFile {
             values: operand("values", &self.values, kv),
         };
         let overrides = self.overrides.iter();
-        Ok(QuantConfig {
+        let config = QuantConfig {
             name: name.to_owned(),
-            weights: layers.base(&base.weights, flags.weights.as_ref())?,
-            activations: layers.base(&base.activations, flags.activations.as_ref())?,
-            keys: layers.base(&base.keys, flags.keys())?,
-            values: layers.base(&base.values, flags.values())?,
+            weights: layers.base(&base.weights, flags.weight())?,
+            activations: layers.blocks(&base.activations, flags.activations.as_ref())?,
+            keys: layers.blocks(&base.keys, flags.keys())?,
+            values: layers.blocks(&base.values, flags.values())?,
             head: layers.base(&operand("head", &self.head, &None), flags.head.as_ref())?,
+            fallback: flags.fallback.or(self.fallback),
             stored_inputs: self.stored_inputs.unwrap_or(true),
             overrides: overrides
                 .map(|change| layers.change(change, &base, flags))
                 .collect::<Result<_, _>>()?,
-        })
+        };
+        let ggml = config.formats().find_map(|format| format.ggml());
+        if layers.common != FormatSpec::default()
+            && let Some(format) = ggml
+            && config.formats().all(|format| format.block().is_none())
+        {
+            return Err(ConfigError::Flag {
+                file: source.file.to_owned(),
+                field: "weights",
+                message: format!(
+                    "{format} has blocks and scales of its own, which flags do not change; leave \
+                     out --scale, --block-size and the like, or name an element such as fp4_e2m1"
+                ),
+            });
+        }
+        Ok(config)
     }
 }
 
@@ -284,16 +303,38 @@ impl Layers<'_> {
         &self,
         named: &Named,
         flag: Option<&OperandSpec>,
-    ) -> Result<Option<BlockFormat>, ConfigError> {
+    ) -> Result<Option<MatrixFormat>, ConfigError> {
         let own = named.operand.map(Spanned::get_ref);
-        let spec = match (flag, own) {
-            (Some(OperandSpec::None), _) | (None, None | Some(OperandSpec::None)) => {
-                return Ok(None);
-            }
-            (Some(OperandSpec::Format(flag)), Some(OperandSpec::Format(own))) => flag.over(*own),
-            (Some(OperandSpec::Format(spec)), _) | (None, Some(OperandSpec::Format(spec))) => *spec,
+        let Some(chosen) = flag.or(own) else {
+            return Ok(None);
         };
-        self.build(named, spec, spec_below(None)).map(Some)
+        let spec = match (chosen, chosen.spec(), own.and_then(OperandSpec::spec)) {
+            (OperandSpec::Ggml(format), ..) => return Ok(Some(MatrixFormat::Ggml(*format))),
+            (_, None, _) => return Ok(None),
+            (_, Some(chosen), Some(own)) => chosen.over(own),
+            (_, Some(chosen), None) => chosen,
+        };
+        let built = self.build(named, spec, FormatSpec::default())?;
+        Ok(Some(built.into()))
+    }
+
+    /// The format of an operand other than weights.
+    fn blocks(
+        &self,
+        named: &Named,
+        flag: Option<&OperandSpec>,
+    ) -> Result<Option<BlockFormat>, ConfigError> {
+        let format = self.base(named, flag)?;
+        format.map(|format| self.block(named, format)).transpose()
+    }
+
+    fn block(&self, named: &Named, format: MatrixFormat) -> Result<BlockFormat, ConfigError> {
+        format.block().ok_or_else(|| {
+            let message = format!(
+                "{format} is a format of weights; expected an element such as fp4_e2m1 or int8"
+            );
+            self.fault(named, message)
+        })
     }
 
     fn change(
@@ -328,14 +369,14 @@ impl Layers<'_> {
         Ok(Override {
             layers: this.layers.clone(),
             projections: this.projections.clone(),
-            weights: self.changed(&own.weights, &base.weights, flags.weights.as_ref())?,
-            activations: self.changed(
+            weights: self.changed(&own.weights, &base.weights, flags.weight())?,
+            activations: self.changed_blocks(
                 &own.activations,
                 &base.activations,
                 flags.activations.as_ref(),
             )?,
-            keys: self.changed(&own.keys, &base.keys, flags.keys())?,
-            values: self.changed(&own.values, &base.values, flags.values())?,
+            keys: self.changed_blocks(&own.keys, &base.keys, flags.keys())?,
+            values: self.changed_blocks(&own.values, &base.values, flags.values())?,
         })
     }
 
@@ -346,15 +387,35 @@ impl Layers<'_> {
         own: &Named,
         base: &Named,
         flag: Option<&OperandSpec>,
-    ) -> Result<Option<Option<BlockFormat>>, ConfigError> {
+    ) -> Result<Option<Option<MatrixFormat>>, ConfigError> {
         let spec = match (own.operand.map(Spanned::get_ref), flag) {
             (None, _) | (_, Some(OperandSpec::None)) => return Ok(None),
             (Some(OperandSpec::None), _) => return Ok(Some(None)),
-            (Some(OperandSpec::Format(own)), Some(OperandSpec::Format(flag))) => flag.over(*own),
-            (Some(OperandSpec::Format(own)), None) => *own,
+            (Some(_), Some(OperandSpec::Ggml(format)))
+            | (Some(OperandSpec::Ggml(format)), None) => {
+                return Ok(Some(Some(MatrixFormat::Ggml(*format))));
+            }
+            (Some(own), flag) => {
+                let flag = flag.and_then(OperandSpec::spec).unwrap_or_default();
+                flag.over(own.spec().unwrap_or_default())
+            }
         };
-        let format = self.build(own, spec, spec_below(base.operand))?;
-        Ok(Some(Some(format)))
+        let base = base.operand.and_then(|base| base.get_ref().spec());
+        let format = self.build(own, spec, base.unwrap_or_default())?;
+        Ok(Some(Some(format.into())))
+    }
+
+    fn changed_blocks(
+        &self,
+        own: &Named,
+        base: &Named,
+        flag: Option<&OperandSpec>,
+    ) -> Result<Option<Option<BlockFormat>>, ConfigError> {
+        let changed = self.changed(own, base, flag)?;
+        let block = |format| self.block(own, format);
+        changed
+            .map(|format| format.map(block).transpose())
+            .transpose()
     }
 
     fn build(
@@ -364,44 +425,17 @@ impl Layers<'_> {
         below: FormatSpec,
     ) -> Result<BlockFormat, ConfigError> {
         let whole = self.common.over(spec).over(below).over(self.default);
-        whole.build().map_err(|message| match named.operand {
+        whole.build().map_err(|message| self.fault(named, message))
+    }
+
+    fn fault(&self, named: &Named, message: String) -> ConfigError {
+        match named.operand {
             Some(at) => self.source.fault(at, named.field, message),
             None => ConfigError::Flag {
                 file: self.source.file.to_owned(),
                 field: named.field,
                 message,
             },
-        })
-    }
-}
-
-fn spec_below(operand: Option<&Spanned<OperandSpec>>) -> FormatSpec {
-    match operand.map(Spanned::get_ref) {
-        Some(OperandSpec::Format(spec)) => *spec,
-        _ => FormatSpec::default(),
-    }
-}
-
-impl<'de> Deserialize<'de> for OperandSpec {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(OperandVisitor)
-    }
-}
-
-struct OperandVisitor;
-
-impl<'de> Visitor<'de> for OperandVisitor {
-    type Value = OperandSpec;
-
-    fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
-        f.write_str("the name of an element format, \"none\", or a table with `element`")
-    }
-
-    fn visit_str<E: de::Error>(self, name: &str) -> Result<OperandSpec, E> {
-        name.parse().map_err(E::custom)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<OperandSpec, A::Error> {
-        FormatSpec::deserialize(MapAccessDeserializer::new(map)).map(OperandSpec::Format)
+        }
     }
 }

@@ -6,7 +6,7 @@ use clap::Args;
 use mxlab_kernels::format::{Dialect, Rounding, ScaleFormat, ScaleRule};
 
 use super::file::{ConfigError, Source};
-use super::{ConfigFile, FormatSpec, OperandSpec, QuantConfig};
+use super::{ConfigFile, Fallback, FormatSpec, OperandSpec, QuantConfig};
 
 /// Flags that describe formats. Alone they make a configuration of their own; together with
 /// `--config` they replace the parts they name in every operand of it.
@@ -16,9 +16,10 @@ use super::{ConfigFile, FormatSpec, OperandSpec, QuantConfig};
                                on top of every operand of it)"
 )]
 pub struct FormatFlags {
-    /// Element format of the weights, or `none` (`mxlab formats` lists all)
-    #[arg(long, value_name = "ELEMENT")]
-    pub weights: Option<OperandSpec>,
+    /// Format of the weights: an element, `mxfp4`, `nvfp4`, one of ggml's such as `q4_k`, or
+    /// `none` (`mxlab formats` lists all); several with commas are several configurations
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
+    pub weights: Vec<OperandSpec>,
     /// Element format of the activations (inputs of projections), or `none`
     #[arg(long, value_name = "ELEMENT")]
     pub activations: Option<OperandSpec>,
@@ -31,9 +32,12 @@ pub struct FormatFlags {
     /// Element format of the values alone
     #[arg(long, value_name = "ELEMENT")]
     pub values: Option<OperandSpec>,
-    /// Element format of the output head's weights, or `none`
-    #[arg(long, value_name = "ELEMENT")]
+    /// Format of the output head's weights, as for --weights
+    #[arg(long, value_name = "FORMAT")]
     pub head: Option<OperandSpec>,
+    /// Type of weights whose rows are no multiple of a K-quant's 256 [default: refuse them]
+    #[arg(long, value_name = "WHOSE")]
+    pub fallback: Option<Fallback>,
     /// Scale format [default: e8m0]
     #[arg(long, value_name = "FORMAT")]
     pub scale: Option<ScaleFormat>,
@@ -82,7 +86,7 @@ fn block_size(text: &str) -> Result<usize, String> {
 impl FormatFlags {
     /// Whether no flag was given.
     pub fn is_empty(&self) -> bool {
-        !self.names_operand() && self.common() == FormatSpec::default()
+        !self.names_operand() && self.common() == FormatSpec::default() && self.fallback.is_none()
     }
 
     /// Whether an element format was given, so that the flags alone form a configuration.
@@ -94,6 +98,25 @@ impl FormatFlags {
     pub fn names_beyond_weights(&self) -> bool {
         let [_, others @ ..] = self.operands();
         others.iter().any(|(_, operand)| operand.is_some())
+    }
+
+    /// The flags with one format of weights each.
+    pub fn each(&self) -> Vec<Self> {
+        match self.weights.as_slice() {
+            [] => vec![self.clone()],
+            several => {
+                let one = |format: &OperandSpec| Self {
+                    weights: vec![format.clone()],
+                    ..self.clone()
+                };
+                several.iter().map(one).collect()
+            }
+        }
+    }
+
+    /// The format of weights; the first, if there are several.
+    pub(super) fn weight(&self) -> Option<&OperandSpec> {
+        self.weights.first()
     }
 
     /// The configuration of the flags alone, named after them.
@@ -155,12 +178,20 @@ impl FormatFlags {
             self.tensor_scale.as_ref().map(|part| part as _),
         );
         add("", self.dialect.as_ref().map(|part| part as _));
+        // Formats with blocks of 32 have no stand-in but floats.
+        let has_super_blocks = |operand: &OperandSpec| match operand {
+            OperandSpec::Ggml(format) => format.block_size() > 32,
+            OperandSpec::None | OperandSpec::Format(_) | OperandSpec::Named(_) => false,
+        };
+        let mut matrices = self.weight().into_iter().chain(&self.head);
+        let stands_in = self.fallback.is_some() && matrices.any(has_super_blocks);
+        add("", stands_in.then_some(&"fallback" as _));
         suffix
     }
 
     fn operands(&self) -> [(&'static str, Option<&OperandSpec>); 6] {
         [
-            ("w-", self.weights.as_ref()),
+            ("w-", self.weight()),
             ("a-", self.activations.as_ref()),
             ("kv-", self.kv.as_ref()),
             ("k-", self.keys.as_ref()),

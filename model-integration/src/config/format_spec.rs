@@ -29,6 +29,20 @@ pub struct FormatSpec {
 }
 
 impl FormatSpec {
+    /// All parts of a format.
+    pub fn of(format: &BlockFormat) -> Self {
+        Self {
+            element: Some(format.element()),
+            scale: Some(format.scale()),
+            scale_bits: None,
+            block_size: Some(format.block_size()),
+            rule: Some(format.rule()),
+            rounding: Some(format.rounding()),
+            tensor_scale: Some(format.has_tensor_scale()),
+            dialect: Some(format.dialect()),
+        }
+    }
+
     /// These parts, and those of `below` for the missing ones. Bits, rule and tensor scale belong
     /// to their scale format: another one does not inherit them.
     #[must_use]

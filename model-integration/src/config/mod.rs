@@ -5,20 +5,22 @@
 //! | `named.toml` | every named configuration; **a new one is a table there** |
 //! | [`named`] | finds a configuration by name or file |
 //! | [`file`](mod@file) | the contents of such a table |
+//! | `operand` | an operand in files and flags: `none`, an element, a name, or a table |
 //! | [`format_spec`] | a format with some parts given and the others inherited |
 //! | [`flags`] | command-line flags on top of any configuration |
 //! | [`layers`] | sets of layers, `0-3,7` |
+//! | `describe` | a configuration in words |
 
+mod describe;
 pub mod file;
 pub mod flags;
 pub mod format_spec;
 pub mod layers;
 pub mod named;
+mod operand;
 
-use std::fmt;
-use std::str::FromStr;
-
-use mxlab_kernels::format::{BlockFormat, Rounding};
+use clap::ValueEnum;
+use mxlab_kernels::format::{BlockFormat, MatrixFormat, Rounding};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use file::ConfigFile;
@@ -26,6 +28,7 @@ pub use flags::FormatFlags;
 pub use format_spec::FormatSpec;
 pub use layers::LayerSet;
 pub use named::{NAMED_CONFIGS, load};
+pub use operand::OperandSpec;
 
 /// A linear projection of a transformer block. Its weights and its input activations are quantised
 /// along the input dimension.
@@ -77,7 +80,7 @@ pub struct QuantConfig {
     /// Its name in tables, records and file names.
     pub name: String,
     /// Weights of the projections.
-    pub weights: Option<BlockFormat>,
+    pub weights: Option<MatrixFormat>,
     /// Inputs of the projections.
     pub activations: Option<BlockFormat>,
     /// Keys, after rotation, along head_dim.
@@ -86,13 +89,24 @@ pub struct QuantConfig {
     pub values: Option<BlockFormat>,
     /// Weights of the output head, as a product. The rows of a tied embedding stay as stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub head: Option<BlockFormat>,
+    pub head: Option<MatrixFormat>,
+    /// What weights get whose rows their format does not have; `None` to refuse them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fallback: Option<Fallback>,
     /// Whether inputs without a format here are quantised as the checkpoint says.
     #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
     pub stored_inputs: bool,
     /// Exceptions; later ones win.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub overrides: Vec<Override>,
+}
+
+/// What weights get whose rows are no whole blocks of a format of ggml.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Fallback {
+    /// The type that llama.cpp takes then
+    Ggml,
 }
 
 const fn yes() -> bool {
@@ -114,7 +128,7 @@ pub struct Override {
         deserialize_with = "changed",
         skip_serializing_if = "Option::is_none"
     )]
-    pub weights: Option<Option<BlockFormat>>,
+    pub weights: Option<Option<MatrixFormat>>,
     /// Inputs of these projections.
     #[serde(
         default,
@@ -139,9 +153,9 @@ pub struct Override {
 }
 
 /// A field that is present, even with null: the operand is changed.
-fn changed<'de, D: Deserializer<'de>>(
+fn changed<'de, D: Deserializer<'de>, F: Deserialize<'de>>(
     deserializer: D,
-) -> Result<Option<Option<BlockFormat>>, D::Error> {
+) -> Result<Option<Option<F>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -164,6 +178,7 @@ impl QuantConfig {
             keys: None,
             values: None,
             head: None,
+            fallback: None,
             stored_inputs: true,
             overrides: Vec::new(),
         }
@@ -174,7 +189,7 @@ impl QuantConfig {
         &self,
         layer: usize,
         projection: Projection,
-    ) -> (Option<BlockFormat>, Option<BlockFormat>) {
+    ) -> (Option<MatrixFormat>, Option<BlockFormat>) {
         let mut formats = (self.weights, self.activations);
         for change in self.overrides.iter().filter(|change| change.covers(layer)) {
             if !change
@@ -210,25 +225,17 @@ impl QuantConfig {
     }
 
     /// Every format in it, overrides included.
-    pub fn formats(&self) -> impl Iterator<Item = &BlockFormat> {
-        let base = [
-            &self.weights,
-            &self.activations,
-            &self.keys,
-            &self.values,
-            &self.head,
-        ];
+    pub fn formats(&self) -> impl Iterator<Item = MatrixFormat> {
+        let inputs = [self.activations, self.keys, self.values];
+        let inputs = inputs.into_iter().flatten().map(MatrixFormat::from);
+        let base = self.weights.into_iter().chain(inputs).chain(self.head);
         let changed = self.overrides.iter().flat_map(|change| {
-            [
-                &change.weights,
-                &change.activations,
-                &change.keys,
-                &change.values,
-            ]
-            .into_iter()
-            .flatten()
+            let inputs = [change.activations, change.keys, change.values];
+            let inputs = inputs.into_iter().flatten().flatten();
+            let weights = change.weights.flatten().into_iter();
+            weights.chain(inputs.map(MatrixFormat::from))
         });
-        base.into_iter().chain(changed).flatten()
+        base.chain(changed)
     }
 
     /// Checks that a model with `layers` layers has every layer that an override names.
@@ -252,24 +259,7 @@ impl QuantConfig {
     /// Derives every stochastic rounding's random stream from `seed`.
     #[must_use]
     pub fn with_seed(mut self, seed: u32) -> Self {
-        let base = [
-            &mut self.weights,
-            &mut self.activations,
-            &mut self.keys,
-            &mut self.values,
-            &mut self.head,
-        ];
-        let changed = self.overrides.iter_mut().flat_map(|change| {
-            [
-                &mut change.weights,
-                &mut change.activations,
-                &mut change.keys,
-                &mut change.values,
-            ]
-            .into_iter()
-            .flatten()
-        });
-        for format in base.into_iter().chain(changed).flatten() {
+        let seeded = |format: &mut BlockFormat| {
             if let Rounding::Stochastic { seed: own } = format.rounding() {
                 let seed = own.wrapping_add(seed);
                 *format = format
@@ -278,155 +268,33 @@ impl QuantConfig {
                     .build()
                     .expect("only the seed changed");
             }
+        };
+        let mut inputs = vec![&mut self.activations, &mut self.keys, &mut self.values];
+        let mut matrices = vec![&mut self.weights, &mut self.head];
+        for change in &mut self.overrides {
+            let changed = [
+                &mut change.activations,
+                &mut change.keys,
+                &mut change.values,
+            ];
+            inputs.extend(changed.into_iter().flatten());
+            matrices.extend(&mut change.weights);
+        }
+        inputs.into_iter().flatten().for_each(seeded);
+        for matrix in matrices.into_iter().flatten() {
+            match matrix {
+                MatrixFormat::Block(format) => seeded(format),
+                MatrixFormat::Ggml(_) => {}
+            }
         }
         self
     }
-
-    /// The element bits of each quantised operand, such as `W4A6KV4H8`. A `*` marks an operand with
-    /// overrides. Empty if nothing is quantised.
-    pub fn operands(&self) -> String {
-        let operand = |name: &str, format: Option<BlockFormat>| {
-            format.map_or_else(String::new, |format| {
-                format!("{name}{}", format.element().bits())
-            })
-        };
-        let bits = |format: BlockFormat| format.element().bits();
-        let kv = match (self.keys, self.values) {
-            (Some(keys), Some(values)) if bits(keys) == bits(values) => operand("KV", self.keys),
-            _ => operand("K", self.keys) + &operand("V", self.values),
-        };
-        let overrides = if self.overrides.is_empty() { "" } else { "*" };
-        let head = operand("H", self.head);
-        operand("W", self.weights) + &operand("A", self.activations) + &kv + &head + overrides
-    }
-
-    /// The quantised operands in one line: elements first, then their common parts.
-    pub fn describe(&self) -> String {
-        let operands = [
-            ("W", self.weights),
-            ("A", self.activations),
-            ("K", self.keys),
-            ("V", self.values),
-            ("head", self.head),
-        ];
-        let quantised: Vec<_> = operands
-            .into_iter()
-            .filter_map(|(operand, format)| Some((operand, format?)))
-            .collect();
-        let own = in_a_line(&quantised);
-        let count = self.overrides.len();
-        let plural = if count == 1 { "" } else { "s" };
-        match self.overrides.first() {
-            None if self.stored_inputs => own.unwrap_or_else(|| "nothing quantised".to_owned()),
-            None => {
-                let own = own.map_or_else(String::new, |own| format!("{own}; "));
-                format!("{own}inputs as floats, whatever the checkpoint says")
-            }
-            Some(first) => {
-                let other = first.describe();
-                match own {
-                    Some(own) => format!("{own}; {count} override{plural}"),
-                    None => format!("{count} override{plural} alone, {other}"),
-                }
-            }
-        }
-    }
-}
-
-/// Quantised operands in one line; `None` if there are none.
-fn in_a_line(quantised: &[(&str, BlockFormat)]) -> Option<String> {
-    let ((_, first), rest) = quantised.split_first()?;
-    let shared = beyond_element(first);
-    let separate = rest
-        .iter()
-        .any(|(_, format)| beyond_element(format) != shared);
-    let words: Vec<String> = quantised
-        .iter()
-        .map(|(operand, format)| match separate {
-            true => format!("{operand} {format}"),
-            false => format!("{operand} {}", format.element()),
-        })
-        .collect();
-    Some(match separate {
-        true => words.join("; "),
-        false => format!("{}; {shared}", words.join(", ")),
-    })
-}
-
-/// The parts of a format besides its element: `e8m0 k32 floor/even ocp`.
-fn beyond_element(format: &BlockFormat) -> String {
-    let whole = format.to_string();
-    let rest = whole.split_once(' ').map(|(_, rest)| rest.to_owned());
-    rest.unwrap_or(whole)
 }
 
 impl Override {
-    /// The override in one line, such as `layers 0-3, down: W fp4_e2m1; e8m0 k32 floor/even ocp`.
-    fn describe(&self) -> String {
-        let operands = [
-            ("W", self.weights),
-            ("A", self.activations),
-            ("K", self.keys),
-            ("V", self.values),
-        ];
-        let quantised = operands.into_iter();
-        let quantised = quantised.filter_map(|(operand, format)| Some((operand, format??)));
-        let quantised: Vec<_> = quantised.collect();
-        let mut place = match &self.layers {
-            Some(layers) => format!("layers {layers}"),
-            None => "all layers".to_owned(),
-        };
-        for projection in self.projections.iter().flatten() {
-            place += ", ";
-            place += projection.name();
-        }
-        let formats = in_a_line(&quantised).unwrap_or_else(|| "nothing quantised".to_owned());
-        format!("{place}: {formats}")
-    }
-
     fn covers(&self, layer: usize) -> bool {
         self.layers
             .as_ref()
             .is_none_or(|layers| layers.contains(layer))
-    }
-}
-
-/// An operand in files and flags: a format, or `none`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum OperandSpec {
-    /// Not quantised.
-    None,
-    /// Quantised; missing parts are inherited.
-    Format(FormatSpec),
-}
-
-impl FromStr for OperandSpec {
-    type Err = String;
-
-    /// The name of an element format, or `none`.
-    fn from_str(name: &str) -> Result<Self, String> {
-        if name == "none" {
-            return Ok(Self::None);
-        }
-        match name.parse() {
-            Ok(element) => Ok(Self::Format(FormatSpec {
-                element: Some(element),
-                ..FormatSpec::default()
-            })),
-            Err(error) => Err(format!("{error}, or `none`")),
-        }
-    }
-}
-
-impl fmt::Display for OperandSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Format(FormatSpec {
-                element: Some(element),
-                ..
-            }) => write!(f, "{element}"),
-            Self::Format(_) => f.write_str("inherited"),
-            Self::None => f.write_str("none"),
-        }
     }
 }

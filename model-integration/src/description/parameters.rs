@@ -3,12 +3,12 @@
 //! Only [`parameters`] knows them. Loading, planning, measuring, conversion, synthesis and training
 //! all walk its list. Differences between architectures are rows of [`super::architecture`].
 
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, GgmlFormat, MatrixFormat};
 
 use super::ModelConfig;
 use super::architecture::Bias;
 use crate::config::Projection::{self, Down, Gate, K, O, Q, Up, V};
-use crate::config::QuantConfig;
+use crate::config::{Fallback, QuantConfig};
 
 /// The role of a module that has parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -62,6 +62,19 @@ pub struct Parameter {
     /// Standard deviation of a matrix's normal initial weights; `None` for a gain or a bias, which
     /// starts at 1.
     pub first_deviation: Option<f64>,
+}
+
+/// A weight has rows that its format does not have.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{tensor}` has rows of {cols} elements; {format} takes multiples of {}: choose another format, \
+     or add --fallback ggml, with which it gets {stand_in}", format.block_size()
+)]
+pub struct RowLength {
+    tensor: String,
+    format: GgmlFormat,
+    cols: usize,
+    stand_in: GgmlFormat,
 }
 
 /// A tensor that stacks several parameters by rows.
@@ -264,9 +277,39 @@ impl Parameter {
         }
     }
 
-    /// The formats that a configuration gives a weight and its input; none for parameters that no
-    /// configuration quantises.
+    /// The block formats that a configuration gives a weight and its input; none for parameters
+    /// that no configuration quantises.
     pub fn formats(&self, config: &QuantConfig) -> (Option<BlockFormat>, Option<BlockFormat>) {
+        let (weight, input) = self.given_formats(config);
+        (weight.and_then(|format| format.block()), input)
+    }
+
+    /// The format of a weight, with the configuration's stand-in where ggml has no such rows.
+    ///
+    /// # Errors
+    /// [`RowLength`] without a stand-in.
+    pub fn weight_format(&self, config: &QuantConfig) -> Result<Option<MatrixFormat>, RowLength> {
+        let (Some(format), Some([_, cols])) = (self.given_ggml(config), self.matrix()) else {
+            return Ok(self.given_formats(config).0);
+        };
+        let stand_in = format.stand_in(cols);
+        match config.fallback {
+            None if stand_in != format => Err(RowLength {
+                tensor: self.name.clone(),
+                format,
+                cols,
+                stand_in,
+            }),
+            None | Some(Fallback::Ggml) => Ok(Some(MatrixFormat::Ggml(stand_in))),
+        }
+    }
+
+    /// The format of ggml that a configuration names for a weight, whatever its rows.
+    pub fn given_ggml(&self, config: &QuantConfig) -> Option<GgmlFormat> {
+        self.given_formats(config).0?.ggml()
+    }
+
+    fn given_formats(&self, config: &QuantConfig) -> (Option<MatrixFormat>, Option<BlockFormat>) {
         match (self.projection(), self.role) {
             (Some((layer, projection)), _) => config.for_projection(layer, projection),
             (None, Role::Head) if !self.is_bias => (config.head, None),

@@ -1,5 +1,8 @@
 //! The identity of a checkpoint in records, and its size in memory.
 
+use std::fmt;
+
+use mxlab_kernels::format::GgmlFormat;
 use serde::{Deserialize, Serialize};
 
 /// The identity of a checkpoint in records.
@@ -34,15 +37,65 @@ pub struct ModelInfo {
 }
 
 /// Bytes in memory.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Footprint {
     /// All weights: packed if they are quantised, else as stored.
     pub weight_bytes: u64,
     /// Keys and values of one token over all layers.
     pub kv_bytes_per_token: u64,
+    /// The weights that have a format; `None` if none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packed: Option<PackedWeights>,
+    /// Formats of ggml that matrices have in place of the configuration's.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stand_ins: Vec<StandIn>,
     /// Operand types of the projections, if 8-bit operands were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operands: Option<OperandCounts>,
+}
+
+/// Weights in codes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedWeights {
+    /// Number of weights.
+    pub elements: u64,
+    /// Their bytes, with scales and minima.
+    pub bytes: u64,
+}
+
+impl PackedWeights {
+    /// Bits of a weight on average.
+    pub fn bits(&self) -> f64 {
+        8.0 * self.bytes as f64 / self.elements as f64
+    }
+}
+
+/// Matrices with rows that a format does not have, and their format.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StandIn {
+    /// The format that they have.
+    pub format: GgmlFormat,
+    /// The configuration's format.
+    pub of: GgmlFormat,
+    /// Elements of a row.
+    pub cols: usize,
+    /// Number of matrices.
+    pub matrices: usize,
+}
+
+impl fmt::Display for StandIn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            format,
+            of,
+            cols,
+            matrices,
+        } = self;
+        write!(
+            f,
+            "{format} in place of {of} in {matrices} matrices with rows of {cols}"
+        )
+    }
 }
 
 /// Number of projections by operand type.

@@ -22,7 +22,7 @@ use mxlab_harness::measure::EnergyMeter;
 use crate::config::QuantConfig;
 
 pub use generation::{Generator, Room, Sampler};
-pub use info::{Footprint, ModelInfo, OperandCounts};
+pub use info::{Footprint, ModelInfo, OperandCounts, PackedWeights, StandIn};
 pub use score::{CausalModel, Request, Score};
 pub use tokens::Tokenize;
 

@@ -331,7 +331,7 @@ impl<'a> Evaluation<'a> {
                     truncated: plan.truncated(),
                     metrics: metrics.collect(),
                     baseline: baseline.map(|((baseline, _), _)| baseline.name.clone()),
-                    footprint: *footprint,
+                    footprint: footprint.clone(),
                 });
             }
         }

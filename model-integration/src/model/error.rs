@@ -7,6 +7,7 @@ use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::kernel::LaunchError;
 
 use crate::checkpoint::CheckpointError;
+use crate::description::parameters::RowLength;
 
 /// Why a model cannot be loaded or run.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,9 @@ pub enum LlamaError {
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A weight whose rows its format does not have.
+    #[error(transparent)]
+    RowLength(#[from] RowLength),
     /// A format that is not supported here.
     #[error(transparent)]
     Format(#[from] FormatError),

@@ -1,6 +1,6 @@
 //! Loads a model from a checkpoint and a configuration.
 
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::{BlockFormat, FloatType, MatrixFormat};
 
 use super::ops::narrow;
 use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, Rope};
@@ -113,7 +113,7 @@ pub fn with_stored_formats(
         };
         if weights.is_none() {
             let stored = checkpoint.view(weight)?.format();
-            change.weights = stored.filter(&takes).map(Some);
+            change.weights = stored.filter(&takes).map(|format| Some(format.into()));
         }
         if activations.is_none()
             && config.stored_inputs
@@ -338,9 +338,10 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         let Some(head) = parameters.head(self.config) else {
             return Ok(None);
         };
-        let view = self.checkpoint.tensor(head)?;
-        let (format, as_it_is) = (self.config.head.as_ref(), B::Input::default());
-        let matrix = self.engine.matrix(&view, Usage::Product, format, &as_it_is);
+        let of = parameters.weight(None, Role::Head);
+        let view = self.weight(head, of)?;
+        let (format, as_it_is) = (of.formats(self.config).0, B::Input::default());
+        let matrix = (self.engine).matrix(&view, Usage::Product, format.as_ref(), &as_it_is);
         matrix.map(Some)
     }
 
@@ -356,7 +357,7 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         let (weights, _) = weight.formats(self.config);
         let (engine, weights) = (self.engine, weights.as_ref());
         let input = self.input(weight)?;
-        let weight = self.checkpoint.tensor(weight)?;
+        let weight = self.weight(weight, weight)?;
         Ok(Linear {
             weight: engine.matrix(&weight, Usage::Product, weights, &input)?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
@@ -384,7 +385,7 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         }
         let member = |(weight, bias): &(&Parameter, Option<&Parameter>)| {
             Ok(Member {
-                weight: self.checkpoint.tensor(weight)?,
+                weight: self.weight(weight, weight)?,
                 bias: bias.map(|bias| self.values(bias)).transpose()?,
             })
         };
@@ -403,6 +404,15 @@ impl<B: Store> Source<B> for Loader<'_, B> {
 }
 
 impl<B: Store> Loader<'_, B> {
+    /// A stored weight, in the format of ggml that the configuration gives the weight `of`, if any.
+    fn weight(&self, stored: &Parameter, of: &Parameter) -> Result<TensorView, LlamaError> {
+        let view = self.checkpoint.tensor(stored)?;
+        match of.weight_format(self.config)? {
+            Some(MatrixFormat::Ggml(format)) => Ok(view.in_ggml(format, self.engine.dtype())?),
+            Some(MatrixFormat::Block(_)) | None => Ok(view),
+        }
+    }
+
     /// The input of a projection: of the configuration, or else of the checkpoint.
     fn input(&self, weight: &Parameter) -> Result<B::Input, LlamaError> {
         let (weights, activations) = weight.formats(self.config);

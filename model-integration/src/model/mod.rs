@@ -16,6 +16,7 @@ mod error;
 pub mod forward;
 pub mod load;
 pub mod ops;
+mod packed_weights;
 pub mod rope;
 pub mod score;
 

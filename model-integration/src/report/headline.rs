@@ -2,6 +2,7 @@
 //! configuration.
 
 use mxlab_harness::measure::Estimate;
+use mxlab_kernels::format::MatrixFormat;
 
 use super::records::{Found, Records};
 use super::study::tables::written;
@@ -123,7 +124,8 @@ fn estimate(metric: &Metric, estimate: Estimate, is_difference: bool) -> String 
 fn product(records: &Records, config: &QuantConfig) -> Cell {
     let kernel = match &config.weights {
         None => "linear_bf16".to_owned(),
-        Some(format) => {
+        Some(MatrixFormat::Ggml(format)) => format!("_{format}_"),
+        Some(MatrixFormat::Block(format)) => {
             let (element, scale) = (format.element(), format.scale());
             format!("_{element}_{scale}_k{}_", format.block_size())
         }

@@ -52,27 +52,41 @@ impl Axes {
     pub fn points(&self) -> Vec<Point> {
         let mut points = vec![Point::default()];
         let all = &mut points;
-        vary(all, "weights", &self.weights, |flags| &mut flags.weights);
-        vary(all, "activations", &self.activations, |flags| {
-            &mut flags.activations
+        vary(all, "weights", &self.weights, |flags, value| {
+            flags.weights = vec![value];
         });
-        vary(all, "kv", &self.kv, |flags| &mut flags.kv);
-        vary(all, "keys", &self.keys, |flags| &mut flags.keys);
-        vary(all, "values", &self.values, |flags| &mut flags.values);
-        vary(all, "scale", &self.scale, |flags| &mut flags.scale);
-        vary(all, "dialect", &self.dialect, |flags| &mut flags.dialect);
-        vary(all, "scale_rule", &self.scale_rule, |flags| {
-            &mut flags.scale_rule
+        vary(all, "activations", &self.activations, |flags, value| {
+            flags.activations = Some(value);
         });
-        vary(all, "rounding", &self.rounding, |flags| &mut flags.rounding);
-        vary(all, "tensor_scale", &self.tensor_scale, |flags| {
-            &mut flags.tensor_scale
+        vary(all, "kv", &self.kv, |flags, value| {
+            flags.kv = Some(value);
         });
-        vary(all, "scale_bits", &self.scale_bits, |flags| {
-            &mut flags.scale_bits
+        vary(all, "keys", &self.keys, |flags, value| {
+            flags.keys = Some(value);
         });
-        vary(all, "block_size", &self.block_size, |flags| {
-            &mut flags.block_size
+        vary(all, "values", &self.values, |flags, value| {
+            flags.values = Some(value);
+        });
+        vary(all, "scale", &self.scale, |flags, value| {
+            flags.scale = Some(value);
+        });
+        vary(all, "dialect", &self.dialect, |flags, value| {
+            flags.dialect = Some(value);
+        });
+        vary(all, "scale_rule", &self.scale_rule, |flags, value| {
+            flags.scale_rule = Some(value);
+        });
+        vary(all, "rounding", &self.rounding, |flags, value| {
+            flags.rounding = Some(value);
+        });
+        vary(all, "tensor_scale", &self.tensor_scale, |flags, value| {
+            flags.tensor_scale = Some(value);
+        });
+        vary(all, "scale_bits", &self.scale_bits, |flags, value| {
+            flags.scale_bits = Some(value);
+        });
+        vary(all, "block_size", &self.block_size, |flags, value| {
+            flags.block_size = Some(value);
         });
         points
     }
@@ -82,7 +96,7 @@ fn vary<T: Clone + ToString>(
     points: &mut Vec<Point>,
     axis: &str,
     values: &[T],
-    flag: impl Fn(&mut FormatFlags) -> &mut Option<T>,
+    set: impl Fn(&mut FormatFlags, T),
 ) {
     if values.is_empty() {
         return;
@@ -90,7 +104,7 @@ fn vary<T: Clone + ToString>(
     let each = points.iter().flat_map(|point| {
         values.iter().map(|value| {
             let mut point = point.clone();
-            *flag(&mut point.flags) = Some(value.clone());
+            set(&mut point.flags, value.clone());
             point.at.push((axis.to_owned(), value.to_string()));
             point
         })

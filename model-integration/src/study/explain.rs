@@ -1,7 +1,7 @@
 //! Hybrids between two configurations: each has a subset of their differences. They show how much
 //! of a gap each difference explains.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mxlab_kernels::format::BlockFormat;
 
 use crate::config::{FormatSpec, QuantConfig};
@@ -26,22 +26,9 @@ const PARTS: [Part; 7] = [
     ("dialect", |spec, other| spec.dialect = other.dialect),
 ];
 
-fn whole(format: &BlockFormat) -> FormatSpec {
-    FormatSpec {
-        element: Some(format.element()),
-        scale: Some(format.scale()),
-        scale_bits: None,
-        block_size: Some(format.block_size()),
-        rule: Some(format.rule()),
-        rounding: Some(format.rounding()),
-        tensor_scale: Some(format.has_tensor_scale()),
-        dialect: Some(format.dialect()),
-    }
-}
-
 fn operands(config: &QuantConfig) -> [Option<BlockFormat>; 4] {
     [
-        config.weights,
+        config.weights.and_then(|format| format.block()),
         config.activations,
         config.keys,
         config.values,
@@ -51,6 +38,16 @@ fn operands(config: &QuantConfig) -> [Option<BlockFormat>; 4] {
 fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     let pairs = || operands(from).into_iter().zip(operands(to));
     let (a, b) = (&from.name, &to.name);
+    for config in [from, to] {
+        let ggml = config.formats().find_map(|format| format.ggml());
+        if let Some(format) = ggml {
+            bail!(
+                "`explain`: `{}` has weights in {format}, which has no parts to choose; expected \
+                 an element with scales",
+                config.name
+            );
+        }
+    }
     ensure!(
         pairs().all(|(a, b)| a.is_some() == b.is_some())
             && from.overrides.is_empty()
@@ -60,9 +57,9 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     let differs = |&(_, take): &Part| {
         pairs().any(|(a, b)| match (a, b) {
             (Some(a), Some(b)) => {
-                let mut spec = whole(&a);
-                take(&mut spec, whole(&b));
-                spec != whole(&a)
+                let mut spec = FormatSpec::of(&a);
+                take(&mut spec, FormatSpec::of(&b));
+                spec != FormatSpec::of(&a)
             }
             _ => false,
         })
@@ -98,9 +95,9 @@ pub fn between(
             let (Some(a), Some(b)) = pair else {
                 return Ok(None);
             };
-            let mut spec = whole(&a);
+            let mut spec = FormatSpec::of(&a);
             for (_, take) in &chosen {
-                take(&mut spec, whole(&b));
+                take(&mut spec, FormatSpec::of(&b));
             }
             let built = spec.build().map_err(anyhow::Error::msg);
             built
@@ -109,7 +106,7 @@ pub fn between(
         });
         let mixed: Vec<Option<BlockFormat>> = mixed.collect::<Result<_>>()?;
         let mut config = QuantConfig::unquantised(&name);
-        config.weights = mixed[0];
+        config.weights = mixed[0].map(Into::into);
         config.activations = mixed[1];
         config.keys = mixed[2];
         config.values = mixed[3];
@@ -143,7 +140,7 @@ mod tests {
 
     fn config(weights: &str, more: impl Fn(&mut FormatFlags)) -> QuantConfig {
         let mut flags = FormatFlags {
-            weights: Some(weights.parse().expect("an element")),
+            weights: vec![weights.parse().expect("an element")],
             ..FormatFlags::default()
         };
         more(&mut flags);
@@ -167,11 +164,11 @@ mod tests {
         let name = "fp4_e2m1~element~block_size";
         let mut configs = between.iter().map(|(config, _)| config);
         let hybrid = configs.find(|config| config.name == name);
-        let format = hybrid.and_then(|config| config.weights).expect("is there");
-        let (own, rounding) = (
-            to.weights.expect("set"),
-            from.weights.expect("set").rounding(),
-        );
+        let format = hybrid
+            .and_then(|config| config.weights?.block())
+            .expect("is there");
+        let block = |config: &QuantConfig| config.weights.and_then(|of| of.block()).expect("set");
+        let (own, rounding) = (block(&to), block(&from).rounding());
         assert_eq!(
             (format.element(), format.block_size(), format.rounding()),
             (own.element(), 16, rounding)

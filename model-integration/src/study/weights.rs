@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use mxlab_kernels::cpu;
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::format::{FloatType, MatrixFormat};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::QuantConfig;
@@ -28,7 +28,8 @@ pub fn errors(
         tensors: Vec::new(),
     };
     for (layer, projection, weight) in checkpoint.parameters().projections() {
-        let (Some(format), Some([rows, cols])) = (weight.formats(config).0, weight.matrix()) else {
+        let (Some(format), Some([rows, cols])) = (weight.weight_format(config)?, weight.matrix())
+        else {
             continue;
         };
         let view = checkpoint.tensor(weight)?;
@@ -37,17 +38,29 @@ pub fn errors(
         for value in &mut values {
             *value = dtype.round(*value);
         }
-        let packed = cpu::quantize(&values, rows, cols, &format, dtype);
-        let packed = packed.with_context(|| format!("tensor `{}`", weight.name))?;
-        let statistics = measure(&values, &packed, 0)?;
-        sums.add(statistics.sums);
-        all.elements += statistics.elements;
-        all.code_bytes += packed.codes().len() as u64;
-        all.scale_bytes += packed.scales().len() as u64;
+        let (own, [codes, scales]) = match format {
+            MatrixFormat::Block(format) => {
+                let packed = cpu::quantize(&values, rows, cols, &format, dtype);
+                let packed = packed.with_context(|| format!("tensor `{}`", weight.name))?;
+                let sums = measure(&values, &packed, 0)?.sums;
+                (sums, [packed.codes().len(), packed.scales().len()])
+            }
+            MatrixFormat::Ggml(format) => {
+                let made = view.in_ggml(format, dtype)?;
+                let mut restored = vec![0.0; rows * cols];
+                made.read_f32(0..rows * cols, &mut restored);
+                // Scales and minima are parts of its blocks.
+                (Sums::of(&values, &restored), [made.byte_len(), 0])
+            }
+        };
+        sums.add(own);
+        all.elements += (rows * cols) as u64;
+        all.code_bytes += codes as u64;
+        all.scale_bytes += scales as u64;
         all.tensors.push(TensorError {
             layer,
             projection,
-            error: Error::of(&statistics.sums),
+            error: Error::of(&own),
         });
     }
     all.error = Error::of(&sums);

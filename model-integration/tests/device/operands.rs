@@ -23,14 +23,16 @@ pub fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     };
     let mut ints = config("baseline");
     ints.name = "int4, int8".to_owned();
-    ints.weights = Some(format(ElementFormat::INT4, ScaleFormat::Fp16, 64));
+    ints.weights = Some(format(ElementFormat::INT4, ScaleFormat::Fp16, 64).into());
     ints.activations = Some(format(ElementFormat::INT8, ScaleFormat::E8M0, 64));
     let mut mixed = config("mx-linear");
     mixed.name = "mx-linear, v int8".to_owned();
     let of_v = Override {
         layers: None,
         projections: Some(vec![Projection::V]),
-        weights: Some(Some(format(ElementFormat::INT8, ScaleFormat::E8M0, 32))),
+        weights: Some(Some(
+            format(ElementFormat::INT8, ScaleFormat::E8M0, 32).into(),
+        )),
         activations: None,
         keys: None,
         values: None,
@@ -102,7 +104,7 @@ fn long_prompts_and_other_scales_take_8_bit_operands() {
             > 200
     );
     let [.., (mut fp16, _), _] = with_bytes();
-    fp16.activations = fp16.weights.map(|weights| {
+    fp16.activations = fp16.weights.and_then(|of| of.block()).map(|weights| {
         let format = BlockFormat::new(ElementFormat::INT8).scale(weights.scale());
         format
             .block_size(weights.block_size())

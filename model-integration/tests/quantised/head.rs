@@ -62,7 +62,7 @@ fn a_head_with_a_format_is_that_of_a_checkpoint_with_its_values() {
     };
     let baseline = QuantConfig::unquantised("baseline");
     let with_head = QuantConfig {
-        head: Some(mxfp4()),
+        head: Some(mxfp4().into()),
         ..baseline.clone()
     };
     let on_cpu = |checkpoint| CpuEngine::new(checkpoint, None, None).expect("an engine");

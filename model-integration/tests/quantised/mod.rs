@@ -101,7 +101,7 @@ fn stored_codes_become_operands_of_8_bits() {
     let counts = stored.footprint(&mxfp6).expect("sizes").operands;
     assert_eq!(counts.map(|counts| counts.e4m3), Some(2 * 7));
     let quantised = QuantConfig {
-        weights: Some(mxfp4()),
+        weights: Some(mxfp4().into()),
         ..mxfp6.clone()
     };
     assert_eq!(scores(&stored, &mxfp6), scores(&engine(tiny()), &quantised));
@@ -115,7 +115,7 @@ fn stored_codes_become_operands_of_8_bits() {
 fn stored_codes_score_as_those_of_a_configuration() {
     let baseline = QuantConfig::unquantised("baseline");
     let weights = QuantConfig {
-        weights: Some(mxfp4()),
+        weights: Some(mxfp4().into()),
         ..baseline.clone()
     };
     let on_cpu = |checkpoint| CpuEngine::new(checkpoint, None, None).expect("an engine");
@@ -148,10 +148,14 @@ fn stored_codes_score_as_those_of_a_configuration() {
         assert_eq!(scores(&engine, &baseline), expected, "{encoding:?}");
         // Values of MXFP4 are representable in MXFP4, so another rule does not change them.
         let nvidia = load("mxfp4-weights", &FormatFlags::default()).expect("a configuration");
-        let again = nvidia.weights.expect("a format").to_builder();
+        let again = nvidia
+            .weights
+            .and_then(|of| of.block())
+            .expect("a format")
+            .to_builder();
         let again = again.dialect("nvidia".parse().expect("a dialect")).build();
         let again = QuantConfig {
-            weights: Some(again.expect("a format")),
+            weights: Some(again.expect("a format").into()),
             ..baseline.clone()
         };
         assert_eq!(scores(&engine, &again), expected, "{encoding:?}");

@@ -48,7 +48,7 @@ pub fn named(name: &str) -> Option<QuantConfig> {
         _ => None,
     };
     let build = |format: Option<BlockFormatBuilder>| format.map(|f| f.build().expect("fits"));
-    config.weights = build(weights);
+    config.weights = build(weights).map(Into::into);
     config.activations = build(activations);
     config.keys = build(cache);
     config.values = build(cache);

@@ -51,7 +51,7 @@ fn operands_are_bit_equal() {
                     let view = checkpoint.tensor(parameter).expect("the weight");
                     let mut values = vec![0.0; view.len()];
                     view.read_f32(0..view.len(), &mut values);
-                    (values, shape[1], config.weights)
+                    (values, shape[1], config.weights.and_then(|of| of.block()))
                 }
                 _ => {
                     let (values, shape) = read(&file, &format!("{run}.{source}"));

@@ -161,6 +161,8 @@ impl Engine for ToyEngine {
                 1 << 21
             },
             kv_bytes_per_token: if config.keys.is_some() { 136 } else { 512 },
+            packed: None,
+            stand_ins: Vec::new(),
             operands: None,
         })
     }

@@ -211,9 +211,9 @@ impl DecodedRows for Matrix {
         }
     }
 
-    fn place(&self) -> (&Path, &str) {
+    fn place(&self) -> Option<(&Path, &str)> {
         let (file, tensor) = &self.codes;
-        (file.path(), &file.tensors()[*tensor].0)
+        Some((file.path(), &file.tensors()[*tensor].0))
     }
 
     fn row_bytes(&self) -> usize {

@@ -172,9 +172,9 @@ impl DecodedRows for Grouped {
         &self.layout
     }
 
-    fn place(&self) -> (&Path, &str) {
+    fn place(&self) -> Option<(&Path, &str)> {
         let (file, tensor) = self.codes.place();
-        (file.path(), &file.tensors()[*tensor].0)
+        Some((file.path(), &file.tensors()[*tensor].0))
     }
 
     fn row_bytes(&self) -> usize {

@@ -6,13 +6,12 @@
 //! |---|---|
 //! | `reader.rs`, `container.rs` | primitives; the tensors and metadata of one file |
 //! | `split.rs` | models in several files |
-//! | `types.rs`, `blocks.rs` | ggml's types; the values of their blocks |
+//! | `types.rs` | ggml's types |
 //! | `tensors.rs` | a tensor as floats, as codes and scales, or as a layout to decode |
 //! | `config.rs` | metadata as a config.json |
 //! | `write.rs` | a new file |
 //! | `tokenizer.rs`, `bpe.rs`, `pre_tokenizer.rs`, `sentencepiece.rs` | metadata as tokenizer.json |
 
-mod blocks;
 mod bpe;
 mod config;
 mod container;

@@ -4,7 +4,9 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mxlab_kernels::format::{BlockFormat, ggml_mxfp4_codes, ggml_nvfp4_codes, ggml_nvfp4_scale};
+use mxlab_kernels::format::{
+    BlockFormat, GgmlFormat, ggml_mxfp4_codes, ggml_nvfp4_codes, ggml_nvfp4_scale,
+};
 use safetensors::Dtype;
 
 use super::types::{Blocks, Content, GgmlType, names};
@@ -41,7 +43,7 @@ pub(in crate::checkpoint) fn view(
         );
         return Err(refused(reason));
     }
-    let found = elements(of, &file.tensors()[index].1.shape);
+    let found = of.sizes(&file.tensors()[index].1.shape);
     if found != shape {
         return Err(CheckpointError::Shape {
             file: file.path().to_owned(),
@@ -73,11 +75,11 @@ pub(in crate::checkpoint) fn view(
             let packed = Packed::made(blocks.format(), matrix[1], Box::new(rows), factor);
             Ok(TensorView::of_packed(name, matrix, packed))
         }
-        (Content::Decoded(decode), Ok(matrix)) => {
+        (Content::Decoded(format), Ok(matrix)) => {
             let rows = BlockRows {
                 place: (file, index),
                 of,
-                decode: *decode,
+                format: *format,
                 row_bytes,
             };
             Ok(TensorView::of_decoded(name, matrix, Arc::new(rows)))
@@ -88,15 +90,6 @@ pub(in crate::checkpoint) fn view(
             of.name
         ))),
         (Content::Unread, Ok(_)) => unreachable!("refused above"),
-    }
-}
-
-/// Sizes in elements.
-fn elements(of: &GgmlType, stored: &[usize]) -> Vec<usize> {
-    match (&of.content, stored) {
-        (Content::Float(_), _) => stored.to_vec(),
-        (_, [others @ .., blocks, _]) => [others, &[blocks * of.block]].concat(),
-        _ => Vec::new(),
     }
 }
 
@@ -130,7 +123,7 @@ fn factor(weights: &Weights, name: &str) -> Result<Option<f32>, CheckpointError>
 struct BlockRows {
     place: Place,
     of: &'static GgmlType,
-    decode: fn(&[u8], &mut [f32]),
+    format: GgmlFormat,
     row_bytes: usize,
 }
 
@@ -139,9 +132,14 @@ impl DecodedRows for BlockRows {
         self.of.name
     }
 
-    fn place(&self) -> (&Path, &str) {
+    fn place(&self) -> Option<(&Path, &str)> {
         let (file, tensor) = &self.place;
-        (file.path(), &file.tensors()[*tensor].0)
+        Some((file.path(), &file.tensors()[*tensor].0))
+    }
+
+    fn ggml(&self, row: usize) -> Option<(GgmlFormat, &[u8])> {
+        let row = &bytes(&self.place)[row * self.row_bytes..][..self.row_bytes];
+        Some((self.format, row))
     }
 
     fn row_bytes(&self) -> usize {
@@ -149,10 +147,8 @@ impl DecodedRows for BlockRows {
     }
 
     fn read(&self, row: usize, out: &mut [f32]) {
-        let row = &bytes(&self.place)[row * self.row_bytes..][..self.row_bytes];
-        let blocks = row.chunks_exact(self.of.bytes);
-        for (block, out) in blocks.zip(out.chunks_exact_mut(self.of.block)) {
-            (self.decode)(block, out);
+        if let Some((format, row)) = self.ggml(row) {
+            format.decode(row, out);
         }
     }
 }

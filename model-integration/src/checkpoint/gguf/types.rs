@@ -1,8 +1,7 @@
 //! The types of ggml's tensors: names, blocks, and how each is read.
 
+use mxlab_kernels::format::GgmlFormat;
 use safetensors::Dtype;
-
-use super::blocks;
 
 /// A type of tensor.
 #[derive(Debug)]
@@ -25,8 +24,8 @@ pub(super) enum Content {
     Float(Dtype),
     /// Codes and scales of a block format.
     Packed(Blocks),
-    /// A function gives the values of a block.
-    Decoded(fn(&[u8], &mut [f32])),
+    /// The values of a format of ggml.
+    Decoded(GgmlFormat),
     /// Not at all.
     Unread,
 }
@@ -62,18 +61,13 @@ const fn packed(id: u32, name: &'static str, [block, bytes]: [usize; 2], of: Blo
     }
 }
 
-const fn decoded(
-    id: u32,
-    name: &'static str,
-    [block, bytes]: [usize; 2],
-    decode: fn(&[u8], &mut [f32]),
-) -> GgmlType {
-    let content = Content::Decoded(decode);
+const fn decoded(id: u32, name: &'static str, format: GgmlFormat) -> GgmlType {
+    let content = Content::Decoded(format);
     GgmlType {
         id,
         name,
-        block,
-        bytes,
+        block: format.block_size(),
+        bytes: format.block_bytes(),
         content,
     }
 }
@@ -94,23 +88,23 @@ const fn unread(id: u32, name: &'static str, [block, bytes]: [usize; 2]) -> Ggml
 static TYPES: [GgmlType; 34] = [
     float(0, "F32", 4, Dtype::F32),
     float(1, "F16", 2, Dtype::F16),
-    decoded(2, "Q4_0", [32, 18], blocks::q4_0),
-    decoded(3, "Q4_1", [32, 20], blocks::q4_1),
-    decoded(6, "Q5_0", [32, 22], blocks::q5_0),
-    decoded(7, "Q5_1", [32, 24], blocks::q5_1),
-    decoded(8, "Q8_0", [32, 34], blocks::q8_0),
+    decoded(2, "Q4_0", GgmlFormat::Q4_0),
+    decoded(3, "Q4_1", GgmlFormat::Q4_1),
+    decoded(6, "Q5_0", GgmlFormat::Q5_0),
+    decoded(7, "Q5_1", GgmlFormat::Q5_1),
+    decoded(8, "Q8_0", GgmlFormat::Q8_0),
     unread(9, "Q8_1", [32, 36]),
-    decoded(10, "Q2_K", [256, 84], blocks::q2_k),
-    decoded(11, "Q3_K", [256, 110], blocks::q3_k),
-    decoded(12, "Q4_K", [256, 144], blocks::q4_k),
-    decoded(13, "Q5_K", [256, 176], blocks::q5_k),
-    decoded(14, "Q6_K", [256, 210], blocks::q6_k),
+    decoded(10, "Q2_K", GgmlFormat::Q2K),
+    decoded(11, "Q3_K", GgmlFormat::Q3K),
+    decoded(12, "Q4_K", GgmlFormat::Q4K),
+    decoded(13, "Q5_K", GgmlFormat::Q5K),
+    decoded(14, "Q6_K", GgmlFormat::Q6K),
     unread(15, "Q8_K", [256, 292]),
     unread(16, "IQ2_XXS", [256, 66]),
     unread(17, "IQ2_XS", [256, 74]),
     unread(18, "IQ3_XXS", [256, 98]),
     unread(19, "IQ1_S", [256, 50]),
-    decoded(20, "IQ4_NL", [32, 18], blocks::iq4_nl),
+    decoded(20, "IQ4_NL", GgmlFormat::Iq4Nl),
     unread(21, "IQ3_S", [256, 110]),
     unread(22, "IQ2_S", [256, 82]),
     unread(23, "IQ4_XS", [256, 136]),
@@ -132,20 +126,31 @@ impl GgmlType {
     /// The type of a tensor in the words of safetensors, where blocks are U8 `[.., blocks, bytes]`,
     /// and its sizes in elements.
     pub(super) fn stored(dtype: Dtype, shape: &[usize]) -> Option<(&'static Self, Vec<usize>)> {
-        let blocks = match shape {
-            [others @ .., blocks, bytes] if dtype == Dtype::U8 => Some((others, *blocks, *bytes)),
-            _ => None,
-        };
-        let of = TYPES.iter().find(|one| match (&one.content, blocks) {
+        let block_bytes = shape.last().filter(|_| dtype == Dtype::U8);
+        let of = TYPES.iter().find(|one| match (&one.content, block_bytes) {
             (Content::Float(own), None) => *own == dtype,
-            (Content::Packed(_), Some((.., bytes))) => one.bytes == bytes,
+            (Content::Packed(_), Some(&bytes)) => one.bytes == bytes,
             _ => false,
         })?;
-        let sizes = match blocks {
-            None => shape.to_vec(),
-            Some((others, blocks, _)) => [others, &[blocks * of.block]].concat(),
+        Some((of, of.sizes(shape)))
+    }
+
+    /// Sizes in elements of a tensor in the words of safetensors.
+    pub(super) fn sizes(&self, shape: &[usize]) -> Vec<usize> {
+        match (&self.content, shape) {
+            (Content::Float(_), _) => shape.to_vec(),
+            (_, [others @ .., blocks, _]) => [others, &[blocks * self.block]].concat(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The type of tensors in this format.
+    pub(super) fn of_format(format: GgmlFormat) -> Option<&'static Self> {
+        let is_it = |one: &&Self| match one.content {
+            Content::Decoded(own) => own == format,
+            Content::Float(_) | Content::Packed(_) | Content::Unread => false,
         };
-        Some((of, sizes))
+        TYPES.iter().find(is_it)
     }
 
     /// ggml's number.

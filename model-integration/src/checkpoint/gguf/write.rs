@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use mxlab_kernels::format::GgmlFormat;
 use safetensors::Dtype;
 
 use super::container::{ALIGNMENT, MAGIC};
@@ -32,15 +33,27 @@ pub enum Entry {
 /// Metadata in order.
 pub type Metadata = Vec<(String, Entry)>;
 
-/// Starts a file with these metadata and tensors: name, type and sizes in the words of safetensors,
-/// where blocks are U8 `[.., blocks, bytes]`.
+/// A tensor to be written.
+#[derive(Clone, Debug)]
+pub struct Tensor {
+    /// Its name.
+    pub name: String,
+    /// Its type in the words of safetensors; U8 for blocks.
+    pub dtype: Dtype,
+    /// Its sizes, `[.., blocks, bytes]` for blocks.
+    pub shape: Vec<usize>,
+    /// The format of blocks, unless their bytes say it: MXFP4 and NVFP4.
+    pub ggml: Option<GgmlFormat>,
+}
+
+/// Starts a file with these metadata and tensors.
 ///
 /// # Errors
 /// `Unwritable` for a type that GGUF does not have, or a name that occurs twice; `Io`.
 pub fn create(
     path: &Path,
     metadata: &[(String, Entry)],
-    tensors: &[(String, Dtype, Vec<usize>)],
+    tensors: &[Tensor],
 ) -> Result<TensorWriter, CheckpointError> {
     let mut header = MAGIC.to_vec();
     header.extend(VERSION.to_le_bytes());
@@ -52,14 +65,24 @@ pub fn create(
     }
     let mut places = Vec::new();
     let mut end = 0_usize;
-    for (name, dtype, shape) in tensors {
+    for tensor in tensors {
+        let Tensor {
+            name,
+            dtype,
+            shape,
+            ggml,
+        } = tensor;
         let refused = |reason: &str| CheckpointError::Unwritable {
             file: path.to_owned(),
             tensor: name.clone(),
             reason: reason.to_owned(),
         };
-        let (of, sizes) = GgmlType::stored(*dtype, shape)
-            .ok_or_else(|| refused(&format!("GGUF has no type for {dtype} {shape:?}")))?;
+        let of = match ggml {
+            None => GgmlType::stored(*dtype, shape),
+            Some(format) => GgmlType::of_format(*format).map(|of| (of, of.sizes(shape))),
+        };
+        let (of, sizes) =
+            of.ok_or_else(|| refused(&format!("GGUF has no type for {dtype} {shape:?}")))?;
         let bits = shape
             .iter()
             .try_fold(dtype.bitsize(), |bits, &size| bits.checked_mul(size));

@@ -2,7 +2,8 @@
 
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_kernels::cpu;
-use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
+use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, PackedTensor};
+use safetensors::Dtype;
 use serde_json::{Map, Value};
 
 use super::piece::{Codes, Layout};
@@ -21,8 +22,10 @@ use crate::model::ops::narrow;
 struct Output<'a> {
     name: &'a str,
     sources: Vec<Source<'a>>,
-    /// Format and tensors of its codes; `None` for floats.
+    /// Format and tensors of its codes; `None` for floats, and for a format of ggml.
     packed: Option<(BlockFormat, Layout)>,
+    /// The format of ggml that it is written in.
+    ggml: Option<GgmlFormat>,
     is_linear: bool,
     /// Width of a head, if the two halves of each are interleaved.
     interleaved: Option<usize>,
@@ -34,6 +37,8 @@ struct Source<'a> {
     stored: Option<FloatType>,
     /// Format to which its values are quantised first.
     format: Option<BlockFormat>,
+    /// Format of ggml to which they are quantised, or in which they stay.
+    ggml: Option<GgmlFormat>,
     /// How the input is quantised.
     input: Option<StoredInput>,
 }
@@ -71,10 +76,17 @@ impl<'a> Plan<'a> {
                 (Some(whole), _) if target != Target::Mxlab => &whole.name,
                 _ => &parameter.name,
             };
+            let of_config = parameter
+                .weight_format(&config)?
+                .and_then(|format| format.ggml());
+            let stored = view
+                .ggml()
+                .filter(|_| target == Target::Gguf && format.is_none());
             let source = Source {
                 parameter,
                 stored: view.dtype(),
                 format,
+                ggml: of_config.or(stored),
                 input: input(checkpoint, given, parameter)?,
             };
             match outputs.iter_mut().find(|output| output.name == name) {
@@ -83,6 +95,7 @@ impl<'a> Plan<'a> {
                     name,
                     sources: vec![source],
                     packed: None,
+                    ggml: None,
                     is_linear: projection.is_some() || parameter.role == Role::Head,
                     interleaved: (parameter.gguf_interleaved).filter(|_| target == Target::Gguf),
                 }),
@@ -92,7 +105,7 @@ impl<'a> Plan<'a> {
             for output in &mut outputs {
                 output.pack(target)?;
             }
-            if target.packs() && outputs.iter().all(|output| output.packed.is_none()) {
+            if target.packs() && outputs.iter().all(|output| !output.in_codes()) {
                 return Err(nothing_to_pack(checkpoint)?.into());
             }
         }
@@ -108,10 +121,16 @@ impl<'a> Plan<'a> {
         self.outputs.len()
     }
 
+    /// The format of ggml that the tensor `name` is written in.
+    pub fn ggml(&self, name: &str) -> Option<GgmlFormat> {
+        let output = self.outputs.iter().find(|output| output.name == name);
+        output?.ggml.filter(|&format| format != GgmlFormat::F16)
+    }
+
     /// Number of tensors that are written as codes.
     pub fn quantised(&self) -> usize {
         let outputs = self.outputs.iter();
-        outputs.filter(|output| output.packed.is_some()).count()
+        outputs.filter(|output| output.in_codes()).count()
     }
 
     /// The tensors that the source has in codes and a target of codes gets as floats.
@@ -121,7 +140,7 @@ impl<'a> Plan<'a> {
         }
         let in_codes = |output: &&Output| {
             let mut sources = output.sources.iter();
-            output.packed.is_none() && sources.any(|source| source.stored.is_none())
+            !output.in_codes() && sources.any(|source| source.stored.is_none())
         };
         let outputs = self.outputs.iter().filter(in_codes);
         outputs.map(|output| output.name).collect()
@@ -202,7 +221,14 @@ impl<'a> Plan<'a> {
             let Some((format, layout)) = &output.packed else {
                 let mut bytes = Vec::new();
                 for source in &output.sources {
-                    let view = self.checkpoint.tensor(source.parameter)?;
+                    let mut view = self.checkpoint.tensor(source.parameter)?;
+                    if let Some(ggml) = source.ggml {
+                        view = view.in_ggml(ggml, dtype)?;
+                    }
+                    if output.ggml.is_some() {
+                        bytes.extend(view.ggml_blocks());
+                        continue;
+                    }
                     let of = self.float_type(output);
                     let appended = append_floats(&mut bytes, &view, source.format, dtype, of);
                     appended.with_context(context)?;
@@ -332,7 +358,8 @@ impl Output<'_> {
         let first = &self.sources[0];
         for other in &self.sources {
             ensure!(
-                other.format == first.format && other.input == first.input,
+                (other.format, other.ggml, &other.input)
+                    == (first.format, first.ggml, &first.input),
                 "`{}` and `{}` are rows of one tensor but have different formats, which {} does \
                  not support; use --to mxlab or --to dense",
                 first.parameter.name,
@@ -341,6 +368,16 @@ impl Output<'_> {
             );
         }
         let input = first.input.as_ref();
+        if let Some(format) = first.ggml {
+            ensure!(
+                target == Target::Gguf,
+                "`{}` is in {format}, which {} does not have; use --to gguf or --to dense",
+                self.name,
+                target.name(),
+            );
+            self.ggml = Some(format);
+            return Ok(());
+        }
         let Some(format) = first.format else {
             if let Some(input) = input.filter(|_| target.says_inputs()) {
                 bail!(
@@ -366,6 +403,11 @@ impl Output<'_> {
         Ok(())
     }
 
+    /// Whether it is written in codes.
+    const fn in_codes(&self) -> bool {
+        self.packed.is_some() || self.ggml.is_some()
+    }
+
     /// The name of the module.
     fn module(&self) -> String {
         self.name.trim_end_matches(".weight").to_owned()
@@ -385,7 +427,14 @@ impl Output<'_> {
     }
 
     fn parts(&self, target: Target, of_floats: FloatType) -> Vec<Part> {
+        if let Some(format) = self.ggml.filter(|&format| format != GgmlFormat::F16) {
+            let [rows, cols] = self.matrix();
+            let blocks = cols / format.block_size();
+            let shape = vec![rows, blocks, format.block_bytes()];
+            return vec![Part::new(self.name.to_owned(), Dtype::U8, shape)];
+        }
         let Some((format, layout)) = &self.packed else {
+            let of_floats = self.ggml.map_or(of_floats, |_| FloatType::F16);
             let dtype = dtype_of(of_floats);
             return vec![Part::new(self.name.to_owned(), dtype, self.shape())];
         };

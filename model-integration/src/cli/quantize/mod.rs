@@ -152,7 +152,7 @@ impl QuantizeArgs {
         }
         let config = match &self.config {
             Some(name) => load(name, &self.formats)?,
-            None if self.formats.weights.is_some() => self.formats.config()?,
+            None if !self.formats.weights.is_empty() => self.formats.config()?,
             None => load("mxfp4-weights", &self.formats)?,
         };
         if !config.overrides.is_empty() {
@@ -169,7 +169,14 @@ impl QuantizeArgs {
                 config.name
             ))
         };
-        Ok(config.weights.ok_or_else(none)?)
+        let format = config.weights.ok_or_else(none)?;
+        let ggml = || {
+            Usage(format!(
+                "{format} is stored in GGUF files alone: use `mxlab convert --to gguf`, or an \
+                 element such as fp4_e2m1 here"
+            ))
+        };
+        Ok(format.block().ok_or_else(ggml)?)
     }
 
     fn plan(&self, tensor: StoredTensor) -> Plan {

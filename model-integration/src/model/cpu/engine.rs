@@ -15,6 +15,7 @@ use crate::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
 };
 use crate::model::load::{load, stored_formats, with_stored_formats};
+use crate::model::packed_weights::packed_weights;
 use crate::model::score::score;
 use crate::model::{Batch, Llama, Rope, context};
 
@@ -101,7 +102,9 @@ impl Engine for CpuEngine {
 
     fn check(&self, config: &QuantConfig) -> Result<()> {
         config.check_layers(self.checkpoint.config().num_hidden_layers)?;
-        for format in config.formats() {
+        let complete = with_stored_formats(&self.checkpoint, config, |_| true)?;
+        packed_weights(self.checkpoint.parameters(), &complete)?;
+        for format in config.formats().filter_map(|format| format.block()) {
             format
                 .dialect()
                 .check_source(self.engine.dtype())
@@ -144,11 +147,8 @@ impl Engine for CpuEngine {
             weight_bytes += self.checkpoint.view(vector)?.byte_len();
         }
         for (parameter, _, formats) in parameters.kept(config) {
-            weight_bytes += match (formats.formats(config).0, parameter.matrix()) {
-                (Some(format), Some([rows, cols])) => {
-                    let (codes, scales) = format.packed_bytes(rows, cols);
-                    codes + scales
-                }
+            weight_bytes += match (formats.weight_format(config)?, parameter.matrix()) {
+                (Some(format), Some([rows, cols])) => format.packed_bytes(rows, cols),
                 _ => self.checkpoint.view(parameter)?.byte_len(),
             };
         }
@@ -164,9 +164,12 @@ impl Engine for CpuEngine {
                     });
             }
         }
+        let (packed, stand_ins) = packed_weights(parameters, config)?;
         Ok(Footprint {
             weight_bytes: weight_bytes as u64,
             kv_bytes_per_token: kv_bytes_per_token as u64,
+            packed,
+            stand_ins,
             operands: None,
         })
     }

@@ -8,8 +8,9 @@ use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::{BlockFormat, FloatType, MatrixFormat};
 use mxlab_kernels::fragment::OperandType;
+use mxlab_kernels::support::{Taker, check_matrix};
 
 use super::generator::DeviceGenerator;
 use super::input::{Input, Operands, convertible_weights};
@@ -23,6 +24,7 @@ use crate::engine::{
     Tokenize,
 };
 use crate::model::load::{load, stored_formats, with_stored_formats};
+use crate::model::packed_weights::packed_weights;
 use crate::model::score::score_targets;
 use crate::model::{Batch, Llama, Rope, context};
 
@@ -193,6 +195,10 @@ impl Engine for DeviceEngine {
     fn check(&self, config: &QuantConfig) -> Result<()> {
         config.check_layers(self.checkpoint.config().num_hidden_layers)?;
         for format in config.formats() {
+            let MatrixFormat::Block(format) = format else {
+                check_matrix(&format, Taker::Weights(OperandType::Bf16))?;
+                continue;
+            };
             format
                 .dialect()
                 .check_source(FloatType::Bf16)
@@ -270,9 +276,13 @@ impl Engine for DeviceEngine {
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
         self.check(config)?;
         let plan = self.plan(config, &self.scoring_limits(config)?, 0)?;
+        let complete = with_stored_formats(&self.checkpoint, config, takes)?;
+        let (packed, stand_ins) = packed_weights(self.checkpoint.parameters(), &complete)?;
         Ok(Footprint {
             weight_bytes: plan.weights as u64,
             kv_bytes_per_token: plan.position as u64,
+            packed,
+            stand_ins,
             operands: match self.storage.operands() {
                 Operands::Bf16 => None,
                 Operands::Bytes => Some(self.operand_counts(config)?.0),

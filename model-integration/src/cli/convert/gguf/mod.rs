@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::piece::{Content, Layout, Piece};
 use super::tensors::Plan;
-use crate::checkpoint::{Checkpoint, gguf_write};
+use crate::checkpoint::Checkpoint;
+use crate::checkpoint::gguf_write::{self, Tensor};
 use crate::cli::output::Usage;
 
 /// Elements and bytes of a block of MXFP4.
@@ -99,12 +100,19 @@ pub fn write(
 ) -> Result<usize> {
     let (mut metadata, divisors) = model::metadata(checkpoint)?;
     metadata.extend(tokenizer::metadata(checkpoint, template)?);
-    let of_divisors = divisors.iter().map(|divisors| {
-        let shape = vec![divisors.values.len()];
-        (divisors.name.to_owned(), Dtype::F32, shape)
+    let of_divisors = divisors.iter().map(|divisors| Tensor {
+        name: divisors.name.to_owned(),
+        dtype: Dtype::F32,
+        shape: vec![divisors.values.len()],
+        ggml: None,
     });
     let parts = plan.parts().into_iter();
-    let parts = parts.map(|part| (part.name, part.dtype, part.shape));
+    let parts = parts.map(|part| Tensor {
+        ggml: plan.ggml(&part.name),
+        name: part.name,
+        dtype: part.dtype,
+        shape: part.shape,
+    });
     let tensors: Vec<_> = of_divisors.chain(parts).collect();
 
     let parent = match output.parent() {

@@ -1,6 +1,6 @@
 //! ggml's own block layouts of MXFP4 and NVFP4, for exchange with its files.
 
-use super::{CodeLayout, CodeOrder, Dialect, FormatError, PackedTensor};
+use crate::format::{CodeLayout, CodeOrder, Dialect, FormatError, PackedTensor};
 
 /// Elements of a block.
 const BLOCK: usize = 32;

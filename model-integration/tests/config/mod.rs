@@ -1,8 +1,12 @@
 //! Configurations: the named ones, the effect of files and flags, and the errors of invalid ones.
 
+mod errors;
+
 use clap::Parser;
 use mxlab::config::{FormatFlags, Projection, QuantConfig, load, named};
-use mxlab_kernels::format::{BlockFormat, ElementFormat, Rounding, ScaleFormat};
+use mxlab_kernels::format::{
+    BlockFormat, ElementFormat, GgmlFormat, MatrixFormat, Rounding, ScaleFormat,
+};
 
 #[derive(Parser)]
 struct Flags {
@@ -30,6 +34,13 @@ fn config_file(text: &str) -> (tempfile::TempDir, String) {
 fn load_text(text: &str, flags: &FormatFlags) -> anyhow::Result<QuantConfig> {
     let (_directory, path) = config_file(text);
     Ok(load(&path, flags)?)
+}
+
+/// The formats of a configuration without those of ggml.
+fn blocks(config: &QuantConfig) -> impl Iterator<Item = BlockFormat> {
+    config
+        .formats()
+        .map(|format| format.block().expect("a block format"))
 }
 
 fn mx(element: ElementFormat) -> BlockFormat {
@@ -64,7 +75,7 @@ fn the_named_configurations() {
     assert_eq!(all.len(), expected.len());
     for (config, (name, weights, activations, kv)) in all.iter().zip(expected) {
         assert_eq!(config.name, name);
-        assert_eq!(config.weights, weights, "{name}");
+        assert_eq!(config.weights, weights.map(Into::into), "{name}");
         assert_eq!(config.activations, activations, "{name}");
         assert_eq!((config.keys, config.values), (kv, kv), "{name}");
         assert_eq!(config.is_unquantised(), name == "baseline");
@@ -144,9 +155,18 @@ fn files_inherit_and_override() {
         let format = away(element).scale(e6m0).block_size(64);
         Some(format.build().expect("a format"))
     };
-    assert_eq!(config.for_projection(2, Projection::Down), (fp4(64), fp6));
-    assert_eq!(config.for_projection(1, Projection::Down), (fp4(8), fp6));
-    assert_eq!(config.for_projection(1, Projection::Up), (fp4(64), fp6));
+    assert_eq!(
+        config.for_projection(2, Projection::Down),
+        (fp4(64).map(Into::into), fp6)
+    );
+    assert_eq!(
+        config.for_projection(1, Projection::Down),
+        (fp4(8).map(Into::into), fp6)
+    );
+    assert_eq!(
+        config.for_projection(1, Projection::Up),
+        (fp4(64).map(Into::into), fp6)
+    );
     assert_eq!(config.for_projection(5, Projection::O), (None, fp6));
     assert_eq!(config.for_kv(0), (kv(ElementFormat::FP8_E4M3), None));
     assert_eq!(config.for_kv(5), (kv(ElementFormat::INT8), None));
@@ -177,7 +197,10 @@ fn flags_make_a_configuration_of_their_own() {
                 .expect("a format"),
         )
     };
-    assert_eq!(config.weights, format(ElementFormat::FP4_E2M1));
+    assert_eq!(
+        config.weights,
+        format(ElementFormat::FP4_E2M1).map(Into::into)
+    );
     assert_eq!(config.activations, format(ElementFormat::FP6_E2M3));
     assert_eq!(config.keys, format(ElementFormat::FP4_E2M1));
     assert_eq!(config.values, format(ElementFormat::FP8_E4M3));
@@ -191,18 +214,14 @@ fn flags_make_a_configuration_of_their_own() {
     let line = "--weights fp4_e2m1 --activations fp6_e2m3 --kv fp4_e2m1 --scale ue5m3 \
                 --block-size 16 --scale-bits 8 --rounding even --dialect ocp";
     let config = flags(line).config().expect("fits");
-    assert!(
-        config
-            .formats()
-            .all(|f| f.scale() == ScaleFormat::UE5M3 && f.block_size() == 16)
-    );
+    assert!(blocks(&config).all(|f| f.scale() == ScaleFormat::UE5M3 && f.block_size() == 16));
 }
 
 #[test]
 fn flags_replace_their_part_of_every_operand() {
     let changed = load("mx-linear-kv", &flags("--scale ue5m3 --block-size 16")).expect("fits");
     assert_eq!(changed.name, "mx-linear-kv+ue5m3+k16");
-    for format in changed.formats() {
+    for format in blocks(&changed) {
         assert_eq!(
             (format.scale(), format.block_size()),
             (ScaleFormat::UE5M3, 16)
@@ -215,7 +234,7 @@ fn flags_replace_their_part_of_every_operand() {
 
     // NVFP4's tensor scale belongs to its scale format.
     let changed = load("nvfp4", &flags("--scale e8m0")).expect("fits");
-    assert!(changed.formats().all(|format| !format.has_tensor_scale()));
+    assert!(blocks(&changed).all(|format| !format.has_tensor_scale()));
 
     let changed = load("mx-linear-kv", &flags("--weights none --keys int8")).expect("fits");
     assert_eq!(changed.weights, None);
@@ -236,7 +255,7 @@ fn flags_replace_their_part_of_every_operand() {
 
     let text = "weights = 'fp4_e2m1'\n[[override]]\nlayers = 0\nweights = 'int8'";
     let changed = load_text(text, &flags("--block-size 8")).expect("fits");
-    assert!(changed.formats().all(|format| format.block_size() == 8));
+    assert!(blocks(&changed).all(|format| format.block_size() == 8));
     assert_eq!(changed.name, "my_config+k8");
 
     // An element flag also replaces the element of overrides, except of those with `none`.
@@ -246,7 +265,8 @@ fn flags_replace_their_part_of_every_operand() {
     let changed = load_text(text, &flags("--weights fp8_e4m3")).expect("fits");
     let weights = |config: &QuantConfig, layer| {
         let (weights, _) = config.for_projection(layer, Projection::Q);
-        weights.map(|format| (format.element(), format.block_size()))
+        let format = weights?.block()?;
+        Some((format.element(), format.block_size()))
     };
     assert_eq!(weights(&changed, 0), Some((ElementFormat::FP8_E4M3, 16)));
     assert_eq!(weights(&changed, 1), None);
@@ -265,231 +285,50 @@ fn the_seed_chooses_the_stream_of_stochastic_rounding() {
         .config()
         .expect("fits");
     let moved = config.clone().with_seed(4);
-    assert!(
-        moved
-            .formats()
-            .all(|f| f.rounding() == Rounding::Stochastic { seed: 7 })
-    );
+    assert!(blocks(&moved).all(|f| f.rounding() == Rounding::Stochastic { seed: 7 }));
     assert_eq!(config.clone().with_seed(0), config);
     assert_eq!(named("mxfp8").with_seed(4), named("mxfp8"));
 }
 
+/// Several formats of weights are several configurations, and a format as a whole has a name.
 #[test]
-fn malformed_files_are_named_with_line_and_field() {
-    let cases = [
-        (
-            "weights = 'fp5'",
-            "line 1",
-            "unknown element format `fp5`; known: fp4_e2m1",
-        ),
-        ("\nkeys = 'FP4'", "line 2", "or `none`"),
-        ("weigths = 'fp4_e2m1'", "line 1", "unknown field `weigths`"),
-        ("weights = 4", "line 1", "the name of an element format"),
-        (
-            "weights = ['fp4_e2m1']",
-            "line 1",
-            "the name of an element format",
-        ),
-        (
-            "weights = 'fp4_e2m1'\nweights = 'int8'",
-            "line 2",
-            "duplicate key",
-        ),
-        ("weights =", "line 1", "weights ="),
-        ("weights 'fp4_e2m1'", "line 1", "weights"),
-        ("[weights\n", "line 1", "weights"),
-        (
-            "weights = { block_size = 16 }",
-            "line 1",
-            "`weights`: field `element`: missing",
-        ),
-        ("\n\nkv = {}", "line 3", "`kv`: field `element`: missing"),
-        (
-            "weights = { elem = 'int8' }",
-            "line 1",
-            "unknown field `elem`",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nscale = 'e9m9'",
-            "line 3",
-            "unknown scale format `e9m9`",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nrounding = 'up'",
-            "line 3",
-            "unknown rounding `up`",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nrule = 'best'",
-            "line 3",
-            "unknown scale rule `best`",
-        ),
-        (
-            "[weights]\nelement = 'int8'\ndialect = 'amd'",
-            "line 3",
-            "unknown dialect `amd`",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nblock_size = 0",
-            "line 1",
-            "block size is 0",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nblock_size = -1",
-            "line 3",
-            "block_size = -1",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nblock_size = 1.5",
-            "line 3",
-            "block_size = 1.5",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nblock_size = '16'",
-            "line 3",
-            "block_size = '16'",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nscale_bits = 9",
-            "line 1",
-            "field `scale_bits`: 9",
-        ),
-        (
-            "[weights]\nelement = 'int8'\nscale_bits = 300",
-            "line 3",
-            "scale_bits = 300",
-        ),
-        (
-            "default = { scale = 'ue5m3', scale_bits = 6 }\n\nvalues = 'int8'",
-            "line 3",
-            "`scale_bits`: 6, but ue5m3 has 8 bits",
-        ),
-        (
-            "default = { element = 'fp4_e2m1' }\nweights = { block_size = 16 }",
-            "`default`",
-            "does not belong here",
-        ),
-        ("default = { block_size = 16 }", "quantises nothing", "kv"),
-        ("", "quantises nothing", "\"none\""),
-        (
-            "weights = { element = 'nf4', rule = 'even' }",
-            "line 1",
-            "no mantissa",
-        ),
-        (
-            "weights = { element = 'nf4', rule = 'nearest' }",
-            "line 1",
-            "does not fit",
-        ),
-        (
-            "weights = { element = 'int8', tensor_scale = true }",
-            "line 1",
-            "no tensor scale",
-        ),
-        (
-            "weights = { element = 'int8', dialect = 'ggml' }",
-            "line 1",
-            "dialect `ggml`",
-        ),
-        ("default = 'e8m0'", "line 1", "default = 'e8m0'"),
-        ("override = 1", "line 1", "override = 1"),
-        ("[[override]]", "line 1", "`override`: changes nothing"),
-        (
-            "\n[[override]]\nlayers = '0'",
-            "line 2",
-            "`override`: changes nothing",
-        ),
-        (
-            "[[override]]\nlayers = '3-1'\nkv = 'int8'",
-            "line 2",
-            "invalid layers `3-1`; expected a list such as",
-        ),
-        (
-            "[[override]]\nlayers = 'a'\nkv = 'int8'",
-            "line 2",
-            "invalid layers `a`; expected a list such as",
-        ),
-        (
-            "[[override]]\nlayers = ''\nkv = 'int8'",
-            "line 2",
-            "invalid layers ``; expected a list such as",
-        ),
-        (
-            "[[override]]\nlayers = -1\nkv = 'int8'",
-            "line 2",
-            "invalid layers `-1`; expected a list such as",
-        ),
-        (
-            "[[override]]\nlayer = 1\nkv = 'int8'",
-            "line 2",
-            "unknown field `layer`",
-        ),
-        (
-            "[[override]]\nprojections = ['x']\nweights = 'int8'",
-            "line 2",
-            "unknown variant `x`",
-        ),
-        (
-            "[[override]]\nprojections = []\nweights = 'int8'",
-            "line 1",
-            "`projections` is empty",
-        ),
-        (
-            "[[override]]\nprojections = ['q']\nkv = 'int8'",
-            "line 1",
-            "belong to a layer",
-        ),
-        (
-            "[[override]]\nlayers = 0\nweights = {}",
-            "line 3",
-            "`weights`: field `element`: missing",
-        ),
-    ];
-    for (text, line, expected) in cases {
-        let error = load_text(text, &FormatFlags::default())
-            .expect_err(text)
-            .to_string();
-        for part in ["my config.toml`", line, expected] {
-            assert!(
-                error.contains(part),
-                "{text:?} should say {part:?}: {error}"
-            );
-        }
-    }
-}
+fn formats_of_weights_have_names() {
+    let each = flags("--weights q4_0,Q4_K,mxfp4,nvfp4 --fallback ggml").each();
+    let configs = each.iter().map(|flags| flags.config().expect("fits"));
+    let configs: Vec<QuantConfig> = configs.collect();
+    let names: Vec<&str> = configs.iter().map(|config| config.name.as_str()).collect();
+    assert_eq!(names, ["w-q4_0", "w-q4_k+fallback", "w-mxfp4", "w-nvfp4"]);
+    let weights: Vec<_> = configs
+        .iter()
+        .map(|config| config.weights.expect("set"))
+        .collect();
+    assert_eq!(weights[0], MatrixFormat::Ggml(GgmlFormat::Q4_0));
+    assert_eq!(weights[1], MatrixFormat::Ggml(GgmlFormat::Q4K));
+    assert_eq!(weights[2], mx(ElementFormat::FP4_E2M1).into());
+    assert_eq!(weights[3], BlockFormat::NVFP4.into());
 
-#[test]
-fn unknown_names_say_which_exist() {
-    let error = load("mxfp5", &FormatFlags::default())
-        .expect_err("unknown")
-        .to_string();
-    assert!(
-        error.contains("baseline, stored-weights, mx-linear, mx-kv"),
-        "{error}"
+    // Flags of block formats are those of the other operands.
+    let changed = load("mx-linear", &flags("--weights q8_0 --scale ue5m3")).expect("fits");
+    assert_eq!(changed.weights, Some(MatrixFormat::Ggml(GgmlFormat::Q8_0)));
+    let scale = changed.activations.map(|format| format.scale());
+    assert_eq!(scale, Some(ScaleFormat::UE5M3));
+
+    let text = "weights = 'q4_k'\nhead = 'q8_0'\nfallback = 'ggml'\n\
+                [[override]]\nlayers = 1\nweights = 'nvfp4'";
+    let config = load_text(text, &FormatFlags::default()).expect("fits");
+    let of = |layer| {
+        config
+            .for_projection(layer, Projection::Down)
+            .0
+            .expect("a format")
+    };
+    assert_eq!(of(0), MatrixFormat::Ggml(GgmlFormat::Q4K));
+    assert_eq!(of(1), BlockFormat::NVFP4.into());
+    assert_eq!(config.head, Some(MatrixFormat::Ggml(GgmlFormat::Q8_0)));
+    assert_eq!(config.operands(), "W4.5H8.5*");
+    let json = serde_json::to_string(&config).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<QuantConfig>(&json).expect("a configuration"),
+        config
     );
-    let error = load("gone.toml", &FormatFlags::default())
-        .expect_err("missing")
-        .to_string();
-    assert!(error.contains("cannot read `gone.toml`"), "{error}");
-    let error = flags("--weights nf4 --scale-rule even")
-        .config()
-        .expect_err("no mantissa");
-    assert!(
-        error.to_string().contains("command line: `weights`"),
-        "{error}"
-    );
-    for wrong in [
-        "--weights fp5",
-        "--scale e9m9",
-        "--scale-bits 1",
-        "--scale-bits 9",
-        "--block-size 0",
-        "--block-size x",
-        "--scale-rule best",
-        "--rounding up",
-        "--dialect amd",
-    ] {
-        let words = std::iter::once("test").chain(wrong.split_whitespace());
-        assert!(Flags::try_parse_from(words).is_err(), "{wrong}");
-    }
 }

@@ -16,6 +16,11 @@ fn nibbles(bytes: &[u8]) -> impl Iterator<Item = u8> {
     low.chain(bytes.iter().map(|byte| byte >> 4))
 }
 
+/// One f16.
+pub(super) fn f16(block: &[u8], out: &mut [f32]) {
+    out[0] = half(block, 0);
+}
+
 fn write(out: &mut [f32], values: impl Iterator<Item = f32>) {
     for (out, value) in out.iter_mut().zip(values) {
         *out = value;
@@ -65,12 +70,14 @@ pub(super) fn q8_0(block: &[u8], out: &mut [f32]) {
     write(out, block[2..].iter().map(|&q| f32::from(q as i8) * scale));
 }
 
+/// The levels of IQ4_NL.
+pub(super) const LEVELS: [f32; 16] = [
+    -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0, 69.0,
+    89.0, 113.0,
+];
+
 /// f16 scale, then 32 indices into a table of signed bytes.
 pub(super) fn iq4_nl(block: &[u8], out: &mut [f32]) {
-    const LEVELS: [f32; 16] = [
-        -127.0, -104.0, -83.0, -65.0, -49.0, -35.0, -22.0, -10.0, 1.0, 13.0, 25.0, 38.0, 53.0,
-        69.0, 89.0, 113.0,
-    ];
     let scale = half(block, 0);
     write(
         out,
