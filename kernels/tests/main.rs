@@ -10,6 +10,7 @@ mod launch;
 mod matmul;
 mod packed_activations;
 mod ptx;
+mod rows;
 mod sample;
 mod sampled;
 mod shuffle;

@@ -14,7 +14,10 @@ pub(crate) mod sample;
 
 pub use attention::{AttentionShape, attention};
 pub use matmul::{Operand, matmul};
-pub use rows::{LogProbs, log_probs, norm, rotate, sum_of_squares, swiglu};
+pub use rows::{
+    GELU, LogProbs, add, geglu, gelu, gelu_row, head_norm, head_squares, layer_norm, log_probs,
+    moments, multiply, norm, norm_once, norm_scale, rotate, soft_cap, sum_of_squares, swiglu, tanh,
+};
 pub use sample::{MOST_LOGITS, SampleError, Sampling, sample};
 
 use block::round_block;

@@ -114,7 +114,10 @@ impl<'p> Heads<'p> {
         let start = token * self.src_stride + head * head_dim;
         let mut x = values("src", start, head_dim)?;
         if self.variant.rotates() {
-            let half = head_dim / 2;
+            let half = match self.variant.is_partial() {
+                true => self.problem.size("rotary")? / 2,
+                false => head_dim / 2,
+            };
             let [cos, sin] = ["cos", "sin"].map(|name| values(name, position * half, half));
             x = rotate(&x, &cos?, &sin?);
         }

@@ -4,7 +4,9 @@ mod expected;
 mod problems;
 
 use super::Family;
-use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
+use crate::family::block::{
+    Addressing, BlockOperation, BlockVariant, Context, formats, is_headline, is_usual,
+};
 use crate::family::macros::render_kernel;
 use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat};
 use crate::fragment::bits::StoredBits;
@@ -37,7 +39,8 @@ pub enum HeadKind {
 /// One kernel: the kind of heads and the format of the cache. A thread takes 8 features; a head has
 /// whole blocks of k.
 ///
-/// `cos` and `sin` are f32 [positions, head_dim / 2] for all positions that occur. A token goes to
+/// `cos` and `sin` are f32 [positions, head_dim / 2], or of the size `rotary` instead, for all
+/// positions that occur. A token goes to
 /// position `positions[token]`, below `capacity`, of sequence `slot_of[token]`, below `slots`; no
 /// two tokens go to one place. Queries go to rows [tokens, heads]. [`crate::fragment::cache`]
 /// describes the cache.
@@ -48,6 +51,8 @@ pub struct AppendVariant {
     quantizer: Option<BlockVariant>,
     /// The cache holds the dequantised values, in bf16.
     is_fake: bool,
+    /// Only the first features of a head are rotated.
+    is_partial: bool,
 }
 
 /// `v` in the template: the quantising part, and what this family adds.
@@ -58,6 +63,7 @@ struct AppendContext {
     description: String,
     is_quantized: bool,
     is_fake: bool,
+    is_partial: bool,
     rotates: bool,
     /// There is a cache.
     appends: bool,
@@ -105,6 +111,7 @@ impl AppendVariant {
             kind,
             quantizer: quantizer.transpose()?,
             is_fake: false,
+            is_partial: false,
         })
     }
 
@@ -121,7 +128,18 @@ impl AppendVariant {
             kind,
             quantizer: packed.quantizer.map(fake).transpose()?,
             is_fake: packed.quantizer.is_some(),
+            is_partial: false,
         })
+    }
+
+    /// The kernel that rotates only the first features of a head, as many as the size `rotary`, and
+    /// keeps the others; `self` if it rotates none.
+    #[must_use]
+    pub const fn partial(self) -> Self {
+        Self {
+            is_partial: self.rotates(),
+            ..self
+        }
     }
 
     /// What the heads are: keys, values or queries.
@@ -132,6 +150,11 @@ impl AppendVariant {
     /// Whether heads are rotated.
     pub const fn rotates(&self) -> bool {
         !matches!(self.kind, HeadKind::Values)
+    }
+
+    /// Whether `rotary` is a parameter.
+    pub const fn is_partial(&self) -> bool {
+        self.is_partial
     }
 
     /// Whether quantised values are stored as bf16.
@@ -165,7 +188,8 @@ impl AppendVariant {
     /// Every kernel of the registry: the one for queries; for keys and values bf16, and the formats
     /// of [`BlockVariant::all`] without a tensor scale, with the rule `floor`, `even` or that of
     /// fractions, rounded half to even or stochastically. Formats with E8M0 and UE5M3 and k = 32
-    /// also come dequantised to bf16.
+    /// also come dequantised to bf16. Queries, bf16 and the formats of
+    /// [`is_headline`](crate::family::block) also come partly rotated.
     pub fn all() -> impl Iterator<Item = Self> {
         let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
         let appends = appends.flat_map(move |kind| {
@@ -186,19 +210,25 @@ impl AppendVariant {
             let formats = formats.filter(is_chosen_fake);
             formats.filter_map(move |format| Self::fake(kind, format).ok())
         });
-        Self::new(HeadKind::Queries, None)
-            .into_iter()
-            .chain(appends)
-            .chain(fakes)
+        let whole = Self::new(HeadKind::Queries, None).into_iter();
+        let whole = whole.chain(appends).chain(fakes);
+        whole
+            .flat_map(|variant| {
+                let has_partial = variant.rotates() && variant.format().is_none_or(is_headline);
+                [Some(variant), has_partial.then(|| variant.partial())]
+            })
+            .flatten()
     }
 }
 
 impl Kernel for AppendVariant {
     fn id(&self) -> KernelId {
-        let kind = match self.kind {
-            HeadKind::Keys => "append_rotated",
-            HeadKind::Values => "append",
-            HeadKind::Queries => "append_queries",
+        let kind = match (self.kind, self.is_partial) {
+            (HeadKind::Keys, false) => "append_rotated",
+            (HeadKind::Keys, true) => "append_part_rotated",
+            (HeadKind::Values, _) => "append",
+            (HeadKind::Queries, false) => "append_queries",
+            (HeadKind::Queries, true) => "append_part_queries",
         };
         match &self.quantizer {
             None => KernelId::new([kind, "bf16"], Target::new(80)),
@@ -244,11 +274,25 @@ impl Kernel for AppendVariant {
         let signature = signature.input("src", ElementType::Bf16, src);
         let signature = match self.rotates() {
             true => {
-                let half = || size("head_dim").div_ceil(2);
-                signature
+                let turned = if self.is_partial {
+                    "rotary"
+                } else {
+                    "head_dim"
+                };
+                let half = || size(turned).div_ceil(2);
+                let signature = signature
                     .input("cos", ElementType::F32, half())
                     .input("sin", ElementType::F32, half())
-                    .bounded("head_dim", 2.into(), None, 2)
+                    .bounded("head_dim", 2.into(), None, 2);
+                match self.is_partial {
+                    true => signature.bounded("rotary", 0.into(), None, 2).bounded(
+                        "head_dim",
+                        size("rotary"),
+                        None,
+                        1,
+                    ),
+                    false => signature,
+                }
             }
             false => signature.bounded("head_dim", 1.into(), None, 1),
         };
@@ -262,6 +306,10 @@ impl Kernel for AppendVariant {
             .size("heads")
             .size("head_dim")
             .stride("src_stride", features, 1);
+        let signature = match self.is_partial {
+            true => signature.size("rotary"),
+            false => signature,
+        };
         let signature = match has_cache {
             true => signature.size("capacity"),
             false => signature,
@@ -311,6 +359,7 @@ impl Kernel for AppendVariant {
             },
             is_quantized: format.is_some(),
             is_fake: self.is_fake,
+            is_partial: self.is_partial,
             rotates: self.rotates(),
             appends: self.kind != HeadKind::Queries,
             draws: self.is_random(),

@@ -59,8 +59,17 @@ impl Entry for AppendVariant {
             _ => 2f32.powi(rng.random_range(-spread..=0)) * rng.random_range(-2.0..2.0),
         };
         let values: Vec<f32> = (0..len).map(|_| value()).collect();
+        let rotary = match self.is_partial() {
+            // None, all, or some.
+            true => match rng.random_range(0..4) {
+                0 => 0,
+                1 => head_dim,
+                _ => 2 * rng.random_range(0..=head_dim / 2),
+            },
+            false => head_dim,
+        };
         let turn = |rng: &mut ChaCha8Rng| {
-            let count = capacity * (head_dim / 2);
+            let count = capacity * (rotary / 2);
             let values: Vec<f32> = (0..count).map(|_| rng.random_range(-1.0f32..1.0)).collect();
             let values: Vec<f32> = values.iter().map(|&x| FloatType::Bf16.round(x)).collect();
             Tensor::of_values(&values, FloatType::F32)
@@ -71,6 +80,7 @@ impl Entry for AppendVariant {
                 ("tokens", tokens),
                 ("heads", heads),
                 ("head_dim", head_dim),
+                ("rotary", rotary),
                 ("src_stride", src_stride),
                 ("slots", slots),
                 ("capacity", capacity),
@@ -109,7 +119,12 @@ impl Entry for AppendVariant {
         let heads = shape.heads();
         let (tokens, src_stride) = (rows / heads, heads * cols);
         let src = Typical::draw(rng, tokens, src_stride).dense(FloatType::Bf16, src_stride);
-        let half = (cols / 2).max(1);
+        // Three quarters, as in Phi-4-mini.
+        let rotary = match self.is_partial() {
+            true => cols * 3 / 8 * 2,
+            false => cols,
+        };
+        let half = (rotary / 2).max(1);
         let turn = Typical::draw(rng, tokens, half);
         let turn = |of: fn(f32) -> f32| {
             let mut turn = turn.dense(FloatType::F32, half);
@@ -127,6 +142,7 @@ impl Entry for AppendVariant {
                 ("tokens", tokens),
                 ("heads", heads),
                 ("head_dim", cols),
+                ("rotary", rotary),
                 ("src_stride", src_stride),
                 ("slots", 1),
                 ("capacity", tokens),

@@ -47,6 +47,8 @@ pub(super) struct AttentionContext {
     /// Words of keys and values that a lane loads at once.
     words: usize,
     has_table: bool,
+    has_window: bool,
+    has_cap: bool,
 }
 
 /// The parameters of macros for keys or values.
@@ -122,6 +124,8 @@ impl AttentionContext {
             queries_at: STAGES * 2 * step_keys * row_bytes,
             shared_bytes: variant.shared_bytes(),
             has_table: keys.codes.is_table() || values.codes.is_table(),
+            has_window: variant.form.has_window(),
+            has_cap: variant.form.has_cap(),
             keys,
             values,
             words: key_words + value_words,

@@ -1,7 +1,7 @@
 //! Draws random problems. Most have weights of 1 or 0, so that a single wrong key or value shows.
 
 use super::problems::{Sequence, Side, Sizes};
-use super::{AttentionRegime, AttentionVariant};
+use super::{AttentionRegime, AttentionVariant, ScoreForm};
 use crate::format::{ElementFormat, FloatType, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
@@ -106,7 +106,10 @@ pub(super) fn problem(
             0 => 1.0,
             _ => 1.0 / (head_dim as f32).sqrt(),
         },
+        window: ScoreForm::NO_WINDOW,
+        cap: 0.0,
     };
+    let sizes = with_form(variant, rng, sizes, keys);
     let mut problem = Problem::new(
         [
             ("tokens", tokens),
@@ -121,6 +124,15 @@ pub(super) fn problem(
         ],
         [],
     );
+    if variant.form().has_window() {
+        problem
+            .sizes
+            .insert("window".to_owned(), sizes.window as u64);
+    }
+    if variant.form().has_cap() {
+        let bits = u64::from(sizes.cap.to_bits());
+        problem.sizes.insert("cap_bits".to_owned(), bits);
+    }
     let words = sequences
         .iter()
         .flat_map(|s| [s.first, s.tokens, s.slot, s.past].map(|n| n as u32));
@@ -149,7 +161,10 @@ pub(super) fn problem(
             .flat_map(|(_, row)| row.to_vec())
             .collect();
     }
-    let factor = variant.score_factor(sizes.scale);
+    // Of scores before a cap.
+    let factor = variant
+        .with_form(ScoreForm::Causal)
+        .score_factor(sizes.scale, 0.0);
     let src = queries(rng, &sizes, &known[0], f64::from(factor), variant);
     problem.tensors.insert("src".to_owned(), src);
     if rng.random_ratio(1, 8) {
@@ -160,6 +175,31 @@ pub(super) fn problem(
         }
     }
     problem
+}
+
+/// The sizes with a window and a cap as the form has them, beside `keys` keys of the longest
+/// sequence.
+fn with_form(variant: &AttentionVariant, rng: &mut ChaCha8Rng, sizes: Sizes, keys: usize) -> Sizes {
+    let step = variant.step_keys();
+    if !variant.form().has_window() {
+        return sizes;
+    }
+    let window = match rng.random_range(0..8) {
+        0 => ScoreForm::NO_WINDOW,
+        1 => rng.random_range(1..=3),
+        // A step of the kernel, or beside its end.
+        2..4 => step * rng.random_range(1..=3) + rng.random_range(0..3) - 1,
+        _ => rng.random_range(1..=keys + 1),
+    };
+    let cap = match variant.form().has_cap() {
+        true => 2f32.powi(rng.random_range(-1..6)) * rng.random_range(1.0..2.0),
+        false => 0.0,
+    };
+    Sizes {
+        window,
+        cap,
+        ..sizes
+    }
 }
 
 impl Side {

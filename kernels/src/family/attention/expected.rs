@@ -109,8 +109,35 @@ struct Contexts<'p> {
     variant: &'p AttentionVariant,
     sizes: Sizes,
     sequences: Vec<Sequence>,
-    /// The factor of scores.
+    score: Score,
+}
+
+/// What becomes of products of a query and operands of keys.
+#[derive(Clone, Copy)]
+struct Score {
+    /// Of the product, or of its hyperbolic tangent.
     factor: f64,
+    /// Half of the tangent's argument, base e, is that, base 2.
+    cap_factor: Option<f64>,
+}
+
+impl Score {
+    /// The exponent of a weight, and its error, from a product and its error. A capped one is
+    /// `factor (1 - 2 / (1 + 2^x))` with `x` the product times `cap_factor`: a rounding of x, 2^-22
+    /// of the exponential, half of which is of the quotient as a slope of at most 1/4 each, an ulp
+    /// of the reciprocal, and two roundings are below 2^-21; beyond 64 nothing is left of it.
+    fn of(self, product: f64, error: f64) -> (f64, f64) {
+        let Some(cap_factor) = self.cap_factor else {
+            return (product * self.factor, error * self.factor.abs());
+        };
+        let x = product * cap_factor;
+        let off = error * cap_factor + pow2(-23) * x.abs();
+        let error = match x - off >= 64.0 {
+            true => 0.0,
+            false => (off * LN_2 / 2.0 + pow2(-21)).min(2.0),
+        };
+        (self.factor * (x * LN_2 / 2.0).tanh(), self.factor * error)
+    }
 }
 
 impl<'p> Contexts<'p> {
@@ -124,12 +151,25 @@ impl<'p> Contexts<'p> {
         if !sequences.iter().all(fits) {
             return Err(unfit("sequences", "one is outside"));
         }
-        let factor = f64::from(variant.score_factor(sizes.scale));
+        // Operands here are the keys themselves.
+        let of_keys = pow2(-variant.keys().excess());
+        let factor = f64::from(variant.score_factor(sizes.scale, sizes.cap));
+        let cap_factor = f64::from(variant.cap_factor(sizes.scale, sizes.cap)) * of_keys;
+        let score = match variant.form().has_cap() {
+            true => Score {
+                factor,
+                cap_factor: Some(cap_factor),
+            },
+            false => Score {
+                factor: factor * of_keys,
+                cap_factor: None,
+            },
+        };
         Ok(Self {
             variant,
             sizes,
             sequences,
-            factor: factor * pow2(-variant.keys().excess()),
+            score,
         })
     }
 
@@ -152,7 +192,8 @@ impl<'p> Contexts<'p> {
             ..
         } = self.sizes;
         let first = (sequence.slot * kv_heads + head / group) * capacity;
-        first..first + sequence.past + (token - sequence.first) + 1
+        let end = sequence.past + (token - sequence.first) + 1;
+        first + end.saturating_sub(self.sizes.window)..first + end
     }
 
     /// The range of the context of a query, from the keys and values that it sees.
@@ -175,7 +216,7 @@ impl<'p> Contexts<'p> {
         // What the tensor core takes of both is over 2^A.
         let sides = [self.variant.keys(), self.variant.values()];
         let least = sides.map(|side| BF16 * pow2(side.excess()));
-        let weights = weights(query, keys, self.factor, steps, least);
+        let weights = weights(query, keys, self.score, steps, least);
         let features = 0..head_dim;
         Ok(features
             .map(|feature| weights.mean(values, feature, head_dim, steps))
@@ -228,7 +269,7 @@ struct Weights {
 fn weights(
     query: &[f32],
     keys: &[f64],
-    factor: f64,
+    score_of: Score,
     steps: usize,
     [least, least_value]: [f64; 2],
 ) -> Weights {
@@ -237,7 +278,7 @@ fn weights(
         let operands = operands.map(|(&q, &k)| [f64::from(q), k]);
         let terms = products(operands, [BF16, least]);
         let (exact, error) = multiplied(&terms, query.len(), query.len() / 8 + 4);
-        (exact * factor, error * factor.abs())
+        score_of.of(exact, error)
     };
     let scores: Vec<(f64, f64)> = keys.chunks(query.len()).map(score).collect();
     let greatest = scores.iter().map(|s| s.0).fold(f64::NEG_INFINITY, f64::max);
@@ -287,9 +328,10 @@ impl Weights {
             true => (0.0, lost),
             false => {
                 let any = terms.rounded(Sums::F32, self.seen, scalings).error;
-                // Weights below the least normal bf16 have fewer bits, or are zero.
+                // Weights, and sums of operands, below the least normal number may be zero.
                 let small: f64 = operands().map(|[_, value]| value.abs()).sum();
-                (pow2(-8), any + BF16 * small)
+                let sums = additions as f64 * self.least / BF16;
+                (pow2(-8), any + pow2(-126) * (small + sums))
             }
         };
         if self.keys.iter().any(|(.., error)| *error > 1.0) {

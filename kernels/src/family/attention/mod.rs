@@ -3,19 +3,21 @@
 mod context;
 mod draw;
 mod expected;
+mod form;
 mod operands;
 mod problems;
 mod shaped;
 mod signature;
 mod split;
 
+pub use form::ScoreForm;
+
 use super::Family;
 use crate::family::block::BLOCK_SIZES;
-use crate::format::{BlockFormat, ElementFormat, ScaleFormat, pow2};
+use crate::format::{BlockFormat, ElementFormat, ScaleFormat};
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::{Kernel, VariantError};
 use crate::support::{Taker, support};
-use std::f64::consts::LOG2_E;
 use std::fmt;
 
 /// Features that a warp takes at a time: a run in each of four lanes.
@@ -69,13 +71,15 @@ impl AttentionRegime {
 /// head * head_dim]. [`crate::fragment::cache`] describes keys and values. `sequences` has four u32
 /// for each of `sequence_count`: its first token's row in src and dst, its tokens, at most
 /// `longest`, its slot in the cache, and the position of its first token. The keys and values of
-/// its tokens are in the cache already. In [`AttentionRegime::Decode`], `splits` thread blocks
+/// its tokens are in the cache already. [`ScoreForm`] says which of them a query sees. In
+/// [`AttentionRegime::Decode`], `splits` thread blocks
 /// share the keys of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct AttentionVariant {
     keys: CacheFormat,
     values: CacheFormat,
     regime: AttentionRegime,
+    form: ScoreForm,
     /// Chunks of a head: 1 or 2.
     chunks: usize,
 }
@@ -104,8 +108,20 @@ impl AttentionVariant {
             keys: cache(keys)?,
             values: cache(values)?,
             regime,
+            form: ScoreForm::Causal,
             chunks: head_dim.div_ceil(CHUNK).max(1),
         })
+    }
+
+    /// The same for scores of another form.
+    #[must_use]
+    pub const fn with_form(self, form: ScoreForm) -> Self {
+        Self { form, ..self }
+    }
+
+    /// Which keys a query sees, and what its scores become.
+    pub const fn form(&self) -> ScoreForm {
+        self.form
     }
 
     /// How keys are stored.
@@ -196,21 +212,10 @@ impl AttentionVariant {
         4 * 8 * (self.max_head_dim() + 2)
     }
 
-    /// The operand `score_factor` for scores that are multiplied by `scale`. It multiplies the
-    /// products of queries and key operands, and 2 to the power of the result is e^(scale q k). A
-    /// launch refuses a scale whose factor is 0, infinite or NaN.
-    pub fn score_factor(&self, scale: f32) -> f32 {
-        (f64::from(scale) * LOG2_E * pow2(self.keys.excess())) as f32
-    }
-
-    /// The operand `value_factor`, which multiplies the sums of value operands.
-    pub fn value_factor(&self) -> f32 {
-        pow2(self.values.excess()) as f32
-    }
-
     /// Every kernel of the registry: bf16, and every element of four bits and more with E8M0,
     /// UE5M3, UE4M3 and BF16 scales, for keys and values alike; bf16 and FP8 keys with FP4, FP6 and
-    /// bf16 values, and FP4 keys with FP8 values.
+    /// bf16 values, and FP4 keys with FP8 values. Windows and caps come with bf16, FP4 and FP8 in
+    /// blocks of 32 under powers of two, and FP4 in blocks of 16 under UE5M3.
     pub fn all() -> impl Iterator<Item = Self> {
         let format = |element: ElementFormat, scale: ScaleFormat, k: usize| {
             let format = BlockFormat::new(element).scale(scale).block_size(k);
@@ -243,12 +248,22 @@ impl AttentionVariant {
             [fp8, None],
             [fp4, fp8],
         ];
-        mixed.into_iter().chain(alike).flat_map(|[keys, values]| {
-            [CHUNK, 2 * CHUNK].into_iter().flat_map(move |head_dim| {
-                let regimes = AttentionRegime::ALL.into_iter();
-                regimes.filter_map(move |regime| {
-                    Self::new([keys.as_ref(), values.as_ref()], head_dim, regime).ok()
-                })
+        let causal = mixed.into_iter().chain(alike).flat_map(Self::of_caches);
+        let fine = format(ElementFormat::FP4_E2M1, ScaleFormat::UE5M3, 16);
+        let forms = [ScoreForm::Window, ScoreForm::Capped].into_iter();
+        causal.chain(forms.flat_map(move |form| {
+            let caches = [None, fp4, fp8, fine].into_iter();
+            let variants = caches.flat_map(|format| Self::of_caches([format, format]));
+            variants.map(move |variant| variant.with_form(form))
+        }))
+    }
+
+    /// The kernels for keys and values in these formats.
+    fn of_caches([keys, values]: [Option<BlockFormat>; 2]) -> impl Iterator<Item = Self> {
+        [CHUNK, 2 * CHUNK].into_iter().flat_map(move |head_dim| {
+            let regimes = AttentionRegime::ALL.into_iter();
+            regimes.filter_map(move |regime| {
+                Self::new([keys.as_ref(), values.as_ref()], head_dim, regime).ok()
             })
         })
     }

@@ -1,11 +1,12 @@
 //! Problems of the attention kernels, and their expected outputs.
 //!
 //! Sizes of a problem: tokens, kv_heads, group, head_dim, slots, capacity, splits, dst_stride in
-//! elements, scale_bits: those of the f32 that scores are multiplied by. Tensors: src, queries
+//! elements, scale_bits: those of the f32 that scores are multiplied by; window and cap_bits where
+//! the form has them. Tensors: src, queries
 //! padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
 //! without padding; key_scales and value_scales, their codes; sequences, four u32 each.
 
-use super::{AttentionVariant, draw, expected, operands, shaped};
+use super::{AttentionVariant, ScoreForm, draw, expected, operands, shaped};
 use crate::format::FloatType;
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
@@ -27,6 +28,9 @@ pub(super) struct Sizes {
     pub splits: usize,
     pub dst_stride: usize,
     pub scale: f32,
+    /// [`ScoreForm::NO_WINDOW`] where the form has none.
+    pub window: usize,
+    pub cap: f32,
 }
 
 impl Sizes {
@@ -47,6 +51,8 @@ impl Sizes {
             splits: problem.size("splits")?,
             dst_stride: problem.size("dst_stride")?,
             scale: f32::from_bits(problem.size("scale_bits")? as u32),
+            window: problem.size("window").unwrap_or(ScoreForm::NO_WINDOW),
+            cap: f32::from_bits(problem.size("cap_bits").unwrap_or(0) as u32),
         })
     }
 

@@ -1,7 +1,7 @@
 //! Problems of a shape, as models have them.
 
 use super::problems::Side;
-use super::{AttentionRegime, AttentionVariant};
+use super::{AttentionRegime, AttentionVariant, ScoreForm};
 use crate::format::{BlockFormat, FloatType};
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::SplitLimits;
@@ -94,6 +94,14 @@ pub(super) fn problem_of(
         ],
         [("sequences", sequences), ("src", src)],
     );
+    // Every query sees all keys: the cost is that of the causal kernel.
+    let mut insert = |name: &str, size| problem.sizes.insert(name.to_owned(), size);
+    if variant.form().has_window() {
+        insert("window", ScoreForm::NO_WINDOW as u64);
+    }
+    if variant.form().has_cap() {
+        insert("cap_bits", u64::from(50f32.to_bits()));
+    }
     for side in variant.sides() {
         side.fill(rng, shape, &mut problem)?;
     }

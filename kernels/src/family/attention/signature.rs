@@ -12,7 +12,15 @@ impl Kernel for AttentionVariant {
     fn id(&self) -> KernelId {
         let [keys, values] = [&self.keys, &self.values].map(name);
         let heads = format!("h{}", self.max_head_dim());
-        let words = ["attention", self.regime.name(), &heads, &keys, &values];
+        let form = self.form.name();
+        let words = [
+            "attention",
+            self.regime.name(),
+            &heads,
+            form,
+            &keys,
+            &values,
+        ];
         KernelId::new(words, Target::new(80))
     }
 
@@ -66,7 +74,12 @@ impl Kernel for AttentionVariant {
         let signature = signature
             // A score of -infinity stands for a key that is not seen.
             .number("score_factor", f32::from_bits(1)..=f32::MAX)
-            .number("value_factor", f32::from_bits(1)..=f32::MAX)
+            .number("value_factor", f32::from_bits(1)..=f32::MAX);
+        let signature = match self.form.has_cap() {
+            true => signature.number("cap_factor", f32::from_bits(1)..=f32::MAX),
+            false => signature,
+        };
+        let signature = signature
             .size("kv_heads")
             .size("group")
             .size("head_dim")
@@ -74,6 +87,12 @@ impl Kernel for AttentionVariant {
             .size("capacity")
             .stride("dst_stride", features, 2)
             .bounded("tokens", size("longest"), None, 1);
+        let signature = match self.form.has_window() {
+            true => signature
+                .size("window")
+                .bounded("window", 1.into(), None, 1),
+            false => signature,
+        };
         match decodes {
             true => signature
                 .size("splits")

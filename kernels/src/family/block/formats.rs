@@ -18,6 +18,25 @@ pub(crate) fn is_usual(format: &BlockFormat) -> bool {
     rule && rounding
 }
 
+/// Whether the format is one of those that variants come with whose steps to a format are those of
+/// another kernel, which comes with all: FP4, FP6 and FP8 in blocks of 32 under powers of two and in
+/// blocks of 16 under fractions, rounded half to even.
+pub(crate) fn is_headline(format: &BlockFormat) -> bool {
+    let elements = [
+        ElementFormat::FP4_E2M1,
+        ElementFormat::FP6_E2M3,
+        ElementFormat::FP8_E4M3,
+    ];
+    let scales = [
+        (ScaleFormat::E8M0, ScaleRule::Floor, 32),
+        (ScaleFormat::UE5M3, ScaleRule::Nearest, 16),
+        (ScaleFormat::UE4M3, ScaleRule::Nearest, 16),
+    ];
+    elements.contains(&format.element())
+        && scales.contains(&(format.scale(), format.rule(), format.block_size()))
+        && (format.rounding(), format.dialect()) == (Rounding::Even, Dialect::Ocp)
+}
+
 /// The formats of [`BlockVariant::all`](super::BlockVariant::all) for an operation.
 pub(crate) fn formats(operation: BlockOperation) -> impl Iterator<Item = BlockFormat> {
     let elements = ElementFormat::ALL.iter().copied();

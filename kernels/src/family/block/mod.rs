@@ -20,7 +20,7 @@ mod variant;
 
 pub(crate) use crate::support::PTX_BLOCK_SIZES as BLOCK_SIZES;
 pub(crate) use context::Context;
-pub(crate) use formats::{formats, is_usual};
+pub(crate) use formats::{formats, is_headline, is_usual};
 pub use launcher::BlockLauncher;
 pub use pack::{PackedBuffers, Packer};
 pub use signature::MAX_BLOCKS;

@@ -1,9 +1,15 @@
-//! Kernels that compute rows of activations and quantise them before they store them: norm, swiglu,
-//! copy.
+//! Kernels that compute rows of activations and quantise them before they store them: norms, gates,
+//! multiples, copies; and the norm of each head.
 
+mod draw;
+mod head_norm;
+mod operation;
 mod packed;
 mod part;
 mod problems;
+
+pub use head_norm::HeadNorm;
+pub use operation::RowOperation;
 
 use super::Family;
 use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
@@ -12,6 +18,7 @@ use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType};
 use crate::kernel::{ElementType, Kernel, KernelId, Signature, VariantError, rows, size};
+use crate::reference::GELU;
 use crate::reference::exponential::COEFFICIENTS;
 use crate::registry::Shape;
 use crate::support::{Taker, support};
@@ -22,47 +29,40 @@ use std::fmt;
 
 pub(super) const FAMILY: Family = Family {
     name: "rows",
-    members: &["norm", "swiglu", "copy"],
+    members: &[
+        "norm",
+        "norm_once",
+        "layer_norm",
+        "norm_add",
+        "swiglu",
+        "geglu",
+        "gelu",
+        "multiply",
+        "multiply_add",
+        "soft_cap",
+        "copy",
+        "head_norm",
+    ],
     templates: &[
         ("rows/norm.ptx.j2", include_str!("norm.ptx.j2")),
+        ("rows/map.ptx.j2", include_str!("map.ptx.j2")),
+        ("rows/head_norm.ptx.j2", include_str!("head_norm.ptx.j2")),
         ("rows/swiglu.ptx.j2", include_str!("swiglu.ptx.j2")),
         ("rows/copy.ptx.j2", include_str!("copy.ptx.j2")),
     ],
-    kernels: || Box::new(RowVariant::all().map(|variant| Box::new(variant) as _)),
+    kernels: || {
+        let rows = RowVariant::all().map(|variant| Box::new(variant) as _);
+        Box::new(rows.chain(HeadNorm::ALL.map(|variant| Box::new(variant) as _)))
+    },
 };
-
-/// How a kernel computes its rows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RowOperation {
-    /// `x / sqrt(mean(x^2) + eps) * gain`.
-    Norm,
-    /// `silu(gate) * up`.
-    Swiglu,
-    /// The rows themselves.
-    Copy,
-}
-
-impl RowOperation {
-    /// Every operation there is.
-    pub const ALL: [Self; 3] = [Self::Norm, Self::Swiglu, Self::Copy];
-
-    /// The name; also that of its template.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Norm => "norm",
-            Self::Swiglu => "swiglu",
-            Self::Copy => "copy",
-        }
-    }
-}
 
 /// One kernel: an operation, and the format that its rows are quantised to. A thread block of 256
 /// threads makes one row.
 ///
-/// Rows are bf16, padded with zeros to a multiple of 8 columns. `positions` has the position of
-/// each row's token, which with the seed chooses the random numbers of stochastic rounding. The
-/// tensor scale is one for each row. Packed rows are 8-bit operands, padded with zeros to a
-/// multiple of 64 columns, with f32 scales [block of k, row].
+/// Rows, gains and biases are bf16, padded with zeros to a multiple of 8 columns. `positions` has the
+/// position of each row's token, which with the seed chooses the random numbers of stochastic
+/// rounding. The tensor scale is one for each row. Packed rows are 8-bit operands, padded with zeros
+/// to a multiple of 64 columns, with f32 scales [block of k, row].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowVariant {
     operation: RowOperation,
@@ -78,6 +78,12 @@ struct RowContext {
     #[serde(flatten)]
     quantizer: Option<Context>,
     description: String,
+    operation: &'static str,
+    /// What an element is.
+    formula: &'static str,
+    /// The other matrix, and its stride.
+    second: Option<[&'static str; 2]>,
+    numbers: Vec<&'static str>,
     is_quantized: bool,
     /// Rows become 8-bit operands with separate scales.
     is_packed: bool,
@@ -95,6 +101,7 @@ struct RowContext {
     log2_e: u64,
     /// Coefficients, the highest power first.
     exp_coefficients: Vec<u64>,
+    gelu: [u32; 2],
 }
 
 impl RowVariant {
@@ -160,17 +167,19 @@ impl RowVariant {
     /// Every kernel of the registry: bf16, and the formats of [`BlockVariant::all`] with the rule
     /// `floor`, `even` or that of fractions, rounded half to even or stochastically; packed, of
     /// those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that
-    /// there are operands for.
+    /// there are operands for. Operations that no projection takes its input from come in bf16 only,
+    /// those of few architectures in the formats of [`is_headline`](crate::family::block).
     pub fn all() -> impl Iterator<Item = Self> {
         RowOperation::ALL.into_iter().flat_map(move |operation| {
+            let listed = operation.parts().formats;
             let quantized = formats(BlockOperation::FakeQuantize)
-                .filter(is_usual)
+                .filter(move |format| is_usual(format) && listed.has(format))
                 .map(Some);
             let formats = std::iter::once(None).chain(quantized);
             let dense = formats.filter_map(move |format| Self::new(operation, format).ok());
             let packed = [OperandType::E4m3, OperandType::S8].into_iter();
             let packed = packed.flat_map(move |operand| {
-                let formats = formats_of_packed();
+                let formats = formats_of_packed().filter(move |format| listed.has(format));
                 formats.filter_map(move |format| Self::packed(operation, format, operand).ok())
             });
             dense.chain(packed)
@@ -222,14 +231,16 @@ impl Kernel for RowVariant {
         let signature = signature
             .input("src", ElementType::Bf16, matrix("src_stride"))
             .aligned(16);
-        let signature = match self.operation {
-            RowOperation::Norm => signature
-                .input("gain", ElementType::Bf16, padded.clone())
+        let parts = self.operation.parts();
+        let signature = parts.vectors.iter().fold(signature, |signature, name| {
+            let vector = signature.input(name, ElementType::Bf16, padded.clone());
+            vector.aligned(16)
+        });
+        let signature = match parts.second {
+            Some([name, stride]) => signature
+                .input(name, ElementType::Bf16, matrix(stride))
                 .aligned(16),
-            RowOperation::Swiglu => signature
-                .input("up", ElementType::Bf16, matrix("up_stride"))
-                .aligned(16),
-            RowOperation::Copy => signature,
+            None => signature,
         };
         let signature = match self.is_random() {
             true => signature
@@ -237,25 +248,25 @@ impl Kernel for RowVariant {
                 .size("seed"),
             false => signature,
         };
-        let signature = match self.operation {
-            RowOperation::Norm => signature.number("eps", 0.0..=f32::INFINITY),
-            RowOperation::Swiglu | RowOperation::Copy => signature,
-        };
+        let signature = parts.numbers.iter().fold(signature, |signature, number| {
+            signature.number(number.0, number.1.clone())
+        });
         let signature = signature.size("cols").stride("dst_stride", whole, 8);
         let signature = match packed {
             Some(_) => signature.stride("dst_scales_stride", size("rows"), 1),
             None => signature,
         };
         let signature = signature.stride("src_stride", padded.clone(), 8);
-        match self.operation {
-            RowOperation::Swiglu => signature.stride("up_stride", padded, 8),
-            RowOperation::Norm | RowOperation::Copy => signature,
+        match parts.second {
+            Some([_, stride]) => signature.stride(stride, padded, 8),
+            None => signature,
         }
     }
 
     fn ptx(&self) -> String {
         let format = self.format();
-        let name = self.operation.name();
+        let parts = self.operation.parts();
+        let name = parts.name;
         let element = format.map(|format| format.element());
         let stored = element.and_then(|element| StoredBits::of_operand(element, self.operand));
         let context = RowContext {
@@ -267,6 +278,10 @@ impl Kernel for RowVariant {
                 }
                 Some(format) => format!("{name}, rows in {format}"),
             },
+            operation: name,
+            formula: parts.formula,
+            second: parts.second,
+            numbers: parts.numbers.iter().map(|(name, _)| *name).collect(),
             is_packed: self.is_packed(),
             is_integer: self.operand == OperandType::S8,
             mantissa_bits: element
@@ -283,8 +298,10 @@ impl Kernel for RowVariant {
             draws: self.is_random(),
             log2_e: LOG2_E.to_bits(),
             exp_coefficients: COEFFICIENTS.iter().rev().map(|c| c.to_bits()).collect(),
+            gelu: GELU.map(f32::to_bits),
         };
-        render_kernel(&format!("rows/{name}.ptx.j2"), &self.signature(), &context)
+        let template = format!("rows/{}.ptx.j2", parts.template);
+        render_kernel(&template, &self.signature(), &context)
     }
 
     fn elements_per_thread(&self) -> u32 {
@@ -294,8 +311,8 @@ impl Kernel for RowVariant {
     /// As many tokens as fill a chip, of Llama 3 8B.
     fn shape(&self) -> Shape {
         let cols = match self.operation() {
-            RowOperation::Norm | RowOperation::Copy => 4096,
-            RowOperation::Swiglu => 14336,
+            RowOperation::Swiglu | RowOperation::Geglu | RowOperation::Gelu => 14336,
+            _ => 4096,
         };
         Shape {
             rows: 8192,
@@ -311,9 +328,9 @@ impl Kernel for RowVariant {
     fn bytes(&self, shape: Shape) -> u64 {
         let Shape { rows, cols, .. } = shape;
         let dst = self.dst(rows, cols, cols).1 + self.scale_bytes(rows, cols, rows);
-        let sources = match self.operation() {
-            RowOperation::Norm | RowOperation::Copy => 1,
-            RowOperation::Swiglu => 2,
+        let sources = match self.operation().parts().second {
+            None => 1,
+            Some(_) => 2,
         };
         (2 * sources * rows * cols + dst) as u64
     }

@@ -24,7 +24,7 @@ pub(super) fn reference_at(
         sampled.insert("dst_scales", scales);
     }
     for &[row, _] in places {
-        let expected = variant.reference(&row_of(problem, row, cols)?)?;
+        let expected = variant.reference(&row_of(variant, problem, row, cols)?)?;
         sampled.add_part(expected, |output| match output {
             // A scale of each block, those of one block close together.
             "dst_scales" => [row, scales_stride],
@@ -34,25 +34,34 @@ pub(super) fn reference_at(
     Ok(sampled)
 }
 
-/// A row as a problem.
-fn row_of(problem: &Problem, row: usize, cols: usize) -> Result<Problem, ProblemError> {
+/// A row of a variant's problem, as a problem.
+fn row_of(
+    variant: &RowVariant,
+    problem: &Problem,
+    row: usize,
+    cols: usize,
+) -> Result<Problem, ProblemError> {
     let mut part = Problem {
         sizes: problem.sizes.clone(),
         ..Problem::default()
     };
+    let parts = variant.operation().parts();
     for name in ["rows", "dst_scales_stride"] {
         part.sizes.insert(name.to_owned(), 1);
     }
     for name in problem.tensors.keys() {
-        let first = match name.as_str() {
-            "src" => row * problem.size("src_stride")?,
-            "up" => row * problem.size("up_stride")?,
-            _ => 0,
-        };
         let range = match name.as_str() {
-            "eps" => 0..1,
             "positions" => row..row + 1,
-            _ => first..first + cols,
+            name if parts.numbers.iter().any(|number| number.0 == name) => 0..1,
+            name if parts.vectors.contains(&name) => 0..cols,
+            name => {
+                let stride = match parts.second {
+                    Some([second, stride]) if second == name => stride,
+                    _ => "src_stride",
+                };
+                let first = row * problem.size(stride)?;
+                first..first + cols
+            }
         };
         part.tensors
             .insert(name.clone(), problem.part(name, range)?);

@@ -1,15 +1,14 @@
 //! Problems of the row kernels, and their expected outputs.
 
+use super::draw::{Spread, draw, matrix, scale_on_edge};
 use super::{RowOperation, RowVariant, part};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
 use crate::kernel::{Kernel, rows_alone};
-use crate::reference::{
-    Part, dequantize, norm, quantize_part, sum_of_squares, swiglu, tensor_scale,
-};
+use crate::reference::{self, Part, dequantize, quantize_part, tensor_scale};
 use crate::registry::{
     ElementType, Entry, EntryError, Expected, Grid, Place, Problem, Sampled, Shape, Tensor,
-    Typical, UNTOUCHED, exactly,
+    UNTOUCHED, exactly,
 };
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -31,67 +30,56 @@ pub(super) fn len(rows: usize, cols: usize, stride: usize) -> usize {
     (rows - 1) * stride + cols.next_multiple_of(8)
 }
 
-/// A matrix of bf16 with zeros behind each row.
-fn draw(rng: &mut ChaCha8Rng, rows: usize, cols: usize, stride: usize) -> Tensor {
-    let mut values = vec![0.0; len(rows, cols, stride)];
-    for row in values.chunks_mut(stride) {
-        let spread = rng.random_range(0..6);
-        for x in &mut row[..cols] {
-            let exponent = match rng.random_range(0..40) {
-                0 => rng.random_range(-140..127),
-                _ => rng.random_range(-spread..=0),
-            };
-            *x = 2f32.powi(exponent) * rng.random_range(-2.0..2.0);
-        }
-        if rng.random_ratio(1, 16) {
-            row[rng.random_range(0..cols)] =
-                [f32::NAN, f32::INFINITY, -0.0][rng.random_range(0..3)];
-        }
-        if rng.random_ratio(1, 16) {
-            row[..cols].fill(0.0);
+impl RowVariant {
+    /// Adds the stride of the other matrix, if there is one.
+    fn add_stride(&self, problem: &mut Problem, stride: usize) {
+        if let Some([_, name]) = self.operation().parts().second {
+            problem.sizes.insert(name.to_owned(), stride as u64);
         }
     }
-    Tensor::of_values(&values, FloatType::Bf16)
-}
 
-/// Makes the first row one whose elements are 1 and less, and chooses epsilon so that 1 times the
-/// scale is just on the middle between two bf16, or a unit in the last place beside: any other sum
-/// of squares rounds to the other side.
-fn scale_on_edge(rng: &mut ChaCha8Rng, problem: &mut Problem, cols: usize) {
-    let Some(src) = problem.tensors.get_mut("src") else {
-        return;
-    };
-    let mut x = vec![0.0; cols];
-    for x in &mut x {
-        let size = match rng.random_range(0..8) {
-            0 => 0.0,
-            1..4 => 1.0,
-            // Small enough that sums are rounded.
-            _ => 2f32.powi(rng.random_range(-14..0)) * rng.random_range(1.0..2.0),
+    /// A row before it is quantised.
+    fn row(&self, problem: &Problem, row: usize, cols: usize) -> Result<Vec<f32>, EntryError> {
+        let matrix = |name: &str, stride: &str| -> Result<Vec<f32>, EntryError> {
+            let first = row * problem.size(stride)?;
+            Ok(problem.part(name, first..first + cols)?.values())
         };
-        *x = FloatType::Bf16.round(size) * if rng.random() { 1.0 } else { -1.0 };
-    }
-    for (bits, &x) in src.bits.iter_mut().zip(&x) {
-        *bits = FloatType::Bf16.to_bits(x);
-    }
-    // 1 + 2^-8 (2 i + 1) is such a middle. Epsilons about 1 / middle^2 - mean are tried.
-    let middle = 1.0 + f32::from(2 * rng.random_range(0..8u8) + 1) / 256.0;
-    let sum = sum_of_squares(&x);
-    let mean = sum / cols as f32;
-    let scale = |eps: f32| 1.0 / (mean + eps).sqrt();
-    let target = (1.0 / (f64::from(middle) * f64::from(middle))) as f32;
-    if mean >= target {
-        return;
-    }
-    let near = (target - mean).to_bits();
-    let found = (near.saturating_sub(64)..near + 64)
-        .map(f32::from_bits)
-        .find(|&eps| {
-            scale(eps).to_bits().abs_diff(middle.to_bits()) <= 1 && rng.random_ratio(1, 3)
-        });
-    if let Some(eps) = found {
-        let eps = Tensor::of_values(&[eps], FloatType::F32);
-        problem.tensors.insert("eps".to_owned(), eps);
+        let vector = |name: &str| -> Result<Vec<f32>, EntryError> {
+            Ok(problem.part(name, 0..cols)?.values())
+        };
+        let number =
+            |name: &str| -> Result<f32, EntryError> { Ok(problem.tensor(name)?.values()[0]) };
+        let x = matrix("src", "src_stride")?;
+        let second = self.operation().parts().second;
+        let second = second.map(|[name, stride]| matrix(name, stride));
+        let second = second.transpose()?.unwrap_or_default();
+        Ok(match self.operation() {
+            RowOperation::Norm => reference::norm(&x, &vector("gain")?, number("eps")?),
+            RowOperation::NormOnce => {
+                let (gain, offset) = (vector("gain")?, number("offset")?);
+                reference::norm_once(&x, &gain, offset, number("eps")?)
+            }
+            RowOperation::LayerNorm => {
+                let (gain, bias) = (vector("gain")?, vector("bias")?);
+                reference::layer_norm(&x, &gain, &bias, number("eps")?)
+            }
+            RowOperation::NormAdd => {
+                let (gain, offset) = (vector("gain")?, number("offset")?);
+                let normed = reference::norm_once(&x, &gain, offset, number("eps")?);
+                reference::add(&second, &normed)
+            }
+            RowOperation::Swiglu => reference::swiglu(&x, &second),
+            RowOperation::Geglu => reference::geglu(&x, &second),
+            RowOperation::Gelu => reference::gelu_row(&x),
+            RowOperation::Multiply => {
+                reference::multiply(&x, number("factor")?, number("divisor")?)
+            }
+            RowOperation::MultiplyAdd => {
+                reference::add(&second, &reference::multiply(&x, number("factor")?, 1.0))
+            }
+            RowOperation::SoftCap => reference::soft_cap(&x, number("cap")?),
+            RowOperation::Copy => x,
+        })
     }
 }
 
@@ -107,7 +95,7 @@ impl Entry for RowVariant {
         let rows = rng.random_range(1..=(most / cols).clamp(1, 20));
         let mut stride = |step| cols.next_multiple_of(step) + 8 * rng.random_range(0..3);
         let dst = stride(if self.is_packed() { CHUNK } else { 8 });
-        let [src, up] = [stride(8), stride(8)];
+        let [src, second] = [stride(8), stride(8)];
         let dst_scales = rows + rng.random_range(0..3);
         let mut problem = Problem::new(
             [
@@ -116,29 +104,23 @@ impl Entry for RowVariant {
                 ("dst_stride", dst),
                 ("dst_scales_stride", dst_scales),
                 ("src_stride", src),
-                ("up_stride", up),
                 ("seed", rng.random::<u32>() as usize),
             ],
             [("src", draw(rng, rows, cols, src))],
         );
-        let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
-        match self.operation() {
-            RowOperation::Norm => {
-                insert("gain", draw(rng, 1, cols, cols.next_multiple_of(8)));
-                let eps = 10f32.powi(rng.random_range(-12..2));
-                insert("eps", Tensor::of_values(&[eps], FloatType::F32));
-            }
-            RowOperation::Swiglu => {
-                insert("up", draw(rng, rows, cols, up));
-            }
-            RowOperation::Copy => {}
-        }
+        self.add_stride(&mut problem, second);
+        self.add_operands(rng, &mut problem, Spread::Wide);
         let position = |_| rng.random::<u32>() >> rng.random_range(12..32);
         let bits = (0..rows).map(position).collect();
         let element = ElementType::U32;
-        insert("positions", Tensor { element, bits });
-        if self.operation() == RowOperation::Norm && rng.random() {
-            scale_on_edge(rng, &mut problem, cols);
+        let positions = Tensor { element, bits };
+        problem.tensors.insert("positions".to_owned(), positions);
+        if self.operation().is_norm() && rng.random() {
+            let centers = self.operation() == RowOperation::LayerNorm;
+            scale_on_edge(rng, &mut problem, cols, |x| match centers {
+                true => reference::moments(x),
+                false => (0.0, reference::sum_of_squares(x)),
+            });
         }
         problem
     }
@@ -151,7 +133,7 @@ impl Entry for RowVariant {
     ) -> Result<Problem, EntryError> {
         let Shape { rows, cols, .. } = shape.check()?;
         let (stride, seed) = (cols.next_multiple_of(8), rng.random::<u32>() as usize);
-        let mut draw = |rows| Typical::draw(rng, rows, cols).dense(FloatType::Bf16, stride);
+        let src = matrix(rng, Spread::Typical, [rows, cols], stride);
         let mut problem = Problem::new(
             [
                 ("rows", rows),
@@ -159,25 +141,16 @@ impl Entry for RowVariant {
                 ("dst_stride", cols.next_multiple_of(CHUNK)),
                 ("dst_scales_stride", rows),
                 ("src_stride", stride),
-                ("up_stride", stride),
                 ("seed", seed),
             ],
-            [("src", draw(rows))],
+            [("src", src)],
         );
-        let mut insert = |name: &str, tensor| problem.tensors.insert(name.to_owned(), tensor);
-        match self.operation() {
-            RowOperation::Norm => {
-                insert("gain", draw(1));
-                insert("eps", Tensor::of_values(&[1e-5], FloatType::F32));
-            }
-            RowOperation::Swiglu => {
-                insert("up", draw(rows));
-            }
-            RowOperation::Copy => {}
-        }
+        self.add_stride(&mut problem, stride);
+        self.add_operands(rng, &mut problem, Spread::Typical);
         let bits = (0..rows as u32).collect();
         let element = ElementType::U32;
-        insert("positions", Tensor { element, bits });
+        let positions = Tensor { element, bits };
+        problem.tensors.insert("positions".to_owned(), positions);
         Ok(problem)
     }
 
@@ -188,9 +161,6 @@ impl Entry for RowVariant {
 
     fn reference(&self, problem: &Problem) -> Result<Expected, EntryError> {
         let (rows, cols) = (problem.size("rows")?, problem.size("cols")?);
-        let src = problem.tensor("src")?.values();
-        let row =
-            |values: &[f32], row: usize, stride: usize| values[row * stride..][..cols].to_vec();
         let dst_stride = problem.size("dst_stride")?;
         let (element, dst_len) = self.dst(rows, cols, dst_stride);
         let mut dst = Tensor::from_bytes(element, &vec![UNTOUCHED; dst_len])?;
@@ -199,18 +169,7 @@ impl Entry for RowVariant {
         let mut scales = Tensor::from_bytes(ElementType::F32, &untouched)?;
         let format = self.seeded_format(problem.size("seed")? as u32);
         for index in 0..rows {
-            let x = row(&src, index, problem.size("src_stride")?);
-            let mut y = match self.operation() {
-                RowOperation::Norm => {
-                    let eps = problem.tensor("eps")?.values()[0];
-                    norm(&x, &problem.tensor("gain")?.values()[..cols], eps)
-                }
-                RowOperation::Swiglu => {
-                    let up = problem.tensor("up")?.values();
-                    swiglu(&x, &row(&up, index, problem.size("up_stride")?))
-                }
-                RowOperation::Copy => x.clone(),
-            };
+            let mut y = self.row(problem, index, cols)?;
             if let Some(format) = &format {
                 let part = Part {
                     rows: 1,

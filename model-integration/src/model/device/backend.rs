@@ -357,7 +357,7 @@ impl Backend for DeviceBackend {
             .size("slots", cache.slots())
             .size("capacity", cache.capacity())
             .size("splits", splits)
-            .number("score_factor", variant.score_factor(scale))
+            .number("score_factor", variant.score_factor(scale, 0.0))
             .number("value_factor", variant.value_factor())
             .buffer("src", rotated.slice())
             .rows("dst", "dst_stride", dst.dense())
