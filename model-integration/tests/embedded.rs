@@ -8,7 +8,7 @@ use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix};
-use mxlab::model::{Batch, Llama, Projections};
+use mxlab::model::{Batch, Llama, Mlp, Projections};
 use mxlab::train::{Recipe, train};
 use mxlab_kernels::format::FloatType;
 
@@ -172,15 +172,19 @@ fn footprints_are_the_bytes_that_a_loaded_model_holds() {
         let matrix = |matrix: &Matrix| matrix.bytes();
         let mut bytes = matrix(&model.embedding) + model.head.as_ref().map_or(0, matrix);
         // Norms are widened on loading but count as stored, with two bytes per element.
-        bytes += 2 * model.norm.len();
+        bytes += 2 * model.norm.gain.len();
         for layer in &model.layers {
-            bytes += 2 * (layer.input_norm.len() + layer.post_attention_norm.len());
+            let norms = [&layer.input_norm, &layer.mlp_norm].into_iter().flatten();
+            bytes += norms.map(|norm| 2 * norm.gain.len()).sum::<usize>();
+            let Mlp::Gated { gate_up, down } = &layer.mlp else {
+                panic!("a gate");
+            };
             let (Projections::Separate(qkv), Projections::Separate(gate_up)) =
-                (&layer.qkv, &layer.gate_up)
+                (&layer.qkv, gate_up)
             else {
                 panic!("this engine has no stacks");
             };
-            for linear in qkv.iter().chain(gate_up).chain([&layer.o, &layer.down]) {
+            for linear in qkv.iter().chain(gate_up).chain([&layer.o, down]) {
                 bytes += matrix(&linear.weight);
             }
         }

@@ -1,17 +1,17 @@
 //! A model's parameters follow from its configuration and its architecture's table.
 
 use mxlab::checkpoint::synthetic;
-use mxlab::config::Projection::{Gate, K, O, Q, Up, V};
+use mxlab::config::Projection::{self, Gate, K, O, Q, Up, V};
 use mxlab::config::QuantConfig;
 use mxlab::description::ModelConfig;
-use mxlab::description::architecture::{Architecture, Bias, LLAMA, PHI3};
+use mxlab::description::architecture::{Architecture, LLAMA, PHI3};
 use mxlab::description::parameters::{Parameters, Role, Usage, parameters};
 use mxlab_kernels::format::BlockFormat;
 
 /// An artificial architecture: biases in some projections of a stack, and two of them in one
 /// tensor.
 static MIXED: Architecture = Architecture {
-    biases: &[(Bias::Always, &[Q, V]), (Bias::MlpBias, &[Gate])],
+    biases: &[],
     fused: &[("self_attn.qv_proj", &[Q, V])],
     ..LLAMA
 };
@@ -34,17 +34,14 @@ fn biases(parameters: &Parameters) -> Vec<&str> {
 }
 
 #[test]
-fn biases_are_those_of_the_architecture() {
+fn biases_are_those_of_the_configuration() {
     let mut config = tiny(&LLAMA);
     assert!(biases(&parameters(&config)).is_empty());
-    config.attention_bias = true;
+    config.biases = Projection::ALL.to_vec();
     let of_llama = parameters(&config);
-    assert_eq!(biases(&of_llama).len(), 2 * 4);
-    config.mlp_bias = true;
-    assert_eq!(biases(&parameters(&config)).len(), 2 * 7);
-    config.architecture = &PHI3;
-    assert!(biases(&parameters(&config)).is_empty());
+    assert_eq!(biases(&of_llama).len(), 2 * 7);
     config.architecture = &MIXED;
+    config.biases = vec![Q, V, Gate];
     let expected = [
         "0.self_attn.q_proj.bias",
         "0.self_attn.v_proj.bias",
@@ -53,20 +50,22 @@ fn biases_are_those_of_the_architecture() {
         "1.self_attn.v_proj.bias",
         "1.mlp.gate_proj.bias",
     ];
-    assert_eq!(biases(&parameters(&config)), expected);
-    config.mlp_bias = false;
     let mixed = parameters(&config);
-    assert_eq!(biases(&mixed).len(), 2 * 2);
+    assert_eq!(biases(&mixed), expected);
     assert_eq!(mixed.bias(Some(0), Role::Projection(O)), None);
     let bias = mixed.bias(Some(1), Role::Projection(V)).expect("a bias");
     assert_eq!((&*bias.shape, bias.projection()), (&[32][..], None));
     assert_eq!(bias.gguf_name, "blk.1.attn_v.bias");
-    assert_eq!(mixed.elements(), of_llama.elements() - 2 * (32 + 64));
+    // Q, V and gate have them: 64, 32 and 160; K, O, up and down do not.
+    let fewer = 2 * (32 + 64 + 160 + 64);
+    assert_eq!(mixed.elements(), of_llama.elements() - fewer);
 }
 
 #[test]
 fn fused_rows_follow_each_other() {
-    let (mixed, phi3) = (parameters(&tiny(&MIXED)), parameters(&tiny(&PHI3)));
+    let mut mixed = tiny(&MIXED);
+    mixed.biases = vec![V];
+    let (mixed, phi3) = (parameters(&mixed), parameters(&tiny(&PHI3)));
     for (parameters, projection, name, rows, first) in [
         (&mixed, Q, "self_attn.qv_proj", 96, 0),
         (&mixed, V, "self_attn.qv_proj", 96, 64),

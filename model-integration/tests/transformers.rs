@@ -1,5 +1,5 @@
-//! Checkpoints written by Hugging Face transformers, and its results: Llamas and Phi-3s with random
-//! weights, short sequences and long ones.
+//! Checkpoints written by Hugging Face transformers, and its results: models of every architecture
+//! with random weights, short sequences and long ones.
 //!
 //! `MXLAB_PYTHON` names a Python with transformers and torch; without it the tests print `not run`.
 
@@ -11,17 +11,19 @@ use mxlab::checkpoint::{Checkpoint, TensorFile};
 use mxlab::config::QuantConfig;
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::{Cache, Cpu, CpuEngine};
-use mxlab::model::device::DeviceEngine;
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
+use mxlab::model::device::{DeviceEngine, features};
 use mxlab::model::{Batch, context, load};
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::FloatType;
 
-/// A sequence, and transformers' logits `[tokens, vocabulary]` in float32.
+/// A sequence, and transformers' logits `[tokens, vocabulary]`.
 pub struct Sequence {
     pub tokens: Vec<u32>,
     pub logits: Vec<f32>,
+    /// Those in bfloat16; nothing if they are not in the file.
+    pub halves: Vec<f32>,
 }
 
 /// The model directories that transformers wrote into `folder`; none, with a message, without it.
@@ -54,14 +56,18 @@ pub fn sequences(model: &Path) -> Vec<Sequence> {
         let mut tensors = file.tensors();
         tensors.find(|tensor| tensor.name() == name)
     };
+    let floats = |name: String| -> Option<Vec<f32>> {
+        let tensor = read(name)?;
+        let (values, _) = tensor.bytes().as_chunks::<4>();
+        Some(values.iter().map(|&x| f32::from_le_bytes(x)).collect())
+    };
     let numbers = (0..).map_while(|number| {
         let tokens = read(format!("tokens.{number}"))?;
         let (tokens, _) = tokens.bytes().as_chunks::<4>();
-        let logits = read(format!("logits.{number}")).expect("logits");
-        let (logits, _) = logits.bytes().as_chunks::<4>();
         Some(Sequence {
             tokens: tokens.iter().map(|&id| u32::from_le_bytes(id)).collect(),
-            logits: logits.iter().map(|&x| f32::from_le_bytes(x)).collect(),
+            logits: floats(format!("logits.{number}")).expect("logits"),
+            halves: floats(format!("halves.{number}")).unwrap_or_default(),
         })
     });
     numbers.collect()
@@ -70,7 +76,7 @@ pub fn sequences(model: &Path) -> Vec<Sequence> {
 /// The sequence as a batch of its own, and all its rows.
 fn whole(checkpoint: &Checkpoint, tokens: &[u32]) -> (Batch, Vec<u32>) {
     let mut batch = Batch::whole([tokens]);
-    batch.is_long = context::is_long(checkpoint.config(), tokens.len());
+    batch.reach = context::reach(checkpoint.config(), tokens.len());
     (batch, (0..tokens.len() as u32).collect())
 }
 
@@ -84,55 +90,94 @@ fn difference(ours: &[f32], theirs: &[f32]) -> f32 {
 
 /// The largest difference of the logits of a sequence, in float32 on the CPU.
 pub fn difference_on_cpu(checkpoint: &Checkpoint, sequences: &[Sequence]) -> f32 {
+    let expected = sequences
+        .iter()
+        .map(|sequence| (sequence, &*sequence.logits));
+    cpu_difference(checkpoint, FloatType::F32, expected)
+}
+
+fn cpu_difference<'a>(
+    checkpoint: &Checkpoint,
+    dtype: FloatType,
+    expected: impl Iterator<Item = (&'a Sequence, &'a [f32])>,
+) -> f32 {
     let nothing = QuantConfig::unquantised("baseline");
-    let engine = Cpu::new(FloatType::F32);
+    let engine = Cpu::new(dtype);
     let llama = load::load(&engine, checkpoint, &nothing, 128).expect("a model");
-    let differences = sequences.iter().map(|Sequence { tokens, logits }| {
-        let (batch, rows) = whole(checkpoint, tokens);
+    let differences = expected.map(|(sequence, expected)| {
+        let (batch, rows) = whole(checkpoint, &sequence.tokens);
         let ours = llama.logits(&engine, &batch, &mut Cache::none(), &rows);
         let ours: Vec<f32> = ours.expect("logits").to_vec2().expect("rows").concat();
-        difference(&ours, logits)
+        difference(&ours, expected)
     });
     differences.fold(0.0, f32::max)
+}
+
+/// The same in bf16 kernels; `None` if they lack a part of the model.
+fn difference_on_device(model: &Path, sequences: &[Sequence]) -> Option<f32> {
+    let checkpoint = Checkpoint::open(model).expect("a checkpoint");
+    let config = checkpoint.config().clone();
+    let tokens = sequences.iter().map(|sequence| sequence.tokens.len());
+    let longest = tokens.max().unwrap_or(0);
+    features::check(&config).ok()?;
+    features::check_length(&config, longest).ok()?;
+    let device = Device::emulator();
+    let limits = Limits::new(device.properties(), 128, 128);
+    let storage = Storage::Packed(Operands::Bf16);
+    let engine = DeviceEngine::new(device, checkpoint, FloatType::F32, storage);
+    let engine = engine.expect("an engine");
+    let nothing = QuantConfig::unquantised("baseline");
+    let mut loaded = engine.model(&nothing, limits, 128).expect("a model");
+    loaded.cache.divide(1, 128).expect("room");
+    let checkpoint = Checkpoint::open(model).expect("a checkpoint");
+    let differences = sequences.iter().map(|sequence| {
+        let (batch, rows) = whole(&checkpoint, &sequence.tokens);
+        let ours = (loaded.llama).logits(&loaded.backend, &batch, &mut loaded.cache, &rows);
+        let ours = loaded.backend.values(&ours.expect("logits"));
+        difference(&ours.expect("values"), &sequence.logits)
+    });
+    Some(differences.fold(0.0, f32::max))
 }
 
 #[test]
 fn logits_are_those_of_transformers() {
     let folder = tempfile::tempdir().expect("a folder");
-    let nothing = QuantConfig::unquantised("baseline");
     for model in models(folder.path()) {
-        let open = || Checkpoint::open(&model).expect("a checkpoint");
-        let (checkpoint, sequences) = (open(), sequences(&model));
+        let checkpoint = Checkpoint::open(&model).expect("a checkpoint");
+        let sequences = sequences(&model);
         let name = model.file_name().expect("a name").to_string_lossy();
-        let mut on_device = 0.0f32;
-
         let on_cpu = difference_on_cpu(&checkpoint, &sequences);
-        let device = Device::emulator();
-        let limits = Limits::new(device.properties(), 128, 128);
-        let engine = DeviceEngine::new(
-            device,
-            open(),
-            FloatType::F32,
-            Storage::Packed(Operands::Bf16),
-        );
-        let engine = engine.expect("an engine");
-        let mut loaded = engine.model(&nothing, limits, 128).expect("a model");
-        loaded.cache.divide(1, 128).expect("room");
-        for Sequence { tokens, logits } in &sequences {
-            let (batch, rows) = whole(&checkpoint, tokens);
-            let ours = (loaded.llama).logits(&loaded.backend, &batch, &mut loaded.cache, &rows);
-            let ours = loaded
-                .backend
-                .values(&ours.expect("logits"))
-                .expect("values");
-            on_device = on_device.max(difference(&ours, logits));
-        }
-        println!("{name:34} float32 on the CPU {on_cpu:.1e}, bf16 kernels {on_device:.1e}");
+        let halves = sequences
+            .iter()
+            .map(|sequence| (sequence, &*sequence.halves));
+        let in_bf16 = cpu_difference(&checkpoint, FloatType::Bf16, halves);
+        let on_device = difference_on_device(&model, &sequences);
+        let kernels = on_device.map_or("not supported".to_owned(), |error| format!("{error:.1e}"));
+        println!("{name:34} float32 {on_cpu:.1e}, bf16 {in_bf16:.1e}, kernels {kernels}");
         assert!(on_cpu < 1e-5, "{name}: {on_cpu:e}");
+        // Rounded in the same places; sums in another order move single values to neighbours.
+        assert!(in_bf16 < 0.03, "{name}: {in_bf16:e}");
         // The error of two layers with 8 significant bits.
-        assert!(on_device < 0.1, "{name}: {on_device:e}");
+        assert!(
+            on_device.is_none_or(|error| error < 0.1),
+            "{name}: {on_device:?}"
+        );
         scores_take_the_frequencies_of_each_sequence(&model, &sequences);
+        a_written_config_is_read_again(&checkpoint);
     }
+}
+
+/// What `ModelConfig::to_json` writes is the same configuration.
+fn a_written_config_is_read_again(checkpoint: &Checkpoint) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let source = Path::new(checkpoint.label());
+    for name in ["model.safetensors", "tokenizer.json"] {
+        std::fs::copy(source.join(name), folder.path().join(name)).expect("a copy");
+    }
+    let json = checkpoint.config().to_json().to_string();
+    std::fs::write(folder.path().join("config.json"), &json).expect("a config");
+    let again = Checkpoint::open(folder.path()).expect("a checkpoint");
+    assert_eq!(again.config(), checkpoint.config(), "{json}");
 }
 
 /// Short and long sequences in one batch get transformers' scores of each alone.

@@ -10,7 +10,7 @@
 //! | file | contents |
 //! |---|---|
 //! | `open.rs` | opening a directory, a GGUF file, a model in the binary |
-//! | `config.rs`, `rope_scaling.rs` | config.json -> [`ModelConfig`] |
+//! | `config/` | config.json -> [`ModelConfig`] |
 //! | `encoding/`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
 //! | `decoded.rs` | matrices whose values are computed when they are read |
 //! | `gguf/` | GGUF: tensors, config and tokenizer of llama.cpp's files |
@@ -38,7 +38,6 @@ mod gguf;
 pub mod hub;
 mod open;
 mod packed;
-mod rope_scaling;
 mod special_tokens;
 pub mod synthetic;
 mod tensor;
@@ -229,6 +228,7 @@ impl Checkpoint {
                 true => TensorView::zero(stored, shape),
                 false => gguf::view(&self.weights, stored, shape)?,
             };
+            let view = view.shifted(parameter.gguf_offset);
             return Ok(match parameter.gguf_interleaved {
                 Some(head_dim) => view.deinterleaved(name, head_dim),
                 None => view.part(name, 0..shape[0]),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use mxlab_kernels::format::FloatType;
 
-use super::config::Parsed;
+use super::config::{Parsed, text_model};
 use super::encoding::Encoding;
 use super::fields::{self, Fields};
 use super::folder::{self, Folder};
@@ -16,7 +16,12 @@ use super::{
     SpecialTokens, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TokenizerConfig, file, synthetic, unused,
 };
 use crate::description::ModelConfig;
-use crate::description::parameters::{Parameter, Role, module_name, parameters};
+use crate::description::parameters::{Parameter, Role, outer_name, parameters};
+
+/// What precedes the names of a text model's tensors beside those for images, and what does in a
+/// text model alone.
+const TEXT_MODELS: [(&str, &str); 2] =
+    [("language_model.", ""), ("model.language_model.", "model.")];
 
 impl Checkpoint {
     /// Opens the model directory `dir`, or a GGUF file. A tokenizer.json beside that file takes
@@ -43,7 +48,11 @@ impl Checkpoint {
         }
         let json = |name: &str| file::read_if_present(&dir.join(name), file::MAX_CONFIG_BYTES);
         let config_json = json(CONFIG_FILE)?.ok_or_else(|| folder.no_config())?;
-        let mut parsed = ModelConfig::parse(&config_json, &dir.join(CONFIG_FILE))?;
+        let path = dir.join(CONFIG_FILE);
+        let text_json = text_model(&config_json, &path)?;
+        let has_images = text_json.is_some();
+        let config_json = text_json.unwrap_or(config_json);
+        let mut parsed = ModelConfig::parse(&config_json, &path)?;
         if let Some(json) = json(GENERATION_FILE)? {
             parsed
                 .config
@@ -59,10 +68,19 @@ impl Checkpoint {
         let (_, settings, _) = &mut tokenizer;
         let class = parsed.config.architecture.tokenizer_class;
         settings.class.get_or_insert_with(|| class.to_owned());
-        let weights = Weights::open(&folder)?;
+        let mut weights = Weights::open(&folder)?;
+        if has_images {
+            for (from, to) in TEXT_MODELS {
+                weights.name_also_with(from, to);
+            }
+        }
         let label = dir.display().to_string();
         let mut checkpoint = Self::new(label, dir, parsed, config_json, tokenizer, weights)?;
         checkpoint.notes.extend(folder.notes());
+        if has_images {
+            let note = "this is a model of text and images, of which the text model is read";
+            checkpoint.notes.push(note.to_owned());
+        }
         checkpoint.modelopt_json = modelopt_json;
         Ok(checkpoint)
     }
@@ -162,8 +180,8 @@ impl Checkpoint {
     ) -> Result<Self, CheckpointError> {
         let mut weights = weights;
         if parsed.config.tie_word_embeddings && !weights.is_gguf() {
-            let [head, embedding] = [Role::Head, Role::Embedding]
-                .map(|role| format!("{}.weight", module_name(None, role)));
+            let [head, embedding] =
+                [Role::Head, Role::Embedding].map(|role| format!("{}.weight", outer_name(role)));
             weights.name_also(&head, &embedding);
         }
         let mut checkpoint = Self {

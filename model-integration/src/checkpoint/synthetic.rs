@@ -11,8 +11,12 @@ use serde_json::json;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::{Checkpoint, CheckpointError};
+use crate::config::Projection;
+use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::Parameters;
-use crate::description::{ModelConfig, RopeScaling, architecture};
+use crate::description::{
+    Factors, LayerKind, ModelConfig, RopeParameters, RopeScaling, architecture,
+};
 
 /// Prefix of a synthetic model's name.
 pub const PREFIX: &str = "synthetic:";
@@ -86,19 +90,26 @@ fn config(sizes: [usize; 8]) -> ModelConfig {
         num_key_value_heads: kv_heads,
         head_dim,
         max_position_embeddings: if is_small { 4096 } else { 131_072 },
-        sliding_window: None,
-        rms_norm_eps: 1e-5,
-        rope_theta: 500_000.0,
-        rope_scaling: (!is_small).then_some(RopeScaling::Llama3 {
-            factor: factor as f64,
-            low_freq_factor: 1.0,
-            high_freq_factor: 4.0,
-            original_max_position_embeddings: 8192,
-        }),
+        layers: vec![LayerKind::PLAIN; layers],
+        ropes: vec![RopeParameters {
+            theta: 500_000.0,
+            features: head_dim,
+            scaling: (!is_small).then_some(RopeScaling::Llama3 {
+                factor: factor as f64,
+                low_freq_factor: 1.0,
+                high_freq_factor: 4.0,
+                original_max_position_embeddings: 8192,
+            }),
+        }],
+        norm_eps: 1e-5,
+        activation: ActivationFunction::Silu,
+        factors: Factors::plain(head_dim),
         // The larger Llamas have an untied head.
         tie_word_embeddings: hidden < 4096,
-        attention_bias: is_odd,
-        mlp_bias: is_odd,
+        biases: match is_odd {
+            true => Projection::ALL.to_vec(),
+            false => Vec::new(),
+        },
         bos_token_id: Some(BOS),
         eos_token_ids: vec![EOS],
         dtype: FloatType::Bf16,

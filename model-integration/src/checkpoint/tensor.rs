@@ -26,6 +26,8 @@ pub struct TensorView {
     name: String,
     shape: Vec<usize>,
     rows: Rows,
+    /// Added to stored elements.
+    offset: f32,
     content: Content,
 }
 
@@ -94,6 +96,7 @@ impl TensorView {
                 first: 0,
                 interleaved: None,
             },
+            offset: 0.0,
             content: Content::Dense {
                 file,
                 tensor,
@@ -126,6 +129,7 @@ impl TensorView {
                 first: 0,
                 interleaved: None,
             },
+            offset: 0.0,
             content,
         }
     }
@@ -147,6 +151,12 @@ impl TensorView {
     pub(super) fn deinterleaved(mut self, name: &str, head_dim: usize) -> Self {
         self.rows.interleaved = Some(head_dim);
         name.clone_into(&mut self.name);
+        self
+    }
+
+    /// The tensor with `offset` added to every element.
+    pub(super) fn shifted(mut self, offset: f32) -> Self {
+        self.offset = offset;
         self
     }
 
@@ -231,7 +241,7 @@ impl TensorView {
     /// be unaligned, because a header may have any length.
     pub fn bytes(&self) -> Option<&[u8]> {
         match (&self.content, self.rows.interleaved) {
-            (Content::Dense { .. }, None) => Some(self.dense()),
+            (Content::Dense { .. }, None) if self.offset == 0.0 => Some(self.dense()),
             _ => None,
         }
     }
@@ -318,6 +328,9 @@ impl TensorView {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
             }
             Content::Zero => out.fill(0.0),
+        }
+        if self.offset != 0.0 {
+            out.iter_mut().for_each(|x| *x += self.offset);
         }
     }
 

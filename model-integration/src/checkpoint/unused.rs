@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::shortened;
 use super::weights::Weights;
-use crate::description::parameters::{Role, module_name};
+use crate::description::parameters::{Role, outer_name};
 
 /// Endings of tensors that follow from the config: rotary frequencies, and the shapes that
 /// compressed-tensors repeats.
@@ -14,7 +14,7 @@ const DERIVED: [&str; 3] = ["rotary_emb.inv_freq", "rope_freqs.weight", ".weight
 /// What to say of the tensors that were not found by the name of a parameter.
 pub(super) fn notes(weights: &Weights) -> Vec<String> {
     let [head, embedding] =
-        [Role::Head, Role::Embedding].map(|role| format!("{}.weight", module_name(None, role)));
+        [Role::Head, Role::Embedding].map(|role| format!("{}.weight", outer_name(role)));
     let is_derived = |name: &str| DERIVED.iter().any(|ending| name.ends_with(ending));
     let names: Vec<&str> = weights
         .never_found()

@@ -161,6 +161,15 @@ impl Weights {
         }
     }
 
+    /// Lets the tensors whose names begin with `from` also be found with `to` in its place.
+    pub(super) fn name_also_with(&mut self, from: &str, to: &str) {
+        let names = self.places.keys().filter(|name| name.starts_with(from));
+        let names: Vec<String> = names.cloned().collect();
+        for name in names {
+            self.name_also(&name, &format!("{to}{}", &name[from.len()..]));
+        }
+    }
+
     /// The tensors that were never found by a name, in the order of files.
     pub(super) fn never_found(&self) -> impl Iterator<Item = &str> {
         let files = self.files.iter().zip(&self.found);

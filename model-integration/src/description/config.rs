@@ -3,6 +3,9 @@
 use mxlab_kernels::format::FloatType;
 
 use super::Architecture;
+use super::architecture::Factor;
+use super::kinds::ActivationFunction;
+use crate::config::Projection;
 
 /// The shape of a model and the constants of its forward pass.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,21 +28,20 @@ pub struct ModelConfig {
     pub head_dim: usize,
     /// Longest sequence, in tokens.
     pub max_position_embeddings: usize,
-    /// Attention window in tokens, the current one included; `None` for no window. Only sequences
-    /// that fit the window are run.
-    pub sliding_window: Option<usize>,
-    /// Added to the mean square in RMSNorm.
-    pub rms_norm_eps: f64,
-    /// Base of the rotary frequencies.
-    pub rope_theta: f64,
-    /// Scaling of the rotary frequencies, if any.
-    pub rope_scaling: Option<RopeScaling>,
+    /// What each layer's attention sees.
+    pub layers: Vec<LayerKind>,
+    /// The rotations that layers choose from; at least one.
+    pub ropes: Vec<RopeParameters>,
+    /// Added to the mean square in norms.
+    pub norm_eps: f64,
+    /// The function of the MLP.
+    pub activation: ActivationFunction,
+    /// Factors and caps.
+    pub factors: Factors,
     /// Whether the output head is the embedding. A `lm_head.weight` in the file is then ignored.
     pub tie_word_embeddings: bool,
-    /// Whether the projections with [`Bias::AttentionBias`](super::architecture::Bias) have a bias.
-    pub attention_bias: bool,
-    /// Whether the projections with [`Bias::MlpBias`](super::architecture::Bias) have a bias.
-    pub mlp_bias: bool,
+    /// Projections that have a bias.
+    pub biases: Vec<Projection>,
     /// Begin-of-text token.
     pub bos_token_id: Option<u32>,
     /// End-of-text tokens; may be empty.
@@ -47,6 +49,98 @@ pub struct ModelConfig {
     /// Type in which the model was trained and should be computed; by default the type of the
     /// stored embedding.
     pub dtype: FloatType,
+}
+
+/// What a layer's attention sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerKind {
+    /// Attention window in tokens, the current one included; `None` for no window.
+    pub window: Option<usize>,
+    /// Index of its rotation among [`ModelConfig::ropes`]; `None` for no rotation.
+    pub rope: Option<usize>,
+}
+
+impl LayerKind {
+    /// No window, and the first rotation.
+    pub const PLAIN: Self = Self {
+        window: None,
+        rope: Some(0),
+    };
+}
+
+/// Constants by which values are multiplied, divided or limited.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Factors {
+    /// Multiplies embeddings.
+    pub embedding: f64,
+    /// Multiplies what a layer's halves add to the residual stream.
+    pub residual: f64,
+    /// Multiplies products of queries and keys.
+    pub attention: f64,
+    /// Divides logits.
+    pub logit_divisor: f64,
+    /// The soft cap `c` of scaled products of queries and keys: `c tanh(x / c)`.
+    pub attention_cap: Option<f64>,
+    /// The soft cap of logits.
+    pub logit_cap: Option<f64>,
+}
+
+impl Factors {
+    /// Those of a Llama.
+    pub fn plain(head_dim: usize) -> Self {
+        Self {
+            embedding: 1.0,
+            residual: 1.0,
+            attention: 1.0 / (head_dim as f64).sqrt(),
+            logit_divisor: 1.0,
+            attention_cap: None,
+            logit_cap: None,
+        }
+    }
+
+    /// One of them; `None` for no cap.
+    pub const fn get(&self, factor: Factor) -> Option<f64> {
+        match factor {
+            Factor::Embedding => Some(self.embedding),
+            Factor::Residual => Some(self.residual),
+            Factor::Attention => Some(self.attention),
+            Factor::LogitDivisor => Some(self.logit_divisor),
+            Factor::AttentionCap => self.attention_cap,
+            Factor::LogitCap => self.logit_cap,
+        }
+    }
+
+    /// Changes one of them; `None` removes a cap, and leaves a factor.
+    pub const fn set(&mut self, factor: Factor, value: Option<f64>) {
+        let place = match factor {
+            Factor::Embedding => &mut self.embedding,
+            Factor::Residual => &mut self.residual,
+            Factor::Attention => &mut self.attention,
+            Factor::LogitDivisor => &mut self.logit_divisor,
+            Factor::AttentionCap => {
+                self.attention_cap = value;
+                return;
+            }
+            Factor::LogitCap => {
+                self.logit_cap = value;
+                return;
+            }
+        };
+        if let Some(value) = value {
+            *place = value;
+        }
+    }
+}
+
+/// A rotation of queries and keys by their positions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RopeParameters {
+    /// Base of the frequencies.
+    pub theta: f64,
+    /// The first features of a head, which are rotated; others are left as they are.
+    pub features: usize,
+    /// Scaling of the frequencies, if any.
+    pub scaling: Option<RopeScaling>,
 }
 
 /// Scaling of the rotary frequencies for sequences longer than those of the training.
@@ -57,11 +151,27 @@ pub enum RopeScaling {
         /// At least 1.
         factor: f64,
     },
-    /// The base grows with sequences beyond `max_position_embeddings`. No longer sequences are run,
-    /// so nothing is scaled.
+    /// The base grows with sequences beyond `max_position_embeddings`.
     Dynamic {
         /// At least 1.
         factor: f64,
+    },
+    /// YaRN. Frequencies that turn less than `beta_slow` times over the length of the training are
+    /// divided by `factor`; those that turn more than `beta_fast` times are kept; between the two
+    /// the rule blends linearly. Cosines and sines have a factor.
+    Yarn {
+        /// At least 1.
+        factor: f64,
+        /// Factor of cosines and sines.
+        attention_factor: f64,
+        /// Turns from which on frequencies are kept.
+        beta_fast: f64,
+        /// Turns up to which frequencies are divided.
+        beta_slow: f64,
+        /// Whether the limits are rounded to whole frequencies.
+        truncate: bool,
+        /// Longest sequence of the training before scaling.
+        original_max_position_embeddings: usize,
     },
     /// Llama 3.1's rule. Wavelengths longer than `original_max_position_embeddings /
     /// low_freq_factor` are stretched by `factor`; those shorter than
@@ -80,7 +190,7 @@ pub enum RopeScaling {
     /// LongRoPE: each frequency has its own divisor, with a second set for sequences longer than
     /// those of the training; cosines and sines have a factor.
     Long {
-        /// Divisors for sequences up to `original_max_position_embeddings`; `head_dim / 2` of them.
+        /// Divisors for sequences up to `original_max_position_embeddings`, one a frequency.
         short_factor: Vec<f64>,
         /// Divisors for longer sequences.
         long_factor: Vec<f64>,

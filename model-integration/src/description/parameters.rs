@@ -1,12 +1,13 @@
 //! The parameters of a model as data: names, shapes, roles.
 //!
 //! Only [`parameters`] knows them. Loading, planning, measuring, conversion, synthesis and training
-//! all walk its list. Differences between architectures are rows of [`super::architecture`].
+//! all walk its list. The modules of a layer are those of the model's [`Architecture`].
 
 use mxlab_kernels::format::{BlockFormat, GgmlFormat, MatrixFormat};
 
-use super::ModelConfig;
-use super::architecture::Bias;
+use super::architecture::Module;
+use super::kinds::{HeadNorms, NormKind};
+use super::{Architecture, ModelConfig};
 use crate::config::Projection::{self, Down, Gate, K, O, Q, Up, V};
 use crate::config::{Fallback, QuantConfig};
 
@@ -17,14 +18,40 @@ pub enum Role {
     Embedding,
     /// The norm before attention.
     InputNorm,
+    /// The norm of queries.
+    QueryNorm,
+    /// The norm of keys.
+    KeyNorm,
+    /// A score without a key for each query head.
+    Sinks,
+    /// The norm of the attention's output.
+    AfterAttentionNorm,
     /// The norm before the MLP.
-    PostAttentionNorm,
+    MlpNorm,
+    /// The norm of the MLP's output.
+    AfterMlpNorm,
     /// One of the seven projections of a layer.
     Projection(Projection),
     /// The norm after the last layer.
     FinalNorm,
     /// The output head, which computes logits.
     Head,
+}
+
+impl Role {
+    /// Whether it is a norm.
+    pub const fn is_norm(self) -> bool {
+        matches!(
+            self,
+            Self::InputNorm
+                | Self::QueryNorm
+                | Self::KeyNorm
+                | Self::AfterAttentionNorm
+                | Self::MlpNorm
+                | Self::AfterMlpNorm
+                | Self::FinalNorm
+        )
+    }
 }
 
 /// How the forward pass uses a matrix.
@@ -57,6 +84,8 @@ pub struct Parameter {
     pub fused: Option<Fused>,
     /// Width of a head, if GGUF files interleave the two halves of each head.
     pub gguf_interleaved: Option<usize>,
+    /// What has to be added to its elements in a GGUF file.
+    pub gguf_offset: f32,
     /// The module whose weight it shares; checkpoints do not store it again.
     pub tied_to: Option<Role>,
     /// Standard deviation of a matrix's normal initial weights; `None` for a gain or a bias, which
@@ -98,64 +127,60 @@ pub const QKV: [Projection; 3] = [Q, K, V];
 /// The projections of the MLP input.
 pub const GATE_UP: [Projection; 2] = [Gate, Up];
 
-/// A size, computed from a configuration.
-type Size = fn(&ModelConfig) -> usize;
-
-const VOCABULARY: Size = |config| config.vocab_size;
-const HIDDEN: Size = |config| config.hidden_size;
-const INNER: Size = |config| config.intermediate_size;
-const QUERIES: Size = |config| config.num_attention_heads * config.head_dim;
-const KEYS: Size = |config| config.num_key_value_heads * config.head_dim;
-
-/// A module: its role, its names in safetensors and in GGUF files, the shape of its weight.
-struct Module(Role, &'static str, &'static str, &'static [Size]);
-
-/// All modules, in order; a layer has all but the first and the last two.
-#[rustfmt::skip]
-const MODULES: [Module; 12] = [
-    Module(Role::Embedding, "model.embed_tokens", "token_embd", &[VOCABULARY, HIDDEN]),
-    Module(Role::InputNorm, "input_layernorm", "attn_norm", &[HIDDEN]),
-    Module(Role::PostAttentionNorm, "post_attention_layernorm", "ffn_norm", &[HIDDEN]),
-    Module(Role::Projection(Q), "self_attn.q_proj", "attn_q", &[QUERIES, HIDDEN]),
-    Module(Role::Projection(K), "self_attn.k_proj", "attn_k", &[KEYS, HIDDEN]),
-    Module(Role::Projection(V), "self_attn.v_proj", "attn_v", &[KEYS, HIDDEN]),
-    Module(Role::Projection(O), "self_attn.o_proj", "attn_output", &[HIDDEN, QUERIES]),
-    Module(Role::Projection(Gate), "mlp.gate_proj", "ffn_gate", &[INNER, HIDDEN]),
-    Module(Role::Projection(Up), "mlp.up_proj", "ffn_up", &[INNER, HIDDEN]),
-    Module(Role::Projection(Down), "mlp.down_proj", "ffn_down", &[HIDDEN, INNER]),
-    Module(Role::FinalNorm, "model.norm", "output_norm", &[HIDDEN]),
-    Module(Role::Head, "lm_head", "output", &[VOCABULARY, HIDDEN]),
-];
+/// The modules outside the layers.
+const EMBEDDING: Module = Module(Role::Embedding, "model.embed_tokens", "token_embd");
+const FINAL_NORM: Module = Module(Role::FinalNorm, "model.norm", "output_norm");
+const HEAD: Module = Module(Role::Head, "lm_head", "output");
 
 /// The parameters of a model.
 pub fn parameters(config: &ModelConfig) -> Parameters {
-    let [embedding, of_layer @ .., norm, head] = &MODULES;
-    let layers = 0..config.num_hidden_layers;
-    let layers = layers.flat_map(|layer| of_layer.iter().map(move |module| (Some(layer), module)));
-    let modules = std::iter::once((None, embedding)).chain(layers);
-    let modules = modules.chain([(None, norm), (None, head)]);
-    Parameters(
-        modules
-            .flat_map(|(layer, module)| module.describe(config, layer))
-            .collect(),
-    )
+    let of_layer = |layer| {
+        let modules = config.architecture.modules();
+        modules.flat_map(move |module| describe(module, config, Some(layer)))
+    };
+    let layers = (0..config.num_hidden_layers).flat_map(of_layer);
+    let outside = |module| describe(module, config, None);
+    let first = outside(&EMBEDDING).into_iter().chain(layers);
+    let last = [&FINAL_NORM, &HEAD].into_iter().flat_map(outside);
+    Parameters(first.chain(last).collect())
 }
 
-/// The name of a module, such as `model.layers.3.self_attn.q_proj`.
-pub fn module_name(layer: Option<usize>, role: Role) -> String {
-    let Module(_, name, ..) = Module::of(role);
-    layer.map_or_else(|| (*name).to_owned(), |layer| in_layer(layer, name))
+/// The name of a module outside the layers, such as `model.norm`.
+///
+/// # Panics
+/// If modules of this role belong to a layer.
+pub fn outer_name(role: Role) -> &'static str {
+    outer(role).1
+}
+
+/// The name of such a module in a GGUF file.
+///
+/// # Panics
+/// As [`outer_name`].
+pub fn gguf_outer_name(role: Role) -> &'static str {
+    outer(role).2
+}
+
+fn outer(role: Role) -> &'static Module {
+    let found = [&EMBEDDING, &FINAL_NORM, &HEAD]
+        .into_iter()
+        .find(|module| module.0 == role);
+    found.unwrap_or_else(|| panic!("{role:?} is a module of layers"))
+}
+
+/// The name of a module of a layer, such as `model.layers.3.self_attn.q_proj`.
+///
+/// # Panics
+/// If the architecture's layers have no such module.
+pub fn module_name(architecture: &Architecture, layer: usize, role: Role) -> String {
+    let found = architecture.modules().find(|module| module.0 == role);
+    let Module(_, name, _) = found.unwrap_or_else(|| panic!("no layer has {role:?}"));
+    in_layer(layer, name)
 }
 
 /// The name of a part of a layer.
 pub fn in_layer(layer: usize, part: &str) -> String {
     format!("model.layers.{layer}.{part}")
-}
-
-/// The name of a module in a GGUF file, such as `blk.3.attn_q`.
-pub fn gguf_module_name(layer: Option<usize>, role: Role) -> String {
-    let Module(_, _, name, _) = Module::of(role);
-    layer.map_or_else(|| (*name).to_owned(), |layer| format!("blk.{layer}.{name}"))
 }
 
 impl Parameters {
@@ -192,6 +217,11 @@ impl Parameters {
     pub fn weight(&self, layer: Option<usize>, role: Role) -> &Parameter {
         let weight = self.find(layer, role, false);
         weight.unwrap_or_else(|| panic!("the model has no {role:?} in layer {layer:?}"))
+    }
+
+    /// A module's weight, if the model has the module.
+    pub fn weight_if_any(&self, layer: Option<usize>, role: Role) -> Option<&Parameter> {
+        self.find(layer, role, false)
     }
 
     /// A module's bias, if it has one.
@@ -318,44 +348,70 @@ impl Parameter {
     }
 }
 
-impl Module {
-    fn of(role: Role) -> &'static Self {
-        let found = MODULES.iter().find(|module| module.0 == role);
-        found.expect("the table has every role")
-    }
+/// The weight, and the bias if the module has one.
+fn describe(module: &Module, config: &ModelConfig, layer: Option<usize>) -> Vec<Parameter> {
+    let &Module(role, name, gguf_name) = module;
+    let (name, gguf_name) = match layer {
+        None => (name.to_owned(), gguf_name.to_owned()),
+        Some(layer) => (in_layer(layer, name), format!("blk.{layer}.{gguf_name}")),
+    };
+    let shape = shape(config, role);
+    let bias = has_bias(config, role).then(|| vec![shape[0]]);
+    let is_tied = role == Role::Head && config.tie_word_embeddings;
+    let describe = |(part, shape): (&str, Vec<usize>)| Parameter {
+        role,
+        layer,
+        is_bias: part == "bias",
+        name: format!("{name}.{part}"),
+        gguf_name: format!("{gguf_name}.{part}"),
+        first_deviation: first_deviation(config, role, &shape),
+        shape,
+        fused: fused(config, layer, role, part),
+        gguf_interleaved: gguf_interleaved(config, role),
+        gguf_offset: match (role, config.architecture.norm) {
+            // llama.cpp stores the sum.
+            (role, NormKind::RmsPlusOne) if role.is_norm() => -1.0,
+            _ => 0.0,
+        },
+        tied_to: is_tied.then_some(Role::Embedding),
+    };
+    let parts = [("weight", Some(shape)), ("bias", bias)].into_iter();
+    let parts = parts.filter_map(|(part, shape)| Some((part, shape?)));
+    parts.map(describe).collect()
+}
 
-    /// The weight, and the bias if the module has one.
-    fn describe(&self, config: &ModelConfig, layer: Option<usize>) -> Vec<Parameter> {
-        let &Self(role, _, _, sizes) = self;
-        let shape: Vec<usize> = sizes.iter().map(|size| size(config)).collect();
-        let bias = has_bias(config, role).then(|| vec![shape[0]]);
-        let is_tied = role == Role::Head && config.tie_word_embeddings;
-        let describe = |(part, shape): (&str, Vec<usize>)| Parameter {
-            role,
-            layer,
-            is_bias: part == "bias",
-            name: format!("{}.{part}", module_name(layer, role)),
-            gguf_name: format!("{}.{part}", gguf_module_name(layer, role)),
-            first_deviation: first_deviation(config, role, &shape),
-            shape,
-            fused: fused(config, layer, role, part),
-            gguf_interleaved: gguf_interleaved(config, role),
-            tied_to: is_tied.then_some(Role::Embedding),
-        };
-        let parts = [("weight", Some(shape)), ("bias", bias)].into_iter();
-        let parts = parts.filter_map(|(part, shape)| Some((part, shape?)));
-        parts.map(describe).collect()
+/// `[outputs, inputs]` of a matrix, `[features]` of a norm.
+fn shape(config: &ModelConfig, role: Role) -> Vec<usize> {
+    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
+    let queries = config.num_attention_heads * config.head_dim;
+    let keys = config.num_key_value_heads * config.head_dim;
+    let of_heads = |all: usize| match config.architecture.head_norms {
+        HeadNorms::Each => config.head_dim,
+        HeadNorms::Whole => all,
+    };
+    match role {
+        Role::Embedding | Role::Head => vec![config.vocab_size, hidden],
+        Role::InputNorm
+        | Role::AfterAttentionNorm
+        | Role::MlpNorm
+        | Role::AfterMlpNorm
+        | Role::FinalNorm => vec![hidden],
+        Role::QueryNorm => vec![of_heads(queries)],
+        Role::KeyNorm => vec![of_heads(keys)],
+        Role::Sinks => vec![config.num_attention_heads],
+        Role::Projection(Q) => vec![queries, hidden],
+        Role::Projection(K | V) => vec![keys, hidden],
+        Role::Projection(O) => vec![hidden, queries],
+        Role::Projection(Gate | Up) => vec![inner, hidden],
+        Role::Projection(Down) => vec![hidden, inner],
     }
 }
 
 fn has_bias(config: &ModelConfig, role: Role) -> bool {
-    let is_there = |when| match when {
-        Bias::Always => true,
-        Bias::AttentionBias => config.attention_bias,
-        Bias::MlpBias => config.mlp_bias,
-    };
-    let mut biases = config.architecture.biases.iter();
-    biases.any(|(when, projections)| holds(projections, role) && is_there(*when))
+    match role {
+        Role::Projection(_) => holds(&config.biases, role),
+        _ => role.is_norm() && config.architecture.norm == NormKind::Layer,
+    }
 }
 
 fn holds(projections: &[Projection], role: Role) -> bool {
@@ -365,7 +421,7 @@ fn holds(projections: &[Projection], role: Role) -> bool {
 fn fused(config: &ModelConfig, layer: Option<usize>, role: Role, part: &str) -> Option<Fused> {
     let mut fused = config.architecture.fused.iter();
     let (name, members) = fused.find(|(_, members)| holds(members, role))?;
-    let rows = |&member: &Projection| Module::of(Role::Projection(member)).3[0](config);
+    let rows = |&member: &Projection| shape(config, Role::Projection(member))[0];
     let before = members
         .iter()
         .take_while(|&&member| Role::Projection(member) != role);

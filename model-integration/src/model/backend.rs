@@ -1,9 +1,11 @@
-//! The operations that a Llama consists of. Engines implement them; the model is written once on
+//! The operations that a model consists of. Engines implement them; the model is written once on
 //! top of them.
 
 use mxlab_kernels::format::BlockFormat;
 
-use super::RopeTable;
+use super::context::Reach;
+use super::rope::Rotation;
+use crate::description::kinds::{ActivationFunction, NormKind};
 
 /// Tokens of any number of sequences, one sequence after another. Row `i` of an activation belongs
 /// to token `i`.
@@ -13,9 +15,9 @@ pub struct Batch {
     pub tokens: Vec<u32>,
     /// The sequences of these tokens, in order.
     pub sequences: Vec<Sequence>,
-    /// Whether every whole sequence is longer than those of the model's training, if that makes a
-    /// difference: see [`super::context`].
-    pub is_long: bool,
+    /// How far every whole sequence reaches, if rotary frequencies depend on it: see
+    /// [`super::context`].
+    pub reach: Reach,
 }
 
 /// Consecutive tokens of a sequence.
@@ -85,15 +87,37 @@ impl Batch {
         Self {
             tokens: rows.iter().map(|&row| self.tokens[row as usize]).collect(),
             sequences: rows.iter().map(|&row| of_tokens[row as usize]).collect(),
-            is_long: self.is_long,
+            reach: self.reach,
         }
     }
 }
 
-/// Parameters of a layer's attention, which is grouped-query and causal, with rotated queries and
-/// keys.
-#[derive(Clone, Copy, Debug)]
-pub struct Attention<'a> {
+/// A norm along the features. If there are more features than gains, every run of as many is
+/// normalised by itself.
+pub struct Norm<V> {
+    /// Its formula.
+    pub kind: NormKind,
+    /// Gains.
+    pub gain: V,
+    /// Biases of a layer norm.
+    pub bias: Option<V>,
+    /// Added to the mean square.
+    pub eps: f64,
+}
+
+/// A function of single values. Each step is rounded to the type of the model's arithmetic.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Map {
+    /// The product with a factor.
+    Times(f32),
+    /// The quotient by a divisor.
+    Over(f32),
+    /// `c tanh(x / c)`, in three steps.
+    SoftCap(f32),
+}
+
+/// Parameters of a layer's attention, which is grouped-query and causal.
+pub struct Attention<'a, V> {
     /// The layer, from 0.
     pub layer: usize,
     /// Query heads.
@@ -102,15 +126,23 @@ pub struct Attention<'a> {
     pub kv_heads: usize,
     /// Features per head.
     pub head_dim: usize,
-    /// Angles of the rotation.
-    pub rope: &'a RopeTable,
+    /// The rotation of queries and keys; `None` for none.
+    pub rope: Option<Rotation<'a>>,
+    /// How many keys a query sees at most, its own included; `None` for all.
+    pub window: Option<usize>,
+    /// Multiplies products of queries and keys.
+    pub scale: f32,
+    /// The soft cap of scaled products.
+    pub cap: Option<f32>,
+    /// For each query head a score without a key, which takes its share of the weights.
+    pub sinks: Option<&'a V>,
     /// Format of the keys in the cache; `None` for unquantised.
     pub keys: Option<&'a BlockFormat>,
     /// Format of the values in the cache; `None` for unquantised.
     pub values: Option<&'a BlockFormat>,
 }
 
-/// The operations of a Llama. Activations are `[tokens, features]`.
+/// The operations of a model. Activations are `[tokens, features]`.
 ///
 /// Operations whose result is an input of projections return it as `input` prescribes. Each token
 /// is quantised on its own, in blocks along all its features. The seed of stochastic rounding is
@@ -135,12 +167,19 @@ pub trait Backend {
     /// Rows of the embedding table, one per token.
     fn embed(&self, table: &Self::Matrix, tokens: &[u32]) -> Result<Self::Activation, Self::Error>;
 
-    /// `x / rms(x) * gain` along the features, in the format `input`.
-    fn rms_norm(
+    /// A norm, in the format `input`.
+    fn norm(
         &self,
         x: &Self::Activation,
-        gain: &Self::Vector,
-        eps: f64,
+        norm: &Norm<Self::Vector>,
+        batch: &Batch,
+        input: &Self::Input,
+    ) -> Result<Self::Activation, Self::Error>;
+
+    /// `x` itself, in the format `input`.
+    fn as_input(
+        &self,
+        x: &Self::Activation,
         batch: &Batch,
         input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
@@ -162,8 +201,8 @@ pub trait Backend {
         stack: &Self::Stack,
     ) -> Result<[Self::Activation; N], Self::Error>;
 
-    /// [`Backend::swiglu`] of the products with gate and up, which form the stack. `name` is their
-    /// name for [`Backend::watch`].
+    /// [`Backend::gate`] by SiLU of the products with gate and up, which form the stack. `name` is
+    /// their name for [`Backend::watch`].
     fn linear_swiglu(
         &self,
         x: &Self::Activation,
@@ -179,18 +218,38 @@ pub trait Backend {
     fn attend(
         &self,
         query_key_value: [Self::Activation; 3],
-        attention: Attention,
+        attention: Attention<Self::Vector>,
         cache: &mut Self::Cache,
         batch: &Batch,
         input: &Self::Input,
     ) -> Result<Self::Activation, Self::Error>;
 
-    /// `silu(gate) * up`, in the format `input`.
-    fn swiglu(
+    /// `function(gate) * up`, in the format `input`.
+    fn gate(
         &self,
         gate_up: [Self::Activation; 2],
+        function: ActivationFunction,
         batch: &Batch,
         input: &Self::Input,
+    ) -> Result<Self::Activation, Self::Error>;
+
+    /// `function(x)`, in the format `input`.
+    fn activate(
+        &self,
+        x: Self::Activation,
+        function: ActivationFunction,
+        batch: &Batch,
+        input: &Self::Input,
+    ) -> Result<Self::Activation, Self::Error>;
+
+    /// A function of every value.
+    fn map(&self, x: Self::Activation, map: Map) -> Result<Self::Activation, Self::Error>;
+
+    /// `x + residual`.
+    fn add(
+        &self,
+        x: Self::Activation,
+        residual: &Self::Activation,
     ) -> Result<Self::Activation, Self::Error>;
 
     /// Inspects the output of the part of the model called `what`. A backend in watching mode fails

@@ -1,64 +1,94 @@
-//! Limits on the length of sequences. LongRoPE has other frequencies for sequences that are longer
-//! than those of the training; such sequences are *long*.
+//! Limits on the length of sequences. Two scalings of RoPE depend on it. LongRoPE has other
+//! frequencies for sequences that are longer than those of the training; dynamic scaling has others
+//! for each such length.
 //!
 //! The frequencies depend on the length of a sequence alone, never on its batch.
 
 use super::LlamaError;
 use crate::description::{ModelConfig, RopeScaling};
 
-/// Whether a sequence of `tokens` tokens is long.
-pub fn is_long(config: &ModelConfig, tokens: usize) -> bool {
-    trained(config).is_some_and(|trained| tokens > trained)
+/// How far a sequence reaches, if rotary frequencies depend on it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reach {
+    /// Not beyond the training; or nothing depends on it.
+    #[default]
+    Trained,
+    /// Beyond the training, with LongRoPE.
+    Long,
+    /// To this length beyond the training, with dynamic scaling.
+    Dynamic(usize),
 }
 
-/// Checks that a sequence of `tokens` tokens fits the model's attention window, and the length to
-/// which its rotary frequencies are plain.
+/// The reach of a sequence of `tokens` tokens.
+pub fn reach(config: &ModelConfig, tokens: usize) -> Reach {
+    let mut reaches = config.ropes.iter().map(|rope| match rope.scaling {
+        Some(RopeScaling::Long {
+            original_max_position_embeddings: trained,
+            ..
+        }) if tokens > trained => Reach::Long,
+        Some(RopeScaling::Dynamic { .. }) if tokens > config.max_position_embeddings => {
+            Reach::Dynamic(tokens)
+        }
+        _ => Reach::Trained,
+    });
+    reaches
+        .find(|reach| *reach != Reach::Trained)
+        .unwrap_or_default()
+}
+
+/// Checks that a sequence of `tokens` tokens fits the model's attention windows, for an engine that
+/// has none.
 ///
 /// # Errors
-/// [`LlamaError::SlidingWindow`], [`LlamaError::DynamicRope`].
+/// [`LlamaError::SlidingWindow`].
 pub fn check_window(config: &ModelConfig, tokens: usize) -> Result<(), LlamaError> {
-    let trained = config.max_position_embeddings;
-    match (config.sliding_window, &config.rope_scaling) {
-        (Some(window), _) if tokens > window => Err(LlamaError::SlidingWindow { tokens, window }),
-        (_, Some(RopeScaling::Dynamic { .. })) if tokens > trained => {
-            Err(LlamaError::DynamicRope { tokens, trained })
-        }
+    let windows = config.layers.iter().filter_map(|layer| layer.window);
+    match windows.min() {
+        Some(window) if tokens > window => Err(LlamaError::SlidingWindow { tokens, window }),
         _ => Ok(()),
     }
 }
 
-/// Whether prompts that are continued up to `end` tokens are long. Cached keys cannot be rotated
-/// again, so a prompt must not become long on the way.
+/// The reach of prompts that are continued up to `end` tokens. Cached keys cannot be rotated again,
+/// so a prompt must not reach beyond the training on the way, and with dynamic scaling not at all.
 ///
 /// # Errors
-/// [`LlamaError::BecomesLong`] for a prompt that is not long and could become long.
-pub fn is_long_to_the_end(
+/// [`LlamaError::BecomesLong`], [`LlamaError::DynamicRope`].
+pub fn reach_to_the_end(
     config: &ModelConfig,
     prompts: impl Iterator<Item = usize>,
     end: usize,
-) -> Result<bool, LlamaError> {
-    if !is_long(config, end) {
-        return Ok(false);
-    }
-    for prompt in prompts {
-        if !is_long(config, prompt) {
-            return Err(LlamaError::BecomesLong {
-                prompt,
-                end,
-                trained: trained(config).unwrap_or(end),
-            });
+) -> Result<Reach, LlamaError> {
+    let at_end = reach(config, end);
+    match at_end {
+        Reach::Trained => {}
+        Reach::Dynamic(tokens) => {
+            let trained = config.max_position_embeddings;
+            return Err(LlamaError::DynamicRope { tokens, trained });
+        }
+        Reach::Long => {
+            for prompt in prompts {
+                if reach(config, prompt) != at_end {
+                    let trained = trained(config).unwrap_or(end);
+                    return Err(LlamaError::BecomesLong {
+                        prompt,
+                        end,
+                        trained,
+                    });
+                }
+            }
         }
     }
-    Ok(true)
+    Ok(at_end)
 }
 
-/// Longest sequence that is not long; `None` if the model does not distinguish them.
-const fn trained(config: &ModelConfig) -> Option<usize> {
-    match &config.rope_scaling {
+/// Longest sequence that LongRoPE takes as short; `None` if the model does not distinguish them.
+fn trained(config: &ModelConfig) -> Option<usize> {
+    config.ropes.iter().find_map(|rope| match rope.scaling {
         Some(RopeScaling::Long {
             original_max_position_embeddings,
             ..
-        }) => Some(*original_max_position_embeddings),
+        }) => Some(original_max_position_embeddings),
         _ => None,
-    }
+    })
 }

@@ -1,6 +1,6 @@
 //! The state of a generation between two steps, for both engines.
 
-use super::Batch;
+use super::{Batch, Reach};
 use crate::engine::Sampler;
 
 /// The state of a generation between two steps.
@@ -9,25 +9,25 @@ pub struct Continuing {
     pub sampler: Sampler,
     /// For each sequence: the number of cached positions, and the token that follows them.
     sequences: Vec<(usize, u32)>,
-    is_long: bool,
+    reach: Reach,
 }
 
 impl Continuing {
-    /// The state after the prompts, with the token chosen for each. `is_long` is that of the
+    /// The state after the prompts, with the token chosen for each. `reach` is that of the
     /// batches.
-    pub fn new(sampler: Sampler, prompts: &[Vec<u32>], chosen: &[u32], is_long: bool) -> Self {
+    pub fn new(sampler: Sampler, prompts: &[Vec<u32>], chosen: &[u32], reach: Reach) -> Self {
         let lengths = prompts.iter().map(Vec::len);
         Self {
             sampler,
             sequences: lengths.zip(chosen.iter().copied()).collect(),
-            is_long,
+            reach,
         }
     }
 
     /// The batch with the next token of each of the `running` sequences.
     pub fn batch(&self, running: &[usize]) -> Batch {
         let mut batch = Batch {
-            is_long: self.is_long,
+            reach: self.reach,
             ..Batch::default()
         };
         for &index in running {

@@ -52,10 +52,17 @@ pub enum LlamaError {
         /// Positions in the cache.
         cached: usize,
     },
-    /// A sequence that is longer than the model's sliding window.
+    /// Parts of a model that a device has no kernels for.
+    #[error("the device has no kernels for {parts}; use `--device cpu`")]
+    Parts {
+        /// The parts.
+        parts: String,
+    },
+    /// A sequence that is longer than the model's sliding window, on a device.
     #[error(
         "a sequence of {tokens} tokens is longer than the model's sliding window of {window} \
-         (`sliding_window` in its config.json); attention is implemented only within the window"
+         (`sliding_window` in its config.json); the device attends only within it, `--device cpu` \
+         beyond"
     )]
     SlidingWindow {
         /// Tokens of the sequence.
@@ -65,8 +72,9 @@ pub enum LlamaError {
     },
     /// A sequence that is longer than those of the training, with dynamic scaling of RoPE.
     #[error(
-        "a sequence of {tokens} tokens is longer than the {trained} to which this model's RoPE is \
-         plain (rope_scaling `dynamic` in its config.json); dynamic scaling is not implemented"
+        "a sequence may reach {tokens} tokens, beyond the {trained} to which this model's RoPE is \
+         plain (rope_scaling `dynamic` in its config.json); beyond it, `--device cpu` scores \
+         sequences, but nothing generates them"
     )]
     DynamicRope {
         /// Tokens of the sequence.

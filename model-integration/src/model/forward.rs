@@ -1,4 +1,5 @@
-//! The Llama forward pass, written once over [`Backend`].
+//! The forward pass, written once over [`Backend`]. What layers have is data: a [`Layer`] without a
+//! part does not compute it.
 //!
 //! Quantisation points are those of the published MX recipes: input and weight of each of the seven
 //! projections along the input dimension; K after the rotation, and V, along `head_dim`. Embedding,
@@ -6,9 +7,12 @@
 
 use mxlab_kernels::format::BlockFormat;
 
-use super::{Attention, Backend, Batch, Rope};
+use super::rope::Rotation;
+use super::{Attention, Backend, Batch, Map, Norm, Rope};
 use crate::config::Projection;
-use crate::description::parameters::{GATE_UP, QKV, Role, in_layer, module_name};
+use crate::description::kinds::ActivationFunction;
+use crate::description::parameters::{GATE_UP, QKV, Role, in_layer, module_name, outer_name};
+use crate::description::{Architecture, Factors, LayerKind};
 
 /// A projection: weight, bias and input format.
 pub struct Linear<B: Backend> {
@@ -33,34 +37,62 @@ pub enum Projections<B: Backend, const N: usize> {
     },
 }
 
+/// The MLP of a layer.
+pub enum Mlp<B: Backend> {
+    /// `down(function(gate(x)) * up(x))`.
+    Gated {
+        /// Gate and up projections.
+        gate_up: Projections<B, 2>,
+        /// Down projection.
+        down: Linear<B>,
+    },
+    /// `down(function(up(x)))`.
+    Plain {
+        /// Up projection.
+        up: Linear<B>,
+        /// Down projection.
+        down: Linear<B>,
+    },
+}
+
 /// One decoder block.
 pub struct Layer<B: Backend> {
-    /// Gain of the norm before attention.
-    pub input_norm: B::Vector,
+    /// Window and rotation of its attention.
+    pub kind: LayerKind,
+    /// The norm before attention.
+    pub input_norm: Option<Norm<B::Vector>>,
     /// Query, key and value projections.
     pub qkv: Projections<B, 3>,
+    /// The norms of queries and keys.
+    pub head_norms: Option<[Norm<B::Vector>; 2]>,
+    /// For each query head a score without a key.
+    pub sinks: Option<B::Vector>,
     /// Output projection.
     pub o: Linear<B>,
+    /// The norm of the attention's output.
+    pub after_attention: Option<Norm<B::Vector>>,
     /// Format of the keys in the cache.
     pub keys: Option<BlockFormat>,
     /// Format of the values in the cache.
     pub values: Option<BlockFormat>,
-    /// Gain of the norm before the MLP.
-    pub post_attention_norm: B::Vector,
-    /// Gate and up projections.
-    pub gate_up: Projections<B, 2>,
-    /// Down projection.
-    pub down: Linear<B>,
+    /// The norm before the MLP.
+    pub mlp_norm: Option<Norm<B::Vector>>,
+    /// The MLP.
+    pub mlp: Mlp<B>,
+    /// The norm of the MLP's output.
+    pub after_mlp: Option<Norm<B::Vector>>,
 }
 
-/// A Llama: parameters and shape, ready to run on one backend.
+/// A model: parameters and shape, ready to run on one backend.
 pub struct Llama<B: Backend> {
+    /// The architecture, for the names of parts.
+    pub architecture: &'static Architecture,
     /// Embedding table `[vocab, hidden]`.
     pub embedding: B::Matrix,
     /// Decoder blocks.
     pub layers: Vec<Layer<B>>,
-    /// Gain of the last norm.
-    pub norm: B::Vector,
+    /// The last norm.
+    pub norm: Norm<B::Vector>,
     /// Output head `[vocab, hidden]`; `None` if it is the embedding table.
     pub head: Option<B::Matrix>,
     /// Rotary tables up to the longest sequence.
@@ -71,8 +103,10 @@ pub struct Llama<B: Backend> {
     pub kv_heads: usize,
     /// Features per head.
     pub head_dim: usize,
-    /// Epsilon of every norm.
-    pub eps: f64,
+    /// The function of MLPs.
+    pub activation: ActivationFunction,
+    /// Factors and caps.
+    pub factors: Factors,
 }
 
 impl<B: Backend> Llama<B> {
@@ -88,34 +122,51 @@ impl<B: Backend> Llama<B> {
         cache: &mut B::Cache,
         rows: &[u32],
     ) -> Result<B::Activation, B::Error> {
+        let factors = &self.factors;
         let mut x = backend.embed(&self.embedding, &batch.tokens)?;
-        backend.watch(&x, || module_name(None, Role::Embedding))?;
+        if factors.embedding != 1.0 {
+            x = backend.map(x, Map::Times(factors.embedding as f32))?;
+        }
+        backend.watch(&x, || outer_name(Role::Embedding).to_owned())?;
+        let tables = self.rope.of(batch);
+        let rotations = tables.iter().map(|(table, number)| Rotation {
+            table,
+            number: *number,
+        });
+        let rotations: Vec<Rotation> = rotations.collect();
         for index in 0..self.layers.len() {
-            x = self.attend(backend, index, &x, batch, cache)?;
-            x = self.transform(backend, index, &x, batch)?;
+            let rope = self.layers[index].kind.rope.map(|rope| rotations[rope]);
+            x = self.attend(backend, index, x, rope, batch, cache)?;
+            x = self.transform(backend, index, x, batch)?;
         }
         let x = backend.select(&x, rows)?;
         let (batch, as_it_is) = (batch.select(rows), B::Input::default());
-        let x = backend.rms_norm(&x, &self.norm, self.eps, &batch, &as_it_is)?;
+        let x = backend.norm(&x, &self.norm, &batch, &as_it_is)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
-        let logits = backend.linear(&x, head, None, None)?;
-        backend.watch(&logits, || module_name(None, Role::Head))?;
+        let mut logits = backend.linear(&x, head, None, None)?;
+        if factors.logit_divisor != 1.0 {
+            logits = backend.map(logits, Map::Over(factors.logit_divisor as f32))?;
+        }
+        if let Some(cap) = factors.logit_cap {
+            logits = backend.map(logits, Map::SoftCap(cap as f32))?;
+        }
+        backend.watch(&logits, || outer_name(Role::Head).to_owned())?;
         Ok(logits)
     }
 
-    /// `x + o(attention(norm(x)))`.
+    /// `x + norm(o(attention(norm(x))))`.
     fn attend(
         &self,
         backend: &B,
         index: usize,
-        x: &B::Activation,
+        x: B::Activation,
+        rope: Option<Rotation>,
         batch: &Batch,
         cache: &mut B::Cache,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
-        let normed =
-            |input: &B::Input| backend.rms_norm(x, &layer.input_norm, self.eps, batch, input);
-        let name = |part: usize| projection_name(index, QKV[part]);
+        let normed = |input: &B::Input| before(backend, &x, &layer.input_norm, batch, input);
+        let name = |part: usize| self.projection_name(index, QKV[part]);
         let qkv = match &layer.qkv {
             Projections::Separate(linears) => project(backend, normed, linears, name)?,
             Projections::Fused { stack, input } => {
@@ -126,55 +177,121 @@ impl<B: Backend> Llama<B> {
                 outputs
             }
         };
+        let qkv = match &layer.head_norms {
+            None => qkv,
+            Some([of_queries, of_keys]) => {
+                let ([query, key, value], as_it_is) = (qkv, B::Input::default());
+                let query = backend.norm(&query, of_queries, batch, &as_it_is)?;
+                let key = backend.norm(&key, of_keys, batch, &as_it_is)?;
+                [query, key, value]
+            }
+        };
         let attention = Attention {
             layer: index,
             heads: self.heads,
             kv_heads: self.kv_heads,
             head_dim: self.head_dim,
-            rope: self.rope.of(batch),
+            rope,
+            window: layer.kind.window,
+            scale: self.factors.attention as f32,
+            cap: self.factors.attention_cap.map(|cap| cap as f32),
+            sinks: layer.sinks.as_ref(),
             keys: layer.keys.as_ref(),
             values: layer.values.as_ref(),
         };
         let o = &layer.o;
         let context = backend.attend(qkv, attention, cache, batch, &o.input)?;
         backend.watch(&context, || in_layer(index, "self_attn"))?;
-        let out = backend.linear(&context, &o.weight, o.bias.as_ref(), Some(x))?;
-        backend.watch(&out, || projection_name(index, Projection::O))?;
-        Ok(out)
+        let name = || self.projection_name(index, Projection::O);
+        self.add_half(backend, x, &context, o, &layer.after_attention, batch, name)
     }
 
-    /// `x + down(swiglu(gate(norm(x)), up(norm(x))))`.
+    /// `x + norm(mlp(norm(x)))`.
     fn transform(
         &self,
         backend: &B,
         index: usize,
-        x: &B::Activation,
+        x: B::Activation,
         batch: &Batch,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
-        let gain = &layer.post_attention_norm;
-        let normed = |input: &B::Input| backend.rms_norm(x, gain, self.eps, batch, input);
-        let name = |part: usize| projection_name(index, GATE_UP[part]);
-        let down = &layer.down;
-        let inner = match &layer.gate_up {
-            Projections::Separate(linears) => {
-                let gate_up = project(backend, normed, linears, name)?;
-                backend.swiglu(gate_up, batch, &down.input)?
+        let normed = |input: &B::Input| before(backend, &x, &layer.mlp_norm, batch, input);
+        let function = self.activation;
+        let (inner, down) = match &layer.mlp {
+            Mlp::Gated { gate_up, down } => {
+                let name = |part: usize| self.projection_name(index, GATE_UP[part]);
+                let inner = match gate_up {
+                    Projections::Separate(linears) => {
+                        let gate_up = project(backend, normed, linears, name)?;
+                        backend.gate(gate_up, function, batch, &down.input)?
+                    }
+                    Projections::Fused { stack, input } => {
+                        let x = normed(input)?;
+                        backend.linear_swiglu(&x, stack, batch, &down.input, name)?
+                    }
+                };
+                (inner, down)
             }
-            Projections::Fused { stack, input } => {
-                let x = normed(input)?;
-                backend.linear_swiglu(&x, stack, batch, &down.input, name)?
+            Mlp::Plain { up, down } => {
+                let x = backend.linear(&normed(&up.input)?, &up.weight, up.bias.as_ref(), None)?;
+                backend.watch(&x, || self.projection_name(index, Projection::Up))?;
+                (backend.activate(x, function, batch, &down.input)?, down)
             }
         };
         backend.watch(&inner, || in_layer(index, "mlp.act_fn"))?;
-        let out = backend.linear(&inner, &down.weight, down.bias.as_ref(), Some(x))?;
-        backend.watch(&out, || projection_name(index, Projection::Down))?;
-        Ok(out)
+        let name = || self.projection_name(index, Projection::Down);
+        self.add_half(backend, x, &inner, down, &layer.after_mlp, batch, name)
+    }
+
+    /// `x + factor * norm(last(inner))`. Without norm and factor the product itself adds `x`.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "operands, parameters and their name"
+    )]
+    fn add_half(
+        &self,
+        backend: &B,
+        x: B::Activation,
+        inner: &B::Activation,
+        last: &Linear<B>,
+        norm: &Option<Norm<B::Vector>>,
+        batch: &Batch,
+        name: impl FnOnce() -> String,
+    ) -> Result<B::Activation, B::Error> {
+        let factor = self.factors.residual as f32;
+        let is_fused = norm.is_none() && factor == 1.0;
+        let residual = Some(&x).filter(|_| is_fused);
+        let mut out = backend.linear(inner, &last.weight, last.bias.as_ref(), residual)?;
+        backend.watch(&out, name)?;
+        if is_fused {
+            return Ok(out);
+        }
+        if let Some(norm) = norm {
+            out = backend.norm(&out, norm, batch, &B::Input::default())?;
+        }
+        if factor != 1.0 {
+            out = backend.map(out, Map::Times(factor))?;
+        }
+        backend.add(out, &x)
+    }
+
+    fn projection_name(&self, layer: usize, projection: Projection) -> String {
+        module_name(self.architecture, layer, Role::Projection(projection))
     }
 }
 
-fn projection_name(layer: usize, projection: Projection) -> String {
-    module_name(Some(layer), Role::Projection(projection))
+/// The input of a layer's half, in the format `input`.
+fn before<B: Backend>(
+    backend: &B,
+    x: &B::Activation,
+    norm: &Option<Norm<B::Vector>>,
+    batch: &Batch,
+    input: &B::Input,
+) -> Result<B::Activation, B::Error> {
+    match norm {
+        Some(norm) => backend.norm(x, norm, batch, input),
+        None => backend.as_input(x, batch, input),
+    }
 }
 
 /// Runs projections with a common input. `make` makes it once for all projections that take the

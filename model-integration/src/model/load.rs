@@ -3,11 +3,13 @@
 use mxlab_kernels::format::{BlockFormat, FloatType, MatrixFormat};
 
 use super::ops::narrow;
-use super::{Backend, Layer, Linear, Llama, LlamaError, Projections, Rope};
+use super::{Backend, Layer, Linear, Llama, LlamaError, Mlp, Norm, Projections, Rope};
 use crate::checkpoint::encoding::StoredInput;
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
 use crate::description::ModelConfig;
+use crate::description::architecture::{Factor, Source as Constant};
+use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::{GATE_UP, Parameter, Parameters, QKV, Role, Usage};
 
 /// The order of rows in a stack.
@@ -237,41 +239,88 @@ pub fn assemble<B: Backend, S: Source<B>>(
     parameters: &Parameters,
     rope: Rope,
 ) -> Result<Llama<B>, S::Error> {
-    let layer = |layer| {
-        let norm = |role| source.vector(parameters.weight(Some(layer), role));
+    let norm = |gain: &Parameter| {
+        let bias = parameters.bias(gain.layer, gain.role);
+        Ok(Norm {
+            kind: config.architecture.norm,
+            gain: source.vector(gain)?,
+            bias: bias.map(|bias| source.vector(bias)).transpose()?,
+            eps: config.norm_eps,
+        })
+    };
+    let norm_if_any = |layer, role| {
+        let gain = parameters.weight_if_any(layer, role);
+        gain.map(norm).transpose()
+    };
+    let has_gate = config.architecture.has(Role::Projection(Projection::Gate));
+    let layer = |index| {
+        let layer = Some(index);
         let linear = |projection| {
-            let [(weight, bias)] = parameters.of_layer(layer, [projection]);
+            let [(weight, bias)] = parameters.of_layer(index, [projection]);
             source.linear(weight, bias)
         };
-        let (qkv, gate_up) = (
-            parameters.of_layer(layer, QKV),
-            parameters.of_layer(layer, GATE_UP),
-        );
-        let (keys, values) = source.cache_formats(layer);
+        let down = linear(Projection::Down)?;
+        let mlp = match has_gate {
+            false => Mlp::Plain {
+                up: linear(Projection::Up)?,
+                down,
+            },
+            true => Mlp::Gated {
+                gate_up: gate_up(source, config, parameters.of_layer(index, GATE_UP))?,
+                down,
+            },
+        };
+        let of_queries = norm_if_any(layer, Role::QueryNorm)?;
+        let sinks = parameters.weight_if_any(layer, Role::Sinks);
+        let (keys, values) = source.cache_formats(index);
         Ok(Layer {
-            input_norm: norm(Role::InputNorm)?,
-            qkv: projections(source, qkv, Arrangement::InOrder)?,
+            kind: config.layers[index],
+            input_norm: norm_if_any(layer, Role::InputNorm)?,
+            qkv: projections(
+                source,
+                parameters.of_layer(index, QKV),
+                Arrangement::InOrder,
+            )?,
+            head_norms: of_queries
+                .zip(norm_if_any(layer, Role::KeyNorm)?)
+                .map(Into::into),
+            sinks: sinks.map(|sinks| source.vector(sinks)).transpose()?,
             o: linear(Projection::O)?,
+            after_attention: norm_if_any(layer, Role::AfterAttentionNorm)?,
             keys,
             values,
-            post_attention_norm: norm(Role::PostAttentionNorm)?,
-            gate_up: projections(source, gate_up, Arrangement::Interleaved)?,
-            down: linear(Projection::Down)?,
+            mlp_norm: norm_if_any(layer, Role::MlpNorm)?,
+            mlp,
+            after_mlp: norm_if_any(layer, Role::AfterMlpNorm)?,
         })
     };
     let layers = (0..config.num_hidden_layers).map(layer);
     let layers = layers.collect::<Result<_, _>>()?;
     Ok(Llama {
+        architecture: config.architecture,
         layers,
         head: source.head(parameters)?,
         embedding: source.embedding(parameters)?,
-        norm: source.vector(parameters.weight(None, Role::FinalNorm))?,
+        norm: norm(parameters.weight(None, Role::FinalNorm))?,
         rope,
         heads: config.num_attention_heads,
         kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
-        eps: config.rms_norm_eps,
+        activation: config.activation,
+        factors: config.factors,
     })
+}
+
+/// Gate and up projections. Only SwiGLU has a product with both.
+fn gate_up<B: Backend, S: Source<B>>(
+    source: &S,
+    config: &ModelConfig,
+    members: [(&Parameter, Option<&Parameter>); 2],
+) -> Result<Projections<B, 2>, S::Error> {
+    match config.activation {
+        ActivationFunction::Silu => projections(source, members, Arrangement::Interleaved),
+        _ => separate(source, members),
+    }
 }
 
 /// Projections with a common input.
@@ -283,6 +332,14 @@ fn projections<B: Backend, S: Source<B>, const N: usize>(
     if let Some((stack, input)) = source.stack(&members, arrangement)? {
         return Ok(Projections::Fused { stack, input });
     }
+    separate(source, members)
+}
+
+/// Projections with a product each.
+fn separate<B: Backend, S: Source<B>, const N: usize>(
+    source: &S,
+    members: [(&Parameter, Option<&Parameter>); N],
+) -> Result<Projections<B, N>, S::Error> {
     let mut linears = Vec::with_capacity(N);
     for (weight, bias) in members {
         linears.push(source.linear(weight, bias)?);
@@ -310,9 +367,14 @@ pub fn load<B: Store>(
         given: config,
         config: &with_stored_formats(checkpoint, config, |format| engine.takes(format))?,
     };
-    let model = checkpoint.config();
-    let rope = Rope::new(model, positions).rounded(engine.dtype());
-    assemble(&loader, model, checkpoint.parameters(), rope)
+    let mut model = checkpoint.config().clone();
+    let rounds = (Factor::Embedding, Constant::RootOfWidth);
+    if model.architecture.factors.contains(&rounds) {
+        let factor = &mut model.factors.embedding;
+        *factor = engine.dtype().round(*factor as f32).into();
+    }
+    let rope = Rope::new(&model, positions).rounded(engine.dtype());
+    assemble(&loader, &model, checkpoint.parameters(), rope)
 }
 
 struct Loader<'a, B> {

@@ -20,8 +20,9 @@ mod packed_weights;
 pub mod rope;
 pub mod score;
 
-pub use backend::{Attention, Backend, Batch, Sequence};
+pub use backend::{Attention, Backend, Batch, Map, Norm, Sequence};
+pub use context::Reach;
 pub use continuing::Continuing;
 pub use error::LlamaError;
-pub use forward::{Layer, Linear, Llama, Projections};
-pub use rope::{Rope, RopeTable};
+pub use forward::{Layer, Linear, Llama, Mlp, Projections};
+pub use rope::{Rope, RopeTable, Rotation};

@@ -1,64 +1,127 @@
 //! Rotary position tables, with the frequency scalings of [`RopeScaling`].
+//!
+//! Frequencies are computed in the types and in the order of the models' own code: at large
+//! positions the last bit of a frequency matters.
+
+use std::borrow::Cow;
+use std::f64::consts::PI;
 
 use mxlab_kernels::format::FloatType;
 
-use super::Batch;
-use crate::description::{ModelConfig, RopeScaling};
+use super::{Batch, Reach};
+use crate::description::{ModelConfig, RopeParameters, RopeScaling};
 
 /// The rotary tables of a model.
 #[derive(Clone, Debug)]
 pub struct Rope {
-    /// The table of short sequences; of all sequences unless the model has [`RopeScaling::Long`].
-    short: RopeTable,
-    /// The table of long sequences.
-    long: Option<RopeTable>,
+    parameters: Vec<RopeParameters>,
+    head_dim: usize,
+    /// Longest sequence without dynamic scaling.
+    trained: usize,
+    dtype: FloatType,
+    /// Whether tables and products are rounded to this type.
+    is_rounded: bool,
+    /// For each rotation the table of short sequences, then that of long ones if it has one.
+    tables: Vec<RopeTable>,
+}
+
+/// A table, and its number among [`Rope::tables`].
+#[derive(Clone, Copy, Debug)]
+pub struct Rotation<'a> {
+    /// Cosines and sines.
+    pub table: &'a RopeTable,
+    /// The number. A table that was made for one length has none.
+    pub number: Option<usize>,
 }
 
 impl Rope {
     /// A model's tables for `positions` positions.
     pub fn new(config: &ModelConfig, positions: usize) -> Self {
-        let scaling = config.rope_scaling.as_ref();
-        let (head_dim, theta) = (config.head_dim, config.rope_theta);
-        let table = |is_long| RopeTable::new(positions, head_dim, theta, scaling, is_long);
+        let (head_dim, trained) = (config.head_dim, config.max_position_embeddings);
+        let tables = config.ropes.iter().flat_map(|parameters| {
+            let reaches = [Reach::Trained, Reach::Long];
+            let reaches = reaches.into_iter().take(tables_of(parameters));
+            reaches.map(|reach| RopeTable::new(positions, head_dim, parameters, trained, reach))
+        });
         Self {
-            short: table(false),
-            long: matches!(scaling, Some(RopeScaling::Long { .. })).then(|| table(true)),
+            head_dim,
+            trained,
+            dtype: FloatType::F32,
+            is_rounded: config.architecture.rounds_rotation,
+            tables: tables.collect(),
+            parameters: config.ropes.clone(),
         }
     }
 
-    /// The tables rounded to the type of the model's arithmetic.
+    /// The tables rounded to the type of the model's arithmetic, unless it rotates in float32.
     #[must_use]
     pub fn rounded(self, dtype: FloatType) -> Self {
+        if !self.is_rounded {
+            return self;
+        }
+        let tables = self.tables.into_iter();
         Self {
-            short: self.short.rounded(dtype),
-            long: self.long.map(|long| long.rounded(dtype)),
+            dtype,
+            tables: tables.map(|table| table.rounded(dtype)).collect(),
+            ..self
         }
     }
 
-    /// The table for a batch's sequences.
-    pub fn of(&self, batch: &Batch) -> &RopeTable {
-        match &self.long {
-            Some(long) if batch.is_long => long,
-            _ => &self.short,
-        }
+    /// The table of every rotation for a batch's sequences.
+    pub fn of(&self, batch: &Batch) -> Vec<(Cow<'_, RopeTable>, Option<usize>)> {
+        let mut first = 0;
+        let tables = self.parameters.iter().map(|parameters| {
+            let number = first + usize::from(batch.reach == Reach::Long);
+            let count = tables_of(parameters);
+            let number = number.min(first + count - 1);
+            first += count;
+            let is_dynamic = matches!(parameters.scaling, Some(RopeScaling::Dynamic { .. }));
+            match batch.reach {
+                Reach::Dynamic(_) if is_dynamic => {
+                    let (head_dim, trained) = (self.head_dim, self.trained);
+                    let positions = batch.positions().max().map_or(0, |last| last + 1);
+                    let table =
+                        RopeTable::new(positions, head_dim, parameters, trained, batch.reach);
+                    let table = match self.is_rounded {
+                        true => table.rounded(self.dtype),
+                        false => table,
+                    };
+                    (Cow::Owned(table), None)
+                }
+                _ => (Cow::Borrowed(&self.tables[number]), Some(number)),
+            }
+        });
+        tables.collect()
     }
 
-    /// All tables; that of long sequences is the last.
-    pub fn tables(&self) -> impl Iterator<Item = &RopeTable> {
-        std::iter::once(&self.short).chain(&self.long)
+    /// All tables; that of long sequences follows that of short ones.
+    pub fn tables(&self) -> &[RopeTable] {
+        &self.tables
     }
 
     /// Number of positions in the tables.
     pub fn positions(&self) -> usize {
-        self.short.positions()
+        self.tables.first().map_or(0, RopeTable::positions)
     }
 }
 
-/// Cosines and sines of every position and frequency, `[positions, head_dim / 2]` each.
+/// Number of tables of a rotation.
+pub const fn tables_of(parameters: &RopeParameters) -> usize {
+    match parameters.scaling {
+        Some(RopeScaling::Long { .. }) => 2,
+        _ => 1,
+    }
+}
+
+/// Cosines and sines of every position and frequency, `[positions, pairs]` each.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
     /// Features per head.
     pub head_dim: usize,
+    /// Pairs of features that are rotated, the first ones of a head: feature `i` with `i + pairs`.
+    pub pairs: usize,
+    /// Whether products with it are rounded to the type of the model's arithmetic, as it is itself.
+    pub is_rounded: bool,
     /// Cosines, row per position.
     pub cos: Vec<f32>,
     /// Sines, row per position.
@@ -66,39 +129,18 @@ pub struct RopeTable {
 }
 
 impl RopeTable {
-    /// Tables for `positions` positions, for long sequences or short ones. Angles are products of
-    /// f32 position and f32 frequency, as in the models' own code, so they are equal to the last
-    /// bit.
+    /// Tables for `positions` positions of sequences with a `reach`; `trained` is the longest
+    /// sequence without dynamic scaling. Angles are products of f32 position and f32 frequency, as
+    /// in the models' own code.
     pub fn new(
         positions: usize,
         head_dim: usize,
-        theta: f64,
-        scaling: Option<&RopeScaling>,
-        is_long: bool,
+        parameters: &RopeParameters,
+        trained: usize,
+        reach: Reach,
     ) -> Self {
-        let frequencies: Vec<f32> = (0..head_dim / 2)
-            .map(|i| {
-                let exponent = (2 * i) as f32 / head_dim as f32;
-                let wavelength = theta.powf(f64::from(exponent)) as f32;
-                match scaling {
-                    Some(RopeScaling::Long {
-                        short_factor,
-                        long_factor,
-                        ..
-                    }) => {
-                        let factors = if is_long { long_factor } else { short_factor };
-                        1.0 / (factors[i] as f32 * wavelength)
-                    }
-                    _ => scale_frequency(1.0 / wavelength, scaling),
-                }
-            })
-            .collect();
-        let factor = match scaling {
-            Some(RopeScaling::Long {
-                attention_factor, ..
-            }) => *attention_factor as f32,
-            _ => 1.0,
-        };
+        let frequencies = frequencies(parameters, trained, reach);
+        let factor = attention_factor(parameters) as f32;
         let angles = (0..positions)
             .flat_map(|position| frequencies.iter().map(move |f| position as f32 * f));
         let (cos, sin) = angles
@@ -107,7 +149,13 @@ impl RopeTable {
                 (cos as f32 * factor, sin as f32 * factor)
             })
             .unzip();
-        Self { head_dim, cos, sin }
+        Self {
+            head_dim,
+            pairs: frequencies.len(),
+            is_rounded: false,
+            cos,
+            sin,
+        }
     }
 
     /// The table rounded to the type of the model's arithmetic.
@@ -115,50 +163,129 @@ impl RopeTable {
         for value in self.cos.iter_mut().chain(&mut self.sin) {
             *value = dtype.round(*value);
         }
+        self.is_rounded = true;
         self
     }
 
     /// The table of the inverse rotation.
     pub fn inverse(&self) -> Self {
         Self {
-            head_dim: self.head_dim,
             cos: self.cos.clone(),
             sin: self.sin.iter().map(|sin| -sin).collect(),
+            ..*self
         }
     }
 
     /// Number of positions in the tables.
     pub fn positions(&self) -> usize {
-        2 * self.cos.len() / self.head_dim
+        self.cos.len() / self.pairs.max(1)
     }
 }
 
-/// One frequency after scaling by a rule that depends on the frequency alone.
-///
-/// `llama3` keeps wavelengths shorter than `original / high_freq_factor`, divides frequencies of
-/// those longer than `original / low_freq_factor` by `factor`, and blends linearly in between.
-fn scale_frequency(frequency: f32, scaling: Option<&RopeScaling>) -> f32 {
-    match scaling {
-        None | Some(RopeScaling::Dynamic { .. } | RopeScaling::Long { .. }) => frequency,
-        Some(RopeScaling::Linear { factor }) => frequency / *factor as f32,
-        Some(RopeScaling::Llama3 {
-            factor,
-            low_freq_factor,
-            high_freq_factor,
-            original_max_position_embeddings,
-        }) => {
-            let original = *original_max_position_embeddings as f64;
-            let wavelength = 2.0 * std::f64::consts::PI / f64::from(frequency);
-            if wavelength < original / high_freq_factor {
-                frequency
-            } else if wavelength > original / low_freq_factor {
-                frequency / *factor as f32
-            } else {
-                let smooth = (original / wavelength - low_freq_factor)
-                    / (high_freq_factor - low_freq_factor);
-                let frequency = f64::from(frequency);
-                ((1.0 - smooth) * frequency / factor + smooth * frequency) as f32
+/// The factor of cosines and sines.
+pub fn attention_factor(parameters: &RopeParameters) -> f64 {
+    match parameters.scaling {
+        Some(
+            RopeScaling::Long {
+                attention_factor, ..
+            }
+            | RopeScaling::Yarn {
+                attention_factor, ..
+            },
+        ) => attention_factor,
+        _ => 1.0,
+    }
+}
+
+/// The frequencies of a rotation, one a pair.
+pub fn frequencies(parameters: &RopeParameters, trained: usize, reach: Reach) -> Vec<f32> {
+    let features = parameters.features;
+    let scaling = parameters.scaling.as_ref();
+    let mut theta = parameters.theta as f32;
+    if let (Some(RopeScaling::Dynamic { factor }), Reach::Dynamic(tokens)) = (scaling, reach) {
+        let growth = *factor as f32 * tokens as f32 / trained as f32 - (factor - 1.0) as f32;
+        theta *= power(growth, (features as f64 / (features as f64 - 2.0)) as f32);
+    }
+    let frequency = |pair: usize| {
+        let wavelength = power(theta, (2 * pair) as f32 / features as f32);
+        match scaling {
+            None | Some(RopeScaling::Dynamic { .. }) => 1.0 / wavelength,
+            Some(RopeScaling::Linear { factor }) => 1.0 / wavelength / *factor as f32,
+            Some(RopeScaling::Long {
+                short_factor,
+                long_factor,
+                ..
+            }) => {
+                let factors = match reach {
+                    Reach::Long => long_factor,
+                    _ => short_factor,
+                };
+                1.0 / (factors[pair] as f32 * wavelength)
+            }
+            Some(RopeScaling::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            }) => {
+                let original = *original_max_position_embeddings as f64;
+                let limits = [*low_freq_factor, *high_freq_factor];
+                llama3(1.0 / wavelength, *factor, limits, original)
+            }
+            Some(RopeScaling::Yarn {
+                factor,
+                beta_fast,
+                beta_slow,
+                truncate,
+                original_max_position_embeddings,
+                ..
+            }) => {
+                let original = *original_max_position_embeddings as f64;
+                let limits =
+                    [*beta_fast, *beta_slow].map(|turns| pair_of(turns, parameters, original));
+                let kept = 1.0 - ramp(pair, limits, *truncate, features);
+                let divided = 1.0 / (*factor as f32 * wavelength);
+                divided * (1.0 - kept) + 1.0 / wavelength * kept
             }
         }
+    };
+    (0..features.div_ceil(2)).map(frequency).collect()
+}
+
+/// A power, to the nearest f32.
+fn power(base: f32, exponent: f32) -> f32 {
+    f64::from(base).powf(f64::from(exponent)) as f32
+}
+
+/// Llama 3's rule keeps wavelengths shorter than `original / high`, divides frequencies of those
+/// longer than `original / low` by `factor`, and blends linearly in between.
+fn llama3(frequency: f32, factor: f64, [low, high]: [f64; 2], original: f64) -> f32 {
+    let wavelength = 2.0 * PI / f64::from(frequency);
+    if wavelength < original / high {
+        frequency
+    } else if wavelength > original / low {
+        frequency / factor as f32
+    } else {
+        let smooth = (original / wavelength - low) / (high - low);
+        let frequency = f64::from(frequency);
+        ((1.0 - smooth) * frequency / factor + smooth * frequency) as f32
     }
+}
+
+/// The pair, not whole, that turns so many times over the length of the training.
+fn pair_of(turns: f64, parameters: &RopeParameters, original: f64) -> f64 {
+    let of_one = (original / (turns * 2.0 * PI)).ln();
+    parameters.features as f64 * of_one / (2.0 * parameters.theta.ln())
+}
+
+/// YaRN's ramp over the pairs, from 0 at the first limit to 1 at the second.
+fn ramp(pair: usize, [mut low, mut high]: [f64; 2], truncate: bool, features: usize) -> f32 {
+    if truncate {
+        (low, high) = (low.floor(), high.ceil());
+    }
+    (low, high) = (low.max(0.0), high.min(features as f64 - 1.0));
+    if low == high {
+        high += 0.001;
+    }
+    ((pair as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0)
 }

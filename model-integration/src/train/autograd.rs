@@ -8,7 +8,11 @@ use std::convert::Infallible;
 use candle_core::{Result, Tensor, bail};
 
 use super::fused::{self, RmsNorm, Rope, SwiGlu};
-use crate::model::{Attention, Backend, Batch};
+use crate::description::kinds::{ActivationFunction, NormKind};
+use crate::model::{Attention, Backend, Batch, Map, Norm};
+
+/// The error for parts that have no gradient here.
+const NOT_LLAMA: &str = "training takes the layers of a Llama";
 
 /// The differentiable engine.
 pub struct Autograd;
@@ -26,8 +30,15 @@ impl Backend for Autograd {
         table.index_select(&Tensor::new(tokens, table.device())?, 0)
     }
 
-    fn rms_norm(&self, x: &Tensor, gain: &Tensor, eps: f64, _: &Batch, (): &()) -> Result<Tensor> {
-        x.apply_op2(gain, RmsNorm { eps })
+    fn norm(&self, x: &Tensor, norm: &Norm<Tensor>, _: &Batch, (): &()) -> Result<Tensor> {
+        match norm.kind {
+            NormKind::Rms => x.apply_op2(&norm.gain, RmsNorm { eps: norm.eps }),
+            _ => bail!("{NOT_LLAMA}"),
+        }
+    }
+
+    fn as_input(&self, x: &Tensor, _: &Batch, (): &()) -> Result<Tensor> {
+        Ok(x.clone())
     }
 
     fn linear(
@@ -65,7 +76,7 @@ impl Backend for Autograd {
     fn attend(
         &self,
         [query, key, value]: [Tensor; 3],
-        attention: Attention,
+        attention: Attention<Tensor>,
         (): &mut (),
         batch: &Batch,
         (): &(),
@@ -81,8 +92,13 @@ impl Backend for Autograd {
         {
             bail!("training takes whole sequences of one length");
         }
+        let is_plain =
+            attention.cap.is_none() && attention.sinks.is_none() && attention.window.is_none();
+        let (Some(rotation), true) = (attention.rope, is_plain) else {
+            bail!("{NOT_LLAMA}");
+        };
         let rope = || Rope {
-            table: attention.rope.clone(),
+            table: rotation.table.clone(),
             length,
         };
         let (query, key) = (query.apply_op1(rope())?, key.apply_op1(rope())?);
@@ -92,12 +108,34 @@ impl Backend for Autograd {
             heads: attention.heads,
             kv_heads: attention.kv_heads,
             head_dim: attention.head_dim,
+            scale: attention.scale,
         };
         query.apply_op3(&key, &value, own)
     }
 
-    fn swiglu(&self, [gate, up]: [Tensor; 2], _: &Batch, (): &()) -> Result<Tensor> {
-        gate.apply_op2(&up, SwiGlu)
+    fn gate(
+        &self,
+        [gate, up]: [Tensor; 2],
+        function: ActivationFunction,
+        _: &Batch,
+        (): &(),
+    ) -> Result<Tensor> {
+        match function {
+            ActivationFunction::Silu => gate.apply_op2(&up, SwiGlu),
+            _ => bail!("{NOT_LLAMA}"),
+        }
+    }
+
+    fn activate(&self, _: Tensor, _: ActivationFunction, _: &Batch, (): &()) -> Result<Tensor> {
+        bail!("{NOT_LLAMA}")
+    }
+
+    fn map(&self, _: Tensor, _: Map) -> Result<Tensor> {
+        bail!("{NOT_LLAMA}")
+    }
+
+    fn add(&self, x: Tensor, residual: &Tensor) -> Result<Tensor> {
+        residual + x
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {

@@ -6,7 +6,8 @@ use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
 use crate::model::RopeTable;
-use crate::model::ops::{self, attention::Head};
+use crate::model::ops;
+use crate::model::ops::attention::{Head, Scores};
 
 /// The contiguous `f32` values behind a tensor.
 fn values<'a>(storage: &'a CpuStorage, layout: &Layout) -> Result<&'a [f32]> {
@@ -120,6 +121,8 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Features per head.
     pub head_dim: usize,
+    /// Multiplies products of queries and keys.
+    pub scale: f32,
 }
 
 impl Attention {
@@ -130,6 +133,10 @@ impl Attention {
             head_dim: self.head_dim,
             query_stride: self.heads * self.head_dim,
             key_stride: self.kv_heads * self.head_dim,
+            scores: Scores {
+                scale: self.scale,
+                ..Scores::plain(self.head_dim)
+            },
         }
     }
 
@@ -321,6 +328,8 @@ mod tests {
     use rand_chacha::ChaCha8Rng;
 
     use super::*;
+    use crate::description::RopeParameters;
+    use crate::model::Reach;
 
     fn random(rng: &mut ChaCha8Rng, shape: (usize, usize)) -> Var {
         let values: Vec<f32> = (0..shape.0 * shape.1)
@@ -378,7 +387,12 @@ mod tests {
             v[0].apply_op2(&v[1], RmsNorm { eps: 1e-5 })
         });
 
-        let table = RopeTable::new(3, 4, 10_000.0, None, false);
+        let parameters = RopeParameters {
+            theta: 10_000.0,
+            features: 4,
+            scaling: None,
+        };
+        let table = RopeTable::new(3, 4, &parameters, 3, Reach::Trained);
         check(std::slice::from_ref(&x), |v| {
             v[0].apply_op1(Rope {
                 table: table.clone(),
@@ -394,6 +408,7 @@ mod tests {
                 heads: 4,
                 kv_heads: 2,
                 head_dim: 2,
+                scale: 0.6,
             };
             v[0].apply_op3(&v[1], &v[2], attention)
         });

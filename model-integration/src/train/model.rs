@@ -12,13 +12,18 @@ use tokenizers::Tokenizer;
 use super::autograd::Autograd;
 use super::tokenizer::{BOS_ID, EOS_ID};
 use crate::checkpoint::write::{NamedTensor, save_bf16};
+use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::{Parameter, Parameters, Role, parameters};
-use crate::description::{ModelConfig, architecture};
+use crate::description::{Factors, LayerKind, ModelConfig, RopeParameters, architecture};
 use crate::model::load::{Source, assemble};
 use crate::model::{Linear, Llama, Rope};
 
 /// Size of the vocabulary.
 pub const VOCABULARY: usize = 896;
+
+/// Its layers, and the width of its heads.
+const LAYERS: usize = 10;
+const HEAD_DIM: usize = 64;
 
 /// The shape of the embedded model: narrow and deep, so that quantisation errors accumulate over
 /// many layers, as in a large model.
@@ -28,18 +33,22 @@ pub fn shape() -> ModelConfig {
         vocab_size: VOCABULARY,
         hidden_size: 128,
         intermediate_size: 512,
-        num_hidden_layers: 10,
+        num_hidden_layers: LAYERS,
         num_attention_heads: 2,
         num_key_value_heads: 1,
-        head_dim: 64,
+        head_dim: HEAD_DIM,
         max_position_embeddings: 512,
-        sliding_window: None,
-        rms_norm_eps: 1e-5,
-        rope_theta: 10_000.0,
-        rope_scaling: None,
+        layers: vec![LayerKind::PLAIN; LAYERS],
+        ropes: vec![RopeParameters {
+            theta: 10_000.0,
+            features: HEAD_DIM,
+            scaling: None,
+        }],
+        norm_eps: 1e-5,
+        activation: ActivationFunction::Silu,
+        factors: Factors::plain(HEAD_DIM),
         tie_word_embeddings: true,
-        attention_bias: false,
-        mlp_bias: false,
+        biases: Vec::new(),
         bos_token_id: Some(BOS_ID),
         eos_token_ids: vec![EOS_ID],
         dtype: FloatType::Bf16,

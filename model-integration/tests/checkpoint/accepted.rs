@@ -4,7 +4,7 @@ use mxlab::checkpoint::Checkpoint;
 use mxlab::config::QuantConfig;
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
-use mxlab::model::{Rope, context};
+use mxlab::model::{Reach, Rope, context};
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -132,7 +132,7 @@ fn weights_are_the_same_under_unusual_names() {
     same(&null, "");
 }
 
-/// Dynamic scaling begins where the trained length ends, and longer sequences are refused.
+/// Dynamic scaling begins where the trained length ends, and longer sequences are not generated.
 #[test]
 fn dynamic_rope_is_plain_up_to_the_trained_length() {
     let config = |scaling| {
@@ -147,12 +147,14 @@ fn dynamic_rope_is_plain_up_to_the_trained_length() {
         let rope = Rope::new(config, 64);
         let tables = rope
             .tables()
+            .iter()
             .map(|table| (table.cos.clone(), table.sin.clone()));
         tables.collect::<Vec<_>>()
     };
     assert_eq!(tables(&dynamic), tables(&config(Value::Null)));
-    assert!(context::check_window(&dynamic, 64).is_ok());
-    let error = context::check_window(&dynamic, 65).unwrap_err().to_string();
+    let reach = |end| context::reach_to_the_end(&dynamic, [5].into_iter(), end);
+    assert_eq!(reach(64).unwrap(), Reach::Trained);
+    let error = reach(65).unwrap_err().to_string();
     assert!(
         error.contains("rope_scaling `dynamic`") && error.contains("64"),
         "{error}"

@@ -164,7 +164,7 @@ fn a_written_config_reads_back() {
     let mut files = model.files();
     let config = open(&files).config().clone();
     assert!(matches!(
-        config.rope_scaling,
+        config.ropes[0].scaling,
         Some(RopeScaling::Llama3 { factor: 32.0, .. })
     ));
     files.insert("config.json".to_owned(), json_bytes(&config.to_json()));

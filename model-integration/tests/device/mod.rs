@@ -13,7 +13,7 @@ use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
 use mxlab::model::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
 use mxlab::model::load::{self as load_llama, Arrangement, Member, Store};
-use mxlab::model::{Backend, Batch, Linear, Projections};
+use mxlab::model::{Backend, Batch, Linear, Mlp, Projections};
 use mxlab_harness::device::{Device, EmulatorOptions};
 use mxlab_kernels::format::FloatType;
 use mxlab_kernels::reference::Sampling;
@@ -226,12 +226,17 @@ fn the_plan_is_what_is_allocated() {
             ..
         } = &mut loaded;
         let layers = llama.layers.iter().map(|layer| {
-            let norms = layer.input_norm.bytes() + layer.post_attention_norm.bytes();
-            let others = linear(&layer.o) + linear(&layer.down);
-            norms + projections(&layer.qkv) + projections(&layer.gate_up) + others
+            let norms = [&layer.input_norm, &layer.mlp_norm].into_iter().flatten();
+            let norms: usize = norms.map(|norm| norm.gain.bytes()).sum();
+            let Mlp::Gated { gate_up, down } = &layer.mlp else {
+                panic!("a gate");
+            };
+            let others = linear(&layer.o) + linear(down);
+            norms + projections(&layer.qkv) + projections(gate_up) + others
         });
         let head = llama.head.as_ref().map_or(0, DeviceMatrix::bytes);
-        let weights = layers.sum::<usize>() + llama.embedding.bytes() + llama.norm.bytes() + head;
+        let weights =
+            layers.sum::<usize>() + llama.embedding.bytes() + llama.norm.gain.bytes() + head;
         assert_eq!(weights, plan.weights, "{name}");
         assert_eq!(cache.bytes(), plan.cache, "{name}");
         assert_eq!(cache.bytes(), 192 * plan.position, "{name}");

@@ -3,9 +3,9 @@
 use mxlab::checkpoint::synthetic;
 use mxlab::config::{Override, Projection, QuantConfig};
 use mxlab::engine::{Engine, Request};
-use mxlab::model::Projections;
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
+use mxlab::model::{Mlp, Projections};
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, ScaleFormat};
 use mxlab_kernels::fragment::OperandType;
@@ -57,7 +57,10 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
         let loaded = engine.model(&config, limits, 16).expect("a model");
         for layer in &loaded.llama.layers {
             assert_eq!(layer.o.input.operand, operand, "{}", config.name);
-            assert_eq!(layer.down.input.operand, operand, "{}", config.name);
+            let Mlp::Gated { gate_up, down } = &layer.mlp else {
+                panic!("a gate");
+            };
+            assert_eq!(down.input.operand, operand, "{}", config.name);
             let name = &config.name;
             match &layer.qkv {
                 Projections::Fused { input, .. } => assert_eq!(input.operand, operand, "{name}"),
@@ -67,7 +70,7 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
                     assert_eq!(inputs, [operand, operand, OperandType::S8], "{name}");
                 }
             }
-            match &layer.gate_up {
+            match gate_up {
                 Projections::Fused { input, .. } => assert_eq!(input.operand, operand, "{name}"),
                 Projections::Separate(_) => panic!("{name}: gate and up are apart"),
             }

@@ -40,7 +40,7 @@ fn scaling_of_rope_is_linear_unless_a_type_is_named() {
             file.set(key, value.clone());
         }
         let checkpoint = open(&file).expect("a model");
-        assert_eq!(checkpoint.config().rope_scaling, expected);
+        assert_eq!(checkpoint.config().ropes[0].scaling, expected);
     }
     let mut file = small();
     file.set(TYPE, Meta::Text("yarn".to_owned()));
@@ -68,9 +68,9 @@ fn frequencies_have_divisors() {
         long_factor,
         attention_factor,
         ..
-    }) = &checkpoint.config().rope_scaling
+    }) = &checkpoint.config().ropes[0].scaling
     else {
-        panic!("{:?}", checkpoint.config().rope_scaling);
+        panic!("{:?}", checkpoint.config().ropes[0].scaling);
     };
     assert_eq!(
         (short_factor, long_factor, *attention_factor),
@@ -95,7 +95,7 @@ fn frequencies_have_divisors() {
         attention_factor: 1.5,
         original_max_position_embeddings: 32,
     };
-    assert_eq!(checkpoint.config().rope_scaling, Some(expected));
+    assert_eq!(checkpoint.config().ropes[0].scaling, Some(expected));
     assert!(
         checkpoint
             .notes()

@@ -3,8 +3,10 @@
     python transformers_logits.py FOLDER
 
 writes a model directory for each case, float32, and beside its weights `logits.safetensors`: the
-tokens of some sequences, `tokens.N` [T], and the logits of each by itself, `logits.N` [T, vocabulary].
-`LENGTHS` are such that both lists of longrope's factors are taken, and the last position of the first.
+tokens of some sequences, `tokens.N` [T], and the logits of each by itself, `logits.N` [T, vocabulary]
+in float32, `halves.N` in bfloat16.
+`LENGTHS` are such that both lists of longrope's factors are taken, and the last position of the first;
+and such that windows are exceeded.
 """
 
 import os
@@ -13,9 +15,9 @@ import sys
 import torch
 from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
-from transformers import LlamaConfig, LlamaForCausalLM, Phi3Config, Phi3ForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM
 
-VOCABULARY = 96
+VOCABULARY = 97
 TRAINED = 32
 LENGTHS = [5, TRAINED - 1, TRAINED, TRAINED + 1, 75]
 
@@ -25,6 +27,8 @@ SHAPE = dict(
     intermediate_size=96,
     num_hidden_layers=2,
     num_attention_heads=4,
+    num_key_value_heads=2,
+    max_position_embeddings=256,
     # Large enough that attention and its angles matter to every logit.
     initializer_range=0.25,
     bos_token_id=1,
@@ -44,45 +48,123 @@ def longrope(head_dim, **more):
     )
 
 
-def phi3(parameters, **more):
-    config = dict(
-        num_key_value_heads=2,
-        max_position_embeddings=4 * TRAINED,
-        original_max_position_embeddings=TRAINED,
-        rope_parameters=parameters,
-    )
-    return Phi3ForCausalLM, Phi3Config(**SHAPE | config | more)
+def rope(kind, theta=10_000.0, **more):
+    return dict(rope_type=kind, rope_theta=theta, **more)
 
 
-def llama(parameters, **more):
-    config = dict(num_key_value_heads=2, max_position_embeddings=256, rope_parameters=parameters)
-    return LlamaForCausalLM, LlamaConfig(**SHAPE | config | more)
-
-
-PLAIN = dict(rope_type="default", rope_theta=10_000.0)
-LLAMA3 = dict(
-    rope_type="llama3",
-    rope_theta=500_000.0,
+PLAIN = rope("default")
+LLAMA3 = rope(
+    "llama3",
+    500_000.0,
     factor=8.0,
     low_freq_factor=1.0,
     high_freq_factor=4.0,
     original_max_position_embeddings=64,
 )
+YARN = rope("yarn", factor=4.0, original_max_position_embeddings=TRAINED)
+# A Phi-3 has the trained length at the top level.
+PHI3 = dict(max_position_embeddings=4 * TRAINED, original_max_position_embeddings=TRAINED)
+GEMMA = dict(attn_logit_softcapping=8.0, final_logit_softcapping=10.0, sliding_window=12)
+MIXED = ["sliding_attention", "full_attention"]
+
+
+def case(model_type, parameters=None, **more):
+    given = {} if parameters is None else dict(rope_parameters=parameters)
+    return AutoConfig.for_model(model_type, **SHAPE | given | more)
+
 
 CASES = {
-    "phi3": lambda: phi3(PLAIN),
-    "phi3-longrope": lambda: phi3(longrope(16)),
-    "phi3-longrope-tied": lambda: phi3(longrope(16), tie_word_embeddings=True, num_key_value_heads=4),
-    "phi3-longrope-attention-factor": lambda: phi3(longrope(16, attention_factor=1.3)),
-    "phi3-longrope-factor": lambda: phi3(longrope(16, factor=16.0), sliding_window=100),
-    "llama-llama3": lambda: llama(LLAMA3),
-    "llama-llama3-tied-biases": lambda: llama(
-        LLAMA3, tie_word_embeddings=True, attention_bias=True, mlp_bias=True
+    "phi3": lambda: case("phi3", PLAIN, **PHI3),
+    "phi3-longrope": lambda: case("phi3", longrope(16), **PHI3),
+    "phi3-longrope-tied": lambda: case(
+        "phi3", longrope(16), **PHI3 | dict(tie_word_embeddings=True, num_key_value_heads=4)
     ),
-    "llama-linear": lambda: llama(dict(rope_type="linear", rope_theta=10_000.0, factor=3.0)),
-    "llama-wide-heads": lambda: llama(PLAIN, head_dim=32, num_key_value_heads=1),
-    "llama-longrope": lambda: llama(
-        longrope(16, factor=8.0, original_max_position_embeddings=TRAINED)
+    "phi3-longrope-attention-factor": lambda: case(
+        "phi3", longrope(16, attention_factor=1.3), **PHI3
+    ),
+    "phi3-longrope-factor": lambda: case(
+        "phi3", longrope(16, factor=16.0), **PHI3 | dict(sliding_window=100)
+    ),
+    "phi3-partial": lambda: case(
+        "phi3", longrope(12, partial_rotary_factor=0.75), **PHI3 | dict(tie_word_embeddings=True)
+    ),
+    "phi3-partial-window": lambda: case(
+        "phi3", PLAIN | dict(partial_rotary_factor=0.5), **PHI3 | dict(sliding_window=20)
+    ),
+    "llama-llama3": lambda: case("llama", LLAMA3),
+    "llama-llama3-tied-biases": lambda: case(
+        "llama", LLAMA3, tie_word_embeddings=True, attention_bias=True, mlp_bias=True
+    ),
+    "llama-linear": lambda: case("llama", rope("linear", factor=3.0)),
+    "llama-dynamic": lambda: case(
+        "llama", rope("dynamic", factor=3.0), max_position_embeddings=TRAINED
+    ),
+    "llama-yarn": lambda: case("llama", YARN),
+    "llama-wide-heads": lambda: case("llama", PLAIN, head_dim=32, num_key_value_heads=1),
+    "llama-longrope": lambda: case(
+        "llama", longrope(16, factor=8.0, original_max_position_embeddings=TRAINED)
+    ),
+    "llama-gelu": lambda: case("llama", PLAIN, hidden_act="gelu"),
+    "mistral": lambda: case("mistral", PLAIN, sliding_window=None, head_dim=24),
+    "mistral-window": lambda: case("mistral", PLAIN, sliding_window=7, num_key_value_heads=1),
+    "qwen2": lambda: case("qwen2", PLAIN),
+    "qwen2-window": lambda: case(
+        "qwen2",
+        YARN | dict(truncate=False, beta_fast=16.0),
+        use_sliding_window=True,
+        sliding_window=9,
+        max_window_layers=1,
+        tie_word_embeddings=True,
+    ),
+    "qwen3": lambda: case("qwen3", PLAIN, head_dim=48),
+    "qwen3-biases": lambda: case("qwen3", YARN, head_dim=16, attention_bias=True),
+    "smollm3": lambda: case("smollm3", PLAIN, no_rope_layers=[0, 1], tie_word_embeddings=False),
+    "smollm3-window": lambda: case(
+        "smollm3",
+        YARN,
+        no_rope_layer_interval=2,
+        use_sliding_window=True,
+        sliding_window=12,
+        attention_bias=True,
+    ),
+    "gemma2": lambda: case("gemma2", PLAIN, head_dim=16, query_pre_attn_scalar=24, **GEMMA),
+    "gemma2-caps": lambda: case(
+        "gemma2",
+        rope("linear", factor=2.0),
+        head_dim=24,
+        sliding_window=11,
+        layer_types=MIXED[::-1],
+        attn_logit_softcapping=3.0,
+        final_logit_softcapping=None,
+        tie_word_embeddings=False,
+        attention_bias=True,
+    ),
+    "gemma3": lambda: case(
+        "gemma3_text", head_dim=16, query_pre_attn_scalar=24, sliding_window=10, layer_types=MIXED
+    ),
+    "gemma3-scaled": lambda: case(
+        "gemma3_text",
+        dict(
+            full_attention=rope("linear", 500_000.0, factor=8.0),
+            sliding_attention=rope("default", 3_000.0),
+        ),
+        head_dim=32,
+        num_key_value_heads=1,
+        sliding_window=9,
+        layer_types=MIXED,
+        final_logit_softcapping=5.0,
+        tie_word_embeddings=False,
+    ),
+    "olmo2": lambda: case("olmo2", PLAIN),
+    "olmo2-biases": lambda: case("olmo2", YARN, attention_bias=True, tie_word_embeddings=True),
+    "starcoder2": lambda: case("starcoder2", PLAIN),
+    "starcoder2-window": lambda: case(
+        "starcoder2",
+        PLAIN,
+        sliding_window=13,
+        use_bias=False,
+        tie_word_embeddings=False,
+        hidden_act="gelu",
     ),
 }
 
@@ -93,25 +175,32 @@ def tokenizer():
     return Tokenizer(models.WordLevel(words, unk_token="w0"))
 
 
-def write(folder, model_class, config):
+def write(folder, config):
     config._attn_implementation = "eager"
-    model = model_class(config).eval()
+    model = AutoModelForCausalLM.from_config(config).eval()
     for name, parameter in model.named_parameters():
         # Norms and biases that do something.
         if parameter.dim() == 1:
             torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.3)
     model.save_pretrained(folder)
     tokenizer().save(os.path.join(folder, "tokenizer.json"))
+    halves = AutoModelForCausalLM.from_pretrained(
+        folder, dtype=torch.bfloat16, attn_implementation="eager"
+    )
     results = {}
     for number, length in enumerate(LENGTHS):
         tokens = torch.randint(3, VOCABULARY, (length,))
         results[f"tokens.{number}"] = tokens.to(torch.int32)
-        results[f"logits.{number}"] = model(tokens[None]).logits[0].float().contiguous()
+        for name, model_of in (("logits", model), ("halves", halves)):
+            logits = model_of(tokens[None]).logits[0].float().contiguous()
+            results[f"{name}.{number}"] = logits
     save_file(results, os.path.join(folder, "logits.safetensors"))
 
 
 if __name__ == "__main__":
     torch.manual_seed(20)
     torch.set_grad_enabled(False)
-    for name, case in CASES.items():
-        write(os.path.join(sys.argv[1], name), *case())
+    only = sys.argv[2:]
+    for name, make in CASES.items():
+        if not only or name in only:
+            write(os.path.join(sys.argv[1], name), make())

@@ -6,8 +6,10 @@ use serde_json::{Map, Value, json};
 use super::{Entry, Gguf};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::weight_file::WeightFile;
-use crate::description::architecture::{ARCHITECTURES, Architecture, Bias};
-use crate::description::parameters::{Role, gguf_module_name};
+use crate::config::Projection;
+use crate::description::architecture::{ARCHITECTURES, Architecture, Bias, Module};
+use crate::description::kinds::NormKind;
+use crate::description::parameters::{Role, gguf_outer_name};
 
 const ROPE_TYPE: &str = "rope.scaling.type";
 const ARCHITECTURE: &str = "general.architecture";
@@ -17,6 +19,25 @@ pub const FREQUENCIES: &str = "rope_freqs.weight";
 pub const SHORT_FREQUENCIES: &str = "rope_factors_short.weight";
 /// Those for longer ones.
 pub const LONG_FREQUENCIES: &str = "rope_factors_long.weight";
+
+/// Fields of a `config.json`, and the keys of the same numbers. Zero stands for no number.
+pub const NUMBERS: [(&str, &str); 7] = [
+    ("sliding_window", "attention.sliding_window"),
+    ("attn_logit_softcapping", "attn_logit_softcapping"),
+    ("final_logit_softcapping", "final_logit_softcapping"),
+    ("embedding_multiplier", "embedding_scale"),
+    ("residual_multiplier", "residual_scale"),
+    ("attention_multiplier", "attention.scale"),
+    ("logits_scaling", "logit_scale"),
+];
+
+/// The key of a norm's epsilon.
+pub const fn norm_eps(architecture: &Architecture) -> &'static str {
+    match architecture.norm {
+        NormKind::Layer => "attention.layer_norm_epsilon",
+        _ => "attention.layer_norm_rms_epsilon",
+    }
+}
 
 /// The metadata of a model whose architecture is known.
 struct Source<'a> {
@@ -34,7 +55,7 @@ pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, Checkpoin
     let (prefix, architecture) = architecture(gguf)?;
     let source = Source { gguf, prefix };
     source.check_supported()?;
-    let find = |role, part: &str| gguf.find(&format!("{}.{part}", gguf_module_name(None, role)));
+    let find = |role, part: &str| gguf.find(&format!("{}.{part}", gguf_outer_name(role)));
     let rows = |(file, index): (&WeightFile, usize)| {
         let (_, info, _) = &file.tensors()[index];
         Value::from(info.shape[0])
@@ -49,9 +70,9 @@ pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, Checkpoin
     set("vocab_size", vocabulary.unwrap_or(Value::Null));
     let is_tied = find(Role::Head, "weight").is_none();
     set("tie_word_embeddings", is_tied.into());
-    for (field, bias) in Bias::FIELDS {
-        if architecture.biases.iter().any(|(when, _)| *when == bias) {
-            set(field, source.has_bias(architecture, bias).into());
+    for (bias, projections) in architecture.biases {
+        if let Bias::If(field, _) = bias {
+            set(field, source.has_bias(architecture, projections).into());
         }
     }
     for (name, own) in [
@@ -60,7 +81,7 @@ pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, Checkpoin
         ("num_hidden_layers", "block_count"),
         ("num_attention_heads", "attention.head_count"),
         ("max_position_embeddings", "context_length"),
-        ("rms_norm_eps", "attention.layer_norm_rms_epsilon"),
+        (architecture.norm_eps, norm_eps(architecture)),
     ] {
         let value = source.size(own)?;
         set(name, value.ok_or_else(|| source.wrong(own, "a number"))?);
@@ -70,9 +91,25 @@ pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, Checkpoin
         ("head_dim", "attention.key_length"),
         ("rope_theta", "rope.freq_base"),
     ] {
-        if let Some(value) = source.size(own)? {
-            set(name, value);
-        }
+        // Without it a rule holds, not a default of transformers.
+        set(name, source.size(own)?.unwrap_or(Value::Null));
+    }
+    for (name, own) in NUMBERS {
+        let is_zero = |value: &Value| value.as_f64() == Some(0.0);
+        let value = source.size(own)?.filter(|value| !is_zero(value));
+        match (value, architecture.reads(name)) {
+            (Some(value), true) => set(name, value),
+            (Some(_), false) => {
+                let expected = format!("nothing (a {} has no {name})", architecture.model_type);
+                return Err(source.wrong(own, &expected));
+            }
+            // The file has no window; a default of transformers would be one.
+            (None, true) if name == "sliding_window" => set(name, Value::Null),
+            (None, _) => None,
+        };
+    }
+    if architecture.reads("query_pre_attn_scalar") {
+        set("query_pre_attn_scalar", source.query_scalar()?);
     }
     for (name, ids) in super::tokenizer::special_ids(gguf) {
         set(name, ids);
@@ -141,6 +178,18 @@ impl Source<'_> {
         }
     }
 
+    /// The size of which a Gemma's factor of queries is the reciprocal root. Files do not have it;
+    /// llama.cpp knows the two models where it is not that of a head.
+    fn query_scalar(&self) -> Result<Value, CheckpointError> {
+        const LAYERS_OF_27B: [u64; 2] = [46, 62];
+        let size = |name| Ok::<_, CheckpointError>(self.size(name)?.and_then(|x| x.as_u64()));
+        let of_width = size("embedding_length")?.zip(size("attention.head_count")?);
+        let of_width = of_width.and_then(|(width, heads)| width.checked_div(heads));
+        let is_27b = size("block_count")?.is_some_and(|layers| LAYERS_OF_27B.contains(&layers));
+        let of_head = size("attention.key_length")?.filter(|_| !is_27b);
+        Ok(json!(of_head.or(of_width)))
+    }
+
     /// Refuses features that the forward pass lacks.
     fn check_supported(&self) -> Result<(), CheckpointError> {
         if self
@@ -174,15 +223,11 @@ impl Source<'_> {
     }
 
     /// Whether any layer has one of these biases; llama.cpp adds those that are there.
-    fn has_bias(&self, architecture: &Architecture, bias: Bias) -> bool {
-        let of = architecture.biases.iter().filter(|(when, _)| *when == bias);
-        let suffixes: Vec<String> = of
-            .flat_map(|(_, projections)| *projections)
-            .map(|&projection| {
-                let name = gguf_module_name(Some(0), Role::Projection(projection));
-                format!("{}.bias", name.trim_start_matches("blk.0"))
-            })
-            .collect();
+    fn has_bias(&self, architecture: &Architecture, projections: &[Projection]) -> bool {
+        let is_one = |role: Role| projections.iter().any(|&one| Role::Projection(one) == role);
+        let modules = architecture.modules().filter(|module| is_one(module.0));
+        let suffixes = modules.map(|Module(_, _, name)| format!(".{name}.bias"));
+        let suffixes: Vec<String> = suffixes.collect();
         let files = self.gguf.files.iter();
         let mut names = files.flat_map(|file| file.tensors().iter().map(|(name, ..)| name));
         names.any(|name| {

@@ -12,7 +12,7 @@ use super::types::GgmlType;
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::write::TensorWriter;
 
-pub use super::config::{FREQUENCIES, LONG_FREQUENCIES, SHORT_FREQUENCIES};
+pub use super::config::{FREQUENCIES, LONG_FREQUENCIES, NUMBERS, SHORT_FREQUENCIES, norm_eps};
 
 /// The version of the container.
 const VERSION: u32 = 3;

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::piece::{Content, Layout, Piece, scale_dtype};
 use super::tensors::Plan;
 use crate::checkpoint::encoding::{CodeKind, ScalarInput, StoredInput, rounds_as_packages};
-use crate::description::parameters::{Role, module_name};
+use crate::description::parameters::{Role, outer_name};
 
 /// The version whose layout this is.
 const VERSION: &str = "0.47.0";
@@ -142,7 +142,7 @@ pub fn configs(plan: &Plan) -> (Value, Value) {
             }
             // It lists the embedding, too, and sorts the names.
             let mut excluded = plan.plain_modules();
-            excluded.push(module_name(None, Role::Embedding));
+            excluded.push(outer_name(Role::Embedding).to_owned());
             excluded.sort();
             details["exclude_modules"] = json!(excluded);
             let group = group(scheme, json!(["Linear"]));

@@ -14,7 +14,7 @@ use crate::checkpoint::encoding::StoredInput;
 use crate::cli::output::Usage;
 use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
 use crate::config::QuantConfig;
-use crate::description::parameters::{Parameter, Role, module_name};
+use crate::description::parameters::{Parameter, Role, outer_name};
 use crate::model::load::with_stored_formats;
 use crate::model::ops::narrow;
 
@@ -180,7 +180,7 @@ impl<'a> Plan<'a> {
     /// Modules with an unquantised matrix that activations are multiplied by.
     pub fn plain_modules(&self) -> Vec<String> {
         // A tied head is a module, too.
-        let head = module_name(None, Role::Head);
+        let head = outer_name(Role::Head).to_owned();
         let is_tied = self.checkpoint.config().tie_word_embeddings;
         let plain = self.outputs.iter();
         let plain = plain.filter(|output| output.is_linear && output.packed.is_none());

@@ -17,7 +17,7 @@ use crate::engine::{
 use crate::model::load::{load, stored_formats, with_stored_formats};
 use crate::model::packed_weights::packed_weights;
 use crate::model::score::score;
-use crate::model::{Batch, Llama, Rope, context};
+use crate::model::{Batch, Llama, Reach, Rope, context};
 
 /// Initial length of the rotary tables; they grow with longer sequences.
 const FIRST_POSITIONS: usize = 512;
@@ -132,7 +132,6 @@ impl Engine for CpuEngine {
 
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
         let shape = self.checkpoint.config();
-        context::check_window(shape, room.tokens)?;
         let llama = self.llama(config, room.tokens)?;
         Ok(Box::new(CpuGenerator::new(self.engine, llama, shape, room)))
     }
@@ -187,8 +186,8 @@ impl CausalModel for CpuModel<'_> {
         let longest = longest.unwrap_or(1);
         self.make_room(longest);
         let mut scores = Vec::with_capacity(requests.len());
-        let is_long = |request: &Request| self.is_long(request);
-        for alike in requests.chunk_by(|a, b| is_long(a) == is_long(b)) {
+        let reach = |request: &Request| self.reach(request);
+        for alike in requests.chunk_by(|a, b| reach(a) == reach(b)) {
             let parts: Vec<Vec<Score>> = alike
                 .par_chunks(PART_TOKENS.div_ceil(longest))
                 .map(|part| self.score_part(part))
@@ -202,7 +201,7 @@ impl CausalModel for CpuModel<'_> {
         self.make_room(request.tokens.len());
         let input = &request.tokens[..request.tokens.len() - 1];
         let mut batch = Batch::whole([input]);
-        batch.is_long = self.is_long(request);
+        batch.reach = self.reach(request);
         let watching = self.owner.engine.watching();
         let rows = batch.ends();
         (self.llama).logits(&watching, &batch, &mut Cache::none(), &rows)?;
@@ -211,20 +210,20 @@ impl CausalModel for CpuModel<'_> {
 }
 
 impl CpuModel<'_> {
-    fn is_long(&self, request: &Request) -> bool {
-        context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
+    fn reach(&self, request: &Request) -> Reach {
+        context::reach(self.owner.checkpoint.config(), request.tokens.len() - 1)
     }
 
-    /// Scores part of a batch in one forward pass. Either all sequences are long or none is.
+    /// Scores part of a batch in one forward pass. All sequences have the same reach.
     fn score_part(&self, requests: &[Request]) -> Result<Vec<Score>> {
-        for request in requests {
-            context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
-        }
         let inputs = requests
             .iter()
             .map(|request| &request.tokens[..request.tokens.len() - 1]);
         let mut batch = Batch::whole(inputs);
-        batch.is_long = requests.first().is_some_and(|first| self.is_long(first));
+        batch.reach = requests
+            .first()
+            .map(|first| self.reach(first))
+            .unwrap_or_default();
         let mut rows = Vec::new();
         let mut spans = Vec::with_capacity(requests.len());
         let mut end = 0;

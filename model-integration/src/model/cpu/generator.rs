@@ -73,9 +73,9 @@ impl Generator for CpuGenerator<'_> {
         self.cache = Cache::new(layers.len(), sequences, tokens, kv_heads * head_dim);
         let mut batch = Batch::whole(prompts.iter().map(Vec::as_slice));
         let lengths = prompts.iter().map(Vec::len);
-        batch.is_long = context::is_long_to_the_end(self.shape, lengths, tokens)?;
+        batch.reach = context::reach_to_the_end(self.shape, lengths, tokens)?;
         let chosen = self.choose(&batch, sampler)?;
-        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen, batch.is_long));
+        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen, batch.reach));
         Ok(chosen)
     }
 

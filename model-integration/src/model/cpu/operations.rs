@@ -10,9 +10,11 @@ use rayon::prelude::*;
 use super::rounding::Rounding;
 use super::{Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
+use crate::description::kinds::{ActivationFunction, NormKind};
 use crate::model::error::check_finite;
-use crate::model::ops::{self, attention::Head, narrow};
-use crate::model::{Attention, Backend, Batch, LlamaError};
+use crate::model::ops::attention::{Head, Scores};
+use crate::model::ops::{self, narrow};
+use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm};
 
 /// Weight elements widened at a time: few enough to stay in the cores' caches.
 const PANEL: usize = 1 << 20;
@@ -47,17 +49,36 @@ impl Backend for Cpu {
         tensor(out, (tokens.len(), features))
     }
 
-    fn rms_norm(
+    fn norm(
         &self,
         x: &Tensor,
-        gain: &Vec<f32>,
-        eps: f64,
+        norm: &Norm<Vec<f32>>,
         batch: &Batch,
         input: &Input,
     ) -> Result<Tensor, LlamaError> {
-        let input = self.rounding(input, gain.len(), batch)?;
-        self.by_rows(x, gain.len(), |first, out, x| {
-            ops::rms_norm(out, x, gain, eps, self.dtype);
+        let (_, features) = x.dims2()?;
+        let input = self.rounding(input, features, batch)?;
+        let (gain, eps, dtype) = (norm.gain.as_slice(), norm.eps, self.dtype);
+        let bias = norm.bias.as_deref().unwrap_or_default();
+        self.by_rows(x, features, |first, out, x| {
+            match norm.kind {
+                NormKind::Rms => ops::rms_norm(out, x, gain, eps, dtype),
+                NormKind::RmsOnce => ops::rms_norm_once(out, x, gain, 0.0, eps, dtype),
+                NormKind::RmsPlusOne => ops::rms_norm_once(out, x, gain, 1.0, eps, dtype),
+                NormKind::Layer => ops::layer_norm(out, x, gain, bias, eps, dtype),
+            }
+            input.apply(first, out);
+        })
+    }
+
+    fn as_input(&self, x: &Tensor, batch: &Batch, input: &Input) -> Result<Tensor, LlamaError> {
+        let (_, features) = x.dims2()?;
+        if *input == Input::AsItIs {
+            return Ok(x.clone());
+        }
+        let input = self.rounding(input, features, batch)?;
+        self.by_rows(x, features, |first, out, x| {
+            out.copy_from_slice(x);
             input.apply(first, out);
         })
     }
@@ -114,7 +135,7 @@ impl Backend for Cpu {
     fn attend(
         &self,
         [query, key, value]: [Tensor; 3],
-        attention: Attention,
+        attention: Attention<Vec<f32>>,
         cache: &mut Cache,
         batch: &Batch,
         input: &Input,
@@ -124,7 +145,10 @@ impl Backend for Cpu {
         let rotate = |first: usize, out: &mut [f32], x: &[f32], features: usize| {
             let tokens = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
             for (&position, (out, x)) in positions[first..].iter().zip(tokens) {
-                ops::rotate(out, x, rope, position, self.dtype);
+                match rope {
+                    Some(rope) => ops::rotate(out, x, rope.table, position, self.dtype),
+                    None => out.copy_from_slice(x),
+                }
             }
         };
         let query_features = attention.heads * head_dim;
@@ -156,9 +180,10 @@ impl Backend for Cpu {
         tensor(out, query.shape())
     }
 
-    fn swiglu(
+    fn gate(
         &self,
         [gate, up]: [Tensor; 2],
+        function: ActivationFunction,
         batch: &Batch,
         input: &Input,
     ) -> Result<Tensor, LlamaError> {
@@ -166,8 +191,43 @@ impl Backend for Cpu {
         let input = self.rounding(input, features, batch)?;
         with_values(&up, |up| {
             self.by_rows(&gate, features, |first, out, gate| {
-                ops::swiglu(out, gate, &up[first * features..], self.dtype);
+                let up = &up[first * features..][..gate.len()];
+                ops::gate(out, gate, up, function, self.dtype);
                 input.apply(first, out);
+            })
+        })?
+    }
+
+    fn activate(
+        &self,
+        x: Tensor,
+        function: ActivationFunction,
+        batch: &Batch,
+        input: &Input,
+    ) -> Result<Tensor, LlamaError> {
+        let (_, features) = x.dims2()?;
+        let input = self.rounding(input, features, batch)?;
+        self.by_rows(&x, features, |first, out, x| {
+            out.copy_from_slice(x);
+            ops::activate(out, function, self.dtype);
+            input.apply(first, out);
+        })
+    }
+
+    fn map(&self, x: Tensor, map: Map) -> Result<Tensor, LlamaError> {
+        let (_, features) = x.dims2()?;
+        self.by_rows(&x, features, |_, out, x| {
+            out.copy_from_slice(x);
+            ops::map(out, map, self.dtype);
+        })
+    }
+
+    fn add(&self, x: Tensor, residual: &Tensor) -> Result<Tensor, LlamaError> {
+        let (_, features) = x.dims2()?;
+        with_values(residual, |residual| {
+            self.by_rows(&x, features, |first, out, x| {
+                out.copy_from_slice(x);
+                ops::add(out, &residual[first * features..], self.dtype);
             })
         })?
     }
@@ -229,7 +289,7 @@ impl Cpu {
         out: &mut [f32],
         query: &[f32],
         kept: &[[&[f32]; 2]],
-        attention: &Attention,
+        attention: &Attention<Vec<f32>>,
         batch: &Batch,
         input: &Rounding,
     ) {
@@ -250,16 +310,23 @@ impl Cpu {
         tasks
             .into_par_iter()
             .for_each(|(first, sequence, [keys, values], out)| {
-                let head = Head {
+                let mut head = Head {
                     past: sequence.past,
                     length: sequence.length,
                     head_dim,
                     query_stride,
                     key_stride: kv_heads * head_dim,
+                    scores: Scores {
+                        scale: attention.scale,
+                        cap: attention.cap,
+                        window: attention.window,
+                        sink: None,
+                    },
                 };
                 let query = &query[first * query_stride..];
                 let mut scratch = Vec::new();
                 for h in 0..heads {
+                    head.scores.sink = attention.sinks.map(|sinks| sinks[h]);
                     let at_query = h * head_dim;
                     let at_key = h / (heads / kv_heads) * head_dim;
                     let operands = [&query[at_query..], &keys[at_key..], &values[at_key..]];

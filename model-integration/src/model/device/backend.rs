@@ -17,9 +17,10 @@ use super::input::Input;
 use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
-use super::{DeviceCache, DeviceMatrix, DeviceStack};
+use super::{DeviceCache, DeviceMatrix, DeviceStack, features};
+use crate::description::kinds::{ActivationFunction, NormKind};
 use crate::model::error::check_finite;
-use crate::model::{Attention, Backend, Batch, LlamaError, Rope};
+use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm, Rope};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
 pub type DeviceVector = Buffer;
@@ -71,7 +72,7 @@ impl DeviceBackend {
             kernels: Kernels::new(device),
             pool: Pool::new(device, limits.tokens),
             staging: Staging::new(device, limits.tokens)?,
-            rope: (rope.tables())
+            rope: (rope.tables().iter())
                 .map(|table| {
                     Ok([
                         device.upload("cosines", &table.cos)?,
@@ -115,7 +116,7 @@ impl DeviceBackend {
         &self,
         kind: HeadKind,
         src: &Activation,
-        attention: &Attention,
+        attention: &Attention<Buffer>,
         batch: &Batch,
         dst: Call,
         format: Option<&BlockFormat>,
@@ -136,8 +137,8 @@ impl DeviceBackend {
             .size("seed", seed as usize);
         if variant.rotates() {
             // One table serves all sequences.
-            let table = usize::from(batch.is_long).min(self.rope.len() - 1);
-            let [cos, sin] = &self.rope[table];
+            let table = attention.rope.and_then(|rope| self.rope.get(rope.number?));
+            let [cos, sin] = table.ok_or(LlamaError::Layout)?;
             call = call.buffer("cos", whole(cos)).buffer("sin", whole(sin));
         }
         let kernel = self.kernels.append(variant)?;
@@ -240,18 +241,29 @@ impl Backend for DeviceBackend {
         self.look_up(dense, [vocabulary, cols], tokens, dst)
     }
 
-    fn rms_norm(
+    fn norm(
         &self,
         x: &Activation,
-        gain: &Buffer,
-        eps: f64,
+        norm: &Norm<Buffer>,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
+        if norm.kind != NormKind::Rms {
+            return Err(features::lacks("such norms"));
+        }
         let by = Call::new()
-            .buffer("gain", whole(gain))
-            .number("eps", eps as f32);
+            .buffer("gain", whole(&norm.gain))
+            .number("eps", norm.eps as f32);
         self.make_rows(RowOperation::Norm, x, by, batch, input)
+    }
+
+    fn as_input(
+        &self,
+        x: &Activation,
+        batch: &Batch,
+        input: &Input,
+    ) -> Result<Activation, LlamaError> {
+        self.make_rows(RowOperation::Copy, x, Call::new(), batch, input)
     }
 
     fn linear(
@@ -301,7 +313,7 @@ impl Backend for DeviceBackend {
     fn attend(
         &self,
         [query, key, value]: [Activation; 3],
-        attention: Attention,
+        attention: Attention<Buffer>,
         cache: &mut DeviceCache,
         batch: &Batch,
         input: &Input,
@@ -311,6 +323,7 @@ impl Backend for DeviceBackend {
             heads,
             kv_heads,
             head_dim,
+            scale,
             ..
         } = attention;
         cache.check(&batch.sequences)?;
@@ -346,7 +359,6 @@ impl Backend for DeviceBackend {
         let blocks = variant.blocks(sequences, longest, kv_heads, group);
         let splits = variant.splits(&self.limits.split, blocks, cache.capacity());
         let dst = self.pool.take(tokens, heads * head_dim)?;
-        let scale = (1.0 / (head_dim as f64).sqrt()) as f32;
         let call = Call::new()
             .size("sequence_count", sequences)
             .size("longest", longest)
@@ -374,14 +386,36 @@ impl Backend for DeviceBackend {
         self.quantized(dst, batch, input)
     }
 
-    fn swiglu(
+    fn gate(
         &self,
         [gate, up]: [Activation; 2],
+        function: ActivationFunction,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
+        if function != ActivationFunction::Silu {
+            return Err(features::lacks("such gates"));
+        }
         let by = Call::new().rows("up", "up_stride", up.dense());
         self.make_rows(RowOperation::Swiglu, &gate, by, batch, input)
+    }
+
+    fn activate(
+        &self,
+        _: Activation,
+        _: ActivationFunction,
+        _: &Batch,
+        _: &Input,
+    ) -> Result<Activation, LlamaError> {
+        Err(features::lacks("an MLP without gate"))
+    }
+
+    fn map(&self, _: Activation, _: Map) -> Result<Activation, LlamaError> {
+        Err(features::lacks("factors and caps"))
+    }
+
+    fn add(&self, _: Activation, _: &Activation) -> Result<Activation, LlamaError> {
+        Err(features::lacks("norms after attention and MLP"))
     }
 
     fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {

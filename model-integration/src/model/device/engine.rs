@@ -16,7 +16,7 @@ use super::generator::DeviceGenerator;
 use super::input::{Input, Operands, convertible_weights};
 use super::plan::{Limits, Plan, Storage};
 use super::store::takes;
-use super::{DeviceBackend, DeviceCache};
+use super::{DeviceBackend, DeviceCache, features};
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
@@ -26,7 +26,7 @@ use crate::engine::{
 use crate::model::load::{load, stored_formats, with_stored_formats};
 use crate::model::packed_weights::packed_weights;
 use crate::model::score::score_targets;
-use crate::model::{Batch, Llama, Rope, context};
+use crate::model::{Batch, Llama, Reach, Rope, context};
 
 /// Tokens of one pass through the model.
 const BATCH_TOKENS: usize = 4096;
@@ -67,6 +67,7 @@ impl DeviceEngine {
         softmax_dtype: FloatType,
         storage: Storage,
     ) -> Result<Self> {
+        features::check(checkpoint.config())?;
         let tokenizer = checkpoint.tokenizer()?;
         let stored = stored_formats(&checkpoint)?;
         let info = ModelInfo {
@@ -264,7 +265,7 @@ impl Engine for DeviceEngine {
 
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
         let shape = self.checkpoint.config();
-        context::check_window(shape, room.tokens)?;
+        features::check_length(shape, room.tokens)?;
         let positions = room.sequences * room.tokens;
         // A step has one token of each sequence.
         let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.sequences);
@@ -325,7 +326,7 @@ impl DeviceModel<'_> {
         for request in requests {
             tokens += request.tokens.len() - 1;
             longest = longest.max(request.tokens.len() - 1);
-            let is_alike = self.is_long(request) == self.is_long(&requests[0]);
+            let is_alike = self.reach(request) == self.reach(&requests[0]);
             if !is_alike || tokens > limits.tokens || (count + 1) * longest > limits.positions {
                 break;
             }
@@ -334,17 +335,19 @@ impl DeviceModel<'_> {
         count.max(1)
     }
 
-    fn is_long(&self, request: &Request) -> bool {
-        context::is_long(self.owner.checkpoint.config(), request.tokens.len() - 1)
+    fn reach(&self, request: &Request) -> Reach {
+        context::reach(self.owner.checkpoint.config(), request.tokens.len() - 1)
     }
 
-    /// Scores part of a batch, of which either all sequences are long or none is. It takes one
-    /// forward pass, or several for a single sequence that is longer than one pass.
+    /// Scores part of a batch, whose sequences have the same reach. It takes one forward pass, or several for a single sequence that is longer than one pass.
     fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
         for request in requests {
-            context::check_window(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
+            features::check_length(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
         }
-        let is_long = requests.first().is_some_and(|first| self.is_long(first));
+        let reach = requests
+            .first()
+            .map(|first| self.reach(first))
+            .unwrap_or_default();
         let Loaded {
             backend,
             llama,
@@ -370,7 +373,7 @@ impl DeviceModel<'_> {
         }
         let mut targets: Vec<Vec<_>> = requests.iter().map(|_| Vec::new()).collect();
         for mut batch in batches {
-            batch.is_long = is_long;
+            batch.reach = reach;
             let (mut rows, mut wanted, mut of) = (Vec::new(), Vec::new(), Vec::new());
             let mut first = 0;
             for sequence in &batch.sequences {

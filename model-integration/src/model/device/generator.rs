@@ -9,7 +9,7 @@ use mxlab_kernels::reference::Sampling;
 use super::engine::Loaded;
 use crate::description::ModelConfig;
 use crate::engine::{Generator, Room, Sampler};
-use crate::model::{Batch, Continuing, LlamaError, context};
+use crate::model::{Batch, Continuing, LlamaError, Reach, context};
 
 /// A model and the sequences that it continues.
 pub(super) struct DeviceGenerator<'a> {
@@ -17,8 +17,8 @@ pub(super) struct DeviceGenerator<'a> {
     shape: &'a ModelConfig,
     room: Room,
     continuing: Option<Continuing>,
-    /// The recorded step, and its key: number of sequences, whether they are long, sampling.
-    graph: Option<((usize, bool, Sampling), Graph)>,
+    /// The recorded step, and its key: number of sequences, their reach, sampling.
+    graph: Option<((usize, Reach, Sampling), Graph)>,
 }
 
 impl<'a> DeviceGenerator<'a> {
@@ -54,7 +54,7 @@ impl<'a> DeviceGenerator<'a> {
             backend.sample(&logits, sampler.sampling)
         };
         let is_step = batch.sequences.iter().all(|sequence| sequence.length == 1);
-        let step = (count, batch.is_long, sampler.sampling);
+        let step = (count, batch.reach, sampler.sampling);
         match (&self.graph, is_step) {
             (Some((recorded, graph)), true) if *recorded == step => {
                 backend.replay(graph)?;
@@ -93,9 +93,9 @@ impl Generator for DeviceGenerator<'_> {
         let mut chosen = vec![0; prompts.len()];
         // As many prompts at once as fit; a longer one is run in pieces.
         let lengths = prompts.iter().map(Vec::len);
-        let is_long = context::is_long_to_the_end(self.shape, lengths, self.room.tokens)?;
+        let reach = context::reach_to_the_end(self.shape, lengths, self.room.tokens)?;
         let empty = || Batch {
-            is_long,
+            reach,
             ..Batch::default()
         };
         let mut batch = empty();
@@ -117,7 +117,7 @@ impl Generator for DeviceGenerator<'_> {
                 }
             }
         }
-        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen, is_long));
+        self.continuing = Some(Continuing::new(*sampler, prompts, &chosen, reach));
         Ok(chosen)
     }
 

@@ -10,6 +10,7 @@ mod activations;
 mod backend;
 mod cache;
 mod engine;
+pub mod features;
 mod generator;
 pub mod input;
 mod kernels;

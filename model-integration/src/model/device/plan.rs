@@ -11,10 +11,11 @@ use super::input::{Input, Operands};
 use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
 use crate::config::{Projection, QuantConfig};
+use crate::description::ModelConfig;
 use crate::description::parameters::{GATE_UP, Parameter, QKV, parameters};
-use crate::description::{ModelConfig, RopeScaling};
 use crate::model::LlamaError;
 use crate::model::load::shared_formats;
+use crate::model::rope::tables_of;
 use mxlab_kernels::kernel::{SplitLimits, thread_blocks};
 
 /// Bytes of a MiB.
@@ -158,10 +159,7 @@ impl Plan {
             }
         }
         let tokens = limits.tokens;
-        let rope_tables = match model.rope_scaling {
-            Some(RopeScaling::Long { .. }) => 2,
-            _ => 1,
-        };
+        let rope_tables: usize = model.ropes.iter().map(tables_of).sum();
         // The most buffers alive at once, by number of features: a norm with its input, beside
         // queries, keys, values, gates and the results.
         let (query, rotated) = (heads * head_dim, heads * head_dim.next_multiple_of(RUN));

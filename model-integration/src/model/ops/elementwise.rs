@@ -1,9 +1,8 @@
-//! Norm, rotation and gate: operations on single rows.
+//! Norms, rotation and sums: operations on single rows.
 
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
-use super::exp;
 use crate::model::RopeTable;
 
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
@@ -92,11 +91,62 @@ pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64, dtype: Float
     }
 }
 
-/// Rotates every head of a token at `position` by the table's angles. The first half of a head is
-/// paired with the second. Both products and their sum are rounded to `dtype`.
+/// As [`rms_norm`], rounded once. The gains are `offset` more than the given ones.
+#[multiversion(targets = "simd")]
+pub fn rms_norm_once(
+    out: &mut [f32],
+    x: &[f32],
+    gain: &[f32],
+    offset: f32,
+    eps: f64,
+    dtype: FloatType,
+) {
+    let rows = out
+        .chunks_exact_mut(gain.len())
+        .zip(x.chunks_exact(gain.len()));
+    for (out, x) in rows {
+        let scale = rms(x, eps);
+        for (out, (&x, &gain)) in out.iter_mut().zip(x.iter().zip(gain)) {
+            *out = x * scale * (offset + gain);
+        }
+        narrow_inline(out, dtype);
+    }
+}
+
+/// `out = (x - mean(x)) / sqrt(variance(x) + eps) * gain + bias` for every row of `gain.len()`
+/// features, rounded once. Statistics are sums in f64.
+#[multiversion(targets = "simd")]
+pub fn layer_norm(
+    out: &mut [f32],
+    x: &[f32],
+    gain: &[f32],
+    bias: &[f32],
+    eps: f64,
+    dtype: FloatType,
+) {
+    let rows = out
+        .chunks_exact_mut(gain.len())
+        .zip(x.chunks_exact(gain.len()));
+    for (out, x) in rows {
+        let count = x.len() as f64;
+        let mean = x.iter().map(|&x| f64::from(x)).sum::<f64>() / count;
+        let square = |&x: &f32| (f64::from(x) - mean) * (f64::from(x) - mean);
+        let variance = x.iter().map(square).sum::<f64>() / count;
+        let (mean, scale) = (mean as f32, (1.0 / (variance + eps).sqrt()) as f32);
+        for (i, (out, &x)) in out.iter_mut().zip(x).enumerate() {
+            *out = (x - mean) * scale * gain[i] + bias[i];
+        }
+        narrow_inline(out, dtype);
+    }
+}
+
+/// Rotates every head of a token at `position` by the table's angles. The first half of the rotated
+/// features of a head is paired with the second; features behind them are copied. Both products, if
+/// the table is rounded, and their sum are rounded to `dtype`.
 #[multiversion(targets = "simd")]
 pub fn rotate(out: &mut [f32], x: &[f32], table: &RopeTable, position: usize, dtype: FloatType) {
     match dtype {
+        _ if !table.is_rounded => rotate_heads(out, x, table, position, |product| product),
         FloatType::F32 => rotate_heads(out, x, table, position, |product| product),
         FloatType::Bf16 => rotate_heads(out, x, table, position, round_to_bf16),
         FloatType::F16 => rotate_heads(out, x, table, position, |product| dtype.round(product)),
@@ -112,7 +162,7 @@ fn rotate_heads(
     position: usize,
     round: impl Fn(f32) -> f32,
 ) {
-    let half = table.head_dim / 2;
+    let half = table.pairs;
     let cos = &table.cos[position * half..][..half];
     let sin = &table.sin[position * half..][..half];
     let heads = out
@@ -120,26 +170,15 @@ fn rotate_heads(
         .zip(x.chunks_exact(table.head_dim));
     for (out, x) in heads {
         let (low, high) = x.split_at(half);
+        let (high, rest) = high.split_at(half);
         let (out_low, out_high) = out.split_at_mut(half);
+        let (out_high, out_rest) = out_high.split_at_mut(half);
         for i in 0..half {
             out_low[i] = round(low[i] * cos[i]) - round(high[i] * sin[i]);
             out_high[i] = round(high[i] * cos[i]) + round(low[i] * sin[i]);
         }
+        out_rest.copy_from_slice(rest);
     }
-}
-
-/// `out = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`. The gate's value and the product are
-/// rounded to `dtype`.
-#[multiversion(targets = "simd")]
-pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32], dtype: FloatType) {
-    for (out, &gate) in out.iter_mut().zip(gate) {
-        *out = gate / (1.0 + exp(-gate));
-    }
-    narrow_inline(out, dtype);
-    for (out, &up) in out.iter_mut().zip(up) {
-        *out *= up;
-    }
-    narrow_inline(out, dtype);
 }
 
 /// `out += x`, rounded to `dtype`.

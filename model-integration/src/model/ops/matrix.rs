@@ -64,7 +64,7 @@ impl<'a> Matrix<'a> {
 }
 
 /// Length of a chain of fused multiply-adds; `gemm` never splits one of this length.
-const CHAIN: usize = 512;
+pub(super) const CHAIN: usize = 512;
 
 /// `out = alpha * a b`, or `out += alpha * a b` if `accumulate`. Rows of `out` are `out_stride`
 /// apart. Runs on the calling thread.

@@ -1,16 +1,19 @@
-//! The arithmetic of a Llama on plain `f32` slices, shared by engines and training.
+//! The arithmetic of models on plain `f32` slices, shared by engines and training.
 //!
 //! Activations are `[tokens, features]`, row-major. Each function computes whole rows, and a row
 //! does not depend on its neighbours, so results do not depend on batching. The loops are compiled
 //! for several vector widths, and the CPU's is chosen at run time. They never reorder or fuse
 //! operations, so results do not depend on the CPU either.
 
+mod activation;
 pub mod attention;
 mod elementwise;
 mod exponential;
 mod matrix;
 
+use activation::soft_cap_inline;
+pub use activation::{activate, gate, map, swiglu, tanh};
 use elementwise::narrow_inline;
-pub use elementwise::{add, add_bias, narrow, rms, rms_norm, rotate, swiglu};
+pub use elementwise::{add, add_bias, layer_norm, narrow, rms, rms_norm, rms_norm_once, rotate};
 pub use exponential::exp;
 pub use matrix::{Matrix, multiply};

@@ -55,8 +55,8 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "another architecture",
-        Model(|m| m.config["model_type"] = json!("mistral")),
-        &["config.json: `model_type` is \"mistral\"; expected \"llama\""],
+        Model(|m| m.config["model_type"] = json!("gpt_neo")),
+        &["config.json: `model_type` is \"gpt_neo\"; expected \"llama\", "],
     ),
     case(
         "no architecture",
@@ -73,8 +73,8 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "another activation",
-        Model(|m| m.config["hidden_act"] = json!("gelu")),
-        &["`hidden_act` is \"gelu\"; expected \"silu\""],
+        Model(|m| m.config["hidden_act"] = json!("xielu")),
+        &["`hidden_act` is \"xielu\"; expected one of \"silu\", "],
     ),
     case(
         "quantised weights",
@@ -207,10 +207,10 @@ pub const CASES: &[Case] = &[
     ),
     case(
         "rope type unknown",
-        Model(|m| m.config["rope_scaling"] = json!({"rope_type": "yarn", "factor": 4.0})),
+        Model(|m| m.config["rope_scaling"] = json!({"rope_type": "ntk", "factor": 4.0})),
         &[
-            "`rope_scaling.rope_type` is \"yarn\"; expected \"default\", \"linear\", \"dynamic\", \
-             \"llama3\" or \"longrope\"",
+            "`rope_scaling.rope_type` is \"ntk\"; expected \"default\", \"linear\", \"dynamic\", \
+             \"yarn\", \"llama3\" or \"longrope\"",
         ],
     ),
     case(

@@ -2,16 +2,21 @@
 
 use std::f64::consts::PI;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::gguf_write::{
-    Entry, FREQUENCIES, LONG_FREQUENCIES, Metadata, SHORT_FREQUENCIES,
+    Entry, FREQUENCIES, LONG_FREQUENCIES, Metadata, NUMBERS, SHORT_FREQUENCIES, norm_eps,
 };
-use crate::description::{ModelConfig, RopeScaling};
+use crate::description::architecture::{Rotations, Source};
+use crate::description::kinds::NormKind;
+use crate::description::{LayerKind, ModelConfig, RopeParameters, RopeScaling};
 
 /// ggml's version of its quantised types.
 const QUANTIZATION_VERSION: u32 = 2;
+
+/// Every so many layers llama.cpp rotates none, in models with such layers.
+const UNROTATED: usize = 4;
 
 /// A tensor of divisors of rotary frequencies.
 pub struct Divisors {
@@ -31,6 +36,8 @@ pub fn metadata(checkpoint: &Checkpoint) -> Result<(Metadata, Vec<Divisors>)> {
             config.architecture.model_type
         );
     };
+    check(config)?;
+    let rope = &config.ropes[0];
     let label = checkpoint.label().trim_end_matches('/');
     let name = label.rsplit('/').next().unwrap_or(label);
     let name = name.trim_end_matches(".gguf");
@@ -56,26 +63,31 @@ pub fn metadata(checkpoint: &Checkpoint) -> Result<(Metadata, Vec<Divisors>)> {
         ("attention.head_count_kv", config.num_key_value_heads),
         ("attention.key_length", config.head_dim),
         ("attention.value_length", config.head_dim),
-        ("rope.dimension_count", config.head_dim),
+        ("rope.dimension_count", rope.features),
     ] {
         add(name, Entry::U32(size as u32));
     }
     for (name, value) in [
-        ("attention.layer_norm_rms_epsilon", config.rms_norm_eps),
-        ("rope.freq_base", config.rope_theta),
+        (norm_eps(config.architecture), config.norm_eps),
+        ("rope.freq_base", rope.theta),
     ] {
         add(name, Entry::F32(value as f32));
     }
-    let divisors = match &config.rope_scaling {
+    for (name, key) in NUMBERS {
+        if let Some(value) = number(config, name) {
+            add(key, Entry::F32(value as f32));
+        }
+    }
+    let divisors = match &rope.scaling {
         None => Vec::new(),
         Some(RopeScaling::Linear { factor }) => {
             add("rope.scaling.type", Entry::Text("linear".to_owned()));
             add("rope.scaling.factor", Entry::F32(*factor as f32));
             Vec::new()
         }
-        Some(RopeScaling::Dynamic { .. }) => bail!(
-            "config.json has dynamic scaling of rotary frequencies, which GGUF cannot say; use \
-             another --to"
+        Some(RopeScaling::Dynamic { .. } | RopeScaling::Yarn { .. }) => bail!(
+            "config.json scales rotary frequencies by a rule (dynamic or yarn) that is not written \
+             as GGUF; use another --to"
         ),
         Some(RopeScaling::Llama3 {
             factor,
@@ -87,7 +99,7 @@ pub fn metadata(checkpoint: &Checkpoint) -> Result<(Metadata, Vec<Divisors>)> {
             let length = *original_max_position_embeddings as f64;
             vec![Divisors {
                 name: FREQUENCIES,
-                values: llama3(config, *factor, limits, length),
+                values: llama3(rope, *factor, limits, length),
             }]
         }
         // The same divisors for all lengths.
@@ -126,15 +138,58 @@ pub fn metadata(checkpoint: &Checkpoint) -> Result<(Metadata, Vec<Divisors>)> {
     Ok((entries, divisors))
 }
 
+/// Checks that the metadata can say what the model is.
+fn check(config: &ModelConfig) -> Result<()> {
+    let is_plain = |(index, layer): (usize, &LayerKind)| {
+        let is_unrotated = config.architecture.rotations == Rotations::SomeWithout
+            && (index + 1).is_multiple_of(UNROTATED);
+        layer.rope.is_none() == is_unrotated
+    };
+    let lacking = [
+        (
+            !config.layers.iter().enumerate().all(is_plain),
+            "such layers without rotation",
+        ),
+        (
+            config.architecture.norm == NormKind::RmsPlusOne,
+            "norms of 1 + gain",
+        ),
+        (
+            config.layers.iter().any(|layer| layer.window.is_some()),
+            "windows",
+        ),
+        (
+            config.activation != config.architecture.defaults.activation,
+            "another function of the MLP",
+        ),
+    ];
+    for (is_lacking, what) in lacking {
+        ensure!(
+            !is_lacking,
+            "models with {what} are not written as GGUF; use another --to"
+        );
+    }
+    Ok(())
+}
+
+/// The number that a field of config.json has in this model.
+fn number(config: &ModelConfig, field: &str) -> Option<f64> {
+    let mut factors = config.architecture.factors.iter();
+    factors.find_map(|&(factor, source)| match source {
+        Source::Field(name, _) if name == field => config.factors.get(factor),
+        _ => None,
+    })
+}
+
 fn narrowed(values: &[f64]) -> Vec<f32> {
     values.iter().map(|&value| value as f32).collect()
 }
 
 /// Llama 3's rule as a divisor for each frequency.
-fn llama3(config: &ModelConfig, factor: f64, [low, high]: [f64; 2], length: f64) -> Vec<f32> {
-    let dim = config.head_dim;
+fn llama3(rope: &RopeParameters, factor: f64, [low, high]: [f64; 2], length: f64) -> Vec<f32> {
+    let dim = rope.features;
     let divisor = |pair: usize| {
-        let wavelength = 2.0 * PI * config.rope_theta.powf(2.0 * pair as f64 / dim as f64);
+        let wavelength = 2.0 * PI * rope.theta.powf(2.0 * pair as f64 / dim as f64);
         let turns = length / wavelength;
         let blend = ((turns - low) / (high - low)).clamp(0.0, 1.0);
         (1.0 / ((1.0 - blend) / factor + blend)) as f32

@@ -1,21 +1,31 @@
 //! Reads `config.json` of a supported architecture, and checks every field.
 //!
-//! Fields and defaults are those of `LlamaConfig` and `Phi3Config` in Hugging Face transformers, as
-//! version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) or version 5 (`dtype`,
+//! Fields and defaults are those of the architecture's configuration in Hugging Face transformers,
+//! as version 4 (`torch_dtype`, `rope_scaling`, `rope_theta`) or version 5 (`dtype`,
 //! `rope_parameters`) writes them.
+
+mod architecture;
+mod layers;
+mod refused;
+mod rope;
+mod write;
 
 use std::path::Path;
 
 use mxlab_kernels::format::FloatType;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::CheckpointError;
 use super::encoding::Encoding;
 use super::fields::{Fields, parse_object};
-use super::{CheckpointError, rope_scaling};
-use crate::description::architecture::{ARCHITECTURES, Bias};
-use crate::description::{Architecture, ModelConfig, RopeScaling};
+use crate::config::Projection;
+use crate::description::architecture::{Bias, Source};
+use crate::description::kinds::ActivationFunction;
+use crate::description::{Architecture, Factors, ModelConfig};
 
-// Bounds far above any Llama: products of two of them stay below 2^63, and a corrupt config gets an
+pub(super) use architecture::text_model;
+
+// Bounds far above any model: products of two of them stay below 2^63, and a corrupt config gets an
 // error of its own instead of a failed allocation.
 const MAX_VOCABULARY: usize = 1 << 24;
 const MAX_WIDTH: usize = 1 << 22;
@@ -23,6 +33,8 @@ const MAX_LAYERS: usize = 1 << 12;
 const MAX_HEADS: usize = 1 << 14;
 const MAX_HEAD_DIM: usize = 1 << 14;
 const MAX_POSITIONS: usize = 1 << 30;
+/// Largest factor or cap.
+const MAX_FACTOR: f64 = 1e6;
 
 /// The content of a `config.json`.
 pub(super) struct Parsed {
@@ -38,50 +50,48 @@ impl ModelConfig {
     /// Reads `json`; `file` is for messages.
     ///
     /// # Errors
-    /// `Json`, `MissingField` and `Field`, for anything that is not a supported Llama.
+    /// `Json`, `MissingField` and `Field`, for anything that is not a supported model.
     pub(super) fn parse(json: &[u8], file: &Path) -> Result<Parsed, CheckpointError> {
         let object = parse_object(json, file)?;
         let fields = Fields::new(file, &object);
-        let architecture = architecture(fields)?;
-        check_supported(fields, architecture)?;
+        let architecture = architecture::find(fields)?;
         let defaults = &architecture.defaults;
 
-        let vocab_size = fields.required_size("vocab_size", MAX_VOCABULARY)?;
+        let vocab_size = size(fields, "vocab_size", MAX_VOCABULARY, defaults.vocab_size)?;
         let hidden_size = fields.required_size("hidden_size", MAX_WIDTH)?;
-        let num_attention_heads = fields.required_size("num_attention_heads", MAX_HEADS)?;
-        let head_dim = head_dim(fields, hidden_size, num_attention_heads)?;
+        let heads = defaults.num_attention_heads;
+        let num_attention_heads = size(fields, "num_attention_heads", MAX_HEADS, heads)?;
+        let head_dim = head_dim(fields, architecture, hidden_size, num_attention_heads)?;
         let max_position_embeddings = fields
             .size("max_position_embeddings", MAX_POSITIONS)?
             .unwrap_or(defaults.max_position_embeddings);
-        let (rope_theta, rope_scaling) =
-            rope_scaling::parse(fields, architecture, head_dim, max_position_embeddings)?;
+        let num_hidden_layers = fields.required_size("num_hidden_layers", MAX_LAYERS)?;
         let dtype = dtype(fields)?;
         let config = Self {
             architecture,
             vocab_size,
             hidden_size,
             intermediate_size: fields.required_size("intermediate_size", MAX_WIDTH)?,
-            num_hidden_layers: fields.required_size("num_hidden_layers", MAX_LAYERS)?,
+            num_hidden_layers,
             num_attention_heads,
-            num_key_value_heads: key_value_heads(fields, num_attention_heads)?,
+            num_key_value_heads: key_value_heads(fields, architecture, num_attention_heads)?,
             head_dim,
             max_position_embeddings,
-            sliding_window: match architecture.has_sliding_window {
-                false => None,
-                true => fields.size("sliding_window", MAX_POSITIONS)?,
-            },
-            rms_norm_eps: fields
-                .positive("rms_norm_eps", 1.0)?
-                .unwrap_or(defaults.rms_norm_eps),
-            rope_theta,
-            rope_scaling,
-            tie_word_embeddings: fields.flag("tie_word_embeddings", false)?,
-            attention_bias: fields.flag("attention_bias", false)?,
-            mlp_bias: fields.flag("mlp_bias", false)?,
-            bos_token_id: bos_token_id(fields, vocab_size)?,
-            eos_token_ids: eos_token_ids(fields, Some(defaults.eos_token_id), vocab_size)?,
+            layers: layers::parse(fields, architecture, num_hidden_layers)?,
+            ropes: rope::parse(fields, architecture, head_dim, max_position_embeddings)?,
+            norm_eps: fields
+                .positive(architecture.norm_eps, 1.0)?
+                .unwrap_or(defaults.norm_eps),
+            activation: activation(fields, architecture)?,
+            factors: factors(fields, architecture, hidden_size, head_dim)?,
+            tie_word_embeddings: fields
+                .flag("tie_word_embeddings", defaults.tie_word_embeddings)?,
+            biases: biases(fields, architecture)?,
+            bos_token_id: bos_token_id(fields, defaults.bos_token_id, vocab_size)?,
+            eos_token_ids: eos_token_ids(fields, defaults.eos_token_id, vocab_size)?,
             dtype: dtype.unwrap_or(FloatType::F32),
         };
+        refused::check(fields, &config)?;
         Ok(Parsed {
             config,
             dtype,
@@ -106,104 +116,115 @@ impl ModelConfig {
         }
         Ok(())
     }
+}
 
-    /// The config as a `config.json` that this crate and transformers can read.
-    pub fn to_json(&self) -> Value {
-        let mut config = json!({
-            "architectures": [self.architecture.class],
-            "model_type": self.architecture.model_type,
-            "vocab_size": self.vocab_size,
-            "hidden_size": self.hidden_size,
-            "intermediate_size": self.intermediate_size,
-            "num_hidden_layers": self.num_hidden_layers,
-            "num_attention_heads": self.num_attention_heads,
-            "num_key_value_heads": self.num_key_value_heads,
-            "head_dim": self.head_dim,
-            "hidden_act": "silu",
-            "max_position_embeddings": self.max_position_embeddings,
-            "rms_norm_eps": self.rms_norm_eps,
-            "rope_theta": self.rope_theta,
-            "rope_scaling": self.rope_scaling.as_ref().map(RopeScaling::to_json),
-            "tie_word_embeddings": self.tie_word_embeddings,
-            "attention_bias": self.attention_bias,
-            "mlp_bias": self.mlp_bias,
-            "bos_token_id": self.bos_token_id,
-            "eos_token_id": match self.eos_token_ids.as_slice() {
-                [] => Value::Null,
-                [one] => json!(one),
-                several => json!(several),
-            },
-            "torch_dtype": self.dtype.name(),
-        });
-        if let Some(window) = self.sliding_window {
-            config["sliding_window"] = window.into();
-        }
-        config
+/// A size; the default if the key is absent.
+fn size(
+    fields: Fields,
+    name: &str,
+    max: usize,
+    default: Option<usize>,
+) -> Result<usize, CheckpointError> {
+    match default.filter(|_| !fields.has_key(name)) {
+        Some(default) => Ok(default),
+        None => fields.required_size(name, max),
     }
 }
 
-/// By `model_type`, or if that is absent by `architectures`. The two must not contradict each
-/// other.
-fn architecture(fields: Fields) -> Result<&'static Architecture, CheckpointError> {
-    let classes = fields.get("architectures");
-    let has_class = |architecture: &&Architecture| {
-        classes.and_then(Value::as_array).is_some_and(|classes| {
-            let mut classes = classes.iter();
-            classes.any(|class| class == architecture.class)
-        })
+/// The projections with a bias.
+fn biases(fields: Fields, architecture: &Architecture) -> Result<Vec<Projection>, CheckpointError> {
+    let mut biases = Vec::new();
+    for (bias, projections) in architecture.biases {
+        let is_there = match *bias {
+            Bias::Always => true,
+            Bias::If(field, default) => fields.flag(field, default)?,
+        };
+        if is_there {
+            biases.extend_from_slice(projections);
+        }
+    }
+    Ok(biases)
+}
+
+fn activation(
+    fields: Fields,
+    architecture: &Architecture,
+) -> Result<ActivationFunction, CheckpointError> {
+    let default = architecture.defaults.activation;
+    let Some(name) = fields.text(architecture.activation)? else {
+        return Ok(default);
     };
-    let mut all = ARCHITECTURES.into_iter();
-    let found = match fields.text("model_type")? {
-        Some(name) => all.find(|architecture| architecture.model_type == name),
-        None => all.find(has_class),
-    };
-    let found = found.ok_or_else(|| {
-        let known = ARCHITECTURES.map(|one| format!("\"{}\" ({})", one.model_type, one.models));
-        fields.error("model_type", known.join(" or "))
+    let mut names = ActivationFunction::NAMES.iter();
+    let found = names.find(|(known, _)| *known == name);
+    let (_, function) = found.ok_or_else(|| {
+        let names = ActivationFunction::NAMES.map(|(name, _)| format!("\"{name}\""));
+        fields.error(
+            architecture.activation,
+            format!("one of {}", names.join(", ")),
+        )
     })?;
-    if classes.is_some() && !has_class(&found) {
-        let expected = format!("a list with \"{}\"", found.class);
-        return Err(fields.error("architectures", expected));
-    }
-    Ok(found)
-}
-
-/// Refuses features that the forward pass lacks, since ignoring them would be silently wrong.
-fn check_supported(fields: Fields, architecture: &Architecture) -> Result<(), CheckpointError> {
-    for (name, when) in Bias::FIELDS {
-        let has_it = architecture.biases.iter().any(|(bias, _)| *bias == when);
-        if !has_it && fields.flag(name, false)? {
-            let expected = format!("false (a {} has no such biases)", architecture.model_type);
-            return Err(fields.error(name, expected));
+    // The field of a clamped SwiGLU names the function that is clamped.
+    match (default, function) {
+        (ActivationFunction::ClampedSwiglu { .. }, ActivationFunction::Silu) => Ok(default),
+        (ActivationFunction::ClampedSwiglu { .. }, _) => {
+            Err(fields.error(architecture.activation, "\"silu\""))
         }
+        _ => Ok(*function),
     }
-    // `mlx-lm` writes it beside a copy in `quantization_config`.
-    if fields.object("quantization")?.is_some() {
-        let expected = "nothing: these are weights quantised by MLX, which are not read; give the \
-            model that they were made from, or a copy by mlx_lm.convert --dequantize";
-        return Err(fields.error("quantization", expected));
-    }
-    // Two names of one function.
-    let is_silu = |act| ["silu", "swish"].contains(&act);
-    if fields.text("hidden_act")?.is_some_and(|act| !is_silu(act)) {
-        return Err(fields.error("hidden_act", "\"silu\""));
-    }
-    Ok(())
 }
 
-fn key_value_heads(fields: Fields, heads: usize) -> Result<usize, CheckpointError> {
-    let key_value_heads = fields
-        .size("num_key_value_heads", MAX_HEADS)?
-        .unwrap_or(heads);
+/// Factors and caps. Null stands for the default of a factor, and for no cap.
+fn factors(
+    fields: Fields,
+    architecture: &Architecture,
+    hidden_size: usize,
+    head_dim: usize,
+) -> Result<Factors, CheckpointError> {
+    let mut factors = Factors::plain(head_dim);
+    for &(factor, source) in architecture.factors {
+        let value = match source {
+            Source::Field(name, default) => match fields.positive(name, MAX_FACTOR)? {
+                None if !fields.has_key(name) || !factor.is_cap() => default,
+                value => value,
+            },
+            Source::InverseRoot(name, default) => {
+                let value = fields.positive(name, MAX_FACTOR)?.unwrap_or(default);
+                Some(1.0 / value.sqrt())
+            }
+            Source::RootOfWidth => Some((hidden_size as f64).sqrt()),
+        };
+        factors.set(factor, value);
+    }
+    Ok(factors)
+}
+
+fn key_value_heads(
+    fields: Fields,
+    architecture: &Architecture,
+    heads: usize,
+) -> Result<usize, CheckpointError> {
+    let name = "num_key_value_heads";
+    let default = architecture.defaults.num_key_value_heads;
+    let default = default.filter(|_| !fields.has_key(name));
+    let key_value_heads = fields.size(name, MAX_HEADS)?.or(default).unwrap_or(heads);
     if !heads.is_multiple_of(key_value_heads) {
         let expected = format!("a divisor of num_attention_heads = {heads}");
-        return Err(fields.error("num_key_value_heads", expected));
+        return Err(fields.error(name, expected));
     }
     Ok(key_value_heads)
 }
 
-fn head_dim(fields: Fields, hidden: usize, heads: usize) -> Result<usize, CheckpointError> {
-    let head_dim = match fields.size("head_dim", MAX_HEAD_DIM)? {
+fn head_dim(
+    fields: Fields,
+    architecture: &Architecture,
+    hidden: usize,
+    heads: usize,
+) -> Result<usize, CheckpointError> {
+    let default = architecture
+        .defaults
+        .head_dim
+        .filter(|_| !fields.has_key("head_dim"));
+    let head_dim = match fields.size("head_dim", MAX_HEAD_DIM)?.or(default) {
         Some(head_dim) => head_dim,
         None if hidden.is_multiple_of(heads) => hidden / heads,
         None => {
@@ -228,13 +249,17 @@ fn token_id(value: &Value, vocab_size: usize) -> Option<Option<u32>> {
     Some(id.filter(|&id| (id as usize) < vocab_size))
 }
 
-/// Null means none; transformers' default for an absent key is 1.
-fn bos_token_id(fields: Fields, vocab_size: usize) -> Result<Option<u32>, CheckpointError> {
+/// Null means none; an absent key has the `default`.
+fn bos_token_id(
+    fields: Fields,
+    default: Option<u32>,
+    vocab_size: usize,
+) -> Result<Option<u32>, CheckpointError> {
     match fields.get("bos_token_id") {
         Some(value) => token_id(value, vocab_size)
             .ok_or_else(|| fields.error("bos_token_id", "a token id, or null")),
         None if fields.has_key("bos_token_id") => Ok(None),
-        None => Ok(Some(1).filter(|_| vocab_size > 1)),
+        None => Ok(default.filter(|&id| vocab_size > id as usize)),
     }
 }
 
@@ -287,7 +312,10 @@ fn dtype(fields: Fields) -> Result<Option<FloatType>, CheckpointError> {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
+    use crate::description::{RopeParameters, RopeScaling};
 
     fn parse(config: Value) -> (ModelConfig, Option<FloatType>) {
         let json = config.to_string();
@@ -305,16 +333,16 @@ mod tests {
     fn absent_fields_have_the_defaults_of_transformers() {
         let (config, dtype) = parse(bare());
         assert_eq!((config.head_dim, config.num_key_value_heads), (128, 32));
-        assert_eq!((config.rms_norm_eps, config.rope_theta), (1e-6, 10_000.0));
+        assert_eq!((config.norm_eps, config.ropes[0].theta), (1e-6, 10_000.0));
         assert_eq!(
-            (config.max_position_embeddings, config.rope_scaling),
-            (2048, None)
+            (config.max_position_embeddings, &config.ropes[0].scaling),
+            (2048, &None)
         );
         assert_eq!(
-            (config.bos_token_id, config.eos_token_ids),
-            (Some(1), vec![2])
+            (config.bos_token_id, &*config.eos_token_ids),
+            (Some(1), &[2][..])
         );
-        assert!(!config.tie_word_embeddings && !config.attention_bias && !config.mlp_bias);
+        assert!(!config.tie_word_embeddings && config.biases.is_empty());
         assert_eq!(dtype, None);
     }
 
@@ -342,7 +370,7 @@ mod tests {
             original_max_position_embeddings: 8192,
         };
         assert_eq!(
-            (config.rope_theta, &config.rope_scaling),
+            (config.ropes[0].theta, &config.ropes[0].scaling),
             (500_000.0, &Some(scaling))
         );
 
@@ -361,12 +389,17 @@ mod tests {
         let mut config = bare();
         config["rope_scaling"] = json!({"type": "linear", "factor": 2});
         assert_eq!(
-            parse(config.clone()).0.rope_scaling,
+            parse(config.clone()).0.ropes[0].scaling,
             Some(RopeScaling::Linear { factor: 2.0 })
         );
         config["rope_scaling"] = Value::Null;
         config["rope_parameters"] = json!({"rope_type": "default", "rope_theta": 5e5});
         let (config, _) = parse(config);
-        assert_eq!((config.rope_theta, config.rope_scaling), (5e5, None));
+        let plain = RopeParameters {
+            theta: 5e5,
+            features: 128,
+            scaling: None,
+        };
+        assert_eq!(config.ropes, [plain]);
     }
 }
