@@ -3,6 +3,7 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`chat`] | chat templates |
 //! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
 //! | [`config`] | how each operand is quantised: named configurations, TOML files, flags |
 //! | [`description`] | the description of a model: architecture, sizes, parameters |
@@ -22,6 +23,7 @@
 //! | [`did_you_mean`](mod@did_you_mean) | suggestions for misspelt names |
 //! | [`cli`] | the `mxlab` command line |
 
+pub mod chat;
 pub mod checkpoint;
 pub mod cli;
 pub mod columns;

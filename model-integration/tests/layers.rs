@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the library, from the bottom up. A module may use the layers below its own.
 const LAYERS: &[&[&str]] = &[
-    &["columns", "corpus", "did_you_mean", "file_name"],
+    &["chat", "columns", "corpus", "did_you_mean", "file_name"],
     &["config"],
     &["description"],
     &["checkpoint"],

@@ -229,6 +229,28 @@ fn compare(task: &str, own: &Value, theirs: &Value) {
     }
 }
 
+/// A template with a rule of its own for spaces, special tokens, and a message of the system.
+const TEMPLATE: &str = "{{ bos_token }}{% for message in messages %}\
+    [{{ message.role }}]{{ message.content | trim }}{{ eos_token }}\n\
+    {% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}";
+
+/// The harness' settings, and our flags.
+const STYLES: [(&str, &str, &[&str]); 4] = [
+    ("data", "{}", &[]),
+    ("hub", "{}", &[]),
+    (
+        "data",
+        r#"{"apply_chat_template": true, "fewshot_as_multiturn": true,
+            "system_instruction": "Be brief."}"#,
+        &["--apply-chat-template", "--system-instruction", "Be brief."],
+    ),
+    (
+        "data",
+        r#"{"apply_chat_template": true, "fewshot_as_multiturn": false}"#,
+        &["--apply-chat-template", "--fewshot-as-multiturn", "false"],
+    ),
+];
+
 #[test]
 fn samples_are_those_of_the_harness() {
     let python = std::env::var_os("MXLAB_PYTHON");
@@ -242,17 +264,22 @@ fn samples_are_those_of_the_harness() {
     };
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
-    let (data, theirs) = (path("data"), path("theirs"));
+    let (data, model) = (path("data"), path("model"));
     fs::create_dir(&data).expect("a folder");
+    fs::create_dir(&model).expect("a folder");
     write_data(&shared, &data);
+    for file in fs::read_dir(shared.join("models/stories260k/f32")).expect("a model") {
+        let file = file.expect("a file").path();
+        let name = file.file_name().expect("a name");
+        fs::copy(&file, model.join(name)).expect("a copy");
+    }
+    fs::write(model.join("chat_template.jinja"), TEMPLATE).expect("writable");
     let peer = |script: &str| {
         let peers = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers");
         let mut command = Command::new(&python);
         command.arg(peers.join(script));
         command
     };
-    let model = shared.join("models/stories260k/f32");
-    run(peer("lm_eval_samples.py").args([&model, &data, &theirs]));
     let mut parquet = peer("parquet_of_lines.py");
     let solved = (
         "gsm8k_train.jsonl",
@@ -264,13 +291,19 @@ fn samples_are_those_of_the_harness() {
     }
     run(&mut parquet);
 
-    for source in ["data", "hub"] {
-        let own = path(&format!("own-{source}"));
+    for (index, (source, settings, flags)) in STYLES.into_iter().enumerate() {
+        let (own, theirs) = (
+            path(&format!("own-{index}")),
+            path(&format!("theirs-{index}")),
+        );
+        run(peer("lm_eval_samples.py")
+            .args([&model, &data, &theirs])
+            .arg(settings));
         let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
         command.args(["eval", "--quiet", "--log-samples", "--config", "baseline"]);
         command.args(["--dtype", "float32", "--tasks"]);
         command.arg(TASKS.map(|(task, ..)| task).join(","));
-        command.arg("--model").arg(&model);
+        command.args(flags).arg("--model").arg(&model);
         command.arg("--data-dir").arg(path(source));
         run(command.arg("--output-path").arg(&own));
         for (task, ..) in TASKS {

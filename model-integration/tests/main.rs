@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod cases;
+mod chat;
 mod checkpoint;
 mod cli;
 mod config;

@@ -12,7 +12,7 @@ use mxlab::record::result::{MetricResult, TaskResult};
 use mxlab::record::study::{Changes, Frozen, StudyRecord};
 use mxlab::record::{Record, to_json};
 use mxlab::task::metric::Metric;
-use mxlab::task::{FewShot, PromptEncoder, Task, jsonl};
+use mxlab::task::{FewShot, PromptEncoder, PromptStyle, Task, jsonl};
 use mxlab_harness::measure::Estimate;
 use mxlab_harness::record::Environment;
 use serde::Serialize;
@@ -147,7 +147,15 @@ impl Run {
             max_length: 4096,
         };
         let fewshot = FewShot::default();
-        let plan = Plan::new(&task, &encoder, &fewshot, None, BATCH).expect("a valid task");
+        let plan = Plan::new(
+            &task,
+            &encoder,
+            &fewshot,
+            &PromptStyle::default(),
+            None,
+            BATCH,
+        )
+        .expect("a valid task");
         let config = QuantConfig::unquantised("baseline");
         let key = RunKey::new(&model(), &config, &task, &plan, &fewshot, None, BATCH);
         let header = json(&key);
@@ -273,6 +281,7 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         configs: vec![QuantConfig::unquantised("baseline")],
         tasks: Vec::new(),
         settings: EvalSettings {
+            style: PromptStyle::default(),
             batch_size: BATCH,
             fewshot_file: None,
             add_bos_token: None,

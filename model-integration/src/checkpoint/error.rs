@@ -398,6 +398,12 @@ pub enum CheckpointError {
         /// What is wrong, and where.
         reason: String,
     },
+    /// A chat template that is no text.
+    #[error("`{}` is not UTF-8; expected a Jinja template: remove it, or download it again", file.display())]
+    ChatTemplate {
+        /// The file.
+        file: PathBuf,
+    },
     /// A factor of a block of ggml's that f16 does not hold.
     #[error(
         "`{tensor}`: row {row}, block {block}: its values need a factor beyond the range of f16, \

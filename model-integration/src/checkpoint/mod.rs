@@ -75,6 +75,8 @@ const MODELOPT_FILE: &str = "hf_quant_config.json";
 const TOKENIZER_CONFIG_FILE: &str = "tokenizer_config.json";
 /// Name of the optional special tokens of early checkpoints.
 const SPECIAL_TOKENS_FILE: &str = "special_tokens_map.json";
+/// Name of the optional chat template; it counts before that of the settings.
+const CHAT_TEMPLATE_FILE: &str = "chat_template.jinja";
 /// Name of the optional settings of generation.
 const GENERATION_FILE: &str = "generation_config.json";
 
@@ -122,6 +124,11 @@ impl Checkpoint {
     /// The text of tokenizer_config.json, if there is one.
     pub fn tokenizer_config_json(&self) -> Option<&[u8]> {
         self.tokenizer_config_json.as_deref()
+    }
+
+    /// The model's chat template, if it has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.tokenizer_config.chat_template.as_deref()
     }
 
     /// The directory, or the name of an embedded model; for messages and records.

@@ -12,8 +12,9 @@ use super::folder::{self, Folder};
 use super::gguf::{self, Gguf};
 use super::weights::{self, Weights};
 use super::{
-    CONFIG_FILE, Checkpoint, CheckpointError, GENERATION_FILE, MODELOPT_FILE, SPECIAL_TOKENS_FILE,
-    SpecialTokens, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TokenizerConfig, file, synthetic, unused,
+    CHAT_TEMPLATE_FILE, CONFIG_FILE, Checkpoint, CheckpointError, GENERATION_FILE, MODELOPT_FILE,
+    SPECIAL_TOKENS_FILE, SpecialTokens, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE, TokenizerConfig,
+    file, synthetic, unused,
 };
 use crate::description::ModelConfig;
 use crate::description::parameters::{Parameter, Role, outer_name, parameters};
@@ -250,6 +251,11 @@ fn tokenizer_files(folder: &Folder) -> Result<TokenizerFiles, CheckpointError> {
     let (settings, path) = json
         .as_ref()
         .map_or((&b"{}"[..], Path::new("")), |(json, path)| (json, path));
-    let config = TokenizerConfig::parse(settings, path, map)?;
+    let mut config = TokenizerConfig::parse(settings, path, map)?;
+    if let Some((text, path)) = read(CHAT_TEMPLATE_FILE, file::MAX_CONFIG_BYTES)? {
+        let text =
+            String::from_utf8(text).map_err(|_| CheckpointError::ChatTemplate { file: path })?;
+        config.chat_template = Some(text);
+    }
     Ok((tokenizer_json, config, json.map(|(json, _)| json)))
 }

@@ -59,6 +59,10 @@ pub struct TokenizerConfig {
     pub add_prefix_space: Option<bool>,
     /// Whether the settings are those of a GGUF file, for messages.
     pub is_gguf: bool,
+    /// The chat template, if there is one: the default of several.
+    pub chat_template: Option<String>,
+    /// Name and text of each special token that is named.
+    pub texts: Vec<(String, String)>,
     /// All special tokens, which are added where tokenizer.json has none of that text.
     pub special: Vec<AddedToken>,
 }
@@ -102,8 +106,10 @@ impl TokenizerConfig {
             None => named(fields, name),
         };
         let mut special = Vec::new();
+        let mut texts = Vec::new();
         for name in NAMES {
             if let Named::Token(token) = token(name)? {
+                texts.push((name.to_owned(), token.content.clone()));
                 special.push(token);
             }
         }
@@ -121,6 +127,8 @@ impl TokenizerConfig {
         let class = fields.text("tokenizer_class")?;
         Ok(Self {
             class: class.map(|class| class.strip_suffix("Fast").unwrap_or(class).to_owned()),
+            chat_template: chat_template(fields)?,
+            texts,
             add_bos_token: flag(fields, "add_bos_token")?,
             add_eos_token: flag(fields, "add_eos_token")?,
             bos_token: token("bos_token")?,
@@ -134,6 +142,35 @@ impl TokenizerConfig {
             is_gguf: false,
             special,
         })
+    }
+}
+
+/// A template, or a list of named ones, of which `default` counts.
+fn chat_template(fields: Fields) -> Result<Option<String>, CheckpointError> {
+    let name = "chat_template";
+    let expected = || {
+        fields.error(
+            name,
+            "a text, or a list of {\"name\": ..., \"template\": ...}",
+        )
+    };
+    match fields.get(name) {
+        None => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text.clone())),
+        Some(Value::Array(named)) => {
+            let mut default = None;
+            for one in named {
+                let (Some(name), Some(text)) = (one["name"].as_str(), one["template"].as_str())
+                else {
+                    return Err(expected());
+                };
+                if name == "default" {
+                    default = Some(text.to_owned());
+                }
+            }
+            Ok(default)
+        }
+        Some(_) => Err(expected()),
     }
 }
 

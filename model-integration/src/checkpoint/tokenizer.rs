@@ -7,6 +7,7 @@ use tokenizers::{AddedToken, PreTokenizerWrapper};
 use super::special_tokens::{Class, Named, SpecialTokens, TokenizerConfig};
 use super::tokenizer_json::{self, contain};
 use super::{CheckpointError, shortened};
+use crate::chat::{ChatError, ChatTemplate, Message};
 
 /// Text to token ids and back.
 pub struct Tokenizer {
@@ -17,6 +18,7 @@ pub struct Tokenizer {
     eos: Option<u32>,
     /// The special tokens before and after a text, where they are not those of tokenizer.json.
     around: Option<Around>,
+    chat: Option<ChatTemplate>,
     notes: Vec<String>,
 }
 
@@ -74,6 +76,10 @@ impl Tokenizer {
             bos: None,
             eos: None,
             around: None,
+            chat: config.chat_template.as_ref().map(|text| ChatTemplate {
+                text: text.clone(),
+                special_tokens: config.texts.clone(),
+            }),
             notes: Vec::new(),
         };
         if !vocabulary.is_empty() {
@@ -265,6 +271,32 @@ impl Tokenizer {
             }),
             None => Ok(ids),
         }
+    }
+
+    /// The text of a chat, up to where the assistant's answer begins; it has all special tokens.
+    ///
+    /// # Errors
+    /// [`ChatError`].
+    pub fn chat(&self, messages: &[Message]) -> Result<String, ChatError> {
+        let mut template = self.chat.clone().ok_or(ChatError::Absent)?;
+        for (name, id) in [("bos_token", self.bos), ("eos_token", self.eos)] {
+            let is_named = template
+                .special_tokens
+                .iter()
+                .any(|(known, _)| known == name);
+            if let Some(text) = id
+                .and_then(|id| self.inner.id_to_token(id))
+                .filter(|_| !is_named)
+            {
+                template.special_tokens.push((name.to_owned(), text));
+            }
+        }
+        template.render(messages)
+    }
+
+    /// The chat template, if the model has one.
+    pub fn chat_template(&self) -> Option<&str> {
+        self.chat.as_ref().map(|template| template.text.as_str())
     }
 
     /// Text of `ids`. Ids without a token are skipped.

@@ -19,7 +19,7 @@ use crate::eval::table::{TableFormat, render};
 use crate::eval::{Evaluation, Outcome, Settings};
 use crate::task::named::NAMED;
 use crate::task::shape::{SHAPES, quoted};
-use crate::task::{self, DataSources, FewShot, Sampler, Task};
+use crate::task::{self, DataSources, FewShot, PromptStyle, Sampler, Task, Turns};
 
 const DEFAULT_BATCH_SIZE: usize = 16;
 
@@ -88,6 +88,17 @@ struct TaskArgs {
     /// Whether contexts begin with BOS [default: that of the tokenizer]
     #[arg(long, value_name = "BOOL")]
     add_bos_token: Option<bool>,
+    /// Put each prompt into the model's chat template, without a space before choices, as in
+    /// lm-evaluation-harness
+    #[arg(long)]
+    apply_chat_template: bool,
+    /// Solved examples are turns of the chat [default: true; false puts them into one turn]
+    #[arg(long, value_name = "BOOL", requires = "apply_chat_template", num_args = 0..=1,
+          default_missing_value = "true")]
+    fewshot_as_multiturn: Option<bool>,
+    /// Text before each prompt; in a chat the system's message
+    #[arg(long, value_name = "TEXT")]
+    system_instruction: Option<String>,
     /// Folder with the files of named tasks; missing files are downloaded from the hub
     #[arg(long, value_name = "DIR", env = "MXLAB_DATA")]
     data_dir: Option<PathBuf>,
@@ -139,6 +150,7 @@ pub fn run(args: &EvalArgs) -> Result<Done> {
         limit: args.task.limit,
         fewshot,
         add_bos_token: args.task.add_bos_token,
+        style: args.task.style(),
         seed: args.task.seed,
         output: args.output.output_path.clone(),
         overwrite: args.output.overwrite,
@@ -185,6 +197,17 @@ impl TaskArgs {
             Ok(task)
         };
         self.tasks.iter().map(load).collect()
+    }
+
+    fn style(&self) -> PromptStyle {
+        let turns = match self.fewshot_as_multiturn {
+            Some(false) => Turns::Single,
+            Some(true) | None => Turns::Multi,
+        };
+        PromptStyle {
+            chat: self.apply_chat_template.then_some(turns),
+            system: self.system_instruction.clone(),
+        }
     }
 
     fn fewshot(&self) -> Result<FewShot> {

@@ -13,7 +13,8 @@ use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
-use crate::engine::{Engine, Footprint, OperandCounts, Sampler};
+use crate::chat::{Message, Role};
+use crate::engine::{Engine, Footprint, OperandCounts, Sampler, Tokenize};
 use crate::generate::text::TextStream;
 use crate::generate::{self, Listener, Prompt, Settings, Timings};
 use crate::record;
@@ -47,6 +48,12 @@ struct PromptArgs {
     #[arg(long, value_name = "N", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: Vec<u32>,
+    /// Each text is a user's message, put into the model's chat template
+    #[arg(long, conflicts_with = "prompt_tokens")]
+    chat: bool,
+    /// The system's message of each chat
+    #[arg(long, value_name = "TEXT", requires = "chat")]
+    system: Option<String>,
 }
 
 #[derive(Args)]
@@ -113,7 +120,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
         .footprint(&config)
         .with_context(|| format!("configuration `{}`", config.name))?;
     let encode = |(source, text): (String, String)| {
-        let tokens = engine.tokenizer().encode(&text, true);
+        let tokens = args.prompt.tokens(engine.tokenizer(), text);
         let tokens = tokens.with_context(|| source.clone())?;
         Ok(Prompt {
             source,
@@ -153,6 +160,19 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
 }
 
 impl PromptArgs {
+    /// The tokens of a text, or of the chat that it begins.
+    fn tokens(&self, tokenizer: &dyn Tokenize, text: String) -> Result<Vec<u32>> {
+        if !self.chat {
+            return tokenizer.encode(&text, true);
+        }
+        let system = self.system.iter();
+        let mut messages: Vec<Message> = system
+            .map(|text| Message::new(Role::System, text))
+            .collect();
+        messages.push(Message::new(Role::User, text));
+        tokenizer.encode(&tokenizer.chat(&messages)?, false)
+    }
+
     /// The origin and the text of each prompt.
     fn texts(&self) -> Result<Vec<(String, String)>> {
         let given = self.prompt.iter().enumerate().map(|(index, text)| {

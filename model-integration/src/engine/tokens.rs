@@ -2,6 +2,8 @@
 
 use anyhow::Result;
 
+use crate::chat::{ChatError, Message};
+
 /// The interface of a tokenizer.
 pub trait Tokenize {
     /// The token ids of a text, with the special tokens that the tokenizer's post-processor adds
@@ -19,6 +21,20 @@ pub trait Tokenize {
 
     /// The token that stands for an empty context, as id and text: BOS if there is one, else EOS.
     fn prefix_token(&self) -> Option<(u32, String)>;
+
+    /// The text of a chat, up to where the assistant's answer begins. It has all special tokens of
+    /// its own.
+    ///
+    /// # Errors
+    /// If the model has no chat template, or the template refuses the chat.
+    fn chat(&self, _messages: &[Message]) -> Result<String> {
+        Err(ChatError::Absent.into())
+    }
+
+    /// The chat template, if the model has one.
+    fn chat_template(&self) -> Option<&str> {
+        None
+    }
 
     /// The tokenizer's own end-of-text token.
     fn eos_token(&self) -> Option<u32> {

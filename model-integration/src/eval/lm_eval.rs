@@ -16,7 +16,7 @@ use super::runner::{Answers, Given};
 use crate::config::QuantConfig;
 use crate::engine::Score;
 use crate::task::metric::{Filter, Metric, Unit};
-use crate::task::{Content, Example, Generation, Kind, Task};
+use crate::task::{Content, Example, Generation, Kind, Task, Turns};
 
 /// Writes `results_<config>.json`, and the samples if they are requested.
 pub(super) fn write(
@@ -61,6 +61,8 @@ fn results(
     let seconds: f64 = scores.iter().map(|scores| scores.seconds).sum();
     let date = SystemTime::now().duration_since(UNIX_EPOCH);
     let machine = &environment.machine;
+    let template = evaluation.engine.tokenizer().chat_template();
+    let template = template.filter(|_| settings.style.chat.is_some());
     json!({
         "results": by_task(&|task, plan, scores| metrics(task, plan, scores)),
         "group_subtasks": {},
@@ -126,11 +128,11 @@ fn results(
         "model_source": "mxlab",
         "model_name": info.name,
         "model_name_sanitized": sanitize_model_name(&info.name),
-        "system_instruction": null,
-        "system_instruction_sha": null,
-        "fewshot_as_multiturn": false,
-        "chat_template": null,
-        "chat_template_sha": null,
+        "system_instruction": settings.style.system,
+        "system_instruction_sha": settings.style.system.as_deref().map(sha256),
+        "fewshot_as_multiturn": settings.style.chat == Some(Turns::Multi),
+        "chat_template": template,
+        "chat_template_sha": template.map(sha256),
         "max_length": info.max_length,
         "total_evaluation_time_seconds": format!("{seconds:?}"),
     })

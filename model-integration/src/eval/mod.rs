@@ -43,7 +43,7 @@ use crate::engine::{Engine, Footprint};
 use crate::record::column::Column;
 use crate::record::eval::Timing;
 use crate::record::result::{MetricResult, TaskResult};
-use crate::task::{FewShot, PromptEncoder, Task};
+use crate::task::{FewShot, PromptEncoder, PromptStyle, Task};
 
 /// Settings of an evaluation.
 #[derive(Clone, Debug)]
@@ -54,6 +54,8 @@ pub struct Settings {
     pub limit: Option<Limit>,
     /// Solved examples before each example.
     pub fewshot: FewShot,
+    /// How prompts are put together.
+    pub style: PromptStyle,
     /// Whether a context begins with BOS; `None` for the tokenizer's default.
     pub add_bos_token: Option<bool>,
     /// Seed of stochastic rounding.
@@ -130,11 +132,12 @@ impl<'a> Evaluation<'a> {
             .map(|task| {
                 let Settings {
                     fewshot,
+                    style,
                     limit,
                     batch_size,
                     ..
                 } = &settings;
-                let plan = Plan::new(&task, &encoder, fewshot, *limit, *batch_size)?;
+                let plan = Plan::new(&task, &encoder, fewshot, style, *limit, *batch_size)?;
                 // A special token that is put before a text may have no row.
                 if let Some((prompt, token)) = plan.beyond(engine.vocabulary()) {
                     bail!(

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use sha2::{Digest, Sha256};
 
 use crate::engine::Request;
-use crate::task::{Content, Example, FewShot, PromptEncoder, Protocol, Task};
+use crate::task::{Content, Example, FewShot, Kind, PromptEncoder, PromptStyle, Protocol, Task};
 
 /// How many examples of a task are evaluated; the first ones are taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -63,7 +63,7 @@ pub struct Prompt {
     pub part: usize,
     /// Text before the target, solved examples included; empty for a document.
     pub context: String,
-    /// The scored text: the target, a choice behind a space, or the document; empty for a problem.
+    /// The scored text: the target, a choice behind its delimiter, or the document; empty for a problem.
     pub target: String,
     /// Its tokens.
     pub request: Request,
@@ -82,16 +82,23 @@ impl Plan {
         task: &Task,
         encoder: &PromptEncoder,
         fewshot: &FewShot,
+        style: &PromptStyle,
         limit: Option<Limit>,
         batch_size: usize,
     ) -> Result<Self> {
         fewshot.check(task)?;
         let count = limit.map_or(task.examples.len(), |limit| limit.of(task.examples.len()));
         let (mut prompts, mut starts) = (Vec::new(), vec![0]);
-        let contexts = fewshot.contexts(task).take(count).enumerate();
-        for ((index, context), example) in contexts.zip(&task.examples) {
+        let shots = fewshot.of(task).take(count).enumerate();
+        for ((index, shots), example) in shots.zip(&task.examples) {
             let place = || format!("`{}` line {}", task.source, example.line);
-            let parts = context.and_then(|context| parts(task, example, index, context, encoder));
+            let context = shots.and_then(|shots| match task.kind() {
+                Kind::Document => Ok(String::new()),
+                _ => style.context(encoder.tokenizer, &shots, example),
+            });
+            let delimiter = style.choice_delimiter();
+            let parts = context
+                .and_then(|context| parts(task, example, index, context, delimiter, encoder));
             prompts.extend(parts.with_context(place)?);
             starts.push(prompts.len());
         }
@@ -184,6 +191,7 @@ fn parts(
     example: &Example,
     index: usize,
     context: String,
+    delimiter: &str,
     encoder: &PromptEncoder,
 ) -> Result<Vec<Prompt>> {
     let scored = |context: &str, part: usize, target: String| {
@@ -202,7 +210,7 @@ fn parts(
         Content::Choices { choices, .. } => {
             let choices = choices.iter().enumerate();
             choices
-                .map(|(part, choice)| scored(&context, part, format!(" {choice}")))
+                .map(|(part, choice)| scored(&context, part, format!("{delimiter}{choice}")))
                 .collect()
         }
         Content::Problem { .. } => {

@@ -36,6 +36,7 @@ pub(super) fn of(
                 .as_ref()
                 .map(|pool| pool.source.clone()),
             add_bos_token: settings.add_bos_token,
+            style: settings.style.clone(),
             seed: settings.seed,
             threads: rayon::current_num_threads(),
         },

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::result::TaskResult;
 use crate::config::QuantConfig;
 use crate::engine::ModelInfo;
+use crate::task::PromptStyle;
 
 /// The record of a run. `model`, `configs`, `tasks`, `settings` and `results` do not depend on
 /// interruptions; `environment` and `timings` do.
@@ -59,6 +60,9 @@ pub struct EvalSettings {
     pub fewshot_file: Option<String>,
     /// Whether prompts begin with BOS; `None` for the tokenizer's default.
     pub add_bos_token: Option<bool>,
+    /// How prompts are put together.
+    #[serde(default, skip_serializing_if = "PromptStyle::is_plain")]
+    pub style: PromptStyle,
     /// Seed of stochastic rounding.
     pub seed: u32,
     /// Number of threads.

@@ -17,7 +17,7 @@ use crate::eval::{Evaluation, Settings};
 use crate::record::column::Column;
 use crate::record::study::{CellRecord, Head, ScoreRecord, TaskScores};
 use crate::task::metric::Unit;
-use crate::task::{FewShot, Task};
+use crate::task::{FewShot, PromptStyle, Task};
 
 /// A model of a study, ready to score.
 pub struct Scored<'a> {
@@ -57,6 +57,7 @@ impl<'a> Scored<'a> {
             batch_size: self.study.frozen.changes.batch_size,
             limit: self.study.limit,
             fewshot: FewShot::default(),
+            style: PromptStyle::default(),
             add_bos_token: self.add_bos_token,
             seed,
             output: None,

@@ -1,7 +1,4 @@
-//! Solved examples before the scored one.
-//!
-//! They are chosen and rendered as in lm-evaluation-harness: context, space, target, blank line. A
-//! target with a leading space of its own is therefore preceded by two spaces, as in the harness.
+//! Solved examples before the scored one, chosen as in lm-evaluation-harness.
 
 use anyhow::ensure;
 use clap::ValueEnum;
@@ -9,9 +6,6 @@ use serde::{Deserialize, Serialize};
 
 use super::draws::Draws;
 use super::{Example, Kind, Task};
-
-const TARGET_DELIMITER: &str = " ";
-const EXAMPLE_DELIMITER: &str = "\n\n";
 
 /// Default of the harness' `--seed` for solved examples.
 const SEED: u32 = 1234;
@@ -87,11 +81,14 @@ impl FewShot {
         Ok(())
     }
 
-    /// The context of each example of `task`, behind its solved examples. The caller has checked
-    /// with [`FewShot::check`].
+    /// The solved examples before each example of `task`. The caller has checked with
+    /// [`FewShot::check`].
     ///
     /// An item is an error if the task has too few examples that differ from the scored one.
-    pub fn contexts<'a>(&'a self, task: &'a Task) -> impl Iterator<Item = anyhow::Result<String>> {
+    pub fn of<'a>(
+        &'a self,
+        task: &'a Task,
+    ) -> impl Iterator<Item = anyhow::Result<Vec<&'a Example>>> {
         let count = self.count(task);
         let mut draws = Draws::new(SEED);
         task.examples.iter().map(move |example| {
@@ -105,15 +102,7 @@ impl FewShot {
                 shots.len(),
                 example.line
             );
-            let mut context = String::new();
-            for shot in shots {
-                context.push_str(shot.content.context());
-                context.push_str(TARGET_DELIMITER);
-                context.push_str(shot.content.solution());
-                context.push_str(EXAMPLE_DELIMITER);
-            }
-            context.push_str(example.content.context());
-            Ok(context)
+            Ok(shots)
         })
     }
 

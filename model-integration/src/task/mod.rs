@@ -13,6 +13,7 @@
 //! | [`jsonl`], [`fields`] | reads examples from JSON lines |
 //! | [`parquet`] | converts rows of a Parquet file to JSON lines |
 //! | [`fewshot`], [`draws`] | solved examples before the scored one |
+//! | [`prompt`] | the text before a target: plain, or a chat |
 //! | [`encode`] | tokenises contexts and targets |
 
 pub mod draws;
@@ -24,6 +25,7 @@ pub mod jsonl;
 pub mod metric;
 pub mod named;
 pub mod parquet;
+pub mod prompt;
 pub mod protocol;
 pub mod shape;
 
@@ -36,6 +38,7 @@ use serde_json::{Map, Value};
 pub use encode::{Encoded, PromptEncoder};
 pub use fewshot::{FewShot, Sampler};
 pub use named::{DataSources, load};
+pub use prompt::{PromptStyle, Turns};
 pub use protocol::{Generation, Protocol};
 
 use named::NAMED;

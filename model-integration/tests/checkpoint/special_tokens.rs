@@ -8,7 +8,7 @@ use mxlab::config::QuantConfig;
 use mxlab::eval::progress::Silent;
 use mxlab::eval::{Evaluation, Settings};
 use mxlab::model::cpu::CpuEngine;
-use mxlab::task::{FewShot, jsonl};
+use mxlab::task::{FewShot, PromptStyle, jsonl};
 use mxlab_kernels::format::FloatType;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -217,6 +217,7 @@ fn evaluate(model: &TinyModel, line: &str) -> anyhow::Result<String> {
     let engine = CpuEngine::new(open(model, &[]), None, None)?;
     let output = tempdir()?;
     let settings = Settings {
+        style: PromptStyle::default(),
         batch_size: 1,
         limit: None,
         fewshot: FewShot {

@@ -12,7 +12,7 @@ use mxlab::eval::{Evaluation, Settings};
 use mxlab::model::cpu::CpuEngine;
 use mxlab::record::column::Column;
 use mxlab::task::metric::Metric;
-use mxlab::task::{FewShot, Kind, PromptEncoder, jsonl};
+use mxlab::task::{FewShot, Kind, PromptEncoder, PromptStyle, jsonl};
 
 use super::{configs, settings};
 use crate::toy::{CharTokenizer, ToyEngine};
@@ -35,7 +35,15 @@ fn metrics_by_hand() {
     };
     let columns = |lines: &str, scores: &[f64]| {
         let task = jsonl::parse("toy", "toy.jsonl", lines.as_bytes()).expect("a task");
-        let plan = Plan::new(&task, &encoder, &FewShot::default(), None, 2).expect("a plan");
+        let plan = Plan::new(
+            &task,
+            &encoder,
+            &FewShot::default(),
+            &PromptStyle::default(),
+            None,
+            2,
+        )
+        .expect("a plan");
         let scores = scores.iter().map(|&x| score(x)).collect();
         Given::Scores(scores).columns(&task, &plan)
     };

@@ -14,7 +14,7 @@ use mxlab::eval::table::{TableFormat, render};
 use mxlab::eval::{Evaluation, Outcome, Settings};
 use mxlab::record::result::TaskResult;
 use mxlab::task::metric::Metric;
-use mxlab::task::{FewShot, Task, jsonl};
+use mxlab::task::{FewShot, PromptStyle, Task, jsonl};
 
 use crate::toy::ToyEngine;
 
@@ -40,6 +40,7 @@ pub fn configs(names: &[&str]) -> Vec<QuantConfig> {
 
 pub fn settings(output: Option<&Path>) -> Settings {
     Settings {
+        style: PromptStyle::default(),
         batch_size: BATCH_SIZE,
         limit: None,
         fewshot: FewShot::default(),

@@ -1,9 +1,9 @@
 """lm-evaluation-harness' own tasks on local files and a local model: a line of JSON for each sample.
 
-Usage: lm_eval_samples.py MODEL DATA OUT
+Usage: lm_eval_samples.py MODEL DATA OUT [SETTINGS]
 
 DATA holds `hellaswag_val.jsonl`, `arc_challenge_test.jsonl` (the hub's layout), `gsm8k_test.jsonl`, `gsm8k_train.jsonl` and
-`wikitext2_test.jsonl` (a `page` a line). Tasks are those that the harness ships, but for where their data are.
+`wikitext2_test.jsonl` (a `page` a line). SETTINGS is JSON of more arguments of `simple_evaluate`. Tasks are those that the harness ships, but for where their data are.
 """
 
 import json
@@ -47,7 +47,7 @@ def write_tasks(data: Path, folder: Path) -> None:
         (folder / f"{task}.yaml").write_text("\n".join(lines) + "\n")
 
 
-def main(model: str, data: Path, out: Path) -> None:
+def main(model: str, data: Path, out: Path, settings: dict) -> None:
     out.mkdir(parents=True, exist_ok=True)
     write_tasks(data.resolve(), out)
     found = lm_eval.simple_evaluate(
@@ -59,6 +59,7 @@ def main(model: str, data: Path, out: Path) -> None:
         batch_size=1,
         log_samples=True,
         bootstrap_iters=0,
+        **settings,
     )
     for task in TASKS:
         with open(out / f"{task}.jsonl", "w") as file:
@@ -77,4 +78,4 @@ def main(model: str, data: Path, out: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), json.loads((sys.argv[4:] or ["{}"])[0]))

@@ -2,10 +2,20 @@
 
 use std::collections::BTreeSet;
 
-use mxlab::task::{DataSources, FewShot, Sampler, named};
+use mxlab::task::{DataSources, FewShot, PromptStyle, Sampler, Task, named};
 use serde_json::json;
 
 use super::parse;
+use crate::toy::CharTokenizer;
+
+fn contexts<'a>(
+    shots: &'a FewShot,
+    task: &'a Task,
+) -> impl Iterator<Item = anyhow::Result<String>> {
+    let plain = PromptStyle::default();
+    let each = shots.of(task).zip(&task.examples);
+    each.map(move |(shots, example)| plain.context(&CharTokenizer::default(), &shots?, example))
+}
 
 #[test]
 fn fewshot_examples_are_rendered_and_never_the_scored_one() {
@@ -19,8 +29,7 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
         sampler: Sampler::FirstN,
     };
     let context = |count, index: usize| {
-        first(Some(count), None)
-            .contexts(&task)
+        contexts(&first(Some(count), None), &task)
             .nth(index)
             .expect("an example")
     };
@@ -49,8 +58,8 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
     };
     for shots in [one, drawn] {
         assert!(shots.check(&task).is_ok());
-        let contexts: Result<Vec<_>, _> = shots.contexts(&task).collect();
-        assert_eq!(contexts.expect("all")[0], "Q A\n\none");
+        let all: Result<Vec<_>, _> = contexts(&shots, &task).collect();
+        assert_eq!(all.expect("all")[0], "Q A\n\none");
     }
 
     // For all draws, neither the scored example nor its duplicate precedes it.
@@ -64,7 +73,7 @@ fn fewshot_examples_are_rendered_and_never_the_scored_one() {
             &"{\"text\": \"one fish\"}\n{\"text\": \"two fish\"}\n{\"text\": \"red fish\"}\n"
                 .repeat(1 + round),
         );
-        for (context, example) in drawn.contexts(&many).zip(&many.examples) {
+        for (context, example) in contexts(&drawn, &many).zip(&many.examples) {
             let context = context.expect("two differ");
             let scored = example.content.context();
             assert_eq!(context.matches(scored).count(), 1, "{context}");
@@ -118,8 +127,8 @@ fn solved_problems_are_of_the_training_split() {
     }
     lines("train", 30);
     let task = load(None).expect("a task");
-    let contexts: Result<Vec<_>, _> = FewShot::default().contexts(&task).collect();
-    for context in contexts.expect("enough") {
+    let all: Result<Vec<_>, _> = contexts(&FewShot::default(), &task).collect();
+    for context in all.expect("enough") {
         assert_eq!(context.matches("Question: train").count(), 5, "{context}");
         assert_eq!(context.matches("Question: test").count(), 1, "{context}");
     }

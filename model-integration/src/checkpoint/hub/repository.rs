@@ -9,8 +9,8 @@ use hf_hub::{Cache, Repo, RepoType};
 use super::super::file::{MAX_INDEX_BYTES, io_error, read_required};
 use super::super::weights::{INDEX_FILE, SINGLE_FILE, parse_index};
 use super::super::{
-    CONFIG_FILE, CheckpointError, GENERATION_FILE, MODELOPT_FILE, SPECIAL_TOKENS_FILE,
-    TOKENIZER_CONFIG_FILE, TOKENIZER_FILE,
+    CHAT_TEMPLATE_FILE, CONFIG_FILE, CheckpointError, GENERATION_FILE, MODELOPT_FILE,
+    SPECIAL_TOKENS_FILE, TOKENIZER_CONFIG_FILE, TOKENIZER_FILE,
 };
 use super::{HubError, HubOptions};
 
@@ -86,6 +86,7 @@ impl<'a> Repository<'a> {
             TOKENIZER_CONFIG_FILE,
             SPECIAL_TOKENS_FILE,
             GENERATION_FILE,
+            CHAT_TEMPLATE_FILE,
             MODELOPT_FILE,
         ] {
             optional(file)?;

@@ -10,13 +10,10 @@ use super::directory::NewDirectory;
 use crate::checkpoint::Checkpoint;
 use crate::cli::model::model_directory;
 
-/// A chat template in a file of its own.
-const TEMPLATE: &str = "chat_template.jinja";
-
 /// Files that do not depend on how weights are stored. A README describes another model.
 const FILES: [&str; 15] = [
     "generation_config.json",
-    TEMPLATE,
+    "chat_template.jinja",
     "chat_template.json",
     "special_tokens_map.json",
     "added_tokens.json",
@@ -72,23 +69,4 @@ pub fn copy(name: &str, checkpoint: &Checkpoint, directory: &NewDirectory) -> Re
         }
     }
     Ok(())
-}
-
-/// The chat template of the model `name`, if it has a file of its own.
-///
-/// # Errors
-/// A file that cannot be read or downloaded.
-pub fn chat_template(name: &str) -> Result<Option<String>> {
-    let Some(source) = model_directory(name, &[TEMPLATE])? else {
-        return Ok(None);
-    };
-    let path = source.join(TEMPLATE);
-    match path.is_file() {
-        true => {
-            let text = fs::read_to_string(&path);
-            text.with_context(|| format!("`{}`", path.display()))
-                .map(Some)
-        }
-        false => Ok(None),
-    }
 }

@@ -96,8 +96,7 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
         Target::Gguf => {
             gguf::check_output(&args.output, args.overwrite)?;
             let plan = Plan::new(&checkpoint, &config, args.to)?;
-            let template = carried::chat_template(&args.model)?;
-            let bytes = gguf::write(&checkpoint, &plan, template, &args.output)?;
+            let bytes = gguf::write(&checkpoint, &plan, &args.output)?;
             (plan, bytes)
         }
         _ => write_directory(args, &checkpoint, &config)?,

@@ -9,6 +9,7 @@ use rayon::prelude::*;
 use super::generator::CpuGenerator;
 use super::operations::with_values;
 use super::{Cache, Cpu};
+use crate::chat::Message;
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
@@ -268,6 +269,14 @@ impl Tokenize for Tokenizer {
 
     fn decode(&self, tokens: &[u32]) -> Result<String> {
         Ok(Tokenizer::decode(self, tokens, true)?)
+    }
+
+    fn chat(&self, messages: &[Message]) -> Result<String> {
+        Ok(Tokenizer::chat(self, messages)?)
+    }
+
+    fn chat_template(&self) -> Option<&str> {
+        Tokenizer::chat_template(self)
     }
 
     fn prefix_token(&self) -> Option<(u32, String)> {

@@ -92,14 +92,9 @@ pub fn check_output(output: &Path, overwrite: bool) -> Result<()> {
 ///
 /// # Errors
 /// A model or a tokenizer that GGUF cannot express; a file that cannot be written.
-pub fn write(
-    checkpoint: &Checkpoint,
-    plan: &Plan,
-    template: Option<String>,
-    output: &Path,
-) -> Result<usize> {
+pub fn write(checkpoint: &Checkpoint, plan: &Plan, output: &Path) -> Result<usize> {
     let (mut metadata, divisors) = model::metadata(checkpoint)?;
-    metadata.extend(tokenizer::metadata(checkpoint, template)?);
+    metadata.extend(tokenizer::metadata(checkpoint)?);
     let of_divisors = divisors.iter().map(|divisors| Tensor {
         name: divisors.name.to_owned(),
         dtype: Dtype::F32,

@@ -45,7 +45,7 @@ const TEXTS: [&str; 12] = [
 ///
 /// # Errors
 /// A tokenizer whose kind, or whose way to split text, GGUF does not have.
-pub fn metadata(checkpoint: &Checkpoint, template: Option<String>) -> Result<Metadata> {
+pub fn metadata(checkpoint: &Checkpoint) -> Result<Metadata> {
     let json: Value = serde_json::from_slice(checkpoint.tokenizer_json())
         .with_context(|| format!("tokenizer.json of {}", checkpoint.label()))?;
     let model = &json["model"];
@@ -104,9 +104,8 @@ pub fn metadata(checkpoint: &Checkpoint, template: Option<String>) -> Result<Met
             add(name, Entry::U32(*id));
         }
     }
-    let in_settings = || settings["chat_template"].as_str().map(str::to_owned);
-    if let Some(template) = template.or_else(in_settings) {
-        let template = Entry::Text(template);
+    if let Some(template) = checkpoint.chat_template() {
+        let template = Entry::Text(template.to_owned());
         entries.push(("tokenizer.chat_template".to_owned(), template));
     }
     Ok(entries)
