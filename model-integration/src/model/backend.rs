@@ -252,6 +252,27 @@ pub trait Backend {
         residual: &Self::Activation,
     ) -> Result<Self::Activation, Self::Error>;
 
+    /// `residual + factor * norm(x)`, in as many steps as there are norm and factor.
+    ///
+    /// # Errors
+    /// Any error of the steps.
+    fn add_normed(
+        &self,
+        mut x: Self::Activation,
+        norm: Option<&Norm<Self::Vector>>,
+        factor: f32,
+        residual: &Self::Activation,
+        batch: &Batch,
+    ) -> Result<Self::Activation, Self::Error> {
+        if let Some(norm) = norm {
+            x = self.norm(&x, norm, batch, &Self::Input::default())?;
+        }
+        if factor != 1.0 {
+            x = self.map(x, Map::Times(factor))?;
+        }
+        self.add(x, residual)
+    }
+
     /// Inspects the output of the part of the model called `what`. A backend in watching mode fails
     /// at the first value that is not finite.
     ///

@@ -36,19 +36,6 @@ pub fn reach(config: &ModelConfig, tokens: usize) -> Reach {
         .unwrap_or_default()
 }
 
-/// Checks that a sequence of `tokens` tokens fits the model's attention windows, for an engine that
-/// has none.
-///
-/// # Errors
-/// [`LlamaError::SlidingWindow`].
-pub fn check_window(config: &ModelConfig, tokens: usize) -> Result<(), LlamaError> {
-    let windows = config.layers.iter().filter_map(|layer| layer.window);
-    match windows.min() {
-        Some(window) if tokens > window => Err(LlamaError::SlidingWindow { tokens, window }),
-        _ => Ok(()),
-    }
-}
-
 /// The reach of prompts that are continued up to `end` tokens. Cached keys cannot be rotated again,
 /// so a prompt must not reach beyond the training on the way, and with dynamic scaling not at all.
 ///

@@ -58,18 +58,6 @@ pub enum LlamaError {
         /// The parts.
         parts: String,
     },
-    /// A sequence that is longer than the model's sliding window, on a device.
-    #[error(
-        "a sequence of {tokens} tokens is longer than the model's sliding window of {window} \
-         (`sliding_window` in its config.json); the device attends only within it, `--device cpu` \
-         beyond"
-    )]
-    SlidingWindow {
-        /// Tokens of the sequence.
-        tokens: usize,
-        /// Size of the window in tokens.
-        window: usize,
-    },
     /// A sequence that is longer than those of the training, with dynamic scaling of RoPE.
     #[error(
         "a sequence may reach {tokens} tokens, beyond the {trained} to which this model's RoPE is \

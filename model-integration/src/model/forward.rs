@@ -261,18 +261,12 @@ impl<B: Backend> Llama<B> {
         let factor = self.factors.residual as f32;
         let is_fused = norm.is_none() && factor == 1.0;
         let residual = Some(&x).filter(|_| is_fused);
-        let mut out = backend.linear(inner, &last.weight, last.bias.as_ref(), residual)?;
+        let out = backend.linear(inner, &last.weight, last.bias.as_ref(), residual)?;
         backend.watch(&out, name)?;
         if is_fused {
             return Ok(out);
         }
-        if let Some(norm) = norm {
-            out = backend.norm(&out, norm, batch, &B::Input::default())?;
-        }
-        if factor != 1.0 {
-            out = backend.map(out, Map::Times(factor))?;
-        }
-        backend.add(out, &x)
+        backend.add_normed(out, norm.as_ref(), factor, &x, batch)
     }
 
     fn projection_name(&self, layer: usize, projection: Projection) -> String {

@@ -1,5 +1,6 @@
 //! The device engine on the emulator, compared with the CPU engine.
 
+mod architectures;
 mod commands;
 mod operands;
 
@@ -11,7 +12,7 @@ use mxlab::engine::{Engine, Request, Room, Sampler};
 use mxlab::model::cpu::{self, Cpu, CpuEngine};
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
-use mxlab::model::device::{DeviceBackend, DeviceEngine, DeviceMatrix, Loaded};
+use mxlab::model::device::{DeviceBackend, DeviceEngine, DeviceMatrix, DeviceVector, Loaded};
 use mxlab::model::load::{self as load_llama, Arrangement, Member, Store};
 use mxlab::model::{Backend, Batch, Linear, Mlp, Projections};
 use mxlab_harness::device::{Device, EmulatorOptions};
@@ -85,7 +86,17 @@ fn cpu_logits(
     tokens: &[u32],
     prefill: usize,
 ) -> Vec<Vec<f32>> {
-    let engine = Cpu::new(FloatType::Bf16);
+    cpu_logits_in(FloatType::Bf16, checkpoint, config, tokens, prefill)
+}
+
+fn cpu_logits_in(
+    dtype: FloatType,
+    checkpoint: &Checkpoint,
+    config: &QuantConfig,
+    tokens: &[u32],
+    prefill: usize,
+) -> Vec<Vec<f32>> {
+    let engine = Cpu::new(dtype);
     let llama = load_llama::load(&engine, checkpoint, config, 128).expect("a model");
     let batch = Batch::whole([&tokens[..prefill + 8]]);
     let rows: Vec<u32> = (prefill - 1..prefill + 8).map(|row| row as u32).collect();
@@ -192,10 +203,7 @@ fn some_projections_of_a_stack_have_a_bias() {
 
 /// Bytes of a matrix and its bias.
 fn linear(linear: &Linear<DeviceBackend>) -> usize {
-    let bias = linear.bias.as_ref().map_or(0, |bias| {
-        let bias: &mxlab_harness::device::Buffer = bias;
-        bias.bytes()
-    });
+    let bias = linear.bias.as_ref().map_or(0, DeviceVector::bytes);
     DeviceMatrix::bytes(&linear.weight) + bias
 }
 

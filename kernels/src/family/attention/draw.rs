@@ -162,9 +162,8 @@ pub(super) fn problem(
             .collect();
     }
     // Of scores before a cap.
-    let factor = variant
-        .with_form(ScoreForm::Causal)
-        .score_factor(sizes.scale, 0.0);
+    let causal = variant.with_form(ScoreForm::Causal);
+    let factor = causal.score_factor(sizes.scale);
     let src = queries(rng, &sizes, &known[0], f64::from(factor), variant);
     problem.tensors.insert("src".to_owned(), src);
     if rng.random_ratio(1, 8) {

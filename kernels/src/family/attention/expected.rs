@@ -112,32 +112,43 @@ struct Contexts<'p> {
     score: Score,
 }
 
-/// What becomes of products of a query and operands of keys.
+/// What becomes of products of a query and keys.
 #[derive(Clone, Copy)]
 struct Score {
-    /// Of the product, or of its hyperbolic tangent.
+    /// Of the product, or of the capped score.
     factor: f64,
-    /// Half of the tangent's argument, base e, is that, base 2.
-    cap_factor: Option<f64>,
+    /// The scale and the cap, and what the quotient by that is multiplied by.
+    cap: Option<[f32; 3]>,
 }
 
 impl Score {
-    /// The exponent of a weight, and its error, from a product and its error. A capped one is
-    /// `factor (1 - 2 / (1 + 2^x))` with `x` the product times `cap_factor`: a rounding of x, 2^-22
-    /// of the exponential, half of which is of the quotient as a slope of at most 1/4 each, an ulp
-    /// of the reciprocal, and two roundings are below 2^-21; beyond 64 nothing is left of it.
+    /// The exponent of a weight, and its error, from a product and its error.
     fn of(self, product: f64, error: f64) -> (f64, f64) {
-        let Some(cap_factor) = self.cap_factor else {
+        let Some(cap) = self.cap else {
             return (product * self.factor, error * self.factor.abs());
         };
-        let x = product * cap_factor;
-        let off = error * cap_factor + pow2(-23) * x.abs();
-        let error = match x - off >= 64.0 {
-            true => 0.0,
-            false => (off * LN_2 / 2.0 + pow2(-21)).min(2.0),
-        };
-        (self.factor * (x * LN_2 / 2.0).tanh(), self.factor * error)
+        // Every step is monotonic.
+        let low = capped(product - error, cap, -TANH) * self.factor;
+        let high = capped(product + error, cap, TANH) * self.factor;
+        ((low + high) / 2.0, (high - low) / 2.0)
     }
+}
+
+/// The error of `1 - 2 / (1 + 2^x)`: a rounding of x, 2^-22 of the exponential, both with a slope
+/// of at most 1/2, an ulp of the reciprocal, two roundings.
+const TANH: f64 = 1.0 / (1 << 21) as f64;
+
+/// The capped score of a product, with a hyperbolic tangent that is `off`.
+fn capped(product: f64, [scale, cap, inverse]: [f32; 3], off: f64) -> f64 {
+    let bf16 = |x: f32| FloatType::Bf16.round(x);
+    let quotient = bf16(bf16(bf16(product as f32) * scale) * inverse);
+    let exact = f64::from(quotient).tanh();
+    // From 22 on the exponential, at least 2^63, leaves 1.
+    let tanh = match quotient >= 22.0 {
+        true => 1.0,
+        false => (exact + off).clamp(-1.0, 1.0),
+    };
+    f64::from(bf16(bf16(tanh as f32) * cap))
 }
 
 impl<'p> Contexts<'p> {
@@ -153,16 +164,15 @@ impl<'p> Contexts<'p> {
         }
         // Operands here are the keys themselves.
         let of_keys = pow2(-variant.keys().excess());
-        let factor = f64::from(variant.score_factor(sizes.scale, sizes.cap));
-        let cap_factor = f64::from(variant.cap_factor(sizes.scale, sizes.cap)) * of_keys;
+        let factor = f64::from(variant.score_factor(sizes.scale));
         let score = match variant.form().has_cap() {
             true => Score {
                 factor,
-                cap_factor: Some(cap_factor),
+                cap: Some([sizes.scale, sizes.cap, 1.0 / sizes.cap]),
             },
             false => Score {
                 factor: factor * of_keys,
-                cap_factor: None,
+                cap: None,
             },
         };
         Ok(Self {

@@ -12,7 +12,7 @@ pub enum ScoreForm {
     Causal,
     /// It sees the last `window` of these, its own included.
     Window,
-    /// The same, and a score s becomes `cap tanh(s / cap)`.
+    /// The same, and a score s becomes `cap tanh(s / cap)`, rounded to bf16 as are the steps to it.
     Capped,
 }
 
@@ -43,7 +43,7 @@ impl ScoreForm {
         matches!(self, Self::Window | Self::Capped)
     }
 
-    /// Whether `cap_factor` is a parameter.
+    /// Whether `scale_factor`, `cap` and `cap_inverse` are parameters.
     pub const fn has_cap(self) -> bool {
         matches!(self, Self::Capped)
     }
@@ -51,20 +51,24 @@ impl ScoreForm {
 
 impl AttentionVariant {
     /// The operand `score_factor` for scores that are multiplied by `scale`. It multiplies the
-    /// products of queries and key operands, and 2 to the power of the result is e^(scale q k). If
-    /// scores have a `cap`, it multiplies the hyperbolic tangents instead. A launch refuses a scale
-    /// whose factor is 0, infinite or NaN.
-    pub fn score_factor(&self, scale: f32, cap: f32) -> f32 {
+    /// products of queries and key operands, and 2 to the power of the result is e^(scale q k).
+    /// Where scores have a cap it multiplies these: it is log2 e. A launch refuses a scale whose
+    /// factor is 0, infinite or NaN.
+    pub fn score_factor(&self, scale: f32) -> f32 {
         match self.form.has_cap() {
-            true => (f64::from(cap) * LOG2_E) as f32,
+            true => LOG2_E as f32,
             false => (f64::from(scale) * LOG2_E * pow2(self.keys.excess())) as f32,
         }
     }
 
-    /// The operand `cap_factor`: 2 to the power of it times a product is e^(2 scale q k / cap).
-    pub fn cap_factor(&self, scale: f32, cap: f32) -> f32 {
-        let doubled = 2.0 * f64::from(scale) / f64::from(cap);
-        (doubled * LOG2_E * pow2(self.keys.excess())) as f32
+    /// The operands `scale_factor`, which makes scores of products, `cap` and `cap_inverse`.
+    pub fn cap_factors(&self, scale: f32, cap: f32) -> [(&'static str, f32); 3] {
+        let scale = f64::from(scale) * pow2(self.keys.excess());
+        [
+            ("scale_factor", scale as f32),
+            ("cap", cap),
+            ("cap_inverse", 1.0 / cap),
+        ]
     }
 
     /// The operand `value_factor`, which multiplies the sums of value operands.

@@ -85,6 +85,9 @@ pub struct AttentionVariant {
 }
 
 impl AttentionVariant {
+    /// The most features of a head that any kernel takes.
+    pub const MAX_HEAD_DIM: usize = 2 * CHUNK;
+
     /// The kernel for keys and values in these formats (`None`: bf16) and heads of so many
     /// features.
     ///
@@ -101,7 +104,7 @@ impl AttentionVariant {
             }
             Ok::<_, VariantError>(CacheFormat::new(format))
         };
-        if head_dim > 2 * CHUNK {
+        if head_dim > Self::MAX_HEAD_DIM {
             return Err(VariantError::HeadDim { head_dim });
         }
         Ok(Self {

@@ -27,10 +27,11 @@ pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Proble
         );
     }
     let number = |x: f32| Tensor::of_values(&[x], FloatType::F32);
-    let (scale, cap) = (sizes.scale, sizes.cap);
-    insert("score_factor", number(variant.score_factor(scale, cap)));
+    insert("score_factor", number(variant.score_factor(sizes.scale)));
     if variant.form().has_cap() {
-        insert("cap_factor", number(variant.cap_factor(scale, cap)));
+        for (name, factor) in variant.cap_factors(sizes.scale, sizes.cap) {
+            insert(name, number(factor));
+        }
     }
     insert("value_factor", number(variant.value_factor()));
     let blocks = variant.blocks(sequences.len(), longest, sizes.kv_heads, sizes.group);

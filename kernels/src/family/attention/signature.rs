@@ -76,7 +76,11 @@ impl Kernel for AttentionVariant {
             .number("score_factor", f32::from_bits(1)..=f32::MAX)
             .number("value_factor", f32::from_bits(1)..=f32::MAX);
         let signature = match self.form.has_cap() {
-            true => signature.number("cap_factor", f32::from_bits(1)..=f32::MAX),
+            true => ["scale_factor", "cap", "cap_inverse"]
+                .into_iter()
+                .fold(signature, |signature, name| {
+                    signature.number(name, f32::from_bits(1)..=f32::MAX)
+                }),
             false => signature,
         };
         let signature = signature

@@ -3,27 +3,33 @@
 use std::cell::Cell;
 
 use mxlab_harness::device::{Buffer, Device, DeviceError, Graph, Stream};
-use mxlab_kernels::family::append::{AppendVariant, HeadKind};
-use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::matmul::MatmulOutput;
 use mxlab_kernels::family::rows::RowOperation;
-use mxlab_kernels::format::BlockFormat;
-use mxlab_kernels::fragment::cache::RUN;
-use mxlab_kernels::kernel::{Call, Dense, LaunchError, Slice};
+use mxlab_kernels::kernel::{Call, Dense, Slice};
 
 use super::activations::{Activation, Pool};
-use super::cache::CacheRows;
 use super::input::Input;
 use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix, DeviceStack, features};
-use crate::description::kinds::{ActivationFunction, NormKind};
+use crate::description::kinds::ActivationFunction;
 use crate::model::error::check_finite;
 use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm, Rope};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
-pub type DeviceVector = Buffer;
+pub struct DeviceVector {
+    pub(super) values: Buffer,
+    /// Number of values.
+    pub(super) len: usize,
+}
+
+impl DeviceVector {
+    /// Bytes allocated.
+    pub fn bytes(&self) -> usize {
+        self.values.bytes()
+    }
+}
 
 /// A device, and the engine's buffers except weights, keys and values.
 pub struct DeviceBackend {
@@ -35,9 +41,9 @@ pub struct DeviceBackend {
     pub(super) limits: Limits,
     pub(super) storage: Storage,
     /// Cosines and sines.
-    rope: Vec<[Buffer; 2]>,
+    pub(super) rope: Vec<[Buffer; 2]>,
     /// Partial sums of split products and attentions.
-    workspace: Buffer,
+    pub(super) workspace: Buffer,
     arrivals: Buffer,
     /// Results of scoring and sampling, one or two words per row.
     pub(super) results: [Buffer; 5],
@@ -110,41 +116,6 @@ impl DeviceBackend {
             .buffer("arrivals", whole(&self.arrivals))
     }
 
-    /// Rotates queries; or rotates, quantises and appends keys or values. `dst` has the
-    /// destination.
-    fn place_heads(
-        &self,
-        kind: HeadKind,
-        src: &Activation,
-        attention: &Attention<Buffer>,
-        batch: &Batch,
-        dst: Call,
-        format: Option<&BlockFormat>,
-    ) -> Result<(), LlamaError> {
-        let variant = match (format, self.storage) {
-            (Some(format), Storage::Fake) => AppendVariant::fake(kind, *format),
-            _ => AppendVariant::new(kind, format.copied()),
-        };
-        let variant = variant.map_err(LaunchError::from)?;
-        let [positions, _, _] = self.staging.places(batch)?;
-        let seed = format.map_or(0, |format| format.rounding().seed());
-        let mut call = dst
-            .size("tokens", src.rows())
-            .size("heads", src.cols() / attention.head_dim)
-            .size("head_dim", attention.head_dim)
-            .rows("src", "src_stride", src.dense())
-            .buffer("positions", positions)
-            .size("seed", seed as usize);
-        if variant.rotates() {
-            // One table serves all sequences.
-            let table = attention.rope.and_then(|rope| self.rope.get(rope.number?));
-            let [cos, sin] = table.ok_or(LlamaError::Layout)?;
-            call = call.buffer("cos", whole(cos)).buffer("sin", whole(sin));
-        }
-        let kernel = self.kernels.append(variant)?;
-        Ok(kernel.launch(&self.stream, &call)?)
-    }
-
     /// Looks up the rows of a table [vocabulary, cols], one for each token.
     fn look_up(
         &self,
@@ -210,12 +181,6 @@ impl DeviceBackend {
     }
 }
 
-/// Makes a call append to `rows` of a cache.
-fn append_to<'a>(place: &Call<'a>, rows: CacheRows<'a>) -> Call<'a> {
-    let call = place.clone().buffer("dst", rows.codes);
-    call.optional("dst_scales", rows.scales)
-}
-
 impl Backend for DeviceBackend {
     type Activation = Activation;
     type Matrix = DeviceMatrix;
@@ -244,17 +209,11 @@ impl Backend for DeviceBackend {
     fn norm(
         &self,
         x: &Activation,
-        norm: &Norm<Buffer>,
+        norm: &Norm<DeviceVector>,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        if norm.kind != NormKind::Rms {
-            return Err(features::lacks("such norms"));
-        }
-        let by = Call::new()
-            .buffer("gain", whole(&norm.gain))
-            .number("eps", norm.eps as f32);
-        self.make_rows(RowOperation::Norm, x, by, batch, input)
+        self.normed(x, norm, batch, input)
     }
 
     fn as_input(
@@ -263,16 +222,17 @@ impl Backend for DeviceBackend {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        self.make_rows(RowOperation::Copy, x, Call::new(), batch, input)
+        self.quantized(x.part(0..x.cols()), batch, input)
     }
 
     fn linear(
         &self,
         x: &Activation,
         weight: &DeviceMatrix,
-        bias: Option<&Buffer>,
+        bias: Option<&DeviceVector>,
         residual: Option<&Activation>,
     ) -> Result<Activation, LlamaError> {
+        let bias = bias.map(|bias| &bias.values);
         let weights = weight.weights.as_ref().ok_or(LlamaError::Layout)?;
         self.product(x, weights, MatmulOutput::Bf16, bias, residual)
     }
@@ -312,78 +272,14 @@ impl Backend for DeviceBackend {
 
     fn attend(
         &self,
-        [query, key, value]: [Activation; 3],
-        attention: Attention<Buffer>,
+        query_key_value: [Activation; 3],
+        attention: Attention<DeviceVector>,
         cache: &mut DeviceCache,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        let Attention {
-            layer,
-            heads,
-            kv_heads,
-            head_dim,
-            scale,
-            ..
-        } = attention;
-        cache.check(&batch.sequences)?;
-        let [_, slot_of, table] = self.staging.places(batch)?;
-        let tokens = query.rows();
-        let rotated = self
-            .pool
-            .take_compact(tokens, heads * head_dim.next_multiple_of(RUN))?;
-        let [keys, values] = cache.layer(layer);
-        let place = Call::new()
-            .buffer("slot_of", slot_of)
-            .size("slots", cache.slots())
-            .size("capacity", cache.capacity());
-        let rows = Call::new().buffer("dst", rotated.slice());
-        self.place_heads(HeadKind::Queries, &query, &attention, batch, rows, None)?;
-        let (to, of) = (append_to(&place, keys), attention.keys);
-        self.place_heads(HeadKind::Keys, &key, &attention, batch, to, of)?;
-        let (to, of) = (append_to(&place, values), attention.values);
-        self.place_heads(HeadKind::Values, &value, &attention, batch, to, of)?;
-        drop([query, key, value]);
-
-        let longest = batch.sequences.iter().map(|sequence| sequence.length).max();
-        let (longest, group) = (longest.unwrap_or(0), heads / kv_heads);
-        let regime = match longest {
-            0..=2 => AttentionRegime::Decode,
-            _ => AttentionRegime::Prefill,
-        };
-        let kept = [attention.keys, attention.values].map(|format| self.storage.keeps(format));
-        let variant = AttentionVariant::new(kept, head_dim, regime);
-        let variant = variant.map_err(LaunchError::from)?;
-        let kernel = self.kernels.attention(variant)?;
-        let sequences = batch.sequences.len();
-        let blocks = variant.blocks(sequences, longest, kv_heads, group);
-        let splits = variant.splits(&self.limits.split, blocks, cache.capacity());
-        let dst = self.pool.take(tokens, heads * head_dim)?;
-        let call = Call::new()
-            .size("sequence_count", sequences)
-            .size("longest", longest)
-            .size("tokens", tokens)
-            .size("kv_heads", kv_heads)
-            .size("group", group)
-            .size("head_dim", head_dim)
-            .size("slots", cache.slots())
-            .size("capacity", cache.capacity())
-            .size("splits", splits)
-            .number("score_factor", variant.score_factor(scale, 0.0))
-            .number("value_factor", variant.value_factor())
-            .buffer("src", rotated.slice())
-            .rows("dst", "dst_stride", dst.dense())
-            .buffer("keys", keys.codes)
-            .optional("key_scales", keys.scales)
-            .buffer("values", values.codes)
-            .optional("value_scales", values.scales)
-            .buffer("sequences", table);
-        let call = match regime {
-            AttentionRegime::Decode => self.shared(call),
-            AttentionRegime::Prefill => call,
-        };
-        kernel.launch(&self.stream, &call)?;
-        self.quantized(dst, batch, input)
+        let context = self.attention(query_key_value, &attention, cache, batch)?;
+        self.quantized(context, batch, input)
     }
 
     fn gate(
@@ -393,29 +289,47 @@ impl Backend for DeviceBackend {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        if function != ActivationFunction::Silu {
-            return Err(features::lacks("such gates"));
-        }
+        let operation = match function {
+            ActivationFunction::Silu => RowOperation::Swiglu,
+            ActivationFunction::GeluTanh => RowOperation::Geglu,
+            other => return Err(features::lacks(other.name())),
+        };
         let by = Call::new().rows("up", "up_stride", up.dense());
-        self.make_rows(RowOperation::Swiglu, &gate, by, batch, input)
+        self.make_rows(operation, &gate, by, batch, input)
     }
 
     fn activate(
         &self,
-        _: Activation,
-        _: ActivationFunction,
-        _: &Batch,
-        _: &Input,
+        x: Activation,
+        function: ActivationFunction,
+        batch: &Batch,
+        input: &Input,
     ) -> Result<Activation, LlamaError> {
-        Err(features::lacks("an MLP without gate"))
+        match function {
+            ActivationFunction::GeluTanh => {
+                self.make_rows(RowOperation::Gelu, &x, Call::new(), batch, input)
+            }
+            other => Err(features::lacks(other.name())),
+        }
     }
 
-    fn map(&self, _: Activation, _: Map) -> Result<Activation, LlamaError> {
-        Err(features::lacks("factors and caps"))
+    fn map(&self, x: Activation, map: Map) -> Result<Activation, LlamaError> {
+        self.mapped(&x, map)
     }
 
-    fn add(&self, _: Activation, _: &Activation) -> Result<Activation, LlamaError> {
-        Err(features::lacks("norms after attention and MLP"))
+    fn add(&self, x: Activation, residual: &Activation) -> Result<Activation, LlamaError> {
+        self.sum(&x, None, 1.0, residual)
+    }
+
+    fn add_normed(
+        &self,
+        x: Activation,
+        norm: Option<&Norm<DeviceVector>>,
+        factor: f32,
+        residual: &Activation,
+        _: &Batch,
+    ) -> Result<Activation, LlamaError> {
+        self.sum(&x, norm, factor, residual)
     }
 
     fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {

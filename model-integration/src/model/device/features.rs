@@ -1,9 +1,12 @@
 //! What the device's kernels compute of a model's description. A model with other parts is refused
 //! before its weights are read.
 
-use crate::description::kinds::{ActivationFunction, NormKind};
+use mxlab_kernels::family::attention::AttentionVariant;
+
+use crate::config::Projection;
+use crate::description::ModelConfig;
+use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::Role;
-use crate::description::{Factors, ModelConfig};
 use crate::model::LlamaError;
 use crate::model::context::{self, Reach};
 
@@ -19,55 +22,25 @@ pub(super) fn lacks(parts: &str) -> LlamaError {
 /// # Errors
 /// [`LlamaError::Parts`] with all that are lacking.
 pub fn check(config: &ModelConfig) -> Result<(), LlamaError> {
-    let architecture = config.architecture;
-    let has = |roles: &[Role]| roles.iter().any(|&role| architecture.has(role));
-    let plain = Factors::plain(config.head_dim);
-    let factors = config.factors;
-    let rotated = config.ropes.iter().map(|rope| rope.features);
+    let has = |role| config.architecture.has(role);
+    let has_function = match config.activation {
+        ActivationFunction::GeluTanh => true,
+        ActivationFunction::Silu => has(Role::Projection(Projection::Gate)),
+        _ => false,
+    };
     let lacking = [
+        (has(Role::Sinks), "attention sinks".to_owned()),
         (
-            architecture.norm != NormKind::Rms,
-            "other norms than a Llama's",
+            !has_function,
+            format!("an MLP with `{}`", config.activation.name()),
         ),
         (
-            has(&[Role::AfterAttentionNorm, Role::AfterMlpNorm]),
-            "norms after attention and MLP",
-        ),
-        (
-            has(&[Role::QueryNorm, Role::KeyNorm]),
-            "norms of queries and keys",
-        ),
-        (has(&[Role::Sinks]), "attention sinks"),
-        (
-            !has(&[Role::Projection(crate::config::Projection::Gate)]),
-            "an MLP without gate",
-        ),
-        (
-            config.activation != ActivationFunction::Silu,
-            "other functions of the MLP than SiLU",
-        ),
-        (
-            factors.attention_cap.is_some() || factors.logit_cap.is_some(),
-            "soft caps",
-        ),
-        (
-            (factors.embedding, factors.residual, factors.logit_divisor)
-                != (plain.embedding, plain.residual, plain.logit_divisor),
-            "factors of embeddings, layers or logits",
-        ),
-        (
-            rotated
-                .min()
-                .is_some_and(|features| features != config.head_dim),
-            "a rotation of parts of heads",
-        ),
-        (
-            config.layers.iter().any(|layer| layer.rope.is_none()),
-            "layers without rotation",
+            config.head_dim > AttentionVariant::MAX_HEAD_DIM,
+            format!("heads of {} features", config.head_dim),
         ),
     ];
     let lacking = lacking.into_iter().filter(|(is_lacking, _)| *is_lacking);
-    let lacking: Vec<&str> = lacking.map(|(_, part)| part).collect();
+    let lacking: Vec<String> = lacking.map(|(_, part)| part).collect();
     match lacking.as_slice() {
         [] => Ok(()),
         parts => Err(lacks(&parts.join(", "))),
@@ -77,9 +50,8 @@ pub fn check(config: &ModelConfig) -> Result<(), LlamaError> {
 /// Checks that the kernels compute a sequence of `tokens` tokens.
 ///
 /// # Errors
-/// [`LlamaError::SlidingWindow`], [`LlamaError::DynamicRope`].
+/// [`LlamaError::DynamicRope`].
 pub fn check_length(config: &ModelConfig, tokens: usize) -> Result<(), LlamaError> {
-    context::check_window(config, tokens)?;
     match context::reach(config, tokens) {
         Reach::Dynamic(tokens) => Err(LlamaError::DynamicRope {
             tokens,

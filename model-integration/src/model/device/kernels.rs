@@ -10,7 +10,7 @@ use mxlab_kernels::family::append::AppendVariant;
 use mxlab_kernels::family::attention::AttentionVariant;
 use mxlab_kernels::family::block::Packer;
 use mxlab_kernels::family::matmul::MatmulVariant;
-use mxlab_kernels::family::rows::RowVariant;
+use mxlab_kernels::family::rows::{HeadNorm, RowVariant};
 use mxlab_kernels::family::shuffle::Shuffle;
 use mxlab_kernels::family::{embed::Embed, log_probs::LogProbs, sample::Sample};
 use mxlab_kernels::format::{BlockFormat, FloatType};
@@ -42,6 +42,7 @@ pub(super) struct Kernels {
     device: Device,
     matmul: Family<MatmulVariant, Launcher>,
     rows: Family<RowVariant, Launcher>,
+    head_norm: Family<HeadNorm, Launcher>,
     append: Family<AppendVariant, Launcher>,
     attention: Family<AttentionVariant, Launcher>,
     packers: Family<BlockFormat, Packer>,
@@ -57,6 +58,7 @@ impl Kernels {
             device: device.clone(),
             matmul: Family::default(),
             rows: Family::default(),
+            head_norm: Family::default(),
             append: Family::default(),
             attention: Family::default(),
             packers: Family::default(),
@@ -73,6 +75,10 @@ impl Kernels {
 
     pub fn rows(&self, variant: RowVariant) -> Result<Rc<Launcher>, LaunchError> {
         self.rows.get(variant, || variant.launcher(&self.device))
+    }
+
+    pub fn head_norm(&self, variant: HeadNorm) -> Result<Rc<Launcher>, LaunchError> {
+        (self.head_norm).get(variant, || variant.launcher(&self.device))
     }
 
     pub fn append(&self, variant: AppendVariant) -> Result<Rc<Launcher>, LaunchError> {

@@ -7,6 +7,7 @@
 //! before any weight is loaded, see [`plan`].
 
 mod activations;
+mod attention;
 mod backend;
 mod cache;
 mod engine;
@@ -18,6 +19,7 @@ mod matrix;
 pub mod plan;
 mod products;
 mod results;
+mod rows;
 mod stack;
 mod staging;
 mod store;

@@ -12,7 +12,8 @@ use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
 use crate::config::{Projection, QuantConfig};
 use crate::description::ModelConfig;
-use crate::description::parameters::{GATE_UP, Parameter, QKV, parameters};
+use crate::description::kinds::ActivationFunction;
+use crate::description::parameters::{GATE_UP, Parameter, QKV, Role, parameters};
 use crate::model::LlamaError;
 use crate::model::load::shared_formats;
 use crate::model::rope::tables_of;
@@ -127,16 +128,20 @@ impl Plan {
         // Whether any layer has fused products, and whether any has separate ones.
         let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
         let mut packed_inputs = PackedInputs::default();
+        let has_gate = (model.architecture).has(Role::Projection(Projection::Gate));
+        let head_norms = usize::from(model.architecture.has(Role::QueryNorm));
         for layer in 0..model.num_hidden_layers {
-            let (of_qkv, of_gate_up) = (
-                parameters.of_layer(layer, QKV),
-                parameters.of_layer(layer, GATE_UP),
-            );
+            let of_qkv = parameters.of_layer(layer, QKV);
+            let of_mlp = match has_gate {
+                true => parameters.of_layer(layer, GATE_UP).to_vec(),
+                false => parameters.of_layer(layer, [Projection::Up]).to_vec(),
+            };
             let [o, down] = parameters.of_layer(layer, [Projection::O, Projection::Down]);
             let sized = |(weight, _): (&Parameter, _)| (weight.shape[1], input(weight));
             packed_inputs.add(&of_qkv.map(sized), None);
             packed_inputs.add(&[sized(o)], None);
-            packed_inputs.add(&of_gate_up.map(sized), Some(sized(down)));
+            let of_both: Vec<_> = of_mlp.iter().map(|&one| sized(one)).collect();
+            packed_inputs.add(&of_both, Some(sized(down)));
             let mut is_together = |members: &[(&Parameter, Option<&Parameter>)]| {
                 let rows = || members.iter().map(|(weight, _)| weight.shape[0]);
                 if shared_formats(config, members).is_none() || !is_stacked(rows()) {
@@ -150,7 +155,9 @@ impl Plan {
                 true
             };
             qkv[usize::from(is_together(&of_qkv))] = true;
-            gate_up[usize::from(is_together(&of_gate_up))] = true;
+            // Only SwiGLU has a product with both.
+            let is_swiglu = has_gate && model.activation == ActivationFunction::Silu;
+            gate_up[usize::from(is_swiglu && is_together(&of_mlp))] = true;
             let (keys, values) = config.for_kv(layer);
             for format in [keys, values] {
                 let bytes =
@@ -161,19 +168,21 @@ impl Plan {
         let tokens = limits.tokens;
         let rope_tables: usize = model.ropes.iter().map(tables_of).sum();
         // The most buffers alive at once, by number of features: a norm with its input, beside
-        // queries, keys, values, gates and the results.
+        // queries, keys, values, gates and the results; norms of queries and keys beside them.
         let (query, rotated) = (heads * head_dim, heads * head_dim.next_multiple_of(RUN));
         let key = kv_heads * head_dim;
         let [apart, together] = qkv.map(usize::from);
         let [gates_apart, _] = gate_up.map(usize::from);
+        let factors = &model.factors;
+        let maps_logits = factors.logit_divisor != 1.0 || factors.logit_cap.is_some();
         let widths = [
             (hidden, 4),
-            (query, 2 + apart),
+            (query, 2 + apart + head_norms),
             (rotated, 1),
-            (key, 2 * apart),
+            (key, 2 * apart + head_norms),
             (query + 2 * key, together),
             (model.intermediate_size, 2 + gates_apart),
-            (model.vocab_size, 1),
+            (model.vocab_size, 1 + usize::from(maps_logits)),
         ];
         let buffers = widths.iter();
         let buffers = buffers.map(|&(cols, count)| count * Layout::Padded.bytes(tokens, cols));

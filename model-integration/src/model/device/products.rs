@@ -57,6 +57,17 @@ impl DeviceBackend {
         Ok(dst)
     }
 
+    /// The same in bf16.
+    pub(super) fn make_bf16(
+        &self,
+        operation: RowOperation,
+        src: &Activation,
+        by: Call,
+    ) -> Result<Activation, LlamaError> {
+        let as_it_is = Input::default();
+        self.make_rows(operation, src, by, &Batch::default(), &as_it_is)
+    }
+
     /// Rows in the format `input`.
     pub(super) fn quantized(
         &self,

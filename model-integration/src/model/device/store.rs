@@ -1,13 +1,12 @@
 //! Parameters of a checkpoint, kept on the device.
 
 use half::bf16;
-use mxlab_harness::device::Buffer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 use mxlab_kernels::fragment::{FragmentFormat, OperandType};
 
 use super::input::Input;
 use super::matrix::Loader;
-use super::{DeviceBackend, DeviceMatrix, DeviceStack};
+use super::{DeviceBackend, DeviceMatrix, DeviceStack, DeviceVector};
 use crate::checkpoint::TensorView;
 use crate::checkpoint::encoding::StoredInput;
 use crate::description::parameters::Usage;
@@ -77,10 +76,13 @@ impl Store for DeviceBackend {
         DeviceStack::load(&self.loader(), members, arrangement, format, input.operand)
     }
 
-    fn vector(&self, name: &str, values: Vec<f32>) -> Result<Buffer, LlamaError> {
+    fn vector(&self, name: &str, values: Vec<f32>) -> Result<DeviceVector, LlamaError> {
         let bits = values.iter().map(|&x| bf16::from_f32(x).to_bits());
         let mut bits: Vec<u16> = bits.collect();
         bits.resize(values.len().next_multiple_of(8), 0);
-        Ok(self.device.upload(name, &bits)?)
+        Ok(DeviceVector {
+            values: self.device.upload(name, &bits)?,
+            len: values.len(),
+        })
     }
 }
