@@ -163,7 +163,10 @@ fn logits_are_those_of_transformers() {
             "{name}: {on_device:?}"
         );
         scores_take_the_frequencies_of_each_sequence(&model, &sequences);
-        a_written_config_is_read_again(&checkpoint);
+        // The text model in another has names of its own.
+        if !name.ends_with("with-images") {
+            a_written_config_is_read_again(&checkpoint);
+        }
     }
 }
 

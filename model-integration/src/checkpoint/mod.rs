@@ -15,6 +15,7 @@
 //! | `decoded.rs` | matrices whose values are computed when they are read |
 //! | `gguf/` | GGUF: tensors, config and tokenizer of llama.cpp's files |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
+//! | `transposed.rs` | floats that are stored column by column |
 //! | `unused.rs` | tensors that no parameter is |
 //! | `folder.rs`, `foreign.rs` | directories of other layouts, files of other kinds |
 //! | `tokenizer.rs`, `tokenizer_json.rs` | tokenizer.json -> [`Tokenizer`] |
@@ -44,6 +45,7 @@ mod tensor;
 mod tensor_file;
 mod tokenizer;
 mod tokenizer_json;
+mod transposed;
 mod unused;
 mod weight_file;
 mod weights;
@@ -51,6 +53,9 @@ pub mod write;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use mxlab_kernels::format::FloatType;
 
 pub use error::CheckpointError;
 pub use folder::LayoutError;
@@ -62,7 +67,9 @@ pub use tokenizer::Tokenizer;
 
 use crate::description::ModelConfig;
 use crate::description::parameters::{Fused, Parameter, Parameters};
-use encoding::{Encoding, Found, StoredInput};
+use encoding::{Encoding, StoredInput};
+use transposed::Transposed;
+use weight_file::WeightFile;
 use weights::Weights;
 
 /// Name of the config in a model directory.
@@ -245,11 +252,37 @@ impl Checkpoint {
             Some(whole) => {
                 let mut of_whole = shape.clone();
                 of_whole[0] = whole.rows;
-                let view = self.held(&whole.name, &of_whole)?;
-                Ok(view.part(name, whole.first..whole.first + shape[0]))
+                let view = match whole.experts {
+                    None => self.held(&whole.name, &of_whole)?,
+                    Some(experts) => self.stack(&whole.name, &of_whole, experts)?,
+                };
+                Ok(view.spread(name, whole.first, whole.step, shape[0]))
             }
             None => self.held(name, shape),
         }
+    }
+
+    /// The matrices or biases of all experts `name`, as one matrix or one bias.
+    fn stack(
+        &self,
+        name: &str,
+        shape: &[usize],
+        experts: usize,
+    ) -> Result<TensorView, CheckpointError> {
+        let of_one = shape[0] / experts;
+        let &[rows, cols] = shape else {
+            return Ok(self.held(name, &[experts, of_one])?.flattened());
+        };
+        if let Some(found) = self.encoding.find(&self.weights, name, [rows, cols])? {
+            return Ok(found.view(name, [rows, cols]));
+        }
+        let stored = [experts, cols, of_one];
+        let (file, tensor) = self.weights.required(name, &stored)?;
+        let view = Self::float(&file, tensor, name, &stored)?;
+        let dtype = view.dtype().unwrap_or(FloatType::F32);
+        let matrix = [of_one, cols];
+        let rows_of_all = Transposed::new(file, tensor, dtype, matrix);
+        Ok(TensorView::of_transposed(name, [rows, cols], rows_of_all))
     }
 
     /// How the checkpoint quantises the input of a projection whose weight it stores in codes.
@@ -285,20 +318,24 @@ impl Checkpoint {
         let place = self.weights.place(name);
         if let &[rows, cols] = shape {
             let shape = [rows, cols];
-            match self.encoding.find(&self.weights, name, shape)? {
-                Some(Found::Packed(packed)) => {
-                    return Ok(TensorView::of_packed(name, shape, packed));
-                }
-                Some(Found::Decoded(rows)) => {
-                    return Ok(TensorView::of_decoded(name, shape, rows));
-                }
-                None => {}
+            if let Some(found) = self.encoding.find(&self.weights, name, shape)? {
+                return Ok(found.view(name, shape));
             }
         }
         let (file, tensor) = match place {
             Some(place) => place,
             None => self.weights.required(name, shape)?,
         };
+        Self::float(&file, tensor, name, shape)
+    }
+
+    /// A tensor of floats, checked for its shape.
+    fn float(
+        file: &Arc<WeightFile>,
+        tensor: usize,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<TensorView, CheckpointError> {
         let found = &file.tensors()[tensor].1.shape;
         if found != shape {
             return Err(CheckpointError::Shape {
@@ -308,7 +345,7 @@ impl Checkpoint {
                 found: found.clone(),
             });
         }
-        TensorView::new(file, tensor)
+        TensorView::new(Arc::clone(file), tensor)
     }
 }
 

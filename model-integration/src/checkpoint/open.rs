@@ -218,7 +218,11 @@ impl Checkpoint {
 
     /// Biases that are there in part: the others are zero, as in transformers.
     fn leave_out_absent_biases(&mut self) {
-        let has = |parameter: &Parameter| self.weights.find(&parameter.name).is_some();
+        let has = |parameter: &Parameter| {
+            let whole = parameter.fused.iter().map(|whole| &whole.name);
+            let mut names = whole.chain([&parameter.name]);
+            names.any(|name| self.weights.find(name).is_some())
+        };
         let is_there = |parameter: &Parameter| parameter.is_bias && has(parameter);
         if self.weights.is_gguf() || !self.parameters.stored().any(is_there) {
             return;

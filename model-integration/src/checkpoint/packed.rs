@@ -273,16 +273,17 @@ pub(super) fn bytes((file, tensor): &Place) -> &[u8] {
     &file.bytes()[file.tensors()[*tensor].2.clone()]
 }
 
-/// Checks that a tensor has bytes, `[rows, bytes]` up to a split of the second axis.
+/// Checks that a tensor has bytes, `[rows, bytes]` up to a split of either axis.
 fn check((file, tensor): &Place, expected: [usize; 2]) -> Result<(), CheckpointError> {
     let (name, info, _) = &file.tensors()[*tensor];
     if !matches!(info.dtype, Dtype::U8 | Dtype::F8_E8M0) {
         return Err(dtype_error(&(Arc::clone(file), *tensor), &[Dtype::U8]));
     }
-    let fits = match info.shape.split_first() {
-        Some((&rows, bytes)) => [rows, bytes.iter().product()] == expected,
-        None => false,
-    };
+    let fits = (1..=info.shape.len()).any(|axes| {
+        let (rows, bytes) = info.shape.split_at(axes);
+        let sizes: [usize; 2] = [rows.iter().product(), bytes.iter().product()];
+        sizes == expected
+    });
     match fits {
         true => Ok(()),
         false => Err(CheckpointError::Shape {

@@ -106,6 +106,7 @@ fn config(sizes: [usize; 8]) -> ModelConfig {
         factors: Factors::plain(head_dim),
         // The larger Llamas have an untied head.
         tie_word_embeddings: hidden < 4096,
+        experts: None,
         biases: match is_odd {
             true => Projection::ALL.to_vec(),
             false => Vec::new(),

@@ -13,6 +13,7 @@ use safetensors::Dtype;
 use super::CheckpointError;
 use super::decoded::DecodedRows;
 use super::packed::Packed;
+use super::transposed::Transposed;
 use super::weight_file::WeightFile;
 
 /// Bytes that a task of the finiteness check reads.
@@ -35,6 +36,8 @@ pub struct TensorView {
 #[derive(Clone, Copy)]
 struct Rows {
     first: usize,
+    /// Distance to the next row.
+    step: usize,
     /// Width of a head, if its two halves are stored interleaved.
     interleaved: Option<usize>,
 }
@@ -42,7 +45,7 @@ struct Rows {
 impl Rows {
     /// The stored index of row `row`.
     const fn stored(self, row: usize) -> usize {
-        let row = self.first + row;
+        let row = self.first + row * self.step;
         match self.interleaved {
             None => row,
             Some(head_dim) => {
@@ -66,6 +69,7 @@ enum Content {
     },
     Packed(Arc<Packed>),
     Decoded(Arc<dyn DecodedRows>),
+    Transposed(Arc<Transposed>),
     /// All elements are zero, and no file has them.
     Zero,
 }
@@ -94,6 +98,7 @@ impl TensorView {
             shape: info.shape.clone(),
             rows: Rows {
                 first: 0,
+                step: 1,
                 interleaved: None,
             },
             offset: 0.0,
@@ -116,6 +121,11 @@ impl TensorView {
         Self::of_rows(name, &shape, Content::Decoded(rows))
     }
 
+    /// A view of floats that are stored column by column.
+    pub(super) fn of_transposed(name: &str, shape: [usize; 2], rows: Transposed) -> Self {
+        Self::of_rows(name, &shape, Content::Transposed(Arc::new(rows)))
+    }
+
     /// A tensor of zeros.
     pub(super) fn zero(name: &str, shape: &[usize]) -> Self {
         Self::of_rows(name, shape, Content::Zero)
@@ -127,6 +137,7 @@ impl TensorView {
             shape: shape.to_vec(),
             rows: Rows {
                 first: 0,
+                step: 1,
                 interleaved: None,
             },
             offset: 0.0,
@@ -140,9 +151,27 @@ impl TensorView {
     /// If a row does not exist.
     pub(super) fn part(mut self, name: &str, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.shape[0]);
-        self.rows.first += rows.start;
+        self.rows.first += rows.start * self.rows.step;
         self.shape[0] = rows.len();
         name.clone_into(&mut self.name);
+        self
+    }
+
+    /// `count` rows from `first` on, `step` apart, as a tensor `name`; this one is whole.
+    ///
+    /// # Panics
+    /// If a row does not exist.
+    pub(super) fn spread(mut self, name: &str, first: usize, step: usize, count: usize) -> Self {
+        assert!(count == 0 || first + (count - 1) * step < self.shape[0]);
+        (self.rows.first, self.rows.step) = (first, step);
+        self.shape[0] = count;
+        name.clone_into(&mut self.name);
+        self
+    }
+
+    /// All its elements as a vector.
+    pub(super) fn flattened(mut self) -> Self {
+        self.shape = vec![self.shape.iter().product()];
         self
     }
 
@@ -174,6 +203,7 @@ impl TensorView {
     pub fn dtype(&self) -> Option<FloatType> {
         match &self.content {
             Content::Dense { dtype, .. } => Some(*dtype),
+            Content::Transposed(rows) => Some(rows.dtype()),
             Content::Zero => Some(FloatType::F32),
             Content::Packed(_) | Content::Decoded(_) => None,
         }
@@ -183,7 +213,9 @@ impl TensorView {
     pub fn layout(&self) -> Option<&str> {
         match &self.content {
             Content::Decoded(rows) => Some(rows.layout()),
-            Content::Dense { .. } | Content::Packed(_) | Content::Zero => None,
+            Content::Dense { .. } | Content::Packed(_) | Content::Transposed(_) | Content::Zero => {
+                None
+            }
         }
     }
 
@@ -191,7 +223,9 @@ impl TensorView {
     pub fn ggml(&self) -> Option<GgmlFormat> {
         match &self.content {
             Content::Decoded(rows) => rows.ggml(0).map(|(format, _)| format),
-            Content::Dense { .. } | Content::Packed(_) | Content::Zero => None,
+            Content::Dense { .. } | Content::Packed(_) | Content::Transposed(_) | Content::Zero => {
+                None
+            }
         }
     }
 
@@ -207,7 +241,10 @@ impl TensorView {
     /// The format of a matrix that is stored as codes and scales.
     pub fn format(&self) -> Option<BlockFormat> {
         match &self.content {
-            Content::Dense { .. } | Content::Decoded(_) | Content::Zero => None,
+            Content::Dense { .. }
+            | Content::Decoded(_)
+            | Content::Transposed(_)
+            | Content::Zero => None,
             Content::Packed(packed) => Some(packed.format()),
         }
     }
@@ -227,7 +264,10 @@ impl TensorView {
     pub fn divisor(&self) -> Option<f32> {
         match &self.content {
             Content::Packed(packed) => packed.divisor(),
-            Content::Dense { .. } | Content::Decoded(_) | Content::Zero => None,
+            Content::Dense { .. }
+            | Content::Decoded(_)
+            | Content::Transposed(_)
+            | Content::Zero => None,
         }
     }
 
@@ -240,14 +280,15 @@ impl TensorView {
     /// The stored elements, little-endian, row-major; `None` if they are stored otherwise. They may
     /// be unaligned, because a header may have any length.
     pub fn bytes(&self) -> Option<&[u8]> {
-        match (&self.content, self.rows.interleaved) {
-            (Content::Dense { .. }, None) if self.offset == 0.0 => Some(self.dense()),
+        let is_in_order = self.rows.interleaved.is_none() && self.rows.step == 1;
+        match &self.content {
+            Content::Dense { .. } if is_in_order && self.offset == 0.0 => Some(self.dense()),
             _ => None,
         }
     }
 
-    /// Stored bytes from the first row on, as many as the view has; for interleaved rows, all
-    /// bytes.
+    /// Stored bytes from the first row on, as many as the view has with those between its rows; for
+    /// interleaved rows, all bytes.
     ///
     /// # Panics
     /// If the tensor holds codes.
@@ -265,14 +306,17 @@ impl TensorView {
             None => &file.bytes()[file.tensors()[*tensor].2.clone()],
             Some(maker) => made.get_or_init(|| maker.make(*tensor)),
         };
-        let start = self.rows.first * self.cols() * dtype.bytes();
-        &whole[start..start + self.byte_len()]
+        let row_bytes = self.cols() * dtype.bytes();
+        let start = self.rows.first * row_bytes;
+        let between = self.shape[0].saturating_sub(1) * (self.rows.step - 1) * row_bytes;
+        &whole[start..start + self.byte_len() + between]
     }
 
     /// Bytes of the elements.
     pub fn byte_len(&self) -> usize {
         match &self.content {
             Content::Dense { dtype, .. } => self.len() * dtype.bytes(),
+            Content::Transposed(rows) => self.len() * rows.dtype().bytes(),
             Content::Packed(packed) => packed.bytes(self.shape[0]),
             Content::Decoded(rows) => self.shape[0] * rows.row_bytes(),
             Content::Zero => 0,
@@ -307,7 +351,9 @@ impl TensorView {
         );
         let cols = self.cols();
         match &self.content {
-            Content::Dense { dtype, .. } if self.rows.interleaved.is_none() => {
+            Content::Dense { dtype, .. }
+                if self.rows.interleaved.is_none() && self.rows.step == 1 =>
+            {
                 let size = dtype.bytes();
                 widen(
                     *dtype,
@@ -317,14 +363,22 @@ impl TensorView {
             }
             Content::Dense { dtype, .. } => {
                 let row_bytes = cols * dtype.bytes();
+                let first = self.rows.first;
                 self.by_rows(elements, cols, out, |row, out| {
-                    widen(*dtype, &self.dense()[row * row_bytes..][..row_bytes], out);
+                    widen(
+                        *dtype,
+                        &self.dense()[(row - first) * row_bytes..][..row_bytes],
+                        out,
+                    );
                 });
             }
             Content::Packed(packed) => {
                 self.by_rows(elements, cols, out, |row, out| packed.read(row, out));
             }
             Content::Decoded(rows) => {
+                self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
+            }
+            Content::Transposed(rows) => {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
             }
             Content::Zero => out.fill(0.0),
@@ -370,7 +424,14 @@ impl TensorView {
                     packed.check_finite(std::iter::once(self.rows.stored(row)))
                 });
             }
-            Content::Decoded(rows) => return self.check_decoded(rows.as_ref()),
+            Content::Decoded(rows) => {
+                let (file, tensor) = rows.place().unwrap_or((Path::new("-"), self.name()));
+                return self.check_rows(file, tensor, |row, out| rows.read(row, out));
+            }
+            Content::Transposed(rows) => {
+                let (file, tensor) = rows.place();
+                return self.check_rows(file.path(), tensor, |row, out| rows.read(row, out));
+            }
             Content::Zero => return Ok(()),
             Content::Dense {
                 file,
@@ -414,17 +475,21 @@ impl TensorView {
 }
 
 impl TensorView {
-    fn check_decoded(&self, rows: &dyn DecodedRows) -> Result<(), CheckpointError> {
+    fn check_rows(
+        &self,
+        file: &Path,
+        tensor: &str,
+        read: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<(), CheckpointError> {
         let cols = self.cols();
         (0..self.shape[0]).into_par_iter().try_for_each_init(
             || vec![0.0; cols],
             |values, row| {
                 let stored = self.rows.stored(row);
-                rows.read(stored, values);
+                read(stored, values);
                 let Some(col) = values.iter().position(|value| !value.is_finite()) else {
                     return Ok(());
                 };
-                let (file, tensor) = rows.place().unwrap_or((Path::new("-"), self.name()));
                 Err(CheckpointError::NonFinite {
                     file: file.to_owned(),
                     tensor: tensor.to_owned(),

@@ -40,6 +40,8 @@ pub struct ModelConfig {
     pub factors: Factors,
     /// Whether the output head is the embedding. A `lm_head.weight` in the file is then ignored.
     pub tie_word_embeddings: bool,
+    /// The experts of layers that have them.
+    pub experts: Option<ExpertsConfig>,
     /// Projections that have a bias.
     pub biases: Vec<Projection>,
     /// Begin-of-text token.
@@ -58,14 +60,41 @@ pub struct LayerKind {
     pub window: Option<usize>,
     /// Index of its rotation among [`ModelConfig::ropes`]; `None` for no rotation.
     pub rope: Option<usize>,
+    /// Whether experts are in place of its MLP.
+    pub has_experts: bool,
 }
 
 impl LayerKind {
-    /// No window, and the first rotation.
+    /// No window, the first rotation, no experts.
     pub const PLAIN: Self = Self {
         window: None,
         rope: Some(0),
+        has_experts: false,
     };
+}
+
+/// A mixture of experts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ExpertsConfig {
+    /// Number of experts.
+    pub count: usize,
+    /// Width of an expert's MLP.
+    pub intermediate_size: usize,
+    /// How tokens choose.
+    pub routing: Routing,
+}
+
+/// How tokens choose experts by the router's scores.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Routing {
+    /// Experts of a token.
+    pub per_token: usize,
+    /// Whether softmax is taken of all scores, rather than of those of the chosen experts.
+    pub is_softmax_first: bool,
+    /// Whether weights are divided by their sum.
+    pub is_normalised: bool,
+    /// Whether weights are rounded to the type of the model's arithmetic.
+    pub is_rounded: bool,
 }
 
 /// Constants by which values are multiplied, divided or limited.

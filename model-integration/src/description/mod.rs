@@ -10,4 +10,6 @@ pub mod kinds;
 pub mod parameters;
 
 pub use architecture::Architecture;
-pub use config::{Factors, LayerKind, ModelConfig, RopeParameters, RopeScaling};
+pub use config::{
+    ExpertsConfig, Factors, LayerKind, ModelConfig, RopeParameters, RopeScaling, Routing,
+};

@@ -4,7 +4,9 @@
 use mxlab_kernels::format::BlockFormat;
 
 use super::context::Reach;
+use super::ops::Chosen;
 use super::rope::Rotation;
+use crate::description::Routing;
 use crate::description::kinds::{ActivationFunction, NormKind};
 
 /// Tokens of any number of sequences, one sequence after another. Row `i` of an activation belongs
@@ -272,6 +274,28 @@ pub trait Backend {
         }
         self.add(x, residual)
     }
+
+    /// `x + bias` for every token.
+    fn add_bias(
+        &self,
+        x: Self::Activation,
+        bias: &Self::Vector,
+    ) -> Result<Self::Activation, Self::Error>;
+
+    /// The tokens of each expert, and their weights, by scores `[tokens, experts]`.
+    fn route(
+        &self,
+        scores: &Self::Activation,
+        routing: Routing,
+    ) -> Result<Vec<Chosen>, Self::Error>;
+
+    /// The sum of weighted rows `[tokens, features]`, in the order of the outputs; each has the rows
+    /// that it is chosen for.
+    fn mix(
+        &self,
+        tokens: usize,
+        outputs: Vec<(Chosen, Self::Activation)>,
+    ) -> Result<Self::Activation, Self::Error>;
 
     /// Inspects the output of the part of the model called `what`. A backend in watching mode fails
     /// at the first value that is not finite.

@@ -12,7 +12,7 @@ use super::{Attention, Backend, Batch, Map, Norm, Rope};
 use crate::config::Projection;
 use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::{GATE_UP, QKV, Role, in_layer, module_name, outer_name};
-use crate::description::{Architecture, Factors, LayerKind};
+use crate::description::{Architecture, Factors, LayerKind, Routing};
 
 /// A projection: weight, bias and input format.
 pub struct Linear<B: Backend> {
@@ -20,8 +20,32 @@ pub struct Linear<B: Backend> {
     pub weight: B::Matrix,
     /// Bias `[out]`, if the model has one.
     pub bias: Option<B::Vector>,
+    /// Whether the product is rounded before the bias is added, as stacks of experts have it.
+    pub bias_is_apart: bool,
     /// Format of its input.
     pub input: B::Input,
+}
+
+impl<B: Backend> Linear<B> {
+    /// The product with `x`, and `residual` if it is given.
+    fn product(
+        &self,
+        backend: &B,
+        x: &B::Activation,
+        residual: Option<&B::Activation>,
+    ) -> Result<B::Activation, B::Error> {
+        match &self.bias {
+            Some(bias) if self.bias_is_apart => {
+                let product = backend.linear(x, &self.weight, None, None)?;
+                let out = backend.add_bias(product, bias)?;
+                match residual {
+                    None => Ok(out),
+                    Some(residual) => backend.add(out, residual),
+                }
+            }
+            bias => backend.linear(x, &self.weight, bias.as_ref(), residual),
+        }
+    }
 }
 
 /// Projections with a common input.
@@ -53,6 +77,23 @@ pub enum Mlp<B: Backend> {
         /// Down projection.
         down: Linear<B>,
     },
+    /// A weighted sum over MLPs with gates, of which each token chooses some.
+    Experts {
+        /// The scores of experts.
+        router: Linear<B>,
+        /// How tokens choose by them.
+        routing: Routing,
+        /// The experts.
+        experts: Vec<Expert<B>>,
+    },
+}
+
+/// An expert.
+pub struct Expert<B: Backend> {
+    /// Gate and up projections.
+    pub gate_up: Projections<B, 2>,
+    /// Down projection.
+    pub down: Linear<B>,
 }
 
 /// One decoder block.
@@ -220,27 +261,68 @@ impl<B: Backend> Llama<B> {
         let (inner, down) = match &layer.mlp {
             Mlp::Gated { gate_up, down } => {
                 let name = |part: usize| self.projection_name(index, GATE_UP[part]);
-                let inner = match gate_up {
-                    Projections::Separate(linears) => {
-                        let gate_up = project(backend, normed, linears, name)?;
-                        backend.gate(gate_up, function, batch, &down.input)?
-                    }
-                    Projections::Fused { stack, input } => {
-                        let x = normed(input)?;
-                        backend.linear_swiglu(&x, stack, batch, &down.input, name)?
-                    }
-                };
-                (inner, down)
+                (
+                    gated(backend, function, normed, gate_up, down, batch, name)?,
+                    down,
+                )
             }
             Mlp::Plain { up, down } => {
-                let x = backend.linear(&normed(&up.input)?, &up.weight, up.bias.as_ref(), None)?;
+                let x = up.product(backend, &normed(&up.input)?, None)?;
                 backend.watch(&x, || self.projection_name(index, Projection::Up))?;
                 (backend.activate(x, function, batch, &down.input)?, down)
+            }
+            Mlp::Experts {
+                router,
+                routing,
+                experts,
+            } => {
+                let own = normed(&B::Input::default())?;
+                let out = self.mix(backend, index, &own, (router, *routing), experts, batch)?;
+                let (norm, factor) = (layer.after_mlp.as_ref(), self.factors.residual as f32);
+                return backend.add_normed(out, norm, factor, &x, batch);
             }
         };
         backend.watch(&inner, || in_layer(index, "mlp.act_fn"))?;
         let name = || self.projection_name(index, Projection::Down);
         self.add_half(backend, x, &inner, down, &layer.after_mlp, batch, name)
+    }
+
+    /// The weighted sum of the chosen experts' outputs for `x`.
+    fn mix(
+        &self,
+        backend: &B,
+        index: usize,
+        x: &B::Activation,
+        (router, routing): (&Linear<B>, Routing),
+        experts: &[Expert<B>],
+        batch: &Batch,
+    ) -> Result<B::Activation, B::Error> {
+        let scores = router.product(backend, x, None)?;
+        backend.watch(&scores, || {
+            module_name(self.architecture, index, Role::Router, Some(0))
+        })?;
+        let chosen = backend.route(&scores, routing)?;
+        let mut outputs = Vec::new();
+        for (number, (expert, chosen)) in experts.iter().zip(chosen).enumerate() {
+            if chosen.rows.is_empty() {
+                continue;
+            }
+            let own = backend.select(x, &chosen.rows)?;
+            let batch = &batch.select(&chosen.rows);
+            let name = |projection: Projection| {
+                let role = Role::Projection(projection);
+                module_name(self.architecture, index, role, Some(number))
+            };
+            let input = |input: &B::Input| backend.as_input(&own, batch, input);
+            let down = &expert.down;
+            let part = |part: usize| name(GATE_UP[part]);
+            let function = self.activation;
+            let inner = gated(backend, function, input, &expert.gate_up, down, batch, part)?;
+            let output = down.product(backend, &inner, None)?;
+            backend.watch(&output, || name(Projection::Down))?;
+            outputs.push((chosen, output));
+        }
+        backend.mix(batch.tokens.len(), outputs)
     }
 
     /// `x + factor * norm(last(inner))`. Without norm and factor the product itself adds `x`.
@@ -261,16 +343,16 @@ impl<B: Backend> Llama<B> {
         let factor = self.factors.residual as f32;
         let is_fused = norm.is_none() && factor == 1.0;
         let residual = Some(&x).filter(|_| is_fused);
-        let out = backend.linear(inner, &last.weight, last.bias.as_ref(), residual)?;
+        let out = last.product(backend, inner, residual)?;
         backend.watch(&out, name)?;
-        if is_fused {
-            return Ok(out);
+        match is_fused {
+            true => Ok(out),
+            false => backend.add_normed(out, norm.as_ref(), factor, &x, batch),
         }
-        backend.add_normed(out, norm.as_ref(), factor, &x, batch)
     }
 
     fn projection_name(&self, layer: usize, projection: Projection) -> String {
-        module_name(self.architecture, layer, Role::Projection(projection))
+        module_name(self.architecture, layer, Role::Projection(projection), None)
     }
 }
 
@@ -285,6 +367,27 @@ fn before<B: Backend>(
     match norm {
         Some(norm) => backend.norm(x, norm, batch, input),
         None => backend.as_input(x, batch, input),
+    }
+}
+
+/// `function(gate(x)) * up(x)` in the format of `down`'s input; `x` makes the input in a format.
+fn gated<B: Backend>(
+    backend: &B,
+    function: ActivationFunction,
+    x: impl Fn(&B::Input) -> Result<B::Activation, B::Error>,
+    gate_up: &Projections<B, 2>,
+    down: &Linear<B>,
+    batch: &Batch,
+    name: impl Fn(usize) -> String,
+) -> Result<B::Activation, B::Error> {
+    match gate_up {
+        Projections::Separate(linears) => {
+            let gate_up = project(backend, x, linears, name)?;
+            backend.gate(gate_up, function, batch, &down.input)
+        }
+        Projections::Fused { stack, input } => {
+            backend.linear_swiglu(&x(input)?, stack, batch, &down.input, name)
+        }
     }
 }
 
@@ -309,7 +412,7 @@ fn project<B: Backend, const N: usize>(
             }
         };
         let x = &inputs[made].1;
-        let output = backend.linear(x, &linear.weight, linear.bias.as_ref(), None)?;
+        let output = linear.product(backend, x, None)?;
         backend.watch(&output, || name(part))?;
         outputs.push(output);
     }

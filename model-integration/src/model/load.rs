@@ -3,7 +3,7 @@
 use mxlab_kernels::format::{BlockFormat, FloatType, MatrixFormat};
 
 use super::ops::narrow;
-use super::{Backend, Layer, Linear, Llama, LlamaError, Mlp, Norm, Projections, Rope};
+use super::{Backend, Expert, Layer, Linear, Llama, LlamaError, Mlp, Norm, Projections, Rope};
 use crate::checkpoint::encoding::StoredInput;
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
@@ -103,7 +103,12 @@ pub fn with_stored_formats(
     takes: impl Fn(&BlockFormat) -> bool,
 ) -> Result<QuantConfig, LlamaError> {
     let mut complete = config.clone();
-    for (layer, projection, weight) in checkpoint.parameters().projections() {
+    let parameters = checkpoint.parameters();
+    for (layer, projection, weight) in parameters.projections() {
+        // The experts of a layer have one format; if their files have several, the values count.
+        if weight.expert.is_some_and(|expert| expert > 0) {
+            continue;
+        }
         let (weights, activations) = config.for_projection(layer, projection);
         let mut change = Override {
             layers: Some(LayerSet::one(layer)),
@@ -115,7 +120,14 @@ pub fn with_stored_formats(
         };
         if weights.is_none() {
             let stored = checkpoint.view(weight)?.format();
-            change.weights = stored.filter(&takes).map(|format| Some(format.into()));
+            let mut others = parameters.of_other_experts(weight);
+            let is_common = others.try_fold(true, |is_common, other| {
+                let format = checkpoint.view(other)?.format();
+                Ok::<_, LlamaError>(is_common && format == stored)
+            });
+            let stored = stored.filter(&takes);
+            let stored = is_common?.then_some(stored).flatten();
+            change.weights = stored.map(|format| Some(format.into()));
         }
         if activations.is_none()
             && config.stored_inputs
@@ -253,28 +265,45 @@ pub fn assemble<B: Backend, S: Source<B>>(
         gain.map(norm).transpose()
     };
     let has_gate = config.architecture.has(Role::Projection(Projection::Gate));
-    let layer = |index| {
+    let layer = |index: usize| {
         let layer = Some(index);
+        let kind = config.layers[index];
         let linear = |projection| {
             let [(weight, bias)] = parameters.of_layer(index, [projection]);
             source.linear(weight, bias)
         };
-        let down = linear(Projection::Down)?;
-        let mlp = match has_gate {
-            false => Mlp::Plain {
+        let gated = |expert| {
+            let [(weight, bias)] = parameters.of_expert(index, expert, [Projection::Down]);
+            let members = parameters.of_expert(index, expert, GATE_UP);
+            Ok(Expert {
+                gate_up: gate_up(source, config, members)?,
+                down: source.linear(weight, bias)?,
+            })
+        };
+        let mlp = match (config.experts.filter(|_| kind.has_experts), has_gate) {
+            (Some(experts), _) => {
+                let router = parameters.weight(layer, Role::Router);
+                let numbers = (0..experts.count).map(Some);
+                Mlp::Experts {
+                    router: source.linear(router, parameters.bias(layer, Role::Router))?,
+                    routing: experts.routing,
+                    experts: numbers.map(gated).collect::<Result<_, _>>()?,
+                }
+            }
+            (None, true) => {
+                let Expert { gate_up, down } = gated(None)?;
+                Mlp::Gated { gate_up, down }
+            }
+            (None, false) => Mlp::Plain {
                 up: linear(Projection::Up)?,
-                down,
-            },
-            true => Mlp::Gated {
-                gate_up: gate_up(source, config, parameters.of_layer(index, GATE_UP))?,
-                down,
+                down: linear(Projection::Down)?,
             },
         };
         let of_queries = norm_if_any(layer, Role::QueryNorm)?;
         let sinks = parameters.weight_if_any(layer, Role::Sinks);
         let (keys, values) = source.cache_formats(index);
         Ok(Layer {
-            kind: config.layers[index],
+            kind,
             input_norm: norm_if_any(layer, Role::InputNorm)?,
             qkv: projections(
                 source,
@@ -419,10 +448,13 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         let (weights, _) = weight.formats(self.config);
         let (engine, weights) = (self.engine, weights.as_ref());
         let input = self.input(weight)?;
+        let whole = weight.fused.as_ref();
+        let bias_is_apart = whole.is_some_and(|whole| whole.experts.is_some());
         let weight = self.weight(weight, weight)?;
         Ok(Linear {
             weight: engine.matrix(&weight, Usage::Product, weights, &input)?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
+            bias_is_apart,
             input,
         })
     }

@@ -24,5 +24,5 @@ pub use backend::{Attention, Backend, Batch, Map, Norm, Sequence};
 pub use context::Reach;
 pub use continuing::Continuing;
 pub use error::LlamaError;
-pub use forward::{Layer, Linear, Llama, Mlp, Projections};
+pub use forward::{Expert, Layer, Linear, Llama, Mlp, Projections};
 pub use rope::{Rope, RopeTable, Rotation};

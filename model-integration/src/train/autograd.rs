@@ -8,7 +8,9 @@ use std::convert::Infallible;
 use candle_core::{Result, Tensor, bail};
 
 use super::fused::{self, RmsNorm, Rope, SwiGlu};
+use crate::description::Routing;
 use crate::description::kinds::{ActivationFunction, NormKind};
+use crate::model::ops::Chosen;
 use crate::model::{Attention, Backend, Batch, Map, Norm};
 
 /// The error for parts that have no gradient here.
@@ -136,6 +138,18 @@ impl Backend for Autograd {
 
     fn add(&self, x: Tensor, residual: &Tensor) -> Result<Tensor> {
         residual + x
+    }
+
+    fn add_bias(&self, x: Tensor, bias: &Tensor) -> Result<Tensor> {
+        x.broadcast_add(bias)
+    }
+
+    fn route(&self, _: &Tensor, _: Routing) -> Result<Vec<Chosen>> {
+        bail!("{NOT_LLAMA}")
+    }
+
+    fn mix(&self, _: usize, _: Vec<(Chosen, Tensor)>) -> Result<Tensor> {
+        bail!("{NOT_LLAMA}")
     }
 
     fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor> {

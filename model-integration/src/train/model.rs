@@ -48,6 +48,7 @@ pub fn shape() -> ModelConfig {
         activation: ActivationFunction::Silu,
         factors: Factors::plain(HEAD_DIM),
         tie_word_embeddings: true,
+        experts: None,
         biases: Vec::new(),
         bos_token_id: Some(BOS_ID),
         eos_token_ids: vec![EOS_ID],
@@ -154,6 +155,7 @@ impl Source<Autograd> for Weights {
         Ok(Linear {
             weight: self.vector(weight)?,
             bias: bias.map(|bias| self.vector(bias)).transpose()?,
+            bias_is_apart: false,
             input: (),
         })
     }

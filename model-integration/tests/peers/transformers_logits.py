@@ -65,6 +65,8 @@ YARN = rope("yarn", factor=4.0, original_max_position_embeddings=TRAINED)
 # A Phi-3 has the trained length at the top level.
 PHI3 = dict(max_position_embeddings=4 * TRAINED, original_max_position_embeddings=TRAINED)
 GEMMA = dict(attn_logit_softcapping=8.0, final_logit_softcapping=10.0, sliding_window=12)
+NARROW = dict(num_experts=6, num_experts_per_tok=2, moe_intermediate_size=40)
+OSS = dict(num_local_experts=4, num_experts_per_tok=2, head_dim=16, sliding_window=11)
 MIXED = ["sliding_attention", "full_attention"]
 
 
@@ -155,6 +157,15 @@ CASES = {
         final_logit_softcapping=5.0,
         tie_word_embeddings=False,
     ),
+    "gemma3-with-images": lambda: AutoConfig.for_model(
+        "gemma3",
+        text_config=SHAPE | dict(head_dim=16, sliding_window=10, layer_types=MIXED),
+        vision_config=dict(
+            hidden_size=16, intermediate_size=16, num_hidden_layers=1, num_attention_heads=2,
+            image_size=28, patch_size=14,
+        ),
+        mm_tokens_per_image=4,
+    ),
     "olmo2": lambda: case("olmo2", PLAIN),
     "olmo2-biases": lambda: case("olmo2", YARN, attention_bias=True, tie_word_embeddings=True),
     "starcoder2": lambda: case("starcoder2", PLAIN),
@@ -165,6 +176,23 @@ CASES = {
         use_bias=False,
         tie_word_embeddings=False,
         hidden_act="gelu",
+    ),
+    "mixtral": lambda: case("mixtral", PLAIN, num_local_experts=4, sliding_window=None),
+    "mixtral-window": lambda: case(
+        "mixtral", PLAIN, num_local_experts=5, num_experts_per_tok=3, sliding_window=9, head_dim=24
+    ),
+    "qwen3-moe": lambda: case("qwen3_moe", PLAIN, head_dim=16, norm_topk_prob=True, **NARROW),
+    "qwen3-moe-plain-layer": lambda: case(
+        "qwen3_moe", YARN, head_dim=32, mlp_only_layers=[0], tie_word_embeddings=True, **NARROW
+    ),
+    "gpt-oss": lambda: case("gpt_oss", YARN | dict(truncate=False), **OSS),
+    "gpt-oss-limits": lambda: case(
+        "gpt_oss",
+        PLAIN,
+        swiglu_limit=1.5,
+        attention_bias=False,
+        layer_types=["full_attention", "sliding_attention"],
+        **OSS,
     ),
 }
 
@@ -177,15 +205,16 @@ def tokenizer():
 
 def write(folder, config):
     config._attn_implementation = "eager"
+    config._experts_implementation = "eager"
     model = AutoModelForCausalLM.from_config(config).eval()
     for name, parameter in model.named_parameters():
         # Norms and biases that do something.
-        if parameter.dim() == 1:
+        if parameter.dim() == 1 or name.endswith("_bias"):
             torch.nn.init.normal_(parameter, mean=float("norm" in name), std=0.3)
     model.save_pretrained(folder)
     tokenizer().save(os.path.join(folder, "tokenizer.json"))
     halves = AutoModelForCausalLM.from_pretrained(
-        folder, dtype=torch.bfloat16, attn_implementation="eager"
+        folder, dtype=torch.bfloat16, attn_implementation="eager", experts_implementation="eager"
     )
     results = {}
     for number, length in enumerate(LENGTHS):

@@ -46,6 +46,7 @@ pub(super) fn parse(
             Rotations::ByWindow => usize::from(has_window),
             Rotations::Same | Rotations::SomeWithout => 0,
         }),
+        has_experts: false,
     };
     Ok(has_window.into_iter().zip(is_rotated).map(kind).collect())
 }

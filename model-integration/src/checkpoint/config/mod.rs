@@ -5,23 +5,23 @@
 //! `rope_parameters`) writes them.
 
 mod architecture;
+mod experts;
 mod layers;
 mod refused;
 mod rope;
+mod tokens;
 mod write;
 
 use std::path::Path;
-
-use mxlab_kernels::format::FloatType;
-use serde_json::Value;
 
 use super::CheckpointError;
 use super::encoding::Encoding;
 use super::fields::{Fields, parse_object};
 use crate::config::Projection;
-use crate::description::architecture::{Bias, Source};
+use crate::description::architecture::{Condition, Source};
 use crate::description::kinds::ActivationFunction;
 use crate::description::{Architecture, Factors, ModelConfig};
+use mxlab_kernels::format::FloatType;
 
 pub(super) use architecture::text_model;
 
@@ -31,6 +31,7 @@ const MAX_VOCABULARY: usize = 1 << 24;
 const MAX_WIDTH: usize = 1 << 22;
 const MAX_LAYERS: usize = 1 << 12;
 const MAX_HEADS: usize = 1 << 14;
+const MAX_EXPERTS: usize = 1 << 12;
 const MAX_HEAD_DIM: usize = 1 << 14;
 const MAX_POSITIONS: usize = 1 << 30;
 /// Largest factor or cap.
@@ -67,6 +68,8 @@ impl ModelConfig {
             .unwrap_or(defaults.max_position_embeddings);
         let num_hidden_layers = fields.required_size("num_hidden_layers", MAX_LAYERS)?;
         let dtype = dtype(fields)?;
+        let mut layers = layers::parse(fields, architecture, num_hidden_layers)?;
+        let experts = experts::parse(fields, architecture, &mut layers)?;
         let config = Self {
             architecture,
             vocab_size,
@@ -77,7 +80,8 @@ impl ModelConfig {
             num_key_value_heads: key_value_heads(fields, architecture, num_attention_heads)?,
             head_dim,
             max_position_embeddings,
-            layers: layers::parse(fields, architecture, num_hidden_layers)?,
+            layers,
+            experts,
             ropes: rope::parse(fields, architecture, head_dim, max_position_embeddings)?,
             norm_eps: fields
                 .positive(architecture.norm_eps, 1.0)?
@@ -87,8 +91,8 @@ impl ModelConfig {
             tie_word_embeddings: fields
                 .flag("tie_word_embeddings", defaults.tie_word_embeddings)?,
             biases: biases(fields, architecture)?,
-            bos_token_id: bos_token_id(fields, defaults.bos_token_id, vocab_size)?,
-            eos_token_ids: eos_token_ids(fields, defaults.eos_token_id, vocab_size)?,
+            bos_token_id: tokens::bos(fields, defaults.bos_token_id, vocab_size)?,
+            eos_token_ids: tokens::eos(fields, defaults.eos_token_id, vocab_size)?,
             dtype: dtype.unwrap_or(FloatType::F32),
         };
         refused::check(fields, &config)?;
@@ -97,24 +101,6 @@ impl ModelConfig {
             dtype,
             encoding: Encoding::parse(fields)?,
         })
-    }
-
-    /// Adds the end tokens of a `generation_config.json`; `file` is for messages.
-    ///
-    /// # Errors
-    /// `Json` and `Field`.
-    pub(super) fn add_end_tokens(
-        &mut self,
-        json: &[u8],
-        file: &Path,
-    ) -> Result<(), CheckpointError> {
-        let object = parse_object(json, file)?;
-        for id in eos_token_ids(Fields::new(file, &object), None, self.vocab_size)? {
-            if !self.eos_token_ids.contains(&id) {
-                self.eos_token_ids.push(id);
-            }
-        }
-        Ok(())
     }
 }
 
@@ -136,8 +122,8 @@ fn biases(fields: Fields, architecture: &Architecture) -> Result<Vec<Projection>
     let mut biases = Vec::new();
     for (bias, projections) in architecture.biases {
         let is_there = match *bias {
-            Bias::Always => true,
-            Bias::If(field, default) => fields.flag(field, default)?,
+            Condition::Always => true,
+            Condition::If(field, default) => fields.flag(field, default)?,
         };
         if is_there {
             biases.extend_from_slice(projections);
@@ -150,7 +136,7 @@ fn activation(
     fields: Fields,
     architecture: &Architecture,
 ) -> Result<ActivationFunction, CheckpointError> {
-    let default = architecture.defaults.activation;
+    let default = clamped(fields, architecture.defaults.activation)?;
     let Some(name) = fields.text(architecture.activation)? else {
         return Ok(default);
     };
@@ -171,6 +157,21 @@ fn activation(
         }
         _ => Ok(*function),
     }
+}
+
+/// A function with the constants that a configuration gives.
+fn clamped(
+    fields: Fields,
+    function: ActivationFunction,
+) -> Result<ActivationFunction, CheckpointError> {
+    let ActivationFunction::ClampedSwiglu { alpha, limit } = function else {
+        return Ok(function);
+    };
+    let number = |name| fields.positive(name, MAX_FACTOR);
+    Ok(ActivationFunction::ClampedSwiglu {
+        alpha: number("swiglu_alpha")?.unwrap_or(alpha),
+        limit: number("swiglu_limit")?.unwrap_or(limit),
+    })
 }
 
 /// Factors and caps. Null stands for the default of a factor, and for no cap.
@@ -241,50 +242,6 @@ fn head_dim(
     Ok(head_dim)
 }
 
-/// A token id. Outside the vocabulary there is none: transformers writes -1, and models whose
-/// vocabulary was cut keep ids that no text has.
-fn token_id(value: &Value, vocab_size: usize) -> Option<Option<u32>> {
-    let id = value.as_i64()?;
-    let id = u32::try_from(id).ok();
-    Some(id.filter(|&id| (id as usize) < vocab_size))
-}
-
-/// Null means none; an absent key has the `default`.
-fn bos_token_id(
-    fields: Fields,
-    default: Option<u32>,
-    vocab_size: usize,
-) -> Result<Option<u32>, CheckpointError> {
-    match fields.get("bos_token_id") {
-        Some(value) => token_id(value, vocab_size)
-            .ok_or_else(|| fields.error("bos_token_id", "a token id, or null")),
-        None if fields.has_key("bos_token_id") => Ok(None),
-        None => Ok(default.filter(|&id| vocab_size > id as usize)),
-    }
-}
-
-/// Null means none; an absent key has the `default`.
-fn eos_token_ids(
-    fields: Fields,
-    default: Option<u32>,
-    vocab_size: usize,
-) -> Result<Vec<u32>, CheckpointError> {
-    let name = "eos_token_id";
-    let values = match fields.get(name) {
-        Some(Value::Array(values)) => values.as_slice(),
-        Some(value) => std::slice::from_ref(value),
-        None if fields.has_key(name) => &[],
-        None => {
-            let default = default.filter(|&id| vocab_size > id as usize);
-            return Ok(default.into_iter().collect());
-        }
-    };
-    let ids = values.iter().map(|value| token_id(value, vocab_size));
-    let ids: Option<Vec<Option<u32>>> = ids.collect();
-    let ids = ids.ok_or_else(|| fields.error(name, "a token id, a list of such, or null"))?;
-    Ok(ids.into_iter().flatten().collect())
-}
-
 /// `dtype` (transformers 5) or `torch_dtype` (4); both only if they agree.
 fn dtype(fields: Fields) -> Result<Option<FloatType>, CheckpointError> {
     let read = |name: &str| -> Result<Option<FloatType>, CheckpointError> {
@@ -312,7 +269,7 @@ fn dtype(fields: Fields) -> Result<Option<FloatType>, CheckpointError> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
     use crate::description::{RopeParameters, RopeScaling};

@@ -30,11 +30,13 @@ use Neutral::{Head, InverseRootOfHead, No, NoWindow, Number, Ones, Types};
 
 /// The fields, and what they are.
 #[rustfmt::skip]
-const FIELDS: [(&str, Neutral, &str); 42] = [
+const FIELDS: [(&str, Neutral, &str); 44] = [
     ("attention_bias", No, "such biases"),
     ("mlp_bias", No, "such biases"),
     ("use_bias", No, "such biases"),
     ("qkv_bias", No, "such biases"),
+    ("lm_head_bias", No, "bias of the head"),
+    ("use_mrope", No, "rotation by several positions"),
     ("attention_out_bias", No, "such biases"),
     ("attn_logit_softcapping", No, "soft cap of attention"),
     ("final_logit_softcapping", No, "soft cap of logits"),

@@ -4,8 +4,6 @@
 //! transformers 4 writes `rope_theta` and `rope_scaling: {rope_type | type, ...}` at the
 //! top level; transformers 5 writes `rope_parameters: {rope_theta, rope_type, ...}`.
 
-use serde_json::{Value, json};
-
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::fields::Fields;
 use crate::description::architecture::{RopeType, Rotations};
@@ -16,56 +14,6 @@ const LOCAL_THETA: f64 = 10_000.0;
 const MAX_THETA: f64 = 1e15;
 const MAX_FACTOR: f64 = 1e6;
 const MAX_POSITIONS: usize = 1 << 30;
-
-impl RopeScaling {
-    /// The value of `rope_scaling` in a `config.json`.
-    pub(super) fn to_json(&self) -> Value {
-        match self {
-            Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
-            Self::Dynamic { factor } => json!({"rope_type": "dynamic", "factor": factor}),
-            Self::Yarn {
-                factor,
-                attention_factor,
-                beta_fast,
-                beta_slow,
-                truncate,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "yarn",
-                "factor": factor,
-                "attention_factor": attention_factor,
-                "beta_fast": beta_fast,
-                "beta_slow": beta_slow,
-                "truncate": truncate,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
-            Self::Llama3 {
-                factor,
-                low_freq_factor,
-                high_freq_factor,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "llama3",
-                "factor": factor,
-                "low_freq_factor": low_freq_factor,
-                "high_freq_factor": high_freq_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
-            Self::Long {
-                short_factor,
-                long_factor,
-                attention_factor,
-                original_max_position_embeddings,
-            } => json!({
-                "rope_type": "longrope",
-                "short_factor": short_factor,
-                "long_factor": long_factor,
-                "attention_factor": attention_factor,
-                "original_max_position_embeddings": original_max_position_embeddings,
-            }),
-        }
-    }
-}
 
 /// The rotations from the top-level fields of a `config.json`: one for all layers, or that of
 /// layers without a window and that of the others.
@@ -335,7 +283,8 @@ fn llama3(fields: Fields) -> Result<RopeScaling, CheckpointError> {
 mod tests {
     use std::path::Path;
 
-    use super::*;
+    use serde_json::{Value, json};
+
     use crate::description::ModelConfig;
     use crate::model::Reach;
     use crate::model::rope::{attention_factor, frequencies};

@@ -2,7 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::description::architecture::{Bias, Rotations, Source, Windows};
+use crate::description::architecture::{Condition, Rotations, RoutingRule, Source, Windows};
+use crate::description::kinds::ActivationFunction;
 use crate::description::{ModelConfig, RopeScaling};
 
 impl ModelConfig {
@@ -26,7 +27,7 @@ impl ModelConfig {
         self.write_rotations(&mut config);
         config["tie_word_embeddings"] = json!(self.tie_word_embeddings);
         for (bias, projections) in architecture.biases {
-            if let Bias::If(field, _) = bias {
+            if let Condition::If(field, _) = bias {
                 let is_there = projections.iter().all(|one| self.biases.contains(one));
                 config[field] = json!(is_there);
             }
@@ -48,8 +49,34 @@ impl ModelConfig {
                 Source::RootOfWidth => {}
             }
         }
+        if let ActivationFunction::ClampedSwiglu { alpha, limit } = self.activation {
+            config["swiglu_alpha"] = json!(alpha);
+            config["swiglu_limit"] = json!(limit);
+        }
+        self.write_experts(&mut config);
         self.write_windows(&mut config);
         config
+    }
+
+    fn write_experts(&self, config: &mut Value) {
+        let (Some(experts), Some(of)) = (self.experts, self.architecture.experts) else {
+            return;
+        };
+        config[of.count[0]] = json!(experts.count);
+        config[of.width] = json!(experts.intermediate_size);
+        config["num_experts_per_tok"] = json!(experts.routing.per_token);
+        if let RoutingRule::SoftmaxFirst {
+            normalised: Condition::If(field, _),
+            ..
+        } = of.routing
+        {
+            config[field] = json!(experts.routing.is_normalised);
+        }
+        if of.has_plain_layers {
+            let layers = self.layers.iter().enumerate();
+            let plain = layers.filter(|(_, layer)| !layer.has_experts);
+            config["mlp_only_layers"] = plain.map(|(index, _)| index).collect();
+        }
     }
 
     fn write_windows(&self, config: &mut Value) {
@@ -109,6 +136,56 @@ impl ModelConfig {
             Rotations::ByWindow => {
                 config["rope_local_base_freq"] = json!(self.ropes[1].theta);
             }
+        }
+    }
+}
+
+impl RopeScaling {
+    /// The value of `rope_scaling` in a `config.json`.
+    fn to_json(&self) -> Value {
+        match self {
+            Self::Linear { factor } => json!({"rope_type": "linear", "factor": factor}),
+            Self::Dynamic { factor } => json!({"rope_type": "dynamic", "factor": factor}),
+            Self::Yarn {
+                factor,
+                attention_factor,
+                beta_fast,
+                beta_slow,
+                truncate,
+                original_max_position_embeddings,
+            } => json!({
+                "rope_type": "yarn",
+                "factor": factor,
+                "attention_factor": attention_factor,
+                "beta_fast": beta_fast,
+                "beta_slow": beta_slow,
+                "truncate": truncate,
+                "original_max_position_embeddings": original_max_position_embeddings,
+            }),
+            Self::Llama3 {
+                factor,
+                low_freq_factor,
+                high_freq_factor,
+                original_max_position_embeddings,
+            } => json!({
+                "rope_type": "llama3",
+                "factor": factor,
+                "low_freq_factor": low_freq_factor,
+                "high_freq_factor": high_freq_factor,
+                "original_max_position_embeddings": original_max_position_embeddings,
+            }),
+            Self::Long {
+                short_factor,
+                long_factor,
+                attention_factor,
+                original_max_position_embeddings,
+            } => json!({
+                "rope_type": "longrope",
+                "short_factor": short_factor,
+                "long_factor": long_factor,
+                "attention_factor": attention_factor,
+                "original_max_position_embeddings": original_max_position_embeddings,
+            }),
         }
     }
 }

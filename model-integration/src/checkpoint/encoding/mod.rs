@@ -39,6 +39,7 @@ use super::CheckpointError;
 use super::decoded::DecodedRows;
 use super::fields::Fields;
 use super::packed::Packed;
+use super::tensor::TensorView;
 use super::weights::Weights;
 use grouped::Grouped;
 use targets::Schemes;
@@ -65,6 +66,14 @@ pub(super) enum Found {
 }
 
 impl Found {
+    /// A view of the matrix.
+    pub(super) fn view(self, name: &str, shape: [usize; 2]) -> TensorView {
+        match self {
+            Self::Packed(packed) => TensorView::of_packed(name, shape, packed),
+            Self::Decoded(rows) => TensorView::of_decoded(name, shape, rows),
+        }
+    }
+
     fn new(matrix: Grouped) -> Self {
         match matrix.format() {
             None => Self::Decoded(Arc::new(matrix)),

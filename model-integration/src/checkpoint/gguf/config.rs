@@ -7,7 +7,7 @@ use super::{Entry, Gguf};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::weight_file::WeightFile;
 use crate::config::Projection;
-use crate::description::architecture::{ARCHITECTURES, Architecture, Bias, Module};
+use crate::description::architecture::{ARCHITECTURES, Architecture, Condition, Module};
 use crate::description::kinds::NormKind;
 use crate::description::parameters::{Role, gguf_outer_name};
 
@@ -71,7 +71,7 @@ pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, Checkpoin
     let is_tied = find(Role::Head, "weight").is_none();
     set("tie_word_embeddings", is_tied.into());
     for (bias, projections) in architecture.biases {
-        if let Bias::If(field, _) = bias {
+        if let Condition::If(field, _) = bias {
             set(field, source.has_bias(architecture, projections).into());
         }
     }
@@ -136,7 +136,10 @@ fn architecture(gguf: &Gguf) -> Result<(&'static str, &'static Architecture), Ch
     let found = gguf.text(ARCHITECTURE)?;
     let known = read().find(|(name, _)| found == Some(name));
     known.ok_or_else(|| {
-        let names: Vec<String> = read().map(|(name, _)| format!("\"{name}\"")).collect();
+        let names = read().map(|(name, _)| format!("\"{name}\""));
+        let mut names: Vec<String> = names.collect();
+        // A Mistral's files are a Llama's.
+        names.dedup();
         gguf.wrong(ARCHITECTURE, &names.join(" or "))
     })
 }

@@ -18,6 +18,9 @@ use crate::description::parameters::{Parameter, Role, outer_name};
 use crate::model::load::with_stored_formats;
 use crate::model::ops::narrow;
 
+/// Most tensors between two parts of one tensor.
+const NEAR: usize = 16;
+
 /// A tensor to write: rows of one or more parameters, one after another.
 struct Output<'a> {
     name: &'a str,
@@ -57,6 +60,13 @@ impl<'a> Plan<'a> {
     /// Formats that the target does not support; nothing to pack.
     pub fn new(checkpoint: &'a Checkpoint, given: &QuantConfig, target: Target) -> Result<Self> {
         let config = with_stored_formats(checkpoint, given, |_| true)?;
+        let is_stack =
+            |one: &Parameter| one.fused.as_ref().is_some_and(|one| one.experts.is_some());
+        ensure!(
+            target == Target::Mxlab || !checkpoint.parameters().stored().any(is_stack),
+            "experts that are stacked in one tensor are not written by {}; use --to mxlab",
+            target.name(),
+        );
         let mut outputs: Vec<Output> = Vec::new();
         for parameter in checkpoint.parameters().stored() {
             let view = checkpoint.view(parameter)?;
@@ -89,7 +99,9 @@ impl<'a> Plan<'a> {
                 ggml: of_config.or(stored),
                 input: input(checkpoint, given, parameter)?,
             };
-            match outputs.iter_mut().find(|output| output.name == name) {
+            // Parts of a tensor follow each other, up to other parts of their layer.
+            let mut near = outputs.iter_mut().rev().take(NEAR);
+            match near.find(|output| output.name == name) {
                 Some(output) => output.sources.push(source),
                 None => outputs.push(Output {
                     name,

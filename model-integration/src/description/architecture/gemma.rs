@@ -1,7 +1,7 @@
 //! Gemma 2 and 3.
 
 use super::{
-    ATTENTION, ActivationFunction, Architecture, Bias, Defaults, Factor, GATED_MLP, Gguf,
+    ATTENTION, ActivationFunction, Architecture, Condition, Defaults, Factor, GATED_MLP, Gguf,
     HEAD_NORMS, LLAMA, Module, NormKind, Rotations, Source, TypeRule, Windows,
 };
 use crate::config::Projection::{K, O, Q, V};
@@ -32,7 +32,7 @@ pub const GEMMA2: Architecture = Architecture {
     layer: &[&NORMS_AROUND, &ATTENTION, &GATED_MLP],
     norm: NormKind::RmsPlusOne,
     activation: "hidden_activation",
-    biases: &[(Bias::If("attention_bias", false), &[Q, K, V, O])],
+    biases: &[(Condition::If("attention_bias", false), &[Q, K, V, O])],
     factors: &[
         (Factor::Embedding, Source::RootOfWidth),
         (

@@ -1,7 +1,7 @@
 //! Llama, from which all rows start, and architectures with its layers.
 
 use super::{
-    ATTENTION, ActivationFunction, Architecture, Bias, Defaults, GATED_MLP, Gguf, HeadNorms,
+    ATTENTION, ActivationFunction, Architecture, Condition, Defaults, GATED_MLP, Gguf, HeadNorms,
     NORMS_BEFORE, NormKind, RopeType, Rotations, TypeRule, Windows,
 };
 use crate::config::Projection::{Down, Gate, K, O, Q, Up, V};
@@ -18,10 +18,11 @@ pub const LLAMA: Architecture = Architecture {
     head_norms: HeadNorms::Each,
     activation: "hidden_act",
     biases: &[
-        (Bias::If("attention_bias", false), &[Q, K, V, O]),
-        (Bias::If("mlp_bias", false), &[Gate, Up, Down]),
+        (Condition::If("attention_bias", false), &[Q, K, V, O]),
+        (Condition::If("mlp_bias", false), &[Gate, Up, Down]),
     ],
     fused: &[],
+    experts: None,
     factors: &[],
     windows: Windows::Nowhere,
     rope_types: &[

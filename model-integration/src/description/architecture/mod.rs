@@ -3,16 +3,22 @@
 //!
 //! Rows start from [`LLAMA`] and say what differs.
 
+mod experts;
 mod gemma;
+mod gpt_oss;
 mod llama;
+mod mixtral;
 mod olmo2;
 mod phi3;
 mod qwen;
 mod relatives;
 mod starcoder2;
 
+pub use experts::{Experts, RoutingRule};
 pub use gemma::{GEMMA2, GEMMA3};
+pub use gpt_oss::GPT_OSS;
 pub use llama::{LLAMA, MISTRAL, SMOLLM3};
+pub use mixtral::{MIXTRAL, QWEN3_MOE};
 pub use olmo2::OLMO2;
 pub use phi3::PHI3;
 pub use qwen::{QWEN2, QWEN3};
@@ -44,10 +50,12 @@ pub struct Architecture {
     pub head_norms: HeadNorms,
     /// The field of the MLP's function.
     pub activation: &'static str,
-    /// Projections that have a bias, and the condition.
-    pub biases: &'static [(Bias, &'static [Projection])],
+    /// Projections that have a bias, and when.
+    pub biases: &'static [(Condition, &'static [Projection])],
     /// Modules of a layer that stack several projections by rows.
     pub fused: &'static [(&'static str, &'static [Projection])],
+    /// The mixture of experts in place of the MLP.
+    pub experts: Option<Experts>,
     /// The factors and caps that are not a Llama's.
     pub factors: &'static [(Factor, Source)],
     /// The layers that have a window.
@@ -100,9 +108,9 @@ pub const GATED_MLP: [Module; 3] = [
     Module(Role::Projection(Down), "mlp.down_proj", "ffn_down"),
 ];
 
-/// The condition for a bias.
+/// When a model has something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bias {
+pub enum Condition {
     /// In every model.
     Always,
     /// If this field is true; the default where it is absent.
@@ -257,7 +265,7 @@ pub struct Defaults {
 }
 
 /// All architectures.
-pub const ARCHITECTURES: [&Architecture; 10] = [
+pub const ARCHITECTURES: [&Architecture; 13] = [
     &LLAMA,
     &MISTRAL,
     &PHI3,
@@ -268,12 +276,22 @@ pub const ARCHITECTURES: [&Architecture; 10] = [
     &GEMMA3,
     &OLMO2,
     &STARCODER2,
+    &MIXTRAL,
+    &QWEN3_MOE,
+    &GPT_OSS,
 ];
 
 impl Architecture {
-    /// The modules of a layer, in order.
+    /// The modules of a layer without experts, in order.
     pub fn modules(&self) -> impl Iterator<Item = &'static Module> + use<> {
         self.layer.iter().copied().flatten()
+    }
+
+    /// The modules of a layer with experts, in order; those of an expert have `{}` in their names.
+    pub fn modules_with_experts(&self) -> impl Iterator<Item = &'static Module> + use<> {
+        let is_of_mlp = |role| matches!(role, Role::Projection(Gate | Up | Down));
+        let others = self.modules().filter(move |module| !is_of_mlp(module.0));
+        others.chain(self.experts.map_or(&[][..], |experts| experts.modules))
     }
 
     /// Whether its layers have a module of this role.
@@ -281,9 +299,16 @@ impl Architecture {
         self.modules().any(|module| module.0 == role)
     }
 
+    /// Whether its MLP has a clamped SwiGLU.
+    pub const fn has_clamp(&self) -> bool {
+        let function = self.defaults.activation;
+        matches!(function, ActivationFunction::ClampedSwiglu { .. })
+    }
+
     /// Whether its configurations have this field, of those that change results.
     pub fn reads(&self, field: &str) -> bool {
-        let of_bias = |(bias, _): &(Bias, _)| matches!(bias, Bias::If(name, _) if *name == field);
+        let of_bias =
+            |(bias, _): &(Condition, _)| matches!(bias, Condition::If(name, _) if *name == field);
         let of_factor = |(_, source): &(Factor, Source)| match source {
             Source::Field(name, _) | Source::InverseRoot(name, _) => *name == field,
             Source::RootOfWidth => false,
@@ -298,11 +323,19 @@ impl Architecture {
             Windows::Everywhere { .. } => &["sliding_window"],
             Windows::ByType(_) => &["sliding_window", "layer_types"],
         };
-        self.biases.iter().any(of_bias)
+        let of_experts = self.experts.is_some_and(|experts| {
+            let sparse = ["mlp_only_layers", "decoder_sparse_step"];
+            experts.count.contains(&field)
+                || experts.width == field
+                || (experts.has_plain_layers && sparse.contains(&field))
+        });
+        of_experts
+            || self.biases.iter().any(of_bias)
             || self.factors.iter().any(of_factor)
             || [of_rotation, of_window].concat().contains(&field)
             || self.activation == field
             || self.norm_eps == field
             || (self.has_partial_rotation && field == "partial_rotary_factor")
+            || (self.has_clamp() && ["swiglu_alpha", "swiglu_limit"].contains(&field))
     }
 }

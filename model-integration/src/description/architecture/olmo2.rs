@@ -1,8 +1,8 @@
 //! OLMo 2.
 
 use super::{
-    ATTENTION, Architecture, Bias, Defaults, GATED_MLP, Gguf, HEAD_NORMS, HeadNorms, LLAMA, Module,
-    NormKind,
+    ATTENTION, Architecture, Condition, Defaults, GATED_MLP, Gguf, HEAD_NORMS, HeadNorms, LLAMA,
+    Module, NormKind,
 };
 use crate::config::Projection::{K, O, Q, V};
 use crate::description::parameters::Role;
@@ -29,7 +29,7 @@ pub const OLMO2: Architecture = Architecture {
     layer: &[&ATTENTION, &HEAD_NORMS, &NORMS_AFTER, &GATED_MLP],
     norm: NormKind::RmsOnce,
     head_norms: HeadNorms::Whole,
-    biases: &[(Bias::If("attention_bias", false), &[Q, K, V, O])],
+    biases: &[(Condition::If("attention_bias", false), &[Q, K, V, O])],
     rounds_rotation: false,
     gguf: Some(Gguf {
         name: "olmo2",

@@ -1,7 +1,7 @@
 //! Qwen 2 and 3.
 
 use super::{
-    ATTENTION, Architecture, Bias, Defaults, GATED_MLP, Gguf, HEAD_NORMS, LLAMA, NORMS_BEFORE,
+    ATTENTION, Architecture, Condition, Defaults, GATED_MLP, Gguf, HEAD_NORMS, LLAMA, NORMS_BEFORE,
     TypeRule, Windows,
 };
 use crate::config::Projection::{K, O, Q, V};
@@ -12,7 +12,7 @@ pub const QWEN2: Architecture = Architecture {
     class: "Qwen2ForCausalLM",
     models: "Qwen2, Qwen2.5, QwQ",
     special: "biases of queries, keys and values alone",
-    biases: &[(Bias::Always, &[Q, K, V])],
+    biases: &[(Condition::Always, &[Q, K, V])],
     windows: Windows::ByType(TypeRule::From),
     gguf: Some(Gguf {
         name: "qwen2",
@@ -37,7 +37,7 @@ pub const QWEN3: Architecture = Architecture {
     models: "Qwen3",
     special: "norms of queries and keys",
     layer: &[&NORMS_BEFORE, &ATTENTION, &HEAD_NORMS, &GATED_MLP],
-    biases: &[(Bias::If("attention_bias", false), &[Q, K, V, O])],
+    biases: &[(Condition::If("attention_bias", false), &[Q, K, V, O])],
     gguf: Some(Gguf {
         name: "qwen3",
         interleaves_heads: false,

@@ -1,8 +1,8 @@
 //! StarCoder2.
 
 use super::{
-    ATTENTION, ActivationFunction, Architecture, Bias, Defaults, Gguf, LLAMA, Module, NORMS_BEFORE,
-    NormKind, Windows,
+    ATTENTION, ActivationFunction, Architecture, Condition, Defaults, Gguf, LLAMA, Module,
+    NORMS_BEFORE, NormKind, Windows,
 };
 use crate::config::Projection::{Down, K, O, Q, Up, V};
 use crate::description::parameters::Role;
@@ -21,7 +21,7 @@ pub const STARCODER2: Architecture = Architecture {
     layer: &[&NORMS_BEFORE, &ATTENTION, &PLAIN_MLP],
     norm: NormKind::Layer,
     norm_eps: "norm_epsilon",
-    biases: &[(Bias::If("use_bias", true), &[Q, K, V, O, Up, Down])],
+    biases: &[(Condition::If("use_bias", true), &[Q, K, V, O, Up, Down])],
     windows: Windows::Everywhere { by_flag: false },
     gguf: Some(Gguf {
         name: "starcoder2",

@@ -10,10 +10,11 @@ use rayon::prelude::*;
 use super::rounding::Rounding;
 use super::{Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
+use crate::description::Routing;
 use crate::description::kinds::{ActivationFunction, NormKind};
 use crate::model::error::check_finite;
 use crate::model::ops::attention::{Head, Scores};
-use crate::model::ops::{self, narrow};
+use crate::model::ops::{self, Chosen, narrow};
 use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm};
 
 /// Weight elements widened at a time: few enough to stay in the cores' caches.
@@ -230,6 +231,33 @@ impl Backend for Cpu {
                 ops::add(out, &residual[first * features..], self.dtype);
             })
         })?
+    }
+
+    fn add_bias(&self, x: Tensor, bias: &Vec<f32>) -> Result<Tensor, LlamaError> {
+        self.by_rows(&x, bias.len(), |_, out, x| {
+            out.copy_from_slice(x);
+            ops::add_bias(out, bias);
+            narrow(out, self.dtype);
+        })
+    }
+
+    fn route(&self, scores: &Tensor, routing: Routing) -> Result<Vec<Chosen>, LlamaError> {
+        let (_, experts) = scores.dims2()?;
+        with_values(scores, |scores| {
+            ops::route(scores, experts, routing, self.dtype)
+        })
+    }
+
+    fn mix(&self, tokens: usize, outputs: Vec<(Chosen, Tensor)>) -> Result<Tensor, LlamaError> {
+        let (_, first) = outputs.first().ok_or(LlamaError::Layout)?;
+        let (_, features) = first.dims2()?;
+        let mut sum = vec![0.0; tokens * features];
+        for (chosen, x) in &outputs {
+            with_values(x, |x| {
+                ops::add_chosen(&mut sum, chosen, x, features, self.dtype)
+            })?;
+        }
+        tensor(sum, (tokens, features))
     }
 
     fn watch(&self, x: &Tensor, what: impl FnOnce() -> String) -> Result<(), LlamaError> {

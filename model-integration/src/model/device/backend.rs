@@ -13,8 +13,10 @@ use super::kernels::Kernels;
 use super::plan::{Limits, Storage};
 use super::staging::Staging;
 use super::{DeviceCache, DeviceMatrix, DeviceStack, features};
+use crate::description::Routing;
 use crate::description::kinds::ActivationFunction;
 use crate::model::error::check_finite;
+use crate::model::ops::Chosen;
 use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm, Rope};
 
 /// A gain or a bias: bf16, padded with zeros to 8.
@@ -330,6 +332,18 @@ impl Backend for DeviceBackend {
         _: &Batch,
     ) -> Result<Activation, LlamaError> {
         self.sum(&x, norm, factor, residual)
+    }
+
+    fn add_bias(&self, _: Activation, _: &DeviceVector) -> Result<Activation, LlamaError> {
+        Err(features::lacks("experts"))
+    }
+
+    fn route(&self, _: &Activation, _: Routing) -> Result<Vec<Chosen>, LlamaError> {
+        Err(features::lacks("experts"))
+    }
+
+    fn mix(&self, _: usize, _: Vec<(Chosen, Activation)>) -> Result<Activation, LlamaError> {
+        Err(features::lacks("experts"))
     }
 
     fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {

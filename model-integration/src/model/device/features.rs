@@ -23,12 +23,15 @@ pub(super) fn lacks(parts: &str) -> LlamaError {
 /// [`LlamaError::Parts`] with all that are lacking.
 pub fn check(config: &ModelConfig) -> Result<(), LlamaError> {
     let has = |role| config.architecture.has(role);
+    let has_experts = config.experts.is_some();
     let has_function = match config.activation {
+        _ if has_experts => true,
         ActivationFunction::GeluTanh => true,
         ActivationFunction::Silu => has(Role::Projection(Projection::Gate)),
         _ => false,
     };
     let lacking = [
+        (has_experts, "experts".to_owned()),
         (has(Role::Sinks), "attention sinks".to_owned()),
         (
             !has_function,

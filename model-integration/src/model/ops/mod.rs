@@ -10,6 +10,7 @@ pub mod attention;
 mod elementwise;
 mod exponential;
 mod matrix;
+mod routing;
 
 use activation::soft_cap_inline;
 pub use activation::{activate, gate, map, swiglu, tanh};
@@ -17,3 +18,4 @@ use elementwise::narrow_inline;
 pub use elementwise::{add, add_bias, layer_norm, narrow, rms, rms_norm, rms_norm_once, rotate};
 pub use exponential::exp;
 pub use matrix::{Matrix, multiply};
+pub use routing::{Chosen, add_chosen, route};

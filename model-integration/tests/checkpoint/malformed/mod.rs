@@ -1,6 +1,7 @@
 //! Malformed model directories. Each is a valid model with one fault, and must fail with a message
 //! that names the file and the fault. A new case is an entry in the table of its file.
 
+mod architecture;
 mod config;
 mod foreign;
 mod mutation;
@@ -42,6 +43,7 @@ const DIRECTORY: &[Case] = &[
 fn every_malformed_model_is_refused_with_its_message() {
     let cases = || {
         [
+            architecture::CASES,
             config::CASES,
             weights::CASES,
             sharded::CASES,

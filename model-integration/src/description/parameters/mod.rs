@@ -3,12 +3,14 @@
 //! Only [`parameters`] knows them. Loading, planning, measuring, conversion, synthesis and training
 //! all walk its list. The modules of a layer are those of the model's [`Architecture`].
 
+mod describe;
+
 use mxlab_kernels::format::{BlockFormat, GgmlFormat, MatrixFormat};
 
+use self::describe::{Place, describe};
 use super::architecture::Module;
-use super::kinds::{HeadNorms, NormKind};
 use super::{Architecture, ModelConfig};
-use crate::config::Projection::{self, Down, Gate, K, O, Q, Up, V};
+use crate::config::Projection::{self, Gate, K, Q, Up, V};
 use crate::config::{Fallback, QuantConfig};
 
 /// The role of a module that has parameters.
@@ -30,8 +32,10 @@ pub enum Role {
     MlpNorm,
     /// The norm of the MLP's output.
     AfterMlpNorm,
-    /// One of the seven projections of a layer.
+    /// One of the seven projections of a layer; there may be several, one an expert.
     Projection(Projection),
+    /// The scores of experts.
+    Router,
     /// The norm after the last layer.
     FinalNorm,
     /// The output head, which computes logits.
@@ -72,6 +76,8 @@ pub struct Parameter {
     pub role: Role,
     /// The decoder layer of the module; `None` outside the layers.
     pub layer: Option<usize>,
+    /// The expert of the module, if it belongs to one.
+    pub expert: Option<usize>,
     /// Whether it is a bias rather than a weight.
     pub is_bias: bool,
     /// Its name in a Hugging Face checkpoint with one tensor for each projection.
@@ -115,6 +121,11 @@ pub struct Fused {
     pub rows: usize,
     /// The parameter's first row.
     pub first: usize,
+    /// Distance to its next row.
+    pub step: usize,
+    /// The number of matrices in a stack of experts, a size of its own in front of rows. Floats of
+    /// their weights are stored column by column.
+    pub experts: Option<usize>,
 }
 
 /// The parameters of a model, in checkpoint order.
@@ -134,15 +145,36 @@ const HEAD: Module = Module(Role::Head, "lm_head", "output");
 
 /// The parameters of a model.
 pub fn parameters(config: &ModelConfig) -> Parameters {
-    let of_layer = |layer| {
-        let modules = config.architecture.modules();
-        modules.flat_map(move |module| describe(module, config, Some(layer)))
-    };
-    let layers = (0..config.num_hidden_layers).flat_map(of_layer);
-    let outside = |module| describe(module, config, None);
-    let first = outside(&EMBEDDING).into_iter().chain(layers);
-    let last = [&FINAL_NORM, &HEAD].into_iter().flat_map(outside);
-    Parameters(first.chain(last).collect())
+    let mut all = describe(&EMBEDDING, config, Place::default());
+    for (index, kind) in config.layers.iter().enumerate() {
+        let layer = Some(index);
+        let place = |expert| Place { layer, expert };
+        let modules = modules(config.architecture, kind.has_experts);
+        let (of_experts, others) = modules.partition::<Vec<_>, _>(|module| module.1.contains("{}"));
+        for module in others {
+            all.extend(describe(module, config, place(None)));
+        }
+        for expert in 0..config.experts.map_or(0, |experts| experts.count) {
+            for module in &of_experts {
+                all.extend(describe(module, config, place(Some(expert))));
+            }
+        }
+    }
+    for module in [&FINAL_NORM, &HEAD] {
+        all.extend(describe(module, config, Place::default()));
+    }
+    Parameters(all)
+}
+
+/// The modules of a layer.
+fn modules(
+    architecture: &Architecture,
+    has_experts: bool,
+) -> Box<dyn Iterator<Item = &'static Module>> {
+    match has_experts {
+        false => Box::new(architecture.modules()),
+        true => Box::new(architecture.modules_with_experts()),
+    }
 }
 
 /// The name of a module outside the layers, such as `model.norm`.
@@ -168,14 +200,27 @@ fn outer(role: Role) -> &'static Module {
     found.unwrap_or_else(|| panic!("{role:?} is a module of layers"))
 }
 
-/// The name of a module of a layer, such as `model.layers.3.self_attn.q_proj`.
+/// The name of a module of a layer, such as `model.layers.3.self_attn.q_proj`, or of an expert of it.
 ///
 /// # Panics
 /// If the architecture's layers have no such module.
-pub fn module_name(architecture: &Architecture, layer: usize, role: Role) -> String {
-    let found = architecture.modules().find(|module| module.0 == role);
+pub fn module_name(
+    architecture: &Architecture,
+    layer: usize,
+    role: Role,
+    expert: Option<usize>,
+) -> String {
+    let mut modules = modules(architecture, expert.is_some());
+    let found = modules.find(|module| module.0 == role);
     let Module(_, name, _) = found.unwrap_or_else(|| panic!("no layer has {role:?}"));
-    in_layer(layer, name)
+    in_layer(layer, &numbered(name, expert))
+}
+
+fn numbered(name: &str, expert: Option<usize>) -> String {
+    match expert {
+        None => name.to_owned(),
+        Some(expert) => name.replace("{}", &expert.to_string()),
+    }
 }
 
 /// The name of a part of a layer.
@@ -215,18 +260,18 @@ impl Parameters {
     /// # Panics
     /// If the model does not have this layer.
     pub fn weight(&self, layer: Option<usize>, role: Role) -> &Parameter {
-        let weight = self.find(layer, role, false);
+        let weight = self.find(layer, role, None, false);
         weight.unwrap_or_else(|| panic!("the model has no {role:?} in layer {layer:?}"))
     }
 
     /// A module's weight, if the model has the module.
     pub fn weight_if_any(&self, layer: Option<usize>, role: Role) -> Option<&Parameter> {
-        self.find(layer, role, false)
+        self.find(layer, role, None, false)
     }
 
     /// A module's bias, if it has one.
     pub fn bias(&self, layer: Option<usize>, role: Role) -> Option<&Parameter> {
-        self.find(layer, role, true)
+        self.find(layer, role, None, true)
     }
 
     /// The weights of the projections of all layers.
@@ -244,10 +289,33 @@ impl Parameters {
         layer: usize,
         projections: [Projection; N],
     ) -> [(&Parameter, Option<&Parameter>); N] {
-        projections.map(Role::Projection).map(|role| {
-            let layer = Some(layer);
-            (self.weight(layer, role), self.bias(layer, role))
+        self.of_expert(layer, None, projections)
+    }
+
+    /// Weights and biases of some projections of an expert, or of a layer without experts.
+    ///
+    /// # Panics
+    /// If the model does not have them.
+    pub fn of_expert<const N: usize>(
+        &self,
+        layer: usize,
+        expert: Option<usize>,
+        projections: [Projection; N],
+    ) -> [(&Parameter, Option<&Parameter>); N] {
+        projections.map(|projection| {
+            let find =
+                |is_bias| self.find(Some(layer), Role::Projection(projection), expert, is_bias);
+            let weight = find(false);
+            let absent = || panic!("layer {layer} has no {projection:?} of {expert:?}");
+            (weight.unwrap_or_else(absent), find(true))
         })
+    }
+
+    /// The same projection of the other experts of its layer.
+    pub fn of_other_experts(&self, weight: &Parameter) -> impl Iterator<Item = &Parameter> {
+        let (layer, role, expert) = (weight.layer, weight.role, weight.expert);
+        let of_layer = self.of(layer).filter(move |_| expert.is_some());
+        of_layer.filter(move |one| one.role == role && !one.is_bias && one.expert != expert)
     }
 
     /// How a stored matrix is used under a configuration.
@@ -282,13 +350,38 @@ impl Parameters {
         stored.chain(second.map(|stored| (stored, Usage::Product, head)))
     }
 
-    fn find(&self, layer: Option<usize>, role: Role, is_bias: bool) -> Option<&Parameter> {
-        let mut all = self.0.iter();
-        all.find(|found| (found.layer, found.role, found.is_bias) == (layer, role, is_bias))
+    fn find(
+        &self,
+        layer: Option<usize>,
+        role: Role,
+        expert: Option<usize>,
+        is_bias: bool,
+    ) -> Option<&Parameter> {
+        let wanted = (layer, role, expert, is_bias);
+        self.of(layer).find(|one| one.place() == wanted)
+    }
+
+    /// The parameters of a layer, or of no layer.
+    fn of(&self, layer: Option<usize>) -> impl Iterator<Item = &Parameter> {
+        // Layers follow each other behind the embedding.
+        let first = match layer {
+            None => 0,
+            Some(_) => {
+                let is_before = |one: &Parameter| one.layer.is_some_and(|own| Some(own) < layer);
+                1 + self.0[1..].partition_point(is_before)
+            }
+        };
+        let rest = self.0[first..].iter();
+        let rest = rest.take_while(move |one| layer.is_none() || one.layer == layer);
+        rest.filter(move |one| one.layer == layer)
     }
 }
 
 impl Parameter {
+    const fn place(&self) -> (Option<usize>, Role, Option<usize>, bool) {
+        (self.layer, self.role, self.expert, self.is_bias)
+    }
+
     /// Number of elements.
     pub fn elements(&self) -> usize {
         self.shape.iter().product()
@@ -346,107 +439,4 @@ impl Parameter {
             (None, _) => (None, None),
         }
     }
-}
-
-/// The weight, and the bias if the module has one.
-fn describe(module: &Module, config: &ModelConfig, layer: Option<usize>) -> Vec<Parameter> {
-    let &Module(role, name, gguf_name) = module;
-    let (name, gguf_name) = match layer {
-        None => (name.to_owned(), gguf_name.to_owned()),
-        Some(layer) => (in_layer(layer, name), format!("blk.{layer}.{gguf_name}")),
-    };
-    let shape = shape(config, role);
-    let bias = has_bias(config, role).then(|| vec![shape[0]]);
-    let is_tied = role == Role::Head && config.tie_word_embeddings;
-    let describe = |(part, shape): (&str, Vec<usize>)| Parameter {
-        role,
-        layer,
-        is_bias: part == "bias",
-        name: format!("{name}.{part}"),
-        gguf_name: format!("{gguf_name}.{part}"),
-        first_deviation: first_deviation(config, role, &shape),
-        shape,
-        fused: fused(config, layer, role, part),
-        gguf_interleaved: gguf_interleaved(config, role),
-        gguf_offset: match (role, config.architecture.norm) {
-            // llama.cpp stores the sum.
-            (role, NormKind::RmsPlusOne) if role.is_norm() => -1.0,
-            _ => 0.0,
-        },
-        tied_to: is_tied.then_some(Role::Embedding),
-    };
-    let parts = [("weight", Some(shape)), ("bias", bias)].into_iter();
-    let parts = parts.filter_map(|(part, shape)| Some((part, shape?)));
-    parts.map(describe).collect()
-}
-
-/// `[outputs, inputs]` of a matrix, `[features]` of a norm.
-fn shape(config: &ModelConfig, role: Role) -> Vec<usize> {
-    let (hidden, inner) = (config.hidden_size, config.intermediate_size);
-    let queries = config.num_attention_heads * config.head_dim;
-    let keys = config.num_key_value_heads * config.head_dim;
-    let of_heads = |all: usize| match config.architecture.head_norms {
-        HeadNorms::Each => config.head_dim,
-        HeadNorms::Whole => all,
-    };
-    match role {
-        Role::Embedding | Role::Head => vec![config.vocab_size, hidden],
-        Role::InputNorm
-        | Role::AfterAttentionNorm
-        | Role::MlpNorm
-        | Role::AfterMlpNorm
-        | Role::FinalNorm => vec![hidden],
-        Role::QueryNorm => vec![of_heads(queries)],
-        Role::KeyNorm => vec![of_heads(keys)],
-        Role::Sinks => vec![config.num_attention_heads],
-        Role::Projection(Q) => vec![queries, hidden],
-        Role::Projection(K | V) => vec![keys, hidden],
-        Role::Projection(O) => vec![hidden, queries],
-        Role::Projection(Gate | Up) => vec![inner, hidden],
-        Role::Projection(Down) => vec![hidden, inner],
-    }
-}
-
-fn has_bias(config: &ModelConfig, role: Role) -> bool {
-    match role {
-        Role::Projection(_) => holds(&config.biases, role),
-        _ => role.is_norm() && config.architecture.norm == NormKind::Layer,
-    }
-}
-
-fn holds(projections: &[Projection], role: Role) -> bool {
-    projections.iter().any(|&one| Role::Projection(one) == role)
-}
-
-fn fused(config: &ModelConfig, layer: Option<usize>, role: Role, part: &str) -> Option<Fused> {
-    let mut fused = config.architecture.fused.iter();
-    let (name, members) = fused.find(|(_, members)| holds(members, role))?;
-    let rows = |&member: &Projection| shape(config, Role::Projection(member))[0];
-    let before = members
-        .iter()
-        .take_while(|&&member| Role::Projection(member) != role);
-    Some(Fused {
-        name: format!("{}.{part}", in_layer(layer?, name)),
-        rows: members.iter().map(rows).sum(),
-        first: before.map(rows).sum(),
-    })
-}
-
-fn gguf_interleaved(config: &ModelConfig, role: Role) -> Option<usize> {
-    let interleaves = (config.architecture.gguf).is_some_and(|gguf| gguf.interleaves_heads);
-    (interleaves && holds(&[Q, K], role)).then_some(config.head_dim)
-}
-
-/// Variance 1 / inputs. For projections that write to the residual stream it is divided by the
-/// number of such writes.
-fn first_deviation(config: &ModelConfig, role: Role, shape: &[usize]) -> Option<f64> {
-    let &[_, inputs] = shape else {
-        return None;
-    };
-    let deviation = 1.0 / (inputs as f64).sqrt();
-    Some(match role {
-        Role::Embedding => 0.04,
-        Role::Projection(O | Down) => deviation / (2.0 * config.num_hidden_layers as f64).sqrt(),
-        _ => deviation,
-    })
 }
