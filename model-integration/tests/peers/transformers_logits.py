@@ -194,6 +194,18 @@ CASES = {
         layer_types=["full_attention", "sliding_attention"],
         **OSS,
     ),
+    "granite": lambda: case(
+        "granite",
+        PLAIN,
+        embedding_multiplier=12.0,
+        residual_multiplier=0.22,
+        attention_multiplier=0.1,
+        logits_scaling=3.0,
+        tie_word_embeddings=True,
+    ),
+    "granite-biases": lambda: case(
+        "granite", LLAMA3, residual_multiplier=0.7, attention_bias=True, mlp_bias=True
+    ),
 }
 
 

@@ -6,6 +6,7 @@
 mod experts;
 mod gemma;
 mod gpt_oss;
+mod granite;
 mod llama;
 mod mixtral;
 mod olmo2;
@@ -17,6 +18,7 @@ mod starcoder2;
 pub use experts::{Experts, RoutingRule};
 pub use gemma::{GEMMA2, GEMMA3};
 pub use gpt_oss::GPT_OSS;
+pub use granite::GRANITE;
 pub use llama::{LLAMA, MISTRAL, SMOLLM3};
 pub use mixtral::{MIXTRAL, QWEN3_MOE};
 pub use olmo2::OLMO2;
@@ -265,7 +267,7 @@ pub struct Defaults {
 }
 
 /// All architectures.
-pub const ARCHITECTURES: [&Architecture; 13] = [
+pub const ARCHITECTURES: [&Architecture; 14] = [
     &LLAMA,
     &MISTRAL,
     &PHI3,
@@ -279,6 +281,7 @@ pub const ARCHITECTURES: [&Architecture; 13] = [
     &MIXTRAL,
     &QWEN3_MOE,
     &GPT_OSS,
+    &GRANITE,
 ];
 
 impl Architecture {
