@@ -7,8 +7,8 @@ use std::process::Command;
 
 use not_run::not_run;
 
-/// Kinds of which every case has to pass. Architectures that are not supported are another kind.
-const KINDS: [&str; 4] = ["accept-*", "format-*", "message-*", "value-*"];
+/// Kinds of which every case has to pass.
+const KINDS: [&str; 5] = ["accept-*", "format-*", "message-*", "model-*", "value-*"];
 
 #[test]
 fn files_that_people_have_are_read_or_refused_as_they_should_be() {
