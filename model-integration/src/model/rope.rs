@@ -289,3 +289,92 @@ fn ramp(pair: usize, [mut low, mut high]: [f64; 2], truncate: bool, features: us
     }
     ((pair as f32 - low as f32) / (high - low) as f32).clamp(0.0, 1.0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn yarn(
+        factor: f64,
+        beta_fast: f64,
+        truncate: bool,
+        original_max_position_embeddings: usize,
+    ) -> Option<RopeScaling> {
+        Some(RopeScaling::Yarn {
+            factor,
+            attention_factor: 1.0,
+            beta_fast,
+            beta_slow: 1.0,
+            truncate,
+            original_max_position_embeddings,
+        })
+    }
+
+    /// Base, features, scaling, reach, and the frequencies that transformers 5.24 computes with
+    /// PyTorch 2.15 for a trained length of 512. Powers may round apart.
+    #[test]
+    fn frequencies_are_those_of_transformers() {
+        type Row<'a> = (f64, usize, Option<RopeScaling>, Reach, &'a [f32]);
+        let llama3 = RopeScaling::Llama3 {
+            factor: 8.0,
+            low_freq_factor: 1.0,
+            high_freq_factor: 4.0,
+            original_max_position_embeddings: 64,
+        };
+        let long = RopeScaling::Long {
+            short_factor: vec![1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
+            long_factor: vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0],
+            attention_factor: 1.0,
+            original_max_position_embeddings: 128,
+        };
+        #[rustfmt::skip]
+        let rows: [Row; 10] = [
+            (1e4, 16, None, Reach::Trained, &[
+                1.0, 3.162_277_6e-1, 1.0e-1, 3.162_278e-2,
+                1.0e-2, 3.162_277_9e-3, 1.0e-3, 3.162_278e-4]),
+            (1e4, 16, Some(RopeScaling::Linear { factor: 3.0 }), Reach::Trained, &[
+                3.333_333_4e-1, 1.054_092_6e-1, 3.333_333_5e-2, 1.054_092_6e-2,
+                3.333_333_2e-3, 1.054_092_7e-3, 3.333_333_6e-4, 1.054_092_65e-4]),
+            (1e4, 16, Some(RopeScaling::Dynamic { factor: 2.0 }), Reach::Dynamic(513), &[
+                1.0, 3.160_517e-1, 9.988_867e-2, 3.156_998_4e-2,
+                9.977_747e-3, 3.153_483_6e-3, 9.966_638e-4, 3.149_972_8e-4]),
+            (1e4, 16, Some(RopeScaling::Dynamic { factor: 2.0 }), Reach::Dynamic(2000), &[
+                1.0, 2.404_120_4e-1, 5.779_794_6e-2, 1.389_532_35e-2,
+                3.340_602_9e-3, 8.031_211_3e-4, 1.930_799_9e-4, 4.641_875_4e-5]),
+            (5e5, 16, Some(llama3), Reach::Trained, &[
+                1.0, 7.940_301e-2, 4.700_754e-3, 9.115_831_3e-4,
+                1.767_766_8e-4, 3.428_102_4e-5, 6.647_869_7e-6, 1.289_173_2e-6]),
+            (1e4, 16, yarn(4.0, 32.0, true, 128), Reach::Trained, &[
+                1.0, 2.371_708_2e-1, 4.999_999_7e-2, 7.905_695e-3,
+                2.5e-3, 7.905_694_7e-4, 2.5e-4, 7.905_695e-5]),
+            (1.5e5, 16, yarn(32.0, 32.0, false, 4096), Reach::Trained, &[
+                1.0, 2.254_18e-1, 5.081_327_3e-2, 6.794_959_3e-3,
+                4.564_839_2e-4, 1.818_833_7e-5, 4.099_978_5e-6, 9.242_089_6e-7]),
+            (1e6, 16, yarn(4.0, 8.0, true, 128), Reach::Trained, &[
+                1.0, 1.111_424_64e-1, 7.905_695e-3, 1.405_853_3e-3,
+                2.5e-4, 4.445_698_5e-5, 7.905_694e-6, 1.405_853_4e-6]),
+            (1e4, 12, Some(long.clone()), Reach::Trained, &[
+                1.0, 1.958_576_9e-1, 3.867_99e-2, 7.692_307_7e-3,
+                1.538_881_6e-3, 3.094_393_2e-4]),
+            (1e4, 12, Some(long.clone()), Reach::Long, &[
+                1.0, 1.077_217_2e-1, 1.547_196e-2, 2.5e-3,
+                4.308_868_4e-4, 7.735_983e-5]),
+        ];
+        for (theta, features, scaling, reach, expected) in rows {
+            let parameters = RopeParameters {
+                theta,
+                features,
+                scaling,
+            };
+            let found = frequencies(&parameters, 512, reach);
+            assert_eq!(found.len(), expected.len());
+            for (found, expected) in found.iter().zip(expected) {
+                let units = found.to_bits().abs_diff(expected.to_bits());
+                assert!(
+                    units <= 2,
+                    "{parameters:?} {reach:?}: {found:e}, {expected:e}"
+                );
+            }
+        }
+    }
+}

@@ -285,93 +285,50 @@ mod tests {
 
     use serde_json::{Value, json};
 
-    use crate::description::ModelConfig;
-    use crate::model::Reach;
-    use crate::model::rope::{attention_factor, frequencies};
+    use crate::description::{ModelConfig, RopeParameters, RopeScaling};
 
-    /// Rotary fields, reach, and what transformers 5.24 makes of them with PyTorch 2.15: the factor
-    /// of cosines and sines, and the frequencies. Powers may round apart.
+    fn parse(model_type: &str, rope: &Value) -> RopeParameters {
+        let json = json!({
+            "model_type": model_type, "vocab_size": 8, "hidden_size": 128, "rope_parameters": rope,
+            "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 8,
+            "max_position_embeddings": 512, "original_max_position_embeddings": 128,
+        });
+        let json = json.to_string();
+        let parsed = ModelConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap();
+        parsed.config.ropes[0].clone()
+    }
+
+    /// Factors of cosines and sines that transformers 5.24 derives.
     #[test]
-    fn rotations_are_those_of_transformers() {
-        type Row<'a> = (Value, Reach, f64, &'a [f32]);
-        #[rustfmt::skip]
-        let rows: [Row; 11] = [
-            (json!({"rope_theta": 1e4}),
-             Reach::Trained, 1.0, &[
-                1.0, 3.162_277_6e-1, 1.0e-1, 3.162_278e-2,
-                1.0e-2, 3.162_277_9e-3, 1.0e-3, 3.162_278e-4]),
-            (json!({"rope_type": "linear", "factor": 3}),
-             Reach::Trained, 1.0, &[
-                3.333_333_4e-1, 1.054_092_6e-1, 3.333_333_5e-2, 1.054_092_6e-2,
-                3.333_333_2e-3, 1.054_092_7e-3, 3.333_333_6e-4, 1.054_092_65e-4]),
-            (json!({"rope_type": "dynamic", "factor": 2}),
-             Reach::Dynamic(513), 1.0, &[
-                1.0, 3.160_517e-1, 9.988_867e-2, 3.156_998_4e-2,
-                9.977_747e-3, 3.153_483_6e-3, 9.966_638e-4, 3.149_972_8e-4]),
-            (json!({"rope_type": "dynamic", "factor": 2}),
-             Reach::Dynamic(2000), 1.0, &[
-                1.0, 2.404_120_4e-1, 5.779_794_6e-2, 1.389_532_35e-2,
-                3.340_602_9e-3, 8.031_211_3e-4, 1.930_799_9e-4, 4.641_875_4e-5]),
-            (json!({"rope_type": "llama3", "rope_theta": 5e5, "factor": 8, "low_freq_factor": 1,
-                "high_freq_factor": 4, "original_max_position_embeddings": 64}),
-             Reach::Trained, 1.0, &[
-                1.0, 7.940_301e-2, 4.700_754e-3, 9.115_831_3e-4,
-                1.767_766_8e-4, 3.428_102_4e-5, 6.647_869_7e-6, 1.289_173_2e-6]),
-            (json!({"rope_type": "yarn", "factor": 4, "original_max_position_embeddings": 128}),
-             Reach::Trained, 1.138_629_436_111_989, &[
-                1.0, 2.371_708_2e-1, 4.999_999_7e-2, 7.905_695e-3,
-                2.5e-3, 7.905_694_7e-4, 2.5e-4, 7.905_695e-5]),
-            (json!({"rope_type": "yarn", "rope_theta": 1.5e5, "factor": 32, "truncate": false,
-                "original_max_position_embeddings": 4096}),
-             Reach::Trained, 1.346_573_590_279_972_7, &[
-                1.0, 2.254_18e-1, 5.081_327_3e-2, 6.794_959_3e-3,
-                4.564_839_2e-4, 1.818_833_7e-5, 4.099_978_5e-6, 9.242_089_6e-7]),
-            (json!({"rope_type": "yarn", "rope_theta": 1e6, "factor": 4, "mscale": 0.707,
-                "mscale_all_dim": 1.2, "original_max_position_embeddings": 128}),
-             Reach::Trained, 0.941_403_523_749_669, &[
-                1.0, 1.111_424_64e-1, 7.905_695e-3, 1.405_853_3e-3,
-                2.5e-4, 4.445_698_5e-5, 7.905_694e-6, 1.405_853_4e-6]),
-            (json!({"rope_type": "yarn", "rope_theta": 1e6, "factor": 4, "attention_factor": 1.25,
-                "beta_fast": 8, "original_max_position_embeddings": 128}),
-             Reach::Trained, 1.25, &[
-                1.0, 1.111_424_64e-1, 7.905_695e-3, 1.405_853_3e-3,
-                2.5e-4, 4.445_698_5e-5, 7.905_694e-6, 1.405_853_4e-6]),
-            (json!({"rope_type": "longrope", "partial_rotary_factor": 0.75,
-                "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
-                "long_factor": [1, 2, 3, 4, 5, 6], "original_max_position_embeddings": 128}),
-             Reach::Trained, 1.133_893_419_027_681_7, &[
-                1.0, 1.958_576_9e-1, 3.867_99e-2, 7.692_307_7e-3,
-                1.538_881_6e-3, 3.094_393_2e-4]),
-            (json!({"rope_type": "longrope", "partial_rotary_factor": 0.75,
-                "short_factor": [1.0, 1.1, 1.2, 1.3, 1.4, 1.5],
-                "long_factor": [1, 2, 3, 4, 5, 6], "original_max_position_embeddings": 128}),
-             Reach::Long, 1.133_893_419_027_681_7, &[
-                1.0, 1.077_217_2e-1, 1.547_196e-2, 2.5e-3,
-                4.308_868_4e-4, 7.735_983e-5]),
-        ];
-        for (rope, reach, factor, expected) in rows {
-            let mut config = json!({
-                "model_type": "llama", "vocab_size": 8, "hidden_size": 128, "rope_parameters": rope,
-                "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 8,
-                "max_position_embeddings": 512,
-            });
-            if expected.len() == 6 {
-                config["model_type"] = json!("phi3");
-                config["original_max_position_embeddings"] = json!(128);
+    fn factors_follow_from_lengths() {
+        let yarn = |more: Value| {
+            let mut rope = json!({"rope_type": "yarn", "factor": 4});
+            for (name, value) in more.as_object().unwrap() {
+                rope[name] = value.clone();
             }
-            let json = config.to_string();
-            let parsed = ModelConfig::parse(json.as_bytes(), Path::new("config.json")).unwrap();
-            let rotation = &parsed.config.ropes[0];
-            assert!(
-                (attention_factor(rotation) - factor).abs() < 1e-12,
-                "{rope}"
-            );
-            let found = frequencies(rotation, 512, reach);
-            assert_eq!(found.len(), expected.len());
-            for (found, expected) in found.iter().zip(expected) {
-                let units = found.to_bits().abs_diff(expected.to_bits());
-                assert!(units <= 2, "{rope} {reach:?}: {found:e}, {expected:e}");
+            match parse("llama", &rope).scaling {
+                Some(RopeScaling::Yarn {
+                    attention_factor, ..
+                }) => attention_factor,
+                other => panic!("{other:?}"),
             }
-        }
+        };
+        assert_eq!(yarn(json!({})), 1.138_629_436_111_989);
+        assert_eq!(yarn(json!({"attention_factor": 1.25})), 1.25);
+        let scales = json!({"mscale": 0.707, "mscale_all_dim": 1.2});
+        assert!((yarn(scales) - 0.941_403_523_749_669).abs() < 1e-12);
+
+        let ones = [1.0; 6];
+        let rope = json!({"rope_type": "longrope", "partial_rotary_factor": 0.75,
+            "short_factor": ones, "long_factor": ones});
+        let rope = parse("phi3", &rope);
+        assert_eq!(rope.features, 12);
+        let Some(RopeScaling::Long {
+            attention_factor, ..
+        }) = rope.scaling
+        else {
+            panic!("{rope:?}");
+        };
+        assert!((attention_factor - 1.133_893_419_027_681_7).abs() < 1e-12);
     }
 }
