@@ -255,6 +255,7 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         stderr: Some(0.125),
     };
     let result = TaskResult {
+        guess: None,
         task: "embedded".to_owned(),
         config: "mx-linear".to_owned(),
         description: "W fp4_e2m1".to_owned(),

@@ -25,6 +25,10 @@ pub struct TaskResult {
     pub truncated: usize,
     /// In the order of the task's protocol.
     pub metrics: Vec<MetricResult>,
+    /// Mean log-likelihood of a guess that takes all tokens for equally likely; `None` where
+    /// examples have no scored tokens of their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub guess: Option<f64>,
     /// Name of the baseline's configuration; `None` if no baseline was evaluated, and for the
     /// baseline itself.
     pub baseline: Option<String>,
@@ -57,6 +61,13 @@ impl MetricResult {
 }
 
 impl TaskResult {
+    /// Whether its log-likelihood is no better than that of a guess, as with random weights.
+    pub fn is_a_guess(&self) -> bool {
+        let own = self.metric(Metric::LOGLIKELIHOOD);
+        own.zip(self.guess)
+            .is_some_and(|(own, guess)| own.estimate.value <= guess)
+    }
+
     /// The estimate of `metric`.
     pub fn metric(&self, metric: &Metric) -> Option<&MetricResult> {
         self.metrics.iter().find(|result| result.metric == metric)

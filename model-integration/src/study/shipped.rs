@@ -6,7 +6,7 @@ use crate::did_you_mean::did_you_mean;
 use anyhow::{Context, Result, bail};
 
 /// Name and text of each study.
-pub const SHIPPED: [(&str, &str); 9] = [
+pub const SHIPPED: [(&str, &str); 10] = [
     ("mx-linear", include_str!("../../studies/mx-linear.toml")),
     ("mx-kv", include_str!("../../studies/mx-kv.toml")),
     ("fp4-e5m3", include_str!("../../studies/fp4-e5m3.toml")),
@@ -22,6 +22,10 @@ pub const SHIPPED: [(&str, &str); 9] = [
     (
         "definitions",
         include_str!("../../studies/definitions.toml"),
+    ),
+    (
+        "architectures",
+        include_str!("../../studies/architectures.toml"),
     ),
     ("rounding", include_str!("../../studies/rounding.toml")),
     (

@@ -61,6 +61,24 @@ impl Against {
     }
 }
 
+impl Set<'_> {
+    /// Whether the baseline is no better than a guess, so that differences mean nothing.
+    pub fn is_random(&self) -> bool {
+        let mut rows = self.rows.iter().filter(|row| row.is_baseline());
+        rows.any(|row| row.scores.result.is_a_guess())
+    }
+
+    /// The model, and whether its weights are random.
+    pub fn model_name(&self) -> String {
+        let random = if self.is_random() {
+            " (random weights)"
+        } else {
+            ""
+        };
+        format!("{}{random}", self.model)
+    }
+}
+
 impl Row<'_> {
     /// Whether it is the baseline.
     pub fn is_baseline(&self) -> bool {

@@ -61,9 +61,18 @@ pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<Study
         charts: Vec::new(),
         notes: notes(study),
     };
+    view.tables.extend(tables::across(&sets));
     for set in &sets {
-        view.findings
-            .extend(findings::of(study, set, sets.len() == 1));
+        match set.is_random() {
+            false => view
+                .findings
+                .extend(findings::of(study, set, sets.len() == 1)),
+            true => view.notes.push(format!(
+                "{} on {}: random weights. The baseline is no better than a guess among all \
+                 tokens, so its rows show that the model runs, and nothing about formats.",
+                set.model, set.task
+            )),
+        }
         view.tables.push(tables::scores(study, set, reference));
         view.tables.extend(shares::table(study, set));
         view.tables.extend(tables::heat(set));

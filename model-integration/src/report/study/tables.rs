@@ -40,6 +40,60 @@ fn direction(p: f64, better: bool) -> &'static str {
     }
 }
 
+/// What each configuration costs each model: a table for each task of several models.
+pub fn across(sets: &[Set]) -> Vec<Table> {
+    let mut tasks: Vec<&str> = Vec::new();
+    for set in sets {
+        if !tasks.contains(&set.task) {
+            tasks.push(set.task);
+        }
+    }
+    let table = |task: &str| {
+        let of_task: Vec<&Set> = sets.iter().filter(|set| set.task == task).collect();
+        if of_task.len() < 2 {
+            return None;
+        }
+        let names: Vec<String> = of_task.iter().map(|set| set.model_name()).collect();
+        let mut header = vec!["configuration", "format"];
+        header.extend(names.iter().map(String::as_str));
+        let caption = format!(
+            "{task}: log-likelihood lost by each model, with the paired standard error; `≈` is \
+             within noise"
+        );
+        let mut table = Table::new(caption, 2, &header);
+        let mut configs: Vec<&Row> = Vec::new();
+        for row in of_task.iter().flat_map(|set| set.rows.iter()) {
+            let is_known = configs.iter().any(|known| known.name() == row.name());
+            if row.against.is_some() && !is_known {
+                configs.push(row);
+            }
+        }
+        for config in configs {
+            let mut cells = vec![
+                Cell::text(config.name()),
+                Cell::text(config.record.head.operands.clone()),
+            ];
+            for set in &of_task {
+                let found = set.rows.iter().find(|row| row.name() == config.name());
+                let found = found.and_then(|row| Some((row, row.against?.likelihood?)));
+                cells.push(match found {
+                    None => Cell::measured(None),
+                    Some((row, test)) => {
+                        let noise = if test.p >= LEVEL { " ≈" } else { "" };
+                        let lost = -test.difference.value + 0.0;
+                        let error = test.difference.stderr;
+                        let error = error.map_or_else(String::new, |error| format!("±{error:.4}"));
+                        Cell::text(format!("{lost:.4}{error}{noise}")).of(row.path)
+                    }
+                });
+            }
+            table.rows.push(cells);
+        }
+        (!table.rows.is_empty()).then_some(table)
+    };
+    tasks.into_iter().filter_map(table).collect()
+}
+
 /// All configurations.
 pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) -> Table {
     let published = |row: &Row| -> Option<Published> {
@@ -70,7 +124,7 @@ pub fn scores(study: &StudyRecords, set: &Set, reference: Option<&Reference>) ->
         header.extend(["published", "its Δ"]);
     }
     let examples = set.rows.first().map_or(0, |row| row.scores.result.examples);
-    let mut caption = format!("{} on {}, {examples} examples", set.model, set.task);
+    let mut caption = format!("{} on {}, {examples} examples", set.model_name(), set.task);
     if let (Some(reference), true) = (reference, has_published) {
         caption += &format!(". Published: {}", reference.about);
     }
