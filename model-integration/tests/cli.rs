@@ -98,7 +98,7 @@ fn wrong_usage_is_exit_code_two() {
         ("eval --scale-bits 9", "9 is not in 2..=8"),
         (
             "eval --weights fp5",
-            "unknown element format `fp5`; known: fp4_e2m1",
+            "unknown format `fp5`; known: fp4_e2m1",
         ),
         ("eval --kv none,", "unknown element format"),
         (

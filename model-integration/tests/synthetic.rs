@@ -12,12 +12,25 @@ fn run(line: &str) -> Output {
         .expect("runs")
 }
 
+/// The numbers of parameters are those that transformers 5.24 counts.
 #[test]
 fn shapes_are_those_of_the_models() {
     for (name, parameters) in [
         ("llama-3.2-1b", 1_235_814_400),
         ("llama-3.2-3b", 3_212_749_824),
         ("llama-3.1-8b", 8_030_261_248),
+        ("smollm2-135m", 134_515_008),
+        ("qwen2.5-0.5b", 494_032_768),
+        ("qwen2.5-7b", 7_615_616_512),
+        ("qwen3-0.6b", 596_049_920),
+        ("qwen3-8b", 8_190_735_360),
+        ("mistral-7b", 7_241_732_096),
+        ("phi-4-mini", 3_836_021_760),
+        ("smollm3-3b", 3_075_098_624),
+        ("gemma-2-2b", 2_614_341_888),
+        ("gemma-3-1b", 999_885_952),
+        ("olmo-2-1b", 1_484_916_736),
+        ("starcoder2-3b", 3_030_371_328),
     ] {
         let checkpoint = synthetic::open(name).expect(name);
         assert_eq!(checkpoint.parameters().elements(), parameters, "{name}");

@@ -20,15 +20,13 @@ pub enum CheckpointError {
     /// An unknown synthetic model.
     #[error(
         "synthetic:{name}: unknown model or seed; expected {known}, with an optional seed below \
-         2^32 (`{first}:7`)"
+         2^32 (`llama-3.2-1b:7`)"
     )]
     Synthetic {
         /// Name and seed as given.
         name: String,
         /// The known models.
         known: String,
-        /// The first known model.
-        first: &'static str,
     },
 
     // Files and directories.

@@ -21,8 +21,8 @@ use crate::task::named::NAMED;
 use crate::task::shape::{SHAPES, quoted};
 use crate::task::{self, DataSources, FewShot, PromptStyle, Sampler, Task, Turns};
 
-/// What a baseline says that is no better than a guess.
-const RANDOM_WEIGHTS: &str = "random weights, or the wrong tokenizer: the baseline is no better \
+/// What a baseline says that is hardly better than a guess.
+const RANDOM_WEIGHTS: &str = "random weights, or the wrong tokenizer: the baseline is hardly better \
     than a guess among all tokens, so differences between formats mean nothing\n";
 
 const DEFAULT_BATCH_SIZE: usize = 16;

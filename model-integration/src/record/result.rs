@@ -61,11 +61,12 @@ impl MetricResult {
 }
 
 impl TaskResult {
-    /// Whether its log-likelihood is no better than that of a guess, as with random weights.
+    /// Whether its log-likelihood is hardly better than that of a guess, as with random weights:
+    /// texts that a model has learnt anything about take less than half as many nats.
     pub fn is_a_guess(&self) -> bool {
         let own = self.metric(Metric::LOGLIKELIHOOD);
-        own.zip(self.guess)
-            .is_some_and(|(own, guess)| own.estimate.value <= guess)
+        let pair = own.zip(self.guess);
+        pair.is_some_and(|(own, guess)| own.estimate.value <= 0.9 * guess)
     }
 
     /// The estimate of `metric`.

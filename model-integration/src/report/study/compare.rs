@@ -62,7 +62,7 @@ impl Against {
 }
 
 impl Set<'_> {
-    /// Whether the baseline is no better than a guess, so that differences mean nothing.
+    /// Whether the baseline is hardly better than a guess, so that differences mean nothing.
     pub fn is_random(&self) -> bool {
         let mut rows = self.rows.iter().filter(|row| row.is_baseline());
         rows.any(|row| row.scores.result.is_a_guess())

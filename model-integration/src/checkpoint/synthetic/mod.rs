@@ -4,19 +4,17 @@
 //! A tensor is generated on its first read and dropped with its last view, so loading a model with
 //! packed weights holds at most one unpacked tensor in memory. Tokens are bytes, BOS and EOS.
 
+use std::path::Path;
+
 use half::bf16;
-use mxlab_kernels::format::{FloatType, random_at};
+use mxlab_kernels::format::random_at;
 use rayon::prelude::*;
 use serde_json::json;
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
 use super::{Checkpoint, CheckpointError};
-use crate::config::Projection;
-use crate::description::kinds::ActivationFunction;
+use crate::description::ModelConfig;
 use crate::description::parameters::Parameters;
-use crate::description::{
-    Factors, LayerKind, ModelConfig, RopeParameters, RopeScaling, architecture,
-};
 
 /// Prefix of a synthetic model's name.
 pub const PREFIX: &str = "synthetic:";
@@ -28,20 +26,18 @@ const EOS: u32 = 257;
 /// Elements per task.
 const TASK: usize = 1 << 16;
 
-/// For each model: name; vocabulary, width, inner width, layers, query heads, key heads, head size,
-/// and factor of the rotary scaling (1 for none).
-const MODELS: [(&str, [usize; 8]); 5] = [
-    ("llama-3.2-1b", [128_256, 2048, 8192, 16, 32, 8, 64, 32]),
-    ("llama-3.2-3b", [128_256, 3072, 8192, 28, 24, 8, 128, 32]),
-    ("llama-3.1-8b", [128_256, 4096, 14_336, 32, 32, 8, 128, 8]),
-    ("tiny", [512, 64, 160, 2, 4, 2, 16, 1]),
-    // Biases, and sizes that fit no kernel's tiles.
-    ("odd", [517, 77, 131, 2, 6, 2, 22, 1]),
-];
+/// The config.json of each model, without tokens and type. Phi-4-mini has no scaling of positions,
+/// whose factors are a list; `odd` has biases, and sizes that fit no kernel's tiles.
+const SHAPES: &str = include_str!("shapes.json");
+
+fn shapes() -> serde_json::Map<String, serde_json::Value> {
+    serde_json::from_str(SHAPES).expect("a JSON object")
+}
 
 /// The names of all models.
 pub fn names() -> String {
-    MODELS.map(|(name, _)| name).join(", ")
+    let names: Vec<String> = shapes().into_iter().map(|(name, _)| name).collect();
+    names.join(", ")
 }
 
 /// Opens `NAME` or `NAME:SEED`; the seed is 0 if it is not given.
@@ -52,69 +48,17 @@ pub fn open(name: &str) -> Result<Checkpoint, CheckpointError> {
     let unknown = || CheckpointError::Synthetic {
         name: name.to_owned(),
         known: names(),
-        first: MODELS[0].0,
     };
     let (model, seed) = name.split_once(':').unwrap_or((name, "0"));
     let seed: u32 = seed.parse().map_err(|_| unknown())?;
-    let found = MODELS.iter().find(|(known, _)| *known == model);
-    let (model, sizes) = found.ok_or_else(unknown)?;
-    let config = config(*sizes);
-    Checkpoint::made(
-        &config,
-        tokenizer_json().to_string().into_bytes(),
-        seed,
-        format!("{PREFIX}{model}:{seed}"),
-    )
-}
-
-fn config(sizes: [usize; 8]) -> ModelConfig {
-    let [
-        vocabulary,
-        hidden,
-        inner,
-        layers,
-        heads,
-        kv_heads,
-        head_dim,
-        factor,
-    ] = sizes;
-    let is_small = factor == 1;
-    let is_odd = hidden % 2 == 1;
-    ModelConfig {
-        architecture: &architecture::LLAMA,
-        vocab_size: vocabulary,
-        hidden_size: hidden,
-        intermediate_size: inner,
-        num_hidden_layers: layers,
-        num_attention_heads: heads,
-        num_key_value_heads: kv_heads,
-        head_dim,
-        max_position_embeddings: if is_small { 4096 } else { 131_072 },
-        layers: vec![LayerKind::PLAIN; layers],
-        ropes: vec![RopeParameters {
-            theta: 500_000.0,
-            features: head_dim,
-            scaling: (!is_small).then_some(RopeScaling::Llama3 {
-                factor: factor as f64,
-                low_freq_factor: 1.0,
-                high_freq_factor: 4.0,
-                original_max_position_embeddings: 8192,
-            }),
-        }],
-        norm_eps: 1e-5,
-        activation: ActivationFunction::Silu,
-        factors: Factors::plain(head_dim),
-        // The larger Llamas have an untied head.
-        tie_word_embeddings: hidden < 4096,
-        experts: None,
-        biases: match is_odd {
-            true => Projection::ALL.to_vec(),
-            false => Vec::new(),
-        },
-        bos_token_id: Some(BOS),
-        eos_token_ids: vec![EOS],
-        dtype: FloatType::Bf16,
-    }
+    let mut config = shapes().remove(model).ok_or_else(unknown)?;
+    config["bos_token_id"] = BOS.into();
+    config["eos_token_id"] = EOS.into();
+    config["torch_dtype"] = "bfloat16".into();
+    let label = format!("{PREFIX}{model}:{seed}");
+    let config = ModelConfig::parse(config.to_string().as_bytes(), Path::new(&label))?.config;
+    let tokenizer = tokenizer_json().to_string().into_bytes();
+    Checkpoint::made(&config, tokenizer, seed, label)
 }
 
 /// A token for every byte, and no merges.
