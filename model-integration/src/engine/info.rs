@@ -5,6 +5,8 @@ use std::fmt;
 use mxlab_kernels::format::GgmlFormat;
 use serde::{Deserialize, Serialize};
 
+use crate::config::QuantConfig;
+
 /// The identity of a checkpoint in records.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ModelInfo {
@@ -110,6 +112,14 @@ pub struct OperandCounts {
 }
 
 impl ModelInfo {
+    /// A configuration of this model in one line.
+    pub fn describe(&self, config: &QuantConfig) -> String {
+        match &self.stored_weights {
+            Some(weights) if config.is_unquantised() => format!("as stored: {weights}"),
+            _ => config.describe(),
+        }
+    }
+
     /// Lines above a table: the model, and what is stored quantised.
     pub fn head(&self) -> String {
         let Self {
@@ -126,7 +136,8 @@ impl ModelInfo {
         if let Some(weights) = &self.stored_weights {
             head += &format!(
                 "stored weights: {weights}. A configuration with another format of weights \
-                 quantises them a second time.\n"
+                 quantises them a second time, so formats near the stored ones look better on \
+                 this model than they are.\n"
             );
         }
         if let Some(inputs) = &self.stored_inputs {

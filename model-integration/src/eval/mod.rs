@@ -329,7 +329,7 @@ impl<'a> Evaluation<'a> {
                 results.push(TaskResult {
                     task: task.name.clone(),
                     config: config.name.clone(),
-                    description: config.describe(),
+                    description: self.engine.info().describe(config),
                     operands: config.operands(),
                     examples: plan.count(),
                     truncated: plan.truncated(),

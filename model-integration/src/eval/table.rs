@@ -6,7 +6,6 @@ use mxlab_harness::measure::Estimate;
 use serde_json::json;
 
 use crate::columns;
-use crate::engine::Footprint;
 use crate::record::eval::Timing;
 use crate::record::result::{MetricResult, TaskResult};
 use crate::task::metric::{Metric, Unit};
@@ -119,25 +118,13 @@ fn legend(results: &[TaskResult]) -> String {
         .unwrap_or(0);
     let mut text = String::new();
     for result in each_once() {
-        let _ = write!(text, "{:width$}  {}", result.config, result.description);
-        let Footprint {
-            packed, stand_ins, ..
-        } = &result.footprint;
-        if let Some(packed) = packed {
-            let _ = write!(text, "; {} bits a weight", bits(packed.bits()));
-        }
-        text.push('\n');
-        for stand_in in stand_ins {
-            let _ = writeln!(text, "{:width$}  {stand_in}", "");
+        let mut name = result.config.as_str();
+        for line in result.formats() {
+            let _ = writeln!(text, "{name:width$}  {line}");
+            name = "";
         }
     }
     text
-}
-
-/// With as many decimals as it has, but at most two.
-fn bits(value: f64) -> String {
-    let text = format!("{value:.2}");
-    text.trim_end_matches('0').trim_end_matches('.').to_owned()
 }
 
 fn markdown(rows: &[Row]) -> String {

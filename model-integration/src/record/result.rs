@@ -69,6 +69,21 @@ impl TaskResult {
         pair.is_some_and(|(own, guess)| own.estimate.value <= 0.9 * guess)
     }
 
+    /// The configuration in words, with the bits of a weight, and a line for each stand-in.
+    pub fn formats(&self) -> Vec<String> {
+        let Footprint {
+            packed, stand_ins, ..
+        } = &self.footprint;
+        let bits = packed.map_or_else(String::new, |packed| {
+            let bits = format!("{:.2}", packed.bits());
+            let bits = bits.trim_end_matches('0').trim_end_matches('.');
+            format!("; {bits} bits a weight")
+        });
+        let own = format!("{}{bits}", self.description);
+        let stand_ins = stand_ins.iter().map(ToString::to_string);
+        std::iter::once(own).chain(stand_ins).collect()
+    }
+
     /// The estimate of `metric`.
     pub fn metric(&self, metric: &Metric) -> Option<&MetricResult> {
         self.metrics.iter().find(|result| result.metric == metric)

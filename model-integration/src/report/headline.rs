@@ -44,6 +44,13 @@ fn empty(run: &EvalRecord, result: &TaskResult, metric: &Metric) -> Table {
         "{} on {}, {} examples; {} on {}",
         model.name, result.task, result.examples, model.dtype, model.device
     );
+    let caption = match &model.stored_weights {
+        None => caption,
+        Some(weights) => format!(
+            "{caption}. Stored weights: {weights}. Another format of weights quantises them a \
+             second time, so formats near the stored ones look better than they are"
+        ),
+    };
     let delta = format!("Δ {}", metric.title);
     let header = [
         "configuration",
@@ -90,7 +97,7 @@ fn row(records: &Records, found: &Found<EvalRecord>, result: &TaskResult) -> Vec
     let joules = speed.as_ref().and_then(|speed| speed.joules);
     vec![
         Cell::text(&result.config).of(record),
-        Cell::text(&result.description),
+        Cell::text(result.formats().join("; ")),
         Cell::measured(value).of(record),
         difference(delta),
         difference(likelihood),

@@ -140,7 +140,7 @@ pub fn head(study: &Study, engine: &dyn Engine, config: &StudyConfig) -> Result<
         group: group.clone(),
         at: at.clone(),
         number: *number,
-        description: config.describe(),
+        description: engine.info().describe(config),
         operands: config.operands(),
         config: config.clone(),
         footprint: engine.footprint(config)?,
