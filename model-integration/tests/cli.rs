@@ -100,7 +100,7 @@ fn wrong_usage_is_exit_code_two() {
             "eval --weights fp5",
             "unknown format `fp5`; known: fp4_e2m1",
         ),
-        ("eval --kv none,", "unknown element format"),
+        ("eval --kv none,", "unknown format"),
         (
             "eval --scale e9m9",
             "unknown scale format `e9m9`; known: e8m0",

@@ -31,6 +31,10 @@ fn shapes_are_those_of_the_models() {
         ("gemma-3-1b", 999_885_952),
         ("olmo-2-1b", 1_484_916_736),
         ("starcoder2-3b", 3_030_371_328),
+        ("granite-3.3-2b", 2_533_539_840),
+        ("mixtral-8x7b", 46_702_792_704),
+        ("qwen3-30b-a3b", 30_532_122_624),
+        ("gpt-oss-20b", 20_914_757_184),
     ] {
         let checkpoint = synthetic::open(name).expect(name);
         assert_eq!(checkpoint.parameters().elements(), parameters, "{name}");
