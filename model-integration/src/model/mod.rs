@@ -3,10 +3,11 @@
 //!
 //! [`forward`] defines the model once, over the operations of [`backend::Backend`]. Engines
 //! implement these operations: [`cpu`] and [`device`] here, and a differentiable one inside
-//! [`crate::train`]. [`load`] reads parameters from a checkpoint, [`context`] limits the length of
+//! [`crate::train`]. [`load`] reads parameters from a checkpoint, [`assemble`] makes a model of them, [`context`] limits the length of
 //! sequences, [`ops`] has arithmetic on plain slices, [`rope`] the rotary tables, and [`score`]
 //! computes log-likelihoods from logits.
 
+pub mod assemble;
 pub mod backend;
 pub mod context;
 pub mod continuing;
@@ -19,6 +20,7 @@ pub mod ops;
 mod packed_weights;
 pub mod rope;
 pub mod score;
+pub mod stored_formats;
 
 pub use backend::{Attention, Backend, Batch, Map, Norm, Sequence};
 pub use context::Reach;

@@ -15,7 +15,7 @@ use crate::checkpoint::write::{NamedTensor, save_bf16};
 use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::{Parameter, Parameters, Role, parameters};
 use crate::description::{Factors, LayerKind, ModelConfig, RopeParameters, architecture};
-use crate::model::load::{Source, assemble};
+use crate::model::assemble::{Source, assemble};
 use crate::model::{Linear, Llama, Rope};
 
 /// Size of the vocabulary.

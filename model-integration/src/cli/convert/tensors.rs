@@ -15,8 +15,8 @@ use crate::cli::output::Usage;
 use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
 use crate::config::QuantConfig;
 use crate::description::parameters::{Parameter, Role, outer_name};
-use crate::model::load::with_stored_formats;
 use crate::model::ops::narrow;
+use crate::model::stored_formats::with_stored_formats;
 
 /// Most tensors between two parts of one tensor.
 const NEAR: usize = 16;

@@ -15,9 +15,10 @@ use crate::config::QuantConfig;
 use crate::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
 };
-use crate::model::load::{load, stored_formats, with_stored_formats};
+use crate::model::load::load;
 use crate::model::packed_weights::packed_weights;
 use crate::model::score::score;
+use crate::model::stored_formats::{stored_formats, with_stored_formats};
 use crate::model::{Batch, Llama, Reach, Rope, context};
 
 /// Initial length of the rotary tables; they grow with longer sequences.

@@ -23,9 +23,10 @@ use crate::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, OperandCounts, Request, Room, Score,
     Tokenize,
 };
-use crate::model::load::{load, stored_formats, with_stored_formats};
+use crate::model::load::load;
 use crate::model::packed_weights::packed_weights;
 use crate::model::score::score_targets;
+use crate::model::stored_formats::{stored_formats, with_stored_formats};
 use crate::model::{Batch, Llama, Reach, Rope, context};
 
 /// Tokens of one pass through the model.

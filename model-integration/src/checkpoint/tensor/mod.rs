@@ -1,23 +1,20 @@
 //! A tensor in its mapped file: floats, or codes and scales.
 
+mod finite;
+
 use std::fmt;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use half::{bf16, f16};
 use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, PackedTensor};
-use rayon::prelude::*;
 use safetensors::Dtype;
 
-use super::CheckpointError;
-use super::decoded::DecodedRows;
-use super::packed::Packed;
-use super::transposed::Transposed;
-use super::weight_file::WeightFile;
-
-/// Bytes that a task of the finiteness check reads.
-const CHECK_BYTES: usize = 1 << 20;
+use crate::checkpoint::CheckpointError;
+use crate::checkpoint::decoded::DecodedRows;
+use crate::checkpoint::packed::Packed;
+use crate::checkpoint::transposed::Transposed;
+use crate::checkpoint::weight_file::WeightFile;
 
 /// A cheap, clonable handle to a tensor in a mapped file, or to some of its rows, or to a generated
 /// tensor, which exists from its first read until its last handle is dropped. Weights are never
@@ -79,7 +76,10 @@ impl TensorView {
     ///
     /// # Errors
     /// `Dtype` unless it is F32, BF16 or F16.
-    pub(super) fn new(file: Arc<WeightFile>, tensor: usize) -> Result<Self, CheckpointError> {
+    pub(in crate::checkpoint) fn new(
+        file: Arc<WeightFile>,
+        tensor: usize,
+    ) -> Result<Self, CheckpointError> {
         let (name, info, _) = &file.tensors()[tensor];
         let dtype = match info.dtype {
             Dtype::F32 => FloatType::F32,
@@ -112,22 +112,30 @@ impl TensorView {
     }
 
     /// A view of a matrix that is stored as codes and scales.
-    pub(super) fn of_packed(name: &str, shape: [usize; 2], packed: Packed) -> Self {
+    pub(in crate::checkpoint) fn of_packed(name: &str, shape: [usize; 2], packed: Packed) -> Self {
         Self::of_rows(name, &shape, Content::Packed(Arc::new(packed)))
     }
 
     /// A view of a matrix whose values are computed when they are read.
-    pub(super) fn of_decoded(name: &str, shape: [usize; 2], rows: Arc<dyn DecodedRows>) -> Self {
+    pub(in crate::checkpoint) fn of_decoded(
+        name: &str,
+        shape: [usize; 2],
+        rows: Arc<dyn DecodedRows>,
+    ) -> Self {
         Self::of_rows(name, &shape, Content::Decoded(rows))
     }
 
     /// A view of floats that are stored column by column.
-    pub(super) fn of_transposed(name: &str, shape: [usize; 2], rows: Transposed) -> Self {
+    pub(in crate::checkpoint) fn of_transposed(
+        name: &str,
+        shape: [usize; 2],
+        rows: Transposed,
+    ) -> Self {
         Self::of_rows(name, &shape, Content::Transposed(Arc::new(rows)))
     }
 
     /// A tensor of zeros.
-    pub(super) fn zero(name: &str, shape: &[usize]) -> Self {
+    pub(in crate::checkpoint) fn zero(name: &str, shape: &[usize]) -> Self {
         Self::of_rows(name, shape, Content::Zero)
     }
 
@@ -149,7 +157,7 @@ impl TensorView {
     ///
     /// # Panics
     /// If a row does not exist.
-    pub(super) fn part(mut self, name: &str, rows: Range<usize>) -> Self {
+    pub(in crate::checkpoint) fn part(mut self, name: &str, rows: Range<usize>) -> Self {
         assert!(rows.start <= rows.end && rows.end <= self.shape[0]);
         self.rows.first += rows.start * self.rows.step;
         self.shape[0] = rows.len();
@@ -161,7 +169,13 @@ impl TensorView {
     ///
     /// # Panics
     /// If a row does not exist.
-    pub(super) fn spread(mut self, name: &str, first: usize, step: usize, count: usize) -> Self {
+    pub(in crate::checkpoint) fn spread(
+        mut self,
+        name: &str,
+        first: usize,
+        step: usize,
+        count: usize,
+    ) -> Self {
         assert!(count == 0 || first + (count - 1) * step < self.shape[0]);
         (self.rows.first, self.rows.step) = (first, step);
         self.shape[0] = count;
@@ -170,21 +184,21 @@ impl TensorView {
     }
 
     /// All its elements as a vector.
-    pub(super) fn flattened(mut self) -> Self {
+    pub(in crate::checkpoint) fn flattened(mut self) -> Self {
         self.shape = vec![self.shape.iter().product()];
         self
     }
 
     /// The tensor `name` with the two halves of each head in order; this one stores them
     /// interleaved.
-    pub(super) fn deinterleaved(mut self, name: &str, head_dim: usize) -> Self {
+    pub(in crate::checkpoint) fn deinterleaved(mut self, name: &str, head_dim: usize) -> Self {
         self.rows.interleaved = Some(head_dim);
         name.clone_into(&mut self.name);
         self
     }
 
     /// The tensor with `offset` added to every element.
-    pub(super) fn shifted(mut self, offset: f32) -> Self {
+    pub(in crate::checkpoint) fn shifted(mut self, offset: f32) -> Self {
         self.offset = offset;
         self
     }
@@ -411,94 +425,6 @@ impl TensorView {
             (at, rest) = (at + part.len(), others);
         }
     }
-
-    /// Searches the tensor for NaN and infinities without a copy.
-    ///
-    /// # Errors
-    /// `NonFinite` with the first such element, or `Scale` with the first block that has one.
-    pub(super) fn check_finite(&self) -> Result<(), CheckpointError> {
-        let (file, tensor, dtype) = match &self.content {
-            Content::Packed(packed) => {
-                let rows = (0..self.shape[0]).into_par_iter();
-                return rows.try_for_each(|row| {
-                    packed.check_finite(std::iter::once(self.rows.stored(row)))
-                });
-            }
-            Content::Decoded(rows) => {
-                let (file, tensor) = rows.place().unwrap_or((Path::new("-"), self.name()));
-                return self.check_rows(file, tensor, |row, out| rows.read(row, out));
-            }
-            Content::Transposed(rows) => {
-                let (file, tensor) = rows.place();
-                return self.check_rows(file.path(), tensor, |row, out| rows.read(row, out));
-            }
-            Content::Zero => return Ok(()),
-            Content::Dense {
-                file,
-                tensor,
-                dtype,
-                ..
-            } => (file, *tensor, *dtype),
-        };
-        let bytes = self.dense();
-        let in_order = bytes.par_chunks(CHECK_BYTES).enumerate();
-        let first = match dtype {
-            FloatType::F32 => in_order.find_map_first(|(chunk, bytes)| {
-                first_non_finite(bytes, 0x7f80_0000, u32::from_le_bytes).map(|at| (chunk, at))
-            }),
-            FloatType::Bf16 => in_order.find_map_first(|(chunk, bytes)| {
-                first_non_finite(bytes, 0x7f80, u16::from_le_bytes).map(|at| (chunk, at))
-            }),
-            FloatType::F16 => in_order.find_map_first(|(chunk, bytes)| {
-                first_non_finite(bytes, 0x7c00, u16::from_le_bytes).map(|at| (chunk, at))
-            }),
-        };
-        let Some((chunk, at)) = first else {
-            return Ok(());
-        };
-        let index = chunk * (CHECK_BYTES / dtype.bytes()) + at;
-        let mut value = [0.0];
-        widen(
-            dtype,
-            &bytes[index * dtype.bytes()..][..dtype.bytes()],
-            &mut value,
-        );
-        let (name, info, _) = &file.tensors()[tensor];
-        let cols: usize = info.shape[1..].iter().product();
-        Err(CheckpointError::NonFinite {
-            file: file.path().to_owned(),
-            tensor: name.clone(),
-            index: self.rows.first * cols + index,
-            value: value[0],
-        })
-    }
-}
-
-impl TensorView {
-    fn check_rows(
-        &self,
-        file: &Path,
-        tensor: &str,
-        read: impl Fn(usize, &mut [f32]) + Sync,
-    ) -> Result<(), CheckpointError> {
-        let cols = self.cols();
-        (0..self.shape[0]).into_par_iter().try_for_each_init(
-            || vec![0.0; cols],
-            |values, row| {
-                let stored = self.rows.stored(row);
-                read(stored, values);
-                let Some(col) = values.iter().position(|value| !value.is_finite()) else {
-                    return Ok(());
-                };
-                Err(CheckpointError::NonFinite {
-                    file: file.to_owned(),
-                    tensor: tensor.to_owned(),
-                    index: stored * cols + col,
-                    value: values[col],
-                })
-            },
-        )
-    }
 }
 
 impl fmt::Debug for TensorView {
@@ -526,22 +452,4 @@ fn decode<const N: usize>(bytes: &[u8], out: &mut [f32], value: impl Fn([u8; N])
     for (out, element) in out.iter_mut().zip(elements) {
         *out = value(*element);
     }
-}
-
-/// Index of the first element whose exponent is all ones: NaN or infinity.
-fn first_non_finite<const N: usize, B>(
-    bytes: &[u8],
-    exponent: B,
-    decode: impl Fn([u8; N]) -> B,
-) -> Option<usize>
-where
-    B: Copy + PartialEq + std::ops::BitAnd<Output = B>,
-{
-    let (elements, _) = bytes.as_chunks::<N>();
-    let is_bad = |element: &[u8; N]| decode(*element) & exponent == exponent;
-    // Without an early exit the scan vectorises. Only a chunk with a hit is searched.
-    let any = elements
-        .iter()
-        .fold(false, |any, element| any | is_bad(element));
-    any.then(|| elements.iter().position(is_bad)).flatten()
 }
