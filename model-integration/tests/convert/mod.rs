@@ -6,7 +6,8 @@ mod silent;
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use mxlab::checkpoint::Checkpoint;
 use mxlab::config::{FormatFlags, QuantConfig, load};
@@ -310,4 +311,33 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
         2,
         "is the model to convert",
     );
+}
+
+/// An interrupted conversion leaves nothing behind.
+#[test]
+fn an_interrupted_conversion_leaves_nothing() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let entries = || fs::read_dir(folder.path()).expect("readable").count();
+    let mut mxlab = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    mxlab.args(["convert", "synthetic:smollm2-135m", "--to", "dense"]);
+    mxlab.arg(folder.path().join("out"));
+    let mut running = mxlab.stderr(Stdio::piped()).spawn().expect("mxlab runs");
+    while entries() == 0 {
+        assert!(
+            running.try_wait().expect("a child").is_none(),
+            "it ended early"
+        );
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let process = running.id().to_string();
+    let sent = Command::new("kill").args(["-INT", &process]).status();
+    assert!(sent.expect("kill runs").success());
+    let output = running.wait_with_output().expect("a child");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        message.contains("interrupted: nothing is kept"),
+        "{message}"
+    );
+    assert!(!output.status.success());
+    assert_eq!(entries(), 0, "{message}");
 }

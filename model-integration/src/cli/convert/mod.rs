@@ -12,6 +12,7 @@ mod values;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
@@ -20,6 +21,7 @@ use self::directory::NewDirectory;
 use self::tensors::Plan;
 use super::Done;
 use super::configuration::ConfigurationArgs;
+use super::interrupt::stop_on_signals;
 use super::model::open_checkpoint;
 use super::output::{Usage, print};
 use super::quantize::packed_file;
@@ -83,6 +85,7 @@ pub struct ConvertArgs {
 /// Writes tensor after tensor, so that memory holds only one at a time.
 pub fn run(args: &ConvertArgs) -> Result<Done> {
     let config = args.configuration.one()?;
+    let stop = stop_on_signals("stopping after this tensor")?;
     check_storable(&config, args.to)?;
     check_apart(&args.model, &args.output)?;
     let checkpoint = open_checkpoint(&args.model)?;
@@ -96,10 +99,10 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
         Target::Gguf => {
             gguf::check_output(&args.output, args.overwrite)?;
             let plan = Plan::new(&checkpoint, &config, args.to)?;
-            let bytes = gguf::write(&checkpoint, &plan, &args.output)?;
+            let bytes = gguf::write(&checkpoint, &plan, &args.output, &stop)?;
             (plan, bytes)
         }
-        _ => write_directory(args, &checkpoint, &config)?,
+        _ => write_directory(args, &checkpoint, &config, &stop)?,
     };
     let mut text = format!(
         "{}: {} tensors, {} of them quantised, {bytes} bytes\n",
@@ -132,6 +135,7 @@ fn write_directory<'a>(
     args: &ConvertArgs,
     checkpoint: &'a Checkpoint,
     config: &QuantConfig,
+    stop: &AtomicBool,
 ) -> Result<(Plan<'a>, usize)> {
     let directory = NewDirectory::create(&args.output, args.overwrite)?;
     let plan = Plan::new(checkpoint, config, args.to)?;
@@ -156,7 +160,7 @@ fn write_directory<'a>(
     let path = directory.path().join("model.safetensors");
     let mut file = packed_file::create(&path, &plan.parts(), plan.metadata()?)?;
     let mut bytes = 0;
-    plan.write(|name, content| {
+    plan.write(stop, |name, content| {
         bytes += content.len();
         Ok(file.write(name, content)?)
     })?;

@@ -1,5 +1,7 @@
 //! The tensors of the new directory, and their bytes.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, PackedTensor};
@@ -225,10 +227,19 @@ impl<'a> Plan<'a> {
     /// Makes the tensors one by one and calls `write` with the name and bytes of each.
     ///
     /// # Errors
-    /// A tensor that is not finite; values that their format does not accept; errors of `write`.
-    pub fn write(&self, mut write: impl FnMut(&str, &[u8]) -> Result<()>) -> Result<()> {
+    /// A tensor that is not finite; values that their format does not accept; errors of `write`; an
+    /// interruption.
+    pub fn write(
+        &self,
+        stop: &AtomicBool,
+        mut write: impl FnMut(&str, &[u8]) -> Result<()>,
+    ) -> Result<()> {
         let dtype = self.dtype();
         for output in &self.outputs {
+            ensure!(
+                !stop.load(Ordering::Relaxed),
+                "interrupted: nothing is kept"
+            );
             let context = || format!("tensor `{}`", output.name);
             let Some((format, layout)) = &output.packed else {
                 let mut bytes = Vec::new();

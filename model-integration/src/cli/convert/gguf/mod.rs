@@ -6,6 +6,7 @@ mod tokenizer;
 use std::fs::{self, File};
 use std::io::Read;
 use std::path::Path;
+use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result, bail, ensure};
 use mxlab_kernels::format::{BlockFormat, ElementFormat, ScaleFormat};
@@ -92,7 +93,12 @@ pub fn check_output(output: &Path, overwrite: bool) -> Result<()> {
 ///
 /// # Errors
 /// A model or a tokenizer that GGUF cannot express; a file that cannot be written.
-pub fn write(checkpoint: &Checkpoint, plan: &Plan, output: &Path) -> Result<usize> {
+pub fn write(
+    checkpoint: &Checkpoint,
+    plan: &Plan,
+    output: &Path,
+    stop: &AtomicBool,
+) -> Result<usize> {
     let (mut metadata, divisors) = model::metadata(checkpoint)?;
     metadata.extend(tokenizer::metadata(checkpoint)?);
     let of_divisors = divisors.iter().map(|divisors| Tensor {
@@ -131,7 +137,7 @@ pub fn write(checkpoint: &Checkpoint, plan: &Plan, output: &Path) -> Result<usiz
         let content = divisors.values.iter().flat_map(|value| value.to_le_bytes());
         write(divisors.name, &content.collect::<Vec<u8>>())?;
     }
-    plan.write(write)?;
+    plan.write(stop, write)?;
     file.commit()?;
     // What is read back is what llama.cpp's rules make of the file.
     let written = Checkpoint::open(&path)?;
