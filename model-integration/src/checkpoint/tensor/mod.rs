@@ -322,7 +322,9 @@ impl TensorView {
         };
         let row_bytes = self.cols() * dtype.bytes();
         let start = self.rows.first * row_bytes;
-        let between = self.shape[0].saturating_sub(1) * (self.rows.step - 1) * row_bytes;
+        // A scalar is one row.
+        let rows = self.shape.first().map_or(1, |&rows| rows);
+        let between = rows.saturating_sub(1) * (self.rows.step - 1) * row_bytes;
         &whole[start..start + self.byte_len() + between]
     }
 
