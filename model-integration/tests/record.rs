@@ -81,6 +81,7 @@ fn generation() -> GenerateRecord {
             name: "embedded".to_owned(),
             fingerprint: "0123".to_owned(),
             parameters: 7,
+            random_weights: false,
             stored_weights: Some("fp8_e4m3".to_owned()),
             stored_inputs: Some("fp8_e4m3 fp32 k64".to_owned()),
             dtype: "float32".to_owned(),

@@ -2,7 +2,8 @@
 
 use std::process::{Command, Output};
 
-use mxlab::checkpoint::synthetic;
+use mxlab::checkpoint::{Checkpoint, synthetic};
+use mxlab::embedded;
 
 fn run(line: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
@@ -136,4 +137,17 @@ fn unknown_ones_are_refused_with_those_that_there_are() {
         assert!(error.contains(&expected), "{error}");
         assert!(output.stdout.is_empty(), "{name}");
     }
+}
+
+/// Random weights are found in a model of files, too, and trained ones are not taken for such.
+#[test]
+fn random_weights_are_told_from_trained_ones() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = folder.path().join("tiny");
+    let line = format!("convert synthetic:tiny:3 {} --to dense", place.display());
+    assert!(run(&line).status.success());
+    let drawn = Checkpoint::open(&place).expect("a model");
+    assert!(drawn.has_random_weights());
+    let trained = embedded::checkpoint().expect("a model");
+    assert!(!trained.has_random_weights());
 }

@@ -198,6 +198,7 @@ fn model() -> ModelInfo {
         name: "embedded".to_owned(),
         fingerprint: "0123".to_owned(),
         parameters: 1,
+        random_weights: false,
         stored_weights: None,
         stored_inputs: None,
         dtype: "float32".to_owned(),
@@ -255,7 +256,6 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
         stderr: Some(0.125),
     };
     let result = TaskResult {
-        guess: None,
         task: "embedded".to_owned(),
         config: "mx-linear".to_owned(),
         description: "W fp4_e2m1".to_owned(),

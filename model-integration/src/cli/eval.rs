@@ -21,10 +21,6 @@ use crate::task::named::NAMED;
 use crate::task::shape::{SHAPES, quoted};
 use crate::task::{self, DataSources, FewShot, PromptStyle, Sampler, Task, Turns};
 
-/// What a baseline says that is hardly better than a guess.
-const RANDOM_WEIGHTS: &str = "random weights, or the wrong tokenizer: the baseline is hardly better \
-    than a guess among all tokens, so differences between formats mean nothing\n";
-
 const DEFAULT_BATCH_SIZE: usize = 16;
 
 #[derive(Args)]
@@ -249,13 +245,7 @@ impl OutputArgs {
         let table = render(self.format, &outcome.results, &outcome.timings);
         let head = match self.format {
             TableFormat::Csv | TableFormat::Json => String::new(),
-            TableFormat::Table | TableFormat::Md => {
-                let is_random = outcome.results.iter().any(|result| {
-                    result.baseline.is_none() && result.operands.is_empty() && result.is_a_guess()
-                });
-                let note = if is_random { RANDOM_WEIGHTS } else { "" };
-                model.head() + note + "\n"
-            }
+            TableFormat::Table | TableFormat::Md => model.head() + "\n",
         };
         print(&(head + &table))
     }

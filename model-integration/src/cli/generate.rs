@@ -26,6 +26,8 @@ pub struct GenerateArgs {
     #[command(flatten)]
     prompt: PromptArgs,
     #[command(flatten)]
+    chat: ChatArgs,
+    #[command(flatten)]
     sampling: SamplingArgs,
     #[command(flatten)]
     configuration: ConfigurationArgs,
@@ -48,6 +50,11 @@ struct PromptArgs {
     #[arg(long, value_name = "N", value_delimiter = ',',
           value_parser = clap::value_parser!(u32).range(1..))]
     prompt_tokens: Vec<u32>,
+}
+
+#[derive(Args)]
+#[command(next_help_heading = "Prompts")]
+struct ChatArgs {
     /// Each text is a user's message, put into the model's chat template
     #[arg(long, conflicts_with = "prompt_tokens")]
     chat: bool,
@@ -120,7 +127,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
         .footprint(&config)
         .with_context(|| format!("configuration `{}`", config.name))?;
     let encode = |(source, text): (String, String)| {
-        let tokens = args.prompt.tokens(engine.tokenizer(), text);
+        let tokens = args.chat.tokens(engine.tokenizer(), text);
         let tokens = tokens.with_context(|| source.clone())?;
         Ok(Prompt {
             source,
@@ -159,7 +166,7 @@ pub fn run(args: &GenerateArgs) -> Result<Done> {
     Ok(Done::Ok)
 }
 
-impl PromptArgs {
+impl ChatArgs {
     /// The tokens of a text, or of the chat that it begins.
     fn tokens(&self, tokenizer: &dyn Tokenize, text: String) -> Result<Vec<u32>> {
         if !self.chat {
@@ -172,7 +179,9 @@ impl PromptArgs {
         messages.push(Message::new(Role::User, text));
         tokenizer.encode(&tokenizer.chat(&messages)?, false)
     }
+}
 
+impl PromptArgs {
     /// The origin and the text of each prompt.
     fn texts(&self) -> Result<Vec<(String, String)>> {
         let given = self.prompt.iter().enumerate().map(|(index, text)| {

@@ -18,6 +18,9 @@ pub struct ModelInfo {
     pub fingerprint: String,
     /// Number of parameters.
     pub parameters: u64,
+    /// Whether the weights look drawn and never trained.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub random_weights: bool,
     /// Formats of the weights that the checkpoint stores quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stored_weights: Option<String>,
@@ -133,6 +136,9 @@ impl ModelInfo {
         let mut head = format!(
             "{name}: {parameters} parameters, {dtype} on {device}, log-softmax in {softmax_dtype}\n"
         );
+        if self.random_weights {
+            head += "random weights: times and sizes count, answers and their differences do not\n";
+        }
         if let Some(weights) = &self.stored_weights {
             head += &format!(
                 "stored weights: {weights}. A configuration with another format of weights \

@@ -43,8 +43,7 @@ use crate::engine::{Engine, Footprint};
 use crate::record::column::Column;
 use crate::record::eval::Timing;
 use crate::record::result::{MetricResult, TaskResult};
-use crate::task::metric::Metric;
-use crate::task::{FewShot, Kind, PromptEncoder, PromptStyle, Task};
+use crate::task::{FewShot, PromptEncoder, PromptStyle, Task};
 
 /// Settings of an evaluation.
 #[derive(Clone, Debug)]
@@ -334,32 +333,12 @@ impl<'a> Evaluation<'a> {
                     examples: plan.count(),
                     truncated: plan.truncated(),
                     metrics: metrics.collect(),
-                    guess: self.guess(task, plan, &columns[index]),
                     baseline: baseline.map(|((baseline, _), _)| baseline.name.clone()),
                     footprint: footprint.clone(),
                 });
             }
         }
         results
-    }
-
-    /// Mean log-likelihood of a guess that takes all tokens for equally likely.
-    fn guess(&self, task: &Task, plan: &Plan, columns: &[Column]) -> Option<f64> {
-        if !matches!(task.kind(), Kind::Cloze | Kind::Document) {
-            return None;
-        }
-        let of = columns
-            .iter()
-            .find(|column| column.metric == Metric::LOGLIKELIHOOD)?;
-        let targets: usize = plan
-            .prompts
-            .iter()
-            .map(|prompt| prompt.request.targets)
-            .sum();
-        let each = (self.engine.vocabulary() as f64).ln();
-        let weights = of.weights.as_ref();
-        let weight = weights.map_or(plan.count() as f64, |weights| weights.iter().sum());
-        Some(-each * targets as f64 / weight)
     }
 
     fn timings(&self, finished: &[Vec<Answers>]) -> Vec<Timing> {

@@ -25,10 +25,6 @@ pub struct TaskResult {
     pub truncated: usize,
     /// In the order of the task's protocol.
     pub metrics: Vec<MetricResult>,
-    /// Mean log-likelihood of a guess that takes all tokens for equally likely; `None` where
-    /// examples have no scored tokens of their own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub guess: Option<f64>,
     /// Name of the baseline's configuration; `None` if no baseline was evaluated, and for the
     /// baseline itself.
     pub baseline: Option<String>,
@@ -61,14 +57,6 @@ impl MetricResult {
 }
 
 impl TaskResult {
-    /// Whether its log-likelihood is hardly better than that of a guess, as with random weights:
-    /// texts that a model has learnt anything about take less than half as many nats.
-    pub fn is_a_guess(&self) -> bool {
-        let own = self.metric(Metric::LOGLIKELIHOOD);
-        let pair = own.zip(self.guess);
-        pair.is_some_and(|(own, guess)| own.estimate.value <= 0.9 * guess)
-    }
-
     /// The configuration in words, with the bits of a weight, and a line for each stand-in.
     pub fn formats(&self) -> Vec<String> {
         let Footprint {

@@ -199,3 +199,25 @@ fn nvfp4_has_a_factor_of_the_tensor() {
         "{message}"
     );
 }
+
+/// What no architecture here has is refused by its key; a file without a base has llama.cpp's.
+#[test]
+fn what_would_change_results_is_refused() {
+    for (key, value) in [
+        ("llama.attention.causal", Meta::Bool(false)),
+        ("llama.attention.clamp_kqv", Meta::F32(8.0)),
+        ("llama.attention.max_alibi_bias", Meta::F32(8.0)),
+        ("llama.use_parallel_residual", Meta::Bool(true)),
+        ("llama.nextn_predict_layers", Meta::U32(1)),
+        ("llama.rope.freq_base_swa", Meta::F32(77.0)),
+        ("llama.attention.sliding_window_pattern", Meta::U32(3)),
+    ] {
+        let mut file = small();
+        file.set(key, value);
+        let message = refusal(&file);
+        assert!(message.contains(&format!("`{key}` is")), "{message}");
+    }
+    let file = small();
+    let checkpoint = open(&file).expect("a model");
+    assert_eq!(checkpoint.config().ropes[0].theta, 10_000.0);
+}

@@ -99,6 +99,7 @@ impl ToyEngine {
                 name: "toy/model".into(),
                 fingerprint: "f00d".into(),
                 parameters: 42,
+                random_weights: false,
                 stored_weights: None,
                 stored_inputs: None,
                 dtype: "float32".into(),

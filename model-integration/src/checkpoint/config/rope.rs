@@ -33,6 +33,10 @@ pub(super) fn parse(
         }
         (new, old) => new.or(old),
     };
+    if nested.is_none() && architecture.defaults.scales_positions {
+        let expected = "an object: without it transformers scales positions by a rule of its own";
+        return Err(fields.error("rope_scaling", expected));
+    }
     let context = Context {
         fields,
         architecture,
@@ -45,10 +49,20 @@ pub(super) fn parse(
     match (architecture.rotations, by_type) {
         (Rotations::ByWindow, Some(nested)) => {
             let [full, windowed] = types;
+            let top = |name, default: f64| {
+                let given = fields.positive(name, MAX_THETA)?;
+                Ok::<_, CheckpointError>(Some(given.unwrap_or(default)))
+            };
+            let of_full = top("rope_theta", theta)?;
+            let of_windowed = top("rope_local_base_freq", LOCAL_THETA)?;
             Ok(vec![
-                context.rotation(nested.object(full)?, Some(theta))?,
-                context.rotation(nested.object(windowed)?, Some(LOCAL_THETA))?,
+                context.rotation(nested.object(full)?, of_full)?,
+                context.rotation(nested.object(windowed)?, of_windowed)?,
             ])
+        }
+        (Rotations::ByWindow, None) if object("rope_parameters")?.is_some() => {
+            let expected = "an object for each of full_attention and sliding_attention";
+            Err(fields.error("rope_parameters", expected))
         }
         (Rotations::ByWindow, None) => {
             let local = fields.positive("rope_local_base_freq", MAX_THETA)?;

@@ -7,7 +7,7 @@ use super::{Entry, Gguf};
 use crate::checkpoint::CheckpointError;
 use crate::checkpoint::weight_file::WeightFile;
 use crate::config::Projection;
-use crate::description::architecture::{ARCHITECTURES, Architecture, Condition, Module};
+use crate::description::architecture::{ARCHITECTURES, Architecture, Condition, Module, Rotations};
 use crate::description::kinds::NormKind;
 use crate::description::parameters::{Role, gguf_outer_name};
 
@@ -29,6 +29,18 @@ pub const NUMBERS: [(&str, &str); 7] = [
     ("residual_multiplier", "residual_scale"),
     ("attention_multiplier", "attention.scale"),
     ("logits_scaling", "logit_scale"),
+];
+
+/// llama.cpp's base of rotary frequencies where a file has none.
+const THETA: f64 = 10_000.0;
+
+/// Keys of what no architecture here has, and the value that means none.
+const REFUSED: [(&str, Value); 5] = [
+    ("attention.causal", Value::Bool(true)),
+    ("attention.clamp_kqv", Value::Null),
+    ("attention.max_alibi_bias", Value::Null),
+    ("use_parallel_residual", Value::Bool(false)),
+    ("nextn_predict_layers", Value::Null),
 ];
 
 /// The key of a norm's epsilon.
@@ -89,10 +101,28 @@ pub(in crate::checkpoint) fn config_json(gguf: &Gguf) -> Result<Value, Checkpoin
     for (name, own) in [
         ("num_key_value_heads", "attention.head_count_kv"),
         ("head_dim", "attention.key_length"),
-        ("rope_theta", "rope.freq_base"),
     ] {
         // Without it a rule holds, not a default of transformers.
         set(name, source.size(own)?.unwrap_or(Value::Null));
+    }
+    let theta = source.size("rope.freq_base")?;
+    set("rope_theta", theta.unwrap_or(json!(THETA)));
+    for (name, own) in [
+        ("rope_local_base_freq", "rope.freq_base_swa"),
+        ("sliding_window_pattern", "attention.sliding_window_pattern"),
+    ] {
+        let rotates_by_window = architecture.rotations == Rotations::ByWindow;
+        match source.size(own)? {
+            None => {}
+            Some(value) if rotates_by_window && value.is_number() => drop(set(name, value)),
+            Some(_) => {
+                let expected = match rotates_by_window {
+                    true => "a number".to_owned(),
+                    false => format!("nothing (a {} has no {name})", architecture.model_type),
+                };
+                return Err(source.wrong(own, &expected));
+            }
+        }
     }
     for (name, own) in NUMBERS {
         let is_zero = |value: &Value| value.as_f64() == Some(0.0);
@@ -201,6 +231,16 @@ impl Source<'_> {
         {
             let expected = "0 (mixtures of experts are not supported)";
             return Err(self.wrong("expert_count", expected));
+        }
+        for (name, none) in REFUSED {
+            let is_none = |value: &Value| value.as_f64() == Some(0.0) || *value == none;
+            if self.size(name)?.is_some_and(|value| !is_none(&value)) {
+                let expected = match none {
+                    Value::Bool(none) => none.to_string(),
+                    _ => "0, or nothing".to_owned(),
+                };
+                return Err(self.wrong(name, &expected));
+            }
         }
         let size = |name| -> Result<Option<u64>, CheckpointError> {
             Ok(self.size(name)?.and_then(|value| value.as_u64()))

@@ -54,6 +54,7 @@ pub const GPT_OSS: Architecture = Architecture {
         sliding_window: Some(128),
         norm_eps: 1e-5,
         rope_theta: 150_000.0,
+        scales_positions: true,
         activation: ActivationFunction::ClampedSwiglu {
             alpha: 1.702,
             limit: 7.0,

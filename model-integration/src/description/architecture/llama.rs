@@ -52,6 +52,7 @@ pub const LLAMA: Architecture = Architecture {
         sliding_window: None,
         norm_eps: 1e-6,
         rope_theta: 10_000.0,
+        scales_positions: false,
         tie_word_embeddings: false,
         activation: ActivationFunction::Silu,
         bos_token_id: Some(1),

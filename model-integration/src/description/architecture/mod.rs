@@ -256,6 +256,8 @@ pub struct Defaults {
     pub norm_eps: f64,
     /// `rope_theta`.
     pub rope_theta: f64,
+    /// Whether positions are scaled where the config says nothing; such a config is refused.
+    pub scales_positions: bool,
     /// `tie_word_embeddings`.
     pub tie_word_embeddings: bool,
     /// The MLP's function.

@@ -58,6 +58,7 @@ impl CpuEngine {
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters: checkpoint.parameters().elements(),
+            random_weights: checkpoint.has_random_weights(),
             stored_weights: stored.weights,
             stored_inputs: stored.inputs,
             dtype: dtype.to_string(),

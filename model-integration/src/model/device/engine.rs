@@ -82,6 +82,7 @@ impl DeviceEngine {
             name: checkpoint.label().to_owned(),
             fingerprint: checkpoint.fingerprint(),
             parameters: checkpoint.parameters().elements(),
+            random_weights: checkpoint.has_random_weights(),
             stored_weights: stored.weights,
             stored_inputs: stored.inputs,
             dtype: FloatType::Bf16.to_string(),

@@ -62,10 +62,11 @@ impl Against {
 }
 
 impl Set<'_> {
-    /// Whether the baseline is hardly better than a guess, so that differences mean nothing.
+    /// Whether the weights look drawn and never trained, so that differences mean nothing.
     pub fn is_random(&self) -> bool {
-        let mut rows = self.rows.iter().filter(|row| row.is_baseline());
-        rows.any(|row| row.scores.result.is_a_guess())
+        self.rows
+            .iter()
+            .any(|row| row.record.head.model.random_weights)
     }
 
     /// The model, and whether its weights are random.

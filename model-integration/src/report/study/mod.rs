@@ -68,8 +68,8 @@ pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<Study
                 .findings
                 .extend(findings::of(study, set, sets.len() == 1)),
             true => view.notes.push(format!(
-                "{} on {}: random weights. The baseline is hardly better than a guess among all \
-                 tokens, so its rows show that the model runs, and nothing about formats.",
+                "{} on {}: random weights. Its rows show that the model runs, and nothing about \
+                 formats.",
                 set.model, set.task
             )),
         }
