@@ -210,6 +210,15 @@ fn codes(name: &str) -> Result<String> {
             .map(|code| (u32::from(code), format.decode(code)));
         return Ok(listing(format.bits(), codes));
     }
+    if let Ok(format) = name.parse::<GgmlFormat>() {
+        return Ok(format!(
+            "{format}: a format of ggml for weights; a block has {} elements in {} bytes, {} bits \
+             a weight\n",
+            format.block_size(),
+            format.block_bytes(),
+            format.bits(),
+        ));
+    }
     let Ok(format) = name.parse::<ScaleFormat>() else {
         let elements = ElementFormat::ALL.iter().map(ToString::to_string);
         let all: Vec<_> = elements

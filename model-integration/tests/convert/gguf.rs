@@ -5,8 +5,8 @@ use std::path::Path;
 
 use not_run::not_run;
 
-use super::{NVFP4, converted, refused, scores, stored, stored_codes};
-use mxlab::checkpoint::Checkpoint;
+use super::{NVFP4, convert, converted, refused, scores, stored, stored_codes};
+use mxlab::checkpoint::{Checkpoint, SpecialTokens};
 use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::embedded;
 
@@ -127,4 +127,35 @@ fn a_sentencepiece_tokenizer_comes_back() {
     assert!(tokens > 10_000, "{tokens}");
     let config = QuantConfig::unquantised("baseline");
     assert_eq!(scores(written, &config), scores(original, &config));
+}
+
+/// A tokenizer that adds no BOS is written as it is, and the rule that would add one is named.
+#[test]
+fn a_tokenizer_without_bos_is_written() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let place = |name: &str| folder.path().join(name).display().to_string();
+    converted(&["embedded", &place("model"), "--to", "dense"]);
+    let file = folder.path().join("model/tokenizer.json");
+    let text = fs::read_to_string(&file).expect("readable");
+    let mut json: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    json["post_processor"] = serde_json::Value::Null;
+    fs::write(&file, json.to_string()).expect("writable");
+    // Without a class of transformers 4, the file alone says what is added.
+    let settings = r#"{"tokenizer_class": "PreTrainedTokenizerFast"}"#;
+    fs::write(folder.path().join("model/tokenizer_config.json"), settings).expect("writable");
+
+    let written = place("model.gguf");
+    let output = convert(&[&place("model"), &written, "--to", "gguf"]);
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert!(said.contains("--special-tokens tokenizer-json"), "{said}");
+    let ids = |path: &str, rule| {
+        let checkpoint = Checkpoint::open(Path::new(path)).expect("a model");
+        let tokenizer = checkpoint.with_special_tokens(rule).tokenizer();
+        let tokenizer = tokenizer.expect("a tokenizer");
+        tokenizer.encode("Tom had a cat", true).expect("ids")
+    };
+    let rule = SpecialTokens::TokenizerJson;
+    assert_eq!(ids(&place("model"), rule), ids(&written, rule));
 }

@@ -95,11 +95,13 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
             and give it again when the model runs";
         return Err(Usage(message.to_owned()).into());
     }
+    let mut notes = Vec::new();
     let (plan, bytes) = match args.to {
         Target::Gguf => {
             gguf::check_output(&args.output, args.overwrite)?;
             let plan = Plan::new(&checkpoint, &config, args.to)?;
-            let bytes = gguf::write(&checkpoint, &plan, &args.output, &stop)?;
+            let (bytes, read) = gguf::write(&checkpoint, &plan, &args.output, &stop)?;
+            notes = read;
             (plan, bytes)
         }
         _ => write_directory(args, &checkpoint, &config, &stop)?,
@@ -116,6 +118,9 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
             "written as floats, though the source has codes: {} tensors, `{first}` the first\n",
             widened.len()
         );
+    }
+    for note in notes {
+        text += &format!("{note}\n");
     }
     let dropped = plan.dropped_inputs();
     if !dropped.is_empty() {

@@ -89,7 +89,8 @@ pub fn check_output(output: &Path, overwrite: bool) -> Result<()> {
     Ok(())
 }
 
-/// Writes the file, reads it back, and moves it to `output`. Returns the bytes of its tensors.
+/// Writes the file, reads it back, and moves it to `output`. Returns the bytes of its
+/// tensors, and how the file is read where that is not obvious.
 ///
 /// # Errors
 /// A model or a tokenizer that GGUF cannot express; a file that cannot be written.
@@ -98,7 +99,7 @@ pub fn write(
     plan: &Plan,
     output: &Path,
     stop: &AtomicBool,
-) -> Result<usize> {
+) -> Result<(usize, Vec<String>)> {
     let (mut metadata, divisors) = model::metadata(checkpoint)?;
     metadata.extend(tokenizer::metadata(checkpoint)?);
     let of_divisors = divisors.iter().map(|divisors| Tensor {
@@ -141,8 +142,12 @@ pub fn write(
     file.commit()?;
     // What is read back is what llama.cpp's rules make of the file.
     let written = Checkpoint::open(&path)?;
-    tokenizer::compare(&checkpoint.tokenizer()?, &written.tokenizer()?)?;
+    tokenizer::compare(
+        &checkpoint.stored_tokenizer()?,
+        &written.stored_tokenizer()?,
+    )?;
+    let notes = written.tokenizer()?.notes().to_vec();
     drop(written);
     fs::rename(&path, output).with_context(writing)?;
-    Ok(bytes)
+    Ok((bytes, notes))
 }
