@@ -153,6 +153,10 @@ fn wrong_usage_is_exit_code_two() {
         ("formats fp32", "2^32 codes"),
         ("quantize", "<FILE>"),
         (
+            "quantize x.safetensors --weights int8,int4",
+            "found several formats, `int4` the second",
+        ),
+        (
             "quantize x.safetensors --config mx-kv",
             "`mx-kv` has no weight format",
         ),

@@ -397,7 +397,10 @@ pub enum CheckpointError {
         reason: String,
     },
     /// A chat template that is no text.
-    #[error("`{}` is not UTF-8; expected a Jinja template: remove it, or download it again", file.display())]
+    #[error(
+        "`{}` is not UTF-8; expected a Jinja template: remove it, or download it again",
+        file.display()
+    )]
     ChatTemplate {
         /// The file.
         file: PathBuf,

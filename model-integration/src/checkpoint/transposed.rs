@@ -7,7 +7,8 @@ use mxlab_kernels::format::FloatType;
 
 use super::weight_file::WeightFile;
 
-/// A tensor `[matrices, cols, rows]` of floats, read as the rows of all matrices, one after another.
+/// A tensor `[matrices, cols, rows]` of floats, read as the rows of all matrices, one after
+/// another.
 pub(super) struct Transposed {
     file: Arc<WeightFile>,
     /// Index in [`WeightFile::tensors`].

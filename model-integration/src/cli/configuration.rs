@@ -56,12 +56,6 @@ impl ConfigurationArgs {
     /// The only configuration. Without `--config`: the flags' configuration, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;
-        if let [_, second, ..] = flags.weights.as_slice() {
-            let message = format!(
-                "--weights: found several formats, `{second}` the second; expected one here"
-            );
-            return Err(Usage(message).into());
-        }
         match self.config.as_slice() {
             [name] => Ok(load(name, flags)?),
             [] if flags.names_operand() => Ok(flags.config()?),

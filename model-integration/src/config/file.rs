@@ -220,6 +220,16 @@ impl ConfigFile {
         source: Source,
         flags: &FormatFlags,
     ) -> Result<QuantConfig, ConfigError> {
+        if let [_, second, ..] = flags.weights.as_slice() {
+            return Err(ConfigError::Flag {
+                file: source.file.to_owned(),
+                field: "weights",
+                message: format!(
+                    "found several formats, `{second}` the second; expected one: only `eval` makes \
+                     a configuration of each"
+                ),
+            });
+        }
         let layers = Layers {
             source,
             common: flags.common(),

@@ -96,9 +96,10 @@ impl fmt::Display for StandIn {
             cols,
             matrices,
         } = self;
+        let plural = if *matrices == 1 { "matrix" } else { "matrices" };
         write!(
             f,
-            "{format} in place of {of} in {matrices} matrices with rows of {cols}"
+            "{format} in place of {of} in {matrices} {plural} with rows of {cols}"
         )
     }
 }

@@ -63,7 +63,8 @@ pub struct Prompt {
     pub part: usize,
     /// Text before the target, solved examples included; empty for a document.
     pub context: String,
-    /// The scored text: the target, a choice behind its delimiter, or the document; empty for a problem.
+    /// The scored text: the target, a choice behind its delimiter, or the document; empty for a
+    /// problem.
     pub target: String,
     /// Its tokens.
     pub request: Request,

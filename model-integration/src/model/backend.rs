@@ -289,8 +289,8 @@ pub trait Backend {
         routing: Routing,
     ) -> Result<Vec<Chosen>, Self::Error>;
 
-    /// The sum of weighted rows `[tokens, features]`, in the order of the outputs; each has the rows
-    /// that it is chosen for.
+    /// The sum of weighted rows `[tokens, features]`, in the order of the outputs; each has the
+    /// rows that it is chosen for.
     fn mix(
         &self,
         tokens: usize,

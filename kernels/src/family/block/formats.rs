@@ -19,8 +19,8 @@ pub(crate) fn is_usual(format: &BlockFormat) -> bool {
 }
 
 /// Whether the format is one of those that variants come with whose steps to a format are those of
-/// another kernel, which comes with all: FP4, FP6 and FP8 in blocks of 32 under powers of two and in
-/// blocks of 16 under fractions, rounded half to even.
+/// another kernel, which comes with all: FP4, FP6 and FP8 in blocks of 32 under powers of two and
+/// in blocks of 16 under fractions, rounded half to even.
 pub(crate) fn is_headline(format: &BlockFormat) -> bool {
     let elements = [
         ElementFormat::FP4_E2M1,

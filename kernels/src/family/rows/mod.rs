@@ -59,10 +59,10 @@ pub(super) const FAMILY: Family = Family {
 /// One kernel: an operation, and the format that its rows are quantised to. A thread block of 256
 /// threads makes one row.
 ///
-/// Rows, gains and biases are bf16, padded with zeros to a multiple of 8 columns. `positions` has the
-/// position of each row's token, which with the seed chooses the random numbers of stochastic
-/// rounding. The tensor scale is one for each row. Packed rows are 8-bit operands, padded with zeros
-/// to a multiple of 64 columns, with f32 scales [block of k, row].
+/// Rows, gains and biases are bf16, padded with zeros to a multiple of 8 columns. `positions` has
+/// the position of each row's token, which with the seed chooses the random numbers of stochastic
+/// rounding. The tensor scale is one for each row. Packed rows are 8-bit operands, padded with
+/// zeros to a multiple of 64 columns, with f32 scales [block of k, row].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RowVariant {
     operation: RowOperation,
@@ -167,8 +167,8 @@ impl RowVariant {
     /// Every kernel of the registry: bf16, and the formats of [`BlockVariant::all`] with the rule
     /// `floor`, `even` or that of fractions, rounded half to even or stochastically; packed, of
     /// those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that
-    /// there are operands for. Operations that no projection takes its input from come in bf16 only,
-    /// those of few architectures in the formats of [`is_headline`](crate::family::block).
+    /// there are operands for. Operations that no projection takes its input from come in bf16
+    /// only, those of few architectures in the formats of [`is_headline`](crate::family::block).
     pub fn all() -> impl Iterator<Item = Self> {
         RowOperation::ALL.into_iter().flat_map(move |operation| {
             let listed = operation.parts().formats;

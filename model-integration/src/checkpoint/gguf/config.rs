@@ -280,8 +280,8 @@ impl Source<'_> {
         })
     }
 
-    /// The scaling of rotary frequencies: by one factor for all of them, whose type is linear unless
-    /// it is named, and by a divisor for each.
+    /// The scaling of rotary frequencies: by one factor for all of them, whose type is linear
+    /// unless it is named, and by a divisor for each.
     fn rope_scaling(&self) -> Result<Value, CheckpointError> {
         const FACTOR: &str = "rope.scaling.factor";
         /// The name of the factor before types.

@@ -285,8 +285,8 @@ impl TensorView {
         }
     }
 
-    /// Whether [`TensorView::read_f32`] rounds the values of codes to bf16, as the package does that
-    /// writes them.
+    /// Whether [`TensorView::read_f32`] rounds the values of codes to bf16, as the package does
+    /// that writes them.
     pub fn is_rounded(&self) -> bool {
         matches!(&self.content, Content::Packed(packed) if packed.is_rounded())
     }

@@ -102,8 +102,8 @@ pub struct Parameter {
 /// A weight has rows that its format does not have.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{tensor}` has rows of {cols} elements; {format} takes multiples of {}: choose another format, \
-     or add --fallback ggml, with which it gets {stand_in}", format.block_size()
+    "`{tensor}` has rows of {cols} elements; {format} takes multiples of {}: choose another \
+     format, or add --fallback ggml, with which it gets {stand_in}", format.block_size()
 )]
 pub struct RowLength {
     tensor: String,
@@ -200,7 +200,8 @@ fn outer(role: Role) -> &'static Module {
     found.unwrap_or_else(|| panic!("{role:?} is a module of layers"))
 }
 
-/// The name of a module of a layer, such as `model.layers.3.self_attn.q_proj`, or of an expert of it.
+/// The name of a module of a layer, such as `model.layers.3.self_attn.q_proj`, or of an expert of
+/// it.
 ///
 /// # Panics
 /// If the architecture's layers have no such module.

@@ -341,7 +341,8 @@ impl DeviceModel<'_> {
         context::reach(self.owner.checkpoint.config(), request.tokens.len() - 1)
     }
 
-    /// Scores part of a batch, whose sequences have the same reach. It takes one forward pass, or several for a single sequence that is longer than one pass.
+    /// Scores part of a batch, whose sequences have the same reach. It takes one forward pass, or
+    /// several for a single sequence that is longer than one pass.
     fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
         for request in requests {
             features::check_length(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
