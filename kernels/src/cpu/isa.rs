@@ -1,6 +1,11 @@
 //! Instruction sets that the kernels are compiled for.
 
 use std::fmt;
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+/// The most that [`Isa::best`] chooses.
+static LIMIT: OnceLock<Isa> = OnceLock::new();
 
 /// An instruction set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -48,12 +53,31 @@ impl Isa {
             .collect()
     }
 
-    /// The fastest that this CPU has.
+    /// The fastest that this CPU has, or the one of [`Isa::use_only`].
     pub fn best() -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|isa| isa.is_available())
-            .unwrap_or(Self::Portable)
+        let found = || Self::ALL.into_iter().find(|isa| isa.is_available());
+        let limit = LIMIT.get().copied();
+        limit.or_else(found).unwrap_or(Self::Portable)
+    }
+
+    /// Makes this process choose an instruction set, without extensions such as bf16 pairs, as a
+    /// CPU does that has no more. Call it before any kernel runs.
+    ///
+    /// # Errors
+    /// [`IsaError`] if this CPU lacks it, or another one was chosen before.
+    pub fn use_only(self) -> Result<(), IsaError> {
+        if !self.is_available() {
+            return Err(IsaError::Missing(self));
+        }
+        match *LIMIT.get_or_init(|| self) {
+            chosen if chosen == self => Ok(()),
+            chosen => Err(IsaError::Chosen(chosen)),
+        }
+    }
+
+    /// Whether extensions of the instruction set may be chosen, where the CPU has them.
+    pub(super) fn may_extend() -> bool {
+        LIMIT.get().is_none()
     }
 
     /// The name.
@@ -70,4 +94,32 @@ impl fmt::Display for Isa {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.name())
     }
+}
+
+impl FromStr for Isa {
+    type Err = IsaError;
+
+    fn from_str(name: &str) -> Result<Self, IsaError> {
+        let isa = Self::ALL.into_iter().find(|isa| isa.name() == name);
+        isa.ok_or_else(|| IsaError::Unknown(name.to_owned()))
+    }
+}
+
+/// Why an instruction set cannot be chosen.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum IsaError {
+    /// No instruction set has the name.
+    #[error("no instruction set `{0}`; choose avx512, avx2 or portable")]
+    Unknown(String),
+    /// This CPU lacks it.
+    #[error("this CPU has no {0}; it has {available}", available = names(&Isa::available()))]
+    Missing(Isa),
+    /// This process has chosen another one.
+    #[error("this process uses {0} already")]
+    Chosen(Isa),
+}
+
+fn names(isas: &[Isa]) -> String {
+    let names: Vec<&str> = isas.iter().map(|isa| isa.name()).collect();
+    names.join(", ")
 }

@@ -27,7 +27,7 @@ mod scalar;
 mod scale;
 mod simd;
 
-pub use isa::Isa;
+pub use isa::{Isa, IsaError};
 pub use matmul::{Bf16Rows, Matmul, Operand, Panels, Path};
 pub use quantizer::Quantizer;
 

@@ -27,6 +27,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use mxlab_kernels::cpu::Isa;
 
 use crate::config::file::ConfigError;
 use crate::task::TaskError;
@@ -42,6 +43,10 @@ struct Cli {
     command: Option<Command>,
     #[command(flatten)]
     eval: eval::EvalArgs,
+    /// Compute with an instruction set of the CPU and none of its extensions: avx512, avx2 or
+    /// portable [default: the fastest]
+    #[arg(long, global = true, value_name = "ISA", help_heading = "CPU")]
+    isa: Option<Isa>,
 }
 
 #[derive(Subcommand)]
@@ -93,6 +98,12 @@ pub fn main() -> ExitCode {
         && let Some(exit) = args.worker()
     {
         return exit;
+    }
+    if let Some(isa) = cli.isa
+        && let Err(error) = isa.use_only()
+    {
+        eprintln!("error: --isa: {error}");
+        return ExitCode::from(2);
     }
     if matches!(cli.command, Some(Command::Bench(_) | Command::Generate(_))) {
         // Timings include compilation by the driver, which its cache would skip.

@@ -45,12 +45,12 @@ impl Path {
             .collect()
     }
 
-    /// The fastest of [`Path::ALL`] that this CPU has.
+    /// The fastest of [`Path::ALL`] that this CPU has, within [`Isa::use_only`].
     pub fn best() -> Self {
-        Self::ALL
-            .into_iter()
-            .find(|path| path.is_available())
-            .unwrap_or(Self::F32(Isa::Portable))
+        match Self::Avx512Bf16 {
+            path if Isa::may_extend() && path.is_available() => path,
+            _ => Self::F32(Isa::best()),
+        }
     }
 
     /// The instruction set.
