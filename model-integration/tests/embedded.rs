@@ -79,9 +79,8 @@ fn scores_do_not_depend_on_the_batch_or_the_threads() {
 /// The logits of every token of a batch, row after row.
 fn logits(llama: &Llama<Cpu>, engine: &Cpu, batch: &Batch, cache: &mut Cache) -> Vec<f32> {
     let rows: Vec<u32> = (0..batch.tokens.len() as u32).collect();
-    let logits = llama.logits(engine, batch, cache, &rows).expect("logits");
-    let logits = logits.flatten_all().and_then(|logits| logits.to_vec1());
-    logits.expect("values")
+    let logits = llama.logits(engine, batch, cache, &rows);
+    logits.expect("logits").values().to_vec()
 }
 
 #[test]

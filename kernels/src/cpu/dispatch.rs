@@ -5,7 +5,7 @@ use super::isa::Isa;
 use super::lanes::{
     AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
 };
-use super::matmul::{self, Fused, Job, Path, Seen, multiply_rows};
+use super::matmul::{self, Fused, Job, Path, Seen, StridedProduct, multiply_rows};
 use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, quantize_rows};
 use super::scalar::{fake_rows_scalar, quantize_rows_scalar};
@@ -66,6 +66,11 @@ macro_rules! compile_for {
             $(#[target_feature(enable = $features)])?
             pub fn finite_amax(x: &[f32]) -> f32 {
                 scale::finite_amax(x)
+            }
+
+            $(#[target_feature(enable = $features)])?
+            pub fn multiply_strided(product: &StridedProduct, out: &mut [f32], stride: usize) {
+                matmul::multiply_strided($simd, product, out, stride);
             }
 
             /// Outlines its parts itself.
@@ -199,6 +204,11 @@ pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
         }
         _ => call!(path.isa(), multiply, job, rows),
     }
+}
+
+/// A product of strided matrices.
+pub(super) fn multiply_strided(isa: Isa, product: &StridedProduct, out: &mut [f32], stride: usize) {
+    call!(isa, multiply_strided, product, out, stride);
 }
 
 /// The largest finite magnitude of a tensor, or 0.

@@ -21,9 +21,6 @@ pub enum LlamaError {
     /// A format that is not supported here.
     #[error(transparent)]
     Format(#[from] FormatError),
-    /// A tensor operation failed.
-    #[error(transparent)]
-    Tensor(#[from] candle_core::Error),
     /// A token without a row in the embedding.
     #[error("token {token} is not in the model's vocabulary of {vocabulary}")]
     Token {

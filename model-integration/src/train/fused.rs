@@ -92,12 +92,10 @@ impl CustomOp1 for Rope {
     }
 
     fn cpu_fwd(&self, x: &CpuStorage, layout: &Layout) -> Result<(CpuStorage, Shape)> {
-        let x = values(x, layout)?;
         let (_, features) = layout.shape().dims2()?;
-        let mut y = vec![0.0; x.len()];
-        let rows = y.chunks_exact_mut(features).zip(x.chunks_exact(features));
-        for (token, (y, x)) in rows.enumerate() {
-            ops::rotate(y, x, &self.table, token % self.length, FloatType::F32);
+        let mut y = values(x, layout)?.to_vec();
+        for (token, y) in y.chunks_exact_mut(features).enumerate() {
+            ops::rotate(y, &self.table, token % self.length, FloatType::F32);
         }
         Ok((CpuStorage::F32(y), layout.shape().clone()))
     }
@@ -178,7 +176,7 @@ impl CustomOp3 for Attention {
         let mut out = vec![0.0; q.len()];
         let mut weights = vec![0.0; head.length * head.length];
         for (at_q, at_k) in self.offsets() {
-            head.weights(&mut weights, &q[at_q..], &k[at_k..], FloatType::F32);
+            head.weights(&mut weights, &q[at_q..], &k[at_k..]);
             head.mix(&mut out[at_q..], &weights, &v[at_k..]);
         }
         Ok((CpuStorage::F32(out), q_layout.shape().clone()))
@@ -202,7 +200,7 @@ impl CustomOp3 for Attention {
         let mut weights = vec![0.0; head.length * head.length];
         let mut scratch = weights.clone();
         for (at_q, at_k) in self.offsets() {
-            head.weights(&mut weights, &qs[at_q..], &ks[at_k..], FloatType::F32);
+            head.weights(&mut weights, &qs[at_q..], &ks[at_k..]);
             head.backward(
                 &qs[at_q..],
                 &ks[at_k..],
@@ -234,9 +232,8 @@ impl CustomOp2 for SwiGlu {
         up: &CpuStorage,
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
-        let gate = values(gate, gate_layout)?;
-        let mut y = vec![0.0; gate.len()];
-        ops::swiglu(&mut y, gate, values(up, up_layout)?, FloatType::F32);
+        let mut y = values(gate, gate_layout)?.to_vec();
+        ops::swiglu(&mut y, values(up, up_layout)?, FloatType::F32);
         Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
     }
 

@@ -101,7 +101,9 @@ fn cpu_logits_in(
     let batch = Batch::whole([&tokens[..prefill + 8]]);
     let rows: Vec<u32> = (prefill - 1..prefill + 8).map(|row| row as u32).collect();
     let logits = llama.logits(&engine, &batch, &mut cpu::Cache::none(), &rows);
-    logits.expect("logits").to_vec2().expect("rows")
+    let logits = logits.expect("logits");
+    let rows = logits.values().chunks_exact(logits.features());
+    rows.map(<[f32]>::to_vec).collect()
 }
 
 /// Root mean square difference of logits, over prefill and 8 steps, relative to the logits.

@@ -58,8 +58,7 @@ fn argmax_chain(config: &str, prompt: &[u32], count: usize) -> Vec<u32> {
         let batch = Batch::whole([tokens.as_slice()]);
         let last = [tokens.len() as u32 - 1];
         let logits = llama.logits(&engine, &batch, &mut Cache::none(), &last);
-        let logits = logits.and_then(|logits| Ok(logits.flatten_all()?.to_vec1::<f32>()?));
-        let logits = logits.expect("logits");
+        let logits = logits.expect("logits").values().to_vec();
         let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         let first = logits.iter().position(|&x| x == greatest);
         tokens.push(first.expect("a greatest") as u32);

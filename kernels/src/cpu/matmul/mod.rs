@@ -37,6 +37,7 @@ mod pairs;
 mod panels;
 mod path;
 mod step;
+mod strided;
 mod weights;
 mod words;
 
@@ -46,6 +47,8 @@ pub use dense::Bf16Rows;
 pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;
+pub(super) use strided::multiply_strided;
+pub use strided::{Strided, StridedProduct};
 #[cfg(target_arch = "x86_64")]
 pub(super) use {amx::Tiles, step::Pairs};
 

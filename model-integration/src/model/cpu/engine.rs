@@ -7,7 +7,6 @@ use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
 use super::generator::CpuGenerator;
-use super::operations::with_values;
 use super::{Cache, Cpu};
 use crate::chat::Message;
 use crate::checkpoint::{Checkpoint, Tokenizer};
@@ -239,19 +238,13 @@ impl CpuModel<'_> {
         let mut cache = Cache::none();
         let engine = &self.owner.engine;
         let logits = self.llama.logits(engine, &batch, &mut cache, &rows)?;
-        let (_, vocabulary) = logits.dims2()?;
-        let scores = with_values(&logits, |logits| {
-            requests
-                .par_iter()
-                .zip(spans)
-                .map(|(request, span)| {
-                    let targets = &request.tokens[request.tokens.len() - request.targets..];
-                    let logits = &logits[span.start * vocabulary..span.end * vocabulary];
-                    score(logits, targets, self.owner.softmax_dtype)
-                })
-                .collect()
-        })?;
-        Ok(scores)
+        let vocabulary = logits.features();
+        let scores = requests.par_iter().zip(spans).map(|(request, span)| {
+            let targets = &request.tokens[request.tokens.len() - request.targets..];
+            let logits = &logits.values()[span.start * vocabulary..span.end * vocabulary];
+            score(logits, targets, self.owner.softmax_dtype)
+        });
+        Ok(scores.collect())
     }
 
     /// Extends the rotary tables to `length` positions.

@@ -4,7 +4,6 @@ use anyhow::{Context, Result};
 use mxlab_kernels::reference::sample;
 use rayon::prelude::*;
 
-use super::operations::with_values;
 use super::{Cache, Cpu};
 use crate::description::ModelConfig;
 use crate::engine::{Generator, Room, Sampler};
@@ -39,25 +38,21 @@ impl<'a> CpuGenerator<'a> {
         let logits = self
             .llama
             .logits(&self.engine, batch, &mut self.cache, &rows)?;
-        let (_, vocabulary) = logits.dims2()?;
-        let is_finite = with_values(&logits, |logits| logits.iter().all(|&x| x < f32::INFINITY))?;
-        if !is_finite {
+        if !logits.values().iter().all(|&x| x < f32::INFINITY) {
             // Names the part of the model.
             let watching = self.engine.watching();
             self.llama
                 .logits(&watching, batch, &mut self.cache, &rows)?;
         }
-        with_values(&logits, |logits| {
-            let rows = logits.par_chunks_exact(vocabulary).zip(&batch.sequences);
-            rows.map(|(logits, sequence)| {
-                let random = sampler.random(sequence.slot, sequence.end());
-                sample(logits, &sampler.sampling, random).with_context(|| {
-                    let (number, position) = (sequence.slot + 1, sequence.end());
-                    format!("after {position} tokens of sequence {number}")
-                })
+        let rows = logits.values().par_chunks_exact(logits.features());
+        let chosen = rows.zip(&batch.sequences).map(|(logits, sequence)| {
+            let random = sampler.random(sequence.slot, sequence.end());
+            sample(logits, &sampler.sampling, random).with_context(|| {
+                let (number, position) = (sequence.slot + 1, sequence.end());
+                format!("after {position} tokens of sequence {number}")
             })
-            .collect()
-        })?
+        });
+        chosen.collect()
     }
 }
 

@@ -1,9 +1,9 @@
-//! The CPU engine. Activations are candle tensors. Products with packed weights, and with bf16 on a
+//! The CPU engine. Products with packed weights, and with bf16 on a
 //! CPU that multiplies pairs of it, use our kernels. Other products use the `gemm` crate, as candle
 //! does. All other operations are the loops of [`super::ops`]: candle would round in other places
 //! than the models' own code, and its products depend on the batch.
 //!
-//! Tensors hold `f32`. With a 16-bit dtype every operation rounds its result to that type, in the
+//! Activations are `f32`. With a 16-bit dtype every operation rounds its result to that type, in the
 //! places where the models' eager code does, so every value is representable in it. Sums accumulate
 //! in `f32` for every dtype.
 //!
@@ -13,6 +13,7 @@
 //! A row does not depend on its neighbours, and every sum has a fixed order. So scores depend
 //! neither on the batch nor on how much of a sequence is cached.
 
+mod activation;
 mod cache;
 mod engine;
 mod generator;
@@ -29,6 +30,7 @@ use crate::checkpoint::TensorView;
 use crate::checkpoint::encoding::StoredInput;
 use crate::description::parameters::Usage;
 
+pub use activation::Activation;
 pub use cache::Cache;
 pub use engine::CpuEngine;
 pub use matrix::Matrix;

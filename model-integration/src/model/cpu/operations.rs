@@ -2,18 +2,17 @@
 
 use std::convert::Infallible;
 
-use candle_core::{Device, Shape, Storage, Tensor};
 use mxlab_kernels::cpu::{Bf16Rows, Matmul, Path};
 use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
 use super::rounding::Rounding;
-use super::{Cache, Cpu, Input, Matrix};
+use super::{Activation, Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
 use crate::description::Routing;
 use crate::description::kinds::{ActivationFunction, NormKind};
 use crate::model::error::check_finite;
-use crate::model::ops::attention::{Head, Scores};
+use crate::model::ops::attention::{Head, KeyPanel, Scores};
 use crate::model::ops::{self, Chosen, narrow};
 use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm};
 
@@ -22,11 +21,13 @@ const PANEL: usize = 1 << 20;
 /// Fewest tokens for which rows of bf16 are interleaved; with fewer, interleaving would be a large
 /// part of the work.
 const LEAST_TOKENS: usize = 16;
+/// Queries per task of attention.
+const QUERIES_PER_TASK: usize = 96;
 /// Rows per task of a row-wise operation.
 const ROWS_PER_TASK: usize = 32;
 
 impl Backend for Cpu {
-    type Activation = Tensor;
+    type Activation = Activation;
     type Matrix = Matrix;
     type Stack = Infallible;
     type Input = Input;
@@ -34,7 +35,7 @@ impl Backend for Cpu {
     type Cache = Cache;
     type Error = LlamaError;
 
-    fn embed(&self, table: &Matrix, tokens: &[u32]) -> Result<Tensor, LlamaError> {
+    fn embed(&self, table: &Matrix, tokens: &[u32]) -> Result<Activation, LlamaError> {
         let features = table.cols();
         let mut out = vec![0.0; tokens.len() * features];
         for (out, &token) in out.chunks_exact_mut(features).zip(tokens) {
@@ -47,21 +48,24 @@ impl Backend for Cpu {
             }
             table.widen(row..row + 1, out, self.dtype);
         }
-        tensor(out, (tokens.len(), features))
+        Ok(Activation::new(out, features))
     }
 
     fn norm(
         &self,
-        x: &Tensor,
+        x: &Activation,
         norm: &Norm<Vec<f32>>,
         batch: &Batch,
         input: &Input,
-    ) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
+    ) -> Result<Activation, LlamaError> {
+        let features = x.features();
         let input = self.rounding(input, features, batch)?;
         let (gain, eps, dtype) = (norm.gain.as_slice(), norm.eps, self.dtype);
         let bias = norm.bias.as_deref().unwrap_or_default();
-        self.by_rows(x, features, |first, out, x| {
+        let x = x.values();
+        let mut out = Activation::new(vec![0.0; x.len()], features);
+        by_rows(&mut out, |first, out| {
+            let x = &x[first * features..][..out.len()];
             match norm.kind {
                 NormKind::Rms => ops::rms_norm(out, x, gain, eps, dtype),
                 NormKind::RmsOnce => ops::rms_norm_once(out, x, gain, 0.0, eps, dtype),
@@ -69,238 +73,203 @@ impl Backend for Cpu {
                 NormKind::Layer => ops::layer_norm(out, x, gain, bias, eps, dtype),
             }
             input.apply(first, out);
-        })
+        });
+        Ok(out)
     }
 
-    fn as_input(&self, x: &Tensor, batch: &Batch, input: &Input) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        if *input == Input::AsItIs {
-            return Ok(x.clone());
+    fn as_input(
+        &self,
+        x: &Activation,
+        batch: &Batch,
+        input: &Input,
+    ) -> Result<Activation, LlamaError> {
+        let mut out = x.clone();
+        if *input != Input::AsItIs {
+            let input = self.rounding(input, x.features(), batch)?;
+            by_rows(&mut out, |first, out| input.apply(first, out));
         }
-        let input = self.rounding(input, features, batch)?;
-        self.by_rows(x, features, |first, out, x| {
-            out.copy_from_slice(x);
-            input.apply(first, out);
-        })
+        Ok(out)
     }
 
     fn linear(
         &self,
-        x: &Tensor,
+        x: &Activation,
         weight: &Matrix,
         bias: Option<&Vec<f32>>,
-        residual: Option<&Tensor>,
-    ) -> Result<Tensor, LlamaError> {
-        let (tokens, _) = x.dims2()?;
+        residual: Option<&Activation>,
+    ) -> Result<Activation, LlamaError> {
         let outputs = weight.rows();
-        let mut out = with_values(x, |x| self.product(x, tokens, weight))??;
-        let round = |out: &mut [f32]| {
+        let product = self.product(x.values(), x.tokens(), weight)?;
+        let mut out = Activation::new(product, outputs);
+        by_rows(&mut out, |first, out| {
             if let Some(bias) = bias {
                 ops::add_bias(out, bias);
             }
             narrow(out, self.dtype);
-        };
-        let task = ROWS_PER_TASK * outputs;
-        match residual {
-            None => out.par_chunks_mut(task).for_each(round),
-            Some(residual) => with_values(residual, |residual| {
-                let rows = out.par_chunks_mut(task).zip(residual.par_chunks(task));
-                rows.for_each(|(out, residual)| {
-                    round(out);
-                    ops::add(out, residual, self.dtype);
-                });
-            })?,
-        }
-        tensor(out, (tokens, outputs))
+            if let Some(residual) = residual {
+                ops::add(out, &residual.values()[first * outputs..], self.dtype);
+            }
+        });
+        Ok(out)
     }
 
     fn linear_stack<const N: usize>(
         &self,
-        _: &Tensor,
+        _: &Activation,
         stack: &Infallible,
-    ) -> Result<[Tensor; N], LlamaError> {
+    ) -> Result<[Activation; N], LlamaError> {
         match *stack {}
     }
 
     fn linear_swiglu(
         &self,
-        _: &Tensor,
+        _: &Activation,
         stack: &Infallible,
         _: &Batch,
         _: &Input,
         _: impl Fn(usize) -> String,
-    ) -> Result<Tensor, LlamaError> {
+    ) -> Result<Activation, LlamaError> {
         match *stack {}
     }
 
     fn attend(
         &self,
-        [query, key, value]: [Tensor; 3],
+        [mut query, mut key, mut value]: [Activation; 3],
         attention: Attention<Vec<f32>>,
         cache: &mut Cache,
         batch: &Batch,
         input: &Input,
-    ) -> Result<Tensor, LlamaError> {
+    ) -> Result<Activation, LlamaError> {
         let Attention { head_dim, rope, .. } = attention;
         let positions: Vec<usize> = batch.positions().collect();
-        let rotate = |first: usize, out: &mut [f32], x: &[f32], features: usize| {
-            let tokens = out.chunks_exact_mut(features).zip(x.chunks_exact(features));
-            for (&position, (out, x)) in positions[first..].iter().zip(tokens) {
-                match rope {
-                    Some(rope) => ops::rotate(out, x, rope.table, position, self.dtype),
-                    None => out.copy_from_slice(x),
-                }
+        let rotate = |first: usize, rows: &mut [f32], features: usize| {
+            let Some(rope) = rope else { return };
+            let tokens = rows.chunks_exact_mut(features);
+            for (&position, token) in positions[first..].iter().zip(tokens) {
+                ops::rotate(token, rope.table, position, self.dtype);
             }
         };
         let query_features = attention.heads * head_dim;
         let features = attention.kv_heads * head_dim;
-        let query = self.by_rows(&query, query_features, |first, out, x| {
-            rotate(first, out, x, query_features);
-        })?;
+        by_rows(&mut query, |first, rows| {
+            rotate(first, rows, query_features)
+        });
         let keys = Rounding::new(self, attention.keys.into(), [features, head_dim], batch)?;
-        let key = self.by_rows(&key, features, |first, out, x| {
-            rotate(first, out, x, features);
-            keys.apply(first, out);
-        })?;
-        let values = Rounding::new(self, attention.values.into(), [features, head_dim], batch)?;
-        let value = self.by_rows(&value, features, |first, out, x| {
-            out.copy_from_slice(x);
-            values.apply(first, out);
-        })?;
+        by_rows(&mut key, |first, rows| {
+            rotate(first, rows, features);
+            keys.apply(first, rows);
+        });
+        if let Some(format) = attention.values {
+            let values = Rounding::new(self, Some(format).into(), [features, head_dim], batch)?;
+            by_rows(&mut value, |first, rows| values.apply(first, rows));
+        }
         let input = self.rounding(input, query_features, batch)?;
-        let out = with_values(&query, |query| {
-            with_values(&key, |key| {
-                with_values(&value, |value| {
-                    let kept = cache.append(attention.layer, &batch.sequences, [key, value])?;
-                    let mut out = vec![0.0; query.len()];
-                    self.attend_sequences(&mut out, query, &kept, &attention, batch, &input);
-                    Ok::<_, LlamaError>(out)
-                })
-            })
-        })????;
-        tensor(out, query.shape())
+        let new = [key.values(), value.values()];
+        let kept = cache.append(attention.layer, &batch.sequences, new)?;
+        let mut out = vec![0.0; query.values().len()];
+        self.attend_sequences(&mut out, query.values(), &kept, &attention, batch, &input);
+        Ok(Activation::new(out, query_features))
     }
 
     fn gate(
         &self,
-        [gate, up]: [Tensor; 2],
+        [mut gate, up]: [Activation; 2],
         function: ActivationFunction,
         batch: &Batch,
         input: &Input,
-    ) -> Result<Tensor, LlamaError> {
-        let (_, features) = gate.dims2()?;
+    ) -> Result<Activation, LlamaError> {
+        let features = gate.features();
         let input = self.rounding(input, features, batch)?;
-        with_values(&up, |up| {
-            self.by_rows(&gate, features, |first, out, gate| {
-                let up = &up[first * features..][..gate.len()];
-                ops::gate(out, gate, up, function, self.dtype);
-                input.apply(first, out);
-            })
-        })?
+        by_rows(&mut gate, |first, gate| {
+            let up = &up.values()[first * features..][..gate.len()];
+            ops::gate(gate, up, function, self.dtype);
+            input.apply(first, gate);
+        });
+        Ok(gate)
     }
 
     fn activate(
         &self,
-        x: Tensor,
+        mut x: Activation,
         function: ActivationFunction,
         batch: &Batch,
         input: &Input,
-    ) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        let input = self.rounding(input, features, batch)?;
-        self.by_rows(&x, features, |first, out, x| {
-            out.copy_from_slice(x);
-            ops::activate(out, function, self.dtype);
-            input.apply(first, out);
-        })
+    ) -> Result<Activation, LlamaError> {
+        let input = self.rounding(input, x.features(), batch)?;
+        by_rows(&mut x, |first, x| {
+            ops::activate(x, function, self.dtype);
+            input.apply(first, x);
+        });
+        Ok(x)
     }
 
-    fn map(&self, x: Tensor, map: Map) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        self.by_rows(&x, features, |_, out, x| {
-            out.copy_from_slice(x);
-            ops::map(out, map, self.dtype);
-        })
+    fn map(&self, mut x: Activation, map: Map) -> Result<Activation, LlamaError> {
+        by_rows(&mut x, |_, x| ops::map(x, map, self.dtype));
+        Ok(x)
     }
 
-    fn add(&self, x: Tensor, residual: &Tensor) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        with_values(residual, |residual| {
-            self.by_rows(&x, features, |first, out, x| {
-                out.copy_from_slice(x);
-                ops::add(out, &residual[first * features..], self.dtype);
-            })
-        })?
+    fn add(&self, mut x: Activation, residual: &Activation) -> Result<Activation, LlamaError> {
+        let features = x.features();
+        by_rows(&mut x, |first, x| {
+            ops::add(x, &residual.values()[first * features..], self.dtype);
+        });
+        Ok(x)
     }
 
-    fn add_bias(&self, x: Tensor, bias: &Vec<f32>) -> Result<Tensor, LlamaError> {
-        self.by_rows(&x, bias.len(), |_, out, x| {
-            out.copy_from_slice(x);
-            ops::add_bias(out, bias);
-            narrow(out, self.dtype);
-        })
+    fn add_bias(&self, mut x: Activation, bias: &Vec<f32>) -> Result<Activation, LlamaError> {
+        by_rows(&mut x, |_, x| {
+            ops::add_bias(x, bias);
+            narrow(x, self.dtype);
+        });
+        Ok(x)
     }
 
-    fn route(&self, scores: &Tensor, routing: Routing) -> Result<Vec<Chosen>, LlamaError> {
-        let (_, experts) = scores.dims2()?;
-        with_values(scores, |scores| {
-            ops::route(scores, experts, routing, self.dtype)
-        })
+    fn route(&self, scores: &Activation, routing: Routing) -> Result<Vec<Chosen>, LlamaError> {
+        let experts = scores.features();
+        Ok(ops::route(scores.values(), experts, routing, self.dtype))
     }
 
-    fn mix(&self, tokens: usize, outputs: Vec<(Chosen, Tensor)>) -> Result<Tensor, LlamaError> {
+    fn mix(
+        &self,
+        tokens: usize,
+        outputs: Vec<(Chosen, Activation)>,
+    ) -> Result<Activation, LlamaError> {
         let (_, first) = outputs.first().ok_or(LlamaError::Layout)?;
-        let (_, features) = first.dims2()?;
+        let features = first.features();
         let mut sum = vec![0.0; tokens * features];
         for (chosen, x) in &outputs {
-            with_values(x, |x| {
-                ops::add_chosen(&mut sum, chosen, x, features, self.dtype)
-            })?;
+            ops::add_chosen(&mut sum, chosen, x.values(), features, self.dtype);
         }
-        tensor(sum, (tokens, features))
+        Ok(Activation::new(sum, features))
     }
 
-    fn watch(&self, x: &Tensor, what: impl FnOnce() -> String) -> Result<(), LlamaError> {
-        if !self.watches {
-            return Ok(());
+    fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {
+        match self.watches {
+            true => check_finite(x.values(), x.features(), what),
+            false => Ok(()),
         }
-        let (_, features) = x.dims2()?;
-        with_values(x, |values| check_finite(values, features, what))?
     }
 
-    fn select(&self, x: &Tensor, rows: &[u32]) -> Result<Tensor, LlamaError> {
-        let (_, features) = x.dims2()?;
-        let out = with_values(x, |x| {
-            let mut out = Vec::with_capacity(rows.len() * features);
-            for &row in rows {
-                out.extend_from_slice(&x[row as usize * features..][..features]);
-            }
-            out
-        })?;
-        tensor(out, (rows.len(), features))
+    fn select(&self, x: &Activation, rows: &[u32]) -> Result<Activation, LlamaError> {
+        let features = x.features();
+        let mut out = Vec::with_capacity(rows.len() * features);
+        for &row in rows {
+            out.extend_from_slice(&x.values()[row as usize * features..][..features]);
+        }
+        Ok(Activation::new(out, features))
     }
 }
 
-impl Cpu {
-    /// Calls `operation(first row, out, x)` for runs of rows, in parallel.
-    fn by_rows(
-        &self,
-        x: &Tensor,
-        features: usize,
-        operation: impl Fn(usize, &mut [f32], &[f32]) + Sync,
-    ) -> Result<Tensor, LlamaError> {
-        let out = with_values(x, |x| {
-            let mut out = vec![0.0; x.len()];
-            let task = ROWS_PER_TASK * features;
-            out.par_chunks_mut(task)
-                .zip(x.par_chunks(task))
-                .enumerate()
-                .for_each(|(index, (out, x))| operation(index * ROWS_PER_TASK, out, x));
-            out
-        })?;
-        tensor(out, x.shape())
-    }
+/// Calls `operation(first row, rows)` for runs of rows, in parallel.
+fn by_rows(x: &mut Activation, operation: impl Fn(usize, &mut [f32]) + Sync) {
+    let task = ROWS_PER_TASK * x.features();
+    x.values_mut()
+        .par_chunks_mut(task)
+        .enumerate()
+        .for_each(|(index, rows)| operation(index * ROWS_PER_TASK, rows));
+}
 
+impl Cpu {
     /// The rounding of a projection's input.
     fn rounding(
         &self,
@@ -327,42 +296,55 @@ impl Cpu {
             head_dim,
             ..
         } = attention;
-        let query_stride = heads * head_dim;
-        let mut tasks = Vec::with_capacity(kept.len());
-        let (mut first, mut rest) = (0, out);
-        for (sequence, &kept) in batch.sequences.iter().zip(kept) {
-            let (own, others) = rest.split_at_mut(sequence.length * query_stride);
-            tasks.push((first, sequence, kept, own));
-            (first, rest) = (first + sequence.length, others);
-        }
-        tasks
-            .into_par_iter()
-            .for_each(|(first, sequence, [keys, values], out)| {
-                let mut head = Head {
-                    past: sequence.past,
-                    length: sequence.length,
-                    head_dim,
-                    query_stride,
-                    key_stride: kv_heads * head_dim,
-                    scores: Scores {
-                        scale: attention.scale,
-                        cap: attention.cap,
-                        window: attention.window,
-                        sink: None,
-                    },
+        let (query_stride, key_stride) = (heads * head_dim, kv_heads * head_dim);
+        let sequences = batch.sequences.par_iter().zip(kept);
+        let panels: Vec<Vec<KeyPanel>> = sequences
+            .map(|(sequence, [keys, _])| {
+                let of_head = |head: usize| {
+                    let keys = &keys[head * head_dim..];
+                    KeyPanel::new(keys, sequence.end(), head_dim, key_stride)
                 };
-                let query = &query[first * query_stride..];
-                let mut scratch = Vec::new();
-                for h in 0..heads {
-                    head.scores.sink = attention.sinks.map(|sinks| sinks[h]);
-                    let at_query = h * head_dim;
-                    let at_key = h / (heads / kv_heads) * head_dim;
-                    let operands = [&query[at_query..], &keys[at_key..], &values[at_key..]];
-                    head.attend(&mut out[at_query..], operands, self.dtype, &mut scratch);
-                }
-                narrow(out, self.dtype);
-                input.apply(first, out);
-            });
+                (0..kv_heads).into_par_iter().map(of_head).collect()
+            })
+            .collect();
+        let mut tasks = Vec::new();
+        let (mut first, mut rest) = (0, out);
+        for (index, sequence) in batch.sequences.iter().enumerate() {
+            for start in (0..sequence.length).step_by(QUERIES_PER_TASK) {
+                let length = QUERIES_PER_TASK.min(sequence.length - start);
+                let (own, others) = rest.split_at_mut(length * query_stride);
+                tasks.push((first, index, sequence.past + start, own));
+                (first, rest) = (first + length, others);
+            }
+        }
+        tasks.into_par_iter().for_each(|(first, index, past, out)| {
+            let mut head = Head {
+                past,
+                length: out.len() / query_stride,
+                head_dim,
+                query_stride,
+                key_stride,
+                scores: Scores {
+                    scale: attention.scale,
+                    cap: attention.cap,
+                    window: attention.window,
+                    sink: None,
+                },
+            };
+            let query = &query[first * query_stride..];
+            let [_, values] = kept[index];
+            let mut scratch = Vec::new();
+            for h in 0..heads {
+                head.scores.sink = attention.sinks.map(|sinks| sinks[h]);
+                let (at_query, kv_head) = (h * head_dim, h / (heads / kv_heads));
+                let keys = &panels[index][kv_head];
+                let operands = (&query[at_query..], keys, &values[kv_head * head_dim..]);
+                let out = &mut out[at_query..];
+                head.attend(self.path.isa(), out, operands, self.dtype, &mut scratch);
+            }
+            narrow(out, self.dtype);
+            input.apply(first, out);
+        });
     }
 
     /// `x weight^T`, not yet rounded. Sums have the order of the path, for packed and dense
@@ -423,23 +405,5 @@ impl Cpu {
                     );
                 });
         }
-    }
-}
-
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> Result<Tensor, LlamaError> {
-    Ok(Tensor::from_vec(values, shape.into(), &Device::Cpu)?)
-}
-
-/// Calls `reader` with the contiguous values of a tensor.
-pub(super) fn with_values<T>(
-    x: &Tensor,
-    reader: impl FnOnce(&[f32]) -> T,
-) -> Result<T, LlamaError> {
-    let (storage, layout) = x.storage_and_layout();
-    match (&*storage, layout.contiguous_offsets()) {
-        (Storage::Cpu(storage), Some((start, end))) => {
-            Ok(reader(&storage.as_slice::<f32>()?[start..end]))
-        }
-        _ => Err(LlamaError::Layout),
     }
 }

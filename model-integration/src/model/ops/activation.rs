@@ -7,23 +7,16 @@ use super::{exp, narrow_inline};
 use crate::description::kinds::ActivationFunction;
 use crate::model::Map;
 
-/// `out = function(gate) * up`. The function's value and the product are rounded to `dtype`.
-pub fn gate(
-    out: &mut [f32],
-    gate: &[f32],
-    up: &[f32],
-    function: ActivationFunction,
-    dtype: FloatType,
-) {
+/// `gate = function(gate) * up`. The function's value and the product are rounded to `dtype`.
+pub fn gate(gate: &mut [f32], up: &[f32], function: ActivationFunction, dtype: FloatType) {
     match function {
-        ActivationFunction::Silu => swiglu(out, gate, up, dtype),
+        ActivationFunction::Silu => swiglu(gate, up, dtype),
         ActivationFunction::ClampedSwiglu { alpha, limit } => {
-            clamped_swiglu(out, gate, up, [alpha as f32, limit as f32], dtype);
+            clamped_swiglu(gate, up, [alpha as f32, limit as f32], dtype);
         }
         _ => {
-            out.copy_from_slice(gate);
-            activate(out, function, dtype);
-            multiply_by(out, up, dtype);
+            activate(gate, function, dtype);
+            multiply_by(gate, up, dtype);
         }
     }
 }
@@ -49,47 +42,35 @@ pub fn map(x: &mut [f32], map: Map, dtype: FloatType) {
     }
 }
 
-/// `out = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`. The gate's value and the product are
-/// rounded to `dtype`.
+/// `gate = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`. The gate's value and the product
+/// are rounded to `dtype`.
 #[multiversion(targets = "simd")]
-pub fn swiglu(out: &mut [f32], gate: &[f32], up: &[f32], dtype: FloatType) {
-    for (out, &gate) in out.iter_mut().zip(gate) {
-        *out = gate / (1.0 + exp(-gate));
+pub fn swiglu(gate: &mut [f32], up: &[f32], dtype: FloatType) {
+    for gate in gate.iter_mut() {
+        *gate = *gate / (1.0 + exp(-*gate));
     }
-    narrow_inline(out, dtype);
-    for (out, &up) in out.iter_mut().zip(up) {
-        *out *= up;
+    narrow_inline(gate, dtype);
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        *gate *= up;
     }
-    narrow_inline(out, dtype);
+    narrow_inline(gate, dtype);
 }
 
 /// [`ActivationFunction::ClampedSwiglu`], rounded after every product, sum and sigmoid.
 #[multiversion(targets = "simd")]
-fn clamped_swiglu(
-    out: &mut [f32],
-    gate: &[f32],
-    up: &[f32],
-    [alpha, limit]: [f32; 2],
-    dtype: FloatType,
-) {
-    for (out, &gate) in out.iter_mut().zip(gate) {
-        *out = gate.min(limit) * alpha;
+fn clamped_swiglu(gate: &mut [f32], up: &[f32], [alpha, limit]: [f32; 2], dtype: FloatType) {
+    for (gate, &up) in gate.iter_mut().zip(up) {
+        let rounded = |x: f32| {
+            let mut x = [x];
+            narrow_inline(&mut x, dtype);
+            x[0]
+        };
+        let clamped = gate.min(limit);
+        let sigmoid = rounded(1.0 / (1.0 + exp(-rounded(clamped * alpha))));
+        let up = rounded(up.clamp(-limit, limit) + 1.0);
+        *gate = rounded(sigmoid * clamped) * up;
     }
-    narrow_inline(out, dtype);
-    for out in out.iter_mut() {
-        *out = 1.0 / (1.0 + exp(-*out));
-    }
-    narrow_inline(out, dtype);
-    for (out, &gate) in out.iter_mut().zip(gate) {
-        *out *= gate.min(limit);
-    }
-    narrow_inline(out, dtype);
-    for (out, &up) in out.iter_mut().zip(up) {
-        let mut up = [up.clamp(-limit, limit) + 1.0];
-        narrow_inline(&mut up, dtype);
-        *out *= up[0];
-    }
-    narrow_inline(out, dtype);
+    narrow_inline(gate, dtype);
 }
 
 #[multiversion(targets = "simd")]
@@ -211,8 +192,8 @@ mod tests {
             alpha: 1.702,
             limit: 2.0,
         };
-        let mut out = [0.0; 4];
-        gate(&mut out, &x, &up, function, FloatType::F32);
+        let mut out = x;
+        gate(&mut out, &up, function, FloatType::F32);
         for (value, expected) in out.iter().zip(CLAMPED) {
             assert!((value - expected).abs() < 1e-6, "{value} {expected}");
         }

@@ -141,43 +141,32 @@ pub fn layer_norm(
 }
 
 /// Rotates every head of a token at `position` by the table's angles. The first half of the rotated
-/// features of a head is paired with the second; features behind them are copied. Both products, if
-/// the table is rounded, and their sum are rounded to `dtype`.
+/// features of a head is paired with the second; features behind them stay. Both products, if the
+/// table is rounded, and their sum are rounded to `dtype`.
 #[multiversion(targets = "simd")]
-pub fn rotate(out: &mut [f32], x: &[f32], table: &RopeTable, position: usize, dtype: FloatType) {
+pub fn rotate(token: &mut [f32], table: &RopeTable, position: usize, dtype: FloatType) {
     match dtype {
-        _ if !table.is_rounded => rotate_heads(out, x, table, position, |product| product),
-        FloatType::F32 => rotate_heads(out, x, table, position, |product| product),
-        FloatType::Bf16 => rotate_heads(out, x, table, position, round_to_bf16),
-        FloatType::F16 => rotate_heads(out, x, table, position, |product| dtype.round(product)),
+        _ if !table.is_rounded => rotate_heads(token, table, position, |product| product),
+        FloatType::F32 => rotate_heads(token, table, position, |product| product),
+        FloatType::Bf16 => rotate_heads(token, table, position, round_to_bf16),
+        FloatType::F16 => rotate_heads(token, table, position, |product| dtype.round(product)),
     }
-    narrow_inline(out, dtype);
+    narrow_inline(token, dtype);
 }
 
 #[inline(always)]
-fn rotate_heads(
-    out: &mut [f32],
-    x: &[f32],
-    table: &RopeTable,
-    position: usize,
-    round: impl Fn(f32) -> f32,
-) {
+fn rotate_heads(token: &mut [f32], table: &RopeTable, position: usize, round: impl Fn(f32) -> f32) {
     let half = table.pairs;
     let cos = &table.cos[position * half..][..half];
     let sin = &table.sin[position * half..][..half];
-    let heads = out
-        .chunks_exact_mut(table.head_dim)
-        .zip(x.chunks_exact(table.head_dim));
-    for (out, x) in heads {
-        let (low, high) = x.split_at(half);
-        let (high, rest) = high.split_at(half);
-        let (out_low, out_high) = out.split_at_mut(half);
-        let (out_high, out_rest) = out_high.split_at_mut(half);
-        for i in 0..half {
-            out_low[i] = round(low[i] * cos[i]) - round(high[i] * sin[i]);
-            out_high[i] = round(high[i] * cos[i]) + round(low[i] * sin[i]);
+    for head in token.chunks_exact_mut(table.head_dim) {
+        let (lows, highs) = head.split_at_mut(half);
+        let pairs = lows.iter_mut().zip(highs);
+        for ((low, high), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
+            let (x, y) = (*low, *high);
+            *low = round(x * cos) - round(y * sin);
+            *high = round(y * cos) + round(x * sin);
         }
-        out_rest.copy_from_slice(rest);
     }
 }
 
