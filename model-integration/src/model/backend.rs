@@ -166,6 +166,12 @@ pub trait Backend {
     /// The backend's errors.
     type Error;
 
+    /// Whether a row's results have the same bits in a batch of any size. The last layer then
+    /// computes only the rows that are asked for, behind its attention.
+    fn selects_early(&self) -> bool {
+        false
+    }
+
     /// Rows of the embedding table, one per token.
     fn embed(&self, table: &Self::Matrix, tokens: &[u32]) -> Result<Self::Activation, Self::Error>;
 

@@ -175,14 +175,23 @@ impl<B: Backend> Llama<B> {
             number: *number,
         });
         let rotations: Vec<Rotation> = rotations.collect();
+        let (selected, as_it_is) = (batch.select(rows), B::Input::default());
         for index in 0..self.layers.len() {
             let rope = self.layers[index].kind.rope.map(|rope| rotations[rope]);
-            x = self.attend(backend, index, x, rope, batch, cache)?;
-            x = self.transform(backend, index, x, batch)?;
+            let context = self.attend(backend, index, &x, rope, batch, cache)?;
+            let is_last = index + 1 == self.layers.len();
+            if is_last && backend.selects_early() {
+                let context = backend.select(&context, rows)?;
+                x = backend.select(&x, rows)?;
+                x = self.transform(backend, index, x, &context, &selected)?;
+            } else {
+                x = self.transform(backend, index, x, &context, batch)?;
+                if is_last {
+                    x = backend.select(&x, rows)?;
+                }
+            }
         }
-        let x = backend.select(&x, rows)?;
-        let (batch, as_it_is) = (batch.select(rows), B::Input::default());
-        let x = backend.norm(&x, &self.norm, &batch, &as_it_is)?;
+        let x = backend.norm(&x, &self.norm, &selected, &as_it_is)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let mut logits = backend.linear(&x, head, None, None)?;
         if factors.logit_divisor != 1.0 {
@@ -195,18 +204,18 @@ impl<B: Backend> Llama<B> {
         Ok(logits)
     }
 
-    /// `x + norm(o(attention(norm(x))))`.
+    /// `attention(norm(x))`, the input of the output projection.
     fn attend(
         &self,
         backend: &B,
         index: usize,
-        x: B::Activation,
+        x: &B::Activation,
         rope: Option<Rotation>,
         batch: &Batch,
         cache: &mut B::Cache,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
-        let normed = |input: &B::Input| before(backend, &x, &layer.input_norm, batch, input);
+        let normed = |input: &B::Input| before(backend, x, &layer.input_norm, batch, input);
         let name = |part: usize| self.projection_name(index, QKV[part]);
         let qkv = match &layer.qkv {
             Projections::Separate(linears) => project(backend, normed, linears, name)?,
@@ -240,22 +249,31 @@ impl<B: Backend> Llama<B> {
             keys: layer.keys.as_ref(),
             values: layer.values.as_ref(),
         };
-        let o = &layer.o;
-        let context = backend.attend(qkv, attention, cache, batch, &o.input)?;
+        let context = backend.attend(qkv, attention, cache, batch, &layer.o.input)?;
         backend.watch(&context, || in_layer(index, "self_attn"))?;
-        let name = || self.projection_name(index, Projection::O);
-        self.add_half(backend, x, &context, o, &layer.after_attention, batch, name)
+        Ok(context)
     }
 
-    /// `x + norm(mlp(norm(x)))`.
+    /// `y + norm(mlp(norm(y)))` with `y = x + norm(o(context))`.
     fn transform(
         &self,
         backend: &B,
         index: usize,
         x: B::Activation,
+        context: &B::Activation,
         batch: &Batch,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
+        let name = || self.projection_name(index, Projection::O);
+        let x = self.add_half(
+            backend,
+            x,
+            context,
+            &layer.o,
+            &layer.after_attention,
+            batch,
+            name,
+        )?;
         let normed = |input: &B::Input| before(backend, &x, &layer.mlp_norm, batch, input);
         let function = self.activation;
         let (inner, down) = match &layer.mlp {

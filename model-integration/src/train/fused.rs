@@ -5,6 +5,7 @@ use candle_core::{CpuStorage, CustomOp1, CustomOp2, CustomOp3, Layout, Result, S
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
+use crate::description::kinds::ActivationFunction;
 use crate::model::RopeTable;
 use crate::model::ops;
 use crate::model::ops::attention::{Head, Scores};
@@ -233,7 +234,8 @@ impl CustomOp2 for SwiGlu {
         up_layout: &Layout,
     ) -> Result<(CpuStorage, Shape)> {
         let mut y = values(gate, gate_layout)?.to_vec();
-        ops::swiglu(&mut y, values(up, up_layout)?, FloatType::F32);
+        let up = values(up, up_layout)?;
+        ops::gate(&mut y, up, ActivationFunction::Silu, FloatType::F32);
         Ok((CpuStorage::F32(y), gate_layout.shape().clone()))
     }
 

@@ -35,6 +35,11 @@ impl Backend for Cpu {
     type Cache = Cache;
     type Error = LlamaError;
 
+    /// Except when it watches, since errors name rows of the batch.
+    fn selects_early(&self) -> bool {
+        !self.watches
+    }
+
     fn embed(&self, table: &Matrix, tokens: &[u32]) -> Result<Activation, LlamaError> {
         let features = table.cols();
         let mut out = vec![0.0; tokens.len() * features];
@@ -105,9 +110,12 @@ impl Backend for Cpu {
             if let Some(bias) = bias {
                 ops::add_bias(out, bias);
             }
-            narrow(out, self.dtype);
-            if let Some(residual) = residual {
-                ops::add(out, &residual.values()[first * outputs..], self.dtype);
+            match residual {
+                None => narrow(out, self.dtype),
+                Some(residual) => {
+                    let residual = &residual.values()[first * outputs..];
+                    ops::add_residual(out, residual, self.dtype);
+                }
             }
         });
         Ok(out)

@@ -3,34 +3,55 @@
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
-use super::{exp, narrow_inline};
+use super::rounding::{apply, rounding};
+use super::table::RoundedTable;
+use super::{exp, multiply_by};
 use crate::description::kinds::ActivationFunction;
 use crate::model::Map;
 
 /// `gate = function(gate) * up`. The function's value and the product are rounded to `dtype`.
 pub fn gate(gate: &mut [f32], up: &[f32], function: ActivationFunction, dtype: FloatType) {
-    match function {
-        ActivationFunction::Silu => swiglu(gate, up, dtype),
-        ActivationFunction::ClampedSwiglu { alpha, limit } => {
-            clamped_swiglu(gate, up, [alpha as f32, limit as f32], dtype);
-        }
-        _ => {
-            activate(gate, function, dtype);
-            multiply_by(gate, up, dtype);
-        }
+    if let ActivationFunction::ClampedSwiglu { alpha, limit } = function {
+        clamped_swiglu(gate, up, [alpha as f32, limit as f32], dtype);
+    } else {
+        activate(gate, function, dtype);
+        multiply_by(gate, up, dtype);
     }
 }
 
 /// `x = function(x)`, rounded to `dtype`.
 pub fn activate(x: &mut [f32], function: ActivationFunction, dtype: FloatType) {
+    static SILU: RoundedTable = RoundedTable::new(silu);
+    static GELU_TANH: RoundedTable = RoundedTable::new(gelu_tanh);
+    static GELU: RoundedTable = RoundedTable::new(gelu);
     match function {
-        ActivationFunction::Silu | ActivationFunction::ClampedSwiglu { .. } => {
-            apply(x, |x| x / (1.0 + exp(-x)), dtype);
-        }
-        ActivationFunction::GeluTanh => gelu_tanh(x, dtype),
-        ActivationFunction::Gelu => apply(x, gelu, dtype),
+        ActivationFunction::Silu | ActivationFunction::ClampedSwiglu { .. } => SILU.map(x, dtype),
+        ActivationFunction::GeluTanh => GELU_TANH.map(x, dtype),
+        ActivationFunction::Gelu => GELU.map(x, dtype),
         ActivationFunction::Relu => apply(x, |x| x.max(0.0), dtype),
     }
+}
+
+#[multiversion(targets = "simd")]
+fn silu(x: &mut [f32], dtype: FloatType) {
+    apply(x, |x| x / (1.0 + exp(-x)), dtype);
+}
+
+#[multiversion(targets = "simd")]
+fn gelu_tanh(x: &mut [f32], dtype: FloatType) {
+    /// `sqrt(2 / pi)`.
+    const SCALE: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
+    const CUBIC: f32 = 0.044_715;
+    let gelu = |x: f32| {
+        let inner = SCALE * (x + CUBIC * (x * x * x));
+        0.5 * x * (1.0 + tanh(inner))
+    };
+    apply(x, gelu, dtype);
+}
+
+fn gelu(x: &mut [f32], dtype: FloatType) {
+    let gelu = |x: f32| x * 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2));
+    apply(x, gelu, dtype);
 }
 
 /// `x = map(x)`, each step rounded to `dtype`.
@@ -42,43 +63,15 @@ pub fn map(x: &mut [f32], map: Map, dtype: FloatType) {
     }
 }
 
-/// `gate = silu(gate) * up` with `silu(x) = x / (1 + exp(-x))`. The gate's value and the product
-/// are rounded to `dtype`.
-#[multiversion(targets = "simd")]
-pub fn swiglu(gate: &mut [f32], up: &[f32], dtype: FloatType) {
-    for gate in gate.iter_mut() {
-        *gate = *gate / (1.0 + exp(-*gate));
-    }
-    narrow_inline(gate, dtype);
-    for (gate, &up) in gate.iter_mut().zip(up) {
-        *gate *= up;
-    }
-    narrow_inline(gate, dtype);
-}
-
 /// [`ActivationFunction::ClampedSwiglu`], rounded after every product, sum and sigmoid.
 #[multiversion(targets = "simd")]
 fn clamped_swiglu(gate: &mut [f32], up: &[f32], [alpha, limit]: [f32; 2], dtype: FloatType) {
-    for (gate, &up) in gate.iter_mut().zip(up) {
-        let rounded = |x: f32| {
-            let mut x = [x];
-            narrow_inline(&mut x, dtype);
-            x[0]
-        };
+    rounding!(dtype, |round| for (gate, &up) in gate.iter_mut().zip(up) {
         let clamped = gate.min(limit);
-        let sigmoid = rounded(1.0 / (1.0 + exp(-rounded(clamped * alpha))));
-        let up = rounded(up.clamp(-limit, limit) + 1.0);
-        *gate = rounded(sigmoid * clamped) * up;
-    }
-    narrow_inline(gate, dtype);
-}
-
-#[multiversion(targets = "simd")]
-fn multiply_by(out: &mut [f32], up: &[f32], dtype: FloatType) {
-    for (out, &up) in out.iter_mut().zip(up) {
-        *out *= up;
-    }
-    narrow_inline(out, dtype);
+        let sigmoid = round(1.0 / (1.0 + exp(-round(clamped * alpha))));
+        let up = round(up.clamp(-limit, limit) + 1.0);
+        *gate = round(round(sigmoid * clamped) * up);
+    });
 }
 
 /// `c tanh(x / c)`, rounded after each of the three steps.
@@ -90,42 +83,9 @@ pub fn soft_cap(x: &mut [f32], cap: f32, dtype: FloatType) {
 /// [`soft_cap`] for inlining into loops that are compiled for vectors.
 #[inline(always)]
 pub(super) fn soft_cap_inline(x: &mut [f32], cap: f32, dtype: FloatType) {
-    for x in x.iter_mut() {
-        *x /= cap;
-    }
-    narrow_inline(x, dtype);
-    for x in x.iter_mut() {
-        *x = tanh(*x);
-    }
-    narrow_inline(x, dtype);
-    for x in x.iter_mut() {
-        *x *= cap;
-    }
-    narrow_inline(x, dtype);
-}
-
-#[multiversion(targets = "simd")]
-fn gelu_tanh(x: &mut [f32], dtype: FloatType) {
-    /// `sqrt(2 / pi)`.
-    const SCALE: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::FRAC_1_SQRT_2;
-    const CUBIC: f32 = 0.044_715;
-    for x in x.iter_mut() {
-        let inner = SCALE * (*x + CUBIC * (*x * *x * *x));
-        *x = 0.5 * *x * (1.0 + tanh(inner));
-    }
-    narrow_inline(x, dtype);
-}
-
-fn gelu(x: f32) -> f32 {
-    x * 0.5 * (1.0 + libm::erff(x * std::f32::consts::FRAC_1_SQRT_2))
-}
-
-#[inline(always)]
-fn apply(values: &mut [f32], function: impl Fn(f32) -> f32, dtype: FloatType) {
-    for x in values.iter_mut() {
-        *x = function(*x);
-    }
-    narrow_inline(values, dtype);
+    apply(x, |x| x / cap, dtype);
+    apply(x, tanh, dtype);
+    apply(x, |x| x * cap, dtype);
 }
 
 /// The hyperbolic tangent, within two units in the last place: an odd polynomial (Cephes' `tanhf`)

@@ -3,6 +3,7 @@
 use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
+use super::rounding::rounding;
 use crate::model::RopeTable;
 
 /// `1 / sqrt(mean(x^2) + eps)` of one row.
@@ -80,14 +81,10 @@ pub fn rms_norm(out: &mut [f32], x: &[f32], gain: &[f32], eps: f64, dtype: Float
         .zip(x.chunks_exact(gain.len()));
     for (out, x) in rows {
         let scale = rms(x, eps);
-        for (out, &x) in out.iter_mut().zip(x) {
-            *out = x * scale;
-        }
-        narrow_inline(out, dtype);
-        for (out, &gain) in out.iter_mut().zip(gain) {
-            *out *= gain;
-        }
-        narrow_inline(out, dtype);
+        let values = out.iter_mut().zip(x.iter().zip(gain));
+        rounding!(dtype, |round| for (out, (&x, &gain)) in values {
+            *out = round(round(x * scale) * gain);
+        });
     }
 }
 
@@ -106,10 +103,10 @@ pub fn rms_norm_once(
         .zip(x.chunks_exact(gain.len()));
     for (out, x) in rows {
         let scale = rms(x, eps);
-        for (out, (&x, &gain)) in out.iter_mut().zip(x.iter().zip(gain)) {
-            *out = x * scale * (offset + gain);
-        }
-        narrow_inline(out, dtype);
+        let values = out.iter_mut().zip(x.iter().zip(gain));
+        rounding!(dtype, |round| for (out, (&x, &gain)) in values {
+            *out = round(x * scale * (offset + gain));
+        });
     }
 }
 
@@ -133,10 +130,10 @@ pub fn layer_norm(
         let square = |&x: &f32| (f64::from(x) - mean) * (f64::from(x) - mean);
         let variance = x.iter().map(square).sum::<f64>() / count;
         let (mean, scale) = (mean as f32, (1.0 / (variance + eps).sqrt()) as f32);
-        for (i, (out, &x)) in out.iter_mut().zip(x).enumerate() {
-            *out = (x - mean) * scale * gain[i] + bias[i];
-        }
-        narrow_inline(out, dtype);
+        let values = out.iter_mut().zip(x).zip(gain.iter().zip(bias));
+        rounding!(dtype, |round| for ((out, &x), (&gain, &bias)) in values {
+            *out = round((x - mean) * scale * gain + bias);
+        });
     }
 }
 
@@ -145,27 +142,34 @@ pub fn layer_norm(
 /// table is rounded, and their sum are rounded to `dtype`.
 #[multiversion(targets = "simd")]
 pub fn rotate(token: &mut [f32], table: &RopeTable, position: usize, dtype: FloatType) {
-    match dtype {
-        _ if !table.is_rounded => rotate_heads(token, table, position, |product| product),
-        FloatType::F32 => rotate_heads(token, table, position, |product| product),
-        FloatType::Bf16 => rotate_heads(token, table, position, round_to_bf16),
-        FloatType::F16 => rotate_heads(token, table, position, |product| dtype.round(product)),
-    }
-    narrow_inline(token, dtype);
+    rounding!(dtype, |round| match table.is_rounded {
+        true => rotate_heads(token, table, position, round, round),
+        false => rotate_heads(token, table, position, |product| product, round),
+    });
 }
 
 #[inline(always)]
-fn rotate_heads(token: &mut [f32], table: &RopeTable, position: usize, round: impl Fn(f32) -> f32) {
+fn rotate_heads(
+    token: &mut [f32],
+    table: &RopeTable,
+    position: usize,
+    product: impl Fn(f32) -> f32,
+    round: impl Fn(f32) -> f32,
+) {
     let half = table.pairs;
     let cos = &table.cos[position * half..][..half];
     let sin = &table.sin[position * half..][..half];
     for head in token.chunks_exact_mut(table.head_dim) {
         let (lows, highs) = head.split_at_mut(half);
+        let (highs, rest) = highs.split_at_mut(half);
         let pairs = lows.iter_mut().zip(highs);
         for ((low, high), (&cos, &sin)) in pairs.zip(cos.iter().zip(sin)) {
             let (x, y) = (*low, *high);
-            *low = round(x * cos) - round(y * sin);
-            *high = round(y * cos) + round(x * sin);
+            *low = round(product(x * cos) - product(y * sin));
+            *high = round(product(y * cos) + product(x * sin));
+        }
+        for x in rest {
+            *x = round(*x);
         }
     }
 }
@@ -173,10 +177,25 @@ fn rotate_heads(token: &mut [f32], table: &RopeTable, position: usize, round: im
 /// `out += x`, rounded to `dtype`.
 #[multiversion(targets = "simd")]
 pub fn add(out: &mut [f32], x: &[f32], dtype: FloatType) {
-    for (out, &x) in out.iter_mut().zip(x) {
-        *out += x;
-    }
-    narrow_inline(out, dtype);
+    rounding!(dtype, |round| for (out, &x) in out.iter_mut().zip(x) {
+        *out = round(*out + x);
+    });
+}
+
+/// `out = round(round(out) + x)`.
+#[multiversion(targets = "simd")]
+pub fn add_residual(out: &mut [f32], x: &[f32], dtype: FloatType) {
+    rounding!(dtype, |round| for (out, &x) in out.iter_mut().zip(x) {
+        *out = round(round(*out) + x);
+    });
+}
+
+/// `out *= x`, rounded to `dtype`.
+#[multiversion(targets = "simd")]
+pub fn multiply_by(out: &mut [f32], x: &[f32], dtype: FloatType) {
+    rounding!(dtype, |round| for (out, &x) in out.iter_mut().zip(x) {
+        *out = round(*out * x);
+    });
 }
 
 /// `row += bias` for every row of `bias.len()` features.
@@ -185,55 +204,6 @@ pub fn add_bias(rows: &mut [f32], bias: &[f32]) {
     for row in rows.chunks_exact_mut(bias.len()) {
         for (value, &bias) in row.iter_mut().zip(bias) {
             *value += bias;
-        }
-    }
-}
-
-/// Rounds values to a type.
-#[multiversion(targets = "simd")]
-pub fn narrow(values: &mut [f32], dtype: FloatType) {
-    narrow_inline(values, dtype);
-}
-
-/// [`narrow`] for inlining into loops that are compiled for vectors.
-#[inline(always)]
-pub(super) fn narrow_inline(values: &mut [f32], dtype: FloatType) {
-    match dtype {
-        FloatType::F32 => {}
-        FloatType::Bf16 => {
-            for value in values {
-                *value = round_to_bf16(*value);
-            }
-        }
-        FloatType::F16 => {
-            for value in values {
-                *value = dtype.round(*value);
-            }
-        }
-    }
-}
-
-/// [`FloatType::round`] to bf16 without a branch, for loops on vector registers.
-#[inline(always)]
-fn round_to_bf16(x: f32) -> f32 {
-    let bits = x.to_bits();
-    let nearest = bits.wrapping_add(0x7fff + (bits >> 16 & 1));
-    let quiet_nan = bits | 0x0040_0000;
-    f32::from_bits(if x.is_nan() { quiet_nan } else { nearest } & 0xffff_0000)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fast_rounding_to_bf16_equals_the_definition() {
-        for high in 0..=u32::from(u16::MAX) {
-            for low in [0, 1, 0x7fff, 0x8000, 0x8001, 0xffff] {
-                let x = f32::from_bits(high << 16 | low);
-                let (fast, law) = (round_to_bf16(x), FloatType::Bf16.round(x));
-                assert_eq!(fast.to_bits(), law.to_bits(), "{x:e}");
-            }
         }
     }
 }

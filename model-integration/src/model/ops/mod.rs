@@ -10,12 +10,17 @@ pub mod attention;
 mod elementwise;
 mod exponential;
 mod matrix;
+mod rounding;
 mod routing;
+mod table;
 
 use activation::soft_cap_inline;
-pub use activation::{activate, gate, map, swiglu, tanh};
-use elementwise::narrow_inline;
-pub use elementwise::{add, add_bias, layer_norm, narrow, rms, rms_norm, rms_norm_once, rotate};
+pub use activation::{activate, gate, map, tanh};
+use elementwise::multiply_by;
+pub use elementwise::{
+    add, add_bias, add_residual, layer_norm, rms, rms_norm, rms_norm_once, rotate,
+};
 pub use exponential::exp;
 pub use matrix::{Matrix, multiply};
+pub use rounding::narrow;
 pub use routing::{Chosen, add_chosen, route};

@@ -4,7 +4,8 @@ use multiversion::multiversion;
 use mxlab_kernels::format::FloatType;
 
 use super::Scores;
-use crate::model::ops::{exp, narrow_inline, soft_cap_inline};
+use crate::model::ops::rounding::{apply, rounding};
+use crate::model::ops::{exp, soft_cap_inline};
 
 /// Partial results of a row: one for each element of the widest vector.
 const LANES: usize = 16;
@@ -25,19 +26,19 @@ pub(super) fn causal_softmax(
             .window
             .map_or(0, |window| (position + 1).saturating_sub(window));
         let (hidden, seen) = seen.split_at_mut(hidden);
-        narrow_inline(seen, dtype);
-        for x in seen.iter_mut() {
-            *x *= scores.scale;
-        }
-        narrow_inline(seen, dtype);
+        rounding!(dtype, |round| for x in seen.iter_mut() {
+            *x = round(round(*x) * scores.scale);
+        });
         if let Some(cap) = scores.cap {
             soft_cap_inline(seen, cap, dtype);
         }
         match scores.sink {
-            None => softmax(seen),
+            None => {
+                let max = reduce(seen, f32::NEG_INFINITY, f32::max);
+                softmax(seen, max, 0.0, dtype);
+            }
             Some(sink) => softmax_with_sink(seen, sink, dtype),
         }
-        narrow_inline(seen, dtype);
         hidden.fill(0.0);
         unseen.fill(0.0);
     }
@@ -48,47 +49,34 @@ pub(super) fn causal_softmax(
 #[inline(always)]
 fn softmax_with_sink(row: &mut [f32], sink: f32, dtype: FloatType) {
     let max = reduce(row, sink, f32::max);
-    for x in row.iter_mut() {
-        *x -= max;
-    }
-    let mut sink = [sink - max];
-    narrow_inline(row, dtype);
-    narrow_inline(&mut sink, dtype);
-    softmax_of(row, 0.0, exp(sink[0]));
+    apply(row, |x| x - max, dtype);
+    softmax(row, 0.0, exp(dtype.round(sink - max)), dtype);
 }
 
-/// Softmax of one row in place.
+/// Softmax, rounded, of a row whose largest element is `max`, with `more` in the sum of
+/// exponentials.
 #[inline(always)]
-fn softmax(row: &mut [f32]) {
-    let max = reduce(row, f32::NEG_INFINITY, f32::max);
-    softmax_of(row, max, 0.0);
-}
-
-/// Softmax of a row whose largest element is `max`, with `more` in the sum of exponentials.
-#[inline(always)]
-fn softmax_of(row: &mut [f32], max: f32, more: f32) {
+fn softmax(row: &mut [f32], max: f32, more: f32, dtype: FloatType) {
     for x in row.iter_mut() {
         *x = exp(*x - max);
     }
     let sum = reduce(row, 0.0, |sum, x| sum + x) + more;
-    for x in row.iter_mut() {
-        *x /= sum;
-    }
+    apply(row, |x| x / sum, dtype);
 }
 
-/// Combines the values of a row in lanes.
+/// Combines the values of a row in lanes. No zipped iterators, which stay calls in functions that
+/// are compiled for other vectors than their crate.
 #[inline(always)]
 fn reduce(row: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [start; LANES];
-    let chunks = row.chunks_exact(LANES);
-    let rest = chunks.remainder();
+    let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
-        for (lane, &x) in lanes.iter_mut().zip(chunk) {
-            *lane = combine(*lane, x);
+        for i in 0..LANES {
+            lanes[i] = combine(lanes[i], chunk[i]);
         }
     }
-    for (lane, &x) in lanes.iter_mut().zip(rest) {
-        *lane = combine(*lane, x);
+    for i in 0..rest.len() {
+        lanes[i] = combine(lanes[i], rest[i]);
     }
     lanes.into_iter().fold(start, combine)
 }
