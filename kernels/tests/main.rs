@@ -6,6 +6,7 @@ mod exhaustive;
 mod ggml;
 mod golden;
 mod golden_errors;
+mod integers;
 mod launch;
 mod matmul;
 mod packed_activations;

@@ -71,7 +71,13 @@ fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
 }
 
 /// Random codes and scales: all of them, or finite elements under scales of few binades.
-fn packed(format: BlockFormat, rows: usize, cols: usize, is_wild: bool, seed: u32) -> PackedTensor {
+pub fn packed(
+    format: BlockFormat,
+    rows: usize,
+    cols: usize,
+    is_wild: bool,
+    seed: u32,
+) -> PackedTensor {
     let empty = PackedTensor::zeroed(format, rows, cols).unwrap();
     let element = format.element();
     let byte = |i: usize| {
@@ -113,7 +119,7 @@ fn chains(x: &[f32], w: &[f32]) -> f32 {
     sums.reduce(|total, sum| total + sum).unwrap_or(0.0)
 }
 
-fn bits(x: f32) -> u32 {
+pub fn bits(x: f32) -> u32 {
     if x.is_nan() {
         f32::NAN.to_bits()
     } else {
@@ -157,7 +163,7 @@ fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(),
 }
 
 /// PROPTEST_CASES asks for more than these.
-fn config(at_least: u32) -> ProptestConfig {
+pub fn config(at_least: u32) -> ProptestConfig {
     let default = ProptestConfig::default();
     ProptestConfig {
         cases: default.cases.max(at_least),

@@ -5,7 +5,10 @@ use super::isa::Isa;
 use super::lanes::{
     AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
 };
-use super::matmul::{self, Fused, Job, Path, Seen, StridedProduct, multiply_rows};
+use super::matmul::{
+    self, Fused, IntegerJob, IntegerPath, Job, Path, Seen, StridedProduct, multiply_integers_portable,
+    multiply_rows,
+};
 use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, quantize_rows};
 use super::scalar::{fake_rows_scalar, quantize_rows_scalar};
@@ -15,7 +18,7 @@ use super::simd::Portable;
 use super::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use super::{
-    matmul::{Pairs, Tiles},
+    matmul::{IntegerOperand, NarrowBytes, Pairs, Tiles, Vnni, Words, multiply_integers},
     simd::{Avx2, Avx512},
 };
 use crate::format::PackedTensor;
@@ -209,6 +212,50 @@ pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
 /// A product of strided matrices.
 pub(super) fn multiply_strided(isa: Isa, product: &StridedProduct, out: &mut [f32], stride: usize) {
     call!(isa, multiply_strided, product, out, stride);
+}
+
+/// Some rows of W times all tokens, in integers.
+pub(super) fn multiply_integers_by(job: &IntegerJob, rows: Range<usize>) {
+    let path = job.path;
+    assert!(path.is_available(), "this CPU has no {path}");
+    #[cfg(target_arch = "x86_64")]
+    {
+        use IntegerOperand as Operand;
+        match (path, job.operand()) {
+            (IntegerPath::Portable, _) => {}
+            (IntegerPath::Avx512Vnni, Operand::Bytes) => {
+                // SAFETY: the assertion above found the features on this CPU.
+                let (s, dot) = unsafe { (Avx512::new(), Vnni::new()) };
+                return multiply_integers(s, dot, job, rows);
+            }
+            (IntegerPath::AvxVnni, Operand::Bytes) => {
+                // SAFETY: as above.
+                let (s, dot) = unsafe { (Avx2::new(), Vnni::new()) };
+                return multiply_integers(s, dot, job, rows);
+            }
+            (IntegerPath::Avx512, Operand::Bytes) => {
+                // SAFETY: as above.
+                let s = unsafe { Avx512::new() };
+                return multiply_integers(s, NarrowBytes, job, rows);
+            }
+            (IntegerPath::Avx2, Operand::Bytes) => {
+                // SAFETY: as above.
+                let s = unsafe { Avx2::new() };
+                return multiply_integers(s, NarrowBytes, job, rows);
+            }
+            (IntegerPath::Avx512Vnni | IntegerPath::Avx512, Operand::Words) => {
+                // SAFETY: as above.
+                let s = unsafe { Avx512::new() };
+                return multiply_integers(s, Words, job, rows);
+            }
+            (IntegerPath::AvxVnni | IntegerPath::Avx2, Operand::Words) => {
+                // SAFETY: as above.
+                let s = unsafe { Avx2::new() };
+                return multiply_integers(s, Words, job, rows);
+            }
+        }
+    }
+    multiply_integers_portable(job, rows);
 }
 
 /// The largest finite magnitude of a tensor, or 0.

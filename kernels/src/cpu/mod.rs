@@ -28,7 +28,10 @@ mod scale;
 mod simd;
 
 pub use isa::{Isa, IsaError};
-pub use matmul::{Bf16Rows, Matmul, Operand, Panels, Path, Strided, StridedProduct};
+pub use matmul::{
+    Bf16Rows, IntegerMatmul, IntegerPath, Matmul, Operand, PackedRows, PackedRowsMut, Panels, Path,
+    Strided, StridedProduct,
+};
 pub use quantizer::Quantizer;
 
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};

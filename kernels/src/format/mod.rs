@@ -25,6 +25,7 @@ mod error;
 mod float_type;
 mod ggml;
 mod grid;
+mod integer;
 mod layout;
 mod matrix;
 mod packed;
@@ -42,6 +43,7 @@ pub use ggml::{
     ggml_nvfp4_scale,
 };
 pub use grid::{FloatGrid, Grid, IntGrid, Specials, exponent, pow2};
+pub use integer::{IntegerElement, IntegerPair};
 pub use layout::{CodeLayout, CodeOrder};
 pub use matrix::MatrixFormat;
 pub use packed::PackedTensor;

@@ -123,6 +123,24 @@ impl PackedTensor {
         self.format.row_scale_bytes(self.cols)
     }
 
+    /// The codes of a row, packed.
+    ///
+    /// # Panics
+    /// If the row is out of range, as an index is.
+    pub fn row_codes(&self, row: usize) -> &[u8] {
+        let bytes = self.row_code_bytes();
+        &self.codes[row * bytes..][..bytes]
+    }
+
+    /// The scales of a row.
+    ///
+    /// # Panics
+    /// If the row is out of range, as an index is.
+    pub fn row_scales(&self, row: usize) -> &[u8] {
+        let bytes = self.row_scale_bytes();
+        &self.scales[row * bytes..][..bytes]
+    }
+
     /// The code at (row, col), in the low bits.
     ///
     /// # Panics

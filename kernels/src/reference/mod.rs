@@ -8,11 +8,13 @@
 mod attention;
 mod block;
 pub mod exponential;
+mod integer;
 mod matmul;
 mod rows;
 pub(crate) mod sample;
 
 pub use attention::{AttentionShape, attention};
+pub use integer::integer_matmul;
 pub use matmul::{Operand, matmul};
 pub use rows::{
     GELU, LogProbs, add, geglu, gelu, gelu_row, head_norm, head_squares, layer_norm, log_probs,

@@ -77,8 +77,9 @@ impl<'a, const V: usize> Vectors<'a, V> {
     }
 }
 
+/// The values of the codes of scales.
 #[inline(always)]
-fn decode_scale<S: Simd>(s: S, codec: &ScaleCodec, code: S::U) -> S::F {
+pub(super) fn decode_scale<S: Simd>(s: S, codec: &ScaleCodec, code: S::U) -> S::F {
     match codec {
         ScaleCodec::Power { limit, nan_code } => {
             let field = s.add_bits(code, s.splat_bits((127 - limit) as u32));

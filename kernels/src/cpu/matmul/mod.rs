@@ -30,6 +30,7 @@ mod amx;
 mod body;
 mod columns;
 mod dense;
+mod integer;
 mod order;
 mod output;
 #[cfg(target_arch = "x86_64")]
@@ -44,6 +45,10 @@ mod words;
 pub(super) use activations::{Seen, pack_pairs};
 pub(super) use body::multiply_rows;
 pub use dense::Bf16Rows;
+pub(super) use integer::{IntegerJob, Operand as IntegerOperand, multiply_integers_portable};
+pub use integer::{IntegerMatmul, IntegerPath, PackedRows, PackedRowsMut};
+#[cfg(target_arch = "x86_64")]
+pub(super) use integer::{NarrowBytes, Vnni, Words, multiply_integers};
 pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;
@@ -172,18 +177,20 @@ impl<'a> Matmul<'a> {
             tokens_at_once: self.path.tokens(),
             y: Output::new(y, rows),
         };
-        self.run(&job, rows, tokens * cols);
+        share_rows(rows, tokens * cols, |rows| {
+            dispatch::multiply(self.path, &job, rows);
+        });
         Ok(())
     }
+}
 
-    /// Runs all rows of W, `products` a row.
-    fn run(&self, job: &Job, rows: usize, products: usize) {
-        let task = |first: usize| dispatch::multiply(self.path, job, rows_of(first, rows));
-        if rows.saturating_mul(products) < LEAST_SHARED || rayon::current_num_threads() == 1 {
-            dispatch::multiply(self.path, job, 0..rows);
-        } else {
-            (0..rows.div_ceil(TASK_ROWS)).into_par_iter().for_each(task);
-        }
+/// Calls `task` for all rows of W, `products` a row, shared among threads if there are many.
+fn share_rows(rows: usize, products: usize, task: impl Fn(Range<usize>) + Sync) {
+    if rows.saturating_mul(products) < LEAST_SHARED || rayon::current_num_threads() == 1 {
+        task(0..rows);
+    } else {
+        let tasks = (0..rows.div_ceil(TASK_ROWS)).into_par_iter();
+        tasks.for_each(|index| task(rows_of(index, rows)));
     }
 }
 

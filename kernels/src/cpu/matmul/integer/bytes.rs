@@ -1,0 +1,120 @@
+//! The vector operations on bytes and 16-bit integers that products of integers are written in.
+
+use crate::cpu::simd::{Avx2, Avx512, Simd};
+use std::arch::x86_64::*;
+
+/// Lanes of [`Simd`] as bytes or as 16-bit integers.
+pub(in crate::cpu) trait Bytes: Simd {
+    /// Sixteen bytes, repeated in every 128 bits.
+    fn byte_table(self, bytes: &[u8; 16]) -> Self::U;
+    /// The entry of a table for every byte, whose low four bits are its index; the high bit is 0.
+    fn shuffle(self, table: Self::U, index: Self::U) -> Self::U;
+    /// Bytes of `b` where the high bit of `choice` is set, else of `a`.
+    fn choose(self, choice: Self::U, a: Self::U, b: Self::U) -> Self::U;
+    /// Sums of two neighbouring products of an unsigned and a signed byte, as i16, saturating.
+    fn multiply_bytes(self, unsigned: Self::U, signed: Self::U) -> Self::U;
+    /// Sums of two neighbouring products of i16, as i32.
+    fn multiply_i16(self, a: Self::U, b: Self::U) -> Self::U;
+    /// i16 sums.
+    fn add_i16(self, a: Self::U, b: Self::U) -> Self::U;
+    /// i16 shifted up by eight bits.
+    fn raise_i16(self, x: Self::U) -> Self::U;
+    /// i16 shifted down by eight bits, with the sign.
+    fn lower_i16(self, x: Self::U) -> Self::U;
+}
+
+/// Calls an intrinsic.
+macro_rules! op {
+    ($($call:tt)*) => {{
+        // SAFETY: a value of this type exists only where the CPU has the features.
+        unsafe { $($call)* }
+    }};
+}
+
+impl Bytes for Avx2 {
+    #[inline(always)]
+    fn byte_table(self, bytes: &[u8; 16]) -> __m256i {
+        op!(_mm256_broadcastsi128_si256(_mm_loadu_si128(
+            bytes.as_ptr().cast()
+        )))
+    }
+
+    #[inline(always)]
+    fn shuffle(self, table: __m256i, index: __m256i) -> __m256i {
+        op!(_mm256_shuffle_epi8(table, index))
+    }
+
+    #[inline(always)]
+    fn choose(self, choice: __m256i, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_blendv_epi8(a, b, choice))
+    }
+
+    #[inline(always)]
+    fn multiply_bytes(self, unsigned: __m256i, signed: __m256i) -> __m256i {
+        op!(_mm256_maddubs_epi16(unsigned, signed))
+    }
+
+    #[inline(always)]
+    fn multiply_i16(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_madd_epi16(a, b))
+    }
+
+    #[inline(always)]
+    fn add_i16(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_add_epi16(a, b))
+    }
+
+    #[inline(always)]
+    fn raise_i16(self, x: __m256i) -> __m256i {
+        op!(_mm256_slli_epi16::<8>(x))
+    }
+
+    #[inline(always)]
+    fn lower_i16(self, x: __m256i) -> __m256i {
+        op!(_mm256_srai_epi16::<8>(x))
+    }
+}
+
+impl Bytes for Avx512 {
+    #[inline(always)]
+    fn byte_table(self, bytes: &[u8; 16]) -> __m512i {
+        op!(_mm512_broadcast_i32x4(_mm_loadu_si128(
+            bytes.as_ptr().cast()
+        )))
+    }
+
+    #[inline(always)]
+    fn shuffle(self, table: __m512i, index: __m512i) -> __m512i {
+        op!(_mm512_shuffle_epi8(table, index))
+    }
+
+    #[inline(always)]
+    fn choose(self, choice: __m512i, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_mask_blend_epi8(_mm512_movepi8_mask(choice), a, b))
+    }
+
+    #[inline(always)]
+    fn multiply_bytes(self, unsigned: __m512i, signed: __m512i) -> __m512i {
+        op!(_mm512_maddubs_epi16(unsigned, signed))
+    }
+
+    #[inline(always)]
+    fn multiply_i16(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_madd_epi16(a, b))
+    }
+
+    #[inline(always)]
+    fn add_i16(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_add_epi16(a, b))
+    }
+
+    #[inline(always)]
+    fn raise_i16(self, x: __m512i) -> __m512i {
+        op!(_mm512_slli_epi16::<8>(x))
+    }
+
+    #[inline(always)]
+    fn lower_i16(self, x: __m512i) -> __m512i {
+        op!(_mm512_srai_epi16::<8>(x))
+    }
+}

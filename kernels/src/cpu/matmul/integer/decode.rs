@@ -1,0 +1,230 @@
+//! Decodes panels of packed codes to the integers of their values, with a row of W in every lane.
+//!
+//! A load takes a word of codes of every row of a vector. Byte shuffles look integers up: 16 of
+//! them for codes of four bits, four times 16 for codes of six. The bodies are `inline(always)` so
+//! that they get the target features of their caller.
+
+use super::bytes::Bytes;
+use super::dot::{Dot, Operand};
+use super::rows::GROUP;
+use super::tables::Tables;
+use crate::cpu::matmul::columns::{Vectors, decode_scale};
+use crate::cpu::matmul::panels::{PanelCodes, Panels};
+use std::marker::PhantomData;
+use std::ops::Range;
+
+/// Takes words of integers, group by group of columns. A trait, for calls through closures are not
+/// always inlined.
+pub(super) trait IntegerSink<S: Bytes> {
+    /// The word that the rows of vector `v` have at `index` of the group.
+    fn put(&mut self, index: usize, v: usize, word: S::U);
+    /// The group ends.
+    fn next_group(&mut self);
+}
+
+/// Decodes groups of columns of `V` vectors of rows.
+pub(super) struct Decoder<'a, S: Bytes, D, const V: usize> {
+    s: S,
+    dot: PhantomData<D>,
+    panels: &'a Panels,
+    tables: &'a Tables,
+    first: usize,
+    vectors: Vectors<'a, V>,
+    low: [S::U; 4],
+    high: [S::U; 4],
+}
+
+impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
+    /// For the rows from `first` on.
+    #[inline(always)]
+    pub fn new(s: S, panels: &'a Panels, tables: &'a Tables, first: usize) -> Self {
+        let zero = s.splat_bits(0);
+        let (mut low, mut high) = ([zero; 4], [zero; 4]);
+        for i in 0..4 {
+            low[i] = s.byte_table(&tables.bytes[0][i]);
+            high[i] = s.byte_table(&tables.bytes[1][i]);
+        }
+        Self {
+            s,
+            dot: PhantomData,
+            panels,
+            tables,
+            first,
+            vectors: Vectors::new(s, panels, first),
+            low,
+            high,
+        }
+    }
+
+    /// The factors of a block: scales in units of the element.
+    #[inline(always)]
+    pub fn factors(&self, block: usize) -> [S::F; V] {
+        let s = self.s;
+        let unit = s.splat(self.tables.element.unit());
+        let mut factors = [unit; V];
+        let codes = self.vectors.scale_codes(s, block);
+        for (factor, code) in factors.iter_mut().zip(codes) {
+            *factor = s.mul(decode_scale(s, &self.panels.codecs().scale, code), unit);
+        }
+        factors
+    }
+
+    /// The words of the group of columns from `column` on, zeros behind the last column.
+    #[inline(always)]
+    pub fn group<const BITS: usize>(&self, column: usize, sink: &mut impl IntegerSink<S>) {
+        const { assert!(matches!(BITS, 4 | 6 | 8), "a width of `PanelCodes`") };
+        if column + GROUP > self.panels.cols() {
+            self.last_group(column, sink);
+            return;
+        }
+        let (s, first) = (self.s, column * BITS / 32);
+        match BITS {
+            4 => {
+                for i in 0..2 {
+                    let words = self.vectors.words(s, first + i);
+                    for (v, word) in words.into_iter().enumerate() {
+                        let nibbles = s.splat_bits(0x0F0F_0F0F);
+                        let high = s.and(s.shift_right(word, 4), nibbles);
+                        self.put(2 * i, v, self.few(s.and(word, nibbles)), sink);
+                        self.put(2 * i + 1, v, self.few(high), sink);
+                    }
+                }
+            }
+            6 => {
+                let mut words = [[s.splat_bits(0); V]; 3];
+                for (i, words) in words.iter_mut().enumerate() {
+                    *words = self.vectors.words(s, first + i);
+                }
+                for v in 0..V {
+                    let [a, b, c] = [words[0][v], words[1][v], words[2][v]];
+                    let second = s.or(s.shift_right(a, 24), s.shift_left(b, 8));
+                    let third = s.or(s.shift_right(b, 16), s.shift_left(c, 16));
+                    self.put_six(0, v, a, sink);
+                    self.put_six(1, v, second, sink);
+                    self.put_six(2, v, third, sink);
+                    self.put_six(3, v, s.shift_right(c, 8), sink);
+                }
+            }
+            _ => {
+                for i in 0..4 {
+                    let words = self.vectors.words(s, first + i);
+                    for (v, word) in words.into_iter().enumerate() {
+                        // Two's complement: 128 more flips the sign bit.
+                        let raised = match D::OPERAND {
+                            Operand::Bytes => s.xor(word, s.splat_bits(0x8080_8080)),
+                            Operand::Words => word,
+                        };
+                        self.put(i, v, raised, sink);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The integers of codes below 16, one a byte.
+    #[inline(always)]
+    fn few(&self, codes: S::U) -> S::U {
+        self.s.shuffle(self.low[0], codes)
+    }
+
+    /// Four codes of six bits, the lowest of `word`.
+    #[inline(always)]
+    fn put_six(&self, index: usize, v: usize, word: S::U, sink: &mut impl IntegerSink<S>) {
+        let s = self.s;
+        let part = |shift: u32, mask: u32| s.and(s.shift_left(word, shift), s.splat_bits(mask));
+        let codes = s.or(
+            s.or(part(0, 0x3F), part(2, 0x3F00)),
+            s.or(part(4, 0x3F_0000), part(6, 0x3F00_0000)),
+        );
+        let low = self.one_of_64(&self.low, codes);
+        match D::OPERAND {
+            Operand::Bytes => sink.put(index, v, low),
+            Operand::Words => {
+                let high = self.one_of_64(&self.high, codes);
+                let bytes = s.splat_bits(0x00FF_00FF);
+                let even = s.or(s.and(low, bytes), s.raise_i16(high));
+                let odd = s.or(
+                    s.and(s.shift_right(low, 8), bytes),
+                    s.and(high, s.splat_bits(0xFF00_FF00)),
+                );
+                sink.put(2 * index, v, even);
+                sink.put(2 * index + 1, v, odd);
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn one_of_64(&self, tables: &[S::U; 4], codes: S::U) -> S::U {
+        let s = self.s;
+        let [fourth, fifth] = [s.shift_left(codes, 3), s.shift_left(codes, 2)];
+        let pair = |a, b| s.choose(fourth, s.shuffle(a, codes), s.shuffle(b, codes));
+        s.choose(
+            fifth,
+            pair(tables[0], tables[1]),
+            pair(tables[2], tables[3]),
+        )
+    }
+
+    /// Four integers that fit bytes, as the operand has them.
+    #[inline(always)]
+    fn put(&self, index: usize, v: usize, bytes: S::U, sink: &mut impl IntegerSink<S>) {
+        let s = self.s;
+        match D::OPERAND {
+            Operand::Bytes => sink.put(index, v, bytes),
+            Operand::Words => {
+                sink.put(2 * index, v, s.lower_i16(s.raise_i16(bytes)));
+                sink.put(2 * index + 1, v, s.lower_i16(bytes));
+            }
+        }
+    }
+
+    /// The group that the last column is in, code by code.
+    #[inline(always)]
+    fn last_group(&self, column: usize, sink: &mut impl IntegerSink<S>) {
+        let s = self.s;
+        for v in 0..V {
+            let words = self.last_words(column, self.first + v * S::LANES);
+            for (index, words) in words[..GROUP / D::OPERAND.columns()].iter().enumerate() {
+                sink.put(index, v, s.load_bits(words));
+            }
+        }
+    }
+
+    #[inline(never)]
+    fn last_words(&self, column: usize, first: usize) -> [[u32; 16]; GROUP / 2] {
+        let (panels, operand) = (self.panels, D::OPERAND);
+        let order = self.tables.arrangement.columns();
+        let mut words = [[0; 16]; GROUP / 2];
+        for lane in 0..S::LANES {
+            let row = (first + lane).min(panels.rows() - 1);
+            let values = std::array::from_fn(|i| match column + i < panels.cols() {
+                true => self.tables.integers[usize::from(panels.code(row, column + i))],
+                false => 0,
+            });
+            let mut packed = [0; GROUP / 2];
+            operand.pack(&mut packed[..GROUP / operand.columns()], &values, &order);
+            for (words, word) in words.iter_mut().zip(packed) {
+                words[lane] = word;
+            }
+        }
+        words
+    }
+
+    /// The groups of some columns, which begin at one.
+    #[inline(always)]
+    pub fn groups(&self, columns: Range<usize>, sink: &mut impl IntegerSink<S>) {
+        match self.panels.panel_codes() {
+            PanelCodes::Bits4 => self.groups_of::<4>(columns, sink),
+            PanelCodes::Bits6 => self.groups_of::<6>(columns, sink),
+            PanelCodes::Bits8 => self.groups_of::<8>(columns, sink),
+        }
+    }
+
+    #[inline(always)]
+    fn groups_of<const BITS: usize>(&self, columns: Range<usize>, sink: &mut impl IntegerSink<S>) {
+        for column in columns.step_by(GROUP) {
+            self.group::<BITS>(column, sink);
+            sink.next_group();
+        }
+    }
+}
