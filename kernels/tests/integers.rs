@@ -2,7 +2,7 @@
 //! against sums in f64.
 
 use crate::matmul::{bits, config, packed};
-use mxlab_kernels::cpu::{self, IntegerMatmul, IntegerPath, PackedRows, Panels};
+use mxlab_kernels::cpu::{self, CodeRows, IntegerMatmul, IntegerPath, Panels};
 use mxlab_kernels::format::{
     BlockFormat, ElementFormat, FormatError, IntegerElement, IntegerPair, PackedTensor, ScaleFormat,
 };
@@ -42,7 +42,7 @@ fn check(x: &PackedTensor, w: &PackedTensor) -> Result<(), TestCaseError> {
     for path in IntegerPath::available() {
         let mut y = vec![7.0; x.rows() * rows];
         let matmul = IntegerMatmul::new(&panels).with_path(path);
-        matmul.multiply(&PackedRows::from(x), &mut y).unwrap();
+        matmul.multiply(&CodeRows::from(x), &mut y).unwrap();
         for (i, (&y, &expected)) in y.iter().zip(&expected).enumerate() {
             prop_assert_eq!(
                 bits(y),
@@ -203,8 +203,8 @@ fn tokens_as_codes_have_their_values() {
     let x: Vec<f32> = (0..3 * 70).map(|i| (i as f32 - 90.0) * 0.37).collect();
     let packed = cpu::quantize(&x, 3, 70, &format, mxlab_kernels::format::FloatType::F32).unwrap();
     let mut values = vec![0.0; x.len()];
-    PackedRows::from(&packed).dequantize(&mut values).unwrap();
+    CodeRows::from(&packed).dequantize(0, &mut values).unwrap();
     assert_eq!(values, reference::dequantize(&packed));
-    let refused = PackedRows::from(&packed).dequantize(&mut values[1..]);
+    let refused = CodeRows::from(&packed).dequantize(0, &mut values[1..]);
     assert!(matches!(refused, Err(FormatError::Length { .. })));
 }

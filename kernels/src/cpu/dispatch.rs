@@ -6,8 +6,8 @@ use super::lanes::{
     AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
 };
 use super::matmul::{
-    self, Fused, IntegerJob, IntegerPath, Job, Path, Seen, StridedProduct, multiply_integers_portable,
-    multiply_rows,
+    self, Arrangement, Fused, IntegerJob, IntegerPath, Job, Path, Seen, StridedProduct,
+    multiply_integers_portable, multiply_rows,
 };
 use super::plan::{Kernel, Plan};
 use super::quantize::{fake_rows, quantize_rows};
@@ -19,7 +19,7 @@ use super::simd::Simd;
 #[cfg(target_arch = "x86_64")]
 use super::{
     matmul::{IntegerOperand, NarrowBytes, Pairs, Tiles, Vnni, Words, multiply_integers},
-    simd::{Avx2, Avx512},
+    simd::{Avx2, Avx512, Simd as _},
 };
 use crate::format::PackedTensor;
 use std::ops::Range;
@@ -150,7 +150,7 @@ pub(super) fn quantize(
     scales: &mut [u8],
 ) {
     let block_size = plan.format.block_size();
-    let is_whole = plan.format.element().layout().is_whole(block_size);
+    let is_whole = plan.layout.is_whole(block_size);
     let is_aligned = is_whole || cols <= block_size;
     let kernel = if is_aligned {
         plan.kernel
@@ -212,6 +212,39 @@ pub(super) fn multiply(path: Path, job: &Job, rows: Range<usize>) {
 /// A product of strided matrices.
 pub(super) fn multiply_strided(isa: Isa, product: &StridedProduct, out: &mut [f32], stride: usize) {
     call!(isa, multiply_strided, product, out, stride);
+}
+
+/// The integers of a token's codes; see [`matmul::arrange_portable`].
+pub(super) fn arrange(
+    isa: Isa,
+    arrangement: Arrangement,
+    integers: &[i32; 256],
+    codes: &[u8],
+    words: &mut [f32],
+    sums: &mut [[i32; 2]],
+) {
+    assert!(isa.is_available(), "this CPU has no {isa}");
+    match isa {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => {
+            // SAFETY: the assertion above found the features on this CPU.
+            let s = unsafe { Avx512::new() };
+            s.outline(
+                #[inline(always)]
+                || matmul::arrange(s, arrangement, integers, codes, words, sums),
+            );
+        }
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => {
+            // SAFETY: as above.
+            let s = unsafe { Avx2::new() };
+            s.outline(
+                #[inline(always)]
+                || matmul::arrange(s, arrangement, integers, codes, words, sums),
+            );
+        }
+        _ => matmul::arrange_portable(arrangement, integers, codes, words, sums),
+    }
 }
 
 /// Some rows of W times all tokens, in integers.

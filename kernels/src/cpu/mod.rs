@@ -29,8 +29,7 @@ mod simd;
 
 pub use isa::{Isa, IsaError};
 pub use matmul::{
-    Bf16Rows, IntegerMatmul, IntegerPath, Matmul, Operand, PackedRows, PackedRowsMut, Panels, Path,
-    Strided, StridedProduct,
+    Bf16Rows, CodeRows, CodeRowsMut, IntegerMatmul, IntegerPath, Matmul, Operand, Panels, Path,
 };
 pub use quantizer::Quantizer;
 

@@ -2,7 +2,8 @@
 
 use super::lanes::Codec;
 use crate::format::{
-    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat, ScaleRule,
+    BlockFormat, CodeLayout, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat,
+    ScaleRule,
 };
 use crate::reference::BlockContext;
 
@@ -12,6 +13,8 @@ pub(crate) struct Plan {
     pub format: BlockFormat,
     pub source: FloatType,
     pub tensor_scale: f32,
+    /// How codes are written: as packed, or one a byte.
+    pub layout: CodeLayout,
     pub kernel: Kernel,
     pub codec: Codec,
     pub scale: ScalePlan,
@@ -68,11 +71,21 @@ impl Plan {
             format,
             source,
             tensor_scale: 1.0,
+            layout: element.layout(),
             kernel: kernel(&format),
             codec: codec.with_thresholds(element, rounding),
             scale: ScalePlan::new(&format, source),
             seed: rounding.seed(),
             zero_byte: element.layout().repeated(element.zero_code()).unwrap_or(0),
+        }
+    }
+
+    /// The same with codes written one a byte.
+    pub fn with_byte_codes(self) -> Self {
+        Self {
+            layout: CodeLayout::Bits8,
+            zero_byte: self.format.element().zero_code(),
+            ..self
         }
     }
 

@@ -31,7 +31,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
                 ScalePlan::Fraction { codec, .. } => Some(codec.spread(s)),
                 _ => None,
             },
-            layout: plan.format.element().layout(),
+            layout: plan.layout,
         }
     }
 

@@ -1,7 +1,7 @@
 //! The entry point for quantising all or some rows of a tensor.
 
 use super::plan::Plan;
-use super::{Isa, dispatch};
+use super::{CodeRowsMut, Isa, dispatch};
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};
 use crate::reference;
 
@@ -108,9 +108,8 @@ impl Quantizer {
         scales: &mut [u8],
     ) -> Result<(), FormatError> {
         let rows = whole_rows(x.len(), cols)?;
-        let format = self.format();
-        let code_bytes = rows * format.row_code_bytes(cols);
-        let scale_bytes = rows * format.row_scale_bytes(cols);
+        let code_bytes = rows * self.plan.layout.bytes(cols);
+        let scale_bytes = rows * self.format().row_scale_bytes(cols);
         for (what, got, expected) in [
             ("code bytes", codes.len(), code_bytes),
             ("scale bytes", scales.len(), scale_bytes),
@@ -125,6 +124,48 @@ impl Quantizer {
         }
         if rows > 0 {
             dispatch::quantize(self.isa, &self.plan, x, cols, first_row, codes, scales);
+        }
+        Ok(())
+    }
+
+    /// Quantises rows of `cols` columns to codes of one byte each. `first_row` is the position of the
+    /// first in the whole tensor. Where `scales_rows`, each row is a tensor of its own and gets its
+    /// own tensor scale.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] unless `x` is a whole number of rows and `to` fits them.
+    pub fn quantize_codes(
+        &self,
+        x: &[f32],
+        cols: usize,
+        first_row: usize,
+        scales_rows: bool,
+        to: CodeRowsMut,
+    ) -> Result<(), FormatError> {
+        let rows = whole_rows(x.len(), cols)?;
+        if to.tensor_scales.len() != rows {
+            return Err(FormatError::Length {
+                what: "tensor scales",
+                got: to.tensor_scales.len(),
+                expected: rows,
+            });
+        }
+        let mut quantizer = Self {
+            isa: self.isa,
+            plan: self.plan.clone().with_byte_codes(),
+        };
+        if !scales_rows || !self.format().has_tensor_scale() {
+            to.tensor_scales.fill(quantizer.plan.tensor_scale);
+            return quantizer.quantize_rows(x, cols, first_row, to.codes, to.scales);
+        }
+        let (code_bytes, scale_bytes) = (cols, self.format().row_scale_bytes(cols));
+        let codes = to.codes.chunks_mut(code_bytes.max(1));
+        let parts = codes.zip(to.scales.chunks_mut(scale_bytes.max(1)));
+        let parts = parts.zip(x.chunks_exact(cols.max(1))).zip(to.tensor_scales);
+        for (row, (((codes, scales), x), tensor_scale)) in parts.enumerate() {
+            quantizer = quantizer.with_scale_of(x);
+            *tensor_scale = quantizer.plan.tensor_scale;
+            quantizer.quantize_rows(x, cols, first_row + row, codes, scales)?;
         }
         Ok(())
     }

@@ -10,7 +10,7 @@ use crate::reference::quantize_block;
 pub(super) fn quantize_special(plan: &Plan, x: &[f32], index: u64, packed: &mut [u8]) -> u32 {
     let mut codes = vec![0; x.len()];
     let scale = quantize_block(x, index, &plan.context(), &mut codes);
-    plan.format.element().layout().pack(&codes, packed);
+    plan.layout.pack(&codes, packed);
     scale
 }
 
@@ -34,7 +34,7 @@ pub(super) fn quantize_rows_scalar(
     codes: &mut [u8],
     scales: &mut [u8],
 ) {
-    let layout = plan.format.element().layout();
+    let layout = plan.layout;
     let block_size = plan.format.block_size();
     let mut scales = scales.chunks_exact_mut(plan.format.scale().storage_bytes());
     let mut row_codes = vec![0; cols];

@@ -45,10 +45,13 @@ mod words;
 pub(super) use activations::{Seen, pack_pairs};
 pub(super) use body::multiply_rows;
 pub use dense::Bf16Rows;
-pub(super) use integer::{IntegerJob, Operand as IntegerOperand, multiply_integers_portable};
-pub use integer::{IntegerMatmul, IntegerPath, PackedRows, PackedRowsMut};
+pub(super) use integer::{
+    Arrangement, IntegerJob, Operand as IntegerOperand, arrange_portable,
+    multiply_integers_portable,
+};
+pub use integer::{CodeRows, CodeRowsMut, IntegerMatmul, IntegerPath};
 #[cfg(target_arch = "x86_64")]
-pub(super) use integer::{NarrowBytes, Vnni, Words, multiply_integers};
+pub(super) use integer::{NarrowBytes, Vnni, Words, arrange, multiply_integers};
 pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;

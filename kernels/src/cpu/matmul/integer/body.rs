@@ -69,6 +69,16 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
         block * k..cols.min((block + 1) * k)
     }
 
+    /// The runs of a block: their positions among those of a token, and their columns.
+    #[inline(always)]
+    fn runs(&self, block: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+        let (columns, x) = (self.columns(block), self.job.x);
+        let run = x.run_words * D::OPERAND.columns();
+        let starts = columns.clone().step_by(run).enumerate();
+        let first = block * x.block_runs;
+        starts.map(move |(i, start)| (first + i, start..columns.end.min(start + run)))
+    }
+
     /// The words of some columns from a group's first on.
     #[inline(always)]
     fn words(columns: usize) -> usize {
@@ -83,23 +93,25 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
         let decoder = Decoder::<S, D, V>::new(s, job.panels, &job.tables, rows.start);
         let mut sums = [s.splat(0.0); V];
         for block in 0..job.x.blocks {
-            let columns = self.columns(block);
-            let mut products = Products {
-                s,
-                dot: self.dot,
-                x: &job.x.words[columns.start / D::OPERAND.columns()..],
-                run: job.run,
-                in_run: 0,
-                narrow: [s.splat_bits(0); V],
-                wide: [s.splat_bits(job.x.starts[block] as u32); V],
-            };
-            decoder.groups(columns, &mut products);
-            products.widen_all();
+            let mut wide = [s.splat_bits(0); V];
+            for (run, columns) in self.runs(block) {
+                let mut products = Products {
+                    s,
+                    dot: self.dot,
+                    x: &job.x.words[columns.start / D::OPERAND.columns()..],
+                    sums: [s.splat_bits(job.x.starts[run]); V],
+                };
+                decoder.groups(columns, &mut products);
+                for v in 0..V {
+                    let sum = self.dot.widen(s, products.sums[v]);
+                    wide[v] = s.add_bits(wide[v], sum);
+                }
+            }
             let x = s.splat(job.x.factors[block]);
             let factors = decoder.factors(block);
             for v in 0..V {
                 let factor = s.mul(factors[v], x);
-                sums[v] = s.fma(s.convert(products.wide[v]), factor, sums[v]);
+                sums[v] = s.fma(s.convert(wide[v]), factor, sums[v]);
             }
         }
         self.store(0, rows, sums, true);
@@ -116,10 +128,8 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
                 #[inline(always)]
                 || self.decode(rows.start, blocks.clone(), panel),
             );
-            let count = job.tokens.div_ceil(job.tokens_at_once);
-            let start = |group: usize| group * job.tokens / count;
-            for group in 0..count {
-                let (token, tokens) = (start(group), start(group + 1) - start(group));
+            for group in job.x.groups() {
+                let (token, tokens) = (group.start, group.len());
                 let tile = Tile {
                     panel,
                     blocks: blocks.clone(),
@@ -134,11 +144,7 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
                     5 => self.tile::<5>(tile),
                     6 => self.tile::<6>(tile),
                     7 => self.tile::<7>(tile),
-                    8 => self.tile::<8>(tile),
-                    9 => self.tile::<9>(tile),
-                    10 => self.tile::<10>(tile),
-                    11 => self.tile::<11>(tile),
-                    _ => self.tile::<12>(tile),
+                    _ => self.tile::<8>(tile),
                 }
             }
         }
@@ -179,50 +185,55 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
 
     #[inline(always)]
     fn tile_by<const N: usize>(&self, tile: Tile) {
-        let (s, dot, job) = (self.s, self.dot, self.job);
-        let (x, first) = (job.x, self.columns(tile.blocks.start).start);
-        let mut x_words = [&x.words[..0]; N];
+        let (s, dot, x) = (self.s, self.dot, self.job.x);
+        let first = self.columns(tile.blocks.start).start / D::OPERAND.columns();
+        let of_group = |each: usize, at: usize| tile.token * each + at * N;
+        let mut x_words = &x.words[of_group(x.token_words, first)..];
+        let starts = of_group(x.blocks * x.block_runs, tile.blocks.start * x.block_runs);
+        let starts = x.starts[starts..].chunks_exact(x.block_runs * N);
+        let factors = x.factors[of_group(x.blocks, tile.blocks.start)..]
+            .as_chunks::<N>()
+            .0;
+        let mut panel = tile.panel.words.as_slice();
+        let panel_factors = tile.panel.factors.chunks_exact(Self::LANES_OF_TILE);
         let mut sums = [[s.splat(0.0); VECTORS]; N];
-        for (t, x_words) in x_words.iter_mut().enumerate() {
-            let at = (tile.token + t) * x.stride + first / D::OPERAND.columns();
-            *x_words = &x.words[at..];
-            if tile.blocks.start > 0 {
+        if tile.blocks.start > 0 {
+            for t in 0..N {
                 sums[t] = self.load(tile.token + t, tile.rows.clone());
             }
         }
-        let mut start = 0;
-        for (i, block) in tile.blocks.clone().enumerate() {
-            let words = Self::words(self.columns(block).len());
-            let panel = &tile.panel.words[start * Self::LANES_OF_TILE..];
-            let panel = &panel[..words * Self::LANES_OF_TILE];
-            let mut x_block = [&x.words[..0]; N];
+        for ((w_factors, x_factors), starts) in panel_factors.zip(factors).zip(starts) {
+            let words = x.block_words.min(panel.len() / Self::LANES_OF_TILE);
+            let (block_panel, rest) = panel.split_at(words * Self::LANES_OF_TILE);
+            let (block_words, x_rest) = x_words.split_at(words * N);
+            (panel, x_words) = (rest, x_rest);
+            let mut starts = starts.as_chunks::<N>().0.iter();
             let mut wide = [[s.splat_bits(0); VECTORS]; N];
-            for t in 0..N {
-                x_block[t] = &x_words[t][start..][..words];
-                let begin = x.starts[(tile.token + t) * x.blocks + block];
-                wide[t] = [s.splat_bits(begin as u32); VECTORS];
-            }
-            start += words;
-            if D::IS_NARROW {
-                for run in (0..words).step_by(job.run) {
-                    let run = run..words.min(run + job.run);
-                    let mut narrow = [[s.splat_bits(0); VECTORS]; N];
-                    self.add_run(&mut narrow, panel, &x_block, run);
+            if x.block_runs == 1 {
+                if let Some(starts) = starts.next() {
+                    wide = self.add_run(starts, block_panel, block_words);
                     for t in 0..N {
                         for v in 0..VECTORS {
-                            wide[t][v] = s.add_bits(wide[t][v], dot.widen(s, narrow[t][v]));
+                            wide[t][v] = dot.widen(s, wide[t][v]);
                         }
                     }
                 }
             } else {
-                self.add_run(&mut wide, panel, &x_block, 0..words);
+                let runs = block_panel.chunks(x.run_words * Self::LANES_OF_TILE);
+                let runs = runs.zip(block_words.chunks(x.run_words * N));
+                for ((panel, x), starts) in runs.zip(starts) {
+                    let sums = self.add_run(starts, panel, x);
+                    for t in 0..N {
+                        for v in 0..VECTORS {
+                            wide[t][v] = s.add_bits(wide[t][v], dot.widen(s, sums[t][v]));
+                        }
+                    }
+                }
             }
-            let factors = &tile.panel.factors[i * Self::LANES_OF_TILE..];
             for v in 0..VECTORS {
-                let factor_w = s.load(&factors[v * S::LANES..]);
+                let w_factors = s.load(&w_factors[v * S::LANES..]);
                 for t in 0..N {
-                    let factor_x = s.splat(x.factors[(tile.token + t) * x.blocks + block]);
-                    let factor = s.mul(factor_w, factor_x);
+                    let factor = s.mul(w_factors, s.splat(x_factors[t]));
                     sums[t][v] = s.fma(s.convert(wide[t][v]), factor, sums[t][v]);
                 }
             }
@@ -233,41 +244,45 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
         }
     }
 
-    /// Adds the products of some words.
+    /// `starts` plus the products of the words of a panel and of tokens. By value, to stay in
+    /// registers.
     #[inline(always)]
     fn add_run<const N: usize>(
         &self,
-        sums: &mut [[S::U; VECTORS]; N],
+        starts: &[u32; N],
         panel: &[f32],
-        x: &[&[u32]; N],
-        words: Range<usize>,
-    ) {
+        x: &[f32],
+    ) -> [[S::U; VECTORS]; N] {
         let (s, dot) = (self.s, self.dot);
-        for word in words {
-            let w = &panel[word * Self::LANES_OF_TILE..][..Self::LANES_OF_TILE];
+        let mut sums = [[s.splat_bits(0); VECTORS]; N];
+        for t in 0..N {
+            sums[t] = [s.splat_bits(starts[t]); VECTORS];
+        }
+        let panel = panel.chunks_exact(Self::LANES_OF_TILE);
+        for (w, x) in panel.zip(x.as_chunks::<N>().0) {
             let w: [S::U; VECTORS] = [s.bits(s.load(w)), s.bits(s.load(&w[S::LANES..]))];
             for t in 0..N {
-                let x = s.splat_bits(x[t][word]);
+                let x = s.splat_bits(x[t].to_bits());
                 for v in 0..VECTORS {
                     sums[t][v] = dot.add(s, sums[t][v], w[v], x);
                 }
             }
         }
+        sums
     }
 
     /// The sums so far.
     #[inline(always)]
-    fn load<const V: usize>(&self, token: usize, rows: Range<usize>) -> [S::F; V] {
+    fn load(&self, token: usize, rows: Range<usize>) -> [S::F; VECTORS] {
         let s = self.s;
         // SAFETY: the rows are of this task alone.
         let y = unsafe { self.job.y.part(token, rows) };
+        if y.len() == Self::LANES_OF_TILE {
+            return [s.load(y), s.load(&y[S::LANES..])];
+        }
         let mut values = [0.0; TASK_ROWS];
         values[..y.len()].copy_from_slice(y);
-        let mut sums = [s.splat(0.0); V];
-        for (v, sum) in sums.iter_mut().enumerate() {
-            *sum = s.load(&values[v * S::LANES..]);
-        }
-        sums
+        [s.load(&values), s.load(&values[S::LANES..])]
     }
 
     /// Puts sums into y, times the tensor scales if they are whole.
@@ -280,16 +295,24 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
         is_whole: bool,
     ) {
         let (s, job) = (self.s, self.job);
-        let mut values = [0.0; TASK_ROWS];
-        for (v, mut sum) in sums.into_iter().enumerate() {
-            if is_whole {
-                sum = s.mul(sum, s.splat(job.tensor_scales[token]));
-            }
-            s.store(sum, &mut values[v * S::LANES..]);
-        }
+        let factor = match is_whole {
+            true => job.tensor_scales[token],
+            false => 1.0,
+        };
         // SAFETY: the rows are of this task alone.
         let y = unsafe { job.y.part(token, rows) };
-        y.copy_from_slice(&values[..y.len()]);
+        let mut values = [0.0; TASK_ROWS];
+        let is_full = y.len() == V * S::LANES;
+        let to = match is_full {
+            true => &mut *y,
+            false => &mut values[..],
+        };
+        for (v, sum) in sums.into_iter().enumerate() {
+            s.store(s.mul(sum, s.splat(factor)), &mut to[v * S::LANES..]);
+        }
+        if !is_full {
+            y.copy_from_slice(&values[..y.len()]);
+        }
     }
 }
 
@@ -329,51 +352,20 @@ struct Products<'a, S: Simd, D, const V: usize> {
     s: S,
     dot: D,
     /// Its words from the group on.
-    x: &'a [u32],
-    /// Words whose sums stay narrow.
-    run: usize,
-    /// Words in the narrow sums.
-    in_run: usize,
-    narrow: [S::U; V],
-    wide: [S::U; V],
-}
-
-impl<S: Bytes, D: Dot<S>, const V: usize> Products<'_, S, D, V> {
-    const GROUP_WORDS: usize = GROUP / D::OPERAND.columns();
-
-    #[inline(always)]
-    fn widen(&mut self, v: usize) {
-        let s = self.s;
-        self.wide[v] = s.add_bits(self.wide[v], self.dot.widen(s, self.narrow[v]));
-        self.narrow[v] = s.splat_bits(0);
-    }
-
-    #[inline(always)]
-    fn widen_all(&mut self) {
-        for v in 0..V {
-            self.widen(v);
-        }
-        self.in_run = 0;
-    }
+    x: &'a [f32],
+    sums: [S::U; V],
 }
 
 impl<S: Bytes, D: Dot<S>, const V: usize> IntegerSink<S> for Products<'_, S, D, V> {
     #[inline(always)]
     fn put(&mut self, index: usize, v: usize, word: S::U) {
         let s = self.s;
-        let x = s.splat_bits(self.x[index]);
-        self.narrow[v] = self.dot.add(s, self.narrow[v], word, x);
-        if D::IS_NARROW && self.run < Self::GROUP_WORDS {
-            self.widen(v);
-        }
+        let x = s.splat_bits(self.x[index].to_bits());
+        self.sums[v] = self.dot.add(s, self.sums[v], word, x);
     }
 
     #[inline(always)]
     fn next_group(&mut self) {
-        self.x = &self.x[Self::GROUP_WORDS..];
-        self.in_run += Self::GROUP_WORDS;
-        if D::IS_NARROW && self.in_run + Self::GROUP_WORDS > self.run {
-            self.widen_all();
-        }
+        self.x = &self.x[GROUP / D::OPERAND.columns()..];
     }
 }

@@ -21,12 +21,35 @@ pub(in crate::cpu) trait Bytes: Simd {
     fn raise_i16(self, x: Self::U) -> Self::U;
     /// i16 shifted down by eight bits, with the sign.
     fn lower_i16(self, x: Self::U) -> Self::U;
+    /// Four bytes for each lane.
+    fn load_byte_vector(self, bytes: &[u8]) -> Self::U;
+
+    /// i16 of low and high bytes: those of bytes 0 and 2 of every lane, and those of 1 and 3.
+    #[inline(always)]
+    fn join_bytes(self, low: Self::U, high: Self::U) -> [Self::U; 2] {
+        let first = self.splat_bits(0x00FF_00FF);
+        let even = self.or(self.and(low, first), self.raise_i16(high));
+        let low = self.and(self.shift_right(low, 8), first);
+        let odd = self.or(low, self.and(high, self.splat_bits(0xFF00_FF00)));
+        [even, odd]
+    }
+}
+
+/// The entries of four tables of 16 for codes below 64.
+#[inline(always)]
+pub(super) fn one_of_64<S: Bytes>(s: S, tables: &[S::U; 4], codes: S::U) -> S::U {
+    let [fourth, fifth] = [s.shift_left(codes, 3), s.shift_left(codes, 2)];
+    let [a, b, c, d] = *tables;
+    let low = s.choose(fourth, s.shuffle(a, codes), s.shuffle(b, codes));
+    let high = s.choose(fourth, s.shuffle(c, codes), s.shuffle(d, codes));
+    s.choose(fifth, low, high)
 }
 
 /// Calls an intrinsic.
 macro_rules! op {
     ($($call:tt)*) => {{
-        // SAFETY: a value of this type exists only where the CPU has the features.
+        // SAFETY: a value of this type exists only where the CPU has the features, and loads stay
+        // inside the slices whose lengths were checked.
         unsafe { $($call)* }
     }};
 }
@@ -37,6 +60,12 @@ impl Bytes for Avx2 {
         op!(_mm256_broadcastsi128_si256(_mm_loadu_si128(
             bytes.as_ptr().cast()
         )))
+    }
+
+    #[inline(always)]
+    fn load_byte_vector(self, bytes: &[u8]) -> __m256i {
+        let bytes = &bytes[..4 * Self::LANES];
+        op!(_mm256_loadu_si256(bytes.as_ptr().cast()))
     }
 
     #[inline(always)]
@@ -81,6 +110,12 @@ impl Bytes for Avx512 {
         op!(_mm512_broadcast_i32x4(_mm_loadu_si128(
             bytes.as_ptr().cast()
         )))
+    }
+
+    #[inline(always)]
+    fn load_byte_vector(self, bytes: &[u8]) -> __m512i {
+        let bytes = &bytes[..4 * Self::LANES];
+        op!(_mm512_loadu_si512(bytes.as_ptr().cast()))
     }
 
     #[inline(always)]

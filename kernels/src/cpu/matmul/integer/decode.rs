@@ -4,8 +4,10 @@
 //! them for codes of four bits, four times 16 for codes of six. The bodies are `inline(always)` so
 //! that they get the target features of their caller.
 
-use super::bytes::Bytes;
-use super::dot::{Dot, Operand};
+use super::arrange::pack_group;
+use super::bytes::{Bytes, one_of_64};
+use super::dot::Dot;
+use super::operand::Operand;
 use super::rows::GROUP;
 use super::tables::Tables;
 use crate::cpu::matmul::columns::{Vectors, decode_scale};
@@ -136,33 +138,15 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
             s.or(part(0, 0x3F), part(2, 0x3F00)),
             s.or(part(4, 0x3F_0000), part(6, 0x3F00_0000)),
         );
-        let low = self.one_of_64(&self.low, codes);
+        let low = one_of_64(s, &self.low, codes);
         match D::OPERAND {
             Operand::Bytes => sink.put(index, v, low),
             Operand::Words => {
-                let high = self.one_of_64(&self.high, codes);
-                let bytes = s.splat_bits(0x00FF_00FF);
-                let even = s.or(s.and(low, bytes), s.raise_i16(high));
-                let odd = s.or(
-                    s.and(s.shift_right(low, 8), bytes),
-                    s.and(high, s.splat_bits(0xFF00_FF00)),
-                );
-                sink.put(2 * index, v, even);
-                sink.put(2 * index + 1, v, odd);
+                let [even, odd] = s.join_bytes(low, one_of_64(s, &self.high, codes));
+                sink.put(index, v, even);
+                sink.put(4 + index, v, odd);
             }
         }
-    }
-
-    #[inline(always)]
-    fn one_of_64(&self, tables: &[S::U; 4], codes: S::U) -> S::U {
-        let s = self.s;
-        let [fourth, fifth] = [s.shift_left(codes, 3), s.shift_left(codes, 2)];
-        let pair = |a, b| s.choose(fourth, s.shuffle(a, codes), s.shuffle(b, codes));
-        s.choose(
-            fifth,
-            pair(tables[0], tables[1]),
-            pair(tables[2], tables[3]),
-        )
     }
 
     /// Four integers that fit bytes, as the operand has them.
@@ -172,8 +156,8 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         match D::OPERAND {
             Operand::Bytes => sink.put(index, v, bytes),
             Operand::Words => {
-                sink.put(2 * index, v, s.lower_i16(s.raise_i16(bytes)));
-                sink.put(2 * index + 1, v, s.lower_i16(bytes));
+                sink.put(index, v, s.lower_i16(s.raise_i16(bytes)));
+                sink.put(4 + index, v, s.lower_i16(bytes));
             }
         }
     }
@@ -185,24 +169,27 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         for v in 0..V {
             let words = self.last_words(column, self.first + v * S::LANES);
             for (index, words) in words[..GROUP / D::OPERAND.columns()].iter().enumerate() {
-                sink.put(index, v, s.load_bits(words));
+                sink.put(index, v, s.bits(s.load(words)));
             }
         }
     }
 
     #[inline(never)]
-    fn last_words(&self, column: usize, first: usize) -> [[u32; 16]; GROUP / 2] {
-        let (panels, operand) = (self.panels, D::OPERAND);
-        let order = self.tables.arrangement.columns();
-        let mut words = [[0; 16]; GROUP / 2];
+    fn last_words(&self, column: usize, first: usize) -> [[f32; 16]; GROUP / 2] {
+        let (panels, arrangement) = (self.panels, self.tables.arrangement);
+        let mut words = [[0.0; 16]; GROUP / 2];
         for lane in 0..S::LANES {
             let row = (first + lane).min(panels.rows() - 1);
             let values = std::array::from_fn(|i| match column + i < panels.cols() {
                 true => self.tables.integers[usize::from(panels.code(row, column + i))],
                 false => 0,
             });
-            let mut packed = [0; GROUP / 2];
-            operand.pack(&mut packed[..GROUP / operand.columns()], &values, &order);
+            let mut packed = [0.0; GROUP / 2];
+            pack_group(
+                arrangement,
+                &values,
+                &mut packed[..GROUP / D::OPERAND.columns()],
+            );
             for (words, word) in words.iter_mut().zip(packed) {
                 words[lane] = word;
             }

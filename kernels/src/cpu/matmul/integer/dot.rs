@@ -6,6 +6,7 @@
 //! | i16 | `vpmaddwd` into i32 | the same |
 
 use super::bytes::Bytes;
+use super::operand::Operand;
 use crate::cpu::simd::{Avx2, Avx512, Simd};
 use std::arch::x86_64::*;
 
@@ -13,36 +14,14 @@ use std::arch::x86_64::*;
 pub(in crate::cpu) trait Dot<S: Simd>: Copy {
     /// The integers of a word.
     const OPERAND: Operand;
-    /// Whether sums are i16 until they are widened.
-    const IS_NARROW: bool;
-
     /// As [`Simd::outline`], with what the products need beyond the vectors.
     fn outline<R>(self, s: S, f: impl FnOnce() -> R) -> R;
 
     /// `sum` plus the products of `w` and `x`.
     fn add(self, s: S, sum: S::U, w: S::U, x: S::U) -> S::U;
 
-    /// Sums as i32.
+    /// Sums as i32, where they are i16.
     fn widen(self, s: S, sum: S::U) -> S::U;
-}
-
-/// How integers lie in a word of 32 bits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::cpu) enum Operand {
-    /// Four bytes. Those of W are raised until none is negative.
-    Bytes,
-    /// Two i16.
-    Words,
-}
-
-impl Operand {
-    /// Columns of a word.
-    pub const fn columns(self) -> usize {
-        match self {
-            Self::Bytes => 4,
-            Self::Words => 2,
-        }
-    }
 }
 
 /// Bytes by `vpmaddubsw`. The caller widens sums before they can overflow.
@@ -51,7 +30,6 @@ pub(in crate::cpu) struct NarrowBytes;
 
 impl<S: Bytes> Dot<S> for NarrowBytes {
     const OPERAND: Operand = Operand::Bytes;
-    const IS_NARROW: bool = true;
 
     #[inline(always)]
     fn outline<R>(self, s: S, f: impl FnOnce() -> R) -> R {
@@ -75,7 +53,6 @@ pub(in crate::cpu) struct Words;
 
 impl<S: Bytes> Dot<S> for Words {
     const OPERAND: Operand = Operand::Words;
-    const IS_NARROW: bool = false;
 
     #[inline(always)]
     fn outline<R>(self, s: S, f: impl FnOnce() -> R) -> R {
@@ -109,7 +86,6 @@ impl Vnni {
 
 impl Dot<Avx512> for Vnni {
     const OPERAND: Operand = Operand::Bytes;
-    const IS_NARROW: bool = false;
 
     #[inline(always)]
     fn outline<R>(self, _: Avx512, f: impl FnOnce() -> R) -> R {
@@ -136,7 +112,6 @@ impl Dot<Avx512> for Vnni {
 
 impl Dot<Avx2> for Vnni {
     const OPERAND: Operand = Operand::Bytes;
-    const IS_NARROW: bool = false;
 
     #[inline(always)]
     fn outline<R>(self, _: Avx2, f: impl FnOnce() -> R) -> R {

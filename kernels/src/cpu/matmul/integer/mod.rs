@@ -9,38 +9,45 @@
 //! of W are raised by their largest magnitude, to be unsigned, and sums begin with minus that
 //! number times the sum of x: the integers of W cost no operation to be signed.
 //!
-//! **16-bit sums.** `vpmaddubsw` adds two products in an i16, and a word adds one of these. After
-//! `run` words of the largest integers an i16 could overflow; sums are widened before. Pairs of
-//! which two products do not fit an i16, such as INT8 with itself, take i16 operands and
-//! `vpmaddwd`, and so does E3M2, whose integers do not fit bytes.
+//! **16-bit sums.** `vpmaddubsw` adds two products in an i16, and a word adds one of these. Before an
+//! i16 could overflow, a run of columns ends and sums are widened: [`narrow_run`]. Pairs of which a
+//! group of columns does not fit, such as INT8 with itself, take i16 operands and `vpmaddwd`, and so
+//! does E3M2, whose integers do not fit bytes.
 
+mod arrange;
 #[cfg(target_arch = "x86_64")]
 mod body;
 #[cfg(target_arch = "x86_64")]
 mod bytes;
 #[cfg(target_arch = "x86_64")]
 mod decode;
+#[cfg(target_arch = "x86_64")]
 mod dot;
+mod operand;
 mod path;
 mod portable;
 mod rows;
 mod tables;
 
 pub use path::IntegerPath;
-pub use rows::{PackedRows, PackedRowsMut};
+pub use rows::{CodeRows, CodeRowsMut};
 #[cfg(target_arch = "x86_64")]
 pub(in crate::cpu) use {
+    arrange::arrange,
     body::multiply_integers,
     dot::{NarrowBytes, Vnni, Words},
 };
-pub(in crate::cpu) use {dot::Operand, portable::multiply_integers_portable};
+pub(in crate::cpu) use {
+    arrange::arrange_portable, operand::Operand, portable::multiply_integers_portable,
+    rows::Arrangement,
+};
 
 use super::output::Output;
 use super::panels::{PanelCodes, Panels};
 use super::share_rows;
-use crate::cpu::{Isa, dispatch};
+use crate::cpu::dispatch;
 use crate::format::{FormatError, IntegerPair};
-use rows::{Arrangement, Integers};
+use rows::{GROUP, Integers, Way};
 use tables::Tables;
 
 /// Products of activations with a matrix, both packed; see the head of this module.
@@ -58,9 +65,6 @@ pub(in crate::cpu) struct IntegerJob<'a> {
     block_size: usize,
     x: &'a Integers,
     tokens: usize,
-    tokens_at_once: usize,
-    /// Words whose sums fit an i16.
-    run: usize,
     /// Of each token, times that of W.
     tensor_scales: Vec<f32>,
     y: Output<'a>,
@@ -91,7 +95,7 @@ impl<'a> IntegerMatmul<'a> {
     /// # Errors
     /// [`FormatError::NotIntegers`] unless the formats are an [`IntegerPair`],
     /// [`FormatError::Length`] unless columns agree and `y` is whole rows.
-    pub fn multiply(&self, x: &PackedRows, y: &mut [f32]) -> Result<(), FormatError> {
+    pub fn multiply(&self, x: &CodeRows, y: &mut [f32]) -> Result<(), FormatError> {
         let (w, (rows, cols)) = (self.panels, (self.panels.rows(), self.panels.cols()));
         let pair = IntegerPair::new(x.format(), w.format());
         let pair = pair.ok_or(FormatError::NotIntegers {
@@ -118,8 +122,13 @@ impl<'a> IntegerMatmul<'a> {
             return Ok(());
         }
         let arrangement = Arrangement::new(self.path, pair, w.panel_codes() == PanelCodes::Bits4);
+        let way = Way {
+            isa: self.path.isa(),
+            arrangement,
+            tokens_at_once: tokens_at_once(self.path),
+        };
         let scale = w.tensor_scale();
-        x.with_integers(pair.x, arrangement, |integers| {
+        x.with_integers(pair.x, way, |integers| {
             let job = IntegerJob {
                 path: self.path,
                 panels: w,
@@ -127,8 +136,6 @@ impl<'a> IntegerMatmul<'a> {
                 block_size: pair.block_size,
                 x: integers,
                 tokens,
-                tokens_at_once: tokens_at_once(self.path),
-                run: arrangement.run(pair),
                 tensor_scales: (0..tokens)
                     .map(|token| x.tensor_scale(token) * scale)
                     .collect(),
@@ -142,12 +149,13 @@ impl<'a> IntegerMatmul<'a> {
     }
 }
 
-/// Tokens that are multiplied together: with two vectors of rows each, what the registers hold.
+/// Tokens that are multiplied together: with two vectors of rows each, as many as leave registers for
+/// the sums of blocks.
 const fn tokens_at_once(path: IntegerPath) -> usize {
-    match path.isa() {
-        Isa::Avx512 => 12,
-        Isa::Avx2 => 5,
-        Isa::Portable => usize::MAX,
+    match path {
+        IntegerPath::Avx512Vnni => 8,
+        IntegerPath::Avx512 | IntegerPath::AvxVnni | IntegerPath::Avx2 => 6,
+        IntegerPath::Portable => 1,
     }
 }
 
@@ -161,31 +169,35 @@ impl IntegerJob<'_> {
 impl Arrangement {
     /// The fastest that is exact.
     fn new(path: IntegerPath, pair: IntegerPair, has_nibbles: bool) -> Self {
-        let raised_by = pair.w.most();
+        let words = Self {
+            operand: Operand::Words,
+            has_nibbles,
+            raised_by: 0,
+            narrow_run: None,
+        };
         let bytes = Self {
             operand: Operand::Bytes,
-            has_nibbles,
-            raised_by: raised_by as i32,
+            raised_by: pair.w.most() as i32,
+            ..words
         };
-        let fit_bytes = pair.w.fits_byte() && pair.x.fits_byte();
-        let is_exact = match path {
-            IntegerPath::Avx512Vnni | IntegerPath::AvxVnni => fit_bytes,
-            IntegerPath::Avx512 | IntegerPath::Avx2 => fit_bytes && bytes.run(pair) > 0,
-            IntegerPath::Portable => false,
-        };
-        match is_exact {
-            true => bytes,
-            false => Self {
-                operand: Operand::Words,
-                has_nibbles,
-                raised_by: 0,
+        let fit = pair.w.fits_byte() && pair.x.fits_byte();
+        let run = narrow_run(pair);
+        match path {
+            IntegerPath::Avx512Vnni | IntegerPath::AvxVnni if fit => bytes,
+            IntegerPath::Avx512 | IntegerPath::Avx2 if fit && run > 0 => Self {
+                narrow_run: Some(run),
+                ..bytes
             },
+            _ => words,
         }
     }
+}
 
-    /// Words of which sums of two products each fit an i16.
-    fn run(self, pair: IntegerPair) -> usize {
-        let most_w = pair.w.most() as i32 + self.raised_by;
-        i16::MAX as usize / (2 * most_w as usize * pair.x.most() as usize)
-    }
+/// Columns, whole groups, whose products add up in i16, two columns of four in each. Such a sum begins
+/// with -r times its x, where r is the largest integer of W, which is added to all of them. After
+/// some columns it is the sum of their w x, and of -r x of the others: never more than r times the
+/// largest x for each column.
+fn narrow_run(pair: IntegerPair) -> usize {
+    let most = (pair.w.most() * pair.x.most()) as usize;
+    i16::MAX as usize / most * 2 / GROUP * GROUP
 }

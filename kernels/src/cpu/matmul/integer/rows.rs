@@ -1,16 +1,18 @@
 //! Activations as codes, and as the integers that products read.
 
-use super::dot::Operand;
+use super::operand::Operand;
 use crate::cpu;
+use crate::cpu::{Isa, dispatch};
 use crate::format::{BlockFormat, FormatError, IntegerElement, PackedTensor, read_scale};
+use std::ops::Range;
 use std::sync::OnceLock;
 
 /// Columns whose integers are reordered among each other.
 pub(super) const GROUP: usize = 16;
 
-/// Tokens [tokens, cols] in a block format, each with its own tensor scale.
+/// Tokens [tokens, cols] in a block format, one code a byte, each token with its own tensor scale.
 #[derive(Debug)]
-pub struct PackedRows {
+pub struct CodeRows {
     format: BlockFormat,
     cols: usize,
     codes: Vec<u8>,
@@ -22,8 +24,8 @@ pub struct PackedRows {
 
 /// What of tokens is written when they are quantised.
 #[derive(Debug)]
-pub struct PackedRowsMut<'a> {
-    /// [`BlockFormat::row_code_bytes`] of each token.
+pub struct CodeRowsMut<'a> {
+    /// [tokens, cols].
     pub codes: &'a mut [u8],
     /// [`BlockFormat::row_scale_bytes`] of each token.
     pub scales: &'a mut [u8],
@@ -31,13 +33,13 @@ pub struct PackedRowsMut<'a> {
     pub tensor_scales: &'a mut [f32],
 }
 
-impl PackedRows {
+impl CodeRows {
     /// Tokens whose codes and scales are zero.
     pub fn zeroed(format: BlockFormat, tokens: usize, cols: usize) -> Self {
         Self {
             format,
             cols,
-            codes: vec![0; tokens * format.row_code_bytes(cols)],
+            codes: vec![0; tokens * cols],
             scales: vec![0; tokens * format.row_scale_bytes(cols)],
             tensor_scales: vec![1.0; tokens],
             integers: OnceLock::new(),
@@ -59,46 +61,44 @@ impl PackedRows {
         self.cols
     }
 
-    /// For a quantiser to fill.
-    pub fn parts_mut(&mut self) -> PackedRowsMut<'_> {
+    /// For [`cpu::Quantizer::quantize_codes`] to fill.
+    pub fn parts_mut(&mut self) -> CodeRowsMut<'_> {
         self.integers = OnceLock::new();
-        PackedRowsMut {
+        CodeRowsMut {
             codes: &mut self.codes,
             scales: &mut self.scales,
             tensor_scales: &mut self.tensor_scales,
         }
     }
 
-    /// The values [tokens, cols].
+    /// The values of some tokens from `first` on: [`cpu::dequantize`] of each.
     ///
     /// # Errors
-    /// [`FormatError::Length`] unless `out` has their size.
-    pub fn dequantize(&self, out: &mut [f32]) -> Result<(), FormatError> {
-        let expected = self.tokens() * self.cols;
-        if out.len() != expected {
+    /// [`FormatError::Length`] unless `out` is whole tokens that exist.
+    pub fn dequantize(&self, first: usize, out: &mut [f32]) -> Result<(), FormatError> {
+        let tokens = out.len().checked_div(self.cols).unwrap_or(0);
+        if tokens * self.cols != out.len() || first + tokens > self.tokens() {
             return Err(FormatError::Length {
                 what: "output",
                 got: out.len(),
-                expected,
+                expected: self.tokens().saturating_sub(first) * self.cols,
             });
         }
-        for (token, out) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
-            let packed = PackedTensor::new(
-                self.format,
-                1,
-                self.cols,
-                self.row_codes(token).to_vec(),
-                self.row_scales(token).to_vec(),
-                self.tensor_scales[token],
-            )?;
-            cpu::dequantize(&packed, out)?;
+        let layout = self.format.element().layout();
+        for (i, out) in out.chunks_exact_mut(self.cols.max(1)).enumerate() {
+            let token = first + i;
+            let mut codes = vec![0; layout.bytes(self.cols)];
+            layout.pack(self.row_codes(token), &mut codes);
+            let scales = self.row_scales(token).to_vec();
+            let tensor_scale = self.tensor_scales[token];
+            let row = PackedTensor::new(self.format, 1, self.cols, codes, scales, tensor_scale)?;
+            cpu::dequantize(&row, out)?;
         }
         Ok(())
     }
 
     fn row_codes(&self, token: usize) -> &[u8] {
-        let bytes = self.format.row_code_bytes(self.cols);
-        &self.codes[token * bytes..][..bytes]
+        &self.codes[token * self.cols..][..self.cols]
     }
 
     fn row_scales(&self, token: usize) -> &[u8] {
@@ -110,129 +110,182 @@ impl PackedRows {
         self.tensor_scales[token]
     }
 
-    /// Calls `reader` with the integers, which are made once for the first `arrangement`.
+    /// Calls `reader` with the integers, which are kept for the first way.
     pub(super) fn with_integers<T>(
         &self,
         element: IntegerElement,
-        arrangement: Arrangement,
+        way: Way,
         reader: impl FnOnce(&Integers) -> T,
     ) -> T {
-        let make = || Integers::new(self, element, arrangement);
+        let make = || Integers::new(self, element, way);
         let kept = self.integers.get_or_init(make);
-        match kept.arrangement == arrangement {
+        match (kept.arrangement, kept.tokens_at_once) == (way.arrangement, way.tokens_at_once) {
             true => reader(kept),
             false => reader(&make()),
         }
     }
 }
 
-impl From<&PackedTensor> for PackedRows {
+/// How integers are made, and how they lie.
+#[derive(Clone, Copy)]
+pub(super) struct Way {
+    pub isa: Isa,
+    pub arrangement: Arrangement,
+    /// At most.
+    pub tokens_at_once: usize,
+}
+
+impl From<&PackedTensor> for CodeRows {
     fn from(packed: &PackedTensor) -> Self {
-        Self {
-            format: *packed.format(),
-            cols: packed.cols(),
-            codes: packed.codes().to_vec(),
-            scales: packed.scales().to_vec(),
-            tensor_scales: vec![packed.tensor_scale(); packed.rows()],
-            integers: OnceLock::new(),
+        let mut rows = Self::zeroed(*packed.format(), packed.rows(), packed.cols());
+        let layout = packed.element().layout();
+        let codes = rows.codes.chunks_exact_mut(packed.cols().max(1));
+        for (row, codes) in codes.enumerate() {
+            layout.unpack(packed.row_codes(row), codes);
         }
+        rows.scales.copy_from_slice(packed.scales());
+        rows.tensor_scales.fill(packed.tensor_scale());
+        rows
     }
 }
 
 /// How the integers of a group of [`GROUP`] columns lie, which follows from the weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Arrangement {
+pub(in crate::cpu) struct Arrangement {
     pub operand: Operand,
     /// Whether a word of weights has eight codes of four bits: its low nibbles become one word of
     /// bytes, the high ones the next.
     pub has_nibbles: bool,
     /// What is added to the integers of weights.
     pub raised_by: i32,
+    /// Columns of a run, whose products add up in i16 before they are widened: whole groups. `None`
+    /// where sums are i32 from the start.
+    pub narrow_run: Option<usize>,
 }
 
 impl Arrangement {
+    /// The columns of a group in the order of bytes.
+    pub fn byte_columns(self) -> [u8; GROUP] {
+        std::array::from_fn(|i| match self.has_nibbles {
+            true => (i / 8 * 8 + i % 4 * 2 + i / 4 % 2) as u8,
+            false => i as u8,
+        })
+    }
+
+    /// What sums begin with, from the sums of x in the lower and the upper halves of words.
+    fn start(self, sums: &[[i32; 2]]) -> u32 {
+        let total = |half: usize| -> i32 { sums.iter().map(|sum| sum[half]).sum() };
+        let [low, high] = [total(0), total(1)].map(|sum| sum.wrapping_mul(-self.raised_by));
+        match self.narrow_run {
+            Some(_) => low as u32 & 0xFFFF | (high as u32) << 16,
+            None => low.wrapping_add(high) as u32,
+        }
+    }
+
     /// The columns of a group in the order in which they lie.
     pub fn columns(self) -> [usize; GROUP] {
-        let byte = |i: usize| match self.has_nibbles {
-            true => i / 8 * 8 + i % 4 * 2 + i / 4 % 2,
-            false => i,
-        };
+        let bytes = self.byte_columns();
         std::array::from_fn(|i| match self.operand {
-            Operand::Bytes => byte(i),
-            // Bytes 0 and 2 of a word are one word, bytes 1 and 3 the next.
-            Operand::Words => byte(i / 4 * 4 + i % 2 * 2 + i / 2 % 2),
+            Operand::Bytes => usize::from(bytes[i]),
+            // Bytes 0 and 2 of the four words, then bytes 1 and 3.
+            Operand::Words => usize::from(bytes[i / 2 % 4 * 4 + i % 2 * 2 + i / 8]),
         })
     }
 }
 
-/// The integers of tokens, and the factors of their blocks.
+/// The integers of tokens, and the factors of their blocks. Tokens that are multiplied together are a
+/// group, in which they interleave: token t of n has its word w at w n + t.
 #[derive(Debug)]
 pub(super) struct Integers {
     arrangement: Arrangement,
-    /// Words of every token, `stride` apart, whole groups.
-    pub words: Vec<u32>,
-    pub stride: usize,
-    /// What sums of a block begin with, so that what was added to weights is subtracted:
-    /// [tokens, blocks].
-    pub starts: Vec<i32>,
-    /// [tokens, blocks].
-    pub factors: Vec<f32>,
+    tokens_at_once: usize,
+    tokens: usize,
+    /// Words of a token, whole groups of columns, and the words themselves, as f32 bits.
+    pub token_words: usize,
+    pub words: Vec<f32>,
+    /// Words of a block, and of a run, whose sums begin anew.
+    pub block_words: usize,
+    pub run_words: usize,
+    /// Runs of a block, and what their sums begin with, so that what was added to weights is
+    /// subtracted: an i32, or two i16.
+    pub block_runs: usize,
+    pub starts: Vec<u32>,
+    /// Blocks of a token, and the factor of each.
     pub blocks: usize,
+    pub factors: Vec<f32>,
 }
 
 impl Integers {
-    fn new(rows: &PackedRows, element: IntegerElement, arrangement: Arrangement) -> Self {
+    fn new(rows: &CodeRows, element: IntegerElement, way: Way) -> Self {
+        let Way {
+            isa,
+            arrangement,
+            tokens_at_once,
+        } = way;
         let (format, cols) = (&rows.format, rows.cols);
         let (scale, k) = (format.scale(), format.block_size());
-        let layout = format.element().layout();
-        let integers = element.integers();
-        let unpacked = cols.next_multiple_of(GROUP);
-        let used = unpacked / arrangement.operand.columns();
-        // Large powers of two would put the tokens of a tile into the same few lines of a cache.
-        let stride = used + if used.is_multiple_of(256) { 16 } else { 0 };
+        let groups = cols.div_ceil(GROUP);
+        let columns = arrangement.operand.columns();
+        let run = arrangement.narrow_run.unwrap_or(k).min(k);
         let (tokens, blocks) = (rows.tokens(), format.blocks_per_row(cols));
+        let (token_words, block_runs) = (groups * GROUP / columns, k.div_ceil(run));
         let mut made = Self {
             arrangement,
-            words: vec![0; tokens * stride],
-            stride,
-            starts: Vec::with_capacity(tokens * blocks),
-            factors: Vec::with_capacity(tokens * blocks),
+            tokens_at_once,
+            tokens,
+            token_words,
+            words: vec![0.0; tokens * token_words],
+            block_words: k / columns,
+            run_words: run / columns,
+            block_runs,
+            starts: vec![0; tokens * blocks * block_runs],
             blocks,
+            factors: vec![0.0; tokens * blocks],
         };
-        let order = arrangement.columns();
-        let (mut codes, mut values) = (vec![0; cols], vec![0i32; unpacked]);
-        for token in 0..tokens {
-            layout.unpack(rows.row_codes(token), &mut codes);
-            for (value, &code) in values.iter_mut().zip(&codes) {
-                *value = integers[usize::from(code)];
-            }
-            let to = &mut made.words[token * stride..][..used];
-            let words = to.chunks_exact_mut(GROUP / arrangement.operand.columns());
-            for (words, values) in words.zip(values.as_chunks::<GROUP>().0) {
-                arrangement.operand.pack(words, values, &order);
-            }
-            let scales = rows.row_scales(token).chunks_exact(scale.storage_bytes());
-            for (scales, values) in scales.zip(values[..cols].chunks(k)) {
-                let sum: i32 = values.iter().sum();
-                made.starts.push(sum.wrapping_mul(-arrangement.raised_by));
-                made.factors
-                    .push(scale.decode(read_scale(scales)) * element.unit());
+        let integers = element.integers();
+        let (mut words, mut sums) = (vec![0.0; token_words], vec![[0; 2]; groups]);
+        for group in made.groups() {
+            for t in 0..group.len() {
+                let token = group.start + t;
+                let codes = rows.row_codes(token);
+                dispatch::arrange(isa, arrangement, &integers, codes, &mut words, &mut sums);
+                interleave(
+                    &mut made.words,
+                    token_words,
+                    &group,
+                    t,
+                    words.iter().copied(),
+                );
+                let starts = sums.chunks(k / GROUP).flat_map(|sums| {
+                    let starts = sums.chunks(run / GROUP).map(|sums| arrangement.start(sums));
+                    starts.chain(std::iter::repeat(0)).take(block_runs)
+                });
+                interleave(&mut made.starts, blocks * block_runs, &group, t, starts);
+                let scales = rows.row_scales(token).chunks_exact(scale.storage_bytes());
+                let factors = scales.map(|bytes| scale.decode(read_scale(bytes)) * element.unit());
+                interleave(&mut made.factors, blocks, &group, t, factors);
             }
         }
         made
     }
+
+    /// The tokens of each group, about as many as of the others.
+    pub fn groups(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        let (tokens, count) = (self.tokens, self.tokens.div_ceil(self.tokens_at_once));
+        (0..count).map(move |group| group * tokens / count..(group + 1) * tokens / count)
+    }
 }
 
-impl Operand {
-    /// Words of the values of a group, in an order of its columns.
-    pub(super) fn pack(self, words: &mut [u32], values: &[i32; GROUP], order: &[usize; GROUP]) {
-        let columns = self.columns();
-        for (word, order) in words.iter_mut().zip(order.chunks_exact(columns)) {
-            let parts = order.iter().rev().map(|&column| values[column] as u32);
-            *word = match self {
-                Self::Bytes => parts.fold(0, |word, part| word << 8 | part & 0xFF),
-                Self::Words => parts.fold(0, |word, part| word << 16 | part & 0xFFFF),
-            };
-        }
+/// Writes what token `t` of a group has to its places among `to`, where all tokens have `each`.
+fn interleave<T>(
+    to: &mut [T],
+    each: usize,
+    group: &Range<usize>,
+    t: usize,
+    from: impl Iterator<Item = T>,
+) {
+    let to = to[group.start * each..group.end * each][t..].iter_mut();
+    for (to, from) in to.step_by(group.len()).zip(from) {
+        *to = from;
     }
 }
