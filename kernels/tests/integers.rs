@@ -2,9 +2,10 @@
 //! against sums in f64.
 
 use crate::matmul::{bits, config, packed};
-use mxlab_kernels::cpu::{self, CodeRows, IntegerMatmul, IntegerPath, Panels};
+use mxlab_kernels::cpu::{self, CodeRows, IntegerMatmul, IntegerPath, Panels, Quantizer};
 use mxlab_kernels::format::{
-    BlockFormat, ElementFormat, FormatError, IntegerElement, IntegerPair, PackedTensor, ScaleFormat,
+    BlockFormat, ElementFormat, FloatType, FormatError, IntegerElement, IntegerPair, PackedTensor,
+    ScaleFormat,
 };
 use mxlab_kernels::reference::{self, Operand};
 use proptest::prelude::*;
@@ -201,10 +202,39 @@ fn threads_and_tokens_beside_change_nothing() {
 fn tokens_as_codes_have_their_values() {
     let format = BlockFormat::NVFP4;
     let x: Vec<f32> = (0..3 * 70).map(|i| (i as f32 - 90.0) * 0.37).collect();
-    let packed = cpu::quantize(&x, 3, 70, &format, mxlab_kernels::format::FloatType::F32).unwrap();
+    let packed = cpu::quantize(&x, 3, 70, &format, FloatType::F32).unwrap();
     let mut values = vec![0.0; x.len()];
     CodeRows::from(&packed).dequantize(0, &mut values).unwrap();
     assert_eq!(values, reference::dequantize(&packed));
+    // Row by row, each with the tensor scale of the row or of the tensor.
+    for scales_rows in [false, true] {
+        let of_tensor = Quantizer::for_tensor(format, FloatType::F32, &x).unwrap();
+        let quantizer = of_tensor.to_byte_codes(scales_rows);
+        let mut rows = CodeRows::zeroed(format, 3, 70);
+        let to = rows.parts_mut();
+        let parts = to.codes.chunks_mut(70).zip(to.scales.chunks_mut(5));
+        for (row, (codes, scales)) in parts.enumerate() {
+            let x = &x[row * 70..][..70];
+            to.tensor_scales[row] = quantizer.quantize(x, row, codes, scales).unwrap();
+        }
+        let mut expected = reference::dequantize(&packed);
+        if scales_rows {
+            let of_row = |x| cpu::quantize(x, 1, 70, &format, FloatType::F32).unwrap();
+            expected = x
+                .chunks(70)
+                .flat_map(|x| reference::dequantize(&of_row(x)))
+                .collect();
+        }
+        rows.dequantize(0, &mut values).unwrap();
+        assert_eq!(values, expected, "{scales_rows}");
+        rows.select(&[2, 0])
+            .dequantize(0, &mut values[..140])
+            .unwrap();
+        assert_eq!(
+            [&values[70..140], &values[..70]],
+            [&expected[..70], &expected[140..]]
+        );
+    }
     let refused = CodeRows::from(&packed).dequantize(0, &mut values[1..]);
     assert!(matches!(refused, Err(FormatError::Length { .. })));
 }

@@ -30,8 +30,9 @@ mod simd;
 pub use isa::{Isa, IsaError};
 pub use matmul::{
     Bf16Rows, CodeRows, CodeRowsMut, IntegerMatmul, IntegerPath, Matmul, Operand, Panels, Path,
+    Strided, StridedProduct,
 };
-pub use quantizer::Quantizer;
+pub use quantizer::{CodeQuantizer, Quantizer};
 
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};
 use std::ops::Range;

@@ -1,7 +1,7 @@
 //! The entry point for quantising all or some rows of a tensor.
 
 use super::plan::Plan;
-use super::{CodeRowsMut, Isa, dispatch};
+use super::{Isa, dispatch};
 use crate::format::{BlockFormat, FloatType, FormatError, PackedTensor};
 use crate::reference;
 
@@ -128,46 +128,17 @@ impl Quantizer {
         Ok(())
     }
 
-    /// Quantises rows of `cols` columns to codes of one byte each. `first_row` is the position of the
-    /// first in the whole tensor. Where `scales_rows`, each row is a tensor of its own and gets its
-    /// own tensor scale.
-    ///
-    /// # Errors
-    /// [`FormatError::Length`] unless `x` is a whole number of rows and `to` fits them.
-    pub fn quantize_codes(
-        &self,
-        x: &[f32],
-        cols: usize,
-        first_row: usize,
-        scales_rows: bool,
-        to: CodeRowsMut,
-    ) -> Result<(), FormatError> {
-        let rows = whole_rows(x.len(), cols)?;
-        if to.tensor_scales.len() != rows {
-            return Err(FormatError::Length {
-                what: "tensor scales",
-                got: to.tensor_scales.len(),
-                expected: rows,
-            });
+    /// The same for single rows, to codes of one byte each. Where `scales_rows`, each row is a tensor
+    /// of its own and gets its own tensor scale, if the format has one.
+    #[must_use]
+    pub fn to_byte_codes(self, scales_rows: bool) -> CodeQuantizer {
+        CodeQuantizer {
+            scales_rows: scales_rows && self.format().has_tensor_scale(),
+            quantizer: Self {
+                isa: self.isa,
+                plan: self.plan.with_byte_codes(),
+            },
         }
-        let mut quantizer = Self {
-            isa: self.isa,
-            plan: self.plan.clone().with_byte_codes(),
-        };
-        if !scales_rows || !self.format().has_tensor_scale() {
-            to.tensor_scales.fill(quantizer.plan.tensor_scale);
-            return quantizer.quantize_rows(x, cols, first_row, to.codes, to.scales);
-        }
-        let (code_bytes, scale_bytes) = (cols, self.format().row_scale_bytes(cols));
-        let codes = to.codes.chunks_mut(code_bytes.max(1));
-        let parts = codes.zip(to.scales.chunks_mut(scale_bytes.max(1)));
-        let parts = parts.zip(x.chunks_exact(cols.max(1))).zip(to.tensor_scales);
-        for (row, (((codes, scales), x), tensor_scale)) in parts.enumerate() {
-            quantizer = quantizer.with_scale_of(x);
-            *tensor_scale = quantizer.plan.tensor_scale;
-            quantizer.quantize_rows(x, cols, first_row + row, codes, scales)?;
-        }
-        Ok(())
     }
 
     /// Quantises and dequantises rows of `cols` columns in place. `first_row` is the position of
@@ -186,6 +157,42 @@ impl Quantizer {
             dispatch::fake_quantize(self.isa, &self.plan, x, cols, first_row);
         }
         Ok(())
+    }
+}
+
+/// A [`Quantizer`] of single rows, to codes of one byte each.
+#[derive(Clone, Debug)]
+pub struct CodeQuantizer {
+    quantizer: Quantizer,
+    scales_rows: bool,
+}
+
+impl CodeQuantizer {
+    /// The format.
+    pub const fn format(&self) -> &BlockFormat {
+        self.quantizer.format()
+    }
+
+    /// Quantises row `row` of a tensor to `codes`, one a byte, and `scales`. Returns its tensor
+    /// scale.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] unless both buffers fit the row.
+    pub fn quantize(
+        &self,
+        x: &[f32],
+        row: usize,
+        codes: &mut [u8],
+        scales: &mut [u8],
+    ) -> Result<f32, FormatError> {
+        let write = |quantizer: &Quantizer, codes: &mut [u8], scales: &mut [u8]| {
+            quantizer.quantize_rows(x, x.len(), row, codes, scales)?;
+            Ok(quantizer.plan.tensor_scale)
+        };
+        match self.scales_rows {
+            true => write(&self.quantizer.clone().with_scale_of(x), codes, scales),
+            false => write(&self.quantizer, codes, scales),
+        }
     }
 }
 

@@ -61,7 +61,7 @@ impl CodeRows {
         self.cols
     }
 
-    /// For [`cpu::Quantizer::quantize_codes`] to fill.
+    /// For [`cpu::CodeQuantizer`] to fill.
     pub fn parts_mut(&mut self) -> CodeRowsMut<'_> {
         self.integers = OnceLock::new();
         CodeRowsMut {
@@ -95,6 +95,29 @@ impl CodeRows {
             cpu::dequantize(&row, out)?;
         }
         Ok(())
+    }
+
+    /// Some of the tokens, in this order.
+    ///
+    /// # Panics
+    /// If one does not exist, as an index does.
+    #[must_use]
+    pub fn select(&self, tokens: &[u32]) -> Self {
+        let mut selected = Self {
+            format: self.format,
+            cols: self.cols,
+            codes: Vec::with_capacity(tokens.len() * self.cols),
+            scales: Vec::new(),
+            tensor_scales: Vec::with_capacity(tokens.len()),
+            integers: OnceLock::new(),
+        };
+        for &token in tokens {
+            let token = token as usize;
+            selected.codes.extend_from_slice(self.row_codes(token));
+            selected.scales.extend_from_slice(self.row_scales(token));
+            selected.tensor_scales.push(self.tensor_scales[token]);
+        }
+        selected
     }
 
     fn row_codes(&self, token: usize) -> &[u8] {
