@@ -62,15 +62,12 @@ pub enum FormatError {
     },
     /// Products of integers need elements that are integers, and blocks of one size.
     #[error(
-        "no integer products of {x} (k = {}) and {w} (k = {}); both elements must be of E2M1, \
-         E2M3, E3M2, INT4 and INT8, with the same k, a multiple of 16",
-        k[0],
-        k[1]
+        "no integer products of {pair}; both elements must be of E2M1, E2M3, E3M2, INT4 and INT8, \
+         with the same k, a multiple of 16"
     )]
     NotIntegers {
-        x: ElementFormat,
-        w: ElementFormat,
-        k: [usize; 2],
+        /// Elements and k of activations and weights.
+        pair: String,
     },
     /// A buffer does not have the length that rows, columns and format ask for.
     #[error("{what}: {got} entries, expected {expected}")]

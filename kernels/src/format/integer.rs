@@ -11,7 +11,7 @@
 //! | INT4 | 2^-2 | -8..=7 |
 //! | INT8 | 2^-6 | -128..=127 |
 
-use super::{BlockFormat, CodeLayout, ElementFormat, Grid, pow2};
+use super::{BlockFormat, CodeLayout, ElementFormat, FormatError, Grid, pow2};
 
 /// The block size is a multiple of it.
 const COLUMNS: usize = 16;
@@ -108,5 +108,20 @@ impl IntegerPair {
         let most = u64::from(pair.x.most * pair.w.most) * block_size as u64;
         let is_pair = block_size == w.block_size() && block_size.is_multiple_of(COLUMNS);
         (is_pair && most <= i32::MAX as u64).then_some(pair)
+    }
+
+    /// As [`IntegerPair::new`].
+    ///
+    /// # Errors
+    /// [`FormatError::NotIntegers`] if there is no such pair.
+    pub fn of(x: &BlockFormat, w: &BlockFormat) -> Result<Self, FormatError> {
+        Self::new(x, w).ok_or_else(|| {
+            let name = |format: &BlockFormat| {
+                format!("{} (k = {})", format.element(), format.block_size())
+            };
+            FormatError::NotIntegers {
+                pair: format!("{} and {}", name(x), name(w)),
+            }
+        })
     }
 }

@@ -19,11 +19,7 @@ use crate::format::{FormatError, IntegerElement, IntegerPair, PackedTensor};
 /// [`FormatError::NotIntegers`] unless the formats are an [`IntegerPair`], [`FormatError::Length`]
 /// if the columns differ.
 pub fn integer_matmul(x: &PackedTensor, w: &PackedTensor) -> Result<Vec<f32>, FormatError> {
-    let pair = IntegerPair::new(x.format(), w.format()).ok_or(FormatError::NotIntegers {
-        x: x.format().element(),
-        w: w.format().element(),
-        k: [x.format().block_size(), w.format().block_size()],
-    })?;
+    let pair = IntegerPair::of(x.format(), w.format())?;
     if x.cols() != w.cols() {
         return Err(FormatError::Length {
             what: "columns of w",

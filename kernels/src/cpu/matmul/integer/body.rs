@@ -102,9 +102,8 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
                     sums: [s.splat_bits(job.x.starts[run]); V],
                 };
                 decoder.groups(columns, &mut products);
-                for v in 0..V {
-                    let sum = self.dot.widen(s, products.sums[v]);
-                    wide[v] = s.add_bits(wide[v], sum);
+                for (wide, sum) in wide.iter_mut().zip(products.sums) {
+                    *wide = s.add_bits(*wide, self.dot.widen(s, sum));
                 }
             }
             let x = s.splat(job.x.factors[block]);
@@ -198,8 +197,8 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
         let panel_factors = tile.panel.factors.chunks_exact(Self::LANES_OF_TILE);
         let mut sums = [[s.splat(0.0); VECTORS]; N];
         if tile.blocks.start > 0 {
-            for t in 0..N {
-                sums[t] = self.load(tile.token + t, tile.rows.clone());
+            for (t, sums) in sums.iter_mut().enumerate() {
+                *sums = self.load(tile.token + t, tile.rows.clone());
             }
         }
         for ((w_factors, x_factors), starts) in panel_factors.zip(factors).zip(starts) {
@@ -212,10 +211,8 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
             if x.block_runs == 1 {
                 if let Some(starts) = starts.next() {
                     wide = self.add_run(starts, block_panel, block_words);
-                    for t in 0..N {
-                        for v in 0..VECTORS {
-                            wide[t][v] = dot.widen(s, wide[t][v]);
-                        }
+                    for sum in wide.iter_mut().flatten() {
+                        *sum = dot.widen(s, *sum);
                     }
                 }
             } else {

@@ -93,12 +93,9 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
                 }
             }
             6 => {
-                let mut words = [[s.splat_bits(0); V]; 3];
-                for (i, words) in words.iter_mut().enumerate() {
-                    *words = self.vectors.words(s, first + i);
-                }
-                for v in 0..V {
-                    let [a, b, c] = [words[0][v], words[1][v], words[2][v]];
+                let words = [0, 1, 2].map(|i| self.vectors.words(s, first + i));
+                let [a, b, c] = words;
+                for (v, ((a, b), c)) in a.into_iter().zip(b).zip(c).enumerate() {
                     let second = s.or(s.shift_right(a, 24), s.shift_left(b, 8));
                     let third = s.or(s.shift_right(b, 16), s.shift_left(c, 16));
                     self.put_six(0, v, a, sink);

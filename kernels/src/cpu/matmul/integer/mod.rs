@@ -97,12 +97,7 @@ impl<'a> IntegerMatmul<'a> {
     /// [`FormatError::Length`] unless columns agree and `y` is whole rows.
     pub fn multiply(&self, x: &CodeRows, y: &mut [f32]) -> Result<(), FormatError> {
         let (w, (rows, cols)) = (self.panels, (self.panels.rows(), self.panels.cols()));
-        let pair = IntegerPair::new(x.format(), w.format());
-        let pair = pair.ok_or(FormatError::NotIntegers {
-            x: x.format().element(),
-            w: w.format().element(),
-            k: [x.format().block_size(), w.format().block_size()],
-        })?;
+        let pair = IntegerPair::of(x.format(), w.format())?;
         let tokens = x.tokens();
         for (what, got, expected) in [
             ("columns of x", x.cols(), cols),
