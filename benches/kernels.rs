@@ -1,18 +1,21 @@
 //! Benches every kernel that this machine runs; each is verified in this process before it is
 //! timed. On a GPU these are the PTX kernels, timed by events, and cuBLAS; otherwise the SIMD
-//! kernels on one thread, for every instruction set of the CPU.
+//! kernels on one thread, on the fastest path of the CPU.
 //!
 //! Throughput counts the bytes that must move, each once, or the operations of products. The line
-//! below each kernel compares it with a copy or a matrix product, timed before in the same process.
+//! below each kernel names the bound that it comes closest to, timed before in the same process.
 //!
-//! `cargo bench -- cpu_quantize_fp4` picks some; `mxlab bench` is the same with rounds and a
+//! `cargo bench -- cpu_quantize_fp4` picks some; `cargo bench -- 'cpu_quantize_fp4.*__avx2'` those
+//! of a slower path, which are left out otherwise; `mxlab bench` is the same with rounds and a
 //! record.
 
 use criterion::measurement::{Measurement, ValueFormatter};
 use criterion::{BenchmarkId, Criterion, SamplingMode, Throughput};
 use mxlab_benches::gpu::Gpu;
+use mxlab_benches::record::{Measured, RoofRecord};
+use mxlab_benches::run::{Found, Observer};
 use mxlab_benches::suite::{self, Selection};
-use mxlab_benches::{BenchError, Opened, Roof, Target, cpu};
+use mxlab_benches::{BenchError, Case, Opened, Plan, Roof, Target, cpu, run};
 use mxlab_harness::device::Device;
 use mxlab_harness::measure::{Sampling, Timing};
 use std::cell::RefCell;
@@ -90,40 +93,47 @@ impl ValueFormatter for Seconds {
     }
 }
 
-/// The rates that a machine reaches: bytes and operations a second.
-struct Bounds {
-    copy: f64,
-    product: f64,
+/// The bounds of a machine, timed once.
+fn measure(roof: &Roof) -> Result<RoofRecord, BenchError> {
+    let sampling = Sampling {
+        warm_up_s: 0.05,
+        sample_s: 0.005,
+        samples: 10,
+    };
+    let plan = Plan {
+        sampling,
+        rounds: 3,
+        energy_s: 0.0,
+        memory: 0,
+    };
+    let found = run(&[], roof, &plan, None, &mut Silent)?;
+    let refused = found.refused.into_iter().map(|refused| refused.reason);
+    let missing = || BenchError::Wrong(refused.collect::<Vec<_>>().join("; "));
+    let record = found.roof.ok_or_else(missing)?;
+    for Measured { case, timing, .. } in record.measured() {
+        let (count, unit) = match case.operations {
+            0 if case.bytes == 0 => continue,
+            0 => (case.bytes, "GB/s"),
+            operations => (operations, "Gop/s"),
+        };
+        let rate = count as f64 / timing.median() / 1e9;
+        println!("{:30} {rate:8.1} {unit}", case.kernel);
+    }
+    println!();
+    Ok(record)
 }
 
-impl Bounds {
-    fn measure(roof: &Roof) -> Result<Self, BenchError> {
-        let sampling = Sampling {
-            warm_up_s: 0.1,
-            sample_s: 0.02,
-            samples: 15,
-        };
-        let median = |target: &dyn Target| -> Result<f64, BenchError> {
-            let mut opened = target.open()?;
-            let runs = sampling.runs(&mut *opened)?;
-            let rounds = vec![sampling.round(&mut *opened, runs)?];
-            Ok(Timing { runs, rounds }.median())
-        };
-        let copy = roof.copy.case().bytes as f64 / median(&*roof.copy)?;
-        let product = match &roof.product {
-            Some(product) => product.case().operations as f64 / median(&**product)?,
-            None => f64::INFINITY,
-        };
-        println!(
-            "copy: {:.1} GB/s; product: {:.1} Gop/s\n",
-            copy / 1e9,
-            product / 1e9
-        );
-        Ok(Self { copy, product })
+struct Silent;
+
+impl Observer for Silent {
+    fn working_on(&mut self, _case: &Case, _round: Option<u32>) {}
+
+    fn done(&mut self, _found: &Found) -> Result<(), BenchError> {
+        Ok(())
     }
 }
 
-fn bench(criterion: &mut Criterion<Seconds>, targets: &[Box<dyn Target>], bounds: &Bounds) {
+fn bench(criterion: &mut Criterion<Seconds>, targets: &[Box<dyn Target>], roof: &RoofRecord) {
     for target in targets {
         let case = target.case();
         let mut group = criterion.benchmark_group(&case.kernel);
@@ -157,48 +167,59 @@ fn bench(criterion: &mut Criterion<Seconds>, targets: &[Box<dyn Target>], bounds
         let rounds = vec![times.into_inner()];
         if !rounds[0].is_empty() {
             let median = Timing { runs: 1, rounds }.median();
-            let [memory, product] = [
-                case.bytes as f64 / bounds.copy,
-                case.operations as f64 / bounds.product,
-            ];
-            let (bound, of) = match memory >= product {
-                true => (memory, "bandwidth of the copy"),
-                false => (product, "rate of the product"),
-            };
-            println!("    {:.0} % of the {of}\n", 100.0 * bound / median);
+            if let Some(bound) = roof.bound(case) {
+                let percent = 100.0 * bound.seconds / median;
+                println!("    {percent:.0} % of {}\n", bound.roof.case.kernel);
+            }
         }
     }
 }
 
-fn run(criterion: &mut Criterion<Seconds>) -> Result<(), BenchError> {
+fn bench_all(criterion: &mut Criterion<Seconds>) -> Result<(), BenchError> {
     let selection = Selection::default();
     match Device::cuda(0) {
         Ok(device) => {
             let gpu = Gpu::new(device)?;
             println!("{}", gpu.properties().name);
-            let bounds = Bounds::measure(&gpu.roof(selection.seed)?)?;
-            bench(criterion, &suite::gpu(&gpu, &selection)?, &bounds);
+            let roof = measure(&gpu.roof(selection.seed)?)?;
+            bench(criterion, &suite::gpu(&gpu, &selection)?, &roof);
         }
         Err(error) => {
             println!("no GPU ({error}): the kernels of the CPU, one thread");
             let pool = rayon::ThreadPoolBuilder::new().num_threads(1);
             pool.build_global().expect("the first pool");
-            let bounds = Bounds::measure(&cpu::roof())?;
-            let targets = suite::cpu(&Selection {
-                kernels: vec![glob::Pattern::new("*").expect("a pattern")],
+            let suite = suite::cpu(&Selection {
+                kernels: kernels(),
                 ..selection
             });
-            bench(criterion, &targets, &bounds);
+            if let Some(note) = suite.note() {
+                println!("{note}\n");
+            }
+            let roof = cpu::roof(suite.targets.iter().map(|target| target.case()));
+            bench(criterion, &suite.targets, &measure(&roof)?);
         }
     }
     Ok(())
+}
+
+/// All kernels of the fastest path, and those of a path that an argument names behind `__`.
+fn kernels() -> Vec<glob::Pattern> {
+    let path = |argument: String| {
+        let (_, path) = argument.rsplit_once("__")?;
+        let is_of_name = |character: &char| character.is_ascii_alphanumeric() || *character == '_';
+        let path: String = path.chars().take_while(is_of_name).collect();
+        Some(format!("*__{path}"))
+    };
+    let patterns = std::iter::once("*".to_owned()).chain(std::env::args().filter_map(path));
+    let patterns = patterns.map(|text| glob::Pattern::new(&text).expect("a pattern"));
+    patterns.collect()
 }
 
 fn main() {
     let mut criterion = Criterion::default()
         .with_measurement(Seconds)
         .configure_from_args();
-    if let Err(error) = run(&mut criterion) {
+    if let Err(error) = bench_all(&mut criterion) {
         eprintln!("error: {error}");
         std::process::exit(1);
     }

@@ -2,10 +2,15 @@
 
     pip install torch torchao
     mxlab bench --device cpu --threads 1 --peer benches/peers/cpu.py
+
+With `mxlab --isa avx2` torch, oneDNN and MKL are kept to AVX2 too, by MXLAB_ISA.
 """
 
 import importlib.metadata
 import os
+
+if os.environ.get("MXLAB_ISA") == "avx2":
+    os.environ.update(ATEN_CPU_CAPABILITY="avx2", ONEDNN_MAX_CPU_ISA="AVX2", MKL_ENABLE_INSTRUCTIONS="AVX2")
 
 import torch
 from protocol import by_clock, case, serve
@@ -27,7 +32,9 @@ def product(dtype, rows, cols, tokens):
     width = torch.finfo(dtype).bits // 8
     name = {torch.float32: "torch_linear_f32", torch.bfloat16: "torch_linear_bf16"}[dtype]
     bytes = width * (rows * cols + tokens * (rows + cols))
-    return case(name, rows, cols, tokens, bytes, 2 * rows * cols * tokens), make_ready
+    operands = {torch.float32: "f32", torch.bfloat16: "bf16"}[dtype]
+    operations, written = 2 * rows * cols * tokens, width * rows * tokens
+    return case(name, rows, cols, tokens, bytes, operations, written, operands), make_ready
 
 
 def to_mx(rows, cols):
@@ -37,8 +44,8 @@ def to_mx(rows, cols):
         x = torch.randn(rows, cols)
         return by_clock(lambda: quantise(x, torch.float4_e2m1fn_x2, 32))
 
-    bytes = 4 * rows * cols + rows * cols // 2 + rows * cols // 32
-    return case("torchao_to_mx_fp4_k32", rows, cols, bytes=bytes), make_ready
+    written = rows * cols // 2 + rows * cols // 32
+    return case("torchao_to_mx_fp4_k32", rows, cols, bytes=4 * rows * cols + written, written=written), make_ready
 
 
 def list_cases(shapes, tokens):

@@ -9,17 +9,20 @@ import sys
 import time
 
 
-def case(kernel, rows, cols, tokens=None, bytes=0, operations=0):
-    """A case as records have it."""
-    return {
+def case(kernel, rows, cols, tokens=None, bytes=0, operations=0, written=None, arithmetic=None, family="peer"):
+    """A case as records have it. `written` are those of the bytes that are written, `arithmetic` the type
+    of the operands: f32, bf16 or int8."""
+    made = {
         "kernel": kernel,
-        "family": "peer",
+        "family": family,
         "rows": rows,
         "cols": cols,
         "tokens": tokens,
         "bytes": bytes,
         "operations": operations,
     }
+    optional = {"written": written, "arithmetic": arithmetic}
+    return made | {name: value for name, value in optional.items() if value is not None}
 
 
 def by_clock(function):
@@ -34,8 +37,9 @@ def by_clock(function):
     return run
 
 
-def serve(name, versions, list_cases):
-    """Answers until the other side ends. `list_cases(shapes, tokens)` gives pairs of a case and what opens it."""
+def serve(name, versions, list_cases=None, list_generation=None):
+    """Answers until the other side ends. `list_cases(shapes, tokens)` gives pairs of a case and what opens it;
+    `list_generation(path, prompt, decode)` those of a model that is asked for."""
     answers = sys.stdout
     sys.stdout = sys.stderr  # what libraries print is no answer
     cases, opened = [], {}
@@ -44,7 +48,12 @@ def serve(name, versions, list_cases):
             question = json.loads(line)
             if "list" in question:
                 asked = question["list"]
-                cases = list(list_cases(asked["shapes"], asked["tokens"]))
+                model = asked.get("model")
+                cases = []
+                if model and list_generation:
+                    cases = list(list_generation(model["path"], model["prompt"], model["decode"]))
+                elif list_cases and not model:
+                    cases = list(list_cases(asked["shapes"], asked["tokens"]))
                 answer = {"name": name, "versions": versions, "cases": [case for case, _ in cases]}
             elif "open" in question:
                 index = question["open"]

@@ -22,7 +22,7 @@ pub struct Compared {
 pub struct Report {
     /// Cases in both, in the order of the first.
     pub compared: Vec<Compared>,
-    /// How the machine's copy, product and empty kernel changed, where both records have them.
+    /// How the machine's bounds changed, where both records have them.
     pub roof: Vec<Compared>,
     /// Cases of the first alone.
     pub only_before: Vec<Case>,
@@ -42,17 +42,10 @@ pub fn compare(before: &BenchRecord, after: &BenchRecord, threshold: f64) -> Rep
     let mut roof = Vec::new();
     if let (Some(before), Some(after)) = (&before.roof, &after.roof) {
         roof.push(pair(&before.copy, &after.copy, 1.0));
-        let others = [
-            (&before.product, &after.product),
-            (&before.empty, &after.empty),
-        ];
-        for others in others {
-            if let (Some(before), Some(after)) = others
-                && before.case.is_like(&after.case)
-            {
-                roof.push(pair(before, after, 1.0));
-            }
-        }
+        roof.extend(before.measured().skip(1).filter_map(|before| {
+            let is_it = |after: &&Measured| after.case.is_like(&before.case);
+            Some(pair(before, after.measured().skip(1).find(is_it)?, 1.0))
+        }));
     }
     let mut compared = Vec::new();
     let mut only_before = Vec::new();
@@ -89,18 +82,9 @@ impl Report {
 /// known to be the same.
 fn drift(roof: &[Compared], record: Option<&RoofRecord>, measured: &Measured) -> f64 {
     let Some(record) = record else { return 1.0 };
-    let copy = measured.case.bytes as f64 / record.copy.bandwidth();
-    let rate = record.product.as_ref().and_then(Measured::rate);
-    let product = rate.map_or(0.0, |rate| measured.case.operations as f64 / rate);
-    let is_product = |of: &&Compared| {
-        let mut product = record.product.iter();
-        product.any(|product| product.case.is_like(&of.case))
-    };
-    let bound = match product > copy {
-        true => roof.iter().find(is_product).or(roof.first()),
-        false => roof.first(),
-    };
-    match bound {
+    let bound = record.bound(&measured.case);
+    let is_it = |of: &&Compared| bound.is_some_and(|bound| of.case.is_like(&bound.roof.case));
+    match roof.iter().find(is_it).or(roof.first()) {
         Some(bound) if bound.comparison.verdict != Verdict::Same => bound.comparison.ratio,
         _ => 1.0,
     }

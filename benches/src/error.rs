@@ -37,6 +37,9 @@ pub enum BenchError {
         /// What does not fit.
         reason: String,
     },
+    /// A model could not be loaded or run.
+    #[error("{0}")]
+    Model(String),
     /// A peer program failed.
     #[error("{name}: {reason}")]
     Peer {

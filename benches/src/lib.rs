@@ -2,7 +2,7 @@
 //!
 //! A [`Target`] is a kernel on a shape. The process that times it first verifies it against its
 //! reference, and refuses it if it is wrong. [`run()`] times targets in rounds. Each round also
-//! times the bounds of this machine: a copy, a product and an empty kernel ([`Roof`]). The result
+//! times the bounds of this machine: memory, arithmetic and an empty kernel ([`Roof`]). The result
 //! is a [`BenchRecord`]; [`compare`] compares two. `cargo bench` and `mxlab bench` both use this
 //! crate.
 //!
@@ -14,9 +14,11 @@
 //! | [`peer`] | programs that time other implementations |
 //! | [`mod@run`] | timing in rounds |
 //! | [`record`] | the record of a run |
+//! | [`bound`] | the least time of a case, by the bounds of its record |
 //! | [`compare`] | faster, slower, same, or inconclusive |
 //! | [`suite`] | the default targets |
 
+pub mod bound;
 pub mod compare;
 pub mod cpu;
 mod error;

@@ -5,18 +5,22 @@
 //! | asked | answer |
 //! |---|---|
 //! | `{"list": {"shapes": [[rows, cols], ...], "tokens": [n, ...]}}` | name, versions, cases |
+//! | `{"list": {..., "model": {"path": "...", "prompt": n, "decode": n}}}` | those of a model |
 //! | `{"open": index}` | `{"ok": true}` |
 //! | `{"time": index, "runs": n}` | `{"seconds": s}`, of all runs |
 //! | `{"close": index}` | `{"ok": true}` |
 //!
 //! or `{"error": "..."}`. The lists of shapes and tokens may be empty. The answer to `list` is
 //! `{"name": "...", "versions": {"torch": "..."}, "cases": [...]}`, with cases as in records. The
-//! peer's standard error is shown.
+//! peer's standard error is shown. It is told our threads by `OMP_NUM_THREADS` and our instruction
+//! set by `MXLAB_ISA`.
 
+use crate::cpu::Arithmetic;
 use crate::record::PeerRecord;
 use crate::suite::Selection;
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_harness::measure::Timed;
+use mxlab_kernels::cpu::Isa;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -83,8 +87,9 @@ impl Peer {
             reason,
         };
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        // As many threads as ours.
+        // As many threads as ours, and our instruction set.
         command.env("OMP_NUM_THREADS", rayon::current_num_threads().to_string());
+        command.env("MXLAB_ISA", Isa::best().name());
         let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
         let (Some(input), Some(output)) = (child.stdin.take(), child.stdout.take()) else {
             return Err(failed("it has no standard input or output".to_owned()));
@@ -98,7 +103,11 @@ impl Peer {
             }),
         });
         let Selection { shapes, tokens, .. } = selection;
-        let question = json!({ "list": { "shapes": shapes, "tokens": tokens } });
+        let mut list = json!({ "shapes": shapes, "tokens": tokens });
+        if let Some(model) = &selection.model {
+            list["model"] = json!(model);
+        }
+        let question = json!({ "list": list });
         let listed: Listed = peer.ask(&question)?;
         let record = PeerRecord {
             program: peer.name.clone(),
@@ -106,7 +115,11 @@ impl Peer {
             versions: listed.versions,
         };
         let cases = listed.cases.into_iter().enumerate();
-        let target = |(index, case)| -> Box<dyn Target> {
+        let target = |(index, mut case): (usize, Case)| -> Box<dyn Target> {
+            if let Some(operands) = &case.arithmetic {
+                let fastest = Arithmetic::fastest(operands);
+                case.arithmetic = fastest.map(|kind| kind.name().to_owned());
+            }
             Box::new(PeerTarget {
                 peer: peer.clone(),
                 index,

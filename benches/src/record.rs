@@ -82,6 +82,12 @@ pub struct RoofRecord {
     /// A kernel that does nothing; `None` where none is launched, and in older records.
     #[serde(default)]
     pub empty: Option<Measured>,
+    /// Kinds of traffic on working sets of several sizes; none on a GPU and in older records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub memory: Vec<Measured>,
+    /// Kinds of arithmetic out of registers; none on a GPU and in older records.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arithmetic: Vec<Measured>,
 }
 
 /// A case and its times.
@@ -129,6 +135,18 @@ impl Measured {
         self.case.bytes as f64 / self.timing.median()
     }
 
+    /// Seconds of a run in the fastest round: a roof is what a machine does when nothing disturbs it.
+    pub fn fastest(&self) -> f64 {
+        let rounds = self.timing.round_medians().into_iter();
+        rounds.fold(f64::INFINITY, f64::min)
+    }
+
+    /// Tokens a second; `None` of what is no generation.
+    pub fn token_rate(&self) -> Option<f64> {
+        let tokens = self.case.tokens.filter(|_| self.case.family == "generate");
+        tokens.map(|tokens| tokens as f64 / self.timing.median())
+    }
+
     /// Operations a second; `None` of a kernel without products.
     pub fn rate(&self) -> Option<f64> {
         let operations = self.case.operations;
@@ -144,19 +162,17 @@ impl RoofRecord {
         Some(1e6 * empty.timing.median())
     }
 
-    /// What was timed: copy, product, empty kernel.
+    /// What was timed.
     pub fn measured(&self) -> impl Iterator<Item = &Measured> {
         let others = self.product.iter().chain(&self.empty);
+        let others = others.chain(&self.memory).chain(&self.arithmetic);
         std::iter::once(&self.copy).chain(others)
     }
 
-    /// The least time of a case by copy and product, relative to its measured time.
-    pub fn fraction(&self, measured: &Measured) -> f64 {
-        let case = &measured.case;
-        let memory = case.bytes as f64 / self.copy.bandwidth();
-        let product = self.product.as_ref().and_then(Measured::rate);
-        let product = product.map_or(0.0, |rate| case.operations as f64 / rate);
-        memory.max(product) / measured.timing.median()
+    /// The least time of a case, relative to its measured time; `None` as [`RoofRecord::bound`].
+    pub fn fraction(&self, measured: &Measured) -> Option<f64> {
+        let bound = self.bound(&measured.case)?;
+        Some(bound.seconds / measured.timing.median())
     }
 }
 

@@ -53,6 +53,8 @@ struct Work<'t> {
     case: &'t Case,
     opened: Box<dyn Opened + 't>,
     timing: Timing,
+    /// Whether it is not to be run again.
+    has_failed: bool,
 }
 
 impl<'t> Work<'t> {
@@ -66,7 +68,20 @@ impl<'t> Work<'t> {
                 runs,
                 rounds: Vec::new(),
             },
+            has_failed: false,
         })
+    }
+
+    /// Opens a target; `None` if it is refused.
+    fn open_noting(
+        target: &'t dyn Target,
+        plan: &Plan,
+        found: &mut Found,
+        observer: &mut dyn Observer,
+    ) -> Option<Self> {
+        observer.working_on(target.case(), None);
+        let failed = |error| found.refused.push(refused(target.case(), &error));
+        Self::open(target, plan).map_err(failed).ok()
     }
 
     fn round(&mut self, plan: &Plan) -> Result<(), BenchError> {
@@ -102,6 +117,26 @@ impl<'t> Work<'t> {
     }
 }
 
+/// What the bounds took so far; `None` if the copy failed.
+fn record_of(roof: &Roof, works: &[Option<Work>]) -> Option<RoofRecord> {
+    let one = |target: &dyn Target| {
+        let mut works = works.iter().flatten();
+        let work = works.find(|work| std::ptr::eq(work.case, target.case()))?;
+        (!work.timing.rounds.is_empty()).then(|| work.measured(None))
+    };
+    let many = |targets: &[Box<dyn Target>]| {
+        let measured = targets.iter().filter_map(|target| one(&**target));
+        measured.collect()
+    };
+    Some(RoofRecord {
+        copy: one(&*roof.copy)?,
+        product: roof.product.as_deref().and_then(one),
+        empty: roof.empty.as_deref().and_then(one),
+        memory: many(&roof.memory),
+        arithmetic: many(&roof.arithmetic),
+    })
+}
+
 /// Times targets, one group after the other; without targets, only the bounds of the machine. A
 /// target that is wrong or fails is left out and reported. So is a failed bound, and the record
 /// then has no roof.
@@ -116,35 +151,29 @@ pub fn run(
     observer: &mut dyn Observer,
 ) -> Result<Found, BenchError> {
     let mut found = Found::default();
-    let roofs = [Some(&roof.copy), roof.product.as_ref(), roof.empty.as_ref()];
-    let mut roofs = roofs.map(|target| {
-        let target = target?;
-        observer.working_on(target.case(), None);
-        let opened = Work::open(&**target, plan);
-        let failed = |error| found.refused.push(refused(target.case(), &error));
-        opened.map_err(failed).ok()
-    });
+    let mut roofs = Vec::new();
+    for target in roof.targets() {
+        roofs.push(Work::open_noting(target, plan, &mut found, observer));
+    }
     for group in groups(targets, plan.memory) {
         let mut works = Vec::with_capacity(group.len());
         for target in group {
-            observer.working_on(target.case(), None);
-            match Work::open(&**target, plan) {
-                Ok(work) => works.push(Some(work)),
-                Err(error) => found.refused.push(refused(target.case(), &error)),
-            }
+            works.push(Work::open_noting(&**target, plan, &mut found, observer));
         }
         for round in 0..plan.rounds {
             observer.round();
-            for place in roofs.iter_mut().chain(&mut works) {
-                let Some(work) = place else { continue };
+            for work in roofs.iter_mut().chain(&mut works).flatten() {
+                if work.has_failed {
+                    continue;
+                }
                 observer.working_on(work.case, Some(round));
                 if let Err(error) = work.round(plan) {
                     found.refused.push(refused(work.case, &error));
-                    *place = None;
+                    work.has_failed = true;
                 }
             }
         }
-        for mut work in works.into_iter().flatten() {
+        for mut work in works.into_iter().flatten().filter(|work| !work.has_failed) {
             let energy = match meter.filter(|_| plan.energy_s > 0.0) {
                 Some(meter) => work.energy(meter, plan.energy_s),
                 None => Ok(None),
@@ -154,19 +183,7 @@ pub fn run(
                 Err(error) => found.refused.push(refused(work.case, &error)),
             }
         }
-        // One that failed meanwhile stays as it was after the group before.
-        let before = found.roof.take();
-        let before = before.map(|roof| [Some(roof.copy), roof.product, roof.empty]);
-        let mut before = before.unwrap_or_default().into_iter();
-        let [copy, product, empty] = roofs.each_ref().map(|roof| {
-            let before = before.next().flatten();
-            roof.as_ref().map(|work| work.measured(None)).or(before)
-        });
-        found.roof = copy.map(|copy| RoofRecord {
-            copy,
-            product,
-            empty,
-        });
+        found.roof = record_of(roof, &roofs);
         observer.done(&found)?;
     }
     Ok(found)
@@ -284,7 +301,7 @@ mod tests {
                     cols: 1,
                     tokens: None,
                     bytes: 1000,
-                    operations: 0,
+                    ..Case::default()
                 },
                 seconds,
                 is_wrong,
@@ -312,6 +329,8 @@ mod tests {
             copy: bench.target("copy", 1e-6, false),
             product: None,
             empty: Some(bench.target("empty", 5e-7, false)),
+            memory: Vec::new(),
+            arithmetic: Vec::new(),
         };
         let targets = [
             bench.target("a", 2e-6, false),
@@ -337,7 +356,7 @@ mod tests {
             let rounds = measured.timing.rounds.len();
             assert_eq!(rounds, 4, "in every round of both groups");
         }
-        assert!((roof.fraction(&found.measured[1]) - 0.125).abs() < 1e-9);
+        assert!((roof.fraction(&found.measured[1]).expect("a cost") - 0.125).abs() < 1e-9);
         assert!((roof.gap_us().expect("measured") - 0.5).abs() < 1e-9);
     }
 
@@ -348,6 +367,8 @@ mod tests {
             copy: bench.target("copy", 1e-6, false),
             product: Some(bench.target("product", 1e-6, true)),
             empty: Some(bench.target("empty", 5e-7, false)),
+            memory: vec![bench.target("read", 1e-6, false)],
+            arithmetic: vec![bench.target("fma", 1e-6, true)],
         };
         let mut observer = Silent(0);
         let found = run(&[], &roof, &PLAN, None, &mut observer).expect("a run");
@@ -355,9 +376,10 @@ mod tests {
         assert!(found.measured.is_empty());
         let roof = found.roof.expect("a roof");
         let kernels: Vec<&str> = roof.measured().map(|m| m.case.kernel.as_str()).collect();
-        assert_eq!(kernels, ["copy", "empty"]);
+        assert_eq!(kernels, ["copy", "empty", "read"]);
         assert_eq!(roof.copy.timing.rounds.len(), 2);
-        assert_eq!(found.refused[0].case.kernel, "product");
+        let refused = found.refused.iter().map(|refused| &refused.case.kernel);
+        assert_eq!(refused.collect::<Vec<_>>(), ["product", "fma"]);
     }
 
     #[test]
@@ -367,6 +389,8 @@ mod tests {
             copy: bench.target("copy", 1e-6, true),
             product: None,
             empty: None,
+            memory: Vec::new(),
+            arithmetic: Vec::new(),
         };
         let targets = [bench.target("a", 2e-6, false)];
         let found = run(&targets, &roof, &PLAN, None, &mut Silent(0)).expect("a run");

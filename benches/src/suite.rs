@@ -11,6 +11,8 @@ use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, Rounding, Scale
 use mxlab_kernels::fragment::{FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::kernel::{Kernel, LaunchError};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
+use serde::Serialize;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 /// Rows and columns of weights on the CPU, of Llama 3.2 1B, and the tokens that they are multiplied
@@ -47,6 +49,20 @@ pub struct Selection {
     pub tokens: Vec<usize>,
     /// Seed of what is in tensors.
     pub seed: u64,
+    /// The model whose generation peers time, in place of kernels.
+    pub model: Option<Generation>,
+}
+
+/// Generation with a model: a prompt, and tokens after it, one by one.
+#[derive(Clone, Debug, Serialize)]
+pub struct Generation {
+    /// The model, as it was given.
+    #[serde(rename = "path")]
+    pub model: String,
+    /// Tokens of the prompt.
+    pub prompt: usize,
+    /// Tokens after it.
+    pub decode: usize,
 }
 
 impl Selection {
@@ -107,24 +123,85 @@ fn model_formats() -> [BlockFormat; 5] {
     ]
 }
 
-/// The SIMD kernels: the requested ones in every format and instruction set of this CPU, or those
-/// of models in the best one.
-pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
+/// The SIMD kernels of a bench.
+#[derive(Default)]
+pub struct CpuSuite {
+    /// Those to be timed.
+    pub targets: Vec<Box<dyn Target>>,
+    /// Number of requested ones that are not, by the path that is slower than the one selected.
+    pub left_out: BTreeMap<&'static str, usize>,
+}
+
+impl CpuSuite {
+    /// Adds a target that goes a path, if it is requested: each path in the usual selection, the
+    /// fastest ones of those that a pattern matches, and slower ones if the pattern names them.
+    fn offer(
+        &mut self,
+        selection: &Selection,
+        target: impl Target + 'static,
+        path: &'static str,
+        is_fastest: bool,
+    ) {
+        let case = target.case();
+        let mut patterns = selection.kernels.iter();
+        let is_requested = patterns
+            .clone()
+            .any(|pattern| pattern.matches(&case.kernel));
+        // Roundings and dialects of one format are packed by kernels of their own, and unpacked by
+        // the same.
+        let mut others = self.targets.iter();
+        if !(selection.kernels.is_empty() || is_requested)
+            || others.any(|other| other.case().is_like(case))
+        {
+            return;
+        }
+        let is_named =
+            |pattern: &glob::Pattern| pattern.matches(&case.kernel) && names_path(pattern.as_str());
+        if is_fastest || patterns.any(is_named) {
+            self.targets.push(Box::new(target));
+        } else if selection.has_family(case) {
+            *self.left_out.entry(path).or_default() += 1;
+        }
+    }
+
+    /// What was left out, in a line; `None` if nothing was.
+    pub fn note(&self) -> Option<String> {
+        let paths = self.left_out.iter();
+        let paths: Vec<String> = paths
+            .map(|(path, count)| format!("{count} {path}"))
+            .collect();
+        let path = self.left_out.keys().next()?;
+        Some(format!(
+            "left out kernels of slower paths: {}; name the path to time them, such as \
+             `*__{}`",
+            paths.join(", "),
+            path.replace('-', "_")
+        ))
+    }
+}
+
+/// Whether the part of a pattern behind `__`, the path, has no wildcard.
+fn names_path(pattern: &str) -> bool {
+    let path = pattern.rsplit_once("__").map(|(_, path)| path);
+    path.is_some_and(|path| !path.is_empty() && !path.contains(['*', '?', '[']))
+}
+
+/// The SIMD kernels: the requested ones in every format, or those of models; on the path that this
+/// process selects. Slower paths are timed where a pattern names them: `cpu_matmul_*__portable`.
+pub fn cpu(selection: &Selection) -> CpuSuite {
     let is_usual = selection.kernels.is_empty();
     let (formats, isas) = match is_usual {
         true => (model_formats().to_vec(), vec![Isa::best()]),
         false => (block_formats(), Isa::available()),
     };
-    let mut targets: Vec<Box<dyn Target>> = Vec::new();
+    let mut suite = CpuSuite::default();
     let usual = if is_usual { &TENSORS[..1] } else { &TENSORS };
     for &shape in selection.shapes_or(usual) {
         for operation in BlockOperation::ALL {
             for &format in &formats {
                 for &isa in &isas {
                     let target = BlockTarget::new(operation, format, isa, shape);
-                    if is_usual || selection.has(&target.case().kernel) {
-                        targets.push(Box::new(target));
-                    }
+                    suite.offer(selection, target, isa.name(), isa == Isa::best());
                 }
             }
         }
@@ -139,22 +216,13 @@ pub fn cpu(selection: &Selection) -> Vec<Box<dyn Target>> {
             for &format in &formats {
                 for &path in &paths {
                     let target = ProductTarget::new(format, path, shape, tokens);
-                    if is_usual || selection.has(&target.case().kernel) {
-                        targets.push(Box::new(target));
-                    }
+                    let is_fastest = path == Path::best() || path == Path::Amx;
+                    suite.offer(selection, target, path.name(), is_fastest);
                 }
             }
         }
     }
-    // Roundings and dialects of one format are packed by kernels of their own, and unpacked by the
-    // same.
-    let mut taken: Vec<Case> = Vec::new();
-    targets.retain(|target| {
-        let is_new = !taken.iter().any(|case| case.is_like(target.case()));
-        taken.extend(is_new.then(|| target.case().clone()));
-        is_new
-    });
-    targets
+    suite
 }
 
 /// The kernels of the registry: the requested ones, on the requested shapes or their own; or those
@@ -314,6 +382,45 @@ fn attentions() -> Result<Vec<AttentionVariant>, BenchError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn selected(kernels: &[&str]) -> CpuSuite {
+        let patterns = kernels.iter().map(|kernel| glob::Pattern::new(kernel));
+        cpu(&Selection {
+            kernels: patterns
+                .map(|pattern| pattern.expect("a pattern"))
+                .collect(),
+            shapes: vec![[64, 64]],
+            tokens: vec![1],
+            ..Selection::default()
+        })
+    }
+
+    #[test]
+    fn slower_paths_are_timed_where_they_are_named() {
+        let ends = |suite: &CpuSuite, path: &str| {
+            let mut targets = suite.targets.iter();
+            targets.any(|target| target.case().kernel.ends_with(path))
+        };
+        let all = selected(&["*"]);
+        assert!(ends(&all, Isa::best().name()));
+        assert_eq!(ends(&all, "__portable"), Isa::best() == Isa::Portable);
+        let named = selected(&["cpu_matmul_*__portable"]);
+        assert!(ends(&named, "__portable") && named.note().is_none());
+        if Isa::best() != Isa::Portable {
+            let left_out = all.left_out["portable"];
+            assert!(left_out > named.targets.len(), "{left_out}");
+            let note = all.note().expect("a line");
+            assert!(note.contains(&format!("{left_out} portable")), "{note}");
+            // A wildcard in the path names none.
+            assert!(!ends(&selected(&["cpu_matmul_*__port*"]), "__portable"));
+        }
+        // What a family leaves out was not asked for.
+        let usual = Selection {
+            families: vec!["matmul".to_owned()],
+            ..Selection::default()
+        };
+        assert!(cpu(&usual).left_out.is_empty());
+    }
 
     #[test]
     fn every_kernel_of_the_suite_is_there() {

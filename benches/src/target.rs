@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 
 /// A kernel on a shape, and its least cost.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Case {
     /// The kernel.
@@ -19,13 +19,28 @@ pub struct Case {
     pub cols: usize,
     /// Tokens that weights are multiplied by.
     pub tokens: Option<usize>,
-    /// Bytes that must move, each once.
+    /// Bytes that must move: each that is read once, and each that is written once.
     pub bytes: u64,
+    /// Those of them that are written; `None` where reads and writes are not told apart.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub written: Option<u64>,
+    /// Bytes of memory that a run touches, those in place once; `None` is as many as move.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_set: Option<u64>,
     /// Multiplications and additions of products; 0 for kernels that have none.
     pub operations: u64,
+    /// The roof of its arithmetic, by name. A peer names the type of its operands: `f32`, `bf16`
+    /// or `int8`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub arithmetic: Option<String>,
 }
 
 impl Case {
+    /// Bytes of memory that a run touches.
+    pub fn working_set(&self) -> u64 {
+        self.working_set.unwrap_or(self.bytes)
+    }
+
     /// Whether it is the same kernel on the same shape.
     pub fn is_like(&self, other: &Self) -> bool {
         let key = |case: &Self| (case.rows, case.cols, case.tokens);
@@ -47,6 +62,7 @@ impl fmt::Display for Shape<'_> {
             rows, cols, tokens, ..
         } = self.0;
         match tokens {
+            Some(tokens) if rows + cols == 0 => f.pad(&format!("{tokens} tok")),
             Some(tokens) => f.pad(&format!("{rows}x{cols}, {tokens} tok")),
             None => f.pad(&format!("{rows}x{cols}")),
         }
@@ -81,4 +97,27 @@ pub struct Roof {
     pub product: Option<Box<dyn Target>>,
     /// A kernel that does nothing, launched as the others are; where kernels are launched.
     pub empty: Option<Box<dyn Target>>,
+    /// Kinds of traffic on working sets of several sizes; of the CPU.
+    pub memory: Vec<Box<dyn Target>>,
+    /// Kinds of arithmetic out of registers; of the CPU.
+    pub arithmetic: Vec<Box<dyn Target>>,
+}
+
+impl Roof {
+    /// All of them.
+    pub fn targets(&self) -> impl Iterator<Item = &dyn Target> {
+        let others = self.product.iter().chain(&self.empty);
+        let others = others.chain(&self.memory).chain(&self.arithmetic);
+        std::iter::once(&self.copy)
+            .chain(others)
+            .map(|target| &**target)
+    }
+}
+
+/// The level that bounds a case: of some working sets, the largest that is no larger than its own,
+/// or the smallest. Bandwidth falls with size, so this bound holds.
+pub fn level_of(sets: impl IntoIterator<Item = u64> + Clone, case: &Case) -> Option<u64> {
+    let all = || sets.clone().into_iter();
+    let inside = all().filter(|&set| set <= case.working_set()).max();
+    inside.or_else(|| all().min())
 }

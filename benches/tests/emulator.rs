@@ -179,8 +179,8 @@ fn suites_have_each_case_once() {
     };
     let usual = Selection::default();
     let suites = [
-        suite::cpu(&usual),
-        suite::cpu(&all),
+        suite::cpu(&usual).targets,
+        suite::cpu(&all).targets,
         suite::gpu(&gpu, &usual).expect("kernels"),
     ];
     for targets in suites {

@@ -49,9 +49,11 @@ impl BlockTarget {
     ) -> Self {
         let (codes, scales) = format.packed_bytes(rows, cols);
         let dense = 4 * rows * cols;
-        let bytes = match operation {
-            BlockOperation::Quantize | BlockOperation::Dequantize => dense + codes + scales,
-            BlockOperation::FakeQuantize => 2 * dense,
+        let packed = codes + scales;
+        let [read, written, working_set] = match operation {
+            BlockOperation::Quantize => [dense, packed, dense + packed],
+            BlockOperation::Dequantize => [packed, dense, dense + packed],
+            BlockOperation::FakeQuantize => [dense, dense, dense],
         };
         let rounding = match format.rounding() {
             Rounding::Stochastic { .. } => "stochastic".to_owned(),
@@ -84,8 +86,11 @@ impl BlockTarget {
                 rows,
                 cols,
                 tokens: None,
-                bytes: bytes as u64,
+                bytes: (read + written) as u64,
+                written: Some(written as u64),
+                working_set: Some(working_set as u64),
                 operations: 0,
+                arithmetic: None,
             },
         }
     }

@@ -8,7 +8,7 @@ mod roof;
 
 pub use blocks::{BlockOperation, BlockTarget};
 pub use products::ProductTarget;
-pub use roof::roof;
+pub use roof::{Arithmetic, Int8, roof};
 
 use crate::BenchError;
 use mxlab_harness::measure::Timed;

@@ -1,6 +1,6 @@
 //! y = x W^T with W packed, by every path.
 
-use super::{Timer, matrix};
+use super::{Arithmetic, Timer, matrix};
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_kernels::cpu::{self, Matmul, Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType};
@@ -34,7 +34,10 @@ impl ProductTarget {
                 cols,
                 tokens: Some(tokens),
                 bytes: (codes + scales + 4 * tokens * (rows + cols)) as u64,
+                written: Some(4 * (tokens * rows) as u64),
+                working_set: None,
                 operations: 2 * (rows * cols) as u64 * tokens as u64,
+                arithmetic: Some(Arithmetic::of(path).name().to_owned()),
             },
         }
     }

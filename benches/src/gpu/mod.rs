@@ -111,6 +111,8 @@ impl Gpu {
             copy: Box::new(copy),
             product: Some(product),
             empty: Some(Box::new(EmptyTarget::new(self.clone()))),
+            memory: Vec::new(),
+            arithmetic: Vec::new(),
         })
     }
 }
@@ -187,5 +189,6 @@ fn case(kernel: String, family: &str, shape: Shape, [bytes, operations]: [u64; 2
         tokens: shape.tokens,
         bytes,
         operations,
+        ..Case::default()
     }
 }

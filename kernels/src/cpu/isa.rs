@@ -76,7 +76,7 @@ impl Isa {
     }
 
     /// Whether extensions of the instruction set may be chosen, where the CPU has them.
-    pub(super) fn may_extend() -> bool {
+    pub fn may_extend() -> bool {
         LIMIT.get().is_none()
     }
 

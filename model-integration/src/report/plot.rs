@@ -80,8 +80,8 @@ pub struct Plot<'a> {
     pub is_joined: bool,
     /// The series.
     pub series: Series,
-    /// A grey line that bounds or divides the points.
-    pub line: Option<(&'a str, Points)>,
+    /// Grey lines that bound or divide the points.
+    pub lines: Vec<(String, Points)>,
 }
 
 impl Plot<'_> {
@@ -162,10 +162,11 @@ impl Plot<'_> {
             .light_line_style(TRANSPARENT)
             .draw()?;
         let mut names = Vec::new();
-        if let Some((name, points)) = &self.line {
-            let grey = RGBColor(120, 120, 120);
+        for (index, (name, points)) in self.lines.iter().enumerate() {
+            let shade = 110 + 100 * index / self.lines.len();
+            let grey = RGBColor(shade as u8, shade as u8, shade as u8);
             chart.draw_series(LineSeries::new(points.clone(), grey.stroke_width(2)))?;
-            names.push(((*name).to_owned(), grey.to_rgba()));
+            names.push((name.clone(), grey.to_rgba()));
         }
         for (index, (name, points)) in self.series.iter().enumerate() {
             let color = PALETTE[index % PALETTE.len()].to_rgba();
@@ -193,8 +194,8 @@ impl Plot<'_> {
 
     /// The smallest and largest of both coordinates, with a margin.
     fn bounds(&self) -> [(f64, f64); 2] {
-        let line = self.line.iter().flat_map(|(_, points)| points);
-        let points: Vec<&(f64, f64)> = self.series.values().flatten().chain(line).collect();
+        let lines = self.lines.iter().flat_map(|(_, points)| points);
+        let points: Vec<&(f64, f64)> = self.series.values().flatten().chain(lines).collect();
         let range = |of: &dyn Fn(&(f64, f64)) -> f64| {
             let values = points.iter().map(|point| of(point));
             let least = values.clone().fold(f64::INFINITY, f64::min);

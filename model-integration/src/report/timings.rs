@@ -58,7 +58,7 @@ pub fn notes(record: &BenchRecord) -> Vec<String> {
     notes
 }
 
-const CSV: [&str; 13] = [
+const CSV: [&str; 15] = [
     "kernel",
     "rows",
     "cols",
@@ -69,7 +69,9 @@ const CSV: [&str; 13] = [
     "samples",
     "bytes_per_s",
     "operations_per_s",
+    "tokens_per_s",
     "roofline_fraction",
+    "roof",
     "joules",
     "gap_us",
 ];
@@ -85,7 +87,8 @@ fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
     let or_empty = |number: Option<f64>| number.map(|x| x.to_string()).unwrap_or_default();
     let [low, high] = timing.quartiles();
     let samples: usize = timing.rounds.iter().map(Vec::len).sum();
-    let fraction = record.roof.as_ref().map(|roof| roof.fraction(measured));
+    let roof = record.roof.as_ref();
+    let bound = roof.and_then(|roof| roof.bound(case));
     vec![
         case.kernel.clone(),
         case.rows.to_string(),
@@ -95,11 +98,15 @@ fn exact(record: &BenchRecord, measured: &Measured) -> Vec<String> {
         low.to_string(),
         high.to_string(),
         samples.to_string(),
-        measured.bandwidth().to_string(),
+        or_empty((case.bytes > 0).then(|| measured.bandwidth())),
         or_empty(measured.rate()),
-        or_empty(fraction),
+        or_empty(measured.token_rate()),
+        or_empty(bound.map(|bound| bound.seconds / timing.median())),
+        bound
+            .map(|bound| bound.roof.case.kernel.clone())
+            .unwrap_or_default(),
         or_empty(measured.energy.map(|energy| energy.joules())),
-        or_empty(record.roof.as_ref().and_then(RoofRecord::gap_us)),
+        or_empty(roof.and_then(RoofRecord::gap_us)),
     ]
 }
 
@@ -117,6 +124,7 @@ fn readable(record: &BenchRecord, table: fn(usize, &[&str], &[Vec<String>]) -> S
 /// Header and rows.
 fn timed(record: &BenchRecord) -> (Vec<&'static str>, Vec<Vec<String>>) {
     let has_energy = record.measured.iter().any(|m| m.energy.is_some());
+    let has_generation = record.measured.iter().any(|m| m.token_rate().is_some());
     let mut header = vec![
         "kernel",
         "shape",
@@ -125,23 +133,34 @@ fn timed(record: &BenchRecord) -> (Vec<&'static str>, Vec<Vec<String>>) {
         "GB/s",
         "Gop/s",
         "% of roof",
+        "roof",
     ];
+    if has_generation {
+        header.push("tok/s");
+    }
     if has_energy {
         header.push("joules");
     }
     let row = |measured: &Measured| {
-        let fraction = record.roof.as_ref().map(|roof| roof.fraction(measured));
+        let roof = record.roof.as_ref();
+        let bound = roof.and_then(|roof| roof.bound(&measured.case));
+        let or_none = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+        let tenths = |number: Option<f64>| or_none(number.map(|number| format!("{number:.1}")));
+        let bandwidth = (measured.case.bytes > 0).then(|| measured.bandwidth());
+        let part = bound.map(|bound| 100.0 * bound.seconds / measured.timing.median());
         let mut row = vec![
             measured.case.kernel.clone(),
             measured.case.shape().to_string(),
             seconds(measured.timing.median()),
             format!("{:.1}", 100.0 * measured.timing.spread()),
-            format!("{:.2}", measured.bandwidth() / 1e9),
-            measured
-                .rate()
-                .map_or("-".to_owned(), |rate| format!("{:.1}", rate / 1e9)),
-            fraction.map_or("-".to_owned(), |part| format!("{:.0}", 100.0 * part)),
+            or_none(bandwidth.map(|bandwidth| format!("{:.2}", bandwidth / 1e9))),
+            tenths(measured.rate().map(|rate| rate / 1e9)),
+            or_none(part.map(|part| format!("{part:.0}"))),
+            or_none(bound.map(|bound| bound.roof.case.kernel.clone())),
         ];
+        if has_generation {
+            row.push(tenths(measured.token_rate()));
+        }
         if has_energy {
             row.push(match measured.energy {
                 Some(energy) => format!("{:.3e}", energy.joules()),
@@ -302,7 +321,7 @@ mod tests {
         assert!(table.contains(figures), "{table}");
         let csv = super::csv(&record).expect("rows");
         assert!(
-            csv.lines().all(|line| line.split(',').count() == 13),
+            csv.lines().all(|line| line.split(',').count() == 15),
             "{csv}"
         );
         let last = csv

@@ -55,11 +55,11 @@ fn a_run_leaves_a_record_and_prints_it() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     let table = text(&output.stdout);
     let lines: Vec<&str> = table.lines().collect();
-    // The header, the roofs copy and product, and the two kernels.
-    assert_eq!(lines.len(), 5, "{table}");
+    // The header, the copy, traffic in the first cache and in memory, and the two kernels.
+    assert_eq!(lines.len(), 2 + 4 + 6 + 2, "{table}");
     assert!(lines[0].starts_with("kernel,rows,cols,tokens,median_s"));
     assert!(lines[0].ends_with(",gap_us"));
-    assert!(lines[1].starts_with("cpu_copy,") && lines[2].starts_with("cpu_fma_f32,"));
+    assert!(lines[1].starts_with("cpu_copy,") && lines[2].starts_with("cpu_read__l1,"));
     // Nothing is launched on a CPU.
     assert!(lines[1..].iter().all(|line| line.ends_with(',')), "{table}");
 
@@ -80,7 +80,10 @@ fn a_run_leaves_a_record_and_prints_it() {
     assert!(json["roof"]["copy"]["case"]["bytes"].as_u64() > Some(0));
 
     // The table equals the record.
-    let fields: Vec<&str> = lines[3].split(',').collect();
+    let fields: Vec<&str> = lines[12].split(',').collect();
+    // A roof of the same run bounds it.
+    let is_bound = |line: &&&str| line.split(',').next() == Some(fields[12]);
+    assert!(fields[12].ends_with("__l1") && lines.iter().any(|line| is_bound(&line)));
     assert_eq!(fields[0], quantize["kernel"].as_str().expect("a name"));
     let bandwidth: f64 = fields[8].parse().expect("a number");
     let median: f64 = fields[4].parse().expect("a number");
@@ -274,7 +277,15 @@ fn roofs_are_timed_alone() {
     };
     let output = run(&["--device", "cpu", "--threads", "1"], "csv");
     assert!(output.status.success(), "{}", text(&output.stderr));
-    assert_eq!(text(&output.stdout).lines().count(), 3);
+    let table = text(&output.stdout);
+    for roof in [
+        "cpu_copy",
+        "cpu_read__l3",
+        "cpu_update__memory",
+        "cpu_fma_f32__portable",
+    ] {
+        assert!(table.contains(&format!("\n{roof},")), "{roof}: {table}");
+    }
     let record =
         || -> Value { serde_json::from_slice(&fs::read(&path).expect("a record")).expect("JSON") };
     let of_cpu = record();

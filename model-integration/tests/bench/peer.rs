@@ -1,11 +1,12 @@
 //! Peer programs that time other implementations in the same rounds.
 
 use super::{mxlab, text};
+use not_run::not_run;
 use serde_json::Value;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Command, Output};
 
 /// The list of a peer with one case.
 const LISTED: &str = r#"{"name":"theirs","versions":{"it":"1.2"},"cases":[{"kernel":"their_copy","family":"peer","rows":2,"cols":2,"tokens":null,"bytes":32,"operations":0}]}"#;
@@ -72,6 +73,94 @@ fn what_a_peer_does_wrong_is_told_with_its_name() {
         let is_told = message.contains(part) && message.contains(name);
         assert!(is_told, "{message}");
     }
+}
+
+/// `mxlab bench` of a peer of this repository on a small shape.
+fn run_script(name: &str, more: &[&str], environment: &[(&str, &str)]) -> Output {
+    let peer = Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers");
+    let peer = peer.join(name).display().to_string();
+    let arguments = "bench --device cpu --threads 1 --rounds 1 --samples 2 --sample-ms 0.2 \
+                     --warm-up-ms 0.2 --format json --peer";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command
+        .args(arguments.split_whitespace())
+        .arg(peer)
+        .args(more);
+    command.envs(environment.iter().copied());
+    command.output().expect("mxlab runs")
+}
+
+#[test]
+fn ggml_is_a_peer() {
+    let Some(packages) = std::env::var_os("MXLAB_GGUF") else {
+        return not_run("ggml as a peer", "MXLAB_GGUF");
+    };
+    let packages = packages.to_str().expect("a path");
+    if !Path::new(packages).join("libggml").exists() {
+        return not_run("ggml as a peer", "libggml-python");
+    }
+    let small = ["--family", "peer", "--shape", "64x128", "--tokens", "1,3"];
+    let output = run_script("ggml.py", &small, &[("PYTHONPATH", packages)]);
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let refused = &json["refused"];
+    if refused.to_string().contains("needs a C compiler") {
+        return not_run("ggml as a peer", "a C compiler, cc");
+    }
+    assert_eq!(refused.as_array().map(Vec::len), Some(0), "{refused}");
+    let kernels = json["measured"].as_array().expect("a list").iter();
+    let kernels: Vec<&str> = kernels
+        .filter_map(|m| m["case"]["kernel"].as_str())
+        .collect();
+    for kernel in [
+        "ggml_matmul_mxfp4",
+        "ggml_matmul_q8_0",
+        "ggml_quantize_mxfp4",
+    ] {
+        assert!(kernels.contains(&kernel), "{kernels:?}");
+    }
+    // Without a compiler every case is there, and not run.
+    let environment = [("PYTHONPATH", packages), ("CC", "no-such-compiler")];
+    let output = run_script("ggml.py", &small, &environment);
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let refused = json["refused"].as_array().expect("a list");
+    assert_eq!(refused.len(), kernels.len());
+    let reason = refused[0]["reason"].as_str().expect("a reason");
+    assert!(reason.contains("not run: needs a C compiler"), "{reason}");
+}
+
+#[test]
+fn generation_is_timed_beside_a_peer_that_is_not_there() {
+    let flags =
+        "--model embedded --config baseline,mxfp4-weights --prompt-tokens 3 --decode-tokens 2";
+    let flags: Vec<&str> = flags.split_whitespace().collect();
+    let output = run_script(
+        "llama_cpp.py",
+        &flags,
+        &[("MXLAB_LLAMA_CPP", "no-such-folder")],
+    );
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    let names = |list: &str| -> Vec<String> {
+        let list = json[list].as_array().expect("a list").iter();
+        let name = |item: &Value| item["case"]["kernel"].as_str().map(str::to_owned);
+        list.filter_map(name).collect()
+    };
+    let ours = [
+        "prompt__baseline",
+        "decode__baseline",
+        "prompt__mxfp4-weights",
+        "decode__mxfp4-weights",
+    ];
+    assert_eq!(
+        names("measured"),
+        ours.map(|name| format!("generate_{name}"))
+    );
+    assert_eq!(names("refused"), ["llama_cpp_prompt", "llama_cpp_decode"]);
+    let reason = json["refused"][0]["reason"].as_str().expect("a reason");
+    assert!(
+        reason.contains("not run: found no libggml-base.so*"),
+        "{reason}"
+    );
 }
 
 /// A record that can no longer be written loses no timings.

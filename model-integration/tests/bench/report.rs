@@ -1,6 +1,7 @@
 //! `mxlab report` of bench records.
 
 use super::{short, text};
+use mxlab::record::{self, Record};
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -49,6 +50,41 @@ fn a_report_is_made_of_records_alone() {
     fs::remove_dir_all(&records).expect("removed");
     fs::create_dir_all(&records).expect("a folder");
     assert!(text(&report("fourth").0.stderr).contains("no record"));
+}
+
+/// No kernel is faster than the machine: a time above its roof is a fault of the roof.
+#[test]
+fn no_committed_time_lies_above_its_roof() {
+    let results = Path::new(env!("CARGO_MANIFEST_DIR")).join("../results");
+    let mut benches = 0;
+    for below in walk(&results) {
+        let path = results.join(&below);
+        // The report is no record, and what lm-evaluation-harness reads is none.
+        if !record::has_name(&path) || below.starts_with("report") {
+            continue;
+        }
+        let Ok(Record::Bench(bench)) = Record::read(&path) else {
+            continue;
+        };
+        benches += 1;
+        let roof = bench.roof.as_ref().expect("a roof");
+        for measured in roof.measured().chain(&bench.measured) {
+            let case = &measured.case;
+            let Some(bound) = roof.bound(case) else {
+                continue;
+            };
+            let part = 100.0 * bound.seconds / measured.timing.median();
+            assert!(
+                part <= 105.0,
+                "{}: {} {} lies at {part:.0} % of {}: measure roofs and kernels again",
+                below.display(),
+                case.kernel,
+                case.shape(),
+                bound.roof.case.kernel
+            );
+        }
+    }
+    assert!(benches > 0);
 }
 
 /// The files below a folder, by relative path.

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use mxlab_benches::suite::Selection;
+use mxlab_benches::suite::{Generation, Selection};
 use mxlab_harness::device::DeviceChoice;
 
 use crate::cli::images::ImagesArgs;
-use crate::cli::model::threads;
+use crate::cli::model::{Dtype, EngineArgs, threads};
+use crate::model::device::input::Operands;
 
 /// Time kernels, each verified against its reference first
 ///
@@ -27,6 +28,37 @@ pub struct BenchArgs {
     /// Numbers of tokens of products, such as 1,16,64
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = positive)]
     pub tokens: Vec<usize>,
+    /// Time generation with this model in place of kernels: tokens of a prompt and after it. Peers
+    /// such as benches/peers/llama_cpp.py are given it too
+    #[arg(long, value_name = "DIR|FILE|NAME", help_heading = "Generation",
+          conflicts_with_all = ["kernel", "family", "shape", "tokens", "roofs_only"])]
+    pub model: Option<String>,
+    /// Named configuration or TOML file; several are timed beside each other [default: baseline]
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        value_delimiter = ',',
+        requires = "model",
+        help_heading = "Generation"
+    )]
+    pub config: Vec<String>,
+    /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
+    #[arg(
+        long,
+        value_name = "DTYPE",
+        default_value = "auto",
+        requires = "model",
+        help_heading = "Generation"
+    )]
+    pub dtype: Dtype,
+    /// Tokens of the prompt, which are random
+    #[arg(long, value_name = "N", default_value_t = 64, requires = "model",
+          value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = "Generation")]
+    pub prompt_tokens: u32,
+    /// Tokens after the prompt, one by one
+    #[arg(long, value_name = "N", default_value_t = 32, requires = "model",
+          value_parser = clap::value_parser!(u32).range(1..=1 << 20), help_heading = "Generation")]
+    pub decode_tokens: u32,
     /// Device: cpu, cuda, cuda:N or emulator [default: a GPU if there is one, else cpu]
     #[arg(long, value_name = "DEVICE")]
     pub device: Option<DeviceChoice>,
@@ -74,7 +106,7 @@ pub struct BenchArgs {
     /// Seed of the tensors
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub seed: u64,
-    /// Time only the limits of the machine: a copy, a product, and on a GPU an empty kernel
+    /// Time only the limits of the machine: memory and arithmetic, and on a GPU an empty kernel
     #[arg(
         long,
         conflicts_with_all = ["kernel", "family", "shape", "tokens", "peer", "energy", "list"]
@@ -95,8 +127,8 @@ pub struct BenchArgs {
         value_name = "FILE",
         num_args = 2,
         conflicts_with_all = [
-            "kernel", "family", "shape", "tokens", "device", "images", "peer", "roofs_only",
-            "list", "output_path"
+            "kernel", "family", "shape", "tokens", "model", "device", "images", "peer",
+            "roofs_only", "list", "output_path"
         ]
     )]
     pub compare: Vec<PathBuf>,
@@ -153,6 +185,29 @@ fn percent(text: &str) -> Result<f64, String> {
 }
 
 impl BenchArgs {
+    /// The generation to time, if a model is given.
+    pub fn generation(&self) -> Option<Generation> {
+        self.model.as_ref().map(|model| Generation {
+            model: model.clone(),
+            prompt: self.prompt_tokens as usize,
+            decode: self.decode_tokens as usize,
+        })
+    }
+
+    /// How the model computes on a device.
+    pub fn engine(&self, device: DeviceChoice) -> EngineArgs {
+        EngineArgs {
+            dtype: self.dtype,
+            device,
+            fake_quantize: false,
+            operands: Operands::Bf16,
+            amx: false,
+            // Set for the whole bench.
+            threads: None,
+            images: self.images.clone(),
+        }
+    }
+
     /// The selected kernels and shapes.
     pub fn selection(&self) -> Selection {
         Selection {
@@ -161,6 +216,7 @@ impl BenchArgs {
             shapes: self.shape.clone(),
             tokens: self.tokens.clone(),
             seed: self.seed,
+            model: self.generation(),
         }
     }
 }

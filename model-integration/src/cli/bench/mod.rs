@@ -2,6 +2,7 @@
 
 mod args;
 mod compare;
+mod generation;
 mod recorder;
 
 use std::rc::Rc;
@@ -57,7 +58,9 @@ fn open(args: &BenchArgs) -> Result<Option<Device>> {
             let device = args.images.open_device(choice)?;
             if device.properties().kind == DeviceKind::Emulator {
                 ensure!(
-                    args.roofs_only || (!args.kernel.is_empty() && !args.shape.is_empty()),
+                    args.roofs_only
+                        || args.model.is_some()
+                        || (!args.kernel.is_empty() && !args.shape.is_empty()),
                     Usage(
                         "--device emulator: name kernels and a small shape with --kernel and \
                          --shape, or use --roofs-only; its times do not predict a GPU's"
@@ -92,16 +95,24 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
     };
     let memory = Environment::capture().machine.memory_bytes;
     let memory = memory.map_or(1 << 30, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
-    let mut targets = match args.roofs_only {
-        true => Vec::new(),
-        false => suite::cpu(&args.selection()),
+    let mut targets = match args.generation() {
+        Some(asked) => generation::targets(args, &asked, args.engine(DeviceChoice::Cpu))?,
+        None if args.roofs_only => Vec::new(),
+        None => {
+            let suite = suite::cpu(&args.selection());
+            if let Some(note) = suite.note() {
+                eprintln!("{note}");
+            }
+            suite.targets
+        }
     };
     let peers = complete(args, &mut targets)?;
+    let roof = cpu::roof(targets.iter().map(|target| target.case()));
     let bench = Bench {
         machine,
         peers,
         targets,
-        roof: cpu::roof(),
+        roof,
         meter: EnergyMeter::of_cpu(),
         memory,
         monitor: None,
@@ -131,9 +142,13 @@ fn on_device(args: &BenchArgs, device: Device) -> Result<Done> {
     };
     let memory = (device.free_memory()? as f64 * MEMORY_SHARE) as u64;
     let gpu = Gpu::new(device)?;
-    let mut targets = match args.roofs_only {
-        true => Vec::new(),
-        false => suite::gpu(&gpu, &args.selection())?,
+    let mut targets = match args.generation() {
+        Some(asked) => {
+            let choice = args.device.unwrap_or(DeviceChoice::Cuda(None));
+            generation::targets(args, &asked, args.engine(choice))?
+        }
+        None if args.roofs_only => Vec::new(),
+        None => suite::gpu(&gpu, &args.selection())?,
     };
     let peers = complete(args, &mut targets)?;
     let bench = Bench {

@@ -78,7 +78,7 @@ fn chart(
         is_log: false,
         is_joined,
         series,
-        line: None,
+        lines: Vec::new(),
     };
     plot.draw()
 }
