@@ -3,7 +3,8 @@
 
 use mxlab_kernels::cpu::{Bf16Rows, Matmul, Panels, Path};
 use mxlab_kernels::format::{
-    BlockFormat, ElementFormat, FloatType, FormatError, PackedTensor, ScaleFormat, random_at,
+    BlockFormat, ElementFormat, FloatType, FormatError, GgmlFormat, PackedTensor, ScaleFormat,
+    random_at,
 };
 use mxlab_kernels::reference::{self, Operand};
 use proptest::prelude::*;
@@ -48,6 +49,8 @@ enum Style {
     Bf16,
     /// bf16 of any exponent, subnormals, infinities and NaN among them.
     AnyBf16,
+    /// Of magnitudes so small that products vanish, and leave zeros of either sign.
+    Tiny,
 }
 
 fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
@@ -57,6 +60,7 @@ fn activations(len: usize, style: Style, seed: u32) -> Vec<f32> {
             Style::AnyBf16 if random_at(seed ^ 1, i).is_multiple_of(8) => {
                 return f32::from_bits(bits & 0xFFFF_0000);
             }
+            Style::Tiny => return f32::from_bits(bits & 0x8000_0000 | bits >> 23 & 63),
             // Exponents -8..8, and zeros.
             _ if bits >> 23 & 15 == 15 => bits & 0x8000_0000,
             _ => bits & 0x807F_FFFF | (119 + (bits >> 23 & 15)) << 23,
@@ -129,8 +133,27 @@ pub fn bits(x: f32) -> u32 {
 
 /// Checks every path on one problem.
 fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(), TestCaseError> {
-    let (rows, cols) = (weights.rows(), weights.cols());
-    let mut values = reference::dequantize(weights);
+    let panels = Panels::new(weights);
+    prop_assert_eq!(&panels.packed_rows(0..weights.rows()).unwrap(), weights);
+    let what = weights.format().to_string();
+    check_panels(
+        x,
+        &panels,
+        reference::dequantize(weights),
+        value_type,
+        &what,
+    )
+}
+
+/// The same, where the values of W are told.
+fn check_panels(
+    x: &[f32],
+    panels: &Panels,
+    mut values: Vec<f32>,
+    value_type: FloatType,
+    what: &str,
+) -> Result<(), TestCaseError> {
+    let (rows, cols) = (panels.rows(), panels.cols());
     values
         .iter_mut()
         .for_each(|value| *value = value_type.round(*value));
@@ -138,11 +161,9 @@ fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(),
     for x in x.chunks_exact(cols) {
         expected.extend(values.chunks_exact(cols).map(|w| chains(x, w)));
     }
-    let panels = Panels::new(weights);
-    prop_assert_eq!(&panels.packed_rows(0..rows).unwrap(), weights);
     for path in Path::available() {
         let mut y = vec![7.0; x.len() / cols * rows];
-        let matmul = Matmul::new(&panels).rounded_to(value_type).with_path(path);
+        let matmul = Matmul::new(panels).rounded_to(value_type).with_path(path);
         matmul.multiply(x, &mut y).unwrap();
         for (i, (&y, &expected)) in y.iter().zip(&expected).enumerate() {
             prop_assert_eq!(
@@ -150,7 +171,7 @@ fn check(x: &[f32], weights: &PackedTensor, value_type: FloatType) -> Result<(),
                 bits(expected),
                 "{} {} as {:?}: token {} row {}: {:e}, expected {:e}",
                 path,
-                weights.format(),
+                what,
                 value_type,
                 i / rows,
                 i % rows,
@@ -181,7 +202,7 @@ proptest! {
         format in formats(),
         (rows, cols) in (1usize..140, columns()),
         tokens in prop_oneof![Just(1usize), 2usize..30],
-        style in select(vec![Style::F32, Style::Bf16, Style::AnyBf16]),
+        style in select(vec![Style::F32, Style::Bf16, Style::AnyBf16, Style::Tiny]),
         value_type in select(FloatType::ALL.to_vec()),
         is_wild in any::<bool>(),
         seed in any::<u32>(),
@@ -221,6 +242,59 @@ fn every_format_in_full_tiles() {
             }
         }
     }
+}
+
+/// Blocks of any bits, but scales and minima of few binades, or finite, or any.
+#[test]
+fn products_with_blocks_of_ggml_are_chains() {
+    let mut taken = 0;
+    for format in GgmlFormat::ALL {
+        for (seed, (rows, cols, tokens)) in [
+            (1usize, 32usize, 1usize),
+            (70, 544, 1),
+            (33, 1056, 1),
+            (129, 544, 14),
+        ]
+        .into_iter()
+        .enumerate()
+        {
+            let cols = cols.next_multiple_of(format.block_size());
+            let row_bytes = format.row_bytes(cols);
+            let random = |i: usize| random_at(seed as u32, i as u64);
+            for exponent in [0x3C00, 0x0000, 0x7800, 0x7C00] {
+                let mut blocks: Vec<u8> = (0..rows * row_bytes).map(|i| random(i) as u8).collect();
+                for (i, block) in blocks.chunks_exact_mut(format.block_bytes()).enumerate() {
+                    let halves = if format.block_bytes() % 4 == 0 { 2 } else { 1 };
+                    for (half, bytes) in block.chunks_exact_mut(2).take(halves).enumerate() {
+                        let bits = random(i) as u16 >> (8 * half) & 0x83FF | exponent;
+                        bytes.copy_from_slice(&bits.to_le_bytes());
+                    }
+                }
+                let row_of = |row: usize| &blocks[row * row_bytes..][..row_bytes];
+                let Some(panels) = Panels::of_ggml(format, [rows, cols], row_of).unwrap() else {
+                    continue;
+                };
+                taken += 1;
+                let mut values = vec![0.0; rows * cols];
+                format.decode(&blocks, &mut values);
+                let mut decoded = vec![0.0; rows * cols];
+                panels.dequantize_rows(0..rows, &mut decoded).unwrap();
+                for (decoded, value) in decoded.iter().zip(&values) {
+                    assert_eq!(bits(*decoded), bits(*value), "{format}");
+                }
+                for style in [Style::F32, Style::Bf16, Style::Tiny] {
+                    for value_type in FloatType::ALL {
+                        let x = activations(tokens * cols, style, 5);
+                        let what = format!("{format} {exponent:x}");
+                        check_panels(&x, &panels, values.clone(), value_type, &what).unwrap();
+                    }
+                }
+            }
+        }
+    }
+    assert_eq!(taken, 6 * 4 * 4);
+    let short = Panels::of_ggml(GgmlFormat::Q8_0, [1, 64], |_| &[0; 34]);
+    assert!(matches!(short, Err(FormatError::Length { .. })));
 }
 
 /// An infinity or NaN among finite codes: only its own row has a sum that is not finite.

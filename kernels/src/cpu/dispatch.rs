@@ -67,6 +67,11 @@ macro_rules! compile_for {
             }
 
             $(#[target_feature(enable = $features)])?
+            pub fn seen(x: &[f32]) -> Seen {
+                matmul::seen(x)
+            }
+
+            $(#[target_feature(enable = $features)])?
             pub fn finite_amax(x: &[f32]) -> f32 {
                 scale::finite_amax(x)
             }
@@ -187,6 +192,11 @@ pub(super) fn dequantize(isa: Isa, packed: &PackedTensor, rows: Range<usize>, ou
 /// A row of x as bf16 pairs.
 pub(super) fn pack_pairs(isa: Isa, x: &[f32], words: &mut [f32], seen: Seen) -> Seen {
     call!(isa, pack_pairs, x, words, seen)
+}
+
+/// A summary of the elements of x.
+pub(super) fn seen(isa: Isa, x: &[f32]) -> Seen {
+    call!(isa, seen, x)
 }
 
 /// Some rows of W times all tokens.

@@ -1,6 +1,6 @@
 //! Errors of format descriptions, and of the buffers that they describe.
 
-use super::{Dialect, ElementFormat, FloatType, ScaleFormat, ScaleRule};
+use super::{Dialect, ElementFormat, FloatType, GgmlFormat, ScaleFormat, ScaleRule};
 
 /// A format that cannot be named, built or applied. `known` lists the names that exist.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
@@ -69,6 +69,9 @@ pub enum FormatError {
         /// Elements and k of activations and weights.
         pair: String,
     },
+    /// Only elements under scales can be packed again.
+    #[error("weights in ggml's {format} have no elements and scales; expected a format of blocks")]
+    GgmlBlocks { format: GgmlFormat },
     /// A buffer does not have the length that rows, columns and format ask for.
     #[error("{what}: {got} entries, expected {expected}")]
     Length {

@@ -12,9 +12,11 @@ const PAIRS: usize = 16;
 pub(super) struct Activations<'a> {
     x: &'a [f32],
     cols: usize,
+    isa: Isa,
     pairs: Option<Pairs>,
     /// Made when the first rows of W ask for them.
     singles: OnceLock<Words<'a>>,
+    unit: OnceLock<i32>,
 }
 
 /// Tokens that go through a tile together.
@@ -47,13 +49,20 @@ pub(in crate::cpu) struct Seen {
 }
 
 impl<'a> Activations<'a> {
-    /// With pairs if `pairs_with` and every element is bf16.
-    pub fn new(x: &'a [f32], cols: usize, pairs_with: Option<Isa>) -> Self {
+    /// With pairs if they are asked for and every element is bf16.
+    pub fn new(x: &'a [f32], cols: usize, isa: Isa, as_pairs: bool) -> Self {
+        let pairs = if as_pairs {
+            Pairs::new(isa, x, cols)
+        } else {
+            None
+        };
         Self {
             x,
             cols,
-            pairs: pairs_with.and_then(|isa| Pairs::new(isa, x, cols)),
+            isa,
+            pairs,
             singles: OnceLock::new(),
+            unit: OnceLock::new(),
         }
     }
 
@@ -78,6 +87,14 @@ impl<'a> Activations<'a> {
         self.pairs.as_ref().map(|pairs| pairs.least_exponent - 7)
     }
 
+    /// log2 of a number that all elements are multiples of.
+    pub fn unit(&self) -> i32 {
+        self.pairs_unit().unwrap_or_else(|| {
+            let unit = || dispatch::seen(self.isa, self.x).least_exponent() - 23;
+            *self.unit.get_or_init(unit)
+        })
+    }
+
     /// The words with `columns` columns each: two only if [`Activations::pairs_unit`] is there.
     pub fn words(&self, columns: usize) -> &Words<'_> {
         match &self.pairs {
@@ -93,10 +110,7 @@ impl Pairs {
         // Zeros up to whole steps of tiles.
         let stride = stride(cols.div_ceil(2).next_multiple_of(PAIRS));
         let mut words = vec![0.0; x.len() / cols * stride];
-        let mut seen = Seen {
-            any: 0,
-            least: u32::MAX,
-        };
+        let mut seen = Seen::NOTHING;
         for (x, words) in x.chunks_exact(cols).zip(words.chunks_exact_mut(stride)) {
             seen = dispatch::pack_pairs(isa, x, words, seen);
             if seen.any & 0xFFFF != 0 {
@@ -114,6 +128,11 @@ impl Pairs {
 }
 
 impl Seen {
+    const NOTHING: Self = Self {
+        any: 0,
+        least: u32::MAX,
+    };
+
     /// The smallest exponent of an element other than 0; that of a subnormal is below all others.
     fn least_exponent(self) -> i32 {
         match self.least.wrapping_add(1) {
@@ -122,6 +141,15 @@ impl Seen {
             bits => (bits >> 23) as i32 - 127,
         }
     }
+}
+
+/// A summary of some elements.
+#[inline(always)]
+pub(in crate::cpu) fn seen(x: &[f32]) -> Seen {
+    x.iter().fold(Seen::NOTHING, |seen, x| Seen {
+        any: seen.any | x.to_bits(),
+        least: seen.least.min((x.to_bits() & 0x7FFF_FFFF).wrapping_sub(1)),
+    })
 }
 
 /// Pairs of a row, the first column high, zero behind the last.

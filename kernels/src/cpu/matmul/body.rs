@@ -1,19 +1,36 @@
 //! The products of some rows of W with all tokens. `inline(always)` as in [`super::columns`].
 
 use super::dense::{Bf16Rows, widened};
-use super::panels::{Panels, ScaleRange};
+use super::panels::Panels;
 use super::step::{Fused, Step};
-use super::weights::{PackedWeights, Reading, Weights};
-use super::words::WordSink;
+use super::weights::{Decoding, Kind, PackedWeights, Reading, Weights};
+use super::words::{Sums, Words};
 use super::{CHAIN, Job, TASK_ROWS};
 use crate::cpu::dequantize::dequantize_rows;
 use crate::cpu::simd::Simd;
 use std::ops::Range;
 
-/// Vectors of rows whose chains interleave for one token, to hide the latency of a step.
+/// Vectors of rows whose chains interleave for one token, to hide the latency of a step. With eight,
+/// AVX2 has too few registers.
 const VECTORS_OF_ONE: usize = 4;
 /// Vectors of rows of a tile, whose tokens are chains enough.
 const VECTORS: usize = 2;
+
+/// Evaluates a generic expression for the kind that a variable tells.
+macro_rules! by_kind {
+    ($kind:expr, $name:ident => $($call:tt)*) => {
+        by_kind!(@ $kind, $name, ($($call)*), PAIRS LIFTED SMALL WIDE SPLIT_6 SPLIT_8 INTEGERS)
+    };
+    (@ $kind:expr, $name:ident, $call:tt, $($one:ident)*) => {
+        match $kind {
+            $(Kind::$one => {
+                const $name: u8 = Kind::$one;
+                $call
+            })*
+            kind => unreachable!("there is no kind {kind}"),
+        }
+    };
+}
 
 /// The buffers that a task allocates once.
 #[derive(Default)]
@@ -59,8 +76,8 @@ const LEAST_NORMAL: i32 = -126;
 /// The source of a panel.
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    /// Codes, under scales of magnitudes up to `most`.
-    Codes { panels: &'a Panels, most: f32 },
+    /// Codes.
+    Codes(&'a Panels, Decoding),
     /// The values in the scratch.
     Values,
     /// Rows of bf16.
@@ -78,73 +95,69 @@ impl<S: Simd> Body<'_, '_, S> {
         let Weights::Packed(weights) = &self.job.weights else {
             return false;
         };
-        let ScaleRange { least, most } = weights.panels.range(&rows);
-        match weights.reading(least, self.x_unit::<P>(), false) {
+        let range = weights.panels.range(&rows);
+        match weights.reading(range, &self.job.x, P::COLUMNS == 2, false) {
             Reading::Rows => return false,
-            Reading::Pairs => self.one_token_outlined(step, weights.panels, rows, most),
-            Reading::Words => self.one_token_outlined(Fused, weights.panels, rows, most),
+            Reading::Pairs(by) => self.one_token_outlined(step, weights.panels, rows, by),
+            Reading::Words(by) => self.one_token_outlined(Fused, weights.panels, rows, by),
         }
         true
     }
 
-    /// [`Self::one_token_by`] as a function of its own for each kind of step.
+    /// [`Self::one_token_by`] as a function of its own for each kind of step and of codes.
     fn one_token_outlined<P: Step<S>>(
         &self,
         step: P,
         panels: &Panels,
         rows: Range<usize>,
-        most: f32,
+        decoding: Decoding,
     ) {
-        step.outline(
+        by_kind!(decoding.kind, KIND => step.outline(
             self.s,
             #[inline(always)]
-            || self.one_token_by(step, panels, rows, most),
-        );
+            || self.one_token_by::<P, KIND>(step, panels, rows, decoding.rounds),
+        ));
     }
 
     #[inline(always)]
-    fn one_token_by<P: Step<S>>(&self, step: P, panels: &Panels, rows: Range<usize>, most: f32) {
+    fn one_token_by<P: Step<S>, const KIND: u8>(
+        &self,
+        step: P,
+        panels: &Panels,
+        rows: Range<usize>,
+        rounds: bool,
+    ) {
         const V: usize = VECTORS_OF_ONE;
         let (s, job) = (self.s, self.job);
         let (x, cols) = (&job.x.words(P::COLUMNS).words, panels.cols());
         for start in (0..cols).step_by(CHAIN) {
             let columns = start..cols.min(start + CHAIN);
-            let mut sums = Sums {
-                s,
-                step,
-                x: &x[start / P::COLUMNS..],
-                sums: [s.splat(0.0); V],
-            };
-            step.decode::<V>(s, panels, rows.start, columns, most, &mut sums);
+            let mut sums = Sums::<S, P, V>::new(s, step, &x[start / P::COLUMNS..]);
+            step.decode::<V, KIND>(s, panels, rows.start, columns, rounds, &mut sums);
             self.add::<V>(0, rows.clone(), sums.sums, start == 0);
         }
     }
 
-    /// log2 of a number that all x are multiples of, if they are as `P` takes them.
-    #[inline(always)]
-    fn x_unit<P: Step<S>>(&self) -> Option<i32> {
-        self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2)
-    }
-
     fn all_tokens<P: Step<S>>(&self, step: P, rows: Range<usize>, scratch: &mut Scratch) {
-        let x_unit = self.x_unit::<P>();
         // Tiles have their own order, where what is subnormal counts as zero.
         let is_tiled = P::TILES.is_some();
         let (source, may_pair) = match &self.job.weights {
             Weights::Packed(weights) => {
                 let panels = weights.panels;
-                let ScaleRange { least, most } = panels.range(&rows);
-                let reading = weights.reading(least, x_unit, is_tiled);
-                if !S::DECODES_WORDS || reading == Reading::Rows {
-                    self.dequantize(weights, rows.clone(), &mut scratch.values);
-                    (Source::Values, false)
-                } else {
-                    (Source::Codes { panels, most }, reading == Reading::Pairs)
+                let range = panels.range(&rows);
+                match weights.reading(range, &self.job.x, P::COLUMNS == 2, is_tiled) {
+                    Reading::Pairs(by) => (Source::Codes(panels, by), true),
+                    Reading::Words(by) if S::DECODES_WORDS => (Source::Codes(panels, by), false),
+                    Reading::Words(_) | Reading::Rows => {
+                        self.dequantize(weights, rows.clone(), &mut scratch.values);
+                        (Source::Values, false)
+                    }
                 }
             }
             Weights::Dense(dense) => {
                 let stays_normal =
                     |x: i32| is_tiled || dense.unit(rows.clone()).saturating_add(x) >= LEAST_NORMAL;
+                let x_unit = self.job.x.pairs_unit().filter(|_| P::COLUMNS == 2);
                 (Source::Dense(dense), x_unit.is_some_and(stays_normal))
             }
         };
@@ -173,11 +186,11 @@ impl<S: Simd> Body<'_, '_, S> {
             scratch.panel.resize(whole * VECTORS * S::LANES, 0.0);
             scratch.panel[steps * VECTORS * S::LANES..].fill(0.0);
             match source {
-                Source::Codes { panels, most } if S::DECODES_WORDS => {
-                    self.decode(step, panels, rows.start, columns, most, &mut scratch.panel);
+                Source::Codes(panels, by) if S::DECODES_WORDS => {
+                    self.decode(step, panels, rows.start, columns, by, &mut scratch.panel);
                 }
                 // Codes are never left to vectors that do not decode them.
-                Source::Codes { .. } | Source::Values => {
+                Source::Codes(..) | Source::Values => {
                     self.transpose(cols, rows.len(), columns, scratch);
                 }
                 Source::Dense(dense) => {
@@ -230,30 +243,37 @@ impl<S: Simd> Body<'_, '_, S> {
         panels: &Panels,
         first: usize,
         columns: Range<usize>,
-        most: f32,
+        decoding: Decoding,
         panel: &mut [f32],
     ) {
         let s = self.s;
-        step.outline(
+        by_kind!(decoding.kind, KIND => step.outline(
             s,
             #[inline(always)]
             || {
-                let mut words = Words { s, panel };
-                step.decode::<VECTORS>(s, panels, first, columns, most, &mut words);
+                let mut words = Words::<S, VECTORS>::new(s, panel);
+                let rounds = decoding.rounds;
+                step.decode::<VECTORS, KIND>(s, panels, first, columns, rounds, &mut words);
             },
-        );
+        ));
     }
 
     /// The values of rows, rounded.
     fn dequantize(&self, weights: &PackedWeights, rows: Range<usize>, values: &mut Vec<f32>) {
-        let packed = weights.panels.packed_rows(rows);
-        let packed = packed.expect("rows of a tensor that is there");
-        values.resize(packed.rows() * packed.cols(), 0.0);
+        let panels = weights.panels;
+        values.resize(rows.len() * panels.cols(), 0.0);
         let s = self.s;
-        s.outline(
-            #[inline(always)]
-            || dequantize_rows(s, &packed, 0..packed.rows(), values),
-        );
+        match panels.packed_rows(rows.clone()) {
+            Ok(packed) => s.outline(
+                #[inline(always)]
+                || dequantize_rows(s, &packed, 0..packed.rows(), values),
+            ),
+            // Of blocks of ggml.
+            Err(_) => {
+                let done = panels.dequantize_rows(rows, values);
+                done.expect("rows that are there, and room for them");
+            }
+        }
         for value in values {
             *value = weights.value_type.round(*value);
         }
@@ -384,37 +404,6 @@ impl<S: Simd> Body<'_, '_, S> {
         for (y, value) in y.iter_mut().zip(values) {
             *y = if is_first { value } else { *y + value };
         }
-    }
-}
-
-/// Adds the products with one token.
-struct Sums<'a, S: Simd, P, const V: usize> {
-    s: S,
-    step: P,
-    /// Its words.
-    x: &'a [f32],
-    sums: [S::F; V],
-}
-
-impl<S: Simd, P: Step<S>, const V: usize> WordSink<S> for Sums<'_, S, P, V> {
-    #[inline(always)]
-    fn put(&mut self, step: usize, v: usize, words: S::U) {
-        let x = self.s.splat_bits(self.x[step].to_bits());
-        self.sums[v] = self.step.add(self.s, self.sums[v], words, x);
-    }
-}
-
-/// Writes the words of a panel.
-struct Words<'a, S> {
-    s: S,
-    panel: &'a mut [f32],
-}
-
-impl<S: Simd> WordSink<S> for Words<'_, S> {
-    #[inline(always)]
-    fn put(&mut self, step: usize, v: usize, words: S::U) {
-        let at = (step * VECTORS + v) * S::LANES;
-        self.s.store(self.s.float(words), &mut self.panel[at..]);
     }
 }
 

@@ -1,30 +1,27 @@
 //! Decodes panels of packed codes to columns of values, with a row of W in every lane.
 //!
-//! A load takes a word of codes of every row of a vector. Shifts then bring one code after the
-//! other to the low bits. The bodies are `inline(always)` so that they get the target features of
-//! their caller.
+//! A load takes a word of codes of every row of a vector, of which bytes with one code each are
+//! made, and of these f32 (`elements.rs`). The bodies are `inline(always)` so that they get the
+//! target features of their caller.
 
-use super::panels::{PANEL_ROWS, PanelCodes, Panels};
-use super::weights::{RUN, ScaleCodec};
-use crate::cpu::lanes::Lanes;
+use super::codecs::{Elements, INTEGER_SHIFT, ScaleCodec};
+use super::elements::{Element, Integers, SIX_BITS, Small, Split, Wide};
+use super::panels::{PANEL_ROWS, Panels};
+use super::weights::{Kind, RUN};
+use super::words::WordSink;
 use crate::cpu::simd::Simd;
+use crate::format::{FloatType, pow2};
 use std::ops::Range;
 
 /// Rows that are decoded together at most: four vectors of sixteen.
 const MOST_ROWS: usize = 64;
 
-/// Takes decoded values. A trait, for calls through closures are not always inlined.
-pub(super) trait Sink<S: Simd> {
-    /// The next values are those of columns `columns`; ranges follow each other.
-    fn step(&mut self, columns: Range<usize>);
-    /// The values that the rows of vector `v` have in a column of the step.
-    fn put(&mut self, v: usize, index: usize, values: S::F);
-}
-
 /// The positions of `V` vectors of rows in their panels.
 pub(super) struct Vectors<'a, const V: usize> {
     words: [&'a [u32]; V],
     scales: [&'a [u8]; V],
+    /// Bytes of a block's scale and minimum, and of either.
+    block_bytes: usize,
     scale_bytes: usize,
     /// Bits of a scale's code in use.
     scale_mask: u32,
@@ -36,11 +33,13 @@ impl<'a, const V: usize> Vectors<'a, V> {
     #[inline(always)]
     pub fn new<S: Simd>(_: S, panels: &'a Panels, first: usize) -> Self {
         let last = (panels.rows() - 1) / PANEL_ROWS;
+        let coding = panels.coding();
         let mut vectors = Self {
             words: [&[]; V],
             scales: [&[]; V],
-            scale_bytes: panels.format().scale().storage_bytes(),
-            scale_mask: u32::MAX >> (32 - panels.format().scale().bits()),
+            block_bytes: coding.scale_bytes(),
+            scale_bytes: coding.scale.storage_bytes(),
+            scale_mask: u32::MAX >> (32 - coding.scale.bits()),
         };
         for v in 0..V {
             let row = first + v * S::LANES;
@@ -51,29 +50,40 @@ impl<'a, const V: usize> Vectors<'a, V> {
         vectors
     }
 
-    /// Word `word` of every row.
+    /// Word `word` of the rows of vector `v`.
     #[inline(always)]
-    pub fn words<S: Simd>(&self, s: S, word: usize) -> [S::U; V] {
-        let mut words = [s.splat_bits(0); V];
-        for (to, words) in words.iter_mut().zip(self.words) {
-            *to = s.load_bits(&words[word * PANEL_ROWS..]);
-        }
-        words
+    pub fn word<S: Simd>(&self, s: S, v: usize, word: usize) -> S::U {
+        s.load_bits(&self.words[v][word * PANEL_ROWS..])
     }
 
-    /// The code of the scale of every row's block.
+    /// Four codes of six bits, one a byte: those of columns `4 * quarter` and on of a run.
     #[inline(always)]
-    pub fn scale_codes<S: Simd>(&self, s: S, block: usize) -> [S::U; V] {
-        let mut codes = [s.splat_bits(0); V];
-        for (code, scales) in codes.iter_mut().zip(self.scales) {
-            for byte in 0..self.scale_bytes {
-                let at = (block * self.scale_bytes + byte) * PANEL_ROWS;
-                let bits = s.shift_left(s.load_bytes(&scales[at..]), 8 * byte as u32);
-                *code = s.or(*code, bits);
-            }
-            *code = s.and(*code, s.splat_bits(self.scale_mask));
+    pub fn sixes<S: Simd>(&self, s: S, v: usize, first: usize, quarter: usize) -> S::U {
+        if quarter < 3 {
+            return s.and(self.word(s, v, first + quarter), s.splat_bits(SIX_BITS));
+        }
+        let mut codes = s.splat_bits(0);
+        for (word, shift, mask) in [
+            (0, 6, 0x0303_0303),
+            (1, 4, 0x0C0C_0C0C),
+            (2, 2, 0x3030_3030),
+        ] {
+            let moved = s.shift_right(self.word(s, v, first + word), shift);
+            codes = s.or(codes, s.and(moved, s.splat_bits(mask)));
         }
         codes
+    }
+
+    /// The code of the scale of every row's block, or of the minimum that follows it.
+    #[inline(always)]
+    pub fn scale_codes<S: Simd>(&self, s: S, v: usize, block: usize, is_minimum: bool) -> S::U {
+        let mut code = s.splat_bits(0);
+        let first = block * self.block_bytes + if is_minimum { self.scale_bytes } else { 0 };
+        for byte in 0..self.scale_bytes {
+            let bytes = &self.scales[v][(first + byte) * PANEL_ROWS..];
+            code = s.or(code, s.shift_left(s.load_bytes(bytes), 8 * byte as u32));
+        }
+        s.and(code, s.splat_bits(self.scale_mask))
     }
 }
 
@@ -94,32 +104,64 @@ pub(super) fn decode_scale<S: Simd>(s: S, codec: &ScaleCodec, code: S::U) -> S::
     }
 }
 
-/// Decodes `columns` of `V` vectors of rows from `first` on, column by column; `columns` begin at a
-/// multiple of 32.
+/// Decodes `columns` of `V` vectors of rows from `first` on, column by column, to words of f32;
+/// `columns` begin at a multiple of 32. `KIND` is one that [`Kind`] has for the panels; values are
+/// rounded to bf16 if it `rounds`.
 #[inline(always)]
-pub(super) fn decode_columns<S: Simd, const V: usize>(
+pub(super) fn decode_columns<S: Simd, const V: usize, const KIND: u8>(
     s: S,
     panels: &Panels,
     first: usize,
     columns: Range<usize>,
-    sink: &mut impl Sink<S>,
+    rounds: bool,
+    sink: &mut impl WordSink<S>,
 ) {
+    let coding = panels.coding();
+    let has_tensor_scale = coding.tensor_scale.to_bits() != 1.0f32.to_bits();
     let decoder = Decoder {
         s,
         panels,
         first,
         vectors: Vectors::<V>::new(s, panels, first),
-        lanes: panels.codecs().element.spread(s),
-        tensor_scale: s.splat(panels.tensor_scale()),
+        factor: 1.0,
+        tensor_scale: s.splat(coding.tensor_scale),
+        has_tensor_scale,
+        has_minimum: coding.has_minimum,
+        rounds,
     };
-    let has_tensor_scale = panels.format().has_tensor_scale();
-    match (panels.panel_codes(), has_tensor_scale) {
-        (PanelCodes::Bits4, false) => decoder.run::<4, false>(columns, sink),
-        (PanelCodes::Bits4, true) => decoder.run::<4, true>(columns, sink),
-        (PanelCodes::Bits6, false) => decoder.run::<6, false>(columns, sink),
-        (PanelCodes::Bits6, true) => decoder.run::<6, true>(columns, sink),
-        (PanelCodes::Bits8, false) => decoder.run::<8, false>(columns, sink),
-        (PanelCodes::Bits8, true) => decoder.run::<8, true>(columns, sink),
+    let codecs = panels.codecs();
+    match (KIND, &codecs.elements) {
+        (Kind::LIFTED, _) => {
+            let lifted = codecs.lifted(0.0).and_then(|lifted| lifted.small.as_ref());
+            let table = lifted.expect("a table where codes are read by it");
+            decoder.run::<_, PLAIN>(Small::<S, true>::new(s, table), columns, sink);
+        }
+        (Kind::SMALL, Some(Elements::Small(bytes, values))) => {
+            if S::LOOKS_UP_LANES {
+                decoder.run_fours(Wide::new(s, values), columns, sink);
+            } else {
+                decoder.run_fours(Small::<S, false>::new(s, bytes), columns, sink);
+            }
+        }
+        (Kind::WIDE, Some(Elements::Wide(values))) => {
+            decoder.run_fours(Wide::new(s, values), columns, sink);
+        }
+        (Kind::SPLIT_6, Some(Elements::Split(table))) => {
+            decoder.run::<_, ANY>(Split::<S, 6>::new(s, table), columns, sink);
+        }
+        (Kind::SPLIT_8, Some(Elements::Split(table))) => {
+            decoder.run::<_, ANY>(Split::<S, 8>::new(s, table), columns, sink);
+        }
+        (Kind::INTEGERS, Some(Elements::Integers { step })) => {
+            let factor = step * pow2(-INTEGER_SHIFT) as f32;
+            let decoder = Decoder { factor, ..decoder };
+            if decoder.is_plain() {
+                decoder.run::<_, PLAIN>(Integers, columns, sink);
+            } else {
+                decoder.run::<_, ANY>(Integers, columns, sink);
+            }
+        }
+        _ => unreachable!("kinds are those of the panels"),
     }
 }
 
@@ -129,49 +171,139 @@ struct Decoder<'a, S: Simd, const V: usize> {
     /// The first row.
     first: usize,
     vectors: Vectors<'a, V>,
-    lanes: Lanes<'a, S>,
+    /// Of scales.
+    factor: f32,
     tensor_scale: S::F,
+    has_tensor_scale: bool,
+    has_minimum: bool,
+    rounds: bool,
+}
+
+/// What there is to do after the product of element and scale: nothing, the product with the
+/// tensor's scale, or what the decoder has.
+const PLAIN: u8 = 0;
+const TENSOR_SCALE: u8 = 1;
+const ANY: u8 = 2;
+
+/// What is applied to the elements of a block, by vector of rows.
+struct Scales<S: Simd, const V: usize> {
+    lower: [S::U; V],
+    scale: [S::F; V],
+    minimum: [S::F; V],
+}
+
+/// Writes a block of code for each of some constants, for no index to be a variable.
+macro_rules! unrolled {
+    ($name:ident in [$($value:literal)*] if $condition:expr => $body:block) => {
+        $({
+            const $name: usize = $value;
+            if $condition $body
+        })*
+    };
 }
 
 impl<S: Simd, const V: usize> Decoder<'_, S, V> {
-    /// For codes of `BITS` bits. Without `SCALED`, the tensor's scale is 1.
+    /// [`Self::run`] for codes of four bits.
     #[inline(always)]
-    fn run<const BITS: usize, const SCALED: bool>(
+    fn run_fours<E: Element<S>>(
         &self,
+        element: E,
         columns: Range<usize>,
-        sink: &mut impl Sink<S>,
+        sink: &mut impl WordSink<S>,
     ) {
-        const { assert!(matches!(BITS, 4 | 6 | 8), "a width of `PanelCodes`") };
+        if self.is_plain() {
+            self.run::<E, PLAIN>(element, columns, sink);
+        } else if self.has_minimum || self.rounds {
+            self.run::<E, ANY>(element, columns, sink);
+        } else {
+            self.run::<E, TENSOR_SCALE>(element, columns, sink);
+        }
+    }
+
+    /// Whether values are just elements times scales.
+    #[inline(always)]
+    fn is_plain(&self) -> bool {
+        !self.has_tensor_scale && !self.has_minimum && !self.rounds
+    }
+
+    /// `STEPS` says what there is to do after the product of element and scale.
+    #[inline(always)]
+    fn run<E: Element<S>, const STEPS: u8>(
+        &self,
+        element: E,
+        columns: Range<usize>,
+        sink: &mut impl WordSink<S>,
+    ) {
+        const { assert!(matches!(E::BITS, 4 | 6 | 8) && V <= 4) };
         let s = self.s;
-        let block_size = self.panels.format().block_size();
+        let block_size = self.panels.coding().block_size;
         let end = columns.end - columns.len() % RUN;
-        let mut scales = [s.splat(0.0); V];
+        let mut scales = Scales {
+            lower: [s.splat_bits(0); V],
+            scale: [s.splat(0.0); V],
+            minimum: [s.splat(0.0); V],
+        };
         let mut block_end = columns.start;
         for start in (columns.start..end).step_by(RUN) {
             if start == block_end {
-                scales = self.scales(start / block_size);
+                self.scales::<E>(start / block_size, &mut scales);
                 block_end = (start / block_size + 1) * block_size;
             }
-            let first = start * BITS / 32;
-            let mut words = [[s.splat_bits(0); V]; 3];
-            if BITS == 6 {
-                for (i, words) in words.iter_mut().enumerate() {
-                    *words = self.vectors.words(s, first + i);
-                }
-                self.codes::<BITS, SCALED>(&words, &scales, start, sink);
+            sink.run(start - columns.start, RUN);
+            let first = start * E::BITS / 32;
+            if E::IS_BY_COLUMN {
+                unrolled!(WORD in [0 1 2 3] if WORD < RUN * E::BITS / 32 => {
+                    let mut words = [s.splat_bits(0); V];
+                    for (v, word) in words.iter_mut().enumerate() {
+                        *word = self.vectors.word(s, v, first + WORD);
+                    }
+                    unrolled!(COLUMN in [0 1 2 3 4 5 6 7] if COLUMN < 32 / E::BITS => {
+                        let mut values = words;
+                        for (v, value) in values.iter_mut().enumerate() {
+                            let element = element.of_column(s, *value, COLUMN as u32);
+                            *value = s.bits(s.mul(s.float(element), scales.scale[v]));
+                        }
+                        self.finish::<STEPS, V>(&mut values, &scales.minimum);
+                        for (v, value) in values.into_iter().enumerate() {
+                            sink.put(32 / E::BITS * WORD + COLUMN, v, value);
+                        }
+                    });
+                });
                 continue;
             }
-            // Longer pieces of code would need more registers than there are.
-            for i in 0..RUN * BITS / 32 {
-                words[0] = self.vectors.words(s, first + i);
-                self.codes::<BITS, SCALED>(&words, &scales, start + i * (32 / BITS), sink);
+            if E::BITS == 4 {
+                unrolled!(WORD in [0 1] if true => {
+                    unrolled!(I in [0 1 2 3] if I < V => {
+                        let word = self.vectors.word(s, I, first + WORD);
+                        let values = element.of_nibbles(s, word, scales.lower[I]);
+                        let values = self.scaled::<E, STEPS, 8>(values, &scales, I);
+                        for (i, values) in values.into_iter().enumerate() {
+                            sink.put(8 * WORD + i, I, values);
+                        }
+                    });
+                });
+                continue;
             }
+            unrolled!(QUARTER in [0 1 2 3] if true => {
+                unrolled!(I in [0 1 2 3] if I < V => {
+                    let codes = if E::BITS == 6 {
+                        self.vectors.sixes(s, I, first, QUARTER)
+                    } else {
+                        self.vectors.word(s, I, first + QUARTER)
+                    };
+                    let values = element.of_bytes(s, codes);
+                    let values = self.scaled::<E, STEPS, 4>(values, &scales, I);
+                    for (i, values) in values.into_iter().enumerate() {
+                        sink.put(4 * QUARTER + i, I, values);
+                    }
+                });
+            });
         }
-        sink.step(end..columns.end);
+        sink.run(end - columns.start, columns.end - end);
         for column in end..columns.end {
             let values = self.column_end(column);
             for v in 0..V {
-                sink.put(v, column - end, s.load(&values[v * S::LANES..]));
+                sink.put(column - end, v, s.bits(s.load(&values[v * S::LANES..])));
             }
         }
     }
@@ -179,93 +311,91 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
     /// The values of a column, one by one.
     #[inline(never)]
     fn column_end(&self, column: usize) -> [f32; MOST_ROWS] {
-        let panels = self.panels;
-        let block = column / panels.format().block_size();
         let mut values = [0.0; MOST_ROWS];
         for (lane, value) in values.iter_mut().enumerate() {
-            let row = (self.first + lane).min(panels.rows() - 1);
-            let scale = panels
-                .format()
-                .scale()
-                .decode(panels.scale_code(row, block));
-            let element = panels.format().element().decode(panels.code(row, column));
-            *value = element * scale * panels.tensor_scale();
+            let row = (self.first + lane).min(self.panels.rows() - 1);
+            *value = self.panels.value(row, column);
+            if self.rounds {
+                *value = FloatType::Bf16.round(*value);
+            }
         }
         values
     }
 
     /// The scales of a block.
     #[inline(always)]
-    fn scales(&self, block: usize) -> [S::F; V] {
-        let s = self.s;
-        let mut scales = [s.splat(0.0); V];
-        for (scale, code) in scales.iter_mut().zip(self.vectors.scale_codes(s, block)) {
-            *scale = decode_scale(s, &self.panels.codecs().scale, code);
-        }
-        scales
-    }
-
-    /// Decodes a word of codes, or three words if that is what whole codes take, of a block; the
-    /// first is that of column `start`.
-    #[inline(always)]
-    fn codes<const BITS: usize, const SCALED: bool>(
-        &self,
-        words: &[[S::U; V]; 3],
-        scales: &[S::F; V],
-        start: usize,
-        sink: &mut impl Sink<S>,
-    ) {
-        // Not a loop, for words and shifts to be constants.
-        macro_rules! columns {
-            ($count:literal: $($index:literal)*) => {{
-                sink.step(start..start + $count);
-                $(self.column::<BITS, SCALED, $index>(words, scales, sink);)*
-            }};
-        }
-        match BITS {
-            4 => columns!(8: 0 1 2 3 4 5 6 7),
-            6 => columns!(16: 0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15),
-            _ => columns!(4: 0 1 2 3),
-        }
-    }
-
-    /// Decodes the codes at `INDEX` of the words.
-    #[inline(always)]
-    fn column<const BITS: usize, const SCALED: bool, const INDEX: usize>(
-        &self,
-        words: &[[S::U; V]; 3],
-        scales: &[S::F; V],
-        sink: &mut impl Sink<S>,
-    ) {
-        let s = self.s;
+    fn scales<E: Element<S>>(&self, block: usize, scales: &mut Scales<S, V>) {
+        let (s, codecs) = (self.s, self.panels.codecs());
         for v in 0..V {
-            let words = [words[0][v], words[1][v], words[2][v]];
-            let code = field::<S, BITS, INDEX>(s, words);
-            let element = if BITS == 4 {
-                self.lanes.decode_small(code)
-            } else {
-                self.lanes.decode(code)
-            };
-            let mut value = s.mul(element, scales[v]);
-            if SCALED {
-                value = s.mul(value, self.tensor_scale);
+            let code = self.vectors.scale_codes(s, v, block, false);
+            if E::IS_SCALED {
+                scales.lower[v] = lowering(s, codecs.unscaled(), code);
+                continue;
             }
-            sink.put(v, INDEX, value);
+            let scale = decode_scale(s, &codecs.scale, code);
+            scales.scale[v] = s.mul(scale, s.splat(self.factor));
+            if self.has_minimum {
+                let code = self.vectors.scale_codes(s, v, block, true);
+                scales.minimum[v] = decode_scale(s, &codecs.scale, code);
+            }
+        }
+    }
+
+    /// Elements under their scales.
+    #[inline(always)]
+    fn scaled<E: Element<S>, const STEPS: u8, const N: usize>(
+        &self,
+        mut words: [S::U; N],
+        scales: &Scales<S, V>,
+        v: usize,
+    ) -> [S::U; N] {
+        let s = self.s;
+        if E::IS_SCALED {
+            return words;
+        }
+        for word in &mut words {
+            *word = s.bits(s.mul(s.float(*word), scales.scale[v]));
+        }
+        self.finish::<STEPS, N>(&mut words, &[scales.minimum[v]; N]);
+        words
+    }
+
+    /// What there is to do after the product of element and scale.
+    #[inline(always)]
+    fn finish<const STEPS: u8, const N: usize>(&self, words: &mut [S::U; N], minimum: &[S::F; N]) {
+        let s = self.s;
+        if STEPS == PLAIN || STEPS == ANY && self.is_plain() {
+            return;
+        }
+        if STEPS == ANY && self.has_minimum {
+            for (word, &minimum) in words.iter_mut().zip(minimum) {
+                *word = s.bits(s.add(s.float(*word), minimum));
+            }
+        }
+        if STEPS == TENSOR_SCALE || self.has_tensor_scale {
+            for word in &mut *words {
+                *word = s.bits(s.mul(s.float(*word), self.tensor_scale));
+            }
+        }
+        if STEPS == ANY && self.rounds {
+            for word in words {
+                *word = rounded(s, *word);
+            }
         }
     }
 }
 
-/// Code `INDEX` of the words; of four bits only the low ones are its own.
+/// What a scale that is a power of two takes off exponents, in both halves of a word.
 #[inline(always)]
-fn field<S: Simd, const BITS: usize, const INDEX: usize>(s: S, words: [S::U; 3]) -> S::U {
-    let bit = BITS * INDEX;
-    let (word, shift) = (bit / 32, bit % 32);
-    let mut code = s.shift_right(words[word], shift as u32);
-    if shift + BITS > 32 {
-        code = s.or(code, s.shift_left(words[word + 1], 32 - shift as u32));
-    }
-    if BITS == 4 || shift + BITS == 32 {
-        return code;
-    }
-    s.and(code, s.splat_bits(u32::MAX >> (32 - BITS)))
+pub(super) fn lowering<S: Simd>(s: S, unscaled: u32, code: S::U) -> S::U {
+    let less = s.shift_left(s.sub_bits(s.splat_bits(unscaled), code), 7);
+    s.or(less, s.shift_left(less, 16))
+}
+
+/// Rounded to bf16, half to even.
+#[inline(always)]
+fn rounded<S: Simd>(s: S, bits: S::U) -> S::U {
+    let is_odd = s.and(s.shift_right(bits, 16), s.splat_bits(1));
+    let sum = s.add_bits(s.add_bits(bits, s.splat_bits(0x7FFF)), is_odd);
+    s.and(sum, s.splat_bits(0xFFFF_0000))
 }

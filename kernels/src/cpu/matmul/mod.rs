@@ -28,8 +28,11 @@ mod activations;
 #[cfg(target_arch = "x86_64")]
 mod amx;
 mod body;
+mod codecs;
+mod coding;
 mod columns;
 mod dense;
+mod elements;
 mod integer;
 mod order;
 mod output;
@@ -37,12 +40,13 @@ mod output;
 mod pairs;
 mod panels;
 mod path;
+mod range;
 mod step;
 mod strided;
 mod weights;
 mod words;
 
-pub(super) use activations::{Seen, pack_pairs};
+pub(super) use activations::{Seen, pack_pairs, seen};
 pub(super) use body::multiply_rows;
 pub use dense::Bf16Rows;
 pub(super) use integer::{
@@ -173,10 +177,9 @@ impl<'a> Matmul<'a> {
             return Ok(());
         }
         let may_pair = self.path.has_pairs() && weights.is_bf16();
-        let pairs_with = may_pair.then(|| self.path.isa());
         let job = Job {
             weights,
-            x: Activations::new(x, cols, pairs_with),
+            x: Activations::new(x, cols, self.path.isa(), may_pair),
             tokens_at_once: self.path.tokens(),
             y: Output::new(y, rows),
         };

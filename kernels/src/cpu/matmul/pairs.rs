@@ -5,40 +5,42 @@
 //! applied by a saturating subtraction from their exponents, so zero stays zero. For 8-bit codes
 //! the table has the magnitudes, and the sign is added at the end.
 
-use super::columns::Vectors;
-use super::panels::{PanelCodes, Panels};
+use super::coding::PanelCodes;
+use super::columns::{Vectors, lowering};
+use super::panels::Panels;
 use super::step::Pairs;
-use super::weights::{PairTable, RUN};
+use super::weights::RUN;
 use super::words::WordSink;
 use crate::cpu::simd::{Avx512, Simd};
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-/// Decodes `columns`, whole runs, of `V` vectors of rows from `first` on by `table`.
+/// Decodes `columns`, whole runs, of `V` vectors of rows from `first` on by the panels' table.
 #[inline(always)]
 pub(super) fn decode<const V: usize>(
     s: Avx512,
     step: Pairs,
     panels: &Panels,
-    table: &PairTable,
     first: usize,
     columns: Range<usize>,
     sink: &mut impl WordSink<Avx512>,
 ) {
+    let lifted = panels.codecs().lifted(0.0);
+    let table = lifted.expect("a table where codes are read by it");
     let decoder = Decoder::<V> {
         s,
         _step: step,
         vectors: Vectors::new(s, panels, first),
-        block_size: panels.format().block_size(),
+        block_size: panels.coding().block_size,
         values: [
-            s.load_bits(&table.values),
-            s.load_bits(&table.values[16..]),
-            s.load_bits(&table.values[32..]),
-            s.load_bits(&table.values[48..]),
+            s.load_bits(&table.pairs),
+            s.load_bits(&table.pairs[16..]),
+            s.load_bits(&table.pairs[32..]),
+            s.load_bits(&table.pairs[48..]),
         ],
-        unscaled: s.splat_bits(table.unscaled),
+        unscaled: table.unscaled,
     };
-    match panels.panel_codes() {
+    match panels.coding().width {
         PanelCodes::Bits4 => decoder.run::<4>(columns, sink),
         PanelCodes::Bits6 => decoder.run::<6>(columns, sink),
         PanelCodes::Bits8 => decoder.run::<8>(columns, sink),
@@ -51,9 +53,9 @@ struct Decoder<'a, const V: usize> {
     _step: Pairs,
     vectors: Vectors<'a, V>,
     block_size: usize,
-    /// Of [`PairTable`].
+    /// Of [`super::codecs::Lifted`].
     values: [__m512i; 4],
-    unscaled: __m512i,
+    unscaled: u32,
 }
 
 /// Where a multishift takes pair `pair` of a word's codes from, for both words of 64 bits.
@@ -70,62 +72,44 @@ impl<const V: usize> Decoder<'_, V> {
         const { assert!(matches!(BITS, 4 | 6 | 8), "a width of `PanelCodes`") };
         let s = self.s;
         let pairs = if BITS == 4 { 4 } else { 2 };
+        // Codes of six bits stand in bytes.
+        let bits = if BITS == 4 { 4 } else { 8 };
         let mut from = [s.splat_bits(0); 4];
         for (pair, from) in from.iter_mut().enumerate() {
             // SAFETY: `s` proves that the CPU has AVX-512.
-            *from = unsafe { _mm512_set1_epi64(sources(BITS as u64, pair as u64) as i64) };
+            *from = unsafe { _mm512_set1_epi64(sources(bits, pair as u64) as i64) };
         }
         let mut lower = [s.splat_bits(0); V];
         let mut block_end = columns.start;
         for start in columns.clone().step_by(RUN) {
             if start == block_end {
-                lower = self.lower(start / self.block_size);
+                for (v, lower) in lower.iter_mut().enumerate() {
+                    let code = self
+                        .vectors
+                        .scale_codes(s, v, start / self.block_size, false);
+                    *lower = lowering(s, self.unscaled, code);
+                }
                 block_end = (start / self.block_size + 1) * self.block_size;
             }
-            let first = (start - columns.start) / 2;
+            sink.run((start - columns.start) / 2, RUN / 2);
+            let first = start * BITS / 32;
             for i in 0..RUN / 2 / pairs {
-                let words = self.words::<BITS>(start, i);
+                let mut words = [s.splat_bits(0); V];
+                for (v, words) in words.iter_mut().enumerate() {
+                    *words = if BITS == 6 && i == 3 {
+                        self.vectors.sixes(s, v, first, i)
+                    } else {
+                        self.vectors.word(s, v, first + i)
+                    };
+                }
                 for (pair, &from) in from[..pairs].iter().enumerate() {
                     for v in 0..V {
                         let values = self.values::<BITS>(words[v], from, lower[v]);
-                        sink.put(first + i * pairs + pair, v, values);
+                        sink.put(i * pairs + pair, v, values);
                     }
                 }
             }
         }
-    }
-
-    /// What the exponents of values are lowered by in a block, in both halves.
-    #[inline(always)]
-    fn lower(&self, block: usize) -> [__m512i; V] {
-        let s = self.s;
-        let mut lower = self.vectors.scale_codes(s, block);
-        for lower in &mut lower {
-            let less = s.shift_left(s.sub_bits(self.unscaled, *lower), 7);
-            *lower = s.or(less, s.shift_left(less, 16));
-        }
-        lower
-    }
-
-    /// Word `i` of a run: eight codes of four bits, or four of six or eight.
-    #[inline(always)]
-    fn words<const BITS: usize>(&self, start: usize, i: usize) -> [__m512i; V] {
-        let (s, first) = (self.s, start * BITS / 32);
-        if BITS != 6 {
-            return self.vectors.words(s, first + i);
-        }
-        // Four codes have 24 bits.
-        let (at, shift) = (first + i * 24 / 32, (i * 24 % 32) as u32);
-        let mut words = self.vectors.words(s, at);
-        for word in &mut words {
-            *word = s.shift_right(*word, shift);
-        }
-        if shift > 8 {
-            for (word, next) in words.iter_mut().zip(self.vectors.words(s, at + 1)) {
-                *word = s.or(*word, s.shift_left(next, 32 - shift));
-            }
-        }
-        words
     }
 
     /// The values of the pair of codes that lies `from` there.

@@ -1,6 +1,7 @@
 //! The ways a product can go, and what the CPU must have.
 
 use crate::cpu::Isa;
+use crate::format::FloatType;
 use std::fmt;
 
 /// A way to multiply. All but AMX give the same bits.
@@ -59,6 +60,11 @@ impl Path {
             Self::Amx | Self::Avx512Bf16 => Isa::Avx512,
             Self::F32(isa) => isa,
         }
+    }
+
+    /// Whether codes are decoded in registers where values are rounded to a type.
+    pub fn decodes_to(self, value_type: FloatType) -> bool {
+        self.isa() != Isa::Portable && value_type != FloatType::F16
     }
 
     /// Tokens that steps are added for together: with two vectors of rows each, what the registers

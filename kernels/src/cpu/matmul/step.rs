@@ -1,14 +1,12 @@
 //! One step of a chain: a product of f32, or two of bf16.
 
 use super::panels::Panels;
+use super::weights::Kind;
 use super::words::{WordSink, decode_words};
 use crate::cpu::simd::Simd;
 use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
-use {
-    super::pairs, super::weights::RUN, crate::cpu::simd::Avx512, std::arch::x86_64::*,
-    std::sync::OnceLock,
-};
+use {super::pairs, crate::cpu::simd::Avx512, std::arch::x86_64::*, std::sync::OnceLock};
 
 /// Adds products to sums. Words hold an f32, or two bf16 with the first column high.
 pub(in crate::cpu) trait Step<S: Simd>: Copy {
@@ -38,15 +36,15 @@ pub(in crate::cpu) trait Step<S: Simd>: Copy {
         unreachable!("steps are added one by one")
     }
 
-    /// Decodes `columns` of `V` vectors of rows from `first` on, whose scales have magnitudes up to
-    /// `most`; `columns` begin at a multiple of 32.
-    fn decode<const V: usize>(
+    /// Decodes `columns` of `V` vectors of rows from `first` on; see
+    /// [`super::columns::decode_columns`].
+    fn decode<const V: usize, const KIND: u8>(
         self,
         s: S,
         panels: &Panels,
         first: usize,
         columns: Range<usize>,
-        most: f32,
+        rounds: bool,
         sink: &mut impl WordSink<S>,
     );
 }
@@ -81,16 +79,16 @@ impl<S: Simd> Step<S> for Fused {
     }
 
     #[inline(always)]
-    fn decode<const V: usize>(
+    fn decode<const V: usize, const KIND: u8>(
         self,
         s: S,
         panels: &Panels,
         first: usize,
         columns: Range<usize>,
-        _most: f32,
+        rounds: bool,
         sink: &mut impl WordSink<S>,
     ) {
-        decode_words::<S, V, 1>(s, panels, first, columns, sink);
+        decode_words::<S, V, 1, KIND>(s, panels, first, columns, rounds, sink);
     }
 }
 
@@ -138,20 +136,19 @@ impl Step<Avx512> for Pairs {
     }
 
     #[inline(always)]
-    fn decode<const V: usize>(
+    fn decode<const V: usize, const KIND: u8>(
         self,
         s: Avx512,
         panels: &Panels,
         first: usize,
         columns: Range<usize>,
-        most: f32,
+        rounds: bool,
         sink: &mut impl WordSink<Avx512>,
     ) {
-        match panels.codecs().table(most) {
-            Some(table) if columns.len().is_multiple_of(RUN) => {
-                pairs::decode::<V>(s, self, panels, table, first, columns, sink);
-            }
-            _ => decode_words::<Avx512, V, 2>(s, panels, first, columns, sink),
+        match KIND {
+            Kind::PAIRS => pairs::decode::<V>(s, self, panels, first, columns, sink),
+            Kind::LIFTED => unreachable!("pairs have tables of their own"),
+            _ => decode_words::<Avx512, V, 2, KIND>(s, panels, first, columns, rounds, sink),
         }
     }
 }

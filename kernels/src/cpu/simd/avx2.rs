@@ -28,10 +28,12 @@ macro_rules! op {
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const DECODES_WORDS: bool = true;
+    const LOOKS_UP_LANES: bool = false;
     type F = __m256;
     type U = __m256i;
     type M = __m256i;
     type Table = (__m256, __m256);
+    type Bytes = __m256i;
 
     #[inline(always)]
     fn outline<R>(self, f: impl FnOnce() -> R) -> R {
@@ -287,5 +289,42 @@ impl Simd for Avx2 {
             high,
             _mm256_castsi256_ps(_mm256_slli_epi32::<28>(index))
         ))
+    }
+
+    #[inline(always)]
+    fn sixteen_bytes(self, bytes: &[u8; 16]) -> __m256i {
+        op!(_mm256_broadcastsi128_si256(_mm_loadu_si128(
+            bytes.as_ptr().cast()
+        )))
+    }
+
+    #[inline(always)]
+    fn look_up_bytes(self, table: __m256i, index: __m256i) -> __m256i {
+        op!(_mm256_shuffle_epi8(table, index))
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_add_epi8(a, b))
+    }
+
+    #[inline(always)]
+    fn arrange_bytes(self, x: __m256i) -> __m256i {
+        // Of each four lanes, bytes 0 and 1 before bytes 2 and 3.
+        let order = [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15];
+        op!(_mm256_shuffle_epi8(x, self.sixteen_bytes(&order)))
+    }
+
+    #[inline(always)]
+    fn zip_bytes(self, low: __m256i, high: __m256i) -> [__m256i; 2] {
+        op!([
+            _mm256_unpacklo_epi8(low, high),
+            _mm256_unpackhi_epi8(low, high),
+        ])
+    }
+
+    #[inline(always)]
+    fn lower_halves(self, a: __m256i, b: __m256i) -> __m256i {
+        op!(_mm256_subs_epu16(a, b))
     }
 }

@@ -28,10 +28,12 @@ macro_rules! op {
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const DECODES_WORDS: bool = true;
+    const LOOKS_UP_LANES: bool = true;
     type F = __m512;
     type U = __m512i;
     type M = __mmask16;
     type Table = __m512;
+    type Bytes = __m512i;
 
     #[inline(always)]
     fn outline<R>(self, f: impl FnOnce() -> R) -> R {
@@ -290,5 +292,42 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn look_up(self, table: __m512, index: __m512i) -> __m512 {
         op!(_mm512_permutexvar_ps(index, table))
+    }
+
+    #[inline(always)]
+    fn sixteen_bytes(self, bytes: &[u8; 16]) -> __m512i {
+        op!(_mm512_broadcast_i32x4(_mm_loadu_si128(
+            bytes.as_ptr().cast()
+        )))
+    }
+
+    #[inline(always)]
+    fn look_up_bytes(self, table: __m512i, index: __m512i) -> __m512i {
+        op!(_mm512_shuffle_epi8(table, index))
+    }
+
+    #[inline(always)]
+    fn add_bytes(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_add_epi8(a, b))
+    }
+
+    #[inline(always)]
+    fn arrange_bytes(self, x: __m512i) -> __m512i {
+        // Of each four lanes, bytes 0 and 1 before bytes 2 and 3.
+        let order = [0, 1, 4, 5, 8, 9, 12, 13, 2, 3, 6, 7, 10, 11, 14, 15];
+        op!(_mm512_shuffle_epi8(x, self.sixteen_bytes(&order)))
+    }
+
+    #[inline(always)]
+    fn zip_bytes(self, low: __m512i, high: __m512i) -> [__m512i; 2] {
+        op!([
+            _mm512_unpacklo_epi8(low, high),
+            _mm512_unpackhi_epi8(low, high),
+        ])
+    }
+
+    #[inline(always)]
+    fn lower_halves(self, a: __m512i, b: __m512i) -> __m512i {
+        op!(_mm512_subs_epu16(a, b))
     }
 }

@@ -25,6 +25,8 @@ pub(super) trait Simd: Copy {
     /// Whether products decode codes in registers, which pays where a lane is not a number of its
     /// own.
     const DECODES_WORDS: bool;
+    /// Whether [`Simd::look_up`] is a single instruction.
+    const LOOKS_UP_LANES: bool;
     /// f32 lanes.
     type F: Copy;
     /// u32 lanes.
@@ -33,6 +35,8 @@ pub(super) trait Simd: Copy {
     type M: Copy;
     /// Sixteen f32 to look up.
     type Table: Copy;
+    /// Sixteen bytes to look up.
+    type Bytes: Copy;
 
     /// Runs `f` as a function of its own that is compiled for the instruction set. `f` and what it
     /// calls must be `inline(always)`: no closures of vectors, as for `map`. Compile time grows
@@ -112,4 +116,18 @@ pub(super) trait Simd: Copy {
     fn table(self, values: &[f32; 16]) -> Self::Table;
     /// The entry that each lane's low four bits say.
     fn look_up(self, table: Self::Table, index: Self::U) -> Self::F;
+
+    fn sixteen_bytes(self, bytes: &[u8; 16]) -> Self::Bytes;
+    /// For every byte of the index the entry that its low four bits say, or 0 if its highest bit is
+    /// set.
+    fn look_up_bytes(self, table: Self::Bytes, index: Self::U) -> Self::U;
+    /// The sums of bytes, which wrap.
+    fn add_bytes(self, a: Self::U, b: Self::U) -> Self::U;
+    /// The bytes of lanes in the order in which [`Simd::zip_bytes`] takes them.
+    fn arrange_bytes(self, x: Self::U) -> Self::U;
+    /// Halves of lanes with a byte of `low` and one of `high` each: of bytes 0 and 1 of a lane, and
+    /// of its bytes 2 and 3, before they were arranged.
+    fn zip_bytes(self, low: Self::U, high: Self::U) -> [Self::U; 2];
+    /// a - b in halves of lanes, unsigned; 0 where b is larger.
+    fn lower_halves(self, a: Self::U, b: Self::U) -> Self::U;
 }

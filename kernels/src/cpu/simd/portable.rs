@@ -37,10 +37,12 @@ const fn mask(x: bool) -> u32 {
 impl<const N: usize> Simd for Portable<N> {
     const LANES: usize = N;
     const DECODES_WORDS: bool = false;
+    const LOOKS_UP_LANES: bool = false;
     type F = [f32; N];
     type U = [u32; N];
     type M = [u32; N];
     type Table = [f32; 16];
+    type Bytes = [u8; 16];
 
     #[inline(never)]
     fn outline<R>(self, f: impl FnOnce() -> R) -> R {
@@ -232,5 +234,52 @@ impl<const N: usize> Simd for Portable<N> {
     #[inline(always)]
     fn look_up(self, table: [f32; 16], index: [u32; N]) -> [f32; N] {
         each(index, |index| table[(index & 15) as usize])
+    }
+
+    #[inline(always)]
+    fn sixteen_bytes(self, bytes: &[u8; 16]) -> [u8; 16] {
+        *bytes
+    }
+    #[inline(always)]
+    fn look_up_bytes(self, table: [u8; 16], index: [u32; N]) -> [u32; N] {
+        let entry = |index: u8| {
+            if index < 128 {
+                table[usize::from(index & 15)]
+            } else {
+                0
+            }
+        };
+        each(index, |index| {
+            u32::from_le_bytes(each(index.to_le_bytes(), entry))
+        })
+    }
+    #[inline(always)]
+    fn add_bytes(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        pairs(a, b, |a, b| {
+            u32::from_le_bytes(pairs(a.to_le_bytes(), b.to_le_bytes(), u8::wrapping_add))
+        })
+    }
+    #[inline(always)]
+    fn arrange_bytes(self, x: [u32; N]) -> [u32; N] {
+        x
+    }
+    #[inline(always)]
+    fn zip_bytes(self, low: [u32; N], high: [u32; N]) -> [[u32; N]; 2] {
+        let zip = |low: u32, high: u32, first: usize| {
+            let (low, high) = (low.to_le_bytes(), high.to_le_bytes());
+            u32::from_le_bytes([low[first], high[first], low[first + 1], high[first + 1]])
+        };
+        [
+            pairs(low, high, |low, high| zip(low, high, 0)),
+            pairs(low, high, |low, high| zip(low, high, 2)),
+        ]
+    }
+    #[inline(always)]
+    fn lower_halves(self, a: [u32; N], b: [u32; N]) -> [u32; N] {
+        let halves = |a: u32, b: u32, shift: u32| {
+            let [a, b] = [a, b].map(|x| (x >> shift) as u16);
+            u32::from(a.saturating_sub(b)) << shift
+        };
+        pairs(a, b, |a, b| halves(a, b, 0) | halves(a, b, 16))
     }
 }

@@ -87,6 +87,9 @@ impl GgmlFormat {
         Self::Q2K,
     ];
 
+    /// The values of IQ4_NL's codes, under a scale of 1.
+    pub(crate) const IQ4_NL_LEVELS: [f32; 16] = decode::LEVELS;
+
     #[rustfmt::skip]
     const fn parts(self) -> Parts {
         match self {

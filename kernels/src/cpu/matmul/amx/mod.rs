@@ -164,17 +164,17 @@ impl Step<Avx512> for Tiles {
     }
 
     #[inline(always)]
-    fn decode<const V: usize>(
+    fn decode<const V: usize, const KIND: u8>(
         self,
         s: Avx512,
         panels: &Panels,
         first: usize,
         columns: Range<usize>,
-        most: f32,
+        rounds: bool,
         sink: &mut impl WordSink<Avx512>,
     ) {
         self.pairs
-            .decode::<V>(s, panels, first, columns, most, sink);
+            .decode::<V, KIND>(s, panels, first, columns, rounds, sink);
     }
 }
 

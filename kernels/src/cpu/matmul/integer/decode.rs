@@ -10,8 +10,9 @@ use super::dot::Dot;
 use super::operand::Operand;
 use super::rows::GROUP;
 use super::tables::Tables;
+use crate::cpu::matmul::coding::PanelCodes;
 use crate::cpu::matmul::columns::{Vectors, decode_scale};
-use crate::cpu::matmul::panels::{PanelCodes, Panels};
+use crate::cpu::matmul::panels::Panels;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -64,8 +65,8 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         let s = self.s;
         let unit = s.splat(self.tables.element.unit());
         let mut factors = [unit; V];
-        let codes = self.vectors.scale_codes(s, block);
-        for (factor, code) in factors.iter_mut().zip(codes) {
+        for (v, factor) in factors.iter_mut().enumerate() {
+            let code = self.vectors.scale_codes(s, v, block, false);
             *factor = s.mul(decode_scale(s, &self.panels.codecs().scale, code), unit);
         }
         factors
@@ -83,8 +84,8 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         match BITS {
             4 => {
                 for i in 0..2 {
-                    let words = self.vectors.words(s, first + i);
-                    for (v, word) in words.into_iter().enumerate() {
+                    for v in 0..V {
+                        let word = self.vectors.word(s, v, first + i);
                         let nibbles = s.splat_bits(0x0F0F_0F0F);
                         let high = s.and(s.shift_right(word, 4), nibbles);
                         self.put(2 * i, v, self.few(s.and(word, nibbles)), sink);
@@ -93,21 +94,17 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
                 }
             }
             6 => {
-                let words = [0, 1, 2].map(|i| self.vectors.words(s, first + i));
-                let [a, b, c] = words;
-                for (v, ((a, b), c)) in a.into_iter().zip(b).zip(c).enumerate() {
-                    let second = s.or(s.shift_right(a, 24), s.shift_left(b, 8));
-                    let third = s.or(s.shift_right(b, 16), s.shift_left(c, 16));
-                    self.put_six(0, v, a, sink);
-                    self.put_six(1, v, second, sink);
-                    self.put_six(2, v, third, sink);
-                    self.put_six(3, v, s.shift_right(c, 8), sink);
+                for quarter in 0..4 {
+                    for v in 0..V {
+                        let codes = self.vectors.sixes(s, v, first, quarter);
+                        self.put_six(quarter, v, codes, sink);
+                    }
                 }
             }
             _ => {
                 for i in 0..4 {
-                    let words = self.vectors.words(s, first + i);
-                    for (v, word) in words.into_iter().enumerate() {
+                    for v in 0..V {
+                        let word = self.vectors.word(s, v, first + i);
                         // Two's complement: 128 more flips the sign bit.
                         let raised = match D::OPERAND {
                             Operand::Bytes => s.xor(word, s.splat_bits(0x8080_8080)),
@@ -126,15 +123,10 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         self.s.shuffle(self.low[0], codes)
     }
 
-    /// Four codes of six bits, the lowest of `word`.
+    /// Four codes of six bits, one a byte.
     #[inline(always)]
-    fn put_six(&self, index: usize, v: usize, word: S::U, sink: &mut impl IntegerSink<S>) {
+    fn put_six(&self, index: usize, v: usize, codes: S::U, sink: &mut impl IntegerSink<S>) {
         let s = self.s;
-        let part = |shift: u32, mask: u32| s.and(s.shift_left(word, shift), s.splat_bits(mask));
-        let codes = s.or(
-            s.or(part(0, 0x3F), part(2, 0x3F00)),
-            s.or(part(4, 0x3F_0000), part(6, 0x3F00_0000)),
-        );
         let low = one_of_64(s, &self.low, codes);
         match D::OPERAND {
             Operand::Bytes => sink.put(index, v, low),
@@ -197,7 +189,7 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
     /// The groups of some columns, which begin at one.
     #[inline(always)]
     pub fn groups(&self, columns: Range<usize>, sink: &mut impl IntegerSink<S>) {
-        match self.panels.panel_codes() {
+        match self.panels.coding().width {
             PanelCodes::Bits4 => self.groups_of::<4>(columns, sink),
             PanelCodes::Bits6 => self.groups_of::<6>(columns, sink),
             PanelCodes::Bits8 => self.groups_of::<8>(columns, sink),

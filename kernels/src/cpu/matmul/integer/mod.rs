@@ -42,8 +42,9 @@ pub(in crate::cpu) use {
     rows::Arrangement,
 };
 
+use super::coding::PanelCodes;
 use super::output::Output;
-use super::panels::{PanelCodes, Panels};
+use super::panels::Panels;
 use super::share_rows;
 use crate::cpu::dispatch;
 use crate::format::{FormatError, IntegerPair};
@@ -97,7 +98,7 @@ impl<'a> IntegerMatmul<'a> {
     /// [`FormatError::Length`] unless columns agree and `y` is whole rows.
     pub fn multiply(&self, x: &CodeRows, y: &mut [f32]) -> Result<(), FormatError> {
         let (w, (rows, cols)) = (self.panels, (self.panels.rows(), self.panels.cols()));
-        let pair = IntegerPair::of(x.format(), w.format())?;
+        let pair = IntegerPair::of(x.format(), w.block_format()?)?;
         let tokens = x.tokens();
         for (what, got, expected) in [
             ("columns of x", x.cols(), cols),
@@ -116,7 +117,7 @@ impl<'a> IntegerMatmul<'a> {
             y.fill(0.0);
             return Ok(());
         }
-        let arrangement = Arrangement::new(self.path, pair, w.panel_codes() == PanelCodes::Bits4);
+        let arrangement = Arrangement::new(self.path, pair, w.coding().width == PanelCodes::Bits4);
         let way = Way {
             isa: self.path.isa(),
             arrangement,
