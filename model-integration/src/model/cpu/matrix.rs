@@ -1,4 +1,4 @@
-//! A weight in its stored form: dense in the file's type, or packed.
+//! A weight in its stored form: dense in the file's type, packed, or in blocks of ggml.
 
 use std::ops::Range;
 
@@ -7,6 +7,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType};
 use rayon::prelude::*;
 
 use crate::checkpoint::TensorView;
+use crate::description::parameters::Usage;
 use crate::model::LlamaError;
 use crate::model::ops::narrow;
 
@@ -19,9 +20,30 @@ pub enum Matrix {
     Dense(TensorView),
     /// Block-scaled, in the order in which products read it.
     Packed(Box<Panels>),
+    /// The same beside the stored blocks of ggml, of which rows are looked up.
+    PackedLookup(TensorView, Box<Panels>),
 }
 
 impl Matrix {
+    /// A weight in a format of ggml whose codes products decode in registers, in that order; `None`
+    /// for others.
+    ///
+    /// # Errors
+    /// If the blocks of a row are not whole.
+    pub fn of_ggml(view: &TensorView, usage: Usage) -> Result<Option<Self>, LlamaError> {
+        let Some(format) = view.ggml().filter(|_| usage != Usage::Lookup) else {
+            return Ok(None);
+        };
+        let [rows, cols] = size(view);
+        let (blocks, row_bytes) = (view.ggml_blocks(), format.row_bytes(cols));
+        let row_of = |row: usize| &blocks[row * row_bytes..][..row_bytes];
+        let panels = Panels::of_ggml(format, [rows, cols], row_of)?.map(Box::new);
+        Ok(panels.map(|panels| match usage {
+            Usage::LookupAndProduct => Self::PackedLookup(view.clone(), panels),
+            Usage::Lookup | Usage::Product => Self::Packed(panels),
+        }))
+    }
+
     /// Packs a weight along its rows. The values are first rounded to `dtype`, the type of the
     /// model's arithmetic.
     ///
@@ -44,7 +66,7 @@ impl Matrix {
     pub fn rows(&self) -> usize {
         match self {
             Self::Dense(view) => size(view)[0],
-            Self::Packed(panels) => panels.rows(),
+            Self::Packed(panels) | Self::PackedLookup(_, panels) => panels.rows(),
         }
     }
 
@@ -52,7 +74,7 @@ impl Matrix {
     pub fn cols(&self) -> usize {
         match self {
             Self::Dense(view) => size(view)[1],
-            Self::Packed(panels) => panels.cols(),
+            Self::Packed(panels) | Self::PackedLookup(_, panels) => panels.cols(),
         }
     }
 
@@ -61,13 +83,14 @@ impl Matrix {
         match self {
             Self::Dense(view) => view.byte_len(),
             Self::Packed(panels) => panels.bytes(),
+            Self::PackedLookup(view, panels) => view.byte_len() + panels.bytes(),
         }
     }
 
     /// The values of some rows, rounded to `dtype`.
     pub fn widen(&self, rows: Range<usize>, out: &mut [f32], dtype: FloatType) {
         match self {
-            Self::Dense(view) => {
+            Self::Dense(view) | Self::PackedLookup(view, _) => {
                 let cols = self.cols();
                 view.read_f32(rows.start * cols..rows.end * cols, out);
             }

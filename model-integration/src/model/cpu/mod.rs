@@ -8,7 +8,8 @@
 //! in `f32` for every dtype.
 //!
 //! Weights stay in their stored form, mapped from the file or packed. They are widened a panel at a
-//! time when they are used, so memory never holds a model twice.
+//! time when they are used, so memory never holds a model twice. Blocks of ggml's plain formats are
+//! packed as block-scaled weights are; those of super-blocks stay as they are.
 //!
 //! A row does not depend on its neighbours, and every sum has a fixed order. So scores depend
 //! neither on the batch nor on how much of a sequence is cached.
@@ -99,7 +100,7 @@ impl Store for Cpu {
     fn matrix(
         &self,
         view: &TensorView,
-        _usage: Usage,
+        usage: Usage,
         format: Option<&BlockFormat>,
         _input: &Input,
     ) -> Result<Matrix, LlamaError> {
@@ -112,7 +113,14 @@ impl Store for Cpu {
                 Some(packed) => Ok(Matrix::Packed(Box::new(Panels::new(&packed)))),
                 None => Matrix::pack(view, format, self.dtype),
             },
-            None => Ok(Matrix::Dense(view.clone())),
+            None => {
+                let panels = if self.path.decodes_to(self.dtype) {
+                    Matrix::of_ggml(view, usage)?
+                } else {
+                    None
+                };
+                Ok(panels.unwrap_or_else(|| Matrix::Dense(view.clone())))
+            }
         }
     }
 

@@ -369,7 +369,7 @@ impl Cpu {
                 }
                 None => self.panels(&mut out, x, tokens, weight),
             },
-            Matrix::Packed(panels) => {
+            Matrix::Packed(panels) | Matrix::PackedLookup(_, panels) => {
                 let matmul = Matmul::new(&**panels).rounded_to(self.dtype);
                 matmul.with_path(self.path).multiply(x, &mut out)?;
             }
