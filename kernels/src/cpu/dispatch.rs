@@ -1,6 +1,7 @@
 //! Chooses an instruction set and an instance of a kernel body at run time.
 
 use super::dequantize::dequantize_rows;
+use super::fake_quantize::fake_rows;
 use super::isa::Isa;
 use super::lanes::{
     AWAY, EVEN, HALF_TO_ZERO, STOCHASTIC, TABLE, TORCH_AWAY, TORCH_EVEN, TOWARD_ZERO,
@@ -10,7 +11,7 @@ use super::matmul::{
     multiply_integers_portable, multiply_rows,
 };
 use super::plan::{Kernel, Plan};
-use super::quantize::{fake_rows, quantize_rows};
+use super::quantize::quantize_rows;
 use super::scalar::{fake_rows_scalar, quantize_rows_scalar};
 use super::scale;
 use super::simd::Portable;
@@ -73,7 +74,7 @@ macro_rules! compile_for {
 
             $(#[target_feature(enable = $features)])?
             pub fn finite_amax(x: &[f32]) -> f32 {
-                scale::finite_amax(x)
+                scale::finite_amax($simd, x)
             }
 
             $(#[target_feature(enable = $features)])?

@@ -16,6 +16,8 @@
 
 mod dequantize;
 mod dispatch;
+mod fake_quantize;
+mod group_scales;
 mod isa;
 pub(crate) mod lanes;
 mod matmul;

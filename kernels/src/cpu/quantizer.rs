@@ -63,12 +63,17 @@ impl Quantizer {
 
     /// Sets the tensor scale of `x`, the whole tensor, if the format has one.
     #[must_use]
-    pub fn with_scale_of(self, x: &[f32]) -> Self {
-        if !self.format().has_tensor_scale() {
-            return self;
+    pub fn with_scale_of(mut self, x: &[f32]) -> Self {
+        self.set_scale_of(x);
+        self
+    }
+
+    /// As [`Quantizer::with_scale_of`], in place, for one tensor after the other.
+    pub fn set_scale_of(&mut self, x: &[f32]) {
+        if self.format().has_tensor_scale() {
+            let amax = dispatch::finite_amax(self.isa, x);
+            self.plan.tensor_scale = reference::tensor_scale_of(amax, self.format());
         }
-        let scale = reference::tensor_scale_of(dispatch::finite_amax(self.isa, x), self.format());
-        self.with_tensor_scale(scale)
     }
 
     /// The format.

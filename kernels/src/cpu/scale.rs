@@ -1,6 +1,6 @@
 //! The scale of one block, from its amax.
 
-use super::lanes::Lanes;
+use super::lanes::{Lanes, magnitude_bits};
 use super::pack::CHUNK;
 use super::plan::{Plan, ScalePlan};
 use super::simd::Simd;
@@ -72,20 +72,52 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
     }
 }
 
-/// Computes the scales of as many blocks as a vector has lanes, from the largest magnitude of each;
-/// later scales are left alone. Returns false and writes nothing if one of them needs the slow
+/// The scales of as many blocks as a vector has lanes, none of them special.
+#[derive(Clone, Copy)]
+pub(super) struct PlainScales<S: Simd> {
+    pub codes: S::U,
+    /// The values X.
+    pub x: S::F,
+    /// What elements are multiplied by; divided by if scales are fractions.
+    pub factors: S::F,
+}
+
+impl<S: Simd> PlainScales<S> {
+    /// As scales of blocks.
+    #[inline(always)]
+    pub fn write(self, s: S, are_fractions: bool, scales: &mut [BlockScale; CHUNK]) {
+        let codes = lanes_of(s, s.float(self.codes));
+        let (xs, factors) = (lanes_of(s, self.x), lanes_of(s, self.factors));
+        for (i, scale) in scales[..S::LANES].iter_mut().enumerate() {
+            let (code, x, factor) = (codes[i].to_bits(), xs[i], factors[i]);
+            *scale = match are_fractions {
+                true => BlockScale::Fraction {
+                    code,
+                    x,
+                    divisor: factor,
+                },
+                false => BlockScale::Power {
+                    code,
+                    x,
+                    inverse: factor,
+                },
+            };
+        }
+    }
+}
+
+/// The scales of blocks from the largest magnitude of each. `None` if one of them needs the slow
 /// path: it is not finite, at an end of the range, or of another kind of plan. `codec` rounds
 /// fractions.
 #[inline(always)]
-pub(super) fn block_scales<S: Simd>(
+pub(super) fn plain_scales<S: Simd>(
     s: S,
     plan: &Plan,
     codec: Option<Lanes<'_, S>>,
     amax_bits: S::U,
-    scales: &mut [BlockScale; CHUNK],
-) -> bool {
+) -> Option<PlainScales<S>> {
     let is_finite = s.exceeds(s.splat_bits(INFINITY_BITS), amax_bits);
-    match (&plan.scale, codec) {
+    let (is_plain, scales) = match (&plan.scale, codec) {
         (ScalePlan::Floor { emax, limit }, _) => {
             // Both 2^s and 2^-s are normal.
             let most = (*limit).min(126);
@@ -97,55 +129,36 @@ pub(super) fn block_scales<S: Simd>(
                 s.exceeds(exponent, s.splat_bits((-most - 1) as u32)),
                 s.exceeds(s.splat_bits((most + 1) as u32), exponent),
             );
-            if !s.all(s.both(is_finite, is_plain)) {
-                return false;
-            }
             let bias = s.splat_bits(127);
-            let codes = lanes_of(s, s.add_bits(exponent, s.splat_bits(*limit as u32)));
-            let xs = lanes_of(s, s.shift_left(s.add_bits(bias, exponent), 23));
-            let inverses = lanes_of(s, s.shift_left(s.sub_bits(bias, exponent), 23));
-            for (i, scale) in scales[..S::LANES].iter_mut().enumerate() {
-                *scale = BlockScale::Power {
-                    code: codes[i].to_bits(),
-                    x: xs[i],
-                    inverse: inverses[i],
-                };
-            }
+            let scales = PlainScales {
+                codes: s.add_bits(exponent, s.splat_bits(*limit as u32)),
+                x: s.float(s.shift_left(s.add_bits(bias, exponent), 23)),
+                factors: s.float(s.shift_left(s.sub_bits(bias, exponent), 23)),
+            };
+            (is_plain, scales)
         }
         (ScalePlan::Fraction { half_range, .. }, Some(codec)) => {
             let mut ideal = s.div(s.float(amax_bits), s.splat(*half_range));
             if plan.format.has_tensor_scale() {
                 ideal = s.div(ideal, s.splat(plan.tensor_scale));
             }
-            let (x, code) = codec.round_scales(ideal);
-            let divisor = s.mul(x, s.splat(plan.tensor_scale));
+            let (x, codes) = codec.round_scales(ideal);
+            let factors = s.mul(x, s.splat(plan.tensor_scale));
             let is_plain = s.both(
-                s.exceeds(code, s.splat_bits(0)),
-                s.at_most(s.splat(f32::from_bits(1)), divisor),
+                s.exceeds(codes, s.splat_bits(0)),
+                s.at_most(s.splat(f32::from_bits(1)), factors),
             );
-            if !s.all(s.both(is_finite, is_plain)) {
-                return false;
-            }
-            let codes = lanes_of(s, code);
-            let (xs, divisors) = (lanes_of(s, s.bits(x)), lanes_of(s, s.bits(divisor)));
-            for (i, scale) in scales[..S::LANES].iter_mut().enumerate() {
-                *scale = BlockScale::Fraction {
-                    code: codes[i].to_bits(),
-                    x: xs[i],
-                    divisor: divisors[i],
-                };
-            }
+            (is_plain, PlainScales { codes, x, factors })
         }
-        _ => return false,
-    }
-    true
+        _ => return None,
+    };
+    s.all(s.both(is_finite, is_plain)).then_some(scales)
 }
 
-/// The lanes, as f32 bits.
 #[inline(always)]
-fn lanes_of<S: Simd>(s: S, x: S::U) -> [f32; CHUNK] {
+pub(super) fn lanes_of<S: Simd>(s: S, x: S::F) -> [f32; CHUNK] {
     let mut lanes = [0.0; CHUNK];
-    s.store(s.float(x), &mut lanes);
+    s.store(x, &mut lanes);
     lanes
 }
 
@@ -210,12 +223,17 @@ fn fraction(plan: &Plan, amax: f32, value: f32, code: u32, lifts_zero: bool) -> 
     }
 }
 
-/// The largest finite magnitude, or 0. It compares integers, which have the same order and
-/// vectorise without help.
+/// The largest finite magnitude, or 0. It compares integers, which have the same order.
 #[inline(always)]
-pub(super) fn finite_amax(x: &[f32]) -> f32 {
-    const INFINITY: u32 = f32::INFINITY.to_bits();
-    let magnitudes = x.iter().map(|x| x.abs().to_bits());
-    let finite = magnitudes.map(|bits| if bits < INFINITY { bits } else { 0 });
-    f32::from_bits(finite.fold(0, u32::max))
+pub(super) fn finite_amax<S: Simd>(s: S, x: &[f32]) -> f32 {
+    let mut amax = s.splat_bits(0);
+    let chunks = x.chunks_exact(S::LANES);
+    let rest = chunks.remainder().iter().map(|x| x.abs().to_bits());
+    for chunk in chunks {
+        let magnitudes = magnitude_bits(s, s.load(chunk));
+        let is_finite = s.exceeds(s.splat_bits(INFINITY_BITS), magnitudes);
+        amax = s.max_bits(amax, s.keep_if(is_finite, magnitudes));
+    }
+    let rest = rest.filter(|&bits| bits < INFINITY_BITS);
+    f32::from_bits(rest.fold(s.largest(amax), u32::max))
 }

@@ -4,12 +4,14 @@
 //! [`forward`] defines the model once, over the operations of [`backend::Backend`]. Engines
 //! implement these operations: [`cpu`] and [`device`] here, and a differentiable one inside
 //! [`crate::train`]. [`load`] reads parameters from a checkpoint, [`assemble`] makes a model of
-//! them, [`stored_formats`] says how they are stored. [`context`] limits the length of sequences,
+//! them, [`stored_formats`] says how they are stored. `buffer` keeps memory,
+//! [`context`] limits the length of sequences,
 //! [`ops`] has arithmetic on plain slices, [`rope`] the rotary tables, and [`score`] computes
 //! log-likelihoods from logits.
 
 pub mod assemble;
 pub mod backend;
+mod buffer;
 pub mod context;
 pub mod continuing;
 pub mod cpu;

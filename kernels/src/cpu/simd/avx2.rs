@@ -112,6 +112,25 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn store_nibbles_of_32(self, x: &[__m256i; 4], to: &mut [u8; 16]) {
+        // Bytes of both halves: four lanes of each vector.
+        let bytes = op!(_mm256_packus_epi16(
+            _mm256_packus_epi32(x[0], x[1]),
+            _mm256_packus_epi32(x[2], x[3])
+        ));
+        // low + 16 high of each pair, as bytes again.
+        let pairs = op!(_mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x1001)));
+        let packed = op!(_mm256_packus_epi16(pairs, pairs));
+        op!(_mm_storeu_si128(
+            to.as_mut_ptr().cast(),
+            _mm_unpacklo_epi16(
+                _mm256_castsi256_si128(packed),
+                _mm256_extracti128_si256::<1>(packed)
+            )
+        ))
+    }
+
+    #[inline(always)]
     fn splat(self, x: f32) -> __m256 {
         op!(_mm256_set1_ps(x))
     }
@@ -225,6 +244,29 @@ impl Simd for Avx2 {
         let x = op!(_mm_max_epu32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x)));
         let x = op!(_mm_max_epu32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x)));
         op!(_mm_cvtsi128_si32(x)) as u32
+    }
+
+    #[inline(always)]
+    fn largest_of_each(self, x: &[__m256i; 16]) -> __m256i {
+        // A transposition that keeps only the larger of what it would put side by side.
+        let mut pairs = [x[0]; 4];
+        for (pair, x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
+            *pair = op!(_mm256_max_epu32(
+                _mm256_unpacklo_epi32(x[0], x[1]),
+                _mm256_unpackhi_epi32(x[0], x[1])
+            ));
+        }
+        let mut fours = [x[0]; 2];
+        for (four, x) in fours.iter_mut().zip(pairs.as_chunks::<2>().0) {
+            *four = op!(_mm256_max_epu32(
+                _mm256_unpacklo_epi64(x[0], x[1]),
+                _mm256_unpackhi_epi64(x[0], x[1])
+            ));
+        }
+        op!(_mm256_max_epu32(
+            _mm256_permute2x128_si256::<0x20>(fours[0], fours[1]),
+            _mm256_permute2x128_si256::<0x31>(fours[0], fours[1])
+        ))
     }
 
     #[inline(always)]

@@ -59,6 +59,15 @@ pub(super) trait Simd: Copy {
     /// The lanes, each below 16, as nibbles, low first; [`Simd::LANES`] is even.
     fn store_nibbles(self, x: Self::U, to: &mut [u8]);
 
+    /// The lanes of the first 32 / [`Simd::LANES`] vectors, each below 16, as nibbles, low first.
+    #[inline(always)]
+    fn store_nibbles_of_32(self, x: &[Self::U; 4], to: &mut [u8; 16]) {
+        let bytes = to.chunks_exact_mut(Self::LANES / 2);
+        for (&x, to) in x.iter().zip(bytes) {
+            self.store_nibbles(x, to);
+        }
+    }
+
     fn splat(self, x: f32) -> Self::F;
     fn splat_bits(self, x: u32) -> Self::U;
     /// 0, 1, 2, ...

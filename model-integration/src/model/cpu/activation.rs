@@ -1,16 +1,21 @@
 //! Activations in memory.
 
+use crate::model::buffer::Buffer;
+
 /// An activation matrix `[tokens, features]`, row-major.
 #[derive(Clone, Debug)]
 pub struct Activation {
-    values: Vec<f32>,
+    values: Buffer,
     features: usize,
 }
 
 impl Activation {
-    /// Rows of `features` values.
-    pub(super) fn new(values: Vec<f32>, features: usize) -> Self {
-        Self { values, features }
+    /// Rows to be filled.
+    pub(super) fn of_any_values(tokens: usize, features: usize) -> Self {
+        Self {
+            values: Buffer::of_any_values(tokens * features),
+            features,
+        }
     }
 
     /// Features of a token.

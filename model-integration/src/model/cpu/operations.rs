@@ -11,6 +11,7 @@ use super::{Activation, Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
 use crate::description::Routing;
 use crate::description::kinds::{ActivationFunction, NormKind};
+use crate::model::buffer::Buffer;
 use crate::model::error::check_finite;
 use crate::model::ops::attention::{Head, KeyPanel, Scores};
 use crate::model::ops::{self, Chosen, narrow};
@@ -42,8 +43,9 @@ impl Backend for Cpu {
 
     fn embed(&self, table: &Matrix, tokens: &[u32]) -> Result<Activation, LlamaError> {
         let features = table.cols();
-        let mut out = vec![0.0; tokens.len() * features];
-        for (out, &token) in out.chunks_exact_mut(features).zip(tokens) {
+        let mut out = Activation::of_any_values(tokens.len(), features);
+        let rows = out.values_mut().chunks_exact_mut(features);
+        for (out, &token) in rows.zip(tokens) {
             let row = token as usize;
             if row >= table.rows() {
                 return Err(LlamaError::Token {
@@ -53,7 +55,7 @@ impl Backend for Cpu {
             }
             table.widen(row..row + 1, out, self.dtype);
         }
-        Ok(Activation::new(out, features))
+        Ok(out)
     }
 
     fn norm(
@@ -67,8 +69,8 @@ impl Backend for Cpu {
         let input = self.rounding(input, features, batch)?;
         let (gain, eps, dtype) = (norm.gain.as_slice(), norm.eps, self.dtype);
         let bias = norm.bias.as_deref().unwrap_or_default();
+        let mut out = Activation::of_any_values(x.tokens(), features);
         let x = x.values();
-        let mut out = Activation::new(vec![0.0; x.len()], features);
         by_rows(&mut out, |first, out| {
             let x = &x[first * features..][..out.len()];
             match norm.kind {
@@ -104,8 +106,7 @@ impl Backend for Cpu {
         residual: Option<&Activation>,
     ) -> Result<Activation, LlamaError> {
         let outputs = weight.rows();
-        let product = self.product(x.values(), x.tokens(), weight)?;
-        let mut out = Activation::new(product, outputs);
+        let mut out = self.product(x, weight)?;
         by_rows(&mut out, |first, out| {
             if let Some(bias) = bias {
                 ops::add_bias(out, bias);
@@ -174,9 +175,10 @@ impl Backend for Cpu {
         let input = self.rounding(input, query_features, batch)?;
         let new = [key.values(), value.values()];
         let kept = cache.append(attention.layer, &batch.sequences, new)?;
-        let mut out = vec![0.0; query.values().len()];
-        self.attend_sequences(&mut out, query.values(), &kept, &attention, batch, &input);
-        Ok(Activation::new(out, query_features))
+        let mut out = Activation::of_any_values(query.tokens(), query_features);
+        let rows = out.values_mut();
+        self.attend_sequences(rows, query.values(), &kept, &attention, batch, &input);
+        Ok(out)
     }
 
     fn gate(
@@ -244,11 +246,12 @@ impl Backend for Cpu {
     ) -> Result<Activation, LlamaError> {
         let (_, first) = outputs.first().ok_or(LlamaError::Layout)?;
         let features = first.features();
-        let mut sum = vec![0.0; tokens * features];
+        let mut sum = Activation::of_any_values(tokens, features);
+        sum.values_mut().fill(0.0);
         for (chosen, x) in &outputs {
-            ops::add_chosen(&mut sum, chosen, x.values(), features, self.dtype);
+            ops::add_chosen(sum.values_mut(), chosen, x.values(), features, self.dtype);
         }
-        Ok(Activation::new(sum, features))
+        Ok(sum)
     }
 
     fn watch(&self, x: &Activation, what: impl FnOnce() -> String) -> Result<(), LlamaError> {
@@ -260,11 +263,12 @@ impl Backend for Cpu {
 
     fn select(&self, x: &Activation, rows: &[u32]) -> Result<Activation, LlamaError> {
         let features = x.features();
-        let mut out = Vec::with_capacity(rows.len() * features);
-        for &row in rows {
-            out.extend_from_slice(&x.values()[row as usize * features..][..features]);
+        let mut out = Activation::of_any_values(rows.len(), features);
+        let selected = out.values_mut().chunks_exact_mut(features);
+        for (out, &row) in selected.zip(rows) {
+            out.copy_from_slice(&x.values()[row as usize * features..][..features]);
         }
-        Ok(Activation::new(out, features))
+        Ok(out)
     }
 }
 
@@ -357,24 +361,24 @@ impl Cpu {
 
     /// `x weight^T`, not yet rounded. Sums have the order of the path, for packed and dense
     /// weights.
-    fn product(&self, x: &[f32], tokens: usize, weight: &Matrix) -> Result<Vec<f32>, LlamaError> {
-        let mut out = vec![0.0; tokens * weight.rows()];
+    fn product(&self, x: &Activation, weight: &Matrix) -> Result<Activation, LlamaError> {
+        let (x, tokens) = (x.values(), x.tokens());
+        let mut product = Activation::of_any_values(tokens, weight.rows());
+        let out = product.values_mut();
         match weight {
             Matrix::Dense(view) => match self.bf16_rows(view, tokens) {
                 Some(rows) => {
                     let rows = Bf16Rows::new(rows, weight.cols())?;
-                    Matmul::new(rows)
-                        .with_path(self.path)
-                        .multiply(x, &mut out)?
+                    Matmul::new(rows).with_path(self.path).multiply(x, out)?
                 }
-                None => self.panels(&mut out, x, tokens, weight),
+                None => self.panels(out, x, tokens, weight),
             },
             Matrix::Packed(panels) | Matrix::PackedLookup(_, panels) => {
                 let matmul = Matmul::new(&**panels).rounded_to(self.dtype);
-                matmul.with_path(self.path).multiply(x, &mut out)?;
+                matmul.with_path(self.path).multiply(x, out)?;
             }
         }
-        Ok(out)
+        Ok(product)
     }
 
     /// The weight as stored, if products of bf16 pairs are the fastest way to multiply it.
@@ -393,7 +397,7 @@ impl Cpu {
     fn panels(&self, out: &mut [f32], x: &[f32], tokens: usize, weight: &Matrix) {
         let (outputs, inputs) = (weight.rows(), weight.cols());
         let panel_rows = (PANEL / inputs).clamp(1, outputs);
-        let mut panel = vec![0.0; panel_rows * inputs];
+        let mut panel = Buffer::of_any_values(panel_rows * inputs);
         let task = tokens.div_ceil(rayon::current_num_threads());
         for first in (0..outputs).step_by(panel_rows) {
             let rows = panel_rows.min(outputs - first);

@@ -1,5 +1,7 @@
 //! Quantises rows of activations in place, inside the operation that produces them.
 
+use std::mem;
+
 use mxlab_kernels::cpu::Quantizer;
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
@@ -124,25 +126,43 @@ impl Rounding {
 
 impl Quantized {
     fn apply(&self, first: usize, tokens: &mut [f32]) {
-        let pieces = self.features / self.piece;
-        let rows = tokens.chunks_exact_mut(self.features);
-        for (&position, token) in self.positions[first..].iter().zip(rows) {
-            let first = position * pieces;
-            match &self.rule {
-                Rule::Scalar(scalar) => scalar.apply(token),
-                Rule::Block {
-                    quantizer,
-                    scales_tokens: true,
-                } => {
-                    for (piece, values) in token.chunks_exact_mut(self.piece).enumerate() {
-                        let quantizer = (**quantizer).clone().with_scale_of(values);
-                        self.quantize(&quantizer, values, first + piece);
-                    }
+        let rows = tokens.len() / self.features;
+        let positions = &self.positions[first..][..rows];
+        match &self.rule {
+            Rule::Scalar(scalar) => {
+                for token in tokens.chunks_exact_mut(self.features) {
+                    scalar.apply(token);
                 }
-                Rule::Block { quantizer, .. } => self.quantize(quantizer, token, first),
+            }
+            Rule::Block {
+                quantizer,
+                scales_tokens: true,
+            } => self.scale_and_quantize((**quantizer).clone(), tokens, positions),
+            Rule::Block { quantizer, .. } => {
+                let mut rest = &mut *tokens;
+                for run in positions.chunk_by(|before, after| before + 1 == *after) {
+                    let tokens;
+                    (tokens, rest) = mem::take(&mut rest).split_at_mut(run.len() * self.features);
+                    self.quantize(quantizer, tokens, run[0] * self.pieces());
+                }
             }
         }
         narrow(tokens, self.dtype);
+    }
+
+    /// Each piece with a tensor scale of its own.
+    fn scale_and_quantize(&self, mut quantizer: Quantizer, x: &mut [f32], positions: &[usize]) {
+        for (&position, token) in positions.iter().zip(x.chunks_exact_mut(self.features)) {
+            for (piece, values) in token.chunks_exact_mut(self.piece).enumerate() {
+                quantizer.set_scale_of(values);
+                self.quantize(&quantizer, values, position * self.pieces() + piece);
+            }
+        }
+    }
+
+    /// Pieces of a token.
+    fn pieces(&self) -> usize {
+        self.features / self.piece
     }
 
     /// `first` is the index of the first piece, which seeds stochastic rounding.

@@ -30,9 +30,9 @@ fn sum_squares(x: &[f32]) -> f32 {
     let power = (stripes.next_power_of_two().ilog2() as usize / LEVELS).max(4);
     let mask = (1 << power) - 1;
     let mut levels = [[0f32; STRIPE]; LEVELS];
-    for (index, stripe) in x.chunks_exact(STRIPE).enumerate() {
-        for (sum, &v) in levels[0].iter_mut().zip(stripe) {
-            *sum += v * v;
+    for (index, stripe) in x.as_chunks::<STRIPE>().0.iter().enumerate() {
+        for i in 0..STRIPE {
+            levels[0][i] += stripe[i] * stripe[i];
         }
         let done = index + 1;
         if done & mask == 0 {

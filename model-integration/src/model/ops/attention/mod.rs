@@ -9,6 +9,7 @@ use mxlab_kernels::cpu::{Isa, Strided, StridedProduct};
 use mxlab_kernels::format::FloatType;
 
 use self::softmax::causal_softmax;
+use crate::model::buffer::Buffer;
 
 /// Queries that are multiplied with the keys at a time: as many rows as a tile of products has.
 const ROW_BLOCK: usize = 6;
@@ -61,7 +62,7 @@ impl Scores {
 /// The keys of a head by feature, `[head_dim, width]`, as products read them: a position in every
 /// lane. `width` is a multiple of [`SCORES`].
 pub struct KeyPanel {
-    values: Vec<f32>,
+    values: Buffer,
     width: usize,
 }
 
@@ -69,7 +70,10 @@ impl KeyPanel {
     /// From the keys of `positions`, `stride` apart.
     pub fn new(keys: &[f32], positions: usize, head_dim: usize, stride: usize) -> Self {
         let width = positions.next_multiple_of(SCORES);
-        let mut values = vec![0.0; head_dim * width];
+        let mut values = Buffer::of_any_values(head_dim * width);
+        for row in values.chunks_exact_mut(width) {
+            row[positions..].fill(0.0);
+        }
         // Runs of positions whose columns stay in the first cache.
         for first in (0..positions).step_by(SCORES) {
             for position in first..positions.min(first + SCORES) {
