@@ -14,6 +14,10 @@ use std::mem;
 /// Codes of four bits that are packed together: two chunks.
 const PAIR: usize = 2 * CHUNK;
 
+/// How far ahead of its use x is fetched into the cache: scales need a group at once, which leaves
+/// no time to wait for memory.
+const AHEAD: usize = 1024;
+
 /// The state of one call.
 pub(super) struct Kernel<'a, S: Simd> {
     pub s: S,
@@ -80,6 +84,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
     ) {
         let (s, layout) = (self.s, self.layout);
         let mut bytes = [0; CHUNK];
+        s.prefetch(x, AHEAD);
         for first in (0..CHUNK).step_by(S::LANES) {
             let index = index + first as u64;
             let codes = self.encode::<ROUNDING, SIGNED>(&x[first..], by, index);
@@ -163,6 +168,8 @@ impl<'a, S: Simd> Kernel<'a, S> {
         for ((x, codes), factors) in x.zip(codes).zip(factors.chunks_exact(blocks)) {
             let by = [by(factors[0]), by(factors[blocks - 1])];
             for (x, codes) in x.iter().zip(codes) {
+                s.prefetch(x, AHEAD);
+                s.prefetch(&x[CHUNK..], AHEAD);
                 let mut encoded = [s.splat_bits(0); 4];
                 for (v, encoded) in encoded[..PAIR / S::LANES].iter_mut().enumerate() {
                     let first = v * S::LANES;
@@ -252,7 +259,11 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
                     }
                     BlockScale::Special => quantize_special(plan, x, index, codes),
                 };
-                write_scale(scale_code, bytes);
+                if let [byte] = bytes {
+                    *byte = scale_code as u8;
+                } else {
+                    write_scale(scale_code, bytes);
+                }
                 index += x.len() as u64;
             }
         }

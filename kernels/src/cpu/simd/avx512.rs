@@ -53,6 +53,13 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn prefetch(self, x: &[f32], ahead: usize) {
+        op!(_mm_prefetch::<_MM_HINT_T0>(
+            x.as_ptr().wrapping_add(ahead).cast()
+        ))
+    }
+
+    #[inline(always)]
     fn store(self, x: __m512, to: &mut [f32]) {
         let to = &mut to[..Self::LANES];
         op!(_mm512_storeu_ps(to.as_mut_ptr(), x))
