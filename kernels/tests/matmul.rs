@@ -244,6 +244,45 @@ fn every_format_in_full_tiles() {
     }
 }
 
+/// Blocks of zeros under the smallest scale, beside others, and scales at the ends of what is
+/// rounded in registers.
+#[test]
+fn scales_at_the_ends_are_applied_exactly() {
+    let (rows, cols) = (40, 128);
+    for element in [
+        ElementFormat::FP4_E2M1,
+        ElementFormat::NF4,
+        ElementFormat::INT8,
+    ] {
+        let format = BlockFormat::new(element).build().unwrap();
+        let tame = packed(format, rows, cols, false, 3);
+        for code in [0, 1, 20, 26, 27, 28, 30, 126, 236, 237, 238, 250, 254] {
+            for has_zeros in [false, true] {
+                let (mut codes, mut scales) = (tame.codes().to_vec(), tame.scales().to_vec());
+                scales[5] = code;
+                if has_zeros {
+                    let block_bytes = tame.row_code_bytes() / 4;
+                    let zero = element.zero_code() & element.layout().mask();
+                    let byte = if element.bits() == 4 {
+                        zero | zero << 4
+                    } else {
+                        zero
+                    };
+                    codes[5 * block_bytes..][..block_bytes].fill(byte);
+                }
+                let weights = PackedTensor::new(format, rows, cols, codes, scales, 1.0).unwrap();
+                for style in [Style::F32, Style::Bf16] {
+                    for value_type in FloatType::ALL {
+                        let x = activations(3 * cols, style, 5);
+                        check(&x[..cols], &weights, value_type).unwrap();
+                        check(&x, &weights, value_type).unwrap();
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// Blocks of any bits, but scales and minima of few binades, or finite, or any.
 #[test]
 fn products_with_blocks_of_ggml_are_chains() {

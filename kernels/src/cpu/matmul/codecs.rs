@@ -1,6 +1,7 @@
 //! A matrix's coding as tables that the decoders look up, and the properties of its values.
 
 use super::coding::{Coding, PanelCodes};
+use super::range::ScaleRange;
 use crate::cpu::lanes::Codec;
 use crate::format::{ScaleFormat, pow2};
 
@@ -21,6 +22,9 @@ pub(super) struct Codecs {
     pub unit: i32,
     /// The exponent of the smallest value but 0, under a scale with exponent 0, or one less.
     pub least_exponent: i32,
+    /// That of the largest.
+    most_exponent: i32,
+    has_minimum: bool,
 }
 
 /// Elements, as the bytes that table look-ups make them of.
@@ -91,6 +95,8 @@ impl Codecs {
         let least = least
             .filter(|&value| value > 0.0)
             .fold(f32::INFINITY, f32::min);
+        let most = coding.values.iter().map(|value| value.abs());
+        let most = most.filter(|value| value.is_finite()).fold(0.0, f32::max);
         Self {
             elements: Elements::new(coding.width, &coding.values),
             scale: ScaleCodec::new(coding.scale),
@@ -101,6 +107,8 @@ impl Codecs {
                 .saturating_add(tensor_unit)
                 .saturating_sub(scale_bits as i32 - 1),
             least_exponent: exponent(least).saturating_add(exponent(coding.tensor_scale)),
+            most_exponent: exponent(most).saturating_add(exponent(coding.tensor_scale)),
+            has_minimum: coding.has_minimum,
         }
     }
 
@@ -122,6 +130,17 @@ impl Codecs {
             Some(Elements::Integers { step }) => INTEGER_SHIFT - exponent(*step) - 126,
             _ => i32::MIN,
         }
+    }
+
+    /// Whether all values under such scales are rounded to bf16 in registers without overflow or
+    /// underflow. Scales and minima of f16 are multiples of 2^-24.
+    pub fn rounds_within(&self, range: ScaleRange) -> bool {
+        let ScaleRange { least, most, .. } = range;
+        let is_normal =
+            self.has_minimum || self.least_exponent.saturating_add(exponent(least)) > -100;
+        // Each of three factors is less than twice its power of two, and a minimum is added.
+        let most = self.most_exponent.max(0).saturating_add(exponent(most));
+        is_normal && most.saturating_add(4) < 110
     }
 
     /// Whether the significant bits of every value fit bf16.

@@ -180,7 +180,16 @@ pub(super) struct Integers;
 
 impl<S: Simd> Element<S> for Integers {
     const BITS: usize = 8;
-    const IS_BY_COLUMN: bool = true;
+    const IS_BY_COLUMN: bool = S::LOOKS_UP_LANES;
+
+    #[inline(always)]
+    fn of_bytes(self, s: S, codes: S::U) -> [S::U; 4] {
+        let mut words = [codes; 4];
+        for (i, word) in words.iter_mut().enumerate() {
+            *word = self.of_column(s, codes, i as u32);
+        }
+        words
+    }
 
     #[inline(always)]
     fn of_column(self, s: S, codes: S::U, index: u32) -> S::U {

@@ -6,7 +6,8 @@ use crate::format::{CodeLayout, read_scale};
 /// The scales of some rows.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ScaleRange {
-    /// The smallest magnitude but 0; infinity if there is none.
+    /// The smallest magnitude but 0, of blocks with other elements than 0 if scales have no 0;
+    /// infinity if there is none.
     pub least: f32,
     /// The largest magnitude, of minima too; NaN if one is.
     pub most: f32,
@@ -34,6 +35,8 @@ impl ScaleRange {
 pub(super) struct RangeOf {
     /// By code, where scales are a byte.
     magnitudes: Vec<f32>,
+    /// What blocks of zeros have if scales have no 0; else NaN.
+    smallest: f32,
 }
 
 impl RangeOf {
@@ -44,6 +47,10 @@ impl RangeOf {
                 magnitudes.collect()
             } else {
                 Vec::new()
+            },
+            smallest: match coding.scale.exponent_limit() {
+                Some(_) => coding.scale.decode(0),
+                None => f32::NAN,
             },
         }
     }
@@ -60,6 +67,9 @@ impl RangeOf {
                 _ => coding.scale.decode(read_scale(bytes)).abs(),
             };
             let is_minimum = coding.has_minimum && i % 2 == 1;
+            if magnitude == self.smallest && is_zero(coding, codes, cols, i) {
+                continue;
+            }
             if magnitude > 0.0 && !is_minimum {
                 range.least = range.least.min(magnitude);
             }
@@ -74,6 +84,13 @@ impl RangeOf {
         }
         range
     }
+}
+
+/// Whether the elements of a block are zeros.
+fn is_zero(coding: &Coding, codes: &[u8], cols: usize, block: usize) -> bool {
+    let (layout, first) = (coding.width.layout(), block * coding.block_size);
+    let mut columns = first..cols.min(first + coding.block_size);
+    columns.all(|col| coding.values[usize::from(layout.code(codes, col))] == 0.0)
 }
 
 /// The larger of two magnitudes; as integers NaN is above all.

@@ -121,11 +121,9 @@ impl PackedWeights<'_> {
             FloatType::Bf16 => !(is_bf16 && (unit >= LEAST_BF16 || flushes)),
             FloatType::F16 => return Reading::Rows,
         };
-        // The bits of a NaN may overflow when they are rounded.
-        let is_rounded = most.is_finite() && coding.tensor_scale.is_finite();
         if !coding.block_size.is_multiple_of(RUN)
             || !range.is_finite
-            || rounds && !is_rounded
+            || rounds && !codecs.rounds_within(range)
             || codecs.elements.is_none()
             || exponent(least) < codecs.least_scale()
         {
