@@ -3,7 +3,7 @@
     pip install torch torchao
     mxlab bench --device cpu --threads 1 --peer benches/peers/cpu.py
 
-With `mxlab --isa avx2` torch, oneDNN and MKL are kept to AVX2 too, by MXLAB_ISA.
+With `--isa avx2` torch, oneDNN and MKL are kept to AVX2 too, by MXLAB_ISA.
 """
 
 import importlib.metadata

@@ -4,7 +4,7 @@
     MXLAB_LLAMA_CPP=package/bins/linux-x64 mxlab bench --device cpu --threads 1 \\
         --model model.gguf --peer benches/peers/llama_cpp.py
 
-MXLAB_LLAMA_CPP is the folder of libllama and ggml's libraries. With `mxlab --isa avx2`, MXLAB_ISA has
+MXLAB_LLAMA_CPP is the folder of libllama and ggml's libraries. With `--isa avx2`, MXLAB_ISA has
 ggml load its library for Haswell, whose instruction set that is.
 """
 

@@ -135,7 +135,7 @@ impl Measured {
         self.case.bytes as f64 / self.timing.median()
     }
 
-    /// Seconds of a run in the fastest round: a roof is what a machine does when nothing disturbs it.
+    /// Seconds of a run in the fastest round: a roof is what a machine does undisturbed.
     pub fn fastest(&self) -> f64 {
         let rounds = self.timing.round_medians().into_iter();
         rounds.fold(f64::INFINITY, f64::min)

@@ -1,10 +1,10 @@
 //! The targets of a bench. By default these are the operations of models, in their usual formats.
 
-use crate::cpu::{BlockOperation, BlockTarget, ProductTarget};
+use crate::cpu::{BlockOperation, BlockTarget, IntegerTarget, ProductTarget};
 use crate::gpu::{Gpu, KernelTarget, VendorTarget};
 use crate::target::Target;
 use crate::{BenchError, Case};
-use mxlab_kernels::cpu::{Isa, Path};
+use mxlab_kernels::cpu::{IntegerPath, Isa, Path};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant};
 use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat};
@@ -123,6 +123,23 @@ fn model_formats() -> [BlockFormat; 5] {
     ]
 }
 
+/// Formats of activations and weights, both integers.
+fn integer_formats() -> [[BlockFormat; 2]; 5] {
+    let [fp4, fp6, int8] = [
+        ElementFormat::FP4_E2M1,
+        ElementFormat::FP6_E2M3,
+        ElementFormat::INT8,
+    ]
+    .map(|element| built(BlockFormat::new(element)));
+    [
+        [fp4, fp4],
+        [fp6, fp4],
+        [fp6, fp6],
+        [int8, int8],
+        [BlockFormat::NVFP4; 2],
+    ]
+}
+
 /// The SIMD kernels of a bench.
 #[derive(Default)]
 pub struct CpuSuite {
@@ -218,6 +235,20 @@ pub fn cpu(selection: &Selection) -> CpuSuite {
                     let target = ProductTarget::new(format, path, shape, tokens);
                     let is_fastest = path == Path::best() || path == Path::Amx;
                     suite.offer(selection, target, path.name(), is_fastest);
+                }
+            }
+        }
+    }
+    let paths = match is_usual {
+        true => vec![IntegerPath::best()],
+        false => IntegerPath::available(),
+    };
+    for &shape in selection.shapes_or(&CPU_WEIGHTS) {
+        for &tokens in selection.tokens_or(&CPU_TOKENS) {
+            for formats in integer_formats() {
+                for &path in &paths {
+                    let target = IntegerTarget::new(formats, path, shape, tokens);
+                    suite.offer(selection, target, path.name(), path == IntegerPath::best());
                 }
             }
         }

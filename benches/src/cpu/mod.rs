@@ -3,12 +3,14 @@
 //! Rows are shared among the threads of the global pool of rayon.
 
 mod blocks;
+mod integers;
 mod products;
 mod roof;
 
 pub use blocks::{BlockOperation, BlockTarget};
+pub use integers::IntegerTarget;
 pub use products::ProductTarget;
-pub use roof::{Arithmetic, Int8, roof};
+pub use roof::{Arithmetic, roof};
 
 use crate::BenchError;
 use mxlab_harness::measure::Timed;

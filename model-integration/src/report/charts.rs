@@ -126,7 +126,7 @@ fn bandwidth(record: &BenchRecord) -> Option<Chart> {
         is_log: true,
         is_joined: true,
         series,
-        lines: vec![("roof".to_owned(), line)],
+        lines: vec![("fastest traffic".to_owned(), line)],
     };
     plot.draw()
 }

@@ -4,7 +4,7 @@
 use super::loops;
 use crate::cpu::Timer;
 use crate::{BenchError, Case, Opened, Target};
-use mxlab_kernels::cpu::{Isa, Path};
+use mxlab_kernels::cpu::{IntegerPath, Isa, Path};
 
 /// Steps of a run, for each thread: enough that waking threads takes none of its time.
 const STEPS: usize = 1 << 19;
@@ -18,25 +18,10 @@ pub enum Arithmetic {
     Bf16,
     /// The same by tiles, `tdpbf16ps`.
     Bf16Tiles,
-    /// Dot products of 8-bit integers.
-    Int8(Int8),
-}
-
-/// The instructions that multiply 8-bit integers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Int8 {
-    /// Tiles, `tdpbssd`.
-    Tiles,
-    /// `vpdpbusd` of AVX-512.
-    Avx512Vnni,
-    /// `vpmaddubsw` and an addition, of AVX-512.
-    Avx512,
-    /// `vpdpbusd` of AVX-VNNI.
-    AvxVnni,
-    /// `vpmaddubsw` and an addition, of AVX2.
-    Avx2,
-    /// 16-bit multiplications and additions.
-    Portable,
+    /// Dot products of 8-bit integers: `vpdpbusd`, or `vpmaddubsw` and an addition.
+    Int8(IntegerPath),
+    /// The same by tiles, `tdpbssd`.
+    Int8Tiles,
 }
 
 impl Arithmetic {
@@ -47,12 +32,12 @@ impl Arithmetic {
         Self::F32(Isa::Portable),
         Self::Bf16Tiles,
         Self::Bf16,
-        Self::Int8(Int8::Tiles),
-        Self::Int8(Int8::Avx512Vnni),
-        Self::Int8(Int8::Avx512),
-        Self::Int8(Int8::AvxVnni),
-        Self::Int8(Int8::Avx2),
-        Self::Int8(Int8::Portable),
+        Self::Int8Tiles,
+        Self::Int8(IntegerPath::Avx512Vnni),
+        Self::Int8(IntegerPath::Avx512),
+        Self::Int8(IntegerPath::AvxVnni),
+        Self::Int8(IntegerPath::Avx2),
+        Self::Int8(IntegerPath::Portable),
     ];
 
     /// The kinds of this CPU.
@@ -75,7 +60,7 @@ impl Arithmetic {
         let is_of = |kind: &Self| match kind {
             Self::F32(_) => operands == "f32",
             Self::Bf16 | Self::Bf16Tiles => operands == "bf16",
-            Self::Int8(_) => operands == "int8",
+            Self::Int8(_) | Self::Int8Tiles => operands == "int8",
         };
         let fastest = Self::available().find(|kind| is_of(kind) && kind.may_be_chosen());
         fastest.or_else(|| (operands == "bf16").then(|| Self::F32(Isa::best())))
@@ -89,12 +74,12 @@ impl Arithmetic {
             Self::F32(Isa::Portable) => "cpu_fma_f32__portable",
             Self::Bf16 => "cpu_dot_bf16__avx512_bf16",
             Self::Bf16Tiles => "cpu_dot_bf16__amx",
-            Self::Int8(Int8::Tiles) => "cpu_dot_int8__amx",
-            Self::Int8(Int8::Avx512Vnni) => "cpu_dot_int8__avx512_vnni",
-            Self::Int8(Int8::Avx512) => "cpu_dot_int8__avx512",
-            Self::Int8(Int8::AvxVnni) => "cpu_dot_int8__avx_vnni",
-            Self::Int8(Int8::Avx2) => "cpu_dot_int8__avx2",
-            Self::Int8(Int8::Portable) => "cpu_dot_int8__portable",
+            Self::Int8Tiles => "cpu_dot_int8__amx",
+            Self::Int8(IntegerPath::Avx512Vnni) => "cpu_dot_int8__avx512_vnni",
+            Self::Int8(IntegerPath::Avx512) => "cpu_dot_int8__avx512",
+            Self::Int8(IntegerPath::AvxVnni) => "cpu_dot_int8__avx_vnni",
+            Self::Int8(IntegerPath::Avx2) => "cpu_dot_int8__avx2",
+            Self::Int8(IntegerPath::Portable) => "cpu_dot_int8__portable",
         }
     }
 
@@ -102,12 +87,11 @@ impl Arithmetic {
     fn may_be_chosen(self) -> bool {
         let (isa, is_extension) = match self {
             Self::F32(isa) => (isa, false),
-            Self::Bf16 | Self::Bf16Tiles => (Isa::Avx512, true),
-            Self::Int8(Int8::Tiles | Int8::Avx512Vnni) => (Isa::Avx512, true),
-            Self::Int8(Int8::Avx512) => (Isa::Avx512, false),
-            Self::Int8(Int8::AvxVnni) => (Isa::Avx2, true),
-            Self::Int8(Int8::Avx2) => (Isa::Avx2, false),
-            Self::Int8(Int8::Portable) => (Isa::Portable, false),
+            Self::Bf16 | Self::Bf16Tiles | Self::Int8Tiles => (Isa::Avx512, true),
+            Self::Int8(path @ (IntegerPath::Avx512Vnni | IntegerPath::AvxVnni)) => {
+                (path.isa(), true)
+            }
+            Self::Int8(path) => (path.isa(), false),
         };
         let rank = |isa: Isa| Isa::ALL.iter().position(|&other| other == isa);
         rank(isa) >= rank(Isa::best()) && (Isa::may_extend() || !is_extension)
@@ -119,7 +103,11 @@ impl Arithmetic {
             Self::F32(isa) => isa.is_available(),
             Self::Bf16 => Path::Avx512Bf16.is_available(),
             Self::Bf16Tiles => Path::Amx.is_available(),
-            Self::Int8(int8) => int8.is_available(),
+            Self::Int8(path) => path.is_available(),
+            #[cfg(target_arch = "x86_64")]
+            Self::Int8Tiles => Path::Amx.is_available() && loops::has_int8_tiles(),
+            #[cfg(not(target_arch = "x86_64"))]
+            Self::Int8Tiles => false,
         }
     }
 
@@ -135,37 +123,17 @@ impl Arithmetic {
             #[cfg(target_arch = "x86_64")]
             Self::Bf16Tiles => (loops::tiles_bf16, loops::TILES * 2 * 16 * 16 * 32),
             #[cfg(target_arch = "x86_64")]
-            Self::Int8(Int8::Tiles) => (loops::tiles_int8, loops::TILES * 2 * 16 * 16 * 64),
+            Self::Int8Tiles => (loops::tiles_int8, loops::TILES * 2 * 16 * 16 * 64),
             #[cfg(target_arch = "x86_64")]
-            Self::Int8(Int8::Avx512Vnni) => (loops::vnni_avx512, loops::SUMS_512 * 2 * 64),
+            Self::Int8(IntegerPath::Avx512Vnni) => (loops::vnni_avx512, loops::SUMS_512 * 2 * 64),
             #[cfg(target_arch = "x86_64")]
-            Self::Int8(Int8::Avx512) => (loops::maddubs_avx512, loops::SUMS_512 * 2 * 64),
+            Self::Int8(IntegerPath::Avx512) => (loops::maddubs_avx512, loops::SUMS_512 * 2 * 64),
             #[cfg(target_arch = "x86_64")]
-            Self::Int8(Int8::AvxVnni) => (loops::vnni_avx, loops::SUMS_256 * 2 * 32),
+            Self::Int8(IntegerPath::AvxVnni) => (loops::vnni_avx, loops::SUMS_256 * 2 * 32),
             #[cfg(target_arch = "x86_64")]
-            Self::Int8(Int8::Avx2) => (loops::maddubs_avx2, loops::SUMS_256 * 2 * 32),
+            Self::Int8(IntegerPath::Avx2) => (loops::maddubs_avx2, loops::SUMS_256 * 2 * 32),
             Self::Int8(_) => (loops::int8_portable, loops::SUMS_PORTABLE * 2 * 8),
             _ => (loops::f32_portable, loops::SUMS_PORTABLE * 2 * 4),
-        }
-    }
-}
-
-impl Int8 {
-    fn is_available(self) -> bool {
-        match self {
-            #[cfg(target_arch = "x86_64")]
-            Self::Tiles => Path::Amx.is_available() && loops::has_int8_tiles(),
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx512Vnni => {
-                Isa::Avx512.is_available() && is_x86_feature_detected!("avx512vnni")
-            }
-            #[cfg(target_arch = "x86_64")]
-            Self::AvxVnni => Isa::Avx2.is_available() && is_x86_feature_detected!("avxvnni"),
-            #[cfg(not(target_arch = "x86_64"))]
-            Self::Tiles | Self::Avx512Vnni | Self::AvxVnni => false,
-            Self::Avx512 => Isa::Avx512.is_available(),
-            Self::Avx2 => Isa::Avx2.is_available(),
-            Self::Portable => true,
         }
     }
 }

@@ -16,7 +16,7 @@ mod memory;
 mod pass;
 mod register;
 
-pub use arithmetic::{Arithmetic, Int8};
+pub use arithmetic::Arithmetic;
 
 use self::arithmetic::Rate;
 use self::caches::Caches;
