@@ -52,6 +52,16 @@ impl<'a, const V: usize> Vectors<'a, V> {
         vectors
     }
 
+    /// `count` words from `first` on of the rows of each vector, as they lie in panels.
+    #[inline(always)]
+    fn run<S: Simd>(&self, _: S, first: usize, count: usize) -> [&'a [u32]; V] {
+        let mut run = self.words;
+        for words in &mut run {
+            *words = &words[first * PANEL_ROWS..][..(count - 1) * PANEL_ROWS + S::LANES];
+        }
+        run
+    }
+
     /// Word `word` of the rows of vector `v`.
     #[inline(always)]
     pub fn word<S: Simd>(&self, s: S, v: usize, word: usize) -> S::U {
@@ -61,19 +71,7 @@ impl<'a, const V: usize> Vectors<'a, V> {
     /// Four codes of six bits, one a byte: those of columns `4 * quarter` and on of a run.
     #[inline(always)]
     pub fn sixes<S: Simd>(&self, s: S, v: usize, first: usize, quarter: usize) -> S::U {
-        if quarter < 3 {
-            return s.and(self.word(s, v, first + quarter), s.splat_bits(SIX_BITS));
-        }
-        let mut codes = s.splat_bits(0);
-        for (word, shift, mask) in [
-            (0, 6, 0x0303_0303),
-            (1, 4, 0x0C0C_0C0C),
-            (2, 2, 0x3030_3030),
-        ] {
-            let moved = s.shift_right(self.word(s, v, first + word), shift);
-            codes = s.or(codes, s.and(moved, s.splat_bits(mask)));
-        }
-        codes
+        sixes(s, &self.words[v][first * PANEL_ROWS..], quarter)
     }
 
     /// The code of the scale of every row's block, or of the minimum that follows it.
@@ -81,12 +79,35 @@ impl<'a, const V: usize> Vectors<'a, V> {
     pub fn scale_codes<S: Simd>(&self, s: S, v: usize, block: usize, is_minimum: bool) -> S::U {
         let mut code = s.splat_bits(0);
         let first = block * self.block_bytes + if is_minimum { self.scale_bytes } else { 0 };
+        if self.scale_bytes == 1 {
+            code = s.load_bytes(&self.scales[v][first * PANEL_ROWS..]);
+            return s.and(code, s.splat_bits(self.scale_mask));
+        }
         for byte in 0..self.scale_bytes {
             let bytes = &self.scales[v][(first + byte) * PANEL_ROWS..];
             code = s.or(code, s.shift_left(s.load_bytes(bytes), 8 * byte as u32));
         }
         s.and(code, s.splat_bits(self.scale_mask))
     }
+}
+
+/// Four codes of six bits a lane, one a byte, of the words of a run: `quarter` of the columns.
+#[inline(always)]
+fn sixes<S: Simd>(s: S, run: &[u32], quarter: usize) -> S::U {
+    if quarter < 3 {
+        let word = s.load_bits(&run[quarter * PANEL_ROWS..]);
+        return s.and(word, s.splat_bits(SIX_BITS));
+    }
+    let mut codes = s.splat_bits(0);
+    for (word, shift, mask) in [
+        (0, 6, 0x0303_0303),
+        (1, 4, 0x0C0C_0C0C),
+        (2, 2, 0x3030_3030),
+    ] {
+        let moved = s.shift_right(s.load_bits(&run[word * PANEL_ROWS..]), shift);
+        codes = s.or(codes, s.and(moved, s.splat_bits(mask)));
+    }
+    codes
 }
 
 /// The values of the codes of scales.
@@ -252,12 +273,14 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
                 block_end = (start / block_size + 1) * block_size;
             }
             sink.run(start - columns.start, RUN);
-            let first = start * E::BITS / 32;
+            let run = self
+                .vectors
+                .run(s, start * E::BITS / 32, RUN * E::BITS / 32);
             if E::IS_BY_COLUMN {
                 unrolled!(WORD in [0 1 2 3] if WORD < RUN * E::BITS / 32 => {
                     let mut words = [s.splat_bits(0); V];
                     for (v, word) in words.iter_mut().enumerate() {
-                        *word = self.vectors.word(s, v, first + WORD);
+                        *word = s.load_bits(&run[v][WORD * PANEL_ROWS..]);
                     }
                     unrolled!(COLUMN in [0 1 2 3 4 5 6 7] if COLUMN < 32 / E::BITS => {
                         let mut values = words;
@@ -276,7 +299,7 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
             if E::BITS == 4 {
                 unrolled!(WORD in [0 1] if true => {
                     unrolled!(I in [0 1 2 3] if I < V => {
-                        let word = self.vectors.word(s, I, first + WORD);
+                        let word = s.load_bits(&run[I][WORD * PANEL_ROWS..]);
                         let values = element.of_nibbles(s, word, scales.lower[I]);
                         let values = self.scaled::<E, STEPS, 8>(values, &scales, I);
                         for (i, values) in values.into_iter().enumerate() {
@@ -289,9 +312,9 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
             unrolled!(QUARTER in [0 1 2 3] if true => {
                 unrolled!(I in [0 1 2 3] if I < V => {
                     let codes = if E::BITS == 6 {
-                        self.vectors.sixes(s, I, first, QUARTER)
+                        sixes(s, run[I], QUARTER)
                     } else {
-                        self.vectors.word(s, I, first + QUARTER)
+                        s.load_bits(&run[I][QUARTER * PANEL_ROWS..])
                     };
                     let values = element.of_bytes(s, codes);
                     let values = self.scaled::<E, STEPS, 4>(values, &scales, I);
