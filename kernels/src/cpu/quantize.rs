@@ -11,7 +11,7 @@ use super::simd::Simd;
 use crate::format::{CodeLayout, write_scale};
 use std::mem;
 
-/// Codes of four bits that are packed together: two chunks.
+/// Codes that are packed together: two chunks.
 const PAIR: usize = 2 * CHUNK;
 
 /// How far ahead of its use x is fetched into the cache: scales need a group at once, which leaves
@@ -137,16 +137,35 @@ impl<'a, S: Simd> Kernel<'a, S> {
         }
     }
 
+    #[inline(always)]
+    fn store_pair(&self, encoded: &[S::U; 4], packed: &mut [u8]) {
+        let (s, layout) = (self.s, self.layout);
+        match layout {
+            CodeLayout::Bits4 => s.store_nibbles_of_32(encoded, packed),
+            CodeLayout::Bits8 => s.store_bytes_of_32(encoded, packed),
+            CodeLayout::Bits2
+            | CodeLayout::Bits3
+            | CodeLayout::Bits5
+            | CodeLayout::Bits6
+            | CodeLayout::Bits7 => {
+                let mut bytes = [0; PAIR];
+                s.store_bytes_of_32(encoded, &mut bytes);
+                let packed = packed.chunks_exact_mut(layout.bytes(CHUNK));
+                for (bytes, packed) in bytes.as_chunks::<CHUNK>().0.iter().zip(packed) {
+                    pack_chunk(layout, bytes, packed);
+                }
+            }
+        }
+    }
+
     /// Whether [`Kernel::encode_pairs`] handles a group.
     #[inline(always)]
     fn comes_in_pairs(&self, group: &[f32]) -> bool {
         let block_size = self.plan.format.block_size();
-        self.layout == CodeLayout::Bits4
-            && (block_size == CHUNK || block_size.is_multiple_of(PAIR))
-            && group.len().is_multiple_of(PAIR)
+        (block_size == CHUNK || block_size.is_multiple_of(PAIR)) && group.len().is_multiple_of(PAIR)
     }
 
-    /// Codes of four bits of whole blocks, by the factor of each, or with `DIVIDES` the divisor.
+    /// The codes of whole blocks, by the factor of each, or with `DIVIDES` the divisor.
     #[inline(always)]
     fn encode_pairs<const ROUNDING: u8, const SIGNED: bool, const DIVIDES: bool>(
         &self,
@@ -163,11 +182,11 @@ impl<'a, S: Simd> Kernel<'a, S> {
         // Pairs of a block, or blocks of a pair.
         let (pairs, blocks) = ((block_size / PAIR).max(1), PAIR.div_ceil(block_size));
         let x = group.as_chunks::<PAIR>().0.chunks_exact(pairs);
-        let codes = codes.as_chunks_mut::<{ PAIR / 2 }>().0;
-        let codes = codes.chunks_exact_mut(pairs);
+        let bytes = self.layout.bytes(PAIR);
+        let codes = codes.chunks_exact_mut(pairs * bytes);
         for ((x, codes), factors) in x.zip(codes).zip(factors.chunks_exact(blocks)) {
             let by = [by(factors[0]), by(factors[blocks - 1])];
-            for (x, codes) in x.iter().zip(codes) {
+            for (x, codes) in x.iter().zip(codes.chunks_exact_mut(bytes)) {
                 s.prefetch(x, AHEAD);
                 s.prefetch(&x[CHUNK..], AHEAD);
                 let mut encoded = [s.splat_bits(0); 4];
@@ -176,7 +195,7 @@ impl<'a, S: Simd> Kernel<'a, S> {
                     let (by, index) = (by[first / CHUNK], index + first as u64);
                     *encoded = self.encode::<ROUNDING, SIGNED>(&x[first..], by, index);
                 }
-                s.store_nibbles_of_32(&encoded, codes);
+                self.store_pair(&encoded, codes);
                 index += PAIR as u64;
             }
         }

@@ -25,6 +25,16 @@ macro_rules! op {
     }};
 }
 
+/// The lanes as bytes: the first four of each vector, then the others of each.
+#[target_feature(enable = "avx2")]
+#[inline]
+fn bytes_of_32(x: &[__m256i; 4]) -> __m256i {
+    _mm256_packus_epi16(
+        _mm256_packus_epi32(x[0], x[1]),
+        _mm256_packus_epi32(x[2], x[3]),
+    )
+}
+
 impl Simd for Avx2 {
     const LANES: usize = 8;
     const DECODES_WORDS: bool = true;
@@ -119,14 +129,13 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
-    fn store_nibbles_of_32(self, x: &[__m256i; 4], to: &mut [u8; 16]) {
-        // Bytes of both halves: four lanes of each vector.
-        let bytes = op!(_mm256_packus_epi16(
-            _mm256_packus_epi32(x[0], x[1]),
-            _mm256_packus_epi32(x[2], x[3])
-        ));
+    fn store_nibbles_of_32(self, x: &[__m256i; 4], to: &mut [u8]) {
+        let to = &mut to[..16];
         // low + 16 high of each pair, as bytes again.
-        let pairs = op!(_mm256_maddubs_epi16(bytes, _mm256_set1_epi16(0x1001)));
+        let pairs = op!(_mm256_maddubs_epi16(
+            bytes_of_32(x),
+            _mm256_set1_epi16(0x1001)
+        ));
         let packed = op!(_mm256_packus_epi16(pairs, pairs));
         op!(_mm_storeu_si128(
             to.as_mut_ptr().cast(),
@@ -134,6 +143,15 @@ impl Simd for Avx2 {
                 _mm256_castsi256_si128(packed),
                 _mm256_extracti128_si256::<1>(packed)
             )
+        ))
+    }
+
+    #[inline(always)]
+    fn store_bytes_of_32(self, x: &[__m256i; 4], to: &mut [u8]) {
+        let to = &mut to[..32];
+        op!(_mm256_storeu_si256(
+            to.as_mut_ptr().cast(),
+            _mm256_permutevar8x32_epi32(bytes_of_32(x), _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))
         ))
     }
 

@@ -64,10 +64,18 @@ pub(super) trait Simd: Copy {
 
     /// The lanes of the first 32 / [`Simd::LANES`] vectors, each below 16, as nibbles, low first.
     #[inline(always)]
-    fn store_nibbles_of_32(self, x: &[Self::U; 4], to: &mut [u8; 16]) {
-        let bytes = to.chunks_exact_mut(Self::LANES / 2);
+    fn store_nibbles_of_32(self, x: &[Self::U; 4], to: &mut [u8]) {
+        let bytes = to[..16].chunks_exact_mut(Self::LANES / 2);
         for (&x, to) in x.iter().zip(bytes) {
             self.store_nibbles(x, to);
+        }
+    }
+    /// The lanes of the first 32 / [`Simd::LANES`] vectors, each below 256, as bytes.
+    #[inline(always)]
+    fn store_bytes_of_32(self, x: &[Self::U; 4], to: &mut [u8]) {
+        let bytes = to[..32].chunks_exact_mut(Self::LANES);
+        for (&x, to) in x.iter().zip(bytes) {
+            self.store_bytes(x, to);
         }
     }
 
