@@ -21,6 +21,13 @@
 //! normal. Rows of W for which this does not hold take the f32 steps. Under power-of-two scales a
 //! table turns codes into pairs (`pairs.rs`).
 //!
+//! **f32 from codes** (`columns.rs`, `elements.rs`). Byte shuffles look up the two bytes of an
+//! element as bf16, which are zipped and widened. Scales that are powers of two lower the exponents
+//! of elements of four bits, unless a product may be less than 2^-149: -0 becomes 0 so, and
+//! a sum could be -0. Other elements are multiplied by their scale, and rounded in three operations
+//! where the model's type is bf16 and does not hold them. Rows with special codes, or with scales
+//! at the ends of the range of f32, are dequantised as rows.
+//!
 //! **AMX** multiplies the same pairs by tiles, in an order of its own: `amx`. It is used only on
 //! request.
 
