@@ -1,5 +1,6 @@
 //! The CPU engine. Products with packed weights, and with bf16 on a
-//! CPU that multiplies pairs of it, use our kernels. Other products use the `gemm` crate, as candle
+//! CPU that multiplies pairs of it, use our kernels. Where both sides are codes of integers, products
+//! are those of [`mxlab_kernels::reference::integer_matmul`]. Other products use the `gemm` crate, as candle
 //! does. All other operations are the loops of [`super::ops`]: candle would round in other places
 //! than the models' own code, and its products depend on the batch.
 //!
@@ -22,7 +23,7 @@ mod matrix;
 mod operations;
 mod rounding;
 
-use mxlab_kernels::cpu::{Panels, Path};
+use mxlab_kernels::cpu::{IntegerPath, Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType};
 
 use super::LlamaError;
@@ -43,6 +44,8 @@ pub struct Cpu {
     dtype: FloatType,
     /// How packed and bf16 weights are multiplied.
     path: Path,
+    /// How codes of integers are multiplied.
+    integer_path: IntegerPath,
     /// Whether it fails at the first value that is not finite.
     watches: bool,
 }
@@ -53,6 +56,7 @@ impl Cpu {
         Self {
             dtype,
             path: Path::best(),
+            integer_path: IntegerPath::best(),
             watches: false,
         }
     }
@@ -70,6 +74,14 @@ impl Cpu {
         }
     }
 
+    /// An input as the engine takes it beside weights in `weights`: AMX multiplies values alone.
+    fn beside(&self, input: Input, weights: Option<&BlockFormat>) -> Input {
+        match self.path {
+            Path::Amx => input,
+            Path::Avx512Bf16 | Path::F32(_) => input.beside(weights),
+        }
+    }
+
     /// The type of every value.
     pub fn dtype(&self) -> FloatType {
         self.dtype
@@ -81,8 +93,8 @@ impl Store for Cpu {
         self.dtype
     }
 
-    fn input(&self, _weights: Option<&BlockFormat>, activations: Option<&BlockFormat>) -> Input {
-        activations.into()
+    fn input(&self, weights: Option<&BlockFormat>, activations: Option<&BlockFormat>) -> Input {
+        self.beside(activations.into(), weights)
     }
 
     fn takes(&self, _: &BlockFormat) -> bool {
@@ -91,10 +103,10 @@ impl Store for Cpu {
 
     fn stored_input(
         &self,
-        _weights: Option<&BlockFormat>,
+        weights: Option<&BlockFormat>,
         stored: &StoredInput,
     ) -> Result<Input, LlamaError> {
-        Ok((*stored).into())
+        Ok(self.beside((*stored).into(), weights))
     }
 
     fn matrix(

@@ -2,11 +2,11 @@
 
 use std::convert::Infallible;
 
-use mxlab_kernels::cpu::{Bf16Rows, Matmul, Path};
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::cpu::{Bf16Rows, IntegerMatmul, Matmul, Path};
+use mxlab_kernels::format::{FloatType, IntegerPair};
 use rayon::prelude::*;
 
-use super::rounding::Rounding;
+use super::rounding::{Coding, Rounding};
 use super::{Activation, Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
 use crate::description::Routing;
@@ -66,12 +66,11 @@ impl Backend for Cpu {
         input: &Input,
     ) -> Result<Activation, LlamaError> {
         let features = x.features();
-        let input = self.rounding(input, features, batch)?;
         let (gain, eps, dtype) = (norm.gain.as_slice(), norm.eps, self.dtype);
         let bias = norm.bias.as_deref().unwrap_or_default();
-        let mut out = Activation::of_any_values(x.tokens(), features);
+        let out = Activation::of_any_values(x.tokens(), features);
         let x = x.values();
-        by_rows(&mut out, |first, out| {
+        self.as_input_of(out, input, batch, |first, out| {
             let x = &x[first * features..][..out.len()];
             match norm.kind {
                 NormKind::Rms => ops::rms_norm(out, x, gain, eps, dtype),
@@ -79,9 +78,7 @@ impl Backend for Cpu {
                 NormKind::RmsPlusOne => ops::rms_norm_once(out, x, gain, 1.0, eps, dtype),
                 NormKind::Layer => ops::layer_norm(out, x, gain, bias, eps, dtype),
             }
-            input.apply(first, out);
-        });
-        Ok(out)
+        })
     }
 
     fn as_input(
@@ -90,12 +87,7 @@ impl Backend for Cpu {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        let mut out = x.clone();
-        if *input != Input::AsItIs {
-            let input = self.rounding(input, x.features(), batch)?;
-            by_rows(&mut out, |first, out| input.apply(first, out));
-        }
-        Ok(out)
+        self.into_input(x.clone(), batch, input)
     }
 
     fn linear(
@@ -172,45 +164,38 @@ impl Backend for Cpu {
             let values = Rounding::new(self, Some(format).into(), [features, head_dim], batch)?;
             by_rows(&mut value, |first, rows| values.apply(first, rows));
         }
-        let input = self.rounding(input, query_features, batch)?;
         let new = [key.values(), value.values()];
         let kept = cache.append(attention.layer, &batch.sequences, new)?;
         let mut out = Activation::of_any_values(query.tokens(), query_features);
         let rows = out.values_mut();
-        self.attend_sequences(rows, query.values(), &kept, &attention, batch, &input);
-        Ok(out)
+        self.attend_sequences(rows, query.values(), &kept, &attention, batch);
+        self.into_input(out, batch, input)
     }
 
     fn gate(
         &self,
-        [mut gate, up]: [Activation; 2],
+        [gate, up]: [Activation; 2],
         function: ActivationFunction,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
         let features = gate.features();
-        let input = self.rounding(input, features, batch)?;
-        by_rows(&mut gate, |first, gate| {
+        self.as_input_of(gate, input, batch, |first, gate| {
             let up = &up.values()[first * features..][..gate.len()];
             ops::gate(gate, up, function, self.dtype);
-            input.apply(first, gate);
-        });
-        Ok(gate)
+        })
     }
 
     fn activate(
         &self,
-        mut x: Activation,
+        x: Activation,
         function: ActivationFunction,
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        let input = self.rounding(input, x.features(), batch)?;
-        by_rows(&mut x, |first, x| {
+        self.as_input_of(x, input, batch, |_, x| {
             ops::activate(x, function, self.dtype);
-            input.apply(first, x);
-        });
-        Ok(x)
+        })
     }
 
     fn map(&self, mut x: Activation, map: Map) -> Result<Activation, LlamaError> {
@@ -262,13 +247,7 @@ impl Backend for Cpu {
     }
 
     fn select(&self, x: &Activation, rows: &[u32]) -> Result<Activation, LlamaError> {
-        let features = x.features();
-        let mut out = Activation::of_any_values(rows.len(), features);
-        let selected = out.values_mut().chunks_exact_mut(features);
-        for (out, &row) in selected.zip(rows) {
-            out.copy_from_slice(&x.values()[row as usize * features..][..features]);
-        }
-        Ok(out)
+        Ok(x.select(rows))
     }
 }
 
@@ -282,14 +261,37 @@ fn by_rows(x: &mut Activation, operation: impl Fn(usize, &mut [f32]) + Sync) {
 }
 
 impl Cpu {
-    /// The rounding of a projection's input.
-    fn rounding(
+    fn into_input(
         &self,
-        input: &Input,
-        features: usize,
+        x: Activation,
         batch: &Batch,
-    ) -> Result<Rounding, LlamaError> {
-        Rounding::new(self, *input, [features, features], batch)
+        input: &Input,
+    ) -> Result<Activation, LlamaError> {
+        match input {
+            Input::AsItIs => Ok(x),
+            input => self.as_input_of(x, input, batch, |_, _| {}),
+        }
+    }
+
+    /// `operation(first row, rows)` on runs of rows in parallel, and their results as a projection's
+    /// input.
+    fn as_input_of(
+        &self,
+        mut x: Activation,
+        input: &Input,
+        batch: &Batch,
+        operation: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<Activation, LlamaError> {
+        let features = x.features();
+        if let Some(coding) = Coding::new(self, *input, batch)? {
+            return Ok(coding.of_rows(x.values_mut(), features, ROWS_PER_TASK, operation));
+        }
+        let rounding = Rounding::new(self, *input, [features, features], batch)?;
+        by_rows(&mut x, |first, rows| {
+            operation(first, rows);
+            rounding.apply(first, rows);
+        });
+        Ok(x)
     }
 
     /// Attention of every sequence to its own keys and values `kept`, in parallel.
@@ -300,7 +302,6 @@ impl Cpu {
         kept: &[[&[f32]; 2]],
         attention: &Attention<Vec<f32>>,
         batch: &Batch,
-        input: &Rounding,
     ) {
         let &Attention {
             heads,
@@ -355,16 +356,23 @@ impl Cpu {
                 head.attend(self.path.isa(), out, operands, self.dtype, &mut scratch);
             }
             narrow(out, self.dtype);
-            input.apply(first, out);
         });
     }
 
-    /// `x weight^T`, not yet rounded. Sums have the order of the path, for packed and dense
-    /// weights.
+    /// `x weight^T`, not yet rounded: of integers where both are codes of integers. Other sums have
+    /// the order of the path, for packed and dense weights.
     fn product(&self, x: &Activation, weight: &Matrix) -> Result<Activation, LlamaError> {
-        let (x, tokens) = (x.values(), x.tokens());
+        let tokens = x.tokens();
         let mut product = Activation::of_any_values(tokens, weight.rows());
         let out = product.values_mut();
+        if let (Some(codes), Matrix::Packed(panels)) = (x.codes(), weight)
+            && IntegerPair::new(codes.format(), panels.format()).is_some()
+        {
+            let matmul = IntegerMatmul::new(panels).with_path(self.integer_path);
+            matmul.multiply(codes, out)?;
+            return Ok(product);
+        }
+        let x = x.values();
         match weight {
             Matrix::Dense(view) => match self.bf16_rows(view, tokens) {
                 Some(rows) => {

@@ -2,10 +2,11 @@
 
 use std::mem;
 
-use mxlab_kernels::cpu::Quantizer;
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::cpu::{CodeQuantizer, CodeRows, Quantizer};
+use mxlab_kernels::format::{BlockFormat, FloatType, IntegerPair};
+use rayon::prelude::*;
 
-use super::Cpu;
+use super::{Activation, Cpu};
 use crate::checkpoint::encoding::{ScalarInput, StoredInput};
 use crate::model::ops::narrow;
 use crate::model::{Batch, LlamaError};
@@ -26,8 +27,25 @@ pub enum Input {
     AsItIs,
     /// To a format; its tensor scale if it is given, otherwise that of each token.
     Block(BlockFormat, Option<f32>),
+    /// The same, kept as codes: weights are codes as well, and products are those of integers.
+    Codes(BlockFormat, Option<f32>),
     /// By a checkpoint's rule without a format of ours.
     Scalar(ScalarInput),
+}
+
+impl Input {
+    /// The same as codes, if products with weights in `weights` are those of integers.
+    #[must_use]
+    pub fn beside(self, weights: Option<&BlockFormat>) -> Self {
+        match (self, weights) {
+            (Self::Block(format, scale), Some(weights))
+                if IntegerPair::new(&format, weights).is_some() =>
+            {
+                Self::Codes(format, scale)
+            }
+            _ => self,
+        }
+    }
 }
 
 impl From<Option<&BlockFormat>> for Input {
@@ -86,7 +104,7 @@ impl Rule {
     fn new(input: Input, dtype: FloatType) -> Result<Option<Self>, LlamaError> {
         Ok(match input {
             Input::AsItIs => None,
-            Input::Block(format, scale) => {
+            Input::Block(format, scale) | Input::Codes(format, scale) => {
                 let quantizer = Quantizer::new(format, dtype)?;
                 Some(Self::Block {
                     quantizer: Box::new(quantizer.with_tensor_scale(scale.unwrap_or(1.0))),
@@ -121,6 +139,73 @@ impl Rounding {
         if let Self(Some(quantized)) = self {
             quantized.apply(first, tokens);
         }
+    }
+}
+
+/// The quantisation of a batch's tokens to codes.
+pub(super) struct Coding {
+    quantizer: CodeQuantizer,
+    dtype: FloatType,
+    positions: Vec<usize>,
+}
+
+impl Coding {
+    /// `None` unless `input` is codes.
+    pub(super) fn new(
+        engine: &Cpu,
+        input: Input,
+        batch: &Batch,
+    ) -> Result<Option<Self>, LlamaError> {
+        let Input::Codes(format, scale) = input else {
+            return Ok(None);
+        };
+        let quantizer = Quantizer::new(format, engine.dtype())?;
+        let quantizer = quantizer.with_tensor_scale(scale.unwrap_or(1.0));
+        Ok(Some(Self {
+            quantizer: quantizer.to_byte_codes(scale.is_none()),
+            dtype: engine.dtype(),
+            positions: batch.positions().collect(),
+        }))
+    }
+
+    /// The codes of tokens of `features` values, after `operation(first token, tokens)` on parts of
+    /// them.
+    pub(super) fn of_rows(
+        &self,
+        values: &mut [f32],
+        features: usize,
+        rows_per_task: usize,
+        operation: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Activation {
+        let tokens = values.len().checked_div(features).unwrap_or(0);
+        let mut rows = CodeRows::zeroed(*self.quantizer.format(), tokens, features);
+        let to = rows.parts_mut();
+        let scale_bytes = to.scales.len().checked_div(tokens).unwrap_or(0);
+        let tasks = values.par_chunks_mut(rows_per_task * features);
+        let tasks = tasks
+            .zip(to.codes.par_chunks_mut(rows_per_task * features))
+            .zip(to.scales.par_chunks_mut(rows_per_task * scale_bytes))
+            .zip(to.tensor_scales.par_chunks_mut(rows_per_task));
+        tasks
+            .enumerate()
+            .for_each(|(task, (((values, codes), scales), tensor_scales))| {
+                let first = task * rows_per_task;
+                operation(first, values);
+                let tokens = values
+                    .chunks_exact(features)
+                    .zip(codes.chunks_exact_mut(features));
+                let tokens = tokens
+                    .zip(scales.chunks_exact_mut(scale_bytes))
+                    .zip(tensor_scales);
+                for (&position, (((x, codes), scales), tensor_scale)) in
+                    self.positions[first..].iter().zip(tokens)
+                {
+                    // Whole tokens: the position seeds stochastic rounding.
+                    let quantized = self.quantizer.quantize(x, position, codes, scales);
+                    *tensor_scale = quantized.expect("buffers of one token");
+                }
+            });
+        Activation::of_codes(rows, self.dtype)
     }
 }
 

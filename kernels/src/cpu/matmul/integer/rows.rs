@@ -11,7 +11,7 @@ use std::sync::OnceLock;
 pub(super) const GROUP: usize = 16;
 
 /// Tokens [tokens, cols] in a block format, one code a byte, each token with its own tensor scale.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct CodeRows {
     format: BlockFormat,
     cols: usize,
@@ -218,7 +218,7 @@ impl Arrangement {
 
 /// The integers of tokens, and the factors of their blocks. Tokens that are multiplied together are a
 /// group, in which they interleave: token t of n has its word w at w n + t.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Integers {
     arrangement: Arrangement,
     tokens_at_once: usize,
