@@ -96,6 +96,7 @@ fn generation() -> GenerateRecord {
             kv_bytes_per_token: 2,
             packed: None,
             stand_ins: Vec::new(),
+            integer_products: 0,
             operands: None,
         },
         kernel_loads: None,

@@ -54,9 +54,17 @@ pub struct Footprint {
     /// Formats of ggml that matrices have in place of the configuration's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub stand_ins: Vec<StandIn>,
+    /// Matrices whose products are those of integers,
+    /// [`mxlab_kernels::reference::integer_matmul`].
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub integer_products: usize,
     /// Operand types of the projections, if 8-bit operands were requested.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operands: Option<OperandCounts>,
+}
+
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Weights in codes.

@@ -70,6 +70,11 @@ pub trait Engine {
         None
     }
 
+    /// How the CPU multiplies, by the instruction sets that products use; `None` on a device.
+    fn paths(&self) -> Option<String> {
+        None
+    }
+
     /// Memory that the model takes under `config`, computed from packed sizes.
     ///
     /// # Errors

@@ -350,6 +350,7 @@ impl<'a> Evaluation<'a> {
                     config: config.name.clone(),
                     seconds: scores.seconds,
                     examples_per_second: plan.count() as f64 / scores.seconds,
+                    paths: self.engine.paths(),
                     energy: scores.energy,
                 });
             }

@@ -29,6 +29,7 @@ pub fn of(
         config: config.clone(),
         footprint: engine.footprint(config)?,
         kernel_loads: engine.kernel_loads(),
+        paths: engine.paths(),
         settings: GenerateSettings {
             max_tokens: settings.max_tokens,
             temperature: settings.sampler.sampling.temperature,

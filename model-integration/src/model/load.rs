@@ -219,17 +219,13 @@ impl<B: Store> Loader<'_, B> {
         }
     }
 
-    /// The input of a projection: of the configuration, or else of the checkpoint.
     fn input(&self, weight: &Parameter) -> Result<B::Input, LlamaError> {
-        let (weights, activations) = weight.formats(self.config);
-        let (_, given) = weight.formats(self.given);
-        if given.is_none()
-            && self.given.stored_inputs
-            && let Some(stored) = self.checkpoint.stored_input(weight)?
-        {
-            return self.engine.stored_input(weights.as_ref(), &stored);
-        }
-        Ok(self.engine.input(weights.as_ref(), activations.as_ref()))
+        input(
+            self.engine,
+            self.checkpoint,
+            [self.given, self.config],
+            weight,
+        )
     }
 
     fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, LlamaError> {
@@ -239,6 +235,27 @@ impl<B: Store> Loader<'_, B> {
         narrow(&mut values, self.engine.dtype());
         Ok(values)
     }
+}
+
+/// The input of a projection: of the configuration as given, or else of the checkpoint. The second
+/// configuration has the stored formats.
+///
+/// # Errors
+/// If the engine does not quantise as the checkpoint does.
+pub fn input<B: Store>(
+    engine: &B,
+    checkpoint: &Checkpoint,
+    [given, complete]: [&QuantConfig; 2],
+    weight: &Parameter,
+) -> Result<B::Input, LlamaError> {
+    let (weights, activations) = weight.formats(complete);
+    if weight.formats(given).1.is_none()
+        && given.stored_inputs
+        && let Some(stored) = checkpoint.stored_input(weight)?
+    {
+        return engine.stored_input(weights.as_ref(), &stored);
+    }
+    Ok(engine.input(weights.as_ref(), activations.as_ref()))
 }
 
 /// The common formats of weights and input; `None` if these projections differ.

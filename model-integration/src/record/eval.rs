@@ -81,6 +81,10 @@ pub struct Timing {
     /// Examples per second.
     #[serde(with = "float")]
     pub examples_per_second: f64,
+    /// How the CPU multiplied, as in `avx512-bf16, integers avx512-vnni`. Results do not depend on
+    /// it, except for `amx`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<String>,
     /// Energy of the examples of this run; `None` if it was not measured.
     pub energy: Option<ExampleEnergy>,
 }

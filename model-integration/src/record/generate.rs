@@ -24,6 +24,9 @@ pub struct GenerateRecord {
     /// Origins of the kernels' machine code; `None` if no kernels were loaded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernel_loads: Option<Loads>,
+    /// How the CPU multiplied; see [`super::eval::Timing::paths`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<String>,
     /// How tokens were chosen.
     pub settings: GenerateSettings,
     /// Each prompt and its continuation.

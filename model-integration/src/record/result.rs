@@ -60,14 +60,21 @@ impl TaskResult {
     /// The configuration in words, with the bits of a weight, and a line for each stand-in.
     pub fn formats(&self) -> Vec<String> {
         let Footprint {
-            packed, stand_ins, ..
+            packed,
+            stand_ins,
+            integer_products,
+            ..
         } = &self.footprint;
         let bits = packed.map_or_else(String::new, |packed| {
             let bits = format!("{:.2}", packed.bits());
             let bits = bits.trim_end_matches('0').trim_end_matches('.');
             format!("; {bits} bits a weight")
         });
-        let own = format!("{}{bits}", self.description);
+        let products = match integer_products {
+            0 => "",
+            _ => "; products of integers",
+        };
+        let own = format!("{}{bits}{products}", self.description);
         let stand_ins = stand_ins.iter().map(ToString::to_string);
         std::iter::once(own).chain(stand_ins).collect()
     }

@@ -164,6 +164,7 @@ impl Engine for ToyEngine {
             kv_bytes_per_token: if config.keys.is_some() { 136 } else { 512 },
             packed: None,
             stand_ins: Vec::new(),
+            integer_products: 0,
             operands: None,
         })
     }

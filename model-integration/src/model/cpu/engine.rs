@@ -7,14 +7,14 @@ use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
 use super::generator::CpuGenerator;
-use super::{Cache, Cpu};
+use super::{Cache, Cpu, Input};
 use crate::chat::Message;
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
     CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
 };
-use crate::model::load::load;
+use crate::model::load::{input, load};
 use crate::model::packed_weights::packed_weights;
 use crate::model::score::score;
 use crate::model::stored_formats::{stored_formats, with_stored_formats};
@@ -124,6 +124,10 @@ impl Engine for CpuEngine {
         EnergyMeter::of_cpu()
     }
 
+    fn paths(&self) -> Option<String> {
+        Some(self.engine.paths())
+    }
+
     fn vocabulary(&self) -> usize {
         self.checkpoint.config().vocab_size
     }
@@ -141,13 +145,16 @@ impl Engine for CpuEngine {
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
         self.check(config)?;
         let shape = self.checkpoint.config();
+        let given = config;
         let config = &with_stored_formats(&self.checkpoint, config, |_| true)?;
-        let mut weight_bytes = 0;
+        let (mut weight_bytes, mut integer_products) = (0, 0);
         let parameters = self.checkpoint.parameters();
         for vector in parameters.stored().filter(|one| one.matrix().is_none()) {
             weight_bytes += self.checkpoint.view(vector)?.byte_len();
         }
         for (parameter, _, formats) in parameters.kept(config) {
+            let input = input(&self.engine, &self.checkpoint, [given, config], formats)?;
+            integer_products += usize::from(matches!(input, Input::Codes(..)));
             weight_bytes += match (formats.weight_format(config)?, parameter.matrix()) {
                 (Some(format), Some([rows, cols])) => format.packed_bytes(rows, cols),
                 _ => self.checkpoint.view(parameter)?.byte_len(),
@@ -171,6 +178,7 @@ impl Engine for CpuEngine {
             kv_bytes_per_token: kv_bytes_per_token as u64,
             packed,
             stand_ins,
+            integer_products,
             operands: None,
         })
     }

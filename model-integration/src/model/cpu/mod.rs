@@ -74,6 +74,11 @@ impl Cpu {
         }
     }
 
+    /// How this CPU multiplies: values, and integers.
+    pub fn paths(&self) -> String {
+        format!("{}, integers {}", self.path, self.integer_path)
+    }
+
     /// An input as the engine takes it beside weights in `weights`: AMX multiplies values alone.
     fn beside(&self, input: Input, weights: Option<&BlockFormat>) -> Input {
         match self.path {

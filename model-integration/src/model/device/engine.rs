@@ -286,6 +286,7 @@ impl Engine for DeviceEngine {
             kv_bytes_per_token: plan.position as u64,
             packed,
             stand_ins,
+            integer_products: 0,
             operands: match self.storage.operands() {
                 Operands::Bf16 => None,
                 Operands::Bytes => Some(self.operand_counts(config)?.0),
