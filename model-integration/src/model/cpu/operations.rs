@@ -366,7 +366,8 @@ impl Cpu {
         let mut product = Activation::of_any_values(tokens, weight.rows());
         let out = product.values_mut();
         if let (Some(codes), Matrix::Packed(panels)) = (x.codes(), weight)
-            && IntegerPair::new(codes.format(), panels.format()).is_some()
+            && let Ok(weights) = panels.block_format()
+            && IntegerPair::new(codes.format(), weights).is_some()
         {
             let matmul = IntegerMatmul::new(panels).with_path(self.integer_path);
             matmul.multiply(codes, out)?;
