@@ -100,6 +100,7 @@ fn generation() -> GenerateRecord {
             operands: None,
         },
         kernel_loads: None,
+        paths: None,
         settings: GenerateSettings {
             max_tokens: 3,
             temperature: 0.7,
