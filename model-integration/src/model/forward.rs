@@ -183,9 +183,9 @@ impl<B: Backend> Llama<B> {
             if is_last && backend.selects_early() {
                 let context = backend.select(&context, rows)?;
                 x = backend.select(&x, rows)?;
-                x = self.transform(backend, index, x, &context, &selected)?;
+                x = self.transform(backend, index, x, context, &selected)?;
             } else {
-                x = self.transform(backend, index, x, &context, batch)?;
+                x = self.transform(backend, index, x, context, batch)?;
                 if is_last {
                     x = backend.select(&x, rows)?;
                 }
@@ -260,7 +260,7 @@ impl<B: Backend> Llama<B> {
         backend: &B,
         index: usize,
         x: B::Activation,
-        context: &B::Activation,
+        context: B::Activation,
         batch: &Batch,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
@@ -268,12 +268,14 @@ impl<B: Backend> Llama<B> {
         let x = self.add_half(
             backend,
             x,
-            context,
+            &context,
             &layer.o,
             &layer.after_attention,
             batch,
             name,
         )?;
+        // Its memory is for what follows.
+        drop(context);
         let normed = |input: &B::Input| before(backend, &x, &layer.mlp_norm, batch, input);
         let function = self.activation;
         let (inner, down) = match &layer.mlp {

@@ -63,7 +63,9 @@ impl Activation {
     pub(super) fn values_mut(&mut self) -> &mut [f32] {
         self.values();
         self.codes = None;
-        self.values.get_mut().map_or(&mut [], |values| &mut **values)
+        self.values
+            .get_mut()
+            .map_or(&mut [], |values| &mut **values)
     }
 
     /// Some of the tokens, in this order.
