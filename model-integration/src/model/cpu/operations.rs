@@ -87,7 +87,7 @@ impl Backend for Cpu {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        self.into_input(x.clone(), batch, input)
+        self.input_of(x.clone(), batch, input)
     }
 
     fn linear(
@@ -169,7 +169,7 @@ impl Backend for Cpu {
         let mut out = Activation::of_any_values(query.tokens(), query_features);
         let rows = out.values_mut();
         self.attend_sequences(rows, query.values(), &kept, &attention, batch);
-        self.into_input(out, batch, input)
+        self.input_of(out, batch, input)
     }
 
     fn gate(
@@ -261,7 +261,7 @@ fn by_rows(x: &mut Activation, operation: impl Fn(usize, &mut [f32]) + Sync) {
 }
 
 impl Cpu {
-    fn into_input(
+    fn input_of(
         &self,
         x: Activation,
         batch: &Batch,
