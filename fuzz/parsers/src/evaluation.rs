@@ -273,6 +273,7 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
             kv_bytes_per_token: 2560,
             packed: None,
             stand_ins: Vec::new(),
+            integer_products: 0,
             operands: None,
         },
     };
