@@ -12,6 +12,7 @@
 //! | INT8 | 2^-6 | -128..=127 |
 
 use super::{BlockFormat, CodeLayout, ElementFormat, FormatError, Grid, pow2};
+use std::sync::LazyLock;
 
 /// The block size is a multiple of it.
 const COLUMNS: usize = 16;
@@ -61,9 +62,17 @@ impl IntegerElement {
         (self.element.decode(code) * pow2(self.shift as i32) as f32) as i32
     }
 
-    /// By code; bits above those of a code are ignored.
-    pub fn integers(self) -> [i32; 256] {
-        std::array::from_fn(|code| self.integer(code as u8))
+    /// By code; bits above those of a code are ignored. Made once.
+    pub fn integers(self) -> &'static [i32; 256] {
+        static TABLES: LazyLock<Vec<(IntegerElement, [i32; 256])>> = LazyLock::new(|| {
+            let elements = ElementFormat::ALL.iter().copied();
+            let integers = elements.filter_map(IntegerElement::new);
+            let table =
+                |element: IntegerElement| std::array::from_fn(|code| element.integer(code as u8));
+            integers.map(|element| (element, table(element))).collect()
+        });
+        let own = TABLES.iter().find(|(element, _)| *element == self);
+        &own.expect("an element of the table of elements").1
     }
 
     /// The value of 1.

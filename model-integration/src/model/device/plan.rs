@@ -176,7 +176,7 @@ impl Plan {
         let factors = &model.factors;
         let maps_logits = factors.logit_divisor != 1.0 || factors.logit_cap.is_some();
         let widths = [
-            (hidden, 4),
+            (hidden, 3),
             (query, 2 + apart + head_norms),
             (rotated, 1),
             (key, 2 * apart + head_norms),

@@ -267,11 +267,12 @@ impl Integers {
         };
         let integers = element.integers();
         let (mut words, mut sums) = (vec![0.0; token_words], vec![[0; 2]; groups]);
+        let mut starts = vec![0; blocks * block_runs];
         for group in made.groups() {
             for t in 0..group.len() {
                 let token = group.start + t;
                 let codes = rows.row_codes(token);
-                dispatch::arrange(isa, arrangement, &integers, codes, &mut words, &mut sums);
+                dispatch::arrange(isa, arrangement, integers, codes, &mut words, &mut sums);
                 interleave(
                     &mut made.words,
                     token_words,
@@ -279,10 +280,13 @@ impl Integers {
                     t,
                     words.iter().copied(),
                 );
-                let starts = sums.chunks(k / GROUP).flat_map(|sums| {
-                    let starts = sums.chunks(run / GROUP).map(|sums| arrangement.start(sums));
-                    starts.chain(std::iter::repeat(0)).take(block_runs)
-                });
+                let of_blocks = starts.chunks_exact_mut(block_runs);
+                for (starts, sums) in of_blocks.zip(sums.chunks(k / GROUP)) {
+                    for (start, sums) in starts.iter_mut().zip(sums.chunks(run / GROUP)) {
+                        *start = arrangement.start(sums);
+                    }
+                }
+                let starts = starts.iter().copied();
                 interleave(&mut made.starts, blocks * block_runs, &group, t, starts);
                 let scales = rows.row_scales(token).chunks_exact(scale.storage_bytes());
                 let factors = scales.map(|bytes| scale.decode(read_scale(bytes)) * element.unit());
