@@ -100,11 +100,9 @@ mod vectors {
                     s.store(s.float(pairs), &mut to[1]);
                     for (sum, words) in sums.iter_mut().zip(to[1].as_chunks::<4>().0) {
                         let words = words.map(f32::to_bits);
-                        let total = words.into_iter().fold(0, u32::wrapping_add);
-                        // The sums of both halves fit an i16; the lower one borrows of the upper.
-                        let low = total as i16;
-                        let high = total.wrapping_sub(low as u32) as i32 >> 16;
-                        *sum = [i32::from(low), high];
+                        let low = words.into_iter().fold(0, u32::wrapping_add) as i16;
+                        let high = words.map(|word| word as i32 >> 16);
+                        *sum = [i32::from(low), high.iter().sum()];
                     }
                 }
                 Operand::Words => {
