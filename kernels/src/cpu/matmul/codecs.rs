@@ -249,10 +249,15 @@ impl Lifted {
             .iter()
             .map(|value| value * largest_scale + 0.0);
         let lifted: Vec<f32> = lifted.collect();
-        let small = match Elements::new(coding.width, &lifted)? {
-            Elements::Small(bytes, _) => Some(bytes),
-            Elements::Integers { .. } => return None,
-            Elements::Wide(_) | Elements::Split(_) => None,
+        // Pairs have tables of 128 codes, and the sign is the highest of eight bits.
+        let signs = |(value, other): (&f32, &f32)| *other == -value || !value.is_finite();
+        let (lower, upper) = lifted.split_at(lifted.len().min(128));
+        if !upper.iter().zip(lower).all(signs) {
+            return None;
+        }
+        let small = match Elements::new(coding.width, &lifted) {
+            Some(Elements::Small(bytes, _)) => Some(bytes),
+            Some(Elements::Integers { .. } | Elements::Wide(_) | Elements::Split(_)) | None => None,
         };
         let half = |index: usize| lifted[index % lifted.len()].to_bits() >> 16;
         Some(Self {
