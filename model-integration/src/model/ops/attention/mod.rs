@@ -1,4 +1,4 @@
-//! Causal softmax attention of one head of one sequence. [`backward`] has its gradients.
+//! Causal softmax attention of one head of one sequence. `backward` has its gradients.
 
 mod backward;
 mod softmax;
@@ -60,7 +60,7 @@ impl Scores {
 }
 
 /// The keys of a head by feature, `[head_dim, width]`, as products read them: a position in every
-/// lane. `width` is a multiple of [`SCORES`].
+/// lane. `width` is a multiple of `SCORES`.
 pub struct KeyPanel {
     values: Buffer,
     width: usize,
