@@ -1,12 +1,12 @@
-//! The CPU engine. Products with packed weights, and with bf16 on a
-//! CPU that multiplies pairs of it, use our kernels. Where both sides are codes of integers, products
-//! are those of [`mxlab_kernels::reference::integer_matmul`]. Other products use the `gemm` crate, as candle
+//! The CPU engine. Products with packed weights, and with bf16 on a CPU that multiplies pairs of
+//! it, use our kernels. Where both sides are codes of integers, products are those of
+//! [`mxlab_kernels::reference::integer_matmul`]. Other products use the `gemm` crate, as candle
 //! does. All other operations are the loops of [`super::ops`]: candle would round in other places
 //! than the models' own code, and its products depend on the batch.
 //!
-//! Activations are `f32`. With a 16-bit dtype every operation rounds its result to that type, in the
-//! places where the models' eager code does, so every value is representable in it. Sums accumulate
-//! in `f32` for every dtype.
+//! Activations are `f32`. With a 16-bit dtype every operation rounds its result to that type, in
+//! the places where the models' eager code does, so every value is representable in it. Sums
+//! accumulate in `f32` for every dtype.
 //!
 //! Weights stay in their stored form, mapped from the file or packed. They are widened a panel at a
 //! time when they are used, so memory never holds a model twice. Blocks of ggml's plain formats are

@@ -273,8 +273,8 @@ impl Cpu {
         }
     }
 
-    /// `operation(first row, rows)` on runs of rows in parallel, and their results as a projection's
-    /// input.
+    /// `operation(first row, rows)` on runs of rows in parallel, and their results as the input of
+    /// a projection.
     fn as_input_of(
         &self,
         mut x: Activation,

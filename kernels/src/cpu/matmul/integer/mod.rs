@@ -5,14 +5,14 @@
 //! they do not fit bytes. Lanes are rows of W, as in f32. Products add up in integers until a block
 //! ends. Then one fused multiply-add in f32 adds the block to the sum, times both scales.
 //!
-//! **Bytes.** `vpmaddubsw` and `vpdpbusd` multiply an unsigned byte by a signed one. So the integers
-//! of W are raised by their largest magnitude, to be unsigned, and sums begin with minus that
-//! number times the sum of x: the integers of W cost no operation to be signed.
+//! **Bytes.** `vpmaddubsw` and `vpdpbusd` multiply an unsigned byte by a signed one. So the
+//! integers of W are raised by their largest magnitude, to be unsigned, and sums begin with minus
+//! that number times the sum of x: the integers of W cost no operation to be signed.
 //!
-//! **16-bit sums.** `vpmaddubsw` adds two products in an i16, and a word adds one of these. Before an
-//! i16 could overflow, a run of columns ends and sums are widened: [`narrow_run`]. Pairs of which a
-//! group of columns does not fit, such as INT8 with itself, take i16 operands and `vpmaddwd`, and so
-//! does E3M2, whose integers do not fit bytes.
+//! **16-bit sums.** `vpmaddubsw` adds two products in an i16, and a word adds one of these. Before
+//! an i16 could overflow, a run of columns ends and sums are widened: [`narrow_run`]. Pairs of
+//! which a group of columns does not fit, such as INT8 with itself, take i16 operands and
+//! `vpmaddwd`, and so does E3M2, whose integers do not fit bytes.
 
 mod arrange;
 #[cfg(target_arch = "x86_64")]
@@ -145,8 +145,8 @@ impl<'a> IntegerMatmul<'a> {
     }
 }
 
-/// Tokens that are multiplied together: with two vectors of rows each, as many as leave registers for
-/// the sums of blocks.
+/// Tokens that are multiplied together: with two vectors of rows each, as many as leave registers
+/// for the sums of blocks.
 const fn tokens_at_once(path: IntegerPath) -> usize {
     match path {
         IntegerPath::Avx512Vnni => 8,
@@ -189,10 +189,10 @@ impl Arrangement {
     }
 }
 
-/// Columns, whole groups, whose products add up in i16, two columns of four in each. Such a sum begins
-/// with -r times its x, where r is the largest integer of W, which is added to all of them. After
-/// some columns it is the sum of their w x, and of -r x of the others: never more than r times the
-/// largest x for each column.
+/// Columns, whole groups, whose products add up in i16, two columns of four in each. Such a sum
+/// begins with -r times its x, where r is the largest integer of W, which is added to all of them.
+/// After some columns it is the sum of their w x, and of -r x of the others: never more than r
+/// times the largest x for each column.
 fn narrow_run(pair: IntegerPair) -> usize {
     let most = (pair.w.most() * pair.x.most()) as usize;
     i16::MAX as usize / most * 2 / GROUP * GROUP
