@@ -7,10 +7,10 @@ use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::engine::{Engine, Request};
-use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix};
+use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix, PAGE};
 use mxlab::model::{Batch, Llama, Mlp, Projections};
 use mxlab::train::{Recipe, train};
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
 
 fn checkpoint() -> Checkpoint {
     embedded::checkpoint().expect("the embedded model")
@@ -83,6 +83,14 @@ fn logits(llama: &Llama<Cpu>, engine: &Cpu, batch: &Batch, cache: &mut Cache) ->
     logits.expect("logits").values().to_vec()
 }
 
+/// The unquantised model with caches in a format.
+fn cached(format: BlockFormat) -> QuantConfig {
+    let mut config = config("baseline");
+    (config.keys, config.values) = (Some(format), Some(format));
+    config.name = format!("cache in {format}");
+    config
+}
+
 #[test]
 fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
     const VOCABULARY: usize = 896;
@@ -92,11 +100,17 @@ fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
         .take(3)
         .map(|line| tokenizer.encode(line, true).expect("tokens"))
         .collect();
-    for dtype in [FloatType::Bf16, FloatType::F32] {
+    // E8M0 scales; no whole bytes; tensor scales and scales that are fractions.
+    let mut configs = vec![config("baseline"), config("mx-linear-kv"), stochastic()];
+    let elements = [ElementFormat::FP6_E2M3, ElementFormat::INT8];
+    let plain = |element| BlockFormat::new(element).build().expect("a format");
+    configs.extend(elements.map(|element| cached(plain(element))));
+    configs.push(cached(config("nvfp4").activations.expect("a format")));
+    for dtype in [FloatType::Bf16, FloatType::F16, FloatType::F32] {
         let engine = Cpu::new(dtype);
-        for config in [config("baseline"), config("mx-linear-kv"), stochastic()] {
+        for config in &configs {
             let llama =
-                mxlab::model::load::load(&engine, &checkpoint(), &config, 512).expect("a model");
+                mxlab::model::load::load(&engine, &checkpoint(), config, 512).expect("a model");
             let whole = Batch::whole(sequences.iter().map(Vec::as_slice));
             let mut expected = logits(&llama, &engine, &whole, &mut Cache::none()).into_iter();
             let expected: Vec<Vec<f32>> = sequences
@@ -107,7 +121,8 @@ fn decoding_from_the_cache_gives_the_bits_of_one_pass() {
             // Prompts of unequal length, then pieces; sequences end one after another.
             let slots = [2, 0, 1];
             let capacity = sequences.iter().map(Vec::len).max().expect("sequences");
-            let mut cache = Cache::new(llama.layers.len(), 3, capacity, 64);
+            let capacity = capacity.next_multiple_of(PAGE);
+            let mut cache = Cache::divided(&engine, &llama, 3, capacity).expect("a cache");
             let mut past = [0; 3];
             let mut piece = [1, 9, 70];
             while past

@@ -133,6 +133,39 @@ impl Quantizer {
         Ok(())
     }
 
+    /// [`Quantizer::quantize_rows`] into the rows of `packed` from `at` on. The tensor scale of
+    /// `packed` stays as it is.
+    ///
+    /// # Errors
+    /// [`FormatError::Length`] unless `x` is whole rows of `packed` and they fit behind `at`.
+    pub fn write_rows(
+        &self,
+        x: &[f32],
+        first_row: usize,
+        packed: &mut PackedTensor,
+        at: usize,
+    ) -> Result<(), FormatError> {
+        let cols = packed.cols();
+        let (rows, end) = (whole_rows(x.len(), cols)?, packed.rows());
+        if at > end || rows > end - at {
+            return Err(FormatError::Length {
+                what: "rows",
+                got: rows,
+                expected: end.saturating_sub(at),
+            });
+        }
+        let [code_bytes, scale_bytes] = [packed.row_code_bytes(), packed.row_scale_bytes()];
+        let (codes, scales, _) = packed.parts_mut();
+        let codes = &mut codes[at * code_bytes..][..rows * code_bytes];
+        let scales = &mut scales[at * scale_bytes..][..rows * scale_bytes];
+        self.quantize_rows(x, cols, first_row, codes, scales)
+    }
+
+    /// The tensor scale; 1 where the format has none.
+    pub const fn tensor_scale(&self) -> f32 {
+        self.plan.tensor_scale
+    }
+
     /// The same for single rows, to codes of one byte each. Where `scales_rows`, each row is a tensor
     /// of its own and gets its own tensor scale, if the format has one.
     #[must_use]

@@ -1,102 +1,204 @@
-//! Keys and values of earlier positions, as attention reads them.
+//! Keys and values of earlier positions, packed as the configuration says, in pages.
+//!
+//! A page holds [`PAGE`] consecutive positions of a sequence, in every layer. The table of a slot
+//! names the pages of its sequence in order. Sequences that begin alike may share pages: who fills
+//! tables sees to it that a page is written for one sequence alone.
 
-use crate::model::{LlamaError, Sequence};
+use std::ops::Range;
 
-/// Dequantised keys and values of every layer and slot; or nothing, for sequences that pass through
-/// the model in one piece.
+use super::Cpu;
+use super::kept_rows::KeptRows;
+use crate::model::ops::attention::KeyPanel;
+use crate::model::{Batch, Llama, LlamaError, Sequence};
+
+/// Positions of a page.
+pub const PAGE: usize = KeyPanel::RUN;
+
+/// Keys and values of every layer; or nothing, for sequences that pass through the model in one
+/// piece.
 pub struct Cache {
     layers: Vec<Layer>,
-    /// Positions per slot.
-    capacity: usize,
-    /// Positions of each slot that are filled in the last layer.
-    cached: Vec<usize>,
+    kv_heads: usize,
+    head_dim: usize,
+    slots: Vec<Slot>,
 }
 
-/// `[slots, capacity, features]` each.
+/// `[pages, kv_heads, PAGE]` rows each.
 struct Layer {
-    keys: Vec<f32>,
-    values: Vec<f32>,
+    keys: KeptRows,
+    values: KeptRows,
+}
+
+/// The sequence in a slot.
+#[derive(Clone, Default)]
+struct Slot {
+    pages: Vec<u32>,
+    /// Positions that are filled in the last layer.
+    cached: usize,
+}
+
+/// Keys, or values.
+#[derive(Clone, Copy)]
+pub(super) enum Part {
+    Keys,
+    Values,
 }
 
 impl Cache {
     /// A cache that keeps nothing.
     pub fn none() -> Self {
-        Self::new(0, 0, 0, 0)
-    }
-
-    /// Room for `capacity` positions in each of `slots`. A position has `features` keys, and as
-    /// many values, in every layer.
-    pub fn new(layers: usize, slots: usize, capacity: usize, features: usize) -> Self {
-        let empty = || vec![0.0; slots * capacity * features];
-        let layer = |_| Layer {
-            keys: empty(),
-            values: empty(),
-        };
         Self {
-            layers: (0..layers).map(layer).collect(),
-            capacity,
-            cached: vec![0; slots],
+            layers: Vec::new(),
+            kv_heads: 0,
+            head_dim: 0,
+            slots: Vec::new(),
         }
     }
 
-    /// Appends keys and values of a layer, and returns those of each whole sequence. They start at
-    /// index 0 of the slices.
+    /// `pages` pages, and `slots` slots without pages.
     ///
     /// # Errors
-    /// `CacheFull` and `NotCached`; the layer is unchanged then.
-    pub(super) fn append<'a>(
-        &'a mut self,
-        layer: usize,
-        sequences: &[Sequence],
-        [keys, values]: [&'a [f32]; 2],
-    ) -> Result<Vec<[&'a [f32]; 2]>, LlamaError> {
-        for sequence in sequences {
-            self.check(sequence)?;
-        }
-        let tokens: usize = sequences.iter().map(|sequence| sequence.length).sum();
-        let features = keys.len() / tokens.max(1);
-        let mut start = 0;
-        let mut own = Vec::with_capacity(sequences.len());
-        for sequence in sequences {
-            let end = start + sequence.length * features;
-            own.push([&keys[start..end], &values[start..end]]);
-            start = end;
-        }
-        if self.layers.is_empty() {
-            return Ok(own);
-        }
-        let is_last = layer + 1 == self.layers.len();
-        let at = |slot: usize, position: usize| (slot * self.capacity + position) * features;
-        let kept = &mut self.layers[layer];
-        for (sequence, [keys, values]) in sequences.iter().zip(own) {
-            let to = at(sequence.slot, sequence.past)..at(sequence.slot, sequence.end());
-            kept.keys[to.clone()].copy_from_slice(keys);
-            kept.values[to].copy_from_slice(values);
-            if is_last {
-                self.cached[sequence.slot] = sequence.end();
-            }
-        }
-        let whole = |sequence: &Sequence| {
-            let at = at(sequence.slot, 0);
-            [&kept.keys[at..], &kept.values[at..]]
-        };
-        Ok(sequences.iter().map(whole).collect())
+    /// If a format does not exist for the model's arithmetic.
+    pub fn paged(
+        engine: &Cpu,
+        llama: &Llama<Cpu>,
+        slots: usize,
+        pages: usize,
+    ) -> Result<Self, LlamaError> {
+        let (kv_heads, head_dim) = (llama.kv_heads, llama.head_dim);
+        let rows = pages * kv_heads * PAGE;
+        let layers = llama.layers.iter().map(|layer| {
+            let rows =
+                |format: &Option<_>| KeptRows::new(rows, head_dim, format.as_ref(), engine.dtype());
+            Ok(Layer {
+                keys: rows(&layer.keys)?,
+                values: rows(&layer.values)?,
+            })
+        });
+        Ok(Self {
+            layers: layers.collect::<Result<_, LlamaError>>()?,
+            kv_heads,
+            head_dim,
+            slots: vec![Slot::default(); slots],
+        })
     }
 
-    /// Checks that a sequence continues at the end of its slot or before it, and fits.
-    fn check(&self, sequence: &Sequence) -> Result<(), LlamaError> {
-        let (past, positions) = (sequence.past, sequence.end());
-        let (capacity, keeps) = (self.capacity, !self.layers.is_empty());
-        let cached = if keeps { self.cached[sequence.slot] } else { 0 };
-        if past > cached {
-            return Err(LlamaError::NotCached { past, cached });
+    /// Room for `capacity` positions in each of `slots`.
+    ///
+    /// # Errors
+    /// As [`Cache::paged`].
+    pub fn divided(
+        engine: &Cpu,
+        llama: &Llama<Cpu>,
+        slots: usize,
+        capacity: usize,
+    ) -> Result<Self, LlamaError> {
+        let each = capacity.div_ceil(PAGE);
+        let mut cache = Self::paged(engine, llama, slots, slots * each)?;
+        for slot in 0..slots {
+            let pages = slot * each..(slot + 1) * each;
+            cache.assign(slot, pages.map(|page| page as u32), 0);
         }
-        if keeps && positions > capacity {
-            return Err(LlamaError::CacheFull {
-                positions,
-                capacity,
-            });
+        Ok(cache)
+    }
+
+    /// Gives `pages` to a slot. They hold the first `cached` positions of its sequence.
+    pub fn assign(&mut self, slot: usize, pages: impl IntoIterator<Item = u32>, cached: usize) {
+        let slot = &mut self.slots[slot];
+        slot.pages.clear();
+        slot.pages.extend(pages);
+        slot.cached = cached;
+    }
+
+    /// Bytes of keys and values.
+    pub fn bytes(&self) -> usize {
+        let layers = self.layers.iter();
+        layers
+            .map(|layer| layer.keys.bytes() + layer.values.bytes())
+            .sum()
+    }
+
+    pub(super) fn keeps_nothing(&self) -> bool {
+        self.layers.is_empty()
+    }
+
+    /// Checks that each sequence of a batch continues at the end of its slot or before it, and
+    /// fits.
+    ///
+    /// # Errors
+    /// `CacheFull` and `NotCached`.
+    pub(super) fn check(&self, batch: &Batch) -> Result<(), LlamaError> {
+        for sequence in &batch.sequences {
+            let (past, positions) = (sequence.past, sequence.end());
+            let slot = self.slots.get(sequence.slot);
+            let cached = slot.map_or(0, |slot| slot.cached);
+            if past > cached {
+                return Err(LlamaError::NotCached { past, cached });
+            }
+            let capacity = slot.map_or(0, |slot| slot.pages.len() * PAGE);
+            if !self.keeps_nothing() && positions > capacity {
+                return Err(LlamaError::CacheFull {
+                    positions,
+                    capacity,
+                });
+            }
         }
         Ok(())
+    }
+
+    /// Appends the batch's keys and values of a layer, of which each head is a row.
+    ///
+    /// # Errors
+    /// As [`Cache::check`]; the layer is unchanged then.
+    pub(super) fn append(
+        &mut self,
+        layer: usize,
+        batch: &Batch,
+        [keys, values]: [&[f32]; 2],
+    ) -> Result<(), LlamaError> {
+        self.check(batch)?;
+        let (kv_heads, head_dim) = (self.kv_heads, self.head_dim);
+        let is_last = layer + 1 == self.layers.len();
+        let kept = &mut self.layers[layer];
+        let mut rows = keys
+            .chunks_exact(head_dim)
+            .zip(values.chunks_exact(head_dim));
+        for sequence in &batch.sequences {
+            let slot = &mut self.slots[sequence.slot];
+            for position in sequence.past..sequence.end() {
+                let page = slot.pages[position / PAGE] as usize;
+                for (head, (key, value)) in rows.by_ref().take(kv_heads).enumerate() {
+                    let at = (page * kv_heads + head) * PAGE + position % PAGE;
+                    let number = position * kv_heads + head;
+                    kept.keys.write(at, key, number)?;
+                    kept.values.write(at, value, number)?;
+                }
+            }
+            if is_last {
+                slot.cached = sequence.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// Keys or values of a head at `positions` of a sequence, which begin with a page.
+    pub(super) fn read(
+        &self,
+        (layer, part): (usize, Part),
+        sequence: &Sequence,
+        head: usize,
+        positions: Range<usize>,
+        out: &mut [f32],
+    ) {
+        let kept = &self.layers[layer];
+        let rows = match part {
+            Part::Keys => &kept.keys,
+            Part::Values => &kept.values,
+        };
+        let pages = &self.slots[sequence.slot].pages[positions.start / PAGE..];
+        let out = out[..positions.len() * self.head_dim].chunks_mut(PAGE * self.head_dim);
+        for (&page, out) in pages.iter().zip(out) {
+            rows.read((page as usize * self.kv_heads + head) * PAGE, out);
+        }
     }
 }

@@ -58,14 +58,8 @@ impl<'a> CpuGenerator<'a> {
 
 impl Generator for CpuGenerator<'_> {
     fn start(&mut self, prompts: &[Vec<u32>], sampler: &Sampler) -> Result<Vec<u32>> {
-        let Llama {
-            layers,
-            kv_heads,
-            head_dim,
-            ..
-        } = &self.llama;
         let Room { sequences, tokens } = self.room;
-        self.cache = Cache::new(layers.len(), sequences, tokens, kv_heads * head_dim);
+        self.cache = Cache::divided(&self.engine, &self.llama, sequences, tokens)?;
         let mut batch = Batch::whole(prompts.iter().map(Vec::as_slice));
         let lengths = prompts.iter().map(Vec::len);
         batch.reach = context::reach_to_the_end(self.shape, lengths, tokens)?;

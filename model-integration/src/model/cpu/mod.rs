@@ -19,6 +19,7 @@ mod activation;
 mod cache;
 mod engine;
 mod generator;
+mod kept_rows;
 mod matrix;
 mod operations;
 mod rounding;
@@ -33,7 +34,7 @@ use crate::checkpoint::encoding::StoredInput;
 use crate::description::parameters::Usage;
 
 pub use activation::Activation;
-pub use cache::Cache;
+pub use cache::{Cache, PAGE};
 pub use engine::CpuEngine;
 pub use matrix::Matrix;
 pub use rounding::Input;

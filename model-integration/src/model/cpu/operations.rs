@@ -6,6 +6,7 @@ use mxlab_kernels::cpu::{Bf16Rows, IntegerMatmul, Matmul, Path};
 use mxlab_kernels::format::{FloatType, IntegerPair};
 use rayon::prelude::*;
 
+use super::cache::Part;
 use super::rounding::{Coding, Rounding};
 use super::{Activation, Cache, Cpu, Input, Matrix};
 use crate::checkpoint::TensorView;
@@ -15,7 +16,7 @@ use crate::model::buffer::Buffer;
 use crate::model::error::check_finite;
 use crate::model::ops::attention::{Head, KeyPanel, Scores};
 use crate::model::ops::{self, Chosen, narrow};
-use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm};
+use crate::model::{Attention, Backend, Batch, LlamaError, Map, Norm, Sequence};
 
 /// Weight elements widened at a time: few enough to stay in the cores' caches.
 const PANEL: usize = 1 << 20;
@@ -155,20 +156,24 @@ impl Backend for Cpu {
         by_rows(&mut query, |first, rows| {
             rotate(first, rows, query_features)
         });
-        let keys = Rounding::new(self, attention.keys.into(), [features, head_dim], batch)?;
-        by_rows(&mut key, |first, rows| {
-            rotate(first, rows, features);
-            keys.apply(first, rows);
-        });
-        if let Some(format) = attention.values {
-            let values = Rounding::new(self, Some(format).into(), [features, head_dim], batch)?;
-            by_rows(&mut value, |first, rows| values.apply(first, rows));
+        by_rows(&mut key, |first, rows| rotate(first, rows, features));
+        if cache.keeps_nothing() {
+            cache.check(batch)?;
+            for (x, format) in [(&mut key, attention.keys), (&mut value, attention.values)] {
+                let rounding = Rounding::new(self, format.into(), [features, head_dim], batch)?;
+                by_rows(x, |first, rows| rounding.apply(first, rows));
+            }
+        } else {
+            let new = [key.values(), value.values()];
+            cache.append(attention.layer, batch, new)?;
         }
-        let new = [key.values(), value.values()];
-        let kept = cache.append(attention.layer, &batch.sequences, new)?;
+        let kept = match cache.keeps_nothing() {
+            true => Kept::Own([key.values(), value.values()]),
+            false => Kept::In(cache),
+        };
         let mut out = Activation::of_any_values(query.tokens(), query_features);
         let rows = out.values_mut();
-        self.attend_sequences(rows, query.values(), &kept, &attention, batch);
+        self.attend_sequences(rows, query.values(), kept, &attention, batch);
         self.input_of(out, batch, input)
     }
 
@@ -251,6 +256,80 @@ impl Backend for Cpu {
     }
 }
 
+/// Keys and values of a batch's sequences.
+#[derive(Clone, Copy)]
+enum Kept<'a> {
+    /// Those of the batch's tokens, which are whole sequences.
+    Own([&'a [f32]; 2]),
+    /// Those of a cache, with the batch's already in it.
+    In(&'a Cache),
+}
+
+/// Keys and values of one head of one sequence.
+struct HeadRows<'a> {
+    keys: KeyPanel,
+    values: Values<'a>,
+}
+
+/// The values of a head.
+enum Values<'a> {
+    /// Inside tokens of so many features.
+    Among(&'a [f32], usize),
+    /// One behind another.
+    Alone(Buffer),
+}
+
+impl Values<'_> {
+    /// The values, and the distance between positions.
+    fn strided(&self, head_dim: usize) -> (&[f32], usize) {
+        match self {
+            Self::Among(values, stride) => (values, *stride),
+            Self::Alone(values) => (values, head_dim),
+        }
+    }
+}
+
+impl<'a> Kept<'a> {
+    /// Those of a head of a sequence, whose first token is the batch's number `start`.
+    fn rows(
+        self,
+        attention: &Attention<Vec<f32>>,
+        sequence: &Sequence,
+        start: usize,
+        head: usize,
+    ) -> HeadRows<'a> {
+        let (positions, head_dim) = (sequence.end(), attention.head_dim);
+        match self {
+            Self::Own(own) => {
+                let stride = attention.kv_heads * head_dim;
+                let [keys, values] = own.map(|x| &x[start * stride + head * head_dim..]);
+                HeadRows {
+                    keys: KeyPanel::new(keys, positions, head_dim, stride),
+                    values: Values::Among(values, stride),
+                }
+            }
+            Self::In(cache) => {
+                let layer = attention.layer;
+                let keys = KeyPanel::of_runs(positions, head_dim, |run, out| {
+                    cache.read((layer, Part::Keys), sequence, head, run, out);
+                });
+                let mut values = Buffer::of_any_values(positions * head_dim);
+                cache.read(
+                    (layer, Part::Values),
+                    sequence,
+                    head,
+                    0..positions,
+                    &mut values,
+                );
+                HeadRows {
+                    keys,
+                    values: Values::Alone(values),
+                }
+            }
+        }
+    }
+}
+
 /// Calls `operation(first row, rows)` for runs of rows, in parallel.
 fn by_rows(x: &mut Activation, operation: impl Fn(usize, &mut [f32]) + Sync) {
     let task = ROWS_PER_TASK * x.features();
@@ -299,7 +378,7 @@ impl Cpu {
         &self,
         out: &mut [f32],
         query: &[f32],
-        kept: &[[&[f32]; 2]],
+        kept: Kept,
         attention: &Attention<Vec<f32>>,
         batch: &Batch,
     ) {
@@ -309,14 +388,16 @@ impl Cpu {
             head_dim,
             ..
         } = attention;
-        let (query_stride, key_stride) = (heads * head_dim, kv_heads * head_dim);
-        let sequences = batch.sequences.par_iter().zip(kept);
-        let panels: Vec<Vec<KeyPanel>> = sequences
-            .map(|(sequence, [keys, _])| {
-                let of_head = |head: usize| {
-                    let keys = &keys[head * head_dim..];
-                    KeyPanel::new(keys, sequence.end(), head_dim, key_stride)
-                };
+        let query_stride = heads * head_dim;
+        let starts = batch.sequences.iter().scan(0, |start, sequence| {
+            *start += sequence.length;
+            Some(*start - sequence.length)
+        });
+        let starts: Vec<usize> = starts.collect();
+        let sequences = batch.sequences.par_iter().zip(&starts);
+        let operands: Vec<Vec<HeadRows>> = sequences
+            .map(|(sequence, &start)| {
+                let of_head = |head: usize| kept.rows(attention, sequence, start, head);
                 (0..kv_heads).into_par_iter().map(of_head).collect()
             })
             .collect();
@@ -336,7 +417,7 @@ impl Cpu {
                 length: out.len() / query_stride,
                 head_dim,
                 query_stride,
-                key_stride,
+                key_stride: 0,
                 scores: Scores {
                     scale: attention.scale,
                     cap: attention.cap,
@@ -345,13 +426,14 @@ impl Cpu {
                 },
             };
             let query = &query[first * query_stride..];
-            let [_, values] = kept[index];
             let mut scratch = Vec::new();
             for h in 0..heads {
                 head.scores.sink = attention.sinks.map(|sinks| sinks[h]);
-                let (at_query, kv_head) = (h * head_dim, h / (heads / kv_heads));
-                let keys = &panels[index][kv_head];
-                let operands = (&query[at_query..], keys, &values[kv_head * head_dim..]);
+                let at_query = h * head_dim;
+                let of_head = &operands[index][h / (heads / kv_heads)];
+                let values;
+                (values, head.key_stride) = of_head.values.strided(head_dim);
+                let operands = (&query[at_query..], &of_head.keys, values);
                 let out = &mut out[at_query..];
                 head.attend(self.path.isa(), out, operands, self.dtype, &mut scratch);
             }

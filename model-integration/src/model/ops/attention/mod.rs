@@ -69,21 +69,54 @@ pub struct KeyPanel {
 impl KeyPanel {
     /// From the keys of `positions`, `stride` apart.
     pub fn new(keys: &[f32], positions: usize, head_dim: usize, stride: usize) -> Self {
+        let mut panel = Self::empty(positions, head_dim);
+        // Runs of positions whose columns stay in the first cache.
+        for first in (0..positions).step_by(SCORES) {
+            let run = first..positions.min(first + SCORES);
+            panel.set(run.clone(), &keys[run.start * stride..], stride);
+        }
+        panel
+    }
+
+    /// From runs of [`KeyPanel::RUN`] positions. `read` writes the keys of a run, one behind
+    /// another.
+    pub fn of_runs(
+        positions: usize,
+        head_dim: usize,
+        mut read: impl FnMut(Range<usize>, &mut [f32]),
+    ) -> Self {
+        let mut panel = Self::empty(positions, head_dim);
+        let mut keys = Buffer::of_any_values(SCORES * head_dim);
+        for first in (0..positions).step_by(SCORES) {
+            let run = first..positions.min(first + SCORES);
+            read(run.clone(), &mut keys[..run.len() * head_dim]);
+            panel.set(run, &keys, head_dim);
+        }
+        panel
+    }
+
+    /// Positions of a run.
+    pub const RUN: usize = SCORES;
+
+    /// Zeros behind the last position, anything before.
+    fn empty(positions: usize, head_dim: usize) -> Self {
         let width = positions.next_multiple_of(SCORES);
         let mut values = Buffer::of_any_values(head_dim * width);
         for row in values.chunks_exact_mut(width) {
             row[positions..].fill(0.0);
         }
-        // Runs of positions whose columns stay in the first cache.
-        for first in (0..positions).step_by(SCORES) {
-            for position in first..positions.min(first + SCORES) {
-                let key = &keys[position * stride..][..head_dim];
-                for (to, &x) in values[position..].iter_mut().step_by(width).zip(key) {
-                    *to = x;
-                }
+        Self { values, width }
+    }
+
+    fn set(&mut self, positions: Range<usize>, keys: &[f32], stride: usize) {
+        let head_dim = self.values.len() / self.width;
+        for (index, position) in positions.enumerate() {
+            let key = &keys[index * stride..][..head_dim];
+            let column = self.values[position..].iter_mut().step_by(self.width);
+            for (to, &x) in column.zip(key) {
+                *to = x;
             }
         }
-        Self { values, width }
     }
 }
 
