@@ -13,6 +13,7 @@
 //! | [`task`] | examples and how they become scored token sequences |
 //! | [`eval`] | tasks under configurations: batches, resumption, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
+//! | [`load`] | load on an OpenAI-compatible endpoint |
 //! | [`study`] | many configurations of many models, declared in one file |
 //! | [`record`] | the records that commands write and reports read |
 //! | [`report`] | REPORT.md, an HTML page and charts, from records alone |
@@ -36,6 +37,7 @@ pub mod engine;
 pub mod eval;
 pub mod file_name;
 pub mod generate;
+pub mod load;
 pub mod model;
 pub mod quantization_error;
 pub mod record;

@@ -18,6 +18,7 @@ mod inspect;
 mod kernels;
 mod layers;
 mod lm_eval;
+mod load;
 mod parameters;
 mod parquet;
 mod quantised;

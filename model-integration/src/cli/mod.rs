@@ -14,6 +14,7 @@ mod images;
 mod inspect;
 mod interrupt;
 mod list;
+mod load;
 mod model;
 mod mutate;
 mod output;
@@ -69,6 +70,8 @@ enum Command {
     Inspect(inspect::InspectArgs),
     /// List the PTX kernels and their cost per element
     List(list::ListArgs),
+    /// Put load on an OpenAI-compatible endpoint and measure latencies
+    Load(Box<load::LoadArgs>),
     /// Plant faults into kernels and count how many verification catches
     Mutate(mutate::MutateArgs),
     /// Quantise the tensors of a safetensors file and print the errors
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         Some(Command::Generate(args)) => generate::run(&args),
         Some(Command::Inspect(args)) => inspect::run(&args),
         Some(Command::List(args)) => list::run(&args),
+        Some(Command::Load(args)) => load::run(&args),
         Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Report(args)) => report::run(&args),

@@ -2,6 +2,6 @@
 
 pub mod heldout;
 pub mod story;
-mod words;
+pub mod words;
 
 pub use story::{Difficulty, Story};

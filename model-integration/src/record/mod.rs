@@ -13,6 +13,7 @@
 //! | [`eval`] | tasks under configurations |
 //! | [`column`](mod@column), [`result`](mod@result) | values of a metric, and their estimates |
 //! | [`generate`] | continuations of prompts |
+//! | [`load`] | load on an endpoint |
 //! | [`weight_error`] | errors of quantised weights |
 //! | [`study`] | a study: its plan, its cells, and both in one file |
 //!
@@ -22,6 +23,7 @@ pub mod column;
 pub mod error;
 pub mod eval;
 pub mod generate;
+pub mod load;
 pub mod migrate;
 pub mod mutate;
 pub mod result;
@@ -45,6 +47,7 @@ use serde_json::Value;
 pub use self::error::{RecordError, Wrong};
 use self::eval::EvalRecord;
 use self::generate::GenerateRecord;
+use self::load::LoadRecord;
 use self::mutate::MutateRecord;
 use self::study::{Frozen, ScoreRecord, SearchRecord, SpeedRecord, StudyRecord};
 use self::verify::VerifyRecord;
@@ -134,6 +137,8 @@ records! {
     Eval(EvalRecord): "eval", 2, "mxlab eval --output-path DIR";
     /// Continuations of prompts.
     Generate(GenerateRecord): "generate", 1, "mxlab generate --output-path FILE";
+    /// Load on an endpoint.
+    Load(LoadRecord): "load", 1, "mxlab load --output-path FILE";
     /// Plan of a study.
     StudyPlan(Frozen): "study-plan", 2, "mxlab study run";
     /// Accuracy of a cell.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mxlab_benches::record::{Measured, RoofRecord};
 use mxlab_benches::{BenchRecord, Case};
 
-use super::plot::{Chart, Plot, Points, Series, WIDE};
+use super::plot::{Chart, Join, Plot, Points, Series, WIDE};
 use super::tables::{speed_ups, yardstick};
 
 /// The charts for which a record has points.
@@ -57,7 +57,7 @@ fn roofline(record: &BenchRecord) -> Option<Chart> {
         axes: ["operations a byte", "Gop/s"],
         size: WIDE,
         is_log: true,
-        is_joined: true,
+        join: Join::LeftToRight,
         lines: slopes.chain(levels).collect(),
         series,
     };
@@ -84,7 +84,7 @@ fn speed_up(record: &BenchRecord) -> Option<Chart> {
         axes: ["tokens", "times as fast"],
         size: WIDE,
         is_log: true,
-        is_joined: true,
+        join: Join::LeftToRight,
         series,
         lines: vec![("as fast".to_owned(), vec![(least, 1.0), (most, 1.0)])],
     };
@@ -124,7 +124,7 @@ fn bandwidth(record: &BenchRecord) -> Option<Chart> {
         axes: ["MB touched", "GB/s"],
         size: WIDE,
         is_log: true,
-        is_joined: true,
+        join: Join::LeftToRight,
         series,
         lines: vec![("fastest traffic".to_owned(), line)],
     };

@@ -18,24 +18,24 @@ pub struct Page {
     pub headlines: Vec<Table>,
     /// Studies.
     pub studies: Vec<StudyView>,
-    /// Bench records.
-    pub benches: Vec<BenchView>,
+    /// Bench and load records.
+    pub sections: Vec<Section>,
     /// Tables of verification and generation.
     pub others: Vec<Table>,
     /// Machines and builds of the records.
     pub environments: Table,
 }
 
-/// A bench record on the page.
+/// A record on the page with tables and charts.
 #[derive(Serialize)]
-pub struct BenchView {
+pub struct Section {
     /// Its file name, without `.json`.
     pub name: String,
     /// The command that wrote it, and when.
     pub made: String,
-    /// Its timings, and their comparison with other implementations.
+    /// Its results.
     pub tables: Vec<Table>,
-    /// The machine, and disturbances.
+    /// Notes for the reader.
     pub notes: Vec<String>,
     /// Charts.
     pub charts: Vec<Chart>,

@@ -6,6 +6,7 @@
 //! | [`headline`] | accuracy, speed, memory and energy of each configuration |
 //! | [`study`] | results of studies |
 //! | [`tables`], [`timings`] | timings, verification and generation |
+//! | [`serving`] | load on endpoints: latency against throughput |
 //! | [`charts`], [`plot`] | roofline, speed-up against tokens, bandwidth against size |
 //! | [`reference`](mod@reference) | published results, shown beside ours |
 //! | [`table`] | a table whose cells name their records |
@@ -17,6 +18,7 @@ pub mod html;
 pub mod plot;
 pub mod records;
 pub mod reference;
+pub mod serving;
 pub mod study;
 pub mod table;
 pub mod tables;
@@ -46,11 +48,12 @@ pub fn write(records: &Path, output: &Path, reference: Option<&Path>) -> Result<
     let reference = reference.map(Reference::read).transpose()?;
     let studies = records.studies.iter();
     let studies = studies.map(|(_, study)| study::view(study, reference.as_ref()));
-    let benches = records.benches.iter();
+    let benches = records.benches.iter().map(tables::bench);
+    let loads = records.loads.iter().map(serving::section);
     let page = Page {
         headlines: headline::tables(&records),
         studies: studies.collect::<Result<_>>()?,
-        benches: benches.map(tables::bench).collect(),
+        sections: benches.chain(loads).collect(),
         others: tables::others(&records),
         environments: tables::environments(&records),
     };
@@ -75,8 +78,8 @@ pub fn write(records: &Path, output: &Path, reference: Option<&Path>) -> Result<
     Ok(written)
 }
 
-fn bench_chart(bench: &str, chart: &Chart) -> String {
-    format!("{}-{}.svg", file_name(bench), chart.kind)
+fn section_chart(section: &str, chart: &Chart) -> String {
+    format!("{}-{}.svg", file_name(section), chart.kind)
 }
 
 fn charts_of(page: &Page) -> Vec<(String, &Chart)> {
@@ -84,9 +87,9 @@ fn charts_of(page: &Page) -> Vec<(String, &Chart)> {
     let mut charts: Vec<(String, &Chart)> = studies
         .map(|chart| (format!("{}.svg", chart.kind), chart))
         .collect();
-    for bench in &page.benches {
-        let of_bench = bench.charts.iter();
-        charts.extend(of_bench.map(|chart| (bench_chart(&bench.name, chart), chart)));
+    for section in &page.sections {
+        let own = section.charts.iter();
+        charts.extend(own.map(|chart| (section_chart(&section.name, chart), chart)));
     }
     charts
 }
@@ -99,7 +102,7 @@ fn tables_of(page: &Page) -> Vec<(String, &Table)> {
             .map(|own| (own.name.as_str(), &own.tables)),
     );
     groups.extend(
-        page.benches
+        page.sections
             .iter()
             .map(|own| (own.name.as_str(), &own.tables)),
     );
@@ -140,14 +143,14 @@ fn markdown(page: &Page) -> String {
             let _ = writeln!(text, "{note}\n");
         }
     }
-    for bench in &page.benches {
-        let _ = writeln!(text, "## {}\n\n    {}\n", bench.name, bench.made);
-        tables(&mut text, &bench.tables);
-        for note in &bench.notes {
+    for section in &page.sections {
+        let _ = writeln!(text, "## {}\n\n    {}\n", section.name, section.made);
+        tables(&mut text, &section.tables);
+        for note in &section.notes {
             let _ = writeln!(text, "{note}\n");
         }
-        for chart in &bench.charts {
-            let file = bench_chart(&bench.name, chart);
+        for chart in &section.charts {
+            let file = section_chart(&section.name, chart);
             let _ = writeln!(text, "![{}](charts/{file})\n", chart.title);
         }
     }

@@ -58,6 +58,17 @@ pub struct Chart {
     pub inline: String,
 }
 
+/// How the points of a series are joined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// Not.
+    No,
+    /// From left to right.
+    LeftToRight,
+    /// In their order.
+    InOrder,
+}
+
 /// Points of a series.
 pub type Points = Vec<(f64, f64)>;
 
@@ -76,8 +87,8 @@ pub struct Plot<'a> {
     pub axes: [&'a str; 2],
     /// Whether both axes are logarithmic.
     pub is_log: bool,
-    /// Whether the points of a series are joined.
-    pub is_joined: bool,
+    /// How the points of a series are joined.
+    pub join: Join,
     /// The series.
     pub series: Series,
     /// Grey lines that bound or divide the points.
@@ -171,8 +182,10 @@ impl Plot<'_> {
         for (index, (name, points)) in self.series.iter().enumerate() {
             let color = PALETTE[index % PALETTE.len()].to_rgba();
             let mut points = points.clone();
-            points.sort_by(|a, b| a.0.total_cmp(&b.0));
-            if self.is_joined {
+            if self.join != Join::InOrder {
+                points.sort_by(|a, b| a.0.total_cmp(&b.0));
+            }
+            if self.join != Join::No {
                 chart.draw_series(LineSeries::new(points.clone(), color.stroke_width(1)))?;
             }
             let circles = points.iter();

@@ -9,6 +9,7 @@ use mxlab_harness::record::Environment;
 use super::study::StudyRecords;
 use crate::record::eval::EvalRecord;
 use crate::record::generate::GenerateRecord;
+use crate::record::load::LoadRecord;
 use crate::record::mutate::MutateRecord;
 use crate::record::study::StudyRecord;
 use crate::record::verify::VerifyRecord;
@@ -36,6 +37,8 @@ pub struct Records {
     pub mutated: Vec<Found<MutateRecord>>,
     /// Generations.
     pub generated: Vec<Found<GenerateRecord>>,
+    /// Loads on endpoints.
+    pub loads: Vec<Found<LoadRecord>>,
     /// Evaluations.
     pub evaluations: Vec<Found<EvalRecord>>,
     /// Studies, ordered by name.
@@ -167,6 +170,7 @@ impl Records {
             Record::Bench(record) => keep!(benches, record),
             Record::Eval(record) => keep!(evaluations, record),
             Record::Generate(record) => keep!(generated, record),
+            Record::Load(record) => keep!(loads, record),
             Record::Study(study) => {
                 study.check()?;
                 self.add_study(name, *study, &Place::File(path));

@@ -6,7 +6,7 @@ use mxlab_fuzz::mutation::Score;
 use mxlab_harness::device::DeviceKind;
 use mxlab_harness::record::Environment;
 
-use super::html::BenchView;
+use super::html::Section;
 use super::records::{Found, Records};
 use super::table::{Cell, NOT_MEASURED, Table};
 use super::{charts, timings};
@@ -133,10 +133,8 @@ fn generated(found: &Found<GenerateRecord>) -> Vec<Cell> {
 }
 
 /// A bench run: machine, timings, and speed-ups over the reference kernel.
-pub fn bench(found: &Found<BenchRecord>) -> BenchView {
+pub fn bench(found: &Found<BenchRecord>) -> Section {
     let record = &found.record;
-    let environment = &record.environment;
-    let commit = environment.commit.as_deref().unwrap_or("unknown");
     let mut notes = Vec::new();
     if is_emulated(record) {
         notes.push("The emulator stood in for a GPU: its times say nothing of one.".to_owned());
@@ -151,18 +149,24 @@ pub fn bench(found: &Found<BenchRecord>) -> BenchView {
     notes.extend(timings::notes(record));
     let mut tables = vec![timings::table(found)];
     tables.extend(speed_up(record));
-    BenchView {
+    Section {
         name: found.name.clone(),
-        made: format!(
-            "{}; {}, commit {}",
-            environment.command.join(" "),
-            environment.date,
-            &commit[..commit.len().min(10)]
-        ),
+        made: made(&record.environment),
         tables,
         notes,
         charts: charts::of(record),
     }
+}
+
+/// The command that wrote a record, its date, and the commit of its build.
+pub fn made(environment: &Environment) -> String {
+    let commit = environment.commit.as_deref().unwrap_or("unknown");
+    format!(
+        "{}; {}, commit {}",
+        environment.command.join(" "),
+        environment.date,
+        &commit[..commit.len().min(10)]
+    )
 }
 
 /// Whether the emulator took the timings.

@@ -3,7 +3,7 @@
 use super::StudyRecords;
 use super::compare::{Row, Set};
 use crate::record::study::SpeedRecord;
-use crate::report::plot::{Chart, NARROW, Plot, Series};
+use crate::report::plot::{Chart, Join, NARROW, Plot, Series};
 use crate::task::metric::Unit;
 
 /// The charts for which a model and a task have points.
@@ -61,7 +61,7 @@ fn chart(
     title: String,
     axes: [&str; 2],
     series: Series,
-    is_joined: bool,
+    join: Join,
 ) -> Option<Chart> {
     let file = |text: &str| crate::file_name::file_name(text);
     let kind = format!(
@@ -76,7 +76,7 @@ fn chart(
         axes,
         size: NARROW,
         is_log: false,
-        is_joined,
+        join,
         series,
         lines: Vec::new(),
     };
@@ -112,7 +112,7 @@ fn against_bits(
         set.model, set.task, set.metric.title
     );
     let axes = [axis, set.metric.title];
-    chart((study, set), kind, title, axes, series, false)
+    chart((study, set), kind, title, axes, series, Join::No)
 }
 
 fn against_k(study: &StudyRecords, set: &Set) -> Option<Chart> {
@@ -139,7 +139,7 @@ fn against_k(study: &StudyRecords, set: &Set) -> Option<Chart> {
         set.model, set.task, set.metric.title
     );
     let axes = ["block size k", set.metric.title];
-    chart((study, set), "k", title, axes, series, true)
+    chart((study, set), "k", title, axes, series, Join::LeftToRight)
 }
 
 fn against_speed(
@@ -173,7 +173,7 @@ fn against_speed(
         set.model, set.task, set.metric.title
     );
     let axes = [axis, set.metric.title];
-    chart((study, set), kind, title, axes, series, false)
+    chart((study, set), kind, title, axes, series, Join::No)
 }
 
 fn against_error(study: &StudyRecords, set: &Set) -> Option<Chart> {
@@ -198,5 +198,5 @@ fn against_error(study: &StudyRecords, set: &Set) -> Option<Chart> {
         set.model, set.task
     );
     let axes = ["SQNR of the weights, dB", "nats lost"];
-    chart((study, set), "error", title, axes, series, false)
+    chart((study, set), "error", title, axes, series, Join::No)
 }

@@ -1,0 +1,26 @@
+//! Load on an OpenAI-compatible endpoint: streams of answers, timed token by token.
+//!
+//! A closed loop keeps a number of requests in flight. An open loop sends requests at random times,
+//! whatever becomes of those before, as many independent users do. Its latencies count from the
+//! time at which a request was due, so that a server that stalls cannot hide the wait of those who
+//! came meanwhile.
+//!
+//! | module | contents |
+//! |---|---|
+//! | [`endpoint`], [`connection`] | URL, key; TCP, TLS and kept connections |
+//! | [`events`], [`exchange`] | server-sent events; a request and its stream |
+//! | [`failure`] | why requests fail, by kind |
+//! | [`lengths`], [`prompts`] | numbers of tokens; bodies of requests |
+//! | [`drive`] | warm-up, closed and open loop |
+//! | [`summary`] | percentiles, rates, goodput |
+//! | [`crate::record::load`] | the record |
+
+pub mod connection;
+pub mod drive;
+pub mod endpoint;
+pub mod events;
+pub mod exchange;
+pub mod failure;
+pub mod lengths;
+pub mod prompts;
+pub mod summary;
