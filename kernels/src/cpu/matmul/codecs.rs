@@ -119,6 +119,17 @@ impl Codecs {
         lifted.filter(|lifted| most <= lifted.largest_scale)
     }
 
+    /// The limit of scales that are powers of two, if those of such a range are normal numbers; only
+    /// blocks of zeros may have 2^-127, which then counts as zero.
+    pub fn plain_powers(&self, range: ScaleRange) -> Option<i32> {
+        let ScaleCodec::Power { limit, .. } = self.scale else {
+            return None;
+        };
+        // False of NaN.
+        let is_plain = range.most < f32::INFINITY && range.least >= f32::MIN_POSITIVE;
+        is_plain.then_some(limit)
+    }
+
     /// The code of the scale that leaves lifted elements as they are; 0 without any.
     pub fn unscaled(&self) -> u32 {
         self.lifted.as_ref().map_or(0, |lifted| lifted.unscaled)

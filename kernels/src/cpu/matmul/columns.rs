@@ -15,6 +15,17 @@ use crate::cpu::simd::Simd;
 use crate::format::{FloatType, pow2};
 use std::ops::Range;
 
+/// Writes a block of code for each of some constants, for no index to be a variable.
+macro_rules! unrolled {
+    ($name:ident in [$($value:literal)*] if $condition:expr => $body:block) => {
+        $({
+            const $name: usize = $value;
+            if $condition $body
+        })*
+    };
+}
+pub(super) use unrolled;
+
 /// Rows that are decoded together at most: four vectors of sixteen.
 const MOST_ROWS: usize = 64;
 
@@ -54,24 +65,12 @@ impl<'a, const V: usize> Vectors<'a, V> {
 
     /// `count` words from `first` on of the rows of each vector, as they lie in panels.
     #[inline(always)]
-    fn run<S: Simd>(&self, _: S, first: usize, count: usize) -> [&'a [u32]; V] {
+    pub fn run<S: Simd>(&self, _: S, first: usize, count: usize) -> [&'a [u32]; V] {
         let mut run = self.words;
         for words in &mut run {
             *words = &words[first * PANEL_ROWS..][..(count - 1) * PANEL_ROWS + S::LANES];
         }
         run
-    }
-
-    /// Word `word` of the rows of vector `v`.
-    #[inline(always)]
-    pub fn word<S: Simd>(&self, s: S, v: usize, word: usize) -> S::U {
-        s.load_bits(&self.words[v][word * PANEL_ROWS..])
-    }
-
-    /// Four codes of six bits, one a byte: those of columns `4 * quarter` and on of a run.
-    #[inline(always)]
-    pub fn sixes<S: Simd>(&self, s: S, v: usize, first: usize, quarter: usize) -> S::U {
-        sixes(s, &self.words[v][first * PANEL_ROWS..], quarter)
     }
 
     /// The code of the scale of every row's block, or of the minimum that follows it.
@@ -93,7 +92,7 @@ impl<'a, const V: usize> Vectors<'a, V> {
 
 /// Four codes of six bits a lane, one a byte, of the words of a run: `quarter` of the columns.
 #[inline(always)]
-fn sixes<S: Simd>(s: S, run: &[u32], quarter: usize) -> S::U {
+pub(super) fn sixes<S: Simd>(s: S, run: &[u32], quarter: usize) -> S::U {
     if quarter < 3 {
         let word = s.load_bits(&run[quarter * PANEL_ROWS..]);
         return s.and(word, s.splat_bits(SIX_BITS));
@@ -125,6 +124,13 @@ pub(super) fn decode_scale<S: Simd>(s: S, codec: &ScaleCodec, code: S::U) -> S::
         ScaleCodec::Float(codec) => codec.spread(s).decode(code),
         ScaleCodec::Upper { shift } => s.float(s.shift_left(code, *shift)),
     }
+}
+
+/// 2^(code - limit), where [`Codecs::plain_powers`] are.
+#[inline(always)]
+pub(super) fn plain_power<S: Simd>(s: S, limit: i32, code: S::U) -> S::F {
+    let field = s.add_bits(code, s.splat_bits((127 - limit) as u32));
+    s.float(s.shift_left(field, 23))
 }
 
 /// Decodes `columns` of `V` vectors of rows from `first` on, column by column, to words of f32;
@@ -213,16 +219,6 @@ struct Scales<S: Simd, const V: usize> {
     lower: [S::U; V],
     scale: [S::F; V],
     minimum: [S::F; V],
-}
-
-/// Writes a block of code for each of some constants, for no index to be a variable.
-macro_rules! unrolled {
-    ($name:ident in [$($value:literal)*] if $condition:expr => $body:block) => {
-        $({
-            const $name: usize = $value;
-            if $condition $body
-        })*
-    };
 }
 
 impl<S: Simd, const V: usize> Decoder<'_, S, V> {

@@ -6,8 +6,8 @@
 //! the table has the magnitudes, and the sign is added at the end.
 
 use super::coding::PanelCodes;
-use super::columns::{Vectors, lowering};
-use super::panels::Panels;
+use super::columns::{Vectors, lowering, sixes};
+use super::panels::{PANEL_ROWS, Panels};
 use super::step::Pairs;
 use super::weights::RUN;
 use super::words::WordSink;
@@ -92,14 +92,15 @@ impl<const V: usize> Decoder<'_, V> {
                 block_end = (start / self.block_size + 1) * self.block_size;
             }
             sink.run((start - columns.start) / 2, RUN / 2);
-            let first = start * BITS / 32;
+            let (first, count) = (start * BITS / 32, RUN * BITS / 32);
+            let run = self.vectors.run(s, first, count);
             for i in 0..RUN / 2 / pairs {
                 let mut words = [s.splat_bits(0); V];
-                for (v, words) in words.iter_mut().enumerate() {
+                for (words, run) in words.iter_mut().zip(run) {
                     *words = if BITS == 6 && i == 3 {
-                        self.vectors.sixes(s, v, first, i)
+                        sixes(s, run, i)
                     } else {
-                        self.vectors.word(s, v, first + i)
+                        s.load_bits(&run[i * PANEL_ROWS..])
                     };
                 }
                 for (pair, &from) in from[..pairs].iter().enumerate() {

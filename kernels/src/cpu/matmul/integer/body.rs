@@ -7,6 +7,7 @@ use super::decode::{Decoder, IntegerSink};
 use super::dot::Dot;
 use super::rows::GROUP;
 use crate::cpu::matmul::TASK_ROWS;
+use crate::cpu::matmul::coding::PanelCodes;
 use crate::cpu::simd::Simd;
 use std::ops::Range;
 
@@ -29,11 +30,11 @@ pub(in crate::cpu) fn multiply_integers<S: Bytes, D: Dot<S>>(
     if job.tokens == 1 {
         for first in rows.clone().step_by(VECTORS_OF_ONE * S::LANES) {
             let rows = first..rows.end.min(first + VECTORS_OF_ONE * S::LANES);
-            dot.outline(
-                s,
-                #[inline(always)]
-                || body.one_token(rows),
-            );
+            match job.panels.coding().width {
+                PanelCodes::Bits4 => body.one_token::<4>(rows),
+                PanelCodes::Bits6 => body.one_token::<6>(rows),
+                PanelCodes::Bits8 => body.one_token::<8>(rows),
+            }
         }
         return;
     }
@@ -86,8 +87,16 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
     }
 
     /// Multiplies integers as they are decoded.
+    fn one_token<const BITS: usize>(&self, rows: Range<usize>) {
+        self.dot.outline(
+            self.s,
+            #[inline(always)]
+            || self.one_token_by::<BITS>(rows),
+        );
+    }
+
     #[inline(always)]
-    fn one_token(&self, rows: Range<usize>) {
+    fn one_token_by<const BITS: usize>(&self, rows: Range<usize>) {
         const V: usize = VECTORS_OF_ONE;
         let (s, job) = (self.s, self.job);
         let decoder = Decoder::<S, D, V>::new(s, job.panels, &job.tables, rows.start);
@@ -98,10 +107,11 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
                 let mut products = Products {
                     s,
                     dot: self.dot,
-                    x: &job.x.words[columns.start / D::OPERAND.columns()..],
+                    rest: &job.x.words[columns.start / D::OPERAND.columns()..],
+                    group: &[],
                     sums: [s.splat_bits(job.x.starts[run]); V],
                 };
-                decoder.groups(columns, &mut products);
+                decoder.groups_of::<BITS>(columns, &mut products);
                 for (wide, sum) in wide.iter_mut().zip(products.sums) {
                     *wide = s.add_bits(*wide, self.dot.widen(s, sum));
                 }
@@ -161,7 +171,8 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
             .resize(blocks.len() * Self::LANES_OF_TILE, 0.0);
         let mut sink = PanelWords {
             s,
-            group: Self::words(GROUP) * Self::LANES_OF_TILE,
+            len: Self::words(GROUP) * Self::LANES_OF_TILE,
+            group: &mut [],
             rest: &mut panel.words,
         };
         decoder.groups(columns, &mut sink);
@@ -206,38 +217,54 @@ impl<S: Bytes, D: Dot<S>> Body<'_, '_, S, D> {
             let (block_panel, rest) = panel.split_at(words * Self::LANES_OF_TILE);
             let (block_words, x_rest) = x_words.split_at(words * N);
             (panel, x_words) = (rest, x_rest);
-            let mut starts = starts.as_chunks::<N>().0.iter();
-            let mut wide = [[s.splat_bits(0); VECTORS]; N];
-            if x.block_runs == 1 {
-                if let Some(starts) = starts.next() {
-                    wide = self.add_run(starts, block_panel, block_words);
-                    for sum in wide.iter_mut().flatten() {
-                        *sum = dot.widen(s, *sum);
-                    }
-                }
-            } else {
-                let runs = block_panel.chunks(x.run_words * Self::LANES_OF_TILE);
-                let runs = runs.zip(block_words.chunks(x.run_words * N));
-                for ((panel, x), starts) in runs.zip(starts) {
-                    let sums = self.add_run(starts, panel, x);
-                    for t in 0..N {
-                        for v in 0..VECTORS {
-                            wide[t][v] = s.add_bits(wide[t][v], dot.widen(s, sums[t][v]));
-                        }
-                    }
-                }
-            }
-            for v in 0..VECTORS {
-                let w_factors = s.load(&w_factors[v * S::LANES..]);
+            let starts = starts.as_chunks::<N>().0;
+            let factors = (w_factors, x_factors);
+            // A call for each case: sums that meet behind a branch leave their registers.
+            if let [starts] = starts {
+                let run = self.add_run(starts, block_panel, block_words);
+                let mut wide = run;
                 for t in 0..N {
-                    let factor = s.mul(w_factors, s.splat(x_factors[t]));
-                    sums[t][v] = s.fma(s.convert(wide[t][v]), factor, sums[t][v]);
+                    for v in 0..VECTORS {
+                        wide[t][v] = dot.widen(s, run[t][v]);
+                    }
+                }
+                self.end_block(&mut sums, &wide, factors);
+                continue;
+            }
+            let mut wide = [[s.splat_bits(0); VECTORS]; N];
+            let runs = block_panel.chunks(x.run_words * Self::LANES_OF_TILE);
+            let runs = runs.zip(block_words.chunks(x.run_words * N));
+            for ((panel, x), starts) in runs.zip(starts) {
+                let run = self.add_run(starts, panel, x);
+                for t in 0..N {
+                    for v in 0..VECTORS {
+                        wide[t][v] = s.add_bits(wide[t][v], dot.widen(s, run[t][v]));
+                    }
                 }
             }
+            self.end_block(&mut sums, &wide, factors);
         }
         let is_last = tile.blocks.end == x.blocks;
         for (t, sums) in sums.into_iter().enumerate() {
             self.store(tile.token + t, tile.rows.clone(), sums, is_last);
+        }
+    }
+
+    /// Adds a block to the sums, times the factors [rows] and [tokens].
+    #[inline(always)]
+    fn end_block<const N: usize>(
+        &self,
+        sums: &mut [[S::F; VECTORS]; N],
+        wide: &[[S::U; VECTORS]; N],
+        (w_factors, x_factors): (&[f32], &[f32; N]),
+    ) {
+        let s = self.s;
+        let w: [S::F; VECTORS] = [s.load(w_factors), s.load(&w_factors[S::LANES..])];
+        for t in 0..N {
+            let x = s.splat(x_factors[t]);
+            for v in 0..VECTORS {
+                sums[t][v] = s.fma(s.convert(wide[t][v]), s.mul(w[v], x), sums[t][v]);
+            }
         }
     }
 
@@ -325,9 +352,10 @@ struct Tile<'p> {
 /// Writes the words of a panel.
 struct PanelWords<'p, S> {
     s: S,
-    /// Words of a group.
-    group: usize,
-    /// From the group on.
+    /// The words of a group.
+    len: usize,
+    /// Those of this one, and those behind it.
+    group: &'p mut [f32],
     rest: &'p mut [f32],
 }
 
@@ -335,12 +363,12 @@ impl<S: Bytes> IntegerSink<S> for PanelWords<'_, S> {
     #[inline(always)]
     fn put(&mut self, index: usize, v: usize, word: S::U) {
         let at = (index * VECTORS + v) * S::LANES;
-        self.s.store(self.s.float(word), &mut self.rest[at..]);
+        self.s.store(self.s.float(word), &mut self.group[at..]);
     }
 
     #[inline(always)]
-    fn next_group(&mut self) {
-        self.rest = &mut std::mem::take(&mut self.rest)[self.group..];
+    fn begin_group(&mut self) {
+        (self.group, self.rest) = std::mem::take(&mut self.rest).split_at_mut(self.len);
     }
 }
 
@@ -348,8 +376,9 @@ impl<S: Bytes> IntegerSink<S> for PanelWords<'_, S> {
 struct Products<'a, S: Simd, D, const V: usize> {
     s: S,
     dot: D,
-    /// Its words from the group on.
-    x: &'a [f32],
+    /// Its words behind the group's, and those.
+    rest: &'a [f32],
+    group: &'a [f32],
     sums: [S::U; V],
 }
 
@@ -357,12 +386,12 @@ impl<S: Bytes, D: Dot<S>, const V: usize> IntegerSink<S> for Products<'_, S, D, 
     #[inline(always)]
     fn put(&mut self, index: usize, v: usize, word: S::U) {
         let s = self.s;
-        let x = s.splat_bits(self.x[index].to_bits());
+        let x = s.splat_bits(self.group[index].to_bits());
         self.sums[v] = self.dot.add(s, self.sums[v], word, x);
     }
 
     #[inline(always)]
-    fn next_group(&mut self) {
-        self.x = &self.x[GROUP / D::OPERAND.columns()..];
+    fn begin_group(&mut self) {
+        (self.group, self.rest) = self.rest.split_at(GROUP / D::OPERAND.columns());
     }
 }

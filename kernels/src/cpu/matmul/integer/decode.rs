@@ -10,9 +10,11 @@ use super::dot::Dot;
 use super::operand::Operand;
 use super::rows::GROUP;
 use super::tables::Tables;
+#[cfg(doc)]
+use crate::cpu::matmul::codecs::Codecs;
 use crate::cpu::matmul::coding::PanelCodes;
-use crate::cpu::matmul::columns::{Vectors, decode_scale};
-use crate::cpu::matmul::panels::Panels;
+use crate::cpu::matmul::columns::{Vectors, decode_scale, plain_power, sixes, unrolled};
+use crate::cpu::matmul::panels::{PANEL_ROWS, Panels};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -21,8 +23,8 @@ use std::ops::Range;
 pub(super) trait IntegerSink<S: Bytes> {
     /// The word that the rows of vector `v` have at `index` of the group.
     fn put(&mut self, index: usize, v: usize, word: S::U);
-    /// The group ends.
-    fn next_group(&mut self);
+    /// A group begins.
+    fn begin_group(&mut self);
 }
 
 /// Decodes groups of columns of `V` vectors of rows.
@@ -33,6 +35,8 @@ pub(super) struct Decoder<'a, S: Bytes, D, const V: usize> {
     tables: &'a Tables,
     first: usize,
     vectors: Vectors<'a, V>,
+    /// [`Codecs::plain_powers`].
+    plain_powers: Option<i32>,
     low: [S::U; 4],
     high: [S::U; 4],
 }
@@ -41,6 +45,7 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
     /// For the rows from `first` on.
     #[inline(always)]
     pub fn new(s: S, panels: &'a Panels, tables: &'a Tables, first: usize) -> Self {
+        let range = panels.range(&(first..panels.rows().min(first + V * S::LANES)));
         let zero = s.splat_bits(0);
         let (mut low, mut high) = ([zero; 4], [zero; 4]);
         for i in 0..4 {
@@ -54,6 +59,7 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
             tables,
             first,
             vectors: Vectors::new(s, panels, first),
+            plain_powers: panels.codecs().plain_powers(range),
             low,
             high,
         }
@@ -65,6 +71,13 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         let s = self.s;
         let unit = s.splat(self.tables.element.unit());
         let mut factors = [unit; V];
+        if let Some(limit) = self.plain_powers {
+            unrolled!(I in [0 1 2 3] if I < V => {
+                let code = self.vectors.scale_codes(s, I, block, false);
+                factors[I] = s.mul(plain_power(s, limit, code), unit);
+            });
+            return factors;
+        }
         for (v, factor) in factors.iter_mut().enumerate() {
             let code = self.vectors.scale_codes(s, v, block, false);
             *factor = s.mul(decode_scale(s, &self.panels.codecs().scale, code), unit);
@@ -72,47 +85,43 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         factors
     }
 
-    /// The words of the group of columns from `column` on, zeros behind the last column.
+    /// The words of the group of columns from `column` on, all of which exist.
     #[inline(always)]
-    pub fn group<const BITS: usize>(&self, column: usize, sink: &mut impl IntegerSink<S>) {
+    fn group<const BITS: usize>(&self, column: usize, sink: &mut impl IntegerSink<S>) {
         const { assert!(matches!(BITS, 4 | 6 | 8), "a width of `PanelCodes`") };
-        if column + GROUP > self.panels.cols() {
-            self.last_group(column, sink);
-            return;
-        }
-        let (s, first) = (self.s, column * BITS / 32);
+        let s = self.s;
+        let run = self.vectors.run(s, column * BITS / 32, GROUP * BITS / 32);
         match BITS {
             4 => {
-                for i in 0..2 {
-                    for v in 0..V {
-                        let word = self.vectors.word(s, v, first + i);
+                unrolled!(WORD in [0 1] if true => {
+                    for (v, run) in run.iter().enumerate() {
+                        let word = s.load_bits(&run[WORD * PANEL_ROWS..]);
                         let nibbles = s.splat_bits(0x0F0F_0F0F);
                         let high = s.and(s.shift_right(word, 4), nibbles);
-                        self.put(2 * i, v, self.few(s.and(word, nibbles)), sink);
-                        self.put(2 * i + 1, v, self.few(high), sink);
+                        self.put(2 * WORD, v, self.few(s.and(word, nibbles)), sink);
+                        self.put(2 * WORD + 1, v, self.few(high), sink);
                     }
-                }
+                });
             }
             6 => {
-                for quarter in 0..4 {
-                    for v in 0..V {
-                        let codes = self.vectors.sixes(s, v, first, quarter);
-                        self.put_six(quarter, v, codes, sink);
+                unrolled!(QUARTER in [0 1 2 3] if true => {
+                    for (v, run) in run.iter().enumerate() {
+                        self.put_six(QUARTER, v, sixes(s, run, QUARTER), sink);
                     }
-                }
+                });
             }
             _ => {
-                for i in 0..4 {
-                    for v in 0..V {
-                        let word = self.vectors.word(s, v, first + i);
+                unrolled!(WORD in [0 1 2 3] if true => {
+                    for (v, run) in run.iter().enumerate() {
+                        let word = s.load_bits(&run[WORD * PANEL_ROWS..]);
                         // Two's complement: 128 more flips the sign bit.
                         let raised = match D::OPERAND {
                             Operand::Bytes => s.xor(word, s.splat_bits(0x8080_8080)),
                             Operand::Words => word,
                         };
-                        self.put(i, v, raised, sink);
+                        self.put(WORD, v, raised, sink);
                     }
-                }
+                });
             }
         }
     }
@@ -151,7 +160,7 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         }
     }
 
-    /// The group that the last column is in, code by code.
+    /// The group that the last column is in, code by code, zeros behind it.
     #[inline(always)]
     fn last_group(&self, column: usize, sink: &mut impl IntegerSink<S>) {
         let s = self.s;
@@ -196,11 +205,22 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         }
     }
 
+    /// [`Self::groups`], where codes have `BITS` bits.
     #[inline(always)]
-    fn groups_of<const BITS: usize>(&self, columns: Range<usize>, sink: &mut impl IntegerSink<S>) {
-        for column in columns.step_by(GROUP) {
+    pub fn groups_of<const BITS: usize>(
+        &self,
+        columns: Range<usize>,
+        sink: &mut impl IntegerSink<S>,
+    ) {
+        // Apart from the loop, which would keep nothing in registers across a call.
+        let whole = columns.end.min(self.panels.cols() / GROUP * GROUP);
+        for column in (columns.start..whole).step_by(GROUP) {
+            sink.begin_group();
             self.group::<BITS>(column, sink);
-            sink.next_group();
+        }
+        if whole < columns.end {
+            sink.begin_group();
+            self.last_group(whole, sink);
         }
     }
 }
