@@ -14,6 +14,7 @@
 //! | [`eval`] | tasks under configurations: batches, resumption, records, the table |
 //! | [`generate`] | continuing prompts: streaming text, timings, records |
 //! | [`load`] | load on an OpenAI-compatible endpoint |
+//! | [`serve`] | continuing prompts of clients: batches, pages, HTTP |
 //! | [`study`] | many configurations of many models, declared in one file |
 //! | [`record`] | the records that commands write and reports read |
 //! | [`report`] | REPORT.md, an HTML page and charts, from records alone |
@@ -42,6 +43,7 @@ pub mod model;
 pub mod quantization_error;
 pub mod record;
 pub mod report;
+pub mod serve;
 pub mod study;
 pub mod task;
 pub mod train;

@@ -25,6 +25,7 @@ mod quantised;
 mod quantize;
 mod record;
 mod reference;
+mod serve;
 mod slurm;
 mod smollm2;
 mod stub_driver;

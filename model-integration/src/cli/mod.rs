@@ -20,6 +20,7 @@ mod mutate;
 mod output;
 mod quantize;
 mod report;
+mod serve;
 mod study;
 mod train;
 mod verify;
@@ -78,6 +79,8 @@ enum Command {
     Quantize(Box<quantize::QuantizeArgs>),
     /// Write a report from the records in a folder
     Report(report::ReportArgs),
+    /// Serve a model over HTTP, as OpenAI's API does
+    Serve(Box<serve::ServeArgs>),
     /// Run studies: every combination of settings in one file
     Study(Box<study::StudyArgs>),
     /// Train the embedded model and write its held-out task
@@ -128,6 +131,7 @@ pub fn main() -> ExitCode {
         Some(Command::Mutate(args)) => mutate::run(&args),
         Some(Command::Quantize(args)) => quantize::run(&args),
         Some(Command::Report(args)) => report::run(&args),
+        Some(Command::Serve(args)) => serve::run(&args),
         Some(Command::Study(args)) => study::run(&args),
         Some(Command::Train(args)) => train::run(&args),
         Some(Command::Verify(args)) => verify::run(&args),

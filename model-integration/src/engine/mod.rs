@@ -8,14 +8,16 @@
 //! | [`tokens`] | text to tokens and back |
 //! | [`score`] | requests and their scores |
 //! | [`generation`] | prompts that are continued step by step |
+//! | [`stepping`] | sequences that come and go while others run |
 //! | [`info`] | the identity of a checkpoint in records |
 
 pub mod generation;
 pub mod info;
 pub mod score;
+pub mod stepping;
 pub mod tokens;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use mxlab_harness::device::Loads;
 use mxlab_harness::measure::EnergyMeter;
 
@@ -24,6 +26,7 @@ use crate::config::QuantConfig;
 pub use generation::{Generator, Room, Sampler};
 pub use info::{Footprint, ModelInfo, OperandCounts, PackedWeights, StandIn};
 pub use score::{CausalModel, Request, Score};
+pub use stepping::{CacheRoom, PageCount, Piece, Stepper};
 pub use tokens::Tokenize;
 
 /// A checkpoint that can be loaded under any number of configurations.
@@ -58,6 +61,17 @@ pub trait Engine {
     /// # Errors
     /// As [`Engine::load`], and if memory does not suffice for `room`.
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>>;
+
+    /// Loads the model, quantises its weights, and makes it ready to serve.
+    ///
+    /// # Errors
+    /// As [`Engine::load`], if memory does not suffice for `room`, and on engines that cannot serve.
+    fn stepper(&self, _: &QuantConfig, _: CacheRoom) -> Result<Box<dyn Stepper + '_>> {
+        bail!(
+            "serving on {} is not supported; use --device cpu",
+            self.info().device
+        )
+    }
 
     /// The energy meter of the hardware that runs the model; `None` if there is none.
     fn energy_meter(&self) -> Option<EnergyMeter> {

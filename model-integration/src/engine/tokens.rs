@@ -5,7 +5,7 @@ use anyhow::Result;
 use crate::chat::{ChatError, Message};
 
 /// The interface of a tokenizer.
-pub trait Tokenize {
+pub trait Tokenize: Sync {
     /// The token ids of a text, with the special tokens that the tokenizer's post-processor adds
     /// (Llama: a leading BOS) if `add_special_tokens`.
     ///
@@ -18,6 +18,14 @@ pub trait Tokenize {
     /// # Errors
     /// If they cannot be decoded.
     fn decode(&self, tokens: &[u32]) -> Result<String>;
+
+    /// The text of one token by itself, special or not.
+    ///
+    /// # Errors
+    /// As [`Tokenize::decode`].
+    fn token_text(&self, token: u32) -> Result<String> {
+        self.decode(&[token])
+    }
 
     /// The token that stands for an empty context, as id and text: BOS if there is one, else EOS.
     fn prefix_token(&self) -> Option<(u32, String)>;

@@ -37,7 +37,7 @@ impl<'a> TextStream<'a> {
     /// If the tokenizer's decoder fails.
     pub fn push(&mut self, token: u32) -> Result<String> {
         self.tokens.push(token);
-        let text = self.pending_text()?;
+        let text = self.pending()?;
         // An incomplete character is decoded as a replacement character.
         if text.is_empty() || text.ends_with(char::REPLACEMENT_CHARACTER) {
             return Ok(String::new());
@@ -52,11 +52,14 @@ impl<'a> TextStream<'a> {
     /// # Errors
     /// As [`TextStream::push`].
     pub fn finish(self) -> Result<String> {
-        self.pending_text()
+        self.pending()
     }
 
     /// The text that the pending tokens add to their context.
-    fn pending_text(&self) -> Result<String> {
+    ///
+    /// # Errors
+    /// As [`TextStream::push`].
+    pub fn pending(&self) -> Result<String> {
         let before = self
             .tokenizer
             .decode(&self.tokens[self.context..self.pending])?;

@@ -7,12 +7,14 @@ use mxlab_kernels::format::FloatType;
 use rayon::prelude::*;
 
 use super::generator::CpuGenerator;
+use super::stepper::CpuStepper;
 use super::{Cache, Cpu, Input};
 use crate::chat::Message;
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
-    CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Tokenize,
+    CacheRoom, CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Stepper,
+    Tokenize,
 };
 use crate::model::load::{input, load};
 use crate::model::packed_weights::packed_weights;
@@ -140,6 +142,15 @@ impl Engine for CpuEngine {
         let shape = self.checkpoint.config();
         let llama = self.llama(config, room.tokens)?;
         Ok(Box::new(CpuGenerator::new(self.engine, llama, shape, room)))
+    }
+
+    fn stepper(&self, config: &QuantConfig, room: CacheRoom) -> Result<Box<dyn Stepper + '_>> {
+        let position = self.footprint(config)?.kv_bytes_per_token;
+        let longest = self.info.max_length;
+        let llama = self.llama(config, longest)?;
+        let shape = self.checkpoint.config();
+        let stepper = CpuStepper::new(self.engine, llama, shape, room, position)?;
+        Ok(Box::new(stepper))
     }
 
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
@@ -272,6 +283,10 @@ impl Tokenize for Tokenizer {
 
     fn decode(&self, tokens: &[u32]) -> Result<String> {
         Ok(Tokenizer::decode(self, tokens, true)?)
+    }
+
+    fn token_text(&self, token: u32) -> Result<String> {
+        Ok(Tokenizer::decode(self, &[token], false)?)
     }
 
     fn chat(&self, messages: &[Message]) -> Result<String> {

@@ -23,6 +23,7 @@ mod kept_rows;
 mod matrix;
 mod operations;
 mod rounding;
+mod stepper;
 
 use mxlab_kernels::cpu::{IntegerPath, Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType};

@@ -1,0 +1,285 @@
+//! One request.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::mpsc::Sender;
+use std::time::Instant;
+
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use hyper::body::{Body, Bytes, Incoming};
+use hyper::header::{self, HeaderValue};
+use hyper::{Method, Request, Response, StatusCode};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc::unbounded_channel;
+use tokio::task::spawn_blocking;
+use tokio::time::timeout;
+
+use super::body::{AnswerBody, AnswerStream};
+use super::limits::HttpLimits;
+use crate::serve::api::Served;
+use crate::serve::api::answer::Answer;
+use crate::serve::api::call::{Call, Kind};
+use crate::serve::api::error::ApiError;
+use crate::serve::metrics::Metrics;
+use crate::serve::worker::Job;
+
+/// Most names of unknown fields that are counted apart.
+const MOST_NAMES: usize = 64;
+
+/// What all requests share.
+pub struct Service {
+    /// The model.
+    pub served: Served,
+    /// Limits.
+    pub limits: HttpLimits,
+    /// The hash of the key that clients must have.
+    pub key: Option<[u8; 32]>,
+    /// Whether requests are logged, with their prompts.
+    pub logs: bool,
+    /// Counts.
+    pub metrics: Arc<Metrics>,
+    /// Where sequences go to run.
+    pub jobs: Sender<Job>,
+    /// Places for requests.
+    pub places: Arc<Semaphore>,
+    /// Whether the server is stopping.
+    pub stop: Arc<AtomicBool>,
+    /// Unknown fields by name.
+    pub ignored: Mutex<BTreeMap<String, u64>>,
+}
+
+/// The hash of a key, by which keys are compared.
+pub fn hash(key: &str) -> [u8; 32] {
+    Sha256::digest(key.as_bytes()).into()
+}
+
+impl Service {
+    /// Answers a request.
+    pub async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
+        let answer = self.route(request).await;
+        answer.unwrap_or_else(|error| {
+            match error.status {
+                429 => Metrics::count(&self.metrics.requests_overloaded_total),
+                400..500 => Metrics::count(&self.metrics.requests_invalid_total),
+                _ => {}
+            }
+            let mut answer = json_answer(error.status, &error.body());
+            if matches!(error.status, 429 | 503) {
+                let headers = answer.headers_mut();
+                headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            }
+            if error.status == 401 {
+                let headers = answer.headers_mut();
+                headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            }
+            answer
+        })
+    }
+
+    async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, ApiError> {
+        let path = request.uri().path().to_owned();
+        if path != "/health" {
+            self.check_key(&request)?;
+        }
+        let (method, kind) = match path.as_str() {
+            "/health" | "/metrics" | "/v1/models" => (Method::GET, None),
+            "/v1/completions" => (Method::POST, Some(Kind::Completion)),
+            "/v1/chat/completions" => (Method::POST, Some(Kind::Chat)),
+            path if path == format!("/v1/models/{}", self.served.name) => (Method::GET, None),
+            _ => {
+                let message = format!("no {path:?} here; see /v1/models, /v1/completions");
+                return Err(ApiError::new(404, message));
+            }
+        };
+        if *request.method() != method {
+            let message = format!("{path} takes {method}; found {}", request.method());
+            return Err(ApiError::new(405, message));
+        }
+        if let Some(kind) = kind {
+            return self.run(kind, request).await;
+        }
+        Ok(match path.as_str() {
+            "/health" => json_answer(200, &json!({"status": "ok"})),
+            "/metrics" => {
+                let text = self.metrics.text();
+                body_answer(200, "text/plain; version=0.0.4", text.into())
+            }
+            "/v1/models" => {
+                let models = json!({"object": "list", "data": [self.model()]});
+                json_answer(200, &models)
+            }
+            _ => json_answer(200, &self.model()),
+        })
+    }
+
+    fn model(&self) -> Value {
+        json!({
+            "id": self.served.name,
+            "object": "model",
+            "created": 0,
+            "owned_by": "mxlab",
+            "max_model_len": self.served.longest,
+        })
+    }
+
+    /// Keys are compared by hashes, byte by byte to the end, so the time tells nothing of the key.
+    fn check_key(&self, request: &Request<Incoming>) -> Result<(), ApiError> {
+        let Some(expected) = &self.key else {
+            return Ok(());
+        };
+        let given = request.headers().get(header::AUTHORIZATION);
+        let given = given.and_then(|value| value.to_str().ok());
+        let given = given.and_then(|value| value.strip_prefix("Bearer "));
+        let difference = hash(given.unwrap_or_default())
+            .iter()
+            .zip(expected)
+            .fold(0, |sum, (a, b)| sum | (a ^ b));
+        if difference == 0 && given.is_some() {
+            return Ok(());
+        }
+        let message = match given {
+            Some(_) => "the API key is not this server's",
+            None => "the API key is missing; expected `Authorization: Bearer KEY`",
+        };
+        Err(ApiError::new(401, message).with_code("invalid_api_key"))
+    }
+
+    /// A request for answers.
+    async fn run(
+        &self,
+        kind: Kind,
+        request: Request<Incoming>,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let arrival = Instant::now();
+        if self.stop.load(Relaxed) {
+            return Err(ApiError::new(
+                503,
+                "the server is stopping; ask another one",
+            ));
+        }
+        let permit = Arc::clone(&self.places).try_acquire_owned();
+        let permit = permit.map_err(|_| {
+            let most = self.limits.requests;
+            let message = format!("{most} requests are running or waiting; try again later");
+            ApiError::new(429, message).with_code("rate_limit_exceeded")
+        })?;
+        let body = self.read_body(request).await?;
+        if self.logs {
+            eprintln!("{kind:?}: {}", String::from_utf8_lossy(&body));
+        }
+        let served = self.served;
+        // Long texts take long to become tokens; a panic in there ends this request alone.
+        let call = spawn_blocking(move || {
+            let call = Call::parse(kind, &body, &served)?;
+            let answer = Answer::new(&call, served);
+            Ok((call, answer))
+        });
+        let call = call.await.map_err(|error| {
+            let message = format!("the request could not be read: {error}");
+            ApiError::new(500, message)
+        })?;
+        let (call, mut answer) = call?;
+        self.count_ignored(&call.ignored);
+        Metrics::count(&self.metrics.requests_total);
+        let (sender, mut events) = unbounded_channel();
+        let times = [arrival, arrival + self.limits.answer];
+        for job in call.jobs(&self.served, times, &sender) {
+            let sent = self.jobs.send(job);
+            sent.map_err(|_| ApiError::new(503, "the server has stopped"))?;
+        }
+        drop(sender);
+        let stopped = || ApiError::new(503, "the server has stopped");
+        if call.streams {
+            let (index, first) = events.recv().await.ok_or_else(stopped)?;
+            if let crate::serve::worker::Event::Failed(failure) = first {
+                return Err(crate::serve::api::answer::failed(failure));
+            }
+            let stream = AnswerStream::new((index, first), events, answer, permit);
+            let mut answer = Response::new(AnswerBody::Stream(Box::new(stream)));
+            let headers = answer.headers_mut();
+            let kind = HeaderValue::from_static("text/event-stream");
+            headers.insert(header::CONTENT_TYPE, kind);
+            headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+            return Ok(answer);
+        }
+        while !answer.is_complete() {
+            let (index, event) = events.recv().await.ok_or_else(stopped)?;
+            answer.take(index, event)?;
+        }
+        Ok(json_answer(200, &answer.whole()))
+    }
+
+    async fn read_body(&self, request: Request<Incoming>) -> Result<Bytes, ApiError> {
+        let most = self.limits.body_bytes;
+        let too_large = |bytes: String| {
+            let message = format!("the body has {bytes} bytes; expected at most {most}");
+            ApiError::new(413, message)
+        };
+        let body = request.into_body();
+        if body.size_hint().lower() > most as u64 {
+            return Err(too_large(body.size_hint().lower().to_string()));
+        }
+        let whole = timeout(self.limits.client, Limited::new(body, most).collect()).await;
+        match whole {
+            Err(_) => {
+                let seconds = self.limits.client.as_secs();
+                let message = format!("the body did not come within {seconds} s");
+                Err(ApiError::new(408, message))
+            }
+            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large("more".to_owned())),
+            Ok(Err(error)) => Err(ApiError::new(400, format!("the body is broken: {error}"))),
+            Ok(Ok(whole)) => Ok(whole.to_bytes()),
+        }
+    }
+
+    fn count_ignored(&self, names: &[String]) {
+        let count: &AtomicU64 = &self.metrics.fields_ignored_total;
+        count.fetch_add(names.len() as u64, Relaxed);
+        let mut ignored = self
+            .ignored
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        for name in names {
+            let name: String = name.chars().take(64).collect();
+            if ignored.len() >= MOST_NAMES && !ignored.contains_key(&name) {
+                continue;
+            }
+            let times = ignored.entry(name).or_insert_with_key(|name| {
+                eprintln!("ignored: the unknown field {name:?} of a request");
+                0
+            });
+            *times += 1;
+        }
+    }
+
+    /// Unknown fields by name, in one line; `None` if there were none.
+    pub fn ignored(&self) -> Option<String> {
+        let ignored = self
+            .ignored
+            .lock()
+            .unwrap_or_else(|poison| poison.into_inner());
+        let each = ignored
+            .iter()
+            .map(|(name, times)| format!("{name:?} {times}"));
+        let each: Vec<String> = each.collect();
+        (!each.is_empty()).then(|| format!("ignored fields, and how often: {}", each.join(", ")))
+    }
+}
+
+fn json_answer(status: u16, value: &Value) -> Response<AnswerBody> {
+    body_answer(status, "application/json", value.to_string().into())
+}
+
+fn body_answer(status: u16, kind: &'static str, body: Bytes) -> Response<AnswerBody> {
+    let mut answer = Response::new(AnswerBody::Whole(Some(body)));
+    *answer.status_mut() =
+        StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let kind = HeaderValue::from_static(kind);
+    answer.headers_mut().insert(header::CONTENT_TYPE, kind);
+    answer
+}
