@@ -19,6 +19,7 @@
 //! | [`record`] | the records that commands write and reports read |
 //! | [`report`] | REPORT.md, an HTML page and charts, from records alone |
 //! | [`quantization_error`] | the quantisation error of a tensor |
+//! | [`memory`] | memory of processes |
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | training of the embedded model |
 //! | [`columns`], [`file_name`](mod@file_name) | plain-text tables, safe file names |
@@ -39,6 +40,7 @@ pub mod eval;
 pub mod file_name;
 pub mod generate;
 pub mod load;
+pub mod memory;
 pub mod model;
 pub mod quantization_error;
 pub mod record;

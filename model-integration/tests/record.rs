@@ -1,5 +1,7 @@
 //! Records of every kind round-trip; other versions are refused by name.
 
+mod loads;
+
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -129,12 +131,12 @@ fn generation() -> GenerateRecord {
     }
 }
 
-/// A record of each kind, as JSON: committed ones, cells of studies, a generation.
+/// A record of each kind, as JSON: committed ones, cells of studies, a generation, loads.
 fn samples() -> BTreeMap<&'static str, Value> {
     let mut samples = BTreeMap::new();
     let mut keep = |record: Record| {
         let json = serde_json::to_string(&record).expect("plain data");
-        let value = serde_json::from_str(&json).expect("JSON");
+        let value: Value = serde_json::from_str(&json).expect("JSON");
         samples.entry(record.kind().name).or_insert(value);
     };
     keep(generation().into());
@@ -160,6 +162,10 @@ fn samples() -> BTreeMap<&'static str, Value> {
             }
             record => keep(record),
         }
+    }
+    for record in loads::samples(&samples["study-score"].clone()) {
+        let value = serde_json::to_value(&record).expect("plain data");
+        samples.insert(record.kind().name, value);
     }
     samples
 }

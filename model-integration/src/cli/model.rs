@@ -1,11 +1,12 @@
 //! The flags that choose a model and its engine.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mxlab_harness::device::{Device, DeviceChoice};
-use mxlab_kernels::cpu::Path;
+use mxlab_kernels::cpu::{Isa, Path};
 use mxlab_kernels::format::FloatType;
 
 use super::images::ImagesArgs;
@@ -184,6 +185,38 @@ impl EngineArgs {
             pool.build_global().context("--threads")?;
         }
         Ok(())
+    }
+
+    /// These arguments, and `--isa`, for another process of this program.
+    pub fn arguments(&self) -> Vec<OsString> {
+        let mut arguments: Vec<OsString> = Vec::new();
+        let mut add = |flag: &str, value: Option<OsString>| {
+            arguments.push(flag.into());
+            arguments.extend(value);
+        };
+        add("--device", Some(self.device.to_string().into()));
+        if let Some(dtype) = self.dtype.0 {
+            add("--dtype", Some(dtype.to_string().into()));
+        }
+        if let Some(operands) = self.operands.to_possible_value() {
+            add("--operands", Some(operands.get_name().into()));
+        }
+        if self.fake_quantize {
+            add("--fake-quantize", None);
+        }
+        if self.amx {
+            add("--amx", None);
+        }
+        if let Some(threads) = self.threads {
+            add("--threads", Some(threads.to_string().into()));
+        }
+        if let Some(images) = &self.images.images {
+            add("--images", Some(images.into()));
+        }
+        if !Isa::may_extend() {
+            add("--isa", Some(Isa::best().to_string().into()));
+        }
+        arguments
     }
 
     /// The same arguments with a type of arithmetic.

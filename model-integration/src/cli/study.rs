@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Subcommand};
 use mxlab_harness::device::Device;
 use mxlab_harness::shard::Shard;
@@ -31,7 +31,7 @@ use crate::study::folder::{cell_path, check_frozen, find};
 use crate::study::run::{ModelPlan, Sources, Summary, run as run_study};
 use crate::study::score::Scored;
 use crate::study::shipped::{SHIPPED, text};
-use crate::study::variant::variants;
+use crate::study::variant::{Variant, variants};
 use crate::study::{Changes, Study, merge, pack};
 use crate::task::{self, DataSources, FewShot, Task};
 
@@ -214,7 +214,21 @@ fn with_sources<T>(
         };
         args.open_noting(checkpoint, SoftmaxDtype::F32, &opened)
     };
+    let server = |variant: &Variant| {
+        let args = match variant.dtype {
+            None => args.clone(),
+            Some(dtype) => args.with_dtype(dtype)?,
+        };
+        let program = std::env::current_exe().context("where is this program?")?;
+        let mut command = std::process::Command::new(program);
+        command.args(["serve", "--model", &variant.model]);
+        command.args(args.arguments());
+        // Nobody else finds its port.
+        command.env_remove("MXLAB_API_KEY");
+        Ok(command)
+    };
     let done = then(&Sources {
+        server: &server,
         checkpoint: &open_checkpoint,
         engine: &engine,
         task: &|name| {
@@ -369,11 +383,8 @@ fn counts(plan: &ModelPlan, scored: &Scored) -> Result<Vec<String>> {
     let scores = plan.cells.iter().filter(is_score).count();
     let steps = plan.search_steps(scored.study);
     let (mut tokens, mut examples) = (0, 0);
-    if let Some(cell) = plan
-        .cells
-        .iter()
-        .find(|cell| cell.config.config.name == BASELINE)
-    {
+    let is_baseline = |cell: &&Cell| is_score(cell) && cell.config.config.name == BASELINE;
+    if let Some(cell) = plan.cells.iter().find(is_baseline) {
         let size = scored.evaluation(&cell.config, 0, &cell.id())?.size();
         (tokens, examples) = (size.0 * (scores + steps) as u64, size.1 * (scores + steps));
     }

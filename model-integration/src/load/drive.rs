@@ -12,7 +12,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-use super::exchange::{Answer, Client, TokenLog};
+use super::answer::{Answer, TokenLog};
+use super::exchange::Client;
 use super::failure::Failure;
 use super::prompts::{Asked, Prompts};
 use crate::record::load::Level;

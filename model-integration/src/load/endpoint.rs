@@ -89,6 +89,20 @@ impl Endpoint {
     pub fn path(&self, name: &str) -> String {
         format!("{}/{name}", self.base)
     }
+
+    /// The head of a request with a body of JSON, for clients that write it themselves.
+    pub fn head(&self, name: &str, body_bytes: usize) -> Vec<u8> {
+        let mut head = format!("POST {} HTTP/1.1\r\nHost: ", self.path(name)).into_bytes();
+        head.extend_from_slice(self.authority.as_bytes());
+        if let Some(authorization) = &self.authorization {
+            head.extend_from_slice(b"\r\nAuthorization: ");
+            head.extend_from_slice(authorization.as_bytes());
+        }
+        let rest =
+            format!("\r\nContent-Type: application/json\r\nContent-Length: {body_bytes}\r\n\r\n");
+        head.extend_from_slice(rest.as_bytes());
+        head
+    }
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@
 //! | [`column`](mod@column), [`result`](mod@result) | values of a metric, and their estimates |
 //! | [`generate`] | continuations of prompts |
 //! | [`load`] | load on an endpoint |
+//! | [`soak`] | many clients, and the memory of their server |
 //! | [`weight_error`] | errors of quantised weights |
 //! | [`study`] | a study: its plan, its cells, and both in one file |
 //!
@@ -27,6 +28,7 @@ pub mod load;
 pub mod migrate;
 pub mod mutate;
 pub mod result;
+pub mod soak;
 pub mod study;
 pub mod tagged;
 pub mod verify;
@@ -49,7 +51,8 @@ use self::eval::EvalRecord;
 use self::generate::GenerateRecord;
 use self::load::LoadRecord;
 use self::mutate::MutateRecord;
-use self::study::{Frozen, ScoreRecord, SearchRecord, SpeedRecord, StudyRecord};
+use self::soak::SoakRecord;
+use self::study::{Frozen, ScoreRecord, SearchRecord, ServingRecord, SpeedRecord, StudyRecord};
 use self::verify::VerifyRecord;
 
 /// A kind of record.
@@ -139,6 +142,8 @@ records! {
     Generate(GenerateRecord): "generate", 1, "mxlab generate --output-path FILE";
     /// Load on an endpoint.
     Load(LoadRecord): "load", 1, "mxlab load --output-path FILE";
+    /// Many clients, some of which misbehave.
+    Soak(SoakRecord): "soak", 1, "mxlab load --soak --output-path FILE";
     /// Plan of a study.
     StudyPlan(Frozen): "study-plan", 2, "mxlab study run";
     /// Accuracy of a cell.
@@ -147,6 +152,8 @@ records! {
     StudySpeed(SpeedRecord): "study-speed", 1, "mxlab study run";
     /// Result of a search.
     StudySearch(SearchRecord): "study-search", 1, "mxlab study run";
+    /// Load on a server of a cell.
+    StudyServing(ServingRecord): "study-serving", 1, "mxlab study run";
     /// A whole study in one file.
     Study(StudyRecord): "study", 1, "mxlab study pack DIR";
 }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::column::Column;
 use super::eval::EvalRecord;
+use super::load::{LevelRecord, LoadSettings};
 use super::result::TaskResult;
 use super::weight_error::WeightError;
 use super::{Record, Recorded, Wrong, tagged};
@@ -106,6 +107,8 @@ pub enum CellRecord {
     Speed(Box<SpeedRecord>),
     /// The result of a search. The same study gives the same bytes.
     Search(Box<SearchRecord>),
+    /// Latency and throughput under load.
+    Serving(Box<ServingRecord>),
 }
 
 /// The fields that every cell's record begins with.
@@ -195,6 +198,24 @@ pub struct Repeat {
     pub energy: Option<Energy>,
 }
 
+/// Load on a server of a configuration.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ServingRecord {
+    /// The cell.
+    #[serde(flatten)]
+    pub head: Head,
+    /// The command that served.
+    pub server: Vec<String>,
+    /// What was sent, at this and all other levels.
+    pub settings: LoadSettings,
+    /// The level and its results.
+    pub level: LevelRecord,
+    /// Peak memory of the server in bytes since it started; `None` if it was not measured.
+    pub peak_memory_bytes: Option<u64>,
+    /// Machine and build of the measurement.
+    pub environment: Environment,
+}
+
 /// The largest part of the model that could be quantised.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SearchRecord {
@@ -263,6 +284,7 @@ impl CellRecord {
             Self::Score(record) => &record.head,
             Self::Speed(record) => &record.head,
             Self::Search(record) => &record.head,
+            Self::Serving(record) => &record.head,
         }
     }
 
@@ -275,6 +297,7 @@ impl CellRecord {
             Self::Score(record) => super::write(path, &**record),
             Self::Speed(record) => super::write(path, &**record),
             Self::Search(record) => super::write(path, &**record),
+            Self::Serving(record) => super::write(path, &**record),
         }
     }
 }
@@ -287,6 +310,7 @@ impl TryFrom<Record> for CellRecord {
             Record::StudyScore(record) => Ok(Self::Score(record)),
             Record::StudySpeed(record) => Ok(Self::Speed(record)),
             Record::StudySearch(record) => Ok(Self::Search(record)),
+            Record::StudyServing(record) => Ok(Self::Serving(record)),
             other => Err(Wrong::OtherKind {
                 found: other.kind(),
                 expected: ScoreRecord::KIND,
@@ -301,6 +325,7 @@ impl Serialize for CellRecord {
             Self::Score(record) => tagged::serialize(&**record, serializer),
             Self::Speed(record) => tagged::serialize(&**record, serializer),
             Self::Search(record) => tagged::serialize(&**record, serializer),
+            Self::Serving(record) => tagged::serialize(&**record, serializer),
         }
     }
 }

@@ -50,10 +50,11 @@ pub fn write(records: &Path, output: &Path, reference: Option<&Path>) -> Result<
     let studies = studies.map(|(_, study)| study::view(study, reference.as_ref()));
     let benches = records.benches.iter().map(tables::bench);
     let loads = records.loads.iter().map(serving::section);
+    let soaks = records.soaks.iter().map(serving::soak);
     let page = Page {
         headlines: headline::tables(&records),
         studies: studies.collect::<Result<_>>()?,
-        sections: benches.chain(loads).collect(),
+        sections: benches.chain(loads).chain(soaks).collect(),
         others: tables::others(&records),
         environments: tables::environments(&records),
     };

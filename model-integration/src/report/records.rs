@@ -11,6 +11,7 @@ use crate::record::eval::EvalRecord;
 use crate::record::generate::GenerateRecord;
 use crate::record::load::LoadRecord;
 use crate::record::mutate::MutateRecord;
+use crate::record::soak::SoakRecord;
 use crate::record::study::StudyRecord;
 use crate::record::verify::VerifyRecord;
 use crate::record::{self, Record, RecordError};
@@ -39,6 +40,8 @@ pub struct Records {
     pub generated: Vec<Found<GenerateRecord>>,
     /// Loads on endpoints.
     pub loads: Vec<Found<LoadRecord>>,
+    /// Soaks.
+    pub soaks: Vec<Found<SoakRecord>>,
     /// Evaluations.
     pub evaluations: Vec<Found<EvalRecord>>,
     /// Studies, ordered by name.
@@ -171,12 +174,14 @@ impl Records {
             Record::Eval(record) => keep!(evaluations, record),
             Record::Generate(record) => keep!(generated, record),
             Record::Load(record) => keep!(loads, record),
+            Record::Soak(record) => keep!(soaks, record),
             Record::Study(study) => {
                 study.check()?;
                 self.add_study(name, *study, &Place::File(path));
             }
             Record::StudyPlan(_)
             | Record::StudyScore(_)
+            | Record::StudyServing(_)
             | Record::StudySpeed(_)
             | Record::StudySearch(_) => bail!(
                 "found a {} record without its study, expected the folder of a study or a study \

@@ -6,6 +6,7 @@ use super::records::Found;
 use super::table::{Cell, Table};
 use super::timings::seconds;
 use crate::record::load::{LevelRecord, LoadRecord, LoadSettings, Percentiles};
+use crate::record::soak::{MemorySample, SoakRecord};
 
 /// Columns of a table of levels.
 pub const HEADER: [&str; 14] = [
@@ -67,6 +68,9 @@ pub fn section(found: &Found<LoadRecord>) -> Section {
     }
     let mut notes: Vec<String> = record.levels.iter().flat_map(level_notes).collect();
     notes.push(EXPLAINED.to_owned());
+    if record.levels.iter().any(|level| level.met.is_some()) {
+        notes.push("Goodput is of the answers within the targets.".to_owned());
+    }
     if !record.is_complete {
         notes.push("The run was interrupted: levels are missing.".to_owned());
     }
@@ -82,8 +86,7 @@ pub fn section(found: &Found<LoadRecord>) -> Section {
 
 /// How the columns are to be read.
 pub const EXPLAINED: &str = "Latencies count from when a request was due. Rates are of all tokens \
-    and answers between the first measured request and the end of the last one. Goodput counts \
-    the answers within the targets.";
+    and answers between the first measured request and the end of the last one.";
 
 /// What was sent, in words.
 pub fn what(settings: &LoadSettings) -> String {
@@ -154,4 +157,97 @@ pub fn charts(prefix: &str, title: &str, series: &[(String, &[LevelRecord])]) ->
     let ttft = chart("ttft", "time to first token", |level| level.ttft);
     let tpot = chart("tpot", "time per output token", |level| level.tpot);
     [ttft, tpot].into_iter().flatten().collect()
+}
+
+/// A soak: what clients did, what became of them, and the memory of the server.
+pub fn soak(found: &Found<SoakRecord>) -> Section {
+    let record = &found.record;
+    let soaked = &record.soaked;
+    let caption = format!(
+        "{} at {}: {} clients at a time, prompts of {}, answers of {} tokens, in {}",
+        record.model,
+        record.url,
+        record.clients,
+        record.prompts,
+        record.output_tokens,
+        seconds(soaked.seconds)
+    );
+    let header = [
+        "clients",
+        "begun",
+        "answered",
+        "refused",
+        "left",
+        "overloaded",
+        "failed",
+    ];
+    let mut table = Table::new(caption, 1, &header);
+    for (name, act) in &soaked.acts {
+        let ends = [
+            act.begun,
+            act.answered,
+            act.refused,
+            act.gone,
+            act.overloaded,
+            act.failed,
+        ];
+        let mut row = vec![Cell::text(name).of(&found.path)];
+        row.extend(ends.map(|count| Cell::text(count.to_string())));
+        table.rows.push(row);
+    }
+    let mut notes: Vec<String> = soaked
+        .failures
+        .iter()
+        .map(|(kind, own)| {
+            format!(
+                "{} failed, {kind}; the first: {}",
+                own.measured, own.example
+            )
+        })
+        .collect();
+    notes.extend(soaked.growth.map(|growth| {
+        format!(
+            "After the first tenth of {} answers the server kept at most {:+.2} % more memory: \
+             medians of the least memory in each tenth.",
+            soaked.answered,
+            100.0 * growth
+        )
+    }));
+    notes.extend(
+        soaked
+            .unfinished
+            .map(|left| format!("When no client was left, the server had {left} sequences.")),
+    );
+    Section {
+        name: found.name.clone(),
+        made: super::tables::made(&record.environment),
+        tables: vec![table],
+        notes,
+        charts: memory(&found.name, record).into_iter().collect(),
+    }
+}
+
+fn memory(title: &str, record: &SoakRecord) -> Option<Chart> {
+    let samples = &record.soaked.memory;
+    let points = |bytes: fn(&MemorySample) -> u64| {
+        let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+        let points = samples.iter();
+        let points = points.map(|sample| (sample.answered as f64, mebibytes(bytes(sample))));
+        points.collect()
+    };
+    let series = [
+        ("least".to_owned(), points(|sample| sample.least_bytes)),
+        ("most".to_owned(), points(|sample| sample.most_bytes)),
+    ];
+    let plot = Plot {
+        kind: "memory",
+        title: format!("{title}: memory of the server"),
+        axes: ["answers", "MiB"],
+        size: NARROW,
+        is_log: false,
+        join: Join::InOrder,
+        series: Series::from(series),
+        lines: Vec::new(),
+    };
+    plot.draw()
 }

@@ -29,6 +29,13 @@ pub enum Work {
         /// Tokens of the continuation.
         output: usize,
     },
+    /// Put load on a server.
+    Serve {
+        /// Its index among the study's levels.
+        number: usize,
+        /// Requests in flight.
+        concurrency: usize,
+    },
 }
 
 impl Cell {
@@ -40,6 +47,7 @@ impl Cell {
             Work::Generate { prompt, output } => {
                 format!("speed.{model}.{prompt}x{output}.{config}")
             }
+            Work::Serve { concurrency, .. } => format!("serving.{model}.{concurrency}.{config}"),
         }
     }
 

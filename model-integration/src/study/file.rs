@@ -33,6 +33,12 @@
 //! prompt = [128, 512]
 //! output = [64, 256]
 //! repeats = 3
+//!
+//! [serving]                               # latency and throughput of `mxlab serve` under load
+//! concurrency = [1, 8, 32]
+//! prompt = 128
+//! output = 32
+//! requests = 64
 //! ```
 
 use std::collections::BTreeMap;
@@ -89,6 +95,8 @@ pub struct StudyFile {
     pub search: Option<Search>,
     /// Generations to time.
     pub workload: Option<Workload>,
+    /// Load on a server.
+    pub serving: Option<Serving>,
 }
 
 /// Two configurations, by name.
@@ -124,6 +132,20 @@ pub struct Workload {
     pub output: Vec<usize>,
     /// Number of timed runs, after one untimed run.
     pub repeats: usize,
+}
+
+/// Load on `mxlab serve`, which is started for each configuration: a closed loop of streams.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Serving {
+    /// Requests in flight, one level after another.
+    pub concurrency: Vec<usize>,
+    /// Random tokens of a prompt.
+    pub prompt: usize,
+    /// Tokens of an answer.
+    pub output: usize,
+    /// Measured requests at each level, after one that does not count for each in flight.
+    pub requests: usize,
 }
 
 /// A number of examples, or a fraction of them.

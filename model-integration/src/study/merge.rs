@@ -67,7 +67,11 @@ fn copy(shard: &Path, output: &Path, part: &str) -> Result<()> {
         let bytes = fs::read(&from).with_context(|| format!("`{}`", from.display()))?;
         if to.exists() {
             let there = fs::read(&to).with_context(|| format!("`{}`", to.display()))?;
-            let is_timed = part == "records" && matches!(read_cell(&from)?, CellRecord::Speed(_));
+            let is_timed = part == "records"
+                && matches!(
+                    read_cell(&from)?,
+                    CellRecord::Speed(_) | CellRecord::Serving(_)
+                );
             ensure!(
                 part == "cells" || is_timed || there == bytes,
                 "`{}` and `{}` are different records of one cell; remove the wrong one",

@@ -11,6 +11,7 @@
 //! | [`cell`] | the units of work, and which shard takes which |
 //! | [`weights`] | errors of quantised weights |
 //! | [`score`], [`speed`], [`search`] | runs a cell: accuracy, speed, largest quantised part |
+//! | [`serving`], [`server`] | runs a cell: load on a server; its process |
 //! | [`folder`] | the output directory: plan, records, evaluations |
 //! | [`crate::record::study`] | the records of a study and its cells |
 //! | [`run`](mod@run) | runs cell after cell |
@@ -34,6 +35,8 @@ pub mod pack;
 pub mod run;
 pub mod score;
 pub mod search;
+pub mod server;
+pub mod serving;
 pub mod shipped;
 pub mod speed;
 pub mod variant;
@@ -132,7 +135,10 @@ impl Study {
 /// Checks that need no model.
 fn check(study: &StudyFile) -> Result<()> {
     ensure!(!study.models.is_empty(), "`models` is empty");
-    ensure!(!study.tasks.is_empty(), "`tasks` is empty");
+    ensure!(
+        !study.tasks.is_empty() || study.workload.is_some() || study.serving.is_some(),
+        "`tasks` is empty, and there is neither `workload` nor `serving`"
+    );
     ensure!(!study.seeds.is_empty(), "`seeds` is empty");
     let has = |name: &str| study.config.0.iter().any(|(own, _)| own == name);
     for name in study.vary.keys() {
@@ -160,6 +166,9 @@ fn check(study: &StudyFile) -> Result<()> {
             search.most_lost
         );
     }
+    if let Some(serving) = &study.serving {
+        check_serving(study, serving)?;
+    }
     if let Some(workload) = &study.workload {
         ensure!(workload.repeats > 0, "`workload.repeats` is 0");
         let lengths = workload.prompt.iter().chain(&workload.output);
@@ -176,5 +185,33 @@ fn check(study: &StudyFile) -> Result<()> {
             "`workload`: `prompt` or `output` is empty"
         );
     }
+    Ok(())
+}
+
+fn check_serving(study: &StudyFile, serving: &file::Serving) -> Result<()> {
+    ensure!(
+        study.vary.is_empty() && study.explain.is_none() && study.search.is_none(),
+        "`serving`: `vary`, `explain` and `search` make configurations that a server cannot be \
+         given; name each in a table of its own"
+    );
+    let Some(most) = serving.concurrency.iter().max() else {
+        anyhow::bail!("`serving.concurrency` is empty");
+    };
+    ensure!(
+        serving
+            .concurrency
+            .iter()
+            .all(|&count| (1..=256).contains(&count)),
+        "`serving.concurrency`: expected numbers from 1 to 256"
+    );
+    ensure!(
+        serving.requests >= *most,
+        "`serving.requests` is {}; expected at least {most}, the highest concurrency",
+        serving.requests
+    );
+    ensure!(
+        serving.prompt > 0 && serving.output > 1,
+        "`serving`: expected a prompt of 1 token or more and an output of 2 or more"
+    );
     Ok(())
 }

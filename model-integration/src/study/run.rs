@@ -1,7 +1,8 @@
 //! Runs cell after cell.
 
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
 use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
@@ -12,6 +13,7 @@ use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
 use super::folder::{find, freeze, record_path};
 use super::score::Scored;
+use super::serving::Servers;
 use super::variant::{Variant, variants};
 use super::{Study, search, speed};
 use crate::checkpoint::Checkpoint;
@@ -28,6 +30,8 @@ pub struct Sources<'a> {
     pub engine: &'a dyn Fn(Checkpoint, Option<FloatType>) -> Result<Box<dyn Engine>>,
     /// Opens a task by file or name.
     pub task: &'a dyn Fn(&str) -> Result<Task>,
+    /// The command that serves a model, for configurations and a port of its own.
+    pub server: &'a dyn Fn(&Variant) -> Result<Command>,
 }
 
 /// A model of a study, and all work on it.
@@ -95,11 +99,12 @@ impl ModelPlan {
         };
         plan.add_scores(study, &configs);
         plan.add_generations(study, &configs);
+        plan.add_serving(study, &configs);
         Ok(plan)
     }
 
     fn add_scores(&mut self, study: &Study, configs: &[StudyConfig]) {
-        if !self.variant.is_scored {
+        if !self.variant.is_scored || study.file.tasks.is_empty() {
             return;
         }
         let seeds = &study.file.seeds;
@@ -140,6 +145,30 @@ impl ModelPlan {
                     work: Work::Generate { prompt, output },
                 }));
             }
+        }
+    }
+
+    fn add_serving(&mut self, study: &Study, configs: &[StudyConfig]) {
+        let Some(serving) = &study.file.serving else {
+            return;
+        };
+        if let Err(error) = speed::check(&*self.engine, serving.prompt, serving.output) {
+            let (label, size) = (self.variant.label(), (serving.prompt, serving.output));
+            let (prompt, output) = size;
+            self.unfit
+                .push(format!("{label}: serving {prompt}x{output}: {error:#}"));
+            return;
+        }
+        for config in configs {
+            let levels = serving.concurrency.iter().enumerate();
+            self.cells.extend(levels.map(|(number, &concurrency)| Cell {
+                model: self.variant.label(),
+                config: config.clone(),
+                work: Work::Serve {
+                    number,
+                    concurrency,
+                },
+            }));
         }
     }
 
@@ -203,6 +232,7 @@ pub fn run(
                 output,
                 prompts: OnceCell::new(),
             },
+            servers: RefCell::new(Servers::new(study, &plan, sources)),
             stop,
         };
         runner.run(shard, &mut summary, watch)?;
@@ -217,6 +247,7 @@ struct Runner<'a> {
     study: &'a Study,
     plan: &'a ModelPlan,
     scored: Scored<'a>,
+    servers: RefCell<Servers<'a>>,
     stop: &'a AtomicBool,
 }
 
@@ -290,6 +321,13 @@ impl Runner<'_> {
                 [prompt, output],
                 self.stop,
             ),
+            Work::Serve {
+                number,
+                concurrency,
+            } => {
+                let mut servers = self.servers.borrow_mut();
+                servers.measure(self.scored.output, cell, (number, concurrency), self.stop)
+            }
         }
         .with_context(|| format!("cell {}", cell.id()))
     }

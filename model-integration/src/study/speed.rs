@@ -1,6 +1,5 @@
 //! Times the generation of a cell.
 
-use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -14,6 +13,7 @@ use super::folder::record_path;
 use super::score::head;
 use crate::engine::{Engine, Sampler};
 use crate::generate::{Listener, Prompt, Session, Settings, Timings};
+use crate::memory::{peak_memory, reset_peak_memory};
 use crate::record::study::{CellRecord, Repeat, SpeedRecord};
 
 /// Settings of a study's generation: greedy, without end-of-text.
@@ -75,7 +75,7 @@ pub fn time(
         prompt_tokens,
         output_tokens,
         repeats: taken,
-        peak_memory_bytes: is_cpu.then(peak_memory).flatten(),
+        peak_memory_bytes: is_cpu.then(|| peak_memory(std::process::id())).flatten(),
         threads: rayon::current_num_threads(),
         environment: Environment::capture(),
     }));
@@ -104,19 +104,4 @@ impl Listener for Ignore {
     fn end(&mut self, _sequence: usize) -> Result<()> {
         Ok(())
     }
-}
-
-/// Resets the process's peak memory in Linux; elsewhere peak memory is not measured.
-fn reset_peak_memory() {
-    let _ = fs::write("/proc/self/clear_refs", "5");
-}
-
-/// The process's peak memory since then.
-fn peak_memory() -> Option<u64> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    let line = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmHWM:"))?;
-    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(1024 * kibibytes)
 }

@@ -1,6 +1,8 @@
 //! `mxlab load` through the binary, against a server that answers right or wrong.
 
 mod failures;
+mod served;
+mod soak;
 mod stub;
 
 use std::fs;

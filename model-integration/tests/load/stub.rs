@@ -64,7 +64,10 @@ fn serve(
         let length = length.and_then(|rest| rest.split_once('\r'));
         let length = length.map_or(0, |(length, _)| length.parse().expect("a length"));
         let mut body = vec![0; length];
-        reader.read_exact(&mut body).expect("a body");
+        // A client may be killed.
+        if reader.read_exact(&mut body).is_err() {
+            return;
+        }
         let asked = {
             let mut log = log.lock().expect("whole");
             let asked = Asked {

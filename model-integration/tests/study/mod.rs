@@ -2,6 +2,7 @@
 
 mod models;
 mod pack;
+mod serving;
 mod variants;
 
 use std::collections::BTreeMap;

@@ -7,11 +7,13 @@
 //! | [`tables`] | accuracy, errors, searches |
 //! | [`shares`] | the gap between two configurations, split by difference |
 //! | [`speeds`] | time, memory and energy of generations |
+//! | [`loads`] | latency and throughput of servers under load |
 //! | [`plots`] | accuracy against bits, time, joules and k; cost against error |
 //! | [`findings`] | findings as sentences |
 
 pub mod compare;
 pub mod findings;
+pub mod loads;
 pub mod plots;
 pub mod read;
 pub mod shares;
@@ -82,6 +84,13 @@ pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<Study
     view.tables.extend(tables::searches(study));
     view.tables.extend(speeds::tables(study));
     view.findings.extend(findings::of_searches(study));
+    let (tables, charts, findings) = loads::of(study);
+    if !tables.is_empty() {
+        view.notes.push(super::serving::EXPLAINED.to_owned());
+    }
+    view.tables.extend(tables);
+    view.charts.extend(charts);
+    view.findings.extend(findings);
     Ok(view)
 }
 

@@ -6,7 +6,8 @@ use mxlab_harness::record::Environment;
 
 use crate::record::eval::EvalRecord;
 use crate::record::study::{
-    CellRecord, Frozen, ScoreRecord, SearchRecord, SpeedRecord, StudyCell, StudyRecord,
+    CellRecord, Frozen, ScoreRecord, SearchRecord, ServingRecord, SpeedRecord, StudyCell,
+    StudyRecord,
 };
 use crate::report::records::{Found, Place};
 
@@ -22,6 +23,8 @@ pub struct StudyRecords {
     pub speeds: Vec<(String, SpeedRecord)>,
     /// Searches.
     pub searches: Vec<(String, SearchRecord)>,
+    /// Load on servers.
+    pub servings: Vec<(String, ServingRecord)>,
     /// Examples per second of each scored cell, by the path of its record.
     pub examples_per_second: BTreeMap<String, f64>,
     /// Environments of its cells: the first of each build and machine.
@@ -37,6 +40,7 @@ impl StudyRecords {
             scores: Vec::new(),
             speeds: Vec::new(),
             searches: Vec::new(),
+            servings: Vec::new(),
             examples_per_second: BTreeMap::new(),
             environments: Vec::new(),
         };
@@ -58,6 +62,14 @@ impl StudyRecords {
                 }
                 CellRecord::Speed(record) => records.speeds.push((path, *record)),
                 CellRecord::Search(record) => records.searches.push((path, *record)),
+                CellRecord::Serving(record) => {
+                    records.add_environment(Found {
+                        name: format!("{name}, {id}"),
+                        path: path.clone(),
+                        record: record.environment.clone(),
+                    });
+                    records.servings.push((path, *record));
+                }
             }
         }
         records

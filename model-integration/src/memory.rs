@@ -1,0 +1,26 @@
+//! Memory of processes, where Linux tells it.
+
+use std::fs;
+
+/// Peak memory of a process in bytes.
+pub fn peak_memory(pid: u32) -> Option<u64> {
+    of(pid, "VmHWM:")
+}
+
+/// Memory of a process in bytes.
+pub fn memory(pid: u32) -> Option<u64> {
+    of(pid, "VmRSS:")
+}
+
+/// Resets the peak memory of this process.
+pub fn reset_peak_memory() {
+    // Elsewhere than in Linux peak memory is not measured.
+    let _ = fs::write("/proc/self/clear_refs", "5");
+}
+
+fn of(pid: u32, field: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(1024 * kibibytes)
+}
