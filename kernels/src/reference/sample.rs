@@ -93,12 +93,11 @@ pub fn sample(logits: &[f32], sampling: &Sampling, random: u32) -> Result<u32, S
     if count > MOST_LOGITS {
         return Err(SampleError::TooMany { count });
     }
-    let is_none = |logit: &f32| logit.is_nan() || *logit == f32::INFINITY;
-    if let Some(token) = logits.iter().position(is_none) {
+    let Some(max) = greatest(logits) else {
+        let token = logits.iter().position(|&x| is_odd(x)).unwrap_or(0);
         let logit = logits[token];
         return Err(SampleError::Logit { token, logit });
-    }
-    let max = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    };
     if max == f32::NEG_INFINITY {
         return Err(SampleError::NoneFinite);
     }
@@ -112,16 +111,45 @@ pub fn sample(logits: &[f32], sampling: &Sampling, random: u32) -> Result<u32, S
         let weight = power((x - max) / sampling.temperature) * ONE;
         weight.round_ties_even() as u64
     };
-    let total: u64 = logits.iter().map(|&x| weight(x)).sum();
-    let threshold = nucleus(logits, total - part(total, tail(sampling.top_p)), weight);
-    let in_nucleus = || tokens().filter(|&(_, x)| x >= threshold);
-    let target = part(in_nucleus().map(|(_, x)| weight(x)).sum(), random);
+    let weights: Vec<u64> = logits.iter().map(|&x| weight(x)).collect();
+    let total: u64 = weights.iter().sum();
+    let need = total - part(total, tail(sampling.top_p));
+    // Tokens of no weight, which only the whole vocabulary holds, are never chosen.
+    let threshold = match need == total {
+        true => f32::NEG_INFINITY,
+        false => nucleus(logits, need, weight),
+    };
+    let in_nucleus = || tokens().zip(&weights).filter(|((_, x), _)| *x >= threshold);
+    let target = part(in_nucleus().map(|(_, weight)| weight).sum(), random);
     let mut sum = 0;
-    let chosen = in_nucleus().find(|&(_, x)| {
-        sum += weight(x);
+    let chosen = in_nucleus().find(|(_, weight)| {
+        sum += **weight;
         sum > target
     });
-    first(chosen).ok_or(SampleError::NoneFinite)
+    first(chosen.map(|(token, _)| token)).ok_or(SampleError::NoneFinite)
+}
+
+/// Whether no token can have this logit.
+fn is_odd(logit: f32) -> bool {
+    logit.is_nan() || logit == f32::INFINITY
+}
+
+/// The greatest logit; `None` if one is NaN or +infinity.
+fn greatest(logits: &[f32]) -> Option<f32> {
+    // In lanes, for vectors.
+    const LANES: usize = 16;
+    let (mut lanes, mut odd) = ([f32::NEG_INFINITY; LANES], [false; LANES]);
+    let (chunks, rest) = logits.as_chunks::<LANES>();
+    for chunk in chunks {
+        for lane in 0..LANES {
+            let x = chunk[lane];
+            odd[lane] |= is_odd(x);
+            lanes[lane] = if x > lanes[lane] { x } else { lanes[lane] };
+        }
+    }
+    let has_odd = odd.contains(&true) || rest.iter().any(|&x| is_odd(x));
+    let all = lanes.iter().chain(rest).copied();
+    (!has_odd).then(|| all.fold(f32::NEG_INFINITY, f32::max))
 }
 
 /// `1 - p` in units of 2^-32, less than 1.
@@ -133,11 +161,23 @@ fn tail(top_p: f32) -> u32 {
 /// than all do.
 fn nucleus(logits: &[f32], need: u64, weight: impl Fn(f32) -> u64) -> f32 {
     let mut sorted = logits.to_vec();
-    sorted.sort_by(|a, b| b.total_cmp(a));
-    let mut sum = 0;
-    let last = sorted.iter().find(|&&x| {
-        sum += weight(x);
-        sum >= need
-    });
-    last.copied().unwrap_or(f32::NEG_INFINITY)
+    // More and more of the greatest, as seldom all are needed.
+    let (mut sum, mut start) = (0, 0);
+    while start < sorted.len() {
+        let end = (8 * start).max(32).min(sorted.len());
+        let descending = |a: &f32, b: &f32| b.total_cmp(a);
+        if end < sorted.len() {
+            sorted[start..].select_nth_unstable_by(end - start, descending);
+        }
+        sorted[start..end].sort_unstable_by(descending);
+        let last = sorted[start..end].iter().find(|&&x| {
+            sum += weight(x);
+            sum >= need
+        });
+        if let Some(&last) = last {
+            return last;
+        }
+        start = end;
+    }
+    f32::NEG_INFINITY
 }

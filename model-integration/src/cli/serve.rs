@@ -174,9 +174,7 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
         served
     });
     let http = http.context("no thread for connections")?;
-    // On a thread that computes: from another one, each of a step's many parallel loops would begin
-    // and end with a switch of threads.
-    rayon::scope(|_| worker.run());
+    worker.run();
     match http.join() {
         Ok(served) => served.context("connections")?,
         Err(panic) => std::panic::resume_unwind(panic),

@@ -41,7 +41,7 @@ pub struct Piece<'a> {
 
 /// A model under one configuration that runs tokens of any sequences together. Who calls it gives
 /// pages to sequences.
-pub trait Stepper: Send {
+pub trait Stepper {
     /// Its pages.
     fn pages(&self) -> PageCount;
 

@@ -69,6 +69,19 @@ pub fn reach_to_the_end(
     Ok(at_end)
 }
 
+/// The reach of each class of sequences that are continued: those of one class have equal keys for
+/// equal tokens.
+pub const CLASSES: [Reach; 2] = [Reach::Trained, Reach::Long];
+
+/// The class of a prompt that is continued up to `end` tokens.
+///
+/// # Errors
+/// As [`reach_to_the_end`].
+pub fn class(config: &ModelConfig, prompt: usize, end: usize) -> Result<usize, LlamaError> {
+    let reach = reach_to_the_end(config, [prompt].into_iter(), end)?;
+    Ok(usize::from(reach == Reach::Long))
+}
+
 /// Longest sequence that LongRoPE takes as short; `None` if the model does not distinguish them.
 fn trained(config: &ModelConfig) -> Option<usize> {
     config.ropes.iter().find_map(|rope| match rope.scaling {

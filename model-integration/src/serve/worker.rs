@@ -8,100 +8,13 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Instant;
 
-use anyhow::{Context, Result, anyhow};
-use tokio::sync::mpsc::UnboundedSender;
-
-use super::log_probability::TokenLog;
+use super::job::{Event, Failure, Job};
 use super::metrics::Metrics;
 use super::pages::Pages;
-use super::sampling::Choice;
+use super::running::{Next, Running};
 use super::scheduler::{Id, Limits, Part, Scheduler, Sequence};
-use super::stop::StopText;
 use crate::engine::{Piece, Stepper, Tokenize};
-use crate::generate::text::TextStream;
-
-/// A sequence that a client asks for.
-#[derive(Debug)]
-pub struct Job {
-    /// The prompt; not empty.
-    pub prompt: Vec<u32>,
-    /// Most tokens to choose; 0 only if the prompt's log-probabilities are wanted.
-    pub max_tokens: usize,
-    /// How tokens are chosen.
-    pub choice: Choice,
-    /// Texts that end the answer.
-    pub stop: Vec<String>,
-    /// Whether the answer continues after an end-of-text token.
-    pub ignore_eos: bool,
-    /// How many of the likeliest tokens are listed for each token; `None` for no log-probabilities.
-    pub log_probabilities: Option<usize>,
-    /// Whether log-probabilities of the prompt are wanted too.
-    pub scores_prompt: bool,
-    /// The number of the answer.
-    pub index: usize,
-    /// When the request came.
-    pub arrival: Instant,
-    /// When it is given up.
-    pub deadline: Instant,
-    /// Where events go. The sequence ends when nobody receives them.
-    pub events: UnboundedSender<(usize, Event)>,
-}
-
-/// What happens to a sequence.
-#[derive(Clone, Debug)]
-pub enum Event {
-    /// Tokens of the prompt with their log-probabilities.
-    Prompt(Vec<TokenLog>),
-    /// A new token.
-    Token {
-        /// The token.
-        token: u32,
-        /// The text that is complete now; empty inside a character or before a possible stop.
-        text: String,
-        /// If they were asked for.
-        log: Option<TokenLog>,
-    },
-    /// The answer has ended.
-    End {
-        /// The rest of the text.
-        text: String,
-        /// Why.
-        end: Finish,
-    },
-    /// There will be no answer.
-    Failed(Failure),
-}
-
-/// Why an answer ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Finish {
-    /// By a token that ends texts, or a stop text.
-    Stop,
-    /// It has as many tokens as it may.
-    Length,
-}
-
-/// Why there is no answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Failure {
-    /// Its time ran out.
-    Deadline,
-    /// The model cannot continue such a prompt.
-    Refused(String),
-    /// The model could not run it.
-    Model(String),
-}
-
-/// A sequence, and what has been sent of it.
-struct Running {
-    job: Job,
-    tokens: Vec<u32>,
-    text: TextStream<'static>,
-    stop: StopText,
-    /// When the first and the last token were chosen.
-    times: Option<[Instant; 2]>,
-    has_prompt_logs: bool,
-}
+use anyhow::{Context, Result, anyhow};
 
 /// Runs sequences until nobody can ask for more.
 pub struct Worker<'a> {
@@ -168,7 +81,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    fn add(&mut self, mut job: Job) {
+    fn add(&mut self, job: Job) {
         let wanted = match job.scores_prompt {
             true => 0,
             false => job.prompt.len() - 1,
@@ -187,15 +100,8 @@ impl<'a> Worker<'a> {
             class,
             wanted,
         };
-        let running = Running {
-            tokens: job.prompt.clone(),
-            text: TextStream::new(self.tokenizer, &job.prompt),
-            stop: StopText::new(std::mem::take(&mut job.stop)),
-            times: None,
-            has_prompt_logs: false,
-            job,
-        };
-        self.jobs.insert(self.next, running);
+        self.jobs
+            .insert(self.next, Running::new(job, self.tokenizer));
         self.scheduler.add(self.next, sequence);
         self.next += 1;
     }
@@ -345,119 +251,6 @@ impl<'a> Worker<'a> {
         metrics
             .prompt_tokens_shared_total
             .store(counts.shared, Relaxed);
-    }
-}
-
-/// What comes after a step.
-enum Next {
-    /// More of the prompt.
-    Wait,
-    /// A chosen token, which runs in the next step.
-    Token(u32),
-    /// Nothing. A last token may have been chosen.
-    End { token: bool },
-}
-
-impl Running {
-    /// Nobody may be there to receive it; the next step then ends the sequence.
-    fn send(&self, event: Event) {
-        let _ = self.job.events.send((self.job.index, event));
-    }
-
-    /// Takes the logits of a part.
-    fn receive(
-        &mut self,
-        part: &Part,
-        logits: &[f32],
-        vocabulary: usize,
-        eos: &[u32],
-        metrics: &Metrics,
-    ) -> Result<Next> {
-        let first = part.positions.end - part.logits;
-        let is_at_end = part.positions.end == self.tokens.len();
-        if self.job.scores_prompt && first < self.job.prompt.len() {
-            self.score_prompt(first..part.positions.end, logits, vocabulary);
-        }
-        if !is_at_end {
-            return Ok(Next::Wait);
-        }
-        if self.job.max_tokens == 0 {
-            self.finish(Finish::Length, String::new(), metrics);
-            return Ok(Next::End { token: false });
-        }
-        let last = &logits[logits.len() - vocabulary..];
-        let (job, prompt) = (&self.job, self.job.prompt.len());
-        let token = job.choice.choose(last, &self.tokens, prompt)?;
-        let now = Instant::now();
-        match &mut self.times {
-            Some([_, last]) => *last = now,
-            None => {
-                metrics.time_to_first_token.add(now - job.arrival);
-                self.times = Some([now, now]);
-            }
-        }
-        if !job.ignore_eos && eos.contains(&token) {
-            let rest = self.rest()?;
-            self.finish(Finish::Stop, rest, metrics);
-            return Ok(Next::End { token: false });
-        }
-        self.tokens.push(token);
-        let (text, is_stopped) = self.stop.push(&self.text.push(token)?);
-        let most = self.job.log_probabilities;
-        let log = most.map(|most| TokenLog::new(last, token, most));
-        self.send(Event::Token { token, text, log });
-        let end = match self.tokens.len() - self.job.prompt.len() == self.job.max_tokens {
-            _ if is_stopped => Finish::Stop,
-            true => Finish::Length,
-            false => return Ok(Next::Token(token)),
-        };
-        let rest = match is_stopped {
-            true => String::new(),
-            false => self.rest()?,
-        };
-        self.finish(end, rest, metrics);
-        Ok(Next::End { token: true })
-    }
-
-    /// Text inside a character at the end, and what a stop might have begun with.
-    fn rest(&mut self) -> Result<String> {
-        let (mut text, is_stopped) = self.stop.push(&self.text.pending()?);
-        if !is_stopped {
-            text += &self.stop.finish();
-        }
-        Ok(text)
-    }
-
-    fn finish(&self, end: Finish, text: String, metrics: &Metrics) {
-        let chosen = self.tokens.len() - self.job.prompt.len();
-        if let Some([first, last]) = self.times
-            && chosen > 1
-        {
-            let time = (last - first) / (chosen - 1) as u32;
-            metrics.time_per_output_token.add(time);
-        }
-        self.send(Event::End { text, end });
-    }
-
-    /// Sends the log-probabilities of the prompt's tokens behind `positions`.
-    fn score_prompt(
-        &mut self,
-        positions: std::ops::Range<usize>,
-        logits: &[f32],
-        vocabulary: usize,
-    ) {
-        let Some(most) = self.job.log_probabilities else {
-            return;
-        };
-        let prompt = &self.job.prompt;
-        let mut logs = Vec::new();
-        if !std::mem::replace(&mut self.has_prompt_logs, true) {
-            logs.push(TokenLog::first(prompt[0]));
-        }
-        let next = positions.start + 1..prompt.len().min(positions.end + 1);
-        let rows = &logits[..next.len() * vocabulary];
-        logs.extend(TokenLog::of_rows(rows, &prompt[next], most));
-        self.send(Event::Prompt(logs));
     }
 }
 

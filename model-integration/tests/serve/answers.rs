@@ -261,3 +261,36 @@ fn a_client_may_keep_its_connection_and_split_its_request() {
     let mut stream = server.begin("/v1/completions", &json!({"prompt": "T"}));
     assert_eq!(parse(&read_all(&mut stream)).status, 200);
 }
+
+#[test]
+fn a_device_serves_what_it_generates() {
+    let device = ["--device", "emulator", "--config", "mx-linear-kv"];
+    let more = ["--cache", "2", "--sequences", "2", "--chunk", "64"];
+    let server = Server::start(&[&device[..], &more].concat());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.arg("generate").args(device);
+    command.args(["--prompt", PROMPTS[0], "--max-tokens", "6"]);
+    let text = command.output().expect("runs").stdout;
+    let text = String::from_utf8(text).expect("UTF-8");
+    let body = json!({
+        "prompt": PROMPTS[0], "max_tokens": 6, "temperature": 0, "logprobs": 1, "echo": true,
+    });
+    let answer = server.complete(&body);
+    let expected = format!("{}{}", PROMPTS[0], text.trim_end_matches('\n'));
+    assert_eq!(answer["choices"][0]["text"], expected);
+    let logs = answer["choices"][0]["logprobs"]["token_logprobs"]
+        .as_array()
+        .expect("logs")
+        .len();
+    assert_eq!(
+        logs as u64,
+        answer["usage"]["total_tokens"].as_u64().expect("a count")
+    );
+    // Three at once in two places: one waits, none fails.
+    let mut three = body;
+    three["n"] = 3.into();
+    let answer = server.complete(&three);
+    for choice in answer["choices"].as_array().expect("choices") {
+        assert_eq!(choice["finish_reason"], "length");
+    }
+}

@@ -3,4 +3,7 @@
 mod answers;
 mod bad_input;
 mod client;
+mod isolation;
 mod load;
+mod python;
+mod scheduling;

@@ -4,7 +4,7 @@ use anyhow::{Context, Result};
 use mxlab_kernels::reference::sample;
 use rayon::prelude::*;
 
-use super::{Cache, Cpu};
+use super::{Cache, Cpu, on_threads};
 use crate::description::ModelConfig;
 use crate::engine::{Generator, Room, Sampler};
 use crate::model::{Batch, Continuing, Llama, context};
@@ -35,9 +35,13 @@ impl<'a> CpuGenerator<'a> {
     /// Runs a batch and chooses the next token of each sequence.
     fn choose(&mut self, batch: &Batch, sampler: &Sampler) -> Result<Vec<u32>> {
         let rows = batch.ends();
-        let logits = self
-            .llama
-            .logits(&self.engine, batch, &mut self.cache, &rows)?;
+        let Self {
+            engine,
+            llama,
+            cache,
+            ..
+        } = self;
+        let logits = on_threads(|| llama.logits(engine, batch, cache, &rows))?;
         if !logits.values().iter().all(|&x| x < f32::INFINITY) {
             // Names the part of the model.
             let watching = self.engine.watching();

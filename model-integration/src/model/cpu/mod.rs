@@ -95,6 +95,12 @@ impl Cpu {
     }
 }
 
+/// Runs `step` on one of the threads that compute. From another one, each of a step's many parallel
+/// loops would begin and end with a switch of threads.
+fn on_threads<T: Send>(step: impl FnOnce() -> T + Send) -> T {
+    rayon::scope(|_| step())
+}
+
 impl Store for Cpu {
     fn dtype(&self) -> FloatType {
         self.dtype

@@ -2,10 +2,10 @@
 
 use anyhow::{Context, Result};
 
-use super::{Activation, Cache, Cpu, PAGE};
+use super::{Activation, Cache, Cpu, PAGE, on_threads};
 use crate::description::ModelConfig;
 use crate::engine::{CacheRoom, PageCount, Piece, Stepper};
-use crate::model::{Batch, Llama, Reach, context};
+use crate::model::{Batch, Llama, context};
 
 /// A model, and keys and values of the sequences that it runs.
 pub(super) struct CpuStepper<'a> {
@@ -16,9 +16,6 @@ pub(super) struct CpuStepper<'a> {
     pages: usize,
     logits: Vec<f32>,
 }
-
-/// The reach of each class of sequences.
-const CLASSES: [Reach; 2] = [Reach::Trained, Reach::Long];
 
 impl<'a> CpuStepper<'a> {
     /// A stepper for `llama`, whose rotary tables cover the longest sequence. A position takes
@@ -50,7 +47,7 @@ impl<'a> CpuStepper<'a> {
             cache,
             ..
         } = self;
-        Ok(llama.logits(engine, batch, cache, rows)?)
+        Ok(on_threads(|| llama.logits(engine, batch, cache, rows))?)
     }
 }
 
@@ -64,9 +61,7 @@ impl Stepper for CpuStepper<'_> {
     }
 
     fn class(&self, prompt: usize, end: usize) -> Result<usize> {
-        let reach = context::reach_to_the_end(self.shape, [prompt].into_iter(), end)?;
-        let class = CLASSES.iter().position(|class| *class == reach);
-        class.context("a reach of one length")
+        Ok(context::class(self.shape, prompt, end)?)
     }
 
     fn step(&mut self, pieces: &[Piece]) -> Result<&[f32]> {
@@ -79,7 +74,7 @@ impl Stepper for CpuStepper<'_> {
         let asked: usize = pieces.iter().map(|piece| piece.logits).sum();
         self.logits.clear();
         self.logits.resize(asked * vocabulary, 0.0);
-        for (class, &reach) in CLASSES.iter().enumerate() {
+        for (class, &reach) in context::CLASSES.iter().enumerate() {
             let mut batch = Batch {
                 reach,
                 ..Batch::default()

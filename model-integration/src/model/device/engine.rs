@@ -15,13 +15,14 @@ use mxlab_kernels::support::{Taker, check_matrix};
 use super::generator::DeviceGenerator;
 use super::input::{Input, Operands, convertible_weights};
 use super::plan::{Limits, Plan, Storage};
+use super::stepper::DeviceStepper;
 use super::store::takes;
 use super::{DeviceBackend, DeviceCache, features};
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
-    CausalModel, Engine, Footprint, Generator, ModelInfo, OperandCounts, Request, Room, Score,
-    Tokenize,
+    CacheRoom, CausalModel, Engine, Footprint, Generator, ModelInfo, OperandCounts, Request, Room,
+    Score, Stepper, Tokenize,
 };
 use crate::model::load::load;
 use crate::model::packed_weights::packed_weights;
@@ -274,6 +275,20 @@ impl Engine for DeviceEngine {
         let limits = Limits::new(self.device.properties(), tokens, positions);
         let loaded = self.model(config, limits, room.tokens)?;
         Ok(Box::new(DeviceGenerator::new(loaded, shape, room)?))
+    }
+
+    fn stepper(&self, config: &QuantConfig, room: CacheRoom) -> Result<Box<dyn Stepper + '_>> {
+        let shape = self.checkpoint.config();
+        let position = self.footprint(config)?.kv_bytes_per_token;
+        let of_slot = room.bytes / room.slots as u64 / position.max(1);
+        let longest = self.info.max_length;
+        let longest = usize::try_from(of_slot).map_or(longest, |tokens| tokens.min(longest));
+        let positions = room.slots * longest;
+        let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.slots);
+        let limits = Limits::new(self.device.properties(), tokens, positions);
+        let loaded = self.model(config, limits, longest)?;
+        let stepper = DeviceStepper::new(loaded, shape, [room.slots, longest])?;
+        Ok(Box::new(stepper))
     }
 
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {

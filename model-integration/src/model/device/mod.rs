@@ -22,6 +22,7 @@ mod results;
 mod rows;
 mod stack;
 mod staging;
+mod stepper;
 mod store;
 
 pub use activations::Activation;

@@ -8,7 +8,7 @@ use super::Served;
 use super::call::{Call, Kind};
 use super::error::ApiError;
 use super::logs::Logs;
-use crate::serve::worker::{Event, Failure, Finish};
+use crate::serve::job::{Event, Failure, Finish};
 
 /// What has come of the answers to a call.
 pub struct Answer {

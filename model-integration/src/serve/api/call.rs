@@ -12,8 +12,8 @@ use super::error::ApiError;
 use super::fields::{Fields, unexpected};
 use super::prompt::{Prompt, chat, prompts};
 use crate::engine::Sampler;
+use crate::serve::job::{Event, Job};
 use crate::serve::sampling::Choice;
-use crate::serve::worker::{Event, Job};
 
 /// Most answers of a request, over all its prompts.
 const MOST_ANSWERS: usize = 256;

@@ -10,7 +10,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::serve::api::answer::Answer;
-use crate::serve::worker::Event;
+use crate::serve::job::Event;
 
 /// The body of an answer.
 pub enum AnswerBody {

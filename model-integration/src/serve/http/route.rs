@@ -22,11 +22,11 @@ use tokio::time::timeout;
 use super::body::{AnswerBody, AnswerStream};
 use super::limits::HttpLimits;
 use crate::serve::api::Served;
-use crate::serve::api::answer::Answer;
+use crate::serve::api::answer::{Answer, failed};
 use crate::serve::api::call::{Call, Kind};
 use crate::serve::api::error::ApiError;
+use crate::serve::job::{Event, Job};
 use crate::serve::metrics::Metrics;
-use crate::serve::worker::Job;
 
 /// Most names of unknown fields that are counted apart.
 const MOST_NAMES: usize = 64;
@@ -196,8 +196,8 @@ impl Service {
         let stopped = || ApiError::new(503, "the server has stopped");
         if call.streams {
             let (index, first) = events.recv().await.ok_or_else(stopped)?;
-            if let crate::serve::worker::Event::Failed(failure) = first {
-                return Err(crate::serve::api::answer::failed(failure));
+            if let Event::Failed(failure) = first {
+                return Err(failed(failure));
             }
             let stream = AnswerStream::new((index, first), events, answer, permit);
             let mut answer = Response::new(AnswerBody::Stream(Box::new(stream)));
