@@ -44,17 +44,12 @@ impl Connections {
         }
     }
 
-    /// A connection, an open one if there is one.
-    ///
-    /// # Errors
-    /// [`Failure`] if none can be made.
-    pub async fn take(&self) -> Result<Connection, Failure> {
+    /// A connection that has been used before, if one is open.
+    pub fn kept(&self) -> Option<Connection> {
         loop {
-            let idle = self.idle().pop();
-            match idle {
-                None => return self.connect().await,
-                Some(open) if open.is_ready() => return Ok(open),
-                Some(_closed) => {}
+            let idle = self.idle().pop()?;
+            if idle.is_ready() {
+                return Some(idle);
             }
         }
     }
@@ -70,7 +65,11 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn connect(&self) -> Result<Connection, Failure> {
+    /// A new connection.
+    ///
+    /// # Errors
+    /// [`Failure`] if none can be made.
+    pub async fn connect(&self) -> Result<Connection, Failure> {
         let Endpoint { host, port, .. } = &*self.endpoint;
         let addresses = tokio::net::lookup_host((host.as_str(), *port)).await;
         let unresolved = |reason: String| Failure::Unresolved {

@@ -102,9 +102,7 @@ impl Client {
 
     async fn whole_at(&self, method: Method, path: &str, body: Bytes) -> Result<Whole, Failure> {
         let exchange = async {
-            let mut connection = self.connections.take().await?;
-            let request = self.request(method, path, body);
-            let response = send(&mut connection, request).await?;
+            let (connection, response) = self.send(method, path, body, &mut || {}).await?;
             let status = response.status().as_u16();
             let body = body_of(response.into_body()).await?;
             self.connections.give_back(connection);
@@ -153,11 +151,35 @@ impl Client {
         request
     }
 
+    /// Sends a request, and waits for the head of its answer. A server may close a kept connection
+    /// at any time, so what fails on one is sent again on a new one.
+    async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Bytes,
+        connected: &mut (dyn FnMut() + Send),
+    ) -> Result<(Connection, Response<Incoming>), Failure> {
+        let request = || self.request(method.clone(), path, body.clone());
+        if let Some(mut kept) = self.connections.kept() {
+            connected();
+            if let Ok(response) = kept.send_request(request()).await {
+                return Ok((kept, response));
+            }
+        }
+        let mut connection = self.connections.connect().await?;
+        connected();
+        let response = connection.send_request(request()).await;
+        let response =
+            response.map_err(|error| Failure::of_connection(&error, "before an answer"))?;
+        Ok((connection, response))
+    }
+
     async fn exchange(&self, name: &str, body: Bytes, answer: &mut Answer) -> Result<(), Failure> {
-        let mut connection = self.connections.take().await?;
-        answer.stage = Some(Stage::FirstToken);
-        let request = self.request(Method::POST, &self.endpoint.path(name), body);
-        let response = send(&mut connection, request).await?;
+        let path = self.endpoint.path(name);
+        let mut connected = || answer.stage = Some(Stage::FirstToken);
+        let sent = self.send(Method::POST, &path, body, &mut connected).await;
+        let (connection, response) = sent?;
         let (status, headers) = (response.status(), response.headers().clone());
         let mut body = response.into_body();
         if status != StatusCode::OK {
@@ -187,14 +209,6 @@ impl Client {
             false => Ok(()),
         }
     }
-}
-
-async fn send(
-    connection: &mut Connection,
-    request: Request<Full<Bytes>>,
-) -> Result<Response<Incoming>, Failure> {
-    let sent = connection.send_request(request).await;
-    sent.map_err(|error| Failure::of_connection(&error, "before an answer"))
 }
 
 /// The body of an answer that is no stream, up to [`MOST_BYTES`].

@@ -148,7 +148,10 @@ fn an_absent_server_is_named() {
 fn some_failures_leave_the_others() {
     let stub = Stub::start(|asked, stream| match asked.number % 3 {
         0 => json_of(stream, "500 Internal Server Error", "down"),
-        1 => false,
+        1 => {
+            write(stream, HEAD);
+            false
+        }
         _ => right(asked, stream),
     });
     let arguments = [
@@ -206,4 +209,16 @@ fn retries_wait_as_the_server_says() {
     assert_eq!(level["failures"]["status 429"]["measured"], 1);
     let asked = stub.asked();
     assert!(asked[1].at - asked[0].at >= Duration::from_secs(1));
+}
+
+/// A server that closes a connection after an answer has done nothing wrong.
+#[test]
+fn kept_connections_may_be_closed() {
+    let stub = Stub::start(|asked, stream| match asked.number % 3 {
+        // It closes when the next request is there, as if both had been sent at once.
+        1 => false,
+        _ => right(asked, stream),
+    });
+    let found = record(&stub.url, &["--model=m", "--requests=6", "--warm-up=0"]);
+    assert_eq!(found["levels"][0]["failed"], 0, "{found}");
 }

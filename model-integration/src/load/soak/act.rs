@@ -42,7 +42,7 @@ pub enum Act {
 pub enum End {
     /// With a whole answer of the length that was asked for.
     Answered,
-    /// With the error that is due.
+    /// With the error that is due, or a closed connection.
     Refused,
     /// The client left.
     Gone,
@@ -180,6 +180,8 @@ async fn malformed(soak: &Soak, asked: &Asked, which: usize) -> End {
     let body: Bytes = make(asked).into();
     let path = soak.prompts.api.path();
     match soak.client.whole(Method::POST, path, body).await {
+        // A server need not read a body that is too long.
+        Err(Failure::ClosedEarly(_)) => End::Refused,
         Err(failure) => End::of(&failure),
         Ok(Whole {
             status: 429 | 503, ..
