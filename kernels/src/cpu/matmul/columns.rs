@@ -7,8 +7,9 @@
 #[cfg(doc)]
 use super::codecs::Codecs;
 use super::codecs::{Elements, INTEGER_SHIFT, ScaleCodec};
-use super::elements::{Element, Integers, SIX_BITS, Small, Split, Wide};
+use super::elements::{Element, Integers, Small, Split, Wide};
 use super::panels::{PANEL_ROWS, Panels};
+use super::vectors::{Vectors, sixes};
 use super::weights::{Kind, RUN};
 use super::words::WordSink;
 use crate::cpu::simd::Simd;
@@ -28,86 +29,6 @@ pub(super) use unrolled;
 
 /// Rows that are decoded together at most: four vectors of sixteen.
 const MOST_ROWS: usize = 64;
-
-/// The positions of `V` vectors of rows in their panels.
-pub(super) struct Vectors<'a, const V: usize> {
-    words: [&'a [u32]; V],
-    scales: [&'a [u8]; V],
-    /// Bytes of a block's scale and minimum, and of either.
-    block_bytes: usize,
-    scale_bytes: usize,
-    /// Bits of a scale's code in use.
-    scale_mask: u32,
-}
-
-impl<'a, const V: usize> Vectors<'a, V> {
-    /// The vectors of the rows from `first` on, a multiple of the lanes. Beyond the last panel they
-    /// repeat it.
-    #[inline(always)]
-    pub fn new<S: Simd>(_: S, panels: &'a Panels, first: usize) -> Self {
-        let last = (panels.rows() - 1) / PANEL_ROWS;
-        let coding = panels.coding();
-        let mut vectors = Self {
-            words: [&[]; V],
-            scales: [&[]; V],
-            block_bytes: coding.scale_bytes(),
-            scale_bytes: coding.scale.storage_bytes(),
-            scale_mask: u32::MAX >> (32 - coding.scale.bits()),
-        };
-        for v in 0..V {
-            let row = first + v * S::LANES;
-            let (panel, lane) = ((row / PANEL_ROWS).min(last), row % PANEL_ROWS);
-            vectors.words[v] = &panels.words(panel, 0)[lane..];
-            vectors.scales[v] = &panels.scale_bytes(panel, 0)[lane..];
-        }
-        vectors
-    }
-
-    /// `count` words from `first` on of the rows of each vector, as they lie in panels.
-    #[inline(always)]
-    pub fn run<S: Simd>(&self, _: S, first: usize, count: usize) -> [&'a [u32]; V] {
-        let mut run = self.words;
-        for words in &mut run {
-            *words = &words[first * PANEL_ROWS..][..(count - 1) * PANEL_ROWS + S::LANES];
-        }
-        run
-    }
-
-    /// The code of the scale of every row's block, or of the minimum that follows it.
-    #[inline(always)]
-    pub fn scale_codes<S: Simd>(&self, s: S, v: usize, block: usize, is_minimum: bool) -> S::U {
-        let mut code = s.splat_bits(0);
-        let first = block * self.block_bytes + if is_minimum { self.scale_bytes } else { 0 };
-        if self.scale_bytes == 1 {
-            code = s.load_bytes(&self.scales[v][first * PANEL_ROWS..]);
-            return s.and(code, s.splat_bits(self.scale_mask));
-        }
-        for byte in 0..self.scale_bytes {
-            let bytes = &self.scales[v][(first + byte) * PANEL_ROWS..];
-            code = s.or(code, s.shift_left(s.load_bytes(bytes), 8 * byte as u32));
-        }
-        s.and(code, s.splat_bits(self.scale_mask))
-    }
-}
-
-/// Four codes of six bits a lane, one a byte, of the words of a run: `quarter` of the columns.
-#[inline(always)]
-pub(super) fn sixes<S: Simd>(s: S, run: &[u32], quarter: usize) -> S::U {
-    if quarter < 3 {
-        let word = s.load_bits(&run[quarter * PANEL_ROWS..]);
-        return s.and(word, s.splat_bits(SIX_BITS));
-    }
-    let mut codes = s.splat_bits(0);
-    for (word, shift, mask) in [
-        (0, 6, 0x0303_0303),
-        (1, 4, 0x0C0C_0C0C),
-        (2, 2, 0x3030_3030),
-    ] {
-        let moved = s.shift_right(s.load_bits(&run[word * PANEL_ROWS..]), shift);
-        codes = s.or(codes, s.and(moved, s.splat_bits(mask)));
-    }
-    codes
-}
 
 /// The values of the codes of scales.
 #[inline(always)]
@@ -176,18 +97,26 @@ pub(super) fn decode_columns<S: Simd, const V: usize, const KIND: u8>(
             decoder.run_fours(Wide::new(s, values), columns, sink);
         }
         (Kind::SPLIT_6, Some(Elements::Split(table))) => {
-            decoder.run::<_, ANY>(Split::<S, 6>::new(s, table), columns, sink);
+            let element = Split::<S, 6>::new(s, table);
+            match decoder.steps() {
+                PLAIN => decoder.run::<_, PLAIN>(element, columns, sink),
+                _ => decoder.run::<_, ANY>(element, columns, sink),
+            }
         }
         (Kind::SPLIT_8, Some(Elements::Split(table))) => {
-            decoder.run::<_, ANY>(Split::<S, 8>::new(s, table), columns, sink);
+            let element = Split::<S, 8>::new(s, table);
+            match decoder.steps() {
+                PLAIN => decoder.run::<_, PLAIN>(element, columns, sink),
+                _ => decoder.run::<_, ANY>(element, columns, sink),
+            }
         }
         (Kind::INTEGERS, Some(Elements::Integers { step })) => {
             let factor = step * pow2(-INTEGER_SHIFT) as f32;
             let decoder = Decoder { factor, ..decoder };
-            if decoder.is_plain() {
-                decoder.run::<_, PLAIN>(Integers, columns, sink);
-            } else {
-                decoder.run::<_, ANY>(Integers, columns, sink);
+            match decoder.steps() {
+                PLAIN => decoder.run::<_, PLAIN>(Integers, columns, sink),
+                ROUNDED => decoder.run::<_, ROUNDED>(Integers, columns, sink),
+                _ => decoder.run::<_, ANY>(Integers, columns, sink),
             }
         }
         _ => unreachable!("kinds are those of the panels"),
@@ -209,10 +138,13 @@ struct Decoder<'a, S: Simd, const V: usize> {
 }
 
 /// What there is to do after the product of element and scale: nothing, the product with the
-/// tensor's scale, or what the decoder has.
+/// tensor's scale, the rounding, both, or what the decoder has. Known beforehand, values stay in
+/// registers.
 const PLAIN: u8 = 0;
 const TENSOR_SCALE: u8 = 1;
-const ANY: u8 = 2;
+const ROUNDED: u8 = 2;
+const SCALED_AND_ROUNDED: u8 = TENSOR_SCALE | ROUNDED;
+const ANY: u8 = 4;
 
 /// What is applied to the elements of a block, by vector of rows.
 struct Scales<S: Simd, const V: usize> {
@@ -230,19 +162,25 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
         columns: Range<usize>,
         sink: &mut impl WordSink<S>,
     ) {
-        if self.is_plain() {
-            self.run::<E, PLAIN>(element, columns, sink);
-        } else if self.has_minimum || self.rounds {
-            self.run::<E, ANY>(element, columns, sink);
-        } else {
-            self.run::<E, TENSOR_SCALE>(element, columns, sink);
+        match self.steps() {
+            PLAIN => self.run::<E, PLAIN>(element, columns, sink),
+            TENSOR_SCALE => self.run::<E, TENSOR_SCALE>(element, columns, sink),
+            ROUNDED => self.run::<E, ROUNDED>(element, columns, sink),
+            SCALED_AND_ROUNDED => self.run::<E, SCALED_AND_ROUNDED>(element, columns, sink),
+            _ => self.run::<E, ANY>(element, columns, sink),
         }
     }
 
-    /// Whether values are just elements times scales.
+    /// What there is to do after the product of element and scale.
     #[inline(always)]
-    fn is_plain(&self) -> bool {
-        !self.has_tensor_scale && !self.has_minimum && !self.rounds
+    fn steps(&self) -> u8 {
+        match (self.has_minimum, self.has_tensor_scale, self.rounds) {
+            (false, false, false) => PLAIN,
+            (false, true, false) => TENSOR_SCALE,
+            (false, false, true) => ROUNDED,
+            (false, true, true) => SCALED_AND_ROUNDED,
+            (true, ..) => ANY,
+        }
     }
 
     /// `STEPS` says what there is to do after the product of element and scale.
@@ -385,20 +323,17 @@ impl<S: Simd, const V: usize> Decoder<'_, S, V> {
     #[inline(always)]
     fn finish<const STEPS: u8, const N: usize>(&self, words: &mut [S::U; N], minimum: &[S::F; N]) {
         let s = self.s;
-        if STEPS == PLAIN || STEPS == ANY && self.is_plain() {
-            return;
-        }
         if STEPS == ANY && self.has_minimum {
             for (word, &minimum) in words.iter_mut().zip(minimum) {
                 *word = s.bits(s.add(s.float(*word), minimum));
             }
         }
-        if STEPS == TENSOR_SCALE || self.has_tensor_scale {
+        if STEPS & TENSOR_SCALE > 0 || STEPS == ANY && self.has_tensor_scale {
             for word in &mut *words {
                 *word = s.bits(s.mul(s.float(*word), self.tensor_scale));
             }
         }
-        if STEPS == ANY && self.rounds {
+        if STEPS & ROUNDED > 0 || STEPS == ANY && self.rounds {
             for word in words {
                 *word = rounded(s, s.float(*word));
             }

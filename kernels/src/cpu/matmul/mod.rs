@@ -50,6 +50,7 @@ mod path;
 mod range;
 mod step;
 mod strided;
+mod vectors;
 mod weights;
 mod words;
 

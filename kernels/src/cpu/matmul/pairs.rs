@@ -6,9 +6,10 @@
 //! the table has the magnitudes, and the sign is added at the end.
 
 use super::coding::PanelCodes;
-use super::columns::{Vectors, lowering, sixes};
+use super::columns::lowering;
 use super::panels::{PANEL_ROWS, Panels};
 use super::step::Pairs;
+use super::vectors::{Vectors, sixes};
 use super::weights::RUN;
 use super::words::WordSink;
 use crate::cpu::simd::{Avx512, Simd};

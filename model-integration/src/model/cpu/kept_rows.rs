@@ -85,11 +85,10 @@ impl KeptRows {
         match &self.store {
             Store::F32(values) => out.copy_from_slice(&values[place]),
             Store::Bits(bits) => {
-                for (x, &bits) in out.iter_mut().zip(&bits[place]) {
-                    *x = match self.dtype {
-                        FloatType::F16 => f16::from_bits(bits).to_f32(),
-                        _ => f32::from_bits(u32::from(bits) << 16),
-                    };
+                let pairs = out.iter_mut().zip(&bits[place]);
+                match self.dtype {
+                    FloatType::F16 => pairs.for_each(|(x, &bits)| *x = f16::from_bits(bits).into()),
+                    _ => pairs.for_each(|(x, &bits)| *x = f32::from_bits(u32::from(bits) << 16)),
                 }
             }
             Store::Packed {

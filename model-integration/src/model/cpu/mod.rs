@@ -16,6 +16,7 @@
 //! neither on the batch nor on how much of a sequence is cached.
 
 mod activation;
+mod attention;
 mod cache;
 mod engine;
 mod generator;

@@ -63,10 +63,10 @@ mod vectors {
         sums: &mut [[i32; 2]],
     ) {
         let (columns, groups) = (4 * S::LANES, S::LANES / 4);
-        let order = s.byte_table(&arrangement.byte_columns());
+        let order = s.sixteen_bytes(&arrangement.byte_columns());
         let table = |byte: i32, table: usize| {
             let bytes = std::array::from_fn(|i| (integers[16 * table + i] >> (8 * byte)) as u8);
-            s.byte_table(&bytes)
+            s.sixteen_bytes(&bytes)
         };
         let low = [table(0, 0), table(0, 1), table(0, 2), table(0, 3)];
         let high = [table(1, 0), table(1, 1), table(1, 2), table(1, 3)];
@@ -86,7 +86,7 @@ mod vectors {
                     s.load_byte_vector(&padded)
                 }
             };
-            let codes = s.shuffle(loaded, order);
+            let codes = s.look_up_bytes(loaded, order);
             let bytes = match is_code {
                 true => codes,
                 false => one_of_64(s, &low, codes),

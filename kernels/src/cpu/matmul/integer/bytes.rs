@@ -4,11 +4,7 @@ use crate::cpu::simd::{Avx2, Avx512, Simd};
 use std::arch::x86_64::*;
 
 /// Lanes of [`Simd`] as bytes or as 16-bit integers.
-pub(in crate::cpu) trait Bytes: Simd {
-    /// Sixteen bytes, repeated in every 128 bits.
-    fn byte_table(self, bytes: &[u8; 16]) -> Self::U;
-    /// The entry of a table for every byte, whose low four bits are its index; the high bit is 0.
-    fn shuffle(self, table: Self::U, index: Self::U) -> Self::U;
+pub(in crate::cpu) trait Bytes: Simd<Bytes = <Self as Simd>::U> {
     /// Bytes of `b` where the high bit of `choice` is set, else of `a`.
     fn choose(self, choice: Self::U, a: Self::U, b: Self::U) -> Self::U;
     /// Sums of two neighbouring products of an unsigned and a signed byte, as i16, saturating.
@@ -40,8 +36,8 @@ pub(in crate::cpu) trait Bytes: Simd {
 pub(super) fn one_of_64<S: Bytes>(s: S, tables: &[S::U; 4], codes: S::U) -> S::U {
     let [fourth, fifth] = [s.shift_left(codes, 3), s.shift_left(codes, 2)];
     let [a, b, c, d] = *tables;
-    let low = s.choose(fourth, s.shuffle(a, codes), s.shuffle(b, codes));
-    let high = s.choose(fourth, s.shuffle(c, codes), s.shuffle(d, codes));
+    let low = s.choose(fourth, s.look_up_bytes(a, codes), s.look_up_bytes(b, codes));
+    let high = s.choose(fourth, s.look_up_bytes(c, codes), s.look_up_bytes(d, codes));
     s.choose(fifth, low, high)
 }
 
@@ -56,21 +52,9 @@ macro_rules! op {
 
 impl Bytes for Avx2 {
     #[inline(always)]
-    fn byte_table(self, bytes: &[u8; 16]) -> __m256i {
-        op!(_mm256_broadcastsi128_si256(_mm_loadu_si128(
-            bytes.as_ptr().cast()
-        )))
-    }
-
-    #[inline(always)]
     fn load_byte_vector(self, bytes: &[u8]) -> __m256i {
         let bytes = &bytes[..4 * Self::LANES];
         op!(_mm256_loadu_si256(bytes.as_ptr().cast()))
-    }
-
-    #[inline(always)]
-    fn shuffle(self, table: __m256i, index: __m256i) -> __m256i {
-        op!(_mm256_shuffle_epi8(table, index))
     }
 
     #[inline(always)]
@@ -106,21 +90,9 @@ impl Bytes for Avx2 {
 
 impl Bytes for Avx512 {
     #[inline(always)]
-    fn byte_table(self, bytes: &[u8; 16]) -> __m512i {
-        op!(_mm512_broadcast_i32x4(_mm_loadu_si128(
-            bytes.as_ptr().cast()
-        )))
-    }
-
-    #[inline(always)]
     fn load_byte_vector(self, bytes: &[u8]) -> __m512i {
         let bytes = &bytes[..4 * Self::LANES];
         op!(_mm512_loadu_si512(bytes.as_ptr().cast()))
-    }
-
-    #[inline(always)]
-    fn shuffle(self, table: __m512i, index: __m512i) -> __m512i {
-        op!(_mm512_shuffle_epi8(table, index))
     }
 
     #[inline(always)]

@@ -13,8 +13,9 @@ use super::tables::Tables;
 #[cfg(doc)]
 use crate::cpu::matmul::codecs::Codecs;
 use crate::cpu::matmul::coding::PanelCodes;
-use crate::cpu::matmul::columns::{Vectors, decode_scale, plain_power, sixes, unrolled};
+use crate::cpu::matmul::columns::{decode_scale, plain_power, unrolled};
 use crate::cpu::matmul::panels::{PANEL_ROWS, Panels};
+use crate::cpu::matmul::vectors::{Vectors, sixes};
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -49,8 +50,8 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
         let zero = s.splat_bits(0);
         let (mut low, mut high) = ([zero; 4], [zero; 4]);
         for i in 0..4 {
-            low[i] = s.byte_table(&tables.bytes[0][i]);
-            high[i] = s.byte_table(&tables.bytes[1][i]);
+            low[i] = s.sixteen_bytes(&tables.bytes[0][i]);
+            high[i] = s.sixteen_bytes(&tables.bytes[1][i]);
         }
         Self {
             s,
@@ -129,7 +130,7 @@ impl<'a, S: Bytes, D: Dot<S>, const V: usize> Decoder<'a, S, D, V> {
     /// The integers of codes below 16, one a byte.
     #[inline(always)]
     fn few(&self, codes: S::U) -> S::U {
-        self.s.shuffle(self.low[0], codes)
+        self.s.look_up_bytes(self.low[0], codes)
     }
 
     /// Four codes of six bits, one a byte.

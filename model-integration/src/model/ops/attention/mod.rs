@@ -108,13 +108,24 @@ impl KeyPanel {
         Self { values, width }
     }
 
+    /// The keys of at most a run of positions.
     fn set(&mut self, positions: Range<usize>, keys: &[f32], stride: usize) {
-        let head_dim = self.values.len() / self.width;
-        for (index, position) in positions.enumerate() {
-            let key = &keys[index * stride..][..head_dim];
-            let column = self.values[position..].iter_mut().step_by(self.width);
-            for (to, &x) in column.zip(key) {
-                *to = x;
+        let columns = self.values.chunks_exact_mut(self.width);
+        for (feature, column) in columns.enumerate() {
+            let column = &mut column[positions.clone()];
+            let keys = &keys[feature..];
+            match column.as_chunks_mut::<SCORES>() {
+                // A store for all of them.
+                ([run], []) => {
+                    for (index, to) in run.iter_mut().enumerate() {
+                        *to = keys[index * stride];
+                    }
+                }
+                _ => {
+                    for (to, &x) in column.iter_mut().zip(keys.iter().step_by(stride)) {
+                        *to = x;
+                    }
+                }
             }
         }
     }
