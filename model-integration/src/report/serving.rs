@@ -5,6 +5,7 @@ use super::plot::{Chart, Join, NARROW, Plot, Series};
 use super::records::Found;
 use super::table::{Cell, Table};
 use super::timings::seconds;
+use crate::load::soak::kept;
 use crate::record::load::{LevelRecord, LoadRecord, LoadSettings, Percentiles};
 use crate::record::soak::{MemorySample, SoakRecord};
 
@@ -239,6 +240,12 @@ fn memory(title: &str, record: &SoakRecord) -> Option<Chart> {
         ("least".to_owned(), points(|sample| sample.least_bytes)),
         ("most".to_owned(), points(|sample| sample.most_bytes)),
     ];
+    let answered = record.soaked.answered;
+    let kept = kept(samples, answered, 1).map(|bytes| {
+        let mebibytes = bytes as f64 / f64::from(1 << 20);
+        let name = "kept in the second tenth".to_owned();
+        (name, vec![(0.0, mebibytes), (answered as f64, mebibytes)])
+    });
     let plot = Plot {
         kind: "memory",
         title: format!("{title}: memory of the server"),
@@ -247,7 +254,7 @@ fn memory(title: &str, record: &SoakRecord) -> Option<Chart> {
         is_log: false,
         join: Join::InOrder,
         series: Series::from(series),
-        lines: Vec::new(),
+        lines: kept.into_iter().collect(),
     };
     plot.draw()
 }

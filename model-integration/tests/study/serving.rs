@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
+use mxlab::study::server::Server;
 use serde_json::Value;
 
 use super::{Folder, done, refused, run};
@@ -109,18 +111,20 @@ fn loads_that_do_not_fit_are_refused() {
             "{error}"
         );
     }
-    // What the server says is told.
-    fs::write(&path, STUDY).expect("writable");
-    let output = folder.name("output");
-    let mut arguments = run(&path, &output, &[]);
-    arguments.extend(["--model", "synthetic:tiny", "--device", "emulator"]);
-    let error = refused(&arguments);
+}
+
+/// What a server says that does not start is told.
+#[test]
+fn a_server_that_does_not_start_is_named() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args(["serve", "--port=0", "--model=no/such/folder"]);
+    let error = Server::start(command).err().expect("no server").to_string();
+    let says = "ended before it listened: error: ";
     assert!(
-        error.contains("ended before it listened: error: "),
+        error.contains(says) && error.contains("no/such/folder"),
         "{error}"
     );
-    assert!(
-        !Path::new(&output).join("records").exists(),
-        "nothing was measured"
-    );
+    let none = Server::start(Command::new("no-such-program")).err();
+    let error = none.expect("no server").to_string();
+    assert!(error.contains("no-such-program"), "{error}");
 }

@@ -143,26 +143,24 @@ fn lock(tally: &Mutex<Tally>) -> MutexGuard<'_, Tally> {
     tally.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// How much more memory a server keeps in any later tenth of `requests` answers than in the second
-/// one, as a part. What it keeps is the median of the least memory at a time: bodies that come and
-/// go are no growth.
-fn growth(samples: &[MemorySample], requests: usize) -> Option<f64> {
-    let kept = |tenth: usize| {
-        let is_of = |sample: &&MemorySample| {
-            let last = sample.answered.saturating_sub(1);
-            (tenth * requests..(tenth + 1) * requests).contains(&(10 * last))
-        };
-        let mut bytes: Vec<u64> = samples
-            .iter()
-            .filter(is_of)
-            .map(|one| one.least_bytes)
-            .collect();
-        bytes.sort_unstable();
-        bytes.get(bytes.len() / 2).map(|&bytes| bytes as f64)
+/// The memory that a server keeps in a tenth of `requests` answers, numbered from 0: the median of
+/// the least memory at a time, so that bodies which come and go do not count.
+pub fn kept(samples: &[MemorySample], requests: usize, tenth: usize) -> Option<u64> {
+    let is_of = |sample: &&MemorySample| {
+        let last = sample.answered.saturating_sub(1);
+        (tenth * requests..(tenth + 1) * requests).contains(&(10 * last))
     };
-    let first = kept(1)?;
-    let later = (2..10).filter_map(kept).reduce(f64::max)?;
-    Some(later / first - 1.0)
+    let of = samples.iter().filter(is_of);
+    let mut bytes: Vec<u64> = of.map(|sample| sample.least_bytes).collect();
+    bytes.sort_unstable();
+    bytes.get(bytes.len() / 2).copied()
+}
+
+/// How much more a server keeps in any later tenth than in the second one, as a part.
+fn growth(samples: &[MemorySample], requests: usize) -> Option<f64> {
+    let first = kept(samples, requests, 1)?;
+    let later = (2..10).filter_map(|tenth| kept(samples, requests, tenth));
+    Some(later.max()? as f64 / first as f64 - 1.0)
 }
 
 impl Soak {
