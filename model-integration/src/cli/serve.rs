@@ -1,7 +1,9 @@
 //! `mxlab serve`: serves a model over HTTP.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
+use std::path::Path;
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
@@ -55,7 +57,7 @@ struct ServerArgs {
         hide_env_values = true
     )]
     api_key: Option<String>,
-    /// The model's name for clients [default: that of --model]
+    /// The model's name for clients [default: that of --model, of a path the last part]
     #[arg(long, value_name = "NAME")]
     served_name: Option<String>,
     /// Log the body of every request to standard error
@@ -124,8 +126,10 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
         .with_context(|| format!("configuration `{}`", config.name))?;
     let pages = stepper.pages();
     let longest = args.limits.longest(engine, pages.positions * pages.pages)?;
-    let name = args.server.served_name.as_ref();
-    let name = name.unwrap_or(&engine.info().name).clone();
+    let name = match &args.server.served_name {
+        Some(name) => name.clone(),
+        None => short_name(&args.model.model),
+    };
     let served = Served {
         name: Box::leak(name.into_boxed_str()),
         tokenizer: engine.tokenizer(),
@@ -253,6 +257,14 @@ impl LimitArgs {
             client: Duration::from_secs(self.client_time.into()),
         }
     }
+}
+
+/// A model's name: of a path its last part, without `.gguf`, as folders are nobody's business.
+fn short_name(model: &str) -> String {
+    let path = Path::new(model);
+    let last = path.file_name().filter(|_| path.exists());
+    let last = last.map_or_else(|| model.into(), OsStr::to_string_lossy);
+    last.strip_suffix(".gguf").unwrap_or(&last).to_owned()
 }
 
 /// Bytes of memory that the system can give; `None` where it does not say.

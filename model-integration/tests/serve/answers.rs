@@ -294,3 +294,21 @@ fn a_device_serves_what_it_generates() {
         assert_eq!(choice["finish_reason"], "length");
     }
 }
+
+#[test]
+fn a_model_of_a_folder_is_named_without_the_way_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let model = folder.path().join("stories.v1").display().to_string();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args(["convert", "--to", "dense", "embedded", &model]);
+    assert!(command.output().expect("runs").status.success());
+    let server = Server::start(&["--model", &model, "--cache", "1"]);
+    let models = server.get("/v1/models").json();
+    assert_eq!(models["data"][0]["id"], "stories.v1");
+    assert_eq!(
+        server.get("/v1/models/stories.v1").json(),
+        models["data"][0]
+    );
+    let body = json!({"model": "stories.v1", "prompt": "T", "max_tokens": 1});
+    assert_eq!(server.complete(&body)["model"], "stories.v1");
+}
