@@ -9,7 +9,7 @@ use anyhow::Result;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, yield_now};
 use tokio::time::{sleep, timeout};
 
 use super::answer::{Answer, TokenLog};
@@ -22,6 +22,8 @@ use crate::record::load::Level;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Wait after a failure without `Retry-After`, so that a closed loop does not spin.
 const AFTER_FAILURE: Duration = Duration::from_millis(100);
+/// Most requests that begin before those before them have their turn.
+const AT_ONCE: usize = 16;
 /// How often the loops look whether they are to stop.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -115,9 +117,11 @@ pub async fn drive(
         if stop.load(Ordering::Relaxed) {
             return Ok(None);
         }
-        while let Some(due) = arrivals.due_by(Instant::now()) {
-            run.start(due)?;
+        for due in arrivals.due_by(Instant::now()).take(AT_ONCE) {
+            run.arrive(due)?;
         }
+        // The requests have their turn, even if more are always due.
+        yield_now().await;
         let wait = arrivals.wait(Instant::now());
         match timeout(wait, events.recv()).await {
             Ok(Some(Event::Ended(outcome))) => run.ended(*outcome),
@@ -197,6 +201,14 @@ impl<'a> Run<'a> {
         self.unanswered += 1;
         self.is_over = self.measured == self.job.requests;
         Phase::Measured
+    }
+
+    /// Starts a request of an open loop, unless it would only wait for the last measured ones.
+    fn arrive(&mut self, due: Instant) -> Result<()> {
+        match self.is_over && self.waiting >= self.job.most_in_flight {
+            true => Ok(()),
+            false => self.start(due),
+        }
     }
 
     fn start(&mut self, due: Instant) -> Result<()> {
@@ -306,13 +318,15 @@ impl Arrivals {
         Self { next, rate, random }
     }
 
-    /// When the next request is due, if that is not after `now`.
-    fn due_by(&mut self, now: Instant) -> Option<Instant> {
-        let due = self.next.filter(|next| *next <= now)?;
-        let uniform: f64 = self.random.random();
-        let gap = -(1.0 - uniform).ln() / self.rate;
-        self.next = Some(due + Duration::from_secs_f64(gap));
-        Some(due)
+    /// When requests are due, up to `now`.
+    fn due_by(&mut self, now: Instant) -> impl Iterator<Item = Instant> {
+        std::iter::from_fn(move || {
+            let due = self.next.filter(|next| *next <= now)?;
+            let uniform: f64 = self.random.random();
+            let gap = -(1.0 - uniform).ln() / self.rate;
+            self.next = Some(due + Duration::from_secs_f64(gap));
+            Some(due)
+        })
     }
 
     /// How long to wait for something else, at most.
@@ -332,7 +346,7 @@ mod tests {
         let gaps = |seed| {
             let mut arrivals = Arrivals::new(seed, 0, Level::Rate(50.0));
             let far = Instant::now() + Duration::from_secs(3600);
-            let due: Vec<Instant> = (0..4001).filter_map(|_| arrivals.due_by(far)).collect();
+            let due: Vec<Instant> = arrivals.due_by(far).take(4001).collect();
             let gaps = due.windows(2).map(|pair| (pair[1] - pair[0]).as_secs_f64());
             gaps.collect::<Vec<f64>>()
         };

@@ -172,6 +172,38 @@ fn latencies_count_from_when_a_request_was_due() {
     assert!(level["most_waiting"].as_u64() > Some(14), "{level}");
 }
 
+/// More requests than can be made, for a server that stands still: as many as are measured begin,
+/// and those in flight.
+#[test]
+fn rates_beyond_reach_end() {
+    let stub = Stub::start(|_, _| {
+        sleep(Duration::from_secs(5));
+        false
+    });
+    let output = load(
+        &stub.url,
+        &[
+            "--model=m",
+            "--rate=100000",
+            "--requests=40",
+            "--warm-up=0",
+            "--most-in-flight=20",
+            "--prompt-tokens=2000",
+            "--timeout=1",
+            "--format=json",
+        ],
+    );
+    assert_eq!(output.status.code(), Some(1));
+    let record: Value = serde_json::from_slice(&output.stdout).expect("a record");
+    let level = &record["levels"][0];
+    assert_eq!(
+        (&level["failed"], &level["most_waiting"]),
+        (&40.into(), &40.into())
+    );
+    // The second half waits for the first one.
+    assert!(level["held_back"]["max"].as_f64() > Some(0.9), "{level}");
+}
+
 #[test]
 fn requests_are_those_of_the_seed() {
     let bodies = |arguments: &[&str]| {

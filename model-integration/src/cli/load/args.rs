@@ -61,8 +61,8 @@ pub struct LevelArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Soak")]
 pub struct SoakArgs {
-    /// Soak instead: as many clients as --concurrency, until --requests are answered. Some of them
-    /// leave, are slow, send malformed bodies or are killed
+    /// Soak instead: as many clients as --concurrency, by default 16, until --requests are answered.
+    /// Some of them leave, are slow, send malformed bodies or are killed
     #[arg(long, conflicts_with_all = ["rate", "duration", "warm_up", "retries", "target", "fields"])]
     pub soak: bool,
     /// Process of the server, on this machine, whose memory is watched
