@@ -9,18 +9,21 @@ use mxlab_kernels::format::random_at;
 /// A cache and a model whose next token depends on all tokens before it.
 struct Model {
     scheduler: Scheduler,
-    /// What the pages hold, position by position.
+    /// What the pages hold, position by position: it depends on all tokens up to there, as keys and
+    /// values do.
     pages: Vec<Vec<u32>>,
     ended: BTreeMap<Id, Vec<u32>>,
     most: BTreeMap<Id, usize>,
     steps: usize,
 }
 
+fn mixed(tokens: &[u32]) -> u32 {
+    let tokens = tokens.iter();
+    tokens.fold(7, |seed, &token| random_at(seed, token.into()))
+}
+
 fn next_token(tokens: &[u32]) -> u32 {
-    let mixed = tokens
-        .iter()
-        .fold(7, |seed, &token| random_at(seed, token.into()));
-    mixed % 3
+    mixed(tokens) % 3
 }
 
 impl Model {
@@ -62,10 +65,12 @@ impl Model {
             let held =
                 |position: usize| self.pages[pages[position / size] as usize][position % size];
             let past: Vec<u32> = (0..part.positions.start).map(held).collect();
-            assert_eq!(past, tokens[..part.positions.start], "sequence {}", part.id);
+            let expected = (0..part.positions.start).map(|position| mixed(&tokens[..=position]));
+            let expected: Vec<u32> = expected.collect();
+            assert_eq!(past, expected, "sequence {}", part.id);
             for position in part.positions.clone() {
                 let page = pages[position / size] as usize;
-                self.pages[page][position % size] = tokens[position];
+                self.pages[page][position % size] = mixed(&tokens[..=position]);
             }
         }
         slots.sort_unstable();
