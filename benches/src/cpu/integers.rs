@@ -1,5 +1,6 @@
 //! y = x W^T with both sides quantised to integers, by every path.
 
+use super::products::product_case;
 use super::{Arithmetic, Timer, matrix};
 use crate::{BenchError, Case, Opened, Target};
 use mxlab_kernels::cpu::{
@@ -26,29 +27,14 @@ impl IntegerTarget {
         tokens: usize,
     ) -> Self {
         let [x, w] = formats;
-        let (codes, scales) = w.packed_bytes(rows, cols);
-        let kernel = format!(
-            "cpu_matmul_{}_{}_{}_k{}__{}",
-            x.element(),
-            w.element(),
-            w.scale(),
-            w.block_size(),
-            path.name()
-        );
+        let operands = format!("{}_{}", x.element(), w.element());
+        let case = product_case(&operands, &w, path.name(), [rows, cols], tokens);
         Self {
             formats,
             path,
             case: Case {
-                kernel: kernel.replace('-', "_"),
-                family: "matmul".to_owned(),
-                rows,
-                cols,
-                tokens: Some(tokens),
-                bytes: (codes + scales + 4 * tokens * (rows + cols)) as u64,
-                written: Some(4 * (tokens * rows) as u64),
-                working_set: None,
-                operations: 2 * (rows * cols) as u64 * tokens as u64,
                 arithmetic: Some(Arithmetic::Int8(path).name().to_owned()),
+                ..case
             },
         }
     }

@@ -16,30 +16,41 @@ pub struct ProductTarget {
 impl ProductTarget {
     /// The product of weights [rows, cols] and so many tokens.
     pub fn new(format: BlockFormat, path: Path, [rows, cols]: [usize; 2], tokens: usize) -> Self {
-        let (codes, scales) = format.packed_bytes(rows, cols);
-        let kernel = format!(
-            "cpu_matmul_{}_{}_k{}__{}",
-            format.element(),
-            format.scale(),
-            format.block_size(),
-            path.name()
-        );
+        let operands = format.element().to_string();
+        let case = product_case(&operands, &format, path.name(), [rows, cols], tokens);
         Self {
             format,
             path,
             case: Case {
-                kernel: kernel.replace('-', "_"),
-                family: "matmul".to_owned(),
-                rows,
-                cols,
-                tokens: Some(tokens),
-                bytes: (codes + scales + 4 * tokens * (rows + cols)) as u64,
-                written: Some(4 * (tokens * rows) as u64),
-                working_set: None,
-                operations: 2 * (rows * cols) as u64 * tokens as u64,
                 arithmetic: Some(Arithmetic::of(path).name().to_owned()),
+                ..case
             },
         }
+    }
+}
+
+/// The product of so many tokens with weights [rows, cols], named by both operands.
+pub(super) fn product_case(
+    operands: &str,
+    weights: &BlockFormat,
+    path: &str,
+    [rows, cols]: [usize; 2],
+    tokens: usize,
+) -> Case {
+    let (codes, scales) = weights.packed_bytes(rows, cols);
+    let (scale, k) = (weights.scale(), weights.block_size());
+    let kernel = format!("cpu_matmul_{operands}_{scale}_k{k}__{path}");
+    Case {
+        kernel: kernel.replace('-', "_"),
+        family: "matmul".to_owned(),
+        rows,
+        cols,
+        tokens: Some(tokens),
+        bytes: (codes + scales + 4 * tokens * (rows + cols)) as u64,
+        written: Some(4 * (tokens * rows) as u64),
+        working_set: None,
+        operations: 2 * (rows * cols) as u64 * tokens as u64,
+        arithmetic: None,
     }
 }
 
