@@ -4,6 +4,10 @@ use super::elements::SIX_BITS;
 use super::panels::{PANEL_ROWS, Panels};
 use crate::cpu::simd::Simd;
 
+/// How far ahead of their use words are fetched into the cache. Weights are read once, from memory, in
+/// more streams than the CPU foresees.
+const AHEAD: usize = 40 * PANEL_ROWS;
+
 /// The positions of `V` vectors of rows in their panels.
 pub(super) struct Vectors<'a, const V: usize> {
     words: [&'a [u32]; V],
@@ -40,10 +44,13 @@ impl<'a, const V: usize> Vectors<'a, V> {
 
     /// `count` words from `first` on of the rows of each vector, as they lie in panels.
     #[inline(always)]
-    pub fn run<S: Simd>(&self, _: S, first: usize, count: usize) -> [&'a [u32]; V] {
+    pub fn run<S: Simd>(&self, s: S, first: usize, count: usize) -> [&'a [u32]; V] {
         let mut run = self.words;
         for words in &mut run {
             *words = &words[first * PANEL_ROWS..][..(count - 1) * PANEL_ROWS + S::LANES];
+            for word in 0..count {
+                s.prefetch(&words[word * PANEL_ROWS..], AHEAD);
+            }
         }
         run
     }

@@ -53,7 +53,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn prefetch(self, x: &[f32], ahead: usize) {
+    fn prefetch<T>(self, x: &[T], ahead: usize) {
         op!(_mm_prefetch::<_MM_HINT_T0>(
             x.as_ptr().wrapping_add(ahead).cast()
         ))

@@ -48,7 +48,7 @@ pub(super) trait Simd: Copy {
     fn load(self, x: &[f32]) -> Self::F;
     /// Fetches the cache line that lies `ahead` elements behind the first, if it exists.
     #[inline(always)]
-    fn prefetch(self, _x: &[f32], _ahead: usize) {}
+    fn prefetch<T>(self, _x: &[T], _ahead: usize) {}
     /// Overwrites the first [`Simd::LANES`] elements.
     fn store(self, x: Self::F, to: &mut [f32]);
     /// The first [`Simd::LANES`] bytes, widened.
