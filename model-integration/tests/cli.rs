@@ -425,3 +425,12 @@ fn verify_compares_the_golden_vectors() {
         stdout(&output)
     );
 }
+
+#[test]
+fn flags_before_a_subcommand_are_sent_behind_it() {
+    assert_refused(
+        "--isa portable serve",
+        2,
+        "tip: put flags behind the subcommand: mxlab serve --FLAG",
+    );
+}

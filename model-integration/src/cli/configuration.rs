@@ -6,11 +6,11 @@ use clap::Args;
 use super::output::Usage;
 use crate::config::{FormatFlags, QuantConfig, load, named};
 
+// The flags of commands that take several configurations.
 #[derive(Args, Clone, Debug)]
-pub struct ConfigurationArgs {
-    /// Named configuration or TOML file; `eval` takes several, repeated or separated by commas
-    /// [default: the format flags if there are any, for `eval` beside the baseline; otherwise the
-    /// baseline, for `eval` every named configuration]
+pub struct ConfigurationsArgs {
+    /// Named configurations or TOML files; repeat, or separate by commas [default: the format flags
+    /// if there are any, beside the baseline; otherwise every named configuration]
     #[arg(
         long,
         value_name = "NAME|FILE",
@@ -22,7 +22,23 @@ pub struct ConfigurationArgs {
     formats: FormatFlags,
 }
 
-impl ConfigurationArgs {
+// The flags of commands that take one.
+#[derive(Args, Clone, Debug)]
+pub struct ConfigurationArgs {
+    /// Named configuration or TOML file [default: the format flags if there are any, otherwise the
+    /// baseline]
+    #[arg(
+        long,
+        value_name = "NAME|FILE",
+        value_delimiter = ',',
+        help_heading = "Formats"
+    )]
+    config: Vec<String>,
+    #[command(flatten)]
+    formats: FormatFlags,
+}
+
+impl ConfigurationsArgs {
     /// All configurations. Without `--config`: the baseline and the flags' configuration, or
     /// without flags every named one.
     pub fn all(&self) -> Result<Vec<QuantConfig>> {
@@ -52,7 +68,9 @@ impl ConfigurationArgs {
         let all = all.into_iter().flatten();
         Ok(all.filter(|config| config.stored_inputs).collect())
     }
+}
 
+impl ConfigurationArgs {
     /// The only configuration. Without `--config`: the flags' configuration, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use clap::Args;
 
 use super::Done;
-use super::configuration::ConfigurationArgs;
+use super::configuration::ConfigurationsArgs;
 use super::interrupt::stop_on_signals;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
@@ -39,7 +39,7 @@ pub struct EvalArgs {
     #[command(flatten)]
     task: TaskArgs,
     #[command(flatten)]
-    configuration: ConfigurationArgs,
+    configurations: ConfigurationsArgs,
     #[command(flatten)]
     output: OutputArgs,
 }
@@ -140,7 +140,7 @@ fn batch_size(text: &str) -> Result<usize, String> {
 /// Evaluates and prints the table.
 pub fn run(args: &EvalArgs) -> Result<Done> {
     // Cheap checks come first.
-    let configs = args.configuration.all()?;
+    let configs = args.configurations.all()?;
     args.model.check()?;
     let fewshot = args.task.fewshot()?;
     let tasks = args.task.load(&fewshot)?;

@@ -28,6 +28,7 @@ mod verify;
 use std::process::ExitCode;
 
 use anyhow::Result;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Parser, Subcommand};
 use mxlab_kernels::cpu::Isa;
 
@@ -99,7 +100,7 @@ enum Done {
 
 /// Runs the command line and returns the exit code.
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::try_parse().unwrap_or_else(|error| with_tip(error).exit());
     if let Some(Command::Verify(args)) = &cli.command
         && let Some(exit) = args.worker()
     {
@@ -137,6 +138,18 @@ pub fn main() -> ExitCode {
         Some(Command::Verify(args)) => verify::run(&args),
     };
     exit_code(done)
+}
+
+/// Says where flags belong that stand before a subcommand.
+fn with_tip(mut error: clap::Error) -> clap::Error {
+    let said = |kind| error.get(kind).map(ToString::to_string);
+    let subcommand = said(ContextKind::InvalidSubcommand);
+    if let Some(subcommand) = subcommand.filter(|_| error.kind() == ErrorKind::ArgumentConflict) {
+        let tip = format!("put flags behind the subcommand: mxlab {subcommand} --FLAG");
+        let tips = ContextValue::StyledStrs(vec![tip.into()]);
+        error.insert(ContextKind::Suggested, tips);
+    }
+    error
 }
 
 fn exit_code(done: Result<Done>) -> ExitCode {

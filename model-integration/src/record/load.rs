@@ -136,6 +136,13 @@ pub struct LevelRecord {
     pub samples: Vec<Sample>,
 }
 
+impl LevelRecord {
+    /// Answers within the targets per second; `None` without targets.
+    pub fn goodput(&self) -> Option<f64> {
+        self.met.map(|met| met * self.requests_per_second)
+    }
+}
+
 /// Failures of a kind.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failures {
@@ -145,6 +152,25 @@ pub struct Failures {
     pub others: usize,
     /// The first of them.
     pub example: String,
+}
+
+impl Failures {
+    /// How many there are of a kind, and the first of them.
+    pub fn line(&self, kind: &str) -> String {
+        let Self {
+            measured,
+            others,
+            example,
+        } = self;
+        let count = match others {
+            0 => format!("{measured} failed"),
+            _ => format!("{measured} measured and {others} other requests failed"),
+        };
+        match example.starts_with(kind) {
+            true => format!("{count}, {example}"),
+            false => format!("{count}, {kind}: {example}"),
+        }
+    }
 }
 
 /// Who counted tokens.

@@ -10,7 +10,7 @@ use crate::record::load::{LevelRecord, LoadRecord, LoadSettings, Percentiles};
 use crate::record::soak::{MemorySample, SoakRecord};
 
 /// Columns of a table of levels.
-pub const HEADER: [&str; 14] = [
+const HEADER: [&str; 14] = [
     "load",
     "requests",
     "failed",
@@ -28,12 +28,12 @@ pub const HEADER: [&str; 14] = [
 ];
 
 /// A row of such a table.
-pub fn cells(level: &LevelRecord) -> Vec<String> {
+fn cells(level: &LevelRecord) -> Vec<String> {
     let time = |of: Option<Percentiles>, part: fn(&Percentiles) -> f64| {
         of.as_ref()
             .map_or_else(|| "-".to_owned(), |own| seconds(part(own)))
     };
-    let goodput = level.met.map(|met| met * level.requests_per_second);
+    let goodput = level.goodput();
     vec![
         level.level.to_string(),
         level.requests.to_string(),
@@ -115,14 +115,10 @@ pub fn what(settings: &LoadSettings) -> String {
 }
 
 fn level_notes(level: &LevelRecord) -> impl Iterator<Item = String> {
-    level.failures.iter().map(|(kind, failures)| {
-        format!(
-            "{}: {} failed, {kind}; the first: {}",
-            level.level,
-            failures.measured + failures.others,
-            failures.example
-        )
-    })
+    level
+        .failures
+        .iter()
+        .map(|(kind, failures)| format!("{}: {}", level.level, failures.line(kind)))
 }
 
 /// Latency against throughput: a series of levels for each name.
@@ -199,12 +195,7 @@ pub fn soak(found: &Found<SoakRecord>) -> Section {
     let mut notes: Vec<String> = soaked
         .failures
         .iter()
-        .map(|(kind, own)| {
-            format!(
-                "{} failed, {kind}; the first: {}",
-                own.measured, own.example
-            )
-        })
+        .map(|(kind, own)| own.line(kind))
         .collect();
     notes.extend(soaked.growth.map(|growth| {
         format!(

@@ -3,6 +3,8 @@
 mod peer;
 mod report;
 
+use mxlab_kernels::cpu::Isa;
+use not_run::not_run;
 use serde_json::Value;
 use std::fs;
 use std::path::Path;
@@ -226,6 +228,21 @@ fn bad_flags_are_refused_before_anything_runs() {
         assert!(message.contains(part), "{arguments:?}: {message}");
         assert!(output.stdout.is_empty());
     }
+}
+
+/// Where slower paths alone match, one message tells how to name them.
+#[test]
+fn slower_paths_alone_are_one_message() {
+    if Isa::best() == Isa::Portable {
+        return not_run("slower paths alone are one message", "AVX2");
+    }
+    let output = mxlab(&["--device", "cpu", "--kernel", "cpu_matmul_fp4*portable*"]);
+    let message = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{message}");
+    let said = "error: --kernel: no kernel of the fastest path matches; left out kernels of slower \
+                paths: ";
+    assert!(message.starts_with(said), "{message}");
+    assert!(message.ends_with("such as `*__portable`\n"), "{message}");
 }
 
 #[test]

@@ -109,7 +109,11 @@ fn failures(url: &str) -> Value {
     let failures = level["failures"].clone();
     for (kind, own) in failures.as_object().expect("an object") {
         let example = own["example"].as_str().expect("a text");
-        assert!(error.contains(&format!("{kind}: {example}")), "{error}");
+        let line = error.lines().find(|line| line.ends_with(example));
+        let line = line.unwrap_or_else(|| panic!("{example}: {error}"));
+        assert!(line.starts_with("1 in flight: 2 failed"), "{line}");
+        assert!(line.contains(kind), "{line}");
+        assert!(!line.contains(&format!("{kind}: {kind}")), "{line}");
     }
     failures
 }
@@ -209,6 +213,16 @@ fn retries_wait_as_the_server_says() {
     assert_eq!(level["failures"]["status 429"]["measured"], 1);
     let asked = stub.asked();
     assert!(asked[1].at - asked[0].at >= Duration::from_secs(1));
+}
+
+/// Failures of the warm-up are told apart from those that were asked for.
+#[test]
+fn failures_beside_the_measured_requests_are_counted_apart() {
+    let stub = Stub::start(|_, stream| json_of(stream, "500 Internal Server Error", "down"));
+    let output = load(&stub.url, &["--model=m", "--requests=2", "--warm-up=1"]);
+    assert_eq!(output.status.code(), Some(1));
+    let said = "1 in flight: 2 measured and 1 other requests failed, status 500: down\n";
+    assert_eq!(text(&output.stderr), said);
 }
 
 /// A server that closes a connection after an answer has done nothing wrong.

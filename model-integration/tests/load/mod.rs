@@ -6,13 +6,13 @@ mod soak;
 mod stub;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::thread::sleep;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use stub::{Stub, right};
+use stub::{Asked, Stub, right};
 
 fn load(url: &str, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
@@ -137,6 +137,58 @@ fn levels_are_measured_kept_and_reported() {
     }
     assert!(markdown.contains("charts/load-tpot.svg"), "{markdown}");
     assert!(markdown.contains("| 3 in flight"), "{markdown}");
+}
+
+/// The levels that are done when a signal comes are printed, within the width of a terminal.
+#[test]
+fn interrupted_levels_are_printed() {
+    let is_stalled = |asked: &Asked| asked.body["model"] == "m" && asked.number >= 2;
+    let stub = Stub::start(move |asked, stream| {
+        if is_stalled(asked) {
+            sleep(Duration::from_secs(60));
+        }
+        right(asked, stream)
+    });
+    let interrupted = |arguments: &[&str], most: usize| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+        command.args([
+            "load",
+            &stub.url,
+            "--model=m",
+            "--requests=2",
+            "--warm-up=0",
+        ]);
+        command.args(arguments).env_remove("OPENAI_API_KEY");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        let child = command.spawn().expect("mxlab runs");
+        while stub.asked().len() < most {
+            sleep(Duration::from_millis(10));
+        }
+        let process = child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &process]).status();
+        assert!(sent.expect("kill runs").success());
+        let output = child.wait_with_output().expect("it ends");
+        assert_eq!(output.status.code(), Some(130));
+        (text(&output.stdout), text(&output.stderr))
+    };
+    // Two requests one by one, then two at a time that never end.
+    let levels = ["--concurrency=1,2", "--target=ttft=1s,e2e=60s"];
+    let (table, said) = interrupted(&levels, 4);
+    assert_eq!(table.matches("\n1 in flight ").count(), 2, "{table}");
+    assert!(!table.contains("2 in flight"), "{table}");
+    for column in ["goodput/s", "TTFT p50", "TPOT p50", "E2E p50"] {
+        assert!(table.contains(column), "{table}");
+    }
+    let widest = table.lines().map(|line| line.chars().count()).max();
+    assert!(widest <= Some(100), "{table}");
+    assert!(said.contains("interrupted after 1 of 2 levels"), "{said}");
+    assert!(said.contains("--output-path would"), "{said}");
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("load.json").display().to_string();
+    let (table, said) = interrupted(&["--output-path", &path], 5);
+    assert_eq!(table, "", "no level is done");
+    assert!(said.contains("the same command measures"), "{said}");
 }
 
 /// A server that stalls once. Whoever was to come in this time waits, though the generator holds
@@ -301,8 +353,11 @@ fn wrong_arguments_are_named() {
             2,
             "normal:MEAN:DEVIATION",
         ),
-        (local, &["--rate=-1"][..], 2, "requests a second"),
+        (local, &["--rate", "-1"][..], 2, "requests a second"),
+        (local, &["--duration", "-1"][..], 2, "expected seconds"),
         (local, &["--target=ttft=fast"][..], 2, "ttft=200ms"),
+        (local, &["--target=ttft=5"][..], 2, "ttft=200ms"),
+        (local, &["--isa=portable"][..], 2, "computes nothing"),
         (local, &["--fields=[]"][..], 2, "a JSON object"),
         (
             local,

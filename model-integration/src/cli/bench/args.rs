@@ -16,7 +16,8 @@ use crate::model::device::input::Operands;
 /// kernels beside cuBLAS, otherwise the SIMD kernels of the CPU.
 #[derive(Args)]
 pub struct BenchArgs {
-    /// Only kernels whose name matches, such as 'matmul_fp4_*' or 'cpu_quantize_*'
+    /// Only kernels whose name matches, such as 'matmul_fp4_*' or 'cpu_quantize_*'. Those of the
+    /// CPU go the fastest path alone, unless the path is named: 'cpu_matmul_*__portable'
     #[arg(long, value_name = "GLOB")]
     pub kernel: Vec<glob::Pattern>,
     /// Only these families, such as matmul,attention; `vendor` is cuBLAS, `peer` is --peer

@@ -95,18 +95,26 @@ fn on_cpu(args: &BenchArgs) -> Result<Done> {
     };
     let memory = Environment::capture().machine.memory_bytes;
     let memory = memory.map_or(1 << 30, |bytes| (bytes as f64 * MEMORY_SHARE) as u64);
+    let mut note = None;
     let mut targets = match args.generation() {
         Some(asked) => generation::targets(args, &asked, args.engine(DeviceChoice::Cpu))?,
         None if args.roofs_only => Vec::new(),
         None => {
             let suite = suite::cpu(&args.selection());
-            if let Some(note) = suite.note() {
-                eprintln!("{note}");
-            }
+            note = suite.note();
             suite.targets
         }
     };
     let peers = complete(args, &mut targets)?;
+    if let Some(note) = note {
+        let message = || {
+            Usage(format!(
+                "--kernel: no kernel of the fastest path matches; {note}"
+            ))
+        };
+        ensure!(!targets.is_empty(), message());
+        eprintln!("{note}");
+    }
     let roof = cpu::roof(targets.iter().map(|target| target.case()));
     let bench = Bench {
         machine,

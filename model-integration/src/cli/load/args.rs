@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use mxlab_kernels::cpu::Isa;
 use serde_json::{Map, Value};
 
 use crate::cli::model::open_checkpoint;
@@ -23,32 +24,39 @@ pub struct LoadArgs {
     pub request: RequestArgs,
     #[command(flatten)]
     pub output: OutputArgs,
+    /// Takes the place of the flag that all commands have: load computes nothing.
+    #[arg(long, hide = true)]
+    pub isa: Option<Isa>,
 }
 
 #[derive(Args)]
 #[command(next_help_heading = "Load")]
 pub struct LevelArgs {
-    /// Closed loop: so many requests in flight, one level after another [default: 1]
+    /// Closed loop: so many requests in flight, one level after another [default: 1, without
+    /// --rate]
     #[arg(long, value_name = "N", value_delimiter = ',', value_parser = count)]
     pub concurrency: Vec<usize>,
     /// Open loop: so many requests a second, at random times (a Poisson process). Latencies count
-    /// from when a request was due
-    #[arg(long, value_name = "R", value_delimiter = ',', value_parser = rate)]
+    /// from when a request was due. With --concurrency too, these levels follow those
+    #[arg(long, value_name = "R", value_delimiter = ',', value_parser = rate,
+          allow_negative_numbers = true)]
     pub rate: Vec<f64>,
     /// Measured requests at each level
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = count)]
     pub requests: usize,
     /// Seconds in which measured requests begin; ends a level before it has --requests
-    #[arg(long, value_name = "S", value_parser = seconds)]
+    #[arg(long, value_name = "S", value_parser = seconds, allow_negative_numbers = true)]
     pub duration: Option<f64>,
-    /// Requests before the measured ones [default: one for each in flight, or those of a second]
+    /// Requests before the measured ones [default: one for each in flight, or as many as arrive in
+    /// one second]
     #[arg(long, value_name = "N")]
     pub warm_up: Option<usize>,
     /// Most requests in flight of an open loop; others wait, and their time counts
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = count)]
     pub most_in_flight: usize,
     /// Seconds after which a request has failed
-    #[arg(long, value_name = "S", default_value_t = 600.0, value_parser = seconds)]
+    #[arg(long, value_name = "S", default_value_t = 600.0, value_parser = seconds,
+          allow_negative_numbers = true)]
     pub timeout: f64,
     /// Send a request again after status 429 or 503, when Retry-After says, at most so often
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -177,7 +185,7 @@ fn target(text: &str) -> Result<(Latency, f64), String> {
     };
     let (time, unit) = match time.strip_suffix("ms") {
         Some(time) => (time, 1e-3),
-        None => (time.strip_suffix('s').unwrap_or(time), 1.0),
+        None => (time.strip_suffix('s').ok_or_else(wrong)?, 1.0),
     };
     let time: f64 = time.parse().map_err(|_| wrong())?;
     let is_time = time.is_finite() && time > 0.0;

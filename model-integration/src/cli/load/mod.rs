@@ -2,6 +2,7 @@
 
 mod args;
 mod soak;
+mod tables;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -16,21 +17,23 @@ use self::args::{Latency, LevelArgs, OutputFormat};
 use super::Done;
 use super::interrupt::stop_on_signals;
 use super::output::{Usage, print};
-use crate::columns::aligned;
 use crate::load::drive::Job;
 use crate::load::endpoint::Endpoint;
 use crate::load::exchange::Client;
 use crate::load::generator::Generator;
 use crate::record;
 use crate::record::load::{CountedBy, Level, LevelRecord, LoadRecord, LoadSettings, Targets};
-use crate::report::serving::{HEADER, cells};
 
 /// Measures each level and prints a table, or soaks.
 pub fn run(args: &LoadArgs) -> Result<Done> {
+    ensure!(
+        args.isa.is_none(),
+        Usage("--isa: the load computes nothing; give it to the server".to_owned())
+    );
     let key = args.request.key()?;
     let endpoint = Endpoint::new(&args.url, key.as_deref());
     let endpoint = endpoint.map_err(|error| Usage(error.to_string()))?;
-    let stop = stop_on_signals("stopping; finished levels are kept")?;
+    let stop = stop_on_signals("stopping")?;
     let generator = Generator::new()?;
     let client = Client::new(endpoint, Duration::from_secs_f64(args.load.timeout));
     let model = match &args.request.model {
@@ -54,12 +57,13 @@ fn measure(
     let mut record = args.begin(settings)?;
     let job = Arc::new(args.job(client, &record.settings)?);
     let levels = record.settings.levels.clone();
+    let mut is_interrupted = false;
     for (number, &level) in levels.iter().enumerate().skip(record.levels.len()) {
         let targets = record.settings.targets;
         let measured = generator.measure(&job, (number, level), targets, stop)?;
         let Some(measured) = measured else {
-            eprintln!("interrupted: the same command resumes");
-            return Ok(Done::Interrupted);
+            is_interrupted = true;
+            break;
         };
         note(&measured);
         record.levels.push(measured);
@@ -68,10 +72,20 @@ fn measure(
     }
     match args.output.format {
         OutputFormat::Json => print(&record::to_json(&record))?,
-        OutputFormat::Text => {
-            let rows: Vec<Vec<String>> = record.levels.iter().map(cells).collect();
-            print(&aligned(1, &HEADER, &rows))?;
-        }
+        OutputFormat::Text if record.levels.is_empty() => {}
+        OutputFormat::Text => print(&tables::of(&record))?,
+    }
+    if is_interrupted {
+        let done = record.levels.len();
+        let resumes = match args.output.output_path.is_some() {
+            true => "the same command measures the others",
+            false => "--output-path would let the same command measure the others",
+        };
+        eprintln!(
+            "interrupted after {done} of {} levels: {resumes}",
+            levels.len()
+        );
+        return Ok(Done::Interrupted);
     }
     let answered = |level: &LevelRecord| level.failed < level.requests;
     Ok(match record.levels.iter().all(answered) {
@@ -83,11 +97,7 @@ fn measure(
 /// Prints what a reader of a level's figures should know.
 fn note(level: &LevelRecord) {
     for (kind, failures) in &level.failures {
-        let total = failures.measured + failures.others;
-        eprintln!(
-            "{}: {total} failed, {kind}: {}",
-            level.level, failures.example
-        );
+        eprintln!("{}: {}", level.level, failures.line(kind));
     }
     if let Some(early) = level.ended_early.filter(|early| *early > 0) {
         eprintln!(

@@ -69,6 +69,7 @@ pub fn run(
         seed: args.request.seed,
     });
     let Some(soaked) = generator.soak(&soak, stop)? else {
+        eprintln!("interrupted: a soak has no result before its end");
         return Ok(Done::Interrupted);
     };
     record.soaked = soaked;
@@ -116,7 +117,10 @@ fn table(soaked: &Soaked) -> String {
     if let Some(last) = soaked.memory.last() {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let (least, most) = (mebibytes(last.least_bytes), mebibytes(last.most_bytes));
-        text += &format!("memory of the server: {least:.1} to {most:.1} MiB at the end\n");
+        text += &format!(
+            "memory of the server: at least {least:.1} and at most {most:.1} MiB during the last \
+             answers\n"
+        );
     }
     if let Some(growth) = soaked.growth {
         text += &format!(
@@ -130,8 +134,7 @@ fn table(soaked: &Soaked) -> String {
 /// What a server should not do.
 fn findings(soaked: &Soaked, most_growth: f64) -> Vec<String> {
     let failures = soaked.failures.iter();
-    let failures =
-        failures.map(|(kind, own)| format!("{} failed, {kind}: {}", own.measured, own.example));
+    let failures = failures.map(|(kind, own)| own.line(kind));
     let mut findings: Vec<String> = failures.collect();
     if let Some(left) = soaked.unfinished.filter(|left| *left > 0) {
         findings.push(format!(
