@@ -83,6 +83,17 @@ impl Cache {
         })
     }
 
+    /// Writes to all memory of the pages, which are not in use, so that it is there from now on.
+    ///
+    /// # Errors
+    /// If a row cannot be written.
+    pub fn occupy(&mut self) -> Result<(), LlamaError> {
+        self.layers.iter_mut().try_for_each(|layer| {
+            layer.keys.occupy()?;
+            layer.values.occupy()
+        })
+    }
+
     /// Room for `capacity` positions in each of `slots`.
     ///
     /// # Errors

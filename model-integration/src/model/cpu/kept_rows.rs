@@ -11,8 +11,12 @@ use crate::model::ops::narrow;
 pub(super) struct KeptRows {
     store: Store,
     dtype: FloatType,
+    rows: usize,
     cols: usize,
 }
+
+/// Least bytes of a page of memory.
+const PAGE_BYTES: usize = 4096;
 
 enum Store {
     F32(Vec<f32>),
@@ -46,7 +50,12 @@ impl KeptRows {
             (None, FloatType::F32) => Store::F32(vec![0.0; rows * cols]),
             (None, FloatType::Bf16 | FloatType::F16) => Store::Bits(vec![0; rows * cols]),
         };
-        Ok(Self { store, dtype, cols })
+        Ok(Self {
+            store,
+            dtype,
+            rows,
+            cols,
+        })
     }
 
     /// Keeps `x` as row `at`. `number` is the row's place in its sequence, which seeds stochastic
@@ -106,6 +115,18 @@ impl KeptRows {
                 narrow(out, self.dtype);
             }
         }
+    }
+
+    /// Writes to every page of memory, so that the system has given it from now on. It must not be
+    /// in use.
+    pub fn occupy(&mut self) -> Result<(), LlamaError> {
+        let rows = self.rows;
+        let step = (PAGE_BYTES * rows / self.bytes().max(1)).max(1);
+        let zeros = vec![0.0; self.cols];
+        for row in (0..rows).step_by(step).chain(rows.checked_sub(1)) {
+            self.write(row, &zeros, 0)?;
+        }
+        Ok(())
     }
 
     /// Bytes allocated.

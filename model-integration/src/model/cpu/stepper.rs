@@ -29,7 +29,8 @@ impl<'a> CpuStepper<'a> {
     ) -> Result<Self> {
         let pages = room.bytes / (position * PAGE as u64).max(1);
         let pages = u32::try_from(pages).context("more than 2^32 pages")? as usize;
-        let cache = Cache::paged(&engine, &llama, room.slots, pages)?;
+        let mut cache = Cache::paged(&engine, &llama, room.slots, pages)?;
+        cache.occupy()?;
         Ok(Self {
             engine,
             llama,
