@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
+/// Signalling a group and its leader signals the leader twice within this time.
+const SAME_SIGNAL: Duration = Duration::from_millis(100);
+
 /// A flag that the first Ctrl-C or SIGTERM sets, printing `stopping`. The second one ends the
 /// program at once.
 ///
@@ -18,8 +21,7 @@ pub fn stop_on_signals(stopping: &'static str) -> Result<Arc<AtomicBool>> {
     let mut first: Option<Instant> = None;
     ctrlc::set_handler(move || {
         if handler.swap(true, Ordering::Relaxed) {
-            // Signalling a group and its leader signals the leader twice.
-            if first.is_some_and(|first| first.elapsed() > Duration::from_secs(1)) {
+            if first.is_some_and(|first| first.elapsed() > SAME_SIGNAL) {
                 process::exit(130);
             }
             return;
