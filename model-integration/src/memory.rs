@@ -12,6 +12,11 @@ pub fn memory(pid: u32) -> Option<u64> {
     of(pid, "VmRSS:")
 }
 
+/// Bytes of memory that the system can give.
+pub fn available_memory() -> Option<u64> {
+    field(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable:")
+}
+
 /// Resets the peak memory of this process.
 pub fn reset_peak_memory() {
     // Elsewhere than in Linux peak memory is not measured.
@@ -20,7 +25,11 @@ pub fn reset_peak_memory() {
 
 fn of(pid: u32, field: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
+    self::field(&status, field)
+}
+
+fn field(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|line| line.strip_prefix(name))?;
     let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
     Some(1024 * kibibytes)
 }

@@ -1,15 +1,19 @@
 //! `mxlab serve`: serves a model over HTTP.
 
 use std::collections::BTreeMap;
+use std::env::{self, VarError};
 use std::ffi::OsStr;
+use std::fs;
 use std::net::{IpAddr, Ipv4Addr, TcpListener};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, mpsc};
 use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use rayon::prelude::*;
 use tokio::sync::Semaphore;
 
 use super::Done;
@@ -17,14 +21,20 @@ use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
+use crate::config::QuantConfig;
 use crate::engine::{CacheRoom, Engine};
+use crate::memory::available_memory;
 use crate::serve::api::Served;
 use crate::serve::http::limits::{HttpLimits, allow_connections};
 use crate::serve::http::listener;
+use crate::serve::http::receive::Inlet;
 use crate::serve::http::route::{Service, hash};
 use crate::serve::metrics::Metrics;
 use crate::serve::scheduler::Limits;
 use crate::serve::worker::Worker;
+
+/// Where the key is if no flag names one.
+const KEY_VARIABLE: &str = "MXLAB_API_KEY";
 
 #[derive(Args)]
 pub struct ServeArgs {
@@ -49,16 +59,15 @@ struct ServerArgs {
     /// Port to listen on; 0 takes a free one
     #[arg(long, value_name = "N", default_value_t = 8080)]
     port: u16,
-    /// Key that clients must send as `Authorization: Bearer KEY`
-    #[arg(
-        long,
-        value_name = "KEY",
-        env = "MXLAB_API_KEY",
-        hide_env_values = true
-    )]
+    /// Key that clients must send as `Authorization: Bearer KEY` [default: the variable
+    /// MXLAB_API_KEY, if it is set]
+    #[arg(long, value_name = "KEY")]
     api_key: Option<String>,
+    /// File with that key, which no list of processes shows then
+    #[arg(long, value_name = "FILE", conflicts_with = "api_key")]
+    api_key_file: Option<PathBuf>,
     /// The model's name for clients [default: that of --model, of a path the last part]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
     served_name: Option<String>,
     /// Log the body of every request to standard error
     #[arg(long)]
@@ -118,9 +127,10 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
     let config = args.configuration.one()?;
     let listener = args.server.listen()?;
     let key = args.server.key()?;
+    let room = args.batch.room()?;
     // It lives as long as the process; threads of the server use its tokenizer.
     let engine: &'static dyn Engine = Box::leak(args.model.open(SoftmaxDtype::F32)?);
-    let room = args.batch.room()?;
+    check_memory(engine, &config, room)?;
     let stepper = engine
         .stepper(&config, room)
         .with_context(|| format!("configuration `{}`", config.name))?;
@@ -135,6 +145,7 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
         tokenizer: engine.tokenizer(),
         vocabulary: engine.vocabulary(),
         longest,
+        longest_text: longest.saturating_mul(longest_token(engine)),
     };
     let metrics = Arc::new(Metrics::default());
     let (jobs, inbox) = mpsc::channel();
@@ -152,6 +163,7 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
     let service = Arc::new(Service {
         served,
         places: Arc::new(Semaphore::new(limits.requests)),
+        inlet: Inlet::new(&limits),
         limits,
         key,
         logs: args.server.log_requests,
@@ -163,11 +175,14 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
     let address = listener.local_addr().context("no address")?;
     eprint!("{}", engine.info().note_lines());
     print(&format!(
-        "{}: {} positions in {} MiB, {}\nlistening on http://{address}\n",
+        "{}: {} positions in {:.1} MiB, {}\n{}listening on http://{address}\n",
         served.name,
         pages.positions * pages.pages,
-        pages.bytes >> 20,
+        pages.bytes as f64 / f64::from(1 << 20),
         engine.info().describe(&config),
+        engine
+            .paths()
+            .map_or_else(String::new, |paths| format!("CPU products: {paths}\n")),
     ))?;
     let http = thread::Builder::new().name("http".to_owned());
     let http = http.spawn(move || {
@@ -196,17 +211,33 @@ impl ServerArgs {
 
     /// The hash of the key.
     fn key(&self) -> Result<Option<[u8; 32]>> {
-        match self.api_key.as_deref() {
-            Some("") => Err(Usage("--api-key: the key is empty; give one, or none".into()).into()),
-            key => Ok(key.map(hash)),
+        let (source, key) = match (&self.api_key, &self.api_key_file) {
+            (Some(key), _) => ("--api-key", key.clone()),
+            (None, Some(path)) => {
+                let key = fs::read_to_string(path);
+                let key = key.with_context(|| format!("--api-key-file {}", path.display()))?;
+                ("--api-key-file", key.trim().to_owned())
+            }
+            (None, None) => match env::var(KEY_VARIABLE) {
+                Ok(key) => (KEY_VARIABLE, key),
+                Err(VarError::NotPresent) => return Ok(None),
+                Err(error) => return Err(error).context(KEY_VARIABLE),
+            },
+        };
+        match key.is_empty() {
+            true => {
+                let message = format!("{source}: the key is empty; set one, or drop it");
+                Err(Usage(message).into())
+            }
+            false => Ok(Some(hash(&key))),
         }
     }
 }
 
 impl BatchArgs {
     fn room(&self) -> Result<CacheRoom> {
-        let bytes = self.cache << 20;
-        if let Some(free) = free_memory() {
+        let bytes = self.cache.saturating_mul(1 << 20);
+        if let Some(free) = available_memory() {
             ensure!(
                 bytes <= free,
                 "--cache {}: the system has {} MiB of free memory; give fewer",
@@ -267,12 +298,34 @@ fn short_name(model: &str) -> String {
     last.strip_suffix(".gguf").unwrap_or(&last).to_owned()
 }
 
-/// Bytes of memory that the system can give; `None` where it does not say.
-fn free_memory() -> Option<u64> {
-    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = text
-        .lines()
-        .find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib << 10)
+/// Refuses a model that does not fit beside its cache, before weights are loaded.
+fn check_memory(engine: &dyn Engine, config: &QuantConfig, room: CacheRoom) -> Result<()> {
+    let is_on_cpu = engine.paths().is_some();
+    let Some(free) = available_memory().filter(|_| is_on_cpu) else {
+        // A device tells when it has no more.
+        return Ok(());
+    };
+    let footprint = engine.footprint(config);
+    let footprint = footprint.with_context(|| format!("configuration `{}`", config.name))?;
+    let weights = footprint.weight_bytes;
+    ensure!(
+        weights.saturating_add(room.bytes) <= free,
+        "{} needs {} MiB for weights under `{}` and {} MiB for the cache; the system has {} MiB of \
+         free memory: give a smaller --model, a --config of fewer bits, or less --cache",
+        engine.info().name,
+        weights >> 20,
+        config.name,
+        room.bytes >> 20,
+        free >> 20
+    );
+    Ok(())
+}
+
+/// Most bytes of a token's text. One more than it shows, as a decoder may drop the space before a
+/// word.
+fn longest_token(engine: &dyn Engine) -> usize {
+    let tokenizer = engine.tokenizer();
+    let tokens = (0..engine.vocabulary() as u32).into_par_iter();
+    let bytes = tokens.map(|token| tokenizer.token_text(token).map_or(0, |text| text.len()));
+    1 + bytes.max().unwrap_or(0)
 }

@@ -85,7 +85,7 @@ impl Running {
             }
         }
         if !job.ignore_eos && eos.contains(&token) {
-            let rest = self.rest()?;
+            let (rest, _) = self.rest()?;
             self.finish(Finish::Stop, rest, metrics);
             return Ok(Next::End { token: false });
         }
@@ -99,21 +99,25 @@ impl Running {
             true => Finish::Length,
             false => return Ok(Next::Token(token)),
         };
-        let rest = match is_stopped {
-            true => String::new(),
-            false => self.rest()?,
+        let (rest, end) = match is_stopped {
+            true => (String::new(), end),
+            false => match self.rest()? {
+                (rest, true) => (rest, Finish::Stop),
+                (rest, false) => (rest, end),
+            },
         };
         self.finish(end, rest, metrics);
         Ok(Next::End { token: true })
     }
 
-    /// Text inside a character at the end, and what a stop might have begun with.
-    fn rest(&mut self) -> Result<String> {
+    /// Text inside a character at the end, and what a stop might have begun with; and whether a
+    /// stop is in there.
+    fn rest(&mut self) -> Result<(String, bool)> {
         let (mut text, is_stopped) = self.stop.push(&self.text.pending()?);
         if !is_stopped {
             text += &self.stop.finish();
         }
-        Ok(text)
+        Ok((text, is_stopped))
     }
 
     fn finish(&self, end: Finish, text: String, metrics: &Metrics) {

@@ -189,6 +189,32 @@ fn echo_gives_the_log_probability_of_every_token() {
 }
 
 #[test]
+fn a_token_begins_where_its_character_does() {
+    let server = Server::start(&["--cache", "4"]);
+    let prompt = "Tom ate \u{20ac}\u{e9} with Anna";
+    let answer = server.complete(&json!({
+        "prompt": prompt, "max_tokens": 4, "temperature": 0, "logprobs": 0, "echo": true,
+    }));
+    let choice = &answer["choices"][0];
+    let text = choice["text"].as_str().expect("a text");
+    assert!(text.starts_with(prompt), "{text}");
+    let list = |name: &str| choice["logprobs"][name].as_array().expect("a list");
+    let mut within = 0;
+    for (token, offset) in list("tokens").iter().zip(list("text_offset")) {
+        let offset = offset.as_u64().expect("an offset") as usize;
+        let token = token.as_str().expect("a token");
+        let rest: String = text.chars().skip(offset).collect();
+        if token.contains('\u{fffd}') {
+            within += 1;
+            assert!(rest.starts_with(['\u{20ac}', '\u{e9}']), "{offset}: {rest}");
+        } else if token != "<s>" {
+            assert!(rest.starts_with(token), "{token:?} at {offset}: {rest}");
+        }
+    }
+    assert!(within > 0, "{:?}", list("tokens"));
+}
+
+#[test]
 fn answers_end_where_they_should() {
     let server = Server::start(&["--cache", "4"]);
     let base = json!({"prompt": PROMPTS[0], "max_tokens": 40, "temperature": 0});
@@ -207,6 +233,11 @@ fn answers_end_where_they_should() {
     assert_eq!(stopped["choices"][0]["finish_reason"], "stop");
     assert!(stopped["usage"]["completion_tokens"].as_u64() < Some(used));
 
+    let mut short = base.clone();
+    short["max_completion_tokens"] = 3.into();
+    let short = server.complete(&short);
+    assert_eq!(short["usage"]["completion_tokens"], 3);
+
     // The token that ends texts, made the likeliest.
     let checkpoint = mxlab::embedded::checkpoint().expect("the embedded model");
     let eos = checkpoint.config().eos_token_ids[0];
@@ -216,6 +247,23 @@ fn answers_end_where_they_should() {
     assert_eq!(ended["choices"][0]["text"], "");
     assert_eq!(ended["choices"][0]["finish_reason"], "stop");
     assert_eq!(ended["usage"]["completion_tokens"], 0);
+
+    // A stop that the answer's last bytes, which are no whole character, make.
+    let tokenizer = checkpoint.tokenizer().expect("a tokenizer");
+    let parts = tokenizer.encode("\u{e9}", false).expect("tokens");
+    let part = parts.last().expect("bytes");
+    let mut cut = base.clone();
+    cut["logit_bias"] = json!({part.to_string(): 100});
+    cut["max_tokens"] = 1.into();
+    for (stop, text, end) in [
+        (json!(null), "\u{fffd}", "length"),
+        ("\u{fffd}".into(), "", "stop"),
+    ] {
+        cut["stop"] = stop;
+        let cut = server.complete(&cut);
+        assert_eq!(cut["choices"][0]["text"], text);
+        assert_eq!(cut["choices"][0]["finish_reason"], end);
+    }
 
     // A bias that forbids the first token, and penalties, change the answer.
     let first = server.complete(&json!({

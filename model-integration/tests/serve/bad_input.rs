@@ -40,7 +40,10 @@ fn bodies_that_do_not_work_are_refused_by_name() {
     let longest = "x ".repeat(3000);
     let stops = vec!["a"; 10_000];
     for (field, value, says) in [
-        ("prompt", json!(""), ""),
+        ("prompt", json!(""), "a prompt is empty"),
+        ("prompt", json!([""]), "a prompt is empty"),
+        ("prompt", json!(["Anna", ""]), "a prompt is empty"),
+        ("prompt", json!(null), "`prompt` is missing"),
         ("prompt", json!([]), "a prompt is empty"),
         ("prompt", json!([[]]), "a prompt is empty"),
         ("prompt", json!(7), "`prompt` is 7"),
@@ -48,23 +51,71 @@ fn bodies_that_do_not_work_are_refused_by_name() {
         (
             "prompt",
             json!([896]),
-            "`prompt` is 896; expected token ids from 0 to 895",
+            "`prompt[0]` is 896; expected token ids from 0 to 895",
         ),
-        ("prompt", json!([-1]), "expected token ids"),
-        ("prompt", json!([1.5]), "expected token ids"),
-        ("prompt", json!([[1, "a"]]), "expected token ids"),
+        (
+            "prompt",
+            json!([1, -1]),
+            "`prompt[1]` is -1; expected token ids",
+        ),
+        (
+            "prompt",
+            json!([1.5]),
+            "`prompt[0]` is 1.5; expected token ids",
+        ),
+        (
+            "prompt",
+            json!([[1, null]]),
+            "`prompt[0][1]` is null; expected token ids",
+        ),
+        (
+            "prompt",
+            json!([["a"]]),
+            "`prompt[0][0]` is a string; expected token ids",
+        ),
+        (
+            "prompt",
+            json!([1, "a"]),
+            "`prompt[1]` is a string; expected the same as before",
+        ),
+        (
+            "prompt",
+            json!(["a", [1], 7]),
+            "`prompt[2]` is 7; expected the same as before",
+        ),
+        (
+            "prompt",
+            json!([[1], [2, [3]]]),
+            "`prompt[1][1]` is an array",
+        ),
+        ("prompt", json!(vec![1; 10_000]), "a prompt of 10000 tokens"),
+        (
+            "prompt",
+            json!("x".repeat(60_000)),
+            "a prompt of 60000 bytes",
+        ),
         (
             "prompt",
             json!(vec!["a"; 257]),
             "257 prompts; expected at most 256",
         ),
-        ("prompt", json!(longest), "expected at most 512 together"),
+        ("prompt", json!(longest), "at most 512 tokens"),
+        (
+            "prompt",
+            json!(vec![1; 512]),
+            "expected at most 512 together",
+        ),
         (
             "max_tokens",
             json!(-1),
             "`max_tokens` is -1; expected an integer from 0 to 512",
         ),
         ("max_tokens", json!(0), "`max_tokens` is 0"),
+        (
+            "max_completion_tokens",
+            json!(513),
+            "`max_completion_tokens` is 513",
+        ),
         ("max_tokens", json!(1e30), "`max_tokens` is 1e+30"),
         ("max_tokens", json!("7"), "`max_tokens` is a string"),
         ("max_tokens", json!(512), "make"),
@@ -114,11 +165,6 @@ fn bodies_that_do_not_work_are_refused_by_name() {
     ] {
         let mut body = json!({"prompt": "Anna", "max_tokens": 2});
         body[field] = value;
-        if says.is_empty() {
-            // The embedded model's tokenizer begins every text with a token.
-            assert_eq!(server.post(completions, &body).status, 200);
-            continue;
-        }
         let message = refused(&server, completions, body.to_string().as_bytes(), 400);
         assert!(message.contains(says), "{field}: {message}");
     }
@@ -128,19 +174,32 @@ fn bodies_that_do_not_work_are_refused_by_name() {
         message.contains("no model \"gpt-4\"; this server has `embedded`"),
         "{message}"
     );
-    let large = json!({"prompt": "x".repeat(70_000)}).to_string();
-    refused(&server, completions, large.as_bytes(), 413);
+    // A client that sends everything before it reads gets to know why.
+    let large = json!({"prompt": "x".repeat(6_000_000)}).to_string();
+    let message = refused(&server, completions, large.as_bytes(), 413);
+    assert!(message.contains("expected at most 65536"), "{message}");
     let chat = json!({"messages": [{"role": "user", "content": "hi"}]}).to_string();
     let message = refused(&server, "/v1/chat/completions", chat.as_bytes(), 400);
     assert!(message.contains("no chat template"), "{message}");
     refused(&server, "/v1/embeddings", b"{}", 404);
-    assert_eq!(server.get(completions).status, 405);
+    for (method, path, allowed) in [
+        ("GET", completions, "POST"),
+        ("DELETE", "/v1/models", "GET, HEAD"),
+    ] {
+        let answer = server.request(method, path, "", b"");
+        assert_eq!(answer.status, 405);
+        let allow = format!("\r\nallow: {}\r\n", allowed.to_lowercase());
+        assert!(answer.head.contains(&allow), "{}", answer.head);
+    }
+    assert_eq!(server.get("/v1/models/%65mbedded").status, 200);
+    let head = server.request("HEAD", "/health", "", b"");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
 
     // Neutral values and unknown fields pass.
     let answer = server.complete(&json!({
         "prompt": "Anna", "max_tokens": 1, "suffix": null, "tools": [], "best_of": 1,
         "response_format": {"type": "text"}, "user": "me", "nonsense": {"a": 1}, "stop": null,
-        "logit_bias": {}, "temperature": 0,
+        "logit_bias": {}, "temperature": 0, "verbosity": "medium",
     }));
     assert_eq!(answer["usage"]["completion_tokens"], 1);
     assert_eq!(server.metric("mxlab_fields_ignored_total"), 1);
@@ -209,6 +268,9 @@ fn a_start_that_cannot_work_says_why_in_a_line() {
         .next()
         .expect("a port")
         .to_owned();
+    // Fits by itself.
+    let memory = mxlab::memory::available_memory().expect("Linux");
+    let cache = ((memory / 4 * 3) >> 20).to_string();
     for (arguments, code, says) in [
         (
             &["--port", &port, "--cache", "1"][..],
@@ -225,7 +287,23 @@ fn a_start_that_cannot_work_says_why_in_a_line() {
             1,
             "--max-length 4000",
         ),
-        (&["--api-key", ""], 2, "the key is empty"),
+        (
+            &["--cache", "17592186044417"],
+            1,
+            "MiB of free memory; give fewer",
+        ),
+        (
+            &["--model", "synthetic:mixtral-8x7b", "--cache", &cache],
+            1,
+            "MiB for weights",
+        ),
+        (&["--api-key", ""], 2, "--api-key: the key is empty"),
+        (
+            &["--api-key-file", "/dev/null"],
+            2,
+            "--api-key-file: the key",
+        ),
+        (&["--api-key-file", "no/such"], 1, "--api-key-file no/such"),
         (&["--model", "no/such/model.gguf"], 1, "no/such"),
     ] {
         let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
@@ -250,6 +328,7 @@ fn a_key_is_asked_for_everywhere_but_for_health() {
         ("Authorization: sesame\r\n", 401),
         ("Authorization: Bearer \r\n", 401),
         ("Authorization: Bearer sesame\r\n", 200),
+        ("Authorization: bearer sesame\r\n", 200),
     ] {
         for path in ["/v1/models", "/metrics"] {
             assert_eq!(
@@ -263,6 +342,17 @@ fn a_key_is_asked_for_everywhere_but_for_health() {
         let answer = server.request("POST", "/v1/completions", key, body.as_bytes());
         assert_eq!(answer.status, status, "{key}");
     }
+}
+
+#[test]
+fn a_key_may_come_from_the_environment_but_not_an_empty_one() {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args(["serve", "--cache", "1"]);
+    let output = command.env("MXLAB_API_KEY", "").output().expect("runs");
+    let error = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{error}");
+    assert!(error.contains("MXLAB_API_KEY: the key is empty"), "{error}");
+    assert!(!error.contains("--api-key"), "{error}");
 }
 
 #[test]

@@ -43,7 +43,11 @@ impl Answer {
                 Some(text) => text.clone(),
                 None => served.tokenizer.decode(&prompt.tokens).unwrap_or_default(),
             };
-            let logs = || Logs::new(served, call.kind);
+            let context = match call.echoes {
+                true => &[],
+                false => &*prompt.tokens,
+            };
+            let logs = || Logs::new(served, call.kind, context);
             Choice {
                 text: if call.echoes { text } else { String::new() },
                 ids: Vec::new(),

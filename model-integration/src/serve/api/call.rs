@@ -98,7 +98,7 @@ impl Call {
     /// # Errors
     /// With the field, what it has and what was expected.
     pub fn parse(kind: Kind, body: &[u8], served: &Served) -> Result<Self, ApiError> {
-        let mut fields = Fields::parse(body)?;
+        let mut fields = Fields::parse(body, served)?;
         check_model(&mut fields, served)?;
         let answers = fields.integer("n", 1..=MOST_ANSWERS as i64)?.unwrap_or(1) as usize;
         for name in UNSUPPORTED {
@@ -106,6 +106,9 @@ impl Call {
         }
         let longest = served.longest as i64;
         let max_tokens = fields.integer("max_tokens", 0..=longest)?;
+        let max_tokens = fields
+            .integer("max_completion_tokens", 0..=longest)?
+            .or(max_tokens);
         let (mut echoes, log_probabilities);
         let max_tokens = match kind {
             Kind::Completion => {
@@ -122,9 +125,7 @@ impl Call {
                     return Err(ApiError::field("top_logprobs", message));
                 }
                 log_probabilities = logs.then(|| likeliest.unwrap_or(0));
-                fields
-                    .integer("max_completion_tokens", 0..=longest)?
-                    .or(max_tokens)
+                max_tokens
             }
         };
         let prompts = match kind {
@@ -247,7 +248,9 @@ fn refuse_unless_neutral(fields: &mut Fields, name: &str, n: usize) -> Result<()
     };
     let is_neutral = match &value {
         Value::Bool(value) => !value,
-        Value::String(text) => text.is_empty() || matches!(text.as_str(), "none" | "auto"),
+        Value::String(text) => {
+            matches!(text.as_str(), "" | "none" | "auto") || name == "verbosity" && text == "medium"
+        }
         Value::Array(items) => items
             .iter()
             .all(|item| name == "modalities" && item == "text"),

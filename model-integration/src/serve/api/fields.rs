@@ -1,29 +1,71 @@
 //! Fields of a JSON object, taken one by one.
 
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
-use serde_json::{Map, Value};
+use serde::de::{Deserializer as _, IgnoredAny, MapAccess, Visitor};
+use serde_json::{Deserializer, Map, Value};
 
+use super::Served;
 use super::error::ApiError;
+use super::given::{Given, GivenSeed};
+
+/// The name of the field that has a reader of its own, since it may have many elements.
+const PROMPT: &str = "prompt";
 
 /// The fields of a request that nobody has taken yet. `null` is no value.
-pub struct Fields(Map<String, Value>);
+#[derive(Default)]
+pub struct Fields {
+    others: Map<String, Value>,
+    prompt: Option<Given>,
+}
+
+/// Reads the object of a body.
+struct BodyVisitor<'a>(&'a Served);
+
+impl<'de> Visitor<'de> for BodyVisitor<'_> {
+    type Value = Fields;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Fields, A::Error> {
+        let mut fields = Fields::default();
+        while let Some(name) = map.next_key::<String>()? {
+            if name == PROMPT {
+                fields.prompt = Some(map.next_value_seed(GivenSeed::new(self.0))?);
+            } else {
+                fields.others.insert(name, map.next_value()?);
+            }
+        }
+        Ok(fields)
+    }
+}
 
 impl Fields {
     /// The fields of a body.
     ///
     /// # Errors
     /// If it is no JSON object.
-    pub fn parse(body: &[u8]) -> Result<Self, ApiError> {
-        match serde_json::from_slice(body) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
-            Ok(other) => {
-                let message = format!("the body is {}; expected a JSON object", kind(&other));
-                Err(ApiError::new(400, message))
+    pub fn parse(body: &[u8], served: &Served) -> Result<Self, ApiError> {
+        let not_json = |error| ApiError::new(400, format!("the body is not JSON: {error}"));
+        let found = match body.trim_ascii_start().first() {
+            Some(b'[') => "an array",
+            Some(b'"') => "a string",
+            Some(b'n') => "null",
+            Some(b't' | b'f') => "a boolean",
+            Some(b'-' | b'0'..=b'9') => "a number",
+            _ => {
+                let mut deserializer = Deserializer::from_slice(body);
+                let fields = deserializer.deserialize_map(BodyVisitor(served));
+                let fields = fields.and_then(|fields| deserializer.end().map(|()| fields));
+                return fields.map_err(not_json);
             }
-            Err(error) => Err(ApiError::new(400, format!("the body is not JSON: {error}"))),
-        }
+        };
+        serde_json::from_slice::<IgnoredAny>(body).map_err(not_json)?;
+        let message = format!("the body is {found}; expected a JSON object");
+        Err(ApiError::new(400, message))
     }
 
     /// The fields of an object inside a field.
@@ -33,14 +75,23 @@ impl Fields {
     pub fn inside(&mut self, name: &str) -> Result<Option<Self>, ApiError> {
         match self.take(name) {
             None => Ok(None),
-            Some(Value::Object(map)) => Ok(Some(Self(map))),
+            Some(Value::Object(others)) => Ok(Some(Self {
+                others,
+                prompt: None,
+            })),
             Some(other) => Err(unexpected(name, &other, "an object")),
         }
     }
 
     /// A field's value.
     pub fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.shift_remove(name).filter(|value| !value.is_null())
+        let value = self.others.shift_remove(name);
+        value.filter(|value| !value.is_null())
+    }
+
+    /// The value of `prompt`.
+    pub fn take_prompt(&mut self) -> Option<Given> {
+        self.prompt.take().filter(|given| *given != Given::Nothing)
     }
 
     /// # Errors
@@ -101,7 +152,8 @@ impl Fields {
 
     /// Names of the fields that are left.
     pub fn left(&self) -> impl Iterator<Item = &str> {
-        self.0.keys().map(String::as_str)
+        let prompt = self.prompt.iter().map(|_| PROMPT);
+        self.others.keys().map(String::as_str).chain(prompt)
     }
 }
 

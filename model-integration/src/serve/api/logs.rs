@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Served;
 use super::call::Kind;
+use crate::generate::text::TextStream;
 use crate::serve::log_probability::TokenLog;
 
 /// Log-probabilities of an answer, or of a piece of it.
@@ -11,17 +12,20 @@ pub struct Logs {
     served: Served,
     kind: Kind,
     logs: Vec<TokenLog>,
-    /// Characters before the first token.
+    /// Text of the tokens that have been taken.
+    text: TextStream<'static>,
+    /// Characters of that text which are complete.
     offset: usize,
 }
 
 impl Logs {
-    /// None yet, for an answer of a kind.
-    pub fn new(served: Served, kind: Kind) -> Self {
+    /// None yet, for an answer of a kind, whose first token follows `context`.
+    pub fn new(served: Served, kind: Kind, context: &[u32]) -> Self {
         Self {
             served,
             kind,
             logs: Vec::new(),
+            text: TextStream::new(served.tokenizer, context),
             offset: 0,
         }
     }
@@ -59,11 +63,9 @@ impl Logs {
         for log in logs {
             let text = self.text(log.token);
             offsets.push(self.offset);
-            // Special tokens are no part of the text.
-            let in_text = self.served.tokenizer.decode(&[log.token]);
-            if in_text.is_ok_and(|in_text| !in_text.is_empty()) {
-                self.offset += text.chars().count();
-            }
+            // Tokens within a character begin where it begins. Special ones have no text.
+            let complete = self.text.push(log.token).unwrap_or_default();
+            self.offset += complete.chars().count();
             each.push(log.log_probability);
             tops.push(log.log_probability.map(|own| {
                 // Several tokens may have one text, for which the likeliest of them stands.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`call`] | a request as it is run |
 //! | [`fields`] | fields of a JSON object, taken one by one |
+//! | [`given`] | prompts as they come |
 //! | [`prompt`] | prompts and chats |
 //! | [`answer`] | answers, whole and in chunks |
 //! | [`logs`] | log-probabilities in answers |
@@ -13,6 +14,7 @@ pub mod answer;
 pub mod call;
 pub mod error;
 pub mod fields;
+pub mod given;
 pub mod logs;
 pub mod prompt;
 
@@ -29,4 +31,6 @@ pub struct Served {
     pub vocabulary: usize,
     /// Most tokens of a sequence: what the model takes and the cache holds.
     pub longest: usize,
+    /// Most bytes of a text of as many tokens.
+    pub longest_text: usize,
 }

@@ -5,10 +5,8 @@ use serde_json::Value;
 use super::Served;
 use super::error::ApiError;
 use super::fields::{Fields, unexpected};
+use super::given::{Given, MOST_PROMPTS};
 use crate::chat::{Message, Role};
-
-/// Most prompts of a request.
-const MOST_PROMPTS: usize = 256;
 
 /// A prompt.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,58 +23,74 @@ pub struct Prompt {
 /// With the field.
 pub fn prompts(fields: &mut Fields, served: &Served) -> Result<Vec<Prompt>, ApiError> {
     let refuse = |message: &str| ApiError::field("prompt", message);
-    let value = fields.take("prompt");
-    let value = value.ok_or_else(|| refuse("`prompt` is missing; expected a text or token ids"))?;
-    let is_one = match &value {
-        Value::Array(items) => items.iter().all(Value::is_number),
-        _ => true,
-    };
-    let values = match value {
-        Value::Array(items) if !is_one => items,
-        one => vec![one],
-    };
-    if values.len() > MOST_PROMPTS {
-        let message = format!(
-            "`prompt` has {} prompts; expected at most {MOST_PROMPTS}: send more requests",
-            values.len()
-        );
-        return Err(refuse(&message));
+    let given = fields.take_prompt();
+    let given = given.ok_or_else(|| refuse("`prompt` is missing; expected a text or token ids"))?;
+    match given {
+        Given::Many { prompts, count } if count <= MOST_PROMPTS => {
+            prompts.into_iter().map(|one| prompt(one, served)).collect()
+        }
+        Given::Many { count, .. } => Err(refuse(&format!(
+            "`prompt` has {count} prompts; expected at most {MOST_PROMPTS}: send more requests"
+        ))),
+        one => Ok(vec![prompt(one, served)?]),
     }
-    values.into_iter().map(|one| prompt(one, served)).collect()
 }
 
-fn prompt(value: Value, served: &Served) -> Result<Prompt, ApiError> {
+fn prompt(given: Given, served: &Served) -> Result<Prompt, ApiError> {
     let refuse = |message: String| ApiError::field("prompt", message);
-    let prompt = match value {
-        Value::String(text) => Prompt {
-            tokens: encode(served, &text, true)?,
+    let empty = || refuse("a prompt is empty; expected a text or at least one token".into());
+    let prompt = match given {
+        // Whatever the tokenizer puts before a text.
+        Given::Text(text) if text.is_empty() => return Err(empty()),
+        Given::Text(text) => Prompt {
+            tokens: encode(served, "prompt", &text, true)?,
             text: Some(text),
         },
-        Value::Array(ids) => {
-            let last = served.vocabulary.saturating_sub(1);
-            let token = |id: &Value| {
-                let token = id.as_u64().filter(|&id| id <= last as u64);
-                let expected = || format!("token ids from 0 to {last}");
-                token
-                    .map(|id| id as u32)
-                    .ok_or_else(|| unexpected("prompt", id, expected()))
-            };
-            Prompt {
-                tokens: ids.iter().map(token).collect::<Result<_, _>>()?,
-                text: None,
-            }
+        Given::Tokens { count, .. } if count > served.longest => {
+            return Err(too_long("prompt", &format!("{count} tokens"), served));
         }
-        other => {
-            let expected = "a text, token ids, or an array of either";
-            return Err(unexpected("prompt", &other, expected));
-        }
+        Given::Tokens { ids, .. } => Prompt {
+            tokens: ids,
+            text: None,
+        },
+        other => return Err(wrong(other, served)),
     };
     match prompt.tokens.is_empty() {
-        true => Err(refuse(
-            "a prompt is empty; expected at least one token".into(),
-        )),
+        true => Err(empty()),
         false => Ok(prompt),
     }
+}
+
+fn wrong(given: Given, served: &Served) -> ApiError {
+    let all = "expected a text, token ids, or an array of either";
+    let message = match given {
+        Given::Wrong { place, found, .. } if place.is_empty() => {
+            format!("`prompt` is {found}; {all}")
+        }
+        Given::Wrong {
+            place,
+            found,
+            is_mixed,
+        } => {
+            let last = served.vocabulary.saturating_sub(1);
+            let expected = match is_mixed {
+                true => "the same as before it: ids, texts and arrays do not mix".to_owned(),
+                false => format!("token ids from 0 to {last}"),
+            };
+            format!("`prompt{place}` is {found}; expected {expected}")
+        }
+        _ => format!("`prompt` has an array in an array; {all}"),
+    };
+    ApiError::field("prompt", message)
+}
+
+fn too_long(name: &str, found: &str, served: &Served) -> ApiError {
+    let message = format!(
+        "a prompt of {found}; a prompt and its answer are at most {} tokens, which have at most {} \
+         bytes: shorten it",
+        served.longest, served.longest_text
+    );
+    ApiError::field(name, message).with_code("context_length_exceeded")
 }
 
 /// The prompt of `messages`, by the model's chat template.
@@ -105,7 +119,7 @@ pub fn chat(fields: &mut Fields, served: &Served) -> Result<Prompt, ApiError> {
     let text = served.tokenizer.chat(&messages);
     let text = text.map_err(|error| ApiError::field(name, format!("{error:#}")))?;
     Ok(Prompt {
-        tokens: encode(served, &text, false)?,
+        tokens: encode(served, name, &text, false)?,
         text: None,
     })
 }
@@ -148,6 +162,8 @@ fn message(index: usize, value: Value) -> Result<Message, ApiError> {
             });
             texts.collect::<Result<Vec<_>, _>>()?.concat()
         }
+        // As clients send back an answer without text.
+        None | Some(Value::Null) if role == Role::Assistant => String::new(),
         other => {
             let other = other.unwrap_or(Value::Null);
             return Err(unexpected(&name, &other, "a text or an array of texts"));
@@ -156,7 +172,11 @@ fn message(index: usize, value: Value) -> Result<Message, ApiError> {
     Ok(Message::new(role, content))
 }
 
-fn encode(served: &Served, text: &str, special: bool) -> Result<Vec<u32>, ApiError> {
+/// The tokens of a text. A text that must have too many is refused before that takes its time.
+fn encode(served: &Served, name: &str, text: &str, special: bool) -> Result<Vec<u32>, ApiError> {
+    if text.len() > served.longest_text {
+        return Err(too_long(name, &format!("{} bytes", text.len()), served));
+    }
     let tokens = served.tokenizer.encode(text, special);
-    tokens.map_err(|error| ApiError::field("prompt", format!("{error:#}")))
+    tokens.map_err(|error| ApiError::field(name, format!("{error:#}")))
 }

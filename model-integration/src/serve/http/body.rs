@@ -9,6 +9,7 @@ use serde_json::Value;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::activity::Due;
 use crate::serve::api::answer::Answer;
 use crate::serve::job::Event;
 
@@ -28,8 +29,15 @@ pub struct AnswerStream {
     events: UnboundedReceiver<(usize, Event)>,
     answer: Answer,
     has_ended: bool,
-    /// The place among the requests at a time.
-    _permit: OwnedSemaphorePermit,
+    _place: Place,
+}
+
+/// A place among the requests at a time, and the answer that is due.
+pub struct Place {
+    /// The place.
+    pub permit: OwnedSemaphorePermit,
+    /// The answer.
+    pub due: Due,
 }
 
 impl AnswerStream {
@@ -38,14 +46,14 @@ impl AnswerStream {
         first: (usize, Event),
         events: UnboundedReceiver<(usize, Event)>,
         answer: Answer,
-        permit: OwnedSemaphorePermit,
+        place: Place,
     ) -> Self {
         Self {
             first: Some(first),
             events,
             answer,
             has_ended: false,
-            _permit: permit,
+            _place: place,
         }
     }
 

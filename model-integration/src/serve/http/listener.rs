@@ -12,9 +12,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::TcpStream;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::time::{interval, sleep};
 
+use super::activity::Activity;
 use super::limits::HEAD_BYTES;
 use super::route::Service;
 use super::stalled::Stalled;
@@ -42,6 +43,7 @@ async fn accept(listener: TcpListener, service: Arc<Service>) -> io::Result<()> 
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let connections = Arc::new(Semaphore::new(service.limits.connections));
     let graceful = GracefulShutdown::new();
+    let (stopping, _) = watch::channel(false);
     let mut look = interval(LOOK);
     loop {
         let accepted = tokio::select! {
@@ -58,35 +60,55 @@ async fn accept(listener: TcpListener, service: Arc<Service>) -> io::Result<()> 
         };
         // One connection too many is closed at once.
         if let Ok(permit) = Arc::clone(&connections).try_acquire_owned() {
-            let served = connection(stream, Arc::clone(&service));
+            let activity = Arc::new(Activity::default());
+            let served = connection(stream, Arc::clone(&service), Arc::clone(&activity));
             let served = graceful.watch(served);
             let metrics = Arc::clone(&service.metrics);
+            let stopping = stopping.subscribe();
             tokio::spawn(async move {
                 metrics.connections.fetch_add(1, Relaxed);
-                // A client that breaks its connection off is no error of the server.
-                let _ = served.await;
+                tokio::select! {
+                    // A client that breaks its connection off is no error of the server.
+                    _ = served => {}
+                    () = unneeded(stopping, &activity) => {}
+                }
                 metrics.connections.fetch_sub(1, Relaxed);
                 drop(permit);
             });
         }
     }
     drop(listener);
+    stopping.send_replace(true);
     graceful.shutdown().await;
     Ok(())
+}
+
+/// Waits until the server stops and a connection has nothing to do. Its client may have sent a part
+/// of a request, which nobody waits for then.
+async fn unneeded(mut stopping: watch::Receiver<bool>, activity: &Activity) {
+    // The sender lives until the runtime ends.
+    let _ = stopping.wait_for(|stopping| *stopping).await;
+    loop {
+        sleep(LOOK).await;
+        if !activity.is_busy() {
+            return;
+        }
+    }
 }
 
 /// One connection.
 fn connection(
     stream: TcpStream,
     service: Arc<Service>,
+    activity: Arc<Activity>,
 ) -> impl hyper_util::server::graceful::GracefulConnection<Error = hyper::Error> + Send {
     // Tokens leave as they come.
     let _ = stream.set_nodelay(true);
     let longest = service.limits.client;
-    let stream = TokioIo::new(Stalled::new(stream, longest));
+    let stream = TokioIo::new(Stalled::new(stream, longest, Arc::clone(&activity)));
     let answer = service_fn(move |request| {
-        let service = Arc::clone(&service);
-        async move { Ok::<_, Infallible>(service.answer(request).await) }
+        let (service, activity) = (Arc::clone(&service), Arc::clone(&activity));
+        async move { Ok::<_, Infallible>(service.answer(request, &activity).await) }
     });
     http1::Builder::new()
         .timer(TokioTimer::new())

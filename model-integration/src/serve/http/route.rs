@@ -8,19 +8,20 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use http_body_util::{BodyExt, LengthLimitError, Limited};
-use hyper::body::{Body, Bytes, Incoming};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderValue};
 use hyper::{Method, Request, Response, StatusCode};
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::task::spawn_blocking;
-use tokio::time::timeout;
 
-use super::body::{AnswerBody, AnswerStream};
+use super::activity::Activity;
+use super::body::{AnswerBody, AnswerStream, Place};
 use super::limits::HttpLimits;
+use super::receive::Inlet;
 use crate::serve::api::Served;
 use crate::serve::api::answer::{Answer, failed};
 use crate::serve::api::call::{Call, Kind};
@@ -45,6 +46,8 @@ pub struct Service {
     pub metrics: Arc<Metrics>,
     /// Where sequences go to run.
     pub jobs: Sender<Job>,
+    /// Where bodies come in.
+    pub inlet: Inlet,
     /// Places for requests.
     pub places: Arc<Semaphore>,
     /// Whether the server is stopping.
@@ -59,9 +62,14 @@ pub fn hash(key: &str) -> [u8; 32] {
 }
 
 impl Service {
-    /// Answers a request.
-    pub async fn answer(&self, request: Request<Incoming>) -> Response<AnswerBody> {
-        let answer = self.route(request).await;
+    /// Answers a request of a connection.
+    pub async fn answer(
+        &self,
+        request: Request<Incoming>,
+        connection: &Arc<Activity>,
+    ) -> Response<AnswerBody> {
+        let method = request.method().clone();
+        let answer = self.route(request, connection).await;
         answer.unwrap_or_else(|error| {
             match error.status {
                 429 => Metrics::count(&self.metrics.requests_overloaded_total),
@@ -73,6 +81,14 @@ impl Service {
                 let headers = answer.headers_mut();
                 headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
             }
+            if error.status == 405 {
+                let allowed = match method {
+                    Method::GET | Method::HEAD => "POST",
+                    _ => "GET, HEAD",
+                };
+                let headers = answer.headers_mut();
+                headers.insert(header::ALLOW, HeaderValue::from_static(allowed));
+            }
             if error.status == 401 {
                 let headers = answer.headers_mut();
                 headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -81,27 +97,39 @@ impl Service {
         })
     }
 
-    async fn route(&self, request: Request<Incoming>) -> Result<Response<AnswerBody>, ApiError> {
-        let path = request.uri().path().to_owned();
+    async fn route(
+        &self,
+        request: Request<Incoming>,
+        connection: &Arc<Activity>,
+    ) -> Result<Response<AnswerBody>, ApiError> {
+        let path = percent_decode_str(request.uri().path()).decode_utf8_lossy();
+        let path = path.into_owned();
         if path != "/health" {
             self.check_key(&request)?;
         }
-        let (method, kind) = match path.as_str() {
-            "/health" | "/metrics" | "/v1/models" => (Method::GET, None),
-            "/v1/completions" => (Method::POST, Some(Kind::Completion)),
-            "/v1/chat/completions" => (Method::POST, Some(Kind::Chat)),
-            path if path == format!("/v1/models/{}", self.served.name) => (Method::GET, None),
+        let kind = match path.as_str() {
+            "/health" | "/metrics" | "/v1/models" => None,
+            "/v1/completions" => Some(Kind::Completion),
+            "/v1/chat/completions" => Some(Kind::Chat),
+            path if path == format!("/v1/models/{}", self.served.name) => None,
             _ => {
                 let message = format!("no {path:?} here; see /v1/models, /v1/completions");
                 return Err(ApiError::new(404, message));
             }
         };
-        if *request.method() != method {
-            let message = format!("{path} takes {method}; found {}", request.method());
+        let (is_taken, takes) = match kind {
+            Some(_) => (request.method() == Method::POST, "POST"),
+            None => (
+                matches!(*request.method(), Method::GET | Method::HEAD),
+                "GET",
+            ),
+        };
+        if !is_taken {
+            let message = format!("{path} takes {takes}; found {}", request.method());
             return Err(ApiError::new(405, message));
         }
         if let Some(kind) = kind {
-            return self.run(kind, request).await;
+            return self.run(kind, request, connection).await;
         }
         Ok(match path.as_str() {
             "/health" => json_answer(200, &json!({"status": "ok"})),
@@ -134,7 +162,9 @@ impl Service {
         };
         let given = request.headers().get(header::AUTHORIZATION);
         let given = given.and_then(|value| value.to_str().ok());
-        let given = given.and_then(|value| value.strip_prefix("Bearer "));
+        let given = given.and_then(|value| value.split_once(' '));
+        let given = given.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("Bearer"));
+        let given = given.map(|(_, key)| key);
         let difference = hash(given.unwrap_or_default())
             .iter()
             .zip(expected)
@@ -154,6 +184,7 @@ impl Service {
         &self,
         kind: Kind,
         request: Request<Incoming>,
+        connection: &Arc<Activity>,
     ) -> Result<Response<AnswerBody>, ApiError> {
         let arrival = Instant::now();
         if self.stop.load(Relaxed) {
@@ -162,20 +193,25 @@ impl Service {
                 "the server is stopping; ask another one",
             ));
         }
+        let mut received = self.inlet.receive(request.into_body()).await?;
         let permit = Arc::clone(&self.places).try_acquire_owned();
         let permit = permit.map_err(|_| {
             let most = self.limits.requests;
             let message = format!("{most} requests are running or waiting; try again later");
             ApiError::new(429, message).with_code("rate_limit_exceeded")
         })?;
-        let body = self.read_body(request).await?;
+        let due = connection.begin();
+        let place = Place { permit, due };
         if self.logs {
-            eprintln!("{kind:?}: {}", String::from_utf8_lossy(&body));
+            eprintln!("{kind:?}: {}", String::from_utf8_lossy(&received.bytes));
         }
         let served = self.served;
+        self.inlet.wait_for_turn(&mut received).await;
         // Long texts take long to become tokens; a panic in there ends this request alone.
         let call = spawn_blocking(move || {
-            let call = Call::parse(kind, &body, &served)?;
+            // Its room is free when it is parsed, also if the client is gone by then.
+            let received = received;
+            let call = Call::parse(kind, &received.bytes, &served)?;
             let answer = Answer::new(&call, served);
             Ok((call, answer))
         });
@@ -199,7 +235,7 @@ impl Service {
             if let Event::Failed(failure) = first {
                 return Err(failed(failure));
             }
-            let stream = AnswerStream::new((index, first), events, answer, permit);
+            let stream = AnswerStream::new((index, first), events, answer, place);
             let mut answer = Response::new(AnswerBody::Stream(Box::new(stream)));
             let headers = answer.headers_mut();
             let kind = HeaderValue::from_static("text/event-stream");
@@ -212,29 +248,6 @@ impl Service {
             answer.take(index, event)?;
         }
         Ok(json_answer(200, &answer.whole()))
-    }
-
-    async fn read_body(&self, request: Request<Incoming>) -> Result<Bytes, ApiError> {
-        let most = self.limits.body_bytes;
-        let too_large = |bytes: String| {
-            let message = format!("the body has {bytes} bytes; expected at most {most}");
-            ApiError::new(413, message)
-        };
-        let body = request.into_body();
-        if body.size_hint().lower() > most as u64 {
-            return Err(too_large(body.size_hint().lower().to_string()));
-        }
-        let whole = timeout(self.limits.client, Limited::new(body, most).collect()).await;
-        match whole {
-            Err(_) => {
-                let seconds = self.limits.client.as_secs();
-                let message = format!("the body did not come within {seconds} s");
-                Err(ApiError::new(408, message))
-            }
-            Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large("more".to_owned())),
-            Ok(Err(error)) => Err(ApiError::new(400, format!("the body is broken: {error}"))),
-            Ok(Ok(whole)) => Ok(whole.to_bytes()),
-        }
     }
 
     fn count_ignored(&self, names: &[String]) {

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -10,21 +11,25 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::{Sleep, sleep};
 
+use super::activity::Activity;
+
 /// A stream whose writes fail when none succeeds for some time.
 pub struct Stalled {
     stream: TcpStream,
     longest: Duration,
     /// Runs while a write waits.
     timer: Option<Pin<Box<Sleep>>>,
+    activity: Arc<Activity>,
 }
 
 impl Stalled {
     /// Writes of `stream` fail after `longest`.
-    pub fn new(stream: TcpStream, longest: Duration) -> Self {
+    pub fn new(stream: TcpStream, longest: Duration, activity: Arc<Activity>) -> Self {
         Self {
             stream,
             longest,
             timer: None,
+            activity,
         }
     }
 
@@ -34,6 +39,7 @@ impl Stalled {
         written: Poll<io::Result<T>>,
         context: &mut Context<'_>,
     ) -> Poll<io::Result<T>> {
+        self.activity.set_writes(written.is_pending());
         if written.is_ready() {
             self.timer = None;
             return written;
