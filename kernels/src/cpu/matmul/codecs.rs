@@ -119,8 +119,8 @@ impl Codecs {
         lifted.filter(|lifted| most <= lifted.largest_scale)
     }
 
-    /// The limit of scales that are powers of two, if those of such a range are normal numbers; only
-    /// blocks of zeros may have 2^-127, which then counts as zero.
+    /// The limit of scales that are powers of two, if those of such a range are normal numbers.
+    /// Only blocks of zeros may have 2^-127, which then counts as zero.
     pub fn plain_powers(&self, range: ScaleRange) -> Option<i32> {
         let ScaleCodec::Power { limit, .. } = self.scale else {
             return None;

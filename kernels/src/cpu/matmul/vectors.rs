@@ -4,8 +4,8 @@ use super::elements::SIX_BITS;
 use super::panels::{PANEL_ROWS, Panels};
 use crate::cpu::simd::Simd;
 
-/// How far ahead of their use words are fetched into the cache. Weights are read once, from memory, in
-/// more streams than the CPU foresees.
+/// How far ahead of their use words are fetched into the cache. Weights are read once, from memory,
+/// in more streams than the CPU foresees.
 const AHEAD: usize = 40 * PANEL_ROWS;
 
 /// The positions of `V` vectors of rows in their panels.
