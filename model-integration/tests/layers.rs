@@ -6,7 +6,14 @@ use std::path::{Path, PathBuf};
 
 /// Modules of the library, from the bottom up. A module may use the layers below its own.
 const LAYERS: &[&[&str]] = &[
-    &["chat", "columns", "corpus", "did_you_mean", "file_name"],
+    &[
+        "chat",
+        "columns",
+        "corpus",
+        "did_you_mean",
+        "file_name",
+        "memory",
+    ],
     &["config"],
     &["description"],
     &["checkpoint"],
@@ -14,8 +21,8 @@ const LAYERS: &[&[&str]] = &[
     &["model"],
     &["quantization_error", "task", "train"],
     &["record"],
-    &["eval", "generate"],
-    &["study"],
+    &["eval", "generate", "load"],
+    &["serve", "study"],
     &["report"],
     &["cli"],
 ];

@@ -5,35 +5,14 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use bytes::Bytes;
-use clap::ValueEnum;
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::lengths::Lengths;
 use crate::checkpoint::Tokenizer;
 use crate::corpus::words;
-
-/// What is asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub enum Api {
-    /// `/completions`
-    Completions,
-    /// `/chat/completions`
-    Chat,
-}
-
-impl Api {
-    /// Its path below the base.
-    pub const fn path(self) -> &'static str {
-        match self {
-            Self::Completions => "completions",
-            Self::Chat => "chat/completions",
-        }
-    }
-}
+use crate::record::load::Api;
 
 /// Where prompts come from.
 pub enum Source {

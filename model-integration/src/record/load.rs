@@ -3,10 +3,29 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use clap::ValueEnum;
 use mxlab_harness::record::Environment;
 use serde::{Deserialize, Serialize};
 
-use crate::load::prompts::Api;
+/// What is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// `/completions`
+    Completions,
+    /// `/chat/completions`
+    Chat,
+}
+
+impl Api {
+    /// Its path below the base.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Completions => "completions",
+            Self::Chat => "chat/completions",
+        }
+    }
+}
 
 /// Levels of load on an endpoint, and what became of the requests.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

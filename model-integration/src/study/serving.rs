@@ -24,9 +24,9 @@ use crate::load::endpoint::Endpoint;
 use crate::load::exchange::Client;
 use crate::load::generator::Generator;
 use crate::load::lengths::Lengths;
-use crate::load::prompts::{Api, Prompts, Source};
+use crate::load::prompts::{Prompts, Source};
 use crate::memory::peak_memory;
-use crate::record::load::{Level, LoadSettings, Targets};
+use crate::record::load::{Api, Level, LoadSettings, Targets};
 use crate::record::study::{CellRecord, ServingRecord};
 
 /// Most time of a request.

@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 
 use crate::cli::model::open_checkpoint;
 use crate::load::lengths::Lengths;
-use crate::load::prompts::{self, Api, Prompts, Source};
+use crate::load::prompts::{self, Prompts, Source};
+use crate::record::load::Api;
 
 #[derive(Args)]
 pub struct LoadArgs {
