@@ -68,10 +68,10 @@ fn committed_records_are_written_as_they_are_read() {
         *kinds.entry(record.kind().name).or_insert(0) += 1;
     }
     let of = |kind: &str| kinds.get(kind).copied().unwrap_or(0);
-    for kind in ["bench", "eval", "mutate", "study", "verify"] {
+    for kind in ["bench", "eval", "mutate", "soak", "study", "verify"] {
         assert!(of(kind) > 0, "{kind}: {kinds:?}");
     }
-    assert_eq!(of("study"), 9);
+    assert_eq!(of("study"), 10);
 }
 
 fn generation() -> GenerateRecord {
