@@ -68,6 +68,31 @@ pub struct ActRecord {
     pub failed: usize,
 }
 
+impl ActRecord {
+    /// What its clients are counted by, behind their name.
+    pub const COLUMNS: [&'static str; 7] = [
+        "clients",
+        "begun",
+        "answered",
+        "refused",
+        "left",
+        "overloaded",
+        "failed",
+    ];
+
+    /// The counts, in the order of [`ActRecord::COLUMNS`].
+    pub fn counts(&self) -> [usize; 6] {
+        [
+            self.begun,
+            self.answered,
+            self.refused,
+            self.gone,
+            self.overloaded,
+            self.failed,
+        ]
+    }
+}
+
 /// Memory of the server over some answers.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub struct MemorySample {

@@ -7,7 +7,7 @@ use super::table::{Cell, Table};
 use super::timings::seconds;
 use crate::load::soak::kept;
 use crate::record::load::{LevelRecord, LoadRecord, LoadSettings, Percentiles};
-use crate::record::soak::{MemorySample, SoakRecord};
+use crate::record::soak::{ActRecord, MemorySample, SoakRecord};
 
 /// Columns of a table of levels.
 const HEADER: [&str; 14] = [
@@ -169,27 +169,10 @@ pub fn soak(found: &Found<SoakRecord>) -> Section {
         record.output_tokens,
         seconds(soaked.seconds)
     );
-    let header = [
-        "clients",
-        "begun",
-        "answered",
-        "refused",
-        "left",
-        "overloaded",
-        "failed",
-    ];
-    let mut table = Table::new(caption, 1, &header);
+    let mut table = Table::new(caption, 1, &ActRecord::COLUMNS);
     for (name, act) in &soaked.acts {
-        let ends = [
-            act.begun,
-            act.answered,
-            act.refused,
-            act.gone,
-            act.overloaded,
-            act.failed,
-        ];
         let mut row = vec![Cell::text(name).of(&found.path)];
-        row.extend(ends.map(|count| Cell::text(count.to_string())));
+        row.extend(act.counts().map(|count| Cell::text(count.to_string())));
         table.rows.push(row);
     }
     let mut notes: Vec<String> = soaked

@@ -3,9 +3,10 @@
 //! - Every running sequence whose prompt is done gets its next token in every step.
 //! - Prompts share the tokens of a step evenly: those that need less than their share leave the
 //!   rest to the others, so a short prompt never waits for a long one.
-//! - Sequences are admitted in the order of arrival, as soon as the pages for their prompt are free.
-//! - When no page is left, the youngest running sequence gives its pages back and waits in its place
-//!   by arrival. Later it is computed again, with the tokens that it already has.
+//! - Sequences are admitted in the order of arrival, as soon as the pages for their prompt are
+//!   free.
+//! - When no page is left, the youngest running sequence gives its pages back and waits in its
+//!   place by arrival. Later it is computed again, with the tokens that it already has.
 
 use std::collections::BTreeMap;
 use std::ops::Range;

@@ -129,11 +129,15 @@ fn widest<const STREAMS: usize, const AHEAD: usize>(
     {
         use std::arch::x86_64::{__m128i, __m256i, __m512i};
 
+        /// # Safety
+        /// That of [`Pass::go`].
         #[target_feature(enable = "avx512f")]
         unsafe fn avx512<const S: usize, const A: usize>(pass: Pass, traffic: Traffic) {
             // SAFETY: the CPU has the register; the rest is the caller's promise.
             unsafe { pass.go::<__m512i, S, A>(traffic) }
         }
+        /// # Safety
+        /// That of [`Pass::go`].
         #[target_feature(enable = "avx2")]
         unsafe fn avx2<const S: usize, const A: usize>(pass: Pass, traffic: Traffic) {
             // SAFETY: as above.

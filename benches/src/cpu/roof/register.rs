@@ -10,21 +10,39 @@ pub unsafe trait Register: Copy {
     const BYTES: usize;
 
     /// A byte in every place.
+    ///
+    /// # Safety
+    /// That of the trait.
     unsafe fn splat(byte: u8) -> Self;
 
     /// Reads one.
+    ///
+    /// # Safety
+    /// That of the trait.
     unsafe fn load(from: *const u8) -> Self;
 
     /// Writes one.
+    ///
+    /// # Safety
+    /// That of the trait.
     unsafe fn store(self, to: *mut u8);
 
     /// Writes one past the caches.
+    ///
+    /// # Safety
+    /// That of the trait.
     unsafe fn stream(self, to: *mut u8);
 
     /// The exclusive or of both.
+    ///
+    /// # Safety
+    /// That of the trait.
     unsafe fn xor(self, other: Self) -> Self;
 
     /// Asks for the line of an address, which need not be valid.
+    ///
+    /// # Safety
+    /// That of the trait.
     unsafe fn prefetch(address: *const u8);
 }
 

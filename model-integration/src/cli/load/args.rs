@@ -70,9 +70,12 @@ pub struct LevelArgs {
 #[derive(Args)]
 #[command(next_help_heading = "Soak")]
 pub struct SoakArgs {
-    /// Soak instead: as many clients as --concurrency, by default 16, until --requests are answered.
-    /// Some of them leave, are slow, send malformed bodies or are killed
-    #[arg(long, conflicts_with_all = ["rate", "duration", "warm_up", "retries", "target", "fields"])]
+    /// Soak instead: as many clients as --concurrency, by default 16, until --requests are
+    /// answered. Some of them leave, are slow, send malformed bodies or are killed
+    #[arg(
+        long,
+        conflicts_with_all = ["rate", "duration", "warm_up", "retries", "target", "fields"]
+    )]
     pub soak: bool,
     /// Process of the server, on this machine, whose memory is watched
     #[arg(long, value_name = "PID", requires = "soak")]
@@ -104,7 +107,11 @@ pub struct RequestArgs {
     pub tokenizer: Option<String>,
     /// Prompts from a file, in turn: in each line a JSON string, or an object with the fields of a
     /// request
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["prompt_tokens", "tokenizer", "shared_tokens"])]
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["prompt_tokens", "tokenizer", "shared_tokens"]
+    )]
     pub prompt_file: Option<PathBuf>,
     /// Most tokens of an answer, as --prompt-tokens
     #[arg(long, value_name = "LENGTH", default_value = "64")]

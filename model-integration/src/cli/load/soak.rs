@@ -92,28 +92,12 @@ pub fn run(
 
 fn table(soaked: &Soaked) -> String {
     let row = |(name, act): (&String, &ActRecord)| {
-        let ends = [
-            act.begun,
-            act.answered,
-            act.refused,
-            act.gone,
-            act.overloaded,
-            act.failed,
-        ];
-        let counts = ends.iter().map(usize::to_string);
+        let counts = act.counts();
+        let counts = counts.iter().map(usize::to_string);
         std::iter::once(name.clone()).chain(counts).collect()
     };
     let rows: Vec<Vec<String>> = soaked.acts.iter().map(row).collect();
-    let header = [
-        "clients",
-        "begun",
-        "answered",
-        "refused",
-        "left",
-        "overloaded",
-        "failed",
-    ];
-    let mut text = aligned(1, &header, &rows);
+    let mut text = aligned(1, &ActRecord::COLUMNS, &rows);
     if let Some(last) = soaked.memory.last() {
         let mebibytes = |bytes: u64| bytes as f64 / f64::from(1 << 20);
         let (least, most) = (mebibytes(last.least_bytes), mebibytes(last.most_bytes));
