@@ -7,9 +7,10 @@ use mxlab::config::{FormatFlags, QuantConfig, load};
 use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::engine::{Engine, Request};
-use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix, PAGE};
+use mxlab::model::cpu::{Cache, Cpu, CpuEngine, Matrix};
 use mxlab::model::{Batch, Llama, Mlp, Projections};
 use mxlab::train::{Recipe, train};
+use mxlab_kernels::cpu::PAGE;
 use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
 
 fn checkpoint() -> Checkpoint {

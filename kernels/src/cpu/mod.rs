@@ -31,8 +31,8 @@ mod simd;
 
 pub use isa::{Isa, IsaError};
 pub use matmul::{
-    Bf16Rows, CodeRows, CodeRowsMut, IntegerMatmul, IntegerPath, Matmul, Operand, Panels, Path,
-    Strided, StridedProduct,
+    Bf16Rows, CodeRows, CodeRowsMut, IntegerMatmul, IntegerPath, Lines, Matmul, Operand, PAGE,
+    Paged, PagedValues, Panels, Path, Strided, StridedProduct,
 };
 pub use quantizer::{CodeQuantizer, Quantizer};
 

@@ -29,9 +29,22 @@ pub struct IntegerElement {
     most: u32,
 }
 
+/// The integers of each element that has any, by code.
+static TABLES: LazyLock<Vec<(IntegerElement, [i32; 256])>> = LazyLock::new(|| {
+    let elements = ElementFormat::ALL.iter().copied();
+    let integers = elements.filter_map(IntegerElement::measure);
+    let table = |element: IntegerElement| std::array::from_fn(|code| element.integer(code as u8));
+    integers.map(|element| (element, table(element))).collect()
+});
+
 impl IntegerElement {
-    /// `None` for FP8, tables, and elements of 2 and 3 bits.
+    /// `None` for FP8, tables, and elements of 2 and 3 bits. Measured once.
     pub fn new(element: ElementFormat) -> Option<Self> {
+        let mut elements = TABLES.iter().map(|(integers, _)| *integers);
+        elements.find(|integers| integers.element == element)
+    }
+
+    fn measure(element: ElementFormat) -> Option<Self> {
         let shift = match element.grid() {
             Grid::Float(grid) => u32::try_from(grid.mantissa_bits as i32 - grid.emin()).ok()?,
             Grid::Int(grid) => grid.fraction_bits,
@@ -64,13 +77,6 @@ impl IntegerElement {
 
     /// By code; bits above those of a code are ignored. Made once.
     pub fn integers(self) -> &'static [i32; 256] {
-        static TABLES: LazyLock<Vec<(IntegerElement, [i32; 256])>> = LazyLock::new(|| {
-            let elements = ElementFormat::ALL.iter().copied();
-            let integers = elements.filter_map(IntegerElement::new);
-            let table =
-                |element: IntegerElement| std::array::from_fn(|code| element.integer(code as u8));
-            integers.map(|element| (element, table(element))).collect()
-        });
         let own = TABLES.iter().find(|(element, _)| *element == self);
         &own.expect("an element of the table of elements").1
     }

@@ -127,7 +127,6 @@ pub struct Attention {
 impl Attention {
     fn head(&self) -> Head {
         Head {
-            past: 0,
             length: self.length,
             head_dim: self.head_dim,
             query_stride: self.heads * self.head_dim,

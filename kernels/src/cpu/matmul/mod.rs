@@ -43,6 +43,7 @@ mod elements;
 mod integer;
 mod order;
 mod output;
+mod paged;
 #[cfg(target_arch = "x86_64")]
 mod pairs;
 mod panels;
@@ -64,6 +65,7 @@ pub(super) use integer::{
 pub use integer::{CodeRows, CodeRowsMut, IntegerMatmul, IntegerPath};
 #[cfg(target_arch = "x86_64")]
 pub(super) use integer::{NarrowBytes, Vnni, Words, arrange, multiply_integers};
+pub use paged::{Lines, PAGE, Paged, PagedValues};
 pub use panels::Panels;
 pub use path::Path;
 pub(super) use step::Fused;

@@ -93,6 +93,12 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_halves(self, x: &[u16]) -> __m256i {
+        let x = &x[..Self::LANES];
+        op!(_mm256_cvtepu16_epi32(_mm_loadu_si128(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
     fn load_bits(self, x: &[u32]) -> __m256i {
         let x = &x[..Self::LANES];
         op!(_mm256_loadu_si256(x.as_ptr().cast()))

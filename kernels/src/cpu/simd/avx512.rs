@@ -83,6 +83,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn load_halves(self, x: &[u16]) -> __m512i {
+        let x = &x[..Self::LANES];
+        op!(_mm512_cvtepu16_epi32(_mm256_loadu_si256(x.as_ptr().cast())))
+    }
+
+    #[inline(always)]
     fn load_bits(self, x: &[u32]) -> __m512i {
         let x = &x[..Self::LANES];
         op!(_mm512_loadu_si512(x.as_ptr().cast()))

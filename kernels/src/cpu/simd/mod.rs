@@ -55,6 +55,8 @@ pub(super) trait Simd: Copy {
     fn load_bytes(self, x: &[u8]) -> Self::U;
     /// The nibbles of the first [`Simd::LANES`] / 2 bytes, low first, widened.
     fn load_nibbles(self, x: &[u8]) -> Self::U;
+    /// The first [`Simd::LANES`] halves of words, widened.
+    fn load_halves(self, x: &[u16]) -> Self::U;
     /// The first [`Simd::LANES`] words.
     fn load_bits(self, x: &[u32]) -> Self::U;
     /// The lanes, each below 256, as bytes.

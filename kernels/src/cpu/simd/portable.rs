@@ -73,6 +73,10 @@ impl<const N: usize> Simd for Portable<N> {
         out
     }
     #[inline(always)]
+    fn load_halves(self, x: &[u16]) -> [u32; N] {
+        std::array::from_fn(|lane| x[lane].into())
+    }
+    #[inline(always)]
     fn load_bits(self, x: &[u32]) -> [u32; N] {
         let mut out = [0; N];
         out.copy_from_slice(&x[..N]);

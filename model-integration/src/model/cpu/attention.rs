@@ -3,9 +3,9 @@
 use rayon::prelude::*;
 
 use super::cache::Part;
+use super::pages::Pages;
 use super::{Cache, Cpu};
-use crate::model::buffer::Buffer;
-use crate::model::ops::attention::{Head, KeyPanel, Scores};
+use crate::model::ops::attention::{Queries, QueriesOf, Scores};
 use crate::model::ops::narrow;
 use crate::model::{Attention, Batch, Sequence};
 
@@ -21,69 +21,42 @@ pub(super) enum Kept<'a> {
     In(&'a Cache),
 }
 
-/// Keys and values of one head of one sequence.
-struct HeadRows<'a> {
-    keys: KeyPanel,
-    values: Values<'a>,
-}
-
-/// The values of a head.
-enum Values<'a> {
-    /// Inside tokens of so many features.
-    Among(&'a [f32], usize),
-    /// One behind another.
-    Alone(Buffer),
-}
-
-impl Values<'_> {
-    /// The values, and the distance between positions.
-    fn strided(&self, head_dim: usize) -> (&[f32], usize) {
-        match self {
-            Self::Among(values, stride) => (values, *stride),
-            Self::Alone(values) => (values, head_dim),
-        }
-    }
-}
-
 impl<'a> Kept<'a> {
-    /// Those of a head of a sequence, whose first token is the batch's number `start`.
-    fn rows(
+    /// Keys and values of a head of a sequence, whose first token is the batch's number `start`.
+    fn pages(
         self,
         attention: &Attention<Vec<f32>>,
         sequence: &Sequence,
         start: usize,
         head: usize,
-    ) -> HeadRows<'a> {
-        let (positions, head_dim) = (sequence.end(), attention.head_dim);
+    ) -> [Pages<'a>; 2] {
+        let head_dim = attention.head_dim;
         match self {
             Self::Own(own) => {
                 let stride = attention.kv_heads * head_dim;
                 let [keys, values] = own.map(|x| &x[start * stride + head * head_dim..]);
-                HeadRows {
-                    keys: KeyPanel::new(keys, positions, head_dim, stride),
-                    values: Values::Among(values, stride),
-                }
+                [
+                    Pages::of_keys(keys, sequence.end(), head_dim, stride),
+                    Pages::of_values(values, stride),
+                ]
             }
-            Self::In(cache) => {
-                let layer = attention.layer;
-                let keys = KeyPanel::of_runs(positions, head_dim, |run, out| {
-                    cache.read((layer, Part::Keys), sequence, head, run, out);
-                });
-                let mut values = Buffer::of_any_values(positions * head_dim);
-                cache.read(
-                    (layer, Part::Values),
-                    sequence,
-                    head,
-                    0..positions,
-                    &mut values,
-                );
-                HeadRows {
-                    keys,
-                    values: Values::Alone(values),
-                }
-            }
+            Self::In(cache) => [Part::Keys, Part::Values]
+                .map(|part| cache.pages((attention.layer, part), sequence, head)),
         }
     }
+}
+
+/// Queries of a sequence that one thread takes.
+struct Task<'a> {
+    /// The number of the sequence.
+    sequence: usize,
+    /// The batch's token that the first query is of.
+    token: usize,
+    /// Positions before the first query.
+    past: usize,
+    /// The head of keys and values of a single query; `None`: all heads.
+    kv_head: Option<usize>,
+    out: &'a mut [f32],
 }
 
 impl Cpu {
@@ -109,49 +82,80 @@ impl Cpu {
         });
         let starts: Vec<usize> = starts.collect();
         let sequences = batch.sequences.par_iter().zip(&starts);
-        let operands: Vec<Vec<HeadRows>> = sequences
+        let operands: Vec<Vec<[Pages; 2]>> = sequences
             .map(|(sequence, &start)| {
-                let of_head = |head: usize| kept.rows(attention, sequence, start, head);
+                let of_head = |head: usize| kept.pages(attention, sequence, start, head);
                 (0..kv_heads).into_par_iter().map(of_head).collect()
             })
             .collect();
+        let group = heads / kv_heads;
         let mut tasks = Vec::new();
-        let (mut first, mut rest) = (0, out);
+        let (mut token, mut rest) = (0, out);
         for (index, sequence) in batch.sequences.iter().enumerate() {
             for start in (0..sequence.length).step_by(QUERIES_PER_TASK) {
                 let length = QUERIES_PER_TASK.min(sequence.length - start);
                 let (own, others) = rest.split_at_mut(length * query_stride);
-                tasks.push((first, index, sequence.past + start, own));
-                (first, rest) = (first + length, others);
+                let task = |kv_head, out| Task {
+                    sequence: index,
+                    token,
+                    past: sequence.past + start,
+                    kv_head,
+                    out,
+                };
+                if length == 1 {
+                    let of_heads = own.chunks_exact_mut(group * head_dim).enumerate();
+                    tasks.extend(of_heads.map(|(head, out)| task(Some(head), out)));
+                } else {
+                    tasks.push(task(None, own));
+                }
+                (token, rest) = (token + length, others);
             }
         }
-        tasks.into_par_iter().for_each(|(first, index, past, out)| {
-            let mut head = Head {
-                past,
-                length: out.len() / query_stride,
-                head_dim,
-                query_stride,
-                key_stride: 0,
-                scores: Scores {
-                    scale: attention.scale,
-                    cap: attention.cap,
-                    window: attention.window,
-                    sink: None,
-                },
-            };
-            let query = &query[first * query_stride..];
+        let queries = Queries {
+            of: QueriesOf::Positions(None),
+            past: 0,
+            count: group,
+            head_dim,
+            stride: head_dim,
+            scores: Scores {
+                scale: attention.scale,
+                cap: attention.cap,
+                window: attention.window,
+                sink: None,
+            },
+        };
+        tasks.into_par_iter().for_each(|task| {
+            let query = &query[task.token * query_stride..];
             let mut scratch = Vec::new();
-            for h in 0..heads {
-                head.scores.sink = attention.sinks.map(|sinks| sinks[h]);
-                let at_query = h * head_dim;
-                let of_head = &operands[index][h / (heads / kv_heads)];
-                let values;
-                (values, head.key_stride) = of_head.values.strided(head_dim);
-                let operands = (&query[at_query..], &of_head.keys, values);
-                let out = &mut out[at_query..];
-                head.attend(self.path.isa(), out, operands, self.dtype, &mut scratch);
+            let mut attend = |queries: Queries, out: &mut [f32], query: &[f32], head: usize| {
+                let operands = operands[task.sequence][head].each_ref().map(Pages::matrix);
+                let rounding = (self.dtype, &mut scratch);
+                queries.attend(self.path.isa(), out, query, operands, rounding);
+            };
+            let queries = Queries {
+                past: task.past,
+                ..queries
+            };
+            if let Some(head) = task.kv_head {
+                let heads = head * group..(head + 1) * group;
+                let queries = Queries {
+                    of: QueriesOf::Heads(attention.sinks.map(|sinks| &sinks[heads.clone()])),
+                    ..queries
+                };
+                attend(queries, task.out, &query[heads.start * head_dim..], head);
+            } else {
+                for h in 0..heads {
+                    let queries = Queries {
+                        of: QueriesOf::Positions(attention.sinks.map(|sinks| sinks[h])),
+                        count: task.out.len() / query_stride,
+                        stride: query_stride,
+                        ..queries
+                    };
+                    let first = h * head_dim;
+                    attend(queries, &mut task.out[first..], &query[first..], h / group);
+                }
             }
-            narrow(out, self.dtype);
+            narrow(task.out, self.dtype);
         });
     }
 }

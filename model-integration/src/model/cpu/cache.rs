@@ -4,15 +4,13 @@
 //! names the pages of its sequence in order. Sequences that begin alike may share pages: who fills
 //! tables sees to it that a page is written for one sequence alone.
 
-use std::ops::Range;
+use mxlab_kernels::cpu::{Lines, PAGE, Paged};
 
 use super::Cpu;
 use super::kept_rows::KeptRows;
-use crate::model::ops::attention::KeyPanel;
+use super::pages::{Pages, stride};
+use crate::model::buffer::Buffer;
 use crate::model::{Batch, Llama, LlamaError, Sequence};
-
-/// Positions of a page.
-pub const PAGE: usize = KeyPanel::RUN;
 
 /// Keys and values of every layer; or nothing, for sequences that pass through the model in one
 /// piece.
@@ -66,13 +64,14 @@ impl Cache {
         pages: usize,
     ) -> Result<Self, LlamaError> {
         let (kv_heads, head_dim) = (llama.kv_heads, llama.head_dim);
-        let rows = pages * kv_heads * PAGE;
+        let pages = pages * kv_heads;
         let layers = llama.layers.iter().map(|layer| {
-            let rows =
-                |format: &Option<_>| KeptRows::new(rows, head_dim, format.as_ref(), engine.dtype());
+            let rows = |holds: Lines, format: &Option<_>| {
+                KeptRows::new(pages, head_dim, holds, format.as_ref(), engine.dtype())
+            };
             Ok(Layer {
-                keys: rows(&layer.keys)?,
-                values: rows(&layer.values)?,
+                keys: rows(Lines::Columns, &layer.keys)?,
+                values: rows(Lines::Rows, &layer.values)?,
             })
         });
         Ok(Self {
@@ -192,24 +191,37 @@ impl Cache {
         Ok(())
     }
 
-    /// Keys or values of a head at `positions` of a sequence, which begin with a page.
-    pub(super) fn read(
+    /// Keys or values of a head of a sequence.
+    pub(super) fn pages(
         &self,
         (layer, part): (usize, Part),
         sequence: &Sequence,
         head: usize,
-        positions: Range<usize>,
-        out: &mut [f32],
-    ) {
-        let kept = &self.layers[layer];
-        let rows = match part {
-            Part::Keys => &kept.keys,
-            Part::Values => &kept.values,
+    ) -> Pages<'_> {
+        let (kept, holds) = match part {
+            Part::Keys => (&self.layers[layer].keys, Lines::Columns),
+            Part::Values => (&self.layers[layer].values, Lines::Rows),
         };
-        let pages = &self.slots[sequence.slot].pages[positions.start / PAGE..];
-        let out = out[..positions.len() * self.head_dim].chunks_mut(PAGE * self.head_dim);
-        for (&page, out) in pages.iter().zip(out) {
-            rows.read((page as usize * self.kv_heads + head) * PAGE, out);
+        let size = PAGE * self.head_dim;
+        let table = &self.slots[sequence.slot].pages[..sequence.end().div_ceil(PAGE)];
+        if let Some(values) = kept.values() {
+            return Pages::Kept(Paged {
+                values,
+                first: head * size,
+                page_stride: self.kv_heads * size,
+                stride: stride(holds, self.head_dim),
+                table: Some(table),
+                holds,
+            });
+        }
+        let mut values = Buffer::of_any_values(table.len() * size);
+        for (&page, out) in table.iter().zip(values.chunks_exact_mut(size)) {
+            kept.read(page as usize * self.kv_heads + head, out);
+        }
+        Pages::Read {
+            values,
+            head_dim: self.head_dim,
+            holds,
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Rows that a cache keeps: packed in a format, or as values of the model's arithmetic.
+//!
+//! Rows of keys are kept by feature in each page, as products read them, unless they are packed:
+//! blocks are parts of rows.
 
-use half::f16;
-use mxlab_kernels::cpu::{Quantizer, dequantize_rows};
+use mxlab_kernels::cpu::{Lines, PAGE, PagedValues, Quantizer, dequantize_rows};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
+use super::pages::by_feature;
 use crate::model::LlamaError;
+use crate::model::buffer::Buffer;
 use crate::model::ops::narrow;
 
-/// Rows of one length. What is read back has the bits of a row that was rounded in place.
+/// Rows of one length in pages of [`PAGE`]. What is read back has the bits of a row that was
+/// rounded in place.
 pub(super) struct KeptRows {
     store: Store,
     dtype: FloatType,
-    rows: usize,
+    holds: Lines,
+    pages: usize,
     cols: usize,
 }
 
@@ -31,13 +37,16 @@ enum Store {
 }
 
 impl KeptRows {
-    /// Room for `rows` rows of `cols` values of `dtype`, in `format` if there is one.
+    /// Room for pages of rows of `cols` values of `dtype`, in `format` if there is one. A row is read
+    /// as what a page `holds`.
     pub fn new(
-        rows: usize,
+        pages: usize,
         cols: usize,
+        holds: Lines,
         format: Option<&BlockFormat>,
         dtype: FloatType,
     ) -> Result<Self, LlamaError> {
+        let rows = pages * PAGE;
         let store = match (format, dtype) {
             (Some(&format), _) => Store::Packed {
                 quantizer: Box::new(Quantizer::new(format, dtype)?),
@@ -53,7 +62,8 @@ impl KeptRows {
         Ok(Self {
             store,
             dtype,
-            rows,
+            holds,
+            pages,
             cols,
         })
     }
@@ -61,16 +71,22 @@ impl KeptRows {
     /// Keeps `x` as row `at`. `number` is the row's place in its sequence, which seeds stochastic
     /// rounding.
     pub fn write(&mut self, at: usize, x: &[f32], number: usize) -> Result<(), LlamaError> {
-        let place = at * self.cols..(at + 1) * self.cols;
+        let (page, line) = (at / PAGE * PAGE * self.cols, at % PAGE);
+        let (first, step) = match self.holds {
+            Lines::Rows => (page + line * self.cols, 1),
+            Lines::Columns => (page + line, PAGE),
+        };
+        let dtype = self.dtype;
         match &mut self.store {
-            Store::F32(values) => values[place].copy_from_slice(x),
+            Store::F32(values) => {
+                let places = values[first..].iter_mut().step_by(step);
+                places.zip(x).for_each(|(value, &x)| *value = x);
+            }
             Store::Bits(bits) => {
-                for (bits, &x) in bits[place].iter_mut().zip(x) {
-                    *bits = match self.dtype {
-                        FloatType::F16 => f16::from_f32(x).to_bits(),
-                        _ => (x.to_bits() >> 16) as u16,
-                    };
-                }
+                let places = bits[first..].iter_mut().step_by(step);
+                places
+                    .zip(x)
+                    .for_each(|(bits, &x)| *bits = dtype.to_bits(x) as u16);
             }
             Store::Packed {
                 quantizer,
@@ -87,40 +103,56 @@ impl KeptRows {
         Ok(())
     }
 
-    /// The values of the rows from `first` on; `out` is whole rows.
-    pub fn read(&self, first: usize, out: &mut [f32]) {
-        let rows = out.len() / self.cols;
-        let place = first * self.cols..(first + rows) * self.cols;
+    /// The values of all pages where products can read them, in the order that `holds` says.
+    pub fn values(&self) -> Option<PagedValues<'_>> {
+        match (&self.store, self.dtype) {
+            (Store::F32(values), _) => Some(PagedValues::F32(values)),
+            (Store::Bits(bits), FloatType::Bf16) => Some(PagedValues::Bf16(bits)),
+            _ => None,
+        }
+    }
+
+    /// The values of a page, in the order that `holds` says.
+    pub fn read(&self, page: usize, out: &mut [f32]) {
+        let first = page * PAGE;
+        let place = first * self.cols..(first + PAGE) * self.cols;
         match &self.store {
             Store::F32(values) => out.copy_from_slice(&values[place]),
             Store::Bits(bits) => {
                 let pairs = out.iter_mut().zip(&bits[place]);
-                match self.dtype {
-                    FloatType::F16 => pairs.for_each(|(x, &bits)| *x = f16::from_bits(bits).into()),
-                    _ => pairs.for_each(|(x, &bits)| *x = f32::from_bits(u32::from(bits) << 16)),
-                }
+                pairs.for_each(|(x, &bits)| *x = self.dtype.from_bits(bits.into()));
             }
             Store::Packed {
                 tensor,
                 tensor_scales,
                 ..
-            } => {
-                dequantize_rows(tensor, first..first + rows, out).expect("rows of the tensor");
-                if !tensor_scales.is_empty() {
-                    let rows = out.chunks_exact_mut(self.cols);
-                    for (row, scale) in rows.zip(&tensor_scales[first..]) {
-                        row.iter_mut().for_each(|x| *x *= scale);
-                    }
+            } => match self.holds {
+                Lines::Rows => self.unpack(tensor, tensor_scales, first, out),
+                Lines::Columns => {
+                    let mut rows = Buffer::of_any_values(out.len());
+                    self.unpack(tensor, tensor_scales, first, &mut rows);
+                    by_feature(&rows, self.cols, PAGE, out);
                 }
-                narrow(out, self.dtype);
+            },
+        }
+    }
+
+    /// The values of a page of packed rows.
+    fn unpack(&self, tensor: &PackedTensor, scales: &[f32], first: usize, out: &mut [f32]) {
+        dequantize_rows(tensor, first..first + PAGE, out).expect("rows of the tensor");
+        if !scales.is_empty() {
+            let rows = out.chunks_exact_mut(self.cols);
+            for (row, scale) in rows.zip(&scales[first..]) {
+                row.iter_mut().for_each(|x| *x *= scale);
             }
         }
+        narrow(out, self.dtype);
     }
 
     /// Writes to every page of memory, so that the system has given it from now on. It must not be
     /// in use.
     pub fn occupy(&mut self) -> Result<(), LlamaError> {
-        let rows = self.rows;
+        let rows = self.pages * PAGE;
         let step = (PAGE_BYTES * rows / self.bytes().max(1)).max(1);
         let zeros = vec![0.0; self.cols];
         for row in (0..rows).step_by(step).chain(rows.checked_sub(1)) {

@@ -23,6 +23,7 @@ mod generator;
 mod kept_rows;
 mod matrix;
 mod operations;
+mod pages;
 mod rounding;
 mod stepper;
 
@@ -36,7 +37,7 @@ use crate::checkpoint::encoding::StoredInput;
 use crate::description::parameters::Usage;
 
 pub use activation::Activation;
-pub use cache::{Cache, PAGE};
+pub use cache::Cache;
 pub use engine::CpuEngine;
 pub use matrix::Matrix;
 pub use rounding::Input;

@@ -1,8 +1,9 @@
 //! Serving on the CPU.
 
 use anyhow::{Context, Result};
+use mxlab_kernels::cpu::PAGE;
 
-use super::{Activation, Cache, Cpu, PAGE, on_threads};
+use super::{Activation, Cache, Cpu, on_threads};
 use crate::description::ModelConfig;
 use crate::engine::{CacheRoom, PageCount, Piece, Stepper};
 use crate::model::{Batch, Llama, context};

@@ -1,15 +1,30 @@
-//! Weights and gradients of a head without past, window, cap and sink, for training.
+//! Weights and gradients of a head that has no past, window, cap or sink.
 
 use std::ops::Range;
 
 use mxlab_kernels::format::FloatType;
 
-use super::Head;
+use super::Scores;
 use super::softmax::causal_softmax;
 use crate::model::ops::{Matrix, multiply};
 
 /// Queries that are multiplied with the keys at a time; a block needs no key beyond its own end.
 const ROW_BLOCK: usize = 64;
+
+/// One head of one sequence inside `[tokens, features]` matrices.
+#[derive(Clone, Copy, Debug)]
+pub struct Head {
+    /// Number of positions.
+    pub length: usize,
+    /// Features of the head.
+    pub head_dim: usize,
+    /// Distance between tokens in queries and outputs.
+    pub query_stride: usize,
+    /// Distance between tokens in keys and values.
+    pub key_stride: usize,
+    /// How scores become weights.
+    pub scores: Scores,
+}
 
 impl Head {
     fn query<'a>(&self, data: &'a [f32]) -> Matrix<'a> {
