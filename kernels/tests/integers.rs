@@ -4,8 +4,8 @@
 use crate::matmul::{bits, config, packed};
 use mxlab_kernels::cpu::{self, CodeRows, IntegerMatmul, IntegerPath, Panels, Quantizer};
 use mxlab_kernels::format::{
-    BlockFormat, ElementFormat, FloatType, FormatError, IntegerElement, IntegerPair, PackedTensor,
-    ScaleFormat,
+    BlockFormat, ElementFormat, FloatType, FormatError, GgmlFormat, IntegerElement, IntegerPair,
+    PackedTensor, ScaleFormat, random_at,
 };
 use mxlab_kernels::reference::{self, Operand};
 use proptest::prelude::*;
@@ -38,11 +38,16 @@ fn pairs() -> impl Strategy<Value = [BlockFormat; 2]> {
 
 /// Checks every path on one problem.
 fn check(x: &PackedTensor, w: &PackedTensor) -> Result<(), TestCaseError> {
+    check_panels(x, w, &Panels::new(w))
+}
+
+/// The same, with the panels of `w`.
+fn check_panels(x: &PackedTensor, w: &PackedTensor, panels: &Panels) -> Result<(), TestCaseError> {
     let expected = reference::integer_matmul(x, w).unwrap();
-    let (panels, rows) = (Panels::new(w), w.rows());
+    let rows = w.rows();
     for path in IntegerPath::available() {
         let mut y = vec![7.0; x.rows() * rows];
-        let matmul = IntegerMatmul::new(&panels).with_path(path);
+        let matmul = IntegerMatmul::new(panels).with_path(path);
         matmul.multiply(&CodeRows::from(x), &mut y).unwrap();
         for (i, (&y, &expected)) in y.iter().zip(&expected).enumerate() {
             prop_assert_eq!(
@@ -79,6 +84,41 @@ proptest! {
         let w = packed(w, rows, cols, is_wild, seed ^ 0xABCD);
         check(&x, &w)?;
     }
+}
+
+/// Blocks of ggml that are elements under scales: the same values, and products of integers.
+#[test]
+fn blocks_of_ggml_are_integers_where_they_are_elements() {
+    let (rows, cols) = (35, 96);
+    let mut taken = 0;
+    for ggml in GgmlFormat::ALL {
+        let Some((format, _)) = ggml.as_blocks() else {
+            continue;
+        };
+        taken += 1;
+        let row_bytes = ggml.row_bytes(cols);
+        let random = |i: usize| random_at(9, i as u64) as u8;
+        let mut blocks: Vec<u8> = (0..rows * row_bytes).map(random).collect();
+        for block in blocks.chunks_exact_mut(ggml.block_bytes()) {
+            // A scale near 1: those of any bits are in the test of values.
+            block[1] = 0x3C | block[1] & 0x83;
+        }
+        let row_of = |row: usize| &blocks[row * row_bytes..][..row_bytes];
+        let panels = Panels::of_ggml(ggml, [rows, cols], row_of)
+            .unwrap()
+            .unwrap();
+        assert_eq!(panels.block_format().unwrap(), &format);
+        let w = panels.packed_rows(0..rows).unwrap();
+        let (mut expected, mut values) = (vec![0.0; rows * cols], vec![0.0; rows * cols]);
+        ggml.decode(&blocks, &mut expected);
+        cpu::dequantize(&w, &mut values).unwrap();
+        assert_eq!(values, expected, "{ggml}");
+
+        let x = self::format(ElementFormat::INT8, ScaleFormat::E8M0, 32, false);
+        let x = packed(x, 3, cols, false, 4);
+        check_panels(&x, &w, &panels).unwrap();
+    }
+    assert_eq!(taken, 2);
 }
 
 /// One code everywhere: the largest integers of both signs, whose 16-bit sums are the largest.

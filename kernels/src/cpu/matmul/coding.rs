@@ -69,8 +69,9 @@ impl Coding {
                 let values = magnitudes.clone().chain(magnitudes.map(|value| -value));
                 (PanelCodes::Bits6, values.collect())
             }
+            // Two's complement: panels flip the highest bit of the stored codes.
             GgmlFormat::Q4_0 => {
-                let values = (0..16u8).map(|code| f32::from(code) - 8.0);
+                let values = (0..16u8).map(|code| f32::from(code ^ 8) - 8.0);
                 (PanelCodes::Bits4, values.collect())
             }
             GgmlFormat::Q4_1 => (PanelCodes::Bits4, (0..16u8).map(f32::from).collect()),

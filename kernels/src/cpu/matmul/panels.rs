@@ -48,7 +48,8 @@ pub struct Panels {
 #[derive(Clone, Copy, Debug)]
 enum PanelFormat {
     Blocks(BlockFormat),
-    Ggml(GgmlFormat),
+    /// Beside it the block format that it is, and the tensor scale that its values have already.
+    Ggml(GgmlFormat, Option<(BlockFormat, f32)>),
 }
 
 impl Panels {
@@ -91,7 +92,8 @@ impl Panels {
         let row_scales = cols / block * coding.scale_bytes();
         let block_scales = coding.scale_bytes();
         let (mut codes, mut scales) = (vec![0; width.layout().bytes(cols)], vec![0; row_scales]);
-        let mut panels = Self::empty(PanelFormat::Ggml(format), coding, [rows, cols], row_scales);
+        let as_ggml = PanelFormat::Ggml(format, format.as_blocks());
+        let mut panels = Self::empty(as_ggml, coding, [rows, cols], row_scales);
         let range_of = RangeOf::new(&panels.coding);
         for row in 0..rows {
             let stored = row_of(row);
@@ -177,16 +179,20 @@ impl Panels {
         self.cols
     }
 
-    /// The scale of the tensor as a whole; 1 where the format has none.
+    /// The scale of the tensor as a whole, for the elements of [`Panels::block_format`]; 1 where
+    /// the format has none.
     pub const fn tensor_scale(&self) -> f32 {
-        self.coding.tensor_scale
+        match self.format {
+            PanelFormat::Ggml(_, Some((_, tensor_scale))) => tensor_scale,
+            PanelFormat::Ggml(_, None) | PanelFormat::Blocks(_) => self.coding.tensor_scale,
+        }
     }
 
     /// Bytes in memory: codes, scales, and the tensor's scale where there is one.
     pub fn bytes(&self) -> usize {
         let has_tensor_scale = match &self.format {
             PanelFormat::Blocks(format) => format.has_tensor_scale(),
-            PanelFormat::Ggml(_) => false,
+            PanelFormat::Ggml(..) => false,
         };
         let tensor_scale = if has_tensor_scale {
             size_of::<f32>()
@@ -196,14 +202,14 @@ impl Panels {
         size_of_val(self.codes.as_slice()) + self.scales.len() + tensor_scale
     }
 
-    /// The format.
+    /// The format; of ggml's the one that has its values, see [`GgmlFormat::as_blocks`].
     ///
     /// # Errors
-    /// [`FormatError::GgmlBlocks`] if it is one of ggml.
+    /// [`FormatError::GgmlBlocks`] if it is one of ggml that is no block format.
     pub const fn block_format(&self) -> Result<&BlockFormat, FormatError> {
         match &self.format {
-            PanelFormat::Blocks(format) => Ok(format),
-            PanelFormat::Ggml(format) => Err(FormatError::GgmlBlocks { format: *format }),
+            PanelFormat::Blocks(format) | PanelFormat::Ggml(_, Some((format, _))) => Ok(format),
+            PanelFormat::Ggml(format, None) => Err(FormatError::GgmlBlocks { format: *format }),
         }
     }
 
@@ -211,8 +217,7 @@ impl Panels {
     /// zero.
     ///
     /// # Errors
-    /// [`FormatError::Length`] unless the rows exist, [`FormatError::GgmlBlocks`] if they came from
-    /// blocks of ggml.
+    /// [`FormatError::Length`] unless the rows exist, and as [`Panels::block_format`].
     pub fn packed_rows(&self, rows: Range<usize>) -> Result<PackedTensor, FormatError> {
         self.check_rows(&rows)?;
         let format = *self.block_format()?;
@@ -242,8 +247,7 @@ impl Panels {
         }
         let own = format.element().layout();
         let codes = repack(codes.into(), self.cols, [layout, own]).into_owned();
-        let tensor_scale = self.coding.tensor_scale;
-        PackedTensor::new(format, count, self.cols, codes, scales, tensor_scale)
+        PackedTensor::new(format, count, self.cols, codes, scales, self.tensor_scale())
     }
 
     fn check_rows(&self, rows: &Range<usize>) -> Result<(), FormatError> {
@@ -412,6 +416,10 @@ fn write_ggml_codes(format: GgmlFormat, stored: &[u8], codes: &mut [u8]) {
         GgmlFormat::Q5_0 => fives(16, codes),
         GgmlFormat::Q5_1 => fives(0, codes),
         GgmlFormat::Q8_0 => codes.copy_from_slice(stored),
+        GgmlFormat::Q4_0 => {
+            let pairs = stored.try_into().expect("sixteen bytes of a block of 32");
+            codes.copy_from_slice(&ggml_mxfp4_codes(pairs).map(|codes| codes ^ 0x88));
+        }
         _ => {
             let pairs = stored.try_into().expect("sixteen bytes of a block of 32");
             codes.copy_from_slice(&ggml_mxfp4_codes(pairs));

@@ -17,8 +17,8 @@ mod table;
 use std::fmt;
 use std::str::FromStr;
 
-use super::FormatError;
 use super::error::serde_as_name;
+use super::{BlockFormat, ElementFormat, FormatError, ScaleFormat};
 
 pub use exchange::{
     ggml_mxfp4_blocks, ggml_mxfp4_codes, ggml_nvfp4_blocks, ggml_nvfp4_codes, ggml_nvfp4_scale,
@@ -116,6 +116,20 @@ impl GgmlFormat {
     /// Elements of a block.
     pub const fn block_size(self) -> usize {
         self.parts().block
+    }
+
+    /// The block format that has its values, and the tensor scale under which it has them: a power
+    /// of two, since the step of ggml's integers is 1 and that of an element is its unit. `None`
+    /// where codes are no element, or a block has more than a scale.
+    pub fn as_blocks(self) -> Option<(BlockFormat, f32)> {
+        let (element, tensor_scale) = match self {
+            Self::Q8_0 => (ElementFormat::INT8, 64.0),
+            Self::Q4_0 => (ElementFormat::INT4, 4.0),
+            _ => return None,
+        };
+        let format = BlockFormat::new(element).scale(ScaleFormat::Fp16);
+        let format = format.block_size(self.block_size()).tensor_scale(true);
+        Some((format.build().expect("parts that fit"), tensor_scale))
     }
 
     /// Bytes of a block.
