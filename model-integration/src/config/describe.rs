@@ -5,8 +5,9 @@ use mxlab_kernels::format::{BlockFormat, MatrixFormat};
 use super::{Override, QuantConfig};
 
 impl QuantConfig {
-    /// The element bits of each quantised operand, such as `W4A6KV4H8`; all bits of a weight for a
-    /// format of ggml. A `*` marks an operand with overrides. Empty if nothing is quantised.
+    /// The element bits of each quantised operand, such as `W4A6KV4H8HA8`; all bits of a weight for
+    /// a format of ggml. HA is the input of the head. A `*` marks an operand with overrides. Empty
+    /// if nothing is quantised.
     pub fn operands(&self) -> String {
         let operand = |name: &str, format: Option<MatrixFormat>| {
             format.map_or_else(String::new, |format| match format {
@@ -21,7 +22,7 @@ impl QuantConfig {
             _ => input("K", self.keys) + &input("V", self.values),
         };
         let overrides = if self.overrides.is_empty() { "" } else { "*" };
-        let head = operand("H", self.head);
+        let head = operand("H", self.head) + &input("HA", self.head_activations);
         operand("W", self.weights) + &input("A", self.activations) + &kv + &head + overrides
     }
 
@@ -34,6 +35,7 @@ impl QuantConfig {
             ("K", input(self.keys)),
             ("V", input(self.values)),
             ("head", self.head),
+            ("head input", input(self.head_activations)),
         ];
         let own = in_a_line(&quantised(operands));
         let count = self.overrides.len();

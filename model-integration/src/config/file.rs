@@ -7,6 +7,7 @@
 //! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
 //! kv = "fp8_e4m3"                                           # or `keys` and `values`
 //! head = "fp8_e4m3"                                         # weights of the output head
+//! head_activations = "int8"                                 # its input
 //! fallback = "ggml"                                         # what rows get that are no multiple
 //!                                                           # of 256, as K-quants need
 //! stored_inputs = true                                      # quantise the other inputs as the
@@ -42,6 +43,7 @@ pub struct ConfigFile {
     values: Operand,
     kv: Operand,
     head: Operand,
+    head_activations: Operand,
     fallback: Option<Fallback>,
     stored_inputs: Option<bool>,
     #[serde(default, rename = "override")]
@@ -158,7 +160,7 @@ impl ConfigFile {
         if self.default.element.is_some() {
             return fault(
                 "`default`: `element` does not belong here: name it for weights, activations, \
-                 keys, values, kv or head",
+                 keys, values, kv, head or head_activations",
             );
         }
         let operands = [
@@ -168,6 +170,7 @@ impl ConfigFile {
             &self.values,
             &self.kv,
             &self.head,
+            &self.head_activations,
         ];
         let says_something = operands.iter().any(|operand| operand.is_some())
             || self.stored_inputs.is_some()
@@ -250,6 +253,10 @@ impl ConfigFile {
             keys: layers.blocks(&base.keys, flags.keys())?,
             values: layers.blocks(&base.values, flags.values())?,
             head: layers.base(&operand("head", &self.head, &None), flags.head.as_ref())?,
+            head_activations: layers.blocks(
+                &operand("head_activations", &self.head_activations, &None),
+                flags.head_activations.as_ref(),
+            )?,
             fallback: flags.fallback.or(self.fallback),
             stored_inputs: self.stored_inputs.unwrap_or(true),
             overrides: overrides

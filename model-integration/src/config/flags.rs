@@ -35,6 +35,9 @@ pub struct FormatFlags {
     /// Format of the output head's weights, as for --weights
     #[arg(long, value_name = "FORMAT")]
     pub head: Option<OperandSpec>,
+    /// Element format of the output head's input, or `none`
+    #[arg(long, value_name = "ELEMENT")]
+    pub head_activations: Option<OperandSpec>,
     /// Type of weights whose rows are no multiple of a K-quant's 256 [default: refuse them]
     #[arg(long, value_name = "WHOSE")]
     pub fallback: Option<Fallback>,
@@ -189,7 +192,7 @@ impl FormatFlags {
         suffix
     }
 
-    fn operands(&self) -> [(&'static str, Option<&OperandSpec>); 6] {
+    fn operands(&self) -> [(&'static str, Option<&OperandSpec>); 7] {
         [
             ("w-", self.weight()),
             ("a-", self.activations.as_ref()),
@@ -197,6 +200,7 @@ impl FormatFlags {
             ("k-", self.keys.as_ref()),
             ("v-", self.values.as_ref()),
             ("head-", self.head.as_ref()),
+            ("head-a-", self.head_activations.as_ref()),
         ]
     }
 }

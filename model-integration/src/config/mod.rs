@@ -90,6 +90,9 @@ pub struct QuantConfig {
     /// Weights of the output head, as a product. The rows of a tied embedding stay as stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<MatrixFormat>,
+    /// Input of the output head.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_activations: Option<BlockFormat>,
     /// What weights get whose rows their format does not have; `None` to refuse them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
@@ -178,6 +181,7 @@ impl QuantConfig {
             keys: None,
             values: None,
             head: None,
+            head_activations: None,
             fallback: None,
             stored_inputs: true,
             overrides: Vec::new(),
@@ -228,7 +232,9 @@ impl QuantConfig {
     pub fn formats(&self) -> impl Iterator<Item = MatrixFormat> {
         let inputs = [self.activations, self.keys, self.values];
         let inputs = inputs.into_iter().flatten().map(MatrixFormat::from);
-        let base = self.weights.into_iter().chain(inputs).chain(self.head);
+        let of_head = self.head_activations.map(MatrixFormat::from);
+        let head = self.head.into_iter().chain(of_head);
+        let base = self.weights.into_iter().chain(inputs).chain(head);
         let changed = self.overrides.iter().flat_map(|change| {
             let inputs = [change.activations, change.keys, change.values];
             let inputs = inputs.into_iter().flatten().flatten();
@@ -269,7 +275,12 @@ impl QuantConfig {
                     .expect("only the seed changed");
             }
         };
-        let mut inputs = vec![&mut self.activations, &mut self.keys, &mut self.values];
+        let mut inputs = vec![
+            &mut self.activations,
+            &mut self.keys,
+            &mut self.values,
+            &mut self.head_activations,
+        ];
         let mut matrices = vec![&mut self.weights, &mut self.head];
         for change in &mut self.overrides {
             let changed = [

@@ -29,6 +29,14 @@ pub trait Source<B: Backend> {
     /// If it cannot be made.
     fn head(&self, parameters: &Parameters) -> Result<Option<B::Matrix>, Self::Error>;
 
+    /// The format of the head's input.
+    ///
+    /// # Errors
+    /// If the engine does not quantise as the checkpoint does.
+    fn head_input(&self, _parameters: &Parameters) -> Result<B::Input, Self::Error> {
+        Ok(B::Input::default())
+    }
+
     /// A gain.
     ///
     /// # Errors
@@ -151,6 +159,7 @@ pub fn assemble<B: Backend, S: Source<B>>(
         architecture: config.architecture,
         layers,
         head: source.head(parameters)?,
+        head_input: source.head_input(parameters)?,
         embedding: source.embedding(parameters)?,
         norm: norm(parameters.weight(None, Role::FinalNorm))?,
         rope,

@@ -3,7 +3,8 @@
 //!
 //! Quantisation points are those of the published MX recipes: input and weight of each of the seven
 //! projections along the input dimension; K after the rotation, and V, along `head_dim`. Embedding,
-//! norms and softmax stay unquantised; the head has a format if the configuration gives it one.
+//! norms and softmax stay unquantised; the head and its input have a format if the configuration
+//! gives them one.
 
 use mxlab_kernels::format::BlockFormat;
 
@@ -136,6 +137,8 @@ pub struct Llama<B: Backend> {
     pub norm: Norm<B::Vector>,
     /// Output head `[vocab, hidden]`; `None` if it is the embedding table.
     pub head: Option<B::Matrix>,
+    /// Format of the head's input.
+    pub head_input: B::Input,
     /// Rotary tables up to the longest sequence.
     pub rope: Rope,
     /// Query heads.
@@ -175,7 +178,7 @@ impl<B: Backend> Llama<B> {
             number: *number,
         });
         let rotations: Vec<Rotation> = rotations.collect();
-        let (selected, as_it_is) = (batch.select(rows), B::Input::default());
+        let selected = batch.select(rows);
         for index in 0..self.layers.len() {
             let rope = self.layers[index].kind.rope.map(|rope| rotations[rope]);
             let context = self.attend(backend, index, &x, rope, batch, cache)?;
@@ -191,7 +194,7 @@ impl<B: Backend> Llama<B> {
                 }
             }
         }
-        let x = backend.norm(&x, &self.norm, &selected, &as_it_is)?;
+        let x = backend.norm(&x, &self.norm, &selected, &self.head_input)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let mut logits = backend.linear(&x, head, None, None)?;
         if factors.logit_divisor != 1.0 {

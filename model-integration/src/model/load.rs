@@ -1,6 +1,6 @@
 //! Loads a model from a checkpoint and a configuration.
 
-use mxlab_kernels::format::{BlockFormat, FloatType, MatrixFormat};
+use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, MatrixFormat};
 
 use super::assemble::{Source, Stacked, assemble};
 use super::ops::narrow;
@@ -44,6 +44,12 @@ pub trait Store: Backend<Error = LlamaError> {
 
     /// Whether weights may be stored in this format; others are stored as their values.
     fn takes(&self, weights: &BlockFormat) -> bool;
+
+    /// The block format as which products take weights in a format of ggml; `None` if they take
+    /// their values.
+    fn takes_ggml(&self, _weights: GgmlFormat) -> Option<BlockFormat> {
+        None
+    }
 
     /// The input of a projection that the checkpoint quantises, beside weights in `weights`.
     ///
@@ -134,7 +140,11 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         let embedding = parameters.weight(None, Role::Embedding);
         let usage = parameters.usage(embedding, self.config);
         let view = self.checkpoint.tensor(embedding)?;
-        self.engine.matrix(&view, usage, None, &B::Input::default())
+        let input = match usage {
+            Usage::LookupAndProduct => self.head_input(parameters)?,
+            Usage::Lookup | Usage::Product => B::Input::default(),
+        };
+        self.engine.matrix(&view, usage, None, &input)
     }
 
     fn head(&self, parameters: &Parameters) -> Result<Option<B::Matrix>, LlamaError> {
@@ -143,9 +153,15 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         };
         let of = parameters.weight(None, Role::Head);
         let view = self.weight(head, of)?;
-        let (format, as_it_is) = (of.formats(self.config).0, B::Input::default());
-        let matrix = (self.engine).matrix(&view, Usage::Product, format.as_ref(), &as_it_is);
+        let (format, input) = (of.formats(self.config).0, self.head_input(parameters)?);
+        let matrix = (self.engine).matrix(&view, Usage::Product, format.as_ref(), &input);
         matrix.map(Some)
+    }
+
+    fn head_input(&self, parameters: &Parameters) -> Result<B::Input, LlamaError> {
+        let embedding = || parameters.weight(None, Role::Embedding);
+        let stored = parameters.head(self.config).unwrap_or_else(embedding);
+        self.input(stored, parameters.weight(None, Role::Head))
     }
 
     fn vector(&self, parameter: &Parameter) -> Result<B::Vector, LlamaError> {
@@ -159,7 +175,7 @@ impl<B: Store> Source<B> for Loader<'_, B> {
     ) -> Result<Linear<B>, LlamaError> {
         let (weights, _) = weight.formats(self.config);
         let (engine, weights) = (self.engine, weights.as_ref());
-        let input = self.input(weight)?;
+        let input = self.input(weight, weight)?;
         let whole = weight.fused.as_ref();
         let bias_is_apart = whole.is_some_and(|whole| whole.experts.is_some());
         let weight = self.weight(weight, weight)?;
@@ -180,7 +196,7 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         let Some((weights, _)) = shared_formats(self.config, members) else {
             return Ok(None);
         };
-        let mut inputs = members.iter().map(|(weight, _)| self.input(weight));
+        let mut inputs = members.iter().map(|(weight, _)| self.input(weight, weight));
         let Some(input) = inputs.next().transpose()? else {
             return Ok(None);
         };
@@ -219,13 +235,9 @@ impl<B: Store> Loader<'_, B> {
         }
     }
 
-    fn input(&self, weight: &Parameter) -> Result<B::Input, LlamaError> {
-        input(
-            self.engine,
-            self.checkpoint,
-            [self.given, self.config],
-            weight,
-        )
+    fn input(&self, stored: &Parameter, of: &Parameter) -> Result<B::Input, LlamaError> {
+        let configs = [self.given, self.config];
+        input(self.engine, self.checkpoint, configs, stored, of)
     }
 
     fn values(&self, parameter: &Parameter) -> Result<Vec<f32>, LlamaError> {
@@ -237,8 +249,8 @@ impl<B: Store> Loader<'_, B> {
     }
 }
 
-/// The input of a projection: of the configuration as given, or else of the checkpoint. The second
-/// configuration has the stored formats.
+/// The input of the weight `of`, which the checkpoint has as `stored`: of the configuration as
+/// given, or else of the checkpoint. The second configuration has the stored formats.
 ///
 /// # Errors
 /// If the engine does not quantise as the checkpoint does.
@@ -246,14 +258,22 @@ pub fn input<B: Store>(
     engine: &B,
     checkpoint: &Checkpoint,
     [given, complete]: [&QuantConfig; 2],
-    weight: &Parameter,
+    stored: &Parameter,
+    of: &Parameter,
 ) -> Result<B::Input, LlamaError> {
-    let (weights, activations) = weight.formats(complete);
-    if weight.formats(given).1.is_none()
+    let ggml = match of.weight_format(complete)? {
+        Some(format) => format.ggml(),
+        None => checkpoint.view(stored)?.ggml(),
+    };
+    let (weights, activations) = of.formats(complete);
+    let weights = weights.or(ggml.and_then(|format| engine.takes_ggml(format)));
+    // What a checkpoint says of an embedding is not about its product.
+    if of.formats(given).1.is_none()
         && given.stored_inputs
-        && let Some(stored) = checkpoint.stored_input(weight)?
+        && stored.role != Role::Embedding
+        && let Some(input) = checkpoint.stored_input(stored)?
     {
-        return engine.stored_input(weights.as_ref(), &stored);
+        return engine.stored_input(weights.as_ref(), &input);
     }
     Ok(engine.input(weights.as_ref(), activations.as_ref()))
 }

@@ -6,6 +6,7 @@ use super::LlamaError;
 use crate::checkpoint::Checkpoint;
 use crate::checkpoint::encoding::StoredInput;
 use crate::config::{LayerSet, Override, QuantConfig};
+use crate::description::parameters::Role;
 
 /// The configuration that results for a checkpoint with quantised weights. Weights without a format
 /// in `config` keep their stored format if `takes` has it, and inputs are quantised as the
@@ -54,6 +55,11 @@ pub fn with_stored_formats(
         if change.weights.is_some() || change.activations.is_some() {
             complete.overrides.push(change);
         }
+    }
+    let head = parameters.weight(None, Role::Head);
+    if config.head.is_none() && head.tied_to.is_none() {
+        let stored = checkpoint.view(head)?.format().filter(&takes);
+        complete.head = stored.map(Into::into);
     }
     Ok(complete)
 }

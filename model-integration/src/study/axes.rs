@@ -15,6 +15,8 @@ pub struct Axes {
     kv: Vec<OperandSpec>,
     keys: Vec<OperandSpec>,
     values: Vec<OperandSpec>,
+    head: Vec<OperandSpec>,
+    head_activations: Vec<OperandSpec>,
     scale: Vec<ScaleFormat>,
     scale_bits: Vec<u8>,
     block_size: Vec<usize>,
@@ -67,6 +69,17 @@ impl Axes {
         vary(all, "values", &self.values, |flags, value| {
             flags.values = Some(value);
         });
+        vary(all, "head", &self.head, |flags, value| {
+            flags.head = Some(value);
+        });
+        vary(
+            all,
+            "head_activations",
+            &self.head_activations,
+            |flags, value| {
+                flags.head_activations = Some(value);
+            },
+        );
         vary(all, "scale", &self.scale, |flags, value| {
             flags.scale = Some(value);
         });

@@ -26,12 +26,14 @@ const PARTS: [Part; 7] = [
     ("dialect", |spec, other| spec.dialect = other.dialect),
 ];
 
-fn operands(config: &QuantConfig) -> [Option<BlockFormat>; 4] {
+fn operands(config: &QuantConfig) -> [Option<BlockFormat>; 6] {
     [
         config.weights.and_then(|format| format.block()),
         config.activations,
         config.keys,
         config.values,
+        config.head.and_then(|format| format.block()),
+        config.head_activations,
     ]
 }
 
@@ -110,6 +112,8 @@ pub fn between(
         config.activations = mixed[1];
         config.keys = mixed[2];
         config.values = mixed[3];
+        config.head = mixed[4].map(Into::into);
+        config.head_activations = mixed[5];
         Ok((config, names))
     };
     (1..(1 << parts.len()) - 1).map(hybrid).collect()

@@ -24,6 +24,11 @@ fn malformed_files_are_named_with_line_and_field() {
         ("[weights\n", "line 1", "weights"),
         ("kv = 'q4_0'", "line 1", "q4_0 is a format of weights"),
         (
+            "head = 'q8_0'\nhead_activations = 'q8_0'",
+            "line 2",
+            "`head_activations`: q8_0 is a format of weights",
+        ),
+        (
             "weights = { block_size = 16 }",
             "line 1",
             "`weights`: field `element`: missing",

@@ -182,6 +182,43 @@ fn files_inherit_and_override() {
     );
 }
 
+/// The head's input is an operand like the others.
+#[test]
+fn the_heads_input_inherits_and_takes_flags() {
+    let text = "default = { block_size = 64 }\nweights = 'fp4_e2m1'\nhead = 'q8_0'\n\
+                head_activations = { element = 'int8', rounding = 'away' }";
+    let config = load_text(text, &FormatFlags::default()).expect("fits");
+    let int8 = BlockFormat::new(ElementFormat::INT8).rounding(Rounding::Away);
+    let format = |k| int8.block_size(k).build().expect("a format");
+    assert_eq!(config.head_activations, Some(format(64)));
+    assert_eq!(config.operands(), "W4H8.5HA8");
+    let json = serde_json::to_string(&config).expect("JSON");
+    assert_eq!(
+        serde_json::from_str::<QuantConfig>(&json).expect("as written"),
+        config
+    );
+
+    let changed = load_text(text, &flags("--head-activations fp8_e4m3 --block-size 16"));
+    let changed = changed.expect("fits");
+    assert_eq!(changed.name, "my_config+head-a-fp8_e4m3+k16");
+    let fp8 = BlockFormat::new(ElementFormat::FP8_E4M3).rounding(Rounding::Away);
+    let fp8 = fp8.block_size(16).build().expect("a format");
+    assert_eq!(changed.head_activations, Some(fp8));
+    let changed = load("mxfp4-weights", &flags("--head-activations int8")).expect("fits");
+    assert_eq!(changed.name, "mxfp4-weights+head-a-int8");
+    assert_eq!(
+        changed.describe(),
+        "W fp4_e2m1, head input int8; e8m0 k32 floor/even ocp"
+    );
+    let none = load_text(text, &flags("--head-activations none")).expect("fits");
+    assert_eq!(none.head_activations, None);
+
+    let random = flags("--head-activations int8 --rounding stochastic:3").config();
+    let random = random.expect("fits").with_seed(4);
+    assert!(blocks(&random).all(|f| f.rounding() == Rounding::Stochastic { seed: 7 }));
+    assert_eq!(blocks(&random).count(), 1);
+}
+
 #[test]
 fn flags_make_a_configuration_of_their_own() {
     let line = "--weights fp4_e2m1 --activations fp6_e2m3 --kv fp4_e2m1 --values fp8_e4m3 \

@@ -291,6 +291,12 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
         2,
         "quantises the cache",
     );
+    refused_with(
+        "modelopt",
+        &["--weights", "fp8_e4m3", "--head-activations", "int8"],
+        2,
+        "quantises the head's input",
+    );
     let entries = || fs::read_dir(folder.path()).expect("a folder").count();
     assert_eq!(entries(), 0);
 

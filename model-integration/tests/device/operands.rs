@@ -25,6 +25,7 @@ pub fn with_bytes() -> [(QuantConfig, OperandType); 4] {
     ints.name = "int4, int8".to_owned();
     ints.weights = Some(format(ElementFormat::INT4, ScaleFormat::Fp16, 64).into());
     ints.activations = Some(format(ElementFormat::INT8, ScaleFormat::E8M0, 64));
+    (ints.head, ints.head_activations) = (ints.weights, ints.activations);
     let mut mixed = config("mx-linear");
     mixed.name = "mx-linear, v int8".to_owned();
     let of_v = Override {
@@ -55,6 +56,8 @@ fn logits_of_8_bit_operands_are_those_of_the_cpu_engine() {
         let engine = stored(checkpoint(), Storage::Packed(Operands::Bytes));
         let limits = Limits::new(Device::emulator().properties(), 8, 16);
         let loaded = engine.model(&config, limits, 16).expect("a model");
+        let of_head = config.head.map_or(OperandType::Bf16, |_| operand);
+        assert_eq!(loaded.llama.head_input.operand, of_head, "{}", config.name);
         for layer in &loaded.llama.layers {
             assert_eq!(layer.o.input.operand, operand, "{}", config.name);
             let Mlp::Gated { gate_up, down } = &layer.mlp else {

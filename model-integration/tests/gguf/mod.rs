@@ -3,6 +3,7 @@
 
 mod config;
 mod dequantise;
+mod head;
 mod malformed;
 mod split;
 mod tokenizer;

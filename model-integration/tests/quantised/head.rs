@@ -1,18 +1,20 @@
 //! A format of the output head.
 
 use std::path::Path;
+use std::process::Command;
 
 use mxlab::checkpoint::write::{NamedTensor, save_bf16};
 use mxlab::checkpoint::{Checkpoint, synthetic};
 use mxlab::config::QuantConfig;
 use mxlab::description::parameters::Role;
+use mxlab::engine::Engine;
 use mxlab::model::cpu::CpuEngine;
 use mxlab::model::device::DeviceEngine;
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::Storage;
 use mxlab_harness::device::Device;
 use mxlab_kernels::cpu;
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::format::{BlockFormat, ElementFormat, FloatType};
 use tempfile::tempdir;
 
 use super::{mxfp4, read, scores};
@@ -73,6 +75,11 @@ fn a_head_with_a_format_is_that_of_a_checkpoint_with_its_values() {
     };
     let expected = scores(&on_cpu(untied("cpu", &of_codes)), &baseline);
     let quantised = on_cpu(synthetic::open("tiny:5").expect("a model"));
+    let packed = quantised.footprint(&with_head).expect("a size").packed;
+    assert_eq!(
+        packed.map(|packed| packed.elements),
+        Some((rows * cols) as u64)
+    );
     assert_eq!(scores(&quantised, &with_head), expected);
     assert_ne!(scores(&quantised, &baseline), expected);
     assert_eq!(scores(&on_cpu(untied("own", &own)), &with_head), expected);
@@ -83,4 +90,46 @@ fn a_head_with_a_format_is_that_of_a_checkpoint_with_its_values() {
         scores(&on_emulator(untied("again", &own)), &with_head),
         expected
     );
+}
+
+/// A head that is stored in codes is one that gets them when the model is loaded.
+#[test]
+fn a_stored_head_is_multiplied_as_codes() {
+    let folder = tempdir().expect("a folder");
+    let [source, packed] = ["source", "packed"].map(|name| folder.path().join(name));
+    let tied = synthetic::open("tiny:5").expect("a model");
+    let own = read(&tied, tied.parameters().weight(None, Role::Embedding));
+    write_untied(&source, &tied, &own);
+    let mut mxlab = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    mxlab.arg("convert").args([&source, &packed]);
+    mxlab.args([
+        "--to",
+        "mxlab",
+        "--weights",
+        "fp4_e2m1",
+        "--head",
+        "fp4_e2m1",
+    ]);
+    let output = mxlab.output().expect("mxlab runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{message}");
+
+    let open = |path: &Path| {
+        let checkpoint = Checkpoint::open(path).expect("a model");
+        CpuEngine::new(checkpoint, None, None).expect("an engine")
+    };
+    let int8 = BlockFormat::new(ElementFormat::INT8).build();
+    let stored = QuantConfig {
+        head_activations: Some(int8.expect("a format")),
+        ..QuantConfig::unquantised("stored")
+    };
+    let given = QuantConfig {
+        weights: Some(mxfp4().into()),
+        head: Some(mxfp4().into()),
+        ..stored.clone()
+    };
+    let of_packed = open(&packed);
+    assert_eq!(scores(&of_packed, &stored), scores(&open(&source), &given));
+    let footprint = of_packed.footprint(&stored).expect("a size");
+    assert_eq!(footprint.integer_products, 1);
 }

@@ -191,13 +191,16 @@ fn check_storable(config: &QuantConfig, target: Target) -> Result<()> {
     let what = match (inputs && !target.says_inputs(), cache) {
         (_, true) => "the cache, which a model directory does not store",
         (true, _) => "activations, which this target does not store",
+        (false, false) if config.head_activations.is_some() => {
+            "the head's input, which no target stores"
+        }
         (false, false) => return Ok(()),
     };
     let message = format!(
         "configuration `{}` quantises {what}: use a configuration of weights{}, and quantise the \
          rest when the model runs",
         config.name,
-        if cache && target.says_inputs() {
+        if target.says_inputs() {
             " and activations"
         } else {
             " alone"

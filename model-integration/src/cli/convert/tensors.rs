@@ -61,7 +61,9 @@ impl<'a> Plan<'a> {
     /// # Errors
     /// Formats that the target does not support; nothing to pack.
     pub fn new(checkpoint: &'a Checkpoint, given: &QuantConfig, target: Target) -> Result<Self> {
-        let config = with_stored_formats(checkpoint, given, |_| true)?;
+        let mut config = with_stored_formats(checkpoint, given, |_| true)?;
+        // Below: a stored head stays quantised where it may.
+        config.head = given.head;
         let is_stack =
             |one: &Parameter| one.fused.as_ref().is_some_and(|one| one.experts.is_some());
         ensure!(

@@ -344,9 +344,13 @@ impl Parameters {
         &self,
         config: &QuantConfig,
     ) -> impl Iterator<Item = (&Parameter, Usage, &Parameter)> {
-        let stored = self.stored().filter(|stored| stored.matrix().is_some());
-        let stored = stored.map(|stored| (stored, self.usage(stored, config), stored));
         let head = self.weight(None, Role::Head);
+        let stored = self.stored().filter(|stored| stored.matrix().is_some());
+        let stored = stored.map(move |stored| match self.usage(stored, config) {
+            // Only its product has an input.
+            Usage::LookupAndProduct => (stored, Usage::LookupAndProduct, head),
+            usage => (stored, usage, stored),
+        });
         let second = self.head(config).filter(|_| head.tied_to.is_some());
         stored.chain(second.map(|stored| (stored, Usage::Product, head)))
     }
@@ -436,7 +440,7 @@ impl Parameter {
     fn given_formats(&self, config: &QuantConfig) -> (Option<MatrixFormat>, Option<BlockFormat>) {
         match (self.projection(), self.role) {
             (Some((layer, projection)), _) => config.for_projection(layer, projection),
-            (None, Role::Head) if !self.is_bias => (config.head, None),
+            (None, Role::Head) if !self.is_bias => (config.head, config.head_activations),
             (None, _) => (None, None),
         }
     }

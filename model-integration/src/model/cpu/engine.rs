@@ -164,7 +164,8 @@ impl Engine for CpuEngine {
             weight_bytes += self.checkpoint.view(vector)?.byte_len();
         }
         for (parameter, _, formats) in parameters.kept(config) {
-            let input = input(&self.engine, &self.checkpoint, [given, config], formats)?;
+            let configs = [given, config];
+            let input = input(&self.engine, &self.checkpoint, configs, parameter, formats)?;
             integer_products += usize::from(matches!(input, Input::Codes(..)));
             weight_bytes += match (formats.weight_format(config)?, parameter.matrix()) {
                 (Some(format), Some([rows, cols])) => format.packed_bytes(rows, cols),

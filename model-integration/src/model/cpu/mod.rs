@@ -28,7 +28,7 @@ mod rounding;
 mod stepper;
 
 use mxlab_kernels::cpu::{IntegerPath, Panels, Path};
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat};
 
 use super::LlamaError;
 use super::load::Store;
@@ -116,6 +116,10 @@ impl Store for Cpu {
         true
     }
 
+    fn takes_ggml(&self, weights: GgmlFormat) -> Option<BlockFormat> {
+        weights.as_blocks().map(|(format, _)| format)
+    }
+
     fn stored_input(
         &self,
         weights: Option<&BlockFormat>,
@@ -129,7 +133,7 @@ impl Store for Cpu {
         view: &TensorView,
         usage: Usage,
         format: Option<&BlockFormat>,
-        _input: &Input,
+        input: &Input,
     ) -> Result<Matrix, LlamaError> {
         match format {
             Some(format) => match view.packed(format) {
@@ -141,7 +145,8 @@ impl Store for Cpu {
                 None => Matrix::pack(view, format, self.dtype),
             },
             None => {
-                let panels = if self.path.decodes_to(self.dtype) {
+                let is_of_integers = matches!(input, Input::Codes(..));
+                let panels = if is_of_integers || self.path.decodes_to(self.dtype) {
                     Matrix::of_ggml(view, usage)?
                 } else {
                     None

@@ -302,7 +302,8 @@ impl Cpu {
         let tokens = x.tokens();
         let mut product = Activation::of_any_values(tokens, weight.rows());
         let out = product.values_mut();
-        if let (Some(codes), Matrix::Packed(panels)) = (x.codes(), weight)
+        if let Some(codes) = x.codes()
+            && let Matrix::Packed(panels) | Matrix::PackedLookup(_, panels) = weight
             && let Ok(weights) = panels.block_format()
             && IntegerPair::new(codes.format(), weights).is_some()
         {

@@ -226,6 +226,8 @@ impl Engine for DeviceEngine {
             let rows = RowVariant::new(RowOperation::Copy, activations);
             rows.with_context(|| format!("layer {layer}, {projection:?}"))?;
         }
+        RowVariant::new(RowOperation::Copy, complete.head_activations)
+            .context("the head's input")?;
         let (counts, wanted) = self.operand_counts(config)?;
         let device = self.device.properties();
         ensure!(

@@ -165,6 +165,8 @@ impl Plan {
                 position += bytes.iter().sum::<usize>();
             }
         }
+        let head = parameters.weight(None, Role::Head);
+        packed_inputs.add(&[(hidden, input(head))], None);
         let tokens = limits.tokens;
         let rope_tables: usize = model.ropes.iter().map(tables_of).sum();
         // The most buffers alive at once, by number of features: a norm with its input, beside

@@ -126,7 +126,7 @@ fn axes(set: &Set) -> Vec<String> {
     found
 }
 
-/// The loss from weights, activations, keys or values alone, each in one format.
+/// The loss from each operand alone, in one format.
 fn operands(set: &Set) -> Option<String> {
     let mut alone: BTreeMap<&str, Vec<f64>> = BTreeMap::new();
     for row in whole(set) {
@@ -138,6 +138,8 @@ fn operands(set: &Set) -> Option<String> {
             "K" => "keys",
             "V" => "values",
             "KV" => "keys and values",
+            "H" => "the head's weights",
+            "HA" => "the head's input",
             _ => continue,
         };
         alone.entry(what).or_default().extend(row.loss());
