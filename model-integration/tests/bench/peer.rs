@@ -163,6 +163,31 @@ fn generation_is_timed_beside_a_peer_that_is_not_there() {
     );
 }
 
+/// Without configurations: the model as stored, and INT8 inputs beside weights of integers.
+#[test]
+fn generation_has_rows_of_8_bit_inputs_beside_integers() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let q8 = folder.path().join("q8.gguf").display().to_string();
+    let mut convert = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    convert.args([
+        "convert",
+        "embedded",
+        &q8,
+        "--to",
+        "gguf",
+        "--weights",
+        "q8_0",
+    ]);
+    assert!(convert.status().expect("mxlab runs").success());
+    let of_bytes = "generate_decode__a-int8+head-a-int8";
+    for (model, has_integers) in [("embedded", false), (q8.as_str(), true)] {
+        let output = mxlab(&["--device", "cpu", "--model", model, "--list"]);
+        let rows = text(&output.stdout);
+        assert!(rows.contains("generate_decode__baseline"), "{rows}");
+        assert_eq!(rows.contains(of_bytes), has_integers, "{rows}");
+    }
+}
+
 /// A record that can no longer be written loses no timings.
 #[test]
 fn what_was_timed_is_printed_though_the_record_is_lost() {

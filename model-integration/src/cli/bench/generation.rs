@@ -7,12 +7,13 @@ use anyhow::{Result, ensure};
 use mxlab_benches::suite::Generation;
 use mxlab_benches::{BenchError, Case, Opened, Target};
 use mxlab_harness::measure::Timed;
+use mxlab_kernels::format::ElementFormat;
 use mxlab_kernels::reference::Sampling;
 
 use super::args::BenchArgs;
 use crate::cli::model::{EngineArgs, SoftmaxDtype, open_checkpoint};
 use crate::cli::output::Usage;
-use crate::config::{FormatFlags, QuantConfig, load};
+use crate::config::{FormatFlags, FormatSpec, OperandSpec, QuantConfig, load};
 use crate::engine::{Engine, Generator, Room, Sampler};
 use crate::generate::Prompt;
 
@@ -34,21 +35,20 @@ pub fn targets(
     asked: &Generation,
     engine: EngineArgs,
 ) -> Result<Vec<Box<dyn Target>>> {
-    let names = args.config.iter().map(String::as_str);
-    let flags = FormatFlags::default();
-    let configs = match args.config.is_empty() {
-        true => vec![load("baseline", &flags)?],
-        false => names
-            .map(|name| load(name, &flags))
-            .collect::<Result<_, _>>()?,
-    };
     ensure!(
         args.kernel.is_empty() && args.shape.is_empty() && args.tokens.is_empty(),
         Usage("--model times generation; drop --kernel, --shape and --tokens".to_owned())
     );
+    let flags = FormatFlags::default();
+    let named = args.config.iter().map(|name| load(name, &flags));
+    let named: Vec<QuantConfig> = named.collect::<Result<_, _>>()?;
     let engine: Rc<dyn Engine> = engine
         .open(open_checkpoint(&asked.model)?, SoftmaxDtype::F32)?
         .into();
+    let configs = match named.is_empty() {
+        true => usual(&*engine)?,
+        false => named,
+    };
     let mut targets: Vec<Box<dyn Target>> = Vec::new();
     for config in configs {
         engine.check(&config)?;
@@ -75,6 +75,26 @@ pub fn targets(
         }
     }
     Ok(targets)
+}
+
+/// The model as stored. And where products of integers result, the same with inputs of all products
+/// in 8 bits, as llama.cpp has them.
+fn usual(engine: &dyn Engine) -> Result<Vec<QuantConfig>> {
+    let int8 = Some(OperandSpec::Format(FormatSpec {
+        element: Some(ElementFormat::INT8),
+        ..FormatSpec::default()
+    }));
+    let flags = FormatFlags {
+        activations: int8.clone(),
+        head_activations: int8,
+        ..FormatFlags::default()
+    };
+    let mut configs = vec![load("baseline", &FormatFlags::default())?];
+    let of_bytes = flags.config()?;
+    if engine.footprint(&of_bytes)?.integer_products > 0 {
+        configs.push(of_bytes);
+    }
+    Ok(configs)
 }
 
 /// What is timed.
