@@ -2,6 +2,7 @@
 
 mod definitions;
 mod differential;
+mod e2m1;
 mod exhaustive;
 mod ggml;
 mod golden;

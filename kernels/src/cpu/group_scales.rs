@@ -15,7 +15,7 @@ impl<S: Simd> Kernel<'_, S> {
     /// Lane by lane, the largest magnitudes of whole vectors, and the elements behind them; NaN is
     /// above infinity.
     #[inline(always)]
-    fn amax_lanes<'x>(&self, x: &'x [f32]) -> (S::U, &'x [f32]) {
+    pub fn amax_lanes<'x>(&self, x: &'x [f32]) -> (S::U, &'x [f32]) {
         let s = self.s;
         let mut amax = s.splat_bits(0);
         let chunks = x.chunks_exact(S::LANES);

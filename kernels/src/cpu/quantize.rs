@@ -235,8 +235,21 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     let rows = x
         .chunks_exact(cols)
         .zip(codes.chunks_exact_mut(layout.bytes(cols)));
-    for (x, mut codes) in rows {
-        for group in x.chunks(S::LANES * block_size) {
+    let e2m1 = kernel.e2m1::<ROUNDING, SIGNED>();
+    for (mut x, mut codes) in rows {
+        while !x.is_empty() {
+            if let Some(e2m1) = e2m1 {
+                let done = kernel.quantize_e2m1(e2m1, x, codes, scales);
+                x = &x[done..];
+                codes = &mut mem::take(&mut codes)[layout.bytes(done)..];
+                scales = &mut mem::take(&mut scales)[done / block_size * scale_bytes..];
+                index += done as u64;
+                if x.is_empty() {
+                    break;
+                }
+            }
+            let group;
+            (group, x) = x.split_at((S::LANES * block_size).min(x.len()));
             let blocks = group.len().div_ceil(block_size);
             let group_scales;
             (group_scales, scales) = mem::take(&mut scales).split_at_mut(blocks * scale_bytes);

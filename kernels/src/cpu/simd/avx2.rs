@@ -44,6 +44,7 @@ impl Simd for Avx2 {
     type M = __m256i;
     type Table = (__m256, __m256);
     type Bytes = __m256i;
+    type E2m1 = Self;
 
     #[inline(always)]
     fn outline<R>(self, f: impl FnOnce() -> R) -> R {
@@ -54,6 +55,11 @@ impl Simd for Avx2 {
         }
         // SAFETY: a value of this type exists only where the CPU has the features.
         unsafe { outlined(f) }
+    }
+
+    #[inline(always)]
+    fn e2m1(self) -> Option<Self::E2m1> {
+        Some(self)
     }
 
     #[inline(always)]

@@ -34,6 +34,7 @@ impl Simd for Avx512 {
     type M = __mmask16;
     type Table = __m512;
     type Bytes = __m512i;
+    type E2m1 = Self;
 
     #[inline(always)]
     fn outline<R>(self, f: impl FnOnce() -> R) -> R {
@@ -44,6 +45,11 @@ impl Simd for Avx512 {
         }
         // SAFETY: a value of this type exists only where the CPU has the features.
         unsafe { outlined(f) }
+    }
+
+    #[inline(always)]
+    fn e2m1(self) -> Option<Self::E2m1> {
+        Some(self)
     }
 
     #[inline(always)]

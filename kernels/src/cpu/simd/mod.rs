@@ -8,12 +8,14 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod e2m1;
 mod portable;
 
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 pub(super) use avx512::Avx512;
+pub(super) use e2m1::PacksE2m1;
 pub(super) use portable::Portable;
 
 use super::pack::CHUNK;
@@ -37,12 +39,17 @@ pub(super) trait Simd: Copy {
     type Table: Copy;
     /// Sixteen bytes to look up.
     type Bytes: Copy;
+    /// Packs E2M1 in few operations.
+    type E2m1: PacksE2m1<Self>;
 
     /// Runs `f` as a function of its own that is compiled for the instruction set. `f` and what it
     /// calls must be `inline(always)`: no closures of vectors, as for `map`. Compile time grows
     /// faster than the size of a function: a body that several others use, or that is large,
     /// belongs behind this boundary.
     fn outline<R>(self, f: impl FnOnce() -> R) -> R;
+
+    /// Whether and how E2M1 is packed in few operations.
+    fn e2m1(self) -> Option<Self::E2m1>;
 
     /// The first [`Simd::LANES`] elements.
     fn load(self, x: &[f32]) -> Self::F;

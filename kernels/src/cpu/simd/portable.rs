@@ -1,6 +1,7 @@
 //! N lanes as an array: what every target has.
 
 use super::Simd;
+use std::convert::Infallible;
 
 /// N lanes. With N = 1, the scalar form of the same arithmetic.
 #[derive(Clone, Copy)]
@@ -43,11 +44,17 @@ impl<const N: usize> Simd for Portable<N> {
     type M = [u32; N];
     type Table = [f32; 16];
     type Bytes = [u8; 16];
+    type E2m1 = Infallible;
 
     #[inline(never)]
     fn outline<R>(self, f: impl FnOnce() -> R) -> R {
         f()
     }
+    #[inline(always)]
+    fn e2m1(self) -> Option<Self::E2m1> {
+        None
+    }
+
     #[inline(always)]
     fn load(self, x: &[f32]) -> [f32; N] {
         let mut out = [0.0; N];
