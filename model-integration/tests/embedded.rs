@@ -21,13 +21,15 @@ fn config(name: &str) -> QuantConfig {
     load(name, &FormatFlags::default()).expect(name)
 }
 
-/// Stochastic rounding of activations and caches, whose seed must not depend on the batch.
+/// Stochastic rounding of inputs and caches, whose seed must not depend on the batch.
 fn stochastic() -> QuantConfig {
     let mut config = config("mx-linear-kv");
+    config.head_activations = config.activations;
     for format in [
         &mut config.activations,
         &mut config.keys,
         &mut config.values,
+        &mut config.head_activations,
     ] {
         let builder = format.expect("a format").to_builder();
         let rounding = "stochastic".parse().expect("a rounding");
