@@ -3,6 +3,7 @@
 //!
 //! | module | contents |
 //! |---|---|
+//! | [`calibrate`] | codes of weights chosen for what they multiply |
 //! | [`chat`] | chat templates |
 //! | [`checkpoint`] | model directories: config.json, safetensors, tokenizer.json, the hub |
 //! | [`config`] | how each operand is quantised: named configurations, TOML files, flags |
@@ -26,6 +27,7 @@
 //! | [`did_you_mean`](mod@did_you_mean) | suggestions for misspelt names |
 //! | [`cli`] | the `mxlab` command line |
 
+pub mod calibrate;
 pub mod chat;
 pub mod checkpoint;
 pub mod cli;

@@ -19,7 +19,7 @@ const LAYERS: &[&[&str]] = &[
     &["checkpoint"],
     &["embedded", "engine"],
     &["model"],
-    &["quantization_error", "task", "train"],
+    &["calibrate", "quantization_error", "task", "train"],
     &["record"],
     &["eval", "generate", "load"],
     &["serve", "study"],

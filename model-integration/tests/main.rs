@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod calibrate;
 mod cases;
 mod chat;
 mod checkpoint;

@@ -172,6 +172,37 @@ pub fn round_part(
     Ok(codes)
 }
 
+/// Rounds elements one by one to the scales that their blocks have: what [`round_part`] does.
+#[derive(Clone, Copy, Debug)]
+pub struct ElementRounding<'a> {
+    /// The format of the tensor.
+    pub format: &'a BlockFormat,
+    /// That of the tensor; 1 where the format has none.
+    pub tensor_scale: f32,
+    /// The tensor's own type.
+    pub source: FloatType,
+}
+
+impl ElementRounding<'_> {
+    /// The code of `x`, the row-major element `index` of the tensor, under a scale's code.
+    pub fn code(&self, x: f32, scale: u32, index: u64) -> u8 {
+        let context = BlockContext {
+            format: self.format,
+            source: self.source,
+            tensor_scale: self.tensor_scale,
+        };
+        let mut code = [0];
+        round_block(&[x], scale, index, &context, &mut code);
+        code[0]
+    }
+
+    /// The value of a code under a scale's code, as [`dequantize`] has it.
+    pub fn value(&self, code: u8, scale: u32) -> f32 {
+        let scale = self.format.scale().decode(scale);
+        self.format.element().decode(code) * scale * self.tensor_scale
+    }
+}
+
 /// Calls `visit` for each block with its elements, the position of the first one in the whole
 /// tensor, and its codes, one a byte, to write; packs those.
 fn visit_blocks(

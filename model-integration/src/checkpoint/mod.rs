@@ -39,6 +39,7 @@ mod gguf;
 pub mod hub;
 mod open;
 mod packed;
+pub mod packed_file;
 mod random_weights;
 mod special_tokens;
 pub mod synthetic;

@@ -4,6 +4,7 @@
 
 mod bench;
 mod bundle;
+mod calibrate;
 mod compare;
 mod configuration;
 mod convert;
@@ -58,6 +59,8 @@ enum Command {
     Bench(Box<bench::BenchArgs>),
     /// Assemble the kernels for a chip ahead of time, so that the driver compiles nothing
     Bundle(bundle::BundleArgs),
+    /// Choose the codes of weights for what they multiply, by a text
+    Calibrate(Box<calibrate::CalibrateArgs>),
     /// Compare the answers of two evaluations, example by example
     Compare(compare::CompareArgs),
     /// Write a model with quantised weights, or dequantise one
@@ -121,6 +124,7 @@ pub fn main() -> ExitCode {
         None => eval::run(&cli.eval),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Bundle(args)) => bundle::run(&args),
+        Some(Command::Calibrate(args)) => calibrate::run(&args),
         Some(Command::Compare(args)) => compare::run(&args),
         Some(Command::Convert(args)) => convert::run(&args),
         Some(Command::Eval(args)) => eval::run(&args),

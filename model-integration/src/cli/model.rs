@@ -137,6 +137,15 @@ impl ModelArgs {
     }
 }
 
+/// Limits the threads of this process, once, if a number is given.
+pub fn use_threads(threads: Option<usize>) -> Result<()> {
+    if let Some(threads) = threads {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        pool.build_global().context("--threads")?;
+    }
+    Ok(())
+}
+
 /// Opens the checkpoint that `--model` names.
 pub fn open_checkpoint(name: &str) -> Result<Checkpoint> {
     Ok(match name {
@@ -180,11 +189,7 @@ fn with_amx(engine: CpuEngine, dtype: FloatType) -> Result<CpuEngine> {
 impl EngineArgs {
     /// Limits the threads of this process, once.
     pub fn use_threads(&self) -> Result<()> {
-        if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
-            pool.build_global().context("--threads")?;
-        }
-        Ok(())
+        use_threads(self.threads)
     }
 
     /// These arguments, and `--isa`, for another process of this program.

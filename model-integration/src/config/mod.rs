@@ -223,6 +223,29 @@ impl QuantConfig {
         formats
     }
 
+    /// The same without formats of weights.
+    #[must_use]
+    pub fn without_weights(&self) -> Self {
+        let mut config = self.clone();
+        (config.weights, config.head) = (None, None);
+        for change in &mut config.overrides {
+            change.weights = None;
+        }
+        config
+    }
+
+    /// The same without formats of inputs, keys and values.
+    #[must_use]
+    pub fn without_inputs(&self) -> Self {
+        let mut config = self.clone();
+        (config.activations, config.head_activations) = (None, None);
+        (config.keys, config.values) = (None, None);
+        for change in &mut config.overrides {
+            (change.activations, change.keys, change.values) = (None, None, None);
+        }
+        config
+    }
+
     /// Whether it leaves everything as the checkpoint has it, like the baseline.
     pub fn is_unquantised(&self) -> bool {
         self.formats().next().is_none() && self.stored_inputs

@@ -8,7 +8,7 @@
 
 use mxlab_kernels::format::BlockFormat;
 
-use super::rope::Rotation;
+use super::rope::{BatchTable, Rotation};
 use super::{Attention, Backend, Batch, Map, Norm, Rope};
 use crate::config::Projection;
 use crate::description::kinds::ActivationFunction;
@@ -167,21 +167,11 @@ impl<B: Backend> Llama<B> {
         rows: &[u32],
     ) -> Result<B::Activation, B::Error> {
         let factors = &self.factors;
-        let mut x = backend.embed(&self.embedding, &batch.tokens)?;
-        if factors.embedding != 1.0 {
-            x = backend.map(x, Map::Times(factors.embedding as f32))?;
-        }
-        backend.watch(&x, || outer_name(Role::Embedding).to_owned())?;
+        let mut x = self.embed(backend, batch)?;
         let tables = self.rope.of(batch);
-        let rotations = tables.iter().map(|(table, number)| Rotation {
-            table,
-            number: *number,
-        });
-        let rotations: Vec<Rotation> = rotations.collect();
         let selected = batch.select(rows);
         for index in 0..self.layers.len() {
-            let rope = self.layers[index].kind.rope.map(|rope| rotations[rope]);
-            let context = self.attend(backend, index, &x, rope, batch, cache)?;
+            let context = self.attend(backend, index, &x, &tables, batch, cache)?;
             let is_last = index + 1 == self.layers.len();
             if is_last && backend.selects_early() {
                 let context = backend.select(&context, rows)?;
@@ -207,17 +197,53 @@ impl<B: Backend> Llama<B> {
         Ok(logits)
     }
 
+    /// The inputs of the first layer.
+    ///
+    /// # Errors
+    /// A token that the model does not have.
+    pub fn embed(&self, backend: &B, batch: &Batch) -> Result<B::Activation, B::Error> {
+        let mut x = backend.embed(&self.embedding, &batch.tokens)?;
+        if self.factors.embedding != 1.0 {
+            x = backend.map(x, Map::Times(self.factors.embedding as f32))?;
+        }
+        backend.watch(&x, || outer_name(Role::Embedding).to_owned())?;
+        Ok(x)
+    }
+
+    /// The output of a layer for its input `x`.
+    ///
+    /// # Errors
+    /// Any error of the backend's operations.
+    pub fn layer(
+        &self,
+        backend: &B,
+        index: usize,
+        x: B::Activation,
+        batch: &Batch,
+        cache: &mut B::Cache,
+    ) -> Result<B::Activation, B::Error> {
+        let context = self.attend(backend, index, &x, &self.rope.of(batch), batch, cache)?;
+        self.transform(backend, index, x, context, batch)
+    }
+
     /// `attention(norm(x))`, the input of the output projection.
     fn attend(
         &self,
         backend: &B,
         index: usize,
         x: &B::Activation,
-        rope: Option<Rotation>,
+        tables: &[BatchTable],
         batch: &Batch,
         cache: &mut B::Cache,
     ) -> Result<B::Activation, B::Error> {
         let layer = &self.layers[index];
+        let rope = layer.kind.rope.map(|rope| {
+            let (table, number) = &tables[rope];
+            Rotation {
+                table,
+                number: *number,
+            }
+        });
         let normed = |input: &B::Input| before(backend, x, &layer.input_norm, batch, input);
         let name = |part: usize| self.projection_name(index, QKV[part]);
         let qkv = match &layer.qkv {

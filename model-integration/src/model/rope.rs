@@ -34,6 +34,9 @@ pub struct Rotation<'a> {
     pub number: Option<usize>,
 }
 
+/// The table of a rotation for a batch, and its number as in [`Rotation`].
+pub type BatchTable<'a> = (Cow<'a, RopeTable>, Option<usize>);
+
 impl Rope {
     /// A model's tables for `positions` positions.
     pub fn new(config: &ModelConfig, positions: usize) -> Self {
@@ -68,7 +71,7 @@ impl Rope {
     }
 
     /// The table of every rotation for a batch's sequences.
-    pub fn of(&self, batch: &Batch) -> Vec<(Cow<'_, RopeTable>, Option<usize>)> {
+    pub fn of(&self, batch: &Batch) -> Vec<BatchTable<'_>> {
         let mut first = 0;
         let tables = self.parameters.iter().map(|parameters| {
             let number = first + usize::from(batch.reach == Reach::Long);

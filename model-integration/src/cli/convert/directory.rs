@@ -18,11 +18,11 @@ pub struct NewDirectory {
 }
 
 impl NewDirectory {
-    /// Starts the directory that will become `target`.
+    /// Checks that `target` does not exist, or may be replaced.
     ///
     /// # Errors
-    /// If `target` exists and may not be replaced, or nothing can be written beside it.
-    pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
+    /// If it may not.
+    pub fn check(target: &Path, overwrite: bool) -> Result<()> {
         let mut entries = match fs::read_dir(target) {
             Ok(entries) => Some(entries),
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -46,6 +46,15 @@ impl NewDirectory {
             );
             return Err(Usage(message).into());
         }
+        Ok(())
+    }
+
+    /// Starts the directory that will become `target`.
+    ///
+    /// # Errors
+    /// As [`NewDirectory::check`], and if nothing can be written beside it.
+    pub fn create(target: &Path, overwrite: bool) -> Result<Self> {
+        Self::check(target, overwrite)?;
         let parent = match target.parent() {
             Some(parent) if parent != Path::new("") => parent,
             _ => Path::new("."),

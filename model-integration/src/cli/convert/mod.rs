@@ -18,14 +18,14 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use self::directory::NewDirectory;
+pub use self::tensors::Calibrated;
 use self::tensors::Plan;
 use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
 use super::model::open_checkpoint;
 use super::output::{Usage, print};
-use super::quantize::packed_file;
-use crate::checkpoint::Checkpoint;
+use crate::checkpoint::{Checkpoint, packed_file};
 use crate::config::QuantConfig;
 
 /// Layout of quantised weights.
@@ -89,97 +89,150 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
     check_storable(&config, args.to)?;
     check_apart(&args.model, &args.output)?;
     let checkpoint = open_checkpoint(&args.model)?;
-    config.check_layers(checkpoint.config().num_hidden_layers)?;
-    if config.head.is_some() && checkpoint.config().tie_word_embeddings {
-        let message = "the head is the embedding, whose rows are not quantised: leave out --head, \
-            and give it again when the model runs";
-        return Err(Usage(message.to_owned()).into());
-    }
-    let mut notes = Vec::new();
-    let (plan, bytes) = match args.to {
-        Target::Gguf => {
-            gguf::check_output(&args.output, args.overwrite)?;
-            let plan = Plan::new(&checkpoint, &config, args.to)?;
-            let (bytes, read) = gguf::write(&checkpoint, &plan, &args.output, &stop)?;
-            notes = read;
-            (plan, bytes)
-        }
-        _ => write_directory(args, &checkpoint, &config, &stop)?,
+    let new = NewModel {
+        model: &args.model,
+        checkpoint: &checkpoint,
+        output: &args.output,
+        to: args.to,
+        overwrite: args.overwrite,
     };
-    let mut text = format!(
-        "{}: {} tensors, {} of them quantised, {bytes} bytes\n",
-        args.output.display(),
-        plan.tensors(),
-        plan.quantised(),
-    );
-    let widened = plan.widened();
-    if let [first, ..] = widened.as_slice() {
-        text += &format!(
-            "written as floats, though the source has codes: {} tensors, `{first}` the first\n",
-            widened.len()
-        );
-    }
-    for note in notes {
-        text += &format!("{note}\n");
-    }
-    let dropped = plan.dropped_inputs();
-    if !dropped.is_empty() {
-        text += &format!(
-            "the source quantises inputs ({}); {} stores weights alone, so what is written is the \
-             source's `stored-weights`\n",
-            dropped.join("; "),
-            args.to.name(),
-        );
-    }
-    print(&text)?;
+    print(&new.write(&config, None, &stop)?)?;
     Ok(Done::Ok)
 }
 
-/// Writes a model directory. Returns its tensors and their bytes.
-fn write_directory<'a>(
-    args: &ConvertArgs,
-    checkpoint: &'a Checkpoint,
-    config: &QuantConfig,
-    stop: &AtomicBool,
-) -> Result<(Plan<'a>, usize)> {
-    let directory = NewDirectory::create(&args.output, args.overwrite)?;
-    let plan = Plan::new(checkpoint, config, args.to)?;
+/// A model to write.
+pub struct NewModel<'a> {
+    /// The name of the source.
+    pub model: &'a str,
+    pub checkpoint: &'a Checkpoint,
+    pub output: &'a Path,
+    pub to: Target,
+    pub overwrite: bool,
+}
 
-    let mut settings = carried::settings(checkpoint)?;
-    match args.to {
-        Target::CompressedTensors => {
-            let config = compressed_tensors::quantization_config(&plan);
-            settings.insert("quantization_config".to_owned(), config);
+impl NewModel<'_> {
+    /// Checks what can be checked before a configuration is written.
+    ///
+    /// # Errors
+    /// An output that exists; what the target does not store.
+    pub fn check(&self, config: &QuantConfig) -> Result<()> {
+        match self.to {
+            Target::Gguf => gguf::check_output(self.output, self.overwrite)?,
+            _ => NewDirectory::check(self.output, self.overwrite)?,
         }
-        Target::Modelopt => {
-            let (config, sidecar) = modelopt::configs(&plan);
-            settings.insert("quantization_config".to_owned(), config);
-            let text = format!("{sidecar:#}\n");
-            directory.write("hf_quant_config.json", text.as_bytes())?;
-        }
-        Target::Gguf | Target::Mxlab | Target::Dense => {}
+        self.check_head(config)?;
+        Plan::new(self.checkpoint, config, self.to).map(|_| ())
     }
-    let text = format!("{:#}\n", serde_json::Value::Object(settings));
-    directory.write("config.json", text.as_bytes())?;
-    carried::copy(&args.model, checkpoint, &directory)?;
-    let path = directory.path().join("model.safetensors");
-    let mut file = packed_file::create(&path, &plan.parts(), plan.metadata()?)?;
-    let mut bytes = 0;
-    plan.write(stop, |name, content| {
-        bytes += content.len();
-        Ok(file.write(name, content)?)
-    })?;
-    file.commit()?;
-    Checkpoint::open(directory.path()).context(
-        "what was written cannot be opened, so nothing is kept; give weights and activations \
-         formats that the target has together, or use --to mxlab",
-    )?;
-    directory.commit()?;
-    Ok((plan, bytes))
+
+    fn check_head(&self, config: &QuantConfig) -> Result<()> {
+        if config.head.is_some() && self.checkpoint.config().tie_word_embeddings {
+            let message = "the head is the embedding, whose rows are not quantised: leave out \
+                --head, and give it again when the model runs";
+            return Err(Usage(message.to_owned()).into());
+        }
+        Ok(())
+    }
+
+    /// Writes it under a configuration, with codes that calibration chose if there are any. Returns
+    /// what was written, in words.
+    ///
+    /// # Errors
+    /// What the target does not store; an output that exists; a file that cannot be written.
+    pub fn write(
+        &self,
+        config: &QuantConfig,
+        calibrated: Option<&Calibrated>,
+        stop: &AtomicBool,
+    ) -> Result<String> {
+        let checkpoint = self.checkpoint;
+        config.check_layers(checkpoint.config().num_hidden_layers)?;
+        self.check_head(config)?;
+        let mut notes = Vec::new();
+        let (plan, bytes) = match self.to {
+            Target::Gguf => {
+                gguf::check_output(self.output, self.overwrite)?;
+                let plan = Plan::new(checkpoint, config, self.to)?.calibrated(calibrated);
+                let (bytes, read) = gguf::write(checkpoint, &plan, self.output, stop)?;
+                notes = read;
+                (plan, bytes)
+            }
+            _ => self.write_directory(config, calibrated, stop)?,
+        };
+        let mut text = format!(
+            "{}: {} tensors, {} of them quantised, {bytes} bytes\n",
+            self.output.display(),
+            plan.tensors(),
+            plan.quantised(),
+        );
+        let widened = plan.widened();
+        if let [first, ..] = widened.as_slice() {
+            text += &format!(
+                "written as floats, though the source has codes: {} tensors, `{first}` the first\n",
+                widened.len()
+            );
+        }
+        for note in notes {
+            text += &format!("{note}\n");
+        }
+        let dropped = plan.dropped_inputs();
+        if !dropped.is_empty() {
+            text += &format!(
+                "the source quantises inputs ({}); {} stores weights alone, so what is written is \
+                 the source's `stored-weights`\n",
+                dropped.join("; "),
+                self.to.name(),
+            );
+        }
+        Ok(text)
+    }
+
+    /// Writes a model directory. Returns its tensors and their bytes.
+    fn write_directory<'a>(
+        &'a self,
+        config: &QuantConfig,
+        calibrated: Option<&'a Calibrated>,
+        stop: &AtomicBool,
+    ) -> Result<(Plan<'a>, usize)> {
+        let checkpoint = self.checkpoint;
+        let directory = NewDirectory::create(self.output, self.overwrite)?;
+        let plan = Plan::new(checkpoint, config, self.to)?.calibrated(calibrated);
+
+        let mut settings = carried::settings(checkpoint)?;
+        match self.to {
+            Target::CompressedTensors => {
+                let config = compressed_tensors::quantization_config(&plan);
+                settings.insert("quantization_config".to_owned(), config);
+            }
+            Target::Modelopt => {
+                let (config, sidecar) = modelopt::configs(&plan);
+                settings.insert("quantization_config".to_owned(), config);
+                let text = format!("{sidecar:#}\n");
+                directory.write("hf_quant_config.json", text.as_bytes())?;
+            }
+            Target::Gguf | Target::Mxlab | Target::Dense => {}
+        }
+        let text = format!("{:#}\n", serde_json::Value::Object(settings));
+        directory.write("config.json", text.as_bytes())?;
+        carried::copy(self.model, checkpoint, &directory)?;
+        let path = directory.path().join("model.safetensors");
+        let mut file = packed_file::create(&path, &plan.parts(), plan.metadata()?)?;
+        let mut bytes = 0;
+        plan.write(stop, |name, content| {
+            bytes += content.len();
+            Ok(file.write(name, content)?)
+        })?;
+        file.commit()?;
+        Checkpoint::open(directory.path()).context(
+            "what was written cannot be opened, so nothing is kept; give weights and activations \
+             formats that the target has together, or use --to mxlab",
+        )?;
+        directory.commit()?;
+        Ok((plan, bytes))
+    }
 }
 
 /// Checks that a configuration has only what the target can store.
-fn check_storable(config: &QuantConfig, target: Target) -> Result<()> {
+pub fn check_storable(config: &QuantConfig, target: Target) -> Result<()> {
     let inputs = config.activations.is_some()
         || (config.overrides.iter()).any(|change| change.activations.flatten().is_some());
     let cache = config.keys.is_some()
@@ -210,7 +263,7 @@ fn check_storable(config: &QuantConfig, target: Target) -> Result<()> {
 }
 
 /// Checks that the output is not the model that is read, and holds no part of it.
-fn check_apart(model: &str, output: &Path) -> Result<()> {
+pub fn check_apart(model: &str, output: &Path) -> Result<()> {
     let (Ok(source), Ok(target)) = (fs::canonicalize(model), fs::canonicalize(output)) else {
         return Ok(());
     };

@@ -4,7 +4,7 @@ use mxlab_kernels::format::BlockFormat;
 use serde_json::Value;
 
 use super::piece::{Content, Layout, Piece};
-use crate::cli::quantize::packed_file::Part;
+use crate::checkpoint::packed_file::Part;
 
 /// The tensors of the matrix `name` `[rows, cols]` in `format`.
 pub fn layout(name: &str, format: &BlockFormat, matrix: [usize; 2]) -> Layout {

@@ -11,10 +11,11 @@ use serde_json::{Map, Value};
 use super::piece::{Codes, Layout};
 use super::values::{append_floats, interleaved, packed};
 use super::{Target, compressed_tensors, gguf, modelopt};
-use crate::checkpoint::Checkpoint;
+use crate::calibrate::store::Store;
 use crate::checkpoint::encoding::StoredInput;
+use crate::checkpoint::packed_file::{Part, dtype_of, format_metadata};
+use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
-use crate::cli::quantize::packed_file::{Part, dtype_of, format_metadata};
 use crate::config::QuantConfig;
 use crate::description::parameters::{Parameter, Role, outer_name};
 use crate::model::ops::narrow;
@@ -53,7 +54,19 @@ pub struct Plan<'a> {
     checkpoint: &'a Checkpoint,
     target: Target,
     outputs: Vec<Output<'a>>,
+    calibrated: Option<&'a Calibrated<'a>>,
 }
+
+/// Codes that calibration chose.
+pub struct Calibrated<'a> {
+    /// Those of projections.
+    pub layers: &'a Store,
+    /// How they were chosen, for the file's metadata.
+    pub run: Value,
+}
+
+/// Key of [`Calibrated::run`] in a file's metadata.
+const CALIBRATION_KEY: &str = "mxlab.calibration";
 
 impl<'a> Plan<'a> {
     /// The plan for a checkpoint under a configuration.
@@ -129,7 +142,13 @@ impl<'a> Plan<'a> {
             checkpoint,
             target,
             outputs,
+            calibrated: None,
         })
+    }
+
+    /// The same with the codes that calibration chose for projections.
+    pub fn calibrated(self, calibrated: Option<&'a Calibrated<'a>>) -> Self {
+        Self { calibrated, ..self }
     }
 
     /// Number of tensors.
@@ -221,6 +240,12 @@ impl<'a> Plan<'a> {
             Target::Mxlab => format_metadata(&self.parts())?,
             _ => Map::new(),
         };
+        if let Some(calibrated) = self.calibrated {
+            metadata.insert(
+                CALIBRATION_KEY.to_owned(),
+                calibrated.run.to_string().into(),
+            );
+        }
         // transformers requires the framework of the tensors.
         metadata.insert("format".to_owned(), "pt".into());
         Ok(metadata)
@@ -255,8 +280,14 @@ impl<'a> Plan<'a> {
                         continue;
                     }
                     let of = self.float_type(output);
-                    let appended = append_floats(&mut bytes, &view, source.format, dtype, of);
-                    appended.with_context(context)?;
+                    let packed = source
+                        .format
+                        .filter(|format| view.format() != Some(*format));
+                    let packed = packed.map(|format| self.packed(source, &view, &format));
+                    let packed = packed.transpose().with_context(context)?;
+                    let rounded = source.format.map(|_| dtype);
+                    append_floats(&mut bytes, &view, packed.as_ref(), rounded, of)
+                        .with_context(context)?;
                 }
                 if let Some(head_dim) = output.interleaved {
                     let row_bytes = bytes.len() / output.shape()[0];
@@ -273,13 +304,29 @@ impl<'a> Plan<'a> {
         Ok(())
     }
 
+    /// The codes of a part: those that calibration chose, if there are any.
+    fn packed(
+        &self,
+        source: &Source,
+        view: &TensorView,
+        format: &BlockFormat,
+    ) -> Result<PackedTensor> {
+        match self.calibrated {
+            Some(calibrated) if source.parameter.projection().is_some() => {
+                calibrated.layers.read(source.parameter, format)
+            }
+            _ => packed(view, format, self.dtype()),
+        }
+    }
+
     /// The codes of an output: those that the checkpoint stores, or else of its values.
     fn codes(&self, output: &Output, format: &BlockFormat) -> Result<Codes> {
         let dtype = self.dtype();
         let views = output.sources.iter();
         let views = views.map(|source| self.checkpoint.tensor(source.parameter));
         let views = views.collect::<Result<Vec<_>, _>>()?;
-        let parts = views.iter().map(|view| packed(view, format, dtype));
+        let parts = output.sources.iter().zip(&views);
+        let parts = parts.map(|(source, view)| self.packed(source, view, format));
         let parts = parts.collect::<Result<Vec<_>>>()?;
         let same = |a: f32, b: f32| a.to_bits() == b.to_bits();
         let (first, divisor) = (parts[0].tensor_scale(), views[0].divisor());

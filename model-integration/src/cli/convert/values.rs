@@ -7,28 +7,27 @@ use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use crate::checkpoint::TensorView;
 use crate::model::ops::narrow;
 
-/// Appends the values of a tensor in the type `written`, quantised to `format` first.
+/// Appends the values of a tensor in the type `written`: those of `codes`, if it is quantised on the
+/// way. Values in a block format are `rounded` to this type first.
 pub fn append_floats(
     bytes: &mut Vec<u8>,
     view: &TensorView,
-    format: Option<BlockFormat>,
-    dtype: FloatType,
+    codes: Option<&PackedTensor>,
+    rounded: Option<FloatType>,
     written: FloatType,
 ) -> Result<()> {
-    if let (None, Some(stored)) = (format, view.bytes())
+    if let (None, Some(stored)) = (rounded, view.bytes())
         && view.dtype() == Some(written)
     {
         bytes.extend_from_slice(stored);
         return Ok(());
     }
     let mut values = vec![0.0; view.len()];
-    match format {
-        Some(format) if view.format() != Some(format) => {
-            cpu::dequantize(&packed(view, &format, dtype)?, &mut values)?;
-        }
-        _ => view.read_f32(0..view.len(), &mut values),
+    match codes {
+        Some(codes) => cpu::dequantize(codes, &mut values)?,
+        None => view.read_f32(0..view.len(), &mut values),
     }
-    if format.is_some() {
+    if let Some(dtype) = rounded {
         narrow(&mut values, dtype);
     }
     for value in values {

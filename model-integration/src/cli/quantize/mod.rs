@@ -2,7 +2,6 @@
 
 mod glob;
 mod on_device;
-pub mod packed_file;
 
 use std::path::PathBuf;
 
@@ -13,9 +12,9 @@ use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
 use self::on_device::OnDevice;
-use self::packed_file::{Part, format_metadata};
 use super::Done;
 use super::output::{Usage, print};
+use crate::checkpoint::packed_file::{self, Part, format_metadata};
 use crate::checkpoint::{StoredTensor, TensorFile};
 use crate::columns::aligned;
 use crate::config::{FormatFlags, load};

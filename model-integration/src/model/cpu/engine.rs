@@ -141,7 +141,12 @@ impl Engine for CpuEngine {
     fn generator(&self, config: &QuantConfig, room: Room) -> Result<Box<dyn Generator + '_>> {
         let shape = self.checkpoint.config();
         let llama = self.llama(config, room.tokens)?;
-        Ok(Box::new(CpuGenerator::new(self.engine, llama, shape, room)))
+        Ok(Box::new(CpuGenerator::new(
+            self.engine.clone(),
+            llama,
+            shape,
+            room,
+        )))
     }
 
     fn stepper(&self, config: &QuantConfig, room: CacheRoom) -> Result<Box<dyn Stepper + '_>> {
@@ -149,7 +154,7 @@ impl Engine for CpuEngine {
         let longest = self.info.max_length;
         let llama = self.llama(config, longest)?;
         let shape = self.checkpoint.config();
-        let stepper = CpuStepper::new(self.engine, llama, shape, room, position)?;
+        let stepper = CpuStepper::new(self.engine.clone(), llama, shape, room, position)?;
         Ok(Box::new(stepper))
     }
 

@@ -27,6 +27,9 @@ mod pages;
 mod rounding;
 mod stepper;
 
+use std::fmt;
+use std::sync::Arc;
+
 use mxlab_kernels::cpu::{IntegerPath, Panels, Path};
 use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat};
 
@@ -42,8 +45,14 @@ pub use engine::CpuEngine;
 pub use matrix::Matrix;
 pub use rounding::Input;
 
+/// Sees the operands of the engine's products.
+pub trait Observer: fmt::Debug + Send + Sync {
+    /// `x` is about to be multiplied by `weight`.
+    fn product(&self, x: &Activation, weight: &Matrix);
+}
+
 /// The CPU engine.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Cpu {
     dtype: FloatType,
     /// How packed and bf16 weights are multiplied.
@@ -52,6 +61,7 @@ pub struct Cpu {
     integer_path: IntegerPath,
     /// Whether it fails at the first value that is not finite.
     watches: bool,
+    observer: Option<Arc<dyn Observer>>,
 }
 
 impl Cpu {
@@ -62,6 +72,7 @@ impl Cpu {
             path: Path::best(),
             integer_path: IntegerPath::best(),
             watches: false,
+            observer: None,
         }
     }
 
@@ -71,10 +82,18 @@ impl Cpu {
     }
 
     /// The same engine, failing at the first value that is not finite.
-    pub fn watching(self) -> Self {
+    pub fn watching(&self) -> Self {
         Self {
             watches: true,
-            ..self
+            ..self.clone()
+        }
+    }
+
+    /// The same engine, whose products `observer` sees.
+    pub fn observed(&self, observer: Arc<dyn Observer>) -> Self {
+        Self {
+            observer: Some(observer),
+            ..self.clone()
         }
     }
 

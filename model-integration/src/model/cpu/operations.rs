@@ -299,6 +299,9 @@ impl Cpu {
     /// `x weight^T`, not yet rounded: of integers where both are codes of integers. Other sums have
     /// the order of the path, for packed and dense weights.
     fn product(&self, x: &Activation, weight: &Matrix) -> Result<Activation, LlamaError> {
+        if let Some(observer) = &self.observer {
+            observer.product(x, weight);
+        }
         let tokens = x.tokens();
         let mut product = Activation::of_any_values(tokens, weight.rows());
         let out = product.values_mut();

@@ -1,0 +1,67 @@
+//! Choosing the codes of weights for what they multiply.
+//!
+//! A layer computes y = W x. Codes that are near W one by one are not the codes whose y is near:
+//! errors of different columns add up, or cancel, as their inputs go together. The loss of a row w
+//! that becomes q is, over calibration inputs x,
+//!
+//!     sum over x of ((w - q) x)^2 = (w - q) H (w - q)^T        H = sum of x x^T
+//!
+//! - [`gram`] adds up H over the tokens of a text, weighted;
+//! - [`factor`] factors it;
+//! - [`second_order`] rounds the columns of W one after another, each to the nearest value of what
+//!   makes up for the errors of the columns before (GPTQ: Frantar et al., arXiv 2210.17323);
+//! - [`layers`] does so layer by layer, with inputs as the layers before it make them, quantised;
+//! - [`store`] keeps finished layers, so that a run that was killed goes on;
+//! - [`text`] cuts texts into sequences.
+
+pub mod factor;
+pub mod gram;
+mod inputs;
+pub mod layers;
+pub mod second_order;
+pub mod store;
+pub mod text;
+
+use clap::ValueEnum;
+use serde::{Deserialize, Serialize};
+
+/// How codes are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recipe {
+    /// What a token counts.
+    pub tokens: TokenWeight,
+    /// The order in which columns are rounded.
+    pub order: ColumnOrder,
+    /// Added to the diagonal of H, times its mean.
+    pub damping: f64,
+}
+
+impl Default for Recipe {
+    fn default() -> Self {
+        Self {
+            tokens: TokenWeight::Norm,
+            order: ColumnOrder::Activation,
+            damping: 0.01,
+        }
+    }
+}
+
+/// What a token counts in H.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum TokenWeight {
+    /// 1
+    Equal,
+    /// 1 / |x|^2: its direction counts, as an attention sink is hundreds of times longer than others
+    Norm,
+}
+
+/// The order in which columns are rounded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ColumnOrder {
+    /// As they are stored
+    Stored,
+    /// By the diagonal of H, the largest first
+    Activation,
+}

@@ -1,0 +1,112 @@
+//! Texts cut into sequences of tokens.
+
+use std::ops::Range;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use anyhow::{Context, Result, ensure};
+
+use crate::engine::Tokenize;
+
+/// A text file, or some of its characters: `FILE` or `FILE#FROM..TO`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TextPart {
+    path: PathBuf,
+    characters: Option<Range<usize>>,
+}
+
+impl FromStr for TextPart {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((path, part)) = text.rsplit_once('#') else {
+            return Ok(Self {
+                path: text.into(),
+                characters: None,
+            });
+        };
+        let ends = part.split_once("..");
+        let ends = ends.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
+        match ends.filter(|ends| ends.start < ends.end) {
+            Some(characters) => Ok(Self {
+                path: path.into(),
+                characters: Some(characters),
+            }),
+            None => Err(format!(
+                "found `#{part}`, expected characters such as `#0..400000`"
+            )),
+        }
+    }
+}
+
+impl TextPart {
+    /// The text.
+    ///
+    /// # Errors
+    /// If the file cannot be read, is not UTF-8, or has fewer characters.
+    pub fn read(&self) -> Result<String> {
+        let name = self.path.display();
+        let text = std::fs::read_to_string(&self.path);
+        let text = text.with_context(|| format!("cannot read the text `{name}`"))?;
+        let Some(part) = &self.characters else {
+            return Ok(text);
+        };
+        let found = text.chars().count();
+        ensure!(
+            part.end <= found,
+            "`{name}` has {found} characters, and {}..{} were asked for",
+            part.start,
+            part.end,
+        );
+        Ok(text.chars().skip(part.start).take(part.len()).collect())
+    }
+}
+
+/// `count` sequences of `length` tokens, from each text in turn as many as from the others. Those of
+/// a text are spread over it. Each begins with the token that texts begin with, if there is one.
+///
+/// # Errors
+/// If there is too little text.
+pub fn sequences(
+    texts: &[String],
+    tokenizer: &dyn Tokenize,
+    [count, length]: [usize; 2],
+) -> Result<Vec<Vec<u32>>> {
+    let first: Vec<u32> = tokenizer
+        .prefix_token()
+        .into_iter()
+        .map(|(token, _)| token)
+        .collect();
+    ensure!(
+        length > first.len() + 1,
+        "sequences of {length} tokens are too short: expected at least {}",
+        first.len() + 2,
+    );
+    let own = length - first.len();
+    let mut of_texts = Vec::with_capacity(texts.len());
+    for (index, text) in texts.iter().enumerate() {
+        let number = count / texts.len() + usize::from(index < count % texts.len());
+        let tokens = tokenizer.encode(text, false)?;
+        ensure!(
+            number * own <= tokens.len(),
+            "text {} has {} tokens, and {number} sequences of {own} take {}: give more text, or \
+             lower --sequences or --length",
+            index + 1,
+            tokens.len(),
+            number * own,
+        );
+        let rest = tokens.len() - number * own;
+        let gaps = number.saturating_sub(1).max(1);
+        let cut = |i: usize| {
+            let at = i * own + rest * i / gaps;
+            [&first[..], &tokens[at..at + own]].concat()
+        };
+        of_texts.push((0..number).map(cut).collect::<Vec<_>>());
+    }
+    let mut sequences = Vec::with_capacity(count);
+    for i in 0..count {
+        let text = &mut of_texts[i % texts.len()];
+        sequences.push(std::mem::take(&mut text[i / texts.len()]));
+    }
+    Ok(sequences)
+}

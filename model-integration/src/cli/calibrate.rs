@@ -1,0 +1,217 @@
+//! `mxlab calibrate`: chooses the codes of weights for what they multiply, and writes the model.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Result;
+use clap::Args;
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use mxlab_harness::record::build_version;
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::Done;
+use super::configuration::ConfigurationArgs;
+use super::convert::{Calibrated, NewModel, Target, check_apart, check_storable};
+use super::interrupt::stop_on_signals;
+use super::model::{Dtype, open_checkpoint, threads, use_threads};
+use super::output::{Usage, print};
+use crate::calibrate::layers::Calibration;
+use crate::calibrate::store::Store;
+use crate::calibrate::text::{TextPart, sequences};
+use crate::calibrate::{ColumnOrder, Recipe, TokenWeight};
+use crate::config::QuantConfig;
+use crate::description::parameters::Parameters;
+
+#[derive(Args)]
+pub struct CalibrateArgs {
+    /// Model directory, GGUF file, hub name, `embedded` or `synthetic:NAME`
+    model: String,
+    /// Directory to write; for gguf, the file. Finished layers are kept beside it until the end, and
+    /// the same command goes on with them
+    output: PathBuf,
+    /// Layout of quantised weights
+    #[arg(long, value_name = "WHAT", default_value = "mxlab")]
+    to: Target,
+    /// Replace an existing model
+    #[arg(long)]
+    overwrite: bool,
+    /// Text to calibrate by, or some of its characters: `FILE` or `FILE#FROM..TO`; repeat it for
+    /// several, of which as many sequences are taken
+    #[arg(long, value_name = "FILE", required = true, help_heading = "Text")]
+    text: Vec<TextPart>,
+    /// Sequences
+    #[arg(long, value_name = "N", default_value = "32", help_heading = "Text")]
+    sequences: NonZeroUsize,
+    /// Tokens of a sequence
+    #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Text")]
+    length: usize,
+    /// What a token counts
+    #[arg(
+        long,
+        value_name = "WEIGHT",
+        default_value = "norm",
+        help_heading = "Method"
+    )]
+    tokens: TokenWeight,
+    /// The order in which columns are rounded
+    #[arg(
+        long,
+        value_name = "ORDER",
+        default_value = "activation",
+        help_heading = "Method"
+    )]
+    order: ColumnOrder,
+    /// Added to the diagonal of the sums of inputs, times its mean
+    #[arg(long, value_name = "X", value_parser = damping, default_value = "0.01",
+          help_heading = "Method")]
+    damping: f64,
+    /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
+    #[arg(
+        long,
+        value_name = "DTYPE",
+        default_value = "auto",
+        help_heading = "Model"
+    )]
+    dtype: Dtype,
+    /// Compute threads [default: all processors]
+    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
+    threads: Option<usize>,
+    #[command(flatten)]
+    configuration: ConfigurationArgs,
+}
+
+/// Calibrates layer by layer, then writes the model.
+pub fn run(args: &CalibrateArgs) -> Result<Done> {
+    let config = args.configuration.one()?;
+    let written = match args.to.says_inputs() {
+        true => config.clone(),
+        false => config.without_inputs(),
+    };
+    check_storable(&written, args.to)?;
+    check_apart(&args.model, &args.output)?;
+    use_threads(args.threads)?;
+    let stop = stop_on_signals("stopping; the same command goes on with the finished layers")?;
+    let checkpoint = open_checkpoint(&args.model)?;
+    let layers = checkpoint.config().num_hidden_layers;
+    config.check_layers(layers)?;
+    check_formats(checkpoint.parameters(), &config)?;
+    let new = NewModel {
+        model: &args.model,
+        checkpoint: &checkpoint,
+        output: &args.output,
+        to: args.to,
+        overwrite: args.overwrite,
+    };
+    new.check(&written)?;
+
+    let texts = args.text.iter().map(TextPart::read);
+    let texts = texts.collect::<Result<Vec<String>>>()?;
+    let tokenizer = checkpoint.tokenizer()?;
+    let sequences = sequences(&texts, &tokenizer, [args.sequences.get(), args.length])?;
+    let dtype = args.dtype.0.unwrap_or(checkpoint.config().dtype);
+    let recipe = Recipe {
+        tokens: args.tokens,
+        order: args.order,
+        damping: args.damping,
+    };
+    let tokens: Vec<u8> = sequences
+        .iter()
+        .flatten()
+        .flat_map(|id| id.to_le_bytes())
+        .collect();
+    let run = json!({
+        "method": "second-order",
+        "recipe": recipe,
+        "configuration": config,
+        "model": checkpoint.fingerprint(),
+        "dtype": dtype.to_string(),
+        "sequences": args.sequences,
+        "length": args.length,
+        "tokens_sha256": hexadecimal(&Sha256::digest(&tokens)),
+        "version": build_version(),
+    });
+    let mut folder = args.output.as_os_str().to_owned();
+    folder.push(".calibration");
+    let store = Store::open(folder.as_ref(), &run)?;
+
+    let bar = progress(layers);
+    let begin = Instant::now();
+    let calibration = Calibration {
+        checkpoint: &checkpoint,
+        config: &config,
+        dtype,
+        recipe,
+        sequences: &sequences,
+    };
+    let is_complete = calibration.run(&store, &stop, |_| bar.inc(1))?;
+    bar.finish_and_clear();
+    if !is_complete {
+        return Ok(Done::Interrupted);
+    }
+    let calibrated = Calibrated {
+        layers: &store,
+        run,
+    };
+    let text = new.write(&written, Some(&calibrated), &stop)?;
+    store.remove()?;
+    let seconds = begin.elapsed().as_secs_f64();
+    let mut text = format!(
+        "calibrated by {} tokens in {seconds:.0} s\n{text}",
+        tokens.len() / 4
+    );
+    if written != config {
+        text += &format!(
+            "{} stores weights alone: give the other formats again when the model runs\n",
+            args.to.name()
+        );
+    }
+    print(&text)?;
+    Ok(Done::Ok)
+}
+
+/// Checks that weights have formats, and that these are in blocks of the lab's.
+fn check_formats(parameters: &Parameters, config: &QuantConfig) -> Result<()> {
+    let formats = parameters
+        .projections()
+        .map(|(_, _, weight)| weight.weight_format(config));
+    let formats = formats.collect::<Result<Vec<_>, _>>()?;
+    if formats.iter().all(Option::is_none) {
+        let message = "there is nothing to calibrate: the configuration quantises no weights; add \
+            --weights or --config";
+        return Err(Usage(message.to_owned()).into());
+    }
+    if let Some(other) = formats
+        .iter()
+        .flatten()
+        .find(|format| format.block().is_none())
+    {
+        let message = format!(
+            "codes of {other} cannot be chosen: expected an element with block scales, such as \
+             mxfp4, nvfp4 or int4"
+        );
+        return Err(Usage(message).into());
+    }
+    Ok(())
+}
+
+fn damping(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok();
+    let number = number.filter(|x: &f64| *x >= 0.0 && x.is_finite());
+    number.ok_or_else(|| "expected zero or a positive number".to_owned())
+}
+
+fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A bar of layers with the time left.
+fn progress(layers: usize) -> ProgressBar {
+    let template =
+        "calibrating        [{bar:30}] {pos}/{len} layers, {elapsed} elapsed, {eta} left";
+    let style = ProgressStyle::with_template(template).expect("a well-formed template");
+    let bar = ProgressBar::with_draw_target(Some(layers as u64), ProgressDrawTarget::stderr());
+    bar.set_style(style.progress_chars("=> "));
+    bar
+}

@@ -1,0 +1,241 @@
+//! `mxlab calibrate`: the same bytes whatever the machine does, and errors that say what to do.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use mxlab::checkpoint::Checkpoint;
+use mxlab::config::FormatFlags;
+use mxlab::corpus::heldout;
+use mxlab::embedded;
+use mxlab::engine::{Engine, Request};
+use mxlab::model::cpu::CpuEngine;
+use serde_json::Value;
+
+/// Text for `--text`: stories of the embedded model's kind.
+fn text(folder: &Path) -> String {
+    let lines = heldout::write(7, 60);
+    let texts = lines.lines().map(|line| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        line["text"].as_str().expect("a text").to_owned()
+    });
+    let path = folder.join("stories.txt");
+    fs::write(&path, texts.collect::<Vec<_>>().join("\n")).expect("written");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+    command.args(arguments).env("HF_HUB_OFFLINE", "1");
+    command
+}
+
+fn done(arguments: &[&str]) -> Output {
+    let output = command(arguments).output().expect("runs");
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{arguments:?}: {message}");
+    output
+}
+
+/// `mxlab calibrate embedded OUTPUT` with W4A6 and other arguments.
+fn calibrate<'a>(output: &'a str, text: &'a str, others: &[&'a str]) -> Vec<&'a str> {
+    let formats = ["--weights", "mxfp4", "--activations", "fp6_e2m3"];
+    let by = ["--text", text, "--sequences", "12", "--length", "48"];
+    [
+        &["calibrate", "embedded", output][..],
+        &formats,
+        &by,
+        others,
+    ]
+    .concat()
+}
+
+fn weights(model: &Path) -> Vec<u8> {
+    fs::read(model.join("model.safetensors")).expect("a model")
+}
+
+#[test]
+fn threads_instruction_sets_and_kills_change_no_byte() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = text(folder.path());
+    let path = |name: &str| folder.path().join(name);
+    let name = |name: &str| path(name).to_str().expect("UTF-8").to_owned();
+    done(&calibrate(&name("first"), &text, &[]));
+    let first = weights(&path("first"));
+    let layers = path("first.calibration");
+    assert!(!layers.exists(), "finished layers are left");
+
+    for (number, others) in [&["--threads", "1"][..], &["--isa", "portable"]]
+        .iter()
+        .enumerate()
+    {
+        let output = name(&number.to_string());
+        done(&calibrate(&output, &text, others));
+        assert_eq!(weights(Path::new(&output)), first, "{others:?}");
+    }
+
+    let output = name("killed");
+    let finished = path("killed.calibration").join("layer-0001.safetensors");
+    let mut child = command(&calibrate(&output, &text, &["--threads", "1"]));
+    let mut child = child
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("runs");
+    while !finished.exists() {
+        assert!(
+            child.try_wait().expect("a process").is_none(),
+            "it ended before it was killed"
+        );
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    assert!(!path("killed").exists(), "a model of a part of the layers");
+    // Another run's layers are not taken.
+    let other = command(&calibrate(&output, &text, &["--order", "stored"]))
+        .output()
+        .expect("runs");
+    let message = String::from_utf8_lossy(&other.stderr);
+    assert!(
+        message.contains("another model, text or recipe"),
+        "{message}"
+    );
+    done(&calibrate(&output, &text, &[]));
+    assert_eq!(weights(&path("killed")), first);
+}
+
+/// The sum of the log-likelihoods of the last words of held-out stories.
+fn likelihood(checkpoint: Checkpoint, weights: &str) -> f64 {
+    let engine = CpuEngine::new(checkpoint, None, None).expect("an engine");
+    let requests = embedded::TASK.lines().take(60).map(|line| {
+        let line: Value = serde_json::from_str(line).expect("JSON");
+        let text = line["text"].as_str().expect("a text");
+        let tokens = engine.tokenizer().encode(text, true).expect("tokens");
+        Request { tokens, targets: 2 }
+    });
+    let mut requests: Vec<Request> = requests.collect();
+    requests.sort_by_key(|request| std::cmp::Reverse(request.tokens.len()));
+    let flags = FormatFlags {
+        weights: [weights.parse().expect("a format")].into(),
+        ..FormatFlags::default()
+    };
+    let config = flags.config().expect("a configuration");
+    let mut model = engine.load(&config).expect("a model");
+    let scores = model.score(&requests).expect("scores");
+    scores.iter().map(|score| score.loglikelihood).sum()
+}
+
+#[test]
+fn a_calibrated_model_is_nearer_to_the_original() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = text(folder.path());
+    let output = folder.path().join("model");
+    let name = output.to_str().expect("UTF-8");
+    let weights = [
+        "--weights",
+        "mxfp4",
+        "--text",
+        &text,
+        "--sequences",
+        "40",
+        "--length",
+        "64",
+    ];
+    done(&[&["calibrate", "embedded", name][..], &weights].concat());
+    let original = || embedded::checkpoint().expect("the embedded model");
+    let baseline = likelihood(original(), "none");
+    let nearest = likelihood(original(), "mxfp4");
+    let calibrated = likelihood(Checkpoint::open(&output).expect("a model"), "none");
+    let (nearest, calibrated) = (baseline - nearest, baseline - calibrated);
+    assert!(calibrated < 0.7 * nearest, "lost {calibrated} of {nearest}");
+}
+
+#[test]
+fn what_cannot_be_calibrated_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = text(folder.path());
+    let output = folder.path().join("out");
+    let output = output.to_str().expect("UTF-8");
+    let part = format!("{text}#0..10000000");
+    let run = |text: &str, others: &[&str]| {
+        let own = ["calibrate", "embedded", output, "--text", text];
+        command(&[&own[..], others].concat())
+            .output()
+            .expect("runs")
+    };
+    for (text, others, code, expected) in [
+        (
+            &text,
+            &["--activations", "fp6_e2m3"][..],
+            2,
+            "quantises no weights",
+        ),
+        (&text, &["--weights", "q4_0"], 2, "block scales"),
+        (
+            &text,
+            &["--weights", "mxfp4", "--length", "100000"],
+            1,
+            "give more text",
+        ),
+        (
+            &text,
+            &["--weights", "mxfp4", "--length", "1"],
+            1,
+            "too short",
+        ),
+        (
+            &text,
+            &["--weights", "mxfp4", "--sequences", "0"],
+            2,
+            "--sequences",
+        ),
+        (
+            &text,
+            &["--weights", "mxfp4", "--damping=-1"],
+            2,
+            "--damping",
+        ),
+        (&part, &["--weights", "mxfp4"], 1, "characters"),
+        (
+            &"none.txt".to_owned(),
+            &["--weights", "mxfp4"],
+            1,
+            "none.txt",
+        ),
+    ] {
+        let refused = run(text, others);
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(code), "{others:?}: {message}");
+        assert!(
+            message.contains(expected),
+            "{expected:?} is not in {message:?}"
+        );
+        assert!(!folder.path().join("out").exists());
+    }
+    // A model is never lost, and hours are not spent for nothing.
+    fs::create_dir(folder.path().join("out")).expect("made");
+    fs::write(folder.path().join("out/config.json"), "{}").expect("written");
+    for (others, expected) in [
+        (&["--weights", "mxfp4"][..], "--overwrite"),
+        (
+            &[
+                "--weights",
+                "nf4",
+                "--to",
+                "compressed-tensors",
+                "--overwrite",
+            ],
+            "nf4",
+        ),
+    ] {
+        let refused = run(&text, others);
+        let message = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            !refused.status.success() && message.contains(expected),
+            "{message}"
+        );
+        assert!(!folder.path().join("out.calibration").exists());
+    }
+}
