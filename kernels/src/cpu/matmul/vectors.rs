@@ -7,6 +7,8 @@ use crate::cpu::simd::Simd;
 /// How far ahead of their use words are fetched into the cache. Weights are read once, from memory,
 /// in more streams than the CPU foresees.
 const AHEAD: usize = 40 * PANEL_ROWS;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The positions of `V` vectors of rows in their panels.
 pub(super) struct Vectors<'a, const V: usize> {
@@ -17,13 +19,16 @@ pub(super) struct Vectors<'a, const V: usize> {
     scale_bytes: usize,
     /// Bits of a scale's code in use.
     scale_mask: u32,
+    /// Words of a panel, and of the panels between a vector's and that of the next vectors' rows.
+    panel_words: usize,
+    skipped_words: usize,
 }
 
 impl<'a, const V: usize> Vectors<'a, V> {
     /// The vectors of the rows from `first` on, a multiple of the lanes. Beyond the last panel they
     /// repeat it.
     #[inline(always)]
-    pub fn new<S: Simd>(_: S, panels: &'a Panels, first: usize) -> Self {
+    pub fn new<S: Simd>(s: S, panels: &'a Panels, first: usize) -> Self {
         let last = (panels.rows() - 1) / PANEL_ROWS;
         let coding = panels.coding();
         let mut vectors = Self {
@@ -32,12 +37,21 @@ impl<'a, const V: usize> Vectors<'a, V> {
             block_bytes: coding.scale_bytes(),
             scale_bytes: coding.scale.storage_bytes(),
             scale_mask: u32::MAX >> (32 - coding.scale.bits()),
+            panel_words: panels.words(0, 0).len(),
+            skipped_words: 0,
         };
+        let together = (V * S::LANES).div_ceil(PANEL_ROWS);
+        vectors.skipped_words = (together - 1) * vectors.panel_words;
+        let panel_scales = panels.scale_bytes(0, 0).len();
         for v in 0..V {
             let row = first + v * S::LANES;
             let (panel, lane) = ((row / PANEL_ROWS).min(last), row % PANEL_ROWS);
             vectors.words[v] = &panels.words(panel, 0)[lane..];
-            vectors.scales[v] = &panels.scale_bytes(panel, 0)[lane..];
+            let scales = panels.scale_bytes(panel, 0);
+            for byte in (0..panel_scales).step_by(LINE) {
+                s.prefetch(scales, together * panel_scales + byte);
+            }
+            vectors.scales[v] = &scales[lane..];
         }
         vectors
     }
@@ -46,10 +60,15 @@ impl<'a, const V: usize> Vectors<'a, V> {
     #[inline(always)]
     pub fn run<S: Simd>(&self, s: S, first: usize, count: usize) -> [&'a [u32]; V] {
         let mut run = self.words;
+        // Behind a panel's end come the words of the next vectors.
+        let ahead = match first * PANEL_ROWS + AHEAD < self.panel_words {
+            true => AHEAD,
+            false => AHEAD + self.skipped_words,
+        };
         for words in &mut run {
             *words = &words[first * PANEL_ROWS..][..(count - 1) * PANEL_ROWS + S::LANES];
             for word in 0..count {
-                s.prefetch(&words[word * PANEL_ROWS..], AHEAD);
+                s.prefetch(&words[word * PANEL_ROWS..], ahead);
             }
         }
         run
