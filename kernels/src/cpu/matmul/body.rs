@@ -183,11 +183,16 @@ impl<S: Simd> Body<'_, '_, S> {
             let columns = start..cols.min(start + CHAIN);
             let steps = columns.len().div_ceil(P::COLUMNS);
             let whole = steps.next_multiple_of(P::TILES.map_or(1, |tiles| tiles.steps));
-            scratch.panel.resize(whole * VECTORS * S::LANES, 0.0);
-            scratch.panel[steps * VECTORS * S::LANES..].fill(0.0);
+            let size = whole * VECTORS * S::LANES;
+            // It never shrinks: the last chain of each row is shorter, and growing writes zeros.
+            if scratch.panel.len() < size {
+                scratch.panel.resize(size, 0.0);
+            }
+            scratch.panel[steps * VECTORS * S::LANES..size].fill(0.0);
             match source {
                 Source::Codes(panels, by) if S::DECODES_WORDS => {
-                    self.decode(step, panels, rows.start, columns, by, &mut scratch.panel);
+                    let panel = &mut scratch.panel[..size];
+                    self.decode(step, panels, rows.start, columns, by, panel);
                 }
                 // Codes are never left to vectors that do not decode them.
                 Source::Codes(..) | Source::Values => {
@@ -195,7 +200,7 @@ impl<S: Simd> Body<'_, '_, S> {
                 }
                 Source::Dense(dense) => {
                     let rows = dense.bits(rows.clone(), columns);
-                    let panel = &mut scratch.panel;
+                    let panel = &mut scratch.panel[..size];
                     step.outline(
                         self.s,
                         #[inline(always)]
@@ -207,7 +212,7 @@ impl<S: Simd> Body<'_, '_, S> {
             for group in x.groups(at_once) {
                 let tile = Tile {
                     step,
-                    panel: &scratch.panel,
+                    panel: &scratch.panel[..size],
                     words: &words.words[group.first * words.stride + start / P::COLUMNS..],
                     stride: words.stride,
                     token: group.first,

@@ -3,6 +3,7 @@
 //! Rows of keys are kept by feature in each page, as products read them, unless they are packed:
 //! blocks are parts of rows.
 
+use half::f16;
 use mxlab_kernels::cpu::{Lines, PAGE, PagedValues, Quantizer, dequantize_rows};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
@@ -83,10 +84,14 @@ impl KeptRows {
                 places.zip(x).for_each(|(value, &x)| *value = x);
             }
             Store::Bits(bits) => {
-                let places = bits[first..].iter_mut().step_by(step);
-                places
-                    .zip(x)
-                    .for_each(|(bits, &x)| *bits = dtype.to_bits(x) as u16);
+                let places = bits[first..].iter_mut().step_by(step).zip(x);
+                match dtype {
+                    FloatType::F16 => {
+                        places.for_each(|(bits, &x)| *bits = f16::from_f32(x).to_bits())
+                    }
+                    // Values of the model's arithmetic, which are bf16.
+                    _ => places.for_each(|(bits, &x)| *bits = (x.to_bits() >> 16) as u16),
+                }
             }
             Store::Packed {
                 quantizer,
