@@ -2,7 +2,9 @@
 //!
 //! (w - q) H (w - q)^T is the sum over columns i of
 //!
-//!     R_ii^2 (e_i + sum over j < i of M_ij e_j)^2        e = w - q,   M_ij = R_ji / R_ii
+//! ```text
+//! R_ii^2 (e_i + sum over j < i of M_ij e_j)^2        e = w - q,   M_ij = R_ji / R_ii
+//! ```
 //!
 //! so column i, rounded after the columns before it, costs what its own rounding adds alone.
 
@@ -42,7 +44,9 @@ impl Ratios {
 /// The ratios of a symmetric matrix `[size, size]`, of which rows are read up to the diagonal.
 /// From the last row to the first, with a_j = A_kj of row k as the rows behind it left it:
 ///
-///     M_kj = a_j / a_k        A_ij -= M_ki a_j    for j <= i < k
+/// ```text
+/// M_kj = a_j / a_k        A_ij -= M_ki a_j    for j <= i < k
+/// ```
 ///
 /// Every element takes the rows behind it in this order, without fused operations. So the result
 /// has the same bits on every CPU and for every number of threads.

@@ -4,7 +4,9 @@
 //! errors of different columns add up, or cancel, as their inputs go together. The loss of a row w
 //! that becomes q is, over calibration inputs x,
 //!
-//!     sum over x of ((w - q) x)^2 = (w - q) H (w - q)^T        H = sum of x x^T
+//! ```text
+//! sum over x of ((w - q) x)^2 = (w - q) H (w - q)^T        H = sum of x x^T
+//! ```
 //!
 //! - [`gram`] adds up H over the tokens of a text, weighted;
 //! - [`factor`] factors it;

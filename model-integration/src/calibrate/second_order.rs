@@ -1,7 +1,9 @@
 //! Rounding a matrix column by column, each with the errors before it made up for.
 //!
-//!     t_i = w_i + sum over j < i of M_ij e_j     q_i = nearest value to t_i under its block's scale
-//!     e_i = w_i - q_i                            M of [`super::factor`], columns in their order
+//! ```text
+//! t_i = w_i + sum over j < i of M_ij e_j     q_i = nearest value to t_i under its block's scale
+//! e_i = w_i - q_i                            M of [`super::factor`], columns in their order
+//! ```
 //!
 //! Sums are f64, in order, without fused operations. Rows do not depend on each other. Scales are
 //! those that the format's rule gives w.
