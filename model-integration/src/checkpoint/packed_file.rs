@@ -6,8 +6,9 @@
 //! - `t.tensor_scale`, F32 `[1]`, if the format has one.
 //!
 //! The metadata hold the block format as JSON (`mxlab.format`), the format of a tensor in another
-//! one (`mxlab.format.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other
-//! tensors are unchanged.
+//! one (`mxlab.format.t`), the format of the inputs that it multiplies (`mxlab.input` and
+//! `mxlab.input.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors are
+//! unchanged.
 
 use std::path::Path;
 

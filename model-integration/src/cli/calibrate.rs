@@ -86,8 +86,8 @@ pub struct CalibrateArgs {
 pub fn run(args: &CalibrateArgs) -> Result<Done> {
     let config = args.configuration.one()?;
     let written = match args.to.says_inputs() {
-        true => config.clone(),
-        false => config.without_inputs(),
+        true => config.without_cache(),
+        false => config.without_cache().without_inputs(),
     };
     check_storable(&written, args.to)?;
     check_apart(&args.model, &args.output)?;
@@ -161,10 +161,19 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         "calibrated by {} tokens in {seconds:.0} s\n{text}",
         tokens.len() / 4
     );
-    if written != config {
+    let is_dropped = |kept: QuantConfig| kept != config;
+    let mut dropped = Vec::new();
+    if !args.to.says_inputs() && is_dropped(config.without_inputs()) {
+        dropped.push("inputs");
+    }
+    if is_dropped(config.without_cache()) {
+        dropped.push("keys, values or the head's input");
+    }
+    if !dropped.is_empty() {
         text += &format!(
-            "{} stores weights alone: give the other formats again when the model runs\n",
-            args.to.name()
+            "not stored by {}: formats of {}; give them again when the model runs\n",
+            args.to.name(),
+            dropped.join(", and of "),
         );
     }
     print(&text)?;

@@ -234,14 +234,25 @@ impl QuantConfig {
         config
     }
 
-    /// The same without formats of inputs, keys and values.
+    /// The same without formats of inputs.
     #[must_use]
     pub fn without_inputs(&self) -> Self {
         let mut config = self.clone();
         (config.activations, config.head_activations) = (None, None);
-        (config.keys, config.values) = (None, None);
         for change in &mut config.overrides {
-            (change.activations, change.keys, change.values) = (None, None, None);
+            change.activations = None;
+        }
+        config
+    }
+
+    /// The same without what no model directory stores: formats of keys and values, and of the
+    /// head's input.
+    #[must_use]
+    pub fn without_cache(&self) -> Self {
+        let mut config = self.clone();
+        (config.keys, config.values, config.head_activations) = (None, None, None);
+        for change in &mut config.overrides {
+            (change.keys, change.values) = (None, None);
         }
         config
     }

@@ -65,7 +65,7 @@ fn stored(folder: &Path) -> Vec<u64> {
 }
 
 /// A name, a configuration, and the targets that have its formats.
-const CONFIGURATIONS: [(&str, &str, &[&str]); 9] = [
+const CONFIGURATIONS: [(&str, &str, &[&str]); 10] = [
     (
         "mxfp4",
         "weights = \"fp4_e2m1\"",
@@ -108,6 +108,13 @@ const CONFIGURATIONS: [(&str, &str, &[&str]); 9] = [
         "mxfp4-inputs",
         "default = { rule = \"rceil\" }\nweights = \"fp4_e2m1\"\nactivations = \"fp4_e2m1\"",
         &["modelopt"],
+    ),
+    (
+        "w4a6",
+        "weights = \"fp4_e2m1\"\nactivations = { element = \"fp6_e2m3\", rounding = \"away\" }\n\
+         [[override]]\nprojections = [\"down\"]\nactivations = \"none\"\n\
+         [[override]]\nlayers = \"2\"\nactivations = \"int8\"",
+        &["mxlab"],
     ),
     ("nvfp4", NVFP4, &["modelopt", "mxlab", "dense"]),
     (
@@ -268,7 +275,7 @@ fn what_cannot_be_converted_is_refused_and_nothing_is_left() {
     };
     refused_with("mxlab", &[], 2, "no weight is quantised");
     refused_with(
-        "mxlab",
+        "dense",
         &["--config", "mx-linear"],
         2,
         "quantises activations",

@@ -31,7 +31,7 @@ mod targets;
 use std::sync::Arc;
 
 pub(super) use code_table::dtype_error;
-pub use own::FORMAT_KEY;
+pub use own::{FORMAT_KEY, INPUT_KEY};
 pub(crate) use scheme::rounds_as_packages;
 pub use scheme::{CodeKind, ScalarInput, StoredInput};
 
@@ -179,8 +179,10 @@ impl Encoding {
         name: &str,
         features: usize,
     ) -> Result<Option<StoredInput>, CheckpointError> {
-        let Self::ByRows(schemes) = self else {
-            return Ok(None);
+        let schemes = match self {
+            Self::Unsaid => return own::input(weights, name),
+            Self::ByRows(schemes) => schemes,
+            Self::ByColumns(_) | Self::Bitsandbytes => return Ok(None),
         };
         let module = module(name);
         let Some(scheme) = schemes.of(module).and_then(|scheme| scheme.inputs) else {

@@ -5,11 +5,37 @@ use mxlab_kernels::format::BlockFormat;
 use super::super::CheckpointError;
 use super::super::packed::{MX_BLOCK, Packed, Place, mxfp4};
 use super::super::weights::Weights;
+use super::StoredInput;
 use super::by_rows::scalar;
 
 /// Metadata key of a packed file's block format. With `.` and a tensor's name appended, the key of
 /// that tensor's format.
 pub const FORMAT_KEY: &str = "mxlab.format";
+
+/// Metadata key of the block format of inputs of packed matrices; `null` for none. With `.` and a
+/// tensor's name appended, that of its input.
+pub const INPUT_KEY: &str = "mxlab.input";
+
+/// The quantisation of the input of the matrix `name`, if its file says one.
+///
+/// # Errors
+/// `PackedFormat`.
+pub(super) fn input(weights: &Weights, name: &str) -> Result<Option<StoredInput>, CheckpointError> {
+    let Some((file, _)) = weights.place(&format!("{name}.codes")) else {
+        return Ok(None);
+    };
+    let text = file.metadata(&format!("{INPUT_KEY}.{name}"));
+    let Some(text) = text.or_else(|| file.metadata(INPUT_KEY)) else {
+        return Ok(None);
+    };
+    let format: Option<BlockFormat> =
+        serde_json::from_str(text).map_err(|error| CheckpointError::PackedFormat {
+            file: file.path().to_owned(),
+            tensor: name.to_owned(),
+            reason: format!("`{INPUT_KEY}`: {error}"),
+        })?;
+    Ok(format.map(|format| StoredInput::Block(format, None)))
+}
 
 /// The packed matrix `name` `[rows, cols]`, if there is one.
 ///

@@ -25,6 +25,7 @@ use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
 use super::model::open_checkpoint;
 use super::output::{Usage, print};
+use crate::checkpoint::encoding::StoredInput;
 use crate::checkpoint::{Checkpoint, packed_file};
 use crate::config::QuantConfig;
 
@@ -60,9 +61,18 @@ impl Target {
         !matches!(self, Self::Dense | Self::Gguf)
     }
 
-    /// Whether the written configuration says how inputs are quantised.
+    /// Whether what is written says how inputs are quantised.
     pub fn says_inputs(self) -> bool {
-        matches!(self, Self::CompressedTensors | Self::Modelopt)
+        matches!(self, Self::CompressedTensors | Self::Modelopt | Self::Mxlab)
+    }
+
+    /// Whether it says so of this input.
+    fn says(self, input: &StoredInput) -> bool {
+        match self {
+            // A format of ours, as the configuration has it.
+            Self::Mxlab => matches!(input, StoredInput::Block(_, None)),
+            _ => self.says_inputs(),
+        }
     }
 }
 
@@ -177,8 +187,8 @@ impl NewModel<'_> {
         let dropped = plan.dropped_inputs();
         if !dropped.is_empty() {
             text += &format!(
-                "the source quantises inputs ({}); {} stores weights alone, so what is written is \
-                 the source's `stored-weights`\n",
+                "the source quantises inputs ({}), which {} does not store: what is written has them \
+                 as `stored-weights` has\n",
                 dropped.join("; "),
                 self.to.name(),
             );

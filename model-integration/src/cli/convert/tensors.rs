@@ -12,7 +12,7 @@ use super::piece::{Codes, Layout};
 use super::values::{append_floats, interleaved, packed};
 use super::{Target, compressed_tensors, gguf, modelopt};
 use crate::calibrate::store::Store;
-use crate::checkpoint::encoding::StoredInput;
+use crate::checkpoint::encoding::{INPUT_KEY, StoredInput};
 use crate::checkpoint::packed_file::{Part, dtype_of, format_metadata};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
@@ -64,6 +64,9 @@ pub struct Calibrated<'a> {
     /// How they were chosen, for the file's metadata.
     pub run: Value,
 }
+
+/// An input that is not quantised, in metadata.
+const NO_INPUT: &str = "null";
 
 /// Key of [`Calibrated::run`] in a file's metadata.
 const CALIBRATION_KEY: &str = "mxlab.calibration";
@@ -184,11 +187,9 @@ impl<'a> Plan<'a> {
     /// The quantisations of inputs that the target does not say, in words.
     pub fn dropped_inputs(&self) -> Vec<String> {
         let mut names: Vec<String> = Vec::new();
-        if self.target.says_inputs() {
-            return names;
-        }
         let sources = self.outputs.iter().flat_map(|output| &output.sources);
-        for input in sources.filter_map(|source| source.input.as_ref()) {
+        let inputs = sources.filter_map(|source| source.input.as_ref());
+        for input in inputs.filter(|input| !self.target.says(input)) {
             let name = input.name();
             if !names.contains(&name) {
                 names.push(name);
@@ -237,7 +238,11 @@ impl<'a> Plan<'a> {
     /// None: formats are plain data.
     pub fn metadata(&self) -> Result<Map<String, Value>> {
         let mut metadata = match self.target {
-            Target::Mxlab => format_metadata(&self.parts())?,
+            Target::Mxlab => {
+                let mut metadata = format_metadata(&self.parts())?;
+                self.say_inputs(&mut metadata)?;
+                metadata
+            }
             _ => Map::new(),
         };
         if let Some(calibrated) = self.calibrated {
@@ -249,6 +254,32 @@ impl<'a> Plan<'a> {
         // transformers requires the framework of the tensors.
         metadata.insert("format".to_owned(), "pt".into());
         Ok(metadata)
+    }
+
+    /// The formats of the inputs of packed matrices, in our own layout: one for all that is not
+    /// named, and those of the others.
+    fn say_inputs(&self, metadata: &mut Map<String, Value>) -> Result<()> {
+        let packed = self.outputs.iter().filter(|output| output.packed.is_some());
+        let inputs = packed.map(|output| {
+            let input = match output.sources[0].input {
+                Some(StoredInput::Block(format, None)) => Some(format),
+                _ => None,
+            };
+            Ok((output.name, serde_json::to_string(&input)?))
+        });
+        let inputs = inputs.collect::<Result<Vec<_>>>()?;
+        let first = inputs
+            .iter()
+            .map(|(_, input)| input)
+            .find(|input| *input != NO_INPUT);
+        let Some(first) = first.cloned() else {
+            return Ok(());
+        };
+        for (name, input) in inputs.iter().filter(|(_, input)| *input != first) {
+            metadata.insert(format!("{INPUT_KEY}.{name}"), input.as_str().into());
+        }
+        metadata.insert(INPUT_KEY.to_owned(), first.into());
+        Ok(())
     }
 
     /// Makes the tensors one by one and calls `write` with the name and bytes of each.
