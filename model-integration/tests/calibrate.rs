@@ -98,10 +98,7 @@ fn threads_instruction_sets_and_kills_change_no_byte() {
         .output()
         .expect("runs");
     let message = String::from_utf8_lossy(&other.stderr);
-    assert!(
-        message.contains("another model, text or recipe"),
-        "{message}"
-    );
+    assert!(message.contains("whose `recipe` differs"), "{message}");
     done(&calibrate(&output, &text, &[]));
     assert_eq!(weights(&path("killed")), first);
 }
@@ -176,8 +173,20 @@ fn what_cannot_be_calibrated_is_refused() {
         (
             &text,
             &["--weights", "mxfp4", "--length", "100000"],
+            2,
+            "the model takes 512",
+        ),
+        (
+            &text,
+            &["--weights", "mxfp4", "--sequences", "99999999"],
             1,
             "give more text",
+        ),
+        (
+            &text,
+            &["--weights", "mxfp4", "--sequences", "1", "--text", &text],
+            1,
+            "fewer than",
         ),
         (
             &text,
@@ -214,6 +223,16 @@ fn what_cannot_be_calibrated_is_refused() {
         );
         assert!(!folder.path().join("out").exists());
     }
+    // Files of others are never taken for finished layers, nor removed.
+    let notes = folder.path().join("out.calibration/notes.txt");
+    fs::create_dir(notes.parent().expect("a folder")).expect("made");
+    fs::write(&notes, "mine").expect("written");
+    let sizes = ["--sequences", "2", "--length", "32"];
+    let refused = run(&text, &[&["--weights", "mxfp4"], &sizes[..]].concat());
+    let message = String::from_utf8_lossy(&refused.stderr);
+    assert!(message.contains("is not empty"), "{message}");
+    assert_eq!(fs::read_to_string(&notes).expect("kept"), "mine");
+    fs::remove_dir_all(notes.parent().expect("a folder")).expect("removed");
     // A model is never lost, and hours are not spent for nothing.
     fs::create_dir(folder.path().join("out")).expect("made");
     fs::write(folder.path().join("out/config.json"), "{}").expect("written");

@@ -16,15 +16,21 @@ const BLOCK: usize = 32;
 
 /// H is not positive definite.
 #[derive(Debug, PartialEq, thiserror::Error)]
-#[error(
-    "the sums of inputs are singular or not finite at column {column} (pivot {pivot:e}); expected a \
-     positive pivot: use more text, or more --damping"
-)]
-pub struct NotPositive {
-    /// The column in the order of rounding.
-    pub column: usize,
-    /// What should be positive.
-    pub pivot: f64,
+pub enum NotPositive {
+    /// A pivot is zero or negative.
+    #[error(
+        "H, the sum of x x^T over its inputs x, is not positive definite (pivot {pivot:e} of column \
+         {column}): use more text, or more --damping"
+    )]
+    Singular {
+        /// The column in the order of rounding.
+        column: usize,
+        /// What should be positive.
+        pivot: f64,
+    },
+    /// An input is infinite or NaN.
+    #[error("its inputs are not finite on this text: does the model run in this --dtype?")]
+    NotFinite,
 }
 
 /// The ratios M: row i has M_ij for j < i.
@@ -66,8 +72,11 @@ pub fn ratios(mut a: Vec<f64>, size: usize) -> Result<Ratios, NotPositive> {
             let (rows, row) = block.split_at_mut((k - first) * size);
             let row = &row[..size];
             let pivot = row[k];
-            if !(pivot > 0.0 && pivot.is_finite()) {
-                return Err(NotPositive { column: k, pivot });
+            if !pivot.is_finite() {
+                return Err(NotPositive::NotFinite);
+            }
+            if pivot <= 0.0 {
+                return Err(NotPositive::Singular { column: k, pivot });
             }
             let own = &mut own[(k - first) * size..][..size];
             for (ratio, &x) in own.iter_mut().zip(&row[..k]) {
@@ -144,12 +153,11 @@ mod tests {
     #[test]
     fn what_is_not_positive_is_refused() {
         let a = vec![1.0, 0.0, 1.0, 1.0];
-        let refused = NotPositive {
+        let refused = NotPositive::Singular {
             column: 0,
             pivot: 0.0,
         };
         assert_eq!(ratios(a, 2), Err(refused));
-        let refused = ratios(vec![f64::NAN], 1).unwrap_err();
-        assert_eq!(refused.column, 0);
+        assert_eq!(ratios(vec![f64::NAN], 1), Err(NotPositive::NotFinite));
     }
 }

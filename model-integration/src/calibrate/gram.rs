@@ -13,7 +13,7 @@ const ROWS: usize = 64;
 /// The symmetric matrix H `[size, size]`, of which rows are kept up to the diagonal.
 ///
 /// Products and sums over at most 512 tokens are f32, in order; these sums add up in f64. So each
-/// element is within `512 2^-24` of the sum of its terms' magnitudes, and has the same bits on every
+/// element is within `515 2^-24` of the sum of its terms' magnitudes, with the rounding of x / |x|, and has the same bits on every
 /// CPU and for every number of threads.
 #[derive(Clone, Debug)]
 pub struct Gram {
@@ -54,8 +54,9 @@ impl Gram {
             let mut weighted = x.to_vec();
             for token in weighted.chunks_exact_mut(size) {
                 let square: f64 = token.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
-                self.tokens += u64::from(square > 0.0);
-                if weight == TokenWeight::Norm && square > 0.0 {
+                // NaN is no zero: it must be found.
+                self.tokens += u64::from(square != 0.0);
+                if weight == TokenWeight::Norm && square != 0.0 {
                     let norm = square.sqrt();
                     token
                         .iter_mut()

@@ -52,9 +52,9 @@ impl Default for Recipe {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum TokenWeight {
-    /// 1
+    /// All alike
     Equal,
-    /// 1 / |x|^2: its direction counts, as an attention sink is hundreds of times longer than others
+    /// 1 / |x|^2: the first token of a text, an attention sink, is hundreds of times longer
     Norm,
 }
 

@@ -3,46 +3,74 @@
 //! `run.json` says what is calibrated, and how. A layer is a file of packed tensors, which appears
 //! when it is complete. A run goes on only in the folder of the same run.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, ensure};
-use mxlab_harness::record::write_atomic;
+use anyhow::{Context, Result, bail, ensure};
 use mxlab_kernels::format::{BlockFormat, PackedTensor};
 use serde::Serialize;
+use serde_json::Value;
 
 use crate::checkpoint::TensorFile;
 use crate::checkpoint::packed_file::{self, Part, format_metadata};
 use crate::description::parameters::Parameter;
 
+/// Its name in the folder.
+const RUN: &str = "run.json";
+
 /// The layers that are finished.
 pub struct Store {
     folder: PathBuf,
+    layers: usize,
+    /// Keeps other runs out.
+    _lock: File,
 }
 
 impl Store {
-    /// Opens the folder for a run, or makes it.
+    /// Opens the folder for a run over `layers` layers, or makes it.
     ///
     /// # Errors
-    /// If it is another run's, or cannot be written.
-    pub fn open(folder: &Path, run: &impl Serialize) -> Result<Self> {
+    /// If it is in use, has layers of another run or files of others, or cannot be written.
+    pub fn open(folder: &Path, layers: usize, run: &impl Serialize) -> Result<Self> {
         let name = folder.display();
         let text = format!("{:#}\n", serde_json::to_value(run)?);
-        let path = folder.join("run.json");
-        match fs::read_to_string(&path) {
-            Ok(found) => ensure!(
-                found == text,
-                "`{name}` holds layers of another model, text or recipe: remove it to start over, or \
-                 give the arguments of that run to go on with it"
-            ),
-            Err(_) => {
-                fs::create_dir_all(folder).with_context(|| format!("cannot make `{name}`"))?;
-                write_atomic(&path, text.as_bytes())?;
-            }
-        }
-        Ok(Self {
+        let path = folder.join(RUN);
+        fs::create_dir_all(folder).with_context(|| format!("cannot make `{name}`"))?;
+        let mut file = File::options();
+        let file = file.read(true).append(true).create(true).open(&path);
+        let mut file = file.with_context(|| format!("cannot write `{}`", path.display()))?;
+        ensure!(file.try_lock().is_ok(), "another run writes `{name}` now");
+        let store = Self {
             folder: folder.to_owned(),
-        })
+            layers,
+            _lock: file.try_clone()?,
+        };
+        let mut found = String::new();
+        file.read_to_string(&mut found)
+            .with_context(|| format!("`{}` is not of a calibration", path.display()))?;
+        if found == text {
+            return Ok(store);
+        }
+        // Layers of a run without its words are of no known run.
+        if (0..layers).any(|layer| store.has(layer)) {
+            bail!(
+                "`{name}` has layers of another run{}: remove it to start over, or give the \
+                 arguments of that run to go on with it",
+                difference(&found, &text)
+                    .map_or(String::new(), |key| format!(", whose {key} differs")),
+            );
+        }
+        let mut entries = fs::read_dir(folder)?;
+        let is_foreign = entries.any(|entry| entry.is_ok_and(|entry| entry.file_name() != RUN));
+        ensure!(
+            !is_foreign,
+            "`{name}` is not empty and has no layers: finished layers are kept there, so move its \
+             files away, or choose another output"
+        );
+        file.set_len(0)?;
+        file.write_all(text.as_bytes())?;
+        Ok(store)
     }
 
     fn path(&self, layer: usize) -> PathBuf {
@@ -101,12 +129,25 @@ impl Store {
         )?)
     }
 
-    /// Removes the folder.
+    /// Removes the layers and the folder.
     ///
     /// # Errors
-    /// If it cannot be removed.
+    /// If something cannot be removed.
     pub fn remove(self) -> Result<()> {
         let removing = || format!("cannot remove `{}`", self.folder.display());
-        fs::remove_dir_all(&self.folder).with_context(removing)
+        for layer in (0..self.layers).filter(|&layer| self.has(layer)) {
+            fs::remove_file(self.path(layer)).with_context(removing)?;
+        }
+        fs::remove_file(self.folder.join(RUN)).with_context(removing)?;
+        fs::remove_dir(&self.folder).with_context(removing)
     }
+}
+
+/// The first field in which two runs differ.
+fn difference(found: &str, expected: &str) -> Option<String> {
+    let found: Value = serde_json::from_str(found).ok()?;
+    let expected: Value = serde_json::from_str(expected).ok()?;
+    let mut keys = expected.as_object()?.iter();
+    let differs = keys.find(|(key, value)| found.get(key) != Some(value));
+    differs.map(|(key, _)| format!("`{key}`"))
 }

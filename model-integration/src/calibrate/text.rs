@@ -19,7 +19,10 @@ impl FromStr for TextPart {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let Some((path, part)) = text.rsplit_once('#') else {
+        let part = text
+            .rsplit_once('#')
+            .filter(|(_, part)| part.contains(".."));
+        let Some((path, part)) = part else {
             return Ok(Self {
                 path: text.into(),
                 characters: None,
@@ -82,18 +85,22 @@ pub fn sequences(
         "sequences of {length} tokens are too short: expected at least {}",
         first.len() + 2,
     );
+    ensure!(
+        count >= texts.len(),
+        "{count} sequences are fewer than the {} texts: raise --sequences",
+        texts.len(),
+    );
     let own = length - first.len();
     let mut of_texts = Vec::with_capacity(texts.len());
     for (index, text) in texts.iter().enumerate() {
         let number = count / texts.len() + usize::from(index < count % texts.len());
         let tokens = tokenizer.encode(text, false)?;
         ensure!(
-            number * own <= tokens.len(),
-            "text {} has {} tokens, and {number} sequences of {own} take {}: give more text, or \
+            own <= tokens.len() / number,
+            "text {} has {} tokens, too few for {number} sequences of {own}: give more text, or \
              lower --sequences or --length",
             index + 1,
             tokens.len(),
-            number * own,
         );
         let rest = tokens.len() - number * own;
         let gaps = number.saturating_sub(1).max(1);

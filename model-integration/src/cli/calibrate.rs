@@ -1,7 +1,7 @@
 //! `mxlab calibrate`: chooses the codes of weights for what they multiply, and writes the model.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::Result;
@@ -13,7 +13,7 @@ use sha2::{Digest, Sha256};
 
 use super::Done;
 use super::configuration::ConfigurationArgs;
-use super::convert::{Calibrated, NewModel, Target, check_apart, check_storable};
+use super::convert::{Calibrated, Interrupted, NewModel, Target, check_apart, check_storable};
 use super::interrupt::stop_on_signals;
 use super::model::{Dtype, open_checkpoint, threads, use_threads};
 use super::output::{Usage, print};
@@ -37,8 +37,8 @@ pub struct CalibrateArgs {
     /// Replace an existing model
     #[arg(long)]
     overwrite: bool,
-    /// Text to calibrate by, or some of its characters: `FILE` or `FILE#FROM..TO`; repeat it for
-    /// several, of which as many sequences are taken
+    /// Text to calibrate by, or some of its characters: `FILE` or `FILE#FROM..TO`. Repeat it: each
+    /// text gives as many sequences as the others
     #[arg(long, value_name = "FILE", required = true, help_heading = "Text")]
     text: Vec<TextPart>,
     /// Sequences
@@ -47,14 +47,14 @@ pub struct CalibrateArgs {
     /// Tokens of a sequence
     #[arg(long, value_name = "N", default_value_t = 512, help_heading = "Text")]
     length: usize,
-    /// What a token counts
+    /// Weight of a token in H, the sum of x x^T over the inputs x of a layer
     #[arg(
         long,
         value_name = "WEIGHT",
         default_value = "norm",
         help_heading = "Method"
     )]
-    tokens: TokenWeight,
+    token_weight: TokenWeight,
     /// The order in which columns are rounded
     #[arg(
         long,
@@ -63,7 +63,7 @@ pub struct CalibrateArgs {
         help_heading = "Method"
     )]
     order: ColumnOrder,
-    /// Added to the diagonal of the sums of inputs, times its mean
+    /// Added to the diagonal of H, times its mean
     #[arg(long, value_name = "X", value_parser = damping, default_value = "0.01",
           help_heading = "Method")]
     damping: f64,
@@ -109,10 +109,15 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     let texts = args.text.iter().map(TextPart::read);
     let texts = texts.collect::<Result<Vec<String>>>()?;
     let tokenizer = checkpoint.tokenizer()?;
+    let most = checkpoint.config().max_position_embeddings;
+    if args.length > most {
+        let message = format!("--length {}: the model takes {most} tokens", args.length);
+        return Err(Usage(message).into());
+    }
     let sequences = sequences(&texts, &tokenizer, [args.sequences.get(), args.length])?;
     let dtype = args.dtype.0.unwrap_or(checkpoint.config().dtype);
     let recipe = Recipe {
-        tokens: args.tokens,
+        tokens: args.token_weight,
         order: args.order,
         damping: args.damping,
     };
@@ -132,9 +137,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         "tokens_sha256": hexadecimal(&Sha256::digest(&tokens)),
         "version": build_version(),
     });
-    let mut folder = args.output.as_os_str().to_owned();
-    folder.push(".calibration");
-    let store = Store::open(folder.as_ref(), &run)?;
+    let store = Store::open(&folder(&args.output)?, layers, &run)?;
 
     let bar = progress(layers);
     let begin = Instant::now();
@@ -154,7 +157,10 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         layers: &store,
         run,
     };
-    let text = new.write(&written, Some(&calibrated), &stop)?;
+    let text = match new.write(&written, Some(&calibrated), &stop) {
+        Err(error) if error.is::<Interrupted>() => return Ok(Done::Interrupted),
+        text => text?,
+    };
     store.remove()?;
     let seconds = begin.elapsed().as_secs_f64();
     let mut text = format!(
@@ -178,6 +184,17 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     }
     print(&text)?;
     Ok(Done::Ok)
+}
+
+/// Where finished layers are kept: beside the output.
+fn folder(output: &Path) -> Result<PathBuf> {
+    let name = output.file_name().ok_or_else(|| {
+        let message = format!("`{}` is no name for a new model", output.display());
+        Usage(message)
+    })?;
+    let mut name = name.to_owned();
+    name.push(".calibration");
+    Ok(output.with_file_name(name))
 }
 
 /// Checks that weights have formats, and that these are in blocks of the lab's.

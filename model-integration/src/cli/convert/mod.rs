@@ -18,8 +18,8 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use self::directory::NewDirectory;
-pub use self::tensors::Calibrated;
 use self::tensors::Plan;
+pub use self::tensors::{Calibrated, Interrupted};
 use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
@@ -121,17 +121,21 @@ pub struct NewModel<'a> {
 }
 
 impl NewModel<'_> {
-    /// Checks what can be checked before a configuration is written.
+    /// Checks what can be checked before codes are chosen for a configuration.
     ///
     /// # Errors
-    /// An output that exists; what the target does not store.
+    /// An output that exists; a model or formats that the target does not store.
     pub fn check(&self, config: &QuantConfig) -> Result<()> {
         match self.to {
-            Target::Gguf => gguf::check_output(self.output, self.overwrite)?,
+            Target::Gguf => {
+                gguf::check_output(self.output, self.overwrite)?;
+                gguf::model::metadata(self.checkpoint)?;
+                gguf::tokenizer::metadata(self.checkpoint)?;
+            }
             _ => NewDirectory::check(self.output, self.overwrite)?,
         }
         self.check_head(config)?;
-        Plan::new(self.checkpoint, config, self.to).map(|_| ())
+        Plan::new(self.checkpoint, config, self.to)?.check_calibrated()
     }
 
     fn check_head(&self, config: &QuantConfig) -> Result<()> {

@@ -49,6 +49,11 @@ struct Source<'a> {
     input: Option<StoredInput>,
 }
 
+/// The program was asked to stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted: nothing is kept")]
+pub struct Interrupted;
+
 /// The tensors to write.
 pub struct Plan<'a> {
     checkpoint: &'a Checkpoint,
@@ -152,6 +157,26 @@ impl<'a> Plan<'a> {
     /// The same with the codes that calibration chose for projections.
     pub fn calibrated(self, calibrated: Option<&'a Calibrated<'a>>) -> Self {
         Self { calibrated, ..self }
+    }
+
+    /// Checks that every tensor can hold codes that calibration chooses for its projections.
+    ///
+    /// # Errors
+    /// A tensor of several projections that has one tensor scale.
+    pub fn check_calibrated(&self) -> Result<()> {
+        for output in &self.outputs {
+            let has_one_scale = (output.packed.as_ref())
+                .is_some_and(|(format, _)| format.has_tensor_scale() && output.sources.len() > 1);
+            ensure!(
+                !has_one_scale,
+                "`{}` is one tensor of {} projections with one tensor scale in {}, and calibration \
+                 gives each projection its own; use --to mxlab",
+                output.name,
+                output.sources.len(),
+                self.target.name(),
+            );
+        }
+        Ok(())
     }
 
     /// Number of tensors.
@@ -294,10 +319,7 @@ impl<'a> Plan<'a> {
     ) -> Result<()> {
         let dtype = self.dtype();
         for output in &self.outputs {
-            ensure!(
-                !stop.load(Ordering::Relaxed),
-                "interrupted: nothing is kept"
-            );
+            ensure!(!stop.load(Ordering::Relaxed), Interrupted);
             let context = || format!("tensor `{}`", output.name);
             let Some((format, layout)) = &output.packed else {
                 let mut bytes = Vec::new();
@@ -482,7 +504,7 @@ impl Output<'_> {
             return Ok(());
         }
         let Some(format) = first.format else {
-            if let Some(input) = input.filter(|_| target.says_inputs()) {
+            if let Some(input) = input.filter(|input| target.says(input)) {
                 bail!(
                     "`{}` is not quantised, but its input is, in {}; {} takes inputs only beside \
                      quantised weights",

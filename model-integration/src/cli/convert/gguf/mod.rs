@@ -1,7 +1,7 @@
 //! A whole GGUF file: configuration, tokenizer and weights.
 
-mod model;
-mod tokenizer;
+pub mod model;
+pub mod tokenizer;
 
 use std::fs::{self, File};
 use std::io::Read;
