@@ -1,19 +1,19 @@
 //! Blocks to packed E2M1 in about half of the operations that any element takes.
 //!
-//! Elements are scaled to twice their value t, which is rounded to 0, 1, 2, 3, 4, 6, 8, 12. As at the
-//! head of [`super`], a constant c makes the sum 2t + c round half to even at the right place: c = K e,
-//! with e the binade of 2t, at least 2, and K = 1.5 * 2^22, so that the sums of a t of either sign
-//! are in one binade. Both 2t + K e and, after it, the difference from K e are one fused
-//! operation. The results are small whole numbers, and as bytes, 32 at a time, they become codes.
-//! Under a scale that saturates they may be large, infinite or, by infinity less infinity, NaN: all of
-//! these become the largest code, as they should.
+//! Elements are scaled to twice their value t, which is rounded to 0, 1, 2, 3, 4, 6, 8, 12. As at
+//! the head of [`super`], a constant c makes the sum 2t + c round half to even at the right place:
+//! c = K e, with e the binade of 2t, at least 2, and K = 1.5 * 2^22, so that the sums of a t of
+//! either sign are in one binade. Both 2t + K e and, after it, the difference from K e are one
+//! fused operation. The results are small whole numbers, and as bytes, 32 at a time, they become
+//! codes. Under a scale that saturates they may be large, infinite or, by infinity less infinity,
+//! NaN: all of these become the largest code, as they should.
 //!
-//! Where scales are fractions, x / d is replaced by products. The definition rounds x / d to f32, and
-//! a code says on which side of seven boundaries this lies. With h = RN(2 / d) and
-//! l = RN((2 - h d) / d), where 2 - h d is exact, q = RN(x h + RN(x l)) is as close to 2x / d, to a
-//! relative 2^-47 before it is rounded, and grows with x. So q gives the same code for all x if it does
-//! for the numbers next to each boundary. A test tries these for every significand of d.
-//! Exponents change nothing as long as no operation near a boundary underflows; see [`DIVISORS`].
+//! Where scales are fractions, x / d is replaced by products. The definition rounds x / d to f32,
+//! and a code says on which side of seven boundaries this lies. With h = RN(2 / d) and l = RN((2 -
+//! h d) / d), where 2 - h d is exact, q = RN(x h + RN(x l)) is as close to 2x / d, to a relative
+//! 2^-47 before it is rounded, and grows with x. So q gives the same code for all x if it does for
+//! the numbers next to each boundary. A test tries these for every significand of d. Exponents
+//! change nothing as long as no operation near a boundary underflows; see [`DIVISORS`].
 
 use super::lanes::EVEN;
 use super::pack::CHUNK;

@@ -19,8 +19,8 @@ const BLOCK: usize = 32;
 pub enum NotPositive {
     /// A pivot is zero or negative.
     #[error(
-        "H, the sum of x x^T over its inputs x, is not positive definite (pivot {pivot:e} of column \
-         {column}): use more text, or more --damping"
+        "H, the sum of x x^T over its inputs x, is not positive definite (pivot {pivot:e} of \
+         column {column}): use more text, or more --damping"
     )]
     Singular {
         /// The column in the order of rounding.

@@ -13,8 +13,8 @@ const ROWS: usize = 64;
 /// The symmetric matrix H `[size, size]`, of which rows are kept up to the diagonal.
 ///
 /// Products and sums over at most 512 tokens are f32, in order; these sums add up in f64. So each
-/// element is within `515 2^-24` of the sum of its terms' magnitudes, with the rounding of x / |x|, and has the same bits on every
-/// CPU and for every number of threads.
+/// element is within `515 2^-24` of the sum of its terms' magnitudes, with the rounding of x / |x|,
+/// and has the same bits on every CPU and for every number of threads.
 #[derive(Clone, Debug)]
 pub struct Gram {
     size: usize,

@@ -49,8 +49,8 @@ struct Target<'p, 'l> {
 struct Stopped;
 
 impl Calibration<'_> {
-    /// Finishes all layers in `store`. `finished` is called with the number of each. Returns whether
-    /// it came to the end before `stop` was set.
+    /// Finishes all layers in `store`. `finished` is called with the number of each. Returns
+    /// whether it came to the end before `stop` was set.
     ///
     /// # Errors
     /// A format or a model that the method does not support; H that is singular; files that cannot
@@ -200,54 +200,38 @@ impl Target<'_, '_> {
     }
 }
 
-/// The projections of a layer. The CPU engine keeps each apart.
-fn linears(layer: &Layer<Cpu>) -> Vec<&Linear<Cpu>> {
-    fn separate<const N: usize>(of: &Projections<Cpu, N>) -> &[Linear<Cpu>; N] {
-        match of {
-            Projections::Separate(linears) => linears,
-            Projections::Fused { stack, .. } => match *stack {},
-        }
-    }
-    let mut all: Vec<&Linear<Cpu>> = separate(&layer.qkv).iter().collect();
-    all.push(&layer.o);
-    match &layer.mlp {
-        Mlp::Gated { gate_up, down } => {
-            all.extend(separate(gate_up));
-            all.push(down);
-        }
-        Mlp::Plain { up, down } => all.extend([up, down]),
-        Mlp::Experts { experts, .. } => {
-            for Expert { gate_up, down } in experts {
-                all.extend(separate(gate_up));
-                all.push(down);
+/// Defines a function that lists the projections of a layer, each of which the CPU engine keeps
+/// apart: to be read, or to be changed.
+macro_rules! define_linears {
+    ($name:ident $(, $mutable:tt)?) => {
+        fn $name(layer: &$($mutable)? Layer<Cpu>) -> Vec<&$($mutable)? Linear<Cpu>> {
+            fn separate<const N: usize>(
+                of: &$($mutable)? Projections<Cpu, N>,
+            ) -> &$($mutable)? [Linear<Cpu>; N] {
+                match of {
+                    Projections::Separate(linears) => linears,
+                    Projections::Fused { stack, .. } => match *stack {},
+                }
             }
-        }
-    }
-    all
-}
-
-/// The same, to be changed.
-fn linears_mut(layer: &mut Layer<Cpu>) -> Vec<&mut Linear<Cpu>> {
-    fn separate<const N: usize>(of: &mut Projections<Cpu, N>) -> &mut [Linear<Cpu>; N] {
-        match of {
-            Projections::Separate(linears) => linears,
-            Projections::Fused { stack, .. } => match *stack {},
-        }
-    }
-    let mut all: Vec<&mut Linear<Cpu>> = separate(&mut layer.qkv).iter_mut().collect();
-    all.push(&mut layer.o);
-    match &mut layer.mlp {
-        Mlp::Gated { gate_up, down } => {
-            all.extend(separate(gate_up));
-            all.push(down);
-        }
-        Mlp::Plain { up, down } => all.extend([up, down]),
-        Mlp::Experts { experts, .. } => {
-            for Expert { gate_up, down } in experts {
-                all.extend(separate(gate_up));
-                all.push(down);
+            let mut all = Vec::new();
+            all.extend(separate(&$($mutable)? layer.qkv));
+            all.push(&$($mutable)? layer.o);
+            match &$($mutable)? layer.mlp {
+                Mlp::Gated { gate_up, down } => {
+                    all.extend(separate(gate_up));
+                    all.push(down);
+                }
+                Mlp::Plain { up, down } => all.extend([up, down]),
+                Mlp::Experts { experts, .. } => {
+                    for Expert { gate_up, down } in experts {
+                        all.extend(separate(gate_up));
+                        all.push(down);
+                    }
+                }
             }
+            all
         }
-    }
-    all
+    };
 }
+define_linears!(linears);
+define_linears!(linears_mut, mut);

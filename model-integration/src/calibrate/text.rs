@@ -65,8 +65,8 @@ impl TextPart {
     }
 }
 
-/// `count` sequences of `length` tokens, from each text in turn as many as from the others. Those of
-/// a text are spread over it. Each begins with the token that texts begin with, if there is one.
+/// `count` sequences of `length` tokens, from each text in turn as many as from the others. Those
+/// of a text are spread over it. Each begins with the token that texts begin with, if there is one.
 ///
 /// # Errors
 /// If there is too little text.

@@ -28,8 +28,8 @@ use crate::description::parameters::Parameters;
 pub struct CalibrateArgs {
     /// Model directory, GGUF file, hub name, `embedded` or `synthetic:NAME`
     model: String,
-    /// Directory to write; for gguf, the file. Finished layers are kept beside it until the end, and
-    /// the same command goes on with them
+    /// Directory to write; for gguf, the file. Finished layers are kept beside it until the end,
+    /// and the same command goes on with them
     output: PathBuf,
     /// Layout of quantised weights
     #[arg(long, value_name = "WHAT", default_value = "mxlab")]
@@ -134,7 +134,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         "dtype": dtype.to_string(),
         "sequences": args.sequences,
         "length": args.length,
-        "tokens_sha256": hexadecimal(&Sha256::digest(&tokens)),
+        "tokens_sha256": format!("{:x}", Sha256::digest(&tokens)),
         "version": build_version(),
     });
     let store = Store::open(&folder(&args.output)?, layers, &run)?;
@@ -226,10 +226,6 @@ fn damping(text: &str) -> Result<f64, String> {
     let number = text.parse().ok();
     let number = number.filter(|x: &f64| *x >= 0.0 && x.is_finite());
     number.ok_or_else(|| "expected zero or a positive number".to_owned())
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A bar of layers with the time left.
