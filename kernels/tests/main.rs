@@ -12,6 +12,7 @@ mod launch;
 mod matmul;
 mod packed_activations;
 mod ptx;
+mod rotation;
 mod rows;
 mod sample;
 mod sampled;

@@ -72,6 +72,24 @@ pub enum FormatError {
     /// Only elements under scales can be packed again.
     #[error("weights in ggml's {format} have no elements and scales; expected a format of blocks")]
     GgmlBlocks { format: GgmlFormat },
+    /// Not a rotation.
+    #[error(
+        "unknown rotation `{text}`; expected a power of two or `row`, such as 32, and, if signs \
+         change, a seed after a colon: 32:7"
+    )]
+    UnknownRotation { text: String },
+    /// Blocks of rotations are powers of two.
+    #[error("a rotation mixes blocks of a power of two from 2 to 16384 columns, not {size}")]
+    RotationBlock { size: usize },
+    /// A row is no whole number of rotated blocks.
+    #[error("rows of {cols} columns are no whole blocks of {size}, as a rotation needs")]
+    RotationCols { size: usize, cols: usize },
+    /// No construction gives a Hadamard matrix of this order.
+    #[error(
+        "a row of {cols} columns has no known Hadamard matrix; rotate blocks of a power of two that \
+         divides it"
+    )]
+    NoHadamard { cols: usize },
     /// A buffer does not have the length that rows, columns and format ask for.
     #[error("{what}: {got} entries, expected {expected}")]
     Length {

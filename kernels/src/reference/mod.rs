@@ -8,12 +8,14 @@
 mod attention;
 mod block;
 pub mod exponential;
+mod hadamard;
 mod integer;
 mod matmul;
 mod rows;
 pub(crate) mod sample;
 
 pub use attention::{AttentionShape, attention};
+pub use hadamard::hadamard;
 pub use integer::integer_matmul;
 pub use matmul::{Operand, matmul};
 pub use rows::{
