@@ -16,6 +16,7 @@ mod eval;
 mod generate;
 mod gguf;
 mod inspect;
+mod kept;
 mod kernels;
 mod layers;
 mod lm_eval;

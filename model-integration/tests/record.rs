@@ -96,6 +96,7 @@ fn generation() -> GenerateRecord {
         footprint: Footprint {
             weight_bytes: 1,
             kv_bytes_per_token: 2,
+            kv: None,
             packed: None,
             stand_ins: Vec::new(),
             integer_products: 0,

@@ -37,7 +37,7 @@ impl QuantConfig {
             ("head", self.head),
             ("head input", input(self.head_activations)),
         ];
-        let own = in_a_line(&quantised(operands));
+        let own = in_a_line(&quantised(operands)).map(|own| own + &self.kv.describe());
         let count = self.overrides.len();
         let plural = if count == 1 { "" } else { "s" };
         match self.overrides.first() {

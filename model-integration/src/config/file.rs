@@ -6,6 +6,8 @@
 //!                                                           # or a name such as `nvfp4`, `q4_k`
 //! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
 //! kv = "fp8_e4m3"                                           # or `keys` and `values`
+//! kv_first = 1                                              # positions that stay as they are
+//! key_rotation = "row"                                      # of heads of queries and keys
 //! head = "fp8_e4m3"                                         # weights of the output head
 //! head_activations = "int8"                                 # its input
 //! fallback = "ggml"                                         # what rows get that are no multiple
@@ -21,14 +23,15 @@
 
 use std::path::Path;
 
-use mxlab_kernels::format::{BlockFormat, MatrixFormat};
+use mxlab_kernels::format::{BlockFormat, MatrixFormat, Rotation};
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::did_you_mean::did_you_mean;
 
 use super::{
-    Fallback, FormatFlags, FormatSpec, LayerSet, OperandSpec, Override, Projection, QuantConfig,
+    Fallback, FormatFlags, FormatSpec, KvOptions, LayerSet, OperandSpec, Override, Projection,
+    QuantConfig,
 };
 
 /// A configuration file, before inheritance.
@@ -42,6 +45,8 @@ pub struct ConfigFile {
     keys: Operand,
     values: Operand,
     kv: Operand,
+    kv_first: Option<Spanned<usize>>,
+    key_rotation: Option<Spanned<Rotation>>,
     head: Operand,
     head_activations: Operand,
     fallback: Option<Fallback>,
@@ -246,12 +251,13 @@ impl ConfigFile {
             values: operand("values", &self.values, kv),
         };
         let overrides = self.overrides.iter();
-        let config = QuantConfig {
+        let mut config = QuantConfig {
             name: name.to_owned(),
             weights: layers.base(&base.weights, flags.weight())?,
             activations: layers.blocks(&base.activations, flags.activations.as_ref())?,
             keys: layers.blocks(&base.keys, flags.keys())?,
             values: layers.blocks(&base.values, flags.values())?,
+            kv: KvOptions::default(),
             head: layers.base(&operand("head", &self.head, &None), flags.head.as_ref())?,
             head_activations: layers.blocks(
                 &operand("head_activations", &self.head_activations, &None),
@@ -263,6 +269,7 @@ impl ConfigFile {
                 .map(|change| layers.change(change, &base, flags))
                 .collect::<Result<_, _>>()?,
         };
+        config.kv = self.kv_options(&config, source, flags)?;
         let ggml = config.formats().find_map(|format| format.ggml());
         if layers.common != FormatSpec::default()
             && let Some(format) = ggml
@@ -278,6 +285,37 @@ impl ConfigFile {
             });
         }
         Ok(config)
+    }
+}
+
+impl ConfigFile {
+    /// What the quantised ones of keys and values have besides their formats: flags add nothing to
+    /// a configuration without any.
+    fn kv_options(
+        &self,
+        config: &QuantConfig,
+        source: Source,
+        flags: &FormatFlags,
+    ) -> Result<KvOptions, ConfigError> {
+        let [keys, values] = config.has_kv();
+        let fault = |what: &str| format!("no format of {what}; expected `kv`, `keys` or `values`");
+        let (mut first, mut key_rotation) = (flags.kv_first, flags.key_rotation);
+        if let Some(own) = &self.kv_first {
+            first = first.or(Some(*own.get_ref()));
+            if !keys && !values && flags.keys().or(flags.values()).is_none() {
+                return Err(source.fault(own, "kv_first", fault("keys or values")));
+            }
+        }
+        if let Some(own) = &self.key_rotation {
+            key_rotation = key_rotation.or(Some(*own.get_ref()));
+            if !keys && flags.keys().is_none() {
+                return Err(source.fault(own, "key_rotation", fault("keys")));
+            }
+        }
+        Ok(KvOptions {
+            first: first.filter(|_| keys || values).unwrap_or(0),
+            key_rotation: key_rotation.filter(|_| keys),
+        })
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use clap::Args;
-use mxlab_kernels::format::{Dialect, Rounding, ScaleFormat, ScaleRule};
+use mxlab_kernels::format::{Dialect, Rotation, Rounding, ScaleFormat, ScaleRule};
 
 use super::file::{ConfigError, Source};
 use super::{ConfigFile, Fallback, FormatSpec, OperandSpec, QuantConfig};
@@ -32,6 +32,13 @@ pub struct FormatFlags {
     /// Element format of the values alone
     #[arg(long, value_name = "ELEMENT")]
     pub values: Option<OperandSpec>,
+    /// First positions of a sequence whose keys and values stay in the model's type [default: 0]
+    #[arg(long, value_name = "POSITIONS")]
+    pub kv_first: Option<usize>,
+    /// Rotation of each head of queries and keys before keys are quantised: a power of two, or
+    /// `row` for a whole head; a seed of signs after a colon
+    #[arg(long, value_name = "SIZE[:SEED]")]
+    pub key_rotation: Option<Rotation>,
     /// Format of the output head's weights, as for --weights
     #[arg(long, value_name = "FORMAT")]
     pub head: Option<OperandSpec>,
@@ -89,7 +96,11 @@ fn block_size(text: &str) -> Result<usize, String> {
 impl FormatFlags {
     /// Whether no flag was given.
     pub fn is_empty(&self) -> bool {
-        !self.names_operand() && self.common() == FormatSpec::default() && self.fallback.is_none()
+        !self.names_operand()
+            && self.common() == FormatSpec::default()
+            && self.fallback.is_none()
+            && self.kv_first.is_none()
+            && self.key_rotation.is_none()
     }
 
     /// Whether an element format was given, so that the flags alone form a configuration.
@@ -171,6 +182,9 @@ impl FormatFlags {
         for (prefix, operand) in self.operands() {
             add(prefix, operand.map(|operand| operand as _));
         }
+        let key_rotation = self.key_rotation.as_ref();
+        add("k-rotation-", key_rotation.map(|part| part as _));
+        add("first-", self.kv_first.as_ref().map(|part| part as _));
         add("", self.scale.as_ref().map(|part| part as _));
         add("s", self.scale_bits.as_ref().map(|part| part as _));
         add("k", self.block_size.as_ref().map(|part| part as _));

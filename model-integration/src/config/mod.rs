@@ -8,6 +8,7 @@
 //! | `operand` | an operand in files and flags: `none`, an element, a name, or a table |
 //! | [`format_spec`] | a format with some parts given and the others inherited |
 //! | [`flags`] | command-line flags on top of any configuration |
+//! | `kv_options` | what keys and values have besides their formats |
 //! | [`layers`] | sets of layers, `0-3,7` |
 //! | `describe` | a configuration in words |
 
@@ -15,6 +16,7 @@ mod describe;
 pub mod file;
 pub mod flags;
 pub mod format_spec;
+mod kv_options;
 pub mod layers;
 pub mod named;
 mod operand;
@@ -26,6 +28,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 pub use file::ConfigFile;
 pub use flags::FormatFlags;
 pub use format_spec::FormatSpec;
+pub use kv_options::{KvMisfit, KvOptions};
 pub use layers::LayerSet;
 pub use named::{NAMED_CONFIGS, load};
 pub use operand::OperandSpec;
@@ -87,6 +90,9 @@ pub struct QuantConfig {
     pub keys: Option<BlockFormat>,
     /// Values, along head_dim.
     pub values: Option<BlockFormat>,
+    /// What keys and values have besides their formats.
+    #[serde(default, skip_serializing_if = "KvOptions::is_default")]
+    pub kv: KvOptions,
     /// Weights of the output head, as a product. The rows of a tied embedding stay as stored.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head: Option<MatrixFormat>,
@@ -180,6 +186,7 @@ impl QuantConfig {
             activations: None,
             keys: None,
             values: None,
+            kv: KvOptions::default(),
             head: None,
             head_activations: None,
             fallback: None,
@@ -223,6 +230,16 @@ impl QuantConfig {
         formats
     }
 
+    /// Whether keys and values have a format, of each in some layer.
+    pub fn has_kv(&self) -> [bool; 2] {
+        let keys = self.overrides.iter().map(|change| change.keys.flatten());
+        let values = self.overrides.iter().map(|change| change.values.flatten());
+        [
+            self.keys.is_some() || keys.flatten().next().is_some(),
+            self.values.is_some() || values.flatten().next().is_some(),
+        ]
+    }
+
     /// The same without formats of weights.
     #[must_use]
     pub fn without_weights(&self) -> Self {
@@ -251,6 +268,7 @@ impl QuantConfig {
     pub fn without_cache(&self) -> Self {
         let mut config = self.clone();
         (config.keys, config.values, config.head_activations) = (None, None, None);
+        config.kv = KvOptions::default();
         for change in &mut config.overrides {
             (change.keys, change.values) = (None, None);
         }

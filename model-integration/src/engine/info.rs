@@ -48,6 +48,9 @@ pub struct Footprint {
     pub weight_bytes: u64,
     /// Keys and values of one token over all layers.
     pub kv_bytes_per_token: u64,
+    /// What else is known of them; `None` in records from before it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv: Option<KvFootprint>,
     /// The weights that have a format; `None` if none has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub packed: Option<PackedWeights>,
@@ -65,6 +68,36 @@ pub struct Footprint {
 
 fn is_zero(count: &usize) -> bool {
     *count == 0
+}
+
+/// Keys and values in a cache.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KvFootprint {
+    /// Keys and values of one token over all layers.
+    pub values_per_token: u64,
+    /// Positions at the beginning of a sequence that take other bytes.
+    #[serde(default)]
+    pub first: u64,
+    /// The bytes of one of those.
+    #[serde(default)]
+    pub first_bytes_per_token: u64,
+}
+
+impl Footprint {
+    /// Bits of a cached key or value, over all of sequences of `lengths` tokens; `None` if there
+    /// are none, or it is not known.
+    pub fn kv_bits(&self, lengths: impl Iterator<Item = u64>) -> Option<f64> {
+        let kv = self.kv?;
+        let (mut tokens, mut bytes) = (0, 0);
+        for length in lengths {
+            let first = length.min(kv.first);
+            tokens += length;
+            bytes += first * kv.first_bytes_per_token;
+            bytes += (length - first) * self.kv_bytes_per_token;
+        }
+        let values = tokens * kv.values_per_token;
+        (values > 0).then(|| 8.0 * bytes as f64 / values as f64)
+    }
 }
 
 /// Weights in codes.

@@ -24,7 +24,7 @@ use mxlab_harness::measure::EnergyMeter;
 use crate::config::QuantConfig;
 
 pub use generation::{Generator, Room, Sampler};
-pub use info::{Footprint, ModelInfo, OperandCounts, PackedWeights, StandIn};
+pub use info::{Footprint, KvFootprint, ModelInfo, OperandCounts, PackedWeights, StandIn};
 pub use score::{CausalModel, Request, Score};
 pub use stepping::{CacheRoom, PageCount, Piece, Stepper};
 pub use tokens::Tokenize;

@@ -334,6 +334,7 @@ impl<'a> Evaluation<'a> {
                     truncated: plan.truncated(),
                     metrics: metrics.collect(),
                     baseline: baseline.map(|((baseline, _), _)| baseline.name.clone()),
+                    kv_bits: footprint.kv_bits(plan.cached()),
                     footprint: footprint.clone(),
                 });
             }

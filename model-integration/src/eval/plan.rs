@@ -176,6 +176,11 @@ impl Plan {
             .count()
     }
 
+    /// The number of tokens of each prompt, and of its targets, whose keys and values are cached.
+    pub fn cached(&self) -> impl Iterator<Item = u64> {
+        (0..self.prompts.len()).map(|prompt| self.tokens(&[prompt]))
+    }
+
     /// Number of tokens that go through the model for these prompts.
     pub fn tokens(&self, indices: &[usize]) -> u64 {
         let inputs = |&index: &usize| {

@@ -123,8 +123,32 @@ fn legend(results: &[TaskResult]) -> String {
             let _ = writeln!(text, "{name:width$}  {line}");
             name = "";
         }
+        if let Some(line) = cached_bits(results, &result.config) {
+            let _ = writeln!(text, "{name:width$}  {line}");
+        }
     }
     text
+}
+
+/// The bits of a cached value under a configuration that packs some, in each task.
+fn cached_bits(results: &[TaskResult], config: &str) -> Option<String> {
+    let of_config = results.iter().filter(|result| result.config == config);
+    let of_tasks = of_config.map(|result| {
+        let bits = result.kv_bits.filter(|_| result.packs_kv())?;
+        Some((result.task.as_str(), significant(bits, 3)))
+    });
+    let of_tasks: Vec<(&str, String)> = of_tasks.collect::<Option<_>>()?;
+    let (_, first) = of_tasks.first()?;
+    let words = match of_tasks.iter().all(|(_, bits)| bits == first) {
+        true => first.clone(),
+        false => {
+            let each = of_tasks
+                .iter()
+                .map(|(task, bits)| format!("{bits} ({task})"));
+            each.collect::<Vec<_>>().join(", ")
+        }
+    };
+    Some(format!("{words} bits a cached value"))
 }
 
 fn markdown(rows: &[Row]) -> String {
@@ -246,7 +270,7 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
             let _ = write!(text, ",{prefix}{name},{prefix}{name}_stderr");
         }
     }
-    text.push_str(",examples_per_second,weight_bytes,kv_bytes_per_token");
+    text.push_str(",examples_per_second,weight_bytes,kv_bytes_per_token,kv_bits");
     let pair = |estimate: Option<Estimate>| match estimate {
         None => ",,".to_owned(),
         Some(Estimate { value, stderr }) => {
@@ -264,7 +288,7 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
         // Names are fit for file names, so they have neither commas nor quotes.
         let _ = write!(
             text,
-            "\n{},{},{},{}{pairs},{},{},{}",
+            "\n{},{},{},{}{pairs},{},{},{},{}",
             result.task,
             result.config,
             result.examples,
@@ -272,6 +296,9 @@ fn csv(results: &[TaskResult], timings: &[Timing]) -> String {
             timing.examples_per_second,
             result.footprint.weight_bytes,
             result.footprint.kv_bytes_per_token,
+            result
+                .kv_bits
+                .map_or_else(String::new, |bits| bits.to_string()),
         );
     }
     text.push('\n');

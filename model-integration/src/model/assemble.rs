@@ -1,6 +1,6 @@
 //! Assembles a model from parts, wherever they come from: a checkpoint, or training.
 
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, Hadamard};
 
 use super::load::Arrangement;
 use super::{Backend, Expert, Layer, Linear, Llama, Mlp, Norm, Projections, Rope};
@@ -68,6 +68,16 @@ pub trait Source<B: Backend> {
     /// The formats of a layer's keys and values in the cache.
     fn cache_formats(&self, _layer: usize) -> (Option<BlockFormat>, Option<BlockFormat>) {
         (None, None)
+    }
+
+    /// Positions at the beginning of a sequence whose keys and values stay as they are.
+    fn kv_first(&self) -> usize {
+        0
+    }
+
+    /// The rotation of each head of queries and keys where keys have a format.
+    fn key_rotation(&self, _head_dim: usize) -> Result<Option<Hadamard>, Self::Error> {
+        Ok(None)
     }
 }
 
@@ -166,6 +176,8 @@ pub fn assemble<B: Backend, S: Source<B>>(
         heads: config.num_attention_heads,
         kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
+        kv_first: source.kv_first(),
+        key_rotation: source.key_rotation(config.head_dim)?,
         activation: config.activation,
         factors: config.factors,
     })

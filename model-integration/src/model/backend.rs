@@ -1,7 +1,7 @@
 //! The operations that a model consists of. Engines implement them; the model is written once on
 //! top of them.
 
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, Hadamard};
 
 use super::context::Reach;
 use super::ops::Chosen;
@@ -142,6 +142,10 @@ pub struct Attention<'a, V> {
     pub keys: Option<&'a BlockFormat>,
     /// Format of the values in the cache; `None` for unquantised.
     pub values: Option<&'a BlockFormat>,
+    /// Positions at the beginning of a sequence whose keys and values stay as they are.
+    pub kv_first: usize,
+    /// The rotation of each head of queries and keys, after the rotary one; `None` for none.
+    pub key_rotation: Option<&'a Hadamard>,
 }
 
 /// The operations of a model. Activations are `[tokens, features]`.

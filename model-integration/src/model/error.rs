@@ -7,6 +7,7 @@ use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::kernel::LaunchError;
 
 use crate::checkpoint::CheckpointError;
+use crate::config::KvMisfit;
 use crate::description::parameters::RowLength;
 
 /// Why a model cannot be loaded or run.
@@ -21,6 +22,9 @@ pub enum LlamaError {
     /// A format that is not supported here.
     #[error(transparent)]
     Format(#[from] FormatError),
+    /// Options of keys and values that do not fit the model.
+    #[error(transparent)]
+    Kv(#[from] KvMisfit),
     /// A token without a row in the embedding.
     #[error("token {token} is not in the model's vocabulary of {vocabulary}")]
     Token {

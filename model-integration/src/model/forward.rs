@@ -6,7 +6,7 @@
 //! norms and softmax stay unquantised; the head and its input have a format if the configuration
 //! gives them one.
 
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, Hadamard};
 
 use super::rope::{BatchTable, Rotation};
 use super::{Attention, Backend, Batch, Map, Norm, Rope};
@@ -147,6 +147,10 @@ pub struct Llama<B: Backend> {
     pub kv_heads: usize,
     /// Features per head.
     pub head_dim: usize,
+    /// Positions at the beginning of a sequence whose keys and values stay as they are.
+    pub kv_first: usize,
+    /// The rotation of each head of queries and keys where keys have a format.
+    pub key_rotation: Option<Hadamard>,
     /// The function of MLPs.
     pub activation: ActivationFunction,
     /// Factors and caps.
@@ -277,6 +281,8 @@ impl<B: Backend> Llama<B> {
             sinks: layer.sinks.as_ref(),
             keys: layer.keys.as_ref(),
             values: layer.values.as_ref(),
+            kv_first: self.kv_first,
+            key_rotation: self.key_rotation.as_ref().filter(|_| layer.keys.is_some()),
         };
         let context = backend.attend(qkv, attention, cache, batch, &layer.o.input)?;
         backend.watch(&context, || in_layer(index, "self_attn"))?;

@@ -1,6 +1,6 @@
 //! Loads a model from a checkpoint and a configuration.
 
-use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, MatrixFormat};
+use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, Hadamard, MatrixFormat};
 
 use super::assemble::{Source, Stacked, assemble};
 use super::ops::narrow;
@@ -222,6 +222,14 @@ impl<B: Store> Source<B> for Loader<'_, B> {
 
     fn cache_formats(&self, layer: usize) -> (Option<BlockFormat>, Option<BlockFormat>) {
         self.config.for_kv(layer)
+    }
+
+    fn kv_first(&self) -> usize {
+        self.config.kv.first
+    }
+
+    fn key_rotation(&self, head_dim: usize) -> Result<Option<Hadamard>, LlamaError> {
+        Ok(self.config.kv.rotation_of_keys(head_dim)?)
     }
 }
 

@@ -28,6 +28,10 @@ pub struct TaskResult {
     /// Name of the baseline's configuration; `None` if no baseline was evaluated, and for the
     /// baseline itself.
     pub baseline: Option<String>,
+    /// Bits of a cached key or value, over all that the prompts and their targets leave in the cache;
+    /// `None` in records from before it was known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_bits: Option<f64>,
     /// Memory that the model takes.
     pub footprint: Footprint,
 }
@@ -77,6 +81,11 @@ impl TaskResult {
         let own = format!("{}{bits}{products}", self.description);
         let stand_ins = stand_ins.iter().map(ToString::to_string);
         std::iter::once(own).chain(stand_ins).collect()
+    }
+
+    /// Whether some keys or values have a format.
+    pub fn packs_kv(&self) -> bool {
+        self.operands.contains(['K', 'V'])
     }
 
     /// The estimate of `metric`.

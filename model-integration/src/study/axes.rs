@@ -1,6 +1,6 @@
 //! The axes over which a study varies a configuration.
 
-use mxlab_kernels::format::{Dialect, Rounding, ScaleFormat, ScaleRule};
+use mxlab_kernels::format::{Dialect, Rotation, Rounding, ScaleFormat, ScaleRule};
 use serde::Deserialize;
 
 use crate::config::{FormatFlags, OperandSpec};
@@ -15,6 +15,8 @@ pub struct Axes {
     kv: Vec<OperandSpec>,
     keys: Vec<OperandSpec>,
     values: Vec<OperandSpec>,
+    kv_first: Vec<usize>,
+    key_rotation: Vec<Rotation>,
     head: Vec<OperandSpec>,
     head_activations: Vec<OperandSpec>,
     scale: Vec<ScaleFormat>,
@@ -68,6 +70,12 @@ impl Axes {
         });
         vary(all, "values", &self.values, |flags, value| {
             flags.values = Some(value);
+        });
+        vary(all, "kv_first", &self.kv_first, |flags, value| {
+            flags.kv_first = Some(value);
+        });
+        vary(all, "key_rotation", &self.key_rotation, |flags, value| {
+            flags.key_rotation = Some(value);
         });
         vary(all, "head", &self.head, |flags, value| {
             flags.head = Some(value);

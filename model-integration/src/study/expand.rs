@@ -142,6 +142,7 @@ pub fn only(
     parts: &[(Option<usize>, Option<Projection>)],
 ) -> QuantConfig {
     let mut config = QuantConfig::unquantised(name);
+    config.kv = whole.kv;
     config.overrides = parts
         .iter()
         .map(|&(layer, projection)| {

@@ -52,6 +52,7 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     }
     ensure!(
         pairs().all(|(a, b)| a.is_some() == b.is_some())
+            && from.kv == to.kv
             && from.overrides.is_empty()
             && to.overrides.is_empty(),
         "`explain`: `{a}` and `{b}` do not quantise the same operands everywhere"
@@ -112,6 +113,7 @@ pub fn between(
         config.activations = mixed[1];
         config.keys = mixed[2];
         config.values = mixed[3];
+        config.kv = from.kv;
         config.head = mixed[4].map(Into::into);
         config.head_activations = mixed[5];
         Ok((config, names))

@@ -24,6 +24,22 @@ fn malformed_files_are_named_with_line_and_field() {
         ("[weights\n", "line 1", "weights"),
         ("kv = 'q4_0'", "line 1", "q4_0 is a format of weights"),
         (
+            "weights = 'int8'\nkv_first = 1",
+            "line 2",
+            "`kv_first`: no format of keys or values; expected `kv`",
+        ),
+        ("kv = 'int8'\nkv_first = -1", "line 2", "kv_first = -1"),
+        (
+            "values = 'int8'\n\nkey_rotation = 'row'",
+            "line 3",
+            "`key_rotation`: no format of keys; expected `kv`",
+        ),
+        (
+            "kv = 'int8'\nkey_rotation = '24'",
+            "line 2",
+            "a power of two",
+        ),
+        (
             "head = 'q8_0'\nhead_activations = 'q8_0'",
             "line 2",
             "`head_activations`: q8_0 is a format of weights",

@@ -369,3 +369,56 @@ fn formats_of_weights_have_names() {
         config
     );
 }
+
+#[test]
+fn options_of_keys_and_values_need_a_format_of_them() {
+    let first = flags("--kv-first 2");
+    for (name, expected) in [
+        ("mx-kv", 2),
+        ("mx-linear-kv", 2),
+        ("baseline", 0),
+        ("mxfp8", 0),
+    ] {
+        let config = load(name, &first).expect(name);
+        assert_eq!(config.kv.first, expected, "{name}");
+        assert_eq!(config.name == name, expected == 0, "{}", config.name);
+    }
+    let alone = flags("--keys int4 --kv-first 1")
+        .config()
+        .expect("a configuration");
+    assert_eq!(alone.name, "k-int4+first-1");
+    assert_eq!(
+        alone.describe(),
+        "K int4; e8m0 k32 floor/even ocp; KV exact at the first position"
+    );
+    let rotated = flags("--key-rotation row:7");
+    for (name, is_rotated) in [("mx-kv", true), ("baseline", false)] {
+        let config = load(name, &rotated).expect(name);
+        assert_eq!(config.kv.key_rotation.is_some(), is_rotated, "{name}");
+    }
+    let both = load("mx-kv", &flags("--key-rotation row:7 --kv-first 2")).expect("well-formed");
+    assert_eq!(both.name, "mx-kv+k-rotation-row-7+first-2");
+    assert_eq!(
+        both.describe(),
+        "K fp4_e2m1, V fp4_e2m1; e8m0 k32 floor/even ocp; K rotated by row:7; KV exact at the \
+         first 2 positions"
+    );
+    let file = "kv_first = 3\n[[override]]\nlayers = '1'\nvalues = 'fp8_e4m3'";
+    let file = load_text(file, &FormatFlags::default()).expect("well-formed");
+    assert_eq!(file.kv.first, 3);
+    let record = serde_json::to_value(&file).expect("JSON");
+    assert_eq!(record["kv"], serde_json::json!({"first": 3}));
+    let record_of_both = serde_json::to_value(&both).expect("JSON");
+    assert_eq!(
+        record_of_both["kv"],
+        serde_json::json!({"first": 2, "key_rotation": "row:7"})
+    );
+    assert_eq!(
+        serde_json::from_value::<QuantConfig>(record).expect("the same"),
+        file
+    );
+    // As it was before there were any.
+    let plain = serde_json::to_value(named("mx-kv")).expect("JSON");
+    assert!(plain.get("kv").is_none(), "{plain}");
+    assert_eq!(file.without_cache().kv, named("baseline").kv);
+}

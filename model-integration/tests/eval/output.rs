@@ -37,6 +37,7 @@ fn tables_are_readable_at_a_hundred_columns() {
             number.from_baseline = number.from_baseline.map(|_| difference);
         }
         result.footprint.kv_bytes_per_token = 32768;
+        result.kv_bits = Some(if result.task == "one" { 4.637 } else { 4.5 });
         timing.examples_per_second = 1234.5;
     }
     let table = render(TableFormat::Table, &outcome.results, &outcome.timings);
@@ -60,12 +61,15 @@ fn tables_are_readable_at_a_hundred_columns() {
         "1234",
         "0.500",
         "32768",
+        "4.64 (one), 4.50 (two) bits a cached value",
     ] {
         assert!(table.contains(part), "{part}: {table}");
     }
+    let packed = table.matches("a cached value").count();
+    assert_eq!(packed, 3, "{table}");
     let csv = render(TableFormat::Csv, &outcome.results, &outcome.timings);
     let columns = |line: &str| line.split(',').count();
-    assert!(csv.lines().all(|line| columns(line) == 19), "{csv}");
+    assert!(csv.lines().all(|line| columns(line) == 20), "{csv}");
     assert_eq!(csv.lines().count(), 1 + outcome.results.len());
     let json = render(TableFormat::Json, &outcome.results, &outcome.timings);
     let json: Vec<Value> = serde_json::from_str(&json).expect("JSON");

@@ -162,6 +162,7 @@ impl Engine for ToyEngine {
                 1 << 21
             },
             kv_bytes_per_token: if config.keys.is_some() { 136 } else { 512 },
+            kv: None,
             packed: None,
             stand_ins: Vec::new(),
             integer_products: 0,

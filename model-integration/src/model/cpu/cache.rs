@@ -18,6 +18,8 @@ pub struct Cache {
     layers: Vec<Layer>,
     kv_heads: usize,
     head_dim: usize,
+    /// Positions at the beginning of a sequence that are not packed.
+    first: usize,
     slots: Vec<Slot>,
 }
 
@@ -49,6 +51,7 @@ impl Cache {
             layers: Vec::new(),
             kv_heads: 0,
             head_dim: 0,
+            first: 0,
             slots: Vec::new(),
         }
     }
@@ -78,6 +81,7 @@ impl Cache {
             layers: layers.collect::<Result<_, LlamaError>>()?,
             kv_heads,
             head_dim,
+            first: llama.kv_first,
             slots: vec![Slot::default(); slots],
         })
     }
@@ -167,7 +171,7 @@ impl Cache {
         [keys, values]: [&[f32]; 2],
     ) -> Result<(), LlamaError> {
         self.check(batch)?;
-        let (kv_heads, head_dim) = (self.kv_heads, self.head_dim);
+        let (kv_heads, head_dim, first) = (self.kv_heads, self.head_dim, self.first);
         let is_last = layer + 1 == self.layers.len();
         let kept = &mut self.layers[layer];
         let mut rows = keys
@@ -180,8 +184,12 @@ impl Cache {
                 for (head, (key, value)) in rows.by_ref().take(kv_heads).enumerate() {
                     let at = (page * kv_heads + head) * PAGE + position % PAGE;
                     let number = position * kv_heads + head;
-                    kept.keys.write(at, key, number)?;
-                    kept.values.write(at, value, number)?;
+                    for (kept, row) in [(&mut kept.keys, key), (&mut kept.values, value)] {
+                        match position < first {
+                            true => kept.write_exact(at, row)?,
+                            false => kept.write(at, row, number)?,
+                        }
+                    }
                 }
             }
             if is_last {

@@ -13,8 +13,8 @@ use crate::chat::Message;
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
-    CacheRoom, CausalModel, Engine, Footprint, Generator, ModelInfo, Request, Room, Score, Stepper,
-    Tokenize,
+    CacheRoom, CausalModel, Engine, Footprint, Generator, KvFootprint, ModelInfo, Request, Room,
+    Score, Stepper, Tokenize,
 };
 use crate::model::load::{input, load};
 use crate::model::packed_weights::packed_weights;
@@ -106,6 +106,8 @@ impl Engine for CpuEngine {
 
     fn check(&self, config: &QuantConfig) -> Result<()> {
         config.check_layers(self.checkpoint.config().num_hidden_layers)?;
+        let shape = self.checkpoint.config();
+        (config.kv).check(shape.max_position_embeddings, shape.head_dim)?;
         let complete = with_stored_formats(&self.checkpoint, config, |_| true)?;
         packed_weights(self.checkpoint.parameters(), &complete)?;
         for format in config.formats().filter_map(|format| format.block()) {
@@ -177,15 +179,18 @@ impl Engine for CpuEngine {
                 _ => self.checkpoint.view(parameter)?.byte_len(),
             };
         }
-        let mut kv_bytes_per_token = 0;
+        let (mut kv_bytes_per_token, mut values) = (0, 0);
         for layer in 0..shape.num_hidden_layers {
-            let (keys, values) = config.for_kv(layer);
-            for format in [keys, values] {
+            let (of_keys, of_values) = config.for_kv(layer);
+            for format in [of_keys, of_values] {
                 // Every head of a token is a separate row.
+                values += shape.num_key_value_heads * shape.head_dim;
                 kv_bytes_per_token += shape.num_key_value_heads
                     * format.map_or(shape.head_dim * self.engine.dtype().bytes(), |format| {
                         let (codes, scales) = format.packed_bytes(1, shape.head_dim);
-                        codes + scales
+                        let tensor_scale =
+                            size_of::<f32>() * usize::from(format.has_tensor_scale());
+                        codes + scales + tensor_scale
                     });
             }
         }
@@ -193,6 +198,11 @@ impl Engine for CpuEngine {
         Ok(Footprint {
             weight_bytes: weight_bytes as u64,
             kv_bytes_per_token: kv_bytes_per_token as u64,
+            kv: Some(KvFootprint {
+                values_per_token: values as u64,
+                first: config.kv.first as u64,
+                first_bytes_per_token: (values * self.engine.dtype().bytes()) as u64,
+            }),
             packed,
             stand_ins,
             integer_products,

@@ -7,6 +7,7 @@ use half::f16;
 use mxlab_kernels::cpu::{Lines, PAGE, PagedValues, Quantizer, dequantize_rows};
 use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
+use super::exact_rows::ExactRows;
 use super::pages::by_feature;
 use crate::model::LlamaError;
 use crate::model::buffer::Buffer;
@@ -34,6 +35,8 @@ enum Store {
         tensor: Box<PackedTensor>,
         /// The tensor scale of each row, where the format has one.
         tensor_scales: Vec<f32>,
+        /// Rows that are not packed.
+        exact: ExactRows,
     },
 }
 
@@ -56,6 +59,7 @@ impl KeptRows {
                     true => vec![0.0; rows],
                     false => Vec::new(),
                 },
+                exact: ExactRows::new(dtype),
             },
             (None, FloatType::F32) => Store::F32(vec![0.0; rows * cols]),
             (None, FloatType::Bf16 | FloatType::F16) => Store::Bits(vec![0; rows * cols]),
@@ -67,6 +71,18 @@ impl KeptRows {
             pages,
             cols,
         })
+    }
+
+    /// Keeps `x`, of the model's type, as row `at` without packing it.
+    pub fn write_exact(&mut self, at: usize, x: &[f32]) -> Result<(), LlamaError> {
+        match &mut self.store {
+            Store::Packed { exact, .. } => {
+                exact.keep(at, x);
+                Ok(())
+            }
+            // Every row is exact.
+            Store::F32(_) | Store::Bits(_) => self.write(at, x, 0),
+        }
     }
 
     /// Keeps `x` as row `at`. `number` is the row's place in its sequence, which seeds stochastic
@@ -97,7 +113,9 @@ impl KeptRows {
                 quantizer,
                 tensor,
                 tensor_scales,
+                exact,
             } => {
+                exact.forget(at);
                 if let Some(scale) = tensor_scales.get_mut(at) {
                     quantizer.set_scale_of(x);
                     *scale = quantizer.tensor_scale();
@@ -130,12 +148,17 @@ impl KeptRows {
             Store::Packed {
                 tensor,
                 tensor_scales,
+                exact,
                 ..
             } => match self.holds {
-                Lines::Rows => self.unpack(tensor, tensor_scales, first, out),
+                Lines::Rows => {
+                    self.unpack(tensor, tensor_scales, first, out);
+                    exact.read(first, self.cols, out);
+                }
                 Lines::Columns => {
                     let mut rows = Buffer::of_any_values(out.len());
                     self.unpack(tensor, tensor_scales, first, &mut rows);
+                    exact.read(first, self.cols, &mut rows);
                     by_feature(&rows, self.cols, PAGE, out);
                 }
             },
@@ -166,7 +189,7 @@ impl KeptRows {
         Ok(())
     }
 
-    /// Bytes allocated.
+    /// Bytes allocated, and those of rows beside them.
     pub fn bytes(&self) -> usize {
         match &self.store {
             Store::F32(values) => size_of_val(&**values),
@@ -174,8 +197,12 @@ impl KeptRows {
             Store::Packed {
                 tensor,
                 tensor_scales,
+                exact,
                 ..
-            } => tensor.codes().len() + tensor.scales().len() + size_of_val(&**tensor_scales),
+            } => {
+                let scales = tensor.scales().len() + size_of_val(&**tensor_scales);
+                tensor.codes().len() + scales + exact.bytes()
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ mod activation;
 mod attention;
 mod cache;
 mod engine;
+mod exact_rows;
 mod generator;
 mod kept_rows;
 mod matrix;

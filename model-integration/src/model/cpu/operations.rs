@@ -142,10 +142,14 @@ impl Backend for Cpu {
         let Attention { head_dim, rope, .. } = attention;
         let positions: Vec<usize> = batch.positions().collect();
         let rotate = |first: usize, rows: &mut [f32], features: usize| {
-            let Some(rope) = rope else { return };
-            let tokens = rows.chunks_exact_mut(features);
-            for (&position, token) in positions[first..].iter().zip(tokens) {
-                ops::rotate(token, rope.table, position, self.dtype);
+            if let Some(rope) = rope {
+                let tokens = rows.chunks_exact_mut(features);
+                for (&position, token) in positions[first..].iter().zip(tokens) {
+                    ops::rotate(token, rope.table, position, self.dtype);
+                }
+            }
+            if let Some(rotation) = attention.key_rotation {
+                ops::hadamard(rows, head_dim, rotation, self.dtype);
             }
         };
         let query_features = attention.heads * head_dim;
@@ -158,6 +162,7 @@ impl Backend for Cpu {
             cache.check(batch)?;
             for (x, format) in [(&mut key, attention.keys), (&mut value, attention.values)] {
                 let rounding = Rounding::new(self, format.into(), [features, head_dim], batch)?;
+                let rounding = rounding.from(attention.kv_first);
                 by_rows(x, |first, rows| rounding.apply(first, rows));
             }
         } else {

@@ -78,6 +78,8 @@ struct Quantized {
     /// Size of a piece; divides `features`.
     piece: usize,
     positions: Vec<usize>,
+    /// The first position that is quantised.
+    start: usize,
 }
 
 impl Input {
@@ -93,6 +95,7 @@ impl Input {
                 features: token.len(),
                 piece: token.len(),
                 positions: vec![0],
+                start: 0,
             };
             quantized.apply(0, token);
         }
@@ -131,7 +134,13 @@ impl Rounding {
             features,
             piece,
             positions: batch.positions().collect(),
+            start: 0,
         })))
+    }
+
+    /// The same for tokens from a position on; earlier ones stay.
+    pub(super) fn from(self, start: usize) -> Self {
+        Self(self.0.map(|quantized| Quantized { start, ..quantized }))
     }
 
     /// Rounds whole tokens in place; `first` is the index of the first in the batch.
@@ -210,9 +219,23 @@ impl Coding {
 }
 
 impl Quantized {
+    /// Quantises tokens in place, except those before the first position to quantise.
     fn apply(&self, first: usize, tokens: &mut [f32]) {
         let rows = tokens.len() / self.features;
         let positions = &self.positions[first..][..rows];
+        let is_exact = |position: &usize| *position < self.start;
+        let mut rest = tokens;
+        for run in positions.chunk_by(|before, after| is_exact(before) == is_exact(after)) {
+            let tokens;
+            (tokens, rest) = rest.split_at_mut(run.len() * self.features);
+            if !is_exact(&run[0]) {
+                self.apply_to_all(run, tokens);
+            }
+        }
+    }
+
+    /// Quantises tokens of these positions in place.
+    fn apply_to_all(&self, positions: &[usize], tokens: &mut [f32]) {
         match &self.rule {
             Rule::Scalar(scalar) => {
                 for token in tokens.chunks_exact_mut(self.features) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use mxlab_harness::device::{Device, Loads};
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
@@ -21,8 +21,8 @@ use super::{DeviceBackend, DeviceCache, features};
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
-    CacheRoom, CausalModel, Engine, Footprint, Generator, ModelInfo, OperandCounts, Request, Room,
-    Score, Stepper, Tokenize,
+    CacheRoom, CausalModel, Engine, Footprint, Generator, KvFootprint, ModelInfo, OperandCounts,
+    Request, Room, Score, Stepper, Tokenize,
 };
 use crate::model::load::load;
 use crate::model::packed_weights::packed_weights;
@@ -208,6 +208,18 @@ impl Engine for DeviceEngine {
                 .check_source(FloatType::Bf16)
                 .with_context(|| format!("format {format}"))?;
         }
+        ensure!(
+            config.kv.first == 0,
+            "`kv_first`: the kernels of the cache pack every position, found {}; expected 0, or \
+             --device cpu",
+            config.kv.first
+        );
+        if let Some(rotation) = config.kv.key_rotation {
+            bail!(
+                "`key_rotation`: the kernels of the cache do not rotate, found {rotation}; expected \
+                 none, or --device cpu"
+            );
+        }
         // Unsupported formats are found without loading weights.
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
@@ -296,11 +308,17 @@ impl Engine for DeviceEngine {
     fn footprint(&self, config: &QuantConfig) -> Result<Footprint> {
         self.check(config)?;
         let plan = self.plan(config, &self.scoring_limits(config)?, 0)?;
+        let shape = self.checkpoint.config();
+        let values = 2 * shape.num_hidden_layers * shape.num_key_value_heads * shape.head_dim;
         let complete = with_stored_formats(&self.checkpoint, config, takes)?;
         let (packed, stand_ins) = packed_weights(self.checkpoint.parameters(), &complete)?;
         Ok(Footprint {
             weight_bytes: plan.weights as u64,
             kv_bytes_per_token: plan.position as u64,
+            kv: Some(KvFootprint {
+                values_per_token: values as u64,
+                ..KvFootprint::default()
+            }),
             packed,
             stand_ins,
             integer_products: 0,

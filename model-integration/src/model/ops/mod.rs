@@ -9,6 +9,7 @@ mod activation;
 pub mod attention;
 mod elementwise;
 mod exponential;
+mod hadamard;
 mod matrix;
 mod rounding;
 mod routing;
@@ -21,6 +22,7 @@ pub use elementwise::{
     add, add_bias, add_residual, layer_norm, rms, rms_norm, rms_norm_once, rotate,
 };
 pub use exponential::exp;
+pub use hadamard::hadamard;
 pub use matrix::{Matrix, multiply};
 pub use rounding::narrow;
 pub use routing::{Chosen, add_chosen, route};
