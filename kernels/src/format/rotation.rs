@@ -113,7 +113,7 @@ fn paley(size: usize) -> Option<Vec<Vec<f32>>> {
     // Orders above 2 are multiples of 4.
     order *= 4;
     while size.is_multiple_of(order) {
-        if order % 4 == 0 && is_prime(order - 1) {
+        if order.is_multiple_of(4) && is_prime(order - 1) {
             return Some(paley_one(order - 1));
         }
         let q = order / 2 - 1;
@@ -126,7 +126,7 @@ fn paley(size: usize) -> Option<Vec<Vec<f32>>> {
 }
 
 fn is_prime(q: usize) -> bool {
-    q > 1 && (2..).take_while(|d| d * d <= q).all(|d| q % d != 0)
+    q > 1 && (2..).take_while(|d| d * d <= q).all(|d| !q.is_multiple_of(d))
 }
 
 /// Whether x is a square modulo q, as 1, or not, as -1; 0 for 0.
