@@ -126,7 +126,10 @@ fn paley(size: usize) -> Option<Vec<Vec<f32>>> {
 }
 
 fn is_prime(q: usize) -> bool {
-    q > 1 && (2..).take_while(|d| d * d <= q).all(|d| !q.is_multiple_of(d))
+    q > 1
+        && (2..)
+            .take_while(|d| d * d <= q)
+            .all(|d| !q.is_multiple_of(d))
 }
 
 /// Whether x is a square modulo q, as 1, or not, as -1; 0 for 0.
