@@ -7,7 +7,9 @@ use crate::{BenchError, Case};
 use mxlab_kernels::cpu::{IntegerPath, Isa, Path};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant};
-use mxlab_kernels::format::{BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat};
+use mxlab_kernels::format::{
+    BlockFormat, Dialect, ElementFormat, Rounding, ScaleFormat, ScaleRule,
+};
 use mxlab_kernels::fragment::{FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::kernel::{Kernel, LaunchError};
 use mxlab_kernels::registry::{Entry, EntryError, Shape, kernels};
@@ -103,6 +105,7 @@ fn block_formats() -> Vec<BlockFormat> {
         fp4.block_size(16),
         fp4.scale(ScaleFormat::UE5M3).block_size(16),
         BlockFormat::NVFP4.to_builder(),
+        BlockFormat::NVFP4.to_builder().rule(ScaleRule::FourOverSix),
         fp4.dialect(Dialect::MicroxcalingCuda),
         fp4.dialect(Dialect::MicroxcalingTorch),
         fp4.dialect(Dialect::Nvidia),

@@ -4,6 +4,7 @@ mod definitions;
 mod differential;
 mod e2m1;
 mod exhaustive;
+mod four_over_six;
 mod ggml;
 mod golden;
 mod golden_errors;

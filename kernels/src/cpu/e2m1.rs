@@ -158,9 +158,11 @@ impl<S: Simd> Kernel<'_, S> {
     ) -> bool {
         let s = self.s;
         let amax = self.amax_of_blocks::<SIZE>(x);
-        let Some(plain) = plain_scales(s, self.plan, self.scales, amax) else {
-            return false;
+        let plain = match self.plan.is_four_over_six {
+            true => self.four_over_six::<EVEN, true>(x, self.block_size::<SIZE>(), amax),
+            false => plain_scales(s, self.plan, self.scales, amax, 1.0),
         };
+        let Some(plain) = plain else { return false };
         let factor = if DIVIDES {
             let divisor = plain.factors;
             let [least, end] = DIVISORS.map(|bits| s.splat_bits(bits));

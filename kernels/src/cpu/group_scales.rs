@@ -6,7 +6,8 @@ use super::pack::CHUNK;
 use super::plan::{Plan, ScalePlan};
 use super::quantize::Kernel;
 use super::scale::{
-    BlockScale, PlainScales, block_scale, exponent_by_rule, lanes_of, plain_scales, power, special,
+    BlockScale, PlainScales, block_scale, exponent_by_rule, fraction, lanes_of, plain_scales,
+    power, special,
 };
 use super::simd::Simd;
 use crate::format::write_scale;
@@ -37,30 +38,61 @@ impl<S: Simd> Kernel<'_, S> {
         largest
     }
 
-    /// The scale with the least error of a block: three candidates, with squared errors added in
-    /// order in f64, as the definition has it.
+    /// The scale of a block by a rule that chooses the least error.
     #[inline(always)]
     fn least_error<const ROUNDING: u8, const SIGNED: bool>(
         &self,
         x: &[f32],
         index: u64,
-        limit: i32,
     ) -> BlockScale {
-        let amax = self.amax(x);
-        if let Some(special) = special(self.plan, amax) {
+        let (plan, amax) = (self.plan, self.amax(x));
+        if let Some(special) = special(plan, amax) {
             return special;
         }
-        let middle = exponent_by_rule(self.plan, f32::from_bits(amax), limit);
-        let candidates = [middle - 1, middle, middle + 1].map(|s| power(s, limit));
-        let mut errors = [0.0; 3];
+        let amax = f32::from_bits(amax);
+        if let ScalePlan::LeastError { limit } = plan.scale {
+            let middle = exponent_by_rule(plan, amax, limit);
+            let candidates = [middle - 1, middle, middle + 1].map(|s| power(s, limit));
+            return self.best_of::<ROUNDING, SIGNED, 3>(x, index, candidates);
+        }
+        let [six, four] = [1.0, 1.5].map(|factor| fraction(plan, amax, factor));
+        match (six, four) {
+            (BlockScale::Fraction { code, .. }, BlockScale::Fraction { code: other, .. })
+                if code == other =>
+            {
+                six
+            }
+            (BlockScale::Zero, BlockScale::Zero) => six,
+            _ => self.best_of::<ROUNDING, SIGNED, 2>(x, index, [six, four]),
+        }
+    }
+
+    /// The candidate with the least error of a block, with squared errors added in order in f64, as
+    /// the definition has it. A candidate that is NaN is left out.
+    #[inline(always)]
+    fn best_of<const ROUNDING: u8, const SIGNED: bool, const N: usize>(
+        &self,
+        x: &[f32],
+        index: u64,
+        candidates: [BlockScale; N],
+    ) -> BlockScale {
+        let mut errors = [0.0; N];
         for (chunk, x) in x.chunks(CHUNK).enumerate() {
-            let mut values = [[0.0; CHUNK]; 3];
+            let index = index + (chunk * CHUNK) as u64;
+            let mut values = [[0.0; CHUNK]; N];
             for (values, candidate) in values.iter_mut().zip(candidates) {
                 values[..x.len()].copy_from_slice(x);
-                if let BlockScale::Power { x, inverse, .. } = candidate {
-                    let by = self.factors(inverse, x);
-                    let index = index + (chunk * CHUNK) as u64;
-                    self.fake_chunk::<ROUNDING, SIGNED, false>(values, by, index);
+                match candidate {
+                    BlockScale::Power { x, inverse, .. } => {
+                        let by = self.factors(inverse, x);
+                        self.fake_chunk::<ROUNDING, SIGNED, false>(values, by, index);
+                    }
+                    BlockScale::Fraction { x, divisor, .. } => {
+                        let by = self.factors(divisor, x);
+                        self.fake_chunk::<ROUNDING, SIGNED, true>(values, by, index);
+                    }
+                    BlockScale::Zero => values.fill(0.0),
+                    BlockScale::NaN | BlockScale::Special => {}
                 }
             }
             for (i, &x) in x.iter().enumerate() {
@@ -72,8 +104,8 @@ impl<S: Simd> Kernel<'_, S> {
         }
         let mut best = (f64::INFINITY, BlockScale::NaN);
         for (candidate, error) in candidates.into_iter().zip(errors) {
-            let is_first = matches!(best.1, BlockScale::NaN);
-            if matches!(candidate, BlockScale::Power { .. }) && (is_first || error < best.0) {
+            let is_nan = |scale| matches!(scale, BlockScale::NaN);
+            if !is_nan(candidate) && (is_nan(best.1) || error < best.0) {
                 best = (error, candidate);
             }
         }
@@ -82,7 +114,10 @@ impl<S: Simd> Kernel<'_, S> {
 
     /// The scales of a group of whole blocks. `None` if they must be computed one by one.
     #[inline(always)]
-    pub fn plain_scales(&self, group: &[f32]) -> Option<PlainScales<S>> {
+    pub fn plain_scales<const ROUNDING: u8, const SIGNED: bool>(
+        &self,
+        group: &[f32],
+    ) -> Option<PlainScales<S>> {
         let (s, block_size) = (self.s, self.plan.format.block_size());
         let may_be_plain = matches!(
             self.plan.scale,
@@ -101,7 +136,11 @@ impl<S: Simd> Kernel<'_, S> {
             *amax = self.amax_lanes(x).0;
         }
         let amax = s.largest_of_each(&amax);
-        plain_scales(s, self.plan, self.scales, amax)
+        match self.plan.is_four_over_six {
+            true if group.len() < S::LANES * block_size => None,
+            true => self.four_over_six::<ROUNDING, SIGNED>(group, block_size, amax),
+            false => plain_scales(s, self.plan, self.scales, amax, 1.0),
+        }
     }
 
     /// The scales of the blocks of a group.
@@ -113,12 +152,12 @@ impl<S: Simd> Kernel<'_, S> {
         scales: &mut [BlockScale; CHUNK],
     ) {
         let (s, plan) = (self.s, self.plan);
-        if let ScalePlan::LeastError { limit } = plan.scale {
-            scales_of_least_error::<S, ROUNDING, SIGNED>(s, plan, group, index, limit, scales);
+        if let Some(plain) = self.plain_scales::<ROUNDING, SIGNED>(group) {
+            plain.write(s, self.scales.is_some(), scales);
             return;
         }
-        if let Some(plain) = self.plain_scales(group) {
-            plain.write(s, self.scales.is_some(), scales);
+        if plan.format.rule().is_least_error() {
+            scales_of_least_error::<S, ROUNDING, SIGNED>(s, plan, group, index, scales);
             return;
         }
         for (scale, x) in scales
@@ -151,17 +190,16 @@ impl<S: Simd> Kernel<'_, S> {
     }
 }
 
-/// The scales of the blocks of a group for [`ScalePlan::LeastError`]: the same function whether
-/// codes or values are wanted. A function of its own, marked cold: otherwise the compiler spills
-/// the registers of the common plans.
+/// The scales of the blocks of a group by a rule that chooses the least error: the same function
+/// whether codes or values are wanted. A function of its own, marked cold: otherwise the compiler
+/// spills the registers of the common plans.
 #[cold]
 #[inline(never)]
-fn scales_of_least_error<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
+pub(super) fn scales_of_least_error<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
     s: S,
     plan: &Plan,
     group: &[f32],
     index: u64,
-    limit: i32,
     scales: &mut [BlockScale; CHUNK],
 ) {
     s.outline(
@@ -172,7 +210,7 @@ fn scales_of_least_error<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
             let blocks = group.chunks(block_size).enumerate();
             for (scale, (block, x)) in scales.iter_mut().zip(blocks) {
                 let index = index + (block * block_size) as u64;
-                *scale = kernel.least_error::<ROUNDING, SIGNED>(x, index, limit);
+                *scale = kernel.least_error::<ROUNDING, SIGNED>(x, index);
             }
         },
     );

@@ -10,7 +10,8 @@
 //! the difference of the bit patterns of a + c and c counts the steps, which is the code.
 //! Clamping e from below to the exponent of the smallest normal covers subnormals and integers.
 //! The other roundings correct this one by a step where a - ((a + c) - c), which is exact, says so.
-//! E2M1, rounded half to even, has a shorter way (`e2m1.rs`).
+//! E2M1, rounded half to even, has a shorter way (`e2m1.rs`), and so has the choice between two
+//! scales of it (`four_over_six.rs`).
 //!
 //! Every call is single-threaded, except products ([`Matmul`]). To use several threads for a
 //! tensor, split its rows.
@@ -19,6 +20,7 @@ mod dequantize;
 mod dispatch;
 mod e2m1;
 mod fake_quantize;
+mod four_over_six;
 mod group_scales;
 mod isa;
 pub(crate) mod lanes;

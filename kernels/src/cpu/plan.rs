@@ -18,6 +18,8 @@ pub(crate) struct Plan {
     pub kernel: Kernel,
     pub codec: Codec,
     pub scale: ScalePlan,
+    /// Whether a fraction larger by half is tried as well, and the one with the least error taken.
+    pub is_four_over_six: bool,
     /// The seed of stochastic rounding.
     pub seed: u32,
     /// The byte that packed zeros repeat. Only tables have a zero with a code other than 0, and
@@ -75,6 +77,7 @@ impl Plan {
             kernel: kernel(&format),
             codec: codec.with_thresholds(element, rounding),
             scale: ScalePlan::new(&format, source),
+            is_four_over_six: format.rule() == ScaleRule::FourOverSix,
             seed: rounding.seed(),
             zero_byte: element.layout().repeated(element.zero_code()).unwrap_or(0),
         }
@@ -151,7 +154,7 @@ impl ScalePlan {
                 ScaleRule::Floor | ScaleRule::Ceil | ScaleRule::Rceil | ScaleRule::Even => {
                     Self::Power { limit }
                 }
-                ScaleRule::Nearest | ScaleRule::NearestFlush => {
+                ScaleRule::Nearest | ScaleRule::NearestFlush | ScaleRule::FourOverSix => {
                     unreachable!("{} does not fit {}", format.rule(), format.scale())
                 }
             };

@@ -257,7 +257,7 @@ pub(super) fn quantize_rows<S: Simd, const ROUNDING: u8, const SIGNED: bool>(
             let len = (blocks * block_bytes).min(codes.len());
             (group_codes, codes) = mem::take(&mut codes).split_at_mut(len);
             if kernel.comes_in_pairs(group)
-                && let Some(plain) = kernel.plain_scales(group)
+                && let Some(plain) = kernel.plain_scales::<ROUNDING, SIGNED>(group)
             {
                 kernel.write_scales(plain.codes, group_scales);
                 let (factors, codes) = (lanes_of(s, plain.factors), group_codes);

@@ -53,22 +53,45 @@ pub(super) fn block_scale(plan: &Plan, amax_bits: u32) -> BlockScale {
             power(s, *limit)
         }
         ScalePlan::LeastError { .. } => unreachable!("chosen by the elements"),
+        ScalePlan::Fraction { .. } | ScalePlan::Wide { .. } => fraction(plan, amax, 1.0),
+    }
+}
+
+/// The scale nearest to `factor` times what brings amax to the largest element. Plans are those
+/// with a `half_range`, for scales that are fractions, and no others.
+#[inline(always)]
+pub(super) fn fraction(plan: &Plan, amax: f32, factor: f32) -> BlockScale {
+    let scale = plan.format.scale();
+    let (value, code, lifts_zero) = match &plan.scale {
         ScalePlan::Fraction {
             codec,
             half_range,
             lifts_zero,
         } => {
-            let (value, code) = codec.round_scale(ideal(plan, amax, *half_range));
-            fraction(plan, amax, value, code, *lifts_zero)
+            let (value, code) = codec.round_scale(factor * ideal(plan, amax, *half_range));
+            (value, code, *lifts_zero)
         }
         ScalePlan::Wide {
             half_range,
             lifts_zero,
         } => {
-            let scale = plan.format.scale();
-            let code = scale.encode_nearest(ideal(plan, amax, *half_range));
-            fraction(plan, amax, scale.decode(code), code, *lifts_zero)
+            let code = scale.encode_nearest(factor * ideal(plan, amax, *half_range));
+            (scale.decode(code), code, *lifts_zero)
         }
+        ScalePlan::Floor { .. } | ScalePlan::Power { .. } | ScalePlan::LeastError { .. } => {
+            unreachable!("{scale} has no fractions")
+        }
+    };
+    let (x, code) = if code == 0 && lifts_zero && amax > 0.0 {
+        (scale.smallest(), scale.smallest_code())
+    } else {
+        (value, code)
+    };
+    let divisor = x * plan.tensor_scale;
+    if divisor == 0.0 {
+        BlockScale::Zero
+    } else {
+        BlockScale::Fraction { code, x, divisor }
     }
 }
 
@@ -108,13 +131,14 @@ impl<S: Simd> PlainScales<S> {
 
 /// The scales of blocks from the largest magnitude of each. `None` if one of them needs the slow
 /// path: it is not finite, at an end of the range, or of another kind of plan. `codec` rounds
-/// fractions.
+/// fractions, after they are multiplied by `factor`.
 #[inline(always)]
 pub(super) fn plain_scales<S: Simd>(
     s: S,
     plan: &Plan,
     codec: Option<Lanes<'_, S>>,
     amax_bits: S::U,
+    factor: f32,
 ) -> Option<PlainScales<S>> {
     let is_finite = s.exceeds(s.splat_bits(INFINITY_BITS), amax_bits);
     let (is_plain, scales) = match (&plan.scale, codec) {
@@ -141,6 +165,9 @@ pub(super) fn plain_scales<S: Simd>(
             let mut ideal = s.div(s.float(amax_bits), s.splat(*half_range));
             if plan.format.has_tensor_scale() {
                 ideal = s.div(ideal, s.splat(plan.tensor_scale));
+            }
+            if factor != 1.0 {
+                ideal = s.mul(ideal, s.splat(factor));
             }
             let (x, codes) = codec.round_scales(ideal);
             let factors = s.mul(x, s.splat(plan.tensor_scale));
@@ -202,24 +229,6 @@ fn ideal(plan: &Plan, amax: f32, half_range: f32) -> f32 {
         ideal / plan.tensor_scale
     } else {
         ideal
-    }
-}
-
-#[inline(always)]
-fn fraction(plan: &Plan, amax: f32, value: f32, code: u32, lifts_zero: bool) -> BlockScale {
-    let (x, code) = if code == 0 && lifts_zero && amax > 0.0 {
-        (
-            plan.format.scale().smallest(),
-            plan.format.scale().smallest_code(),
-        )
-    } else {
-        (value, code)
-    };
-    let divisor = x * plan.tensor_scale;
-    if divisor == 0.0 {
-        BlockScale::Zero
-    } else {
-        BlockScale::Fraction { code, x, divisor }
     }
 }
 

@@ -188,6 +188,11 @@ impl BlockFormat {
         self.tensor_scale
     }
 
+    /// The magnitude that a tensor scale, if it follows from the tensor, brings amax to.
+    pub fn largest(&self) -> f32 {
+        self.rule.largest_scale(self.scale) * self.element.half_range()
+    }
+
     /// The dialect.
     pub const fn dialect(&self) -> Dialect {
         self.dialect

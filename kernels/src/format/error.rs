@@ -36,11 +36,12 @@ pub enum FormatError {
     },
     /// The rule needs a property that the element format lacks.
     #[error(
-        "scale rule `{rule}` is not defined for element format `{element}`: it has no mantissa"
+        "scale rule `{rule}` is not defined for element format `{element}`; it takes {expected}"
     )]
     RuleElement {
         rule: ScaleRule,
         element: ElementFormat,
+        expected: &'static str,
     },
     /// k is zero or absurd.
     #[error("block size is {block_size}; expected 1 to 2^30")]

@@ -6,7 +6,7 @@ use super::{ElementFormat, FormatError, Rounding, ScaleFormat};
 use std::fmt;
 use std::str::FromStr;
 
-/// A scale rule. The first five choose the exponent s of X = 2^s, the last two a fraction.
+/// A scale rule. The first five choose the exponent s of X = 2^s, the others a fraction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum ScaleRule {
     /// `s = floor(log2 amax) - emax` (OCP MX): the largest elements may saturate.
@@ -28,6 +28,14 @@ pub enum ScaleRule {
     Nearest,
     /// As `nearest`, but an X that rounds to zero stays zero and all elements with it.
     NearestFlush,
+    /// For E2M1: the X of `nearest`, which brings amax to 6, or the one that brings it to 4, where
+    /// values lie closer. With S the tensor scale and r = `RN_f32(RN_f32(amax / 6) / S)` these are
+    /// `RNE_X(r)` and `RNE_X(RN_f32(1.5 r))`, saturated and raised as by `nearest`. The one with
+    /// the least sum of squared errors is taken, the first where both have the same. An error is
+    /// `x - RN_f32(RN_f32(code * X) * S)` under this format's own rounding; errors are squared and
+    /// summed in f64 in element order. A tensor scale of its own leaves room for the second; see
+    /// [`ScaleRule::largest_scale`]. (Four Over Six, arXiv 2512.02010, with the error `mse`.)
+    FourOverSix,
 }
 
 /// How a rule chooses a scale.
@@ -42,11 +50,13 @@ pub enum RuleKind {
         /// Whether zero is raised to the smallest scale for an amax above zero.
         lifts_zero: bool,
     },
+    /// To the one of two such scales with the least error, neither of them zero.
+    FourOverSix,
 }
 
 impl ScaleRule {
     /// Every rule there is.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Floor,
         Self::Ceil,
         Self::Rceil,
@@ -54,6 +64,7 @@ impl ScaleRule {
         Self::Mse,
         Self::Nearest,
         Self::NearestFlush,
+        Self::FourOverSix,
     ];
 
     /// The name.
@@ -66,6 +77,7 @@ impl ScaleRule {
             Self::Mse => "mse",
             Self::Nearest => "nearest",
             Self::NearestFlush => "nearest-flush",
+            Self::FourOverSix => "four-over-six",
         }
     }
 
@@ -76,13 +88,14 @@ impl ScaleRule {
             Self::Mse => RuleKind::LeastError,
             Self::Nearest => RuleKind::Fraction { lifts_zero: true },
             Self::NearestFlush => RuleKind::Fraction { lifts_zero: false },
+            Self::FourOverSix => RuleKind::FourOverSix,
         }
     }
 
     /// Whether the rule rounds elements to choose among scales.
     pub const fn is_least_error(self) -> bool {
         match self.kind() {
-            RuleKind::LeastError => true,
+            RuleKind::LeastError | RuleKind::FourOverSix => true,
             RuleKind::Exponent | RuleKind::Fraction { .. } => false,
         }
     }
@@ -91,6 +104,7 @@ impl ScaleRule {
     pub const fn lifts_zero(self) -> bool {
         match self.kind() {
             RuleKind::Fraction { lifts_zero } => lifts_zero,
+            RuleKind::FourOverSix => true,
             RuleKind::Exponent | RuleKind::LeastError => false,
         }
     }
@@ -99,7 +113,24 @@ impl ScaleRule {
     pub const fn follows_log2(self) -> bool {
         match self {
             Self::Floor | Self::Mse => true,
-            Self::Ceil | Self::Rceil | Self::Even | Self::Nearest | Self::NearestFlush => false,
+            Self::Ceil
+            | Self::Rceil
+            | Self::Even
+            | Self::Nearest
+            | Self::NearestFlush
+            | Self::FourOverSix => false,
+        }
+    }
+
+    /// The X of a block with the largest amax of a tensor, if the tensor scale follows from that.
+    ///
+    /// The largest X there is; for `four-over-six` the largest power of two that can be increased
+    /// by half, 256 of UE4M3.
+    pub fn largest_scale(self, scale: ScaleFormat) -> f32 {
+        let max = scale.max();
+        match self.kind() {
+            RuleKind::FourOverSix => pow2(exponent(f64::from(max) / 1.5)) as f32,
+            RuleKind::Exponent | RuleKind::LeastError | RuleKind::Fraction { .. } => max,
         }
     }
 
@@ -107,14 +138,15 @@ impl ScaleRule {
     pub const fn fits(self, scale: ScaleFormat) -> bool {
         match self.kind() {
             RuleKind::Exponent | RuleKind::LeastError => scale.is_power_of_two(),
-            RuleKind::Fraction { .. } => !scale.is_power_of_two(),
+            RuleKind::Fraction { .. } | RuleKind::FourOverSix => !scale.is_power_of_two(),
         }
     }
 
     /// Checks that the rule fits scale and element format.
     ///
     /// # Errors
-    /// [`FormatError::RuleScale`], or [`FormatError::RuleElement`] for `even` on a table.
+    /// [`FormatError::RuleScale`], or [`FormatError::RuleElement`] for `even` on a table and for
+    /// `four-over-six` on another element than E2M1.
     pub fn check(self, scale: ScaleFormat, element: ElementFormat) -> Result<(), FormatError> {
         if !self.fits(scale) {
             let fitting = list(Self::ALL.into_iter().filter(|rule| rule.fits(scale)));
@@ -124,13 +156,16 @@ impl ScaleRule {
                 fitting,
             });
         }
-        if self == Self::Even && element.mantissa_bits().is_none() {
-            return Err(FormatError::RuleElement {
-                rule: self,
-                element,
-            });
-        }
-        Ok(())
+        let expected = match self {
+            Self::Even if element.mantissa_bits().is_none() => "an element with a mantissa",
+            Self::FourOverSix if element != ElementFormat::FP4_E2M1 => "fp4_e2m1",
+            _ => return Ok(()),
+        };
+        Err(FormatError::RuleElement {
+            rule: self,
+            element,
+            expected,
+        })
     }
 
     /// The exponent s for a finite `amax > 0`, before the limits of the scale format.
@@ -154,7 +189,7 @@ impl ScaleRule {
                 let rounded = Rounding::Even.round(amax / step, 0) * step;
                 Some(exponent(rounded) - emax)
             }
-            Self::Nearest | Self::NearestFlush => None,
+            Self::Nearest | Self::NearestFlush | Self::FourOverSix => None,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! One block: its shared scale, then its element codes.
 
 use crate::format::{
-    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, exponent, pow2,
+    BlockFormat, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleRule, exponent, pow2,
 };
 
 /// The parameters of a block beside its elements.
@@ -33,7 +33,7 @@ fn choose_scale(x: &[f32], first_index: u64, context: &BlockContext) -> u32 {
     match amax(x, context.format.dialect()) {
         None => scale.nan_code(),
         Some(amax) if scale.is_power_of_two() => choose_exponent(x, amax, first_index, context),
-        Some(amax) => choose_fraction(amax, context),
+        Some(amax) => choose_fraction(x, amax, first_index, context),
     }
 }
 
@@ -133,15 +133,40 @@ fn least_error_exponent(
 }
 
 /// X is a fraction, and with it perhaps a scale of the tensor.
-fn choose_fraction(amax: f32, context: &BlockContext) -> u32 {
+fn choose_fraction(x: &[f32], amax: f32, first_index: u64, context: &BlockContext) -> u32 {
+    let ideal = amax / context.format.element().half_range() / context.tensor_scale;
+    let six = round_fraction(ideal, amax, context);
+    if context.format.rule() != ScaleRule::FourOverSix {
+        return six;
+    }
+    let four = round_fraction(1.5 * ideal, amax, context);
+    let [six_error, four_error] =
+        [six, four].map(|scale| error_under(x, scale, first_index, context));
+    if four_error < six_error { four } else { six }
+}
+
+/// The code of the scale nearest to a fraction.
+fn round_fraction(fraction: f32, amax: f32, context: &BlockContext) -> u32 {
     let format = context.format;
-    let ideal = amax / format.element().half_range() / context.tensor_scale;
-    let mut scale = format.scale().encode_nearest(ideal);
+    let mut scale = format.scale().encode_nearest(fraction);
     if scale == 0 && amax > 0.0 && format.rule().lifts_zero() {
         scale = format.scale().smallest_code();
     }
     let divisor = format.scale().decode(scale) * context.tensor_scale;
     if divisor == 0.0 { 0 } else { scale }
+}
+
+/// The sum of the squared errors of a block under a scale that is a fraction.
+fn error_under(x: &[f32], scale: u32, first_index: u64, context: &BlockContext) -> f64 {
+    let mut codes = vec![0; x.len()];
+    round_block(x, scale, first_index, context, &mut codes);
+    let mut error = 0.0;
+    for (&x, code) in x.iter().zip(codes) {
+        let value = context.format.element().decode(code);
+        let y = value * context.format.scale().decode(scale) * context.tensor_scale;
+        error += (f64::from(x) - f64::from(y)).powi(2);
+    }
+    error
 }
 
 /// The code of a scaled element under the format's rounding and the dialect's peculiarities.

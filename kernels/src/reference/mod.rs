@@ -51,8 +51,8 @@ pub(crate) fn check(
     }
 }
 
-/// The scale of a tensor as a whole: `RN(amax / RN(largest X * half range of elements))` over its
-/// finite elements, at least 2^-126; 1 for a tensor of zeros or a format that has none.
+/// The scale of a tensor as a whole: `RN(amax / largest)` over its finite elements, with
+/// [`BlockFormat::largest`], at least 2^-126; 1 for a tensor of zeros or a format that has none.
 pub fn tensor_scale(x: &[f32], format: &BlockFormat) -> f32 {
     let finite = x.iter().filter(|x| x.is_finite());
     tensor_scale_of(finite.fold(0.0, |amax: f32, x| amax.max(x.abs())), format)
@@ -63,8 +63,7 @@ pub(crate) fn tensor_scale_of(amax: f32, format: &BlockFormat) -> f32 {
     if !format.has_tensor_scale() || amax == 0.0 {
         return 1.0;
     }
-    let largest = format.scale().max() * format.element().half_range();
-    (amax / largest).max(f32::MIN_POSITIVE)
+    (amax / format.largest()).max(f32::MIN_POSITIVE)
 }
 
 /// Quantises a row-major [rows, cols] matrix, blocks of k along the rows.

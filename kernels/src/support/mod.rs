@@ -269,8 +269,8 @@ impl Support {
                     "a dialect that keeps the sign of zero",
                 )?;
                 let is_plain = match rule {
-                    // It rounds once for each of three scales.
-                    ScaleRule::Mse => false,
+                    // They round once for each of some scales.
+                    ScaleRule::Mse | ScaleRule::FourOverSix => false,
                     ScaleRule::Floor
                     | ScaleRule::Ceil
                     | ScaleRule::Rceil

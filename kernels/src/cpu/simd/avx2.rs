@@ -307,6 +307,17 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn sum_of_each(self, x: &[__m256; 16]) -> __m256 {
+        let add = |a, b| op!(_mm256_hadd_ps(a, b));
+        let low = add(add(x[0], x[1]), add(x[2], x[3]));
+        let high = add(add(x[4], x[5]), add(x[6], x[7]));
+        op!(_mm256_add_ps(
+            _mm256_permute2f128_ps::<0x20>(low, high),
+            _mm256_permute2f128_ps::<0x31>(low, high)
+        ))
+    }
+
+    #[inline(always)]
     fn equal(self, a: __m256, b: __m256) -> __m256i {
         op!(_mm256_castps_si256(_mm256_cmp_ps::<_CMP_EQ_OQ>(a, b)))
     }

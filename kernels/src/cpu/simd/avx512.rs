@@ -259,6 +259,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn sum_of_each(self, x: &[__m512; 16]) -> __m512 {
+        // As the largest of each, with sums.
+        let mut pairs = [x[0]; 8];
+        for (pair, x) in pairs.iter_mut().zip(x.as_chunks::<2>().0) {
+            *pair = op!(_mm512_add_ps(
+                _mm512_unpacklo_ps(x[0], x[1]),
+                _mm512_unpackhi_ps(x[0], x[1])
+            ));
+        }
+        let mut fours = [x[0]; 4];
+        for (four, x) in fours.iter_mut().zip(pairs.as_chunks::<2>().0) {
+            let [a, b] = [x[0], x[1]].map(|x| op!(_mm512_castps_pd(x)));
+            *four = op!(_mm512_add_ps(
+                _mm512_castpd_ps(_mm512_unpacklo_pd(a, b)),
+                _mm512_castpd_ps(_mm512_unpackhi_pd(a, b))
+            ));
+        }
+        let quarters = |a, b| {
+            op!(_mm512_add_ps(
+                _mm512_shuffle_f32x4::<0b10_00_10_00>(a, b),
+                _mm512_shuffle_f32x4::<0b11_01_11_01>(a, b)
+            ))
+        };
+        quarters(quarters(fours[0], fours[1]), quarters(fours[2], fours[3]))
+    }
+
+    #[inline(always)]
     fn equal(self, a: __m512, b: __m512) -> __mmask16 {
         op!(_mm512_cmp_ps_mask::<_CMP_EQ_OQ>(a, b))
     }

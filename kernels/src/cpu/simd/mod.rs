@@ -128,6 +128,18 @@ pub(super) trait Simd: Copy {
         self.bits(self.load(&largest))
     }
 
+    /// The sum of the lanes of each of the first [`Simd::LANES`] vectors, in any order.
+    #[inline(always)]
+    fn sum_of_each(self, x: &[Self::F; CHUNK]) -> Self::F {
+        let mut sums = [0.0; CHUNK];
+        for (sum, &x) in sums.iter_mut().zip(&x[..Self::LANES]) {
+            let mut lanes = [0.0; CHUNK];
+            self.store(x, &mut lanes);
+            *sum = lanes[..Self::LANES].iter().sum();
+        }
+        self.load(&sums)
+    }
+
     fn equal(self, a: Self::F, b: Self::F) -> Self::M;
     fn at_most(self, a: Self::F, b: Self::F) -> Self::M;
     /// Signed comparison of integers.

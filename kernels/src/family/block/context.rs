@@ -5,8 +5,8 @@ use crate::cpu::plan::{Kernel, Plan};
 use crate::family::macros::chunk::Chunk;
 use crate::family::macros::codes::scale_kind;
 use crate::format::{
-    BlockFormat, CodeLayout, Dialect, FloatType, Grid, NegativeZero, Rounding, ScaleFormat,
-    ScaleRule, pow2,
+    BlockFormat, CodeLayout, Dialect, FloatType, Grid, NegativeZero, Rounding, RuleKind,
+    ScaleFormat, ScaleRule, pow2,
 };
 use crate::kernel::ElementType;
 use crate::support::conversion;
@@ -132,7 +132,7 @@ struct Scale {
 
 #[derive(Serialize)]
 struct Rule {
-    is_mse: bool,
+    is_least_error: bool,
     /// Whether an amax above zero can have a fraction of zero, which is raised to the smallest.
     lifts_zero: bool,
     /// Whether a finite amax can have a fraction above the largest scale.
@@ -197,7 +197,7 @@ impl Context {
                 variant.operation(),
                 BlockOperation::Dequantize | BlockOperation::FakeQuantize
             ),
-            largest: (format.scale().max() * format.element().max_normal()).to_bits(),
+            largest: format.largest().to_bits(),
             ignores_nan: dialect.ignores_nan() && variant.operation() != BlockOperation::Dequantize,
             negative_zero: match dialect.negative_zero() {
                 NegativeZero::Kept => "kept",
@@ -407,14 +407,18 @@ impl Rule {
             Some(FloatType::Bf16) => ([0x0502_0100, 0x0028_150A], MANTISSA_BITS - 7),
             Some(FloatType::F16) | None => ([0; 2], 0),
         };
-        let is_mse = rule.is_least_error();
+        let is_least_error = rule.is_least_error();
         let carry = match rule {
             ScaleRule::Ceil => MANTISSA,
             ScaleRule::Rceil => MANTISSA - (format.element().max_normal().to_bits() & MANTISSA),
             ScaleRule::Even => {
                 1 << (MANTISSA_BITS - 1 - format.element().mantissa_bits().unwrap_or(0))
             }
-            ScaleRule::Floor | ScaleRule::Mse | ScaleRule::Nearest | ScaleRule::NearestFlush => 0,
+            ScaleRule::Floor
+            | ScaleRule::Mse
+            | ScaleRule::Nearest
+            | ScaleRule::NearestFlush
+            | ScaleRule::FourOverSix => 0,
         };
         let (smallest, largest) = (
             source.from_bits(1),
@@ -422,6 +426,10 @@ impl Rule {
         );
         let scale = format.scale();
         let fraction = |amax: f32| amax / format.element().max_normal();
+        let most = match rule.kind() {
+            RuleKind::FourOverSix => 1.5,
+            RuleKind::Exponent | RuleKind::LeastError | RuleKind::Fraction { .. } => 1.0,
+        };
         // A tensor scale may bring any fraction anywhere.
         let fraction_code = |amax| match format.has_tensor_scale() {
             true => 0,
@@ -432,16 +440,19 @@ impl Rule {
         let largest_log2 = if source == FloatType::F16 { 15 } else { 127 };
         let largest_s = largest_log2 + i32::from(goes_up) - emax;
         // Those that `mse` tries: the first decides whether there is any.
-        let (first, last) = (largest_s - i32::from(is_mse), largest_s + i32::from(is_mse));
+        let (first, last) = (
+            largest_s - i32::from(is_least_error),
+            largest_s + i32::from(is_least_error),
+        );
         let limit = format.scale().exponent_limit().unwrap_or(i32::MAX);
         Self {
             can_exceed: first > limit,
             tries_too_large: last > limit,
             reaches_127: last.min(limit) >= 127,
             normalises: goes_up && emax == 0 && source != FloatType::F16,
-            is_mse,
+            is_least_error,
             lifts_zero: rule.lifts_zero() && fraction_code(smallest) == 0,
-            saturates: format.has_tensor_scale() || fraction(largest) > scale.max(),
+            saturates: format.has_tensor_scale() || most * fraction(largest) > scale.max(),
             carry,
             has_window: windows != [0; 2],
             windows,

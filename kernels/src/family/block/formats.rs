@@ -9,7 +9,11 @@ use crate::support::has_ptx;
 pub(crate) fn is_usual(format: &BlockFormat) -> bool {
     let rule = match format.rule() {
         ScaleRule::Floor | ScaleRule::Even | ScaleRule::Nearest => true,
-        ScaleRule::Ceil | ScaleRule::Rceil | ScaleRule::Mse | ScaleRule::NearestFlush => false,
+        ScaleRule::Ceil
+        | ScaleRule::Rceil
+        | ScaleRule::Mse
+        | ScaleRule::NearestFlush
+        | ScaleRule::FourOverSix => false,
     };
     let rounding = match format.rounding() {
         Rounding::Even | Rounding::Stochastic { .. } => true,
@@ -113,7 +117,13 @@ fn scales(operation: BlockOperation) -> impl Iterator<Item = (ScaleFormat, Scale
         ScaleFormat::Bf16,
         ScaleFormat::Fp32,
     ];
-    let all = powers.chain(fractions.map(|scale| (scale, ScaleRule::Nearest)));
+    let tried = [ScaleFormat::UE4M3, ScaleFormat::UE5M3, ScaleFormat::Fp32];
+    let tried = tried
+        .into_iter()
+        .filter(move |_| operation.chooses_scales() || operation == BlockOperation::TensorScale);
+    let all = powers
+        .chain(fractions.map(|scale| (scale, ScaleRule::Nearest)))
+        .chain(tried.map(|scale| (scale, ScaleRule::FourOverSix)));
     all.filter(move |(scale, _)| {
         operation != BlockOperation::TensorScale || *scale == ScaleFormat::UE4M3
     })

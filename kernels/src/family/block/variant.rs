@@ -2,7 +2,7 @@
 
 use super::Target;
 use super::formats::formats;
-use crate::format::{BlockFormat, FloatType, Rounding};
+use crate::format::{BlockFormat, FloatType, Rounding, ScaleRule};
 use crate::kernel::Kernel;
 use crate::kernel::{ElementType, VariantError};
 use crate::support::{Taker, support};
@@ -152,7 +152,8 @@ impl BlockVariant {
         })
     }
 
-    /// The tensor scale depends on element and scale format only: of the other parts, any will do.
+    /// The tensor scale depends on element, scale format and whether the rule leaves room: of the
+    /// other parts, any will do.
     fn of_tensor_scale(
         format: BlockFormat,
         dense: FloatType,
@@ -160,6 +161,10 @@ impl BlockVariant {
     ) -> Result<Self, VariantError> {
         let format = BlockFormat::new(format.element())
             .scale(format.scale())
+            .rule(match format.rule() {
+                ScaleRule::FourOverSix => ScaleRule::FourOverSix,
+                _ => ScaleRule::Nearest,
+            })
             .tensor_scale(true)
             .block_size(16)
             .build()?;
@@ -211,9 +216,9 @@ impl BlockVariant {
 
     /// Whether the last two parameters are `first_row` and `seed`.
     pub fn is_random(&self) -> bool {
-        let is_mse = self.format.rule().is_least_error();
+        let tries = self.format.rule().is_least_error();
         self.format.rounding().draws()
-            && (self.operation.rounds() || (self.operation == BlockOperation::Scale && is_mse))
+            && (self.operation.rounds() || self.operation == BlockOperation::Scale && tries)
     }
 
     /// What follows the operation in ids: element, scale, what rounds, type and k; rule, rounding
@@ -224,7 +229,10 @@ impl BlockVariant {
         let (element, scale) = (format.element(), format.scale());
         let dense = ElementType::from(self.dense).name();
         if operation == BlockOperation::TensorScale {
-            return format!("{element}_{scale}_{dense}");
+            return match format.rule() {
+                ScaleRule::FourOverSix => format!("{element}_{scale}_{}_{dense}", format.rule()),
+                _ => format!("{element}_{scale}_{dense}"),
+            };
         }
         let mut words = format!("{element}_{scale}");
         if format.has_tensor_scale() {
@@ -258,7 +266,8 @@ impl BlockVariant {
     /// Every kernel that a registry walks, each id once: for all operations, elements of four bits
     /// and more, k, dense types and both accesses, the product of
     ///
-    /// - E8M0 with each scale rule, UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
+    /// - E8M0 with each scale rule; UE4M3 with a tensor scale, UE5M3, UE5M5, FP16, BF16 and FP32
+    ///   with `nearest`; for E2M1 also UE4M3, UE5M3 and FP32 with `four-over-six`
     ///   (operations that choose no scale: each scale format once);
     /// - (the scale of a tensor: UE4M3 only, once for all k;)
     /// - the roundings even, away, toward-zero and stochastic (operations that do not round: even);

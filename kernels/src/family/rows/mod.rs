@@ -352,7 +352,8 @@ fn formats_of_packed() -> impl Iterator<Item = BlockFormat> {
             | ScaleRule::Rceil
             | ScaleRule::Even
             | ScaleRule::Mse
-            | ScaleRule::NearestFlush => false,
+            | ScaleRule::NearestFlush
+            | ScaleRule::FourOverSix => false,
         };
         let rounding = (format.rounding(), format.dialect()) == (Rounding::Even, Dialect::Ocp);
         scale && rule && rounding
