@@ -53,6 +53,13 @@ fn first(first: usize) -> KvOptions {
     }
 }
 
+fn recent(key_recent: usize) -> KvOptions {
+    KvOptions {
+        key_recent,
+        ..KvOptions::default()
+    }
+}
+
 /// Heads have four features.
 fn every_option() -> Vec<KvOptions> {
     let mut options = [0, 1, 5, PAGE, 23].map(first).to_vec();
@@ -60,8 +67,15 @@ fn every_option() -> Vec<KvOptions> {
         options.push(KvOptions {
             first: exact,
             key_rotation: Some(rotation.parse().expect("a rotation")),
+            ..KvOptions::default()
         });
     }
+    options.extend([1, 4, PAGE, 27].map(recent));
+    options.push(KvOptions {
+        first: 3,
+        key_recent: 5,
+        key_rotation: Some("row:2".parse().expect("a rotation")),
+    });
     options
 }
 
@@ -122,16 +136,28 @@ fn pages_have_the_bits_of_one_piece() {
                 let mut other = a[..2 * PAGE].to_vec();
                 other.extend(&b[2 * PAGE..]);
                 cache.assign(1, [0, 1, pages, pages + 1], 2 * PAGE);
-                let run = (&llama, &engine, &mut cache);
-                let got = in_pieces(run, (1, 2 * PAGE), &other, &[1, 2]);
-                let of_other = in_one_piece(&llama, &engine, &other);
-                assert!(got == of_other[2 * PAGE * VOCABULARY..], "shared, {place}");
+                if kv.key_recent > 1 {
+                    // Pages have packed keys alone.
+                    let mut batch = Batch::default();
+                    batch.push(1, 2 * PAGE, &b[..1]);
+                    let error = llama.logits(&engine, &batch, &mut cache, &[0]).err();
+                    let error = error.expect("no exact keys").to_string();
+                    let words = format!("exact keys of the {} positions", kv.key_recent - 1);
+                    assert!(error.contains(&words), "{error}");
+                } else {
+                    let run = (&llama, &engine, &mut cache);
+                    let got = in_pieces(run, (1, 2 * PAGE), &other, &[1, 2]);
+                    let of_other = in_one_piece(&llama, &engine, &other);
+                    assert!(got == of_other[2 * PAGE * VOCABULARY..], "shared, {place}");
+                }
 
                 // Pages in another order, whose rows had other positions.
                 cache.assign(0, (0..pages).rev(), 0);
                 let run = (&llama, &engine, &mut cache);
                 assert!(in_pieces(run, (0, 0), &b, &[17]) == of_b, "reused, {place}");
-                assert!(!seen.contains(&of_a), "{place}: no effect");
+                // A window may hide the difference.
+                let is_seen = window.is_none_or(|window| kv.key_recent <= window);
+                assert!(!is_seen || !seen.contains(&of_a), "{place}: no effect");
                 seen.push(of_a);
             }
         }
@@ -162,8 +188,8 @@ fn exact_positions_are_those_of_the_unquantised_model() {
 fn exact_rows_are_counted_while_they_are_kept() {
     let (_dir, checkpoint) = model(None);
     let engine = Cpu::new(FloatType::Bf16);
-    let bytes = |positions| {
-        let config = packed(first(positions));
+    let bytes = |kv| {
+        let config = packed(kv);
         let llama = load_llama(&engine, &checkpoint, &config, 64).expect("a model");
         let mut cache = Cache::divided(&engine, &llama, 1, 64).expect("room");
         let before = cache.bytes();
@@ -171,23 +197,33 @@ fn exact_rows_are_counted_while_they_are_kept() {
         in_pieces(run, (0, 0), &tokens(1, POSITIONS), &[7]);
         cache.bytes() - before
     };
-    assert_eq!(bytes(0), 0);
+    assert_eq!(bytes(first(0)), 0);
     // Keys and values of two layers, one head of four 16-bit values.
-    assert_eq!(bytes(5), 5 * 2 * 2 * 4 * 2);
+    assert_eq!(bytes(first(5)), 5 * 2 * 2 * 4 * 2);
+    // Keys alone, of the positions before the next query.
+    assert_eq!(bytes(recent(5)), 4 * 2 * 4 * 2);
 }
 
 #[test]
 fn bits_of_a_cached_value_are_a_mean_over_sequences() {
     let (_dir, checkpoint) = model(None);
     let engine = CpuEngine::new(checkpoint, Some(FloatType::Bf16), None).expect("an engine");
-    let bits = |positions, lengths: &[u64]| {
-        let footprint = engine.footprint(&packed(first(positions)));
+    let bits = |kv, lengths: &[u64]| {
+        let footprint = engine.footprint(&packed(kv));
         footprint.expect("bytes").kv_bits(lengths.iter().copied())
     };
     // A row of four values: two bytes of codes, two of scales.
-    assert_eq!(bits(0, &[10, 3]), Some(8.0));
-    assert_eq!(bits(5, &[10, 3]), Some((8.0 * 16.0 + 5.0 * 8.0) / 13.0));
-    assert_eq!(bits(5, &[]), None);
+    assert_eq!(bits(first(0), &[10, 3]), Some(8.0));
+    assert_eq!(
+        bits(first(5), &[10, 3]),
+        Some((8.0 * 16.0 + 5.0 * 8.0) / 13.0)
+    );
+    // Keys of four and three positions of 16 bits, everything else of 8.
+    assert_eq!(
+        bits(recent(4), &[10, 3]),
+        Some((7.0 * 12.0 + 6.0 * 8.0) / 13.0)
+    );
+    assert_eq!(bits(first(5), &[]), None);
     let plain = engine.footprint(&QuantConfig::unquantised("baseline"));
     assert_eq!(plain.expect("bytes").kv_bits([7].into_iter()), Some(16.0));
 }
@@ -212,6 +248,10 @@ fn options_that_do_not_fit_are_refused_by_name() {
         "`kv_first`: 64 positions are all that the model has, 64",
     );
     cpu(
+        recent(99),
+        "`key_recent`: 99 positions are all that the model has, 64",
+    );
+    cpu(
         rotated("8"),
         "`key_rotation`: 8: of a head, rows of 4 columns are no whole blocks of 8",
     );
@@ -219,6 +259,7 @@ fn options_that_do_not_fit_are_refused_by_name() {
     let engine = DeviceEngine::new(Device::emulator(), model(None).1, FloatType::F32, storage);
     let engine = engine.expect("an engine");
     refused(&engine, first(1), "`kv_first`: the kernels of the cache");
+    refused(&engine, recent(1), "`key_recent`: the kernels of the cache");
     refused(
         &engine,
         rotated("4"),
@@ -261,4 +302,26 @@ fn rotated_queries_and_keys_have_the_products_they_had() {
     let values_alone = of("none", "fp4_e2m1", None);
     assert!(of("none", "fp4_e2m1", Some("row")) == values_alone);
     assert!(of("fp4_e2m1", "none", Some("row")) != of("fp4_e2m1", "none", None));
+}
+
+/// The oldest query that sees a packed key comes after the recent ones.
+#[test]
+fn recent_keys_are_those_of_the_unquantised_model() {
+    let (_dir, checkpoint) = model(None);
+    let engine = Cpu::new(FloatType::Bf16);
+    let tokens = tokens(3, 20);
+    let keys_alone = |key_recent| {
+        let mut config = packed(recent(key_recent));
+        config.values = None;
+        let llama = load_llama(&engine, &checkpoint, &config, 64).expect("a model");
+        in_one_piece(&llama, &engine, &tokens)
+    };
+    let plain = QuantConfig::unquantised("baseline");
+    let llama = load_llama(&engine, &checkpoint, &plain, 64).expect("a model");
+    let plain = in_one_piece(&llama, &engine, &tokens);
+    assert!(keys_alone(20) == plain);
+    let some = keys_alone(6);
+    let (exact, others) = (6 * VOCABULARY, 6 * VOCABULARY..7 * VOCABULARY);
+    assert!(some[..exact] == plain[..exact]);
+    assert!(some[others.clone()] != plain[others]);
 }

@@ -21,7 +21,7 @@ use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
 use super::model::{ModelArgs, SoftmaxDtype};
 use super::output::{Usage, print};
-use crate::config::QuantConfig;
+use crate::config::{KvOptions, QuantConfig};
 use crate::engine::{CacheRoom, Engine};
 use crate::memory::available_memory;
 use crate::serve::api::Served;
@@ -89,7 +89,7 @@ struct BatchArgs {
     #[arg(long, value_name = "N", default_value_t = 128,
           value_parser = clap::value_parser!(u32).range(1..))]
     chunk: u32,
-    /// Compute equal beginnings again for every sequence
+    /// Compute equal beginnings again for every sequence, as with --key-recent
     #[arg(long)]
     no_sharing: bool,
 }
@@ -153,7 +153,7 @@ pub fn run(args: &ServeArgs) -> Result<Done> {
         stepper,
         served.tokenizer,
         engine.eos_tokens(),
-        args.batch.limits(),
+        args.batch.limits(&config.kv),
         inbox,
         Arc::clone(&metrics),
     );
@@ -251,11 +251,12 @@ impl BatchArgs {
         })
     }
 
-    fn limits(&self) -> Limits {
+    /// A page has the packed keys alone: who sees exact ones before its own computes them.
+    fn limits(&self, kv: &KvOptions) -> Limits {
         Limits {
             slots: self.sequences as usize,
             chunk: self.chunk as usize,
-            shares: !self.no_sharing,
+            shares: !self.no_sharing && kv.key_recent <= 1,
         }
     }
 }

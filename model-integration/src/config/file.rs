@@ -7,6 +7,7 @@
 //! activations = { element = "fp6_e2m3", rounding = "away" } # or any part of the format
 //! kv = "fp8_e4m3"                                           # or `keys` and `values`
 //! kv_first = 1                                              # positions that stay as they are
+//! key_recent = 4                                            # keys that a query sees as they are
 //! key_rotation = "row"                                      # of heads of queries and keys
 //! head = "fp8_e4m3"                                         # weights of the output head
 //! head_activations = "int8"                                 # its input
@@ -46,6 +47,7 @@ pub struct ConfigFile {
     values: Operand,
     kv: Operand,
     kv_first: Option<Spanned<usize>>,
+    key_recent: Option<Spanned<usize>>,
     key_rotation: Option<Spanned<Rotation>>,
     head: Operand,
     head_activations: Operand,
@@ -300,6 +302,7 @@ impl ConfigFile {
         let [keys, values] = config.has_kv();
         let fault = |what: &str| format!("no format of {what}; expected `kv`, `keys` or `values`");
         let (mut first, mut key_rotation) = (flags.kv_first, flags.key_rotation);
+        let mut key_recent = flags.key_recent;
         if let Some(own) = &self.kv_first {
             first = first.or(Some(*own.get_ref()));
             if !keys && !values && flags.keys().or(flags.values()).is_none() {
@@ -312,7 +315,14 @@ impl ConfigFile {
                 return Err(source.fault(own, "key_rotation", fault("keys")));
             }
         }
+        if let Some(own) = &self.key_recent {
+            key_recent = key_recent.or(Some(*own.get_ref()));
+            if !keys && flags.keys().is_none() {
+                return Err(source.fault(own, "key_recent", fault("keys")));
+            }
+        }
         Ok(KvOptions {
+            key_recent: key_recent.filter(|_| keys).unwrap_or(0),
             first: first.filter(|_| keys || values).unwrap_or(0),
             key_rotation: key_rotation.filter(|_| keys),
         })

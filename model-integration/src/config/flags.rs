@@ -35,6 +35,9 @@ pub struct FormatFlags {
     /// First positions of a sequence whose keys and values stay in the model's type [default: 0]
     #[arg(long, value_name = "POSITIONS")]
     pub kv_first: Option<usize>,
+    /// Keys that a query sees last, its own included, in the model's type [default: 0]
+    #[arg(long, value_name = "POSITIONS")]
+    pub key_recent: Option<usize>,
     /// Rotation of each head of queries and keys before keys are quantised: a power of two, or
     /// `row` for a whole head; a seed of signs after a colon
     #[arg(long, value_name = "SIZE[:SEED]")]
@@ -100,6 +103,7 @@ impl FormatFlags {
             && self.common() == FormatSpec::default()
             && self.fallback.is_none()
             && self.kv_first.is_none()
+            && self.key_recent.is_none()
             && self.key_rotation.is_none()
     }
 
@@ -185,6 +189,7 @@ impl FormatFlags {
         let key_rotation = self.key_rotation.as_ref();
         add("k-rotation-", key_rotation.map(|part| part as _));
         add("first-", self.kv_first.as_ref().map(|part| part as _));
+        add("k-recent-", self.key_recent.as_ref().map(|part| part as _));
         add("", self.scale.as_ref().map(|part| part as _));
         add("s", self.scale_bits.as_ref().map(|part| part as _));
         add("k", self.block_size.as_ref().map(|part| part as _));

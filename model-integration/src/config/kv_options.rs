@@ -10,6 +10,9 @@ pub struct KvOptions {
     /// Positions at the beginning of each sequence that stay in the model's type.
     #[serde(skip_serializing_if = "is_zero")]
     pub first: usize,
+    /// Keys that a query sees last, its own included, which it sees in the model's type.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub key_recent: usize,
     /// The rotation of each head of queries and keys, after the rotary one. Their products stay.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key_rotation: Option<Rotation>,
@@ -36,7 +39,12 @@ impl KvOptions {
             1 => "; KV exact at the first position".to_owned(),
             first => format!("; KV exact at the first {first} positions"),
         };
-        rotation + &first
+        let recent = match self.key_recent {
+            0 => String::new(),
+            1 => "; K exact at the query's position".to_owned(),
+            recent => format!("; K exact at the last {recent} positions"),
+        };
+        rotation + &first + &recent
     }
 
     /// Checks that a model quantises some of its positions, and that its heads can be rotated.
@@ -44,9 +52,14 @@ impl KvOptions {
     /// # Errors
     /// [`KvMisfit`].
     pub fn check(&self, positions: usize, head_dim: usize) -> Result<(), KvMisfit> {
-        let first = self.first;
-        if first >= positions {
-            return Err(KvMisfit::First { first, positions });
+        for (option, exact) in [("kv_first", self.first), ("key_recent", self.key_recent)] {
+            if exact >= positions {
+                return Err(KvMisfit::Positions {
+                    option,
+                    exact,
+                    positions,
+                });
+            }
         }
         self.rotation_of_keys(head_dim).map(|_| ())
     }
@@ -69,10 +82,14 @@ impl KvOptions {
 #[allow(missing_docs, reason = "the messages say what the fields are")]
 pub enum KvMisfit {
     #[error(
-        "`kv_first`: {first} positions are all that the model has, {positions}; expected fewer, \
+        "`{option}`: {exact} positions are all that the model has, {positions}; expected fewer, \
          or no formats of keys and values"
     )]
-    First { first: usize, positions: usize },
+    Positions {
+        option: &'static str,
+        exact: usize,
+        positions: usize,
+    },
     #[error("`key_rotation`: {rotation}: of a head, {reason}")]
     Rotation {
         rotation: Rotation,

@@ -81,6 +81,12 @@ pub struct KvFootprint {
     /// The bytes of one of those.
     #[serde(default)]
     pub first_bytes_per_token: u64,
+    /// Positions at the end of a sequence that take other bytes.
+    #[serde(default)]
+    pub recent: u64,
+    /// The bytes of one of those.
+    #[serde(default)]
+    pub recent_bytes_per_token: u64,
 }
 
 impl Footprint {
@@ -91,9 +97,11 @@ impl Footprint {
         let (mut tokens, mut bytes) = (0, 0);
         for length in lengths {
             let first = length.min(kv.first);
+            let recent = (length - first).min(kv.recent);
             tokens += length;
             bytes += first * kv.first_bytes_per_token;
-            bytes += (length - first) * self.kv_bytes_per_token;
+            bytes += recent * kv.recent_bytes_per_token;
+            bytes += (length - first - recent) * self.kv_bytes_per_token;
         }
         let values = tokens * kv.values_per_token;
         (values > 0).then(|| 8.0 * bytes as f64 / values as f64)

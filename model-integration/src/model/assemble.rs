@@ -75,6 +75,11 @@ pub trait Source<B: Backend> {
         0
     }
 
+    /// Keys that a query sees last, its own included, as they are.
+    fn key_recent(&self) -> usize {
+        0
+    }
+
     /// The rotation of each head of queries and keys where keys have a format.
     fn key_rotation(&self, _head_dim: usize) -> Result<Option<Hadamard>, Self::Error> {
         Ok(None)
@@ -177,6 +182,7 @@ pub fn assemble<B: Backend, S: Source<B>>(
         kv_heads: config.num_key_value_heads,
         head_dim: config.head_dim,
         kv_first: source.kv_first(),
+        key_recent: source.key_recent(),
         key_rotation: source.key_rotation(config.head_dim)?,
         activation: config.activation,
         factors: config.factors,

@@ -144,6 +144,8 @@ pub struct Attention<'a, V> {
     pub values: Option<&'a BlockFormat>,
     /// Positions at the beginning of a sequence whose keys and values stay as they are.
     pub kv_first: usize,
+    /// Keys that a query sees last, its own included, as they are; 0 for none.
+    pub key_recent: usize,
     /// The rotation of each head of queries and keys, after the rotary one; `None` for none.
     pub key_rotation: Option<&'a Hadamard>,
 }

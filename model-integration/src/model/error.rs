@@ -53,6 +53,17 @@ pub enum LlamaError {
         /// Positions in the cache.
         cached: usize,
     },
+    /// A sequence that goes on behind positions whose keys are packed alone.
+    #[error(
+        "a sequence continues at position {past}, but the cache does not hold the exact keys of \
+         the {recent} positions before it; continue where the sequence ended, or compute it again"
+    )]
+    NotRecent {
+        /// Positions before the batch.
+        past: usize,
+        /// How many of them a query sees exactly.
+        recent: usize,
+    },
     /// Parts of a model that a device has no kernels for.
     #[error("the device has no kernels for {parts}; use `--device cpu`")]
     Parts {

@@ -149,6 +149,8 @@ pub struct Llama<B: Backend> {
     pub head_dim: usize,
     /// Positions at the beginning of a sequence whose keys and values stay as they are.
     pub kv_first: usize,
+    /// Keys that a query sees last, its own included, as they are.
+    pub key_recent: usize,
     /// The rotation of each head of queries and keys where keys have a format.
     pub key_rotation: Option<Hadamard>,
     /// The function of MLPs.
@@ -282,6 +284,7 @@ impl<B: Backend> Llama<B> {
             keys: layer.keys.as_ref(),
             values: layer.values.as_ref(),
             kv_first: self.kv_first,
+            key_recent: layer.keys.map_or(0, |_| self.key_recent),
             key_rotation: self.key_rotation.as_ref().filter(|_| layer.keys.is_some()),
         };
         let context = backend.attend(qkv, attention, cache, batch, &layer.o.input)?;

@@ -228,6 +228,10 @@ impl<B: Store> Source<B> for Loader<'_, B> {
         self.config.kv.first
     }
 
+    fn key_recent(&self) -> usize {
+        self.config.kv.key_recent
+    }
+
     fn key_rotation(&self, head_dim: usize) -> Result<Option<Hadamard>, LlamaError> {
         Ok(self.config.kv.rotation_of_keys(head_dim)?)
     }

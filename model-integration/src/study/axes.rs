@@ -16,6 +16,7 @@ pub struct Axes {
     keys: Vec<OperandSpec>,
     values: Vec<OperandSpec>,
     kv_first: Vec<usize>,
+    key_recent: Vec<usize>,
     key_rotation: Vec<Rotation>,
     head: Vec<OperandSpec>,
     head_activations: Vec<OperandSpec>,
@@ -73,6 +74,9 @@ impl Axes {
         });
         vary(all, "kv_first", &self.kv_first, |flags, value| {
             flags.kv_first = Some(value);
+        });
+        vary(all, "key_recent", &self.key_recent, |flags, value| {
+            flags.key_recent = Some(value);
         });
         vary(all, "key_rotation", &self.key_rotation, |flags, value| {
             flags.key_rotation = Some(value);

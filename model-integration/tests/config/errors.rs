@@ -35,6 +35,11 @@ fn malformed_files_are_named_with_line_and_field() {
             "`key_rotation`: no format of keys; expected `kv`",
         ),
         (
+            "values = 'int8'\nkey_recent = 2",
+            "line 2",
+            "`key_recent`: no format of keys",
+        ),
+        (
             "kv = 'int8'\nkey_rotation = '24'",
             "line 2",
             "a power of two",

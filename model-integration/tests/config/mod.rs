@@ -403,6 +403,15 @@ fn options_of_keys_and_values_need_a_format_of_them() {
         "K fp4_e2m1, V fp4_e2m1; e8m0 k32 floor/even ocp; K rotated by row:7; KV exact at the \
          first 2 positions"
     );
+    let recent = load("mx-kv", &flags("--key-recent 4")).expect("well-formed");
+    assert_eq!(recent.name, "mx-kv+k-recent-4");
+    assert!(
+        recent
+            .describe()
+            .ends_with("; K exact at the last 4 positions")
+    );
+    let other = load("mxfp8", &flags("--key-recent 4")).expect("well-formed");
+    assert_eq!(other.kv.key_recent, 0);
     let file = "kv_first = 3\n[[override]]\nlayers = '1'\nvalues = 'fp8_e4m3'";
     let file = load_text(file, &FormatFlags::default()).expect("well-formed");
     assert_eq!(file.kv.first, 3);

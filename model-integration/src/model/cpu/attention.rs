@@ -5,7 +5,7 @@ use rayon::prelude::*;
 use super::cache::Part;
 use super::pages::Pages;
 use super::{Cache, Cpu};
-use crate::model::ops::attention::{Queries, QueriesOf, Scores};
+use crate::model::ops::attention::{Queries, QueriesOf, Recent, Scores};
 use crate::model::ops::narrow;
 use crate::model::{Attention, Batch, Sequence};
 
@@ -15,8 +15,9 @@ const QUERIES_PER_TASK: usize = 96;
 /// Keys and values of a batch's sequences.
 #[derive(Clone, Copy)]
 pub(super) enum Kept<'a> {
-    /// Those of the batch's tokens, which are whole sequences.
-    Own([&'a [f32]; 2]),
+    /// Those of the batch's tokens, which are whole sequences; and the keys as they were, if
+    /// queries see some of them so.
+    Own([&'a [f32]; 2], Option<&'a [f32]>),
     /// Those of a cache, with the batch's already in it.
     In(&'a Cache),
 }
@@ -32,7 +33,7 @@ impl<'a> Kept<'a> {
     ) -> [Pages<'a>; 2] {
         let head_dim = attention.head_dim;
         match self {
-            Self::Own(own) => {
+            Self::Own(own, _) => {
                 let stride = attention.kv_heads * head_dim;
                 let [keys, values] = own.map(|x| &x[start * stride + head * head_dim..]);
                 [
@@ -42,6 +43,26 @@ impl<'a> Kept<'a> {
             }
             Self::In(cache) => [Part::Keys, Part::Values]
                 .map(|part| cache.pages((attention.layer, part), sequence, head)),
+        }
+    }
+
+    /// Exact keys of a head of a sequence, and the position of the first, if queries see some.
+    fn recent(
+        self,
+        attention: &Attention<Vec<f32>>,
+        sequence: &Sequence,
+        start: usize,
+        head: usize,
+    ) -> Option<(Pages<'a>, usize)> {
+        let head_dim = attention.head_dim;
+        match self {
+            Self::Own(_, exact) => {
+                let stride = attention.kv_heads * head_dim;
+                let keys = &exact?[start * stride + head * head_dim..];
+                let keys = Pages::of_keys(keys, sequence.end(), head_dim, stride);
+                Some((keys, 0))
+            }
+            Self::In(cache) => cache.recent(attention.layer, sequence, head),
         }
     }
 }
@@ -82,9 +103,13 @@ impl Cpu {
         });
         let starts: Vec<usize> = starts.collect();
         let sequences = batch.sequences.par_iter().zip(&starts);
-        let operands: Vec<Vec<[Pages; 2]>> = sequences
+        type OfHead<'a> = ([Pages<'a>; 2], Option<(Pages<'a>, usize)>);
+        let operands: Vec<Vec<OfHead>> = sequences
             .map(|(sequence, &start)| {
-                let of_head = |head: usize| kept.pages(attention, sequence, start, head);
+                let of_head = |head: usize| {
+                    let recent = kept.recent(attention, sequence, start, head);
+                    (kept.pages(attention, sequence, start, head), recent)
+                };
                 (0..kv_heads).into_par_iter().map(of_head).collect()
             })
             .collect();
@@ -128,7 +153,13 @@ impl Cpu {
             let query = &query[task.token * query_stride..];
             let mut scratch = Vec::new();
             let mut attend = |queries: Queries, out: &mut [f32], query: &[f32], head: usize| {
-                let operands = operands[task.sequence][head].each_ref().map(Pages::matrix);
+                let (pages, recent) = &operands[task.sequence][head];
+                let recent = recent.as_ref().map(|(keys, from)| Recent {
+                    keys: keys.matrix(),
+                    from: *from,
+                    count: attention.key_recent,
+                });
+                let operands = (pages.each_ref().map(Pages::matrix), recent);
                 let rounding = (self.dtype, &mut scratch);
                 queries.attend(self.path.isa(), out, query, operands, rounding);
             };

@@ -9,6 +9,7 @@ use mxlab_kernels::cpu::{Lines, PAGE, Paged};
 use super::Cpu;
 use super::kept_rows::KeptRows;
 use super::pages::{Pages, stride};
+use super::recent_keys::RecentKeys;
 use crate::model::buffer::Buffer;
 use crate::model::{Batch, Llama, LlamaError, Sequence};
 
@@ -27,6 +28,7 @@ pub struct Cache {
 struct Layer {
     keys: KeptRows,
     values: KeptRows,
+    recent: RecentKeys,
 }
 
 /// The sequence in a slot.
@@ -75,6 +77,12 @@ impl Cache {
             Ok(Layer {
                 keys: rows(Lines::Columns, &layer.keys)?,
                 values: rows(Lines::Rows, &layer.values)?,
+                recent: RecentKeys::new(
+                    layer.keys.map_or(0, |_| llama.key_recent),
+                    [kv_heads, head_dim],
+                    slots,
+                    engine.dtype(),
+                ),
             })
         });
         Ok(Self {
@@ -128,7 +136,7 @@ impl Cache {
     pub fn bytes(&self) -> usize {
         let layers = self.layers.iter();
         layers
-            .map(|layer| layer.keys.bytes() + layer.values.bytes())
+            .map(|layer| layer.keys.bytes() + layer.values.bytes() + layer.recent.bytes())
             .sum()
     }
 
@@ -163,7 +171,7 @@ impl Cache {
     /// Appends the batch's keys and values of a layer, of which each head is a row.
     ///
     /// # Errors
-    /// As [`Cache::check`]; the layer is unchanged then.
+    /// As [`Cache::check`], and `NotRecent`; the layer is unchanged then.
     pub(super) fn append(
         &mut self,
         layer: usize,
@@ -174,16 +182,21 @@ impl Cache {
         let (kv_heads, head_dim, first) = (self.kv_heads, self.head_dim, self.first);
         let is_last = layer + 1 == self.layers.len();
         let kept = &mut self.layers[layer];
+        for sequence in &batch.sequences {
+            kept.recent.check(sequence)?;
+        }
         let mut rows = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
         for sequence in &batch.sequences {
             let slot = &mut self.slots[sequence.slot];
+            kept.recent.begin(sequence);
             for position in sequence.past..sequence.end() {
                 let page = slot.pages[position / PAGE] as usize;
                 for (head, (key, value)) in rows.by_ref().take(kv_heads).enumerate() {
                     let at = (page * kv_heads + head) * PAGE + position % PAGE;
                     let number = position * kv_heads + head;
+                    kept.recent.keep(sequence.slot, head, position, key);
                     for (kept, row) in [(&mut kept.keys, key), (&mut kept.values, value)] {
                         match position < first {
                             true => kept.write_exact(at, row)?,
@@ -197,6 +210,26 @@ impl Cache {
             }
         }
         Ok(())
+    }
+
+    /// Exact keys of a head that queries of a sequence see, and the position of the first; `None`
+    /// if they see none.
+    pub(super) fn recent(
+        &self,
+        layer: usize,
+        sequence: &Sequence,
+        head: usize,
+    ) -> Option<(Pages<'static>, usize)> {
+        self.layers[layer].recent.pages(sequence, head)
+    }
+
+    /// Forgets the exact keys that no query behind a batch sees.
+    pub(super) fn forget_old(&mut self, layer: usize, batch: &Batch) {
+        if let Some(layer) = self.layers.get_mut(layer) {
+            for sequence in &batch.sequences {
+                layer.recent.end(sequence);
+            }
+        }
     }
 
     /// Keys or values of a head of a sequence.

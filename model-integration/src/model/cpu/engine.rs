@@ -179,20 +179,23 @@ impl Engine for CpuEngine {
                 _ => self.checkpoint.view(parameter)?.byte_len(),
             };
         }
-        let (mut kv_bytes_per_token, mut values) = (0, 0);
+        let (mut kv_bytes_per_token, mut values, mut recent_bytes) = (0, 0, 0);
         for layer in 0..shape.num_hidden_layers {
             let (of_keys, of_values) = config.for_kv(layer);
-            for format in [of_keys, of_values] {
-                // Every head of a token is a separate row.
-                values += shape.num_key_value_heads * shape.head_dim;
-                kv_bytes_per_token += shape.num_key_value_heads
-                    * format.map_or(shape.head_dim * self.engine.dtype().bytes(), |format| {
-                        let (codes, scales) = format.packed_bytes(1, shape.head_dim);
-                        let tensor_scale =
-                            size_of::<f32>() * usize::from(format.has_tensor_scale());
-                        codes + scales + tensor_scale
-                    });
-            }
+            // Every head of a token is a separate row.
+            let [row, rows] = [shape.head_dim, shape.num_key_value_heads];
+            let exact = rows * row * self.engine.dtype().bytes();
+            let [of_keys, of_values] = [of_keys, of_values].map(|format| match format {
+                Some(format) => {
+                    let (codes, scales) = format.packed_bytes(1, row);
+                    let tensor_scale = size_of::<f32>() * usize::from(format.has_tensor_scale());
+                    rows * (codes + scales + tensor_scale)
+                }
+                None => exact,
+            });
+            values += 2 * rows * row;
+            kv_bytes_per_token += of_keys + of_values;
+            recent_bytes += exact + of_values;
         }
         let (packed, stand_ins) = packed_weights(parameters, config)?;
         Ok(Footprint {
@@ -201,6 +204,8 @@ impl Engine for CpuEngine {
             kv: Some(KvFootprint {
                 values_per_token: values as u64,
                 first: config.kv.first as u64,
+                recent: config.kv.key_recent as u64,
+                recent_bytes_per_token: recent_bytes as u64,
                 first_bytes_per_token: (values * self.engine.dtype().bytes()) as u64,
             }),
             packed,

@@ -25,6 +25,7 @@ mod kept_rows;
 mod matrix;
 mod operations;
 mod pages;
+mod recent_keys;
 mod rounding;
 mod stepper;
 

@@ -158,7 +158,9 @@ impl Backend for Cpu {
             rotate(first, rows, query_features)
         });
         by_rows(&mut key, |first, rows| rotate(first, rows, features));
+        let mut exact = None;
         if cache.keeps_nothing() {
+            exact = (attention.key_recent > 0).then(|| key.values().to_vec());
             cache.check(batch)?;
             for (x, format) in [(&mut key, attention.keys), (&mut value, attention.values)] {
                 let rounding = Rounding::new(self, format.into(), [features, head_dim], batch)?;
@@ -170,12 +172,13 @@ impl Backend for Cpu {
             cache.append(attention.layer, batch, new)?;
         }
         let kept = match cache.keeps_nothing() {
-            true => Kept::Own([key.values(), value.values()]),
+            true => Kept::Own([key.values(), value.values()], exact.as_deref()),
             false => Kept::In(cache),
         };
         let mut out = Activation::of_any_values(query.tokens(), query_features);
         let rows = out.values_mut();
         self.attend_sequences(rows, query.values(), kept, &attention, batch);
+        cache.forget_old(attention.layer, batch);
         self.input_of(out, batch, input)
     }
 

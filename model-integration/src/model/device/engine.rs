@@ -214,6 +214,12 @@ impl Engine for DeviceEngine {
              --device cpu",
             config.kv.first
         );
+        ensure!(
+            config.kv.key_recent == 0,
+            "`key_recent`: the kernels of the cache pack every position, found {}; expected 0, or \
+             --device cpu",
+            config.kv.key_recent
+        );
         if let Some(rotation) = config.kv.key_rotation {
             bail!(
                 "`key_rotation`: the kernels of the cache do not rotate, found {rotation}; expected \

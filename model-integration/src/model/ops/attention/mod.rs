@@ -31,6 +31,17 @@ pub struct Queries<'a> {
     pub scores: Scores,
 }
 
+/// Keys that queries see last, as they are.
+#[derive(Clone, Copy, Debug)]
+pub struct Recent<'a> {
+    /// By feature, in pages, from a position on.
+    pub keys: Paged<'a>,
+    /// That position: a multiple of [`PAGE`], at or before the first key that is seen.
+    pub from: usize,
+    /// How many of them a query sees, its own included.
+    pub count: usize,
+}
+
 /// What sets queries apart.
 #[derive(Clone, Copy, Debug)]
 pub enum QueriesOf<'a> {
@@ -75,7 +86,7 @@ impl Queries<'_> {
         isa: Isa,
         out: &mut [f32],
         query: &[f32],
-        [keys, values]: [Paged; 2],
+        ([keys, values], recent): ([Paged; 2], Option<Recent>),
         (dtype, scratch): (FloatType, &mut Vec<f32>),
     ) {
         for first in (0..self.count).step_by(ROW_BLOCK) {
@@ -90,6 +101,9 @@ impl Queries<'_> {
                 first: 0,
             };
             scores.write(isa, scratch, width);
+            if let Some(recent) = recent {
+                self.see_recent(isa, recent, query, (&rows, &seen), scratch);
+            }
             for (row, weights) in rows.clone().zip(scratch.chunks_exact_mut(width)) {
                 let position = self.position(row) - seen.start;
                 causal_softmax(weights, width, position, self.scores_of(row), dtype);
@@ -101,6 +115,35 @@ impl Queries<'_> {
                 first: seen.start,
             };
             context.write(isa, &mut out[first * self.stride..], self.stride);
+        }
+    }
+
+    /// Puts the products with recent keys in the place of those with packed ones, in `[rows, keys]`
+    /// of the seen.
+    fn see_recent(
+        &self,
+        isa: Isa,
+        recent: Recent,
+        query: &[f32],
+        (rows, seen): (&Range<usize>, &Range<usize>),
+        scores: &mut [f32],
+    ) {
+        let oldest = |row| (self.position(row) + 1).saturating_sub(recent.count);
+        let from = (oldest(rows.start) / PAGE * PAGE).max(seen.start);
+        let width = (seen.end - from).next_multiple_of(PAGE);
+        let mut exact = vec![0.0; rows.len() * width];
+        let product = StridedProduct {
+            a: Strided::new(&query[rows.start * self.stride..], self.stride),
+            b: recent.keys.skip(from - recent.from),
+            size: [rows.len(), self.head_dim, width],
+            first: 0,
+        };
+        product.write(isa, &mut exact, width);
+        let scores = scores.chunks_exact_mut(seen.len().next_multiple_of(PAGE));
+        for ((row, scores), exact) in rows.clone().zip(scores).zip(exact.chunks_exact(width)) {
+            let keys = oldest(row).max(from)..self.position(row) + 1;
+            let (to, of) = (keys.start - seen.start, keys.start - from);
+            scores[to..to + keys.len()].copy_from_slice(&exact[of..of + keys.len()]);
         }
     }
 
