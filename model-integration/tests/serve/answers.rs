@@ -15,9 +15,10 @@ const PROMPTS: [&str; 4] = [
 ];
 
 /// Ids and end of each continuation by `mxlab generate`.
-fn generated(config: &str, prompts: &[&str], more: &[&str]) -> Vec<(Value, Value)> {
+fn generated(flags: &[&str], prompts: &[&str], more: &[&str]) -> Vec<(Value, Value)> {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
-    command.args(["generate", "--format", "json", "--config", config]);
+    command.args(["generate", "--format", "json", "--config"]);
+    command.args(flags);
     for prompt in prompts {
         command.args(["--prompt", prompt]);
     }
@@ -33,9 +34,14 @@ fn generated(config: &str, prompts: &[&str], more: &[&str]) -> Vec<(Value, Value
 
 #[test]
 fn any_mix_of_requests_gets_the_tokens_of_generate() {
-    for config in ["baseline", "mx-linear-kv"] {
+    let rotated = ["mx-kv", "--key-rotation", "row", "--kv-first", "3"];
+    // Pages without exact keys are shared by nobody.
+    let recent = ["mx-kv", "--key-recent", "9"];
+    let all = [&["baseline"][..], &["mx-linear-kv"], &rotated, &recent];
+    for (config, shares) in all.into_iter().zip([true, true, true, false]) {
         // Some 400 positions, or 1500 of four bits, for 24 sequences of up to 370 tokens.
-        let server = Server::start(&["--config", config, "--cache", "1", "--chunk", "9"]);
+        let flags = [&["--config"], config, &["--cache", "1", "--chunk", "9"]].concat();
+        let server = Server::start(&flags);
         let lengths = [20, 120, 240, 350];
         let expected: Vec<Vec<(Value, Value)>> = lengths
             .iter()
@@ -58,7 +64,7 @@ fn any_mix_of_requests_gets_the_tokens_of_generate() {
                         "return_token_ids": true,
                     }));
                     let choice = &answer["choices"][0];
-                    let case = format!("{config}, request {index}");
+                    let case = format!("{config:?}, request {index}");
                     assert_eq!(choice["token_ids"], expected.0, "{case}");
                     assert_eq!(choice["text"], expected.1, "{case}");
                     assert_eq!(choice["finish_reason"], "length");
@@ -71,11 +77,9 @@ fn any_mix_of_requests_gets_the_tokens_of_generate() {
             }
         });
         server.wait_for("mxlab_sequences_running", |running| running == 0);
-        assert!(server.metric("mxlab_preemptions_total") > 0, "{config}");
-        assert!(
-            server.metric("mxlab_prompt_tokens_shared_total") > 0,
-            "{config}"
-        );
+        assert!(server.metric("mxlab_preemptions_total") > 0, "{config:?}");
+        let shared = server.metric("mxlab_prompt_tokens_shared_total");
+        assert_eq!(shared > 0, shares, "{config:?}");
         assert_eq!(server.metric("mxlab_cache_pages_used"), 0);
         assert_eq!(server.metric("mxlab_sequences_failed_total"), 0);
     }
@@ -86,7 +90,7 @@ fn a_seed_draws_the_tokens_of_generate() {
     let server = Server::start(&["--cache", "4"]);
     let more = ["--temperature", "1.2", "--top-p", "0.9", "--seed", "11"];
     let more = [&more[..], &["--max-tokens", "30"]].concat();
-    let expected = generated("baseline", &[PROMPTS[0]; 3], &more);
+    let expected = generated(&["baseline"], &[PROMPTS[0]; 3], &more);
     let answer = server.complete(&json!({
         "prompt": PROMPTS[0], "n": 3, "temperature": 1.2, "top_p": 0.9, "seed": 11,
         "max_tokens": 30, "return_token_ids": true,
