@@ -4,6 +4,7 @@ use super::edges::{scale_on_edge, seed_on_edge};
 use super::sizes::{Sizes, View};
 use super::values::{dense_bits, scale_code};
 use super::{Addressing, BlockOperation, BlockVariant};
+use crate::format::ScaleRule;
 use crate::reference::tensor_scale;
 use crate::registry::{ElementType, Problem, Tensor};
 use rand::Rng;
@@ -90,6 +91,7 @@ fn fill(
         2 => Some(2f32.powi(rng.random_range(-20..20)) * rng.random_range(1.0..2.0)),
         _ => None,
     };
+    let is_tried = variant.reads_tensor_scale() && format.rule() == ScaleRule::FourOverSix;
     if variant.operation().reads_scales() {
         tensor_scale_given = tensor_scale_given.or(Some(1.0));
         let tensor_scale = match variant.reads_tensor_scale() {
@@ -107,7 +109,12 @@ fn fill(
         };
         insert("scales", scales);
     } else {
-        divisors.resize(rows * blocks_per_row, None);
+        divisors.resize_with(rows * blocks_per_row, || {
+            // Two scales under the tensor's have the same error at numbers that depend on it.
+            let tensor_scale = tensor_scale_given.filter(|_| is_tried)?;
+            let scale = format.scale().decode(scale_code(rng, format.scale()));
+            Some(f64::from(scale) * f64::from(tensor_scale))
+        });
     }
     let mut values = Vec::new();
     if variant.reads_dense() {

@@ -1,6 +1,6 @@
 //! Draws numbers biased to where quantisers err.
 
-use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat};
+use crate::format::{BlockFormat, ElementFormat, FloatType, ScaleFormat, ScaleRule};
 use rand::Rng;
 
 /// The style of the elements of a block.
@@ -20,7 +20,8 @@ enum Style {
     Powers,
     /// Signed zeros, and now and then something else.
     Sparse,
-    /// Two numbers, of which the errors decide between scales, and zeros.
+    /// Two numbers, of which the errors decide between scales, and zeros. For `four-over-six` often
+    /// as far from a value under one scale as from one under the other, or just not.
     Pair,
     /// Zeros only.
     Zeros,
@@ -92,6 +93,7 @@ fn block(
     let e = block_exponent(rng, format, dense);
     let scale = if scale.is_finite() { scale } else { 1.0 };
     let edge = scale_edge(rng, format, scale);
+    let is_four_over_six = format.rule() == ScaleRule::FourOverSix;
     let rounds_log2 = format.dialect().rounded_log2(dense).is_some();
     // The one element that is not like the others.
     let special = rng.random_range(0..count);
@@ -130,6 +132,19 @@ fn block(
             Style::Powers => {
                 let power = scaled(2f64.powi(-rng.random_range(0..8)));
                 beside(rng, power, mask)
+            }
+            Style::Pair if i == special && is_four_over_six => dense.to_bits((6.0 * scale) as f32),
+            Style::Pair if i == other && is_four_over_six => {
+                let codes = format.element().codes();
+                let [six, four] = [1.0, 1.5].map(|factor| {
+                    let value = format.element().decode(rng.random_range(codes.clone()));
+                    factor * f64::from(value.abs())
+                });
+                beside(
+                    rng,
+                    dense.to_bits((scale * (six + four) / 2.0) as f32),
+                    mask,
+                )
             }
             Style::Pair if i == special => scaled(unit),
             Style::Pair if i == other => scaled(unit * 2f64.powi(-rng.random_range(0..6))),
