@@ -51,6 +51,13 @@ fn calibrate<'a>(output: &'a str, text: &'a str, others: &[&'a str]) -> Vec<&'a 
     .concat()
 }
 
+/// The same by every method that is not the default.
+fn by_all_methods<'a>(output: &'a str, text: &'a str, others: &[&'a str]) -> Vec<&'a str> {
+    let rotated = ["--rotation", "16:3"];
+    let methods = ["--scales", "search"];
+    calibrate(output, text, &[&rotated[..], &methods, others].concat())
+}
+
 fn weights(model: &Path) -> Vec<u8> {
     fs::read(model.join("model.safetensors")).expect("a model")
 }
@@ -61,7 +68,7 @@ fn threads_instruction_sets_and_kills_change_no_byte() {
     let text = text(folder.path());
     let path = |name: &str| folder.path().join(name);
     let name = |name: &str| path(name).to_str().expect("UTF-8").to_owned();
-    done(&calibrate(&name("first"), &text, &[]));
+    done(&by_all_methods(&name("first"), &text, &[]));
     let first = weights(&path("first"));
     let layers = path("first.calibration");
     assert!(!layers.exists(), "finished layers are left");
@@ -71,13 +78,13 @@ fn threads_instruction_sets_and_kills_change_no_byte() {
         .enumerate()
     {
         let output = name(&number.to_string());
-        done(&calibrate(&output, &text, others));
+        done(&by_all_methods(&output, &text, others));
         assert_eq!(weights(Path::new(&output)), first, "{others:?}");
     }
 
     let output = name("killed");
     let finished = path("killed.calibration").join("layer-0001.safetensors");
-    let mut child = command(&calibrate(&output, &text, &["--threads", "1"]));
+    let mut child = command(&by_all_methods(&output, &text, &["--threads", "1"]));
     let mut child = child
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -94,12 +101,12 @@ fn threads_instruction_sets_and_kills_change_no_byte() {
     child.wait().expect("ended");
     assert!(!path("killed").exists(), "a model of a part of the layers");
     // Another run's layers are not taken.
-    let other = command(&calibrate(&output, &text, &["--order", "stored"]))
+    let other = command(&by_all_methods(&output, &text, &["--order", "stored"]))
         .output()
         .expect("runs");
     let message = String::from_utf8_lossy(&other.stderr);
     assert!(message.contains("whose `recipe` differs"), "{message}");
-    done(&calibrate(&output, &text, &[]));
+    done(&by_all_methods(&output, &text, &[]));
     assert_eq!(weights(&path("killed")), first);
 }
 

@@ -27,6 +27,7 @@ mod quantised;
 mod quantize;
 mod record;
 mod reference;
+mod rotation;
 mod serve;
 mod slurm;
 mod smollm2;

@@ -56,12 +56,10 @@ impl Gram {
                 let square: f64 = token.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
                 // NaN is no zero: it must be found.
                 self.tokens += u64::from(square != 0.0);
-                if weight == TokenWeight::Norm && square != 0.0 {
-                    let norm = square.sqrt();
-                    token
-                        .iter_mut()
-                        .for_each(|x| *x = (f64::from(*x) / norm) as f32);
-                }
+                let norm = weight.norm(token);
+                token
+                    .iter_mut()
+                    .for_each(|x| *x = (f64::from(*x) / norm) as f32);
             }
             let tokens = weighted.len() / size;
             let x = Matrix::new(&weighted, tokens, size, size);

@@ -4,6 +4,7 @@
 //! inputs as the layers before it make them, quantised, to add up H; then with its new codes, to
 //! make the inputs of the next layer.
 
+use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -88,7 +89,7 @@ impl Calibration<'_> {
                 if let Some(format) = parameter.formats(self.config).0 {
                     let packed = store.read(parameter, &format)?;
                     linear.weight = Matrix::Packed(Box::new(Panels::new(&packed)));
-                    linear.input = linear.input.beside(Some(&format));
+                    linear.input = mem::take(&mut linear.input).beside(Some(&format));
                 }
             }
             for (batch, x) in batches.iter().zip(&mut hidden) {
@@ -143,7 +144,6 @@ impl Calibration<'_> {
                 0 => None,
                 _ => Some(Columns::new(&gram, &self.recipe).with_context(|| name.clone())?),
             };
-            drop(gram);
             for target in group {
                 let name = || target.parameter.name.clone();
                 let packed = self.matrix(target, columns.as_ref()).with_context(name)?;

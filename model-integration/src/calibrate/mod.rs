@@ -10,6 +10,7 @@
 //!
 //! - [`gram`] adds up H over the tokens of a text, weighted;
 //! - [`factor`] factors it;
+//! - [`scales`] chooses the scales of blocks;
 //! - [`second_order`] rounds the columns of W one after another, each to the nearest value of what
 //!   makes up for the errors of the columns before (GPTQ: Frantar et al., arXiv 2210.17323);
 //! - [`layers`] does so layer by layer, with inputs as the layers before it make them, quantised;
@@ -20,6 +21,7 @@ pub mod factor;
 pub mod gram;
 mod inputs;
 pub mod layers;
+mod scales;
 pub mod second_order;
 pub mod store;
 pub mod text;
@@ -36,6 +38,8 @@ pub struct Recipe {
     pub order: ColumnOrder,
     /// Added to the diagonal of H, times its mean.
     pub damping: f64,
+    /// How the scales of blocks are chosen.
+    pub scales: ScaleChoice,
 }
 
 impl Default for Recipe {
@@ -44,6 +48,7 @@ impl Default for Recipe {
             tokens: TokenWeight::Norm,
             order: ColumnOrder::Activation,
             damping: 0.01,
+            scales: ScaleChoice::Rule,
         }
     }
 }
@@ -56,6 +61,27 @@ pub enum TokenWeight {
     Equal,
     /// 1 / |x|^2: the first token of a text, an attention sink, is hundreds of times longer
     Norm,
+}
+
+impl TokenWeight {
+    /// What the values of a token are divided by.
+    fn norm(self, token: &[f32]) -> f64 {
+        let square: f64 = token.iter().map(|&x| f64::from(x) * f64::from(x)).sum();
+        match self {
+            Self::Norm if square != 0.0 => square.sqrt(),
+            _ => 1.0,
+        }
+    }
+}
+
+/// How the scales of blocks are chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScaleChoice {
+    /// By the format's rule
+    Rule,
+    /// The one near it whose nearest codes change the layer's output least
+    Search,
 }
 
 /// The order in which columns are rounded.

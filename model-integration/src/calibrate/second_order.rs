@@ -16,10 +16,11 @@ use rayon::prelude::*;
 
 use super::factor::{NotPositive, Ratios, ratios};
 use super::gram::Gram;
-use super::{ColumnOrder, Recipe};
+use super::scales::search;
+use super::{ColumnOrder, Recipe, ScaleChoice};
 
 /// Rows that are rounded together: a lane each.
-const LANES: usize = 16;
+pub(super) const LANES: usize = 16;
 
 /// Why a matrix cannot be rounded.
 #[derive(Debug, thiserror::Error)]
@@ -35,17 +36,21 @@ pub enum RoundingError {
 /// The columns of inputs in the order of rounding, and their ratios: for all matrices with these
 /// inputs.
 #[derive(Clone, Debug)]
-pub struct Columns {
+pub struct Columns<'g> {
+    gram: &'g Gram,
+    /// Added to the diagonal of H.
+    damping: f64,
     order: Vec<usize>,
     ratios: Ratios,
+    scales: ScaleChoice,
 }
 
-impl Columns {
+impl<'g> Columns<'g> {
     /// From H, damped.
     ///
     /// # Errors
     /// [`NotPositive`] if H, damped, is singular or not finite.
-    pub fn new(gram: &Gram, recipe: &Recipe) -> Result<Self, NotPositive> {
+    pub fn new(gram: &'g Gram, recipe: &Recipe) -> Result<Self, NotPositive> {
         let size = gram.size();
         let diagonal: Vec<f64> = (0..size).map(|i| gram.at(i, i)).collect();
         let mut order: Vec<usize> = (0..size).collect();
@@ -62,9 +67,18 @@ impl Columns {
             row[i] += damping;
         }
         Ok(Self {
+            gram,
+            damping,
             ratios: ratios(damped, size)?,
             order,
+            scales: recipe.scales,
         })
+    }
+
+    /// An element of H, damped, by columns as they are stored.
+    pub fn at(&self, row: usize, col: usize) -> f64 {
+        let damping = if row == col { self.damping } else { 0.0 };
+        self.gram.at(row, col) + damping
     }
 }
 
@@ -88,6 +102,10 @@ pub fn round(
         format,
         tensor_scale: nearest.tensor_scale(),
         source: dtype,
+    };
+    let nearest = match columns.scales {
+        ScaleChoice::Rule => nearest,
+        ScaleChoice::Search => search(weights, &nearest, columns, &rounding)?,
     };
     let row_bytes = nearest.row_code_bytes();
     let mut codes = vec![0; rows * row_bytes];
@@ -124,7 +142,7 @@ pub fn round(
 
 /// The sums of errors, times their ratios.
 #[multiversion(targets = "simd")]
-fn owed(ratios: &[f64], errors: &[[f64; LANES]]) -> [f64; LANES] {
+pub(super) fn owed(ratios: &[f64], errors: &[[f64; LANES]]) -> [f64; LANES] {
     let mut sums = [0.0; LANES];
     let errors = &errors[..ratios.len()];
     for j in 0..ratios.len() {
@@ -136,22 +154,22 @@ fn owed(ratios: &[f64], errors: &[[f64; LANES]]) -> [f64; LANES] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::calibrate::TokenWeight;
     use mxlab_kernels::format::{ElementFormat, ScaleFormat, random_at};
     use mxlab_kernels::reference;
 
-    const ROWS: usize = 21;
-    const COLS: usize = 96;
+    pub const ROWS: usize = 21;
+    pub const COLS: usize = 96;
 
-    fn values(seed: u32, count: usize) -> Vec<f32> {
+    pub fn values(seed: u32, count: usize) -> Vec<f32> {
         let random = |i: usize| random_at(seed, i as u64) as i32 as f32 / 2f32.powi(31);
         (0..count).map(random).collect()
     }
 
     /// Inputs of which neighbours are alike, so that errors of columns can make up for each other.
-    fn gram() -> Gram {
+    pub fn inputs() -> Vec<f32> {
         let mut x = values(1, 400 * COLS);
         for token in x.chunks_exact_mut(COLS) {
             for i in 1..COLS {
@@ -159,8 +177,12 @@ mod tests {
             }
             token[7] *= 20.0;
         }
+        x
+    }
+
+    pub fn gram() -> Gram {
         let mut gram = Gram::new(COLS);
-        gram.add(&x, TokenWeight::Equal);
+        gram.add(&inputs(), TokenWeight::Equal);
         gram
     }
 
@@ -210,7 +232,7 @@ mod tests {
     }
 
     /// The sum over rows of (w - q) H (w - q)^T.
-    fn loss(weights: &[f32], rounded: &[f32], gram: &Gram) -> f64 {
+    pub fn loss(weights: &[f32], rounded: &[f32], gram: &Gram) -> f64 {
         let rows = weights.chunks(COLS).zip(rounded.chunks(COLS));
         let loss = rows.map(|(w, q)| {
             let e: Vec<f64> = w
@@ -224,22 +246,19 @@ mod tests {
         loss.sum()
     }
 
+    /// MXFP4, NVFP4 and INT4.
+    pub fn formats() -> [BlockFormat; 3] {
+        let mxfp4 = BlockFormat::new(ElementFormat::FP4_E2M1);
+        let nvfp4 = mxfp4.scale(ScaleFormat::UE4M3).block_size(16);
+        let int4 = BlockFormat::new(ElementFormat::INT4).scale(ScaleFormat::Bf16);
+        [mxfp4, nvfp4.tensor_scale(true), int4].map(|format| format.build().unwrap())
+    }
+
     #[test]
     fn codes_are_those_of_the_definition_and_lose_less() {
         let weights = values(2, ROWS * COLS);
         let gram = gram();
-        let mxfp4 = BlockFormat::new(ElementFormat::FP4_E2M1).build().unwrap();
-        let nvfp4 = BlockFormat::new(ElementFormat::FP4_E2M1)
-            .scale(ScaleFormat::UE4M3)
-            .block_size(16)
-            .tensor_scale(true)
-            .build()
-            .unwrap();
-        let int4 = BlockFormat::new(ElementFormat::INT4)
-            .scale(ScaleFormat::Bf16)
-            .build()
-            .unwrap();
-        for format in [mxfp4, nvfp4, int4] {
+        for format in formats() {
             let nearest = reference::fake_quantize(&weights, ROWS, COLS, &format, FloatType::F32);
             let nearest = loss(&weights, &nearest.unwrap(), &gram);
             for order in [ColumnOrder::Stored, ColumnOrder::Activation] {

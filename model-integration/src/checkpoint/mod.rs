@@ -12,7 +12,7 @@
 //! | `open.rs` | opening a directory, a GGUF file, a model in the binary |
 //! | `config/` | config.json -> [`ModelConfig`] |
 //! | `encoding/`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
-//! | `decoded.rs` | matrices whose values are computed when they are read |
+//! | `decoded.rs`, `rotated.rs` | matrices whose values are computed when they are read |
 //! | `gguf/` | GGUF: tensors, config and tokenizer of llama.cpp's files |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `transposed.rs` | floats that are stored column by column |
@@ -41,6 +41,7 @@ mod open;
 mod packed;
 pub mod packed_file;
 mod random_weights;
+mod rotated;
 mod special_tokens;
 pub mod synthetic;
 mod tensor;
@@ -57,7 +58,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use mxlab_kernels::format::FloatType;
+use mxlab_kernels::format::{FloatType, Rotation};
 
 pub use error::CheckpointError;
 pub use folder::LayoutError;
@@ -301,6 +302,17 @@ impl Checkpoint {
         }
         let name = self.whole(weight).map_or(&weight.name, |whole| &whole.name);
         self.encoding.input(&self.weights, name, features)
+    }
+
+    /// The rotation of the rows of a projection's stored weight, and so of its input.
+    ///
+    /// # Errors
+    /// `PackedFormat` if its file says none that exists.
+    pub fn stored_rotation(&self, weight: &Parameter) -> Result<Option<Rotation>, CheckpointError> {
+        match weight.projection() {
+            Some(_) => encoding::stored_rotation(&self.weights, &weight.name),
+            None => Ok(None),
+        }
     }
 
     /// The tensor that holds a parameter with others. Our own packed files store every projection

@@ -5,8 +5,8 @@
 //! - `t.scales`, U8 `[rows, ceil(cols / k), bytes of a scale]`, little-endian;
 //! - `t.tensor_scale`, F32 `[1]`, if the format has one.
 //!
-//! The metadata hold the block format as JSON (`mxlab.format`), the format of a tensor in another
-//! one (`mxlab.format.t`), the format of the inputs that it multiplies (`mxlab.input` and
+//! The metadata hold the block format as JSON (`mxlab.format`), with the field `rotation` if rows
+//! are rotated; the format of a tensor in another one (`mxlab.format.t`), the format of the inputs that it multiplies (`mxlab.input` and
 //! `mxlab.input.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors are
 //! unchanged.
 
@@ -14,11 +14,11 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use mxlab_harness::record::build_version;
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::FloatType;
 use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
-use crate::checkpoint::encoding::FORMAT_KEY;
+use crate::checkpoint::encoding::{FORMAT_KEY, StoredFormat};
 use crate::checkpoint::write::TensorWriter;
 use crate::checkpoint::{CheckpointError, StoredTensor};
 
@@ -28,7 +28,7 @@ pub struct Part {
     pub dtype: Dtype,
     pub shape: Vec<usize>,
     /// Name, shape and format of the quantised tensor that it is a part of, if any.
-    original: Option<(String, Vec<usize>, BlockFormat)>,
+    original: Option<(String, Vec<usize>, StoredFormat)>,
 }
 
 impl Part {
@@ -57,10 +57,12 @@ impl Part {
         name: &str,
         shape: &[usize],
         [rows, cols]: [usize; 2],
-        format: &BlockFormat,
+        stored: impl Into<StoredFormat>,
     ) -> Vec<Self> {
+        let stored = stored.into();
+        let format = stored.format;
         let (blocks, width) = (format.blocks_per_row(cols), format.scale().storage_bytes());
-        let original = (name.to_owned(), shape.to_vec(), *format);
+        let original = (name.to_owned(), shape.to_vec(), stored);
         let part = |suffix: &str, dtype, shape: Vec<usize>| Self {
             name: format!("{name}.{suffix}"),
             dtype,

@@ -20,7 +20,7 @@ use super::output::{Usage, print};
 use crate::calibrate::layers::Calibration;
 use crate::calibrate::store::Store;
 use crate::calibrate::text::{TextPart, sequences};
-use crate::calibrate::{ColumnOrder, Recipe, TokenWeight};
+use crate::calibrate::{ColumnOrder, Recipe, ScaleChoice, TokenWeight};
 use crate::config::QuantConfig;
 use crate::description::parameters::Parameters;
 
@@ -63,6 +63,14 @@ pub struct CalibrateArgs {
         help_heading = "Method"
     )]
     order: ColumnOrder,
+    /// How the scales of blocks are chosen
+    #[arg(
+        long,
+        value_name = "HOW",
+        default_value = "rule",
+        help_heading = "Method"
+    )]
+    scales: ScaleChoice,
     /// Added to the diagonal of H, times its mean
     #[arg(long, value_name = "X", value_parser = damping, default_value = "0.01",
           help_heading = "Method")]
@@ -120,6 +128,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         tokens: args.token_weight,
         order: args.order,
         damping: args.damping,
+        scales: args.scales,
     };
     let tokens: Vec<u8> = sequences
         .iter()

@@ -38,6 +38,11 @@ impl QuantConfig {
             ("head input", input(self.head_activations)),
         ];
         let own = in_a_line(&quantised(operands)).map(|own| own + &self.kv.describe());
+        let own = match (own, self.rotation) {
+            (own, None) => own,
+            (None, Some(rotation)) => Some(format!("rotated by {rotation}")),
+            (Some(own), Some(rotation)) => Some(format!("{own}; rotated by {rotation}")),
+        };
         let count = self.overrides.len();
         let plural = if count == 1 { "" } else { "s" };
         match self.overrides.first() {

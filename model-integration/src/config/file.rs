@@ -13,6 +13,7 @@
 //! head_activations = "int8"                                 # its input
 //! fallback = "ggml"                                         # what rows get that are no multiple
 //!                                                           # of 256, as K-quants need
+//! rotation = "32"                                         # inputs and weights by Hadamard of 32
 //! stored_inputs = true                                      # quantise the other inputs as the
 //!                                                           # checkpoint says
 //!
@@ -51,6 +52,7 @@ pub struct ConfigFile {
     key_rotation: Option<Spanned<Rotation>>,
     head: Operand,
     head_activations: Operand,
+    rotation: Option<Rotation>,
     fallback: Option<Fallback>,
     stored_inputs: Option<bool>,
     #[serde(default, rename = "override")]
@@ -181,6 +183,7 @@ impl ConfigFile {
         ];
         let says_something = operands.iter().any(|operand| operand.is_some())
             || self.stored_inputs.is_some()
+            || self.rotation.is_some()
             || !self.overrides.is_empty()
             || flags.names_operand();
         match says_something {
@@ -265,6 +268,7 @@ impl ConfigFile {
                 &operand("head_activations", &self.head_activations, &None),
                 flags.head_activations.as_ref(),
             )?,
+            rotation: flags.rotation.or(self.rotation),
             fallback: flags.fallback.or(self.fallback),
             stored_inputs: self.stored_inputs.unwrap_or(true),
             overrides: overrides

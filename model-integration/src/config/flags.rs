@@ -48,6 +48,10 @@ pub struct FormatFlags {
     /// Element format of the output head's input, or `none`
     #[arg(long, value_name = "ELEMENT")]
     pub head_activations: Option<OperandSpec>,
+    /// Rotation of the projections' inputs, and of their weights before they are quantised: blocks
+    /// of a power of two, or `row`; a seed of signs after a colon, as in 32:7
+    #[arg(long, value_name = "SIZE[:SEED]")]
+    pub rotation: Option<Rotation>,
     /// Type of weights whose rows are no multiple of a K-quant's 256 [default: refuse them]
     #[arg(long, value_name = "WHOSE")]
     pub fallback: Option<Fallback>,
@@ -101,15 +105,18 @@ impl FormatFlags {
     pub fn is_empty(&self) -> bool {
         !self.names_operand()
             && self.common() == FormatSpec::default()
+            && self.rotation.is_none()
             && self.fallback.is_none()
             && self.kv_first.is_none()
             && self.key_recent.is_none()
             && self.key_rotation.is_none()
     }
 
-    /// Whether an element format was given, so that the flags alone form a configuration.
+    /// Whether an element format or a rotation was given, so that the flags alone form a
+    /// configuration.
     pub fn names_operand(&self) -> bool {
-        self.operands().iter().any(|(_, operand)| operand.is_some())
+        let mut operands = self.operands().into_iter();
+        operands.any(|(_, operand)| operand.is_some()) || self.rotation.is_some()
     }
 
     /// Whether an operand other than the weights was given.
@@ -200,6 +207,7 @@ impl FormatFlags {
             self.tensor_scale.as_ref().map(|part| part as _),
         );
         add("", self.dialect.as_ref().map(|part| part as _));
+        add("rotation-", self.rotation.as_ref().map(|part| part as _));
         // Formats with blocks of 32 have no stand-in but floats.
         let has_super_blocks = |operand: &OperandSpec| match operand {
             OperandSpec::Ggml(format) => format.block_size() > 32,

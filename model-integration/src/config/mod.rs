@@ -22,7 +22,7 @@ pub mod named;
 mod operand;
 
 use clap::ValueEnum;
-use mxlab_kernels::format::{BlockFormat, MatrixFormat, Rounding};
+use mxlab_kernels::format::{BlockFormat, MatrixFormat, Rotation, Rounding};
 use serde::{Deserialize, Deserializer, Serialize};
 
 pub use file::ConfigFile;
@@ -99,6 +99,9 @@ pub struct QuantConfig {
     /// Input of the output head.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub head_activations: Option<BlockFormat>,
+    /// The rotation of the inputs of projections, and of their weights before they are quantised.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotation: Option<Rotation>,
     /// What weights get whose rows their format does not have; `None` to refuse them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
@@ -189,6 +192,7 @@ impl QuantConfig {
             kv: KvOptions::default(),
             head: None,
             head_activations: None,
+            rotation: None,
             fallback: None,
             stored_inputs: true,
             overrides: Vec::new(),
@@ -277,7 +281,7 @@ impl QuantConfig {
 
     /// Whether it leaves everything as the checkpoint has it, like the baseline.
     pub fn is_unquantised(&self) -> bool {
-        self.formats().next().is_none() && self.stored_inputs
+        self.formats().next().is_none() && self.stored_inputs && self.rotation.is_none()
     }
 
     /// Every format in it, overrides included.

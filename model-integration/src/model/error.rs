@@ -2,7 +2,7 @@
 
 use mxlab_harness::device::DeviceError;
 use mxlab_kernels::family::shuffle::ShuffleError;
-use mxlab_kernels::format::FormatError;
+use mxlab_kernels::format::{FormatError, Rotation};
 use mxlab_kernels::fragment::OperandType;
 use mxlab_kernels::kernel::LaunchError;
 
@@ -81,6 +81,36 @@ pub enum LlamaError {
         tokens: usize,
         /// Longest sequence that is not scaled.
         trained: usize,
+    },
+    /// A checkpoint whose weights have another rotation.
+    #[error(
+        "`{tensor}` is rotated by {stored}, and the configuration rotates by {given}; leave out the \
+         rotation"
+    )]
+    OtherRotation {
+        /// The weight.
+        tensor: String,
+        /// Its rotation.
+        stored: Rotation,
+        /// That of the configuration.
+        given: Rotation,
+    },
+    /// Codes cannot be rotated.
+    #[error(
+        "`{tensor}` is stored as codes, which a rotation does not keep; give weights a format \
+         (--weights), or leave out the rotation"
+    )]
+    RotatedCodes {
+        /// The weight.
+        tensor: String,
+    },
+    /// Inputs that this engine does not rotate.
+    #[error(
+        "inputs are rotated by {rotation}, for which the device has no kernels; use `--device cpu`"
+    )]
+    Rotation {
+        /// The rotation.
+        rotation: Rotation,
     },
     /// A prompt whose continuation may reach lengths with other rotary frequencies.
     #[error(

@@ -1,6 +1,8 @@
 //! Loads a model from a checkpoint and a configuration.
 
-use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, Hadamard, MatrixFormat};
+use mxlab_kernels::format::{
+    BlockFormat, FloatType, FormatError, GgmlFormat, Hadamard, MatrixFormat, Rotation,
+};
 
 use super::assemble::{Source, Stacked, assemble};
 use super::ops::narrow;
@@ -60,6 +62,21 @@ pub trait Store: Backend<Error = LlamaError> {
         weights: Option<&BlockFormat>,
         stored: &StoredInput,
     ) -> Result<Self::Input, LlamaError>;
+
+    /// The input of a projection of `cols` columns, rotated before it is quantised.
+    ///
+    /// # Errors
+    /// If this engine does not rotate inputs, or rows of this length.
+    fn rotated(
+        &self,
+        _input: Self::Input,
+        rotation: &Rotation,
+        _cols: usize,
+    ) -> Result<Self::Input, LlamaError> {
+        Err(LlamaError::Rotation {
+            rotation: *rotation,
+        })
+    }
 
     /// Stores a matrix, in `format` if there is one, to be multiplied by an input in `input`.
     /// Values are rounded to the dtype first; a matrix that the checkpoint stores in `format` keeps
@@ -238,9 +255,14 @@ impl<B: Store> Source<B> for Loader<'_, B> {
 }
 
 impl<B: Store> Loader<'_, B> {
-    /// A stored weight, in the format of ggml that the configuration gives the weight `of`, if any.
+    /// A stored weight, rotated if the configuration says so, and in the format of ggml that the
+    /// configuration gives the weight `of`, if any.
     fn weight(&self, stored: &Parameter, of: &Parameter) -> Result<TensorView, LlamaError> {
         let view = self.checkpoint.tensor(stored)?;
+        let view = match Rotating::new(self.checkpoint, self.given, stored)? {
+            Some(rotating) => rotating.apply(view, self.engine.dtype())?,
+            None => view,
+        };
         match of.weight_format(self.config)? {
             Some(MatrixFormat::Ggml(format)) => Ok(view.in_ggml(format, self.engine.dtype())?),
             Some(MatrixFormat::Block(_)) | None => Ok(view),
@@ -273,12 +295,32 @@ pub fn input<B: Store>(
     stored: &Parameter,
     of: &Parameter,
 ) -> Result<B::Input, LlamaError> {
+    let rotating = Rotating::new(checkpoint, given, stored)?;
     let ggml = match of.weight_format(complete)? {
         Some(format) => format.ggml(),
+        // Rotated, they are values.
+        None if rotating.is_some() => None,
         None => checkpoint.view(stored)?.ggml(),
     };
-    let (weights, activations) = of.formats(complete);
+    let (weights, _) = of.formats(complete);
     let weights = weights.or(ggml.and_then(|format| engine.takes_ggml(format)));
+    let input = input_format(engine, checkpoint, [given, complete], stored, of, weights)?;
+    match (rotating, of.matrix()) {
+        (Some(rotating), Some([_, cols])) => engine.rotated(input, &rotating.rotation, cols),
+        _ => Ok(input),
+    }
+}
+
+/// The input of the weight `of` before it is rotated.
+fn input_format<B: Store>(
+    engine: &B,
+    checkpoint: &Checkpoint,
+    [given, complete]: [&QuantConfig; 2],
+    stored: &Parameter,
+    of: &Parameter,
+    weights: Option<BlockFormat>,
+) -> Result<B::Input, LlamaError> {
+    let (_, activations) = of.formats(complete);
     // What a checkpoint says of an embedding is not about its product.
     if of.formats(given).1.is_none()
         && given.stored_inputs
@@ -288,6 +330,61 @@ pub fn input<B: Store>(
         return engine.stored_input(weights.as_ref(), &input);
     }
     Ok(engine.input(weights.as_ref(), activations.as_ref()))
+}
+
+/// The rotation of a projection's input and weight.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotating {
+    /// The rotation.
+    pub rotation: Rotation,
+    /// Whether the stored weight has it.
+    is_stored: bool,
+}
+
+impl Rotating {
+    /// Of the checkpoint, or else of the configuration; `None` if there is none.
+    ///
+    /// # Errors
+    /// If both have one, and they differ; if stored codes would have to be rotated.
+    pub fn new(
+        checkpoint: &Checkpoint,
+        given: &QuantConfig,
+        weight: &Parameter,
+    ) -> Result<Option<Self>, LlamaError> {
+        if weight.projection().is_none() {
+            return Ok(None);
+        }
+        let stored = checkpoint.stored_rotation(weight)?;
+        let tensor = || weight.name.clone();
+        match (stored, given.rotation) {
+            (Some(stored), Some(given)) if stored != given => Err(LlamaError::OtherRotation {
+                tensor: tensor(),
+                stored,
+                given,
+            }),
+            (None, Some(_))
+                if checkpoint.view(weight)?.format().is_some()
+                    && weight.weight_format(given)?.is_none() =>
+            {
+                Err(LlamaError::RotatedCodes { tensor: tensor() })
+            }
+            (stored, given) => Ok(stored.or(given).map(|rotation| Self {
+                rotation,
+                is_stored: stored.is_some(),
+            })),
+        }
+    }
+
+    /// The rotated weight; the stored one if that is rotated.
+    ///
+    /// # Errors
+    /// If rows of this length have no such rotation.
+    pub fn apply(&self, view: TensorView, dtype: FloatType) -> Result<TensorView, FormatError> {
+        match self.is_stored {
+            true => Ok(view),
+            false => view.rotated(&self.rotation, dtype),
+        }
+    }
 }
 
 /// The common formats of weights and input; `None` if these projections differ.

@@ -59,7 +59,7 @@ fn inputs(folder: &Path) -> Compared {
     let stored = checkpoint
         .stored_input(weight.expect(name))
         .expect("a scheme");
-    let input = Input::from(stored.expect("inputs are quantised"));
+    let input = Input::stored(stored.expect("inputs are quantised"));
     let file = TensorFile::open(&folder.join("inputs.safetensors")).expect("rows");
     let read = |name: &str| {
         let tensor = file

@@ -31,7 +31,8 @@ mod targets;
 use std::sync::Arc;
 
 pub(super) use code_table::dtype_error;
-pub use own::{FORMAT_KEY, INPUT_KEY};
+pub(super) use own::rotation as stored_rotation;
+pub use own::{FORMAT_KEY, INPUT_KEY, StoredFormat};
 pub(crate) use scheme::rounds_as_packages;
 pub use scheme::{CodeKind, ScalarInput, StoredInput};
 

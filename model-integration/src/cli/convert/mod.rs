@@ -7,6 +7,7 @@ mod gguf;
 mod modelopt;
 mod own;
 mod piece;
+mod source;
 mod tensors;
 mod values;
 
@@ -18,8 +19,9 @@ use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 
 use self::directory::NewDirectory;
+pub use self::source::Calibrated;
+pub use self::tensors::Interrupted;
 use self::tensors::Plan;
-pub use self::tensors::{Calibrated, Interrupted};
 use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;

@@ -9,15 +9,16 @@ use safetensors::Dtype;
 use serde_json::{Map, Value};
 
 use super::piece::{Codes, Layout};
+use super::source::{Calibrated, Source, input, say_inputs};
 use super::values::{append_floats, interleaved, packed};
 use super::{Target, compressed_tensors, gguf, modelopt};
-use crate::calibrate::store::Store;
-use crate::checkpoint::encoding::{INPUT_KEY, StoredInput};
+use crate::checkpoint::encoding::StoredFormat;
 use crate::checkpoint::packed_file::{Part, dtype_of, format_metadata};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
 use crate::config::QuantConfig;
 use crate::description::parameters::{Parameter, Role, outer_name};
+use crate::model::load::Rotating;
 use crate::model::ops::narrow;
 use crate::model::stored_formats::with_stored_formats;
 
@@ -37,18 +38,6 @@ struct Output<'a> {
     interleaved: Option<usize>,
 }
 
-struct Source<'a> {
-    parameter: &'a Parameter,
-    /// Type of its elements in the checkpoint; `None` if they are codes.
-    stored: Option<FloatType>,
-    /// Format to which its values are quantised first.
-    format: Option<BlockFormat>,
-    /// Format of ggml to which they are quantised, or in which they stay.
-    ggml: Option<GgmlFormat>,
-    /// How the input is quantised.
-    input: Option<StoredInput>,
-}
-
 /// The program was asked to stop.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted: nothing is kept")]
@@ -61,17 +50,6 @@ pub struct Plan<'a> {
     outputs: Vec<Output<'a>>,
     calibrated: Option<&'a Calibrated<'a>>,
 }
-
-/// Codes that calibration chose.
-pub struct Calibrated<'a> {
-    /// Those of projections.
-    pub layers: &'a Store,
-    /// How they were chosen, for the file's metadata.
-    pub run: Value,
-}
-
-/// An input that is not quantised, in metadata.
-const NO_INPUT: &str = "null";
 
 /// Key of [`Calibrated::run`] in a file's metadata.
 const CALIBRATION_KEY: &str = "mxlab.calibration";
@@ -123,7 +101,9 @@ impl<'a> Plan<'a> {
                 format,
                 ggml: of_config.or(stored),
                 input: input(checkpoint, given, parameter)?,
+                rotating: Rotating::new(checkpoint, given, parameter)?,
             };
+            source.check_rotation(target)?;
             // Parts of a tensor follow each other, up to other parts of their layer.
             let mut near = outputs.iter_mut().rev().take(NEAR);
             match near.find(|output| output.name == name) {
@@ -265,7 +245,9 @@ impl<'a> Plan<'a> {
         let mut metadata = match self.target {
             Target::Mxlab => {
                 let mut metadata = format_metadata(&self.parts())?;
-                self.say_inputs(&mut metadata)?;
+                let packed = self.outputs.iter().filter(|output| output.packed.is_some());
+                let inputs = packed.map(|output| (output.name, output.sources[0].input));
+                say_inputs(inputs, &mut metadata)?;
                 metadata
             }
             _ => Map::new(),
@@ -279,32 +261,6 @@ impl<'a> Plan<'a> {
         // transformers requires the framework of the tensors.
         metadata.insert("format".to_owned(), "pt".into());
         Ok(metadata)
-    }
-
-    /// The formats of the inputs of packed matrices, in our own layout: one for all that is not
-    /// named, and those of the others.
-    fn say_inputs(&self, metadata: &mut Map<String, Value>) -> Result<()> {
-        let packed = self.outputs.iter().filter(|output| output.packed.is_some());
-        let inputs = packed.map(|output| {
-            let input = match output.sources[0].input {
-                Some(StoredInput::Block(format, None)) => Some(format),
-                _ => None,
-            };
-            Ok((output.name, serde_json::to_string(&input)?))
-        });
-        let inputs = inputs.collect::<Result<Vec<_>>>()?;
-        let first = inputs
-            .iter()
-            .map(|(_, input)| input)
-            .find(|input| *input != NO_INPUT);
-        let Some(first) = first.cloned() else {
-            return Ok(());
-        };
-        for (name, input) in inputs.iter().filter(|(_, input)| *input != first) {
-            metadata.insert(format!("{INPUT_KEY}.{name}"), input.as_str().into());
-        }
-        metadata.insert(INPUT_KEY.to_owned(), first.into());
-        Ok(())
     }
 
     /// Makes the tensors one by one and calls `write` with the name and bytes of each.
@@ -324,7 +280,7 @@ impl<'a> Plan<'a> {
             let Some((format, layout)) = &output.packed else {
                 let mut bytes = Vec::new();
                 for source in &output.sources {
-                    let mut view = self.checkpoint.tensor(source.parameter)?;
+                    let mut view = source.tensor(self.checkpoint)?;
                     if let Some(ggml) = source.ggml {
                         view = view.in_ggml(ggml, dtype)?;
                     }
@@ -376,8 +332,8 @@ impl<'a> Plan<'a> {
     fn codes(&self, output: &Output, format: &BlockFormat) -> Result<Codes> {
         let dtype = self.dtype();
         let views = output.sources.iter();
-        let views = views.map(|source| self.checkpoint.tensor(source.parameter));
-        let views = views.collect::<Result<Vec<_>, _>>()?;
+        let views = views.map(|source| source.tensor(self.checkpoint));
+        let views = views.collect::<Result<Vec<_>>>()?;
         let parts = output.sources.iter().zip(&views);
         let parts = parts.map(|(source, view)| self.packed(source, view, format));
         let parts = parts.collect::<Result<Vec<_>>>()?;
@@ -459,22 +415,6 @@ fn nothing_to_pack(checkpoint: &Checkpoint) -> Result<Usage> {
     Ok(Usage(format!(
         "no weight is quantised{stored}: give a format (--weights, --config), or use --to dense"
     )))
-}
-
-/// How the input of a projection is quantised: by the configuration, or else by the checkpoint.
-fn input(
-    checkpoint: &Checkpoint,
-    given: &QuantConfig,
-    parameter: &Parameter,
-) -> Result<Option<StoredInput>> {
-    if parameter.projection().is_none() {
-        return Ok(None);
-    }
-    Ok(match parameter.formats(given).1 {
-        Some(format) => Some(StoredInput::Block(format, None)),
-        None if given.stored_inputs => checkpoint.stored_input(parameter)?,
-        None => None,
-    })
 }
 
 impl Output<'_> {
@@ -564,7 +504,14 @@ impl Output<'_> {
             return vec![Part::new(self.name.to_owned(), dtype, self.shape())];
         };
         match target {
-            Target::Mxlab => Part::packed(self.name, &self.shape(), self.matrix(), format),
+            Target::Mxlab => {
+                let rotating = &self.sources[0].rotating;
+                let stored = StoredFormat {
+                    format: *format,
+                    rotation: rotating.as_ref().map(|rotating| rotating.rotation),
+                };
+                Part::packed(self.name, &self.shape(), self.matrix(), stored)
+            }
             _ => {
                 let pieces = layout.pieces.iter();
                 pieces

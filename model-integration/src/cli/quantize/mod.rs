@@ -154,6 +154,11 @@ impl QuantizeArgs {
             None if !self.formats.weights.is_empty() => self.formats.config()?,
             None => load("mxfp4-weights", &self.formats)?,
         };
+        if config.rotation.is_some() {
+            let message = "rotations belong to a model, whose inputs are rotated too: use `mxlab \
+                convert` or `mxlab calibrate`";
+            return Err(Usage(message.into()).into());
+        }
         if !config.overrides.is_empty() {
             let message = format!(
                 "configuration `{}` has overrides for layers or projections; quantize uses one \

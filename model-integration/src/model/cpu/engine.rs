@@ -8,7 +8,7 @@ use rayon::prelude::*;
 
 use super::generator::CpuGenerator;
 use super::stepper::CpuStepper;
-use super::{Cache, Cpu, Input};
+use super::{Cache, Cpu};
 use crate::chat::Message;
 use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
@@ -173,7 +173,7 @@ impl Engine for CpuEngine {
         for (parameter, _, formats) in parameters.kept(config) {
             let configs = [given, config];
             let input = input(&self.engine, &self.checkpoint, configs, parameter, formats)?;
-            integer_products += usize::from(matches!(input, Input::Codes(..)));
+            integer_products += usize::from(input.is_codes());
             weight_bytes += match (formats.weight_format(config)?, parameter.matrix()) {
                 (Some(format), Some([rows, cols])) => format.packed_bytes(rows, cols),
                 _ => self.checkpoint.view(parameter)?.byte_len(),

@@ -33,7 +33,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use mxlab_kernels::cpu::{IntegerPath, Panels, Path};
-use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat};
+use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, Rotation};
 
 use super::LlamaError;
 use super::load::Store;
@@ -130,7 +130,7 @@ impl Store for Cpu {
     }
 
     fn input(&self, weights: Option<&BlockFormat>, activations: Option<&BlockFormat>) -> Input {
-        self.beside(activations.into(), weights)
+        self.beside(Input::of(activations), weights)
     }
 
     fn takes(&self, _: &BlockFormat) -> bool {
@@ -146,7 +146,11 @@ impl Store for Cpu {
         weights: Option<&BlockFormat>,
         stored: &StoredInput,
     ) -> Result<Input, LlamaError> {
-        Ok(self.beside((*stored).into(), weights))
+        Ok(self.beside(Input::stored(*stored), weights))
+    }
+
+    fn rotated(&self, input: Input, rotation: &Rotation, cols: usize) -> Result<Input, LlamaError> {
+        Ok(input.rotated(rotation.of_rows(cols)?))
     }
 
     fn matrix(
@@ -166,7 +170,7 @@ impl Store for Cpu {
                 None => Matrix::pack(view, format, self.dtype),
             },
             None => {
-                let is_of_integers = matches!(input, Input::Codes(..));
+                let is_of_integers = input.is_codes();
                 let panels = if is_of_integers || self.path.decodes_to(self.dtype) {
                     Matrix::of_ggml(view, usage)?
                 } else {

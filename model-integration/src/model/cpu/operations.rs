@@ -163,7 +163,8 @@ impl Backend for Cpu {
             exact = (attention.key_recent > 0).then(|| key.values().to_vec());
             cache.check(batch)?;
             for (x, format) in [(&mut key, attention.keys), (&mut value, attention.values)] {
-                let rounding = Rounding::new(self, format.into(), [features, head_dim], batch)?;
+                let input = Input::of(format);
+                let rounding = Rounding::new(self, &input, [features, head_dim], batch)?;
                 let rounding = rounding.from(attention.kv_first);
                 by_rows(x, |first, rows| rounding.apply(first, rows));
             }
@@ -277,9 +278,9 @@ impl Cpu {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        match input {
-            Input::AsItIs => Ok(x),
-            input => self.as_input_of(x, input, batch, |_, _| {}),
+        match input.is_as_it_is() {
+            true => Ok(x),
+            false => self.as_input_of(x, input, batch, |_, _| {}),
         }
     }
 
@@ -293,10 +294,10 @@ impl Cpu {
         operation: impl Fn(usize, &mut [f32]) + Sync,
     ) -> Result<Activation, LlamaError> {
         let features = x.features();
-        if let Some(coding) = Coding::new(self, *input, batch)? {
+        if let Some(coding) = Coding::new(self, input, batch)? {
             return Ok(coding.of_rows(x.values_mut(), features, ROWS_PER_TASK, operation));
         }
-        let rounding = Rounding::new(self, *input, [features, features], batch)?;
+        let rounding = Rounding::new(self, input, [features, features], batch)?;
         by_rows(&mut x, |first, rows| {
             operation(first, rows);
             rounding.apply(first, rows);

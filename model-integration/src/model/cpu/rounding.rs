@@ -1,27 +1,41 @@
-//! Quantises rows of activations in place, inside the operation that produces them.
+//! Rotates and quantises rows of activations in place, inside the operation that produces them.
 
 use std::mem;
+use std::sync::Arc;
 
 use mxlab_kernels::cpu::{CodeQuantizer, CodeRows, Quantizer};
-use mxlab_kernels::format::{BlockFormat, FloatType, IntegerPair};
+use mxlab_kernels::format::{BlockFormat, FloatType, Hadamard, IntegerPair};
 use rayon::prelude::*;
 
 use super::{Activation, Cpu};
 use crate::checkpoint::encoding::{ScalarInput, StoredInput};
-use crate::model::ops::narrow;
+use crate::model::ops::{hadamard, narrow};
 use crate::model::{Batch, LlamaError};
 
-/// The rounding of a batch's tokens before they are consumed: none, or quantisation and
-/// dequantisation.
+/// The rounding of a batch's tokens before they are consumed: none, or a rotation, or quantisation
+/// and dequantisation, or both.
 ///
 /// Each piece of a token is a tensor of its own, with its own tensor scale. Its result depends on
 /// itself and on its position in the sequence, which seeds stochastic rounding, but never on the
 /// batch.
-pub(super) struct Rounding(Option<Quantized>);
+pub(super) struct Rounding {
+    rotation: Option<Arc<Hadamard>>,
+    quantized: Option<Quantized>,
+    dtype: FloatType,
+    features: usize,
+}
+
+/// What happens to a projection's input.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Input {
+    /// First it is rotated.
+    rotation: Option<Arc<Hadamard>>,
+    quantisation: Quantisation,
+}
 
 /// The quantisation of a projection's input.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub enum Input {
+enum Quantisation {
     /// None.
     #[default]
     AsItIs,
@@ -34,32 +48,61 @@ pub enum Input {
 }
 
 impl Input {
+    /// Quantised to a format, if there is one.
+    pub fn of(format: Option<&BlockFormat>) -> Self {
+        let block = |format: &BlockFormat| Quantisation::Block(*format, None);
+        Self {
+            rotation: None,
+            quantisation: format.map_or(Quantisation::AsItIs, block),
+        }
+    }
+
+    /// Quantised as a checkpoint says.
+    pub fn stored(stored: StoredInput) -> Self {
+        let quantisation = match stored {
+            StoredInput::Block(format, scale) => Quantisation::Block(format, scale),
+            StoredInput::Scalar(scalar) => Quantisation::Scalar(scalar),
+        };
+        Self {
+            rotation: None,
+            quantisation,
+        }
+    }
+
+    /// The same, rotated before.
+    #[must_use]
+    pub fn rotated(self, rotation: Hadamard) -> Self {
+        Self {
+            rotation: Some(Arc::new(rotation)),
+            ..self
+        }
+    }
+
     /// The same as codes, if products with weights in `weights` are those of integers.
     #[must_use]
     pub fn beside(self, weights: Option<&BlockFormat>) -> Self {
-        match (self, weights) {
-            (Self::Block(format, scale), Some(weights))
+        let quantisation = match (self.quantisation, weights) {
+            (Quantisation::Block(format, scale), Some(weights))
                 if IntegerPair::new(&format, weights).is_some() =>
             {
-                Self::Codes(format, scale)
+                Quantisation::Codes(format, scale)
             }
-            _ => self,
+            (as_it_is, _) => as_it_is,
+        };
+        Self {
+            quantisation,
+            ..self
         }
     }
-}
 
-impl From<Option<&BlockFormat>> for Input {
-    fn from(format: Option<&BlockFormat>) -> Self {
-        format.map_or(Self::AsItIs, |format| Self::Block(*format, None))
+    /// Whether it is kept as codes.
+    pub fn is_codes(&self) -> bool {
+        matches!(self.quantisation, Quantisation::Codes(..))
     }
-}
 
-impl From<StoredInput> for Input {
-    fn from(stored: StoredInput) -> Self {
-        match stored {
-            StoredInput::Block(format, scale) => Self::Block(format, scale),
-            StoredInput::Scalar(scalar) => Self::Scalar(scalar),
-        }
+    /// Whether nothing happens to it.
+    pub(super) fn is_as_it_is(&self) -> bool {
+        *self == Self::default()
     }
 }
 
@@ -83,69 +126,81 @@ struct Quantized {
 }
 
 impl Input {
-    /// Quantises and dequantises one token in place.
+    /// Rotates, quantises and dequantises one token in place.
     ///
     /// # Errors
     /// If the format is not defined for this type.
-    pub fn apply(self, dtype: FloatType, token: &mut [f32]) -> Result<(), LlamaError> {
-        if let Some(rule) = Rule::new(self, dtype)? {
-            let quantized = Quantized {
-                rule,
-                dtype,
-                features: token.len(),
-                piece: token.len(),
-                positions: vec![0],
-                start: 0,
-            };
-            quantized.apply(0, token);
-        }
+    pub fn apply(&self, dtype: FloatType, token: &mut [f32]) -> Result<(), LlamaError> {
+        let features = [token.len(); 2];
+        Rounding::at(self, dtype, features, vec![0])?.apply(0, token);
         Ok(())
     }
 }
 
 impl Rule {
-    fn new(input: Input, dtype: FloatType) -> Result<Option<Self>, LlamaError> {
-        Ok(match input {
-            Input::AsItIs => None,
-            Input::Block(format, scale) | Input::Codes(format, scale) => {
+    fn new(quantisation: Quantisation, dtype: FloatType) -> Result<Option<Self>, LlamaError> {
+        Ok(match quantisation {
+            Quantisation::AsItIs => None,
+            Quantisation::Block(format, scale) | Quantisation::Codes(format, scale) => {
                 let quantizer = Quantizer::new(format, dtype)?;
                 Some(Self::Block {
                     quantizer: Box::new(quantizer.with_tensor_scale(scale.unwrap_or(1.0))),
                     scales_tokens: scale.is_none() && format.has_tensor_scale(),
                 })
             }
-            Input::Scalar(scalar) => Some(Self::Scalar(scalar)),
+            Quantisation::Scalar(scalar) => Some(Self::Scalar(scalar)),
         })
     }
 }
 
 impl Rounding {
-    /// Rounds to `format`, in pieces of `piece` of a token's `features`.
+    /// Rounds as `input` says, in pieces of `piece` of a token's `features`.
     pub(super) fn new(
         engine: &Cpu,
-        input: Input,
-        [features, piece]: [usize; 2],
+        input: &Input,
+        sizes: [usize; 2],
         batch: &Batch,
     ) -> Result<Self, LlamaError> {
-        let rule = Rule::new(input, engine.dtype())?;
-        Ok(Self(rule.map(|rule| Quantized {
-            rule,
-            dtype: engine.dtype(),
+        let positions = batch.positions().collect();
+        Self::at(input, engine.dtype(), sizes, positions)
+    }
+
+    fn at(
+        input: &Input,
+        dtype: FloatType,
+        [features, piece]: [usize; 2],
+        positions: Vec<usize>,
+    ) -> Result<Self, LlamaError> {
+        let rule = Rule::new(input.quantisation, dtype)?;
+        Ok(Self {
+            rotation: input.rotation.clone(),
+            quantized: rule.map(|rule| Quantized {
+                rule,
+                dtype,
+                features,
+                piece,
+                positions,
+                start: 0,
+            }),
+            dtype,
             features,
-            piece,
-            positions: batch.positions().collect(),
-            start: 0,
-        })))
+        })
     }
 
     /// The same for tokens from a position on; earlier ones stay.
     pub(super) fn from(self, start: usize) -> Self {
-        Self(self.0.map(|quantized| Quantized { start, ..quantized }))
+        Self {
+            quantized: self.quantized.map(|quantized| Quantized { start, ..quantized }),
+            ..self
+        }
     }
 
     /// Rounds whole tokens in place; `first` is the index of the first in the batch.
     pub(super) fn apply(&self, first: usize, tokens: &mut [f32]) {
-        if let Self(Some(quantized)) = self {
+        if let Some(rotation) = &self.rotation {
+            hadamard(tokens, self.features, rotation, self.dtype);
+        }
+        if let Some(quantized) = &self.quantized {
             quantized.apply(first, tokens);
         }
     }
@@ -153,6 +208,7 @@ impl Rounding {
 
 /// The quantisation of a batch's tokens to codes.
 pub(super) struct Coding {
+    rotation: Option<Arc<Hadamard>>,
     quantizer: CodeQuantizer,
     dtype: FloatType,
     positions: Vec<usize>,
@@ -162,15 +218,16 @@ impl Coding {
     /// `None` unless `input` is codes.
     pub(super) fn new(
         engine: &Cpu,
-        input: Input,
+        input: &Input,
         batch: &Batch,
     ) -> Result<Option<Self>, LlamaError> {
-        let Input::Codes(format, scale) = input else {
+        let Quantisation::Codes(format, scale) = input.quantisation else {
             return Ok(None);
         };
         let quantizer = Quantizer::new(format, engine.dtype())?;
         let quantizer = quantizer.with_tensor_scale(scale.unwrap_or(1.0));
         Ok(Some(Self {
+            rotation: input.rotation.clone(),
             quantizer: quantizer.to_byte_codes(scale.is_none()),
             dtype: engine.dtype(),
             positions: batch.positions().collect(),
@@ -200,6 +257,9 @@ impl Coding {
             .for_each(|(task, (((values, codes), scales), tensor_scales))| {
                 let first = task * rows_per_task;
                 operation(first, values);
+                if let Some(rotation) = &self.rotation {
+                    hadamard(values, features, rotation, self.dtype);
+                }
                 let tokens = values
                     .chunks_exact(features)
                     .zip(codes.chunks_exact_mut(features));
