@@ -33,17 +33,23 @@ pub enum NotPositive {
     NotFinite,
 }
 
-/// The ratios M: row i has M_ij for j < i.
+/// The ratios M: row i has M_ij for j < i; and the pivots P_i = R_ii^2.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Ratios {
     size: usize,
     rows: Vec<f64>,
+    pivots: Vec<f64>,
 }
 
 impl Ratios {
     /// M_ij of a row for j < i.
     pub fn row(&self, i: usize) -> &[f64] {
         &self.rows[i * self.size..][..i]
+    }
+
+    /// P_i.
+    pub fn pivot(&self, i: usize) -> f64 {
+        self.pivots[i]
     }
 }
 
@@ -61,6 +67,7 @@ impl Ratios {
 /// [`NotPositive`].
 pub fn ratios(mut a: Vec<f64>, size: usize) -> Result<Ratios, NotPositive> {
     assert_eq!(a.len(), size * size, "a square matrix");
+    let mut pivots = vec![0.0; size];
     let mut end = size;
     while end > 0 {
         let first = end.saturating_sub(BLOCK);
@@ -78,6 +85,7 @@ pub fn ratios(mut a: Vec<f64>, size: usize) -> Result<Ratios, NotPositive> {
             if pivot <= 0.0 {
                 return Err(NotPositive::Singular { column: k, pivot });
             }
+            pivots[k] = pivot;
             let own = &mut own[(k - first) * size..][..size];
             for (ratio, &x) in own.iter_mut().zip(&row[..k]) {
                 *ratio = x / pivot;
@@ -94,7 +102,11 @@ pub fn ratios(mut a: Vec<f64>, size: usize) -> Result<Ratios, NotPositive> {
         block.copy_from_slice(&own);
         end = first;
     }
-    Ok(Ratios { size, rows: a })
+    Ok(Ratios {
+        size,
+        rows: a,
+        pivots,
+    })
 }
 
 /// `to -= factor * row`.
@@ -146,6 +158,7 @@ mod tests {
             let (ratios, law) = (ratios(a.clone(), size).unwrap(), law(a, size));
             for i in 0..size {
                 assert_eq!(ratios.row(i), &law[i * size..][..i], "{size}: row {i}");
+                assert_eq!(ratios.pivot(i), law[i * size + i], "{size}: row {i}");
             }
         }
     }

@@ -144,6 +144,7 @@ impl Calibration<'_> {
                 0 => None,
                 _ => Some(Columns::new(&gram, &self.recipe).with_context(|| name.clone())?),
             };
+            drop(gram);
             for target in group {
                 let name = || target.parameter.name.clone();
                 let packed = self.matrix(target, columns.as_ref()).with_context(name)?;

@@ -80,7 +80,7 @@ impl TokenWeight {
 pub enum ScaleChoice {
     /// By the format's rule
     Rule,
-    /// The one near it whose nearest codes change the layer's output least
+    /// One near that of the rule, by what it costs to round what a first sweep rounds
     Search,
 }
 

@@ -1,19 +1,21 @@
-//! The scales of blocks, chosen for what their weights multiply.
+//! The scales of blocks, chosen by what a sweep over the columns rounds under them.
 //!
-//! Of the scales near the one that the format's rule chooses, a block gets the one with the least
+//! t is what the sweep before rounded, and P the pivots of [`super::factor`], which a column's
+//! rounding costs. Of the scales near its own, a block gets the one with the least
 //!
 //! ```text
-//! sum over i and j of e_i H_ij e_j        e = w - (value of the nearest code)
+//! sum over its columns i of P_i (t_i - value of the code nearest to t_i)^2
 //! ```
 //!
-//! over its columns: sums in f64, in order, without fused operations. The rule's own scale wins a
-//! tie, then the first of the others.
+//! Sums are f64, in order, without fused operations. A block's own scale wins a tie, then the first
+//! of the others. The sweep after it has other targets, so it may lose more in a row; then the row
+//! keeps what it had.
 
 use mxlab_kernels::format::{FormatError, PackedTensor, ScaleFormat};
 use mxlab_kernels::reference::ElementRounding;
 use rayon::prelude::*;
 
-use super::second_order::{Columns, LANES, owed};
+use super::second_order::Columns;
 
 /// What a scale that is a fraction is multiplied by, before it is rounded to its format, in the
 /// order in which ties are won. 3/2 takes E2M1's largest element from 6 to 4.
@@ -23,94 +25,66 @@ const FACTORS: [f32; 11] = [
 /// The same for powers of two.
 const POWERS: [f32; 3] = [1.0, 0.5, 2.0];
 
-/// `nearest`, the codes of `weights` under the rule's scales, with scales that are searched. Its
-/// codes are of no use then.
+/// `scaled` with scales that are searched for `targets` `[rows, cols]`. Its codes are of no use
+/// then.
 ///
 /// # Errors
-/// None: the sizes are those of `nearest`.
+/// None: the sizes are those of `scaled`.
 pub fn search(
-    weights: &[f32],
-    nearest: &PackedTensor,
+    targets: &[f32],
+    scaled: &PackedTensor,
     columns: &Columns,
     rounding: &ElementRounding,
 ) -> Result<PackedTensor, FormatError> {
-    let format = nearest.format();
-    let (cols, k) = (nearest.cols(), format.block_size());
+    let format = scaled.format();
+    let (cols, k) = (scaled.cols(), format.block_size());
     let factors: &[f32] = match format.scale().is_power_of_two() {
         true => &POWERS,
         false => &FACTORS,
     };
     let width = format.scale().storage_bytes();
-    let row_bytes = format.row_scale_bytes(cols);
-    let mut scales = nearest.scales().to_vec();
-    let tasks = scales.par_chunks_mut(LANES * row_bytes).enumerate();
-    tasks.for_each(|(task, scales)| {
-        let first = task * LANES;
-        let count = scales.len() / row_bytes;
-        for block in 0..format.blocks_per_row(cols) {
-            let begin = block * k;
-            let size = k.min(cols - begin);
-            // Rows of H up to the diagonal.
-            let h: Vec<Vec<f64>> = (begin..begin + size)
-                .map(|i| (begin..=i).map(|j| columns.at(i, j)).collect())
-                .collect();
-            let mut best = [(f64::INFINITY, 0); LANES];
+    let pivots = columns.pivots();
+    let mut scales = scaled.scales().to_vec();
+    let rows = scales
+        .par_chunks_mut(format.row_scale_bytes(cols))
+        .enumerate();
+    rows.for_each(|(row, scales)| {
+        let blocks = scales.chunks_exact_mut(width).enumerate();
+        for (block, bytes) in blocks {
+            let own = scaled.scale_code(row, block);
+            let mut best = (f64::INFINITY, own);
             for &factor in factors {
-                let mut errors = vec![[0.0; LANES]; size];
-                let mut codes = [None; LANES];
-                for lane in 0..count {
-                    let row = first + lane;
-                    let of_rule = nearest.scale_code(row, block);
-                    codes[lane] = candidate(format.scale(), of_rule, factor);
-                    let Some(scale) = codes[lane] else { continue };
-                    for (i, error) in errors.iter_mut().enumerate() {
-                        let at = row * cols + begin + i;
-                        let code = rounding.code(weights[at], scale, at as u64);
-                        let value = rounding.source.round(rounding.value(code, scale));
-                        error[lane] = f64::from(weights[at]) - f64::from(value);
-                    }
+                let Some(scale) = candidate(format.scale(), own, factor) else {
+                    continue;
+                };
+                let mut loss = 0.0;
+                for (i, pivot) in pivots.iter().enumerate().skip(block * k).take(k) {
+                    let at = row * cols + i;
+                    let code = rounding.code(targets[at], scale, at as u64);
+                    let value = rounding.source.round(rounding.value(code, scale));
+                    let rest = f64::from(targets[at]) - f64::from(value);
+                    loss += pivot * rest * rest;
                 }
-                let losses = losses(&h, &errors);
-                for lane in 0..count {
-                    if let Some(scale) = codes[lane].filter(|_| losses[lane] < best[lane].0) {
-                        best[lane] = (losses[lane], scale);
-                    }
+                if loss < best.0 {
+                    best = (loss, scale);
                 }
             }
-            for (lane, (loss, scale)) in best[..count].iter().enumerate() {
-                if loss.is_finite() {
-                    let bytes = &mut scales[lane * row_bytes + block * width..][..width];
-                    bytes.copy_from_slice(&scale.to_le_bytes()[..width]);
-                }
-            }
+            bytes.copy_from_slice(&best.1.to_le_bytes()[..width]);
         }
     });
-    let codes = nearest.codes().to_vec();
-    let (rows, factor) = (nearest.rows(), nearest.tensor_scale());
+    let codes = scaled.codes().to_vec();
+    let (rows, factor) = (scaled.rows(), scaled.tensor_scale());
     PackedTensor::new(*format, rows, cols, codes, scales, factor)
 }
 
 /// A scale times a factor; `None` if there is none. A block of zeros keeps its scale, and so does
 /// one that is not finite.
-fn candidate(scale: ScaleFormat, of_rule: u32, factor: f32) -> Option<u32> {
+fn candidate(scale: ScaleFormat, own: u32, factor: f32) -> Option<u32> {
     if factor == 1.0 {
-        return Some(of_rule);
+        return Some(own);
     }
-    let code = scale.encode_nearest(scale.decode(of_rule) * factor);
+    let code = scale.encode_nearest(scale.decode(own) * factor);
     (scale.decode(code) > 0.0).then_some(code)
-}
-
-/// e H e^T of each lane.
-fn losses(h: &[Vec<f64>], errors: &[[f64; LANES]]) -> [f64; LANES] {
-    let mut sums = [0.0; LANES];
-    for (i, row) in h.iter().enumerate() {
-        let before = owed(&row[..i], &errors[..i]);
-        for lane in 0..LANES {
-            let e = errors[i][lane];
-            sums[lane] += e * (row[i] * e + 2.0 * before[lane]);
-        }
-    }
-    sums
 }
 
 #[cfg(test)]
@@ -121,59 +95,49 @@ mod tests {
     use mxlab_kernels::format::FloatType;
     use mxlab_kernels::reference;
 
-    /// Every block has the scale of the least loss, by plain loops over the definition.
+    /// Every block has the scale of the least loss among its candidates.
     #[test]
     fn scales_are_those_of_the_least_loss() {
-        let (weights, gram) = (values(5, ROWS * COLS), gram());
+        let (targets, gram) = (values(5, ROWS * COLS), gram());
         let columns = Columns::new(&gram, &Recipe::default()).unwrap();
+        let pivots = columns.pivots();
         for format in formats() {
-            let nearest = reference::quantize(&weights, ROWS, COLS, &format, FloatType::F32);
-            let nearest = nearest.unwrap();
+            let scaled = reference::quantize(&targets, ROWS, COLS, &format, FloatType::F32);
+            let scaled = scaled.unwrap();
             let rounding = ElementRounding {
                 format: &format,
-                tensor_scale: nearest.tensor_scale(),
+                tensor_scale: scaled.tensor_scale(),
                 source: FloatType::F32,
             };
-            let found = search(&weights, &nearest, &columns, &rounding).unwrap();
+            let found = search(&targets, &scaled, &columns, &rounding).unwrap();
             let (k, mut changed) = (format.block_size(), 0);
             for row in 0..ROWS {
                 for block in 0..COLS / k {
                     let loss = |scale: u32| {
-                        let e: Vec<f64> = (block * k..(block + 1) * k)
-                            .map(|col| {
-                                let at = row * COLS + col;
-                                let code = rounding.code(weights[at], scale, at as u64);
-                                f64::from(weights[at]) - f64::from(rounding.value(code, scale))
-                            })
-                            .collect();
-                        let mut sum = 0.0;
-                        for i in 0..k {
-                            for j in 0..k {
-                                sum += e[i] * columns.at(block * k + i, block * k + j) * e[j];
-                            }
-                        }
-                        sum
+                        let terms = (block * k..(block + 1) * k).map(|col| {
+                            let at = row * COLS + col;
+                            let code = rounding.code(targets[at], scale, at as u64);
+                            let rest = targets[at] - rounding.value(code, scale);
+                            pivots[col] * f64::from(rest) * f64::from(rest)
+                        });
+                        terms.sum::<f64>()
                     };
-                    let of_rule = nearest.scale_code(row, block);
-                    let own = loss(found.scale_code(row, block));
-                    let x = format.scale().decode(of_rule);
-                    let factors = match format.scale().is_power_of_two() {
-                        true => vec![0.5, 2.0],
-                        false => (11..=24).map(|m| m as f32 / 16.0).collect(),
+                    let (own, best) = (scaled.scale_code(row, block), found.scale_code(row, block));
+                    let x = format.scale().decode(own);
+                    // Half to twice the scale, or 11/16 to 24/16 of it.
+                    let sixteenths: &[u32] = match format.scale().is_power_of_two() {
+                        true => &[8, 16, 32],
+                        false => &[11, 12, 13, 14, 15, 16, 17, 18, 20, 22, 24],
                     };
-                    let others = factors.iter().map(|f| format.scale().encode_nearest(x * f));
-                    let is_tried = |code: &u32| {
-                        let f = format.scale().decode(*code) / x;
-                        let near = |known: &&f32| (f / **known - 1.0).abs() < 0.03;
-                        format.scale().is_power_of_two() || FACTORS.iter().any(|k| near(&k))
-                    };
-                    for other in others.filter(is_tried) {
+                    for &part in sixteenths {
+                        let other = format.scale().encode_nearest(x * part as f32 / 16.0);
+                        let (least, loss) = (loss(best), loss(other));
                         assert!(
-                            own <= loss(other) * (1.0 + 1e-9),
-                            "{format}: {row}, {block}"
+                            least <= loss * (1.0 + 1e-6),
+                            "{format}: {row}, {block}, {part}"
                         );
                     }
-                    changed += usize::from(found.scale_code(row, block) != of_rule);
+                    changed += usize::from(best != own);
                 }
             }
             assert!(changed > ROWS / 4, "{format}: {changed} scales are others");
@@ -186,17 +150,17 @@ mod tests {
         let gram = gram();
         let columns = Columns::new(&gram, &Recipe::default()).unwrap();
         for format in formats() {
-            let mut weights = vec![0.0; ROWS * COLS];
-            weights[COLS] = f32::INFINITY;
-            let nearest = reference::quantize(&weights, ROWS, COLS, &format, FloatType::F32);
-            let nearest = nearest.unwrap();
+            let mut targets = vec![0.0; ROWS * COLS];
+            targets[COLS] = f32::INFINITY;
+            let scaled = reference::quantize(&targets, ROWS, COLS, &format, FloatType::F32);
+            let scaled = scaled.unwrap();
             let rounding = ElementRounding {
                 format: &format,
-                tensor_scale: nearest.tensor_scale(),
+                tensor_scale: scaled.tensor_scale(),
                 source: FloatType::F32,
             };
-            let found = search(&weights, &nearest, &columns, &rounding).unwrap();
-            assert_eq!(found.scales(), nearest.scales(), "{format}");
+            let found = search(&targets, &scaled, &columns, &rounding).unwrap();
+            assert_eq!(found.scales(), scaled.scales(), "{format}");
         }
     }
 }

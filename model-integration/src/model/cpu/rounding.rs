@@ -190,7 +190,9 @@ impl Rounding {
     /// The same for tokens from a position on; earlier ones stay.
     pub(super) fn from(self, start: usize) -> Self {
         Self {
-            quantized: self.quantized.map(|quantized| Quantized { start, ..quantized }),
+            quantized: self
+                .quantized
+                .map(|quantized| Quantized { start, ..quantized }),
             ..self
         }
     }
