@@ -1,6 +1,9 @@
 //! Rotations against exact matrices.
 
+use mxlab_harness::device::{Buffer, Device};
+use mxlab_kernels::family::rows::{RowOperation, RowVariant};
 use mxlab_kernels::format::{FloatType, FormatError, Rotation, random_at};
+use mxlab_kernels::kernel::{Call, Dense, Kernel, Slice, VariantError};
 use mxlab_kernels::reference;
 
 fn row(cols: usize, seed: u32) -> Vec<f32> {
@@ -105,5 +108,65 @@ fn rotations_without_a_matrix_are_refused() {
     }
     for text in ["32", "row", "32:7", "row:0"] {
         assert_eq!(text.parse::<Rotation>().unwrap().to_string(), text);
+    }
+}
+
+fn dense(buffer: &Buffer, stride: usize) -> Dense<'_> {
+    Dense {
+        first: Slice::whole(buffer),
+        stride,
+    }
+}
+
+/// Blocks within a thread, of a few lanes, and of a warp; rows longer than a thread block takes at
+/// once.
+#[test]
+fn copies_rotate_as_the_reference() {
+    let device = Device::emulator();
+    let stream = device.stream().unwrap();
+    let (rows, cols) = (3, 2304);
+    let x: Vec<u16> = row(rows * cols, 4)
+        .iter()
+        .map(|&x| FloatType::Bf16.to_bits(x) as u16)
+        .collect();
+    for rotation in ["8", "16:3", "32", "32:9", "64:3", "128", "256", "256:1"] {
+        let by: Rotation = rotation.parse().unwrap();
+        let copy = RowVariant::new(RowOperation::Copy, None).unwrap();
+        let copy = copy.rotated(&by).unwrap();
+        let src = device.upload("x", &x).unwrap();
+        let dst = device.upload("y", &vec![0u16; rows * cols]).unwrap();
+        let call = Call::new()
+            .size("rows", rows)
+            .size("cols", cols)
+            .rows("dst", "dst_stride", dense(&dst, cols))
+            .rows("src", "src_stride", dense(&src, cols))
+            .size("rotation_seed", by.seed().unwrap_or(0) as usize);
+        let kernel = copy.launcher(&device).unwrap();
+        kernel.launch(&stream, &call).unwrap();
+        let narrow = call.size("cols", cols - 4);
+        let refusal = kernel.launch(&stream, &narrow).unwrap_err().to_string();
+        assert!(refusal.contains("cols"), "{rotation}: {refusal}");
+        stream.synchronize().unwrap();
+        let ours: Vec<u16> = dst.download().unwrap();
+        let plan = by.of_rows(cols).unwrap();
+        for (x, ours) in x.chunks(cols).zip(ours.chunks(cols)) {
+            let value = |&bits: &u16| FloatType::Bf16.from_bits(bits.into());
+            let mut y: Vec<f32> = x.iter().map(value).collect();
+            reference::hadamard(&mut y, &plan, FloatType::Bf16);
+            let ours: Vec<f32> = ours.iter().map(value).collect();
+            assert_eq!(ours, y, "{rotation}");
+        }
+    }
+}
+
+#[test]
+fn kernels_refuse_other_rotations() {
+    for rotation in ["2", "4", "512", "row", "row:3"] {
+        let by: Rotation = rotation.parse().unwrap();
+        let copy = RowVariant::new(RowOperation::Copy, None).unwrap();
+        let refusal = copy.rotated(&by).unwrap_err();
+        assert_eq!(refusal, VariantError::Rotation { rotation: by });
+        let message = refusal.to_string();
+        assert!(message.contains(&format!("by {rotation};")), "{message}");
     }
 }

@@ -160,7 +160,14 @@ fn rotations_that_do_not_fit_are_refused() {
         refused(&[&eval[..], &[rotation]].concat(), expected);
     }
     let emulated = ["--device", "emulator", "--weights", "mxfp4"];
-    refused(&[&eval[..], &["32"], &emulated].concat(), "--device cpu");
+    for rotation in ["4", "row"] {
+        let refusal = format!("by {rotation}; expected blocks of a power of two from 8 to 256");
+        refused(&[&eval[..], &[rotation], &emulated].concat(), &refusal);
+        refused(
+            &[&eval[..], &[rotation], &emulated].concat(),
+            "--device cpu",
+        );
+    }
     let convert = ["convert", "embedded", output, "--to", "mxlab"];
     refused(
         &[&convert[..], &["--rotation", "32"]].concat(),

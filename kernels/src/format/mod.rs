@@ -49,6 +49,7 @@ pub use layout::{CodeLayout, CodeOrder};
 pub use matrix::MatrixFormat;
 pub use packed::PackedTensor;
 pub(crate) use packed::{read_scale, write_scale};
+pub(crate) use rotation::factor as rotation_factor;
 pub use rotation::{Hadamard, Rotation, RotationSpan};
 pub(crate) use rounding::seed_drawing;
 pub use rounding::{Rounding, random_at};

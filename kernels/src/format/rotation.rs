@@ -45,6 +45,11 @@ impl Rotation {
         self.span
     }
 
+    /// The seed of the signs; `None` if no column changes its sign.
+    pub const fn seed(&self) -> Option<u32> {
+        self.seed
+    }
+
     /// The rotation of rows of `cols` columns.
     ///
     /// # Errors
@@ -99,8 +104,13 @@ impl Hadamard {
 
     /// 1 / sqrt(n), rounded to f32.
     pub fn factor(&self) -> f32 {
-        (1.0 / (self.size as f64).sqrt()) as f32
+        factor(self.size)
     }
+}
+
+/// 1 / sqrt(size), rounded to f32.
+pub(crate) fn factor(size: usize) -> f32 {
+    (1.0 / (size as f64).sqrt()) as f32
 }
 
 /// The smallest base for order `size`: Paley's constructions over a prime q give q + 1 for q = 3

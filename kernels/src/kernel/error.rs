@@ -1,6 +1,6 @@
 //! Errors of choosing and launching a kernel.
 
-use crate::format::FormatError;
+use crate::format::{FormatError, Rotation};
 use crate::support::Unsupported;
 use mxlab_harness::device::DeviceError;
 
@@ -15,6 +15,15 @@ pub enum VariantError {
     HeadDim {
         /// Features of a head.
         head_dim: usize,
+    },
+    /// Rows rotated as no kernel does it.
+    #[error(
+        "no kernel rotates rows by {rotation}; expected blocks of a power of two from 8 to 256 \
+         columns"
+    )]
+    Rotation {
+        /// The rotation.
+        rotation: Rotation,
     },
     /// The format is not defined for this float type.
     #[error(transparent)]

@@ -4,7 +4,7 @@ use mxlab_harness::device::DeviceError;
 use mxlab_kernels::family::shuffle::ShuffleError;
 use mxlab_kernels::format::{FormatError, Rotation};
 use mxlab_kernels::fragment::OperandType;
-use mxlab_kernels::kernel::LaunchError;
+use mxlab_kernels::kernel::{LaunchError, VariantError};
 
 use crate::checkpoint::CheckpointError;
 use crate::config::KvMisfit;
@@ -105,13 +105,8 @@ pub enum LlamaError {
         tensor: String,
     },
     /// Inputs that this engine does not rotate.
-    #[error(
-        "inputs are rotated by {rotation}, for which the device has no kernels; use `--device cpu`"
-    )]
-    Rotation {
-        /// The rotation.
-        rotation: Rotation,
-    },
+    #[error("{0}, or `--device cpu`")]
+    Rotation(VariantError),
     /// A prompt whose continuation may reach lengths with other rotary frequencies.
     #[error(
         "a prompt of {prompt} tokens that may be continued up to {end} would pass {trained} \

@@ -66,17 +66,13 @@ pub trait Store: Backend<Error = LlamaError> {
     /// The input of a projection of `cols` columns, rotated before it is quantised.
     ///
     /// # Errors
-    /// If this engine does not rotate inputs, or rows of this length.
+    /// If this engine does not rotate so, or rows of this length.
     fn rotated(
         &self,
-        _input: Self::Input,
+        input: Self::Input,
         rotation: &Rotation,
-        _cols: usize,
-    ) -> Result<Self::Input, LlamaError> {
-        Err(LlamaError::Rotation {
-            rotation: *rotation,
-        })
-    }
+        cols: usize,
+    ) -> Result<Self::Input, LlamaError>;
 
     /// Stores a matrix, in `format` if there is one, to be multiplied by an input in `input`.
     /// Values are rounded to the dtype first; a matrix that the checkpoint stores in `format` keeps

@@ -144,6 +144,31 @@ fn logits_are_those_of_the_cpu_engine_in_every_configuration() {
     }
 }
 
+/// Inputs of projections rotated by row kernels, in bf16 and in 8 bits; without them, the products
+/// with rotated weights would be those of other models.
+#[test]
+fn rotated_inputs_give_the_logits_of_the_cpu_engine() {
+    let tokens = tokens(3);
+    let cases = [
+        ("baseline", "16:7", Operands::Bf16),
+        ("mx-linear", "32", Operands::Bf16),
+        ("mx-linear", "32", Operands::Bytes),
+        ("nvfp4", "32:5", Operands::Bf16),
+    ];
+    for (name, rotation, operands) in cases {
+        let mut config = config(name);
+        config.rotation = Some(rotation.parse().expect("a rotation"));
+        let theirs = cpu_logits(&checkpoint(), &config, &tokens, 40);
+        let engine = stored(checkpoint(), Storage::Packed(operands));
+        let difference = relative(&device_logits(&engine, &config, &tokens, 40), &theirs);
+        eprintln!("{name}, rotated by {rotation}, {operands:?}: {difference:.4}");
+        assert!(
+            difference <= bound(&config),
+            "{name}, rotated by {rotation}, {operands:?}: {difference}"
+        );
+    }
+}
+
 /// Packed weights, keys and values give exactly the logits of their bf16 values: the same products
 /// are added in the same order.
 #[test]

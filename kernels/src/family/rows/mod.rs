@@ -7,9 +7,12 @@ mod operation;
 mod packed;
 mod part;
 mod problems;
+mod rotated;
 
 pub use head_norm::HeadNorm;
 pub use operation::RowOperation;
+
+use rotated::{RotatedBlocks, RotationContext};
 
 use super::Family;
 use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
@@ -70,6 +73,8 @@ pub struct RowVariant {
     quantizer: Option<BlockVariant>,
     /// The operand type of the rows; 8-bit operands have separate scales.
     operand: OperandType,
+    /// Blocks that are rotated before they are quantised.
+    rotation: Option<RotatedBlocks>,
 }
 
 /// `v` in templates: the quantising part, and the operation.
@@ -85,6 +90,7 @@ struct RowContext {
     second: Option<[&'static str; 2]>,
     numbers: Vec<&'static str>,
     is_quantized: bool,
+    rotation: Option<RotationContext>,
     /// Rows become 8-bit operands with separate scales.
     is_packed: bool,
     /// Operands are integers: values over the smallest.
@@ -122,6 +128,7 @@ impl RowVariant {
             operation,
             quantizer: quantizer.transpose()?,
             operand: OperandType::Bf16,
+            rotation: None,
         })
     }
 
@@ -169,8 +176,10 @@ impl RowVariant {
     /// those with E8M0, UE5M3, FP16 and FP32 scales, `floor` and half to even, every element that
     /// there are operands for. Operations that no projection takes its input from come in bf16
     /// only, those of few architectures in the formats of [`is_headline`](crate::family::block).
+    /// In these formats all that a projection takes its input from also come rotated in blocks of
+    /// 32, `copy` in blocks of every size.
     pub fn all() -> impl Iterator<Item = Self> {
-        RowOperation::ALL.into_iter().flat_map(move |operation| {
+        let plain = RowOperation::ALL.into_iter().flat_map(move |operation| {
             let listed = operation.parts().formats;
             let quantized = formats(BlockOperation::FakeQuantize)
                 .filter(move |format| is_usual(format) && listed.has(format))
@@ -183,21 +192,24 @@ impl RowVariant {
                 formats.filter_map(move |format| Self::packed(operation, format, operand).ok())
             });
             dense.chain(packed)
-        })
+        });
+        plain.chain(Self::all_rotated())
     }
 }
 
 impl Kernel for RowVariant {
     fn id(&self) -> KernelId {
         let name = self.operation.name();
+        let rotation = self.rotation.map_or_else(String::new, RotatedBlocks::word);
         match &self.quantizer {
-            None => KernelId::new([name, "bf16"], Target::new(80)),
+            None => KernelId::new([name, &rotation, "bf16"], Target::new(80)),
             Some(quantizer) => {
                 let operand = match self.operand {
                     OperandType::Bf16 => String::new(),
                     operand @ (OperandType::E4m3 | OperandType::S8) => operand.to_string(),
                 };
-                KernelId::new([name, &quantizer.words(), &operand], quantizer.target())
+                let words = [name, &rotation, &quantizer.words(), &operand];
+                KernelId::new(words, quantizer.target())
             }
         }
     }
@@ -210,7 +222,12 @@ impl Kernel for RowVariant {
         let padded = size("cols").next_multiple_of(8);
         let matrix = |stride| rows(size("rows"), size(stride), padded.clone());
         let grid = [size("rows"), 1.into(), 1.into()];
-        let signature = Signature::new(self.id(), 256, grid).bounded("cols", 1.into(), None, 1);
+        let signature = Signature::new(self.id(), 256, grid).bounded(
+            "cols",
+            1.into(),
+            None,
+            self.rotation.map_or(1, RotatedBlocks::size),
+        );
         let packed = self.format().filter(|_| self.is_packed());
         let whole = match packed {
             Some(_) => size("cols").next_multiple_of(CHUNK),
@@ -248,6 +265,10 @@ impl Kernel for RowVariant {
                 .size("seed"),
             false => signature,
         };
+        let signature = match self.has_signs() {
+            true => signature.size("rotation_seed"),
+            false => signature,
+        };
         let signature = parts.numbers.iter().fold(signature, |signature, number| {
             signature.number(number.0, number.1.clone())
         });
@@ -282,6 +303,7 @@ impl Kernel for RowVariant {
             formula: parts.formula,
             second: parts.second,
             numbers: parts.numbers.iter().map(|(name, _)| *name).collect(),
+            rotation: self.rotation.map(RotatedBlocks::context),
             is_packed: self.is_packed(),
             is_integer: self.operand == OperandType::S8,
             mantissa_bits: element

@@ -1,6 +1,7 @@
 //! Problems of the row kernels, and their expected outputs.
 
 use super::draw::{Spread, draw, matrix, scale_on_edge};
+use super::rotated::RotatedBlocks;
 use super::{RowOperation, RowVariant, part};
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
@@ -86,12 +87,13 @@ impl RowVariant {
 impl Entry for RowVariant {
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
         let most = 2 * elements.max(1);
-        let cols = match rng.random_range(0..8) {
+        let cols: usize = match rng.random_range(0..8) {
             // More than a thread block takes at once.
             0 => rng.random_range(2049..=5000),
             1 | 2 => 8 * rng.random_range(1..=80),
             _ => rng.random_range(1..=most.min(700)),
         };
+        let cols = cols.next_multiple_of(self.rotation.map_or(1, RotatedBlocks::size));
         let rows = rng.random_range(1..=(most / cols).clamp(1, 20));
         let mut stride = |step| cols.next_multiple_of(step) + 8 * rng.random_range(0..3);
         let dst = stride(if self.is_packed() { CHUNK } else { 8 });
@@ -105,6 +107,7 @@ impl Entry for RowVariant {
                 ("dst_scales_stride", dst_scales),
                 ("src_stride", src),
                 ("seed", rng.random::<u32>() as usize),
+                ("rotation_seed", rng.random::<u32>() as usize),
             ],
             [("src", draw(rng, rows, cols, src))],
         );
@@ -115,6 +118,11 @@ impl Entry for RowVariant {
         let element = ElementType::U32;
         let positions = Tensor { element, bits };
         problem.tensors.insert("positions".to_owned(), positions);
+        if let (Some(rotation), RowOperation::Copy, true) =
+            (self.rotation, self.operation(), rng.random())
+        {
+            rotation.on_edge(rng, &mut problem, cols);
+        }
         if self.operation().is_norm() && rng.random() {
             let centers = self.operation() == RowOperation::LayerNorm;
             scale_on_edge(rng, &mut problem, cols, |x| match centers {
@@ -142,6 +150,7 @@ impl Entry for RowVariant {
                 ("dst_scales_stride", rows),
                 ("src_stride", stride),
                 ("seed", seed),
+                ("rotation_seed", rng.random::<u32>() as usize),
             ],
             [("src", src)],
         );
@@ -168,8 +177,18 @@ impl Entry for RowVariant {
         let untouched = vec![UNTOUCHED; self.scale_bytes(rows, cols, scales_stride)];
         let mut scales = Tensor::from_bytes(ElementType::F32, &untouched)?;
         let format = self.seeded_format(problem.size("seed")? as u32);
+        let rotation = match self.rotation {
+            Some(rotation) => {
+                let seed = problem.size("rotation_seed")? as u32;
+                Some(rotation.of_rows(seed, cols)?)
+            }
+            None => None,
+        };
         for index in 0..rows {
             let mut y = self.row(problem, index, cols)?;
+            if let Some(rotation) = &rotation {
+                reference::hadamard(&mut y, rotation, FloatType::Bf16);
+            }
             if let Some(format) = &format {
                 let part = Part {
                     rows: 1,

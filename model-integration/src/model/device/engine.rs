@@ -226,6 +226,9 @@ impl Engine for DeviceEngine {
                  none, or --device cpu"
             );
         }
+        if let Some(rotation) = &config.rotation {
+            Input::default().rotated(rotation)?;
+        }
         // Unsupported formats are found without loading weights.
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();

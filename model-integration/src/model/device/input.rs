@@ -4,10 +4,12 @@ use clap::ValueEnum;
 use mxlab_harness::device::{DeviceKind, Properties};
 use mxlab_kernels::family::matmul::{MatmulOutput, MatmulVariant, Regime};
 use mxlab_kernels::family::rows::{RowOperation, RowVariant};
-use mxlab_kernels::format::{BlockFormat, ElementFormat};
+use mxlab_kernels::format::{BlockFormat, ElementFormat, Rotation};
 use mxlab_kernels::fragment::{FragmentError, FragmentFormat, OperandType, WeightFormat};
 use mxlab_kernels::kernel::Kernel;
 use mxlab_kernels::support::{Taker, support};
+
+use crate::model::LlamaError;
 
 /// The input of projections.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -16,6 +18,8 @@ pub struct Input {
     pub format: Option<BlockFormat>,
     /// Operand type of input and weights.
     pub operand: OperandType,
+    /// How it is rotated before it is quantised; one that row kernels do.
+    pub rotation: Option<Rotation>,
 }
 
 impl Default for Input {
@@ -40,7 +44,27 @@ impl Input {
         Self {
             format,
             operand: OperandType::Bf16,
+            rotation: None,
         }
+    }
+
+    /// The same, rotated before.
+    ///
+    /// # Errors
+    /// [`LlamaError::Rotation`] if row kernels do not rotate so.
+    pub fn rotated(self, rotation: &Rotation) -> Result<Self, LlamaError> {
+        let rows = RowVariant::new(RowOperation::Copy, None);
+        rows.and_then(|rows| rows.rotated(rotation))
+            .map_err(LlamaError::Rotation)?;
+        Ok(Self {
+            rotation: Some(*rotation),
+            ..self
+        })
+    }
+
+    /// Whether nothing happens to rows in bf16.
+    pub(super) const fn is_as_it_is(&self) -> bool {
+        self.format.is_none() && self.rotation.is_none()
     }
 
     /// The input of projections with these formats of weights and activations, on a device.

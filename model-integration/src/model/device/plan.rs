@@ -246,7 +246,13 @@ impl PackedInputs {
         }
         inputs.extend(next);
         let (mut codes, mut scales) = (BTreeMap::new(), BTreeMap::new());
-        for (features, Input { format, operand }) in inputs {
+        for (
+            features,
+            Input {
+                format, operand, ..
+            },
+        ) in inputs
+        {
             if let (Some(format), true) = (format, operand.bits() == 8) {
                 *codes.entry(features).or_insert(0) += 1;
                 *scales.entry((features, format.block_size())).or_insert(0) += 1;

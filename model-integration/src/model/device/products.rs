@@ -36,7 +36,11 @@ impl DeviceBackend {
                 self.pool.take(rows, cols)?,
             ),
         };
-        let variant = variant.map_err(LaunchError::from)?;
+        let rotated = variant.and_then(|variant| match &input.rotation {
+            Some(rotation) => variant.rotated(rotation),
+            None => Ok(variant),
+        });
+        let variant = rotated.map_err(LaunchError::from)?;
         let mut call = by
             .size("rows", rows)
             .size("cols", cols)
@@ -51,6 +55,9 @@ impl DeviceBackend {
             call = call
                 .buffer("positions", positions)
                 .size("seed", seed as usize);
+        }
+        if let Some(seed) = input.rotation.and_then(|rotation| rotation.seed()) {
+            call = call.size("rotation_seed", seed as usize);
         }
         let kernel = self.kernels.rows(variant)?;
         kernel.launch(&self.stream, &call)?;
@@ -75,9 +82,9 @@ impl DeviceBackend {
         batch: &Batch,
         input: &Input,
     ) -> Result<Activation, LlamaError> {
-        match input.format {
-            None => Ok(rows),
-            Some(_) => self.make_rows(RowOperation::Copy, &rows, Call::new(), batch, input),
+        match input.is_as_it_is() {
+            true => Ok(rows),
+            false => self.make_rows(RowOperation::Copy, &rows, Call::new(), batch, input),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Parameters of a checkpoint, kept on the device.
 
 use half::bf16;
-use mxlab_kernels::format::{BlockFormat, FloatType};
+use mxlab_kernels::format::{BlockFormat, FloatType, Rotation};
 use mxlab_kernels::fragment::{FragmentFormat, OperandType};
 
 use super::input::Input;
@@ -54,6 +54,11 @@ impl Store for DeviceBackend {
                 input: stored.name(),
             }),
         }
+    }
+
+    fn rotated(&self, input: Input, rotation: &Rotation, cols: usize) -> Result<Input, LlamaError> {
+        rotation.of_rows(cols)?;
+        input.rotated(rotation)
     }
 
     fn matrix(
