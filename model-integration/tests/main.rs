@@ -1,5 +1,6 @@
 //! Tests of the library and of the `mxlab` binary.
 
+mod allocate;
 mod bad_input;
 mod bench;
 mod calibrate;

@@ -14,14 +14,15 @@ use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 
 use super::Recipe;
 use super::inputs::Inputs;
+use super::projections::{linears, linears_mut, weights_of};
 use super::second_order::{Columns, round};
 use super::store::Store;
 use crate::checkpoint::Checkpoint;
 use crate::config::{Projection, QuantConfig};
-use crate::description::parameters::{GATE_UP, Parameter, QKV};
+use crate::description::parameters::Parameter;
 use crate::model::cpu::{Activation, Cache, Cpu, Matrix};
 use crate::model::load::load;
-use crate::model::{Batch, Expert, Layer, Linear, Llama, Mlp, Projections, context};
+use crate::model::{Batch, Linear, Llama, context};
 
 /// What is calibrated, and by what.
 pub struct Calibration<'a> {
@@ -70,7 +71,7 @@ impl Calibration<'_> {
         let hidden = batches.iter().map(|batch| model.embed(&engine, batch));
         let mut hidden: Vec<Activation> = hidden.collect::<Result<_, _>>()?;
         for index in 0..model.layers.len() {
-            let parameters = self.parameters_of(index, &model.layers[index]);
+            let parameters = weights_of(self.checkpoint.parameters(), index, &model.layers[index]);
             if !store.has(index) {
                 let matrices = self.layer(&model, &parameters, index, |engine| {
                     for (batch, x) in batches.iter().zip(&hidden) {
@@ -164,26 +165,6 @@ impl Calibration<'_> {
             None => cpu::quantize(&values, rows, cols, &target.format, self.dtype)?,
         })
     }
-
-    /// The weights of a layer's projections in the order of [`linears`].
-    fn parameters_of(&self, index: usize, layer: &Layer<Cpu>) -> Vec<&Parameter> {
-        let parameters = self.checkpoint.parameters();
-        let weight = |projection| parameters.of_layer(index, [projection])[0].0;
-        let mut all: Vec<&Parameter> = QKV.map(weight).into();
-        all.push(weight(Projection::O));
-        let gated = [GATE_UP[0], GATE_UP[1], Projection::Down];
-        match &layer.mlp {
-            Mlp::Gated { .. } => all.extend(gated.map(weight)),
-            Mlp::Plain { .. } => all.extend([Projection::Up, Projection::Down].map(weight)),
-            Mlp::Experts { experts, .. } => {
-                for expert in 0..experts.len() {
-                    let of_expert = parameters.of_expert(index, Some(expert), gated);
-                    all.extend(of_expert.map(|(weight, _)| weight));
-                }
-            }
-        }
-        all
-    }
 }
 
 impl Target<'_, '_> {
@@ -200,39 +181,3 @@ impl Target<'_, '_> {
             && self.linear.input == next.linear.input
     }
 }
-
-/// Defines a function that lists the projections of a layer, each of which the CPU engine keeps
-/// apart: to be read, or to be changed.
-macro_rules! define_linears {
-    ($name:ident $(, $mutable:tt)?) => {
-        fn $name(layer: &$($mutable)? Layer<Cpu>) -> Vec<&$($mutable)? Linear<Cpu>> {
-            fn separate<const N: usize>(
-                of: &$($mutable)? Projections<Cpu, N>,
-            ) -> &$($mutable)? [Linear<Cpu>; N] {
-                match of {
-                    Projections::Separate(linears) => linears,
-                    Projections::Fused { stack, .. } => match *stack {},
-                }
-            }
-            let mut all = Vec::new();
-            all.extend(separate(&$($mutable)? layer.qkv));
-            all.push(&$($mutable)? layer.o);
-            match &$($mutable)? layer.mlp {
-                Mlp::Gated { gate_up, down } => {
-                    all.extend(separate(gate_up));
-                    all.push(down);
-                }
-                Mlp::Plain { up, down } => all.extend([up, down]),
-                Mlp::Experts { experts, .. } => {
-                    for Expert { gate_up, down } in experts {
-                        all.extend(separate(gate_up));
-                        all.push(down);
-                    }
-                }
-            }
-            all
-        }
-    };
-}
-define_linears!(linears);
-define_linears!(linears_mut, mut);

@@ -16,11 +16,15 @@
 //! - [`layers`] does so layer by layer, with inputs as the layers before it make them, quantised;
 //! - [`store`] keeps finished layers, so that a run that was killed goes on;
 //! - [`text`] cuts texts into sequences.
+//!
+//! [`allocate`] divides a budget of bits among the projections.
 
+pub mod allocate;
 pub mod factor;
 pub mod gram;
 mod inputs;
 pub mod layers;
+mod projections;
 mod scales;
 pub mod second_order;
 pub mod store;

@@ -148,7 +148,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     });
     let store = Store::open(&folder(&args.output)?, layers, &run)?;
 
-    let bar = progress(layers);
+    let bar = layer_progress("calibrating", layers);
     let begin = Instant::now();
     let calibration = Calibration {
         checkpoint: &checkpoint,
@@ -238,11 +238,10 @@ fn damping(text: &str) -> Result<f64, String> {
 }
 
 /// A bar of layers with the time left.
-fn progress(layers: usize) -> ProgressBar {
-    let template =
-        "calibrating        [{bar:30}] {pos}/{len} layers, {elapsed} elapsed, {eta} left";
+pub fn layer_progress(doing: &str, layers: usize) -> ProgressBar {
+    let template = "{msg:18} [{bar:30}] {pos}/{len} layers, {elapsed} elapsed, {eta} left";
     let style = ProgressStyle::with_template(template).expect("a well-formed template");
     let bar = ProgressBar::with_draw_target(Some(layers as u64), ProgressDrawTarget::stderr());
     bar.set_style(style.progress_chars("=> "));
-    bar
+    bar.with_message(doing.to_owned())
 }

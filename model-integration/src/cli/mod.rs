@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 done, 1 failed (or found mismatches), 2 wrong usage, 130 interrupted.
 
+mod allocate;
 mod bench;
 mod bundle;
 mod calibrate;
@@ -55,6 +56,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Choose the formats of weights by layer and projection for a budget of bits
+    Allocate(Box<allocate::AllocateArgs>),
     /// Time kernels, or compare two bench records
     Bench(Box<bench::BenchArgs>),
     /// Assemble the kernels for a chip ahead of time, so that the driver compiles nothing
@@ -122,6 +125,7 @@ pub fn main() -> ExitCode {
     }
     let done = match cli.command {
         None => eval::run(&cli.eval),
+        Some(Command::Allocate(args)) => allocate::run(&args),
         Some(Command::Bench(args)) => bench::run(&args),
         Some(Command::Bundle(args)) => bundle::run(&args),
         Some(Command::Calibrate(args)) => calibrate::run(&args),

@@ -17,6 +17,18 @@ impl LayerSet {
         Self(vec![layer..=layer])
     }
 
+    /// The set of layers in ascending order; `None` for none.
+    pub fn of(layers: impl IntoIterator<Item = usize>) -> Option<Self> {
+        let mut ranges: Vec<RangeInclusive<usize>> = Vec::new();
+        for layer in layers {
+            match ranges.last_mut() {
+                Some(last) if *last.end() + 1 == layer => *last = *last.start()..=layer,
+                _ => ranges.push(layer..=layer),
+            }
+        }
+        (!ranges.is_empty()).then_some(Self(ranges))
+    }
+
     /// Whether the layer is in the set.
     pub fn contains(&self, layer: usize) -> bool {
         self.0.iter().any(|range| range.contains(&layer))

@@ -10,7 +10,7 @@
 //! | [`flags`] | command-line flags on top of any configuration |
 //! | `kv_options` | what keys and values have besides their formats |
 //! | [`layers`] | sets of layers, `0-3,7` |
-//! | `describe` | a configuration in words |
+//! | `describe`, `write` | a configuration in words, and as a file |
 
 mod describe;
 pub mod file;
@@ -20,6 +20,7 @@ mod kv_options;
 pub mod layers;
 pub mod named;
 mod operand;
+mod write;
 
 use clap::ValueEnum;
 use mxlab_kernels::format::{BlockFormat, MatrixFormat, Rotation, Rounding};

@@ -172,7 +172,6 @@ impl<B: Backend> Llama<B> {
         cache: &mut B::Cache,
         rows: &[u32],
     ) -> Result<B::Activation, B::Error> {
-        let factors = &self.factors;
         let mut x = self.embed(backend, batch)?;
         let tables = self.rope.of(batch);
         let selected = batch.select(rows);
@@ -190,7 +189,21 @@ impl<B: Backend> Llama<B> {
                 }
             }
         }
-        let x = backend.norm(&x, &self.norm, &selected, &self.head_input)?;
+        self.output(backend, &x, &selected)
+    }
+
+    /// Logits from the output `x` of the last layer for the tokens of a batch.
+    ///
+    /// # Errors
+    /// Any error of the backend's operations.
+    pub fn output(
+        &self,
+        backend: &B,
+        x: &B::Activation,
+        batch: &Batch,
+    ) -> Result<B::Activation, B::Error> {
+        let factors = &self.factors;
+        let x = backend.norm(x, &self.norm, batch, &self.head_input)?;
         let head = self.head.as_ref().unwrap_or(&self.embedding);
         let mut logits = backend.linear(&x, head, None, None)?;
         if factors.logit_divisor != 1.0 {
