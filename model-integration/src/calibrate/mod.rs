@@ -25,7 +25,7 @@ pub mod gram;
 mod inputs;
 pub mod layers;
 mod projections;
-mod scales;
+pub mod scales;
 pub mod second_order;
 pub mod store;
 pub mod text;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Sums are f64, in order, without fused operations. Rows do not depend on each other. Scales are
-//! those that the format's rule gives w, or those that `scales` searches.
+//! those that the format's rule gives w, or those of [`super::scales`].
 
 use multiversion::multiversion;
 use mxlab_kernels::cpu;
