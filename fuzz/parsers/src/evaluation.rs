@@ -267,10 +267,12 @@ pub fn record_seeds() -> Vec<Vec<u8>> {
             estimate,
             from_baseline: Some(estimate),
         }],
+        kv_bits: Some(4.375),
         baseline: Some("baseline".to_owned()),
         footprint: Footprint {
             weight_bytes: 1 << 40,
             kv_bytes_per_token: 2560,
+            kv: None,
             packed: None,
             stand_ins: Vec::new(),
             integer_products: 0,
