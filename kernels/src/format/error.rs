@@ -87,8 +87,8 @@ pub enum FormatError {
     RotationCols { size: usize, cols: usize },
     /// No construction gives a Hadamard matrix of this order.
     #[error(
-        "a row of {cols} columns has no known Hadamard matrix; rotate blocks of a power of two that \
-         divides it"
+        "a row of {cols} columns has no known Hadamard matrix; rotate blocks of a power of two \
+         that divides it"
     )]
     NoHadamard { cols: usize },
     /// A buffer does not have the length that rows, columns and format ask for.

@@ -8,9 +8,10 @@
 //! ```
 //!
 //! which is the Kullback-Leibler divergence to second order. It is measured under the format of the
-//! fewest bits. Under the others it is in proportion to the squared error of the weights, as it is to
-//! second order where errors have no direction. Costs of projections are taken to add up. From the format of the fewest bits on, the step that saves the most a bit comes first, as
-//! long as it fits the budget.
+//! fewest bits. Under the others it is in proportion to the squared error of the weights, as it is
+//! to second order where errors have no direction. Costs of projections are taken to add up. From
+//! the format of the fewest bits on, the step that saves the most a bit comes first, as long as it
+//! fits the budget.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 

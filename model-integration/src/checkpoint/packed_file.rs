@@ -6,9 +6,9 @@
 //! - `t.tensor_scale`, F32 `[1]`, if the format has one.
 //!
 //! The metadata hold the block format as JSON (`mxlab.format`), with the field `rotation` if rows
-//! are rotated; the format of a tensor in another one (`mxlab.format.t`), the format of the inputs that it multiplies (`mxlab.input` and
-//! `mxlab.input.t`), and the shape of each quantised tensor (`mxlab.shape.t`). All other tensors are
-//! unchanged.
+//! are rotated; the format of a tensor in another one (`mxlab.format.t`), the format of the inputs
+//! that it multiplies (`mxlab.input` and `mxlab.input.t`), and the shape of each quantised tensor
+//! (`mxlab.shape.t`). All other tensors are unchanged.
 
 use std::path::Path;
 

@@ -118,8 +118,8 @@ fn choices(all: &[QuantConfig]) -> Result<(QuantConfig, Vec<BlockFormat>)> {
     for config in all {
         let has_own = (config.overrides.iter()).any(|change| change.weights.is_some());
         if has_own {
-            let message = "the configuration gives weights formats by layer or projection, which is \
-                what this command chooses; give formats with --weights";
+            let message = "the configuration gives weights formats by layer or projection, which \
+                is what this command chooses; give formats with --weights";
             return Err(Usage(message.to_owned()).into());
         }
         match config.weights {
@@ -241,8 +241,8 @@ fn summary(
             100.0 * share
         );
     }
-    text += "nats a token by which the logits diverge, inputs as they are: summed over projections, \
-             each alone in codes; measured, all together\n";
+    text += "nats a token by which the logits diverge, inputs as they are: summed over \
+             projections, each alone in codes; measured, all together\n";
     Ok(text)
 }
 

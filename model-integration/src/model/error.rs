@@ -84,8 +84,8 @@ pub enum LlamaError {
     },
     /// A checkpoint whose weights have another rotation.
     #[error(
-        "`{tensor}` is rotated by {stored}, and the configuration rotates by {given}; leave out the \
-         rotation"
+        "`{tensor}` is rotated by {stored}, and the configuration rotates by {given}; leave out \
+         the rotation"
     )]
     OtherRotation {
         /// The weight.

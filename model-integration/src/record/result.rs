@@ -28,8 +28,8 @@ pub struct TaskResult {
     /// Name of the baseline's configuration; `None` if no baseline was evaluated, and for the
     /// baseline itself.
     pub baseline: Option<String>,
-    /// Bits of a cached key or value, over all that the prompts and their targets leave in the cache;
-    /// `None` in records from before it was known.
+    /// Bits of a cached key or value, over all that the prompts and their targets leave in the
+    /// cache; `None` in records from before it was known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_bits: Option<f64>,
     /// Memory that the model takes.

@@ -222,8 +222,8 @@ impl Engine for DeviceEngine {
         );
         if let Some(rotation) = config.kv.key_rotation {
             bail!(
-                "`key_rotation`: the kernels of the cache do not rotate, found {rotation}; expected \
-                 none, or --device cpu"
+                "`key_rotation`: the kernels of the cache do not rotate, found {rotation}; \
+                 expected none, or --device cpu"
             );
         }
         if let Some(rotation) = &config.rotation {
