@@ -3,6 +3,12 @@
 use std::path::Path;
 use std::process::{Command, Output};
 
+use mxlab::config::{FormatFlags, Projection, QuantConfig};
+use mxlab::embedded;
+use mxlab::study::expand::only;
+use mxlab::study::explain::between;
+use mxlab::study::weights::errors;
+use mxlab_kernels::format::{FloatType, ScaleRule};
 use serde_json::Value;
 
 fn run(arguments: &[&str]) -> Output {
@@ -129,6 +135,11 @@ fn a_rotated_model_is_the_same_function_and_its_file_says_so() {
         refused(&[&own[..], &["--rotation", "16"]].concat(), "rotated by 16");
         assert!(!Path::new(output).exists());
     }
+    // A file of its tensors alone would lose what its metadata say.
+    let file = Path::new(model).join("model.safetensors");
+    let file = file.to_str().expect("UTF-8");
+    let quantised = ["quantize", file, "--weights", "mxfp4", "--output"];
+    refused(&[&quantised[..], &[again]].concat(), "has packed tensors");
     // An older build, to which a field of the format is unknown, refuses it.
     let file = std::fs::read(Path::new(model).join("model.safetensors")).expect("a file");
     let size = u64::from_le_bytes(file[..8].try_into().expect("eight bytes")) as usize;
@@ -191,4 +202,37 @@ fn rotations_that_do_not_fit_are_refused() {
         &["quantize", "x.safetensors", "--rotation", "32"],
         "belong to a model",
     );
+}
+
+/// What a study makes of a rotated configuration is rotated.
+#[test]
+fn studies_keep_rotations() {
+    let flags = |rotation: &str| FormatFlags {
+        weights: vec!["mxfp4".parse().expect("a format")],
+        rotation: Some(rotation.parse().expect("a rotation")),
+        ..FormatFlags::default()
+    };
+    let rotated = flags("32:7").config().expect("a configuration");
+    let part = only(&rotated, "part", &[(None, Some(Projection::Q))]);
+    assert_eq!(part.rotation, rotated.rotation);
+
+    let plain = QuantConfig {
+        rotation: None,
+        ..rotated.clone()
+    };
+    let checkpoint = embedded::checkpoint().expect("the embedded model");
+    let of = |config: &QuantConfig| {
+        let errors = errors(&checkpoint, FloatType::Bf16, config).expect("errors");
+        errors.expect("formats").tensors
+    };
+    assert_ne!(of(&plain), of(&rotated));
+
+    let mut other = flags("32:7");
+    other.block_size = Some(16);
+    other.scale_rule = Some(ScaleRule::Rceil);
+    let other = other.config().expect("a configuration");
+    for (hybrid, _) in between(&rotated, &other).expect("hybrids") {
+        assert_eq!(hybrid.rotation, rotated.rotation, "{}", hybrid.name);
+    }
+    assert!(between(&plain, &other).is_err(), "the rotation is no part");
 }

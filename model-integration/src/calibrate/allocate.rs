@@ -10,7 +10,7 @@
 //! which is the Kullback-Leibler divergence to second order. It is measured under the format of the
 //! fewest bits. Under the others it is in proportion to the squared error of the weights, as it is
 //! to second order where errors have no direction. Costs of projections are taken to add up. From
-//! the format of the fewest bits on, the step that saves the most a bit comes first, as long as it
+//! the format of the fewest bits on, the step that saves the most a byte comes first, as long as it
 //! fits the budget.
 
 use std::sync::atomic::{AtomicBool, Ordering};

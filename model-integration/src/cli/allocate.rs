@@ -1,7 +1,8 @@
 //! `mxlab allocate`: formats of weights by layer and projection for a budget of bits.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use anyhow::Result;
 use clap::Args;
@@ -9,7 +10,7 @@ use mxlab_harness::record::write_atomic;
 use mxlab_kernels::format::{BlockFormat, MatrixFormat};
 
 use super::Done;
-use super::calibrate::layer_progress;
+use super::calibrate::{check_codes, layer_progress};
 use super::configuration::ConfigurationsArgs;
 use super::interrupt::stop_on_signals;
 use super::model::{Dtype, open_checkpoint, threads, use_threads};
@@ -17,6 +18,7 @@ use super::output::{Usage, print};
 use crate::calibrate::allocate::{Allocation, Costs, choose};
 use crate::calibrate::text::{TextPart, sequences};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
+use crate::memory::available_memory;
 
 #[derive(Args)]
 pub struct AllocateArgs {
@@ -65,6 +67,17 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         );
         return Err(Usage(message).into());
     }
+    let folder = args
+        .output
+        .parent()
+        .filter(|folder| *folder != Path::new(""));
+    if args.output.is_dir() || folder.is_some_and(|folder| !folder.is_dir()) {
+        let message = format!(
+            "`{}` is no file that can be written; give a name in a folder that exists",
+            args.output.display()
+        );
+        return Err(Usage(message).into());
+    }
     use_threads(args.threads)?;
     let stop = stop_on_signals("stopping; nothing is kept")?;
     let checkpoint = open_checkpoint(&args.model)?;
@@ -77,6 +90,21 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
     let texts = texts.collect::<Result<Vec<String>>>()?;
     let tokenizer = checkpoint.tokenizer()?;
     let sequences = sequences(&texts, &tokenizer, [args.sequences.get(), args.length])?;
+    check_codes(&checkpoint, &config)?;
+    // Original logits, their probabilities, and those of a change.
+    let logits = args.sequences.get() * args.length * checkpoint.config().vocab_size;
+    let bytes = 3 * 4 * logits as u64;
+    if let Some(available) = available_memory().filter(|available| *available < bytes) {
+        let message = format!(
+            "logits of {} sequences of {} tokens take {} MiB, and {} are available; lower \
+             --sequences or --length",
+            args.sequences,
+            args.length,
+            bytes >> 20,
+            available >> 20,
+        );
+        return Err(Usage(message).into());
+    }
     let allocation = Allocation {
         checkpoint: &checkpoint,
         config: &config,
@@ -106,8 +134,12 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         args.model, args.bits
     );
     text += &mixed.to_toml();
+    let summary = summary(&allocation, &mixed, &costs, &chosen)?;
+    if stop.load(Ordering::Relaxed) {
+        return Ok(Done::Interrupted);
+    }
     write_atomic(&args.output, text.as_bytes())?;
-    print(&summary(&allocation, &mixed, &costs, &chosen)?)?;
+    print(&summary)?;
     Ok(Done::Ok)
 }
 

@@ -21,6 +21,7 @@ use crate::calibrate::layers::Calibration;
 use crate::calibrate::store::Store;
 use crate::calibrate::text::{TextPart, sequences};
 use crate::calibrate::{ColumnOrder, Recipe, ScaleChoice, TokenWeight};
+use crate::checkpoint::Checkpoint;
 use crate::config::QuantConfig;
 use crate::description::parameters::Parameters;
 
@@ -105,6 +106,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     let layers = checkpoint.config().num_hidden_layers;
     config.check_layers(layers)?;
     check_formats(checkpoint.parameters(), &config)?;
+    check_codes(&checkpoint, &config)?;
     let new = NewModel {
         model: &args.model,
         checkpoint: &checkpoint,
@@ -227,6 +229,27 @@ fn check_formats(parameters: &Parameters, config: &QuantConfig) -> Result<()> {
              mxfp4, nvfp4 or int4"
         );
         return Err(Usage(message).into());
+    }
+    Ok(())
+}
+
+/// Checks that weights which a configuration rotates are not stored as codes: what is measured
+/// begins with their values.
+pub fn check_codes(checkpoint: &Checkpoint, config: &QuantConfig) -> Result<()> {
+    if config.rotation.is_none() {
+        return Ok(());
+    }
+    for (_, _, weight) in checkpoint.parameters().projections() {
+        if checkpoint.view(weight)?.format().is_some()
+            && checkpoint.stored_rotation(weight)?.is_none()
+        {
+            let message = format!(
+                "`{}` is stored as codes, which are not rotated; write a model of floats first \
+                 (`mxlab convert MODEL FLOATS --to dense`), and give that one",
+                weight.name
+            );
+            return Err(Usage(message).into());
+        }
     }
     Ok(())
 }

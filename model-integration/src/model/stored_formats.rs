@@ -86,7 +86,10 @@ pub fn stored_formats(checkpoint: &Checkpoint) -> Result<StoredFormats, LlamaErr
     };
     for parameter in checkpoint.parameters().stored() {
         let view = checkpoint.view(parameter)?;
+        let rotation = checkpoint.stored_rotation(parameter)?;
+        let rotated = rotation.map(|rotation| format!(" rotated by {rotation}"));
         let name = view.format().as_ref().map(stored_name);
+        let name = name.map(|name| name + rotated.as_deref().unwrap_or_default());
         add(
             &mut weights,
             name.or_else(|| view.layout().map(str::to_owned)),

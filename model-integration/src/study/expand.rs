@@ -143,6 +143,7 @@ pub fn only(
 ) -> QuantConfig {
     let mut config = QuantConfig::unquantised(name);
     config.kv = whole.kv;
+    config.rotation = whole.rotation;
     config.overrides = parts
         .iter()
         .map(|&(layer, projection)| {

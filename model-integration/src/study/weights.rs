@@ -6,6 +6,7 @@ use mxlab_kernels::format::{FloatType, MatrixFormat};
 
 use crate::checkpoint::Checkpoint;
 use crate::config::QuantConfig;
+use crate::model::load::Rotating;
 use crate::quantization_error::{Sums, measure};
 use crate::record::weight_error::{Error, TensorError, WeightError};
 
@@ -33,6 +34,10 @@ pub fn errors(
             continue;
         };
         let view = checkpoint.tensor(weight)?;
+        let view = match Rotating::new(checkpoint, config, weight)? {
+            Some(rotating) => rotating.apply(view, dtype)?,
+            None => view,
+        };
         let mut values = vec![0.0; rows * cols];
         view.read_f32(0..rows * cols, &mut values);
         for value in &mut values {

@@ -63,7 +63,7 @@ impl Source<'_> {
         if target != Target::Mxlab {
             bail!(
                 "`{name}` and its input are rotated by {rotation} when the model runs, which {} \
-                 does not say; use --to mxlab, or leave out the rotation",
+                 does not say; use --to mxlab",
                 target.name(),
             );
         }

@@ -77,6 +77,13 @@ pub fn run(args: &QuantizeArgs) -> Result<Done> {
     let format = args.format()?;
     let device = OnDevice::open(args.device)?;
     let file = TensorFile::open(&args.file)?;
+    if args.output.is_some() && file.tensors().any(|one| one.name().ends_with(".codes")) {
+        bail!(
+            "`{}` has packed tensors, whose formats and rotation a new file would not say; use \
+             `mxlab convert` with the model, or leave out --output",
+            args.file.display()
+        );
+    }
     let plans: Vec<Plan> = file.tensors().map(|tensor| args.plan(tensor)).collect();
     if plans.iter().all(|plan| plan.matrix.is_none()) {
         bail!(
