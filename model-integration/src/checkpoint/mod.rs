@@ -12,7 +12,7 @@
 //! | `open.rs` | opening a directory, a GGUF file, a model in the binary |
 //! | `config/` | config.json -> [`ModelConfig`] |
 //! | `encoding/`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
-//! | `decoded.rs`, `rotated.rs` | matrices whose values are computed when they are read |
+//! | `decoded.rs` | matrices whose values are computed when they are read |
 //! | `gguf/` | GGUF: tensors, config and tokenizer of llama.cpp's files |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `transposed.rs` | floats that are stored column by column |
@@ -26,7 +26,7 @@
 //! | `error.rs` | all errors |
 
 mod config;
-mod decoded;
+pub mod decoded;
 pub mod encoding;
 mod error;
 mod fields;
@@ -41,7 +41,6 @@ mod open;
 mod packed;
 pub mod packed_file;
 mod random_weights;
-mod rotated;
 mod special_tokens;
 pub mod synthetic;
 mod tensor;

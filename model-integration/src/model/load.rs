@@ -6,6 +6,7 @@ use mxlab_kernels::format::{
 
 use super::assemble::{Source, Stacked, assemble};
 use super::ops::narrow;
+use super::rotated::rotated;
 use super::stored_formats::with_stored_formats;
 use super::{Backend, Linear, Llama, LlamaError, Rope};
 use crate::checkpoint::encoding::StoredInput;
@@ -378,7 +379,7 @@ impl Rotating {
     pub fn apply(&self, view: TensorView, dtype: FloatType) -> Result<TensorView, FormatError> {
         match self.is_stored {
             true => Ok(view),
-            false => view.rotated(&self.rotation, dtype),
+            false => rotated(&view, &self.rotation, dtype),
         }
     }
 }

@@ -22,6 +22,7 @@ pub mod load;
 pub mod ops;
 mod packed_weights;
 pub mod rope;
+mod rotated;
 pub mod score;
 pub mod stored_formats;
 

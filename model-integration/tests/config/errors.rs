@@ -125,7 +125,7 @@ fn malformed_files_are_named_with_line_and_field() {
         (
             "weights = { element = 'nf4', rule = 'even' }",
             "line 1",
-            "no mantissa",
+            "with a mantissa",
         ),
         (
             "weights = { element = 'nf4', rule = 'nearest' }",

@@ -117,11 +117,7 @@ impl TensorView {
     }
 
     /// A view of a matrix whose values are computed when they are read.
-    pub(in crate::checkpoint) fn of_decoded(
-        name: &str,
-        shape: [usize; 2],
-        rows: Arc<dyn DecodedRows>,
-    ) -> Self {
+    pub fn of_decoded(name: &str, shape: [usize; 2], rows: Arc<dyn DecodedRows>) -> Self {
         Self::of_rows(name, &shape, Content::Decoded(rows))
     }
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use mxlab_kernels::format::{FloatType, FormatError, Hadamard, Rotation};
 
-use super::decoded::DecodedRows;
-use super::tensor::TensorView;
-use crate::model::ops::{hadamard, narrow};
+use super::ops::{hadamard, narrow};
+use crate::checkpoint::TensorView;
+use crate::checkpoint::decoded::DecodedRows;
 
 struct RotatedRows {
     stored: TensorView,
@@ -16,21 +16,23 @@ struct RotatedRows {
     layout: String,
 }
 
-impl TensorView {
-    /// The matrix with rotated rows. Values are rounded to `dtype` before and after.
-    ///
-    /// # Errors
-    /// If rows of this length have no such rotation.
-    pub fn rotated(&self, rotation: &Rotation, dtype: FloatType) -> Result<Self, FormatError> {
-        let shape = [self.shape()[0], self.shape()[1]];
-        let rows = RotatedRows {
-            stored: self.clone(),
-            rotation: rotation.of_rows(shape[1])?,
-            dtype,
-            layout: format!("rotated by {rotation}"),
-        };
-        Ok(Self::of_decoded(self.name(), shape, Arc::new(rows)))
-    }
+/// The matrix of `view` with rotated rows. Values are rounded to `dtype` before and after.
+///
+/// # Errors
+/// If rows of this length have no such rotation.
+pub fn rotated(
+    view: &TensorView,
+    rotation: &Rotation,
+    dtype: FloatType,
+) -> Result<TensorView, FormatError> {
+    let shape = [view.shape()[0], view.shape()[1]];
+    let rows = RotatedRows {
+        stored: view.clone(),
+        rotation: rotation.of_rows(shape[1])?,
+        dtype,
+        layout: format!("rotated by {rotation}"),
+    };
+    Ok(TensorView::of_decoded(view.name(), shape, Arc::new(rows)))
 }
 
 impl DecodedRows for RotatedRows {
