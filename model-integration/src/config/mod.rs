@@ -5,6 +5,7 @@
 //! | `named.toml` | every named configuration; **a new one is a table there** |
 //! | [`named`] | finds a configuration by name or file |
 //! | [`file`](mod@file) | the contents of such a table |
+//! | `inherit` | what operands inherit from flags, overrides and defaults |
 //! | `operand` | an operand in files and flags: `none`, an element, a name, or a table |
 //! | [`format_spec`] | a format with some parts given and the others inherited |
 //! | [`flags`] | command-line flags on top of any configuration |
@@ -16,6 +17,7 @@ mod describe;
 pub mod file;
 pub mod flags;
 pub mod format_spec;
+mod inherit;
 mod kv_options;
 pub mod layers;
 pub mod named;

@@ -5,6 +5,7 @@ mod compressed_tensors;
 mod directory;
 mod gguf;
 mod modelopt;
+mod output;
 mod own;
 mod piece;
 mod source;

@@ -2,18 +2,17 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mxlab_kernels::cpu;
 use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, PackedTensor};
-use safetensors::Dtype;
 use serde_json::{Map, Value};
 
+use super::output::Output;
 use super::piece::{Codes, Layout};
 use super::source::{Calibrated, Source, input, say_inputs};
 use super::values::{append_floats, interleaved, packed};
-use super::{Target, compressed_tensors, gguf, modelopt};
-use crate::checkpoint::encoding::StoredFormat;
-use crate::checkpoint::packed_file::{Part, dtype_of, format_metadata};
+use super::{Target, gguf};
+use crate::checkpoint::packed_file::{Part, format_metadata};
 use crate::checkpoint::{Checkpoint, TensorView};
 use crate::cli::output::Usage;
 use crate::config::QuantConfig;
@@ -24,19 +23,6 @@ use crate::model::stored_formats::with_stored_formats;
 
 /// Most tensors between two parts of one tensor.
 const NEAR: usize = 16;
-
-/// A tensor to write: rows of one or more parameters, one after another.
-struct Output<'a> {
-    name: &'a str,
-    sources: Vec<Source<'a>>,
-    /// Format and tensors of its codes; `None` for floats, and for a format of ggml.
-    packed: Option<(BlockFormat, Layout)>,
-    /// The format of ggml that it is written in.
-    ggml: Option<GgmlFormat>,
-    is_linear: bool,
-    /// Width of a head, if the two halves of each are interleaved.
-    interleaved: Option<usize>,
-}
 
 /// The program was asked to stop.
 #[derive(Debug, thiserror::Error)]
@@ -233,7 +219,9 @@ impl<'a> Plan<'a> {
     pub fn parts(&self) -> Vec<Part> {
         let outputs = self.outputs.iter();
         outputs
-            .flat_map(|output| output.parts(self.target, self.float_type(output)))
+            .flat_map(|output| {
+                output.parts(self.target, output.float_type(self.target, self.dtype()))
+            })
             .collect()
     }
 
@@ -288,7 +276,7 @@ impl<'a> Plan<'a> {
                         bytes.extend(view.ggml_blocks());
                         continue;
                     }
-                    let of = self.float_type(output);
+                    let of = output.float_type(self.target, self.dtype());
                     let packed = source
                         .format
                         .filter(|format| view.format() != Some(*format));
@@ -381,23 +369,6 @@ impl<'a> Plan<'a> {
         })
     }
 
-    /// The type of written floats: the stored one if nothing changes. llama.cpp takes gains and
-    /// biases in float32 alone.
-    fn float_type(&self, output: &Output) -> FloatType {
-        let of = |source: &Source| match source.format {
-            _ if self.target == Target::Gguf && source.parameter.matrix().is_none() => {
-                FloatType::F32
-            }
-            None => source.stored.unwrap_or(self.dtype()),
-            Some(_) => self.dtype(),
-        };
-        let first = of(&output.sources[0]);
-        match output.sources.iter().all(|source| of(source) == first) {
-            true => first,
-            false => FloatType::F32,
-        }
-    }
-
     fn dtype(&self) -> FloatType {
         self.checkpoint.config().dtype
     }
@@ -415,109 +386,4 @@ fn nothing_to_pack(checkpoint: &Checkpoint) -> Result<Usage> {
     Ok(Usage(format!(
         "no weight is quantised{stored}: give a format (--weights, --config), or use --to dense"
     )))
-}
-
-impl Output<'_> {
-    /// Determines the packed format, and the tensors that hold it.
-    fn pack(&mut self, target: Target) -> Result<()> {
-        let first = &self.sources[0];
-        for other in &self.sources {
-            ensure!(
-                (other.format, other.ggml, &other.input)
-                    == (first.format, first.ggml, &first.input),
-                "`{}` and `{}` are rows of one tensor but have different formats, which {} does \
-                 not support; use --to mxlab or --to dense",
-                first.parameter.name,
-                other.parameter.name,
-                target.name(),
-            );
-        }
-        let input = first.input.as_ref();
-        if let Some(format) = first.ggml {
-            ensure!(
-                target == Target::Gguf,
-                "`{}` is in {format}, which {} does not have; use --to gguf or --to dense",
-                self.name,
-                target.name(),
-            );
-            self.ggml = Some(format);
-            return Ok(());
-        }
-        let Some(format) = first.format else {
-            if let Some(input) = input.filter(|input| target.says(input)) {
-                bail!(
-                    "`{}` is not quantised, but its input is, in {}; {} takes inputs only beside \
-                     quantised weights",
-                    self.name,
-                    input.name(),
-                    target.name(),
-                );
-            }
-            return Ok(());
-        };
-        let matrix = self.matrix();
-        let layout = match target {
-            Target::CompressedTensors => {
-                compressed_tensors::layout(self.name, &format, matrix, input)?
-            }
-            Target::Modelopt => modelopt::layout(self.name, &format, matrix, input)?,
-            Target::Gguf => gguf::layout(self.name, &format, matrix)?,
-            Target::Mxlab | Target::Dense => super::own::layout(self.name, &format, matrix),
-        };
-        self.packed = Some((format, layout));
-        Ok(())
-    }
-
-    /// Whether it is written in codes.
-    const fn in_codes(&self) -> bool {
-        self.packed.is_some() || self.ggml.is_some()
-    }
-
-    /// The name of the module.
-    fn module(&self) -> String {
-        self.name.trim_end_matches(".weight").to_owned()
-    }
-
-    fn shape(&self) -> Vec<usize> {
-        let shapes = self.sources.iter().map(|source| &source.parameter.shape);
-        let mut shape = self.sources[0].parameter.shape.clone();
-        shape[0] = shapes.map(|shape| shape[0]).sum();
-        shape
-    }
-
-    /// Rows and columns of a matrix.
-    fn matrix(&self) -> [usize; 2] {
-        let shape = self.shape();
-        [shape[0], shape[1..].iter().product()]
-    }
-
-    fn parts(&self, target: Target, of_floats: FloatType) -> Vec<Part> {
-        if let Some(format) = self.ggml.filter(|&format| format != GgmlFormat::F16) {
-            let [rows, cols] = self.matrix();
-            let blocks = cols / format.block_size();
-            let shape = vec![rows, blocks, format.block_bytes()];
-            return vec![Part::new(self.name.to_owned(), Dtype::U8, shape)];
-        }
-        let Some((format, layout)) = &self.packed else {
-            let of_floats = self.ggml.map_or(of_floats, |_| FloatType::F16);
-            let dtype = dtype_of(of_floats);
-            return vec![Part::new(self.name.to_owned(), dtype, self.shape())];
-        };
-        match target {
-            Target::Mxlab => {
-                let rotating = &self.sources[0].rotating;
-                let stored = StoredFormat {
-                    format: *format,
-                    rotation: rotating.as_ref().map(|rotating| rotating.rotation),
-                };
-                Part::packed(self.name, &self.shape(), self.matrix(), stored)
-            }
-            _ => {
-                let pieces = layout.pieces.iter();
-                pieces
-                    .map(|piece| Part::new(piece.name.clone(), piece.dtype, piece.shape.clone()))
-                    .collect()
-            }
-        }
-    }
 }

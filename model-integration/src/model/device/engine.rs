@@ -15,6 +15,7 @@ use mxlab_kernels::support::{Taker, check_matrix};
 use super::generator::DeviceGenerator;
 use super::input::{Input, Operands, convertible_weights};
 use super::plan::{Limits, Plan, Storage};
+use super::scoring::DeviceModel;
 use super::stepper::DeviceStepper;
 use super::store::takes;
 use super::{DeviceBackend, DeviceCache, features};
@@ -22,13 +23,12 @@ use crate::checkpoint::{Checkpoint, Tokenizer};
 use crate::config::QuantConfig;
 use crate::engine::{
     CacheRoom, CausalModel, Engine, Footprint, Generator, KvFootprint, ModelInfo, OperandCounts,
-    Request, Room, Score, Stepper, Tokenize,
+    Room, Stepper, Tokenize,
 };
 use crate::model::load::load;
 use crate::model::packed_weights::packed_weights;
-use crate::model::score::score_targets;
 use crate::model::stored_formats::{stored_formats, with_stored_formats};
-use crate::model::{Batch, Llama, Reach, Rope, context};
+use crate::model::{Llama, Rope};
 
 /// Tokens of one pass through the model.
 const BATCH_TOKENS: usize = 4096;
@@ -267,7 +267,8 @@ impl Engine for DeviceEngine {
     fn load(&self, config: &QuantConfig) -> Result<Box<dyn CausalModel + '_>> {
         let loaded = self.model(config, self.scoring_limits(config)?, self.info.max_length)?;
         Ok(Box::new(DeviceModel {
-            owner: self,
+            shape: self.checkpoint.config(),
+            softmax_dtype: self.softmax_dtype,
             loaded,
         }))
     }
@@ -336,124 +337,5 @@ impl Engine for DeviceEngine {
                 Operands::Bytes => Some(self.operand_counts(config)?.0),
             },
         })
-    }
-}
-
-/// A model under one configuration.
-struct DeviceModel<'a> {
-    owner: &'a DeviceEngine,
-    loaded: Loaded,
-}
-
-impl CausalModel for DeviceModel<'_> {
-    fn score(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
-        let mut scores = Vec::with_capacity(requests.len());
-        let mut rest = requests;
-        while !rest.is_empty() {
-            let (part, others) = rest.split_at(self.fitting(rest));
-            scores.extend(self.score_part(part)?);
-            rest = others;
-        }
-        Ok(scores)
-    }
-
-    fn trace(&mut self, request: &Request) -> Result<()> {
-        self.loaded.backend.set_watching(true);
-        let traced = self.score_part(std::slice::from_ref(request));
-        self.loaded.backend.set_watching(false);
-        traced.map(|_| ())
-    }
-}
-
-impl DeviceModel<'_> {
-    /// How many of the requests fit into one pass; at least one.
-    fn fitting(&self, requests: &[Request]) -> usize {
-        let limits = &self.loaded.limits;
-        let (mut tokens, mut longest, mut count) = (0, 0, 0);
-        for request in requests {
-            tokens += request.tokens.len() - 1;
-            longest = longest.max(request.tokens.len() - 1);
-            let is_alike = self.reach(request) == self.reach(&requests[0]);
-            if !is_alike || tokens > limits.tokens || (count + 1) * longest > limits.positions {
-                break;
-            }
-            count += 1;
-        }
-        count.max(1)
-    }
-
-    fn reach(&self, request: &Request) -> Reach {
-        context::reach(self.owner.checkpoint.config(), request.tokens.len() - 1)
-    }
-
-    /// Scores part of a batch, whose sequences have the same reach. It takes one forward pass, or
-    /// several for a single sequence that is longer than one pass.
-    fn score_part(&mut self, requests: &[Request]) -> Result<Vec<Score>> {
-        for request in requests {
-            features::check_length(self.owner.checkpoint.config(), request.tokens.len() - 1)?;
-        }
-        let reach = requests
-            .first()
-            .map(|first| self.reach(first))
-            .unwrap_or_default();
-        let Loaded {
-            backend,
-            llama,
-            cache,
-            limits,
-        } = &mut self.loaded;
-        let inputs: Vec<&[u32]> = requests
-            .iter()
-            .map(|request| &request.tokens[..request.tokens.len() - 1])
-            .collect();
-        let longest = inputs.iter().map(|input| input.len()).max().unwrap_or(0);
-        cache.divide(inputs.len(), longest)?;
-        let mut batches = Vec::new();
-        match inputs.as_slice() {
-            [input] if input.len() > limits.tokens => {
-                for (piece, tokens) in input.chunks(limits.tokens).enumerate() {
-                    let mut batch = Batch::default();
-                    batch.push(0, piece * limits.tokens, tokens);
-                    batches.push(batch);
-                }
-            }
-            _ => batches.push(Batch::whole(inputs.iter().copied())),
-        }
-        let mut targets: Vec<Vec<_>> = requests.iter().map(|_| Vec::new()).collect();
-        for mut batch in batches {
-            batch.reach = reach;
-            let (mut rows, mut wanted, mut of) = (Vec::new(), Vec::new(), Vec::new());
-            let mut first = 0;
-            for sequence in &batch.sequences {
-                let request = &requests[sequence.slot];
-                // Row `i` of the logits predicts the token at position `i + 1`.
-                let scored = request.tokens.len() - request.targets;
-                for position in sequence.past..sequence.end() {
-                    if position + 1 >= scored {
-                        rows.push((first + position - sequence.past) as u32);
-                        wanted.push(request.tokens[position + 1]);
-                        of.push(sequence.slot);
-                    }
-                }
-                first += sequence.length;
-            }
-            if rows.is_empty() {
-                // Only keys and values are needed; one row stands for all.
-                rows.push(first.saturating_sub(1) as u32);
-                llama.logits(backend, &batch, cache, &rows)?;
-                backend.synchronize()?;
-                continue;
-            }
-            let logits = llama.logits(backend, &batch, cache, &rows)?;
-            let scored = backend.target_logits(&logits, &wanted)?;
-            for (slot, target) in of.into_iter().zip(scored) {
-                targets[slot].push(target);
-            }
-        }
-        let dtype = self.owner.softmax_dtype;
-        let targets = targets.into_iter();
-        Ok(targets
-            .map(|targets| score_targets(targets, dtype))
-            .collect())
     }
 }

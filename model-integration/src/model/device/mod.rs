@@ -20,6 +20,7 @@ pub mod plan;
 mod products;
 mod results;
 mod rows;
+mod scoring;
 mod stack;
 mod staging;
 mod stepper;
