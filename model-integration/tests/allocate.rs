@@ -4,26 +4,14 @@
 use std::fs;
 use std::process::{Command, Output};
 
+use crate::stories::text;
 use mxlab::config::file::Source;
 use mxlab::config::{ConfigFile, FormatFlags, named};
-use mxlab::corpus::heldout;
-use serde_json::Value;
 
 fn run(arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
     command.args(arguments).env("HF_HUB_OFFLINE", "1");
     command.output().expect("runs")
-}
-
-fn text(folder: &std::path::Path) -> String {
-    let lines = heldout::write(3, 20);
-    let texts = lines.lines().map(|line| {
-        let line: Value = serde_json::from_str(line).expect("JSON");
-        line["text"].as_str().expect("a text").to_owned()
-    });
-    let path = folder.join("stories.txt");
-    fs::write(&path, texts.collect::<Vec<_>>().join("\n")).expect("written");
-    path.to_str().expect("UTF-8").to_owned()
 }
 
 /// The bits, the sum and the measured value of a row.
@@ -93,7 +81,11 @@ fn a_budget_is_kept_and_its_file_taken() {
     };
     refused(&arguments, "--overwrite");
     let again = [&own[..], &sizes, &["--overwrite"]].concat();
-    refused(&again, "differ in more than the format of weights");
+    refused(&again, "has no format of weights");
+    refused(
+        &[&again[..], &["--weights", "mxfp4,none"]].concat(),
+        "has no format of weights",
+    );
     refused(
         &[&again[..], &["--weights", "mxfp4"]].concat(),
         "at least two formats",

@@ -5,25 +5,13 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use crate::stories::text;
 use mxlab::checkpoint::Checkpoint;
 use mxlab::config::FormatFlags;
-use mxlab::corpus::heldout;
 use mxlab::embedded;
 use mxlab::engine::{Engine, Request};
 use mxlab::model::cpu::CpuEngine;
 use serde_json::Value;
-
-/// Text for `--text`: stories of the embedded model's kind.
-fn text(folder: &Path) -> String {
-    let lines = heldout::write(7, 60);
-    let texts = lines.lines().map(|line| {
-        let line: Value = serde_json::from_str(line).expect("JSON");
-        line["text"].as_str().expect("a text").to_owned()
-    });
-    let path = folder.join("stories.txt");
-    fs::write(&path, texts.collect::<Vec<_>>().join("\n")).expect("written");
-    path.to_str().expect("UTF-8").to_owned()
-}
 
 fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));

@@ -32,6 +32,7 @@ mod rotation;
 mod serve;
 mod slurm;
 mod smollm2;
+mod stories;
 mod stub_driver;
 mod study;
 mod synthetic;

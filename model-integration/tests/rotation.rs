@@ -164,7 +164,7 @@ fn rotations_that_do_not_fit_are_refused() {
     let eval = ["eval", "--model", "embedded", "--limit", "1", "--rotation"];
     for (rotation, expected) in [
         ("24", "a power of two"),
-        ("256", "no whole blocks of 256"),
+        ("256", ".weight`: rows of"),
         ("half", "unknown rotation `half`"),
         ("32:x", "32:7"),
     ] {

@@ -17,9 +17,10 @@
 //! - [`store`] keeps finished layers, so that a run that was killed goes on;
 //! - [`text`] cuts texts into sequences.
 //!
-//! [`allocate`] divides a budget of bits among the projections.
+//! [`allocate`] measures what formats cost by projection; [`budget`] divides bits among them.
 
 pub mod allocate;
+pub mod budget;
 pub mod factor;
 pub mod gram;
 mod inputs;

@@ -92,8 +92,20 @@ mod tests {
     use super::*;
     use crate::calibrate::Recipe;
     use crate::calibrate::second_order::tests::{COLS, ROWS, formats, gram, values};
-    use mxlab_kernels::format::FloatType;
+    use mxlab_kernels::format::{BlockFormat, FloatType};
     use mxlab_kernels::reference;
+
+    fn scaled(targets: &[f32], format: &BlockFormat) -> PackedTensor {
+        reference::quantize(targets, ROWS, COLS, format, FloatType::F32).unwrap()
+    }
+
+    fn rounding(scaled: &PackedTensor) -> ElementRounding<'_> {
+        ElementRounding {
+            format: scaled.format(),
+            tensor_scale: scaled.tensor_scale(),
+            source: FloatType::F32,
+        }
+    }
 
     /// Every block has the scale of the least loss among its candidates.
     #[test]
@@ -102,13 +114,8 @@ mod tests {
         let columns = Columns::new(&gram, &Recipe::default()).unwrap();
         let pivots = columns.pivots();
         for format in formats() {
-            let scaled = reference::quantize(&targets, ROWS, COLS, &format, FloatType::F32);
-            let scaled = scaled.unwrap();
-            let rounding = ElementRounding {
-                format: &format,
-                tensor_scale: scaled.tensor_scale(),
-                source: FloatType::F32,
-            };
+            let scaled = scaled(&targets, &format);
+            let rounding = rounding(&scaled);
             let found = search(&targets, &scaled, &columns, &rounding).unwrap();
             let (k, mut changed) = (format.block_size(), 0);
             for row in 0..ROWS {
@@ -152,13 +159,8 @@ mod tests {
         for format in formats() {
             let mut targets = vec![0.0; ROWS * COLS];
             targets[COLS] = f32::INFINITY;
-            let scaled = reference::quantize(&targets, ROWS, COLS, &format, FloatType::F32);
-            let scaled = scaled.unwrap();
-            let rounding = ElementRounding {
-                format: &format,
-                tensor_scale: scaled.tensor_scale(),
-                source: FloatType::F32,
-            };
+            let scaled = scaled(&targets, &format);
+            let rounding = rounding(&scaled);
             let found = search(&targets, &scaled, &columns, &rounding).unwrap();
             assert_eq!(found.scales(), scaled.scales(), "{format}");
         }

@@ -11,14 +11,16 @@ use mxlab_kernels::format::{BlockFormat, MatrixFormat};
 
 use super::Done;
 use super::calibrate::{check_codes, layer_progress};
-use super::configuration::ConfigurationsArgs;
+use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
-use super::model::{Dtype, open_checkpoint, threads, use_threads};
+use super::model::{open_checkpoint, use_threads};
 use super::output::{Usage, print};
-use crate::calibrate::allocate::{Allocation, Costs, choose};
-use crate::calibrate::text::{TextPart, sequences};
+use super::text::TextArgs;
+use crate::calibrate::allocate::{Allocation, Measuring};
+use crate::calibrate::budget::{Costs, choose};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
 use crate::memory::available_memory;
+use crate::model::stored_formats::stored_name;
 
 #[derive(Args)]
 pub struct AllocateArgs {
@@ -32,34 +34,21 @@ pub struct AllocateArgs {
     /// Replace an existing file
     #[arg(long)]
     overwrite: bool,
-    /// Text to measure by, or some of its characters: `FILE` or `FILE#FROM..TO`. Repeat it: each
-    /// text gives as many sequences as the others
-    #[arg(long, value_name = "FILE", required = true, help_heading = "Text")]
-    text: Vec<TextPart>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Sequences
     #[arg(long, value_name = "N", default_value = "4", help_heading = "Text")]
     sequences: NonZeroUsize,
     /// Tokens of a sequence
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Text")]
     length: usize,
-    /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
-    #[arg(
-        long,
-        value_name = "DTYPE",
-        default_value = "auto",
-        help_heading = "Model"
-    )]
-    dtype: Dtype,
-    /// Compute threads [default: all processors]
-    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
-    threads: Option<usize>,
     #[command(flatten)]
-    configuration: ConfigurationsArgs,
+    configuration: ConfigurationArgs,
 }
 
 /// Measures what each projection costs under each format, and writes the configuration.
 pub fn run(args: &AllocateArgs) -> Result<Done> {
-    let (config, choices) = choices(&args.configuration.all()?)?;
+    let (config, choices) = choices(args.configuration.each()?)?;
     if args.output.exists() && !args.overwrite {
         let message = format!(
             "`{}` exists already; replace it with --overwrite, or choose another file",
@@ -78,18 +67,12 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         );
         return Err(Usage(message).into());
     }
-    use_threads(args.threads)?;
+    use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; nothing is kept")?;
     let checkpoint = open_checkpoint(&args.model)?;
-    let most = checkpoint.config().max_position_embeddings;
-    if args.length > most {
-        let message = format!("--length {}: the model takes {most} tokens", args.length);
-        return Err(Usage(message).into());
-    }
-    let texts = args.text.iter().map(TextPart::read);
-    let texts = texts.collect::<Result<Vec<String>>>()?;
-    let tokenizer = checkpoint.tokenizer()?;
-    let sequences = sequences(&texts, &tokenizer, [args.sequences.get(), args.length])?;
+    let sequences = args
+        .text
+        .sequences(&checkpoint, args.sequences, args.length)?;
     check_codes(&checkpoint, &config)?;
     // Original logits, their probabilities, and those of a change.
     let logits = args.sequences.get() * args.length * checkpoint.config().vocab_size;
@@ -109,11 +92,12 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         checkpoint: &checkpoint,
         config: &config,
         choices: &choices,
-        dtype: args.dtype.0.unwrap_or(checkpoint.config().dtype),
+        dtype: args.text.dtype.0.unwrap_or(checkpoint.config().dtype),
         sequences: &sequences,
     };
+    let mut measuring = allocation.measure()?;
     let bar = layer_progress("measuring", checkpoint.config().num_hidden_layers);
-    let costs = allocation.costs(&stop, |_| bar.inc(1))?;
+    let costs = measuring.costs(&stop, |_| bar.inc(1))?;
     bar.finish_and_clear();
     let Some(costs) = costs else {
         return Ok(Done::Interrupted);
@@ -134,7 +118,7 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         args.model, args.bits
     );
     text += &mixed.to_toml();
-    let summary = summary(&allocation, &mixed, &costs, &chosen)?;
+    let summary = summary(&measuring, &allocation, &mixed, &costs, &chosen)?;
     if stop.load(Ordering::Relaxed) {
         return Ok(Done::Interrupted);
     }
@@ -143,50 +127,47 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
     Ok(Done::Ok)
 }
 
-/// The configuration without formats of weights, and those to choose from.
-fn choices(all: &[QuantConfig]) -> Result<(QuantConfig, Vec<BlockFormat>)> {
+/// The first of configurations that differ in the format of weights, and those formats.
+fn choices(each: Vec<QuantConfig>) -> Result<(QuantConfig, Vec<BlockFormat>)> {
+    let refused = |message: String| Err(Usage(message).into());
     let mut choices: Vec<BlockFormat> = Vec::new();
-    let mut first = None;
-    for config in all {
-        let has_own = (config.overrides.iter()).any(|change| change.weights.is_some());
-        if has_own {
-            let message = "the configuration gives weights formats by layer or projection, which \
-                is what this command chooses; give formats with --weights";
-            return Err(Usage(message.to_owned()).into());
+    for config in &each {
+        if config
+            .overrides
+            .iter()
+            .any(|change| change.weights.is_some())
+        {
+            return refused(format!(
+                "`{}` gives weights formats by layer or projection, which is what this command \
+                 chooses; give formats with --weights",
+                config.name
+            ));
         }
         match config.weights {
-            None => continue,
+            Some(MatrixFormat::Block(format)) if choices.contains(&format) => {}
+            Some(MatrixFormat::Block(format)) => choices.push(format),
             Some(MatrixFormat::Ggml(format)) => {
-                let message = format!(
+                return refused(format!(
                     "{format} is no format to choose: expected elements with block scales, such as \
                      mxfp4, nvfp4 or fp6_e2m3"
-                );
-                return Err(Usage(message).into());
+                ));
             }
-            Some(MatrixFormat::Block(format)) if !choices.contains(&format) => choices.push(format),
-            Some(MatrixFormat::Block(_)) => {}
-        }
-        let others = |config: &QuantConfig| QuantConfig {
-            name: String::new(),
-            ..config.without_weights()
-        };
-        let known: &QuantConfig = first.get_or_insert_with(|| config.clone());
-        if others(known) != others(config) {
-            let message = format!(
-                "`{}` and `{}` differ in more than the format of weights; give one configuration, \
-                 or none, and the formats with --weights",
-                known.name, config.name
-            );
-            return Err(Usage(message).into());
+            None => {
+                return refused(format!(
+                    "`{}` has no format of weights; name at least two, as in --weights \
+                     mxfp4,fp6_e2m3",
+                    config.name
+                ));
+            }
         }
     }
-    match first {
-        Some(config) if choices.len() > 1 => Ok((config, choices)),
-        _ => {
-            let message = "there is nothing to choose: give at least two formats of weights, as in \
-                --weights mxfp4,fp6_e2m3";
-            Err(Usage(message.to_owned()).into())
-        }
+    match (each.into_iter().next(), choices.len()) {
+        (Some(config), 2..) => Ok((config, choices)),
+        _ => refused(
+            "there is nothing to choose: give at least two formats of weights, as in --weights \
+             mxfp4,fp6_e2m3"
+                .to_owned(),
+        ),
     }
 }
 
@@ -234,6 +215,7 @@ fn elements(costs: &[Costs]) -> usize {
 
 /// What was chosen, and what its sum of costs is worth.
 fn summary(
+    measuring: &Measuring,
     allocation: &Allocation,
     mixed: &QuantConfig,
     costs: &[Costs],
@@ -247,19 +229,14 @@ fn summary(
     };
     let mut text = String::from("weights                        bits   nats, summed   measured\n");
     let mut line = |name: &str, (bits, sum): (f64, f64), config: &QuantConfig| -> Result<()> {
-        let measured = allocation.measured(config)?;
+        let measured = measuring.measured(config)?;
         text += &format!("{name:<30} {bits:>4.2} {sum:>14.4} {measured:>10.4}\n");
         Ok(())
     };
     for (place, format) in allocation.choices.iter().enumerate() {
         let mut config = allocation.config.clone();
         config.weights = Some((*format).into());
-        let name = format!(
-            "{} {} k{}",
-            format.element(),
-            format.scale(),
-            format.block_size()
-        );
+        let name = stored_name(format);
         line(&name, of(&|_| place), &config)?;
     }
     line("chosen", of(&|number| chosen[number]), mixed)?;

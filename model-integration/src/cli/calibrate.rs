@@ -15,11 +15,11 @@ use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::convert::{Calibrated, Interrupted, NewModel, Target, check_apart, check_storable};
 use super::interrupt::stop_on_signals;
-use super::model::{Dtype, open_checkpoint, threads, use_threads};
+use super::model::{open_checkpoint, use_threads};
 use super::output::{Usage, print};
+use super::text::TextArgs;
 use crate::calibrate::layers::Calibration;
 use crate::calibrate::store::Store;
-use crate::calibrate::text::{TextPart, sequences};
 use crate::calibrate::{ColumnOrder, Recipe, ScaleChoice, TokenWeight};
 use crate::checkpoint::Checkpoint;
 use crate::config::QuantConfig;
@@ -38,10 +38,8 @@ pub struct CalibrateArgs {
     /// Replace an existing model
     #[arg(long)]
     overwrite: bool,
-    /// Text to calibrate by, or some of its characters: `FILE` or `FILE#FROM..TO`. Repeat it: each
-    /// text gives as many sequences as the others
-    #[arg(long, value_name = "FILE", required = true, help_heading = "Text")]
-    text: Vec<TextPart>,
+    #[command(flatten)]
+    text: TextArgs,
     /// Sequences
     #[arg(long, value_name = "N", default_value = "32", help_heading = "Text")]
     sequences: NonZeroUsize,
@@ -76,17 +74,6 @@ pub struct CalibrateArgs {
     #[arg(long, value_name = "X", value_parser = damping, default_value = "0.01",
           help_heading = "Method")]
     damping: f64,
-    /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
-    #[arg(
-        long,
-        value_name = "DTYPE",
-        default_value = "auto",
-        help_heading = "Model"
-    )]
-    dtype: Dtype,
-    /// Compute threads [default: all processors]
-    #[arg(long, value_name = "N", value_parser = threads, help_heading = "Model")]
-    threads: Option<usize>,
     #[command(flatten)]
     configuration: ConfigurationArgs,
 }
@@ -100,7 +87,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     };
     check_storable(&written, args.to)?;
     check_apart(&args.model, &args.output)?;
-    use_threads(args.threads)?;
+    use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; the same command goes on with the finished layers")?;
     let checkpoint = open_checkpoint(&args.model)?;
     let layers = checkpoint.config().num_hidden_layers;
@@ -116,16 +103,10 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     };
     new.check(&written)?;
 
-    let texts = args.text.iter().map(TextPart::read);
-    let texts = texts.collect::<Result<Vec<String>>>()?;
-    let tokenizer = checkpoint.tokenizer()?;
-    let most = checkpoint.config().max_position_embeddings;
-    if args.length > most {
-        let message = format!("--length {}: the model takes {most} tokens", args.length);
-        return Err(Usage(message).into());
-    }
-    let sequences = sequences(&texts, &tokenizer, [args.sequences.get(), args.length])?;
-    let dtype = args.dtype.0.unwrap_or(checkpoint.config().dtype);
+    let sequences = args
+        .text
+        .sequences(&checkpoint, args.sequences, args.length)?;
+    let dtype = args.text.dtype.0.unwrap_or(checkpoint.config().dtype);
     let recipe = Recipe {
         tokens: args.token_weight,
         order: args.order,

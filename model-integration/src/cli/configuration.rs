@@ -71,6 +71,15 @@ impl ConfigurationsArgs {
 }
 
 impl ConfigurationArgs {
+    /// The configuration with each of the formats of weights that the flags give.
+    pub fn each(&self) -> Result<Vec<QuantConfig>> {
+        let one = |formats| {
+            let config = self.config.clone();
+            Self { config, formats }.one()
+        };
+        self.formats.each().into_iter().map(one).collect()
+    }
+
     /// The only configuration. Without `--config`: the flags' configuration, or the baseline.
     pub fn one(&self) -> Result<QuantConfig> {
         let flags = &self.formats;

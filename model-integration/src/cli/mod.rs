@@ -24,6 +24,7 @@ mod quantize;
 mod report;
 mod serve;
 mod study;
+mod text;
 mod train;
 mod verify;
 

@@ -6,8 +6,8 @@ use super::{Override, QuantConfig};
 
 impl QuantConfig {
     /// The element bits of each quantised operand, such as `W4A6KV4H8HA8`; all bits of a weight for
-    /// a format of ggml. HA is the input of the head. A `*` marks an operand with overrides. Empty
-    /// if nothing is quantised.
+    /// a format of ggml. HA is the input of the head. An `R` marks rotated inputs, a `*` an operand
+    /// with overrides. Empty if nothing is quantised or rotated.
     pub fn operands(&self) -> String {
         let operand = |name: &str, format: Option<MatrixFormat>| {
             format.map_or_else(String::new, |format| match format {
@@ -23,7 +23,13 @@ impl QuantConfig {
         };
         let overrides = if self.overrides.is_empty() { "" } else { "*" };
         let head = operand("H", self.head) + &input("HA", self.head_activations);
-        operand("W", self.weights) + &input("A", self.activations) + &kv + &head + overrides
+        let rotated = if self.rotation.is_some() { "R" } else { "" };
+        operand("W", self.weights)
+            + &input("A", self.activations)
+            + &kv
+            + &head
+            + rotated
+            + overrides
     }
 
     /// The quantised operands in one line: elements first, then their common parts.

@@ -16,6 +16,14 @@ pub enum LlamaError {
     /// The checkpoint is broken.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+    /// A weight whose rows have no such rotation.
+    #[error("`{tensor}`: {error}")]
+    RotatedRows {
+        /// The weight.
+        tensor: String,
+        /// The reason.
+        error: FormatError,
+    },
     /// A weight whose rows its format does not have.
     #[error(transparent)]
     RowLength(#[from] RowLength),

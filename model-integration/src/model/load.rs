@@ -303,8 +303,22 @@ pub fn input<B: Store>(
     let weights = weights.or(ggml.and_then(|format| engine.takes_ggml(format)));
     let input = input_format(engine, checkpoint, [given, complete], stored, of, weights)?;
     match (rotating, of.matrix()) {
-        (Some(rotating), Some([_, cols])) => engine.rotated(input, &rotating.rotation, cols),
+        (Some(rotating), Some([_, cols])) => {
+            let rotated = engine.rotated(input, &rotating.rotation, cols);
+            rotated.map_err(|error| of_tensor(error, &of.name))
+        }
         _ => Ok(input),
+    }
+}
+
+/// The error with the weight whose rows have no such rotation.
+fn of_tensor(error: LlamaError, tensor: &str) -> LlamaError {
+    match error {
+        LlamaError::Format(error) => LlamaError::RotatedRows {
+            tensor: tensor.to_owned(),
+            error,
+        },
+        other => other,
     }
 }
 

@@ -16,7 +16,7 @@ use crate::engine::{
     CacheRoom, CausalModel, Engine, Footprint, Generator, KvFootprint, ModelInfo, Request, Room,
     Score, Stepper, Tokenize,
 };
-use crate::model::load::{input, load};
+use crate::model::load::{Rotating, input, load};
 use crate::model::packed_weights::packed_weights;
 use crate::model::score::score;
 use crate::model::stored_formats::{stored_formats, with_stored_formats};
@@ -176,6 +176,11 @@ impl Engine for CpuEngine {
             integer_products += usize::from(input.is_codes());
             weight_bytes += match (formats.weight_format(config)?, parameter.matrix()) {
                 (Some(format), Some([rows, cols])) => format.packed_bytes(rows, cols),
+                (None, Some([rows, cols]))
+                    if Rotating::new(&self.checkpoint, given, parameter)?.is_some() =>
+                {
+                    rows * cols * self.engine.dtype().bytes()
+                }
                 _ => self.checkpoint.view(parameter)?.byte_len(),
             };
         }
