@@ -1,4 +1,5 @@
-//! `mxlab quantize`: packed files equal the reference, and tensors are chosen, reported and refused.
+//! `mxlab quantize`: packed files equal the reference, and tensors are chosen, reported and
+//! refused.
 
 use std::collections::HashMap;
 use std::fs;

@@ -79,6 +79,42 @@ fn a_rotated_model_is_the_same_function_and_its_file_says_so() {
         }
         assert_ne!(plain, rotated, "{rotation} changes no sum");
     }
+    // What is rotated is no baseline, and its weights are values.
+    let gguf = folder.join("q4.gguf");
+    let gguf = gguf.to_str().expect("UTF-8");
+    let done = run(&[
+        "convert",
+        "embedded",
+        gguf,
+        "--to",
+        "gguf",
+        "--weights",
+        "q4_0",
+    ]);
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let table = run(&["eval", "--model", gguf, "--rotation", "32", "--limit", "2"]).stdout;
+    let table = String::from_utf8_lossy(&table);
+    let row = |name: &str| {
+        let row = table.lines().find(|line| line.starts_with(name));
+        let row = row.unwrap_or_else(|| panic!("{name} in {table}"));
+        row.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    };
+    let (stored, rotated) = (row("baseline "), row("rotation-32 "));
+    let mebibytes = |row: &[String]| row[row.len() - 2].parse::<f64>().expect("MiB");
+    assert_eq!(
+        (stored[1].as_str(), rotated[1].as_str()),
+        ("-", "R"),
+        "{table}"
+    );
+    assert!(rotated[3] != "-", "{table}");
+    assert!(mebibytes(&rotated) > 3.0 * mebibytes(&stored), "{table}");
+
     let formats = [
         "--weights",
         "mxfp4",

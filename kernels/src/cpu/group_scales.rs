@@ -1,5 +1,5 @@
-//! The scales of the blocks of a group: as many blocks as a vector has lanes. `inline(always)` as in
-//! [`super::quantize`].
+//! The scales of the blocks of a group: as many blocks as a vector has lanes. `inline(always)` as
+//! in [`super::quantize`].
 
 use super::lanes::magnitude_bits;
 use super::pack::CHUNK;

@@ -166,8 +166,8 @@ impl Quantizer {
         self.plan.tensor_scale
     }
 
-    /// The same for single rows, to codes of one byte each. Where `scales_rows`, each row is a tensor
-    /// of its own and gets its own tensor scale, if the format has one.
+    /// The same for single rows, to codes of one byte each. Where `scales_rows`, each row is a
+    /// tensor of its own and gets its own tensor scale, if the format has one.
     #[must_use]
     pub fn to_byte_codes(self, scales_rows: bool) -> CodeQuantizer {
         CodeQuantizer {

@@ -10,9 +10,9 @@ const WHOLE_BELOW_BYTES: usize = 64 << 20;
 const PAGES_PER_TENSOR: usize = 16;
 const PAGE_BYTES: usize = 4096;
 
-/// SHA-256, in hexadecimal, over the configurations, tokenizer.json, the table of tensors (name, dtype,
-/// shape), file sizes, and weights: all of them up to 64 MiB, beyond that 16 pages of 4 KiB from
-/// each tensor. Generated weights contribute their seed. So a single changed weight in a large
+/// SHA-256, in hexadecimal, over the configurations, tokenizer.json, the table of tensors (name,
+/// dtype, shape), file sizes, and weights: all of them up to 64 MiB, beyond that 16 pages of 4 KiB
+/// from each tensor. Generated weights contribute their seed. So a single changed weight in a large
 /// model may go unnoticed; another checkpoint of the same training run does not.
 pub(super) fn fingerprint(configs: &[&[u8]], tokenizer_json: &[u8], weights: &Weights) -> String {
     let mut hash = Sha256::new();

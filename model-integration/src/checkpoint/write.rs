@@ -1,5 +1,5 @@
-//! Writes safetensors files: tensor by tensor, atomically, so that a reader sees the old file or the
-//! new one.
+//! Writes safetensors files: tensor by tensor, atomically, so that a reader sees the old file or
+//! the new one.
 
 use std::collections::{HashMap, HashSet};
 use std::io::{Seek, SeekFrom, Write};

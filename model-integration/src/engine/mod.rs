@@ -65,7 +65,8 @@ pub trait Engine {
     /// Loads the model, quantises its weights, and makes it ready to serve.
     ///
     /// # Errors
-    /// As [`Engine::load`], if memory does not suffice for `room`, and on engines that cannot serve.
+    /// As [`Engine::load`], if memory does not suffice for `room`, and on engines that cannot
+    /// serve.
     fn stepper(&self, _: &QuantConfig, _: CacheRoom) -> Result<Box<dyn Stepper + '_>> {
         bail!(
             "serving on {} is not supported; use --device cpu",

@@ -45,8 +45,8 @@ pub trait Stepper {
     /// Its pages.
     fn pages(&self) -> PageCount;
 
-    /// The class of a sequence with this prompt that may grow to `end` tokens. Sequences of different
-    /// classes have different keys for equal tokens, so they share no pages.
+    /// The class of a sequence with this prompt that may grow to `end` tokens. Sequences of
+    /// different classes have different keys for equal tokens, so they share no pages.
     ///
     /// # Errors
     /// If the model cannot continue the prompt that far.

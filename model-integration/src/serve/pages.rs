@@ -86,7 +86,8 @@ impl Pages {
         Some(page)
     }
 
-    /// The page that holds `tokens` behind `before`, for one more user, and the prefix that it ends.
+    /// The page that holds `tokens` behind `before`, for one more user, and the prefix that it
+    /// ends.
     pub fn share(&mut self, before: Prefix, tokens: &[u32]) -> Option<(u32, Prefix)> {
         let content = Content {
             before,

@@ -1,5 +1,5 @@
-//! GGUF files: the values of their types, split models, configuration and tokenizer in the file, and
-//! malformed files.
+//! GGUF files: the values of their types, split models, configuration and tokenizer in the file,
+//! and malformed files.
 
 mod config;
 mod dequantise;

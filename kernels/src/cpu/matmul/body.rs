@@ -10,8 +10,8 @@ use crate::cpu::dequantize::dequantize_rows;
 use crate::cpu::simd::Simd;
 use std::ops::Range;
 
-/// Vectors of rows whose chains interleave for one token, to hide the latency of a step. With eight,
-/// AVX2 has too few registers.
+/// Vectors of rows whose chains interleave for one token, to hide the latency of a step. With
+/// eight, AVX2 has too few registers.
 const VECTORS_OF_ONE: usize = 4;
 /// Vectors of rows of a tile, whose tokens are chains enough.
 const VECTORS: usize = 2;

@@ -1,5 +1,6 @@
-//! Products of f32 rows with matrices in pages on the calling thread: those of attention. Values are
-//! read where they lie. Sums have the order of the chains. `inline(always)` as in [`crate::cpu::quantize`].
+//! Products of f32 rows with matrices in pages on the calling thread: those of attention. Values
+//! are read where they lie. Sums have the order of the chains. `inline(always)` as in
+//! [`crate::cpu::quantize`].
 
 use super::CHAIN;
 use super::paged::{Paged, PagedValues, Value};

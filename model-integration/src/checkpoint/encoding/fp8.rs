@@ -1,4 +1,5 @@
-//! FP8 with a scale for each block of weights, as DeepSeek publishes its models, or for each tensor.
+//! FP8 with a scale for each block of weights, as DeepSeek publishes its models, or for each
+//! tensor.
 
 use mxlab_kernels::format::{ElementFormat, ScaleFormat, ScaleRule};
 

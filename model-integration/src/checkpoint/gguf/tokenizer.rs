@@ -270,8 +270,8 @@ impl<'a> Vocabulary<'a> {
 }
 
 impl Kind {
-    /// Whether pieces of this kind are formed by merging. Those that are found as a whole are so, too,
-    /// where they are spelt otherwise.
+    /// Whether pieces of this kind are formed by merging. Those that are found as a whole are so,
+    /// too, where they are spelt otherwise.
     pub(super) const fn is_merged(self) -> bool {
         matches!(self, Self::Normal | Self::UserDefined)
     }

@@ -34,8 +34,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR|FILE|NAME", help_heading = "Generation",
           conflicts_with_all = ["kernel", "family", "shape", "tokens", "roofs_only"])]
     pub model: Option<String>,
-    /// Named configuration or TOML file; several are timed beside each other [default: baseline, and
-    /// INT8 inputs of all products if the weights make them products of integers]
+    /// Named configuration or TOML file; several are timed beside each other [default: baseline,
+    /// and INT8 inputs of all products if the weights make them products of integers]
     #[arg(
         long,
         value_name = "NAME|FILE",

@@ -194,8 +194,8 @@ impl NewModel<'_> {
         let dropped = plan.dropped_inputs();
         if !dropped.is_empty() {
             text += &format!(
-                "the source quantises inputs ({}), which {} does not store: what is written has them \
-                 as `stored-weights` has\n",
+                "the source quantises inputs ({}), which {} does not store: what is written has \
+                 them as `stored-weights` has\n",
                 dropped.join("; "),
                 self.to.name(),
             );

@@ -7,8 +7,8 @@ use mxlab_kernels::format::{BlockFormat, FloatType, PackedTensor};
 use crate::checkpoint::TensorView;
 use crate::model::ops::narrow;
 
-/// Appends the values of a tensor in the type `written`: those of `codes`, if it is quantised on the
-/// way. Values in a block format are `rounded` to this type first.
+/// Appends the values of a tensor in the type `written`: those of `codes`, if it is quantised on
+/// the way. Values in a block format are `rounded` to this type first.
 pub fn append_floats(
     bytes: &mut Vec<u8>,
     view: &TensorView,

@@ -41,8 +41,8 @@ enum Store {
 }
 
 impl KeptRows {
-    /// Room for pages of rows of `cols` values of `dtype`, in `format` if there is one. A row is read
-    /// as what a page `holds`.
+    /// Room for pages of rows of `cols` values of `dtype`, in `format` if there is one. A row is
+    /// read as what a page `holds`.
     pub fn new(
         pages: usize,
         cols: usize,

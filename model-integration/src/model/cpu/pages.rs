@@ -9,7 +9,8 @@ use crate::model::buffer::Buffer;
 pub(super) enum Pages<'a> {
     /// Where they lie.
     Kept(Paged<'a>),
-    /// Read from their packed form, a page behind another, `[head_dim, PAGE]` or `[PAGE, head_dim]`.
+    /// Read from their packed form, a page behind another, `[head_dim, PAGE]` or `[PAGE,
+    /// head_dim]`.
     Read {
         values: Buffer,
         head_dim: usize,

@@ -33,7 +33,8 @@ pub fn narrow(values: &mut [f32], dtype: FloatType) {
     }
 }
 
-/// `x = function(x)`, rounded to `dtype`. For inlining into functions that are compiled for vectors.
+/// `x = function(x)`, rounded to `dtype`. For inlining into functions that are compiled for
+/// vectors.
 #[inline(always)]
 pub(super) fn apply(values: &mut [f32], function: impl Fn(f32) -> f32, dtype: FloatType) {
     rounding!(dtype, |round| for x in values {

@@ -216,8 +216,8 @@ impl Arrangement {
     }
 }
 
-/// The integers of tokens, and the factors of their blocks. Tokens that are multiplied together are a
-/// group, in which they interleave: token t of n has its word w at w n + t.
+/// The integers of tokens, and the factors of their blocks. Tokens that are multiplied together are
+/// a group, in which they interleave: token t of n has its word w at w n + t.
 #[derive(Clone, Debug)]
 pub(super) struct Integers {
     arrangement: Arrangement,

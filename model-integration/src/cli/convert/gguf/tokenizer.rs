@@ -120,8 +120,8 @@ pub fn compare(original: &Tokenizer, written: &Tokenizer) -> Result<()> {
         let (expected, found) = (original.encode(text, true)?, written.encode(text, true)?);
         ensure!(
             found == expected,
-            "the tokenizer cannot be expressed in GGUF: `{text}` would have the tokens {found:?} in \
-             place of {expected:?}; use another --to"
+            "the tokenizer cannot be expressed in GGUF: `{text}` would have the tokens {found:?} \
+             in place of {expected:?}; use another --to"
         );
     }
     Ok(())
@@ -224,10 +224,14 @@ fn byte_level(json: &Value, merges: &[(&str, &str)]) -> Result<Metadata> {
     splits(&json["pre_tokenizer"], &mut found)?;
     let ignores_merges = json["model"]["ignore_merges"].as_bool() == Some(true);
     let name = pre_tokenizer(&found, ignores_merges).with_context(|| {
-        let rule = if ignores_merges { " and ignore_merges" } else { "" };
+        let rule = if ignores_merges {
+            " and ignore_merges"
+        } else {
+            ""
+        };
         format!(
-            "tokenizer.json splits text by {found:?}{rule}, for which llama.cpp has no name; it has \
-             {}",
+            "tokenizer.json splits text by {found:?}{rule}, for which llama.cpp has no name; it \
+             has {}",
             pre_tokenizers()
         )
     })?;
