@@ -122,6 +122,7 @@ fn a_configuration_reads_as_it_was_written() {
         head_activations = { element = "int8", scale = "fp16" }
         fallback = "ggml"
         rotation = "32:7"
+        rotated = ["o", "down"]
         stored_inputs = false
         [[override]]
         layers = "0-3,7"

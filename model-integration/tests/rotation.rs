@@ -240,6 +240,55 @@ fn rotations_that_do_not_fit_are_refused() {
     );
 }
 
+/// Some projections alone: before rounding the same function, and its file says which.
+#[test]
+fn some_projections_are_rotated() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (folder, model) = (folder.path(), folder.path().join("model"));
+    let model = model.to_str().expect("UTF-8");
+    let down = ["--rotation", "32:5", "--rotated", "down"];
+    let others = ["--rotation", "32:5", "--rotated", "q,k,v,o,gate,up"];
+    let f32 = ["--dtype", "float32"];
+    let of = |flags: &[&str]| scores(folder, "embedded", &[&f32[..], flags].concat());
+    let plain = of(&["--config", "baseline"]);
+    let [of_down, of_others] = [of(&down), of(&others)];
+    for rotated in [&of_down, &of_others] {
+        let pairs = plain.iter().zip(rotated);
+        assert!(pairs.clone().all(|(a, b)| (a - b).abs() < 2e-3));
+        assert_ne!(plain, *rotated);
+    }
+    assert_ne!(of_down, of_others);
+
+    let formats = ["--weights", "mxfp4", "--activations", "fp6_e2m3"];
+    let rotated = [&formats[..], &down].concat();
+    let convert = ["convert", "embedded", model, "--to", "mxlab"];
+    let done = run(&[&convert[..], &rotated].concat());
+    assert!(
+        done.status.success(),
+        "{}",
+        String::from_utf8_lossy(&done.stderr)
+    );
+    let stored = scores(folder, model, &["--config", "baseline"]);
+    assert_eq!(stored, scores(folder, "embedded", &rotated));
+    assert_ne!(stored, scores(folder, "embedded", &formats));
+    assert_ne!(
+        stored,
+        scores(folder, "embedded", &[&formats[..], &down[..2]].concat())
+    );
+    refused(
+        &[
+            "eval",
+            "--model",
+            "embedded",
+            "--weights",
+            "mxfp4",
+            "--rotated",
+            "down",
+        ],
+        "`rotated`: no rotation",
+    );
+}
+
 /// What a study makes of a rotated configuration is rotated.
 #[test]
 fn studies_keep_rotations() {

@@ -44,10 +44,17 @@ impl QuantConfig {
             ("head input", input(self.head_activations)),
         ];
         let own = in_a_line(&quantised(operands)).map(|own| own + &self.kv.describe());
-        let own = match (own, self.rotation) {
+        let rotated = self.rotation.map(|rotation| match &self.rotated {
+            None => format!("rotated by {rotation}"),
+            Some(some) => {
+                let names: Vec<&str> = some.iter().map(|one| one.name()).collect();
+                format!("{} rotated by {rotation}", names.join(", "))
+            }
+        });
+        let own = match (own, rotated) {
             (own, None) => own,
-            (None, Some(rotation)) => Some(format!("rotated by {rotation}")),
-            (Some(own), Some(rotation)) => Some(format!("{own}; rotated by {rotation}")),
+            (None, rotated) => rotated,
+            (Some(own), Some(rotated)) => Some(format!("{own}; {rotated}")),
         };
         let count = self.overrides.len();
         let plural = if count == 1 { "" } else { "s" };

@@ -14,6 +14,7 @@
 //! fallback = "ggml"                                         # what rows get that are no multiple
 //!                                                           # of 256, as K-quants need
 //! rotation = "32"                                         # inputs and weights by Hadamard of 32
+//! rotated = ["down"]                                        # of these projections alone
 //! stored_inputs = true                                      # quantise the other inputs as the
 //!                                                           # checkpoint says
 //!
@@ -53,6 +54,7 @@ pub struct ConfigFile {
     head: Operand,
     head_activations: Operand,
     rotation: Option<Rotation>,
+    rotated: Option<Spanned<Vec<Projection>>>,
     fallback: Option<Fallback>,
     stored_inputs: Option<bool>,
     #[serde(default, rename = "override")]
@@ -275,6 +277,7 @@ impl ConfigFile {
                 flags.head_activations.as_ref(),
             )?,
             rotation: flags.rotation.or(self.rotation),
+            rotated: self.rotated(source, flags)?,
             fallback: flags.fallback.or(self.fallback),
             stored_inputs: self.stored_inputs.unwrap_or(true),
             overrides: overrides
@@ -301,6 +304,33 @@ impl ConfigFile {
 }
 
 impl ConfigFile {
+    /// The projections that are rotated, if there is a rotation.
+    fn rotated(
+        &self,
+        source: Source,
+        flags: &FormatFlags,
+    ) -> Result<Option<Vec<Projection>>, ConfigError> {
+        let projections = match (flags.rotated.as_slice(), &self.rotated) {
+            ([], None) => return Ok(None),
+            ([], Some(own)) => own.get_ref().clone(),
+            (given, _) => given.to_vec(),
+        };
+        let message = match flags.rotation.or(self.rotation) {
+            None => "no rotation; expected `rotation` beside it",
+            Some(_) if projections.is_empty() => "names no projection; expected q, k and so on",
+            Some(_) => return Ok(Some(projections)),
+        };
+        let message = message.to_owned();
+        Err(match &self.rotated {
+            Some(own) => source.fault(own, "rotated", message),
+            None => ConfigError::Flag {
+                file: source.file.to_owned(),
+                field: "rotated",
+                message,
+            },
+        })
+    }
+
     /// What the quantised ones of keys and values have besides their formats: flags add nothing to
     /// a configuration without any.
     fn kv_options(

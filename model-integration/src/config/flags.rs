@@ -6,7 +6,7 @@ use clap::Args;
 use mxlab_kernels::format::{Dialect, Rotation, Rounding, ScaleFormat, ScaleRule};
 
 use super::file::{ConfigError, Source};
-use super::{ConfigFile, Fallback, FormatSpec, OperandSpec, QuantConfig};
+use super::{ConfigFile, Fallback, FormatSpec, OperandSpec, Projection, QuantConfig};
 
 /// Flags that describe formats. Alone they make a configuration of their own; together with
 /// `--config` they replace the parts they name in every operand of it.
@@ -52,6 +52,9 @@ pub struct FormatFlags {
     /// of a power of two, or `row`; a seed of signs after a colon, as in 32:7
     #[arg(long, value_name = "SIZE[:SEED]")]
     pub rotation: Option<Rotation>,
+    /// The projections that are rotated [default: all]
+    #[arg(long, value_name = "PROJECTION", value_enum, value_delimiter = ',')]
+    pub rotated: Vec<Projection>,
     /// Type of weights whose rows are no multiple of a K-quant's 256 [default: refuse them]
     #[arg(long, value_name = "WHOSE")]
     pub fallback: Option<Fallback>,
@@ -106,6 +109,7 @@ impl FormatFlags {
         !self.names_operand()
             && self.common() == FormatSpec::default()
             && self.rotation.is_none()
+            && self.rotated.is_empty()
             && self.fallback.is_none()
             && self.kv_first.is_none()
             && self.key_recent.is_none()
@@ -208,6 +212,9 @@ impl FormatFlags {
         );
         add("", self.dialect.as_ref().map(|part| part as _));
         add("rotation-", self.rotation.as_ref().map(|part| part as _));
+        for projection in &self.rotated {
+            add("of-", Some(&projection.name()));
+        }
         // Formats with blocks of 32 have no stand-in but floats.
         let has_super_blocks = |operand: &OperandSpec| match operand {
             OperandSpec::Ggml(format) => format.block_size() > 32,

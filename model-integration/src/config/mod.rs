@@ -38,7 +38,7 @@ pub use operand::OperandSpec;
 
 /// A linear projection of a transformer block. Its weights and its input activations are quantised
 /// along the input dimension.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 #[allow(
     missing_docs,
@@ -105,6 +105,9 @@ pub struct QuantConfig {
     /// The rotation of the inputs of projections, and of their weights before they are quantised.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotation: Option<Rotation>,
+    /// The projections that are rotated; `None` for all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotated: Option<Vec<Projection>>,
     /// What weights get whose rows their format does not have; `None` to refuse them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fallback: Option<Fallback>,
@@ -196,6 +199,7 @@ impl QuantConfig {
             head: None,
             head_activations: None,
             rotation: None,
+            rotated: None,
             fallback: None,
             stored_inputs: true,
             overrides: Vec::new(),
@@ -223,6 +227,12 @@ impl QuantConfig {
             );
         }
         formats
+    }
+
+    /// The rotation of a projection's input and weight.
+    pub fn rotation_of(&self, projection: Projection) -> Option<Rotation> {
+        let is_rotated = |some: &Vec<Projection>| some.contains(&projection);
+        (self.rotation).filter(|_| self.rotated.as_ref().is_none_or(is_rotated))
     }
 
     /// The formats of a layer's keys and values.

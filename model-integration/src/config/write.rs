@@ -32,6 +32,7 @@ impl QuantConfig {
             self.head_activations.as_ref().map(block),
         );
         line("rotation", self.rotation.map(|rotation| quoted(&rotation)));
+        line("rotated", self.rotated.as_deref().map(projections));
         let fallback = self.fallback.map(|Fallback::Ggml| quoted(&"ggml"));
         line("fallback", fallback);
         line(
@@ -54,13 +55,7 @@ impl Override {
             }
         };
         line("layers", self.layers.as_ref().map(quoted));
-        line(
-            "projections",
-            self.projections.as_ref().map(|some| {
-                let names = some.iter().map(|one: &Projection| quoted(&one.name()));
-                format!("[{}]", names.collect::<Vec<_>>().join(", "))
-            }),
-        );
+        line("projections", self.projections.as_deref().map(projections));
         let none = || quoted(&"none");
         let of = |format: Option<Option<BlockFormat>>| {
             format.map(|format| format.as_ref().map_or_else(none, block))
@@ -74,6 +69,11 @@ impl Override {
         line("keys", of(self.keys));
         line("values", of(self.values));
     }
+}
+
+fn projections(some: &[Projection]) -> String {
+    let names = some.iter().map(|one| quoted(&one.name()));
+    format!("[{}]", names.collect::<Vec<_>>().join(", "))
 }
 
 fn quoted(value: &impl ToString) -> String {

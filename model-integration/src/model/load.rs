@@ -362,12 +362,12 @@ impl Rotating {
         given: &QuantConfig,
         weight: &Parameter,
     ) -> Result<Option<Self>, LlamaError> {
-        if weight.projection().is_none() {
+        let Some((_, projection)) = weight.projection() else {
             return Ok(None);
-        }
+        };
         let stored = checkpoint.stored_rotation(weight)?;
         let tensor = || weight.name.clone();
-        match (stored, given.rotation) {
+        match (stored, given.rotation_of(projection)) {
             (Some(stored), Some(given)) if stored != given => Err(LlamaError::OtherRotation {
                 tensor: tensor(),
                 stored,

@@ -143,7 +143,7 @@ pub fn only(
 ) -> QuantConfig {
     let mut config = QuantConfig::unquantised(name);
     config.kv = whole.kv;
-    config.rotation = whole.rotation;
+    (config.rotation, config.rotated) = (whole.rotation, whole.rotated.clone());
     config.overrides = parts
         .iter()
         .map(|&(layer, projection)| {

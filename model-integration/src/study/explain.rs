@@ -53,7 +53,7 @@ fn parts(from: &QuantConfig, to: &QuantConfig) -> Result<Vec<Part>> {
     ensure!(
         pairs().all(|(a, b)| a.is_some() == b.is_some())
             && from.kv == to.kv
-            && from.rotation == to.rotation
+            && (from.rotation, &from.rotated) == (to.rotation, &to.rotated)
             && from.overrides.is_empty()
             && to.overrides.is_empty(),
         "`explain`: `{a}` and `{b}` do not quantise the same operands everywhere, rotated alike"
@@ -115,7 +115,7 @@ pub fn between(
         config.keys = mixed[2];
         config.values = mixed[3];
         config.kv = from.kv;
-        config.rotation = from.rotation;
+        (config.rotation, config.rotated) = (from.rotation, from.rotated.clone());
         config.head = mixed[4].map(Into::into);
         config.head_activations = mixed[5];
         Ok((config, names))

@@ -45,6 +45,16 @@ fn malformed_files_are_named_with_line_and_field() {
             "a power of two",
         ),
         (
+            "weights = 'int8'\nrotated = ['down']",
+            "line 2",
+            "`rotated`: no rotation; expected `rotation`",
+        ),
+        (
+            "rotation = '32'\nrotated = []",
+            "line 2",
+            "`rotated`: names no projection",
+        ),
+        (
             "head = 'q8_0'\nhead_activations = 'q8_0'",
             "line 2",
             "`head_activations`: q8_0 is a format of weights",
