@@ -22,6 +22,7 @@ mod kernels;
 mod layers;
 mod lm_eval;
 mod load;
+mod merged;
 mod parameters;
 mod parquet;
 mod quantised;

@@ -14,6 +14,7 @@ use mxlab::model::cpu::{Cache, Cpu, CpuEngine};
 use mxlab::model::device::input::Operands;
 use mxlab::model::device::plan::{Limits, Storage};
 use mxlab::model::device::{DeviceEngine, features};
+use mxlab::model::merged::{MergeError, merged};
 use mxlab::model::{Batch, context, load};
 use mxlab_harness::device::Device;
 use mxlab_kernels::format::FloatType;
@@ -153,6 +154,7 @@ fn logits_are_those_of_transformers() {
         let on_device = difference_on_device(&model, &sequences);
         let kernels = on_device.map_or("not supported".to_owned(), |error| format!("{error:.1e}"));
         println!("{name:34} float32 {on_cpu:.1e}, bf16 {in_bf16:.1e}, kernels {kernels}");
+        a_merged_rotation_changes_no_logit(&model, &sequences);
         assert!(on_cpu < 1e-5, "{name}: {on_cpu:e}");
         // Rounded in the same places; sums in another order move single values to neighbours.
         assert!(in_bf16 < 0.03, "{name}: {in_bf16:e}");
@@ -165,6 +167,25 @@ fn logits_are_those_of_transformers() {
         // The text model in another has names of its own.
         if !name.ends_with("with-images") {
             a_written_config_is_read_again(&checkpoint);
+        }
+    }
+}
+
+/// A rotation that is merged into the weights keeps the function, or is refused where it would not.
+fn a_merged_rotation_changes_no_logit(model: &Path, sequences: &[Sequence]) {
+    let checkpoint = Checkpoint::open(model).expect("a checkpoint");
+    let model_type = checkpoint.config().architecture.model_type;
+    let has_others = ["gemma2", "gemma3_text", "olmo2", "starcoder2"].contains(&model_type);
+    match merged(checkpoint, &"8:3".parse().expect("a rotation")) {
+        Err(MergeError::Architecture { .. }) => assert!(has_others, "{model_type}"),
+        Err(error) => panic!("{model_type}: {error}"),
+        Ok(checkpoint) => {
+            let difference = difference_on_cpu(&checkpoint, sequences);
+            println!("{:34} merged {difference:.1e}", "");
+            assert!(
+                !has_others && difference < 1e-5,
+                "{model_type}: {difference:e}"
+            );
         }
     }
 }

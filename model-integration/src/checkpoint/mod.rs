@@ -13,6 +13,7 @@
 //! | `config/` | config.json -> [`ModelConfig`] |
 //! | `encoding/`, `packed.rs` | the tensors of a quantised matrix; its codes and scales |
 //! | `decoded.rs` | matrices whose values are computed when they are read |
+//! | `computed.rs` | models whose parameters are computed from those of another one |
 //! | `gguf/` | GGUF: tensors, config and tokenizer of llama.cpp's files |
 //! | `weights.rs`, `weight_file.rs`, `tensor.rs` | index and shards; one file; one tensor |
 //! | `transposed.rs` | floats that are stored column by column |
@@ -25,6 +26,7 @@
 //! | `write.rs` | writing weights |
 //! | `error.rs` | all errors |
 
+pub mod computed;
 mod config;
 pub mod decoded;
 pub mod encoding;
@@ -69,6 +71,7 @@ pub use tokenizer::Tokenizer;
 
 use crate::description::ModelConfig;
 use crate::description::parameters::{Fused, Parameter, Parameters};
+use computed::Computation;
 use encoding::{Encoding, StoredInput};
 use transposed::Transposed;
 use weight_file::WeightFile;
@@ -106,6 +109,8 @@ pub struct Checkpoint {
     special_tokens: SpecialTokens,
     encoding: Encoding,
     weights: Weights,
+    /// What makes parameters of those in the files; `None` if they are what is there.
+    computation: Option<Arc<dyn Computation>>,
     notes: Vec<String>,
 }
 
@@ -151,10 +156,16 @@ impl Checkpoint {
     }
 
     /// A digest that identifies the model: SHA-256 in hexadecimal over config.json, ModelOpt's file
-    /// beside it, tokenizer.json, the table of tensors, file sizes, and weights (all of them up to
-    /// 64 MiB, beyond that 16 pages of every tensor). The location of the files is not included.
+    /// beside it, how parameters are computed if they are, tokenizer.json, the table of tensors, file
+    /// sizes, and weights (all of them up to 64 MiB, beyond that 16 pages of every tensor). The
+    /// location of the files is not included.
     pub fn fingerprint(&self) -> String {
-        let said = [Some(&self.config_json), self.modelopt_json.as_ref()];
+        let made = self.computation.as_ref().map(|by| by.name().into_bytes());
+        let said = [
+            Some(&self.config_json),
+            self.modelopt_json.as_ref(),
+            made.as_ref(),
+        ];
         let said: Vec<&[u8]> = said.into_iter().flatten().map(Vec::as_slice).collect();
         fingerprint::fingerprint(&said, &self.tokenizer_json, &self.weights)
     }
@@ -236,6 +247,13 @@ impl Checkpoint {
     /// # Errors
     /// `MissingTensor`, `Shape`, `Dtype`.
     pub fn view(&self, parameter: &Parameter) -> Result<TensorView, CheckpointError> {
+        match &self.computation {
+            None => self.stored_view(parameter),
+            Some(by) => by.view(parameter, &|parameter| self.stored_view(parameter)),
+        }
+    }
+
+    fn stored_view(&self, parameter: &Parameter) -> Result<TensorView, CheckpointError> {
         let Parameter { name, shape, .. } = parameter;
         if self.weights.is_gguf() {
             let stored = &parameter.gguf_name;

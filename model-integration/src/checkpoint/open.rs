@@ -198,6 +198,7 @@ impl Checkpoint {
             special_tokens: SpecialTokens::default(),
             encoding: parsed.encoding,
             weights,
+            computation: None,
             notes: Vec::new(),
         };
         checkpoint.leave_out_absent_biases();

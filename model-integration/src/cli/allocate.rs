@@ -13,7 +13,8 @@ use super::Done;
 use super::calibrate::{check_codes, layer_progress};
 use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
-use super::model::{open_checkpoint, use_threads};
+use super::merge::MergeArgs;
+use super::model::use_threads;
 use super::output::{Usage, print};
 use super::text::TextArgs;
 use crate::calibrate::allocate::{Allocation, Measuring};
@@ -43,6 +44,8 @@ pub struct AllocateArgs {
     #[arg(long, value_name = "N", default_value_t = 64, help_heading = "Text")]
     length: usize,
     #[command(flatten)]
+    merge: MergeArgs,
+    #[command(flatten)]
     configuration: ConfigurationArgs,
 }
 
@@ -69,7 +72,7 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
     }
     use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; nothing is kept")?;
-    let checkpoint = open_checkpoint(&args.model)?;
+    let checkpoint = args.merge.open(&args.model)?;
     let sequences = args
         .text
         .sequences(&checkpoint, args.sequences, args.length)?;

@@ -15,7 +15,8 @@ use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::convert::{Calibrated, Interrupted, NewModel, Target, check_apart, check_storable};
 use super::interrupt::stop_on_signals;
-use super::model::{open_checkpoint, use_threads};
+use super::merge::MergeArgs;
+use super::model::use_threads;
 use super::output::{Usage, print};
 use super::text::TextArgs;
 use crate::calibrate::layers::Calibration;
@@ -75,6 +76,8 @@ pub struct CalibrateArgs {
           help_heading = "Method")]
     damping: f64,
     #[command(flatten)]
+    merge: MergeArgs,
+    #[command(flatten)]
     configuration: ConfigurationArgs,
 }
 
@@ -89,7 +92,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     check_apart(&args.model, &args.output)?;
     use_threads(args.text.threads)?;
     let stop = stop_on_signals("stopping; the same command goes on with the finished layers")?;
-    let checkpoint = open_checkpoint(&args.model)?;
+    let checkpoint = args.merge.open(&args.model)?;
     let layers = checkpoint.config().num_hidden_layers;
     config.check_layers(layers)?;
     check_formats(checkpoint.parameters(), &config)?;
@@ -118,7 +121,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         .flatten()
         .flat_map(|id| id.to_le_bytes())
         .collect();
-    let run = json!({
+    let mut run = json!({
         "method": "second-order",
         "recipe": recipe,
         "configuration": config,
@@ -129,6 +132,9 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         "tokens_sha256": format!("{:x}", Sha256::digest(&tokens)),
         "version": build_version(),
     });
+    if let Some(rotation) = args.merge.merge_rotation {
+        run["merged_rotation"] = json!(rotation);
+    }
     let store = Store::open(&folder(&args.output)?, layers, &run)?;
 
     let bar = layer_progress("calibrating", layers);
@@ -217,11 +223,9 @@ fn check_formats(parameters: &Parameters, config: &QuantConfig) -> Result<()> {
 /// Checks that weights which a configuration rotates are not stored as codes: what is measured
 /// begins with their values.
 pub fn check_codes(checkpoint: &Checkpoint, config: &QuantConfig) -> Result<()> {
-    if config.rotation.is_none() {
-        return Ok(());
-    }
-    for (_, _, weight) in checkpoint.parameters().projections() {
-        if checkpoint.view(weight)?.format().is_some()
+    for (_, projection, weight) in checkpoint.parameters().projections() {
+        if config.rotation_of(projection).is_some()
+            && checkpoint.view(weight)?.format().is_some()
             && checkpoint.stored_rotation(weight)?.is_none()
         {
             let message = format!(

@@ -17,6 +17,7 @@ mod inspect;
 mod interrupt;
 mod list;
 mod load;
+mod merge;
 mod model;
 mod mutate;
 mod output;

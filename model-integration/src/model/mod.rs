@@ -5,7 +5,7 @@
 //! implement these operations: [`cpu`] and [`device`] here, and a differentiable one inside
 //! [`crate::train`]. [`load`] reads parameters from a checkpoint, [`assemble`] makes a model of
 //! them, [`stored_formats`] says how they are stored. `buffer` keeps memory,
-//! [`context`] limits the length of sequences,
+//! [`context`] limits the length of sequences, [`merged`] rotates weights for good,
 //! [`ops`] has arithmetic on plain slices, [`rope`] the rotary tables, and [`score`] computes
 //! log-likelihoods from logits.
 
@@ -20,6 +20,7 @@ mod error;
 pub mod forward;
 mod llama;
 pub mod load;
+pub mod merged;
 pub mod ops;
 mod packed_weights;
 pub mod rope;

@@ -7,7 +7,7 @@ mod hub;
 mod local_hub;
 mod malformed;
 mod opening;
-mod phi3;
+pub mod phi3;
 mod special_tokens;
 pub mod tiny;
 mod writing;

@@ -12,7 +12,7 @@ use tempfile::tempdir;
 use crate::checkpoint::tiny::{Tensor, TinyModel, write};
 
 /// The tiny Llama with its tensors fused.
-fn phi3(dtype: FloatType) -> TinyModel {
+pub fn phi3(dtype: FloatType) -> TinyModel {
     let mut model = TinyModel::new(dtype);
     model.config["model_type"] = json!("phi3");
     model.config["architectures"] = json!(["Phi3ForCausalLM"]);

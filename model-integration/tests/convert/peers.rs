@@ -9,6 +9,7 @@ use std::process::Command;
 use not_run::not_run;
 
 use super::{NVFP4, converted};
+use crate::stories::text;
 use crate::transformers::{difference_on_cpu, sequences};
 use mxlab::checkpoint::Checkpoint;
 
@@ -113,6 +114,33 @@ fn transformers_reads_what_is_written_for_compressed_tensors() {
         fs::write(&config, text).expect("writable");
         let to = ["--to", "compressed-tensors", "--overwrite"];
         converted(&[&[&model, &out, "--config", &config], &to[..]].concat());
+        has_the_logits_of_transformers(&python, name, &out, &path("logits"));
+    }
+}
+
+/// Codes that calibration chose, of weights with a merged rotation, and a head of its own.
+#[test]
+fn transformers_reads_what_calibration_writes() {
+    let what = "what calibration writes for compressed-tensors";
+    let Some(python) = python(what, &["transformers", "compressed_tensors"]) else {
+        return;
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let (text, out) = (text(folder.path()), path("out"));
+    let by = ["--text", &text, "--sequences", "12", "--length", "48"];
+    let to = ["--to", "compressed-tensors", "--overwrite"];
+    for (name, weights) in [
+        ("MXFP4, calibrated", "mxfp4"),
+        ("NVFP4, calibrated", "nvfp4"),
+    ] {
+        let formats = ["--weights", weights, "--merge-rotation", "32:5"];
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mxlab"));
+        let command = command.args(["calibrate", "embedded", &out]);
+        let output = command.args(by).args(to).args(formats).output();
+        let output = output.expect("runs");
+        let message = String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{name}: {message}");
         has_the_logits_of_transformers(&python, name, &out, &path("logits"));
     }
 }

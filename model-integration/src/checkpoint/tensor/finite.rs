@@ -16,7 +16,7 @@ impl TensorView {
     ///
     /// # Errors
     /// `NonFinite` with the first such element, or `Scale` with the first block that has one.
-    pub(in crate::checkpoint) fn check_finite(&self) -> Result<(), CheckpointError> {
+    pub fn check_finite(&self) -> Result<(), CheckpointError> {
         let (file, tensor, dtype) = match &self.content {
             Content::Packed(packed) => {
                 let rows = (0..self.shape[0]).into_par_iter();
@@ -32,6 +32,7 @@ impl TensorView {
                 let (file, tensor) = rows.place();
                 return self.check_rows(file.path(), tensor, |row, out| rows.read(row, out));
             }
+            Content::Computed(rows) => return rows.check(),
             Content::Zero => return Ok(()),
             Content::Dense {
                 file,

@@ -11,6 +11,7 @@ use mxlab_kernels::format::{BlockFormat, FloatType, GgmlFormat, PackedTensor};
 use safetensors::Dtype;
 
 use crate::checkpoint::CheckpointError;
+use crate::checkpoint::computed::ComputedRows;
 use crate::checkpoint::decoded::DecodedRows;
 use crate::checkpoint::packed::Packed;
 use crate::checkpoint::transposed::Transposed;
@@ -67,6 +68,7 @@ enum Content {
     Packed(Arc<Packed>),
     Decoded(Arc<dyn DecodedRows>),
     Transposed(Arc<Transposed>),
+    Computed(Arc<dyn ComputedRows>),
     /// All elements are zero, and no file has them.
     Zero,
 }
@@ -119,6 +121,11 @@ impl TensorView {
     /// A view of a matrix whose values are computed when they are read.
     pub fn of_decoded(name: &str, shape: [usize; 2], rows: Arc<dyn DecodedRows>) -> Self {
         Self::of_rows(name, &shape, Content::Decoded(rows))
+    }
+
+    /// A view of floats that are computed when they are read.
+    pub fn of_computed(name: &str, shape: &[usize], rows: Arc<dyn ComputedRows>) -> Self {
+        Self::of_rows(name, shape, Content::Computed(rows))
     }
 
     /// A view of floats that are stored column by column.
@@ -214,6 +221,7 @@ impl TensorView {
         match &self.content {
             Content::Dense { dtype, .. } => Some(*dtype),
             Content::Transposed(rows) => Some(rows.dtype()),
+            Content::Computed(rows) => Some(rows.dtype()),
             Content::Zero => Some(FloatType::F32),
             Content::Packed(_) | Content::Decoded(_) => None,
         }
@@ -223,9 +231,7 @@ impl TensorView {
     pub fn layout(&self) -> Option<&str> {
         match &self.content {
             Content::Decoded(rows) => Some(rows.layout()),
-            Content::Dense { .. } | Content::Packed(_) | Content::Transposed(_) | Content::Zero => {
-                None
-            }
+            _ => None,
         }
     }
 
@@ -233,9 +239,7 @@ impl TensorView {
     pub fn ggml(&self) -> Option<GgmlFormat> {
         match &self.content {
             Content::Decoded(rows) => rows.ggml(0).map(|(format, _)| format),
-            Content::Dense { .. } | Content::Packed(_) | Content::Transposed(_) | Content::Zero => {
-                None
-            }
+            _ => None,
         }
     }
 
@@ -251,11 +255,8 @@ impl TensorView {
     /// The format of a matrix that is stored as codes and scales.
     pub fn format(&self) -> Option<BlockFormat> {
         match &self.content {
-            Content::Dense { .. }
-            | Content::Decoded(_)
-            | Content::Transposed(_)
-            | Content::Zero => None,
             Content::Packed(packed) => Some(packed.format()),
+            _ => None,
         }
     }
 
@@ -274,10 +275,7 @@ impl TensorView {
     pub fn divisor(&self) -> Option<f32> {
         match &self.content {
             Content::Packed(packed) => packed.divisor(),
-            Content::Dense { .. }
-            | Content::Decoded(_)
-            | Content::Transposed(_)
-            | Content::Zero => None,
+            _ => None,
         }
     }
 
@@ -329,6 +327,7 @@ impl TensorView {
         match &self.content {
             Content::Dense { dtype, .. } => self.len() * dtype.bytes(),
             Content::Transposed(rows) => self.len() * rows.dtype().bytes(),
+            Content::Computed(rows) => self.len() * rows.dtype().bytes(),
             Content::Packed(packed) => packed.bytes(self.shape[0]),
             Content::Decoded(rows) => self.shape[0] * rows.row_bytes(),
             Content::Zero => 0,
@@ -391,6 +390,9 @@ impl TensorView {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
             }
             Content::Transposed(rows) => {
+                self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
+            }
+            Content::Computed(rows) => {
                 self.by_rows(elements, cols, out, |row, out| rows.read(row, out));
             }
             Content::Zero => out.fill(0.0),

@@ -26,7 +26,7 @@ use self::tensors::Plan;
 use super::Done;
 use super::configuration::ConfigurationArgs;
 use super::interrupt::stop_on_signals;
-use super::model::open_checkpoint;
+use super::merge::MergeArgs;
 use super::output::{Usage, print};
 use crate::checkpoint::encoding::StoredInput;
 use crate::checkpoint::{Checkpoint, packed_file};
@@ -92,6 +92,8 @@ pub struct ConvertArgs {
     #[arg(long)]
     overwrite: bool,
     #[command(flatten)]
+    merge: MergeArgs,
+    #[command(flatten)]
     configuration: ConfigurationArgs,
 }
 
@@ -101,7 +103,7 @@ pub fn run(args: &ConvertArgs) -> Result<Done> {
     let stop = stop_on_signals("stopping after this tensor")?;
     check_storable(&config, args.to)?;
     check_apart(&args.model, &args.output)?;
-    let checkpoint = open_checkpoint(&args.model)?;
+    let checkpoint = args.merge.open(&args.model)?;
     let new = NewModel {
         model: &args.model,
         checkpoint: &checkpoint,

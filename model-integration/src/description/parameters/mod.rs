@@ -246,6 +246,11 @@ impl Parameters {
         names
     }
 
+    /// Stores every module's own weight.
+    pub fn untie(&mut self) {
+        self.0.iter_mut().for_each(|one| one.tied_to = None);
+    }
+
     /// The number of elements of the stored parameters.
     pub fn elements(&self) -> u64 {
         self.stored().map(|one| one.elements() as u64).sum()
