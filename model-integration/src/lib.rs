@@ -24,6 +24,7 @@
 //! | [`corpus`] | the generated stories of the embedded model and task |
 //! | [`train`] | training of the embedded model |
 //! | [`columns`], [`file_name`](mod@file_name) | plain-text tables, safe file names |
+//! | [`excerpt`] | some of the characters of a text file |
 //! | [`did_you_mean`](mod@did_you_mean) | suggestions for misspelt names |
 //! | [`cli`] | the `mxlab` command line |
 
@@ -39,6 +40,7 @@ pub mod did_you_mean;
 pub mod embedded;
 pub mod engine;
 pub mod eval;
+pub mod excerpt;
 pub mod file_name;
 pub mod generate;
 pub mod load;

@@ -11,6 +11,7 @@ const LAYERS: &[&[&str]] = &[
         "columns",
         "corpus",
         "did_you_mean",
+        "excerpt",
         "file_name",
         "memory",
     ],

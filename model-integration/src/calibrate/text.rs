@@ -1,69 +1,8 @@
 //! Texts cut into sequences of tokens.
 
-use std::ops::Range;
-use std::path::PathBuf;
-use std::str::FromStr;
-
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 
 use crate::engine::Tokenize;
-
-/// A text file, or some of its characters: `FILE` or `FILE#FROM..TO`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TextPart {
-    path: PathBuf,
-    characters: Option<Range<usize>>,
-}
-
-impl FromStr for TextPart {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let part = text
-            .rsplit_once('#')
-            .filter(|(_, part)| part.contains(".."));
-        let Some((path, part)) = part else {
-            return Ok(Self {
-                path: text.into(),
-                characters: None,
-            });
-        };
-        let ends = part.split_once("..");
-        let ends = ends.and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
-        match ends.filter(|ends| ends.start < ends.end) {
-            Some(characters) => Ok(Self {
-                path: path.into(),
-                characters: Some(characters),
-            }),
-            None => Err(format!(
-                "found `#{part}`, expected characters such as `#0..400000`"
-            )),
-        }
-    }
-}
-
-impl TextPart {
-    /// The text.
-    ///
-    /// # Errors
-    /// If the file cannot be read, is not UTF-8, or has fewer characters.
-    pub fn read(&self) -> Result<String> {
-        let name = self.path.display();
-        let text = std::fs::read_to_string(&self.path);
-        let text = text.with_context(|| format!("cannot read the text `{name}`"))?;
-        let Some(part) = &self.characters else {
-            return Ok(text);
-        };
-        let found = text.chars().count();
-        ensure!(
-            part.end <= found,
-            "`{name}` has {found} characters, and {}..{} were asked for",
-            part.start,
-            part.end,
-        );
-        Ok(text.chars().skip(part.start).take(part.len()).collect())
-    }
-}
 
 /// `count` sequences of `length` tokens, from each text in turn as many as from the others. Those
 /// of a text are spread over it. Each begins with the token that texts begin with, if there is one.

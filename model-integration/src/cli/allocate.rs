@@ -3,10 +3,11 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
+use std::time::Instant;
 
 use anyhow::Result;
 use clap::Args;
-use mxlab_harness::record::write_atomic;
+use mxlab_harness::record::{Environment, write_atomic};
 use mxlab_kernels::format::{BlockFormat, MatrixFormat};
 
 use super::Done;
@@ -22,6 +23,8 @@ use crate::calibrate::budget::{Costs, choose};
 use crate::config::{LayerSet, Override, Projection, QuantConfig};
 use crate::memory::available_memory;
 use crate::model::stored_formats::stored_name;
+use crate::record;
+use crate::record::calibrate::{AllocateRecord, Assignment};
 
 #[derive(Args)]
 pub struct AllocateArgs {
@@ -35,6 +38,9 @@ pub struct AllocateArgs {
     /// Replace an existing file
     #[arg(long)]
     overwrite: bool,
+    /// JSON file for the record, compressed if it ends in .gz
+    #[arg(long, value_name = "FILE")]
+    output_path: Option<PathBuf>,
     #[command(flatten)]
     text: TextArgs,
     /// Sequences
@@ -98,6 +104,7 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         dtype: args.text.dtype.0.unwrap_or(checkpoint.config().dtype),
         sequences: &sequences,
     };
+    let begin = Instant::now();
     let mut measuring = allocation.measure()?;
     let bar = layer_progress("measuring", checkpoint.config().num_hidden_layers);
     let costs = measuring.costs(&stop, |_| bar.inc(1))?;
@@ -121,11 +128,20 @@ pub fn run(args: &AllocateArgs) -> Result<Done> {
         args.model, args.bits
     );
     text += &mixed.to_toml();
-    let summary = summary(&measuring, &allocation, &mixed, &costs, &chosen)?;
+    let (assignments, summary) = summary(&measuring, &allocation, &mixed, &costs, &chosen)?;
     if stop.load(Ordering::Relaxed) {
         return Ok(Done::Interrupted);
     }
     write_atomic(&args.output, text.as_bytes())?;
+    if let Some(path) = &args.output_path {
+        let record = AllocateRecord {
+            environment: Environment::capture(),
+            most_bits: args.bits,
+            assignments,
+            seconds: begin.elapsed().as_secs_f64(),
+        };
+        record::write(path, &record)?;
+    }
     print(&summary)?;
     Ok(Done::Ok)
 }
@@ -223,7 +239,7 @@ fn summary(
     mixed: &QuantConfig,
     costs: &[Costs],
     chosen: &[usize],
-) -> Result<String> {
+) -> Result<(Vec<Assignment>, String)> {
     let all = elements(costs) as f64;
     let of = |chosen: &dyn Fn(usize) -> usize| {
         let places = (0..costs.len()).map(|number| (&costs[number], chosen(number)));
@@ -231,9 +247,16 @@ fn summary(
         (bits, places.map(|(of, at)| of.nats[at]).sum::<f64>())
     };
     let mut text = String::from("weights                        bits   nats, summed   measured\n");
+    let mut assignments = Vec::new();
     let mut line = |name: &str, (bits, sum): (f64, f64), config: &QuantConfig| -> Result<()> {
         let measured = measuring.measured(config)?;
         text += &format!("{name:<30} {bits:>4.2} {sum:>14.4} {measured:>10.4}\n");
+        assignments.push(Assignment {
+            name: name.to_owned(),
+            bits,
+            summed_nats: sum,
+            measured_nats: measured,
+        });
         Ok(())
     };
     for (place, format) in allocation.choices.iter().enumerate() {
@@ -255,7 +278,7 @@ fn summary(
     }
     text += "nats a token by which the logits diverge, inputs as they are: summed over \
              projections, each alone in codes; measured, all together\n";
-    Ok(text)
+    Ok((assignments, text))
 }
 
 fn bits(text: &str) -> Result<f64, String> {

@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::Result;
 use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
-use mxlab_harness::record::build_version;
+use mxlab_harness::record::{Environment, build_version};
 use serde_json::json;
 use sha2::{Digest, Sha256};
 
@@ -25,6 +25,9 @@ use crate::calibrate::{ColumnOrder, Recipe, ScaleChoice, TokenWeight};
 use crate::checkpoint::Checkpoint;
 use crate::config::QuantConfig;
 use crate::description::parameters::Parameters;
+use crate::memory::peak_memory;
+use crate::record;
+use crate::record::calibrate::CalibrateRecord;
 
 #[derive(Args)]
 pub struct CalibrateArgs {
@@ -39,6 +42,9 @@ pub struct CalibrateArgs {
     /// Replace an existing model
     #[arg(long)]
     overwrite: bool,
+    /// JSON file for the record, compressed if it ends in .gz
+    #[arg(long, value_name = "FILE")]
+    output_path: Option<PathBuf>,
     #[command(flatten)]
     text: TextArgs,
     /// Sequences
@@ -136,6 +142,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
         run["merged_rotation"] = json!(rotation);
     }
     let store = Store::open(&folder(&args.output)?, layers, &run)?;
+    let layers_before = (0..layers).filter(|&layer| store.has(layer)).count();
 
     let bar = layer_progress("calibrating", layers);
     let begin = Instant::now();
@@ -153,7 +160,7 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     }
     let calibrated = Calibrated {
         layers: &store,
-        run,
+        run: run.clone(),
     };
     let text = match new.write(&written, Some(&calibrated), &stop) {
         Err(error) if error.is::<Interrupted>() => return Ok(Done::Interrupted),
@@ -161,6 +168,17 @@ pub fn run(args: &CalibrateArgs) -> Result<Done> {
     };
     store.remove()?;
     let seconds = begin.elapsed().as_secs_f64();
+    if let Some(path) = &args.output_path {
+        let record = CalibrateRecord {
+            environment: Environment::capture(),
+            run,
+            seconds,
+            layers_before,
+            peak_memory_bytes: peak_memory(std::process::id()),
+            threads: rayon::current_num_threads(),
+        };
+        record::write(path, &record)?;
+    }
     let mut text = format!(
         "calibrated by {} tokens in {seconds:.0} s\n{text}",
         tokens.len() / 4

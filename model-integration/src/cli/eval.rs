@@ -17,6 +17,7 @@ use crate::eval::plan::Limit;
 use crate::eval::progress::{Bar, Progress, Silent};
 use crate::eval::table::{TableFormat, render};
 use crate::eval::{Evaluation, Outcome, Settings};
+use crate::excerpt::Excerpt;
 use crate::task::named::NAMED;
 use crate::task::shape::{SHAPES, quoted};
 use crate::task::{self, DataSources, FewShot, PromptStyle, Sampler, Task, Turns};
@@ -218,7 +219,8 @@ impl TaskArgs {
             )
             .into());
         }
-        let pool = self.fewshot_file.as_deref().map(task::file::read);
+        let pool = self.fewshot_file.as_deref().map(Excerpt::whole);
+        let pool = pool.as_ref().map(task::file::read);
         let pool = pool.transpose().context("--fewshot-file")?;
         pool.iter().for_each(print_matched_rule);
         Ok(FewShot {

@@ -192,6 +192,18 @@ impl EngineArgs {
         use_threads(self.threads)
     }
 
+    /// The flags of commands that read text on the CPU; `dtype` comes before its own.
+    pub fn of_text(&self, dtype: Option<FloatType>) -> Vec<String> {
+        let mut arguments = Vec::new();
+        if let Some(dtype) = dtype.or(self.dtype.0) {
+            arguments.extend(["--dtype".to_owned(), dtype.to_string()]);
+        }
+        if let Some(threads) = self.threads {
+            arguments.extend(["--threads".to_owned(), threads.to_string()]);
+        }
+        arguments
+    }
+
     /// These arguments, and `--isa`, for another process of this program.
     pub fn arguments(&self) -> Vec<OsString> {
         let mut arguments: Vec<OsString> = Vec::new();

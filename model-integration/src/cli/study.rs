@@ -100,6 +100,10 @@ struct StudyRunArgs {
     /// Only the first N examples of each task; below 1, that fraction of them
     #[arg(long, value_name = "N|FRACTION")]
     limit: Option<String>,
+    /// Text by which codes are chosen instead of the study's own, as `mxlab calibrate` takes it;
+    /// repeat it
+    #[arg(long, value_name = "TEXT")]
+    text: Vec<String>,
     /// Examples per batch
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = batch_size)]
     batch_size: usize,
@@ -227,7 +231,14 @@ fn with_sources<T>(
         command.env_remove("MXLAB_API_KEY");
         Ok(command)
     };
+    let text_command = |name: &str, variant: &Variant| {
+        let program = std::env::current_exe().context("where is this program?")?;
+        let mut command = std::process::Command::new(program);
+        command.arg(name).args(args.of_text(variant.dtype));
+        Ok(command)
+    };
     let done = then(&Sources {
+        text_command: &text_command,
         server: &server,
         checkpoint: &open_checkpoint,
         engine: &engine,
@@ -285,6 +296,7 @@ impl StudyRunArgs {
             models: some(&self.model),
             tasks: some(&self.tasks),
             limit: self.limit.clone(),
+            texts: some(&self.text),
             engine: format!("{device}, {dtype}{how}"),
             batch_size: self.batch_size,
         };
@@ -321,6 +333,7 @@ impl StudyRunArgs {
                     add_bos_token: variant.add_bos_token,
                     output: &output,
                     prompts: OnceCell::new(),
+                    calibrated: &|_, _| Ok(None),
                 };
                 rows.push(counts(&plan, &scored)?);
                 for unfit in plan.unfit {

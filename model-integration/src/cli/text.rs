@@ -7,15 +7,16 @@ use clap::Args;
 
 use super::model::{Dtype, threads};
 use super::output::Usage;
-use crate::calibrate::text::{TextPart, sequences};
+use crate::calibrate::text::sequences;
 use crate::checkpoint::Checkpoint;
+use crate::excerpt::Excerpt;
 
 #[derive(Args, Clone, Debug)]
 pub struct TextArgs {
     /// Text to measure by, or some of its characters: `FILE` or `FILE#FROM..TO`. Repeat it: each
     /// text gives as many sequences as the others
     #[arg(long, value_name = "FILE", required = true, help_heading = "Text")]
-    text: Vec<TextPart>,
+    text: Vec<Excerpt>,
     /// Type of the unquantised arithmetic: auto (the checkpoint's), float32, bfloat16, float16
     #[arg(
         long,
@@ -45,7 +46,7 @@ impl TextArgs {
             let message = format!("--length {length}: the model takes {most} tokens");
             return Err(Usage(message).into());
         }
-        let texts = self.text.iter().map(TextPart::read);
+        let texts = self.text.iter().map(Excerpt::read);
         let texts = texts.collect::<Result<Vec<String>>>()?;
         sequences(&texts, &checkpoint.tokenizer()?, [count.get(), length])
     }

@@ -13,6 +13,7 @@
 //! | [`eval`] | tasks under configurations |
 //! | [`column`](mod@column), [`result`](mod@result) | values of a metric, and their estimates |
 //! | [`generate`] | continuations of prompts |
+//! | [`calibrate`] | codes chosen by a text, formats chosen for a budget |
 //! | [`load`] | load on an endpoint |
 //! | [`soak`] | many clients, and the memory of their server |
 //! | [`weight_error`] | errors of quantised weights |
@@ -20,6 +21,7 @@
 //!
 //! Results in lm-evaluation-harness' schema (`results_*.json`) are not records.
 
+pub mod calibrate;
 pub mod column;
 pub mod error;
 pub mod eval;
@@ -46,6 +48,7 @@ use serde::de::{self, DeserializeOwned};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
 
+use self::calibrate::{AllocateRecord, CalibrateRecord};
 pub use self::error::{RecordError, Wrong};
 use self::eval::EvalRecord;
 use self::generate::GenerateRecord;
@@ -140,6 +143,10 @@ records! {
     Eval(EvalRecord): "eval", 2, "mxlab eval --output-path DIR";
     /// Continuations of prompts.
     Generate(GenerateRecord): "generate", 1, "mxlab generate --output-path FILE";
+    /// Codes chosen by a text.
+    Calibrate(CalibrateRecord): "calibrate", 1, "mxlab calibrate --output-path FILE";
+    /// Formats chosen for a budget.
+    Allocate(AllocateRecord): "allocate", 1, "mxlab allocate --output-path FILE";
     /// Load on an endpoint.
     Load(LoadRecord): "load", 1, "mxlab load --output-path FILE";
     /// Many clients, some of which misbehave.

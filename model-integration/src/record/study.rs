@@ -7,6 +7,7 @@ use mxlab_harness::measure::Energy;
 use mxlab_harness::record::{Environment, FileError, float};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
+use super::calibrate::{AllocateRecord, CalibrateRecord};
 use super::column::Column;
 use super::eval::EvalRecord;
 use super::load::{LevelRecord, LoadSettings};
@@ -48,6 +49,9 @@ pub struct Changes {
     /// Examples of each task instead of its own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<String>,
+    /// Texts by which codes are chosen, instead of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub texts: Option<Vec<String>>,
     /// Engine and type of the arithmetic: everything about them that determines results.
     pub engine: String,
     /// Examples that go through a model together.
@@ -74,6 +78,20 @@ pub struct StudyCell {
     /// The evaluation that scored it; `None` for cells that are not scored.
     #[serde(with = "tagged::option")]
     pub run: Option<EvalRecord>,
+    /// The choice of its weights' formats; `None` if they are the configuration's.
+    #[serde(
+        default,
+        with = "tagged::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub allocation: Option<AllocateRecord>,
+    /// The choice of its weights' codes; `None` if they are the nearest.
+    #[serde(
+        default,
+        with = "tagged::option",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub calibration: Option<CalibrateRecord>,
 }
 
 impl StudyRecord {
@@ -146,10 +164,26 @@ pub struct ScoreRecord {
     pub head: Head,
     /// Seed of stochastic rounding.
     pub seed: u32,
+    /// How its codes were chosen; `None` if they are the nearest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub calibration: Option<Calibrated>,
     /// Errors of the quantised weights themselves, if they were requested and there are any.
     pub weight_error: Option<WeightError>,
     /// Results of each task.
     pub tasks: Vec<TaskScores>,
+}
+
+/// How the codes of a cell were chosen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Calibrated {
+    /// Flags of `mxlab calibrate`.
+    pub flags: Vec<String>,
+    /// Its texts.
+    pub texts: Vec<String>,
+    /// SHA-256 of their tokens.
+    pub tokens_sha256: String,
+    /// Number of tokens.
+    pub tokens: usize,
 }
 
 /// Results of a task, and the values behind them.

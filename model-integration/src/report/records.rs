@@ -175,6 +175,9 @@ impl Records {
             Record::Generate(record) => keep!(generated, record),
             Record::Load(record) => keep!(loads, record),
             Record::Soak(record) => keep!(soaks, record),
+            // Their results are in studies and in models.
+            Record::Calibrate(record) => made(&record.environment),
+            Record::Allocate(record) => made(&record.environment),
             Record::Study(study) => {
                 study.check()?;
                 self.add_study(name, *study, &Place::File(path));

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde::Serialize;
 
 use super::axes::{Axes, Each};
@@ -10,6 +10,7 @@ use super::explain;
 use super::{Study, file::StudyFile};
 use crate::config::file::Source;
 use crate::config::{FormatFlags, LayerSet, Override, Projection, QuantConfig, load};
+use crate::did_you_mean::did_you_mean;
 
 /// A configuration and its place in the study.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -98,6 +99,16 @@ pub fn configs(study: &Study, layers: usize) -> Result<Vec<StudyConfig>> {
     for StudyConfig { config, .. } in &all {
         let is_new = seen.insert(config.name.to_ascii_lowercase());
         ensure!(is_new, "configuration `{}` occurs twice", config.name);
+    }
+    for (ladder, steps) in &study.file.ladders {
+        let is_known = |step: &&String| all.iter().any(|own| own.config.name == **step);
+        if let Some(step) = steps.iter().find(|step| !is_known(step)) {
+            let known: Vec<&str> = all.iter().map(|own| own.config.name.as_str()).collect();
+            bail!(
+                "`ladders.{ladder}`: the study has no configuration `{step}`{}",
+                did_you_mean(step, &known)
+            );
+        }
     }
     Ok(all)
 }

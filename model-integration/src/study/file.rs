@@ -29,6 +29,16 @@
 //! config = "W"
 //! most_lost = 0.01
 //!
+//! [calibration]                           # text by which codes are chosen
+//! text = ["embedded"]
+//! sequences = 72
+//!
+//! [calibrate.linear]                      # config.linear with codes chosen by it
+//! order = "stored"
+//!
+//! [ladders]                               # what each step wins back of the first one's loss
+//! linear = ["rounded", "linear"]
+//!
 //! [workload]                              # time, memory and energy of greedy generation
 //! prompt = [128, 512]
 //! output = [64, 256]
@@ -48,6 +58,7 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 use super::axes::Axes;
+use super::calibrated::{Calibrate, Calibration};
 use crate::config::named::Tables;
 use crate::eval::plan::Limit;
 
@@ -93,6 +104,14 @@ pub struct StudyFile {
     pub explain: Option<Explain>,
     /// A mixed assignment to search for.
     pub search: Option<Search>,
+    /// The text by which codes are chosen.
+    pub calibration: Option<Calibration>,
+    /// Configurations whose codes are chosen by it.
+    #[serde(default)]
+    pub calibrate: BTreeMap<String, Calibrate>,
+    /// Names of configurations, step by step: what each wins back of the first one's loss.
+    #[serde(default)]
+    pub ladders: BTreeMap<String, Vec<String>>,
     /// Generations to time.
     pub workload: Option<Workload>,
     /// Load on a server.

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 
+use super::calibrated;
 use crate::record::study::{CellRecord, Frozen, StudyCell, StudyRecord};
 use crate::record::{self, Record, RecordError};
 
@@ -119,10 +120,18 @@ pub fn read(output: &Path) -> Result<Option<StudyRecord>> {
     for path in files(&output.join("records"))? {
         let id = path.file_stem().unwrap_or_default();
         let id = id.to_string_lossy().into_owned();
-        let run = cell_path(output, &id).join("run.json");
+        let folder = cell_path(output, &id);
+        let (allocation, calibration) = calibrated::records(&folder)?;
+        let run = folder.join("run.json");
         let run = run.exists().then(|| record::read(&run)).transpose()?;
         let record = read_cell(&path)?;
-        cells.push(StudyCell { id, record, run });
+        cells.push(StudyCell {
+            id,
+            record,
+            run,
+            allocation,
+            calibration,
+        });
     }
     let study = StudyRecord { plan, cells };
     let checked = study.check();

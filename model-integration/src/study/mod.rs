@@ -9,6 +9,7 @@
 //! | [`expand`] | expands a study to the configurations of a model |
 //! | [`explain`] | hybrids between two configurations, and shares of a gap |
 //! | [`cell`] | the units of work, and which shard takes which |
+//! | [`calibrated`] | models whose codes are chosen by a text |
 //! | [`weights`] | errors of quantised weights |
 //! | [`score`], [`speed`], [`search`] | runs a cell: accuracy, speed, largest quantised part |
 //! | [`serving`], [`server`] | runs a cell: load on a server; its process |
@@ -25,6 +26,7 @@
 //!   lm-evaluation-harness' schema, times and environment.
 
 pub mod axes;
+pub mod calibrated;
 pub mod cell;
 pub mod expand;
 pub mod explain;
@@ -105,12 +107,19 @@ impl Study {
         if let Some(tasks) = &changes.tasks {
             study.tasks.clone_from(tasks);
         }
+        if let (Some(texts), Some(calibration)) = (&changes.texts, &mut study.calibration) {
+            calibration.text.clone_from(texts);
+        }
         let limit = match &changes.limit {
             Some(limit) => Some(limit.parse()),
             None => study.limit.map(file::LimitSpec::limit),
         };
         let limit = limit.transpose().map_err(anyhow::Error::msg);
         let limit = limit.context("`limit`").with_context(of_file)?;
+        ensure!(
+            changes.texts.is_none() || study.calibration.is_some(),
+            "--text: `{file}` has no `calibration`, whose text it would be"
+        );
         check(&study).with_context(of_file)?;
         let mut frozen = Frozen {
             name: name.clone(),
@@ -166,6 +175,10 @@ fn check(study: &StudyFile) -> Result<()> {
             search.most_lost
         );
     }
+    check_calibrate(study)?;
+    for (ladder, steps) in &study.ladders {
+        ensure!(steps.len() > 1, "`ladders.{ladder}`: fewer than two steps");
+    }
     if let Some(serving) = &study.serving {
         check_serving(study, serving)?;
     }
@@ -183,6 +196,42 @@ fn check(study: &StudyFile) -> Result<()> {
         ensure!(
             !workload.prompt.is_empty() && !workload.output.is_empty(),
             "`workload`: `prompt` or `output` is empty"
+        );
+    }
+    Ok(())
+}
+
+fn check_calibrate(study: &StudyFile) -> Result<()> {
+    let has = |name: &str| study.config.0.iter().any(|(own, _)| own == name);
+    ensure!(
+        study.calibrate.is_empty() || study.calibration.is_some(),
+        "`calibrate`: there is no `calibration` with the text to choose codes by"
+    );
+    for (name, own) in &study.calibrate {
+        ensure!(
+            has(name),
+            "`calibrate.{name}`: the file has no `config.{name}`"
+        );
+        ensure!(
+            own.bits.is_some() != own.weights.is_empty(),
+            "`calibrate.{name}`: `bits` and `weights`, the formats to choose from, go together"
+        );
+        let each = study.vary.get(name).and_then(|axes| axes.each);
+        ensure!(
+            each.is_none() && (own.bits.is_none() || !study.vary.contains_key(name)),
+            "`calibrate.{name}`: parts of a model are not calibrated one at a time, and formats \
+             for a budget are not varied"
+        );
+    }
+    if !study.calibrate.is_empty() {
+        ensure!(
+            study.workload.is_none() && study.serving.is_none() && study.explain.is_none(),
+            "`calibrate` goes with `tasks` alone, not with `workload`, `serving` or `explain`: \
+             codes do not change speed"
+        );
+        ensure!(
+            !study.weight_error,
+            "`weight_error` is of nearest codes, not of `calibrate`"
         );
     }
     Ok(())

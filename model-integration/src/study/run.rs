@@ -9,10 +9,11 @@ use anyhow::{Context, Result};
 use mxlab_harness::shard::Shard;
 use mxlab_kernels::format::FloatType;
 
+use super::calibrated::Job;
 use super::cell::{Cell, Work};
 use super::expand::{self, StudyConfig};
-use super::folder::{find, freeze, record_path};
-use super::score::Scored;
+use super::folder::{cell_path, find, freeze, record_path};
+use super::score::{Opened, Scored};
 use super::serving::Servers;
 use super::variant::{Variant, variants};
 use super::{Study, search, speed};
@@ -32,6 +33,41 @@ pub struct Sources<'a> {
     pub task: &'a dyn Fn(&str) -> Result<Task>,
     /// The command that serves a model, for configurations and a port of its own.
     pub server: &'a dyn Fn(&Variant) -> Result<Command>,
+    /// This program's command of a name that reads text, with the threads and the type of a model.
+    pub text_command: &'a dyn Fn(&str, &Variant) -> Result<Command>,
+}
+
+impl Sources<'_> {
+    /// Chooses the codes of a cell's model, and opens it; `None` if `stop` was set before.
+    ///
+    /// # Errors
+    /// As [`Job::run`]; if the model cannot be opened.
+    pub fn calibrated(
+        &self,
+        study: &Study,
+        variant: &Variant,
+        (output, cell): (&Path, &Cell),
+        stop: &AtomicBool,
+    ) -> Result<Option<Opened>> {
+        let folder = cell_path(output, &cell.id());
+        let calibrate = study.file.calibrate.get(&cell.config.group);
+        let job = Job {
+            model: &variant.model,
+            config: &cell.config.config,
+            calibrate: calibrate.context("checked")?,
+            calibration: study.file.calibration.as_ref().context("checked")?,
+            folder: &folder,
+            command: &|name| (self.text_command)(name, variant),
+        };
+        let Some(made) = job.run(stop)? else {
+            return Ok(None);
+        };
+        let model = folder.join("model");
+        let name = model.to_str().context("a path in UTF-8")?;
+        let checkpoint = (self.checkpoint)(name)?.with_label(variant.label());
+        let engine = (self.engine)(checkpoint, variant.dtype)?;
+        Ok(Some(Opened { made, engine }))
+    }
 }
 
 /// A model of a study, and all work on it.
@@ -220,6 +256,9 @@ pub fn run(
     for variant in variants(study) {
         let plan = ModelPlan::new(study, &variant, sources)?;
         summary.unfit.extend(plan.unfit.iter().cloned());
+        let calibrated = |cell: &Cell, stop: &AtomicBool| {
+            sources.calibrated(study, &variant, (output, cell), stop)
+        };
         let runner = Runner {
             study,
             plan: &plan,
@@ -231,6 +270,7 @@ pub fn run(
                 add_bos_token: variant.add_bos_token,
                 output,
                 prompts: OnceCell::new(),
+                calibrated: &calibrated,
             },
             servers: RefCell::new(Servers::new(study, &plan, sources)),
             stop,

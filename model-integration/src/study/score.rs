@@ -6,14 +6,16 @@ use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, Result};
 
+use super::calibrated::{self, Made};
 use super::cell::Cell;
 use super::expand::StudyConfig;
 use super::folder::{cell_path, record_path};
 use super::{Study, weights};
 use crate::checkpoint::Checkpoint;
+use crate::config::QuantConfig;
 use crate::engine::Engine;
 use crate::eval::progress::Progress;
-use crate::eval::{Evaluation, Settings};
+use crate::eval::{Evaluation, Outcome, Settings};
 use crate::record::column::Column;
 use crate::record::study::{CellRecord, Head, ScoreRecord, TaskScores};
 use crate::task::metric::Unit;
@@ -35,6 +37,16 @@ pub struct Scored<'a> {
     pub output: &'a Path,
     /// Their prompts, encoded once for all cells.
     pub prompts: OnceCell<Evaluation<'a>>,
+    /// Opens models whose codes the study chooses.
+    pub calibrated: &'a dyn Fn(&Cell, &AtomicBool) -> Result<Option<Opened>>,
+}
+
+/// A model with codes of its own.
+pub struct Opened {
+    /// What was made.
+    pub made: Made,
+    /// The engine that runs it.
+    pub engine: Box<dyn Engine>,
 }
 
 impl<'a> Scored<'a> {
@@ -53,6 +65,19 @@ impl<'a> Scored<'a> {
         if let Some(prompts) = self.prompts.get() {
             return prompts.of(configs, seed, output);
         }
+        let prompts = self.prompts_of(self.engine, config.config.clone(), seed)?;
+        self.prompts
+            .get_or_init(|| prompts)
+            .of(configs, seed, output)
+    }
+
+    /// Tasks encoded for an engine.
+    fn prompts_of<'e>(
+        &self,
+        engine: &'e dyn Engine,
+        config: QuantConfig,
+        seed: u32,
+    ) -> Result<Evaluation<'e>> {
         let settings = Settings {
             batch_size: self.study.frozen.changes.batch_size,
             limit: self.study.limit,
@@ -64,11 +89,7 @@ impl<'a> Scored<'a> {
             overwrite: false,
             log_samples: false,
         };
-        let tasks = self.tasks.to_vec();
-        let prompts = Evaluation::new(self.engine, tasks, configs.clone(), settings)?;
-        self.prompts
-            .get_or_init(|| prompts)
-            .of(configs, seed, output)
+        Evaluation::new(engine, self.tasks.to_vec(), vec![config], settings)
     }
 
     /// Scores a cell and writes its record; `None` if it was stopped.
@@ -83,6 +104,9 @@ impl<'a> Scored<'a> {
         progress: &dyn Progress,
     ) -> Result<Option<CellRecord>> {
         let id = cell.id();
+        if self.study.file.calibrate.contains_key(&cell.config.group) {
+            return self.score_calibrated(cell, seed, stop, progress);
+        }
         let evaluation = self.evaluation(&cell.config, seed, &id)?;
         let outcome = evaluation.run(stop, progress)?;
         if outcome.is_interrupted {
@@ -96,23 +120,76 @@ impl<'a> Scored<'a> {
             }
             false => None,
         };
-        let results = outcome.results.into_iter().zip(outcome.columns);
-        let tasks = results.zip(self.tasks);
         let record = ScoreRecord {
             head: head(self.study, self.engine, &cell.config)?,
             seed,
+            calibration: None,
             weight_error,
-            tasks: tasks
-                .map(|((result, columns), task)| TaskScores {
-                    sha256: task.sha256.clone(),
-                    result,
-                    columns: columns.into_iter().filter(is_kept).collect(),
-                })
-                .collect(),
+            tasks: self.scores(outcome),
         };
         let record = CellRecord::Score(Box::new(record));
         record.write(&record_path(self.output, &id))?;
         Ok(Some(record))
+    }
+
+    /// The same for a model whose codes are chosen first.
+    fn score_calibrated(
+        &self,
+        cell: &Cell,
+        seed: u32,
+        stop: &AtomicBool,
+        progress: &dyn Progress,
+    ) -> Result<Option<CellRecord>> {
+        let id = cell.id();
+        let Some(Opened { made, engine }) = (self.calibrated)(cell, stop)? else {
+            return Ok(None);
+        };
+        // Weights and inputs are as the model has them.
+        let stored = QuantConfig {
+            keys: made.config.keys,
+            values: made.config.values,
+            kv: made.config.kv,
+            head_activations: made.config.head_activations,
+            ..QuantConfig::unquantised(&made.config.name)
+        };
+        let folder = cell_path(self.output, &id);
+        let prompts = self.prompts_of(&*engine, stored.clone(), seed)?;
+        let evaluation = prompts.of(vec![stored.clone()], seed, folder.clone())?;
+        let outcome = evaluation.run(stop, progress)?;
+        if outcome.is_interrupted {
+            return Ok(None);
+        }
+        let config = StudyConfig {
+            config: made.config,
+            ..cell.config.clone()
+        };
+        let record = ScoreRecord {
+            head: Head {
+                description: format!("{}; codes calibrated", config.config.describe()),
+                footprint: engine.footprint(&stored)?,
+                ..head(self.study, self.engine, &config)?
+            },
+            seed,
+            calibration: Some(made.how),
+            weight_error: None,
+            tasks: self.scores(outcome),
+        };
+        let record = CellRecord::Score(Box::new(record));
+        record.write(&record_path(self.output, &id))?;
+        calibrated::remove_model(&folder)?;
+        Ok(Some(record))
+    }
+
+    fn scores(&self, outcome: Outcome) -> Vec<TaskScores> {
+        let results = outcome.results.into_iter().zip(outcome.columns);
+        let each = results
+            .zip(self.tasks)
+            .map(|((result, columns), task)| TaskScores {
+                sha256: task.sha256.clone(),
+                result,
+                columns: columns.into_iter().filter(is_kept).collect(),
+            });
+        each.collect()
     }
 }
 

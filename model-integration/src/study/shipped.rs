@@ -6,7 +6,7 @@ use crate::did_you_mean::did_you_mean;
 use anyhow::{Context, Result, bail};
 
 /// Name and text of each study.
-pub const SHIPPED: [(&str, &str); 11] = [
+pub const SHIPPED: [(&str, &str); 12] = [
     ("mx-linear", include_str!("../../studies/mx-linear.toml")),
     ("mx-kv", include_str!("../../studies/mx-kv.toml")),
     ("fp4-e5m3", include_str!("../../studies/fp4-e5m3.toml")),
@@ -32,6 +32,7 @@ pub const SHIPPED: [(&str, &str); 11] = [
         "below-4-bit",
         include_str!("../../studies/below-4-bit.toml"),
     ),
+    ("recover", include_str!("../../studies/recover.toml")),
     ("serving", include_str!("../../studies/serving.toml")),
 ];
 

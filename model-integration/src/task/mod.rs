@@ -10,6 +10,7 @@
 //! | [`metric`] | the metrics that several tasks share |
 //! | [`shape`] | the user's files: which fields select which protocol |
 //! | [`file`](mod@file) | reads a task from a file, by its extension |
+//! | [`plain_text`] | documents of a text without headings |
 //! | [`jsonl`], [`fields`] | reads examples from JSON lines |
 //! | [`parquet`] | converts rows of a Parquet file to JSON lines |
 //! | [`fewshot`], [`draws`] | solved examples before the scored one |
@@ -25,6 +26,7 @@ pub mod jsonl;
 pub mod metric;
 pub mod named;
 pub mod parquet;
+pub mod plain_text;
 pub mod prompt;
 pub mod protocol;
 pub mod shape;
@@ -47,7 +49,8 @@ use shape::{SHAPES, Shape};
 /// Every protocol, of shapes and of named tasks; some occur more than once.
 pub fn protocols() -> impl Iterator<Item = &'static Protocol> {
     let of_shapes = SHAPES.iter().map(|shape| shape.protocol);
-    of_shapes.chain(NAMED.iter().map(|task| task.protocol))
+    let of_names = NAMED.iter().map(|task| task.protocol);
+    of_shapes.chain(of_names).chain([&plain_text::PROTOCOL])
 }
 
 /// One line of a task.
@@ -243,4 +246,8 @@ pub enum TaskError {
     },
     #[error("`{file}` has no examples")]
     Empty { file: String },
+    #[error("{0}; a task may be some characters of a text, such as `stories.txt#0..40000`")]
+    Excerpt(String),
+    #[error(transparent)]
+    TooShort(crate::excerpt::TooShort),
 }

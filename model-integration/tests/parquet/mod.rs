@@ -9,6 +9,7 @@ use ::parquet::data_type::{ByteArray, ByteArrayType};
 use ::parquet::file::properties::WriterProperties;
 use ::parquet::file::writer::SerializedFileWriter;
 use ::parquet::schema::parser::parse_message_type;
+use mxlab::excerpt::Excerpt;
 use mxlab::task::{DataSources, FewShot, Task, file, load, parquet};
 
 /// Files of every codec that is read have the same rows.
@@ -44,7 +45,8 @@ fn codecs_are_read() {
 fn parquet_files() -> [(&'static str, PathBuf, Task); 4] {
     ["arc", "gsm8k", "hellaswag", "wikitext"].map(|name| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/parquet");
-        let lines = file::read(&folder.join(format!("{name}.jsonl"))).expect("a task");
+        let lines =
+            file::read(&Excerpt::whole(folder.join(format!("{name}.jsonl")))).expect("a task");
         (name, folder.join(format!("{name}.parquet")), lines)
     })
 }
@@ -52,7 +54,7 @@ fn parquet_files() -> [(&'static str, PathBuf, Task); 4] {
 #[test]
 fn parquet_files_are_read_as_the_lines_they_were_written_of() {
     for (name, path, lines) in parquet_files() {
-        let task = file::read(&path).expect(name);
+        let task = file::read(&Excerpt::whole(&path)).expect(name);
         assert_eq!(task.examples, lines.examples, "{name}");
         assert_eq!(task.name, name);
     }

@@ -75,7 +75,7 @@ fn hellaswag_is_cleaned_as_the_harness_cleans_it() {
 fn articles_are_as_they_were_before_they_were_tokenised() {
     let text = " \n = One = \n \n It 's \" a b \" ( c ) , 1 @,@ 000 @-@ fold ; N = = Two = = \n x \
         . y \n = Three = \n z ' q ' w \n";
-    let lines = wikitext::articles(text);
+    let lines = wikitext::articles(text).expect("headings");
     let task = parse(&lines);
     let texts: Vec<&str> = task.examples.iter().map(|e| e.content.solution()).collect();
     assert_eq!(

@@ -2,11 +2,12 @@
 
 use std::process::Command;
 
-use mxlab::task::{file, jsonl};
+use mxlab::excerpt::Excerpt;
+use mxlab::task::{Content, DataSources, file, jsonl};
 use serde_json::Value;
 
 use super::named::choices;
-use super::parse;
+use super::{load, parse};
 
 #[test]
 fn the_rule_that_matched_is_printed() {
@@ -157,7 +158,9 @@ fn other_encodings_are_named_with_a_way_to_convert_them() {
     ] {
         let path = folder.path().join(name);
         std::fs::write(&path, content).expect("writable");
-        let message = file::read(&path).expect_err(name).to_string();
+        let message = file::read(&Excerpt::whole(&path))
+            .expect_err(name)
+            .to_string();
         for word in words {
             assert!(
                 message.contains(word) && message.contains(name),
@@ -167,9 +170,76 @@ fn other_encodings_are_named_with_a_way_to_convert_them() {
     }
     let path = folder.path().join("packed.jsonl.gz");
     std::fs::write(&path, b"\x1f\x8b\x08\0\0\0").expect("writable");
-    let message = file::read(&path).expect_err("gzip").to_string();
+    let message = file::read(&Excerpt::whole(&path))
+        .expect_err("gzip")
+        .to_string();
     assert!(
         message.contains("a gzip archive; unpack it first"),
+        "{message}"
+    );
+}
+
+#[test]
+fn a_text_is_cut_into_documents_and_may_be_an_excerpt() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("stories.txt");
+    let paragraph = |letter: char| letter.to_string().repeat(2500);
+    let text = ['a', 'b', 'c', 'd', 'e'].map(paragraph).join("\n\n");
+    std::fs::write(&path, &text).expect("written");
+    let sources = DataSources {
+        data_dir: None,
+        embedded: "",
+        hub_file: &|_, _| anyhow::bail!("no hub"),
+    };
+    let path = path.to_str().expect("UTF-8");
+    let pages = |name: &str| -> anyhow::Result<Vec<String>> {
+        let task = load(name, &sources)?;
+        let page = |content: &Content| match content {
+            Content::Document { text, bytes, words } => {
+                assert_eq!(
+                    (*bytes, *words),
+                    (text.len(), text.split_whitespace().count())
+                );
+                text.clone()
+            }
+            other => panic!("{other:?} is no document"),
+        };
+        Ok(task
+            .examples
+            .iter()
+            .map(|example| page(&example.content))
+            .collect())
+    };
+    // Pieces of two paragraphs; together they are the text, nothing taken away.
+    assert_eq!(
+        pages(path).expect("a task").concat(),
+        text.replacen("b\n\nc", "bc", 1).replacen("d\n\ne", "de", 1)
+    );
+    assert_eq!(pages(path).expect("a task").len(), 3);
+    let part = format!("{path}#2502..5002");
+    assert_eq!(pages(&part).expect("a task"), [paragraph('b')]);
+    let task = load(&part, &sources).expect("a task");
+    assert_eq!(task.name, "stories-2502-5002");
+    assert!(
+        task.source.ends_with("stories.txt#2502..5002"),
+        "{}",
+        task.source
+    );
+    for (name, expected) in [
+        (
+            format!("{path}#0..99999"),
+            "has 12508 characters, and 0..99999 were asked for",
+        ),
+        (format!("{path}#5..5"), "expected characters such as"),
+    ] {
+        let message = pages(&name).expect_err("refused").to_string();
+        assert!(message.contains(expected), "{message}");
+    }
+    let lines = folder.path().join("lines.jsonl");
+    std::fs::write(&lines, "{\"text\": \"a b\"}").expect("written");
+    let message = pages(&format!("{}#0..3", lines.display())).expect_err("refused");
+    assert!(
+        message.to_string().contains("is no text (.txt, .raw)"),
         "{message}"
     );
 }

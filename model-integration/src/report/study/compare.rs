@@ -223,7 +223,6 @@ fn against(own: &TaskScores, base: &TaskScores, metric: &Metric) -> Option<Again
     let (mine, theirs) = (column(own, metric)?, column(base, metric)?);
     let difference = mine.difference(theirs)?;
     let is_binary = metric.unit == Unit::Percent;
-    let likelihood = column(own, Metric::LOGLIKELIHOOD).zip(column(base, Metric::LOGLIKELIHOOD));
     Some(Against {
         difference,
         interval: is_binary.then(|| paired_bootstrap(&mine.values, &theirs.values, 0)),
@@ -231,6 +230,13 @@ fn against(own: &TaskScores, base: &TaskScores, metric: &Metric) -> Option<Again
             true => mcnemar(&mine.values, &theirs.values).p,
             false => paired_t(&mine.values, &theirs.values)?.p,
         },
-        likelihood: likelihood.and_then(|(own, base)| paired_t(&own.values, &base.values)),
+        likelihood: log_likelihoods(own, base),
     })
+}
+
+/// The log-likelihoods of one minus those of the other on the same examples.
+pub fn log_likelihoods(own: &TaskScores, other: &TaskScores) -> Option<PairedT> {
+    let own = column(own, Metric::LOGLIKELIHOOD)?;
+    let other = column(other, Metric::LOGLIKELIHOOD)?;
+    paired_t(&own.values, &other.values)
 }

@@ -6,6 +6,7 @@
 //! | [`compare`] | each configuration against the baseline on the same examples |
 //! | [`tables`] | accuracy, errors, searches |
 //! | [`shares`] | the gap between two configurations, split by difference |
+//! | [`ladders`] | what each step wins back of the first one's loss |
 //! | [`speeds`] | time, memory and energy of generations |
 //! | [`loads`] | latency and throughput of servers under load |
 //! | [`plots`] | accuracy against bits, time, joules and k; cost against error |
@@ -13,6 +14,7 @@
 
 pub mod compare;
 pub mod findings;
+pub mod ladders;
 pub mod loads;
 pub mod plots;
 pub mod read;
@@ -63,6 +65,10 @@ pub fn view(study: &StudyRecords, reference: Option<&Reference>) -> Result<Study
         charts: Vec::new(),
         notes: notes(study),
     };
+    let (tables, charts, findings) = ladders::of(study, &sets);
+    view.tables.extend(tables);
+    view.charts.extend(charts);
+    view.findings.extend(findings);
     view.tables.extend(tables::across(&sets));
     for set in &sets {
         match set.is_random() {

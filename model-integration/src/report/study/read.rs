@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use mxlab_harness::record::Environment;
 
+use crate::record::calibrate::CalibrateRecord;
 use crate::record::eval::EvalRecord;
 use crate::record::study::{
     CellRecord, Frozen, ScoreRecord, SearchRecord, ServingRecord, SpeedRecord, StudyCell,
@@ -27,6 +28,8 @@ pub struct StudyRecords {
     pub servings: Vec<(String, ServingRecord)>,
     /// Examples per second of each scored cell, by the path of its record.
     pub examples_per_second: BTreeMap<String, f64>,
+    /// The choice of codes of each calibrated cell, by the path of its record.
+    pub calibrations: BTreeMap<String, CalibrateRecord>,
     /// Environments of its cells: the first of each build and machine.
     pub environments: Vec<Found<Environment>>,
 }
@@ -42,10 +45,21 @@ impl StudyRecords {
             searches: Vec::new(),
             servings: Vec::new(),
             examples_per_second: BTreeMap::new(),
+            calibrations: BTreeMap::new(),
             environments: Vec::new(),
         };
-        for StudyCell { id, record, run } in study.cells {
+        for cell in study.cells {
+            let StudyCell {
+                id,
+                record,
+                run,
+                calibration,
+                ..
+            } = cell;
             let path = place.record(&id);
+            if let Some(calibration) = calibration {
+                records.calibrations.insert(path.clone(), calibration);
+            }
             match record {
                 CellRecord::Score(record) => {
                     let speed = run.as_ref().and_then(EvalRecord::examples_per_second);

@@ -14,6 +14,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::excerpt::Excerpt;
+
 use super::{FewShot, Protocol, Task, TaskError, file, jsonl};
 
 /// Every named task.
@@ -82,14 +84,18 @@ pub struct DataSources<'a> {
 /// [`TaskError`], or the reason why the hub did not provide the file.
 pub fn load(name: &str, fewshot: &FewShot, sources: &DataSources) -> anyhow::Result<Task> {
     let Some(named) = NAMED.iter().find(|task| task.name == name) else {
-        let path = Path::new(name);
+        let excerpt: Excerpt = match Path::new(name).exists() {
+            true => Excerpt::whole(name),
+            false => name.parse().map_err(TaskError::Excerpt)?,
+        };
+        let path = &excerpt.path;
         let is_file = |ending: &OsStr| ending == "jsonl" || ending == "parquet";
         if !path.exists() && !path.extension().is_some_and(is_file) {
             let known = NAMED.iter().map(|task| task.name).collect();
             let name = name.to_owned();
             return Err(TaskError::Unknown { name, known }.into());
         }
-        return Ok(file::read(path)?);
+        return Ok(file::read(&excerpt)?);
     };
     let read = |split: &Split| -> anyhow::Result<Task> {
         let path = split.path(sources)?;

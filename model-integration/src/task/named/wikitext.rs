@@ -120,10 +120,12 @@ fn parse(fields: Fields) -> Result<Content, Fault> {
     })
 }
 
-/// JSON lines with the articles of a text. Articles begin at headings of the first level.
-pub fn articles(text: &str) -> String {
+/// JSON lines with the articles of a text, if it has any. Articles begin at headings of the first
+/// level.
+pub fn articles(text: &str) -> Option<String> {
     let mut lines = String::new();
     let mut article: Vec<&str> = Vec::new();
+    let mut has_headings = false;
     let mut finish = |article: &mut Vec<&str>| {
         let page = article.join("\n");
         article.clear();
@@ -137,9 +139,10 @@ pub fn articles(text: &str) -> String {
         let heading = heading.trim();
         if heading.starts_with("= ") && heading.ends_with(" =") {
             finish(&mut article);
+            has_headings = true;
         }
         article.push(line);
     }
     finish(&mut article);
-    lines
+    has_headings.then_some(lines)
 }
