@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use mxlab_harness::measure::PairedT;
 
 use super::StudyRecords;
-use super::compare::{Row, Set, log_likelihoods};
+use super::compare::{LEVEL, Row, Set, log_likelihoods};
 use super::tables::written;
 use crate::report::plot::{Chart, Join, NARROW, Plot, Series};
 use crate::report::table::{Cell, Table};
@@ -57,10 +57,12 @@ pub fn of(study: &StudyRecords, sets: &[Set]) -> (Vec<Table>, Vec<Chart>, Vec<St
     (tables, charts, findings)
 }
 
-/// The share of the first step's loss that a row wins back.
+/// The share of the first step's loss that a row wins back; `None` if that is within noise.
 fn won(rows: &[&Row], row: &Row) -> Option<f64> {
-    let (first, own) = (rows.first()?.loss()?, row.loss()?);
-    (first > 0.0).then(|| 1.0 - own / first)
+    let first = rows.first()?;
+    let is_clear = first.against?.likelihood?.p < LEVEL;
+    let (first, own) = (first.loss()?, row.loss()?);
+    (is_clear && first > 0.0).then(|| 1.0 - own / first)
 }
 
 /// What a step bought: its log-likelihoods minus those of the step before.
