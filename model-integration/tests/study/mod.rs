@@ -1,5 +1,6 @@
 //! `mxlab study` through the binary: resumed, sharded, merged, searched, reported, refused.
 
+mod calibrated;
 mod models;
 mod pack;
 mod serving;
