@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
+use mxlab_kernels::format::Rotation;
 use serde::Deserialize;
 
 use crate::calibrate::{ColumnOrder, ScaleChoice, TokenWeight};
@@ -46,6 +47,7 @@ pub struct Calibrate {
     order: Option<ColumnOrder>,
     scales: Option<ScaleChoice>,
     damping: Option<f64>,
+    merge_rotation: Option<Rotation>,
     /// Most bits a weight.
     pub bits: Option<f64>,
     /// The formats to choose from.
@@ -53,6 +55,11 @@ pub struct Calibrate {
 }
 
 impl Calibrate {
+    /// The rotation that is merged into weights, in words.
+    fn merged(&self) -> Option<String> {
+        self.merge_rotation.map(|rotation| rotation.to_string())
+    }
+
     fn flags(&self) -> Vec<String> {
         fn word(value: &impl ValueEnum) -> Option<String> {
             Some(value.to_possible_value()?.get_name().to_owned())
@@ -62,6 +69,7 @@ impl Calibrate {
             ("--order", self.order.as_ref().and_then(word)),
             ("--scales", self.scales.as_ref().and_then(word)),
             ("--damping", self.damping.map(|damping| damping.to_string())),
+            ("--merge-rotation", self.merged()),
         ];
         let given = flags
             .into_iter()
@@ -161,6 +169,9 @@ impl Job<'_> {
         command.arg(self.model).arg(file);
         command.arg("--config").arg(&whole);
         command.args(["--bits", &bits.to_string()]);
+        if let Some(rotation) = self.calibrate.merged() {
+            command.args(["--merge-rotation", &rotation]);
+        }
         for weights in &self.calibrate.weights {
             command.args(["--weights", &weights.to_string()]);
         }
