@@ -39,7 +39,7 @@ fn small(entry: &dyn Entry) -> Shape {
     let (rows, cols, tokens) = match entry.family() {
         "attention" if entry.id().contains("decode") => (2 * 299, 64, None),
         "attention" => (8 * 40, 64, None),
-        "append" => (12, 64, None),
+        "append" => (12, 128, None),
         // Whole tiles of gate and up.
         "matmul" if entry.id().contains("swiglu") => (32, 1100, Some(9)),
         "matmul" => (19, 1100, Some(9)),

@@ -260,11 +260,11 @@ fn options_that_do_not_fit_are_refused_by_name() {
     let engine = engine.expect("an engine");
     refused(&engine, first(1), "`kv_first`: the kernels of the cache");
     refused(&engine, recent(1), "`key_recent`: the kernels of the cache");
-    refused(
-        &engine,
-        rotated("4"),
-        "`key_rotation`: the kernels of the cache",
-    );
+    for rotation in ["4", "row:2"] {
+        let words = "in blocks of 4 features; expected 8, 16, 32, 64 or 128";
+        refused(&engine, rotated(rotation), words);
+        refused(&engine, rotated(rotation), "`key_rotation`");
+    }
 }
 
 /// Scores keep their values but for the roundings of the rotation; a rotation without a format of

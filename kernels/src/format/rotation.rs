@@ -69,7 +69,12 @@ impl Rotation {
             };
             (0..cols).map(sign).collect()
         });
-        Ok(Hadamard { size, base, signs })
+        Ok(Hadamard {
+            size,
+            base,
+            seed: self.seed,
+            signs,
+        })
     }
 }
 
@@ -82,6 +87,7 @@ pub struct Hadamard {
     size: usize,
     /// Rows of P, 1 and -1; one 1 for a power of two.
     base: Vec<Vec<f32>>,
+    seed: Option<u32>,
     /// The diagonal of D for a row; `None` for ones.
     signs: Option<Vec<f32>>,
 }
@@ -95,6 +101,11 @@ impl Hadamard {
     /// Rows of the base P.
     pub fn base(&self) -> &[Vec<f32>] {
         &self.base
+    }
+
+    /// The seed of the signs; `None` if no column changes its sign.
+    pub const fn seed(&self) -> Option<u32> {
+        self.seed
     }
 
     /// The sign of every column; `None` if none changes.

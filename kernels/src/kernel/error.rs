@@ -25,6 +25,15 @@ pub enum VariantError {
         /// The rotation.
         rotation: Rotation,
     },
+    /// Heads rotated as no kernel does it.
+    #[error(
+        "no kernel rotates heads of queries and keys in blocks of {size} features; expected 8, \
+         16, 32, 64 or 128"
+    )]
+    HeadRotation {
+        /// Features of a block.
+        size: usize,
+    },
     /// The format is not defined for this float type.
     #[error(transparent)]
     Format(#[from] FormatError),

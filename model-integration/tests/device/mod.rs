@@ -169,13 +169,38 @@ fn rotated_inputs_give_the_logits_of_the_cpu_engine() {
     }
 }
 
+/// Heads of queries and keys rotated on the way to the cache. The cache of few bits that the CPU
+/// engine has without the rotation is another one, farther away.
+#[test]
+fn rotated_keys_give_the_logits_of_the_cpu_engine() {
+    let tokens = tokens(3);
+    for (name, rotation) in [("mx-kv", "row"), ("mx-kv", "16:7"), ("mx-linear-kv", "row:3")] {
+        let plain = config(name);
+        let mut config = plain.clone();
+        config.kv.key_rotation = Some(rotation.parse().expect("a rotation"));
+        let ours = device_logits(&engine(), &config, &tokens, 40);
+        let of_cpu = |config| relative(&ours, &cpu_logits(&checkpoint(), config, &tokens, 40));
+        let [difference, other] = [&config, &plain].map(of_cpu);
+        eprintln!("{name}, keys rotated by {rotation}: {difference:.4}, without {other:.4}");
+        assert!(
+            difference <= bound(&config) && difference < other / 2.0,
+            "{name}, {rotation}: {difference}, {other}"
+        );
+    }
+}
+
 /// Packed weights, keys and values give exactly the logits of their bf16 values: the same products
 /// are added in the same order.
 #[test]
 fn packed_gives_what_it_stands_for() {
     let tokens = tokens(5);
-    for name in ["mx-linear-kv", "fp4-e5m3", "mxfp8"] {
+    for (name, rotation) in [
+        ("mx-linear-kv", None),
+        ("fp4-e5m3", None),
+        ("mxfp8", Some("row:4")),
+    ] {
         let mut config = config(name);
+        config.kv.key_rotation = rotation.map(|rotation| rotation.parse().expect("a rotation"));
         (config.head, config.head_activations) = (config.weights, config.activations);
         let logits = [Storage::Packed(Operands::Bf16), Storage::Fake]
             .map(|storage| device_logits(&stored(checkpoint(), storage), &config, &tokens, 40));

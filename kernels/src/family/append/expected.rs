@@ -2,10 +2,10 @@
 //! token.
 
 use super::{AppendVariant, HeadKind};
-use crate::format::{BlockFormat, FloatType, PackedTensor};
+use crate::format::{BlockFormat, FloatType, Hadamard, PackedTensor};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::CacheFormat;
-use crate::reference::{Part, dequantize, quantize_part, rotate};
+use crate::reference::{Part, dequantize, hadamard, quantize_part, rotate};
 use crate::registry::{
     ElementType, Elements, EntryError, Expected, Outputs, Place, Problem, Sampled, Tensor,
     UNTOUCHED, exactly,
@@ -71,6 +71,7 @@ struct Heads<'p> {
     /// Bytes of codes and of scales of a row.
     row_bytes: [usize; 2],
     format: Option<BlockFormat>,
+    mixing: Option<Hadamard>,
 }
 
 /// The row of one head of one token.
@@ -94,6 +95,7 @@ impl<'p> Heads<'p> {
             rows: variant.rows(problem)?,
             row_bytes: [cache.row_bytes(head_dim), cache.row_scale_bytes(head_dim)],
             format: variant.seeded_format(problem.size("seed")? as u32),
+            mixing: variant.mixing(problem)?,
         })
     }
 
@@ -120,6 +122,9 @@ impl<'p> Heads<'p> {
             };
             let [cos, sin] = ["cos", "sin"].map(|name| values(name, position * half, half));
             x = rotate(&x, &cos?, &sin?);
+        }
+        if let Some(mixing) = &self.mixing {
+            hadamard(&mut x, mixing, FloatType::Bf16);
         }
         let drawn = position * heads + head;
         let (codes, scales) = self.variant.row(&x, drawn, self.format.as_ref())?;

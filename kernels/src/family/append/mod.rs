@@ -8,7 +8,8 @@ use crate::family::block::{
     Addressing, BlockOperation, BlockVariant, Context, formats, is_headline, is_usual,
 };
 use crate::family::macros::render_kernel;
-use crate::format::{BlockFormat, FloatType, Grid, ScaleFormat};
+use crate::family::macros::rotated::{RotatedBlocks, RotationContext};
+use crate::format::{BlockFormat, ElementFormat, FloatType, Grid, Hadamard, ScaleFormat};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::cache::{CacheFormat, RUN};
 use crate::kernel::{ElementType, Kernel, KernelId, Signature, VariantError, rows, size};
@@ -36,6 +37,9 @@ pub enum HeadKind {
     Queries,
 }
 
+/// The most features that are mixed: those of the longest head that attention takes.
+const LARGEST_MIXED: usize = 128;
+
 /// One kernel: the kind of heads and the format of the cache. A thread takes 8 features; a head has
 /// whole blocks of k.
 ///
@@ -53,6 +57,8 @@ pub struct AppendVariant {
     is_fake: bool,
     /// Only the first features of a head are rotated.
     is_partial: bool,
+    /// Blocks of a head that are mixed by a Hadamard matrix after that.
+    mixed: Option<RotatedBlocks>,
 }
 
 /// `v` in the template: the quantising part, and what this family adds.
@@ -65,6 +71,7 @@ struct AppendContext {
     is_fake: bool,
     is_partial: bool,
     rotates: bool,
+    rotation: Option<RotationContext>,
     /// There is a cache.
     appends: bool,
     /// Elements are rounded stochastically.
@@ -112,6 +119,7 @@ impl AppendVariant {
             quantizer: quantizer.transpose()?,
             is_fake: false,
             is_partial: false,
+            mixed: None,
         })
     }
 
@@ -125,10 +133,9 @@ impl AppendVariant {
         let (family, access) = (BlockOperation::FakeQuantize, Addressing::Aligned);
         let fake = |_| BlockVariant::new(family, format, FloatType::Bf16, access);
         Ok(Self {
-            kind,
             quantizer: packed.quantizer.map(fake).transpose()?,
             is_fake: packed.quantizer.is_some(),
-            is_partial: false,
+            ..packed
         })
     }
 
@@ -140,6 +147,26 @@ impl AppendVariant {
             is_partial: self.rotates(),
             ..self
         }
+    }
+
+    /// The kernel that, after the rotation by angles, rotates each head by a Hadamard matrix and
+    /// rounds it to bf16 again. The seed of signs is the size `rotation_seed`.
+    ///
+    /// # Errors
+    /// [`VariantError::HeadRotation`] unless it has blocks of 8 to 128 features, a power of two.
+    pub fn mixed(self, by: &Hadamard) -> Result<Self, VariantError> {
+        let size = by.size();
+        let blocks = RotatedBlocks::new(size, by.seed().is_some());
+        let blocks = blocks.filter(|_| self.rotates() && size <= LARGEST_MIXED);
+        Ok(Self {
+            mixed: Some(blocks.ok_or(VariantError::HeadRotation { size })?),
+            ..self
+        })
+    }
+
+    /// Whether `rotation_seed` is a parameter.
+    pub fn has_signs(&self) -> bool {
+        self.mixed.is_some_and(RotatedBlocks::has_signs)
     }
 
     /// What the heads are: keys, values or queries.
@@ -189,7 +216,9 @@ impl AppendVariant {
     /// of [`BlockVariant::all`] without a tensor scale, with the rule `floor`, `even` or that of
     /// fractions, rounded half to even or stochastically. Formats with E8M0 and UE5M3 and k = 32
     /// also come dequantised to bf16. Queries, bf16 and the formats of
-    /// [`is_headline`](crate::family::block) also come partly rotated.
+    /// [`is_headline`](crate::family::block) also come partly rotated. Queries, and keys in these
+    /// formats and in INT4 with UE5M3, also come mixed in blocks of every size, with E8M0 and UE5M3
+    /// and k = 32 also dequantised to bf16.
     pub fn all() -> impl Iterator<Item = Self> {
         let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
         let appends = appends.flat_map(move |kind| {
@@ -212,13 +241,33 @@ impl AppendVariant {
         });
         let whole = Self::new(HeadKind::Queries, None).into_iter();
         let whole = whole.chain(appends).chain(fakes);
-        whole
-            .flat_map(|variant| {
-                let has_partial = variant.rotates() && variant.format().is_none_or(is_headline);
-                [Some(variant), has_partial.then(|| variant.partial())]
-            })
-            .flatten()
+        let all = whole.flat_map(|variant| {
+            let has_partial = variant.rotates() && variant.format().is_none_or(is_headline);
+            [Some(variant), has_partial.then(|| variant.partial())]
+        });
+        all.flatten().flat_map(|variant| {
+            let is_mixed = variant.rotates()
+                && match variant.format() {
+                    None => variant.kind == HeadKind::Queries,
+                    Some(format) => is_mixed(format),
+                };
+            let sizes = RotatedBlocks::SIZES.into_iter();
+            let sizes = sizes.filter(move |&size| is_mixed && size <= LARGEST_MIXED);
+            let mixed = sizes.flat_map(RotatedBlocks::of_size).map(Some);
+            std::iter::once(None)
+                .chain(mixed)
+                .map(move |mixed| Self { mixed, ..variant })
+        })
     }
+}
+
+/// Whether keys in the format also come mixed.
+fn is_mixed(format: &BlockFormat) -> bool {
+    let int4 = BlockFormat::new(ElementFormat::INT4)
+        .scale(ScaleFormat::UE5M3)
+        .block_size(16)
+        .build();
+    is_headline(format) || int4.is_ok_and(|int4| int4 == *format)
 }
 
 impl Kernel for AppendVariant {
@@ -230,11 +279,13 @@ impl Kernel for AppendVariant {
             (HeadKind::Queries, false) => "append_queries",
             (HeadKind::Queries, true) => "append_part_queries",
         };
+        let mixed = self.mixed.map_or_else(String::new, RotatedBlocks::word);
         match &self.quantizer {
-            None => KernelId::new([kind, "bf16"], Target::new(80)),
+            None => KernelId::new([kind, &mixed, "bf16"], Target::new(80)),
             Some(quantizer) => {
                 let fake = if self.is_fake { "fake" } else { "" };
-                KernelId::new([kind, fake, &quantizer.words()], quantizer.target())
+                let words = [kind, &mixed, fake, &quantizer.words()];
+                KernelId::new(words, quantizer.target())
             }
         }
     }
@@ -314,9 +365,17 @@ impl Kernel for AppendVariant {
             true => signature.size("capacity"),
             false => signature,
         };
-        match self.is_random() {
+        let signature = match self.is_random() {
             true => signature.size("seed"),
             false => signature,
+        };
+        let signature = match self.has_signs() {
+            true => signature.size("rotation_seed"),
+            false => signature,
+        };
+        match self.mixed {
+            Some(blocks) => signature.bounded("head_dim", 1.into(), None, blocks.size()),
+            None => signature,
         }
     }
 
@@ -361,6 +420,7 @@ impl Kernel for AppendVariant {
             is_fake: self.is_fake,
             is_partial: self.is_partial,
             rotates: self.rotates(),
+            rotation: self.mixed.map(RotatedBlocks::context),
             appends: self.kind != HeadKind::Queries,
             draws: self.is_random(),
             bits: self.bits(),

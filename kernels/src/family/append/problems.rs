@@ -2,7 +2,8 @@
 //! sequences of the cache.
 
 use super::{AppendVariant, HeadKind, expected};
-use crate::format::{BlockFormat, FloatType, Rounding};
+use crate::format::{BlockFormat, FloatType, FormatError, Hadamard, Rounding};
+use crate::family::macros::rotated::RotatedBlocks;
 use crate::registry::{
     ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Sampled, Shape,
     Tensor, Typical,
@@ -21,6 +22,19 @@ impl AppendVariant {
         }
     }
 
+    /// The Hadamard matrix and signs of heads of a problem; `None` if they are not mixed.
+    pub(super) fn mixing(&self, problem: &Problem) -> Result<Option<Hadamard>, EntryError> {
+        let Some(blocks) = self.mixed else {
+            return Ok(None);
+        };
+        let seed = problem.sizes.get("rotation_seed").copied().unwrap_or(0);
+        let head_dim = problem.size("head_dim")?;
+        let mixing = blocks.of_rows(seed as u32, head_dim);
+        Ok(Some(mixing.map_err(|error: FormatError| {
+            unfit("head_dim", error.to_string())
+        })?))
+    }
+
     /// Rows that are written, of a problem.
     pub(super) fn rows(&self, problem: &Problem) -> Result<usize, EntryError> {
         let places = match self.kind() {
@@ -33,12 +47,37 @@ impl AppendVariant {
     }
 }
 
+fn unfit(name: &str, reason: String) -> EntryError {
+    let name = name.to_owned();
+    EntryError::Problem(ProblemError::Unfit { name, reason })
+}
+
+/// Makes the first head of the first token, at `position`, one that shows how its mixing rounds:
+/// angles leave it as it is.
+fn on_edge(
+    blocks: RotatedBlocks,
+    rng: &mut ChaCha8Rng,
+    mut problem: Problem,
+    position: usize,
+) -> Problem {
+    let [head_dim, rotary] = ["head_dim", "rotary"].map(|name| problem.sizes[name] as usize);
+    let half = rotary / 2;
+    for (name, turn) in [("cos", 1f32), ("sin", 0.0)] {
+        if let Some(table) = problem.tensors.get_mut(name) {
+            table.bits[position * half..][..half].fill(turn.to_bits());
+        }
+    }
+    blocks.on_edge(rng, &mut problem, head_dim);
+    problem
+}
+
 impl Entry for AppendVariant {
     fn problem(&self, rng: &mut ChaCha8Rng, elements: usize) -> Problem {
-        let head_dim = match rng.random_range(0..3) {
+        let head_dim: usize = match rng.random_range(0..3) {
             0 => [8, 64, 80, 96, 128][rng.random_range(0..5)],
             _ => 2 * rng.random_range(1..=72),
         };
+        let head_dim = head_dim.next_multiple_of(self.mixed.map_or(1, RotatedBlocks::size));
         let heads = rng.random_range(1..=4);
         let tokens = rng.random_range(1..=(elements / (heads * head_dim)).clamp(1, 40));
         let src_stride = heads * head_dim + rng.random_range(0..5);
@@ -75,7 +114,7 @@ impl Entry for AppendVariant {
             Tensor::of_values(&values, FloatType::F32)
         };
         let (cos, sin) = (turn(rng), turn(rng));
-        Problem::new(
+        let problem = Problem::new(
             [
                 ("tokens", tokens),
                 ("heads", heads),
@@ -85,6 +124,7 @@ impl Entry for AppendVariant {
                 ("slots", slots),
                 ("capacity", capacity),
                 ("seed", rng.random::<u32>() as usize),
+                ("rotation_seed", rng.random::<u32>() as usize),
             ],
             [
                 ("src", Tensor::of_values(&values, FloatType::Bf16)),
@@ -99,7 +139,11 @@ impl Entry for AppendVariant {
                     u32s(places.iter().map(|place| word(place / capacity)).collect()),
                 ),
             ],
-        )
+        );
+        match self.mixed {
+            Some(blocks) if rng.random() => on_edge(blocks, rng, problem, places[0] % capacity),
+            _ => problem,
+        }
     }
 
     /// The tokens of one sequence, which fill its slot.
@@ -111,10 +155,8 @@ impl Entry for AppendVariant {
     ) -> Result<Problem, EntryError> {
         let Shape { rows, cols, .. } = shape.check()?;
         if self.rotates() && cols % 2 == 1 {
-            return Err(EntryError::Problem(ProblemError::Unfit {
-                name: "cols".to_owned(),
-                reason: format!("heads of {cols} features; expected an even number"),
-            }));
+            let reason = format!("heads of {cols} features; expected an even number");
+            return Err(unfit("cols", reason));
         }
         let heads = shape.heads();
         let (tokens, src_stride) = (rows / heads, heads * cols);
@@ -147,6 +189,7 @@ impl Entry for AppendVariant {
                 ("slots", 1),
                 ("capacity", tokens),
                 ("seed", rng.random::<u32>() as usize),
+                ("rotation_seed", rng.random::<u32>() as usize),
             ],
             [
                 ("src", src),

@@ -11,11 +11,13 @@
 //! | a number that the macros of block formats need | `family/block/context.rs` |
 //! | a number of a chunk of codes | `chunk.rs` |
 //! | how stored codes become operands | `codes.rs` |
+//! | which blocks are rotated | `rotated.rs` |
 //! | what every template can call | `render.rs` |
 
 pub(crate) mod chunk;
 pub(crate) mod codes;
 mod render;
+pub(crate) mod rotated;
 
 pub(crate) use render::render_kernel;
 

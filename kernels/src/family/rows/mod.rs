@@ -12,11 +12,10 @@ mod rotated;
 pub use head_norm::HeadNorm;
 pub use operation::RowOperation;
 
-use rotated::{RotatedBlocks, RotationContext};
-
 use super::Family;
 use crate::family::block::{Addressing, BlockOperation, BlockVariant, Context, formats, is_usual};
 use crate::family::macros::render_kernel;
+use crate::family::macros::rotated::{RotatedBlocks, RotationContext};
 use crate::format::{BlockFormat, Dialect, FloatType, Grid, Rounding, ScaleFormat, ScaleRule};
 use crate::fragment::bits::StoredBits;
 use crate::fragment::{CHUNK, OperandType};

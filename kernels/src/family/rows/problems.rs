@@ -1,8 +1,8 @@
 //! Problems of the row kernels, and their expected outputs.
 
 use super::draw::{Spread, draw, matrix, scale_on_edge};
-use super::rotated::RotatedBlocks;
 use super::{RowOperation, RowVariant, part};
+use crate::family::macros::rotated::RotatedBlocks;
 use crate::format::{BlockFormat, FloatType, Rounding};
 use crate::fragment::CHUNK;
 use crate::kernel::{Kernel, rows_alone};

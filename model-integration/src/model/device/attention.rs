@@ -2,7 +2,7 @@
 
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
 use mxlab_kernels::family::attention::{AttentionRegime, AttentionVariant, ScoreForm};
-use mxlab_kernels::format::BlockFormat;
+use mxlab_kernels::format::{BlockFormat, Hadamard};
 use mxlab_kernels::fragment::cache::RUN;
 use mxlab_kernels::kernel::{Call, LaunchError};
 
@@ -15,7 +15,7 @@ use crate::model::{Attention, Batch, LlamaError};
 
 impl DeviceBackend {
     /// Rotates queries; or rotates, quantises and appends keys or values; all or some features of a
-    /// head, or none. `dst` has the destination.
+    /// head, or none, by angles, and then heads by a Hadamard matrix, if they are. `dst` has the destination.
     fn place_heads(
         &self,
         kind: HeadKind,
@@ -26,8 +26,9 @@ impl DeviceBackend {
         format: Option<&BlockFormat>,
     ) -> Result<(), LlamaError> {
         let rotary = attention.rope.map_or(0, |rope| 2 * rope.table.pairs);
+        let rotation = (attention.key_rotation).filter(|_| !matches!(kind, HeadKind::Values));
         let kind = match kind {
-            HeadKind::Keys if rotary == 0 => HeadKind::Values,
+            HeadKind::Keys if rotary == 0 && rotation.is_none() => HeadKind::Values,
             kind => kind,
         };
         let variant = match (format, self.storage) {
@@ -39,6 +40,10 @@ impl DeviceBackend {
             true => variant.partial(),
             false => variant,
         };
+        let variant = match rotation {
+            Some(rotation) => variant.mixed(rotation).map_err(LaunchError::from)?,
+            None => variant,
+        };
         let [positions, _, _] = self.staging.places(batch)?;
         let seed = format.map_or(0, |format| format.rounding().seed());
         let mut call = dst
@@ -49,6 +54,9 @@ impl DeviceBackend {
             .rows("src", "src_stride", src.dense())
             .buffer("positions", positions)
             .size("seed", seed as usize);
+        if let Some(seed) = rotation.and_then(Hadamard::seed) {
+            call = call.size("rotation_seed", seed as usize);
+        }
         if variant.rotates() {
             // One table serves all sequences. Where nothing is rotated no angle is read.
             let [cos, sin] = match attention.rope {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use mxlab_harness::device::{Device, Loads};
 use mxlab_harness::measure::{EnergyMeter, GpuMonitor};
 use mxlab_kernels::family::append::{AppendVariant, HeadKind};
@@ -220,22 +220,25 @@ impl Engine for DeviceEngine {
              --device cpu",
             config.kv.key_recent
         );
-        if let Some(rotation) = config.kv.key_rotation {
-            bail!(
-                "`key_rotation`: the kernels of the cache do not rotate, found {rotation}; \
-                 expected none, or --device cpu"
-            );
-        }
         if let Some(rotation) = &config.rotation {
             Input::default().rotated(rotation)?;
         }
         // Unsupported formats are found without loading weights.
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
+        let head_dim = shape.head_dim;
+        config
+            .kv
+            .check(shape.max_position_embeddings, head_dim)?;
+        if let Some(rotation) = config.kv.rotation_of_keys(head_dim)? {
+            AppendVariant::new(HeadKind::Queries, None)?
+                .mixed(&rotation)
+                .context("`key_rotation`; --device cpu has the others")?;
+        }
         for layer in 0..shape.num_hidden_layers {
             let (keys, values) = config.for_kv(layer);
             let formats = [keys.as_ref(), values.as_ref()];
-            let attention = AttentionVariant::new(formats, shape.head_dim, AttentionRegime::Decode);
+            let attention = AttentionVariant::new(formats, head_dim, AttentionRegime::Decode);
             attention.with_context(|| format!("layer {layer}"))?;
             for (kind, format) in [(HeadKind::Keys, keys), (HeadKind::Values, values)] {
                 AppendVariant::new(kind, format).with_context(|| format!("layer {layer}"))?;
