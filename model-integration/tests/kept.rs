@@ -258,7 +258,8 @@ fn options_that_do_not_fit_are_refused_by_name() {
     let storage = Storage::Packed(Operands::Bf16);
     let engine = DeviceEngine::new(Device::emulator(), model(None).1, FloatType::F32, storage);
     let engine = engine.expect("an engine");
-    refused(&engine, first(1), "`kv_first`: the kernels of the cache");
+    let all = "`kv_first`: 64 positions are all that the model has, 64";
+    refused(&engine, first(64), all);
     refused(&engine, recent(1), "`key_recent`: the kernels of the cache");
     for rotation in ["4", "row:2"] {
         let words = "in blocks of 4 features; expected 8, 16, 32, 64 or 128";

@@ -98,6 +98,12 @@ impl CacheFormat {
         }
     }
 
+    /// Elements of rows of bf16 beside a packed cache: [slots, heads, exact] of the sizes of these
+    /// names, whole runs of the size `head_dim`.
+    pub fn exact_rows(heads: &'static str) -> Extent {
+        size("slots") * size(heads) * size("exact") * Self::Dense.row_extent()
+    }
+
     /// How a scale's code becomes the bf16 factor of the stored halves. `None` if the scale has
     /// more bits than bf16, if its products with the values of a table would round twice, or if
     /// elements are not stored as halves.

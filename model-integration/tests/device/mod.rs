@@ -189,17 +189,44 @@ fn rotated_keys_give_the_logits_of_the_cpu_engine() {
     }
 }
 
+/// Rows of bf16 beside packed ones have the same products in the same order, whatever the format
+/// makes of operands: all positions exact is no quantisation at all.
+#[test]
+fn exact_first_positions_are_those_of_the_unquantised_model() {
+    let tokens = tokens(3);
+    let keeping = |name: &str, first| {
+        let mut config = config(name);
+        config.kv.first = first;
+        config
+    };
+    let ours = |config: &QuantConfig| device_logits(&engine(), config, &tokens, 40);
+    assert_eq!(ours(&keeping("mx-kv", 48)), ours(&config("baseline")));
+    for first in [1, 3, 20] {
+        let (plain, config) = (config("mx-kv"), keeping("mx-kv", first));
+        let ours = ours(&config);
+        let of_cpu = |config| relative(&ours, &cpu_logits(&checkpoint(), config, &tokens, 40));
+        let [difference, other] = [&config, &plain].map(of_cpu);
+        eprintln!("{first} exact positions: {difference:.4}, without {other:.4}");
+        assert!(
+            difference <= bound(&config) && difference < other / 2.0,
+            "{first}: {difference}, {other}"
+        );
+    }
+}
+
 /// Packed weights, keys and values give exactly the logits of their bf16 values: the same products
 /// are added in the same order.
 #[test]
 fn packed_gives_what_it_stands_for() {
     let tokens = tokens(5);
-    for (name, rotation) in [
-        ("mx-linear-kv", None),
-        ("fp4-e5m3", None),
-        ("mxfp8", Some("row:4")),
+    for (name, rotation, first) in [
+        ("mx-linear-kv", None, 0),
+        ("fp4-e5m3", None, 3),
+        ("mx-kv", Some("row:4"), 42),
+        ("mxfp8", None, 0),
     ] {
         let mut config = config(name);
+        config.kv.first = first;
         config.kv.key_rotation = rotation.map(|rotation| rotation.parse().expect("a rotation"));
         (config.head, config.head_activations) = (config.weights, config.activations);
         let logits = [Storage::Packed(Operands::Bf16), Storage::Fake]
@@ -274,7 +301,10 @@ fn the_plan_is_what_is_allocated() {
     let named = ["baseline", "mx-linear-kv", "nvfp4", "mxfp6"];
     let bf16 = named.map(|name| (config(name), Operands::Bf16));
     let bytes = operands::with_bytes().map(|(config, _)| (config, Operands::Bytes));
-    for (config, operands) in bf16.into_iter().chain(bytes) {
+    let mut exact = config("mx-kv");
+    exact.kv.first = 2;
+    let exact = [(exact, Operands::Bf16)];
+    for (config, operands) in bf16.into_iter().chain(exact).chain(bytes) {
         let engine = stored(checkpoint(), Storage::Packed(operands));
         let name = &config.name;
         let limits = Limits::new(Device::emulator().properties(), 64, 192);
@@ -300,7 +330,11 @@ fn the_plan_is_what_is_allocated() {
             layers.sum::<usize>() + llama.embedding.bytes() + llama.norm.gain.bytes() + head;
         assert_eq!(weights, plan.weights, "{name}");
         assert_eq!(cache.bytes(), plan.cache, "{name}");
-        assert_eq!(cache.bytes(), 192 * plan.position, "{name}");
+        let exact = limits.exact(&config.kv).rows;
+        // Keys and values of ten layers, one head of 64 features.
+        assert_eq!(plan.exact_position > 0, exact > 0, "{name}");
+        let beside = exact * 10 * 2 * 64 * 2;
+        assert_eq!(cache.bytes(), 192 * plan.position + beside, "{name}");
         let footprint = engine.footprint(&config).expect("a footprint");
         assert_eq!(footprint.weight_bytes, weights as u64, "{name}");
         assert_eq!(footprint.kv_bytes_per_token, plan.position as u64, "{name}");
@@ -333,13 +367,17 @@ fn scores_do_not_depend_on_the_batch() {
         })
         .collect();
     requests.sort_by_key(|request| std::cmp::Reverse(request.tokens.len()));
-    let mut model = engine.load(&config("mx-linear-kv")).expect("a model");
-    let together = model.score(&requests).expect("scores");
-    for (request, together) in requests.iter().zip(together) {
-        let alone = model.score(std::slice::from_ref(request)).expect("a score")[0];
-        let difference = (alone.loglikelihood - together.loglikelihood).abs();
-        // Regimes add in different orders.
-        assert!(difference < 0.2, "{alone:?} {together:?}");
+    for first in [0, 3] {
+        let mut config = config("mx-linear-kv");
+        config.kv.first = first;
+        let mut model = engine.load(&config).expect("a model");
+        let together = model.score(&requests).expect("scores");
+        for (request, together) in requests.iter().zip(together) {
+            let alone = model.score(std::slice::from_ref(request)).expect("a score")[0];
+            let difference = (alone.loglikelihood - together.loglikelihood).abs();
+            // Regimes add in different orders.
+            assert!(difference < 0.2, "{first}: {alone:?} {together:?}");
+        }
     }
 }
 

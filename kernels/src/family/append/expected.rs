@@ -17,9 +17,13 @@ pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Exp
     let [code_bytes, scale_bytes] = heads.row_bytes;
     let mut codes = vec![UNTOUCHED; heads.rows * code_bytes];
     let mut scales = vec![UNTOUCHED; heads.rows * scale_bytes];
+    let mut exact = vec![UNTOUCHED; heads.exact_rows * heads.exact_bytes];
     for token in 0..problem.size("tokens")? {
         for head in 0..heads.heads {
             let row = heads.row(token, head)?;
+            if let Some((index, values)) = &row.exact {
+                exact[index * heads.exact_bytes..][..heads.exact_bytes].copy_from_slice(values);
+            }
             codes[row.index * code_bytes..][..code_bytes].copy_from_slice(&row.codes);
             scales[row.index * scale_bytes..][..scale_bytes].copy_from_slice(&row.scales);
         }
@@ -28,6 +32,10 @@ pub(super) fn expected(variant: &AppendVariant, problem: &Problem) -> Result<Exp
         Outputs::from([("dst", Tensor::from_bytes(variant.cache().stored(), &codes)?)]);
     if variant.cache() != CacheFormat::Dense {
         outputs.insert("dst_scales", Tensor::of_bytes(&scales));
+    }
+    if variant.has_exact_rows() {
+        let exact = Tensor::from_bytes(ElementType::Bf16, &exact)?;
+        outputs.insert("dst_exact", exact);
     }
     Ok(exactly(outputs))
 }
@@ -43,17 +51,26 @@ pub(super) fn expected_at(
     let row_codes = code_bytes / stored.bytes();
     let mut codes = Elements::exactly(heads.rows * row_codes, stored);
     let mut scales = Elements::exactly(heads.rows * scale_bytes, ElementType::U8);
+    let exact_features = heads.exact_bytes / 2;
+    let mut exact = Elements::exactly(heads.exact_rows * exact_features, ElementType::Bf16);
     for &[token, head] in places {
         let row = heads.row(token, head)?;
         let bits = Tensor::from_bytes(stored, &row.codes)?.bits;
         codes.add_bits(row.index * row_codes, 1, &bits);
         let bits = Tensor::of_bytes(&row.scales).bits;
         scales.add_bits(row.index * scale_bytes, 1, &bits);
+        if let Some((index, values)) = &row.exact {
+            let bits = Tensor::from_bytes(ElementType::Bf16, values)?.bits;
+            exact.add_bits(index * exact_features, 1, &bits);
+        }
     }
     let mut sampled = Sampled::default();
     sampled.insert("dst", codes);
     if variant.cache() != CacheFormat::Dense {
         sampled.insert("dst_scales", scales);
+    }
+    if variant.has_exact_rows() {
+        sampled.insert("dst_exact", exact);
     }
     Ok(sampled)
 }
@@ -70,6 +87,10 @@ struct Heads<'p> {
     rows: usize,
     /// Bytes of codes and of scales of a row.
     row_bytes: [usize; 2],
+    /// Positions that stay as they are, rows of these beside the others, and bytes of one.
+    exact: usize,
+    exact_rows: usize,
+    exact_bytes: usize,
     format: Option<BlockFormat>,
     mixing: Option<Hadamard>,
 }
@@ -80,11 +101,17 @@ struct Row {
     index: usize,
     codes: Vec<u8>,
     scales: Vec<u8>,
+    /// The number and bytes of the row beside it, if it has one.
+    exact: Option<(usize, Vec<u8>)>,
 }
 
 impl<'p> Heads<'p> {
     fn of(variant: &'p AppendVariant, problem: &'p Problem) -> Result<Self, EntryError> {
         let (head_dim, cache) = (problem.size("head_dim")?, variant.cache());
+        let exact = match variant.keeps_first() {
+            true => problem.size("exact")?,
+            false => 0,
+        };
         Ok(Self {
             variant,
             problem,
@@ -94,6 +121,9 @@ impl<'p> Heads<'p> {
             src_stride: problem.size("src_stride")?,
             rows: variant.rows(problem)?,
             row_bytes: [cache.row_bytes(head_dim), cache.row_scale_bytes(head_dim)],
+            exact,
+            exact_rows: problem.size("slots")? * problem.size("heads")? * exact,
+            exact_bytes: CacheFormat::Dense.row_bytes(head_dim),
             format: variant.seeded_format(problem.size("seed")? as u32),
             mixing: variant.mixing(problem)?,
         })
@@ -127,7 +157,13 @@ impl<'p> Heads<'p> {
             hadamard(&mut x, mixing, FloatType::Bf16);
         }
         let drawn = position * heads + head;
-        let (codes, scales) = self.variant.row(&x, drawn, self.format.as_ref())?;
+        let is_exact = position < self.exact;
+        let (codes, scales) = match is_exact && self.variant.is_fake() {
+            true => (dense_row(&x), Vec::new()),
+            false => self.variant.row(&x, drawn, self.format.as_ref())?,
+        };
+        let beside = (slot * heads + head) * self.exact + position;
+        let exact = is_exact && self.variant.has_exact_rows();
         let index = match self.variant.kind() {
             HeadKind::Queries => token * heads + head,
             HeadKind::Keys | HeadKind::Values => (slot * heads + head) * capacity + position,
@@ -136,8 +172,19 @@ impl<'p> Heads<'p> {
             index,
             codes,
             scales,
+            exact: exact.then(|| (beside, dense_row(&x))),
         })
     }
+}
+
+/// The bytes of a row in bf16, padded with zeros to whole runs.
+fn dense_row(x: &[f32]) -> Vec<u8> {
+    let mut bits: Vec<u16> = x
+        .iter()
+        .map(|&x| FloatType::Bf16.to_bits(x) as u16)
+        .collect();
+    bits.resize(x.len().next_multiple_of(16), 0);
+    bits.into_iter().flat_map(u16::to_le_bytes).collect()
 }
 
 impl AppendVariant {
@@ -149,15 +196,7 @@ impl AppendVariant {
         format: Option<&BlockFormat>,
     ) -> Result<(Vec<u8>, Vec<u8>), EntryError> {
         let Some(format) = format else {
-            let mut bits: Vec<u16> = x
-                .iter()
-                .map(|&x| FloatType::Bf16.to_bits(x) as u16)
-                .collect();
-            bits.resize(x.len().next_multiple_of(16), 0);
-            return Ok((
-                bits.into_iter().flat_map(u16::to_le_bytes).collect(),
-                Vec::new(),
-            ));
+            return Ok((dense_row(x), Vec::new()));
         };
         let part = Part {
             rows: 1,

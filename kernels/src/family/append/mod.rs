@@ -59,6 +59,8 @@ pub struct AppendVariant {
     is_partial: bool,
     /// Blocks of a head that are mixed by a Hadamard matrix after that.
     mixed: Option<RotatedBlocks>,
+    /// The first positions of a sequence stay as they are.
+    keeps_first: bool,
 }
 
 /// `v` in the template: the quantising part, and what this family adds.
@@ -72,6 +74,7 @@ struct AppendContext {
     is_partial: bool,
     rotates: bool,
     rotation: Option<RotationContext>,
+    keeps_first: bool,
     /// There is a cache.
     appends: bool,
     /// Elements are rounded stochastically.
@@ -120,6 +123,7 @@ impl AppendVariant {
             is_fake: false,
             is_partial: false,
             mixed: None,
+            keeps_first: false,
         })
     }
 
@@ -162,6 +166,27 @@ impl AppendVariant {
             mixed: Some(blocks.ok_or(VariantError::HeadRotation { size })?),
             ..self
         })
+    }
+
+    /// The kernel that leaves the positions before the size `exact` as they are: in bf16 rows
+    /// `dst_exact` [slots, heads, exact] of whole runs, beside their codes; among the others where
+    /// the cache holds dequantised values. `self` where nothing is quantised.
+    #[must_use]
+    pub const fn keeping_first(self) -> Self {
+        Self {
+            keeps_first: self.quantizer.is_some(),
+            ..self
+        }
+    }
+
+    /// Whether `exact` is a parameter.
+    pub const fn keeps_first(&self) -> bool {
+        self.keeps_first
+    }
+
+    /// Whether `dst_exact` is a parameter.
+    pub const fn has_exact_rows(&self) -> bool {
+        self.keeps_first && !self.is_fake
     }
 
     /// Whether `rotation_seed` is a parameter.
@@ -217,8 +242,8 @@ impl AppendVariant {
     /// fractions, rounded half to even or stochastically. Formats with E8M0 and UE5M3 and k = 32
     /// also come dequantised to bf16. Queries, bf16 and the formats of
     /// [`is_headline`](crate::family::block) also come partly rotated. Queries, and keys in these
-    /// formats and in INT4 with UE5M3, also come mixed in blocks of every size, with E8M0 and UE5M3
-    /// and k = 32 also dequantised to bf16.
+    /// formats and in INT4 with UE5M3, also come mixed in blocks of every size. Keys, mixed in
+    /// blocks of 64 or not, and values, also come with exact first positions.
     pub fn all() -> impl Iterator<Item = Self> {
         let appends = [HeadKind::Keys, HeadKind::Values].into_iter();
         let appends = appends.flat_map(move |kind| {
@@ -246,23 +271,28 @@ impl AppendVariant {
             [Some(variant), has_partial.then(|| variant.partial())]
         });
         all.flatten().flat_map(|variant| {
-            let is_mixed = variant.rotates()
-                && match variant.format() {
-                    None => variant.kind == HeadKind::Queries,
-                    Some(format) => is_mixed(format),
-                };
+            let is_chosen = variant.format().is_some_and(is_chosen);
+            let has_mixed = match variant.kind {
+                HeadKind::Queries => true,
+                HeadKind::Keys => is_chosen,
+                HeadKind::Values => false,
+            };
             let sizes = RotatedBlocks::SIZES.into_iter();
-            let sizes = sizes.filter(move |&size| is_mixed && size <= LARGEST_MIXED);
+            let sizes = sizes.filter(move |&size| has_mixed && size <= LARGEST_MIXED);
             let mixed = sizes.flat_map(RotatedBlocks::of_size).map(Some);
-            std::iter::once(None)
-                .chain(mixed)
-                .map(move |mixed| Self { mixed, ..variant })
+            std::iter::once(None).chain(mixed).flat_map(move |mixed| {
+                let all_pack = Self { mixed, ..variant };
+                let has_first = is_chosen
+                    && mixed.is_none_or(|blocks| blocks.size() == 64 && !blocks.has_signs());
+                let keeps = has_first.then(|| all_pack.keeping_first());
+                std::iter::once(all_pack).chain(keeps)
+            })
         })
     }
 }
 
-/// Whether keys in the format also come mixed.
-fn is_mixed(format: &BlockFormat) -> bool {
+/// Whether keys in the format also come mixed, and keys and values with exact first positions.
+fn is_chosen(format: &BlockFormat) -> bool {
     let int4 = BlockFormat::new(ElementFormat::INT4)
         .scale(ScaleFormat::UE5M3)
         .block_size(16)
@@ -283,8 +313,9 @@ impl Kernel for AppendVariant {
         match &self.quantizer {
             None => KernelId::new([kind, &mixed, "bf16"], Target::new(80)),
             Some(quantizer) => {
+                let first = if self.keeps_first { "first" } else { "" };
                 let fake = if self.is_fake { "fake" } else { "" };
-                let words = [kind, &mixed, fake, &quantizer.words()];
+                let words = [kind, &mixed, first, fake, &quantizer.words()];
                 KernelId::new(words, quantizer.target())
             }
         }
@@ -319,6 +350,12 @@ impl Kernel for AppendVariant {
                     written * cache.row_scale_extent(),
                 )
                 .aligned(scale.storage_bytes()),
+        };
+        let signature = match self.has_exact_rows() {
+            true => signature
+                .output("dst_exact", ElementType::Bf16, CacheFormat::exact_rows("heads"))
+                .aligned(16),
+            false => signature,
         };
         let features = size("heads") * size("head_dim");
         let src = rows(size("tokens"), size("src_stride"), features.clone());
@@ -373,6 +410,10 @@ impl Kernel for AppendVariant {
             true => signature.size("rotation_seed"),
             false => signature,
         };
+        let signature = match self.keeps_first {
+            true => signature.size("exact").bounded("exact", 1.into(), None, 1),
+            false => signature,
+        };
         match self.mixed {
             Some(blocks) => signature.bounded("head_dim", 1.into(), None, blocks.size()),
             None => signature,
@@ -421,6 +462,7 @@ impl Kernel for AppendVariant {
             is_partial: self.is_partial,
             rotates: self.rotates(),
             rotation: self.mixed.map(RotatedBlocks::context),
+            keeps_first: self.keeps_first,
             appends: self.kind != HeadKind::Queries,
             draws: self.is_random(),
             bits: self.bits(),

@@ -140,10 +140,15 @@ impl Entry for AppendVariant {
                 ),
             ],
         );
-        match self.mixed {
+        let mut problem = match self.mixed {
             Some(blocks) if rng.random() => on_edge(blocks, rng, problem, places[0] % capacity),
             _ => problem,
+        };
+        if self.keeps_first() {
+            let exact = rng.random_range(1..=capacity as u64 + 1);
+            problem.sizes.insert("exact".to_owned(), exact);
         }
+        problem
     }
 
     /// The tokens of one sequence, which fill its slot.
@@ -190,6 +195,7 @@ impl Entry for AppendVariant {
                 ("capacity", tokens),
                 ("seed", rng.random::<u32>() as usize),
                 ("rotation_seed", rng.random::<u32>() as usize),
+                ("exact", 1),
             ],
             [
                 ("src", src),

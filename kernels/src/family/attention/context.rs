@@ -1,5 +1,6 @@
 //! The numbers of an attention variant that its template writes into PTX.
 
+use super::problems::Side;
 use super::{AttentionRegime, AttentionVariant, ROW_TILES, STAGES, name};
 use crate::family::macros::codes::{Codes, pair_of};
 use crate::format::ScaleFormat;
@@ -49,6 +50,8 @@ pub(super) struct AttentionContext {
     has_table: bool,
     has_window: bool,
     has_cap: bool,
+    /// Rows of first positions are beside the cache.
+    has_exact: bool,
 }
 
 /// The parameters of macros for keys or values.
@@ -63,6 +66,10 @@ struct CacheContext {
     /// The parameters.
     codes_from: &'static str,
     scales_from: &'static str,
+    /// The parameter of rows of first positions, if there is one, and the factor that makes
+    /// operands of them, twice.
+    exact_from: Option<&'static str>,
+    exact_unit: u32,
     /// Where its tile begins in a stage of shared memory.
     tile_at: usize,
     /// Words of a run.
@@ -90,11 +97,12 @@ impl AttentionContext {
         let lane_keys = step_keys / key_stride;
         let key_words = lane_keys * lane_runs * run_words(&variant.keys);
         let value_words = lane_keys * lane_runs * run_words(&variant.values);
-        let keys = CacheContext::new("k", ["keys", "key_scales"], &variant.keys);
+        let [of_keys, of_values] = variant.sides();
+        let keys = CacheContext::new("k", &of_keys);
         let values = CacheContext {
             tile_at: step_keys * row_bytes,
             first_word: key_words,
-            ..CacheContext::new("v", ["values", "value_scales"], &variant.values)
+            ..CacheContext::new("v", &of_values)
         };
         let [key_name, value_name] = [&variant.keys, &variant.values].map(name);
         let row_pieces = row_bytes / 16;
@@ -126,6 +134,7 @@ impl AttentionContext {
             has_table: keys.codes.is_table() || values.codes.is_table(),
             has_window: variant.form.has_window(),
             has_cap: variant.form.has_cap(),
+            has_exact: variant.keeps_first,
             keys,
             values,
             words: key_words + value_words,
@@ -174,11 +183,8 @@ fn nan_code(cache: &CacheFormat) -> Option<u32> {
 }
 
 impl CacheContext {
-    fn new(
-        name: &'static str,
-        [codes_from, scales_from]: [&'static str; 2],
-        cache: &CacheFormat,
-    ) -> Self {
+    fn new(name: &'static str, side: &Side) -> Self {
+        let cache = &side.format;
         let factor = cache.factor();
         let (codes, scale_bytes, block_size) = match cache {
             CacheFormat::Dense => (Codes::default(), 0, RUN),
@@ -199,8 +205,10 @@ impl CacheContext {
             is_folded: factor.is_some(),
             codes,
             run_words: run_words(cache),
-            codes_from,
-            scales_from,
+            codes_from: side.codes,
+            scales_from: side.scales,
+            exact_from: side.exact,
+            exact_unit: pair_of(-cache.excess()),
             tile_at: 0,
             first_word: 0,
             scale_bytes,

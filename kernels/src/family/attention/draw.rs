@@ -146,12 +146,21 @@ pub(super) fn problem(
         let mut sequences = sequences.iter();
         sequences.any(|s| s.slot == slot && position < s.past + s.tokens)
     };
+    if variant.keeps_first() {
+        let exact = match rng.random() {
+            true => rng.random_range(1..=3),
+            // About a step of the kernel.
+            false => rng.random_range(1..=step + 1),
+        };
+        problem.sizes.insert("exact".to_owned(), exact as u64);
+    }
     let mut known = [Vec::new(), Vec::new()];
     for (side, known) in variant.sides().into_iter().zip(&mut known) {
         side.draw(rng, &sizes, exists, &mut problem);
         if side.codes == "keys" && rng.random() {
             side.repeat(rng, &sizes, exists, &mut problem);
         }
+        side.draw_exact(rng, &sizes, exists, &mut problem);
         let operands = side
             .operands(&problem, head_dim, 0..sizes.rows())
             .unwrap_or_default();
@@ -257,6 +266,41 @@ impl Side {
             .collect();
         let element = scale.into();
         insert(self.scales, Tensor { element, bits });
+    }
+
+    /// Rows of first positions, where there are such: values of the others, so that sums stay exact;
+    /// NaN where no key exists.
+    fn draw_exact(
+        &self,
+        rng: &mut ChaCha8Rng,
+        sizes: &Sizes,
+        exists: impl Fn(usize) -> bool,
+        problem: &mut Problem,
+    ) {
+        let (Some(exact), Ok(first)) = (self.exact, problem.size("exact")) else {
+            return;
+        };
+        let packed = Self {
+            exact: None,
+            ..*self
+        };
+        let operands = packed.operands(problem, sizes.head_dim, 0..sizes.rows());
+        let operands = operands.unwrap_or_default();
+        let known: Vec<f64> = (operands.chunks(sizes.head_dim).enumerate())
+            .filter(|(row, _)| exists(*row))
+            .flat_map(|(_, row)| row.to_vec())
+            .collect();
+        let mut values = Vec::new();
+        for row in 0..sizes.slots * sizes.kv_heads * first {
+            let (head, position) = (row / first, row % first);
+            let is_there = position < sizes.capacity && exists(head * sizes.capacity + position);
+            values.extend((0..sizes.head_dim).map(|_| match known.choose(rng) {
+                Some(&value) if is_there => value as f32,
+                _ => f32::NAN,
+            }));
+        }
+        let values = Tensor::of_values(&values, FloatType::Bf16);
+        problem.tensors.insert(exact.to_owned(), values);
     }
 
     /// Makes a block of a row one that was NaN: codes of 0 under a scale that is NaN.

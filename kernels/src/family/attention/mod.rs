@@ -80,6 +80,8 @@ pub struct AttentionVariant {
     values: CacheFormat,
     regime: AttentionRegime,
     form: ScoreForm,
+    /// First positions are rows of bf16 beside a packed cache.
+    keeps_first: bool,
     /// Chunks of a head: 1 or 2.
     chunks: usize,
 }
@@ -112,6 +114,7 @@ impl AttentionVariant {
             values: cache(values)?,
             regime,
             form: ScoreForm::Causal,
+            keeps_first: false,
             chunks: head_dim.div_ceil(CHUNK).max(1),
         })
     }
@@ -120,6 +123,24 @@ impl AttentionVariant {
     #[must_use]
     pub const fn with_form(self, form: ScoreForm) -> Self {
         Self { form, ..self }
+    }
+
+    /// The same for a cache that keeps keys and values of the positions before the size `exact` as
+    /// they are, in the rows `exact_keys` and `exact_values` of bf16, [slots, kv_heads, exact] of
+    /// whole runs; `self` for a bf16 cache. What the cache has at these positions is not seen.
+    #[must_use]
+    pub const fn keeping_first(self) -> Self {
+        let is_packed = matches!(self.keys, CacheFormat::Packed { .. })
+            || matches!(self.values, CacheFormat::Packed { .. });
+        Self {
+            keeps_first: is_packed,
+            ..self
+        }
+    }
+
+    /// Whether `exact` is a parameter.
+    pub const fn keeps_first(&self) -> bool {
+        self.keeps_first
     }
 
     /// Which keys a query sees, and what its scores become.
@@ -218,7 +239,8 @@ impl AttentionVariant {
     /// Every kernel of the registry: bf16, and every element of four bits and more with E8M0,
     /// UE5M3, UE4M3 and BF16 scales, for keys and values alike; bf16 and FP8 keys with FP4, FP6 and
     /// bf16 values, and FP4 keys with FP8 values. Windows and caps come with bf16, FP4 and FP8 in
-    /// blocks of 32 under powers of two, and FP4 in blocks of 16 under UE5M3.
+    /// blocks of 32 under powers of two, and FP4 in blocks of 16 under UE5M3. Exact first positions
+    /// come with these packed ones, INT4 in blocks of 16 under UE5M3, and FP4 of one side alone.
     pub fn all() -> impl Iterator<Item = Self> {
         let format = |element: ElementFormat, scale: ScaleFormat, k: usize| {
             let format = BlockFormat::new(element).scale(scale).block_size(k);
@@ -253,12 +275,22 @@ impl AttentionVariant {
         ];
         let causal = mixed.into_iter().chain(alike).flat_map(Self::of_caches);
         let fine = format(ElementFormat::FP4_E2M1, ScaleFormat::UE5M3, 16);
+        let int4 = format(ElementFormat::INT4, ScaleFormat::UE5M3, 16);
+        let one_side = [[None, fp4], [fp4, None]].into_iter();
+        let both = [fp4, fp8, fine, int4].map(|format| [format, format]);
+        let first = one_side.chain(both).flat_map(Self::of_caches);
         let forms = [ScoreForm::Window, ScoreForm::Capped].into_iter();
-        causal.chain(forms.flat_map(move |form| {
+        let formed = forms.flat_map(move |form| {
             let caches = [None, fp4, fp8, fine].into_iter();
             let variants = caches.flat_map(|format| Self::of_caches([format, format]));
             variants.map(move |variant| variant.with_form(form))
-        }))
+        });
+        let formed = formed.flat_map(|variant| {
+            let packed = variant.keys != CacheFormat::Dense;
+            std::iter::once(variant).chain(packed.then(|| variant.keeping_first()))
+        });
+        let first = first.map(Self::keeping_first);
+        causal.chain(first).chain(formed)
     }
 
     /// The kernels for keys and values in these formats.

@@ -25,6 +25,12 @@ pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Proble
             side.codes,
             Tensor::from_bytes(side.format.stored(), &bytes)?,
         );
+        if let Some(exact) = side.exact {
+            let rows = padded(&problem.tensor(exact)?.bits, sizes.head_dim).flatten();
+            let element = ElementType::Bf16;
+            let bits = rows.collect();
+            insert(exact, Tensor { element, bits });
+        }
     }
     let number = |x: f32| Tensor::of_values(&[x], FloatType::F32);
     insert("score_factor", number(variant.score_factor(sizes.scale)));
@@ -44,14 +50,21 @@ pub(super) fn of(variant: &AttentionVariant, problem: &Problem) -> Result<Proble
     Ok(operands)
 }
 
+/// Rows of a head, padded to whole runs.
+fn padded(bits: &[u32], head_dim: usize) -> impl Iterator<Item = Vec<u32>> {
+    bits.chunks(head_dim).map(move |row| {
+        let mut row = row.to_vec();
+        row.resize(head_dim.next_multiple_of(RUN), 0);
+        row
+    })
+}
+
 impl Side {
     /// The rows in the layout of the cache.
     fn stored(&self, problem: &Problem, head_dim: usize) -> Result<Vec<u8>, ProblemError> {
         let tensor = problem.tensor(self.codes)?;
         let mut bytes = Vec::new();
-        for row in tensor.bits.chunks(head_dim) {
-            let mut row = row.to_vec();
-            row.resize(head_dim.next_multiple_of(RUN), 0);
+        for row in padded(&tensor.bits, head_dim) {
             match self.format {
                 CacheFormat::Dense => {
                     bytes.extend(row.iter().flat_map(|&bits| (bits as u16).to_le_bytes()));

@@ -4,7 +4,8 @@
 //! elements, scale_bits: those of the f32 that scores are multiplied by; window and cap_bits where
 //! the form has them. Tensors: src, queries
 //! padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
-//! without padding; key_scales and value_scales, their codes; sequences, four u32 each.
+//! without padding; exact_keys and exact_values, of rows [slot, head, position below the size exact]
+//! in bf16, where the variant has them; key_scales and value_scales, their codes; sequences, four u32 each.
 
 use super::{AttentionVariant, ScoreForm, draw, expected, operands, shaped};
 use crate::format::FloatType;
@@ -107,19 +108,22 @@ impl Sequence {
 pub(super) struct Side {
     pub codes: &'static str,
     pub scales: &'static str,
+    /// Rows of first positions, of a packed cache that leaves these as they are.
+    pub exact: Option<&'static str>,
     pub format: CacheFormat,
 }
 
 impl AttentionVariant {
     pub(super) fn sides(&self) -> [Side; 2] {
-        let side = |codes, scales, format| Side {
+        let side = |codes, scales, exact, format| Side {
             codes,
             scales,
+            exact: Some(exact).filter(|_| self.keeps_first && format != CacheFormat::Dense),
             format,
         };
         [
-            side("keys", "key_scales", *self.keys()),
-            side("values", "value_scales", *self.values()),
+            side("keys", "key_scales", "exact_keys", *self.keys()),
+            side("values", "value_scales", "exact_values", *self.values()),
         ]
     }
 }
@@ -158,7 +162,21 @@ impl Side {
             let scale = scale.decode(scales[row * blocks + col / block_size]);
             f64::from(FloatType::Bf16.round(value * scale))
         };
-        Ok(codes.bits.iter().enumerate().map(operand).collect())
+        let mut operands: Vec<f64> = codes.bits.iter().enumerate().map(operand).collect();
+        let Some(exact) = self.exact else {
+            return Ok(operands);
+        };
+        let [capacity, first] = [problem.size("capacity")?, problem.size("exact")?];
+        for (row, operands) in rows.zip(operands.chunks_mut(head_dim)) {
+            let (head, position) = (row / capacity, row % capacity);
+            if position < first {
+                let at = (head * first + position) * head_dim;
+                let values = problem.part(exact, at..at + head_dim)?.values();
+                let pairs = operands.iter_mut().zip(values);
+                pairs.for_each(|(operand, value)| *operand = f64::from(value));
+            }
+        }
+        Ok(operands)
     }
 }
 

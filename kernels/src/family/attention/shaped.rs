@@ -102,8 +102,16 @@ pub(super) fn problem_of(
     if variant.form().has_cap() {
         insert("cap_bits", u64::from(50f32.to_bits()));
     }
+    if variant.keeps_first() {
+        insert("exact", 1);
+    }
     for side in variant.sides() {
         side.fill(rng, shape, &mut problem)?;
+        if let Some(exact) = side.exact {
+            let rows = Typical::draw(rng, kv_heads, head_dim);
+            let rows = rows.dense(FloatType::Bf16, head_dim);
+            problem.tensors.insert(exact.to_owned(), rows);
+        }
     }
     Ok(problem)
 }

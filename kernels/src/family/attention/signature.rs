@@ -13,11 +13,13 @@ impl Kernel for AttentionVariant {
         let [keys, values] = [&self.keys, &self.values].map(name);
         let heads = format!("h{}", self.max_head_dim());
         let form = self.form.name();
+        let first = if self.keeps_first { "first" } else { "" };
         let words = [
             "attention",
             self.regime.name(),
             &heads,
             form,
+            first,
             &keys,
             &values,
         ];
@@ -55,6 +57,11 @@ impl Kernel for AttentionVariant {
             self.values,
             &cache_rows,
         );
+        let sides = self.sides().into_iter();
+        let signature = sides.filter_map(|side| side.exact).fold(signature, |of, name| {
+            let rows = CacheFormat::exact_rows("kv_heads");
+            of.input(name, ElementType::Bf16, rows).aligned(16)
+        });
         let signature = signature
             .input("sequences", ElementType::U32, size("sequence_count") * 4)
             .aligned(16);
@@ -95,6 +102,10 @@ impl Kernel for AttentionVariant {
             true => signature
                 .size("window")
                 .bounded("window", 1.into(), None, 1),
+            false => signature,
+        };
+        let signature = match self.keeps_first {
+            true => signature.size("exact").bounded("exact", 1.into(), None, 1),
             false => signature,
         };
         match decodes {

@@ -44,6 +44,10 @@ impl DeviceBackend {
             Some(rotation) => variant.mixed(rotation).map_err(LaunchError::from)?,
             None => variant,
         };
+        let variant = match attention.kv_first {
+            0 => variant,
+            _ => variant.keeping_first(),
+        };
         let [positions, _, _] = self.staging.places(batch)?;
         let seed = format.map_or(0, |format| format.rounding().seed());
         let mut call = dst
@@ -101,7 +105,8 @@ impl DeviceBackend {
         let place = Call::new()
             .buffer("slot_of", slot_of)
             .size("slots", cache.slots())
-            .size("capacity", cache.capacity());
+            .size("capacity", cache.capacity())
+            .size("exact", cache.exact());
         let rows = Call::new().buffer("dst", rotated.slice());
         self.place_heads(HeadKind::Queries, &query, attention, batch, rows, None)?;
         let (to, of) = (append_to(&place, keys), attention.keys);
@@ -122,6 +127,10 @@ impl DeviceBackend {
         let window = window.filter(|&window| window < cache.capacity());
         let form = ScoreForm::new(window.is_some(), cap.is_some());
         let variant = variant.map_err(LaunchError::from)?.with_form(form);
+        let variant = match attention.kv_first {
+            0 => variant,
+            _ => variant.keeping_first(),
+        };
         let kernel = self.kernels.attention(variant)?;
         let sequences = batch.sequences.len();
         let blocks = variant.blocks(sequences, longest, kv_heads, group);
@@ -136,6 +145,7 @@ impl DeviceBackend {
             .size("head_dim", head_dim)
             .size("slots", cache.slots())
             .size("capacity", cache.capacity())
+            .size("exact", cache.exact())
             .size("splits", splits)
             .size("window", window.unwrap_or(ScoreForm::NO_WINDOW))
             .number("score_factor", variant.score_factor(scale))
@@ -144,8 +154,10 @@ impl DeviceBackend {
             .rows("dst", "dst_stride", dst.dense())
             .buffer("keys", keys.codes)
             .optional("key_scales", keys.scales)
+            .optional("exact_keys", keys.exact)
             .buffer("values", values.codes)
             .optional("value_scales", values.scales)
+            .optional("exact_values", values.exact)
             .buffer("sequences", table);
         let call = cap.into_iter().fold(call, |call, cap| {
             let factors = variant.cap_factors(scale, cap).into_iter();
@@ -164,4 +176,5 @@ impl DeviceBackend {
 fn append_to<'a>(place: &Call<'a>, rows: CacheRows<'a>) -> Call<'a> {
     let call = place.clone().buffer("dst", rows.codes);
     call.optional("dst_scales", rows.scales)
+        .optional("dst_exact", rows.exact)
 }

@@ -15,12 +15,18 @@ pub struct DeviceCache {
     positions: usize,
     slots: usize,
     capacity: usize,
+    /// Positions at the beginning of a sequence that are not quantised.
+    first: usize,
+    /// Rows of such positions, over all slots.
+    exact_rows: usize,
 }
 
-/// Codes and scales of all keys, or all values, of a layer.
+/// Codes and scales of all keys, or all values, of a layer; and the rows of first positions beside
+/// codes.
 struct Rows {
     codes: Buffer,
     scales: Option<Buffer>,
+    exact: Option<Buffer>,
 }
 
 /// Keys or values of one layer.
@@ -30,6 +36,17 @@ pub(super) struct CacheRows<'a> {
     pub codes: Slice<'a>,
     /// [`CacheFormat::row_scale_bytes`] bytes for each; `None` for bf16.
     pub scales: Option<Slice<'a>>,
+    /// The same of bf16 for each of [slots, kv_heads, exact], of a packed cache with such rows.
+    pub exact: Option<Slice<'a>>,
+}
+
+/// Positions that are kept as they are.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExactRows {
+    /// Positions at the beginning of each sequence.
+    pub first: usize,
+    /// Rows for such positions, over all sequences.
+    pub rows: usize,
 }
 
 /// Bytes of codes and of scales per position.
@@ -43,7 +60,8 @@ pub(super) fn position_bytes(
 }
 
 impl DeviceCache {
-    /// Room for `positions` positions; `formats` has the formats of each layer's keys and values.
+    /// Room for `positions` positions, and for those that are kept as they are; `formats` has the
+    /// formats of each layer's keys and values.
     ///
     /// # Errors
     /// If the device has no room.
@@ -52,14 +70,21 @@ impl DeviceCache {
         formats: &[[Option<BlockFormat>; 2]],
         [kv_heads, head_dim]: [usize; 2],
         positions: usize,
+        exact: ExactRows,
     ) -> Result<Self, DeviceError> {
         let rows = |name: &str, format: &Option<BlockFormat>| -> Result<Rows, DeviceError> {
             let [codes, scales] =
                 position_bytes(format.as_ref(), kv_heads, head_dim).map(|bytes| positions * bytes);
             let scales = (scales > 0).then(|| device.allocate(&format!("{name} (scales)"), scales));
+            let [row, _] = position_bytes(None, kv_heads, head_dim);
+            let exact = format.filter(|_| exact.rows > 0).map(|_| {
+                let name = format!("{name} (first positions)");
+                device.allocate(&name, exact.rows * row)
+            });
             Ok(Rows {
                 codes: device.allocate(name, codes)?,
                 scales: scales.transpose()?,
+                exact: exact.transpose()?,
             })
         };
         let layers = formats.iter().enumerate();
@@ -74,6 +99,8 @@ impl DeviceCache {
             positions,
             slots: 0,
             capacity: 0,
+            first: exact.first,
+            exact_rows: exact.rows,
         })
     }
 
@@ -82,15 +109,24 @@ impl DeviceCache {
     /// # Errors
     /// [`LlamaError::CacheFull`] if they do not fit.
     pub fn divide(&mut self, slots: usize, capacity: usize) -> Result<(), LlamaError> {
-        let each = self.positions / slots.max(1);
-        if capacity > each {
+        if !self.fits(slots, capacity) {
             return Err(LlamaError::CacheFull {
                 positions: capacity,
-                capacity: each,
+                capacity: self.positions / slots.max(1),
             });
         }
         (self.slots, self.capacity) = (slots, capacity);
         Ok(())
+    }
+
+    /// Whether there is room for `slots` sequences of `capacity` positions.
+    pub fn fits(&self, slots: usize, capacity: usize) -> bool {
+        slots * capacity <= self.positions && slots * self.first.min(capacity) <= self.exact_rows
+    }
+
+    /// Positions at the beginning of a slot that are not quantised.
+    pub fn exact(&self) -> usize {
+        self.first.min(self.capacity)
     }
 
     /// Number of sequences.
@@ -106,8 +142,11 @@ impl DeviceCache {
     /// Bytes allocated.
     pub fn bytes(&self) -> usize {
         let rows = self.layers.iter().flatten();
-        rows.map(|rows| rows.codes.bytes() + rows.scales.as_ref().map_or(0, Buffer::bytes))
-            .sum()
+        rows.map(|rows| {
+            let others = [&rows.scales, &rows.exact].into_iter().flatten();
+            rows.codes.bytes() + others.map(Buffer::bytes).sum::<usize>()
+        })
+        .sum()
     }
 
     pub(super) fn check(&self, sequences: &[Sequence]) -> Result<(), LlamaError> {
@@ -126,14 +165,9 @@ impl DeviceCache {
     pub(super) fn layer(&self, layer: usize) -> [CacheRows<'_>; 2] {
         let [keys, values] = &self.layers[layer];
         [keys, values].map(|rows| CacheRows {
-            codes: Slice {
-                buffer: &rows.codes,
-                offset: 0,
-            },
-            scales: rows
-                .scales
-                .as_ref()
-                .map(|buffer| Slice { buffer, offset: 0 }),
+            codes: Slice::whole(&rows.codes),
+            scales: rows.scales.as_ref().map(Slice::whole),
+            exact: rows.exact.as_ref().map(Slice::whole),
         })
     }
 }

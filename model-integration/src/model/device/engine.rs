@@ -176,7 +176,8 @@ impl DeviceEngine {
             .map(|layer| [layer.keys, layer.values].map(|format| self.storage.keeps(format)))
             .collect();
         let heads = [shape.num_key_value_heads, shape.head_dim];
-        let cache = DeviceCache::new(&self.device, &formats, heads, limits.positions)
+        let exact = limits.exact(&config.kv);
+        let cache = DeviceCache::new(&self.device, &formats, heads, limits.positions, exact)
             .with_context(loading)?;
         Ok(Loaded {
             backend,
@@ -208,12 +209,6 @@ impl Engine for DeviceEngine {
                 .check_source(FloatType::Bf16)
                 .with_context(|| format!("format {format}"))?;
         }
-        ensure!(
-            config.kv.first == 0,
-            "`kv_first`: the kernels of the cache pack every position, found {}; expected 0, or \
-             --device cpu",
-            config.kv.first
-        );
         ensure!(
             config.kv.key_recent == 0,
             "`key_recent`: the kernels of the cache pack every position, found {}; expected 0, or \
@@ -300,6 +295,7 @@ impl Engine for DeviceEngine {
         // A step has one token of each sequence.
         let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.sequences);
         let limits = Limits::new(self.device.properties(), tokens, positions);
+        let limits = limits.of_sequences(room.sequences);
         let loaded = self.model(config, limits, room.tokens)?;
         Ok(Box::new(DeviceGenerator::new(loaded, shape, room)?))
     }
@@ -308,11 +304,13 @@ impl Engine for DeviceEngine {
         let shape = self.checkpoint.config();
         let position = self.footprint(config)?.kv_bytes_per_token;
         let of_slot = room.bytes / room.slots as u64 / position.max(1);
+        // Rows of first positions come on top, as on the CPU.
         let longest = self.info.max_length;
         let longest = usize::try_from(of_slot).map_or(longest, |tokens| tokens.min(longest));
         let positions = room.slots * longest;
         let tokens = BATCH_TOKENS.min(positions.max(1)).max(room.slots);
         let limits = Limits::new(self.device.properties(), tokens, positions);
+        let limits = limits.of_sequences(room.slots);
         let loaded = self.model(config, limits, longest)?;
         let stepper = DeviceStepper::new(loaded, shape, [room.slots, longest])?;
         Ok(Box::new(stepper))
@@ -330,6 +328,8 @@ impl Engine for DeviceEngine {
             kv_bytes_per_token: plan.position as u64,
             kv: Some(KvFootprint {
                 values_per_token: values as u64,
+                first: config.kv.first as u64,
+                first_bytes_per_token: (values * FloatType::Bf16.bytes()) as u64,
                 ..KvFootprint::default()
             }),
             packed,

@@ -8,9 +8,10 @@ use mxlab_kernels::fragment::cache::RUN;
 
 use super::activations::Layout;
 use super::input::{Input, Operands};
+use super::cache::ExactRows;
 use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
-use crate::config::{Projection, QuantConfig};
+use crate::config::{KvOptions, Projection, QuantConfig};
 use crate::description::ModelConfig;
 use crate::description::kinds::ActivationFunction;
 use crate::description::parameters::{GATE_UP, Parameter, QKV, Role, parameters};
@@ -51,6 +52,9 @@ impl Storage {
     }
 }
 
+/// Sequences of a pass that scores, where their first positions are kept as they are.
+const MOST_SEQUENCES: usize = 128;
+
 /// Limits of one pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -58,6 +62,8 @@ pub struct Limits {
     pub tokens: usize,
     /// Positions whose keys and values are kept, over all sequences.
     pub positions: usize,
+    /// Most sequences whose first positions are kept as they are, where these are.
+    pub sequences: usize,
     /// Limits for thread blocks that share work.
     pub split: SplitLimits,
 }
@@ -68,7 +74,22 @@ impl Limits {
         Self {
             tokens,
             positions,
+            sequences: tokens.min(MOST_SEQUENCES),
             split: SplitLimits::new(thread_blocks(properties)),
+        }
+    }
+
+    /// The same for so many sequences.
+    #[must_use]
+    pub const fn of_sequences(self, sequences: usize) -> Self {
+        Self { sequences, ..self }
+    }
+
+    /// The positions of a cache that are kept as they are.
+    pub fn exact(&self, kv: &KvOptions) -> ExactRows {
+        ExactRows {
+            first: kv.first,
+            rows: (self.sequences * kv.first).min(self.positions),
         }
     }
 }
@@ -80,6 +101,8 @@ pub struct Plan {
     pub weights: usize,
     /// Keys and values of one position.
     pub position: usize,
+    /// Rows of a first position that is kept as it is, beside those.
+    pub exact_position: usize,
     /// Keys and values of all positions.
     pub cache: usize,
     /// Activations, workspaces, rotary tables.
@@ -124,7 +147,8 @@ impl Plan {
         let hidden = model.hidden_size;
         let (heads, kv_heads) = (model.num_attention_heads, model.num_key_value_heads);
         let head_dim = model.head_dim;
-        let mut position = 0;
+        let (mut position, mut exact_position) = (0, 0);
+        let exact = limits.exact(&config.kv);
         // Whether any layer has fused products, and whether any has separate ones.
         let (mut qkv, mut gate_up) = ([false; 2], [false; 2]);
         let mut packed_inputs = PackedInputs::default();
@@ -163,6 +187,10 @@ impl Plan {
                 let bytes =
                     cache::position_bytes(storage.keeps(format.as_ref()), kv_heads, head_dim);
                 position += bytes.iter().sum::<usize>();
+                if storage.keeps(format.as_ref()).is_some() && exact.first > 0 {
+                    let bytes = cache::position_bytes(None, kv_heads, head_dim);
+                    exact_position += bytes.iter().sum::<usize>();
+                }
             }
         }
         let head = parameters.weight(None, Role::Head);
@@ -198,7 +226,8 @@ impl Plan {
         Ok(Self {
             weights,
             position,
-            cache: position * limits.positions,
+            exact_position,
+            cache: position * limits.positions + exact_position * exact.rows,
             activations,
         })
     }

@@ -47,7 +47,8 @@ impl DeviceModel<'_> {
             tokens += request.tokens.len() - 1;
             longest = longest.max(request.tokens.len() - 1);
             let is_alike = self.reach(request) == self.reach(&requests[0]);
-            if !is_alike || tokens > limits.tokens || (count + 1) * longest > limits.positions {
+            let has_room = self.loaded.cache.fits(count + 1, longest);
+            if !is_alike || tokens > limits.tokens || !has_room {
                 break;
             }
             count += 1;
