@@ -174,7 +174,11 @@ fn rotated_inputs_give_the_logits_of_the_cpu_engine() {
 #[test]
 fn rotated_keys_give_the_logits_of_the_cpu_engine() {
     let tokens = tokens(3);
-    for (name, rotation) in [("mx-kv", "row"), ("mx-kv", "16:7"), ("mx-linear-kv", "row:3")] {
+    for (name, rotation) in [
+        ("mx-kv", "row"),
+        ("mx-kv", "16:7"),
+        ("mx-linear-kv", "row:3"),
+    ] {
         let plain = config(name);
         let mut config = plain.clone();
         config.kv.key_rotation = Some(rotation.parse().expect("a rotation"));

@@ -353,7 +353,11 @@ impl Kernel for AppendVariant {
         };
         let signature = match self.has_exact_rows() {
             true => signature
-                .output("dst_exact", ElementType::Bf16, CacheFormat::exact_rows("heads"))
+                .output(
+                    "dst_exact",
+                    ElementType::Bf16,
+                    CacheFormat::exact_rows("heads"),
+                )
                 .aligned(16),
             false => signature,
         };

@@ -2,8 +2,8 @@
 //! sequences of the cache.
 
 use super::{AppendVariant, HeadKind, expected};
-use crate::format::{BlockFormat, FloatType, FormatError, Hadamard, Rounding};
 use crate::family::macros::rotated::RotatedBlocks;
+use crate::format::{BlockFormat, FloatType, FormatError, Hadamard, Rounding};
 use crate::registry::{
     ElementType, Entry, EntryError, Expected, Grid, Place, Problem, ProblemError, Sampled, Shape,
     Tensor, Typical,

@@ -5,7 +5,8 @@
 //! the form has them. Tensors: src, queries
 //! padded to runs; keys and values, in bf16 or a byte a code, of rows [slot, head, position]
 //! without padding; exact_keys and exact_values, of rows [slot, head, position below the size exact]
-//! in bf16, where the variant has them; key_scales and value_scales, their codes; sequences, four u32 each.
+//! in bf16, where the variant has them; key_scales and value_scales, their codes; sequences, four
+//! u32 each.
 
 use super::{AttentionVariant, ScoreForm, draw, expected, operands, shaped};
 use crate::format::FloatType;

@@ -58,10 +58,12 @@ impl Kernel for AttentionVariant {
             &cache_rows,
         );
         let sides = self.sides().into_iter();
-        let signature = sides.filter_map(|side| side.exact).fold(signature, |of, name| {
-            let rows = CacheFormat::exact_rows("kv_heads");
-            of.input(name, ElementType::Bf16, rows).aligned(16)
-        });
+        let signature = sides
+            .filter_map(|side| side.exact)
+            .fold(signature, |of, name| {
+                let rows = CacheFormat::exact_rows("kv_heads");
+                of.input(name, ElementType::Bf16, rows).aligned(16)
+            });
         let signature = signature
             .input("sequences", ElementType::U32, size("sequence_count") * 4)
             .aligned(16);

@@ -15,7 +15,8 @@ use crate::model::{Attention, Batch, LlamaError};
 
 impl DeviceBackend {
     /// Rotates queries; or rotates, quantises and appends keys or values; all or some features of a
-    /// head, or none, by angles, and then heads by a Hadamard matrix, if they are. `dst` has the destination.
+    /// head, or none, by angles, and then heads by a Hadamard matrix, if they are. `dst` has the
+    /// destination.
     fn place_heads(
         &self,
         kind: HeadKind,

@@ -222,9 +222,7 @@ impl Engine for DeviceEngine {
         self.scoring_limits(config)?;
         let shape = self.checkpoint.config();
         let head_dim = shape.head_dim;
-        config
-            .kv
-            .check(shape.max_position_embeddings, head_dim)?;
+        config.kv.check(shape.max_position_embeddings, head_dim)?;
         if let Some(rotation) = config.kv.rotation_of_keys(head_dim)? {
             AppendVariant::new(HeadKind::Queries, None)?
                 .mixed(&rotation)

@@ -7,8 +7,8 @@ use mxlab_kernels::family::shuffle::ShuffleError;
 use mxlab_kernels::fragment::cache::RUN;
 
 use super::activations::Layout;
-use super::input::{Input, Operands};
 use super::cache::ExactRows;
+use super::input::{Input, Operands};
 use super::stack::is_stacked;
 use super::{cache, matrix, staging::Staging};
 use crate::config::{KvOptions, Projection, QuantConfig};
